@@ -123,6 +123,15 @@ func (c *cells) run(args ...string) []byte {
 	return text
 }
 
+// refused runs a command of qrjump that fails with a reason.
+func (c *cells) refused(reason string, args ...string) {
+	c.t.Helper()
+	cmd := exec.Command(c.program, args...)
+	cmd.Env = append(os.Environ(), "QRJUMP_ADMIN_TOKEN="+adminToken, "QRJUMP_PASSPHRASE=the passphrase of a move", "QRJUMP_LANG=en")
+	said, err := cmd.CombinedOutput()
+	assert.True(c.t, err != nil && bytes.Contains(said, []byte(reason)), "qrjump %q: %v, want %q\n%s", args, err, reason, said)
+}
+
 // answer holds the status and the body of a response.
 type answer struct {
 	status int
@@ -340,6 +349,18 @@ func TestCells_MoveAccountUnderLoad(t *testing.T) {
 		b := start(t, second)
 		c.run("account", "import", archive, "--server", b.URL)
 		require.NoError(t, operator(a.URL).Accounts.SetRulesEnabled(t.Context(), "shopy", false))
+		c.refused("is in this cell already", "account", "import", archive, "--server", b.URL)
+		c.refused("brandx and shopx are linked", "export", filepath.Join(c.dir, "half"), "--server", a.URL, "--account", "brandx")
+		c.refused("there is no account", "export", filepath.Join(c.dir, "none"), "--server", a.URL, "--account", "shopz")
+		// A server that was not made from an archive has keys of its own.
+		third := second
+		third.Data, third.MinCodeCounter, third.Listen = filepath.Join(t.TempDir(), "data"), 0, anyPort
+		if third.Database != "" {
+			third.Database = ownDatabase(t)
+		}
+		own := start(t, third)
+		c.refused("the cells have different keys", "account", "import", archive, "--server", own.URL)
+		own.stop()
 		const inB = "  b:\n    accounts: [shopy, brandy%s]\n    links: [y.example%s]\n"
 		c.route(fmt.Sprintf(inB, "", ""))
 

@@ -88,7 +88,7 @@ func (s *Server) importAccounts(ctx context.Context, file io.ReaderAt, size int6
 		return 0, accounts.Invalid(err.Error())
 	}
 	if len(a.Manifest.Accounts) == 0 || a.Manifest.Schema != store.NewestSchema() {
-		return 0, accounts.Invalid("the archive must be made by qrjump export --account, and by the version of this server")
+		return 0, accounts.Invalid("the archive must be one of accounts, and made by the version of this server")
 	}
 	for _, name := range []string{dataKey, openidKey, codeKey, textKey} {
 		if have, err := s.secrets.ring.secret(ctx, name); err != nil || !bytes.Equal(have, keys[name]) {

@@ -42,7 +42,7 @@ func anyOf(texts []string) (args []any) {
 	return args
 }
 
-// Select limits a snapshot to accounts and platforms. accounts.ErrNoAccount; accounts.Invalid for a link or a permission of another account.
+// Select limits a snapshot to accounts and platforms. accounts.ErrNoAccount; accounts.Invalid for a link or a grant of another account.
 func (p *Snapshot) Select(ctx context.Context, appids []string) error {
 	p.appids = appids
 	marks := placeholders(1, len(appids))

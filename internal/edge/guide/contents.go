@@ -8,8 +8,8 @@ var contents = []struct {
 }{
 	{"contents.start", []string{"", "tour", "how/install", "matching", "questions"}, nil},
 	{"contents.how", []string{"how/sdk", "how/clients", "how/ci", "how/rules-in-git", "how/gs1", "how/platform", "how/production",
-		"how/sign-in", "how/postgresql", "how/nodes", "how/patroni", "how/cells", "handbook", "how/app", "how/webhooks", "how/print",
-		"how/texts", "how/copied-codes", "how/pages-for-buyers", "how/statistics"}, nil},
+		"how/sign-in", "how/postgresql", "how/nodes", "how/patroni", "how/cells", "how/capacity", "handbook", "how/app", "how/webhooks",
+		"how/print", "how/texts", "how/copied-codes", "how/pages-for-buyers", "how/statistics"}, nil},
 	{"contents.tokens", []string{"calls/every-call", "calls/sdks", "calls/not-offered"}, tokenCalls},
 	{"contents.rules", nil, ruleCalls},
 	{"contents.codes", nil, codeCalls},

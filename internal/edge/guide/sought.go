@@ -18,6 +18,7 @@ var sought = map[string]string{
 	"how/sign-in":          "权限 角色 账户 用户管理 多租户 隔离 permissions roles tenants",
 	"how/nodes":            "集群 高可用 双机 主从 主备 备库 多节点 分布式 cluster failover HA",
 	"how/patroni":          "自动故障转移 主从切换 高可用 Patroni etcd automatic failover switchover HA",
+	"how/capacity":         "容量 规划 机器 内存 磁盘 上限 capacity sizing hardware cores memory disk limits million billion",
 	"how/cells":            "分片 单元化 多活 HAProxy 迁移账号 sharding shard multi-cluster move account split",
 	"how/print":            "打印 印刷 码包 喷码 赋码 二维码尺寸 精度 分辨率 标签机 printer label 10000 resolution",
 	"how/texts":            "农药二维码 种子二维码 药品追溯码 追溯码 32位 20位 码内容 码文本 模板 单元识别代码 template pesticide seed medicine GTIN serial SGTIN",
