@@ -184,11 +184,12 @@ func (t *Tx) forThisCell(ctx context.Context, table string, columns []string, re
 			if c.table != table || row[i] == "" {
 				continue
 			}
-			place := c.place + fmt.Sprint(row[slices.Index(columns, c.keys[0])])
+			var place strings.Builder
+			place.WriteString(c.place + fmt.Sprint(row[slices.Index(columns, c.keys[0])]))
 			for _, key := range c.keys[1:] {
-				place += "/" + fmt.Sprint(row[slices.Index(columns, key)])
+				place.WriteString("/" + fmt.Sprint(row[slices.Index(columns, key)]))
 			}
-			if row[i], err = reseal(place, fmt.Sprint(row[i])); err != nil {
+			if row[i], err = reseal(place.String(), fmt.Sprint(row[i])); err != nil {
 				return err
 			}
 		}
