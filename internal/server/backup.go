@@ -101,9 +101,9 @@ func (s *Server) importAccounts(ctx context.Context, file io.ReaderAt, size int6
 	}
 	first := s.config.MinCodeCounter
 	m := store.Move{AppIDs: a.Manifest.Accounts, Tables: a.EachTable, FirstCounter: first,
-		EndCounter: first - first%cellCounters + cellCounters, Reseal: func(place, sealed string) (string, error) {
-			secret, err := other.Open(place, sealed)
-			return s.secrets.vault.Seal(place, secret), err
+		EndCounter: first - first%cellCounters + cellCounters, Reseal: func(location, sealed string) (string, error) {
+			secret, err := other.Open(location, sealed)
+			return s.secrets.vault.Seal(location, secret), err
 		}}
 	if err := m.Load(ctx, s.store); err != nil {
 		return 0, err

@@ -78,14 +78,7 @@ func januaryWeek(t *testing.T) (s *servertest.Server, batch string) {
 		}
 	}
 	clock("2040-01-01T02:00:00Z")
-	var made struct {
-		ID int64 `json:"application_id"`
-	}
-	s.Do("POST", "/intp/marketcode/applycode?access_token="+s.Token("press"),
-		`{"code_count":10000,"isv_application_id":"one"}`).JSON(t, &made)
-	batch = fmt.Sprint(made.ID)
-	s.Admin("POST", "/batches/"+batch+"/activations", `{"code_start":0,"code_end":99,"binding":{"wxa_appid":"shop","wxa_path":"p",`+
-		`"activity_name":"spring","product_brand":"b","product_title":"t","product_code":"1"}}`)
+	batch = activated(t, s)
 	scan(3, "https://shop.example/7")
 	clock("2040-01-04T02:00:00Z")
 	s.OK("shop", "add", `{"prefix":"https://new.example/","path":"pages/a","open_version":"3","permit_sub_rule":"1","is_edit":0}`)
@@ -230,14 +223,7 @@ func TestAlarmPage_ReasonsMapAndActions(t *testing.T) {
 	s := servertest.Start(t, servertest.Options{Seed: shop, Config: func(c *server.Config) {
 		c.CodePrefix, c.Regions = "C.EXAMPLE/", regionsFile(t)
 	}})
-	var made struct {
-		ID int64 `json:"application_id"`
-	}
-	s.Do("POST", "/intp/marketcode/applycode?access_token="+s.Token("press"),
-		`{"code_count":10000,"isv_application_id":"one"}`).JSON(t, &made)
-	batch := fmt.Sprint(made.ID)
-	s.Admin("POST", "/batches/"+batch+"/activations", `{"code_start":0,"code_end":99,"binding":{"wxa_appid":"shop","wxa_path":"p",`+
-		`"activity_name":"spring","product_brand":"b","product_title":"t","product_code":"1"}}`)
+	batch := activated(t, s)
 	var code struct {
 		Text string `json:"code_url"`
 	}
@@ -281,11 +267,25 @@ func TestAlarmPage_ReasonsMapAndActions(t *testing.T) {
 	}
 }
 
+// activated applies for codes, activates the first hundred and returns the number of their application.
+func activated(t *testing.T, s *servertest.Server) (batch string) {
+	t.Helper()
+	var made struct {
+		ID int64 `json:"application_id"`
+	}
+	s.Do("POST", "/intp/marketcode/applycode?access_token="+s.Token("press"),
+		`{"code_count":10000,"isv_application_id":"one"}`).JSON(t, &made)
+	batch = fmt.Sprint(made.ID)
+	s.Admin("POST", "/batches/"+batch+"/activations", `{"code_start":0,"code_end":99,"binding":{"wxa_appid":"shop","wxa_path":"p",`+
+		`"activity_name":"spring","product_brand":"b","product_title":"t","product_code":"1"}}`)
+	return batch
+}
+
 // Alarms are lines in groups, in the order of their score if asked, and one note dismisses all that were selected.
 func TestAlarms_GroupsAndOneNoteForMany(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: shop, Config: func(c *server.Config) { c.CodePrefix = "C.EXAMPLE/" }})
-	batch, v := fmt.Sprint(applied(t, s)), request(t, s)
+	batch, v := activated(t, s), request(t, s)
 	for index, n := range map[int]int{7: 60, 8: 70, 9: 80} {
 		var code struct {
 			Text string `json:"code_url"`
@@ -322,7 +322,7 @@ func TestAlarms_GroupsAndOneNoteForMany(t *testing.T) {
 // 49 alarms of three days, a line each, take at most two screens of a phone and of a tablet.
 func TestAlarms_OfTwoScreensInChromium(t *testing.T) {
 	s := servertest.Start(t, servertest.Options{Seed: shop, Config: func(c *server.Config) { c.CodePrefix = "C.EXAMPLE/" }})
-	batch := applied(t, s)
+	batch := activated(t, s)
 	for day := range 3 {
 		s.Admin("PUT", "/emulator/clock", fmt.Sprintf(`{"now":"2040-01-0%dT02:00:00Z"}`, day+1))
 		var lines strings.Builder
@@ -330,7 +330,7 @@ func TestAlarms_OfTwoScreensInChromium(t *testing.T) {
 			var code struct {
 				Text string `json:"code_url"`
 			}
-			s.Admin("POST", "/codes/lookup", fmt.Sprintf(`{"application_id":%d,"code_index":%d}`, batch, index)).JSON(t, &code)
+			s.Admin("POST", "/codes/lookup", fmt.Sprintf(`{"application_id":%s,"code_index":%d}`, batch, index)).JSON(t, &code)
 			for i := range 40 {
 				fmt.Fprintf(&lines, `{"text":%q,"user":"u%d","ip":"10.%d.%d.1"}`+"\n", code.Text, i, i, i)
 			}
