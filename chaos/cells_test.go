@@ -358,9 +358,9 @@ func TestCells_MoveAccountUnderLoad(t *testing.T) {
 		if third.Database != "" {
 			third.Database = ownDatabase(t)
 		}
-		own := start(t, third)
-		c.refused("the cells have different keys", "account", "import", archive, "--server", own.URL)
-		own.stop()
+		foreign := start(t, third)
+		c.refused("the cells have different keys", "account", "import", archive, "--server", foreign.URL)
+		foreign.stop()
 		const inB = "  b:\n    accounts: [shopy, brandy%s]\n    links: [y.example%s]\n"
 		c.route(fmt.Sprintf(inB, "", ""))
 
@@ -486,9 +486,10 @@ func TestCells_MoveAccountUnderLoad(t *testing.T) {
 			"%d codes were scanned before the move, %d afterwards", len(before), len(after))
 		require.True(t, !t.Failed(), "the move lost something")
 		n := &c.count
-		t.Logf("moved in %v under %d changes and %d scans of the business, %d of them of codes: 0 lost, %d codes with one first scan (%d before the "+
-			"move), %d held by 503, %d unanswered; %d requests of the other businesses, none held", took.Round(time.Millisecond), n.changes.Load(),
-			n.scans.Load(), n.codes.Load(), len(after), len(before), n.held.Load(), n.unanswered.Load(), n.others.Load())
+		t.Logf("moved in %v under %d changes and %d scans of the business, %d of them of codes: 0 lost, %d codes with one first scan "+
+			"(%d before the move), %d held by 503, %d unanswered; %d requests of the other businesses, none held",
+			took.Round(time.Millisecond), n.changes.Load(), n.scans.Load(), n.codes.Load(), len(after), len(before),
+			n.held.Load(), n.unanswered.Load(), n.others.Load())
 		a.stop()
 		b.stop()
 	})

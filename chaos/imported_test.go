@@ -133,6 +133,14 @@ func TestCodeImport_KillBetweenPieces(t *testing.T) {
 	})
 }
 
+// adminClient returns a client of the admin API of a server.
+func adminClient(t *testing.T, s *process) *api.Client {
+	t.Helper()
+	c, err := api.New(s.URL, api.Options{AdminToken: adminToken})
+	require.NoError(t, err)
+	return c
+}
+
 // TestCodeImportRevert_KillBetweenPieces kills a server while an import is taken back, piece by
 // piece. What was acknowledged is gone, a piece is gone whole or not at all, and in the
 // end the same file comes again under the same numbers.
@@ -148,13 +156,8 @@ func TestCodeImportRevert_KillBetweenPieces(t *testing.T) {
 		chance := rand.New(rand.NewPCG(seed, 0))
 		child := newChild(t, database, spaceSeed)
 		s := start(t, child)
-		connected := func() *api.Client {
-			c, err := api.New(s.URL, api.Options{AdminToken: adminToken})
-			require.NoError(t, err)
-			return c
-		}
 		bring := func(id int64) {
-			c := connected()
+			c := adminClient(t, s)
 			b, err := c.Batches.CreateImport(t.Context(), "brand", api.NewImport{ISV: "old", ID: id, Count: count, Prefix: "OLD.EXAMPLE/"})
 			if err == nil {
 				_, err = c.Batches.ImportCodes(t.Context(), b.ID, 1, "", strings.NewReader(file.String()))
@@ -165,7 +168,7 @@ func TestCodeImportRevert_KillBetweenPieces(t *testing.T) {
 		bring(id)
 		taken := int64(0) // acknowledged
 		for range kills {
-			c, left := connected(), 1+chance.IntN(int(count)/piece/(kills+1))
+			c, left := adminClient(t, s), 1+chance.IntN(int(count)/piece/(kills+1))
 			var dead atomic.Bool
 			var all sync.WaitGroup
 			for first := taken; first < count && !dead.Load(); first = taken {
@@ -184,18 +187,18 @@ func TestCodeImportRevert_KillBetweenPieces(t *testing.T) {
 			s.gone()
 			endSessions(t, database)
 			s = start(t, child)
-			b, err := connected().Batches.Get(t.Context(), id)
+			b, err := adminClient(t, s).Batches.Get(t.Context(), id)
 			require.True(t, err == nil && (b.Arrived == count-taken || b.Arrived == count-taken-piece),
 				"%d are here, and %d were taken back: %v", b.Arrived, taken, err)
 			taken = count - b.Arrived
 		}
-		done, err := connected().Batches.UndoImport(t.Context(), id, api.ImportToUndo{From: 0, To: count - 1})
+		done, err := adminClient(t, s).Batches.UndoImport(t.Context(), id, api.ImportToUndo{From: 0, To: count - 1})
 		require.True(t, err == nil && done == (api.ImportUndone{Removed: count - taken}), "the rest: %+v, %v", done, err)
 		s.kill()
 		s.gone()
 		endSessions(t, database)
 		s = start(t, child)
-		if b, err := connected().Batches.Get(t.Context(), id); err == nil {
+		if b, err := adminClient(t, s).Batches.Get(t.Context(), id); err == nil {
 			t.Errorf("after the last piece: %+v", b)
 		}
 		bring(id)
@@ -222,15 +225,10 @@ func TestTextImport_KillWithinPieces(t *testing.T) {
 		chance := rand.New(rand.NewPCG(seed, 1))
 		child := newChild(t, database, spaceSeed)
 		s := start(t, child)
-		connected := func() *api.Client {
-			c, err := api.New(s.URL, api.Options{AdminToken: adminToken})
-			require.NoError(t, err)
-			return c
-		}
 		var id int64
 		// bring imports the list from its first line until it is there or the server ends; before is called before each piece.
 		bring := func(before func()) (lines, added int64, err error) {
-			c := connected()
+			c := adminClient(t, s)
 			b, err := c.Batches.CreateImport(t.Context(), "brand", api.NewImport{ISV: "old", Count: count,
 				Text: "https://old.example/c/{token:8-64}"})
 			for i := 0; err == nil && i < len(pieces); i++ {
@@ -261,10 +259,11 @@ func TestTextImport_KillWithinPieces(t *testing.T) {
 			if problem, refused := errors.AsType[*api.Problem](err); refused {
 				t.Fatalf("before the kill: %v", problem)
 			}
-			b, err := connected().Batches.Get(t.Context(), id)
+			b, err := adminClient(t, s).Batches.Get(t.Context(), id)
 			require.NoError(t, err)
 			assert.True(t, b.Arrived%piece == 0 && b.Arrived >= max(lines, available) && b.Arrived <= max(lines+piece, available),
-				"after a kill %d codes are there, %d lines were acknowledged now and %d codes were there before", b.Arrived, lines, available)
+				"after a kill %d codes are there, %d lines were acknowledged now and %d codes were there before",
+				b.Arrived, lines, available)
 			if available = b.Arrived; available == count {
 				continue
 			}

@@ -97,7 +97,7 @@ type AccountQuery struct {
 	Text  string `query:"text" maxLength:"128" doc:"text that must occur in the AppID or name"`
 	Kind  string `query:"kind" enum:"mini_program,service_account,subscription_account"`
 	State string `query:"state" enum:"jump_off,not_released,secret_frozen"`
-	Order string `query:"order" enum:"appid,name,newest,scans,unmatched,published" doc:"order of the list; default: by AppID; scans, unmatched: most in seven days first; published: last publish first"`
+	Order string `query:"order" enum:"appid,name,newest,scans,unmatched,published" doc:"default: appid; the largest number comes first"`
 	// Reverse reverses the order of the whole list.
 	Reverse bool `query:"reverse" doc:"if true, reverses the order"`
 	Offset  int  `query:"offset" minimum:"0" doc:"number of accounts to skip; alternative to after"`

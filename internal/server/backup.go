@@ -92,18 +92,22 @@ func (s *Server) importAccounts(ctx context.Context, file io.ReaderAt, size int6
 	}
 	for _, name := range []string{dataKey, openidKey, codeKey, textKey} {
 		if have, err := s.secrets.ring.secret(ctx, name); err != nil || !bytes.Equal(have, keys[name]) {
-			return 0, errors.Join(err, accounts.Invalid("the cells have different keys: a new cell begins with qrjump import of this archive"))
+			return 0, errors.Join(err,
+				accounts.Invalid("the cells have different keys: a new cell begins with qrjump import of this archive"))
 		}
 	}
-	other, err := sealer.NewKey(keys[sealKey])
+	foreign, err := sealer.NewKey(keys[sealKey])
 	if err != nil {
 		return 0, err
 	}
 	first := s.config.MinCodeCounter
 	m := store.Move{AppIDs: a.Manifest.Accounts, Tables: a.EachTable, FirstCounter: first,
 		EndCounter: first - first%cellCounters + cellCounters, Reseal: func(location, sealed string) (string, error) {
-			secret, err := other.Open(location, sealed)
-			return s.secrets.vault.Seal(location, secret), err
+			secret, err := foreign.Open(location, sealed)
+			if err != nil {
+				return "", err
+			}
+			return s.secrets.vault.Seal(location, secret), nil
 		}}
 	if err := m.Load(ctx, s.store); err != nil {
 		return 0, err

@@ -57,7 +57,8 @@ func TestAuditLog_EveryMutationLogged(t *testing.T) {
 	none = append(none, "acknowledgeAlarm", "dismissAlarm", "deleteScanNode", "authorize")
 	for _, e := range api.Describe() {
 		if wire[e.Path] == e.Reads {
-			t.Errorf("%s: it is in the transcript: %v, and reads in its line of api/endpoints.go: %v; want one of the two", e.Path, wire[e.Path], e.Reads)
+			t.Errorf("%s: it is in the transcript: %v, and reads in its line of api/endpoints.go: %v; want one of the two",
+				e.Path, wire[e.Path], e.Reads)
 		}
 	}
 	for _, o := range servertest.Operations() {

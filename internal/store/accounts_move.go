@@ -42,7 +42,8 @@ func anyOf(texts []string) (args []any) {
 	return args
 }
 
-// Select limits a snapshot to accounts and platforms. accounts.ErrNoAccount; accounts.Invalid for a link or a grant of another account.
+// Select limits a snapshot to accounts and platforms. accounts.Invalid if one of them does not exist, or has a link or a grant with an
+// account that is not among them.
 func (p *Snapshot) Select(ctx context.Context, appids []string) error {
 	p.appids = appids
 	marks := placeholders(1, len(appids))
@@ -50,7 +51,7 @@ func (p *Snapshot) Select(ctx context.Context, appids []string) error {
 		appid IN (`+marks+`)`, anyOf(appids)...)
 	for _, appid := range appids {
 		if err == nil && !slices.Contains(known, appid) {
-			err = fmt.Errorf("%w %s", accounts.ErrNoAccount, appid)
+			err = accounts.Invalid("there is no account " + appid)
 		}
 	}
 	if err != nil {

@@ -14,7 +14,7 @@ func (a archiveAPI) exportEverything(_ context.Context, in *struct {
 	Body struct {
 		// The schema sets no length limits, because an error about a violated limit would quote the passphrase.
 		Passphrase string   `json:"passphrase" doc:"at least 12 characters; with it, the archive reveals every secret of the server"`
-		Accounts   []string `json:"accounts,omitempty" maxItems:"1000" doc:"AppIDs of accounts and platforms: only their data, for importAccounts of another cell"`
+		Accounts   []string `json:"accounts,omitempty" maxItems:"1000" doc:"AppIDs: only their data, for importAccounts"`
 	}
 }) (adminroute.File, error) {
 	if err := archive.CheckPassphrase(in.Body.Passphrase); err != nil {

@@ -379,8 +379,8 @@ func (a archiveAPI) archiveOperations() []o.Route {
 		o.Post("/import/accounts", "importAccounts", o.Operator, a.importAccounts,
 			"Import accounts from JSON Lines in the format of the seed file; if a line is wrong, nothing is imported and the "+
 				"response names it").Patient().
-			Description("To move accounts from another cell with all their data, send an archive of `exportAll` with `accounts`: Content-Type "+
-				"application/gzip, and its passphrase in Base64 in the header "+archivePassphrase+".").
+			Description("To move accounts from another cell with all their data, send an archive of `exportAll` with `accounts`: "+
+				"Content-Type application/gzip, and its passphrase in Base64 in the header "+archivePassphrase+".").
 			Takes(ndjson, linesTaken).Answers(linesStored).Exclusive("another import of accounts is running; try again when it has ended"),
 	}
 }

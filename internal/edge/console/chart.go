@@ -391,8 +391,8 @@ func (v *request) totals(t, oldTimeline timeline, ch chart) []number {
 	scans.compare(v, "total.before", t.sum(numberOf), oldTimeline.sum(numberOf))
 	first.compare(v, "total.before", t.sum(firstOf), oldTimeline.sum(firstOf))
 	if ch.Second != nil {
-		other := number{Name: "stats.scans", Value: separated(oldTimeline.sum(numberOf)), Beside: ch.Before}
-		return []number{{Name: "stats.scans", Value: scans.Value, Beside: ch.First, Trend: scans.Trend}, other}
+		compared := number{Name: "stats.scans", Value: separated(oldTimeline.sum(numberOf)), Beside: ch.Before}
+		return []number{{Name: "stats.scans", Value: scans.Value, Beside: ch.First, Trend: scans.Trend}, compared}
 	}
 	limit, best := t.highest()
 	return []number{scans, first, {Name: "total.average." + t.by, Value: separated(t.sum(numberOf) / int64(len(t.rows)))},
@@ -472,9 +472,9 @@ func (v *request) outline(s statisticsView, t timeline) (timeline, error) {
 	asked.Limit = drawnRows
 	found, err := v.api.Statistics.Get(v.ctx(), asked)
 	if s.Compare != "" {
-		other := timelineOf(found, s.By)
-		other.rows = append(other.rows, make([]client.StatisticsRow, len(t.rows))...)[:len(t.rows)]
-		return other, err
+		compared := timelineOf(found, s.By)
+		compared.rows = append(compared.rows, make([]client.StatisticsRow, len(t.rows))...)[:len(t.rows)]
+		return compared, err
 	}
 	if _, gone := mendable(err); gone {
 		return timeline{}, nil

@@ -270,12 +270,7 @@ func TestAlarmPage_ReasonsMapAndActions(t *testing.T) {
 // activated applies for codes, activates the first hundred and returns the number of their application.
 func activated(t *testing.T, s *servertest.Server) (batch string) {
 	t.Helper()
-	var made struct {
-		ID int64 `json:"application_id"`
-	}
-	s.Do("POST", "/intp/marketcode/applycode?access_token="+s.Token("press"),
-		`{"code_count":10000,"isv_application_id":"one"}`).JSON(t, &made)
-	batch = fmt.Sprint(made.ID)
+	batch = fmt.Sprint(applied(t, s))
 	s.Admin("POST", "/batches/"+batch+"/activations", `{"code_start":0,"code_end":99,"binding":{"wxa_appid":"shop","wxa_path":"p",`+
 		`"activity_name":"spring","product_brand":"b","product_title":"t","product_code":"1"}}`)
 	return batch

@@ -51,7 +51,7 @@ type Transcripts struct {
 	Wire bool
 	// ScanListener gives the scan API a listener of its own in every transcript.
 	ScanListener bool
-	// Lines are words of lines that tell something: what they return stands behind the word.
+	// Lines adds kinds of lines: a line of a transcript is a word of the map, and then what its function returns.
 	Lines map[string]func(*testing.T, *Server) string
 }
 
