@@ -27,23 +27,22 @@ var (
 	features        = []string{"marketcode"}
 )
 
-func (pages accountPages) accounts(v *request) {
+func (pages accountPages) accounts(v *request) error {
 	q := v.r.URL.Query()
 	if q.Has("make") {
 		kind := q.Get("make")
 		if !slices.Contains(accountKinds, kind) {
 			kind = accountKinds[0]
 		}
-		v.show(http.StatusOK, "account-form", accountForm{New: true, AccountPut: client.AccountPut{Kind: kind, JumpOpen: true}})
-		return
+		return v.show(http.StatusOK, "account-form", accountForm{New: true, AccountPut: client.AccountPut{Kind: kind, JumpOpen: true}})
 	}
 	data := accountsView{AccountQuery: client.AccountQuery{Limit: pageRows, Scans: true}}
-	if !v.query(&data.AccountQuery, "text kind state order reverse offset") ||
-		v.failed(storeResult(&data.AccountList)(v.api.Accounts.ListPage(v.ctx(), data.AccountQuery))) {
-		return
+	err := v.query(&data.AccountQuery, "text kind state order reverse offset")
+	if err == nil {
+		data.AccountList, err = v.api.Accounts.ListPage(v.ctx(), data.AccountQuery)
 	}
 	data.Pager = v.pages(int64(data.Offset), len(data.Accounts), data.Total)
-	v.show(http.StatusOK, "accounts", data)
+	return v.page("accounts", data, err)
 }
 
 type accountsView struct {
@@ -71,46 +70,44 @@ func (f *accountForm) read(v *request) {
 }
 
 // put stores the account with the values of the form.
-func (pages accountPages) put(v *request, f accountForm) {
+func (pages accountPages) put(v *request, f accountForm) error {
 	v.fresh = f.New
 	err := v.api.Accounts.Set(v.ctx(), f.AppID, f.AccountPut)
 	if f.New && client.ChangedMeanwhile(err) != nil {
-		v.refuse(http.StatusConflict, "appid", v.say("accounts.exists", f.AppID))
-	} else if !v.failed(err) {
-		v.redirect(accountPage(f.AppID) + "?done=account")
+		return v.refuse(http.StatusConflict, "appid", v.say("accounts.exists", f.AppID))
 	}
+	return v.done(accountPage(f.AppID)+"?done=account", err)
 }
 
 // makeAccount creates a new account.
-func (pages accountPages) makeAccount(v *request) {
+func (pages accountPages) makeAccount(v *request) error {
 	f := accountForm{New: true, AccountPut: client.AccountPut{JumpOpen: true}}
 	f.read(v)
 	if f.AppID == "" {
-		v.refuse(http.StatusUnprocessableEntity, "appid", v.say("accounts.appid.wanted"))
-		return
+		return v.refuse(http.StatusUnprocessableEntity, "appid", v.say("accounts.appid.wanted"))
 	}
-	pages.put(v, f)
+	return pages.put(v, f)
 }
 
-// theAccount returns the account that the URL names, or false after writing an error page.
-func (pages accountPages) theAccount(v *request) (client.Account, bool) {
-	a, err := v.api.Accounts.Get(v.ctx(), v.r.PathValue("appid"))
-	return a, !v.failed(err)
+// theAccount returns the account that the URL names.
+func (pages accountPages) theAccount(v *request) (client.Account, error) {
+	return v.api.Accounts.Get(v.ctx(), v.r.PathValue("appid"))
 }
 
-func (pages accountPages) editAccount(v *request) {
-	if a, ok := pages.theAccount(v); ok {
-		v.show(http.StatusOK, "account-form", accountForm{AppID: a.AppID, AccountPut: a.Put(), Revision: a.Revision})
-	}
+func (pages accountPages) editAccount(v *request) error {
+	a, err := pages.theAccount(v)
+	return v.page("account-form", accountForm{AppID: a.AppID, AccountPut: a.Put(), Revision: a.Revision}, err)
 }
 
-func (pages accountPages) replaceAccount(v *request) {
-	if a, ok := pages.theAccount(v); ok {
-		f := accountForm{AppID: a.AppID, AccountPut: a.Put()}
-		f.Linked = nil // nil leaves existing links unchanged
-		f.read(v)
-		pages.put(v, f)
+func (pages accountPages) replaceAccount(v *request) error {
+	a, err := pages.theAccount(v)
+	if err != nil {
+		return err
 	}
+	f := accountForm{AppID: a.AppID, AccountPut: a.Put()}
+	f.Linked = nil // nil leaves existing links unchanged
+	f.read(v)
+	return pages.put(v, f)
 }
 
 // accountView contains the data of an account's page.
@@ -122,7 +119,6 @@ type accountView struct {
 	Notices       []client.Notification
 	PublishesLeft *int // remaining publishes of this month
 	Users         []string
-	More          string     // the user ID after which the next page of Users starts; "" = last page
 	Published     *time.Time // hour of the last publish; nil = none
 	Activated     string     // the share of the account's ordered codes that are active; "" = no orders
 }
@@ -147,24 +143,24 @@ func (a accountView) Mend(need string) string {
 	}
 }
 
-func (pages accountPages) account(v *request) {
-	a, ok := pages.theAccount(v)
-	if !ok {
-		return
-	}
+func (pages accountPages) account(v *request) error {
+	a, err := pages.theAccount(v)
 	data, ctx := accountView{Account: a}, v.ctx()
-	if a.Kind == "service_account" && v.failed(storeResult(&data.Links)(v.api.Links.List(ctx, a.AppID))) {
-		return
+	if err == nil && a.Kind == "service_account" {
+		data.Links, err = v.api.Links.List(ctx, a.AppID)
 	}
-	if v.failed(storeResult(&data.Abilities)(v.api.Accounts.ListAbilities(ctx, a.AppID))) ||
-		v.failed(storeResult(&data.Holders)(v.api.Accounts.ListAuthorizations(ctx, a.AppID))) ||
-		v.failed(storeResult(&data.Notices)(v.api.Accounts.ListNotifications(ctx, a.AppID, 10))) {
-		return
+	if err != nil {
+		return err
+	}
+	if err := cmp.Or(storeResult(&data.Abilities)(v.api.Accounts.ListAbilities(ctx, a.AppID)),
+		storeResult(&data.Holders)(v.api.Accounts.ListAuthorizations(ctx, a.AppID)),
+		storeResult(&data.Notices)(v.api.Accounts.ListNotifications(ctx, a.AppID, 10))); err != nil {
+		return err
 	}
 	if a.Kind == "mini_program" {
 		data.PublishesLeft = new(int)
-		if v.failed(storeResult(data.PublishesLeft)(v.api.Accounts.GetQuota(ctx, a.AppID))) {
-			return
+		if err := storeResult(data.PublishesLeft)(v.api.Accounts.GetQuota(ctx, a.AppID)); err != nil {
+			return err
 		}
 	}
 	found, err := v.api.Accounts.ListPage(ctx, client.AccountQuery{Text: a.AppID, Limit: 1, Scans: true}) // the AppID comes first
@@ -172,8 +168,8 @@ func (pages accountPages) account(v *request) {
 		data.Published = found.Accounts[0].Scans.PublishedAt
 	}
 	orders, failed := v.api.Orders.List(ctx, a.AppID, 0, pageRows)
-	if v.failed(cmp.Or(err, failed)) {
-		return
+	if err := cmp.Or(err, failed); err != nil {
+		return err
 	}
 	active, count := int64(0), int64(0)
 	for _, o := range orders.Orders {
@@ -182,29 +178,19 @@ func (pages accountPages) account(v *request) {
 	if count > 0 {
 		data.Activated = v.say("orders.of", active, count) + " (" + (view{request: v}).Percent(active, count) + "%)"
 	}
-	cursor := v.r.URL.Query().Get("members")
-	for _, user := range slices.Sorted(maps.Keys(a.Members)) {
-		if user <= cursor {
-			continue
-		}
-		if len(data.Users) == pageRows {
-			data.More = data.Users[pageRows-1]
-			break
-		}
-		data.Users = append(data.Users, user)
-	}
-	v.show(http.StatusOK, "account", data)
+	data.Users = slices.Sorted(maps.Keys(a.Members))
+	return v.show(http.StatusOK, "account", data)
 }
 
 // changeAccount performs one action on an account. Before a destructive action, changeAccount asks the visitor to type the name of
 // the affected object.
-func (pages accountPages) changeAccount(v *request) {
+func (pages accountPages) changeAccount(v *request) error {
 	appid, form, ctx := v.r.PathValue("appid"), v.r.FormValue, v.ctx()
 	user, mini, component := strings.TrimSpace(form("user")), strings.TrimSpace(form("mini_program")), form("component")
 	decide := func() error {
 		return onlyError(v.api.Links.Confirm(ctx, appid, mini, form("side"), form("did") == "approve"))
 	}
-	v.perform(accountPage(appid)+"?done=account", map[string]action{
+	return v.perform(accountPage(appid)+"?done=account", map[string]action{
 		"versions":   {call: func() error { return v.api.Accounts.SetVersions(ctx, appid, v.r.Form["versions"]) }},
 		"jump-on":    {call: func() error { return v.api.Accounts.SetRulesEnabled(ctx, appid, true) }},
 		"jump-off":   {"sure.jump-off", appid, func() error { return v.api.Accounts.SetRulesEnabled(ctx, appid, false) }},
@@ -228,14 +214,13 @@ func (v *request) deletion(remove func(context.Context, string, bool) (client.De
 		return err
 	}
 	if len(asked.BlockedBy) > 0 {
-		v.fail(http.StatusConflict, v.say("delete.kept", appid, v.amounts(asked.BlockedBy)))
-		return errAnswered
+		return v.fail(http.StatusConflict, v.say("delete.kept", appid, v.amounts(asked.BlockedBy)))
 	}
-	if !v.confirmedText(v.say("sure.delete", appid, cmp.Or(v.amounts(asked.Deletes), v.say("delete.alone"))), appid) {
-		return errAnswered
+	err = v.confirmed(v.say("sure.delete", appid, cmp.Or(v.amounts(asked.Deletes), v.say("delete.alone"))), appid, nil)
+	if err == nil {
+		_, err = remove(v.ctx(), appid, false)
 	}
-	_, err = remove(v.ctx(), appid, false)
-	return afterwards(err, func() { v.redirect(Root + list + "?done=deleted") })
+	return v.done(Root+list+"?done=deleted", err)
 }
 
 func (v *request) amounts(list []client.Amount) string {

@@ -1,6 +1,7 @@
 package console
 
 import (
+	"cmp"
 	"encoding/json"
 	"math"
 	"net/http"
@@ -18,14 +19,12 @@ type alarmPage struct {
 	Code       client.StoredCode
 	Scans      client.CodeScans
 	Places     []boxRow
-	Placed     int64 // number of scans with a known place
-	// Threshold is the score from which the code raises an alarm; 0 = no score raises an alarm.
-	Threshold int64
-	Times     []client.RecordedScan // the first scans of the code
-	Map       *placesMap
-	Buyer     string // the text key of the message that a buyer reads
-	Page      string // the address of the code's page; "" if the reader may not see the text of codes
-	Traces    string // the address of the list of the code's scans
+	Placed     int64                 // number of scans with a known place
+	Times      []client.RecordedScan // the first scans of the code
+	Map        *placesMap
+	Buyer      string // the text key of the message that a buyer reads
+	Page       string // the address of the code's page; "" if the reader may not see the text of codes
+	Traces     string // the address of the list of the code's scans
 }
 
 // fact is a number with its label.
@@ -35,19 +34,19 @@ type fact struct {
 }
 
 // alarm shows the page of one alarm.
-func (pages alarmPages) alarm(v *request, id int64) {
+func (pages alarmPages) alarm(v *request, id int64) error {
 	list, err := v.api.Alarms.List(v.ctx(), client.AlarmQuery{After: id - 1, Limit: 1})
-	if v.failed(err) {
-		return
+	if err != nil {
+		return err
 	}
 	if len(list) == 0 || list[0].ID != id {
-		v.fail(http.StatusNotFound, v.say("fault.nowhere"))
-		return
+		return v.nowhere()
 	}
 	data := alarmPage{alarmView: v.withReasons(list)[0]}
-	if v.failed(storeResult(&data.Code)(v.api.Codes.Get(v.ctx(), client.CodeName{ID: data.ApplicationID, Index: data.CodeIndex}))) ||
-		v.failed(storeResult(&data.Scans)(v.api.Codes.GetScans(v.ctx(), data.ApplicationID, data.CodeIndex))) {
-		return
+	code := client.CodeName{ID: data.ApplicationID, Index: data.CodeIndex}
+	if err := cmp.Or(storeResult(&data.Code)(v.api.Codes.Get(v.ctx(), code)),
+		storeResult(&data.Scans)(v.api.Codes.GetScans(v.ctx(), code.ID, code.Index))); err != nil {
+		return err
 	}
 	data.Statistics, data.Buyer = factsOf(list[0].Details), buyerSees(data.Code)
 	if text := data.Code.CodeURL; text != "" { // present only if the reader may see the text of codes
@@ -61,8 +60,8 @@ func (pages alarmPages) alarm(v *request, id int64) {
 		asked.From = first.Format(time.RFC3339)
 	}
 	times, err := v.api.Scans.FindPage(v.ctx(), asked, "", pageRows)
-	if v.failed(err) {
-		return
+	if err != nil {
+		return err
 	}
 	data.Times = times.Scans
 	traces := url.Values{"code": {data.Name()}}
@@ -70,14 +69,13 @@ func (pages alarmPages) alarm(v *request, id int64) {
 		traces.Set("from", first.Format(time.RFC3339))
 	}
 	data.Traces = Root + "/statistics/scans?" + traces.Encode()
-	data.Threshold = data.Scans.Threshold
 	data.Map = mapOf(data.Scans.Places)
 	for _, p := range data.Scans.Places {
 		data.Placed += p.Scans
 		data.Places = append(data.Places, boxRow{Name: v.say("alarm.place", v.valueName(p.Region), p.Networks), Scans: p.Scans,
 			Part: tenth(100 * float64(p.Scans) / float64(data.Scans.Places[0].Scans))})
 	}
-	v.show(http.StatusOK, "alarm", data)
+	return v.show(http.StatusOK, "alarm", data)
 }
 
 // factsOf returns the numbers in an alarm's reason.

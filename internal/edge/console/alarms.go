@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"html/template"
 	"net/http"
 	"net/url"
 	"slices"
@@ -39,8 +38,7 @@ type alarmGroup struct {
 type alarmView struct {
 	client.Alarm
 	Reasons []string
-	Brief   string       // the reasons in one line
-	Query   template.URL // query string, with "?", of the list to which a submitted form leads back
+	Brief   string // the reasons in one line
 }
 
 // Name returns the name of the alarm's code as people type it.
@@ -63,13 +61,13 @@ func (d alarmsView) query() client.AlarmQuery {
 	return q
 }
 
-// alarmsAsked parses the query of the URL, or returns false after writing an error page.
-func (v *request) alarmsAsked() (d alarmsView, ok bool) {
+// alarmsAsked parses the query of the URL.
+func (v *request) alarmsAsked() (d alarmsView, err error) {
 	q := v.r.URL.Query()
 	d = alarmsView{State: q.Get("state"), Batch: strings.TrimSpace(q.Get("batch")), Group: q.Get("group"), Order: q.Get("order"),
 		owner: v.Account()}
-	d.batch, ok = v.number("batch")
-	return d, ok
+	d.batch, err = v.number("batch")
+	return d, err
 }
 
 func (v *request) withReasons(list []client.Alarm) []alarmView {
@@ -93,19 +91,16 @@ func (v *request) withReasons(list []client.Alarm) []alarmView {
 	return shown
 }
 
-func (pages alarmPages) alarms(v *request) {
-	data, ok := v.alarmsAsked()
-	if !ok {
-		return
-	}
+func (pages alarmPages) alarms(v *request) error {
+	data, err := v.alarmsAsked()
 	query := data.query()
-	if query.Before, ok = v.number("before"); !ok {
-		return
-	}
 	query.Newest, query.Limit = true, alarmRows
+	if err := cmp.Or(err, v.query(&query, "before")); err != nil {
+		return err
+	}
 	list, err := v.api.Alarms.List(v.ctx(), query)
-	if v.failed(err) {
-		return
+	if err != nil {
+		return err
 	}
 	if n := len(list); n == alarmRows {
 		data.More = list[n-1].ID
@@ -117,8 +112,8 @@ func (pages alarmPages) alarms(v *request) {
 	indexes := map[string]int{} // of groups
 	for _, a := range v.withReasons(list) {
 		g, err := v.alarmGroup(data.Group, a.Alarm)
-		if v.failed(err) {
-			return
+		if err != nil {
+			return err
 		}
 		i, known := indexes[g.Title+" "+g.Account]
 		if !known {
@@ -127,7 +122,7 @@ func (pages alarmPages) alarms(v *request) {
 		}
 		data.Groups[i].Alarms = append(data.Groups[i].Alarms, a)
 	}
-	v.show(http.StatusOK, "alarms", data)
+	return v.show(http.StatusOK, "alarms", data)
 }
 
 // alarmRows is the maximum number of alarms on a page.
@@ -185,21 +180,19 @@ func (v *request) alarmTimeline(list []client.Alarm) *drawing {
 }
 
 // actOnAlarm acknowledges the selected alarms, dismisses the selected alarms with one note, or freezes the code of an alarm.
-func (pages alarmPages) actOnAlarm(v *request) {
+func (pages alarmPages) actOnAlarm(v *request) error {
 	_ = v.r.ParseForm()
 	form := v.r.FormValue
 	var ids []int64
 	for _, text := range v.r.PostForm["id"] {
 		id, wrong := strconv.ParseInt(text, 10, 64)
 		if wrong != nil || len(ids) == alarmRows {
-			v.fail(http.StatusUnprocessableEntity, v.say("fault.form"))
-			return
+			return v.reject("fault.form")
 		}
 		ids = append(ids, id)
 	}
 	if len(ids) == 0 {
-		v.refuse(http.StatusUnprocessableEntity, "", v.say("selected.none"))
-		return
+		return v.refuse(http.StatusUnprocessableEntity, "", v.say("selected.none"))
 	}
 	to := v.r.URL.Query()
 	to.Set("done", "alarm")
@@ -209,13 +202,12 @@ func (pages alarmPages) actOnAlarm(v *request) {
 				_, err = call(v.ctx(), ids[i])
 			}
 			if _, is := refused(err, http.StatusUnprocessableEntity); is {
-				v.refuse(http.StatusUnprocessableEntity, "note", v.say("alarms.note.wrong"))
-				return errAnswered
+				return v.refuse(http.StatusUnprocessableEntity, "note", v.say("alarms.note.wrong"))
 			}
 			return err
 		}}
 	}
-	v.perform(Root+"/alarms?"+to.Encode(), map[string]action{
+	return v.perform(Root+"/alarms?"+to.Encode(), map[string]action{
 		"acknowledge": each(v.api.Alarms.Acknowledge),
 		"dismiss": each(func(ctx context.Context, id int64) (client.Alarm, error) {
 			return v.api.Alarms.Dismiss(ctx, id, v.word("note"))
@@ -238,7 +230,7 @@ type batchAlarmView struct {
 }
 
 // setBatchAlarm sets the score from which codes of an application raise alarms, or shows which alarms a threshold would have raised.
-func (pages alarmPages) setBatchAlarm(v *request, batch int64) {
+func (pages alarmPages) setBatchAlarm(v *request, batch int64) error {
 	data := batchView{Alarm: &batchAlarmView{Asked: v.word("threshold")}}
 	threshold, wrong := strconv.ParseInt(data.Alarm.Asked, 10, 64)
 	var put client.BatchAlarmPut
@@ -247,21 +239,16 @@ func (pages alarmPages) setBatchAlarm(v *request, batch int64) {
 		put.Off = true
 	case did == "default":
 	case (did == "set" || did == "replay") && (wrong != nil || threshold < 1 || threshold > 100_000):
-		v.refuse(http.StatusUnprocessableEntity, "threshold", v.say("batch.alarm.wrong"))
-		return
+		return v.refuse(http.StatusUnprocessableEntity, "threshold", v.say("batch.alarm.wrong"))
 	case did == "set":
 		put.Threshold = threshold
 	case did == "replay":
-		data.Alarm.Replay = &client.AlarmReplay{}
-		if !v.failed(storeResult(data.Alarm.Replay)(v.api.Batches.ReplayAlarms(v.ctx(), batch, threshold))) {
-			(codePages{}).showBatch(v, http.StatusOK, batch, data)
-		}
-		return
+		replayed, err := v.api.Batches.ReplayAlarms(v.ctx(), batch, threshold)
+		data.Alarm.Replay = &replayed
+		return afterwards(err, func() error { return codePages{}.showBatch(v, http.StatusOK, batch, data) })
 	default:
-		v.fail(http.StatusUnprocessableEntity, v.say("fault.form"))
-		return
+		return v.reject("fault.form")
 	}
-	if _, err := v.api.Batches.SetAlarmThreshold(v.ctx(), batch, put); !v.failed(err) {
-		v.redirect(fmt.Sprintf("%s/codes/%d?done=codes", Root, batch))
-	}
+	_, err := v.api.Batches.SetAlarmThreshold(v.ctx(), batch, put)
+	return v.done(fmt.Sprintf("%s/codes/%d?done=codes", Root, batch), err)
 }

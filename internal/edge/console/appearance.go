@@ -19,24 +19,24 @@ type appearanceView struct {
 }
 
 // appearance shows the form for how an account appears to buyers.
-func (pages accountPages) appearance(v *request) {
+func (pages accountPages) appearance(v *request) error {
 	data := appearanceView{AppID: v.r.PathValue("appid")}
-	if v.failed(storeResult(&data.Look)(v.api.Accounts.GetAppearance(v.ctx(), data.AppID))) {
-		return
+	if err := storeResult(&data.Look)(v.api.Accounts.GetAppearance(v.ctx(), data.AppID)); err != nil {
+		return err
 	}
 	if data.Look.Logo != nil {
 		data.Logo = template.URL("data:image/png;base64," + base64.StdEncoding.EncodeToString(data.Look.Logo.PNG))
 	}
-	v.show(http.StatusOK, "appearance", data)
+	return v.show(http.StatusOK, "appearance", data)
 }
 
 // changeAppearance stores the submitted appearance. If the API rejects the values, the form is shown again with the typed values
 // but without the file, because a page cannot preset a file input.
-func (pages accountPages) changeAppearance(v *request) {
+func (pages accountPages) changeAppearance(v *request) error {
 	appid := v.r.PathValue("appid")
-	logo, ok := v.upload("logo", "", maxAppearance, v.say("appearance.large"))
-	if !ok {
-		return
+	logo, err := v.upload("logo", "", maxAppearance, v.say("appearance.large"))
+	if err != nil {
+		return err
 	}
 	want := client.AppearancePut{Accent: v.r.PostFormValue("accent"), Help: v.r.PostFormValue("help"),
 		OpenAtOnce: v.r.PostFormValue("open_at_once") != "", NoLogo: v.r.PostFormValue("no_logo") != "",
@@ -57,8 +57,6 @@ func (pages accountPages) changeAppearance(v *request) {
 	} else if v.r.PostForm != nil && len(want.Logo) > 0 {
 		v.r.PostForm.Set("logo_kept", base64.RawURLEncoding.EncodeToString(want.Logo))
 	}
-	_, err := v.api.Accounts.SetAppearance(v.ctx(), appid, want)
-	if !v.failed(err) {
-		v.redirect(accountPage(appid) + "/appearance?done=appearance")
-	}
+	_, err = v.api.Accounts.SetAppearance(v.ctx(), appid, want)
+	return v.done(accountPage(appid)+"/appearance?done=appearance", err)
 }

@@ -40,24 +40,22 @@ func (agreeView) Exclusive(id int) bool { return id == exclusiveSet }
 // exclusiveSet is the id of the permission set that only one platform can hold for an account.
 const exclusiveSet = 18
 
-func (pages accountPages) agree(v *request) {
-	pages.showAgreement(v, agreeView{Reference: v.r.URL.Query().Get("ref")}, http.StatusOK, true)
+func (pages accountPages) agree(v *request) error {
+	return pages.showAgreement(v, agreeView{Reference: v.r.URL.Query().Get("ref")}, http.StatusOK, true)
 }
 
 // showAgreement shows the form that asks whether a platform may act for an account. Browsers apply form-action also to the redirect
 // after a form submission, so the policy includes the redirect target.
-func (pages accountPages) showAgreement(v *request, data agreeView, status int, first bool) {
+func (pages accountPages) showAgreement(v *request, data agreeView, status int, first bool) error {
 	if !(view{request: v}).HasRole("operator") {
-		v.fail(http.StatusForbidden, v.say("agree.role", v.say("role.operator")))
-		return
+		return v.fail(http.StatusForbidden, v.say("agree.role", v.say("role.operator")))
 	}
 	asked, err := v.api.Consents.Get(v.ctx(), client.AuthorizationQuestion{Reference: data.Reference, Part: data.Part})
 	if said, is := refused(err, http.StatusUnprocessableEntity); is {
-		v.fail(http.StatusUnprocessableEntity, v.say("agree.gone", strings.TrimPrefix(said.Detail, "reference: ")))
-		return
+		return v.fail(http.StatusUnprocessableEntity, v.say("agree.gone", strings.TrimPrefix(said.Detail, "reference: ")))
 	}
-	if v.failed(err) {
-		return
+	if err != nil {
+		return err
 	}
 	data.AuthorizationRequest = asked
 	data.Search = asked.More || data.Part != "" || len(asked.Accounts) > searchFrom
@@ -68,8 +66,7 @@ func (pages accountPages) showAgreement(v *request, data agreeView, status int, 
 		}
 	}
 	if len(asked.Accounts) == 0 && data.Part == "" {
-		v.fail(http.StatusUnprocessableEntity, v.say("agree.none", asked.Component))
-		return
+		return v.fail(http.StatusUnprocessableEntity, v.say("agree.none", asked.Component))
 	}
 	// The selected account stays in the list while the visitor searches for others.
 	if data.AppID != "" && !slices.ContainsFunc(asked.Accounts, func(a client.AskedAccount) bool { return a.AppID == data.AppID }) {
@@ -78,11 +75,11 @@ func (pages accountPages) showAgreement(v *request, data agreeView, status int, 
 		}
 	}
 	v.w.Header().Set("Content-Security-Policy", strings.Replace(policy, "form-action 'self'", "form-action 'self' "+asked.ReturnTo, 1))
-	v.show(status, "authorize", data)
+	return v.show(status, "authorize", data)
 }
 
 // decideAgreement executes the decision that the person submitted.
-func (pages accountPages) decideAgreement(v *request) {
+func (pages accountPages) decideAgreement(v *request) error {
 	data := agreeView{Reference: v.word("ref"), Part: v.word("part"), AppID: v.word("appid"), Faults: map[string]string{}}
 	for _, item := range v.r.PostForm["set"] {
 		if id, err := strconv.Atoi(item); err == nil {
@@ -91,15 +88,12 @@ func (pages accountPages) decideAgreement(v *request) {
 	}
 	switch v.r.FormValue("did") {
 	case "find":
-		pages.showAgreement(v, data, http.StatusOK, false)
-		return
+		return pages.showAgreement(v, data, http.StatusOK, false)
 	case "refuse":
-		v.show(http.StatusOK, "authorize", agreeView{Done: true})
-		return
+		return v.show(http.StatusOK, "authorize", agreeView{Done: true})
 	case "approve":
 	default:
-		v.fail(http.StatusUnprocessableEntity, v.say("fault.form"))
-		return
+		return v.reject("fault.form")
 	}
 	if data.AppID == "" {
 		data.Faults["appid"] = v.say("agree.choose.account")
@@ -108,8 +102,7 @@ func (pages accountPages) decideAgreement(v *request) {
 		data.Faults["sets"] = v.say("agree.choose.set")
 	}
 	if len(data.Faults) > 0 {
-		pages.showAgreement(v, data, http.StatusUnprocessableEntity, false)
-		return
+		return pages.showAgreement(v, data, http.StatusUnprocessableEntity, false)
 	}
 	location, err := v.api.Consents.Create(v.ctx(), client.AuthorizationAgreed{Reference: data.Reference, AppID: data.AppID,
 		PermissionSets: data.Sets, Move: v.word("force_exclusive") != ""})
@@ -122,12 +115,10 @@ func (pages accountPages) decideAgreement(v *request) {
 		case strings.HasPrefix(said.Detail, "appid: "):
 			data.Faults["appid"], data.AppID = v.say("agree.choose.account"), ""
 		}
-		pages.showAgreement(v, data, said.Status, false) // if the reference has already been used, the page shows the error of the API
-		return
+		// if the reference has already been used, the page shows the error of the API
+		return pages.showAgreement(v, data, said.Status, false)
 	}
-	if !v.failed(err) {
-		v.redirect(location)
-	}
+	return v.done(location, err)
 }
 
 // arrives shows an intermediate page that reloads the same address: browsers send the session's SameSite=Strict cookie with this reload,

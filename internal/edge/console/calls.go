@@ -29,12 +29,12 @@ func (pages callPages) filter(v *request) url.Values {
 	return wanted
 }
 
-// callQuery returns the filter as an admin API query, or false after writing an error page.
-func (pages callPages) callQuery(v *request) (q client.CallQuery, ok bool) {
+// callQuery returns the filter as an admin API query.
+func (pages callPages) callQuery(v *request) (q client.CallQuery, err error) {
 	wanted := pages.filter(v)
-	errcode, ok := v.number("errcode")
+	errcode, err := v.number("errcode")
 	return client.CallQuery{RID: wanted.Get("rid"), Account: wanted.Get("account"), Path: wanted.Get("path"), ErrCode: int(errcode),
-		Failed: wanted.Get("failed") == "true"}, ok
+		Failed: wanted.Get("failed") == "true"}, err
 }
 
 // grouped contains the failed calls to one endpoint with the same error number.
@@ -60,28 +60,26 @@ type callsView struct {
 // endpointOf returns the URL path of a call.
 func endpointOf(c client.RecordedCall) string { p, _, _ := strings.Cut(c.URL, "?"); return p }
 
-func (pages callPages) calls(v *request) {
+func (pages callPages) calls(v *request) error {
 	if rid := strings.TrimSpace(v.r.URL.Query().Get("open")); rid != "" {
-		v.redirect(Root + "/calls/" + url.PathEscape(rid))
-		return
+		return v.redirect(Root + "/calls/" + url.PathEscape(rid))
 	}
 	data := callsView{Filter: pages.filter(v), Wire: v.c.Wire()}
 	grouping := v.r.URL.Query().Get("view") == "errors"
 	if !v.c.Emulates {
-		pages.keptCalls(v, data, grouping)
-		return
+		return pages.keptCalls(v, data, grouping)
 	}
-	query, ok := pages.callQuery(v)
-	if !ok {
-		return
+	query, err := pages.callQuery(v)
+	if err != nil {
+		return err
 	}
 	query.Limit = 100
 	if grouping {
 		query.Limit, query.Failed = 1000, true
 	}
-	if v.failed(storeResult(&data.Page)(v.api.Calls.List(v.ctx(), query))) ||
-		v.failed(storeResult(&data.Clock)(v.api.Emulator.GetClock(v.ctx()))) {
-		return
+	if err := cmp.Or(storeResult(&data.Page)(v.api.Calls.List(v.ctx(), query)),
+		storeResult(&data.Clock)(v.api.Emulator.GetClock(v.ctx()))); err != nil {
+		return err
 	}
 	wanted := url.Values{"after": {data.Page.Next}}
 	maps.Copy(wanted, data.Filter)
@@ -102,39 +100,34 @@ func (pages callPages) calls(v *request) {
 			return cmp.Or(b.Times-a.Times, strings.Compare(a.Path, b.Path), a.ErrCode-b.ErrCode)
 		})
 	}
-	v.show(http.StatusOK, "calls", data)
+	return v.show(http.StatusOK, "calls", data)
 }
 
 // keptCalls shows calls from the stored log, on a server that holds no calls in memory.
-func (pages callPages) keptCalls(v *request, data callsView, grouping bool) {
+func (pages callPages) keptCalls(v *request, data callsView, grouping bool) error {
 	if !adminroute.Role(v.caller.Role).AtLeast(adminroute.Operator) {
-		v.show(http.StatusOK, "calls", data)
-		return
+		return v.show(http.StatusOK, "calls", data)
 	}
 	if appids := v.caller.Accounts; len(appids) > 0 && data.Filter.Get("account") == "" {
 		if len(appids) > 1 {
 			data.Accounts = appids
-			v.show(http.StatusOK, "calls", data)
-			return
+			return v.show(http.StatusOK, "calls", data)
 		}
 		data.Filter.Set("account", appids[0])
 	}
-	q, ok := pages.callQuery(v)
-	if !ok {
-		return
-	}
+	q, err := pages.callQuery(v)
 	q.Account = data.Filter.Get("account")
-	prev, ok := v.number("before")
-	if !ok {
-		return
+	prev, wrong := v.number("before")
+	if err := cmp.Or(err, wrong); err != nil {
+		return err
 	}
 	if prev != 0 {
 		data.Filter.Set("before", strconv.FormatInt(prev, 10))
 	}
 	if grouping {
 		list, err := v.api.Calls.ListErrors(v.ctx(), q.Account, q.Path, q.ErrCode, prev)
-		if v.failed(err) {
-			return
+		if err != nil {
+			return err
 		}
 		data.Kept = list.Searched
 		for _, e := range list.Errors {
@@ -144,8 +137,8 @@ func (pages callPages) keptCalls(v *request, data callsView, grouping bool) {
 	} else {
 		list, err := v.api.Calls.ListPersisted(v.ctx(), client.KeptCallQuery{RID: q.RID, Failed: q.Failed,
 			CallSearch: client.CallSearch{Account: q.Account, Path: q.Path, ErrCode: q.ErrCode, Before: prev}})
-		if v.failed(err) {
-			return
+		if err != nil {
+			return err
 		}
 		data.Kept = list.Searched
 		for _, call := range list.Calls {
@@ -153,7 +146,7 @@ func (pages callPages) keptCalls(v *request, data callsView, grouping bool) {
 				URL: call.Endpoint, ErrCode: call.ErrCode, Detail: call.Detail, Duration: call.Duration})
 		}
 	}
-	v.show(http.StatusOK, "calls", data)
+	return v.show(http.StatusOK, "calls", data)
 }
 
 const (
@@ -170,19 +163,16 @@ const (
 )
 
 // live streams new calls as server-sent events.
-func (pages callPages) live(v *request) {
-	if !v.fromHere() {
-		return
-	}
-	wanted, ok := pages.callQuery(v)
+func (pages callPages) live(v *request) error {
+	wanted, err := pages.callQuery(v)
 	wanted.Limit = 50
-	if !ok {
-		return
+	if err != nil {
+		return err
 	}
 	defer v.c.streams.Add(-1)
 	if v.c.streams.Add(1) > maxStreams {
 		http.Error(v.w, "too many pages are live: close some", http.StatusServiceUnavailable)
-		return
+		return nil
 	}
 	h := v.w.Header()
 	h.Set("Content-Type", "text/event-stream; charset=utf-8")
@@ -190,22 +180,19 @@ func (pages callPages) live(v *request) {
 	_ = http.NewResponseController(v.w).SetReadDeadline(time.Time{})
 	wanted.After = cmp.Or(v.r.Header.Get("Last-Event-ID"), v.r.URL.Query().Get("after"))
 	if !pages.send(v, "retry: 2000\n: live\n\n") {
-		return
+		return nil
 	}
 	tick, sent := time.NewTicker(lookEvery), time.Now()
 	defer tick.Stop()
 	for {
 		select {
 		case <-v.r.Context().Done():
-			return
+			return nil
 		case <-tick.C:
 		}
-		if v.c.Stopping() {
-			return
-		}
 		page, err := v.api.Calls.List(v.ctx(), wanted)
-		if err != nil {
-			return
+		if err != nil || v.c.Stopping() {
+			return nil
 		}
 		wanted.After = page.Next
 		if len(page.Calls) == 0 && time.Since(sent) < pingEvery {
@@ -213,17 +200,15 @@ func (pages callPages) live(v *request) {
 		}
 		// A busy stream sends no keep-alives, so streamEnded checks the session and the current permissions before every event.
 		if pages.streamEnded(v) {
-			return
+			return nil
 		}
 		text := ": still here\n\n"
 		if len(page.Calls) > 0 {
-			if text, err = callsEvent(v, page); err != nil {
-				return
-			}
+			text, err = callsEvent(v, page)
 		}
 		sent = time.Now()
-		if !pages.send(v, text) {
-			return
+		if err != nil || !pages.send(v, text) {
+			return nil
 		}
 	}
 }
@@ -267,20 +252,20 @@ type callView struct {
 	Fault bool
 }
 
-func (pages callPages) call(v *request) {
+func (pages callPages) call(v *request) error {
 	rid, har := strings.CutSuffix(v.r.PathValue("rid"), ".har")
 	data := callView{}
-	if v.failed(storeResult(&data.Call)(v.api.Calls.Get(v.ctx(), rid))) {
-		return
+	if err := storeResult(&data.Call)(v.api.Calls.Get(v.ctx(), rid)); err != nil {
+		return err
 	}
 	if har {
-		v.attach("application/json", data.RID+".har")
-		_ = json.NewEncoder(v.w).Encode(v.c.har(data.Call))
-		return
+		v.attachment("application/json", data.RID+".har")
+		_ = json.NewEncoder(v.w).Encode(v.c.har(data.Call)) // an error means that the browser has disconnected
+		return nil
 	}
 	data.Curl = v.c.curl(data.Call)
 	data.Again, data.Fault = v.c.Again != nil && data.Account != "" && !strings.Contains(data.Request, "[masked]"), v.c.Emulates
-	v.show(http.StatusOK, "call", data)
+	return v.show(http.StatusOK, "call", data)
 }
 
 // quoted returns a text as a single quoted shell word. Control characters are escaped, because a pasted control character could end
@@ -345,30 +330,24 @@ func (c *Console) har(call client.Call) any {
 }
 
 // repeatCall repeats a call, unchanged or edited, or makes the next call to its path fail with the same error.
-func (pages callPages) repeatCall(v *request) {
+func (pages callPages) repeatCall(v *request) error {
 	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, 4<<20)
 	oldCall, err := v.api.Calls.Get(v.ctx(), v.r.PathValue("rid"))
-	if v.failed(err) {
-		return
+	if err != nil {
+		return err
 	}
 	if v.r.FormValue("did") == "fault" {
-		if !v.failed(v.api.Emulator.CreateFault(v.ctx(), client.Fault{Path: oldCall.Endpoint, ErrCode: oldCall.ErrCode,
-			AppID: oldCall.Account, Count: 1})) {
-			v.redirect(Root + "/calls/" + url.PathEscape(oldCall.RID) + "?done=fault")
-		}
-		return
+		return v.done(Root+"/calls/"+url.PathEscape(oldCall.RID)+"?done=fault", v.api.Emulator.CreateFault(v.ctx(),
+			client.Fault{Path: oldCall.Endpoint, ErrCode: oldCall.ErrCode, AppID: oldCall.Account, Count: 1}))
 	}
 	if v.c.Again == nil || v.caller.Role != "admin" {
-		v.fail(http.StatusForbidden, v.say("call.again.dev"))
-		return
+		return v.fail(http.StatusForbidden, v.say("call.again.dev"))
 	}
 	query, err := url.ParseQuery(oldCall.Query)
-	if v.failed(err) {
-		return
+	if err != nil {
+		return err
 	}
 	query.Del("access_token")
 	rid, err := v.c.Again(v.r.Context(), oldCall.Account, oldCall.Endpoint, query.Encode(), v.r.FormValue("body"))
-	if !v.failed(err) {
-		v.redirect(Root + "/calls/" + url.PathEscape(rid) + "?done=again")
-	}
+	return v.done(Root+"/calls/"+url.PathEscape(rid)+"?done=again", err)
 }

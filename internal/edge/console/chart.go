@@ -18,6 +18,8 @@ type timeline struct {
 	now    time.Time   // the server's current time
 	starts []time.Time // the start times of the periods, plus the end of the last period
 	rows   []client.StatisticsRow
+	// every contains the rows of the result, which has several rows for a period if it is grouped, and rows of zeros for other periods.
+	every []client.StatisticsRow
 }
 
 // maxPeriods is the maximum number of periods in one chart: the hours of 13 months.
@@ -28,10 +30,10 @@ const maxPeriods = 9600
 func timelineOf(found client.Statistics, interval string) (t timeline) {
 	_, offset := found.From.Zone()
 	zone := time.FixedZone("", offset)
-	to, rows := found.To, map[int64]client.StatisticsRow{}
+	to, rows := found.To, map[int64][]client.StatisticsRow{}
 	for _, row := range found.Rows {
 		if row.StartsAt != nil {
-			rows[row.StartsAt.Unix()] = row
+			rows[row.StartsAt.Unix()] = append(rows[row.StartsAt.Unix()], row)
 		}
 	}
 	if n := len(found.Rows); found.More && n > 0 {
@@ -42,9 +44,13 @@ func timelineOf(found client.Statistics, interval string) (t timeline) {
 		if len(t.rows) == maxPeriods {
 			return timeline{by: interval}
 		}
-		t.starts, t.rows = append(t.starts, instant), append(t.rows, rows[instant.Unix()])
+		counted := rows[instant.Unix()]
+		if len(counted) == 0 {
+			counted = []client.StatisticsRow{{StartsAt: new(instant)}}
+		}
+		t.starts, t.rows, t.every = append(t.starts, instant), append(t.rows, counted[len(counted)-1]), append(t.every, counted...)
 	}
-	return timeline{by: interval, now: found.Now, starts: append(t.starts, instant), rows: t.rows}
+	return timeline{by: interval, now: found.Now, starts: append(t.starts, instant), rows: t.rows, every: t.every}
 }
 
 // following returns the start of the next period.
@@ -365,7 +371,7 @@ func (v *request) charted(s statisticsView) (ch chart, err error) {
 	case s.Compare != "":
 		owner := s.query().Filter["owner"]
 		v.know("owner", owner, s.Compare)
-		ch.First, ch.Before = v.named("owner", owner), v.named("owner", s.Compare)
+		ch.First, ch.Before = v.Value("owner", owner), v.Value("owner", s.Compare)
 		ch.Second = oldTimeline.counts(numberOf)
 		for i := range t.rows {
 			t.rows[i].FirstScans = 0
@@ -496,7 +502,7 @@ const (
 func (v *request) frequent(group string, rows []client.StatisticsRow, total int64) (list []boxRow) {
 	v.knowRows(group, rows)
 	for _, r := range rows {
-		row := boxRow{Name: v.named(group, r.Value), Scans: numberOf(r), Part: tenth(100 * float64(numberOf(r)) / float64(max(1, total)))}
+		row := boxRow{Name: v.Value(group, r.Value), Scans: numberOf(r), Part: tenth(100 * float64(numberOf(r)) / float64(max(1, total)))}
 		if group != "" {
 			row.To = v.Narrow(group, r.Value)
 		}
@@ -532,7 +538,7 @@ func (v *request) multiples(s statisticsView) (ch chart, err error) {
 	}
 	v.knowRows(s.Group, found.Rows)
 	for i, r := range found.Rows {
-		ch.Small = append(ch.Small, multiple{Name: v.named(s.Group, r.Value), To: v.Narrow(s.Group, r.Value), Sum: numberOf(r),
+		ch.Small = append(ch.Small, multiple{Name: v.Value(s.Group, r.Value), To: v.Narrow(s.Group, r.Value), Sum: numberOf(r),
 			Drawing: v.draw(smallChart, lines[i], timeline{}, scale, nil)})
 	}
 	return ch, nil

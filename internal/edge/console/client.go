@@ -119,31 +119,27 @@ func storeResult[T any](to *T) func(T, error) error {
 	}
 }
 
-// query sets the named fields of *to from the query of the URL, or returns false after writing an error page for an invalid number.
-func (v *request) query(to any, names string) bool {
-	return !v.showInvalid(v.decodeFrom(v.r.URL.Query(), to, names))
+// query sets the named fields of *to from the query of the URL. If a number is invalid, query shows an error page.
+func (v *request) query(to any, names string) error {
+	return v.showInvalid(v.decodeFrom(v.r.URL.Query(), to, names))
 }
 
-// number parses a numeric query parameter, or returns 0 if the parameter is absent. If the parameter is not a number, number writes
-// an error page and returns ok = false.
-func (v *request) number(name string) (n int64, ok bool) {
-	text := strings.TrimSpace(v.r.URL.Query().Get(name))
-	if text == "" {
-		return 0, true
-	}
-	n, err := strconv.ParseInt(text, 10, 64)
+// number parses a numeric query parameter, or returns 0 if the parameter is absent. If the parameter is not a number, number shows an
+// error page.
+func (v *request) number(name string) (int64, error) {
+	n, err := strconv.ParseInt(cmp.Or(strings.TrimSpace(v.r.URL.Query().Get(name)), "0"), 10, 64)
 	if err != nil {
-		v.fail(http.StatusUnprocessableEntity, v.say("fault.form"))
+		return 0, v.reject("fault.form")
 	}
-	return n, err == nil
+	return n, nil
 }
 
 // forward streams a file from an admin API operation to the visitor without holding the whole file in memory, because the file may
 // be long. An API error is shown as an error page.
-func (v *request) forward(method, path, kind string, body io.Reader) {
+func (v *request) forward(method, path, kind string, body io.Reader) error {
 	r, err := http.NewRequestWithContext(v.r.Context(), method, adminroute.Base+path, body)
-	if v.failed(err) {
-		return
+	if err != nil {
+		return err
 	}
 	if kind != "" {
 		r.Header.Set("Content-Type", kind)
@@ -153,11 +149,12 @@ func (v *request) forward(method, path, kind string, body io.Reader) {
 		w.prefix = byteOrderMark
 	}
 	v.serve(w, r)
-	if w.refused.status != 0 {
-		v.w.Header().Del("Content-Length")
-		said, _ := client.ReadProblem(w.refused.status, w.refused.body.Bytes())
-		v.failed(said)
+	if w.refused.status == 0 {
+		return errAnswered
 	}
+	v.w.Header().Del("Content-Length")
+	said, _ := client.ReadProblem(w.refused.status, w.refused.body.Bytes())
+	return said
 }
 
 // passing is a response writer that passes a successful response to the visitor and withholds an error response.

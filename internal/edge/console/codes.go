@@ -16,11 +16,9 @@ import (
 type codesView struct {
 	Account string
 	Batches []client.Batch
-	More    int64
 	Asked   string
 	Found   *client.StoredCode
 	Scans   *client.CodeScans // nil if the code has no scans, or the visitor may not see scans
-	Alarms  []alarmView       // undismissed alarms of the code
 	Error   string
 }
 
@@ -40,7 +38,7 @@ func nameOf(asked string) client.CodeName {
 }
 
 // codes lists applications and shows the state of a code.
-func (pages codePages) codes(v *request) {
+func (pages codePages) codes(v *request) error {
 	q := v.r.URL.Query()
 	data := codesView{Account: v.Account(), Asked: strings.TrimSpace(q.Get("code"))}
 	status := http.StatusOK
@@ -51,17 +49,10 @@ func (pages codePages) codes(v *request) {
 		found, err := v.api.Codes.Get(v.ctx(), nameOf(data.Asked))
 		if said, is := refused(err, http.StatusNotFound, http.StatusUnprocessableEntity); is {
 			data.Error, status = v.say("codes.unknown"), said.Status
-		} else if v.failed(err) {
-			return
+		} else if err != nil {
+			return err
 		} else {
 			data.Found = &found
-			var standing []client.Alarm
-			for _, a := range found.Alarms {
-				standing = append(standing, client.Alarm{ID: a.ID, Kind: a.Kind, ApplicationID: found.ApplicationID,
-					OccurredAt: a.OccurredAt,
-					Score:      a.Score, Reasons: a.Reasons, AcknowledgedAt: a.AcknowledgedAt, AcknowledgedBy: a.AcknowledgedBy})
-			}
-			data.Alarms = v.withReasons(standing)
 			// the visitor searched for the code, so an error of GetScans only omits the scans from the page
 			if scans, err := v.api.Codes.GetScans(v.ctx(), found.ApplicationID, found.CodeIndex); err == nil {
 				data.Scans = &scans
@@ -69,22 +60,26 @@ func (pages codePages) codes(v *request) {
 		}
 	}
 	wanted := client.BatchQuery{Account: data.Account, Limit: pageRows}
-	if !v.query(&wanted, "after") || v.failed(storeResult(&data.Batches)(v.api.Batches.List(v.ctx(), wanted))) {
-		return
+	err := v.query(&wanted, "after")
+	if err == nil {
+		data.Batches, err = v.api.Batches.List(v.ctx(), wanted)
 	}
-	data.More = lastKey(data.Batches, func(row client.Batch) int64 { return row.ID })
-	v.show(status, "codes", data)
+	if err != nil {
+		return err
+	}
+	return v.show(status, "codes", data)
 }
 
 // codePicture looks up the code in an uploaded picture.
-func (pages codePages) codePicture(v *request) {
+func (pages codePages) codePicture(v *request) error {
 	text, fault, ok := v.readPicture()
 	switch {
 	case fault != "":
-		v.redirect(Root + "/codes?fault=" + fault)
+		return v.redirect(Root + "/codes?fault=" + fault)
 	case ok:
-		v.redirect(Root + "/codes?code=" + url.QueryEscape(text))
+		return v.redirect(Root + "/codes?code=" + url.QueryEscape(text))
 	}
+	return errAnswered
 }
 
 // batchView contains the data of the page of one application.
@@ -158,22 +153,22 @@ const (
 	maxSegments = 50
 )
 
-func (pages codePages) batch(v *request, id int64) {
-	pages.showBatch(v, http.StatusOK, id, batchView{})
+func (pages codePages) batch(v *request, id int64) error {
+	return pages.showBatch(v, http.StatusOK, id, batchView{})
 }
 
-func (pages codePages) showBatch(v *request, status int, id int64, data batchView) {
+func (pages codePages) showBatch(v *request, status int, id int64, data batchView) error {
 	ctx := v.ctx()
-	if v.failed(storeResult(&data.Batch)(v.api.Batches.Get(ctx, id))) {
-		return
+	if err := storeResult(&data.Batch)(v.api.Batches.Get(ctx, id)); err != nil {
+		return err
 	}
 	if from, err := strconv.ParseInt(v.r.URL.Query().Get("from"), 10, 64); err == nil && from > 0 && from < data.Batch.Count {
 		data.From = from
 	}
 	var runs client.CodeRuns
-	if v.failed(storeResult(&runs)(v.api.Codes.ListRuns(ctx, id, client.CodeRange{From: data.From}, maxRuns))) ||
-		v.failed(storeResult(&data.Events)(v.api.Codes.ListEvents(ctx, id, 0, maxEventRows))) {
-		return
+	if err := cmp.Or(storeResult(&runs)(v.api.Codes.ListRuns(ctx, id, client.CodeRange{From: data.From}, maxRuns)),
+		storeResult(&data.Events)(v.api.Codes.ListEvents(ctx, id, 0, maxEventRows))); err != nil {
+		return err
 	}
 	active := int64(0)
 	for _, run := range runs.Runs {
@@ -194,10 +189,10 @@ func (pages codePages) showBatch(v *request, status int, id int64, data batchVie
 	if data.Alarm == nil {
 		data.Alarm = &batchAlarmView{}
 	}
-	if v.failed(storeResult(&data.Alarm.BatchAlarm)(v.api.Batches.GetAlarmThreshold(ctx, id))) {
-		return
+	if err := storeResult(&data.Alarm.BatchAlarm)(v.api.Batches.GetAlarmThreshold(ctx, id)); err != nil {
+		return err
 	}
-	v.show(status, "batch", data)
+	return v.show(status, "batch", data)
 }
 
 // Bars returns a bar for each run of codes with the same state, for the map of code states, which measures 900 by 60 SVG units. Each state
@@ -214,34 +209,32 @@ func (d batchView) Bars() (list []bar) {
 }
 
 // codeList sends the codes of a range as a file.
-func (pages codePages) codeList(v *request) {
+func (pages codePages) codeList(v *request) error {
 	q := v.r.URL.Query()
 	asked := url.Values{"from": {q.Get("from")}, "to": {q.Get("to")}}
-	v.forward("GET", "/batches/"+url.PathEscape(v.r.PathValue("batch"))+"/codes?"+asked.Encode(), "", nil)
+	return v.forward("GET", "/batches/"+url.PathEscape(v.r.PathValue("batch"))+"/codes?"+asked.Encode(), "", nil)
 }
 
 // changeCodes shows how many codes a change affects, and applies the change after the visitor confirms.
-func (pages codePages) changeCodes(v *request) {
+func (pages codePages) changeCodes(v *request) error {
 	did := v.word("did")
 	batch, err := strconv.ParseInt(v.word("batch"), 10, 64)
 	from, err1 := strconv.ParseInt(v.word("from"), 10, 64)
 	to, err2 := strconv.ParseInt(v.word("to"), 10, 64)
 	known := slices.Contains([]string{"freeze", "unfreeze", "void", "redeem", "activate", "withdraw", "retarget"}, did)
 	if err != nil || err1 != nil || err2 != nil || from < 0 || to < from || !known {
-		v.fail(http.StatusUnprocessableEntity, v.say("codes.fault"))
-		return
+		return v.reject("codes.fault")
 	}
 	kind, _ := strconv.Atoi(v.word("type"))
 	binding := client.CodeBinding{ActivityName: v.word("activity"), ProductBrand: v.word("brand"), ProductTitle: v.word("title"),
 		ProductCode: v.word("product"), WxaAppID: v.word("target"), WxaPath: v.word("path"), WxaType: kind}
 	if count := to - from + 1; v.r.FormValue("sure") != strconv.FormatInt(count, 10) {
 		item, err := v.api.Batches.Get(v.ctx(), batch)
-		if v.failed(err) {
-			return
+		if err != nil {
+			return err
 		}
 		if to >= item.Count {
-			v.refuse(http.StatusUnprocessableEntity, "to", v.say("codes.end", item.Count-1))
-			return
+			return v.refuse(http.StatusUnprocessableEntity, "to", v.say("codes.end", item.Count-1))
 		}
 		asked := sureView{Token: strconv.FormatInt(count, 10),
 			Text: v.say("codes.sure."+did, count, v.word("batch"), v.word("from"), v.word("to"))}
@@ -250,8 +243,8 @@ func (pages codePages) changeCodes(v *request) {
 			asked.Warning = v.say("codes.sure.opens", binding.WxaAppID, binding.WxaPath, cmp.Or(binding.ActivityName, "–"))
 		case client.Unfreeze:
 			list, err := v.api.Packages.List(v.ctx(), client.PackageQuery{ApplicationID: batch, Limit: 1000})
-			if v.failed(err) {
-				return
+			if err != nil {
+				return err
 			}
 			for _, p := range list {
 				if p.RecalledAt != nil && p.From <= to && p.To >= from {
@@ -259,15 +252,13 @@ func (pages codePages) changeCodes(v *request) {
 				}
 			}
 		}
-		v.confirm(http.StatusOK, asked)
-		return
+		return v.confirm(http.StatusOK, asked)
 	}
 	span := client.CodeRange{From: from, To: to}
 	var t time.Time // zero: at once
 	if at := v.word("at"); at != "" {
 		if t, err = moment(at); err != nil {
-			v.refuse(http.StatusUnprocessableEntity, "at", v.say("scan.fault.at"))
-			return
+			return v.refuse(http.StatusUnprocessableEntity, "at", v.say("scan.fault.at"))
 		}
 	}
 	switch ctx := v.ctx(); did {
@@ -280,9 +271,7 @@ func (pages codePages) changeCodes(v *request) {
 	default:
 		_, err = v.api.Codes.Update(ctx, batch, did, codesOf(from, to))
 	}
-	if !v.failed(err) {
-		v.redirect(fmt.Sprintf("%s/codes/%d?done=codes", Root, batch))
-	}
+	return v.done(fmt.Sprintf("%s/codes/%d?done=codes", Root, batch), err)
 }
 
 // codesOf returns a code change by the visitor for the codes of a range.
@@ -294,7 +283,7 @@ func codesOf(from, to int64) client.CodeChange {
 const maxSerials = 4 << 20
 
 // bindSerials assigns the brand's serial numbers to codes from lines of INDEX,SERIAL; either all lines are stored or none.
-func (pages codePages) bindSerials(v *request, batch int64) {
+func (pages codePages) bindSerials(v *request, batch int64) error {
 	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, maxSerials)
 	var list []client.SerialBinding
 	for line := range strings.Lines(v.r.FormValue("serials")) {
@@ -304,17 +293,13 @@ func (pages codePages) bindSerials(v *request, batch int64) {
 		index, serial, _ := strings.Cut(line, ",")
 		n, wrong := strconv.ParseInt(strings.TrimSpace(index), 10, 64)
 		if serial = strings.TrimSpace(serial); wrong != nil || n < 0 || serial == "" {
-			v.refuse(http.StatusUnprocessableEntity, "serials", v.say("serials.form", len(list)+1))
-			return
+			return v.refuse(http.StatusUnprocessableEntity, "serials", v.say("serials.form", len(list)+1))
 		}
 		list = append(list, client.SerialBinding{Index: &n, Serial: serial})
 	}
 	if len(list) == 0 || len(list) > client.MaxSerials {
-		v.refuse(http.StatusUnprocessableEntity, "serials", v.say("serials.count", client.MaxSerials))
-		return
+		return v.refuse(http.StatusUnprocessableEntity, "serials", v.say("serials.count", client.MaxSerials))
 	}
 	_, err := v.api.Codes.BindSerials(v.ctx(), batch, list, v.r.FormValue("replace") != "", "")
-	if !v.failed(err) {
-		v.redirect(fmt.Sprintf("%s/codes/%d?done=codes", Root, batch))
-	}
+	return v.done(fmt.Sprintf("%s/codes/%d?done=codes", Root, batch), err)
 }

@@ -14,12 +14,11 @@ type componentRow struct {
 }
 
 // components shows every user interface component, for developers of this server.
-func (operatePages) components(v *request) {
+func (operatePages) components(v *request) error {
 	if !v.c.Emulates {
-		v.fail(http.StatusNotFound, v.say("fault.nowhere"))
-		return
+		return v.nowhere()
 	}
-	v.show(http.StatusOK, "components", struct {
+	return v.show(http.StatusOK, "components", struct {
 		Numbers []number
 		Rows    []componentRow
 		Hook    client.Webhook

@@ -19,7 +19,7 @@ type sureView struct {
 }
 
 // confirm shows the page that asks for confirmation of the submitted form.
-func (v *request) confirm(status int, data sureView) {
+func (v *request) confirm(status int, data sureView) error {
 	data.Fields = url.Values{}
 	for field, values := range v.r.PostForm {
 		if field != "sure" && (field != "did" || data.Did == "") {
@@ -27,28 +27,21 @@ func (v *request) confirm(status int, data sureView) {
 		}
 	}
 	data.Action, data.Back, data.Button = v.r.URL.RequestURI(), v.formPage(), cmp.Or(data.Button, "codes.do")
-	v.show(status, "confirm", data)
+	return v.show(status, "confirm", data)
 }
 
-// confirmed reports whether the visitor typed the name of the object that a form destroys. If the visitor has not typed the name, confirmed
-// shows a page that explains the effect and asks for the name.
-func (v *request) confirmed(text, name string) bool { return v.confirmedText(v.say(text, name), name) }
-
-// confirmedText is like confirmed, but text is a complete text instead of a text key.
-func (v *request) confirmedText(text, name string) bool { return v.confirmedImpact(text, name, nil) }
-
-// confirmedImpact is like confirmedText and also shows f, the effect that the action would have had on past scans.
-func (v *request) confirmedImpact(text, name string, f *impact) bool {
+// confirmed returns nil if the visitor typed the name of the object that a form destroys, else it shows a page with a text that explains
+// the effect and asks for the name. f is the effect that the action would have had on past scans; nil = the page does not show it.
+func (v *request) confirmed(text, name string, f *impact) error {
 	typed := strings.TrimSpace(v.r.FormValue("sure"))
 	if typed == name && name != "" {
-		return true
+		return nil
 	}
 	status := http.StatusOK
 	if typed != "" {
 		status = http.StatusUnprocessableEntity
 	}
-	v.confirm(status, sureView{Text: text, Name: name, Wrong: typed != "", Foreseen: f})
-	return false
+	return v.confirm(status, sureView{Text: text, Name: name, Wrong: typed != "", Foreseen: f})
 }
 
 // action contains an API call that a form requests. question is the key of the text that asks the visitor to type name before the call; if
@@ -58,38 +51,33 @@ type action struct {
 	call           func() error
 }
 
-// errAnswered is returned by a call that has written the response.
+// errAnswered is returned by functions that have written the response.
 var errAnswered = errors.New("console: the response has been written")
 
 // perform executes the action whose key is the form field "did", and then redirects to a page. An unknown action is an error.
-func (v *request) perform(to string, actions map[string]action) {
+func (v *request) perform(to string, actions map[string]action) error {
 	a, known := actions[v.r.FormValue("did")]
 	if !known {
-		v.fail(http.StatusUnprocessableEntity, v.say("fault.form"))
-		return
+		return v.reject("fault.form")
 	}
-	if a.question != "" && !v.confirmed(a.question, a.name) {
-		return
+	if a.question != "" {
+		if err := v.confirmed(v.say(a.question, a.name), a.name, nil); err != nil {
+			return err
+		}
 	}
-	if err := a.call(); err != errAnswered && !v.failed(err) {
-		v.redirect(to)
-	}
+	return v.done(to, a.call())
 }
 
-// reject shows why the submitted form is invalid and returns errAnswered; functions in the field call of an action return this error.
-func (v *request) reject(key string) error {
-	v.fail(http.StatusUnprocessableEntity, v.say(key))
-	return errAnswered
-}
+// reject shows why the submitted form is invalid.
+func (v *request) reject(key string) error { return v.fail(http.StatusUnprocessableEntity, v.say(key)) }
 
 // onlyError drops the result of a call.
 func onlyError[T any](_ T, err error) error { return err }
 
-// afterwards returns err; if err is nil, it calls the function show to show a result in place of a redirect, and returns errAnswered.
-func afterwards(err error, show func()) error {
+// afterwards returns err, or calls next if err is nil.
+func afterwards(err error, next func() error) error {
 	if err == nil {
-		show()
-		err = errAnswered
+		err = next()
 	}
 	return err
 }

@@ -146,18 +146,17 @@ func (c *Console) Handler() http.Handler {
 		mux.Handle("GET "+a.Path(), a)
 	}
 	for pattern, serve := range c.waysIn() {
-		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) { serve(c.visit(w, r, iam.Caller{})) })
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) { c.visit(w, r, iam.Caller{}).run(serve) })
 	}
 	for pattern, serve := range routes() {
 		mux.HandleFunc(pattern, c.signedIn(serve))
 	}
 	mux.HandleFunc("GET /console", c.signedIn((homePages{}).landing))
-	mux.HandleFunc("/console/", c.signedIn(func(v *request) { v.fail(http.StatusNotFound, v.say("fault.nowhere")) }))
+	mux.HandleFunc("/console/", c.signedIn((*request).nowhere))
 	c.pages = mux
 	sameOrigin := http.NewCrossOriginProtection()
 	sameOrigin.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		v := c.visit(w, r, iam.Caller{})
-		v.fail(http.StatusForbidden, v.say("fault.origin"))
+		c.visit(w, r, iam.Caller{}).run(func(v *request) error { return v.fail(http.StatusForbidden, v.say("fault.origin")) })
 	}))
 	return c.guard(sameOrigin.Handler(mux))
 }
@@ -168,8 +167,8 @@ func Routes() []string {
 }
 
 // waysIn returns the handlers of the pages that need no session, by pattern: sign-in pages and shared charts.
-func (c *Console) waysIn() map[string]func(*request) {
-	return map[string]func(*request){"GET /console/login": c.loginPage, "POST /console/login": c.login, "POST /console/logout": c.logout,
+func (c *Console) waysIn() map[string]handler {
+	return map[string]handler{"GET /console/login": c.loginPage, "POST /console/login": c.login, "POST /console/logout": c.logout,
 		"GET /console/login/provider": c.atProvider(c.toProvider), "GET /console/login/callback": c.atProvider(c.callbackPage),
 		"POST /console/login/callback": c.atProvider(c.callback), "GET /console/shared/{text}": c.sharedPage}
 }
@@ -195,6 +194,17 @@ func (c *Console) guard(next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// handler writes the response to a request. A handler that returns another error than errAnswered has written no response; run then shows
+// the page for the error.
+type handler func(*request) error
+
+// run calls serve.
+func (v *request) run(serve handler) {
+	if err := serve(v); err != errAnswered {
+		v.failed(err)
+	}
 }
 
 // request is one request for a console page.
@@ -235,7 +245,7 @@ func (v *request) say(key string, values ...any) string {
 }
 
 // signedIn returns a handler that calls the function serve for signed-in people and redirects other visitors to the sign-in page.
-func (c *Console) signedIn(serve func(*request)) http.HandlerFunc {
+func (c *Console) signedIn(serve handler) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		stream := r.Header.Get("Accept") == "text/event-stream"
 		find := c.callerOf
@@ -250,7 +260,7 @@ func (c *Console) signedIn(serve func(*request)) http.HandlerFunc {
 				return
 			}
 			if v.caller, v.impersonating = seenAs(r, caller); !v.rejectImpersonated() {
-				serve(v)
+				v.run(serve)
 			}
 			return
 		}
@@ -300,7 +310,7 @@ func (c *Console) caller(r *http.Request, key func(context.Context, string) (iam
 }
 
 // redirect redirects to another page and preserves the account filter.
-func (v *request) redirect(to string) {
+func (v *request) redirect(to string) error {
 	account := v.r.URL.Query().Get("account")
 	if u, err := url.Parse(to); err == nil && account != "" && v.caller.Role != "" && isBelowPage(u.Path, Root) &&
 		!u.Query().Has("account") {
@@ -310,6 +320,15 @@ func (v *request) redirect(to string) {
 		to = u.String()
 	}
 	http.Redirect(v.w, v.r, to, http.StatusSeeOther)
+	return errAnswered
+}
+
+// done redirects to another page after an action, or returns the error of the action.
+func (v *request) done(to string, err error) error {
+	if err != nil {
+		return err
+	}
+	return v.redirect(to)
 }
 
 // view is the data passed to a template.
@@ -324,7 +343,15 @@ type view struct {
 	SignedIn, Emulates bool
 }
 
-func (v *request) show(status int, name string, data any) {
+// page shows a page, or returns the error of the calls for its data.
+func (v *request) page(name string, data any, err error) error {
+	if err != nil {
+		return err
+	}
+	return v.show(http.StatusOK, name, data)
+}
+
+func (v *request) show(status int, name string, data any) error {
 	s := view{request: v, Name: name, Data: data, Page: data, Look: assets.Sheet.Path(), Style: style.Path(), Script: script.Path(),
 		Copies: assets.Script.Path(), Docs: v.c.Docs, Version: v.c.Version,
 		Self: v.r.URL.RequestURI(), SignedIn: v.caller.Role != "", Emulates: v.c.Emulates}
@@ -352,9 +379,10 @@ func (v *request) show(status int, name string, data any) {
 	if err != nil {
 		v.c.Log.ErrorContext(v.r.Context(), "a page could not be made", "page", name, "error", err)
 		http.Error(v.w, "the page could not be made: the server's log says why", http.StatusInternalServerError)
-		return
+		return errAnswered
 	}
 	v.write(status, b.String())
+	return errAnswered
 }
 
 // write sends a rendered page.
@@ -380,21 +408,28 @@ func (v *request) write(status int, page string) {
 }
 
 // fail shows an error message: on the page of the form if a form was submitted, else on an error page.
-func (v *request) fail(status int, text string) { v.refuse(status, "", text) }
+func (v *request) fail(status int, text string) error { return v.refuse(status, "", text) }
+
+// nowhere shows the error page of an address without a page.
+func (v *request) nowhere() error { return v.fail(http.StatusNotFound, v.say("fault.nowhere")) }
 
 // refuse shows an error message for a field of the submitted form.
-func (v *request) refuse(status int, field, text string) {
+func (v *request) refuse(status int, field, text string) error {
 	if !v.showForm(status, map[string]string{field: text}) {
-		v.show(status, "error", text)
+		return v.show(status, "error", text)
 	}
+	return errAnswered
 }
 
-// showInvalid shows the submitted form again if there are faults, and reports whether there are any.
-func (v *request) showInvalid(faults map[string]string) bool {
-	if len(faults) > 0 && !v.showForm(http.StatusUnprocessableEntity, faults) {
-		v.show(http.StatusUnprocessableEntity, "error", strings.Join(slices.Sorted(maps.Values(faults)), " "))
+// showInvalid shows the submitted form again if there are faults, else it returns nil.
+func (v *request) showInvalid(faults map[string]string) error {
+	if len(faults) == 0 {
+		return nil
 	}
-	return len(faults) > 0
+	if !v.showForm(http.StatusUnprocessableEntity, faults) {
+		return v.show(http.StatusUnprocessableEntity, "error", strings.Join(slices.Sorted(maps.Values(faults)), " "))
+	}
+	return errAnswered
 }
 
 // failed shows the page for an API error and reports whether err is not nil.
@@ -414,7 +449,7 @@ func (v *request) failed(err error) bool {
 			v.show(said.Status, "error", v.problemText(said))
 		}
 	case wrong && otherServer.NoSuchCall: // an empty name in the API path reached another route
-		v.fail(http.StatusNotFound, v.say("fault.nowhere"))
+		v.nowhere()
 	default:
 		v.c.Log.ErrorContext(v.r.Context(), "a page failed", "path", v.r.URL.Path, "error", err)
 		v.fail(http.StatusInternalServerError, v.say("fault.inside"))
@@ -497,19 +532,20 @@ func (v view) In(english, chinese string) string {
 }
 
 var functions = template.FuncMap{
-	"path":  endpointOf,
-	"clock": func(t time.Time) string { return t.Format("15:04:05") },
-	"when":  func(t time.Time) string { return t.Format("2006-01-02 15:04:05 -07:00") },
-	"ms":    func(d time.Duration) string { return strconv.FormatFloat(float64(d)/1e6, 'f', 1, 64) },
-	"join":  strings.Join,
-	"esc":   url.QueryEscape,
-	"seg":   url.PathEscape,
-	"has":   func(list []string, name string) bool { return slices.Contains(list, name) },
-	"nice":  nice,
-	"keyed": keyed,
-	"texts": texts,
-	"only":  wordIf,
-	"enum":  func(name string) []string { return enums[name] },
+	"path":    endpointOf,
+	"clock":   func(t time.Time) string { return t.Format("15:04:05") },
+	"when":    func(t time.Time) string { return t.Format("2006-01-02 15:04:05 -07:00") },
+	"rfc3339": rfc3339,
+	"ms":      func(d time.Duration) string { return strconv.FormatFloat(float64(d)/1e6, 'f', 1, 64) },
+	"join":    strings.Join,
+	"esc":     url.QueryEscape,
+	"seg":     url.PathEscape,
+	"has":     func(list []string, name string) bool { return slices.Contains(list, name) },
+	"nice":    nice,
+	"keyed":   keyed,
+	"texts":   texts,
+	"only":    wordIf,
+	"enum":    func(name string) []string { return enums[name] },
 	// platformFields returns the fields of a platform that can be changed.
 	"platformFields": func() string {
 		return "event_url,max=2048,mode=url,plain ip_allowlist,max=4096,plain redirect_hosts,max=4096,plain secret,max=256 " +
@@ -538,7 +574,7 @@ func nice(text string) string {
 }
 
 // prefer stores the preferences of a reader in cookies; the server does not store the preferences.
-func (c *Console) prefer(v *request) {
+func (c *Console) prefer(v *request) error {
 	if v.r.PathValue("of") == "theme" {
 		http.SetCookie(v.w, &http.Cookie{Name: "qrjump_theme", Value: v.r.FormValue("theme"), Path: Root, MaxAge: 365 * 24 * 3600,
 			SameSite: http.SameSiteStrictMode, HttpOnly: true, Secure: c.Secure(v.r)})
@@ -546,7 +582,7 @@ func (c *Console) prefer(v *request) {
 	if v.r.Form.Has("zone") {
 		c.setZone(v, v.r.FormValue("zone"))
 	}
-	v.redirect(localPath(v.r.FormValue("back")))
+	return v.redirect(localPath(v.r.FormValue("back")))
 }
 
 // localPath returns the path in its argument if this is the path of a console page, else the path of the first page: a redirect must never

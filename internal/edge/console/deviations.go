@@ -20,27 +20,27 @@ type deviationsView struct {
 }
 
 // deviations lists deviations: behaviour of callers that the real platform may reject.
-func (pages callPages) deviations(v *request) {
+func (pages callPages) deviations(v *request) error {
 	data := deviationsView{Account: v.narrowed("account")}
 	list, err := v.api.Deviations.List(v.ctx(), data.Account)
-	if v.failed(err) {
-		return
+	if err != nil {
+		return err
 	}
 	data.Deviations = list[:min(len(list), maxDeviations)]
 	data.More = len(list) - len(data.Deviations)
-	if data.Coverage, err = v.api.Deviations.GetCoverage(v.ctx(), data.Account); v.failed(err) {
-		return
+	if data.Coverage, err = v.api.Deviations.GetCoverage(v.ctx(), data.Account); err != nil {
+		return err
 	}
-	v.show(http.StatusOK, "deviations", data)
+	return v.show(http.StatusOK, "deviations", data)
 }
 
 // forgetDeviations clears the list of deviations of one account or of all.
-func (pages callPages) forgetDeviations(v *request) {
+func (pages callPages) forgetDeviations(v *request) error {
 	appid, to := v.word("account"), Root+"/calls/deviations"
 	if appid != "" {
 		to += "?account=" + url.QueryEscape(appid)
 	}
-	v.perform(to, map[string]action{"forget": {call: func() error { return onlyError(v.api.Deviations.Reset(v.ctx(), appid)) }}})
+	return v.perform(to, map[string]action{"forget": {call: func() error { return onlyError(v.api.Deviations.Reset(v.ctx(), appid)) }}})
 }
 
 type behavioursView struct {
@@ -51,12 +51,12 @@ type behavioursView struct {
 }
 
 // behaviours lists the points in which this server might differ from the platform.
-func (pages callPages) behaviours(v *request) {
+func (pages callPages) behaviours(v *request) error {
 	q := v.r.URL.Query()
 	data := behavioursView{Mark: q.Get("evidence"), Word: strings.TrimSpace(q.Get("word"))}
 	list, err := v.api.Behaviours.List(v.ctx())
-	if v.failed(err) {
-		return
+	if err != nil {
+		return err
 	}
 	word := strings.ToLower(data.Word)
 	data.Behaviours = slices.DeleteFunc(list, func(b client.Behaviour) bool {
@@ -66,5 +66,5 @@ func (pages callPages) behaviours(v *request) {
 	all := len(data.Behaviours)
 	data.Behaviours = data.Behaviours[:min(all, maxDeviations)]
 	data.More = all - len(data.Behaviours)
-	v.show(http.StatusOK, "behaviours", data)
+	return v.show(http.StatusOK, "behaviours", data)
 }

@@ -19,20 +19,16 @@ type emulatorView struct {
 	New       client.Fault
 }
 
-func (pages operatePages) showEmulator(v *request, data emulatorView) {
+func (pages operatePages) showEmulator(v *request, data emulatorView) error {
 	if !v.c.Emulates {
-		v.fail(http.StatusNotFound, v.say("fault.nowhere"))
-		return
+		return v.nowhere()
 	}
 	ctx := v.ctx()
-	if v.failed(storeResult(&data.Clock)(v.api.Emulator.GetClock(ctx))) ||
-		v.failed(storeResult(&data.Faults)(v.api.Emulator.ListFaults(ctx))) {
-		return
-	}
+	err := cmp.Or(storeResult(&data.Clock)(v.api.Emulator.GetClock(ctx)), storeResult(&data.Faults)(v.api.Emulator.ListFaults(ctx)))
 	data.New = client.Fault{Path: "/cgi-bin/wxopen/qrcodejumppublish", ErrCode: -1}
 	// The list stays empty for a visitor who is limited to some accounts, because such visitors may not see platforms.
 	data.Platforms, _ = v.api.Components.List(ctx, "", 20)
-	v.show(http.StatusOK, "emulator", data)
+	return v.page("emulator", data, err)
 }
 
 // faultForm parses the fault in a form; ok is false if the code is not a number or means success.
@@ -78,27 +74,26 @@ func faultForm(r *http.Request) (f client.Fault, ok bool) {
 const maxSeedSize = 1 << 20
 
 // addSeed applies an uploaded or typed seed and shows the result.
-func (pages operatePages) addSeed(v *request) {
-	seed, ok := v.upload("file", "text", maxSeedSize, v.say("emulator.plant.large"))
-	if ok && strings.TrimSpace(seed) == "" {
-		v.refuse(http.StatusUnprocessableEntity, "text", v.say("emulator.plant.none"))
+func (pages operatePages) addSeed(v *request) error {
+	seed, err := v.upload("file", "text", maxSeedSize, v.say("emulator.plant.large"))
+	if err != nil {
+		return err
 	}
 	if strings.TrimSpace(seed) == "" {
-		return
+		return v.refuse(http.StatusUnprocessableEntity, "text", v.say("emulator.plant.none"))
 	}
 	done, err := v.api.Emulator.Seed(v.ctx(), seed)
 	if said, is := refused(err, http.StatusUnprocessableEntity, http.StatusRequestEntityTooLarge); is {
 		v.r.PostForm.Set("text", seed)
-		v.refuse(said.Status, "text", v.problemText(said))
-	} else if !v.failed(err) {
-		pages.showEmulator(v, emulatorView{Planted: &done})
+		return v.refuse(said.Status, "text", v.problemText(said))
 	}
+	return afterwards(err, func() error { return pages.showEmulator(v, emulatorView{Planted: &done}) })
 }
 
-func (pages operatePages) changeEmulator(v *request) {
+func (pages operatePages) changeEmulator(v *request) error {
 	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, 4*maxSeedSize)
 	form, ctx := v.r.FormValue, v.ctx()
-	v.perform(Root+"/emulator?done=emulator", map[string]action{
+	return v.perform(Root+"/emulator?done=emulator", map[string]action{
 		"advance": {call: func() error {
 			d, err := time.ParseDuration(form("advance"))
 			if err != nil {
@@ -138,10 +133,7 @@ func (pages operatePages) changeEmulator(v *request) {
 			}
 			return v.api.Emulator.ReseedFaults(ctx, seed)
 		}},
-		"plant": {call: func() error {
-			pages.addSeed(v)
-			return errAnswered
-		}},
+		"plant": {call: func() error { return pages.addSeed(v) }},
 		"reset": {"sure.reset", "reset", func() error { return v.api.Emulator.Reset(ctx) }},
 	})
 }

@@ -62,13 +62,12 @@ func keep(w http.ResponseWriter, r *http.Request) (k keptForm, ok bool) {
 
 // goOn redirects after a sign-in to the requested page. If a form was submitted without a session, goOn shows the form instead, and the
 // visitor submits it again with a button.
-func (c *Console) goOn(v *request, form signingIn) {
+func (c *Console) goOn(v *request, form signingIn) error {
 	var k keptForm
 	if form.Kept == "" || json.Unmarshal([]byte(form.Kept), &k) != nil || localPath(k.To) != k.To {
-		v.redirect(form.Next)
-		return
+		return v.redirect(form.Next)
 	}
-	v.show(http.StatusOK, "expired-session", k)
+	return v.show(http.StatusOK, "expired-session", k)
 }
 
 // expired shows a sign-in page that carries the submitted form; it is called if the form came without a valid session.

@@ -5,18 +5,23 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 )
 
-// fromHere reports whether a request does not come from a page of another site. A page of another site cannot read the response,
-// and must not cause server load.
+// fromHere reports whether a request does not come from a page of another site.
 func (v *request) fromHere() bool {
-	switch v.r.Header.Get("Sec-Fetch-Site") {
-	case "", "same-origin", "none":
-		return true
+	return slices.Contains([]string{"", "same-origin", "none"}, v.r.Header.Get("Sec-Fetch-Site"))
+}
+
+// sameSite returns a handler that rejects requests from pages of another site: such pages cannot read the response, and must not cause load.
+func sameSite(serve handler) handler {
+	return func(v *request) error {
+		if !v.fromHere() {
+			return v.fail(http.StatusForbidden, v.say("fault.origin"))
+		}
+		return serve(v)
 	}
-	v.fail(http.StatusForbidden, v.say("fault.origin"))
-	return false
 }
 
 // tables maps table names to the admin API routes that return a statistics table as a file.
@@ -24,24 +29,20 @@ var tables = map[string]string{"numbers": "/statistics/export", "unmatched": "/s
 	"scans": "/scans/export"}
 
 // download sends a statistics table as a file.
-func (numberPages) download(v *request) {
+func (numberPages) download(v *request) error {
 	table, format, _ := strings.Cut(v.r.PathValue("table"), ".")
 	path, known := tables[table]
 	if !known || format != "csv" && format != "parquet" {
-		v.fail(http.StatusNotFound, v.say("fault.nowhere"))
-		return
-	}
-	if !v.fromHere() {
-		return
+		return v.nowhere()
 	}
 	asked := url.Values{}
 	switch table {
 	case "numbers":
 		asked = v.question().params
 	case "alarms":
-		d, ok := v.alarmsAsked()
-		if !ok {
-			return
+		d, err := v.alarmsAsked()
+		if err != nil {
+			return err
 		}
 		q := d.query()
 		if v.Chinese() {
@@ -57,14 +58,14 @@ func (numberPages) download(v *request) {
 		asked = v.question().fields("from", "to", "owner")
 	}
 	asked.Set("format", format)
-	v.forward("GET", path+"?"+asked.Encode(), "", nil)
+	return v.forward("GET", path+"?"+asked.Encode(), "", nil)
 }
 
 // upload returns the file uploaded in field or, without a file, the content of the form field whose name is in typed. If the result is
-// longer than limit bytes, upload shows the text of the parameter large as an error and returns false.
-func (v *request) upload(field, typed string, limit int64, large string) (text string, ok bool) {
+// longer than limit bytes, upload shows the text of the parameter large as an error.
+func (v *request) upload(field, typed string, limit int64, large string) (text string, err error) {
 	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, 2*limit)
-	err := errors.Join(v.r.ParseForm(), v.r.ParseMultipartForm(1<<20)) // a form without a file may have another content type
+	err = errors.Join(v.r.ParseForm(), v.r.ParseMultipartForm(1<<20)) // a form without a file may have another content type
 	_, isLong := errors.AsType[*http.MaxBytesError](err)
 	if v.r.MultipartForm != nil {
 		defer func() { _ = v.r.MultipartForm.RemoveAll() }()
@@ -78,8 +79,7 @@ func (v *request) upload(field, typed string, limit int64, large string) (text s
 		}
 	}
 	if isLong || int64(len(text)) > limit {
-		v.fail(http.StatusRequestEntityTooLarge, large)
-		return "", false
+		return "", v.fail(http.StatusRequestEntityTooLarge, large)
 	}
-	return text, true
+	return text, nil
 }

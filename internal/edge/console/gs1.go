@@ -1,6 +1,7 @@
 package console
 
 import (
+	"cmp"
 	"encoding/json"
 	"html/template"
 	"net/http"
@@ -16,40 +17,35 @@ import (
 )
 
 type gs1View struct {
-	Entries     []client.GS1Entry
-	Under, More string
-	HandsOver   bool // the reader may transfer keys to another account
+	client.GS1Query
+	Entries []client.GS1Entry
 }
 
-func (pages rulePages) gs1(v *request) {
-	q := v.r.URL.Query()
-	data := gs1View{Under: strings.Trim(strings.TrimSpace(q.Get("under")), "/"),
-		HandsOver: (view{request: v}).HasRole("operator") && len(v.caller.Accounts) == 0}
-	list, err := v.api.GS1.List(v.ctx(), client.GS1Query{Under: data.Under, After: q.Get("after"),
-		Owner: q.Get("account"), Limit: pageRows})
-	if v.failed(err) {
-		return
-	}
+func (pages rulePages) gs1(v *request) error {
+	data := gs1View{GS1Query: client.GS1Query{Owner: v.r.URL.Query().Get("account"), Limit: pageRows}}
+	wrong := v.query(&data.GS1Query, "under after")
+	data.Under = strings.Trim(data.Under, "/")
+	list, err := v.api.GS1.List(v.ctx(), data.GS1Query)
 	data.Entries = list
-	data.More = lastKey(list, func(row client.GS1Entry) string { return row.Key })
-	v.show(http.StatusOK, "gs1", data)
+	return v.page("gs1", data, cmp.Or(wrong, err))
 }
 
 // transferGS1 transfers a key or a company prefix to another account, after the visitor confirms the number of affected keys.
-func (pages rulePages) transferGS1(v *request) {
+func (pages rulePages) transferGS1(v *request) error {
 	want := client.GS1Transfer{Key: strings.Trim(v.word("of"), "/"), To: v.word("to"), DryRun: true}
 	done, err := v.api.GS1.Transfer(v.ctx(), want)
 	if said, is := refused(err, http.StatusUnprocessableEntity, http.StatusNotFound); is {
-		v.refuse(http.StatusUnprocessableEntity, "of", said.Detail)
-		return
+		return v.refuse(http.StatusUnprocessableEntity, "of", said.Detail)
 	}
-	if v.failed(err) || !v.confirmedText(v.say("gs1.transfer.sure", want.Key, done.Keys, want.To), want.Key) {
-		return
+	if err == nil {
+		err = v.confirmed(v.say("gs1.transfer.sure", want.Key, done.Keys, want.To), want.Key, nil)
+	}
+	if err != nil {
+		return err
 	}
 	want.DryRun = false
-	if _, err = v.api.GS1.Transfer(v.ctx(), want); !v.failed(err) {
-		v.redirect(Root + "/gs1?done=saved")
-	}
+	_, err = v.api.GS1.Transfer(v.ctx(), want)
+	return v.done(Root+"/gs1?done=saved", err)
 }
 
 type gs1KeyView struct {
@@ -71,30 +67,28 @@ type gs1KeyView struct {
 // gs1Row is a row of the form with one link of the key.
 type gs1Row struct {
 	client.GS1Link
-	N                   int
-	Languages, Contexts string
-	FromText, UntilText string
+	N int
 }
 
 func gs1Page(key string) string { return Root + "/gs1/key?key=" + url.QueryEscape(key) }
 
 // gs1Key shows the form of a GS1 key, or an empty form for a new key.
-func (pages rulePages) gs1Key(v *request) {
-	pages.showGS1(v, http.StatusOK, v.r.URL.Query().Get("key"), gs1KeyView{})
+func (pages rulePages) gs1Key(v *request) error {
+	return pages.showGS1(v, http.StatusOK, v.r.URL.Query().Get("key"), gs1KeyView{})
 }
 
 // showGS1 shows the page of a key, including the content of its symbol.
-func (pages rulePages) showGS1(v *request, status int, key string, data gs1KeyView) {
+func (pages rulePages) showGS1(v *request, status int, key string, data gs1KeyView) error {
 	if data.Fresh = key == ""; !data.Fresh {
 		var err error
 		data.GS1Entry, err = v.api.GS1.Get(v.ctx(), key)
-		if v.failed(err) || v.failed(pages.symbolOf(v, &data)) {
-			return
+		if err := cmp.Or(err, pages.symbolOf(v, &data)); err != nil {
+			return err
 		}
 		if (view{request: v}).HasRole("operator") && len(v.caller.Accounts) == 0 {
 			list, err := v.api.AuditLog.List(v.ctx(), client.ChangesQuery{Newest: true, Kind: "gs1", Key: data.Key, Limit: 1})
-			if v.failed(err) {
-				return
+			if err != nil {
+				return err
 			}
 			if len(list) > 0 {
 				data.Last = &list[0]
@@ -107,13 +101,11 @@ func (pages rulePages) showGS1(v *request, status int, key string, data gs1KeyVi
 	for i := range len(data.Links) + empty {
 		row := gs1Row{N: i}
 		if i < len(data.Links) {
-			l := data.Links[i]
-			row.GS1Link, row.Languages, row.Contexts = l, strings.Join(l.Hreflang, " "), strings.Join(l.Context, " ")
-			row.FromText, row.UntilText = rfc3339(l.From), rfc3339(l.Until)
+			row.GS1Link = data.Links[i]
 		}
 		data.Rows = append(data.Rows, row)
 	}
-	v.show(status, "gs1-key", data)
+	return v.show(status, "gs1-key", data)
 }
 
 // symbolOf fills in the page data about the symbol of a key and about the entries below the key.
@@ -154,16 +146,15 @@ func (pages rulePages) symbolOf(v *request, data *gs1KeyView) error {
 }
 
 // gs1Symbol sends the symbol of a key, lot or serial as a file, after decoding the symbol and comparing its content.
-func (pages rulePages) gs1Symbol(v *request) {
+func (pages rulePages) gs1Symbol(v *request) error {
 	q := v.r.URL.Query()
 	key, text, file := q.Get("key"), strings.TrimSpace(q.Get("text")), pictureKinds[q.Get("as")]
 	said, err := gs1.Parse(text)
 	if err != nil || said.Key.String() != key && !strings.HasPrefix(said.Key.String(), key+"/") {
-		pages.showGS1(v, http.StatusUnprocessableEntity, key, gs1KeyView{Text: text, Wrong: v.say("gs1.symbol.below", key)})
-		return
+		return pages.showGS1(v, http.StatusUnprocessableEntity, key, gs1KeyView{Text: text, Wrong: v.say("gs1.symbol.below", key)})
 	}
-	if _, err := v.api.GS1.Get(v.ctx(), key); v.failed(err) {
-		return
+	if _, err := v.api.GS1.Get(v.ctx(), key); err != nil {
+		return err
 	}
 	module, err := symbol.ParseLength(q.Get("module"))
 	var d symbol.Drawing
@@ -172,11 +163,11 @@ func (pages rulePages) gs1Symbol(v *request) {
 		d, err = labels.Design{Kind: labels.Kind(q.Get("kind")), Level: 'M', Style: style}.Draw(0, labels.Row{Text: text})
 	}
 	if err != nil || file.write == nil {
-		pages.showGS1(v, http.StatusUnprocessableEntity, key, gs1KeyView{Text: text, Wrong: v.say("gs1.symbol.none")})
-		return
+		return pages.showGS1(v, http.StatusUnprocessableEntity, key, gs1KeyView{Text: text, Wrong: v.say("gs1.symbol.none")})
 	}
-	v.attach(file.kind, q.Get("kind")+" "+strings.ReplaceAll(said.Key.String(), "/", "_")+"."+q.Get("as"))
+	v.attachment(file.kind, q.Get("kind")+" "+strings.ReplaceAll(said.Key.String(), "/", "_")+"."+q.Get("as"))
 	_ = file.write(v.w, d)
+	return nil
 }
 
 func rfc3339(t *time.Time) string {
@@ -190,22 +181,17 @@ func rfc3339(t *time.Time) string {
 const maxGS1Rows = 110
 
 // changeGS1 stores the submitted entry of a key, deletes the entry, or undoes a change.
-func (pages rulePages) changeGS1(v *request) {
+func (pages rulePages) changeGS1(v *request) error {
 	key := strings.Trim(v.word("key"), "/")
 	var err error
 	switch v.word("did") {
 	case "delete":
-		if _, err = v.api.GS1.Delete(v.ctx(), key); !v.failed(err) {
-			v.redirect(Root + "/gs1?done=saved")
-		}
-		return
+		_, err = v.api.GS1.Delete(v.ctx(), key)
+		return v.done(Root+"/gs1?done=saved", err)
 	case "undo":
 		seq, _ := strconv.ParseInt(v.word("seq"), 10, 64) // a missing number becomes 0, which no change has
-		var e client.GS1Entry
-		if e, err = v.api.GS1.UndoChange(v.ctx(), seq); !v.failed(err) {
-			v.redirect(Root + "/gs1?done=saved&under=" + url.QueryEscape(e.Key))
-		}
-		return
+		e, err := v.api.GS1.UndoChange(v.ctx(), seq)
+		return v.done(Root+"/gs1?done=saved&under="+url.QueryEscape(e.Key), err)
 	}
 	want := client.GS1Put{Owner: v.word("owner"), WxaAppID: v.word("wxa_appid"), WxaPath: v.word("wxa_path"),
 		Archived: v.word("archived") != "", Links: []client.GS1Link{}}
@@ -230,16 +216,13 @@ func (pages rulePages) changeGS1(v *request) {
 		}
 		want.Links = append(want.Links, l)
 	}
-	if v.showInvalid(faults) {
-		return
+	if err := v.showInvalid(faults); err != nil {
+		return err
 	}
 	v.fresh = v.word("fresh") != ""
 	e, err := v.api.GS1.Set(v.ctx(), key, want)
 	if v.fresh && client.ChangedMeanwhile(err) != nil {
-		v.refuse(http.StatusConflict, "key", v.say("gs1.exists", key))
-		return
+		return v.refuse(http.StatusConflict, "key", v.say("gs1.exists", key))
 	}
-	if !v.failed(err) {
-		v.redirect(gs1Page(e.Key) + "&done=saved")
-	}
+	return v.done(gs1Page(e.Key)+"&done=saved", err)
 }

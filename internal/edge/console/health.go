@@ -33,18 +33,17 @@ type check struct {
 }
 
 // recount counts all scans again, which changes nothing but takes long.
-func (pages operatePages) recount(v *request) {
-	if done, err := v.api.Statistics.Verify(v.ctx()); !v.failed(err) {
-		pages.showHealth(v, &done)
-	}
+func (pages operatePages) recount(v *request) error {
+	done, err := v.api.Statistics.Verify(v.ctx())
+	return afterwards(err, func() error { return pages.showHealth(v, &done) })
 }
 
-func (pages operatePages) showHealth(v *request, recount *client.Recount) {
+func (pages operatePages) showHealth(v *request, recount *client.Recount) error {
 	_, err := v.api.ScanNodes.List(v.ctx())
-	if _, is := refused(err, http.StatusForbidden); is && v.failed(err) {
-		return
+	if _, is := refused(err, http.StatusForbidden); is {
+		return err
 	}
-	v.show(http.StatusOK, "health", healthView{v.checks(), recount})
+	return v.show(http.StatusOK, "health", healthView{v.checks(), recount})
 }
 
 // notReady returns the fault that GET /readyz reports, in the reader's language.

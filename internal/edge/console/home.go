@@ -38,33 +38,32 @@ const (
 )
 
 // landing redirects to the first page: the list of calls for a developer with an emulator, else the home page.
-func (pages homePages) landing(v *request) {
+func (pages homePages) landing(v *request) error {
 	if v.c.Emulates && len(v.caller.Accounts) == 0 {
-		v.redirect(Root + "/calls")
-		return
+		return v.redirect(Root + "/calls")
 	}
-	v.redirect(Root + "/home")
+	return v.redirect(Root + "/home")
 }
 
 // home shows each reader only the data that the admin API allows this reader to see.
-func (pages homePages) home(v *request) {
+func (pages homePages) home(v *request) error {
 	data := homeView{NotReady: v.notReady(), now: time.Now()}
 	// While the node is not ready, the page shows the reason and omits data that the database cannot deliver.
 	skipped := func(err error) bool { return data.NotReady != "" && unavailable(err) }
 	if now, err := v.clock(); err == nil {
 		data.now = now
-	} else if !skipped(err) && v.failed(err) {
-		return
+	} else if !skipped(err) {
+		return err
 	}
 	for _, part := range []func(*homeView) error{v.homeScans, v.homeAlarms, v.homeOrders, v.homeIdle, v.homePackages,
 		v.homeKeys, v.homeHealth, v.homeQuota, v.homeCalls} {
 		err := part(&data)
-		if _, kept := refused(err, http.StatusForbidden); !kept && !skipped(err) && v.failed(err) {
-			return
+		if _, kept := refused(err, http.StatusForbidden); err != nil && !kept && !skipped(err) {
+			return err
 		}
 	}
 	slices.SortStableFunc(data.Tasks, func(a, b task) int { return severity(a.Kind) - severity(b.Kind) })
-	v.show(http.StatusOK, "home", data)
+	return v.show(http.StatusOK, "home", data)
 }
 
 func (v *request) homeAlarms(data *homeView) error {

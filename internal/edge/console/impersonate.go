@@ -39,22 +39,19 @@ func admin(caller iam.Caller) bool {
 const maxImpersonated = 50
 
 // seeAs starts or ends the view of the console as another role.
-func (c *Console) seeAs(v *request) {
+func (c *Console) seeAs(v *request) error {
 	cookie := &http.Cookie{Name: seenAsCookie, Path: Root, MaxAge: -1, SameSite: http.SameSiteStrictMode, HttpOnly: true,
 		Secure: c.Secure(v.r)}
 	if v.r.FormValue("did") == "end" {
 		http.SetCookie(v.w, cookie)
-		v.redirect(Root + "/people")
-		return
+		return v.redirect(Root + "/people")
 	}
 	role, appids := adminroute.Role(v.r.FormValue("role")), listed(v.r.FormValue("accounts"))
 	switch {
 	case !admin(v.caller):
-		v.fail(http.StatusForbidden, v.say("agree.role", v.say("role.admin")))
-		return
+		return v.fail(http.StatusForbidden, v.say("agree.role", v.say("role.admin")))
 	case !role.Known() || role == adminroute.Admin:
-		v.fail(http.StatusUnprocessableEntity, v.say("fault.form"))
-		return
+		return v.reject("fault.form")
 	}
 	fault := ""
 	for i, appid := range appids {
@@ -64,14 +61,13 @@ func (c *Console) seeAs(v *request) {
 			fault = v.say("seen_as.unknown", appid)
 		}
 		if fault != "" {
-			peoplePages{}.showPeople(v, peopleView{SeenAs: string(role), SeenFor: v.r.FormValue("accounts"), SeenFault: fault})
-			return
+			return peoplePages{}.showPeople(v, peopleView{SeenAs: string(role), SeenFor: v.r.FormValue("accounts"), SeenFault: fault})
 		}
 	}
 	slices.Sort(appids)
 	cookie.Value, cookie.MaxAge = strings.Join(append([]string{string(role)}, slices.Compact(appids)...), "/"), 8*3600
 	http.SetCookie(v.w, cookie)
-	v.redirect(Root + "/")
+	return v.redirect(Root + "/")
 }
 
 // stays lists the forms that also work while an admin views the console as another role, because they change no server data.

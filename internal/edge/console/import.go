@@ -62,71 +62,63 @@ func (pages rulePages) storedRules(v *request, owner string) (all []client.Store
 }
 
 // importRules shows the changes that a file would make, and applies them after the visitor confirms.
-func (pages rulePages) importRules(v *request) {
-	text, ok := v.upload("file", "text", maxImportSize, v.say("import.large"))
-	if !ok {
-		return
+func (pages rulePages) importRules(v *request) error {
+	text, err := v.upload("file", "text", maxImportSize, v.say("import.large"))
+	if err != nil {
+		return err
 	}
 	data := importView{Owner: strings.TrimSpace(v.r.FormValue("owner")), Text: text, Prune: v.r.FormValue("prune") != ""}
-	refuse := func(fault string) {
+	refuse := func(fault string) error {
 		data.Error = fault
-		v.show(http.StatusUnprocessableEntity, "import", data)
+		return v.show(http.StatusUnprocessableEntity, "import", data)
 	}
 	if data.Owner == "" || strings.TrimSpace(data.Text) == "" {
-		refuse(v.say("import.none"))
-		return
+		return refuse(v.say("import.none"))
 	}
-	if _, err := v.api.Accounts.Get(v.ctx(), data.Owner); v.failed(err) {
-		return
+	if _, err := v.api.Accounts.Get(v.ctx(), data.Owner); err != nil {
+		return err
 	}
 	stored, err := pages.storedRules(v, data.Owner)
 	if err == nil {
 		err = pages.plan(v, &data, stored)
 	}
 	if said, is := refused(err, http.StatusUnprocessableEntity); is {
-		refuse(v.problemText(said))
-		return
+		return refuse(v.problemText(said))
 	}
-	if v.failed(err) {
-		return
+	if err != nil {
+		return err
 	}
 	if len(data.Wrong) > 0 {
-		refuse(v.say("import.wrong"))
-		return
+		return refuse(v.say("import.wrong"))
 	}
 	if v.r.FormValue("did") == "replay" {
-		pages.replay(v, &data)
-		return
+		return pages.replay(v, &data)
 	}
 	// Only the plan that the visitor saw is applied. If the plan has changed since the visitor saw it, the new plan is shown first.
 	if sure := v.r.FormValue("sure"); sure != "" && sure == data.Sum && !data.Many {
 		pages.apply(v, &data, stored)
 		if data.Stopped == "" {
-			v.redirect(Root + "/rules?" + url.Values{"done": {"imported"}, "owner": {data.Owner}}.Encode())
-			return
+			return v.redirect(Root + "/rules?" + url.Values{"done": {"imported"}, "owner": {data.Owner}}.Encode())
 		}
-		v.show(http.StatusUnprocessableEntity, "import", data)
-		return
+		return v.show(http.StatusUnprocessableEntity, "import", data)
 	}
-	v.show(http.StatusOK, "import", data)
+	return v.show(http.StatusOK, "import", data)
 }
 
 // replay shows the effect that a plan would have had on the scans of the last days.
-func (pages rulePages) replay(v *request, data *importView) {
+func (pages rulePages) replay(v *request, data *importView) error {
 	changes := ruleplan.Changes(data.Owner, data.Steps)
 	data.Days, _ = strconv.Atoi(v.r.FormValue("days"))
 	if len(changes) == 0 || data.Many {
-		v.show(http.StatusOK, "import", *data)
-		return
+		return v.show(http.StatusOK, "import", *data)
 	}
 	done, err := v.api.Rules.ReplayPlan(v.ctx(), changes, data.Days)
 	if said, is := mendable(err); is {
 		data.Error = v.problemText(said)
-		v.show(said.Status, "import", *data)
-	} else if !v.failed(err) {
-		data.Replayed = &impact{Replayed: done, Days: data.Days}
-		v.show(http.StatusOK, "import", *data)
+		return v.show(said.Status, "import", *data)
 	}
+	data.Replayed = &impact{Replayed: done, Days: data.Days}
+	return v.page("import", *data, err)
 }
 
 // plan computes the changes that a file would make.
@@ -204,28 +196,23 @@ func (pages rulePages) apply(v *request, data *importView, stored []client.Store
 }
 
 // exportRules sends the rules of an account as a file that importRules and the command "qrjump rule apply" can read.
-func (pages rulePages) exportRules(v *request) {
+func (pages rulePages) exportRules(v *request) error {
 	owner := v.narrowed("owner")
 	if owner == "" {
-		v.fail(http.StatusUnprocessableEntity, v.say("export.owner"))
-		return
+		return v.reject("export.owner")
 	}
 	stored, err := pages.storedRules(v, owner)
-	if v.failed(err) {
-		return
+	if err != nil {
+		return err
 	}
 	file := ruleplan.File{Rules: []ruleplan.Written{}}
 	for _, r := range stored {
 		have, err := ruleplan.FromAPI(r)
-		if v.failed(err) {
-			return
+		if err != nil {
+			return err
 		}
 		file.Rules = append(file.Rules, ruleplan.Write(have.Rule, have.Target))
 	}
 	text, err := file.Text()
-	if v.failed(err) {
-		return
-	}
-	v.attach("application/yaml", "rules-"+owner+".yaml")
-	_, _ = v.w.Write(text)
+	return v.attach("application/yaml", "rules-"+owner+".yaml", text, err)
 }

@@ -3,7 +3,7 @@ package console
 import (
 	"cmp"
 	"fmt"
-	"net/http"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,24 +20,21 @@ func (v *request) narrowed(name string) string {
 
 const pageRows = 50
 
-// shown returns the rows of one page of a list, starting at the offset in a query parameter; next is the offset of the next page,
-// "" = last page.
-func shown[T any](v *request, field string, list []T) (items []T, next string) {
-	from, _ := strconv.Atoi(v.r.URL.Query().Get(field))
-	from = min(max(from, 0), len(list))
-	to := min(from+pageRows, len(list))
-	if to < len(list) {
-		next = strconv.Itoa(to)
+// listPage returns the rows of this page of a list and the address of the next page, "" = last page; s is the word of List for pages.
+func (v view) listPage(s spec, list reflect.Value) (rows reflect.Value, next string) {
+	parameter, n := s.Key[1:], list.Len()
+	switch {
+	case s.Name == "offset":
+		from, _ := strconv.Atoi(v.Q(parameter))
+		from = min(max(from, 0), n)
+		if list = list.Slice(from, min(from+pageRows, n)); from+pageRows < n {
+			next = strconv.Itoa(from + pageRows)
+		}
+	case n == pageRows:
+		last, _ := fieldOf(list.Index(n-1), s.Name)
+		next = fmt.Sprint(last)
 	}
-	return list[from:to], next
-}
-
-// lastKey returns the key of the last row, after which the next page starts, or the zero value if the rows do not fill a page.
-func lastKey[T, K any](list []T, key func(T) K) (last K) {
-	if len(list) == pageRows {
-		last = key(list[pageRows-1])
-	}
-	return last
+	return list, wordIf(next, v.WithQuery(parameter, next)+s.Options[0])
 }
 
 // pager contains the links to the previous and next page of a list.
@@ -80,12 +77,11 @@ func spark(list []int64) string {
 }
 
 // numbered returns a handler that passes a number in the path of the page to serve, or shows an error page without a number.
-func numbered(name string, serve func(*request, int64)) func(*request) {
-	return func(v *request) {
+func numbered(name string, serve func(*request, int64) error) handler {
+	return func(v *request) error {
 		if n, err := strconv.ParseInt(v.r.PathValue(name), 10, 64); err == nil && n > 0 {
-			serve(v, n)
-		} else {
-			v.fail(http.StatusNotFound, v.say("fault.nowhere"))
+			return serve(v, n)
 		}
+		return v.nowhere()
 	}
 }

@@ -31,29 +31,27 @@ type signingIn struct {
 	Error            string
 }
 
-func (c *Console) loginPage(v *request) {
+func (c *Console) loginPage(v *request) error {
 	q := v.r.URL.Query()
 	// The sign-in link needs a click on a button, because programs that follow links in messages would otherwise use up the one-time link.
 	form := signingIn{Next: localPath(q.Get("next")), Once: q.Get("once"), Provider: c.offered()}
 	if c.Provider != nil && q.Get("out") == "provider" {
 		form.Out = c.Provider.EndSession()
 	}
-	v.show(http.StatusOK, "login", form)
+	return v.show(http.StatusOK, "login", form)
 }
 
 // login starts a session with a one-time link, the admin token, or name and password.
-func (c *Console) login(v *request) {
+func (c *Console) login(v *request) error {
 	r := v.r
 	r.Body = http.MaxBytesReader(v.w, r.Body, 4*maxKeptSize) // the request may carry a form that was submitted without a session (keptForm)
 	form := signingIn{Next: localPath(r.FormValue("next")), Name: r.FormValue("name"), Kept: r.FormValue("kept"), Provider: c.offered()}
 	if form.Kept != "" && r.FormValue("did") == "on" { // the visitor says that another tab was used to sign in
 		if _, err := c.callerOf(r); err == nil {
-			c.goOn(v, form)
-			return
+			return c.goOn(v, form)
 		}
 		form.Error = v.say("kept.not.yet")
-		v.show(http.StatusUnauthorized, "login", form)
-		return
+		return v.show(http.StatusUnauthorized, "login", form)
 	}
 	browser, previous := v.browser(), cookieOf(r, c.cookie(r))
 	var text string
@@ -75,8 +73,7 @@ func (c *Console) login(v *request) {
 	}
 	if err == nil {
 		c.setCookie(v, text, int(iam.Longest.Seconds()))
-		c.goOn(v, form)
-		return
+		return c.goOn(v, form)
 	}
 	var status int
 	status, form.Error = v.signInFault(err, "login.")
@@ -84,7 +81,7 @@ func (c *Console) login(v *request) {
 	if errors.Is(err, iam.ErrSecondFactor) {
 		form.WantsCode, status = true, http.StatusUnauthorized
 	}
-	v.show(status, "login", form)
+	return v.show(status, "login", form)
 }
 
 // signInFaults maps errors of a sign-in to the status and the end of the text key of the response, and to the seconds until a retry.
@@ -131,7 +128,7 @@ func cookieOf(r *http.Request, name string) string {
 	return cookie.Value
 }
 
-func (c *Console) logout(v *request) {
+func (c *Console) logout(v *request) error {
 	to, ctx := Root+"/login", v.r.Context()
 	if caller, err := c.callerOf(v.r); err == nil && caller.Session != "" {
 		if caller.Issuer != "" {
@@ -139,30 +136,27 @@ func (c *Console) logout(v *request) {
 		}
 		if err := c.People.End(ctx, caller.Name, caller.Session); err != nil && !errors.Is(err, iam.ErrNoSession) {
 			c.Log.ErrorContext(ctx, "a session could not be ended", "error", err)
-			v.fail(http.StatusServiceUnavailable, v.say("fault.store"))
-			return
+			return v.fail(http.StatusServiceUnavailable, v.say("fault.store"))
 		}
 	}
 	c.setCookie(v, "", -1)
-	v.redirect(to)
+	return v.redirect(to)
 }
 
-func (c *Console) sessions(v *request) {
+func (c *Console) sessions(v *request) error {
 	list, err := c.People.Sessions(v.r.Context(), v.caller.Name)
-	if v.failed(err) {
-		return
+	if err != nil {
+		return err
 	}
-	v.show(http.StatusOK, "sessions", map[string]any{"Sessions": list, "Mine": v.caller.Session})
+	return v.show(http.StatusOK, "sessions", map[string]any{"Sessions": list, "Mine": v.caller.Session})
 }
 
-func (c *Console) endSession(v *request) {
+func (c *Console) endSession(v *request) error {
 	var err error
 	if id := v.r.FormValue("id"); id == "others" {
 		err = c.People.EndOthers(v.r.Context(), v.caller.Name, v.caller.Session)
 	} else if err = c.People.End(v.r.Context(), v.caller.Name, id); errors.Is(err, iam.ErrNoSession) {
 		err = nil // the session that the visitor wants to end has already ended
 	}
-	if !v.failed(err) {
-		v.redirect(Root + "/sessions?done=ended")
-	}
+	return v.done(Root+"/sessions?done=ended", err)
 }

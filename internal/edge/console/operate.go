@@ -29,23 +29,25 @@ type operateView struct {
 	Found    client.Drill // the result of the restore drill
 }
 
-func (pages operatePages) operate(v *request) {
+func (pages operatePages) operate(v *request) error {
 	data := operateView{NotReady: v.notReady()}
 	// While the node is not ready, the page shows the data that the database can still deliver.
-	failed := func(err error) bool { return !(data.NotReady != "" && unavailable(err)) && v.failed(err) }
 	var refused []client.RefusedCredential
 	var backups, drills []client.Change
 	ctx := v.ctx()
-	if failed(storeResult(&data.Nodes)(v.api.ScanNodes.List(ctx))) || failed(storeResult(&refused)(v.api.AdminKeys.ListRefused(ctx))) ||
-		failed(storeResult(&data.Counted)(v.api.Statistics.Get(ctx, client.StatisticsQuery{Limit: 1}))) ||
-		failed(storeResult(&backups)(v.api.AuditLog.List(ctx, client.ChangesQuery{Newest: true, Limit: 1, Kind: "export"}))) ||
-		failed(storeResult(&drills)(v.api.AuditLog.List(ctx, client.ChangesQuery{Newest: true, Limit: 1, Kind: "drill"}))) {
-		return
+	for _, err := range []error{storeResult(&data.Nodes)(v.api.ScanNodes.List(ctx)),
+		storeResult(&refused)(v.api.AdminKeys.ListRefused(ctx)),
+		storeResult(&data.Counted)(v.api.Statistics.Get(ctx, client.StatisticsQuery{Limit: 1})),
+		storeResult(&backups)(v.api.AuditLog.List(ctx, client.ChangesQuery{Newest: true, Limit: 1, Kind: "export"})),
+		storeResult(&drills)(v.api.AuditLog.List(ctx, client.ChangesQuery{Newest: true, Limit: 1, Kind: "drill"}))} {
+		if err != nil && !(data.NotReady != "" && unavailable(err)) {
+			return err
+		}
 	}
 	if len(drills) > 0 {
 		data.Drill = &drills[0]
-		if v.failed(json.Unmarshal(data.Drill.Detail, &data.Found)) {
-			return
+		if err := json.Unmarshal(data.Drill.Detail, &data.Found); err != nil {
+			return err
 		}
 	}
 	// A credential that was mistyped only once is omitted.
@@ -57,43 +59,37 @@ func (pages operatePages) operate(v *request) {
 	if len(backups) > 0 {
 		data.Backup = &backups[0]
 	}
-	v.show(http.StatusOK, "operate", data)
+	return v.show(http.StatusOK, "operate", data)
 }
 
 // changeNodes removes a node that is permanently gone, so that other nodes stop waiting for the removed node.
-func (pages operatePages) changeNodes(v *request) {
+func (pages operatePages) changeNodes(v *request) error {
 	node := v.r.FormValue("node")
-	if !v.confirmed("sure.node", node) {
-		return
-	}
-	if _, err := v.api.ScanNodes.Delete(v.ctx(), node); !v.failed(err) {
-		v.redirect(Root + "/operate?done=operate")
-	}
+	err := v.confirmed(v.say("sure.node", node), node, nil)
+	return v.done(Root+"/operate?done=operate", afterwards(err, func() error { return onlyError(v.api.ScanNodes.Delete(v.ctx(), node)) }))
 }
 
 type auditView struct {
 	Changes  []client.Change
-	More     int64
 	Verified *client.Verified
 	Query    client.ChangesQuery
 }
 
-func (pages operatePages) showAudit(v *request, verified *client.Verified) {
+func (pages operatePages) showAudit(v *request, verified *client.Verified) error {
 	data := auditView{Verified: verified, Query: client.ChangesQuery{Newest: true, Limit: pageRows}}
-	if verified == nil && !v.query(&data.Query, "kind actor key before") ||
-		v.failed(storeResult(&data.Changes)(v.api.AuditLog.List(v.ctx(), data.Query))) {
-		return
+	var wrong, err error
+	if verified == nil {
+		wrong = v.query(&data.Query, "kind actor key before")
 	}
-	data.More = lastKey(data.Changes, func(row client.Change) int64 { return row.Seq })
-	v.show(http.StatusOK, "audit", data)
+	data.Changes, err = v.api.AuditLog.List(v.ctx(), data.Query)
+	return v.page("audit", data, cmp.Or(wrong, err))
 }
 
 // verifyAudit verifies the whole audit log and shows inconsistencies. The verification changes nothing but uses POST, because it
 // takes long.
-func (pages operatePages) verifyAudit(v *request) {
-	if done, err := v.api.AuditLog.Verify(v.ctx()); !v.failed(err) {
-		pages.showAudit(v, &done)
-	}
+func (pages operatePages) verifyAudit(v *request) error {
+	done, err := v.api.AuditLog.Verify(v.ctx())
+	return afterwards(err, func() error { return pages.showAudit(v, &done) })
 }
 
 // settingView contains a setting and its input.
@@ -126,10 +122,10 @@ func (settingView) Text(value json.RawMessage) string {
 	return settings.Shown(value)
 }
 
-func (pages operatePages) settings(v *request) {
+func (pages operatePages) settings(v *request) error {
 	list, err := v.api.Settings.List(v.ctx())
-	if v.failed(err) {
-		return
+	if err != nil {
+		return err
 	}
 	data, group := settingsView{Asked: strings.TrimSpace(v.r.URL.Query().Get("q"))}, settingGroup{}
 	for _, item := range list {
@@ -154,11 +150,11 @@ func (pages operatePages) settings(v *request) {
 		g := &data.Groups[len(data.Groups)-1]
 		g.Settings, g.Revision = append(g.Settings, setting), strings.TrimPrefix(g.Revision+"."+item.Revision, ".")
 	}
-	v.show(http.StatusOK, "settings", data)
+	return v.show(http.StatusOK, "settings", data)
 }
 
 // changeSettings saves the changed settings of a group together, or resets one setting to its default.
-func (pages operatePages) changeSettings(v *request) {
+func (pages operatePages) changeSettings(v *request) error {
 	reset := v.word("reset")
 	texts, values := map[string]string{}, map[string]any{}
 	for _, name := range settings.Names() {
@@ -170,29 +166,33 @@ func (pages operatePages) changeSettings(v *request) {
 	if reset != "" {
 		texts = map[string]string{reset: ""}
 	}
-	switch {
-	case len(texts) == 0:
-		v.redirect(Root + "/operate/settings")
-	case pages.loses(v, texts):
-	case reset != "" && v.failed(v.api.Settings.Reset(v.ctx(), reset)), reset == "" && v.failed(v.api.Settings.Update(v.ctx(), values)):
-	default:
-		v.redirect(Root + "/operate/settings?done=operate#" + url.PathEscape(slices.Min(slices.Collect(maps.Keys(texts)))))
+	if len(texts) == 0 {
+		return v.redirect(Root + "/operate/settings")
 	}
+	err := pages.confirmLoss(v, texts)
+	switch {
+	case err != nil:
+	case reset != "":
+		err = v.api.Settings.Reset(v.ctx(), reset)
+	default:
+		err = v.api.Settings.Update(v.ctx(), values)
+	}
+	return v.done(Root+"/operate/settings?done=operate#"+url.PathEscape(slices.Min(slices.Collect(maps.Keys(texts)))), err)
 }
 
 // retentions lists the settings whose change can delete scans or their statistics.
 var retentions = []string{"scan_retention_days", "hourly_stats_retention_days", "daily_stats_retention_days"}
 
-// loses asks for confirmation before scans or their hourly or daily statistics are deleted, and shows the number of affected scans; texts
-// contains the new values by setting, "" = the default. loses returns false if no data is lost or the visitor confirmed.
-func (pages operatePages) loses(v *request, texts map[string]string) bool {
+// confirmLoss asks for confirmation before scans or their hourly or daily statistics are deleted, and shows the number of affected scans;
+// texts contains the new values by setting, "" = the default. confirmLoss returns nil if no data is lost or the visitor confirmed.
+func (pages operatePages) confirmLoss(v *request, texts map[string]string) error {
 	if !slices.ContainsFunc(retentions, func(name string) bool { _, changed := texts[name]; return changed }) {
-		return false
+		return nil
 	}
 	list, err := v.api.Settings.List(v.ctx())
 	now, failed := v.clock()
-	if v.failed(cmp.Or(err, failed)) {
-		return true
+	if err := cmp.Or(err, failed); err != nil {
+		return err
 	}
 	var names, questions []string
 	for _, setting := range list {
@@ -210,35 +210,33 @@ func (pages operatePages) loses(v *request, texts map[string]string) bool {
 			continue
 		}
 		lost, err := v.api.Statistics.Get(v.ctx(), client.StatisticsQuery{Limit: 1, From: from, To: to})
-		if v.failed(err) {
-			return true
+		if err != nil {
+			return err
 		}
 		if scans := (timeline{rows: lost.Rows}).sum(numberOf); scans > 0 {
 			names, questions = append(names, setting.Name), append(questions, v.say("sure."+setting.Name, days, separated(scans)))
 		}
 	}
-	return len(names) > 0 && !v.confirmedText(strings.Join(questions, " "), strings.Join(names, " "))
+	if len(names) == 0 {
+		return nil
+	}
+	return v.confirmed(strings.Join(questions, " "), strings.Join(names, " "), nil)
 }
 
 type webhooksView struct {
 	Webhooks   []client.Webhook
 	Deliveries []client.Delivery
-	More       int64
 	Secret     string // the secret of a new webhook, shown only once
-	MoreHooks  string // the webhook after which the next page starts
 	New        client.WebhookPut
 }
 
-func (pages operatePages) showWebhooks(v *request, data webhooksView) {
-	wanted, hooks := client.DeliveryQuery{Limit: pageRows}, []client.Webhook(nil)
-	if !v.query(&wanted, "webhook state before") || v.failed(storeResult(&hooks)(v.api.Webhooks.List(v.ctx()))) ||
-		v.failed(storeResult(&data.Deliveries)(v.api.Webhooks.ListDeliveries(v.ctx(), wanted))) {
-		return
-	}
+func (pages operatePages) showWebhooks(v *request, data webhooksView) error {
+	wanted := client.DeliveryQuery{Limit: pageRows}
+	wrong := v.query(&wanted, "webhook state before")
+	err := cmp.Or(wrong, storeResult(&data.Webhooks)(v.api.Webhooks.List(v.ctx())),
+		storeResult(&data.Deliveries)(v.api.Webhooks.ListDeliveries(v.ctx(), wanted)))
 	data.New.Alarms = true
-	data.Webhooks, data.MoreHooks = shown(v, "hooks", hooks)
-	data.More = lastKey(data.Deliveries, func(row client.Delivery) int64 { return row.ID })
-	v.show(http.StatusOK, "webhooks", data)
+	return v.page("webhooks", data, err)
 }
 
 // webhookCodes parses codes given as BATCH, BATCH:INDEX or BATCH:FROM-TO.
@@ -263,11 +261,10 @@ func webhookCodes(words []string) (list []client.WebhookCodes, ok bool) {
 	return list, true
 }
 
-func (pages operatePages) changeWebhooks(v *request) {
+func (pages operatePages) changeWebhooks(v *request) error {
 	id, err := strconv.ParseInt(cmp.Or(v.r.FormValue("id"), v.r.FormValue("delivery"), "0"), 10, 64)
 	if err != nil { // no form of the console contains a webhook or delivery id that is not a number
-		_ = v.reject("fault.form")
-		return
+		return v.reject("fault.form")
 	}
 	ctx := v.ctx()
 	enable := func() error {
@@ -277,12 +274,11 @@ func (pages operatePages) changeWebhooks(v *request) {
 		}
 		i := slices.IndexFunc(list, func(w client.Webhook) bool { return w.ID == id })
 		if i < 0 {
-			v.fail(http.StatusNotFound, v.say("hooks.gone"))
-			return errAnswered
+			return v.fail(http.StatusNotFound, v.say("hooks.gone"))
 		}
 		return onlyError(v.api.Webhooks.Update(ctx, id, list[i].Put(), new(v.r.FormValue("did") == "on")))
 	}
-	v.perform(Root+"/operate/webhooks?done=operate", map[string]action{
+	return v.perform(Root+"/operate/webhooks?done=operate", map[string]action{
 		"add": {call: func() error {
 			var w client.WebhookPut
 			faults, ok := v.decode(&w, "url alarms rules"), false
@@ -290,7 +286,7 @@ func (pages operatePages) changeWebhooks(v *request) {
 				return v.reject("hooks.fault")
 			}
 			added, err := v.api.Webhooks.Create(ctx, w)
-			return afterwards(err, func() { pages.showWebhooks(v, webhooksView{Secret: added.Secret}) })
+			return afterwards(err, func() error { return pages.showWebhooks(v, webhooksView{Secret: added.Secret}) })
 		}},
 		"on":     {call: enable},
 		"off":    {call: enable},
@@ -305,27 +301,23 @@ type checksView struct {
 	Verifications   []client.DomainVerification
 	Reverifications []client.Reverification
 	Domains         []client.Domain
-	More            string // the host after which the next page of domains starts; "" = last page
 	New             client.Domain
 }
 
-func (pages operatePages) checks(v *request) {
+func (pages operatePages) checks(v *request) error {
 	data := checksView{Owner: v.narrowed("owner")}
 	ctx := v.ctx()
 	// There may be a million verification files, so the page shows only failing files.
 	looked := client.RecheckQuery{Owner: data.Owner, Failing: data.Owner == "", Limit: pageRows}
-	if v.failed(storeResult(&data.Verifications)(v.api.Verifications.ListChecks(ctx, client.ConfirmationQuery{Owner: data.Owner,
-		Limit: pageRows}))) || v.failed(storeResult(&data.Reverifications)(v.api.Verifications.List(ctx, looked))) ||
-		v.failed(storeResult(&data.Domains)(v.api.Domains.ListPage(ctx, v.r.URL.Query().Get("after"), pageRows))) {
-		return
-	}
-	data.More = lastKey(data.Domains, func(row client.Domain) string { return row.Host })
-	v.show(http.StatusOK, "checks", data)
+	err := cmp.Or(storeResult(&data.Verifications)(v.api.Verifications.ListChecks(ctx, client.ConfirmationQuery{Owner: data.Owner,
+		Limit: pageRows})), storeResult(&data.Reverifications)(v.api.Verifications.List(ctx, looked)),
+		storeResult(&data.Domains)(v.api.Domains.ListPage(ctx, v.r.URL.Query().Get("after"), pageRows)))
+	return v.page("checks", data, err)
 }
 
-func (pages operatePages) changeChecks(v *request) {
+func (pages operatePages) changeChecks(v *request) error {
 	host, ctx := strings.TrimSpace(v.r.FormValue("host")), v.ctx()
-	v.perform(Root+"/operate/checks?done=operate", map[string]action{
+	return v.perform(Root+"/operate/checks?done=operate", map[string]action{
 		"recheck": {call: func() error { return onlyError(v.api.Verifications.Run(ctx)) }},
 		"domain":  {call: func() error { return v.api.Domains.Set(ctx, host, v.r.FormValue("status")) }},
 		"forget":  {"sure.domain", host, func() error { return v.api.Domains.Delete(ctx, host) }},

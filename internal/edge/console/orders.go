@@ -1,6 +1,7 @@
 package console
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"strings"
@@ -20,18 +21,16 @@ type orderForm struct {
 	client.OrderPut
 }
 
-func (pages codePages) orders(v *request) {
+func (pages codePages) orders(v *request) error {
 	data := ordersView{New: orderForm{v.Account(), client.OrderPut{Count: 10_000}}}
-	offset, ok := v.number("offset")
-	if !ok || v.failed(storeResult(&data.OrderList)(v.api.Orders.List(v.ctx(), v.r.URL.Query().Get("account"), int(offset), pageRows))) {
-		return
-	}
-	data.Pager = v.pages(offset, len(data.Orders), data.Total)
-	v.show(http.StatusOK, "orders", data)
+	offset, wrong := v.number("offset")
+	list, err := v.api.Orders.List(v.ctx(), v.r.URL.Query().Get("account"), int(offset), pageRows)
+	data.OrderList, data.Pager = list, v.pages(offset, len(list.Orders), list.Total)
+	return v.page("orders", data, cmp.Or(wrong, err))
 }
 
 // changeOrders creates, approves or rejects an order of codes.
-func (pages codePages) changeOrders(v *request) {
+func (pages codePages) changeOrders(v *request) error {
 	var put orderForm
 	faults := v.decode(&put, "account code_count isv_application_id text gtin fixed_digits allow_guessable")
 	account := put.Account
@@ -47,63 +46,50 @@ func (pages codePages) changeOrders(v *request) {
 		if put.Count <= 0 || put.Count%10_000 != 0 {
 			faults["code_count"] = v.say("orders.count.wrong")
 		}
-		if v.showInvalid(faults) {
-			return
+		if err = v.showInvalid(faults); err == nil && put.Text+put.GTIN+put.FixedDigits != "" {
+			err = pages.confirmText(v, account, put.OrderPut)
 		}
-		if put.Text+put.GTIN+put.FixedDigits != "" && !pages.agreedOnText(v, account, put.OrderPut) {
-			return
-		}
-		order, err = v.api.Orders.Create(v.ctx(), account, put.OrderPut)
-		if pages.noAccount(v, err) {
-			return
+		if err == nil {
+			order, err = pages.create(v, account, put.OrderPut)
 		}
 	case "approve", "refuse":
 		order, err = v.api.Orders.Decide(v.ctx(), account, client.OrderDecision{ISV: put.ISV, Revision: v.r.FormValue("read"),
 			Approve: v.r.FormValue("did") == "approve"})
 	default:
-		v.fail(http.StatusUnprocessableEntity, v.say("fault.form"))
-		return
+		return v.reject("fault.form")
 	}
-	switch {
-	case v.failed(err):
-	case v.r.FormValue("did") == "ask" && order.ApplicationID > 0:
-		v.redirect(fmt.Sprintf("%s/codes/%d?done=order.%s#activate", Root, order.ApplicationID, order.State))
-	default:
-		v.redirect(fmt.Sprintf("%s/orders?done=order.%s", Root, order.State))
+	if v.r.FormValue("did") == "ask" && order.ApplicationID > 0 {
+		return v.done(fmt.Sprintf("%s/codes/%d?done=order.%s#activate", Root, order.ApplicationID, order.State), err)
 	}
+	return v.done(fmt.Sprintf("%s/orders?done=order.%s", Root, order.State), err)
 }
 
-// agreedOnText shows sample texts of a template and how hard they are to guess, and reports whether the visitor confirmed the template.
-func (pages codePages) agreedOnText(v *request, account string, put client.OrderPut) bool {
+// confirmText shows sample texts of a template and how hard they are to guess; it returns nil if the visitor confirmed the template.
+func (pages codePages) confirmText(v *request, account string, put client.OrderPut) error {
 	weak := put.AllowGuessable
 	put.DryRun, put.AllowGuessable = true, true // the dry run also accepts weak templates, to show how weak they are
-	tried, err := v.api.Orders.Create(v.ctx(), account, put)
-	if pages.noAccount(v, err) {
-		return false
-	}
+	tried, err := pages.create(v, account, put)
 	if said, is := refused(err, http.StatusUnprocessableEntity); is {
-		v.refuse(said.Status, "text", v.problemText(said))
-		return false
+		return v.refuse(said.Status, "text", v.problemText(said))
 	}
-	if v.failed(err) {
-		return false
+	if err != nil {
+		return err
 	}
 	if tried.Guessable && !weak {
-		v.refuse(http.StatusUnprocessableEntity, "allow_guessable", v.say("orders.text.weak", tried.TextBits))
-		return false
+		return v.refuse(http.StatusUnprocessableEntity, "allow_guessable", v.say("orders.text.weak", tried.TextBits))
 	}
 	key := "orders.text.sure"
 	if tried.Guessable {
 		key = "orders.text.sure.weak"
 	}
-	return v.confirmedText(v.say(key, strings.ReplaceAll(tried.Sample, "\n", " ⏎ "), tried.TextBits), put.ISV)
+	return v.confirmed(v.say(key, strings.ReplaceAll(tried.Sample, "\n", " ⏎ "), tried.TextBits), put.ISV, nil)
 }
 
-// noAccount reports whether err means that the account of an order does not exist; if so, noAccount shows an error.
-func (pages codePages) noAccount(v *request, err error) bool {
-	_, is := refused(err, http.StatusNotFound)
-	if is {
-		v.refuse(http.StatusNotFound, "account", v.say("orders.account.wrong"))
+// create orders codes. If the account does not exist, create shows the form with the error.
+func (pages codePages) create(v *request, account string, put client.OrderPut) (client.Order, error) {
+	order, err := v.api.Orders.Create(v.ctx(), account, put)
+	if _, is := refused(err, http.StatusNotFound); is {
+		err = v.refuse(http.StatusNotFound, "account", v.say("orders.account.wrong"))
 	}
-	return is
+	return order, err
 }

@@ -30,7 +30,6 @@ const (
 type packagesView struct {
 	Account         string
 	Packages        []client.Package
-	More            int64
 	Signer          client.PackageSigner
 	Form            packageForm
 	Plan            *client.LabelPlan // the plan for the form's values; nil = no preview was requested
@@ -63,50 +62,39 @@ func drawn(names string) (words string) {
 var usual = client.LabelDrawing{DPI: 300, Module: "0.4mm", LineHeight: "2mm", Page: "a4", Columns: 4, Rows: 10, Margin: "10mm",
 	Gap: "0mm", StartAt: 1}
 
-func (pages codePages) showPackages(v *request, data packagesView) {
+func (pages codePages) showPackages(v *request, data packagesView) error {
 	data.Account, data.Form = v.narrowed("account"), packageForm{Layout: usual}
 	wanted := client.PackageQuery{Account: data.Account, Limit: pageRows}
-	if !v.query(&data.Form, "batch") || !v.query(&wanted, "after waiting") {
-		return
-	}
+	wrong := cmp.Or(v.query(&data.Form, "batch"), v.query(&wanted, "after waiting"))
 	wanted.ApplicationID = data.Form.Batch
-	if v.failed(storeResult(&data.Packages)(v.api.Packages.List(v.ctx(), wanted))) ||
-		v.failed(storeResult(&data.Signer)(v.api.Packages.GetSigner(v.ctx()))) {
-		return
-	}
-	data.More = lastKey(data.Packages, func(row client.Package) int64 { return row.ID })
-	v.show(http.StatusOK, "packages", data)
+	err := cmp.Or(wrong, storeResult(&data.Packages)(v.api.Packages.List(v.ctx(), wanted)),
+		storeResult(&data.Signer)(v.api.Packages.GetSigner(v.ctx())))
+	return v.page("packages", data, err)
 }
 
 // makePackage creates a package of codes for a printer, shows a preview, or sends a job file with which "qrjump label" prints the labels.
-func (pages codePages) makePackage(v *request) {
-	switch did := v.r.FormValue("did"); did {
-	case "job", "plan":
-		batch, wish, ok := pages.packageWish(v, "batch", "from", "to")
-		if !ok {
-			return
+func (pages codePages) makePackage(v *request) error {
+	switch v.r.FormValue("did") {
+	case "plan":
+		return pages.planPackage(v, nil)
+	case "job":
+		batch, wish, err := pages.packageWish(v, "batch", "from", "to")
+		if err != nil {
+			return err
 		}
-		if did == "plan" {
-			pages.planPackage(v, batch, wish, nil)
-			return
-		}
-		v.attach("application/yaml", fmt.Sprintf("labels-%d.yaml", batch))
-		_, _ = v.w.Write(jobFile(batch, wish))
-		return
+		return v.attach("application/yaml", fmt.Sprintf("labels-%d.yaml", batch), jobFile(batch, wish), nil)
 	}
-	batch, wish, ok := pages.packageWish(v, "batch", "from", "to", "printer")
-	if !ok {
-		return
+	batch, wish, err := pages.packageWish(v, "batch", "from", "to", "printer")
+	if err != nil {
+		return err
 	}
 	made, err := v.api.Packages.Create(v.ctx(), batch, wish)
-	if !v.failed(err) {
-		v.redirect(packagePage(made.ID) + "?done=package")
-	}
+	return v.done(packagePage(made.ID)+"?done=package", err)
 }
 
 // packageWish parses the form; if a job file or a preview is requested without a label format, the format is labels on sheets. If the form
-// is invalid, packageWish writes an error page and returns ok = false.
-func (pages codePages) packageWish(v *request, wanted ...string) (batch int64, wish client.PackageWish, ok bool) {
+// is invalid, packageWish shows an error page.
+func (pages codePages) packageWish(v *request, wanted ...string) (batch int64, wish client.PackageWish, err error) {
 	faults := map[string]string{}
 	for _, name := range wanted {
 		if v.word(name) == "" {
@@ -135,41 +123,42 @@ func (pages codePages) packageWish(v *request, wanted ...string) (batch int64, w
 		wish.Drawing = pages.drawing(v, slices.Contains(drawn, "sheet"), faults)
 	}
 	wish.Recipients = linesOf(v.word("recipients")) // an SSH key contains spaces
-	return form.Batch, wish, !v.showInvalid(faults)
+	return form.Batch, wish, v.showInvalid(faults)
 }
 
 // planPackage shows the submitted form with a preview of its labels.
-func (pages codePages) planPackage(v *request, batch int64, wish client.PackageWish, left []string) {
+func (pages codePages) planPackage(v *request, left []string) error {
+	batch, wish, err := pages.packageWish(v, "batch", "from", "to")
+	if err != nil {
+		return err
+	}
 	wish.DryRun = true
 	planned, err := v.api.Packages.Create(v.ctx(), batch, wish)
-	if v.failed(err) {
-		return
+	if err != nil {
+		return err
 	}
 	v.rejected = newRejectedForm(v.r, nil) // the form keeps the typed values
-	pages.showPackages(v, packagesView{Plan: planned.Plan, UnsupportedKeys: left})
+	return pages.showPackages(v, packagesView{Plan: planned.Plan, UnsupportedKeys: left})
 }
 
 // maxJob is the maximum size in bytes of a job file, which normally has about thirty lines.
 const maxJob = 64 << 10
 
 // readJob fills the form from an uploaded job file and shows the preview. Decision 72.
-func (pages codePages) readJob(v *request) {
-	text, ok := v.upload("job", "text", maxJob, v.say("packages.job.large", maxJob>>10))
-	if !ok {
-		return
+func (pages codePages) readJob(v *request) error {
+	text, err := v.upload("job", "text", maxJob, v.say("packages.job.large", maxJob>>10))
+	if err != nil {
+		return err
 	}
 	words, err := labels.ReadJob("", []byte(text))
 	empty, is := errors.AsType[*labels.EmptyWordError](err)
 	switch {
 	case is:
-		v.fail(http.StatusUnprocessableEntity, v.say("packages.job.empty", empty.Name))
-		return
+		return v.fail(http.StatusUnprocessableEntity, v.say("packages.job.empty", empty.Name))
 	case errors.Is(err, labels.ErrNoWords):
-		v.fail(http.StatusUnprocessableEntity, v.say("packages.job.none"))
-		return
+		return v.reject("packages.job.none")
 	case err != nil:
-		v.fail(http.StatusUnprocessableEntity, v.say("packages.job.unread", strings.TrimPrefix(err.Error(), ":")))
-		return
+		return v.fail(http.StatusUnprocessableEntity, v.say("packages.job.unread", strings.TrimPrefix(err.Error(), ":")))
 	}
 	form, left := url.Values{"did": {"plan"}, "format": {"sheet"}, "lines": {""}}, []string(nil)
 	for name := range strings.FieldsSeq(labelFields + " " + pageFields + " from to") {
@@ -184,15 +173,13 @@ func (pages codePages) readJob(v *request) {
 	v.r.URL.Path = Root + "/packages" // the form, prefilled from the job file, is submitted to this path
 	if id, err := strconv.ParseInt(form.Get("batch"), 10, 64); err == nil && form.Get("from") == "" {
 		fullBatch, err := v.api.Batches.Get(v.ctx(), id)
-		if v.failed(err) {
-			return
+		if err != nil {
+			return err
 		}
 		form.Set("from", "0")
 		form.Set("to", strconv.FormatInt(fullBatch.Count-1, 10))
 	}
-	if batch, wish, ok := pages.packageWish(v, "batch", "from", "to"); ok {
-		pages.planPackage(v, batch, wish, left)
-	}
+	return pages.planPackage(v, left)
 }
 
 // word returns a form field without surrounding spaces.
@@ -290,14 +277,13 @@ func fillJob(form url.Values, w labels.Field) bool {
 
 func packagePage(id int64) string { return fmt.Sprintf("%s/packages/%d", Root, id) }
 
-func (pages codePages) onePackage(v *request, id int64) {
-	if item, err := v.api.Packages.Get(v.ctx(), id); !v.failed(err) {
-		v.show(http.StatusOK, "package", item)
-	}
+func (pages codePages) onePackage(v *request, id int64) error {
+	item, err := v.api.Packages.Get(v.ctx(), id)
+	return v.page("package", item, err)
 }
 
 // changePackage recalls a package, or records which codes of the package the printer destroyed.
-func (pages codePages) changePackage(v *request, id int64) {
+func (pages codePages) changePackage(v *request, id int64) error {
 	name, note := v.r.PathValue("package"), v.word("note")
 	var ranges []client.CodeRange
 	invalid := false
@@ -311,10 +297,9 @@ func (pages codePages) changePackage(v *request, id int64) {
 		invalid, ranges = invalid || wrong != nil || bad != nil, append(ranges, client.CodeRange{From: from, To: to})
 	}
 	if v.r.FormValue("did") == "spoil" && (invalid || len(ranges) == 0) {
-		v.refuse(http.StatusUnprocessableEntity, "ranges", v.say("packages.ranges.form"))
-		return
+		return v.refuse(http.StatusUnprocessableEntity, "ranges", v.say("packages.ranges.form"))
 	}
-	v.perform(packagePage(id)+"?done=package", map[string]action{
+	return v.perform(packagePage(id)+"?done=package", map[string]action{
 		"recall": {"sure.recall", name, func() error { return onlyError(v.api.Packages.Recall(v.ctx(), id, note, "")) }},
 		"spoil":  {"sure.spoil", name, func() error { return onlyError(v.api.Packages.VoidCodes(v.ctx(), id, ranges, note, "")) }},
 	})
@@ -322,13 +307,14 @@ func (pages codePages) changePackage(v *request, id int64) {
 
 // sendPackage sends the file of a package, also again after an interrupted download. The download is a form submission instead of a
 // link, because each download is recorded.
-func (pages codePages) sendPackage(v *request) {
+func (pages codePages) sendPackage(v *request) error {
 	wish := map[string]string{}
 	if words := v.r.FormValue("passphrase"); words != "" {
 		wish["passphrase"] = words
 	}
 	body, err := json.Marshal(wish)
-	if !v.failed(err) {
-		v.forward("POST", "/packages/"+url.PathEscape(v.r.PathValue("package"))+"/file", "application/json", bytes.NewReader(body))
+	if err != nil {
+		return err
 	}
+	return v.forward("POST", "/packages/"+url.PathEscape(v.r.PathValue("package"))+"/file", "application/json", bytes.NewReader(body))
 }

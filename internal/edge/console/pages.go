@@ -18,11 +18,11 @@ type (
 )
 
 // page contains the handlers of an address: GET shows the page, POST does what a form of the page asks for; nil = no such request.
-type page struct{ get, post func(*request) }
+type page struct{ get, post handler }
 
 // routes returns the handlers of the pages for signed-in people by pattern.
-func routes() map[string]func(*request) {
-	list := map[string]func(*request){}
+func routes() map[string]handler {
+	list := map[string]handler{}
 	for path, p := range map[string]page{
 		"/account-names":               {homePages{}.suggestAccounts, nil},
 		"/accounts":                    {accountPages{}.accounts, accountPages{}.makeAccount},
@@ -36,7 +36,7 @@ func routes() map[string]func(*request) {
 		"/calls":                       {callPages{}.calls, nil},
 		"/calls/behaviours":            {callPages{}.behaviours, nil},
 		"/calls/deviations":            {callPages{}.deviations, callPages{}.forgetDeviations},
-		"/calls/live":                  {callPages{}.live, nil},
+		"/calls/live":                  {sameSite(callPages{}.live), nil},
 		"/calls/{rid}":                 {callPages{}.call, callPages{}.repeatCall},
 		"/codes":                       {codePages{}.codes, codePages{}.changeCodes},
 		"/codes/picture":               {nil, codePages{}.codePicture},
@@ -55,8 +55,8 @@ func routes() map[string]func(*request) {
 		"/operate":                     {operatePages{}.operate, operatePages{}.changeNodes},
 		"/operate/apps":                {plain(operatePages{}.showApps), operatePages{}.changeApps},
 		"/operate/audit":               {plain(operatePages{}.showAudit), operatePages{}.verifyAudit},
-		"/operate/bulk":                {func(v *request) { v.show(200, "bulk", bulkView{Content: "accounts"}) }, operatePages{}.loadBulk},
-		"/operate/bulk/{file}":         {operatePages{}.bulkFile, nil},
+		"/operate/bulk":                {operatePages{}.bulk, operatePages{}.loadBulk},
+		"/operate/bulk/{file}":         {sameSite(operatePages{}.bulkFile), nil},
 		"/operate/checks":              {operatePages{}.checks, operatePages{}.changeChecks},
 		"/operate/settings":            {operatePages{}.settings, operatePages{}.changeSettings},
 		"/operate/webhooks":            {plain(operatePages{}.showWebhooks), operatePages{}.changeWebhooks},
@@ -68,34 +68,34 @@ func routes() map[string]func(*request) {
 		"/people":                      {plain(peoplePages{}.showPeople), peoplePages{}.changePeople},
 		"/platforms":                   {accountPages{}.platforms, accountPages{}.makePlatform},
 		"/platforms/{component}":       {plain(accountPages{}.showPlatform), accountPages{}.changePlatform},
-		"/preferences/{of}":            {nil, func(v *request) { v.c.prefer(v) }},
+		"/preferences/{of}":            {nil, onConsole((*Console).prefer)},
 		"/rules":                       {rulePages{}.rules, rulePages{}.selectedRules},
 		"/rules/code":                  {rulePages{}.ruleCode, nil},
 		"/rules/do":                    {nil, rulePages{}.changeRule},
 		"/rules/edit":                  {rulePages{}.ruleForm, rulePages{}.saveRule},
 		"/rules/export":                {rulePages{}.exportRules, nil},
 		"/rules/file":                  {rulePages{}.confirmFile, nil},
-		"/rules/import": {func(v *request) { v.show(200, "import", importView{Owner: v.narrowed("owner")}) },
+		"/rules/import": {func(v *request) error { return v.page("import", importView{Owner: v.narrowed("owner")}, nil) },
 			rulePages{}.importRules},
 		"/rules/new":  {rulePages{}.ruleForm, rulePages{}.saveRule},
 		"/rules/undo": {nil, rulePages{}.undo},
 		"/scan":       {scanPages{}.scan, scanPages{}.picture},
 		"/search":     {homePages{}.search, nil},
-		"/see-as":     {nil, func(v *request) { v.c.seeAs(v) }},
-		"/self": {func(v *request) { peoplePages{}.showSelf(v, http.StatusOK, selfView{}) },
+		"/see-as":     {nil, onConsole((*Console).seeAs)},
+		"/self": {func(v *request) error { return peoplePages{}.showSelf(v, http.StatusOK, selfView{}) },
 			peoplePages{}.changeSelf},
-		"/sessions":                {func(v *request) { v.c.sessions(v) }, func(v *request) { v.c.endSession(v) }},
+		"/sessions":                {onConsole((*Console).sessions), onConsole((*Console).endSession)},
 		"/statistics":              {plain(numberPages{}.showStatistics), numberPages{}.actOnStatistics},
 		"/statistics/recent":       {numberPages{}.recent, nil},
 		"/statistics/most":         {numberPages{}.topValues, nil},
 		"/statistics/nothing":      {numberPages{}.unmatched, nil},
-		"/statistics/scans":        {func(v *request) { scanPages{}.showScans(v, http.StatusOK, nil) }, scanPages{}.eraseUser},
+		"/statistics/scans":        {func(v *request) error { return scanPages{}.showScans(v, http.StatusOK, nil) }, scanPages{}.eraseUser},
 		"/statistics/scans/{scan}": {scanPages{}.oneScan, nil},
-		"/statistics/{table}":      {numberPages{}.download, nil},
+		"/statistics/{table}":      {sameSite(numberPages{}.download), nil},
 		"/switch":                  {homePages{}.switchAccount, nil},
 		"/{$}":                     {homePages{}.landing, nil},
 	} {
-		for method, serve := range map[string]func(*request){"GET ": p.get, "POST ": p.post} {
+		for method, serve := range map[string]handler{"GET ": p.get, "POST ": p.post} {
 			if serve != nil {
 				list[method+Root+path] = serve
 			}
@@ -104,7 +104,12 @@ func routes() map[string]func(*request) {
 	return list
 }
 
+// onConsole returns a handler that calls a method of the console.
+func onConsole(serve func(*Console, *request) error) handler {
+	return func(v *request) error { return serve(v.c, v) }
+}
+
 // plain returns a handler that shows a page without the result of an action.
-func plain[T any](show func(*request, T)) func(*request) {
-	return func(v *request) { show(v, *new(T)) }
+func plain[T any](show func(*request, T) error) handler {
+	return func(v *request) error { return show(v, *new(T)) }
 }

@@ -1,7 +1,7 @@
 package console
 
 import (
-	"net/http"
+	"cmp"
 	"strings"
 	"time"
 
@@ -9,12 +9,11 @@ import (
 )
 
 type peopleView struct {
-	People               []client.Person
-	Keys                 []client.AdminKey
-	Key                  string            // a new API key, shown only once
-	Link                 string            // a new sign-in link, shown only once
-	MorePeople, MoreKeys string            // the entries after which the next pages of the lists of people and of API keys start
-	Made                 client.PersonMade // a new second factor and an invitation, shown only once
+	People []client.Person
+	Keys   []client.AdminKey
+	Key    string            // a new API key, shown only once
+	Link   string            // a new sign-in link, shown only once
+	Made   client.PersonMade // a new second factor and an invitation, shown only once
 	// SeenAs and SeenFor are the role and accounts with which an admin wants to view the console; SeenFault is their error.
 	SeenAs, SeenFor, SeenFault string
 	New                        client.PersonPut
@@ -30,23 +29,17 @@ type newKey struct {
 // roles lists the roles, the least powerful first.
 var roles = []string{"viewer", "marketer", "rules-editor", "operator", "admin"}
 
-func (pages peoplePages) showPeople(v *request, data peopleView) {
-	var people []client.Person
-	var keys []client.AdminKey
-	if v.failed(storeResult(&people)(v.api.People.List(v.ctx()))) || v.failed(storeResult(&keys)(v.api.AdminKeys.List(v.ctx()))) {
-		return
-	}
-	data.People, data.MorePeople = shown(v, "people", people)
-	data.Keys, data.MoreKeys = shown(v, "keys", keys)
+func (pages peoplePages) showPeople(v *request, data peopleView) error {
+	err := cmp.Or(storeResult(&data.People)(v.api.People.List(v.ctx())), storeResult(&data.Keys)(v.api.AdminKeys.List(v.ctx())))
 	data.New.InviteDays = inviteDays
-	v.show(http.StatusOK, "people", data)
+	return v.page("people", data, err)
 }
 
 // inviteDays is the lifetime in days of an invitation made in the list of people.
 const inviteDays = 3
 
 // changePeople creates, changes and deletes people and API keys. New secrets are shown only once, on the page that follows.
-func (pages peoplePages) changePeople(v *request) {
+func (pages peoplePages) changePeople(v *request) error {
 	name := strings.TrimSpace(v.r.FormValue("name"))
 	var data peopleView
 	ctx := v.ctx()
@@ -60,11 +53,10 @@ func (pages peoplePages) changePeople(v *request) {
 			if err := call(); err != nil || data.Key+data.Link+data.Made.FactorURI == "" && data.Made.Invitation == nil {
 				return err
 			}
-			pages.showPeople(v, data)
-			return errAnswered
+			return pages.showPeople(v, data)
 		}}
 	}
-	v.perform(Root+"/people?done=people", map[string]action{
+	return v.perform(Root+"/people?done=people", map[string]action{
 		"add": shown(func() (err error) {
 			var put client.PersonPut
 			v.decode(&put, "name role accounts password invite_days")

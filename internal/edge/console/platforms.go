@@ -1,6 +1,7 @@
 package console
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -22,44 +23,36 @@ func platformPage(appid string) string { return Root + "/platforms/" + url.PathE
 
 type platformsView struct {
 	Components []client.Component
-	More       string
 	Form       struct {
 		AppID string `json:"appid"`
 		client.ComponentPut
 	}
 }
 
-func (pages accountPages) platforms(v *request) {
+func (pages accountPages) platforms(v *request) error {
 	list, err := v.api.Components.List(v.ctx(), v.r.URL.Query().Get("after"), pageRows)
-	if v.failed(err) {
-		return
-	}
-	data := platformsView{Components: list}
-	data.More = lastKey(list, func(row client.Component) string { return row.AppID })
-	v.show(http.StatusOK, "platforms", data)
+	return v.page("platforms", platformsView{Components: list}, err)
 }
 
 // putPlatform stores the platform with the values of the form.
-func (pages accountPages) putPlatform(v *request, appid string) {
+func (pages accountPages) putPlatform(v *request, appid string) error {
 	var put client.ComponentPut
 	v.decode(&put, "secret message_token encoding_aes_key event_url ip_allowlist redirect_hosts")
 	_, err := v.api.Components.Set(v.ctx(), appid, put)
 	if v.fresh && client.ChangedMeanwhile(err) != nil {
-		v.refuse(http.StatusConflict, "appid", v.say("platform.exists", appid))
-	} else if !v.failed(err) {
-		v.redirect(platformPage(appid) + "?done=account")
+		return v.refuse(http.StatusConflict, "appid", v.say("platform.exists", appid))
 	}
+	return v.done(platformPage(appid)+"?done=account", err)
 }
 
 // makePlatform creates a new platform.
-func (pages accountPages) makePlatform(v *request) {
+func (pages accountPages) makePlatform(v *request) error {
 	appid := strings.TrimSpace(v.r.FormValue("appid"))
 	if appid == "" {
-		v.refuse(http.StatusUnprocessableEntity, "appid", v.say("accounts.appid.wanted"))
-		return
+		return v.refuse(http.StatusUnprocessableEntity, "appid", v.say("accounts.appid.wanted"))
 	}
 	v.fresh = true
-	pages.putPlatform(v, appid)
+	return pages.putPlatform(v, appid)
 }
 
 // platformView contains the data of a platform's page. The verify ticket is shown only once.
@@ -71,35 +64,33 @@ type platformView struct {
 	Ticket, Code string
 }
 
-func (pages accountPages) showPlatform(v *request, data platformView) {
+func (pages accountPages) showPlatform(v *request, data platformView) error {
 	appid, ctx := v.r.PathValue("component"), v.ctx()
-	if v.failed(storeResult(&data.Component)(v.api.Components.Get(ctx, appid))) ||
-		v.failed(storeResult(&data.Pushes)(v.api.Components.ListPushes(ctx, appid, 20))) {
-		return
-	}
+	err := cmp.Or(storeResult(&data.Component)(v.api.Components.Get(ctx, appid)),
+		storeResult(&data.Pushes)(v.api.Components.ListPushes(ctx, appid, 20)))
 	data.Form = client.ComponentPut{EventURL: &data.EventURL, IPAllowlist: &data.IPAllowlist, RedirectHosts: &data.RedirectHosts}
-	v.show(http.StatusOK, "platform", data)
+	return v.page("platform", data, err)
 }
 
 // changePlatform performs one action on a platform.
-func (pages accountPages) changePlatform(v *request) {
+func (pages accountPages) changePlatform(v *request) error {
 	component, appid, ctx := v.r.PathValue("component"), v.word("appid"), v.ctx()
-	v.perform(platformPage(component)+"?done=account", map[string]action{
+	return v.perform(platformPage(component)+"?done=account", map[string]action{
 		"put": {call: func() error {
 			_, err := v.api.Components.Get(ctx, component) // a mistyped URL must not create a platform
-			return afterwards(err, func() { pages.putPlatform(v, component) })
+			return afterwards(err, func() error { return pages.putPlatform(v, component) })
 		}},
 		"delete":   {call: func() error { return v.deletion(v.api.Components.Delete, component, "/platforms") }},
 		"withdraw": {"sure.withdraw.account", appid, func() error { return v.api.Components.RevokeAuthorization(ctx, component, appid) }},
 		"ticket": {call: func() error {
 			ticket, err := v.api.Emulator.CreateTicket(ctx, component)
-			return afterwards(err, func() { pages.showPlatform(v, platformView{Ticket: ticket}) })
+			return afterwards(err, func() error { return pages.showPlatform(v, platformView{Ticket: ticket}) })
 		}},
 		"authorize": {call: func() error {
 			agreed := client.Agreement{Component: component}
 			v.decode(&agreed, "pre_auth_code appid force_exclusive permission_sets")
 			code, err := v.api.Emulator.Authorize(ctx, agreed)
-			return afterwards(err, func() { pages.showPlatform(v, platformView{Code: code}) })
+			return afterwards(err, func() error { return pages.showPlatform(v, platformView{Code: code}) })
 		}},
 	})
 }

@@ -21,19 +21,18 @@ type selfView struct {
 	Error   string
 }
 
-func (pages peoplePages) showSelf(v *request, status int, data selfView) {
+func (pages peoplePages) showSelf(v *request, status int, data selfView) error {
 	p, err := v.c.People.PersonOf(v.r.Context(), v.caller)
 	if err != nil && !errors.Is(err, iam.ErrNoPerson) {
-		v.failed(err)
-		return
+		return err
 	}
 	data.Person, data.Named = p, err == nil
-	v.show(status, "profile", data)
+	return v.show(status, "profile", data)
 }
 
 // changeSelf changes the password or second factor of the signed-in person. The person must authenticate again, and all other
 // sessions of the person end.
-func (pages peoplePages) changeSelf(v *request) {
+func (pages peoplePages) changeSelf(v *request) error {
 	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, 32<<10)
 	ctx := accounts.WithActor(v.r.Context(), accounts.Actor{ActorID: v.caller.Actor})
 	browser := v.browser()
@@ -55,27 +54,20 @@ func (pages peoplePages) changeSelf(v *request) {
 	case "confirm":
 		text, err = v.c.People.ConfirmTOTP(ctx, v.caller, v.r.PostFormValue("waits"), v.r.PostFormValue("code"), browser)
 	default:
-		v.fail(http.StatusUnprocessableEntity, v.say("fault.form"))
-		return
+		return v.reject("fault.form")
 	}
 	switch {
-	case err != nil:
-		pages.selfRefused(v, err)
-	case text != "":
+	case err == nil && text == "":
+		return pages.showSelf(v, http.StatusOK, data)
+	case err == nil:
 		v.c.setCookie(v, text, int(iam.Longest.Seconds()))
-		v.redirect(Root + "/self?done=self")
-	default:
-		pages.showSelf(v, http.StatusOK, data)
+		return v.redirect(Root + "/self?done=self")
 	}
-}
-
-func (pages peoplePages) selfRefused(v *request, err error) {
 	if invalid, is := errors.AsType[accounts.Invalid](err); is {
-		pages.showSelf(v, http.StatusUnprocessableEntity, selfView{Error: string(invalid)})
-		return
+		return pages.showSelf(v, http.StatusUnprocessableEntity, selfView{Error: string(invalid)})
 	}
 	status, fault := v.signInFault(err, "self.")
-	pages.showSelf(v, status, selfView{Error: fault})
+	return pages.showSelf(v, status, selfView{Error: fault})
 }
 
 // lacksFactor reports whether the person must first set up a second factor. For federated people the identity provider is

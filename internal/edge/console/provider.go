@@ -38,25 +38,21 @@ func (c *Console) offered() string {
 const maxFlow = 3500
 
 // atProvider returns a handler that calls the function serve if people can sign in at an identity provider.
-func (c *Console) atProvider(serve func(*request)) func(*request) {
-	return func(v *request) {
+func (c *Console) atProvider(serve handler) handler {
+	return func(v *request) error {
 		if c.Provider == nil {
-			v.fail(http.StatusNotFound, v.say("fault.nowhere"))
-			return
+			return v.nowhere()
 		}
-		serve(v)
+		return serve(v)
 	}
 }
 
 // toProvider redirects to the identity provider. The sign-in page uses a link, because the Content-Security-Policy forbids forms
 // that lead to another origin. Requests from pages of another origin are redirected to the sign-in page instead.
-func (c *Console) toProvider(v *request) {
+func (c *Console) toProvider(v *request) error {
 	r, next := v.r, localPath(v.r.URL.Query().Get("next"))
-	switch r.Header.Get("Sec-Fetch-Site") {
-	case "", "same-origin", "none":
-	default:
-		v.redirect(Root + "/login?next=" + url.QueryEscape(next))
-		return
+	if !v.fromHere() {
+		return v.redirect(Root + "/login?next=" + url.QueryEscape(next))
 	}
 	scheme := "http://"
 	if c.Secure(r) {
@@ -67,21 +63,20 @@ func (c *Console) toProvider(v *request) {
 	page, _, _ := strings.Cut(next, "?")
 	for _, shorter := range []string{next, page, Root + "/"} { // browsers drop a cookie that is too long
 		if to, kept, err = c.Provider.Begin(r.Context(), scheme+r.Host+Root+"/login/callback", shorter); err != nil {
-			c.unreached(v, next, err)
-			return
+			return c.unreached(v, next, err)
 		}
 		if len(kept) <= maxFlow {
 			break
 		}
 	}
 	c.setFlow(v, kept, int(oidc.FlowTime.Seconds()))
-	v.redirect(to)
+	return v.redirect(to)
 }
 
 // unreached shows that the identity provider is unreachable, and offers the other ways to sign in.
-func (c *Console) unreached(v *request, next string, err error) {
+func (c *Console) unreached(v *request, next string, err error) error {
 	c.Log.WarnContext(v.r.Context(), "a sign-in at the provider failed", "provider", c.Provider.Issuer, "error", err)
-	v.show(http.StatusServiceUnavailable, "login", signingIn{Next: next, Provider: c.offered(),
+	return v.show(http.StatusServiceUnavailable, "login", signingIn{Next: next, Provider: c.offered(),
 		Error: v.say("provider.down", c.Provider.Host())})
 }
 
@@ -90,18 +85,18 @@ var cameBack = []string{"state", "code", "iss", "error"}
 
 // callbackPage copies the provider's redirect parameters into a form of this origin. The GET request, which comes from the provider's site,
 // changes nothing; the browser sends the SameSite=Strict session cookie only with the form.
-func (c *Console) callbackPage(v *request) {
+func (c *Console) callbackPage(v *request) error {
 	fields := map[string]string{}
 	for _, name := range cameBack {
 		if text := v.r.URL.Query().Get(name); text != "" && len(text) <= 4096 {
 			fields[name] = text
 		}
 	}
-	v.show(http.StatusOK, "callback", map[string]any{"Provider": c.Provider.Host(), "Fields": fields})
+	return v.show(http.StatusOK, "callback", map[string]any{"Provider": c.Provider.Host(), "Fields": fields})
 }
 
 // callback starts a session for the person that the provider authenticated.
-func (c *Console) callback(v *request) {
+func (c *Console) callback(v *request) error {
 	r, browser, came := v.r, v.browser(), url.Values{}
 	r.Body = http.MaxBytesReader(v.w, r.Body, 32<<10)
 	for _, name := range cameBack {
@@ -111,9 +106,8 @@ func (c *Console) callback(v *request) {
 	if errors.Is(err, oidc.ErrNotBegun) {
 		// Any site can contain a link to the address of the provider's redirect; such a link must not abort a sign-in that the person has
 		// started.
-		c.turnAway(v, c.People.RecordOIDCFailure(browser), http.StatusForbidden,
+		return c.turnAway(v, c.People.RecordOIDCFailure(browser), http.StatusForbidden,
 			signingIn{Next: localPath(next), Provider: c.offered(), Error: v.say("provider.begun")})
-		return
 	}
 	c.setFlow(v, "", -1) // once
 	ctx := accounts.WithActor(r.Context(), accounts.Actor{ActorID: "provider"})
@@ -121,18 +115,16 @@ func (c *Console) callback(v *request) {
 		var text string
 		if text, err = c.People.SignInFederated(ctx, user, browser, cookieOf(r, c.cookie(r))); err == nil {
 			c.setCookie(v, text, int(iam.OutsideTime.Seconds()))
-			v.redirect(localPath(next))
-			return
+			return v.redirect(localPath(next))
 		}
 	}
-	c.refused(ctx, v, user, localPath(next), browser, err)
+	return c.refused(ctx, v, user, localPath(next), browser, err)
 }
 
 // refused shows why the provider's response was rejected. A person who no longer has a role is signed out of all sessions.
-func (c *Console) refused(ctx context.Context, v *request, user iam.FederatedUser, next string, from iam.Browser, err error) {
+func (c *Console) refused(ctx context.Context, v *request, user iam.FederatedUser, next string, from iam.Browser, err error) error {
 	if errors.Is(err, oidc.ErrDown) {
-		c.unreached(v, next, err)
-		return
+		return c.unreached(v, next, err)
 	}
 	page := signingIn{Next: next, Provider: c.offered()}
 	status, tooMany := http.StatusForbidden, c.People.RecordOIDCFailure(from)
@@ -154,15 +146,15 @@ func (c *Console) refused(ctx context.Context, v *request, user iam.FederatedUse
 		c.Log.ErrorContext(ctx, "a sign-in failed", "error", err)
 		page.Error, status = v.say("fault.store"), http.StatusServiceUnavailable
 	}
-	c.turnAway(v, tooMany, status, page)
+	return c.turnAway(v, tooMany, status, page)
 }
 
 // turnAway shows why a sign-in was rejected. After too many failures from one address, the page says only that there were too many
 // failures.
-func (c *Console) turnAway(v *request, tooMany bool, status int, page signingIn) {
+func (c *Console) turnAway(v *request, tooMany bool, status int, page signingIn) error {
 	if tooMany {
 		v.w.Header().Set("Retry-After", "60")
 		status, page.Error = http.StatusTooManyRequests, v.say("login.many")
 	}
-	v.show(status, "login", page)
+	return v.show(status, "login", page)
 }

@@ -194,9 +194,15 @@ func textOf(value reflect.Value) string {
 
 // List renders a list of values with a column for each word. label contains the text key of the label and optionally a second text key for
 // an empty list (default: LABEL.none). A word with the key "+" is a column of check boxes; the option "sort=ORDER" makes the header a link.
+// A last word "@PARAMETER=FIELD" adds a link to the next page, which follows the row with FIELD in the query parameter PARAMETER;
+// "@PARAMETER=offset" divides rows into pages. An option is appended to the address of the next page.
 func (v view) List(label string, rows any, words ...string) template.HTML {
 	label, empty, _ := strings.Cut(label, " ")
-	t, list, specs := table{view: v, Label: v.say(label)}, reflect.ValueOf(rows), specsOf(words)
+	t, list, specs, next := table{view: v, Label: v.say(label)}, reflect.ValueOf(rows), specsOf(words), ""
+	if last := len(specs) - 1; strings.HasPrefix(specs[last].Key, "@") {
+		list, next = v.listPage(specs[last], list)
+		specs = specs[:last]
+	}
 	var cellRows [][]cell
 	for i := range list.Len() {
 		var cells []cell
@@ -215,7 +221,7 @@ func (v view) List(label string, rows any, words ...string) template.HTML {
 		}
 		t.Columns = append(t.Columns, c)
 	}
-	data := part{"Head": render("table", t), "Rows": cellRows, "Empty": template.HTML("")}
+	data := part{"Head": render("table", t), "Rows": cellRows, "Empty": template.HTML(""), "Next": next, "More": v.say("more")}
 	if empty = cmp.Or(empty, label+".none"); v.Has(empty) {
 		data["Empty"] = v.EmptyRow(len(specs), empty)
 	}

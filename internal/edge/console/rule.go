@@ -36,11 +36,11 @@ type ruleView struct {
 const ruleDays = 30
 
 // showRule shows the page of a prefix with the result of the last action.
-func (pages rulePages) showRule(v *request, status int, data ruleView) {
+func (pages rulePages) showRule(v *request, status int, data ruleView) error {
 	ctx := v.ctx()
 	found, err := v.api.Rules.List(ctx, client.StoredRuleQuery{Owner: data.Owner, Prefix: data.Prefix, Limit: 1})
-	if v.failed(err) {
-		return
+	if err != nil {
+		return err
 	}
 	if len(found) > 0 {
 		data.Rule = &found[0]
@@ -53,16 +53,16 @@ func (pages rulePages) showRule(v *request, status int, data ruleView) {
 				data.Picture = template.URL(picture)
 			}
 		}
-		if v.failed(storeResult(&data.Scans)(v.scansOf(ruleDays, "rule", fmt.Sprint(data.Rule.ID)))) {
-			return
+		if err := storeResult(&data.Scans)(v.scansOf(ruleDays, "rule", fmt.Sprint(data.Rule.ID))); err != nil {
+			return err
 		}
 		data.UnmatchedURL = unmatchedURL(url.Values{"from": {data.Scans.From}, "below": {data.Rule.Prefix}})
 	}
-	if v.failed(storeResult(&data.History)(v.api.Rules.ListChanges(ctx, data.Prefix))) ||
-		v.failed(storeResult(&data.Occupiers)(v.api.Rules.ListConflicts(ctx, data.Prefix))) {
-		return
+	if err := cmp.Or(storeResult(&data.History)(v.api.Rules.ListChanges(ctx, data.Prefix)),
+		storeResult(&data.Occupiers)(v.api.Rules.ListConflicts(ctx, data.Prefix))); err != nil {
+		return err
 	}
-	v.show(status, "rule", data)
+	return v.show(status, "rule", data)
 }
 
 // impact is the effect that a change of rules would have had on the scans of the last days.
@@ -188,22 +188,20 @@ var pictureKinds = map[string]struct {
 func (v view) CanUndo() bool { return v.HasRole("rules-editor") && v.All() }
 
 // ruleCode sends the QR code of a link below a rule's prefix as a file.
-func (pages rulePages) ruleCode(v *request) {
+func (pages rulePages) ruleCode(v *request) error {
 	q := v.r.URL.Query()
 	owner, prefix, link := strings.TrimSpace(q.Get("owner")), strings.TrimSpace(q.Get("prefix")), strings.TrimSpace(q.Get("text"))
 	found, err := v.api.Rules.List(v.ctx(), client.StoredRuleQuery{Owner: owner, Prefix: prefix, Limit: 1})
-	if v.failed(err) {
-		return
+	if err != nil {
+		return err
 	}
 	if len(found) == 0 || prefix == "" {
-		v.fail(http.StatusNotFound, v.say("rule.none", prefix))
-		return
+		return v.fail(http.StatusNotFound, v.say("rule.none", prefix))
 	}
 	data, file := ruleView{Owner: owner, Prefix: prefix, Link: link}, pictureKinds[q.Get("as")]
 	if !strings.HasPrefix(link, prefix) {
 		data.Wrong = v.say("rule.code.below", prefix)
-		pages.showRule(v, http.StatusUnprocessableEntity, data)
-		return
+		return pages.showRule(v, http.StatusUnprocessableEntity, data)
 	}
 	var d symbol.Drawing
 	grid, err := symbol.Readable(link)
@@ -212,10 +210,10 @@ func (pages rulePages) ruleCode(v *request) {
 	}
 	if err != nil || file.write == nil {
 		data.Wrong = v.say("rule.code.none")
-		pages.showRule(v, http.StatusUnprocessableEntity, data)
-		return
+		return pages.showRule(v, http.StatusUnprocessableEntity, data)
 	}
 	_, name, _ := strings.Cut(strings.Trim(link, "/"), "://")
-	v.attach(file.kind, "qr "+strings.NewReplacer("/", "_", ":", "_", "?", "_").Replace(name[:min(len(name), 100)])+"."+q.Get("as"))
+	v.attachment(file.kind, "qr "+strings.NewReplacer("/", "_", ":", "_", "?", "_").Replace(name[:min(len(name), 100)])+"."+q.Get("as"))
 	_ = file.write(v.w, d)
+	return nil
 }

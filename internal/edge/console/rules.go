@@ -21,27 +21,26 @@ type rulesView struct {
 }
 
 // rules lists rules, or shows the page of one prefix.
-func (pages rulePages) rules(v *request) {
+func (pages rulePages) rules(v *request) error {
 	q := v.r.URL.Query()
 	data := rulesView{Owner: cmp.Or(strings.TrimSpace(q.Get("owner")), v.Account()), Prefix: strings.TrimSpace(q.Get("prefix")),
 		Text: strings.TrimSpace(q.Get("text")), State: q.Get("state"), Order: q.Get("order")}
 	if data.Prefix != "" {
-		pages.showRule(v, http.StatusOK, ruleView{Owner: data.Owner, Prefix: data.Prefix})
-		return
+		return pages.showRule(v, http.StatusOK, ruleView{Owner: data.Owner, Prefix: data.Prefix})
 	}
 	wanted := client.StoredRuleQuery{Owner: data.Owner, Newest: data.Order != "oldest", Limit: pageRows, Scans: true}
-	if !v.query(&wanted, "text state after before") {
-		return
+	if err := v.query(&wanted, "text state after before"); err != nil {
+		return err
 	}
 	if wanted.After > 0 {
 		wanted.Newest, wanted.Before = false, 0
 	}
-	if v.failed(storeResult(&data.StoredRuleList)(v.api.Rules.ListPage(v.ctx(), wanted))) {
-		return
+	if err := storeResult(&data.StoredRuleList)(v.api.Rules.ListPage(v.ctx(), wanted)); err != nil {
+		return err
 	}
 	data.Pager = v.rulePages(wanted, &data)
 	data.PublishesLeft = v.publishesLeft(data.Owner)
-	v.show(http.StatusOK, "rules", data)
+	return v.show(http.StatusOK, "rules", data)
 }
 
 // rulePages sorts the rules for display and returns the links to the previous and next page.
@@ -91,17 +90,15 @@ func ofRule(done, owner, prefix string) string {
 
 // changeRule publishes a rule, deletes a rule after confirmation, removes a rule from a former owner of the domain, or checks the
 // verification file of a rule.
-func (pages rulePages) changeRule(v *request) {
+func (pages rulePages) changeRule(v *request) error {
 	data := ruleView{Owner: v.r.FormValue("owner"), Prefix: v.r.FormValue("prefix")}
 	if data.Owner == "" || data.Prefix == "" {
-		v.fail(http.StatusUnprocessableEntity, v.say("fault.form"))
-		return
+		return v.reject("fault.form")
 	}
 	ctx, err, done := v.ctx(), error(nil), ""
 	switch did := v.r.FormValue("did"); did {
 	case "publish", "delete":
-		pages.confirmChange(v, did, client.PlannedRule{Action: did, Owner: data.Owner, Prefix: data.Prefix})
-		return
+		return pages.confirmChange(v, did, client.PlannedRule{Action: did, Owner: data.Owner, Prefix: data.Prefix})
 	case "publish-sure":
 		done = "rule.published"
 		_, err = v.api.Rules.Publish(ctx, data.Owner, data.Prefix)
@@ -110,8 +107,8 @@ func (pages rulePages) changeRule(v *request) {
 		_, err = v.api.Rules.Delete(ctx, data.Owner, data.Prefix)
 	case "release":
 		isBelow := v.r.FormValue("below") != ""
-		if !pages.releases(v, data.Owner, data.Prefix, isBelow) {
-			return
+		if err := pages.confirmRelease(v, data.Owner, data.Prefix, isBelow); err != nil {
+			return err
 		}
 		data.Released = &client.Released{}
 		data.Released.Released, data.Released.More, err = v.api.Rules.ForceDelete(ctx, client.Release{Prefix: data.Prefix,
@@ -121,81 +118,81 @@ func (pages rulePages) changeRule(v *request) {
 		*data.Check, err = v.api.Rules.Check(v.asking(), data.Owner, client.OwnRule{Prefix: data.Prefix, Path: "-"}, true)
 		data.Check.ErrCode = 0 // the rule already exists, so only the result for its verification file matters
 	default:
-		v.fail(http.StatusUnprocessableEntity, v.say("fault.form"))
-		return
+		return v.reject("fault.form")
 	}
-	switch {
-	case v.failed(err):
-	case done != "":
-		v.redirect(ofRule(done, data.Owner, data.Prefix))
-	default:
-		pages.showRule(v, http.StatusOK, data)
+	if done == "" && err == nil {
+		return pages.showRule(v, http.StatusOK, data)
 	}
+	return v.done(ofRule(done, data.Owner, data.Prefix), err)
 }
 
 // confirmChange asks for confirmation of a change of a rule, and shows the effect that the change would have had on last week's scans.
-func (pages rulePages) confirmChange(v *request, did string, plan client.PlannedRule) {
+func (pages rulePages) confirmChange(v *request, did string, plan client.PlannedRule) error {
 	_, err := v.api.Rules.List(v.asking(), client.StoredRuleQuery{Owner: plan.Owner, Prefix: plan.Prefix, Limit: 1})
-	if v.failed(err) { // the call fails if the visitor may not see the rule's owner
-		return
+	if err != nil { // the call fails if the visitor may not see the rule's owner
+		return err
 	}
-	if f, err := v.foresee(plan); !v.failed(err) {
-		v.confirm(http.StatusOK, sureView{Text: v.say("rule.sure."+did, plan.Prefix), Token: "1", Did: did + "-sure",
-			Button: "rule." + did, Harmless: did != "delete", Foreseen: f})
+	f, err := v.foresee(plan)
+	if err != nil {
+		return err
 	}
+	return v.confirm(http.StatusOK, sureView{Text: v.say("rule.sure."+did, plan.Prefix), Token: "1", Did: did + "-sure",
+		Button: "rule." + did, Harmless: did != "delete", Foreseen: f})
 }
 
-// releases asks the visitor to type a prefix that is to be removed from its owners, and shows the effect that the removal would
+// confirmRelease asks the visitor to type a prefix that is to be removed from its owners, and shows the effect that the removal would
 // have had on last week's scans.
-func (pages rulePages) releases(v *request, owner, prefix string, isBelow bool) bool {
+func (pages rulePages) confirmRelease(v *request, owner, prefix string, isBelow bool) error {
 	var f *impact
 	if v.r.FormValue("sure") == "" {
 		plan, err := pages.released(v, owner, prefix, isBelow)
 		if err == nil {
 			f, err = v.foresee(plan...)
 		}
-		if v.failed(err) {
-			return false
+		if err != nil {
+			return err
 		}
 	}
-	return v.confirmedImpact(v.say("sure.release", prefix), prefix, f)
+	return v.confirmed(v.say("sure.release", prefix), prefix, f)
 }
 
 // undo reverts a change of a rule.
-func (pages rulePages) undo(v *request) {
+func (pages rulePages) undo(v *request) error {
 	seq, err := strconv.ParseInt(v.r.FormValue("seq"), 10, 64)
 	if err != nil {
-		v.fail(http.StatusUnprocessableEntity, v.say("fault.form"))
-		return
+		return v.reject("fault.form")
 	}
 	prefix := v.r.FormValue("prefix")
 	if v.r.FormValue("sure") == "" && prefix != "" { // the effect of the undo on last week's scans is shown first, as for a publish
 		history, err := v.api.Rules.ListChanges(v.ctx(), prefix)
-		if v.failed(err) {
-			return
+		if err != nil {
+			return err
 		}
 		if plan, found := undoing(history, seq); found {
-			pages.confirmChange(v, "undo", plan)
-			return
+			return pages.confirmChange(v, "undo", plan)
 		}
 	}
-	if _, err := v.api.Rules.UndoChange(v.ctx(), seq); !v.failed(err) {
-		v.redirect(ofRule("undone", "", prefix))
-	}
+	_, err = v.api.Rules.UndoChange(v.ctx(), seq)
+	return v.done(ofRule("undone", "", prefix), err)
 }
 
 // confirmFile serves the verification file of an account for download.
-func (pages rulePages) confirmFile(v *request) {
+func (pages rulePages) confirmFile(v *request) error {
 	a, err := v.api.Accounts.Get(v.ctx(), v.r.URL.Query().Get("owner"))
-	if v.failed(err) {
-		return
-	}
-	v.attach("text/plain; charset=utf-8", a.ConfirmFile.Name)
-	_, _ = v.w.Write([]byte(a.ConfirmFile.Content))
+	return v.attach("text/plain; charset=utf-8", a.ConfirmFile.Name, []byte(a.ConfirmFile.Content), err)
 }
 
-// attach sets the headers that make the response a download with this file name.
-func (v *request) attach(kind, name string) {
+// attach sends a file as a download, or returns the error of the call for its content.
+func (v *request) attach(kind, name string, content []byte, err error) error {
+	if err == nil {
+		v.attachment(kind, name)
+		_, _ = v.w.Write(content)
+	}
+	return err
+}
+
+// attachment sets the headers that make the response a download with this file name.
+func (v *request) attachment(kind, name string) {
 	plain := strings.Map(func(r rune) rune {
 		if r < ' ' || r > '~' || strings.ContainsRune(`"\/`, r) {
 			return '_'
@@ -241,16 +238,15 @@ func (pages rulePages) readRuleForm(v *request) ruleForm {
 }
 
 // ruleForm shows the form of a rule with a preview of the rule's effect, or only the preview if the query parameter "part" is "tried".
-func (pages rulePages) ruleForm(v *request) {
+func (pages rulePages) ruleForm(v *request) error {
 	f := pages.readRuleForm(v)
 	if f.Edit && !v.r.URL.Query().Has("path") {
 		list, err := v.api.Rules.List(v.ctx(), client.StoredRuleQuery{Owner: f.Owner, Prefix: f.Prefix, Limit: 1})
-		if v.failed(err) {
-			return
+		if err != nil {
+			return err
 		}
 		if len(list) == 0 {
-			v.fail(http.StatusNotFound, v.say("rule.none", f.Prefix))
-			return
+			return v.fail(http.StatusNotFound, v.say("rule.none", f.Prefix))
 		}
 		r := list[0]
 		f.Path, f.Occupy, f.OpenVersion, f.TestLinks = r.Path, r.Occupy, cmp.Or(r.OpenVersion, 3), strings.Join(r.TestLinks, "\n")
@@ -261,27 +257,29 @@ func (pages rulePages) ruleForm(v *request) {
 		}
 	}
 	part := v.r.URL.Query().Get("part") == "tried"
-	if err := pages.preview(v, &f, false); v.failed(err) {
-		return
+	if err := pages.preview(v, &f, false); err != nil {
+		return err
 	}
-	if f.Edit && v.r.URL.Query().Has("path") && !part && v.failed(storeResult(&f.Foreseen)(v.foresee(f.change()))) {
-		return
+	if f.Edit && v.r.URL.Query().Has("path") && !part {
+		if err := storeResult(&f.Foreseen)(v.foresee(f.change())); err != nil {
+			return err
+		}
 	}
 	if part {
 		var b bytes.Buffer
-		if v.failed(templates()["rule_form"].ExecuteTemplate(&b, "tried", view{request: v, Name: "rule_form", Data: f, Page: f})) {
-			return
+		if err := templates()["rule_form"].ExecuteTemplate(&b, "tried", view{request: v, Name: "rule_form", Data: f, Page: f}); err != nil {
+			return err
 		}
 		v.w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		_, _ = v.w.Write(b.Bytes())
-		return
+		return nil
 	}
-	pages.showRuleForm(v, http.StatusOK, f)
+	return pages.showRuleForm(v, http.StatusOK, f)
 }
 
-func (pages rulePages) showRuleForm(v *request, status int, f ruleForm) {
+func (pages rulePages) showRuleForm(v *request, status int, f ruleForm) error {
 	f.PublishesLeft = v.publishesLeft(f.Owner)
-	v.show(status, "rule_form", f)
+	return v.show(status, "rule_form", f)
 }
 
 // preview stores in the form the result that adding the rule would have, and how the rule would handle a test link.
@@ -320,32 +318,27 @@ func (pages rulePages) preview(v *request, f *ruleForm, look bool) error {
 }
 
 // saveRule adds or changes a rule. If the API rejects the rule, the form is shown with the reason.
-func (pages rulePages) saveRule(v *request) {
+func (pages rulePages) saveRule(v *request) error {
 	f := pages.readRuleForm(v)
 	if f.Owner == "" || f.Prefix == "" {
-		v.refuse(http.StatusUnprocessableEntity, "", v.say("rule.incomplete"))
-		return
+		return v.refuse(http.StatusUnprocessableEntity, "", v.say("rule.incomplete"))
 	}
 	save, done := v.api.Rules.Create, "rule.added"
 	if f.Edit {
 		save, done = v.api.Rules.Update, "rule.edited"
 		if v.r.FormValue("sure") == "" { // an edit that would have affected scans needs a confirmation that shows their number
-			if v.failed(storeResult(&f.Foreseen)(v.foresee(f.change()))) {
-				return
+			if err := storeResult(&f.Foreseen)(v.foresee(f.change())); err != nil {
+				return err
 			}
 			if f.NeedsConfirmation = f.Foreseen != nil && (f.Foreseen.Changed > 0 || f.Foreseen.Truncated); f.NeedsConfirmation {
-				pages.showRuleForm(v, http.StatusOK, f)
-				return
+				return pages.showRuleForm(v, http.StatusOK, f)
 			}
 		}
 	}
 	_, err := save(v.ctx(), f.Owner, f.ownRule())
 	said, is := refused(err, http.StatusUnprocessableEntity, http.StatusNotFound)
 	if !is {
-		if !v.failed(err) {
-			v.redirect(ofRule(done, f.Owner, f.Prefix))
-		}
-		return
+		return v.done(ofRule(done, f.Owner, f.Prefix), err)
 	}
 	v.rejected = newRejectedForm(v.r, v.faultsOf(said))
 	if said.Status == http.StatusUnprocessableEntity && pages.preview(v, &f, false) == nil && f.Check != nil && !f.Edit &&
@@ -353,5 +346,5 @@ func (pages rulePages) saveRule(v *request) {
 		// The only remaining cause of the rejection is the verification file, which is fetched once more to show each step.
 		_ = pages.preview(v, &f, true)
 	}
-	pages.showRuleForm(v, said.Status, f)
+	return pages.showRuleForm(v, said.Status, f)
 }

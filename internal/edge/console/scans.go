@@ -41,13 +41,12 @@ func (pages scanPages) askedScans(v *request) (s scansView, asked client.ScanFil
 	return s, asked, true
 }
 
-func (pages scanPages) showScans(v *request, status int, erased *client.ErasureResult) {
+func (pages scanPages) showScans(v *request, status int, erased *client.ErasureResult) error {
 	data, asked, ok := pages.askedScans(v)
 	data.Erased = erased
 	if !ok {
 		data.Error = v.say("scans.code.form")
-		v.show(http.StatusUnprocessableEntity, "scans", data)
-		return
+		return v.show(http.StatusUnprocessableEntity, "scans", data)
 	}
 	for word := range strings.SplitSeq(data.Rule, ",") {
 		if word = strings.TrimSpace(word); word == "" {
@@ -55,24 +54,22 @@ func (pages scanPages) showScans(v *request, status int, erased *client.ErasureR
 		}
 		id, err := strconv.ParseInt(word, 10, 64)
 		if err != nil {
-			v.fail(http.StatusUnprocessableEntity, v.say("fault.form"))
-			return
+			return v.reject("fault.form")
 		}
 		asked.Rules = append(asked.Rules, id)
 	}
-	if data.AppID != "" && data.User != "" &&
-		v.failed(storeResult(&data.OpenID)(v.api.Accounts.GetOpenID(v.ctx(), data.AppID, data.User, data.Namespace))) {
-		return
-	}
 	var page client.ScanPage
-	var err error
+	var err, failed error
+	if data.AppID != "" && data.User != "" {
+		data.OpenID, failed = v.api.Accounts.GetOpenID(v.ctx(), data.AppID, data.User, data.Namespace)
+	}
 	if data.Newest = data.From+data.To+data.User+data.Rule+data.Code == ""; data.Newest {
 		page, err = v.api.Scans.ListNewestOf(v.ctx(), data.Owner, pageRows)
 	} else {
 		page, err = v.api.Scans.FindPage(v.ctx(), asked, v.r.URL.Query().Get("after"), pageRows)
 	}
-	if v.failed(err) {
-		return
+	if err := cmp.Or(failed, err); err != nil {
+		return err
 	}
 	if data.Scans = page.Scans; data.Newest {
 		slices.Reverse(data.Scans)
@@ -80,29 +77,26 @@ func (pages scanPages) showScans(v *request, status int, erased *client.ErasureR
 		data.Next = page.Next
 	}
 	data.Examined = page.Examined
-	v.show(status, "scans", data)
+	return v.show(status, "scans", data)
 }
 
 // oneScan shows the page of one scan.
-func (pages scanPages) oneScan(v *request) {
-	if found, err := v.api.Scans.Get(v.ctx(), v.r.PathValue("scan")); !v.failed(err) {
-		v.show(http.StatusOK, "scan-event", found)
-	}
+func (pages scanPages) oneScan(v *request) error {
+	found, err := v.api.Scans.Get(v.ctx(), v.r.PathValue("scan"))
+	return v.page("scan-event", found, err)
 }
 
 // eraseUser anonymises the scans of a user, after the visitor typed the user's name again.
-func (pages scanPages) eraseUser(v *request) {
+func (pages scanPages) eraseUser(v *request) error {
 	user, namespace := strings.TrimSpace(v.r.FormValue("user")), strings.TrimSpace(v.r.FormValue("namespace"))
 	if user == "" || v.r.FormValue("did") != "erase" {
-		v.fail(http.StatusUnprocessableEntity, v.say("fault.form"))
-		return
+		return v.reject("fault.form")
 	}
-	if !v.confirmed("sure.erase", user) {
-		return
+	if err := v.confirmed(v.say("sure.erase", user), user, nil); err != nil {
+		return err
 	}
-	if scans, err := v.api.Scans.EraseUser(v.ctx(), namespace, user); !v.failed(err) {
-		pages.showScans(v, http.StatusOK, &client.ErasureResult{Scans: scans})
-	}
+	scans, err := v.api.Scans.EraseUser(v.ctx(), namespace, user)
+	return afterwards(err, func() error { return pages.showScans(v, http.StatusOK, &client.ErasureResult{Scans: scans}) })
 }
 
 // CodeOf returns the name of the scanned code as people type it; "" = the scan has no code.

@@ -38,21 +38,19 @@ type searchView struct {
 
 // search shows the search results for a text. If the only result matches exactly, search redirects to its page. Older rules are searched by
 // a second request after the page is shown.
-func (pages homePages) search(v *request) {
+func (pages homePages) search(v *request) error {
 	data := searchView{Text: strings.TrimSpace(v.r.URL.Query().Get("q"))}
 	if data.Text == "" {
-		v.show(http.StatusOK, "search", data)
-		return
+		return v.show(http.StatusOK, "search", data)
 	}
 	quick := !v.r.URL.Query().Has("all")
 	found, err := v.api.Search(v.ctx(), client.SearchQuery{Text: data.Text, Account: v.Account(), Quick: quick})
-	if v.failed(err) {
-		return
+	if err != nil {
+		return err
 	}
 	if hits := found.Hits; len(hits) == 1 && strings.EqualFold(cmp.Or(map[string]string{"serial": hits[0].Name}[hits[0].Kind],
 		hits[0].Key), data.Text) {
-		v.redirect(pages.pageOf(v, hits[0]))
-		return
+		return v.redirect(pages.pageOf(v, hits[0]))
 	}
 	rules := 0
 	for i, hit := range found.Hits {
@@ -68,7 +66,7 @@ func (pages homePages) search(v *request) {
 		found.Partial = slices.DeleteFunc(found.Partial, func(kind string) bool { return kind == "rule" })
 	}
 	data.Partial = found.Partial
-	v.show(http.StatusOK, "search", data)
+	return v.show(http.StatusOK, "search", data)
 }
 
 // pageOf returns the address of the page of a search result.
@@ -89,21 +87,21 @@ func (pages homePages) pageOf(v *request, hit client.SearchHit) string {
 }
 
 // switchAccount sets the account filter of all pages, given an AppID or an unambiguous account name.
-func (pages homePages) switchAccount(v *request) {
+func (pages homePages) switchAccount(v *request) error {
 	q := v.r.URL.Query()
 	to, err := url.Parse(localPath(q.Get("to")))
 	text := strings.TrimSpace(q.Get("account"))
-	if v.failed(err) {
-		return
+	if err != nil {
+		return err
 	}
 	if text != "" {
 		list, err := v.api.Accounts.ListPage(v.ctx(), client.AccountQuery{Text: text, Limit: 2})
-		if v.failed(err) {
-			return
+		if err != nil {
+			return err
 		}
 		if n := len(list.Accounts); n == 0 || n > 1 && !strings.EqualFold(list.Accounts[0].AppID, text) {
 			http.Redirect(v.w, v.r, Root+"/search?"+url.Values{"q": {text}}.Encode(), http.StatusSeeOther)
-			return
+			return nil
 		}
 		text = list.Accounts[0].AppID
 	}
@@ -116,23 +114,25 @@ func (pages homePages) switchAccount(v *request) {
 	}
 	to.RawQuery = fields.Encode()
 	http.Redirect(v.w, v.r, to.String(), http.StatusSeeOther)
+	return nil
 }
 
 const maxSuggested = 20
 
 // suggestAccounts returns suggestions for a field in which a person types an AppID.
-func (pages homePages) suggestAccounts(v *request) {
+func (pages homePages) suggestAccounts(v *request) error {
 	list, err := v.api.Accounts.ListPage(v.ctx(), client.AccountQuery{Text: strings.TrimSpace(v.r.URL.Query().Get("q")), Order: "name",
 		Limit: maxSuggested})
-	if v.failed(err) {
-		return
+	if err != nil {
+		return err
 	}
 	choices := make([][2]string, 0, len(list.Accounts))
 	for _, account := range list.Accounts {
 		choices = append(choices, [2]string{account.Name, account.AppID})
 	}
 	v.w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(v.w).Encode(choices)
+	_ = json.NewEncoder(v.w).Encode(choices) // an error means that the browser has disconnected
+	return nil
 }
 
 // Chosen reports whether the URL contains an account filter.

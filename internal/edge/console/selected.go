@@ -30,18 +30,16 @@ type act func(ctx context.Context, appid, prefix string) error
 
 // actOnSelected asks for confirmation of an action on the selected rows, then executes the action for each row separately, so that
 // an error for one row does not stop the action for other rows. A selected row is given as "owner prefix" or as an AppID.
-func (pages rulePages) actOnSelected(v *request, acts map[string]act, back string) {
+func (pages rulePages) actOnSelected(v *request, acts map[string]act, back string) error {
 	_ = v.r.ParseForm()
 	did := v.r.FormValue("did")
 	a, known := acts[did]
 	keys := slices.Compact(slices.Sorted(slices.Values(v.r.PostForm["selected"])))
 	switch {
 	case !known, len(keys) > pageRows:
-		v.fail(http.StatusUnprocessableEntity, v.say("fault.form"))
-		return
+		return v.reject("fault.form")
 	case len(keys) == 0:
-		v.fail(http.StatusUnprocessableEntity, v.say("selected.none"))
-		return
+		return v.reject("selected.none")
 	}
 	status := http.StatusOK
 	data := selectedView{Did: did, Action: v.r.URL.Path, Keys: keys, Back: back, Asked: v.r.FormValue("sure") == "",
@@ -60,8 +58,7 @@ func (pages rulePages) actOnSelected(v *request, acts map[string]act, back strin
 		reason := v.say("fault.inside")
 		if said, is := errors.AsType[*client.Problem](err); is {
 			if reason, status = v.problemText(said), said.Status; status == http.StatusForbidden {
-				v.failed(err) // no other row can succeed: the same permission is needed for every row
-				return
+				return err // no other row can succeed: the same permission is needed for every row
 			}
 		} else {
 			v.c.Log.ErrorContext(v.r.Context(), "one of several could not be changed", "did", did, "error", err)
@@ -73,37 +70,35 @@ func (pages rulePages) actOnSelected(v *request, acts map[string]act, back strin
 		for i, values := range data.Shown {
 			plan[i] = client.PlannedRule{Action: did, Owner: values[0], Prefix: values[1]}
 		}
-		if v.failed(storeResult(&data.Foreseen)(v.foresee(plan...))) {
-			return
+		if err := storeResult(&data.Foreseen)(v.foresee(plan...)); err != nil {
+			return err
 		}
 	}
 	if len(data.Faults) > 0 && (data.Done > 0 || status == http.StatusOK) {
 		status = http.StatusConflict
 	}
-	v.show(status, "selected", data)
+	return v.show(status, "selected", data)
 }
 
 // Dangerous reports whether the action cannot be undone with a click.
 func (d selectedView) Dangerous() bool { return d.Did == "delete" || d.Did == "jump-off" }
 
-func (pages rulePages) selectedRules(v *request) {
-	pages.actOnSelected(v, map[string]act{
+func (pages rulePages) selectedRules(v *request) error {
+	return pages.actOnSelected(v, map[string]act{
 		"publish": func(ctx context.Context, appid, prefix string) error {
-			_, err := v.api.Rules.Publish(ctx, appid, prefix)
-			return err
+			return onlyError(v.api.Rules.Publish(ctx, appid, prefix))
 		},
 		"delete": func(ctx context.Context, appid, prefix string) error {
-			_, err := v.api.Rules.Delete(ctx, appid, prefix)
-			return err
+			return onlyError(v.api.Rules.Delete(ctx, appid, prefix))
 		},
 	}, Root+"/rules")
 }
 
-func (pages rulePages) selectedAccounts(v *request) {
+func (pages rulePages) selectedAccounts(v *request) error {
 	open := func(is bool) act {
 		return func(ctx context.Context, appid, _ string) error {
 			return v.api.Accounts.SetRulesEnabled(ctx, appid, is)
 		}
 	}
-	pages.actOnSelected(v, map[string]act{"jump-on": open(true), "jump-off": open(false)}, Root+"/accounts")
+	return pages.actOnSelected(v, map[string]act{"jump-on": open(true), "jump-off": open(false)}, Root+"/accounts")
 }

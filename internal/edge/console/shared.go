@@ -13,21 +13,18 @@ import (
 )
 
 // share creates a link to the chart of this page.
-func (pages numberPages) share(v *request) {
+func (pages numberPages) share(v *request) error {
 	asked := v.question()
 	if asked.Days > 0 {
 		asked.params.Set("days", strconv.Itoa(asked.Days))
 	}
 	days, err := strconv.Atoi(v.r.FormValue("lasts"))
 	if err != nil {
-		v.fail(http.StatusUnprocessableEntity, v.say("fault.form"))
-		return
+		return v.reject("fault.form")
 	}
 	sharedChart, err := v.api.Charts.Create(v.ctx(), client.NewSharedChart{Title: strings.TrimSpace(v.r.FormValue("title")),
 		Question: asked.params.Encode(), Days: days})
-	if !v.failed(err) {
-		pages.showStatistics(v, statisticsView{Link: sharedChart.URL})
-	}
+	return afterwards(err, func() error { return pages.showStatistics(v, statisticsView{Link: sharedChart.URL}) })
 }
 
 // sharedView is a chart for readers who have its link.
@@ -38,7 +35,7 @@ type sharedView struct {
 }
 
 // sharedPage shows a shared chart without the rest of the console.
-func (c *Console) sharedPage(v *request) {
+func (c *Console) sharedPage(v *request) error {
 	r := v.r
 	link, caller, err := c.Shared(r.Context(), r.PathValue("text"))
 	if err == nil && !adminroute.Role(caller.Role).AtLeast(adminroute.Marketer) {
@@ -46,12 +43,10 @@ func (c *Console) sharedPage(v *request) {
 	}
 	switch {
 	case errors.Is(err, iam.ErrNoShared):
-		v.fail(http.StatusNotFound, v.say("shared.gone"))
-		return
+		return v.fail(http.StatusNotFound, v.say("shared.gone"))
 	case err != nil:
 		c.Log.ErrorContext(r.Context(), "a shared chart could not be looked up", "error", err)
-		v.fail(http.StatusServiceUnavailable, v.say("fault.store"))
-		return
+		return v.fail(http.StatusServiceUnavailable, v.say("fault.store"))
 	}
 	v.r, v.caller, v.shared = r.Clone(r.Context()), caller, true
 	v.r.URL.RawQuery = link.Question
@@ -63,7 +58,5 @@ func (c *Console) sharedPage(v *request) {
 		v.know(asked.Name, asked.Value)
 	}
 	v.r, v.caller = r, iam.Caller{} // not signed in
-	if !v.failed(err) {
-		v.show(http.StatusOK, "shared-chart", data)
-	}
+	return v.page("shared-chart", data, err)
 }

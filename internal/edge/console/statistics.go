@@ -126,22 +126,23 @@ func (s statisticsView) fields(names ...string) url.Values {
 }
 
 // showStatistics shows the statistics page with the result of the last action.
-func (pages numberPages) showStatistics(v *request, done statisticsView) {
+func (pages numberPages) showStatistics(v *request, done statisticsView) error {
 	if selected := v.r.URL.Query()["selected"]; len(selected) == 2 {
-		v.redirect(Root + "/statistics?" + url.Values{"owner": selected[:1], "compare": selected[1:], "days": {"30"}}.Encode())
-		return
+		return v.redirect(Root + "/statistics?" + url.Values{"owner": selected[:1], "compare": selected[1:], "days": {"30"}}.Encode())
 	} else if len(selected) > 0 {
-		v.fail(http.StatusUnprocessableEntity, v.say("accounts.compare.two"))
-		return
+		return v.reject("accounts.compare.two")
 	}
 	data, err := v.dated()
-	if v.failed(err) {
-		return
+	if err != nil {
+		return err
 	}
 	data.Link = done.Link
 	shares := (view{request: v}).HasRole("marketer")
-	if v.failed(v.numbers(&data)) || shares && v.failed(storeResult(&data.Shared)(v.api.Charts.List(v.ctx()))) {
-		return
+	if err = v.numbers(&data); err == nil && shares {
+		data.Shared, err = v.api.Charts.List(v.ctx())
+	}
+	if err != nil {
+		return err
 	}
 	if rows := data.Numbers.Rows; len(rows) > maxNumbers {
 		data.Numbers.Rows, data.Numbers.More = rows[:maxNumbers], true
@@ -153,33 +154,7 @@ func (pages numberPages) showStatistics(v *request, done statisticsView) {
 	if data.Days == 0 && data.From == "" && data.To == "" {
 		data.Days = 30
 	}
-	v.show(http.StatusOK, "statistics", data)
-}
-
-// everyPeriod returns the rows of found, and a row of zeros for each period without counts.
-func everyPeriod(found client.Statistics, interval string) []client.StatisticsRow {
-	if interval == "" {
-		return found.Rows
-	}
-	t, rows := timelineOf(found, interval), map[int64][]client.StatisticsRow{}
-	if len(t.rows) == 0 { // the time range has more periods than the page can list
-		return found.Rows
-	}
-	for _, row := range found.Rows {
-		if row.StartsAt != nil {
-			rows[row.StartsAt.Unix()] = append(rows[row.StartsAt.Unix()], row)
-		}
-	}
-	var all []client.StatisticsRow
-	for i := range t.rows {
-		instant := t.starts[i]
-		if counted := rows[instant.Unix()]; len(counted) > 0 {
-			all = append(all, counted...)
-		} else {
-			all = append(all, client.StatisticsRow{StartsAt: &instant})
-		}
-	}
-	return all
+	return v.show(http.StatusOK, "statistics", data)
 }
 
 // numbers runs the statistics query of a page and draws the result.
@@ -188,7 +163,9 @@ func (v *request) numbers(data *statisticsView) (err error) {
 	asked.Limit, asked.Marks = drawnRows, data.By != "" && data.Group == ""
 	if data.Numbers, err = v.api.Statistics.Get(v.ctx(), asked); err == nil {
 		data.Chart, err = v.charted(*data)
-		data.Numbers.Rows = everyPeriod(data.Numbers, data.By)
+		if t := timelineOf(data.Numbers, data.By); data.By != "" && len(t.rows) > 0 { // empty: too many periods for a list
+			data.Numbers.Rows = t.every
+		}
 	}
 	return err
 }
@@ -223,25 +200,23 @@ func (v *request) scansOf(days int, group, value string) (*statisticsView, error
 }
 
 // recent shows the scans of the last days of one account or application. Pages load the chart after the rest of the page is shown.
-func (pages numberPages) recent(v *request) {
+func (pages numberPages) recent(v *request) error {
 	q := v.r.URL.Query()
 	group := map[bool]string{true: "batch", false: "owner"}[q.Has("batch")]
-	if shown, err := v.scansOf(ruleDays, group, q.Get(group)); !v.failed(err) {
-		shown.Chart.Plot = nil // a page fragment loads no scripts that could draw the chart again
-		v.show(http.StatusOK, "recent-scans", shown)
-	}
+	shown, err := v.scansOf(ruleDays, group, q.Get(group))
+	shown.Chart.Plot = nil // a page fragment loads no scripts that could draw the chart again
+	return v.page("recent-scans", shown, err)
 }
 
 // topValues shows the most frequent values of several dimensions. The statistics page loads the most frequent values after the page is
 // shown, because their computation reads all rows of the period.
-func (pages numberPages) topValues(v *request) {
+func (pages numberPages) topValues(v *request) error {
 	data, err := v.dated()
-	if v.failed(err) {
-		return
+	if err != nil {
+		return err
 	}
-	if list, err := pages.boxes(v, data); !v.failed(err) {
-		v.show(http.StatusOK, "top-values", list)
-	}
+	list, err := pages.boxes(v, data)
+	return v.page("top-values", list, err)
 }
 
 // TopValuesURL returns the address from which the page loads the most frequent values for the same scans.
@@ -250,13 +225,11 @@ func (s statisticsView) TopValuesURL() string { return Root + "/statistics/most?
 const maxMissRows = 20
 
 // unmatched shows the link prefixes of unmatched scans. Pages load the list of unmatched scans after the rest of the page is shown.
-func (pages numberPages) unmatched(v *request) {
+func (pages numberPages) unmatched(v *request) error {
 	q := v.r.URL.Query()
 	list, err := v.api.Statistics.ListUnmatched(v.ctx(), client.UnmatchedQuery{From: q.Get("from"), To: q.Get("to"),
 		Owner: cmp.Or(q.Get("owner"), v.Account()), Below: q.Get("below"), Limit: maxMissRows})
-	if !v.failed(err) {
-		v.show(http.StatusOK, "unmatched", list)
-	}
+	return v.page("unmatched", list, err)
 }
 
 // Link reports whether the location of m is a link prefix; otherwise the location is a reason in parentheses.
@@ -304,18 +277,18 @@ func (pages numberPages) boxes(v *request, s statisticsView) (list []box, err er
 }
 
 // actOnStatistics shares a chart, or ends the sharing of a chart.
-func (pages numberPages) actOnStatistics(v *request) {
-	v.perform(Root+"/statistics?done=chart.ended#shared", map[string]action{
-		"share": {call: func() error {
-			pages.share(v)
-			return errAnswered
-		}},
-		"end": {call: func() error { return onlyError(v.api.Charts.Revoke(v.ctx(), v.r.FormValue("id"))) }},
+func (pages numberPages) actOnStatistics(v *request) error {
+	return v.perform(Root+"/statistics?done=chart.ended#shared", map[string]action{
+		"share": {call: func() error { return pages.share(v) }},
+		"end":   {call: func() error { return onlyError(v.api.Charts.Revoke(v.ctx(), v.r.FormValue("id"))) }},
 	})
 }
 
-// named returns the display name of a value of a dimension, such as a rule's prefix or an account's name, if the reader may see it.
-func (v *request) named(group, value string) string {
+// Value returns the display name of a value of a dimension, such as a rule's prefix or an account's name, if the reader may see it.
+func (v *request) Value(group, value string) string {
+	if value == "-" { // the URL uses "-" for scans without a value
+		value = ""
+	}
 	if name := v.known[group+" "+value]; name != "" {
 		return name
 	}
@@ -420,19 +393,11 @@ func (v *request) NarrowBy(t *time.Time, interval string) string {
 	return v.address(Root+"/statistics", "days", "", "by", scope, "from", t.Format(time.DateOnly), "to", last.Format(time.DateOnly))
 }
 
-// Value returns the display name of a value of a dimension.
-func (v view) Value(group, value string) string {
-	if value == "-" { // the URL uses "-" for scans without a value
-		value = ""
-	}
-	return v.named(group, value)
-}
-
 // RuleName returns the display name of the rule with a number.
 func (v view) RuleName(id int64) string {
 	value := strconv.FormatInt(id, 10)
 	v.know("rule", value)
-	return v.named("rule", value)
+	return v.Value("rule", value)
 }
 
 // Last returns the address of this page for the period of the last days days.

@@ -32,7 +32,7 @@ type scanView struct {
 func (scanView) Camera() string { return camera.Path() }
 
 // scan shows what a text would open, and why. It records nothing.
-func (pages scanPages) scan(v *request) {
+func (pages scanPages) scan(v *request) error {
 	v.w.Header().Set("Permissions-Policy", permitting("(self)"))
 	q := v.r.URL.Query()
 	data := scanView{Text: strings.TrimSpace(q.Get("text")), User: q.Get("user"), Source: q.Get("source"),
@@ -41,8 +41,7 @@ func (pages scanPages) scan(v *request) {
 		data.Error = v.say("scan.fault." + key)
 	}
 	if data.Text == "" {
-		v.show(http.StatusOK, "scan", data)
-		return
+		return v.show(http.StatusOK, "scan", data)
 	}
 	data.Asked = true
 	if len(data.Text) <= symbol.MaxScreenPixels {
@@ -58,8 +57,7 @@ func (pages scanPages) scan(v *request) {
 		t, wrong := moment(data.At)
 		if wrong != nil {
 			data.Error = v.say("scan.fault.at")
-			v.show(http.StatusUnprocessableEntity, "scan", data)
-			return
+			return v.show(http.StatusUnprocessableEntity, "scan", data)
 		}
 		data.At = t.In(time.Local).Format(fieldTime)
 		data.Then = &client.StateAsOf{}
@@ -71,10 +69,10 @@ func (pages scanPages) scan(v *request) {
 	}
 	if said, ok := errors.AsType[*client.Problem](err); ok {
 		data.Error, status, data.Then, data.Now = v.problemText(said), said.Status, nil, nil
-	} else if v.failed(err) {
-		return
+	} else if err != nil {
+		return err
 	}
-	v.show(status, "scan", data)
+	return v.show(status, "scan", data)
 }
 
 // fieldTime is the time format of datetime fields in forms.
@@ -99,7 +97,7 @@ const (
 
 // picture decodes the code in an uploaded picture and shows the page of its text. A script that requests JSON, such as the camera
 // script, receives the text or the error.
-func (pages scanPages) picture(v *request) {
+func (pages scanPages) picture(v *request) error {
 	text, fault, ok := v.readPicture()
 	switch {
 	case v.r.Header.Get("Accept") == "application/json" && (ok || fault != ""):
@@ -110,10 +108,11 @@ func (pages scanPages) picture(v *request) {
 		v.w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(v.w).Encode(said) // an error means that the browser has disconnected
 	case fault != "":
-		v.redirect(Root + "/scan?fault=" + fault)
+		return v.redirect(Root + "/scan?fault=" + fault)
 	case ok:
-		v.redirect(Root + "/scan?text=" + url.QueryEscape(text))
+		return v.redirect(Root + "/scan?text=" + url.QueryEscape(text))
 	}
+	return nil
 }
 
 // readPicture decodes the code in an uploaded picture and stores nothing of the picture. readPicture returns the text of the code;
