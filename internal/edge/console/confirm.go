@@ -14,7 +14,8 @@ type sureView struct {
 	Did, Button                     string // value and text key of the button; Did is "" if the form itself has a field "did"
 	Warning                         string
 	Harmless, Wrong                 bool
-	Foreseen                        *impact // the effect that the change would have had on past scans; nil = not requested
+	Foreseen                        *impact     // the effect that the change would have had on past scans; nil = not requested
+	Rows                            [][2]string // the accounts and prefixes that the action changes
 	Fields                          url.Values
 }
 
@@ -26,7 +27,7 @@ func (v *request) confirm(status int, data sureView) error {
 			data.Fields[field] = values
 		}
 	}
-	data.Action, data.Back, data.Button = v.r.URL.RequestURI(), v.formPage(), cmp.Or(data.Button, "codes.do")
+	data.Action, data.Back, data.Button = v.r.URL.RequestURI(), cmp.Or(data.Back, v.formPage()), cmp.Or(data.Button, "codes.do")
 	return v.show(status, "confirm", data)
 }
 

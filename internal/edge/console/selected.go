@@ -1,7 +1,6 @@
 package console
 
 import (
-	"context"
 	"errors"
 	"net/http"
 	"slices"
@@ -10,23 +9,15 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// selectedView asks for confirmation of an action on several rows, or shows the result for each row.
+// selectedView shows the result of an action on several rows.
 type selectedView struct {
-	Text   string // the action and the number of rows
-	Did    string
-	Action string
-	Keys   []string // the keys of the rows as the form submits them
-	Shown  [][2]string
-	Done   int
-	Faults [][3]string // failed rows with the reasons
-	Asked  bool        // true while the page asks for confirmation
-	// Foreseen is the effect that the action would have had on scans of the last days; nil = the action changes no rules.
-	Foreseen *impact
-	Back     string
+	Count, Done int
+	Faults      [][3]string // failed rows with the reasons
+	Back        string
 }
 
 // act is an action on a selected row: on a rule of an account, or on an account.
-type act func(ctx context.Context, appid, prefix string) error
+type act func(appid, prefix string) error
 
 // actOnSelected asks for confirmation of an action on the selected rows, then executes the action for each row separately, so that
 // an error for one row does not stop the action for other rows. A selected row is given as "owner prefix" or as an AppID.
@@ -41,16 +32,16 @@ func (pages rulePages) actOnSelected(v *request, acts map[string]act, back strin
 	case len(keys) == 0:
 		return v.reject("selected.none")
 	}
-	status := http.StatusOK
-	data := selectedView{Did: did, Action: v.r.URL.Path, Keys: keys, Back: back, Asked: v.r.FormValue("sure") == "",
-		Text: v.say("selected."+did, len(keys))}
-	for _, key := range keys {
-		subject, name, _ := strings.Cut(key, " ")
-		data.Shown = append(data.Shown, [2]string{subject, name})
-		if data.Asked {
-			continue
-		}
-		err := a(v.ctx(), subject, name)
+	rows := make([][2]string, len(keys))
+	for i, key := range keys {
+		rows[i][0], rows[i][1], _ = strings.Cut(key, " ")
+	}
+	if v.r.FormValue("sure") == "" {
+		return pages.confirmSelected(v, did, rows, back)
+	}
+	status, data := http.StatusOK, selectedView{Count: len(rows), Back: back}
+	for _, row := range rows {
+		err := a(row[0], row[1])
 		if err == nil {
 			data.Done++
 			continue
@@ -63,16 +54,7 @@ func (pages rulePages) actOnSelected(v *request, acts map[string]act, back strin
 		} else {
 			v.c.Log.ErrorContext(v.r.Context(), "one of several could not be changed", "did", did, "error", err)
 		}
-		data.Faults = append(data.Faults, [3]string{subject, name, reason})
-	}
-	if data.Asked && (did == "publish" || did == "delete") {
-		plan := make([]client.PlannedRule, len(data.Shown))
-		for i, values := range data.Shown {
-			plan[i] = client.PlannedRule{Action: did, Owner: values[0], Prefix: values[1]}
-		}
-		if err := storeResult(&data.Foreseen)(v.foresee(plan...)); err != nil {
-			return err
-		}
+		data.Faults = append(data.Faults, [3]string{row[0], row[1], reason})
 	}
 	if len(data.Faults) > 0 && (data.Done > 0 || status == http.StatusOK) {
 		status = http.StatusConflict
@@ -80,25 +62,30 @@ func (pages rulePages) actOnSelected(v *request, acts map[string]act, back strin
 	return v.show(status, "selected", data)
 }
 
-// Dangerous reports whether the action cannot be undone with a click.
-func (d selectedView) Dangerous() bool { return d.Did == "delete" || d.Did == "jump-off" }
+// confirmSelected asks for confirmation of an action on rows, and shows the effect that a change of rules would have had on past scans.
+func (pages rulePages) confirmSelected(v *request, did string, rows [][2]string, back string) (err error) {
+	asked := sureView{Text: v.say("selected."+did, len(rows)), Rows: rows, Token: "1", Back: back,
+		Harmless: did != "delete" && did != "jump-off"}
+	if did == "publish" || did == "delete" {
+		plan := make([]client.PlannedRule, len(rows))
+		for i, row := range rows {
+			plan[i] = client.PlannedRule{Action: did, Owner: row[0], Prefix: row[1]}
+		}
+		asked.Foreseen, err = v.foresee(plan...)
+	}
+	return afterwards(err, func() error { return v.confirm(http.StatusOK, asked) })
+}
 
 func (pages rulePages) selectedRules(v *request) error {
 	return pages.actOnSelected(v, map[string]act{
-		"publish": func(ctx context.Context, appid, prefix string) error {
-			return onlyError(v.api.Rules.Publish(ctx, appid, prefix))
-		},
-		"delete": func(ctx context.Context, appid, prefix string) error {
-			return onlyError(v.api.Rules.Delete(ctx, appid, prefix))
-		},
+		"publish": func(appid, prefix string) error { return onlyError(v.api.Rules.Publish(v.ctx(), appid, prefix)) },
+		"delete":  func(appid, prefix string) error { return onlyError(v.api.Rules.Delete(v.ctx(), appid, prefix)) },
 	}, Root+"/rules")
 }
 
 func (pages rulePages) selectedAccounts(v *request) error {
 	open := func(is bool) act {
-		return func(ctx context.Context, appid, _ string) error {
-			return v.api.Accounts.SetRulesEnabled(ctx, appid, is)
-		}
+		return func(appid, _ string) error { return v.api.Accounts.SetRulesEnabled(v.ctx(), appid, is) }
 	}
 	return pages.actOnSelected(v, map[string]act{"jump-on": open(true), "jump-off": open(false)}, Root+"/accounts")
 }
