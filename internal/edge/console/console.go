@@ -189,8 +189,7 @@ func (c *Console) guard(next http.Handler) http.Handler {
 		}
 		// The language that a visitor selects is stored in a cookie.
 		if l, ok := i18n.Parse(r.URL.Query().Get("lang")); ok {
-			http.SetCookie(w, &http.Cookie{Name: i18n.Cookie, Value: string(l), Path: "/", MaxAge: 365 * 24 * 3600,
-				SameSite: http.SameSiteStrictMode, HttpOnly: true, Secure: c.Secure(r)})
+			c.setCookie(w, r, i18n.Cookie, string(l), "/", year)
 		}
 		next.ServeHTTP(w, r)
 	})
@@ -297,7 +296,7 @@ func (c *Console) watcherOf(r *http.Request) (iam.Caller, error) {
 }
 
 func (c *Console) caller(r *http.Request, key func(context.Context, string) (iam.Caller, error)) (iam.Caller, error) {
-	if cookie, err := r.Cookie(c.cookie(r)); err == nil {
+	if cookie, err := r.Cookie(c.cookieName(r, sessionCookie)); err == nil {
 		caller, err := key(r.Context(), cookie.Value)
 		if err != iam.ErrNoSession || c.Open == nil {
 			return caller, err
@@ -533,12 +532,10 @@ func (v view) In(english, chinese string) string {
 
 var functions = template.FuncMap{
 	"path":    endpointOf,
-	"clock":   func(t time.Time) string { return t.Format("15:04:05") },
 	"when":    func(t time.Time) string { return t.Format("2006-01-02 15:04:05 -07:00") },
 	"rfc3339": rfc3339,
 	"ms":      func(d time.Duration) string { return strconv.FormatFloat(float64(d)/1e6, 'f', 1, 64) },
 	"join":    strings.Join,
-	"esc":     url.QueryEscape,
 	"seg":     url.PathEscape,
 	"has":     func(list []string, name string) bool { return slices.Contains(list, name) },
 	"nice":    nice,
@@ -576,11 +573,10 @@ func nice(text string) string {
 // prefer stores the preferences of a reader in cookies; the server does not store the preferences.
 func (c *Console) prefer(v *request) error {
 	if v.r.PathValue("of") == "theme" {
-		http.SetCookie(v.w, &http.Cookie{Name: "qrjump_theme", Value: v.r.FormValue("theme"), Path: Root, MaxAge: 365 * 24 * 3600,
-			SameSite: http.SameSiteStrictMode, HttpOnly: true, Secure: c.Secure(v.r)})
+		c.setCookie(v.w, v.r, "qrjump_theme", v.r.FormValue("theme"), Root, year)
 	}
-	if v.r.Form.Has("zone") {
-		c.setZone(v, v.r.FormValue("zone"))
+	if zone := v.r.FormValue("zone"); v.r.Form.Has("zone") && (zone == "" || slices.Contains(zones(), zone)) {
+		c.setCookie(v.w, v.r, zoneCookie, zone, Root, year)
 	}
 	return v.redirect(localPath(v.r.FormValue("back")))
 }

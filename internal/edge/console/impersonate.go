@@ -40,10 +40,8 @@ const maxImpersonated = 50
 
 // seeAs starts or ends the view of the console as another role.
 func (c *Console) seeAs(v *request) error {
-	cookie := &http.Cookie{Name: seenAsCookie, Path: Root, MaxAge: -1, SameSite: http.SameSiteStrictMode, HttpOnly: true,
-		Secure: c.Secure(v.r)}
 	if v.r.FormValue("did") == "end" {
-		http.SetCookie(v.w, cookie)
+		c.setCookie(v.w, v.r, seenAsCookie, "", Root, -1)
 		return v.redirect(Root + "/people")
 	}
 	role, appids := adminroute.Role(v.r.FormValue("role")), listed(v.r.FormValue("accounts"))
@@ -65,8 +63,7 @@ func (c *Console) seeAs(v *request) error {
 		}
 	}
 	slices.Sort(appids)
-	cookie.Value, cookie.MaxAge = strings.Join(append([]string{string(role)}, slices.Compact(appids)...), "/"), 8*3600
-	http.SetCookie(v.w, cookie)
+	c.setCookie(v.w, v.r, seenAsCookie, strings.Join(append([]string{string(role)}, slices.Compact(appids)...), "/"), Root, 8*3600)
 	return v.redirect(Root + "/")
 }
 

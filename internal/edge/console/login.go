@@ -1,24 +1,44 @@
 package console
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
+	"strings"
+	"time"
 
 	"github.com/qrjump/qrjump/internal/domain/iam"
 )
 
-// cookie returns the name of the session cookie. Under TLS the name has the prefix __Host-, so that neither other hosts nor plain
-// HTTP connections can set the cookie.
-func (c *Console) cookie(r *http.Request) string {
+const (
+	sessionCookie = "qrjump_session"
+	// flowCookie binds a sign-in at the identity provider to the browser that started the sign-in.
+	flowCookie = "qrjump_flow"
+	year       = 365 * 24 * 3600 // in seconds
+)
+
+// cookieName returns the name of sessionCookie or flowCookie. Under TLS the name has the prefix __Host-, so that neither other hosts nor
+// plain HTTP connections can set the cookie.
+func (c *Console) cookieName(r *http.Request, name string) string {
 	if c.Secure(r) {
-		return "__Host-qrjump_session"
+		return "__Host-" + name
 	}
-	return "qrjump_session"
+	return name
 }
 
-func (c *Console) setCookie(v *request, text string, age int) {
-	http.SetCookie(v.w, &http.Cookie{Name: c.cookie(v.r), Value: text, Path: "/", MaxAge: age, Secure: c.Secure(v.r), HttpOnly: true,
-		SameSite: http.SameSiteStrictMode})
+// setCookie stores a cookie for age seconds. Browsers send it only with requests from pages of this site, and flowCookie also when the
+// identity provider redirects the browser back.
+func (c *Console) setCookie(w http.ResponseWriter, r *http.Request, name, value, path string, age int) {
+	site := http.SameSiteStrictMode
+	if strings.HasSuffix(name, flowCookie) {
+		site = http.SameSiteLaxMode
+	}
+	http.SetCookie(w, &http.Cookie{Name: name, Value: value, Path: path, MaxAge: age, Secure: c.Secure(r), HttpOnly: true, SameSite: site})
+}
+
+// setSession stores the session of the visitor, or deletes it if text is "".
+func (c *Console) setSession(v *request, text string, age time.Duration) {
+	c.setCookie(v.w, v.r, c.cookieName(v.r, sessionCookie), text, "/", cmp.Or(int(age.Seconds()), -1))
 }
 
 // signingIn contains the data of the sign-in page.
@@ -53,7 +73,7 @@ func (c *Console) login(v *request) error {
 		form.Error = v.say("kept.not.yet")
 		return v.show(http.StatusUnauthorized, "login", form)
 	}
-	browser, previous := v.browser(), cookieOf(r, c.cookie(r))
+	browser, previous := v.browser(), cookieOf(r, c.cookieName(r, sessionCookie))
 	var text string
 	var err error
 	switch single := r.FormValue("once"); {
@@ -72,7 +92,7 @@ func (c *Console) login(v *request) error {
 			Code: r.FormValue("code")}, browser, previous)
 	}
 	if err == nil {
-		c.setCookie(v, text, int(iam.Longest.Seconds()))
+		c.setSession(v, text, iam.Longest)
 		return c.goOn(v, form)
 	}
 	var status int
@@ -139,16 +159,13 @@ func (c *Console) logout(v *request) error {
 			return v.fail(http.StatusServiceUnavailable, v.say("fault.store"))
 		}
 	}
-	c.setCookie(v, "", -1)
+	c.setSession(v, "", 0)
 	return v.redirect(to)
 }
 
 func (c *Console) sessions(v *request) error {
 	list, err := c.People.Sessions(v.r.Context(), v.caller.Name)
-	if err != nil {
-		return err
-	}
-	return v.show(http.StatusOK, "sessions", map[string]any{"Sessions": list, "Mine": v.caller.Session})
+	return v.page("sessions", map[string]any{"Sessions": list, "Mine": v.caller.Session}, err)
 }
 
 func (c *Console) endSession(v *request) error {

@@ -60,7 +60,7 @@ func (pages peoplePages) changeSelf(v *request) error {
 	case err == nil && text == "":
 		return pages.showSelf(v, http.StatusOK, data)
 	case err == nil:
-		v.c.setCookie(v, text, int(iam.Longest.Seconds()))
+		v.c.setSession(v, text, iam.Longest)
 		return v.redirect(Root + "/self?done=self")
 	}
 	if invalid, is := errors.AsType[accounts.Invalid](err); is {

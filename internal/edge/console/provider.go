@@ -12,20 +12,6 @@ import (
 	"github.com/qrjump/qrjump/internal/edge/oidc"
 )
 
-// flowCookie returns the name of the cookie that binds a sign-in at the identity provider to the browser that started the sign-in.
-// The cookie cannot be SameSite=Strict, because it must be sent when the provider redirects the browser back.
-func (c *Console) flowCookie(r *http.Request) string {
-	if c.Secure(r) {
-		return "__Host-qrjump_flow"
-	}
-	return "qrjump_flow"
-}
-
-func (c *Console) setFlow(v *request, kept string, age int) {
-	http.SetCookie(v.w, &http.Cookie{Name: c.flowCookie(v.r), Value: kept, Path: "/", MaxAge: age, Secure: c.Secure(v.r), HttpOnly: true,
-		SameSite: http.SameSiteLaxMode})
-}
-
 // offered returns the host of the identity provider for the sign-in page; "" = none.
 func (c *Console) offered() string {
 	if c.Provider == nil {
@@ -69,7 +55,7 @@ func (c *Console) toProvider(v *request) error {
 			break
 		}
 	}
-	c.setFlow(v, kept, int(oidc.FlowTime.Seconds()))
+	c.setCookie(v.w, r, c.cookieName(r, flowCookie), kept, "/", int(oidc.FlowTime.Seconds()))
 	return v.redirect(to)
 }
 
@@ -102,19 +88,19 @@ func (c *Console) callback(v *request) error {
 	for _, name := range cameBack {
 		came.Set(name, r.PostFormValue(name))
 	}
-	user, next, err := c.Provider.Finish(r.Context(), cookieOf(r, c.flowCookie(r)), came)
+	user, next, err := c.Provider.Finish(r.Context(), cookieOf(r, c.cookieName(r, flowCookie)), came)
 	if errors.Is(err, oidc.ErrNotBegun) {
 		// Any site can contain a link to the address of the provider's redirect; such a link must not abort a sign-in that the person has
 		// started.
 		return c.turnAway(v, c.People.RecordOIDCFailure(browser), http.StatusForbidden,
 			signingIn{Next: localPath(next), Provider: c.offered(), Error: v.say("provider.begun")})
 	}
-	c.setFlow(v, "", -1) // once
+	c.setCookie(v.w, r, c.cookieName(r, flowCookie), "", "/", -1) // once
 	ctx := accounts.WithActor(r.Context(), accounts.Actor{ActorID: "provider"})
 	if err == nil {
 		var text string
-		if text, err = c.People.SignInFederated(ctx, user, browser, cookieOf(r, c.cookie(r))); err == nil {
-			c.setCookie(v, text, int(iam.OutsideTime.Seconds()))
+		if text, err = c.People.SignInFederated(ctx, user, browser, cookieOf(r, c.cookieName(r, sessionCookie))); err == nil {
+			c.setSession(v, text, iam.OutsideTime)
 			return v.redirect(localPath(next))
 		}
 	}

@@ -3,7 +3,6 @@ package console
 import (
 	"fmt"
 	"html/template"
-	"net/http"
 	"slices"
 	"sync"
 	"time"
@@ -31,13 +30,6 @@ func (v view) Zones() []choice {
 func (v view) Zone() string {
 	chosen := cookieOf(v.r, zoneCookie)
 	return wordIf(slices.Contains(zones(), chosen), chosen)
-}
-
-func (c *Console) setZone(v *request, name string) {
-	if name == "" || slices.Contains(zones(), name) {
-		http.SetCookie(v.w, &http.Cookie{Name: zoneCookie, Value: name, Path: Root, MaxAge: 365 * 24 * 3600,
-			SameSite: http.SameSiteStrictMode, HttpOnly: true, Secure: c.Secure(v.r)})
-	}
 }
 
 // pageTime returns the time at which a page was rendered, and the time zone of its reader.
