@@ -89,18 +89,13 @@ func (pages accountPages) makeAccount(v *request) error {
 	return pages.put(v, f)
 }
 
-// theAccount returns the account that the URL names.
-func (pages accountPages) theAccount(v *request) (client.Account, error) {
-	return v.api.Accounts.Get(v.ctx(), v.r.PathValue("appid"))
-}
-
 func (pages accountPages) editAccount(v *request) error {
-	a, err := pages.theAccount(v)
+	a, err := v.api.Accounts.Get(v.ctx(), v.r.PathValue("appid"))
 	return v.page("account-form", accountForm{AppID: a.AppID, AccountPut: a.Put(), Revision: a.Revision}, err)
 }
 
 func (pages accountPages) replaceAccount(v *request) error {
-	a, err := pages.theAccount(v)
+	a, err := v.api.Accounts.Get(v.ctx(), v.r.PathValue("appid"))
 	if err != nil {
 		return err
 	}
@@ -144,7 +139,7 @@ func (a accountView) Mend(need string) string {
 }
 
 func (pages accountPages) account(v *request) error {
-	a, err := pages.theAccount(v)
+	a, err := v.api.Accounts.Get(v.ctx(), v.r.PathValue("appid"))
 	data, ctx := accountView{Account: a}, v.ctx()
 	if err == nil && a.Kind == "service_account" {
 		data.Links, err = v.api.Links.List(ctx, a.AppID)

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"encoding/json"
 	"math"
-	"net/http"
 	"net/url"
 	"strconv"
 	"time"
@@ -60,22 +59,15 @@ func (pages alarmPages) alarm(v *request, id int64) error {
 		asked.From = first.Format(time.RFC3339)
 	}
 	times, err := v.api.Scans.FindPage(v.ctx(), asked, "", pageRows)
-	if err != nil {
-		return err
-	}
 	data.Times = times.Scans
-	traces := url.Values{"code": {data.Name()}}
-	if first := data.Scans.FirstAt; first != nil {
-		traces.Set("from", first.Format(time.RFC3339))
-	}
-	data.Traces = Root + "/statistics/scans?" + traces.Encode()
+	data.Traces = Root + "/statistics/scans?" + url.Values{"code": {data.Name()}, "from": {asked.From}}.Encode()
 	data.Map = mapOf(data.Scans.Places)
 	for _, p := range data.Scans.Places {
 		data.Placed += p.Scans
 		data.Places = append(data.Places, boxRow{Name: v.say("alarm.place", v.valueName(p.Region), p.Networks), Scans: p.Scans,
 			Part: tenth(100 * float64(p.Scans) / float64(data.Scans.Places[0].Scans))})
 	}
-	return v.show(http.StatusOK, "alarm", data)
+	return v.page("alarm", data, err)
 }
 
 // factsOf returns the numbers in an alarm's reason.

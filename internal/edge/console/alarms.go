@@ -245,7 +245,7 @@ func (pages alarmPages) setBatchAlarm(v *request, batch int64) error {
 	case did == "replay":
 		replayed, err := v.api.Batches.ReplayAlarms(v.ctx(), batch, threshold)
 		data.Alarm.Replay = &replayed
-		return afterwards(err, func() error { return codePages{}.showBatch(v, http.StatusOK, batch, data) })
+		return afterwards(err, func() error { return codePages{}.showBatch(v, batch, data) })
 	default:
 		return v.reject("fault.form")
 	}

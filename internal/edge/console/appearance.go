@@ -3,7 +3,6 @@ package console
 import (
 	"encoding/base64"
 	"html/template"
-	"net/http"
 
 	"github.com/qrjump/qrjump/client"
 )
@@ -21,13 +20,11 @@ type appearanceView struct {
 // appearance shows the form for how an account appears to buyers.
 func (pages accountPages) appearance(v *request) error {
 	data := appearanceView{AppID: v.r.PathValue("appid")}
-	if err := storeResult(&data.Look)(v.api.Accounts.GetAppearance(v.ctx(), data.AppID)); err != nil {
-		return err
-	}
+	err := storeResult(&data.Look)(v.api.Accounts.GetAppearance(v.ctx(), data.AppID))
 	if data.Look.Logo != nil {
 		data.Logo = template.URL("data:image/png;base64," + base64.StdEncoding.EncodeToString(data.Look.Logo.PNG))
 	}
-	return v.show(http.StatusOK, "appearance", data)
+	return v.page("appearance", data, err)
 }
 
 // changeAppearance stores the submitted appearance. If the API rejects the values, the form is shown again with the typed values

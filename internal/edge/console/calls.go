@@ -37,19 +37,11 @@ func (pages callPages) callQuery(v *request) (q client.CallQuery, err error) {
 		Failed: wanted.Get("failed") == "true"}, err
 }
 
-// grouped contains the failed calls to one endpoint with the same error number.
-type grouped struct {
-	Path    string
-	ErrCode int
-	Times   int
-	Last    client.RecordedCall
-}
-
 type callsView struct {
 	Page   client.CallPage
 	Filter url.Values
 	Live   string // the address of the event stream; "" = none
-	Groups []grouped
+	Groups []client.CallError
 	Wire   string
 	Clock  client.Clock
 	// Kept describes how much of the stored log was searched; it is empty if the calls do not come from the stored log.
@@ -69,15 +61,12 @@ func (pages callPages) calls(v *request) error {
 	if !v.c.Emulates {
 		return pages.keptCalls(v, data, grouping)
 	}
-	query, err := pages.callQuery(v)
-	if err != nil {
-		return err
-	}
+	query, wrong := pages.callQuery(v)
 	query.Limit = 100
 	if grouping {
 		query.Limit, query.Failed = 1000, true
 	}
-	if err := cmp.Or(storeResult(&data.Page)(v.api.Calls.List(v.ctx(), query)),
+	if err := cmp.Or(wrong, storeResult(&data.Page)(v.api.Calls.List(v.ctx(), query)),
 		storeResult(&data.Clock)(v.api.Emulator.GetClock(v.ctx()))); err != nil {
 		return err
 	}
@@ -85,19 +74,20 @@ func (pages callPages) calls(v *request) error {
 	maps.Copy(wanted, data.Filter)
 	data.Live = Root + "/calls/live?" + wanted.Encode()
 	if grouping {
-		groups := map[string]*grouped{}
+		groups := map[string]*client.CallError{}
 		for _, call := range data.Page.Calls { // newest first
 			key := fmt.Sprint(endpointOf(call), " ", call.ErrCode)
 			if groups[key] == nil {
-				groups[key] = &grouped{Path: endpointOf(call), ErrCode: call.ErrCode, Last: call}
+				groups[key] = &client.CallError{Endpoint: endpointOf(call), ErrCode: call.ErrCode, LastRID: call.RID,
+					LastAt: call.OccurredAt, Detail: call.Detail}
 			}
-			groups[key].Times++
+			groups[key].Count++
 		}
 		for _, g := range groups {
 			data.Groups = append(data.Groups, *g)
 		}
-		slices.SortFunc(data.Groups, func(a, b grouped) int {
-			return cmp.Or(b.Times-a.Times, strings.Compare(a.Path, b.Path), a.ErrCode-b.ErrCode)
+		slices.SortFunc(data.Groups, func(a, b client.CallError) int {
+			return cmp.Or(b.Count-a.Count, strings.Compare(a.Endpoint, b.Endpoint), a.ErrCode-b.ErrCode)
 		})
 	}
 	return v.show(http.StatusOK, "calls", data)
@@ -126,27 +116,17 @@ func (pages callPages) keptCalls(v *request, data callsView, grouping bool) erro
 	}
 	if grouping {
 		list, err := v.api.Calls.ListErrors(v.ctx(), q.Account, q.Path, q.ErrCode, prev)
-		if err != nil {
-			return err
-		}
-		data.Kept = list.Searched
-		for _, e := range list.Errors {
-			data.Groups = append(data.Groups, grouped{e.Endpoint, e.ErrCode, e.Count,
-				client.RecordedCall{RID: e.LastRID, OccurredAt: e.LastAt, Detail: e.Detail}})
-		}
-	} else {
-		list, err := v.api.Calls.ListPersisted(v.ctx(), client.KeptCallQuery{RID: q.RID, Failed: q.Failed,
-			CallSearch: client.CallSearch{Account: q.Account, Path: q.Path, ErrCode: q.ErrCode, Before: prev}})
-		if err != nil {
-			return err
-		}
-		data.Kept = list.Searched
-		for _, call := range list.Calls {
-			data.Page.Calls = append(data.Page.Calls, client.RecordedCall{RID: call.RID, OccurredAt: call.OccurredAt, Account: call.Account,
-				URL: call.Endpoint, ErrCode: call.ErrCode, Detail: call.Detail, Duration: call.Duration})
-		}
+		data.Kept, data.Groups = list.Searched, list.Errors
+		return v.page("calls", data, err)
 	}
-	return v.show(http.StatusOK, "calls", data)
+	list, err := v.api.Calls.ListPersisted(v.ctx(), client.KeptCallQuery{RID: q.RID, Failed: q.Failed,
+		CallSearch: client.CallSearch{Account: q.Account, Path: q.Path, ErrCode: q.ErrCode, Before: prev}})
+	data.Kept = list.Searched
+	for _, call := range list.Calls {
+		data.Page.Calls = append(data.Page.Calls, client.RecordedCall{RID: call.RID, OccurredAt: call.OccurredAt, Account: call.Account,
+			URL: call.Endpoint, ErrCode: call.ErrCode, Detail: call.Detail, Duration: call.Duration})
+	}
+	return v.page("calls", data, err)
 }
 
 const (

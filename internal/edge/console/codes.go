@@ -14,7 +14,6 @@ import (
 )
 
 type codesView struct {
-	Account string
 	Batches []client.Batch
 	Asked   string
 	Found   *client.StoredCode
@@ -40,7 +39,7 @@ func nameOf(asked string) client.CodeName {
 // codes lists applications and shows the state of a code.
 func (pages codePages) codes(v *request) error {
 	q := v.r.URL.Query()
-	data := codesView{Account: v.Account(), Asked: strings.TrimSpace(q.Get("code"))}
+	data := codesView{Asked: strings.TrimSpace(q.Get("code"))}
 	status := http.StatusOK
 	if key := q.Get("fault"); v.Has("scan.fault." + key) {
 		data.Error = v.say("scan.fault." + key)
@@ -59,12 +58,9 @@ func (pages codePages) codes(v *request) error {
 			}
 		}
 	}
-	wanted := client.BatchQuery{Account: data.Account, Limit: pageRows}
-	err := v.query(&wanted, "after")
-	if err == nil {
-		data.Batches, err = v.api.Batches.List(v.ctx(), wanted)
-	}
-	if err != nil {
+	wanted := client.BatchQuery{Account: v.Account(), Limit: pageRows}
+	wrong := v.query(&wanted, "after")
+	if err := cmp.Or(wrong, storeResult(&data.Batches)(v.api.Batches.List(v.ctx(), wanted))); err != nil {
 		return err
 	}
 	return v.show(status, "codes", data)
@@ -72,14 +68,8 @@ func (pages codePages) codes(v *request) error {
 
 // codePicture looks up the code in an uploaded picture.
 func (pages codePages) codePicture(v *request) error {
-	text, fault, ok := v.readPicture()
-	switch {
-	case fault != "":
-		return v.redirect(Root + "/codes?fault=" + fault)
-	case ok:
-		return v.redirect(Root + "/codes?code=" + url.QueryEscape(text))
-	}
-	return errAnswered
+	text, fault, err := v.readPicture()
+	return v.done(pictureText("/codes", "code", text, fault), err)
 }
 
 // batchView contains the data of the page of one application.
@@ -153,11 +143,9 @@ const (
 	maxSegments = 50
 )
 
-func (pages codePages) batch(v *request, id int64) error {
-	return pages.showBatch(v, http.StatusOK, id, batchView{})
-}
+func (pages codePages) batch(v *request, id int64) error { return pages.showBatch(v, id, batchView{}) }
 
-func (pages codePages) showBatch(v *request, status int, id int64, data batchView) error {
+func (pages codePages) showBatch(v *request, id int64, data batchView) error {
 	ctx := v.ctx()
 	if err := storeResult(&data.Batch)(v.api.Batches.Get(ctx, id)); err != nil {
 		return err
@@ -189,10 +177,8 @@ func (pages codePages) showBatch(v *request, status int, id int64, data batchVie
 	if data.Alarm == nil {
 		data.Alarm = &batchAlarmView{}
 	}
-	if err := storeResult(&data.Alarm.BatchAlarm)(v.api.Batches.GetAlarmThreshold(ctx, id)); err != nil {
-		return err
-	}
-	return v.show(status, "batch", data)
+	err := storeResult(&data.Alarm.BatchAlarm)(v.api.Batches.GetAlarmThreshold(ctx, id))
+	return v.page("batch", data, err)
 }
 
 // Bars returns a bar for each run of codes with the same state, for the map of code states, which measures 900 by 60 SVG units. Each state

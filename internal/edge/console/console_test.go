@@ -257,7 +257,7 @@ func TestPages_RoleMatrix(t *testing.T) {
 			if c.method == "GET" {
 				p = v.get(target)
 			} else {
-				form := url.Values{"seq": {"999999"}, "did": {did[target]}, "errcode": {"-1"}, "times": {"1"}, "id": {"999"},
+				form := url.Values{"seq": {"999999"}, "did": {did[target]}, "errcode": {"-1"}, "count": {"1"}, "id": {"999"},
 					"path": {"/cgi-bin/token"}, "batch": {"999"}, "from": {"0"}, "to": {"0"}, "sure": {"1"},
 					"appid": {"by-" + name + strings.ReplaceAll(target, "/", "-")}, "kind": {"mini_program"}, "name": {"rule_limit"},
 					"host": {"a.example"}, "status": {"trusted"}, "node": {"1"}, "component": {"plat"}, "owner": {"nobody"},

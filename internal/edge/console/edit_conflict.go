@@ -57,12 +57,7 @@ func (v *request) changed(said *client.Problem) {
 		currentNames, rows = settingsOf(said.Current)
 	}
 	form.Set(revisionField, currentNames[revisionField])
-	for name, values := range form {
-		for _, value := range values {
-			data.Fields = append(data.Fields, keptField{name, value})
-		}
-	}
-	slices.SortStableFunc(data.Fields, func(a, b keptField) int { return strings.Compare(a.Name, b.Name) })
+	data.Fields = fieldsOf(form)
 	for _, item := range rows {
 		remote, exists := currentNames[item.Name]
 		field := cmp.Or(formNames[item.Name], item.Name)

@@ -3,6 +3,7 @@ package console
 import (
 	"cmp"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"strconv"
 	"strings"
@@ -31,43 +32,33 @@ func (pages operatePages) showEmulator(v *request, data emulatorView) error {
 	return v.page("emulator", data, err)
 }
 
-// faultForm parses the fault in a form; ok is false if the code is not a number or means success.
-func faultForm(r *http.Request) (f client.Fault, ok bool) {
+// faultForm parses the fault in a form; ok is false if a number is invalid or the code means success.
+func (v *request) faultForm() (f client.Fault, ok bool) {
+	faults := v.decode(&f, "path appid delay count")
 	ok = true
-	integer := func(name string) int {
-		text := strings.TrimSpace(r.FormValue(name))
-		if text == "" {
-			return 0
-		}
-		n, err := strconv.Atoi(text)
-		ok = ok && err == nil
-		return n
-	}
-	f = client.Fault{Path: strings.TrimSpace(r.FormValue("path")), AppID: strings.TrimSpace(r.FormValue("appid")),
-		Delay: strings.TrimSpace(r.FormValue("delay")), Count: integer("times")}
-	switch r.FormValue("how") {
+	switch how := v.word("how"); how {
 	case "drop":
 		f.Drop = true
 	case "drop_after":
 		f.DropAfter = true
 	case "delay":
 	case "response":
-		body := strings.TrimSpace(r.FormValue("body"))
-		if !json.Valid([]byte(body)) { // a text
-			text, err := json.Marshal(body)
-			body, ok = string(text), ok && err == nil
+		f.Response = &client.FaultResponse{Body: json.RawMessage(v.word("body"))}
+		maps.Copy(faults, v.decode(f.Response, "status"))
+		if !json.Valid(f.Response.Body) { // a text
+			f.Response.Body, _ = json.Marshal(v.word("body")) // encoding a string cannot fail
 		}
-		f.Response = &client.FaultResponse{Status: integer("status"), Body: json.RawMessage(body)}
 	default:
-		f.After, f.ErrCode = r.FormValue("how") == "after", integer("errcode")
-		ok = ok && f.ErrCode != 0
+		f.After = how == "after"
+		f.ErrCode, _ = strconv.Atoi(v.word("errcode"))
+		ok = f.ErrCode != 0
 	}
-	if text := strings.TrimSpace(r.FormValue("percent")); text != "" {
+	if text := v.word("percent"); text != "" {
 		part, err := strconv.ParseFloat(text, 64)
 		ok = ok && err == nil
 		f.Probability = new(part / 100)
 	}
-	return f, ok
+	return f, ok && len(faults) == 0
 }
 
 // maxSeedSize is the maximum size of a submitted seed in bytes. Longer seeds are loaded with serve --seed.
@@ -112,7 +103,7 @@ func (pages operatePages) changeEmulator(v *request) error {
 		"run":    {call: func() error { return v.api.Emulator.ResumeClock(ctx) }},
 		"real":   {call: func() error { return v.api.Emulator.FollowRealTime(ctx) }},
 		"fault": {call: func() error {
-			f, ok := faultForm(v.r)
+			f, ok := v.faultForm()
 			if !ok {
 				return v.reject("emulator.fault.form")
 			}

@@ -2,8 +2,10 @@ package console
 
 import (
 	"encoding/json"
+	"maps"
 	"mime"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -51,13 +53,18 @@ func keep(w http.ResponseWriter, r *http.Request) (k keptForm, ok bool) {
 	if err != nil || localPath(k.To) != k.To {
 		return k, false
 	}
-	for name, values := range r.PostForm {
-		for _, value := range values {
-			k.Fields = append(k.Fields, keptField{name, value})
+	k.Fields = fieldsOf(r.PostForm)
+	return k, len(k.Fields) > 0
+}
+
+// fieldsOf returns the fields of a form, sorted by name.
+func fieldsOf(form url.Values) (list []keptField) {
+	for _, name := range slices.Sorted(maps.Keys(form)) {
+		for _, value := range form[name] {
+			list = append(list, keptField{name, value})
 		}
 	}
-	slices.SortStableFunc(k.Fields, func(a, b keptField) int { return strings.Compare(a.Name, b.Name) })
-	return k, len(k.Fields) > 0
+	return list
 }
 
 // goOn redirects after a sign-in to the requested page. If a form was submitted without a session, goOn shows the form instead, and the

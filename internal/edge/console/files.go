@@ -14,7 +14,7 @@ func (v *request) fromHere() bool {
 	return slices.Contains([]string{"", "same-origin", "none"}, v.r.Header.Get("Sec-Fetch-Site"))
 }
 
-// sameSite returns a handler that rejects requests from pages of another site: such pages cannot read the response, and must not cause load.
+// sameSite returns a handler that rejects requests from pages of another site, because such pages must not cause load.
 func sameSite(serve handler) handler {
 	return func(v *request) error {
 		if !v.fromHere() {

@@ -1,10 +1,10 @@
 package console
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/qrjump/qrjump/client"
@@ -140,11 +140,8 @@ func (v *request) homeMisses(data *homeView, since time.Time) error {
 		return list, sum, err
 	}
 	list, sum, err := count(since.Format(time.RFC3339), "")
-	if err != nil {
-		return err
-	}
-	_, before, err := count(since.Add(-week).Format(time.RFC3339), since.Format(time.RFC3339))
-	if err != nil {
+	_, before, failed := count(since.Add(-week).Format(time.RFC3339), since.Format(time.RFC3339))
+	if err := cmp.Or(err, failed); err != nil {
 		return err
 	}
 	missed := number{Name: "home.misses"}
@@ -165,20 +162,14 @@ func (v *request) homeCalls(data *homeView) error {
 		return nil
 	}
 	list, err := v.api.Calls.ListErrors(v.ctx(), v.Account(), "", 0, 0)
-	if err != nil {
-		return err
-	}
 	var failing []string
 	for _, callError := range list.Errors {
 		if time.Since(callError.LastAt) < 24*time.Hour {
 			failing = append(failing, fmt.Sprint(callError.ErrCode, " ", callError.Endpoint))
 		}
 	}
-	if len(failing) > 0 {
-		data.Tasks = append(data.Tasks, task{"warn", v.say("home.calls", len(failing)),
-			strings.Join(failing[:min(len(failing), 3)], ", "), Root + "/calls?view=errors"})
-	}
-	return nil
+	data.due(v, "home.calls", failing, "/calls?view=errors")
+	return err
 }
 
 // homeHealth adds the failed health checks as tasks, for operators of all accounts.

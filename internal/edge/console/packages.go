@@ -28,7 +28,6 @@ const (
 )
 
 type packagesView struct {
-	Account         string
 	Packages        []client.Package
 	Signer          client.PackageSigner
 	Form            packageForm
@@ -63,8 +62,8 @@ var usual = client.LabelDrawing{DPI: 300, Module: "0.4mm", LineHeight: "2mm", Pa
 	Gap: "0mm", StartAt: 1}
 
 func (pages codePages) showPackages(v *request, data packagesView) error {
-	data.Account, data.Form = v.narrowed("account"), packageForm{Layout: usual}
-	wanted := client.PackageQuery{Account: data.Account, Limit: pageRows}
+	data.Form = packageForm{Layout: usual}
+	wanted := client.PackageQuery{Account: v.narrowed("account"), Limit: pageRows}
 	wrong := cmp.Or(v.query(&data.Form, "batch"), v.query(&wanted, "after waiting"))
 	wanted.ApplicationID = data.Form.Batch
 	err := cmp.Or(wrong, storeResult(&data.Packages)(v.api.Packages.List(v.ctx(), wanted)),

@@ -35,12 +35,11 @@ func (pages rulePages) rules(v *request) error {
 	if wanted.After > 0 {
 		wanted.Newest, wanted.Before = false, 0
 	}
-	if err := storeResult(&data.StoredRuleList)(v.api.Rules.ListPage(v.ctx(), wanted)); err != nil {
-		return err
-	}
+	list, err := v.api.Rules.ListPage(v.ctx(), wanted)
+	data.StoredRuleList = list
 	data.Pager = v.rulePages(wanted, &data)
 	data.PublishesLeft = v.publishesLeft(data.Owner)
-	return v.show(http.StatusOK, "rules", data)
+	return v.page("rules", data, err)
 }
 
 // rulePages sorts the rules for display and returns the links to the previous and next page.

@@ -22,31 +22,19 @@ type scansView struct {
 	Erased                                              *client.ErasureResult
 }
 
-// askedScans parses the filter for scans in the URL; ok is false if the name of the code is invalid.
-func (pages scanPages) askedScans(v *request) (s scansView, asked client.ScanFilter, ok bool) {
-	text := func(name string) string { return strings.TrimSpace(v.r.URL.Query().Get(name)) }
-	s = scansView{From: text("from"), To: text("to"), User: text("user"), Namespace: text("namespace"), Rule: text("rule"),
-		Code: text("code"), AppID: text("appid"), Owner: cmp.Or(text("owner"), v.Account())}
-	asked = client.ScanFilter{From: s.From, To: s.To, User: s.User, Owner: s.Owner}
-	if s.User != "" {
-		asked.Namespace = s.Namespace
-	}
-	if s.Code != "" {
-		name := nameOf(s.Code)
-		asked.ApplicationID, asked.CodeIndex = name.ID, name.Index
-		if name.ID <= 0 {
-			return s, asked, false
-		}
-	}
-	return s, asked, true
-}
-
 func (pages scanPages) showScans(v *request, status int, erased *client.ErasureResult) error {
-	data, asked, ok := pages.askedScans(v)
-	data.Erased = erased
-	if !ok {
+	text := func(name string) string { return strings.TrimSpace(v.r.URL.Query().Get(name)) }
+	data := scansView{From: text("from"), To: text("to"), User: text("user"), Namespace: text("namespace"), Rule: text("rule"),
+		Code: text("code"), AppID: text("appid"), Owner: cmp.Or(text("owner"), v.Account()), Erased: erased}
+	name := nameOf(data.Code)
+	if data.Code != "" && name.ID <= 0 {
 		data.Error = v.say("scans.code.form")
 		return v.show(http.StatusUnprocessableEntity, "scans", data)
+	}
+	asked := client.ScanFilter{From: data.From, To: data.To, User: data.User, Owner: data.Owner, ApplicationID: name.ID,
+		CodeIndex: name.Index}
+	if data.User != "" {
+		asked.Namespace = data.Namespace
 	}
 	for word := range strings.SplitSeq(data.Rule, ",") {
 		if word = strings.TrimSpace(word); word == "" {

@@ -151,13 +151,11 @@ func (v view) OwnAccounts() []string {
 func (v view) Unfiltered() string {
 	for _, s := range v.Sections() {
 		for _, p := range s.Places {
-			if p.Current && p.Path != v.r.URL.Path {
-				return p.Path
-			}
-			if p.Current && v.r.Method == http.MethodGet && !v.r.URL.Query().Has("prefix") && !v.r.URL.Query().Has("code") {
+			single := v.r.URL.Query().Has("prefix") || v.r.URL.Query().Has("code") // the page shows a single object
+			switch {
+			case p.Current && p.Path == v.r.URL.Path && v.r.Method == http.MethodGet && !single:
 				return v.r.URL.RequestURI()
-			}
-			if p.Current {
+			case p.Current:
 				return p.Path
 			}
 		}

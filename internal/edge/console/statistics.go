@@ -3,7 +3,6 @@ package console
 import (
 	"cmp"
 	"fmt"
-	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
@@ -133,16 +132,12 @@ func (pages numberPages) showStatistics(v *request, done statisticsView) error {
 		return v.reject("accounts.compare.two")
 	}
 	data, err := v.dated()
-	if err != nil {
-		return err
-	}
 	data.Link = done.Link
-	shares := (view{request: v}).HasRole("marketer")
-	if err = v.numbers(&data); err == nil && shares {
-		data.Shared, err = v.api.Charts.List(v.ctx())
+	if err == nil {
+		err = v.numbers(&data)
 	}
-	if err != nil {
-		return err
+	if err == nil && (view{request: v}).HasRole("marketer") {
+		data.Shared, err = v.api.Charts.List(v.ctx())
 	}
 	if rows := data.Numbers.Rows; len(rows) > maxNumbers {
 		data.Numbers.Rows, data.Numbers.More = rows[:maxNumbers], true
@@ -154,7 +149,7 @@ func (pages numberPages) showStatistics(v *request, done statisticsView) error {
 	if data.Days == 0 && data.From == "" && data.To == "" {
 		data.Days = 30
 	}
-	return v.show(http.StatusOK, "statistics", data)
+	return v.page("statistics", data, err)
 }
 
 // numbers runs the statistics query of a page and draws the result.

@@ -98,64 +98,68 @@ const (
 // picture decodes the code in an uploaded picture and shows the page of its text. A script that requests JSON, such as the camera
 // script, receives the text or the error.
 func (pages scanPages) picture(v *request) error {
-	text, fault, ok := v.readPicture()
-	switch {
-	case v.r.Header.Get("Accept") == "application/json" && (ok || fault != ""):
-		said := map[string]string{"text": text}
-		if !ok {
-			said = map[string]string{"fault": fault, "says": v.say("scan.fault." + fault)}
-		}
-		v.w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(v.w).Encode(said) // an error means that the browser has disconnected
-	case fault != "":
-		return v.redirect(Root + "/scan?fault=" + fault)
-	case ok:
-		return v.redirect(Root + "/scan?text=" + url.QueryEscape(text))
+	text, fault, err := v.readPicture()
+	if err != nil || v.r.Header.Get("Accept") != "application/json" {
+		return v.done(pictureText("/scan", "text", text, fault), err)
 	}
+	said := map[string]string{"text": text}
+	if fault != "" {
+		said = map[string]string{"fault": fault, "says": v.say("scan.fault." + fault)}
+	}
+	v.w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(v.w).Encode(said) // an error means that the browser has disconnected
 	return nil
 }
 
-// readPicture decodes the code in an uploaded picture and stores nothing of the picture. readPicture returns the text of the code;
-// if ok is false, fault is the text key of the error, or "" if a response was already sent.
-func (v *request) readPicture() (text, fault string, ok bool) {
+// pictureText returns the address of the page that shows the text of a picture in a query parameter, or the fault of the picture.
+func pictureText(page, parameter, text, fault string) string {
+	if fault != "" {
+		parameter, text = "fault", fault
+	}
+	return Root + page + "?" + parameter + "=" + url.QueryEscape(text)
+}
+
+// readPicture decodes the code in an uploaded picture and stores nothing of the picture. readPicture returns the text of the code, or the
+// end of the text key of the picture's fault.
+func (v *request) readPicture() (text, fault string, err error) {
 	// Each person can decode only one picture at a time, because decoding takes long.
 	value := v.caller.Actor + " " + v.caller.Session + " " + v.c.ClientIP(v.r).String()
 	if _, busy := v.c.decoding.LoadOrStore(value, true); busy {
-		return "", "busy", false
+		return "", "busy", nil
 	}
 	defer v.c.decoding.Delete(value)
 	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, maxPicture+64<<10)
 	file, _, err := v.r.FormFile("picture")
 	if _, isLong := errors.AsType[*http.MaxBytesError](err); isLong {
-		return "", "large", false
+		return "", "large", nil
 	}
 	if err != nil {
-		return "", "none", false
+		return "", "none", nil
 	}
 	defer file.Close()
 	defer func() { _ = v.r.MultipartForm.RemoveAll() }()
 	config, _, err := image.DecodeConfig(file)
 	switch {
 	case err != nil:
-		return "", "kind", false
+		return "", "kind", nil
 	case config.Width*config.Height > maxPixels || config.Width <= 0 || config.Height <= 0:
-		return "", "large", false
+		return "", "large", nil
 	}
-	if _, err := file.Seek(0, io.SeekStart); v.failed(err) {
-		return "", "", false
+	if _, err := file.Seek(0, io.SeekStart); err != nil {
+		return "", "", err
 	}
 	// Decoding a picture of maxPixels takes some hundred MB of memory, so the whole server decodes one picture at a time.
 	done, err := v.c.reading.Acquire(v.r.Context(), 1, 0)
 	if err != nil {
-		return "", "", false
+		return "", "", errAnswered // the browser has disconnected
 	}
 	defer done()
 	m, _, err := image.Decode(file)
 	if err != nil {
-		return "", "kind", false
+		return "", "kind", nil
 	}
 	if text, err = symbol.Find(m); err != nil {
-		return "", "code", false
+		return "", "code", nil
 	}
-	return text, "", true
+	return text, "", nil
 }
