@@ -36,7 +36,7 @@ import (
 // stored in little-endian order.
 const (
 	snapshotMagic  = "qrjrules"
-	snapshotFormat = 2
+	snapshotFormat = 3
 	snapshotBlock  = 4096
 	// newSnapshot is a suffix for the name of a snapshot file that is being written.
 	newSnapshot = ".new-"
@@ -111,21 +111,8 @@ func (s segmentImage) possible(start, count int, room uint64, left int64) bool {
 
 // changedRule is a rule that changed while the snapshot file was being written.
 type changedRule struct {
-	Key  string    `json:"key"`
-	Rule *fileRule `json:"rule,omitempty"` // nil = removed
-}
-
-type fileRule struct {
-	ID          int64      `json:"id"`
-	Kind        rules.Kind `json:"kind"`
-	Owner       string     `json:"owner"`
-	Target      string     `json:"target"`
-	Prefix      string     `json:"prefix"`
-	Path        string     `json:"path"`
-	Occupy      bool       `json:"occupy"`
-	OpenVersion int        `json:"open_version"`
-	TestLinks   []string   `json:"test_links"`
-	Published   bool       `json:"published"`
+	Key  string      `json:"key"`
+	Rule *rules.Rule `json:"rule,omitempty"` // nil = removed
 }
 
 // WriteSnapshot writes the state that the index has at one moment during the call. WriteSnapshot first writes a new file to disk; the new
@@ -305,9 +292,7 @@ func (x *Index) copied(c *core) []changedRule {
 	for _, key := range slices.Sorted(maps.Keys(x.changed)) {
 		entry := changedRule{Key: key}
 		if b, i, _ := c.slotOf(key); b != nil {
-			r := c.rule(c.rules.record(addressOf(b[i])))
-			entry.Rule = &fileRule{ID: r.ID, Kind: r.Kind, Owner: r.Owner, Target: r.Target, Prefix: r.Prefix.Text, Path: r.Path,
-				Occupy: r.Occupy, OpenVersion: r.OpenVersion, TestLinks: r.TestLinks, Published: r.Published}
+			entry.Rule = new(c.rule(c.rules.record(addressOf(b[i]))))
 		}
 		list = append(list, entry)
 	}
@@ -527,12 +512,12 @@ func (c changedRule) apply(x *Index) error {
 		x.Remove(c.Key)
 		return nil
 	}
-	prefix, ok := rules.StoredPrefix(r.Prefix)
+	prefix, ok := rules.StoredPrefix(r.Prefix.Text)
 	if !ok {
-		return damaged("%.120q is no prefix", r.Prefix)
+		return damaged("%.120q is no prefix", r.Prefix.Text)
 	}
-	x.Set(rules.Rule{ID: r.ID, Kind: r.Kind, Owner: r.Owner, Target: r.Target, Prefix: prefix, Path: r.Path,
-		Occupy: r.Occupy, OpenVersion: r.OpenVersion, TestLinks: r.TestLinks, Published: r.Published})
+	r.Prefix = prefix
+	x.Set(*r)
 	return nil
 }
 
