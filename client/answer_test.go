@@ -53,15 +53,13 @@ var noCalls = []string{"URL", "Do"}
 func TestClientCalls_RejectForeignResponse(t *testing.T) {
 	for _, service := range reflect.VisibleFields(reflect.TypeFor[client.Client]()) {
 		for method := range service.Type.Methods() {
-			if name := service.Name + "." + method.Name; service.IsExported() && everyCall[name] == nil {
-				t.Errorf("%s is not in everyCall", name)
-			}
+			name := service.Name + "." + method.Name
+			assert.True(t, !service.IsExported() || everyCall[name] != nil, "%s is not in everyCall", name)
 		}
 	}
 	for method := range reflect.TypeFor[*client.Client]().Methods() {
-		if name := method.Name; everyCall[name] == nil && !slices.Contains(noCalls, name) {
-			t.Errorf("%s is not in everyCall", name)
-		}
+		name := method.Name
+		assert.True(t, everyCall[name] != nil || slices.Contains(noCalls, name), "%s is not in everyCall", name)
 	}
 	for what, answer := range map[string]func(http.ResponseWriter){
 		"hello": func(w http.ResponseWriter) { io.WriteString(w, `{"hello":1}`) },
@@ -101,9 +99,8 @@ func TestClientCalls_RejectForeignResponse(t *testing.T) {
 	}
 	c := connect(t, "http://127.0.0.1:1", client.Options{AccessToken: "t"})
 	for name, call := range everyCall {
-		if err := call(t.Context(), c); !unreachable(err) {
-			t.Errorf("nobody there: %s gave %v", name, err)
-		}
+		err := call(t.Context(), c)
+		assert.True(t, unreachable(err), "nobody there: %s gave %v", name, err)
 	}
 }
 
@@ -130,9 +127,8 @@ func TestClientCalls_MinimalSchemaResponse(t *testing.T) {
 	c := connect(t, least.URL, client.Options{})
 	for name, call := range everyCall {
 		err := call(t.Context(), c)
-		if _, notOurs := errors.AsType[*client.WrongServer](err); err != nil && (!notOurs || !strings.Contains(err.Error(), " wire (")) {
-			t.Errorf("%s: %v", name, err)
-		}
+		_, notOurs := errors.AsType[*client.WrongServer](err)
+		assert.True(t, err == nil || notOurs && strings.Contains(err.Error(), " wire ("), "%s: %v", name, err)
 	}
 }
 
@@ -241,9 +237,8 @@ func TestClientOptions_AddressPerAPI(t *testing.T) {
 	for name, url := range map[string]string{"Wire.PublishRule": "http://wire", "Accounts.Get": "http://admin",
 		"AuditLog.Verify": "http://admin", "Scans.Resolve": "http://scan", "Scans.ResolveStream": "http://scan",
 		"Archive.Export": "http://admin"} {
-		if u, ok := errors.AsType[*client.Unreachable](everyCall[name](t.Context(), c)); !ok || u.URL != url {
-			t.Errorf("%s: got %v, want nobody at %s", name, u, url)
-		}
+		u, ok := errors.AsType[*client.Unreachable](everyCall[name](t.Context(), c))
+		assert.True(t, ok && u.URL == url, "%s: got %v, want nobody at %s", name, u, url)
 	}
 	assert.True(t, len(asked) == 5, "asked %v", asked)
 	_, err := client.New("http://wire", client.Options{AdminURL: "admin:8081"})

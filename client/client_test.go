@@ -62,9 +62,8 @@ func TestClientRules_AddToDelete(t *testing.T) {
 	check("publish", c.Wire.PublishRule(ctx, prefix))
 	all, err := c.Wire.ListAllRules(ctx, "")
 	check("list all", err)
-	if n := len(all.Rules); n != 3 || all.Rules[2].Prefix != prefix || !all.Rules[2].Published {
-		t.Errorf("got %+v, want the new rule last", all.Rules)
-	}
+	n := len(all.Rules)
+	assert.True(t, n == 3 && all.Rules[2].Prefix == prefix && all.Rules[2].Published, "got %+v, want the new rule last", all.Rules)
 	page, err := c.Wire.ListRules(ctx, client.ListRequest{Page: 3, PageSize: 1})
 	check("list a page", err)
 	assert.True(t, len(page.Rules) == 1 && page.Rules[0].Prefix == prefix && page.Total == 3, "got the page %+v", page)
@@ -108,13 +107,11 @@ func TestClientErrors_Typed(t *testing.T) {
 	assert.True(t, ok && w.Code == 85066 && w.Message == "illegal prefix" && len(w.RID) == 26,
 		"got %#v, want 85066 with its text and its request id apart", err)
 	_, err = c.Accounts.Get(t.Context(), "nobody")
-	if p, ok := errors.AsType[*client.Problem](err); !ok || p.Status != http.StatusNotFound || p.Detail == "" {
-		t.Errorf("got %#v, want a problem 404", err)
-	}
+	p, ok := errors.AsType[*client.Problem](err)
+	assert.True(t, ok && p.Status == http.StatusNotFound && p.Detail != "", "got %#v, want a problem 404", err)
 	_, err = c.Scans.Resolve(t.Context(), client.ScanRequest{Text: "x", Source: "fax"})
-	if p, ok := errors.AsType[*client.Problem](err); !ok || p.Status != http.StatusUnprocessableEntity {
-		t.Errorf("got %#v, want a problem 422", err)
-	}
+	p, ok = errors.AsType[*client.Problem](err)
+	assert.True(t, ok && p.Status == http.StatusUnprocessableEntity, "got %#v, want a problem 422", err)
 }
 
 func TestClientAdmin_AllCalls(t *testing.T) {
@@ -142,9 +139,7 @@ func TestClientAdmin_AllCalls(t *testing.T) {
 		keys[0].Namespace != "n" || keys[0].CreatedAt == nil {
 		t.Errorf("got the keys %+v, %v", keys, err)
 	}
-	if err := c.ScanKeys.Delete(ctx, "app"); err != nil {
-		t.Error(err)
-	}
+	assert.NoError(t, c.ScanKeys.Delete(ctx, "app"))
 }
 
 func TestClientHosts_TrustAndDeny(t *testing.T) {
@@ -155,9 +150,8 @@ func TestClientHosts_TrustAndDeny(t *testing.T) {
 		t.Errorf("got the hosts %+v, %v", list, err)
 	}
 	require.NoError(t, c.Domains.Delete(ctx, "bad.example"))
-	if list, err := c.Domains.List(ctx); err != nil || len(list) != 0 {
-		t.Errorf("got the hosts %+v, %v after forgetting", list, err)
-	}
+	list, err := c.Domains.List(ctx)
+	assert.True(t, err == nil && len(list) == 0, "got the hosts %+v, %v after forgetting", list, err)
 }
 
 func TestClientEmulator_AllCalls(t *testing.T) {
@@ -170,23 +164,18 @@ func TestClientEmulator_AllCalls(t *testing.T) {
 	}
 	require.NoError(t, c.Emulator.CreateFault(ctx, client.Fault{Path: "/cgi-bin/wxopen/qrcodejumpdownload", ErrCode: 886001, Count: 1}))
 	_, err = c.Wire.GetVerificationFile(ctx)
-	if w, ok := errors.AsType[*client.WireError](err); !ok || w.Code != 886001 {
-		t.Errorf("got %v, want the fault", err)
-	}
+	w, ok := errors.AsType[*client.WireError](err)
+	assert.True(t, ok && w.Code == 886001, "got %v, want the fault", err)
 	require.NoError(t, c.Emulator.CreateFault(ctx, client.Fault{Path: "/cgi-bin/wxopen/qrcodejumpadd", ErrCode: -1, After: true,
 		Count: 1}))
 	rule := client.RuleDraft{Prefix: "https://coffee.example/after/", Path: "p", OpenVersion: 3}
 	err = c.Wire.CreateRule(ctx, rule)
-	if w, ok := errors.AsType[*client.WireError](err); !ok || w.Code != -1 {
-		t.Errorf("got %v, want the fault", err)
-	}
+	w, ok = errors.AsType[*client.WireError](err)
+	assert.True(t, ok && w.Code == -1, "got %v, want the fault", err)
 	err = c.Wire.CreateRule(ctx, rule)
-	if w, ok := errors.AsType[*client.WireError](err); !ok || w.Code != 85071 {
-		t.Errorf("got %v, want 85071: the rule is there in spite of the fault", err)
-	}
-	if err := errors.Join(c.Emulator.DeleteFaults(ctx), c.Emulator.Reset(ctx)); err != nil {
-		t.Error(err)
-	}
+	w, ok = errors.AsType[*client.WireError](err)
+	assert.True(t, ok && w.Code == 85071, "got %v, want 85071: the rule is there in spite of the fault", err)
+	assert.NoError(t, errors.Join(c.Emulator.DeleteFaults(ctx), c.Emulator.Reset(ctx)))
 }
 
 func TestClientStream_OrderedResults(t *testing.T) {
@@ -225,9 +214,8 @@ func TestClientStream_Truncated(t *testing.T) {
 	for _, err := range connect(t, srv.URL, client.Options{}).Scans.ResolveStream(t.Context(), requests) {
 		n, last = n+1, err
 	}
-	if _, ok := errors.AsType[*client.Unreachable](last); !ok || n != 2 {
-		t.Errorf("got %d answers and %v, want one and a broken stream", n, last)
-	}
+	_, ok := errors.AsType[*client.Unreachable](last)
+	assert.True(t, ok && n == 2, "got %d answers and %v, want one and a broken stream", n, last)
 }
 
 // stub answers every request with the next of these functions, the last one
@@ -264,18 +252,15 @@ func TestClientToken_RenewedOnce(t *testing.T) {
 		o := shop
 		o.HTTP = &http.Client{Transport: s}
 		c := connect(t, "http://x", o)
-		if err := c.Wire.PublishRule(t.Context(), "p"); err != nil || s.calls.Load() != 4 {
-			t.Errorf("%s: got %v after %d calls, want success after 4", code, err, s.calls.Load())
-		}
-		if err := c.Wire.PublishRule(t.Context(), "p"); err != nil || s.calls.Load() != 5 {
-			t.Errorf("%s: got %v after %d calls, want the token kept", code, err, s.calls.Load())
-		}
+		err := c.Wire.PublishRule(t.Context(), "p")
+		assert.True(t, err == nil && s.calls.Load() == 4, "%s: got %v after %d calls, want success after 4", code, err, s.calls.Load())
+		err = c.Wire.PublishRule(t.Context(), "p")
+		assert.True(t, err == nil && s.calls.Load() == 5, "%s: got %v after %d calls, want the token kept", code, err, s.calls.Load())
 		s = &stub{answers: []func(*http.Request) (int, string){says(200, okToken), says(200, `{"errcode":`+code+`,"errmsg":"no"}`),
 			says(200, okToken), says(200, `{"errcode":`+code+`,"errmsg":"no"}`)}}
 		o.HTTP = &http.Client{Transport: s}
-		if err := connect(t, "http://x", o).Wire.PublishRule(t.Context(), "p"); err == nil || s.calls.Load() != 4 {
-			t.Errorf("%s: got %v after %d calls, want the refusal after 4", code, err, s.calls.Load())
-		}
+		err = connect(t, "http://x", o).Wire.PublishRule(t.Context(), "p")
+		assert.True(t, err != nil && s.calls.Load() == 4, "%s: got %v after %d calls, want the refusal after 4", code, err, s.calls.Load())
 		s = &stub{answers: []func(*http.Request) (int, string){says(200, `{"errcode":`+code+`,"errmsg":"no"}`)}}
 		if err := connect(t, "http://x", client.Options{AccessToken: "theirs",
 			HTTP: &http.Client{Transport: s}}).Wire.PublishRule(t.Context(),
@@ -296,9 +281,7 @@ func TestClientRetry_TooFrequent(t *testing.T) {
 		}
 		s.answers = s.answers[:1]
 		c = connect(t, "http://x", client.Options{AccessToken: "t", HTTP: &http.Client{Transport: s}})
-		if err := c.Wire.PublishRule(t.Context(), "p"); err == nil {
-			t.Error("without retries the refusal must come through")
-		}
+		assert.True(t, c.Wire.PublishRule(t.Context(), "p") != nil, "without retries the refusal must come through")
 	})
 }
 
@@ -312,18 +295,16 @@ func TestClientCall_Limits(t *testing.T) {
 		began := time.Now()
 		err := c.Wire.PublishRule(t.Context(), "p")
 		u, ok := errors.AsType[*client.Unreachable](err)
-		if !ok || u.URL != "http://x" || !errors.Is(err, context.DeadlineExceeded) || time.Since(began) != 15*time.Second {
-			t.Errorf("got %v after %v, want no answer after 15 s", err, time.Since(began))
-		}
+		assert.True(t, ok && u.URL == "http://x" && errors.Is(err, context.DeadlineExceeded) && time.Since(began) == 15*time.Second,
+			"got %v after %v, want no answer after 15 s", err, time.Since(began))
 		assert.True(t, !strings.Contains(err.Error(), "topsecret"), "the token is in the error: %v", err)
 	})
 	endless := roundTrip(func(r *http.Request) (*http.Response, error) {
 		return &http.Response{StatusCode: 200, Body: io.NopCloser(zeros{}), Request: r}, nil
 	})
 	c := connect(t, "http://x", client.Options{HTTP: &http.Client{Transport: endless}})
-	if _, err := c.Wire.GetToken(t.Context()); err == nil || !strings.Contains(err.Error(), "longer than") {
-		t.Errorf("got %v of an endless answer", err)
-	}
+	_, err := c.Wire.GetToken(t.Context())
+	assert.True(t, err != nil && strings.Contains(err.Error(), "longer than"), "got %v of an endless answer", err)
 }
 
 type roundTrip func(*http.Request) (*http.Response, error)
@@ -374,9 +355,7 @@ func TestClientDecode_PlatformResponses(t *testing.T) {
 	for _, answer := range []string{"<html>bad gateway", `[]`, ``} {
 		c := connect(t, client.Platform, client.Options{AccessToken: "t",
 			HTTP: &http.Client{Transport: &stub{answers: []func(*http.Request) (int, string){says(200, answer)}}}})
-		if err := c.Wire.PublishRule(t.Context(), "p"); err == nil {
-			t.Errorf("%q was taken for an answer of the wire", answer)
-		}
+		assert.True(t, c.Wire.PublishRule(t.Context(), "p") != nil, "%q was taken for an answer of the wire", answer)
 	}
 }
 
@@ -388,15 +367,12 @@ func TestClientRules_ListPagination(t *testing.T) {
 	s := &stub{answers: []func(*http.Request) (int, string){says(200, page(100)), says(200, page(200)), says(200, page(50))}}
 	c := connect(t, "http://x", client.Options{AccessToken: "t", HTTP: &http.Client{Transport: s}})
 	list, err := c.Wire.ListAllRules(t.Context(), "")
-	if err != nil || len(list.Rules) != 250 || s.calls.Load() != 3 {
-		t.Errorf("got %d rules, %v after %d calls", len(list.Rules), err, s.calls.Load())
-	}
+	assert.True(t, err == nil && len(list.Rules) == 250 && s.calls.Load() == 3,
+		"got %d rules, %v after %d calls", len(list.Rules), err, s.calls.Load())
 }
 
 func TestNewClient_InvalidAddress(t *testing.T) {
 	for _, address := range []string{"", "tea.example", "ftp://x", "http://", "http://u:p@x", "http://x?y", "http://x#y", "http://x\n"} {
-		if _, err := client.New(address, client.Options{}); err == nil {
-			t.Errorf("%q was taken for a server", address)
-		}
+		assert.True(t, assert.ErrorOf(client.New(address, client.Options{})) != nil, "%q was taken for a server", address)
 	}
 }

@@ -53,15 +53,13 @@ func TestClientCodes_ApplyToTicket(t *testing.T) {
 	for _, name := range []client.CodeName{{URL: row[3]}, {Code: row[1]}, {ID: id, Index: 7}} {
 		b, err := c.Wire.GetCode(ctx, name)
 		check("query code", err)
-		if b.Code != row[1] || b.Binding == nil || *b.Binding != binding || *b.Activated != (client.CodeRange{From: 0, To: 9}) {
-			t.Errorf("%+v: got %+v", name, b)
-		}
+		assert.True(t, b.Code == row[1] && b.Binding != nil && *b.Binding == binding && *b.Activated == (client.CodeRange{From: 0, To: 9}),
+			"%+v: got %+v", name, b)
 	}
 	refused := func(what string, err error, code int, message string) {
 		t.Helper()
-		if w, ok := errors.AsType[*client.WireError](err); !ok || w.Code != code || w.RID == "" || w.Message != message {
-			t.Errorf("%s: got %#v", what, err)
-		}
+		w, ok := errors.AsType[*client.WireError](err)
+		assert.True(t, ok && w.Code == code && w.RID != "" && w.Message == message, "%s: got %#v", what, err)
 	}
 	_, err = c.Wire.GetCode(ctx, client.CodeName{ID: id, Index: 10})
 	refused("a code that is not active", err, 80304, "该码未激活")
@@ -87,9 +85,8 @@ func TestClientCodes_ApplyToTicket(t *testing.T) {
 		t.Errorf("redeem: %v, %v", n, err)
 	}
 	_, err = c.Codes.Update(ctx, id, client.Redeem, change)
-	if p, ok := errors.AsType[*client.Problem](err); !ok || p.Status != http.StatusConflict {
-		t.Errorf("redeemed twice: %v", err)
-	}
+	p, ok := errors.AsType[*client.Problem](err)
+	assert.True(t, ok && p.Status == http.StatusConflict, "redeemed twice: %v", err)
 	// Of several codes those are redeemed that were not. Issue 11, 5.
 	change = client.CodeChange{CodeSelection: client.CodeSelection{Ranges: []client.CodeRange{{From: 7, To: 9}}}}
 	if n, err := c.Codes.Update(ctx, id, client.Redeem, change); !changed(n, 3, 2) || err != nil {
@@ -97,9 +94,7 @@ func TestClientCodes_ApplyToTicket(t *testing.T) {
 	}
 	page := client.CodeBinding{WxaAppID: "wxc0ffee0000000001", WxaPath: "pages/j/j"}
 	n, err := c.Codes.Retarget(ctx, id, client.CodeRange{From: 0, To: 99}, page, "dora")
-	if n.Activations != 1 || !changed(n.CodesChanged, 100, 10) || err != nil {
-		t.Errorf("retarget: %v, %v", n, err)
-	}
+	assert.True(t, n.Activations == 1 && changed(n.CodesChanged, 100, 10) && err == nil, "retarget: %v, %v", n, err)
 	if n, err := c.Codes.Deactivate(ctx, id, time.Now().Add(time.Hour),
 		client.CodeChange{CodeSelection: client.CodeSelection{All: true}}); !changed(n, 10_000, 10) || err != nil {
 		t.Errorf("withdraw: %v, %v", n, err)
@@ -184,9 +179,8 @@ func TestClientDownload_RenewsExpiredToken(t *testing.T) {
 		client.CodeRange{})
 	require.NoError(t, err)
 	defer p.Close()
-	if got, err := io.ReadAll(iotest.OneByteReader(p)); err != nil || string(got) != "QUJD" {
-		t.Errorf("got %q, %v", got, err)
-	}
+	got, err := io.ReadAll(iotest.OneByteReader(p))
+	assert.True(t, err == nil && string(got) == "QUJD", "got %q, %v", got, err)
 }
 
 // stalled answers with the beginning of a package, and then nothing comes.
@@ -208,9 +202,8 @@ func TestClientDownload_StalledTimeout(t *testing.T) {
 		time.Sleep(time.Hour) // what the reader takes does not count
 		began := time.Now()
 		got, err := io.ReadAll(p)
-		if string(got) != "QUJD" || !errors.Is(err, context.DeadlineExceeded) || time.Since(began) != 15*time.Second {
-			t.Errorf("got %q, %v after %v", got, err, time.Since(began))
-		}
+		assert.True(t, string(got) == "QUJD" && errors.Is(err, context.DeadlineExceeded) && time.Since(began) == 15*time.Second,
+			"got %q, %v after %v", got, err, time.Since(began))
 	})
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/qrjumptest"
 )
 
@@ -22,9 +23,8 @@ func TestClient_ApplyActivateScanCodes(t *testing.T) {
 		!strings.Contains(d.Path, "code_ticket=") {
 		t.Errorf("an active code opens %+v", d)
 	}
-	if c := codes.Get(100); c.Active {
-		t.Errorf("the code behind the range is %+v", c)
-	}
+	c := codes.Get(100)
+	assert.True(t, !c.Active, "the code behind the range is %+v", c)
 	calls := srv.Calls(client.CallQuery{Path: "/intp/marketcode/codeactive"})
 	assert.True(t, len(calls) == 1 && calls[0].Account == "wxc0ffee0000000002" && calls[0].ErrCode == 0, "the calls were %+v", calls)
 }
@@ -32,28 +32,23 @@ func TestClient_ApplyActivateScanCodes(t *testing.T) {
 func TestClient_ExplainNotCounted(t *testing.T) {
 	srv := qrjumptest.Start(t)
 	shop := srv.As("wxc0ffee0000000001", "c0ffee00000000000000000000000001")
-	if err := shop.Wire.CreateRule(t.Context(), client.RuleDraft{Prefix: "https://tea.example/t/", Path: "pages/t/t"}); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, shop.Wire.CreateRule(t.Context(), client.RuleDraft{Prefix: "https://tea.example/t/", Path: "pages/t/t"}))
 	e := srv.Explain("alice", "https://tea.example/t/7")
 	assert.True(t, e.Action == "open_url" && len(e.Steps) != 0 && e.Steps[0].Verdict == "unpublished", "got %+v", e)
 	err := shop.Wire.PublishRule(t.Context(), "https://other.example/")
-	if refused, ok := errors.AsType[*client.WireError](err); !ok || refused.Code == 0 || refused.RID == "" {
-		t.Errorf("got %v", err)
-	}
+	refused, ok := errors.AsType[*client.WireError](err)
+	assert.True(t, ok && refused.Code != 0 && refused.RID != "", "got %v", err)
 }
 
 func TestClient_FrozenClock(t *testing.T) {
 	srv := qrjumptest.Start(t)
 	srv.Freeze()
 	at := srv.Now()
-	if again := srv.Now(); !again.Equal(at) {
-		t.Errorf("it went from %v to %v", at, again)
-	}
+	again := srv.Now()
+	assert.True(t, again.Equal(at), "it went from %v to %v", at, again)
 	srv.Advance(time.Hour)
-	if now := srv.Now(); now.Sub(at) != time.Hour {
-		t.Errorf("it went from %v to %v", at, now)
-	}
+	now := srv.Now()
+	assert.True(t, now.Sub(at) == time.Hour, "it went from %v to %v", at, now)
 	srv.Run()
 	for now := srv.Now(); !now.After(at.Add(time.Hour)); now = srv.Now() {
 	}
@@ -65,9 +60,7 @@ func TestClient_FaultResponsesPerPath(t *testing.T) {
 		srv.Fail(qrjumptest.Fault{Path: path, Response: &client.FaultResponse{Body: []byte(`{"errcode":0,"path":"` + path + `"}`)}})
 	}
 	resp, err := http.Get(srv.URL + "/cgi-bin/menu/get")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	resp.Body.Close()
 	list := srv.Faults()
 	assert.True(t, len(list) == 2 && list[0].TriggerCount+list[1].TriggerCount == 1, "got %+v", list)

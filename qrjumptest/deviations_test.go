@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/qrjumptest"
 )
 
@@ -45,12 +47,8 @@ accounts:
 settings: {verification: trust}
 `))
 		caller, err := client.New(s.URL, client.Options{AppID: "shop", Secret: "secret-shop"})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := caller.Wire.CreateRule(t.Context(), client.RuleDraft{Prefix: c.prefix, Path: "p", OpenVersion: 3}); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
+		require.NoError(t, caller.Wire.CreateRule(t.Context(), client.RuleDraft{Prefix: c.prefix, Path: "p", OpenVersion: 3}))
 		var marks strings.Builder
 		for _, d := range s.Deviations() {
 			marks.WriteString(d.EvidenceLevel + " ")
@@ -58,13 +56,10 @@ settings: {verification: trust}
 				t.Errorf("%+v", d)
 			}
 			answer, err := http.Get(s.URL + "/admin/v1/calls/" + d.FirstRID)
-			if err != nil || answer.StatusCode != 200 || answer.Body.Close() != nil {
-				t.Errorf("the first call of %+v: %v, %v", d, answer, err)
-			}
+			assert.True(t, err == nil && answer.StatusCode == 200 && answer.Body.Close() == nil,
+				"the first call of %+v: %v, %v", d, answer, err)
 		}
-		if !strings.Contains(marks.String(), c.mark) {
-			t.Errorf("%s: marks %q", c.prefix, marks.String())
-		}
+		assert.Contains(t, marks.String(), c.mark, "%s: marks", c.prefix)
 		if r.end(); len(r.failures) != c.fails {
 			t.Errorf("%s: %d failures %q, want %d", c.prefix, len(r.failures), r.failures, c.fails)
 		}

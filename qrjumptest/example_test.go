@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/qrjumptest"
 )
 
@@ -36,13 +37,9 @@ func ExampleServer_As() {
 	defer done()
 	srv := qrjumptest.Start(t) // with the demo accounts
 	shop := srv.As("wxc0ffee0000000001", "c0ffee00000000000000000000000001")
-	if err := shop.Wire.CreateRule(t.Context(), client.RuleDraft{Prefix: "https://tea.example/t/", Path: "pages/table/table"}); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, shop.Wire.CreateRule(t.Context(), client.RuleDraft{Prefix: "https://tea.example/t/", Path: "pages/table/table"}))
 	fmt.Println(srv.Scan("https://tea.example/t/7").Action)
-	if err := shop.Wire.PublishRule(t.Context(), "https://tea.example/t/"); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, shop.Wire.PublishRule(t.Context(), "https://tea.example/t/"))
 	fmt.Println(srv.Scan("https://tea.example/t/7").Action)
 	// Output:
 	// open_url
@@ -88,9 +85,7 @@ func ExampleServer_Advance() {
 	srv := qrjumptest.Start(t)
 	shop := srv.As("wxc0ffee0000000001", "c0ffee00000000000000000000000001")
 	before, err := shop.Wire.GetStableToken(t.Context(), false)
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	srv.Advance(3 * time.Hour)
 	after, err := shop.Wire.GetStableToken(t.Context(), false)
 	fmt.Println(before.AccessToken == after.AccessToken, err)

@@ -4,25 +4,23 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/qrjump/qrjump/internal/testkit/assert"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // The page "Tests in CI" shows the test of shop_test.go, so that what a reader copies is what runs.
 func TestCIPage_ShowsShopTest(t *testing.T) {
 	source, err := os.ReadFile("shop_test.go")
-	if err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, err)
 	want := strings.Replace(code(string(source)), "package qrjumptest_test", "package shop_test", 1)
 	for _, language := range []string{"en", "zh"} {
 		page, err := os.ReadFile("../docs/" + language + "/how/ci.md")
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		_, block, _ := strings.Cut(string(page), "\n```go\n")
 		block, _, found := strings.Cut(block, "```\n")
-		if got := code(block); !found || got != want {
-			t.Errorf("docs/%s/how/ci.md shows\n%s\nand shop_test.go is\n%s", language, got, want)
-		}
+		got := code(block)
+		assert.True(t, found && got == want, "docs/%s/how/ci.md shows\n%s\nand shop_test.go is\n%s", language, got, want)
 	}
 }
 

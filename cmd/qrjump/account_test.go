@@ -20,15 +20,13 @@ func TestChangedFeatures_KeepsUnknown(t *testing.T) {
 		{[]string{"beta"}, []string{"-marketcode"}, []string{"beta"}},
 	} {
 		before := slices.Clone(c.have)
-		if got, err := changedFeatures(c.have, c.change); err != nil || !slices.Equal(got, c.want) {
-			t.Errorf("%v of %v: %v, %v, want %v", c.change, c.have, got, err, c.want)
-		}
+		got, err := changedFeatures(c.have, c.change)
+		assert.True(t, err == nil && slices.Equal(got, c.want), "%v of %v: %v, %v, want %v", c.change, c.have, got, err, c.want)
 		assert.True(t, slices.Equal(c.have, before), "%v changed what it was given: %v", c.change, c.have)
 	}
 	for _, change := range [][]string{{"beta"}, {"+markecode"}, {"-markecode"}, {""}, {"+"}, {"+marketcode", "-marketcode"},
 		{"-marketcode", "marketcode"}} {
-		if got, err := changedFeatures([]string{"marketcode"}, change); err == nil {
-			t.Errorf("%q: %v", change, got)
-		}
+		got, err := changedFeatures([]string{"marketcode"}, change)
+		assert.True(t, err != nil, "%q: %v", change, got)
 	}
 }

@@ -80,20 +80,17 @@ func TestCassette_RecordCompareReplay(t *testing.T) {
 		t.Helper()
 		url, _, stop := serving(t, "cassette", "record", "--upstream", upstream.URL, "--listen", "127.0.0.1:0", "--out", file)
 		assert.Equal(t, get(t, url+"/cgi-bin/token"), answer, "through the recorder")
-		if code, tr := stop(); code != 0 || tr != "1 call recorded in "+file+"; review it before you share it\n" {
-			t.Errorf("record: exit %d, %s", code, tr)
-		}
+		code, tr := stop()
+		assert.True(t, code == 0 && tr == "1 call recorded in "+file+"; review it before you share it\n", "record: exit %d, %s", code, tr)
 	}
 	record("same.ndjson")
-	if info, err := os.Stat("same.ndjson"); err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("the cassette is %v, %v", info, err)
-	}
+	info, err := os.Stat("same.ndjson")
+	assert.True(t, err == nil && info.Mode().Perm() == 0o600, "the cassette is %v, %v", info, err)
 	code, out, errs := command(t.Context(), "cassette", "compare", "same.ndjson")
 	assert.True(t, code == 0 && out == "1 of 1 call compared: 0 differences\n" && errs == "", "compare: exit %d\n%s%s", code, out, errs)
 	url, _, stop := serving(t, "cassette", "replay", "same.ndjson", "--listen", "127.0.0.1:0")
-	if got := get(t, url+"/cgi-bin/token"); !strings.HasPrefix(got, `{"errcode":41002,"errmsg":"appid missing rid: `) {
-		t.Errorf("replayed: %s", got)
-	}
+	got := get(t, url+"/cgi-bin/token")
+	assert.True(t, strings.HasPrefix(got, `{"errcode":41002,"errmsg":"appid missing rid: `), "replayed: %s", got)
 	if code, tr := stop(); code != 0 || tr != "" {
 		t.Errorf("replay: exit %d, %s", code, tr)
 	}
@@ -137,9 +134,8 @@ func TestCassette_RecordCompareReplay(t *testing.T) {
 		!strings.HasPrefix(errs, "rules from before the recording are ignored: seed ") {
 		t.Errorf("compare with a rule that cannot be: exit %d\n%s%s", code, out, errs)
 	}
-	if folders, err := os.ReadDir(left); err != nil || len(folders) != 0 {
-		t.Errorf("comparisons left %v, %v", folders, err)
-	}
+	folders, err := os.ReadDir(left)
+	assert.True(t, err == nil && len(folders) == 0, "comparisons left %v, %v", folders, err)
 	for _, wrong := range []struct {
 		args, says string
 		code       int
@@ -159,7 +155,5 @@ func TestCassette_RecordCompareReplay(t *testing.T) {
 		assert.True(t, code == wrong.code && out == "" && strings.HasPrefix(errs, "qrjump: "+wrong.says) &&
 			strings.Count(errs, "\n") == 1, "%s: exit %d, want %d\n%s%s", wrong.args, code, wrong.code, out, errs)
 	}
-	if _, err := os.Stat("y.ndjson"); err == nil {
-		t.Error("a recorder that did not start left a file")
-	}
+	assert.True(t, assert.ErrorOf(os.Stat("y.ndjson")) != nil, "a recorder that did not start left a file")
 }

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -28,8 +29,7 @@ func TestVerbTable_FullWithoutVerb(t *testing.T) {
 		"--output json rule list", "rule --output json list", "Rule list"} {
 		parser, err := newParser(session{}, tableFor(strings.Fields(line)))
 		require.NoError(t, err)
-		if n := len(parser.Model.Leaves(false)); n != all {
-			t.Errorf("%q is read by a table of %d verbs, want all %d", line, n, all)
-		}
+		n := len(parser.Model.Leaves(false))
+		assert.True(t, n == all, "%q is read by a table of %d verbs, want all %d", line, n, all)
 	}
 }

@@ -50,24 +50,20 @@ func TestCompletion_CoversParser(t *testing.T) {
 			}
 		}
 		of := len(flagsOf(verb)) + len([]string{"--help", "--lang"})
-		if got := completed(append(path, "--")...); !slices.IsSorted(got) || len(got) != of {
-			t.Errorf("%s offers %q", verb.Path(), got)
-		}
+		got := completed(append(path, "--")...)
+		assert.True(t, slices.IsSorted(got) && len(got) == of, "%s offers %q", verb.Path(), got)
 		for _, f := range flagsOf(verb) {
-			if got := completed(append(path, "--"+f.Name)...); !slices.Contains(got, "--"+f.Name) {
-				t.Errorf("%s --%s is not offered: %q", verb.Path(), f.Name, got)
-			}
+			got := completed(append(path, "--"+f.Name)...)
+			assert.True(t, slices.Contains(got, "--"+f.Name), "%s --%s is not offered: %q", verb.Path(), f.Name, got)
 			for _, one := range f.EnumSlice() {
 				if one == "" {
 					continue
 				}
 				// A switch takes its word only behind "=".
-				if got := completed(append(path, "--"+f.Name, one)...); slices.Contains(got, one) == f.IsBool() {
-					t.Errorf("%s --%s %s: offered %q", verb.Path(), f.Name, one, got)
-				}
-				if got, want := completed(append(path, "--"+f.Name+"="+one)...), "--"+f.Name+"="+one; !slices.Contains(got, want) {
-					t.Errorf("%s %s is not offered: %q", verb.Path(), want, got)
-				}
+				got := completed(append(path, "--"+f.Name, one)...)
+				assert.True(t, slices.Contains(got, one) != f.IsBool(), "%s --%s %s: offered %q", verb.Path(), f.Name, one, got)
+				got, want := completed(append(path, "--"+f.Name+"="+one)...), "--"+f.Name+"="+one
+				assert.True(t, slices.Contains(got, want), "%s %s is not offered: %q", verb.Path(), want, got)
 			}
 		}
 	}
@@ -123,9 +119,8 @@ func TestCompletion_PartialLine(t *testing.T) {
 		}
 		assert.True(t, got == want, "%q offers %q, want %q", line, got, want)
 	}
-	if left, _ := filepath.Glob(dir + "/ran"); len(left) > 0 {
-		t.Error("a key ran the program that knows the token")
-	}
+	left, _ := filepath.Glob(dir + "/ran")
+	assert.True(t, len(left) == 0, "a key ran the program that knows the token")
 }
 
 // Issue 33, 3: things on a server are completed by their names, each with a few words.
@@ -146,14 +141,11 @@ func TestCompletion_ServerNames(t *testing.T) {
 		{path: "webhook add", words: "$HOOK --alarms"}, {path: "snapshot save", words: "checkout"},
 		{path: "component set", words: "isv --secret the-secret-of-the-isv --message-token tok --encoding-aes-key $AESKEY"},
 	} {
-		if code, _, errs := play(t, v, w.found); code != exitDone {
-			t.Fatal(v, errs)
-		}
+		code, _, errs := play(t, v, w.found)
+		require.True(t, code == exitDone, "%v %v", v, errs)
 	}
 	batches, err := w.operator.Batches.List(t.Context(), client.BatchQuery{})
-	if err != nil || len(batches) != 1 {
-		t.Fatal(batches, err)
-	}
+	require.True(t, err == nil && len(batches) == 1, "%v %v", batches, err)
 	batch := number(batches[0].ID)
 	s := session{ctx: t.Context(), in: strings.NewReader(""), out: io.Discard, err: io.Discard}
 	model := commandModel(t)
@@ -186,9 +178,8 @@ func TestCompletion_ServerNames(t *testing.T) {
 		}
 	}
 	for _, line := range []string{"batch show 9", "rule delete https://none.example/"} {
-		if list := completed(line); len(list) > 0 {
-			t.Errorf("%q offers %q", line, list)
-		}
+		list := completed(line)
+		assert.True(t, len(list) == 0, "%q offers %q", line, list)
 	}
 	// A server that never answers is given up.
 	silent := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
@@ -197,9 +188,8 @@ func TestCompletion_ServerNames(t *testing.T) {
 	environment(t, map[string]string{"ADMIN_SERVER": silent.URL, "ADMIN_TOKEN": "token"})
 	for _, line := range []string{"rule delete h", "batch show ", "webhook test ", "setting list ", "behaviour list ", "account show ",
 		"component show "} {
-		if list := completed(line); len(list) > 0 {
-			t.Errorf("%q of nobody offers %q", line, list)
-		}
+		list := completed(line)
+		assert.True(t, len(list) == 0, "%q of nobody offers %q", line, list)
 	}
 }
 
@@ -209,9 +199,8 @@ func TestCompletion_PowerShellScript(t *testing.T) {
 	answer := func(args ...string) string {
 		var out, errs strings.Builder
 		s := session{ctx: t.Context(), in: strings.NewReader(""), out: &out, err: &errs}
-		if code := run(s, args); code != exitDone || errs.Len() > 0 {
-			t.Fatal(args, code, errs.String())
-		}
+		code := run(s, args)
+		require.True(t, code == exitDone && errs.Len() <= 0, "%v %v %v", args, code, errs.String())
 		return out.String()
 	}
 	script := answer("completion", "powershell")
@@ -243,11 +232,10 @@ func TestCompletion_PowerShellScript(t *testing.T) {
 		}
 		assert.True(t, quote == 0 || strings.HasPrefix(strings.TrimSpace(line), "#"), "%c is not closed in %s", quote, line)
 	}
-	assert.True(t, len(open) <= 0, "%c is not closed", open)
+	assert.True(t, len(open) == 0, "%c is not closed", open)
 	// What it splits at a tab, and the words that it looks for.
-	if got := answer("__complete", "--", "audit", "und"); !strings.HasPrefix(got, "undo\tUndo ") {
-		t.Errorf("got %q", got)
-	}
+	got := answer("__complete", "--", "audit", "und")
+	assert.True(t, strings.HasPrefix(got, "undo\tUndo "), "got %q", got)
 	for _, one := range []struct{ name, verb string }{{anyFile, "rule plan "}, {anyFolder, "help --man "}} {
 		if got := answer(append([]string{"__complete", "--"}, strings.Split(one.verb, " ")...)...); got != one.name+"\n" ||
 			!strings.Contains(script, "'"+one.name+"'") {
@@ -260,29 +248,23 @@ func TestCompletion_PowerShellScript(t *testing.T) {
 func TestManPages_CoverEveryCommand(t *testing.T) {
 	model := (&session{}).fullManual()
 	pages := model.pages()
-	if want := len(model.Leaves(true)) + 2; len(pages) != want {
-		t.Errorf("%d pages, want %d", len(pages), want)
-	}
+	want := len(model.Leaves(true)) + 2
+	assert.True(t, len(pages) == want, "%d pages, want %d", len(pages), want)
 	for _, verb := range model.Leaves(true) {
 		text := pages[pageName(verb)+".1"]
 		for _, f := range flagsOf(verb) {
-			if !strings.Contains(text, bold("--"+f.Name)) || !strings.Contains(text, roff(f.Help)) {
-				t.Errorf("the page of %s lacks --%s", verb.Path(), f.Name)
-			}
+			assert.True(t, strings.Contains(text, bold("--"+f.Name)) && strings.Contains(text, roff(f.Help)),
+				"the page of %s lacks --%s", verb.Path(), f.Name)
 			assert.True(t, verb.Path() != "serve" || f.Name == "config" || strings.Contains(pages[configPage+".5"], bold(f.Name)+":"),
 				"%s(5) lacks %s", configPage, f.Name)
 		}
-		if !strings.Contains(pages["qrjump.1"], bold("qrjump "+verb.Path())) {
-			t.Errorf("qrjump(1) lacks %s", verb.Path())
-		}
+		assert.True(t, strings.Contains(pages["qrjump.1"], bold("qrjump "+verb.Path())), "qrjump(1) lacks %s", verb.Path())
 	}
 	dir := t.TempDir()
 	require.Equal(t, run(session{ctx: t.Context(), out: io.Discard, err: io.Discard}, []string{"help", "--man", dir}), exitDone,
 		"no pages were written")
 	files, err := filepath.Glob(dir + "/*.[15]")
-	if err != nil || len(files) != len(pages) {
-		t.Fatal(files, err)
-	}
+	require.True(t, err == nil && len(files) == len(pages), "%v %v", files, err)
 	for _, check := range [][]string{{"mandoc", "-Tlint", "-Wwarning"}, {"groff", "-man", "-Kutf8", "-Tutf8", "-ww", "-z"}} {
 		if _, err := exec.LookPath(check[0]); err != nil {
 			t.Logf("%s is not here to read them", check[0])

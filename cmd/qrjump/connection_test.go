@@ -48,9 +48,8 @@ func TestAdminToken_NotSentToPlatform(t *testing.T) {
 		"https://notweixin.qq.com": false, "http://127.0.0.1:8080": false,
 	} {
 		assert.Equal(t, isPlatform(server), want, "%s", server)
-		if _, _, err := (serverFlags{Server: server}).admin(adminFlags{AdminToken: "given"}); (err != nil) != want {
-			t.Errorf("%s: got %v", server, err)
-		}
+		_, _, err := (serverFlags{Server: server}).admin(adminFlags{AdminToken: "given"})
+		assert.True(t, (err != nil) == want, "%s: got %v", server, err)
 	}
 }
 

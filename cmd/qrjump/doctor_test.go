@@ -28,9 +28,8 @@ func TestDoctor_ChineseTranslations(t *testing.T) {
 		require.NoError(t, err)
 		for _, found := range named.FindAllStringSubmatch(string(code), -1) {
 			abouts++
-			if name := found[1] + found[2]; !catalog.Has("about." + name) {
-				t.Errorf("%s: %q has no name in the book", file, name)
-			}
+			name := found[1] + found[2]
+			assert.True(t, catalog.Has("about."+name), "%s: %q has no name in the book", file, name)
 		}
 	}
 	require.True(t, abouts >= 40, "only %d things were found", abouts)
@@ -76,10 +75,9 @@ settings: {verification: trust, rule_rate_limit: 4321}
 		s.Do("GET", path, "")
 	}
 	file := filepath.Join(t.TempDir(), "report.json")
-	if code, _, errs := command(t.Context(), "doctor", "--server", s.URL, "--admin-token", servertest.AdminToken,
-		"--report", file); code != exitDone && code != exitFailed {
-		t.Fatalf("exit %d: %s", code, errs)
-	}
+	code, _, errs := command(t.Context(), "doctor", "--server", s.URL, "--admin-token", servertest.AdminToken,
+		"--report", file)
+	require.True(t, code == exitDone || code == exitFailed, "exit %d: %s", code, errs)
 	text, err := os.ReadFile(file)
 	require.NoError(t, err)
 	for _, wanted := range []string{`"checks": [`, `"rule_rate_limit"`, `4321`, `"errcode": 40125`, `"not_known": []`,

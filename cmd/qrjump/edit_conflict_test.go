@@ -27,9 +27,7 @@ func TestCommands_RevisionConflict(t *testing.T) {
 	forward := httputil.NewSingleHostReverseProxy(admin)
 	between := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet && faster != nil {
-			if err := faster(); err != nil {
-				t.Error(err)
-			}
+			assert.NoError(t, faster())
 		}
 		forward.ServeHTTP(rw, r)
 	}))
@@ -70,9 +68,8 @@ func TestCommands_RevisionConflict(t *testing.T) {
 			assert.True(t, strings.Contains(errs, text), "%v does not say %q: %s", c.args, text, errs)
 		}
 		faster = nil
-		if code, _, errs := command(ctx, args...); code != exitDone {
-			t.Errorf("%v, once more: exit %d: %s", c.args, code, errs)
-		}
+		code, _, errs = command(ctx, args...)
+		assert.True(t, code == exitDone, "%v, once more: exit %d: %s", c.args, code, errs)
 	}
 	shop, err := w.operator.Accounts.Get(ctx, "shop")
 	assert.True(t, err == nil && !shop.JumpOpen && shop.Name == "Mine", "one flag changes one thing: %+v, %v", shop, err)

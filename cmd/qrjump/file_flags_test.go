@@ -98,25 +98,20 @@ func dashed(t *testing.T, verb *kong.Node, v *kong.Value, at, kind string, self 
 	case self:
 	case kind == "in":
 		for range 2 { // some read twice
-			if came, err := os.ReadFile(path); err != nil || string(came) != "what came" {
-				t.Errorf("%s -: %q, %v", at, came, err)
-			}
+			came, err := os.ReadFile(path)
+			assert.True(t, err == nil && string(came) == "what came", "%s -: %q, %v", at, came, err)
 		}
 	default:
-		if err := os.WriteFile(path, []byte("what is written"), 0o600); err != nil {
-			t.Errorf("%s -: %v", at, err)
-		}
+		assert.NoErrorf(t, os.WriteFile(path, []byte("what is written"), 0o600), "%s -", at)
 		_, _ = io.WriteString(s.out, "wrote "+path)
 	}
 	wrong := errors.New("something is wrong")
 	if kind == "in" {
-		if err := done(wrong); !errors.Is(err, wrong) || out.Len() > 0 {
-			t.Errorf("%s -: %v and %q", at, err, out.String())
-		}
+		err := done(wrong)
+		assert.True(t, errors.Is(err, wrong) && out.Len() <= 0, "%s -: %v and %q", at, err, out.String())
 	} else if err := done(nil); !self && (err != nil || out.String() != "what is written" || tr.String() != "wrote standard output") {
 		t.Errorf("%s -: %v, %q on standard output and %q beside it", at, err, out.String(), tr.String())
 	}
-	if _, err := os.Stat(path); !self && err == nil {
-		t.Errorf("%s -: %s is left behind", at, path)
-	}
+	_, err = os.Stat(path)
+	assert.True(t, self || err != nil, "%s -: %s is left behind", at, path)
 }

@@ -6,6 +6,8 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
 // A server that answered, and is gone before it was ready, is waited for no longer.
@@ -19,7 +21,6 @@ func TestHealthWait_ServerExited(t *testing.T) {
 	defer starting.Close()
 	var out, says bytes.Buffer
 	code := run(session{ctx: t.Context(), out: &out, err: &says}, []string{"health", "--server", starting.URL, "--wait", "10m"})
-	if code != exitUnreachable || !strings.Contains(says.String(), "the server exited before it was ready: no server responds") {
-		t.Errorf("it ends with %d: %s%s", code, out.String(), says.String())
-	}
+	assert.True(t, code == exitUnreachable && strings.Contains(says.String(), "the server exited before it was ready: no server responds"),
+		"it ends with %d: %s%s", code, out.String(), says.String())
 }

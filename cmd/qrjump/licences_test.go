@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -54,9 +55,7 @@ func TestLicences_CoverEveryModule(t *testing.T) {
 			of[plain] = append(of[plain], name+" ("+f.Name()+")")
 			found = true
 		}
-		if !found {
-			t.Errorf("%s has no file with a licence in %s", name, fields[2])
-		}
+		assert.True(t, found, "%s has no file with a licence in %s", name, fields[2])
 	}
 	// The one file of others that is data and not a module.
 	dictionary, err := os.ReadFile("../../internal/infra/gs1/gs1-syntax-dictionary.txt")
@@ -84,8 +83,7 @@ func TestLicences_CoverEveryModule(t *testing.T) {
 		return
 	}
 	for text, users := range of {
-		if !strings.Contains(licences, entries[text]) {
-			t.Errorf("licences.txt lacks the text of %s: run this test with -update", strings.Join(users, ", "))
-		}
+		assert.True(t, strings.Contains(licences, entries[text]),
+			"licences.txt lacks the text of %s: run this test with -update", strings.Join(users, ", "))
 	}
 }

@@ -51,9 +51,8 @@ func TestListen_Secret(t *testing.T) {
 			_, _, stop := serving(t, append([]string{"listen", "--forward-to", target.URL, "--server", s.URL, "--admin-token",
 				servertest.AdminToken,
 				"--output=json"}, args...)...)
-			if a := s.Do("POST", "/scan/v1/resolve", `{"text":"https://shop.example/1","user":"alice"}`); a.Status != http.StatusOK {
-				t.Fatal(a.Status, a.Body)
-			}
+			a := s.Do("POST", "/scan/v1/resolve", `{"text":"https://shop.example/1","user":"alice"}`)
+			require.True(t, a.Status == http.StatusOK, "%v %v", a.Status, a.Body)
 			got := <-received
 			_, told := stop()
 			secret := own
@@ -121,16 +120,14 @@ func TestListen_ForwardsSignedDeliveries(t *testing.T) {
 	s.Admin("GET", "/webhooks", "").JSON(t, &hooks)
 	require.True(t, len(hooks.Webhooks) == 1 && len(hooks.Webhooks[0].Rules) == 1,
 		"the server tells %+v, want one webhook with the rule", hooks)
-	if a := s.Do("POST", "/scan/v1/resolve", `{"text":"https://shop.example/1","user":"alice"}`); a.Status != http.StatusOK {
-		t.Fatal(a.Status, a.Body)
-	}
+	a := s.Do("POST", "/scan/v1/resolve", `{"text":"https://shop.example/1","user":"alice"}`)
+	require.True(t, a.Status == http.StatusOK, "%v %v", a.Status, a.Body)
 	m, r := next("scan.recorded")
 	assert.True(t, m.Signature && m.Status == http.StatusAccepted && m.Response == "success", "of a scan it says %+v", m)
 	assert.True(t, r.path == "/hook" && r.id == m.ID && string(r.body) == m.Message, "the program got %+v of %+v", r, m)
 
-	if a := s.Admin("POST", "/emulator/ticket", `{"component":"isv"}`); a.Status != http.StatusOK {
-		t.Fatal(a.Status, a.Body)
-	}
+	a = s.Admin("POST", "/emulator/ticket", `{"component":"isv"}`)
+	require.True(t, a.Status == http.StatusOK, "%v %v", a.Status, a.Body)
 	m, r = next("component_verify_ticket")
 	assert.True(t, m.Signature && m.Status == http.StatusAccepted &&
 		strings.Contains(m.Message, "<ComponentVerifyTicket>"), "of a ticket it says %+v", m)
@@ -157,15 +154,10 @@ func TestListen_ForwardsSignedDeliveries(t *testing.T) {
 			t.Errorf("of a forged %s it says %+v, and %d to its sender", forged.path, m, status)
 		}
 	}
-	if code, errs := stop(); code != exitDone || len(received) != 0 {
-		t.Errorf("exit %d, and %d forged ones were handed on: %s", code, len(received), errs)
-	}
-	if a := s.Admin("GET", "/webhooks", ""); !strings.Contains(a.Body, `"webhooks":[]`) {
-		t.Errorf("left behind: %s", a.Body)
-	}
-	if a := s.Admin("GET", "/components/isv", ""); !strings.Contains(a.Body, `"event_url":""`) {
-		t.Errorf("its events go elsewhere now: %s", a.Body)
-	}
+	code, errs := stop()
+	assert.True(t, code == exitDone && len(received) == 0, "exit %d, and %d forged ones were handed on: %s", code, len(received), errs)
+	assert.Contains(t, s.Admin("GET", "/webhooks", "").Body, `"webhooks":[]`, "left behind")
+	assert.Contains(t, s.Admin("GET", "/components/isv", "").Body, `"event_url":""`, "its events go elsewhere now")
 }
 
 func TestListen_InvalidArguments(t *testing.T) {

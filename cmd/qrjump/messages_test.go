@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/qrjump/qrjump/internal/infra/i18n"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -84,10 +85,8 @@ func headsOf(list *ast.CompositeLit) (heads []string) {
 // Chinese is two columns wide: what stands behind it stands below what stands behind Latin letters.
 func TestColumns_WideCharacters(t *testing.T) {
 	t.Parallel()
-	if got, want := columns([][]string{{"名称", "x"}, {"tea", "y"}, {"", ""}}), "名称  x\ntea   y\n\n"; got != want {
-		t.Errorf("%q, want %q", got, want)
-	}
-	if got, want := folded("  --a=B    一二三四五六，七八九十\n", 26), "  --a=B    一二三四五六，\n           七八九十\n"; got != want {
-		t.Errorf("%q, want %q", got, want)
-	}
+	got, want := columns([][]string{{"名称", "x"}, {"tea", "y"}, {"", ""}}), "名称  x\ntea   y\n\n"
+	assert.True(t, got == want, "%q, want %q", got, want)
+	got, want = folded("  --a=B    一二三四五六，七八九十\n", 26), "  --a=B    一二三四五六，\n           七八九十\n"
+	assert.True(t, got == want, "%q, want %q", got, want)
 }

@@ -34,14 +34,10 @@ func TestOutputJSON_OmittedFields(t *testing.T) {
 		var out strings.Builder
 		require.NoError(t, (outputFlags{Output: "json"}).print(&session{out: &out}, c.print, nil))
 		for _, want := range c.want {
-			if !strings.Contains(out.String(), want) {
-				t.Errorf("no %s in %s", want, &out)
-			}
+			assert.True(t, strings.Contains(out.String(), want), "no %s in %s", want, &out)
 		}
 		for _, none := range c.none {
-			if strings.Contains(out.String(), `"`+none+`"`) {
-				t.Errorf("%s in %s", none, &out)
-			}
+			assert.True(t, !strings.Contains(out.String(), `"`+none+`"`), "%s in %s", none, &out)
 		}
 	}
 }
@@ -72,9 +68,8 @@ func TestErrorJSON_HelpPageAnchor(t *testing.T) {
 		}
 	}
 	for err, want := range failed {
-		if at := path.Base(failureOf(err).URL); at != want || !anchors[at] {
-			t.Errorf("%v leads to %s, wanted %s; such a heading: %v", err, at, want, anchors[at])
-		}
+		at := path.Base(failureOf(err).URL)
+		assert.True(t, at == want && anchors[at], "%v leads to %s, wanted %s; such a heading: %v", err, at, want, anchors[at])
 	}
 }
 

@@ -19,9 +19,7 @@ import (
 func TestGeneratedPages_UpToDate(t *testing.T) {
 	var commands bytes.Buffer
 	help := []string{"help", "--all", "--output=json"}
-	if code := run(session{ctx: t.Context(), out: &commands, err: io.Discard}, help); code != exitDone {
-		t.Fatalf("help --all --output=json ends with %d", code)
-	}
+	require.Equal(t, run(session{ctx: t.Context(), out: &commands, err: io.Discard}, help), exitDone, "help --all --output=json ends with")
 	pages, err := docgen.Pages(t.Context(), "../..", commands.Bytes())
 	require.NoError(t, err)
 	assert.True(t, len(pages) >= 90, "%d pages are printed, wanted more than 90", len(pages))
@@ -70,13 +68,9 @@ func TestCommandHelp_CoversEveryVerbAndFlag(t *testing.T) {
 			if child.Leaf() {
 				tr[helpKey(append(below, "example2"))] = true
 				tr[helpKey(append(below, "example"))], tr["group."+child.ClosestGroup().Key] = true, true
-				if m.example(child) == "" || child.ClosestGroup().Title == "" {
-					t.Errorf("%s has no example or no group", child.Path())
-				}
+				assert.True(t, m.example(child) != "" && child.ClosestGroup().Title != "", "%s has no example or no group", child.Path())
 			}
-			if child.Help == "" {
-				t.Errorf("%s has no help", child.Path())
-			}
+			assert.True(t, child.Help != "", "%s has no help", child.Path())
 			look(child, below)
 		}
 	}

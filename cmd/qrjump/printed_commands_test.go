@@ -276,9 +276,7 @@ func (c *copyist) kit() {
 		c.writes(name, text)
 	}
 	authority := filepath.Join(c.dir, "authority")
-	if _, err := certificates.OpenAuthority(authority, []string{"localhost"}, time.Now); err != nil {
-		c.t.Fatal(err)
-	}
+	require.NoError(c.t, assert.ErrorOf(certificates.OpenAuthority(authority, []string{"localhost"}, time.Now)))
 	for name, made := range map[string]string{"tls.crt": "ca.pem", "tls.key": "ca.key"} {
 		text, err := os.ReadFile(filepath.Join(authority, "tls", made))
 		require.NoError(c.t, err)
@@ -420,9 +418,8 @@ func (c *copyist) wire(call string, body map[string]string, field string) string
 	require.NoError(c.t, err)
 	defer answer.Body.Close()
 	tr := map[string]any{}
-	if err := json.NewDecoder(answer.Body).Decode(&tr); err != nil || tr[field] == nil {
-		c.t.Fatal(call, tr, err)
-	}
+	err = json.NewDecoder(answer.Body).Decode(&tr)
+	require.True(c.t, err == nil && tr[field] != nil, "%v %v %v", call, tr, err)
 	return fmt.Sprint(tr[field])
 }
 
@@ -522,9 +519,8 @@ func TestEveryPrintedCommand_SameInBothLanguages(t *testing.T) {
 	for key, lines := range printed {
 		language, place, _ := strings.Cut(key, " ")
 		translation := map[string]string{"en": "zh ", "zh": "en "}[language] + place
-		if !strings.HasSuffix(place, ".go") && !strings.HasSuffix(place, ".one") && !slices.Equal(lines, printed[translation]) {
-			t.Errorf("%s prints %q, want %q as %s does", key, lines, printed[translation], translation)
-		}
+		assert.True(t, strings.HasSuffix(place, ".go") || strings.HasSuffix(place, ".one") || slices.Equal(lines, printed[translation]),
+			"%s prints %q, want %q as %s does", key, lines, printed[translation], translation)
 	}
 }
 

@@ -47,9 +47,7 @@ func newCopyist(t *testing.T, language string) *copyist {
 	cmd.Dir, cmd.Env = c.dir, c.env
 	server := proctest.Start(t, cmd)
 	url, ready := server.Ready()
-	if !ready {
-		t.Fatal(server.Log())
-	}
+	require.True(t, ready, "%v", server.Log())
 	t.Cleanup(func() { _, _ = server.Stop() })
 	c.env = append(c.env, "QRJUMP_SERVER="+url)
 	var err error
@@ -67,9 +65,8 @@ func (c *copyist) types(line string, env ...string) (code int, out, says string)
 	cmd.Dir, cmd.Env, cmd.Stdin = c.dir, append(slices.Clone(c.env), env...), strings.NewReader("correct-Horse-7-stapler\n")
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {
-		if _, ended := errors.AsType[*exec.ExitError](err); !ended {
-			c.t.Fatal(err)
-		}
+		_, ended := errors.AsType[*exec.ExitError](err)
+		require.True(c.t, ended, "%v", err)
 	}
 	return cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()
 }
@@ -180,12 +177,9 @@ func TestWelcome_CanBePasted(t *testing.T) {
 				}
 			}
 		}
-		if typed != 5 || !strings.Contains(welcome.String(), heading) {
-			t.Errorf("the welcome in %s has %d lines to paste: %s", language, typed, welcome.String())
-		}
-		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
-			t.Error(err)
-		}
+		assert.True(t, typed == 5 && strings.Contains(welcome.String(), heading),
+			"the welcome in %s has %d lines to paste: %s", language, typed, welcome.String())
+		assert.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
 		_, _ = io.Copy(io.Discard, out)
 		_ = cmd.Wait()
 	}

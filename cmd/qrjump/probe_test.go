@@ -69,9 +69,8 @@ func turn(t *testing.T, s *servertest.Server, rows ...behaviour.Row) {
 	}
 	text, err := json.Marshal(map[string]any{"behaviours": turned})
 	require.NoError(t, err)
-	if a := s.Admin("PUT", "/settings", string(text)); a.Status != 200 {
-		t.Fatalf("PUT /settings %s = %d %s, want 200", text, a.Status, a.Body)
-	}
+	a := s.Admin("PUT", "/settings", string(text))
+	require.True(t, a.Status == 200, "PUT /settings %s = %d %s, want 200", text, a.Status, a.Body)
 }
 
 // spent returns the calls that a run stated at its begin, and those that it made.
@@ -95,15 +94,12 @@ func TestProbe_EachRowTurned(t *testing.T) {
 		t.Fatalf("probe without a turned row: exit %d, %d of %d rows as here, rules left %q\n%s%s", code, n, len(probes), left(t, s), tr,
 			errs)
 	}
-	if stated, made := spent(t, tr); made > stated {
-		t.Errorf("probe made %d calls, want at most the %d that it stated", made, stated)
-	}
+	stated, made := spent(t, tr)
+	assert.True(t, made <= stated, "probe made %d calls, want at most the %d that it stated", made, stated)
 	text, err := os.ReadFile(filepath.Join(dir, "nothing"))
 	assert.True(t, err == nil && !strings.Contains(string(text), "0123456789abcdef0123456789abcdef"),
 		"%v, or the secret is in the cassette", err)
-	if probes[0].row != behaviour.WireBodyEmptyAccepted {
-		t.Errorf("probes[0] = %v, want the empty body of qrcodejumpget", probes[0].row)
-	}
+	assert.True(t, probes[0].row == behaviour.WireBodyEmptyAccepted, "probes[0] = %v, want the empty body of qrcodejumpget", probes[0].row)
 	for _, p := range probes {
 		turn(t, s, p.row)
 		code, tr, errs := probed(t, s.URL, filepath.Join(dir, p.row.String()), everything...)
@@ -142,9 +138,8 @@ func TestProbe_ReadOnly(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "out")
 	code, tr, errs := probed(t, s.URL, out, "--read-only")
 	stated, made := spent(t, tr)
-	if code != exitDone || made > stated || stated > 20 || !strings.Contains(tr, "0 publishes, no files; nothing is added") {
-		t.Errorf("probe --read-only: exit %d, stated %d calls, made %d\n%s%s", code, stated, made, tr, errs)
-	}
+	assert.True(t, code == exitDone && made <= stated && stated <= 20 && strings.Contains(tr, "0 publishes, no files; nothing is added"),
+		"probe --read-only: exit %d, stated %d calls, made %d\n%s%s", code, stated, made, tr, errs)
 	text, err := os.ReadFile(out)
 	if err != nil || strings.Contains(string(text), "qrcodejumpadd") || strings.Contains(string(text), "qrcodejumppublish") ||
 		strings.Contains(string(text), "qrcodejumpdelete") || !slices.Equal(before, left(t, s)) {
@@ -153,9 +148,8 @@ func TestProbe_ReadOnly(t *testing.T) {
 	n := strings.Count(tr, ": not tested, requires a run without --read-only")
 	assert.True(t, n != 0 && strings.Count(tr, ": as documented here")+n+1 == len(probes),
 		"probe --read-only does not say which rows it leaves out:\n%s", tr)
-	if code, _, errs := probed(t, s.URL, out, "--read-only", "--refresh"); code != exitMisused {
-		t.Errorf("probe --read-only --refresh: exit %d, want %d: %s", code, exitMisused, errs)
-	}
+	code, _, errs = probed(t, s.URL, out, "--read-only", "--refresh")
+	assert.True(t, code == exitMisused, "probe --read-only --refresh: exit %d, want %d: %s", code, exitMisused, errs)
 }
 
 // rulesBelow are published rules of the account with names that a run uses.
@@ -176,9 +170,8 @@ func TestProbe_RefusesWhereRulesExist(t *testing.T) {
 		code, tr, errs := probed(t, s.URL, filepath.Join(t.TempDir(), "out"), args...)
 		assert.True(t, code != exitDone && !strings.Contains(tr, "DIFFERENT") && strings.Contains(errs, "--below") &&
 			strings.Contains(errs, "wxa0b1c2d3e4f50001 has rules that this run would"), "probe %q: exit %d\n%s%s", args, code, tr, errs)
-		if after := left(t, s); len(before) != 5 || !slices.Equal(before, after) {
-			t.Errorf("probe %q: rules before %q, after %q", args, before, after)
-		}
+		after := left(t, s)
+		assert.True(t, len(before) == 5 && slices.Equal(before, after), "probe %q: rules before %q, after %q", args, before, after)
 	}
 	other := servertest.Start(t, servertest.Options{Seed: probeSeed +
 		strings.ReplaceAll(strings.Replace(rulesBelow, "probe/case", "probe/owned", 1), "50001", "50002")})
@@ -202,21 +195,18 @@ func TestProbe_SystemBusy(t *testing.T) {
 			`{"path":"/cgi-bin/wxopen/qrcodejumpdelete","errcode":-1,"after":true,"count":3}`},
 	} {
 		for _, fault := range faults {
-			if a := s.Admin("POST", "/emulator/faults", fault); a.Status/100 != 2 {
-				t.Fatalf("POST /emulator/faults %s = %d %s, want 2xx", fault, a.Status, a.Body)
-			}
+			a := s.Admin("POST", "/emulator/faults", fault)
+			require.True(t, a.Status/100 == 2, "POST /emulator/faults %s = %d %s, want 2xx", fault, a.Status, a.Body)
 		}
 		code, tr, errs := probed(t, s.URL, filepath.Join(t.TempDir(), "out"), everything...)
 		if code == exitDone || strings.Contains(tr, "DIFFERENT") || len(left(t, s)) > 0 {
 			t.Errorf("probe with %s: exit %d, rules left %q, want none and no row otherwise\n%s%s", faults, code, left(t, s), tr, errs)
 		}
-		if a := s.Admin("DELETE", "/emulator/faults", ""); a.Status/100 != 2 {
-			t.Fatalf("DELETE /emulator/faults = %d %s, want 2xx", a.Status, a.Body)
-		}
+		a := s.Admin("DELETE", "/emulator/faults", "")
+		require.True(t, a.Status/100 == 2, "DELETE /emulator/faults = %d %s, want 2xx", a.Status, a.Body)
 	}
-	if a := s.Admin("POST", "/emulator/faults", `{"path":"/cgi-bin/wxopen/qrcodejumpdelete","errcode":-1}`); a.Status/100 != 2 {
-		t.Fatalf("POST /emulator/faults = %d %s, want 2xx", a.Status, a.Body)
-	}
+	a := s.Admin("POST", "/emulator/faults", `{"path":"/cgi-bin/wxopen/qrcodejumpdelete","errcode":-1}`)
+	require.True(t, a.Status/100 == 2, "POST /emulator/faults = %d %s, want 2xx", a.Status, a.Body)
 	code, tr, errs := probed(t, s.URL, filepath.Join(t.TempDir(), "out"), "--only", "rules.add.path_slash")
 	assert.True(t, code != exitDone && strings.Contains(errs, "still has these rules, delete them: https://coffee.example/probe/slash"),
 		"probe whose deletes all fail: exit %d, want the rule that is left named\n%s%s", code, tr, errs)
@@ -239,9 +229,8 @@ func TestProbe_SaysWhatItCouldNotAsk(t *testing.T) {
 		t.Errorf("a dry run: exit %d, %s", code, tr)
 	}
 	for _, want := range []string{"second-appid", "refresh", "service-appid"} {
-		if _, tr, _ := probed(t, s.URL, out, "--dry-run"); !strings.Contains(tr, "--"+want) {
-			t.Errorf("a run without --%s does not say what it cannot ask: %s", want, tr)
-		}
+		_, tr, _ := probed(t, s.URL, out, "--dry-run")
+		assert.Contains(t, tr, "--"+want, "a run without --%s does not say what it cannot ask", want)
 	}
 	code, _, errs = probed(t, s.URL, out, "--only", "rules.add.owned")
 	assert.True(t, code == exitMisused && strings.Contains(errs, "--second-appid"),

@@ -12,6 +12,7 @@ import (
 
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // Issue 28: of a void code that comes first, whatever else is said of it.
@@ -35,9 +36,7 @@ func TestUsageError_JSONByEnvironment(t *testing.T) {
 			code := run(session{ctx: t.Context(), in: strings.NewReader(""), out: io.Discard, err: &errs}, args)
 			var tr struct{ Error failure }
 			got := json.Unmarshal(errs.Bytes(), &tr) == nil && tr.Error.Kind == "usage"
-			if code != exitMisused || got != want {
-				t.Errorf("%q with QRJUMP_OUTPUT=%s: %d %s", args, value, code, errs.String())
-			}
+			assert.True(t, code == exitMisused && got == want, "%q with QRJUMP_OUTPUT=%s: %d %s", args, value, code, errs.String())
 		}
 	}
 }
@@ -65,9 +64,7 @@ func TestDocs_ConsistentPorts(t *testing.T) {
 	for _, pattern := range []string{"README*.md", "docs/*.md", "docs/*.yaml", "docs/??/*.md", "docs/??/*/*.md",
 		"deploy/*", "deploy/*/*", "release/package/*", "Dockerfile"} {
 		names, err := filepath.Glob(filepath.Join("..", "..", pattern))
-		if err != nil || len(names) == 0 {
-			t.Fatal(pattern, names, err)
-		}
+		require.True(t, err == nil && len(names) != 0, "%v %v %v", pattern, names, err)
 		for _, name := range names {
 			text, err := os.ReadFile(name)
 			if err != nil {
@@ -79,9 +76,8 @@ func TestDocs_ConsistentPorts(t *testing.T) {
 				for _, one := range layout {
 					for _, m := range one.line.FindAllStringSubmatch(line, -1) {
 						met[one.what] = true
-						if !strings.Contains(one.ports, m[1]) {
-							t.Errorf("%s:%d: %s is on port %s, want %s: %s", name, n, one.what, m[1], one.ports, strings.TrimSpace(line))
-						}
+						assert.True(t, strings.Contains(one.ports, m[1]),
+							"%s:%d: %s is on port %s, want %s: %s", name, n, one.what, m[1], one.ports, strings.TrimSpace(line))
 					}
 				}
 			}

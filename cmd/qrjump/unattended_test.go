@@ -144,9 +144,7 @@ func stoppedWith(t *testing.T, one syscall.Signal, asked <-chan string, args ...
 	cmd.Stderr = &errs
 	require.NoError(t, cmd.Start())
 	<-asked
-	if err := cmd.Process.Signal(one); err != nil {
-		t.Error(err)
-	}
+	assert.NoError(t, cmd.Process.Signal(one))
 	_ = cmd.Wait()
 	return cmd.ProcessState.ExitCode(), errs.String()
 }
@@ -188,11 +186,8 @@ func TestShellWord_ReadsBack(t *testing.T) {
 	for _, word := range []string{"P.URL.CN/02V$BQ*J", "=x", "%1", "~root", "a b", "it's", "", "茶", "a\nb\t'\\", "\x1b[31m",
 		"!!", "{a,b}", "-x", "a=b"} {
 		got, err := exec.Command("bash", "-c", "printf '%s' "+shellWord(word)).Output()
-		if err != nil || string(got) != word {
-			t.Errorf("a shell reads %s as %q, want %q (%v)", shellWord(word), got, word, err)
-		}
-		if first := shellWord(word)[0]; strings.ContainsRune("=%~", rune(first)) || plain(shellWord(word)) != shellWord(word) {
-			t.Errorf("shellWord(%q) = %s, want it quoted", word, shellWord(word))
-		}
+		assert.True(t, err == nil && string(got) == word, "a shell reads %s as %q, want %q (%v)", shellWord(word), got, word, err)
+		assert.True(t, !strings.ContainsRune("=%~", rune(shellWord(word)[0])) && plain(shellWord(word)) == shellWord(word),
+			"shellWord(%q) = %s, want it quoted", word, shellWord(word))
 	}
 }

@@ -82,9 +82,8 @@ var everyVerb = []verb{
 	{path: "account set", api: adminAPI, words: "brand1 --linked shop1", says: `^changed brand1$`},
 	{path: "api", api: adminAPI, words: "deleteLink appid=brand1 mini_program=shop1 --yes", says: `.`},
 	{path: "account set", api: adminAPI, words: "shop1 --no-rules --yes", says: `^changed shop1$`, after: func(w *world) {
-		if a, err := w.operator.Accounts.Get(w.t.Context(), "shop1"); err != nil || a.JumpOpen {
-			w.t.Errorf("jumping was switched off, and is %v, %v", a.JumpOpen, err)
-		}
+		a, err := w.operator.Accounts.Get(w.t.Context(), "shop1")
+		assert.True(w.t, err == nil && !a.JumpOpen, "jumping was switched off, and is %v, %v", a.JumpOpen, err)
 	}},
 	{path: "account set", api: adminAPI, words: "shop1 --rules", says: `^changed shop1$`},
 	{path: "account appearance", api: adminAPI, words: "shop1", says: `^appid +shop1\nopen at once +no$`},
@@ -116,9 +115,7 @@ var everyVerb = []verb{
 	{path: "rule delete", api: wireAPI, words: "https://tea.example/u/ --yes", says: `^deleted https://tea\.example/u/`},
 	{path: "rule history", api: adminAPI, words: "https://tea.example/u/", says: `delete +shop`, after: func(w *world) {
 		list, err := w.operator.Rules.ListChanges(w.t.Context(), "https://tea.example/u/")
-		if err != nil || len(list) == 0 {
-			w.t.Fatal(list, err)
-		}
+		require.True(w.t, err == nil && len(list) != 0, "%v %v", list, err)
 		w.found["SEQ"], w.found["RID"] = fmt.Sprint(list[0].Seq), list[0].RID
 	}},
 	{path: "audit undo", api: adminAPI, words: "$SEQ", says: `^change \d+ was undone`},
@@ -154,18 +151,16 @@ var everyVerb = []verb{
 	{path: "code unfreeze", api: adminAPI, words: "$ID 5-9", says: `^unfroze 5 codes of `},
 	{path: "code redeem", api: adminAPI, words: "$ID 5", says: `^redeemed 1 code of `},
 	{path: "code void", api: adminAPI, words: "$ID 6 --yes", says: `^voided 1 code of `, after: func(w *world) {
-		if c, err := w.operator.Codes.Get(w.t.Context(), client.CodeName{ID: w.batch(), Index: 6}); err != nil || !c.Void {
-			w.t.Errorf("the code was voided, and is %+v, %v", c, err)
-		}
+		c, err := w.operator.Codes.Get(w.t.Context(), client.CodeName{ID: w.batch(), Index: 6})
+		assert.True(w.t, err == nil && c.Void, "the code was voided, and is %+v, %v", c, err)
 	}},
 
 	{path: "batch import", api: adminAPI, words: "$CODES --account brand --isv old-1 --application 481865877",
 		says: `^imported 2 codes as application 481865877, 2 of them new$`},
 	{path: "batch import", api: adminAPI, words: "--undo 481865877 all --yes",
 		says: `^deleted 2 codes of 481865877: the application is deleted and its number can be used again$`, after: func(w *world) {
-			if b, err := w.operator.Batches.Get(w.t.Context(), 481865877); err == nil {
-				w.t.Errorf("the import was taken back, and is %+v", b)
-			}
+			b, err := w.operator.Batches.Get(w.t.Context(), 481865877)
+			assert.True(w.t, err != nil, "the import was taken back, and is %+v", b)
 		}},
 	{path: "batch serials", api: adminAPI, words: "$ID -", in: "index,serial\n0,bottle-7\n",
 		says: `^assigned 1 serial number of \d+, 1 of them new$`},
@@ -254,9 +249,7 @@ var everyVerb = []verb{
 		says: `^deleted the entry of 01/09506000134352/10/A, which had 0 links$`,
 		after: func(w *world) {
 			list, err := w.operator.AuditLog.List(w.t.Context(), client.ChangesQuery{Newest: true, Kind: "gs1", Limit: 1})
-			if err != nil || len(list) != 1 {
-				w.t.Fatal(list, err)
-			}
+			require.True(w.t, err == nil && len(list) == 1, "%v %v", list, err)
 			w.found["GS1"] = fmt.Sprint(list[0].Seq)
 		}},
 	{path: "audit undo", api: adminAPI, words: "$GS1", says: `^01/09506000134352/10/A was restored to its state before change \d+$`},
@@ -422,11 +415,7 @@ func newWorld(t *testing.T) *world {
 		Seed:     filepath.Join(w.dir, "seed.yaml"), CodePrefix: "C.EXAMPLE/", LogFormat: "text"}
 	s, err := server.Start(t.Context(), c, io.Discard, server.TestHooks{PassphraseWork: 4})
 	require.NoError(t, err)
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	t.Cleanup(func() { assert.NoError(t, s.Close()) })
 	w.addr = server.Addresses{Wire: s.URL, Scan: s.ScanURL, Admin: s.AdminURL}
 	token, err := os.ReadFile(filepath.Join(c.Data, "admin-token"))
 	require.NoError(t, err)
@@ -441,9 +430,7 @@ func newWorld(t *testing.T) *world {
 }
 
 func (w *world) batch() (id int64) {
-	if _, err := fmt.Sscan(w.found["ID"], &id); err != nil {
-		w.t.Fatal(err)
-	}
+	require.NoError(w.t, assert.ErrorOf(fmt.Sscan(w.found["ID"], &id)))
 	return id
 }
 
@@ -481,14 +468,11 @@ func (w *world) askForLink() {
 	require.NoError(w.t, err)
 	token, err := brand.Wire.GetToken(w.t.Context())
 	require.NoError(w.t, err)
-	if a := w.post("/cgi-bin/wxopen/wxamplink?access_token="+token.AccessToken,
-		map[string]any{"appid": "shop1", "notify_users": 0, "show_profile": 0}); fmt.Sprint(a["errcode"]) != "0" {
-		w.t.Fatal(a)
-	}
+	a := w.post("/cgi-bin/wxopen/wxamplink?access_token="+token.AccessToken,
+		map[string]any{"appid": "shop1", "notify_users": 0, "show_profile": 0})
+	require.True(w.t, fmt.Sprint(a["errcode"]) == "0", "%v", a)
 	list, err := w.operator.Verifications.ListChecks(w.t.Context(), client.ConfirmationQuery{})
-	if err != nil || len(list) == 0 {
-		w.t.Fatal(list, err)
-	}
+	require.True(w.t, err == nil && len(list) != 0, "%v %v", list, err)
 	w.found["CONFIRMED"] = list[0].RID
 }
 
@@ -547,9 +531,8 @@ var codesFile = strings.Repeat("0", 361) + " 044GZ*J10 0 P.URL.CN/0ALL$V2QCNVRHY
 func TestVerbs_EachHasCase(t *testing.T) {
 	table := leaves(t)
 	for _, path := range table {
-		if !slices.ContainsFunc(everyVerb, func(v verb) bool { return v.path == path && (v.says != "" || v.api == otherTest) }) {
-			t.Errorf("%s is not in everyVerb: add a line that runs it, with what it says", path)
-		}
+		assert.True(t, slices.ContainsFunc(everyVerb, func(v verb) bool { return v.path == path && (v.says != "" || v.api == otherTest) }),
+			"%s is not in everyVerb: add a line that runs it, with what it says", path)
 	}
 	for _, v := range everyVerb {
 		assert.True(t, slices.Contains(table, v.path), "there is no verb %s", v.path)
@@ -588,9 +571,8 @@ func TestVerbs_SeparateListeners(t *testing.T) {
 				"SECRET": values["SECRET"]}
 			environment(t, production)
 			mill := verb{path: "context set", words: "mill --production --data " + filepath.Join(w.dir, "data")}
-			if code, _, errs := play(t, mill, nil); code != exitDone {
-				t.Fatal(errs)
-			}
+			code, _, errs := play(t, mill, nil)
+			require.True(t, code == exitDone, "%v", errs)
 			environment(t, values)
 			headed := map[string]bool{}
 			for i, v := range everyVerb {
@@ -764,10 +746,9 @@ func TestVerbs_ConsistentNaming(t *testing.T) {
 		}
 		assert.True(t, code == m.exit, "%s %s: exit %d, want %d: %s", v.path, v.words, code, m.exit, errs)
 	}
-	if code, out, errs := play(t, verb{path: "--data " + filepath.Join(w.dir, "data") + " account set", words: "shop5 --name Tee"},
-		nil); code != exitDone {
-		t.Error(code, out, errs)
-	}
+	code, out, errs := play(t, verb{path: "--data " + filepath.Join(w.dir, "data") + " account set", words: "shop5 --name Tee"},
+		nil)
+	assert.True(t, code == exitDone, "%v %v %v", code, out, errs)
 }
 
 // whatEnds are the last words of verbs, and flags, by whether what they do deletes or stops something.
@@ -836,9 +817,8 @@ func TestVerbs_UnexpectedResponseFails(t *testing.T) {
 	w := newWorld(t)
 	w.found["ARCHIVE"] = filepath.Join(w.dir, "archive")
 	environment(t, map[string]string{"ADMIN_SERVER": w.addr.Admin, "ADMIN_TOKEN": w.found["TOKEN"]})
-	if code, _, errs := play(t, verb{path: "export", words: "$ARCHIVE --passphrase-file $PASSPHRASE"}, w.found); code != 0 {
-		t.Fatal(errs)
-	}
+	code, _, errs := play(t, verb{path: "export", words: "$ARCHIVE --passphrase-file $PASSPHRASE"}, w.found)
+	require.True(t, code == 0, "%v", errs)
 	answers := func(status int, kind, body string) func() string {
 		return func() string {
 			stranger := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
@@ -900,9 +880,7 @@ func TestVerbs_UnexpectedResponseFails(t *testing.T) {
 					}
 					assert.True(t, code != 0 && out == "" && strings.HasPrefix(line, begins) && !strings.Contains(line, "\n") && named,
 						"%s %s: exit %d, want another and one line with %s\n%s%s", v.path, v.words, code, url, out, errs)
-					if _, err := os.Stat(found["OUT"]); err == nil {
-						t.Errorf("%s %s left a file", v.path, v.words)
-					}
+					assert.True(t, assert.ErrorOf(os.Stat(found["OUT"])) != nil, "%s %s left a file", v.path, v.words)
 				}
 			}
 		})

@@ -92,9 +92,8 @@ func TestVerify_EachStepFault(t *testing.T) {
 	var out, errs bytes.Buffer
 	for _, address := range []string{web.URL, "http://127.0.0.1", "http://localhost"} {
 		words := []string{"verification", "check", address + "/a/F.txt", "--content", "content"}
-		if code := run(session{ctx: t.Context(), out: &out, err: &errs}, words); code != 1 {
-			t.Errorf("%s: exit %d, want 1\n%s", address, code, &out)
-		}
+		code := run(session{ctx: t.Context(), out: &out, err: &errs}, words)
+		assert.True(t, code == 1, "%s: exit %d, want 1\n%s", address, code, &out)
 	}
 	assert.Equal(t, asked.Load(), before, "a private address was contacted")
 }

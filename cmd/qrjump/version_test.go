@@ -39,9 +39,8 @@ func TestVersion_SameEverywhere(t *testing.T) {
 	}
 
 	file := filepath.Join(w.dir, "archive")
-	if code, _, errs := play(t, verb{path: "export", words: file + " --passphrase-file $PASSPHRASE"}, w.found); code != 0 {
-		t.Fatal(errs)
-	}
+	code, _, errs := play(t, verb{path: "export", words: file + " --passphrase-file $PASSPHRASE"}, w.found)
+	require.True(t, code == 0, "%v", errs)
 	manifest, err := inArchive(file, "manifest.json")
 	assert.True(t, err == nil && bytes.Contains(manifest, []byte(`"program": "qrjump `+want+`"`)),
 		"the archive says %.200s, %v, want %s", manifest, err, want)

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/qrjump/qrjump/internal/emulator"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -42,26 +43,21 @@ func TestCallRecord_FollowFromCursor(t *testing.T) {
 	// What a filter leaves out is passed all the same.
 	c.Add(made)
 	even := func(n int) bool { return n%2 == 0 }
-	if list, next, _ := c.ListAfter(place, 10, func(int) bool { return false }); len(list) != 0 || next == place {
-		t.Errorf("got %v and %s again", list, next)
-	}
-	if list, _ := c.Last(2, even); !slices.Equal(list, []int{made - made%2, made - made%2 - 2}) {
-		t.Errorf("the last two even ones are %v of %d", list, made)
-	}
+	list, next, _ := c.ListAfter(place, 10, func(int) bool { return false })
+	assert.True(t, len(list) == 0 && next != place, "got %v and %s again", list, next)
+	list, _ = c.Last(2, even)
+	assert.True(t, slices.Equal(list, []int{made - made%2, made - made%2 - 2}), "the last two even ones are %v of %d", list, made)
 
 	// A reset forgets calls and keeps places; a place of another process, or none at
 	// all, begins with the oldest.
 	c.Clear()
 	c.Add(7)
-	if list, _, missed := c.ListAfter(place, 10, all); !slices.Equal(list, []int{7}) || missed != 1 {
-		t.Errorf("after a reset: %v, %d missed", list, missed)
-	}
+	list, _, missed := c.ListAfter(place, 10, all)
+	assert.True(t, slices.Equal(list, []int{7}) && missed == 1, "after a reset: %v, %d missed", list, missed)
 	for _, place := range []string{"b.3", "b.99999", "x", "", "a.", "a.-5", "a.x"} {
-		if list, _, missed := c.ListAfter(place, 10, all); !slices.Equal(list, []int{7}) || missed != 0 {
-			t.Errorf("%q: %v, %d missed", place, list, missed)
-		}
+		list, _, missed := c.ListAfter(place, 10, all)
+		assert.True(t, slices.Equal(list, []int{7}) && missed == 0, "%q: %v, %d missed", place, list, missed)
 	}
-	if list, next, _ := c.ListAfter(fmt.Sprint("a.", made+100), 10, all); len(list) != 0 || next != fmt.Sprint("a.", made+2) {
-		t.Errorf("a place that is still to come: %v, %s", list, next)
-	}
+	list, next, _ = c.ListAfter(fmt.Sprint("a.", made+100), 10, all)
+	assert.True(t, len(list) == 0 && next == fmt.Sprint("a.", made+2), "a place that is still to come: %v, %s", list, next)
 }

@@ -60,9 +60,8 @@ func TestEmulator_Clock(t *testing.T) {
 	s := servertest.Start(t, servertest.Options{Seed: shop, Data: data})
 	shows := func(want time.Time, wantFrozen bool) {
 		t.Helper()
-		if now, frozen := clock(t, s, ""); !now.Equal(want) || frozen != wantFrozen {
-			t.Errorf("the clock shows %s, frozen %v; want %s, %v", now, frozen, want, wantFrozen)
-		}
+		now, frozen := clock(t, s, "")
+		assert.True(t, now.Equal(want) && frozen == wantFrozen, "the clock shows %s, frozen %v; want %s, %v", now, frozen, want, wantFrozen)
 	}
 	at := servertest.Began
 	shows(at, false)
@@ -82,21 +81,18 @@ func TestEmulator_Clock(t *testing.T) {
 	clock(t, s, `{"advance":"1h"}`) // it stays frozen
 	at = at.Add(time.Hour)
 	shows(at, true)
-	if rid := s.Do("GET", get, "").RID(t); !strings.HasPrefix(rid, fmt.Sprintf("%08x-", at.Unix())) {
-		t.Errorf("a request id of another time: %s", rid)
-	}
+	rid := s.Do("GET", get, "").RID(t)
+	assert.True(t, strings.HasPrefix(rid, fmt.Sprintf("%08x-", at.Unix())), "a request id of another time: %s", rid)
 
 	for _, body := range []string{`{"now":"2026-03-01T00:00:00+08:00"}`, `{"advance":"-1ns"}`, `{"now":"1970-01-01T00:00:00Z"}`,
 		`{"now":"2106-01-01T00:00:01Z"}`, `{"advance":"2562047h"}`} {
-		if a := call(s, "PUT", "/clock", body); a.Status != http.StatusConflict {
-			t.Errorf("%s: %d %s", body, a.Status, a.Body)
-		}
+		a := call(s, "PUT", "/clock", body)
+		assert.True(t, a.Status == http.StatusConflict, "%s: %d %s", body, a.Status, a.Body)
 	}
 	for _, body := range []string{`{}`, `{"advance":"tomorrow"}`, `{"advance":36}`, `{"now":"noon"}`, `{"freeze":"yes"}`,
 		`{"advanc":"1h"}`} {
-		if a := call(s, "PUT", "/clock", body); a.Status != http.StatusUnprocessableEntity {
-			t.Errorf("%s: %d %s", body, a.Status, a.Body)
-		}
+		a := call(s, "PUT", "/clock", body)
+		assert.True(t, a.Status == http.StatusUnprocessableEntity, "%s: %d %s", body, a.Status, a.Body)
 	}
 	shows(at, true)
 
@@ -104,9 +100,8 @@ func TestEmulator_Clock(t *testing.T) {
 	s.Stop()
 	s = servertest.Start(t, servertest.Options{Seed: shop, Data: data})
 	shows(at, true)
-	if _, frozen := clock(t, s, `{"freeze":false}`); frozen {
-		t.Error("it does not run again")
-	}
+	_, frozen := clock(t, s, `{"freeze":false}`)
+	assert.True(t, !frozen, "it does not run again")
 	s.Stop()
 	s = servertest.Start(t, servertest.Options{Seed: shop, Data: data})
 	shows(at, false)
@@ -119,9 +114,8 @@ func TestEmulator_Clock(t *testing.T) {
 	s.Advance(time.Hour)
 	s.Stop()
 	s = servertest.Start(t, servertest.Options{Seed: shop, Data: data, Guarded: true})
-	if rid := s.Do("GET", get, "").RID(t); !strings.HasPrefix(rid, fmt.Sprintf("%08x-", servertest.Began.Unix())) {
-		t.Errorf("a request id of another time: %s", rid)
-	}
+	rid = s.Do("GET", get, "").RID(t)
+	assert.True(t, strings.HasPrefix(rid, fmt.Sprintf("%08x-", servertest.Began.Unix())), "a request id of another time: %s", rid)
 	assert.True(t, strings.Contains(s.Log(), "emulated clock"), "the log does not warn")
 	s.Do("GET", "/admin/v1/emulator/clock", "", "Authorization: Bearer "+servertest.AdminToken).WantStatus(t, 404,
 		"the emulator's controls are there without --emulator")
@@ -129,9 +123,8 @@ func TestEmulator_Clock(t *testing.T) {
 
 func fault(t *testing.T, s *servertest.Server, body string) {
 	t.Helper()
-	if a := call(s, "POST", "/faults", body); a.Status != 200 {
-		t.Fatalf("%s: %d %s", body, a.Status, a.Body)
-	}
+	a := call(s, "POST", "/faults", body)
+	require.True(t, a.Status == 200, "%s: %d %s", body, a.Status, a.Body)
 }
 
 func TestEmulator_Faults(t *testing.T) {
@@ -173,9 +166,8 @@ func TestEmulator_Faults(t *testing.T) {
 			return fmt.Sprint(codes("shop", 24))
 		}
 		first := sequence()
-		if second := sequence(); second != first || !strings.Contains(first, "-1") || !strings.Contains(first, "0 0") {
-			t.Errorf("got %s, then %s", first, second)
-		}
+		second := sequence()
+		assert.True(t, second == first && strings.Contains(first, "-1") && strings.Contains(first, "0 0"), "got %s, then %s", first, second)
 		other := start(t)
 		fault(t, other, `{"path":"`+get+`","errcode":-1,"probability":0.5}`)
 		var list []int
@@ -188,9 +180,8 @@ func TestEmulator_Faults(t *testing.T) {
 	t.Run("a text of one's own", func(t *testing.T) {
 		s.Renew(t)
 		fault(t, s, `{"path":"`+get+`","errcode":85072,"errmsg":"something \"else\""}`)
-		if a := s.Rule("shop", "get", "{}"); !strings.HasPrefix(a.Body, `{"errcode":85072,"errmsg":"something \"else\" rid: `) {
-			t.Errorf("got %s", a.Body)
-		}
+		a := s.Rule("shop", "get", "{}")
+		assert.True(t, strings.HasPrefix(a.Body, `{"errcode":85072,"errmsg":"something \"else\" rid: `), "got %s", a.Body)
 	})
 
 	t.Run("of the token endpoints, by the appid asked for", func(t *testing.T) {
@@ -199,12 +190,10 @@ func TestEmulator_Faults(t *testing.T) {
 		fault(t, s, `{"path":"/cgi-bin/token","errcode":-1,"appid":"shop"}`)
 		fault(t, s, `{"path":"/cgi-bin/stable_token","errcode":-1,"appid":"shop"}`)
 		s.NewToken("rival")
-		if a := s.Do("GET", "/cgi-bin/token?grant_type=client_credential&appid=shop&secret=the-secret-of-shop", ""); a.Code(t) != -1 {
-			t.Errorf("got %s", a.Body)
-		}
-		if a := s.Do("POST", "/cgi-bin/stable_token", `{"appid":"shop"}`); a.Code(t) != -1 {
-			t.Errorf("got %s", a.Body)
-		}
+		a := s.Do("GET", "/cgi-bin/token?grant_type=client_credential&appid=shop&secret=the-secret-of-shop", "")
+		assert.True(t, a.Code(t) == -1, "got %s", a.Body)
+		a = s.Do("POST", "/cgi-bin/stable_token", `{"appid":"shop"}`)
+		assert.True(t, a.Code(t) == -1, "got %s", a.Body)
 	})
 
 	rules := func(want int) {
@@ -227,9 +216,8 @@ func TestEmulator_Faults(t *testing.T) {
 			s.Renew(t)
 			token := s.Token("shop")
 			fault(t, s, c.fault)
-			if a, err := s.TrySend(s.Request("POST", add+"?access_token="+token, newRule)); err == nil {
-				t.Errorf("an answer came: %s", a.Body)
-			}
+			a, err := s.TrySend(s.Request("POST", add+"?access_token="+token, newRule))
+			assert.True(t, err != nil, "an answer came: %s", a.Body)
 			rules(c.rules)
 			var calls struct {
 				Calls []struct{ Detail, Request string }
@@ -243,9 +231,8 @@ func TestEmulator_Faults(t *testing.T) {
 	t.Run("after: the code, and the effect", func(t *testing.T) {
 		s.Renew(t)
 		fault(t, s, `{"path":"`+add+`","errcode":-1,"after":true,"count":1}`)
-		if a := s.Rule("shop", "add", newRule); !strings.HasPrefix(a.Body, `{"errcode":-1,"errmsg":"system error rid: `) {
-			t.Errorf("got %s", a.Body)
-		}
+		a := s.Rule("shop", "add", newRule)
+		assert.True(t, strings.HasPrefix(a.Body, `{"errcode":-1,"errmsg":"system error rid: `), "got %s", a.Body)
 		rules(2)
 		s.Rule("shop", "add", newRule).WantCode(t, 85071, "a client that tries again")
 		var calls struct{ Calls []struct{ Detail string } }
@@ -255,9 +242,8 @@ func TestEmulator_Faults(t *testing.T) {
 	t.Run("after: a call that is refused by itself", func(t *testing.T) {
 		s.Renew(t)
 		fault(t, s, `{"path":"`+add+`","errcode":-1,"errmsg":"busy","after":true,"delay":"1ms","count":1}`)
-		if a := s.Rule("shop", "add", "{}"); !strings.HasPrefix(a.Body, `{"errcode":-1,"errmsg":"busy rid: `) {
-			t.Errorf("got %s", a.Body)
-		}
+		a := s.Rule("shop", "add", "{}")
+		assert.True(t, strings.HasPrefix(a.Body, `{"errcode":-1,"errmsg":"busy rid: `), "got %s", a.Body)
 		rules(1)
 		var calls struct{ Calls []struct{ Detail string } }
 		call(s, "GET", "/calls?limit=2", "").JSON(t, &calls)
@@ -294,9 +280,8 @@ func TestEmulator_Faults(t *testing.T) {
 			`{"path":"` + get + `","after":true,"drop_after":true}`, `{"path":"` + get + `","errcode":-1,"after":true,"drop_after":true}`,
 			`{"path":"` + get + `","errcode":0,"after":true}`, `{"path":"` + get + `","errcode":-1,"after":"yes"}`,
 		} {
-			if a := call(s, "POST", "/faults", body); a.Status != 422 {
-				t.Errorf("%s: %d %s", body, a.Status, a.Body)
-			}
+			a := call(s, "POST", "/faults", body)
+			assert.True(t, a.Status == 422, "%s: %d %s", body, a.Status, a.Body)
 		}
 		assert.Equal(t, call(s, "GET", "/faults", "").Body, `{"faults":[]}`+"\n", "faults in force")
 	})
@@ -310,12 +295,9 @@ func TestEmulator_ListAndDeleteFaults(t *testing.T) {
 	s.Rule("shop", "get", "{}")
 	want := `{"faults":[{"id":1,"path":"` + get + `","errcode":-1,"count":3,"probability":1,"trigger_count":1},{"id":2,"path":"` + add +
 		`","appid":"shop","probability":1,"trigger_count":0,"delay":"1.5s"}]}` + "\n"
-	if a := call(s, "GET", "/faults", ""); a.Body != want {
-		t.Errorf("got  %swant %s", a.Body, want)
-	}
-	if a := call(s, "DELETE", "/faults?id=7", ""); a.Status != 404 {
-		t.Errorf("a fault that is not there: %d", a.Status)
-	}
+	a := call(s, "GET", "/faults", "")
+	assert.True(t, a.Body == want, "got  %swant %s", a.Body, want)
+	assert.Equal(t, call(s, "DELETE", "/faults?id=7", "").Status, 404, "a fault that is not there")
 	call(s, "DELETE", "/faults?id=1", "")
 	s.OK("shop", "get", "{}")
 	call(s, "DELETE", "/faults", "")
@@ -345,17 +327,14 @@ func TestEmulator_Reset(t *testing.T) {
 		!strings.Contains(a.Body, `"qrcodejump_pub_quota":100,"total_count":1`) {
 		t.Errorf("rules after the reset: %s", a.Body)
 	}
-	if a := s.Do("POST", "/scan/v1/resolve", `{"text":"https://shop.example/t/7"}`); !strings.Contains(a.Body, "open_mini_program") {
-		t.Errorf("a scan after the reset: %s", a.Body)
-	}
-	if a := s.Do("POST", "/scan/v1/resolve", `{"text":"https://shop.example/new/7"}`); !strings.Contains(a.Body, "open_url") {
-		t.Errorf("a scan of what was added: %s", a.Body)
-	}
+	a := s.Do("POST", "/scan/v1/resolve", `{"text":"https://shop.example/t/7"}`)
+	assert.Contains(t, a.Body, "open_mini_program", "a scan after the reset")
+	a = s.Do("POST", "/scan/v1/resolve", `{"text":"https://shop.example/new/7"}`)
+	assert.Contains(t, a.Body, "open_url", "a scan of what was added")
 	for path, want := range map[string]string{"/settings": `"rule_limit":100`, "/domains": `"domains":[]`,
 		"/emulator/faults": `"faults":[]`, "/scan-keys": `"name":"app"`} {
-		if a := s.Admin("GET", path, ""); !strings.Contains(a.Body, want) {
-			t.Errorf("%s: %s, want %s", path, a.Body, want)
-		}
+		a := s.Admin("GET", path, "")
+		assert.True(t, strings.Contains(a.Body, want), "%s: %s, want %s", path, a.Body, want)
 	}
 	s.Do("GET", "/admin/v1/accounts/new", "").WantStatus(t, 404, "an account that the seed does not have")
 }
@@ -365,12 +344,9 @@ func TestEmulator_ResetWithoutSeed(t *testing.T) {
 	var seed string
 	s := servertest.Start(t, servertest.Options{Seed: shop, Config: func(c *server.Config) { seed = c.Seed }})
 	require.NoError(t, os.Remove(seed))
-	if a := call(s, "POST", "/reset", ""); a.Status != 500 || !strings.Contains(a.Body, "seed") {
-		t.Errorf("got %d %s", a.Status, a.Body)
-	}
-	if a := s.OK("shop", "get", "{}"); !strings.Contains(a.Body, `"total_count":1`) {
-		t.Errorf("the rules are gone: %s", a.Body)
-	}
+	a := call(s, "POST", "/reset", "")
+	assert.True(t, a.Status == 500 && strings.Contains(a.Body, "seed"), "got %d %s", a.Status, a.Body)
+	assert.Contains(t, s.OK("shop", "get", "{}").Body, `"total_count":1`, "the rules are gone")
 }
 
 func TestEmulator_Calls(t *testing.T) {
@@ -395,9 +371,7 @@ func TestEmulator_Calls(t *testing.T) {
 		t.Errorf("the last call: %+v", last)
 	}
 	for n, want := range []string{`{"prefix":"https://none.example/","x":"`, `"secret":"[masked]"`} {
-		if !strings.Contains(calls.Calls[n].Request, want) {
-			t.Errorf("call %d: %s, want %s", n, calls.Calls[n].Request, want)
-		}
+		assert.True(t, strings.Contains(calls.Calls[n].Request, want), "call %d: %s, want %s", n, calls.Calls[n].Request, want)
 	}
 	assert.True(t, strings.Contains(calls.Calls[1].Response, `"access_token":"[masked]"`) &&
 		strings.Contains(calls.Calls[2].URL, "secret=%5Bmasked%5D"), "not masked: %+v", calls.Calls)
@@ -406,9 +380,7 @@ func TestEmulator_Calls(t *testing.T) {
 	}
 	call(s, "GET", "/calls?rid="+a.RID(t), "").JSON(t, &calls)
 	assert.True(t, len(calls.Calls) == 1 && calls.Calls[0].RID == a.RID(t), "by its request id: %+v", calls)
-	if a := call(s, "GET", "/calls?limit=0", ""); a.Status != 422 {
-		t.Errorf("limit 0: %d", a.Status)
-	}
+	assert.Equal(t, call(s, "GET", "/calls?limit=0", "").Status, 422, "limit 0")
 	// Only so many are kept.
 	for range 1001 {
 		s.Do("GET", "/cgi-bin/token", "")

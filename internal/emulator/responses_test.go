@@ -7,14 +7,14 @@ import (
 
 	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 func respond(t *testing.T, s *servertest.Server, faults ...string) {
 	t.Helper()
 	for _, body := range faults {
-		if a := call(s, "POST", "/faults", body); a.Status != 200 {
-			t.Fatalf("%s: %d %s", body, a.Status, a.Body)
-		}
+		a := call(s, "POST", "/faults", body)
+		require.True(t, a.Status == 200, "%s: %d %s", body, a.Status, a.Body)
 	}
 }
 
@@ -45,9 +45,8 @@ func TestEmulator_CannedResponses(t *testing.T) {
 		{"POST", get, "", 200, "application/json; encoding=utf-8", `{"errcode":0,"errmsg":"stubbed"}`},
 	} {
 		a := s.Do(c.method, c.path, c.send)
-		if a.Status != c.status || a.Header.Get("Content-Type") != c.kind || a.Body != c.body {
-			t.Errorf("%d: %s %s: %d %s %s", i, c.method, c.path, a.Status, a.Header.Get("Content-Type"), a.Body)
-		}
+		assert.True(t, a.Status == c.status && a.Header.Get("Content-Type") == c.kind && a.Body == c.body,
+			"%d: %s %s: %d %s %s", i, c.method, c.path, a.Status, a.Header.Get("Content-Type"), a.Body)
 		var why struct {
 			Behaviours []string
 			Detail     string
@@ -91,9 +90,8 @@ func TestEmulator_RejectsInvalidResponse(t *testing.T) {
 		`{"path":"/x","response":{},"count":0}`, `{"path":"/x","response":{"bodi":1}}`, `{"path":"/x","response":{},"errcode":-1}`,
 		`{"path":"/x","response":{},"drop":true}`, `{"path":"/x","response":{},"appid":"shop"}`, `{"path":"/x","response":{},"after":true}`,
 	} {
-		if a := call(s, "POST", "/faults", body); a.Status != 422 {
-			t.Errorf("%.80s: %d %s, want 422", body, a.Status, a.Body)
-		}
+		a := call(s, "POST", "/faults", body)
+		assert.True(t, a.Status == 422, "%.80s: %d %s, want 422", body, a.Status, a.Body)
 	}
 	assert.Equal(t, call(s, "GET", "/faults", "").Body, `{"faults":[]}`+"\n", "the faults")
 }

@@ -60,16 +60,14 @@ func TestListener_WrongAPINotFound(t *testing.T) {
 		assert.True(t, problem.Type == want && strings.Contains(problem.Detail+" ", test.flag),
 			"%s %s%s: %+v, want %s and %s", test.method, test.listener, test.path, problem, want, test.flag)
 		for _, secret := range []string{here.Wire, here.Scan, here.Admin} {
-			if _, port, _ := strings.Cut(strings.TrimPrefix(secret, "http://"), ":"); strings.Contains(a.Body, port) {
-				t.Errorf("%s: a stranger reads where another listener is: %s", test.path, a.Body)
-			}
+			_, port, _ := strings.Cut(strings.TrimPrefix(secret, "http://"), ":")
+			assert.True(t, !strings.Contains(a.Body, port), "%s: a stranger reads where another listener is: %s", test.path, a.Body)
 		}
 	}
 	// The rest of the public listener answers as the platform does.
 	for _, path := range []string{"/nothing", "/cgi-bin/nothing", "/administrator"} {
-		if a := s.Do("POST", path, ""); a.Status != http.StatusOK || !strings.Contains(a.Body, `"errcode":40066`) {
-			t.Errorf("%s: %d %s", path, a.Status, a.Body)
-		}
+		a := s.Do("POST", path, "")
+		assert.True(t, a.Status == http.StatusOK && strings.Contains(a.Body, `"errcode":40066`), "%s: %d %s", path, a.Status, a.Body)
 	}
 }
 
@@ -99,12 +97,9 @@ func TestServerAddresses_Running(t *testing.T) {
 				resp.Body.Close()
 				assert.Equal(t, resp.StatusCode, want, "%s", url)
 			}
-			if err := s.Close(); err != nil {
-				t.Error(err)
-			}
-			if _, err := os.Stat(filepath.Join(c.Data, "addresses.json")); !os.IsNotExist(err) {
-				t.Errorf("after the stop: %v", err)
-			}
+			assert.NoError(t, s.Close())
+			_, err = os.Stat(filepath.Join(c.Data, "addresses.json"))
+			assert.True(t, os.IsNotExist(err), "after the stop: %v", err)
 		})
 	}
 }
@@ -124,17 +119,12 @@ func TestServerAddresses_StaleFile(t *testing.T) {
 	}
 	// A later server's are not this one's to remove.
 	require.NoError(t, os.WriteFile(file, []byte(later), 0o600))
-	if err := s.Close(); err != nil {
-		t.Error(err)
-	}
-	if here, err := server.ReadAddresses(c.Data); err != nil || here.Wire != "http://127.0.0.1:2" {
-		t.Errorf("got %+v, %v", here, err)
-	}
+	assert.NoError(t, s.Close())
+	here, err := server.ReadAddresses(c.Data)
+	assert.True(t, err == nil && here.Wire == "http://127.0.0.1:2", "got %+v, %v", here, err)
 	for _, damaged := range []string{"", "{", `{"wire":"http://127.0.0.1:2"}`} {
 		require.NoError(t, os.WriteFile(file, []byte(damaged), 0o600))
-		if _, err := server.ReadAddresses(c.Data); err == nil {
-			t.Errorf("%q was taken for addresses", damaged)
-		}
+		assert.True(t, assert.ErrorOf(server.ReadAddresses(c.Data)) != nil, "%q was taken for addresses", damaged)
 	}
 }
 
@@ -148,9 +138,8 @@ func TestRequestBody_FormContentTypeAsJSON(t *testing.T) {
 	}
 	assert.Equal(t, post("Content-Type: application/x-www-form-urlencoded", "Sec-Fetch-Site: cross-site"), http.StatusForbidden,
 		"a form of a page of another origin")
-	if got := post("Content-Type: application/x-www-form-urlencoded"); got/100 != 2 {
-		t.Errorf("curl -d: %d", got)
-	}
+	got := post("Content-Type: application/x-www-form-urlencoded")
+	assert.True(t, got/100 == 2, "curl -d: %d", got)
 	assert.Equal(t, post("Content-Type: text/csv"), http.StatusUnsupportedMediaType, "another form")
 }
 

@@ -46,13 +46,11 @@ func TestScanQueries_CoverAllNodes(t *testing.T) {
 				case 0:
 					asked.counted(when, total)
 				case 1:
-					if n := asked.fed(); int64(n) != total {
-						t.Errorf("%s: %d scans in the feed, want %d", when, n, total)
-					}
+					n := asked.fed()
+					assert.True(t, int64(n) == total, "%s: %d scans in the feed, want %d", when, n, total)
 				case 2:
-					if n := strings.Count(asked.Admin("GET", "/scans/export", "").Body, "\n") - 1; int64(n) != total {
-						t.Errorf("%s: %d scans in the export, want %d", when, n, total)
-					}
+					n := strings.Count(asked.Admin("GET", "/scans/export", "").Body, "\n") - 1
+					assert.True(t, int64(n) == total, "%s: %d scans in the export, want %d", when, n, total)
 				case 3:
 					var r struct{ Scans int64 }
 					if asked.Admin("POST", "/statistics/recount", "").JSON(t, &r); r.Scans != total {
@@ -79,15 +77,12 @@ func TestScanQueries_CoverAllNodes(t *testing.T) {
 				})
 			}
 			all.Wait()
-			if a := first.Send(first.Request("GET", "/admin/v1/statistics", "", "Authorization: Bearer "+
-				servertest.AdminToken)); a.Status != 200 {
-				t.Errorf("a question that promises nothing: %d %s", a.Status, a.Body)
-			}
+			a := first.Send(first.Request("GET", "/admin/v1/statistics", "", "Authorization: Bearer "+
+				servertest.AdminToken))
+			assert.True(t, a.Status == 200, "a question that promises nothing: %d %s", a.Status, a.Body)
 			first.Admin("DELETE", "/scan-nodes/dead", "")
 			first.counted("without it", total+50)
-			if a := first.Admin("GET", "/changes?newest=true&limit=1", ""); !strings.Contains(a.Body, "give up node") {
-				t.Errorf("no change says so: %s", a.Body)
-			}
+			assert.Contains(t, first.Admin("GET", "/changes?newest=true&limit=1", "").Body, "give up node", "no change says so")
 		})
 	}
 }

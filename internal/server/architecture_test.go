@@ -275,9 +275,8 @@ func TestLayers_NoUpwardImport(t *testing.T) {
 		assert.True(t, from >= 0 || !strings.HasPrefix(name, "internal/") || testsOnly(name),
 			"layer(%s) = %d, want a row of layers", name, from)
 		for _, other := range imports {
-			if to := layer(other); from >= 0 && !testsOnly(name) && to > from {
-				t.Errorf("%s imports %s, which is in a higher layer", name, other)
-			}
+			to := layer(other)
+			assert.True(t, from < 0 || testsOnly(name) || to <= from, "%s imports %s, which is in a higher layer", name, other)
 		}
 	}
 }
@@ -294,9 +293,8 @@ func TestArchitecture_PageListsPackages(t *testing.T) {
 	}
 	for name := range mayImport {
 		short := strings.TrimPrefix(name, "internal/")
-		if other := testsOnly(name) || short == "demo" || short == "chaos"; !other && !rooms[short] {
-			t.Errorf("docs/architecture.md has no row for %s", name)
-		}
+		other := testsOnly(name) || short == "demo" || short == "chaos"
+		assert.True(t, other || rooms[short], "docs/architecture.md has no row for %s", name)
 		delete(rooms, short)
 	}
 	for name := range rooms {
@@ -313,9 +311,8 @@ func TestGoMod_DependenciesCommented(t *testing.T) {
 	count := 0
 	for line := range strings.Lines(direct) {
 		count++
-		if _, words, _ := strings.Cut(line, " // "); len(strings.Fields(words)) < 3 {
-			t.Errorf("go.mod: %s has no words", strings.TrimSpace(line))
-		}
+		_, words, _ := strings.Cut(line, " // ")
+		assert.True(t, len(strings.Fields(words)) >= 3, "go.mod: %s has no words", strings.TrimSpace(line))
 	}
 	assert.True(t, count >= 20, "%d dependencies were looked at", count)
 }

@@ -98,9 +98,7 @@ func say(word string) func() (string, error) { return func() (string, error) { r
 
 func (p place) restore(t *testing.T, file string) {
 	t.Helper()
-	if _, err := server.Import(t.Context(), p.config(), file, say(passphrase)); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, assert.ErrorOf(server.Import(t.Context(), p.config(), file, say(passphrase))))
 }
 
 func opened(t *testing.T, file string) *archive.Archive {
@@ -277,17 +275,13 @@ func (l life) goesOn(t *testing.T, s *servertest.Server) {
 	}
 	for n, i := range indexes {
 		_, text, whole := look(t, s, l.batch, i)
-		if diff := cmp.Diff(l.codes[n], whole); diff != "" {
-			t.Errorf("code %d: %s", i, diff)
-		}
-		if got := decided(t, l.scan(t, s, text)); got != l.decisions[n] {
-			t.Errorf("code %d opens %s, opened %s", i, got, l.decisions[n])
-		}
+		assert.Equal(t, cmp.Diff(l.codes[n], whole), "", "code %d", i)
+		got := decided(t, l.scan(t, s, text))
+		assert.True(t, got == l.decisions[n], "code %d opens %s, opened %s", i, got, l.decisions[n])
 	}
 	for n, text := range scannedTexts {
-		if got, want := decided(t, l.scan(t, s, text)), l.decisions[len(indexes)+n]; got != want {
-			t.Errorf("%s opens %s, opened %s", text, got, want)
-		}
+		got, want := decided(t, l.scan(t, s, text)), l.decisions[len(indexes)+n]
+		assert.True(t, got == want, "%s opens %s, opened %s", text, got, want)
 	}
 	assert.Equal(t, codesCall(t, s, l.token, "applycodedownload",
 		fmt.Sprintf(`{"application_id":%d,"code_start":0,"code_end":499}`, l.batch)).Body, l.segment, "the package is another")
@@ -298,23 +292,14 @@ func (l life) goesOn(t *testing.T, s *servertest.Server) {
 		t.Errorf("the ticket: %s", a.Body)
 	}
 	trade := "/sns/jscode2session?grant_type=authorization_code&appid=shop&secret=the-secret-of-shop&js_code=" + l.jsCode
-	if a := s.Do("GET", trade, ""); !strings.Contains(a.Body, l.openid) {
-		t.Errorf("the login: %s", a.Body)
-	}
-	if id := apply(t, s, l.token, "order-1", 20_000); id != l.batch {
-		t.Errorf("the same application is now %d, was %d", id, l.batch)
-	}
+	assert.Contains(t, s.Do("GET", trade, "").Body, l.openid, "the login")
+	id := apply(t, s, l.token, "order-1", 20_000)
+	assert.True(t, id == l.batch, "the same application is now %d, was %d", id, l.batch)
 	s.Do("POST", "/admin/v1/batches/"+fmt.Sprint(l.batch)+"/states", `{"action":"redeem","ranges":[{"from":11,"to":11}]}`,
 		"Authorization: Bearer "+servertest.AdminToken, "Content-Type: application/json").WantStatus(t, 409, "redeemed twice")
-	if a := s.Admin("GET", "/settings", ""); !strings.Contains(a.Body, `"publish_quota":77`) {
-		t.Errorf("settings: %s", a.Body)
-	}
-	if a := s.Admin("GET", "/gs1/links/01/09506000134352", ""); !strings.Contains(a.Body, `"owner":"shop"`) {
-		t.Errorf("GS1 links: %s", a.Body)
-	}
-	if a := s.Admin("GET", "/accounts/shop/quota", ""); !strings.Contains(a.Body, `76`) {
-		t.Errorf("the spent publish came back: %s", a.Body)
-	}
+	assert.Contains(t, s.Admin("GET", "/settings", "").Body, `"publish_quota":77`, "settings")
+	assert.Contains(t, s.Admin("GET", "/gs1/links/01/09506000134352", "").Body, `"owner":"shop"`, "GS1 links")
+	assert.Contains(t, s.Admin("GET", "/accounts/shop/quota", "").Body, `76`, "the spent publish came back")
 }
 
 // The whole way: SQLite, the other database, SQLite; each under a master key of
@@ -341,9 +326,8 @@ func TestBackup_RoundTripAcrossDatabases(t *testing.T) {
 			got := rowsIn(t, file)
 			delete(got, "webhook_readers")
 			delete(got, "domain_reverifications")
-			if diff := cmp.Diff(want, got); diff != "" {
-				t.Error(diff)
-			}
+			diff := cmp.Diff(want, got)
+			assert.True(t, diff == "", "%v", diff)
 		}
 		for _, table := range []string{"access_tokens", "accounts", "batches", "audit_log_head", "changes", "code_events", "components",
 			"counters", "domains", "grants", "links",
@@ -435,9 +419,7 @@ func apart(t *testing.T, all []block) {
 	t.Helper()
 	slices.SortFunc(all, func(a, b block) int { return int(a.start - b.start) })
 	for i := range all[1:] {
-		if all[i].start == 0 || all[i+1].start < all[i].end {
-			t.Errorf("the blocks %v and %v overlap", all[i], all[i+1])
-		}
+		assert.True(t, all[i].start != 0 && all[i+1].start >= all[i].end, "the blocks %v and %v overlap", all[i], all[i+1])
 	}
 }
 
@@ -505,9 +487,7 @@ func TestImportCommand_Rejects(t *testing.T) {
 		require.NoError(t, err)
 		defer packed.Close()
 		var b bytes.Buffer
-		if _, err := packed.WriteTo(&b); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, assert.ErrorOf(packed.WriteTo(&b)))
 		path := filepath.Join(t.TempDir(), "made.tar.gz")
 		require.NoError(t, os.WriteFile(path, b.Bytes(), 0o600))
 		return path
@@ -516,9 +496,8 @@ func TestImportCommand_Rejects(t *testing.T) {
 	for range 200 {
 		b, at := bytes.Clone(whole), chance.IntN(len(whole))
 		b[at] ^= byte(1 + chance.IntN(255))
-		if _, err := archive.Open(bytes.NewReader(b), int64(len(b))); err == nil {
-			t.Errorf("another byte at %d of %d, and nobody sees it", at, len(b))
-		}
+		_, err := archive.Open(bytes.NewReader(b), int64(len(b)))
+		assert.True(t, err != nil, "another byte at %d of %d, and nobody sees it", at, len(b))
 	}
 	damaged := filepath.Join(t.TempDir(), "damaged.tar.gz")
 	require.NoError(t, os.WriteFile(damaged, append(bytes.Clone(whole[:len(whole)/2]), whole[len(whole)/2+1:]...), 0o600))
@@ -553,9 +532,8 @@ func TestImportCommand_Rejects(t *testing.T) {
 		// After all this the place is as empty as before.
 		empty.restore(t, file)
 		restored := empty.start(t, servertest.Options{})
-		if diff := cmp.Diff(rowsIn(t, file), rowsIn(t, exported(t, restored))); diff != "" {
-			t.Error(diff)
-		}
+		diff := cmp.Diff(rowsIn(t, file), rowsIn(t, exported(t, restored)))
+		assert.True(t, diff == "", "%v", diff)
 		restored.Stop()
 
 		t.Run("with the keys of another server it does not start", func(t *testing.T) {

@@ -278,9 +278,7 @@ func TestAdminCall_ClientHangsUp(t *testing.T) {
 	tx, err := db.Begin()
 	require.NoError(t, err)
 	defer tx.Rollback()
-	if _, err := tx.Exec(`LOCK TABLE notifications IN ACCESS EXCLUSIVE MODE`); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, assert.ErrorOf(tx.Exec(`LOCK TABLE notifications IN ACCESS EXCLUSIVE MODE`)))
 	waiting := func() int64 {
 		return dbtest.Number(t, p.database, `SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'notifications'::regclass`)
 	}
@@ -294,8 +292,6 @@ func TestAdminCall_ClientHangsUp(t *testing.T) {
 	}()
 	eventually(t, "the query waits", func() bool { return waiting() == 1 })
 	hangUp()
-	if err := <-answered; err == nil {
-		t.Error("the call was answered while its table was locked")
-	}
+	assert.True(t, (<-answered) != nil, "the call was answered while its table was locked")
 	eventually(t, "the query is cancelled", func() bool { return waiting() == 0 })
 }

@@ -34,9 +34,7 @@ func TestWhy_ByRequestID(t *testing.T) {
 		rid := a.RID(t)
 		list := s.Do("POST", "/cgi-bin/wxopen/qrcodejumpget?access_token="+s.Token("shop"), `{"get_type":2,"page_num":1,"page_size":"10"}`)
 		logged := regexp.MustCompile(`rid=(\S+) endpoint=/cgi-bin/wxopen/qrcodejumpget errcode=0 `).FindStringSubmatch(s.Log())
-		if list.Code(t) != 0 || logged == nil {
-			t.Fatalf("%s: %s", list.Body, s.Log())
-		}
+		require.True(t, list.Code(t) == 0 && logged != nil, "%s: %s", list.Body, s.Log())
 		check := func(when string) {
 			t.Helper()
 			call := whyOf(t, s, rid)
@@ -61,9 +59,8 @@ func TestWhy_ByRequestID(t *testing.T) {
 		assert.True(t, missing.Status == 404 && strings.Contains(missing.Body, "the call log has no call with this request id"),
 			"no such call: %d %s", missing.Status, missing.Body)
 		s.Do("GET", "/admin/v1/calls/"+rid, "").WantStatus(t, 401, "without the admin token")
-		if a := s.Do("GET", "/cgi-bin/token?x=1", ""); a.Header.Get("X-Qrjump-Trace") != "" {
-			t.Error("only a developer's server names the record of a call")
-		}
+		assert.True(t, s.Do("GET", "/cgi-bin/token?x=1", "").Header.Get("X-Qrjump-Trace") == "",
+			"only a developer's server names the record of a call")
 	})
 }
 
@@ -78,17 +75,13 @@ func TestWhy_DevServerHeader(t *testing.T) {
 		link := a.Header.Get("X-Qrjump-Trace")
 		rid := strings.TrimPrefix(link, "/admin/v1/calls/")
 		require.True(t, rid != link && rid != "", "%s: X-Qrjump-Trace %q", path, link)
-		if code := a.Code(t); code != 0 && a.RID(t) != rid {
-			t.Errorf("%s: %s names %s", path, a.Body, rid)
-		}
-		if call := whyOf(t, s, rid); call.RID != rid || call.ErrCode != a.Code(t) || call.ErrCode != 0 && len(call.Rows) == 0 {
-			t.Errorf("%s: %+v", path, call)
-		}
+		assert.True(t, a.Code(t) == 0 || a.RID(t) == rid, "%s: %s names %s", path, a.Body, rid)
+		call := whyOf(t, s, rid)
+		assert.True(t, call.RID == rid && call.ErrCode == a.Code(t) && (call.ErrCode == 0 || len(call.Rows) != 0), "%s: %+v", path, call)
 		page := "/console/calls/" + rid
 		assert.Equal(t, strings.Contains(s.Log(), " page="+s.AdminURL+page+"\n"), (a.Code(t) != 0),
 			"%s: the log line ends in its page", path)
-		if a := s.Do("GET", page, ""); a.Status != 200 || !strings.Contains(a.Body, rid) {
-			t.Errorf("%s: %d %.500s", page, a.Status, a.Body)
-		}
+		a = s.Do("GET", page, "")
+		assert.True(t, a.Status == 200 && strings.Contains(a.Body, rid), "%s: %d %.500s", page, a.Status, a.Body)
 	}
 }

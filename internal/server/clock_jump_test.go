@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -38,9 +39,8 @@ func TestScanRetention_ClockJump(t *testing.T) {
 		strings.NewReader(`{"hourly_stats_retention_days":100}`))
 	require.NoError(t, err)
 	put.Header.Set("Content-Type", "application/json")
-	if resp, err := http.DefaultClient.Do(put); err != nil || resp.StatusCode != 200 {
-		t.Fatal(resp, err)
-	}
+	resp, err = http.DefaultClient.Do(put)
+	require.True(t, err == nil && resp.StatusCode == 200, "%v %v", resp, err)
 	for _, look := range []struct {
 		jump, running time.Duration
 		want          string
@@ -64,8 +64,7 @@ func TestScanRetention_ClockJump(t *testing.T) {
 		require.NoError(t, err)
 		body, _ := io.ReadAll(resp.Body)
 		resp.Body.Close()
-		if got := fmt.Sprint(resp.StatusCode); got != look.want {
-			t.Errorf("%v ahead, after %v of running: %s %s, want %s", look.jump, look.running, got, body, look.want)
-		}
+		got := fmt.Sprint(resp.StatusCode)
+		assert.True(t, got == look.want, "%v ahead, after %v of running: %s %s, want %s", look.jump, look.running, got, body, look.want)
 	}
 }

@@ -93,9 +93,8 @@ func openFolder(t testing.TB, dir string) folder {
 func (f folder) size() int64 {
 	f.t.Helper()
 	var busy, frames, moved int
-	if err := f.db.QueryRowContext(f.t.Context(), "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &frames, &moved); err != nil || busy != 0 {
-		f.t.Fatalf("the checkpoint: busy %d, %v", busy, err)
-	}
+	err := f.db.QueryRowContext(f.t.Context(), "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &frames, &moved)
+	require.True(f.t, err == nil && busy == 0, "the checkpoint: busy %d, %v", busy, err)
 	var sum int64
 	require.NoError(f.t, filepath.WalkDir(f.dir, func(_ string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {

@@ -212,17 +212,15 @@ func TestCodes_ScanVerdicts(t *testing.T) {
 	}
 	for _, other := range []string{"https://p.url.cn/0" + text(0)[9:], "https://p.url.cn/x/../" + text(0)[9:], "https://p.url.cn/",
 		"https://p.url.cn/" + text(0)[9:] + "?a=1"} {
-		if d := w.ask("resolve", "u", other); d.Matched == nil || d.Matched.Kind != "rule" {
-			t.Errorf("%s: %s, want the rule", other, d.short())
-		}
+		d := w.ask("resolve", "u", other)
+		assert.True(t, d.Matched != nil && d.Matched.Kind == "rule", "%s: %s, want the rule", other, d.short())
 	}
 	// The match names the batch and the index, never the code.
 	a := w.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":%q,"user":"u"}`, text(7)))
 	assert.True(t, strings.Contains(a.Body, fmt.Sprintf(`"matched":{"kind":"code","application_id":%d,"code_index":7}`, id)) &&
 		!strings.Contains(a.Body, w.code(id, 7).Code), "%s", a.Body)
-	if a := w.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":%q,"user":"u"}`, text(0))); !strings.Contains(a.Body, `"code_index":0`) {
-		t.Errorf("index 0 is left out: %s", a.Body)
-	}
+	a = w.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":%q,"user":"u"}`, text(0)))
+	assert.Contains(t, a.Body, `"code_index":0`, "index 0 is left out")
 	// Every scan has another ticket.
 	seen := map[string]bool{}
 	for range 20 {
@@ -293,10 +291,9 @@ func TestNamespaces_UserIDsDisjoint(t *testing.T) {
 		}
 		a.JSON(t, &made)
 		w.Hide(made.JSCode)
-		if a := w.Do("GET", "/sns/jscode2session?grant_type=authorization_code&appid=shop&secret=the-secret-of-shop&js_code="+made.JSCode,
-			""); !strings.Contains(a.Body, w.openid(namespace, "shop", "u-1")) {
-			t.Errorf("%s: %s", namespace, a.Body)
-		}
+		a = w.Do("GET", "/sns/jscode2session?grant_type=authorization_code&appid=shop&secret=the-secret-of-shop&js_code="+made.JSCode,
+			"")
+		assert.Contains(t, a.Body, w.openid(namespace, "shop", "u-1"), "%s", namespace)
 	}
 	// Members are named with their namespace: "dev" is one of the default
 	// namespace, "beta/dev" a tester of beta, and no user id makes one the other.
@@ -310,16 +307,12 @@ func TestNamespaces_UserIDsDisjoint(t *testing.T) {
 		{first, "beta/dev", trial, false}, {second, "beta/dev", trial, false}, {third, "beta/dev", trial, false},
 	} {
 		d := w.ask("resolve", c.user, c.text, c.auth)
-		if opens := d.Action == "open_mini_program"; opens != c.opens {
-			t.Errorf("%s of %.20s…: %s", c.user, c.auth, d.short())
-		}
+		assert.True(t, (d.Action == "open_mini_program") == c.opens, "%s of %.20s…: %s", c.user, c.auth, d.short())
 	}
 	for _, header := range []string{"X: y", "Authorization: Bearer qrs_nothing", "Authorization: Bearer "} {
 		for _, call := range []string{"resolve", "login"} {
-			if a := w.Do("POST", "/scan/v1/"+call, `{"user":"u-1","appid":"shop","text":"x"}`,
-				header); a.Status != http.StatusUnauthorized {
-				t.Errorf("%s with %q: %d", call, header, a.Status)
-			}
+			assert.Equal(t, w.Do("POST", "/scan/v1/"+call, `{"user":"u-1","appid":"shop","text":"x"}`,
+				header).Status, http.StatusUnauthorized, "%s with %q", call, header)
 		}
 	}
 }
@@ -352,12 +345,10 @@ func TestCodes_RedeemedOnceOverHTTP(t *testing.T) {
 	}
 	// It opens all the same: whether a prize is given again is the brand's.
 	d := w.ask("resolve", "u", w.code(id, 3).CodeURL)
-	if a := w.trade(w.openid("default", "shop", "u"), d.ticket()); a.Code(t) != 0 {
-		t.Errorf("%s", a.Body)
-	}
-	if c := w.code(id, 3); !c.Redeemed || len(c.History) != 2 {
-		t.Errorf("%+v", c)
-	}
+	a := w.trade(w.openid("default", "shop", "u"), d.ticket())
+	assert.True(t, a.Code(t) == 0, "%s", a.Body)
+	c := w.code(id, 3)
+	assert.True(t, c.Redeemed && len(c.History) == 2, "%+v", c)
 }
 
 // Former prefixes stay resolvable, codes and tickets survive a restart, and a
@@ -375,9 +366,8 @@ func TestCodes_AfterRestart(t *testing.T) {
 
 	const opens = "shop release pages/index/index 1124 code"
 	w = brew(t, servertest.Options{Data: data, Config: func(c *server.Config) { c.CodePrefix = "HTTPS://B.EXAMPLE/C/" }})
-	if got := w.code(id, 3); got.CodeURL != old.CodeURL || got.Code != old.Code {
-		t.Errorf("%+v, want %+v", got, old)
-	}
+	got := w.code(id, 3)
+	assert.True(t, got.CodeURL == old.CodeURL && got.Code == old.Code, "%+v, want %+v", got, old)
 	young := w.apply("young", 10_000)
 	w.activate(young, 0, 9)
 	text := w.code(young, 3).CodeURL
@@ -407,10 +397,9 @@ func TestCodes_AfterRestart(t *testing.T) {
 		assert.Equal(t, w.ask("resolve", "", spelling, auth).short(), opens, "closed: %s", spelling)
 	}
 	w.activate(young, 10, 19)
-	if a := w.Do("POST", "/intp/marketcode/applycode?access_token="+w.Token("brand"),
-		`{"code_count":10000,"isv_application_id":"new"}`); a.Code(t) != 48001 {
-		t.Errorf("%s", a.Body)
-	}
+	a = w.Do("POST", "/intp/marketcode/applycode?access_token="+w.Token("brand"),
+		`{"code_count":10000,"isv_application_id":"new"}`)
+	assert.True(t, a.Code(t) == 48001, "%s", a.Body)
 }
 
 // Design 9: outside --dev no codes are given out until the operator names a
@@ -429,9 +418,7 @@ func TestCodes_RequirePrefix(t *testing.T) {
 	w.Hide(made.Key)
 	// The platform's texts are no business of a server without codes.
 	d := w.ask("resolve", "u", "http://P.URL.CN/0U.JYJXP3HJI2C98A9O", "Authorization: Bearer "+made.Key)
-	if d.Action != "open_url" {
-		t.Errorf("%s", d.short())
-	}
+	assert.True(t, d.Action == "open_url", "%s", d.short())
 	w.Stop()
 	for prefix, want := range map[string]string{"b.example/": "upper case", "B.EXAMPLE": "want a", "B.EXAMPLE/%24": "allowed",
 		"B.EXAMPLE//": "cleaned away"} {

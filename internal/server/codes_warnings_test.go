@@ -31,7 +31,7 @@ func TestCodes_RepeatedOverlappingAndRecalledChanges(t *testing.T) {
 			before, head := events(), newest(t, w.Server)[0]
 			w.Admin("POST", fmt.Sprintf("/packages/%d/spoiled", made.ID), `{"ranges":[`+ranges+`]}`)
 			assert.Equal(t, events()-before, want, "spoil %s", ranges)
-			assert.Equal(t, newest(t, w.Server)[0] > head, (want > 0), "spoil %s: the audit log has a change", ranges)
+			assert.Equal(t, newest(t, w.Server)[0] > head, want > 0, "spoil %s: the audit log has a change", ranges)
 		}
 		spoil(`{"from":7,"to":9}`, 1)
 		spoil(`{"from":7,"to":9}`, 0)
@@ -51,16 +51,14 @@ func TestCodes_RepeatedOverlappingAndRecalledChanges(t *testing.T) {
 			t.Errorf("an overlapping activation: %d %s, want the overlap and the free ranges", a.Status, a.Body)
 		}
 
-		if a := w.states(id, `{"action":"unfreeze","ranges":[{"from":0,"to":99}]}`); strings.Contains(a.Body, "warning") {
-			t.Errorf("unfreeze before the recall: %s, want no warning", a.Body)
-		}
+		a := w.states(id, `{"action":"unfreeze","ranges":[{"from":0,"to":99}]}`)
+		assert.True(t, !strings.Contains(a.Body, "warning"), "unfreeze before the recall: %s, want no warning", a.Body)
 		w.Admin("POST", fmt.Sprintf("/packages/%d/recall", made.ID), `{}`)
 		if a := w.states(id, `{"action":"unfreeze","ranges":[{"from":99,"to":150}]}`); !strings.Contains(a.Body,
 			fmt.Sprintf(`"warning":"package %d is no longer recalled: its file, which may be lost, is valid again"`, made.ID)) {
 			t.Errorf("unfreeze after the recall: %d %s, want a warning", a.Status, a.Body)
 		}
-		if a := w.states(id, `{"action":"unfreeze","ranges":[{"from":100,"to":150}]}`); strings.Contains(a.Body, "warning") {
-			t.Errorf("unfreeze of other codes: %s, want no warning", a.Body)
-		}
+		a = w.states(id, `{"action":"unfreeze","ranges":[{"from":100,"to":150}]}`)
+		assert.True(t, !strings.Contains(a.Body, "warning"), "unfreeze of other codes: %s, want no warning", a.Body)
 	})
 }

@@ -47,9 +47,8 @@ func TestMetrics_WebhookBacklog(t *testing.T) {
 		wants(t, s, "at the start", map[string]float64{`qrjump_ready{kind="scan"}`: 1, `qrjump_ready{kind="change"}`: 1,
 			"qrjump_nodes_unreachable": 0, `qrjump_outbox_pending{queue="deliveries"}`: 0,
 			`qrjump_outbox_oldest_age_seconds{queue="pushes"}`: 0})
-		if most := metricOf(t, s, "qrjump_db_connections_max"); most < 2 {
-			t.Errorf("at most %v connections", most)
-		}
+		most := metricOf(t, s, "qrjump_db_connections_max")
+		assert.True(t, !(most < 2), "at most %v connections", most)
 		away := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) }))
 		defer away.Close()
 		s.Admin("PUT", "/settings", `{"allow_private_hosts":true}`)
@@ -62,9 +61,8 @@ func TestMetrics_WebhookBacklog(t *testing.T) {
 		s.Admin("POST", fmt.Sprintf("/webhooks/%d/test", made.Webhook.ID), "")
 		eventually(t, "a delivery that waits", func() bool { return metricOf(t, s, `qrjump_outbox_pending{queue="deliveries"}`) == 1 })
 		s.Clock.Step(time.Minute)
-		if age := metricOf(t, s, `qrjump_outbox_oldest_age_seconds{queue="deliveries"}`); age < 60 {
-			t.Errorf("the oldest waits for %v s", age)
-		}
+		age := metricOf(t, s, `qrjump_outbox_oldest_age_seconds{queue="deliveries"}`)
+		assert.True(t, !(age < 60), "the oldest waits for %v s", age)
 		s.Admin("PUT", fmt.Sprintf("/webhooks/%d", made.Webhook.ID), fmt.Sprintf(`{"url":%q,"alarms":true,"enabled":false}`, away.URL))
 		wants(t, s, "switched off", map[string]float64{`qrjump_outbox_pending{queue="deliveries"}`: 0,
 			`qrjump_outbox_oldest_age_seconds{queue="deliveries"}`: 0})
@@ -85,14 +83,11 @@ func TestMetrics_MultipleNodes(t *testing.T) {
 	defer db.Close()
 	tx, err := db.Begin()
 	require.NoError(t, err)
-	if _, err := tx.Exec(`SELECT 1 FROM audit_log_head FOR UPDATE`); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, assert.ErrorOf(tx.Exec(`SELECT 1 FROM audit_log_head FOR UPDATE`)))
 	s.Do("PUT", "/admin/v1/settings", `{"publish_quota":7}`, "Authorization: Bearer "+servertest.AdminToken,
 		"Content-Type: application/json").WantStatus(t, 503, "a change while the log is locked")
-	if after := metricOf(t, s, refused); after <= before {
-		t.Errorf("%s is %v, it was %v", refused, after, before)
-	}
+	after := metricOf(t, s, refused)
+	assert.True(t, !(after <= before), "%s is %v, it was %v", refused, after, before)
 	wants(t, s, "while a lock is held", map[string]float64{`qrjump_ready{kind="scan"}`: 1, `qrjump_ready{kind="change"}`: 1})
 	require.NoError(t, tx.Rollback())
 

@@ -114,9 +114,8 @@ func TestServer_FileDescriptorLimit(t *testing.T) {
 			}
 			var made struct{ Key string }
 			_, answer := call("POST", admin+"/admin/v1/scan-keys", `{"name":"app"}`)
-			if err := json.Unmarshal([]byte(answer), &made); err != nil || made.Key == "" {
-				t.Fatal(answer, err)
-			}
+			err := json.Unmarshal([]byte(answer), &made)
+			require.True(t, err == nil && made.Key != "", "%v %v", answer, err)
 			known, knownIn := dialURL(t, scans)
 			require.Equal(t, asked(known, knownIn, rawScan(made.Key)), 200, "a scan with its key")
 			for _, url := range []string{scans, wire} {
@@ -136,15 +135,13 @@ func TestServer_FileDescriptorLimit(t *testing.T) {
 				}
 			}
 			for _, url := range []string{wire, scans, admin} {
-				if status, answer := call("GET", url+"/readyz", ""); status != 200 {
-					t.Errorf("%s/readyz: %d %s", url, status, answer)
-				}
+				status, answer := call("GET", url+"/readyz", "")
+				assert.True(t, status == 200, "%s/readyz: %d %s", url, status, answer)
 			}
 			for n := range 5 {
-				if status, answer := call("PUT", fmt.Sprintf("%s/admin/v1/accounts/a%d", admin, n),
-					`{"kind":"mini_program"}`); status != 200 {
-					t.Errorf("an account: %d %s", status, answer)
-				}
+				status, answer := call("PUT", fmt.Sprintf("%s/admin/v1/accounts/a%d", admin, n),
+					`{"kind":"mini_program"}`)
+				assert.True(t, status == 200, "an account: %d %s", status, answer)
 			}
 			assert.Equal(t, asked(known, knownIn, rawScan(made.Key)), 200, "who showed a key before")
 			fresh, freshIn := dialURL(t, scans)
@@ -168,9 +165,8 @@ func TestConnectionLimit_FullKeepsServed(t *testing.T) {
 			next := func(st stream) {
 				t.Helper()
 				io.WriteString(st, line)
-				if text, err := st.answers.ReadString('\n'); err != nil || !strings.Contains(text, "show_text") {
-					t.Fatalf("%q %v", text, err)
-				}
+				text, err := st.answers.ReadString('\n')
+				require.True(t, err == nil && strings.Contains(text, "show_text"), "%q %v", text, err)
 			}
 			var streams []stream
 			for range 2 {
@@ -178,13 +174,9 @@ func TestConnectionLimit_FullKeepsServed(t *testing.T) {
 				io.WriteString(conn,
 					"POST /scan/v1/resolve HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n"+line)
 				resp, err := http.ReadResponse(in, nil)
-				if err != nil || resp.StatusCode != 200 {
-					t.Fatal(resp, err)
-				}
+				require.True(t, err == nil && resp.StatusCode == 200, "%v %v", resp, err)
 				st := stream{conn, bufio.NewReader(resp.Body)}
-				if _, err := st.answers.ReadString('\n'); err != nil {
-					t.Fatal(err)
-				}
+				require.NoError(t, assert.ErrorOf(st.answers.ReadString('\n')))
 				streams = append(streams, st)
 			}
 			third, thirdIn := dialURL(t, s.ScanURL)
@@ -193,13 +185,11 @@ func TestConnectionLimit_FullKeepsServed(t *testing.T) {
 				next(st)
 			}
 			io.WriteString(streams[0], "0\r\n\r\n") // its connection is idle from now on
-			if resp, err := http.ReadResponse(thirdIn, nil); err != nil || resp.StatusCode != 200 {
-				t.Fatalf("who waited for room: %v %v", resp, err)
-			}
+			resp, err := http.ReadResponse(thirdIn, nil)
+			require.True(t, err == nil && resp.StatusCode == 200, "who waited for room: %v %v", resp, err)
 			next(streams[1])
-			if more, err := streams[0].answers.ReadString('\n'); err != io.EOF {
-				t.Errorf("the first stream: %q %v", more, err)
-			}
+			more, err := streams[0].answers.ReadString('\n')
+			assert.True(t, err == io.EOF, "the first stream: %q %v", more, err)
 		})
 	}
 }
@@ -234,9 +224,8 @@ func TestConnectionLimit_IdleTimeoutAfterRejectedKey(t *testing.T) {
 			// Both at once: the right key comes before the time is over.
 			conn, in := dialURL(t, s.ScanURL)
 			io.WriteString(conn, rawScan("")+rawScan(made.Key))
-			if first, second := asked(conn, in, ""), asked(conn, in, ""); first != 401 || second != 200 {
-				t.Fatal(first, second)
-			}
+			first, second := asked(conn, in, ""), asked(conn, in, "")
+			require.True(t, first == 401 && second == 200, "%v %v", first, second)
 			// Longer than the short wait, by another connection's.
 			other, otherIn := dialURL(t, s.ScanURL)
 			asked(other, otherIn, rawScan(""))

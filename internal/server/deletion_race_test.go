@@ -124,9 +124,7 @@ func TestDeletionRaces_TwoNodes(t *testing.T) {
 				var deleted, done bool
 				var refusal, answer string
 				calls := []func(){
-					func() {
-						deleted, refusal = administered(one, "DELETE", "/accounts/"+race.deleted, "")
-					},
+					func() { deleted, refusal = administered(one, "DELETE", "/accounts/"+race.deleted, "") },
 					func() { done, answer = race.call(two, token, batch) },
 				}
 				if !deleteFirst {
@@ -226,9 +224,7 @@ func (p place) tamper(t *testing.T, statement string) {
 	db, err := sql.Open(driver, source)
 	require.NoError(t, err)
 	defer db.Close()
-	if _, err := db.Exec(statement); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, assert.ErrorOf(db.Exec(statement)))
 }
 
 // TestOrphans_Reported removes account rows behind the server's back.
@@ -240,9 +236,8 @@ func TestOrphans_Reported(t *testing.T) {
 		s := p.start(t, servertest.Options{Seed: fleeting})
 		batch := batchOf(t, s)
 		for _, call := range deletionRaces {
-			if done, answer := call.call(s, s.Token(call.deleted), batch); !done {
-				t.Fatalf("%s: %s", call.name, answer)
-			}
+			done, answer := call.call(s, s.Token(call.deleted), batch)
+			require.True(t, done, "%s: %s", call.name, answer)
 		}
 		noOrphans(t, s)
 		p.tamper(t, `DELETE FROM accounts WHERE appid IN ('gone', 'sold')`)

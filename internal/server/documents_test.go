@@ -36,9 +36,8 @@ settings: {verification: trust}
 		strings.Contains(a.Body, s.URL+"/cgi-bin/wxopen/qrcodejumpget"), "the documents: %d %v", a.Status, a.Header)
 	for _, found := range regexp.MustCompile(`"(/qrjump/[^"]+)"`).FindAllStringSubmatch(a.Body, -1) {
 		asset := get(s.AdminURL, found[1], "")
-		if asset.Status != http.StatusOK || !strings.Contains(asset.Header.Get("Cache-Control"), "immutable") {
-			t.Errorf("%s: %d %v", found[1], asset.Status, asset.Header)
-		}
+		assert.True(t, asset.Status == http.StatusOK && strings.Contains(asset.Header.Get("Cache-Control"), "immutable"),
+			"%s: %d %v", found[1], asset.Status, asset.Header)
 	}
 	if a := get(s.URL, "/docs/zh/tour", ""); a.Status != http.StatusNotFound || strings.Contains(a.Body, "<html") {
 		t.Errorf("the wire's listener answers %d: %.200s", a.Status, a.Body)

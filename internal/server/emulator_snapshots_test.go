@@ -79,15 +79,13 @@ func TestSnapshot_RestoresAllNodes(t *testing.T) {
 			s.Admin("PUT", "/accounts/shop/jump", `{"open":false}`)
 			require.True(t, state(s) != want, "nothing changed")
 			s.Admin("POST", "/emulator/snapshots/base/load", "")
-			if got := state(s); got != want {
-				t.Fatalf("after the load\n%s, want\n%s", got, want)
-			}
+			got := state(s)
+			require.True(t, got == want, "after the load\n%s, want\n%s", got, want)
 			eventually(t, "the other node", func() bool { return state(other) == want })
 		}
 		// The token of then is good, numbers go on, and the seed of then is not applied again.
-		if a := apply("third"); a.Status != http.StatusOK || a.Code(t) != 0 {
-			t.Errorf("%d %s", a.Status, a.Body)
-		}
+		a := apply("third")
+		assert.True(t, a.Status == http.StatusOK && a.Code(t) == 0, "%d %s", a.Status, a.Body)
 		var again struct{ Applied bool }
 		if s.Admin("POST", "/emulator/seed", planted).JSON(t, &again); again.Applied {
 			t.Error("the seed was applied again")
@@ -128,15 +126,11 @@ func TestSnapshot_RestoredWebhooksNewScansOnly(t *testing.T) {
 			t.Helper()
 			a := s.Send(s.Request("POST", "/scan/v1/resolve", `{"text":"https://shop.example/seeded/`+what+`"}`,
 				"Authorization: Bearer "+key.Key))
-			if a.Status != http.StatusOK {
-				t.Fatal(a.Status, a.Body)
-			}
+			require.True(t, a.Status == http.StatusOK, "%v %v", a.Status, a.Body)
 		}
 		hears := func(what string) {
 			t.Helper()
-			if body := <-came; !strings.Contains(body, "/seeded/"+what) {
-				t.Fatalf("want the scan of %s: %s", what, body)
-			}
+			require.Contains(t, (<-came), "/seeded/"+what, "want the scan of %s", what)
 		}
 		scan("before")
 		hears("before")

@@ -24,16 +24,13 @@ func TestServer_PanicLogged(t *testing.T) {
 		logged.Reset()
 		func() {
 			defer func() {
-				if got := recover(); got != http.ErrAbortHandler {
-					t.Errorf("net/http sees %v", got)
-				}
+				got := recover()
+				assert.True(t, got == http.ErrAbortHandler, "net/http sees %v", got)
 			}()
 			s.access().logPanics(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(fault) })).
 				ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/somewhere", nil))
 		}()
-		if want == "" && logged.Len() > 0 || !strings.Contains(logged.String(), want) {
-			t.Errorf("logged %q", logged.String())
-		}
+		assert.True(t, (want != "" || logged.Len() <= 0) && strings.Contains(logged.String(), want), "logged %q", logged.String())
 	}
 }
 
@@ -79,9 +76,8 @@ func TestReady_DuringShutdown(t *testing.T) {
 		resp, err := http.Get(s.URL + "/readyz")
 		require.NoError(t, err)
 		body, err := io.ReadAll(resp.Body)
-		if got := resp.Status[:4] + string(body); err != nil || got != want {
-			t.Errorf("draining %v: %q %v, want %q", draining, got, err, want)
-		}
+		got := resp.Status[:4] + string(body)
+		assert.True(t, err == nil && got == want, "draining %v: %q %v, want %q", draining, got, err, want)
 		resp.Body.Close()
 	}
 }

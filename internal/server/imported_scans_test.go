@@ -32,9 +32,8 @@ func fromElsewhere(w works) (id int64) {
 	for i := range 10 {
 		fmt.Fprintf(&lines, "%s OLD%06d %d %s\n", strings.Repeat("0", 361), i, i, printedElsewhere(i))
 	}
-	if a := bring(w.Server, batch.ID, 1, lines.String()); a.Status != http.StatusOK {
-		w.t.Fatalf("%d %s", a.Status, a.Body)
-	}
+	a := bring(w.Server, batch.ID, 1, lines.String())
+	require.True(w.t, a.Status == http.StatusOK, "%d %s", a.Status, a.Body)
 	return batch.ID
 }
 
@@ -118,19 +117,14 @@ func TestImportedCodes_Statistics(t *testing.T) {
 			if s.CodeIndex == nil {
 				continue
 			}
-			if is3 := *s.CodeIndex == 3; is3 != (s.Serial == fmt.Sprintf("bottle 3 of %d", s.ApplicationID)) {
-				t.Errorf("in the feed: %s", s.Raw)
-			}
+			assert.True(t, (*s.CodeIndex == 3) == (s.Serial == fmt.Sprintf("bottle 3 of %d", s.ApplicationID)), "in the feed: %s", s.Raw)
 			serials[fmt.Sprint(s.ApplicationID, " ", s.Serial)]++
 		}
 		for _, b := range batches {
-			if n := serials[fmt.Sprintf("%d bottle 3 of %d", b.id, b.id)]; n != 3 {
-				t.Errorf("the feed has %d scans with the serial number of %d: %v", n, b.id, serials)
-			}
+			n := serials[fmt.Sprintf("%d bottle 3 of %d", b.id, b.id)]
+			assert.True(t, n == 3, "the feed has %d scans with the serial number of %d: %v", n, b.id, serials)
 		}
-		if a := w.Admin("POST", "/statistics/recount", ""); !strings.Contains(a.Body, `"difference_count":0`) {
-			t.Errorf("a recount: %s", a.Body)
-		}
+		assert.Contains(t, w.Admin("POST", "/statistics/recount", "").Body, `"difference_count":0`, "a recount")
 	})
 }
 
@@ -140,9 +134,7 @@ func TestImportedCodes_StoreUnavailable(t *testing.T) {
 	t.Parallel()
 	t.Run("postgres", func(t *testing.T) {
 		p := onPostgres(t)
-		w := brew(t, servertest.Options{Data: p.data, Config: func(c *server.Config) {
-			c.Database, c.DevHost = p.database, oldHost
-		}})
+		w := brew(t, servertest.Options{Data: p.data, Config: func(c *server.Config) { c.Database, c.DevHost = p.database, oldHost }})
 		w.activate(fromElsewhere(w), 0, 9)
 		wantHere(w)
 		back := p.goAway(t)
@@ -170,9 +162,8 @@ func TestImportedCodes_StoreUnavailable(t *testing.T) {
 		}
 		rename("imported_codes", "unreadable")
 		wantAway(w)
-		if d := w.ask("resolve", "u", w.code(own, 7).CodeURL); d.Matched == nil || d.Matched.ApplicationID != own {
-			t.Errorf("a code of ours: %+v", d)
-		}
+		d := w.ask("resolve", "u", w.code(own, 7).CodeURL)
+		assert.True(t, d.Matched != nil && d.Matched.ApplicationID == own, "a code of ours: %+v", d)
 		rename("unreadable", "imported_codes")
 		wantHere(w)
 	})
@@ -186,12 +177,10 @@ func pageOfImported(w works, text string) servertest.Answer {
 func wantHere(w works) {
 	w.t.Helper()
 	assert.Equal(w.t, w.ask("resolve", "u", printedElsewhere(3)).Action, "open_mini_program", "a scan")
-	if a := pageOfImported(w, printedElsewhere(3)); a.Status != http.StatusOK || !strings.Contains(a.Body, "0003") {
-		w.t.Errorf("its page: %d %s", a.Status, a.Body)
-	}
-	if a := pageOfImported(w, printedElsewhere(11)); a.Status != http.StatusNotFound {
-		w.t.Errorf("the page of a text that nobody made: %d %s", a.Status, a.Body)
-	}
+	a := pageOfImported(w, printedElsewhere(3))
+	assert.True(w.t, a.Status == http.StatusOK && strings.Contains(a.Body, "0003"), "its page: %d %s", a.Status, a.Body)
+	a = pageOfImported(w, printedElsewhere(11))
+	assert.True(w.t, a.Status == http.StatusNotFound, "the page of a text that nobody made: %d %s", a.Status, a.Body)
 }
 
 func wantAway(w works) {

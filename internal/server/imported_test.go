@@ -59,9 +59,8 @@ func TestImportedCodes_SameAnswersAsOrigin(t *testing.T) {
 		require.True(t, batch.ID == 481865877 && batch.Status == "PROCESSING" && batch.Imported, "%+v", batch)
 		for from, rest := 0, strings.SplitAfter(lines, "\n"); from < count; from += 4000 {
 			piece := strings.Join(rest[from:min(from+4000, count)], "")
-			if a := bring(moved.Server, batch.ID, int64(from+1), piece); a.Status != http.StatusOK {
-				t.Fatalf("%d %s", a.Status, a.Body)
-			}
+			a := bring(moved.Server, batch.ID, int64(from+1), piece)
+			require.True(t, a.Status == http.StatusOK, "%d %s", a.Status, a.Body)
 		}
 		texts, originals := make([]string, count), make([]string, count)
 		for i, line := range strings.Split(strings.TrimSpace(lines), "\n") {
@@ -75,9 +74,8 @@ func TestImportedCodes_SameAnswersAsOrigin(t *testing.T) {
 				text := noise.ReplaceAllString(ask(w, id), "*")
 				return strings.ReplaceAll(text, fmt.Sprint(id), "ID")
 			}
-			if was, is := plain(first, id), plain(moved, batch.ID); was != is {
-				t.Errorf("%s:\nwas %.600s\nis  %.600s", what, was, is)
-			}
+			was, is := plain(first, id), plain(moved, batch.ID)
+			assert.True(t, was == is, "%s:\nwas %.600s\nis  %.600s", what, was, is)
 		}
 		wire := func(call, body string) func(works, int64) string {
 			return func(w works, id int64) string {
@@ -160,9 +158,8 @@ func TestImportedCodes_SameAnswersAsOrigin(t *testing.T) {
 		// Ours on the other server are what they were.
 		text := moved.code(own, 7).CodeURL
 		moved.activate(own, 0, 9)
-		if d := moved.ask("resolve", "alice", text); d.Matched == nil || d.Matched.ApplicationID != own {
-			t.Errorf("a code of ours: %+v", d)
-		}
+		d := moved.ask("resolve", "alice", text)
+		assert.True(t, d.Matched != nil && d.Matched.ApplicationID == own, "a code of ours: %+v", d)
 		// What rows cannot do is said.
 		gone := wire("applycodedownload", `{"application_id":ID,"code_start":0,"code_end":9}`)(moved, batch.ID)
 		assert.True(t, strings.Contains(gone, `"errcode":80309`), "%v", gone)
@@ -201,9 +198,8 @@ func TestImportedCodes_PartialImportRestored(t *testing.T) {
 		}
 		file := exported(t, source)
 		source.Hide(passphrase)
-		if r, err := server.Drill(t.Context(), file, say(passphrase)); err != nil || r.Codes != 2 {
-			t.Errorf("drill: %+v, %v", r, err)
-		}
+		r, err := server.Drill(t.Context(), file, say(passphrase))
+		assert.True(t, err == nil && r.Codes == 2, "drill: %+v, %v", r, err)
 		to := where(t)
 		to.restore(t, file)
 		restored := works{to.start(t, servertest.Options{}), t}

@@ -95,20 +95,17 @@ func TestClockJump_OneNodeKeepsOthersData(t *testing.T) {
 		one.Stop()
 		one = app{p.start(t, servertest.Options{Seed: brand}), one.key}
 		for n := range each {
-			if a, b := one.trades(t, fmt.Sprint("u-", n), tickets[n], codes[n]); a != 0 || b != 0 {
-				t.Errorf("%d: ticket %d, js_code %d", n, a, b)
-			}
+			a, b := one.trades(t, fmt.Sprint("u-", n), tickets[n], codes[n])
+			assert.True(t, a == 0 && b == 0, "%d: ticket %d, js_code %d", n, a, b)
 		}
-		if a, b := one.trades(t, "late", lateTicket, lateCode); a != 40097 || b != 40029 {
-			t.Errorf("what the clock that was ahead gave out: ticket %d, js_code %d", a, b)
-		}
+		a, b := one.trades(t, "late", lateTicket, lateCode)
+		assert.True(t, a == 40097 && b == 40029, "what the clock that was ahead gave out: ticket %d, js_code %d", a, b)
 		for name, token := range map[string]string{"stable": lateStable, "plain": latePlain} {
 			assert.Equal(t, one.get(t, token), 42001, "the %s token of the clock that was ahead", name)
 		}
 		next := stableToken(t, one.Server)
-		if code := one.get(t, next); code != 0 || next == lateStable {
-			t.Errorf("the next stable token: %d", code)
-		}
+		code := one.get(t, next)
+		assert.True(t, code == 0 && next != lateStable, "the next stable token: %d", code)
 		assert.Equal(t, stableToken(t, one.Server), next, "and it does not stay")
 	})
 }
@@ -125,9 +122,8 @@ func TestClockJump_QuotasNotReset(t *testing.T) {
 		s.Admin("PUT", "/settings", fmt.Sprintf(`{"token_daily_limit":3,"publish_quota":1,"daily_limits":{%q:2}}`, get))
 		token := s.Token("shop")
 		for n := range 10 {
-			if a := s.Do("POST", clear, ""); a.Code(t) != 0 {
-				t.Fatalf("clear %d: %s", n, a.Body)
-			}
+			a := s.Do("POST", clear, "")
+			require.True(t, a.Code(t) == 0, "clear %d: %s", n, a.Body)
 		}
 		for s.Do("GET", "/cgi-bin/token?grant_type=client_credential&appid=svc&secret=the-secret-of-svc", "").Code(t) != 45009 {
 		}
@@ -147,9 +143,7 @@ func TestClockJump_QuotasNotReset(t *testing.T) {
 			s.Do("POST", "/cgi-bin/stable_token", `{"grant_type":"client_credential","appid":"shop","secret":"the-secret-of-shop"}`).JSON(t,
 				&issued)
 			s.Hide(issued.Token)
-			wire := func(call, body string) int {
-				return s.Do("POST", call+"?access_token="+issued.Token, body).Code(t)
-			}
+			wire := func(call, body string) int { return s.Do("POST", call+"?access_token="+issued.Token, body).Code(t) }
 			assert.Equal(t, wire(get, "{}"), 45009, "%s: a call above the day's limit", when)
 			assert.Equal(t, s.Do("POST", clear, "").Code(t), 48006, "%s: an eleventh clear", when)
 			assert.Equal(t, s.Do("GET", "/cgi-bin/token?grant_type=client_credential&appid=svc&secret=the-secret-of-svc",

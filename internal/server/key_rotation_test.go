@@ -45,17 +45,12 @@ func (l life) works(t *testing.T, s *servertest.Server) {
 	}
 	assert.Equal(t, stableToken(t, s), l.stable, "the stable token is another")
 	_, text, whole := look(t, s, l.batch, indexes[0])
-	if whole != l.codes[0] {
-		t.Errorf("code 0 is %s, was %s", whole, l.codes[0])
-	}
-	if got := decided(t, l.scan(t, s, text)); got != l.decisions[0] {
-		t.Errorf("code 0 opens %s, opened %s", got, l.decisions[0])
-	}
+	assert.True(t, whole == l.codes[0], "code 0 is %s, was %s", whole, l.codes[0])
+	got := decided(t, l.scan(t, s, text))
+	assert.True(t, got == l.decisions[0], "code 0 opens %s, opened %s", got, l.decisions[0])
 	assert.Equal(t, codesCall(t, s, l.token, "applycodedownload",
 		fmt.Sprintf(`{"application_id":%d,"code_start":0,"code_end":499}`, l.batch)).Body, l.segment, "the package is another")
-	if a := s.Admin("GET", "/users/bob/openid?appid=shop&namespace=phones", ""); !strings.Contains(a.Body, l.openid) {
-		t.Errorf("the openid was %s, is %s", l.openid, a.Body)
-	}
+	assert.Contains(t, s.Admin("GET", "/users/bob/openid?appid=shop&namespace=phones", "").Body, l.openid, "the openid was %s", l.openid)
 }
 
 // Everything sealed is sealed anew; nothing printed or issued changes.
@@ -81,12 +76,9 @@ func TestMasterKeyRotation_ResealsOnly(t *testing.T) {
 		assert.True(t, done.Keys >= 5 && done.Secrets >= 4 && !done.Finished && done.File == p.master(), "it says %+v", done)
 		turned := content(t, p.master())
 		assert.True(t, !bytes.Equal(old, turned), "the master key is the same")
-		if info, err := os.Stat(p.master()); err != nil || info.Mode().Perm() != 0o600 {
-			t.Errorf("the master key: %v %v", info, err)
-		}
-		if _, err := os.Stat(p.master() + ".new"); err == nil {
-			t.Error("the new key is there twice")
-		}
+		info, err := os.Stat(p.master())
+		assert.True(t, err == nil && info.Mode().Perm() == 0o600, "the master key: %v %v", info, err)
+		assert.True(t, assert.ErrorOf(os.Stat(p.master()+".new")) != nil, "the new key is there twice")
 
 		// The old key opens nothing any more: not from its file, not from the environment.
 		require.NoError(t, os.WriteFile(p.master(), old, 0o600))
@@ -99,9 +91,8 @@ func TestMasterKeyRotation_ResealsOnly(t *testing.T) {
 				t.Errorf("with the old key: %v, want one line with %q", err, name)
 			}
 		}
-		if _, err := (server.KeyRotation{Config: p.config()}).Run(t.Context()); !errors.Is(err, server.ErrUsage) {
-			t.Errorf("turning with the old key: %v", err)
-		}
+		_, err = (server.KeyRotation{Config: p.config()}).Run(t.Context())
+		assert.ErrorIs(t, err, server.ErrUsage, "turning with the old key")
 		require.NoError(t, os.WriteFile(p.master(), turned, 0o600))
 
 		s = p.start(t, servertest.Options{})
@@ -160,9 +151,8 @@ func TestMasterKeyRotation_Interrupted(t *testing.T) {
 			completed := strings.Contains(s.Log(), "interrupted master key rotation completed")
 			assert.Equal(t, completed, last == "the database is sealed anew", "after %q the log", last)
 			s.Stop()
-			if same := bytes.Equal(content(t, p.master()), old); same == committed {
-				t.Errorf("after %q: the old key is the master key: %v", last, same)
-			}
+			same := bytes.Equal(content(t, p.master()), old)
+			assert.True(t, same != committed, "after %q: the old key is the master key: %v", last, same)
 		}
 		assert.True(t, len(steps) == 4, "cut off at %v", steps)
 		l.goesOn(t, p.start(t, servertest.Options{}))
@@ -191,9 +181,8 @@ func TestMasterKeyRotation_ResumedAfterInterrupt(t *testing.T) {
 		p.start(t, servertest.Options{}).Stop()
 
 		// The old file is gone as well: the new one is enough.
-		if _, err := turned(t, crash); !errors.Is(err, errCrash) {
-			t.Fatal(err)
-		}
+		_, err = turned(t, crash)
+		require.True(t, errors.Is(err, errCrash), "%v", err)
 		require.NoError(t, os.Remove(p.master()))
 		p.start(t, servertest.Options{}).Stop()
 	})
@@ -220,12 +209,9 @@ func TestMasterKeyRotation_NewKeyFromFile(t *testing.T) {
 	}
 	fresh := strings.Repeat("5a", 32)
 	write("\t" + strings.ToUpper(fresh) + " \n\n")
-	if _, err := turn.Run(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if got := string(content(t, p.master())); !strings.EqualFold(strings.TrimSpace(got), fresh) {
-		t.Error("another key than that of the file is the master key")
-	}
+	require.NoError(t, assert.ErrorOf(turn.Run(t.Context())))
+	got := string(content(t, p.master()))
+	assert.True(t, strings.EqualFold(strings.TrimSpace(got), fresh), "another key than that of the file is the master key")
 	p.start(t, servertest.Options{}).Stop()
 
 	// In the environment the old key stays where it is, and so does the new one.
@@ -245,9 +231,8 @@ func TestMasterKeyRotation_NewKeyFromFile(t *testing.T) {
 		t.Errorf("again: %+v %v", done, err)
 	}
 	for _, name := range []string{"master.key", "master.key.new"} {
-		if _, err := os.Stat(filepath.Join(p.data, name)); err == nil {
-			t.Errorf("%s was made although the environment has the key", name)
-		}
+		_, err := os.Stat(filepath.Join(p.data, name))
+		assert.True(t, err != nil, "%s was made although the environment has the key", name)
 	}
 	for key, want := range map[string]bool{fresh: false, next: true} {
 		s, err := p.try(t, servertest.Options{Config: func(c *server.Config) { c.MasterKey = key }})
@@ -266,11 +251,8 @@ func TestMasterKeyRotation_NothingToRotate(t *testing.T) {
 		"no database": {Data: dir},
 		"no name":     {},
 	} {
-		if _, err := (server.KeyRotation{Config: c}).Run(t.Context()); !errors.Is(err, server.ErrUsage) {
-			t.Errorf("%s: %v", name, err)
-		}
+		assert.ErrorIs(t, assert.ErrorOf((server.KeyRotation{Config: c}).Run(t.Context())), server.ErrUsage, "%s", name)
 	}
-	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
-		t.Errorf("it left %v %v", left, err)
-	}
+	left, err := os.ReadDir(dir)
+	assert.True(t, err == nil && len(left) == 0, "it left %v %v", left, err)
 }

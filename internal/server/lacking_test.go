@@ -57,9 +57,7 @@ func TestScanFolder_OlderThanDatabase(t *testing.T) {
 		"the last file is gone":        {func(t *testing.T, _, _, scans string) { remove(t, scans, 2) }, 20},
 		"a file is gone":               {func(t *testing.T, _, _, scans string) { remove(t, scans, 1) }, 30},
 		"the first file is gone":       {func(t *testing.T, _, _, scans string) { remove(t, scans, 0) }, 100},
-		"the folder is gone": {func(t *testing.T, _, _, scans string) {
-			require.NoError(t, os.RemoveAll(scans))
-		}, 150},
+		"the folder is gone":           {func(t *testing.T, _, _, scans string) { require.NoError(t, os.RemoveAll(scans)) }, 150},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -107,9 +105,7 @@ func replace(t *testing.T, from, to string) {
 func remove(t *testing.T, folder string, number int) {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(folder, "*.scans"))
-	if err != nil || len(files) <= number {
-		t.Fatal(files, err)
-	}
+	require.True(t, err == nil && len(files) > number, "%v %v", files, err)
 	slices.Sort(files)
 	require.NoError(t, os.Remove(files[number]))
 }

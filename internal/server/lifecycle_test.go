@@ -56,21 +56,15 @@ func TestLifecycle_StartOrderStopReverse(t *testing.T) {
 	require.NoError(t, r.start(t.Context(), []component{d.part("a"), bare, d.part("b"), d.part("c")}))
 	d.want(t, "start a", "start b", "start c")
 	for range 2 { // the second time there is nothing left
-		if err := r.stop(); err != nil {
-			t.Error(err)
-		}
+		assert.NoError(t, r.stop())
 	}
 	d.want(t, "c ran", "stop c", "b ran", "stop b", "a ran", "stop a")
 }
 
 func TestLifecycle_StopWithoutStart(t *testing.T) {
 	t.Parallel()
-	if err := new(lifecycle).stop(); err != nil {
-		t.Error(err)
-	}
-	if err := new(Server).Close(); err != nil {
-		t.Errorf("a server that never started: %v", err)
-	}
+	assert.NoError(t, new(lifecycle).stop())
+	assert.NoErrorf(t, new(Server).Close(), "a server that never started")
 }
 
 // A start that fails, or is given up, ends what began before it, and itself.
@@ -101,13 +95,10 @@ func TestLifecycle_FailedStartStopsStarted(t *testing.T) {
 			var r lifecycle
 			b := d.part("b")
 			c.fail(&b, giveUp)
-			if err := r.start(ctx, []component{d.part("a"), b, d.part("c")}); !errors.Is(err, c.want) {
-				t.Errorf("%v, want %v", err, c.want)
-			}
+			err := r.start(ctx, []component{d.part("a"), b, d.part("c")})
+			assert.ErrorIs(t, err, c.want, "%v, want %v", err, c.want)
 			d.want(t, c.did...)
-			if err := r.stop(); err != nil {
-				t.Error(err)
-			}
+			assert.NoError(t, r.stop())
 			d.want(t)
 		})
 	}
@@ -124,9 +115,7 @@ func TestLifecycle_OutlivesStartContext(t *testing.T) {
 		cancel()
 		synctest.Wait()
 		d.want(t, "start a")
-		if err := r.stop(); err != nil {
-			t.Error(err)
-		}
+		assert.NoError(t, r.stop())
 		d.want(t, "a ran", "stop a")
 	})
 }
@@ -172,9 +161,8 @@ func TestLifecycle_StopTimeoutPerComponent(t *testing.T) {
 		p := component{name: "a", stop: func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }}
 		require.NoError(t, r.start(ctx, []component{p}))
 		cancel()
-		if err := r.stop(); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("%v, want that its own time ended", err)
-		}
+		err := r.stop()
+		assert.ErrorIs(t, err, context.DeadlineExceeded, "%v, want that its own time ended", err)
 	})
 }
 
@@ -203,12 +191,8 @@ func TestLifecycle_RequestsEndWithListeners(t *testing.T) {
 	conn, err := net.Dial("tcp", l.Addr().String())
 	require.NoError(t, err)
 	defer conn.Close()
-	if _, err := io.WriteString(conn, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n"); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, assert.ErrorOf(io.WriteString(conn, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")))
 	<-asked
-	if err := s.drain(t.Context()); err != nil {
-		t.Error(err)
-	}
+	assert.NoError(t, s.drain(t.Context()))
 	assert.True(t, over.Load(), "the listeners ended, and a request goes on")
 }

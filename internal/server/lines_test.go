@@ -11,6 +11,7 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -35,9 +36,8 @@ func TestSource_MaxLineLength(t *testing.T) {
 		}
 		texts := longTexts(source)
 		for i, line := range strings.Split(string(source), "\n") {
-			if n := columns(line); n > widest && !texts[i+1] {
-				t.Errorf("%s:%d has %d columns", name, i+1, n)
-			}
+			n := columns(line)
+			assert.True(t, n <= widest || texts[i+1], "%s:%d has %d columns", name, i+1, n)
 		}
 	}
 }
@@ -54,16 +54,13 @@ func TestFolder_HasOnePackage(t *testing.T) {
 		if got == "main" {
 			continue // a generator, which no build reads
 		}
-		if want, known := packages[folder]; known && got != want {
-			t.Errorf("%s is of package %s, and others in its folder of %s", name, got, want)
-		}
+		want, known := packages[folder]
+		assert.True(t, !known || got == want, "%s is of package %s, and others in its folder of %s", name, got, want)
 		packages[folder] = got
 	}
 }
 
-func columns(line string) int {
-	return utf8.RuneCountInString(strings.ReplaceAll(line, "\t", "    "))
-}
+func columns(line string) int { return utf8.RuneCountInString(strings.ReplaceAll(line, "\t", "    ")) }
 
 // longTexts are the lines on which a literal cannot be broken.
 func longTexts(source []byte) map[int]bool {

@@ -61,15 +61,12 @@ func TestServerLog_BatchedWrites(t *testing.T) {
 		assert.Equal(t, to.times(), 0, "writes before the time")
 		time.Sleep(time.Nanosecond)
 		synctest.Wait()
-		if n := strings.Count(to.String(), "\n"); n != 100 || to.times() != 1 {
-			t.Errorf("%d lines in %d writes", n, to.times())
-		}
+		n := strings.Count(to.String(), "\n")
+		assert.True(t, n == 100 && to.times() == 1, "%d lines in %d writes", n, to.times())
 		log.Info("one more")
 		time.Sleep(logFlushInterval)
 		synctest.Wait()
-		if to.times() != 2 || !strings.Contains(to.String(), "one more") {
-			t.Errorf("%d writes: %s", to.times(), to.String())
-		}
+		assert.True(t, to.times() == 2 && strings.Contains(to.String(), "one more"), "%d writes: %s", to.times(), to.String())
 	})
 }
 
@@ -80,13 +77,10 @@ func TestServerLog_WarningsFlushedAtOnce(t *testing.T) {
 			log := newLogger(&bufferedWriter{to: to}, format)
 			log.Info("first")
 			log.With("part", "one").WithGroup("of").Warn("second", "two", 2)
-			if i := strings.Index(to.String(), "first"); to.times() != 1 || i < 0 || i > strings.Index(to.String(), "second") {
-				t.Errorf("%d writes: %s", to.times(), to.String())
-			}
+			i := strings.Index(to.String(), "first")
+			assert.True(t, to.times() == 1 && i >= 0 && i <= strings.Index(to.String(), "second"), "%d writes: %s", to.times(), to.String())
 			log.Error("third")
-			if to.times() != 2 {
-				t.Errorf("%d writes: %s", to.times(), to.String())
-			}
+			assert.True(t, to.times() == 2, "%d writes: %s", to.times(), to.String())
 			time.Sleep(logFlushInterval) // the timer finds nothing
 		}
 	})
@@ -106,9 +100,8 @@ func TestServerLog_BoundedBufferFlushedOnClose(t *testing.T) {
 		log.Info("after")
 		assert.True(t, strings.HasSuffix(to.String(), "msg=after\n"), "a line waits after the end")
 		to.err = errors.New("no room")
-		if _, err := l.Write([]byte("line\n")); !errors.Is(err, to.err) || len(l.waiting) > 0 {
-			t.Errorf("%v, and %d bytes wait", err, len(l.waiting))
-		}
+		_, err := l.Write([]byte("line\n"))
+		assert.True(t, errors.Is(err, to.err) && len(l.waiting) == 0, "%v, and %d bytes wait", err, len(l.waiting))
 		time.Sleep(logFlushInterval)
 	})
 }

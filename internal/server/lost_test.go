@@ -42,9 +42,8 @@ func TestStart_RejectsMissingSQLiteFile(t *testing.T) {
 		_, err := p.try(t, o)
 		assert.True(t, err != nil && errors.Is(err, server.ErrUsage) && strings.Contains(err.Error(), "qrjump.db is missing or empty") &&
 			strings.Contains(err.Error(), "put qrjump.db back") && !strings.Contains(err.Error(), "\n"), "%s: %v", why, err)
-		if after := names(t, p.data); !slices.Equal(before, after) {
-			t.Errorf("%s: the folder had %v and has %v", why, before, after)
-		}
+		after := names(t, p.data)
+		assert.True(t, slices.Equal(before, after), "%s: the folder had %v and has %v", why, before, after)
 	}
 	move := func(from, to string) {
 		t.Helper()
@@ -55,22 +54,19 @@ func TestStart_RejectsMissingSQLiteFile(t *testing.T) {
 	refused("it is gone")
 	refused("and the second time")
 	require.NoError(t, os.WriteFile(file, nil, 0o600))
-	if _, err := p.try(t, o); err == nil || !strings.Contains(err.Error(), "is missing or empty") {
-		t.Errorf("an empty file: %v", err)
-	}
+	_, err := p.try(t, o)
+	assert.True(t, err != nil && strings.Contains(err.Error(), "is missing or empty"), "an empty file: %v", err)
 	require.NoError(t, os.Remove(file))
 	// A copy of a part of the folder knows less.
 	for _, mark := range []string{"database", "clock", "rules.snapshot"} {
-		if err := os.Remove(filepath.Join(p.data, mark)); err != nil && !os.IsNotExist(err) {
-			t.Fatal(err)
-		}
+		err := os.Remove(filepath.Join(p.data, mark))
+		require.True(t, err == nil || os.IsNotExist(err), "%v", err)
 		refused("without " + mark)
 	}
 	move(kept, file)
 	s = p.start(t, o)
-	if _, again, now := look(t, s, batch, 7); again != text || now != whole {
-		t.Errorf("put back, it says %s", now)
-	}
+	_, again, now := look(t, s, batch, 7)
+	assert.True(t, again == text && now == whole, "put back, it says %s", now)
 	s.Stop()
 	// A new folder may have its secrets already.
 	fresh := onSQLite(t)
@@ -88,9 +84,8 @@ func TestStart_RejectsOmittedDatabaseFlag(t *testing.T) {
 	t.Parallel()
 	p := onPostgres(t)
 	p.start(t, servertest.Options{Seed: brand}).Stop()
-	if _, err := (place{data: p.data}).try(t, servertest.Options{}); err == nil || !strings.Contains(err.Error(), "give --database") {
-		t.Errorf("%v", err)
-	}
+	_, err := (place{data: p.data}).try(t, servertest.Options{})
+	assert.True(t, err != nil && strings.Contains(err.Error(), "give --database"), "%v", err)
 	p.start(t, servertest.Options{}).Stop()
 }
 
@@ -113,9 +108,7 @@ func TestDatabaseFile_OwnerOnlyMode(t *testing.T) {
 			found++
 			info, err := os.Stat(filepath.Join(p.data, name))
 			require.NoError(t, err)
-			if info.Mode().Perm() != 0o600 {
-				t.Errorf("%s: %s is %v", when, name, info.Mode().Perm())
-			}
+			assert.Equal(t, info.Mode().Perm(), 0o600, "%s: %s", when, name)
 		}
 		if found < 2 {
 			t.Errorf("%s: only %d files of the database in %v", when, found, names(t, p.data))

@@ -108,9 +108,8 @@ func TestNodes_SharedDatabase(t *testing.T) {
 			passed++
 		}
 	}
-	if most := int(time.Since(began)/time.Second) + 1; passed > most {
-		t.Errorf("%d of 40 calls passed, want at most %d", passed, most)
-	}
+	most := int(time.Since(began)/time.Second) + 1
+	assert.True(t, passed <= most, "%d of 40 calls passed, want at most %d", passed, most)
 	one.Admin("PUT", "/emulator/clock", `{"now":"2027-01-01T00:00:00Z","freeze":true}`)
 	eventually(t, "the clock", func() bool {
 		return strings.Contains(two.Admin("GET", "/emulator/clock", "").Body, "2027-01-01T00:00:00Z")
@@ -161,9 +160,7 @@ func TestNodes_ConcurrentStart(t *testing.T) {
 		counts[c.Kind+" "+c.Key]++
 	}
 	for _, want := range []string{"account shop", "account svc", "component isv", "link svc shop", "meta settings"} {
-		if counts[want] != 1 {
-			t.Errorf("%d changes of %s", counts[want], want)
-		}
+		assert.True(t, counts[want] == 1, "%d changes of %s", counts[want], want)
 	}
 	for i, s := range nodes {
 		eventually(t, fmt.Sprintf("node %d is ready", i), func() bool { return s.Do("GET", "/readyz", "").Status == 200 })
@@ -197,9 +194,8 @@ func TestNodes_RejectLostDatabase(t *testing.T) {
 		}
 		require.NoError(t, err)
 	}
-	if _, err := mixed.try(t, servertest.Options{}); err == nil || !strings.Contains(err.Error(), "the database is another") {
-		t.Fatalf("another's: %v", err)
-	}
+	_, err := mixed.try(t, servertest.Options{})
+	require.True(t, err != nil && strings.Contains(err.Error(), "the database is another"), "another's: %v", err)
 	// The calls that were meant go on.
 	require.NoError(t, os.Remove(filepath.Join(lost.data, "database")))
 	lost.start(t, servertest.Options{})
@@ -237,17 +233,13 @@ func TestNodes_CodesReadYourWrites(t *testing.T) {
 			!strings.Contains(a.Body, `"FINISH"`) {
 			t.Fatalf("applycodequery on the other node: %s", a.Body)
 		}
-		if a := active(there, id); a.Code(t) != 0 {
-			t.Fatalf("codeactive on the other node: %s", a.Body)
-		}
-		if a := codesCall(t, here, token, "codeactivequery",
-			fmt.Sprintf(`{"application_id":%d,"code_index":9}`, id)); !strings.Contains(a.Body, `"wxa_path":"p"`) {
-			t.Fatalf("codeactivequery: %s", a.Body)
-		}
+		a := active(there, id)
+		require.True(t, a.Code(t) == 0, "codeactive on the other node: %s", a.Body)
+		require.Contains(t, codesCall(t, here, token, "codeactivequery",
+			fmt.Sprintf(`{"application_id":%d,"code_index":9}`, id)).Body, `"wxa_path":"p"`, "codeactivequery")
 		here.Admin("POST", fmt.Sprintf("/batches/%d/states", id), `{"action":"freeze","ranges":[{"from":9,"to":9}]}`)
-		if _, _, whole := look(t, there, id, 9); !strings.Contains(whole, `"frozen":true`) {
-			t.Fatalf("a look-up: %s", whole)
-		}
+		_, _, whole := look(t, there, id, 9)
+		require.Contains(t, whole, `"frozen":true`, "a look-up")
 	}
 	_, text, _ := look(t, one, id, 3)
 	ticket := ""
@@ -316,9 +308,8 @@ func TestNodes_ReplicationLag(t *testing.T) {
 		"zh": {"秒曾同步", "秒前报告。", "qrjump doctor --node"}} {
 		page := two.Send(two.Request("GET", "/console/operate?lang="+language, "")).Body
 		for i, text := range localized {
-			if want := 2 - i/2; strings.Count(page, text) != want {
-				t.Errorf("%s: want %q %d times in %s", language, text, want, page)
-			}
+			want := 2 - i/2
+			assert.True(t, strings.Count(page, text) == want, "%s: want %q %d times in %s", language, text, want, page)
 		}
 	}
 }

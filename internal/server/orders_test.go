@@ -85,9 +85,8 @@ func TestOrders_ApprovalOfARevision(t *testing.T) {
 
 		// A process that approved it ended before it made the codes.
 		o.interrupt("order/svc/a")
-		if a := decide(`{"isv_application_id":"a","approve":false}`); a.Status != http.StatusConflict {
-			t.Errorf("rejecting an approved order: %d %s, want 409", a.Status, a.Body)
-		}
+		a := decide(`{"isv_application_id":"a","approve":false}`)
+		assert.True(t, a.Status == http.StatusConflict, "rejecting an approved order: %d %s, want 409", a.Status, a.Body)
 		var list client.OrderList
 		if o.Admin("GET", "/orders?making=true", "").JSON(t, &list); len(list.Orders) != 1 || list.Orders[0].State != "making" {
 			t.Errorf("interrupted orders: %+v, want one", list)
@@ -95,9 +94,8 @@ func TestOrders_ApprovalOfARevision(t *testing.T) {
 		if again := o.place("https://weak.example/{digits:20}"); again.State != "made" || again.DecidedBy != "person:bob" {
 			t.Errorf("the same again: %+v, want its codes made", again)
 		}
-		if _, text := o.post("", `{"code_count":20000,"isv_application_id":"a"}`, 409); !strings.Contains(text, "another count") {
-			t.Errorf("the same number with another count: %s", text)
-		}
+		_, text := o.post("", `{"code_count":20000,"isv_application_id":"a"}`, 409)
+		assert.Contains(t, text, "another count", "the same number with another count")
 
 		o.post("", `{"code_count":10000,"isv_application_id":"b"}`, 200)
 		o.interrupt("order/svc/b")

@@ -8,6 +8,7 @@ import (
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
@@ -41,9 +42,8 @@ func TestPrintPackages_IdempotentAndRecall(t *testing.T) {
 		require.NoError(t, err)
 		make := func(want int64, w client.PackageWish) {
 			t.Helper()
-			if p, err := operator.Packages.Create(t.Context(), batch.ID, w); err != nil || p.ID != want {
-				t.Fatalf("package %d, %v, not %d", p.ID, err, want)
-			}
+			p, err := operator.Packages.Create(t.Context(), batch.ID, w)
+			require.True(t, err == nil && p.ID == want, "package %d, %v, not %d", p.ID, err, want)
 		}
 		wish := client.PackageWish{To: 99_999, Printer: "acme", Proofs: 5, Formats: []string{"lines"}}
 		make(1, wish)
@@ -57,15 +57,11 @@ func TestPrintPackages_IdempotentAndRecall(t *testing.T) {
 		require.NoError(t, operator.Packages.Download(t.Context(), 1, word, &whole))
 		make(3, wish) // the first was sent
 		download := &recalling{recall: func() {
-			if _, err := operator.Packages.Recall(t.Context(), 1, "lost", "eve"); err != nil {
-				t.Error(err)
-			}
+			assert.NoError(t, assert.ErrorOf(operator.Packages.Recall(t.Context(), 1, "lost", "eve")))
 		}}
 		if err := operator.Packages.Download(t.Context(), 1, word, download); err == nil || download.bytes >= whole.Len() {
 			t.Errorf("recalled while it was downloaded: %d of %d bytes came, %v", download.bytes, whole.Len(), err)
 		}
-		if log := s.Log(); !strings.Contains(log, "was recalled by eve while it was written") {
-			t.Error("the log does not say why the download ended")
-		}
+		assert.True(t, strings.Contains(s.Log(), "was recalled by eve while it was written"), "the log does not say why the download ended")
 	})
 }

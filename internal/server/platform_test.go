@@ -61,9 +61,8 @@ func (p *platform) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	cipher.NewCBCDecrypter(block, key[:16]).CryptBlocks(text, text)
 	var e event
-	if err := xml.Unmarshal(text[20:20+binary.BigEndian.Uint32(text[16:])], &e); err != nil {
-		p.t.Errorf("%v: %s", err, text)
-	}
+	err = xml.Unmarshal(text[20:20+binary.BigEndian.Uint32(text[16:])], &e)
+	assert.NoErrorf(p.t, err, "%v: %s", err, text)
 	status, answer := p.answer()
 	p.events <- e
 	w.WriteHeader(status)
@@ -119,10 +118,8 @@ func TestPlatform_FullAuthorizationFlow(t *testing.T) {
 	secret(e.ComponentVerifyTicket)
 	assert.True(t, e.AppId == "isv" && e.CreateTime == servertest.Began.Unix() && strings.HasPrefix(e.ComponentVerifyTicket, "ticket@@@"),
 		"got %+v", e)
-	if a := s.Do("POST", "/cgi-bin/component/api_start_push_ticket",
-		`{"component_appid":"isv","component_secret":"the-secret-of-isv"}`); a.Body != `{"errcode":0,"errmsg":"ok"}` {
-		t.Errorf("got %s", a.Body)
-	}
+	assert.Equal(t, s.Do("POST", "/cgi-bin/component/api_start_push_ticket",
+		`{"component_appid":"isv","component_secret":"the-secret-of-isv"}`).Body, `{"errcode":0,"errmsg":"ok"}`, "got")
 	ticket := secret(p.next("component_verify_ticket").ComponentVerifyTicket)
 	// After ten minutes of the server's clock comes the next one.
 	s.Advance(10 * time.Minute)
@@ -158,9 +155,8 @@ func TestPlatform_FullAuthorizationFlow(t *testing.T) {
 	a = s.Do("POST", page, "decision=approve&appid=shop&set=18&set=33", "Content-Type: application/x-www-form-urlencoded",
 		"Sec-Fetch-Site: same-origin")
 	there, err := url.Parse(a.Header.Get("Location"))
-	if a.Status != 303 || err != nil || there.Host != "isv.example" || there.Query().Get("expires_in") != "600" {
-		t.Fatalf("%d %q", a.Status, a.Header.Get("Location"))
-	}
+	require.True(t, a.Status == 303 && err == nil && there.Host == "isv.example" && there.Query().Get("expires_in") == "600",
+		"%d %q", a.Status, a.Header.Get("Location"))
 	code := secret(there.Query().Get("auth_code"))
 	e = p.next("authorized")
 	assert.True(t, e.AuthorizerAppid == "shop" && e.AuthorizationCode == code && e.PreAuthCode == pre.Code, "got %+v", e)
@@ -230,13 +226,11 @@ func TestPlatform_FullAuthorizationFlow(t *testing.T) {
 		t.Error(a.Body)
 	}
 	s.Admin("DELETE", "/accounts/shop/authorizations/isv", "")
-	if e := p.next("unauthorized"); e.AuthorizerAppid != "shop" || e.AuthorizationCode != "" {
-		t.Errorf("got %+v", e)
-	}
+	e = p.next("unauthorized")
+	assert.True(t, e.AuthorizerAppid == "shop" && e.AuthorizationCode == "", "got %+v", e)
 	for _, token := range []string{got.Info.Token, fewer} {
-		if a := call(token, "qrcodejumpget", `{}`); a.Code(t) != 61003 {
-			t.Error(a.Body)
-		}
+		a := call(token, "qrcodejumpget", `{}`)
+		assert.True(t, a.Code(t) == 61003, "%v", a.Body)
 	}
 
 	// Pushes and their answers can be looked at, and lets nobody in.
@@ -292,7 +286,7 @@ func TestPlatform_PrivateEventURL(t *testing.T) {
 		s.Admin("GET", "/components/isv/pushes", "").JSON(t, &list)
 		return len(list.Pushes) > 0 && strings.Contains(list.Pushes[0].Error, "port_refused")
 	})
-	assert.True(t, !list.Pushes[0].Delivered && len(p.events) <= 0, "got %+v, and %d events came", list, len(p.events))
+	assert.True(t, !list.Pushes[0].Delivered && len(p.events) == 0, "got %+v, and %d events came", list, len(p.events))
 	s.Admin("PUT", "/settings", `{"allow_private_hosts":true}`)
 	s.Advance(time.Minute)
 	s.Hide(p.next("component_verify_ticket").ComponentVerifyTicket)

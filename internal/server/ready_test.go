@@ -18,9 +18,7 @@ func TestReady_ScanJournalUnwritable(t *testing.T) {
 	require.NoError(t, err)
 	l := &scanLedger{journal: journal, recorder: scanlog.NewRecorder(journal, scanlog.RecorderOptions{})}
 	away := filepath.Join(t.TempDir(), "away")
-	if err := l.room(away); err != nil {
-		t.Errorf("before: %v", err)
-	}
+	assert.NoErrorf(t, l.room(away), "before")
 	require.NoError(t, journal.Close())
 	g, err := l.recorder.Enqueue(&scanlog.Event{OccurredAt: time.UnixMilli(1)})
 	require.NoError(t, err)
@@ -28,11 +26,7 @@ func TestReady_ScanJournalUnwritable(t *testing.T) {
 	for range 2 {
 		assert.True(t, l.room(away) != nil, "ready, and no scan can be written")
 	}
-	if err := l.room(t.TempDir()); err != nil {
-		t.Errorf("when there is room: %v", err)
-	}
-	if err := l.room(away); err != nil {
-		t.Errorf("it looks again although nothing failed since: %v", err)
-	}
+	assert.NoErrorf(t, l.room(t.TempDir()), "when there is room")
+	assert.NoErrorf(t, l.room(away), "it looks again although nothing failed since")
 	_ = l.recorder.Close() // it tells of the scan once more
 }

@@ -152,9 +152,7 @@ func TestHTTP2_EarlyResponseReachesCurl(t *testing.T) {
 	for line := range strings.Lines(string(out)) {
 		var i, status, code int
 		var version string
-		if _, err := fmt.Sscan(line, &i, &status, &version, &code); err != nil {
-			t.Fatalf("%q: %v", line, err)
-		}
+		require.NoErrorf(t, assert.ErrorOf(fmt.Sscan(line, &i, &status, &version, &code)), "%q", line)
 		// After twenty wrong keys of an address within a minute the wrong ones are answered 429.
 		if (status == list[i].status || status == 429 && list[i].status == 401) && version == "2" && code == 0 {
 			arrived[i]++
@@ -171,9 +169,7 @@ func TestHTTP2_EarlyResponseReachesCurl(t *testing.T) {
 	// What is longer than anybody reads is no way to make the server read.
 	r, err := http.NewRequestWithContext(t.Context(), "POST", s.AdminURL+"/admin/v1/accounts", endless{})
 	require.NoError(t, err)
-	if a := send(r); a.Status != http.StatusUnauthorized {
-		t.Errorf("a body without an end: %d", a.Status)
-	}
+	assert.Equal(t, send(r).Status, http.StatusUnauthorized, "a body without an end")
 }
 
 // What somebody sends, and nobody reads, holds neither a connection nor an answer for ever.
@@ -196,9 +192,7 @@ func TestRequestBody_UnreadBodyTimeout(t *testing.T) {
 		conn, err := tls.Dial("tcp", strings.TrimPrefix(s.URL, "https://"),
 			&tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}})
 		require.NoError(t, err)
-		if _, err := io.WriteString(conn, c.head+"Host: 127.0.0.1\r\n\r\n"); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, assert.ErrorOf(io.WriteString(conn, c.head+"Host: 127.0.0.1\r\n\r\n")))
 		answer, err := io.ReadAll(conn) // until the server closes
 		conn.Close()
 		assert.True(t, (err == nil || isReset(err)) && strings.HasPrefix(string(answer), "HTTP/1.1 "+c.status),

@@ -8,6 +8,7 @@ import (
 
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -94,9 +95,7 @@ func TestResetAccounts_ConcurrentSuites(t *testing.T) {
 	for n := range 2 {
 		both.Go(func() {
 			for round := range 4 {
-				if err := suite(n); err != nil {
-					t.Errorf("suite %d, round %d: %v", n, round, err)
-				}
+				assert.NoErrorf(t, suite(n), "suite %d, round %d", n, round)
 			}
 		})
 	}

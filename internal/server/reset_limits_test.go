@@ -7,6 +7,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
 const demoShop = "wxminiprogram0001"
@@ -44,9 +45,8 @@ func TestLimitOfCallsASecond_IsClearedByReset(t *testing.T) {
 			s.Admin("PUT", "/emulator/snapshots/before", "")
 			rejected(t, s, 15)
 			s.Admin(clear.method, clear.path, clear.body)
-			if got := rejected(t, s, 5); got != 0 {
-				t.Errorf("after %s %d of 5 calls are rejected, want 0", name, got)
-			}
+			got := rejected(t, s, 5)
+			assert.True(t, got == 0, "after %s %d of 5 calls are rejected, want 0", name, got)
 		})
 	}
 }

@@ -104,9 +104,8 @@ func TestScans_FirstScanCriteria(t *testing.T) {
 		{"again", "resolve", "u", code.CodeURL, 2},
 	} {
 		w.ask(c.call, c.user, c.text)
-		if rows := strings.Count(rowsIn(t, exported(t, w.Server))["code_scans"], "\n"); rows != c.rows {
-			t.Errorf("%s: %d rows, want %d", c.name, rows, c.rows)
-		}
+		rows := strings.Count(rowsIn(t, exported(t, w.Server))["code_scans"], "\n")
+		assert.True(t, rows == c.rows, "%s: %d rows, want %d", c.name, rows, c.rows)
 	}
 }
 

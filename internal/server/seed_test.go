@@ -25,15 +25,10 @@ func TestSeed_AppliedOnce(t *testing.T) {
 	restart := func(seed string, wantRules int, wantName string) {
 		t.Helper()
 		s := servertest.Start(t, servertest.Options{Data: data, Seed: seed})
-		if a := s.Admin("GET", "/rules", ""); strings.Count(a.Body, `"prefix"`) != wantRules {
-			t.Errorf("%d rules wanted: %s", wantRules, a.Body)
-		}
-		if a := s.Admin("GET", "/accounts/shop", ""); !strings.Contains(a.Body, `"name":"`+wantName+`"`) {
-			t.Errorf("want the name %q: %s", wantName, a.Body)
-		}
-		if a := s.Admin("GET", "/settings", ""); !strings.Contains(a.Body, `"rule_limit":5`) {
-			t.Errorf("a setting that the seed does not name: %s", a.Body)
-		}
+		a := s.Admin("GET", "/rules", "")
+		assert.True(t, strings.Count(a.Body, `"prefix"`) == wantRules, "%d rules wanted: %s", wantRules, a.Body)
+		assert.Contains(t, s.Admin("GET", "/accounts/shop", "").Body, `"name":"`+wantName+`"`, "want the name %q", wantName)
+		assert.Contains(t, s.Admin("GET", "/settings", "").Body, `"rule_limit":5`, "a setting that the seed does not name")
 		s.Token("shop") // the secret is still the one of the seed
 		s.Stop()
 	}
@@ -92,24 +87,19 @@ func TestSeed_RejectsInvalid(t *testing.T) {
 func TestSeed_DemoContents(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{})
-	if a := s.Admin("GET", "/rules?owner=wxc0ffee0000000001", ""); strings.Count(a.Body, `"prefix":`) != 2 {
-		t.Errorf("the rules of the tour: %s", a.Body)
-	}
+	a := s.Admin("GET", "/rules?owner=wxc0ffee0000000001", "")
+	assert.True(t, strings.Count(a.Body, `"prefix":`) == 2, "the rules of the tour: %s", a.Body)
 	for body, want := range map[string]string{
 		`{"text":"https://coffee.example/t/7"}`:                         "pages/table/table?q=",
 		`{"text":"http://weixin.qq.com/q/02AAAAAAAAAAAAAA"}`:            "pages/index/index?q=",
 		`{"text":"https://coffee.example/menu?draft=1","user":"bob"}`:   `"version":"trial"`,
 		`{"text":"https://coffee.example/menu?draft=1","user":"alice"}`: "open_url",
 	} {
-		if a := s.Do("POST", "/scan/v1/resolve", body); !strings.Contains(a.Body, want) {
-			t.Errorf("%s: %s", body, a.Body)
-		}
+		assert.Contains(t, s.Do("POST", "/scan/v1/resolve", body).Body, want, "%s", body)
 	}
 	// Without --dev there is no demo.
 	s = servertest.Start(t, servertest.Options{Guarded: true})
-	if a := s.Admin("GET", "/accounts", ""); !strings.Contains(a.Body, `"accounts":[]`) {
-		t.Errorf("accounts of a fresh server: %s", a.Body)
-	}
+	assert.Contains(t, s.Admin("GET", "/accounts", "").Body, `"accounts":[]`, "accounts of a fresh server")
 }
 
 // A seed with a fault leaves nothing behind: neither its settings nor its accounts.
@@ -126,9 +116,8 @@ func TestSeed_RejectedRollsBack(t *testing.T) {
 		!strings.Contains(shop, "rule_rate_limit: null") {
 		t.Errorf("the refused seed left its settings: %s", a.Body)
 	}
-	if a := s.Admin("GET", "/accounts", ""); strings.Contains(a.Body, `"left"`) {
-		t.Errorf("the refused seed left an account: %s", a.Body)
-	}
+	a := s.Admin("GET", "/accounts", "")
+	assert.True(t, !strings.Contains(a.Body, `"left"`), "the refused seed left an account: %s", a.Body)
 }
 
 // The demo accounts' secrets are public, so their database serves nobody else.
@@ -149,9 +138,7 @@ func TestStart_RejectsDemoDatabaseInProduction(t *testing.T) {
 		t.Errorf("without --dev: %v, want a refusal that names the demo accounts", err)
 	}
 	c.Dev = true
-	if err := start(); err != nil {
-		t.Errorf("with --dev again: %v", err)
-	}
+	assert.NoErrorf(t, start(), "with --dev again")
 }
 
 // Issue 12, 10: outside --dev nobody sets an AppSecret that can be guessed. One
@@ -215,9 +202,8 @@ func TestAppSecret_MinLength(t *testing.T) {
 		{"an import that only checks", "account dry: " + why,
 			func(secret string) *http.Request { return bring("dry", secret, "?dry_run=true") }},
 	} {
-		if a := s.Send(c.call("fifteen-letters")); a.Status != 422 || !strings.Contains(a.Body, c.want) {
-			t.Errorf("%s: %d %s, want %s", c.name, a.Status, a.Body, c.want)
-		}
+		a := s.Send(c.call("fifteen-letters"))
+		assert.True(t, a.Status == 422 && strings.Contains(a.Body, c.want), "%s: %d %s, want %s", c.name, a.Status, a.Body, c.want)
 		works("short-as-can-be")
 	}
 	s.Admin("PUT", "/accounts/near", `{"kind":"mini_program","name":"Near","secret":"short-as-can-be"}`)

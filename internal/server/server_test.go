@@ -79,9 +79,7 @@ func TestServer_UnauthenticatedAccess(t *testing.T) {
 			send = []string{header}
 		}
 		for _, path := range []string{"/metrics", "/admin/v1/accounts"} {
-			if a := dev.Do("GET", path, "", send...); a.Status != want {
-				t.Errorf("--dev, %s with %q: %d, want %d", path, header, a.Status, want)
-			}
+			assert.Equal(t, dev.Do("GET", path, "", send...).Status, want, "--dev, %s with %q", path, header)
 		}
 	}
 }
@@ -156,9 +154,8 @@ func TestConfig_RejectsInvalid(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, err := servertest.Try(t, servertest.Options{Config: c.config})
-			if !errors.Is(err, server.ErrUsage) || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "\n") {
-				t.Errorf("got %v, want one line with %q", err, c.want)
-			}
+			assert.True(t, errors.Is(err, server.ErrUsage) && strings.Contains(err.Error(), c.want) && !strings.Contains(err.Error(), "\n"),
+				"got %v, want one line with %q", err, c.want)
 		})
 	}
 	servertest.Start(t, servertest.Options{Config: func(c *server.Config) { c.Listen, c.DevPublic = "0.0.0.0:0", true }})
@@ -184,9 +181,8 @@ func TestStart_WarnsOnPlainHTTPAdminAPI(t *testing.T) {
 		}, false},
 	} {
 		s := servertest.Start(t, servertest.Options{Guarded: true, Config: c.config})
-		if warned := strings.Contains(s.Log(), "admin API is reachable without TLS from other machines"); warned != c.warns {
-			t.Errorf("%s: warned %v, want %v:\n%s", name, warned, c.warns, s.Log())
-		}
+		warned := strings.Contains(s.Log(), "admin API is reachable without TLS from other machines")
+		assert.True(t, warned == c.warns, "%s: warned %v, want %v:\n%s", name, warned, c.warns, s.Log())
 	}
 }
 
@@ -339,14 +335,11 @@ func TestServer_DrainOnSIGTERM(t *testing.T) {
 	default:
 	}
 	release()
-	if a := <-added; a.Code(t) != 0 {
-		t.Errorf("the running call: %s", a.Body)
-	}
+	a := <-added
+	assert.True(t, a.Code(t) == 0, "the running call: %s", a.Body)
 	<-stopped
 	again := servertest.Start(t, servertest.Options{Data: data, Config: func(c *server.Config) { c.Dev, c.Emulator = false, true }})
-	if a := again.Admin("GET", "/rules?owner=shop", ""); !strings.Contains(a.Body, host.URL) {
-		t.Errorf("what was acknowledged is gone: %s", a.Body)
-	}
+	assert.Contains(t, again.Admin("GET", "/rules?owner=shop", "").Body, host.URL, "what was acknowledged is gone")
 }
 
 func TestServer_RunUntilCanceled(t *testing.T) {
@@ -365,9 +358,7 @@ func TestServer_RunUntilCanceled(t *testing.T) {
 	require.NoError(t, err)
 	resp.Body.Close()
 	cancel()
-	if err := <-ended; err != nil {
-		t.Errorf("it ended with %v", err)
-	}
+	assert.NoErrorf(t, (<-ended), "it ended with")
 	if rest, err := io.ReadAll(out); len(rest) > 0 || err != nil {
 		t.Errorf("more on standard output: %q %v", rest, err)
 	}
@@ -375,13 +366,10 @@ func TestServer_RunUntilCanceled(t *testing.T) {
 	assert.True(t, err == nil && !strings.Contains(stderr.String(), strings.TrimSpace(string(token))),
 		"the admin token is in the log, or not in its file: %v", err)
 	for _, name := range []string{"admin-token", "master.key"} {
-		if info, err := os.Stat(filepath.Join(c.Data, name)); err != nil || info.Mode().Perm() != 0o600 {
-			t.Errorf("%s: %v %v", name, info.Mode(), err)
-		}
+		info, err := os.Stat(filepath.Join(c.Data, name))
+		assert.True(t, err == nil && info.Mode().Perm() == 0o600, "%s: %v %v", name, info.Mode(), err)
 	}
-	if !strings.HasPrefix(stderr.String(), "{") {
-		t.Errorf("the log is no JSON: %s", stderr.String())
-	}
+	assert.True(t, strings.HasPrefix(stderr.String(), "{"), "the log is no JSON: %s", stderr.String())
 }
 
 // A developer's server that was called otherwise than the platform wants says so at its end.
@@ -402,9 +390,7 @@ func TestDevServer_DeviationSummaryOnExit(t *testing.T) {
 		resp, err := http.Post(address+"/cgi-bin/stable_token", "application/json", strings.NewReader(body))
 		require.True(t, err == nil && resp.Body.Close() == nil, "%v", err)
 		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
+		assert.NoError(t, (<-ended))
 		end := "qrjump deviations --server " + address + `" times=1 behaviours=1` + "\n"
 		if strings.HasSuffix(stderr.String(), end) != localized {
 			t.Errorf("after %s the log ends with\n%s", body, stderr.String()[max(0, stderr.Len()-400):])

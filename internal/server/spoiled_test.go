@@ -41,9 +41,7 @@ func TestSpoiledCode_ScanRaisesOneAlarm(t *testing.T) {
 		}
 		scan := func(index int) {
 			t.Helper()
-			if a := s.Do("POST", "/scan/v1/resolve", `{"text":"`+text(index)+`"}`); !strings.Contains(a.Body, `"reason":"void"`) {
-				t.Errorf("code %d: %s", index, a.Body)
-			}
+			assert.Contains(t, s.Do("POST", "/scan/v1/resolve", `{"text":"`+text(index)+`"}`).Body, `"reason":"void"`, "code %d", index)
 		}
 		answer("POST", fmt.Sprintf("/batches/%d/packages", batch.ID), `{"code_start":0,"code_end":99,"printer":"acme"}`)
 		answer("POST", "/packages/1/spoiled", `{"ranges":[{"from":7,"to":9}]}`)
@@ -70,8 +68,6 @@ func TestSpoiledCode_ScanRaisesOneAlarm(t *testing.T) {
 			!strings.Contains(a.Body, `"id":3,`) {
 			t.Errorf("a scan after the dismissal: %s", a.Body)
 		}
-		if a := answer("POST", "/statistics/recount", ""); !strings.Contains(a.Body, `"difference_count":0`) {
-			t.Errorf("a recount: %s", a.Body)
-		}
+		assert.Contains(t, answer("POST", "/statistics/recount", "").Body, `"difference_count":0`, "a recount")
 	})
 }

@@ -35,15 +35,12 @@ func TestFirstPage_BrowserOnly(t *testing.T) {
 		"Accept: application/xml, ;;, ,text/": false,
 	} {
 		a := s.Do("GET", "/", "", accept)
-		if got := strings.HasPrefix(a.Header.Get("Content-Type"), "text/html"); got != page || a.Status != http.StatusOK {
-			t.Errorf("%s: %d %s", accept, a.Status, a.Header.Get("Content-Type"))
-		}
+		assert.True(t, strings.HasPrefix(a.Header.Get("Content-Type"), "text/html") == page && a.Status == http.StatusOK,
+			"%s: %d %s", accept, a.Status, a.Header.Get("Content-Type"))
 		assert.True(t, page || strings.Contains(a.Body, `"errcode":40066`), "%s: the wire says %s", accept, a.Body)
 	}
 	for _, method := range []string{"POST", "PUT", "DELETE"} {
-		if a := s.Do(method, "/", "", browser); !strings.Contains(a.Body, `"errcode":40066`) {
-			t.Errorf("%s /: %s", method, a.Body)
-		}
+		assert.Contains(t, s.Do(method, "/", "", browser).Body, `"errcode":40066`, "%s /", method)
 	}
 	a := s.Do("GET", "/", "", browser, "Accept-Language: zh-CN,en;q=0.5")
 	assert.True(t, strings.Contains(a.Body, `lang="zh-CN"`) && strings.Contains(a.Body, "已就绪") && len(a.Body) <= 20<<10,
@@ -52,9 +49,8 @@ func TestFirstPage_BrowserOnly(t *testing.T) {
 	assert.True(t, bytes <= pagetest.Budget && len(loaded) == 2, "the page has %d bytes with %q", bytes, loaded)
 	for _, sheet := range regexp.MustCompile(`rel="stylesheet" href="([^"]+)"`).FindAllStringSubmatch(a.Body, -1) {
 		style := s.Do("GET", sheet[1], "")
-		if style.Status != http.StatusOK || style.Header.Get("Content-Type") != "text/css; charset=utf-8" {
-			t.Errorf("the page's style %s: %d %v", sheet[1], style.Status, style.Header)
-		}
+		assert.True(t, style.Status == http.StatusOK && style.Header.Get("Content-Type") == "text/css; charset=utf-8",
+			"the page's style %s: %d %v", sheet[1], style.Status, style.Header)
 	}
 }
 
@@ -84,9 +80,8 @@ func TestFirstPage_CommandsRun(t *testing.T) {
 		require.True(t, i < len(got) && strings.Contains(got[i], want), "line %d does not answer %s: %q", i, want, got)
 	}
 	var opened struct{ Path string }
-	if err := json.Unmarshal([]byte(got[3]), &opened); err != nil || !strings.HasPrefix(opened.Path, "pages/index/index?q=") {
-		t.Errorf("the scan: %v, %s", err, got[3])
-	}
+	err = json.Unmarshal([]byte(got[3]), &opened)
+	assert.True(t, err == nil && strings.HasPrefix(opened.Path, "pages/index/index?q="), "the scan: %v, %s", err, got[3])
 }
 
 // What no longer is so does not stand there, and neither does a text that a shell would read otherwise.

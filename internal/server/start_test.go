@@ -78,9 +78,8 @@ func TestLife_GoroutinesTracked(t *testing.T) {
 	l, other := newLife(), newLife()
 	end := make(chan struct{})
 	l.do(func(context.Context) { go func() { <-end }() })
-	if got := l.goroutines(t); len(got) != 1 || !strings.Contains(got[0], "TestLife_GoroutinesTracked") {
-		t.Errorf("one is running, and these are seen: %q", got)
-	}
+	got := l.goroutines(t)
+	assert.True(t, len(got) == 1 && strings.Contains(got[0], "TestLife_GoroutinesTracked"), "one is running, and these are seen: %q", got)
 	assert.Equal(t, len(other.goroutines(t)), 0, "another life")
 	close(end)
 	l.over(t)
@@ -98,9 +97,7 @@ func TestServer_CloseLeaksNoGoroutines(t *testing.T) {
 			var err error
 			l.do(func(ctx context.Context) { s, err = server.Start(ctx, c, io.Discard, server.TestHooks{}) })
 			require.NoError(t, err)
-			if len(l.goroutines(t)) < 10 {
-				t.Errorf("only %d goroutines are told from others", len(l.goroutines(t)))
-			}
+			assert.True(t, len(l.goroutines(t)) >= 10, "only %d goroutines are told from others", len(l.goroutines(t)))
 			client := http.Client{Transport: &http.Transport{}}
 			for _, call := range []struct{ url, body, token string }{
 				{s.AdminURL + "/admin/v1/scan-keys", `{"name":"app"}`, servertest.AdminToken},
@@ -117,9 +114,7 @@ func TestServer_CloseLeaksNoGoroutines(t *testing.T) {
 			}
 			l.do(func(context.Context) {
 				for range 2 {
-					if err := s.Close(); err != nil {
-						t.Error(err)
-					}
+					assert.NoError(t, s.Close())
 				}
 			})
 			client.CloseIdleConnections()
@@ -169,9 +164,7 @@ func TestStart_FailureLeavesNothingBehind(t *testing.T) {
 				})
 				assert.True(t, errors.Is(err, errNo) || errors.Is(err, context.Canceled), "%s, %s: %v", failing, how, err)
 				assert.True(t, slices.Equal(began, parts[:n+1]), "%s, %s: %v began", failing, how, began)
-				if err := s.Close(); err != nil {
-					t.Errorf("%s, %s: closed all the same: %v", failing, how, err)
-				}
+				assert.NoErrorf(t, s.Close(), "%s, %s: closed all the same", failing, how)
 				if l.over(t); t.Failed() {
 					t.Fatalf("%s failed %s", failing, how)
 				}
@@ -179,8 +172,6 @@ func TestStart_FailureLeavesNothingBehind(t *testing.T) {
 		}
 		s, err := server.Start(t.Context(), c, io.Discard, server.TestHooks{})
 		require.NoError(t, err)
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
+		assert.NoError(t, s.Close())
 	})
 }

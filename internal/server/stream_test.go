@@ -136,9 +136,7 @@ func TestScanStream_LeaveUncounted(t *testing.T) {
 		mark, err := os.ReadFile(shipped)
 		require.NoError(t, err)
 		c = p.counting(t, "", c.key)
-		if !strings.Contains(c.Log(), "counted=5") {
-			t.Errorf("the log does not say so:\n%s", c.Log())
-		}
+		assert.Contains(t, c.Log(), "counted=5", "the log does not say so")
 		c.counted("left", 12)
 		c.Stop()
 		require.NoError(t, os.WriteFile(shipped, mark, 0o600))
@@ -201,10 +199,9 @@ func TestScanStream_ErasureWhileLeavingNodeDown(t *testing.T) {
 	p, nats := onPostgres(t), natstest.Start(t, natstest.Options{Blind: true})
 	c := p.counting(t, nats.Unread(), "")
 	for _, user := range []string{"bob", "eve"} {
-		if a := c.Send(c.Request("POST", "/scan/v1/resolve", `{"text":"https://nowhere.example/","user":"`+user+`"}`,
-			"Authorization: Bearer "+c.key)); a.Status != 200 {
-			t.Fatalf("%d %s", a.Status, a.Body)
-		}
+		a := c.Send(c.Request("POST", "/scan/v1/resolve", `{"text":"https://nowhere.example/","user":"`+user+`"}`,
+			"Authorization: Bearer "+c.key))
+		require.True(t, a.Status == 200, "%d %s", a.Status, a.Body)
 	}
 	conn, js := streams(t, nats.Events())
 	defer conn.Close()
@@ -217,9 +214,8 @@ func TestScanStream_ErasureWhileLeavingNodeDown(t *testing.T) {
 	other.Admin("DELETE", "/users/bob/scans", "")
 	c = p.counting(t, "", c.key)
 	c.counted("left", 2)
-	if a := c.Admin("GET", "/statistics?count=users", ""); !strings.Contains(a.Body, `"users":1}`) {
-		t.Errorf("the users are %s, want one", a.Body)
-	}
+	a := c.Admin("GET", "/statistics?count=users", "")
+	assert.True(t, strings.Contains(a.Body, `"users":1}`), "the users are %s, want one", a.Body)
 }
 
 // A stream that nothing came to is left as well, by whoever comes from it.
@@ -285,10 +281,9 @@ func TestScanStream_ErasureReachesOlderScans(t *testing.T) {
 		scan := func() {
 			t.Helper()
 			for _, user := range []string{"bob", "eve"} {
-				if a := c.Send(c.Request("POST", "/scan/v1/resolve", `{"text":"https://nowhere.example/","user":"`+user+`"}`,
-					"Authorization: Bearer "+c.key)); a.Status != 200 {
-					t.Fatalf("%d %s", a.Status, a.Body)
-				}
+				a := c.Send(c.Request("POST", "/scan/v1/resolve", `{"text":"https://nowhere.example/","user":"`+user+`"}`,
+					"Authorization: Bearer "+c.key))
+				require.True(t, a.Status == 200, "%d %s", a.Status, a.Body)
 			}
 		}
 		scan()
@@ -303,9 +298,8 @@ func TestScanStream_ErasureReachesOlderScans(t *testing.T) {
 		}
 		all := rowsIn(t, exported(t, c.Server))
 		assert.Equal(t, strings.Count(all["scan_events"], "\n"), 4, "scans in the archive")
-		if n := strings.Count(all["scan_events"], `"user_hash":""`); n != 2 {
-			t.Errorf("%d scans of nobody in the archive:\n%s", n, all["scan_events"])
-		}
+		n := strings.Count(all["scan_events"], `"user_hash":""`)
+		assert.True(t, n == 2, "%d scans of nobody in the archive:\n%s", n, all["scan_events"])
 		c.counted("afterwards", 4)
 	})
 }
@@ -335,9 +329,7 @@ func TestScanStream_BackupIncludesAllScans(t *testing.T) {
 			for _, same := range []string{"", events} {
 				when := fmt.Sprintf("on %s, --scan-stream %q", name, same)
 				q := place(t)
-				if _, err := server.Import(t.Context(), q.config(), file, say(passphrase)); err != nil {
-					t.Fatal(when, err)
-				}
+				require.NoErrorf(t, assert.ErrorOf(server.Import(t.Context(), q.config(), file, say(passphrase))), "%v", when)
 				r, total := q.counting(t, same, c.key), int64(9)
 				if same != "" {
 					total += gone
@@ -348,9 +340,8 @@ func TestScanStream_BackupIncludesAllScans(t *testing.T) {
 				r.counted("and scanned "+when, total+2)
 				if same == "" {
 					for _, id := range ids {
-						if a := r.Admin("GET", "/scans/"+id, ""); a.Status != 200 {
-							t.Errorf("%s: a scan of before: %d %s", when, a.Status, a.Body)
-						}
+						a := r.Admin("GET", "/scans/"+id, "")
+						assert.True(t, a.Status == 200, "%s: a scan of before: %d %s", when, a.Status, a.Body)
 					}
 					var feed struct{ Scans []struct{} }
 					if r.Admin("GET", "/scans", "").JSON(t, &feed); len(feed.Scans) != 11 {
@@ -360,9 +351,7 @@ func TestScanStream_BackupIncludesAllScans(t *testing.T) {
 				again := exported(t, r.Server)
 				r.Stop()
 				last := onSQLite(t)
-				if _, err := server.Import(t.Context(), last.config(), again, say(passphrase)); err != nil {
-					t.Fatal(when, err)
-				}
+				require.NoErrorf(t, assert.ErrorOf(server.Import(t.Context(), last.config(), again, say(passphrase))), "%v", when)
 				r = last.counting(t, "", c.key)
 				r.counted("restored once more "+when, total+2)
 				r.Stop()

@@ -25,9 +25,8 @@ func TestProductSymbol_ReadByThreeScanners(t *testing.T) {
 	form := url.Values{"did": {"save"}, "fresh": {"yes"}, "key": {"01/09506000134352"}, "owner": {"brand"}, "wxa_appid": {"shop"},
 		"wxa_path": {"pages/product/index?gtin={01}"}, "default": {"0"},
 		"linktype_0": {"gs1:pip"}, "href_0": {"https://brand.example/p/{01}"}, "title_0": {"Tea"}}
-	if a := w.Do("POST", "/console/gs1/key", form.Encode(), "Content-Type: application/x-www-form-urlencoded"); a.Status != 303 {
-		t.Fatalf("the page of the product: %d %.2000s", a.Status, a.Body)
-	}
+	a := w.Do("POST", "/console/gs1/key", form.Encode(), "Content-Type: application/x-www-form-urlencoded")
+	require.True(t, a.Status == 303, "the page of the product: %d %.2000s", a.Status, a.Body)
 	page := w.Do("GET", "/console/gs1/key?key=01/09506000134352", "").Body
 	for _, has := range []string{`value="pages/product/index?gtin={01}"`, `value="https://brand.example/p/{01}"`,
 		`value="https://id.brand.example/01/09506000134352"`, `<option value="gs1-datamatrix">`, `src="data:image/png`} {
@@ -69,9 +68,7 @@ func TestProductSymbol_ReadByThreeScanners(t *testing.T) {
 	}
 	for _, wrong := range []string{"text=(01)09506000134369&kind=gs1-qr", "text=(01)09506000134352&kind=gs1-digital-link",
 		"text=tea&kind=gs1-qr", "text=(01)09506000134352&kind=none"} {
-		if a := w.Do("GET", "/console/gs1/symbol?key=01/09506000134352&module=2mm&as=png&"+wrong, ""); a.Status != 422 {
-			t.Errorf("%s: %d", wrong, a.Status)
-		}
+		assert.Equal(t, w.Do("GET", "/console/gs1/symbol?key=01/09506000134352&module=2mm&as=png&"+wrong, "").Status, 422, "%s", wrong)
 	}
 }
 

@@ -87,18 +87,16 @@ func TestTemplateTexts_FullLifecycle(t *testing.T) {
 		var texts []string
 		for i, one := range trades {
 			row := rowOf(w, ids[i], 7)
-			if stored := w.code(ids[i], 7); stored.CodeURL != row.Text || stored.Code != row.Code {
-				t.Errorf("%s: %+v, and %+v in the package", one.name, stored, row)
-			}
+			stored := w.code(ids[i], 7)
+			assert.True(t, stored.CodeURL == row.Text && stored.Code == row.Code, "%s: %+v, and %+v in the package", one.name, stored, row)
 			texts = append(texts, row.Text)
 			w.opensInTheApp(one.name, row.Text, ids[i], 7)
 			if data, err := gs1.Parse(row.Text); err == nil && !data.Key.IsZero() && len(data.Attributes) > 0 {
 				w.opensInTheApp(one.name+" with brackets", data.Bracketed(), ids[i], 7)
 				w.opensInTheApp(one.name+" as a reader gives it", "]Q3"+data.ElementString(), ids[i], 7)
 			}
-			if d := w.ask("resolve", "alice", rowOf(w, ids[i], 100).Text); d.Reason != "not_active" {
-				t.Errorf("%s: one that is not active: %s", one.name, d.short())
-			}
+			d := w.ask("resolve", "alice", rowOf(w, ids[i], 100).Text)
+			assert.True(t, d.Reason == "not_active", "%s: one that is not active: %s", one.name, d.short())
 			if one.page {
 				w.isShown(one.name, row.Text, one.weak)
 			}
@@ -138,9 +136,8 @@ func TestTemplateTexts_ImportIntoOtherServer(t *testing.T) {
 			first, rest, _ := strings.Cut(lines, "\n")
 			moved.refusesRows(one.name, batch.ID, first)
 			for _, added := range []int{10, 0} {
-				if a := bring(moved.Server, batch.ID, 1, lines); !strings.Contains(a.Body, fmt.Sprintf(`"added":%d`, added)) {
-					t.Fatalf("%s: %d %s", one.name, a.Status, a.Body)
-				}
+				a := bring(moved.Server, batch.ID, 1, lines)
+				require.Contains(t, a.Body, fmt.Sprintf(`"added":%d`, added), "%s: %d", one.name, a.Status)
 			}
 			moved.activate(batch.ID, 0, 8)
 			var texts []labels.Row
@@ -157,9 +154,8 @@ func TestTemplateTexts_ImportIntoOtherServer(t *testing.T) {
 				moved.isShown(one.name, row.Text, one.weak)
 			}
 			moved.opensNothingElse(one.name, row, one.page)
-			if d := moved.ask("resolve", "alice", texts[8].Text); d.Reason != "not_active" {
-				t.Errorf("%s: one that is not active: %s", one.name, d.short())
-			}
+			d := moved.ask("resolve", "alice", texts[8].Text)
+			assert.True(t, d.Reason == "not_active", "%s: one that is not active: %s", one.name, d.short())
 			if stored := moved.code(batch.ID, 8); stored.CodeURL != texts[7].Text || stored.Code != texts[7].Code {
 				t.Errorf("%s: %+v, and it was %+v", one.name, stored, texts[7])
 			}
@@ -169,9 +165,8 @@ func TestTemplateTexts_ImportIntoOtherServer(t *testing.T) {
 			// What a reader adds makes a text no code; its secret is written down all the same as little as that of a code.
 			around := strings.ReplaceAll(row.Text, "\n", "\r\n") + "#x"
 			moved.ask("resolve", "alice", "https://elsewhere.example/?q="+around)
-			if scans := moved.Admin("GET", "/scans?limit=1000", "").Body; strings.Contains(scans, row.Text[len(row.Text)-10:]) {
-				t.Errorf("%s: its secret is written down", one.name)
-			}
+			scans := moved.Admin("GET", "/scans?limit=1000", "").Body
+			assert.True(t, !strings.Contains(scans, row.Text[len(row.Text)-10:]), "%s: its secret is written down", one.name)
 		}
 		// An archive has them all.
 		last := where(t)
@@ -296,9 +291,8 @@ func (w works) look(text string) servertest.Answer {
 // isAHostOfCodes wants the file of app links of a host, and a page where it has no code.
 func (w works) isAHostOfCodes(host, line string) {
 	w.t.Helper()
-	if a := w.Do("GET", "/.well-known/apple-app-site-association", "", "Host: "+host); a.Status != 200 || !strings.Contains(a.Body, line) {
-		w.t.Errorf("the app's links of %s: %d %s", host, a.Status, a.Body)
-	}
+	a := w.Do("GET", "/.well-known/apple-app-site-association", "", "Host: "+host)
+	assert.True(w.t, a.Status == 200 && strings.Contains(a.Body, line), "the app's links of %s: %d %s", host, a.Status, a.Body)
 	if a := w.Do("GET", "/nothing", "", "Host: "+host); a.Status != 404 || !strings.Contains(a.Header.Get("Content-Type"), "text/html") {
 		w.t.Errorf("a page of %s: %d %s", host, a.Status, a.Header.Get("Content-Type"))
 	}

@@ -192,9 +192,7 @@ func inTemplate(t *testing.T, path string, texts map[string]string, named *menti
 			named.component(key)
 		}
 		for _, found := range spoken.FindAllStringSubmatch(one, -1) {
-			if texts[found[1]] == "" {
-				t.Errorf("%s: no text is called %q", path, found[1])
-			}
+			assert.True(t, texts[found[1]] != "", "%s: no text is called %q", path, found[1])
 		}
 	}
 }
@@ -243,9 +241,8 @@ func TestTranslations_ChineseOnlyInCatalogs(t *testing.T) {
 		if at := bytes.IndexFunc(content, func(r rune) bool { return unicode.Is(unicode.Han, r) }); err == nil && at >= 0 {
 			name, _ := filepath.Rel(root, path)
 			found[name] = true
-			if line := 1 + bytes.Count(content[:at], []byte("\n")); chinese[name] == "" {
-				t.Errorf("%s:%d has Chinese: let a key of a book say it (decision 59)", name, line)
-			}
+			line := 1 + bytes.Count(content[:at], []byte("\n"))
+			assert.True(t, chinese[name] != "", "%s:%d has Chinese: let a key of a book say it (decision 59)", name, line)
 		}
 		return err
 	})

@@ -70,9 +70,8 @@ func exchange(t *testing.T, c *http.Client, url, body string, into any) (proto s
 	require.NoError(t, err)
 	assert.Equal(t, resp.Header.Get("Strict-Transport-Security"), "", "the answer binds the name to TLS for longer than this server lives")
 	if into != nil {
-		if err := json.Unmarshal(raw, into); err != nil {
-			t.Fatalf("%s: %v: %s", url, err, raw)
-		}
+		err := json.Unmarshal(raw, into)
+		require.NoErrorf(t, err, "%s: %v: %s", url, err, raw)
 	}
 	return resp.Proto
 }
@@ -136,9 +135,8 @@ func TestLocalCA_NameConstraints(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "data")
 	s := servertest.Start(t, servertest.Options{Data: data, Seed: shop, Config: func(c *server.Config) { c.TLSDev = true }})
 	for name, mode := range map[string]os.FileMode{"ca.key": 0o600, "server.pem": 0o600} {
-		if info, err := os.Stat(filepath.Join(data, "tls", name)); err != nil || info.Mode().Perm() != mode {
-			t.Errorf("%s: %v %v", name, info, err)
-		}
+		info, err := os.Stat(filepath.Join(data, "tls", name))
+		assert.True(t, err == nil && info.Mode().Perm() == mode, "%s: %v %v", name, info, err)
 	}
 	ca, err := tls.LoadX509KeyPair(certificates.AuthorityFile(data), filepath.Join(data, "tls", "ca.key"))
 	require.NoError(t, err)
@@ -188,13 +186,9 @@ func TestLocalCA_LeafRenewal(t *testing.T) {
 	s.Stop()
 
 	s = servertest.Start(t, o)
-	if again := shown(t, s); !again.Equal(first) {
-		t.Error("a restart made another certificate")
-	}
+	assert.True(t, shown(t, s).Equal(first), "a restart made another certificate")
 	s.Clock.Step(366 * 24 * time.Hour)
-	if again := shown(t, s); !again.Equal(first) {
-		t.Error("it was made anew long before its end")
-	}
+	assert.True(t, shown(t, s).Equal(first), "it was made anew long before its end")
 	s.Clock.Step(2 * 24 * time.Hour)
 	renewed := shown(t, s)
 	assert.True(t, !renewed.Equal(first) && renewed.NotAfter.After(first.NotAfter.Add(300*24*time.Hour)),
@@ -205,14 +199,12 @@ func TestLocalCA_LeafRenewal(t *testing.T) {
 	late := o
 	late.Began = servertest.Began.Add(5 * 366 * 24 * time.Hour)
 	s = servertest.Start(t, late)
-	if again := shown(t, s); again.Equal(renewed) || again.Equal(first) {
-		t.Error("a start with an ended certificate kept it")
-	}
+	again := shown(t, s)
+	assert.True(t, !again.Equal(renewed) && !again.Equal(first), "a start with an ended certificate kept it")
 	c := fixedClient(s, authority(t, certificates.AuthorityFile(data)), s.Clock.Now)
 	exchange(t, c, "https://api.weixin.qq.com/healthz", "", nil)
-	if now, err := os.ReadFile(certificates.AuthorityFile(data)); err != nil || !bytes.Equal(now, ca) {
-		t.Errorf("the authority that people trust was made anew: %v", err)
-	}
+	now, err := os.ReadFile(certificates.AuthorityFile(data))
+	assert.True(t, err == nil && bytes.Equal(now, ca), "the authority that people trust was made anew: %v", err)
 	s.Stop()
 
 	// One of a time to come (the clock was wrong), and none that can be read.
@@ -238,13 +230,11 @@ func TestLocalCA_LeafRenewal(t *testing.T) {
 	}
 	ended := o
 	ended.Began = servertest.Began.Add(11 * 366 * 24 * time.Hour)
-	if _, err := servertest.Try(t, ended); !errors.Is(err, server.ErrUsage) || !strings.Contains(err.Error(), "it ended on") {
-		t.Errorf("the authority has ended: %v", err)
-	}
+	_, err = servertest.Try(t, ended)
+	assert.True(t, errors.Is(err, server.ErrUsage) && strings.Contains(err.Error(), "it ended on"), "the authority has ended: %v", err)
 	require.NoError(t, os.Remove(filepath.Join(data, "tls", "ca.key")))
-	if _, err := servertest.Try(t, o); !errors.Is(err, server.ErrUsage) || !strings.Contains(err.Error(), "its key is not") {
-		t.Errorf("ca.key is gone: %v", err)
-	}
+	_, err = servertest.Try(t, o)
+	assert.True(t, errors.Is(err, server.ErrUsage) && strings.Contains(err.Error(), "its key is not"), "ca.key is gone: %v", err)
 }
 
 // ownPair writes a certificate that signed itself, and its key.
@@ -313,17 +303,14 @@ func TestServerTLS_OperatorCertificate(t *testing.T) {
 	// Half of one does not: the old certificate stays until the key has come.
 	ownPair(t, cert, "", "three.example")
 	for range 2 {
-		if got := shown(t, s).DNSNames[0]; got != "two.example" {
-			t.Errorf("with half a pair %s is shown", got)
-		}
+		got := shown(t, s).DNSNames[0]
+		assert.True(t, got == "two.example", "with half a pair %s is shown", got)
 	}
-	if n := strings.Count(s.Log(), "the new certificate cannot be used"); n != 1 {
-		t.Errorf("this was told %d times, want once", n)
-	}
+	n := strings.Count(s.Log(), "the new certificate cannot be used")
+	assert.True(t, n == 1, "this was told %d times, want once", n)
 	require.NoError(t, os.Remove(cert))
-	if got := shown(t, s).DNSNames[0]; got != "two.example" {
-		t.Errorf("without a file %s is shown", got)
-	}
+	got := shown(t, s).DNSNames[0]
+	assert.True(t, got == "two.example", "without a file %s is shown", got)
 	ownPair(t, cert, key, "four.example")
 	assert.Equal(t, shown(t, s).DNSNames[0], "four.example", "shown")
 }
@@ -361,9 +348,8 @@ func TestServerTLS_RejectsInvalidCertificate(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, err := servertest.Try(t, servertest.Options{Config: c.config})
-			if !errors.Is(err, server.ErrUsage) || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "\n") {
-				t.Errorf("got %v, want one line with %q", err, c.want)
-			}
+			assert.True(t, errors.Is(err, server.ErrUsage) && strings.Contains(err.Error(), c.want) && !strings.Contains(err.Error(), "\n"),
+				"got %v, want one line with %q", err, c.want)
 		})
 	}
 	servertest.Start(t, servertest.Options{Config: func(c *server.Config) { c.TLSDev, c.Listen, c.DevPublic = true, "0.0.0.0:0", true }})

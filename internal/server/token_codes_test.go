@@ -46,9 +46,8 @@ func TestTokenCodes_FullLifecycle(t *testing.T) {
 			for n := range 10 {
 				fmt.Fprintf(&lines, c.text+"\n", n)
 			}
-			if a := bring(w.Server, batch.ID, 1, lines.String()); a.Status != http.StatusOK {
-				t.Fatalf("%s: %d %s", c.name, a.Status, a.Body)
-			}
+			a := bring(w.Server, batch.ID, 1, lines.String())
+			require.True(t, a.Status == http.StatusOK, "%s: %d %s", c.name, a.Status, a.Body)
 			ids[i] = batch.ID
 			w.activate(batch.ID, 0, 8)
 		}

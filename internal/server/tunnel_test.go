@@ -58,14 +58,12 @@ func TestDevServer_ProxyTunnel(t *testing.T) {
 
 	for _, line := range []string{"CONNECT bank.example:443", "CONNECT evilapi.weixin.qq.com:443", "CONNECT 127.0.0.1:22",
 		"CONNECT weixin.qq.com:443", "GET http://bank.example/", "GET http://127.0.0.1:1/"} {
-		if got := raw(t, s.URL, line); !strings.HasPrefix(got, "HTTP/1.1 403 ") {
-			t.Errorf("%s is answered by %s", line, got)
-		}
+		got := raw(t, s.URL, line)
+		assert.True(t, strings.HasPrefix(got, "HTTP/1.1 403 "), "%s is answered by %s", line, got)
 	}
 	// A request in absolute form to the server itself is no proxying.
-	if got := raw(t, s.URL, "GET "+s.URL+"/healthz"); !strings.HasPrefix(got, "HTTP/1.1 200 ") {
-		t.Errorf("its own address is answered by %s", got)
-	}
+	got := raw(t, s.URL, "GET "+s.URL+"/healthz")
+	assert.True(t, strings.HasPrefix(got, "HTTP/1.1 200 "), "its own address is answered by %s", got)
 	// A tunnel to port 80 carries plain HTTP, and what the client sent at once is not lost.
 	through := raw(t, s.URL, "CONNECT API.weixin.qq.com:80",
 		"GET /healthz HTTP/1.1\r\nHost: api.weixin.qq.com\r\nConnection: close\r\n\r\n")
@@ -76,12 +74,8 @@ func TestDevServer_ProxyTunnel(t *testing.T) {
 func TestServer_ConnectRefusedWithoutDev(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: shop, Guarded: true, Emulator: true})
-	if got := raw(t, s.URL, "CONNECT api.weixin.qq.com:443"); !strings.Contains(got, " 40") {
-		t.Errorf("a tunnel is answered by %s", got)
-	}
-	if a := s.Do("GET", "/qrjump/ca.pem", ""); !strings.Contains(a.Body, "errcode") {
-		t.Errorf("an authority is answered by %s", a.Body)
-	}
+	assert.Contains(t, raw(t, s.URL, "CONNECT api.weixin.qq.com:443"), " 40", "a tunnel is answered by")
+	assert.Contains(t, s.Do("GET", "/qrjump/ca.pem", "").Body, "errcode", "an authority is answered by")
 }
 
 // raw sends the head of a request, and what is to follow at once, and returns what comes until the connection ends or,

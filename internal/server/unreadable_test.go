@@ -9,6 +9,7 @@ import (
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // TestReadyz_UnreadableChange damages a row while it is written: no node can read the change back. All of them stay ready, follow
@@ -45,9 +46,8 @@ func TestReadyz_UnreadableChange(t *testing.T) {
 				return s.Do(method, "/admin/v1"+path, body, asAdmin, kind)
 			}
 			// Committed, even where the answer cannot show it.
-			if a := put(nodes[0], damage.method, damage.path, damage.body); a.Status/100 == 4 {
-				t.Fatalf("%d %s", a.Status, a.Body)
-			}
+			a := put(nodes[0], damage.method, damage.path, damage.body)
+			require.True(t, a.Status/100 != 4, "%d %s", a.Status, a.Body)
 			ready := func(s *servertest.Server) servertest.Answer {
 				return s.Send(s.Request("GET", "/readyz?for=change", ""))
 			}
@@ -61,17 +61,15 @@ func TestReadyz_UnreadableChange(t *testing.T) {
 			for n, s := range nodes { // a change through each, which the other one follows
 				prefix := fmt.Sprintf("https://kept.example/%d/", n)
 				rule := fmt.Sprintf(`{"owner":"kept","prefix":%q,"path":"p","published":true}`, prefix)
-				if a := put(s, "POST", "/import/rules", rule); a.Status != 200 {
-					t.Fatalf("%d %s", a.Status, a.Body)
-				}
+				a := put(s, "POST", "/import/rules", rule)
+				require.True(t, a.Status == 200, "%d %s", a.Status, a.Body)
 				other := nodes[1-n]
 				eventually(t, "the other node follows", func() bool {
 					return strings.Contains(other.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":%q}`, prefix+"x"),
 						"Authorization: Bearer "+key.Key).Body, `"kept"`)
 				})
-				if a := ready(s); a.Status != 200 {
-					t.Errorf("node %d: %d %s", n, a.Status, a.Body)
-				}
+				a = ready(s)
+				assert.True(t, a.Status == 200, "node %d: %d %s", n, a.Status, a.Body)
 			}
 			for n, s := range nodes {
 				s.Clock.Step(10 * time.Second)

@@ -61,9 +61,8 @@ func TestWebhook_DeliversSignedScans(t *testing.T) {
 	got := map[string]bool{}
 	for len(got) < 3 {
 		m := <-came
-		if err := verifier.VerifyIgnoringTimestamp(m.body, m.header); err != nil {
-			t.Errorf("%v: %v", err, m.header)
-		}
+		err := verifier.VerifyIgnoringTimestamp(m.body, m.header)
+		assert.NoErrorf(t, err, "%v: %v", err, m.header)
 		var body struct {
 			Type string
 			Data struct {
@@ -101,10 +100,9 @@ func TestWebhook_DeliversSignedScans(t *testing.T) {
 		t.Errorf("%s", a.Body)
 	}
 	w.Admin("DELETE", fmt.Sprintf("/webhooks/%d", made.Webhook.ID), "")
-	if a := w.Do("DELETE", fmt.Sprintf("/admin/v1/webhooks/%d", made.Webhook.ID), "", "Authorization: Bearer "+
-		servertest.AdminToken); a.Status != 404 {
-		t.Errorf("%d %s", a.Status, a.Body)
-	}
+	a := w.Do("DELETE", fmt.Sprintf("/admin/v1/webhooks/%d", made.Webhook.ID), "", "Authorization: Bearer "+
+		servertest.AdminToken)
+	assert.True(t, a.Status == 404, "%d %s", a.Status, a.Body)
 }
 
 // An event is taken when the status says so, whatever body comes with it.
@@ -131,8 +129,7 @@ func TestWebhook_ResponseBodyIgnored(t *testing.T) {
 		for len(list.Deliveries) == 0 || list.Deliveries[0].Attempts == 0 {
 			s.Admin("GET", fmt.Sprintf("/deliveries?webhook=%d", n+1), "").JSON(t, &list)
 		}
-		if one := list.Deliveries[0]; one.State != "delivered" || one.Attempts != 1 {
-			t.Errorf("%q: %+v", query, one)
-		}
+		one := list.Deliveries[0]
+		assert.True(t, one.State == "delivered" && one.Attempts == 1, "%q: %+v", query, one)
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -76,9 +77,8 @@ func TestWire_AllocsPerCall(t *testing.T) {
 			for range 10 {
 				call()
 			}
-			if n := testing.AllocsPerRun(2000, call); n > 60 {
-				t.Errorf("%s allocates %.0f times, --dev %t", path, n, dev)
-			}
+			n := testing.AllocsPerRun(2000, call)
+			assert.True(t, !(n > 60), "%s allocates %.0f times, --dev %t", path, n, dev)
 		}
 	}
 }

@@ -42,9 +42,8 @@ func TestYAML_RejectsDeepNestingBeforeParse(t *testing.T) {
 		err := safeyaml.Check([]byte(text))
 		runtime.ReadMemStats(&after)
 		assert.True(t, err != nil && strings.HasPrefix(err.Error(), "line ") && !strings.Contains(err.Error(), "\n"), "%s: %v", name, err)
-		if took := after.TotalAlloc - before.TotalAlloc; took > 4000*uint64(len(text))+1<<20 {
-			t.Errorf("%s: %d bytes took %d", name, len(text), took)
-		}
+		took := after.TotalAlloc - before.TotalAlloc
+		assert.True(t, took <= 4000*uint64(len(text))+1<<20, "%s: %d bytes took %d", name, len(text), took)
 		seed := filepath.Join(t.TempDir(), "seed.yaml")
 		require.NoError(t, os.WriteFile(seed, []byte(text), 0o600))
 		c := server.Default()
@@ -64,8 +63,6 @@ func TestYAML_RejectsDeepNestingBeforeParse(t *testing.T) {
 		"back and forth":       strings.Repeat("- a:\n    b:\n      - c: x\n", 1000),
 		"text over many lines": "a: |\n" + strings.Repeat("  - - - - [[[[ {{{{\n", 100),
 	} {
-		if err := safeyaml.Check([]byte(text)); err != nil {
-			t.Errorf("%s: %v", name, err)
-		}
+		assert.NoErrorf(t, safeyaml.Check([]byte(text)), "%s", name)
 	}
 }

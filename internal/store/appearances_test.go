@@ -23,12 +23,9 @@ func TestAppearance_RoundTrip(t *testing.T) {
 				got, err := tx.Appearance(ctx, "shop")
 				assert.True(t, errors.Is(err, none) && (none != nil || reflect.DeepEqual(got, want)), "%s: %+v, %v", what, got, err)
 				file, err := tx.Logo(ctx, "aa")
-				if missing := png == ""; missing != errors.Is(err, branding.ErrNone) || string(file) != png {
-					t.Errorf("%s: the logo is %q, %v", what, file, err)
-				}
-				if _, err := tx.Logo(ctx, ""); !errors.Is(err, branding.ErrNone) {
-					t.Errorf("%s: the logo of no hash: %v", what, err)
-				}
+				assert.True(t, (png == "") == errors.Is(err, branding.ErrNone) && string(file) == png,
+					"%s: the logo is %q, %v", what, file, err)
+				assert.ErrorIs(t, assert.ErrorOf(tx.Logo(ctx, "")), branding.ErrNone, "%s: the logo of no hash", what)
 				return nil
 			}))
 		}

@@ -54,9 +54,8 @@ func TestLoad_BrokenRowNamed(t *testing.T) {
 			rows := slices.Clone(seeds)
 			rows[12_345] = broken
 			all["seeds"] = linesOf(rows)
-			if err := load(t, s, all); err == nil || !strings.Contains(err.Error(), "row 12346 of seeds") {
-				t.Errorf("%s: %v", name, err)
-			}
+			err := load(t, s, all)
+			assert.True(t, err != nil && strings.Contains(err.Error(), "row 12346 of seeds"), "%s: %v", name, err)
 			want(t, "rows after "+name, rowsOf(t, s), empty)
 		}
 		all["seeds"] = linesOf(seeds)
@@ -73,9 +72,8 @@ func TestLoad_PostgresRejectsWrongType(t *testing.T) {
 		rows := manySeeds(3000)
 		rows[1500] = broken
 		all["seeds"] = linesOf(rows)
-		if err := load(t, s, all); err == nil || !strings.Contains(err.Error(), "row 1501 of seeds") {
-			t.Errorf("%s: %v", broken, err)
-		}
+		err := load(t, s, all)
+		assert.True(t, err != nil && strings.Contains(err.Error(), "row 1501 of seeds"), "%s: %v", broken, err)
 	}
 }
 
@@ -99,9 +97,7 @@ func TestLoad_CopyTextEscaping(t *testing.T) {
 		all["meta"] = b.String()
 		require.NoError(t, load(t, s, all))
 		got := rowsOf(t, s)["meta"]
-		if got != all["meta"] {
-			t.Errorf("%d bytes came back as %d, or as others", len(all["meta"]), len(got))
-		}
+		assert.True(t, got == all["meta"], "%d bytes came back as %d, or as others", len(all["meta"]), len(got))
 	})
 }
 
@@ -142,9 +138,8 @@ func TestLoad_ScanPartitions(t *testing.T) {
 			some := slices.Clone(rows)
 			some[41] = broken
 			all["scan_events"] = linesOf(some)
-			if err := load(t, s, all); err == nil || !strings.Contains(err.Error(), "row 42 of scan_events") {
-				t.Errorf("%s: %v", name, err)
-			}
+			err := load(t, s, all)
+			assert.True(t, err != nil && strings.Contains(err.Error(), "row 42 of scan_events"), "%s: %v", name, err)
 			want(t, "rows after "+name, rowsOf(t, s), empty)
 		}
 		all["scan_events"] = linesOf(rows)
@@ -266,17 +261,13 @@ func TestReadRows_RejectsMalformedRow(t *testing.T) {
 	columns := []string{"applied_at", "hash"}
 	for _, line := range []string{`{"applied_at":[` + strings.Repeat("0,", 1<<16), `{"applied_at":` + strings.Repeat("[", 1<<16),
 		`{` + strings.Repeat(`"a":1,`, 1<<16)} {
-		if got := testing.AllocsPerRun(1, func() {
-			if _, err := anyRow([]byte(line), columns); err == nil {
-				t.Errorf("%.20s is a row", line)
-			}
-		}); got > 50 {
-			t.Errorf("%.20s takes %v allocations", line, got)
-		}
+		got := testing.AllocsPerRun(1, func() {
+			assert.True(t, assert.ErrorOf(anyRow([]byte(line), columns)) != nil, "%.20s is a row", line)
+		})
+		assert.True(t, !(got > 50), "%.20s takes %v allocations", line, got)
 	}
-	if _, err := newRowReader("seeds", columns, zeros{}).next(); err == nil || err.Error() != "row 1 of seeds: it is longer than 16 MiB" {
-		t.Errorf("a line without an end: %v", err)
-	}
+	_, err := newRowReader("seeds", columns, zeros{}).next()
+	assert.True(t, err != nil && err.Error() == "row 1 of seeds: it is longer than 16 MiB", "a line without an end: %v", err)
 }
 
 func TestWriteRows_MatchesEncodingJSON(t *testing.T) {
@@ -296,9 +287,8 @@ func TestWriteRows_MatchesEncodingJSON(t *testing.T) {
 		e := json.NewEncoder(&written)
 		e.SetEscapeHTML(false)
 		require.NoError(t, e.Encode(text))
-		if got := string(appendText([]byte("before "), text)); got+"\n" != "before "+written.String() {
-			t.Fatalf("%q: %s, not %s", text, got, written.String())
-		}
+		got := string(appendText([]byte("before "), text))
+		require.True(t, got+"\n" == "before "+written.String(), "%q: %s, not %s", text, got, written.String())
 		line := append(appendText(nil, text), '}')
 		if got, n := writtenText(line); utf8.ValidString(text) && (got != text || n != len(line)-1) {
 			t.Fatalf("%q is read as %q from %d bytes of %s", text, got, n, line)

@@ -30,9 +30,8 @@ func rowsOf(t *testing.T, s *Store) map[string]string {
 			if err != nil {
 				return err
 			}
-			if lines := strings.Count(b.String(), "\n"); int64(lines) != n {
-				t.Errorf("%s: %d lines for %d rows", table, lines, n)
-			}
+			lines := strings.Count(b.String(), "\n")
+			assert.True(t, int64(lines) == n, "%s: %d lines for %d rows", table, lines, n)
 			all[table] = b.String()
 		}
 		return nil
@@ -49,9 +48,8 @@ func load(t *testing.T, s *Store, all map[string]string) error {
 			if err != nil {
 				return err
 			}
-			if lines := strings.Count(all[table], "\n"); int64(lines) != n {
-				t.Errorf("%s: %d rows of %d lines", table, n, lines)
-			}
+			lines := strings.Count(all[table], "\n")
+			assert.True(t, int64(lines) == n, "%s: %d rows of %d lines", table, n, lines)
 		}
 		return nil
 	})
@@ -128,12 +126,9 @@ func TestStoreArchive_SameAcrossDatabases(t *testing.T) {
 func TestLoad_RequiresEmptyDatabase(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		empty := rowsOf(t, s)
-		if _, err := s.FirstSealedKey(t.Context(), "data", "x"); err != nil {
-			t.Fatal(err)
-		}
-		if err := load(t, s, empty); !errors.Is(err, ErrNotEmpty) || !strings.Contains(err.Error(), "sealing_keys") {
-			t.Error(err)
-		}
+		require.NoError(t, assert.ErrorOf(s.FirstSealedKey(t.Context(), "data", "x")))
+		err := load(t, s, empty)
+		assert.True(t, errors.Is(err, ErrNotEmpty) && strings.Contains(err.Error(), "sealing_keys"), "%v", err)
 	})
 }
 
@@ -153,9 +148,8 @@ func TestLoad_WaitsForEndingSession(t *testing.T) {
 			WHERE datname = current_database() AND pid <> pg_backend_pid() AND (query LIKE '%pg_try_advisory_xact_lock%' OR query = 'rollback')`).Scan(&tried))
 	}
 	mustDo(t, late, `SELECT pg_advisory_unlock_shared(`+users+`)`)
-	if err := <-done; !errors.Is(err, free) {
-		t.Error(err)
-	}
+	err = <-done
+	assert.True(t, errors.Is(err, free), "%v", err)
 }
 
 func TestLoad_FailureRollsBack(t *testing.T) {
@@ -181,21 +175,17 @@ func TestLoad_FailureRollsBack(t *testing.T) {
 		} {
 			all := maps.Clone(full)
 			all[broken.table] = broken.rows
-			if err := load(t, s, all); err == nil || errors.Is(err, ErrNotEmpty) {
-				t.Errorf("%s: %v", name, err)
-			}
+			err := load(t, s, all)
+			assert.True(t, err != nil && !errors.Is(err, ErrNotEmpty), "%s: %v", name, err)
 		}
 		for table := range full {
 			all := maps.Clone(full)
 			delete(all, table)
-			if err := load(t, s, all); err == nil || !strings.Contains(err.Error(), table) {
-				t.Errorf("without %s: %v", table, err)
-			}
+			err := load(t, s, all)
+			assert.True(t, err != nil && strings.Contains(err.Error(), table), "without %s: %v", table, err)
 		}
 		want(t, "rows", rowsOf(t, s), empty)
-		if err := load(t, s, full); err != nil {
-			t.Error(err)
-		}
+		assert.NoError(t, load(t, s, full))
 	})
 }
 

@@ -102,9 +102,7 @@ func manyChanges(t *testing.T, s *Store) {
 
 func direct(t *testing.T, s *Store, query string, args ...any) {
 	t.Helper()
-	if _, err := s.write.ExecContext(t.Context(), query, args...); err != nil {
-		t.Fatal(query, err)
-	}
+	require.NoErrorf(t, assert.ErrorOf(s.write.ExecContext(t.Context(), query, args...)), "%v", query)
 }
 
 // trials is how often something is altered: 1,000 times, or as AUDIT_TRIALS says.
@@ -132,9 +130,8 @@ func TestAuditChain_AlteredByte(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		s.ConfigureChangeLog(nil, func(text string) string { return keeping{}.hash("a key" + text) })
 		manyChanges(t, s)
-		if done := verify(t, s); done.FirstError != nil || done.Changes < 25 {
-			t.Fatalf("%+v %v", done, done.FirstError)
-		}
+		done := verify(t, s)
+		require.True(t, done.FirstError == nil && done.Changes >= 25, "%+v %v", done, done.FirstError)
 		random := rand.New(rand.NewPCG(uint64(at.Unix()), 1))
 		tables := []struct{ table, key string }{{"changes", "seq"}, {"changes", "seq"}, {"changes", "seq"}, {"changes", "seq"},
 			{"audit_log_head", "id"}, {"code_events", "seq"}}
@@ -175,9 +172,8 @@ func TestAuditChain_AlteredByte(t *testing.T) {
 			found++
 			direct(t, s, set, value(old), newID)
 		}
-		if done := verify(t, s); done.FirstError != nil {
-			t.Fatalf("after all was put back: %+v", done.FirstError)
-		}
+		done = verify(t, s)
+		require.True(t, done.FirstError == nil, "after all was put back: %+v", done.FirstError)
 		t.Log("altered bytes found:", found)
 	})
 }
@@ -265,9 +261,8 @@ func TestAuditChain_RowsRemovedSwappedAdded(t *testing.T) {
 			}
 			direct(t, s, `DELETE FROM sealing_keys`)
 			require.NoErrorf(t, load(t, s, before), "%v", name)
-			if done := verify(t, s); done.FirstError != nil {
-				t.Fatal("put back:", done.FirstError)
-			}
+			done = verify(t, s)
+			require.True(t, done.FirstError == nil, "put back: %v", done.FirstError)
 		}
 	})
 }
@@ -293,12 +288,10 @@ func TestAuditChain_ForgedWithoutKey(t *testing.T) {
 			_, err = tx.exec(ctx, `UPDATE audit_log_head SET hash = $1`, before)
 			return err
 		}))
-		if done := verify(t, forger); done.FirstError != nil {
-			t.Error("the forger's own:", done.FirstError)
-		}
-		if done := verify(t, s); done.FirstError == nil || done.FirstError.Seq != 1 {
-			t.Errorf("%+v", done)
-		}
+		done := verify(t, forger)
+		assert.True(t, done.FirstError == nil, "the forger's own: %v", done.FirstError)
+		done = verify(t, s)
+		assert.True(t, done.FirstError != nil && done.FirstError.Seq == 1, "%+v", done)
 	})
 }
 

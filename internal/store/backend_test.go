@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/qrjump/qrjump/internal/domain/rules"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
 	"github.com/qrjump/qrjump/internal/testkit/proctest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
@@ -76,11 +77,7 @@ func open(t *testing.T, target Target) *Store {
 	t.Helper()
 	s, err := Open(t.Context(), target)
 	require.NoError(t, err)
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			t.Error("closing:", err)
-		}
-	})
+	t.Cleanup(func() { assert.NoErrorf(t, s.Close(), "closing") })
 	return s
 }
 
@@ -119,17 +116,13 @@ func view(t *testing.T, s *Store, f func(ctx context.Context, tx *Tx) error) {
 // follow from its text.
 func want[T any](t *testing.T, what string, got, want T) {
 	t.Helper()
-	if diff := cmp.Diff(want, got, cmp.AllowUnexported(rules.Link{})); diff != "" {
-		t.Errorf("%s (-want +got):\n%s", what, diff)
-	}
+	assert.Equal(t, cmp.Diff(want, got, cmp.AllowUnexported(rules.Link{})), "", "%s (-want +got)", what)
 }
 
 // wantSame is want where nil and empty lists are the same.
 func wantSame[T any](t *testing.T, what string, got, want T) {
 	t.Helper()
-	if diff := cmp.Diff(want, got, cmp.AllowUnexported(rules.Link{}), cmpopts.EquateEmpty()); diff != "" {
-		t.Errorf("%s (-want +got):\n%s", what, diff)
-	}
+	assert.Equal(t, cmp.Diff(want, got, cmp.AllowUnexported(rules.Link{}), cmpopts.EquateEmpty()), "", "%s (-want +got)", what)
 }
 
 func prefixOf(t *testing.T, text string, kind rules.Kind) rules.Prefix {

@@ -43,9 +43,7 @@ func TestCallLog_RoundTrip(t *testing.T) {
 		got, err := b.Get(t.Context(), c.RID)
 		want(t, "found", err, nil)
 		want(t, "call", got, c)
-		if _, err := b.Get(t.Context(), aRID(2)); !errors.Is(err, apiusage.ErrNoCall) {
-			t.Errorf("an unknown one: %v", err)
-		}
+		assert.ErrorIs(t, assert.ErrorOf(b.Get(t.Context(), aRID(2))), apiusage.ErrNoCall, "an unknown one")
 	})
 }
 
@@ -91,9 +89,8 @@ func TestCallLog_EvictOldestFirst(t *testing.T) {
 			t.Helper()
 			for n := range to + 1 {
 				_, err := b.Get(t.Context(), ridAt(at.Add(time.Duration(n/2)*time.Second), n))
-				if there := n >= from && n < to; there != (err == nil) || !there && !errors.Is(err, apiusage.ErrNoCall) {
-					t.Fatalf("%s: call %d: %v", what, n, err)
-				}
+				there := n >= from && n < to
+				require.True(t, there == (err == nil) && (there || errors.Is(err, apiusage.ErrNoCall)), "%s: call %d: %v", what, n, err)
 			}
 			want(t, what+": rows", number(t, s, `SELECT COUNT(*) FROM call_blocks`), int64(rows))
 		}
@@ -199,9 +196,7 @@ func TestClearQuota_TenAcrossNodes(t *testing.T) {
 			}
 		}
 		want(t, "clears that succeeded", done, apiusage.ClearsPerMonth)
-		if err := books[0].Clear(t.Context(), "wxb", ""); err != nil {
-			t.Errorf("another account: %v", err)
-		}
+		assert.NoErrorf(t, books[0].Clear(t.Context(), "wxb", ""), "another account")
 	})
 }
 
@@ -216,20 +211,15 @@ func TestClearQuota_SeenByOtherNode(t *testing.T) {
 			b.Settings.Set(s)
 		}
 		for n, want := range []error{nil, nil, nil, errcode.DailyLimit} {
-			if err := books[0].Spend(t.Context(), "wxa", "/a"); !errors.Is(err, want) {
-				t.Fatalf("call %d: %v, want %v", n+1, err, want)
-			}
+			err := books[0].Spend(t.Context(), "wxa", "/a")
+			require.ErrorIs(t, err, want, "call %d: %v, want %v", n+1, err, want)
 		}
 		// The other node counts from what was written.
 		require.NoError(t, books[0].Flush(t.Context()))
-		if err := books[1].Spend(t.Context(), "wxa", "/a"); !errors.Is(err, errcode.DailyLimit) {
-			t.Errorf("on the other node: %v", err)
-		}
+		assert.ErrorIs(t, books[1].Spend(t.Context(), "wxa", "/a"), errcode.DailyLimit, "on the other node")
 		require.NoError(t, books[1].Clear(t.Context(), "wxa", "/a"))
 		for i, b := range slices.Backward(books[:]) {
-			if err := b.Spend(t.Context(), "wxa", "/a"); err != nil {
-				t.Errorf("node %d after the clear: %v", i, err)
-			}
+			assert.NoErrorf(t, b.Spend(t.Context(), "wxa", "/a"), "node %d after the clear", i)
 		}
 	})
 }

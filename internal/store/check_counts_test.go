@@ -18,9 +18,7 @@ import (
 // wantCounted holds what is counted against the rows.
 func wantCounted(t *testing.T, s *Store, when string) {
 	t.Helper()
-	if err := s.Snapshot(t.Context(), func(p *Snapshot) error { return p.CheckCounts(t.Context()) }); err != nil {
-		t.Errorf("%s: %v", when, err)
-	}
+	assert.NoErrorf(t, s.Snapshot(t.Context(), func(p *Snapshot) error { return p.CheckCounts(t.Context()) }), "%s", when)
 }
 
 // aServiceRule is a rule of a service account that says little.
@@ -234,9 +232,8 @@ func TestRuleList_PageCostConstant(t *testing.T) {
 	fill(list[1200:])
 	// Three pages, each after at most a piece of the rules, and the rows that count.
 	const most = 3*(200+1024) + 100
-	if many := looked("of 6,000 rules"); many > most {
-		t.Errorf("%d rows of 6,000 rules, want at most %d", many, most)
-	}
+	many := looked("of 6,000 rules")
+	assert.True(t, many <= most, "%d rows of 6,000 rules, want at most %d", many, most)
 }
 
 // A database that was filled past the product has ids far from those of its changes.
@@ -346,9 +343,8 @@ func TestRuleCounts_MismatchDetected(t *testing.T) {
 				_, err := tx.exec(ctx, wrong)
 				return err
 			})
-			if err := s.Snapshot(t.Context(), func(p *Snapshot) error { return p.CheckCounts(t.Context()) }); err == nil {
-				t.Errorf("not found: %s", wrong)
-			}
+			err := s.Snapshot(t.Context(), func(p *Snapshot) error { return p.CheckCounts(t.Context()) })
+			assert.True(t, err != nil, "not found: %s", wrong)
 		}
 	})
 }

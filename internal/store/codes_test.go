@@ -92,14 +92,10 @@ func TestCodeBatch_RoundTrip(t *testing.T) {
 				}
 				want(t, "by its order number", got, b)
 			}
-			if _, err := tx.codes().Batch(ctx, 7); !errors.Is(err, codes.ErrNoBatch) {
-				t.Errorf("no such batch: %v", err)
-			}
+			assert.ErrorIs(t, assert.ErrorOf(tx.codes().Batch(ctx, 7)), codes.ErrNoBatch, "no such batch")
 			for _, key := range [][2]string{{"other", "x"}, {"x", b.ISV}, {"OTHER", b.ISV}, {"other", strings.ToUpper(b.ISV)},
 				{"other", "a\x00"}} {
-				if _, err := tx.codes().BatchByISV(ctx, key[0], key[1]); !errors.Is(err, codes.ErrNoBatch) {
-					t.Errorf("%q: %v", key, err)
-				}
+				assert.ErrorIs(t, assert.ErrorOf(tx.codes().BatchByISV(ctx, key[0], key[1])), codes.ErrNoBatch, "%q", key)
 			}
 			return nil
 		})
@@ -114,13 +110,11 @@ func TestCodeBatch_RoundTrip(t *testing.T) {
 			"the same block": func(b *codes.Batch) { b.ISV = "y" }} {
 			b := second
 			change(&b)
-			if err := s.UpdateCodes(t.Context(), func(tx codes.Tx) error {
+			assert.True(t, s.UpdateCodes(t.Context(), func(tx codes.Tx) error {
 				_,
 					err := tx.AddBatch(t.Context(), b)
 				return err
-			}); err == nil {
-				t.Errorf("%s: stored twice", name)
-			}
+			}) != nil, "%s: stored twice", name)
 		}
 		want(t, "batches", number(t, s, `SELECT COUNT(*) FROM batches`), 2)
 	})
@@ -213,9 +207,7 @@ func TestTicketsAndLogins_RoundTrip(t *testing.T) {
 		put := func(k codes.Ticket) error {
 			return s.UpdateCodes(t.Context(), func(tx codes.Tx) error { return tx.PutTickets(t.Context(), []codes.Ticket{k}) })
 		}
-		if err := put(ticket); err != nil {
-			t.Errorf("the same ticket once more: %v", err)
-		}
+		assert.NoErrorf(t, put(ticket), "the same ticket once more")
 		another := ticket
 		another.AppUserID = "another"
 		assert.True(t, put(another) != nil, "a ticket was replaced")
@@ -291,11 +283,7 @@ func presses(t *testing.T, nodes [2]*Store) (p [2]*codes.Service) {
 			Now:    func() time.Time { return at },
 			Keys:   codes.Keys{Code: code, Text: map[byte]*codes.TextKey{codes.FirstVersion: text}, Current: codes.FirstVersion},
 			Prefix: codes.DefaultPrefix}
-		p[i].Changed = func(ctx context.Context, id int64) {
-			if err := p[i].Memory.Changed(ctx, id); err != nil {
-				t.Error(err)
-			}
-		}
+		p[i].Changed = func(ctx context.Context, id int64) { assert.NoError(t, p[i].Memory.Changed(ctx, id)) }
 	}
 	return p
 }
@@ -334,9 +322,8 @@ func TestCodeApplication_ConcurrentOnTwoNodes(t *testing.T) {
 		}
 		slices.SortFunc(list, func(a, b codes.Batch) int { return int(a.ID - b.ID) })
 		for i, b := range list {
-			if want := uint64(10_000 * (i + 1)); b.Start != want {
-				t.Errorf("block %d begins at %d, want %d", i, b.Start, want)
-			}
+			want := uint64(10_000 * (i + 1))
+			assert.Equal(t, b.Start, want, "block %d begins at", i)
 		}
 		want(t, "calls of the day", number(t, nodes[0], `SELECT value FROM counters WHERE appid = 'svc'`), 100)
 	})
@@ -408,9 +395,7 @@ func TestActivate_NumberedInCommitOrder(t *testing.T) {
 				if by := p[n].Memory.State(b.ID, i, at).Activation; by != nil {
 					got = by.Binding.ActivityName
 				}
-				if got != governs[i] {
-					t.Errorf("node %d: index %d is governed by %q, want %q", n, i, got, governs[i])
-				}
+				assert.Equal(t, got, governs[i], "node %d: index %d is governed by", n, i)
 			}
 		}
 	})
@@ -446,10 +431,8 @@ func TestActivate_OverlapOneWins(t *testing.T) {
 		// The very same range replaces, on whatever node.
 		for e, err := range nodes[0].Events(t.Context(), b.ID, 0) {
 			require.NoError(t, err)
-			if err := p[1].Activate(t.Context(), call,
-				codes.Activation{Batch: b.ID, Range: e.Codes.Bounds(), Binding: e.Binding}); err != nil {
-				t.Error(err)
-			}
+			assert.NoError(t, p[1].Activate(t.Context(), call,
+				codes.Activation{Batch: b.ID, Range: e.Codes.Bounds(), Binding: e.Binding}))
 		}
 	})
 }
@@ -490,23 +473,18 @@ func TestCodeBatch_VisibleOnOtherNode(t *testing.T) {
 					codes.Change{Batch: b.ID, Action: codes.Freeze, Codes: codes.NewSet(codes.Range{From: 0, To: 0})}))
 			},
 		} {
-			if err := does(fresh(name)); err != nil {
-				t.Errorf("%s: %v", name, err)
-			}
+			assert.NoErrorf(t, does(fresh(name)), "%s", name)
 		}
 		p[1].Shared = true // as where there are two processes
 		b := fresh("again")
 		for n, did := range []codes.EventType{codes.Freeze, codes.Unfreeze, codes.Void} {
 			f, err := p[1].Get(t.Context(), call, codes.CodeName{ID: b.ID, Index: 3, HasIndex: true})
 			assert.True(t, err == nil && f.State.Frozen == (n == 1) && !f.State.Void, "before %s: %+v, %v", did, f.State, err)
-			if _, err := p[0].Change(t.Context(), codes.Change{Batch: b.ID, Action: did,
-				Codes: codes.NewSet(codes.Range{From: 3, To: 3})}); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, assert.ErrorOf(p[0].Change(t.Context(), codes.Change{Batch: b.ID, Action: did,
+				Codes: codes.NewSet(codes.Range{From: 3, To: 3})})))
 		}
-		if _, err := p[1].Query(t.Context(), call, codes.BatchKey{ID: 1}); !errors.Is(err, errcode.NoApplication) {
-			t.Errorf("an application that nobody made: %v", err)
-		}
+		_, err := p[1].Query(t.Context(), call, codes.BatchKey{ID: 1})
+		assert.ErrorIs(t, err, errcode.NoApplication, "an application that nobody made")
 	})
 }
 
@@ -572,9 +550,8 @@ func TestCodeEvents_LookupBounded(t *testing.T) {
 			require.NoError(t, rows.Scan(&id, &parent, &unused, &detail))
 			plan.WriteString(detail + "\n")
 		}
-		if n := strings.Count(plan.String(), "idx_code_events_batch_block_seq (batch=? AND <expr>=? AND seq<?)"); n != eventLevels {
-			t.Errorf("%d of %d blocks by the index:\n%s", n, eventLevels, plan.String())
-		}
+		n := strings.Count(plan.String(), "idx_code_events_batch_block_seq (batch=? AND <expr>=? AND seq<?)")
+		assert.True(t, n == eventLevels, "%d of %d blocks by the index:\n%s", n, eventLevels, plan.String())
 	})
 }
 
@@ -602,9 +579,8 @@ func TestTemplateTexts_StoredWithApplication(t *testing.T) {
 			b, err := p[0].Apply(t.Context(), call, a)
 			require.NoError(t, err)
 			a.Template = "x{secret}"
-			if _, err := p[0].Apply(t.Context(), call, a); !errors.Is(err, errcode.ApplicationExists) {
-				t.Errorf("%q: the same order with another text: %v", template, err)
-			}
+			_, err = p[0].Apply(t.Context(), call, a)
+			assert.ErrorIs(t, err, errcode.ApplicationExists, "%q: the same order with another text", template)
 			assert.Equal(t, b.Weak(), order.Weak, "%q", template)
 			text := p[0].Text(b, 77)
 			followed(t, p[1], b.ID)
@@ -628,17 +604,14 @@ func withholds(t *testing.T, p *codes.Service, template, text string) {
 	escaped := strings.NewReplacer("5", "%35", ".", "%2e", "K", "%4b").Replace(text)
 	for around, most := range map[string]int{"https://x.example/go?u=" + text + "&from=1": len("https://x.example/go?u=") + secret,
 		text + "/": secret, "9" + text + "9": 1 + secret, escaped + " ": len(escaped) - 15} {
-		if got := p.Redact(around); len(got) > most || !strings.HasPrefix(around, got) {
-			t.Errorf("of %q is left %q", around, got)
-		}
+		got := p.Redact(around)
+		assert.True(t, len(got) <= most && strings.HasPrefix(around, got), "of %q is left %q", around, got)
 	}
 }
 
 func followed(t *testing.T, p *codes.Service, batch int64) {
 	t.Helper()
-	if _, err := p.Memory.BatchOrLoad(t.Context(), batch); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, assert.ErrorOf(p.Memory.BatchOrLoad(t.Context(), batch)))
 }
 
 // spellings are texts that a reader may give for one that was printed.
@@ -684,7 +657,6 @@ func opensNot(t *testing.T, p *codes.Service, text string) {
 	}
 	digit := strings.LastIndexAny(text, "0123456789") // of the secret, or beside it
 	wrong := text[:digit] + string('0'+(text[digit]-'0'+1)%10) + text[digit+1:]
-	if s, ok := p.Scan(wrong, "", nobody); !ok || s.Reason != codes.UnknownCode {
-		t.Errorf("%q in place of %q: %t, %q", wrong, text, ok, s.Reason)
-	}
+	s, ok := p.Scan(wrong, "", nobody)
+	assert.True(t, ok && s.Reason == codes.UnknownCode, "%q in place of %q: %t, %q", wrong, text, ok, s.Reason)
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/domain/codes"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
 func TestFirstScan_WrittenOnce(t *testing.T) {
@@ -32,9 +33,7 @@ func TestFirstScan_WrittenOnce(t *testing.T) {
 				}
 				want(t, "first scan", got, f)
 			}
-			if _, err := tx.codes().FirstScan(ctx, first.Batch, 7); !errors.Is(err, codes.ErrNoFirstScan) {
-				t.Errorf("none: %v", err)
-			}
+			assert.ErrorIs(t, assert.ErrorOf(tx.codes().FirstScan(ctx, first.Batch, 7)), codes.ErrNoFirstScan, "none")
 			return nil
 		})
 		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.codes().EraseFirstScans(ctx, first.User) })
@@ -125,10 +124,8 @@ func TestFirstScan_ConcurrentOnTwoNodes(t *testing.T) {
 							group = append(group, codes.FirstScan{Batch: int64(round), Index: int64(i), At: at,
 								Scan: fmt.Sprintf("node %d writer %d", n, writer)})
 						}
-						if err := node.UpdateCodes(t.Context(),
-							func(tx codes.Tx) error { return tx.AddFirstScans(t.Context(), group) }); err != nil {
-							t.Error(err)
-						}
+						assert.NoError(t, node.UpdateCodes(t.Context(),
+							func(tx codes.Tx) error { return tx.AddFirstScans(t.Context(), group) }))
 					}
 				})
 			}

@@ -58,15 +58,9 @@ func TestComponentGrants_RoundTrip(t *testing.T) {
 			want(t, "ticket", ticket, accounts.VerifyTicket{Component: "wxc", Hash: "t", IssuedAt: at})
 			latest, err := tx.accounts().LatestVerifyTicket(ctx, "wxc")
 			want(t, "latest", latest, at.Add(time.Minute))
-			if _, err := tx.accounts().VerifyTicket(ctx, "wxd", "t"); !errors.Is(err, accounts.ErrNoTicket) {
-				t.Errorf("another's ticket: %v", err)
-			}
-			if _, err := tx.accounts().GrantCode(ctx, "nothing"); !errors.Is(err, accounts.ErrNoCode) {
-				t.Errorf("no code: %v", err)
-			}
-			if _, err := tx.accounts().Grant(ctx, "wxd", grant.AppID); !errors.Is(err, accounts.ErrNoGrant) {
-				t.Errorf("no grant: %v", err)
-			}
+			assert.ErrorIs(t, assert.ErrorOf(tx.accounts().VerifyTicket(ctx, "wxd", "t")), accounts.ErrNoTicket, "another's ticket")
+			assert.ErrorIs(t, assert.ErrorOf(tx.accounts().GrantCode(ctx, "nothing")), accounts.ErrNoCode, "no code")
+			assert.ErrorIs(t, assert.ErrorOf(tx.accounts().Grant(ctx, "wxd", grant.AppID)), accounts.ErrNoGrant, "no grant")
 			return err
 		})
 		update(t, s, func(ctx context.Context, tx *Tx) error {
@@ -75,15 +69,9 @@ func TestComponentGrants_RoundTrip(t *testing.T) {
 				tx.accounts().DeleteGrant(ctx, "wxc", grant.AppID))
 		})
 		view(t, s, func(ctx context.Context, tx *Tx) error {
-			if _, err := tx.accounts().VerifyTicket(ctx, "wxc", "t"); !errors.Is(err, accounts.ErrNoTicket) {
-				t.Errorf("a forgotten ticket: %v", err)
-			}
-			if _, err := tx.accounts().GrantCode(ctx, code.Hash); !errors.Is(err, accounts.ErrNoCode) {
-				t.Errorf("a forgotten code: %v", err)
-			}
-			if _, err := tx.accounts().Grant(ctx, "wxb", grant.AppID); err != nil {
-				t.Errorf("another's grant: %v", err)
-			}
+			assert.ErrorIs(t, assert.ErrorOf(tx.accounts().VerifyTicket(ctx, "wxc", "t")), accounts.ErrNoTicket, "a forgotten ticket")
+			assert.ErrorIs(t, assert.ErrorOf(tx.accounts().GrantCode(ctx, code.Hash)), accounts.ErrNoCode, "a forgotten code")
+			assert.NoErrorf(t, assert.ErrorOf(tx.accounts().Grant(ctx, "wxb", grant.AppID)), "another's grant")
 			n, err := tx.accounts().CountGrants(ctx, "wxc")
 			want(t, "grants", n, 0)
 			return err
@@ -193,9 +181,8 @@ func TestComponentGrants_ExclusiveSetRace(t *testing.T) {
 				if err == nil && slices.Contains(a.Sets, 18) {
 					have = append(have, name)
 				}
-				if _, taken := errors.AsType[accounts.ExclusiveConflict](errs[i]); errs[i] != nil && (!taken || move) {
-					t.Fatalf("round %d: %s: %v", round, name, errs[i])
-				}
+				_, taken := errors.AsType[accounts.ExclusiveConflict](errs[i])
+				require.True(t, errs[i] == nil || taken && !move, "round %d: %s: %v", round, name, errs[i])
 			}
 			require.True(t, len(have) == 1, "round %d: %v have it", round, have)
 			require.NoError(t, d[round%2].Withdraw(ctx, have[0], "wxa"))
@@ -250,16 +237,12 @@ func TestComponentGrants_ListRevokesConcurrentGrant(t *testing.T) {
 		d[0].Store = meanwhile{nodes[0], sync.OnceFunc(func() { meant = agree() })}
 		isv.Grants = []accounts.Grant{}
 		require.NoError(t, d[0].PutComponent(ctx, isv, "", "", ""))
-		if _, err := d[1].Authorization(ctx, "wxc", "wxa"); !errors.Is(err, errcode.NotAuthorizing) {
-			t.Errorf("the grant: %v", err)
-		}
+		assert.ErrorIs(t, assert.ErrorOf(d[1].Authorization(ctx, "wxc", "wxa")), errcode.NotAuthorizing, "the grant")
 		pushes, err := d[1].Pushes(ctx, "wxc", 1)
 		require.NoError(t, err)
 		want(t, "told last", pushes[0].Event, accounts.UnauthorizedPush)
 		agree()
-		if _, err := d[1].Identify(ctx, meant.Token.Text); !errors.Is(err, errcode.InvalidCredential) {
-			t.Errorf("the token of the ended grant: %v", err)
-		}
+		assert.ErrorIs(t, assert.ErrorOf(d[1].Identify(ctx, meant.Token.Text)), errcode.InvalidCredential, "the token of the ended grant")
 	})
 }
 

@@ -52,9 +52,7 @@ func TestSilentRead_Timeout(t *testing.T) {
 				}
 				began := time.Now()
 				_, err := conn.Read(make([]byte, 1))
-				if took := time.Since(began); took != c.after {
-					t.Errorf("the read ended after %v, want %v", took, c.after)
-				}
+				assert.Equal(t, time.Since(began), c.after, "the read ended after")
 				assert.True(t, (err != nil || c.fault == "") && (err == nil || c.fault != "" && strings.Contains(err.Error(), c.fault)),
 					"got %v, want %q", err, c.fault)
 			})
@@ -74,9 +72,8 @@ func TestSilentRead_ContextCanceled(t *testing.T) {
 			time.Sleep(time.Second)
 			conn.SetDeadline(time.Now())
 		}()
-		if _, err := conn.Read(make([]byte, 1)); err == nil || time.Since(began) != time.Second {
-			t.Errorf("%v after %v", err, time.Since(began))
-		}
+		_, err := conn.Read(make([]byte, 1))
+		assert.True(t, err != nil && time.Since(began) == time.Second, "%v after %v", err, time.Since(began))
 	})
 }
 
@@ -96,30 +93,24 @@ func TestSilentRead_BoundedAtShutdown(t *testing.T) {
 		for one := range lines {
 			go func() {
 				began := time.Now()
-				if _, err := one.Read(make([]byte, 1)); err == nil {
-					t.Error("a word came")
-				}
+				assert.True(t, assert.ErrorOf(one.Read(make([]byte, 1))) != nil, "a word came")
 				took <- time.Since(began)
 			}()
 		}
 		time.Sleep(500 * time.Millisecond)
 		patient.end()
 		for range 2 {
-			if d := <-took; d != stopReadTimeout {
-				t.Errorf("a read that waited for half a second ended after %v", d)
-			}
+			assert.Equal(t, (<-took), stopReadTimeout, "a read that waited for half a second ended after")
 		}
 		for one := range lines {
 			began := time.Now()
-			if _, err := one.Read(make([]byte, 1)); err == nil || time.Since(began) != nextReadTimeout {
-				t.Errorf("the next one: %v after %v", err, time.Since(began))
-			}
+			_, err := one.Read(make([]byte, 1))
+			assert.True(t, err != nil && time.Since(began) == nextReadTimeout, "the next one: %v after %v", err, time.Since(began))
 			one.Close()
 		}
 		dial, _ := patient.listening()
-		if _, err := dial(t.Context(), "tcp", "127.0.0.1:1"); err != errStopping {
-			t.Errorf("a new connection: %v", err)
-		}
+		_, err := dial(t.Context(), "tcp", "127.0.0.1:1")
+		assert.True(t, err == errStopping, "a new connection: %v", err)
 		assert.Equal(t, len(patient.lines), 0, "connections that are closed are remembered")
 	})
 }

@@ -30,11 +30,8 @@ func TestPostgresDial_TCPUserTimeout(t *testing.T) {
 		raw, err := conn.(*net.TCPConn).SyscallConn()
 		require.NoError(t, err)
 		got := 0
-		if failed := raw.Control(func(fd uintptr) {
-			got, err = syscall.GetsockoptInt(int(fd), syscall.IPPROTO_TCP, userTimeout)
-		}); failed != nil || err != nil {
-			t.Fatal(failed, err)
-		}
+		failed := raw.Control(func(fd uintptr) { got, err = syscall.GetsockoptInt(int(fd), syscall.IPPROTO_TCP, userTimeout) })
+		require.True(t, failed == nil && err == nil, "%v %v", failed, err)
 		assert.Equal(t, got, int(unacknowledgedTimeout.Milliseconds()), "%s", name)
 	}
 }

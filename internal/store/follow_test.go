@@ -124,9 +124,7 @@ func TestFollow_OtherNodeCommits(t *testing.T) {
 
 func TestFollow_ReloadOnReplacedLog(t *testing.T) {
 	for name, happens := range map[string]func(t *testing.T, s *Store){
-		"a reset": func(t *testing.T, s *Store) {
-			require.NoError(t, s.Reset(t.Context()))
-		},
+		"a reset": func(t *testing.T, s *Store) { require.NoError(t, s.Reset(t.Context())) },
 		// A failover to a copy that had not seen the last commits, of which the
 		// number was given out again.
 		"the last commit is lost": func(t *testing.T, s *Store) {
@@ -135,9 +133,7 @@ func TestFollow_ReloadOnReplacedLog(t *testing.T) {
 				`DELETE FROM changes WHERE seq = (SELECT seq FROM audit_log_head)`,
 				`UPDATE audit_log_head SET seq = seq - 1, hash = (SELECT hash FROM changes WHERE seq = audit_log_head.seq - 1)`,
 			} {
-				if _, err := s.write.ExecContext(t.Context(), q); err != nil {
-					t.Fatal(err)
-				}
+				require.NoError(t, assert.ErrorOf(s.write.ExecContext(t.Context(), q)))
 			}
 		},
 	} {
@@ -220,10 +216,8 @@ func TestFollow_NoGapsNoRepeats(t *testing.T) {
 		})
 	}
 	cut := func() {
-		if _, err := nodes[0].write.ExecContext(ctx, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-			WHERE datname = current_database() AND pid <> pg_backend_pid() AND query LIKE 'LISTEN%'`); err != nil {
-			t.Error(err)
-		}
+		assert.NoError(t, assert.ErrorOf(nodes[0].write.ExecContext(ctx, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+			WHERE datname = current_database() AND pid <> pg_backend_pid() AND query LIKE 'LISTEN%'`)))
 	}
 	random := rand.New(rand.NewPCG(1, 2))
 	picks := make([]int, writers*each)
@@ -249,9 +243,8 @@ func TestFollow_NoGapsNoRepeats(t *testing.T) {
 			if err == nil {
 				// The own node shows it before the answer.
 				followers[w%2].RefreshRule(ctx, key(k))
-				if got := pathOf(followers[w%2], key(k)); got != fmt.Sprintf("v%d", version) {
-					t.Errorf("after the answer: %s, want v%d", got, version)
-				}
+				got := pathOf(followers[w%2], key(k))
+				assert.True(t, got == fmt.Sprintf("v%d", version), "after the answer: %s, want v%d", got, version)
 			}
 			mu[k].Unlock()
 			if err != nil {
@@ -303,18 +296,13 @@ func TestFollow_StalenessReported(t *testing.T) {
 	c.Now = func() time.Time { return now }
 	catchUp(t, c)
 	want(t, "age", c.Staleness(), 0)
-	if err := c.Ready(); err != nil {
-		t.Error(err)
-	}
+	assert.NoError(t, c.Ready())
 	require.NoError(t, s.Close())
 	now = now.Add(replica.FollowLimit + time.Second)
-	if err := c.CatchUp(t.Context()); err == nil {
-		t.Error("followed a closed store")
-	}
+	assert.True(t, c.CatchUp(t.Context()) != nil, "followed a closed store")
 	want(t, "age", c.Staleness(), replica.FollowLimit+time.Second)
-	if err := c.Ready(); err == nil || !strings.Contains(err.Error(), "last read 6s ago") {
-		t.Errorf("ready: %v", err)
-	}
+	err = c.Ready()
+	assert.True(t, err != nil && strings.Contains(err.Error(), "last read 6s ago"), "ready: %v", err)
 }
 
 // slowLog takes two seconds for each query that finds changes.
@@ -348,15 +336,12 @@ func TestReady_LongImport(t *testing.T) {
 			catchUp(t, c)
 		}
 	})
-	if _, err := b[0].Import(t.Context(), plan, false); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, assert.ErrorOf(b[0].Import(t.Context(), plan, false)))
 	var read []int64
 	oldest := time.Duration(0)
 	c.Changes = slowLog{ChangeLog: nodes[1], now: &now, onPage: func() {
-		if err := c.Ready(); err != nil {
-			t.Errorf("Ready() = %v, %v after the node began to read", err, now.Sub(at))
-		}
+		err := c.Ready()
+		assert.NoErrorf(t, err, "Ready() = %v, %v after the node began to read", err, now.Sub(at))
 		oldest = max(oldest, c.Staleness())
 		if done, all := c.Reading(); all > 0 {
 			read = append(read, done)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -45,9 +46,8 @@ func TestNodeRegistry_RestartedNodeKept(t *testing.T) {
 			n := &scanlog.Nodes{Store: joining{s, one.then}, Shipper: &scanlog.Shipper{Node: "one", To: struct{ scanlog.Rewinder }{}},
 				Now: func() time.Time { return at }, Log: slog.New(slog.DiscardHandler)}
 			require.NoError(t, n.Counted(ctx))
-			if all, _, err := s.ScanNodes(ctx); err != nil || len(all) != one.left {
-				t.Errorf("%s: %d nodes are left, want %d (%v)", name, len(all), one.left, err)
-			}
+			all, _, err := s.ScanNodes(ctx)
+			assert.True(t, err == nil && len(all) == one.left, "%s: %d nodes are left, want %d (%v)", name, len(all), one.left, err)
 		}
 	})
 }
@@ -60,16 +60,12 @@ func TestNodeRegistry_LagReported(t *testing.T) {
 		require.NoError(t, err)
 		addRules(t, s, aRule(t, "wxa", "https://h.example/"), aRule(t, "wxa", "https://i.example/"))
 		now, _, err := s.ChangeHead(ctx)
-		if err != nil || now <= head {
-			t.Fatal(head, now, err)
-		}
+		require.True(t, err == nil && now > head, "%v %v %v", head, now, err)
 		node := scanlog.Node{ID: "two", Name: "b:/data", AckedRequest: 3, LastSeenAt: at}
 		known := func(what string, wanted scanlog.Node) {
 			t.Helper()
 			all, _, err := s.ScanNodes(ctx)
-			if err != nil || len(all) != 1 {
-				t.Fatal(what, all, err)
-			}
+			require.True(t, err == nil && len(all) == 1, "%v %v %v", what, all, err)
 			want(t, what, all[0], wanted)
 		}
 		do := func(err error) {
@@ -77,9 +73,8 @@ func TestNodeRegistry_LagReported(t *testing.T) {
 			require.NoError(t, err)
 		}
 		do(s.ReportNode(ctx, node, head))
-		if all, _, err := s.ScanNodes(ctx); err != nil || len(all) != 0 {
-			t.Fatalf("a node that nobody knows: %v %v", all, err)
-		}
+		all, _, err := s.ScanNodes(ctx)
+		require.True(t, err == nil && len(all) == 0, "a node that nobody knows: %v %v", all, err)
 		do(s.PutNode(ctx, node))
 		known("before it said anything", node)
 		said := scanlog.Node{ID: "two", Name: "b:/data", AckedRequest: 3, LastOffset: 9, ShippedOffset: 7, LastSeenAt: at.Add(time.Minute),

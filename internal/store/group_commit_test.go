@@ -50,9 +50,7 @@ func whileWaiting(t *testing.T, f func(t *testing.T, w *waiting)) {
 	<-locked
 	w := &waiting{t: t, s: nodes[0], service: service, free: func() {
 		close(release)
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
+		assert.NoError(t, (<-ended))
 	}}
 	first := make(chan error, 1)
 	w.all.Go(func() {
@@ -60,9 +58,8 @@ func whileWaiting(t *testing.T, f func(t *testing.T, w *waiting)) {
 	})
 	waitFor(t, "the first change to wait for the head", func() bool { return sessionsThatWait(t, nodes[1]) == 1 })
 	f(t, w)
-	if err := <-first; (err != nil) != w.lost {
-		t.Errorf("the first change ended with %v, lost: %v", err, w.lost)
-	}
+	err := <-first
+	assert.True(t, (err != nil) == w.lost, "the first change ended with %v, lost: %v", err, w.lost)
 }
 
 // makeOwners makes the accounts whose rules the tests add.
@@ -130,14 +127,11 @@ func TestGroupCommit_WaitingChangesMerged(t *testing.T) {
 		}
 		w.free()
 		for i, err := range all {
-			if err := <-err; err != nil {
-				t.Errorf("owner%d: %v", i, err)
-			}
+			assert.NoErrorf(t, (<-err), "owner%d", i)
 		}
 		w.all.Wait()
-		if n := w.transactions(); n != 1 {
-			t.Errorf("20 changes were made by %d transactions", n)
-		}
+		n := w.transactions()
+		assert.True(t, n == 1, "20 changes were made by %d transactions", n)
 		w.verified(21)
 	})
 }
@@ -159,25 +153,18 @@ func TestGroupCommit_OneChangeFails(t *testing.T) {
 		})
 		tail := w.adds(t.Context(), "tail", 0)
 		away(errors.New("the caller is gone"))
-		if err := <-gone; err == nil || err.Error() != "the caller is gone" {
-			t.Errorf("a caller that went away was told %v", err)
-		}
+		err := <-gone
+		assert.True(t, err != nil && err.Error() == "the caller is gone", "a caller that went away was told %v", err)
 		w.free()
-		if err := <-refused; !errors.Is(err, errcode.InvalidArgs) {
-			t.Errorf("a publish of no rule: %v", err)
-		}
-		if err := <-panicked; err == nil || err.Error() != "panic: of a caller" {
-			t.Errorf("a change that panics: %v", err)
-		}
+		assert.ErrorIs(t, (<-refused), errcode.InvalidArgs, "a publish of no rule")
+		err = <-panicked
+		assert.True(t, err != nil && err.Error() == "panic: of a caller", "a change that panics: %v", err)
 		for _, err := range []<-chan error{good, tail} {
-			if err := <-err; err != nil {
-				t.Errorf("a change beside those: %v", err)
-			}
+			assert.NoErrorf(t, (<-err), "a change beside those")
 		}
 		w.all.Wait()
-		if n := w.transactions(); n != 1 {
-			t.Errorf("what was left was made by %d transactions", n)
-		}
+		n := w.transactions()
+		assert.True(t, n == 1, "what was left was made by %d transactions", n)
 		w.verified(3)
 	})
 }
@@ -210,13 +197,10 @@ func TestGroupCommit_FaultIsolated(t *testing.T) {
 				})
 				tail := w.adds(t.Context(), "tail", 0)
 				w.free()
-				if err := <-bad; err == nil || errors.Is(err, errUngrouped) {
-					t.Errorf("the change that fails: %v", err)
-				}
+				err := <-bad
+				assert.True(t, err != nil && !errors.Is(err, errUngrouped), "the change that fails: %v", err)
 				for _, err := range []<-chan error{good, tail} {
-					if err := <-err; err != nil {
-						t.Errorf("a change beside it: %v", err)
-					}
+					assert.NoErrorf(t, (<-err), "a change beside it")
 				}
 				w.all.Wait()
 				w.verified(3)
@@ -242,18 +226,14 @@ func TestGroupCommit_NoWaitForOtherOwner(t *testing.T) {
 		busy := w.adds(t.Context(), "busy", 0)
 		good := w.adds(t.Context(), "good", 0)
 		w.free()
-		if err := <-good; err != nil {
-			t.Errorf("a change of another owner: %v", err)
-		}
+		assert.NoErrorf(t, (<-good), "a change of another owner")
 		select {
 		case err := <-busy:
 			t.Errorf("the change of an owner whose lock somebody has came to its end: %v", err)
 		default:
 		}
 		close(let)
-		if err := errors.Join(<-busy, <-ended); err != nil {
-			t.Error(err)
-		}
+		assert.NoError(t, errors.Join(<-busy, <-ended))
 		w.all.Wait()
 		w.verified(3)
 	})
@@ -280,9 +260,7 @@ func TestGroupCommit_LongWaitersSoloLimit(t *testing.T) {
 		})
 		w.free()
 		for _, err := range all {
-			if err := <-err; err != nil {
-				t.Error(err)
-			}
+			assert.NoError(t, (<-err))
 		}
 		w.all.Wait()
 		w.verified(1 + many)
@@ -299,9 +277,7 @@ func TestGroupCommit_LateChangesJoin(t *testing.T) {
 		}
 		w.free()
 		for i, err := range all {
-			if err := <-err; err != nil {
-				t.Errorf("change %d: %v", i, err)
-			}
+			assert.NoErrorf(t, (<-err), "change %d", i)
 		}
 		w.all.Wait()
 		w.verified(1 + len(all))
@@ -337,9 +313,7 @@ func TestGroupCommit_LostCommitResponse(t *testing.T) {
 			`CREATE CONSTRAINT TRIGGER at_the_commit AFTER INSERT ON rules DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
 				WHEN (NEW.owner <> 'first') EXECUTE FUNCTION ends_the_session()`,
 		} {
-			if _, err := w.s.write.ExecContext(t.Context(), statement); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, assert.ErrorOf(w.s.write.ExecContext(t.Context(), statement)))
 		}
 		w.lost = true
 		var all []<-chan error
@@ -348,9 +322,8 @@ func TestGroupCommit_LostCommitResponse(t *testing.T) {
 		}
 		w.free()
 		for i, err := range all {
-			if _, is := errors.AsType[*errcode.Unavailable](<-err); !is {
-				t.Errorf("owner%d is told something else than that the session ended", i)
-			}
+			_, is := errors.AsType[*errcode.Unavailable](<-err)
+			assert.True(t, is, "owner%d is told something else than that the session ended", i)
 		}
 		w.all.Wait()
 		w.verified(0)
@@ -377,9 +350,8 @@ func TestGroupCommit_SoloAfterStall(t *testing.T) {
 	waitFor(t, "three changes to wait for the lock, each on a session of its own", func() bool { return sessionsThatWait(t, s) == 3 })
 	require.NoError(t, held.Rollback())
 	for range cap(errs) {
-		if err := <-errs; err != nil {
-			t.Errorf("a change that waited for a lock = %v, want nil", err)
-		}
+		err := <-errs
+		assert.NoErrorf(t, err, "a change that waited for a lock = %v, want nil", err)
 	}
 }
 
@@ -399,9 +371,8 @@ func TestGroupCommit_SharedOwnersMerged(t *testing.T) {
 		w.free()
 		for want, all := range map[error][]<-chan error{nil: stored, errcode.PrefixOwned: taken, errcode.PrefixLimit: full} {
 			for i, err := range all {
-				if err := <-err; !errors.Is(err, want) {
-					t.Errorf("change %d = %v, want %v", i, err, want)
-				}
+				err := <-err
+				assert.ErrorIs(t, err, want, "change %d = %v, want %v", i, err, want)
 			}
 		}
 		w.all.Wait()
@@ -428,15 +399,13 @@ func TestGroupCommit_RefusalOnlyAfterCommit(t *testing.T) {
 			})
 		})
 		w.free()
-		if err := <-refused; err != nil {
-			t.Errorf("the change that was refused in a group that failed = %v, want nil", err)
-		}
+		err := <-refused
+		assert.NoErrorf(t, err, "the change that was refused in a group that failed = %v, want nil", err)
 		if err := <-lost; err == nil || err.Error() != "the caller is gone" {
 			t.Errorf("the earlier change of a caller that disconnected = %v, want its cause", err)
 		}
-		if err := <-failed; err == nil || errors.Is(err, errUngrouped) {
-			t.Errorf("the change that fails = %v, want the error of its statement", err)
-		}
+		err = <-failed
+		assert.True(t, err != nil && !errors.Is(err, errUngrouped), "the change that fails = %v, want the error of its statement", err)
 		w.all.Wait()
 		w.verified(2)
 	})
@@ -463,9 +432,8 @@ func TestGroupCommit_CancelledWithinGroup(t *testing.T) {
 		if err := <-gone; err == nil || err.Error() != "the caller is gone" {
 			t.Errorf("the change of a caller that disconnected = %v, want its cause", err)
 		}
-		if err := errors.Join(<-holds, <-tail); err != nil {
-			t.Errorf("the changes beside it = %v, want nil", err)
-		}
+		err := errors.Join(<-holds, <-tail)
+		assert.NoErrorf(t, err, "the changes beside it = %v, want nil", err)
 		w.all.Wait()
 		w.verified(2)
 	})
@@ -483,9 +451,7 @@ func TestGroupCommit_SoloAfterImportConflict(t *testing.T) {
 		waitFor(w.t, "the change of that owner to wait for the head alone", func() bool { return sessionsThatWait(w.t, w.s) == 2 })
 		other := w.adds(t.Context(), "other", 0)
 		w.free()
-		if err := errors.Join(<-met, <-other); err != nil {
-			t.Error(err)
-		}
+		assert.NoError(t, errors.Join(<-met, <-other))
 		w.all.Wait()
 		w.verified(3)
 	})

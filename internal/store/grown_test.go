@@ -68,9 +68,7 @@ func grow(t *testing.T, s *Store, n int64) {
 			at := strings.Index(query, "SELECT")
 			query = query[:at] + series + query[at:]
 		}
-		if _, err := s.write.ExecContext(t.Context(), query, n); err != nil {
-			t.Fatalf("%s: %v", query, err)
-		}
+		require.NoErrorf(t, assert.ErrorOf(s.write.ExecContext(t.Context(), query, n)), "%s", query)
 	}
 	// Activations stand side by side, ten codes each.
 	update(t, s, func(ctx context.Context, tx *Tx) error {
@@ -101,9 +99,7 @@ func settled(t *testing.T, s *Store, tables ...string) {
 	for _, table := range tables {
 		hands.WriteString(`ALTER TABLE ` + table + ` SET (autovacuum_enabled = off);`)
 	}
-	if _, err := s.write.ExecContext(t.Context(), `DO $$ BEGIN `+hands.String()+` END $$`); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, assert.ErrorOf(s.write.ExecContext(t.Context(), `DO $$ BEGIN `+hands.String()+` END $$`)))
 	swept(t, s, tables...)
 }
 
@@ -118,9 +114,7 @@ func swept(t *testing.T, s *Store, tables ...string) {
 		AND backend_xmin IS NOT NULL`) > 0 {
 		runtime.Gosched()
 	}
-	if _, err := s.write.ExecContext(t.Context(), `VACUUM ANALYZE `+strings.Join(tables, ", ")); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, assert.ErrorOf(s.write.ExecContext(t.Context(), `VACUUM ANALYZE `+strings.Join(tables, ", "))))
 }
 
 // read is how many rows and pages a database has read for anybody since it was opened.
@@ -148,9 +142,7 @@ func reads(t *testing.T, s *Store) (r read) {
 		}
 		return r
 	}
-	if _, err := s.read.ExecContext(t.Context(), `SELECT pg_stat_force_next_flush()`); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, assert.ErrorOf(s.read.ExecContext(t.Context(), `SELECT pg_stat_force_next_flush()`)))
 	r.pages = number(t, s, `SELECT SUM(heap_blks_hit + heap_blks_read + COALESCE(idx_blks_hit + idx_blks_read, 0) + COALESCE(toast_blks_hit + toast_blks_read, 0))::bigint
 		FROM pg_statio_user_tables WHERE schemaname = current_schema()`)
 	r.rows = number(t, s, `SELECT (SELECT SUM(seq_tup_read)::bigint FROM pg_stat_user_tables WHERE schemaname = current_schema())

@@ -55,19 +55,14 @@ func twoNodes(t *testing.T) (target Target, nodes [2]*Store, b [2]*rules.Service
 // sound wants a log that verifies and counts that are right.
 func sound(t *testing.T, s *Store) {
 	t.Helper()
-	if done, err := s.VerifyChanges(t.Context()); err != nil || done.FirstError != nil {
-		t.Errorf("the log: %+v, %v", done.FirstError, err)
-	}
-	if err := s.Snapshot(t.Context(), func(p *Snapshot) error { return p.CheckCounts(t.Context()) }); err != nil {
-		t.Error(err)
-	}
+	done, err := s.VerifyChanges(t.Context())
+	assert.True(t, err == nil && done.FirstError == nil, "the log: %+v, %v", done.FirstError, err)
+	assert.NoError(t, s.Snapshot(t.Context(), func(p *Snapshot) error { return p.CheckCounts(t.Context()) }))
 }
 
 func mustAdd(t *testing.T, b *rules.Service, owner accounts.Account, prefix string) {
 	t.Helper()
-	if err := add(t.Context(), b, owner, "r", prefix, false); err != nil {
-		t.Error(prefix, err)
-	}
+	assert.NoErrorf(t, add(t.Context(), b, owner, "r", prefix, false), "%v", prefix)
 }
 
 // Issue 29, 2: while an import is being written, changes of others are committed, of the
@@ -86,12 +81,8 @@ func TestImportRules_DoesNotBlockOthers(t *testing.T) {
 			mustAdd(t, b[1], other, fmt.Sprintf("https://h%d.example/x/%d/", i, i))
 			mustAdd(t, b[1], own, fmt.Sprintf("https://own.example/%d/", i))
 		}
-		if err := b[1].Publish(ctx, own, "https://before.example/"); err != nil {
-			t.Error(err)
-		}
-		if err := b[1].Delete(ctx, other, "https://elsewhere.example/0/", ""); err != nil {
-			t.Error(err)
-		}
+		assert.NoError(t, b[1].Publish(ctx, own, "https://before.example/"))
+		assert.NoError(t, b[1].Delete(ctx, other, "https://elsewhere.example/0/", ""))
 		want(t, "rules that others see", number(t, nodes[1], `SELECT COUNT(*) FROM rules`), 9)
 		catchUp(t, follows)
 		want(t, "rules that scans of the other node see", follows.Rules.Len(), 9)
@@ -103,12 +94,9 @@ func TestImportRules_DoesNotBlockOthers(t *testing.T) {
 		assert.True(t, !nodes[1].committer.separate[ownerPart(other.AppID)].IsZero(),
 			"the next change of that owner is made together with those of others, and breaks them up again")
 		// One import at a time is written like this, but a short one waits for none.
-		if _, err := b[1].Import(ctx, planOf(many, nil), false); !errors.Is(err, accounts.ErrImporting) {
-			t.Errorf("a second import: %v", err)
-		}
-		if _, err := b[1].Import(ctx, planOf(5, func(p *rules.Planned) { p.Draft.Prefix += "short/" }), false); err != nil {
-			t.Errorf("a short import: %v", err)
-		}
+		assert.ErrorIs(t, assert.ErrorOf(b[1].Import(ctx, planOf(many, nil), false)), accounts.ErrImporting, "a second import")
+		_, err = b[1].Import(ctx, planOf(5, func(p *rules.Planned) { p.Draft.Prefix += "short/" }), false)
+		assert.NoErrorf(t, err, "a short import")
 		readAt = number(t, nodes[1], `SELECT seq FROM audit_log_head`)
 	}), false)
 	if want(t, "import", done, accounts.Imported{Lines: many, Added: many}); err != nil || called != 1 {
@@ -121,15 +109,11 @@ func TestImportRules_DoesNotBlockOthers(t *testing.T) {
 	catchUp(t, follows)
 	want(t, "rules that scans of the other node see", follows.Rules.Len(), many+9+5)
 	want(t, "one of them", pathOf(follows, "https://h1.example/1/x"), "p")
-	if err := add(ctx, b[1], other, "r", "https://h1.example/1/", false); err == nil {
-		t.Error("a prefix has two owners")
-	}
+	assert.True(t, add(ctx, b[1], other, "r", "https://h1.example/1/", false) != nil, "a prefix has two owners")
 	// Whoever read before the import was shown has not seen its rules, though their numbers are lower.
 	key := "https://h1.example/1/"
 	since := auditlog.WithPrecondition(ctx, readAt, auditlog.Name{Kind: ofRule, Key: key})
-	if err := b[1].Delete(since, miniProgramOf("wxb"), key, ""); !errors.Is(err, auditlog.ErrMoved) {
-		t.Errorf("a change of what was read before: %v", err)
-	}
+	assert.ErrorIs(t, b[1].Delete(since, miniProgramOf("wxb"), key, ""), auditlog.ErrMoved, "a change of what was read before")
 	// Pages of an owner's rules hang on what was counted.
 	list, err := nodes[1].rulesOf(ctx, "wxa", many/2)
 	if err != nil || len(list) != 2 {
@@ -164,9 +148,7 @@ func TestImportRules_RecheckAfterConcurrentChange(t *testing.T) {
 			mustAdd(t, b, other, fmt.Sprintf("https://h%d.example/%d/", (many-1)%100, many-1))
 		}, "belongs to wxc"},
 		"somebody occupies above one": {func(t *testing.T, _ *Store, b *rules.Service, other accounts.Account) {
-			if err := add(t.Context(), b, other, "r", "https://h7.example/", true); err != nil {
-				t.Error(err)
-			}
+			assert.NoError(t, add(t.Context(), b, other, "r", "https://h7.example/", true))
 		}, "wxc occupies the links below"},
 		"an owner is gone": {func(t *testing.T, s *Store, _ *rules.Service, _ accounts.Account) {
 			update(t, s, func(ctx context.Context, tx *Tx) error { return tx.accounts().DeleteAccount(ctx, "wxb") })
@@ -177,16 +159,12 @@ func TestImportRules_RecheckAfterConcurrentChange(t *testing.T) {
 			})
 		}, "the operator denies"},
 		"somebody occupies elsewhere": {func(t *testing.T, _ *Store, b *rules.Service, other accounts.Account) {
-			if err := add(t.Context(), b, other, "r", "https://elsewhere.example/", true); err != nil {
-				t.Error(err)
-			}
+			assert.NoError(t, add(t.Context(), b, other, "r", "https://elsewhere.example/", true))
 		}, ""},
 		"a prefix came and went": {func(t *testing.T, _ *Store, b *rules.Service, other accounts.Account) {
 			prefix := fmt.Sprintf("https://h%d.example/%d/", (many-1)%100, many-1)
 			mustAdd(t, b, other, prefix)
-			if err := b.Delete(t.Context(), other, prefix, ""); err != nil {
-				t.Error(err)
-			}
+			assert.NoError(t, b.Delete(t.Context(), other, prefix, ""))
 		}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -259,9 +237,7 @@ func (t almostTx) LockForShow(ctx context.Context) error {
 func TestImportRules_UpdatesDoNotBlockOthers(t *testing.T) {
 	target, nodes, b, own, other := twoNodes(t)
 	ctx := t.Context()
-	if _, err := b[0].Import(ctx, planOf(many, func(p *rules.Planned) { p.Published = p.Line > 1 }), false); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, assert.ErrorOf(b[0].Import(ctx, planOf(many, func(p *rules.Planned) { p.Published = p.Line > 1 }), false)))
 	mustAdd(t, b[0], own, "https://before.example/")
 	follows := follower(t, nodes[1])
 	hands := admin(t, target)
@@ -278,15 +254,11 @@ func TestImportRules_UpdatesDoNotBlockOthers(t *testing.T) {
 			"the lock of all rules": fmt.Sprintf(`SELECT 1 / CASE WHEN pg_try_advisory_xact_lock(%d) THEN 1 ELSE 0 END`,
 				lockNumber(allRules)),
 		} {
-			if _, err := hands.Exec(ctx, query); err != nil {
-				t.Errorf("%s: %v", what, err)
-			}
+			assert.NoErrorf(t, assert.ErrorOf(hands.Exec(ctx, query)), "%s", what)
 		}
 		mustAdd(t, b[1], other, "https://elsewhere.example/")
 		mustAdd(t, b[1], own, "https://own.example/")
-		if err := b[1].Publish(ctx, own, "https://before.example/"); err != nil {
-			t.Error(err)
-		}
+		assert.NoError(t, b[1].Publish(ctx, own, "https://before.example/"))
 		for what, err := range map[string]error{
 			"edit":   b[1].Edit(ctx, own, rules.Draft{Prefix: "https://h0.example/0/", Path: "mine", OpenVersion: rules.OpenRelease}),
 			"delete": b[1].Delete(ctx, own, "https://h2.example/2/", ""),
@@ -308,13 +280,9 @@ func TestImportRules_UpdatesDoNotBlockOthers(t *testing.T) {
 	want(t, "what scans of the other node see", pathOf(follows, "https://h1.example/1/x"), `"second" \ <页>`)
 	sound(t, nodes[0])
 	// What comes after an edit of an import, and an undo of it, is as after any other.
-	if err := b[1].Delete(ctx, own, "https://h2.example/2/", ""); err != nil {
-		t.Error(err)
-	}
+	assert.NoError(t, b[1].Delete(ctx, own, "https://h2.example/2/", ""))
 	edit := number(t, nodes[1], `SELECT MAX(seq) FROM changes WHERE key = 'https://h4.example/4/' AND action = 'edit'`)
-	if _, err := b[1].Undo(ctx, edit); err != nil {
-		t.Error(err)
-	}
+	assert.NoError(t, assert.ErrorOf(b[1].Undo(ctx, edit)))
 	want(t, "rules that are as they were", number(t, nodes[1],
 		`SELECT COUNT(*) FROM rules WHERE path = 'p' AND key = 'https://h4.example/4/'`), 1)
 	sound(t, nodes[1])
@@ -366,9 +334,8 @@ func TestImportRules_CountsRulesToOtherApps(t *testing.T) {
 func TestImportRules_NodeDies(t *testing.T) {
 	_, nodes, b, _, _ := twoNodes(t)
 	ctx, die := context.WithCancel(t.Context())
-	if _, err := b[0].Import(ctx, midway(planOf(many, nil), die), false); !errors.Is(err, context.Canceled) {
-		t.Fatal(err)
-	}
+	_, err := b[0].Import(ctx, midway(planOf(many, nil), die), false)
+	require.True(t, errors.Is(err, context.Canceled), "%v", err)
 	want(t, "rules", number(t, nodes[1], `SELECT COUNT(*) FROM rules`), 0)
 	want(t, "numbers that were given out", number(t, nodes[1], `SELECT COUNT(*) FROM changes WHERE kind = 'numbers'`), 1)
 	sound(t, nodes[1])
@@ -402,9 +369,7 @@ func TestImportRules_SessionTerminated(t *testing.T) {
 func TestImportRules_ReclaimedIDs(t *testing.T) {
 	_, nodes, _, own, _ := twoNodes(t)
 	given, err := nodes[0].Reserve(t.Context(), 1)
-	if err != nil || given.First == 0 {
-		t.Fatal(given, err)
-	}
+	require.True(t, err == nil && given.First != 0, "%v %v", given, err)
 	prefix, err := rules.ParsePrefix("https://a.example/", rules.Ordinary, false)
 	require.NoError(t, err)
 	apart := func(under accounts.SeqRange) error {
@@ -417,21 +382,15 @@ func TestImportRules_ReclaimedIDs(t *testing.T) {
 		"another entry stands there": {First: given.First, Last: given.Last, Hash: "another"},
 		"no entry stands there":      {First: given.First + 1, Last: given.Last + 1, Hash: given.Hash},
 	} {
-		if err := apart(under); !errors.Is(err, accounts.ErrConflict) {
-			t.Errorf("%s: %v", what, err)
-		}
+		assert.ErrorIs(t, apart(under), accounts.ErrConflict, "%s", what)
 	}
-	if err := apart(given); err != nil {
-		t.Error(err)
-	}
+	assert.NoError(t, apart(given))
 }
 
 // What was written apart is as safe from hands as the rest of the log.
 func TestImportRules_AuditChainVerified(t *testing.T) {
 	target, nodes, b, _, other := twoNodes(t)
-	if _, err := b[0].Import(t.Context(), planOf(many, nil), false); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, assert.ErrorOf(b[0].Import(t.Context(), planOf(many, nil), false)))
 	mustAdd(t, b[0], other, "https://after.example/")
 	given := number(t, nodes[0], `SELECT seq FROM changes WHERE kind = 'numbers'`)
 	hands := admin(t, target)
@@ -534,9 +493,8 @@ func TestImportAccounts_DoesNotBlockOthers(t *testing.T) {
 			assert.True(t, err == nil, "a change of another account: %v", err)
 		}
 		want(t, "accounts that others see", number(t, nodes[1], `SELECT COUNT(*) FROM accounts`), 3)
-		if err := put("im7", "mine"); !isLocked(err) {
-			t.Errorf("an account that is being imported: %v", err)
-		}
+		err := put("im7", "mine")
+		assert.True(t, isLocked(err), "an account that is being imported: %v", err)
 		catchUp(t, follows)
 		sound(t, nodes[1])
 	})
@@ -552,14 +510,8 @@ func TestImportAccounts_DoesNotBlockOthers(t *testing.T) {
 		}
 	}
 	// More of them, and one that changes meanwhile: it is checked again.
-	done, err = bring(2*n, func() {
-		if err := put("im1", "changed", "im0", "wxold"); err != nil {
-			t.Error(err)
-		}
-	})
+	done, err = bring(2*n, func() { assert.NoError(t, put("im1", "changed", "im0", "wxold")) })
 	want(t, "what it did then", done, accounts.Imported{Lines: 2 * n, Added: n, Changed: 1, Unchanged: n - 1})
-	if err != nil || called != 2 {
-		t.Fatal(called, err)
-	}
+	require.True(t, err == nil && called == 2, "%v %v", called, err)
 	sound(t, nodes[0])
 }

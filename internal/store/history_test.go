@@ -9,6 +9,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/domain/rules"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -93,9 +94,7 @@ func TestPrefixHistory_AllChanges(t *testing.T) {
 			return tx.rules().DeleteRule(ctx, r, did("delete", 0))
 		})
 		view(t, s, func(ctx context.Context, tx *Tx) error {
-			if _, err := tx.rules().Rule(ctx, full.Prefix.Key); !errors.Is(err, rules.ErrNoRule) {
-				t.Errorf("the deleted rule: %v", err)
-			}
+			assert.ErrorIs(t, assert.ErrorOf(tx.rules().Rule(ctx, full.Prefix.Key)), rules.ErrNoRule, "the deleted rule")
 			return nil
 		})
 		// The prefix is free, and its history goes on with the next owner.

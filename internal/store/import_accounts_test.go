@@ -15,6 +15,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/index"
 	"github.com/qrjump/qrjump/internal/domain/replica"
 	"github.com/qrjump/qrjump/internal/infra/sealer"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -82,16 +83,12 @@ func TestImportAccounts_StatementsPerAccount(t *testing.T) {
 		if s.Engine() == "postgres" {
 			locks = n
 		}
-		if said := c.said.read - locks; said > n/2 {
-			t.Errorf("%d statements for %d accounts with %d links", said, n, n/2)
-		}
+		said := c.said.read - locks
+		assert.True(t, said <= n/2, "%d statements for %d accounts with %d links", said, n, n/2)
 		for i := range n {
-			if _, found := memory.Accounts.Account(name(i)); !found {
-				t.Fatal("not in the memory: ", name(i))
-			}
-			if i%2 == 1 && !memory.Accounts.Linked(name(i), name(i-1)) {
-				t.Fatal("not linked in the memory: ", name(i))
-			}
+			_, found := memory.Accounts.Account(name(i))
+			require.True(t, found, "not in the memory:  %v", name(i))
+			require.True(t, i%2 != 1 || memory.Accounts.Linked(name(i), name(i-1)), "not linked in the memory:  %v", name(i))
 		}
 		c.transactions = 0
 		done, err = d.Import(t.Context(), plan, false)

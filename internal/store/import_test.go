@@ -175,9 +175,8 @@ func TestImportRules_ExcludesConcurrentAdds(t *testing.T) {
 				return int64(number(t, nodes[0], `SELECT COALESCE(MAX(id), 0) FROM rules WHERE key = '`+key+`'`))
 			}
 			above, below = query(host), query(host+"below/")
-			if (errs[0] == nil) != (below > 0) || below > above {
-				t.Fatalf("round %d: %v, the rule below is %d, the one that occupies %d", round, errs[0], below, above)
-			}
+			require.True(t, (errs[0] == nil) == (below > 0) && below <= above,
+				"round %d: %v, the rule below is %d, the one that occupies %d", round, errs[0], below, above)
 		}
 	})
 }

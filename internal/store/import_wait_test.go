@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/domain/rules"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // TestImportRules_MeasureLockWaits says how long changes of other owners, of the same
@@ -29,9 +31,7 @@ func TestImportRules_MeasureLockWaits(t *testing.T) {
 		third := miniProgram(t, nodes[0], "wxd")
 		plan := planOf(n, nil)
 		if os.Getenv("IMPORT_EDITS") != "" {
-			if _, err := b[0].Import(t.Context(), plan, false); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, assert.ErrorOf(b[0].Import(t.Context(), plan, false)))
 			plan = planOf(n, func(p *rules.Planned) { p.Draft.Path = "another" })
 		}
 		ctx, end := context.WithCancel(t.Context())

@@ -11,6 +11,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/domain/codes"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -35,9 +36,7 @@ func TestImportCodes_MeasureCost(t *testing.T) {
 		for n := range rounds * pieces {
 			lines := elsewhere(0, n*piece, (n+1)*piece-1)
 			began := time.Now()
-			if _, err := p.ImportCodes(byAdmin(t), batches[0].ID, 1, strings.NewReader(lines)); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, assert.ErrorOf(p.ImportCodes(byAdmin(t), batches[0].ID, 1, strings.NewReader(lines))))
 			imported = append(imported, time.Since(began))
 			// As many rows of another batch, that are made already.
 			rows := make([]codes.ImportedCode, piece)
@@ -67,9 +66,8 @@ func TestImportCodes_MeasureCost(t *testing.T) {
 			for i := range 2000 {
 				text := text(i * 71 % 10_000)
 				began := time.Now()
-				if s, ok := p.Scan(text, "alice", nobody); !ok || s.Batch.ID == 0 {
-					t.Fatalf("%+v", s)
-				}
+				s, ok := p.Scan(text, "alice", nobody)
+				require.True(t, ok && s.Batch.ID != 0, "%+v", s)
 				took = append(took, time.Since(began))
 			}
 			return took

@@ -167,9 +167,7 @@ func TestImportCodes_RejectsInvalidFile(t *testing.T) {
 		require.NoError(t, err)
 		toCome := codes.Batch{Prefix: codes.DefaultPrefix, Version: codes.FirstVersion, Start: 1 << 40}
 		first, second := beginImport(t, p, "first", 10), beginImport(t, p, "second", 10)
-		if _, err := p.ImportCodes(byAdmin(t), first.ID, 1, strings.NewReader(elsewhere(0, 0, 9))); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, assert.ErrorOf(p.ImportCodes(byAdmin(t), first.ID, 1, strings.NewReader(elsewhere(0, 0, 9)))))
 		good := func(i int) string { return fourColumns(i, drawnCode(100+i), printed(100+i)) }
 		for name, c := range map[string]struct {
 			file, why string
@@ -209,9 +207,8 @@ func TestImportCodes_RejectsInvalidFile(t *testing.T) {
 				}
 				_, err := p.ImportCodes(byAdmin(t), batch.ID, 1, strings.NewReader(c.file))
 				require.True(t, err != nil && strings.Contains(err.Error(), c.why), "%v, want %q", err, c.why)
-				if faults, ok := errors.AsType[accounts.RowErrors](err); c.line > 0 && (!ok || faults[0].Line != c.line) {
-					t.Errorf("%v, want line %d", err, c.line)
-				}
+				faults, ok := errors.AsType[accounts.RowErrors](err)
+				assert.True(t, c.line <= 0 || ok && faults[0].Line == c.line, "%v, want line %d", err, c.line)
 				want(t, "codes that came", p.Memory.Arrived(second.ID, at), 0)
 			})
 		}
@@ -273,9 +270,8 @@ func TestImportCodes_KeepsApplicationID(t *testing.T) {
 			"another prefix":         {"old", 0, 10, "Q.EXAMPLE/"},
 			"another id than before": {"old", own.ID + 9, 10, codes.DefaultPrefix},
 		} {
-			if b, err := begin(c.isv, c.id, c.count, c.prefix); !isConflict(err) {
-				t.Errorf("%s: %+v, %v", what, b, err)
-			}
+			b, err := begin(c.isv, c.id, c.count, c.prefix)
+			assert.True(t, isConflict(err), "%s: %+v, %v", what, b, err)
 		}
 		for what, c := range map[string]struct {
 			id, count int64
@@ -285,21 +281,16 @@ func TestImportCodes_KeepsApplicationID(t *testing.T) {
 			"an id above 2^31":        {1 << 31, 1, codes.DefaultPrefix},
 			"a prefix without a host": {0, 1, "/"}, "one in lower case": {0, 1, "p.url.cn/"},
 		} {
-			if b, err := begin("wrong", c.id, c.count, c.prefix); err == nil {
-				t.Errorf("%s: %+v", what, b)
-			}
+			b, err := begin("wrong", c.id, c.count, c.prefix)
+			assert.True(t, err != nil, "%s: %+v", what, b)
 		}
 		// The keys are those that it was imported under.
-		if err := p.CheckKeys(t.Context()); err != nil {
-			t.Error(err)
-		}
+		assert.NoError(t, p.CheckKeys(t.Context()))
 		other := presses(t, [2]*Store{s, s})[0]
 		if other.Vault, err = sealer.NewKey([]byte(strings.Repeat("o", 32))); err != nil {
 			t.Fatal(err)
 		}
-		if err := other.CheckKeys(t.Context()); err == nil {
-			t.Error("another key is taken for the right one")
-		}
+		assert.True(t, other.CheckKeys(t.Context()) != nil, "another key is taken for the right one")
 	})
 }
 
@@ -312,16 +303,12 @@ func TestImportCodes_AmbiguousShortCode(t *testing.T) {
 		require.NoError(t, err)
 		same := p.Code(own, 7)
 		b := beginImport(t, p, "old", 1)
-		if _, err := p.ImportCodes(byAdmin(t), b.ID, 1, strings.NewReader(fourColumns(0, same, printed(1)))); err != nil {
-			t.Fatal(err)
-		}
-		if f, err := p.Get(t.Context(), call, codes.CodeName{Code: same}); !errors.Is(err, errcode.InvalidArgs) {
-			t.Errorf("two codes have it: %+v, %v", f, err)
-		}
+		require.NoError(t, assert.ErrorOf(p.ImportCodes(byAdmin(t), b.ID, 1, strings.NewReader(fourColumns(0, same, printed(1))))))
+		f, err := p.Get(t.Context(), call, codes.CodeName{Code: same})
+		assert.ErrorIs(t, err, errcode.InvalidArgs, "two codes have it: %+v", f)
 		for id, index := range map[int64]int64{own.ID: 7, b.ID: 0} {
-			if f, err := p.Get(t.Context(), call, codes.CodeName{Code: same, ID: id}); err != nil || f.Batch.ID != id || f.Index != index {
-				t.Errorf("of %d: %+v, %v", id, f, err)
-			}
+			f, err := p.Get(t.Context(), call, codes.CodeName{Code: same, ID: id})
+			assert.True(t, err == nil && f.Batch.ID == id && f.Index == index, "of %d: %+v, %v", id, f, err)
 		}
 	})
 }
@@ -332,9 +319,7 @@ func TestImportCodes_NoPlaintextAtRest(t *testing.T) {
 		p := presses(t, [2]*Store{s, s})[0]
 		serviceAccount(t, s)
 		b := beginImport(t, p, "old", 50)
-		if _, err := p.ImportCodes(byAdmin(t), b.ID, 1, strings.NewReader(elsewhere(0, 0, 49))); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, assert.ErrorOf(p.ImportCodes(byAdmin(t), b.ID, 1, strings.NewReader(elsewhere(0, 0, 49)))))
 		var all strings.Builder
 		for table, rows := range rowsOf(t, s) {
 			fmt.Fprintln(&all, table, rows)
@@ -356,19 +341,14 @@ func TestImportCodes_Undo(t *testing.T) {
 		first, err := p[0].BeginImport(byAdmin(t), codes.NewImport{Account: "svc", ISV: "old", ID: 77, Count: count, Prefix: "Q.EXAMPLE/"})
 		require.NoError(t, err)
 		file := strings.ReplaceAll(elsewhere(0, 0, count-1), codes.DefaultPrefix, "Q.EXAMPLE/")
-		if _, err := p[0].ImportCodes(byAdmin(t), first.ID, 1, strings.NewReader(file)); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := p[0].BindSerials(byAdmin(t), first.ID, []codes.Serial{{Index: 7, Serial: "bottle-7"}}, false); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, assert.ErrorOf(p[0].ImportCodes(byAdmin(t), first.ID, 1, strings.NewReader(file))))
+		require.NoError(t, assert.ErrorOf(p[0].BindSerials(byAdmin(t), first.ID, []codes.Serial{{Index: 7, Serial: "bottle-7"}}, false)))
 		text := "Q.EXAMPLE/" + drawnTail(7)
 		nobody := func(string) (accounts.Account, bool) { return accounts.Account{}, false }
 		for i, node := range p {
 			follow(t, node, first.ID)
-			if s, ok := node.Scan(text, "", nobody); !ok || s.Batch.ID != first.ID {
-				t.Errorf("node %d before: %+v, %v", i, s, ok)
-			}
+			s, ok := node.Scan(text, "", nobody)
+			assert.True(t, ok && s.Batch.ID == first.ID, "node %d before: %+v, %v", i, s, ok)
 		}
 		// A part alone: the rest stays, and nothing can be done to it before the part is back.
 		part := codes.Range{From: 5, To: 9}
@@ -402,15 +382,12 @@ func TestImportCodes_Undo(t *testing.T) {
 		want(t, "rows and serial numbers", [2]int{rows, serials}, [2]int{})
 		for i, node := range p {
 			follow(t, node, first.ID)
-			if _, err := node.Memory.BatchOrLoad(t.Context(), first.ID); !errors.Is(err, codes.ErrNoBatch) {
-				t.Errorf("node %d still knows it: %v", i, err)
-			}
+			assert.ErrorIs(t, assert.ErrorOf(node.Memory.BatchOrLoad(t.Context(), first.ID)), codes.ErrNoBatch, "node %d still knows it", i)
 			if _, err := node.Query(t.Context(), call, codes.BatchKey{ISV: "old"}); !errors.Is(err, errcode.NoApplication) {
 				t.Errorf("node %d, by its isv: %v", i, err)
 			}
-			if s, ok := node.Scan(text, "", nobody); ok {
-				t.Errorf("node %d after: %+v", i, s)
-			}
+			s, ok := node.Scan(text, "", nobody)
+			assert.True(t, !ok, "node %d after: %+v", i, s)
 			want(t, "batches", len(node.Memory.Batches()), 0)
 			_, err := node.ImportCodes(byAdmin(t), first.ID, 1, strings.NewReader(file))
 			assert.True(t, errors.Is(err, codes.ErrNoBatch), "node %d, an import into it: %v", i, err)
@@ -426,20 +403,17 @@ func TestImportCodes_Undo(t *testing.T) {
 		again, err := p[1].BeginImport(byAdmin(t), codes.NewImport{Account: "svc", ISV: "old", ID: 77, Count: 10,
 			Prefix: codes.DefaultPrefix})
 		require.True(t, err == nil && again.ID == 77 && again.Count == 10, "again: %+v, %v", again, err)
-		if done, err := p[0].ImportCodes(byAdmin(t), 77, 1, strings.NewReader(elsewhere(0, 0, 9))); err != nil || done.Stored != 10 {
-			t.Fatalf("its codes: %+v, %v", done, err)
-		}
+		done, err := p[0].ImportCodes(byAdmin(t), 77, 1, strings.NewReader(elsewhere(0, 0, 9)))
+		require.True(t, err == nil && done.Stored == 10, "its codes: %+v, %v", done, err)
 		for i, node := range p {
 			follow(t, node, 77)
 			s, ok := node.Scan(printed(7), "", nobody)
 			assert.True(t, ok && s.Batch == again && s.Index == 7, "node %d, a code of the new one: %+v, %v", i, s, ok)
-			if s, ok := node.Scan(text, "", nobody); ok {
-				t.Errorf("node %d, a text of the old one: %+v", i, s)
-			}
+			s, ok = node.Scan(text, "", nobody)
+			assert.True(t, !ok, "node %d, a text of the old one: %+v", i, s)
 		}
-		if checked, err := nodes[1].VerifyChanges(t.Context()); err != nil || checked.FirstError != nil {
-			t.Errorf("the audit log: %+v, %v", checked, err)
-		}
+		checked, err := nodes[1].VerifyChanges(t.Context())
+		assert.True(t, err == nil && checked.FirstError == nil, "the audit log: %+v, %v", checked, err)
 	})
 }
 
@@ -455,12 +429,9 @@ func TestImportCodes_UndoRefusedAfterUse(t *testing.T) {
 		p, call := presses(t, [2]*Store{s, s})[0], serviceAccount(t, s)
 		own, err := p.Apply(t.Context(), call, codes.Application{ISV: "own", Count: 10_000})
 		require.NoError(t, err)
-		if _, err := p.UndoImport(byAdmin(t), own.ID, codes.Range{}, ""); !isConflict(err) {
-			t.Errorf("codes of ours: %v", err)
-		}
-		if _, err := p.UndoImport(byAdmin(t), 4711, codes.Range{}, ""); !errors.Is(err, codes.ErrNoBatch) {
-			t.Errorf("no application: %v", err)
-		}
+		_, err = p.UndoImport(byAdmin(t), own.ID, codes.Range{}, "")
+		assert.True(t, isConflict(err), "codes of ours: %v", err)
+		assert.ErrorIs(t, assert.ErrorOf(p.UndoImport(byAdmin(t), 4711, codes.Range{}, "")), codes.ErrNoBatch, "no application")
 		for i, use := range []struct {
 			why string
 			do  func(codes.Batch) error
@@ -488,9 +459,7 @@ func TestImportCodes_UndoRefusedAfterUse(t *testing.T) {
 		} {
 			b := beginImport(t, p, use.why, 10)
 			file := elsewhere(100*(i+1), 0, 9)
-			if _, err := p.ImportCodes(byAdmin(t), b.ID, 1, strings.NewReader(file)); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, assert.ErrorOf(p.ImportCodes(byAdmin(t), b.ID, 1, strings.NewReader(file))))
 			require.NoError(t, use.do(b))
 			_, err := p.UndoImport(byAdmin(t), b.ID, codes.Range{To: 9}, "")
 			assert.True(t, isConflict(err) && strings.Contains(err.Error(), use.why), "%v, want %s", err, use.why)
@@ -508,9 +477,7 @@ func TestImportCodes_UndoDuringActivation(t *testing.T) {
 		for round := range 10 {
 			b := beginImport(t, p[0], fmt.Sprint("r", round), 10)
 			seed := 1000 * (round + 1)
-			if _, err := p[0].ImportCodes(byAdmin(t), b.ID, 1, strings.NewReader(elsewhere(seed, 0, 9))); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, assert.ErrorOf(p[0].ImportCodes(byAdmin(t), b.ID, 1, strings.NewReader(elsewhere(seed, 0, 9)))))
 			follow(t, p[1], b.ID)
 			errs := race(2, func(i int) error {
 				if i == 0 {
@@ -527,9 +494,7 @@ func TestImportCodes_UndoDuringActivation(t *testing.T) {
 				rows = len(list)
 				return err
 			})
-			if has := rows == 10; has != (errs[1] == nil) {
-				t.Errorf("%d rows after %v", rows, errs)
-			}
+			assert.True(t, (rows == 10) == (errs[1] == nil), "%d rows after %v", rows, errs)
 		}
 	})
 }

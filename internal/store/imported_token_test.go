@@ -91,9 +91,8 @@ func TestImportTexts_FindsEverySpelling(t *testing.T) {
 		p[1].MatchRule = func(text string) (string, bool) {
 			return "https://old.example/c/sale/", strings.Contains(text, "/sale/")
 		}
-		if s, ok := p[1].Scan("https://old.example/c/sale/today", "alice", noAccount); ok {
-			t.Errorf("a text that is no code and matches a rule: %+v", s)
-		}
+		s, ok := p[1].Scan("https://old.example/c/sale/today", "alice", noAccount)
+		assert.True(t, !ok, "a text that is no code and matches a rule: %+v", s)
 	})
 }
 
@@ -106,9 +105,7 @@ func TestImportTexts_RejectsInvalidList(t *testing.T) {
 		const head = "https://old.example/c/"
 		first, second := beginTexts(t, p, "first", head+"{token:8-64}", 3), beginTexts(t, p, "second", head+"{token:8-64}", 4)
 		wire := beginTexts(t, p, "wire", "https://p.url.cn/{token:19}", 1)
-		if _, err := p.ImportTexts(byAdmin(t), first.ID, 1, 0, strings.NewReader(head+"aaaaaaaa\n")); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, assert.ErrorOf(p.ImportTexts(byAdmin(t), first.ID, 1, 0, strings.NewReader(head+"aaaaaaaa\n"))))
 		good := head + "good-token\n"
 		for name, c := range map[string]struct {
 			list, why string
@@ -141,9 +138,8 @@ func TestImportTexts_RejectsInvalidList(t *testing.T) {
 		} {
 			_, err := p.ImportTexts(byAdmin(t), c.batch.ID, 1, c.start, strings.NewReader(c.list))
 			assert.True(t, err != nil && strings.Contains(err.Error(), c.why), "%s: %v, want %q", name, err, c.why)
-			if faults, ok := errors.AsType[accounts.RowErrors](err); c.line > 0 && (!ok || faults[0].Line != c.line) {
-				t.Errorf("%s: %v, want line %d", name, err, c.line)
-			}
+			faults, ok := errors.AsType[accounts.RowErrors](err)
+			assert.True(t, c.line <= 0 || ok && faults[0].Line == c.line, "%s: %v, want line %d", name, err, c.line)
 			want(t, "codes that came", p.Memory.Arrived(second.ID, at), 0)
 		}
 		if _, err := p.ImportCodes(byAdmin(t), second.ID, 1, strings.NewReader(elsewhere(0, 0, 0))); !isConflict(err) {
@@ -167,9 +163,7 @@ func TestImportTexts_NoPlaintextAtRest(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		p, _ := presses(t, [2]*Store{s, s})[0], serviceAccount(t, s)
 		b := beginTexts(t, p, "first", "https://old.example/c/{token:14}", 1)
-		if _, err := p.ImportTexts(byAdmin(t), b.ID, 1, 0, strings.NewReader("https://old.example/c/abcdefghijklmn")); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, assert.ErrorOf(p.ImportTexts(byAdmin(t), b.ID, 1, 0, strings.NewReader("https://old.example/c/abcdefghijklmn"))))
 		var row codes.ImportedCode
 		view(t, s, func(ctx context.Context, tx *Tx) (err error) {
 			rows, err := tx.codes().ImportedCodes(ctx, b.ID, codes.Range{})
@@ -183,8 +177,7 @@ func TestImportTexts_NoPlaintextAtRest(t *testing.T) {
 			_, err := tx.exec(ctx, `UPDATE imported_codes SET text_lo = text_lo + 1`)
 			return err
 		})
-		if _, text, err := p.Print(t.Context(), b, 0); err == nil {
-			t.Errorf("a changed row is printed as %q", text)
-		}
+		_, text, err := p.Print(t.Context(), b, 0)
+		assert.True(t, err != nil, "a changed row is printed as %q", text)
 	})
 }

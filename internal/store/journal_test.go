@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/qrjump/qrjump/internal/domain/rules"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -58,16 +59,12 @@ func TestSQLiteJournal_MigrationOnDisk(t *testing.T) {
 	for _, query := range []string{`CREATE TABLE long (n INTEGER PRIMARY KEY, t TEXT NOT NULL)`,
 		`WITH RECURSIVE many (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM many WHERE n < 20000)
 			INSERT INTO long SELECT n, hex(zeroblob(100)) FROM many`} {
-		if _, err := db.ExecContext(t.Context(), query); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, assert.ErrorOf(db.ExecContext(t.Context(), query)))
 	}
 	tx, err := db.BeginTx(t.Context(), nil)
 	require.NoError(t, err)
 	defer tx.Rollback()
-	if _, err := tx.ExecContext(t.Context(), `UPDATE long SET t = t || 'x'`); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, assert.ErrorOf(tx.ExecContext(t.Context(), `UPDATE long SET t = t || 'x'`)))
 	want(t, "files of what a migration changes", len(spilled(t)), 1)
 }
 

@@ -46,15 +46,13 @@ func TestStoreLimit_PerSecondAcrossNodes(t *testing.T) {
 			t.Errorf("%v: %d calls within a second", times[i-limit:i+1], limit+1)
 		}
 	}
-	if ok, err := nodes[1].RateLimits().Allow(t.Context(), "other", 1); err != nil || !ok {
-		t.Errorf("another key has its own limit: %v %v", ok, err)
-	}
+	ok, err := nodes[1].RateLimits().Allow(t.Context(), "other", 1)
+	assert.True(t, err == nil && ok, "another key has its own limit: %v %v", ok, err)
 	// As if all were a second ago.
 	direct(t, nodes[0], `UPDATE rate_limits SET call_times = (SELECT ARRAY(SELECT t - 1000000 FROM unnest(call_times::bigint[]) t)::text), allowed = 0`)
 	for i := range limit {
-		if ok, err := nodes[i%2].RateLimits().Allow(t.Context(), "wxa /cgi-bin/x", limit); err != nil || !ok {
-			t.Errorf("a second later: %v %v", ok, err)
-		}
+		ok, err := nodes[i%2].RateLimits().Allow(t.Context(), "wxa /cgi-bin/x", limit)
+		assert.True(t, err == nil && ok, "a second later: %v %v", ok, err)
 	}
 }
 
@@ -102,9 +100,7 @@ func numbers(t *testing.T, s *Store, query string) (list []int64) {
 func TestStoreLimit_ClockSetBack(t *testing.T) {
 	s := open(t, newPostgres(t))
 	for range 3 {
-		if _, err := s.RateLimits().Allow(t.Context(), "k", 3); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, assert.ErrorOf(s.RateLimits().Allow(t.Context(), "k", 3)))
 	}
 	direct(t, s, `UPDATE rate_limits SET call_times = (SELECT ARRAY(SELECT t + 3600000000 FROM unnest(call_times::bigint[]) t)::text)`)
 	ok, err := s.RateLimits().Allow(t.Context(), "k", 3)

@@ -2,12 +2,12 @@ package store
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"testing"
 	"time"
 
 	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
 func TestAccountLink_RoundTrip(t *testing.T) {
@@ -27,9 +27,8 @@ func TestAccountLink_RoundTrip(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			if _, err := tx.accounts().Link(ctx, full.Service, "other"); !errors.Is(err, accounts.ErrNoLink) {
-				t.Errorf("a link that is not there: %v", err)
-			}
+			_, err = tx.accounts().Link(ctx, full.Service, "other")
+			assert.ErrorIs(t, err, accounts.ErrNoLink, "a link that is not there")
 			return nil
 		})
 	})

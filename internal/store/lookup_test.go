@@ -98,9 +98,7 @@ func TestAllRules_UnreadableRuleEndsStream(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		addRules(t, s, aRule(t, "wxa", "https://h.example/1"), aRule(t, "wxa", "https://h.example/2"),
 			aRule(t, "wxa", "https://h.example/3"))
-		if _, err := s.write.ExecContext(t.Context(), `UPDATE rules SET prefix = 'damaged' WHERE id = 2`); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, assert.ErrorOf(s.write.ExecContext(t.Context(), `UPDATE rules SET prefix = 'damaged' WHERE id = 2`)))
 		var got []string
 		for r, err := range s.AllRules(t.Context()) {
 			if err != nil {
@@ -274,9 +272,7 @@ func TestLookup_InvalidTextNotFound(t *testing.T) {
 						return tx.rules().PutRule(ctx, r, someone)
 					},
 				} {
-					if err := s.update(t.Context(), func(tx *Tx) error { return f(t.Context(), tx) }); err == nil {
-						t.Errorf("%s: stored", what)
-					}
+					assert.True(t, s.update(t.Context(), func(tx *Tx) error { return f(t.Context(), tx) }) != nil, "%s: stored", what)
 				}
 			})
 		})

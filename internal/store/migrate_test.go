@@ -47,9 +47,7 @@ func TestMigration_DoesNotBlockWriters(t *testing.T) {
 			other, err := s.write.BeginTx(t.Context(), nil)
 			require.NoError(t, err)
 			defer other.Rollback()
-			if _, err := other.ExecContext(t.Context(), held); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, assert.ErrorOf(other.ExecContext(t.Context(), held)))
 			said, done := make(chan string, 1000), make(chan error, 1)
 			s.migration.files, s.migration.patience = withOneMore(t), 20*time.Millisecond
 			s.migration.waits = func(what string, until time.Time) { said <- what }
@@ -63,12 +61,10 @@ func TestMigration_DoesNotBlockWriters(t *testing.T) {
 				}
 			}
 			// Another node's change stands behind the migration for a moment at most.
-			if _, err := s.write.ExecContext(t.Context(), `UPDATE rules SET id = id WHERE id = 0`); err != nil {
-				t.Errorf("a change beside it: %v", err)
-			}
-			if _, err := other.ExecContext(t.Context(), `UPDATE rules SET id = id WHERE id = 0`); err != nil {
-				t.Errorf("the transaction that it waits for: %v", err)
-			}
+			_, err = s.write.ExecContext(t.Context(), `UPDATE rules SET id = id WHERE id = 0`)
+			assert.NoErrorf(t, err, "a change beside it")
+			_, err = other.ExecContext(t.Context(), `UPDATE rules SET id = id WHERE id = 0`)
+			assert.NoErrorf(t, err, "the transaction that it waits for")
 			require.NoError(t, other.Commit())
 			require.NoError(t, <-done)
 		})

@@ -25,6 +25,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/qrjump/qrjump/internal/contract/errcode"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
@@ -38,9 +39,8 @@ func wantOutage(t *testing.T, err error, what string) {
 		!strings.Contains(text, out.Do) {
 		t.Errorf("it says %q", text)
 	}
-	if code, detail := errcode.FromError(err); code != errcode.SystemError || detail != "" {
-		t.Errorf("on the wire it is %v %q", code, detail)
-	}
+	code, detail := errcode.FromError(err)
+	assert.True(t, code == errcode.SystemError && detail == "", "on the wire it is %v %q", code, detail)
 }
 
 func TestPostgresOutage_ByErrorCode(t *testing.T) {
@@ -77,9 +77,8 @@ func TestPostgresOutage_ByErrorCode(t *testing.T) {
 		"a decision":             errcode.InvalidArgs.WithDetail(0, "x"),
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := outageOf(e, err); got != err {
-				t.Errorf("got %v", got)
-			}
+			got := outageOf(e, err)
+			assert.True(t, got == err, "got %v", got)
 		})
 	}
 }
@@ -95,9 +94,7 @@ func admin(t *testing.T, target Target) *pgx.Conn {
 
 func mustDo(t *testing.T, c *pgx.Conn, query string) {
 	t.Helper()
-	if _, err := c.Exec(context.WithoutCancel(t.Context()), query); err != nil {
-		t.Fatalf("%s: %v", query, err)
-	}
+	require.NoErrorf(t, assert.ErrorOf(c.Exec(context.WithoutCancel(t.Context()), query)), "%s", query)
 }
 
 // with sets a parameter of a URL.
@@ -190,9 +187,7 @@ func TestPostgresDial_TLS(t *testing.T) {
 	open(t, target)
 	url, authority := withTLS(t, target)
 	s := open(t, with(t, with(t, url, "sslmode", "verify-ca"), "sslrootcert", authority))
-	if err := s.Ping(t.Context()); err != nil {
-		t.Error(err)
-	}
+	assert.NoError(t, s.Ping(t.Context()))
 	_, stranger := withTLS(t, target)
 	for _, mode := range []string{"verify-ca", "verify-full"} {
 		_, err := Open(t.Context(), with(t, with(t, url, "sslmode", mode), "sslrootcert", stranger))
@@ -202,9 +197,8 @@ func TestPostgresDial_TLS(t *testing.T) {
 	_, err := Open(t.Context(), with(t, with(t, url, "sslmode", "verify-full"), "sslrootcert", authority))
 	wantOutage(t, err, "has a certificate that is not trusted")
 	// The server of the test speaks no TLS.
-	if _, err := Open(t.Context(), with(t, target, "sslmode", "require")); err == nil {
-		t.Error("a connection without TLS passed as one with it")
-	}
+	_, err = Open(t.Context(), with(t, target, "sslmode", "require"))
+	assert.True(t, err != nil, "a connection without TLS passed as one with it")
 }
 
 // withTLS puts TLS before a server.

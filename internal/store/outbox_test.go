@@ -381,9 +381,8 @@ func TestSender_OrderPerCode(t *testing.T) {
 		wait.Wait()
 		for code := range codes {
 			key := fmt.Sprint("code", code)
-			if got := taken[key]; len(got) != each || !slices.IsSorted(got) {
-				t.Errorf("deliveries of %s = %v, want %d in order", key, got, each)
-			}
+			got := taken[key]
+			assert.True(t, len(got) == each && slices.IsSorted(got), "deliveries of %s = %v, want %d in order", key, got, each)
 		}
 		if by[0] == 0 || by[1] == 0 {
 			t.Logf("one node sent everything: %v", by)
@@ -462,9 +461,8 @@ func TestOutboxRow_DueQuerySkipsDelivered(t *testing.T) {
 				at.Add(outbox.Farthest).UnixMilli(), 10).Scan(&text))
 			var plan []struct{ Plan node }
 			require.NoError(t, json.Unmarshal([]byte(text), &plan))
-			if n := plan[0].Plan.read(); n > 20 {
-				t.Errorf("%s: %v rows were read:\n%s", kind, n, text)
-			}
+			n := plan[0].Plan.read()
+			assert.True(t, !(n > 20), "%s: %v rows were read:\n%s", kind, n, text)
 		}
 	})
 }

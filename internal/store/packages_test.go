@@ -55,15 +55,13 @@ func TestPrintPackages_OverlappingRangesOnTwoNodes(t *testing.T) {
 		assert.True(t, granted != 0, "nobody got any code")
 		for _, s := range stored {
 			for index := s.Codes.From; index <= s.Codes.To; index++ {
-				if other, taken := with[index]; taken && other != s.Printer {
-					t.Fatalf("code %d is with %s and %s", index, other, s.Printer)
-				}
+				other, taken := with[index]
+				require.True(t, !taken || other == s.Printer, "code %d is with %s and %s", index, other, s.Printer)
 				with[index] = s.Printer
 			}
 			if s.Proofs != 0 {
-				if proofs, ok := p[0].Memory.Batch(s.Proofs); ok && !proofs.IsProof {
-					t.Errorf("application %d has proof codes and does not say so", s.Proofs)
-				}
+				proofs, ok := p[0].Memory.Batch(s.Proofs)
+				assert.True(t, !ok || proofs.IsProof, "application %d has proof codes and does not say so", s.Proofs)
 			}
 		}
 

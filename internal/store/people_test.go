@@ -39,9 +39,7 @@ func TestPeople_ConcurrentSameName(t *testing.T) {
 				sessions[i], err = d[i%2].SignInFederated(t.Context(), who, from, "")
 				return err
 			})
-			if errs[many] != nil && errs[many] != iam.ErrExists {
-				t.Fatal(errs[many])
-			}
+			require.True(t, errs[many] == nil || errs[many] == iam.ErrExists, "%v", errs[many])
 			names := map[string]bool{}
 			if errs[many] == nil {
 				names[local.Name] = true
@@ -50,9 +48,8 @@ func TestPeople_ConcurrentSameName(t *testing.T) {
 				require.NoError(t, errs[i])
 				c, err := d[0].BySession(t.Context(), text)
 				require.NoErrorf(t, err, "round %d: the session of %d", round, i)
-				if c.Role != roles[i%2] || names[c.Name] {
-					t.Fatalf("round %d: %d signed in as %s, %s, want a name of its own and %s", round, i, c.Name, c.Role, roles[i%2])
-				}
+				require.True(t, c.Role == roles[i%2] && !names[c.Name],
+					"round %d: %d signed in as %s, %s, want a name of its own and %s", round, i, c.Name, c.Role, roles[i%2])
 				names[c.Name] = true
 			}
 		}

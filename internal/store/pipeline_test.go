@@ -255,9 +255,8 @@ func TestBearer_CountsCall(t *testing.T) {
 		trips := w.Count(func() {
 			view(t, s, func(ctx context.Context, tx *Tx) error {
 				k, a, err := tx.accounts().Bearer(ctx, c.hash, "wxa", &rate)
-				if !errors.Is(err, c.err) || err == nil && (k != token || a.AppID != "wxa") {
-					t.Errorf("Bearer(%q) = %+v of %q, %v, want %v", c.hash, k, a.AppID, err, c.err)
-				}
+				assert.True(t, errors.Is(err, c.err) && (err != nil || k == token && a.AppID == "wxa"),
+					"Bearer(%q) = %+v of %q, %v, want %v", c.hash, k, a.AppID, err, c.err)
 				return nil
 			})
 		})
@@ -265,9 +264,8 @@ func TestBearer_CountsCall(t *testing.T) {
 		if i > 0 { // the statements are prepared
 			want(t, "round trips", trips, 1)
 		}
-		if limited := rate.Key("wxa"); limited != "wxa /p" {
-			t.Errorf("Key = %q, want wxa /p", limited)
-		}
+		limited := rate.Key("wxa")
+		assert.True(t, limited == "wxa /p", "Key = %q, want wxa /p", limited)
 	}
 }
 

@@ -29,9 +29,8 @@ func TestDatabaseURL_WrongPasswordHidden(t *testing.T) {
 	u, err := url.Parse(emptyPostgres(t).URL)
 	require.NoError(t, err)
 	u.User = url.UserPassword(u.User.Username(), "hunter2")
-	if _, err := Open(t.Context(), Target{URL: u.String()}); err == nil || strings.Contains(err.Error(), "hunter2") {
-		t.Errorf("error: %v", err)
-	}
+	_, err = Open(t.Context(), Target{URL: u.String()})
+	assert.True(t, err != nil && !strings.Contains(err.Error(), "hunter2"), "error: %v", err)
 }
 
 func TestPostgres_SynchronousCommit(t *testing.T) {
@@ -53,15 +52,11 @@ func TestPostgres_CurrentSchemaWithoutDDLRights(t *testing.T) {
 		`GRANT USAGE ON SCHEMA ` + schema + ` TO ` + role,
 		`GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA ` + schema + ` TO ` + role,
 	} {
-		if _, err := s.write.ExecContext(t.Context(), query); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, assert.ErrorOf(s.write.ExecContext(t.Context(), query)))
 	}
 	t.Cleanup(func() {
 		for _, query := range []string{`DROP OWNED BY ` + role, `DROP ROLE ` + role} {
-			if _, err := s.write.ExecContext(context.Background(), query); err != nil {
-				t.Error(err)
-			}
+			assert.NoError(t, assert.ErrorOf(s.write.ExecContext(context.Background(), query)))
 		}
 	})
 	u.User = url.UserPassword(role, "p")
@@ -72,14 +67,8 @@ func TestPing_OpenAndClosed(t *testing.T) {
 	eachTarget(t, func(t *testing.T, target Target) {
 		s, err := Open(t.Context(), target)
 		require.NoError(t, err)
-		if err := s.Ping(t.Context()); err != nil {
-			t.Error(err)
-		}
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-		if err := s.Ping(t.Context()); err == nil {
-			t.Error("a closed database answers")
-		}
+		assert.NoError(t, s.Ping(t.Context()))
+		assert.NoError(t, s.Close())
+		assert.True(t, s.Ping(t.Context()) != nil, "a closed database answers")
 	})
 }

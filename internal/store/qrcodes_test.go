@@ -50,9 +50,7 @@ func TestParametricCode_RoundTrip(t *testing.T) {
 					return tx.accounts().PermanentQRCode(ctx, full.Account, full.Action, full.Scene)
 				},
 			} {
-				if _, err := lookUp(); !errors.Is(err, accounts.ErrNoQRCode) {
-					t.Errorf("%s: %v", name, err)
-				}
+				assert.ErrorIs(t, assert.ErrorOf(lookUp()), accounts.ErrNoQRCode, "%s", name)
 			}
 			return err
 		})

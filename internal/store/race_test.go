@@ -12,6 +12,7 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/settings"
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/domain/rules"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/testscope"
@@ -46,9 +47,7 @@ func TestAddRule_StaleFileChecksIgnored(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		b := books([2]*Store{s, s}, nil)[0]
 		b.Store = hoarder{s}
-		if err := add(t.Context(), b, miniProgram(t, s, "wxa"), "r", "https://old.example/", false); err != nil {
-			t.Error(err)
-		}
+		assert.NoError(t, add(t.Context(), b, miniProgram(t, s, "wxa"), "r", "https://old.example/", false))
 	})
 }
 
@@ -76,9 +75,7 @@ func TestAddRule_TwoOwnersRace(t *testing.T) {
 		for round := range rounds {
 			// Two texts with one key.
 			prefix := [2]string{fmt.Sprintf("https://h%d.example", round), fmt.Sprintf("https://H%d.example/", round)}
-			errs := race(2, func(i int) error {
-				return add(t.Context(), b[i], owners[i], fmt.Sprint(round, i), prefix[i], false)
-			})
+			errs := race(2, func(i int) error { return add(t.Context(), b[i], owners[i], fmt.Sprint(round, i), prefix[i], false) })
 			lost := slices.IndexFunc(errs, func(err error) bool { return err != nil })
 			require.True(t, lost >= 0 && errs[1-lost] == nil && errors.Is(errs[lost], errcode.PrefixOwned), "round %d: %v", round, errs)
 			won[1-lost]++
@@ -174,9 +171,8 @@ func TestAddRule_BelowRuleTurningOccupier(t *testing.T) {
 			})
 			require.True(t, errs[0] == nil && (errs[1] == nil || errors.Is(errs[1], errcode.PrefixOwned)), "%v", errs)
 			edited := number(t, nodes[0], `SELECT seq FROM changes WHERE key = $1 AND action = 'edit'`, parent)
-			if n := number(t, nodes[0], `SELECT COUNT(*) FROM rules WHERE key = $1 AND id > $2`, child, edited); n != 0 {
-				t.Fatalf("round %d: a rule of another owner came below after change %d", round, edited)
-			}
+			n := number(t, nodes[0], `SELECT COUNT(*) FROM rules WHERE key = $1 AND id > $2`, child, edited)
+			require.True(t, n == 0, "round %d: a rule of another owner came below after change %d", round, edited)
 		}
 	})
 }
@@ -225,9 +221,7 @@ func TestPublish_QuotaUnderConcurrency(t *testing.T) {
 		left, err := b[1].PublishesLeft(t.Context(), owner)
 		require.NoError(t, err)
 		want(t, "left", left, 0)
-		if err := b[0].Publish(t.Context(), other, prefix(99)); err != nil {
-			t.Errorf("another account has its own quota: %v", err)
-		}
+		assert.NoErrorf(t, b[0].Publish(t.Context(), other, prefix(99)), "another account has its own quota")
 	})
 }
 
@@ -355,9 +349,7 @@ func TestChangeLog_NumbersInCommitOrder(t *testing.T) {
 			return nil
 		})
 		close(done)
-		if err := <-seen; err != nil {
-			t.Error(err)
-		}
+		assert.NoError(t, (<-seen))
 		succeeded(t, errs, nil)
 		want(t, "changes", number(t, nodes[0], `SELECT MAX(seq) FROM changes`), writers*(16+8))
 		want(t, "gaps", number(t, nodes[0], `SELECT MAX(seq) - COUNT(*) FROM changes`), 0)

@@ -201,9 +201,7 @@ func fillSealed(t *testing.T, target Target) (texts, keys map[string]string) {
 		return nil
 	})
 	for name, text := range keys {
-		if _, err := s.FirstSealedKey(t.Context(), name, text); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, assert.ErrorOf(s.FirstSealedKey(t.Context(), name, text)))
 	}
 	require.NoError(t, s.Close())
 	return texts, keys
@@ -232,9 +230,8 @@ func TestReseal_EveryColumn(t *testing.T) {
 			return seen, seenKeys, err
 		}
 		for _, end := range []int{1, len(texts) / 2, len(texts), len(texts) + 1, len(texts) + 2} {
-			if _, _, err := reseal("", "lost ", end); !errors.Is(err, errCrash) {
-				t.Fatalf("cut off at %d: %v", end, err)
-			}
+			_, _, err := reseal("", "lost ", end)
+			require.ErrorIs(t, err, errCrash, "cut off at %d", end)
 		}
 		for _, round := range [][2]string{{"", "2 "}, {"2 ", "3 "}} {
 			seen, seenKeys, err := reseal(round[0], round[1], 0)
@@ -294,9 +291,7 @@ func TestReseal_OldKeysWipedFromFile(t *testing.T) {
 		n++
 		return fmt.Sprintf("%d, which is longer than what was there", n), nil
 	}
-	if _, err := s.Reseal(t.Context(), anew, anew); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, assert.ErrorOf(s.Reseal(t.Context(), anew, anew)))
 	require.NoError(t, s.Close())
 	for _, text := range old {
 		assert.True(t, !strings.Contains(dump(), text), "%q stands in the file still", text)
@@ -335,15 +330,12 @@ func TestReseal_OldKeyProcessLockedOut(t *testing.T) {
 	defer served.Close()
 	served.Fence("two", "key two")
 	require.NoError(t, served.Ping(t.Context()))
-	if _, err := OpenAlone(t.Context(), Target{URL: target.URL, Dir: t.TempDir()}); !errors.Is(err, ErrInUse) {
-		t.Fatalf("beside a process that serves: %v", err)
-	}
+	_, err = OpenAlone(t.Context(), Target{URL: target.URL, Dir: t.TempDir()})
+	require.ErrorIs(t, err, ErrInUse, "beside a process that serves")
 	// Its connections break, as when the network does.
 	served.write.SetMaxIdleConns(0)
 	one := openAlone(t, target)
-	if err := served.Ping(t.Context()); err != nil {
-		t.Errorf("before anything is sealed anew: %v", err)
-	}
+	assert.NoErrorf(t, served.Ping(t.Context()), "before anything is sealed anew")
 	reseal := func(name, old string) (string, error) {
 		if late, err := Open(t.Context(), target); err == nil {
 			late.Close()
@@ -362,12 +354,9 @@ func TestReseal_OldKeyProcessLockedOut(t *testing.T) {
 		require.NoError(t, err)
 	}
 	turn(reseal) // the connection of that Ping ends before
-	if err := served.Ping(t.Context()); err == nil || !strings.Contains(err.Error(), "start it again") {
-		t.Errorf("a process with the old keys: %v", err)
-	}
+	err = served.Ping(t.Context())
+	assert.True(t, err != nil && strings.Contains(err.Error(), "start it again"), "a process with the old keys: %v", err)
 	// The connection that was refused is gone: it keeps nobody from working alone.
 	turn(func(name, _ string) (string, error) { return "newer " + name, nil })
-	if fresh := open(t, target); fresh.Ping(t.Context()) != nil {
-		t.Error("a new process is locked out")
-	}
+	assert.NoErrorf(t, open(t, target).Ping(t.Context()), "a new process is locked out")
 }

@@ -40,9 +40,7 @@ func TestAccount_RoundTrip(t *testing.T) {
 			})
 		}
 		view(t, s, func(ctx context.Context, tx *Tx) error {
-			if _, err := tx.accounts().Account(ctx, "nobody"); !errors.Is(err, accounts.ErrNoAccount) {
-				t.Errorf("an account that is not there: %v", err)
-			}
+			assert.ErrorIs(t, assert.ErrorOf(tx.accounts().Account(ctx, "nobody")), accounts.ErrNoAccount, "an account that is not there")
 			return nil
 		})
 	})
@@ -72,15 +70,9 @@ func TestDeleteAccount_Cascades(t *testing.T) {
 		})
 		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.accounts().DeleteAccount(ctx, "wxmini") })
 		view(t, s, func(ctx context.Context, tx *Tx) error {
-			if _, err := tx.accounts().Account(ctx, "wxmini"); !errors.Is(err, accounts.ErrNoAccount) {
-				t.Errorf("the account: %v", err)
-			}
-			if _, err := tx.accounts().Token(ctx, "hash of wxmini"); !errors.Is(err, accounts.ErrNoToken) {
-				t.Errorf("its token: %v", err)
-			}
-			if _, err := tx.accounts().Token(ctx, "hash of wxother"); err != nil {
-				t.Errorf("another's token: %v", err)
-			}
+			assert.ErrorIs(t, assert.ErrorOf(tx.accounts().Account(ctx, "wxmini")), accounts.ErrNoAccount, "the account")
+			assert.ErrorIs(t, assert.ErrorOf(tx.accounts().Token(ctx, "hash of wxmini")), accounts.ErrNoToken, "its token")
+			assert.NoErrorf(t, assert.ErrorOf(tx.accounts().Token(ctx, "hash of wxother")), "another's token")
 			links, err := tx.accounts().Links(ctx, "wxservice")
 			want(t, "links", links, []string{"wxother"})
 			if err != nil {
@@ -156,9 +148,8 @@ func TestComponent_RoundTrip(t *testing.T) {
 		want(t, "replaced, grants included", got, other)
 
 		view(t, s, func(ctx context.Context, tx *Tx) error {
-			if _, err := tx.accounts().Component(ctx, "nobody"); !errors.Is(err, accounts.ErrNoComponent) {
-				t.Errorf("a component that is not there: %v", err)
-			}
+			_, err := tx.accounts().Component(ctx, "nobody")
+			assert.ErrorIs(t, err, accounts.ErrNoComponent, "a component that is not there")
 			return nil
 		})
 	})
@@ -182,12 +173,9 @@ func TestToken_RoundTrip(t *testing.T) {
 			})
 		}
 		view(t, s, func(ctx context.Context, tx *Tx) error {
-			if _, err := tx.accounts().Token(ctx, "H"); !errors.Is(err, accounts.ErrNoToken) {
-				t.Errorf("a token that is not there: %v", err)
-			}
-			if _, err := tx.accounts().LatestToken(ctx, "wxa", accounts.Plain); !errors.Is(err, accounts.ErrNoToken) {
-				t.Errorf("a series without token: %v", err)
-			}
+			assert.ErrorIs(t, assert.ErrorOf(tx.accounts().Token(ctx, "H")), accounts.ErrNoToken, "a token that is not there")
+			_, err := tx.accounts().LatestToken(ctx, "wxa", accounts.Plain)
+			assert.ErrorIs(t, err, accounts.ErrNoToken, "a series without token")
 			return nil
 		})
 	})
@@ -336,9 +324,7 @@ func TestRule_RoundTrip(t *testing.T) {
 		}
 		view(t, s, func(ctx context.Context, tx *Tx) error {
 			for _, key := range []string{"https://h.example/y", "HTTPS://h.example/x", "https://h.example/x//", ""} {
-				if _, err := tx.rules().Rule(ctx, key); !errors.Is(err, rules.ErrNoRule) {
-					t.Errorf("%q, which is no rule: %v", key, err)
-				}
+				assert.ErrorIs(t, assert.ErrorOf(tx.rules().Rule(ctx, key)), rules.ErrNoRule, "%q, which is no rule", key)
 			}
 			return nil
 		})
@@ -369,9 +355,8 @@ func TestUpdateRule_RoundTrip(t *testing.T) {
 			"put":    func(ctx context.Context, tx *Tx) error { return tx.rules().PutRule(ctx, gone, someone) },
 			"delete": func(ctx context.Context, tx *Tx) error { return tx.rules().DeleteRule(ctx, gone, someone) },
 		} {
-			if err := s.update(t.Context(), func(tx *Tx) error { return f(t.Context(), tx) }); !errors.Is(err, rules.ErrNoRule) {
-				t.Errorf("%s of a rule that is gone: %v", did, err)
-			}
+			err := s.update(t.Context(), func(tx *Tx) error { return f(t.Context(), tx) })
+			assert.ErrorIs(t, err, rules.ErrNoRule, "%s of a rule that is gone", did)
 		}
 	})
 }
@@ -474,9 +459,7 @@ func TestScanKey_RoundTrip(t *testing.T) {
 		second := k
 		second.Hash, second.CreatedAt, second.Namespace = "another", k.CreatedAt.Add(time.Second), "n"
 		put(second)
-		if _, err := s.ScanKey(ctx, k.Hash); !errors.Is(err, accounts.ErrNoScanKey) {
-			t.Errorf("the text that the name had before: %v", err)
-		}
+		assert.ErrorIs(t, assert.ErrorOf(s.ScanKey(ctx, k.Hash)), accounts.ErrNoScanKey, "the text that the name had before")
 		first := accounts.ScanKey{Hash: "z", Name: "first", Namespace: "n", CreatedAt: at.Add(-time.Hour)}
 		put(first)
 		got, err := s.ScanKeys(ctx)

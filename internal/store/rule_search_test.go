@@ -11,6 +11,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/rules"
 	"github.com/qrjump/qrjump/internal/domain/stats"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/testscope"
 )
 
@@ -43,9 +44,7 @@ func TestRuleSearch_BySubstring(t *testing.T) {
 						q := rules.Search{Owners: owners, Substring: part, Published: published, Newest: newest, Limit: 4}
 						for {
 							page, next, err := service.Walk(t.Context(), q)
-							if err != nil || len(page) > q.Limit {
-								t.Fatal(len(page), err)
-							}
+							require.True(t, err == nil && len(page) <= q.Limit, "%v %v", len(page), err)
 							for _, r := range page {
 								got = append(got, r.ID)
 							}
@@ -67,9 +66,8 @@ func TestRuleSearch_BySubstring(t *testing.T) {
 				assert.True(t, r.Owner != "", "%q: %+v", part, r)
 			}
 			theirs, _, err := service.Search(t.Context(), rules.Search{Substring: part, Limit: 10, Owners: []string{"wxb"}})
-			if err != nil || slices.ContainsFunc(theirs, func(r rules.Rule) bool { return r.Owner != "wxb" }) {
-				t.Errorf("%q of one owner: %v %v", part, theirs, err)
-			}
+			assert.True(t, err == nil && !slices.ContainsFunc(theirs, func(r rules.Rule) bool { return r.Owner != "wxb" }),
+				"%q of one owner: %v %v", part, theirs, err)
 		}
 	})
 }
@@ -84,9 +82,8 @@ func TestRuleSearch_BoundedWalk(t *testing.T) {
 		all = addRules(t, s, all...)
 		view(t, s, func(ctx context.Context, tx *Tx) error {
 			list, next, err := tx.rules().Walk(ctx, rules.Search{Substring: "/19/", Limit: 3}, "wxa", 8)
-			if err == nil && (len(list) != 0 || next != all[7].ID) {
-				t.Errorf("%d rules, and on after %d, want %d", len(list), next, all[7].ID)
-			}
+			assert.True(t, err != nil || len(list) == 0 && next == all[7].ID,
+				"%d rules, and on after %d, want %d", len(list), next, all[7].ID)
 			return err
 		})
 	})
@@ -98,13 +95,12 @@ func TestRuleSearch_OldestOfMany(t *testing.T) {
 	many := testscope.Choose(1_000_000, step)
 	eachBackend(t, func(t *testing.T, s *Store) {
 		for had := 0; had < many; had += step {
-			if _, err := s.write.ExecContext(t.Context(), `INSERT INTO rules (id, key, kind, owner, target, prefix, path, occupy,
+			_, err := s.write.ExecContext(t.Context(), `INSERT INTO rules (id, key, kind, owner, target, prefix, path, occupy,
 					open_version, test_links, published, created_at, updated_at, published_at, host, segment, link_path) `+series+`
 				SELECT n + $2, 'https://h.example/d/' || CAST(n + $2 AS TEXT) || '/x', 'rule', 'wxa', 'wxa',
 					'https://h.example/d/' || CAST(n + $2 AS TEXT) || '/x', 'p', 0, 1, 'null', 1, 1, 1, 1, 'h.example', '/d',
-					'/d/' || CAST(n + $2 AS TEXT) || '/x' FROM g`, step, had); err != nil {
-				t.Fatal(err)
-			}
+					'/d/' || CAST(n + $2 AS TEXT) || '/x' FROM g`, step, had)
+			require.NoError(t, err)
 		}
 		settled(t, s, "rules")
 		service := rules.Service{Store: s}

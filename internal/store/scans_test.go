@@ -104,18 +104,15 @@ func wantEvents(t *testing.T, what string, got, want []scanlog.Event) {
 	t.Helper()
 	require.Equal(t, len(got), len(want), "%s", what)
 	for i := range got {
-		if got[i] != want[i] {
-			t.Fatalf("%s: event %d is\n%+v, want\n%+v", what, i, got[i], want[i])
-		}
+		require.True(t, got[i] == want[i], "%s: event %d is\n%+v, want\n%+v", what, i, got[i], want[i])
 	}
 }
 
 func TestScanLedger_TotalOrder(t *testing.T) {
 	eachLog(t, func(t *testing.T, l appended) {
 		ctx := t.Context()
-		if end, err := l.End(ctx); err != nil || end != 0 {
-			t.Fatalf("an empty ledger ends at %d, %v", end, err)
-		}
+		end, err := l.End(ctx)
+		require.True(t, err == nil && end == 0, "an empty ledger ends at %d, %v", end, err)
 		require.Equal(t, len(collect(t, l.Read(ctx, 0))), 0, "an empty ledger")
 		for n := int64(0); n < 12_000; n += 1500 {
 			require.NoError(t, l.Append(ctx, someScans(n, n+1500)))
@@ -123,25 +120,19 @@ func TestScanLedger_TotalOrder(t *testing.T) {
 		got := collect(t, l.Read(ctx, 0))
 		wantEvents(t, "all", eventsOf(got), someScans(0, 12_000))
 		for i := 1; i < len(got); i++ {
-			if got[i].Position <= got[i-1].Position {
-				t.Fatalf("position %d after %d", got[i].Position, got[i-1].Position)
-			}
+			require.True(t, got[i].Position > got[i-1].Position, "position %d after %d", got[i].Position, got[i-1].Position)
 		}
-		if end, err := l.End(ctx); err != nil || end < got[len(got)-1].Position {
-			t.Errorf("the end is %d, %v", end, err)
-		}
+		end, err = l.End(ctx)
+		assert.True(t, err == nil && end >= got[len(got)-1].Position, "the end is %d, %v", end, err)
 		for _, i := range []int{0, 1, 4999, 5000, 7321, 11_999} {
 			position, err := l.Find(ctx, got[i].ID)
-			if err != nil || position != got[i].Position {
-				t.Errorf("scan %d is found at %d, %v; it is at %d", i, position, err, got[i].Position)
-			}
+			assert.True(t, err == nil && position == got[i].Position,
+				"scan %d is found at %d, %v; it is at %d", i, position, err, got[i].Position)
 			wantEvents(t, "what comes after it", eventsOf(collect(t, l.Read(ctx, position))), someScans(int64(i)+1, 12_000))
 		}
 		forged := got[5].ID
 		forged[15] ^= 1
-		if _, err := l.Find(ctx, forged); !errors.Is(err, scanlog.ErrNoScan) {
-			t.Errorf("a forged id: %v", err)
-		}
+		assert.ErrorIs(t, assert.ErrorOf(l.Find(ctx, forged)), scanlog.ErrNoScan, "a forged id")
 		for range l.Read(ctx, 0) {
 			break // a reader may leave
 		}
@@ -168,9 +159,8 @@ func TestScanLedger_FieldsRoundTrip(t *testing.T) {
 func TestScanLedger_ReadSince(t *testing.T) {
 	eachLog(t, func(t *testing.T, l appended) {
 		ctx := t.Context()
-		if p, err := l.PositionBefore(ctx, at); err != nil || p != 0 {
-			t.Errorf("of nothing: %d, %v", p, err)
-		}
+		p, err := l.PositionBefore(ctx, at)
+		assert.True(t, err == nil && p == 0, "of nothing: %d, %v", p, err)
 		var all []scanlog.Event
 		for n := int64(0); n < 5000; n += 100 { // three and a half days
 			all = append(all, someScans(n, n+100)...)
@@ -221,9 +211,7 @@ func TestScanLedger_TimeRangePartitions(t *testing.T) {
 	for n := int64(0); n < scans; n += 1_800 {
 		require.NoError(t, l.Append(t.Context(), someScans(n, n+1_800)))
 	}
-	if _, err := s.write.ExecContext(t.Context(), `ANALYZE scan_events`); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, assert.ErrorOf(s.write.ExecContext(t.Context(), `ANALYZE scan_events`)))
 	from := someScans(scans/2, scans/2+1)[0].OccurredAt
 	to := from.Add(2 * time.Hour)
 	end, err := l.End(t.Context())
@@ -250,13 +238,11 @@ func TestScanLedger_ForgetAndErase(t *testing.T) {
 			}
 			left = append(left, e)
 		}
-		if n, err := l.Erase(ctx, scanlog.Users{user: true}, math.MaxInt64); err != nil || n != want {
-			t.Fatalf("erased %d, %v; want %d", n, err, want)
-		}
+		n, err := l.Erase(ctx, scanlog.Users{user: true}, math.MaxInt64)
+		require.True(t, err == nil && n == want, "erased %d, %v; want %d", n, err, want)
 		wantEvents(t, "after the erasure", eventsOf(collect(t, l.Read(ctx, 0))), left)
-		if n, err := l.Erase(ctx, scanlog.Users{user: true}, math.MaxInt64); err != nil || n != 0 {
-			t.Errorf("erased again: %d, %v", n, err)
-		}
+		n, err = l.Erase(ctx, scanlog.Users{user: true}, math.MaxInt64)
+		assert.True(t, err == nil && n == 0, "erased again: %d, %v", n, err)
 		end, _ := l.End(ctx)
 		before := at.Add(48 * time.Hour)
 		require.NoError(t, l.Forget(ctx, before))
@@ -266,9 +252,8 @@ func TestScanLedger_ForgetAndErase(t *testing.T) {
 		assert.True(t, left[5000-len(got)-1].OccurredAt.Before(before), "a younger one was forgotten")
 		require.NoError(t, l.Forget(ctx, at.Add(1000*time.Hour)))
 		assert.Equal(t, len(collect(t, l.Read(ctx, 0))), 0, "events are left")
-		if now, _ := l.End(ctx); now != end {
-			t.Errorf("the end was %d and is %d", end, now)
-		}
+		now, _ := l.End(ctx)
+		assert.Equal(t, now, end, "the end was %d and", end)
 		require.NoError(t, l.Append(ctx, someScans(5000, 5001)))
 		if got := collect(t, l.Read(ctx, 0)); len(got) != 1 || got[0].Position <= end {
 			t.Errorf("a later event: %+v", got)
@@ -368,9 +353,8 @@ func TestScanLedger_JournalShippedOnce(t *testing.T) {
 	}
 	j := openJournal(t, dir)
 	ship := shipper(j, l)
-	if err := ship.Flush(t.Context()); err != nil || ship.Backlog() != 0 {
-		t.Fatal(err, ship.Backlog())
-	}
+	err := ship.Flush(t.Context())
+	require.True(t, err == nil && ship.Backlog() == 0, "%v %v", err, ship.Backlog())
 	wantEvents(t, "shipped", eventsOf(collect(t, l.Read(t.Context(), 0))), someScans(0, 2000))
 	assert.True(t, harbour.ships >= 40, "only %d ships", harbour.ships)
 
@@ -418,9 +402,7 @@ func TestScanLedger_CanceledCopyReturnsCause(t *testing.T) {
 		},
 	} {
 		ctx, leave := context.WithCancelCause(t.Context())
-		if err := f(ctx, func() { leave(gone) }); !errors.Is(err, gone) {
-			t.Errorf("%s: %v", name, err)
-		}
+		assert.ErrorIs(t, f(ctx, func() { leave(gone) }), gone, "%s", name)
 	}
 	assert.Equal(t, len(collect(t, l.Read(t.Context(), 0))), 0, "scans were stored")
 }
@@ -482,9 +464,7 @@ func TestScanLedger_PartitionRetriedAfterLock(t *testing.T) {
 		})
 	}()
 	<-reading
-	if err := l.Append(t.Context(), scans(1)); err != nil {
-		t.Error(err)
-	}
+	assert.NoError(t, l.Append(t.Context(), scans(1)))
 	close(read)
 	require.NoError(t, <-done)
 	made := func() []string {
@@ -543,18 +523,14 @@ func TestScanLedger_ArchiveFileAndTable(t *testing.T) {
 	full.Close()
 	other := open(t, Target{Dir: dir2})
 	other.ScansDestination(scanlog.RestoreInto(filepath.Join(dir2, "scans"), chance()))
-	if err := load(t, other, first); !errors.Is(err, ErrNotEmpty) {
-		t.Errorf("imported over scans: %v", err)
-	}
+	assert.ErrorIs(t, load(t, other, first), ErrNotEmpty, "imported over scans")
 	broken := rowsOf(t, again)
 	broken["scan_events"] = strings.Replace(broken["scan_events"], `"id":"0`, `"id":"x`, 1)
 	dir3 := t.TempDir()
 	third := open(t, Target{Dir: dir3})
 	third.ScansDestination(scanlog.RestoreInto(filepath.Join(dir3, "scans"), chance()))
-	if err := load(t, third, broken); err == nil || !strings.Contains(err.Error(), "row 1 of scan_events") {
-		t.Errorf("a broken id: %v", err)
-	}
-	if names, _ := filepath.Glob(filepath.Join(dir3, "scans*")); len(names) > 0 {
-		t.Errorf("a failed import left %v", names)
-	}
+	err := load(t, third, broken)
+	assert.True(t, err != nil && strings.Contains(err.Error(), "row 1 of scan_events"), "a broken id: %v", err)
+	names, _ := filepath.Glob(filepath.Join(dir3, "scans*"))
+	assert.True(t, len(names) == 0, "a failed import left %v", names)
 }

@@ -18,9 +18,7 @@ func newest(t *testing.T) int64 {
 	files, err := fs.Glob(Migrations, "migrations/*.sql")
 	require.NoError(t, err)
 	var version int64
-	if _, err := fmt.Sscanf(slices.Max(files), "migrations/%d_", &version); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, assert.ErrorOf(fmt.Sscanf(slices.Max(files), "migrations/%d_", &version)))
 	return version
 }
 
@@ -143,9 +141,7 @@ func TestSchema_ConcurrentCreation(t *testing.T) {
 			continue
 		}
 		addRules(t, s, aRule(t, "wxa", fmt.Sprintf("https://h%d.example/", i)))
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
+		assert.NoError(t, s.Close())
 	}
 }
 
@@ -155,9 +151,8 @@ func TestStoreReset_KeepsKeysOnly(t *testing.T) {
 		require.NoError(t, s.Reset(t.Context()))
 		for _, table := range schema {
 			// The log begins again with the reset itself.
-			if n := number(t, s, `SELECT COUNT(*) FROM `+table.name); (table.keptOnReset || table.name == "changes") != (n > 0) {
-				t.Errorf("%s has %d rows after the reset", table.name, n)
-			}
+			n := number(t, s, `SELECT COUNT(*) FROM `+table.name)
+			assert.True(t, (table.keptOnReset || table.name == "changes") == (n > 0), "%s has %d rows after the reset", table.name, n)
 		}
 		sealed, err := s.SealedKey(t.Context(), "data")
 		require.NoError(t, err)
@@ -195,9 +190,7 @@ func fillEveryTable(t *testing.T, s *Store) {
 			names[i], _, _ = strings.Cut(c, " ")
 		}
 		query := `INSERT INTO ` + table + ` (` + strings.Join(names, ", ") + `) VALUES (` + strings.Join(values, ", ") + `)`
-		if _, err := s.write.ExecContext(t.Context(), query); err != nil {
-			t.Fatalf("%s: %v", query, err)
-		}
+		require.NoErrorf(t, assert.ErrorOf(s.write.ExecContext(t.Context(), query)), "%s", query)
 	}
 	addRules(t, s, aRule(t, "wxa", "https://h.example/"))
 	for _, table := range tables(t, s) {

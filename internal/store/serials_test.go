@@ -37,9 +37,7 @@ func TestSerialNumber_UniqueUnderConcurrency(t *testing.T) {
 		want(t, "bound", bound, many)
 		want(t, "rows", number(t, nodes[0], `SELECT COUNT(*) FROM code_serials`), many)
 		index, ok, err := p[1].BySerial(ctx, b.ID, "bottle 299")
-		if err != nil || !ok {
-			t.Fatal(ok, err)
-		}
+		require.True(t, err == nil && ok, "%v %v", ok, err)
 		found, err := p[0].Serials(ctx, b.ID, index, index+1)
 		require.NoError(t, err)
 		want(t, "number", found, map[int64]string{index: "bottle 299"})

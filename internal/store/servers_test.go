@@ -37,9 +37,8 @@ func TestServers_CompareTimelines(t *testing.T) {
 		"a server that does not say which system it has": {serverStatus{timeline: 1}, false},
 	} {
 		err := v.compare(c.of)
-		if _, is := errors.AsType[*oldPrimaryError](err); is != c.old {
-			t.Errorf("%s: %v", name, err)
-		}
+		_, is := errors.AsType[*oldPrimaryError](err)
+		assert.True(t, is == c.old, "%s: %v", name, err)
 	}
 }
 
@@ -58,17 +57,15 @@ func TestServers_LaterTimelineFences(t *testing.T) {
 			return tx.rules().PutDomain(t.Context(), rules.Domain{Host: host, Status: rules.Denied})
 		})
 	}
-	if found := s.AskServers(t.Context()); len(found.Writing) != 1 || found.Primaries() != 1 || found.Writing[0].Timeline == 0 {
-		t.Errorf("%+v", found)
-	}
+	found := s.AskServers(t.Context())
+	assert.True(t, len(found.Writing) == 1 && found.Primaries() == 1 && found.Writing[0].Timeline != 0, "%+v", found)
 	leave := func(system string) {
 		dbtest.Exec(t, target.URL, `INSERT INTO timelines (system, timeline) VALUES (`+system+`, 99)
 			ON CONFLICT (system) DO UPDATE SET timeline = 99`)
 	}
 	leave(`'another'`)
-	if found := s.AskServers(t.Context()); found.Missing != 0 || change("a.example") != nil {
-		t.Errorf("word of another system: %+v", found)
-	}
+	found = s.AskServers(t.Context())
+	assert.True(t, found.Missing == 0 && change("a.example") == nil, "word of another system: %+v", found)
 	// Scans that were being stored when a new connection showed a later timeline are not stored here.
 	beside := open(t, target)
 	ledger, err := beside.OpenScans(t.Context(), ScansOptions{Random: chance(), Now: func() time.Time { return at },
@@ -79,17 +76,15 @@ func TestServers_LaterTimelineFences(t *testing.T) {
 		beside.servers.raise(one.system, one.Timeline+1)
 		return nil
 	})
-	if _, is := errors.AsType[*oldPrimaryError](err); !is {
-		t.Errorf("scans on an old primary: %v", err)
-	}
+	_, is := errors.AsType[*oldPrimaryError](err)
+	assert.True(t, is, "scans on an old primary: %v", err)
 	assert.Equal(t, dbtest.Number(t, target.URL, `SELECT COUNT(*) FROM scan_events`), 0, "scans were stored")
 	beside.Close()
 	const ours = `(SELECT system_identifier FROM pg_control_system())`
 	late := s.update(t.Context(), func(tx *Tx) error {
 		leave(ours)
-		if found := s.AskServers(t.Context()); found.Missing != 99 || found.Primaries() != 2 || !found.Writing[0].Old {
-			t.Errorf("word of a later timeline: %+v", found)
-		}
+		found := s.AskServers(t.Context())
+		assert.True(t, found.Missing == 99 && found.Primaries() == 2 && found.Writing[0].Old, "word of a later timeline: %+v", found)
 		return tx.rules().PutDomain(t.Context(), rules.Domain{Host: "b.example", Status: rules.Denied})
 	})
 	for when, err := range map[string]error{"a change": change("c.example"), "one that had begun": late, "a look": s.Ping(t.Context())} {
@@ -114,9 +109,8 @@ func TestServers_LaterTimelineFences(t *testing.T) {
 		alone.AskServers(t.Context())
 		return "new", nil
 	}, func(_, old string) (string, error) { return old, nil })
-	if _, is := errors.AsType[*oldPrimaryError](err); !is {
-		t.Errorf("a turn of the master key that had begun: %v", err)
-	}
+	_, is = errors.AsType[*oldPrimaryError](err)
+	assert.True(t, is, "a turn of the master key that had begun: %v", err)
 	assert.Equal(t, dbtest.Number(t, target.URL, `SELECT COUNT(*) FROM sealing_keys WHERE sealed = 'old'`), 1,
 		"a key was sealed anew on an old primary")
 	if err := fmt.Sprint(late); len(err) > 0 && strings.Contains(err, "\n") {
@@ -166,13 +160,11 @@ func TestServers_NameWithManyAddresses(t *testing.T) {
 			h.end()
 		}
 	}
-	if found := s.AskServers(t.Context()); len(found.Writing) != 1 || len(found.Silent) != 0 {
-		t.Errorf("%+v", found)
-	}
+	found := s.AskServers(t.Context())
+	assert.True(t, len(found.Writing) == 1 && len(found.Silent) == 0, "%+v", found)
 	addresses = addresses[1:]
-	if found := s.AskServers(t.Context()); len(found.Writing) != 0 || len(found.Silent) != 1 {
-		t.Errorf("%+v", found)
-	}
+	found = s.AskServers(t.Context())
+	assert.True(t, len(found.Writing) == 0 && len(found.Silent) == 1, "%+v", found)
 }
 
 // A start waits for a host that hangs only for as long as it is told to, from when another one has answered.

@@ -77,9 +77,7 @@ func TestPostgresSession_Terminated(t *testing.T) {
 			tx.moved = false // nothing is left to be said before the commit
 			var pid int
 			require.NoError(t, tx.row(t.Context(), `SELECT pg_backend_pid()`).Scan(&pid))
-			if _, err := tx.exec(t.Context(), `SET LOCAL idle_in_transaction_session_timeout = '1ms'`); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, assert.ErrorOf(tx.exec(t.Context(), `SET LOCAL idle_in_transaction_session_timeout = '1ms'`)))
 			other := admin(t, target)
 			for gone := 1; gone > 0; {
 				require.NoError(t, other.QueryRow(t.Context(), `SELECT count(*) FROM pg_stat_activity WHERE pid = $1`, pid).Scan(&gone))
@@ -113,9 +111,8 @@ func TestPostgresSession_Terminated(t *testing.T) {
 	want(t, "changes", number(t, s, `SELECT count(*) FROM changes`), 3)
 	// An error of the closure's own is none of the session's.
 	runs := 0
-	if err := s.view(ctx, func(*Tx) error { runs++; return io.EOF }); !errors.Is(err, io.EOF) || runs != 1 {
-		t.Errorf("%v after %d runs", err, runs)
-	}
+	err := s.view(ctx, func(*Tx) error { runs++; return io.EOF })
+	assert.True(t, errors.Is(err, io.EOF) && runs == 1, "%v after %d runs", err, runs)
 }
 
 // A stream begins again until it has given something out; from then on its end
@@ -215,23 +212,17 @@ func TestPing_WritesFail(t *testing.T) {
 	written := func() int64 { return number(t, s, `SELECT xmin::text::bigint FROM audit_log_head`) }
 	before := written()
 	for range 3 {
-		if err := s.Ping(ctx); err != nil {
-			t.Error(err)
-		}
+		assert.NoError(t, s.Ping(ctx))
 	}
 	want(t, "the last to write the head", written(), before)
 
 	stopped := admin(t, target)
 	mustDo(t, stopped, `BEGIN`)
 	mustDo(t, stopped, `SELECT 1 FROM audit_log_head FOR UPDATE`)
-	if err := s.Ping(ctx); err != nil {
-		t.Errorf("before a change failed: %v", err)
-	}
+	assert.NoErrorf(t, s.Ping(ctx), "before a change failed")
 	for range 2 {
 		wantOutage(t, change(), "did not grant a lock in time")
-		if err := s.Ping(ctx); err != nil {
-			t.Errorf("while another transaction has the lock: %v", err)
-		}
+		assert.NoErrorf(t, s.Ping(ctx), "while another transaction has the lock")
 	}
 	// Where something else is known to be wrong, the lock says neither that it is over nor that it is not.
 	s.health.record(&errcode.Unavailable{Condition: silentDatabase, Err: io.EOF})
@@ -239,19 +230,14 @@ func TestPing_WritesFail(t *testing.T) {
 		t.Errorf("while another transaction has the lock: %v, or the trouble is forgotten", err)
 	}
 	mustDo(t, stopped, `ROLLBACK`)
-	if err := s.Ping(ctx); err != nil {
-		t.Errorf("afterwards: %v", err)
-	}
+	assert.NoErrorf(t, s.Ping(ctx), "afterwards")
 	before = written()
-	if err := s.Ping(ctx); err != nil || written() != before {
-		t.Errorf("and then: %v, or it writes on", err)
-	}
+	err := s.Ping(ctx)
+	assert.True(t, err == nil && written() == before, "and then: %v, or it writes on", err)
 	// A disk that was full must have more room than the change that is tried needs.
 	for _, what := range []string{fullDatabase, unwritableDatabase} {
 		s.health.record(&errcode.Unavailable{Condition: what, Err: io.EOF})
-		if err := s.Ping(ctx); err != nil {
-			t.Errorf("%s: %v", what, err)
-		}
+		assert.NoErrorf(t, s.Ping(ctx), "%s", what)
 	}
 }
 
@@ -264,9 +250,8 @@ func TestRoom_WritesToDisk(t *testing.T) {
 		}
 		return s.engine.room(t.Context(), tx)
 	})
-	if e, is := errors.AsType[*pgconn.PgError](err); !is || e.Code != "53400" {
-		t.Errorf("got %v: no file was written", err)
-	}
+	e, is := errors.AsType[*pgconn.PgError](err)
+	assert.True(t, is && e.Code == "53400", "got %v: no file was written", err)
 }
 
 // The pool gives a connection to others before a commit that failed is judged. Issue 12.

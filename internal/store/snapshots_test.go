@@ -45,28 +45,23 @@ func TestStoreSnapshot_RoundTrip(t *testing.T) {
 		head, _, err := s.ChangeHead(ctx)
 		require.NoError(t, err)
 		require.NoError(t, s.Reset(ctx))
-		if one, err := s.LoadState(ctx, "full"); err != nil || one.Name != "full" || !one.At.Equal(at) {
-			t.Fatalf("%+v %v", one, err)
-		}
+		one, err = s.LoadState(ctx, "full")
+		require.True(t, err == nil && one.Name == "full" && one.At.Equal(at), "%+v %v", one, err)
 		got := stateIn(t, s)
 		for name := range want {
 			assert.Equal(t, got[name], want[name], "%s", name)
 		}
 		now := rowsOf(t, s)
 		for _, table := range []string{"admin_keys", "people", "scan_keys"} {
-			if now[table] == "" || now[table] != kept[table] {
-				t.Errorf("%s: %s became %s", table, kept[table], now[table])
-			}
+			assert.True(t, now[table] != "" && now[table] == kept[table], "%s: %s became %s", table, kept[table], now[table])
 		}
 		for _, table := range []string{"scan_events", "code_counts", "statistics_counts", "call_blocks"} {
 			assert.Equal(t, now[table], "", "%s", table)
 		}
-		if next, _, err := s.ChangeHead(ctx); err != nil || next <= head {
-			t.Errorf("the last change was %d, and is %d: %v", head, next, err)
-		}
-		if n := number(t, s, `SELECT COUNT(*) FROM changes`); n != 1 {
-			t.Errorf("the log begins anew with %d changes", n)
-		}
+		next, _, err := s.ChangeHead(ctx)
+		assert.True(t, err == nil && next > head, "the last change was %d, and is %d: %v", head, next, err)
+		n := number(t, s, `SELECT COUNT(*) FROM changes`)
+		assert.True(t, n == 1, "the log begins anew with %d changes", n)
 	})
 }
 
@@ -75,16 +70,11 @@ func TestStoreSnapshot_FailureChangesNothing(t *testing.T) {
 		ctx := t.Context()
 		fillAll(t, s)
 		for n := range MaxSaved {
-			if _, err := s.SaveState(ctx, fmt.Sprint("n", n), "test", time.Now()); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, assert.ErrorOf(s.SaveState(ctx, fmt.Sprint("n", n), "test", time.Now())))
 		}
-		if _, err := s.SaveState(ctx, "more", "test", time.Now()); !errors.Is(err, ErrManySaved) {
-			t.Error(err)
-		}
-		if _, err := s.SaveState(ctx, "n3", "again", time.Now()); err != nil {
-			t.Error(err)
-		}
+		_, err := s.SaveState(ctx, "more", "test", time.Now())
+		assert.True(t, errors.Is(err, ErrManySaved), "%v", err)
+		assert.NoError(t, assert.ErrorOf(s.SaveState(ctx, "n3", "again", time.Now())))
 		want := rowsOf(t, s)
 		set(t, s, `UPDATE snapshots SET schema = 999 WHERE name = $1`, "n1")
 		set(t, s, `UPDATE snapshots SET data = SUBSTR(data, 1, LENGTH(data) - 400) WHERE name = $1`, "n2")
@@ -97,22 +87,15 @@ func TestStoreSnapshot_FailureChangesNothing(t *testing.T) {
 		}
 		for name, want := range map[string]error{"nothing": ErrNotSaved, "n1": ErrSavedByNewer, "n2": ErrDamaged, "n4": ErrDamaged,
 			"n5": ErrDamaged, "n6": ErrDamaged, "n7": ErrDamaged, "n9": ErrDamaged} {
-			if _, err := s.LoadState(ctx, name); !errors.Is(err, want) {
-				t.Errorf("LoadState(%s) = %v, want %v", name, err, want)
-			}
+			_, err := s.LoadState(ctx, name)
+			assert.ErrorIs(t, err, want, "LoadState(%s) = %v, want %v", name, err, want)
 		}
-		if got := rowsOf(t, s); !maps.Equal(got, want) {
-			t.Error("something changed")
-		}
-		if err := s.DeleteSaved(ctx, "nothing"); !errors.Is(err, ErrNotSaved) {
-			t.Error(err)
-		}
-		if err := s.DeleteSaved(ctx, "n3"); err != nil {
-			t.Error(err)
-		}
-		if all, err := s.SavedStates(ctx); err != nil || len(all) != MaxSaved-1 || all[0].Name != "n0" || all[0].Program != "test" {
-			t.Errorf("%+v %v", all, err)
-		}
+		assert.True(t, maps.Equal(rowsOf(t, s), want), "something changed")
+		err = s.DeleteSaved(ctx, "nothing")
+		assert.True(t, errors.Is(err, ErrNotSaved), "%v", err)
+		assert.NoError(t, s.DeleteSaved(ctx, "n3"))
+		all, err := s.SavedStates(ctx)
+		assert.True(t, err == nil && len(all) == MaxSaved-1 && all[0].Name == "n0" && all[0].Program == "test", "%+v %v", all, err)
 	})
 }
 
@@ -136,9 +119,7 @@ func TestLoadState_WhileCounting(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, nodes, _, _, _ := twoNodes(t)
-			if _, err := nodes[0].SaveState(t.Context(), "empty", "test", time.Now()); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, assert.ErrorOf(nodes[0].SaveState(t.Context(), "empty", "test", time.Now())))
 			counted, commit, ended := make(chan struct{}), make(chan struct{}), make(chan error, 2)
 			go func() {
 				ended <- nodes[1].UpdateStatistics(t.Context(), func(tx stats.Tx) error {
@@ -170,12 +151,9 @@ func TestLoadState_WhileCounting(t *testing.T) {
 // The rows of a state are counted before they are packed.
 func TestStoreSnapshot_TooLarge(t *testing.T) {
 	full := &limited{left: 10}
-	if _, err := full.Write(make([]byte, 10)); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := full.Write([]byte{1}); !errors.Is(err, ErrLargeState) {
-		t.Error(err)
-	}
+	require.NoError(t, assert.ErrorOf(full.Write(make([]byte, 10))))
+	_, err := full.Write([]byte{1})
+	assert.True(t, errors.Is(err, ErrLargeState), "%v", err)
 }
 
 func set(t *testing.T, s *Store, query string, args ...any) {

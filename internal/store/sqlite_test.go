@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/proctest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
@@ -41,18 +42,15 @@ func TestDataFolder_RejectsSecondProcess(t *testing.T) {
 	dir := t.TempDir()
 	open(t, Target{Dir: dir})
 	said, err := proctest.Start(t, proctest.Command("open a folder", dir)).End()
-	if want := fmt.Sprintf("opened: the data folder %s is in use by another qrjump process\n", dir); said != want || err != nil {
-		t.Errorf("the second process says %q (%v), want %q", said, err, want)
-	}
+	want := fmt.Sprintf("opened: the data folder %s is in use by another qrjump process\n", dir)
+	assert.True(t, said == want && err == nil, "the second process says %q (%v), want %q", said, err, want)
 }
 
 func TestDataFolder_SpecialCharacters(t *testing.T) {
 	dir := abroad(t)
 	s := open(t, Target{Dir: dir})
 	addRules(t, s, aRule(t, "wxa", "https://h.example/"))
-	if _, err := os.Stat(filepath.Join(dir, "qrjump.db")); err != nil {
-		t.Error(err)
-	}
+	assert.NoError(t, assert.ErrorOf(os.Stat(filepath.Join(dir, "qrjump.db"))))
 }
 
 func TestDataFolder_RelativePath(t *testing.T) {
@@ -60,25 +58,21 @@ func TestDataFolder_RelativePath(t *testing.T) {
 	require.NoError(t, os.Mkdir("qrjump-data", 0o700))
 	s := open(t, Target{Dir: "./qrjump-data"})
 	addRules(t, s, aRule(t, "wxa", "https://h.example/"))
-	if _, err := os.Stat("qrjump-data/qrjump.db"); err != nil {
-		t.Error(err)
-	}
+	assert.NoError(t, assert.ErrorOf(os.Stat("qrjump-data/qrjump.db")))
 }
 
 func TestDataFolder_Missing(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "missing")
-	if _, err := Open(t.Context(), Target{Dir: dir}); err == nil || !strings.Contains(err.Error(), dir) {
-		t.Errorf("error: %v", err)
-	}
+	_, err := Open(t.Context(), Target{Dir: dir})
+	assert.True(t, err != nil && strings.Contains(err.Error(), dir), "error: %v", err)
 }
 
 func TestDataFolder_NotDatabaseFile(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "qrjump.db")
 	require.NoError(t, os.WriteFile(file, []byte(strings.Repeat("this is no database\n", 1000)), 0o600))
-	if _, err := Open(t.Context(), Target{Dir: dir}); err == nil || !strings.Contains(err.Error(), dir) {
-		t.Errorf("error: %v", err)
-	}
+	_, err := Open(t.Context(), Target{Dir: dir})
+	assert.True(t, err != nil && strings.Contains(err.Error(), dir), "error: %v", err)
 	require.NoError(t, os.Remove(file))
 	open(t, Target{Dir: dir})
 }

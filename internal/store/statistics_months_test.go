@@ -12,6 +12,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/stats"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 const (
@@ -60,9 +61,7 @@ func TestStatistics_YearReadsMonthlyRollUps(t *testing.T) {
 			}
 			before := reads(t, s)
 			a, err := c.Execute(t.Context(), q)
-			if err != nil || len(a.Rows) != yearRules || a.Rows[0].Scans != 24*365 {
-				t.Fatal(err, a)
-			}
+			require.True(t, err == nil && len(a.Rows) == yearRules && a.Rows[0].Scans == 24*365, "%v %v", err, a)
 			after := reads(t, s)
 			return a.Rows, read{after.rows - before.rows, after.pages - before.pages}
 		}
@@ -81,9 +80,7 @@ func TestStatistics_YearReadsMonthlyRollUps(t *testing.T) {
 					To: yearFrom + 31}, 50, 0, 10)
 				return err
 			})
-			if err != nil || len(rows) != 310 {
-				t.Fatal(err, rows)
-			}
+			require.True(t, err == nil && len(rows) == 310, "%v %v", err, rows)
 			after := reads(t, s)
 			read.rows, read.pages = after.rows-before.rows, after.pages-before.pages
 			return read
@@ -92,9 +89,8 @@ func TestStatistics_YearReadsMonthlyRollUps(t *testing.T) {
 			t.Errorf("310 rows of a month cost %+v, of %d", part(), 31*yearRules)
 		}
 		months, less := ask()
-		if diff := cmp.Diff(days, months); diff != "" {
-			t.Error(diff)
-		}
+		diff := cmp.Diff(days, months)
+		assert.True(t, diff == "", "%v", diff)
 		// 14 days, 11 months, 17 days.
 		if want := int64(yearRules * (14 + 11 + 17)); s.Engine() == "postgres" && (less.rows > want+20 || cost.rows < yearRules*365) {
 			t.Errorf("a year by rule reads %d rows, want %d; by days alone %d", less.rows, want, cost.rows)

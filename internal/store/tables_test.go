@@ -77,10 +77,9 @@ func TestEraseUser_NoTableHoldsUser(t *testing.T) {
 					}
 					names, values = append(names, name), append(values, is)
 				}
-				if _, err := s.write.ExecContext(ctx, `INSERT INTO `+table.name+` (`+strings.Join(names, ", ")+`) VALUES (`+
-					strings.Join(values, ", ")+`)`); err != nil {
-					t.Fatal(err)
-				}
+				_, err := s.write.ExecContext(ctx, `INSERT INTO `+table.name+` (`+strings.Join(names, ", ")+`) VALUES (`+
+					strings.Join(values, ", ")+`)`)
+				require.NoError(t, err)
 			}
 		}
 		found := func() (where []string) {

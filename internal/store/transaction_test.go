@@ -79,9 +79,7 @@ func TestTransaction_PanicRollsBack(t *testing.T) {
 				assert.True(t, recover() != nil, "the panic was swallowed")
 			}()
 			s.update(t.Context(), func(tx *Tx) error {
-				if err := writeAll(t.Context(), t, tx); err != nil {
-					t.Error(err)
-				}
+				assert.NoError(t, writeAll(t.Context(), t, tx))
 				panic("broken")
 			})
 		}()
@@ -232,9 +230,7 @@ func TestStoreRead_ReturnsCancelCause(t *testing.T) {
 			asked["a limit"] = func() error { _, err := s.RateLimits().Allow(ctx, "k", 1); return err }
 		}
 		for what, ask := range asked {
-			if err := ask(); !errors.Is(err, gone) {
-				t.Errorf("%s: %v", what, err)
-			}
+			assert.ErrorIs(t, ask(), gone, "%s", what)
 		}
 	})
 }
@@ -264,9 +260,7 @@ func TestTransaction_CanceledWhileWaitingForLock(t *testing.T) {
 		})
 		close(gone)
 		assert.True(t, errors.Is(err, context.Canceled), "the one who went away: %v", err)
-		if err := <-first; err != nil {
-			t.Error(err)
-		}
+		assert.NoError(t, (<-first))
 		want(t, "rules", number(t, nodes[1], `SELECT COUNT(*) FROM rules`), 1)
 	})
 }
@@ -399,9 +393,7 @@ func TestView_SnapshotIsolation(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		count := func(tx *Tx) (n int) {
 			t.Helper()
-			if err := tx.row(t.Context(), `SELECT COUNT(*) FROM rules`).Scan(&n); err != nil {
-				t.Error(err)
-			}
+			assert.NoError(t, tx.row(t.Context(), `SELECT COUNT(*) FROM rules`).Scan(&n))
 			return n
 		}
 		view(t, nodes[0], func(ctx context.Context, tx *Tx) error {
@@ -419,9 +411,7 @@ func TestView_SnapshotIsolation(t *testing.T) {
 
 func TestView_ReadOnlyEnforced(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
-		if err := s.view(t.Context(), func(tx *Tx) error { return writeAll(t.Context(), t, tx) }); err == nil {
-			t.Error("a view wrote")
-		}
+		assert.True(t, s.view(t.Context(), func(tx *Tx) error { return writeAll(t.Context(), t, tx) }) != nil, "a view wrote")
 		wantNothing(t, s)
 	})
 }

@@ -69,13 +69,11 @@ func TestWebhookStore_TestCallPrecondition(t *testing.T) {
 				return tx.AddRows(ctx, outbox.Deliveries, []outbox.Row{{Receiver: "7", Event: "test", CreatedAt: at}})
 			})
 		}
-		if err := send(); err != nil {
-			t.Errorf("a test of the webhook that was read: %v, want success", err)
-		}
+		err = send()
+		assert.NoErrorf(t, err, "a test of the webhook that was read: %v, want success", err)
 		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.webhooks().PutWebhook(ctx, hook) })
-		if err := send(); !errors.Is(err, auditlog.ErrMoved) {
-			t.Errorf("a test of a webhook that changed since: %v, want %v", err, auditlog.ErrMoved)
-		}
+		err = send()
+		assert.ErrorIs(t, err, auditlog.ErrMoved, "a test of a webhook that changed since: %v, want %v", err, auditlog.ErrMoved)
 		want(t, "tests", number(t, s, `SELECT COUNT(*) FROM deliveries`), 1)
 	})
 }

@@ -8,7 +8,9 @@ import (
 
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 	"github.com/qrjump/qrjump/internal/domain/rules"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // Issue 12: two balancers that ask at once hear the same, and not what was true
@@ -51,9 +53,8 @@ func TestWriteHealth_ConcurrentProbesShared(t *testing.T) {
 			if c.gone {
 				want = nil
 			}
-			if one, two := <-first, <-second; one != c.result || two != want || looks != c.looks {
-				t.Errorf("%s: %v, %v, %d looks", name, one, two, looks)
-			}
+			one, two := <-first, <-second
+			assert.True(t, one == c.result && two == want && looks == c.looks, "%s: %v, %v, %d looks", name, one, two, looks)
 			cancel()
 		}
 	})
@@ -76,11 +77,8 @@ func TestPostgresSession_ReadOnlyReplaced(t *testing.T) {
 	set("on")
 	dbtest.Exec(t, dbtest.Server(t), `SELECT pg_terminate_backend(pid, 600000) FROM pg_stat_activity
 		WHERE datname = '`+dbtest.Name(target.URL)+`'`)
-	if out, is := errors.AsType[*errcode.Unavailable](change()); !is || out.Condition != readOnlyDatabase {
-		t.Fatalf("a change of a database that takes none: %v", out)
-	}
+	out, is := errors.AsType[*errcode.Unavailable](change())
+	require.True(t, is && out.Condition == readOnlyDatabase, "a change of a database that takes none: %v", out)
 	set("off")
-	if err := errors.Join(change(), s.Ping(t.Context())); err != nil {
-		t.Errorf("when it takes them again: %v", err)
-	}
+	assert.NoErrorf(t, errors.Join(change(), s.Ping(t.Context())), "when it takes them again")
 }

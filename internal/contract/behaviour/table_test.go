@@ -46,13 +46,11 @@ func TestBehaviourRows_Complete(t *testing.T) {
 			t.Errorf("%s is %s on the date %q", b.ID, b.Evidence, b.Date)
 		}
 		seen[b.ID] = true
-		if row, ok := behaviour.ByID(b.ID); !ok || row.String() != b.ID || row.Get() != b {
-			t.Errorf("%s is not found by its id", b.ID)
-		}
+		row, ok := behaviour.ByID(b.ID)
+		assert.True(t, ok && row.String() == b.ID && row.Get() == b, "%s is not found by its id", b.ID)
 	}
-	if row, ok := behaviour.ByID("rules.nothing"); ok {
-		t.Errorf("found %s", row)
-	}
+	row, ok := behaviour.ByID("rules.nothing")
+	assert.True(t, !ok, "found %s", row)
 }
 
 // Each deviation is whole: its row is in the table once, its mark is one, it advises
@@ -72,13 +70,11 @@ func TestDeviationRows_Complete(t *testing.T) {
 			t.Errorf("%s is refused by %d", d.Row, d.Refusal)
 		}
 		seen[d.Row] = true
-		if found, ok := d.Row.Deviation(); !ok || found != d {
-			t.Errorf("%s: found %+v", d.Row, found)
-		}
+		found, ok := d.Row.Deviation()
+		assert.True(t, ok && found == d, "%s: found %+v", d.Row, found)
 	}
-	if _, ok := behaviour.CodesGrant.Deviation(); ok {
-		t.Error("a refusal is no deviation")
-	}
+	_, ok := behaviour.CodesGrant.Deviation()
+	assert.True(t, !ok, "a refusal is no deviation")
 }
 
 // Every choice and inference in the code names its row, every row is named by a
@@ -110,9 +106,7 @@ func TestBehaviourRows_HaveDecisionPoint(t *testing.T) {
 func TestNotes_UniqueInTableOrder(t *testing.T) {
 	t.Parallel()
 	var n behaviour.Notes
-	if n.Rows() != nil {
-		t.Errorf("nothing noted: %v", n.Rows())
-	}
+	assert.True(t, n.Rows() == nil, "nothing noted: %v", n.Rows())
 	ctx := behaviour.Noting(t.Context(), &n)
 	var all sync.WaitGroup
 	for range 8 {
@@ -123,9 +117,8 @@ func TestNotes_UniqueInTableOrder(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if got, want := n.Rows(), []behaviour.Row{behaviour.CodesGrant, behaviour.WireNumberText}; !slices.Equal(got, want) {
-		t.Errorf("noted %v, want %v", got, want)
-	}
+	got, want := n.Rows(), []behaviour.Row{behaviour.CodesGrant, behaviour.WireNumberText}
+	assert.True(t, slices.Equal(got, want), "noted %v, want %v", got, want)
 	behaviour.Note(context.Background(), behaviour.CodesGrant)
 	(*behaviour.Notes)(nil).Add(behaviour.CodesGrant)
 }
@@ -134,12 +127,11 @@ func TestNotes_UniqueInTableOrder(t *testing.T) {
 func TestNotes_EmptyNoAllocation(t *testing.T) {
 	var n behaviour.Notes
 	ctx := behaviour.Noting(t.Context(), &n)
-	if allocated := testing.AllocsPerRun(100, func() {
+	allocated := testing.AllocsPerRun(100, func() {
 		behaviour.Note(ctx, behaviour.WireNumberText)
 		n.Add(behaviour.CodesGrant)
-	}); allocated != 0 {
-		t.Errorf("a note allocates %v times", allocated)
-	}
+	})
+	assert.True(t, allocated == 0, "a note allocates %v times", allocated)
 }
 
 func TestMarks_OrderAndAge(t *testing.T) {

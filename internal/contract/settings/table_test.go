@@ -14,9 +14,8 @@ func TestSettingsTable_CoversEveryField(t *testing.T) {
 	fields := kind.NumField() - 2 // StrictFrom and AsOf are flags alone
 	require.True(t, len(Table) == fields, "%d settings and %d lines of the table", fields, len(Table))
 	for i, f := range Table {
-		if name := kind.Field(i).Tag.Get("json"); f.Name != name || f.Meaning().IsZero() {
-			t.Errorf("the setting %s is %q in the table and means %q", name, f.Name, f.Meaning())
-		}
+		name := kind.Field(i).Tag.Get("json")
+		assert.True(t, f.Name == name && !f.Meaning().IsZero(), "the setting %s is %q in the table and means %q", name, f.Name, f.Meaning())
 	}
 }
 

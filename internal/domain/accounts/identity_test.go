@@ -229,9 +229,8 @@ func TestIdentityCache_RevokedTokenRejected(t *testing.T) {
 		}
 		require.NoError(t, end())
 		l.over.Store(true)
-		if got, _ := answer(w.Service, t, l.text); got != l.want {
-			t.Fatalf("round %d: %s, not %s", round, got, l.want)
-		}
+		got, _ := answer(w.Service, t, l.text)
+		require.Equal(t, got, l.want, "round %d", round)
 	}
 	stop()
 	callers.Wait()

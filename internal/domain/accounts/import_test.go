@@ -8,6 +8,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // locking counts how accounts are locked.
@@ -53,9 +54,7 @@ func TestAccountImport_SingleLockAboveThreshold(t *testing.T) {
 		}
 		for _, dry := range []bool{true, false} {
 			done, err := w.Import(t.Context(), plan, dry)
-			if err != nil || done.Added != n {
-				t.Fatal(done, err)
-			}
+			require.True(t, err == nil && done.Added == n, "%v %v", done, err)
 		}
 		same(t, fmt.Sprintf("locks of %d lines", n), [2]int{l.single, l.all}, wanted)
 	}
@@ -81,14 +80,11 @@ func TestAccountImport_SinglePass(t *testing.T) {
 		}
 	}
 	done, err := w.Import(t.Context(), plan, false)
-	if err != nil || done.Added != n {
-		t.Fatal(done, err)
-	}
+	require.True(t, err == nil && done.Added == n, "%v %v", done, err)
 	// A thousand lines are read before, to know whether there are as many.
 	assert.True(t, read <= n+1001, "%d lines were read %d times", n, read)
-	if links, err := w.Links(t.Context(), "wx0"); err != nil || len(links) != 1 {
-		t.Error(links, err)
-	}
+	links, err := w.Links(t.Context(), "wx0")
+	assert.True(t, err == nil && len(links) == 1, "%v %v", links, err)
 }
 
 func TestRowErrors_SingularMessage(t *testing.T) {

@@ -61,9 +61,8 @@ func TestLinkConfirm_Status(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got, err := c.from.Confirm(c.side, c.agree)
-			if _, invalid := errors.AsType[Invalid](err); invalid != (c.want == nothing) {
-				t.Fatalf("got %v", err)
-			}
+			_, invalid := errors.AsType[Invalid](err)
+			require.True(t, invalid == (c.want == nothing), "got %v", err)
 			if c.want == nothing {
 				return
 			}

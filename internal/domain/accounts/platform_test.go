@@ -159,9 +159,7 @@ func TestComponentToken_SecretAndTicket(t *testing.T) {
 		{"an account", accounts.PlatformCredentials{AppID: "wxa", Secret: "secret of wxa"}, ticket, 61011},
 	} {
 		_, err := w.PlatformToken(ctx, c.credentials, c.ticket)
-		if got := code(err); got != c.want {
-			t.Errorf("%s: %v, want %d", c.name, err, c.want)
-		}
+		assert.True(t, code(err) == c.want, "%s: %v, want %d", c.name, err, c.want)
 	}
 }
 
@@ -203,9 +201,7 @@ func TestAuthorizerToken_GrantedPermissions(t *testing.T) {
 	w.wantAnswer("a token whose grant is gone", got.Token.Text, 61003)
 	_, err = w.RefreshAuthorizerToken(ctx, "wxc", "wxa", got.RefreshToken)
 	same(t, "a refresh without a grant", code(err), 61003)
-	if err := w.Withdraw(ctx, "wxc", "wxa"); !errors.Is(err, accounts.ErrNoGrant) {
-		t.Errorf("withdrawn twice: %v", err)
-	}
+	assert.ErrorIs(t, w.Withdraw(ctx, "wxc", "wxa"), accounts.ErrNoGrant, "withdrawn twice")
 	// Another authorisation does not bring old tokens back.
 	again := must[accounts.Authorization](t)(w.TradeAuthCode(ctx, "wxc", w.agreed("wxc", "wxa", 18)))
 	w.wantAnswer("a token of the earlier grant", got.Token.Text, 40001)
@@ -233,9 +229,8 @@ func TestAuthorizationCode_SingleUsePerPlatform(t *testing.T) {
 	}
 	invalid := func(what string, err error) {
 		t.Helper()
-		if _, ok := errors.AsType[accounts.Invalid](err); !ok {
-			t.Errorf("%s: %v", what, err)
-		}
+		_, ok := errors.AsType[accounts.Invalid](err)
+		assert.True(t, ok, "%s: %v", what, err)
 	}
 	invalid("another platform's pre_auth_code", agree("wxd", pre.Text))
 	invalid("no pre_auth_code", agree("wxc", ""))
@@ -281,20 +276,15 @@ func TestExclusivePermissionSet_OnePlatform(t *testing.T) {
 	w.platform("wxd", "")
 	w.agreed("wxc", "wxa", 18, 33)
 	_, err := w.agree("wxd", "wxa", false, 18)
-	if taken, ok := errors.AsType[accounts.ExclusiveConflict](err); !ok || taken.By != "wxc" {
-		t.Errorf("got %v, want that wxc has it", err)
-	}
+	taken, ok := errors.AsType[accounts.ExclusiveConflict](err)
+	assert.True(t, ok && taken.By == "wxc", "got %v, want that wxc has it", err)
 	w.agreed("wxd", "wxa", 33) // one that many may have
-	if _, err := w.agree("wxd", "wxa", true, 18, 33); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, assert.ErrorOf(w.agree("wxd", "wxa", true, 18, 33)))
 	same(t, "sets of the first", fmt.Sprint(w.setsOf("wxc", "wxa")), "[33]")
 	same(t, "sets of the second", fmt.Sprint(w.setsOf("wxd", "wxa")), "[18 33]")
 	// Nothing is left: the grant is gone.
 	w.agreed("wxd", "wxa", 18)
-	if _, err := w.agree("wxc", "wxa", true, 18); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, assert.ErrorOf(w.agree("wxc", "wxa", true, 18)))
 	same(t, "what is left of the second", len(w.setsOf("wxd", "wxa")), 0)
 	// An operator cannot give it twice either.
 	err = w.PutComponent(t.Context(), accounts.Component{AppID: "wxd", Grants: []accounts.Grant{{AppID: "wxa", PermissionSets: []int{18}}}},
@@ -344,10 +334,9 @@ func TestPlatform_ChangedByOperator(t *testing.T) {
 	assert.True(t, strings.HasPrefix(before.RefreshToken, "refreshtoken@@@"),
 		"a seeded grant has the refresh token %q", before.RefreshToken)
 	// Fields that are not named stay.
-	if err := w.PutComponent(ctx, accounts.Component{AppID: "wxc", RedirectHosts: []string{"isv.example", "isv.example:8443"}}, "", "",
-		""); err != nil {
-		t.Fatal(err)
-	}
+	err := w.PutComponent(ctx, accounts.Component{AppID: "wxc", RedirectHosts: []string{"isv.example", "isv.example:8443"}}, "", "",
+		"")
+	require.NoError(t, err)
 	same(t, "refresh token", must[accounts.Authorization](t)(w.Authorization(ctx, "wxc", "wxa")).RefreshToken, before.RefreshToken)
 	must[accounts.Issued](t)(w.PlatformToken(ctx, isv, must[string](t)(w.NewTicket(ctx, "wxc"))))
 	// Grants that are said replace all others, and keep their refresh token.
@@ -367,9 +356,8 @@ func TestPlatform_ChangedByOperator(t *testing.T) {
 		{AppID: "wxc", Grants: []accounts.Grant{{AppID: "nobody"}}},
 		{AppID: "wxc", Grants: []accounts.Grant{{AppID: "wxa", PermissionSets: []int{0}}}},
 	} {
-		if _, ok := errors.AsType[accounts.Invalid](w.PutComponent(ctx, c, "", "", "")); !ok {
-			t.Errorf("%+v was taken", c)
-		}
+		_, ok := errors.AsType[accounts.Invalid](w.PutComponent(ctx, c, "", "", ""))
+		assert.True(t, ok, "%+v was taken", c)
 	}
 }
 
@@ -438,8 +426,7 @@ func TestIdentity_MalformedIdentifiers(t *testing.T) {
 		same(t, "code", code(err), 61009)
 		_, err = w.RefreshAuthorizerToken(t.Context(), "wxc", odd, "x")
 		same(t, "authorizer", code(err), 40013)
-		if err := w.OwnComponent(t.Context(), accounts.Caller{Component: "wxc"}, odd+"x"); !errors.Is(err, errcode.InvalidAppID) {
-			t.Errorf("%v", err)
-		}
+		err = w.OwnComponent(t.Context(), accounts.Caller{Component: "wxc"}, odd+"x")
+		assert.True(t, errors.Is(err, errcode.InvalidAppID), "%v", err)
 	}
 }

@@ -79,9 +79,8 @@ func TestPushEnvelope_Format(t *testing.T) {
 		same(t, "message", got, message)
 		same(t, "timestamp", sealed.Query.Get("timestamp"), "1800000000")
 	}
-	if _, err := (accounts.Envelope{AppID: "wxc", AESKey: "short"}).Seal(rand.Reader, at, nil); err == nil {
-		t.Error("a short key was taken")
-	}
+	_, err := (accounts.Envelope{AppID: "wxc", AESKey: "short"}).Seal(rand.Reader, at, nil)
+	assert.True(t, err != nil, "a short key was taken")
 }
 
 // sent is one push as the receiver sees it.
@@ -186,8 +185,8 @@ func TestTicketPush_EveryTenMinutes(t *testing.T) {
 			ticket := s.fields["ComponentVerifyTicket"]
 			assert.True(t, !seen[ticket] && strings.HasPrefix(ticket, "ticket@@@"), "ticket %q", ticket)
 			seen[ticket] = true
-			if i > 0 && s.at.Sub(got[i-1].at).Round(2*time.Second) != 10*time.Minute {
-				t.Errorf("%s after the one before", s.at.Sub(got[i-1].at))
+			if i > 0 {
+				assert.Equal(t, s.at.Sub(got[i-1].at).Round(2*time.Second), 10*time.Minute, "the time since the ticket before")
 			}
 			// Every one of them works.
 			must[accounts.Issued](t)(r.PlatformToken(t.Context(), isv, ticket))
@@ -214,9 +213,8 @@ func TestPushPadding_BothBlockSizes(t *testing.T) {
 		got := r.take(3 * time.Second)
 		same(t, "messages", len(got), 4*32)
 		for _, s := range got {
-			if s.padding < 1 || s.padding > 16 {
-				t.Errorf("%s of %s: padding of %d bytes", s.fields["InfoType"], s.fields["AppId"], s.padding)
-			}
+			assert.True(t, s.padding >= 1 && s.padding <= 16,
+				"%s of %s: padding of %d bytes", s.fields["InfoType"], s.fields["AppId"], s.padding)
 		}
 	})
 }
@@ -244,9 +242,7 @@ func TestPushEvents_AuthorizationChanges(t *testing.T) {
 		same(t, "an update that changes nothing", types(r.take(time.Second)), "")
 		r.agreed("wxc", "wxa", 18, 33, 46)
 		same(t, "an update", types(r.take(0)), "updateauthorized")
-		if _, err := r.agree("wxd", "wxa", true, 18); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, assert.ErrorOf(r.agree("wxd", "wxa", true, 18)))
 		got = r.take(0)
 		slices.SortFunc(got, func(a, b sent) int { return strings.Compare(a.fields["AppId"], b.fields["AppId"]) })
 		same(t, "a move", types(got), "updateauthorized authorized")
@@ -256,9 +252,8 @@ func TestPushEvents_AuthorizationChanges(t *testing.T) {
 		got = r.take(0)
 		same(t, "a withdrawal", types(got), "unauthorized")
 		same(t, "account", got[0].fields["AuthorizerAppid"], "wxa")
-		if _, has := got[0].fields["AuthorizationCode"]; has {
-			t.Error("a withdrawal carries a code")
-		}
+		_, has := got[0].fields["AuthorizationCode"]
+		assert.True(t, !has, "a withdrawal carries a code")
 	})
 }
 
@@ -276,9 +271,7 @@ func TestPush_RetryBackoff(t *testing.T) {
 			{0, "", errors.New("nobody listens")}} {
 			r.answers(fault.status, fault.answer, fault.err)
 			r.agreed("wxc", "wxa", 33)
-			events := func(d time.Duration) int {
-				return strings.Count(types(r.take(d)), "authorized")
-			}
+			events := func(d time.Duration) int { return strings.Count(types(r.take(d)), "authorized") }
 			same(t, "at once", events(0), 1)
 			same(t, "within 4 s", events(4*time.Second), 0)
 			same(t, "after 5 s", events(2*time.Second), 1)

@@ -70,21 +70,15 @@ func TestQRCodeTicket_Encoding(t *testing.T) {
 	assert.True(t, len(q.Ticket) == 96 && strings.HasPrefix(q.Ticket, "gQ") && strings.Trim(q.Ticket, alphanumeric+"-_") == "",
 		"ticket %s", q.Ticket)
 	raw, err := base64.RawURLEncoding.DecodeString(q.Ticket)
-	if err != nil || !bytes.Contains(raw, []byte(q.URL())) {
-		t.Errorf("the ticket does not hold the URL %s", q.URL())
-	}
-	if code, ok := CodeOf(q.URL()); !ok || code != q.Code {
-		t.Errorf("the URL %s is not seen as a code", q.URL())
-	}
-	if err := q.draw(bytes.NewReader(nil)); err == nil {
-		t.Error("without chance there is a ticket")
-	}
+	assert.True(t, err == nil && bytes.Contains(raw, []byte(q.URL())), "the ticket does not hold the URL %s", q.URL())
+	code, ok := CodeOf(q.URL())
+	assert.True(t, ok && code == q.Code, "the URL %s is not seen as a code", q.URL())
+	assert.True(t, q.draw(bytes.NewReader(nil)) != nil, "without chance there is a ticket")
 }
 
 // A scene may hold what ends a CDATA section.
 func TestScanEvent_EscapesCDATA(t *testing.T) {
 	body := scanEvent(Account{AppID: "svc"}, QRCode{Scene: "a]]><b>&", Ticket: "gQ"}, "o123", true, time.Unix(1, 0))
-	if want := "<EventKey>qrscene_a]]&gt;&lt;b&gt;&amp;</EventKey>"; !strings.Contains(body, want) {
-		t.Errorf("%s is not in %s", want, body)
-	}
+	want := "<EventKey>qrscene_a]]&gt;&lt;b&gt;&amp;</EventKey>"
+	assert.Contains(t, body, want, "%s is not in", want)
 }

@@ -87,13 +87,9 @@ func TestScanKeys_CheckedInMemory(t *testing.T) {
 	third, err := one.Create(t.Context(), "third", "")
 	require.NoError(t, err)
 	s.away = errors.New("away")
-	if err := one.Load(t.Context()); !errors.Is(err, s.away) {
-		t.Errorf("a Load: %v", err)
-	}
+	assert.ErrorIs(t, one.Load(t.Context()), s.away, "a Load")
 	opens(one, second, DefaultNamespace)
-	if err := one.Delete(t.Context(), "app"); !errors.Is(err, s.away) {
-		t.Errorf("a Delete that cannot be read back: %v", err)
-	}
+	assert.ErrorIs(t, one.Delete(t.Context(), "app"), s.away, "a Delete that cannot be read back")
 	opens(one, second, "")
 	opens(one, third, DefaultNamespace)
 }
@@ -114,13 +110,9 @@ func TestScanKeys_RevokedDuringChanges(t *testing.T) {
 	for range 200 {
 		text, err := k.Create(t.Context(), "app", "")
 		require.NoError(t, err)
-		if _, err := k.Check(t.Context(), text); err != nil {
-			t.Fatal("a new key:", err)
-		}
+		require.NoErrorf(t, assert.ErrorOf(k.Check(t.Context(), text)), "a new key")
 		require.NoError(t, k.Delete(t.Context(), "app"))
-		if _, err := k.Check(t.Context(), text); !errors.Is(err, ErrNoScanKey) {
-			t.Fatal("a key that ended:", err)
-		}
+		require.ErrorIs(t, assert.ErrorOf(k.Check(t.Context(), text)), ErrNoScanKey, "a key that ended")
 	}
 	stop()
 	loads.Wait()

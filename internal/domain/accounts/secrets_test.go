@@ -68,9 +68,7 @@ func TestDatabaseCopy_NoPlaintextSecrets(t *testing.T) {
 	if w.Key, err = sealer.NewKey(dataKey); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.store.FirstSealedKey(ctx, "data", master.Seal("sealing_keys/data", dataKey)); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, assert.ErrorOf(w.store.FirstSealedKey(ctx, "data", master.Seal("sealing_keys/data", dataKey))))
 
 	secrets := map[string]string{"data key": string(dataKey), "master key": string(masterKey)}
 	keep := func(name, text string) {
@@ -151,9 +149,8 @@ func (w *world) swap(table, column, key, a, b string) {
 			row).Scan(&values[i]))
 	}
 	for i, row := range []string{a, b} {
-		if _, err := db.ExecContext(w.t.Context(), `UPDATE `+table+` SET `+column+` = $1 WHERE `+key+` = $2`, values[i], row); err != nil {
-			w.t.Fatal(err)
-		}
+		_, err := db.ExecContext(w.t.Context(), `UPDATE `+table+` SET `+column+` = $1 WHERE `+key+` = $2`, values[i], row)
+		require.NoError(w.t, err)
 	}
 }
 

@@ -44,11 +44,7 @@ func newWorld(t *testing.T) *world {
 	dir := storetest.Folder(t)
 	s, err := store.Open(t.Context(), store.Target{Dir: dir})
 	require.NoError(t, err)
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	t.Cleanup(func() { assert.NoError(t, s.Close()) })
 	key, err := sealer.NewKey([]byte("0123456789abcdef0123456789abcdef"))
 	require.NoError(t, err)
 	w := &world{t: t, store: s, dir: dir, now: begin}
@@ -122,9 +118,7 @@ func (w *world) wantAnswer(what, text string, want int) {
 
 func same[T any](t *testing.T, what string, got, want T) {
 	t.Helper()
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("%s (-want +got):\n%s", what, diff)
-	}
+	assert.Equal(t, cmp.Diff(want, got), "", "%s (-want +got)", what)
 }
 
 func TestDirectory_AccountImmutableFields(t *testing.T) {
@@ -197,9 +191,8 @@ func TestDirectory_InvalidAccount(t *testing.T) {
 			before, err := w.List(t.Context(), "", 100)
 			require.NoError(t, err)
 			err = w.Put(t.Context(), c.given)
-			if _, ok := errors.AsType[accounts.Invalid](err); !ok || !strings.Contains(err.Error(), c.says) {
-				t.Errorf("error: %v, want one that says %q", err, c.says)
-			}
+			_, ok := errors.AsType[accounts.Invalid](err)
+			assert.True(t, ok && strings.Contains(err.Error(), c.says), "error: %v, want one that says %q", err, c.says)
 			after, err := w.List(t.Context(), "", 100)
 			require.NoError(t, err)
 			same(t, "accounts after the refusal", after, before)
@@ -234,9 +227,8 @@ func TestDirectory_InvalidComponent(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			err := w.PutComponent(t.Context(), c.given, "s", "t", c.key)
-			if _, ok := errors.AsType[accounts.Invalid](err); !ok || !strings.Contains(err.Error(), c.says) {
-				t.Errorf("error: %v, want one that says %q", err, c.says)
-			}
+			_, ok := errors.AsType[accounts.Invalid](err)
+			assert.True(t, ok && strings.Contains(err.Error(), c.says), "error: %v, want one that says %q", err, c.says)
 		})
 	}
 }
@@ -261,9 +253,7 @@ func TestDirectory_AppIDUniqueAcrossKinds(t *testing.T) {
 			ok[i%2]++
 		}
 	}
-	if ok != [2]int{8, 0} && ok != [2]int{0, 8} {
-		t.Errorf("%d times a component, %d times an account", ok[0], ok[1])
-	}
+	assert.True(t, ok == [2]int{8, 0} || ok == [2]int{0, 8}, "%d times a component, %d times an account", ok[0], ok[1])
 }
 
 func TestDirectoryChange_AllOrNothing(t *testing.T) {
@@ -271,17 +261,14 @@ func TestDirectoryChange_AllOrNothing(t *testing.T) {
 	w.mini("wxa")
 	var told []string
 	w.Changed = func(_ context.Context, appids ...string) { told = append(told, appids...) }
-	if _, err := w.Change(t.Context(), "wxa", func(a *accounts.Account) error { a.Name = "new"; return nil }); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, assert.ErrorOf(w.Change(t.Context(), "wxa", func(a *accounts.Account) error { a.Name = "new"; return nil })))
 	refused := errors.New("refused")
 	if _, err := w.Change(t.Context(), "wxa", func(a *accounts.Account) error { a.Name = "newer"; return refused }); !errors.Is(err,
 		refused) {
 		t.Errorf("a function that fails: %v", err)
 	}
-	if _, err := w.Change(t.Context(), "wxa", func(a *accounts.Account) error { a.Name = "\x00"; return nil }); err == nil {
-		t.Error("a change to what cannot be was saved")
-	}
+	assert.True(t, assert.ErrorOf(w.Change(t.Context(), "wxa", func(a *accounts.Account) error { a.Name = "\x00"; return nil })) != nil,
+		"a change to what cannot be was saved")
 	if _, err := w.Change(t.Context(), "wxnobody", func(*accounts.Account) error { return nil }); !errors.Is(err, accounts.ErrNoAccount) {
 		t.Errorf("of nobody: %v", err)
 	}
@@ -298,9 +285,7 @@ func TestDirectoryChange_ConcurrentNoLostUpdates(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 32 {
 		wg.Go(func() {
-			if _, err := w.Change(t.Context(), "wxa", func(a *accounts.Account) error { a.Name += "x"; return nil }); err != nil {
-				t.Error(err)
-			}
+			assert.NoError(t, assert.ErrorOf(w.Change(t.Context(), "wxa", func(a *accounts.Account) error { a.Name += "x"; return nil })))
 		})
 	}
 	wg.Wait()
@@ -335,9 +320,8 @@ func TestDirectory_LinkAndUnlink(t *testing.T) {
 	}
 	links("wxb", "wxa")
 	for _, c := range [][2]string{{"wxa", "wxb"}, {"wxs", "wxs"}, {"wxs", "wxnobody"}, {"wxnobody", "wxa"}} {
-		if _, ok := errors.AsType[accounts.Invalid](w.Link(t.Context(), c[0], c[1])); !ok {
-			t.Errorf("%s was linked with %s", c[0], c[1])
-		}
+		_, ok := errors.AsType[accounts.Invalid](w.Link(t.Context(), c[0], c[1]))
+		assert.True(t, ok, "%s was linked with %s", c[0], c[1])
 	}
 	for range 2 {
 		require.NoError(t, w.Unlink(t.Context(), "wxs", "wxb"))

@@ -163,9 +163,8 @@ func TestToken_DeletedAccount(t *testing.T) {
 	text := w.plain(c).Text
 	require.NoError(t, w.store.UpdateAccounts(t.Context(), func(tx accounts.Tx) error { return tx.DeleteAccount(t.Context(), "wxa") }))
 	w.wantAnswer("its token", text, replaced)
-	if _, err := w.IssueToken(t.Context(), c); code(err) != 40013 {
-		t.Errorf("another token: %v", err)
-	}
+	_, err := w.IssueToken(t.Context(), c)
+	assert.True(t, code(err) == 40013, "another token: %v", err)
 }
 
 // Contract: rules 3.1: the same token until five minutes before its end.
@@ -324,9 +323,8 @@ func TestToken_DailyLimitUTCOffset(t *testing.T) {
 	w.set(midnight.Add(-time.Hour))
 	w.plain(c)
 	w.set(midnight.Add(-time.Millisecond))
-	if _, err := w.IssueToken(t.Context(), c); code(err) != 45009 {
-		t.Errorf("before midnight: %v", err)
-	}
+	_, err := w.IssueToken(t.Context(), c)
+	assert.True(t, code(err) == 45009, "before midnight: %v", err)
 	w.set(midnight)
 	w.plain(c)
 }
@@ -339,9 +337,8 @@ func TestStableToken_MinuteLimit(t *testing.T) {
 	first := w.stable(c, false)
 	for n := 1; n < accounts.StablePerMinute; n++ {
 		w.set(minute.Add(time.Duration(n) * 5 * time.Millisecond))
-		if issued, err := w.StableToken(t.Context(), c, false); err != nil || issued.Text != first.Text {
-			t.Fatalf("call %d: %v", n+1, err)
-		}
+		issued, err := w.StableToken(t.Context(), c, false)
+		require.True(t, err == nil && issued.Text == first.Text, "call %d: %v", n+1, err)
 	}
 	other := w.mini("wxb")
 	around(time.Minute, func(since time.Duration) {
@@ -397,9 +394,7 @@ func TestStableToken_OperatorWithoutSecret(t *testing.T) {
 	got, err := w.OperatorToken(t.Context(), "wxa")
 	require.NoError(t, err)
 	same(t, "the token of the account", w.stable(c, false), got)
-	if _, err := w.OperatorToken(t.Context(), "wxnobody"); err == nil {
-		t.Error("nobody has a token")
-	}
+	assert.True(t, assert.ErrorOf(w.OperatorToken(t.Context(), "wxnobody")) != nil, "nobody has a token")
 }
 
 // Contract: rules 3.1. From line to line one fault is mended.
@@ -446,9 +441,8 @@ func TestTokenCall_ErrorPrecedence(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if c.before != nil {
-				if _, err := w.Change(t.Context(), "wxa", func(a *accounts.Account) error { c.before(a); return nil }); err != nil {
-					t.Fatal(err)
-				}
+				_, err := w.Change(t.Context(), "wxa", func(a *accounts.Account) error { c.before(a); return nil })
+				require.NoError(t, err)
 			}
 			for series, fetch := range map[string]func() (accounts.Issued, error){
 				"token":                func() (accounts.Issued, error) { return w.IssueToken(t.Context(), c.given) },

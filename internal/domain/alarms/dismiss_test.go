@@ -96,9 +96,7 @@ func TestAlarmDismiss_RaisedByLaterScansOnly(t *testing.T) {
 			require.True(t, err == nil && a.DismissedBy == "eve" && a.Note == "by eve" && a.DismissedAt.Equal(n.now) && a.Dismissal == 2,
 				"dismissed by %s: %+v, %v", by, a, err)
 		}
-		if _, err := n.a.Alarms.Dismiss(t.Context(), 9, "eve", "none"); !errors.Is(err, alarms.ErrNoAlarm) {
-			t.Errorf("an alarm that is none: %v", err)
-		}
+		assert.ErrorIs(t, assert.ErrorOf(n.a.Alarms.Dismiss(t.Context(), 9, "eve", "none")), alarms.ErrNoAlarm, "an alarm that is none")
 		n.count(n.b, people.scans(60, began.Add(30*time.Minute))) // by a node that was cut off
 		n.count(n.a, people.scans(12, n.now.Add(time.Minute)))
 		assert.Equal(t, n.stands(people.name), 0, "12 people scanned it since")
@@ -107,9 +105,7 @@ func TestAlarmDismiss_RaisedByLaterScansOnly(t *testing.T) {
 			t.Errorf("the code: %+v, a score of %d for alarms and %d in all, %v", known, known.AlarmScore(), known.Score(), err)
 		}
 		// Whoever is erased meanwhile stays counted, there too.
-		if _, err := n.a.Erase(t.Context(), scanlog.UserHash(n.log.Entries[105].User)); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, assert.ErrorOf(n.a.Erase(t.Context(), scanlog.UserHash(n.log.Entries[105].User))))
 		n.count(n.b, people.scans(40, n.now.Add(time.Hour)))
 		id := n.stands(people.name)
 		list, err := n.a.Alarms.Alarms(t.Context(), alarms.Query{After: 1, Limit: 10, Code: &people.name})
@@ -122,15 +118,12 @@ func TestAlarmDismiss_RaisedByLaterScansOnly(t *testing.T) {
 			news[2].ID != 3 {
 			t.Errorf("what happened to alarms: %+v, %v", news, err)
 		}
-		if last, err := s.LastAlarm(t.Context()); err != nil || last != 3 {
-			t.Errorf("the last number: %d, %v", last, err)
-		}
-		if rest, err := n.a.Alarms.StateChanges(t.Context(), 1, 1); err != nil || len(rest) != 1 || rest[0].Number != 2 {
-			t.Errorf("one after the first: %+v, %v", rest, err)
-		}
-		if r, err := (verify.Recounter{Counter: n.a}).Run(t.Context()); err != nil || r.Differences != 0 {
-			t.Errorf("a recount: %+v, %v", r, err)
-		}
+		last, err := s.LastAlarm(t.Context())
+		assert.True(t, err == nil && last == 3, "the last number: %d, %v", last, err)
+		rest, err := n.a.Alarms.StateChanges(t.Context(), 1, 1)
+		assert.True(t, err == nil && len(rest) == 1 && rest[0].Number == 2, "one after the first: %+v, %v", rest, err)
+		r, err := (verify.Recounter{Counter: n.a}).Run(t.Context())
+		assert.True(t, err == nil && r.Differences == 0, "a recount: %+v, %v", r, err)
 	})
 }
 
@@ -145,9 +138,8 @@ func TestAlarmThreshold_PerBatch(t *testing.T) {
 		stands := func(what string, c *crowd, want bool) {
 			t.Helper()
 			n.count(n.a, c.scans(1, n.now))
-			if id := n.stands(c.name); (id != 0) != want {
-				t.Errorf("%s: alarm %d stands", what, id)
-			}
+			id := n.stands(c.name)
+			assert.True(t, (id != 0) == want, "%s: alarm %d stands", what, id)
 		}
 		off, high := int64(alarms.NoAlarm), int64(1000)
 		restaurant, shop := &crowd{name: alarms.CodeName{Batch: 7, Index: 1}}, &crowd{name: alarms.CodeName{Batch: 8, Index: 2}}
@@ -157,14 +149,12 @@ func TestAlarmThreshold_PerBatch(t *testing.T) {
 		stands("as the server", shop, true)
 		set(7, &high)
 		stands("out of reach", restaurant, false)
-		if own, err := n.a.Alarms.Threshold(t.Context(), 7); err != nil || own != (alarms.Threshold{Score: 1000, HasOwnThreshold: true}) {
-			t.Errorf("the threshold: %+v, %v", own, err)
-		}
+		own, err := n.a.Alarms.Threshold(t.Context(), 7)
+		assert.True(t, err == nil && own == (alarms.Threshold{Score: 1000, HasOwnThreshold: true}), "the threshold: %+v, %v", own, err)
 		set(7, nil)
 		stands("as the server again", restaurant, true)
-		if own, err := n.a.Alarms.Threshold(t.Context(), 7); err != nil || own != (alarms.Threshold{Score: 100}) {
-			t.Errorf("the threshold of the server: %+v, %v", own, err)
-		}
+		own, err = n.a.Alarms.Threshold(t.Context(), 7)
+		assert.True(t, err == nil && own == (alarms.Threshold{Score: 100}), "the threshold of the server: %+v, %v", own, err)
 	})
 }
 
@@ -278,17 +268,13 @@ func TestAlarmOfCode_OpenOrDismissed(t *testing.T) {
 		})
 		require.NoError(t, err)
 		for _, seen := range []string{"", "eve"} {
-			if a, err := c.Alarm(t.Context(), name); err != nil || a.CodeName != name || a.AcknowledgedBy != seen {
-				t.Errorf("the alarm, seen by %q: %+v, %v", seen, a, err)
-			}
+			a, err := c.Alarm(t.Context(), name)
+			assert.True(t, err == nil && a.CodeName == name && a.AcknowledgedBy == seen, "the alarm, seen by %q: %+v, %v", seen, a, err)
 			for _, other := range []alarms.CodeName{{Batch: 7, Index: 4}, {Batch: 8, Index: 3}} {
-				if a, err := c.Alarm(t.Context(), other); !errors.Is(err, alarms.ErrNoAlarm) {
-					t.Errorf("an alarm of %+v: %+v, %v", other, a, err)
-				}
+				a, err := c.Alarm(t.Context(), other)
+				assert.ErrorIs(t, err, alarms.ErrNoAlarm, "an alarm of %+v: %+v", other, a)
 			}
-			if _, err := c.Acknowledge(t.Context(), 1, "eve"); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, assert.ErrorOf(c.Acknowledge(t.Context(), 1, "eve")))
 		}
 	})
 }
@@ -331,9 +317,8 @@ func TestAlarmList_BothDirectionsAndCount(t *testing.T) {
 			t.Errorf("%d alarms of nobody are open, %v", n, err)
 		}
 		err = s.ViewAlarms(t.Context(), func(tx alarms.Tx) error {
-			if n, err := tx.UnacknowledgedAlarms(t.Context(), nil, 1); n != 1 || err != nil {
-				t.Errorf("counted up to 1: %d, %v", n, err)
-			}
+			n, err := tx.UnacknowledgedAlarms(t.Context(), nil, 1)
+			assert.True(t, n == 1 && err == nil, "counted up to 1: %d, %v", n, err)
 			return nil
 		})
 		assert.True(t, err == nil, "%v", err)

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -34,9 +35,7 @@ func TestCallBlock_EqualsEncodingJSON(t *testing.T) {
 		got := string(c.appendJSON(nil)) + "\n"
 		// A tab, a return and what no keyboard has may be written by their numbers.
 		same := strings.NewReplacer(`\t`, `\u0009`, `\r`, `\u000d`, `\b`, `\u0008`, `\f`, `\u000c`)
-		if got != same.Replace(want.String()) {
-			t.Errorf("wrote\n%s, encoding/json writes\n%s", got, want.String())
-		}
+		assert.True(t, got == same.Replace(want.String()), "wrote\n%s, encoding/json writes\n%s", got, want.String())
 	}
 }
 
@@ -46,8 +45,7 @@ func FuzzACallIsReadAsItWasWritten(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		want := whole(storable(text))
 		var got Call
-		if err := json.Unmarshal(want.appendJSON(nil), &got); err != nil || !reflect.DeepEqual(got, want) {
-			t.Errorf("%+v was read as %+v: %v", want, got, err)
-		}
+		err := json.Unmarshal(want.appendJSON(nil), &got)
+		assert.True(t, err == nil && reflect.DeepEqual(got, want), "%+v was read as %+v: %v", want, got, err)
 	})
 }

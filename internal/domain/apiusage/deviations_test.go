@@ -31,9 +31,7 @@ func TestDeviationCounts_PerAccountAndEndpoint(t *testing.T) {
 	b.Deviate("wxb", "/a", rid(4), now, noted(behaviour.CodesGrant))
 	assert.Equal(t, m.writes, 0, "writes")
 	list, err := b.Deviations(t.Context(), "")
-	if err != nil || m.writes != 1 {
-		t.Fatal(m.writes, err)
-	}
+	require.True(t, err == nil && m.writes == 1, "%v %v", m.writes, err)
 	line := func(endpoint string, row behaviour.Row, times int64, first, last int) apiusage.Deviation {
 		return apiusage.Deviation{Account: "wxa", Endpoint: endpoint, Behaviour: row.String(), Times: times, FirstRID: rid(first),
 			FirstAt: now,
@@ -42,12 +40,10 @@ func TestDeviationCounts_PerAccountAndEndpoint(t *testing.T) {
 	want := []apiusage.Deviation{line("/a", behaviour.RulesAddICPUnasked, 3, 0, 2), line("/a", behaviour.WireNumberText, 3, 0, 2),
 		line("/b", behaviour.WireNumberText, 1, 3, 3)}
 	assert.True(t, fmt.Sprint(list) == fmt.Sprint(want), "got  %v\nwant %v", list, want)
-	if times, kinds := b.Deviated(); times != 7 || kinds != 2 {
-		t.Errorf("%d times in %d behaviours", times, kinds)
-	}
-	if err := b.Flush(t.Context()); err != nil || m.writes != 1 {
-		t.Errorf("with nothing to write: %d writes, %v", m.writes, err)
-	}
+	times, kinds := b.Deviated()
+	assert.True(t, times == 7 && kinds == 2, "%d times in %d behaviours", times, kinds)
+	err = b.Flush(t.Context())
+	assert.True(t, err == nil && m.writes == 1, "with nothing to write: %d writes, %v", m.writes, err)
 }
 
 // What could not be written is not lost, and what comes meanwhile is counted on.
@@ -56,9 +52,8 @@ func TestDeviationCounts_StoreFailure(t *testing.T) {
 	m.broken = errors.New("the disk is full")
 	for n := range 3 {
 		b.Deviate("wxa", "/a", rid(n), now, noted(behaviour.WireNumberText))
-		if err := b.Flush(t.Context()); !errors.Is(err, m.broken) {
-			t.Fatal(err)
-		}
+		err := b.Flush(t.Context())
+		require.True(t, errors.Is(err, m.broken), "%v", err)
 	}
 	m.broken = nil
 	list, err := b.Deviations(t.Context(), "")
@@ -66,15 +61,13 @@ func TestDeviationCounts_StoreFailure(t *testing.T) {
 		"%+v, %v", list, err)
 	b.Deviate("wxa", "/a", rid(3), now, noted(behaviour.WireNumberText))
 	require.NoError(t, b.Reset(func() error { m.deviations = nil; return nil }))
-	if list, err := b.Deviations(t.Context(), ""); err != nil || list != nil {
-		t.Errorf("after a reset %v, %v", list, err)
-	}
+	list, err = b.Deviations(t.Context(), "")
+	assert.True(t, err == nil && list == nil, "after a reset %v, %v", list, err)
 	b.Deviate("wxa", "/a", rid(4), now, noted(behaviour.WireNumberText))
 	b.Deviate("wxb", "/a", rid(5), now, noted(behaviour.WireNumberText))
 	require.NoError(t, b.ForgetDeviations(t.Context(), "wxa"))
-	if list, err := b.Deviations(t.Context(), ""); err != nil || len(list) != 1 || list[0].Account != "wxb" {
-		t.Errorf("after those of wxa were removed %v, %v", list, err)
-	}
+	list, err = b.Deviations(t.Context(), "")
+	assert.True(t, err == nil && len(list) == 1 && list[0].Account == "wxb", "after those of wxa were removed %v, %v", list, err)
 }
 
 // However many accounts deviate while nothing can be written, memory is bounded.

@@ -158,9 +158,8 @@ func TestBook_CountWithoutWrite(t *testing.T) {
 		t.Errorf("%d writes, %d calls in %d rows of the log; want one for the counts and one for the log, of one row", m.writes, len(m.calls),
 			len(m.blocks))
 	}
-	if err := b.Flush(t.Context()); err != nil || m.writes != 2 {
-		t.Errorf("with nothing to write: %d writes, %v", m.writes-2, err)
-	}
+	err := b.Flush(t.Context())
+	assert.True(t, err == nil && m.writes == 2, "with nothing to write: %d writes, %v", m.writes-2, err)
 	assert.Equal(t, used(t, b, "/a"), 1000, "counted after they were written")
 }
 
@@ -221,15 +220,12 @@ func TestBook_FailedWriteRetried(t *testing.T) {
 	m.broken = errors.New("the disk is full")
 	spend(5)
 	record(b, 0, 5)
-	if err := b.Flush(t.Context()); !errors.Is(err, m.broken) {
-		t.Errorf("a flush that fails says %v", err)
-	}
+	assert.ErrorIs(t, b.Flush(t.Context()), m.broken, "a flush that fails says")
 	spend(5)
 	record(b, 5, 10)
 	assert.Equal(t, used(t, b, "/a"), 10, "counted while nothing can be written")
-	if c, err := b.Find(t.Context(), "wxa", rid(3)); err != nil || c.RID != rid(3) {
-		t.Errorf("a call that waits: %+v, %v", c, err)
-	}
+	c, err := b.Find(t.Context(), "wxa", rid(3))
+	assert.True(t, err == nil && c.RID == rid(3), "a call that waits: %+v, %v", c, err)
 	m.broken = nil
 	require.NoError(t, b.Flush(t.Context()))
 	if got := used(t, b, "/a"); got != 10 || len(m.calls) != 10 || b.Waiting() != 0 || b.Dropped() != 0 {
@@ -247,9 +243,7 @@ func TestBook_QueueFullDropsOldest(t *testing.T) {
 	record(b, 0, 10)
 	go func() { done <- b.Flush(context.Background()) }()
 	record(b, 10, room+25)
-	if b.Waiting() != room || b.Dropped() != 25 {
-		t.Errorf("%d wait, %d were dropped", b.Waiting(), b.Dropped())
-	}
+	assert.True(t, b.Waiting() == room && b.Dropped() == 25, "%d wait, %d were dropped", b.Waiting(), b.Dropped())
 	close(m.hang)
 	require.NoError(t, <-done)
 	require.NoError(t, b.Flush(t.Context()))
@@ -288,17 +282,13 @@ func TestBook_DailyLimitExact(t *testing.T) {
 					t.Error(err)
 				}
 				if n%16 == i%16 {
-					if err := b.Flush(context.Background()); err != nil {
-						t.Error(err)
-					}
+					assert.NoError(t, b.Flush(context.Background()))
 				}
 			}
 		})
 	}
 	all.Wait()
-	if let != 777 || used(t, b, "/a") != 777 {
-		t.Errorf("%d were let through, %d are counted", let, used(t, b, "/a"))
-	}
+	assert.True(t, let == 777 && used(t, b, "/a") == 777, "%d were let through, %d are counted", let, used(t, b, "/a"))
 }
 
 // Counts under a clear: nothing that came before it comes back with the next
@@ -316,9 +306,8 @@ func TestBook_ClearDuringCounts(t *testing.T) {
 	require.NoError(t, b.Clear(t.Context(), "wxa", "/a"))
 	require.NoError(t, b.Spend(t.Context(), "wxa", "/a"))
 	for range 2 {
-		if a, other := used(t, b, "/a"), used(t, b, "/b"); a != 1 || other != 3 {
-			t.Errorf("after the clear of one %d and %d", a, other)
-		}
+		a, other := used(t, b, "/a"), used(t, b, "/b")
+		assert.True(t, a == 1 && other == 3, "after the clear of one %d and %d", a, other)
 		require.NoError(t, b.Flush(t.Context()))
 	}
 	require.NoError(t, b.Reset(func() error { m.counts, m.blocks, m.calls = map[string]int{}, nil, nil; return nil }))
@@ -341,13 +330,11 @@ func TestBook_ClearWithLostResponse(t *testing.T) {
 	} {
 		spent()
 		m.lost = errors.New("the answer is lost")
-		if err := clears(); !errors.Is(err, m.lost) {
-			t.Fatal(err)
-		}
+		err := clears()
+		require.True(t, errors.Is(err, m.lost), "%v", err)
 		m.lost = nil
-		if n := used(t, b, "/a"); n != 0 {
-			t.Errorf("after a %s that happened %d calls are remembered", what, n)
-		}
+		n := used(t, b, "/a")
+		assert.True(t, n == 0, "after a %s that happened %d calls are remembered", what, n)
 	}
 }
 
@@ -363,18 +350,15 @@ func TestBookRun_WritesWithinWindow(t *testing.T) {
 			began := time.Now()
 			record(b, n, n+1)
 			<-m.wrote
-			if waited := time.Since(began); waited > apiusage.Window {
-				t.Errorf("a call was written after %s", waited)
-			}
+			waited := time.Since(began)
+			assert.True(t, waited <= apiusage.Window, "a call was written after %s", waited)
 			synctest.Wait() // what comes next is not of this write
 		}
 		// Much at once does not wait for the window.
 		began := time.Now()
 		record(b, 3, 3000)
 		written := <-m.wrote
-		if waited := time.Since(began); waited != 0 {
-			t.Errorf("many calls were written after %s", waited)
-		}
+		assert.Equal(t, time.Since(began), 0, "many calls were written after")
 		for written < 3000 { // those that came during that write
 			written = <-m.wrote
 		}
@@ -383,9 +367,8 @@ func TestBookRun_WritesWithinWindow(t *testing.T) {
 		stop()
 		<-done
 		record(b, 3000, 3001)
-		if err := b.Flush(context.Background()); err != nil || len(m.calls) != 3001 {
-			t.Errorf("%d calls in the log, %v", len(m.calls), err)
-		}
+		err := b.Flush(context.Background())
+		assert.True(t, err == nil && len(m.calls) == 3001, "%d calls in the log, %v", len(m.calls), err)
 	})
 }
 
@@ -404,9 +387,8 @@ func TestBook_InvalidTimeIsolated(t *testing.T) {
 	b, m := newBook()
 	b.Record(apiusage.Call{RID: rid(1), OccurredAt: time.Date(12026, 1, 1, 0, 0, 0, 0, time.UTC)})
 	record(b, 2, 3)
-	if err := b.Flush(t.Context()); err != nil || len(m.calls) != 2 {
-		t.Errorf("%d calls in the log, %v", len(m.calls), err)
-	}
+	err := b.Flush(t.Context())
+	assert.True(t, err == nil && len(m.calls) == 2, "%d calls in the log, %v", len(m.calls), err)
 }
 
 // Contract: rules 3.1: seven days by the second in the request id.
@@ -423,8 +405,7 @@ func TestBook_RequestIDRetention(t *testing.T) {
 		{apiusage.Retention + time.Second, errcode.RIDTooOld}, {-time.Hour, nil},
 	} {
 		at = now.Add(c.since)
-		if _, err := b.Find(t.Context(), "wxa", rid(1)); !errors.Is(err, c.want) {
-			t.Errorf("after %s: %v, want %v", c.since, err, c.want)
-		}
+		_, err := b.Find(t.Context(), "wxa", rid(1))
+		assert.ErrorIs(t, err, c.want, "after %s: %v, want %v", c.since, err, c.want)
 	}
 }

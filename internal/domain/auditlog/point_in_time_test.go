@@ -138,11 +138,7 @@ func newWorld(t *testing.T, target store.Target, seed uint64) *world {
 	t.Helper()
 	s, err := store.Open(t.Context(), target)
 	require.NoError(t, err)
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	t.Cleanup(func() { assert.NoError(t, s.Close()) })
 	w := &world{t: t, store: s, random: rand.New(rand.NewPCG(seed, 1)), now: began, model: newModel()}
 	s.ConfigureChangeLog(func() time.Time { return w.now }, nil)
 	key, err := sealer.NewKey(secret(1))
@@ -454,9 +450,8 @@ func TestAuditThen_EqualsReplay(t *testing.T) {
 		require.NoError(t, err)
 		seen[string(want.Action)+" "+string(want.Kind)+" "+string(want.Reason)]++
 		// The replay's events are pointers into its memory.
-		if diff := gocmp.Diff(want, got.Decision, cmpopts.IgnoreFields(codes.Found{}, "State"), cmpopts.EquateEmpty()); diff != "" {
-			t.Fatalf("question %d: %+v (-want +got)\n%s", q.n, q.req, diff)
-		}
+		diff := gocmp.Diff(want, got.Decision, cmpopts.IgnoreFields(codes.Found{}, "State"), cmpopts.EquateEmpty())
+		require.Equal(t, diff, "", "question %d: %+v (-want +got)", q.n, q.req)
 	}
 	t.Logf("%d questions, %v", n, seen)
 	for _, kind := range []string{"open_mini_program rule ", "open_mini_program service_rule ", "open_mini_program test_link ",

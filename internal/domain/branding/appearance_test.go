@@ -33,15 +33,13 @@ func TestAppearance_TextContrast(t *testing.T) {
 				} else {
 					least = min(least, got)
 				}
-				if best := max(c.Contrast("#000000"), c.Contrast("#ffffff")); c.Contrast(c.On()) < best-1e-9 {
-					t.Fatalf("%s: %s has less contrast than the other", c, c.On())
-				}
+				best := max(c.Contrast("#000000"), c.Contrast("#ffffff"))
+				require.True(t, !(c.Contrast(c.On()) < best-1e-9), "%s: %s has less contrast than the other", c, c.On())
 			}
 		}
 	}
-	if got := Colour("#ffffff").Contrast("#000000"); got < 20.99 || got > 21.01 {
-		t.Errorf("white on black: %.2f", got)
-	}
+	got := Colour("#ffffff").Contrast("#000000")
+	assert.True(t, !(got < 20.99) && !(got > 21.01), "white on black: %.2f", got)
 	t.Logf("the least contrast is %.2f", least)
 }
 
@@ -74,9 +72,8 @@ func TestAppearance_InvalidFields(t *testing.T) {
 		"a text that is none":     {"texts.en.code", Appearance{Texts: map[Language]Texts{English: {Code: "\xff"}}}},
 	} {
 		err := c.bad.Validate()
-		if _, invalid := errors.AsType[accounts.Invalid](err); !invalid || !strings.HasPrefix(err.Error(), c.field) {
-			t.Errorf("%s: %v, want a fault of %s", name, err, c.field)
-		}
+		_, invalid := errors.AsType[accounts.Invalid](err)
+		assert.True(t, invalid && strings.HasPrefix(err.Error(), c.field), "%s: %v, want a fault of %s", name, err, c.field)
 	}
 }
 
@@ -135,9 +132,8 @@ func TestLogo_Reencoded(t *testing.T) {
 		assert.True(t, (c.width != 0 || logo.Width >= boxWidth/4 && logo.Height <= boxHeight) &&
 			(c.width == 0 || logo.Width == c.width && logo.Height == c.height), "%s: %d × %d", name, logo.Width, logo.Height)
 		assert.True(t, !bytes.Contains(file, []byte("<script")), "%s: what followed the picture is still there", name)
-		if got, is := HashOfPath(logo.Path()); !is || got != logo.Hash {
-			t.Errorf("%s: %q is no path of a logo", name, logo.Path())
-		}
+		got, is := HashOfPath(logo.Path())
+		assert.True(t, is && got == logo.Hash, "%s: %q is no path of a logo", name, logo.Path())
 	}
 }
 
@@ -166,9 +162,8 @@ func TestLogo_InvalidFile(t *testing.T) {
 		"wide beyond counting": {[]byte("\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x7f\xff\xff\xff\x7f\xff\xff\xff\x08\x00\x00\x00\x00"), "logo: "},
 	} {
 		_, _, err := new(Service).encodeLogo(t.Context(), c.file)
-		if _, invalid := errors.AsType[accounts.Invalid](err); !invalid || !strings.Contains(err.Error(), c.says) {
-			t.Errorf("%s: %v, want %q", name, err, c.says)
-		}
+		_, invalid := errors.AsType[accounts.Invalid](err)
+		assert.True(t, invalid && strings.Contains(err.Error(), c.says), "%s: %v, want %q", name, err, c.says)
 	}
 }
 
@@ -194,9 +189,8 @@ func TestLogoPath_HashFormat(t *testing.T) {
 		"/qrjump/logo/" + sum[1:] + ".png": false, "/qrjump/logo/" + strings.ToUpper(sum) + ".png": false, "/" + sum + ".png": false,
 		"/qrjump/logo/../" + sum[3:] + ".png": false, "/qrjump/logo/" + sum + ".png.png": false,
 	} {
-		if _, is := HashOfPath(path); is != want {
-			t.Errorf("%s: %v", path, is)
-		}
+		_, is := HashOfPath(path)
+		assert.Equal(t, is, want, "%s", path)
 	}
 }
 
@@ -236,9 +230,8 @@ func TestAppearanceCache_SingleStoreRead(t *testing.T) {
 	see := func(appid string, accent Colour, asked int) {
 		t.Helper()
 		for range 3 {
-			if got := b.Lookup(t.Context(), appid); got.Accent != accent {
-				t.Errorf("%s looks like %+v", appid, got)
-			}
+			got := b.Lookup(t.Context(), appid)
+			assert.True(t, got.Accent == accent, "%s looks like %+v", appid, got)
 		}
 		assert.True(t, store.asked == asked, "the store was asked %d times, want %d", store.asked, asked)
 	}
@@ -271,7 +264,6 @@ func TestAppearanceCache_ChangeDuringRead(t *testing.T) {
 		b.Invalidate("shop")
 	}
 	b.Lookup(t.Context(), "shop")
-	if got := b.Lookup(t.Context(), "shop"); got.Accent != "#111111" {
-		t.Errorf("%+v", got)
-	}
+	got := b.Lookup(t.Context(), "shop")
+	assert.True(t, got.Accent == "#111111", "%+v", got)
 }

@@ -44,9 +44,8 @@ func TestCoverage_EqualsArrayModel(t *testing.T) {
 					t.Fatalf("history %d, call %d of %v: index %d is governed by %v, want %v", history, call, r, i, got, want)
 				}
 			}
-			if n := c.spans.Len(); n > 2*call+1 {
-				t.Fatalf("history %d: %d spans after %d calls", history, n, call)
-			}
+			n := c.spans.Len()
+			require.True(t, n <= 2*call+1, "history %d: %d spans after %d calls", history, n, call)
 			next := int64(0)
 			for _, from := range c.spans.Keys() {
 				s, _ := c.spans.Get(from)

@@ -65,13 +65,11 @@ func TestBatch_StatusOverTime(t *testing.T) {
 			!slices.Equal(list, b.Segments()[:c.ready]) {
 			t.Errorf("after %s: %s with %d segments, want %s with %d", c.after, got, len(list), c.status, c.ready)
 		}
-		if got := b.UpdatedAt(now, takes); !got.Equal(began.Add(c.update)) {
-			t.Errorf("after %s: changed at %s", c.after, got)
-		}
+		got := b.UpdatedAt(now, takes)
+		assert.True(t, got.Equal(began.Add(c.update)), "after %s: changed at %s", c.after, got)
 	}
-	if got := b.Status(began, 0); got != Finish || len(b.Ready(began, 0)) != 9 {
-		t.Errorf("without a setting an application is %s at once", got)
-	}
+	got := b.Status(began, 0)
+	assert.True(t, got == Finish && len(b.Ready(began, 0)) == 9, "without a setting an application is %s at once", got)
 }
 
 func TestBatch_Segments(t *testing.T) {
@@ -86,9 +84,8 @@ func TestBatch_Segments(t *testing.T) {
 	} {
 		b := Batch{Count: c.count, Segment: c.segment}
 		list := b.Segments()
-		if len(list) != c.n || list[0].From != 0 || list[c.n-1] != c.last {
-			t.Errorf("%d codes by %d: %d segments, the last %v", c.count, c.segment, len(list), list[c.n-1])
-		}
+		assert.True(t, len(list) == c.n && list[0].From == 0 && list[c.n-1] == c.last,
+			"%d codes by %d: %d segments, the last %v", c.count, c.segment, len(list), list[c.n-1])
 		for i, r := range list {
 			if i > 0 && r.From != list[i-1].To+1 || b.InSegment(r) != nil {
 				t.Errorf("%d codes: segment %d is %v: %v", c.count, i, r, b.InSegment(r))

@@ -49,14 +49,12 @@ func TestImportedCodes_GoldenStorage(t *testing.T) {
 		"000000000000000":                      {-6594195055878502021, -514776864661993116},
 		"999999999999999999999999999999999999": {8525218265197632447, 8925312320304364702},
 	} {
-		if hi, lo := p.encryptSecret(digits, digitsField); hi != want[0] || lo != want[1] {
-			t.Errorf("%s: %d, %d", digits, hi, lo)
-		}
+		hi, lo := p.encryptSecret(digits, digitsField)
+		assert.True(t, hi == want[0] && lo == want[1], "%s: %d, %d", digits, hi, lo)
 	}
 	for _, wrong := range []string{"", "ABCDEFGHIJ", "A B", "a", "É"} {
-		if n, ok := packCode(wrong); ok {
-			t.Errorf("%q is the code %d", wrong, n)
-		}
+		n, ok := packCode(wrong)
+		assert.True(t, !ok, "%q is the code %d", wrong, n)
 	}
 }
 
@@ -92,9 +90,8 @@ func FuzzImportLines(f *testing.F) {
 		p := importPress(t)
 		for l, err := range ImportLines(iotest.OneByteReader(strings.NewReader(text)), 1) {
 			if err != nil {
-				if faults, ok := errors.AsType[accounts.RowErrors](err); !ok || faults[0].Line != int(l.Number) && l.Number != 0 {
-					t.Errorf("line %d: %v", l.Number, err)
-				}
+				faults, ok := errors.AsType[accounts.RowErrors](err)
+				assert.True(t, ok && (faults[0].Line == int(l.Number) || l.Number == 0), "line %d: %v", l.Number, err)
 				continue
 			}
 			n, ok := packCode(l.Code)
@@ -121,19 +118,15 @@ func TestImportedDigits_RoundTrip(t *testing.T) {
 			strings.Repeat("0", n-1) + "7"} {
 			hi, lo := p.encryptSecret(digits, digitsField)
 			row := ImportedCode{TextHi: hi, TextLo: lo}
-			if back, ok := p.decryptSecret(row, part); !ok || back != digits {
-				t.Errorf("%s comes back as %s, %t", digits, back, ok)
-			}
-			if other, twice := seen[[2]int64{hi, lo}]; twice {
-				t.Errorf("%s is stored as %s is", digits, other)
-			}
+			back, ok := p.decryptSecret(row, part)
+			assert.True(t, ok && back == digits, "%s comes back as %s, %t", digits, back, ok)
+			other, twice := seen[[2]int64{hi, lo}]
+			assert.True(t, !twice, "%s is stored as %s is", digits, other)
 			seen[[2]int64{hi, lo}] = digits
-			if _, ok := p.decryptSecret(row, templatePart{field: digitsField, size: n ^ 1}); ok {
-				t.Errorf("%s comes back with %d digits", digits, n^1)
-			}
-			if _, ok := p.decryptTail(hi, lo); ok {
-				t.Errorf("%s comes back as symbols", digits)
-			}
+			_, ok = p.decryptSecret(row, templatePart{field: digitsField, size: n ^ 1})
+			assert.True(t, !ok, "%s comes back with %d digits", digits, n^1)
+			_, ok = p.decryptTail(hi, lo)
+			assert.True(t, !ok, "%s comes back as symbols", digits)
 		}
 	}
 }

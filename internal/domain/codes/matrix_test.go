@@ -101,7 +101,7 @@ func TestMatrix_EqualsLibrary(t *testing.T) {
 		for y := range symbolSide {
 			for x := range symbolSide {
 				r, _, _, _ := want.At(x, y).RGBA()
-				require.Equal(t, field[(y+1)*fieldSide+x+1] == '1', (r == 0), "%s: module %d, %d", code, x, y)
+				require.Equal(t, field[(y+1)*fieldSide+x+1] == '1', r == 0, "%s: module %d, %d", code, x, y)
 			}
 		}
 	}
@@ -120,16 +120,13 @@ func TestMatrix_SymbolOffset(t *testing.T) {
 		assert.Equal(t, rows[i], white, "row %d", i)
 	}
 	// ECC 200: the left and the lower edge solid, the upper and the right one dotted.
-	if want := "0" + strings.Repeat("10", 8) + "00"; rows[1] != want {
-		t.Errorf("the upper edge is %s, want %s", rows[1], want)
-	}
-	if want := "0" + strings.Repeat("1", 16) + "00"; rows[16] != want {
-		t.Errorf("the lower edge is %s, want %s", rows[16], want)
-	}
+	want := "0" + strings.Repeat("10", 8) + "00"
+	assert.Equal(t, rows[1], want, "the upper edge")
+	want = "0" + strings.Repeat("1", 16) + "00"
+	assert.Equal(t, rows[16], want, "the lower edge")
 	for i := 1; i <= 16; i++ {
-		if want := byte('0' + (i+1)%2); rows[i][0] != '0' || rows[i][1] != '1' || rows[i][16] != want || rows[i][17:] != "00" {
-			t.Errorf("row %d is %s", i, rows[i])
-		}
+		want := byte('0' + (i+1)%2)
+		assert.True(t, rows[i][0] == '0' && rows[i][1] == '1' && rows[i][16] == want && rows[i][17:] == "00", "row %d is %s", i, rows[i])
 	}
 }
 

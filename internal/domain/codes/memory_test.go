@@ -85,9 +85,8 @@ func checkAll(t *testing.T, what string, m *codes.Memory, batch int64, events []
 	want := plain(events, now)
 	var counts codes.Counts
 	for i, w := range want {
-		if got := m.State(batch, int64(i), now); !same(got, w) {
-			t.Fatalf("%s: index %d at %s is %+v, want %+v", what, i, now.Format(time.TimeOnly), got, w)
-		}
+		got := m.State(batch, int64(i), now)
+		require.True(t, same(got, w), "%s: index %d at %s is %+v, want %+v", what, i, now.Format(time.TimeOnly), got, w)
 		for flag, n := range map[*uint64]bool{&counts.Frozen: w.Frozen, &counts.Void: w.Void, &counts.Redeemed: w.Redeemed} {
 			if n {
 				*flag++
@@ -99,9 +98,8 @@ func checkAll(t *testing.T, what string, m *codes.Memory, batch int64, events []
 	for _, e := range events {
 		ranges += len(e.Codes)
 	}
-	if n := m.Spans(batch); n > 2*ranges+1 {
-		t.Fatalf("%s: %d spans after calls of %d ranges", what, n, ranges)
-	}
+	n := m.Spans(batch)
+	require.True(t, n <= 2*ranges+1, "%s: %d spans after calls of %d ranges", what, n, ranges)
 	from, to := int64(now.UnixNano()%indexes), int64(indexes-1)
 	runs, more := m.StateRuns(batch, codes.Range{From: from, To: to}, now, indexes)
 	at := from
@@ -109,9 +107,7 @@ func checkAll(t *testing.T, what string, m *codes.Memory, batch int64, events []
 		require.True(t, r.From == at && r.To >= at && (i <= 0 || !same(r.State, runs[i-1].State)),
 			"%s: run %d is %+v, and begins at %d", what, i, r, at)
 		for ; at <= r.To; at++ {
-			if !same(r.State, want[at]) {
-				t.Fatalf("%s: index %d is %+v in a run, want %+v", what, at, r.State, want[at])
-			}
+			require.True(t, same(r.State, want[at]), "%s: index %d is %+v in a run, want %+v", what, at, r.State, want[at])
 		}
 	}
 	require.True(t, at == to+1 && !more, "%s: the runs end at %d, others follow: %v", what, at, more)
@@ -246,9 +242,7 @@ func TestMemoryCalls_EqualArrayModel(t *testing.T) {
 			if e.Action == codes.Redeem {
 				continue // refused for frozen codes: TestRedeem…
 			}
-			if _, err := p.Change(t.Context(), c); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, assert.ErrorOf(p.Change(t.Context(), c)))
 			events = events[:0]
 			for e, err := range p.Store.Events(t.Context(), batch.ID, 0) {
 				require.NoError(t, err)
@@ -279,22 +273,16 @@ func TestMemory_ScatteredCodesFootprint(t *testing.T) {
 	stored := len(set.Encode())
 	t.Logf("%d scattered codes: %d bytes stored", set.Len(), stored)
 	assert.True(t, stored <= 64<<10, "%d bytes stored", stored)
-	if _, err := p.Change(t.Context(), codes.Change{Batch: batch.ID, Action: codes.Freeze, Codes: set}); err != nil {
-		t.Fatal(err)
-	}
-	if got := p.Memory.Counts(batch.ID, p.now()); got.Frozen != uint64(set.Len()) {
-		t.Errorf("%d frozen, want %d", got.Frozen, set.Len())
-	}
+	require.NoError(t, assert.ErrorOf(p.Change(t.Context(), codes.Change{Batch: batch.ID, Action: codes.Freeze, Codes: set})))
+	got := p.Memory.Counts(batch.ID, p.now())
+	assert.True(t, got.Frozen == uint64(set.Len()), "%d frozen, want %d", got.Frozen, set.Len())
 	t.Logf("%d bytes in memory", p.Memory.Bytes(batch.ID))
-	if n := p.Memory.Bytes(batch.ID); n > 64<<10 {
-		t.Errorf("%d bytes in memory", n)
-	}
+	n := p.Memory.Bytes(batch.ID)
+	assert.True(t, n <= 64<<10, "%d bytes in memory", n)
 	// A whole batch costs next to nothing.
 	all := codes.NewSet(codes.Range{From: 0, To: batch.Count - 1})
 	before := p.Memory.Bytes(batch.ID)
-	if _, err := p.Change(t.Context(), codes.Change{Batch: batch.ID, Action: codes.Void, Codes: all}); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, assert.ErrorOf(p.Change(t.Context(), codes.Change{Batch: batch.ID, Action: codes.Void, Codes: all})))
 	if got := p.Memory.Counts(batch.ID, p.now()); got.Void != 20_000_000 || len(all.Encode()) > 16 ||
 		p.Memory.Bytes(batch.ID)-before > 16<<10 {
 		t.Errorf("%d void, %d bytes stored, %d more in memory", got.Void, len(all.Encode()), p.Memory.Bytes(batch.ID)-before)
@@ -333,32 +321,21 @@ func TestMemory_ClockBehind(t *testing.T) {
 	p := newPlant(t)
 	b := p.apply("x", 10_000)
 	p.activate(b, 0, 9)
-	if _, err := p.Change(t.Context(), codes.Change{Batch: b.ID, Action: codes.Withdraw, Codes: one(9),
-		From: p.now().Add(time.Minute)}); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, assert.ErrorOf(p.Change(t.Context(), codes.Change{Batch: b.ID, Action: codes.Withdraw, Codes: one(9),
+		From: p.now().Add(time.Minute)})))
 	p.advance(-time.Hour)
-	if s := p.Memory.State(b.ID, 0, p.now()); s.Activation == nil {
-		t.Error("the activation of before is not in force")
-	}
+	assert.True(t, p.Memory.State(b.ID, 0, p.now()).Activation != nil, "the activation of before is not in force")
 	p.activate(b, 10, 19)
-	if s := p.Memory.State(b.ID, 10, p.now()); s.Activation == nil {
-		t.Error("an activation that was answered is not in force")
-	}
+	assert.True(t, p.Memory.State(b.ID, 10, p.now()).Activation != nil, "an activation that was answered is not in force")
 	require.NoError(t, p.change(b, codes.Freeze, one(0)))
 	again := codes.NewMemory(p.Store)
 	require.NoError(t, again.Load(t.Context()))
 	for what, m := range map[string]*codes.Memory{"here": p.Memory, "of another node": again} {
-		if s := m.State(b.ID, 0, p.now()); !s.Frozen {
-			t.Errorf("the memory %s: a freeze that was answered is not in force", what)
-		}
-		if s := m.State(b.ID, 9, p.now()); s.Activation == nil {
-			t.Errorf("the memory %s: what is scheduled came before its time", what)
-		}
+		assert.True(t, m.State(b.ID, 0, p.now()).Frozen, "the memory %s: a freeze that was answered is not in force", what)
+		assert.True(t, m.State(b.ID, 9, p.now()).Activation != nil, "the memory %s: what is scheduled came before its time", what)
 	}
-	if _, conflict := errors.AsType[codes.Conflict](p.change(b, codes.Redeem, one(0))); !conflict {
-		t.Error("a frozen code was redeemed")
-	}
+	_, conflict := errors.AsType[codes.Conflict](p.change(b, codes.Redeem, one(0)))
+	assert.True(t, conflict, "a frozen code was redeemed")
 	if got, err := p.Query(t.Context(), p.owner, codes.BatchKey{ID: b.ID}); err != nil ||
 		got.Status(p.now(), p.FinishDelay()) != codes.Finish {
 		t.Errorf("%s, %v: an application that was finished is not any more", got.Status(p.now(), p.FinishDelay()), err)
@@ -390,9 +367,8 @@ func TestMemory_SupersededEventsBounded(t *testing.T) {
 		again := codes.NewMemory(j)
 		require.NoError(t, again.Load(t.Context()))
 		for which, m := range map[string]*codes.Memory{"live": live, "read at a start": again} {
-			if n := m.Waits(1); n > 2*later+1_500 {
-				t.Errorf("%s, %s: %d events are kept", name, which, n)
-			}
+			n := m.Waits(1)
+			assert.True(t, n <= 2*later+1_500, "%s, %s: %d events are kept", name, which, n)
 			checkAll(t, name+", "+which, m, 1, j.events, h.now)
 			checkAll(t, name+", "+which+", when all is in force", m, 1, j.events, h.now.Add(2*365*24*time.Hour))
 		}
@@ -445,12 +421,10 @@ func TestMemoryLoad_EachBatchOnce(t *testing.T) {
 	runtime.ReadMemStats(&before)
 	require.NoError(t, m.Load(t.Context()))
 	runtime.ReadMemStats(&after)
-	if each := (after.TotalAlloc - before.TotalAlloc) / n; each > 4<<10 {
-		t.Errorf("%d bytes were taken for each batch", each)
-	}
+	each := (after.TotalAlloc - before.TotalAlloc) / n
+	assert.True(t, each <= 4<<10, "%d bytes were taken for each batch", each)
 	for _, i := range []int64{0, 4_321, n - 1} {
-		if b, index, ok := m.Find(uint64(i)*10_000 + 7); !ok || b.ID != i+1 || index != 7 {
-			t.Errorf("batch %d, index %d, %v", b.ID, index, ok)
-		}
+		b, index, ok := m.Find(uint64(i)*10_000 + 7)
+		assert.True(t, ok && b.ID == i+1 && index == 7, "batch %d, index %d, %v", b.ID, index, ok)
 	}
 }

@@ -63,12 +63,10 @@ func TestCodeChange_Invalid(t *testing.T) {
 		}
 		wantCode(t, c.name, failure(p.Change(t.Context(), c.change)), number, c.want)
 	}
-	if _, err := p.Change(t.Context(), codes.Change{Batch: 7, Action: codes.Freeze, Codes: one(1)}); !errors.Is(err, codes.ErrNoBatch) {
-		t.Errorf("an unknown batch: %v", err)
-	}
-	if _, err := p.Retarget(t.Context(), 7, codes.Range{}, "shop", "p", 0); !errors.Is(err, codes.ErrNoBatch) {
-		t.Errorf("a re-target of an unknown batch: %v", err)
-	}
+	_, err := p.Change(t.Context(), codes.Change{Batch: 7, Action: codes.Freeze, Codes: one(1)})
+	assert.ErrorIs(t, err, codes.ErrNoBatch, "an unknown batch")
+	_, err = p.Retarget(t.Context(), 7, codes.Range{}, "shop", "p", 0)
+	assert.ErrorIs(t, err, codes.ErrNoBatch, "a re-target of an unknown batch")
 }
 
 // A single code is redeemed once: of 32 calls at once one wins, and each of the
@@ -90,9 +88,8 @@ func TestRedeem_ConcurrentOnce(t *testing.T) {
 	require.True(t, winner >= 0, "%v", errs)
 	want := fmt.Sprintf("code 7 was redeemed by till %d at 2026-01-15T02:00:00Z", winner)
 	for i, err := range errs {
-		if conflict, ok := errors.AsType[codes.Conflict](err); i != winner && (!ok || conflict.Error() != want) {
-			t.Errorf("%d: %v, want %s", i, err, want)
-		}
+		conflict, ok := errors.AsType[codes.Conflict](err)
+		assert.True(t, i == winner || ok && conflict.Error() == want, "%d: %v, want %s", i, err, want)
 	}
 	// It stays redeemed by the first, whatever comes after, and other codes of
 	// a range are not held up by it.
@@ -101,9 +98,8 @@ func TestRedeem_ConcurrentOnce(t *testing.T) {
 		require.NoError(t, p.change(b, did, one(7)))
 	}
 	require.NoError(t, p.change(b, codes.Redeem, codes.NewSet(codes.Range{From: 5, To: 9})))
-	if err := p.change(b, codes.Redeem, one(7)); err == nil || err.Error() != want {
-		t.Errorf("a day later: %v", err)
-	}
+	err := p.change(b, codes.Redeem, one(7))
+	assert.True(t, err != nil && err.Error() == want, "a day later: %v", err)
 	assert.Equal(t, p.Memory.Counts(b.ID, p.now()).Redeemed, 5, "redeemed")
 }
 
@@ -135,9 +131,8 @@ func TestRedeem_FrozenOrVoid(t *testing.T) {
 		p.change(b, codes.Redeem, one(10))} {
 		assert.True(t, err == nil, "%v", err)
 	}
-	if s := p.Memory.State(b.ID, 30, p.now()); !s.Void || s.Frozen {
-		t.Errorf("%+v", s)
-	}
+	s := p.Memory.State(b.ID, 30, p.now())
+	assert.True(t, s.Void && !s.Frozen, "%+v", s)
 }
 
 // A batch's own freeze overrides, and lifting it does not bring back a code
@@ -163,9 +158,8 @@ func TestBatchFreeze_IndependentOfCodes(t *testing.T) {
 		}
 	}
 	require.NoError(t, p.change(b, codes.Freeze, all))
-	if _, conflict := errors.AsType[codes.Conflict](p.change(b, codes.Redeem, one(7))); !conflict {
-		t.Error("a code of a frozen batch was redeemed")
-	}
+	_, conflict := errors.AsType[codes.Conflict](p.change(b, codes.Redeem, one(7)))
+	assert.True(t, conflict, "a code of a frozen batch was redeemed")
 }
 
 // Scattered sets have bounds that hold nearly every code. A redeemed code is found
@@ -175,10 +169,8 @@ func TestCodeHistory_Complete(t *testing.T) {
 	p := newPlant(t)
 	b := p.apply("x", 10_000)
 	p.activate(b, 0, 9_999)
-	if _, err := p.Change(by(t, "till"), codes.Change{Batch: b.ID, Action: codes.Redeem, Codes: one(5_000),
-		Note: "receipt 1"}); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, assert.ErrorOf(p.Change(by(t, "till"), codes.Change{Batch: b.ID, Action: codes.Redeem, Codes: one(5_000),
+		Note: "receipt 1"})))
 	at := p.now()
 	if got, err := p.RedeemedAt(t.Context(), b.ID, 5_000); err != nil || !got.Equal(at) {
 		t.Errorf("redeemed at %s, %v, want %s", got, err, at)
@@ -212,9 +204,8 @@ func TestCodeHistory_Complete(t *testing.T) {
 		list[1].Action != codes.Activate || list[1].Actor != "svc" || list[1].RID != "rid" {
 		t.Errorf("%+v, %v", list, err)
 	}
-	if list, err := p.History(t.Context(), b.ID, 9_999); err != nil || len(list) != 1_000 {
-		t.Errorf("%d events are shown, %v", len(list), err)
-	}
+	list, err = p.History(t.Context(), b.ID, 9_999)
+	assert.True(t, err == nil && len(list) == 1_000, "%d events are shown, %v", len(list), err)
 }
 
 // rowsRead counts the events that are read around one code.
@@ -260,9 +251,8 @@ func TestRetarget_KeepsActivityAttribution(t *testing.T) {
 		}
 		assert.Equal(t, got, want, "index %d", index)
 	}
-	if _, err := p.Retarget(t.Context(), b.ID, codes.Range{From: 50, To: 249}, "nobody", "p", 0); err == nil {
-		t.Error("re-targeted to an unknown Mini Program")
-	}
+	_, err = p.Retarget(t.Context(), b.ID, codes.Range{From: 50, To: 249}, "nobody", "p", 0)
+	assert.True(t, err != nil, "re-targeted to an unknown Mini Program")
 }
 
 // An active code is not covered by another range, now or by a schedule; the very
@@ -306,9 +296,8 @@ func TestActivate_RejectsOverlap(t *testing.T) {
 	refused("a schedule before that end", schedule(codes.Activate, 250, 350, time.Minute), "code 300 is active")
 	works("a schedule after that end", schedule(codes.Activate, 250, 350, time.Hour))
 	p.advance(2 * time.Hour)
-	if by := p.Memory.State(b.ID, 300, p.now()).Activation; by == nil || by.Codes.Bounds() != (codes.Range{From: 250, To: 350}) {
-		t.Errorf("%+v", by)
-	}
+	by := p.Memory.State(b.ID, 300, p.now()).Activation
+	assert.True(t, by != nil && by.Codes.Bounds() == (codes.Range{From: 250, To: 350}), "%+v", by)
 
 	// Of many that want overlapping ranges one gets its own.
 	won := 0
@@ -345,9 +334,7 @@ func TestActivate_OverlapIgnoresRetarget(t *testing.T) {
 			require.NoError(t, p.change(b, codes.Withdraw, codes.NewSet(r)))
 			clear(part)
 		case 1:
-			if _, err := p.Retarget(t.Context(), b.ID, r, "bare", fmt.Sprint("pages/", n), 0); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, assert.ErrorOf(p.Retarget(t.Context(), b.ID, r, "bare", fmt.Sprint("pages/", n), 0)))
 		default:
 			free := !slices.ContainsFunc(part, func(have codes.Range) bool { return have != nothing && have != r })
 			err := p.Activate(t.Context(), p.owner, codes.Activation{Batch: b.ID, Range: r, Binding: p.binding})
@@ -433,9 +420,7 @@ func TestRetarget_WithdrawnSchedule(t *testing.T) {
 			c.Binding = p.binding
 			c.Binding.ActivityName = activity
 		}
-		if _, err := p.Change(t.Context(), c); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, assert.ErrorOf(p.Change(t.Context(), c)))
 	}
 	schedule(codes.Activate, 0, 99, "first")
 	schedule(codes.Withdraw, 40, 59, "")
@@ -455,9 +440,8 @@ func TestRetarget_WithdrawnSchedule(t *testing.T) {
 		}
 		assert.Equal(t, got, want, "index %d", index)
 	}
-	if _, err := p.Retarget(by(t, strings.Repeat("x", 257)), b.ID, codes.Range{From: 0, To: 9}, "bare", "p", 0); err == nil {
-		t.Error("an actor of 257 characters was taken")
-	}
+	_, err := p.Retarget(by(t, strings.Repeat("x", 257)), b.ID, codes.Range{From: 0, To: 9}, "bare", "p", 0)
+	assert.True(t, err != nil, "an actor of 257 characters was taken")
 }
 
 // The codes asked for and the codes changed are two numbers, as the plain states before and

@@ -36,12 +36,8 @@ func BenchmarkSegment(b *testing.B) {
 	}
 	var cpu, wall []float64
 	for b.Loop() {
-		plainCPU, plainWall := took(func() {
-			cipher.NewCBCEncrypter(c, testPackageKey[:]).CryptBlocks(plain, plain)
-		})
-		packageCPU, packageWall := took(func() {
-			require.NoError(b, WritePackage(b.Context(), io.Discard, p, testPackageKey))
-		})
+		plainCPU, plainWall := took(func() { cipher.NewCBCEncrypter(c, testPackageKey[:]).CryptBlocks(plain, plain) })
+		packageCPU, packageWall := took(func() { require.NoError(b, WritePackage(b.Context(), io.Discard, p, testPackageKey)) })
 		cpu, wall = append(cpu, packageCPU/plainCPU), append(wall, packageWall/plainWall)
 	}
 	for unit, ratios := range map[string][]float64{"cpu": cpu, "wall": wall} {

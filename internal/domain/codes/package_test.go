@@ -90,9 +90,8 @@ func TestPackageCipher_SyntheticVectors(t *testing.T) {
 			strings.Repeat("0", 32): "KCjv4iqssuH5rzNmCuKnRuhCd0nelQmYF0vwKqf3cZnpiHNV2EEDTqSlH1hGW7TW",
 			"abc 000000001 0 P.URL.CN/0AAAAAAAAAAAAAAAAA0\n": "2HlO6ldQyQEU6qXM4gXguM6lbKcZgRjMONgYNQXC9V5xM53l1sD6v0qayIPlYhal",
 		} {
-			if got := sealed(plain, pieces); string(got) != want {
-				t.Errorf("%s: %q is sealed as %s, want %s", name, plain, got, want)
-			}
+			got := sealed(plain, pieces)
+			assert.True(t, string(got) == want, "%s: %q is sealed as %s, want %s", name, plain, got, want)
 		}
 		text := sealed(two.String(), pieces)
 		raw, err := base64.StdEncoding.DecodeString(string(text))
@@ -134,12 +133,8 @@ func TestPackage_RoundTrip(t *testing.T) {
 			fmt.Fprintf(&b, "%s %s %d %s\n", Matrix(code), code, i, p.Printed.Text(p.Text, p.Start+i))
 		}
 		want := b.Bytes()
-		if got := rowsOf(t, p); !bytes.Equal(got, want) {
-			t.Fatalf("%d to %d: the rows are not as defined", p.From, p.To)
-		}
-		if got := opened(t, packageOf(t, p)); !bytes.Equal(got, want) {
-			t.Fatalf("%d to %d: the package does not hold the rows", p.From, p.To)
-		}
+		require.True(t, bytes.Equal(rowsOf(t, p), want), "%d to %d: the rows are not as defined", p.From, p.To)
+		require.True(t, bytes.Equal(opened(t, packageOf(t, p)), want), "%d to %d: the package does not hold the rows", p.From, p.To)
 		for line := range bytes.Lines(want) {
 			columns := strings.Split(strings.TrimSuffix(string(line), "\n"), " ")
 			require.True(t, len(columns) == 4 && len(columns[0]) == 361 && len(columns[1]) == 9 &&
@@ -161,12 +156,10 @@ func TestPackageSize_Precomputed(t *testing.T) {
 			p.Printed.Prefix = prefix
 			rows, text := rowsOf(t, p), packageOf(t, p)
 			aligned = aligned || len(rows)%16 == 0
-			if int64(len(rows)) != rowsSize(p) {
-				t.Errorf("%d to %d under %s: %d bytes of rows, announced %d", p.From, p.To, prefix, len(rows), rowsSize(p))
-			}
-			if int64(len(text)) != PackageSize(p) {
-				t.Errorf("%d to %d under %s: %d characters, announced %d", p.From, p.To, prefix, len(text), PackageSize(p))
-			}
+			assert.True(t, int64(len(rows)) == rowsSize(p),
+				"%d to %d under %s: %d bytes of rows, announced %d", p.From, p.To, prefix, len(rows), rowsSize(p))
+			assert.True(t, int64(len(text)) == PackageSize(p),
+				"%d to %d under %s: %d characters, announced %d", p.From, p.To, prefix, len(text), PackageSize(p))
 		}
 	}
 	assert.True(t, aligned, "no range had a length that is a multiple of the block size")
@@ -231,12 +224,9 @@ func TestPackage_WriteChunkSize(t *testing.T) {
 		for _, n := range w.sizes {
 			total += n
 		}
-		if largest := slices.Max(w.sizes); largest > 32<<10 {
-			t.Errorf("%s: a piece of %d bytes", name, largest)
-		}
-		if w.sizes[0]*100 > total {
-			t.Errorf("%s: the first piece has %d bytes of %d", name, w.sizes[0], total)
-		}
+		largest := slices.Max(w.sizes)
+		assert.True(t, largest <= 32<<10, "%s: a piece of %d bytes", name, largest)
+		assert.True(t, w.sizes[0]*100 <= total, "%s: the first piece has %d bytes of %d", name, w.sizes[0], total)
 	}
 }
 
@@ -246,13 +236,11 @@ func TestPackageDownload_ReaderDisconnects(t *testing.T) {
 	p := testRange(t, 0, 1<<40)
 	for _, nth := range []int{1, 2, 7} {
 		w := &pieces{fail: nth}
-		if err := WritePackage(t.Context(), w, p, testPackageKey); !errors.Is(err, errFull) || len(w.sizes) != nth {
-			t.Errorf("write %d fails: %v after %d writes", nth, err, len(w.sizes))
-		}
+		err := WritePackage(t.Context(), w, p, testPackageKey)
+		assert.True(t, errors.Is(err, errFull) && len(w.sizes) == nth, "write %d fails: %v after %d writes", nth, err, len(w.sizes))
 		w = &pieces{fail: nth}
-		if err := WriteRows(t.Context(), w, p); !errors.Is(err, errFull) || len(w.sizes) != nth {
-			t.Errorf("write %d of rows fails: %v after %d writes", nth, err, len(w.sizes))
-		}
+		err = WriteRows(t.Context(), w, p)
+		assert.True(t, errors.Is(err, errFull) && len(w.sizes) == nth, "write %d of rows fails: %v after %d writes", nth, err, len(w.sizes))
 		ctx, cancel := context.WithCancel(t.Context())
 		w = &pieces{fail: nth, stop: cancel}
 		if err := WritePackage(ctx, w, p, testPackageKey); !errors.Is(err, context.Canceled) || len(w.sizes) != nth {
@@ -281,12 +269,10 @@ func TestPackage_InvalidRange(t *testing.T) {
 		p := good
 		change(&p)
 		var w pieces
-		if err := WritePackage(t.Context(), &w, p, testPackageKey); err == nil || len(w.sizes) > 0 {
-			t.Errorf("%s: %v after %d writes", name, err, len(w.sizes))
-		}
-		if err := WriteRows(t.Context(), &w, p); err == nil || len(w.sizes) > 0 {
-			t.Errorf("%s: rows: %v after %d writes", name, err, len(w.sizes))
-		}
+		err := WritePackage(t.Context(), &w, p, testPackageKey)
+		assert.True(t, err != nil && len(w.sizes) == 0, "%s: %v after %d writes", name, err, len(w.sizes))
+		err = WriteRows(t.Context(), &w, p)
+		assert.True(t, err != nil && len(w.sizes) == 0, "%s: rows: %v after %d writes", name, err, len(w.sizes))
 	}
 }
 
@@ -309,11 +295,7 @@ func TestPackageDownload_ConstantMemory(t *testing.T) {
 	small, large := testRange(t, 0, 99), testRange(t, 0, 9_999)
 	packageOf(t, small) // tables and pools
 	write := func(p PackageRange) func() {
-		return func() {
-			if err := WritePackage(context.Background(), io.Discard, p, testPackageKey); err != nil {
-				t.Error(err)
-			}
-		}
+		return func() { assert.NoError(t, WritePackage(context.Background(), io.Discard, p, testPackageKey)) }
 	}
 	few, many := testing.AllocsPerRun(20, write(small)), testing.AllocsPerRun(20, write(large))
 	assert.True(t, many <= few+2 && many <= 40, "%v allocations for 100 rows, %v for 10,000", few, many)
@@ -321,9 +303,8 @@ func TestPackageDownload_ConstantMemory(t *testing.T) {
 	runtime.ReadMemStats(&before)
 	write(large)()
 	runtime.ReadMemStats(&after)
-	if n := after.TotalAlloc - before.TotalAlloc; n > 256<<10 {
-		t.Errorf("a download allocates %d bytes", n)
-	}
+	n := after.TotalAlloc - before.TotalAlloc
+	assert.True(t, n <= 256<<10, "a download allocates %d bytes", n)
 }
 
 func BenchmarkRow(b *testing.B) {

@@ -146,12 +146,10 @@ func TestReferenceFF1_NISTSamples(t *testing.T) {
 		{"9", key256, tweak2, base36, "0123456789abcdefghi", "xs8a0azh2avyalyzuwd"},
 	} {
 		f := ff1Reference{key: fromHex(t, test.key), tweak: fromHex(t, test.tweak), radix: len(test.alphabet)}
-		if got := printNumerals(test.alphabet, f.encrypt(parseNumerals(test.alphabet, test.plain))); got != test.cipher {
-			t.Errorf("sample %s: %s became %s, want %s", test.name, test.plain, got, test.cipher)
-		}
-		if got := printNumerals(test.alphabet, f.decrypt(parseNumerals(test.alphabet, test.cipher))); got != test.plain {
-			t.Errorf("sample %s: %s came back as %s, want %s", test.name, test.cipher, got, test.plain)
-		}
+		got := printNumerals(test.alphabet, f.encrypt(parseNumerals(test.alphabet, test.plain)))
+		assert.Equal(t, got, test.cipher, "sample %s: %s became", test.name, test.plain)
+		got = printNumerals(test.alphabet, f.decrypt(parseNumerals(test.alphabet, test.cipher)))
+		assert.Equal(t, got, test.plain, "sample %s: %s came back as", test.name, test.cipher)
 	}
 }
 
@@ -163,9 +161,7 @@ func TestReferenceFF1_PermutesSmallSpaces(t *testing.T) {
 		for i := range max(space.texts, 300) {
 			x := f.numerals(big.NewInt(int64(i)), space.length)
 			y := f.encrypt(x)
-			if back := f.number(f.decrypt(y)).Int64(); back != int64(i) {
-				t.Fatalf("radix %d, length %d: %d came back as %d", space.radix, space.length, i, back)
-			}
+			require.Equal(t, f.number(f.decrypt(y)).Int64(), int64(i), "radix %d, length %d: %d came back as", space.radix, space.length, i)
 			seen[f.number(y).String()] = true
 		}
 		assert.Equal(t, len(seen), max(space.texts, 300), "radix %d, length %d", space.radix, space.length)
@@ -192,9 +188,8 @@ func TestReferenceText_ToySpaceExhaustive(t *testing.T) {
 				continue
 			}
 			decoded++
-			if c, ok := made[big.NewInt(text).String()]; !ok || c != y {
-				t.Fatalf("tweak %s: text %d decodes to %d and was never made for it", tweak, text, y)
-			}
+			c, ok := made[big.NewInt(text).String()]
+			require.True(t, ok && c == y, "tweak %s: text %d decodes to %d and was never made for it", tweak, text, y)
 		}
 		assert.Equal(t, decoded, counters, "tweak %s", tweak)
 	}

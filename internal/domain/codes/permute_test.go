@@ -57,18 +57,16 @@ func TestPermute_EqualsReference(t *testing.T) {
 		want := printNumerals(Alphabet, codes.encrypt(codes.numerals(new(big.Int).SetUint64(c), 9)))
 		got := code.Code(c)
 		require.True(t, string(got[:]) == want, "the code of %d is %s, want %s", c, got, want)
-		if back, ok := code.Counter([9]byte([]byte(want))); !ok || back != c {
-			t.Fatalf("%s is the code of %d, not of %d %v", want, c, back, ok)
-		}
+		back, ok := code.Counter([9]byte([]byte(want)))
+		require.True(t, ok && back == c, "%s is the code of %d, not of %d %v", want, c, back, ok)
 		version := Alphabet[i%len(Alphabet)]
 		texts := ff1Reference{key: testSecret(0x20), tweak: []byte{version}, radix: 38}
 		// A counter is below 38⁹: in 18 symbols it begins with nine zeros.
 		want = printNumerals(Alphabet, texts.encrypt(texts.numerals(new(big.Int).SetUint64(c), 18)))
 		symbols := text.Text(c, version)
 		require.True(t, string(symbols[:]) == want, "the text of %d, version %c, is %s, want %s", c, version, symbols, want)
-		if back, ok := text.Counter(symbols, version); !ok || back != c {
-			t.Fatalf("%s is the text of %d, not of %d %v", want, c, back, ok)
-		}
+		back, ok = text.Counter(symbols, version)
+		require.True(t, ok && back == c, "%s is the text of %d, not of %d %v", want, c, back, ok)
 	}
 }
 
@@ -79,9 +77,8 @@ func TestCodeKeyCounter_EqualsReference(t *testing.T) {
 	for _, c := range someCounters(2_000) {
 		x := reference.numerals(new(big.Int).SetUint64(c), 9)
 		want := reference.number(reference.decrypt(x)).Uint64()
-		if got, ok := code.Counter([9]byte([]byte(printNumerals(Alphabet, x)))); !ok || got != want {
-			t.Fatalf("%s is the code of %d, want %d", printNumerals(Alphabet, x), got, want)
-		}
+		got, ok := code.Counter([9]byte([]byte(printNumerals(Alphabet, x))))
+		require.True(t, ok && got == want, "%s is the code of %d, want %d", printNumerals(Alphabet, x), got, want)
 	}
 }
 
@@ -115,9 +112,7 @@ func TestPermute_GoldenCodes(t *testing.T) {
 		}
 		var c uint64
 		var want [4]string
-		if _, err := fmt.Sscan(scan.Text(), &c, &want[0], &want[1], &want[2], &want[3]); err != nil {
-			t.Fatalf("%q: %v", scan.Text(), err)
-		}
+		require.NoErrorf(t, assert.ErrorOf(fmt.Sscan(scan.Text(), &c, &want[0], &want[1], &want[2], &want[3])), "%q", scan.Text())
 		lines++
 		nine := code.Code(c)
 		field := Matrix(nine)
@@ -128,12 +123,10 @@ func TestPermute_GoldenCodes(t *testing.T) {
 			fmt.Fprintf(&dots, "%04x", bits)
 		}
 		zero, dollar := text.Text(c, '0'), text.Text(c, '$')
-		if got := [4]string{string(nine[:]), string(zero[:]), string(dollar[:]), dots.String()}; got != want {
-			t.Errorf("counter %d is printed as\n%v, want\n%v", c, got, want)
-		}
-		if back, ok := code.Counter([9]byte([]byte(want[0]))); !ok || back != c {
-			t.Errorf("%s is read as %d", want[0], back)
-		}
+		got := [4]string{string(nine[:]), string(zero[:]), string(dollar[:]), dots.String()}
+		assert.True(t, got == want, "counter %d is printed as\n%v, want\n%v", c, got, want)
+		back, ok := code.Counter([9]byte([]byte(want[0])))
+		assert.True(t, ok && back == c, "%s is read as %d", want[0], back)
 	}
 	assert.True(t, lines >= 16, "%d golden lines", lines)
 }
@@ -181,33 +174,29 @@ func TestCodeText_SingleCharacterChange(t *testing.T) {
 					continue
 				}
 				symbols[place] = Alphabet[i]
-				if other, ok := text.Counter(symbols, '0'); ok {
-					t.Fatalf("%s, one character off the text of %d, is the text of %d", symbols, c, other)
-				}
+				other, ok := text.Counter(symbols, '0')
+				require.True(t, !ok, "%s, one character off the text of %d, is the text of %d", symbols, c, other)
 			}
 			symbols[place] = right
 		}
-		if _, ok := text.Counter(symbols, '1'); ok {
-			t.Fatalf("%s of version 0 is also a text of version 1", symbols)
-		}
+		_, ok := text.Counter(symbols, '1')
+		require.True(t, !ok, "%s of version 0 is also a text of version 1", symbols)
 	}
 }
 
 func TestCodeKeyCounter_InvalidSymbols(t *testing.T) {
 	code, text := testKeys(t)
 	for _, s := range []string{"00000000a", "00000000$", "-00000000", "0000 0000", "0000\x000000", "é0000000"} {
-		if _, ok := code.Counter([9]byte([]byte(s))); ok {
-			t.Errorf("%q has a counter", s)
-		}
+		_, ok := code.Counter([9]byte([]byte(s)))
+		assert.True(t, !ok, "%q has a counter", s)
 	}
 	for i := range 256 {
 		symbols := text.Text(7, '0')
 		char := byte(i)
 		symbols[17] = char
 		_, ok := text.Counter(symbols, '0')
-		if want := symbols == text.Text(7, '0'); ok != want {
-			t.Errorf("with the last symbol %q: %v", char, ok)
-		}
+		want := symbols == text.Text(7, '0')
+		assert.Equal(t, ok, want, "with the last symbol %q", char)
 	}
 }
 
@@ -228,18 +217,12 @@ func TestCodeKey_CounterOutOfRange(t *testing.T) {
 
 func TestCodeKey_LengthAndRedaction(t *testing.T) {
 	for _, n := range []int{0, 16, 24, 31, 33} {
-		if _, err := NewCodeKey(make([]byte, n)); err == nil {
-			t.Errorf("%d bytes were taken for a CodeKey", n)
-		}
-		if _, err := NewTextKey(make([]byte, n)); err == nil {
-			t.Errorf("%d bytes were taken for a TextKey", n)
-		}
+		assert.True(t, assert.ErrorOf(NewCodeKey(make([]byte, n))) != nil, "%d bytes were taken for a CodeKey", n)
+		assert.True(t, assert.ErrorOf(NewTextKey(make([]byte, n))) != nil, "%d bytes were taken for a TextKey", n)
 	}
 	code, text := testKeys(t)
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x", "%d"} {
-		if got := fmt.Sprintf(verb+" "+verb, code, *text); got != "[secret] [secret]" {
-			t.Errorf("%s prints %s", verb, got)
-		}
+		assert.Equal(t, fmt.Sprintf(verb+" "+verb, code, *text), "[secret] [secret]", "%s prints", verb)
 	}
 }
 
@@ -277,17 +260,14 @@ func FuzzCounterRoundTrip(f *testing.F) {
 		code, _ := NewCodeKey(secrets[:KeySize])
 		text, _ := NewTextKey(secrets[KeySize:])
 		nine, symbols := code.Code(c), text.Text(c, version)
-		if back, ok := code.Counter(nine); !ok || back != c {
-			t.Errorf("the code %s of %d is read as %d %v", nine, c, back, ok)
-		}
-		if back, ok := text.Counter(symbols, version); !ok || back != c {
-			t.Errorf("the text %s of %d is read as %d %v", symbols, c, back, ok)
-		}
+		back, ok := code.Counter(nine)
+		assert.True(t, ok && back == c, "the code %s of %d is read as %d %v", nine, c, back, ok)
+		back, ok = text.Counter(symbols, version)
+		assert.True(t, ok && back == c, "the text %s of %d is read as %d %v", symbols, c, back, ok)
 		x := parseNumerals(Alphabet, string(symbols[:]))
 		reference := ff1Reference{key: secrets[KeySize:], tweak: []byte{version}, radix: 38}
-		if want := reference.number(reference.decrypt(x)); !want.IsUint64() || want.Uint64() != c {
-			t.Errorf("the reference reads the text %s of %d as %v", symbols, c, want)
-		}
+		want := reference.number(reference.decrypt(x))
+		assert.True(t, want.IsUint64() && want.Uint64() == c, "the reference reads the text %s of %d as %v", symbols, c, want)
 	})
 }
 

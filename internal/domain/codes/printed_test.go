@@ -68,13 +68,10 @@ func TestParseText_Invalid(t *testing.T) {
 		{"a symbol of foreign codes", "P.URL.CN/0U.JYJXP3HJI2C98A9O", errNoText},
 		{"the prefix with an escape", "P.URL.CN%2F0AAAAAAAAAAAAAAAAAA", errNoPrefix},
 	} {
-		if got, err := ParseText(test.text, prefixes); !errors.Is(err, test.want) {
-			t.Errorf("%s: %q is read as %q %v", test.name, test.text, got, err)
-		}
+		got, err := ParseText(test.text, prefixes)
+		assert.ErrorIs(t, err, test.want, "%s: %q is read as %q", test.name, test.text, got)
 	}
-	if _, err := ParseText("P.URL.CN/0AAAAAAAAAAAAAAAAAA", nil); !errors.Is(err, errNoPrefix) {
-		t.Errorf("without prefixes: %v", err)
-	}
+	assert.ErrorIs(t, assert.ErrorOf(ParseText("P.URL.CN/0AAAAAAAAAAAAAAAAAA", nil)), errNoPrefix, "without prefixes")
 }
 
 func TestPrintedText_RoundTrip(t *testing.T) {
@@ -85,9 +82,8 @@ func TestPrintedText_RoundTrip(t *testing.T) {
 		require.True(t, len(text) == 28, "%q has %d characters", text, len(text))
 		got, err := ParseText("http://"+strings.ToLower(text), []string{printed.Prefix})
 		require.True(t, err == nil && got.Printed == printed, "%q is read as %+v %v", text, got, err)
-		if back, ok := key.Counter(got.Symbols, got.Version); !ok || back != c {
-			t.Fatalf("%q is the text of %d, not of %d %v", text, c, back, ok)
-		}
+		back, ok := key.Counter(got.Symbols, got.Version)
+		require.True(t, ok && back == c, "%q is the text of %d, not of %d %v", text, c, back, ok)
 	}
 }
 
@@ -96,9 +92,7 @@ func TestTextPrefix_Validation(t *testing.T) {
 	for _, good := range []string{DefaultPrefix, "A/", "HTTP://CBG.PUB/G/", "HTTPS://QR.EXAMPLE/C-", "QR.EXAMPLE/A.B/", "127.0.0.1:8080/",
 		"LOCALHOST/$*+:/",
 		"A/" + strings.Repeat("B", MaxPrefix-2)} {
-		if err := CheckPrefix(good); err != nil {
-			t.Errorf("%q: %v", good, err)
-		}
+		assert.NoErrorf(t, CheckPrefix(good), "%q", good)
 	}
 	for bad, why := range map[string]string{
 		"":                                      "after the host",
@@ -128,18 +122,13 @@ func TestTextPrefix_Validation(t *testing.T) {
 		"P.URL.CN/./":                           "cleaned",
 		"A/" + strings.Repeat("B", MaxPrefix-1): "longer",
 	} {
-		if err := CheckPrefix(bad); err == nil || !strings.Contains(err.Error(), why) {
-			t.Errorf("%q: %v, want a reason with %q", bad, err, why)
-		}
+		err := CheckPrefix(bad)
+		assert.True(t, err != nil && strings.Contains(err.Error(), why), "%q: %v, want a reason with %q", bad, err, why)
 	}
 	for _, version := range []byte{0, ' ', 'a', '%', '.', 0xff} {
-		if err := (Printed{DefaultPrefix, version}).Check(); err == nil {
-			t.Errorf("version %q was taken", version)
-		}
+		assert.True(t, (Printed{DefaultPrefix, version}).Check() != nil, "version %q was taken", version)
 	}
-	if err := DefaultPrinted().Check(); err != nil {
-		t.Error(err)
-	}
+	assert.NoError(t, DefaultPrinted().Check())
 }
 
 // The library chooses the smallest version by itself.
@@ -150,23 +139,19 @@ func TestQRVersion_EqualsLibrary(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, QRVersion(prefix), (image.Bounds().Dx()-17)/4, "a prefix of %d characters", n)
 	}
-	if v := QRVersion(DefaultPrefix); v != 2 {
-		t.Errorf("the default is printed in version %d", v)
-	}
+	assert.Equal(t, QRVersion(DefaultPrefix), 2, "the default is printed in version")
 	assert.Equal(t, QRVersion(strings.Repeat("A", 300)), 0, "300 characters")
 }
 
 func TestParseCode_NineCharacters(t *testing.T) {
 	for _, text := range []string{"000000000", "ZZZZZZZZZ", "044GZ0J10", "123456789"} {
-		if code, ok := ParseCode(text); !ok || string(code[:]) != text {
-			t.Errorf("%q is read as %s %v", text, code, ok)
-		}
+		code, ok := ParseCode(text)
+		assert.True(t, ok && string(code[:]) == text, "%q is read as %s %v", text, code, ok)
 	}
 	for _, text := range []string{"", "00000000", "0000000000", "00000000a", "044GZ*J10", "$00000000", "00000000-", "0000 0000",
 		"0000\n0000", "\u00e40000000"} {
-		if code, ok := ParseCode(text); ok {
-			t.Errorf("%q is read as %s", text, code)
-		}
+		code, ok := ParseCode(text)
+		assert.True(t, !ok, "%q is read as %s", text, code)
 	}
 }
 
@@ -195,9 +180,8 @@ func FuzzParseText(f *testing.F) {
 			again.Version != got.Version {
 			t.Fatalf("%q is printed as %q and then read as %q %v", text, printed, again, err)
 		}
-		if again, err := ParseText("https://"+strings.ToLower(cutScheme(printed)), prefixes); err != nil || again.Symbols != got.Symbols {
-			t.Fatalf("%q in lower case is read as %q %v", printed, again, err)
-		}
+		again, err := ParseText("https://"+strings.ToLower(cutScheme(printed)), prefixes)
+		require.True(t, err == nil && again.Symbols == got.Symbols, "%q in lower case is read as %q %v", printed, again, err)
 	})
 }
 

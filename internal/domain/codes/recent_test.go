@@ -36,7 +36,7 @@ func TestRecentTickets_EvictionAndCollision(t *testing.T) {
 	for i := range maxCachedTickets + more {
 		want, hash := nth(i)
 		got, ok := r.get(hash)
-		require.Equal(t, ok, (i >= more), "ticket %d", i)
+		require.Equal(t, ok, i >= more, "ticket %d", i)
 		if ok && !cmp.Equal(got, want) {
 			t.Fatal(cmp.Diff(want, got))
 		}
@@ -44,25 +44,21 @@ func TestRecentTickets_EvictionAndCollision(t *testing.T) {
 	last, hash := nth(maxCachedTickets + more - 1)
 	alike := hash
 	alike[31]++
-	if _, ok := r.get(alike); ok {
-		t.Error("another hash that begins alike is found")
-	}
+	_, ok := r.get(alike)
+	assert.True(t, !ok, "another hash that begins alike is found")
 	other := last
 	other.Hash, other.Index = hex.EncodeToString(alike[:]), 42
 	r.add(other)
-	if got, ok := r.get(alike); !ok || got.Index != 42 {
-		t.Errorf("%+v %t", got, ok)
-	}
-	if got, ok := r.get(hash); ok {
-		t.Errorf("the other's place has %+v", got)
-	}
+	got, ok := r.get(alike)
+	assert.True(t, ok && got.Index == 42, "%+v %t", got, ok)
+	got, ok = r.get(hash)
+	assert.True(t, !ok, "the other's place has %+v", got)
 	odd := last
 	odd.Hash = "no hash"
 	r.add(odd)
 	odd.Hash, odd.OwnerID = hex.EncodeToString(alike[:]), "short"
 	r.add(odd)
 	r.clear()
-	if _, ok := r.get(alike); ok {
-		t.Error("it is there after a clear")
-	}
+	_, ok = r.get(alike)
+	assert.True(t, !ok, "it is there after a clear")
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/domain/codes"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // The text of a link in the ledger holds no code that was made.
@@ -30,9 +31,7 @@ func TestWithhold_CodeInLink(t *testing.T) {
 		for _, after := range afters {
 			for _, spelled := range []string{tail, strings.ToLower(tail), tail[:3] + "%" + hexOf(tail[3]) + tail[4:], "%" + hexOf(tail[0]) +
 				tail[1:]} {
-				if got := p.Redact(before + spelled + after); got != before {
-					t.Errorf("of %q %q", before+spelled+after, got)
-				}
+				assert.Equal(t, p.Redact(before+spelled+after), before, "of %q", before+spelled+after)
 			}
 		}
 	}
@@ -40,9 +39,8 @@ func TestWithhold_CodeInLink(t *testing.T) {
 	forged[9] = "AB"[map[bool]int{true: 1}[forged[9] == 'A']]
 	for _, link := range []string{"", "https://coffee.example/t/1", "https://" + prefix, "https://" + prefix + string(forged), "https://" +
 		prefix + tail[1:] + "?" + tail[:1], "https://a.example/" + strings.Repeat("z", 4000), "%", "%0", strings.Repeat("%3", 60)} {
-		if got := p.Redact(link); got != link {
-			t.Errorf("of %q %q: there is no code in it", link, got)
-		}
+		got := p.Redact(link)
+		assert.True(t, got == link, "of %q %q: there is no code in it", link, got)
 	}
 }
 
@@ -51,9 +49,8 @@ func TestWithhold_CandidateLimit(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)
 	link := "https://a.example/" + strings.Repeat("0", 4000)
-	if got := p.Redact(link); len(got) > 100 || !strings.HasPrefix(link, got) {
-		t.Errorf("%d bytes are left", len(got))
-	}
+	got := p.Redact(link)
+	assert.True(t, len(got) <= 100 && strings.HasPrefix(link, got), "%d bytes are left", len(got))
 }
 
 // counted counts how often the store is asked.
@@ -74,9 +71,7 @@ func TestMay_NoStoreAccess(t *testing.T) {
 	p := newPlant(t)
 	ours := p.Text(p.apply("x", 10_000), 7)
 	by := accounts.WithActor(t.Context(), accounts.Actor{ActorID: "admin"})
-	if _, err := p.BeginImport(by, codes.NewImport{Account: "svc", ISV: "old", Count: 10, Prefix: "OLD.EXAMPLE/"}); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, assert.ErrorOf(p.BeginImport(by, codes.NewImport{Account: "svc", ISV: "old", Count: 10, Prefix: "OLD.EXAMPLE/"})))
 	store := &counted{Store: p.Store}
 	p.Store = store
 	account := func(string) (accounts.Account, bool) { return accounts.Account{}, false }

@@ -132,9 +132,8 @@ func TestCodeScan_States(t *testing.T) {
 		assert.Equal(t, p.scan(p.Text(b, 5), ""), c.want, "after %s", c.did)
 		assert.Equal(t, p.scan(p.Code(b, 5), ""), "serial_only", "the nine characters after %s", c.did)
 	}
-	if got := p.scan(p.Text(b, 4), ""); !strings.HasPrefix(got, "shop") {
-		t.Errorf("its neighbour: %s", got)
-	}
+	got := p.scan(p.Text(b, 4), "")
+	assert.True(t, strings.HasPrefix(got, "shop"), "its neighbour: %s", got)
 }
 
 // A text that was printed once stays known, under the prefix it was printed with.
@@ -159,13 +158,11 @@ func TestCodeScan_FormerPrefix(t *testing.T) {
 		} {
 			assert.Equal(t, p.scan(text, ""), want, "%s, %s", when, text)
 		}
-		if f, err := p.Lookup(t.Context(), codes.CodeName{URL: p.Text(old, 3)}); err != nil || f.Batch.ID != old.ID || f.Index != 3 {
-			t.Errorf("%s: %+v, %v", when, f, err)
-		}
+		f, err := p.Lookup(t.Context(), codes.CodeName{URL: p.Text(old, 3)})
+		assert.True(t, err == nil && f.Batch.ID == old.ID && f.Index == 3, "%s: %+v, %v", when, f, err)
 	}
-	if !strings.HasPrefix(p.Text(old, 3), "P.URL.CN/") || !strings.HasPrefix(p.Text(young, 3), "HTTPS://B.EXAMPLE/C/") {
-		t.Fatalf("%s, %s", p.Text(old, 3), p.Text(young, 3))
-	}
+	require.True(t, strings.HasPrefix(p.Text(old, 3), "P.URL.CN/") && strings.HasPrefix(p.Text(young, 3), "HTTPS://B.EXAMPLE/C/"),
+		"%s, %s", p.Text(old, 3), p.Text(young, 3))
 	check("at once")
 	p.close()
 	p.open()
@@ -223,13 +220,11 @@ func FuzzScanCode(f *testing.F) {
 		// The text of the code found is the text scanned, in another spelling.
 		scanned, err := codes.ParseText(text, prefixes)
 		made, errMade := codes.ParseText(p.Text(s.Batch, s.Index), prefixes)
-		if err != nil || errMade != nil || scanned.Symbols != made.Symbols || scanned.Version != made.Version {
-			t.Fatalf("%q is taken for %s: %v %v", text, p.Text(s.Batch, s.Index), err, errMade)
-		}
+		require.True(t, err == nil && errMade == nil && scanned.Symbols == made.Symbols && scanned.Version == made.Version,
+			"%q is taken for %s: %v %v", text, p.Text(s.Batch, s.Index), err, errMade)
 		active := s.Batch.ID == old.ID && s.Index <= 4_999 || s.Batch.ID == young.ID && s.Index == 10
-		if opens := s.Reason == ""; opens != active || opens != (s.AppID == "shop") || !opens && s.Reason != codes.NotActive {
-			t.Fatalf("%q: %+v", text, s)
-		}
+		opens := s.Reason == ""
+		require.True(t, opens == active && opens == (s.AppID == "shop") && (opens || s.Reason == codes.NotActive), "%q: %+v", text, s)
 	})
 }
 
@@ -245,13 +240,11 @@ func TestCodeScan_ForgedText(t *testing.T) {
 		for i := len(codes.DefaultPrefix); i < len(text); i++ {
 			for _, c := range codes.Alphabet {
 				forged := text[:i] + string(c) + text[i+1:]
-				if got := p.scan(forged, ""); forged != text && got != "unknown_code" {
-					t.Fatalf("%s beside %s: %s", forged, text, got)
-				}
+				got := p.scan(forged, "")
+				require.True(t, forged == text || got == "unknown_code", "%s beside %s: %s", forged, text, got)
 			}
 		}
 	}
-	if prefixes := p.Memory.Prefixes(codes.DefaultPrefix); !slices.Equal(prefixes, []string{codes.DefaultPrefix}) {
-		t.Errorf("%v", prefixes)
-	}
+	prefixes := p.Memory.Prefixes(codes.DefaultPrefix)
+	assert.True(t, slices.Equal(prefixes, []string{codes.DefaultPrefix}), "%v", prefixes)
 }

@@ -114,19 +114,13 @@ func (p *plant) open() {
 		Settings: settings.NewLive(settings.Defaults()), Random: &lockedReader{source: rand.NewChaCha8([32]byte{1})},
 		Prefix: codes.DefaultPrefix}
 	p.writer = codes.NewTicketWriter(p.Service)
-	p.Changed = func(ctx context.Context, id int64) {
-		if err := p.Memory.Changed(ctx, id); err != nil {
-			p.t.Error(err)
-		}
-	}
+	p.Changed = func(ctx context.Context, id int64) { assert.NoError(p.t, p.Memory.Changed(ctx, id)) }
 	require.NoError(p.t, p.Memory.Load(context.Background()))
 }
 
 func (p *plant) close() {
 	p.t.Helper()
-	if err := p.store.Close(); err != nil {
-		p.t.Error(err)
-	}
+	assert.NoError(p.t, p.store.Close())
 }
 
 func (p *plant) set(change func(*settings.Settings)) {
@@ -197,9 +191,8 @@ func TestApply_IdempotentOrderNumber(t *testing.T) {
 	assert.True(t, len(slices.Compact(ids)) == 1 && len(p.Memory.Batches()) == 1, "one number made the applications %v", ids)
 	_, err := p.Apply(t.Context(), p.owner, codes.Application{ISV: "same", Count: 20_000})
 	wantCode(t, "another count", err, errcode.ApplicationExists, fmt.Sprintf("is application %d with 10000 codes, not 20000", ids[0]))
-	if b := p.Memory.Batches(); len(b) != 1 || b[0].Count != 10_000 {
-		t.Errorf("another count: %+v", b)
-	}
+	b := p.Memory.Batches()
+	assert.True(t, len(b) == 1 && b[0].Count == 10_000, "another count: %+v", b)
 	other := p.owner
 	other.AppID = "other"
 	if b, err := p.Apply(t.Context(), other, codes.Application{ISV: "same", Count: 10_000}); err != nil || b.ID == ids[0] {
@@ -216,9 +209,8 @@ func TestApply_SpaceExhausted(t *testing.T) {
 		!strings.Contains(err.Error(), "used up") {
 		t.Errorf("%v", err)
 	}
-	if f, err := p.Lookup(t.Context(), codes.CodeName{URL: p.Text(last, 9_999)}); err != nil || f.Index != 9_999 {
-		t.Errorf("%+v, %v", f, err)
-	}
+	f, err := p.Lookup(t.Context(), codes.CodeName{URL: p.Text(last, 9_999)})
+	assert.True(t, err == nil && f.Index == 9_999, "%+v, %v", f, err)
 }
 
 // Contract: marketcode 7; design 8.
@@ -286,9 +278,7 @@ func TestPress_DurableAfterReopen(t *testing.T) {
 	require.NoError(t, err)
 	p.close()
 	p.open()
-	if err := p.CheckKeys(t.Context()); err != nil {
-		t.Error(err)
-	}
+	assert.NoError(t, p.CheckKeys(t.Context()))
 	for _, openid := range []string{p.OpenIDs.OpenID("default", "svc", "u-1"), p.OpenIDs.OpenID("default", "shop", "u-1")} {
 		got, err := p.Exchange(t.Context(), p.owner, openid, ticket)
 		assert.True(t, err == nil && got.Code == f.Code && got.State.Activation.Binding == p.binding &&
@@ -298,22 +288,18 @@ func TestPress_DurableAfterReopen(t *testing.T) {
 		openid.OpenID != p.OpenIDs.OpenID("default", "shop", "u-1") {
 		t.Errorf("%s, %v", openid.OpenID, err)
 	}
-	if next := p.apply("y", 10_000); next.Start != 10_000 {
-		t.Errorf("the next block begins at %d", next.Start)
-	}
+	assert.Equal(t, p.apply("y", 10_000).Start, 10_000, "the next block begins at")
 	// With other keys the server must not start.
 	other, err := codes.NewCodeKey(secret(4))
 	require.NoError(t, err)
 	keys := p.Keys
 	p.Keys.Code = other
-	if err := p.CheckKeys(t.Context()); err == nil || !strings.Contains(err.Error(), "other code keys") {
-		t.Errorf("another key: %v", err)
-	}
+	err = p.CheckKeys(t.Context())
+	assert.True(t, err != nil && strings.Contains(err.Error(), "other code keys"), "another key: %v", err)
 	p.Keys = keys
 	p.Keys.Text = nil
-	if err := p.CheckKeys(t.Context()); err == nil || !strings.Contains(err.Error(), "missing") {
-		t.Errorf("no key: %v", err)
-	}
+	err = p.CheckKeys(t.Context())
+	assert.True(t, err != nil && strings.Contains(err.Error(), "missing"), "no key: %v", err)
 }
 
 // Of 32 trades of one js_code one wins.
@@ -358,9 +344,7 @@ func TestTicketPurge_OneDayAfterExpiry(t *testing.T) {
 	}
 	first := scan()
 	p.advance(30*time.Minute - time.Millisecond)
-	if _, err := p.Exchange(t.Context(), p.owner, openid, first); err != nil {
-		t.Error("a moment before the end:", err)
-	}
+	assert.NoErrorf(t, assert.ErrorOf(p.Exchange(t.Context(), p.owner, openid, first)), "a moment before the end")
 	p.advance(time.Millisecond)
 	_, err = p.Exchange(t.Context(), p.owner, openid, first)
 	wantCode(t, "30 minutes", err, errcode.InvalidArgs, "无效的code_ticket或与openid不对应")
@@ -383,9 +367,7 @@ func TestTicketPurge_Incremental(t *testing.T) {
 	b := p.apply("x", 10_000)
 	p.activate(b, 0, 9)
 	f := p.found(b, 0)
-	if _, err := p.visit(f, "u"); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, assert.ErrorOf(p.visit(f, "u")))
 	old := make([]codes.Ticket, 2_500)
 	for i := range old {
 		old[i] = codes.Ticket{Hash: fmt.Sprintf("%064x", i), Batch: b.ID, OwnerID: "o", AppID: "shop", AppUserID: "u", ScannedAt: p.now(),
@@ -409,12 +391,9 @@ func TestTicketPurge_Incremental(t *testing.T) {
 	}
 	p.advance(30 * time.Hour)
 	for n, want := range []int{2_500 - 1_024 + 1, 2_500 - 2*1_024 + 1, 0} {
-		if _, err := p.visit(f, "u"); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, assert.ErrorOf(p.visit(f, "u")))
 		// The one of the first scan goes with them, whichever is first.
-		if got := left(); got > want || got < want-1 {
-			t.Errorf("after scan %d: %d are left, want %d", n+1, got, want)
-		}
+		got := left()
+		assert.True(t, got <= want && got >= want-1, "after scan %d: %d are left, want %d", n+1, got, want)
 	}
 }

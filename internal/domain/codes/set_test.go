@@ -37,9 +37,7 @@ func TestIndexSet_EqualsRanges(t *testing.T) {
 		}
 		s := NewSet(list...)
 		for i, want := range holds {
-			if s.Contains(int64(i)) != want {
-				t.Fatalf("%v: %d is in the set: %t", list, i, !want)
-			}
+			require.True(t, s.Contains(int64(i)) == want, "%v: %d is in the set: %t", list, i, !want)
 		}
 		require.Equal(t, s.Len(), count, "%v", list)
 		for i, r := range s {
@@ -52,9 +50,7 @@ func TestIndexSet_EqualsRanges(t *testing.T) {
 			}
 		}
 		back, err := DecodeSet(s.Encode())
-		if err != nil || !slices.Equal(back, s) {
-			t.Fatalf("%v was stored as %q and came back as %v, %v", s, s.Encode(), back, err)
-		}
+		require.True(t, err == nil && slices.Equal(back, s), "%v was stored as %q and came back as %v, %v", s, s.Encode(), back, err)
 	}
 }
 
@@ -67,13 +63,11 @@ func TestIndexSet_Boundaries(t *testing.T) {
 		back, err := DecodeSet(s.Encode())
 		assert.True(t, err == nil && slices.Equal(back, s), "%v: %v, %v", list, back, err)
 	}
-	if s := NewSet(Range{5, 9}, Range{0, 4}); len(s) != 1 || s[0] != (Range{0, 9}) {
-		t.Errorf("two ranges that touch are %v", s)
-	}
+	s := NewSet(Range{5, 9}, Range{0, 4})
+	assert.True(t, len(s) == 1 && s[0] == (Range{0, 9}), "two ranges that touch are %v", s)
 	for _, damaged := range []string{"!", "AA", "gA", "////////////AA", base64.RawStdEncoding.EncodeToString([]byte{0x80, 0x80})} {
-		if s, err := DecodeSet(damaged); err == nil {
-			t.Errorf("%q is %v", damaged, s)
-		}
+		s, err := DecodeSet(damaged)
+		assert.True(t, err != nil, "%q is %v", damaged, s)
 	}
 }
 

@@ -55,9 +55,8 @@ func TestTemplateDigits_EqualReference(t *testing.T) {
 			got := string(fast.permute(c, '7').append(nil, n))
 			require.Equal(t, got, want.String(), "%d digits of %d", n, c)
 			pair, ok := readDigits(got)
-			if back, found := fast.counter(pair, '7'); !ok || !found || back != c {
-				t.Fatalf("%s reads back as %d, %t, not %d", got, back, found, c)
-			}
+			back, found := fast.counter(pair, '7')
+			require.True(t, ok && found && back == c, "%s reads back as %d, %t, not %d", got, back, found, c)
 		}
 	}
 }
@@ -80,9 +79,7 @@ func TestTemplateText_Golden(t *testing.T) {
 			}
 		}
 	}
-	if got.String() != string(want) {
-		t.Errorf("texts changed; they are\n%s", got.String())
-	}
+	assert.Equal(t, got.String(), string(want), "texts changed; they")
 }
 
 func TestTemplateText_RoundTrip(t *testing.T) {
@@ -95,12 +92,10 @@ func TestTemplateText_RoundTrip(t *testing.T) {
 			bare := cutScheme(text)
 			require.True(t, len(text) == one.size && one.matchesLiterals(bare),
 				"%q has %d bytes of %d, or is not like its template", text, len(text), one.size)
-			if back, ok := shape.counter(bare, keys); !ok || back != c {
-				t.Fatalf("%q reads back as %d, %t, not %d", text, back, ok, c)
-			}
-			if back, ok := shape.counter(strings.ToLower(bare), keys); !ok || back != c {
-				t.Fatalf("%q in lower case reads back as %d, %t, not %d", text, back, ok, c)
-			}
+			back, ok := shape.counter(bare, keys)
+			require.True(t, ok && back == c, "%q reads back as %d, %t, not %d", text, back, ok, c)
+			back, ok = shape.counter(strings.ToLower(bare), keys)
+			require.True(t, ok && back == c, "%q in lower case reads back as %d, %t, not %d", text, back, ok, c)
 		}
 	}
 }
@@ -115,9 +110,8 @@ func TestTemplateDigits_ForgedRejected(t *testing.T) {
 		number.Exp(big.NewInt(int64(i)+3), big.NewInt(22), nil)
 		text := fmt.Sprintf("%036s", number.Text(10))
 		text = text[len(text)-36:]
-		if c, ok := shape.counter(text, keys); ok {
-			t.Fatalf("the made-up %s has the counter %d", text, c)
-		}
+		c, ok := shape.counter(text, keys)
+		require.True(t, !ok, "the made-up %s has the counter %d", text, c)
 	}
 }
 
@@ -184,9 +178,8 @@ func TestTemplateText_ValidGS1(t *testing.T) {
 			data, err := gs1.Parse(text)
 			require.NoErrorf(t, err, "%s", text)
 			code := keys.Code.Code(c)
-			if serial, _ := data.Value("21"); serial != string(code[:]) {
-				t.Errorf("%s has the serial %q", text, serial)
-			}
+			serial, _ := data.Value("21")
+			assert.Equal(t, serial, string(code[:]), "%s has the serial", text)
 		}
 	}
 }
@@ -248,9 +241,8 @@ func TestTemplate_LinkPattern(t *testing.T) {
 	} {
 		p, err := ParseTemplate(text)
 		require.NoError(t, err)
-		if got, ok := p.link(); got != want || ok != (want != Link{}) {
-			t.Errorf("%q is %+v, %t", text, got, ok)
-		}
+		got, ok := p.link()
+		assert.True(t, got == want && ok == (want != Link{}), "%q is %+v, %t", text, got, ok)
 	}
 }
 
@@ -260,17 +252,14 @@ func TestTemplate_CustomSerialNumbers(t *testing.T) {
 	p := importPress(t)
 	tried := map[string]int64{"{number:089999}{secret}": 10_001, "{number:999999}{digits:20}": 2, "{number:0}{secret}": 11}
 	for text, count := range tried {
-		if _, err := p.FillTemplate(TemplateOrder{Text: text, Count: count}); err != nil != (text != "{number:089999}{secret}") {
-			t.Errorf("%q for %d codes: %v", text, count, err)
-		}
-		if filled, err := p.FillTemplate(TemplateOrder{Text: text, Count: 1}); err != nil || filled != text {
-			t.Errorf("%q for one code: %q, %v", text, filled, err)
-		}
+		_, err := p.FillTemplate(TemplateOrder{Text: text, Count: count})
+		assert.True(t, err != nil == (text != "{number:089999}{secret}"), "%q for %d codes: %v", text, count, err)
+		filled, err := p.FillTemplate(TemplateOrder{Text: text, Count: 1})
+		assert.True(t, err == nil && filled == text, "%q for one code: %q, %v", text, filled, err)
 	}
 	one := parsed(t, "{number:089999}{secret}")
-	if text := one.render(templateKeys(t), FirstVersion, 7, 10_000); !strings.HasPrefix(text, "099999") {
-		t.Errorf("the number of index 10000 stands in %q", text)
-	}
+	text := one.render(templateKeys(t), FirstVersion, 7, 10_000)
+	assert.True(t, strings.HasPrefix(text, "099999"), "the number of index 10000 stands in %q", text)
 }
 
 // What a camera reads is a text as it is printed, or none: read once more it is the same. The index finds a text where one of its
@@ -297,9 +286,8 @@ func FuzzReading(f *testing.F) {
 			if again, same := one.PrintedForm(printed); ok && (!same || again != printed || len(printed) != one.size) {
 				t.Fatalf("%q is read as %q, which is read as %q", text, printed, again)
 			}
-			if end, is := one.TrimRead(text); is && len(end) != one.bareSize() {
-				t.Fatalf("%q ends with %q", text, end)
-			}
+			end, is := one.TrimRead(text)
+			require.True(t, !is || len(end) == one.bareSize(), "%q ends with %q", text, end)
 		}
 		bare := cutScheme(text)
 		like := slices.ContainsFunc(templates, func(one Template) bool { return one.matchesLiterals(bare) })

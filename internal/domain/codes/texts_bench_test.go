@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -40,15 +41,13 @@ func BenchmarkScan(b *testing.B) {
 // look, not by a thousand.
 func TestTemplateLookup_ConstantCost(t *testing.T) {
 	p := manyTemplates(t, 1000)
-	if n := len(p.Memory.allTemplates().groups); n != 1 {
-		t.Errorf("a thousand GTINs are looked for in %d places", n)
-	}
+	n := len(p.Memory.allTemplates().groups)
+	assert.True(t, n == 1, "a thousand GTINs are looked for in %d places", n)
 	nobody := func(string) (accounts.Account, bool) { return accounts.Account{}, false }
 	for _, text := range []string{p.Text(p.batchAt(0), 7), "https://shop.example/table/12?from=scan",
 		"https://id.brand.example/01/09506000134352/21/A" + strings.Repeat("b", 31)} {
-		if n := testing.AllocsPerRun(100, func() { p.MayBeCode(text); p.Scan(text, "", nobody) }); n > 0 {
-			t.Errorf("%q: %.0f allocations", text, n)
-		}
+		n := testing.AllocsPerRun(100, func() { p.MayBeCode(text); p.Scan(text, "", nobody) })
+		assert.True(t, !(n > 0), "%q: %.0f allocations", text, n)
 	}
 }
 

@@ -41,9 +41,8 @@ func TestTicketTrade_OpenIDMatch(t *testing.T) {
 		{openid[1:] + "\n", "a", badOpenID},
 		{"", "", badOpenID},
 	} {
-		if _, detail := errcode.FromError(checkExchange(c.openid, c.ticket)); detail != c.want {
-			t.Errorf("%q with %.40q: %q, want %q", c.openid, c.ticket, detail, c.want)
-		}
+		_, detail := errcode.FromError(checkExchange(c.openid, c.ticket))
+		assert.Equal(t, detail, c.want, "%q with %.40q", c.openid, c.ticket)
 	}
 }
 
@@ -53,8 +52,7 @@ func TestNewTicketText_Lowercase128Bit(t *testing.T) {
 	assert.True(t, err == nil && text == "000102030405060708090a0bfcfdfeff" && regexp.MustCompile(`^[0-9a-f]{32}$`).MatchString(text),
 		"%q, %v", text, err)
 	for _, broken := range []io.Reader{strings.NewReader("short"), iotest.ErrReader(io.ErrClosedPipe)} {
-		if text, err := newTicketText(broken); err == nil {
-			t.Errorf("a ticket without chance: %q", text)
-		}
+		text, err := newTicketText(broken)
+		assert.True(t, err != nil, "a ticket without chance: %q", text)
 	}
 }

@@ -52,9 +52,8 @@ func TestDesk_FirstScanKept(t *testing.T) {
 	p := newPlant(t)
 	b := p.apply("x", 10_000)
 	p.activate(b, 0, 9)
-	if _, ok, err := p.writer.FirstScan(t.Context(), b.ID, 3); ok || err != nil {
-		t.Fatal(ok, err)
-	}
+	_, ok, err := p.writer.FirstScan(t.Context(), b.ID, 3)
+	require.True(t, !ok && err == nil, "%v %v", ok, err)
 	began := p.now()
 	for n, scan := range []codes.CodeScan{{Scan: "first", UserHash: "aa", User: "u", Namespace: "default"},
 		{Scan: "second", UserHash: "bb"},
@@ -63,28 +62,22 @@ func TestDesk_FirstScanKept(t *testing.T) {
 		r, err := p.writer.Enqueue(t.Context(), scan)
 		require.NoError(t, err)
 		ticket, err := r.Wait(t.Context())
-		if err != nil || (ticket == "") != (n > 0) {
-			t.Fatal(ticket, err)
-		}
+		require.True(t, err == nil && (ticket == "") == (n > 0), "%v %v", ticket, err)
 		p.advance(time.Minute)
 	}
 	want := codes.FirstScan{Batch: b.ID, Index: 3, At: began, Scan: "first", User: "aa"}
-	if got, ok, err := p.writer.FirstScan(t.Context(), b.ID, 3); !ok || err != nil || got != want {
-		t.Errorf("got %+v %v %v, want %+v", got, ok, err, want)
-	}
-	if _, ok, err := p.writer.FirstScan(t.Context(), b.ID, 4); ok || err != nil {
-		t.Error("its neighbour was scanned", err)
-	}
+	got, ok, err := p.writer.FirstScan(t.Context(), b.ID, 3)
+	assert.True(t, ok && err == nil && got == want, "got %+v %v %v, want %+v", got, ok, err, want)
+	_, ok, err = p.writer.FirstScan(t.Context(), b.ID, 4)
+	assert.True(t, !ok && err == nil, "its neighbour was scanned %v", err)
 	nobody := func(string) string { return "no openid" }
 	require.NoError(t, p.writer.Erase(t.Context(), "bb", nobody))
-	if got, _, _ := p.writer.FirstScan(t.Context(), b.ID, 3); got != want {
-		t.Errorf("after another user was erased: %+v", got)
-	}
+	got, _, _ = p.writer.FirstScan(t.Context(), b.ID, 3)
+	assert.Equal(t, got, want, "after another user was erased")
 	require.NoError(t, p.writer.Erase(t.Context(), "aa", nobody))
 	want.User = ""
-	if got, _, _ := p.writer.FirstScan(t.Context(), b.ID, 3); got != want {
-		t.Errorf("after the user was erased: %+v", got)
-	}
+	got, _, _ = p.writer.FirstScan(t.Context(), b.ID, 3)
+	assert.Equal(t, got, want, "after the user was erased")
 }
 
 // Scans that come while a transaction runs share the next one.
@@ -124,9 +117,8 @@ func TestDesk_BatchesTransactions(t *testing.T) {
 		t.Errorf("%d transactions, %d tickets", h.writes, len(tickets))
 	}
 	for index := range int64(100) {
-		if first, ok, err := p.writer.FirstScan(t.Context(), b.ID, index); !ok || err != nil || first.Scan != fmt.Sprint(index) {
-			t.Errorf("code %d was first scanned by %+v, %v", index, first, err)
-		}
+		first, ok, err := p.writer.FirstScan(t.Context(), b.ID, index)
+		assert.True(t, ok && err == nil && first.Scan == fmt.Sprint(index), "code %d was first scanned by %+v, %v", index, first, err)
 	}
 }
 
@@ -159,16 +151,12 @@ func TestDesk_QueueFull(t *testing.T) {
 	h := p.hold()
 	v := codes.CodeScan{Found: p.found(b, 0), Scan: "s", At: p.now()}
 	for range 4096 {
-		if _, err := p.writer.Enqueue(t.Context(), v); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, assert.ErrorOf(p.writer.Enqueue(t.Context(), v)))
 	}
 	<-h.begun
 	gone, leave := context.WithCancel(t.Context())
 	leave()
-	if _, err := p.writer.Enqueue(gone, v); !errors.Is(err, codes.ErrQueueFull) {
-		t.Errorf("no place, and the caller left: %v", err)
-	}
+	assert.ErrorIs(t, assert.ErrorOf(p.writer.Enqueue(gone, v)), codes.ErrQueueFull, "no place, and the caller left")
 	waiting := make(chan error, 1)
 	go func() {
 		r, err := p.writer.Enqueue(t.Context(), v)
@@ -187,9 +175,7 @@ func TestDesk_QueueFull(t *testing.T) {
 			}
 		}
 	}()
-	if err := <-waiting; err != nil {
-		t.Error(err)
-	}
+	assert.NoError(t, (<-waiting))
 }
 
 // A ticket is traded by a node that neither made nor read it, and by one that
@@ -204,16 +190,10 @@ func TestDesk_TicketCache(t *testing.T) {
 	openid := p.OpenIDs.OpenID("default", "svc", "u")
 	store := p.Store
 	p.Store = nil // any look-up would be a fault
-	if _, err := p.Exchange(t.Context(), p.owner, openid, ticket); err != nil {
-		t.Error(err)
-	}
+	assert.NoError(t, assert.ErrorOf(p.Exchange(t.Context(), p.owner, openid, ticket)))
 	p.Store = store
 	p.ClearTicketCache()
-	if _, err := p.Exchange(t.Context(), p.owner, openid, ticket); err != nil {
-		t.Error("from the store:", err)
-	}
+	assert.NoErrorf(t, assert.ErrorOf(p.Exchange(t.Context(), p.owner, openid, ticket)), "from the store")
 	p.Store = nil
-	if _, err := p.Exchange(t.Context(), p.owner, openid, ticket); err != nil {
-		t.Error("from memory again:", err)
-	}
+	assert.NoErrorf(t, assert.ErrorOf(p.Exchange(t.Context(), p.owner, openid, ticket)), "from memory again")
 }

@@ -3,7 +3,6 @@ package iam
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -28,9 +27,8 @@ func TestTOTP_WindowAndSingleUse(t *testing.T) {
 		got, ok := matchCode(secret, code([]byte("12345678901234567890"), step+off, 6), now, 0)
 		assert.True(t, ok == want && (!ok || got == step+off), "%d steps away: %v, step %d", off, ok, got)
 	}
-	if _, ok := matchCode(secret, code([]byte("12345678901234567890"), step, 6), now, step); ok {
-		t.Error("a code is taken twice")
-	}
+	_, ok := matchCode(secret, code([]byte("12345678901234567890"), step, 6), now, step)
+	assert.True(t, !ok, "a code is taken twice")
 }
 
 func TestPassword_ExactComparison(t *testing.T) {
@@ -41,13 +39,11 @@ func TestPassword_ExactComparison(t *testing.T) {
 	assert.True(t, strings.HasPrefix(phc, "$argon2id$v=19$m=19456,t=2,p=1$"), "%v", phc)
 	for given, want := range map[string]bool{"four wild geese over Ürümqi ": true, "four wild geese over Ürümqi": false, "": false,
 		"Four wild geese over Ürümqi ": false, strings.Repeat("x", MaxPassword+1): false} {
-		if got, err := d.checkPassword(ctx, phc, given); err != nil || got != want {
-			t.Errorf("%.30q: %v, %v", given, got, err)
-		}
+		got, err := d.checkPassword(ctx, phc, given)
+		assert.True(t, err == nil && got == want, "%.30q: %v, %v", given, got, err)
 	}
-	if got, err := d.checkPassword(ctx, "", ""); got || err != nil {
-		t.Errorf("nobody signs in: %v, %v", got, err)
-	}
+	got, err := d.checkPassword(ctx, "", "")
+	assert.True(t, !got && err == nil, "nobody signs in: %v, %v", got, err)
 }
 
 // Issue 27, 1: the bound was one of the package, so that servers of one process refused each other's people.
@@ -55,15 +51,11 @@ func TestPasswordHash_SemaphorePerService(t *testing.T) {
 	t.Parallel()
 	d := &Service{Random: rand.Reader}
 	for range hashedAtOnce {
-		if _, err := d.hashing.Acquire(t.Context(), hashedAtOnce, maxWaiting); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, assert.ErrorOf(d.hashing.Acquire(t.Context(), hashedAtOnce, maxWaiting)))
 	}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := d.checkPassword(ended, "", ""); !errors.Is(err, context.Canceled) {
-		t.Errorf("a fifth hash does not wait: %v", err)
-	}
+	assert.ErrorIs(t, assert.ErrorOf(d.checkPassword(ended, "", "")), context.Canceled, "a fifth hash does not wait")
 	// So many wait, and the next one is told at once.
 	going, stop := context.WithCancel(t.Context())
 	said := make(chan error)
@@ -73,17 +65,11 @@ func TestPasswordHash_SemaphorePerService(t *testing.T) {
 			said <- err
 		}()
 	}
-	if err := <-said; !errors.Is(err, ErrBusy) {
-		t.Errorf("one more: %v", err)
-	}
-	if _, err := new(Service).checkPassword(t.Context(), "", ""); err != nil {
-		t.Errorf("somebody of another server: %v", err)
-	}
+	assert.ErrorIs(t, (<-said), ErrBusy, "one more")
+	assert.NoErrorf(t, assert.ErrorOf(new(Service).checkPassword(t.Context(), "", "")), "somebody of another server")
 	stop()
 	for range maxWaiting {
-		if err := <-said; !errors.Is(err, context.Canceled) {
-			t.Errorf("one that waits: %v", err)
-		}
+		assert.ErrorIs(t, (<-said), context.Canceled, "one that waits")
 	}
 }
 
@@ -103,9 +89,8 @@ func TestPassword_CommonVariants(t *testing.T) {
 
 // ASVS 6.2.4, 6.2.9, 6.2.12: what is on the list is refused, with digits and signs around it too.
 func TestPassword_CommonListRejected(t *testing.T) {
-	if n := len(commonest()); n < 25_000 {
-		t.Fatalf("the list has %d", n)
-	}
+	n := len(commonest())
+	require.True(t, n >= 25_000, "the list has %d", n)
 	long := 0
 	for word := range commonest() {
 		for _, given := range []string{word, word + "2026!!!!!!!!", "**" + strings.ToUpper(word) + "-1234567"} {

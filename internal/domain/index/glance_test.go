@@ -7,6 +7,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/domain/rules"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // TestGlance_EqualsSearch: who is sent to core.search by a glance is
@@ -60,10 +61,9 @@ func TestGlance_EqualsSearch(t *testing.T) {
 			if ok {
 				hits++
 			}
-			if hit, found := c.search(link, x); found != ok || hit != seen {
-				t.Fatalf("seed %d, world %d: link %q: a glance sees %v %+v, the search finds %v %+v", seed, world, link, ok, seen, found,
-					hit)
-			}
+			hit, found := c.search(link, x)
+			require.True(t, found == ok && hit == seen,
+				"seed %d, world %d: link %q: a glance sees %v %+v, the search finds %v %+v", seed, world, link, ok, seen, found, hit)
 		}
 	}
 	assert.True(t, glances >= 10_000 && hits >= 1000 && searches >= 1000,

@@ -166,15 +166,14 @@ func TestIndexLookup_NoAllocation(t *testing.T) {
 		"https://h.example/zzz", "https://nobody.example/a",
 		"http://weixin.qq.com/q/02AAAAAAAAAAAAAA", "http://a-host-whose-name-is-longer-than-a-line.example/x", "https://g.example/?x=1"} {
 		hits := 0
-		if n := testing.AllocsPerRun(100, func() {
+		n := testing.AllocsPerRun(100, func() {
 			if link, ok := rules.ParseLink(text); ok && rules.PlainText(text) {
 				if _, ok := x.Governing(link.Text); ok {
 					hits++
 				}
 			}
-		}); n != 0 {
-			t.Errorf("%q: %v allocations, %d hits", text, n, hits)
-		}
+		})
+		assert.True(t, n == 0, "%q: %v allocations, %d hits", text, n, hits)
 	}
 }
 
@@ -206,9 +205,8 @@ func TestIndexLookup_HostileLinkBounded(t *testing.T) {
 		"every length of parameters has one": {"https://deep.example/q?" + strings.Repeat("x", 4000), rules.MaxPrefix},
 		"an unknown host":                    {"https://" + strings.Repeat("h", 4000) + strings.Repeat("/", 4000), 0},
 	} {
-		if n := probes(c.text); n > c.most {
-			t.Errorf("%s: %d places are looked at, want at most %d", name, n, c.most)
-		}
+		n := probes(c.text)
+		assert.True(t, n <= c.most, "%s: %d places are looked at, want at most %d", name, n, c.most)
 	}
 	hit, ok := x.Governing(linkOf(t, "https://deep.example"+strings.Repeat("/", 4000)).Text)
 	assert.True(t, ok && len(hit.Prefix) == len("https://deep.example")+900, "the longest of 900 is not found: %v %q", ok, hit.Prefix)
@@ -228,15 +226,13 @@ func TestIndexLookup_FortyOwnersUnpublished(t *testing.T) {
 		x.Set(r)
 	}
 	link := linkOf(t, "https://h.example/"+strings.Repeat("a/", 300))
-	if hit, ok := x.Governing(link.Text); ok {
-		t.Errorf("governed by %+v", hit)
-	}
+	hit, ok := x.Governing(link.Text)
+	assert.True(t, !ok, "governed by %+v", hit)
 	open := aRuleOf(t, 999, "https://h.example/a/")
 	open.Owner = "another"
 	x.Set(open)
-	if hit, ok := x.Governing(link.Text); !ok || hit.ID != 999 {
-		t.Errorf("governed by %+v", hit)
-	}
+	hit, ok = x.Governing(link.Text)
+	assert.True(t, ok && hit.ID == 999, "governed by %+v", hit)
 }
 
 func TestIndexLoad_FailureLeavesUnchanged(t *testing.T) {
@@ -249,12 +245,10 @@ func TestIndexLoad_FailureLeavesUnchanged(t *testing.T) {
 		}
 	})
 	assert.True(t, errors.Is(err, broken), "got %v", err)
-	if _, ok := x.Governing(linkOf(t, "https://h.example/a/").Text); !ok || x.Len() != 1 {
-		t.Errorf("%d rules are left of one", x.Len())
-	}
-	if err := x.Load(each([]rules.Rule{{ID: 7}})); err == nil || !strings.Contains(err.Error(), "rule 7") {
-		t.Errorf("a rule without a prefix: %v", err)
-	}
+	_, ok := x.Governing(linkOf(t, "https://h.example/a/").Text)
+	assert.True(t, ok && x.Len() == 1, "%d rules are left of one", x.Len())
+	err = x.Load(each([]rules.Rule{{ID: 7}}))
+	assert.True(t, err != nil && strings.Contains(err.Error(), "rule 7"), "a rule without a prefix: %v", err)
 }
 
 func TestIndexLoad_DuplicateRuleLastWins(t *testing.T) {
@@ -262,12 +256,10 @@ func TestIndexLoad_DuplicateRuleLastWins(t *testing.T) {
 	first := aRuleOf(t, 1, "https://h.example/a", "https://h.example/a?test")
 	second := aRuleOf(t, 3, "https://h.example/a")
 	require.NoError(t, x.Load(each([]rules.Rule{first, second})))
-	if hit, ok := x.Governing(linkOf(t, "https://h.example/a").Text); !ok || hit.ID != 3 || x.Len() != 1 {
-		t.Errorf("%+v of %d rules", hit, x.Len())
-	}
-	if got := x.Testing("https://h.example/a?test"); len(got) > 0 {
-		t.Errorf("a test link of the first is left: %v", got)
-	}
+	hit, ok := x.Governing(linkOf(t, "https://h.example/a").Text)
+	assert.True(t, ok && hit.ID == 3 && x.Len() == 1, "%+v of %d rules", hit, x.Len())
+	got := x.Testing("https://h.example/a?test")
+	assert.True(t, len(got) == 0, "a test link of the first is left: %v", got)
 }
 
 // TestIndex_ChurnMemoryBounded: rules come and go for ever; what is dead is given back.
@@ -292,9 +284,8 @@ func TestIndex_ChurnMemoryBounded(t *testing.T) {
 		t.Errorf("%d rules took %d bytes, after much coming and going %d take %d", many, full, x.Len(), now)
 	}
 	for i := range many {
-		if _, ok := x.Governing(linkOf(t, fmt.Sprintf("https://h%d.example/t/%d/x", i%50, i)).Text); ok != (x.ruleAt(t, i)) {
-			t.Fatalf("rule %d: %v", i, ok)
-		}
+		_, ok := x.Governing(linkOf(t, fmt.Sprintf("https://h%d.example/t/%d/x", i%50, i)).Text)
+		require.Equal(t, ok, x.ruleAt(t, i), "rule %d", i)
 	}
 }
 
@@ -330,9 +321,8 @@ func TestIndexChange_ConstantCost(t *testing.T) {
 		x.Set(r)
 	}
 	runtime.ReadMemStats(&after)
-	if n := (after.TotalAlloc - before.TotalAlloc) / times; n > 4096 {
-		t.Errorf("a change copies %d bytes of %d rules", n, many)
-	}
+	n := (after.TotalAlloc - before.TotalAlloc) / times
+	assert.True(t, n <= 4096, "a change copies %d bytes of %d rules", n, many)
 }
 
 // A history of the index, per host: three rules of which two can govern one
@@ -534,13 +524,9 @@ func TestIndexLookup_ConcurrentChanges(t *testing.T) {
 		x.Set(aRuleOf(t, int64(i), fmt.Sprintf("https://h%d.example/%d/%d", i%30, i%7, i)))
 		switch i % 1000 {
 		case 500:
-			if err := x.Load(x.state.Load().all()); err != nil {
-				t.Error(err)
-			}
+			assert.NoError(t, x.Load(x.state.Load().all()))
 		case 900:
-			if err := x.WriteSnapshot(path, Checkpoint{}, nil); err != nil {
-				t.Error(err)
-			}
+			assert.NoError(t, x.WriteSnapshot(path, Checkpoint{}, nil))
 		}
 	}
 	stop.Store(true)

@@ -191,9 +191,7 @@ func BenchmarkLayouts(b *testing.B) {
 		}
 	})
 	grown("packed, places", func() { flat = newPacked(w) })
-	grown("index", func() {
-		require.NoError(b, x.Load(w.rules()))
-	})
+	grown("index", func() { require.NoError(b, x.Load(w.rules())) })
 	b.Logf("%-22s %6.1f by its own account", "index", float64(x.Bytes())/float64(n))
 	var sink, hits int
 	layouts := []struct {

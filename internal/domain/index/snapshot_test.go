@@ -182,9 +182,8 @@ func TestSnapshot_PointInTime(t *testing.T) {
 			_ = x.Load(each(nil))
 		}
 	}
-	if err := x.writeSnapshot(f, Checkpoint{1, "h"}, nil); err == nil {
-		t.Fatal("rules that were loaded anew while they were copied made a snapshot")
-	}
+	err = x.writeSnapshot(f, Checkpoint{1, "h"}, nil)
+	require.True(t, err != nil, "rules that were loaded anew while they were copied made a snapshot")
 }
 
 func TestSnapshot_Corrupted(t *testing.T) {
@@ -210,14 +209,10 @@ func TestSnapshot_Corrupted(t *testing.T) {
 		}
 	}
 	refused("a byte too many", append(slices.Clone(file), 0))
-	if _, err := read(file); err != nil {
-		t.Fatalf("as it was: %v", err)
-	}
+	require.NoErrorf(t, assert.ErrorOf(read(file)), "as it was")
 	// The file of the next format is not called damaged.
 	file[8]++
-	if _, err := read(file); !errors.Is(err, ErrSnapshotFormat) {
-		t.Errorf("another format: %v", err)
-	}
+	assert.ErrorIs(t, assert.ErrorOf(read(file)), ErrSnapshotFormat, "another format")
 }
 
 func TestSnapshot_AtomicReplace(t *testing.T) {
@@ -231,15 +226,10 @@ func TestSnapshot_AtomicReplace(t *testing.T) {
 	}
 	s, err := ReadSnapshot(path)
 	assert.True(t, err == nil && s.Checkpoint == (Checkpoint{1, "one"}), "the old one: %+v, %v", s, err)
-	if names, _ := filepath.Glob(filepath.Dir(path) + "/*"); len(names) != 1 {
-		t.Errorf("what is left: %v", names)
-	}
-	if err := x.WriteSnapshot(filepath.Join(path, "no", "folder"), Checkpoint{}, nil); err == nil {
-		t.Error("written into a folder that is none")
-	}
-	if _, err := ReadSnapshot(path + ".none"); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("no file: %v", err)
-	}
+	names, _ := filepath.Glob(filepath.Dir(path) + "/*")
+	assert.True(t, len(names) == 1, "what is left: %v", names)
+	assert.True(t, x.WriteSnapshot(filepath.Join(path, "no", "folder"), Checkpoint{}, nil) != nil, "written into a folder that is none")
+	assert.ErrorIs(t, assert.ErrorOf(ReadSnapshot(path+".none")), os.ErrNotExist, "no file")
 }
 
 // FuzzSnapshot: whatever a file holds, it is refused or answers.

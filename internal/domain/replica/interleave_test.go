@@ -714,9 +714,7 @@ func TestFollow_ConcurrentRace(t *testing.T) {
 	}
 	reading.Go(func() {
 		for !stop.Load() {
-			if err := p.reload(context.Background()); err != nil {
-				t.Error(err)
-			}
+			assert.NoError(t, p.reload(context.Background()))
 		}
 	})
 	for range readers {
@@ -768,19 +766,15 @@ func TestReplicaRetry_HealsReady(t *testing.T) {
 			p.changed(ctx, thing)
 			p.changed(ctx, thing) // counts once
 		}
-		if err := p.Ready(); err == nil || !strings.Contains(err.Error(), "by 3 changes") {
-			t.Errorf("Ready says %v", err)
-		}
+		err := p.Ready()
+		assert.True(t, err != nil && strings.Contains(err.Error(), "by 3 changes"), "Ready says %v", err)
 		time.Sleep(10*time.Second + time.Millisecond)
-		if got := tries.Load(); got != 2*things+10*2*things || p.Ready() == nil {
-			t.Errorf("%d tries in ten seconds, Ready says %v", got, p.Ready())
-		}
+		got := tries.Load()
+		assert.True(t, got == 2*things+10*2*things && p.Ready() != nil, "%d tries in ten seconds, Ready says %v", got, p.Ready())
 		down.Store(false)
 		time.Sleep(time.Second)
 		synctest.Wait()
-		if err := p.Ready(); err != nil {
-			t.Errorf("the store answers again, but Ready says: %v", err)
-		}
+		assert.NoErrorf(t, p.Ready(), "the store answers again, but Ready says")
 		for thing := range things {
 			if version, ok := p.see(thing); !ok || version != 1 {
 				t.Errorf("%s: version %d (there: %v) after the retry", names[thing], version, ok)
@@ -803,17 +797,14 @@ func TestReplicaLoad_FailureNotReady(t *testing.T) {
 		store.commit(aRule)
 		p := follow(store)
 		down.Store(true)
-		if err := p.Load(t.Context()); !errors.Is(err, errStore) || p.Ready() == nil {
-			t.Fatalf("Load: %v, Ready says %v", err, p.Ready())
-		}
+		err := p.Load(t.Context())
+		require.True(t, errors.Is(err, errStore) && p.Ready() != nil, "Load: %v, Ready says %v", err, p.Ready())
 		ctx, stop := context.WithCancel(t.Context())
 		defer stop()
 		go p.Retry(ctx, time.Second)
 		down.Store(false)
 		time.Sleep(time.Second + time.Millisecond)
 		synctest.Wait()
-		if p.Rules.Len() != 1 || p.Ready() != nil {
-			t.Errorf("after a retry there are %d rules, Ready says %v", p.Rules.Len(), p.Ready())
-		}
+		assert.True(t, p.Rules.Len() == 1 && p.Ready() == nil, "after a retry there are %d rules, Ready says %v", p.Rules.Len(), p.Ready())
 	})
 }

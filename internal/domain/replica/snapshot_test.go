@@ -118,14 +118,11 @@ func (tx keptTx) Rule(_ context.Context, key string) (rules.Rule, error) {
 // sameRules fails unless a node has exactly the rules of its store.
 func (s *keptStore) sameRules(t testing.TB, c *Replica) {
 	t.Helper()
-	if c.Rules.Len() != len(s.now) {
-		t.Errorf("%d rules, the store has %d", c.Rules.Len(), len(s.now))
-	}
+	assert.True(t, c.Rules.Len() == len(s.now), "%d rules, the store has %d", c.Rules.Len(), len(s.now))
 	for key, r := range s.now {
 		link, _ := rules.ParseLink(r.Prefix.Text)
-		if got := c.Rules.Matching(link); len(got) == 0 || got[0].Prefix.Key != key || got[0].Path != r.Path {
-			t.Fatalf("%s: %+v, the store has %+v", key, got, r)
-		}
+		got := c.Rules.Matching(link)
+		require.True(t, len(got) != 0 && got[0].Prefix.Key == key && got[0].Path == r.Path, "%s: %+v, the store has %+v", key, got, r)
 	}
 }
 
@@ -201,9 +198,8 @@ func TestKeepStart_RemovesPartialSnapshots(t *testing.T) {
 	c := &Replica{Rules: index.New(), Accounts: NewAccounts(), RuleStore: s, AccountStore: nobody{}, History: s, SnapshotFile: file,
 		Log: slog.New(slog.DiscardHandler)}
 	require.NoError(t, errors.Join(c.Load(t.Context()), c.SaveSnapshot(t.Context())))
-	if names, _ := filepath.Glob(dir + "/*"); strings.Join(names, " ") != file+" "+file+".mine" {
-		t.Errorf("there are %v", names)
-	}
+	names, _ := filepath.Glob(dir + "/*")
+	assert.True(t, strings.Join(names, " ") == file+" "+file+".mine", "there are %v", names)
 }
 
 func TestKeepStart_SnapshotPlusChanges(t *testing.T) {
@@ -262,9 +258,8 @@ func TestKeepStart_SnapshotPlusChanges(t *testing.T) {
 			if got, want := opens(t, second), opens(t, want); !reflect.DeepEqual(got, want) {
 				t.Errorf("after the start links fall on %v, want %v", got, want)
 			}
-			if s.loads != c.loads || !strings.Contains(log.String(), c.said) || strings.Count(log.String(), "\n") > 1 {
-				t.Errorf("the store was read %d times, want %d; said %s", s.loads, c.loads, log.String())
-			}
+			assert.True(t, s.loads == c.loads && strings.Contains(log.String(), c.said) && strings.Count(log.String(), "\n") <= 1,
+				"the store was read %d times, want %d; said %s", s.loads, c.loads, log.String())
 		})
 	}
 }
@@ -414,9 +409,7 @@ func TestKeepSnapshot_Interval(t *testing.T) {
 		}
 		time.Sleep(28 * time.Second)
 		synctest.Wait()
-		if got := upTo(t, file); got != 4 {
-			t.Errorf("after half a minute it has all up to %d", got)
-		}
+		assert.Equal(t, upTo(t, file), 4, "after half a minute it has all up to")
 		cancel()
 		<-ended
 	})

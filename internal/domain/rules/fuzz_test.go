@@ -22,9 +22,8 @@ func FuzzParsePrefix(f *testing.F) {
 		for _, kind := range []rules.Kind{rules.Ordinary, rules.KindService} {
 			p, err := rules.ParsePrefix(text, kind, private)
 			if err != nil {
-				if code, detail := errcode.FromError(err); code != errcode.IllegalPrefix || detail == "" {
-					t.Fatalf("%q: refused with %v, want 85066 and a reason", text, err)
-				}
+				code, detail := errcode.FromError(err)
+				require.True(t, code == errcode.IllegalPrefix && detail != "", "%q: refused with %v, want 85066 and a reason", text, err)
 				continue
 			}
 			switch {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/testkit/assert"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // However many lists are asked for, what is remembered is bounded, and the last
@@ -17,21 +18,18 @@ func TestListings_CacheBounded(t *testing.T) {
 		for _, size := range []int{0, 1, listingMost, listingMost + 1} {
 			wanted := listed{owner: "wxa", offset: n, limit: size}
 			m.put(wanted, &remembered{epoch: 1 << 32, month: month, rules: make([]Rule, size)})
-			if _, ok := m.get(wanted, 1<<32, month); ok != (size <= listingMost) {
-				t.Fatalf("list %d of %d rules: remembered %t", n, size, ok)
-			}
-			if _, ok := m.get(wanted, 2<<32, month); ok {
-				t.Fatal("a list is remembered after a change")
-			}
+			_, ok := m.get(wanted, 1<<32, month)
+			require.Equal(t, ok, size <= listingMost, "list %d of %d rules: remembered", n, size)
+			_, ok = m.get(wanted, 2<<32, month)
+			require.True(t, !ok, "a list is remembered after a change")
 		}
 	}
 	for n := range 2 * listingsMost / (prefixesMost / prefixesAre) {
 		for _, size := range []int{prefixesMost, prefixesMost + 1} {
 			wanted := listed{owner: "wxa", offset: n, prefixes: strings.Repeat("k", size)}
 			m.put(wanted, &remembered{epoch: 1 << 32, month: month})
-			if _, ok := m.get(wanted, 1<<32, month); ok != (size == prefixesMost) {
-				t.Fatalf("list %d of keys of %d bytes: remembered %t", n, size, ok)
-			}
+			_, ok := m.get(wanted, 1<<32, month)
+			require.Equal(t, ok, size == prefixesMost, "list %d of keys of %d bytes: remembered", n, size)
 		}
 	}
 	has := 0

@@ -2,12 +2,12 @@ package rules_test
 
 import (
 	"context"
-	"errors"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 
 	"github.com/qrjump/qrjump/internal/domain/rules"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -57,17 +57,11 @@ func TestNear_SemaphoreOfTwo(t *testing.T) {
 		}()
 		synctest.Wait()
 		leave()
-		if err := <-ended; !errors.Is(err, context.Canceled) {
-			t.Errorf("a caller that left: %v", err)
-		}
-		if _, err := b.NearestRules(t.Context(), link); !errors.Is(err, rules.ErrBusy) {
-			t.Errorf("while two stand still: %v", err)
-		}
+		assert.ErrorIs(t, (<-ended), context.Canceled, "a caller that left")
+		assert.ErrorIs(t, assert.ErrorOf(b.NearestRules(t.Context(), link)), rules.ErrBusy, "while two stand still")
 		close(s.release)
 		for range 2 {
-			if err := <-ended; err != nil {
-				t.Error(err)
-			}
+			assert.NoError(t, (<-ended))
 		}
 	})
 }

@@ -115,9 +115,8 @@ func TestRecheck_OncePerDay(t *testing.T) {
 	slices.Sort(want)
 	n.day() // the first day begins in its middle
 	for range 3 {
-		if got := n.day(); !slices.Equal(got, want) {
-			t.Errorf("asked for %v, want %v", got, want)
-		}
+		got := n.day()
+		assert.True(t, slices.Equal(got, want), "asked for %v, want %v", got, want)
 	}
 	// Not all at once.
 	hours := map[time.Time]int{}
@@ -147,20 +146,16 @@ func TestRecheck_MissingFileWarnsOnly(t *testing.T) {
 		"%+v", found)
 	since := found[0].FailingSince
 	n.day()
-	if again := n.list(true); len(again) != 2 || !again[0].FailingSince.Equal(since) || !again[0].CheckedAt.After(since) {
-		t.Errorf("%+v", again)
-	}
-	if got := strings.Count(n.logs.String(), "not in place any more"); got < 4 {
-		t.Errorf("%d warnings: %s", got, n.logs.String())
-	}
-	if after := n.rules(); !slices.Equal(before, after) {
-		t.Errorf("the rules were %v, are %v", before, after)
-	}
+	again := n.list(true)
+	assert.True(t, len(again) == 2 && again[0].FailingSince.Equal(since) && again[0].CheckedAt.After(since), "%+v", again)
+	got := strings.Count(n.logs.String(), "not in place any more")
+	assert.True(t, got >= 4, "%d warnings: %s", got, n.logs.String())
+	after := n.rules()
+	assert.True(t, slices.Equal(before, after), "the rules were %v, are %v", before, after)
 	n.files[gone], n.files[other] = "content of shop", "content of tea"
 	n.day()
-	if found := n.list(true); len(found) != 0 || strings.Count(n.logs.String(), "in place again") != 2 {
-		t.Errorf("%+v %s", found, n.logs.String())
-	}
+	found = n.list(true)
+	assert.True(t, len(found) == 0 && strings.Count(n.logs.String(), "in place again") == 2, "%+v %s", found, n.logs.String())
 }
 
 // rules are all rules in words.
@@ -178,9 +173,8 @@ func TestRecheck_SkipsDeletedRule(t *testing.T) {
 	n.add("shop", "https://a.example/x")
 	n.add("shop", "https://a.example/y")
 	n.add("tea", "https://b.example/")
-	if did, err := n.RunAll(t.Context(), 50); err != nil || did != 2 {
-		t.Fatalf("%d %v", did, err)
-	}
+	did, err := n.RunAll(t.Context(), 50)
+	require.True(t, err == nil && did == 2, "%d %v", did, err)
 	shop := accounts.Account{AppID: "shop", Kind: accounts.MiniProgram, Subject: accounts.Company}
 	require.NoError(t, n.Service.Delete(t.Context(), shop, "https://a.example/x", ""))
 	n.day()
@@ -205,9 +199,8 @@ func TestRecheck_SharedDirectoryManyRules(t *testing.T) {
 	t.Parallel()
 	n := nightfall(t)
 	n.add("shop", "https://a.example/x")
-	if did, err := n.RunAll(t.Context(), 50); err != nil || did != 1 {
-		t.Fatalf("%d %v", did, err)
-	}
+	did, err := n.RunAll(t.Context(), 50)
+	require.True(t, err == nil && did == 1, "%d %v", did, err)
 	var more []rules.Rule
 	for i := range 1001 {
 		text := fmt.Sprintf("https://b.example/%d", i)
@@ -225,9 +218,7 @@ func TestRecheck_SharedDirectoryManyRules(t *testing.T) {
 	shop := accounts.Account{AppID: "shop", Kind: accounts.MiniProgram, Subject: accounts.Company}
 	require.NoError(t, n.Service.Delete(t.Context(), shop, "https://a.example/x", ""))
 	require.NoError(t, store.Rechecks{Store: n.store}.MakeDue(t.Context(), n.now))
-	if _, err := n.RunDue(t.Context(), 50); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, assert.ErrorOf(n.RunDue(t.Context(), 50)))
 	if got := n.list(false); len(got) != 1 || got[0].Prefix != "https://a.example/y" || !got[0].OK {
 		t.Errorf("the other rule of the directory was not found: %+v", got)
 	}

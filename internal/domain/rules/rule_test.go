@@ -10,21 +10,19 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/settings"
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/domain/rules"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 func wantCode(t *testing.T, err error, want *errcode.Code) {
 	t.Helper()
-	if got, detail := errcode.FromError(err); got.Number != want.Number {
-		t.Errorf("%d %s (%s) %v, want %d %s", got.Number, got.Text, detail, err, want.Number, want.Text)
-	}
+	got, detail := errcode.FromError(err)
+	assert.True(t, got.Number == want.Number, "%d %s (%s) %v, want %d %s", got.Number, got.Text, detail, err, want.Number, want.Text)
 }
 
 func wantEqual[T any](t *testing.T, what string, got, want T) {
 	t.Helper()
-	if diff := cmp.Diff(want, got, cmp.AllowUnexported(rules.Link{})); diff != "" {
-		t.Errorf("%s (-want +got):\n%s", what, diff)
-	}
+	assert.Equal(t, cmp.Diff(want, got, cmp.AllowUnexported(rules.Link{})), "", "%s (-want +got)", what)
 }
 
 var (

@@ -881,9 +881,7 @@ func TestPrefixHistory_NamesActors(t *testing.T) {
 	wantEqual(t, "history, newest first", got, []string{"seed edit rid-6", "wxb add rid-5", "wxa delete rid-4", "wxa edit rid-3",
 		"wxa publish rid-2", "wxa add rid-1"})
 	for _, text := range []string{"x", "https://h.example/\x00"} {
-		if _, err := d.History(t.Context(), text, 1); !errors.Is(err, rules.ErrNotLink) {
-			t.Errorf("%q: %v", text, err)
-		}
+		assert.ErrorIs(t, assert.ErrorOf(d.History(t.Context(), text, 1)), rules.ErrNotLink, "%q", text)
 	}
 }
 
@@ -917,14 +915,11 @@ func TestOccupier_OfPrefix(t *testing.T) {
 func TestSetDomain_LowercaseAndRevert(t *testing.T) {
 	d := newDesk(t)
 	for _, host := range []string{"H.Example", "localhost:8080", "[::1]:80", "a_b.example"} {
-		if err := d.SetDomain(t.Context(), host, rules.Denied); err != nil {
-			t.Errorf("%s: %v", host, err)
-		}
+		assert.NoErrorf(t, d.SetDomain(t.Context(), host, rules.Denied), "%s", host)
 	}
 	for _, host := range []string{"", "a b", "https://h.example", "h/x", "扫.example", "h\x00", strings.Repeat("x", 256)} {
-		if _, ok := errors.AsType[accounts.Invalid](d.SetDomain(t.Context(), host, rules.Denied)); !ok {
-			t.Errorf("%q was taken", host)
-		}
+		_, ok := errors.AsType[accounts.Invalid](d.SetDomain(t.Context(), host, rules.Denied))
+		assert.True(t, ok, "%q was taken", host)
 	}
 	require.NoError(t, d.SetDomain(t.Context(), "h.EXAMPLE", ""))
 	list, err := d.Domains(t.Context())
@@ -1060,11 +1055,9 @@ func TestUndoRule_CodeOfOtherAccount(t *testing.T) {
 			deleted = all[0]
 			return err
 		}))
-		if _, err := d.Undo(t.Context(), deleted.Seq); !errors.Is(err, want) {
-			t.Errorf("an undo on %s, which %s made: %v, want %v", text, maker, err, want)
-		}
-		if err := d.Add(t.Context(), d.as("wxs"), draft(text)); want != nil && !errors.Is(err, want) {
-			t.Errorf("an add on %s: %v", text, err)
-		}
+		_, err := d.Undo(t.Context(), deleted.Seq)
+		assert.ErrorIs(t, err, want, "an undo on %s, which %s made: %v, want %v", text, maker, err, want)
+		err = d.Add(t.Context(), d.as("wxs"), draft(text))
+		assert.True(t, want == nil || errors.Is(err, want), "an add on %s: %v", text, err)
 	}
 }

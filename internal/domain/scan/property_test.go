@@ -231,10 +231,9 @@ func TestScanOverlay_EqualsRealRules(t *testing.T) {
 					req := scan.Request{Text: text, User: user, At: time.Unix(0, 0)}
 					want := scan.Resolver{Finder: all, Accounts: people}.Resolve(req)
 					r := scan.Resolver{Finder: overlay, Accounts: people}
-					if got, why := r.Resolve(req), r.Explain(req, nil); got != want || why.Decision != want {
-						t.Fatalf("seed %d, world %d, %s: %q by %q\ngot  %+v\nsaid %+v\nwant %+v", seed, n, name, text, user, got,
-							why.Decision, want)
-					}
+					got, why := r.Resolve(req), r.Explain(req, nil)
+					require.True(t, got == want && why.Decision == want,
+						"seed %d, world %d, %s: %q by %q\ngot  %+v\nsaid %+v\nwant %+v", seed, n, name, text, user, got, why.Decision, want)
 					if want.Kind == scan.ByTestLink {
 						tested++
 					}
@@ -322,9 +321,8 @@ func FuzzResolve(f *testing.F) {
 		d := r.Resolve(scan.Request{Text: text, User: "u", At: time.Unix(1_600_000_000, 0)})
 		switch d.Action {
 		case scan.OpenMiniProgram:
-			if _, opens := slowOpens(set, text); !opens {
-				t.Fatalf("%q opens %+v", text, d)
-			}
+			_, opens := slowOpens(set, text)
+			require.True(t, opens, "%q opens %+v", text, d)
 			require.True(t, strings.Contains(d.Path, "q=") && !strings.ContainsAny(d.Path, " \n\"<>"), "path %q", d.Path)
 		case scan.OpenURL:
 			require.True(t, d.URL == text && rules.PlainText(text), "%q opens the URL %q", text, d.URL)

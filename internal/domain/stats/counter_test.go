@@ -139,22 +139,17 @@ func check(t *testing.T, c *stats.Aggregator, n *naive) {
 			users[fmt.Sprintf("day %d %s %s", row.Bucket, d, row.Value)] = row.Users
 		}
 	}
-	if diff := cmp.Diff(n.counts, counts); diff != "" {
-		t.Fatalf("counts (-want +got):\n%s", diff)
-	}
+	require.Equal(t, cmp.Diff(n.counts, counts), "", "counts (-want +got)")
 	wantUsers := map[string]int64{}
 	for key, set := range n.users {
 		wantUsers[key] = int64(len(set))
 	}
-	if diff := cmp.Diff(wantUsers, users); diff != "" {
-		t.Fatalf("users (-want +got):\n%s", diff)
-	}
+	require.Equal(t, cmp.Diff(wantUsers, users), "", "users (-want +got)")
 	for name, scans := range n.codes {
 		one, err := c.Alarms.Code(t.Context(), name)
 		require.NoError(t, err)
-		if one.Scans != scans || one.Users.Count() != int64(len(n.perCode[name])) {
-			t.Fatalf("code %v: %d scans of %d users, want %d of %d", name, one.Scans, one.Users.Count(), scans, len(n.perCode[name]))
-		}
+		require.True(t, one.Scans == scans && one.Users.Count() == int64(len(n.perCode[name])),
+			"code %v: %d scans of %d users, want %d of %d", name, one.Scans, one.Users.Count(), scans, len(n.perCode[name]))
 	}
 }
 
@@ -228,14 +223,12 @@ func TestCounter_DefersStoreUnderLoad(t *testing.T) {
 		busy := scantest.NewCounter(s, log)
 		come(600)
 		second(busy)
-		if n := counted(busy); n != 0 {
-			t.Errorf("a busy counter stored %d scans", n)
-		}
+		n := counted(busy)
+		assert.True(t, n == 0, "a busy counter stored %d scans", n)
 		come(400)
 		second(busy)
-		if n := counted(busy); n != sum.scans {
-			t.Errorf("a quiet counter stored %d of %d scans", n, sum.scans)
-		}
+		n = counted(busy)
+		assert.True(t, n == sum.scans, "a quiet counter stored %d of %d scans", n, sum.scans)
 		check(t, busy, sum)
 		before := sum.scans
 		for range 59 {
@@ -245,9 +238,8 @@ func TestCounter_DefersStoreUnderLoad(t *testing.T) {
 		assert.Equal(t, counted(busy), before, "scans are stored before the minute is over")
 		come(501)
 		second(busy)
-		if n := counted(busy); n != sum.scans {
-			t.Errorf("after a minute %d of %d scans are stored", n, sum.scans)
-		}
+		n = counted(busy)
+		assert.True(t, n == sum.scans, "after a minute %d of %d scans are stored", n, sum.scans)
 		come(700)
 		second(busy)
 		// Another node is asked, and this one dies.
@@ -481,13 +473,11 @@ func TestLedgerReader_ContinuesAcrossLedgers(t *testing.T) {
 		// The reader lacks the last 10 that are counted.
 		read := func(count *stats.Aggregator, to int64) {
 			t.Helper()
-			if of, err := s.Counting(t.Context()); err != nil || reached > 0 && of == count.Log.ID() {
-				t.Fatalf("turned before it is counted: %s, %v", of, err)
-			}
+			of, err := s.Counting(t.Context())
+			require.True(t, err == nil && (reached <= 0 || of != count.Log.ID()), "turned before it is counted: %s, %v", of, err)
 			require.NoError(t, count.CatchUp(t.Context()))
-			if of, err := s.Counting(t.Context()); err != nil || of != count.Log.ID() {
-				t.Fatalf("turned: %s, %v", of, err)
-			}
+			of, err = s.Counting(t.Context())
+			require.True(t, err == nil && of == count.Log.ID(), "turned: %s, %v", of, err)
 			webhook(func(ctx context.Context, tx webhooks.Tx) error {
 				at, err := tx.Position(ctx, webhooks.ScanSource)
 				require.True(t, err == nil && at == reached, "the reader is at %d, want %d (%v)", at, reached, err)
@@ -573,12 +563,10 @@ func TestCounter_MixedVersionsDuringUpgrade(t *testing.T) {
 			// And more that nobody has counted yet.
 			come(c)
 			check(t, c, sum)
-			if n, err := c.MissingScans(t.Context()); err != nil || n != 0 {
-				t.Fatalf("%d scans are lacking, %v", n, err)
-			}
-			if got, want := told(), [2]int64{40, 120}; got != want {
-				t.Fatalf("the webhook wants the scans after %d, and its reader is at %d; want %d", got[0], got[1], want)
-			}
+			n, err := c.MissingScans(t.Context())
+			require.True(t, err == nil && n == 0, "%d scans are lacking, %v", n, err)
+			got, want := told(), [2]int64{40, 120}
+			require.True(t, got == want, "the webhook wants the scans after %d, and its reader is at %d; want %d", got[0], got[1], want)
 		}
 		noDifference(t, c)
 	})

@@ -104,9 +104,7 @@ func TestErase_NoLogReadInTransaction(t *testing.T) {
 			require.NoError(t, log.Append(t.Context(), events.Take(300)))
 			c := scantest.NewCounter(watched, log)
 			require.NoError(t, c.CatchUpAndSave(t.Context()))
-			if _, err := c.Erase(t.Context(), scanlog.UserHash{1}); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, assert.ErrorOf(c.Erase(t.Context(), scanlog.UserHash{1})))
 		}
 	})
 }
@@ -165,9 +163,8 @@ func TestErase_NonBlocking(t *testing.T) {
 		require.NoError(t, <-erased)
 		more()
 		require.NoError(t, c.CatchUp(t.Context()))
-		if r, err := (verify.Recounter{Counter: c}).Run(t.Context()); err != nil || r.Differences != 0 {
-			t.Errorf("%+v, %v", r, err)
-		}
+		r, err := (verify.Recounter{Counter: c}).Run(t.Context())
+		assert.True(t, err == nil && r.Differences == 0, "%+v, %v", r, err)
 	})
 }
 
@@ -207,9 +204,7 @@ func TestErase_PendingMergedIntoOnePass(t *testing.T) {
 		}
 		c.AwaitErasures(len(want))
 		leave()
-		if err := <-given; err == nil {
-			t.Error("a caller who left was told of an erasure")
-		}
+		assert.True(t, (<-given) != nil, "a caller who left was told of an erasure")
 		go func() { // lets everything else be read
 			for {
 				select {
@@ -220,20 +215,16 @@ func TestErase_PendingMergedIntoOnePass(t *testing.T) {
 				}
 			}
 		}()
-		if err := <-first; err != nil {
-			t.Error(err)
-		}
+		assert.NoError(t, (<-first))
 		for range len(want) - 1 {
-			if err := <-others; err != nil {
-				t.Error(err)
-			}
+			assert.NoError(t, (<-others))
 		}
 		if log.Reads > 4 { // counting, two passes, and what came meanwhile
 			t.Errorf("the ledger was read %d times for %d users", log.Reads, len(want))
 		}
 		noDifference(t, c)
 		for _, e := range log.Entries {
-			assert.Equal(t, e.User, (scanlog.UserHash{}), "still there")
+			assert.Equal(t, e.User, scanlog.UserHash{}, "still there")
 		}
 	})
 }

@@ -169,9 +169,7 @@ func shown(q stats.Question, a stats.QueryResult) map[string]int64 {
 func answer(t *testing.T, c *stats.Aggregator, q stats.Question) map[string]int64 {
 	t.Helper()
 	a, err := c.Execute(t.Context(), q)
-	if err != nil || a.More {
-		t.Fatal(err, a.More)
-	}
+	require.True(t, err == nil && !a.More, "%v %v", err, a.More)
 	return shown(q, a)
 }
 
@@ -190,13 +188,10 @@ func (l *longTraffic) holds(t *testing.T, c *stats.Aggregator, n int, state stat
 			}
 			continue
 		}
-		if err != nil || a.More {
-			t.Fatal(err, a.More)
-		}
+		require.True(t, err == nil && !a.More, "%v %v", err, a.More)
 		got := shown(q, a)
-		if diff := cmp.Diff(l.ask(q, a.From, a.To), got); diff != "" {
-			t.Fatalf("%+v: %v to %v (-want +got):\n%s\n%+v", q, a.From, a.To, diff, state)
-		}
+		diff := cmp.Diff(l.ask(q, a.From, a.To), got)
+		require.True(t, diff == "", "%+v: %v to %v (-want +got):\n%s\n%+v", q, a.From, a.To, diff, state)
 		// No further than the ends of what is kept at both ends.
 		wider := func(by stats.Interval, from time.Time) time.Time { return l.begins(by, from) }
 		by := q.Interval
@@ -211,9 +206,8 @@ func (l *longTraffic) holds(t *testing.T, c *stats.Aggregator, n int, state stat
 				by = stats.ByMonth
 			}
 		}
-		if want := wider(by, q.From); !a.From.Equal(want) {
-			t.Fatalf("%+v is answered from %v, want %v, %+v", q, a.From, want, state)
-		}
+		want := wider(by, q.From)
+		require.True(t, a.From.Equal(want), "%+v is answered from %v, want %v, %+v", q, a.From, want, state)
 		require.True(t, !a.To.Before(q.To) && a.To.Sub(q.To) <= 32*24*time.Hour, "%+v is answered up to %v", q, a.To)
 	}
 }
@@ -475,9 +469,8 @@ func TestMonths_ZoneChangeKeepsFirstDay(t *testing.T) {
 			misses, err := c.UnmatchedRows(t.Context(), nil, "", from, first.AddDate(1, 0, 0), 10)
 			assert.True(t, err == nil && len(misses) == 1 && misses[0].Scans == want,
 				"zone %d: %+v, want %d: %v", zone, misses, want, err)
-			if _, err := c.UnmatchedRows(t.Context(), nil, "", from.Add(-time.Hour), first.AddDate(1, 0, 0), 10); err == nil {
-				t.Errorf("zone %d: what is removed was asked for", zone)
-			}
+			_, err = c.UnmatchedRows(t.Context(), nil, "", from.Add(-time.Hour), first.AddDate(1, 0, 0), 10)
+			assert.True(t, err != nil, "zone %d: what is removed was asked for", zone)
 			noDifference(t, c)
 		}
 	})
@@ -503,9 +496,8 @@ func TestMonths_ErasureReachesRollUp(t *testing.T) {
 				somebody = e
 			}
 		}
-		if n, err := c.Erase(t.Context(), somebody.User); n == 0 || err != nil {
-			t.Fatal(n, err)
-		}
+		n, err := c.Erase(t.Context(), somebody.User)
+		require.True(t, n != 0 && err == nil, "%v %v", n, err)
 		rolledAll(t, c, now, time.Time{}, time.Time{})
 		noDifference(t, c)
 		rolledAll(t, c, now, now, now) // months alone are left
@@ -516,8 +508,7 @@ func TestMonths_ErasureReachesRollUp(t *testing.T) {
 		somebody.ID = scantest.ID(somebody.OccurredAt, events.Random)
 		require.NoError(t, errors.Join(log.Append(t.Context(), []scanlog.Event{somebody}), c.CatchUpAndSave(t.Context())))
 		month := "2025-12-31T16:00:00Z " + somebody.Source
-		if got := answer(t, c, q); got[month] != want[month]+1 {
-			t.Errorf("%d users, want one more than %d", got[month], want[month])
-		}
+		got := answer(t, c, q)
+		assert.True(t, got[month] == want[month]+1, "%d users, want one more than %d", got[month], want[month])
 	})
 }

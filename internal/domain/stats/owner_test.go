@@ -83,9 +83,7 @@ func TestOwnerStats_DuringRollUpAndRetention(t *testing.T) {
 							}
 							got[at+row.Value] += row.Scans
 						}
-						if diff := cmp.Diff(want, got); diff != "" {
-							t.Errorf("scans of %q by %q, %s, with %v (-want +got):\n%s", owners, by, group, filter, diff)
-						}
+						assert.Equal(t, cmp.Diff(want, got), "", "scans of %q by %q, %s, with %v (-want +got)", owners, by, group, filter)
 					}
 				}
 			}
@@ -135,9 +133,7 @@ func checkUsers(t *testing.T, c *stats.Aggregator, sent []scanlog.Event, owners 
 				}
 				got[key+row.Value] = row.Users
 			}
-			if diff := cmp.Diff(want, got); diff != "" {
-				t.Errorf("users of %q by %q, %s (-want +got):\n%s", owners, by, group, diff)
-			}
+			assert.Equal(t, cmp.Diff(want, got), "", "users of %q by %q, %s (-want +got)", owners, by, group)
 		}
 	}
 }
@@ -148,9 +144,8 @@ func TestOwnerStats_RulesAndApplications(t *testing.T) {
 		c := scantest.NewCounter(s, &scantest.Memory{})
 		for of, want := range map[[2]int64]string{{1}: "wxa", {2}: "wxb", {5}: "wxgone", {77}: "",
 			{0, 500000001}: "wxa", {0, 500000002}: "wxc", {0, 7}: "", {}: ""} {
-			if got, err := c.Owner(t.Context(), of[0], of[1]); err != nil || got != want {
-				t.Errorf("rule %d, application %d: %q, %v, want %q", of[0], of[1], got, err, want)
-			}
+			got, err := c.Owner(t.Context(), of[0], of[1])
+			assert.True(t, err == nil && got == want, "rule %d, application %d: %q, %v, want %q", of[0], of[1], got, err, want)
 		}
 		assert.Equal(t, fmt.Sprint(stats.OwnerNumber("wxa"), stats.OwnerNumber("")), "7620581168144079669 0",
 			"the number of an owner is stored")

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
 // A place has no name and no password of who was there.
@@ -18,8 +19,7 @@ func TestPlace_HostAndFirstSegment(t *testing.T) {
 		"https://user:password@a.example?b": "a.example",
 		"a text":                            "(no link)",
 	} {
-		if got, ok := PlaceOf(&scanlog.Event{Text: text}); !ok || got != want {
-			t.Errorf("of %q %q %v, want %q", text, got, ok, want)
-		}
+		got, ok := PlaceOf(&scanlog.Event{Text: text})
+		assert.True(t, ok && got == want, "of %q %q %v, want %q", text, got, ok, want)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/maxmind/mmdbwriter/mmdbtype"
 
 	"github.com/qrjump/qrjump/internal/domain/stats"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -38,9 +39,7 @@ func regionFile(t *testing.T) string {
 		require.NoError(t, tree.Insert(n, record))
 	}
 	var b bytes.Buffer
-	if _, err := tree.WriteTo(&b); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, assert.ErrorOf(tree.WriteTo(&b)))
 	path := filepath.Join(t.TempDir(), "regions.mmdb")
 	require.NoError(t, os.WriteFile(path, b.Bytes(), 0o600))
 	return path
@@ -63,24 +62,16 @@ func TestOpenRegions_LookupAddress(t *testing.T) {
 		"10.2.2.3":           "", // of another form
 		"2001:db8::%25<b>hi": "FR-IDF",
 	} {
-		if got := r.Lookup(netip.MustParseAddr(address)); got != want {
-			t.Errorf("%s is in %q, want %q", address, got, want)
-		}
+		assert.Equal(t, r.Lookup(netip.MustParseAddr(address)), want, "%s is in", address)
 	}
-	if lat, lon, ok := r.Coordinates(netip.MustParseAddr("203.0.113.0")); !ok || lat != 31.2 || lon != 121.5 {
-		t.Errorf("Shanghai is at %v, %v, %v", lat, lon, ok)
-	}
+	lat, lon, ok := r.Coordinates(netip.MustParseAddr("203.0.113.0"))
+	assert.True(t, ok && lat == 31.2 && lon == 121.5, "Shanghai is at %v, %v, %v", lat, lon, ok)
 	for _, address := range []string{"192.0.2.1", "10.1.0.1", "127.0.0.1"} {
-		if _, _, ok := r.Coordinates(netip.MustParseAddr(address)); ok {
-			t.Errorf("%s has coordinates", address)
-		}
+		_, _, ok := r.Coordinates(netip.MustParseAddr(address))
+		assert.True(t, !ok, "%s has coordinates", address)
 	}
-	if got := r.Lookup(netip.Addr{}); got != "" {
-		t.Errorf("no address is in %q", got)
-	}
-	if got := (*stats.Regions)(nil).Lookup(netip.MustParseAddr("203.0.113.9")); got != "" {
-		t.Errorf("without a file an address is in %q", got)
-	}
+	assert.Equal(t, r.Lookup(netip.Addr{}), "", "no address is in")
+	assert.Equal(t, (*stats.Regions)(nil).Lookup(netip.MustParseAddr("203.0.113.9")), "", "without a file an address is in")
 }
 
 func TestOpenRegions_CorruptedFile(t *testing.T) {
@@ -98,11 +89,8 @@ func TestOpenRegions_CorruptedFile(t *testing.T) {
 			t.Errorf("%s was taken", name)
 			continue
 		}
-		if text := err.Error(); !strings.HasPrefix(text, path+" is ") || strings.Contains(text, "\n") {
-			t.Errorf("%s: %q", name, text)
-		}
+		text := err.Error()
+		assert.True(t, strings.HasPrefix(text, path+" is ") && !strings.Contains(text, "\n"), "%s: %q", name, text)
 	}
-	if _, err := stats.OpenRegions(filepath.Join(dir, "missing.mmdb")); err == nil {
-		t.Error("a file that is not there was taken")
-	}
+	assert.True(t, assert.ErrorOf(stats.OpenRegions(filepath.Join(dir, "missing.mmdb"))) != nil, "a file that is not there was taken")
 }

@@ -81,9 +81,8 @@ func TestSketchStore_WritesDelta(t *testing.T) {
 					a, err := c.Execute(t.Context(), stats.Question{From: began, To: now.Add(time.Hour), Metric: stats.Users,
 						Interval: by, Group: d})
 					require.NoError(t, err)
-					if last := a.Rows[len(a.Rows)-1]; last.Users != want {
-						t.Errorf("by %q: %d users are counted of %s, want %d", by, last.Users, d, want)
-					}
+					last := a.Rows[len(a.Rows)-1]
+					assert.True(t, last.Users == want, "by %q: %d users are counted of %s, want %d", by, last.Users, d, want)
 				}
 			}
 		}
@@ -123,9 +122,7 @@ func TestSketchStore_WritesDelta(t *testing.T) {
 		}
 		// An erasure writes them whole, and the end of the day does.
 		minute()
-		if _, err := c.Erase(t.Context(), log.Entries[0].User); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, assert.ErrorOf(c.Erase(t.Context(), log.Entries[0].User)))
 		minute()
 		wants(c)
 		written.whole, written.beside = map[stats.UsersKey]int{}, 0

@@ -65,9 +65,7 @@ func TestStreamCounter_Dedup(t *testing.T) {
 		for _, e := range list {
 			m := nats.NewMsg(fmt.Sprintf("qrjump.scans.%d", e.ID.Time().UnixMilli()/60_000))
 			m.Data = scanlog.AppendRecord(nil, &e)
-			if _, err := client.RequestMsg(m, time.Minute); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, assert.ErrorOf(client.RequestMsg(m, time.Minute)))
 		}
 	}
 	feed := func() (list []scanlog.ScanID) {
@@ -85,12 +83,9 @@ func TestStreamCounter_Dedup(t *testing.T) {
 	assert.Equal(t, len(before), 400, "scans in the feed")
 	noDifference(t, c)
 	user := events.Sent[0].User
-	if n, err := c.Erase(t.Context(), user); err != nil || n < 3 {
-		t.Fatalf("%d scans were erased: %v", n, err)
-	}
-	if got := fmt.Sprint(feed()); got != fmt.Sprint(before) {
-		t.Errorf("the feed was\n%v, and is\n%s", before, got)
-	}
+	n, err := c.Erase(t.Context(), user)
+	require.True(t, err == nil && n >= 3, "%d scans were erased: %v", n, err)
+	assert.Equal(t, fmt.Sprint(feed()), fmt.Sprint(before), "the feed was\n%v, and", before)
 	noDifference(t, c)
 	again(events.Sent[150:250]) // also of the user who is erased
 	if n, err := c.Erase(t.Context(), user); err != nil || n > 0 &&
@@ -217,9 +212,8 @@ func TestStreamCounter_RecreatedDuringShipping(t *testing.T) {
 		}
 	}
 	require.NoError(t, journal.Append(t.Context(), events.Take(60)))
-	if err := ship.Flush(t.Context()); !errors.Is(err, errInterrupted) {
-		t.Fatal(err)
-	}
+	err = ship.Flush(t.Context())
+	require.True(t, errors.Is(err, errInterrupted), "%v", err)
 	assert.Equal(t, counted(), 60, "counted")
 	require.NoError(t, ship.Flush(t.Context()))
 	assert.Equal(t, counted(), 100, "counted")

@@ -25,6 +25,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/safehttp"
 	"github.com/qrjump/qrjump/internal/infra/sealer"
 	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/proctest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
@@ -180,15 +181,13 @@ func TestWebhooks_KilledSenderDeliversAll(t *testing.T) {
 	since := time.Now()
 	service, err := bookIn(s, folder, hasty(since))
 	require.NoError(t, err)
-	if _, _, err := service.Add(t.Context(), receiver.URL, webhooks.Filter{Rules: []int64{1}}); err != nil {
-		t.Fatal(err)
-	}
+	_, _, err = service.Add(t.Context(), receiver.URL, webhooks.Filter{Rules: []int64{1}})
+	require.NoError(t, err)
 	require.NoError(t, s.Close())
 	start := func() *proctest.Child {
 		c := proctest.Start(t, proctest.Command("sender", sender{folder, since}))
-		if line, ready := c.Line(); !ready {
-			t.Fatalf("the sender did not start: %q", line)
-		}
+		line, ready := c.Line()
+		require.True(t, ready, "the sender did not start: %q", line)
 		return c
 	}
 	// An event may fail as often as chance wants, and waits longer each time: how
@@ -214,9 +213,8 @@ func TestWebhooks_KilledSenderDeliversAll(t *testing.T) {
 	}
 	c := start()
 	wait(func() bool { return len(took) >= kills*perLife })
-	if _, err := c.Stop(); err != nil {
-		t.Errorf("the last sender: %v\n%s", err, c.Log())
-	}
+	_, err = c.Stop()
+	assert.NoErrorf(t, err, "the last sender: %v\n%s", err, c.Log())
 	mu.Lock()
 	defer mu.Unlock()
 	twice := 0
@@ -228,8 +226,6 @@ func TestWebhooks_KilledSenderDeliversAll(t *testing.T) {
 			twice++
 		}
 	}
-	if len(took) != kills*perLife {
-		t.Errorf("%d events arrived, want %s", len(took), strconv.Itoa(kills*perLife))
-	}
+	assert.True(t, len(took) == kills*perLife, "%d events arrived, want %s", len(took), strconv.Itoa(kills*perLife))
 	t.Logf("%d events, %d tries, %d kills, %d events more than once", len(took), tries, kills, twice)
 }

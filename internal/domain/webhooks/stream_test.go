@@ -278,9 +278,8 @@ func TestWebhookStream_LostBehindCounter(t *testing.T) {
 			w.count(int64(30 + one.scanned + two.scanned))
 		}
 		w.told("after two losses", one, two)
-		if n := w.counter.Counted(); n != int64(30+one.scanned+two.scanned) {
-			t.Errorf("the metric says that %d were counted", n)
-		}
+		n := w.counter.Counted()
+		assert.True(t, n == int64(30+one.scanned+two.scanned), "the metric says that %d were counted", n)
 		if n := strings.Count(w.logs.String(), "the stream lost what was in it"); n != 4 {
 			t.Errorf("%d lines of two losses on two nodes:\n%s", n, w.logs.String())
 		}
@@ -380,9 +379,7 @@ func TestWebhookStream_RemainderFromJournal(t *testing.T) {
 		for range 2 {
 			counted, err := w.db.Origin(t.Context(), one.name)
 			require.NoError(t, err)
-			if _, err := w.service.QueueRest(t.Context(), one.name, counted, 0, one.rest(t)); err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, assert.ErrorOf(w.service.QueueRest(t.Context(), one.name, counted, 0, one.rest(t))))
 			log := w.service.Log
 			w.service.Log = nil // it is left
 			w.told("left", one)
@@ -456,9 +453,8 @@ func TestWebhookStream_MixedStreamAndJournal(t *testing.T) {
 		w.add("https://late.example/", webhooks.Filter{Rules: []int64{1}})
 		turn(true, 3)
 		w.told("turned to and fro", one, left)
-		if n := len(w.events("https://late.example/")); n < 3 {
-			t.Errorf("the webhook that came late was told of %d scans, want 3 at least", n)
-		}
+		n := len(w.events("https://late.example/"))
+		assert.True(t, n >= 3, "the webhook that came late was told of %d scans, want 3 at least", n)
 		w.forget()
 		for range 2 {
 			turn(false, 2)
@@ -505,9 +501,7 @@ func TestWebhookStream_NodeLeavesConcurrently(t *testing.T) {
 					if e.Position%500 == 0 {
 						w.scan(two, 1)
 						_, err := w.service.Collect(t.Context())
-						if err := errors.Join(err, w.counter.CatchUp(t.Context())); err != nil {
-							t.Error(err)
-						}
+						assert.NoError(t, errors.Join(err, w.counter.CatchUp(t.Context())))
 					}
 				}
 			}
@@ -518,9 +512,8 @@ func TestWebhookStream_NodeLeavesConcurrently(t *testing.T) {
 			between.then = nil
 			counted, err := w.db.Origin(t.Context(), one.name)
 			require.NoError(t, err)
-			if n, err := w.service.QueueRest(t.Context(), one.name, counted, 0, journal); err != nil || n < rest {
-				t.Errorf("%d are told, want %d at least: %v", n, rest, err)
-			}
+			n, err := w.service.QueueRest(t.Context(), one.name, counted, 0, journal)
+			assert.True(t, err == nil && n >= rest, "%d are told, want %d at least: %v", n, rest, err)
 		}
 		w.service.Log = between
 		w.step()
@@ -593,9 +586,8 @@ func TestWebhooks_LogUnavailableUnused(t *testing.T) {
 	p.service.Log = p.ledger
 	p.add("https://b.example/", webhooks.Filter{Rules: []int64{1}})
 	p.service.Log = away
-	if _, _, err := p.service.Add(t.Context(), "https://c.example/", webhooks.Filter{Rules: []int64{1}}); err == nil {
-		t.Error("a webhook that wants scans is added while nobody knows which came before it")
-	}
+	_, _, err := p.service.Add(t.Context(), "https://c.example/", webhooks.Filter{Rules: []int64{1}})
+	assert.True(t, err != nil, "a webhook that wants scans is added while nobody knows which came before it")
 	p.alarms = append(p.alarms, webhooks.Alarm{Number: 2, At: began})
 	p.step()
 	if got := p.events(receiver); !slices.Equal(got, []string{"alarm_1", "alarm_2"}) || strings.Count(p.logs.String(), "\n") != 1 {
@@ -606,13 +598,11 @@ func TestWebhooks_LogUnavailableUnused(t *testing.T) {
 	p.service.Alarms = func(context.Context, int64, int) ([]webhooks.Alarm, error) { return nil, errors.New("no alarms now") }
 	p.alarms = append(p.alarms, webhooks.Alarm{Number: 3, At: began})
 	p.step()
-	if n := strings.Count(p.logs.String(), "no alarms now"); n != 1 || strings.Count(p.logs.String(), "\n") != 2 {
-		t.Errorf("alarms fail too; the log says:\n%s", p.logs.String())
-	}
+	n := strings.Count(p.logs.String(), "no alarms now")
+	assert.True(t, n == 1 && strings.Count(p.logs.String(), "\n") == 2, "alarms fail too; the log says:\n%s", p.logs.String())
 	p.service.Alarms, p.service.Log = alarms, p.ledger
 	p.ledger.add(ofRule(1))
 	p.step()
-	if got := p.events("https://b.example/"); len(got) != 1 || strings.Count(p.logs.String(), "\n") != 4 {
-		t.Errorf("back: told %v; the log says:\n%s", got, p.logs.String())
-	}
+	got := p.events("https://b.example/")
+	assert.True(t, len(got) == 1 && strings.Count(p.logs.String(), "\n") == 4, "back: told %v; the log says:\n%s", got, p.logs.String())
 }

@@ -161,12 +161,9 @@ func (p *post) verify(url string, header http.Header, body []byte) {
 		p.t.Errorf("secret %q: %v", secret, err)
 		return
 	}
-	if err := w.Verify(body, header); err != nil {
-		p.t.Errorf("%s: %v: %v", url, err, header)
-	}
-	if err := w.Verify(append(slices.Clone(body), ' '), header); err == nil {
-		p.t.Error("an altered body has a good signature")
-	}
+	err = w.Verify(body, header)
+	assert.NoErrorf(p.t, err, "%s: %v: %v", url, err, header)
+	assert.True(p.t, w.Verify(append(slices.Clone(body), ' '), header) != nil, "an altered body has a good signature")
 }
 
 func (p *post) add(url string, w webhooks.Filter) webhooks.Webhook {
@@ -216,17 +213,15 @@ func TestWebhooks_EventFilter(t *testing.T) {
 		t.Errorf("rules: %v", got)
 	}
 	want := `{"type":"scan.recorded","timestamp":"2026-01-15T02:00:00Z","data":{"scan_id":"00000000000000000000000000000009","occurred_at":"2026-01-15T02:00:00Z","source":"scan","action":"open_mini_program","kind":"rule","appid":"shop","rule_id":3,"text":"https://coffee.example/\u003ct\u003e/1"}}`
-	if i := slices.IndexFunc(p.came, func(m got) bool { return m.id == id(9) }); i < 0 || p.came[i].body != want {
-		t.Errorf("%v", p.came)
-	}
+	i := slices.IndexFunc(p.came, func(m got) bool { return m.id == id(9) })
+	assert.True(t, i >= 0 && p.came[i].body == want, "%v", p.came)
 	// A receiver that comes later is told of what comes later.
 	p.add(alarms, webhooks.Filter{Alarms: true})
 	p.ledger.add(ofRule(3))
 	p.alarms = append(p.alarms, webhooks.Alarm{Number: 2, At: began, Data: 1})
 	p.step()
-	if got := p.events(alarms); !slices.Equal(got, []string{"alarm_2"}) {
-		t.Errorf("alarms: %v", got)
-	}
+	got := p.events(alarms)
+	assert.True(t, slices.Equal(got, []string{"alarm_2"}), "alarms: %v", got)
 	assert.Equal(t, len(p.events(rules)), 5, "rules")
 }
 
@@ -249,9 +244,8 @@ func TestWebhooks_RetryFailedDelivery(t *testing.T) {
 		require.True(t, err == nil && len(list) == 1 && list[0].State() == "waiting" && list[0].Attempts == n+1 && list[0].Error != "" &&
 			!strings.Contains(list[0].Error, "\n"), "%+v %v", list, err)
 		pause := list[0].NextAt.Sub(p.now)
-		if base := []time.Duration{5 * time.Second, 5 * time.Minute, 30 * time.Minute}[n]; pause < base*8/10 || pause > base*12/10 {
-			t.Errorf("try %d: pause %v, want about %v", n+1, pause, base)
-		}
+		base := []time.Duration{5 * time.Second, 5 * time.Minute, 30 * time.Minute}[n]
+		assert.True(t, pause >= base*8/10 && pause <= base*12/10, "try %d: pause %v, want about %v", n+1, pause, base)
 		p.now = list[0].NextAt.Add(-time.Millisecond)
 		p.step()
 		assert.True(t, len(p.came) == n+1, "tried too early")
@@ -261,20 +255,16 @@ func TestWebhooks_RetryFailedDelivery(t *testing.T) {
 	p.step()
 	p.now = p.now.Add(time.Hour)
 	p.step()
-	if got := p.events(url); len(got) != 4 || got[0] != got[3] {
-		t.Errorf("%v", got)
-	}
+	got := p.events(url)
+	assert.True(t, len(got) == 4 && got[0] == got[3], "%v", got)
 	// The operator sends it again.
 	list, err := p.service.Deliveries(t.Context(), outbox.Query{Receiver: fmt.Sprint(hook.ID), State: "delivered", Limit: 10})
 	require.True(t, err == nil && len(list) == 1, "%+v %v", list, err)
-	if _, err := p.service.Replay(t.Context(), list[0].ID); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, assert.ErrorOf(p.service.Replay(t.Context(), list[0].ID)))
 	p.step()
 	assert.Equal(t, len(p.events(url)), 5, "len(p.events(url))")
-	if _, err := p.service.Replay(t.Context(), 99); !errors.Is(err, webhooks.ErrNoDelivery) {
-		t.Errorf("%v", err)
-	}
+	_, err = p.service.Replay(t.Context(), 99)
+	assert.True(t, errors.Is(err, webhooks.ErrNoDelivery), "%v", err)
 }
 
 func TestWebhooks_DeadAfterMaxRetries(t *testing.T) {
@@ -315,9 +305,8 @@ func TestWebhooks_UnreachableReceiverBackoff(t *testing.T) {
 	p.RunOnce(t.Context())
 	assert.Equal(t, len(p.events(down)), 3, "tries of the one that is away")
 	p.step()
-	if got := p.events(up); len(got) != 100 || len(slices.Compact(slices.Sorted(slices.Values(got)))) != 100 {
-		t.Errorf("%d came: %v", len(got), got)
-	}
+	got := p.events(up)
+	assert.True(t, len(got) == 100 && len(slices.Compact(slices.Sorted(slices.Values(got)))) == 100, "%d came: %v", len(got), got)
 }
 
 func TestWebhooks_DeletedReceiver(t *testing.T) {
@@ -330,17 +319,13 @@ func TestWebhooks_DeletedReceiver(t *testing.T) {
 	p.ledger.add(ofRule(1)) // of this it does not want to know
 	p.now = p.now.Add(time.Hour)
 	p.step()
-	if len(p.came) != 1 || !strings.Contains(p.logs.String(), "status 410") {
-		t.Errorf("%v %s", p.came, p.logs.String())
-	}
+	assert.True(t, len(p.came) == 1 && strings.Contains(p.logs.String(), "status 410"), "%v %s", p.came, p.logs.String())
 	p.answer = func(got) (int, error) { return 200, nil }
-	if _, err := p.service.Change(t.Context(), hook.ID, func(w *webhooks.Webhook) error { w.Enabled = true; return nil }); err != nil {
-		t.Fatal(err)
-	}
+	_, err := p.service.Change(t.Context(), hook.ID, func(w *webhooks.Webhook) error { w.Enabled = true; return nil })
+	require.NoError(t, err)
 	p.step()
-	if got := p.events("https://a.example/"); !slices.Equal(got, []string{id(1), id(1), id(2)}) {
-		t.Errorf("%v", got)
-	}
+	got := p.events("https://a.example/")
+	assert.True(t, slices.Equal(got, []string{id(1), id(1), id(2)}), "%v", got)
 }
 
 func TestWebhooks_Validation(t *testing.T) {
@@ -366,20 +351,15 @@ func TestWebhooks_Validation(t *testing.T) {
 		}
 	}
 	hook := p.add("https://a.example/", one)
-	if _, err := p.service.Change(t.Context(), hook.ID,
-		func(w *webhooks.Webhook) error { w.URL = "http://10.0.0.1/"; return nil }); err == nil {
-		t.Error("an address inside the network was taken")
-	}
-	if _, err := p.service.SendTest(t.Context(), hook.ID); err != nil {
-		t.Fatal(err)
-	}
+	assert.True(t, assert.ErrorOf(p.service.Change(t.Context(), hook.ID,
+		func(w *webhooks.Webhook) error { w.URL = "http://10.0.0.1/"; return nil })) != nil, "an address inside the network was taken")
+	require.NoError(t, assert.ErrorOf(p.service.SendTest(t.Context(), hook.ID)))
 	p.ledger.add(ofRule(1))
 	require.NoError(t, p.service.Delete(t.Context(), hook.ID))
 	p.step()
 	assert.True(t, len(p.came) == 0, "%v came after the end", p.came)
-	if err := p.service.Delete(t.Context(), hook.ID); !errors.Is(err, webhooks.ErrNoWebhook) {
-		t.Errorf("%v", err)
-	}
+	err := p.service.Delete(t.Context(), hook.ID)
+	assert.True(t, errors.Is(err, webhooks.ErrNoWebhook), "%v", err)
 }
 
 // A ledger that was replaced by an older or another one is followed from its
@@ -397,9 +377,8 @@ func TestWebhooks_ReplacedLedgerFromEnd(t *testing.T) {
 	p.step()
 	p.ledger.add(ofRule(1))
 	p.step()
-	if got := p.events("https://a.example/"); !slices.Equal(got, []string{id(3)}) {
-		t.Errorf("%v", got)
-	}
+	got := p.events("https://a.example/")
+	assert.True(t, slices.Equal(got, []string{id(3)}), "%v", got)
 }
 
 // passed is a ledger whose end is known late: meanwhile something happens, once.
@@ -435,9 +414,8 @@ func TestWebhookCollector_OvertakenByOtherNode(t *testing.T) {
 	one.step()
 	other.step()
 	for url, want := range map[string][]string{"https://a.example/": {id(3)}, "https://b.example/": {id(1), id(2), id(3)}} {
-		if got := slices.Sorted(slices.Values(append(one.events(url), other.events(url)...))); !slices.Equal(got, want) {
-			t.Errorf("%s: %v", url, got)
-		}
+		got := slices.Sorted(slices.Values(append(one.events(url), other.events(url)...)))
+		assert.True(t, slices.Equal(got, want), "%s: %v", url, got)
 	}
 }
 
@@ -458,9 +436,7 @@ func TestWebhooks_ShutdownNotCountedAsFailure(t *testing.T) {
 		assert.True(t, d.Attempts == 0 && d.NextAt.Equal(began), "%+v", d)
 	}
 	var body map[string]any
-	if err := json.Unmarshal([]byte(list[0].Body), &body); err != nil {
-		t.Error(err)
-	}
+	assert.NoError(t, json.Unmarshal([]byte(list[0].Body), &body))
 }
 
 // However many receivers are slow, the others have their turn.
@@ -479,9 +455,8 @@ func TestWebhooks_SlowReceiversFairness(t *testing.T) {
 		p.RunOnce(t.Context())
 	}
 	for n := range receivers {
-		if url := fmt.Sprintf("https://%02d.example/", n); len(p.events(url)) == 0 {
-			t.Errorf("%s had no turn", url)
-		}
+		url := fmt.Sprintf("https://%02d.example/", n)
+		assert.True(t, len(p.events(url)) != 0, "%s had no turn", url)
 	}
 }
 
@@ -508,9 +483,7 @@ func TestDeliveries_InFlight(t *testing.T) {
 					CodeIndex *int64 `json:"code_index"`
 				}
 			}
-			if err := json.Unmarshal(r.Body, &m); err != nil {
-				t.Error(err)
-			}
+			assert.NoError(t, json.Unmarshal(r.Body, &m))
 			index := int64(-1)
 			if m.Data.CodeIndex != nil {
 				index = *m.Data.CodeIndex
@@ -565,15 +538,11 @@ func TestWebhookQueue_ExpiresUnsent(t *testing.T) {
 	p.ledger.add(ofRule(1))
 	p.answer = func(got) (int, error) { return 204, nil }
 	p.step()
-	if got := p.events(url)[tried:]; len(got) != 1 || got[0] != id(121) {
-		t.Errorf("sent %v", got)
-	}
-	if list, err := p.service.Deliveries(t.Context(), outbox.Query{State: "waiting", Limit: 1000}); err != nil || len(list) != 0 {
-		t.Errorf("%d wait, %v", len(list), err)
-	}
-	if !strings.Contains(p.logs.String(), "rows=120") {
-		t.Error(p.logs.String())
-	}
+	got := p.events(url)[tried:]
+	assert.True(t, len(got) == 1 && got[0] == id(121), "sent %v", got)
+	list, err := p.service.Deliveries(t.Context(), outbox.Query{State: "waiting", Limit: 1000})
+	assert.True(t, err == nil && len(list) == 0, "%d wait, %v", len(list), err)
+	assert.True(t, strings.Contains(p.logs.String(), "rows=120"), "%v", p.logs.String())
 }
 
 // A clock that jumps ahead by a year ends no event: all of them are tried, and
@@ -587,12 +556,9 @@ func TestWebhookQueue_ClockJumpAhead(t *testing.T) {
 	p.answer = func(got) (int, error) { return 204, nil }
 	p.now = p.now.Add(24 * time.Hour)
 	p.step()
-	if list, err := p.service.Deliveries(t.Context(), outbox.Query{State: "delivered", Limit: 1000}); err != nil || len(list) != 120 {
-		t.Errorf("%d were delivered, %v", len(list), err)
-	}
-	if strings.Contains(p.logs.String(), "deliveries dropped") {
-		t.Error(p.logs.String())
-	}
+	list, err := p.service.Deliveries(t.Context(), outbox.Query{State: "delivered", Limit: 1000})
+	assert.True(t, err == nil && len(list) == 120, "%d were delivered, %v", len(list), err)
+	assert.True(t, !strings.Contains(p.logs.String(), "deliveries dropped"), "%v", p.logs.String())
 }
 
 // A delivery that was put off by a clock that was years ahead is sent when it is repaired,
@@ -609,9 +575,8 @@ func TestWebhookQueue_ClockRepaired(t *testing.T) {
 	p.answer = func(got) (int, error) { return 204, nil }
 	p.now = p.now.AddDate(-10, 0, 0)
 	p.step()
-	if list, err := p.service.Deliveries(t.Context(), outbox.Query{State: "delivered", Limit: 10}); err != nil || len(list) != 1 {
-		t.Errorf("%d were delivered, %v", len(list), err)
-	}
+	list, err := p.service.Deliveries(t.Context(), outbox.Query{State: "delivered", Limit: 10})
+	assert.True(t, err == nil && len(list) == 1, "%d were delivered, %v", len(list), err)
 }
 
 // A receiver that is away fills nothing: the oldest events are given up, and
@@ -631,23 +596,19 @@ func TestWebhookQueue_FullDropsOldest(t *testing.T) {
 		p.RunOnce(t.Context())
 	}
 	round(20)
-	if strings.Contains(p.logs.String(), "deliveries dropped") {
-		t.Errorf("%s", p.logs.String())
-	}
+	assert.True(t, !strings.Contains(p.logs.String(), "deliveries dropped"), "%s", p.logs.String())
 	round(7)
 	round(2)
 	for state, want := range map[string]int{"waiting": 20, "failed": 9} {
 		list, err := p.service.Deliveries(t.Context(), outbox.Query{State: state, Limit: 100})
 		assert.True(t, err == nil && len(list) == want, "%d are %s, want %d: %v", len(list), state, want, err)
-		if last := list[len(list)-1]; state == "failed" && (last.Event != id(1) || !strings.Contains(last.Error, "more than 20")) {
-			t.Errorf("%+v", last)
-		}
+		last := list[len(list)-1]
+		assert.True(t, state != "failed" || last.Event == id(1) && strings.Contains(last.Error, "more than 20"), "%+v", last)
 	}
 	said := func(want string, n int) {
 		t.Helper()
-		if got := strings.Count(p.logs.String(), "deliveries dropped"); got != n || !strings.Contains(p.logs.String(), want) {
-			t.Errorf("said %d times, not %q: %s", got, want, p.logs.String())
-		}
+		got := strings.Count(p.logs.String(), "deliveries dropped")
+		assert.True(t, got == n && strings.Contains(p.logs.String(), want), "said %d times, not %q: %s", got, want, p.logs.String())
 	}
 	said("receiver=1 rows=7", 1)
 	real = real.Add(time.Minute)
@@ -681,10 +642,8 @@ func TestWebhooks_CountLimit(t *testing.T) {
 		p.add(fmt.Sprintf("https://h%d.example/", n), webhooks.Filter{Alarms: true})
 	}
 	_, _, err := p.service.Add(t.Context(), "https://more.example/", webhooks.Filter{Alarms: true})
-	if _, ok := errors.AsType[accounts.Invalid](err); !ok {
-		t.Errorf("%v", err)
-	}
-	if list, err := p.service.List(t.Context()); err != nil || len(list) != webhooks.MaxWebhooks {
-		t.Errorf("%d webhooks: %v", len(list), err)
-	}
+	_, ok := errors.AsType[accounts.Invalid](err)
+	assert.True(t, ok, "%v", err)
+	list, err := p.service.List(t.Context())
+	assert.True(t, err == nil && len(list) == webhooks.MaxWebhooks, "%d webhooks: %v", len(list), err)
 }

@@ -18,6 +18,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 	"github.com/qrjump/qrjump/internal/infra/adminroute"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
 // served is the API for a caller who may do everything.
@@ -104,9 +105,8 @@ func TestBackupExport_SlowClientTimeout(t *testing.T) {
 					defer func() { aborted = recover() == http.ErrAbortHandler }()
 					mux.ServeHTTP(w, r)
 				}()
-				if w.pieces > c.most || c.all != (w.pieces == all) || aborted == c.all {
-					t.Errorf("it got %d pieces of %d, cut off: %v; %s", w.pieces, all, aborted, logs.String())
-				}
+				assert.True(t, w.pieces <= c.most && c.all == (w.pieces == all) && aborted != c.all,
+					"it got %d pieces of %d, cut off: %v; %s", w.pieces, all, aborted, logs.String())
 			})
 		})
 	}

@@ -17,9 +17,8 @@ func scanAs(t *testing.T, s *servertest.Server, user, text string) {
 	t.Helper()
 	body, err := json.Marshal(map[string]string{"text": text, "user": user})
 	require.NoError(t, err)
-	if a := s.Do("POST", "/scan/v1/resolve", string(body)); a.Status != 200 {
-		t.Fatal(a.Body)
-	}
+	a := s.Do("POST", "/scan/v1/resolve", string(body))
+	require.True(t, a.Status == 200, "%v", a.Body)
 }
 
 // tables are the rows of an export that have a text in them, by table.
@@ -51,12 +50,10 @@ func TestEraseUser_NoTableHoldsUser(t *testing.T) {
 	var p feedPage
 	call(t, s, "GET", "/scans", "").JSON(t, &p)
 	require.True(t, len(p.Scans) == 1 && len(tables(t, s, p.Scans[0].User)) != 0, "%+v is in no table", p)
-	if a := call(t, s, "DELETE", "/users/u/scans", ""); a.Body != `{"scans":1}`+"\n" {
-		t.Error(a.Body)
-	}
-	if left := tables(t, s, p.Scans[0].User); len(left) > 0 {
-		t.Errorf("the user is still in %v", left)
-	}
+	a := call(t, s, "DELETE", "/users/u/scans", "")
+	assert.True(t, a.Body == `{"scans":1}`+"\n", "%v", a.Body)
+	left := tables(t, s, p.Scans[0].User)
+	assert.True(t, len(left) == 0, "the user is still in %v", left)
 }
 
 // Neither does anything stand there by his openids any more: no ticket, no
@@ -74,9 +71,8 @@ func TestEraseUser_NoTableHoldsOpenID(t *testing.T) {
 	for _, user := range []string{"u", "other"} {
 		scanAs(t, s, user, code)
 		scanAs(t, s, user, link)
-		if a := s.Do("POST", "/scan/v1/login", `{"user":"`+user+`","appid":"cafe"}`); a.Status != 200 {
-			t.Fatal(a.Body)
-		}
+		a := s.Do("POST", "/scan/v1/login", `{"user":"`+user+`","appid":"cafe"}`)
+		require.True(t, a.Status == 200, "%v", a.Body)
 	}
 	of := func(user, appid string) string {
 		var got struct{ OpenID string }
@@ -88,9 +84,8 @@ func TestEraseUser_NoTableHoldsOpenID(t *testing.T) {
 	}
 	call(t, s, "DELETE", "/users/u/scans", "")
 	for _, appid := range []string{"cafe", "maker"} {
-		if left := tables(t, s, of("u", appid)); len(left) > 0 {
-			t.Errorf("the user is still in %v under %s", left, appid)
-		}
+		left := tables(t, s, of("u", appid))
+		assert.True(t, len(left) == 0, "the user is still in %v under %s", left, appid)
 		assert.True(t, len(tables(t, s, of("other", appid))) != 0, "another user is gone under %s", appid)
 	}
 }
@@ -111,7 +106,6 @@ func TestLedger_WithholdsCodes(t *testing.T) {
 			t.Errorf("%s: %d %s", path, a.Status, a.Body)
 		}
 	}
-	if with := tables(t, s, tail); len(with) > 0 {
-		t.Errorf("the code is in %v", with)
-	}
+	with := tables(t, s, tail)
+	assert.True(t, len(with) == 0, "the code is in %v", with)
 }

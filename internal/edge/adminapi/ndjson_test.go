@@ -55,9 +55,8 @@ func TestRuleImport_NamesFirstTwentyErrors(t *testing.T) {
 	bring(s, "rules", text.String()).JSON(t, &got)
 	require.Equal(t, len(got.Errors), 20, "lines are named")
 	for i, e := range got.Errors {
-		if want := fmt.Sprintf("line %d", i/2*3+i%2+2); e.Location != want {
-			t.Errorf("named %d: %+v, want %s", i, e, want)
-		}
+		want := fmt.Sprintf("line %d", i/2*3+i%2+2)
+		assert.True(t, e.Location == want, "named %d: %+v, want %s", i, e, want)
 	}
 }
 
@@ -78,13 +77,9 @@ func TestRuleImport_VisibleToScans(t *testing.T) {
 		t.Fatalf("%+v", got)
 	}
 	for link, want := range map[string]string{"https://big.example/x": `"appid":"shop"`, "https://big.example/below/x": `"appid":"rival"`} {
-		if a := s.Do("POST", "/scan/v1/resolve", `{"text":"`+link+`"}`); !strings.Contains(a.Body, want) {
-			t.Errorf("%s: %s", link, a.Body)
-		}
+		assert.Contains(t, s.Do("POST", "/scan/v1/resolve", `{"text":"`+link+`"}`).Body, want, "%s", link)
 	}
-	if a := s.Admin("GET", "/rules/history?prefix=https://big.example/", ""); !strings.Contains(a.Body, `"actor":"admin","action":"add"`) {
-		t.Errorf("history: %s", a.Body)
-	}
+	assert.Contains(t, s.Admin("GET", "/rules/history?prefix=https://big.example/", "").Body, `"actor":"admin","action":"add"`, "history")
 	// An export goes in again and changes nothing, not even the log.
 	head := s.Admin("GET", "/changes?limit=1", "").Body
 	if bring(s, "rules", rulesNow(s)).JSON(t, &got); got.Added+got.Changed != 0 || got.Unchanged == 0 {
@@ -97,19 +92,15 @@ func TestRuleImport_VisibleToScans(t *testing.T) {
 		fmt.Fprintln(&many, ruleOf("shop", fmt.Sprintf("https://many.example/%d/", i)))
 	}
 	for range 2 {
-		if a := bring(s, "rules", many.String()); a.Status != 200 {
-			t.Fatal(a.Body)
-		}
-		if a := s.Do("POST", "/scan/v1/resolve", `{"text":"https://many.example/1499/x"}`); !strings.Contains(a.Body, `"appid":"shop"`) {
-			t.Errorf("after many: %s", a.Body)
-		}
+		a := bring(s, "rules", many.String())
+		require.True(t, a.Status == 200, "%v", a.Body)
+		assert.Contains(t, s.Do("POST", "/scan/v1/resolve", `{"text":"https://many.example/1499/x"}`).Body, `"appid":"shop"`, "after many")
 	}
 	if bring(s, "rules", strings.ReplaceAll(many.String(), `"published":true`, `"published":false`)).JSON(t, &got); got.Changed != 1500 {
 		t.Errorf("unpublished: %+v", got)
 	}
-	if a := s.Do("POST", "/scan/v1/resolve", `{"text":"https://many.example/1499/x"}`); strings.Contains(a.Body, `"appid":"shop"`) {
-		t.Errorf("after they were unpublished: %s", a.Body)
-	}
+	a := s.Do("POST", "/scan/v1/resolve", `{"text":"https://many.example/1499/x"}`)
+	assert.True(t, !strings.Contains(a.Body, `"appid":"shop"`), "after they were unpublished: %s", a.Body)
 	var verified struct {
 		Fault any `json:"first_error"`
 	}
@@ -137,14 +128,10 @@ func TestRuleImport_TruncatedBody(t *testing.T) {
 	status, _ := bufio.NewReader(conn).ReadString('\n')
 	_, _ = io.Copy(io.Discard, conn)
 	assert.True(t, strings.Contains(status, " 400 "), "answered %q", status)
-	if now := rulesNow(s); now != before {
-		t.Errorf("loaded by halves:\n%s", now)
-	}
+	assert.Equal(t, rulesNow(s), before, "loaded by halves")
 	entries, err := os.ReadDir(dir)
 	require.NoError(t, err)
 	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), ".import") {
-			t.Errorf("%s stayed behind", e.Name())
-		}
+		assert.True(t, !strings.HasPrefix(e.Name(), ".import"), "%s stayed behind", e.Name())
 	}
 }

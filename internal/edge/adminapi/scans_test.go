@@ -73,9 +73,8 @@ func TestScanExport_Complete(t *testing.T) {
 	assert.True(t, a.Header.Get("Content-Type") == "text/csv; charset=utf-8", "%v", a.Header)
 	lines, err := csv.NewReader(strings.NewReader(a.Body)).ReadAll()
 	require.NoError(t, err)
-	if len(lines) != 4 || lines[1][0] != ids[0] || lines[3][0] != ids[2] || lines[0][4] != "client" || lines[1][4] != "'=app/1" {
-		t.Errorf("%v", lines)
-	}
+	assert.True(t, len(lines) == 4 && lines[1][0] == ids[0] && lines[3][0] == ids[2] && lines[0][4] == "client" && lines[1][4] == "'=app/1",
+		"%v", lines)
 	a = call(t, s, "GET", "/scans/export?format=parquet", "")
 	rows, err := parquet.Read[struct {
 		ID   string    `parquet:"scan_id"`
@@ -89,9 +88,8 @@ func TestScanExport_Complete(t *testing.T) {
 	rule := lines[1][12]
 	for query, want := range map[string]int{"?from=2026-01-16": 1, "?to=2026-01-14": 1, "?user=nobody": 1, "?rule=" + rule: 2,
 		"?format=csv&rule=999," + rule: 2, "?application_id=7&code_index=1": 1} {
-		if a := call(t, s, "GET", "/scans/export"+query, ""); strings.Count(a.Body, "\n") != want {
-			t.Errorf("%s: want %d lines\n%s", query, want, a.Body)
-		}
+		a := call(t, s, "GET", "/scans/export"+query, "")
+		assert.True(t, strings.Count(a.Body, "\n") == want, "%s: want %d lines\n%s", query, want, a.Body)
 	}
 }
 

@@ -72,9 +72,8 @@ func TestSecretGuessing_Throttled(t *testing.T) {
 	s := servertest.Start(t, servertest.Options{Seed: town})
 	const guess = tokenPath + "?grant_type=client_credential&appid=shop&secret=wrong"
 	for range accounts.GuessesPerMinute {
-		if a := s.Do("GET", guess, ""); a.Code(t) != 40125 {
-			t.Fatal(a.Body)
-		}
+		a := s.Do("GET", guess, "")
+		require.True(t, a.Code(t) == 40125, "%v", a.Body)
 	}
 	checkText(t, s.Do("GET", guess, ""), 45011, "api minute-quota reach limit, must slower, retry next minute")
 	decidedBy(t, s, "token.secret.guessing")

@@ -226,9 +226,8 @@ func TestCodeSettings_Effects(t *testing.T) {
 	refused(t, "more", codeCall(s, "brand", "applycode", `{"code_count":200010000,"isv_application_id":"y"}`), 40097,
 		"from 10000 to 200000000")
 	got := works(t, s, "brand", "applycodequery", `{"isv_application_id":"x"}`)
-	if n := len(got.CodeGenerateList); n != 4_000 || got.CodeGenerateList[n-1] != (segment{199_950_000, 199_999_999}) {
-		t.Errorf("%d segments", n)
-	}
+	n := len(got.CodeGenerateList)
+	assert.True(t, n == 4_000 && got.CodeGenerateList[n-1] == (segment{199_950_000, 199_999_999}), "%d segments", n)
 	works(t, s, "brand", "codeactive", binding(id, 0, 199_999_999))
 	text, code := printed(t, s, id, 199_999_999)
 	if got := works(t, s, "brand", "codeactivequery", fmt.Sprintf(`{"code_url":%q}`, text)); got.Code != code ||

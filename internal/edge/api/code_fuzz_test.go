@@ -6,6 +6,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/contract/settings"
 	"github.com/qrjump/qrjump/internal/domain/codes"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -110,8 +111,7 @@ func TestCodeName_NumberOrText(t *testing.T) {
 		fs, err := parseFields([]byte(body))
 		require.NoError(t, err)
 		fs.settings = settings.NewLive(settings.Defaults())
-		if got, err := readCodeName(fs); err != nil || got != want {
-			t.Errorf("%s: %+v, %v; want %+v", body, got, err, want)
-		}
+		got, err := readCodeName(fs)
+		assert.True(t, err == nil && got == want, "%s: %+v, %v; want %+v", body, got, err, want)
 	}
 }

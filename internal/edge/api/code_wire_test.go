@@ -109,9 +109,8 @@ func contentType(a servertest.Answer) string {
 // the detail says which field and why.
 func refused(t testing.TB, what string, a servertest.Answer, number int, detail string) {
 	t.Helper()
-	if a.Status != http.StatusOK || a.Header.Get("Content-Type") != contentType(a) {
-		t.Errorf("%s: status %d, Content-Type %q", what, a.Status, a.Header.Get("Content-Type"))
-	}
+	assert.True(t, a.Status == http.StatusOK && a.Header.Get("Content-Type") == contentType(a),
+		"%s: status %d, Content-Type %q", what, a.Status, a.Header.Get("Content-Type"))
 	got := tellOf(t, a)
 	if got.ErrCode != number || len(got.Fields) != 2 {
 		t.Errorf("%s: %.400s, want %d", what, a.Body, number)
@@ -120,9 +119,7 @@ func refused(t testing.TB, what string, a servertest.Answer, number int, detail 
 	base, hints := baseTexts[number]
 	if !hints {
 		m := ridText.FindStringSubmatch(got.ErrMsg)
-		if m == nil || m[1] != otherTexts[number] {
-			t.Errorf("%s: %q, want %q and a request id", what, got.ErrMsg, otherTexts[number])
-		}
+		assert.True(t, m != nil && m[1] == otherTexts[number], "%s: %q, want %q and a request id", what, got.ErrMsg, otherTexts[number])
 		return
 	}
 	m := hinted.FindStringSubmatch(got.ErrMsg)

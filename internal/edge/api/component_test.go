@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -22,7 +23,6 @@ func TestComponentAPI_DailyLimit(t *testing.T) {
 	}
 	code, tickets := start()
 	require.True(t, code == 0 && tickets >= 1, "the first: errcode %d, %d tickets", code, tickets)
-	if code, again := start(); code != 45009 || again != tickets {
-		t.Errorf("the second: errcode %d, %d tickets after %d", code, again, tickets)
-	}
+	code, again := start()
+	assert.True(t, code == 45009 && again == tickets, "the second: errcode %d, %d tickets after %d", code, again, tickets)
 }

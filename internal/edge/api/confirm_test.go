@@ -142,9 +142,8 @@ func TestConfirm_FileLocation(t *testing.T) {
 	} {
 		o.answer(o.serve)
 		s.OK("shop", "add", rule(c.prefix))
-		if got := o.requests(); len(got) != 1 || got[0] != c.want+f.Name {
-			t.Errorf("%s: asked for %q, want %q", c.prefix, got, c.want+f.Name)
-		}
+		got := o.requests()
+		assert.True(t, len(got) == 1 && got[0] == c.want+f.Name, "%s: asked for %q, want %q", c.prefix, got, c.want+f.Name)
 	}
 
 	secure := httptest.NewUnstartedServer(o)
@@ -231,9 +230,8 @@ func TestConfirm_FileContent(t *testing.T) {
 				len(record.Steps) != 0, "the record of a check that passed: %+v", record)
 		})
 	}
-	if l := list(t, s, "shop", "{}"); l.Total != 5 {
-		t.Errorf("%d rules, want the five that passed", l.Total)
-	}
+	l := list(t, s, "shop", "{}")
+	assert.True(t, l.Total == 5, "%d rules, want the five that passed", l.Total)
 	metrics := s.Do("GET", "/metrics", "").Body
 	for _, line := range []string{`qrjump_domain_verifications_total{result="timeout"} 1`,
 		`qrjump_domain_verifications_total{result="redirect"} 2`} {
@@ -320,9 +318,8 @@ func TestConfirm_FetchSkipped(t *testing.T) {
 	asked := func(want int) {
 		t.Helper()
 		s.Clock.Step(time.Second)
-		if got := len(o.requests()); got != want {
-			t.Errorf("the host was asked %d times, want %d", got, want)
-		}
+		got := len(o.requests())
+		assert.True(t, got == want, "the host was asked %d times, want %d", got, want)
 		o.answer(o.serve)
 	}
 	checkText(t, s.Rule("shop", "add", rule(host.URL+"/1")), 85069, "check confirm file fail")
@@ -350,10 +347,8 @@ func TestConfirm_FetchSkipped(t *testing.T) {
 	o.answer(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, f.Content) })
 	s.OK("shop", "add", rule(host.URL+"/6"))
 	asked(1)
-	if c := confirmed(t, s, "limit=1"); c.Verifications[0].Prefix != host.URL+"/6" || !c.Verifications[0].OK {
-		t.Errorf("the newest record is of %+v", c)
-	}
-	if c := confirmed(t, s, "owner=nobody"); len(c.Verifications) != 0 {
-		t.Errorf("another owner's records: %+v", c)
-	}
+	c := confirmed(t, s, "limit=1")
+	assert.True(t, c.Verifications[0].Prefix == host.URL+"/6" && c.Verifications[0].OK, "the newest record is of %+v", c)
+	c = confirmed(t, s, "owner=nobody")
+	assert.True(t, len(c.Verifications) == 0, "another owner's records: %+v", c)
 }

@@ -6,6 +6,7 @@ import (
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // A link that waits, and the ticket of a frozen code, are told from answers with the same number. What can happen to
@@ -41,9 +42,8 @@ POST /cgi-bin/wxopen/wxamplink as=svc {"appid":"`+program+`","notify_users":1,"s
 		t.Errorf("a link that took effect at once, and an unknown ticket: %v", first)
 	}
 	s.Admin("PUT", "/settings", `{"link_approval_required":true}`)
-	if a := ask("person"); a.Code(t) != 0 {
-		t.Fatal(a.Body)
-	}
+	a := ask("person")
+	require.True(t, a.Code(t) == 0, "%v", a.Body)
 	s.Tell("fault "+tradePath+" 40097", nil)
 	trade(s)
 	if then := met(); !then["link.at_once"] || !then["codes.ticket.state"] || then["caller.token.replaced"] {

@@ -132,9 +132,8 @@ func TestDeviationReport_EveryDeviation(t *testing.T) {
 	}
 	for id := range stories {
 		row, known := behaviour.ByID(id)
-		if _, deviates := row.Deviation(); !known || !deviates {
-			t.Errorf("the story of %s is of no deviation", id)
-		}
+		_, deviates := row.Deviation()
+		assert.True(t, known && deviates, "the story of %s is of no deviation", id)
 	}
 }
 
@@ -167,9 +166,8 @@ func TestDeviationReport_FilterAndReset(t *testing.T) {
 		list[0].Endpoint != getPath {
 		t.Errorf("%+v; first %s, last %s", list, why(first), why(last))
 	}
-	if all := of(""); len(all) != 2 || all[0].Account != "rival" || all[1] != list[0] {
-		t.Errorf("of all: %+v", all)
-	}
+	all := of("")
+	assert.True(t, len(all) == 2 && all[0].Account == "rival" && all[1] == list[0], "of all: %+v", all)
 	s.Admin("DELETE", "/deviations?account=rival", "")
 	assert.Equal(t, len(of("")), 1, "without those of one")
 	var left json.RawMessage
@@ -177,9 +175,8 @@ func TestDeviationReport_FilterAndReset(t *testing.T) {
 	assert.True(t, string(left) == `{"deviations":[]}`, "nothing is left, and the answer is %s", left)
 	produce()
 	s.Renew(t)
-	if all := of(""); len(all) != 0 {
-		t.Errorf("a reset left %+v", all)
-	}
+	all = of("")
+	assert.True(t, len(all) == 0, "a reset left %+v", all)
 }
 
 // Strict refuses what the platform is known or inferred to mind and lets the rest pass;
@@ -200,9 +197,8 @@ func TestStrict_RejectsByBehaviour(t *testing.T) {
 			if settings != "" {
 				s.Admin("PUT", "/settings", settings)
 			}
-			if a := story(s); (a.Code(t) == d.Refusal) != refused {
-				t.Errorf("%s, %s: %s", id, what, a.Body)
-			}
+			a := story(s)
+			assert.True(t, (a.Code(t) == d.Refusal) == refused, "%s, %s: %s", id, what, a.Body)
 		}
 		try("strict", "", d.Minds.Surer(behaviour.Inferred) || d.Closed())
 		try("strict, and it is allowed", fmt.Sprintf(`{"behaviours":{%q:"allow"}}`, id), false)
@@ -224,9 +220,8 @@ func TestDeviationReport_EveryLeniency(t *testing.T) {
 		tell := func() servertest.Answer {
 			return s.Tell(story, servertest.Verbs{"exec": func(query string) (a servertest.Answer) { s.Exec(query); return a }})
 		}
-		if a := tell(); strings.HasPrefix(a.Body, `{"errcode":`) && a.Code(t) != 0 {
-			t.Errorf("%s: it is refused: %s", name, a.Body)
-		}
+		a := tell()
+		assert.True(t, !strings.HasPrefix(a.Body, `{"errcode":`) || a.Code(t) == 0, "%s: it is refused: %s", name, a.Body)
 		var got []string
 		for _, d := range reported(t, s) {
 			if !slices.Contains(always, d.Behaviour) {

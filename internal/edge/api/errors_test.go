@@ -132,9 +132,8 @@ func testErrorRows(t *testing.T, s *servertest.Server, rows []errorRow) {
 			s.Renew(t)
 			s.Advance(36 * time.Hour) // the time of a request id is the server's, not the world's
 			a := r.how(s)
-			if a.Status != http.StatusOK || a.Header.Get("Content-Type") != contentType(a) {
-				t.Errorf("status %d, Content-Type %q", a.Status, a.Header.Get("Content-Type"))
-			}
+			assert.True(t, a.Status == http.StatusOK && a.Header.Get("Content-Type") == contentType(a),
+				"status %d, Content-Type %q", a.Status, a.Header.Get("Content-Type"))
 			if r.code == 0 {
 				assert.True(t, strings.HasPrefix(a.Body, `{"errcode":0,"errmsg":"ok"`), "got %s", a.Body)
 				return
@@ -144,9 +143,8 @@ func testErrorRows(t *testing.T, s *servertest.Server, rows []errorRow) {
 			m := ridText.FindStringSubmatch(e.ErrMsg)
 			require.True(t, m != nil && a.Code(t) == r.code && m[1] == r.text,
 				"got %s, want %d %q and a request id", a.Body, r.code, r.text)
-			if want := fmt.Sprintf(`{"errcode":%d,"errmsg":"%s rid: %s-%s-%s"}`, r.code, r.text, m[2], m[3], m[4]); a.Body != want {
-				t.Errorf("got  %s\nwant %s", a.Body, want)
-			}
+			want := fmt.Sprintf(`{"errcode":%d,"errmsg":"%s rid: %s-%s-%s"}`, r.code, r.text, m[2], m[3], m[4])
+			assert.True(t, a.Body == want, "got  %s\nwant %s", a.Body, want)
 			var clock struct{ Now time.Time }
 			s.Admin("GET", "/emulator/clock", "").JSON(t, &clock)
 			assert.Equal(t, strconv.FormatInt(clock.Now.Unix(), 16), m[2], "the request id begins with %s, the server's second", m[2])
@@ -192,9 +190,8 @@ func TestErrorCodes_TableComplete(t *testing.T) {
 
 // TestErrorCodes_NeverReturned holds the numbers that pages list for a call by mistake. Contract: rules 1.8; marketcode 2, 7.
 func TestErrorCodes_NeverReturned(t *testing.T) {
-	if code, known := errcode.ByNumber(45112); known {
-		t.Errorf("ByNumber(45112) = %v, want none", code)
-	}
+	code, known := errcode.ByNumber(45112)
+	assert.True(t, !known, "ByNumber(45112) = %v, want none", code)
 	for _, e := range api.Describe() {
 		assert.True(t, !strings.HasPrefix(e.Path, codeFamily) || !slices.Contains(e.Codes, errcode.InvalidGrantType),
 			"%s may answer 40002, want never", e.Path)
@@ -277,7 +274,6 @@ func TestRateLimit_PerMinute(t *testing.T) {
 
 func checkText(t *testing.T, a servertest.Answer, code int, text string) {
 	t.Helper()
-	if want := fmt.Sprintf(`{"errcode":%d,"errmsg":"%s rid: `, code, text); !strings.HasPrefix(a.Body, want) {
-		t.Errorf("got %s, want %s…", a.Body, want)
-	}
+	want := fmt.Sprintf(`{"errcode":%d,"errmsg":"%s rid: `, code, text)
+	assert.True(t, strings.HasPrefix(a.Body, want), "got %s, want %s…", a.Body, want)
 }

@@ -44,9 +44,8 @@ func TestNamedFields_MatchSource(t *testing.T) {
 		}
 		for _, name := range named {
 			key := path + " " + name
-			if reason := unread[key]; (reason != "") == (read[name] != "") {
-				t.Errorf("%s: %q is read by %q, with the reason %q", path, name, read[name], reason)
-			}
+			reason := unread[key]
+			assert.True(t, (reason != "") != (read[name] != ""), "%s: %q is read by %q, with the reason %q", path, name, read[name], reason)
 			delete(unread, key)
 		}
 	}

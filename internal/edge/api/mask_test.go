@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -33,9 +34,7 @@ func FuzzMaskPlainIsMaskAny(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		shown, ok := maskPlain(body)
-		if ok && truncate(shown, maxRecorded) != maskAny(body) {
-			t.Errorf("%q is shown as %q, not as %q", body, shown, maskAny(body))
-		}
+		assert.True(t, !ok || truncate(shown, maxRecorded) == maskAny(body), "%q is shown as %q, not as %q", body, shown, maskAny(body))
 	})
 }
 
@@ -51,13 +50,11 @@ func FuzzPlainFieldsAreFields(f *testing.F) {
 			return
 		}
 		var object map[string]json.RawMessage
-		if err := json.Unmarshal(body, &object); err != nil || len(object) != len(plain.list) {
-			t.Fatalf("%q: %d fields, not %d, %v", body, len(plain.list), len(object), err)
-		}
+		err := json.Unmarshal(body, &object)
+		require.True(t, err == nil && len(object) == len(plain.list), "%q: %d fields, not %d, %v", body, len(plain.list), len(object), err)
 		for name, raw := range object {
-			if got := plain.raw(name); string(got) != string(raw) {
-				t.Errorf("%q: %q is %q, not %q", body, name, got, raw)
-			}
+			got := plain.raw(name)
+			assert.True(t, string(got) == string(raw), "%q: %q is %q, not %q", body, name, got, raw)
 			text, is := stringValue(raw)
 			var want string
 			if raw[0] == '[' {
@@ -66,9 +63,8 @@ func FuzzPlainFieldsAreFields(f *testing.F) {
 					t.Errorf("%q: %q is the list %q, not %q", body, name, got, list)
 				}
 			}
-			if wants := raw[0] == '"' && json.Unmarshal(raw, &want) == nil; is != wants || text != want {
-				t.Errorf("%q: %q is the text %q, not %q", body, name, text, want)
-			}
+			wants := raw[0] == '"' && json.Unmarshal(raw, &want) == nil
+			assert.True(t, is == wants && text == want, "%q: %q is the text %q, not %q", body, name, text, want)
 		}
 	})
 }
@@ -76,9 +72,8 @@ func FuzzPlainFieldsAreFields(f *testing.F) {
 func TestMask_FrequentCallsFastPath(t *testing.T) {
 	for _, body := range []string{`{"openid":"o","code_ticket":"secret"}`, `{"errcode":0,"errmsg":"ok","code":"x","application_id":12}`,
 		`{"errcode":0,"errmsg":"ok","rule_list":[{"prefix":"https://h.example/","path":"p?a&b","state":1,"debug_url":["x"]}],"total_count":1}`} {
-		if _, ok := maskPlain([]byte(body)); !ok {
-			t.Errorf("%s is not", body)
-		}
+		_, ok := maskPlain([]byte(body))
+		assert.True(t, ok, "%s is not", body)
 	}
 }
 
@@ -91,8 +86,6 @@ func TestMask_KnownNamesFollowRule(t *testing.T) {
 	names := regexp.MustCompile(`"([a-z_]+)"`).FindAllStringSubmatch(known, -1)
 	require.True(t, len(names) >= 30, "%d names are known: this test looks in the wrong place", len(names))
 	for _, name := range names {
-		if isSecretName(name[1]) != resemblesSecretName(name[1]) {
-			t.Errorf("%s", name[1])
-		}
+		assert.True(t, isSecretName(name[1]) == resemblesSecretName(name[1]), "%s", name[1])
 	}
 }

@@ -46,9 +46,8 @@ func create(t *testing.T, s *servertest.Server, appid, body string) madeCode {
 	var made madeCode
 	a.JSON(t, &made)
 	// Contract: clients 6: one client takes any errmsg for a failure.
-	if want := 2 + len(fields["expire_seconds"])/max(1, len(fields["expire_seconds"])); len(fields) != want || made.Ticket == "" {
-		t.Fatalf("%s: %s", body, a.Body)
-	}
+	want := 2 + len(fields["expire_seconds"])/max(1, len(fields["expire_seconds"]))
+	require.True(t, len(fields) == want && made.Ticket != "", "%s: %s", body, a.Body)
 	assert.True(t, regexp.MustCompile(`^http://weixin\.qq\.com/q/02[0-9A-Za-z_-]{20}$`).MatchString(made.URL), "url %s", made.URL)
 	assert.True(t, regexp.MustCompile(`^gQ[0-9A-Za-z_-]{94}$`).MatchString(made.Ticket), "ticket %s", made.Ticket)
 	return made
@@ -59,9 +58,8 @@ func read(t *testing.T, picture string) string {
 	t.Helper()
 	m, err := jpeg.Decode(strings.NewReader(picture))
 	require.NoError(t, err)
-	if b := m.Bounds(); b.Dx() != 430 || b.Dy() != 430 {
-		t.Errorf("the picture has %d×%d pixels", b.Dx(), b.Dy())
-	}
+	b := m.Bounds()
+	assert.True(t, b.Dx() == 430 && b.Dy() == 430, "the picture has %d×%d pixels", b.Dx(), b.Dy())
 	text, err := symbol.FindQR(m)
 	require.NoError(t, err)
 	return text
@@ -94,17 +92,12 @@ func TestQRCodeCreate_AllFourKinds(t *testing.T) {
 			assert.True(t, !urls[made.URL], "the URL %s is of another code", made.URL)
 			urls[made.URL] = true
 			again := create(t, s, "svc", c.body)
-			if same := again.URL == made.URL && again.Ticket == made.Ticket; same != (c.life == 0) {
-				t.Errorf("asked for again: %+v, %+v", made, again)
-			}
-			if other := create(t, s, "svc2", c.body); other.URL == made.URL {
-				t.Error("two accounts have one code")
-			}
+			same := again.URL == made.URL && again.Ticket == made.Ticket
+			assert.True(t, same == (c.life == 0), "asked for again: %+v, %+v", made, again)
+			assert.True(t, create(t, s, "svc2", c.body).URL != made.URL, "two accounts have one code")
 			a := s.Do("GET", showPath+"?ticket="+made.Ticket, "")
 			require.True(t, a.Status == 200 && a.Header.Get("Content-Type") == "image/jpeg", "%d %v", a.Status, a.Header)
-			if got := read(t, a.Body); got != made.URL {
-				t.Errorf("the picture says %s, not %s", got, made.URL)
-			}
+			assert.Equal(t, read(t, a.Body), made.URL, "the picture says")
 		})
 	}
 }
@@ -127,9 +120,8 @@ func TestShowQRCode_PublicUntilExpiry(t *testing.T) {
 			t.Errorf("%s: %d %v", ticket, a.Status, a.Header)
 		}
 	}
-	if a := show(forEver.Ticket, "api.weixin.qq.com"); a.Status != 200 || a.Header.Get("Cache-Control") != "public, max-age=86400" {
-		t.Errorf("%d %v", a.Status, a.Header)
-	}
+	a := show(forEver.Ticket, "api.weixin.qq.com")
+	assert.True(t, a.Status == 200 && a.Header.Get("Cache-Control") == "public, max-age=86400", "%d %v", a.Status, a.Header)
 	for _, ticket := range []string{"", "x", "%00", "%ff", strings.Repeat("x", 10_000), short.Ticket + "x", strings.ToLower(short.Ticket)} {
 		if a := show(ticket, "mp.weixin.qq.com"); a.Status != 404 || strings.HasPrefix(a.Header.Get("Content-Type"), "image/") {
 			t.Errorf("%.20s: %d %v", ticket, a.Status, a.Header)
@@ -137,17 +129,12 @@ func TestShowQRCode_PublicUntilExpiry(t *testing.T) {
 	}
 	s.Do("GET", showPath, "").WantStatus(t, 404, "without a ticket")
 	s.Advance(59 * time.Second)
-	if a := show(short.Ticket, "mp.weixin.qq.com"); a.Status != 200 || a.Header.Get("Cache-Control") != "public, max-age=1" {
-		t.Errorf("in the last second: %d %v", a.Status, a.Header)
-	}
+	a = show(short.Ticket, "mp.weixin.qq.com")
+	assert.True(t, a.Status == 200 && a.Header.Get("Cache-Control") == "public, max-age=1", "in the last second: %d %v", a.Status, a.Header)
 	s.Advance(time.Second)
-	if a := show(short.Ticket, "mp.weixin.qq.com"); a.Status != 404 {
-		t.Errorf("after its life: %d", a.Status)
-	}
+	assert.Equal(t, show(short.Ticket, "mp.weixin.qq.com").Status, 404, "after its life")
 	s.Advance(100 * 24 * time.Hour)
-	if a := show(forEver.Ticket, "mp.weixin.qq.com"); a.Status != 200 {
-		t.Errorf("a permanent one: %d", a.Status)
-	}
+	assert.Equal(t, show(forEver.Ticket, "mp.weixin.qq.com").Status, 200, "a permanent one")
 }
 
 // Behaviour(qrcode.show.rate).
@@ -223,9 +210,8 @@ func wantEvent(t *testing.T, s *servertest.Server, r *receiver, user, event, key
 	}
 	parts := []string{"", m.query.Get("timestamp"), m.query.Get("nonce")}
 	slices.Sort(parts)
-	if want := fmt.Sprintf("%x", sha1.Sum([]byte(strings.Join(parts, "")))); m.query.Get("signature") != want || parts[1] == "" {
-		t.Errorf("the query is %v", m.query)
-	}
+	want := fmt.Sprintf("%x", sha1.Sum([]byte(strings.Join(parts, ""))))
+	assert.True(t, m.query.Get("signature") == want && parts[1] != "", "the query is %v", m.query)
 }
 
 // Contract: rules 3.5: subscribe for a new follower, SCAN for an old one.

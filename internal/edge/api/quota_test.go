@@ -46,9 +46,8 @@ func used(t *testing.T, s *servertest.Server, appid, path string) int {
 
 func wantUsed(t *testing.T, s *servertest.Server, appid, path string, want int) {
 	t.Helper()
-	if got := used(t, s, appid, path); got != want {
-		t.Errorf("%s called %s %d times today, want %d", appid, path, got, want)
-	}
+	got := used(t, s, appid, path)
+	assert.True(t, got == want, "%s called %s %d times today, want %d", appid, path, got, want)
 }
 
 func tokenOf(t *testing.T, a servertest.Answer) string {
@@ -125,9 +124,8 @@ func TestClearQuota_TenPerMonth(t *testing.T) {
 		s.Do("POST", clearBySecret+"?appid=rival&appsecret=wrong", "")
 	}
 	for n := range 11 {
-		if a, want := as("rival", clearQuota, `{"appid":"rival"}`)(s), map[bool]int{true: 0, false: 48006}[n < 10]; a.Code(t) != want {
-			t.Errorf("clear %d of another account: %s, want %d", n+1, a.Body, want)
-		}
+		a, want := as("rival", clearQuota, `{"appid":"rival"}`)(s), map[bool]int{true: 0, false: 48006}[n < 10]
+		assert.True(t, a.Code(t) == want, "clear %d of another account: %s, want %d", n+1, a.Body, want)
 	}
 	// The month is the settings' zone's: it ends here, and not eight hours later.
 	end := time.Date(2026, 2, 1, 0, 0, 0, 0, time.FixedZone("", 8*3600))
@@ -189,16 +187,13 @@ func TestCountsAndCallLog_AfterRestart(t *testing.T) {
 	s.Stop()
 	s = servertest.Start(t, servertest.Options{Seed: town, Data: folder})
 	wantUsed(t, s, "shop", getPath, 7)
-	if again := ask(s); again != shown {
-		t.Errorf("before the stop\n%s\nafter\n%s", shown, again)
-	}
+	assert.Equal(t, ask(s), shown, "before the stop\n%s\nafter", shown)
 	for n, want := range []int{0, 45009} {
 		as("shop", getPath, "{}")(s).WantCode(t, want, "call %d after the start", n+8)
 	}
 	for n := range 10 { // one of the ten was used before
-		if a, want := as("shop", clearQuota, `{"appid":"shop"}`)(s), map[bool]int{true: 0, false: 48006}[n < 9]; a.Code(t) != want {
-			t.Errorf("clear %d: %s, want %d", n+2, a.Body, want)
-		}
+		a, want := as("shop", clearQuota, `{"appid":"shop"}`)(s), map[bool]int{true: 0, false: 48006}[n < 9]
+		assert.True(t, a.Code(t) == want, "clear %d: %s, want %d", n+2, a.Body, want)
 	}
 }
 

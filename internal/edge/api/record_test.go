@@ -35,9 +35,7 @@ func TestMask_HiddenNames(t *testing.T) {
 		"js_code": true, "auth_code": true, "session_key": true, "code": true, "code_url": true, "buffer": true,
 		"openid": false, "appid": false, "errcode": false, "prefix": false, "code_index": false, "rid": false, "scene_str": false,
 	} {
-		if isSecretName(name) != want {
-			t.Errorf("%s: hidden %t", name, !want)
-		}
+		assert.True(t, isSecretName(name) == want, "%s: hidden %t", name, !want)
 	}
 }
 
@@ -49,9 +47,8 @@ func TestMask_MalformedBodyAndPath(t *testing.T) {
 		}
 		for _, body := range []string{`{"x":1,"` + name + `":"S3CRET",}`, `{'` + name + `': 'S3CRET'}`, name + `=S3CRET&x=1`, `{"` + name +
 			`":"S3CRET`} {
-			if shown := maskBody([]byte(body)); strings.Contains(shown, "S3CRET") {
-				t.Errorf("%s is shown as %s", body, shown)
-			}
+			shown := maskBody([]byte(body))
+			assert.True(t, !strings.Contains(shown, "S3CRET"), "%s is shown as %s", body, shown)
 		}
 	}
 	for n := range 64 { // across the end of what is kept
@@ -65,9 +62,7 @@ func TestMask_MalformedBodyAndPath(t *testing.T) {
 		"/cgi-bin/wxopen/qrcodejumpget&access_token=S3CRET":                 "/cgi-bin/wxopen/qrcodejumpget&access_token=[masked]",
 		"/cgi-bin/token": "/cgi-bin/token",
 	} {
-		if got := maskPath(path); got != want {
-			t.Errorf("%s is shown as %s", path, got)
-		}
+		assert.Equal(t, maskPath(path), want, "%s is shown as", path)
 	}
 }
 
@@ -83,8 +78,6 @@ func TestPathLog_NoSecrets(t *testing.T) {
 		"/admin/v1/users/u-17/scans":              "/admin/v1/[5 bytes]/[4 bytes]/[5 bytes]",
 		"/cgi-bin/component/api_component_token/": "/cgi-bin/component/api_component_token/",
 	} {
-		if got := LoggedPath(path); got != want {
-			t.Errorf("%.60s is logged as %s, want %s", path, got, want)
-		}
+		assert.Equal(t, LoggedPath(path), want, "%.60s is logged as", path)
 	}
 }

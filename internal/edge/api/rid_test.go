@@ -234,8 +234,7 @@ func TestErrorText_LastDayOfTheHint(t *testing.T) {
 	t.Parallel()
 	for day, want := range map[string]string{"2020-08-10": " hint: [", "2020-08-11": " rid: ", "2020-08-12": " rid: "} {
 		s := servertest.Start(t, servertest.Options{Seed: town, Config: func(c *server.Config) { c.AsOf = day }})
-		if a := s.Do("GET", "/cgi-bin/token", ""); !strings.Contains(a.Body, want) {
-			t.Errorf("/cgi-bin/token as of %s = %s, want one with %q", day, a.Body, want)
-		}
+		a := s.Do("GET", "/cgi-bin/token", "")
+		assert.True(t, strings.Contains(a.Body, want), "/cgi-bin/token as of %s = %s, want one with %q", day, a.Body, want)
 	}
 }

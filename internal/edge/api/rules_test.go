@@ -74,7 +74,5 @@ func TestQRCodeJumpGet_NewestTenThousand(t *testing.T) {
 		t.Errorf("size %d, total %d, from %s to %s", l.Size, l.Total, l.RuleList[0].Prefix, l.RuleList[len(l.RuleList)-1].Prefix)
 	}
 	l = list(t, s, "svc", `{"appid":"shop","get_type":2,"page_num":51,"page_size":200}`)
-	if l.prefixes() != "10000" || l.Total != 10_001 {
-		t.Errorf("the last page has %q of %d", l.prefixes(), l.Total)
-	}
+	assert.True(t, l.prefixes() == "10000" && l.Total == 10_001, "the last page has %q of %d", l.prefixes(), l.Total)
 }

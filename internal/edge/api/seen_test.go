@@ -39,14 +39,11 @@ func readLines[T any](t *testing.T, name string) (list []T) {
 		var one T
 		d := json.NewDecoder(strings.NewReader(lines.Text()))
 		d.DisallowUnknownFields()
-		if err := d.Decode(&one); err != nil {
-			t.Fatalf("%s: %v in %s", name, err, lines.Text())
-		}
+		err := d.Decode(&one)
+		require.NoErrorf(t, err, "%s: %v in %s", name, err, lines.Text())
 		list = append(list, one)
 	}
-	if lines.Err() != nil || len(list) == 0 {
-		t.Fatalf("%s: %d lines, %v", name, len(list), lines.Err())
-	}
+	require.True(t, lines.Err() == nil && len(list) != 0, "%s: %d lines, %v", name, len(list), lines.Err())
 	return list
 }
 
@@ -86,9 +83,8 @@ func shape(t *testing.T, answer string) string {
 				require.True(t, err == nil, "%v in %s", err, answer)
 				parts = append(parts, fmt.Sprintf("%v:%s", key, value(fmt.Sprint(key))))
 			}
-			if _, err := d.Token(); err != nil {
-				t.Fatalf("%v in %s", err, answer)
-			}
+			_, err := d.Token()
+			require.NoErrorf(t, err, "%v in %s", err, answer)
 			if tok == '[' {
 				parts = parts[:min(1, len(parts))]
 			}
@@ -186,14 +182,12 @@ access = access <component> isv shop
 		assert.True(t, seen[id], "there is no line %s to differ from", id)
 	}
 	for play := range plays {
-		if _, was := asked[play]; !was {
-			t.Errorf("no line is asked for by %q", play)
-		}
+		_, was := asked[play]
+		assert.True(t, was, "no line is asked for by %q", play)
 	}
 	for row, date := range newest {
-		if b := row.Get(); b.Date < date || !dates[b.Date] {
-			t.Errorf("the newest evidence of %s is of %s, its row says %s", b.ID, date, b.Date)
-		}
+		b := row.Get()
+		assert.True(t, b.Date >= date && dates[b.Date], "the newest evidence of %s is of %s, its row says %s", b.ID, date, b.Date)
 	}
 }
 
@@ -217,9 +211,8 @@ func checkTableRow(t *testing.T, line seenLine) {
 		ErrMsg  string
 	}
 	require.NoError(t, json.Unmarshal(line.Answer, &row))
-	if c, known := errcode.ByNumber(row.ErrCode); !known || c.Text != row.ErrMsg {
-		t.Errorf("%s: the platform's table has %d %s", line.ID, row.ErrCode, row.ErrMsg)
-	}
+	c, known := errcode.ByNumber(row.ErrCode)
+	assert.True(t, known && c.Text == row.ErrMsg, "%s: the platform's table has %d %s", line.ID, row.ErrCode, row.ErrMsg)
 }
 
 // evidence notes a line's date for the rows that decided our answer, of which one
@@ -249,9 +242,8 @@ func evidence(t *testing.T, s *servertest.Server, line seenLine, a servertest.An
 	if slices.Contains(met, behaviour.WireFault) {
 		return
 	}
-	if !slices.ContainsFunc(met, func(r behaviour.Row) bool { return r.Get().Evidence == behaviour.Observed }) {
-		t.Errorf("%s was seen, and no row that decided our answer says so: %v", line.ID, met)
-	}
+	assert.True(t, slices.ContainsFunc(met, func(r behaviour.Row) bool { return r.Get().Evidence == behaviour.Observed }),
+		"%s was seen, and no row that decided our answer says so: %v", line.ID, met)
 	date := dayOf.FindString(line.Date)
 	for _, row := range met {
 		if b := row.Get(); b.Evidence == behaviour.Observed && b.Source == "docs/contract/seen" && date > newest[row] {

@@ -83,9 +83,7 @@ func TestLookCSS_SizeAndNoExternalURLs(t *testing.T) {
 	head, rest, _ := strings.Cut(string(css), "*/")
 	selectors := regexp.MustCompile(`\{[^}]*\}`).ReplaceAllString(rest, "")
 	for _, class := range regexp.MustCompile(`\.([a-z]+)\b`).FindAllStringSubmatch(selectors, -1) {
-		if !strings.Contains(head, "."+class[1]) {
-			t.Errorf("the head of look.css does not list .%s", class[1])
-		}
+		assert.True(t, strings.Contains(head, "."+class[1]), "the head of look.css does not list .%s", class[1])
 	}
 }
 
@@ -99,14 +97,12 @@ func TestAssets_CacheOneYear(t *testing.T) {
 		assets.Sheet.ServeHTTP(w, r)
 		return w.Result()
 	}
-	if !regexp.MustCompile(`^/qrjump/look-[0-9a-f]{16}\.css$`).MatchString(assets.Sheet.Path()) {
-		t.Errorf("served at %s, wanted a hash in the name", assets.Sheet.Path())
-	}
+	assert.True(t, regexp.MustCompile(`^/qrjump/look-[0-9a-f]{16}\.css$`).MatchString(assets.Sheet.Path()),
+		"served at %s, wanted a hash in the name", assets.Sheet.Path())
 	plain := get()
 	want, _ := io.ReadAll(plain.Body)
-	if plain.Header.Get("Cache-Control") != "public, max-age=31536000, immutable" || plain.Header.Get("Content-Encoding") != "" {
-		t.Errorf("headers %v", plain.Header)
-	}
+	assert.True(t, plain.Header.Get("Cache-Control") == "public, max-age=31536000, immutable" && plain.Header.Get("Content-Encoding") == "",
+		"headers %v", plain.Header)
 	zipped := get("Accept-Encoding", "br;q=1.0, gzip;q=0.8")
 	assert.True(t, zipped.Header.Get("Content-Encoding") == "gzip" && zipped.Header.Get("ETag") != plain.Header.Get("ETag"),
 		"a browser that takes gzip got %v", zipped.Header)

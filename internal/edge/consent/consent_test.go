@@ -78,16 +78,13 @@ func TestConsentPage_PlatformAndPermissions(t *testing.T) {
 		`lang="en"`} {
 		assert.True(t, strings.Contains(a.Body, want), "the page does not say %s: %s", want, a.Body)
 	}
-	if strings.Contains(a.Body, "<script") || strings.Contains(a.Body, "admin_token") || strings.Contains(a.Body, "<b>Shop") {
-		t.Errorf("the page has what it should not: %s", a.Body)
-	}
+	assert.True(t, !strings.Contains(a.Body, "<script") && !strings.Contains(a.Body, "admin_token") && !strings.Contains(a.Body, "<b>Shop"),
+		"the page has what it should not: %s", a.Body)
 	style := regexp.MustCompile(`<link rel="stylesheet" href="([^"]+)">`).FindStringSubmatch(a.Body)
 	require.True(t, style != nil && w.Do("GET", style[1], "").Status == 200, "no style")
 	const want = "default-src 'none'; style-src 'self'; img-src data:; form-action 'self' https://isv.example; base-uri 'none'; " +
 		"frame-ancestors 'none'"
-	if got := a.Header.Get("Content-Security-Policy"); got != want {
-		t.Errorf("policy %q, want %q", got, want)
-	}
+	assert.Equal(t, a.Header.Get("Content-Security-Policy"), want, "policy")
 	if a.Status != 200 || a.Header.Get("Content-Type") != "text/html; charset=utf-8" || a.Header.Get("Cache-Control") != "no-store" {
 		t.Errorf("%d %v", a.Status, a.Header)
 	}
@@ -115,9 +112,7 @@ func TestConsent_RedirectWithCode(t *testing.T) {
 	a := w.submit(path, agree("shop", "18", "33"))
 	m := regexp.MustCompile(`^https://isv\.example/back\?state=7&auth_code=([^&]+)&expires_in=600#here$`).FindStringSubmatch(
 		a.Header.Get("Location"))
-	if a.Status != http.StatusSeeOther || m == nil {
-		t.Fatalf("%d %q %s", a.Status, a.Header.Get("Location"), a.Body)
-	}
+	require.True(t, a.Status == http.StatusSeeOther && m != nil, "%d %q %s", a.Status, a.Header.Get("Location"), a.Body)
 	code, err := url.QueryUnescape(m[1])
 	require.NoError(t, err)
 	w.Hide(code)
@@ -184,9 +179,8 @@ func TestConsent_GrantsRequestedOnly(t *testing.T) {
 	}
 	w.Component(w.token, "api_get_authorizer_list", `{"component_appid":"isv","offset":0,"count":10}`).JSON(t, &list)
 	assert.Equal(t, list.Total, 0, "accounts authorised the platform")
-	if a := w.submit(path, agree("shop", "18", "33")); a.Status != http.StatusSeeOther {
-		t.Errorf("%d %s", a.Status, a.Body)
-	}
+	a := w.submit(path, agree("shop", "18", "33"))
+	assert.True(t, a.Status == http.StatusSeeOther, "%d %s", a.Status, a.Body)
 }
 
 func TestConsent_ExclusiveSetNeedsConfirmation(t *testing.T) {
@@ -203,9 +197,8 @@ func TestConsent_ExclusiveSetNeedsConfirmation(t *testing.T) {
 	assert.True(t, b.Status == http.StatusConflict && strings.Contains(b.Body, "isv2 has it"), "the emulator: %d %s", b.Status, b.Body)
 	form := agree("shop", "18")
 	form.Set("move", "1")
-	if a := w.submit(path, form); a.Status != http.StatusSeeOther {
-		t.Errorf("%d %s", a.Status, a.Body)
-	}
+	a = w.submit(path, form)
+	assert.True(t, a.Status == http.StatusSeeOther, "%d %s", a.Status, a.Body)
 	var isv2 struct {
 		Total int `json:"total_authorizations"`
 	}
@@ -240,9 +233,8 @@ func TestConsent_RequiresAdminToken(t *testing.T) {
 	}
 	form := agree("shop", "33")
 	form.Set("admin_token", servertest.AdminToken)
-	if a := w.submit(path, form); a.Status != http.StatusSeeOther {
-		t.Errorf("%d %s", a.Status, a.Body)
-	}
+	a = w.submit(path, form)
+	assert.True(t, a.Status == http.StatusSeeOther, "%d %s", a.Status, a.Body)
 }
 
 func TestConsent_CSRF(t *testing.T) {
@@ -296,9 +288,8 @@ func TestConsent_NoOpenRedirect(t *testing.T) {
 		"https://isv.example//evil.example/":              "https://isv.example//evil.example/?",
 	} {
 		a := w.submit(w.page(redirect, ""), agree("shop", "33"))
-		if !strings.HasPrefix(a.Header.Get("Location"), want+"auth_code=") {
-			t.Errorf("%s: %d %q", redirect, a.Status, a.Header.Get("Location"))
-		}
+		assert.True(t, strings.HasPrefix(a.Header.Get("Location"), want+"auth_code="),
+			"%s: %d %q", redirect, a.Status, a.Header.Get("Location"))
 	}
 
 	for name, path := range map[string]string{
@@ -337,9 +328,8 @@ func TestConsentPage_SearchAccounts(t *testing.T) {
 	}
 	find := func(part, chosen string) (list []string) {
 		a := w.submit(path, url.Values{"decision": {"find"}, "part": {part}, "appid": {chosen}, "set": {"33"}})
-		if a.Status != 200 || !strings.Contains(a.Body, `value="33" checked`) || strings.Contains(a.Body, `value="18" checked`) {
-			t.Errorf("%q: %d, what was ticked is lost: %s", part, a.Status, a.Body)
-		}
+		assert.True(t, a.Status == 200 && strings.Contains(a.Body, `value="33" checked`) && !strings.Contains(a.Body, `value="18" checked`),
+			"%q: %d, what was ticked is lost: %s", part, a.Status, a.Body)
 		for _, m := range regexp.MustCompile(`name="appid" value="([^"]*)" required( checked)?`).FindAllStringSubmatch(a.Body, -1) {
 			list = append(list, m[1]+m[2])
 		}
@@ -351,7 +341,6 @@ func TestConsentPage_SearchAccounts(t *testing.T) {
 	} {
 		assert.Equal(t, strings.Join(find(c.part, c.chosen), " "), c.want, "%q, after %q was chosen", c.part, c.chosen)
 	}
-	if a := w.submit(path, agree("wx123", "33")); a.Status != http.StatusSeeOther {
-		t.Errorf("%d %s", a.Status, a.Body)
-	}
+	a = w.submit(path, agree("wx123", "33"))
+	assert.True(t, a.Status == http.StatusSeeOther, "%d %s", a.Status, a.Body)
 }

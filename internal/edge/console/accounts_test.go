@@ -18,9 +18,7 @@ import (
 func (v *visitor) did(path string, form url.Values) page {
 	v.t.Helper()
 	p := v.post(path, form)
-	if p.Status != http.StatusSeeOther {
-		v.t.Fatalf("%s %v: %d %s", path, form.Get("did"), p.Status, p.Body)
-	}
+	require.True(v.t, p.Status == http.StatusSeeOther, "%s %v: %d %s", path, form.Get("did"), p.Status, p.Body)
 	return v.get(p.Header.Get("Location"))
 }
 
@@ -28,9 +26,7 @@ func (v *visitor) did(path string, form url.Values) page {
 func (p page) wants(t *testing.T, texts ...string) {
 	t.Helper()
 	for _, text := range texts {
-		if !strings.Contains(p.Body, text) {
-			t.Errorf("the page lacks %q: %s", text, p.Body)
-		}
+		assert.Contains(t, p.Body, text, "the page lacks %q", text)
 	}
 }
 
@@ -45,17 +41,14 @@ func TestAccountForms_CreateAndEdit(t *testing.T) {
 	made := url.Values{"appid": {"svc"}, "kind": {"service_account"}, "name": {"Tea & <i>more</i>"}, "subject": {"company"},
 		"certified": {"yes"}, "secret": {"short"}, "ip_allowlist": {"192.0.2.0/24，198.51.100.7/32"}}
 	p := v.post("/console/accounts", made)
-	if p.Status != http.StatusUnprocessableEntity || strings.Contains(p.Body, `value="short"`) {
-		t.Errorf("a secret that is too short: %d", p.Status)
-	}
+	assert.True(t, p.Status == http.StatusUnprocessableEntity && !strings.Contains(p.Body, `value="short"`),
+		"a secret that is too short: %d", p.Status)
 	p.wants(t, "Tea &amp; &lt;i&gt;more&lt;/i&gt;", `value="svc"`, "192.0.2.0/24，198.51.100.7/32", `role="alert"`,
 		`aria-describedby="secret-hint secret-wrong"`)
 	made.Set("secret", "0123456789abcdef0123456789abcdef")
 	s.Hide(made.Get("secret"))
 	v.did("/console/accounts", made).wants(t, "Tea &amp; &lt;i&gt;more", "198.51.100.7/32")
-	if p := v.post("/console/accounts", made); p.Status != http.StatusConflict {
-		t.Errorf("an account that is there: %d", p.Status)
-	}
+	assert.Equal(t, v.post("/console/accounts", made).Status, http.StatusConflict, "an account that is there")
 	made.Set("features", "marketcode")
 	made.Set("kind", "mini_program") // stays what it is
 	v.did("/console/accounts/svc/edit", made)
@@ -82,39 +75,27 @@ func TestAccountForms_CreateAndEdit(t *testing.T) {
 		JumpOpen bool `json:"jump_open"`
 	}
 	s.Admin("GET", "/accounts/svc", "").JSON(t, &a)
-	if a.Kind != "service_account" || len(a.Features) != 1 || len(a.Linked) != 0 {
-		t.Errorf("%+v", a)
-	}
+	assert.True(t, a.Kind == "service_account" && len(a.Features) == 1 && len(a.Linked) == 0, "%+v", a)
 	s.Admin("GET", "/accounts/shop", "").JSON(t, &a)
-	if a.JumpOpen {
-		t.Error("its rules are on")
-	}
+	assert.True(t, !a.JumpOpen, "its rules are on")
 	v.did("/console/accounts/shop", url.Values{"did": {"jump-on"}})
 	var log struct {
 		Changes []struct{ Kind, Key, Actor string }
 	}
 	s.Admin("GET", "/changes?newest=true&limit=3&kind=account", "").JSON(t, &log)
 	for _, one := range log.Changes {
-		if one.Actor != "person:olga" {
-			t.Errorf("the audit log: %+v", one)
-		}
+		assert.True(t, one.Actor == "person:olga", "the audit log: %+v", one)
 	}
-	if len(log.Changes) != 3 {
-		t.Errorf("the audit log: %+v", log)
-	}
+	assert.True(t, len(log.Changes) == 3, "the audit log: %+v", log)
 	// A viewer sees no form, and may not send one.
 	person(s, "vera", adminroute.Viewer)
 	v = request(t, s)
 	v.signIn("vera", password, "")
-	if p := v.get("/console/accounts/shop"); strings.Contains(p.Body, `name="did"`) {
-		t.Error("a viewer sees forms")
-	}
+	assert.True(t, !strings.Contains(v.get("/console/accounts/shop").Body, `name="did"`), "a viewer sees forms")
 	made.Set("appid", "other")
 	for path, form := range map[string]url.Values{"/console/accounts": made, "/console/accounts/svc/edit": made,
 		"/console/accounts/shop": {"did": {"jump-off"}, "sure": {"shop"}}} {
-		if p := v.post(path, form); p.Status != http.StatusForbidden {
-			t.Errorf("%s by a viewer: %d", path, p.Status)
-		}
+		assert.Equal(t, v.post(path, form).Status, http.StatusForbidden, "%s by a viewer", path)
 	}
 }
 
@@ -128,23 +109,17 @@ func TestPlatformForms_CreateAndAuthorise(t *testing.T) {
 		"message_token":  {"tok"}, "encoding_aes_key": {"abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE"}}
 	s.Hide("the-secret-of-plat2")
 	v.did("/console/platforms", form).wants(t, "one.example, two.example")
-	if p := v.post("/console/platforms", form); p.Status != http.StatusConflict {
-		t.Errorf("a platform that is there: %d", p.Status)
-	}
+	assert.Equal(t, v.post("/console/platforms", form).Status, http.StatusConflict, "a platform that is there")
 	form.Set("event_url", "no address")
 	p := v.post("/console/platforms/plat2", form)
 	assert.Equal(t, p.Status, http.StatusUnprocessableEntity, "an address that is none")
 	p.wants(t, `value="no address"`)
 	form.Set("event_url", "")
 	v.did("/console/platforms/plat2", form)
-	if p := v.post("/console/platforms/none", form); p.Status != http.StatusNotFound {
-		t.Errorf("no such platform: %d", p.Status)
-	}
+	assert.Equal(t, v.post("/console/platforms/none", form).Status, http.StatusNotFound, "no such platform")
 	ticket := v.post("/console/platforms/plat2", url.Values{"did": {"ticket"}})
 	text := regexp.MustCompile(`<code class="copy">([^<]+)</code>`).FindStringSubmatch(ticket.Body)
-	if text == nil {
-		t.Fatalf("a ticket: %d", ticket.Status)
-	}
+	require.True(t, text != nil, "a ticket: %d", ticket.Status)
 	s.Hide(text[1])
 	var token struct {
 		Token string `json:"component_access_token"`
@@ -164,9 +139,7 @@ func TestPlatformForms_CreateAndAuthorise(t *testing.T) {
 	p.wants(t, "18 Mini Program development")
 	v.get("/console/accounts/shop").wants(t, "/console/platforms/plat2", "33 linking")
 	v.did("/console/accounts/shop", url.Values{"did": {"withdraw"}, "component": {"plat2"}, "sure": {"plat2"}})
-	if p := v.get("/console/platforms/plat2"); strings.Contains(p.Body, "/console/accounts/shop") {
-		t.Error("the authorisation stands")
-	}
+	assert.True(t, !strings.Contains(v.get("/console/platforms/plat2").Body, "/console/accounts/shop"), "the authorisation stands")
 }
 
 // The page of an account says what it may do, what is missing, and leads to where that is mended.
@@ -180,9 +153,7 @@ func TestAccountPage_MissingSetup(t *testing.T) {
 	p := v.get("/console/accounts/svc")
 	p.wants(t, "/console/accounts/svc/edit#secret", "/console/accounts/svc/edit#features", "/console/accounts/svc/edit#marketcode_key",
 		"/console/accounts/svc#links", "--code-prefix")
-	if strings.Contains(p.Body, "/edit#certified") {
-		t.Error("what is met is to be mended")
-	}
+	assert.True(t, !strings.Contains(p.Body, "/edit#certified"), "what is met is to be mended")
 	v.get("/console/accounts/svc?lang=zh").wants(t, "申请码", "已认证", "去处理")
 }
 
@@ -219,9 +190,7 @@ func TestAccounts_SortAndCompare(t *testing.T) {
 	for query, want := range map[string]string{"": "wx00", "order=scans": "wx59", "order=unmatched": "wx58", "order=published": "wx58",
 		"order=name&reverse=yes": "wx09", "order=scans&reverse=yes&offset=50": "wx07", "order=scans&offset=50": "wx48"} {
 		found := accountOf.FindStringSubmatch(v.get("/console/accounts?" + query).Body)
-		if found == nil || found[1] != want {
-			t.Errorf("the first account of %q is %q, want %s", query, found, want)
-		}
+		assert.True(t, found != nil && found[1] == want, "the first account of %q is %q, want %s", query, found, want)
 	}
 	p := v.get("/console/accounts?order=unmatched&text=tea")
 	p.wants(t, `aria-sort="descending"><a class="sorts" href="/console/accounts?order=unmatched&amp;reverse=yes&amp;text=tea"`,
@@ -234,9 +203,7 @@ func TestAccounts_SortAndCompare(t *testing.T) {
 		t.Errorf("comparing one account: status %d, want 422", p.Status)
 	}
 	p = mia.get("/console/statistics?selected=wx58&selected=wx59")
-	if p.Status != http.StatusSeeOther {
-		t.Fatalf("comparing two accounts: status %d, want 303", p.Status)
-	}
+	require.True(t, p.Status == http.StatusSeeOther, "comparing two accounts: status %d, want 303", p.Status)
 	compared := p.Header.Get("Location")
 	for path, texts := range map[string][]string{compared + "&lang=en": {"Compared with", `<bdi>Tea 59 wx59</bdi>`,
 		`name="compare" value="wx59"`},
@@ -250,8 +217,6 @@ func TestAccounts_SortAndCompare(t *testing.T) {
 	}
 	p = mia.post(compared, url.Values{"did": {"share"}, "lasts": {"7"}})
 	found := linkOf.FindStringSubmatch(p.Body)
-	if found == nil {
-		t.Fatalf("%d without a link: %s", p.Status, p.Body)
-	}
+	require.True(t, found != nil, "%d without a link: %s", p.Status, p.Body)
 	request(t, s).get(found[1]).wants(t, `<td class="num">2</td><td class="num">4</td></tr>`, "Tea 59 wx59")
 }

@@ -22,9 +22,7 @@ func TestAppearanceForm_Change(t *testing.T) {
 	v := request(t, s)
 	const path = "/console/accounts/shop/appearance"
 	p := v.get(path)
-	if p.Status != http.StatusOK || !strings.Contains(p.Body, `enctype="multipart/form-data"`) {
-		t.Fatalf("%d %s", p.Status, p.Body)
-	}
+	require.True(t, p.Status == http.StatusOK && strings.Contains(p.Body, `enctype="multipart/form-data"`), "%d %s", p.Status, p.Body)
 	var form bytes.Buffer
 	w := multipart.NewWriter(&form)
 	for name, value := range map[string]string{"own_accent": "yes", "accent": "#7a3e00", "help": "https://help.example/",
@@ -41,15 +39,12 @@ func TestAppearanceForm_Change(t *testing.T) {
 	answer, err := v.http.Do(r)
 	require.NoError(t, err)
 	answer.Body.Close()
-	if where := answer.Header.Get("Location"); answer.StatusCode != http.StatusSeeOther || where != path+"?done=appearance" {
-		t.Fatalf("%d %q", answer.StatusCode, where)
-	}
+	where := answer.Header.Get("Location")
+	require.True(t, answer.StatusCode == http.StatusSeeOther && where == path+"?done=appearance", "%d %q", answer.StatusCode, where)
 	says := func(what string, p page, words ...string) {
 		t.Helper()
 		for _, word := range words {
-			if !strings.Contains(p.Body, word) {
-				t.Errorf("%s: the form does not have %q: %s", what, word, p.Body)
-			}
+			assert.Contains(t, p.Body, word, "%s: the form does not have %q", what, word)
 		}
 	}
 	says("changed", v.get(path), `value="#7a3e00"`, `value="https://help.example/"`, "Order &#34;here&#34; &lt;now&gt;",

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -40,17 +41,12 @@ func TestASVSTable_ClausesHaveTests(t *testing.T) {
 		clause := string(row[1])
 		seen = append(seen, clause)
 		names := regexp.MustCompile("`(Test\\w+)`").FindAllSubmatch(row[3], -1)
-		if len(names) == 0 {
-			t.Errorf("%s has no test", clause)
-		}
+		assert.True(t, len(names) != 0, "%s has no test", clause)
 		for _, name := range names {
-			if !tests[string(name[1])] {
-				t.Errorf("%s: there is no test %s", clause, name[1])
-			}
+			assert.True(t, tests[string(name[1])], "%s: there is no test %s", clause, name[1])
 		}
 	}
 	want := slices.Sorted(slices.Values(clauses))
-	if got := slices.Sorted(slices.Values(seen)); !slices.Equal(got, want) {
-		t.Errorf("the table has the clauses %s, want %s", got, want)
-	}
+	got := slices.Sorted(slices.Values(seen))
+	assert.True(t, slices.Equal(got, want), "the table has the clauses %s, want %s", got, want)
 }

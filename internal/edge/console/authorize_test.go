@@ -10,6 +10,8 @@ import (
 
 	"github.com/qrjump/qrjump/internal/infra/adminroute"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // asking is a guarded server with 200 Mini Programs, of which alice may decide for all but the last, and a platform whose pages are
@@ -67,9 +69,7 @@ func TestAgreeReference_SingleUse(t *testing.T) {
 		_, after, found := strings.Cut(a.Body, "/console/agree?ref=")
 		ref, _, _ := strings.Cut(after, `"`)
 		ref, err := url.QueryUnescape(ref)
-		if !found || err != nil || strings.Contains(ref, "preauth") {
-			t.Fatalf("handed over: %q %v", ref, err)
-		}
+		require.True(t, found && err == nil && !strings.Contains(ref, "preauth"), "handed over: %q %v", ref, err)
 		return ref
 	}
 	ref := handed()
@@ -82,9 +82,8 @@ func TestAgreeReference_SingleUse(t *testing.T) {
 		want := map[bool][2]int{true: {http.StatusOK, http.StatusSeeOther}, false: {http.StatusForbidden, http.StatusForbidden}}
 		sees := v.get("/console/agree?ref=" + url.QueryEscape(handed())).Status
 		agrees := v.post("/console/agree", url.Values{"ref": {handed()}, "did": {"approve"}, "appid": {"wx150"}, "set": {"33"}}).Status
-		if got := [2]int{sees, agrees}; got != want[role.AtLeast(adminroute.Operator)] {
-			t.Errorf("%s sees the page %d, and agrees %d", role, got[0], got[1])
-		}
+		got := [2]int{sees, agrees}
+		assert.True(t, got == want[role.AtLeast(adminroute.Operator)], "%s sees the page %d, and agrees %d", role, got[0], got[1])
 	}
 	if p := request(t, s).get("/console/agree?here=1&ref=" + url.QueryEscape(ref)); p.Status != http.StatusSeeOther ||
 		!strings.HasPrefix(p.Header.Get("Location"), "/console/login?next=") {
@@ -107,16 +106,13 @@ func TestAgreeReference_SingleUse(t *testing.T) {
 		}
 	}
 	p := alice.post("/console/agree", form("wx001", "33"))
-	if p.Status != http.StatusSeeOther || !strings.Contains(p.Header.Get("Location"), "/back?state=7&auth_code=queryauthcode") {
-		t.Fatalf("%d %q %s", p.Status, p.Header.Get("Location"), p.Body)
-	}
-	if p := alice.post("/console/agree", form("wx002", "33")); p.Status != 422 || p.Header.Get("Location") != "" {
-		t.Errorf("once more: %d %s", p.Status, p.Body)
-	}
+	require.True(t, p.Status == http.StatusSeeOther && strings.Contains(p.Header.Get("Location"), "/back?state=7&auth_code=queryauthcode"),
+		"%d %q %s", p.Status, p.Header.Get("Location"), p.Body)
+	p = alice.post("/console/agree", form("wx002", "33"))
+	assert.True(t, p.Status == 422 && p.Header.Get("Location") == "", "once more: %d %s", p.Status, p.Body)
 	for name, text := range map[string]string{"used": ref, "made up": "x", "none": "", "cut": ref[:len(ref)-1]} {
-		if p := alice.get("/console/agree?ref=" + url.QueryEscape(text)); p.Status != 422 {
-			t.Errorf("%s: %d %s", name, p.Status, p.Body)
-		}
+		p := alice.get("/console/agree?ref=" + url.QueryEscape(text))
+		assert.True(t, p.Status == 422, "%s: %d %s", name, p.Status, p.Body)
 	}
 
 	// An exclusive set moves only if the person says so.
@@ -124,12 +120,10 @@ func TestAgreeReference_SingleUse(t *testing.T) {
 	s.Admin("PUT", "/components/other", `{"secret":"the-secret-of-other","message_token":"tok",`+
 		`"encoding_aes_key":"abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE"}`)
 	s.Authorize(s.ComponentToken("other"), "other", "wx003", "[18]")
-	if p := alice.post("/console/agree", form("wx003", "18")); p.Status != 409 || !strings.Contains(p.Body, `name="force_exclusive"`) {
-		t.Errorf("%d %s", p.Status, p.Body)
-	}
+	p = alice.post("/console/agree", form("wx003", "18"))
+	assert.True(t, p.Status == 409 && strings.Contains(p.Body, `name="force_exclusive"`), "%d %s", p.Status, p.Body)
 	moving := form("wx003", "18")
 	moving.Set("force_exclusive", "1")
-	if p := alice.post("/console/agree", moving); p.Status != http.StatusSeeOther {
-		t.Errorf("%d %s", p.Status, p.Body)
-	}
+	p = alice.post("/console/agree", moving)
+	assert.True(t, p.Status == http.StatusSeeOther, "%d %s", p.Status, p.Body)
 }

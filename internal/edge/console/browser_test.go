@@ -2,7 +2,6 @@ package console_test
 
 import (
 	"fmt"
-	"strings"
 	"testing"
 
 	"github.com/chromedp/chromedp"
@@ -33,7 +32,6 @@ func TestLiveList_InChromium(t *testing.T) {
 	browsertest.Await(t, ctx, `!!document.querySelector('dialog.drawer .copied #curl') && !!document.querySelector('dialog.drawer .copies')`)
 	browsertest.Await(t, ctx, `(document.querySelector('dialog.drawer a').click(), true)`)
 	browsertest.Await(t, ctx, `/calls\/[0-9a-f-]{26}$/.test(location.pathname) && !!document.getElementById('curl')`)
-	if text := browsertest.Run(t, ctx, chromedp.Evaluate[string](`document.body.innerText`)); !strings.Contains(text, "Problem") {
-		t.Errorf("the call's page does not say why: %s", text)
-	}
+	text := browsertest.Run(t, ctx, chromedp.Evaluate[string](`document.body.innerText`))
+	assert.Contains(t, text, "Problem", "the call's page does not say why")
 }

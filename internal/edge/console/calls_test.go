@@ -10,6 +10,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/infra/adminroute"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
 // Issue 17: in production calls are listed as with an emulator, from the log of seven days: by page, by account, endpoint, number and
@@ -38,16 +39,12 @@ func TestCallsPage_Production(t *testing.T) {
 	p := v.get("/console/calls")
 	p.wants(t, "Calls of the last seven days", rids[59], "/cgi-bin/token", "Older calls")
 	newer, older := strings.Index(p.Body, rids[59]), strings.Index(p.Body, rids[58])
-	if newer > older || strings.Contains(p.Body, rids[0]) {
-		t.Error("the newest do not come first, or all come at once")
-	}
+	assert.True(t, newer <= older && !strings.Contains(p.Body, rids[0]), "the newest do not come first, or all come at once")
 	next := regexp.MustCompile(`/console/calls\?before=\d+`).FindString(p.Body)
 	q := v.get(next)
 	q.wants(t, rids[0], "Newest calls", "No older calls are stored")
 	for _, rid := range rids {
-		if strings.Count(p.Body+q.Body, `href="/console/calls/`+rid+`"`) != 1 {
-			t.Errorf("%s is not on one of two pages", rid)
-		}
+		assert.True(t, strings.Count(p.Body+q.Body, `href="/console/calls/`+rid+`"`) == 1, "%s is not on one of two pages", rid)
 	}
 	// The same page of one call, in both languages.
 	v.get("/console/calls/"+rids[0]+"?lang=zh").wants(t, "https://none-0.example/", rids[0])
@@ -62,33 +59,25 @@ func TestCallsPage_Production(t *testing.T) {
 		p := v.get("/console/calls?" + query)
 		p.wants(t, has...)
 		for _, rid := range rids[:7] {
-			if strings.Contains(p.Body, rid) {
-				t.Errorf("%s: has %s", query, rid)
-			}
+			assert.True(t, !strings.Contains(p.Body, rid), "%s: has %s", query, rid)
 		}
 	}
-	if p := v.get("/console/calls?errcode=many&lang=en"); p.Status != http.StatusUnprocessableEntity {
-		t.Errorf("no number: %d", p.Status)
-	}
+	assert.Equal(t, v.get("/console/calls?errcode=many&lang=en").Status, http.StatusUnprocessableEntity, "no number")
 	v.get("/console/calls?view=errors").wants(t, `<td class="num">60</td>`, "/cgi-bin/wxopen/qrcodejumppublish", "calls searched, from")
 	for _, p := range []page{p, q, v.get("/console/calls?path=/cgi-bin/token"), v.get("/console/calls/" + rids[0])} {
-		if strings.Contains(p.Body, "the-secret-of") || strings.Contains(p.Body, s.Token("shop")) {
-			t.Error("a secret is on a page of calls")
-		}
+		assert.True(t, !strings.Contains(p.Body, "the-secret-of") && !strings.Contains(p.Body, s.Token("shop")),
+			"a secret is on a page of calls")
 	}
 	// Others see what is theirs.
 	eve, one, two := request(t, s), request(t, s), request(t, s)
 	eve.signIn("eve", password, "")
-	if p := eve.get("/console/calls"); strings.Contains(p.Body, rids[59]) || !strings.Contains(p.Body, "role operator") {
-		t.Errorf("a viewer: %d", p.Status)
-	}
+	p = eve.get("/console/calls")
+	assert.True(t, !strings.Contains(p.Body, rids[59]) && strings.Contains(p.Body, "role operator"), "a viewer: %d", p.Status)
 	one.signIn("one", password, "")
 	if p := one.get("/console/calls"); strings.Contains(p.Body, rids[59]) || !strings.Contains(p.Body, "/cgi-bin/wxopen/qrcodejumpget") {
 		t.Errorf("whoever sees press alone: %d", p.Status)
 	}
-	if p := one.get("/console/calls?account=shop"); p.Status != http.StatusForbidden {
-		t.Errorf("whoever sees press alone asks for shop: %d", p.Status)
-	}
+	assert.Equal(t, one.get("/console/calls?account=shop").Status, http.StatusForbidden, "whoever sees press alone asks for shop")
 	two.signIn("two", password, "")
 	two.get("/console/calls").wants(t, "/console/calls?account=press", "/console/calls?account=shop")
 	two.get("/console/calls?"+url.Values{"account": {"shop"}}.Encode()).wants(t, rids[59])

@@ -31,9 +31,7 @@ func film(t *testing.T, text string) []chromedp.ExecAllocatorOption {
 		require.NoError(t, err)
 		n := code.Width
 		left, top := (width-n*dot)/2, (height-n*dot)/2
-		if top < 4*dot {
-			t.Fatalf("the code has %d dots: too many for a frame", n)
-		}
+		require.True(t, top >= 4*dot, "the code has %d dots: too many for a frame", n)
 		for y := range n * dot {
 			for x := range n * dot {
 				if code.Dark(x/dot, y/dot) {
@@ -97,10 +95,8 @@ func seenOf(t *testing.T, ctx context.Context) (seen cameraSeen) {
 // openScan opens the page for trying a scan in a language.
 func openScan(t *testing.T, ctx context.Context, address, language string) {
 	t.Helper()
-	if _, err := chromedp.Call(ctx, network.SetExtraHTTPHeaders,
-		network.SetExtraHTTPHeadersParams{Headers: network.Headers{"Accept-Language": language}}); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, assert.ErrorOf(chromedp.Call(ctx, network.SetExtraHTTPHeaders,
+		network.SetExtraHTTPHeadersParams{Headers: network.Headers{"Accept-Language": language}})))
 	require.NoError(t, chromedp.Do(ctx, chromedp.Navigate(address+"/console/scan")))
 	browsertest.Await(t, ctx, `!document.getElementById("camera").hidden`)
 }
@@ -113,9 +109,7 @@ func cameraSays(t *testing.T, ctx context.Context, language, key string) {
 	words := map[string]string{}
 	require.NoError(t, json.Unmarshal(text, &words))
 	want := words["camera."+key]
-	if want == "" {
-		t.Fatalf("the book has no camera.%s", key)
-	}
+	require.True(t, want != "", "the book has no camera.%s", key)
 	browsertest.Await(t, ctx, fmt.Sprintf(`document.getElementById("camera-said").textContent === %q`, want))
 }
 
@@ -131,15 +125,12 @@ func TestCamera_ReadsCode(t *testing.T) {
 	browsertest.Await(t, ctx, `new URLSearchParams(location.search).has("text")`)
 	at, err := url.Parse(browsertest.Run(t, ctx, chromedp.Evaluate[string](`location.href`)))
 	require.NoError(t, err)
-	if q := at.Query(); at.Path != "/console/scan" || q.Get("text") != text || q.Get("user") != "ann" {
-		t.Errorf("the form went to %s", at)
-	}
-	if page := browsertest.Run(t, ctx, chromedp.Evaluate[string](`document.body.innerText`)); !strings.Contains(page, "pages/index/index") {
-		t.Errorf("the decision is not shown: %s", page)
-	}
-	if seen := seenOf(t, ctx); seen.Got != 1 || seen.Ended != 1 || seen.Frames < 1 || seen.Together != 1 || seen.Violated != "" {
-		t.Errorf("%+v", seen)
-	}
+	q := at.Query()
+	assert.True(t, at.Path == "/console/scan" && q.Get("text") == text && q.Get("user") == "ann", "the form went to %s", at)
+	page := browsertest.Run(t, ctx, chromedp.Evaluate[string](`document.body.innerText`))
+	assert.Contains(t, page, "pages/index/index", "the decision is not shown")
+	seen := seenOf(t, ctx)
+	assert.True(t, seen.Got == 1 && seen.Ended == 1 && seen.Frames >= 1 && seen.Together == 1 && seen.Violated == "", "%+v", seen)
 }
 
 // A camera that sees no code goes on frame by frame until it is stopped, hidden or left; and what keeps it from a page is said.
@@ -184,9 +175,8 @@ func TestCamera_StopsOnHideOrLeave(t *testing.T) {
 		cameraSays(t, ctx, language, "unseen")
 		is("hidden", false)
 		browsertest.Run(t, ctx, chromedp.Evaluate[chromedp.Void](`delete document.hidden`))
-		if seen := seenOf(t, ctx); seen.Got != 2 || seen.Ended != 2 || seen.Together != 1 || seen.Violated != "" {
-			t.Errorf("%s: %+v", language, seen)
-		}
+		seen := seenOf(t, ctx)
+		assert.True(t, seen.Got == 2 && seen.Ended == 2 && seen.Together == 1 && seen.Violated == "", "%s: %+v", language, seen)
 		for name, key := range map[string]string{"NotAllowedError": "denied", "NotFoundError": "none", "NotReadableError": "used",
 			"TypeError": "failed"} {
 			browsertest.Run(t, ctx, chromedp.Evaluate[chromedp.Void](fmt.Sprintf(`window.refuses = %q`, name)))
@@ -200,9 +190,8 @@ func TestCamera_StopsOnHideOrLeave(t *testing.T) {
 		if err := chromedp.Do(ctx, chromedp.Navigate(s.AdminURL+"/console/rules")); err != nil { // left
 			t.Fatal(err)
 		}
-		if seen := seenOf(t, ctx); seen.Got != 3 || seen.Ended != 3 {
-			t.Errorf("%s, left: %+v", language, seen)
-		}
+		seen = seenOf(t, ctx)
+		assert.True(t, seen.Got == 3 && seen.Ended == 3, "%s, left: %+v", language, seen)
 	}
 }
 
@@ -213,9 +202,8 @@ func TestCamera_UnavailableReason(t *testing.T) {
 	for _, language := range []string{"en", "zh-CN"} {
 		openScan(t, ctx, "http://host.docker.internal", language)
 		cameraSays(t, ctx, language, "insecure")
-		if !browsertest.Run(t, ctx, chromedp.Evaluate[bool](`document.getElementById("camera-switch").hidden`)) {
-			t.Errorf("%s: there is a button all the same", language)
-		}
+		assert.True(t, browsertest.Run(t, ctx, chromedp.Evaluate[bool](`document.getElementById("camera-switch").hidden`)),
+			"%s: there is a button all the same", language)
 	}
 }
 
@@ -226,8 +214,7 @@ func TestCamera_PermissionsPolicy(t *testing.T) {
 	v := request(t, s)
 	for path, want := range map[string]string{"/console/scan": "camera=(self), ", "/console/rules": "camera=(), ",
 		"/console/none": "camera=(), "} {
-		if got := v.get(path).Header.Get("Permissions-Policy"); !strings.HasPrefix(got, want) {
-			t.Errorf("%s: %q", path, got)
-		}
+		got := v.get(path).Header.Get("Permissions-Policy")
+		assert.True(t, strings.HasPrefix(got, want), "%s: %q", path, got)
 	}
 }

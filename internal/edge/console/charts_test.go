@@ -21,6 +21,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/adminroute"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/browsertest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
@@ -111,33 +112,25 @@ func TestChart_AxisZoneAndMarks(t *testing.T) {
 		"2040-01-03: 0 scans, 0 of them first scans", "2040-01-04: 2 scans, 0 of them first scans",
 		"2040-01-05: 60 scans, 1 of them first scans", "2040-01-06: 0 scans, 0 of them first scans",
 		"2040-01-07: 0 scans, 0 of them first scans, not complete yet"}
-	if !slices.Equal(week.bars, want) || week.flat != 4 {
-		t.Errorf("%d flat bars of %q", week.flat, week.bars)
-	}
+	assert.True(t, slices.Equal(week.bars, want) && week.flat == 4, "%d flat bars of %q", week.flat, week.bars)
 	// The table has a line for each day, with its date.
 	var table []string
 	for _, found := range tableRow.FindAllStringSubmatch(p.Body, -1) {
 		table = append(table, found[1]+" "+found[2])
 	}
 	wantTable := []string{"2040-01-01 3", "2040-01-02 0", "2040-01-03 0", "2040-01-04 2", "2040-01-05 60", "2040-01-06 0", "2040-01-07 0"}
-	if !slices.Equal(table, wantTable) {
-		t.Errorf("table of statistics = %q, want %q", table, wantTable)
-	}
-	if days := []string{"Jan 1", "Jan 2", "Jan 3", "Jan 4", "Jan 5", "Jan 6", "Jan 7"}; !slices.Equal(week.labels, days) {
-		t.Errorf("labels %q", week.labels)
-	}
+	assert.True(t, slices.Equal(table, wantTable), "table of statistics = %q, want %q", table, wantTable)
+	days := []string{"Jan 1", "Jan 2", "Jan 3", "Jan 4", "Jan 5", "Jan 6", "Jan 7"}
+	assert.True(t, slices.Equal(week.labels, days), "labels %q", week.labels)
 	if lines := []string{"20", "40", "60"}; !slices.Equal(week.lines, lines) || week.before {
 		t.Errorf("lines %q; the week before, in which nothing was scanned, is drawn: %v", week.lines, week.before)
 	}
 	marks := []string{"Published: https://new.example/", "Alarm: code " + batch + ":7", "Codes frozen, application " + batch}
 	slices.Sort(week.marks)
 	slices.Sort(marks)
-	if !slices.Equal(week.marks, marks) {
-		t.Errorf("marks %q", week.marks)
-	}
-	if about := "From 2040-01-01 to 2040-01-07; the maximum was 60, 2040-01-05"; week.about != about {
-		t.Errorf("the chart is about %q", week.about)
-	}
+	assert.True(t, slices.Equal(week.marks, marks), "marks %q", week.marks)
+	about := "From 2040-01-01 to 2040-01-07; the maximum was 60, 2040-01-05"
+	assert.Equal(t, week.about, about, "the chart is about")
 	for _, address := range []string{"days=1&by=hour", "days=30&by=day", "days=90&by=day", "", "days=7&by=hour",
 		"from=2039-01-01&to=2040-01-07&by=week", "from=2039-01-01&to=2040-01-07&by=month"} {
 		found := charts(v.get("/console/statistics?" + address))
@@ -145,9 +138,8 @@ func TestChart_AxisZoneAndMarks(t *testing.T) {
 		if n := len(wide.labels); n < 5 || n > 7 || len(wide.lines) < 1 || len(wide.lines) > 5 {
 			t.Errorf("%s: %d labels %q, lines %q", address, n, wide.labels, wide.lines)
 		}
-		if n := len(phone.labels); n < 2 || n > 5 {
-			t.Errorf("%s: %d labels on a phone: %q", address, n, phone.labels)
-		}
+		n := len(phone.labels)
+		assert.True(t, n >= 2 && n <= 5, "%s: %d labels on a phone: %q", address, n, phone.labels)
 	}
 	part := charts(v.get("/console/statistics?by=day&from=2040-01-04&to=2040-01-05"))["wide"][0]
 	if after := charts(v.get("/console/statistics?by=day&from=2040-01-02&to=2040-01-02"))["wide"][0]; part.before || !after.before {
@@ -155,9 +147,8 @@ func TestChart_AxisZoneAndMarks(t *testing.T) {
 	}
 	zh := v.get("/console/statistics?days=7&by=day&lang=zh")
 	zh.wants(t, "时间均为 UTC&#43;08:00。", "同期事件：3 件", "发布规则：https://new.example/")
-	if got := charts(zh)["wide"][0].labels[0]; got != "1月1日" {
-		t.Error(got)
-	}
+	got := charts(zh)["wide"][0].labels[0]
+	assert.True(t, got == "1月1日", "%v", got)
 }
 
 // A group over time is a drawing for each value; what is most frequent stands beside the chart, and a click on it narrows the page.
@@ -167,28 +158,23 @@ func TestChart_GroupsAndTopValues(t *testing.T) {
 	v := request(t, s)
 	p := v.get("/console/statistics?days=7&by=day&group=activity")
 	small := charts(p)["small"]
-	if len(small) != 2 || !slices.Equal(small[0].lines, small[1].lines) || !strings.Contains(small[0].about, "60, 2040-01-05") {
-		t.Errorf("small multiples %+v", small)
-	}
+	assert.True(t, len(small) == 2 && slices.Equal(small[0].lines, small[1].lines) && strings.Contains(small[0].about, "60, 2040-01-05"),
+		"small multiples %+v", small)
 	p = v.get("/console/statistics?days=7&by=day&lang=en")
 	p = v.later(p)
 	link := regexp.MustCompile(`<section><h2>application</h2><ol><li><a href="([^"]*)"><bdi>` + batch).FindStringSubmatch(p.Body)
-	if link == nil {
-		t.Fatal("no box of applications")
-	}
+	require.True(t, link != nil, "no box of applications")
 	p.wants(t, `"><bdi>https://shop.example/</bdi></a> <span class="num">3 <span class="muted">5%</span></span>`) // a rule is named by its prefix
 	one := charts(v.get(html.UnescapeString(link[1])))["wide"][0]
-	if !strings.HasPrefix(one.bars[0], "2040-01-01: 0 scans") || !strings.HasPrefix(one.bars[4], "2040-01-05: 60 scans") {
-		t.Errorf("of one application: %q", one.bars)
-	}
+	assert.True(t, strings.HasPrefix(one.bars[0], "2040-01-01: 0 scans") && strings.HasPrefix(one.bars[4], "2040-01-05: 60 scans"),
+		"of one application: %q", one.bars)
 	if slices.ContainsFunc(one.marks, func(text string) bool { return strings.HasPrefix(text, "Published") }) || len(one.marks) != 2 {
 		t.Errorf("marks of one application: %q", one.marks)
 	}
 	for address, first := range map[string]string{"/console/statistics/numbers.csv?by=day": "\ufeffstarts_at,value",
 		"/console/statistics/unmatched.csv": "\ufefflocation", "/console/codes/" + batch + "/list.csv?from=0&to=1": "\ufeffindex,code"} {
-		if list := v.get(address); list.Status != http.StatusOK || !strings.HasPrefix(list.Body, first) {
-			t.Errorf("%s: %d %.40q", address, list.Status, list.Body)
-		}
+		list := v.get(address)
+		assert.True(t, list.Status == http.StatusOK && strings.HasPrefix(list.Body, first), "%s: %d %.40q", address, list.Status, list.Body)
 	}
 	s.Admin("DELETE", "/accounts/shop/rules?prefix="+url.QueryEscape("https://shop.example/"), "")
 	v.get("/console/statistics?days=7&by=&group=rule").wants(t, "<bdi>https://shop.example/</bdi>") // also when it is deleted
@@ -206,13 +192,9 @@ func TestChartMarks_LimitedToAccount(t *testing.T) {
 		var got struct{ Marks []struct{ Kind string } }
 		s.Do("GET", "/admin/v1/statistics?marks=true", "", "Authorization: Bearer "+made.Key).JSON(t, &got)
 		for _, m := range got.Marks {
-			if !strings.Contains(want, m.Kind) {
-				t.Errorf("%s sees a mark of kind %s", account, m.Kind)
-			}
+			assert.True(t, strings.Contains(want, m.Kind), "%s sees a mark of kind %s", account, m.Kind)
 		}
-		if len(got.Marks) != len(strings.Fields(want)) {
-			t.Errorf("%s sees %d marks", account, len(got.Marks))
-		}
+		assert.True(t, len(got.Marks) == len(strings.Fields(want)), "%s sees %d marks", account, len(got.Marks))
 	}
 }
 
@@ -229,9 +211,8 @@ func TestAlarmPage_ReasonsMapAndActions(t *testing.T) {
 	}
 	s.Admin("POST", "/codes/lookup", `{"application_id":`+batch+`,"code_index":7}`).JSON(t, &code)
 	v := request(t, s)
-	if p := v.get("/console/home"); strings.Contains(p.Body, `/console/alarms">Alarms <span`) {
-		t.Error("the navigation counts alarms that there are not")
-	}
+	assert.True(t, !strings.Contains(v.get("/console/home").Body, `/console/alarms">Alarms <span`),
+		"the navigation counts alarms that there are not")
 	for i := range 60 {
 		s.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":%q,"user":"u%d","ip":"10.%d.%d.1"}`, code.Text, i, 1+i%3/2, i))
 	}
@@ -250,21 +231,15 @@ func TestAlarmPage_ReasonsMapAndActions(t *testing.T) {
 	v.get("/console/alarms/1?lang=zh").wants(t, "码 "+batch+":7 的告警", "扫码地点", "页面提示该码可能已被复制。")
 	body := v.get("/console/codes?lang=en&code=" + batch + ":7").Body
 	alarm, facts := strings.Index(body, `href="/console/alarms/1"`), strings.Index(body, `<dl class="facts">`)
-	if alarm < 0 || alarm > facts {
-		t.Errorf("the page of the code has its alarm at %d and its facts at %d", alarm, facts)
-	}
+	assert.True(t, alarm >= 0 && alarm <= facts, "the page of the code has its alarm at %d and its facts at %d", alarm, facts)
 	v.did("/console/alarms?state=open", url.Values{"did": {"dismiss"}, "id": {"1"}, "note": {"a fair"}})
 	v.get("/console/alarms/1").wants(t, "a fair", "The page says that the code is genuine.")
-	if p := v.get("/console/alarms/2"); p.Status != http.StatusNotFound {
-		t.Errorf("an alarm that is not there: %d", p.Status)
-	}
+	assert.Equal(t, v.get("/console/alarms/2").Status, http.StatusNotFound, "an alarm that is not there")
 	var key struct{ Key string }
 	s.Admin("POST", "/admin-keys", `{"name":"other","role":"marketer","accounts":["shop"]}`).JSON(t, &key)
 	s.Hide(key.Key)
 	a := s.Do("GET", "/admin/v1/alarms?newest=true", "", "Authorization: Bearer "+key.Key)
-	if strings.Contains(string(a.Body), `"code_index"`) {
-		t.Errorf("another account's alarm is shown: %s", a.Body)
-	}
+	assert.True(t, !strings.Contains(string(a.Body), `"code_index"`), "another account's alarm is shown: %s", a.Body)
 }
 
 // activated applies for codes, activates the first hundred and returns the number of their application.
@@ -295,22 +270,18 @@ func TestAlarms_GroupsAndOneNoteForMany(t *testing.T) {
 		`name="id"`, "People ", `<svg class="chart wide"`)
 	for _, group := range []string{"application", "network", "account", "day"} {
 		p := v.get("/console/alarms?group=" + group)
-		if !strings.Contains(p.Body, "<summary>") || !strings.Contains(p.Body, batch+":9</a>") {
-			t.Errorf("alarms by %s: status %d, no group with the alarm of code 9", group, p.Status)
-		}
+		assert.True(t, strings.Contains(p.Body, "<summary>") && strings.Contains(p.Body, batch+":9</a>"),
+			"alarms by %s: status %d, no group with the alarm of code 9", group, p.Status)
 	}
-	if p := v.post("/console/alarms", url.Values{"did": {"dismiss"}, "note": {"a fair"}}); p.Status != http.StatusUnprocessableEntity {
-		t.Errorf("dismissing none: status %d, want 422", p.Status)
-	}
+	p := v.post("/console/alarms", url.Values{"did": {"dismiss"}, "note": {"a fair"}})
+	assert.True(t, p.Status == http.StatusUnprocessableEntity, "dismissing none: status %d, want 422", p.Status)
 	v.did("/console/alarms", url.Values{"did": {"dismiss"}, "id": {"1", "2"}, "note": {"a fair"}})
 	left := v.get("/console/alarms")
-	if n := strings.Count(left.Body, `name="id"`); n != 1 {
-		t.Errorf("%d alarms are open after two of three were dismissed, want 1", n)
-	}
+	n := strings.Count(left.Body, `name="id"`)
+	assert.True(t, n == 1, "%d alarms are open after two of three were dismissed, want 1", n)
 	all := v.get("/console/alarms?state=all")
-	if n := strings.Count(all.Body, ">Dismissed</span>"); n != 2 {
-		t.Errorf("%d alarms have the note, want 2", n)
-	}
+	n = strings.Count(all.Body, ">Dismissed</span>")
+	assert.True(t, n == 2, "%d alarms have the note, want 2", n)
 	v.get("/console/alarms/1").wants(t, "a fair", "Times of its scans", "<time ")
 }
 
@@ -339,12 +310,9 @@ func TestAlarms_OfTwoScreensInChromium(t *testing.T) {
 		require.NoError(t, chromedp.Do(ctx, chromedp.Navigate(s.AdminURL+"/console/alarms")))
 		browsertest.Await(t, ctx, `[...document.querySelectorAll('.lines li')].filter(li => li.checkVisibility()).length === 49`)
 		height := browsertest.Run(t, ctx, chromedp.Evaluate[int64](`document.documentElement.scrollHeight`))
-		if height > 2*size[1] {
-			t.Errorf("49 alarms at %d pixels wide are %d pixels high, want at most %d", size[0], height, 2*size[1])
-		}
-		if wide := browsertest.Run(t, ctx, chromedp.Evaluate[int64](`document.documentElement.scrollWidth`)); wide > size[0] {
-			t.Errorf("the alarms are %d pixels wide, want %d", wide, size[0])
-		}
+		assert.True(t, height <= 2*size[1], "49 alarms at %d pixels wide are %d pixels high, want at most %d", size[0], height, 2*size[1])
+		wide := browsertest.Run(t, ctx, chromedp.Evaluate[int64](`document.documentElement.scrollWidth`))
+		assert.True(t, wide <= size[0], "the alarms are %d pixels wide, want %d", wide, size[0])
 	}
 }
 
@@ -389,8 +357,7 @@ func regionsFile(t *testing.T) string {
 	path := filepath.Join(t.TempDir(), "regions.mmdb")
 	file, err := os.Create(path)
 	require.NoError(t, err)
-	if _, err := tree.WriteTo(file); err != nil || file.Close() != nil {
-		t.Fatal(err)
-	}
+	_, err = tree.WriteTo(file)
+	require.True(t, err == nil && file.Close() == nil, "%v", err)
 	return path
 }

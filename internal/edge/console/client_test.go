@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -28,9 +29,7 @@ func TestPages_CallThroughClient(t *testing.T) {
 	slices.Sort(past)
 	want := []string{"bulkFile passes a file", "codeList passes a file",
 		"download passes a file", "sendPackage passes a file"}
-	if !slices.Equal(past, want) {
-		t.Errorf("these go past the client: %q; want %q", past, want)
-	}
+	assert.True(t, slices.Equal(past, want), "these go past the client: %q; want %q", past, want)
 }
 
 // pastTheClient are the places of a file that know a path of an API, make a request or pass an answer on, by their functions.

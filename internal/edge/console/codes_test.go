@@ -28,9 +28,7 @@ func applied(t *testing.T, s *servertest.Server) (id int64) {
 	}
 	s.Do("POST", "/intp/marketcode/applycode?access_token="+s.Token("press"),
 		`{"code_count":10000,"isv_application_id":"<b>order"}`).JSON(t, &batch)
-	if batch.ID == 0 {
-		t.Fatal("no application was made")
-	}
+	require.True(t, batch.ID != 0, "no application was made")
 	return batch.ID
 }
 
@@ -64,17 +62,13 @@ func TestCodesPage_FindMapAndChange(t *testing.T) {
 	rows := func() string {
 		t.Helper()
 		p := v.get(at)
-		if p.Status != 200 {
-			t.Fatalf("%d %s", p.Status, p.Body)
-		}
+		require.True(t, p.Status == 200, "%d %s", p.Status, p.Body)
 		var list []string
 		row := regexp.MustCompile(`<tr><td class="num">(\d+)</td><td class="num">(\d+)</td>.*?<td><span class="tag[^"]*">([a-z ]+)<`)
 		for _, m := range row.FindAllStringSubmatch(p.Body, -1) {
 			list = append(list, m[1]+"-"+m[2]+" "+m[3])
 		}
-		if strings.Contains(p.Body, "<b>order") || strings.Contains(p.Body, "<i>eve") {
-			t.Error("what a caller sent is HTML in ours")
-		}
+		assert.True(t, !strings.Contains(p.Body, "<b>order") && !strings.Contains(p.Body, "<i>eve"), "what a caller sent is HTML in ours")
 		return strings.Join(list, ", ")
 	}
 	assert.Equal(t, rows(), "0-9999 not active", "at first")
@@ -82,16 +76,12 @@ func TestCodesPage_FindMapAndChange(t *testing.T) {
 		t.Helper()
 		form.Set("batch", id)
 		p := by.post("/console/codes", form)
-		if p.Status != status {
-			t.Fatalf("%v: %d, want %d: %s", form, p.Status, status, p.Body)
-		}
+		require.True(t, p.Status == status, "%v: %d, want %d: %s", form, p.Status, status, p.Body)
 		return p
 	}
 	binding := url.Values{"did": {"activate"}, "from": {"0"}, "to": {"4999"}, "target": {"shop"}, "path": {"pages/<i>eve"},
 		"activity": {"<i>eve"}, "brand": {"b"}, "title": {"t"}, "product": {"4006381333931"}, "type": {"0"}}
-	if p := change(v, binding, 200); !strings.Contains(p.Body, "Activate 5,000 codes of application "+id+", from 0 to 4999?") {
-		t.Errorf("it is not asked back: %s", p.Body)
-	}
+	assert.Contains(t, change(v, binding, 200).Body, "Activate 5,000 codes of application "+id+", from 0 to 4999?", "it is not asked back")
 	assert.Equal(t, rows(), "0-9999 not active", "asked back, and done already")
 	binding.Set("sure", "5000")
 	change(viewer, binding, http.StatusForbidden)
@@ -111,9 +101,8 @@ func TestCodesPage_FindMapAndChange(t *testing.T) {
 
 	found := v.get("/console/codes?code=" + id + ":7")
 	text := regexp.MustCompile(`<code class="copy">(C\.EXAMPLE/[^<]+)</code>`).FindStringSubmatch(found.Body)
-	if text == nil || !strings.Contains(found.Body, "redeemed") || !strings.Contains(found.Body, "person:marketer") {
-		t.Fatalf("by index: %d %s", found.Status, found.Body)
-	}
+	require.True(t, text != nil && strings.Contains(found.Body, "redeemed") && strings.Contains(found.Body, "person:marketer"),
+		"by index: %d %s", found.Status, found.Body)
 	if p := v.get("/console/codes?code=" + url.QueryEscape(text[1])); !strings.Contains(p.Body, text[1]) {
 		t.Errorf("by text: %d %s", p.Status, p.Body)
 	}
@@ -125,9 +114,7 @@ func TestCodesPage_FindMapAndChange(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := v.send("POST", "/console/codes/picture", form.FormDataContentType(), &b)
-	if to := p.Header.Get("Location"); to != "/console/codes?code="+url.QueryEscape(text[1]) {
-		t.Errorf("by picture: %d %s", p.Status, to)
-	}
+	assert.Equal(t, p.Header.Get("Location"), "/console/codes?code="+url.QueryEscape(text[1]), "by picture: %d", p.Status)
 	for _, none := range []string{"C.EXAMPLE/ABC", id + ":99999", "999:1", "ABCDEFGHI", "<script>"} {
 		if p := v.get("/console/codes?code=" + url.QueryEscape(none)); p.Status != 404 && p.Status != 422 ||
 			!strings.Contains(p.Body, "This server has no such code") {
@@ -139,9 +126,7 @@ func TestCodesPage_FindMapAndChange(t *testing.T) {
 		!strings.HasPrefix(lines[1], "7,") || !strings.HasSuffix(lines[1], ","+text[1]) {
 		t.Errorf("the file: %d %q", list.Status, list.Body)
 	}
-	if p := v.get(at + "/list.csv?from=7&to=8"); p.Status != http.StatusForbidden {
-		t.Errorf("the file for a marketer: %d", p.Status)
-	}
+	assert.Equal(t, v.get(at+"/list.csv?from=7&to=8").Status, http.StatusForbidden, "the file for a marketer")
 	var log struct{ Changes []json.RawMessage }
 	s.Admin("GET", "/changes?kind=codes&actor=person:marketer", "").JSON(t, &log)
 	assert.Equal(t, len(log.Changes), 4, "changes are by the marketer")

@@ -286,9 +286,7 @@ func TestPages_RoleMatrix(t *testing.T) {
 			default:
 				ok = p.Status == http.StatusForbidden
 			}
-			if !ok {
-				t.Errorf("%s %s by %q: %d %s", c.method, c.path, name, p.Status, p.Header.Get("Location"))
-			}
+			assert.True(t, ok, "%s %s by %q: %d %s", c.method, c.path, name, p.Status, p.Header.Get("Location"))
 			h, strict := p.Header, "default-src 'none'; script-src 'self'; style-src 'self';"
 			if !strings.Contains(h.Get("Content-Security-Policy"), strict) ||
 				h.Get("Cache-Control") != "no-store" || h.Get("X-Content-Type-Options") != "nosniff" {
@@ -337,62 +335,41 @@ func TestSession_Lifetime(t *testing.T) {
 	old := strings.TrimPrefix(strings.SplitN(cookie, ";", 2)[0], "qrjump_session=")
 	v.signIn("alice", password, "")
 	stale := request(t, s)
-	if p := stale.get("/console/rules", "Cookie: qrjump_session="+old); p.Status != http.StatusSeeOther {
-		t.Errorf("the session of before a new sign-in: %d", p.Status)
-	}
+	p = stale.get("/console/rules", "Cookie: qrjump_session="+old)
+	assert.Equal(t, p.Status, http.StatusSeeOther, "the session of before a new sign-in")
 	other := request(t, s)
 	other.signIn("alice", password, "")
-	if p := v.get("/console/sessions"); strings.Count(p.Body, "<time") != 4 {
-		t.Errorf("two sessions are not listed: %s", p.Body)
-	}
+	p = v.get("/console/sessions")
+	assert.True(t, strings.Count(p.Body, "<time") == 4, "two sessions are not listed: %s", p.Body)
 	v.post("/console/sessions", url.Values{"id": {"others"}})
-	if p := other.get("/console/rules"); p.Status != http.StatusSeeOther {
-		t.Errorf("a session that another one ended: %d", p.Status)
-	}
-	if p := v.post("/console/logout", nil); p.Status != http.StatusSeeOther {
-		t.Errorf("signing out: %d", p.Status)
-	}
-	if p := v.get("/console/rules"); p.Status != http.StatusSeeOther {
-		t.Errorf("after signing out: %d", p.Status)
-	}
+	assert.Equal(t, other.get("/console/rules").Status, http.StatusSeeOther, "a session that another one ended")
+	assert.Equal(t, v.post("/console/logout", nil).Status, http.StatusSeeOther, "signing out")
+	assert.Equal(t, v.get("/console/rules").Status, http.StatusSeeOther, "after signing out")
 	v.signIn("alice", password, "")
 	s.Clock.Step(11 * time.Hour)
-	if p := v.get("/console/rules"); p.Status != http.StatusOK {
-		t.Errorf("after eleven idle hours: %d", p.Status)
-	}
+	assert.Equal(t, v.get("/console/rules").Status, http.StatusOK, "after eleven idle hours")
 	s.Clock.Step(12 * time.Hour)
-	if p := v.get("/console/rules"); p.Status != http.StatusSeeOther {
-		t.Errorf("after twelve idle hours: %d", p.Status)
-	}
+	assert.Equal(t, v.get("/console/rules").Status, http.StatusSeeOther, "after twelve idle hours")
 	v.signIn("alice", password, "")
 	for range 16 { // seven days, never idle
 		s.Clock.Step(11 * time.Hour)
 		v.get("/console/rules")
 	}
-	if p := v.get("/console/rules"); p.Status != http.StatusSeeOther {
-		t.Errorf("after seven days: %d", p.Status)
-	}
+	assert.Equal(t, v.get("/console/rules").Status, http.StatusSeeOther, "after seven days")
 	v.signIn("alice", password, "")
 	s.Admin("PATCH", "/people/alice", `{"role":"rules-editor"}`)
-	if p := v.get("/console/rules"); p.Status != http.StatusSeeOther {
-		t.Errorf("after the role changed: %d", p.Status)
-	}
+	assert.Equal(t, v.get("/console/rules").Status, http.StatusSeeOther, "after the role changed")
 	for _, next := range []string{"https://evil.example/", "//evil.example", "/console/login", "/\\evil.example",
 		"/admin/v1/accounts", "javascript:x"} {
 		p := v.post("/console/login", url.Values{"name": {"alice"}, "password": {password}, "next": {next}})
-		if p.Header.Get("Location") != "/console/" {
-			t.Errorf("next=%s leads to %s", next, p.Header.Get("Location"))
-		}
+		assert.Equal(t, p.Header.Get("Location"), "/console/", "next=%s leads to", next)
 	}
 	// The cookie opens the console and nothing else.
-	if p := v.get("/admin/v1/accounts"); p.Status != http.StatusUnauthorized {
-		t.Errorf("the admin API by a cookie: %d", p.Status)
-	}
+	assert.Equal(t, v.get("/admin/v1/accounts").Status, http.StatusUnauthorized, "the admin API by a cookie")
 	for _, header := range []string{"Origin: http://evil.example", "Sec-Fetch-Site: cross-site", "Sec-Fetch-Site: same-site"} {
 		for _, path := range []string{"/console/login", "/console/logout", "/console/rules/undo", "/console/sessions"} {
-			if p := v.post(path, url.Values{"name": {"alice"}, "password": {password}}, header); p.Status != http.StatusForbidden {
-				t.Errorf("POST %s with %s: %d", path, header, p.Status)
-			}
+			p := v.post(path, url.Values{"name": {"alice"}, "password": {password}}, header)
+			assert.Equal(t, p.Status, http.StatusForbidden, "POST %s with %s", path, header)
 		}
 	}
 }
@@ -403,9 +380,7 @@ func TestSignIn_TokenLinkAndSecondFactor(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop})
 	v := request(t, s)
-	if p := v.signIn("", servertest.AdminToken, ""); p.Status != http.StatusSeeOther {
-		t.Errorf("the admin token: %d", p.Status)
-	}
+	assert.Equal(t, v.signIn("", servertest.AdminToken, "").Status, http.StatusSeeOther, "the admin token")
 	if p := v.get("/console/accounts"); p.Status != http.StatusOK ||
 		strings.Contains(p.Body, "<b>Tea") || !strings.Contains(p.Body, "&lt;b&gt;Tea") {
 		t.Errorf("%d %s", p.Status, p.Body)
@@ -417,16 +392,11 @@ func TestSignIn_TokenLinkAndSecondFactor(t *testing.T) {
 	s.Hide(once)
 	v = request(t, s)
 	for range 2 { // a program that only looks at the link does not use it up
-		if p := v.get("/console/login?once=" + once); p.Status != http.StatusOK || !strings.Contains(p.Body, once) {
-			t.Fatalf("%d %s", p.Status, p.Body)
-		}
+		p := v.get("/console/login?once=" + once)
+		require.True(t, p.Status == http.StatusOK && strings.Contains(p.Body, once), "%d %s", p.Status, p.Body)
 	}
-	if p := v.post("/console/login", url.Values{"once": {once}}); p.Status != http.StatusSeeOther {
-		t.Errorf("the link: %d", p.Status)
-	}
-	if p := request(t, s).post("/console/login", url.Values{"once": {once}}); p.Status != http.StatusForbidden {
-		t.Errorf("the link again: %d", p.Status)
-	}
+	assert.Equal(t, v.post("/console/login", url.Values{"once": {once}}).Status, http.StatusSeeOther, "the link")
+	assert.Equal(t, request(t, s).post("/console/login", url.Values{"once": {once}}).Status, http.StatusForbidden, "the link again")
 	var made struct {
 		Recovery []string `json:"recovery_codes"`
 	}
@@ -441,9 +411,7 @@ func TestSignIn_TokenLinkAndSecondFactor(t *testing.T) {
 	}{{"", http.StatusUnauthorized}, {"000000", http.StatusForbidden}, {made.Recovery[0], http.StatusSeeOther},
 		{made.Recovery[0], http.StatusForbidden},
 		{strings.ToUpper(made.Recovery[1][:8]) + " " + made.Recovery[1][8:], http.StatusSeeOther}} {
-		if p := v.signIn("alice", password, c.code); p.Status != c.want {
-			t.Errorf("code %.3q: %d, want %d", c.code, p.Status, c.want)
-		}
+		assert.Equal(t, v.signIn("alice", password, c.code).Status, c.want, "code %.3q", c.code)
 	}
 	// Name by name, so that what a stranger sends for another keeps nobody out.
 	person(s, "bob", adminroute.Viewer)
@@ -454,9 +422,7 @@ func TestSignIn_TokenLinkAndSecondFactor(t *testing.T) {
 		}
 	}
 	s.Clock.Step(time.Minute)
-	if p := request(t, s).signIn("bob", password, ""); p.Status != http.StatusSeeOther {
-		t.Errorf("a minute later: %d", p.Status)
-	}
+	assert.Equal(t, request(t, s).signIn("bob", password, "").Status, http.StatusSeeOther, "a minute later")
 }
 
 // A call is opened, copied, made again and edited; the list follows as calls come.
@@ -464,15 +430,11 @@ func TestCallPage_CopyRepeatAndEdit(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: shop})
 	v := request(t, s)
-	if p := v.get("/console/calls"); !strings.Contains(p.Body, `id="empty"`) {
-		t.Error("an empty list does not say how to fill it")
-	}
+	assert.True(t, strings.Contains(v.get("/console/calls").Body, `id="empty"`), "an empty list does not say how to fill it")
 	s.Do("POST", "/cgi-bin/wxopen/qrcodejumppublish?access_token="+s.Token("shop"), `{"prefix":"https://none.example/<script>"}`)
 	list := v.get("/console/calls?failed=true").Body
 	rid := regexp.MustCompile(`/console/calls/([0-9a-f-]{26})`).FindStringSubmatch(list)
-	if rid == nil || strings.Contains(list, "<script>") {
-		t.Fatal(list)
-	}
+	require.True(t, rid != nil && !strings.Contains(list, "<script>"), "%v", list)
 	one := v.get(rid[0]).Body
 	if !strings.Contains(one, "https://none.example/&lt;script&gt;") || !strings.Contains(one, "curl -s") ||
 		!strings.Contains(one, `name="did" value="again"`) {
@@ -491,23 +453,15 @@ func TestCallPage_CopyRepeatAndEdit(t *testing.T) {
 	}
 	again := v.post(rid[0], url.Values{"did": {"again"}, "body": {`{"prefix":"https://shop.example/"}`}})
 	to := again.Header.Get("Location")
-	if again.Status != http.StatusSeeOther || to == rid[0] {
-		t.Fatalf("again: %d %s %s", again.Status, to, again.Body)
-	}
-	if p := v.get(to); !strings.Contains(p.Body, "https://shop.example/") || strings.Contains(p.Body, "none.example") {
-		t.Errorf("edited: %s", p.Body)
-	}
+	require.True(t, again.Status == http.StatusSeeOther && to != rid[0], "again: %d %s %s", again.Status, to, again.Body)
+	p := v.get(to)
+	assert.True(t, strings.Contains(p.Body, "https://shop.example/") && !strings.Contains(p.Body, "none.example"), "edited: %s", p.Body)
 	v.post(rid[0], url.Values{"did": {"fault"}})
 	a := s.Do("POST", "/cgi-bin/wxopen/qrcodejumppublish?access_token="+s.Token("shop"), `{"prefix":"https://shop.example/"}`)
-	if a.Code(t) == 0 {
-		t.Errorf("no fault was injected: %s", a.Body)
-	}
-	if p := v.get("/console/calls?view=errors"); !strings.Contains(p.Body, "/cgi-bin/wxopen/qrcodejumppublish") {
-		t.Error("the errors are not grouped")
-	}
-	if p := v.get("/console/calls/live", "Sec-Fetch-Site: cross-site"); p.Status != http.StatusForbidden {
-		t.Errorf("a stream for another site: %d", p.Status)
-	}
+	assert.True(t, a.Code(t) != 0, "no fault was injected: %s", a.Body)
+	p = v.get("/console/calls?view=errors")
+	assert.True(t, strings.Contains(p.Body, "/cgi-bin/wxopen/qrcodejumppublish"), "the errors are not grouped")
+	assert.Equal(t, v.get("/console/calls/live", "Sec-Fetch-Site: cross-site").Status, http.StatusForbidden, "a stream for another site")
 }
 
 // A picture's code is read on the server; what is none, or too large, is told from it.
@@ -532,53 +486,42 @@ func TestPictureUpload_DecodesCode(t *testing.T) {
 	send := func(content []byte) string {
 		t.Helper()
 		p := answer(content)
-		if p.Status != http.StatusSeeOther {
-			t.Fatalf("%d %s", p.Status, p.Body)
-		}
+		require.True(t, p.Status == http.StatusSeeOther, "%d %s", p.Status, p.Body)
 		return p.Header.Get("Location")
 	}
 	sent := picture(t, "https://shop.example/7?a=<b>")
 	to := send(sent)
-	if to != "/console/scan?text="+url.QueryEscape("https://shop.example/7?a=<b>") {
-		t.Errorf("read as %s", to)
-	}
+	assert.Equal(t, to, "/console/scan?text="+url.QueryEscape("https://shop.example/7?a=<b>"), "read as")
 	if p := v.get(to); p.Status != http.StatusOK || !strings.Contains(p.Body, "pages/index/index") ||
 		!strings.Contains(p.Body, `<img class="qr"`) {
 		t.Errorf("%d %s", p.Status, p.Body)
 	}
 	p := v.get("/console/scan?text=" + url.QueryEscape("https://new.example/x?y=1"))
 	address := regexp.MustCompile(`href="(/console/rules/new[^"]*)"`).FindStringSubmatch(p.Body)
-	if address == nil {
-		t.Fatalf("a link that opens nothing begins no rule: %s", p.Body)
-	}
+	require.True(t, address != nil, "a link that opens nothing begins no rule: %s", p.Body)
 	p = v.get(html.UnescapeString(address[1]))
-	if p.Status != http.StatusOK || !strings.Contains(p.Body, `value="https://new.example/x"`) {
-		t.Errorf("%s: %d %s", address[1], p.Status, p.Body)
-	}
+	assert.True(t, p.Status == http.StatusOK && strings.Contains(p.Body, `value="https://new.example/x"`),
+		"%s: %d %s", address[1], p.Status, p.Body)
 	large := bytes.Clone(sent)
 	copy(large[16:24], []byte{0, 1, 0, 0, 0, 1, 0, 0}) // a header of 65,536 by 65,536
 	for want, content := range map[string][]byte{"kind": []byte("no picture"), "large": bytes.Repeat([]byte{1}, 5<<20)} {
 		assert.Equal(t, send(content), "/console/scan?fault="+want, "%s", want)
 	}
-	if to := send(large); to != "/console/scan?fault=large" && to != "/console/scan?fault=kind" {
-		t.Errorf("a picture that says that it is huge: %s", to)
-	}
+	to = send(large)
+	assert.True(t, to == "/console/scan?fault=large" || to == "/console/scan?fault=kind", "a picture that says that it is huge: %s", to)
 	// A script gets the same as JSON.
 	for want, content := range map[string][]byte{`{"text":"https://shop.example/7?a=\u003cb\u003e"}`: sent,
 		`{"fault":"kind","says":"The file is not a PNG, JPEG or GIF."}`: []byte("no picture")} {
 		p := answer(content, "Accept: application/json")
-		if p.Status != http.StatusOK || p.Header.Get("Content-Type") != "application/json" || strings.TrimSpace(p.Body) != want {
-			t.Errorf("%d %s, want %s", p.Status, p.Body, want)
-		}
+		assert.True(t, p.Status == http.StatusOK && p.Header.Get("Content-Type") == "application/json" && strings.TrimSpace(p.Body) == want,
+			"%d %s, want %s", p.Status, p.Body, want)
 	}
 }
 
 // No template has a text of its own: each is in both languages.
 func TestTemplates_AllTextTranslated(t *testing.T) {
 	names, err := filepath.Glob("templates/*.html")
-	if err != nil || len(names) < 5 {
-		t.Fatal(names, err)
-	}
+	require.True(t, err == nil && len(names) >= 5, "%v %v", names, err)
 	parts, err := filepath.Glob("templates/parts/*.html")
 	require.NoError(t, err)
 	for _, name := range append(append(names, parts...), "../welcome/page.html") {
@@ -609,9 +552,7 @@ func TestCopiedCommand_ShellQuoting(t *testing.T) {
 	} {
 		a := s.Do("POST", "/cgi-bin/wxopen/qrcodejumpget?access_token="+s.Token("shop"), sent)
 		rid := regexp.MustCompile(`rid: ([0-9a-f-]{26})`).FindStringSubmatch(a.Body)
-		if rid == nil {
-			t.Fatal(a.Body)
-		}
+		require.True(t, rid != nil, "%v", a.Body)
 		if p := v.get("/console/calls/" + rid[1]); !strings.Contains(p.Body, want) {
 			t.Errorf("%q: want %s in %s", sent, want, p.Body[strings.Index(p.Body, "curl -s"):])
 		}
@@ -634,16 +575,11 @@ func TestSignIn_ConcurrentGuessesThrottled(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if n := looked.Load(); n < 1 || n > 2*accounts.GuessesPerMinute {
-		t.Errorf("%d of %d guesses were answered", n, 6*accounts.GuessesPerMinute)
-	}
-	if p := request(t, s).signIn("a\x00", password, ""); p.Status != http.StatusTooManyRequests {
-		t.Errorf("after them: %d", p.Status)
-	}
+	n := looked.Load()
+	assert.True(t, n >= 1 && n <= 2*accounts.GuessesPerMinute, "%d of %d guesses were answered", n, 6*accounts.GuessesPerMinute)
+	assert.Equal(t, request(t, s).signIn("a\x00", password, "").Status, http.StatusTooManyRequests, "after them")
 	s.Clock.Step(time.Minute)
-	if p := request(t, s).signIn("a\x00", password, ""); p.Status != http.StatusForbidden {
-		t.Errorf("a name that nobody can have: %d", p.Status)
-	}
+	assert.Equal(t, request(t, s).signIn("a\x00", password, "").Status, http.StatusForbidden, "a name that nobody can have")
 }
 
 // A link that nobody used yet ends with what it would have begun.
@@ -660,8 +596,6 @@ func TestSignInLink_RevokedWithSessions(t *testing.T) {
 		_, once, _ := strings.Cut(link.URL, "once=")
 		s.Hide(once)
 		end()
-		if p := request(t, s).post("/console/login", url.Values{"once": {once}}); p.Status != http.StatusForbidden {
-			t.Errorf("%s: %d", name, p.Status)
-		}
+		assert.Equal(t, request(t, s).post("/console/login", url.Values{"once": {once}}).Status, http.StatusForbidden, "%s", name)
 	}
 }

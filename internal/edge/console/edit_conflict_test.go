@@ -100,16 +100,13 @@ func TestForms_CarryRevision(t *testing.T) {
 	t.Parallel()
 	names, err := fs.Glob(os.DirFS("templates"), "*.html")
 	parts, errParts := fs.Glob(os.DirFS("templates"), "parts/*.html")
-	if err != nil || errParts != nil || len(names) < 30 {
-		t.Fatal(err, errParts, names)
-	}
+	require.True(t, err == nil && errParts == nil && len(names) >= 30, "%v %v %v", err, errParts, names)
 	for _, name := range append(names, parts...) {
 		text, err := os.ReadFile("templates/" + name)
 		require.NoError(t, err)
 		found := formTags.FindAllString(string(text), -1)
-		if n := strings.Count(string(text), `method="post"`); n != len(found) {
-			t.Errorf("%s has %d forms, and this test sees %d", name, n, len(found))
-		}
+		n := strings.Count(string(text), `method="post"`)
+		assert.True(t, n == len(found), "%s has %d forms, and this test sees %d", name, n, len(found))
 	forms:
 		for _, form := range found {
 			form = strings.ReplaceAll(form, `{{$.Filter "?"}}`, "")
@@ -158,9 +155,7 @@ func TestForms_ButtonsAcceptRevision(t *testing.T) {
 		}
 	}
 	for _, did := range []string{"publish", "check", "ticket", "authorize", "undo", "undo of a rule", "test", "link"} {
-		if !pressed[did] {
-			t.Errorf("no button %s was pressed, only %v", did, pressed)
-		}
+		assert.True(t, pressed[did], "no button %s was pressed, only %v", did, pressed)
 	}
 }
 
@@ -179,17 +174,11 @@ func TestThresholdForm_RevisionConflict(t *testing.T) {
 	form.Set("threshold", "180")
 	s.Admin("PUT", alarm, `{"threshold":150}`)
 	p := v.post(to, form)
-	if p.Status != http.StatusPreconditionFailed {
-		t.Fatalf("a form that came too late: %d %s", p.Status, p.Body)
-	}
+	require.True(t, p.Status == http.StatusPreconditionFailed, "a form that came too late: %d %s", p.Status, p.Body)
 	p.wants(t, "<td>150</td>", "<td>180</td>", "Save my version")
-	if now := s.Admin("GET", alarm, "").Body; !strings.Contains(now, `"threshold":150`) {
-		t.Errorf("it was changed: %s", now)
-	}
+	assert.Contains(t, s.Admin("GET", alarm, "").Body, `"threshold":150`, "it was changed")
 	v.did(to, p.filledIn(t, to, ""))
-	if now := s.Admin("GET", alarm, "").Body; !strings.Contains(now, `"threshold":180`) {
-		t.Errorf("mine was kept, and it is %s", now)
-	}
+	assert.Contains(t, s.Admin("GET", alarm, "").Body, `"threshold":180`, "mine was kept, and it")
 }
 
 // Two people open one form. The second who saves sees both versions, with nothing lost,
@@ -244,9 +233,7 @@ func TestForms_ConflictShowsBothVersions(t *testing.T) {
 	} {
 		form := ada.get(c.page).filledIn(t, c.to, c.with)
 		theirs := bob.get(c.page).filledIn(t, c.to, c.with)
-		if form.Get("revision") == "" {
-			t.Fatalf("%s: the form has no revision: %v", c.name, form)
-		}
+		require.True(t, form.Get("revision") != "", "%s: the form has no revision: %v", c.name, form)
 		maps.Copy(theirs, c.theirs)
 		bob.did(c.to, theirs)
 		for name, values := range c.mine {
@@ -272,17 +259,14 @@ func TestForms_ConflictShowsBothVersions(t *testing.T) {
 			}
 		}
 		ada.did(c.to, again)
-		if now := s.Admin("GET", c.now, "").Body; !strings.Contains(now, c.wins) {
-			t.Errorf("%s: mine was kept, and it is %s", c.name, now)
-		}
+		assert.Contains(t, s.Admin("GET", c.now, "").Body, c.wins, "%s: mine was kept, and it", c.name)
 	}
 	// What is gone cannot be kept, and what was typed is still there.
 	form := ada.get("/console/people").filledIn(t, "/console/people", `value="bob"`)
 	s.Admin("DELETE", "/people/bob", "")
 	form.Set("did", "factor")
 	p := ada.post("/console/people", form)
-	if p.Status != http.StatusPreconditionFailed || strings.Contains(p.Body, "Save my version") {
-		t.Errorf("of somebody who is gone: %d %s", p.Status, p.Body)
-	}
+	assert.True(t, p.Status == http.StatusPreconditionFailed && !strings.Contains(p.Body, "Save my version"),
+		"of somebody who is gone: %d %s", p.Status, p.Body)
 	p.wants(t, "Another person deleted", "admin")
 }

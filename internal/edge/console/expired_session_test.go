@@ -11,6 +11,8 @@ import (
 
 	"github.com/qrjump/qrjump/internal/infra/adminroute"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // A form that is sent after its session ended comes back after signing in, whole, and is sent by a button of its own: nothing
@@ -26,9 +28,8 @@ func TestForms_SurviveSessionExpiry(t *testing.T) {
 	form := url.Values{"owner": {"shop"}, "prefix": {"https://shop.example/kept/"}, "path": {typed}, "links": {""}}
 	p := v.post("/console/rules/new", form)
 	kept := regexp.MustCompile(`name="kept" value="([^"]*)"`).FindStringSubmatch(p.Body)
-	if p.Status != http.StatusUnauthorized || kept == nil || strings.Contains(p.Body, "<script>alert") {
-		t.Fatalf("%d %s", p.Status, p.Body)
-	}
+	require.True(t, p.Status == http.StatusUnauthorized && kept != nil && !strings.Contains(p.Body, "<script>alert"),
+		"%d %s", p.Status, p.Body)
 	again := func(word string) page {
 		t.Helper()
 		return v.post("/console/login", url.Values{"name": {"rita"}, "password": {word}, "kept": {html.UnescapeString(kept[1])}})
@@ -45,23 +46,18 @@ func TestForms_SurviveSessionExpiry(t *testing.T) {
 		FindAllStringSubmatch(p.Body, -1) {
 		back.Add(m[1], html.UnescapeString(m[2]))
 	}
-	if back.Encode() != form.Encode() {
-		t.Errorf("what came back is %q, want %q", back, form)
-	}
-	if p := v.get("/console/rules?prefix=https://shop.example/kept/"); !strings.Contains(p.Body, "No rule has the prefix") {
-		t.Error("something was done before the button")
-	}
+	assert.True(t, back.Encode() == form.Encode(), "what came back is %q, want %q", back, form)
+	p = v.get("/console/rules?prefix=https://shop.example/kept/")
+	assert.True(t, strings.Contains(p.Body, "No rule has the prefix"), "something was done before the button")
 	back.Set("path", "pages/x")
-	if p := v.post("/console/rules/new", back); p.Status != http.StatusSeeOther {
-		t.Errorf("sent: %d %s", p.Status, p.Body)
-	}
+	p = v.post("/console/rules/new", back)
+	assert.True(t, p.Status == http.StatusSeeOther, "sent: %d %s", p.Status, p.Body)
 	// It leads nowhere else, whatever a page of signing in is made to carry.
 	for _, to := range []string{"https://evil.example/", "//evil.example/x", "/admin/v1/people", "/console/login"} {
 		v = request(t, s)
 		p := v.post("/console/login", url.Values{"name": {"rita"}, "password": {password},
 			"kept": {`{"to":"` + to + `","fields":[{"name":"a","value":"b"}]}`}})
-		if p.Status != http.StatusSeeOther || p.Header.Get("Location") != "/console/" {
-			t.Errorf("a form for %s: %d %s", to, p.Status, p.Body)
-		}
+		assert.True(t, p.Status == http.StatusSeeOther && p.Header.Get("Location") == "/console/",
+			"a form for %s: %d %s", to, p.Status, p.Body)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/adminroute"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -59,9 +60,8 @@ func TestForms_RejectedKeepsInput(t *testing.T) {
 
 	// Settings are found by what they mean, and what would be lost is said first; times are how long ago, in the reader's zone.
 	v.get("/console/operate/settings?q=retention+of+scan").wants(t, `id="scan_retention_days"`)
-	if p := v.get("/console/operate/settings?q=max_packages_per_code"); strings.Contains(p.Body, `id="scan_retention_days"`) {
-		t.Error("settings that were not looked for are shown")
-	}
+	assert.True(t, !strings.Contains(v.get("/console/operate/settings?q=max_packages_per_code").Body, `id="scan_retention_days"`),
+		"settings that were not looked for are shown")
 	v.did("/console/preferences/theme", url.Values{"theme": {""}, "zone": {"UTC"}, "back": {"/console/people"}})
 	v.get("/console/self").wants(t, `<option value="UTC" selected>UTC</option>`)
 	if p := v.get("/console/operate/audit"); !regexp.
@@ -71,19 +71,13 @@ func TestForms_RejectedKeepsInput(t *testing.T) {
 	// An invitation lets somebody in once, to choose a password, and the audit log has it.
 	p := v.post("/console/people", url.Values{"did": {"add"}, "name": {"carol"}, "role": {"viewer"}, "invite_days": {"3"}})
 	link := regexp.MustCompile(`/console/login\?once=([^&<]+)&amp;next=([^<]+)`).FindStringSubmatch(p.Body)
-	if link == nil {
-		t.Fatalf("no link: %d", p.Status)
-	}
+	require.True(t, link != nil, "no link: %d", p.Status)
 	s.Hide(link[1])
 	next, _ := url.QueryUnescape(link[2])
 	carol := request(t, s)
 	once := url.Values{"once": {link[1]}, "next": {next}}
-	if to := carol.post("/console/login", once).Header.Get("Location"); to != "/console/self?done=invited" {
-		t.Errorf("the invitation leads to %q", to)
-	}
-	if p := request(t, s).post("/console/login", once); p.Status != http.StatusForbidden {
-		t.Errorf("the invitation, once more: %d", p.Status)
-	}
+	assert.Equal(t, carol.post("/console/login", once).Header.Get("Location"), "/console/self?done=invited", "the invitation leads to")
+	assert.Equal(t, request(t, s).post("/console/login", once).Status, http.StatusForbidden, "the invitation, once more")
 	carol.did("/console/self", url.Values{"did": {"password"}, "new-password": {password}})
 	v.get("/console/operate/audit?kind=person&key=carol").wants(t, "invite")
 	// What is edited counts; who would be deleted is named first.

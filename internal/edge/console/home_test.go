@@ -10,6 +10,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/adminroute"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
 // The console begins at home: it counts the scans of today, says what to do next and leads there. A viewer reads the same
@@ -47,9 +48,8 @@ func TestHome_NextTask(t *testing.T) {
 		"home?lang=zh":               "文本不是链接", "statistics/nothing?lang=zh": "文本不是链接"} {
 		p := mia.get("/console/" + path)
 		p.wants(t, says, `text=https%3a%2f%2fgone.example%2fold`)
-		if strings.Contains(p.Body, "(no link)") || strings.Contains(p.Body, "no%20link") {
-			t.Errorf("/console/%s has the raw group of texts that are not links", path)
-		}
+		assert.True(t, !strings.Contains(p.Body, "(no link)") && !strings.Contains(p.Body, "no%20link"),
+			"/console/%s has the raw group of texts that are not links", path)
 	}
 	mia.get("/console/rules?lang=en").wants(t, "Total: 1<")
 	vic.get("/console/home").wants(t, `<dt>Scans today</dt><dd>1,003</dd>`, "gone.example/old")
@@ -84,14 +84,11 @@ func TestHome_ExpiringAndOverdueTasks(t *testing.T) {
 	s.Admin("GET", "/statistics?wait=true", "")
 	s.Admin("PUT", "/emulator/clock", `{"now":"2026-01-30T02:00:00Z"}`)
 	root.signIn("root", password, "") // the session ended meanwhile
-	cut := func(name, days string) page {
-		return root.post("/console/operate/settings", url.Values{name: {days}})
-	}
+	cut := func(name, days string) page { return root.post("/console/operate/settings", url.Values{name: {days}}) }
 	for _, name := range []string{"scan_retention_days", "hourly_stats_retention_days", "daily_stats_retention_days"} {
 		cut(name, "3").wants(t, "about 1 ", `id="sure"`)
-		if p := cut(name, "30"); p.Status != http.StatusSeeOther {
-			t.Errorf("%s of 30 days, before which nothing was scanned: %d %s", name, p.Status, p.Body)
-		}
+		p := cut(name, "30")
+		assert.True(t, p.Status == http.StatusSeeOther, "%s of 30 days, before which nothing was scanned: %d %s", name, p.Status, p.Body)
 	}
 	root.get("/console/home").wants(t, "Packages not downloaded for three days: 1", "1 Press",
 		"expire within two weeks or expired recently: 1", "nightly", "no active code after two weeks: 1", "press spring", wire)
@@ -103,7 +100,6 @@ func TestHome_ExpiringAndOverdueTasks(t *testing.T) {
 	bo.signIn("bo", password, "")
 	p := bo.get("/console/home")
 	p.wants(t, "Publishes of shop left this month: 3", `href="/console/accounts/shop"`)
-	if strings.Contains(p.Body, "nightly") || strings.Contains(p.Body, "not downloaded") {
-		t.Errorf("told of what is not theirs: %s", p.Body)
-	}
+	assert.True(t, !strings.Contains(p.Body, "nightly") && !strings.Contains(p.Body, "not downloaded"),
+		"told of what is not theirs: %s", p.Body)
 }

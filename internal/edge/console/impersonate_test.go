@@ -13,6 +13,7 @@ import (
 	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/browsertest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // Issue 31, 12: an admin sees every page as each role with a limit does, and can change nothing meanwhile; nobody sees more by it.
@@ -26,9 +27,8 @@ func TestSeenAs_ReadOnlyRoleView(t *testing.T) {
 		s.Admin("POST", "/people", fmt.Sprintf(`{"name":%q,"role":%q,"accounts":["shop"],"password":%q}`, name, role, password))
 		them := request(t, s)
 		them.signIn(name, password, "")
-		if p := admin.post("/console/see-as", url.Values{"role": {string(role)}, "accounts": {"shop"}}); p.Status != http.StatusSeeOther {
-			t.Fatalf("%s: %d %s", role, p.Status, p.Body)
-		}
+		p := admin.post("/console/see-as", url.Values{"role": {string(role)}, "accounts": {"shop"}})
+		require.True(t, p.Status == http.StatusSeeOther, "%s: %d %s", role, p.Status, p.Body)
 		for _, c := range pages {
 			if c.method != "GET" || strings.ContainsAny(c.path, "RBSP") { // those that name what is not here
 				continue
@@ -36,26 +36,19 @@ func TestSeenAs_ReadOnlyRoleView(t *testing.T) {
 			mine, theirs := admin.get(c.path), them.get(c.path)
 			assert.Equal(t, mine.Status, theirs.Status, "%s as %s", c.path, role)
 			html := strings.Contains(mine.Header.Get("Content-Type"), "html") && mine.Body != ""
-			if html && !strings.Contains(mine.Body, `id="seen-as"`) {
-				t.Errorf("%s as %s does not say so", c.path, role)
-			}
+			assert.True(t, !html || strings.Contains(mine.Body, `id="seen-as"`), "%s as %s does not say so", c.path, role)
 		}
 		for _, c := range pages {
 			if c.method == "POST" && c.path != "/console/scan" {
-				if p := admin.post(c.path, url.Values{"did": {"add"}}); p.Status != http.StatusForbidden {
-					t.Errorf("%s is sent while only looking as %s: %d", c.path, role, p.Status)
-				}
+				p := admin.post(c.path, url.Values{"did": {"add"}})
+				assert.Equal(t, p.Status, http.StatusForbidden, "%s is sent while only looking as %s", c.path, role)
 			}
 		}
-		if p := admin.post("/console/see-as", url.Values{"did": {"end"}}); p.Status != http.StatusSeeOther {
-			t.Fatalf("%d %s", p.Status, p.Body)
-		}
-		if p := them.post("/console/see-as", url.Values{"role": {"viewer"}}); p.Status != http.StatusForbidden {
-			t.Errorf("%s looks as another: %d", role, p.Status)
-		}
-		if p := them.get("/console/people", "Cookie: qrjump_seen_as=admin"); p.Status == http.StatusOK {
-			t.Errorf("%s sees people", role)
-		}
+		p = admin.post("/console/see-as", url.Values{"did": {"end"}})
+		require.True(t, p.Status == http.StatusSeeOther, "%d %s", p.Status, p.Body)
+		p = them.post("/console/see-as", url.Values{"role": {"viewer"}})
+		assert.Equal(t, p.Status, http.StatusForbidden, "%s looks as another", role)
+		assert.True(t, them.get("/console/people", "Cookie: qrjump_seen_as=admin").Status != http.StatusOK, "%s sees people", role)
 	}
 	if p := admin.get("/console/people"); p.Status != http.StatusOK || strings.Contains(p.Body, `id="seen-as"`) {
 		t.Errorf("after the end: %d %s", p.Status, p.Body)
@@ -64,9 +57,7 @@ func TestSeenAs_ReadOnlyRoleView(t *testing.T) {
 	if !strings.Contains(p.Body, `value="nobody"`) || !strings.Contains(p.Body, `aria-describedby="seen-for-wrong accounts-hint"`) {
 		t.Errorf("an account that is not there: %d %s", p.Status, p.Body)
 	}
-	if p := admin.post("/console/see-as", url.Values{"role": {"admin"}}); p.Status != http.StatusUnprocessableEntity {
-		t.Errorf("as an admin: %d", p.Status)
-	}
+	assert.Equal(t, admin.post("/console/see-as", url.Values{"role": {"admin"}}).Status, http.StatusUnprocessableEntity, "as an admin")
 }
 
 func TestSeenAs_InBrowser(t *testing.T) {
@@ -83,9 +74,8 @@ func TestSeenAs_InBrowser(t *testing.T) {
 			p.await(`!!document.getElementById('seen-as') && location.pathname !== '/console/people'`)
 			p.open(s.AdminURL + "/console/rules")
 			p.await(`document.getElementById('seen-as').innerText.includes('shop')`)
-			if n := browsertest.Run(t, p.ctx, chromedp.Evaluate[int](`document.querySelectorAll('a[href^="/console/people"]').length`)); n > 1 {
-				t.Errorf("the navigation has people %d times", n)
-			}
+			n := browsertest.Run(t, p.ctx, chromedp.Evaluate[int](`document.querySelectorAll('a[href^="/console/people"]').length`))
+			assert.True(t, n <= 1, "the navigation has people %d times", n)
 			p.click("#seen-as button")
 			p.await(`location.pathname === '/console/people' && !document.getElementById('seen-as')`)
 		})

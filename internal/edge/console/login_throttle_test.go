@@ -214,8 +214,6 @@ func TestThrottle_ValidCredentialPasses(t *testing.T) {
 	}
 	metrics := s.Do("GET", "/metrics", "", "Authorization: Bearer "+servertest.AdminToken).Body
 	for _, m := range regexp.MustCompile(`qrjump_auth_failures_total\{kind="([^"]+)",result="wrong"\}`).FindAllStringSubmatch(metrics, -1) {
-		if !held[m[1]] {
-			t.Errorf("no surface of the table takes what the metrics call %s", m[1])
-		}
+		assert.True(t, held[m[1]], "no surface of the table takes what the metrics call %s", m[1])
 	}
 }

@@ -10,6 +10,8 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/adminroute"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // navigated are the entries of a page's navigation.
@@ -32,9 +34,8 @@ func TestNavigation_MatchesPermissions(t *testing.T) {
 		person(s, "root", adminroute.Admin)
 		admin.signIn("root", password, "")
 		all := navigated(admin.get("/console/rules"))
-		if len(all) < 15 || slices.Contains(all, "/console/emulator") != emulator {
-			t.Fatalf("with an emulator %v, an admin sees %q", emulator, all)
-		}
+		require.True(t, len(all) >= 15 && slices.Contains(all, "/console/emulator") == emulator,
+			"with an emulator %v, an admin sees %q", emulator, all)
 		for _, role := range adminroute.Roles {
 			for _, limit := range []string{``, `"shop"`, `"shop","press"`} {
 				if role == adminroute.Admin && limit != "" {
@@ -47,9 +48,8 @@ func TestNavigation_MatchesPermissions(t *testing.T) {
 				shown := navigated(v.get("/console/rules"))
 				for _, path := range all {
 					got, is := v.get(path).Status, slices.Contains(shown, path)
-					if is != (got == http.StatusOK) {
-						t.Errorf("with an emulator %v, %s: %s is shown: %v, and answers %d", emulator, name, path, is, got)
-					}
+					assert.True(t, is == (got == http.StatusOK),
+						"with an emulator %v, %s: %s is shown: %v, and answers %d", emulator, name, path, is, got)
 				}
 			}
 		}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/browsertest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/testscope"
@@ -87,9 +88,7 @@ func (p *realProvider) line(t *testing.T, begins string) string {
 func TestOIDC_CertifiedProvider(t *testing.T) {
 	testscope.WholeOnly(t, "the same steps are taken at a provider of this package's own")
 	people := filepath.Join(t.TempDir(), "people.json")
-	are := func(text string) {
-		require.NoError(t, os.WriteFile(people, []byte(text), 0o600))
-	}
+	are := func(text string) { require.NoError(t, os.WriteFile(people, []byte(text), 0o600)) }
 	are(`{"alice": {"roles": ["staff", "qrjump:operator"]}}`)
 	p := startProvider(t, people)
 	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop, Began: time.Now(), Config: func(c *server.Config) {
@@ -109,13 +108,9 @@ func TestOIDC_CertifiedProvider(t *testing.T) {
 	browsertest.Await(t, page, `location.hostname === "localhost" && !document.forms[0]?.login && `+click(`[type=submit]`)) // what it may know
 	browsertest.Await(t, page, `location.pathname === "/console/operate" && location.hostname === "127.0.0.1"`)
 	who := browsertest.Run(t, page, chromedp.Evaluate[string](`document.querySelector('a[href="/console/self"]').textContent`))
-	if !strings.Contains(who, "alice") {
-		t.Errorf("signed in as %s", who)
-	}
+	assert.Contains(t, who, "alice", "signed in as")
 	log := s.Admin("GET", "/changes?kind=person&newest=true", "").Body
-	if !strings.Contains(log, `"key":"alice"`) || !strings.Contains(log, `"role":"operator"`) {
-		t.Errorf("the log of changes: %s", log)
-	}
+	assert.True(t, strings.Contains(log, `"key":"alice"`) && strings.Contains(log, `"role":"operator"`), "the log of changes: %s", log)
 	browsertest.Await(t, page, click(`form[action="/console/logout"] button`))
 	browsertest.Await(t, page, `!!document.querySelector('a[href*="/session/end?client_id=console"]')`)
 	require.NoError(t, chromedp.Do(page, chromedp.Navigate(s.AdminURL+"/console/operate")))
@@ -125,7 +120,6 @@ func TestOIDC_CertifiedProvider(t *testing.T) {
 	browsertest.Await(t, page, click(`a[href^="/console/login/provider"]`))
 	browsertest.Await(t, page, `location.pathname === "/console/login/callback" &&
 		!!document.querySelector('[role=alert]')?.innerText.includes("staff")`)
-	if list := s.Admin("GET", "/people", "").Body; strings.Contains(list, "alice") {
-		t.Errorf("she has no role, and is there: %s", list)
-	}
+	list := s.Admin("GET", "/people", "").Body
+	assert.True(t, !strings.Contains(list, "alice"), "she has no role, and is there: %s", list)
 }

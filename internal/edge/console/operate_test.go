@@ -26,18 +26,13 @@ func TestOperateForms_SettingsWebhooksHosts(t *testing.T) {
 	person(s, "ada", adminroute.Admin)
 	v := request(t, s)
 	v.signIn("ada", password, "")
-	set := func(name, value string) page {
-		return v.post("/console/operate/settings", url.Values{name: {value}})
-	}
+	set := func(name, value string) page { return v.post("/console/operate/settings", url.Values{name: {value}}) }
 	for name, value := range map[string]string{"publish_quota": "7", "strict": "false", "scan_commit": "async",
 		"verification": `["a.example"]`} {
-		if p := set(name, value); p.Status != http.StatusSeeOther {
-			t.Errorf("%s: %d %s", name, p.Status, p.Body)
-		}
+		p := set(name, value)
+		assert.True(t, p.Status == http.StatusSeeOther, "%s: %d %s", name, p.Status, p.Body)
 	}
-	if p := set("publish_quota", "many"); p.Status != http.StatusUnprocessableEntity {
-		t.Errorf("publish_quota: %d", p.Status)
-	}
+	assert.Equal(t, set("publish_quota", "many").Status, http.StatusUnprocessableEntity, "publish_quota")
 	// A group is saved with one button: two of its settings change, and another person's change of a third one stays.
 	group := v.get("/console/operate/settings").filledIn(t, "/console/operate/settings", `name="rule_limit"`)
 	s.Admin("PUT", "/settings", `{"service_publish_quota":123}`)
@@ -45,29 +40,22 @@ func TestOperateForms_SettingsWebhooksHosts(t *testing.T) {
 	group.Set("service_rule_limit", "78")
 	v.did("/console/operate/settings", group)
 	for _, want := range []string{`"rule_limit":77`, `"service_rule_limit":78`, `"service_publish_quota":123`} {
-		if now := s.Admin("GET", "/settings", "").Body; !strings.Contains(now, want) {
-			t.Errorf("the settings are %s, want %s", now, want)
-		}
+		now := s.Admin("GET", "/settings", "").Body
+		assert.True(t, strings.Contains(now, want), "the settings are %s, want %s", now, want)
 	}
 	v.get("/console/operate/settings?lang=zh").wants(t, `value="7"`, "每个小程序每个自然月的发布次数", `value="async"`, "至多 1000 个接口路径", "0 至 1000000")
 	v.did("/console/operate/settings", url.Values{"reset": {"publish_quota"}})
-	if p := v.get("/console/operate/settings?lang=en"); strings.Contains(p.Body, `value="7"`) {
-		t.Error("the setting was not taken back")
-	}
+	assert.True(t, !strings.Contains(v.get("/console/operate/settings?lang=en").Body, `value="7"`), "the setting was not taken back")
 	var there client.StoredRuleList
 	s.Admin("GET", "/rules", "").JSON(t, &there)
 	p := v.post("/console/operate/webhooks", url.Values{"did": {"add"}, "url": {"https://hooks.example/x"}, "alarms": {"yes"},
 		"rules": {fmt.Sprint(there.Rules[0].ID)}})
-	if p.Status != http.StatusOK || !strings.Contains(p.Body, "whsec_") {
-		t.Fatalf("a webhook: %d", p.Status)
-	}
+	require.True(t, p.Status == http.StatusOK && strings.Contains(p.Body, "whsec_"), "a webhook: %d", p.Status)
 	if at := strings.Index(p.Body, "whsec_"); at > 0 {
 		s.Hide(p.Body[at : at+strings.IndexByte(p.Body[at:], '<')])
 	}
-	if p := v.post("/console/operate/webhooks", url.Values{"did": {"add"}, "url": {"https://hooks.example/x"},
-		"codes": {"one"}}); p.Status != http.StatusUnprocessableEntity {
-		t.Errorf("codes that are none: %d", p.Status)
-	}
+	assert.Equal(t, v.post("/console/operate/webhooks", url.Values{"did": {"add"}, "url": {"https://hooks.example/x"},
+		"codes": {"one"}}).Status, http.StatusUnprocessableEntity, "codes that are none")
 	v.post("/console/operate/webhooks", url.Values{"did": {"add"}, "url": {"https://hooks.example/x"}, "alarms": {"yes"},
 		"rules": {"777777"}}).wants(t, "there is no rule 777777")
 	v.did("/console/operate/webhooks", url.Values{"did": {"test"}, "id": {"1"}}).wants(t, `name="delivery"`)
@@ -104,26 +92,20 @@ func TestStatisticsFiles_EqualPage(t *testing.T) {
 	v.get("/console/statistics/nothing").wants(t, "nobody.example")
 	v.get("/console/statistics?by=&group=result&lang=zh").wants(t, `<figure class="boxes one">`, "首次")
 	numbers := v.get("/console/statistics/numbers.csv?by=&group=app").Body
-	if !strings.Contains(numbers, ",shop,3,") || !strings.HasPrefix(numbers, "\ufeffstarts_at,value,scans,first_scans,users\n") {
-		t.Error(numbers)
-	}
+	assert.True(t, strings.Contains(numbers, ",shop,3,") && strings.HasPrefix(numbers, "\ufeffstarts_at,value,scans,first_scans,users\n"),
+		"%v", numbers)
 	for table, rows := range map[string]int64{"numbers": 1, "unmatched": 1, "alarms": 0, "scans": 4} {
 		p := v.get("/console/statistics/" + table + ".parquet?by=")
 		file, err := parquet.OpenFile(strings.NewReader(p.Body), int64(len(p.Body)))
-		if err != nil || file.NumRows() != rows {
-			t.Errorf("%s: %d, %v", table, p.Status, err)
-		}
-		if p := v.get("/console/statistics/"+table+".csv?by=", "Sec-Fetch-Site: cross-site"); p.Status != http.StatusForbidden {
-			t.Errorf("%s for another site: %d", table, p.Status)
-		}
+		assert.True(t, err == nil && file.NumRows() == rows, "%s: %d, %v", table, p.Status, err)
+		p = v.get("/console/statistics/"+table+".csv?by=", "Sec-Fetch-Site: cross-site")
+		assert.Equal(t, p.Status, http.StatusForbidden, "%s for another site", table)
 	}
 	if p := v.get("/console/statistics/scans.csv?from=never"); p.Status != http.StatusUnprocessableEntity ||
 		!strings.Contains(p.Body, `role="alert"`) {
 		t.Errorf("no time: %d %s", p.Status, p.Body)
 	}
-	if p := v.get("/console/statistics/people.csv"); p.Status != http.StatusNotFound {
-		t.Errorf("no such table: %d", p.Status)
-	}
+	assert.Equal(t, v.get("/console/statistics/people.csv").Status, http.StatusNotFound, "no such table")
 }
 
 // The clock, faults, chance and the reset of an emulator by forms.
@@ -138,18 +120,13 @@ func TestEmulatorForms_ClockFaultsReset(t *testing.T) {
 		"delay": {""}}).wants(t, `name="id" value="1"`)
 	p := v.post("/console/emulator", url.Values{"did": {"fault"}, "path": {"/cgi-bin/token"}, "how": {"answer"}, "errcode": {"x"}})
 	assert.Equal(t, p.Status, http.StatusUnprocessableEntity, "no number")
-	if p := do(url.Values{"did": {"remove"}, "id": {"1"}}); strings.Contains(p.Body, `name="id" value="1"`) {
-		t.Error("the fault stays")
-	}
+	assert.True(t, !strings.Contains(do(url.Values{"did": {"remove"}, "id": {"1"}}).Body, `name="id" value="1"`), "the fault stays")
 	do(url.Values{"did": {"chance"}, "seed": {"42"}})
 	do(url.Values{"did": {"fault"}, "path": {"/cgi-bin/menu/get"}, "how": {"response"}, "status": {"503"}, "body": {"busy <now>"}}).
 		wants(t, "503 &#34;busy \\u003cnow\\u003e&#34;")
-	if p := v.post("/console/emulator", url.Values{"did": {"reset"}}); p.Status != http.StatusOK || !strings.Contains(p.Body, `id="sure"`) {
-		t.Errorf("a reset that nobody confirmed: %d", p.Status)
-	}
-	if p := do(url.Values{"did": {"reset"}, "sure": {"reset"}}); strings.Contains(p.Body, "2031-02-03") {
-		t.Error("the clock did not go back")
-	}
+	p = v.post("/console/emulator", url.Values{"did": {"reset"}})
+	assert.True(t, p.Status == http.StatusOK && strings.Contains(p.Body, `id="sure"`), "a reset that nobody confirmed: %d", p.Status)
+	assert.True(t, !strings.Contains(do(url.Values{"did": {"reset"}, "sure": {"reset"}}).Body, "2031-02-03"), "the clock did not go back")
 	v.get("/console/rules").wants(t, `class="emulates"`)
 }
 
@@ -175,30 +152,20 @@ settings: {publish_quota: 7}
 		" ": "Choose a seed file",
 	} {
 		p := plant(text)
-		if p.Status != http.StatusUnprocessableEntity || !strings.Contains(p.Body, why) {
-			t.Errorf("%s: %d, want %q in %s", text, p.Status, why, p.Body)
-		}
-		if text != " " && !strings.Contains(p.Body, "planted.example/") {
-			t.Errorf("the text is gone: %s", p.Body)
-		}
+		assert.True(t, p.Status == http.StatusUnprocessableEntity && strings.Contains(p.Body, why),
+			"%s: %d, want %q in %s", text, p.Status, why, p.Body)
+		assert.True(t, text == " " || strings.Contains(p.Body, "planted.example/"), "the text is gone: %s", p.Body)
 	}
-	if p := plant("# " + strings.Repeat("x", 1<<20)); p.Status != http.StatusRequestEntityTooLarge {
-		t.Errorf("too long: %d", p.Status)
-	}
-	if p := v.get("/console/rules?owner=planted"); strings.Contains(p.Body, "planted.example") {
-		t.Error("a wrong seed was applied in part")
-	}
+	assert.Equal(t, plant("# "+strings.Repeat("x", 1<<20)).Status, http.StatusRequestEntityTooLarge, "too long")
+	assert.True(t, !strings.Contains(v.get("/console/rules?owner=planted").Body, "planted.example"), "a wrong seed was applied in part")
 	plant(added).wants(t, "accounts 1, platforms 0, rules 1")
 	v.get("/console/rules?owner=planted").wants(t, "https://planted.example/")
 	v.get("/console/operate/settings").wants(t, `value="7"`)
-	if body := s.Do("POST", "/scan/v1/resolve", `{"text":"https://planted.example/1"}`).Body; !strings.Contains(body, "open_mini_program") {
-		t.Errorf("the rule opens nothing: %s", body)
-	}
+	body := s.Do("POST", "/scan/v1/resolve", `{"text":"https://planted.example/1"}`).Body
+	assert.Contains(t, body, "open_mini_program", "the rule opens nothing")
 	plant(added).wants(t, "already applied")
 	v.did("/console/emulator", url.Values{"did": {"reset"}, "sure": {"reset"}})
-	if p := v.get("/console/rules?owner=planted"); strings.Contains(p.Body, "planted.example") {
-		t.Error("a reset brought it back")
-	}
+	assert.True(t, !strings.Contains(v.get("/console/rules?owner=planted").Body, "planted.example"), "a reset brought it back")
 	var b bytes.Buffer
 	form := multipart.NewWriter(&b)
 	_ = form.WriteField("did", "plant")

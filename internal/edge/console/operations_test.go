@@ -120,9 +120,7 @@ func (c *recorded) copied(p page) (list []string) {
 	for _, found := range regexp.MustCompile(`<code class="copy">([^<]+)</code>`).FindAllStringSubmatch(p.Body, -1) {
 		list = append(list, found[1])
 	}
-	if len(list) == 0 {
-		c.t.Fatalf("%s shows nothing: %s", c.by, p.Body)
-	}
+	require.True(c.t, len(list) != 0, "%s shows nothing: %s", c.by, p.Body)
 	return list
 }
 
@@ -196,9 +194,7 @@ func drawnPackage(c *recorded, batch string) {
 	readJob(c, batch, job.Body)
 	made := c.post("/console/packages", form+"&dpi=203&module=0.5mm")
 	at, _, found := strings.Cut(made.Header.Get("Location"), "?")
-	if !found {
-		c.t.Fatalf("no package: %d %s", made.Status, made.Body)
-	}
+	require.True(c.t, found, "no package: %d %s", made.Status, made.Body)
 	var got client.Package
 	c.s.Admin("GET", "/packages/"+strings.TrimPrefix(at, "/console/packages/"), "").JSON(c.t, &got)
 	want := client.LabelDrawing{Kind: "both", Module: "0.5mm", DPI: 203, Level: "M", Lines: []string{"{serial}"}, LineHeight: "2mm",
@@ -275,9 +271,8 @@ func TestConsoleAudit_EqualsAdminAPI(t *testing.T) {
 		body   string
 	}{{form, "POST", "/people", body},
 		{url.Values{"did": {"delete"}, "name": {"alice"}, "sure": {"alice"}}, "DELETE", "/people/alice", ""}} {
-		if p := boss.post("/console/people", c.form); p.Status != http.StatusSeeOther {
-			t.Fatalf("%s by the console: %d %s", c.form.Get("did"), p.Status, p.Body)
-		}
+		p := boss.post("/console/people", c.form)
+		require.True(t, p.Status == http.StatusSeeOther, "%s by the console: %d %s", c.form.Get("did"), p.Status, p.Body)
 		console := newest()
 		// The other way round, so that the same can be done again.
 		if c.method == "POST" {
@@ -285,16 +280,13 @@ func TestConsoleAudit_EqualsAdminAPI(t *testing.T) {
 		} else {
 			s.Admin("POST", "/people", body)
 		}
-		if status := api(adminroute.Admin, c.method, c.path, c.body); status/100 != 2 {
-			t.Fatalf("%s by the API: %d", c.form.Get("did"), status)
-		}
+		status := api(adminroute.Admin, c.method, c.path, c.body)
+		require.True(t, status/100 == 2, "%s by the API: %d", c.form.Get("did"), status)
 		program := newest()
-		if console.Actor != "person:boss" || program.Actor != "key:ci" {
-			t.Errorf("%s: by %s and by %s", c.form.Get("did"), console.Actor, program.Actor)
-		}
+		assert.True(t, console.Actor == "person:boss" && program.Actor == "key:ci",
+			"%s: by %s and by %s", c.form.Get("did"), console.Actor, program.Actor)
 		console.Actor, program.Actor = "", ""
-		if fmt.Sprintf("%s", console) != fmt.Sprintf("%s", program) {
-			t.Errorf("%s: %s by the console, %s by the API", c.form.Get("did"), console, program)
-		}
+		assert.True(t, fmt.Sprintf("%s", console) == fmt.Sprintf("%s", program),
+			"%s: %s by the console, %s by the API", c.form.Get("did"), console, program)
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
 // Issue 31, 5: with the setting, who asks and who agrees are two people, by all ways; a marketer of another account sees nothing.
@@ -45,41 +46,29 @@ func TestOrderApproval_FourEyes(t *testing.T) {
 	if p := order("alice", "ask", "order-77", "10000"); p.Status != 303 || !strings.HasSuffix(p.Header.Get("Location"), "order.waits") {
 		t.Fatalf("%d %q %s", p.Status, p.Header.Get("Location"), p.Body)
 	}
-	if p := order("alice", "ask", "order-77", "20000"); p.Status != 409 {
-		t.Errorf("another count: %d", p.Status)
-	}
+	assert.Equal(t, order("alice", "ask", "order-77", "20000").Status, 409, "another count")
 	look("alice", "order-77")
 	look("bob", "order-77")
 	if p := order("alice", "approve", "order-77", ""); p.Status != 409 || !strings.Contains(p.Body, "another person must approve") {
 		t.Errorf("whoever asked agrees: %d %s", p.Status, p.Body)
 	}
-	if p := order("eve", "approve", "order-77", ""); p.Status != http.StatusForbidden {
-		t.Errorf("a marketer of another account agrees: %d", p.Status)
-	}
-	if p := who["eve"].get("/console/orders"); strings.Contains(p.Body, "order-77") {
-		t.Error("a marketer of another account sees the order")
-	}
-	if list := s.Admin("GET", "/batches", "").Body; strings.Contains(list, "order-77") {
-		t.Errorf("codes are made before anybody agreed: %s", list)
-	}
+	assert.Equal(t, order("eve", "approve", "order-77", "").Status, http.StatusForbidden, "a marketer of another account agrees")
+	assert.True(t, !strings.Contains(who["eve"].get("/console/orders").Body, "order-77"), "a marketer of another account sees the order")
+	list := s.Admin("GET", "/batches", "").Body
+	assert.True(t, !strings.Contains(list, "order-77"), "codes are made before anybody agreed: %s", list)
 	if p := order("bob", "approve", "order-77", ""); p.Status != 303 || !strings.HasSuffix(p.Header.Get("Location"), "order.made") {
 		t.Fatalf("%d %q %s", p.Status, p.Header.Get("Location"), p.Body)
 	}
 	log := s.Admin("GET", "/changes?kind=meta", "").Body
-	if !strings.Contains(log, `"actor":"person:alice"`) || !strings.Contains(log, `"actor":"person:bob"`) {
-		t.Errorf("the audit log says %s", log)
-	}
-	if p := order("bob", "refuse", "order-77", ""); p.Status != 409 {
-		t.Errorf("decided twice: %d", p.Status)
-	}
+	assert.True(t, strings.Contains(log, `"actor":"person:alice"`) && strings.Contains(log, `"actor":"person:bob"`),
+		"the audit log says %s", log)
+	assert.Equal(t, order("bob", "refuse", "order-77", "").Status, 409, "decided twice")
 	order("alice", "ask", "other", "10000")
 	look("alice", "other")
-	if p := order("alice", "refuse", "other", ""); p.Status != 303 {
-		t.Errorf("whoever asked takes it back: %d %s", p.Status, p.Body)
-	}
-	if p := order("bob", "ask", "other", "20000"); p.Status != 303 {
-		t.Errorf("one that was refused is asked for anew: %d %s", p.Status, p.Body)
-	}
+	p := order("alice", "refuse", "other", "")
+	assert.True(t, p.Status == 303, "whoever asked takes it back: %d %s", p.Status, p.Body)
+	p = order("bob", "ask", "other", "20000")
+	assert.True(t, p.Status == 303, "one that was refused is asked for anew: %d %s", p.Status, p.Body)
 	if p := order("alice", "approve", "other", "10000"); p.Status != 409 || !strings.Contains(p.Body, "has changed since it was read") {
 		t.Errorf("a page that shows the order as it was agrees: %d %s", p.Status, p.Body)
 	}
@@ -93,14 +82,10 @@ func TestOrderApproval_FourEyes(t *testing.T) {
 	written("{given:5}{digits:15}", "81234", "yes", "").wants(t, `id="sure"`, "only 36 bits", "81234000000000000000",
 		`name="allow_guessable" value="yes"`)
 	written("{given:5}\r\n{digits:21}", "81234", "", "").wants(t, `id="sure"`, "(56 bits of entropy)", "81234 ⏎ 000000000000000000000")
-	if list := s.Admin("GET", "/orders", "").Body; strings.Contains(list, "by-template") {
-		t.Errorf("ordered before it was shown: %s", list)
-	}
-	if p := written("{given:5}\r\n{digits:21}", "81234", "", "by-template"); p.Status != 303 {
-		t.Errorf("%d %s", p.Status, p.Body)
-	}
+	list = s.Admin("GET", "/orders", "").Body
+	assert.True(t, !strings.Contains(list, "by-template"), "ordered before it was shown: %s", list)
+	p = written("{given:5}\r\n{digits:21}", "81234", "", "by-template")
+	assert.True(t, p.Status == 303, "%d %s", p.Status, p.Body)
 	who["alice"].get("/console/orders").wants(t, "81234\n{digits:21}")
-	if p := order("bob", "approve", "nothing", ""); p.Status != 404 {
-		t.Errorf("an order that is not there: %d", p.Status)
-	}
+	assert.Equal(t, order("bob", "approve", "nothing", "").Status, 404, "an order that is not there")
 }

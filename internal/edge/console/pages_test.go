@@ -218,18 +218,15 @@ func TestPages_InChromium(t *testing.T) {
 	walk(open, everyPage, request(t, open))
 	walk(guarded, guardedPages, nil)
 	names, err := filepath.Glob("templates/*.html")
-	if err != nil || len(names) < 30 {
-		t.Fatal(names, err)
-	}
+	require.True(t, err == nil && len(names) >= 30, "%v %v", names, err)
 	for _, name := range names {
 		if name = strings.TrimSuffix(filepath.Base(name), ".html"); name != "layout" && !e.seen[name] {
 			t.Errorf("no page of the template %s was looked at", name)
 		}
 	}
 	for _, pattern := range console.Routes() {
-		if strings.HasPrefix(pattern, "GET ") && e.seen[pattern] == slices.Contains(files, pattern) {
-			t.Errorf("%s: look at it, or say that it is no page; not both", pattern)
-		}
+		assert.True(t, !strings.HasPrefix(pattern, "GET ") || e.seen[pattern] != slices.Contains(files, pattern),
+			"%s: look at it, or say that it is no page; not both", pattern)
 	}
 }
 
@@ -322,9 +319,7 @@ func (e *eyes) note(t *testing.T, p looked) (first bool) {
 	if leak.MatchString(found.Text) {
 		t.Errorf("the page shows %q", leak.FindString(found.Text))
 	}
-	if found.Elements > 0 || found.Ran {
-		t.Errorf("%d elements of what a stranger sent, which ran: %v", found.Elements, found.Ran)
-	}
+	assert.True(t, found.Elements <= 0 && !found.Ran, "%d elements of what a stranger sent, which ran: %v", found.Elements, found.Ran)
 	assert.Equal(t, strings.Contains(found.Text, "class=pwned"), p.tells, "the page shows what a stranger sent")
 	return first
 }
@@ -357,20 +352,16 @@ func (e *eyes) look(t *testing.T, base string, p looked, s scene) {
 		do(err)
 		messages := chromedp.Console(e.ctx)
 		e.open(t, base, p)
-		if got := browsertest.Run(t, e.ctx, chromedp.Evaluate[string](`document.documentElement.lang`)); got != s.language {
-			t.Errorf("the page is in %q", got)
-		}
+		assert.Equal(t, browsertest.Run(t, e.ctx, chromedp.Evaluate[string](`document.documentElement.lang`)), s.language, "the page is in")
 		const wider = `document.documentElement.scrollWidth - document.documentElement.clientWidth`
-		if over := browsertest.Run(t, e.ctx, chromedp.Evaluate[int](wider)); over > 0 {
-			t.Errorf("the page is %d pixels wider than the window", over)
-		}
+		over := browsertest.Run(t, e.ctx, chromedp.Evaluate[int](wider))
+		assert.True(t, over <= 0, "the page is %d pixels wider than the window", over)
 		if bytes := browsertest.Loaded(t, e.ctx); bytes > pagetest.Budget || bytes < 15<<10 && !p.still { // less: it did not count
 			t.Errorf("the page has %d bytes with all that it loaded", bytes)
 		}
 		const unmarked = `[...document.querySelectorAll("summary")].filter(s => getComputedStyle(s, "::before").content === "none").length`
-		if n := browsertest.Run(t, e.ctx, chromedp.Evaluate[int](unmarked)); n > 0 {
-			t.Errorf("%d <details> have no visible marker", n)
-		}
+		n := browsertest.Run(t, e.ctx, chromedp.Evaluate[int](unmarked))
+		assert.True(t, n <= 0, "%d <details> have no visible marker", n)
 		first := e.note(t, p)
 		if e.folder != "" {
 			do(os.WriteFile(filepath.Join(e.folder, "console-"+name+".png"),
@@ -407,9 +398,7 @@ func (e *eyes) axeFindsNothing(t *testing.T, do func(error)) {
 		r, err := chromedp.Call(e.ctx, runtime.Evaluate, runtime.EvaluateParams{Expression: text, ContextID: world.ExecutionContextID,
 			AwaitPromise: new(true), ReturnByValue: new(true)})
 		do(err)
-		if r.ExceptionDetails != nil {
-			t.Fatal(r.ExceptionDetails)
-		}
+		require.True(t, r.ExceptionDetails == nil, "%v", r.ExceptionDetails)
 		return r.Result
 	}
 	evaluate(e.axe + `; document.querySelectorAll("details").forEach(d => d.open = true);
@@ -424,9 +413,7 @@ func (e *eyes) axeFindsNothing(t *testing.T, do func(error)) {
 		Passes     int
 	}
 	do(json.Unmarshal([]byte(text), &found))
-	if found.Passes < 10 {
-		t.Errorf("axe-core passed only %d rules: it did not look", found.Passes)
-	}
+	assert.True(t, found.Passes >= 10, "axe-core passed only %d rules: it did not look", found.Passes)
 	for _, v := range found.Violations {
 		t.Errorf("axe: %s", v)
 	}

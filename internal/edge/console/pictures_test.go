@@ -14,6 +14,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/browsertest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
@@ -74,9 +75,8 @@ settings: {verification: trust, rule_rate_limit: 0}
 			require.NoError(t, chromedp.Do(ctx, chromedp.Navigate(s.AdminURL+path)))
 			browsertest.Await(t, ctx, `document.readyState === "complete" && !document.querySelector('.later[aria-busy]')`)
 			picture := browsertest.Run(t, ctx, chromedp.CaptureScreenshot())
-			if len(picture) < 5<<10 || len(picture) > 150<<10 {
-				t.Errorf("the picture of %s in %s has %d bytes, want between 5 and 150 KB", name, language, len(picture))
-			}
+			assert.True(t, len(picture) >= 5<<10 && len(picture) <= 150<<10,
+				"the picture of %s in %s has %d bytes, want between 5 and 150 KB", name, language, len(picture))
 			if folder != "" {
 				require.NoError(t, os.WriteFile(filepath.Join(folder, name+"-"+language+".png"), picture, 0o644))
 			}

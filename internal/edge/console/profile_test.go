@@ -44,9 +44,7 @@ func TestSelfService_ChangeSignIn(t *testing.T) {
 	other.signIn("alice", password, "")
 	const better = "eleven grey cranes by the lake"
 	for method, want := range map[string]int{"GET": http.StatusSeeOther, "POST": http.StatusUnauthorized} {
-		if p := request(t, s).send(method, "/console/self", "", nil); p.Status != want {
-			t.Errorf("%s by nobody: %d", method, p.Status)
-		}
+		assert.Equal(t, request(t, s).send(method, "/console/self", "", nil).Status, want, "%s by nobody", method)
 	}
 	change := func(v *visitor, form url.Values) page { return v.post("/console/self", form) }
 	for name, c := range map[string]struct {
@@ -62,37 +60,23 @@ func TestSelfService_ChangeSignIn(t *testing.T) {
 		"a factor without proof": {url.Values{"did": {"factor"}}, http.StatusForbidden, "is wrong"},
 		"none of the forms":      {url.Values{"did": {"x"}}, http.StatusUnprocessableEntity, ""},
 	} {
-		if p := change(v, c.form); p.Status != c.status || !strings.Contains(p.Body, c.says) {
-			t.Errorf("%s: %d %s", name, p.Status, p.Body)
-		}
+		p := change(v, c.form)
+		assert.True(t, p.Status == c.status && strings.Contains(p.Body, c.says), "%s: %d %s", name, p.Status, p.Body)
 	}
-	if p := other.get("/console/self"); p.Status != http.StatusOK {
-		t.Fatalf("nothing was changed: %d", p.Status)
-	}
+	require.Equal(t, other.get("/console/self").Status, http.StatusOK, "nothing was changed")
 	p := change(v, url.Values{"did": {"password"}, "password": {password}, "new-password": {better}})
-	if p.Status != http.StatusSeeOther || !strings.Contains(p.Header.Get("Set-Cookie"), "qrjump_session=") {
-		t.Fatalf("another password: %d %s", p.Status, p.Body)
-	}
-	if p := v.get("/console/self?done=self"); p.Status != http.StatusOK {
-		t.Errorf("whoever changed it is signed in: %d", p.Status)
-	}
-	if p := other.get("/console/self"); p.Status != http.StatusSeeOther {
-		t.Errorf("another session goes on: %d", p.Status)
-	}
-	if p := other.signIn("alice", password, ""); p.Status != http.StatusForbidden {
-		t.Errorf("the old password: %d", p.Status)
-	}
-	if log := s.Admin("GET", "/changes?kind=person&newest=true&limit=1", "").Body; !strings.Contains(log, `"actor":"person:alice"`) {
-		t.Errorf("the log of changes: %s", log)
-	}
+	require.True(t, p.Status == http.StatusSeeOther && strings.Contains(p.Header.Get("Set-Cookie"), "qrjump_session="),
+		"another password: %d %s", p.Status, p.Body)
+	assert.Equal(t, v.get("/console/self?done=self").Status, http.StatusOK, "whoever changed it is signed in")
+	assert.Equal(t, other.get("/console/self").Status, http.StatusSeeOther, "another session goes on")
+	assert.Equal(t, other.signIn("alice", password, "").Status, http.StatusForbidden, "the old password")
+	assert.Contains(t, s.Admin("GET", "/changes?kind=person&newest=true&limit=1", "").Body, `"actor":"person:alice"`, "the log of changes")
 	draw := func(form url.Values) (uri, waits string, recovery []string) {
 		t.Helper()
 		body := change(v, form).Body
 		found := regexp.MustCompile(`(?s)(otpauth://[^<]*)<.*<code class="copy">([a-z2-7\s]*)</code>.*name="waits" value="([^"]*)"`).
 			FindStringSubmatch(body)
-		if found == nil || !strings.Contains(body, `src="data:image/png;base64,`) {
-			t.Fatalf("no factor: %s", body)
-		}
+		require.True(t, found != nil && strings.Contains(body, `src="data:image/png;base64,`), "no factor: %s", body)
 		recovery = strings.Fields(found[2])
 		for _, code := range recovery {
 			s.Hide(code)
@@ -101,9 +85,7 @@ func TestSelfService_ChangeSignIn(t *testing.T) {
 	}
 	proof := url.Values{"did": {"factor"}, "password": {better}}
 	uri, waits, _ := draw(proof)
-	if p := other.signIn("alice", better, ""); p.Status != http.StatusSeeOther {
-		t.Errorf("a factor counts before a code showed that it is there: %d", p.Status)
-	}
+	assert.Equal(t, other.signIn("alice", better, "").Status, http.StatusSeeOther, "a factor counts before a code showed that it is there")
 	confirm := func(waits, code string) int {
 		return change(v, url.Values{"did": {"confirm"}, "waits": {waits}, "code": {code}}).Status
 	}
@@ -117,22 +99,17 @@ func TestSelfService_ChangeSignIn(t *testing.T) {
 	uri, waits, recovery := draw(proof)
 	code := appCode(t, uri, s.Clock.Now())
 	require.Equal(t, confirm(waits, code), http.StatusSeeOther, "the right code")
-	if p := other.get("/console/self"); p.Status != http.StatusSeeOther {
-		t.Errorf("another session goes on beside the new factor: %d", p.Status)
-	}
+	assert.Equal(t, other.get("/console/self").Status, http.StatusSeeOther, "another session goes on beside the new factor")
 	for given, want := range map[string]int{"": http.StatusUnauthorized, code: http.StatusForbidden, recovery[0]: http.StatusSeeOther} {
-		if p := other.signIn("alice", better, given); p.Status != want {
-			t.Errorf("signing in with the code %.3q: %d, want %d", given, p.Status, want)
-		}
+		assert.Equal(t, other.signIn("alice", better, given).Status, want, "signing in with the code %.3q", given)
 	}
 	off := url.Values{"did": {"no-factor"}, "password": {better}}
 	if p := change(v, off); p.Status != http.StatusForbidden || !strings.Contains(p.Body, "second factor") {
 		t.Errorf("without a code the factor goes: %d %s", p.Status, p.Body)
 	}
 	off.Set("code", recovery[1])
-	if p := change(v, off); p.Status != http.StatusSeeOther {
-		t.Errorf("with a code: %d %s", p.Status, p.Body)
-	}
+	p = change(v, off)
+	assert.True(t, p.Status == http.StatusSeeOther, "with a code: %d %s", p.Status, p.Body)
 	// Whoever has no password proves it by a new sign-in; the admin token is nobody.
 	s.Admin("POST", "/people", `{"name":"bob","role":"viewer"}`)
 	var link struct{ URL string }
@@ -142,13 +119,9 @@ func TestSelfService_ChangeSignIn(t *testing.T) {
 	v.post("/console/login", url.Values{"once": {once}})
 	set := url.Values{"did": {"password"}, "new-password": {better}}
 	s.Clock.Step(10 * time.Minute)
-	if p := change(v, set); p.Status != http.StatusForbidden {
-		t.Errorf("ten minutes after the link: %d", p.Status)
-	}
+	assert.Equal(t, change(v, set).Status, http.StatusForbidden, "ten minutes after the link")
 	v.signIn("", servertest.AdminToken, "")
-	if p := change(v, set); p.Status != http.StatusForbidden {
-		t.Errorf("the admin token has a password: %d", p.Status)
-	}
+	assert.Equal(t, change(v, set).Status, http.StatusForbidden, "the admin token has a password")
 }
 
 // ASVS 6.3.3, issue 17: where a second factor is demanded, who has none can do nothing before one is set up; others are not concerned.
@@ -165,9 +138,8 @@ func TestSecondFactor_Required(t *testing.T) {
 		t.Helper()
 		p := v.get("/console/rules")
 		to := p.Header.Get("Location")
-		if got := p.Status == http.StatusSeeOther && to == "/console/self?done=factor"; got != want || !got && p.Status != http.StatusOK {
-			t.Errorf("%s: %d %s", what, p.Status, to)
-		}
+		got := p.Status == http.StatusSeeOther && to == "/console/self?done=factor"
+		assert.True(t, got == want && (got || p.Status == http.StatusOK), "%s: %d %s", what, p.Status, to)
 	}
 	demand := func(of string) { s.Admin("PUT", "/settings", `{"second_factor":"`+of+`"}`) }
 	held(ada, "by default", false)
@@ -178,19 +150,13 @@ func TestSecondFactor_Required(t *testing.T) {
 	held(vera, "a viewer, where everybody must", true)
 	held(token, "the admin token", false)
 	undo := url.Values{"reset": {"second_factor"}}
-	if p := vera.post("/console/operate/settings", undo); p.Status != http.StatusForbidden {
-		t.Errorf("a form before the factor: %d", p.Status)
-	}
-	if p := vera.get("/console/calls/live", "Accept: text/event-stream"); p.Status != http.StatusForbidden {
-		t.Errorf("a stream before the factor: %d", p.Status)
-	}
+	assert.Equal(t, vera.post("/console/operate/settings", undo).Status, http.StatusForbidden, "a form before the factor")
+	assert.Equal(t, vera.get("/console/calls/live", "Accept: text/event-stream").Status, http.StatusForbidden, "a stream before the factor")
 	vera.get("/console/self?done=factor&lang=zh").wants(t, "本服务器要求启用两步验证", `value="factor"`)
 	p := vera.post("/console/self", url.Values{"did": {"factor"}, "password": {password}})
 	uri := html.UnescapeString(regexp.MustCompile(`otpauth://[^<"]*`).FindString(p.Body))
 	waits := regexp.MustCompile(`name="waits" value="([^"]*)"`).FindStringSubmatch(p.Body)
-	if uri == "" || waits == nil {
-		t.Fatalf("no factor: %d %s", p.Status, p.Body)
-	}
+	require.True(t, uri != "" && waits != nil, "no factor: %d %s", p.Status, p.Body)
 	secret, err := url.Parse(uri)
 	require.NoError(t, err)
 	s.Hide(secret.Query().Get("secret"))

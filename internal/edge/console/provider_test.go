@@ -109,9 +109,7 @@ func (c *crooked) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		maps.Copy(claims, c.claims)
 		maps.DeleteFunc(claims, func(_ string, v any) bool { return v == nil })
 		text, err := json.Marshal(claims)
-		if err != nil {
-			c.t.Error(err)
-		}
+		assert.NoError(c.t, err)
 		w.Header().Set("Content-Type", "application/json")
 		json.NewEncoder(w).Encode(map[string]any{"access_token": "at", "token_type": "Bearer",
 			"id_token": oidctest.SignIDToken(c.key, "k", "RS256", string(text))})
@@ -145,9 +143,8 @@ func (c *crooked) sent(v *visitor) url.Values {
 	v.t.Helper()
 	p := v.get("/console/login/provider?next=/console/rules", "Sec-Fetch-Site: same-origin")
 	to, err := url.Parse(p.Header.Get("Location"))
-	if err != nil || p.Status != http.StatusSeeOther || !strings.HasPrefix(to.String(), c.URL+"/auth?") {
-		v.t.Fatalf("to the provider: %d %s %s", p.Status, p.Header.Get("Location"), p.Body)
-	}
+	require.True(v.t, err == nil && p.Status == http.StatusSeeOther && strings.HasPrefix(to.String(), c.URL+"/auth?"),
+		"to the provider: %d %s %s", p.Status, p.Header.Get("Location"), p.Body)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.asked = to.Query()
@@ -158,9 +155,8 @@ func (c *crooked) sent(v *visitor) url.Values {
 func back(v *visitor, answer url.Values) page {
 	v.t.Helper()
 	p := v.get("/console/login/callback?"+answer.Encode(), "Sec-Fetch-Site: cross-site")
-	if p.Status != http.StatusOK || !strings.Contains(p.Body, `id="goes-on"`) || p.Header.Get("Set-Cookie") != "" {
-		v.t.Fatalf("the page to come back to: %d %s", p.Status, p.Body)
-	}
+	require.True(v.t, p.Status == http.StatusOK && strings.Contains(p.Body, `id="goes-on"`) && p.Header.Get("Set-Cookie") == "",
+		"the page to come back to: %d %s", p.Status, p.Body)
 	return v.post("/console/login/callback", answer, "Sec-Fetch-Site: same-origin")
 }
 
@@ -184,18 +180,14 @@ func TestOIDC_TokenValidation(t *testing.T) {
 	}
 	first := c.sent(v)
 	for _, name := range []string{"state", "nonce", "code_challenge"} {
-		if len(first.Get(name)) != 43 || first.Get(name) == asked.Get(name) {
-			t.Errorf("%s: %q, then %q", name, asked.Get(name), first.Get(name))
-		}
+		assert.True(t, len(first.Get(name)) == 43 && first.Get(name) != asked.Get(name),
+			"%s: %q, then %q", name, asked.Get(name), first.Get(name))
 	}
 	refused := func(name, says string, p page) {
 		t.Helper()
-		if p.Status != http.StatusForbidden || !strings.Contains(p.Body, says) || !strings.Contains(p.Body, `id="password"`) {
-			t.Errorf("%s: %d, and not %q: %s", name, p.Status, says, p.Body)
-		}
-		if q := v.get("/console/rules"); q.Status != http.StatusSeeOther {
-			t.Errorf("%s: signed in", name)
-		}
+		assert.True(t, p.Status == http.StatusForbidden && strings.Contains(p.Body, says) && strings.Contains(p.Body, `id="password"`),
+			"%s: %d, and not %q: %s", name, p.Status, says, p.Body)
+		assert.True(t, v.get("/console/rules").Status == http.StatusSeeOther, "%s: signed in", name)
 	}
 	const notBegun = "was started in another browser"
 	good := func(v *visitor) url.Values {
@@ -238,18 +230,15 @@ func TestOIDC_TokenValidation(t *testing.T) {
 	refused("the same answer in another browser", notBegun, back(v, answer))
 	// A page of another origin cannot begin it, nor end it.
 	p := v.get("/console/login/provider", "Sec-Fetch-Site: cross-site")
-	if !strings.HasPrefix(p.Header.Get("Location"), "/console/login?") {
-		t.Errorf("begun by a page of another origin: %s", p.Header.Get("Location"))
-	}
-	if p := v.post("/console/login/callback", answer, "Sec-Fetch-Site: cross-site"); p.Status != http.StatusForbidden {
-		t.Errorf("ended by a page of another origin: %d", p.Status)
-	}
+	assert.True(t, strings.HasPrefix(p.Header.Get("Location"), "/console/login?"),
+		"begun by a page of another origin: %s", p.Header.Get("Location"))
+	p = v.post("/console/login/callback", answer, "Sec-Fetch-Site: cross-site")
+	assert.Equal(t, p.Status, http.StatusForbidden, "ended by a page of another origin")
 	for range 2 * 20 {
 		v.post("/console/login/callback", url.Values{"state": {"x"}})
 	}
-	if p := v.post("/console/login/callback", url.Values{"state": {"x"}}); p.Status != http.StatusTooManyRequests {
-		t.Errorf("after forty wrong answers: %d", p.Status)
-	}
+	p = v.post("/console/login/callback", url.Values{"state": {"x"}})
+	assert.Equal(t, p.Status, http.StatusTooManyRequests, "after forty wrong answers")
 }
 
 // Who somebody is and what they may do is the provider's word, at every sign-in.
@@ -266,17 +255,14 @@ func TestOIDC_RolesAtEachSignIn(t *testing.T) {
 			[]*http.Cookie{{Name: "qrjump_session", Value: chosen}})
 		return back(v, url.Values{"code": {"good"}, "state": {asked.Get("state")}})
 	}()
-	if p.Status != http.StatusSeeOther || strings.Contains(strings.Join(p.Header.Values("Set-Cookie"), " "), chosen) {
-		t.Fatalf("signing in, with a session that a stranger chose: %d", p.Status)
-	}
+	require.True(t, p.Status == http.StatusSeeOther && !strings.Contains(strings.Join(p.Header.Values("Set-Cookie"), " "), chosen),
+		"signing in, with a session that a stranger chose: %d", p.Status)
 	list := s.Admin("GET", "/people", "").Body
 	if !strings.Contains(list, fmt.Sprintf(`"role":"viewer","accounts":[],"has_password":false,"second_factor":false,"provider":%q`, c.URL)) ||
 		!strings.Contains(list, `"name":"alice-`) {
 		t.Errorf("people: %s", list)
 	}
-	if p := v.get("/console/people"); p.Status != http.StatusForbidden {
-		t.Errorf("a viewer who is called as an admin of this server is: %d", p.Status)
-	}
+	assert.Equal(t, v.get("/console/people").Status, http.StatusForbidden, "a viewer who is called as an admin of this server is")
 	var all struct {
 		People []struct{ Name, Provider string }
 	}
@@ -287,70 +273,46 @@ func TestOIDC_RolesAtEachSignIn(t *testing.T) {
 		method, path, _ := strings.Cut(path, " ")
 		a := s.Do(method, "/admin/v1"+path, body, "Authorization: Bearer "+servertest.AdminToken,
 			"Content-Type: application/json")
-		if a.Status != http.StatusUnprocessableEntity || !strings.Contains(a.Body, c.URL) {
-			t.Errorf("%s: %d %s", path, a.Status, a.Body)
-		}
+		assert.True(t, a.Status == http.StatusUnprocessableEntity && strings.Contains(a.Body, c.URL), "%s: %d %s", path, a.Status, a.Body)
 	}
-	if p := c.signIn(other); p.Status != http.StatusSeeOther {
-		t.Fatalf("a second browser: %d", p.Status)
-	}
+	require.Equal(t, c.signIn(other).Status, http.StatusSeeOther, "a second browser")
 	c.says(map[string]any{"roles": []string{"rules-editor:shop"}, "preferred_username": "admin"}) // another role, and a new name
-	if p := c.signIn(other); p.Status != http.StatusSeeOther {
-		t.Fatalf("with another role: %d", p.Status)
-	}
-	if p := v.get("/console/rules"); p.Status != http.StatusSeeOther {
-		t.Errorf("the session with the former role: %d", p.Status)
-	}
-	if p := other.get("/console/accounts/shop"); p.Status != http.StatusOK {
-		t.Errorf("the role with its AppID: %d", p.Status)
-	}
+	require.Equal(t, c.signIn(other).Status, http.StatusSeeOther, "with another role")
+	assert.Equal(t, v.get("/console/rules").Status, http.StatusSeeOther, "the session with the former role")
+	assert.Equal(t, other.get("/console/accounts/shop").Status, http.StatusOK, "the role with its AppID")
 	log := s.Admin("GET", "/changes?kind=person&newest=true", "").Body
-	if !strings.Contains(log, `"actor":"provider"`) || strings.Count(log, theirs) != 2 {
-		t.Errorf("the log of changes: %s", log)
-	}
+	assert.True(t, strings.Contains(log, `"actor":"provider"`) && strings.Count(log, theirs) == 2, "the log of changes: %s", log)
 	// ASVS 7.6.1: an hour, then the provider is asked again.
 	s.Clock.Step(59 * time.Minute)
-	if p := other.get("/console/rules"); p.Status != http.StatusOK {
-		t.Errorf("after 59 minutes: %d", p.Status)
-	}
+	assert.Equal(t, other.get("/console/rules").Status, http.StatusOK, "after 59 minutes")
 	c.says(map[string]any{"roles": []string{"staff"}})
 	if p := c.signIn(v); p.Status != http.StatusForbidden || !strings.Contains(p.Body, "&#34;staff&#34;") {
 		t.Errorf("the role is taken away: %d %s", p.Status, p.Body)
 	}
-	if p := other.get("/console/rules"); p.Status != http.StatusSeeOther {
-		t.Errorf("the session of who has no role any more: %d", p.Status)
-	}
+	assert.Equal(t, other.get("/console/rules").Status, http.StatusSeeOther, "the session of who has no role any more")
 	for claims, says := range map[string]string{`{"roles":null}`: "” is missing",
 		`{"roles":["rules-editor","marketer"]}`: "neither includes the other", `{"roles":["admin:shop"]}`: "cannot be limited"} {
 		var m map[string]any
 		require.NoError(t, json.Unmarshal([]byte(claims), &m))
 		c.says(m)
 		c.info = map[string]any{"sub": "u1"}
-		if p := c.signIn(v); p.Status != http.StatusForbidden || !strings.Contains(p.Body, says) {
-			t.Errorf("%s: %d %s", claims, p.Status, p.Body)
-		}
+		p := c.signIn(v)
+		assert.True(t, p.Status == http.StatusForbidden && strings.Contains(p.Body, says), "%s: %d %s", claims, p.Status, p.Body)
 	}
 	c.says(map[string]any{"roles": nil})
 	for sub, want := range map[string]int{"u1": http.StatusSeeOther, "u2": http.StatusForbidden} {
 		c.info = map[string]any{"sub": sub, "roles": "operator"}
-		if p := c.signIn(v); p.Status != want {
-			t.Errorf("roles in the information of %s: %d", sub, p.Status)
-		}
+		assert.Equal(t, c.signIn(v).Status, want, "roles in the information of %s", sub)
 	}
 	c.says(nil)
 	c.signIn(v)
 	s.Clock.Step(time.Hour)
-	if p := v.get("/console/rules"); p.Status != http.StatusSeeOther {
-		t.Errorf("after an hour: %d", p.Status)
-	}
+	assert.Equal(t, v.get("/console/rules").Status, http.StatusSeeOther, "after an hour")
 	c.signIn(v)
 	out := v.post("/console/logout", nil)
-	if p := v.get(out.Header.Get("Location")); !strings.Contains(p.Body, c.URL+"/end?client_id=console") {
-		t.Errorf("signed out here, and no word of the provider: %s", p.Body)
-	}
-	if p := v.get("/console/rules"); p.Status != http.StatusSeeOther {
-		t.Errorf("signed out: %d", p.Status)
-	}
+	p = v.get(out.Header.Get("Location"))
+	assert.Contains(t, p.Body, c.URL+"/end?client_id=console", "signed out here, and no word of the provider")
+	assert.Equal(t, v.get("/console/rules").Status, http.StatusSeeOther, "signed out")
 }
 
 // A provider that is down, or that is another one, lets nobody in and keeps nobody out.
@@ -363,9 +325,8 @@ func TestOIDC_ProviderUnavailable(t *testing.T) {
 	answer := url.Values{"code": {"good"}, "state": {c.sent(v).Get("state")}}
 	down := func(name string, p page) {
 		t.Helper()
-		if p.Status != http.StatusServiceUnavailable || !strings.Contains(p.Body, "is not reachable") {
-			t.Errorf("%s: %d %s", name, p.Status, p.Body)
-		}
+		assert.True(t, p.Status == http.StatusServiceUnavailable && strings.Contains(p.Body, "is not reachable"),
+			"%s: %d %s", name, p.Status, p.Body)
 	}
 	right := func() string {
 		return fmt.Sprintf(`{"issuer":%q,"authorization_endpoint":%q,"token_endpoint":%q,"jwks_uri":%q}`, c.URL, c.URL+"/auth", c.URL+"/token",
@@ -393,12 +354,8 @@ func TestOIDC_ProviderUnavailable(t *testing.T) {
 	down("down when somebody comes back", v.post("/console/login/callback", answer))
 	s.Clock.Step(time.Minute)
 	down("down before", v.get("/console/login/provider"))
-	if p := v.signIn("bob", password, ""); p.Status != http.StatusSeeOther {
-		t.Errorf("a name and password of this server: %d", p.Status)
-	}
-	if log := s.Log(); !strings.Contains(log, "a sign-in at the provider failed") {
-		t.Error("the log does not say that the provider is down")
-	}
+	assert.Equal(t, v.signIn("bob", password, "").Status, http.StatusSeeOther, "a name and password of this server")
+	assert.True(t, strings.Contains(s.Log(), "a sign-in at the provider failed"), "the log does not say that the provider is down")
 }
 
 // A configuration that cannot be is refused at the start, in one line.
@@ -409,9 +366,8 @@ func TestOIDC_InvalidConfiguration(t *testing.T) {
 		"want https://": {Issuer: "http://login.example", ClientID: "c"}, "as its discovery": {Issuer: "login", ClientID: "c"}} {
 		c := server.Default()
 		c.OIDC = o
-		if err := c.Validate(); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%+v: %v", o, err)
-		}
+		err := c.Validate()
+		assert.True(t, err != nil && strings.Contains(err.Error(), want), "%+v: %v", o, err)
 	}
 	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop}) // none
 	v := request(t, s)
@@ -435,9 +391,8 @@ func TestOIDC_KeepsPendingForm(t *testing.T) {
 	form := url.Values{"owner": {"shop"}, "prefix": {"https://shop.example/kept/"}, "path": {"pages/x"}, "links": {""}}
 	p := v.post("/console/rules/new", form)
 	kept := regexp.MustCompile(`name="kept" value="([^"]*)"`).FindStringSubmatch(p.Body)
-	if p.Status != http.StatusUnauthorized || kept == nil || !strings.Contains(p.Body, `target="_blank"`) {
-		t.Fatalf("an expired session: %d %s", p.Status, p.Body)
-	}
+	require.True(t, p.Status == http.StatusUnauthorized && kept != nil && strings.Contains(p.Body, `target="_blank"`),
+		"an expired session: %d %s", p.Status, p.Body)
 	goOn := func() page {
 		t.Helper()
 		return v.post("/console/login", url.Values{"kept": {html.UnescapeString(kept[1])}, "did": {"on"}})
@@ -455,9 +410,8 @@ func TestOIDC_KeepsPendingForm(t *testing.T) {
 	for _, next := range []string{"/console/rules?prefix=" + strings.Repeat("%26", 2000), "/console/rules/" + strings.Repeat("x", 5000)} {
 		p := v.get("/console/login/provider?next="+url.QueryEscape(next), "Sec-Fetch-Site: same-origin")
 		cookie := p.Header.Get("Set-Cookie")
-		if p.Status != http.StatusSeeOther || cookie == "" || len(cookie) > 4000 {
-			t.Fatalf("a long way: %d, a cookie of %d bytes", p.Status, len(cookie))
-		}
+		require.True(t, p.Status == http.StatusSeeOther && cookie != "" && len(cookie) <= 4000,
+			"a long way: %d, a cookie of %d bytes", p.Status, len(cookie))
 		to, err := url.Parse(p.Header.Get("Location"))
 		require.NoError(t, err)
 		c.mu.Lock()
@@ -465,9 +419,8 @@ func TestOIDC_KeepsPendingForm(t *testing.T) {
 		c.mu.Unlock()
 		for range 3 { // of a stranger, who knows no state
 			p := back(v, url.Values{"code": {"x"}, "state": {"x"}})
-			if set := p.Header.Get("Set-Cookie"); p.Status != http.StatusForbidden || set != "" {
-				t.Fatalf("a stranger's link: %d %q", p.Status, set)
-			}
+			set := p.Header.Get("Set-Cookie")
+			require.True(t, p.Status == http.StatusForbidden && set == "", "a stranger's link: %d %q", p.Status, set)
 		}
 		p = back(v, url.Values{"code": {"good"}, "state": {to.Query().Get("state")}, "iss": {c.URL}})
 		if at := p.Header.Get("Location"); p.Status != http.StatusSeeOther || !strings.HasPrefix(at, "/console/") || len(at) > 100 {

@@ -12,6 +12,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/adminroute"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -50,13 +51,10 @@ func TestReadOnlyRoles_SeeDataOfTheirAccounts(t *testing.T) {
 			for _, path := range []string{"/console/alarms/1", fmt.Sprint("/console/codes?code=", batch, ":7"),
 				fmt.Sprint("/console/codes/", batch)} {
 				p := v.get(path)
-				if p.Status != want && (own || p.Status != http.StatusNotFound) {
-					t.Errorf("%s reads %s: status %d, want %d", name, path, p.Status, want)
-				}
+				assert.True(t, p.Status == want || !own && p.Status == http.StatusNotFound,
+					"%s reads %s: status %d, want %d", name, path, p.Status, want)
 				for _, hidden := range []string{code.Text, `value="dismiss"`, `value="freeze"`, `value="share"`} {
-					if strings.Contains(p.Body, hidden) {
-						t.Errorf("%s reads %s: the page has %s", name, path, hidden)
-					}
+					assert.True(t, !strings.Contains(p.Body, hidden), "%s reads %s: the page has %s", name, path, hidden)
 				}
 			}
 			v.changesNothing(s, name, strings.NewReplacer("{batch}", fmt.Sprint(batch), "{appid}", account), role)
@@ -86,16 +84,12 @@ func (v *visitor) changesNothing(s *servertest.Server, name string, fill *string
 		sent++
 		before := s.Admin("GET", "/changes?newest=true&limit=1", "").Body
 		p := v.post("/console"+fill.Replace(path), fieldsIn(v.t, fill.Replace(forms[path])))
-		if forms[path] != "" && p.Status != http.StatusForbidden || p.Status < 300 && p.Status >= 400 {
-			v.t.Errorf("%s sends %q to %s: status %d, want 403", name, forms[path], path, p.Status)
-		}
-		if after := s.Admin("GET", "/changes?newest=true&limit=1", "").Body; after != before {
-			v.t.Errorf("%s sends %q to %s: the audit log has a new entry %s", name, forms[path], path, after)
-		}
+		assert.True(v.t, (forms[path] == "" || p.Status == http.StatusForbidden) && (p.Status >= 300 || p.Status < 400),
+			"%s sends %q to %s: status %d, want 403", name, forms[path], path, p.Status)
+		after := s.Admin("GET", "/changes?newest=true&limit=1", "").Body
+		assert.Equal(v.t, after, before, "%s sends %q to %s: the audit log has a new entry", name, forms[path], path)
 	}
-	if sent < 20 {
-		v.t.Errorf("%d forms were sent, want at least 20", sent)
-	}
+	assert.True(v.t, sent >= 20, "%d forms were sent, want at least 20", sent)
 }
 
 // fieldsIn is a form as a query has it.

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -157,9 +158,7 @@ func TestEveryForm_RejectedKeepsEachField(t *testing.T) {
 				continue
 			}
 			rejected[name] = true
-			if !strings.Contains(answer.Body, `role="alert"`) {
-				t.Errorf("%s: %d, without a reason", name, answer.Status)
-			}
+			assert.True(t, strings.Contains(answer.Body, `role="alert"`), "%s: %d, without a reason", name, answer.Status)
 			after := formsOf(answer.Body)
 			found := false
 			for _, now := range after {
@@ -180,17 +179,13 @@ func TestEveryForm_RejectedKeepsEachField(t *testing.T) {
 					switch {
 					case one.kind == "button" || one.kind == "hidden" || one.kind == "file":
 					case secretField.MatchString(one.name) && one.kind != "textarea":
-						if one.value != "" {
-							t.Errorf("%s sends the secret %s back", name, one.name)
-						}
+						assert.True(t, one.value == "", "%s sends the secret %s back", name, one.name)
 					case one.value != was.value || one.on != was.on:
 						t.Errorf("%s, rejected: %s = %q (%v), want %q (%v)", name, one.name, one.value, one.on, was.value, was.on)
 					}
 				}
 			}
-			if !found {
-				t.Errorf("%s: %d, without the form: %s", name, answer.Status, titleOf(answer.Body))
-			}
+			assert.True(t, found, "%s: %d, without the form: %s", name, answer.Status, titleOf(answer.Body))
 		}
 	}
 	accepted := slices.Sorted(func(yield func(string) bool) {
@@ -200,9 +195,8 @@ func TestEveryForm_RejectedKeepsEachField(t *testing.T) {
 			}
 		}
 	})
-	if !slices.Equal(accepted, acceptingForms) || len(rejected) < 35 {
-		t.Errorf("%d forms were rejected; the others are %q, want %q", len(rejected), accepted, acceptingForms)
-	}
+	assert.True(t, slices.Equal(accepted, acceptingForms) && len(rejected) >= 35,
+		"%d forms were rejected; the others are %q, want %q", len(rejected), accepted, acceptingForms)
 }
 
 // acceptingForms take any text, or answer with a page that asks whether that is really wanted.
@@ -274,16 +268,12 @@ func TestEveryPage_ShowsValuesAndKeepsTheAccount(t *testing.T) {
 					continue
 				}
 				pages++
-				if answer.Status == http.StatusInternalServerError {
-					t.Errorf("%s %s cannot be drawn: %s", to, form, answer.Body)
-				}
+				assert.True(t, answer.Status != http.StatusInternalServerError, "%s %s cannot be drawn: %s", to, form, answer.Body)
 				if at := leak.FindStringIndex(answer.Body); at != nil {
 					t.Errorf("%s %s shows %q", to, form, answer.Body[max(0, at[0]-80):min(len(answer.Body), at[1]+80)])
 				}
 				for _, element := range []string{"<img class=pwned", "<b class=pwned"} {
-					if strings.Contains(answer.Body, element) {
-						t.Errorf("%s %s has a stranger's text as an element", to, form)
-					}
+					assert.True(t, !strings.Contains(answer.Body, element), "%s %s has a stranger's text as an element", to, form)
 				}
 				for _, found := range inConsole.FindAllStringSubmatch(answer.Body, -1) {
 					link := html.UnescapeString(found[1])
@@ -293,14 +283,11 @@ func TestEveryPage_ShowsValuesAndKeepsTheAccount(t *testing.T) {
 					}
 				}
 				for _, filter := range regexp.MustCompile(`(?s)<form method="get".*?</form>`).FindAllString(answer.Body, -1) {
-					if account != "" && !strings.Contains(filter, `name="account"`) {
-						t.Errorf("%s %s has a form that forgets the account: %.200s", to, form, filter)
-					}
+					assert.True(t, account == "" || strings.Contains(filter, `name="account"`),
+						"%s %s has a form that forgets the account: %.200s", to, form, filter)
 				}
 			}
 		}
 	}
-	if pages < 300 {
-		t.Errorf("%d pages were read, want at least 300", pages)
-	}
+	assert.True(t, pages >= 300, "%d pages were read, want at least 300", pages)
 }

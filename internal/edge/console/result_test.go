@@ -8,6 +8,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/domain/codes"
 	"github.com/qrjump/qrjump/internal/domain/scan"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -22,9 +23,7 @@ func TestScanResult_AllPartsTranslated(t *testing.T) {
 		var catalog map[string]string
 		require.NoError(t, json.Unmarshal(text, &catalog))
 		for _, part := range parts {
-			if catalog[fmt.Sprint("result.", part)] == "" {
-				t.Errorf("%s: the result %q has no words", language, part)
-			}
+			assert.True(t, catalog[fmt.Sprint("result.", part)] != "", "%s: the result %q has no words", language, part)
 		}
 	}
 }

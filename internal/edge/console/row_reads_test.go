@@ -10,6 +10,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/testscope"
 )
@@ -26,9 +27,7 @@ func filled(t *testing.T, n int) (*servertest.Server, *strings.Replacer) {
 		}
 		a := s.Do("POST", "/admin/v1/import/"+what, b.String(), "Authorization: Bearer "+servertest.AdminToken,
 			"Content-Type: application/x-ndjson")
-		if a.Status != http.StatusOK {
-			t.Fatalf("%s: %d %s", what, a.Status, a.Body)
-		}
+		require.True(t, a.Status == http.StatusOK, "%s: %d %s", what, a.Status, a.Body)
 	}
 	lines("accounts", func(i int) string {
 		return fmt.Sprintf(`{"appid":"wx%08d","kind":"mini_program","name":"Shop %[1]d","versions":["release"]}`, i)
@@ -48,9 +47,7 @@ func filled(t *testing.T, n int) (*servertest.Server, *strings.Replacer) {
 		batch.ID = 0
 		s.Do("POST", "/intp/marketcode/applycode?access_token="+s.Token("press"),
 			fmt.Sprintf(`{"code_count":10000,"isv_application_id":"order %d"}`, i)).JSON(t, &batch)
-		if batch.ID == 0 {
-			t.Fatal("no application")
-		}
+		require.True(t, batch.ID != 0, "no application")
 	}
 	id := fmt.Sprint(batch.ID)
 	s.Admin("POST", "/batches/"+id+"/activations", `{"code_start":0,"code_end":9999,"binding":{"wxa_appid":"shop","wxa_path":"p",`+
@@ -157,9 +154,7 @@ func costs(t *testing.T, n int, was map[string]cost) map[string]cost {
 			runtime.ReadMemStats(&before)
 			got := v.get(fill.Replace(p.path))
 			runtime.ReadMemStats(&after)
-			if got.Status >= 500 {
-				t.Errorf("%s: %d", p.path, got.Status)
-			}
+			assert.True(t, got.Status < 500, "%s: %d", p.path, got.Status)
 			if try == 0 {
 				v.small(p.path, got)
 			}

@@ -63,35 +63,24 @@ func TestRuleForm_CreateToUndo(t *testing.T) {
 	form := url.Values{"owner": {"shop"}, "prefix": {prefix}, "path": {"pages/<script>/x"}, "open_version": {"2"}, "links": {prefix + "7"}}
 	shows := func(p page, status int, texts ...string) {
 		t.Helper()
-		if p.Status != status {
-			t.Fatalf("%d, want %d: %s", p.Status, status, p.Body)
-		}
+		require.True(t, p.Status == status, "%d, want %d: %s", p.Status, status, p.Body)
 		for _, text := range texts {
-			if !strings.Contains(p.Body, text) {
-				t.Errorf("want %q in %s", text, p.Body)
-			}
+			assert.Contains(t, p.Body, text, "want %q in", text)
 		}
-		if strings.Contains(p.Body, "<script>/x") {
-			t.Error("a page of a rule is HTML in ours")
-		}
+		assert.True(t, !strings.Contains(p.Body, "<script>/x"), "a page of a rule is HTML in ours")
 	}
 	tried := v.get("/console/rules/new?" + form.Encode())
 	shows(tried, 200, "This rule can be added.", web.URL+"/t/", "Opens the Mini Program.", "pages/&lt;script&gt;/x")
 	part := v.get("/console/rules/new?part=tried&" + form.Encode())
 	shows(part, 200, "This rule can be added.")
-	if strings.Contains(part.Body, "<html") {
-		t.Errorf("a part is a whole page: %s", part.Body)
-	}
+	assert.True(t, !strings.Contains(part.Body, "<html"), "a part is a whole page: %s", part.Body)
 	refused := v.post("/console/rules/new", form)
 	shows(refused, 422, "The file was not found.", "404, want 200", "Put the file into the directory", `value="pages/&lt;script&gt;/x"`)
 	file := v.get("/console/rules/file?owner=shop")
-	if !strings.Contains(file.Header.Get("Content-Disposition"), ".txt") {
-		t.Errorf("the file: %v", file.Header)
-	}
+	assert.True(t, strings.Contains(file.Header.Get("Content-Disposition"), ".txt"), "the file: %v", file.Header)
 	web.file.Store(&file.Body)
-	if p := v.post("/console/rules/new", form); p.Status != http.StatusSeeOther {
-		t.Fatalf("with the file in place: %d %s", p.Status, p.Body)
-	}
+	p := v.post("/console/rules/new", form)
+	require.True(t, p.Status == http.StatusSeeOther, "with the file in place: %d %s", p.Status, p.Body)
 	rule := "/console/rules?owner=shop&prefix=" + url.QueryEscape(prefix)
 	do := func(did string) page {
 		t.Helper()
@@ -100,18 +89,16 @@ func TestRuleForm_CreateToUndo(t *testing.T) {
 	shows(v.get(rule), 200, "not published", "left this month: 100", prefix+"7")
 	shows(do("check"), 200, "The file was found.")
 	shows(do("publish"), 200, "Publish the rule ", "0 would have opened something else")
-	if p := do("publish-sure"); p.Status != http.StatusSeeOther {
-		t.Fatalf("publish: %d %s", p.Status, p.Body)
-	}
+	p = do("publish-sure")
+	require.True(t, p.Status == http.StatusSeeOther, "publish: %d %s", p.Status, p.Body)
 	shows(v.get(rule), 200, `<span class="tag good">published`, "left this month: 99")
 	form.Set("path", "pages/other")
 	shows(v.get("/console/rules/edit?owner=shop&prefix="+url.QueryEscape(prefix)), 200, `value="pages/&lt;script&gt;/x"`, "readonly")
 	shows(v.post("/console/rules/edit", form), 422, "pages/other") // that of a published rule is fixed
 	shows(do("delete"), 200, "Delete the rule ")
 	shows(v.get(rule), 200, `<span class="tag good">published`)
-	if p := do("delete-sure"); p.Status != http.StatusSeeOther {
-		t.Fatalf("delete: %d %s", p.Status, p.Body)
-	}
+	p = do("delete-sure")
+	require.True(t, p.Status == http.StatusSeeOther, "delete: %d %s", p.Status, p.Body)
 	shows(v.get(rule), 200, "No rule has the prefix")
 	var log struct {
 		Changes []struct {
@@ -122,9 +109,7 @@ func TestRuleForm_CreateToUndo(t *testing.T) {
 	s.Admin("GET", "/changes?newest=true&kind=rule&limit=3", "").JSON(t, &log)
 	assert.Equal(t, fmt.Sprint(log.Changes[0].Action, log.Changes[1].Action, log.Changes[2].Action), "deletepublishadd", "the audit log")
 	for _, one := range log.Changes {
-		if one.Actor != "person:rita" {
-			t.Errorf("%s was by %s", one.Action, one.Actor)
-		}
+		assert.Equal(t, one.Actor, "person:rita", "%s was by", one.Action)
 	}
 	v.post("/console/rules/undo", url.Values{"seq": {fmt.Sprint(log.Changes[0].Seq)}, "prefix": {prefix}, "sure": {"1"}})
 	shows(v.get(rule), 200, `<span class="tag good">published`)
@@ -143,9 +128,8 @@ func TestRulesPage_LimitedToAccount(t *testing.T) {
 	v := request(t, s)
 	v.signIn("olga", password, "")
 	mine := url.Values{"owner": {"shop"}, "prefix": {"https://shop.example/own/"}, "path": {"p"}}
-	if p := v.post("/console/rules/new", mine); p.Status != http.StatusSeeOther {
-		t.Errorf("their own: %d %s", p.Status, p.Body)
-	}
+	p := v.post("/console/rules/new", mine)
+	assert.True(t, p.Status == http.StatusSeeOther, "their own: %d %s", p.Status, p.Body)
 	if p := v.get("/console/rules?prefix=https://shop.example/own/"); p.Status != 200 || !strings.Contains(p.Body, "not published") ||
 		!strings.Contains(p.Body, "<td>added</td>") || strings.Contains(p.Body, ">Undo<") {
 		t.Errorf("their own, shown: %d %s", p.Status, p.Body)
@@ -156,15 +140,11 @@ func TestRulesPage_LimitedToAccount(t *testing.T) {
 	}
 	theirs := url.Values{"owner": {"other"}, "prefix": {"https://other.example/"}, "path": {"p"}}
 	for _, path := range []string{"/console/rules/new", "/console/rules/edit"} {
-		if p := v.post(path, theirs); p.Status != http.StatusForbidden {
-			t.Errorf("%s for another: %d", path, p.Status)
-		}
+		assert.Equal(t, v.post(path, theirs).Status, http.StatusForbidden, "%s for another", path)
 	}
 	for _, did := range []string{"publish", "publish-sure", "check", "delete", "delete-sure"} {
 		theirs.Set("did", did)
-		if p := v.post("/console/rules/do", theirs); p.Status != http.StatusForbidden {
-			t.Errorf("%s for another: %d", did, p.Status)
-		}
+		assert.Equal(t, v.post("/console/rules/do", theirs).Status, http.StatusForbidden, "%s for another", did)
 	}
 }
 
@@ -176,21 +156,17 @@ func TestRuleImportForm_AppliesShownPlan(t *testing.T) {
 	v := request(t, s)
 	v.signIn("rita", password, "")
 	file := v.get("/console/rules/export?owner=shop")
-	if !strings.Contains(file.Body, "prefix: https://shop.example/\n") {
-		t.Fatalf("%d %s", file.Status, file.Body)
-	}
+	require.Contains(t, file.Body, "prefix: https://shop.example/\n", "%d", file.Status)
 	send := func(text, sure string) page {
 		t.Helper()
 		return v.post("/console/rules/import", url.Values{"owner": {"shop"}, "text": {text}, "sure": {sure}, "prune": {"1"}})
 	}
-	if p := send(file.Body, ""); p.Status != 200 || !strings.Contains(p.Body, "the rules match the file") {
-		t.Errorf("what was exported: %d %s", p.Status, p.Body)
-	}
+	p := send(file.Body, "")
+	assert.True(t, p.Status == 200 && strings.Contains(p.Body, "the rules match the file"), "what was exported: %d %s", p.Status, p.Body)
 	for text, want := range map[string]string{"rules: [{pathh: x}]": "did you mean path?", "a: *b": "aliases", "": "choose a file",
 		"rules:\n- {prefix: nonsense, path: p}": "file:2"} {
-		if p := send(text, ""); p.Status != 422 || !strings.Contains(p.Body, want) {
-			t.Errorf("%q: %d, want %q in %s", text, p.Status, want, p.Body)
-		}
+		p := send(text, "")
+		assert.True(t, p.Status == 422 && strings.Contains(p.Body, want), "%q: %d, want %q in %s", text, p.Status, want, p.Body)
 	}
 	other := "rules:\n- {prefix: 'https://shop.example/t/', path: '<script>/p', published: true}\n"
 	shown := send(other, "")
@@ -199,19 +175,14 @@ func TestRuleImportForm_AppliesShownPlan(t *testing.T) {
 		strings.Contains(shown.Body, "<script>/p") {
 		t.Fatalf("%d %s", shown.Status, shown.Body)
 	}
-	if p := send(other+"- {prefix: 'https://shop.example/more/', path: p}\n", sum[1]); p.Status != 200 {
-		t.Errorf("another file than the one that was seen: %d", p.Status)
-	}
-	if p := v.get("/console/rules?prefix=https://shop.example/"); !strings.Contains(p.Body, `<span class="tag good">published`) {
-		t.Error("something was done before it was seen")
-	}
-	if p := send(other, sum[1]); p.Status != http.StatusSeeOther {
-		t.Fatalf("%d %s", p.Status, p.Body)
-	}
+	p = send(other+"- {prefix: 'https://shop.example/more/', path: p}\n", sum[1])
+	assert.Equal(t, p.Status, 200, "another file than the one that was seen")
+	p = v.get("/console/rules?prefix=https://shop.example/")
+	assert.True(t, strings.Contains(p.Body, `<span class="tag good">published`), "something was done before it was seen")
+	p = send(other, sum[1])
+	require.True(t, p.Status == http.StatusSeeOther, "%d %s", p.Status, p.Body)
 	file = v.get("/console/rules/export?owner=shop")
-	if strings.Count(file.Body, "prefix:") != 1 || !strings.Contains(file.Body, "published: true") {
-		t.Errorf("afterwards: %s", file.Body)
-	}
+	assert.True(t, strings.Count(file.Body, "prefix:") == 1 && strings.Contains(file.Body, "published: true"), "afterwards: %s", file.Body)
 }
 
 // scans has an app scan some links.
@@ -239,19 +210,14 @@ func TestRulePage_CodeScansAndHistory(t *testing.T) {
 		v.signIn(name, password, "")
 		p := v.get("/console/rules?prefix=https://shop.example/")
 		for _, text := range []string{`<dt>Scans</dt><dd>2</dd>`, `class="chart phone"`, "Unmatched scans near this rule"} {
-			if !strings.Contains(p.Body, text) {
-				t.Errorf("%s: the page lacks %q", name, text)
-			}
+			assert.True(t, strings.Contains(p.Body, text), "%s: the page lacks %q", name, text)
 		}
 		near := v.later(p)
 		near.wants(t, `<code>shop.example/t</code></td><td class="num">1<`)
-		if strings.Contains(near.Body, "else.example") {
-			t.Errorf("%s: what is missed elsewhere: %s", name, near.Body)
-		}
+		assert.True(t, !strings.Contains(near.Body, "else.example"), "%s: what is missed elsewhere: %s", name, near.Body)
 		p.wants(t, "17 mm wide (module 0.5mm)", "<h2>History", "added")
-		if strings.Contains(p.Body, "else.example") || p.Status != http.StatusOK {
-			t.Errorf("%s: %d, what is missed elsewhere: %s", name, p.Status, p.Body)
-		}
+		assert.True(t, !strings.Contains(p.Body, "else.example") && p.Status == http.StatusOK,
+			"%s: %d, what is missed elsewhere: %s", name, p.Status, p.Body)
 		file := func(as, text string) page {
 			return v.get("/console/rules/code?" + url.Values{"owner": {"shop"}, "prefix": {"https://shop.example/"}, "text": {text},
 				"module": {"0.5mm"}, "as": {as}}.Encode())
@@ -259,20 +225,17 @@ func TestRulePage_CodeScansAndHistory(t *testing.T) {
 		for as, begins := range map[string]string{"svg": "<svg ", "png": "\x89PNG", "pdf": "%PDF"} {
 			got := file(as, "https://shop.example/table/7")
 			name := got.Header.Get("Content-Disposition")
-			if !strings.HasPrefix(got.Body, begins) || !strings.Contains(name, "shop.example_table_7."+as) {
-				t.Errorf("%s: %d %v %.40q", as, got.Status, got.Header, got.Body)
-			}
+			assert.True(t, strings.HasPrefix(got.Body, begins) && strings.Contains(name, "shop.example_table_7."+as),
+				"%s: %d %v %.40q", as, got.Status, got.Header, got.Body)
 		}
 		picture, err := png.Decode(strings.NewReader(file("png", "https://shop.example/table/7").Body))
 		require.NoError(t, err)
-		if says, err := symbol.FindQR(picture); says != "https://shop.example/table/7" || err != nil {
-			t.Errorf("the code says %q, %v", says, err)
-		}
+		says, err := symbol.FindQR(picture)
+		assert.True(t, says == "https://shop.example/table/7" && err == nil, "the code says %q, %v", says, err)
 		for _, wrong := range []page{file("svg", "https://else.example/"), file("gif", "https://shop.example/"),
 			file("svg", "https://shop.example/"+strings.Repeat("x", 4000))} {
-			if wrong.Status != http.StatusUnprocessableEntity || !strings.Contains(wrong.Body, `id="text-wrong"`) {
-				t.Errorf("a code that cannot be: %d %s", wrong.Status, wrong.Body)
-			}
+			assert.True(t, wrong.Status == http.StatusUnprocessableEntity && strings.Contains(wrong.Body, `id="text-wrong"`),
+				"a code that cannot be: %d %s", wrong.Status, wrong.Body)
 		}
 	}
 }
@@ -298,15 +261,13 @@ rules:
 			p := v.post("/console/rules/do", url.Values{"owner": {"shop"}, "prefix": {"https://shop.example/new/"}, "did": {did}})
 			p.wants(t, asks, fmt.Sprintf("%d links were scanned in 7 days; 2 of these scans match a rule that changes", known),
 				"2 would have opened something else", "<code>https://shop.example/new/2</code>")
-			if p.Status != http.StatusOK || strings.Contains(p.Body, "pages/hidden") {
-				t.Errorf("%s, %s: %d %s", name, did, p.Status, p.Body)
-			}
+			assert.True(t, p.Status == http.StatusOK && !strings.Contains(p.Body, "pages/hidden"),
+				"%s, %s: %d %s", name, did, p.Status, p.Body)
 		}
 		v.post("/console/rules", url.Values{"did": {"publish"}, "selected": {"shop https://shop.example/new/"}}).wants(t,
 			"Publish the selected rules", "2 would have opened something else")
-		if p := v.post("/console/rules/do", theirs); strings.Contains(p.Body, "pages/hidden") != (name == "rita") {
-			t.Errorf("%s deletes another's: %d %s", name, p.Status, p.Body)
-		}
+		p := v.post("/console/rules/do", theirs)
+		assert.True(t, strings.Contains(p.Body, "pages/hidden") == (name == "rita"), "%s deletes another's: %d %s", name, p.Status, p.Body)
 	}
 	// So it is before an undo, which leaves things as they are until it is agreed to, and before a prefix is taken away.
 	person(s, "ola", adminroute.Operator)
@@ -326,8 +287,7 @@ rules:
 	do("/console/rules/undo", "", "seq", seq[1]).wants(t, "Undo the last change of", "2 would have opened something else")
 	do("/console/rules/do", "release", "reason", "sold").wants(t, "are revoked: printed codes",
 		"2 would have opened something else", `id="sure"`)
-	if p := do("/console/rules/undo", "undo-sure", "seq", seq[1], "sure", "1"); p.Status != http.StatusSeeOther {
-		t.Errorf("%d %s", p.Status, p.Body)
-	}
+	p := do("/console/rules/undo", "undo-sure", "seq", seq[1], "sure", "1")
+	assert.True(t, p.Status == http.StatusSeeOther, "%d %s", p.Status, p.Body)
 	v.get("/console/rules?"+rule.Encode()).wants(t, `<span class="tag">not published`)
 }

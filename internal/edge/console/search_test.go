@@ -10,6 +10,8 @@ import (
 
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // Issue 31, 3: the account that is chosen in the header stays in every address, form and redirect of every page, and filters them.
@@ -30,24 +32,19 @@ func TestPages_KeepSelectedAccount(t *testing.T) {
 	} {
 		q := url.Values{"account": {typed}, "to": {"/console/statistics?account=shop&by=month&after=7"}}
 		p := v.get("/console/switch?" + q.Encode())
-		if p.Status != http.StatusSeeOther || to(p) != want {
-			t.Errorf("%q leads to %q, want %q", typed, to(p), want)
-		}
+		assert.True(t, p.Status == http.StatusSeeOther && to(p) == want, "%q leads to %q, want %q", typed, to(p), want)
 	}
-	if p := v.get("/console/switch?account=tea&to=https://elsewhere.example/"); to(p) != "/console/?account=tea" {
-		t.Errorf("somebody is sent to %q", to(p))
-	}
+	p := v.get("/console/switch?account=tea&to=https://elsewhere.example/")
+	assert.Equal(t, to(p), "/console/?account=tea", "somebody is sent to")
 	if p := v.get("/console/rules?account=tea"); strings.Contains(p.Body, "shop.example") ||
 		!strings.Contains(p.Body, "<bdi>Tea House</bdi> <code>tea</code>") {
 		t.Error("the rules of one account are not alone, or it is not named")
 	}
 	publish := url.Values{"did": {"publish-sure"}, "owner": {"tea"}, "prefix": {"https://tea.example/"}}
-	if p := v.post("/console/rules/do?account=tea", publish); !strings.Contains(to(p), "account=tea") {
-		t.Errorf("after a publish: %q", to(p))
-	}
-	if p := v.get("/console/search?q=TEA"); to(p) != "/console/accounts/tea" && !strings.Contains(p.Body, "https://tea.example/") {
-		t.Errorf("%d %s", p.Status, p.Body)
-	}
+	p = v.post("/console/rules/do?account=tea", publish)
+	assert.Contains(t, to(p), "account=tea", "after a publish")
+	p = v.get("/console/search?q=TEA")
+	assert.True(t, to(p) == "/console/accounts/tea" || strings.Contains(p.Body, "https://tea.example/"), "%d %s", p.Status, p.Body)
 }
 
 // Issue 31, 3: a list goes on in both directions, and what was selected is asked about before it is done to each.
@@ -59,10 +56,9 @@ func TestLists_PagingAndBulkConfirm(t *testing.T) {
 	for i := range 120 {
 		fmt.Fprintf(&lines, `{"owner":"shop","prefix":"https://many.example/r%03d/","path":"p","published":%v}`+"\n", i, i%2 == 0)
 	}
-	if a := s.Do("POST", "/admin/v1/import/rules", lines.String(), "Authorization: Bearer "+servertest.AdminToken,
-		"Content-Type: application/x-ndjson"); a.Status != http.StatusOK {
-		t.Fatal(a.Status, a.Body)
-	}
+	a := s.Do("POST", "/admin/v1/import/rules", lines.String(), "Authorization: Bearer "+servertest.AdminToken,
+		"Content-Type: application/x-ndjson")
+	require.True(t, a.Status == http.StatusOK, "%v %v", a.Status, a.Body)
 	v := request(t, s)
 	rows := regexp.MustCompile(`many\.example/r(\d+)/</code>`)
 	listed := func(path string) (numbers []string, earlier, later string) {
@@ -90,38 +86,29 @@ func TestLists_PagingAndBulkConfirm(t *testing.T) {
 			some, prev, next = listed(next)
 			forth = append(forth, some...)
 		}
-		if len(forth) != want {
-			t.Errorf("%s: %d rules, want %d: %q", path, len(forth), want, forth)
-		}
+		assert.True(t, len(forth) == want, "%s: %d rules, want %d: %q", path, len(forth), want, forth)
 		for prev != "" {
 			var some []string
 			some, prev, _ = listed(prev)
 			back = append(some, back...)
 		}
-		if all := append(back, forth[len(back):]...); strings.Join(all, " ") != strings.Join(forth, " ") {
-			t.Errorf("%s: forth %q and back %q", path, forth, back)
-		}
+		all := append(back, forth[len(back):]...)
+		assert.True(t, strings.Join(all, " ") == strings.Join(forth, " "), "%s: forth %q and back %q", path, forth, back)
 	}
 	chosen := url.Values{"did": {"publish"}}
 	for _, i := range []int{1, 3, 5, 7} {
 		chosen.Add("selected", fmt.Sprintf("shop https://many.example/r%03d/", i))
 	}
 	asked := v.post("/console/rules?lang=en", chosen)
-	if asked.Status != http.StatusOK || !strings.Contains(asked.Body, "Publish the selected rules (4)?") {
-		t.Fatalf("%d %s", asked.Status, asked.Body)
-	}
+	require.True(t, asked.Status == http.StatusOK && strings.Contains(asked.Body, "Publish the selected rules (4)?"),
+		"%d %s", asked.Status, asked.Body)
 	chosen.Set("sure", "1")
 	done := v.post("/console/rules?lang=en", chosen)
 	if done.Status != http.StatusConflict || !strings.Contains(done.Body, "Done: 3 of 4.") || !strings.Contains(done.Body, "Failed: 1.") {
 		t.Errorf("%d %s", done.Status, done.Body)
 	}
-	if p := v.post("/console/rules?lang=zh", chosen); !strings.Contains(p.Body, "本月已发布 3 次") {
-		t.Errorf("a Chinese reader is told why: %s", p.Body)
-	}
-	if drafts, _, _ := listed("/console/rules?state=draft"); len(drafts) == 0 {
-		t.Error("nothing is left")
-	}
-	if p := v.post("/console/rules", url.Values{"did": {"delete"}}); p.Status != http.StatusUnprocessableEntity {
-		t.Errorf("nothing was selected: %d", p.Status)
-	}
+	assert.Contains(t, v.post("/console/rules?lang=zh", chosen).Body, "本月已发布 3 次", "a Chinese reader is told why")
+	drafts, _, _ := listed("/console/rules?state=draft")
+	assert.True(t, len(drafts) != 0, "nothing is left")
+	assert.Equal(t, v.post("/console/rules", url.Values{"did": {"delete"}}).Status, http.StatusUnprocessableEntity, "nothing was selected")
 }

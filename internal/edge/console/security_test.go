@@ -43,15 +43,12 @@ func TestPageTable_CoversEveryRoute(t *testing.T) {
 		r, err := http.NewRequestWithContext(t.Context(), p.method, p.path, nil)
 		require.NoError(t, err)
 		_, pattern := mux.Handler(r)
-		if pattern == "" {
-			t.Errorf("%s %s is judged, and there is no such page", p.method, p.path)
-		}
+		assert.True(t, pattern != "", "%s %s is judged, and there is no such page", p.method, p.path)
 		judged[pattern] = true
 	}
 	for _, pattern := range console.Routes() {
-		if judged[pattern] == slices.Contains(everybodys, pattern) {
-			t.Errorf("%s: say in the table of pages which role may see it, or that it is everybody's; not both", pattern)
-		}
+		assert.True(t, judged[pattern] != slices.Contains(everybodys, pattern),
+			"%s: say in the table of pages which role may see it, or that it is everybody's; not both", pattern)
 	}
 }
 
@@ -64,9 +61,7 @@ func (v *visitor) stream(path string) func() string {
 	w, err := v.http.Do(r)
 	require.NoError(v.t, err)
 	v.t.Cleanup(func() { w.Body.Close() })
-	if w.StatusCode != http.StatusOK {
-		v.t.Fatalf("the stream: %s", w.Status)
-	}
+	require.True(v.t, w.StatusCode == http.StatusOK, "the stream: %s", w.Status)
 	lines := bufio.NewScanner(w.Body)
 	return func() string {
 		for lines.Scan() {
@@ -82,20 +77,16 @@ func TestEventStream_Permissions(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Guarded: true, Emulator: true, Seed: shop})
 	const stream = "Accept: text/event-stream"
-	if p := request(t, s).get("/console/calls/live", stream); p.Status != http.StatusUnauthorized {
-		t.Errorf("nobody's: %d", p.Status)
-	}
+	assert.Equal(t, request(t, s).get("/console/calls/live", stream).Status, http.StatusUnauthorized, "nobody's")
 	person(s, "alice", adminroute.Viewer)
 	v := request(t, s)
 	v.signIn("alice", password, "")
-	if p := v.get("/console/calls/live", stream, "Sec-Fetch-Site: cross-site"); p.Status != http.StatusForbidden {
-		t.Errorf("from a page of another origin: %d", p.Status)
-	}
+	p := v.get("/console/calls/live", stream, "Sec-Fetch-Site: cross-site")
+	assert.Equal(t, p.Status, http.StatusForbidden, "from a page of another origin")
 	s.Do("POST", "/cgi-bin/wxopen/qrcodejumpget?access_token=none", `{}`)
 	next := v.stream("/console/calls/live?after=0")
-	if line := next(); !strings.HasPrefix(line, "id: ") {
-		t.Errorf("a viewer's: %s", line)
-	}
+	line := next()
+	assert.True(t, strings.HasPrefix(line, "id: "), "a viewer's: %s", line)
 	s.Admin("DELETE", "/people/alice", "") // ASVS 7.4.2: a stream ends too
 	s.Do("POST", "/cgi-bin/wxopen/qrcodejumpget?access_token=none", `{}`)
 	for range 2 {
@@ -117,22 +108,18 @@ func TestSession_IdleTimeoutWithOpenTab(t *testing.T) {
 	for range 2 {
 		s.Clock.Step(5 * time.Hour)
 		call()
-		if line := next(); !strings.HasPrefix(line, "id: ") {
-			t.Fatalf("a call did not come: %s", line)
-		}
+		line := next()
+		require.True(t, strings.HasPrefix(line, "id: "), "a call did not come: %s", line)
 		next() // the event
 		next() // the data
 		again := v.stream("/console/calls/live?after=0")
-		if line := again(); !strings.HasPrefix(line, "id: ") {
-			t.Fatalf("the stream opened again: %s", line)
-		}
+		line = again()
+		require.True(t, strings.HasPrefix(line, "id: "), "the stream opened again: %s", line)
 	}
 	s.Clock.Step(2 * time.Hour)
 	call()
 	assert.Equal(t, next(), "event: over", "after twelve hours")
-	if p := v.get("/console/calls"); p.Status != http.StatusSeeOther {
-		t.Errorf("after twelve hours the page: %d", p.Status)
-	}
+	assert.Equal(t, v.get("/console/calls").Status, http.StatusSeeOther, "after twelve hours the page")
 }
 
 // ASVS 3.3.1, 3.3.3, 3.4.1: where a browser came by TLS, it comes so for a year, and cookies are for this host and for TLS;
@@ -202,9 +189,7 @@ func dump(t *testing.T, file string) string {
 			}
 			list = append(list, text.String())
 		}
-		if rows.Err() != nil {
-			t.Fatal(rows.Err())
-		}
+		require.NoError(t, rows.Err())
 		slices.Sort(list)
 		return list
 	}
@@ -256,12 +241,10 @@ func TestGET_NoSideEffects(t *testing.T) {
 				"Authorization: Bearer "+servertest.AdminToken)
 		}
 	}
-	if after := dump(t, filepath.Join(folder, "qrjump.db")); after != before || walked < 60 {
-		t.Errorf("after %d GETs the database is another one:\n%s\nwas\n%s", walked, after, before)
-	}
-	if p := request(t, s).post("/console/login", url.Values{"once": {once}}); p.Status != http.StatusSeeOther {
-		t.Errorf("the link is used up by looking: %d", p.Status)
-	}
+	after := dump(t, filepath.Join(folder, "qrjump.db"))
+	assert.True(t, after == before && walked >= 60, "after %d GETs the database is another one:\n%s\nwas\n%s", walked, after, before)
+	p := request(t, s).post("/console/login", url.Values{"once": {once}})
+	assert.Equal(t, p.Status, http.StatusSeeOther, "the link is used up by looking")
 }
 
 // A page of another origin, whose name was pointed at this machine, gets nothing of a developer's server, where nobody signs in.
@@ -295,9 +278,8 @@ func TestForms_RejectCrossOrigin(t *testing.T) {
 		for _, pattern := range console.Routes() {
 			if path, is := strings.CutPrefix(pattern, "POST "); is {
 				tried++
-				if p := v.post(fill.Replace(path), url.Values{"did": {"reset"}}, header); p.Status != http.StatusForbidden {
-					t.Errorf("POST %s with %s: %d", path, header, p.Status)
-				}
+				p := v.post(fill.Replace(path), url.Values{"did": {"reset"}}, header)
+				assert.Equal(t, p.Status, http.StatusForbidden, "POST %s with %s", path, header)
 			}
 		}
 		for _, o := range servertest.Operations() {
@@ -309,9 +291,7 @@ func TestForms_RejectCrossOrigin(t *testing.T) {
 			}
 		}
 	}
-	if tried < 200 {
-		t.Errorf("only %d were tried", tried)
-	}
+	assert.True(t, tried >= 200, "only %d were tried", tried)
 }
 
 // ASVS 6.2.6, 6.2.7, 7.4.4: what is typed of a secret is masked, may be pasted and kept by a browser; every page has its way out.
@@ -347,13 +327,9 @@ func TestSecretFields_MaskedAndSignOut(t *testing.T) {
 		}
 		body := got.Body
 		look(p.path, body)
-		if !regexp.MustCompile(`action="/console/logout[?"]`).MatchString(body) {
-			t.Errorf("%s has no way out", p.path)
-		}
+		assert.True(t, regexp.MustCompile(`action="/console/logout[?"]`).MatchString(body), "%s has no way out", p.path)
 	}
-	if secrets < 4 {
-		t.Errorf("only %d fields of secrets were seen", secrets)
-	}
+	assert.True(t, secrets >= 4, "only %d fields of secrets were seen", secrets)
 }
 
 // ASVS 3.4.5, 3.4.6: every answer of the console, of the ways in too, keeps its address to itself and is in no frame.
@@ -364,14 +340,11 @@ func TestPages_SecurityHeaders(t *testing.T) {
 	for _, p := range []page{v.get("/console/login"), v.get("/console/rules"), v.get("/console/nowhere"), v.post("/console/login", nil),
 		v.post("/console/logout", nil, "Sec-Fetch-Site: cross-site"), v.get("/console/login/callback")} {
 		policy := p.Header.Get("Content-Security-Policy")
-		if p.Header.Get("Referrer-Policy") != "no-referrer" || p.Header.Get("X-Content-Type-Options") != "nosniff" {
-			t.Errorf("%d: %v", p.Status, p.Header)
-		}
+		assert.True(t, p.Header.Get("Referrer-Policy") == "no-referrer" && p.Header.Get("X-Content-Type-Options") == "nosniff",
+			"%d: %v", p.Status, p.Header)
 		for _, part := range []string{"default-src 'none'", "frame-ancestors 'none'", "base-uri 'none'", "object-src 'none'",
 			"form-action 'self'"} {
-			if !strings.Contains(policy, part) {
-				t.Errorf("%d lacks %s: %s", p.Status, part, policy)
-			}
+			assert.Contains(t, policy, part, "%d lacks %s", p.Status, part)
 		}
 	}
 }
@@ -381,9 +354,7 @@ func TestConsoleListener_Separate(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop,
 		Config: func(c *server.Config) { c.AdminListen = "localhost:0" }})
-	if s.AdminURL == s.URL {
-		t.Fatal("one listener")
-	}
+	require.True(t, s.AdminURL != s.URL, "one listener")
 	for base, want := range map[string]int{s.AdminURL: http.StatusOK, s.URL: http.StatusNotFound} {
 		r, err := http.NewRequestWithContext(t.Context(), "GET", base+"/console/login", nil)
 		require.NoError(t, err)
@@ -396,9 +367,7 @@ func TestConsoleListener_Separate(t *testing.T) {
 func TestSessions_BoundedPerPerson(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop})
-	if list := s.Admin("GET", "/people", "").Body; !strings.Contains(list, `"people":[]`) {
-		t.Errorf("at first: %s", list)
-	}
+	assert.Contains(t, s.Admin("GET", "/people", "").Body, `"people":[]`, "at first")
 	for _, name := range []string{"admin", "root", "qrjump"} {
 		for _, word := range []string{"", "admin", "password", "qrjump", name} {
 			if p := request(t, s).signIn(name, word, ""); p.Status != http.StatusForbidden && p.Status != http.StatusTooManyRequests {
@@ -409,30 +378,20 @@ func TestSessions_BoundedPerPerson(t *testing.T) {
 	person(s, "alice", adminroute.Viewer)
 	s.Clock.Step(400 * 24 * time.Hour)
 	first := request(t, s)
-	if p := first.signIn("alice", password, ""); p.Status != http.StatusSeeOther {
-		t.Fatalf("a year later the password is good: %d", p.Status)
-	}
+	require.Equal(t, first.signIn("alice", password, "").Status, http.StatusSeeOther, "a year later the password is good")
 	var last *visitor
 	for i := range iam.MaxSessions {
 		s.Clock.Step(time.Second)
-		if p := first.get("/console/sessions"); p.Status != http.StatusOK {
-			t.Fatalf("with %d others: %d", i, p.Status)
-		}
+		require.Equal(t, first.get("/console/sessions").Status, http.StatusOK, "with %d others", i)
 		last = request(t, s)
 		last.signIn("alice", password, "")
 	}
-	if p := first.get("/console/sessions"); p.Status != http.StatusSeeOther {
-		t.Errorf("the oldest of %d: %d", iam.MaxSessions+1, p.Status)
-	}
+	assert.Equal(t, first.get("/console/sessions").Status, http.StatusSeeOther, "the oldest of %d", iam.MaxSessions+1)
 	var link struct{ URL string }
 	s.Admin("POST", "/login-links", `{"name":"alice"}`).JSON(t, &link)
 	_, once, _ := strings.Cut(link.URL, "once=")
 	s.Hide(once)
 	s.Admin("DELETE", "/people/alice/sessions", "")
-	if p := last.get("/console/sessions"); p.Status != http.StatusSeeOther {
-		t.Errorf("an admin ended it: %d", p.Status)
-	}
-	if p := last.post("/console/login", url.Values{"once": {once}}); p.Status != http.StatusForbidden {
-		t.Errorf("a link of before: %d", p.Status)
-	}
+	assert.Equal(t, last.get("/console/sessions").Status, http.StatusSeeOther, "an admin ended it")
+	assert.Equal(t, last.post("/console/login", url.Values{"once": {once}}).Status, http.StatusForbidden, "a link of before")
 }

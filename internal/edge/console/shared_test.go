@@ -31,9 +31,7 @@ func TestSharedChart_AccessAndExpiry(t *testing.T) {
 		t.Helper()
 		p := v.post("/console/statistics"+query, url.Values{"did": {"share"}, "title": {title}, "lasts": {"30"}})
 		found := linkOf.FindStringSubmatch(p.Body)
-		if p.Status != http.StatusOK || found == nil {
-			t.Fatalf("%d without a link: %s", p.Status, p.Body)
-		}
+		require.True(t, p.Status == http.StatusOK && found != nil, "%d without a link: %s", p.Status, p.Body)
 		return found[1]
 	}
 	stranger := request(t, s)
@@ -48,25 +46,17 @@ func TestSharedChart_AccessAndExpiry(t *testing.T) {
 	}
 	gone := func(link string) {
 		t.Helper()
-		if p := stranger.get(link); p.Status != http.StatusNotFound {
-			t.Fatalf("%s: %d", link, p.Status)
-		}
+		require.Equal(t, stranger.get(link).Status, http.StatusNotFound, "%s", link)
 	}
 	link := share(anna, "?by=day&days=30", "<b>Spring</b>")
 	p := reads(link, "&lt;b&gt;Spring")
 	for _, never := range []string{"<nav", "/console/statistics", "/console/logout", "anna"} {
-		if strings.Contains(p.Body, never) {
-			t.Errorf("a stranger reads %q", never)
-		}
+		assert.True(t, !strings.Contains(p.Body, never), "a stranger reads %q", never)
 	}
-	if len(charts(p)) == 0 {
-		t.Errorf("no chart: %s", p.Body)
-	}
+	assert.True(t, len(charts(p)) != 0, "no chart: %s", p.Body)
 	small := share(anna, "?by=day&days=7&group=app", "")
 	reads(small, "Scan chart")
-	if p := stranger.get("/console/statistics"); p.Status != http.StatusSeeOther {
-		t.Errorf("the link opens more: %d", p.Status)
-	}
+	assert.Equal(t, stranger.get("/console/statistics").Status, http.StatusSeeOther, "the link opens more")
 
 	// A link is whole, and its own.
 	gone(link[:len(link)-1])
@@ -77,18 +67,11 @@ func TestSharedChart_AccessAndExpiry(t *testing.T) {
 
 	// Others neither see it nor end it; an admin does both.
 	id := strings.TrimPrefix(link[:strings.Index(link, ".")], "/console/shared/")
-	if p := bob.get("/console/statistics"); strings.Contains(p.Body, id) {
-		t.Error("bob sees what anna shares")
-	}
-	if p := bob.post("/console/statistics", url.Values{"did": {"end"}, "id": {id}}); p.Status != http.StatusNotFound {
-		t.Errorf("bob ends it: %d", p.Status)
-	}
-	if a := s.Admin("GET", "/statistics/shared", ""); !strings.Contains(a.Body, id) || strings.Contains(a.Body, link) {
-		t.Errorf("the admin reads %s", a.Body)
-	}
-	if p := anna.post("/console/statistics", url.Values{"did": {"end"}, "id": {id}}); p.Status != http.StatusSeeOther {
-		t.Errorf("anna ends it: %d", p.Status)
-	}
+	assert.True(t, !strings.Contains(bob.get("/console/statistics").Body, id), "bob sees what anna shares")
+	assert.Equal(t, bob.post("/console/statistics", url.Values{"did": {"end"}, "id": {id}}).Status, http.StatusNotFound, "bob ends it")
+	a := s.Admin("GET", "/statistics/shared", "")
+	assert.True(t, strings.Contains(a.Body, id) && !strings.Contains(a.Body, link), "the admin reads %s", a.Body)
+	assert.Equal(t, anna.post("/console/statistics", url.Values{"did": {"end"}, "id": {id}}).Status, http.StatusSeeOther, "anna ends it")
 	gone(link)
 
 	// What cannot be asked is not shared.
@@ -100,13 +83,10 @@ func TestSharedChart_AccessAndExpiry(t *testing.T) {
 			"Authorization: Bearer "+key.Key, "Content-Type: application/json")
 	}
 	for _, wrong := range []string{"by=year", "days=0", "owner=press", "who=anna", "by=day&by=hour", "%zz"} {
-		if a := asked(wrong, 7); a.Status != http.StatusUnprocessableEntity && a.Status != http.StatusForbidden {
-			t.Errorf("%s: %d %s", wrong, a.Status, a.Body)
-		}
+		a := asked(wrong, 7)
+		assert.True(t, a.Status == http.StatusUnprocessableEntity || a.Status == http.StatusForbidden, "%s: %d %s", wrong, a.Status, a.Body)
 	}
-	if a := asked("by=day", 91); a.Status != http.StatusUnprocessableEntity {
-		t.Errorf("91 days: %d", a.Status)
-	}
+	assert.Equal(t, asked("by=day", 91).Status, http.StatusUnprocessableEntity, "91 days")
 
 	// It goes with whoever shared it, and a namesake does not bring it back.
 	s.Admin("PATCH", "/people/anna", `{"role":"viewer"}`)

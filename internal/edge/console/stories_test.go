@@ -12,7 +12,9 @@ import (
 
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/browsertest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/testscope"
 )
 
@@ -36,9 +38,7 @@ func (p tab) counted(s screen, narrow, wide int) {
 		want = narrow
 	}
 	p.t.Logf("%s, %d pixels wide: %d clicks", s.language, s.width, *p.clicked)
-	if *p.clicked != want {
-		p.t.Errorf("%d clicks, and they were %d", *p.clicked, want)
-	}
+	assert.True(p.t, *p.clicked == want, "%d clicks, and they were %d", *p.clicked, want)
 }
 
 // The manager of a brand, who may see the brand's account alone: she orders codes, says what they open, hands labels to a printer, sees
@@ -54,10 +54,8 @@ func TestStory_BrandManager(t *testing.T) {
 	s := servertest.Start(t, servertest.Options{Guarded: true, Emulator: true, Seed: seed.String() + "settings: {rule_rate_limit: null}\n",
 		Config: func(c *server.Config) { c.CodePrefix = "C.EXAMPLE/" }})
 	key, window := scanKey(t, s), browsertest.Start(t, "")
-	if _, err := chromedp.Call(window, browser.SetDownloadBehavior,
-		browser.SetDownloadBehaviorParams{Behavior: "allow", DownloadPath: t.TempDir()}); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, assert.ErrorOf(chromedp.Call(window, browser.SetDownloadBehavior,
+		browser.SetDownloadBehaviorParams{Behavior: "allow", DownloadPath: t.TempDir()})))
 	for i, c := range screens() {
 		t.Run(fmt.Sprint(c.language, c.width), func(t *testing.T) {
 			name, brand := fmt.Sprintf("mia%d", i), fmt.Sprintf("brand%d", i)
@@ -108,9 +106,7 @@ func (p tab) ordersLabels(s *servertest.Server, account string) {
 	p.write("#passphrase", "a passphrase of the story")
 	p.click(`form[action$="/file"] button`)
 	for sent := 0; sent == 0; { // the file comes beside the page
-		if p.ctx.Err() != nil {
-			p.t.Fatal("the package was never fetched")
-		}
+		require.NoErrorf(p.t, p.ctx.Err(), "the package was never fetched")
 		var list struct {
 			Packages []struct {
 				DownloadCount int `json:"download_count"`
@@ -215,16 +211,12 @@ func (p tab) agrees(s *servertest.Server, site, appid string, link func() string
 		t.Errorf("came back to %s", at)
 	}
 	log := s.Admin("GET", "/changes?kind=grant", "").Body
-	if !strings.Contains(log, `"actor":"person:alice"`) || !strings.Contains(log, appid) {
-		t.Errorf("the audit log says %s", log)
-	}
+	assert.True(t, strings.Contains(log, `"actor":"person:alice"`) && strings.Contains(log, appid), "the audit log says %s", log)
 
 	// Whoever is not signed in signs in first, and may refuse.
 	other := p
 	other.clicked = new(int)
-	if _, err := chromedp.Call(p.ctx, network.ClearBrowserCookies, cdp.Empty{}); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, assert.ErrorOf(chromedp.Call(p.ctx, network.ClearBrowserCookies, cdp.Empty{})))
 	other.open(link())
 	other.click(`a.button.primary`)
 	other.await(`location.pathname === '/console/login' && !!document.getElementById('name')`)

@@ -48,13 +48,9 @@ func sitDown(t *testing.T, browser context.Context, language string, width int64
 		}
 		require.NoError(t, err)
 	}
-	if _, err := chromedp.Call(p.ctx, network.ClearBrowserCookies, cdp.Empty{}); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := chromedp.Call(p.ctx, network.SetExtraHTTPHeaders,
-		network.SetExtraHTTPHeadersParams{Headers: network.Headers{"Accept-Language": language}}); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, assert.ErrorOf(chromedp.Call(p.ctx, network.ClearBrowserCookies, cdp.Empty{})))
+	require.NoError(t, assert.ErrorOf(chromedp.Call(p.ctx, network.SetExtraHTTPHeaders,
+		network.SetExtraHTTPHeadersParams{Headers: network.Headers{"Accept-Language": language}})))
 	browsertest.Run(t, p.ctx, chromedp.EmulateViewport(width, 900))
 	return p
 }
@@ -120,9 +116,7 @@ func (p tab) write(selector, text string) {
 // reads waits until a page shows a text of its language.
 func (p tab) reads(key string) {
 	p.t.Helper()
-	if p.say[key] == "" {
-		p.t.Fatalf("there is no text %s", key)
-	}
+	require.True(p.t, p.say[key] != "", "there is no text %s", key)
 	p.shows(p.say[key])
 }
 
@@ -187,9 +181,7 @@ func TestTour_InBrowser(t *testing.T) {
 					`[...document.querySelectorAll('td.num')].some(e => e.textContent === '1')`)) {
 					break
 				}
-				if p.ctx.Err() != nil {
-					t.Fatal("the scan was never counted")
-				}
+				require.NoErrorf(t, p.ctx.Err(), "the scan was never counted")
 			}
 
 			p.click(`nav a[href="/console/codes"]`)

@@ -26,13 +26,11 @@ func FuzzHead(f *testing.F) {
 		if !ok || h.size == 0 {
 			return
 		}
-		if got := h.size; got <= 0 || got > len(b) || !bytes.HasSuffix(b[:got], []byte("\r\n\r\n")) {
-			t.Fatalf("%q: the head ends at %d", b, got)
-		}
+		got := h.size
+		require.True(t, got > 0 && got <= len(b) && bytes.HasSuffix(b[:got], []byte("\r\n\r\n")), "%q: the head ends at %d", b, got)
 		for _, cut := range []int{h.size - 1, h.size / 2, 1} {
-			if part, ok := l.readHead(b[:cut]); !ok || part.size > 0 {
-				t.Fatalf("%q: cut at %d it is %v, %t", b, cut, part, ok)
-			}
+			part, ok := l.readHead(b[:cut])
+			require.True(t, ok && part.size <= 0, "%q: cut at %d it is %v, %t", b, cut, part, ok)
 		}
 		r, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(b)))
 		require.NoErrorf(t, err, "%q", b)

@@ -165,9 +165,7 @@ func TestLane_AnswersOrderedAndDurable(t *testing.T) {
 	}
 	io.WriteString(client, say("c"))
 	(<-came).end(errors.New("no space left on device"))
-	if resp := wantAnswer(t, in, 503, "no space left on device"); resp.Close {
-		t.Error("the connection ended")
-	}
+	assert.True(t, !wantAnswer(t, in, 503, "no space left on device").Close, "the connection ended")
 	// The second comes while the first one waits.
 	io.WriteString(client, say("d"))
 	first := <-came
@@ -204,9 +202,8 @@ func TestLaneDrain_WaitsForAnswers(t *testing.T) {
 	wantAnswer(t, bufio.NewReader(client), 200, "a")
 	require.NoError(t, <-drained)
 	// Somebody else may have the port by now, so it is not dialed.
-	if conn, err := lane.inner.Accept(); !errors.Is(err, net.ErrClosed) {
-		t.Errorf("after the drain it still listens: %v %v", conn, err)
-	}
+	conn, err := lane.inner.Accept()
+	assert.ErrorIs(t, err, net.ErrClosed, "after the drain it still listens: %v", conn)
 
 	lane, came, dial = slowly(t)
 	io.WriteString(dial(), say("a"))
@@ -214,9 +211,8 @@ func TestLaneDrain_WaitsForAnswers(t *testing.T) {
 	<-a.asked
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := lane.Drain(ended); !errors.Is(err, context.Canceled) {
-		t.Fatal(err)
-	}
+	err = lane.Drain(ended)
+	require.True(t, errors.Is(err, context.Canceled), "%v", err)
 	a.end(nil) // to a connection that is gone
 }
 
@@ -239,9 +235,8 @@ func TestLane_ClientNotReading(t *testing.T) {
 	})
 	a.end(nil) // it returns, or this test does not end
 	in := bufio.NewReader(client)
-	if n, err := io.CopyN(io.Discard, in, filled); err != nil {
-		t.Fatal(n, err)
-	}
+	n, err := io.CopyN(io.Discard, in, filled)
+	require.NoErrorf(t, err, "%v", n)
 	wantAnswer(t, in, 200, "a")
 	// The connection goes on.
 	io.WriteString(client, say("b"))
@@ -307,20 +302,16 @@ func TestLane_RequestInPieces(t *testing.T) {
 			wantAnswer(t, in, 200, "abc")
 			time.Sleep(time.Minute - time.Second) // nearly as long as it may be idle
 		}
-		if n := handed.Load(); n > 0 {
-			t.Errorf("%d were handed over", n)
-		}
+		n := handed.Load()
+		assert.True(t, n <= 0, "%d were handed over", n)
 		io.WriteString(client, whole[:at])
 		other, err := lane.Accept()
 		synctest.Wait()
-		if err != nil || handed.Load() != 1 {
-			t.Fatal(handed.Load(), err)
-		}
+		require.True(t, err == nil && handed.Load() == 1, "%v %v", handed.Load(), err)
 		go io.WriteString(client, whole[at:])
 		if got := make([]byte, len(whole)); true {
-			if _, err := io.ReadFull(other, got); err != nil || string(got) != whole {
-				t.Errorf("handed over: %q %v", got, err)
-			}
+			_, err := io.ReadFull(other, got)
+			assert.True(t, err == nil && string(got) == whole, "handed over: %q %v", got, err)
 		}
 		other.Close()
 
@@ -338,9 +329,7 @@ func TestLane_RequestInPieces(t *testing.T) {
 				t.Errorf("it ended after %v: %q %v", time.Since(began), more, err)
 			}
 		}
-		if err := lane.Drain(t.Context()); err != nil {
-			t.Error(err)
-		}
+		assert.NoError(t, lane.Drain(t.Context()))
 	})
 }
 
@@ -365,9 +354,8 @@ func TestLane_PartialRequestHandedOver(t *testing.T) {
 		client.CloseWrite()
 		other, err := lane.Accept()
 		require.NoError(t, err)
-		if got, err := io.ReadAll(other); err != nil || string(got) != half {
-			t.Errorf("%q: handed over %q, %v", half, got, err)
-		}
+		got, err := io.ReadAll(other)
+		assert.True(t, err == nil && string(got) == half, "%q: handed over %q, %v", half, got, err)
 		other.Close()
 	}
 }
@@ -438,15 +426,13 @@ func TestTLS_HandshakeAndRequests(t *testing.T) {
 	resp, err := (&http.Client{Transport: two}).Post("https://localhost/say", "text/plain", strings.NewReader("abc"))
 	require.NoError(t, err)
 	defer resp.Body.Close()
-	if body, err := io.ReadAll(resp.Body); err != nil || string(body) != "HTTP/2.0 POST of 3 bytes: abc" {
-		t.Errorf("%q %v", body, err)
-	}
+	body, err := io.ReadAll(resp.Body)
+	assert.True(t, err == nil && string(body) == "HTTP/2.0 POST of 3 bytes: abc", "%q %v", body, err)
 
 	forgot := dial()
 	io.WriteString(forgot, say("a"))
-	if got, err := io.ReadAll(forgot); err != nil || !bytes.Contains(got, []byte("HTTP request to an HTTPS server")) {
-		t.Errorf("without TLS: %q %v", got, err)
-	}
+	got, err := io.ReadAll(forgot)
+	assert.True(t, err == nil && bytes.Contains(got, []byte("HTTP request to an HTTPS server")), "without TLS: %q %v", got, err)
 }
 
 // broken is an answer that fails at one of its steps.
@@ -498,12 +484,10 @@ func TestFastPath_PanicClosesOneConnection(t *testing.T) {
 	for _, at := range []string{"Begin", "Draft", "Then", "Wait", "Wait, later", "Sent"} {
 		client := dial()
 		io.WriteString(client, say(at))
-		if got, err := io.ReadAll(client); err != nil || len(got) > 0 && at != "Sent" {
-			t.Errorf("%s: %q %v", at, got, err)
-		}
-		if want := `panic="in ` + strings.TrimSuffix(at, ", later") + `"`; !strings.Contains(logged.String(), want) {
-			t.Errorf("the log has no %s: %s", want, logged.String())
-		}
+		got, err := io.ReadAll(client)
+		assert.True(t, err == nil && (len(got) == 0 || at == "Sent"), "%s: %q %v", at, got, err)
+		want := `panic="in ` + strings.TrimSuffix(at, ", later") + `"`
+		assert.Contains(t, logged.String(), want, "the log has no %s", want)
 	}
 	io.WriteString(other, say("nowhere"))
 	wantAnswer(t, bufio.NewReader(other), 200, "nowhere")
@@ -548,16 +532,14 @@ func TestFastPath_AcceptErrors(t *testing.T) {
 		client, server := net.Pipe()
 		defer client.Close()
 		inner <- server
-		if paused := time.Since(began); paused < 10*time.Millisecond || paused > time.Second {
-			t.Errorf("it paused for %v", paused)
-		}
+		paused := time.Since(began)
+		assert.True(t, paused >= 10*time.Millisecond && paused <= time.Second, "it paused for %v", paused)
 		io.WriteString(client, say("a"))
 		wantAnswer(t, bufio.NewReader(client), 200, "a")
 		gone := errors.New("the network is gone")
 		inner <- gone
-		if err := <-ended; err != gone {
-			t.Error(err)
-		}
+		err := <-ended
+		assert.True(t, err == gone, "%v", err)
 	})
 }
 
@@ -572,9 +554,7 @@ func TestFastPath_RequestZeroAllocs(t *testing.T) {
 		"\r\nContent-Length: 2\r\n\r\nhi")
 	answer := make([]byte, 4096)
 	ask := func() {
-		if _, err := conn.Write(request); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, assert.ErrorOf(conn.Write(request)))
 		n, err := conn.Read(answer)
 		for err == nil && !bytes.HasSuffix(answer[:n], []byte("all the same")) {
 			var more int
@@ -584,7 +564,6 @@ func TestFastPath_RequestZeroAllocs(t *testing.T) {
 		require.NoError(t, err)
 	}
 	ask()
-	if n := testing.AllocsPerRun(2000, ask); n > 0 {
-		t.Errorf("a request allocates %v times", n)
-	}
+	n := testing.AllocsPerRun(2000, ask)
+	assert.True(t, !(n > 0), "a request allocates %v times", n)
 }

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -106,9 +107,8 @@ func TestParkedConnection_Close(t *testing.T) {
 				until(t, lane, isParked)
 			}
 			end(lane, client)
-			if _, err := in.ReadByte(); name != "client" && !errors.Is(err, io.EOF) {
-				t.Errorf("%v, want the end", err)
-			}
+			_, err := in.ReadByte()
+			assert.True(t, name == "client" || errors.Is(err, io.EOF), "%v, want the end", err)
 			for n := 1; n > 0; runtime.Gosched() { // and it is forgotten
 				n = 0
 				lane.visit(func(*conn) { n++ })
@@ -131,9 +131,8 @@ func TestParkedConnection_HalfCloseWithRequest(t *testing.T) {
 		io.WriteString(client, say("b"))
 		client.CloseWrite()
 		wantAnswer(t, in, 200, "b")
-		if _, err := in.ReadByte(); !errors.Is(err, io.EOF) {
-			t.Fatalf("%v, want the end", err)
-		}
+		_, err := in.ReadByte()
+		require.ErrorIs(t, err, io.EOF, "%v, want the end", err)
 		for n := 1; n > 0; runtime.Gosched() {
 			n = 0
 			lane.visit(func(*conn) { n++ })
@@ -163,9 +162,8 @@ func TestFastPath_SlowReaderLongResponse(t *testing.T) {
 			io.WriteString(other, say("other"))
 			wantAnswer(t, inOther, 200, "other")
 		}
-		if _, body := nextAnswer(t, in); body != long {
-			t.Fatal("another answer")
-		}
+		_, body := nextAnswer(t, in)
+		require.True(t, body == long, "another answer")
 	}
 }
 

@@ -87,9 +87,8 @@ func TestGuide_TranslationsMatch(t *testing.T) {
 			}
 			t.Errorf("%s has %d parts in English, %d in Chinese", name, len(a), len(b))
 		}
-		if han := regexp.MustCompile(`\p{Han}`).FindAll(text, -1); len(han) > 200 {
-			t.Errorf("en/%s has %d characters of Chinese", name, len(han))
-		}
+		han := regexp.MustCompile(`\p{Han}`).FindAll(text, -1)
+		assert.True(t, len(han) <= 200, "en/%s has %d characters of Chinese", name, len(han))
 	}
 }
 
@@ -139,9 +138,7 @@ func TestGuide_PagesSelfContained(t *testing.T) {
 			}
 			assert.True(t, answer.StatusCode == http.StatusOK && len(body) <= most,
 				"%s answers %d with %d bytes", at, answer.StatusCode, len(body))
-			if got := answer.Header.Get("Content-Security-Policy"); got != guide.Policy {
-				t.Errorf("%s has the policy %q", at, got)
-			}
+			assert.Equal(t, answer.Header.Get("Content-Security-Policy"), guide.Policy, "%s has the policy", at)
 			assert.Equal(t, inlined.FindString(body), "", "%s has something inline, or left HTML out", at)
 			assert.True(t, strings.Contains(body, `<html lang="`+map[string]string{"en": "en", "zh": "zh-CN"}[language]+`">`),
 				"%s does not say its language", at)
@@ -156,9 +153,7 @@ func TestGuide_PagesSelfContained(t *testing.T) {
 				switch {
 				case found[1] == "data:,", strings.HasPrefix(to.Path, "/qrjump/"), strings.HasSuffix(to.Path, "/search"):
 				case to.Host != "":
-					if !strings.HasPrefix(found[0], "href") || to.Scheme != "https" {
-						t.Errorf("%s loads %s", at, found[1])
-					}
+					assert.True(t, strings.HasPrefix(found[0], "href") && to.Scheme == "https", "%s loads %s", at, found[1])
 				case inText && to.Path != "" && strings.HasPrefix(to.Path, guide.Root) && !strings.HasSuffix(to.Path, ".svg") &&
 					!strings.HasPrefix(to.Path, guide.Root+language+"/"):
 					t.Errorf("%s links %s of another language", at, found[1])
@@ -167,9 +162,8 @@ func TestGuide_PagesSelfContained(t *testing.T) {
 				}
 			}
 			for i, line := range strings.Split(string(text), "\n") {
-				if n := utf8.RuneCountInString(line); n > 140 && !strings.HasPrefix(line, "|") {
-					t.Errorf("%s/%s:%d has %d columns", language, name, i+1, n)
-				}
+				n := utf8.RuneCountInString(line)
+				assert.True(t, n <= 140 || strings.HasPrefix(line, "|"), "%s/%s:%d has %d columns", language, name, i+1, n)
 			}
 		}
 	}
@@ -203,9 +197,8 @@ func TestGuide_UntestedBlocksGiveReason(t *testing.T) {
 	g := open(t)
 	for at, want := range map[string]string{"/docs/en/how/nodes": "This command is not tested: it wants two PostgreSQL servers",
 		"/docs/zh/how/nodes": "我们的测试没有运行这段命令：需要两台 PostgreSQL"} {
-		if _, body := get(t, g, at); !strings.Contains(body, `<p class="muted">`+want) {
-			t.Errorf("%s does not say %q", at, want)
-		}
+		_, body := get(t, g, at)
+		assert.True(t, strings.Contains(body, `<p class="muted">`+want), "%s does not say %q", at, want)
 	}
 }
 
@@ -222,17 +215,14 @@ func TestDocs_LinksResolveToFiles(t *testing.T) {
 		}
 		return err
 	})
-	if err != nil || len(names) < 150 {
-		t.Fatal(len(names), err)
-	}
+	require.True(t, err == nil && len(names) >= 150, "%v %v", len(names), err)
 	for _, name := range names {
 		text, err := os.ReadFile(name)
 		require.NoError(t, err)
 		text = regexp.MustCompile("(?s)\n```.*?\n```").ReplaceAll(text, nil) // programs have such brackets too
 		for _, found := range regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`).FindAllSubmatch(text, -1) {
-			if _, err := os.Stat(filepath.Join(filepath.Dir(name), string(found[1]))); err != nil {
-				t.Errorf("%s links %s, which is not there", name, found[1])
-			}
+			assert.NoErrorf(t, assert.ErrorOf(os.Stat(filepath.Join(filepath.Dir(name), string(found[1])))),
+				"%s links %s, which is not there", name, found[1])
 		}
 	}
 }
@@ -247,9 +237,8 @@ func TestGuide_AcceptLanguage(t *testing.T) {
 		}
 	}
 	for _, at := range []string{"/docs/en/none", "/docs/zh/none", "/docs/fr/", "/docs/en/../zh", "/docs/en/none.md"} {
-		if answer, body := get(t, g, at); answer.StatusCode != http.StatusNotFound || !strings.Contains(body, "<h1>") {
-			t.Errorf("%s answers %d", at, answer.StatusCode)
-		}
+		answer, body := get(t, g, at)
+		assert.True(t, answer.StatusCode == http.StatusNotFound && strings.Contains(body, "<h1>"), "%s answers %d", at, answer.StatusCode)
 	}
 }
 
@@ -274,12 +263,10 @@ func TestGuide_PageRenderedOnce(t *testing.T) {
 // A line that ends in English ends a word, one that ends in Chinese does not.
 func TestGuide_LineJoiningByLanguage(t *testing.T) {
 	g := open(t)
-	if _, body := get(t, g, "/docs/en/calls/qrcodejumpadd"); strings.Contains(body, "body.A third") {
-		t.Error("two words became one where a line ends")
-	}
-	if _, body := get(t, g, "/docs/zh/how/sdk"); regexp.MustCompile(`\p{Han}[，。]\s+\p{Han}`).MatchString(body) {
-		t.Error("a line of Chinese ends in a space")
-	}
+	_, body := get(t, g, "/docs/en/calls/qrcodejumpadd")
+	assert.True(t, !strings.Contains(body, "body.A third"), "two words became one where a line ends")
+	_, body = get(t, g, "/docs/zh/how/sdk")
+	assert.True(t, !regexp.MustCompile(`\p{Han}[，。]\s+\p{Han}`).MatchString(body), "a line of Chinese ends in a space")
 }
 
 // The server's own address stands where the texts have the usual one.
@@ -308,9 +295,8 @@ func TestGuideSearch_EnglishAndChinese(t *testing.T) {
 	} {
 		answer, body := get(t, g, guide.Root+one.language+"/search?q="+url.QueryEscape(one.asked))
 		_, list, _ := strings.Cut(body, `class="found"`)
-		if answer.StatusCode != http.StatusOK || !strings.Contains(list, `href="`+one.want) || !strings.Contains(list, "<mark>") {
-			t.Errorf("%s: %q finds not %s:\n%s", one.language, one.asked, one.want, list)
-		}
+		assert.True(t, answer.StatusCode == http.StatusOK && strings.Contains(list, `href="`+one.want) && strings.Contains(list, "<mark>"),
+			"%s: %q finds not %s:\n%s", one.language, one.asked, one.want, list)
 	}
 	for _, nothing := range []string{"", "zzzzzz", strings.Repeat("长", 5000), `"><script>alert(1)</script>`, "\xff"} {
 		answer, body := get(t, g, "/docs/zh/search?q="+url.QueryEscape(nothing))
@@ -368,18 +354,14 @@ func TestGuideSearch_Synonyms(t *testing.T) {
 func TestGuide_RejectsInconsistentPages(t *testing.T) {
 	part, err := fs.Sub(docs.Pages, "en")
 	require.NoError(t, err)
-	if _, err := guide.New(part, "", ""); err == nil {
-		t.Error("pages without a language were taken")
-	}
+	assert.True(t, assert.ErrorOf(guide.New(part, "", "")) != nil, "pages without a language were taken")
 	more := fstest.MapFS{}
 	for _, language := range []string{"en", "zh"} {
 		for name, text := range sources(t, language) {
 			more[language+"/"+name] = &fstest.MapFile{Data: text}
 		}
 	}
-	if _, err := guide.New(more, "", ""); err != nil {
-		t.Error(err)
-	}
+	assert.NoError(t, assert.ErrorOf(guide.New(more, "", "")))
 	more["en/calls/another.md"] = &fstest.MapFile{Data: []byte("# Another\n")}
 	more["zh/calls/another.md"] = more["en/calls/another.md"]
 	_, err = guide.New(more, "", "")
@@ -407,9 +389,8 @@ func TestGuide_MatchingTablesVerified(t *testing.T) {
 			}
 			link := quoted.FindStringSubmatch(cells[2])[1]
 			srv.Reset()
-			if done, err := srv.Operator().Emulator.Seed(t.Context(), seed.String()); err != nil || !done.Applied {
-				t.Fatalf("%s: applied %v, %v\n%s", language, done.Applied, err, &seed)
-			}
+			done, err := srv.Operator().Emulator.Seed(t.Context(), seed.String())
+			require.True(t, err == nil && done.Applied, "%s: applied %v, %v\n%s", language, done.Applied, err, &seed)
 			d := srv.Scan(link)
 			want := quoted.FindStringSubmatch(cells[3])
 			switch {
@@ -429,12 +410,10 @@ func TestReadme_TranslationsMatch(t *testing.T) {
 	for _, name := range []string{"README.md", "README.zh.md"} {
 		text, err := os.ReadFile("../../../" + name)
 		require.NoError(t, err)
-		if lines := bytes.Count(text, []byte("\n")); lines > 60 {
-			t.Errorf("%s has %d lines, wanted a screen", name, lines)
-		}
+		lines := bytes.Count(text, []byte("\n"))
+		assert.True(t, lines <= 60, "%s has %d lines, wanted a screen", name, lines)
 		shapes[name] = shape(text)
 	}
-	if !slices.Equal(shapes["README.md"], shapes["README.zh.md"]) {
-		t.Errorf("the first pages differ:\n%q\n%q", shapes["README.md"], shapes["README.zh.md"])
-	}
+	assert.True(t, slices.Equal(shapes["README.md"], shapes["README.zh.md"]),
+		"the first pages differ:\n%q\n%q", shapes["README.md"], shapes["README.zh.md"])
 }

@@ -48,9 +48,7 @@ func TestShownBy_CoversFailureTable(t *testing.T) {
 	}
 	assert.True(t, len(chinese) == len(handbook), "the Chinese handbook has %d lines, the English one %d", len(chinese), len(handbook))
 	for _, line := range shown {
-		if !strings.Contains(line[1], "`") {
-			t.Errorf("%s: no test", line[0])
-		}
+		assert.True(t, strings.Contains(line[1], "`"), "%s: no test", line[0])
 	}
 }
 
@@ -61,9 +59,7 @@ func TestShownBy_TestsExist(t *testing.T) {
 	text, err := os.ReadFile("../../../docs/handbook-tests.md")
 	require.NoError(t, err)
 	for _, name := range regexp.MustCompile("`(Test\\w+|\\w+\\.txtar)`").FindAllStringSubmatch(string(text), -1) {
-		if tests[name[1]] == nil && stories[name[1]] == "" {
-			t.Errorf("docs/handbook-tests.md names %s, want a test or a story", name[1])
-		}
+		assert.True(t, tests[name[1]] != nil || stories[name[1]] != "", "docs/handbook-tests.md names %s, want a test or a story", name[1])
 	}
 }
 

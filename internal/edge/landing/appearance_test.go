@@ -102,13 +102,11 @@ func TestLandingPage_AccountAppearance(t *testing.T) {
 	p.dress("shop", look)
 	p.has("another colour", link(), shown.Logo.Path, ":root{--accent:#101010;--on-accent:#ffffff}", "-#ffcc00")
 	look["no_logo"] = true
-	if a := p.dress("shop", look); a.Status != 200 || strings.Contains(a.Body, "png") {
-		t.Errorf("%d %s", a.Status, a.Body)
-	}
+	a = p.dress("shop", look)
+	assert.True(t, a.Status == 200 && !strings.Contains(a.Body, "png"), "%d %s", a.Status, a.Body)
 	p.has("no logo", link(), "-/qrjump/logo/", ":root{--accent:#101010;")
-	if a := p.dress("shop", map[string]any{}); a.Status != 200 {
-		t.Errorf("%d %s", a.Status, a.Body)
-	}
+	a = p.dress("shop", map[string]any{})
+	assert.True(t, a.Status == 200, "%d %s", a.Status, a.Body)
 	p.has("as before", link(), "-#101010", "-help.example", "-Order", "open the app, choose Scan")
 }
 
@@ -144,13 +142,10 @@ func TestLandingPage_ButtonOrDirectOpen(t *testing.T) {
 	a := p.get("tea.example", link)
 	p.isPage("the page", a, 200)
 	p.has("the page", a, "打开茶馆</a>", "Open 茶馆</a>", `<h1>茶馆</h1>`)
-	if address := regexp.MustCompile(`<a class="button" href="(teaapp://open\?app=tea&amp;page=pages%2Ftea&amp;query=[^"]*)"`).
-		FindStringSubmatch(a.Body); address == nil || strings.ContainsAny(address[1], "<> ") {
-		t.Errorf("%q: %s", address, a.Body)
-	}
-	if got := qrText(t, a.Body); got != "http://tea.example/a?x=%22%3E%3Cscript%3E" {
-		t.Errorf("the QR code is of %q", got)
-	}
+	address := regexp.MustCompile(`<a class="button" href="(teaapp://open\?app=tea&amp;page=pages%2Ftea&amp;query=[^"]*)"`).
+		FindStringSubmatch(a.Body)
+	assert.True(t, address != nil && !strings.ContainsAny(address[1], "<> "), "%q: %s", address, a.Body)
+	assert.Equal(t, qrText(t, a.Body), "http://tea.example/a?x=%22%3E%3Cscript%3E", "the QR code is of")
 	p.dress("tea", map[string]any{"open_at_once": true})
 	if a := p.get("tea.example", link); a.Status != http.StatusFound || !strings.HasPrefix(a.Header.Get("Location"), "teaapp://open?") {
 		t.Errorf("at once: %d %q", a.Status, a.Header.Get("Location"))
@@ -190,17 +185,13 @@ func TestAppearance_RejectsInvalid(t *testing.T) {
 		"SVG":                    {"logo": []byte("<svg onload=alert(1)>")}, "cannot be read": {"logo": []byte("hello")},
 		"524289 bytes": {"logo": make([]byte, 512<<10+1)},
 	} {
-		if a := p.dress("shop", look); a.Status != 422 || !strings.Contains(a.Body, says) {
-			t.Errorf("%s: %d %s", says, a.Status, a.Body)
-		}
+		a := p.dress("shop", look)
+		assert.True(t, a.Status == 422 && strings.Contains(a.Body, says), "%s: %d %s", says, a.Status, a.Body)
 	}
-	if a := p.dress("shop", map[string]any{"logo": logoFile(t, color.Black, 5, 5), "no_logo": true}); a.Status != 422 {
-		t.Errorf("%d %s", a.Status, a.Body)
-	}
-	if a := p.dress("nobody", map[string]any{}); a.Status != 404 {
-		t.Errorf("%d %s", a.Status, a.Body)
-	}
-	if a := p.dress("shop", map[string]any{"logo": base64.StdEncoding}); a.Status != 422 {
-		t.Errorf("%d %s", a.Status, a.Body)
-	}
+	a := p.dress("shop", map[string]any{"logo": logoFile(t, color.Black, 5, 5), "no_logo": true})
+	assert.True(t, a.Status == 422, "%d %s", a.Status, a.Body)
+	a = p.dress("nobody", map[string]any{})
+	assert.True(t, a.Status == 404, "%d %s", a.Status, a.Body)
+	a = p.dress("shop", map[string]any{"logo": base64.StdEncoding})
+	assert.True(t, a.Status == 422, "%d %s", a.Status, a.Body)
 }

@@ -232,9 +232,8 @@ func TestAppLinks_ExcludesUnpublishedLongerRule(t *testing.T) {
 	h := w.Header()
 	assert.True(t, w.Code == 200 && h.Get("Content-Type") == "application/json" && h.Get("Cache-Control") == "public, max-age=300" &&
 		h.Get("ETag") != "" && h.Get("Location") == "", "%d %v", w.Code, h)
-	if again := g.file(t, "h.example", applePath, "If-None-Match", `"x", W/`+h.Get("ETag")); again.Code != 304 || again.Body.Len() != 0 {
-		t.Errorf("again: %d %s", again.Code, again.Body)
-	}
+	again := g.file(t, "h.example", applePath, "If-None-Match", `"x", W/`+h.Get("ETag"))
+	assert.True(t, again.Code == 304 && again.Body.Len() == 0, "again: %d %s", again.Code, again.Body)
 }
 
 func TestAppLinks_AndroidQueryParameters(t *testing.T) {
@@ -272,9 +271,8 @@ func TestAppLinks_TemplateTexts(t *testing.T) {
 		applePath: `"components":[{"/":"/01/??????????????/21/?????????","?":"98=???????????????????","caseSensitive":false}]`,
 		androidPath: `"dynamic_app_link_components":[{"/":"/01/??????????????/21/?????????",` +
 			`"?":{"98":"???????????????????"}}]`} {
-		if w := g.file(t, "id.example", file); w.Code != 200 || !strings.Contains(w.Body.String(), want) {
-			t.Errorf("%s: %d %s", file, w.Code, w.Body)
-		}
+		w := g.file(t, "id.example", file)
+		assert.True(t, w.Code == 200 && strings.Contains(w.Body.String(), want), "%s: %d %s", file, w.Code, w.Body)
 	}
 }
 
@@ -283,9 +281,8 @@ func TestAppLinks_NotFoundWithoutAppOrLink(t *testing.T) {
 	draft := []rules.Rule{rule(t, 1, "a", "https://h.example/", false)}
 	plain := []rules.Rule{rule(t, 1, "a", "http://h.example/", true)}
 	for what, g := range map[string]*Gateway{"nothing is published": ruled(draft), "no https": ruled(plain)} {
-		if w := g.file(t, "h.example", applePath); w.Code != 404 {
-			t.Errorf("%s: %d %s", what, w.Code, w.Body)
-		}
+		w := g.file(t, "h.example", applePath)
+		assert.True(t, w.Code == 404, "%s: %d %s", what, w.Code, w.Body)
 	}
 	g := ruled([]rules.Rule{rule(t, 1, "a", "https://h.example/", true)})
 	s := g.Settings.Get()
@@ -345,13 +342,10 @@ func TestAppLinks_OversizedFileRetryThrottled(t *testing.T) {
 	now := began
 	g.Rules, g.Log, g.RealNow = many, slog.New(slog.NewTextHandler(&logs, nil)), func() time.Time { return now }
 	for range 5 {
-		if w := g.file(t, "coffee.example", applePath); w.Code != 404 {
-			t.Errorf("%d %s", w.Code, w.Body)
-		}
+		w := g.file(t, "coffee.example", applePath)
+		assert.True(t, w.Code == 404, "%d %s", w.Code, w.Body)
 	}
-	if many.asked != 1 || strings.Count(logs.String(), "fewer rules") != 1 {
-		t.Errorf("asked %d times; %s", many.asked, logs.String())
-	}
+	assert.True(t, many.asked == 1 && strings.Count(logs.String(), "fewer rules") == 1, "asked %d times; %s", many.asked, logs.String())
 	now = now.Add(linksFresh)
 	if g.file(t, "coffee.example", applePath); many.asked != 2 {
 		t.Errorf("asked %d times", many.asked)
@@ -391,26 +385,21 @@ func TestAppLinks_StoreOutage(t *testing.T) {
 	now := began
 	g.Rules, g.RealNow = stored, func() time.Time { return now }
 	for _, path := range []string{applePath, androidPath} {
-		if w := g.file(t, "coffee.example", path); w.Code != 503 || w.Header().Get("Retry-After") == "" {
-			t.Errorf("nobody knows the host: %d %v %s", w.Code, w.Header(), w.Body)
-		}
+		w := g.file(t, "coffee.example", path)
+		assert.True(t, w.Code == 503 && w.Header().Get("Retry-After") != "", "nobody knows the host: %d %v %s", w.Code, w.Header(), w.Body)
 	}
 	stored.away = false
-	if w := g.file(t, "coffee.example", androidPath); w.Code != 200 {
-		t.Fatalf("%d %s", w.Code, w.Body)
-	}
+	w := g.file(t, "coffee.example", androidPath)
+	require.True(t, w.Code == 200, "%d %s", w.Code, w.Body)
 	was := g.file(t, "coffee.example", androidPath).Body.String()
 	stored.away, now = true, now.Add(linksFresh)
-	if w := g.file(t, "coffee.example", androidPath); w.Code != 200 || w.Body.String() != was {
-		t.Errorf("a file that was: %d %s", w.Code, w.Body)
-	}
-	if w := g.file(t, "coffee.example", applePath); w.Code != 503 {
-		t.Errorf("a file that never was: %d %s", w.Code, w.Body)
-	}
+	w = g.file(t, "coffee.example", androidPath)
+	assert.True(t, w.Code == 200 && w.Body.String() == was, "a file that was: %d %s", w.Code, w.Body)
+	w = g.file(t, "coffee.example", applePath)
+	assert.True(t, w.Code == 503, "a file that never was: %d %s", w.Code, w.Body)
 	stored.away, now = false, now.Add(linksFresh)
-	if w := g.file(t, "coffee.example", applePath); w.Code != 200 {
-		t.Errorf("after the outage: %d %s", w.Code, w.Body)
-	}
+	w = g.file(t, "coffee.example", applePath)
+	assert.True(t, w.Code == 200, "after the outage: %d %s", w.Code, w.Body)
 }
 
 // askedHosts counts questions about hosts.
@@ -451,8 +440,7 @@ func TestAppLinks_UnknownHostsThrottled(t *testing.T) {
 		}
 		g.file(t, fmt.Sprintf("m%d.example", n), "/")
 	}
-	if n := hosts.asked["h.example"]; n != 1 {
-		t.Errorf("a host with rules was asked for %d times in a moment", n)
-	}
+	n := hosts.asked["h.example"]
+	assert.True(t, n == 1, "a host with rules was asked for %d times in a moment", n)
 	assert.True(t, len(g.hosts.withoutRules) <= maxHosts, "%d hosts are remembered", len(g.hosts.withoutRules))
 }

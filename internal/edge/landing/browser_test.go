@@ -33,9 +33,7 @@ var axe string
 
 func call[P, R any](t *testing.T, ctx context.Context, command cdp.Command[P, R], params P) {
 	t.Helper()
-	if _, err := chromedp.Call(ctx, command, params); err != nil {
-		t.Fatalf("%s: %v", command.Method, err)
-	}
+	require.NoErrorf(t, assert.ErrorOf(chromedp.Call(ctx, command, params)), "%s", command.Method)
 }
 
 // The pages in a real browser: both languages, narrow and wide, light and
@@ -57,9 +55,8 @@ func TestPages_InChromium(t *testing.T) {
 		"texts": map[string]any{"en": map[string]string{"app": "Coffee App", "landing": "Order at your table."},
 			"zh": map[string]string{"app": "咖啡应用", "landing": "在桌边点单。"}}}
 	for _, appid := range []string{"tea", "brand"} {
-		if a := p.dress(appid, look); a.Status != 200 {
-			t.Fatal(a.Body)
-		}
+		a := p.dress(appid, look)
+		require.True(t, a.Status == 200, "%v", a.Body)
 	}
 	folder := os.Getenv("PAGES_DIR")
 	if folder == "" {
@@ -122,9 +119,7 @@ func TestPages_InChromium(t *testing.T) {
 						assert.True(t, v.overflow <= 0, "the page is %d pixels wider than the window", v.overflow)
 						require.NoError(t, os.WriteFile(filepath.Join(folder, name+".png"), v.picture, 0o644))
 						if c.link != "" {
-							if got := readPicture(t, v.picture); got != c.link {
-								t.Errorf("the QR code on the screen is of %q, want %q", got, c.link)
-							}
+							assert.Equal(t, readPicture(t, v.picture), c.link, "the QR code on the screen is of")
 						}
 						for _, violation := range violations(t, ctx, c.url) {
 							t.Errorf("axe: %s", violation)
@@ -146,23 +141,19 @@ func TestLandingPage_ChromiumLanguageAndCopy(t *testing.T) {
 	const link = "http://coffee.example/t/7?from=door"
 	require.NoError(t, chromedp.Do(ctx, chromedp.Navigate(link)))
 	seen := func() string { return browsertest.Run(t, ctx, chromedp.Evaluate[string](`document.body.innerText`)) }
-	if text := seen(); !strings.Contains(text, "此链接将打开小程序") || strings.Contains(text, "This link opens") {
-		t.Errorf("in Chinese: %s", text)
-	}
+	text := seen()
+	assert.True(t, strings.Contains(text, "此链接将打开小程序") && !strings.Contains(text, "This link opens"), "in Chinese: %s", text)
 	browsertest.Run(t, ctx, chromedp.Evaluate[chromedp.Void](`document.querySelector("a.switch.first").click()`))
-	if text := seen(); strings.Contains(text, "此链接将打开小程序") || !strings.Contains(text, "This link opens") {
-		t.Errorf("in English: %s", text)
-	}
+	text = seen()
+	assert.True(t, !strings.Contains(text, "此链接将打开小程序") && strings.Contains(text, "This link opens"), "in English: %s", text)
 	// Plain http has no clipboard: the page copies what it marks, when a person clicks.
 	browsertest.Run(t, ctx, chromedp.Click(".second button[data-copy]"))
 	said := browsertest.Run(t, ctx, chromedp.Poll[string](`document.querySelector(".second [role=status]").textContent`))
-	if marked := browsertest.Run(t, ctx, chromedp.Evaluate[string](`getSelection().toString()`)); said != "Copied." || marked != link {
-		t.Errorf("the page says %q and copied %q, want %q", said, marked, link)
-	}
+	marked := browsertest.Run(t, ctx, chromedp.Evaluate[string](`getSelection().toString()`))
+	assert.True(t, said == "Copied." && marked == link, "the page says %q and copied %q, want %q", said, marked, link)
 	browsertest.Run(t, ctx, chromedp.Evaluate[chromedp.Void](`document.querySelector("a.switch.second").click()`))
-	if text := seen(); !strings.Contains(text, "此链接将打开小程序") || strings.Contains(text, "This link opens") {
-		t.Errorf("in Chinese again: %s", text)
-	}
+	text = seen()
+	assert.True(t, strings.Contains(text, "此链接将打开小程序") && !strings.Contains(text, "This link opens"), "in Chinese again: %s", text)
 }
 
 // scanKey is a key for the scan API.

@@ -80,9 +80,7 @@ func TestLandingPage_CheckCount(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			first, count, fault = c.first, c.count, c.fault
 			for language, want := range map[string]string{"en-GB": c.english, "zh": c.says} {
-				if got := g.body(t, language); !strings.Contains(got, want) {
-					t.Errorf("%s: the page does not say %q: %s", language, want, got)
-				}
+				assert.Contains(t, g.body(t, language), want, "%s: the page does not say %q", language, want)
 			}
 		})
 	}
@@ -126,9 +124,8 @@ func TestLandingPage_GenuineOnlyIfActiveAndClean(t *testing.T) {
 			assert.True(t, strings.Contains(body, `<h1 class="`+c.class+`">`) && strings.Contains(body, c.says),
 				"want class %q and %q: %s", c.class, c.says, body)
 			for _, page := range []string{body, g.body(t, "zh")} {
-				if genuine := strings.Contains(page, "genuine") || strings.Contains(page, "正品"); genuine != (c.class == "active") {
-					t.Errorf("the page says genuine: %v: %s", genuine, page)
-				}
+				genuine := strings.Contains(page, "genuine") || strings.Contains(page, "正品")
+				assert.True(t, genuine == (c.class == "active"), "the page says genuine: %v: %s", genuine, page)
 			}
 		})
 	}
@@ -166,9 +163,7 @@ func TestLandingPage_AlarmOnRedemptionDateTimeout(t *testing.T) {
 				}
 				for _, want := range []string{`<h1 class="` + c.class + `">`, c.says,
 					"<dt>Redeemed at</dt><dd>not available at the moment</dd>"} {
-					if body := g.body(t, "en"); !strings.Contains(body, want) {
-						t.Errorf("the page does not say %q: %s", want, body)
-					}
+					assert.Contains(t, g.body(t, "en"), want, "the page does not say %q", want)
 				}
 			})
 		})
@@ -186,9 +181,7 @@ func TestLandingLimits_RefillPerNetwork(t *testing.T) {
 		return n
 	}
 	assert.Equal(t, spend(a), 30, "at once")
-	if wait := l.draw("x", a, 1, 30, now); wait != 2*time.Second {
-		t.Errorf("wait %v", wait)
-	}
+	assert.Equal(t, l.draw("x", a, 1, 30, now), 2*time.Second, "wait")
 	assert.Equal(t, spend(b), 30, "another address")
 	assert.True(t, l.draw("y", a, 1, 30, now) == 0 && l.draw("x", a, 1, 0, now) > 0, "another kind of page is not limited; a limit of 0 lets none pass")
 	now = now.Add(10 * time.Second)
@@ -199,16 +192,14 @@ func TestLandingLimits_RefillPerNetwork(t *testing.T) {
 	assert.Equal(t, spend(a), 30, "after a day")
 	six, near, far := netip.MustParseAddr("2001:db8::1%eth0"), netip.MustParseAddr("2001:db8::ffff"), netip.MustParseAddr("2001:db8:0:1::1")
 	assert.True(t, spend(six) == 30 && spend(near) == 0 && spend(far) == 30, "an IPv6 network is not one caller")
-	if mapped := netip.MustParseAddr("::ffff:192.0.2.1"); spend(mapped) != 0 {
-		t.Error("a mapped address is another caller")
-	}
+	mapped := netip.MustParseAddr("::ffff:192.0.2.1")
+	assert.True(t, spend(mapped) == 0, "a mapped address is another caller")
 	// Nobody can fill the memory.
 	for i := range 3 * maxBuckets {
 		l.draw("x", netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 1, 30, now)
 	}
-	if n := len(l.young) + len(l.old); n > 2*maxBuckets {
-		t.Errorf("%d buckets", n)
-	}
+	n := len(l.young) + len(l.old)
+	assert.True(t, n <= 2*maxBuckets, "%d buckets", n)
 }
 
 // links is a gateway for which every text is a link that opens a Mini Program;
@@ -267,9 +258,8 @@ func TestLandingPage_QRImageSemaphore(t *testing.T) {
 		var pages sync.WaitGroup
 		for range 5 {
 			pages.Go(func() {
-				if w := g.look(t.Context(), 100); w.Code != 200 || !strings.Contains(w.Body.String(), "<img") {
-					t.Errorf("%d %s", w.Code, w.Body)
-				}
+				w := g.look(t.Context(), 100)
+				assert.True(t, w.Code == 200 && strings.Contains(w.Body.String(), "<img"), "%d %s", w.Code, w.Body)
 			})
 		}
 		synctest.Wait() // all that can be drawn is being drawn
@@ -328,9 +318,8 @@ func TestLandingPage_HostHeader(t *testing.T) {
 		got, ok := pageHost(header, "http")
 		assert.True(t, ok == (want != "") && (!ok || got == want), "%q: %q %v, want %q", header, got, ok, want)
 	}
-	if got, _ := pageHost("coffee.example:443", "https"); got != "coffee.example" {
-		t.Errorf("https: %q", got)
-	}
+	got, _ := pageHost("coffee.example:443", "https")
+	assert.Equal(t, got, "coffee.example", "https")
 }
 
 func FuzzPages(f *testing.F) {
@@ -346,9 +335,8 @@ func FuzzPages(f *testing.F) {
 		r.Header.Set("Accept-Language", language)
 		g.Account = func(string) (accounts.Account, bool) { return accounts.Account{Name: name}, true }
 		g.answer(w, r, text, g.Resolve(scan.Request{}))
-		if got := fmt.Sprint(w.Code, strings.Count(w.Body.String(), "<script"), strings.Count(w.Body.String(), "<style>"),
-			strings.Count(w.Body.String(), "</main>")); got != "200 1 1 1" {
-			t.Errorf("%q %q: %s: %s", text, name, got, w.Body)
-		}
+		got := fmt.Sprint(w.Code, strings.Count(w.Body.String(), "<script"), strings.Count(w.Body.String(), "<style>"),
+			strings.Count(w.Body.String(), "</main>"))
+		assert.True(t, got == "200 1 1 1", "%q %q: %s: %s", text, name, got, w.Body)
 	})
 }

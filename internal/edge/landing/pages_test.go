@@ -152,9 +152,7 @@ func TestLandingPage_RuleLink(t *testing.T) {
 	p := open(t, servertest.Options{})
 	a := p.get("coffee.example", "/t/7?from=door&x=%3Cb%3E")
 	p.isPage("english", a, 200)
-	if got := qrText(t, a.Body); got != "http://coffee.example/t/7?from=door&x=%3Cb%3E" {
-		t.Errorf("the QR code is of %q", got)
-	}
+	assert.Equal(t, qrText(t, a.Body), "http://coffee.example/t/7?from=door&x=%3Cb%3E", "the QR code is of")
 	for _, want := range []string{`<html lang="en">`, "&lt;script&gt;alert(1)&lt;/script&gt; &amp; Co</h1>",
 		"http://coffee.example/t/7?from=door&amp;x=%3Cb%3E", "This link opens a Mini Program"} {
 		assert.True(t, strings.Contains(a.Body, want), "the page does not say %s: %s", want, a.Body)
@@ -223,9 +221,8 @@ func TestLandingPage_HostDispatch(t *testing.T) {
 	// The authorisation page keeps its paths under every host, and nothing below their first segment.
 	p.isPage("a rule beside the authorisation page", p.get("cup.example", "/safe/7"), 200)
 	for _, path := range []string{"/safe/bindcomponent", "/wxaopen/safe/bindcomponent", "/cgi-bin/componentloginpage"} {
-		if a := p.get("coffee.example", path); a.Status != 400 || !strings.Contains(a.Body, "third-party platform") {
-			t.Errorf("%s: %d %.300s", path, a.Status, a.Body)
-		}
+		a := p.get("coffee.example", path)
+		assert.True(t, a.Status == 400 && strings.Contains(a.Body, "third-party platform"), "%s: %d %.300s", path, a.Status, a.Body)
 	}
 	assert.Equal(t, p.get("coffee.example", "/healthz").Body, "ok\n", "healthz")
 
@@ -236,16 +233,13 @@ func TestLandingPage_HostDispatch(t *testing.T) {
 		404)
 	p.isPage("an unknown host", p.get("other.example", "/t/7"), 404)
 	p.isPage("a post", p.Do("POST", "/t/7", "{}", "Host: coffee.example"), 405)
-	if a := p.get("api.example", "/t/7"); !apiSays(a) {
-		t.Errorf("the API's own host: %s", a.Body)
-	}
-	if a := p.Do("GET", "/t/7", ""); !apiSays(a) {
-		t.Errorf("this machine: %s", a.Body)
-	}
-	if a := p.Do("PUT", "/admin/v1/settings", `{"api_hosts":["a b"]}`, "Authorization: Bearer "+servertest.AdminToken,
-		"Content-Type: application/json"); a.Status != 422 {
-		t.Errorf("%d %s", a.Status, a.Body)
-	}
+	a := p.get("api.example", "/t/7")
+	assert.True(t, apiSays(a), "the API's own host: %s", a.Body)
+	a = p.Do("GET", "/t/7", "")
+	assert.True(t, apiSays(a), "this machine: %s", a.Body)
+	a = p.Do("PUT", "/admin/v1/settings", `{"api_hosts":["a b"]}`, "Authorization: Bearer "+servertest.AdminToken,
+		"Content-Type: application/json")
+	assert.True(t, a.Status == 422, "%d %s", a.Status, a.Body)
 }
 
 func TestLandingPage_ForwardedProtoOfTrustedProxy(t *testing.T) {
@@ -253,9 +247,7 @@ func TestLandingPage_ForwardedProtoOfTrustedProxy(t *testing.T) {
 	p := open(t, servertest.Options{Config: func(c *server.Config) { c.TrustedProxy = []string{"127.0.0.0/8"} }})
 	a := p.get("secure.example", "/t/7", "X-Forwarded-Proto: https, http", "X-Forwarded-For: 203.0.113.9")
 	p.isPage("https", a, 200)
-	if got := qrText(t, a.Body); got != "https://secure.example/t/7" {
-		t.Errorf("the QR code is of %q", got)
-	}
+	assert.Equal(t, qrText(t, a.Body), "https://secure.example/t/7", "the QR code is of")
 	p.isPage("http", p.get("secure.example", "/t/7", "X-Forwarded-Proto: ftp"), 404)
 }
 
@@ -273,9 +265,8 @@ func TestLandingPage_CodeState(t *testing.T) {
 		p.isPage(want, a, 200)
 		assert.True(t, strings.Contains(a.Body, want), "code %d: the page does not say %q: %s", i, want, a.Body)
 		assert.True(t, !strings.Contains(a.Body, strings.TrimPrefix(paths[i], "/")), "code %d stands on its page: %s", i, a.Body)
-		if end := paths[i][len(paths[i])-4:]; !strings.Contains(a.Body, "<code>"+end+"</code>") {
-			t.Errorf("code %d: the page does not say that it ends with %s: %s", i, end, a.Body)
-		}
+		end := paths[i][len(paths[i])-4:]
+		assert.Contains(t, a.Body, "<code>"+end+"</code>", "code %d: the page does not say that it ends with %s", i, end)
 		var c struct{ Code string }
 		p.Admin("POST", "/codes/lookup", fmt.Sprintf(`{"application_id":%d,"code_index":%d}`, batch, i)).JSON(t, &c)
 		assert.True(t, !strings.Contains(a.Body, c.Code), "code %d: the bare code stands on the page: %s", i, a.Body)
@@ -310,9 +301,8 @@ func (p place) isCode(what, path, class, english, chinese string) (inEnglish, in
 	for language, want := range map[string]string{"en": english, "zh-CN": chinese} {
 		a := p.get("q.example", path, "Accept-Language: "+language)
 		p.isPage(what, a, 200)
-		if heading := fmt.Sprintf(`<h1 class="%s">%s</h1>`, class, want); !strings.Contains(a.Body, heading) {
-			p.t.Errorf("%s, %s: the page does not have %s: %s", what, language, heading, a.Body)
-		}
+		heading := fmt.Sprintf(`<h1 class="%s">%s</h1>`, class, want)
+		assert.Contains(p.t, a.Body, heading, "%s, %s: the page does not have %s", what, language, heading)
 		if language == "en" {
 			inEnglish = a.Body
 		} else {
@@ -352,9 +342,8 @@ func TestLandingPage_SuspectedCopy(t *testing.T) {
 		}
 	}
 	notGenuine("an open alarm")
-	if a := p.Admin("POST", "/alarms/1/acknowledge", `{"actor":"eve"}`); !strings.Contains(a.Body, `"acknowledged_by":"admin"`) {
-		t.Fatal(a.Body)
-	}
+	a := p.Admin("POST", "/alarms/1/acknowledge", `{"actor":"eve"}`)
+	require.True(t, strings.Contains(a.Body, `"acknowledged_by":"admin"`), "%v", a.Body)
 	notGenuine("an acknowledged alarm")
 	// Issue 28, 3: who has seen an alarm was noted in a transaction of its own, and again with each call that changed nothing.
 	p.Admin("POST", "/alarms/1/acknowledge", `{"actor":"mallory"}`)
@@ -436,20 +425,14 @@ func TestLandingPage_CodeEnumeration(t *testing.T) {
 			t.Fatalf("page %d: %d", i, a.Status)
 		case i >= 30:
 			p.isPage("too many", a, 429)
-			if a.Header.Get("Retry-After") != "2" {
-				t.Errorf("Retry-After %q", a.Header.Get("Retry-After"))
-			}
+			assert.Equal(t, a.Header.Get("Retry-After"), "2", "Retry-After")
 		}
 	}
 	// A page of a Mini Program is no code.
 	p.isPage("landing", p.get("coffee.example", "/t/1"), 200)
 	p.Clock.Step(2 * time.Second)
-	if a := p.get("q.example", paths[0]); a.Status != 200 {
-		t.Errorf("after two seconds: %d", a.Status)
-	}
-	if a := p.get("q.example", paths[0]); a.Status != 429 {
-		t.Errorf("and one more: %d", a.Status)
-	}
+	assert.Equal(t, p.get("q.example", paths[0]).Status, 200, "after two seconds")
+	assert.Equal(t, p.get("q.example", paths[0]).Status, 429, "and one more")
 }
 
 // raw sends bytes and returns the answer's.
@@ -541,9 +524,7 @@ func TestLandingPage_DevPreview(t *testing.T) {
 	at := func(text string) servertest.Answer { return s.Do("GET", "/p/?u="+url.QueryEscape(text), "") }
 	a := at("https://coffee.example/t/7?a=b")
 	p.isPage("a link", a, 200)
-	if got := qrText(t, a.Body); got != "https://coffee.example/t/7?a=b" {
-		t.Errorf("the QR code is of %q", got)
-	}
+	assert.Equal(t, qrText(t, a.Body), "https://coffee.example/t/7?a=b", "the QR code is of")
 	// It is the page that a browser gets of the printed link: a button, or the app at once.
 	p.Admin("PUT", "/accounts/wxc0ffee0000000001", `{"kind":"mini_program","versions":["release"],"url_scheme":"cup://go?to={path}"}`)
 	a = at("https://coffee.example/t/7")
@@ -551,18 +532,14 @@ func TestLandingPage_DevPreview(t *testing.T) {
 	p.has("a button", a, `<a class="button" href="cup://go?to=pages%2F`)
 	p.dress("wxc0ffee0000000001", map[string]any{"open_at_once": true})
 	a = at("https://coffee.example/t/7")
-	if a.Status != http.StatusFound || !strings.HasPrefix(a.Header.Get("Location"), "cup://go?to=pages%2F") {
-		t.Errorf("at once: %d %q", a.Status, a.Header.Get("Location"))
-	}
+	assert.True(t, a.Status == http.StatusFound && strings.HasPrefix(a.Header.Get("Location"), "cup://go?to=pages%2F"),
+		"at once: %d %q", a.Status, a.Header.Get("Location"))
 	p.isPage("no rule", at("https://coffee.example/x"), 404)
 	p.isPage("no link", at("javascript:alert(1)"), 404)
 	p.isPage("invalid", at("\xff\x00"), 404)
 	p.isPage("nothing", s.Do("GET", "/p/", ""), 404)
-	if a := s.Do("GET", "/p/x", ""); !strings.Contains(a.Body, `"errcode"`) {
-		t.Errorf("below: %s", a.Body)
-	}
+	assert.Contains(t, s.Do("GET", "/p/x", "").Body, `"errcode"`, "below")
 	guarded := open(t, servertest.Options{})
-	if a := guarded.Do("GET", "/p/?u=http://coffee.example/t/7", ""); a.Status != http.StatusOK || !strings.Contains(a.Body, `"errcode"`) {
-		t.Errorf("without --dev: %d %s", a.Status, a.Body)
-	}
+	a = guarded.Do("GET", "/p/?u=http://coffee.example/t/7", "")
+	assert.True(t, a.Status == http.StatusOK && strings.Contains(a.Body, `"errcode"`), "without --dev: %d %s", a.Status, a.Body)
 }

@@ -62,9 +62,8 @@ func TestOIDC_ProviderErrorTruncated(t *testing.T) {
 	}))
 	defer other.Close()
 	_, _, err := (&Provider{Issuer: other.URL, Now: time.Now}).Begin(t.Context(), "", "")
-	if !errors.Is(err, ErrDown) || len(err.Error()) > 300 || strings.Contains(err.Error(), "\n") {
-		t.Errorf("%.300q of %d bytes", err, len(err.Error()))
-	}
+	assert.True(t, errors.Is(err, ErrDown) && len(err.Error()) <= 300 && !strings.Contains(err.Error(), "\n"),
+		"%.300q of %d bytes", err, len(err.Error()))
 }
 
 func TestOIDC_IssuerRequiresTLS(t *testing.T) {

@@ -33,7 +33,6 @@ func TestScanAPI_ResolveAllocs(t *testing.T) {
 	}
 	answer()
 	assert.Equal(t, asked, 1, "accounts were looked up")
-	if n := testing.AllocsPerRun(1000, answer); n > 2 {
-		t.Errorf("an answer allocates %v times, want 2 at most", n)
-	}
+	n := testing.AllocsPerRun(1000, answer)
+	assert.True(t, !(n > 2), "an answer allocates %v times, want 2 at most", n)
 }

@@ -59,9 +59,7 @@ func told(t *testing.T, s *servertest.Server, raw string) string {
 			fmt.Fprintf(&all, "the body ended early: %v\n", err)
 		}
 		if date := resp.Header.Get("Date"); resp.StatusCode == 200 {
-			if _, err := http.ParseTime(date); err != nil {
-				t.Errorf("Date: %q", date)
-			}
+			assert.NoErrorf(t, assert.ErrorOf(http.ParseTime(date)), "Date: %q", date)
 		}
 		resp.Header.Del("Date")
 		resp.Header.Del("Content-Length") // longer answers of net/http come in chunks
@@ -89,10 +87,9 @@ func TestScanFastPath_PlainRequests(t *testing.T) {
 			resp.Header.Get("Content-Type") == "application/json" && resp.Header.Get("Cache-Control") == "no-store",
 			"%d: %d %v %s %v", n, resp.StatusCode, resp.Header, answer, err)
 	}
-	if answered, handed := counter(t, s, "qrjump_scan_fastpath_requests_total"),
-		counter(t, s, "qrjump_scan_fastpath_fallbacks_total"); answered != "4" || handed != "0" {
-		t.Errorf("answered %s, handed %s", answered, handed)
-	}
+	answered, handed := counter(t, s, "qrjump_scan_fastpath_requests_total"),
+		counter(t, s, "qrjump_scan_fastpath_fallbacks_total")
+	assert.True(t, answered == "4" && handed == "0", "answered %s, handed %s", answered, handed)
 }
 
 // A slow request goes to net/http, which bounds it: an answer 408, then the end.
@@ -156,9 +153,8 @@ func TestScanStream_StalledBodyClosesConnection(t *testing.T) {
 				}
 				io.WriteString(conn, later) // the server may be gone already
 				_ = conn.(*net.TCPConn).CloseWrite()
-				if more, _ := io.ReadAll(in); len(more) > 0 {
-					t.Errorf("what came later of the body was answered: %s", more)
-				}
+				more, _ := io.ReadAll(in)
+				assert.True(t, len(more) == 0, "what came later of the body was answered: %s", more)
 				assert.Equal(t, counter(t, s, `qrjump_scans_total{action="show_text"}`), strconv.Itoa(answered), "scans were counted")
 			})
 		})
@@ -221,9 +217,7 @@ func begun(t *testing.T, conn net.Conn, beginning string) (answers *bufio.Reader
 	if err == nil {
 		_, err = io.Copy(io.Discard, resp.Body)
 	}
-	if err != nil || resp.StatusCode != 200 {
-		t.Fatal(resp, err)
-	}
+	require.True(t, err == nil && resp.StatusCode == 200, "%v %v", resp, err)
 	return answers
 }
 

@@ -61,9 +61,8 @@ func FuzzResolveBody(f *testing.F) {
 			return
 		}
 		var d decision
-		if err := json.Unmarshal(answer, &d); err != nil || d.Action == "" || len(d.ScanID) != 32 {
-			t.Fatalf("%q: %s %v", body, answer, err)
-		}
+		err = json.Unmarshal(answer, &d)
+		require.True(t, err == nil && d.Action != "" && len(d.ScanID) == 32, "%q: %s %v", body, answer, err)
 	})
 }
 

@@ -44,9 +44,8 @@ var otherRequests = []string{
 
 func TestQuick_PlainRequests(t *testing.T) {
 	for _, body := range plainRequests {
-		if _, ok := parseRequest(body); !ok {
-			t.Errorf("%s is left to encoding/json", body)
-		}
+		_, ok := parseRequest(body)
+		assert.True(t, ok, "%s is left to encoding/json", body)
 	}
 }
 
@@ -87,9 +86,7 @@ func FuzzAppendDecision(f *testing.F) {
 		e := json.NewEncoder(&want)
 		e.SetEscapeHTML(false)
 		require.NoError(t, e.Encode(shown))
-		if !bytes.Equal(got, want.Bytes()) {
-			t.Fatalf("got  %q\nwant %q", got, want.Bytes())
-		}
+		require.True(t, bytes.Equal(got, want.Bytes()), "got  %q\nwant %q", got, want.Bytes())
 	})
 }
 

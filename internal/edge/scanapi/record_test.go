@@ -65,15 +65,12 @@ func TestScanRecord_LedgerFields(t *testing.T) {
 		`{"text":"my password"}`,
 		"{\"text\":\"https://shop.example/t/\xff\"}",
 	} {
-		if _, err := a.answer(t.Context(), "ns", []byte(body), nil); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, assert.ErrorOf(a.answer(t.Context(), "ns", []byte(body), nil)))
 	}
 	require.Equal(t, len(d.events), 4, "events")
 	first := d.events[0]
-	if first.ID.Time() != at.Truncate(time.Millisecond) || first.OccurredAt != at.Truncate(time.Millisecond) {
-		t.Errorf("the time: %v, of the id %v", first.OccurredAt, first.ID.Time())
-	}
+	assert.True(t, first.ID.Time() == at.Truncate(time.Millisecond) && first.OccurredAt == at.Truncate(time.Millisecond),
+		"the time: %v, of the id %v", first.OccurredAt, first.ID.Time())
 	first.ID, first.OccurredAt = scanlog.ScanID{}, time.Time{}
 	want := scanlog.Event{Source: "album", Client: "app/1", Action: "open_mini_program", Kind: "rule", App: "shop", Version: "release",
 		RuleID: 1, Text: "https://shop.example/t/7"}
@@ -111,9 +108,7 @@ func TestScanRecord_ResponseAfterDurableWrite(t *testing.T) {
 				a.Unrecorded = func(string) { lost++ }
 				began, answered := time.Now(), make(chan time.Duration, 1)
 				go func() {
-					if _, err := a.answer(context.Background(), "", body, nil); err != nil {
-						t.Error(err)
-					}
+					assert.NoError(t, assert.ErrorOf(a.answer(context.Background(), "", body, nil)))
 					answered <- time.Since(began)
 				}()
 				synctest.Wait()
@@ -125,14 +120,10 @@ func TestScanRecord_ResponseAfterDurableWrite(t *testing.T) {
 					}
 					time.Sleep(time.Hour)
 					close(d.held)
-					if took := <-answered; took != time.Hour {
-						t.Errorf("it took %v", took)
-					}
+					assert.Equal(t, (<-answered), time.Hour, "it took")
 					return
 				}
-				if took := <-answered; took != c.waits {
-					t.Errorf("it took %v", took)
-				}
+				assert.Equal(t, (<-answered), c.waits, "it took")
 				assert.True(t, (lost > 0) == c.late, "%d counted as lost", lost)
 			})
 		})

@@ -49,9 +49,8 @@ accounts:
 				seed.WriteString("}\n")
 			}
 			srv.Reset()
-			if done, err := srv.Operator().Emulator.Seed(t.Context(), seed.String()); err != nil || !done.Applied {
-				t.Fatalf("applied %v, %v\n%s", done.Applied, err, &seed)
-			}
+			done, err := srv.Operator().Emulator.Seed(t.Context(), seed.String())
+			require.True(t, err == nil && done.Applied, "applied %v, %v\n%s", done.Applied, err, &seed)
 			d := srv.Scan(v.Link)
 			switch {
 			case v.Want == nil && (d.Action != "open_url" || d.URL != v.Link):

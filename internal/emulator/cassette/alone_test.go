@@ -103,9 +103,8 @@ func TestCompare_LinksFromBefore(t *testing.T) {
 	proxy, _, out := record(t, s.URL, s.Clock.Now)
 	c := &caller{t: t, base: proxy, s: s}
 	c.do("POST", "/cgi-bin/wxopen/wxamplinkget?access_token="+token, `{}`)
-	if n := strings.Count(c.last, `"appid"`); n != 5 {
-		t.Fatalf("wxamplinkget lists %d links, want 5: %s", n, c.last)
-	}
+	n := strings.Count(c.last, `"appid"`)
+	require.True(t, n == 5, "wxamplinkget lists %d links, want 5: %s", n, c.last)
 	for _, appid := range []string{shop, brand, "wx4444000022223333", "wx1111000022223333"} {
 		c.do("POST", "/cgi-bin/component/api_get_authorizer_info?component_access_token="+platform,
 			fmt.Sprintf(`{"component_appid":%q,"authorizer_appid":%q}`, isv, appid))
@@ -171,9 +170,8 @@ func TestCompare_HostInCapitals(t *testing.T) {
 	wantEqual(t, out.String(), 0)
 	base, p := replayed(t, out.String(), false)
 	run(base)
-	if wrong, unused := p.Unreplayed(); len(wrong) != 0 || unused != 0 {
-		t.Errorf("replayed: %v, %d left", wrong, unused)
-	}
+	wrong, unused := p.Unreplayed()
+	assert.True(t, len(wrong) == 0 && unused == 0, "replayed: %v, %d left", wrong, unused)
 }
 
 // A JSON tool that takes \/ away, or writes it everywhere, is reported, and makes no difference.

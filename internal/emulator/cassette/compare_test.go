@@ -192,9 +192,7 @@ func TestCassetteCompare_PartialRecording(t *testing.T) {
 	platform := "?component_access_token=" + s.ComponentToken(isv)
 	c.do("POST", "/cgi-bin/component/api_create_preauthcode"+platform, `{"component_appid":"`+isv+`"}`)
 	report := compare(t, out.String())
-	if len(report.Differences) != 0 || report.Compared != 5 {
-		t.Errorf("%+v\n%s", report, out.String())
-	}
+	assert.True(t, len(report.Differences) == 0 && report.Compared == 5, "%+v\n%s", report, out.String())
 }
 
 // Issue 28, 7: a program that fetched another token while it was recorded was two accounts, of which the second knew nothing
@@ -212,9 +210,8 @@ func TestCassetteCompare_TokenRefreshedDuringRecording(t *testing.T) {
 	after := c.token(shop)
 	c.do("POST", rules+"publish?access_token="+after, `{"prefix":"https://tea.example/u/"}`)
 	c.do("POST", rules+"get?access_token="+after, `{"get_type":0}`)
-	if report := compare(t, out.String()); len(report.Differences) != 0 || len(report.Skipped) != 0 {
-		t.Errorf("%+v\n%s", report, out.String())
-	}
+	report := compare(t, out.String())
+	assert.True(t, len(report.Differences) == 0 && len(report.Skipped) == 0, "%+v\n%s", report, out.String())
 }
 
 // A recording of an emulator has its clock and its faults, and what was done to an
@@ -242,9 +239,7 @@ func TestCassetteCompare_EmulatorClockAndFaults(t *testing.T) {
 	s.Admin("DELETE", "/components/"+isv+"/authorizations/"+shop, "")
 	c.do("POST", rules+"get?access_token="+acts, `{}`)
 	report := compare(t, out.String())
-	if len(report.Differences) != 0 || report.Compared != 7 || len(report.Skipped) != 2 {
-		t.Errorf("%+v\n%s", report, out.String())
-	}
+	assert.True(t, len(report.Differences) == 0 && report.Compared == 7 && len(report.Skipped) == 2, "%+v\n%s", report, out.String())
 }
 
 // What is kept of a cassette has the form of docs/contract/seen, and is there once.
@@ -265,9 +260,8 @@ func TestCassetteKeep_Dedup(t *testing.T) {
 	list := lines(t, text)
 	report := cassette.Report{Skipped: []cassette.Skipped{{Line: 3, Endpoint: "/cgi-bin/menu/get", Reason: "no endpoint of this server"}}}
 	for round, want := range []int{2, 0} {
-		if added, err := cassette.Keep(list, report, dir, "calls.ndjson"); err != nil || added != want {
-			t.Errorf("round %d: %d added, %v; want %d", round, added, err, want)
-		}
+		added, err := cassette.Keep(list, report, dir, "calls.ndjson")
+		assert.True(t, err == nil && added == want, "round %d: %d added, %v; want %d", round, added, err, want)
 	}
 	last := func(name string, n int) (list []string) {
 		text, err := os.ReadFile(filepath.Join(dir, name))
@@ -328,16 +322,14 @@ func TestCassetteReplay_Offline(t *testing.T) {
 	if got := run(base, false); !slices.Equal(forms(got), forms(want)) {
 		t.Errorf("in order: %v\nwant %v", got, want)
 	}
-	if wrong, unused := p.Unreplayed(); len(wrong) != 0 || unused != 0 {
-		t.Errorf("in order: %v, %d left", wrong, unused)
-	}
+	wrong, unused := p.Unreplayed()
+	assert.True(t, len(wrong) == 0 && unused == 0, "in order: %v, %d left", wrong, unused)
 	base, p = replayed(t, out.String(), true)
 	got := run(base, true)
 	slices.Reverse(got)
 	assert.True(t, slices.Equal(forms(got), forms(want)), "by content: %v\nwant %v", got, want)
-	if wrong, unused := p.Unreplayed(); len(wrong) != 0 || unused != 0 {
-		t.Errorf("by content: %v, %d left", wrong, unused)
-	}
+	wrong, unused = p.Unreplayed()
+	assert.True(t, len(wrong) == 0 && unused == 0, "by content: %v, %d left", wrong, unused)
 }
 
 // A call that is not the next line, or no line at all, is said so.
@@ -368,18 +360,16 @@ func TestCassetteReplay_UnexpectedCall(t *testing.T) {
 	} {
 		assert.Equal(t, ask(base, step.method, step.path, step.body), step.want, "%s %s %s", step.method, step.path, step.body)
 	}
-	if wrong, unused := p.Unreplayed(); len(wrong) != 5 || unused != 0 {
-		t.Errorf("%q, %d unused", wrong, unused)
-	}
+	wrong, unused := p.Unreplayed()
+	assert.True(t, len(wrong) == 5 && unused == 0, "%q, %d unused", wrong, unused)
 	base, p = replayed(t, text, true)
 	for range 2 {
 		assert.Equal(t, ask(base, "POST", "/cgi-bin/a", `{"count":1}`), `200 {"errcode":0}`, "by content, again")
 	}
 	assert.Equal(t, ask(base, "GET", "/cgi-bin/b", ""), "501 qrjump cassette replay: no line of the cassette asks this: GET /cgi-bin/b",
 		"by content")
-	if wrong, unused := p.Unreplayed(); len(wrong) != 1 || unused != 1 {
-		t.Errorf("%q, %d unused", wrong, unused)
-	}
+	wrong, unused = p.Unreplayed()
+	assert.True(t, len(wrong) == 1 && unused == 1, "%q, %d unused", wrong, unused)
 }
 
 // TestCompare_RateLimit records a server with the platform's limit a second, which quota/get shows and a player does not have.

@@ -164,16 +164,13 @@ func TestCassetteCompare_CounterDelta(t *testing.T) {
 	}
 	t.Run("the same server", func(t *testing.T) {
 		t.Parallel()
-		if report, text := run(t, false); len(report.Differences) != 0 || len(report.Skipped) != 0 {
-			t.Errorf("%+v\n%s", report, strings.Join(text, "\n"))
-		}
+		report, text := run(t, false)
+		assert.True(t, len(report.Differences) == 0 && len(report.Skipped) == 0, "%+v\n%s", report, strings.Join(text, "\n"))
 	})
 	t.Run("a platform that spends a publish of a published rule", func(t *testing.T) {
 		t.Parallel()
 		report, text := run(t, true)
-		if len(report.Differences) != 1 {
-			t.Fatalf("%+v\n%s", report, strings.Join(text, "\n"))
-		}
+		require.True(t, len(report.Differences) == 1, "%+v\n%s", report, strings.Join(text, "\n"))
 		d := report.Differences[0]
 		if d.Line != 8 || d.Location != "qrcodejump_pub_quota" || d.Platform != "97, 2 fewer than on line 2" || d.Server != "99, 1 fewer" ||
 			len(d.Behaviours) < 2 || d.Behaviours[0] != "rules.publish.again" || d.EvidenceLevel != "assumed" {
@@ -200,9 +197,8 @@ func TestCassetteRecord_StreamsResponse(t *testing.T) {
 	defer resp.Body.Close()
 	for _, want := range []string{"first ", "second ", "third"} {
 		got := make([]byte, len(want))
-		if _, err := io.ReadFull(resp.Body, got); err != nil || string(got) != want {
-			t.Fatalf("%q, %v; want %q", got, err, want)
-		}
+		_, err := io.ReadFull(resp.Body, got)
+		require.True(t, err == nil && string(got) == want, "%q, %v; want %q", got, err, want)
 		next <- struct{}{}
 	}
 	if rest, err := io.ReadAll(resp.Body); err != nil || len(rest) != 0 || !strings.Contains(out.String(), `"response":"{plain:1:18}"`) {

@@ -33,9 +33,7 @@ func TestCassetteMask_VocabularyFromContract(t *testing.T) {
 	files, err := filepath.Glob("../../../docs/contract/*.md")
 	require.NoError(t, err)
 	more, err := filepath.Glob("../../../docs/contract/seen/*")
-	if err != nil || len(files) == 0 || len(more) == 0 {
-		t.Fatal(files, more, err)
-	}
+	require.True(t, err == nil && len(files) != 0 && len(more) != 0, "%v %v %v", files, more, err)
 	words := map[string]bool{}
 	for _, name := range append(files, more...) {
 		text, err := os.ReadFile(name)

@@ -108,9 +108,8 @@ func TestCassetteRecord_UpstreamErrors(t *testing.T) {
 				}
 			}
 			report := compare(t, out.String())
-			if faults := strings.Contains(test.line, "fault"); len(report.Skipped) != 2 && faults {
-				t.Errorf("compared without an answer: %+v", report)
-			}
+			faults := strings.Contains(test.line, "fault")
+			assert.True(t, len(report.Skipped) == 2 || !faults, "compared without an answer: %+v", report)
 		})
 	}
 }
@@ -151,9 +150,7 @@ func TestCassetteRecord_UpstreamStallsMidResponse(t *testing.T) {
 	resp.Body.Close()
 	assert.True(t, err != nil && string(body) == `{"err` && resp.StatusCode == 200,
 		"the caller got %d %q, %v", resp.StatusCode, body, err)
-	if !strings.Contains(out.String(), `"error":"the upstream hung after 5 bytes of its answer, for more than 20ms in all"`) {
-		t.Errorf("the cassette is %s", out.String())
-	}
+	assert.Contains(t, out.String(), `"error":"the upstream hung after 5 bytes of its answer, for more than 20ms in all"`, "the cassette")
 }
 
 func TestCassetteRecord_UpstreamUnreachable(t *testing.T) {
@@ -165,9 +162,8 @@ func TestCassetteRecord_UpstreamUnreachable(t *testing.T) {
 	resp, err := http.Get(proxy + "/cgi-bin/token")
 	require.NoError(t, err)
 	resp.Body.Close()
-	if resp.StatusCode != 502 || !strings.Contains(out.String(), `"error":"the upstream cannot be reached"`) {
-		t.Errorf("got %d and %s", resp.StatusCode, out.String())
-	}
+	assert.True(t, resp.StatusCode == 502 && strings.Contains(out.String(), `"error":"the upstream cannot be reached"`),
+		"got %d and %s", resp.StatusCode, out.String())
 }
 
 // A call reaches the upstream once, as the caller sent it, and the caller gets the
@@ -242,9 +238,7 @@ func TestCassetteRecord_CallerDisconnects(t *testing.T) {
 	c.Close()
 	close(left)
 	<-done
-	if !strings.Contains(out.String(), `"response":{"errcode":0}`) {
-		t.Errorf("the cassette is %q", out.String())
-	}
+	assert.Contains(t, out.String(), `"response":{"errcode":0}`, "the cassette")
 }
 
 type fullDisk struct{}
@@ -261,9 +255,7 @@ func TestCassetteRecord_DiskFull(t *testing.T) {
 	proxy := httptest.NewServer(r)
 	t.Cleanup(proxy.Close)
 	resp, err := http.Get(proxy.URL)
-	if err != nil || resp.StatusCode != 200 {
-		t.Fatal(resp, err)
-	}
+	require.True(t, err == nil && resp.StatusCode == 200, "%v %v", resp, err)
 	resp.Body.Close()
 	if n, err := r.Lines(); n != 1 || err == nil || err.Error() != "line 1 of the cassette is not written: no space left on device" {
 		t.Errorf("%d lines, %v", n, err)

@@ -99,12 +99,10 @@ func inLake(t *testing.T, place Place) map[string]Row {
 		require.NoErrorf(t, err, "%s", name)
 		day, _, ok := readPartName(name)
 		for _, r := range rows {
-			if _, twice := all[r.ScanID]; twice {
-				t.Fatalf("%s has the scan %s, and so has another part", name, r.ScanID)
-			}
-			if got := r.ScannedAt.In(time.FixedZone("", 8*3600)).Format(time.DateOnly); !ok || got != day {
-				t.Fatalf("%s has a scan of %s", name, got)
-			}
+			_, twice := all[r.ScanID]
+			require.True(t, !twice, "%s has the scan %s, and so has another part", name, r.ScanID)
+			got := r.ScannedAt.In(time.FixedZone("", 8*3600)).Format(time.DateOnly)
+			require.True(t, ok && got == day, "%s has a scan of %s", name, got)
 			all[r.ScanID] = r
 		}
 	}
@@ -155,9 +153,7 @@ func (w *world) record(n int) {
 		for i, ms := 5, e.OccurredAt.UnixMilli(); i >= 0; i, ms = i-1, ms>>8 {
 			e.ID[i] = byte(ms)
 		}
-		if _, err := r.Enqueue(&e); err != nil {
-			w.t.Fatal(err)
-		}
+		require.NoError(w.t, assert.ErrorOf(r.Enqueue(&e)))
 		w.scans[e.ID.String()] = e
 	}
 	require.NoError(w.t, r.Close())
@@ -289,9 +285,8 @@ func TestLake_FolderOrBucketURL(t *testing.T) {
 		assert.True(t, err == nil || !strings.Contains(err.Error(), "secret@"), "%s: the error has the secret: %v", text, err)
 	}
 	t.Setenv("AWS_ENDPOINT_URL", "127.0.0.1:9000")
-	if _, err := Parse("s3://bucket"); err == nil || !strings.Contains(err.Error(), "AWS_ENDPOINT_URL") {
-		t.Errorf("an endpoint that is no address: %v", err)
-	}
+	_, err := Parse("s3://bucket")
+	assert.True(t, err != nil && strings.Contains(err.Error(), "AWS_ENDPOINT_URL"), "an endpoint that is no address: %v", err)
 }
 
 func TestLake_Erasure(t *testing.T) {

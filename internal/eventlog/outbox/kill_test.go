@@ -177,9 +177,8 @@ func TestOutbox_OrderedDeliveryAcrossKills(t *testing.T) {
 				names++
 				name := fmt.Sprint("node ", names)
 				c := proctest.Start(t, proctest.Command("node", orders{name, target.URL, target.Dir, string(at)}))
-				if line, ready := c.Line(); !ready {
-					t.Fatalf("%s did not start: %q", name, line)
-				}
+				line, ready := c.Line()
+				require.True(t, ready, "%s did not start: %q", name, line)
 				running[name] = c
 			}
 			for range nodes {
@@ -256,9 +255,8 @@ func TestOutbox_OrderedDeliveryAcrossKills(t *testing.T) {
 				delete(failed, a.event)
 			}
 			for name, c := range running {
-				if rest, err := c.Stop(); err != nil && c.ProcessState.Exited() {
-					t.Errorf("%s: %v %s\n%s", name, err, rest, c.Log())
-				}
+				rest, err := c.Stop()
+				assert.True(t, err == nil || !c.ProcessState.Exited(), "%s: %v %s\n%s", name, err, rest, c.Log())
 			}
 			assert.True(t, kills != 0 && failures != 0 && (nodes <= 1 || stops != 0),
 				"%d kills, %d stops, %d failures", kills, stops, failures)

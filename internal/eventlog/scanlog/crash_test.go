@@ -2,7 +2,6 @@ package scanlog
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"log/slog"
 	"math"
@@ -83,9 +82,8 @@ func (w *world) work(j *Journal) {
 }
 
 func (w *world) give(position int64, id ScanID) {
-	if was, ok := w.given[position]; ok && was != id {
-		w.t.Fatalf("%s: position %d was given to %s, now to %s\n%s", w.what, position, was, id, w.logs)
-	}
+	was, ok := w.given[position]
+	require.True(w.t, !ok || was == id, "%s: position %d was given to %s, now to %s\n%s", w.what, position, was, id, w.logs)
 	w.given[position] = id
 }
 
@@ -262,13 +260,10 @@ func TestJournal_FailedFlushNotAcknowledged(t *testing.T) {
 	d.mu.Lock()
 	d.failAt, d.failFor, d.with = d.ops+2, 1, syscall.EIO // the flush after the write
 	d.mu.Unlock()
-	if err := enqueue(5); !errors.Is(err, syscall.EIO) {
-		t.Fatalf("the flush failed, the answer is %v", err)
-	}
+	require.ErrorIs(t, enqueue(5), syscall.EIO, "the flush failed, the answer")
 	assert.True(t, r.IsLate() && r.LastError() != nil && r.Lost() == 1, "the recorder knows nothing of it")
-	if end, _ := j.End(t.Context()); end != 5 {
-		t.Errorf("the end is %d", end)
-	}
+	end, _ := j.End(t.Context())
+	assert.Equal(t, end, 5, "the end")
 	require.NoError(t, enqueue(6))
 	assert.True(t, !r.IsLate(), "the disk is well again, the recorder late")
 	assert.True(t, len(j.segments) == 2, "it went on in the same file")

@@ -29,24 +29,19 @@ func FuzzRecord(f *testing.F) {
 		var in Texts
 		e, err := DecodeRecord(b, &in)
 		if err != nil {
-			require.Equal(t, e, (Event{}), "half an event comes with an error")
+			require.Equal(t, e, Event{}, "half an event comes with an error")
 			return
 		}
 		again, err := DecodeRecord(AppendRecord(nil, &e), &in)
 		require.True(t, err == nil && again == e, "%+v was written, %+v read (%v)", e, again, err)
-		if e != e.Sanitized() {
-			t.Fatalf("%+v is not what is kept: %+v", e, e.Sanitized())
-		}
-		if id, ok := RecordID(b); !ok || id != e.ID {
-			t.Fatal("the id is read as another")
-		}
-		if u, _ := recordUser(b); u != e.User {
-			t.Fatal("the user is read as another")
-		}
+		require.True(t, e == e.Sanitized(), "%+v is not what is kept: %+v", e, e.Sanitized())
+		id, ok := RecordID(b)
+		require.True(t, ok && id == e.ID, "the id is read as another")
+		u, _ := recordUser(b)
+		require.True(t, u == e.User, "the user is read as another")
 		if eraseRecord(b) == nil {
-			if e, err := DecodeRecord(b, &in); err != nil || e != *Anonymous(&again) {
-				t.Fatalf("erased: %+v, %v", e, err)
-			}
+			e, err := DecodeRecord(b, &in)
+			require.True(t, err == nil && e == *Anonymous(&again), "erased: %+v, %v", e, err)
 		}
 	})
 }
@@ -64,9 +59,7 @@ func FuzzTexts(f *testing.F) {
 		require.True(t, len(b) <= maxRecord, "a record of %d bytes", len(b))
 		var in Texts
 		got, err := DecodeRecord(b, &in)
-		if err != nil || got != e.Sanitized() {
-			t.Fatalf("got %+v, %v; want %+v", got, err, e.Sanitized())
-		}
+		require.True(t, err == nil && got == e.Sanitized(), "got %+v, %v; want %+v", got, err, e.Sanitized())
 		if !utf8.ValidString(got.Text) || strings.ContainsRune(got.Text, 0) ||
 			!strings.HasPrefix(strings.ToValidUTF8(text, "�"), strings.ReplaceAll(got.Text, " ", " ")) && !strings.Contains(text, "\x00") &&
 				utf8.ValidString(text) {
@@ -127,9 +120,8 @@ func FuzzSegment(f *testing.F) {
 		read()
 		end := j.end()
 		require.NoError(t, j.Append(t.Context(), events(900, 901)))
-		if got := collect(t, j.Read(t.Context(), end)); len(got) != 1 || got[0].Event != anEvent(900) {
-			t.Fatalf("after damage, an append reads as %+v", got)
-		}
+		got := collect(t, j.Read(t.Context(), end))
+		require.True(t, len(got) == 1 && got[0].Event == anEvent(900), "after damage, an append reads as %+v", got)
 		if _, err := j.Erase(t.Context(), Users{UserHash{4, 1}: true}, math.MaxInt64); err == nil {
 			for e, err := range j.Read(t.Context(), 0) {
 				require.True(t, err != nil || e.User != (UserHash{4, 1}), "an erased user is there")
@@ -168,9 +160,8 @@ func TestJournal_FlippedByteLosesOneGroup(t *testing.T) {
 		if at < headerSize {
 			want = 18
 		}
-		if len(got) != want || j.Damaged() == 0 && !(at < 16) && at >= headerSize {
-			t.Fatalf("byte %d: %d events are left, %d damaged", at, len(got), j.Damaged())
-		}
+		require.True(t, len(got) == want && (j.Damaged() != 0 || at < 16 || at < headerSize),
+			"byte %d: %d events are left, %d damaged", at, len(got), j.Damaged())
 		for _, e := range got {
 			require.True(t, e.Event == anEvent(e.Position-1), "byte %d: position %d holds %+v", at, e.Position, e.Event)
 		}
@@ -180,9 +171,8 @@ func TestJournal_FlippedByteLosesOneGroup(t *testing.T) {
 func TestScanLog_WordTableAppendOnly(t *testing.T) {
 	// Files hold their numbers: the list may grow, and never change.
 	want := " scan press album open_mini_program open_url show_text show_message rule test_link service_rule code not_active unknown_code frozen void no_release serial_only release trial development"
-	if got := strings.Join(words[:], " "); !strings.HasPrefix(got, want) {
-		t.Errorf("the words are %q", got)
-	}
+	got := strings.Join(words[:], " ")
+	assert.True(t, strings.HasPrefix(got, want), "the words are %q", got)
 	seen := map[string]bool{}
 	for _, w := range words {
 		assert.True(t, !seen[w] && len(w) <= len("open_mini_program"), "the word %q", w)

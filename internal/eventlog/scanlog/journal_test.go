@@ -3,7 +3,6 @@ package scanlog
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -92,9 +91,8 @@ func wantRun(t testing.TB, got []Entry, from, position, to int64) {
 	require.True(t, int64(len(got)) == to-from, "%d events, want %d", len(got), to-from)
 	for i, e := range got {
 		e.From = Origin{} // a stream says it, a journal does not
-		if want := (Entry{Position: position + int64(i), Event: anEvent(from + int64(i))}); e != want {
-			t.Fatalf("entry %d:\n got %+v\nwant %+v", i, e, want)
-		}
+		want := (Entry{Position: position + int64(i), Event: anEvent(from + int64(i))})
+		require.True(t, e == want, "entry %d:\n got %+v\nwant %+v", i, e, want)
 	}
 }
 
@@ -109,28 +107,22 @@ func TestJournal_OrderAfterReopen(t *testing.T) {
 	}
 	check := func(j *Journal) {
 		t.Helper()
-		if end, err := j.End(t.Context()); err != nil || end != n {
-			t.Fatalf("the end is %d, %v; want %d", end, err, n)
-		}
+		end, err := j.End(t.Context())
+		require.True(t, err == nil && end == n, "the end is %d, %v; want %d", end, err, n)
 		for _, after := range []int64{0, 1, n / 3, n / 2, n - 1, n, n + 5} {
 			wantRun(t, collect(t, j.Read(t.Context(), after)), min(after, n), after+1, n)
 		}
 		for i := int64(0); i < n; i += 13 {
-			if p, err := j.Find(t.Context(), anEvent(i).ID); err != nil || p != i+1 {
-				t.Fatalf("scan %d is found at %d, %v", i, p, err)
-			}
+			p, err := j.Find(t.Context(), anEvent(i).ID)
+			require.True(t, err == nil && p == i+1, "scan %d is found at %d, %v", i, p, err)
 		}
-		if _, err := j.Find(t.Context(), idAt(begin, 77)); !errors.Is(err, ErrNoScan) {
-			t.Errorf("a forged id: %v", err)
-		}
+		assert.ErrorIs(t, assert.ErrorOf(j.Find(t.Context(), idAt(begin, 77))), ErrNoScan, "a forged id")
 	}
 	check(j)
 	id := j.ID()
 	require.NoError(t, j.Close())
 	check(j) // what is closed can still be read
-	if err := j.Append(t.Context(), events(0, 1)); !errors.Is(err, ErrClosed) {
-		t.Errorf("appending to a closed journal: %v", err)
-	}
+	assert.ErrorIs(t, j.Append(t.Context(), events(0, 1)), ErrClosed, "appending to a closed journal")
 	j = openJournal(t, dir, JournalOptions{SegmentSize: 20_000})
 	check(j)
 	assert.Equal(t, j.ID(), id, "the ledger's id was %s and", id)
@@ -199,16 +191,14 @@ func TestJournal_ForgetKeepsPosition(t *testing.T) {
 	}
 	require.NoError(t, j.Forget(t.Context(), anEvent(250).OccurredAt))
 	got := collect(t, j.Read(t.Context(), 0))
-	if first := got[0].Position; first < 150 || first > 251 {
-		t.Errorf("the first event left is %d", first)
-	}
+	first := got[0].Position
+	assert.True(t, first >= 150 && first <= 251, "the first event left is %d", first)
 	wantRun(t, got, got[0].Position-1, got[0].Position, 500)
 	require.NoError(t, j.Forget(t.Context(), anEvent(10_000).OccurredAt))
 	for range 3 {
 		assert.Equal(t, len(collect(t, j.Read(t.Context(), 0))), 0, "events are left")
-		if end, _ := j.End(t.Context()); end != 500 {
-			t.Errorf("the end is %d", end)
-		}
+		end, _ := j.End(t.Context())
+		assert.Equal(t, end, 500, "the end")
 		if n := j.Missing(500); n != 0 { // what was forgotten is not missing
 			t.Errorf("%d are missing", n)
 		}
@@ -232,9 +222,8 @@ func TestJournal_EraseUser(t *testing.T) {
 			want++
 		}
 	}
-	if n, err := j.Erase(t.Context(), Users{user: true}, math.MaxInt64); err != nil || n != want {
-		t.Fatalf("erased %d, %v; want %d", n, err, want)
-	}
+	n, err := j.Erase(t.Context(), Users{user: true}, math.MaxInt64)
+	require.True(t, err == nil && n == want, "erased %d, %v; want %d", n, err, want)
 	check := func() {
 		t.Helper()
 		got := collect(t, j.Read(t.Context(), 0))
@@ -248,9 +237,8 @@ func TestJournal_EraseUser(t *testing.T) {
 		}
 	}
 	check()
-	if n, err := j.Erase(t.Context(), Users{user: true}, math.MaxInt64); err != nil || n != 0 {
-		t.Errorf("erased again: %d, %v", n, err)
-	}
+	n, err = j.Erase(t.Context(), Users{user: true}, math.MaxInt64)
+	assert.True(t, err == nil && n == 0, "erased again: %d, %v", n, err)
 	j.Close()
 	j = openJournal(t, dir, JournalOptions{SegmentSize: 5_000})
 	check()
@@ -258,9 +246,8 @@ func TestJournal_EraseUser(t *testing.T) {
 	hash := string(user[:])
 	names, _ := filepath.Glob(dir + "/*")
 	for _, name := range names {
-		if b, _ := os.ReadFile(name); strings.Contains(string(b), hash) {
-			t.Errorf("%s still holds the user", name)
-		}
+		b, _ := os.ReadFile(name)
+		assert.True(t, !strings.Contains(string(b), hash), "%s still holds the user", name)
 	}
 }
 
@@ -278,9 +265,8 @@ func TestJournal_EraseCutoffTime(t *testing.T) {
 	}
 	before := files()
 	users := map[UserHash]int64{{4, 1}: begin.UnixMilli() - 1, {7, 1}: begin.UnixMilli() - 1}
-	if n, err := j.eraseAll(t.Context(), users, math.MaxInt64); n != 0 || err != nil || files() != before {
-		t.Errorf("nothing is so old: %d were erased, %v", n, err)
-	}
+	n, err := j.eraseAll(t.Context(), users, math.MaxInt64)
+	assert.True(t, n == 0 && err == nil && files() == before, "nothing is so old: %d were erased, %v", n, err)
 	users = map[UserHash]int64{{4, 1}: anEvent(200).OccurredAt.UnixMilli(), {7, 1}: anEvent(300).OccurredAt.UnixMilli(),
 		{8, 1}: begin.UnixMilli() - 1}
 	want := int64(0)
@@ -296,9 +282,8 @@ func TestJournal_EraseCutoffTime(t *testing.T) {
 			want++
 		}
 	}
-	if n, err := j.eraseAll(t.Context(), users, math.MaxInt64); err != nil || n != want || want < 10 {
-		t.Errorf("erased %d, %v; want %d", n, err, want)
-	}
+	n, err = j.eraseAll(t.Context(), users, math.MaxInt64)
+	assert.True(t, err == nil && n == want && want >= 10, "erased %d, %v; want %d", n, err, want)
 	for i, e := range collect(t, j.Read(t.Context(), 0)) {
 		require.Equal(t, e, (Entry{Position: int64(i) + 1, Event: left(int64(i))}), "event %d", i)
 	}
@@ -313,9 +298,8 @@ func TestJournal_RejectsForeignFiles(t *testing.T) {
 	}
 	b, _ := os.ReadFile(filepath.Join(other, segmentName(1)))
 	os.WriteFile(filepath.Join(one, segmentName(1)), b, 0o600)
-	if _, err := OpenJournal(one, JournalOptions{}); err == nil || !strings.Contains(err.Error(), "belongs to the ledger") {
-		t.Errorf("opened: %v", err)
-	}
+	_, err := OpenJournal(one, JournalOptions{})
+	assert.True(t, err != nil && strings.Contains(err.Error(), "belongs to the ledger"), "opened: %v", err)
 	// Without its id, a folder is what its files say.
 	os.Remove(filepath.Join(one, ledgerFile))
 	j := openJournal(t, one, JournalOptions{})

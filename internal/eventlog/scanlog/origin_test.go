@@ -3,6 +3,7 @@ package scanlog
 import (
 	"testing"
 
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -22,8 +23,7 @@ func TestOffsetSet_DuplicateOffsets(t *testing.T) {
 	read, err := DecodeTaken(taken.ContiguousTo, text)
 	require.NoError(t, err)
 	for name, of := range map[string]*OffsetSet{"as it is": &taken, "as it is stored": read, "a copy": taken.Clone()} {
-		if a, b := of.Missing(100), of.Missing(130); a != 0 || b != 30 || of.Last() != 100 {
-			t.Errorf("%s: of 100 it lacks %d, of 130 %d; the last is %d", name, a, b, of.Last())
-		}
+		a, b := of.Missing(100), of.Missing(130)
+		assert.True(t, a == 0 && b == 30 && of.Last() == 100, "%s: of 100 it lacks %d, of 130 %d; the last is %d", name, a, b, of.Last())
 	}
 }

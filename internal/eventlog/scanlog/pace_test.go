@@ -1,7 +1,6 @@
 package scanlog
 
 import (
-	"errors"
 	"math/rand/v2"
 	"syscall"
 	"testing"
@@ -42,27 +41,20 @@ func TestJournal_GroupCommitDelay(t *testing.T) {
 			}
 			return time.Since(began)
 		}
-		if d := took(enqueue(t, r, 1)); d != 0 {
-			t.Errorf("the first scan waits %v", d)
-		}
-		if d := took(enqueue(t, r, 2), enqueue(t, r, 3), enqueue(t, r, 4)); d != 0 {
-			t.Errorf("three at once wait %v", d)
-		}
+		assert.Equal(t, took(enqueue(t, r, 1)), 0, "the first scan waits")
+		assert.Equal(t, took(enqueue(t, r, 2), enqueue(t, r, 3), enqueue(t, r, 4)), 0, "three at once wait")
 		began := time.Now()
 		g := enqueue(t, r, 5) // three are expected
 		var ended time.Duration
-		if !g.OnDurable(func(error) { ended = time.Since(began) }) {
-			t.Fatal("it is durable already")
-		}
+		require.True(t, g.OnDurable(func(error) { ended = time.Since(began) }), "it is durable already")
 		time.Sleep(gather / 2)
 		synctest.Wait()
 		assert.Equal(t, r.Recorded(), 4, "it does not wait for those that are expected")
 		time.Sleep(time.Second)
 		synctest.Wait()
 		assert.True(t, ended == gather, "it waited %v for those that do not come", ended)
-		if d := took(enqueue(t, r, 6)); d != 0 {
-			t.Errorf("the next one waits %v, one was expected", d)
-		}
+		d := took(enqueue(t, r, 6))
+		assert.True(t, d == 0, "the next one waits %v, one was expected", d)
 		enqueue(t, r, 7)
 		time.Sleep(unhurried - 1)
 		synctest.Wait()
@@ -70,15 +62,11 @@ func TestJournal_GroupCommitDelay(t *testing.T) {
 		g = enqueue(t, r, 8)
 		time.Sleep(time.Nanosecond)
 		synctest.Wait()
-		if r.Recorded() != 8 || r.Waiting() != 0 || g.OnDurable(func(error) {}) {
-			t.Errorf("%d recorded", r.Recorded())
-		}
+		assert.True(t, r.Recorded() == 8 && r.Waiting() == 0 && !g.OnDurable(func(error) {}), "%d recorded", r.Recorded())
 		enqueue(t, r, 9)
 		time.Sleep(time.Millisecond)
 		g = enqueue(t, r, 10)
-		if d := took(g); d != 0 {
-			t.Errorf("who comes to wait waits %v", d)
-		}
+		assert.Equal(t, took(g), 0, "who comes to wait waits")
 	})
 }
 
@@ -99,9 +87,7 @@ func TestJournal_ThenCallbacks(t *testing.T) {
 				d.failAt, d.failFor, d.with = d.ops+2, 1<<30, want
 			}
 			for i := range int64(n) {
-				if !enqueue(t, r, i).OnDurable(func(err error) { told <- err }) {
-					t.Fatal("it is durable already")
-				}
+				require.True(t, enqueue(t, r, i).OnDurable(func(err error) { told <- err }), "it is durable already")
 			}
 			d.mu.Unlock()
 			synctest.Wait()
@@ -109,9 +95,7 @@ func TestJournal_ThenCallbacks(t *testing.T) {
 			synctest.Wait()
 			require.Equal(t, len(told), n, "round %d", round)
 			for range n {
-				if err := <-told; !errors.Is(err, want) {
-					t.Fatalf("round %d: %v", round, err)
-				}
+				require.ErrorIs(t, (<-told), want, "round %d", round)
 			}
 		}
 	})

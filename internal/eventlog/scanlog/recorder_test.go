@@ -1,7 +1,6 @@
 package scanlog
 
 import (
-	"errors"
 	"strings"
 	"sync"
 	"testing"
@@ -40,9 +39,7 @@ func TestRecorder_DurableExactlyOnce(t *testing.T) {
 			r.IsLate(), r.LastError())
 	}
 	require.NoError(t, r.Close())
-	if _, err := r.Enqueue(&Event{}); !errors.Is(err, ErrClosed) {
-		t.Errorf("after the end: %v", err)
-	}
+	assert.ErrorIs(t, assert.ErrorOf(r.Enqueue(&Event{})), ErrClosed, "after the end")
 	j.Close()
 	j = openJournal(t, dir, JournalOptions{})
 	seen := map[ScanID]bool{}

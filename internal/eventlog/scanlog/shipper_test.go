@@ -87,13 +87,10 @@ func TestShipper_WaitTimeout(t *testing.T) {
 		synctest.Wait()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if err := s.Flush(ctx); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("one who has no more time: %v", err)
-		}
+		assert.ErrorIs(t, s.Flush(ctx), context.DeadlineExceeded, "one who has no more time")
 		close(to.let)
-		if err := <-first; err != nil || s.Backlog() != 0 {
-			t.Errorf("the one who ships: %v, %d are behind", err, s.Backlog())
-		}
+		err = <-first
+		assert.True(t, err == nil && s.Backlog() == 0, "the one who ships: %v, %d are behind", err, s.Backlog())
 	})
 }
 
@@ -125,9 +122,7 @@ func TestShipper_Lifecycle(t *testing.T) {
 		time.Sleep(time.Second)
 		synctest.Wait()
 		p.Lock()
-		if len(p.events) != 25 || s.Backlog() != 0 {
-			t.Fatalf("%d events were shipped, %d are behind", len(p.events), s.Backlog())
-		}
+		require.True(t, len(p.events) == 25 && s.Backlog() == 0, "%d events were shipped, %d are behind", len(p.events), s.Backlog())
 		p.away = true
 		ships := p.ships
 		p.Unlock()
@@ -135,9 +130,7 @@ func TestShipper_Lifecycle(t *testing.T) {
 		time.Sleep(10 * time.Minute)
 		synctest.Wait()
 		p.Lock()
-		if s.Backlog() != 35 || s.LastError() == nil {
-			t.Errorf("while nobody takes them: %d behind, %v", s.Backlog(), s.LastError())
-		}
+		assert.True(t, s.Backlog() == 35 && s.LastError() != nil, "while nobody takes them: %d behind, %v", s.Backlog(), s.LastError())
 		assert.True(t, p.ships-ships <= 200, "it tried %d times in ten minutes", p.ships-ships)
 		p.away = false
 		p.erased = []Erasure{{UserHash{1, 1}, now.UnixMilli() + 1}}
@@ -145,17 +138,14 @@ func TestShipper_Lifecycle(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
 		p.Lock()
-		if len(p.events) != 60 || s.Backlog() != 0 || s.LastError() != nil {
-			t.Errorf("afterwards: %d events, %d behind, %v", len(p.events), s.Backlog(), s.LastError())
-		}
+		assert.True(t, len(p.events) == 60 && s.Backlog() == 0 && s.LastError() == nil,
+			"afterwards: %d events, %d behind, %v", len(p.events), s.Backlog(), s.LastError())
 		p.Unlock()
 		time.Sleep(2 * time.Minute)
 		for e := range j.Read(t.Context(), 0) {
 			require.True(t, e.User != (UserHash{1, 1}), "a user who was erased is still in the journal")
 		}
-		if n := strings.Count(logs.String(), "\n"); n != 2 {
-			t.Errorf("the log says: %s", logs.String())
-		}
+		assert.True(t, strings.Count(logs.String(), "\n") == 2, "the log says: %s", logs.String())
 		assert.Equal(t, len(collect(t, j.Read(t.Context(), 0))), 60, "events are in the journal before the hour is over")
 		time.Sleep(2 * time.Hour)
 		assert.Equal(t, len(collect(t, j.Read(t.Context(), 0))), 0, "events are in the journal for ever")

@@ -41,17 +41,15 @@ func TestUserFilter_FalsePositiveRate(t *testing.T) {
 		f.fit()
 		wrong := 0
 		for i := range 20_000 {
-			if user := someUser(uint64(i)); i < n && !mayContain(f.blocks, &user) {
-				t.Fatalf("of %d: user %d is said not to be there", n, i)
-			}
+			user := someUser(uint64(i))
+			require.True(t, i >= n || mayContain(f.blocks, &user), "of %d: user %d is said not to be there", n, i)
 			if user := someUser(uint64(1<<40 + i)); mayContain(f.blocks, &user) {
 				wrong++
 			}
 		}
 		assert.True(t, wrong <= 200, "of %d: of 20,000 who are not there %d may be", n, wrong)
-		if bits := 8 * len(f.blocks); bits > max(8*usersBlock, 25*n) {
-			t.Errorf("of %d: %d bits", n, bits)
-		}
+		bits := 8 * len(f.blocks)
+		assert.True(t, bits <= max(8*usersBlock, 25*n), "of %d: %d bits", n, bits)
 	}
 }
 
@@ -131,18 +129,15 @@ func TestJournal_EraseReadsOnlyMatchingFiles(t *testing.T) {
 	erase := func(user UserHash, want int64, most int, what string) {
 		t.Helper()
 		d.counted()
-		if got := collect(t, j.ForUsers(t.Context(), Users{user: true}, 0)); int64(len(got)) != want {
-			t.Errorf("%s: %d events are found, want %d", what, len(got), want)
-		}
-		if n, bytes := d.counted(); n > most {
-			t.Errorf("%s: %d of %d files, %d bytes were read to find the user", what, n, len(all), bytes)
-		}
+		got := collect(t, j.ForUsers(t.Context(), Users{user: true}, 0))
+		assert.True(t, int64(len(got)) == want, "%s: %d events are found, want %d", what, len(got), want)
+		n, bytes := d.counted()
+		assert.True(t, n <= most, "%s: %d of %d files, %d bytes were read to find the user", what, n, len(all), bytes)
 		if n, err := j.Erase(t.Context(), Users{user: true}, math.MaxInt64); err != nil || n != want {
 			t.Errorf("%s: %d were erased, %v; want %d", what, n, err, want)
 		}
-		if n, bytes := d.counted(); n > most {
-			t.Errorf("%s: %d of %d files, %d bytes were read to erase the user", what, n, len(all), bytes)
-		}
+		n, bytes = d.counted()
+		assert.True(t, n <= most, "%s: %d of %d files, %d bytes were read to erase the user", what, n, len(all), bytes)
 	}
 	erase(someUser(777), 2, 5, "two events")
 	erase(someUser(777), 0, 3, "erased again")
@@ -192,9 +187,7 @@ func TestJournal_EraseReadsOnlyMatchingFiles(t *testing.T) {
 	require.NoError(t, j.Forget(t.Context(), time.Now().AddDate(100, 0, 0)))
 	left, _ := filepath.Glob(filepath.Join(dir, "*"+usersSuffix))
 	for _, name := range left {
-		if _, err := os.Stat(strings.TrimSuffix(name, usersSuffix) + segmentSuffix); err != nil {
-			t.Errorf("a filter without a file: %v", err)
-		}
+		assert.NoErrorf(t, assert.ErrorOf(os.Stat(strings.TrimSuffix(name, usersSuffix)+segmentSuffix)), "a filter without a file")
 	}
 }
 
@@ -232,13 +225,9 @@ func TestJournal_EraseDoesNotBlock(t *testing.T) {
 	require.NoError(t, j.Append(t.Context(), rareEvents(2_000, 2_050)))
 	got := collect(t, j.Read(t.Context(), 0))
 	assert.Equal(t, len(got), 2_050, "events are read")
-	if _, err := j.Find(t.Context(), got[300].ID); err != nil {
-		t.Error(err)
-	}
+	assert.NoError(t, assert.ErrorOf(j.Find(t.Context(), got[300].ID)))
 	close(let)
-	if err := <-erased; err != nil {
-		t.Error(err)
-	}
+	assert.NoError(t, (<-erased))
 }
 
 // erasingUsers says in which folder a process erases users, and from which on.
@@ -314,9 +303,8 @@ func TestJournal_EraseKilledMidway(t *testing.T) {
 			for _, user := range some {
 				of[user] = true
 			}
-			if found := collect(t, j.ForUsers(t.Context(), of, 0)); len(found) < len(of) {
-				t.Fatalf("round %d: %d events of %d users are found", round, len(found), len(of))
-			}
+			found := collect(t, j.ForUsers(t.Context(), of, 0))
+			require.True(t, len(found) >= len(of), "round %d: %d events of %d users are found", round, len(found), len(of))
 		}
 		j.Close()
 	}

@@ -87,8 +87,7 @@ func wantRun(t testing.TB, got []scanlog.Entry, from, position, to int64) {
 	require.True(t, int64(len(got)) == to-from, "%d events, want %d", len(got), to-from)
 	for i, e := range got {
 		e.From = scanlog.Origin{}
-		if want := (scanlog.Entry{Position: position + int64(i), Event: anEvent(from + int64(i))}); e != want {
-			t.Fatalf("entry %d:\n got %+v\nwant %+v", i, e, want)
-		}
+		want := (scanlog.Entry{Position: position + int64(i), Event: anEvent(from + int64(i))})
+		require.True(t, e == want, "entry %d:\n got %+v\nwant %+v", i, e, want)
 	}
 }

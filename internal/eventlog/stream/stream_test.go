@@ -86,33 +86,25 @@ func TestStream_LedgerContract(t *testing.T) {
 		break
 	}
 	for _, n := range []int64{0, 1, 1777, 2999} {
-		if p, err := l.Find(ctx, anEvent(n).ID); err != nil || p != n+1 {
-			t.Errorf("scan %d is found at %d, %v", n, p, err)
-		}
+		p, err := l.Find(ctx, anEvent(n).ID)
+		assert.True(t, err == nil && p == n+1, "scan %d is found at %d, %v", n, p, err)
 	}
 	for _, forged := range []scanlog.ScanID{idAt(begin, 1<<40), idAt(begin.Add(-time.Hour), 0)} { // of a minute with scans, and without
-		if _, err := l.Find(ctx, forged); !errors.Is(err, scanlog.ErrNoScan) {
-			t.Errorf("a forged id: %v", err)
-		}
+		assert.ErrorIs(t, assert.ErrorOf(l.Find(ctx, forged)), scanlog.ErrNoScan, "a forged id")
 	}
 	id, other := l.ID(), openLog(t, address, t.TempDir())
-	if _, err := other.End(ctx); err != nil || id == "" || other.ID() != id {
-		t.Errorf("the ledger is %q, and %q", id, other.ID())
-	}
+	assert.True(t, assert.ErrorOf(other.End(ctx)) == nil && id != "" && other.ID() == id, "the ledger is %q, and %q", id, other.ID())
 
 	// Messages came now, whatever the time of their events.
 	for since, want := range map[time.Duration]int64{0: 0, 48 * time.Hour: 3000} {
-		if p, err := l.PositionBefore(ctx, time.Now().Add(since)); err != nil || p != want {
-			t.Errorf("before %s from now: %d, %v; want %d", since, p, err, want)
-		}
+		p, err := l.PositionBefore(ctx, time.Now().Add(since))
+		assert.True(t, err == nil && p == want, "before %s from now: %d, %v; want %d", since, p, err, want)
 	}
 
 	// An erased user is nowhere; each scan is there once.
 	user := scanlog.UserHash{4, 1}
 	n, err := l.Erase(ctx, scanlog.Users{user: true}, math.MaxInt64)
-	if err != nil || n == 0 {
-		t.Fatal(n, err)
-	}
+	require.True(t, err == nil && n != 0, "%v %v", n, err)
 	seen := map[scanlog.ScanID]bool{}
 	wantPosition := int64(0)
 	for _, e := range collect(t, other.Read(ctx, 0)) {
@@ -128,26 +120,22 @@ func TestStream_LedgerContract(t *testing.T) {
 	}
 	assert.Equal(t, len(seen), 3000, "scans")
 	for _, after := range []int64{0, 1, 1500, 2999} {
-		if got := collect(t, l.Read(ctx, after)); len(got) != int(3000-after) || got[0].Position != after+1 {
-			t.Errorf("after %d: %d scans", after, len(got))
-		}
+		got := collect(t, l.Read(ctx, after))
+		assert.True(t, len(got) == int(3000-after) && got[0].Position == after+1, "after %d: %d scans", after, len(got))
 	}
 	for _, n := range []int64{0, 1, 3, 4, 2999} {
-		if p, err := l.Find(ctx, anEvent(n).ID); err != nil || p != n+1 {
-			t.Errorf("after the erasure, scan %d is found at %d, %v", n, p, err)
-		}
+		p, err := l.Find(ctx, anEvent(n).ID)
+		assert.True(t, err == nil && p == n+1, "after the erasure, scan %d is found at %d, %v", n, p, err)
 	}
-	if n, err := l.Erase(ctx, scanlog.Users{user: true}, math.MaxInt64); n != 0 || err != nil {
-		t.Errorf("erased again: %d, %v", n, err)
-	}
+	n, err = l.Erase(ctx, scanlog.Users{user: true}, math.MaxInt64)
+	assert.True(t, n == 0 && err == nil, "erased again: %d, %v", n, err)
 	end, _ := l.End(ctx)
 	require.NoError(t, l.Forget(ctx, time.Now().Add(-time.Hour)))
 	assert.Equal(t, len(collect(t, l.Read(ctx, 0))), 3000, "left of what is young")
 	require.NoError(t, l.Forget(ctx, time.Now().Add(time.Hour)))
 	assert.Equal(t, len(collect(t, l.Read(ctx, 0))), 0, "left")
-	if now, _ := l.End(ctx); now != end {
-		t.Errorf("the end was %d and is %d", end, now)
-	}
+	now, _ := l.End(ctx)
+	assert.Equal(t, now, end, "the end was %d and", end)
 }
 
 // Whose messages are gone by an erasure, their scans are found by time as well.
@@ -164,9 +152,8 @@ func TestStream_ErasedScansByTime(t *testing.T) {
 	}
 	after, err := l.PositionBefore(t.Context(), time.Now().Add(-time.Hour))
 	require.NoError(t, err)
-	if got := collect(t, l.Read(t.Context(), after)); len(got) != 6 {
-		t.Errorf("%d of 6 scans stand after position %d", len(got), after)
-	}
+	got := collect(t, l.Read(t.Context(), after))
+	assert.True(t, len(got) == 6, "%d of 6 scans stand after position %d", len(got), after)
 }
 
 // A message that comes again after the stream has forgotten its id is read once,
@@ -178,9 +165,8 @@ func TestStream_DedupAfterRepublish(t *testing.T) {
 		t.Helper()
 		for _, e := range events(from, to) {
 			// Without an id, as the stream does not know it any more.
-			if _, err := l.js.PublishMsg(ctx, &nats.Msg{Subject: l.subject(e.ID), Data: scanlog.AppendRecord(nil, &e)}); err != nil {
-				t.Fatal(err)
-			}
+			_, err := l.js.PublishMsg(ctx, &nats.Msg{Subject: l.subject(e.ID), Data: scanlog.AppendRecord(nil, &e)})
+			require.NoError(t, err)
 		}
 	}
 	come := func(from, to int64) {
@@ -200,22 +186,18 @@ func TestStream_DedupAfterRepublish(t *testing.T) {
 			}
 			assert.True(t, len(got) == int(max(0, 150-next)), "after %d: %d scans, want %d", after, len(got), 150-next)
 			for i, e := range got {
-				if want := next + int64(i); e.RuleID != want {
-					t.Fatalf("after %d: scan %d where %d is due", after, e.RuleID, want)
-				}
+				want := next + int64(i)
+				require.True(t, e.RuleID == want, "after %d: scan %d where %d is due", after, e.RuleID, want)
 			}
 		}
 		for n, want := range map[int64]int64{0: 1, 60: 61, 99: 100, 100: 141, 149: 190} {
-			if p, err := l.Find(ctx, anEvent(n).ID); err != nil || p != want {
-				t.Errorf("scan %d is found at %d, %v; want %d", n, p, err, want)
-			}
+			p, err := l.Find(ctx, anEvent(n).ID)
+			assert.True(t, err == nil && p == want, "scan %d is found at %d, %v; want %d", n, p, err, want)
 		}
 	}
 	wantOnce()
 	user := anEvent(92).User // stands there three times
-	if _, err := l.Erase(ctx, scanlog.Users{user: true}, math.MaxInt64); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, assert.ErrorOf(l.Erase(ctx, scanlog.Users{user: true}, math.MaxInt64)))
 	wantOnce()
 	for e, err := range l.read(ctx, 0, false) {
 		require.True(t, err == nil && e.User != user, "position %d has the user who is erased: %v", e.Position, err)
@@ -238,9 +220,8 @@ func TestStream_ErasureDuringRead(t *testing.T) {
 	for e, err := range l.Read(t.Context(), 0) {
 		require.NoError(t, err)
 		if got = append(got, e.Position); len(got) == 1 {
-			if n, err := l.Erase(t.Context(), scanlog.Users{user: true}, math.MaxInt64); n != 3 || err != nil {
-				t.Fatal(n, err)
-			}
+			n, err := l.Erase(t.Context(), scanlog.Users{user: true}, math.MaxInt64)
+			require.True(t, n == 3 && err == nil, "%v %v", n, err)
 		}
 	}
 	assert.True(t, slices.Equal(got, []int64{1, 2, 3}), "a reader gets the positions %d, want 1, 2 and 3", got)
@@ -254,25 +235,18 @@ func TestStream_RequiresSyncAlways(t *testing.T) {
 		!strings.Contains(err.Error(), "sync_interval: always") {
 		t.Errorf("published to it: %v", err)
 	}
-	if _, err := Parse(strings.Split(address, "?")[0]); err == nil || !strings.Contains(err.Error(), "monitor=") {
-		t.Errorf("nobody vouches for it: %v", err)
-	}
+	_, err := Parse(strings.Split(address, "?")[0])
+	assert.True(t, err != nil && strings.Contains(err.Error(), "monitor="), "nobody vouches for it: %v", err)
 	vouched := openLog(t, strings.Split(address, "?")[0]+"?flush=vouched", t.TempDir())
-	if err := vouched.Append(t.Context(), events(0, 1)); err != nil {
-		t.Errorf("the operator vouches for it: %v", err)
-	}
+	assert.NoErrorf(t, vouched.Append(t.Context(), events(0, 1)), "the operator vouches for it")
 
 	_, address = startNATS(t, t.TempDir(), true)
 	l = openLog(t, address, t.TempDir())
-	if err := l.Append(t.Context(), events(0, 1)); err != nil {
-		t.Errorf("it flushes: %v", err)
-	}
+	assert.NoErrorf(t, l.Append(t.Context(), events(0, 1)), "it flushes")
 	// The server that is asked has to be a NATS server with JetStream.
 	for _, monitor := range []string{"http://127.0.0.1:1", "http://" + strings.TrimPrefix(strings.Split(address, "?")[0], "nats://")} {
 		l := openLog(t, strings.Split(address, "?")[0]+"?monitor="+monitor, t.TempDir())
-		if err := l.Append(t.Context(), events(1, 2)); !errors.Is(err, ErrNotFlushed) {
-			t.Errorf("%s vouches for it: %v", monitor, err)
-		}
+		assert.ErrorIs(t, l.Append(t.Context(), events(1, 2)), ErrNotFlushed, "%s vouches for it", monitor)
 	}
 }
 
@@ -299,10 +273,8 @@ func TestStream_FsyncPerMessage(t *testing.T) {
 		require.NoError(t, err)
 		flushed[setting] = strings.Count(string(b), "sync(")
 	}
-	if flushed["always"] < messages || flushed["default"] >= messages {
-		t.Errorf("%d messages were flushed %d times with sync_interval: always, %d times without", messages, flushed["always"],
-			flushed["default"])
-	}
+	assert.True(t, flushed["always"] >= messages && flushed["default"] < messages,
+		"%d messages were flushed %d times with sync_interval: always, %d times without", messages, flushed["always"], flushed["default"])
 }
 
 // publisher is what TestStream_FsyncPerMessage looks at.
@@ -364,9 +336,8 @@ func TestStream_ShipAcrossServerRestarts(t *testing.T) {
 	server.End()
 	require.NoError(t, j.Append(t.Context(), events(450, 700)))
 	short, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-	if err := ship.Flush(short); err == nil || ship.Backlog() != 250 {
-		t.Errorf("shipped to nobody: %v, %d behind", err, ship.Backlog())
-	}
+	err = ship.Flush(short)
+	assert.True(t, err != nil && ship.Backlog() == 250, "shipped to nobody: %v, %d behind", err, ship.Backlog())
 	cancel()
 	server, _ = startNATS(t, dir, true)
 	moored.lead(server)
@@ -497,9 +468,8 @@ func TestStreamParse_EventsURL(t *testing.T) {
 		o.Monitors[0] == "http://a:8222" && o.Stream == "S" && o.Replicas == 3 && o.Credentials == "/f", "%+v, %v", o, err)
 	for _, text := range []string{"", "nats://", "http://h", "nats://u:topsecret@h:1?monitor=x", "nats://h?flush=yes",
 		"nats://h?replicas=0&flush=vouched", "nats://h?sync=1", "nats://u:topsecret@h:%"} {
-		if _, err := Parse(text); err == nil || strings.Contains(err.Error(), "topsecret") {
-			t.Errorf("%q: %v", text, err)
-		}
+		_, err := Parse(text)
+		assert.True(t, err != nil && !strings.Contains(err.Error(), "topsecret"), "%q: %v", text, err)
 	}
 }
 
@@ -564,9 +534,8 @@ func TestStream_ErasureDuringRecreation(t *testing.T) {
 				err := errors.Join(js.DeleteStream(t.Context(), "QRJUMP_SCANS"), other.Append(t.Context(), events(100, 130)))
 				assert.True(t, err == nil, "%v", err)
 			}
-			if n, err := l.Erase(t.Context(), scanlog.Users{anEvent(1).User: true}, math.MaxInt64); err == nil {
-				t.Errorf("%d scans were erased, and the stream is another one", n)
-			}
+			n, err := l.Erase(t.Context(), scanlog.Users{anEvent(1).User: true}, math.MaxInt64)
+			assert.True(t, err != nil, "%d scans were erased, and the stream is another one", n)
 			require.True(t, way.happen == nil, "the stream was not made anew")
 			got := collect(t, other.Read(t.Context(), 0))
 			require.True(t, len(got) != 0, "nothing is left")
@@ -589,21 +558,15 @@ func TestStream_LossDetectedOnce(t *testing.T) {
 	require.NoError(t, errors.Join(j.Append(t.Context(), events(0, 700)), ship.Flush(t.Context()),
 		js.DeleteStream(t.Context(), "QRJUMP_SCANS")))
 	small := jetstream.StreamConfig{Name: "QRJUMP_SCANS", Subjects: []string{"qrjump.scans.*"}, Discard: jetstream.DiscardNew, MaxMsgs: 100}
-	if _, err := js.CreateStream(t.Context(), small); err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, assert.ErrorOf(js.CreateStream(t.Context(), small)))
 	room := func(n int64) {
 		t.Helper()
 		small.MaxMsgs = n
-		if _, err := js.UpdateStream(t.Context(), small); err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, assert.ErrorOf(js.UpdateStream(t.Context(), small)))
 	}
 	for _, noted := range []int64{0, 0, publishAtOnce, publishAtOnce} {
 		room(100 + noted)
-		if err := ship.Flush(t.Context()); err == nil {
-			t.Fatal("all of it came into a stream that is full")
-		}
+		require.True(t, ship.Flush(t.Context()) != nil, "all of it came into a stream that is full")
 		was, err := readShipped(l.markFile())
 		assert.True(t, err == nil && was.Position == noted, "%d are acknowledged, and %d noted: %v", noted, was.Position, err)
 	}
@@ -614,9 +577,8 @@ func TestStream_LossDetectedOnce(t *testing.T) {
 		seen[e.ID] = true
 	}
 	assert.True(t, len(got) == 700 && len(seen) == 700, "%d scans are in the stream, %d different ones", len(got), len(seen))
-	if n := strings.Count(logs.String(), "the stream lost what was in it"); n != 1 {
-		t.Errorf("%d lines of one loss:\n%s", n, logs.String())
-	}
+	n := strings.Count(logs.String(), "the stream lost what was in it")
+	assert.True(t, n == 1, "%d lines of one loss:\n%s", n, logs.String())
 }
 
 // A journal had scans before it was shipped, and an older one is put back, with its mark or
@@ -699,14 +661,12 @@ func TestStream_HighWaterMarkBeforePublish(t *testing.T) {
 	}
 	ship := &scanlog.Shipper{Journal: j, To: l, Node: "n", Random: seeded(3), Now: time.Now, Log: slog.New(slog.DiscardHandler)}
 	require.NoError(t, ship.Flush(t.Context()))
-	if m, err := readMark(filepath.Join(killed, "shipped")); err != nil || m.Position != 0 {
-		t.Errorf("the mark was noted before: %+v, %v", m, err)
-	}
+	m, err := readMark(filepath.Join(killed, "shipped"))
+	assert.True(t, err == nil && m.Position == 0, "the mark was noted before: %+v, %v", m, err)
 	var left Unshipped
 	require.NoError(t, Leave(killed, func(l Unshipped) error { left = l; return nil }))
-	if want := (Unshipped{To: scanlog.Offset{Position: 5, ID: anEvent(4).ID}}); left != want {
-		t.Errorf("left %+v, want %+v", left, want)
-	}
+	want := (Unshipped{To: scanlog.Offset{Position: 5, ID: anEvent(4).ID}})
+	assert.Equal(t, left, want, "left")
 }
 
 // aged is a way to a server that says that it is of an old version.
@@ -737,9 +697,8 @@ func TestStream_RejectsOldServer(t *testing.T) {
 	l, err := Open(o)
 	require.NoError(t, err)
 	defer l.Close()
-	if err := l.Ready(t.Context()); !errors.Is(err, ErrTooOld) || !strings.Contains(err.Error(), "this server is 2.9.") {
-		t.Errorf("%v", err)
-	}
+	err = l.Ready(t.Context())
+	assert.True(t, errors.Is(err, ErrTooOld) && strings.Contains(err.Error(), "this server is 2.9."), "%v", err)
 	for is, want := range map[string]bool{"2.10.0": false, "2.9.25": true, "1.4.1": true, "3.0.0": false, "": false, "next": false} {
 		assert.Equal(t, tooOld(is) != nil, want, "%q", is)
 	}

@@ -35,15 +35,11 @@ func (m *machine) start() {
 }
 
 // pass lets time pass, on the clock as well.
-func (m *machine) pass(d time.Duration) {
-	m.shown, m.running = m.shown.Add(d), m.running+d
-}
+func (m *machine) pass(d time.Duration) { m.shown, m.running = m.shown.Add(d), m.running+d }
 
 func (m *machine) want(t *testing.T, what string, believed bool) {
 	t.Helper()
-	if m.Believed() != believed {
-		t.Errorf("%s: believed %v, want %v", what, !believed, believed)
-	}
+	assert.True(t, m.Believed() == believed, "%s: believed %v, want %v", what, !believed, believed)
 }
 
 const year = 365 * 24 * time.Hour

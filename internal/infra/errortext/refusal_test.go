@@ -29,12 +29,10 @@ func TestErrorText_Localized(t *testing.T) {
 		"serials[2]: code_index 9: the application has the indexes 0 to 3":      "第 2 个序列号：序号 9：这个申请单的序号是 0 到 3",
 		"nothing that the book knows":                                           "nothing that the book knows",
 	} {
-		if got := errortext.In(i18n.Chinese, english); got != want {
-			t.Errorf("%q is %q in Chinese, want %q", english, got, want)
-		}
-		if got := errortext.In(i18n.English, english); got != english {
-			t.Errorf("%q is %q in English", english, got)
-		}
+		got := errortext.In(i18n.Chinese, english)
+		assert.True(t, got == want, "%q is %q in Chinese, want %q", english, got, want)
+		got = errortext.In(i18n.English, english)
+		assert.True(t, got == english, "%q is %q in English", english, got)
 	}
 }
 
@@ -56,7 +54,7 @@ var (
 func TestErrorText_CatalogComplete(t *testing.T) {
 	t.Parallel()
 	texts, faults := i18n.Read(os.DirFS("."))
-	require.True(t, len(faults) <= 0, "%v", faults)
+	require.True(t, len(faults) == 0, "%v", faults)
 	in := map[string]bool{}
 	for key, text := range texts[i18n.English] {
 		assert.True(t, !in[text], "%s stands there twice", key)

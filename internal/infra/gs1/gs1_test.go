@@ -107,21 +107,18 @@ func TestGS1_URISyntaxClauses(t *testing.T) {
 func TestGS1Key_Parents(t *testing.T) {
 	t.Parallel()
 	k, padded, err := ParseKey("01/9506000134352/22/V%2F1/10/L/21/S/")
-	if err != nil || !padded {
-		t.Fatal(k, padded, err)
-	}
+	require.True(t, err == nil && padded, "%v %v %v", k, padded, err)
 	var got []string
 	for _, p := range k.Parents() {
 		got = append(got, p.String())
 	}
-	if want := []string{"01/09506000134352/22/V%2F1/10/L", "01/09506000134352/22/V%2F1", "01/09506000134352"}; !slices.Equal(got, want) {
-		t.Errorf("above it stand %q, want %q", got, want)
-	}
+	want := []string{"01/09506000134352/22/V%2F1/10/L", "01/09506000134352/22/V%2F1", "01/09506000134352"}
+	assert.True(t, slices.Equal(got, want), "above it stand %q, want %q", got, want)
 	if lot, _ := k.Value("10"); k.Root().String() != "01/09506000134352" || k.Primary() != (Element{"01", "09506000134352"}) || lot != "L" {
 		t.Error(k.Root(), k.Primary(), lot)
 	}
 	var zero Key
-	assert.True(t, zero.IsZero() && len(zero.Parents()) <= 0 && zero.Root().IsZero() && zero.Primary().AI == "", "the zero key is one")
+	assert.True(t, zero.IsZero() && len(zero.Parents()) == 0 && zero.Root().IsZero() && zero.Primary().AI == "", "the zero key is one")
 	_, _, err = ParseKey("01/09506000134353")
 	var fault *Error
 	assert.True(t, errors.As(err, &fault) && fault.AI == "01", "the error %v does not name its AI", err)
@@ -192,9 +189,7 @@ func TestGS1_DictionaryChecks(t *testing.T) {
 				used[name] = true
 			}
 		}
-		if err := a.check(v.right); err != nil {
-			t.Errorf("(%s)%s: %v", v.ai, v.right, err)
-		}
+		assert.NoErrorf(t, a.check(v.right), "(%s)%s", v.ai, v.right)
 		assert.True(t, a.check(v.wrong) != nil, "(%s)%s is taken", v.ai, v.wrong)
 	}
 	for ai, a := range dictionary() {
@@ -229,14 +224,11 @@ func TestGS1_RandomRoundTrip(t *testing.T) {
 				value, is := again.Value(e.AI)
 				same = same && is && value == e.Value
 			}
-			if back, err := again.URI("https://example.com/shop"); !same || err != nil || back != uri {
-				t.Fatalf("%q is read as %s, not %s: %v", text, again.Bracketed(), d.Bracketed(), err)
-			}
+			back, err := again.URI("https://example.com/shop")
+			require.True(t, same && err == nil && back == uri, "%q is read as %s, not %s: %v", text, again.Bracketed(), d.Bracketed(), err)
 		}
 	}
-	if len(seen) != len(PrimaryKeys()) {
-		t.Errorf("only %d of %d primary keys were tried", len(seen), len(PrimaryKeys()))
-	}
+	assert.True(t, len(seen) == len(PrimaryKeys()), "only %d of %d primary keys were tried", len(seen), len(PrimaryKeys()))
 }
 
 // What is read is printed, and read again as the same.
@@ -249,15 +241,13 @@ func again(t *testing.T, d Data) {
 		back, err := Parse(text)
 		require.NoErrorf(t, err, "%q is not read again", text)
 		for _, e := range d.Elements() {
-			if value, _ := back.Value(e.AI); value != e.Value {
-				t.Fatalf("%q lost (%s)%s", text, e.AI, e.Value)
-			}
+			value, _ := back.Value(e.AI)
+			require.True(t, value == e.Value, "%q lost (%s)%s", text, e.AI, e.Value)
 		}
 	}
 	if k := d.Key; !k.IsZero() {
-		if same, padded, err := ParseKey(k.String()); err != nil || padded || same.String() != k.String() {
-			t.Fatalf("the key %q is %q, %v", k, same, err)
-		}
+		same, padded, err := ParseKey(k.String())
+		require.True(t, err == nil && !padded && same.String() == k.String(), "the key %q is %q, %v", k, same, err)
 	}
 }
 

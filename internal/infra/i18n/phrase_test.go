@@ -60,32 +60,26 @@ func TestI18n_RejectsIncompleteCatalog(t *testing.T) {
 func TestI18n_CatalogInMultipleFiles(t *testing.T) {
 	folder := fstest.MapFS{"locale/en.json": {Data: []byte(`{"a":"A"}`)}, "locale/zh.json": {Data: []byte(`{"a":"甲"}`)},
 		"locale/more.en.json": {Data: []byte(`{"b":"B"}`)}, "locale/more.zh.json": {Data: []byte(`{"b":"乙"}`)}}
-	if text, err := i18n.Open(folder).In(i18n.Chinese).Say("b"); text != "乙" || err != nil {
-		t.Errorf("got %q, %v", text, err)
-	}
+	text, err := i18n.Open(folder).In(i18n.Chinese).Say("b")
+	assert.True(t, text == "乙" && err == nil, "got %q, %v", text, err)
 	folder["locale/more.en.json"].Data = []byte(`{"a":"B"}`)
-	if _, faults := i18n.Read(folder); len(faults) == 0 || faults[0] != "locale/more.en.json: another file has a too" {
-		t.Errorf("a text that two files have: %q", faults)
-	}
+	_, faults := i18n.Read(folder)
+	assert.True(t, len(faults) != 0 && faults[0] == "locale/more.en.json: another file has a too", "a text that two files have: %q", faults)
 }
 
 func TestI18n_SingularForm(t *testing.T) {
 	b := bookOf(`{"a":"%d calls","a.one":"one call"}`, `{"a":"%d 次调用"}`)
 	for n, want := range map[int][2]string{1: {"one call", "1 次调用"}, 2: {"2 calls", "2 次调用"}} {
 		for i, l := range []i18n.Language{i18n.English, i18n.Chinese} {
-			if got, err := b.In(l).Count("a", n); err != nil || got != want[i] {
-				t.Errorf("%d in %s: got %q, %v", n, l, got, err)
-			}
+			got, err := b.In(l).Count("a", n)
+			assert.True(t, err == nil && got == want[i], "%d in %s: got %q, %v", n, l, got, err)
 		}
 	}
 	for _, with := range [][]any{{}, {1, 2}} {
-		if got, err := b.In(i18n.English).Say("a", with...); err == nil {
-			t.Errorf("a text of one thing was said of %v: %q", with, got)
-		}
+		got, err := b.In(i18n.English).Say("a", with...)
+		assert.True(t, err != nil, "a text of one thing was said of %v: %q", with, got)
 	}
-	if _, err := b.In(i18n.English).Say("nothing"); err == nil {
-		t.Error("a text that the book lacks is said")
-	}
+	assert.True(t, assert.ErrorOf(b.In(i18n.English).Say("nothing")) != nil, "a text that the book lacks is said")
 }
 
 // A text waits for its language, with the texts within it.

@@ -30,9 +30,7 @@ func TestRateLimit_NetworkOfIP(t *testing.T) {
 	t.Parallel()
 	for ip, want := range map[string]string{"203.0.113.9": "203.0.113.9/32", "::ffff:203.0.113.9": "203.0.113.9/32",
 		"2001:db8:1:2:3:4:5:6": "2001:db8:1:2::/64", "fe80::1%eth0": "fe80::/64"} {
-		if got := KeyForIP(netip.MustParseAddr(ip)).String(); got != want {
-			t.Errorf("%s counts as %s, want %s", ip, got, want)
-		}
+		assert.Equal(t, KeyForIP(netip.MustParseAddr(ip)).String(), want, "%s counts as", ip)
 	}
 	assert.True(t, !KeyForIP(netip.Addr{}).IsValid(), "no address has a network")
 }

@@ -117,9 +117,8 @@ func TestSafeHTTP_RejectsEncodedBody(t *testing.T) {
 	})
 	t.Run("identity is none", func(t *testing.T) {
 		client := raw(t, "HTTP/1.1 200 OK\r\nContent-Encoding: Identity\r\n\r\nx")
-		if _, _, err := do(t, client, safehttp.Request{URL: "http://h.example/"}); err != nil {
-			t.Error(err)
-		}
+		_, _, err := do(t, client, safehttp.Request{URL: "http://h.example/"})
+		assert.NoError(t, err)
 	})
 	t.Run("gzip bytes without the header stay as they are", func(t *testing.T) {
 		client, _ := site(t, func(rw http.ResponseWriter, _ *http.Request) {
@@ -180,9 +179,8 @@ func TestSafeHTTP_ErrorTextSingleLine(t *testing.T) {
 			_, steps, err := do(t, raw(t, answer), safehttp.Request{URL: "http://h.example/"})
 			require.True(t, err != nil, "no error")
 			for _, step := range steps {
-				if strings.ContainsAny(step.Detail, "\n\r\x1b\x00\u202e\u2028") || utf8.RuneCountInString(step.Detail) > 310 {
-					t.Errorf("step %q", step.Detail)
-				}
+				assert.True(t, !strings.ContainsAny(step.Detail, "\n\r\x1b\x00\u202e\u2028") && utf8.RuneCountInString(step.Detail) <= 310,
+					"step %q", step.Detail)
 			}
 		})
 	}

@@ -58,15 +58,11 @@ func (c *canary) refuses(t *testing.T, client *safehttp.Client, url string, reas
 func (c *canary) reached(t *testing.T, client *safehttp.Client, url, at string) {
 	t.Helper()
 	dials, visits := len(c.dialed), c.visits.Load()
-	if _, _, err := do(t, client, safehttp.Request{URL: url}); err != nil {
-		t.Fatal(err)
-	}
-	if got := c.dialed[dials:]; len(got) != 1 || got[0] != at {
-		t.Errorf("dialed %v, want %s", got, at)
-	}
-	if c.visits.Load() != visits+1 {
-		t.Errorf("%d visits, want one", c.visits.Load()-visits)
-	}
+	_, _, err := do(t, client, safehttp.Request{URL: url})
+	require.NoError(t, err)
+	got := c.dialed[dials:]
+	assert.True(t, len(got) == 1 && got[0] == at, "dialed %v, want %s", got, at)
+	assert.True(t, c.visits.Load() == visits+1, "%d visits, want one", c.visits.Load()-visits)
 }
 
 // addresses is written by hand and not derived from the table of blocks. With
@@ -435,9 +431,8 @@ func TestSafeHTTP_RejectsURLs(t *testing.T) {
 			assert.True(t, !strings.Contains(err.Error(), "hush"), "secret in %q", err)
 		})
 	}
-	if n := len(urls) + len(addresses); n < 200 {
-		t.Errorf("%d cases, want 200", n)
-	}
+	n := len(urls) + len(addresses)
+	assert.True(t, n >= 200, "%d cases, want 200", n)
 }
 
 func TestSafeHTTP_AcceptsURLs(t *testing.T) {
@@ -456,9 +451,8 @@ func TestSafeHTTP_AcceptsURLs(t *testing.T) {
 		t.Run(url, func(t *testing.T) {
 			var host, uri string
 			client, _ := site(t, func(_ http.ResponseWriter, r *http.Request) { host, uri = r.Host, r.RequestURI })
-			if _, _, err := do(t, client, safehttp.Request{URL: url}); err != nil {
-				t.Fatal(err)
-			}
+			_, _, err := do(t, client, safehttp.Request{URL: url})
+			require.NoError(t, err)
 			assert.True(t, host == want.host && uri == want.uri, "the server saw %s %s, want %s %s", host, uri, want.host, want.uri)
 		})
 	}
@@ -501,9 +495,8 @@ func TestSafeHTTP_CanaryWithoutDialHook(t *testing.T) {
 
 	strict := &safehttp.Client{}
 	for _, host := range []string{"localhost", "127.0.0.1", "127.1", "2130706433", "0x7f.1", "0", "0.0.0.0", "[::ffff:127.0.0.1]", "[::]"} {
-		if _, _, err := do(t, strict, safehttp.Request{URL: "http://" + host + ":" + at + "/"}); err == nil {
-			t.Errorf("%s was reached", host)
-		}
+		_, _, err := do(t, strict, safehttp.Request{URL: "http://" + host + ":" + at + "/"})
+		assert.True(t, err != nil, "%s was reached", host)
 	}
 	open := &safehttp.Client{AllowPrivate: true}
 	for _, host := range []string{"0.0.0.0", "[::]", "127.1", "[::ffff:0.0.0.0]"} {
@@ -511,9 +504,8 @@ func TestSafeHTTP_CanaryWithoutDialHook(t *testing.T) {
 	}
 	require.Equal(t, c.visits.Load(), 0, "visits")
 	for _, url := range []string{"http://127.0.0.1:" + at + "/", "http://[::ffff:127.0.0.1]:" + at + "/"} {
-		if _, _, err := do(t, open, safehttp.Request{URL: url}); err != nil {
-			t.Error(err)
-		}
+		_, _, err := do(t, open, safehttp.Request{URL: url})
+		assert.NoError(t, err)
 	}
 	assert.Equal(t, c.visits.Load(), 2, "visits")
 }

@@ -150,14 +150,11 @@ func reasonOf(t *testing.T, err error) safehttp.Reason {
 // only that one, is marked as failed and says the same.
 func wantFailure(t *testing.T, steps []safehttp.Step, err error, reason safehttp.Reason, says string) {
 	t.Helper()
-	if got := reasonOf(t, err); got != reason {
-		t.Fatalf("error %v, want reason %s", err, reason)
-	}
+	require.True(t, reasonOf(t, err) == reason, "error %v, want reason %s", err, reason)
 	assert.True(t, strings.Contains(err.Error(), says), "error %q does not say %q", err, says)
 	for i, step := range steps {
-		if last := i == len(steps)-1; step.Failed != last {
-			t.Errorf("step %d of %d: failed = %v", i+1, len(steps), step.Failed)
-		}
+		last := i == len(steps)-1
+		assert.Equal(t, step.Failed, last, "step %d of %d: failed", i+1, len(steps))
 	}
 	if len(steps) == 0 {
 		t.Error("no steps")
@@ -224,9 +221,8 @@ func TestSafeHTTP_RequestHeaders(t *testing.T) {
 		"Host":            {"other.example"},
 	}
 	req := safehttp.Request{Method: "POST", URL: "http://h.example/", Header: sent, Body: []byte(`{"a":1}`)}
-	if _, _, err := do(t, client, req); err != nil {
-		t.Fatal(err)
-	}
+	_, _, err := do(t, client, req)
+	require.NoError(t, err)
 	want := map[string]string{
 		"Accept":          "*/*",
 		"Accept-Encoding": "identity",
@@ -245,12 +241,9 @@ func TestSafeHTTP_RequestHeaders(t *testing.T) {
 	assert.True(t, len(sent["Accept-Encoding"]) == 1 && sent["Accept-Encoding"][0] == "gzip", "the caller's header was changed")
 
 	client.UserAgent = "someone"
-	if _, _, err := do(t, client, safehttp.Request{URL: "http://h.example/"}); err != nil {
-		t.Fatal(err)
-	}
-	if got := seen.Get("User-Agent"); got != "someone" {
-		t.Errorf("User-Agent %q", got)
-	}
+	_, _, err = do(t, client, safehttp.Request{URL: "http://h.example/"})
+	require.NoError(t, err)
+	assert.Equal(t, seen.Get("User-Agent"), "someone", "User-Agent")
 }
 
 func TestSafeHTTP_IgnoresProxyEnvironment(t *testing.T) {
@@ -258,9 +251,8 @@ func TestSafeHTTP_IgnoresProxyEnvironment(t *testing.T) {
 		t.Setenv(name, "http://127.0.0.1:1/")
 	}
 	client, _ := site(t, func(http.ResponseWriter, *http.Request) {})
-	if _, _, err := do(t, client, safehttp.Request{URL: "http://h.example/"}); err != nil {
-		t.Error(err)
-	}
+	_, _, err := do(t, client, safehttp.Request{URL: "http://h.example/"})
+	assert.NoError(t, err)
 }
 
 func TestSafeHTTP_RedirectsNotFollowed(t *testing.T) {
@@ -357,9 +349,7 @@ func TestSafeDial_SingleFallback(t *testing.T) {
 			} else if err != nil {
 				t.Error(err)
 			}
-			if got := strings.Join(w.dialed, " "); got != c.dialed {
-				t.Errorf("dialed %s, want %s", got, c.dialed)
-			}
+			assert.Equal(t, strings.Join(w.dialed, " "), c.dialed, "dialed")
 		})
 	}
 
@@ -395,8 +385,7 @@ func TestSafeHTTP_HeaderInjection(t *testing.T) {
 		io.WriteString(conn, "HTTP/1.1 200 OK\r\n\r\n")
 	})
 	header := http.Header{"X-A": {"1\r\nX-Evil: 1"}, "X-B\r\nX-Evil": {"1"}}
-	if _, _, err := do(t, client, safehttp.Request{URL: "http://h.example/%0d%0aX-Evil:1", Header: header}); err != nil {
-		t.Fatal(err)
-	}
+	_, _, err := do(t, client, safehttp.Request{URL: "http://h.example/%0d%0aX-Evil:1", Header: header})
+	require.NoError(t, err)
 	assert.True(t, !strings.Contains(got, "\nX-Evil"), "sent %q", got)
 }

@@ -80,9 +80,7 @@ func TestSafeHTTP_TotalTimeout(t *testing.T) {
 				_, steps, err := client.Do(t.Context(), safehttp.Request{URL: c.url})
 				wantFailure(t, steps, err, safehttp.TimedOut, "the time for the whole request is over")
 				assert.True(t, errors.Is(err, context.DeadlineExceeded), "%v is not context.DeadlineExceeded", err)
-				if got := steps[len(steps)-1].Action; got != c.last {
-					t.Errorf("over at %s, want %s", got, c.last)
-				}
+				assert.Equal(t, steps[len(steps)-1].Action, c.last, "over at")
 			})
 		})
 	}
@@ -114,9 +112,8 @@ func TestSafeDial_TimeoutPerAddress(t *testing.T) {
 			}
 			answer, steps, err := client.Do(t.Context(), safehttp.Request{URL: "http://h.example/"})
 			require.True(t, err == nil && string(answer.Body) == "abc", "%q, %v", answer.Body, err)
-			if got, want := didAll(steps), "url resolve connect connect send answer body"; got != want {
-				t.Errorf("steps %s, want %s", got, want)
-			}
+			got, want := didAll(steps), "url resolve connect connect send answer body"
+			assert.Equal(t, got, want, "steps")
 		})
 	})
 	t.Run("two silent addresses leave no connection", func(t *testing.T) {

@@ -138,9 +138,8 @@ func TestTLS_HandshakeAndRequests(t *testing.T) {
 				return
 			}
 			require.True(t, err == nil && string(answer.Body) == "h.example", "%q, %v", answer.Body, err)
-			if got := steps[3]; got.Action != "tls" || !strings.HasPrefix(got.Detail, c.tlsSteps) {
-				t.Errorf("step %+v, want %q", got, c.tlsSteps)
-			}
+			got := steps[3]
+			assert.True(t, got.Action == "tls" && strings.HasPrefix(got.Detail, c.tlsSteps), "step %+v, want %q", got, c.tlsSteps)
 		})
 	}
 }
@@ -160,7 +159,6 @@ func TestSafeHTTP_CertificateIPAddress(t *testing.T) {
 	server.Start()
 	defer server.Close()
 	client := &safehttp.Client{AllowPrivate: true, RootCAs: ca.pool}
-	if _, _, err := do(t, client, safehttp.Request{URL: "https://" + server.Listener.Addr().String() + "/"}); err != nil {
-		t.Error(err)
-	}
+	_, _, err := do(t, client, safehttp.Request{URL: "https://" + server.Listener.Addr().String() + "/"})
+	assert.NoError(t, err)
 }

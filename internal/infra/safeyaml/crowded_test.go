@@ -45,9 +45,8 @@ func TestCheck_ManyLinesAreNoCrowd(t *testing.T) {
 		"braces":  "rules:\n" + strings.Repeat("  - {prefix: 'https://x/', path: b}\n", 2000),
 		"JSON":    `{"rules":[` + strings.Repeat(`{"a":1,"b":"x: {"},`, 2000) + `{}]}`,
 	} {
-		if err := Check([]byte(text)); err != nil {
-			t.Errorf("Check(%s) = %v, want none", name, err)
-		}
+		err := Check([]byte(text))
+		assert.NoErrorf(t, err, "Check(%s) = %v, want none", name, err)
 	}
 }
 
@@ -71,7 +70,6 @@ func TestPieces_KeepLines(t *testing.T) {
 		}
 	}
 	assert.True(t, ok && entries == 1203 && parts == 3, "Pieces = %d entries in %d parts, %v, want 1203 in 3", entries, parts, ok)
-	if _, ok := Pieces([]byte("other: "+strings.Repeat("x", maxWhole)), "rules"); ok {
-		t.Error("a long text of another form is taken")
-	}
+	_, ok = Pieces([]byte("other: "+strings.Repeat("x", maxWhole)), "rules")
+	assert.True(t, !ok, "a long text of another form is taken")
 }

@@ -66,9 +66,7 @@ func TestSDNotify_WithoutSocket(t *testing.T) {
 	t.Setenv("NOTIFY_SOCKET", "")
 	t.Setenv("WATCHDOG_USEC", "1000")
 	s := sdnotify.Find()
-	if err := s.Stopping("x"); err != nil {
-		t.Error(err)
-	}
+	assert.NoError(t, s.Stopping("x"))
 	s.Watch(t.Context(), nil) // returns
 	listen(t)
 	t.Setenv("WATCHDOG_PID", "1") // of another process

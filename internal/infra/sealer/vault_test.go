@@ -206,9 +206,8 @@ func TestOpen_RejectsTamperedText(t *testing.T) {
 	const place = "accounts/marketcode_key/wxa"
 	refused := func(what, place, sealed string) {
 		t.Helper()
-		if got, err := k.Open(place, sealed); !errors.Is(err, ErrSealed) || got != nil {
-			t.Errorf("%s: %q, %v", what, got, err)
-		}
+		got, err := k.Open(place, sealed)
+		assert.True(t, errors.Is(err, ErrSealed) && got == nil, "%s: %q, %v", what, got, err)
 	}
 	for _, secret := range []string{"", "a", "ab", "0123456789abcdef", strings.Repeat("long ", 100)} {
 		sealed := k.Seal(place, []byte(secret))
@@ -244,9 +243,7 @@ func TestOpen_RejectsTamperedText(t *testing.T) {
 		refused("more", place, sealed+"A")
 		refused("padding", place, sealed+"=")
 	}
-	if _, err := newKey(t, counting(2, KeySize)).Open(place, k.Seal(place, []byte("x"))); !errors.Is(err, ErrSealed) {
-		t.Errorf("another key: %v", err)
-	}
+	assert.ErrorIs(t, assert.ErrorOf(newKey(t, counting(2, KeySize)).Open(place, k.Seal(place, []byte("x")))), ErrSealed, "another key")
 }
 
 func TestSeal_RandomNonce(t *testing.T) {
@@ -271,9 +268,8 @@ func TestKeyHash_DistinctInputs(t *testing.T) {
 		"another key":           other.Hash("a", "bc"),
 		"another letter's case": k.Hash("a", "bC"),
 	} {
-		if twin, ok := seen[h]; ok {
-			t.Errorf("%s and %s have one hash", name, twin)
-		}
+		twin, ok := seen[h]
+		assert.True(t, !ok, "%s and %s have one hash", name, twin)
 		seen[h] = name
 		assert.True(t, len(h) == 64, "%s: %q", name, h)
 	}
@@ -301,14 +297,10 @@ func TestMatches_ExactSecret(t *testing.T) {
 
 func TestNewKey_RequiresKeySize(t *testing.T) {
 	for _, n := range []int{0, 16, 31, 33, 64} {
-		if _, err := NewKey(make([]byte, n)); err == nil {
-			t.Errorf("a key of %d bytes was taken", n)
-		}
+		assert.True(t, assert.ErrorOf(NewKey(make([]byte, n))) != nil, "a key of %d bytes was taken", n)
 	}
 	secret, err := NewSecret(bytes.NewReader(counting(0, 100)))
 	require.NoError(t, err)
 	same(t, "NewSecret", secret, counting(0, KeySize))
-	if _, err := NewSecret(bytes.NewReader(counting(0, KeySize-1))); err == nil {
-		t.Error("a key was made of too little chance")
-	}
+	assert.True(t, assert.ErrorOf(NewSecret(bytes.NewReader(counting(0, KeySize-1)))) != nil, "a key was made of too little chance")
 }

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
 func TestVersion_FromBuildInfo(t *testing.T) {
@@ -24,9 +26,8 @@ func TestVersion_FromBuildInfo(t *testing.T) {
 			Info{Version: "0.3.0"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if diff := cmp.Diff(test.want, infoOf(test.build)); diff != "" {
-				t.Error(diff)
-			}
+			diff := cmp.Diff(test.want, infoOf(test.build))
+			assert.True(t, diff == "", "%v", diff)
 		})
 	}
 }

@@ -56,14 +56,12 @@ func TestLabelSheet_NoCumulativeRounding(t *testing.T) {
 				middleY := c.top + float64(i/c.columns)*c.down + c.height/2
 				ink := inkWithin(page, mm, middleX, middleY, min(c.width, c.height)/2)
 				atX, atY := mm(float64(ink.Min.X+ink.Max.X)/2), mm(float64(ink.Min.Y+ink.Max.Y)/2)
-				if off := max(math.Abs(atX-middleX), math.Abs(atY-middleY)); off >= 0.1 {
-					t.Errorf("%+v at %d: label %d is %.3f mm from its place", c.p, dpi, i, off)
-				}
+				off := max(math.Abs(atX-middleX), math.Abs(atY-middleY))
+				assert.True(t, !(off >= 0.1), "%+v at %d: label %d is %.3f mm from its place", c.p, dpi, i, off)
 			}
 			first, tenth := s.Cells()[0], s.Cells()[9*c.columns]
-			if drift := math.Abs(mm(float64(tenth.Min.Y-first.Min.Y)) - 9*c.down); drift >= 0.1 {
-				t.Errorf("%+v at %d: the tenth row drifts by %.3f mm", c.p, dpi, drift)
-			}
+			drift := math.Abs(mm(float64(tenth.Min.Y-first.Min.Y)) - 9*c.down)
+			assert.True(t, !(drift >= 0.1), "%+v at %d: the tenth row drifts by %.3f mm", c.p, dpi, drift)
 		}
 	}
 }
@@ -86,16 +84,12 @@ func TestLabelSheet_KnownSheetsFitPaper(t *testing.T) {
 	t.Parallel()
 	for _, name := range labels.SheetNames() {
 		s := sheet(t, labels.Printing{Sheet: strings.ToUpper(name)}, design(labels.QR, 300))
-		if err := s.Check(); err != nil {
-			t.Errorf("%s: %v", name, err)
-		}
-		if n := strings.TrimPrefix(name, "a4-"); n != name && fmt.Sprint(s.PerPage()) != n {
-			t.Errorf("%s has %d labels", name, s.PerPage())
-		}
+		assert.NoErrorf(t, s.Check(), "%s", name)
+		n := strings.TrimPrefix(name, "a4-")
+		assert.True(t, n == name || fmt.Sprint(s.PerPage()) == n, "%s has %d labels", name, s.PerPage())
 		// Blocks stand in the middle of the paper.
-		if right := s.Paper.Width - s.Left - (s.PitchX*symbol.Length(s.Columns-1) + s.Width); math.Abs(float64(right-s.Left)) > 50 {
-			t.Errorf("%s: %v are free at the left, and %v at the right", name, s.Left, right)
-		}
+		right := s.Paper.Width - s.Left - (s.PitchX*symbol.Length(s.Columns-1) + s.Width)
+		assert.True(t, !(math.Abs(float64(right-s.Left)) > 50), "%s: %v are free at the left, and %v at the right", name, s.Left, right)
 	}
 }
 
@@ -162,8 +156,6 @@ func TestLabelSheet_StartAtLabel(t *testing.T) {
 			}
 			seen = append(seen, cells.String())
 		}
-		if got := strings.Join(seen, " "); got != c.want {
-			t.Errorf("from page %d on %d labels are at %q, not %q", c.first, c.rows, got, c.want)
-		}
+		assert.Equal(t, strings.Join(seen, " "), c.want, "from page %d on %d labels are at", c.first, c.rows)
 	}
 }

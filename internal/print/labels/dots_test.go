@@ -12,6 +12,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/print/labels"
 	"github.com/qrjump/qrjump/internal/print/symbol"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/readtest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/testscope"
@@ -107,17 +108,15 @@ func TestLabels_DotsMatchGrid(t *testing.T) {
 					if more != (image.Point{}) && (format != "pdf" && format != "eps" || !more.In(image.Rect(0, 0, 2, 2))) {
 						t.Errorf("%s: %v dots, not %v", name, got.Bounds().Size(), size)
 					}
-					if n := otherDots(got, want); n > 0 {
-						t.Errorf("%s: %d dots are others than those of the grids", name, n)
-					}
+					n := otherDots(got, want)
+					assert.True(t, n <= 0, "%s: %d dots are others than those of the grids", name, n)
 					for _, p := range symbols {
 						wrong := readtest.WrongDataMatrix
 						if p.kind == labels.QR {
 							wrong = readtest.WrongQR
 						}
-						if n := wrong(t, sampled(got, p, module)); n > 0 {
-							t.Errorf("%s: a reader of its %s has to correct %d blocks", name, p.kind, n)
-						}
+						n := wrong(t, sampled(got, p, module))
+						assert.True(t, n <= 0, "%s: a reader of its %s has to correct %d blocks", name, p.kind, n)
 					}
 				}
 			}
@@ -166,9 +165,8 @@ var seenAs = map[labels.Format]func(t *testing.T, file []byte, dpi, width int) i
 	"zpl": func(t *testing.T, file []byte, _, width int) image.Image {
 		_, field, found := strings.Cut(string(file), "^GFA,")
 		var all, same, stride int
-		if _, err := fmt.Sscanf(field, "%d,%d,%d,", &all, &same, &stride); !found || err != nil {
-			t.Fatalf("no graphic field: %.80q", file)
-		}
+		_, err := fmt.Sscanf(field, "%d,%d,%d,", &all, &same, &stride)
+		require.True(t, found && err == nil, "no graphic field: %.80q", file)
 		_, data, _ := strings.Cut(field, fmt.Sprintf("%d,%d,%d,\n", all, same, stride))
 		return inked(unpackedZPL(t, data[:strings.Index(data, "^FS")], stride), stride, width)
 	},
@@ -177,9 +175,8 @@ var seenAs = map[labels.Format]func(t *testing.T, file []byte, dpi, width int) i
 	"epl": func(t *testing.T, file []byte, _, width int) image.Image {
 		var stride, rows, dots, length, gap int
 		head, rest, found := strings.Cut(string(file), "GW0,0,")
-		if _, err := fmt.Sscanf(rest, "%d,%d,", &stride, &rows); !found || err != nil {
-			t.Fatalf("no graphic: %.80q", file)
-		}
+		_, err := fmt.Sscanf(rest, "%d,%d,", &stride, &rows)
+		require.True(t, found && err == nil, "no graphic: %.80q", file)
 		if _, err := fmt.Sscanf(head, "\nN\nq%d\nQ%d,%d\n", &dots, &length, &gap); err != nil || dots != 8*stride || length != rows {
 			t.Fatalf("a label of %d by %d dots for %d rows of %d bytes: %v", dots, length, rows, stride, err)
 		}
@@ -258,9 +255,8 @@ func TestLabels_FlippedModuleDetected(t *testing.T) {
 	wrong := func() (int, int) {
 		return readtest.WrongQR(t, sampled(m, qr, 3)), readtest.WrongDataMatrix(t, sampled(m, matrix, 3))
 	}
-	if a, b := wrong(); a != 0 || b != 0 {
-		t.Errorf("a plain drawing has %d and %d wrong blocks", a, b)
-	}
+	a, b := wrong()
+	assert.True(t, a == 0 && b == 0, "a plain drawing has %d and %d wrong blocks", a, b)
 	for _, p := range symbols {
 		for y := range 3 {
 			for x := range 3 {
@@ -269,7 +265,6 @@ func TestLabels_FlippedModuleDetected(t *testing.T) {
 			}
 		}
 	}
-	if a, b := wrong(); a != 1 || b != 1 {
-		t.Errorf("a wrong module in each symbol is %d and %d wrong blocks", a, b)
-	}
+	a, b = wrong()
+	assert.True(t, a == 1 && b == 1, "a wrong module in each symbol is %d and %d wrong blocks", a, b)
 }

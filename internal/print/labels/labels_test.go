@@ -130,10 +130,9 @@ func TestLabels_SVGReadable(t *testing.T) {
 					return err
 				}
 				seen := readtest.Picture(t, file, dpi)
-				if is := seen.Bounds().Size(); is != image.Pt(drawing.Width, drawing.Height) {
-					t.Errorf("%s at %d: index %d is drawn with %v dots, and has %d by %d", kind, dpi, r.Index, is, drawing.Width,
-						drawing.Height)
-				}
+				is := seen.Bounds().Size()
+				assert.True(t, is == image.Pt(drawing.Width, drawing.Height),
+					"%s at %d: index %d is drawn with %v dots, and has %d by %d", kind, dpi, r.Index, is, drawing.Width, drawing.Height)
 				checkLabel(t, kind, r, seen, readtest.Blur(seen, drawing.Module))
 				return nil
 			})
@@ -170,9 +169,8 @@ func TestLabels_TooLargeSuggestsModuleSize(t *testing.T) {
 		t.Errorf("what was named (%v) does not fit: %v", size.Can, err)
 	}
 	s = sheet(t, labels.Printing{Columns: 100, Rows: 100}, design(labels.QR, 600))
-	if err := s.Write(io.Discard, batch, each(made(t, 1)), 1, func(int) {}); err == nil || !strings.Contains(err.Error(), "fewer columns") {
-		t.Errorf("a cell of two millimetres: %v", err)
-	}
+	err = s.Write(io.Discard, batch, each(made(t, 1)), 1, func(int) {})
+	assert.True(t, err != nil && strings.Contains(err.Error(), "fewer columns"), "a cell of two millimetres: %v", err)
 }
 
 // listed returns a list of rows whose first line has the number first.
@@ -296,9 +294,8 @@ func TestLabelArchive_ImagePerRow(t *testing.T) {
 	require.Equal(t, len(z.File), len(rows), "files")
 	var pictures []image.Image
 	for i, f := range z.File {
-		if want := fmt.Sprintf("%012d.png", i); f.Name != want {
-			t.Errorf("file %d is %s, not %s", i, f.Name, want)
-		}
+		want := fmt.Sprintf("%012d.png", i)
+		assert.Equal(t, f.Name, want, "file %d", i)
 		in, err := f.Open()
 		require.NoError(t, err)
 		m, err := png.Decode(in)
@@ -306,9 +303,7 @@ func TestLabelArchive_ImagePerRow(t *testing.T) {
 		pictures = append(pictures, m)
 	}
 	for i, found := range readtest.QR(t, pictures...) {
-		if found != rows[i].Text {
-			t.Errorf("file %d has %q, not %q", i, found, rows[i].Text)
-		}
+		assert.Equal(t, found, rows[i].Text, "file %d has", i)
 	}
 }
 

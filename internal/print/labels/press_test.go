@@ -100,15 +100,12 @@ func TestSheet_PDFX4(t *testing.T) {
 			}
 		}
 		for _, format := range []labels.Format{"svg", "png", "zpl"} {
-			if err := d.Labels(batch, each([]labels.Row{r}), format, func(labels.Row, []byte) error { return nil }); err == nil {
-				t.Errorf("%s as %s was written", colour, format)
-			}
+			err := d.Labels(batch, each([]labels.Row{r}), format, func(labels.Row, []byte) error { return nil })
+			assert.True(t, err != nil, "%s as %s was written", colour, format)
 		}
 	}
 	for _, bad := range []labels.Printing{{Colour: "spot:"}, {Colour: "spot:All"}, {Colour: "spot:a(b"},
 		{Colour: "spot:" + strings.Repeat("a", 32)}, {Kind: "both", Rectangular: true}} {
-		if _, err := bad.OrUsual().Design(); err == nil {
-			t.Errorf("%+v was accepted", bad)
-		}
+		assert.True(t, assert.ErrorOf(bad.OrUsual().Design()) != nil, "%+v was accepted", bad)
 	}
 }

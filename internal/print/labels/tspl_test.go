@@ -173,12 +173,8 @@ func TestLabels_OnMediaOfPrinters(t *testing.T) {
 		drawing, err := d.Draw(batch, r)
 		require.NoError(t, err)
 		for name, write := range map[string]func(io.Writer, symbol.Drawing) error{"tspl": symbol.TSPL, "zpl": symbol.ZPL} {
-			if err := write(io.Discard, drawing); err == nil {
-				t.Errorf("%+v was written as %s", bad, name)
-			}
+			assert.True(t, write(io.Discard, drawing) != nil, "%+v was written as %s", bad, name)
 		}
 	}
-	if _, err := (labels.Printing{Copies: 10_000}).OrUsual().Design(); err == nil {
-		t.Error("10,000 copies")
-	}
+	assert.True(t, assert.ErrorOf((labels.Printing{Copies: 10_000}).OrUsual().Design()) != nil, "10,000 copies")
 }

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/qrjump/qrjump/internal/print/pdf"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/readtest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
@@ -40,12 +41,10 @@ func TestPDF_PageTreeLevels(t *testing.T) {
 		cmd := exec.CommandContext(t.Context(), "pdfinfo", "-")
 		cmd.Stdin = file(t, pages)
 		said, err := cmd.CombinedOutput()
-		if err != nil || !strings.Contains(string(said), "Title:           码 (1)\n") || strings.Contains(string(said), "rror") {
-			t.Errorf("%d pages: %v: %s", pages, err, said)
-		}
-		if found := regexp.MustCompile(`(?m)^Pages: +(\d+)$`).FindSubmatch(said); found == nil || string(found[1]) != strconv.Itoa(pages) {
-			t.Errorf("%d pages: %s", pages, said)
-		}
+		assert.True(t, err == nil && strings.Contains(string(said), "Title:           码 (1)\n") && !strings.Contains(string(said), "rror"),
+			"%d pages: %v: %s", pages, err, said)
+		found := regexp.MustCompile(`(?m)^Pages: +(\d+)$`).FindSubmatch(said)
+		assert.True(t, found != nil && string(found[1]) == strconv.Itoa(pages), "%d pages: %s", pages, said)
 	}
 }
 
@@ -59,9 +58,8 @@ func TestPDF_PageOrder(t *testing.T) {
 				break
 			}
 		}
-		if want := image.Pt(i%72, i/72); dark != want {
-			t.Fatalf("page %d begins at %v, not at %v", i, dark, want)
-		}
+		want := image.Pt(i%72, i/72)
+		require.True(t, dark == want, "page %d begins at %v, not at %v", i, dark, want)
 	}
 }
 
@@ -88,14 +86,11 @@ func TestPDF_ConstantMemory(t *testing.T) {
 	add(1000)
 	before := heap()
 	add(20_000)
-	if grown := int64(heap()) - int64(before); grown > 20_000*64 {
-		t.Errorf("20000 pages left %d bytes", grown)
-	}
+	grown := int64(heap()) - int64(before)
+	assert.True(t, grown <= 20_000*64, "20000 pages left %d bytes", grown)
 	require.NoError(t, w.Close())
 }
 
 func TestPDF_RejectsEmptyFile(t *testing.T) {
-	if err := pdf.NewWriter(io.Discard, pdf.Info{}).Close(); err == nil {
-		t.Error("a file without a page was written")
-	}
+	assert.True(t, pdf.NewWriter(io.Discard, pdf.Info{}).Close() != nil, "a file without a page was written")
 }

@@ -50,9 +50,8 @@ func TestPrintPackage_RejectsMixedRecipients(t *testing.T) {
 		keys []string
 		good bool
 	}{{[]string{one, one}, true}, {[]string{two}, true}, {[]string{one, two}, false}, {nil, false}} {
-		if _, err := printpackage.Recipients(c.keys); (err == nil) != c.good {
-			t.Errorf("%d keys: %v", len(c.keys), err)
-		}
+		_, err := printpackage.Recipients(c.keys)
+		assert.True(t, (err == nil) == c.good, "%d keys: %v", len(c.keys), err)
 	}
 }
 
@@ -62,8 +61,6 @@ func TestLineFile_RejectsInvalidNumbers(t *testing.T) {
 		`"from":0,"to":0,"proofs":9223372036854775807`, `"from":0,"to":100000000`, `"from":5,"to":4`, `"from":0,"to":1,"spare":2`} {
 		head := fmt.Sprintf("{\"format\":%q,%s,\"salt\":\"00\"}\n", printpackage.LineFormat, numbers)
 		sum := sha256.Sum256([]byte(head))
-		if _, err := printpackage.ReadLine(strings.NewReader(head + string(sum[:]))); err == nil {
-			t.Errorf("%s: taken", numbers)
-		}
+		assert.True(t, assert.ErrorOf(printpackage.ReadLine(strings.NewReader(head+string(sum[:])))) != nil, "%s: taken", numbers)
 	}
 }

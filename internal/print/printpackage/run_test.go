@@ -60,9 +60,8 @@ func job(t *testing.T, spare int64, lists ...codes.PackageRange) *printpackage.J
 	whole := file.Bytes()
 	// A file that is cut anywhere is refused.
 	for _, n := range []int{0, 10, len(whole) / 2, len(whole) - 33, len(whole) - 1} {
-		if _, err := printpackage.ReadLine(bytes.NewReader(whole[:n])); err == nil {
-			t.Fatalf("%d of %d bytes were taken for whole", n, len(whole))
-		}
+		_, err := printpackage.ReadLine(bytes.NewReader(whole[:n]))
+		require.True(t, err != nil, "%d of %d bytes were taken for whole", n, len(whole))
 	}
 	j, err := printpackage.ReadLine(bytes.NewReader(whole))
 	require.NoError(t, err)
@@ -97,19 +96,16 @@ func TestPrintRun_SurroundingCharacters(t *testing.T) {
 			if v, index := r.Read(fmt.Sprintf(around, code(mine[7]))); v != want || want == printpackage.Good && index != 7 {
 				t.Errorf("%q around %s is %s of %d, not %s", around, code(mine[7]), v, index, want)
 			}
-			if v, _ := r.Read(fmt.Sprintf(around, code(other[7]))); v != printpackage.Foreign {
-				t.Errorf("%q around a code of another job is %s", around, v)
-			}
+			v, _ := r.Read(fmt.Sprintf(around, code(other[7])))
+			assert.Equal(t, v, printpackage.Foreign, "%q around a code of another job", around)
 		}
 	}
 	r := printpackage.NewRun(job(t, 0, of))
-	if v, index := r.Read("https://camera.example/read?line=4&code=" + mine[3].text); v != printpackage.Good || index != 3 {
-		t.Errorf("behind an address: %s of %d", v, index)
-	}
+	v, index := r.Read("https://camera.example/read?line=4&code=" + mine[3].text)
+	assert.True(t, v == printpackage.Good && index == 3, "behind an address: %s of %d", v, index)
 	for _, empty := range []string{`""`, `"NOREAD"`, "\ufeff", "]Q1"} {
-		if v, _ := r.Read(empty); v != printpackage.Unread {
-			t.Errorf("%q is %s", empty, v)
-		}
+		v, _ := r.Read(empty)
+		assert.Equal(t, v, printpackage.Unread, "%q", empty)
 	}
 }
 
@@ -124,31 +120,26 @@ func TestPrintRun_TemplateTexts(t *testing.T) {
 		mine, other := readsOf(t, of), readsOf(t, others)
 		for name, spelling := range spellings(mine[7].text) {
 			r := printpackage.NewRun(job(t, 0, of))
-			if v, index := r.Read(spelling); v != printpackage.Good || index != 7 {
-				t.Errorf("%s: %s, %q, is %s of %d", template, name, spelling, v, index)
-			}
-			if v, index := r.Read(mine[7].text); v != printpackage.Double || index != 7 {
-				t.Errorf("%s: %s and then as printed is %s of %d", template, name, v, index)
-			}
+			v, index := r.Read(spelling)
+			assert.True(t, v == printpackage.Good && index == 7, "%s: %s, %q, is %s of %d", template, name, spelling, v, index)
+			v, index = r.Read(mine[7].text)
+			assert.True(t, v == printpackage.Double && index == 7, "%s: %s and then as printed is %s of %d", template, name, v, index)
 		}
 		r := printpackage.NewRun(job(t, 0, of))
 		for name, spelling := range spellings(other[7].text) {
-			if v, _ := r.Read(spelling); v != printpackage.Foreign {
-				t.Errorf("%s: %s of another job is %s", template, name, v)
-			}
+			v, _ := r.Read(spelling)
+			assert.Equal(t, v, printpackage.Foreign, "%s: %s of another job", template, name)
 		}
 		for at := range mine[7].text {
 			if strings.HasPrefix(strings.ToLower(template), "http") && at < len("https://") {
 				continue // a scheme may be any other, or none
 			}
 			wrong := mine[7].text[:at] + "~" + mine[7].text[at+1:]
-			if v, _ := r.Read(wrong); v != printpackage.Foreign {
-				t.Errorf("%q in place of %q is %s", wrong, mine[7].text, v)
-			}
+			v, _ := r.Read(wrong)
+			assert.Equal(t, v, printpackage.Foreign, "%q in place of %q", wrong, mine[7].text)
 		}
-		if v, index := r.Read(mine[7].serial); v != printpackage.Good || index != 7 {
-			t.Errorf("%s: its nine characters are %s of %d", template, v, index)
-		}
+		v, index := r.Read(mine[7].serial)
+		assert.True(t, v == printpackage.Good && index == 7, "%s: its nine characters are %s of %d", template, v, index)
 	}
 }
 

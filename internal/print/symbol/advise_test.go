@@ -48,9 +48,8 @@ func TestSymbolAdvice_Readable(t *testing.T) {
 					t.Errorf("%d modules at %+v: %v", g.Width, at, err)
 					continue
 				}
-				if says, err := FindQR(g.photo(at, a)); err != nil || says != text {
-					t.Errorf("%d modules at %+v: %+v is read as %q: %v", g.Width, at, a, says, err)
-				}
+				says, err := FindQR(g.photo(at, a))
+				assert.True(t, err == nil && says == text, "%d modules at %+v: %+v is read as %q: %v", g.Width, at, a, says, err)
 			}
 		}
 	}
@@ -77,16 +76,12 @@ func TestSymbolAdvice_SizeGrowsWithDifficulty(t *testing.T) {
 	flat := advise(short, Spot{Distance: 300_000, DPI: 1200}, ByDistance)
 	assert.True(t, far.Width > near.Width && bent.Width > flat.Width && bent.Edge < 1 && bent.MaxWidth <= 65_000,
 		"near %+v, far %+v, flat %+v, bent %+v", near, far, flat, bent)
-	if a := advise(long, Spot{Distance: 300_000, DPI: 203}, ByDistance); a.Width <= far.Width || a.Dots != far.Dots {
-		t.Errorf("a longer text: %+v", a)
-	}
+	a := advise(long, Spot{Distance: 300_000, DPI: 203}, ByDistance)
+	assert.True(t, a.Width > far.Width && a.Dots == far.Dots, "a longer text: %+v", a)
 	size := new(SizeError)
-	if _, err := long.Advise(Spot{Distance: 300_000, DPI: 300, Diameter: 20_000}); !errors.As(err, &size) {
-		t.Errorf("around a pencil: %v", err)
-	}
+	_, err = long.Advise(Spot{Distance: 300_000, DPI: 300, Diameter: 20_000})
+	assert.True(t, errors.As(err, &size), "around a pencil: %v", err)
 	for _, wrong := range []Spot{{Distance: 1, DPI: 300}, {Distance: 300_000, DPI: 3}, {Distance: 300_000, DPI: 300, Diameter: 1}} {
-		if _, err := short.Advise(wrong); err == nil {
-			t.Errorf("%+v was taken", wrong)
-		}
+		assert.True(t, assert.ErrorOf(short.Advise(wrong)) != nil, "%+v was taken", wrong)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/qrjump/qrjump/internal/print/symbol"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/readtest"
 )
 
@@ -24,13 +25,11 @@ func TestSymbol_GS1FNC1(t *testing.T) {
 		{"a long text", "010950600013435298" + strings.Repeat("aB3", 30)},
 	} {
 		qr := must[symbol.Grid](t)(symbol.GS1QR(c.elements, 'M'))
-		if says, err := qr.Read(); says != "]Q3"+c.elements || err != nil {
-			t.Errorf("%s: the QR code says %q: %v", c.of, says, err)
-		}
+		says, err := qr.Read()
+		assert.True(t, says == "]Q3"+c.elements && err == nil, "%s: the QR code says %q: %v", c.of, says, err)
 		dm := must[symbol.Grid](t)(symbol.GS1DataMatrix(c.elements, false))
-		if says, err := dm.Read(); says != "]d2"+c.elements || err != nil {
-			t.Errorf("%s: the Data Matrix says %q: %v", c.of, says, err)
-		}
+		says, err = dm.Read()
+		assert.True(t, says == "]d2"+c.elements && err == nil, "%s: the Data Matrix says %q: %v", c.of, says, err)
 		for _, other := range []struct {
 			by   string
 			grid symbol.Grid
@@ -42,11 +41,8 @@ func TestSymbol_GS1FNC1(t *testing.T) {
 			}
 		}
 	}
-	if _, err := symbol.GS1QR(strings.Repeat("a", 3000), 'H'); err == nil {
-		t.Error("3000 characters make a QR code")
-	}
+	assert.True(t, assert.ErrorOf(symbol.GS1QR(strings.Repeat("a", 3000), 'H')) != nil, "3000 characters make a QR code")
 	plain := must[symbol.Grid](t)(symbol.QR("0109506000134352", 'M'))
-	if says, _ := plain.Read(); says != "0109506000134352" {
-		t.Errorf("a plain QR code says %q", says)
-	}
+	says, _ := plain.Read()
+	assert.Equal(t, says, "0109506000134352", "a plain QR code says")
 }

@@ -141,18 +141,16 @@ func TestDataMatrix_SmallestEncodation(t *testing.T) {
 		grid := must[symbol.Grid](t)(square(c.text))
 		assert.True(t, (c.side <= 0 || grid.Width == c.side) && grid.Width == grid.Height,
 			"%s: %d×%d modules, not %d a side", c.of, grid.Width, grid.Height, c.side)
-		if says, err := grid.Read(); says != c.text || err != nil {
-			t.Errorf("%s: it says %q, not %q: %v", c.of, says, c.text, err)
-		}
+		says, err := grid.Read()
+		assert.True(t, says == c.text && err == nil, "%s: it says %q, not %q: %v", c.of, says, c.text, err)
 		d := must[symbol.Drawing](t)(style(203).Draw(nil, grid))
 		assert.Equal(t, readtest.Dmtxread(t, picture(t, d)), c.text, "%s", c.of)
 	}
 	for text := range strings.FieldsSeq("0 A a 1A AB Ab aB !a 12 123 A12 ABC abc ABCD abcd ABCDE 9ABCabc") { // each size of what is left over
 		for n := range testscope.Choose(40, 8) {
 			text := strings.Repeat(text, n+1)
-			if says, err := must[symbol.Grid](t)(symbol.DataMatrix(text, false)).Read(); says != text || err != nil {
-				t.Errorf("%q is read as %q: %v", text, says, err)
-			}
+			says, err := must[symbol.Grid](t)(symbol.DataMatrix(text, false)).Read()
+			assert.True(t, says == text && err == nil, "%q is read as %q: %v", text, says, err)
 		}
 	}
 }
@@ -178,9 +176,8 @@ func TestDataMatrix_Rectangular(t *testing.T) {
 		}
 		assert.Equal(t, readtest.WrongDataMatrix(t, rows), 0, "wrong blocks of %v", size)
 	}
-	if _, err := symbol.DataMatrix(strings.Repeat("a,", 25), true); err == nil || !strings.Contains(err.Error(), "take a square one") {
-		t.Errorf("50 characters: %v", err)
-	}
+	_, err := symbol.DataMatrix(strings.Repeat("a,", 25), true)
+	assert.True(t, err != nil && strings.Contains(err.Error(), "take a square one"), "50 characters: %v", err)
 }
 
 // Issue 28: the Chinese fonts of Debian come as collections whose tables stand anywhere in the file, and were refused.
@@ -212,15 +209,13 @@ func TestFont_TrueTypeCollection(t *testing.T) {
 		blank.Text = 3000
 		d := must[symbol.Drawing](t)(s.Draw([]string{text}, must[symbol.Grid](t)(symbol.QR(code, 'M'))))
 		without := must[symbol.Drawing](t)(blank.Draw(nil, must[symbol.Grid](t)(symbol.QR(code, 'M'))))
-		if n := dark(picture(t, d)) - dark(picture(t, without)); n < 500 {
-			t.Errorf("%s: its line has %d dark dots", name, n)
-		}
+		n := dark(picture(t, d)) - dark(picture(t, without))
+		assert.True(t, n >= 500, "%s: its line has %d dark dots", name, n)
 	}
 	for name, file := range map[string][]byte{"nothing": nil, "a picture": []byte("\x89PNG\r\n\x1a\n0123456789"),
 		"a cut font": gomono.TTF[:2000], "a collection of nothing": []byte("ttcf\x00\x01\x00\x00\x00\x00\x00\x01\xff\xff\xff\xf0")} {
-		if _, err := symbol.ParseFont(file); err == nil || !strings.Contains(err.Error(), "font") {
-			t.Errorf("%s: %v", name, err)
-		}
+		_, err := symbol.ParseFont(file)
+		assert.True(t, err != nil && strings.Contains(err.Error(), "font"), "%s: %v", name, err)
 	}
 }
 
@@ -286,9 +281,7 @@ func TestSymbol_InvalidSizeSuggestsValid(t *testing.T) {
 				return
 			}
 			s.Module = size.Can // what was named is printed
-			if _, err := s.Draw(nil, grid); err != nil {
-				t.Errorf("the size that was named: %v", err)
-			}
+			assert.NoErrorf(t, assert.ErrorOf(s.Draw(nil, grid)), "the size that was named")
 		})
 	}
 }
@@ -300,9 +293,8 @@ func TestSymbol_ColorContrast(t *testing.T) {
 		s.Ink, s.Paper = ink, paper
 		d := must[symbol.Drawing](t)(s.Draw(nil, must[symbol.Grid](t)(symbol.QR(code, 'M'))))
 		assert.Equal(t, readtest.QR(t, picture(t, d))[0], code, "%v", c)
-		if err := symbol.ZPL(new(bytes.Buffer), d); (err == nil) != (ink == symbol.Black && paper == symbol.White) {
-			t.Errorf("%v as ZPL: %v", c, err)
-		}
+		err := symbol.ZPL(new(bytes.Buffer), d)
+		assert.True(t, (err == nil) == (ink == symbol.Black && paper == symbol.White), "%v as ZPL: %v", c, err)
 	}
 }
 
@@ -320,9 +312,7 @@ func TestSymbolField_DrawnUnchanged(t *testing.T) {
 	d := must[symbol.Drawing](t)(style(203).Draw(nil, found))
 	assert.Equal(t, readtest.DataMatrix(t, picture(t, d))[0], "A1B2C3D4E", "found")
 	for _, bad := range []string{"", row.String()[1:], strings.Repeat("0", 361), strings.Repeat("2", 361)} {
-		if _, err := symbol.Field(bad); err == nil {
-			t.Errorf("%.20q... was drawn", bad)
-		}
+		assert.True(t, assert.ErrorOf(symbol.Field(bad)) != nil, "%.20q... was drawn", bad)
 	}
 }
 
@@ -336,13 +326,10 @@ func TestSymbol_RejectsUnencodableText(t *testing.T) {
 		"a matrix too long":     func() (symbol.Grid, error) { return symbol.DataMatrix(strings.Repeat("a", 3000), false) },
 		"a matrix with a break": func() (symbol.Grid, error) { return symbol.DataMatrix("a\nb", false) },
 	} {
-		if _, err := draw(); err == nil {
-			t.Errorf("%s: there is a symbol", name)
-		}
+		assert.True(t, assert.ErrorOf(draw()) != nil, "%s: there is a symbol", name)
 	}
-	if _, err := style(300).Draw([]string{"第一"}, symbol.Grid{}); err == nil || !strings.Contains(err.Error(), `the font has no '第'`) {
-		t.Errorf("a line that the font cannot write: %v", err)
-	}
+	_, err := style(300).Draw([]string{"第一"}, symbol.Grid{})
+	assert.True(t, err != nil && strings.Contains(err.Error(), `the font has no '第'`), "a line that the font cannot write: %v", err)
 }
 
 func TestSymbol_PDFTextLines(t *testing.T) {

@@ -1,6 +1,10 @@
 package servertest
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/qrjump/qrjump/internal/testkit/require"
+)
 
 // Ticket returns a verify ticket of a third-party platform.
 func (s *Server) Ticket(component string) string {
@@ -23,9 +27,7 @@ func (s *Server) ComponentToken(component string) string {
 		Token string `json:"component_access_token"`
 	}
 	a.JSON(s.t, &issued)
-	if issued.Token == "" {
-		s.t.Fatalf("no token for %s: %s", component, a.Body)
-	}
+	require.True(s.t, issued.Token != "", "no token for %s: %s", component, a.Body)
 	s.Hide(issued.Token)
 	return issued.Token
 }
@@ -44,9 +46,7 @@ func (s *Server) PreAuthCode(token, component string) string {
 	}
 	a := s.Component(token, "api_create_preauthcode", fmt.Sprintf(`{"component_appid":%q}`, component))
 	a.JSON(s.t, &made)
-	if made.Code == "" {
-		s.t.Fatalf("no pre_auth_code for %s: %s", component, a.Body)
-	}
+	require.True(s.t, made.Code != "", "no pre_auth_code for %s: %s", component, a.Body)
 	s.Hide(made.Code)
 	return made.Code
 }
@@ -82,9 +82,7 @@ func (s *Server) AuthorizerToken(token, component, appid string) (access, refres
 		Token string `json:"authorizer_access_token"`
 	}
 	a.JSON(s.t, &issued)
-	if issued.Token == "" {
-		s.t.Fatalf("no token of %s for %s: %s", appid, component, a.Body)
-	}
+	require.True(s.t, issued.Token != "", "no token of %s for %s: %s", appid, component, a.Body)
 	s.Hide(issued.Token)
 	s.Hide(info.Authorization.Refresh)
 	return issued.Token, info.Authorization.Refresh

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -237,13 +238,9 @@ func (p *player) say(line string) string {
 	case word == "clock":
 		p.s.Admin("PUT", "/emulator/clock", fmt.Sprintf(`{"now":%q}`, rest))
 	case word == "log":
-		if !strings.Contains(p.s.Log(), rest) {
-			p.t.Errorf("the log does not have %q", rest)
-		}
+		assert.True(p.t, strings.Contains(p.s.Log(), rest), "the log does not have %q", rest)
 	case strings.HasPrefix(line, "no log "):
-		if strings.Contains(p.s.Log(), line[7:]) {
-			p.t.Errorf("the log has %q", line[7:])
-		}
+		assert.True(p.t, !strings.Contains(p.s.Log(), line[7:]), "the log has %q", line[7:])
 	default:
 		p.last = p.s.TellLine(line, p.last, p.taken, nil)
 	}
@@ -283,9 +280,7 @@ func (p *player) send(request, body string, header []string) {
 	}
 	p.last = p.s.Send(r)
 	p.scanned = p.scanned || p.last.Status == http.StatusTemporaryRedirect // a browser that follows a link is a scan
-	if p.o.Wire && wire && p.last.Status != http.StatusOK {
-		p.t.Errorf("%s answers %d, want 200", request, p.last.Status)
-	}
+	assert.True(p.t, !p.o.Wire || !wire || p.last.Status == http.StatusOK, "%s answers %d, want 200", request, p.last.Status)
 	if strings.HasPrefix(p.last.Header.Get("Content-Type"), "image/") {
 		p.last.Body = "{a picture}"
 	}

@@ -28,6 +28,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/safehttp"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/testdiag"
@@ -225,11 +226,7 @@ func (s *Server) Renew(t testing.TB) {
 // Stop stops the server before the test ends.
 func (s *Server) Stop() {
 	s.t.Helper()
-	s.stop.Do(func() {
-		if err := s.Close(); err != nil {
-			s.t.Errorf("stopping the server: %v", err)
-		}
-	})
+	s.stop.Do(func() { assert.NoErrorf(s.t, s.Close(), "stopping the server") })
 }
 
 // Log is everything that was logged so far.
@@ -277,9 +274,7 @@ func (s *Server) everyRefusalHasARow(text string) {
 		}
 		found := rows.FindStringSubmatch(line)
 		if found == nil {
-			if refusal.MatchString(line) {
-				s.t.Errorf("no row of the table of behaviours refused this: %s", line)
-			}
+			assert.True(s.t, !refusal.MatchString(line), "no row of the table of behaviours refused this: %s", line)
 			continue
 		}
 		for id := range strings.FieldsSeq(found[1]) {
@@ -317,9 +312,8 @@ type Answer struct {
 // JSON reads the answer into a value.
 func (a Answer) JSON(t testing.TB, dst any) {
 	t.Helper()
-	if err := json.Unmarshal([]byte(a.Body), dst); err != nil {
-		t.Fatalf("%v: %.500s", err, a.Body)
-	}
+	err := json.Unmarshal([]byte(a.Body), dst)
+	require.NoErrorf(t, err, "%v: %.500s", err, a.Body)
 }
 
 // Code returns the errcode of the answer; 0 where it has none.
@@ -333,17 +327,13 @@ func (a Answer) Code(t testing.TB) int {
 // WantCode fails the test if the answer has another errcode; the format says what was asked.
 func (a Answer) WantCode(t testing.TB, want int, format string, args ...any) {
 	t.Helper()
-	if got := a.Code(t); got != want {
-		t.Errorf("%s: %s answers %.500s, want errcode %d", fmt.Sprintf(format, args...), a.Path, a.Body, want)
-	}
+	assert.True(t, a.Code(t) == want, "%s: %s answers %.500s, want errcode %d", fmt.Sprintf(format, args...), a.Path, a.Body, want)
 }
 
 // WantStatus fails the test if the answer has another status; the format says what was asked.
 func (a Answer) WantStatus(t testing.TB, want int, format string, args ...any) {
 	t.Helper()
-	if a.Status != want {
-		t.Errorf("%s: %s answers %d %.500s, want %d", fmt.Sprintf(format, args...), a.Path, a.Status, a.Body, want)
-	}
+	assert.True(t, a.Status == want, "%s: %s answers %d %.500s, want %d", fmt.Sprintf(format, args...), a.Path, a.Status, a.Body, want)
 }
 
 // RID returns the request id at the end of an error's text.
@@ -352,9 +342,7 @@ func (a Answer) RID(t testing.TB) string {
 	var e struct{ ErrMsg string }
 	a.JSON(t, &e)
 	_, rid, found := strings.Cut(e.ErrMsg, " rid: ")
-	if !found {
-		t.Fatalf("no request id in %s", a.Body)
-	}
+	require.True(t, found, "no request id in %s", a.Body)
 	return rid
 }
 
@@ -413,9 +401,7 @@ func (s *Server) Do(method, path, body string, header ...string) Answer {
 func (s *Server) Admin(method, path, body string) Answer {
 	s.t.Helper()
 	a := s.Do(method, "/admin/v1"+path, body, "Authorization: Bearer "+AdminToken, "Content-Type: application/json")
-	if a.Status/100 != 2 {
-		s.t.Fatalf("%s %s %s: %d %s", method, path, body, a.Status, a.Body)
-	}
+	require.True(s.t, a.Status/100 == 2, "%s %s %s: %d %s", method, path, body, a.Status, a.Body)
 	return a
 }
 
@@ -466,9 +452,7 @@ func (s *Server) NewToken(appid string) string {
 		Token string `json:"access_token"`
 	}
 	a.JSON(s.t, &issued)
-	if issued.Token == "" {
-		s.t.Fatalf("no token for %s: %s", appid, a.Body)
-	}
+	require.True(s.t, issued.Token != "", "no token for %s: %s", appid, a.Body)
 	s.Hide(issued.Token)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -486,8 +470,6 @@ func (s *Server) Rule(appid, call, body string) Answer {
 func (s *Server) OK(appid, call, body string) Answer {
 	s.t.Helper()
 	a := s.Rule(appid, call, body)
-	if a.Code(s.t) != 0 {
-		s.t.Fatalf("%s as %s: %s", call, appid, a.Body)
-	}
+	require.True(s.t, a.Code(s.t) == 0, "%s as %s: %s", call, appid, a.Body)
 	return a
 }

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -26,9 +27,8 @@ func ReadStories(t testing.TB, file string) map[string]string {
 	stories := map[string]string{}
 	for _, block := range strings.Split(string(text), "\n## ")[1:] {
 		name, lines, _ := strings.Cut(block, "\n")
-		if _, duplicate := stories[name]; duplicate {
-			t.Errorf("%s has %q twice", file, name)
-		}
+		_, duplicate := stories[name]
+		assert.True(t, !duplicate, "%s has %q twice", file, name)
 		stories[name] = lines
 	}
 	return stories
@@ -100,9 +100,7 @@ func (s *Server) TellLine(line string, last Answer, taken map[string]string, ver
 	}
 	call := methods[strings.SplitN(line, " ", 2)[0]]
 	refused := strings.HasPrefix(last.Body, `{"errcode":`) && !strings.HasPrefix(last.Body, `{"errcode":0,`)
-	if call && refused && !try {
-		s.t.Fatalf("%s: refused by %s", line, last.Body)
-	}
+	require.True(s.t, !call || !refused || try, "%s: refused by %s", line, last.Body)
 	return last
 }
 
@@ -169,16 +167,12 @@ func (s *Server) tell(line string, last Answer, taken map[string]string, verbs V
 		if found == nil {
 			found = pattern.FindStringSubmatch(headerText(last))
 		}
-		if found == nil {
-			s.t.Fatalf("%s: nothing in %.2000s", line, last.Body)
-		}
+		require.True(s.t, found != nil, "%s: nothing in %.2000s", line, last.Body)
 		taken[first] = found[1]
 	case "hide":
 		s.Hide(cmp.Or(taken[rest], rest))
 	case "says":
-		if !strings.Contains(last.Body, rest) && !strings.Contains(headerText(last), rest) {
-			s.t.Errorf("%s: %.2000s", line, last.Body)
-		}
+		assert.True(s.t, strings.Contains(last.Body, rest) || strings.Contains(headerText(last), rest), "%s: %.2000s", line, last.Body)
 	default:
 		taken[word] = s.issue(strings.Fields(second), taken)
 	}
@@ -213,9 +207,7 @@ func (s *Server) call(method, path, body string) Answer {
 // issue returns what a word of a story makes, and its arguments.
 func (s *Server) issue(words []string, taken map[string]string) (made string) {
 	s.t.Helper()
-	if len(words) < 2 {
-		s.t.Fatalf("what is %q?", words)
-	}
+	require.True(s.t, len(words) >= 2, "what is %q?", words)
 	names := append(words[1:], "", "", "")
 	switch words[0] {
 	case "token":

@@ -11,6 +11,7 @@ import (
 	"github.com/qrjump/qrjump/internal/edge/api"
 	"github.com/qrjump/qrjump/internal/emulator"
 	"github.com/qrjump/qrjump/internal/infra/adminroute"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
 // Surface is a way to the operations of the admin API.
@@ -119,9 +120,8 @@ func (c *Called) Parity(t *testing.T, on Surface) {
 	for _, o := range Operations() {
 		names, reason := c.Callers()[o.ID], left[o.ID]
 		delete(left, o.ID)
-		if (len(names) == 0) == (reason == "") {
-			t.Errorf("%s (%s %s): %s calls it by %q, and the reason why it does not is %q", o.ID, o.Method, o.Path, on, names, reason)
-		}
+		assert.True(t, (len(names) == 0) != (reason == ""),
+			"%s (%s %s): %s calls it by %q, and the reason why it does not is %q", o.ID, o.Method, o.Path, on, names, reason)
 	}
 	for id := range left {
 		t.Errorf("there is no operation %s, and a reason why %s has none", id, on)

@@ -60,9 +60,8 @@ func write(t *testing.T, c archive.Contents) []byte {
 	require.NoError(t, err)
 	defer p.Close()
 	var b bytes.Buffer
-	if n, err := p.WriteTo(&b); err != nil || n != int64(b.Len()) {
-		t.Fatalf("%v, %d of %d bytes", err, n, b.Len())
-	}
+	n, err := p.WriteTo(&b)
+	require.True(t, err == nil && n == int64(b.Len()), "%v, %d of %d bytes", err, n, b.Len())
 	return b.Bytes()
 }
 
@@ -83,21 +82,17 @@ func TestArchive_RoundTrip(t *testing.T) {
 		got[name] = string(b)
 		return err
 	}))
-	if diff := cmp.Diff(some, got); diff != "" {
-		t.Error(diff)
-	}
+	diff := cmp.Diff(some, got)
+	assert.True(t, diff == "", "%v", diff)
 	keys, err := a.Keys(passphrase)
-	if diff := cmp.Diff(contents(nil).Keys, keys); err != nil || diff != "" {
-		t.Error(err, diff)
-	}
+	diff = cmp.Diff(contents(nil).Keys, keys)
+	assert.True(t, err == nil && diff == "", "%v %v", err, diff)
 	if m := a.Manifest; m.Schema != 7 || m.Engine != "sqlite" || m.Rows() != 3002 || len(m.Tables()) != 3 ||
 		!m.CreatedAt.Equal(contents(nil).CreatedAt) {
 		t.Errorf("got %+v", m)
 	}
 	for _, wrong := range []string{"", "Twelve chars", passphrase + " "} {
-		if _, err := a.Keys(wrong); !errors.Is(err, archive.ErrPassphrase) {
-			t.Errorf("with %q: %v", wrong, err)
-		}
+		assert.ErrorIs(t, assert.ErrorOf(a.Keys(wrong)), archive.ErrPassphrase, "with %q", wrong)
 	}
 }
 
@@ -107,9 +102,8 @@ func TestArchive_RejectsFlippedByte(t *testing.T) {
 	for i := range whole {
 		b := bytes.Clone(whole)
 		b[i] ^= byte(1 + chance.IntN(255))
-		if _, err := open(b); !errors.Is(err, archive.ErrDamaged) && !errors.Is(err, archive.ErrNewer) {
-			t.Fatalf("byte %d of %d: %v", i, len(whole), err)
-		}
+		_, err := open(b)
+		require.True(t, errors.Is(err, archive.ErrDamaged) || errors.Is(err, archive.ErrNewer), "byte %d of %d: %v", i, len(whole), err)
 	}
 	for range 200 {
 		at := chance.IntN(len(whole))
@@ -121,17 +115,13 @@ func TestArchive_RejectsFlippedByte(t *testing.T) {
 			if bytes.Equal(b, whole) {
 				continue
 			}
-			if _, err := open(b); !errors.Is(err, archive.ErrDamaged) {
-				t.Fatalf("%s at %d: %v", what, at, err)
-			}
+			require.ErrorIs(t, assert.ErrorOf(open(b)), archive.ErrDamaged, "%s at %d", what, at)
 		}
 	}
-	if _, err := open(append(bytes.Clone(whole), 0)); !errors.Is(err, archive.ErrDamaged) {
-		t.Error(err)
-	}
-	if _, err := open(nil); !errors.Is(err, archive.ErrDamaged) {
-		t.Error(err)
-	}
+	_, err := open(append(bytes.Clone(whole), 0))
+	assert.True(t, errors.Is(err, archive.ErrDamaged), "%v", err)
+	_, err = open(nil)
+	assert.True(t, errors.Is(err, archive.ErrDamaged), "%v", err)
 }
 
 func TestArchive_DeterministicExceptRandom(t *testing.T) {
@@ -141,9 +131,8 @@ func TestArchive_DeterministicExceptRandom(t *testing.T) {
 	later.CreatedAt = later.CreatedAt.Add(time.Hour)
 	two, err := open(write(t, later))
 	require.NoError(t, err)
-	if diff := cmp.Diff(one.Manifest.Tables(), two.Manifest.Tables()); diff != "" {
-		t.Error(diff)
-	}
+	diff := cmp.Diff(one.Manifest.Tables(), two.Manifest.Tables())
+	assert.True(t, diff == "", "%v", diff)
 }
 
 // A stranger without the passphrase can make new sums, but not for the sealed list.
@@ -154,9 +143,8 @@ func TestArchive_RejectsForgedTables(t *testing.T) {
 	b, err := open(write(t, other))
 	require.NoError(t, err)
 	archive.SwapKeys(a, b)
-	if _, err := b.Keys(passphrase); !errors.Is(err, archive.ErrDamaged) {
-		t.Error(err)
-	}
+	_, err = b.Keys(passphrase)
+	assert.True(t, errors.Is(err, archive.ErrDamaged), "%v", err)
 }
 
 func TestArchive_NewerFormat(t *testing.T) {
@@ -164,20 +152,16 @@ func TestArchive_NewerFormat(t *testing.T) {
 	_, err := open(b)
 	assert.True(t, errors.Is(err, archive.ErrNewer) && strings.Contains(err.Error(), "it has format 2, this qrjump knows 1"), "%v", err)
 	// Even if later archives end in another way.
-	if _, err := open(b[:len(b)-3]); !errors.Is(err, archive.ErrNewer) {
-		t.Error(err)
-	}
+	_, err = open(b[:len(b)-3])
+	assert.True(t, errors.Is(err, archive.ErrNewer), "%v", err)
 }
 
 func TestArchive_SourceErrorLeavesNoFile(t *testing.T) {
 	dir := t.TempDir()
-	if _, err := archive.Pack(t.Context(), dir, contents(tables{"accounts": "{}\n", "rules": "broken"})); err == nil {
-		t.Error("it was packed")
-	}
+	assert.True(t, assert.ErrorOf(archive.Pack(t.Context(), dir, contents(tables{"accounts": "{}\n", "rules": "broken"}))) != nil,
+		"it was packed")
 	left, err := os.ReadDir(dir)
-	if err != nil || len(left) > 0 {
-		t.Error(err, left)
-	}
+	assert.True(t, err == nil && len(left) == 0, "%v %v", err, left)
 }
 
 func TestArchive_PassphraseLength(t *testing.T) {
@@ -226,13 +210,9 @@ func (s counted) WriteRows(ctx context.Context, table string, w io.Writer) (int6
 func TestArchive_TablesReadOnce(t *testing.T) {
 	c, read := contents(nil), map[string]int{}
 	c.Tables = counted{some, read}
-	if _, err := open(write(t, c)); err != nil {
-		t.Error(err)
-	}
+	assert.NoError(t, assert.ErrorOf(open(write(t, c))))
 	for _, table := range some.Tables() {
-		if read[table] != 1 {
-			t.Errorf("%s was read %d times", table, read[table])
-		}
+		assert.True(t, read[table] == 1, "%s was read %d times", table, read[table])
 	}
 }
 
@@ -264,15 +244,11 @@ func TestArchive_TableSizes(t *testing.T) {
 		return err
 	}))
 	for name, want := range all {
-		if got[name] != want {
-			t.Errorf("%s: %d bytes became %d others", name, len(want), len(got[name]))
-		}
+		assert.True(t, got[name] == want, "%s: %d bytes became %d others", name, len(want), len(got[name]))
 	}
 	r, err := gzip.NewReader(bytes.NewReader(b)) // both of them, as everybody reads it
 	require.NoError(t, err)
-	if _, err := io.Copy(io.Discard, r); err != nil {
-		t.Error(err)
-	}
+	assert.NoError(t, assert.ErrorOf(io.Copy(io.Discard, r)))
 }
 
 // full is a disk without room for what is packed.
@@ -320,9 +296,7 @@ func TestArchive_ConstantMemory(t *testing.T) {
 			}
 		}
 	}).AllocedBytesPerOp()
-	if allocated > 8<<20 {
-		t.Errorf("%d MiB for %d MiB of rows", allocated>>20, int(big)*len(aRow)>>20)
-	}
+	assert.True(t, allocated <= 8<<20, "%d MiB for %d MiB of rows", allocated>>20, int(big)*len(aRow)>>20)
 }
 
 const aRow = `{"appid":"wxminiprogram0001","name":"a name that is long enough to count for something in the end","at":1234567890123}` + "\n"

@@ -26,9 +26,7 @@ func Start(t *testing.T, host string, extra ...chromedp.ExecAllocatorOption) con
 		}
 	}
 	if program == "" {
-		if os.Getenv("QRJUMP_REQUIRE_CHROMIUM") != "" {
-			t.Fatal("no Chromium: scripts/install-test-deps.sh installs it")
-		}
+		require.True(t, os.Getenv("QRJUMP_REQUIRE_CHROMIUM") == "", "no Chromium: scripts/install-test-deps.sh installs it")
 		t.Skip("no Chromium: scripts/install-test-deps.sh installs it")
 	}
 	folder, err := os.MkdirTemp("", "qrjump-chromium-")

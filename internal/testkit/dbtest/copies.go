@@ -42,9 +42,7 @@ func (c *Copies) Postgres(t testing.TB) string {
 		ran.Unlock()
 		m.err = c.fill(patient(in(server, m.name)), "")
 	})
-	if m.err != nil {
-		t.Fatal(m.err)
-	}
+	require.NoError(t, m.err)
 	onServer(t, server, `CREATE DATABASE `+name+` TEMPLATE `+m.name)
 	t.Cleanup(func() { onServer(t, server, `DROP DATABASE `+name+` WITH (FORCE)`) })
 	return patient(in(server, name))

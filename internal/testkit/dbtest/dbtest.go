@@ -31,9 +31,7 @@ func Server(t testing.TB) string {
 	t.Helper()
 	address := os.Getenv("TEST_POSTGRES")
 	if address == "" {
-		if os.Getenv("QRJUMP_REQUIRE_POSTGRES") == "1" {
-			t.Fatal("QRJUMP_REQUIRE_POSTGRES=1, but TEST_POSTGRES names no server")
-		}
+		require.True(t, os.Getenv("QRJUMP_REQUIRE_POSTGRES") != "1", "QRJUMP_REQUIRE_POSTGRES=1, but TEST_POSTGRES names no server")
 		t.Skip("TEST_POSTGRES names no server; scripts/postgres.sh starts one")
 	}
 	return address

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
 // Budget is the most bytes that a page and all that it loads may have, unzipped.
@@ -64,17 +66,13 @@ func Weigh(t testing.TB, page string, get func(address string) string) (bytes in
 		case "image", "use":
 			addresses = []string{has["href"]}
 		}
-		if has["srcset"] != "" {
-			t.Errorf("a choice of pictures is not counted: %s", element[0])
-		}
+		assert.True(t, has["srcset"] == "", "a choice of pictures is not counted: %s", element[0])
 		for _, address := range addresses {
 			if address == "" || strings.HasPrefix(address, "data:") || strings.HasPrefix(address, "#") || slices.Contains(loaded, address) {
 				continue
 			}
 			body := get(address)
-			if body == "" {
-				t.Errorf("%s is empty", address)
-			}
+			assert.True(t, body != "", "%s is empty", address)
 			bytes += len(body)
 			loaded = append(loaded, address)
 			if name == "script" || name == "link" {

@@ -308,9 +308,7 @@ func Pages(t testing.TB, file []byte, dpi int) []image.Image {
 	require.NoError(t, os.WriteFile(name, file, 0o600))
 	render := exec.CommandContext(t.Context(), "pdftoppm", "-r", fmt.Sprint(dpi), "-gray", "-png", name, filepath.Join(dir, "page"))
 	out, err := render.CombinedOutput()
-	if err != nil || len(out) > 0 {
-		t.Fatalf("pdftoppm: %v: %s", err, out)
-	}
+	require.True(t, err == nil && len(out) == 0, "pdftoppm: %v: %s", err, out)
 	names, _ := filepath.Glob(filepath.Join(dir, "page*.png")) // a pattern that is well formed
 	var pages []image.Image
 	for _, name := range names {
@@ -360,9 +358,8 @@ func Plates(t testing.TB, file []byte, dpi int) map[string]image.Image {
 	render := exec.CommandContext(t.Context(), "gs", "-q", "-dSAFER", "-dBATCH", "-dNOPAUSE", "-dEPSCrop", "-sDEVICE=tiffsep",
 		fmt.Sprintf("-r%d", dpi), "-sOutputFile="+filepath.Join(dir, "page"), "-")
 	render.Stdin = bytes.NewReader(file)
-	if said, err := render.CombinedOutput(); err != nil || len(said) > 0 {
-		t.Fatalf("gs: %v: %s", err, said)
-	}
+	said, err := render.CombinedOutput()
+	require.True(t, err == nil && len(said) == 0, "gs: %v: %s", err, said)
 	names, _ := filepath.Glob(filepath.Join(dir, "page(*).tif")) // a pattern that is well formed
 	plates := map[string]image.Image{}
 	for _, name := range names {

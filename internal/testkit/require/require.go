@@ -2,7 +2,9 @@
 package require
 
 import (
+	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
@@ -42,5 +44,21 @@ func True(t T, ok bool, format string, args ...any) {
 	t.Helper()
 	if !ok {
 		t.Fatal(fmt.Sprintf(format, args...))
+	}
+}
+
+// ErrorIs ends the test if errors.Is(err, target) is false; the format says what was done.
+func ErrorIs(t T, err, target error, format string, args ...any) {
+	t.Helper()
+	if !errors.Is(err, target) {
+		t.Fatal(assert.Difference(err, target, format, args...))
+	}
+}
+
+// Contains ends the test if a text does not have a part; the format says what the text is.
+func Contains(t T, text, part, format string, args ...any) {
+	t.Helper()
+	if !strings.Contains(text, part) {
+		t.Fatal(fmt.Sprintf(format, args...), "lacks", part, "in", text)
 	}
 }

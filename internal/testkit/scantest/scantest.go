@@ -21,6 +21,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/stats"
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/storetest"
@@ -285,11 +286,7 @@ func OpenStore(t *testing.T, target store.Target) *store.Store {
 	t.Helper()
 	s, err := store.Open(t.Context(), target)
 	require.NoError(t, err)
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			t.Error("closing:", err)
-		}
-	})
+	t.Cleanup(func() { assert.NoErrorf(t, s.Close(), "closing") })
 	return s
 }
 

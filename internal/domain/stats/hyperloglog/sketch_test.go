@@ -31,9 +31,8 @@ func TestSketch_ErrorWithinOnePercent(t *testing.T) {
 			}
 			next = next * 5 / 4
 			got := float64(s.Count())
-			if off := math.Abs(got-float64(n)) / float64(n); off > 0.01 {
-				t.Errorf("seed %d: %d users are counted as %.0f, %.2f %% off", seed, n, got, 100*off)
-			}
+			off := math.Abs(got-float64(n)) / float64(n)
+			assert.True(t, !(off > 0.01), "seed %d: %d users are counted as %.0f, %.2f %% off", seed, n, got, 100*off)
 			assert.True(t, n > Exact || int(got) == n, "seed %d: %d users are counted as %.0f, not exactly", seed, n, got)
 		}
 	}
@@ -57,9 +56,8 @@ func TestSketch_OrderIndependent(t *testing.T) {
 			require.NoError(t, err)
 			merged.Merge(part)
 		}
-		if merged.Encode() != whole.Encode() || merged.Count() != whole.Count() {
-			t.Fatalf("%d users in %d parts: %d after merging, %d in one", n, len(parts), merged.Count(), whole.Count())
-		}
+		require.True(t, merged.Encode() == whole.Encode() && merged.Count() == whole.Count(),
+			"%d users in %d parts: %d after merging, %d in one", n, len(parts), merged.Count(), whole.Count())
 	}
 }
 
@@ -71,14 +69,11 @@ func TestSketch_EraseKeepsCount(t *testing.T) {
 			others.Add(user(n))
 		}
 	}
-	if !s.Replace(user(7), 12345) || s.Count() != 100 {
-		t.Errorf("after an erasure %d users are counted", s.Count())
-	}
+	assert.True(t, s.Replace(user(7), 12345) && s.Count() == 100, "after an erasure %d users are counted", s.Count())
 	assert.True(t, !s.Replace(user(7), 12345), "the number of the user is still there")
 	others.AddNumber(12345)
-	if diff := cmp.Diff(others.exact, s.exact); diff != "" {
-		t.Error(diff)
-	}
+	diff := cmp.Diff(others.exact, s.exact)
+	assert.True(t, diff == "", "%v", diff)
 }
 
 func FuzzDecodeSketch(f *testing.F) {
@@ -96,8 +91,7 @@ func FuzzDecodeSketch(f *testing.F) {
 			return
 		}
 		s.Count()
-		if again, err := Decode(s.Encode()); err != nil || again.Encode() != s.Encode() {
-			t.Errorf("%.40q: %v", text, err)
-		}
+		again, err := Decode(s.Encode())
+		assert.True(t, err == nil && again.Encode() == s.Encode(), "%.40q: %v", text, err)
 	})
 }

@@ -107,11 +107,9 @@ func TestRecount_MemoryBounded(t *testing.T) {
 		require.NoError(t, err)
 		// A combination is written out where it comes first: with the lengths of its texts at least.
 		assert.True(t, most != 0 && most <= held/aCombination, "%d scans: %d combinations were held", scans, most)
-		assert.Equal(t, left, (verify.Held{}), "%d scans", scans)
+		assert.Equal(t, left, verify.Held{}, "%d scans", scans)
 		for i := range days {
-			if days[i] > 1 && bytes[i] > held {
-				t.Errorf("%d scans: a part has %d bytes of %d days", scans, bytes[i], days[i])
-			}
+			assert.True(t, days[i] <= 1 || bytes[i] <= held, "%d scans: a part has %d bytes of %d days", scans, bytes[i], days[i])
 		}
 		assert.True(t, len(days) >= 2 && slices.Max(days) >= 2, "%d scans: the parts are of %d days", scans, days)
 	}
@@ -128,12 +126,8 @@ func TestRecount_ConcurrentCounting(t *testing.T) {
 				return // a recount gets on when nothing is counted for a moment
 			}
 			came += 20
-			if err := log.Append(t.Context(), events.Take(20)); err != nil {
-				t.Error(err)
-			}
-			if err := other.CatchUpAndSave(t.Context()); err != nil {
-				t.Error(err)
-			}
+			assert.NoError(t, log.Append(t.Context(), events.Take(20)))
+			assert.NoError(t, other.CatchUpAndSave(t.Context()))
 		}
 		more()
 		more()
@@ -194,9 +188,8 @@ func TestRecount_DetectsDifferences(t *testing.T) {
 		c := scantest.NewCounter(s, log)
 		require.NoError(t, c.CatchUpAndSave(t.Context()))
 		log.Entries[0].App = "wx of another" // the ledger says otherwise
-		if r, err := (verify.Recounter{Counter: c}).Run(t.Context()); err != nil || r.Differences == 0 {
-			t.Errorf("%+v, %v", r, err)
-		}
+		r, err := (verify.Recounter{Counter: c}).Run(t.Context())
+		assert.True(t, err == nil && r.Differences != 0, "%+v, %v", r, err)
 	})
 }
 
@@ -262,9 +255,8 @@ func TestRecount_KilledLeavesNoState(t *testing.T) {
 			left, err := os.ReadDir(filepath.Join(dir, "scratch"))
 			require.NoError(t, err)
 			for _, file := range left { // it was killed before it took the name
-				if info, err := file.Info(); err != nil || info.Size() > 0 {
-					t.Errorf("round %d: it left %v, %v", round, info, err)
-				}
+				info, err := file.Info()
+				assert.True(t, err == nil && info.Size() <= 0, "round %d: it left %v, %v", round, info, err)
 			}
 		}
 	})
