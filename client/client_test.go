@@ -70,10 +70,8 @@ func TestClientRules_AddToDelete(t *testing.T) {
 
 	d, err := c.Scans.Resolve(ctx, client.ScanRequest{Text: link, User: "u"})
 	check("resolve", err)
-	if d.Action != client.OpenMiniProgram || d.AppID != shop.AppID || d.Matched == nil || d.Matched.Prefix != prefix || d.ScanID == "" ||
-		len(d.Raw) == 0 {
-		t.Errorf("got the decision %+v", d)
-	}
+	assert.True(t, d.Action == client.OpenMiniProgram && d.AppID == shop.AppID && d.Matched != nil && d.Matched.Prefix == prefix &&
+		d.ScanID != "" && len(d.Raw) != 0, "got the decision %+v", d)
 	e, err := c.Scans.Explain(ctx, client.ExplainRequest{ScanRequest: client.ScanRequest{Text: link}})
 	check("explain", err)
 	assert.True(t, len(e.Steps) == 1 && e.Steps[0].Verdict == "opens" && e.Steps[0].English != "" && e.Steps[0].Chinese != "",
@@ -135,10 +133,9 @@ func TestClientAdmin_AllCalls(t *testing.T) {
 	}
 	key, err := c.ScanKeys.Create(ctx, client.ScanKey{Name: "app", Namespace: "n"})
 	require.True(t, err == nil && key != "", "got the key %q, %v", key, err)
-	if keys, err := c.ScanKeys.List(ctx); err != nil || len(keys) != 1 || keys[0].Name != "app" ||
-		keys[0].Namespace != "n" || keys[0].CreatedAt == nil {
-		t.Errorf("got the keys %+v, %v", keys, err)
-	}
+	keys, err := c.ScanKeys.List(ctx)
+	assert.True(t, err == nil && len(keys) == 1 && keys[0].Name == "app" && keys[0].Namespace == "n" && keys[0].CreatedAt != nil,
+		"got the keys %+v, %v", keys, err)
 	assert.NoError(t, c.ScanKeys.Delete(ctx, "app"))
 }
 

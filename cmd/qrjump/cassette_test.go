@@ -109,31 +109,24 @@ func TestCassette_RecordCompareReplay(t *testing.T) {
 	assert.True(t, code == exitDifferent && errs == "qrjump: compare other.ndjson: 1 difference\n" && strings.HasPrefix(out, want) &&
 		strings.HasSuffix(out, "\n  token.appid.missing, evidence level observed\n1 of 1 call compared: 1 difference\n"),
 		"compare: exit %d\n%s%s", code, out, errs)
-	if code, out, _ := command(t.Context(), "cassette", "compare", "other.ndjson", "--output=json"); code != exitDifferent ||
-		!strings.Contains(out, `"kind": "number"`) {
-		t.Errorf("compare --output json: exit %d\n%s", code, out)
-	}
-	if code, out, _ := command(t.Context(), "cassette", "compare", "other.ndjson", "--behaviour", "wire.fault"); code != 0 ||
-		out != "1 of 1 call compared: 0 differences\n" {
-		t.Errorf("compare --behaviour: exit %d\n%s", code, out)
-	}
+	code, out, _ = command(t.Context(), "cassette", "compare", "other.ndjson", "--output=json")
+	assert.True(t, code == exitDifferent && strings.Contains(out, `"kind": "number"`), "compare --output json: exit %d\n%s", code, out)
+	code, out, _ = command(t.Context(), "cassette", "compare", "other.ndjson", "--behaviour", "wire.fault")
+	assert.True(t, code == 0 && out == "1 of 1 call compared: 0 differences\n", "compare --behaviour: exit %d\n%s", code, out)
 	require.NoError(t, os.WriteFile("answers.ndjson", nil, 0o600))
 	require.NoError(t, os.WriteFile("differences.ndjson", nil, 0o600))
-	if code, _, errs := command(t.Context(), "cassette", "compare", "other.ndjson", "--keep", "."); code != exitDifferent ||
-		!strings.HasPrefix(errs, "1 answer added to .\n") {
-		t.Errorf("compare --keep: exit %d\n%s", code, errs)
-	}
+	code, _, errs = command(t.Context(), "cassette", "compare", "other.ndjson", "--keep", ".")
+	assert.True(t, code == exitDifferent && strings.HasPrefix(errs, "1 answer added to .\n"), "compare --keep: exit %d\n%s", code, errs)
 	// A rule from before the recording that no server of ours can have.
 	const shown = `{"occurred_at":"2026-01-15T02:00:00Z","method":"POST","path":"/cgi-bin/wxopen/qrcodejumpget","query":{"access_token":"{token:1:132}"},` +
 		`"request":{},"status":200,"headers":{"Cache-Control":"no-store","Content-Type":"application/json; encoding=utf-8"},` +
 		`"response":{"errcode":0,"errmsg":"ok","rule_list":[{"prefix":"gopher://{word:2:3}/","path":"p","state":1,"permit_sub_rule":1,` +
 		`"open_version":3,"debug_url":[]}],"qrcodejump_open":1,"list_size":1,"qrcodejump_pub_quota":100,"total_count":1}}` + "\n"
 	require.NoError(t, os.WriteFile("shown.ndjson", []byte(shown), 0o600))
-	if code, out, errs := command(t.Context(), "cassette", "compare", "shown.ndjson"); code != exitDifferent ||
-		!strings.Contains(out, "value rule_list: ") ||
-		!strings.HasPrefix(errs, "rules from before the recording are ignored: seed ") {
-		t.Errorf("compare with a rule that cannot be: exit %d\n%s%s", code, out, errs)
-	}
+	code, out, errs = command(t.Context(), "cassette", "compare", "shown.ndjson")
+	assert.True(t, code == exitDifferent && strings.Contains(out, "value rule_list: ") &&
+		strings.HasPrefix(errs, "rules from before the recording are ignored: seed "),
+		"compare with a rule that cannot be: exit %d\n%s%s", code, out, errs)
 	folders, err := os.ReadDir(left)
 	assert.True(t, err == nil && len(folders) == 0, "comparisons left %v, %v", folders, err)
 	for _, wrong := range []struct {

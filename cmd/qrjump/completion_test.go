@@ -173,9 +173,8 @@ func TestCompletion_ServerNames(t *testing.T) {
 		i := slices.IndexFunc(list, func(c candidate) bool { return c.word == want.word })
 		kind, _, _ := strings.Cut(line, " ")
 		described := want.means != "" || kind == "setting" || kind == "behaviour"
-		if i < 0 || want.means != "" && list[i].means != want.means || described && list[i].means == "" || len(list) > maxCandidates {
-			t.Errorf("%q offers %q, want %q", line, list, want)
-		}
+		assert.True(t, i >= 0 && (want.means == "" || list[i].means == want.means) && (!described || list[i].means != "") &&
+			len(list) <= maxCandidates, "%q offers %q, want %q", line, list, want)
 	}
 	for _, line := range []string{"batch show 9", "rule delete https://none.example/"} {
 		list := completed(line)

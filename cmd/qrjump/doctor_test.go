@@ -113,7 +113,6 @@ func TestDoctor_StuckOrdersAndUnreadableChanges(t *testing.T) {
 			wrong = append(wrong, f.About+": "+reader("en").msg(f.Detail))
 		}
 	}
-	if len(wrong) != 2 || !strings.Contains(wrong[0], "lag: unreadable: 1") || !strings.Contains(wrong[1], "orders: order stuck of brand") {
-		t.Errorf("doctor reports %q, want the change and the order that is stuck", wrong)
-	}
+	assert.True(t, len(wrong) == 2 && strings.Contains(wrong[0], "lag: unreadable: 1") &&
+		strings.Contains(wrong[1], "orders: order stuck of brand"), "doctor reports %q, want the change and the order that is stuck", wrong)
 }

@@ -212,10 +212,9 @@ func TestReadmes_CommandBlocksRun(t *testing.T) {
 				other += strings.TrimPrefix(command, "bin/") + "\n"
 			}
 		}
-		if tr := playPage(t, page+"```sh\n"+other+"```\n"); !strings.Contains(tr, "wxc0ffee0000000001") ||
-			!strings.Contains(tr, `"access_token"`) {
-			t.Errorf("%s: no Mini Program opens, or there is no token:\n%s", name, tr)
-		}
+		tr := playPage(t, page+"```sh\n"+other+"```\n")
+		assert.True(t, strings.Contains(tr, "wxc0ffee0000000001") && strings.Contains(tr, `"access_token"`),
+			"%s: no Mini Program opens, or there is no token:\n%s", name, tr)
 	}
 }
 

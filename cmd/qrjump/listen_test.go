@@ -68,10 +68,8 @@ func TestListen_Secret(t *testing.T) {
 			assert.True(t, err == nil, "what is handed on is not signed with %q: %v; listen says %s", secret, err, told)
 		})
 	}
-	if code, _, told := command(t.Context(), "listen", "--forward-to", "http://127.0.0.1:1", "--secret", "nonsense"); code != 2 ||
-		!strings.Contains(told, "whsec_") {
-		t.Errorf("listen --secret nonsense = %d, %s, want exit 2", code, told)
-	}
+	code, _, told := command(t.Context(), "listen", "--forward-to", "http://127.0.0.1:1", "--secret", "nonsense")
+	assert.True(t, code == 2 && strings.Contains(told, "whsec_"), "listen --secret nonsense = %d, %s, want exit 2", code, told)
 }
 
 // What the server sends reaches a program at another address as it was signed, and what that one answers is printed and is the answer

@@ -218,10 +218,8 @@ func TestProbe_SaysWhatItCouldNotAsk(t *testing.T) {
 	s := servertest.Start(t, servertest.Options{Seed: strings.Replace(probeSeed, "versions: [release]", "versions: []", 1)})
 	out := filepath.Join(t.TempDir(), "out")
 	code, tr, errs := probed(t, s.URL, out, "--only", "rules.publish.again")
-	if code == exitDone || !strings.Contains(tr, "rules.publish.again: undecided: /cgi-bin/wxopen/qrcodejumppublish answered") ||
-		!strings.Contains(tr, "85074") {
-		t.Errorf("exit %d\n%s%s", code, tr, errs)
-	}
+	assert.True(t, code != exitDone && strings.Contains(tr, "rules.publish.again: undecided: /cgi-bin/wxopen/qrcodejumppublish answered") &&
+		strings.Contains(tr, "85074"), "exit %d\n%s%s", code, tr, errs)
 	if text, err := os.ReadFile(out); err != nil || !strings.Contains(string(text), "/cgi-bin/wxopen/qrcodejumpdelete") {
 		t.Errorf("%v: the cassette has not that the rule was deleted", err)
 	}

@@ -20,10 +20,8 @@ func TestCodeOutput_VoidFirst(t *testing.T) {
 	outputLanguage = "en" // a test before this one may have run a command in Chinese
 	var b strings.Builder
 	printCode(&b, client.StoredCode{Code: "044GZ*J10", Active: true, Void: true})
-	if first, _, _ := strings.Cut(b.String(), "\n"); first != "this code is void and opens nothing" ||
-		!strings.Contains(b.String(), "void, active") {
-		t.Error(b.String())
-	}
+	first, _, _ := strings.Cut(b.String(), "\n")
+	assert.True(t, first == "this code is void and opens nothing" && strings.Contains(b.String(), "void, active"), "%v", b.String())
 }
 
 // Issue 28: QRJUMP_OUTPUT makes an object of an error of usage too, whatever of the command line could be read.

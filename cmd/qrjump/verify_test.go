@@ -80,10 +80,9 @@ func TestVerify_EachStepFault(t *testing.T) {
 			var out, errs bytes.Buffer
 			code := run(session{ctx: t.Context(), in: strings.NewReader(""), out: &out, err: &errs},
 				append([]string{"verification", "check"}, strings.Fields(test.words)...))
-			if code != test.exit || !regexp.MustCompile(test.out).MatchString(out.String()) ||
-				!regexp.MustCompile(test.errs).MatchString(strings.TrimSpace(errs.String())) || (code == 0) != (errs.Len() == 0) {
-				t.Errorf("exit %d, want %d, and %s; %s\n%s%s", code, test.exit, test.out, test.errs, &out, &errs)
-			}
+			assert.True(t, code == test.exit && regexp.MustCompile(test.out).MatchString(out.String()) &&
+				regexp.MustCompile(test.errs).MatchString(strings.TrimSpace(errs.String())) && (code == 0) == (errs.Len() == 0),
+				"exit %d, want %d, and %s; %s\n%s%s", code, test.exit, test.out, test.errs, &out, &errs)
 		})
 	}
 

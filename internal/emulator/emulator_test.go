@@ -247,19 +247,16 @@ func TestEmulator_Faults(t *testing.T) {
 		rules(1)
 		var calls struct{ Calls []struct{ Detail string } }
 		call(s, "GET", "/calls?limit=2", "").JSON(t, &calls)
-		if got := calls.Calls[1].Detail; !strings.HasPrefix(got,
-			"injected by a fault; without the fault the call was rejected: 40097 invalid args") {
-			t.Errorf("on record: %q", got)
-		}
+		got := calls.Calls[1].Detail
+		assert.True(t, strings.HasPrefix(got, "injected by a fault; without the fault the call was rejected: 40097 invalid args"),
+			"on record: %q", got)
 	})
 	t.Run("after: a token that nobody sees ends the one before", func(t *testing.T) {
 		s.Renew(t)
 		old := s.Token("shop")
 		fault(t, s, `{"path":"/cgi-bin/token","errcode":-1,"after":true,"count":1}`)
-		if a := s.Do("GET", "/cgi-bin/token?grant_type=client_credential&appid=shop&secret=the-secret-of-shop", ""); a.Code(t) != -1 ||
-			strings.Contains(a.Body, "expires_in") {
-			t.Errorf("got %s", a.Body)
-		}
+		a := s.Do("GET", "/cgi-bin/token?grant_type=client_credential&appid=shop&secret=the-secret-of-shop", "")
+		assert.True(t, a.Code(t) == -1 && !strings.Contains(a.Body, "expires_in"), "got %s", a.Body)
 		s.Advance(5 * time.Minute)
 		s.Do("POST", get+"?access_token="+old, "{}").WantCode(t, 40001, "the token before")
 		s.NewToken("shop")
@@ -365,11 +362,9 @@ func TestEmulator_Calls(t *testing.T) {
 	list.JSON(t, &calls)
 	require.Equal(t, len(calls.Calls), 3, "calls")
 	last := calls.Calls[0]
-	if last.RID != a.RID(t) || last.Account != "shop" || last.IP != "127.0.0.1" || last.Method != "POST" || last.ErrCode != 40097 ||
-		last.URL != "/cgi-bin/wxopen/qrcodejumppublish?access_token=%5Bmasked%5D" || last.Response != a.Body ||
-		!strings.Contains(last.Detail, "none.example") {
-		t.Errorf("the last call: %+v", last)
-	}
+	assert.True(t, last.RID == a.RID(t) && last.Account == "shop" && last.IP == "127.0.0.1" && last.Method == "POST" &&
+		last.ErrCode == 40097 && last.URL == "/cgi-bin/wxopen/qrcodejumppublish?access_token=%5Bmasked%5D" && last.Response == a.Body &&
+		strings.Contains(last.Detail, "none.example"), "the last call: %+v", last)
 	for n, want := range []string{`{"prefix":"https://none.example/","x":"`, `"secret":"[masked]"`} {
 		assert.True(t, strings.Contains(calls.Calls[n].Request, want), "call %d: %s, want %s", n, calls.Calls[n].Request, want)
 	}

@@ -54,9 +54,8 @@ func TestEmulator_CannedResponses(t *testing.T) {
 		}
 		record := s.Do("GET", a.Header.Get("X-Qrjump-Trace"), "")
 		record.JSON(t, &why)
-		if why.Detail != "answered by a stub" || fmt.Sprint(why.Behaviours) != "[wire.stub]" || strings.Contains(record.Body, "hush") {
-			t.Errorf("%d: on record: %s", i, record.Body)
-		}
+		assert.True(t, why.Detail == "answered by a stub" && fmt.Sprint(why.Behaviours) == "[wire.stub]" &&
+			!strings.Contains(record.Body, "hush"), "%d: on record: %s", i, record.Body)
 		assert.True(t, i != 0 || why.ErrCode == 40033, "on record is errcode %d, want 40033", why.ErrCode)
 	}
 	s.Do("POST", "/cgi-bin/menu/delete", "{}").WantCode(t, 40066, "a path without a response")

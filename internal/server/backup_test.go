@@ -287,10 +287,8 @@ func (l life) goesOn(t *testing.T, s *servertest.Server) {
 		fmt.Sprintf(`{"application_id":%d,"code_start":0,"code_end":499}`, l.batch)).Body, l.segment, "the package is another")
 	assert.Equal(t, stableToken(t, s), l.stable, "the stable token is another")
 	code, _, _ := look(t, s, l.batch, 7)
-	if a := codesCall(t, s, l.token, "tickettocode", `{"openid":"`+l.openid+`","code_ticket":"`+l.ticket+`"}`); a.Code(t) != 0 ||
-		!strings.Contains(a.Body, code) {
-		t.Errorf("the ticket: %s", a.Body)
-	}
+	a := codesCall(t, s, l.token, "tickettocode", `{"openid":"`+l.openid+`","code_ticket":"`+l.ticket+`"}`)
+	assert.True(t, a.Code(t) == 0 && strings.Contains(a.Body, code), "the ticket: %s", a.Body)
 	trade := "/sns/jscode2session?grant_type=authorization_code&appid=shop&secret=the-secret-of-shop&js_code=" + l.jsCode
 	assert.Contains(t, s.Do("GET", trade, "").Body, l.openid, "the login")
 	id := apply(t, s, l.token, "order-1", 20_000)
@@ -580,9 +578,8 @@ func TestExportEndpoint_Rejects(t *testing.T) {
 		{`{"passphrase":"eleven char"}`, 422}, {`{"passphrase":""}`, 422}, {`{}`, 422}, {``, 400}, {`[]`, 422}, {`{"passphrase":`, 400},
 	} {
 		a := s.Do("POST", "/admin/v1/export", c.body, "Authorization: Bearer "+servertest.AdminToken, "Content-Type: application/json")
-		if a.Status != c.status || strings.Contains(a.Body, "eleven char") || a.Header.Get("Content-Type") != "application/problem+json" {
-			t.Errorf("%s: %d %s", c.body, a.Status, a.Body)
-		}
+		assert.True(t, a.Status == c.status && !strings.Contains(a.Body, "eleven char") &&
+			a.Header.Get("Content-Type") == "application/problem+json", "%s: %d %s", c.body, a.Status, a.Body)
 	}
 	if a := s.Do("POST", "/admin/v1/export", `{"passphrase":"`+passphrase+`"}`, "Content-Type: application/json"); a.Status != 401 {
 		t.Errorf("a stranger got %d", a.Status)

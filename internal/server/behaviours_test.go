@@ -7,6 +7,7 @@ import (
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/contract/behaviour"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -21,12 +22,10 @@ func TestBehaviors_ListEndpoint(t *testing.T) {
 		list, err := c.Behaviours.List(t.Context())
 		require.True(t, err == nil && len(list) == len(behaviour.All()), "%d behaviours, %v", len(list), err)
 		for i, one := range list {
-			if want := behaviour.All()[i]; one.ID != want.ID || one.EvidenceLevel != string(want.Evidence) ||
-				one.English != want.Description().English() ||
-				one.Chinese != want.Description().Chinese() || one.Source != want.Source || one.Date != want.Date ||
-				one.Until != want.Until || one.Section != want.Section {
-				t.Errorf("got %+v, want %+v", one, want)
-			}
+			want := behaviour.All()[i]
+			assert.True(t, one.ID == want.ID && one.EvidenceLevel == string(want.Evidence) && one.English == want.Description().English() &&
+				one.Chinese == want.Description().Chinese() && one.Source == want.Source && one.Date == want.Date &&
+				one.Until == want.Until && one.Section == want.Section, "got %+v, want %+v", one, want)
 			if one.Old {
 				ids = append(ids, one.ID)
 			}
@@ -35,8 +34,7 @@ func TestBehaviors_ListEndpoint(t *testing.T) {
 	}
 	before := old()
 	s.Admin("PUT", "/emulator/clock", `{"now":"2040-01-01T00:00:00Z"}`)
-	if after := old(); len(after) <= len(before) || slices.Contains(before, "wire.method.post") ||
-		!slices.Contains(after, "wire.method.post") {
-		t.Errorf("old in 2026: %q, in 2040: %q", before, after)
-	}
+	after := old()
+	assert.True(t, len(after) > len(before) && !slices.Contains(before, "wire.method.post") && slices.Contains(after, "wire.method.post"),
+		"old in 2026: %q, in 2040: %q", before, after)
 }

@@ -205,10 +205,8 @@ func TestCodes_ScanVerdicts(t *testing.T) {
 		assert.True(t, (d.ticket() != "") == (c.user != "" && d.Action == "open_mini_program"), "%s: a ticket in %q", c.name, d.Path)
 		// explain decides the same, and makes no ticket.
 		e := w.askFrom("explain", c.user, c.text, c.source)
-		if want := strings.NewReplacer("?code_ticket=T", "", "&code_ticket=T", "").Replace(c.want); e.short() != want || e.ticket() != "" ||
-			e.ScanID != "" {
-			t.Errorf("%s: explained as %s, want %s", c.name, e.short(), want)
-		}
+		want := strings.NewReplacer("?code_ticket=T", "", "&code_ticket=T", "").Replace(c.want)
+		assert.True(t, e.short() == want && e.ticket() == "" && e.ScanID == "", "%s: explained as %s, want %s", c.name, e.short(), want)
 	}
 	for _, other := range []string{"https://p.url.cn/0" + text(0)[9:], "https://p.url.cn/x/../" + text(0)[9:], "https://p.url.cn/",
 		"https://p.url.cn/" + text(0)[9:] + "?a=1"} {

@@ -86,10 +86,9 @@ func TestMasterKeyRotation_ResealsOnly(t *testing.T) {
 			"is not the one":    {},
 			"QRJUMP_MASTER_KEY": {Config: func(c *server.Config) { c.MasterKey = string(old) }},
 		} {
-			if _, err := p.try(t, o); !errors.Is(err, server.ErrUsage) || !strings.Contains(err.Error(), name) ||
-				strings.Contains(err.Error(), "\n") {
-				t.Errorf("with the old key: %v, want one line with %q", err, name)
-			}
+			_, err := p.try(t, o)
+			assert.True(t, errors.Is(err, server.ErrUsage) && strings.Contains(err.Error(), name) && !strings.Contains(err.Error(), "\n"),
+				"with the old key: %v, want one line with %q", err, name)
 		}
 		_, err = (server.KeyRotation{Config: p.config()}).Run(t.Context())
 		assert.ErrorIs(t, err, server.ErrUsage, "turning with the old key")
@@ -202,10 +201,9 @@ func TestMasterKeyRotation_NewKeyFromFile(t *testing.T) {
 	for text, want := range map[string]string{"": "64 hexadecimal digits", "hello": "64 hexadecimal digits",
 		string(old): "is the master key already"} {
 		write(text)
-		if _, err := turn.Run(t.Context()); !errors.Is(err, server.ErrUsage) || !strings.Contains(err.Error(), want) ||
-			strings.Contains(err.Error(), "\n") {
-			t.Errorf("%q: %v, want one line with %q", text, err, want)
-		}
+		_, err := turn.Run(t.Context())
+		assert.True(t, errors.Is(err, server.ErrUsage) && strings.Contains(err.Error(), want) && !strings.Contains(err.Error(), "\n"),
+			"%q: %v, want one line with %q", text, err, want)
 	}
 	fresh := strings.Repeat("5a", 32)
 	write("\t" + strings.ToUpper(fresh) + " \n\n")

@@ -130,9 +130,8 @@ func TestScans_DatabaseUnavailable(t *testing.T) {
 	}()
 	assert.Equal(t, w.ask("resolve", "u", "https://p.url.cn/x").Action, "open_mini_program", "a rule")
 	a := w.Do("POST", "/scan/v1/resolve", `{"user":"u","text":"`+code+`"}`)
-	if a.Status != 503 || a.Header.Get("Content-Type") != "application/problem+json" || !strings.Contains(a.Body, "cannot be written now") {
-		t.Errorf("a code: %d %s", a.Status, a.Body)
-	}
+	assert.True(t, a.Status == 503 && a.Header.Get("Content-Type") == "application/problem+json" &&
+		strings.Contains(a.Body, "cannot be written now"), "a code: %d %s", a.Status, a.Body)
 	eventually(t, "the store is asked the next time", func() bool {
 		return strings.Contains(w.Do("GET", "/metrics", "").Body, "\nqrjump_replica_staleness_seconds 0.001\n")
 	})
@@ -169,9 +168,8 @@ func TestScanListener_TLS(t *testing.T) {
 			require.NoError(t, err)
 			body, err := io.ReadAll(resp.Body)
 			resp.Body.Close()
-			if err != nil || resp.StatusCode != 200 || !strings.Contains(string(body), `"appid":"shop"`) || (resp.ProtoMajor == 2) != h2 {
-				t.Errorf("h2 %v: %s %s %v", h2, resp.Status, body, err)
-			}
+			assert.True(t, err == nil && resp.StatusCode == 200 && strings.Contains(string(body), `"appid":"shop"`) &&
+				(resp.ProtoMajor == 2) == h2, "h2 %v: %s %s %v", h2, resp.Status, body, err)
 		}
 		// So does the resolver of GS1 keys, which is on every public listener.
 		q, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.ScanURL+"/01/09506000134352/21/7", nil)

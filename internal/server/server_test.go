@@ -430,9 +430,8 @@ func TestMasterKey_MissingOrInvalid(t *testing.T) {
 			again.Config = func(config *server.Config) { config.MasterKey = c.env }
 			s, err := servertest.Try(t, again)
 			if c.want != "" {
-				if !errors.Is(err, server.ErrUsage) || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "\n") {
-					t.Errorf("got %v, want %q", err, c.want)
-				}
+				assert.True(t, errors.Is(err, server.ErrUsage) && strings.Contains(err.Error(), c.want) &&
+					!strings.Contains(err.Error(), "\n"), "got %v, want %q", err, c.want)
 				return
 			}
 			require.NoError(t, err)

@@ -64,10 +64,9 @@ func TestSpoiledCode_ScanRaisesOneAlarm(t *testing.T) {
 		s.Advance(time.Minute)
 		scan(8)
 		answer("GET", "/statistics?wait=true", "")
-		if a := answer("GET", "/alarms?state=open", ""); strings.Count(a.Body, `"kind":"spoiled_code"`) != 1 ||
-			!strings.Contains(a.Body, `"id":3,`) {
-			t.Errorf("a scan after the dismissal: %s", a.Body)
-		}
+		a := answer("GET", "/alarms?state=open", "")
+		assert.True(t, strings.Count(a.Body, `"kind":"spoiled_code"`) == 1 && strings.Contains(a.Body, `"id":3,`),
+			"a scan after the dismissal: %s", a.Body)
 		assert.Contains(t, answer("POST", "/statistics/recount", "").Body, `"difference_count":0`, "a recount")
 	})
 }

@@ -93,10 +93,9 @@ accounts:
   - {appid: shop, kind: mini_program, name: "<script>alert(1)</script>", secret: secret-of-shop-0001}
 `})
 	page := func() string { return s.Do("GET", "/", "", browser).Body }
-	if got := page(); !strings.Contains(got, "secret-of-shop-0001") || strings.Contains(got, "<script>alert") ||
-		strings.Contains(got, "rm$IFS") {
-		t.Error(got)
-	}
+	got := page()
+	assert.True(t, strings.Contains(got, "secret-of-shop-0001") && !strings.Contains(got, "<script>alert") &&
+		!strings.Contains(got, "rm$IFS"), "%v", got)
 	s.Admin("PUT", "/accounts/shop", `{"kind":"mini_program","secret":"another-secret-0001"}`)
 	if got := page(); strings.Contains(got, "secret-of-shop-0001") || strings.Contains(got, `id="curl"`) {
 		t.Error("a secret that was replaced is shown: " + got)

@@ -49,10 +49,8 @@ func TestProductSymbol_ReadByThreeScanners(t *testing.T) {
 			}
 			if serial == "A-7" {
 				d := w.ask("resolve", "alice", c.identifier+localized)
-				if d.AppID != "shop" || !strings.HasPrefix(d.Path, "pages/product/index?gtin=09506000134352") ||
-					strings.Contains(d.Path, "ticket") {
-					t.Errorf("%s: without a secret the app opens %s", c.kind, d.short())
-				}
+				assert.True(t, d.AppID == "shop" && strings.HasPrefix(d.Path, "pages/product/index?gtin=09506000134352") &&
+					!strings.Contains(d.Path, "ticket"), "%s: without a secret the app opens %s", c.kind, d.short())
 			} else {
 				w.opensInTheApp(c.kind, c.identifier+localized, id, 7)
 			}
@@ -60,10 +58,9 @@ func TestProductSymbol_ReadByThreeScanners(t *testing.T) {
 				continue // a phone's camera opens links
 			}
 			path := strings.TrimPrefix(localized, "https://id.brand.example")
-			if a := w.Do("GET", path, "", "Host: id.brand.example"); a.Status != 307 ||
-				!strings.HasPrefix(a.Header.Get("Location"), "https://brand.example/p/09506000134352") {
-				t.Errorf("a phone is sent to %d %s", a.Status, a.Header.Get("Location"))
-			}
+			a := w.Do("GET", path, "", "Host: id.brand.example")
+			assert.True(t, a.Status == 307 && strings.HasPrefix(a.Header.Get("Location"), "https://brand.example/p/09506000134352"),
+				"a phone is sent to %d %s", a.Status, a.Header.Get("Location"))
 		}
 	}
 	for _, wrong := range []string{"text=(01)09506000134369&kind=gs1-qr", "text=(01)09506000134352&kind=gs1-digital-link",

@@ -219,14 +219,12 @@ func (w works) opensInTheApp(name, text string, id, index int64) {
 	assert.True(w.t, found.ApplicationID == id && found.CodeIndex == index,
 		"%s: %q is looked up as code %d of %d", name, text, found.CodeIndex, found.ApplicationID)
 	d := w.ask("resolve", "alice", text)
-	if got := d.short(); got != "shop release pages/index/index?code_ticket=T 1124 code" || d.Matched.ApplicationID != id ||
-		*d.Matched.CodeIndex != index {
-		w.t.Fatalf("%s: %q opens %s", name, text, got)
-	}
-	if a := w.trade(w.openid("default", "shop", "alice"), d.ticket()); a.Code(w.t) != 0 ||
-		!strings.Contains(a.Body, fmt.Sprintf(`"code":%q,"application_id":%d,`, found.Code, id)) {
-		w.t.Errorf("%s: its ticket is %s", name, a.Body)
-	}
+	got := d.short()
+	require.True(w.t, got == "shop release pages/index/index?code_ticket=T 1124 code" && d.Matched.ApplicationID == id &&
+		*d.Matched.CodeIndex == index, "%s: %q opens %s", name, text, got)
+	a := w.trade(w.openid("default", "shop", "alice"), d.ticket())
+	assert.True(w.t, a.Code(w.t) == 0 && strings.Contains(a.Body, fmt.Sprintf(`"code":%q,"application_id":%d,`, found.Code, id)),
+		"%s: its ticket is %s", name, a.Body)
 }
 
 // isReadByACamera hands codes to a printer, and judges what a camera reads of them.

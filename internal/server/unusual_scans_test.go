@@ -59,10 +59,9 @@ func TestAlarms_UnusualState(t *testing.T) {
 			c.do(i)
 			body := w.Admin("GET", "/alarms?state=open", "").Body
 			found := strings.Count(body, fmt.Sprintf(`"code_index":%d,`, i))
-			if c.want == "" && found != 0 || c.want != "" && (found != 1 || !strings.Contains(body, fmt.Sprintf(
-				`"kind":%q,"account":"brand","application_id":%d,"code_index":%d,`, c.want, id, i))) {
-				t.Errorf("%s: alarms %s, want kind %q for code %d", c.name, body, c.want, i)
-			}
+			assert.True(t, (c.want != "" || found == 0) && (c.want == "" || found == 1 &&
+				strings.Contains(body, fmt.Sprintf(`"kind":%q,"account":"brand","application_id":%d,"code_index":%d,`, c.want, id, i))),
+				"%s: alarms %s, want kind %q for code %d", c.name, body, c.want, i)
 		}
 		a := w.Admin("GET", "/alarms", "")
 		assert.True(t, strings.Contains(a.Body, `"users_before_activation":11`) && strings.Contains(a.Body, `"score":100`) &&

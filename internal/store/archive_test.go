@@ -227,10 +227,9 @@ func TestExport_ConsistentSnapshot(t *testing.T) {
 		for range 10 {
 			all := rowsOf(t, nodes[0])
 			n := strings.Count(all["rules"], "\n")
-			if changes := strings.Count(all["changes"], "\n"); changes != n ||
-				!strings.Contains(all["audit_log_head"], fmt.Sprintf(`"seq":%d}`, n)) {
-				t.Errorf("%d rules, %d changes, %s", n, changes, all["audit_log_head"])
-			}
+			changes := strings.Count(all["changes"], "\n")
+			assert.True(t, changes == n && strings.Contains(all["audit_log_head"], fmt.Sprintf(`"seq":%d}`, n)),
+				"%d rules, %d changes, %s", n, changes, all["audit_log_head"])
 		}
 	})
 }

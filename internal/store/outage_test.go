@@ -35,10 +35,9 @@ func wantOutage(t *testing.T, err error, what string) {
 	t.Helper()
 	out, is := errors.AsType[*errcode.Unavailable](err)
 	require.True(t, is && out.Condition == what, "got %v, want an outage that %s", err, what)
-	if text := err.Error(); out.Do == "" || !strings.Contains(out.Location, ":") || strings.Contains(text, "\n") ||
-		!strings.Contains(text, out.Do) {
-		t.Errorf("it says %q", text)
-	}
+	text := err.Error()
+	assert.True(t, out.Do != "" && strings.Contains(out.Location, ":") && !strings.Contains(text, "\n") && strings.Contains(text, out.Do),
+		"it says %q", text)
 	code, detail := errcode.FromError(err)
 	assert.True(t, code == errcode.SystemError && detail == "", "on the wire it is %v %q", code, detail)
 }
@@ -173,10 +172,8 @@ func TestPostgresPool_MaxConnsFromURL(t *testing.T) {
 	want(t, "without a word", open(t, target).write.Stats().MaxOpenConnections, 32)
 	want(t, "as the URL says", open(t, with(t, target, "pool_max_conns", "7")).write.Stats().MaxOpenConnections, 7)
 	for _, text := range []string{"3", "1001", "many", "-1"} {
-		if _, err := Open(t.Context(), with(t, target, "pool_max_conns", text)); err == nil ||
-			!strings.Contains(err.Error(), "pool_max_conns") {
-			t.Errorf("%s: %v", text, err)
-		}
+		_, err := Open(t.Context(), with(t, target, "pool_max_conns", text))
+		assert.True(t, err != nil && strings.Contains(err.Error(), "pool_max_conns"), "%s: %v", text, err)
 	}
 }
 

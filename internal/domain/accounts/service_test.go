@@ -128,10 +128,8 @@ func TestDirectory_AccountImmutableFields(t *testing.T) {
 	require.NoError(t, err)
 	same(t, "subject that nobody named", first.Subject, accounts.Company)
 	same(t, "day of creation", first.CreatedAt, begin)
-	if name, content := first.Confirm.Name, first.Confirm.Content; len(name) != 14 || !strings.HasSuffix(name, ".txt") ||
-		len(content) != 32 {
-		t.Errorf("verification file: %q with %q", name, content)
-	}
+	name, content := first.Confirm.Name, first.Confirm.Content
+	assert.True(t, len(name) == 14 && strings.HasSuffix(name, ".txt") && len(content) == 32, "verification file: %q with %q", name, content)
 	w.set(begin.Add(time.Hour))
 	w.put(accounts.Registration{Account: accounts.Account{AppID: "wxa", Name: "second", Confirm: accounts.ConfirmFile{Name: "mine.txt"}}})
 	second, err := w.Get(t.Context(), "wxa")

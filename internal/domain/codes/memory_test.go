@@ -283,10 +283,9 @@ func TestMemory_ScatteredCodesFootprint(t *testing.T) {
 	all := codes.NewSet(codes.Range{From: 0, To: batch.Count - 1})
 	before := p.Memory.Bytes(batch.ID)
 	require.NoError(t, assert.ErrorOf(p.Change(t.Context(), codes.Change{Batch: batch.ID, Action: codes.Void, Codes: all})))
-	if got := p.Memory.Counts(batch.ID, p.now()); got.Void != 20_000_000 || len(all.Encode()) > 16 ||
-		p.Memory.Bytes(batch.ID)-before > 16<<10 {
-		t.Errorf("%d void, %d bytes stored, %d more in memory", got.Void, len(all.Encode()), p.Memory.Bytes(batch.ID)-before)
-	}
+	got = p.Memory.Counts(batch.ID, p.now())
+	assert.True(t, got.Void == 20_000_000 && len(all.Encode()) <= 16 && p.Memory.Bytes(batch.ID)-before <= 16<<10,
+		"%d void, %d bytes stored, %d more in memory", got.Void, len(all.Encode()), p.Memory.Bytes(batch.ID)-before)
 }
 
 // A counter is found in its batch, or in none: the blocks may have gaps.

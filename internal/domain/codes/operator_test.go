@@ -121,10 +121,9 @@ func TestRedeem_FrozenOrVoid(t *testing.T) {
 		{codes.NewSet(codes.Range{From: 0, To: 9}, codes.Range{From: 20, To: 29}, codes.Range{From: 31, To: 9_999}), ""},
 	} {
 		err := p.change(b, codes.Redeem, c.set)
-		if conflict, ok := errors.AsType[codes.Conflict](err); c.want != "" && (!ok || string(conflict) != c.want) || c.want == "" &&
-			err != nil {
-			t.Errorf("%v: %v, want %q", c.set, err, c.want)
-		}
+		conflict, ok := errors.AsType[codes.Conflict](err)
+		assert.True(t, (c.want == "" || ok && string(conflict) == c.want) && (c.want != "" || err == nil),
+			"%v: %v, want %q", c.set, err, c.want)
 	}
 	// Unfrozen it can be; void is for ever.
 	for _, err := range []error{p.change(b, codes.Unfreeze, codes.NewSet(codes.Range{From: 1, To: 9_999})),
@@ -199,11 +198,9 @@ func TestCodeHistory_Complete(t *testing.T) {
 		t.Errorf("a page read %d rows and says %s, %v", rows, got, err)
 	}
 	list, err := p.History(t.Context(), b.ID, 5_000)
-	if err != nil || len(list) != 2 || list[0].Action != codes.Redeem || list[0].Actor != "till" || list[0].Note != "receipt 1" ||
-		!list[0].OccurredAt.Equal(at) ||
-		list[1].Action != codes.Activate || list[1].Actor != "svc" || list[1].RID != "rid" {
-		t.Errorf("%+v, %v", list, err)
-	}
+	assert.True(t, err == nil && len(list) == 2 && list[0].Action == codes.Redeem && list[0].Actor == "till" &&
+		list[0].Note == "receipt 1" && list[0].OccurredAt.Equal(at) && list[1].Action == codes.Activate && list[1].Actor == "svc" &&
+		list[1].RID == "rid", "%+v, %v", list, err)
 	list, err = p.History(t.Context(), b.ID, 9_999)
 	assert.True(t, err == nil && len(list) == 1_000, "%d events are shown, %v", len(list), err)
 }

@@ -44,10 +44,9 @@ func TestIndexSet_EqualsRanges(t *testing.T) {
 			require.True(t, r.From <= r.To && (i <= 0 || r.From > s[i-1].To+1), "%v became %v: not the shortest form", list, s)
 		}
 		if len(s) > 0 {
-			if b := s.Bounds(); !holds[b.From] || !holds[b.To] || slices.Contains(holds[:b.From], true) ||
-				slices.Contains(holds[b.To+1:], true) {
-				t.Fatalf("%v: the bounds are %v", list, b)
-			}
+			b := s.Bounds()
+			require.True(t, holds[b.From] && holds[b.To] && !slices.Contains(holds[:b.From], true) &&
+				!slices.Contains(holds[b.To+1:], true), "%v: the bounds are %v", list, b)
 		}
 		back, err := DecodeSet(s.Encode())
 		require.True(t, err == nil && slices.Equal(back, s), "%v was stored as %q and came back as %v, %v", s, s.Encode(), back, err)

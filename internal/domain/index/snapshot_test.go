@@ -192,10 +192,9 @@ func TestSnapshot_Corrupted(t *testing.T) {
 	file := snapshotOf(t, x)
 	t.Logf("%d bytes", len(file))
 	refused := func(what string, file []byte) {
-		if _, err := read(file); !errors.Is(err, ErrSnapshotDamaged) && !errors.Is(err, ErrSnapshotFormat) ||
-			strings.Contains(err.Error(), "\n") {
-			t.Errorf("%s: %v", what, err)
-		}
+		_, err := read(file)
+		assert.True(t, (errors.Is(err, ErrSnapshotDamaged) || errors.Is(err, ErrSnapshotFormat)) && !strings.Contains(err.Error(), "\n"),
+			"%s: %v", what, err)
 	}
 	for i := range file {
 		if raceDetector && i%11 != 0 {

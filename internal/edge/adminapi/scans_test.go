@@ -82,9 +82,8 @@ func TestScanExport_Complete(t *testing.T) {
 		Text string    `parquet:"text"`
 	}](bytes.NewReader([]byte(a.Body)), int64(len(a.Body)))
 	require.NoError(t, err)
-	if len(rows) != 3 || rows[1].ID != ids[1] || !rows[1].At.Equal(servertest.Began) || rows[1].Text != "https://nobody.example/=2" {
-		t.Errorf("%+v", rows)
-	}
+	assert.True(t, len(rows) == 3 && rows[1].ID == ids[1] && rows[1].At.Equal(servertest.Began) &&
+		rows[1].Text == "https://nobody.example/=2", "%+v", rows)
 	rule := lines[1][12]
 	for query, want := range map[string]int{"?from=2026-01-16": 1, "?to=2026-01-14": 1, "?user=nobody": 1, "?rule=" + rule: 2,
 		"?format=csv&rule=999," + rule: 2, "?application_id=7&code_index=1": 1} {

@@ -104,10 +104,9 @@ func TestApplyCodeDownload_Cases(t *testing.T) {
 			continue
 		}
 		buffer := download(t, s, id, 0, n-1)
-		if sealed, err := base64.StdEncoding.DecodeString(buffer); err != nil || len(sealed) != len(want)+16 ||
-			string(decrypted(t, key, buffer)) != want {
-			t.Errorf("%d rows of %d bytes: %d bytes sealed, %v", n, len(want), len(sealed), err)
-		}
+		sealed, err := base64.StdEncoding.DecodeString(buffer)
+		assert.True(t, err == nil && len(sealed) == len(want)+16 && string(decrypted(t, key, buffer)) == want,
+			"%d rows of %d bytes: %d bytes sealed, %v", n, len(want), len(sealed), err)
 		break
 	}
 	// The same by a program that nobody here wrote.
@@ -230,10 +229,8 @@ func TestCodeSettings_Effects(t *testing.T) {
 	assert.True(t, n == 4_000 && got.CodeGenerateList[n-1] == (segment{199_950_000, 199_999_999}), "%d segments", n)
 	works(t, s, "brand", "codeactive", binding(id, 0, 199_999_999))
 	text, code := printed(t, s, id, 199_999_999)
-	if got := works(t, s, "brand", "codeactivequery", fmt.Sprintf(`{"code_url":%q}`, text)); got.Code != code ||
-		got.CodeEnd != 199_999_999 {
-		t.Errorf("%+v", got)
-	}
+	got = works(t, s, "brand", "codeactivequery", fmt.Sprintf(`{"code_url":%q}`, text))
+	assert.True(t, got.Code == code && got.CodeEnd == 199_999_999, "%+v", got)
 	refused(t, "an overlap, by default", codeCall(s, "brand", "codeactive", binding(id, 0, 9)), 80302, "")
 	s.Admin("PUT", "/settings", `{"behaviours":{"codes.activate.overlap_taken":"allow"}}`)
 	works(t, s, "brand", "codeactive", binding(id, 0, 9))

@@ -60,10 +60,9 @@ func TestCallLog_FindByRequestID(t *testing.T) {
 			// The call that asked is in the log too, and shows no more.
 			other := s.Do("POST", ridOfCall+"?access_token="+s.Token("rival"), fmt.Sprintf(`{"rid":%q}`, rid))
 			checkText(t, other, 76003, "could not query this rid,no permission")
-			if again := asked(t, s, s.Token("rival"), ridOf(other)).Request; !strings.Contains(again.RequestBody, rid) ||
-				strings.Contains(again.ResponseBody, "shop.example") {
-				t.Errorf("what the other saw: %+v", again)
-			}
+			again := asked(t, s, s.Token("rival"), ridOf(other)).Request
+			assert.True(t, strings.Contains(again.RequestBody, rid) && !strings.Contains(again.ResponseBody, "shop.example"),
+				"what the other saw: %+v", again)
 		})
 	}
 }

@@ -61,10 +61,8 @@ func agree(appid string, sets ...string) url.Values {
 // isError checks an error page: no redirect, and a way to the other language.
 func (w *world) isError(what string, a servertest.Answer, status int) {
 	w.t.Helper()
-	if a.Status != status || a.Header.Get("Location") != "" || !strings.Contains(a.Body, "No authorisation") ||
-		!regexp.MustCompile(`\p{Han}`).MatchString(a.Body) {
-		w.t.Errorf("%s: %d, Location %q, %.600s", what, a.Status, a.Header.Get("Location"), a.Body)
-	}
+	assert.True(w.t, a.Status == status && a.Header.Get("Location") == "" && strings.Contains(a.Body, "No authorisation") &&
+		regexp.MustCompile(`\p{Han}`).MatchString(a.Body), "%s: %d, Location %q, %.600s", what, a.Status, a.Header.Get("Location"), a.Body)
 }
 
 // Behaviour(consent.kinds).
@@ -85,9 +83,8 @@ func TestConsentPage_PlatformAndPermissions(t *testing.T) {
 	const want = "default-src 'none'; style-src 'self'; img-src data:; form-action 'self' https://isv.example; base-uri 'none'; " +
 		"frame-ancestors 'none'"
 	assert.Equal(t, a.Header.Get("Content-Security-Policy"), want, "policy")
-	if a.Status != 200 || a.Header.Get("Content-Type") != "text/html; charset=utf-8" || a.Header.Get("Cache-Control") != "no-store" {
-		t.Errorf("%d %v", a.Status, a.Header)
-	}
+	assert.True(t, a.Status == 200 && a.Header.Get("Content-Type") == "text/html; charset=utf-8" &&
+		a.Header.Get("Cache-Control") == "no-store", "%d %v", a.Status, a.Header)
 	// Which accounts.
 	for more, want := range map[string]string{"&auth_type=1": "svc", "&auth_type=2": "shop", "": "shop svc", "&auth_type=6": "shop svc",
 		"&auth_type=4": "shop svc", "&auth_type=5": "shop svc", "&auth_type=8": "shop svc",
@@ -145,10 +142,9 @@ func TestConsentPage_LibraryPaths(t *testing.T) {
 				form := agree("shop", "33")
 				form.Set("admin_token", servertest.AdminToken)
 				a := w.submit(link, form, "Host: "+host)
-				if got := a.Header.Get("Location"); a.Status != http.StatusSeeOther ||
-					!strings.HasPrefix(got, back+"&auth_code=queryauthcode") {
-					t.Errorf("guarded %v, agreed on %s%s: %d %q %.300s", guarded, host, path, a.Status, got, a.Body)
-				}
+				got := a.Header.Get("Location")
+				assert.True(t, a.Status == http.StatusSeeOther && strings.HasPrefix(got, back+"&auth_code=queryauthcode"),
+					"guarded %v, agreed on %s%s: %d %q %.300s", guarded, host, path, a.Status, got, a.Body)
 			}
 		}
 	}
@@ -163,9 +159,8 @@ func TestConsent_GrantsRequestedOnly(t *testing.T) {
 		"no set": agree("shop"), "a set that was not asked for": agree("shop", "18"), "a set that is no number": agree("shop", "x"),
 	} {
 		a := w.submit(path, form)
-		if a.Status != http.StatusUnprocessableEntity || a.Header.Get("Location") != "" || !strings.Contains(a.Body, `role="alert"`) {
-			t.Errorf("%s: %d %q", name, a.Status, a.Header.Get("Location"))
-		}
+		assert.True(t, a.Status == http.StatusUnprocessableEntity && a.Header.Get("Location") == "" &&
+			strings.Contains(a.Body, `role="alert"`), "%s: %d %q", name, a.Status, a.Header.Get("Location"))
 	}
 	for _, decision := range []string{"refuse", "", "Agree"} {
 		form := agree("shop", "33")
@@ -214,17 +209,15 @@ func TestConsent_RequiresAdminToken(t *testing.T) {
 	reference := regexp.MustCompile(`agree\?ref=[^"]*`)
 	a := w.Do("GET", path, "")
 	assert.True(t, reference.MatchString(a.Body), "nothing is handed over: %s", a.Body)
-	if said := reference.ReplaceAllString(a.Body, ""); strings.Contains(said, "shop") || strings.Contains(said, "Shop") ||
-		!strings.Contains(a.Body, `type="password" id="admin_token"`) {
-		t.Errorf("a stranger sees %s", a.Body)
-	}
+	said := reference.ReplaceAllString(a.Body, "")
+	assert.True(t, !strings.Contains(said, "shop") && !strings.Contains(said, "Shop") &&
+		strings.Contains(a.Body, `type="password" id="admin_token"`), "a stranger sees %s", a.Body)
 	for _, token := range []string{"", "x", servertest.AdminToken + " "} {
 		form := agree("shop", "33")
 		form.Set("admin_token", token)
 		a := w.submit(path, form)
-		if a.Status != http.StatusUnprocessableEntity || a.Header.Get("Location") != "" || strings.Contains(a.Body, `value="`+token+`x`) {
-			t.Errorf("token %q: %d %s", token, a.Status, a.Body)
-		}
+		assert.True(t, a.Status == http.StatusUnprocessableEntity && a.Header.Get("Location") == "" &&
+			!strings.Contains(a.Body, `value="`+token+`x`), "token %q: %d %s", token, a.Status, a.Body)
 		form.Set("appid", "wxnone")
 		if b := w.submit(path, form); strings.ReplaceAll(reference.ReplaceAllString(b.Body, ""), "wxnone", "shop") !=
 			reference.ReplaceAllString(a.Body, "") {
@@ -322,10 +315,9 @@ func TestConsentPage_SearchAccounts(t *testing.T) {
 	}
 	path := w.page(back, "&auth_type=2")
 	a := w.Do("GET", path, "", "Accept-Language: zh-CN")
-	if n := strings.Count(a.Body, `name="appid"`); n != 50 || !strings.Contains(a.Body, `name="part"`) ||
-		!strings.Contains(a.Body, "还有更多") || strings.Contains(a.Body, "Permission sets") {
-		t.Fatalf("%d choices: %s", n, a.Body)
-	}
+	n := strings.Count(a.Body, `name="appid"`)
+	require.True(t, n == 50 && strings.Contains(a.Body, `name="part"`) && strings.Contains(a.Body, "还有更多") &&
+		!strings.Contains(a.Body, "Permission sets"), "%d choices: %s", n, a.Body)
 	find := func(part, chosen string) (list []string) {
 		a := w.submit(path, url.Values{"decision": {"find"}, "part": {part}, "appid": {chosen}, "set": {"33"}})
 		assert.True(t, a.Status == 200 && strings.Contains(a.Body, `value="33" checked`) && !strings.Contains(a.Body, `value="18" checked`),

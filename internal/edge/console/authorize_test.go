@@ -100,10 +100,9 @@ func TestAgreeReference_SingleUse(t *testing.T) {
 		"an account of others": {form("wx199", "33"), 403}, "an account that is not there": {form("wxnone", "33"), 403},
 	} {
 		p := alice.post("/console/agree", c.form)
-		if p.Status != c.status || !strings.Contains(p.Body, `aria-invalid="true"`) && c.form.Get("appid") != "" && c.status == 422 ||
-			!strings.Contains(p.Body, `name="part" value="x"`) || strings.Contains(p.Body, "wx199") {
-			t.Errorf("%s: %d %s", name, p.Status, p.Body)
-		}
+		assert.True(t, p.Status == c.status && (strings.Contains(p.Body, `aria-invalid="true"`) || c.form.Get("appid") == "" ||
+			c.status != 422) && strings.Contains(p.Body, `name="part" value="x"`) && !strings.Contains(p.Body, "wx199"),
+			"%s: %d %s", name, p.Status, p.Body)
 	}
 	p := alice.post("/console/agree", form("wx001", "33"))
 	require.True(t, p.Status == http.StatusSeeOther && strings.Contains(p.Header.Get("Location"), "/back?state=7&auth_code=queryauthcode"),

@@ -168,9 +168,8 @@ func TestChart_GroupsAndTopValues(t *testing.T) {
 	one := charts(v.get(html.UnescapeString(link[1])))["wide"][0]
 	assert.True(t, strings.HasPrefix(one.bars[0], "2040-01-01: 0 scans") && strings.HasPrefix(one.bars[4], "2040-01-05: 60 scans"),
 		"of one application: %q", one.bars)
-	if slices.ContainsFunc(one.marks, func(text string) bool { return strings.HasPrefix(text, "Published") }) || len(one.marks) != 2 {
-		t.Errorf("marks of one application: %q", one.marks)
-	}
+	assert.True(t, !slices.ContainsFunc(one.marks, func(text string) bool { return strings.HasPrefix(text, "Published") }) &&
+		len(one.marks) == 2, "marks of one application: %q", one.marks)
 	for address, first := range map[string]string{"/console/statistics/numbers.csv?by=day": "\ufeffstarts_at,value",
 		"/console/statistics/unmatched.csv": "\ufefflocation", "/console/codes/" + batch + "/list.csv?from=0&to=1": "\ufeffindex,code"} {
 		list := v.get(address)
@@ -224,10 +223,9 @@ func TestAlarmPage_ReasonsMapAndActions(t *testing.T) {
 		"The page warns that the code may have been copied.", `value="freeze"`, `value="dismiss"`, `name="note"`,
 		`href="/console/statistics/scans?code=`+batch)
 	spots := regexp.MustCompile(`<circle class="all" cx="([\d.]+)" cy="([\d.]+)" r="([\d.]+)"`).FindAllStringSubmatch(p.Body, -1)
-	if len(spots) != 2 || number(t, spots[0][1]) <= number(t, spots[1][1]) || number(t, spots[0][2]) <= number(t, spots[1][2]) ||
-		number(t, spots[0][3]) <= number(t, spots[1][3]) {
-		t.Errorf("Shanghai is not to the east and south of Beijing, or not larger: %q", spots)
-	}
+	assert.True(t, len(spots) == 2 && !(number(t, spots[0][1]) <= number(t, spots[1][1])) &&
+		!(number(t, spots[0][2]) <= number(t, spots[1][2])) && !(number(t, spots[0][3]) <= number(t, spots[1][3])),
+		"Shanghai is not to the east and south of Beijing, or not larger: %q", spots)
 	v.get("/console/alarms/1?lang=zh").wants(t, "码 "+batch+":7 的告警", "扫码地点", "页面提示该码可能已被复制。")
 	body := v.get("/console/codes?lang=en&code=" + batch + ":7").Body
 	alarm, facts := strings.Index(body, `href="/console/alarms/1"`), strings.Index(body, `<dl class="facts">`)

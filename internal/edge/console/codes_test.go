@@ -116,16 +116,14 @@ func TestCodesPage_FindMapAndChange(t *testing.T) {
 	p := v.send("POST", "/console/codes/picture", form.FormDataContentType(), &b)
 	assert.Equal(t, p.Header.Get("Location"), "/console/codes?code="+url.QueryEscape(text[1]), "by picture: %d", p.Status)
 	for _, none := range []string{"C.EXAMPLE/ABC", id + ":99999", "999:1", "ABCDEFGHI", "<script>"} {
-		if p := v.get("/console/codes?code=" + url.QueryEscape(none)); p.Status != 404 && p.Status != 422 ||
-			!strings.Contains(p.Body, "This server has no such code") {
-			t.Errorf("%s: %d %s", none, p.Status, p.Body)
-		}
+		p := v.get("/console/codes?code=" + url.QueryEscape(none))
+		assert.True(t, (p.Status == 404 || p.Status == 422) && strings.Contains(p.Body, "This server has no such code"),
+			"%s: %d %s", none, p.Status, p.Body)
 	}
 	list := operator.get(at + "/list.csv?from=7&to=8")
-	if lines := strings.Split(list.Body, "\r\n"); len(lines) != 4 ||
-		!strings.HasPrefix(lines[1], "7,") || !strings.HasSuffix(lines[1], ","+text[1]) {
-		t.Errorf("the file: %d %q", list.Status, list.Body)
-	}
+	lines := strings.Split(list.Body, "\r\n")
+	assert.True(t, len(lines) == 4 && strings.HasPrefix(lines[1], "7,") && strings.HasSuffix(lines[1], ","+text[1]),
+		"the file: %d %q", list.Status, list.Body)
 	assert.Equal(t, v.get(at+"/list.csv?from=7&to=8").Status, http.StatusForbidden, "the file for a marketer")
 	var log struct{ Changes []json.RawMessage }
 	s.Admin("GET", "/changes?kind=codes&actor=person:marketer", "").JSON(t, &log)

@@ -288,10 +288,8 @@ func TestPages_RoleMatrix(t *testing.T) {
 			}
 			assert.True(t, ok, "%s %s by %q: %d %s", c.method, c.path, name, p.Status, p.Header.Get("Location"))
 			h, strict := p.Header, "default-src 'none'; script-src 'self'; style-src 'self';"
-			if !strings.Contains(h.Get("Content-Security-Policy"), strict) ||
-				h.Get("Cache-Control") != "no-store" || h.Get("X-Content-Type-Options") != "nosniff" {
-				t.Errorf("%s %s: %v", c.method, c.path, h)
-			}
+			assert.True(t, strings.Contains(h.Get("Content-Security-Policy"), strict) && h.Get("Cache-Control") == "no-store" &&
+				h.Get("X-Content-Type-Options") == "nosniff", "%s %s: %v", c.method, c.path, h)
 		}
 	}
 }
@@ -381,10 +379,9 @@ func TestSignIn_TokenLinkAndSecondFactor(t *testing.T) {
 	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop})
 	v := request(t, s)
 	assert.Equal(t, v.signIn("", servertest.AdminToken, "").Status, http.StatusSeeOther, "the admin token")
-	if p := v.get("/console/accounts"); p.Status != http.StatusOK ||
-		strings.Contains(p.Body, "<b>Tea") || !strings.Contains(p.Body, "&lt;b&gt;Tea") {
-		t.Errorf("%d %s", p.Status, p.Body)
-	}
+	p := v.get("/console/accounts")
+	assert.True(t, p.Status == http.StatusOK && !strings.Contains(p.Body, "<b>Tea") && strings.Contains(p.Body, "&lt;b&gt;Tea"),
+		"%d %s", p.Status, p.Body)
 	person(s, "alice", adminroute.Viewer)
 	var link struct{ URL string }
 	s.Admin("POST", "/login-links", `{"name":"alice"}`).JSON(t, &link)
@@ -416,10 +413,9 @@ func TestSignIn_TokenLinkAndSecondFactor(t *testing.T) {
 	// Name by name, so that what a stranger sends for another keeps nobody out.
 	person(s, "bob", adminroute.Viewer)
 	for i := range 30 {
-		if p := request(t, s).signIn("nobody", "wrong", ""); i < 15 && p.Status != http.StatusForbidden ||
-			i > 25 && p.Status != http.StatusTooManyRequests {
-			t.Fatalf("attempt %d: %d", i, p.Status)
-		}
+		p := request(t, s).signIn("nobody", "wrong", "")
+		require.True(t, (i >= 15 || p.Status == http.StatusForbidden) && (i <= 25 || p.Status == http.StatusTooManyRequests),
+			"attempt %d: %d", i, p.Status)
 	}
 	s.Clock.Step(time.Minute)
 	assert.Equal(t, request(t, s).signIn("bob", password, "").Status, http.StatusSeeOther, "a minute later")
@@ -436,10 +432,8 @@ func TestCallPage_CopyRepeatAndEdit(t *testing.T) {
 	rid := regexp.MustCompile(`/console/calls/([0-9a-f-]{26})`).FindStringSubmatch(list)
 	require.True(t, rid != nil && !strings.Contains(list, "<script>"), "%v", list)
 	one := v.get(rid[0]).Body
-	if !strings.Contains(one, "https://none.example/&lt;script&gt;") || !strings.Contains(one, "curl -s") ||
-		!strings.Contains(one, `name="did" value="again"`) {
-		t.Error(one)
-	}
+	assert.True(t, strings.Contains(one, "https://none.example/&lt;script&gt;") && strings.Contains(one, "curl -s") &&
+		strings.Contains(one, `name="did" value="again"`), "%v", one)
 	var har struct {
 		Log struct {
 			Entries []struct {
@@ -447,10 +441,8 @@ func TestCallPage_CopyRepeatAndEdit(t *testing.T) {
 			}
 		}
 	}
-	if err := json.Unmarshal([]byte(v.get(rid[0]+".har").Body), &har); err != nil ||
-		len(har.Log.Entries) != 1 || har.Log.Entries[0].Request.Method != "POST" {
-		t.Errorf("%v %+v", err, har)
-	}
+	err := json.Unmarshal([]byte(v.get(rid[0]+".har").Body), &har)
+	assert.True(t, err == nil && len(har.Log.Entries) == 1 && har.Log.Entries[0].Request.Method == "POST", "%v %+v", err, har)
 	again := v.post(rid[0], url.Values{"did": {"again"}, "body": {`{"prefix":"https://shop.example/"}`}})
 	to := again.Header.Get("Location")
 	require.True(t, again.Status == http.StatusSeeOther && to != rid[0], "again: %d %s %s", again.Status, to, again.Body)
@@ -532,10 +524,9 @@ func TestTemplates_AllTextTranslated(t *testing.T) {
 		bare = regexp.MustCompile(`(?s)<[^>]*>`).ReplaceAllString(bare, "\n")
 		bare = regexp.MustCompile(`[a-z-]+="[^"]*"`).ReplaceAllString(bare, "") // of a part that is attributes
 		for line := range strings.Lines(bare) {
-			if word := strings.TrimSpace(line); regexp.MustCompile(`\pL`).MatchString(word) && strings.Trim(word, " ·") != "qrjump" &&
-				word != "/openapi.json" {
-				t.Errorf("%s says %q", name, word)
-			}
+			word := strings.TrimSpace(line)
+			assert.True(t, !regexp.MustCompile(`\pL`).MatchString(word) || strings.Trim(word, " ·") == "qrjump" || word == "/openapi.json",
+				"%s says %q", name, word)
 		}
 	}
 }

@@ -50,9 +50,8 @@ func TestForms_RejectedKeepsInput(t *testing.T) {
 		for language, says := range map[string]string{"en": c.english, "zh": c.chinese} {
 			v.get("/console/self?lang=" + language)
 			p := v.post(c.path, form)
-			if p.Status != http.StatusUnprocessableEntity || strings.Contains(p.Body, form.Get("password")) && form.Has("password") {
-				t.Errorf("%s in %s: %d, or the password is on the page", c.path, language, p.Status)
-			}
+			assert.True(t, p.Status == http.StatusUnprocessableEntity && (!strings.Contains(p.Body, form.Get("password")) ||
+				!form.Has("password")), "%s in %s: %d, or the password is on the page", c.path, language, p.Status)
 			p.wants(t, append(c.kept, `aria-invalid="true"`, `id="`+c.field+`-wrong"`, `role="alert"`, says)...)
 		}
 	}

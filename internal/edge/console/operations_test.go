@@ -200,9 +200,8 @@ func drawnPackage(c *recorded, batch string) {
 	want := client.LabelDrawing{Kind: "both", Module: "0.5mm", DPI: 203, Level: "M", Lines: []string{"{serial}"}, LineHeight: "2mm",
 		Colour: "black", Background: "white", Page: "a5", Columns: 2, Rows: 2, Margin: "12mm", Gap: "1mm", CropMarks: true,
 		Footer: "{page}"}
-	if !slices.Equal(got.Formats, []string{"csv", "sheet", "zpl"}) || got.Drawing == nil || !reflect.DeepEqual(*got.Drawing, want) {
-		c.t.Errorf("the package is %+v, %+v", got, got.Drawing)
-	}
+	assert.True(c.t, slices.Equal(got.Formats, []string{"csv", "sheet", "zpl"}) && got.Drawing != nil &&
+		reflect.DeepEqual(*got.Drawing, want), "the package is %+v, %+v", got, got.Drawing)
 }
 
 // readJob gives the console the file of a job that it made: the form is filled as it was, and the plan stands beside it.

@@ -38,10 +38,9 @@ func TestOrderApproval_FourEyes(t *testing.T) {
 			"read":       {read[name+isv]}})
 	}
 	for count, isv := range map[string]string{"12": "a", "x": "b", "10000": "", "999999990000": "c"} {
-		if p := order("alice", "ask", isv, count); p.Status != 422 || !strings.Contains(p.Body, `aria-invalid="true"`) ||
-			!strings.Contains(p.Body, fmt.Sprintf("value=%q", count)) {
-			t.Errorf("%s codes of %q: %d %s", count, isv, p.Status, p.Body)
-		}
+		p := order("alice", "ask", isv, count)
+		assert.True(t, p.Status == 422 && strings.Contains(p.Body, `aria-invalid="true"`) &&
+			strings.Contains(p.Body, fmt.Sprintf("value=%q", count)), "%s codes of %q: %d %s", count, isv, p.Status, p.Body)
 	}
 	if p := order("alice", "ask", "order-77", "10000"); p.Status != 303 || !strings.HasSuffix(p.Header.Get("Location"), "order.waits") {
 		t.Fatalf("%d %q %s", p.Status, p.Header.Get("Location"), p.Body)

@@ -374,11 +374,9 @@ func (e *eyes) look(t *testing.T, base string, p looked, s scene) {
 				break
 			}
 			// Advice about forms is the browser's own; that a page says what went wrong is its status.
-			if text := m.String(); !strings.HasPrefix(text, "debug: [DOM] ") &&
-				!strings.Contains(text, "the server responded with a status of 4") &&
-				!(p.still && strings.Contains(text, "ERR_BLOCKED_BY_CLIENT")) {
-				t.Errorf("console: %s", text)
-			}
+			text := m.String()
+			assert.True(t, strings.HasPrefix(text, "debug: [DOM] ") || strings.Contains(text, "the server responded with a status of 4") ||
+				p.still && strings.Contains(text, "ERR_BLOCKED_BY_CLIENT"), "console: %s", text)
 		}
 		if first || p.judged || testscope.Run() {
 			e.axeFindsNothing(t, do)

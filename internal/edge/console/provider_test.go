@@ -401,10 +401,9 @@ func TestOIDC_KeepsPendingForm(t *testing.T) {
 		t.Errorf("before the sign-in: %d", p.Status)
 	}
 	c.signIn(v) // in another tab
-	if p := goOn(); p.Status != http.StatusOK || !strings.Contains(p.Body, `action="/console/rules/new"`) ||
-		!strings.Contains(p.Body, "https://shop.example/kept/") {
-		t.Fatalf("after it: %d %s", p.Status, p.Body)
-	}
+	p = goOn()
+	require.True(t, p.Status == http.StatusOK && strings.Contains(p.Body, `action="/console/rules/new"`) &&
+		strings.Contains(p.Body, "https://shop.example/kept/"), "after it: %d %s", p.Status, p.Body)
 
 	v = request(t, s)
 	for _, next := range []string{"/console/rules?prefix=" + strings.Repeat("%26", 2000), "/console/rules/" + strings.Repeat("x", 5000)} {

@@ -130,14 +130,12 @@ func TestRulesPage_LimitedToAccount(t *testing.T) {
 	mine := url.Values{"owner": {"shop"}, "prefix": {"https://shop.example/own/"}, "path": {"p"}}
 	p := v.post("/console/rules/new", mine)
 	assert.True(t, p.Status == http.StatusSeeOther, "their own: %d %s", p.Status, p.Body)
-	if p := v.get("/console/rules?prefix=https://shop.example/own/"); p.Status != 200 || !strings.Contains(p.Body, "not published") ||
-		!strings.Contains(p.Body, "<td>added</td>") || strings.Contains(p.Body, ">Undo<") {
-		t.Errorf("their own, shown: %d %s", p.Status, p.Body)
-	}
-	if p := v.get("/console/rules?prefix=https://other.example/"); strings.Contains(p.Body, "other</a>") ||
-		strings.Contains(p.Body, "<td>added</td>") || strings.Contains(p.Body, "</a> other") {
-		t.Errorf("another's, shown: %s", p.Body)
-	}
+	p = v.get("/console/rules?prefix=https://shop.example/own/")
+	assert.True(t, p.Status == 200 && strings.Contains(p.Body, "not published") && strings.Contains(p.Body, "<td>added</td>") &&
+		!strings.Contains(p.Body, ">Undo<"), "their own, shown: %d %s", p.Status, p.Body)
+	p = v.get("/console/rules?prefix=https://other.example/")
+	assert.True(t, !strings.Contains(p.Body, "other</a>") && !strings.Contains(p.Body, "<td>added</td>") &&
+		!strings.Contains(p.Body, "</a> other"), "another's, shown: %s", p.Body)
 	theirs := url.Values{"owner": {"other"}, "prefix": {"https://other.example/"}, "path": {"p"}}
 	for _, path := range []string{"/console/rules/new", "/console/rules/edit"} {
 		assert.Equal(t, v.post(path, theirs).Status, http.StatusForbidden, "%s for another", path)
@@ -171,10 +169,8 @@ func TestRuleImportForm_AppliesShownPlan(t *testing.T) {
 	other := "rules:\n- {prefix: 'https://shop.example/t/', path: '<script>/p', published: true}\n"
 	shown := send(other, "")
 	sum := regexp.MustCompile(`name="sure" value="([0-9a-f]{64})"`).FindStringSubmatch(shown.Body)
-	if sum == nil || !strings.Contains(shown.Body, "Publishes needed: 1, left this month: 100") ||
-		strings.Contains(shown.Body, "<script>/p") {
-		t.Fatalf("%d %s", shown.Status, shown.Body)
-	}
+	require.True(t, sum != nil && strings.Contains(shown.Body, "Publishes needed: 1, left this month: 100") &&
+		!strings.Contains(shown.Body, "<script>/p"), "%d %s", shown.Status, shown.Body)
 	p = send(other+"- {prefix: 'https://shop.example/more/', path: p}\n", sum[1])
 	assert.Equal(t, p.Status, 200, "another file than the one that was seen")
 	p = v.get("/console/rules?prefix=https://shop.example/")

@@ -104,9 +104,8 @@ func TestLists_PagingAndBulkConfirm(t *testing.T) {
 		"%d %s", asked.Status, asked.Body)
 	chosen.Set("sure", "1")
 	done := v.post("/console/rules?lang=en", chosen)
-	if done.Status != http.StatusConflict || !strings.Contains(done.Body, "Done: 3 of 4.") || !strings.Contains(done.Body, "Failed: 1.") {
-		t.Errorf("%d %s", done.Status, done.Body)
-	}
+	assert.True(t, done.Status == http.StatusConflict && strings.Contains(done.Body, "Done: 3 of 4.") &&
+		strings.Contains(done.Body, "Failed: 1."), "%d %s", done.Status, done.Body)
 	assert.Contains(t, v.post("/console/rules?lang=zh", chosen).Body, "本月已发布 3 次", "a Chinese reader is told why")
 	drafts, _, _ := listed("/console/rules?state=draft")
 	assert.True(t, len(drafts) != 0, "nothing is left")

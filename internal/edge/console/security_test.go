@@ -309,11 +309,9 @@ func TestSecretFields_MaskedAndSignOut(t *testing.T) {
 				continue
 			}
 			secrets++
-			if !strings.Contains(input, `type="password"`) || !kept.MatchString(input) ||
-				strings.Contains(input, "onpaste") || regexp.MustCompile(`(minlength|pattern)=`).MatchString(input) ||
-				strings.Contains(input, `password" type=`) && !strings.Contains(input, `maxlength="1024"`) {
-				t.Errorf("%s: %s", path, input)
-			}
+			assert.True(t, strings.Contains(input, `type="password"`) && kept.MatchString(input) && !strings.Contains(input, "onpaste") &&
+				!regexp.MustCompile(`(minlength|pattern)=`).MatchString(input) && (!strings.Contains(input, `password" type=`) ||
+				strings.Contains(input, `maxlength="1024"`)), "%s: %s", path, input)
 		}
 	}
 	look("/console/login", request(t, s).get("/console/login").Body)

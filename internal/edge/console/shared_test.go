@@ -38,10 +38,8 @@ func TestSharedChart_AccessAndExpiry(t *testing.T) {
 	reads := func(link, want string) page {
 		t.Helper()
 		p := stranger.get(link)
-		if p.Status != http.StatusOK || !strings.Contains(p.Body, want) || !strings.Contains(p.Body, "noindex") ||
-			p.Header.Get("Cache-Control") != "no-store" {
-			t.Fatalf("%d without %q: %s", p.Status, want, p.Body)
-		}
+		require.True(t, p.Status == http.StatusOK && strings.Contains(p.Body, want) && strings.Contains(p.Body, "noindex") &&
+			p.Header.Get("Cache-Control") == "no-store", "%d without %q: %s", p.Status, want, p.Body)
 		return p
 	}
 	gone := func(link string) {

@@ -206,10 +206,8 @@ func (p tab) agrees(s *servertest.Server, site, appid string, link func() string
 	p.await(`!document.querySelector('input[name="set"][value="18"]').checked`)
 	p.click(`button[value="approve"]`)
 	p.shows("came back with \"queryauthcode")
-	if at := browsertest.Run(t, p.ctx, chromedp.Evaluate[string](`location.origin + location.search`)); !strings.HasPrefix(at,
-		site+"?state=7&auth_code=") {
-		t.Errorf("came back to %s", at)
-	}
+	at := browsertest.Run(t, p.ctx, chromedp.Evaluate[string](`location.origin + location.search`))
+	assert.True(t, strings.HasPrefix(at, site+"?state=7&auth_code="), "came back to %s", at)
 	log := s.Admin("GET", "/changes?kind=grant", "").Body
 	assert.True(t, strings.Contains(log, `"actor":"person:alice"`) && strings.Contains(log, appid), "the audit log says %s", log)
 

@@ -249,15 +249,13 @@ func TestGuide_PageRenderedOnce(t *testing.T) {
 	if again, rest := get(t, g, "/docs/en/tour", "If-None-Match", tag); again.StatusCode != http.StatusNotModified || rest != "" {
 		t.Errorf("the same page again: %d, %d bytes", again.StatusCode, len(rest))
 	}
-	if zipped, short := get(t, g, "/docs/en/tour", "Accept-Encoding", "gzip"); zipped.Header.Get("Content-Encoding") != "gzip" ||
-		len(short) >= len(body)/2 {
-		t.Errorf("zipped: %v, %d of %d bytes", zipped.Header, len(short), len(body))
-	}
+	zipped, short := get(t, g, "/docs/en/tour", "Accept-Encoding", "gzip")
+	assert.True(t, zipped.Header.Get("Content-Encoding") == "gzip" && len(short) < len(body)/2,
+		"zipped: %v, %d of %d bytes", zipped.Header, len(short), len(body))
 	assert.True(t, strings.Contains(body, assets.Sheet.Path()), "the page has not the look of the others")
-	if text, source := get(t, g, "/docs/en/tour.md"); text.Header.Get("Content-Type") != "text/markdown; charset=utf-8" ||
-		!strings.HasPrefix(source, "# ") {
-		t.Errorf("as Markdown: %v, %.20q", text.Header, source)
-	}
+	text, source := get(t, g, "/docs/en/tour.md")
+	assert.True(t, text.Header.Get("Content-Type") == "text/markdown; charset=utf-8" && strings.HasPrefix(source, "# "),
+		"as Markdown: %v, %.20q", text.Header, source)
 }
 
 // A line that ends in English ends a word, one that ends in Chinese does not.

@@ -84,11 +84,10 @@ func TestLandingPage_AccountAppearance(t *testing.T) {
 	// The picture is the server's own, wherever it is asked for.
 	for _, host := range []string{"coffee.example", "q.example", "127.0.0.1"} {
 		logo := p.get(host, shown.Logo.Path)
-		if logo.Status != 200 || logo.Header.Get("Content-Type") != "image/png" || logo.Header.Get("X-Content-Type-Options") != "nosniff" ||
-			logo.Header.Get("Cache-Control") != "public, max-age=31536000, immutable" ||
-			logo.Header.Get("Content-Security-Policy") != "default-src 'none'; sandbox" {
-			t.Errorf("%s: %d %v", host, logo.Status, logo.Header)
-		}
+		assert.True(t, logo.Status == 200 && logo.Header.Get("Content-Type") == "image/png" &&
+			logo.Header.Get("X-Content-Type-Options") == "nosniff" &&
+			logo.Header.Get("Cache-Control") == "public, max-age=31536000, immutable" &&
+			logo.Header.Get("Content-Security-Policy") == "default-src 'none'; sandbox", "%s: %d %v", host, logo.Status, logo.Header)
 		assert.True(t, logo.Body == string(shown.Logo.PNG) && !strings.Contains(logo.Body, "<script"), "%s: another picture", host)
 		bytes, loaded := pagetest.Weigh(t, a.Body, func(address string) string { return p.get(host, address).Body })
 		assert.True(t, bytes <= pagetest.Budget && len(loaded) == 1 && bytes == len(a.Body)+len(logo.Body),

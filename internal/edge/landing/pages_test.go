@@ -159,10 +159,9 @@ func TestLandingPage_RuleLink(t *testing.T) {
 	}
 	a = p.get("Coffee.Example:80", "/t/7", "Accept-Language: fr, zh-TW;q=0.8, en;q=0.7")
 	p.isPage("chinese", a, 200)
-	if got := qrText(t, a.Body); got != "http://coffee.example/t/7" || !strings.Contains(a.Body, `<html lang="zh-CN">`) ||
-		!strings.Contains(a.Body, "扫一扫") {
-		t.Errorf("%q %s", got, a.Body)
-	}
+	got := qrText(t, a.Body)
+	assert.True(t, got == "http://coffee.example/t/7" && strings.Contains(a.Body, `<html lang="zh-CN">`) &&
+		strings.Contains(a.Body, "扫一扫"), "%q %s", got, a.Body)
 	head := p.Do("HEAD", "/t/7", "", "Host: coffee.example")
 	assert.True(t, head.Status == 200 && head.Body == "" && head.Header.Get("Content-Length") != "0" &&
 		head.Header.Get("Content-Security-Policy") != "", "HEAD: %+v", head)
@@ -336,9 +335,8 @@ func TestLandingPage_SuspectedCopy(t *testing.T) {
 		t.Helper()
 		english, chinese := p.isCode(what, paths[1], "copied", "This code may have been copied", "此码可能已被复制")
 		for _, page := range []string{english, chinese} {
-			if strings.Contains(page, "genuine") || strings.Contains(page, "正品") || !strings.Contains(page, "Beans &lt;250 g&gt;") {
-				t.Errorf("%s: %s", what, page)
-			}
+			assert.True(t, !strings.Contains(page, "genuine") && !strings.Contains(page, "正品") &&
+				strings.Contains(page, "Beans &lt;250 g&gt;"), "%s: %s", what, page)
 		}
 	}
 	notGenuine("an open alarm")
@@ -347,15 +345,12 @@ func TestLandingPage_SuspectedCopy(t *testing.T) {
 	notGenuine("an acknowledged alarm")
 	// Issue 28, 3: who has seen an alarm was noted in a transaction of its own, and again with each call that changed nothing.
 	p.Admin("POST", "/alarms/1/acknowledge", `{"actor":"mallory"}`)
-	if log := p.Admin("GET", "/changes?kind=alarm&key=1", "").Body; strings.Count(log, `"action":"acknowledge"`) != 1 ||
-		!strings.Contains(log, `"detail":{"actor":"admin"}`) {
-		t.Errorf("the log of an alarm that was seen once: %s", log)
-	}
+	log := p.Admin("GET", "/changes?kind=alarm&key=1", "").Body
+	assert.True(t, strings.Count(log, `"action":"acknowledge"`) == 1 && strings.Contains(log, `"detail":{"actor":"admin"}`),
+		"the log of an alarm that was seen once: %s", log)
 	// Issue 28, 2: an alarm that was wrong was for ever, and the buyers of an honest item were told of a copy.
-	if a := p.Admin("POST", "/alarms/1/dismiss", `{"note":"on show at the fair"}`); !strings.Contains(a.Body,
-		`"note":"on show at the fair"`) {
-		t.Fatal(a.Body)
-	}
+	a = p.Admin("POST", "/alarms/1/dismiss", `{"note":"on show at the fair"}`)
+	require.True(t, strings.Contains(a.Body, `"note":"on show at the fair"`), "%v", a.Body)
 	p.isCode("a dismissed alarm", paths[1], "active", "A genuine code", "此码为正品码")
 	p.Advance(time.Minute)
 	p.copied(paths[1])
@@ -472,16 +467,12 @@ func TestLandingPage_EscapesHostileInput(t *testing.T) {
 	} {
 		answer := p.raw(request + "Connection: close\r\n\r\n")
 		head, body, _ := strings.Cut(answer, "\r\n\r\n")
-		if strings.Contains(body, "<script>alert") || strings.Contains(body, "<img src=x") || strings.Contains(head, "\r\nSet-Cookie") ||
-			strings.Contains(head, "alert(1)") {
-			t.Errorf("%s: echoed: %s", what, answer)
-		}
+		assert.True(t, !strings.Contains(body, "<script>alert") && !strings.Contains(body, "<img src=x") &&
+			!strings.Contains(head, "\r\nSet-Cookie") && !strings.Contains(head, "alert(1)"), "%s: echoed: %s", what, answer)
 		assert.True(t, strings.HasPrefix(answer, "HTTP/1.") && !strings.Contains(answer[:min(15, len(answer))], " 5"),
 			"%s: %.300s", what, answer)
-		if location := regexp.MustCompile(`(?m)^Location: (.*)$`).FindStringSubmatch(head); location != nil &&
-			!strings.HasPrefix(location[1], "teaapp://open?app=tea&") {
-			t.Errorf("%s: sent to %s", what, location[1])
-		}
+		location := regexp.MustCompile(`(?m)^Location: (.*)$`).FindStringSubmatch(head)
+		assert.True(t, location == nil || strings.HasPrefix(location[1], "teaapp://open?app=tea&"), "%s: sent to %s", what, location[1])
 	}
 	for _, n := range []int{4000, 4097, 60 << 10, 200 << 10} {
 		answer := p.raw("GET /t/" + strings.Repeat("<", n) + " HTTP/1.1\r\nHost: coffee.example\r\nConnection: close\r\n\r\n")

@@ -172,10 +172,9 @@ func TestCassetteCompare_CounterDelta(t *testing.T) {
 		report, text := run(t, true)
 		require.True(t, len(report.Differences) == 1, "%+v\n%s", report, strings.Join(text, "\n"))
 		d := report.Differences[0]
-		if d.Line != 8 || d.Location != "qrcodejump_pub_quota" || d.Platform != "97, 2 fewer than on line 2" || d.Server != "99, 1 fewer" ||
-			len(d.Behaviours) < 2 || d.Behaviours[0] != "rules.publish.again" || d.EvidenceLevel != "assumed" {
-			t.Errorf("%+v", d)
-		}
+		assert.True(t, d.Line == 8 && d.Location == "qrcodejump_pub_quota" && d.Platform == "97, 2 fewer than on line 2" &&
+			d.Server == "99, 1 fewer" && len(d.Behaviours) >= 2 && d.Behaviours[0] == "rules.publish.again" && d.EvidenceLevel == "assumed",
+			"%+v", d)
 	})
 }
 

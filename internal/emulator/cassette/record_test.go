@@ -102,10 +102,9 @@ func TestCassetteRecord_UpstreamErrors(t *testing.T) {
 					t.Errorf("the caller got %d %q, %v; want %d %q", resp.StatusCode, body, err, test.status, test.says)
 				}
 				text := out.String()
-				if lines := strings.Count(text, "\n"); lines != n+1 || !strings.Contains(text, test.line) ||
-					strings.Contains(text, "secret") {
-					t.Errorf("the cassette is %s, want %s in %d lines", text, test.line, n+1)
-				}
+				lines := strings.Count(text, "\n")
+				assert.True(t, lines == n+1 && strings.Contains(text, test.line) && !strings.Contains(text, "secret"),
+					"the cassette is %s, want %s in %d lines", text, test.line, n+1)
 			}
 			report := compare(t, out.String())
 			faults := strings.Contains(test.line, "fault")
@@ -198,17 +197,14 @@ func TestCassetteRecord_PassThrough(t *testing.T) {
 	require.NoError(t, err)
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
-	if err != nil || string(body) != "{ \"a\" : 1.0e0 }\n" || resp.StatusCode != 302 || resp.Header.Get("Location") != "/elsewhere" ||
-		len(resp.Header["X-Two"]) != 2 || resp.Header["Content-Type"] != nil {
-		t.Errorf("the caller got %d %q %v, %v", resp.StatusCode, body, resp.Header, err)
-	}
+	assert.True(t, err == nil && string(body) == "{ \"a\" : 1.0e0 }\n" && resp.StatusCode == 302 &&
+		resp.Header.Get("Location") == "/elsewhere" && len(resp.Header["X-Two"]) == 2 && resp.Header["Content-Type"] == nil,
+		"the caller got %d %q %v, %v", resp.StatusCode, body, resp.Header, err)
 	at, _ := url.Parse(upstream.URL)
-	if r := got.Load(); r.Method != "PUT" || r.RequestURI != "/a%2Fb/%E8%8C%B6?x=1&x=%20&y" || *sent.Load() != " {}\n" ||
-		r.Host != at.Host ||
-		r.UserAgent() != "" || r.Header.Get("X-Mine") != "yes" || r.Header.Get("Accept-Encoding") != "br" ||
-		r.Header.Get("X-Forwarded-For") != "" {
-		t.Errorf("the upstream got %s %s %q %v", r.Method, r.RequestURI, *sent.Load(), r.Header)
-	}
+	r := got.Load()
+	assert.True(t, r.Method == "PUT" && r.RequestURI == "/a%2Fb/%E8%8C%B6?x=1&x=%20&y" && *sent.Load() == " {}\n" && r.Host == at.Host &&
+		r.UserAgent() == "" && r.Header.Get("X-Mine") == "yes" && r.Header.Get("Accept-Encoding") == "br" &&
+		r.Header.Get("X-Forwarded-For") == "", "the upstream got %s %s %q %v", r.Method, r.RequestURI, *sent.Load(), r.Header)
 	assert.Equal(t, calls.Load(), 1, "calls")
 }
 

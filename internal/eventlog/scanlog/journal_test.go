@@ -176,10 +176,8 @@ func TestJournal_CorruptMiddle(t *testing.T) {
 			require.True(t, e.Event == anEvent(e.Position-1), "at %d stands another event", e.Position)
 		}
 		collect(t, j.Read(t.Context(), 0))
-		if j.Damaged() != 10 || strings.Count(logs.String(), "is corrupted") != 1 || !strings.Contains(logs.String(), name) ||
-			!strings.Contains(logs.String(), "offset=") {
-			t.Errorf("sealed %v: %d lost; log: %s", sealed, j.Damaged(), logs.String())
-		}
+		assert.True(t, j.Damaged() == 10 && strings.Count(logs.String(), "is corrupted") == 1 && strings.Contains(logs.String(), name) &&
+			strings.Contains(logs.String(), "offset="), "sealed %v: %d lost; log: %s", sealed, j.Damaged(), logs.String())
 	}
 }
 

@@ -87,10 +87,9 @@ func TestArchive_RoundTrip(t *testing.T) {
 	keys, err := a.Keys(passphrase)
 	diff = cmp.Diff(contents(nil).Keys, keys)
 	assert.True(t, err == nil && diff == "", "%v %v", err, diff)
-	if m := a.Manifest; m.Schema != 7 || m.Engine != "sqlite" || m.Rows() != 3002 || len(m.Tables()) != 3 ||
-		!m.CreatedAt.Equal(contents(nil).CreatedAt) {
-		t.Errorf("got %+v", m)
-	}
+	m := a.Manifest
+	assert.True(t, m.Schema == 7 && m.Engine == "sqlite" && m.Rows() == 3002 && len(m.Tables()) == 3 &&
+		m.CreatedAt.Equal(contents(nil).CreatedAt), "got %+v", m)
 	for _, wrong := range []string{"", "Twelve chars", passphrase + " "} {
 		assert.ErrorIs(t, assert.ErrorOf(a.Keys(wrong)), archive.ErrPassphrase, "with %q", wrong)
 	}
