@@ -75,8 +75,7 @@ settings: {verification: trust, rule_rate_limit: 4321}
 		s.Do("GET", path, "")
 	}
 	file := filepath.Join(t.TempDir(), "report.json")
-	code, _, errs := command(t.Context(), "doctor", "--server", s.URL, "--admin-token", servertest.AdminToken,
-		"--report", file)
+	code, _, errs := command(t.Context(), "doctor", "--server", s.URL, "--admin-token", servertest.AdminToken, "--report", file)
 	require.True(t, code == exitDone || code == exitFailed, "exit %d: %s", code, errs)
 	text, err := os.ReadFile(file)
 	require.NoError(t, err)

@@ -38,8 +38,7 @@ func TestCommands_RevisionConflict(t *testing.T) {
 		says   []string
 	}{
 		{[]string{"account", "set", "shop", "--name", "Mine"}, func() error {
-			return w.operator.Accounts.SetRulesEnabled(ctx, "shop",
-				false)
+			return w.operator.Accounts.SetRulesEnabled(ctx, "shop", false)
 		},
 			[]string{"admin changed jump_open at", "nothing was changed",
 				"check its current state (qrjump account show shop)", "run the command again"}},

@@ -131,10 +131,12 @@ func TestGuidePages_CommandBlocksRun(t *testing.T) {
 			calls[strings.TrimPrefix(name, "en/calls/")] = string(text)
 		default:
 			t.Run(name, func(t *testing.T) { t.Parallel(); playPage(t, string(text)) })
+			top, _, _ := strings.Cut(string(text), "\n## ")
 			switch {
 			case strings.Contains(string(text), "\n```sh production\n"):
 				t.Run(name+" in production", func(t *testing.T) { t.Parallel(); playPage(t, inProduction(t, string(text))) })
-			case strings.HasPrefix(name, "en/how/") && strings.Contains(string(text), "--dev\n```") && !devOnly(string(text)):
+			case strings.HasPrefix(name, "en/how/") && strings.Contains(string(text), "--dev\n```") &&
+				!strings.Contains(top, "servers with `--dev`"):
 				t.Errorf("%s has no block of sh production, and its first paragraphs do not say that it is for servers with --dev", name)
 			}
 		}
@@ -241,12 +243,6 @@ func typesOf(above string, value any, kinds map[string]string) string {
 		return "string"
 	}
 	return "null"
-}
-
-// devOnly reports whether a page says at its top that it is for servers with --dev alone.
-func devOnly(text string) bool {
-	top, _, _ := strings.Cut(text, "\n## ")
-	return strings.Contains(top, "servers with `--dev`")
 }
 
 // inProduction is a page as it is played in production: its blocks of "sh production" take the place of those that are for --dev, and the

@@ -63,8 +63,7 @@ func TestPrintRows_ResumesBrokenDownload(t *testing.T) {
 			require.Equal(t, r.Index, next, "%d cuts", cuts)
 			next++
 		}
-		assert.True(t, next == 10_000 && transport.downloads == cuts+1,
-			"%d cuts: %d rows by %d downloads", cuts, next, transport.downloads)
+		assert.True(t, next == 10_000 && transport.downloads == cuts+1, "%d cuts: %d rows by %d downloads", cuts, next, transport.downloads)
 	}
 	// One that brings no row is not asked for again, and its own error is told.
 	transport := &cutting{cuts: 1 << 30}

@@ -746,8 +746,7 @@ func TestVerbs_ConsistentNaming(t *testing.T) {
 		}
 		assert.True(t, code == m.exit, "%s %s: exit %d, want %d: %s", v.path, v.words, code, m.exit, errs)
 	}
-	code, out, errs := play(t, verb{path: "--data " + filepath.Join(w.dir, "data") + " account set", words: "shop5 --name Tee"},
-		nil)
+	code, out, errs := play(t, verb{path: "--data " + filepath.Join(w.dir, "data") + " account set", words: "shop5 --name Tee"}, nil)
 	assert.True(t, code == exitDone, "%v %v %v", code, out, errs)
 }
 

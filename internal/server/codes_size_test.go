@@ -23,7 +23,10 @@ func TestCodes_TwentyMillionStorageSize(t *testing.T) {
 	const most = 64 << 10 // bytes
 	dir := filepath.Join(t.TempDir(), "data")
 	s := servertest.Start(t, servertest.Options{Data: dir})
-	folder := openFolder(t, dir)
+	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: filepath.Join(dir, "qrjump.db")}).EscapedPath()+"?_busy_timeout=10000")
+	require.NoError(t, err)
+	defer db.Close()
+	folder := folder{t, dir, db}
 	call := func(name, body string) servertest.Answer {
 		t.Helper()
 		a := s.Do("POST", "/intp/marketcode/"+name+"?access_token="+s.Token("wxserviceacct0001"), body, "Content-Type: application/json")
@@ -76,15 +79,6 @@ type folder struct {
 	t   testing.TB
 	dir string
 	db  *sql.DB
-}
-
-func openFolder(t testing.TB, dir string) folder {
-	t.Helper()
-	path := (&url.URL{Path: filepath.Join(dir, "qrjump.db")}).EscapedPath()
-	db, err := sql.Open("sqlite", "file:"+path+"?_busy_timeout=10000")
-	require.NoError(t, err)
-	t.Cleanup(func() { db.Close() })
-	return folder{t, dir, db}
 }
 
 // size is what all files of the folder have together, after the journal was

@@ -289,8 +289,7 @@ func TestNamespaces_UserIDsDisjoint(t *testing.T) {
 		}
 		a.JSON(t, &made)
 		w.Hide(made.JSCode)
-		a = w.Do("GET", "/sns/jscode2session?grant_type=authorization_code&appid=shop&secret=the-secret-of-shop&js_code="+made.JSCode,
-			"")
+		a = w.Do("GET", "/sns/jscode2session?grant_type=authorization_code&appid=shop&secret=the-secret-of-shop&js_code="+made.JSCode, "")
 		assert.Contains(t, a.Body, w.openid(namespace, "shop", "u-1"), "%s", namespace)
 	}
 	// Members are named with their namespace: "dev" is one of the default
@@ -395,8 +394,7 @@ func TestCodes_AfterRestart(t *testing.T) {
 		assert.Equal(t, w.ask("resolve", "", spelling, auth).short(), opens, "closed: %s", spelling)
 	}
 	w.activate(young, 10, 19)
-	a = w.Do("POST", "/intp/marketcode/applycode?access_token="+w.Token("brand"),
-		`{"code_count":10000,"isv_application_id":"new"}`)
+	a = w.Do("POST", "/intp/marketcode/applycode?access_token="+w.Token("brand"), `{"code_count":10000,"isv_application_id":"new"}`)
 	assert.True(t, a.Code(t) == 48001, "%s", a.Body)
 }
 

@@ -138,8 +138,7 @@ func TestServer_FileDescriptorLimit(t *testing.T) {
 				assert.True(t, status == 200, "%s/readyz: %d %s", url, status, answer)
 			}
 			for n := range 5 {
-				status, answer := call("PUT", fmt.Sprintf("%s/admin/v1/accounts/a%d", admin, n),
-					`{"kind":"mini_program"}`)
+				status, answer := call("PUT", fmt.Sprintf("%s/admin/v1/accounts/a%d", admin, n), `{"kind":"mini_program"}`)
 				assert.True(t, status == 200, "an account: %d %s", status, answer)
 			}
 			assert.Equal(t, asked(known, knownIn, rawScan(made.Key)), 200, "who showed a key before")

@@ -59,8 +59,7 @@ func TestSnapshot_RestoresAllNodes(t *testing.T) {
 		s.Admin("PUT", "/emulator/clock", `{"now":"2031-01-01T00:00:00Z","freeze":true}`)
 		token := s.Token("svc")
 		apply := func(order string) servertest.Answer {
-			return s.Do("POST", "/intp/marketcode/applycode?access_token="+token,
-				`{"code_count":10000,"isv_application_id":"`+order+`"}`)
+			return s.Do("POST", "/intp/marketcode/applycode?access_token="+token, `{"code_count":10000,"isv_application_id":"`+order+`"}`)
 		}
 		apply("first").JSON(t, &batch)
 		s.Admin("POST", fmt.Sprintf("/batches/%d/activations", batch.ID), `{"code_start":0,"code_end":9,"binding":{"activity_name":"a",`+

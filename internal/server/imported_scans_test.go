@@ -155,8 +155,7 @@ func TestImportedCodes_StoreUnavailable(t *testing.T) {
 		w.activate(own, 0, 9)
 		wantHere(w)
 		rename := func(from, to string) {
-			dbtest.Exec(t, "file:"+filepath.Join(p.data, "qrjump.db")+"?_pragma=busy_timeout(600000)",
-				`ALTER TABLE `+from+` RENAME TO `+to)
+			dbtest.Exec(t, "file:"+filepath.Join(p.data, "qrjump.db")+"?_pragma=busy_timeout(600000)", `ALTER TABLE `+from+` RENAME TO `+to)
 		}
 		rename("imported_codes", "unreadable")
 		wantAway(w)

@@ -195,14 +195,10 @@ func TestRequestBody_UnreadBodyTimeout(t *testing.T) {
 		require.NoError(t, assert.ErrorOf(io.WriteString(conn, c.head+"Host: 127.0.0.1\r\n\r\n")))
 		answer, err := io.ReadAll(conn) // until the server closes
 		conn.Close()
-		assert.True(t, (err == nil || isReset(err)) && strings.HasPrefix(string(answer), "HTTP/1.1 "+c.status),
+		_, reset := err.(*net.OpError)
+		assert.True(t, (err == nil || reset) && strings.HasPrefix(string(answer), "HTTP/1.1 "+c.status),
 			"%s: %v, %.200s", name, err, answer)
 	}
-}
-
-func isReset(err error) bool {
-	_, broken := err.(*net.OpError)
-	return broken
 }
 
 // endless is a body without an end.

@@ -140,11 +140,7 @@ func TestTemplateTexts_ImportIntoOtherServer(t *testing.T) {
 				require.Contains(t, a.Body, fmt.Sprintf(`"added":%d`, added), "%s: %d", one.name, a.Status)
 			}
 			moved.activate(batch.ID, 0, 8)
-			var texts []labels.Row
-			for row, err := range labels.Rows(strings.NewReader(rest)) {
-				require.NoError(t, err)
-				texts = append(texts, row)
-			}
+			texts := require.All(t, labels.Rows(strings.NewReader(rest)))
 			row := texts[6]
 			moved.opensInTheApp(one.name, row.Text, batch.ID, 7)
 			if data, err := gs1.Parse(row.Text); err == nil && !data.Key.IsZero() && len(data.Attributes) > 0 {

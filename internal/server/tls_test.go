@@ -287,8 +287,7 @@ func TestServerTLS_OperatorCertificate(t *testing.T) {
 	require.NoError(t, err)
 	browser := &http.Client{Jar: jar, Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
 		DisableKeepAlives: true}}
-	home, err := browser.PostForm(s.AdminURL+"/console/login",
-		url.Values{"password": {servertest.AdminToken}, "next": {"/console/home"}})
+	home, err := browser.PostForm(s.AdminURL+"/console/login", url.Values{"password": {servertest.AdminToken}, "next": {"/console/home"}})
 	require.NoError(t, err)
 	page, err := io.ReadAll(home.Body)
 	home.Body.Close()

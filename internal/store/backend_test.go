@@ -3,8 +3,6 @@ package store
 import (
 	"context"
 	"os"
-	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -221,12 +219,4 @@ func texts(t *testing.T, s *Store, query string, args ...any) []string {
 	}
 	require.NoError(t, rows.Err())
 	return list
-}
-
-// abroad is a folder name with everything that a file: address could trip over.
-func abroad(t *testing.T) string {
-	t.Helper()
-	dir := filepath.Join(t.TempDir(), strings.Join([]string{"a b", "50%", "x?y=z", "#1", "扫码", "it's"}, "/"))
-	require.NoError(t, os.MkdirAll(dir, 0o700))
-	return dir
 }

@@ -28,16 +28,6 @@ func fullBatch() codes.Batch {
 		Segment: 50_000, FirstCode: "0123456$-", FirstText: "text" + spice, CreatedAt: at, IsProof: true, Template: "t{digits:20}" + spice}
 }
 
-func fullEvent(batch int64) codes.Event {
-	return codes.Event{Batch: batch, Action: codes.Activate,
-		Codes: codes.NewSet(codes.Range{From: 0, To: 7}, codes.Range{From: 1_999_999_998, To: 1_999_999_999}), OccurredAt: at,
-		From: at.Add(1001 * time.Millisecond),
-		Binding: codes.Binding{ActivityName: "a" + spice, ProductBrand: "b" + spice, ProductTitle: "t" + spice, ProductCode: "c" + spice,
-			WxaAppID: "wx" + spice, WxaPath: "p" + spice, WxaType: 2},
-		Renews: &codes.Range{From: 0, To: 1_999_999_999},
-		Actor:  "actor" + spice, RID: "rid" + spice, Note: "note" + spice}
-}
-
 // noField fails the test for a field that is empty: a column that nobody filled
 // proves nothing.
 func noField(t *testing.T, v reflect.Value, path string) {
@@ -99,11 +89,7 @@ func TestCodeBatch_RoundTrip(t *testing.T) {
 			}
 			return nil
 		})
-		var list []codes.Batch
-		for b, err := range s.Batches(t.Context()) {
-			require.NoError(t, err)
-			list = append(list, b)
-		}
+		list := require.All(t, s.Batches(t.Context()))
 		want(t, "all", list, []codes.Batch{first, second})
 		// An order number makes one batch, and a block belongs to one.
 		for name, change := range map[string]func(*codes.Batch){"the same number": func(b *codes.Batch) { b.Start = 99 },
@@ -123,7 +109,12 @@ func TestCodeBatch_RoundTrip(t *testing.T) {
 func TestCodeEvent_RoundTrip(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		b := addBatch(t, s, fullBatch())
-		first := addEvent(t, s, fullEvent(b.ID))
+		first := addEvent(t, s, codes.Event{Batch: b.ID, Action: codes.Activate,
+			Codes: codes.NewSet(codes.Range{From: 0, To: 7}, codes.Range{From: 1_999_999_998, To: 1_999_999_999}), OccurredAt: at,
+			From: at.Add(1001 * time.Millisecond),
+			Binding: codes.Binding{ActivityName: "a" + spice, ProductBrand: "b" + spice, ProductTitle: "t" + spice, ProductCode: "c" + spice,
+				WxaAppID: "wx" + spice, WxaPath: "p" + spice, WxaType: 2},
+			Renews: &codes.Range{From: 0, To: 1_999_999_999}, Actor: "actor" + spice, RID: "rid" + spice, Note: "note" + spice})
 		noField(t, reflect.ValueOf(first), "event")
 		second := addEvent(t, s, codes.Event{Batch: b.ID, Action: codes.Freeze, Codes: codes.NewSet(codes.Range{From: 3, To: 3}),
 			OccurredAt: at.Add(time.Second), From: at.Add(time.Second), Actor: "op"})
@@ -431,8 +422,7 @@ func TestActivate_OverlapOneWins(t *testing.T) {
 		// The very same range replaces, on whatever node.
 		for e, err := range nodes[0].Events(t.Context(), b.ID, 0) {
 			require.NoError(t, err)
-			assert.NoError(t, p[1].Activate(t.Context(), call,
-				codes.Activation{Batch: b.ID, Range: e.Codes.Bounds(), Binding: e.Binding}))
+			assert.NoError(t, p[1].Activate(t.Context(), call, codes.Activation{Batch: b.ID, Range: e.Codes.Bounds(), Binding: e.Binding}))
 		}
 	})
 }

@@ -36,7 +36,12 @@ func whileWaiting(t *testing.T, f func(t *testing.T, w *waiting)) {
 	t.Helper()
 	target := Target{URL: copies.Postgres(t), Dir: t.TempDir()}
 	nodes := [2]*Store{open(t, target), open(t, target)}
-	makeOwners(t, nodes[0])
+	for _, name := range []string{"first", "good", "refused", "gone", "tail", "owner", "busy", "met", "other"} {
+		miniProgram(t, nodes[0], name)
+	}
+	for i := range 20 {
+		miniProgram(t, nodes[0], fmt.Sprint("owner", i))
+	}
 	service := books(nodes, func(s *settings.Settings) { s.RuleLimit = 2 })[0]
 	locked, release, ended := make(chan struct{}), make(chan struct{}), make(chan error, 1)
 	go func() {
@@ -60,17 +65,6 @@ func whileWaiting(t *testing.T, f func(t *testing.T, w *waiting)) {
 	f(t, w)
 	err := <-first
 	assert.True(t, (err != nil) == w.lost, "the first change ended with %v, lost: %v", err, w.lost)
-}
-
-// makeOwners makes the accounts whose rules the tests add.
-func makeOwners(t *testing.T, s *Store) {
-	names := []string{"first", "good", "refused", "gone", "tail", "owner", "busy", "met", "other"}
-	for i := range 20 {
-		names = append(names, fmt.Sprint("owner", i))
-	}
-	for _, name := range names {
-		miniProgram(t, s, name)
-	}
 }
 
 // does makes a change that waits.

@@ -112,17 +112,13 @@ func TestImportCodes_SameFileOnTwoNodes(t *testing.T) {
 					assert.True(t, err == nil && f.Batch.ID == ids[0] && f.Index == int64(index) && f.Code == drawnCode(index),
 						"node %d, %+v: %+v, %v", i, name, f, err)
 				}
-				code, text, err := node.Print(t.Context(), batchOf(node, ids[0]), int64(index))
+				batch, _ := node.Memory.Batch(ids[0])
+				code, text, err := node.Print(t.Context(), batch, int64(index))
 				assert.True(t, err == nil && code == drawnCode(index) && text == printed(index),
 					"node %d prints %s %s, %v", i, code, text, err)
 			}
 		}
 	})
-}
-
-func batchOf(p *codes.Service, id int64) codes.Batch {
-	b, _ := p.Memory.Batch(id)
-	return b
 }
 
 // Two files with a text in common are imported at once: one of them has the code, the

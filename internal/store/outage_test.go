@@ -152,8 +152,7 @@ func TestPostgresLock_TimeoutFromURL(t *testing.T) {
 		})
 	}()
 	<-held
-	wantOutage(t, s.update(t.Context(), func(tx *Tx) error { return tx.LockAccount(t.Context(), "wxa") }),
-		"did not grant a lock in time")
+	wantOutage(t, s.update(t.Context(), func(tx *Tx) error { return tx.LockAccount(t.Context(), "wxa") }), "did not grant a lock in time")
 	// Also one that was not waited for at once.
 	wantOutage(t, s.update(t.Context(), func(tx *Tx) error {
 		query, args := tx.engine.lock(allAccounts, "account wxa")

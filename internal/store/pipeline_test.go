@@ -83,8 +83,7 @@ func TestPipeline_DeferredStatementFails(t *testing.T) {
 	for name, f := range map[string]func(tx *Tx) error{
 		"a statement that cannot be": func(tx *Tx) error { return tx.execQueued(ctx, nil, `INSERT INTO publishes (owner) VALUES ('x')`) },
 		"one that changes no row": func(tx *Tx) error {
-			return tx.execQueued(ctx, some,
-				`UPDATE publishes SET created_at = 2 WHERE owner = 'nobody'`)
+			return tx.execQueued(ctx, some, `UPDATE publishes SET created_at = 2 WHERE owner = 'nobody'`)
 		},
 		"one before a question": func(tx *Tx) error {
 			if err := tx.execQueued(ctx, some, `UPDATE publishes SET created_at = 2 WHERE owner = 'nobody'`); err != nil {

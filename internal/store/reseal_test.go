@@ -239,8 +239,7 @@ func TestReseal_EveryColumn(t *testing.T) {
 			want(t, "texts", seen, texts)
 			want(t, "keys", seenKeys, keys)
 		}
-		assert.Equal(t, number(t, s, `SELECT COUNT(*) FROM access_tokens WHERE sealed = ''`), (2*resealPage+7+2)/3,
-			"tokens without a text")
+		assert.Equal(t, number(t, s, `SELECT COUNT(*) FROM access_tokens WHERE sealed = ''`), (2*resealPage+7+2)/3, "tokens without a text")
 	})
 }
 

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"iter"
 	"log/slog"
 	"math"
 	"math/rand/v2"
@@ -84,15 +83,6 @@ func eachLog(t *testing.T, f func(t *testing.T, l appended)) {
 	t.Run("postgres", func(t *testing.T) { f(t, openScans(t, open(t, newPostgres(t)))) })
 }
 
-func collect(t *testing.T, seq iter.Seq2[scanlog.Entry, error]) (list []scanlog.Entry) {
-	t.Helper()
-	for e, err := range seq {
-		require.NoError(t, err)
-		list = append(list, e)
-	}
-	return list
-}
-
 func eventsOf(list []scanlog.Entry) (events []scanlog.Event) {
 	for _, e := range list {
 		events = append(events, e.Event)
@@ -113,11 +103,11 @@ func TestScanLedger_TotalOrder(t *testing.T) {
 		ctx := t.Context()
 		end, err := l.End(ctx)
 		require.True(t, err == nil && end == 0, "an empty ledger ends at %d, %v", end, err)
-		require.Equal(t, len(collect(t, l.Read(ctx, 0))), 0, "an empty ledger")
+		require.Equal(t, len(require.All(t, l.Read(ctx, 0))), 0, "an empty ledger")
 		for n := int64(0); n < 12_000; n += 1500 {
 			require.NoError(t, l.Append(ctx, someScans(n, n+1500)))
 		}
-		got := collect(t, l.Read(ctx, 0))
+		got := require.All(t, l.Read(ctx, 0))
 		wantEvents(t, "all", eventsOf(got), someScans(0, 12_000))
 		for i := 1; i < len(got); i++ {
 			require.True(t, got[i].Position > got[i-1].Position, "position %d after %d", got[i].Position, got[i-1].Position)
@@ -128,7 +118,7 @@ func TestScanLedger_TotalOrder(t *testing.T) {
 			position, err := l.Find(ctx, got[i].ID)
 			assert.True(t, err == nil && position == got[i].Position,
 				"scan %d is found at %d, %v; it is at %d", i, position, err, got[i].Position)
-			wantEvents(t, "what comes after it", eventsOf(collect(t, l.Read(ctx, position))), someScans(int64(i)+1, 12_000))
+			wantEvents(t, "what comes after it", eventsOf(require.All(t, l.Read(ctx, position))), someScans(int64(i)+1, 12_000))
 		}
 		forged := got[5].ID
 		forged[15] ^= 1
@@ -148,7 +138,7 @@ func TestScanLedger_FieldsRoundTrip(t *testing.T) {
 		odd.OccurredAt = odd.OccurredAt.Add(123456 * time.Nanosecond)
 		odd.Network = netip.MustParsePrefix("192.0.2.77/24")
 		require.NoError(t, l.Append(t.Context(), []scanlog.Event{odd}))
-		got := collect(t, l.Read(t.Context(), 0))[0].Event
+		got := require.All(t, l.Read(t.Context(), 0))[0].Event
 		wantEvents(t, "odd", []scanlog.Event{got}, []scanlog.Event{odd.Sanitized()})
 		assert.True(t, len(got.Client) <= 64 && strings.HasPrefix(got.Client, "a b�界") && len(got.Text) == 512 && got.App == odd.App &&
 			got.Network.String() == "192.0.2.0/24", "kept %+v", got)
@@ -175,7 +165,7 @@ func TestScanLedger_ReadSince(t *testing.T) {
 					want = append(want, e)
 				}
 			}
-			read := eventsOf(collect(t, l.Read(ctx, p)))
+			read := eventsOf(require.All(t, l.Read(ctx, p)))
 			for _, e := range read {
 				if !e.OccurredAt.Before(at.Add(since)) {
 					got = append(got, e)
@@ -191,7 +181,7 @@ func TestScanLedger_ReadSince(t *testing.T) {
 					want = append(want, e)
 				}
 			}
-			read = eventsOf(collect(t, l.ListRange(ctx, 0, at.Add(since), until)))
+			read = eventsOf(require.All(t, l.ListRange(ctx, 0, at.Add(since), until)))
 			for _, e := range read {
 				if within(e) {
 					got = append(got, e)
@@ -240,22 +230,22 @@ func TestScanLedger_ForgetAndErase(t *testing.T) {
 		}
 		n, err := l.Erase(ctx, scanlog.Users{user: true}, math.MaxInt64)
 		require.True(t, err == nil && n == want, "erased %d, %v; want %d", n, err, want)
-		wantEvents(t, "after the erasure", eventsOf(collect(t, l.Read(ctx, 0))), left)
+		wantEvents(t, "after the erasure", eventsOf(require.All(t, l.Read(ctx, 0))), left)
 		n, err = l.Erase(ctx, scanlog.Users{user: true}, math.MaxInt64)
 		assert.True(t, err == nil && n == 0, "erased again: %d, %v", n, err)
 		end, _ := l.End(ctx)
 		before := at.Add(48 * time.Hour)
 		require.NoError(t, l.Forget(ctx, before))
-		got := eventsOf(collect(t, l.Read(ctx, 0)))
+		got := eventsOf(require.All(t, l.Read(ctx, 0)))
 		require.True(t, len(got) != 0 && len(got) <= 5000-10, "%d events are left", len(got))
 		wantEvents(t, "after forgetting", got, left[5000-len(got):])
 		assert.True(t, left[5000-len(got)-1].OccurredAt.Before(before), "a younger one was forgotten")
 		require.NoError(t, l.Forget(ctx, at.Add(1000*time.Hour)))
-		assert.Equal(t, len(collect(t, l.Read(ctx, 0))), 0, "events are left")
+		assert.Equal(t, len(require.All(t, l.Read(ctx, 0))), 0, "events are left")
 		now, _ := l.End(ctx)
 		assert.Equal(t, now, end, "the end was %d and", end)
 		require.NoError(t, l.Append(ctx, someScans(5000, 5001)))
-		if got := collect(t, l.Read(ctx, 0)); len(got) != 1 || got[0].Position <= end {
+		if got := require.All(t, l.Read(ctx, 0)); len(got) != 1 || got[0].Position <= end {
 			t.Errorf("a later event: %+v", got)
 		}
 	})
@@ -283,7 +273,7 @@ func TestScanLedger_NoGapsForReader(t *testing.T) {
 		seen := map[scanlog.ScanID]bool{}
 		after := int64(0)
 		for last := false; ; {
-			for _, e := range collect(t, l.Read(t.Context(), after)) {
+			for _, e := range require.All(t, l.Read(t.Context(), after)) {
 				require.True(t, !seen[e.ID], "a scan came twice")
 				seen[e.ID], after = true, e.Position
 			}
@@ -355,7 +345,7 @@ func TestScanLedger_JournalShippedOnce(t *testing.T) {
 	ship := shipper(j, l)
 	err := ship.Flush(t.Context())
 	require.True(t, err == nil && ship.Backlog() == 0, "%v %v", err, ship.Backlog())
-	wantEvents(t, "shipped", eventsOf(collect(t, l.Read(t.Context(), 0))), someScans(0, 2000))
+	wantEvents(t, "shipped", eventsOf(require.All(t, l.Read(t.Context(), 0))), someScans(0, 2000))
 	assert.True(t, harbour.ships >= 40, "only %d ships", harbour.ships)
 
 	// Two copies of a folder: the second gets a name of its own, and nothing is lost.
@@ -371,7 +361,7 @@ func TestScanLedger_JournalShippedOnce(t *testing.T) {
 	require.NoError(t, j.Append(t.Context(), someScans(2100, 2200)))
 	require.NoError(t, ship.Flush(t.Context()))
 	want := append(append(someScans(0, 2100), someScans(3000, 3050)...), someScans(2100, 2200)...)
-	wantEvents(t, "of both", eventsOf(collect(t, l.Read(t.Context(), 0))), want)
+	wantEvents(t, "of both", eventsOf(require.All(t, l.Read(t.Context(), 0))), want)
 }
 
 // A COPY that is cut off may say that its connection is closed, which says nothing
@@ -404,7 +394,7 @@ func TestScanLedger_CanceledCopyReturnsCause(t *testing.T) {
 		ctx, leave := context.WithCancelCause(t.Context())
 		assert.ErrorIs(t, f(ctx, func() { leave(gone) }), gone, "%s", name)
 	}
-	assert.Equal(t, len(collect(t, l.Read(t.Context(), 0))), 0, "scans were stored")
+	assert.Equal(t, len(require.All(t, l.Read(t.Context(), 0))), 0, "scans were stored")
 }
 
 func TestScanLedger_ErasureDuringShipping(t *testing.T) {
@@ -416,7 +406,7 @@ func TestScanLedger_ErasureDuringShipping(t *testing.T) {
 		t.Fatal(n, err)
 	}
 	require.NoError(t, shipper(j, l).Flush(t.Context()))
-	for _, e := range collect(t, l.Read(t.Context(), 0)) {
+	for _, e := range require.All(t, l.Read(t.Context(), 0)) {
 		require.True(t, e.User != aScan(1).User, "an erased user came with a later ship")
 	}
 	erased, err := l.Erased(t.Context(), 0)
@@ -513,7 +503,7 @@ func TestScanLedger_ArchiveFileAndTable(t *testing.T) {
 	want(t, "rows of the table", rowsOf(t, again), second)
 	table := openScans(t, again)
 	require.NoError(t, table.Append(t.Context(), someScans(5000, 5001)))
-	wantEvents(t, "all", eventsOf(collect(t, table.Read(t.Context(), 0))),
+	wantEvents(t, "all", eventsOf(require.All(t, table.Read(t.Context(), 0))),
 		append(append(someScans(0, 3000), someScans(4000, 4100)...), someScans(5000, 5001)...))
 
 	// Not over scans that are there.

@@ -47,7 +47,9 @@ func TestDataFolder_RejectsSecondProcess(t *testing.T) {
 }
 
 func TestDataFolder_SpecialCharacters(t *testing.T) {
-	dir := abroad(t)
+	// A folder name with everything that a file: address could trip over.
+	dir := filepath.Join(t.TempDir(), strings.Join([]string{"a b", "50%", "x?y=z", "#1", "扫码", "it's"}, "/"))
+	require.NoError(t, os.MkdirAll(dir, 0o700))
 	s := open(t, Target{Dir: dir})
 	addRules(t, s, aRule(t, "wxa", "https://h.example/"))
 	assert.NoError(t, assert.ErrorOf(os.Stat(filepath.Join(dir, "qrjump.db"))))

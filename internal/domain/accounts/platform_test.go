@@ -334,8 +334,7 @@ func TestPlatform_ChangedByOperator(t *testing.T) {
 	assert.True(t, strings.HasPrefix(before.RefreshToken, "refreshtoken@@@"),
 		"a seeded grant has the refresh token %q", before.RefreshToken)
 	// Fields that are not named stay.
-	err := w.PutComponent(ctx, accounts.Component{AppID: "wxc", RedirectHosts: []string{"isv.example", "isv.example:8443"}}, "", "",
-		"")
+	err := w.PutComponent(ctx, accounts.Component{AppID: "wxc", RedirectHosts: []string{"isv.example", "isv.example:8443"}}, "", "", "")
 	require.NoError(t, err)
 	same(t, "refresh token", must[accounts.Authorization](t)(w.Authorization(ctx, "wxc", "wxa")).RefreshToken, before.RefreshToken)
 	must[accounts.Issued](t)(w.PlatformToken(ctx, isv, must[string](t)(w.NewTicket(ctx, "wxc"))))

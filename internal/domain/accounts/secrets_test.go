@@ -145,8 +145,7 @@ func (w *world) swap(table, column, key, a, b string) {
 	defer db.Close()
 	var values [2]string
 	for i, row := range []string{b, a} {
-		require.NoError(w.t, db.QueryRowContext(w.t.Context(), `SELECT `+column+` FROM `+table+` WHERE `+key+` = $1`,
-			row).Scan(&values[i]))
+		require.NoError(w.t, db.QueryRowContext(w.t.Context(), `SELECT `+column+` FROM `+table+` WHERE `+key+` = $1`, row).Scan(&values[i]))
 	}
 	for i, row := range []string{a, b} {
 		_, err := db.ExecContext(w.t.Context(), `UPDATE `+table+` SET `+column+` = $1 WHERE `+key+` = $2`, values[i], row)

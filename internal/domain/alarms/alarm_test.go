@@ -242,11 +242,11 @@ func (c *Scans) scan(w *market, s sight) {
 	}
 	e := scanlog.Event{OccurredAt: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).Add(s.at)}
 	binary.BigEndian.PutUint64(e.User[:], s.user)
-	network := byte(s.user)
+	first, network := byte(10), byte(s.user)
 	if s.mobile {
-		network = byte(w.r.IntN(64))
+		first, network = 11, byte(w.r.IntN(64))
 	}
-	e.Network = netip.PrefixFrom(netip.AddrFrom4([4]byte{byte(10 + b2i(s.mobile)), byte(city), network, 0}), 24)
+	e.Network = netip.PrefixFrom(netip.AddrFrom4([4]byte{first, byte(city), network, 0}), 24)
 	// Two cities make a region.
 	at := place{Region: regionNames[city/2]}
 	if w.located {
@@ -254,13 +254,6 @@ func (c *Scans) scan(w *market, s sight) {
 	}
 	hour := timebucket.Hour(e.OccurredAt)
 	c.add(&e, timebucket.Day(hour, 8), int((hour+8)%24), at, s.mobile)
-}
-
-func b2i(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
 }
 
 // scores are those of some codes on so many items each, sorted.

@@ -243,11 +243,7 @@ func TestMemoryCalls_EqualArrayModel(t *testing.T) {
 				continue // refused for frozen codes: TestRedeem…
 			}
 			require.NoError(t, assert.ErrorOf(p.Change(t.Context(), c)))
-			events = events[:0]
-			for e, err := range p.Store.Events(t.Context(), batch.ID, 0) {
-				require.NoError(t, err)
-				events = append(events, e)
-			}
+			events = require.All(t, p.Store.Events(t.Context(), batch.ID, 0))
 			checkAll(t, fmt.Sprintf("history %d", n), p.Memory, batch.ID, events, p.now())
 		}
 		again := codes.NewMemory(p.Store)

@@ -388,11 +388,7 @@ func TestActivate_Concurrent(t *testing.T) {
 	}) {
 		require.NoError(t, err)
 	}
-	var events []codes.Event
-	for e, err := range p.Store.Events(t.Context(), b.ID, 0) {
-		require.NoError(t, err)
-		events = append(events, e)
-	}
+	events := require.All(t, p.Store.Events(t.Context(), b.ID, 0))
 	require.True(t, len(events) == len(ranges), "%d events of %d calls", len(events), len(ranges))
 	checkAll(t, "after all", p.Memory, b.ID, events, p.now())
 	again := codes.NewMemory(p.Store)

@@ -212,8 +212,7 @@ func TestRecheck_SharedDirectoryManyRules(t *testing.T) {
 		more = append(more, rules.Rule{Kind: rules.Ordinary, Owner: "shop", Target: "shop", Prefix: p, Path: "p", OpenVersion: 3})
 	}
 	require.NoError(t, n.store.UpdateRules(t.Context(), func(tx rules.Tx) error {
-		return tx.AddRules(t.Context(), more,
-			rules.ChangeMeta{})
+		return tx.AddRules(t.Context(), more, rules.ChangeMeta{})
 	}))
 	shop := accounts.Account{AppID: "shop", Kind: accounts.MiniProgram, Subject: accounts.Company}
 	require.NoError(t, n.Service.Delete(t.Context(), shop, "https://a.example/x", ""))

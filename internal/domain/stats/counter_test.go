@@ -673,12 +673,8 @@ func TestNewestScans_TailOfFeed(t *testing.T) {
 		same(5, 5, nil)
 		for range 6 {
 			require.NoError(t, log.Append(t.Context(), events.Take(500)))
-			var all []stats.Counted
 			require.NoError(t, c.CatchUp(t.Context()))
-			for e, err := range c.All(t.Context(), 0) {
-				require.NoError(t, err)
-				all = append(all, e)
-			}
+			all := require.All(t, c.All(t.Context(), 0))
 			for _, n := range []int{1, 2, 7, 100, 499, len(all) - 1, len(all), len(all) + 1, 100_000} {
 				same(n, 1000, all)
 				same(n, 3, all)

@@ -158,29 +158,13 @@ func printed(t testing.TB, s *servertest.Server, id, index int64) (text, code st
 	return found.CodeURL, found.Code
 }
 
-// opened is what a scan opens for a user.
-type opened struct {
-	Action, AppID, Version, Path, Reason, Message string
-	Scene                                         int
-	Matched                                       struct {
-		Kind          string
-		ApplicationID int64 `json:"application_id"`
-		CodeIndex     int64 `json:"code_index"`
-	}
-}
-
-func scanned(t testing.TB, s *servertest.Server, user, text string) (got opened) {
-	t.Helper()
-	a := s.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":%s,"user":%q}`, quoted(text), user))
-	require.True(t, a.Status == http.StatusOK, "%s: %d %s", text, a.Status, a.Body)
-	a.JSON(t, &got)
-	return got
-}
-
 // ticketOf scans a text and takes the ticket out of the page.
 func ticketOf(t testing.TB, s *servertest.Server, user, text string) string {
 	t.Helper()
-	got := scanned(t, s, user, text)
+	a := s.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":%s,"user":%q}`, quoted(text), user))
+	a.WantStatus(t, http.StatusOK, "%s", text)
+	var got struct{ Path string }
+	a.JSON(t, &got)
 	_, ticket, found := strings.Cut(got.Path, "code_ticket=")
 	require.True(t, found && regexp.MustCompile(`^[0-9a-f]{32}$`).MatchString(ticket), "no ticket in %+v", got)
 	s.Hide(ticket)

@@ -271,8 +271,7 @@ func TestOIDC_RolesAtEachSignIn(t *testing.T) {
 	for path, body := range map[string]string{"PATCH /people/" + theirs: `{"role":"admin"}`,
 		"POST /login-links": `{"name":"` + theirs + `"}`} {
 		method, path, _ := strings.Cut(path, " ")
-		a := s.Do(method, "/admin/v1"+path, body, "Authorization: Bearer "+servertest.AdminToken,
-			"Content-Type: application/json")
+		a := s.Do(method, "/admin/v1"+path, body, "Authorization: Bearer "+servertest.AdminToken, "Content-Type: application/json")
 		assert.True(t, a.Status == http.StatusUnprocessableEntity && strings.Contains(a.Body, c.URL), "%s: %d %s", path, a.Status, a.Body)
 	}
 	require.Equal(t, c.signIn(other).Status, http.StatusSeeOther, "a second browser")

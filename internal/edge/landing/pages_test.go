@@ -188,8 +188,7 @@ func TestLandingPage_URLSchemeOpensDirectly(t *testing.T) {
 		!want.MatchString(strings.NewReplacer("%28", "(", "%29", ")", "%2528", "(", "%2529", ")").Replace(a.Header.Get("Location"))) {
 		t.Errorf("%d %q", a.Status, a.Header.Get("Location"))
 	}
-	assert.True(t, a.Header.Get("Cache-Control") == "no-store" && a.Header.Get("Referrer-Policy") == "no-referrer",
-		"headers %v", a.Header)
+	assert.True(t, a.Header.Get("Cache-Control") == "no-store" && a.Header.Get("Referrer-Policy") == "no-referrer", "headers %v", a.Header)
 	for _, bad := range []string{"https://evil.example/{path}", "javascript:alert(1)", "data:text/html,{path}", "JavaScript:alert(1)",
 		"intent://x#Intent;end", "tea app:x", "//evil.example", "noscheme",
 		"tea://{host}", "tea://{", "{path}://x", "tea:", "téa://x", "tea://<b>", "tea://x\ny", "tea:" + strings.Repeat("x", 600)} {

@@ -147,8 +147,7 @@ func TestCassetteRecord_UpstreamStallsMidResponse(t *testing.T) {
 	require.NoError(t, err)
 	body, err := io.ReadAll(resp.Body)
 	resp.Body.Close()
-	assert.True(t, err != nil && string(body) == `{"err` && resp.StatusCode == 200,
-		"the caller got %d %q, %v", resp.StatusCode, body, err)
+	assert.True(t, err != nil && string(body) == `{"err` && resp.StatusCode == 200, "the caller got %d %q, %v", resp.StatusCode, body, err)
 	assert.Contains(t, out.String(), `"error":"the upstream hung after 5 bytes of its answer, for more than 20ms in all"`, "the cassette")
 }
 

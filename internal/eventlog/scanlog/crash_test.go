@@ -270,7 +270,7 @@ func TestJournal_FailedFlushNotAcknowledged(t *testing.T) {
 	r.Close()
 	j, err = OpenJournal("scans", JournalOptions{disk: d.crashed(), Random: seeded(1)})
 	require.NoError(t, err)
-	got := collect(t, j.Read(t.Context(), 0))
+	got := require.All(t, j.Read(t.Context(), 0))
 	if len(got) != 6 || got[5] != (Entry{Position: 6, Event: anEvent(6)}) {
 		t.Errorf("left: %+v", got[5:])
 	}

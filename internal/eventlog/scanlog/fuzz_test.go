@@ -118,7 +118,7 @@ func FuzzSegment(f *testing.F) {
 		read()
 		end := j.end()
 		require.NoError(t, j.Append(t.Context(), events(900, 901)))
-		got := collect(t, j.Read(t.Context(), end))
+		got := require.All(t, j.Read(t.Context(), end))
 		require.True(t, len(got) == 1 && got[0].Event == anEvent(900), "after damage, an append reads as %+v", got)
 		if _, err := j.Erase(t.Context(), Users{UserHash{4, 1}: true}, math.MaxInt64); err == nil {
 			for e, err := range j.Read(t.Context(), 0) {
@@ -153,7 +153,7 @@ func TestJournal_FlippedByteLosesOneGroup(t *testing.T) {
 			require.True(t, at < headerSize, "byte %d: %v", at, err)
 			continue
 		}
-		got := collect(t, j.Read(t.Context(), 0))
+		got := require.All(t, j.Read(t.Context(), 0))
 		want := 15
 		if at < headerSize {
 			want = 18

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"iter"
 	"log/slog"
 	"math"
 	"math/rand/v2"
@@ -74,17 +73,6 @@ func openJournal(t testing.TB, dir string, o JournalOptions) *Journal {
 	return j
 }
 
-// collect reads a log to its end.
-func collect(t testing.TB, seq iter.Seq2[Entry, error]) []Entry {
-	t.Helper()
-	var list []Entry
-	for e, err := range seq {
-		require.NoError(t, err)
-		list = append(list, e)
-	}
-	return list
-}
-
 // wantRun checks that entries are the events of a row, from a number and position on.
 func wantRun(t testing.TB, got []Entry, from, position, to int64) {
 	t.Helper()
@@ -110,7 +98,7 @@ func TestJournal_OrderAfterReopen(t *testing.T) {
 		end, err := j.End(t.Context())
 		require.True(t, err == nil && end == n, "the end is %d, %v; want %d", end, err, n)
 		for _, after := range []int64{0, 1, n / 3, n / 2, n - 1, n, n + 5} {
-			wantRun(t, collect(t, j.Read(t.Context(), after)), min(after, n), after+1, n)
+			wantRun(t, require.All(t, j.Read(t.Context(), after)), min(after, n), after+1, n)
 		}
 		for i := int64(0); i < n; i += 13 {
 			p, err := j.Find(t.Context(), anEvent(i).ID)
@@ -146,7 +134,7 @@ func TestJournal_TruncatedTail(t *testing.T) {
 		require.NoError(t, os.WriteFile(name, whole[:len(whole)-1-cut], 0o600))
 		j = openJournal(t, dir, JournalOptions{})
 		require.NoError(t, j.Append(t.Context(), events(9, 12)))
-		wantRun(t, collect(t, j.Read(t.Context(), 0)), 0, 1, 12)
+		wantRun(t, require.All(t, j.Read(t.Context(), 0)), 0, 1, 12)
 	}
 }
 
@@ -168,14 +156,14 @@ func TestJournal_CorruptMiddle(t *testing.T) {
 		require.NoError(t, os.WriteFile(name, b, 0o600))
 		var logs bytes.Buffer
 		j = openJournal(t, dir, JournalOptions{Log: slog.New(slog.NewTextHandler(&logs, nil))})
-		got := collect(t, j.Read(t.Context(), 0))
+		got := require.All(t, j.Read(t.Context(), 0))
 		if len(got) != 290 || got[289] != (Entry{Position: 300, Event: anEvent(299)}) {
 			t.Errorf("sealed %v: %d events are left of 300, the last at %d", sealed, len(got), got[len(got)-1].Position)
 		}
 		for _, e := range got {
 			require.True(t, e.Event == anEvent(e.Position-1), "at %d stands another event", e.Position)
 		}
-		collect(t, j.Read(t.Context(), 0))
+		require.All(t, j.Read(t.Context(), 0))
 		assert.True(t, j.Damaged() == 10 && strings.Count(logs.String(), "is corrupted") == 1 && strings.Contains(logs.String(), name) &&
 			strings.Contains(logs.String(), "offset="), "sealed %v: %d lost; log: %s", sealed, j.Damaged(), logs.String())
 	}
@@ -188,13 +176,13 @@ func TestJournal_ForgetKeepsPosition(t *testing.T) {
 		require.NoError(t, j.Append(t.Context(), events(10*i, 10*i+10)))
 	}
 	require.NoError(t, j.Forget(t.Context(), anEvent(250).OccurredAt))
-	got := collect(t, j.Read(t.Context(), 0))
+	got := require.All(t, j.Read(t.Context(), 0))
 	first := got[0].Position
 	assert.True(t, first >= 150 && first <= 251, "the first event left is %d", first)
 	wantRun(t, got, got[0].Position-1, got[0].Position, 500)
 	require.NoError(t, j.Forget(t.Context(), anEvent(10_000).OccurredAt))
 	for range 3 {
-		assert.Equal(t, len(collect(t, j.Read(t.Context(), 0))), 0, "events are left")
+		assert.Equal(t, len(require.All(t, j.Read(t.Context(), 0))), 0, "events are left")
 		end, _ := j.End(t.Context())
 		assert.Equal(t, end, 500, "the end")
 		if n := j.Missing(500); n != 0 { // what was forgotten is not missing
@@ -204,7 +192,7 @@ func TestJournal_ForgetKeepsPosition(t *testing.T) {
 		j = openJournal(t, dir, JournalOptions{})
 	}
 	require.NoError(t, j.Append(t.Context(), events(500, 501)))
-	wantRun(t, collect(t, j.Read(t.Context(), 0)), 500, 501, 501)
+	wantRun(t, require.All(t, j.Read(t.Context(), 0)), 500, 501, 501)
 }
 
 func TestJournal_EraseUser(t *testing.T) {
@@ -224,7 +212,7 @@ func TestJournal_EraseUser(t *testing.T) {
 	require.True(t, err == nil && n == want, "erased %d, %v; want %d", n, err, want)
 	check := func() {
 		t.Helper()
-		got := collect(t, j.Read(t.Context(), 0))
+		got := require.All(t, j.Read(t.Context(), 0))
 		require.Equal(t, len(got), 500, "events")
 		for i, e := range got {
 			was := anEvent(int64(i))
@@ -282,7 +270,7 @@ func TestJournal_EraseCutoffTime(t *testing.T) {
 	}
 	n, err = j.eraseAll(t.Context(), users, math.MaxInt64)
 	assert.True(t, err == nil && n == want && want >= 10, "erased %d, %v; want %d", n, err, want)
-	for i, e := range collect(t, j.Read(t.Context(), 0)) {
+	for i, e := range require.All(t, j.Read(t.Context(), 0)) {
 		require.Equal(t, e, (Entry{Position: int64(i) + 1, Event: left(int64(i))}), "event %d", i)
 	}
 }
@@ -301,5 +289,5 @@ func TestJournal_RejectsForeignFiles(t *testing.T) {
 	// Without its id, a folder is what its files say.
 	os.Remove(filepath.Join(one, ledgerFile))
 	j := openJournal(t, one, JournalOptions{})
-	wantRun(t, collect(t, j.Read(context.Background(), 0)), 0, 1, 3)
+	wantRun(t, require.All(t, j.Read(context.Background(), 0)), 0, 1, 3)
 }

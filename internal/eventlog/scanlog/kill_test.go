@@ -81,7 +81,7 @@ func TestJournal_ProcessKilled(t *testing.T) {
 		require.NoError(t, err)
 		have := map[int64]bool{}
 		last := int64(0)
-		for _, e := range collect(t, j.Read(t.Context(), 0)) {
+		for _, e := range require.All(t, j.Read(t.Context(), 0)) {
 			n := e.Index + e.RuleID
 			require.True(t, e.Event == anEvent(n) && e.Position == last+1 && !have[n],
 				"round %d: position %d after %d holds %+v", round, e.Position, last, e.Event)

@@ -43,7 +43,7 @@ func TestRecorder_DurableExactlyOnce(t *testing.T) {
 	j.Close()
 	j = openJournal(t, dir, JournalOptions{})
 	seen := map[ScanID]bool{}
-	for i, e := range collect(t, j.Read(t.Context(), 0)) {
+	for i, e := range require.All(t, j.Read(t.Context(), 0)) {
 		require.True(t, e.Position == int64(i)+1 && !seen[e.ID] && e.Event == anEvent(e.Index+e.RuleID), "entry %d: %+v", i, e)
 		seen[e.ID] = true
 	}

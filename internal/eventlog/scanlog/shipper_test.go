@@ -146,9 +146,9 @@ func TestShipper_Lifecycle(t *testing.T) {
 			require.True(t, e.User != (UserHash{1, 1}), "a user who was erased is still in the journal")
 		}
 		assert.True(t, strings.Count(logs.String(), "\n") == 2, "the log says: %s", logs.String())
-		assert.Equal(t, len(collect(t, j.Read(t.Context(), 0))), 60, "events are in the journal before the hour is over")
+		assert.Equal(t, len(require.All(t, j.Read(t.Context(), 0))), 60, "events are in the journal before the hour is over")
 		time.Sleep(2 * time.Hour)
-		assert.Equal(t, len(collect(t, j.Read(t.Context(), 0))), 0, "events are in the journal for ever")
+		assert.Equal(t, len(require.All(t, j.Read(t.Context(), 0))), 0, "events are in the journal for ever")
 		add(60, 61)
 		time.Sleep(time.Second)
 		synctest.Wait()

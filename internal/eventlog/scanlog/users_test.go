@@ -129,7 +129,7 @@ func TestJournal_EraseReadsOnlyMatchingFiles(t *testing.T) {
 	erase := func(user UserHash, want int64, most int, what string) {
 		t.Helper()
 		d.counted()
-		got := collect(t, j.ForUsers(t.Context(), Users{user: true}, 0))
+		got := require.All(t, j.ForUsers(t.Context(), Users{user: true}, 0))
 		assert.True(t, int64(len(got)) == want, "%s: %d events are found, want %d", what, len(got), want)
 		n, bytes := d.counted()
 		assert.True(t, n <= most, "%s: %d of %d files, %d bytes were read to find the user", what, n, len(all), bytes)
@@ -183,7 +183,7 @@ func TestJournal_EraseReadsOnlyMatchingFiles(t *testing.T) {
 	require.NoError(t, os.WriteFile(name, before, 0o600))
 	j, d = rareJournal(t, dir)
 	erase(someUser(10_020), 1, len(all), "put back")
-	assert.Equal(t, len(collect(t, j.Read(t.Context(), 0))), 10_000, "events are missing")
+	assert.Equal(t, len(require.All(t, j.Read(t.Context(), 0))), 10_000, "events are missing")
 	require.NoError(t, j.Forget(t.Context(), time.Now().AddDate(100, 0, 0)))
 	left, _ := filepath.Glob(filepath.Join(dir, "*"+usersSuffix))
 	for _, name := range left {
@@ -223,7 +223,7 @@ func TestJournal_EraseDoesNotBlock(t *testing.T) {
 	}()
 	<-held
 	require.NoError(t, j.Append(t.Context(), rareEvents(2_000, 2_050)))
-	got := collect(t, j.Read(t.Context(), 0))
+	got := require.All(t, j.Read(t.Context(), 0))
 	assert.Equal(t, len(got), 2_050, "events are read")
 	assert.NoError(t, assert.ErrorOf(j.Find(t.Context(), got[300].ID)))
 	close(let)
@@ -258,7 +258,7 @@ func TestJournal_EraseKilledMidway(t *testing.T) {
 	for n := int64(0); n < 4_000; n += 50 {
 		require.NoError(t, j.Append(t.Context(), rareEvents(n, n+50)))
 	}
-	was := collect(t, j.Read(t.Context(), 0))
+	was := require.All(t, j.Read(t.Context(), 0))
 	j.Close()
 	chance, next := rand.New(rand.NewPCG(14, 14)), uint64(0)
 	for round := range rounds(t, "JOURNAL_KILLS", 30) / 6 {
@@ -283,7 +283,7 @@ func TestJournal_EraseKilledMidway(t *testing.T) {
 		require.Equal(t, p.Log(), "", "round %d", round)
 		j, err := OpenJournal(dir, JournalOptions{SegmentSize: 20_000})
 		require.NoError(t, err)
-		got := collect(t, j.Read(t.Context(), 0))
+		got := require.All(t, j.Read(t.Context(), 0))
 		require.Equal(t, len(got), len(was), "round %d", round)
 		for i, e := range got {
 			n := uint64(i)
@@ -302,7 +302,7 @@ func TestJournal_EraseKilledMidway(t *testing.T) {
 			for _, user := range some {
 				of[user] = true
 			}
-			found := collect(t, j.ForUsers(t.Context(), of, 0))
+			found := require.All(t, j.ForUsers(t.Context(), of, 0))
 			require.True(t, len(found) >= len(of), "round %d: %d events of %d users are found", round, len(found), len(of))
 		}
 		j.Close()
@@ -324,7 +324,7 @@ func TestJournal_ReadByTimeRange(t *testing.T) {
 		}
 		require.NoError(t, j.Append(t.Context(), list))
 	}
-	all := collect(t, j.Read(t.Context(), 0))
+	all := require.All(t, j.Read(t.Context(), 0))
 	_, whole := d.counted()
 	for _, c := range []struct{ from, to int64 }{{5_000, 5_100}, {0, 10}, {n - 10, n}, {0, n}, {n, 2 * n}, {9_000, 9_000}} {
 		from, to := anEvent(c.from).OccurredAt, anEvent(c.to).OccurredAt

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"iter"
 	"math/rand/v2"
 	"net/netip"
 	"testing"
@@ -69,16 +68,6 @@ func openJournal(t testing.TB, dir string, o scanlog.JournalOptions) *scanlog.Jo
 	require.NoError(t, err)
 	t.Cleanup(func() { j.Close() })
 	return j
-}
-
-// collect reads a log to its end.
-func collect(t testing.TB, seq iter.Seq2[scanlog.Entry, error]) (list []scanlog.Entry) {
-	t.Helper()
-	for e, err := range seq {
-		require.NoError(t, err)
-		list = append(list, e)
-	}
-	return list
 }
 
 // wantRun wants the events from one to before another, at positions from one on.

@@ -79,9 +79,9 @@ func TestStream_LedgerContract(t *testing.T) {
 	if err := l.Append(ctx, events(0, 50)); err != nil { // within the window the stream itself sees them
 		t.Fatal(err)
 	}
-	wantRun(t, collect(t, l.Read(ctx, 0)), 0, 1, 3000)
-	wantRun(t, collect(t, l.Read(ctx, 2345)), 2345, 2346, 3000)
-	assert.Equal(t, len(collect(t, l.Read(ctx, 3000))), 0, "after the end")
+	wantRun(t, require.All(t, l.Read(ctx, 0)), 0, 1, 3000)
+	wantRun(t, require.All(t, l.Read(ctx, 2345)), 2345, 2346, 3000)
+	assert.Equal(t, len(require.All(t, l.Read(ctx, 3000))), 0, "after the end")
 	for range l.Read(ctx, 0) {
 		break
 	}
@@ -107,7 +107,7 @@ func TestStream_LedgerContract(t *testing.T) {
 	require.True(t, err == nil && n != 0, "%v %v", n, err)
 	seen := map[scanlog.ScanID]bool{}
 	wantPosition := int64(0)
-	for _, e := range collect(t, other.Read(ctx, 0)) {
+	for _, e := range require.All(t, other.Read(ctx, 0)) {
 		if wantPosition++; e.Position != wantPosition {
 			t.Fatalf("after the erasure, position %d follows %d", e.Position, wantPosition-1)
 		}
@@ -120,7 +120,7 @@ func TestStream_LedgerContract(t *testing.T) {
 	}
 	assert.Equal(t, len(seen), 3000, "scans")
 	for _, after := range []int64{0, 1, 1500, 2999} {
-		got := collect(t, l.Read(ctx, after))
+		got := require.All(t, l.Read(ctx, after))
 		assert.True(t, len(got) == int(3000-after) && got[0].Position == after+1, "after %d: %d scans", after, len(got))
 	}
 	for _, n := range []int64{0, 1, 3, 4, 2999} {
@@ -131,9 +131,9 @@ func TestStream_LedgerContract(t *testing.T) {
 	assert.True(t, n == 0 && err == nil, "erased again: %d, %v", n, err)
 	end, _ := l.End(ctx)
 	require.NoError(t, l.Forget(ctx, time.Now().Add(-time.Hour)))
-	assert.Equal(t, len(collect(t, l.Read(ctx, 0))), 3000, "left of what is young")
+	assert.Equal(t, len(require.All(t, l.Read(ctx, 0))), 3000, "left of what is young")
 	require.NoError(t, l.Forget(ctx, time.Now().Add(time.Hour)))
-	assert.Equal(t, len(collect(t, l.Read(ctx, 0))), 0, "left")
+	assert.Equal(t, len(require.All(t, l.Read(ctx, 0))), 0, "left")
 	now, _ := l.End(ctx)
 	assert.Equal(t, now, end, "the end was %d and", end)
 }
@@ -152,7 +152,7 @@ func TestStream_ErasedScansByTime(t *testing.T) {
 	}
 	after, err := l.PositionBefore(t.Context(), time.Now().Add(-time.Hour))
 	require.NoError(t, err)
-	got := collect(t, l.Read(t.Context(), after))
+	got := require.All(t, l.Read(t.Context(), after))
 	assert.True(t, len(got) == 6, "%d of 6 scans stand after position %d", len(got), after)
 }
 
@@ -180,7 +180,7 @@ func TestStream_DedupAfterRepublish(t *testing.T) {
 	wantOnce := func() {
 		t.Helper()
 		for _, after := range []int64{0, 99, 100, 120, 140, 200} {
-			got, next := collect(t, l.Read(ctx, after)), min(after, 100)
+			got, next := require.All(t, l.Read(ctx, after)), min(after, 100)
 			if after > 140 {
 				next = after - 40
 			}
@@ -350,7 +350,7 @@ func TestStream_ShipAcrossServerRestarts(t *testing.T) {
 	for err := again.Flush(t.Context()); err != nil; err = again.Flush(t.Context()) {
 		t.Log(err)
 	}
-	wantRun(t, collect(t, l.Read(t.Context(), 0)), 0, 1, 700)
+	wantRun(t, require.All(t, l.Read(t.Context(), 0)), 0, 1, 700)
 }
 
 // A stream that is put back older, and that another node filled beyond what this one
@@ -403,7 +403,7 @@ func TestStream_RestoredOlderFilledByOtherNode(t *testing.T) {
 	bring(other, 1000, 1300)
 	bring(ship, 200, 201)
 	there := map[scanlog.ScanID]bool{}
-	for _, e := range collect(t, one.Read(t.Context(), 0)) {
+	for _, e := range require.All(t, one.Read(t.Context(), 0)) {
 		there[e.ID] = true
 	}
 	missing := 0
@@ -454,7 +454,7 @@ func TestStream_ErasureDuringShipping(t *testing.T) {
 			err = ship.Flush(t.Context())
 		}
 		require.NoError(t, err)
-		got := collect(t, l.Read(t.Context(), 0))
+		got := require.All(t, l.Read(t.Context(), 0))
 		require.Equal(t, len(got), len(list), "scans are in the stream")
 		for i, e := range got {
 			assert.True(t, e.ID == list[i].ID && e.User != user, "broken off %t: the scan %d of the user is in the stream", broken, i)
@@ -537,7 +537,7 @@ func TestStream_ErasureDuringRecreation(t *testing.T) {
 			n, err := l.Erase(t.Context(), scanlog.Users{anEvent(1).User: true}, math.MaxInt64)
 			assert.True(t, err != nil, "%d scans were erased, and the stream is another one", n)
 			require.True(t, way.happen == nil, "the stream was not made anew")
-			got := collect(t, other.Read(t.Context(), 0))
+			got := require.All(t, other.Read(t.Context(), 0))
 			require.True(t, len(got) != 0, "nothing is left")
 			wantRun(t, got, 100, got[0].Position, 130)
 		})
@@ -572,7 +572,7 @@ func TestStream_LossDetectedOnce(t *testing.T) {
 	}
 	room(-1)
 	require.NoError(t, ship.Flush(t.Context()))
-	got, seen := collect(t, l.Read(t.Context(), 0)), map[scanlog.ScanID]bool{} // what broke off may have come late
+	got, seen := require.All(t, l.Read(t.Context(), 0)), map[scanlog.ScanID]bool{} // what broke off may have come late
 	for _, e := range got {
 		seen[e.ID] = true
 	}
@@ -626,7 +626,7 @@ func TestStream_RestoredOlderJournal(t *testing.T) {
 			}
 			run(events(1000, 1010), events(1010, 1020))
 			there := map[scanlog.ScanID]bool{}
-			for _, e := range collect(t, l.Read(t.Context(), 0)) {
+			for _, e := range require.All(t, l.Read(t.Context(), 0)) {
 				there[e.ID] = true
 			}
 			for _, e := range append(events(200, 260), events(1000, 1020)...) {

@@ -2,6 +2,7 @@ package gs1
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -74,19 +75,11 @@ func (p part) random(r *rand.Rand) string {
 	}
 	for _, name := range []string{"iso3166", "iso3166999", "iso3166alpha2", "iso4217", "mediatype", "packagetype"} {
 		if has(name) {
-			list := listOf(strings.TrimSuffix(name, "999"))
+			list := slices.Sorted(maps.Keys(lists()[strings.TrimSuffix(name, "999")]))
 			return list[r.IntN(len(list))]
 		}
 	}
 	return string(text)
-}
-
-func listOf(name string) (list []string) {
-	for value := range lists()[name] {
-		list = append(list, value)
-	}
-	slices.Sort(list)
-	return list
 }
 
 func ibanOf(r *rand.Rand) string {
@@ -110,7 +103,7 @@ func randomData(r *rand.Rand) Data {
 			list = append(list, Element{ai, lookup(ai).random(r)})
 		}
 	}
-	all, key := allOf(), keyOf(list)
+	all, key := slices.Sorted(maps.Keys(dictionary())), keyOf(list)
 	for range r.IntN(5) {
 		a := lookup(all[r.IntN(len(all))])
 		more := append(slices.Clone(list), Element{a.ai, a.random(r)})
@@ -124,12 +117,4 @@ func randomData(r *rand.Rand) Data {
 	}
 	n := len(key.elements)
 	return Data{Key: key, Attributes: list[n:]}
-}
-
-func allOf() (list []string) {
-	for ai := range dictionary() {
-		list = append(list, ai)
-	}
-	slices.Sort(list)
-	return list
 }

@@ -163,8 +163,7 @@ func TestSafeHTTP_MalformedResponses(t *testing.T) {
 				wantFailure(t, steps, err, c.reason, c.says)
 				return
 			}
-			assert.True(t, err == nil && answer.Status == 200 && string(answer.Body) == "abc",
-				"%d %q, %v", answer.Status, answer.Body, err)
+			assert.True(t, err == nil && answer.Status == 200 && string(answer.Body) == "abc", "%d %q, %v", answer.Status, answer.Body, err)
 		})
 	}
 }

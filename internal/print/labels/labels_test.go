@@ -208,11 +208,7 @@ func TestLabels_TableOfPress(t *testing.T) {
 func TestLabels_RowsMatchList(t *testing.T) {
 	rows := made(t, 50)
 	lines := listed(t, labels.Table{List: "lines"}, 0, rows)
-	var again []labels.Row
-	for r, err := range labels.Rows(strings.NewReader(lines)) {
-		require.NoError(t, err)
-		again = append(again, r)
-	}
+	again := require.All(t, labels.Rows(strings.NewReader(lines)))
 	assert.True(t, slices.Equal(rows, again), "rows that were listed and read are others")
 	one := rows[0]
 	for form, want := range map[labels.List]string{
@@ -259,15 +255,11 @@ func TestShuffle_Permutation(t *testing.T) {
 	for i, length := range []int{255, 256, 1024} { // the longest text that a row may have is 1,024 bytes
 		rows[i].Text += strings.Repeat("x", length-len(rows[i].Text))
 	}
-	shuffled := func(seed string, from int64) (found []labels.Row) {
+	shuffled := func(seed string, from int64) []labels.Row {
 		spool, err := os.Create(filepath.Join(t.TempDir(), "spool"))
 		require.NoError(t, err)
 		defer spool.Close()
-		for r, err := range labels.Shuffled(spool, each(rows), int64(len(rows)), seed, from) {
-			require.NoError(t, err)
-			found = append(found, r)
-		}
-		return found
+		return require.All(t, labels.Shuffled(spool, each(rows), int64(len(rows)), seed, from))
 	}
 	one, two := shuffled("a", 0), shuffled("b", 0)
 	assert.True(t, !slices.Equal(one, two) && !slices.Equal(one, rows), "two seeds have one order")

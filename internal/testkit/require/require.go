@@ -4,6 +4,7 @@ package require
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"strings"
 
 	"github.com/qrjump/qrjump/internal/testkit/assert"
@@ -61,4 +62,14 @@ func Contains(t T, text, part, format string, args ...any) {
 	if !strings.Contains(text, part) {
 		t.Fatal(fmt.Sprintf(format, args...), "lacks", part, "in", text)
 	}
+}
+
+// All returns the values of a sequence, and ends the test with the first error.
+func All[V any](t T, seq iter.Seq2[V, error]) (list []V) {
+	t.Helper()
+	for v, err := range seq {
+		NoError(t, err)
+		list = append(list, v)
+	}
+	return list
 }
