@@ -25,8 +25,8 @@ type healthView struct {
 	Recount *client.Recount
 }
 
-// check is the result of a health check. Name is a text key, Kind is bad, warn or good, Title describes the finding, and Explanation
-// describes how to fix a failure on the page To.
+// check is the result of a health check. Name with the prefix "health." is a text key, Kind is bad, warn or good, Title describes the
+// finding, and Explanation describes how to fix a failure on the page To.
 type check struct {
 	Name string
 	task
@@ -58,7 +58,7 @@ func (v *request) checks() (list []check) {
 		if kind == "" || kind == "good" {
 			kind, why = "good", ""
 		}
-		list = append(list, check{"health." + name, task{kind, what, why, Root + to}})
+		list = append(list, check{name, task{kind, what, why, Root + to}})
 	}
 	failed := func(name string, err error) bool {
 		if err != nil {

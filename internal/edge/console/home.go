@@ -176,7 +176,7 @@ func (v *request) homeCalls(data *homeView) error {
 func (v *request) homeHealth(data *homeView) error {
 	if (view{request: v}).HasRole("operator") && (view{request: v}).All() {
 		for _, c := range v.checks() {
-			if c.Kind != "good" && c.Name != "health.ready" { // the top of the page already shows why a node is not ready
+			if c.Kind != "good" && c.Name != "ready" { // the top of the page already shows why a node is not ready
 				data.Tasks = append(data.Tasks, c.task)
 			}
 		}

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -92,6 +93,9 @@ func (pages operatePages) verifyAudit(v *request) error {
 	return afterwards(err, func() error { return pages.showAudit(v, &done) })
 }
 
+// markup matches a code span or the target of a link in the Markdown of a meaning; the page shows only the text.
+var markup = regexp.MustCompile("`|\\[([^\\]]*)\\]\\([^)]*\\)")
+
 // settingView contains a setting and its input.
 type settingView struct {
 	client.Setting
@@ -136,7 +140,8 @@ func (pages operatePages) settings(v *request) error {
 		if i := slices.IndexFunc(settings.Table, func(f settings.Field) bool { return f.Name == item.Name }); i >= 0 {
 			f := settings.Table[i]
 			setting.Words = append(setting.Words, f.Words...)
-			setting.Chinese, setting.AllowedChinese = strings.ReplaceAll(f.Meaning().Chinese(), "`", ""), f.Allowed().Chinese()
+			setting.Meaning = markup.ReplaceAllString(item.Meaning, "$1")
+			setting.Chinese, setting.AllowedChinese = markup.ReplaceAllString(f.Meaning().Chinese(), "$1"), f.Allowed().Chinese()
 			if f.Group != "" {
 				group = settingGroup{Name: f.Group, Title: f.Heading().In(v.Language)}
 			}

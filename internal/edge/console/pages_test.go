@@ -195,7 +195,8 @@ func TestPages_InChromium(t *testing.T) {
 	elsewhere.send("POST", "/console/login", "application/x-www-form-urlencoded",
 		strings.NewReader(url.Values{"name": {"alice"}, "password": {password}}.Encode()), "User-Agent: "+stranger)
 	ctx := browsertest.Start(t, "")
-	e := &eyes{ctx: ctx, axe: string(axe), folder: os.Getenv("PAGES_DIR"), seen: map[string]bool{}, routes: http.NewServeMux()}
+	e := &eyes{ctx: ctx, axe: string(axe), folder: os.Getenv("PAGES_DIR"), seen: map[string]bool{}, texts: texts(t, "en"),
+		routes: http.NewServeMux()}
 	for _, pattern := range console.Routes() {
 		e.routes.Handle(pattern, http.NotFoundHandler())
 	}
@@ -242,8 +243,12 @@ type eyes struct {
 	axe    string
 	folder string // for pictures; "" = none are made
 	seen   map[string]bool
+	texts  map[string]string
 	routes *http.ServeMux
 }
+
+// textKey matches an element whose text may be the key of a text.
+var textKey = regexp.MustCompile(`<(\w+)[^>]*>\s*([a-z_]+(?:\.[a-z_]+)+)\s*<`)
 
 // open brings a page into the browser.
 func (e *eyes) open(t *testing.T, base string, p looked) {
@@ -285,6 +290,11 @@ func (e *eyes) knows(v *visitor, p looked) bool {
 	}
 	if answer.Status/100 == 3 {
 		answer = v.get(answer.Header.Get("Location"))
+	}
+	for _, word := range textKey.FindAllStringSubmatch(answer.Body, -1) {
+		if _, is := e.texts[word[2]]; is && word[1] != "code" {
+			v.t.Errorf("%s %s shows the key %s instead of its text", p.path, p.form, word[2])
+		}
 	}
 	_, name, _ := strings.Cut(answer.Body, `data-page="`)
 	name, _, _ = strings.Cut(name, `"`)

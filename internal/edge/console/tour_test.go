@@ -34,20 +34,26 @@ func openTab(t *testing.T, language string, width int64) tab {
 	return sitDown(t, browsertest.Start(t, ""), language, width)
 }
 
-// sitDown gives a browser to another person, whom no server knows yet.
-func sitDown(t *testing.T, browser context.Context, language string, width int64) tab {
+// texts reads the texts of the pages in a language by their key.
+func texts(t *testing.T, language string) (texts map[string]string) {
 	t.Helper()
-	p := tab{t, browser, map[string]string{}, new(int)}
 	file, _, _ := strings.Cut(language, "-")
 	names, err := filepath.Glob("locale/*" + file + ".json")
 	require.NoError(t, err)
 	for _, name := range names {
 		text, err := os.ReadFile(name)
 		if err == nil {
-			err = json.Unmarshal(text, &p.say)
+			err = json.Unmarshal(text, &texts)
 		}
 		require.NoError(t, err)
 	}
+	return texts
+}
+
+// sitDown gives a browser to another person, whom no server knows yet.
+func sitDown(t *testing.T, browser context.Context, language string, width int64) tab {
+	t.Helper()
+	p := tab{t, browser, texts(t, language), new(int)}
 	require.NoError(t, assert.ErrorOf(chromedp.Call(p.ctx, network.ClearBrowserCookies, cdp.Empty{})))
 	require.NoError(t, assert.ErrorOf(chromedp.Call(p.ctx, network.SetExtraHTTPHeaders,
 		network.SetExtraHTTPHeadersParams{Headers: network.Headers{"Accept-Language": language}})))
