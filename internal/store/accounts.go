@@ -393,10 +393,13 @@ func scanBearer(row row) (k accounts.Token, a accounts.Account, err error) {
 }
 
 func (t accountQueries) Bearer(ctx context.Context, hash, appid string, r *accounts.Rate) (accounts.Token, accounts.Account, error) {
-	if appid == "" {
-		return scanBearer(t.rowOutside(ctx, bearer, hash, string(accounts.Platform)))
+	if t.pipe == nil || !t.pipe.unbegun() || t.pipe.errLate() != nil {
+		return scanBearer(t.row(ctx, bearer, hash, string(accounts.Platform)))
 	}
 	token := &question{statement: statement{query: bearer, args: []any{hash, string(accounts.Platform)}}}
+	if appid == "" {
+		return scanBearer(token.first(t.tokens.ask(ctx, t.Tx, token)))
+	}
 	count := &question{statement: statement{query: allow, args: []any{r.Key(appid), r.Limit}}}
 	err := t.queryOutside(ctx, token, count)
 	if err == nil {

@@ -410,15 +410,6 @@ func (t *Tx) queryOutside(ctx context.Context, asked ...*question) error {
 	return t.pipe.answer(ctx, asked...)
 }
 
-// rowOutside queries a single row like the method row. If BEGIN was not sent yet, the query runs outside of the transaction and does not
-// use the transaction's snapshot.
-func (t *Tx) rowOutside(ctx context.Context, query string, args ...any) row {
-	if t.pipe != nil && t.pipe.unbegun() && t.pipe.errLate() == nil {
-		return t.sql.QueryRowContext(ctx, query, sanitizeText(args)...)
-	}
-	return t.row(ctx, query, args...)
-}
-
 // rows is the result of a query. The rows become invalid when the transaction ends.
 type rows struct {
 	*sql.Rows

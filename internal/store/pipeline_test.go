@@ -8,6 +8,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -265,6 +266,61 @@ func TestBearer_CountsCall(t *testing.T) {
 		}
 		limited := rate.Key("wxa")
 		assert.True(t, limited == "wxa /p", "Key = %q, want wxa /p", limited)
+	}
+}
+
+// While a look-up of a token runs, further look-ups wait and are sent together. Each caller receives its result, also if the caller that
+// sends the look-ups has gone away.
+func TestBearer_ConcurrentLookupsCombined(t *testing.T) {
+	s := open(t, newPostgres(t))
+	s.tokens.wait = time.Hour
+	update(t, s, func(ctx context.Context, tx *Tx) (err error) {
+		for i := range 4 {
+			appid := fmt.Sprint("wx", i)
+			err = errors.Join(err, tx.accounts().PutAccount(ctx, accounts.Account{AppID: appid}), tx.accounts().PutToken(ctx,
+				accounts.Token{Hash: "hash of " + appid, AppID: appid, Kind: accounts.Plain, IssuedAt: at, ExpiresAt: at.Add(time.Hour)}))
+		}
+		return err
+	})
+	for _, gone := range []bool{false, true} {
+		s.tokens.running = 1 // a look-up that has no result yet
+		var callers sync.WaitGroup
+		ask := func(ctx context.Context, appid string, wanted error) {
+			callers.Go(func() {
+				err := s.view(ctx, func(tx *Tx) error {
+					k, a, err := tx.accounts().Bearer(ctx, "hash of "+appid, "", nil)
+					assert.True(t, err != nil || k.AppID == appid && a.AppID == appid, "the token of %s is of %s, %s", appid, k.AppID, a.AppID)
+					return err
+				})
+				assert.True(t, errors.Is(err, wanted), "%s: %v, want %v", appid, err, wanted)
+			})
+		}
+		collected := func() int {
+			s.tokens.mu.Lock()
+			defer s.tokens.mu.Unlock()
+			if s.tokens.next == nil {
+				return 0
+			}
+			return len(s.tokens.next.queries)
+		}
+		ctx, leave := context.WithCancel(t.Context())
+		ask(ctx, "wx0", map[bool]error{true: context.Canceled}[gone])
+		waitFor(t, "the first look-up", func() bool { return collected() == 1 })
+		for i := range 8 {
+			ask(t.Context(), fmt.Sprint("wx", i), map[bool]error{true: accounts.ErrNoToken}[i > 3])
+		}
+		waitFor(t, "all look-ups", func() bool { return collected() == 9 })
+		if gone {
+			leave()
+		} else {
+			s.tokens.mu.Lock()
+			s.tokens.running = 0
+			close(s.tokens.next.start)
+			s.tokens.mu.Unlock()
+		}
+		callers.Wait()
+		leave()
+		want(t, "waiting look-ups", collected(), 0)
 	}
 }
 

@@ -62,6 +62,7 @@ type database struct {
 	replica   *readReplica // for reads that may be stale; nil = none
 	committed atomic.Int64 // newest audit log entry that this node committed
 	committer groupCommitter
+	tokens    queryCombiner  // look-ups of access tokens
 	ending    sync.WaitGroup // goroutines that end read-only transactions
 	migration struct {
 		files    fs.FS                              // migration files of a test; nil = the program's files
@@ -214,6 +215,8 @@ type Tx struct {
 	pipe *pipe           // connection for statements on PostgreSQL; nil on SQLite, where statements are not queued
 	slow *slowStatements // nil = not recorded
 
+	tokens *queryCombiner // queries of a token in the first round trip
+
 	engine  *dialect
 	keeping keeping
 
@@ -304,7 +307,7 @@ func (s *Store) run(ctx context.Context, db beginner, looks bool, f func(*Tx) er
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	attached := context.AfterFunc(ctx, end)
-	t := &Tx{engine: s.engine, keeping: s.keeping, slow: &s.slow, readOnly: looks}
+	t := &Tx{engine: s.engine, keeping: s.keeping, slow: &s.slow, tokens: &s.tokens, readOnly: looks}
 	err = s.engine.begin(life, db, t)
 	if err != nil {
 		return &sessionLostError{error: withCause(ctx, fmt.Errorf("beginning a transaction: %w", err))}
