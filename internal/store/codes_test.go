@@ -112,8 +112,8 @@ func TestCodeEvent_RoundTrip(t *testing.T) {
 		first := addEvent(t, s, codes.Event{Batch: b.ID, Action: codes.Activate,
 			Codes: codes.NewSet(codes.Range{From: 0, To: 7}, codes.Range{From: 1_999_999_998, To: 1_999_999_999}), OccurredAt: at,
 			From: at.Add(1001 * time.Millisecond),
-			Binding: codes.Binding{ActivityName: "a" + spice, ProductBrand: "b" + spice, ProductTitle: "t" + spice, ProductCode: "c" + spice,
-				WxaAppID: "wx" + spice, WxaPath: "p" + spice, WxaType: 2},
+			Binding: codes.Binding{ActivityName: "a" + spice, ProductBrand: "b" + spice, ProductTitle: "t" + spice,
+				ProductCode: "c" + spice, WxaAppID: "wx" + spice, WxaPath: "p" + spice, WxaType: 2},
 			Renews: &codes.Range{From: 0, To: 1_999_999_999}, Actor: "actor" + spice, RID: "rid" + spice, Note: "note" + spice})
 		noField(t, reflect.ValueOf(first), "event")
 		second := addEvent(t, s, codes.Event{Batch: b.ID, Action: codes.Freeze, Codes: codes.NewSet(codes.Range{From: 3, To: 3}),
