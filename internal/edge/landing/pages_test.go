@@ -471,7 +471,7 @@ func TestLandingPage_EscapesHostileInput(t *testing.T) {
 		assert.True(t, strings.HasPrefix(answer, "HTTP/1.") && !strings.Contains(answer[:min(15, len(answer))], " 5"),
 			"%s: %.300s", what, answer)
 		location := regexp.MustCompile(`(?m)^Location: (.*)$`).FindStringSubmatch(head)
-		assert.True(t, location == nil || strings.HasPrefix(location[1], "teaapp://open?app=tea&"), "%s: sent to %s", what, location[1])
+		assert.True(t, location == nil || strings.HasPrefix(location[1], "teaapp://open?app=tea&"), "%s: sent to %q", what, location)
 	}
 	for _, n := range []int{4000, 4097, 60 << 10, 200 << 10} {
 		answer := p.raw("GET /t/" + strings.Repeat("<", n) + " HTTP/1.1\r\nHost: coffee.example\r\nConnection: close\r\n\r\n")
