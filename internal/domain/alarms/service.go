@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/contract/settings"
-	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/domain/codes"
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
@@ -95,8 +94,12 @@ type Tx interface {
 }
 
 // view runs f on a consistent snapshot and returns its result.
-func view[T any](ctx context.Context, s *Service, f func(Tx) (T, error)) (T, error) {
-	return accounts.Transact(ctx, s.Store.ViewAlarms, f)
+func view[T any](ctx context.Context, s *Service, f func(Tx) (T, error)) (answer T, err error) {
+	err = s.Store.ViewAlarms(ctx, func(tx Tx) (err error) {
+		answer, err = f(tx)
+		return err
+	})
+	return answer, err
 }
 
 // Code returns the scan statistics of a code; for a code without scans only the name is set.
