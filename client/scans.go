@@ -173,6 +173,8 @@ type CodeScans struct {
 	Score  int         `json:"score" doc:"score for alarms: points of all scans, or of those after the last dismissal"`
 	// Threshold is the score from which the code raises an alarm; 0 means no alarm.
 	Threshold int64 `json:"threshold" doc:"score from which the code raises an alarm; 0 = no alarms"`
+	// Stage is watch, suspicious (an alarm is open), confirmed, or "".
+	Stage string `json:"stage,omitempty" answer:"optional" doc:"watch (two thirds of the threshold), suspicious (open alarm) or confirmed"`
 	// DismissedAt is nil if no alarm about the code has been dismissed.
 	DismissedAt *time.Time `json:"dismissed_at,omitempty" answer:"optional" doc:"time of the last dismissal of an alarm"`
 }
@@ -344,6 +346,7 @@ type AlarmReason struct {
 type Alarm struct {
 	ID            int64           `json:"id"`
 	Kind          string          `json:"kind"`
+	Stage         string          `json:"stage,omitempty"`           // suspicious or confirmed; "" if the alarm has been dismissed
 	Account       string          `json:"account" answer:"optional"` // owner of the code
 	ApplicationID int64           `json:"application_id"`
 	CodeIndex     int64           `json:"code_index"`
@@ -355,6 +358,8 @@ type Alarm struct {
 	Reasons        []AlarmReason `json:"reasons,omitempty" answer:"optional"`
 	AcknowledgedAt *time.Time    `json:"acknowledged_at,omitempty"`
 	AcknowledgedBy string        `json:"acknowledged_by,omitempty"`
+	ConfirmedAt    *time.Time    `json:"confirmed_at,omitempty"` // ConfirmedAt is nil if the alarm has not been confirmed as justified.
+	ConfirmedBy    string        `json:"confirmed_by,omitempty"`
 	DismissedAt    *time.Time    `json:"dismissed_at,omitempty"` // DismissedAt is nil if the alarm has not been dismissed.
 	DismissedBy    string        `json:"dismissed_by,omitempty"`
 	Note           string        `json:"note,omitempty"` // The reason for the dismissal.
@@ -365,8 +370,8 @@ type AlarmQuery struct {
 	After  int64 `query:"after"`  // After selects only alarms with a higher ID.
 	Before int64 `query:"before"` // Before selects only alarms with a lower ID; 0 means no limit.
 	Newest bool  `query:"newest"` // newest first
-	// State selects open alarms (not dismissed) or dismissed alarms; "" means both.
-	State string `query:"state" enum:"open,dismissed"`
+	// State selects dismissed alarms, open alarms (not dismissed), or the suspicious or confirmed open alarms; "" means all.
+	State string `query:"state" enum:"open,dismissed,suspicious,confirmed"`
 	// Acknowledged selects alarms that are acknowledged ("true") or not ("false"); "" means both.
 	Acknowledged string `query:"acknowledged" enum:"true,false"`
 	// ApplicationID selects only alarms about codes of one application; 0 means all applications.
@@ -406,6 +411,11 @@ func (c AlarmsService) Acknowledge(ctx context.Context, id int64) (Alarm, error)
 	return post[Alarm](ctx, c.transport, fmt.Sprintf("alarms/%d/acknowledge", id), struct{}{})
 }
 
+// Confirm records that an alarm is justified, and acknowledges it. The page of the code then warns buyers, whatever the kind of the alarm.
+func (c AlarmsService) Confirm(ctx context.Context, id int64) (Alarm, error) {
+	return post[Alarm](ctx, c.transport, fmt.Sprintf("alarms/%d/acknowledge", id), map[string]bool{"confirm": true})
+}
+
 // Dismiss dismisses an alarm, with a note that explains why the code is not a copy. After a dismissal, the code opens the same page
 // as before the alarm, and only later scans can raise another alarm. A second dismissal of an alarm changes nothing.
 func (c AlarmsService) Dismiss(ctx context.Context, id int64, note string) (Alarm, error) {
@@ -419,6 +429,9 @@ type BatchAlarm struct {
 	Off            bool  `json:"off" doc:"whether alarms are turned off"`
 	Overridden     bool  `json:"overridden" doc:"whether the threshold was set for this application; false = setting alarm_threshold"`
 	OpenAlarmCount int64 `json:"open_alarm_count" doc:"number of codes with an open alarm, that is, not dismissed"`
+	// ProposedThreshold is 0 if fewer than 3,000 codes were scanned in the first four weeks.
+	ProposedThreshold int64 `json:"proposed_threshold,omitempty" answer:"optional" doc:"threshold with one false alarm in 1,000 in the first weeks"`
+	ProposalCodes     int   `json:"proposal_codes,omitempty" answer:"optional" doc:"codes first scanned in the first four weeks, at most 20,000"`
 	Revised
 }
 

@@ -18,13 +18,9 @@ type batchAlarm struct {
 }
 
 // Run shows or sets the score at which a code of an application raises an alarm.
-func (c *batchAlarm) Run(s *session) error {
+func (c *batchAlarm) Run(s *session, qrjump *client.Client) error {
 	if c.Threshold < 0 || c.Replay < 0 {
 		return misused("batch_alarm.threshold_and_replay_take_a")
-	}
-	qrjump, err := c.client()
-	if err != nil {
-		return err
 	}
 	if c.Replay > 0 {
 		r, err := qrjump.Batches.ReplayAlarms(s.ctx, c.ID, c.Replay)
@@ -52,6 +48,9 @@ func (c *batchAlarm) Run(s *session) error {
 			kind = tr("batch_alarm.disabled", currentAlarm.ApplicationID)
 		}
 		fmt.Fprintf(w, "%s (%s)\n", kind, from)
+		if proposed := currentAlarm.ProposedThreshold; proposed > 0 {
+			printMsg(w, "batch_alarm.proposal", proposed, i18n.Grouped(int64(currentAlarm.ProposalCodes)), c.ID, proposed)
+		}
 		if currentAlarm.OpenAlarmCount > 0 {
 			printMsg(w, "batch_alarm.alarms_of_stand_qrjump_stats", countedCodes(currentAlarm.OpenAlarmCount), currentAlarm.ApplicationID)
 		}

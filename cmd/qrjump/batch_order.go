@@ -64,7 +64,6 @@ func (c *batchOrders) Run(s *session, qrjump *client.Client) error {
 			"ACTIVE", "PACKAGES", "DOWNLOADED"},
 		row: func(o client.Order) []string {
 			return []string{o.Account, o.ISV, number(o.Count), orDash(o.Text), o.RequestedBy, o.State, o.Revision,
-				orDash(o.DecidedBy), numberOrNone(o.ApplicationID),
-				number(o.Active), number(o.Packages), number(o.Fetched)}
+				orDash(o.DecidedBy), numberOrNone(o.ApplicationID), number(o.Active), number(o.Packages), number(o.Fetched)}
 		}}.print(s, c.outputFlags, all, nil)
 }

@@ -52,8 +52,7 @@ func (c *batchSchedule) Run(s *session) error {
 		Actor: c.Actor, Note: c.Note})
 	s.warn(done)
 	return c.outcome(s, done, aboutStored(s, qrjump, "schedule "+rangeText(r)+" of", c.ID, err),
-		"batch_schedule.of_from_on_those_that", countedCodes(done.Codes), c.ID, from, plain(c.Path),
-		plain(c.Target))
+		"batch_schedule.of_from_on_those_that", countedCodes(done.Codes), c.ID, from, plain(c.Path), plain(c.Target))
 }
 
 type codeLog struct {
@@ -64,7 +63,7 @@ type codeLog struct {
 }
 
 // Run shows the history of a batch's codes, or of one code with its scans.
-func (c *codeLog) Run(s *session) error {
+func (c *codeLog) Run(s *session, qrjump *client.Client) error {
 	id, err := strconv.ParseInt(c.Which, 10, 64)
 	batch := err == nil
 	var name client.CodeName
@@ -72,10 +71,6 @@ func (c *codeLog) Run(s *session) error {
 		if name, err = codeName(c.Which); err != nil {
 			return err
 		}
-	}
-	qrjump, err := c.client()
-	if err != nil {
-		return err
 	}
 	if batch {
 		return c.events(s, qrjump, id)
@@ -132,8 +127,8 @@ func printScansOf(w io.Writer, code client.StoredCode, known client.CodeScans) {
 	printFields(w, [2]string{"code", fmt.Sprintf("%d:%d", code.ApplicationID, code.CodeIndex)}, [2]string{"scans", number(known.Scans)},
 		[2]string{"users", number(known.Users)}, [2]string{"first", moment(known.FirstAt)},
 		[2]string{"last", moment(known.LastAt)}, [2]string{"networks", strconv.Itoa(known.Networks)},
-		[2]string{"regions", strconv.Itoa(known.Regions)},
-		[2]string{"score", scoreText(known)})
+		[2]string{"regions", strconv.Itoa(known.Regions)}, [2]string{"score", scoreText(known)},
+		[2]string{"stage", orDash(known.Stage)})
 	for _, p := range known.Places {
 		if p.Region != "" {
 			printMsg(w, "batch_schedule.scanned_in", plain(p.Region), number(p.Scans))

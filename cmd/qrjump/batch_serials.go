@@ -21,7 +21,7 @@ type batchSerials struct {
 }
 
 // Run binds serial numbers to codes, several thousand per call. Binding is idempotent, so an interrupted run can be repeated.
-func (c *batchSerials) Run(s *session) error {
+func (c *batchSerials) Run(s *session, qrjump *client.Client) error {
 	in := s.in
 	if c.File != "-" {
 		f, err := os.Open(c.File)
@@ -32,10 +32,6 @@ func (c *batchSerials) Run(s *session) error {
 		in = f
 	}
 	next, err := serialRows(in)
-	if err != nil {
-		return err
-	}
-	qrjump, err := c.client()
 	if err != nil {
 		return err
 	}

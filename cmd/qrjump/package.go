@@ -34,7 +34,7 @@ type packageCreate struct {
 }
 
 // Run creates a package and downloads its file.
-func (c *packageCreate) Run(s *session) error {
+func (c *packageCreate) Run(s *session, qrjump *client.Client) error {
 	r, all, err := parseRange(c.Range)
 	if err != nil {
 		return err
@@ -51,10 +51,6 @@ func (c *packageCreate) Run(s *session) error {
 		if _, err := printpackage.ForPassphrase(word, 0); err != nil {
 			return usageError(err.Error())
 		}
-	}
-	qrjump, err := c.client()
-	if err != nil {
-		return err
 	}
 	if all {
 		if r, err = wholeBatch(s, qrjump, c.ID, tr("package.make_a_package_of")); err != nil {
@@ -184,17 +180,13 @@ type packageSend struct {
 }
 
 // Run downloads the encrypted file of an existing package, to be sent to the printer again.
-func (c *packageSend) Run(s *session) error {
+func (c *packageSend) Run(s *session, qrjump *client.Client) error {
 	word := ""
 	if c.ByPassphrase {
 		var err error
 		if word, err = c.passphrase(s, true); err != nil {
 			return err
 		}
-	}
-	qrjump, err := c.client()
-	if err != nil {
-		return err
 	}
 	out := cmp.Or(c.Out, fmt.Sprintf("package-%d.age", c.Package))
 	size, err := replaceFile(out, func(w io.Writer) error { return qrjump.Packages.Download(s.ctx, c.Package, word, w) })
@@ -253,12 +245,8 @@ type packageRecall struct {
 }
 
 // Run recalls a package.
-func (c *packageRecall) Run(s *session) error {
+func (c *packageRecall) Run(s *session, qrjump *client.Client) error {
 	if err := c.confirmed(s, tr("package.recall_package_and_freeze_its", c.Package)); err != nil {
-		return err
-	}
-	qrjump, err := c.client()
-	if err != nil {
 		return err
 	}
 	p, err := qrjump.Packages.Recall(s.ctx, c.Package, c.Note, c.Actor)
@@ -276,7 +264,7 @@ type packageSpoil struct {
 }
 
 // Run records that codes of a package were spoiled and destroyed.
-func (c *packageSpoil) Run(s *session) error {
+func (c *packageSpoil) Run(s *session, qrjump *client.Client) error {
 	ranges, all, err := parseRanges(c.Ranges)
 	switch {
 	case err != nil:
@@ -285,10 +273,6 @@ func (c *packageSpoil) Run(s *session) error {
 		return misused("package.recall_hint", c.Package)
 	}
 	if err := c.confirmed(s, tr("package.void_spoiled_codes_for_ever")); err != nil {
-		return err
-	}
-	qrjump, err := c.client()
-	if err != nil {
 		return err
 	}
 	p, err := qrjump.Packages.VoidCodes(s.ctx, c.Package, ranges, c.Note, c.Actor)

@@ -85,16 +85,12 @@ func (c *statsShow) shape() *outputFlags {
 }
 
 // Run queries the statistics; the server first counts all scans that were recorded so far.
-func (c *statsShow) Run(s *session) error {
+func (c *statsShow) Run(s *session, operator *client.Client) error {
 	names := []string{"activity", "brand", "product", "batch", "rule", "app", "source", "result", "region", "owner"}
 	for _, name := range slices.Sorted(maps.Keys(c.Filter)) {
 		if !slices.Contains(names, name) {
 			return misused("stats.only_want_one_of", name, strings.Join(names, ", "))
 		}
-	}
-	operator, err := c.client()
-	if err != nil {
-		return err
 	}
 	if c.Owner != "" {
 		if c.Filter == nil {
@@ -295,29 +291,26 @@ func (c *statsUnmatched) Run(s *session, operator *client.Client) error {
 type statsAlarms struct {
 	operator
 	tableFlags
-	State        []string `enum:"open,dismissed" default:"open" placeholder:"STATE,…"`
-	Acknowledged string   `enum:",true,false" default:"" placeholder:"true|false"`
-	Batch        int64    `placeholder:"ID"`
-	Owner        string   `placeholder:"APPID"`
-	Acknowledge  int64    `xor:"what" placeholder:"ID"`
-	Dismiss      int64    `xor:"what" placeholder:"ID"`
-	Note         string   `placeholder:"TEXT"`
+	State        string `enum:"open,suspicious,confirmed,dismissed,all" default:"open" placeholder:"STATE"`
+	Acknowledged string `enum:",true,false" default:"" placeholder:"true|false"`
+	Batch        int64  `placeholder:"ID"`
+	Owner        string `placeholder:"APPID"`
+	Acknowledge  int64  `xor:"what" placeholder:"ID"`
+	Confirm      int64  `xor:"what" placeholder:"ID"`
+	Dismiss      int64  `xor:"what" placeholder:"ID"`
+	Note         string `placeholder:"TEXT"`
 }
 
-// Run lists alarms, or acknowledges or dismisses an alarm.
-func (c *statsAlarms) Run(s *session) error {
+// Run lists alarms, or acknowledges, confirms or dismisses an alarm.
+func (c *statsAlarms) Run(s *session, operator *client.Client) error {
 	if (c.Dismiss != 0) != (c.Note != "") {
 		return misused("stats.dismiss_id_and_note_text")
 	}
-	operator, err := c.client()
-	if err != nil {
-		return err
-	}
 	asked := client.AlarmQuery{Acknowledged: c.Acknowledged, ApplicationID: c.Batch, Owner: c.Owner, Limit: 1000}
-	if len(c.State) == 1 {
-		asked.State = c.State[0]
+	if c.State != "all" {
+		asked.State = c.State
 	}
-	if wanted, err := c.write(s, !c.isTable() || c.Dismiss != 0 || c.Acknowledge != 0, func(w io.Writer) error {
+	if wanted, err := c.write(s, !c.isTable() || c.Dismiss+c.Acknowledge+c.Confirm != 0, func(w io.Writer) error {
 		return operator.Alarms.Export(s.ctx, c.format(), s.inLanguage("en", "zh"), asked, w)
 	}); wanted {
 		return err
@@ -326,6 +319,11 @@ func (c *statsAlarms) Run(s *session) error {
 		a, err := operator.Alarms.Dismiss(s.ctx, c.Dismiss, c.Note)
 		return c.outcome(s, a, failed("dismiss", fmt.Sprint("alarm ", c.Dismiss), err), "stats.alarm_of_code_is_dismissed",
 			a.ID, a.ApplicationID, a.CodeIndex, plain(a.DismissedBy), plain(a.Note))
+	}
+	if c.Confirm != 0 {
+		a, err := operator.Alarms.Confirm(s.ctx, c.Confirm)
+		return c.outcome(s, a, failed("confirm", fmt.Sprint("alarm ", c.Confirm), err), "stats.alarm_is_confirmed_by",
+			a.ID, plain(a.ConfirmedBy))
 	}
 	if c.Acknowledge != 0 {
 		a, err := operator.Alarms.Acknowledge(s.ctx, c.Acknowledge)
@@ -344,10 +342,10 @@ func (c *statsAlarms) Run(s *session) error {
 		rows := [][]string{}
 		for _, a := range list {
 			rows = append(rows, []string{number(a.ID), formatTime(a.OccurredAt),
-				fmt.Sprintf("%d:%d", a.ApplicationID, a.CodeIndex), number(a.Score), reason(s.reader, a),
+				fmt.Sprintf("%d:%d", a.ApplicationID, a.CodeIndex), number(a.Score), orDash(a.Stage), reason(s.reader, a),
 				orDash(a.AcknowledgedBy), orDash(dismissal(a))})
 		}
-		printTable(w, []string{"ID", "TIME", "CODE", "SCORE", "REASON", "ACKNOWLEDGED BY", "DISMISSED"}, rows)
+		printTable(w, []string{"ID", "TIME", "CODE", "SCORE", "STAGE", "REASON", "ACKNOWLEDGED BY", "DISMISSED"}, rows)
 	})
 }
 

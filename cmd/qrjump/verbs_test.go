@@ -198,6 +198,7 @@ var everyVerb = []verb{
 	{path: "stats alarms", api: adminAPI, words: "--out $OUT", says: `^wrote \d{3,} bytes to `},
 	{path: "stats alarms", api: adminAPI, says: `^no alarm is open$`},
 	{path: "stats alarms", api: adminAPI, words: "--acknowledge 1", exit: exitAbsent, says: `there is no alarm with this id`},
+	{path: "stats alarms", api: adminAPI, words: "--confirm 1", exit: exitAbsent, says: `there is no alarm with this id`},
 	{path: "stats alarms", api: adminAPI, words: "--dismiss 1 --note gift", exit: exitAbsent, says: `there is no alarm with this id`},
 	{path: "api", api: adminAPI, words: "shareChart question=by=day&days=30 title=Tea days=7", says: `(?m)^url +http\S+/console/shared/`},
 	{path: "api", api: adminAPI, words: "listSharedCharts", says: `(?m)^[0-9a-f]{16} .*Tea`},

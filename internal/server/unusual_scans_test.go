@@ -67,6 +67,14 @@ func TestAlarms_UnusualState(t *testing.T) {
 		assert.True(t, strings.Contains(a.Body, `"users_before_activation":11`) && strings.Contains(a.Body, `"score":100`) &&
 			strings.Contains(a.Body, "11 different people scanned it after it was redeemed."), "the alarms say %s", a.Body)
 
+		// 13 users are more than two thirds of the threshold.
+		scan(1, 13)
+		for index, stage := range []string{`"stage":"suspicious"`, `"stage":"watch"`, `"threshold":100}`, `"threshold":100}`,
+			`"stage":"suspicious"`} {
+			a := w.Admin("GET", fmt.Sprintf("/batches/%d/codes/%d/scans", id, index), "")
+			assert.True(t, strings.Contains(a.Body, stage), "the scans of code %d: %s, want %s", index, a.Body, stage)
+		}
+
 		// Two alarms are open. A dismissal restarts the count: the same ten users and one more are too few for the next alarm.
 		w.Admin("POST", "/alarms/1/dismiss", `{"note":"samples at the fair"}`)
 		w.Advance(time.Minute)

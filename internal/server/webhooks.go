@@ -27,11 +27,15 @@ func (s *Server) openWebhooks() {
 			for i, a := range list {
 				data := alarmData{ID: a.ID, Kind: a.Kind, ApplicationID: a.Batch, CodeIndex: a.Index,
 					OccurredAt: a.CreatedAt.UTC(), ScanID: a.Scan, Score: a.Score, Details: a.Details}
-				news[i] = webhooks.Alarm{Number: a.Number, At: a.CreatedAt, Data: data}
-				if a.Dismissed {
+				kind := webhooks.AlarmRaised
+				switch data.Stage = alarms.StageSuspicious; a.Decision {
+				case alarms.Confirm:
+					kind, data.Stage, data.ConfirmedBy = webhooks.AlarmConfirmed, alarms.StageConfirmed, a.ConfirmedBy
+				case alarms.Dismiss:
+					kind, data.Stage = webhooks.AlarmDismissed, ""
 					data.Dismissed = &dismissalData{OccurredAt: a.DismissedAt.UTC(), DismissedBy: a.DismissedBy, Note: a.Note}
-					news[i] = webhooks.Alarm{Number: a.Number, At: a.DismissedAt, Dismissed: true, Data: data}
 				}
+				news[i] = webhooks.Alarm{Number: a.Number, At: a.At, Type: kind, Data: data}
 			}
 			return news, nil
 		},
@@ -49,6 +53,8 @@ type alarmData struct {
 	ScanID        string         `json:"scan_id"`
 	Score         int64          `json:"score"`
 	Details       alarms.Details `json:"details"`
+	Stage         string         `json:"stage,omitempty"`
+	ConfirmedBy   string         `json:"confirmed_by,omitempty"`
 
 	Dismissed *dismissalData `json:"dismissed,omitempty"`
 }

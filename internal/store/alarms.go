@@ -14,11 +14,12 @@ import (
 )
 
 var alarmRows = mapper[alarms.Alarm]{table: "alarms", notFound: alarms.ErrNoAlarm,
-	columns: "id, kind, batch, idx, created_at, scan, score, details, acknowledged_at, acknowledged_by, dismissed_at, dismissed_by, " +
-		"note, dismissal",
+	columns: "id, kind, batch, idx, created_at, scan, score, details, acknowledged_at, acknowledged_by, confirmed_at, confirmed_by, " +
+		"confirmation, dismissed_at, dismissed_by, note, dismissal",
 	targets: func(a *alarms.Alarm) []any {
 		return []any{&a.ID, &a.Kind, &a.Batch, &a.Index, moment{&a.CreatedAt}, &a.Scan, &a.Score, inJSON(&a.Details),
-			moment{&a.AcknowledgedAt}, &a.AcknowledgedBy, moment{&a.DismissedAt}, &a.DismissedBy, &a.Note, &a.Dismissal}
+			moment{&a.AcknowledgedAt}, &a.AcknowledgedBy, moment{&a.ConfirmedAt}, &a.ConfirmedBy, &a.Confirmation,
+			moment{&a.DismissedAt}, &a.DismissedBy, &a.Note, &a.Dismissal}
 	}}
 
 // UpdateAlarms implements alarms.Store.
@@ -61,12 +62,10 @@ func (t alarmQueries) Alarms(ctx context.Context, q alarms.Query) ([]alarms.Alar
 	return alarmRows.all(ctx, t.Tx, location+order+fmt.Sprintf(` LIMIT $%d`, len(args)), args...)
 }
 
-func (t alarmQueries) UnacknowledgedAlarms(ctx context.Context, owners []string, limit int) (n int64, err error) {
+func (t alarmQueries) UnacknowledgedAlarms(ctx context.Context, owners []string, limit int) (int64, error) {
 	location, args := t.alarmsAsked(alarms.Query{State: alarms.StateOpen, Acknowledged: "false", Owners: owners})
-	args = append(args, limit)
-	err = t.row(ctx, `SELECT COUNT(*) FROM (SELECT id FROM alarms `+location+fmt.Sprintf(` LIMIT $%d) AS open`,
-		len(args)), args...).Scan(&n)
-	return n, err
+	return scalar[int64](ctx, t.Tx, `SELECT COUNT(*) FROM (SELECT id FROM alarms `+location+fmt.Sprintf(` LIMIT $%d) AS open`, len(args)+1),
+		append(args, limit)...)
 }
 
 // alarmsAsked returns the WHERE clause of an alarm query, and the arguments of this clause.
@@ -76,7 +75,9 @@ func (t alarmQueries) alarmsAsked(q alarms.Query) (location string, args []any) 
 		args = append(args, value)
 		location += fmt.Sprintf(` AND %s = $%d`, column, len(args))
 	}
-	location += map[string]string{alarms.StateOpen: ` AND dismissed_at = 0`, alarms.StateDismissed: ` AND dismissed_at > 0`}[q.State]
+	location += map[string]string{alarms.StateOpen: ` AND dismissed_at = 0`, alarms.StateDismissed: ` AND dismissed_at > 0`,
+		alarms.StageSuspicious: ` AND dismissed_at = 0 AND confirmed_at = 0`,
+		alarms.StageConfirmed:  ` AND dismissed_at = 0 AND confirmed_at > 0`}[q.State]
 	location += map[string]string{"true": ` AND acknowledged_at > 0`, "false": ` AND acknowledged_at = 0`}[q.Acknowledged]
 	if q.Batch != 0 {
 		and("batch", q.Batch)
@@ -94,33 +95,47 @@ func (t alarmQueries) alarmsAsked(q alarms.Query) (location string, args []any) 
 	return location, args
 }
 
-func (t alarmQueries) StateChanges(ctx context.Context, start int64, limit int) ([]alarms.StateChange, error) {
-	raised, err := alarmRows.all(ctx, t.Tx, `WHERE id > $1 ORDER BY id LIMIT $2`, start, limit)
-	if err != nil {
-		return nil, err
+func (t alarmQueries) StateChanges(ctx context.Context, start int64, limit int) (changes []alarms.StateChange, err error) {
+	for _, column := range []string{"id", "confirmation", "dismissal"} {
+		found, err := alarmRows.all(ctx, t.Tx, `WHERE `+column+` > 0 AND `+column+` > $1 ORDER BY `+column+` LIMIT $2`, start, limit)
+		if err != nil {
+			return nil, err
+		}
+		for _, a := range found {
+			change := alarms.StateChange{Number: a.ID, At: a.CreatedAt, Alarm: a}
+			switch column {
+			case "confirmation":
+				change.Number, change.Decision, change.At = a.Confirmation, alarms.Confirm, a.ConfirmedAt
+			case "dismissal":
+				change.Number, change.Decision, change.At = a.Dismissal, alarms.Dismiss, a.DismissedAt
+			}
+			changes = append(changes, change)
+		}
 	}
-	dismissed, err := alarmRows.all(ctx, t.Tx, `WHERE dismissal > 0 AND dismissal > $1 ORDER BY dismissal LIMIT $2`, start, limit)
-	news := make([]alarms.StateChange, 0, len(raised)+len(dismissed))
-	for _, a := range raised {
-		news = append(news, alarms.StateChange{Number: a.ID, Alarm: a})
-	}
-	for _, a := range dismissed {
-		news = append(news, alarms.StateChange{Number: a.Dismissal, Dismissed: true, Alarm: a})
-	}
-	slices.SortFunc(news, func(a, b alarms.StateChange) int { return cmp.Compare(a.Number, b.Number) })
-	return news[:min(len(news), limit)], err
+	slices.SortFunc(changes, func(a, b alarms.StateChange) int { return cmp.Compare(a.Number, b.Number) })
+	return changes[:min(len(changes), limit)], nil
 }
 
 func (t alarmQueries) Alarm(ctx context.Context, kind string, name alarms.CodeName) (alarms.Alarm, error) {
-	return alarmRows.find(ctx, t.Tx, `kind = $1 AND batch = $2 AND idx = $3 AND dismissed_at = 0`, kind, name.Batch, name.Index)
+	return alarmRows.find(ctx, t.Tx, `batch = $1 AND idx = $2 AND dismissed_at = 0 AND (kind = $3 OR confirmed_at > 0)`, name.Batch,
+		name.Index, kind)
 }
 
 func (t alarmQueries) Alarmed(ctx context.Context, batch int64, r codes.Range) ([]int64, error) {
-	return list(ctx, t.Tx, func(scan func(...any) error) (index int64, err error) {
-		err = scan(&index)
-		return index, err
-	}, `SELECT DISTINCT idx FROM alarms WHERE batch = $1 AND idx >= $2 AND idx <= $3 AND dismissed_at = 0
+	return list(ctx, t.Tx, scanNumber, `SELECT DISTINCT idx FROM alarms WHERE batch = $1 AND idx >= $2 AND idx <= $3 AND dismissed_at = 0
 		ORDER BY idx`, batch, r.From, r.To)
+}
+
+func (t alarmQueries) FirstScores(ctx context.Context, batch int64, period time.Duration, limit int) ([]int64, error) {
+	return list(ctx, t.Tx, scanNumber, `WITH sample AS (SELECT first_at, first_score FROM code_counts WHERE batch = $1
+		AND idx NOT IN (SELECT idx FROM alarms WHERE batch = $1 AND confirmed_at > 0 AND dismissed_at = 0) ORDER BY idx LIMIT $2)
+		SELECT first_score FROM sample WHERE first_at < (SELECT MIN(first_at) FROM sample) + $3 ORDER BY first_score DESC`,
+		batch, limit, period.Milliseconds())
+}
+
+func scanNumber(scan func(...any) error) (n int64, err error) {
+	err = scan(&n)
+	return n, err
 }
 
 func (t alarmQueries) IsSpoiled(ctx context.Context, name alarms.CodeName) (bool, error) {
@@ -144,47 +159,43 @@ func (t alarmQueries) Acknowledge(ctx context.Context, id int64, actor string, i
 	return alarmRows.find(ctx, t.Tx, `id = $1`, id)
 }
 
-func (t alarmQueries) Dismiss(ctx context.Context, id int64, actor, note string, instant time.Time) (alarms.Alarm, error) {
-	if a, err := alarmRows.find(ctx, t.Tx, `id = $1`, id); err != nil || a.Dismissal > 0 {
+func (t alarmQueries) Decide(ctx context.Context, id int64, decision, actor, note string, instant time.Time) (alarms.Alarm, error) {
+	a, err := alarmRows.find(ctx, t.Tx, `id = $1`, id)
+	if err != nil || a.Dismissal > 0 || decision == alarms.Confirm && a.Confirmation > 0 {
 		return a, err
 	}
-	// Taking the next number of the sequence "alarm" serialises transactions: if two callers dismiss the same alarm, only one succeeds.
+	// Taking the next number of the sequence "alarm" serialises transactions: of two callers with the same decision, only one succeeds.
 	number, err := t.next(ctx, "alarm")
 	if err != nil {
-		return alarms.Alarm{}, err
+		return a, err
 	}
-	changed, err := t.exec(ctx, `UPDATE alarms SET dismissed_at = $2, dismissed_by = $3, note = $4, dismissal = $5
-		WHERE id = $1 AND dismissal = 0`,
-		id, millis(instant), actor, note, number)
+	set := map[string]string{alarms.Confirm: `confirmed_at = $2, confirmed_by = $3, note = $4, confirmation = $5
+		WHERE id = $1 AND dismissal = 0 AND confirmation = 0`,
+		alarms.Dismiss: `dismissed_at = $2, dismissed_by = $3, note = $4, dismissal = $5 WHERE id = $1 AND dismissal = 0`}[decision]
+	changed, err := t.exec(ctx, `UPDATE alarms SET `+set, id, millis(instant), actor, note, number)
+	if err == nil && changed > 0 {
+		err = t.note(ctx, ofAlarm, strconv.FormatInt(id, 10), decision, map[string]string{"note": note})
+	}
 	if err != nil {
-		return alarms.Alarm{}, err
-	}
-	if changed > 0 {
-		if err := t.note(ctx, ofAlarm, strconv.FormatInt(id, 10), "dismiss", map[string]string{"note": note}); err != nil {
-			return alarms.Alarm{}, err
-		}
+		return a, err
 	}
 	return alarmRows.find(ctx, t.Tx, `id = $1`, id)
 }
 
 func (t alarmQueries) Thresholds(ctx context.Context, batches []int64) (map[int64]int64, error) {
-	type batchThreshold struct{ batch, threshold int64 }
 	found := map[int64]int64{}
 	for numbers := range slices.Chunk(batches, t.argumentsAtOnce()) {
 		args := make([]any, len(numbers))
 		for i, batch := range numbers {
 			args[i] = batch
 		}
-		rows, err := list(ctx, t.Tx, func(scan func(...any) error) (o batchThreshold, err error) {
-			err = scan(&o.batch, &o.threshold)
-			return o, err
-		},
-			`SELECT batch, threshold FROM alarm_thresholds WHERE batch IN (`+t.marks(1, len(numbers))+`)`, args...)
-		if err != nil {
+		if _, err := list(ctx, t.Tx, func(scan func(...any) error) (batch int64, err error) {
+			var threshold int64
+			err = scan(&batch, &threshold)
+			found[batch] = threshold
+			return batch, err
+		}, `SELECT batch, threshold FROM alarm_thresholds WHERE batch IN (`+t.marks(1, len(numbers))+`)`, args...); err != nil {
 			return nil, err
-		}
-		for _, o := range rows {
-			found[o.batch] = o.threshold
 		}
 	}
 	return found, nil
@@ -205,8 +216,8 @@ func (t alarmQueries) PutThreshold(ctx context.Context, batch int64, threshold *
 }
 
 func (t alarmQueries) CodesScoring(ctx context.Context, batch, score int64, since time.Time) (rows []alarms.Row, scanned int64, err error) {
-	if err := t.row(ctx, `SELECT COUNT(*) FROM code_counts WHERE batch = $1 AND last_at >= $2`, batch,
-		millis(since)).Scan(&scanned); err != nil {
+	scanned, err = scalar[int64](ctx, t.Tx, `SELECT COUNT(*) FROM code_counts WHERE batch = $1 AND last_at >= $2`, batch, millis(since))
+	if err != nil {
 		return nil, 0, err
 	}
 	rows, err = list(ctx, t.Tx, func(scan func(...any) error) (r alarms.Row, err error) {

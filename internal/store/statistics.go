@@ -95,11 +95,11 @@ func (t statisticsQueries) putSums(ctx context.Context, set string, list []stats
 		})
 }
 
-const codeCountColumns = `batch, idx, scans, users, first_at, last_at, score, state, since_dismissal`
+const codeCountColumns = `batch, idx, scans, users, first_at, last_at, score, first_score, state, since_dismissal`
 
 func scanCodeCount(scan func(...any) error) (r alarms.Row, err error) {
 	var first, last int64
-	err = scan(&r.Batch, &r.Index, &r.Scans, &r.Users, &first, &last, &r.Score, &r.State, &r.SinceDismissal)
+	err = scan(&r.Batch, &r.Index, &r.Scans, &r.Users, &first, &last, &r.Score, &r.FirstScore, &r.State, &r.SinceDismissal)
 	r.FirstAt, r.LastAt = fromMillis(first), fromMillis(last)
 	return r, err
 }
@@ -124,8 +124,7 @@ func (t alarmQueries) Codes(ctx context.Context, names []alarms.CodeName) (map[a
 	for batch, index := range indexes {
 		for vs := range slices.Chunk(index, t.argumentsAtOnce()/2) {
 			found, err := list(ctx, t.Tx, scanCodeJudged, `SELECT `+codeCountColumns+`, `+lastDismissed+
-				` FROM code_counts WHERE batch = $1 AND idx IN (`+t.marks(2, len(vs))+`)`,
-				append([]any{batch}, vs...)...)
+				` FROM code_counts WHERE batch = $1 AND idx IN (`+t.marks(2, len(vs))+`)`, append([]any{batch}, vs...)...)
 			if err != nil {
 				return nil, err
 			}
@@ -140,10 +139,11 @@ func (t alarmQueries) Codes(ctx context.Context, names []alarms.CodeName) (map[a
 func (t alarmQueries) PutCodes(ctx context.Context, rows []alarms.Row) error {
 	return t.insertMany(ctx, `INSERT INTO code_counts (`+codeCountColumns+`)`,
 		` ON CONFLICT (batch, idx) DO UPDATE SET scans = excluded.scans, users = excluded.users, first_at = excluded.first_at, last_at = excluded.last_at,
-			score = excluded.score, state = excluded.state, since_dismissal = excluded.since_dismissal`,
-		9, len(rows), func(i int, args []any) []any {
+			score = excluded.score, first_score = excluded.first_score, state = excluded.state, since_dismissal = excluded.since_dismissal`,
+		10, len(rows), func(i int, args []any) []any {
 			r := &rows[i]
-			return append(args, r.Batch, r.Index, r.Scans, r.Users, millis(r.FirstAt), millis(r.LastAt), r.Score, r.State, r.SinceDismissal)
+			return append(args, r.Batch, r.Index, r.Scans, r.Users, millis(r.FirstAt), millis(r.LastAt), r.Score, r.FirstScore, r.State,
+				r.SinceDismissal)
 		})
 }
 

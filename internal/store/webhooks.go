@@ -26,6 +26,7 @@ func (s *Store) ViewWebhooks(ctx context.Context, f func(webhooks.Tx) error) err
 func (s *Store) LastAlarm(ctx context.Context) (int64, error) {
 	return viewed(ctx, s, func(tx *Tx) (int64, error) {
 		return scalar[int64](ctx, tx, `SELECT MAX(n) FROM (SELECT COALESCE(MAX(id), 0) AS n FROM alarms
+			UNION ALL SELECT COALESCE(MAX(confirmation), 0) FROM alarms WHERE confirmation > 0
 			UNION ALL SELECT COALESCE(MAX(dismissal), 0) FROM alarms WHERE dismissal > 0) AS numbers`)
 	})
 }
@@ -80,8 +81,7 @@ func (t webhookQueries) absent(ctx context.Context, table string, ids []int64) (
 		for i, id := range numbers {
 			args[i] = id
 		}
-		found, err := list(ctx, t.Tx, func(scan func(...any) error) (id int64, err error) { return id, scan(&id) },
-			`SELECT id FROM `+table+` WHERE id IN (`+t.marks(1, len(numbers))+`)`, args...)
+		found, err := list(ctx, t.Tx, scanNumber, `SELECT id FROM `+table+` WHERE id IN (`+t.marks(1, len(numbers))+`)`, args...)
 		if err != nil {
 			return nil, err
 		}

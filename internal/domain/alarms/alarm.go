@@ -4,6 +4,7 @@ package alarms
 import (
 	"errors"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/qrjump/qrjump/internal/domain/stats/hyperloglog"
@@ -41,10 +42,23 @@ func userPoints(users *hyperloglog.Users) int {
 	return int(29 * math.Log2(max(1, float64(users.Count()))))
 }
 
-// The states of an alarm. An operator can acknowledge an open alarm.
+// The states of an alarm, in addition to the stages of an open alarm. An operator can acknowledge an open alarm.
 const (
 	StateOpen      = "open"
 	StateDismissed = "dismissed"
+)
+
+// The stages of the suspicion about a code.
+const (
+	StageWatch      = "watch"      // the score is at least two thirds of the threshold
+	StageSuspicious = "suspicious" // an alarm is open
+	StageConfirmed  = "confirmed"  // an operator confirmed an open alarm
+)
+
+// The decisions of an operator about an alarm, by their names in the audit log.
+const (
+	Confirm = "confirm"
+	Dismiss = "dismiss"
 )
 
 // Alarm reports a suspected problem of a code, derived from its scans. An alarm is open until it is dismissed. Each code has at
@@ -59,6 +73,9 @@ type Alarm struct {
 	Details        Details
 	AcknowledgedAt time.Time // zero = not acknowledged
 	AcknowledgedBy string
+	ConfirmedAt    time.Time // time at which an operator declared the alarm justified; zero = not confirmed
+	ConfirmedBy    string
+	Confirmation   int64 // ID of the confirmation, from the same sequence as alarm IDs; 0 = not confirmed
 	// DismissedAt is the time at which an operator declared the code genuine; zero = the alarm is open.
 	DismissedAt time.Time
 	DismissedBy string
@@ -66,12 +83,36 @@ type Alarm struct {
 	Dismissal   int64  // ID of the dismissal, from the same sequence as alarm IDs; 0 = not dismissed
 }
 
+// Stage returns the stage of an open alarm; "" = the alarm is dismissed.
+func (a Alarm) Stage() string {
+	switch {
+	case !a.DismissedAt.IsZero():
+		return ""
+	case !a.ConfirmedAt.IsZero():
+		return StageConfirmed
+	}
+	return StageSuspicious
+}
+
+// StageOf returns the stage of a code with the given open alarms, score and threshold; "" = no suspicion.
+func StageOf(open []Alarm, score, threshold int64) string {
+	switch {
+	case slices.ContainsFunc(open, func(a Alarm) bool { return a.Stage() == StageConfirmed }):
+		return StageConfirmed
+	case len(open) > 0:
+		return StageSuspicious
+	case threshold != NoAlarm && 3*score >= 2*threshold:
+		return StageWatch
+	}
+	return ""
+}
+
 // Query selects alarms; the zero value selects all.
 type Query struct {
 	After        int64     // only alarms with a higher ID
 	Before       int64     // only alarms with a lower ID; 0 = any
 	Newest       bool      // newest first
-	State        string    // StateOpen or StateDismissed; "" = any
+	State        string    // StateOpen, StateDismissed, StageSuspicious or StageConfirmed; "" = any
 	Acknowledged string    // only alarms that are acknowledged ("true") or not ("false"); "" = any
 	Batch        int64     // only alarms of the batch with this ID; 0 = any
 	Owners       []string  // only alarms of applications of these accounts; empty = any
@@ -79,10 +120,11 @@ type Query struct {
 	Limit        int
 }
 
-// StateChange is the event that an alarm was raised or dismissed.
+// StateChange is the event that an alarm was raised, confirmed or dismissed.
 type StateChange struct {
-	Number    int64
-	Dismissed bool
+	Number   int64
+	Decision string // Confirm or Dismiss; "" = the alarm was raised
+	At       time.Time
 	Alarm
 }
 

@@ -112,7 +112,7 @@ func TestAlarmDismiss_RaisedByLaterScansOnly(t *testing.T) {
 		assert.True(t, err == nil && len(list) == 1 && list[0].ID == id && list[0].Details.Users >= 13 && list[0].Details.Users <= 20 &&
 			list[0].Score >= 100 && list[0].Score <= 130, "12 and more people since: alarm %d, %+v, %v", id, list, err)
 		news, err := n.a.Alarms.StateChanges(t.Context(), 0, 10)
-		assert.True(t, err == nil && len(news) == 3 && !news[0].Dismissed && news[1].Dismissed && news[1].ID == 1 && news[1].Number == 2 &&
+		assert.True(t, err == nil && len(news) == 3 && news[0].Decision == "" && news[1].Decision == alarms.Dismiss && news[1].ID == 1 && news[1].Number == 2 &&
 			news[2].ID == 3, "what happened to alarms: %+v, %v", news, err)
 		last, err := s.LastAlarm(t.Context())
 		assert.True(t, err == nil && last == 3, "the last number: %d, %v", last, err)
@@ -270,7 +270,7 @@ func TestAlarmOfCode_OpenOrDismissed(t *testing.T) {
 				a, err := c.Alarm(t.Context(), other)
 				assert.ErrorIs(t, err, alarms.ErrNoAlarm, "an alarm of %+v: %+v", other, a)
 			}
-			require.NoError(t, assert.ErrorOf(c.Acknowledge(t.Context(), 1, "eve")))
+			require.NoError(t, assert.ErrorOf(c.Acknowledge(t.Context(), 1, "eve", false)))
 		}
 	})
 }
@@ -289,16 +289,41 @@ func TestAlarmList_BothDirectionsAndCount(t *testing.T) {
 			return nil
 		})
 		if err == nil {
-			_, err = c.Acknowledge(t.Context(), 1, "eve")
+			_, err = c.Acknowledge(t.Context(), 1, "eve", false)
 		}
 		if err == nil {
 			_, err = c.Dismiss(t.Context(), 4, "eve", "a fair")
 		}
 		require.NoError(t, err)
-		for want, q := range map[string]alarms.Query{"[4 3]": {Newest: true, Limit: 2}, "[2 1]": {Newest: true, Before: 3, Limit: 9},
-			"[2]": {After: 1, Before: 3, Limit: 9}, "[3 2]": {Newest: true, State: alarms.StateOpen, Acknowledged: "false", Limit: 9},
-			"[1 2 3]": {State: alarms.StateOpen, Limit: 9}, "[4]": {State: alarms.StateDismissed, Limit: 9},
-			"[1]": {Acknowledged: "true", Limit: 9}, "[]": {State: alarms.StateDismissed, Acknowledged: "true", Limit: 9}} {
+		// A confirmed alarm of any kind changes the page of its code.
+		name := alarms.CodeName{Batch: 9, Index: 1}
+		require.NoError(t, s.UpdateAlarms(t.Context(), func(tx alarms.Tx) error {
+			_, _, err := tx.AddAlarm(t.Context(), alarms.Alarm{Kind: alarms.AfterRedemption, CodeName: name})
+			return err
+		}))
+		if a, err := c.Alarm(t.Context(), name); !errors.Is(err, alarms.ErrNoAlarm) {
+			t.Errorf("an alarm that is not confirmed changes the page: %+v, %v", a, err)
+		}
+		for range 2 { // the second confirmation changes nothing
+			a, err := c.Acknowledge(t.Context(), 6, "eve", true)
+			require.True(t, err == nil && a.Confirmation == 7 && a.ConfirmedBy == "eve" && a.AcknowledgedBy == "eve" &&
+				a.Stage() == alarms.StageConfirmed, "a confirmation: %+v, %v", a, err)
+		}
+		a, err := c.Alarm(t.Context(), name)
+		assert.True(t, err == nil && a.ID == 6, "the confirmed alarm: %+v, %v", a, err)
+		list, err := c.Alarms(t.Context(), alarms.Query{State: alarms.StageConfirmed, Limit: 9})
+		assert.True(t, err == nil && len(list) == 1 && list[0].ID == 6, "the confirmed alarms: %+v, %v", list, err)
+		changes, err := c.StateChanges(t.Context(), 4, 9)
+		assert.True(t, err == nil && len(changes) == 3 && changes[0].Decision == alarms.Dismiss && changes[1].ID == 6 &&
+			changes[2].ID == 6 && changes[2].Decision == alarms.Confirm, "the changes: %+v, %v", changes, err)
+		if a, err = c.Dismiss(t.Context(), 6, "eve", "a mistake"); err != nil || a.Stage() != "" {
+			t.Errorf("dismissing a confirmed alarm: %+v, %v", a, err)
+		}
+		for want, q := range map[string]alarms.Query{"[4 3]": {Newest: true, Batch: 7, Limit: 2},
+			"[2 1]": {Newest: true, Before: 3, Limit: 9},
+			"[2]":   {After: 1, Before: 3, Limit: 9}, "[3 2]": {Newest: true, State: alarms.StateOpen, Acknowledged: "false", Limit: 9},
+			"[1 2 3]": {State: alarms.StateOpen, Limit: 9}, "[4 6]": {State: alarms.StateDismissed, Limit: 9},
+			"[1 6]": {Acknowledged: "true", Limit: 9}, "[6]": {State: alarms.StateDismissed, Acknowledged: "true", Limit: 9}} {
 			list, err := c.Alarms(t.Context(), q)
 			var got []int64
 			for _, a := range list {
@@ -336,5 +361,49 @@ func TestAlarmPlaces_Retained(t *testing.T) {
 		want := []alarms.Location{{Region: "CN-SH", Scans: 4, Networks: 4}, {Region: "CN-BJ", Scans: 2, Networks: 2}}
 		assert.True(t, err == nil && fmt.Sprint(code.Locations) == fmt.Sprint(want) && code.Scans == 8,
 			"%d scans, in %+v, %v", code.Scans, code.Locations, err)
+	})
+}
+
+// A threshold is proposed from the scores that the codes had four weeks after their first scans, and not from fewer than 3,000 codes.
+func TestPropose_FirstWeeks(t *testing.T) {
+	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
+		n, people, weeks := twoNodes(t, s), &crowd{name: alarms.CodeName{Batch: 7, Index: 3}}, 28*24*time.Hour
+		n.count(n.a, people.scans(12, began))
+		n.count(n.b, append(people.scans(1, began.Add(weeks-time.Second)), people.scans(40, began.Add(weeks))...))
+		n.count(n.a, people.scans(40, began.Add(2*weeks)))
+		update := func(f func(tx alarms.Tx) error) {
+			t.Helper()
+			require.NoError(t, s.UpdateAlarms(t.Context(), f))
+		}
+		update(func(tx alarms.Tx) error {
+			scores, err := tx.FirstScores(t.Context(), 7, weeks, 10)
+			assert.Equal(t, fmt.Sprint(scores), "[90]", "the score of 13 users")
+			return err
+		})
+		for _, c := range []struct {
+			codes, other     int // number of codes with a first score in their batch, and of codes first scanned later
+			high, score      int // number of codes with a high first score, and this score
+			want, wantedFrom int
+		}{{codes: 2999, other: 9, high: 9, score: 160, wantedFrom: 2999}, {codes: 3000, high: 3, score: 160, want: 85, wantedFrom: 3000},
+			{codes: 3000, other: 9, high: 4, score: 164, want: 165, wantedFrom: 3000},
+			{codes: 4000, high: 5, score: 165, want: 170, wantedFrom: 4000}} {
+			batch := int64(c.codes*100 + c.high)
+			update(func(tx alarms.Tx) error {
+				rows := make([]alarms.Row, c.codes+c.other)
+				for i := range rows {
+					rows[i] = alarms.Row{CodeName: alarms.CodeName{Batch: batch, Index: int64(i)}, FirstAt: began, State: "{}", Score: 500}
+					if i >= c.codes {
+						rows[i].FirstAt = began.Add(weeks)
+					}
+					if i < c.high || i >= c.codes {
+						rows[i].FirstScore = int64(c.score)
+					}
+				}
+				return tx.PutCodes(t.Context(), rows)
+			})
+			threshold, from, err := n.a.Alarms.Propose(t.Context(), batch)
+			assert.True(t, err == nil && threshold == int64(c.want) && from == c.wantedFrom, "%+v: Propose = %d from %d codes, %v", c,
+				threshold, from, err)
+		}
 	})
 }

@@ -36,6 +36,8 @@ type Scans struct {
 	MobileTrips int
 	Hours       int // number of distinct hours of the day with scans, 0 to 24
 	Days        int // number of distinct days with scans; stops counting at manyDays
+	// FirstScore is the score of the scans within firstWeeks after the first scan.
+	FirstScore int64
 	// Erased is the number of users of the code whose data was erased.
 	Erased int
 	// Locations lists at most manyRegions known locations; scans made before this program recorded locations are missing.
@@ -126,7 +128,10 @@ type sinceState struct {
 // row returns the stored form of the statistics.
 func (c *Scans) row() Row {
 	row := Row{CodeName: c.CodeName, Scans: c.Scans, Users: c.Users.Count(), FirstAt: c.FirstAt, LastAt: c.LastAt,
-		Score: int64(c.Score()), State: encodeState(c.state()), Dismissed: c.DismissedAt}
+		Score: int64(c.Score()), FirstScore: c.FirstScore, State: encodeState(c.state()), Dismissed: c.DismissedAt}
+	if c.LastAt.Sub(c.FirstAt) < firstWeeks {
+		row.FirstScore = row.Score
+	}
 	if c.sinceDismissal != nil {
 		row.SinceDismissal = encodeState(sinceState{From: c.DismissedAt.UnixMilli(), Scans: c.sinceDismissal.Scans,
 			codeState: c.sinceDismissal.state()})
@@ -159,7 +164,8 @@ func textUnlessEmpty(s *hyperloglog.Users) string {
 
 // Read converts a stored row to Scans; it is the inverse of row.
 func Read(r Row) (*Scans, error) {
-	c := &Scans{CodeName: r.CodeName, Scans: r.Scans, FirstAt: r.FirstAt, LastAt: r.LastAt, DismissedAt: r.Dismissed}
+	c := &Scans{CodeName: r.CodeName, Scans: r.Scans, FirstAt: r.FirstAt, LastAt: r.LastAt, FirstScore: r.FirstScore,
+		DismissedAt: r.Dismissed}
 	var state codeState
 	err := json.Unmarshal([]byte(r.State), &state)
 	if err == nil {
@@ -252,6 +258,9 @@ var mobileClient = regexp.MustCompile(`\bNetType/[2-6]G`)
 // Add counts one more scan; offset is the time zone that defines days, in hours east of UTC. Add must be called with the events in
 // the order of the scan log.
 func (c *Scans) Add(e *scanlog.Event, offset int64, places Places) {
+	if c.LastAt.Sub(c.FirstAt) < firstWeeks && e.OccurredAt.Sub(c.FirstAt) >= firstWeeks { // the first scan after these weeks
+		c.FirstScore = int64(c.Score())
+	}
 	hour := timebucket.Hour(e.OccurredAt)
 	loc := place{Region: e.Region}
 	mobile := mobileClient.MatchString(e.Client)

@@ -40,6 +40,7 @@ type Row struct {
 	FirstAt        time.Time // time of the first scan in the scan log
 	LastAt         time.Time // latest time of a scan
 	Score          int64
+	FirstScore     int64  // score of the scans in the first weeks, see Scans
 	State          string // JSON of the statistics that have no column (codeState)
 	SinceDismissal string // statistics of the scans since the last dismissal of an alarm; "" = no dismissal
 	// Dismissed is the last time an alarm of the code was dismissed. Dismissed is stored with the alarm, and read together with the row.
@@ -71,15 +72,15 @@ type Tx interface {
 	UnacknowledgedAlarms(ctx context.Context, owners []string, most int) (int64, error)
 	// StateChanges returns the state changes of alarms whose event numbers are greater than after, oldest first.
 	StateChanges(ctx context.Context, after int64, limit int) ([]StateChange, error)
-	// Alarm returns the open alarm of a kind for a code, or ErrNoAlarm.
+	// Alarm returns an open alarm of a code that is of the given kind or confirmed, or ErrNoAlarm.
 	Alarm(ctx context.Context, kind string, name CodeName) (Alarm, error)
 	// Alarmed returns the indexes of the codes in a range that have an open alarm, in ascending order.
 	Alarmed(ctx context.Context, batch int64, r codes.Range) ([]int64, error)
 	// Acknowledge stores the operator who acknowledged an alarm; it returns ErrNoAlarm if the alarm does not exist.
 	Acknowledge(ctx context.Context, id int64, by string, at time.Time) (Alarm, error)
-	// Dismiss stores the operator who declared the code of an alarm genuine, and the reason; it returns ErrNoAlarm if the alarm
-	// does not exist. An earlier dismissal stays unchanged.
-	Dismiss(ctx context.Context, id int64, by, note string, at time.Time) (Alarm, error)
+	// Decide stores the operator who confirmed or dismissed an alarm, and the reason; it returns ErrNoAlarm if the alarm does not exist.
+	// An earlier dismissal and an equal decision stay unchanged.
+	Decide(ctx context.Context, id int64, decision, by, note string, at time.Time) (Alarm, error)
 	// Thresholds returns the alarm thresholds of the batches that have their own threshold; NoAlarm = no score raises an alarm.
 	Thresholds(ctx context.Context, batches []int64) (map[int64]int64, error)
 	// PutThreshold stores the alarm threshold of a batch; nil removes the stored threshold.
@@ -87,6 +88,9 @@ type Tx interface {
 	// CodesScoring returns the codes of a batch that were scanned since the given time and have a score of at least score over all scans.
 	// The result "scanned" is the number of all codes of the batch that were scanned since the given time.
 	CodesScoring(ctx context.Context, batch, score int64, since time.Time) (list []Row, scanned int64, err error)
+	// FirstScores returns the first scores of the codes of a batch that were first scanned within a period after the first scan of the
+	// batch, highest first. FirstScores considers only the limit codes with the lowest indexes that were scanned.
+	FirstScores(ctx context.Context, batch int64, period time.Duration, limit int) ([]int64, error)
 	// IsSpoiled reports whether a printer reported the code as destroyed.
 	IsSpoiled(ctx context.Context, name CodeName) (bool, error)
 	// FirstEvent returns the time at which the first event of a type on a code took effect; zero = there is none.
@@ -135,16 +139,19 @@ func (s *Service) Alarmed(ctx context.Context, batch int64, r codes.Range) ([]in
 	return view(ctx, s, func(tx Tx) ([]int64, error) { return tx.Alarmed(ctx, batch, r) })
 }
 
-// Alarm returns the open alarm of kind Copied for a code, acknowledged or not, or ErrNoAlarm.
+// Alarm returns the alarm that changes the page of a code for buyers: open and of kind Copied, or confirmed. The error is ErrNoAlarm if
+// there is none.
 func (s *Service) Alarm(ctx context.Context, name CodeName) (Alarm, error) {
 	return view(ctx, s, func(tx Tx) (Alarm, error) { return tx.Alarm(ctx, Copied, name) })
 }
 
-// Acknowledge stores the operator who acknowledged an alarm; an earlier acknowledgement stays unchanged. Acknowledge returns
-// ErrNoAlarm if the alarm does not exist.
-func (s *Service) Acknowledge(ctx context.Context, id int64, actor string) (a Alarm, err error) {
+// Acknowledge stores the operator who acknowledged an alarm, and with confirm also that the alarm is justified. An earlier
+// acknowledgement, confirmation or dismissal stays unchanged. Acknowledge returns ErrNoAlarm if the alarm does not exist.
+func (s *Service) Acknowledge(ctx context.Context, id int64, actor string, confirm bool) (a Alarm, err error) {
 	err = s.Store.UpdateAlarms(ctx, func(tx Tx) error {
-		a, err = tx.Acknowledge(ctx, id, actor, s.Now())
+		if a, err = tx.Acknowledge(ctx, id, actor, s.Now()); err == nil && confirm {
+			a, err = tx.Decide(ctx, id, Confirm, actor, "", s.Now())
+		}
 		return err
 	})
 	return a, err
@@ -155,7 +162,7 @@ func (s *Service) Acknowledge(ctx context.Context, id int64, actor string) (a Al
 // only later scans can raise an alarm for the code. Dismiss returns ErrNoAlarm if the alarm does not exist.
 func (s *Service) Dismiss(ctx context.Context, id int64, actor, note string) (a Alarm, err error) {
 	err = s.Store.UpdateAlarms(ctx, func(tx Tx) error {
-		a, err = tx.Dismiss(ctx, id, actor, note, s.Now())
+		a, err = tx.Decide(ctx, id, Dismiss, actor, note, s.Now())
 		return err
 	})
 	return a, err
@@ -301,6 +308,25 @@ func (s *Service) serverThreshold() int64 {
 		return int64(threshold)
 	}
 	return NoAlarm
+}
+
+const (
+	// firstWeeks is the period of the scans from which a threshold is proposed.
+	firstWeeks = 28 * 24 * time.Hour
+	// minProposalCodes is the number of codes from which a threshold is proposed: three of them may raise a false alarm.
+	minProposalCodes, maxProposalCodes = 3000, 20_000
+	// minProposal is the lowest threshold that docs/alarms.md recommends. Later scans add points to honest codes, too.
+	minProposal = 85
+)
+
+// Propose returns the lowest threshold, in steps of five, with which at most one code in 1,000 of the batch would have raised an alarm of
+// the kind Copied in the first weeks, and the number of codes from which it was computed; 0 = too few codes to tell.
+func (s *Service) Propose(ctx context.Context, batch int64) (threshold int64, from int, err error) {
+	scores, err := view(ctx, s, func(tx Tx) ([]int64, error) { return tx.FirstScores(ctx, batch, firstWeeks, maxProposalCodes) })
+	if from = len(scores); from < minProposalCodes {
+		return 0, from, err
+	}
+	return max(minProposal, scores[from/1000]/5*5+5), from, err
 }
 
 // SetThreshold sets the minimum score at which codes of a batch raise alarms; nil = the server's threshold. The new threshold applies to

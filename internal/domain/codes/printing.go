@@ -118,8 +118,7 @@ func (w PackageRequest) checkOverlap(earlier []PrintPackage, limit int) error {
 		}
 		if o.Printer != w.Printer && o.RecalledAt.IsZero() {
 			return Conflict(fmt.Sprintf("codes %d to %d were handed to the printer %s with package %d: choose other codes, or recall "+
-				"that package first",
-				item.From, item.To, o.Printer, o.ID))
+				"that package first", item.From, item.To, o.Printer, o.ID))
 		}
 	}
 	if len(earlier) >= limit && w.Reason == "" {
@@ -258,8 +257,7 @@ func (s *Service) SpoilCodes(ctx context.Context, id int64, spoiled Set, note st
 	return s.changePackage(ctx, id, "spoil", func(tx Tx, printPackage *PrintPackage, t time.Time) error {
 		if b := spoiled.Bounds(); b.From < printPackage.Codes.From || b.To > printPackage.Codes.To {
 			return Conflict(fmt.Sprintf("package %d has the codes %d to %d, not %d to %d", id,
-				printPackage.Codes.From, printPackage.Codes.To,
-				b.From, b.To))
+				printPackage.Codes.From, printPackage.Codes.To, b.From, b.To))
 		}
 		fresh := spoiled.Subtract(printPackage.Spoiled)
 		if len(fresh) == 0 {

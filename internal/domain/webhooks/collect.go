@@ -406,11 +406,8 @@ func (s *Service) collectAlarms(ctx context.Context) (hasMore bool, err error) {
 	to := from
 	var events []pendingEvent
 	for _, a := range list {
-		kind, event := AlarmRaised, "alarm_"
-		if a.Dismissed {
-			kind, event = AlarmDismissed, "alarm_dismissed_"
-		}
-		body, err := encode(message{kind, a.At.UTC(), a.Data})
+		event := map[string]string{AlarmRaised: "alarm_", AlarmConfirmed: "alarm_confirmed_", AlarmDismissed: "alarm_dismissed_"}[a.Type]
+		body, err := encode(message{a.Type, a.At.UTC(), a.Data})
 		if err != nil {
 			return false, err
 		}

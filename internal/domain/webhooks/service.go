@@ -23,11 +23,11 @@ type Scans interface {
 	End(ctx context.Context) (int64, error)
 }
 
-// Alarm is the event that an alarm was raised or dismissed.
+// Alarm is the event that an alarm was raised, confirmed or dismissed.
 type Alarm struct {
-	Number    int64 // sequence number of the event
-	Dismissed bool
-	At        time.Time
+	Number int64  // sequence number of the event
+	Type   string // AlarmRaised, AlarmConfirmed or AlarmDismissed
+	At     time.Time
 	// Data is the payload for receivers.
 	Data any
 }

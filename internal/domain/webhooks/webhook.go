@@ -64,10 +64,8 @@ func (w Filter) Validate() error {
 	}
 	for _, c := range w.Codes {
 		if c.Batch <= 0 || c.From < 0 || c.To < -1 || c.To >= 0 && c.To < c.From {
-			return accounts.Invalid(
-				fmt.Sprintf("codes: application_id %d, from %d, to %d: want a range of indexes of an application; to may "+
-					"be -1 for the last index", c.Batch, c.From,
-					c.To))
+			return accounts.Invalid(fmt.Sprintf("codes: application_id %d, from %d, to %d: want a range of indexes of an application; to may "+
+				"be -1 for the last index", c.Batch, c.From, c.To))
 		}
 	}
 	for _, id := range w.Rules {
@@ -158,6 +156,7 @@ type message struct {
 const (
 	ScanRecorded   = "scan.recorded"
 	AlarmRaised    = "alarm.raised"
+	AlarmConfirmed = "alarm.confirmed"
 	AlarmDismissed = "alarm.dismissed"
 	Test           = "webhook.test"
 )
@@ -182,8 +181,7 @@ type scanData struct {
 // scanMessage returns the event ID and the message body of a scan.
 func scanMessage(e scanlog.Event) (id, body string, err error) {
 	data := scanData{ScanID: e.ID.String(), OccurredAt: e.OccurredAt.UTC(), Source: e.Source, Action: e.Action, Kind: e.Kind,
-		Reason: e.Reason, AppID: e.App,
-		Version: e.Version, RuleID: e.RuleID, ApplicationID: e.Batch, Region: e.Region, Text: e.Text}
+		Reason: e.Reason, AppID: e.App, Version: e.Version, RuleID: e.RuleID, ApplicationID: e.Batch, Region: e.Region, Text: e.Text}
 	if e.Batch != 0 {
 		data.CodeIndex = &e.Index
 	}

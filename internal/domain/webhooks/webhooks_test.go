@@ -204,7 +204,7 @@ func TestWebhooks_EventFilter(t *testing.T) {
 	p.add(rules, webhooks.Filter{Rules: []int64{3, 4}, Alarms: true})
 	p.ledger.add(ofCode(1, 4), ofCode(1, 5), ofCode(1, 6), ofCode(1, 7), ofCode(2, 8), ofCode(2, 1_000_000), ofRule(3), ofRule(5),
 		ofRule(4), scanlog.Event{OccurredAt: began, Action: "show_text"})
-	p.alarms = append(p.alarms, webhooks.Alarm{Number: 1, At: began, Data: map[string]int{"score": 120}})
+	p.alarms = append(p.alarms, webhooks.Alarm{Number: 1, Type: webhooks.AlarmRaised, At: began, Data: map[string]int{"score": 120}})
 	p.step()
 	if got := slices.Sorted(slices.Values(p.events(codes))); !slices.Equal(got, []string{id(4), id(5), id(8)}) {
 		t.Errorf("codes: %v", got)
@@ -218,7 +218,7 @@ func TestWebhooks_EventFilter(t *testing.T) {
 	// A receiver that comes later is told of what comes later.
 	p.add(alarms, webhooks.Filter{Alarms: true})
 	p.ledger.add(ofRule(3))
-	p.alarms = append(p.alarms, webhooks.Alarm{Number: 2, At: began, Data: 1})
+	p.alarms = append(p.alarms, webhooks.Alarm{Number: 2, Type: webhooks.AlarmRaised, At: began, Data: 1})
 	p.step()
 	got := p.events(alarms)
 	assert.True(t, slices.Equal(got, []string{"alarm_2"}), "alarms: %v", got)

@@ -22,10 +22,13 @@ type alarm struct {
 	OccurredAt     time.Time            `json:"occurred_at" doc:"time of the scan that raised the alarm"`
 	ScanID         string               `json:"scan_id"`
 	Score          int64                `json:"score"`
+	Stage          string               `json:"stage,omitempty" doc:"suspicious or confirmed; empty if dismissed"`
 	Details        alarms.Details       `json:"details" doc:"state of the code at that time"`
 	Reasons        []client.AlarmReason `json:"reasons" doc:"readable reasons, most points first"`
 	AcknowledgedAt *time.Time           `json:"acknowledged_at,omitempty"`
 	AcknowledgedBy string               `json:"acknowledged_by,omitempty"`
+	ConfirmedAt    *time.Time           `json:"confirmed_at,omitempty" doc:"time at which the alarm was confirmed as justified"`
+	ConfirmedBy    string               `json:"confirmed_by,omitempty"`
 	DismissedAt    *time.Time           `json:"dismissed_at,omitempty" doc:"time of the dismissal"`
 	DismissedBy    string               `json:"dismissed_by,omitempty"`
 	Note           string               `json:"note,omitempty" doc:"reason for the dismissal"`
@@ -43,10 +46,11 @@ func inBoth(reason i18n.Message) client.AlarmReason {
 
 func (a scanAPI) showAlarm(ctx context.Context, item alarms.Alarm) (alarm, error) {
 	b, err := a.Codes.Memory.BatchOrLoad(ctx, item.Batch)
-	return alarm{ID: item.ID, Kind: item.Kind, Account: b.Account, ApplicationID: item.Batch, CodeIndex: item.Index,
+	return alarm{ID: item.ID, Kind: item.Kind, Stage: item.Stage(), Account: b.Account, ApplicationID: item.Batch, CodeIndex: item.Index,
 		OccurredAt: item.CreatedAt, ScanID: item.Scan, Score: item.Score,
 		Details: item.Details, Reasons: mapped(item.Reasons(), inBoth),
 		AcknowledgedAt: optional(item.AcknowledgedAt), AcknowledgedBy: item.AcknowledgedBy,
+		ConfirmedAt: optional(item.ConfirmedAt), ConfirmedBy: item.ConfirmedBy,
 		DismissedAt: optional(item.DismissedAt), DismissedBy: item.DismissedBy, Note: item.Note}, err
 }
 
@@ -56,7 +60,7 @@ type AlarmFilter struct {
 	After         int64  `query:"after" minimum:"0" doc:"only alarms with a greater ID"`
 	Before        int64  `query:"before" minimum:"0" doc:"only alarms with a smaller ID; with newest, pages backwards"`
 	Newest        bool   `query:"newest" doc:"newest first"`
-	State         string `query:"state" enum:"open,dismissed" doc:"only open (not dismissed) or only dismissed alarms"`
+	State         string `query:"state" enum:"open,dismissed,suspicious,confirmed" doc:"only dismissed alarms, or only open ones: all, unconfirmed, or confirmed"`
 	Acknowledged  string `query:"acknowledged" enum:"true,false" doc:"only acknowledged, or only unacknowledged alarms"`
 	ApplicationID int64  `query:"application_id" minimum:"0" doc:"only alarms of codes of this application"`
 }
@@ -91,11 +95,12 @@ func (a scanAPI) listAlarms(ctx context.Context, in *struct {
 func (a scanAPI) acknowledgeAlarm(ctx context.Context, in *struct {
 	ID   int64 `path:"id" minimum:"1"`
 	Body struct {
-		Actor string `json:"actor,omitempty" maxLength:"128" deprecated:"true" doc:"ignored; the caller is recorded"`
+		Confirm bool   `json:"confirm,omitempty" doc:"if true, also confirms the alarm: the page for buyers warns of the code"`
+		Actor   string `json:"actor,omitempty" maxLength:"128" deprecated:"true" doc:"ignored; the caller is recorded"`
 	}
 }) (alarm, error) {
 	ctx = acting(ctx, "")
-	found, err := a.Alarms.Acknowledge(ctx, in.ID, accounts.ActorFromContext(ctx).ActorID)
+	found, err := a.Alarms.Acknowledge(ctx, in.ID, accounts.ActorFromContext(ctx).ActorID, in.Body.Confirm)
 	if err != nil {
 		return alarm{}, err
 	}
@@ -133,6 +138,9 @@ func (a scanAPI) getBatchAlarm(ctx context.Context, in *BatchPath) (client.Batch
 		chosen = client.BatchAlarm{ApplicationID: in.ID}
 	}
 	shown.Revised = revisionOf(chosen)
+	if shown.ProposedThreshold, shown.ProposalCodes, err = a.Alarms.Propose(ctx, in.ID); err != nil {
+		return client.BatchAlarm{}, err
+	}
 	standing, err := a.Alarms.Alarmed(ctx, in.ID, codes.Range{From: 0, To: b.Count - 1})
 	shown.OpenAlarmCount = int64(len(standing))
 	return shown, err

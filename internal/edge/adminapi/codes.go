@@ -331,9 +331,8 @@ func (a codeAPI) lookupCode(ctx context.Context, in *struct {
 		var standing []alarms.Alarm
 		standing, err = a.Alarms.Alarms(ctx, alarms.Query{State: alarms.StateOpen, Code: &name, Limit: 10})
 		for _, s := range standing {
-			shown.Alarms = append(shown.Alarms, client.OpenAlarm{ID: s.ID, Kind: s.Kind, OccurredAt: s.CreatedAt, Score: s.Score,
-				Reasons:        mapped(s.Reasons(), inBoth),
-				AcknowledgedAt: optional(s.AcknowledgedAt), AcknowledgedBy: s.AcknowledgedBy})
+			shown.Alarms = append(shown.Alarms, client.OpenAlarm{ID: s.ID, Kind: s.Kind, Stage: s.Stage(), OccurredAt: s.CreatedAt,
+				Score: s.Score, Reasons: mapped(s.Reasons(), inBoth), AcknowledgedAt: optional(s.AcknowledgedAt), AcknowledgedBy: s.AcknowledgedBy})
 		}
 	}
 	return shown, err
@@ -350,7 +349,12 @@ func (a codeAPI) getCodeScans(ctx context.Context, in *struct {
 	if err := b.CheckRange(codes.Range{From: in.Index, To: in.Index}); err != nil {
 		return client.CodeScans{}, err
 	}
-	c, err := a.Alarms.Code(ctx, alarms.CodeName{Batch: in.ID, Index: in.Index})
+	name := alarms.CodeName{Batch: in.ID, Index: in.Index}
+	c, err := a.Alarms.Code(ctx, name)
+	if err != nil {
+		return client.CodeScans{}, err
+	}
+	open, err := a.Alarms.Alarms(ctx, alarms.Query{State: alarms.StateOpen, Code: &name, Limit: 10})
 	if err != nil {
 		return client.CodeScans{}, err
 	}
@@ -369,6 +373,6 @@ func (a codeAPI) getCodeScans(ctx context.Context, in *struct {
 		shown.FirstAt, shown.LastAt = &c.FirstAt, &c.LastAt
 	}
 	threshold, err := a.Alarms.Threshold(ctx, in.ID)
-	shown.Threshold = threshold.Score
+	shown.Threshold, shown.Stage = threshold.Score, alarms.StageOf(open, int64(shown.Score), threshold.Score)
 	return shown, err
 }

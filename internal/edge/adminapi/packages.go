@@ -42,10 +42,9 @@ func showPackage(p codes.PrintPackage) client.Package {
 		_ = json.Unmarshal([]byte(p.Drawing), drawing) // drawingOf wrote it
 	}
 	return client.Package{Drawing: drawing, ID: p.ID,
-		ApplicationID: p.Batch, From: p.Codes.From, To: p.Codes.To, Spare: p.Spare, Proofs: p.Proofs,
-		Printer: p.Printer, Recipients: words[string](p.Recipients), Formats: words[string](p.Formats),
-		OverlappingPackages: append([]int64{}, p.ReprintOf...),
-		Reason:              p.Reason, CreatedBy: p.MadeBy, CreatedAt: p.MadeAt, DownloadCount: p.Sent,
+		ApplicationID: p.Batch, From: p.Codes.From, To: p.Codes.To, Spare: p.Spare, Proofs: p.Proofs, Printer: p.Printer,
+		Recipients: words[string](p.Recipients), Formats: words[string](p.Formats), Reason: p.Reason, CreatedBy: p.MadeBy,
+		OverlappingPackages: append([]int64{}, p.ReprintOf...), CreatedAt: p.MadeAt, DownloadCount: p.Sent,
 		Spoiled:    mapped(p.Spoiled, func(r codes.Range) client.CodeRange { return client.CodeRange(r) }),
 		RecalledAt: optional(p.RecalledAt), RecalledBy: p.RecalledBy}
 }
@@ -72,8 +71,8 @@ func (a codeAPI) makePackage(ctx context.Context, in *struct {
 		}
 	}
 	made, err := a.Codes.MakePackage(acting(ctx, w.Actor), codes.PackageRequest{Batch: in.ID, Codes: codes.Range{From: w.From, To: w.To},
-		Spare:  w.Spare,
-		Proofs: w.Proofs, Printer: w.Printer, Recipients: w.Recipients, Formats: w.Formats, Drawing: drawing, Reason: w.Reason})
+		Spare: w.Spare, Proofs: w.Proofs, Printer: w.Printer, Recipients: w.Recipients, Formats: w.Formats, Drawing: drawing,
+		Reason: w.Reason})
 	return showPackage(made), err
 }
 
@@ -137,8 +136,7 @@ func (a codeAPI) writePackage(ctx context.Context, w io.Writer, p codes.PrintPac
 	lists := []codes.CodeSource{a.Codes.Source(b, p.Codes)}
 	m := printpackage.Manifest{Package: p.ID, ApplicationID: p.Batch, Account: b.Account, From: p.Codes.From, To: p.Codes.To,
 		Codes: p.Codes.To - p.Codes.From + 1, Spare: p.Spare, OverlappingPackages: p.ReprintOf, Prefix: b.Prefix, Printer: p.Printer,
-		CreatedBy: p.MadeBy,
-		CreatedAt: p.MadeAt.UTC()}
+		CreatedBy: p.MadeBy, CreatedAt: p.MadeAt.UTC()}
 	if p.Proofs != 0 {
 		proofs, err := a.Codes.Memory.BatchOrLoad(ctx, p.Proofs)
 		if err != nil {
@@ -169,11 +167,9 @@ func (a codeAPI) writePackage(ctx context.Context, w io.Writer, p codes.PrintPac
 		}
 	}
 	head := printpackage.LineHead{Package: p.ID, ApplicationID: p.Batch, From: p.Codes.From, To: p.Codes.To, Spare: p.Spare,
-		Proofs: m.Proofs,
-		Prefix: b.Prefix, Text: b.Template, Salt: a.Codes.PackageSalt(p.ID)}
+		Proofs: m.Proofs, Prefix: b.Prefix, Text: b.Template, Salt: a.Codes.PackageSalt(p.ID)}
 	parts = append(parts, printpackage.Content{Part: printpackage.Part{Name: printpackage.LineName, Holds: "hashes",
-		Format: head.FormatFor(),
-		Rows:   m.Codes + m.Proofs},
+		Format: head.FormatFor(), Rows: m.Codes + m.Proofs},
 		Write: func(ctx context.Context, w io.Writer) error { return printpackage.WriteLine(ctx, w, head, lists...) }})
 	for i := range parts {
 		write := parts[i].Write

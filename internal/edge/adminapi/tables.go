@@ -149,6 +149,9 @@ type alarmRow struct {
 	Reasons       string     `parquet:"reasons"`
 	SeenAt        *time.Time `parquet:"acknowledged_at,optional,timestamp(millisecond)"`
 	SeenBy        string     `parquet:"acknowledged_by"`
+	Stage         string     `parquet:"stage"`
+	ConfirmedAt   *time.Time `parquet:"confirmed_at,optional,timestamp(millisecond)"`
+	ConfirmedBy   string     `parquet:"confirmed_by"`
 	DismissedAt   *time.Time `parquet:"dismissed_at,optional,timestamp(millisecond)"`
 	DismissedBy   string     `parquet:"dismissed_by"`
 	Note          string     `parquet:"note"`
@@ -226,8 +229,8 @@ func (a scanAPI) exportAlarms(ctx context.Context, in *struct {
 			for _, item := range list {
 				reasons := mapped(item.Reasons(), func(t i18n.Message) string { return t.In(language) })
 				rows = append(rows, alarmRow{item.ID, string(item.Kind), item.Batch, item.Index, item.CreatedAt, item.Scan, item.Score,
-					strings.Join(reasons, " "), optional(item.AcknowledgedAt), item.AcknowledgedBy, optional(item.DismissedAt),
-					item.DismissedBy, item.Note})
+					strings.Join(reasons, " "), optional(item.AcknowledgedAt), item.AcknowledgedBy, item.Stage(),
+					optional(item.ConfirmedAt), item.ConfirmedBy, optional(item.DismissedAt), item.DismissedBy, item.Note})
 			}
 			if len(list) < q.Limit {
 				return rows, nil

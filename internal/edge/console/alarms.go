@@ -16,7 +16,7 @@ import (
 
 // alarmsView contains the data of the page of alarms.
 type alarmsView struct {
-	State    string // filter: "" = neither acknowledged nor dismissed; "open" = not dismissed; "all" = all alarms
+	State    string // filter: "" = neither acknowledged nor dismissed; "all" = all alarms; else the state of the admin API
 	Batch    string // only alarms of codes of this application; "" = all applications
 	Group    string // grouping of the list: "" = by application and day; "application", "network", "account" or "day"
 	Order    string // "" = newest first, "score" = highest score first
@@ -51,12 +51,12 @@ func (d alarmsView) File(format string) string {
 
 // query returns the admin API's query for the alarms on the page.
 func (d alarmsView) query() client.AlarmQuery {
-	q := client.AlarmQuery{ApplicationID: d.batch, Owner: d.owner}
-	if d.State != "all" {
-		q.State = "open"
-	}
-	if d.State == "" {
-		q.Acknowledged = "false"
+	q := client.AlarmQuery{ApplicationID: d.batch, Owner: d.owner, State: d.State}
+	switch d.State {
+	case "all":
+		q.State = ""
+	case "":
+		q.State, q.Acknowledged = "open", "false"
 	}
 	return q
 }
@@ -179,7 +179,7 @@ func (v *request) alarmTimeline(list []client.Alarm) *drawing {
 	return &d
 }
 
-// actOnAlarm acknowledges the selected alarms, dismisses the selected alarms with one note, or freezes the code of an alarm.
+// actOnAlarm acknowledges or confirms the selected alarms, dismisses the selected alarms with one note, or freezes the code of an alarm.
 func (pages alarmPages) actOnAlarm(v *request) error {
 	_ = v.r.ParseForm()
 	form := v.r.FormValue
@@ -209,6 +209,7 @@ func (pages alarmPages) actOnAlarm(v *request) error {
 	}
 	return v.perform(Root+"/alarms?"+to.Encode(), map[string]action{
 		"acknowledge": each(v.api.Alarms.Acknowledge),
+		"confirm":     each(v.api.Alarms.Confirm),
 		"dismiss": each(func(ctx context.Context, id int64) (client.Alarm, error) {
 			return v.api.Alarms.Dismiss(ctx, id, v.word("note"))
 		}),
@@ -238,9 +239,11 @@ func (pages alarmPages) setBatchAlarm(v *request, batch int64) error {
 	case did == "off":
 		put.Off = true
 	case did == "default":
-	case (did == "set" || did == "replay") && (wrong != nil || threshold < 1 || threshold > 100_000):
+	case (did == "set" || did == "replay" || did == "propose") && (wrong != nil || threshold < 1 || threshold > 100_000):
 		return v.refuse(http.StatusUnprocessableEntity, "threshold", v.say("batch.alarm.wrong"))
-	case did == "set":
+	case did == "propose" && v.r.FormValue("sure") == "":
+		return v.confirm(http.StatusOK, sureView{Text: v.say("batch.alarm.proposed.sure", threshold), Token: "1", Harmless: true})
+	case did == "set" || did == "propose":
 		put.Threshold = threshold
 	case did == "replay":
 		replayed, err := v.api.Batches.ReplayAlarms(v.ctx(), batch, threshold)

@@ -230,6 +230,13 @@ func TestAlarmPage_ReasonsMapAndActions(t *testing.T) {
 	body := v.get("/console/codes?lang=en&code=" + batch + ":7").Body
 	alarm, facts := strings.Index(body, `href="/console/alarms/1"`), strings.Index(body, `<dl class="facts">`)
 	assert.True(t, alarm >= 0 && alarm <= facts, "the page of the code has its alarm at %d and its facts at %d", alarm, facts)
+	assert.True(t, !strings.Contains(body, ">Confirmed<") && strings.Contains(body, ">Suspicious<"),
+		"the page of a code with an alarm does not say that it is suspicious: %s", body)
+	v.did("/console/alarms", url.Values{"did": {"confirm"}, "id": {"1"}})
+	v.get("/console/alarms?state=confirmed").wants(t, `href="/console/alarms/1"`, ">Confirmed</span>")
+	v.get("/console/codes?code="+batch+":7").wants(t, ">Confirmed<")
+	assert.True(t, !strings.Contains(v.get("/console/alarms?state=suspicious").Body, `href="/console/alarms/1"`),
+		"a confirmed alarm is listed as suspicious")
 	v.did("/console/alarms?state=open", url.Values{"did": {"dismiss"}, "id": {"1"}, "note": {"a fair"}})
 	v.get("/console/alarms/1").wants(t, "a fair", "The page says that the code is genuine.")
 	assert.Equal(t, v.get("/console/alarms/2").Status, http.StatusNotFound, "an alarm that is not there")
@@ -238,6 +245,22 @@ func TestAlarmPage_ReasonsMapAndActions(t *testing.T) {
 	s.Hide(key.Key)
 	a := s.Do("GET", "/admin/v1/alarms?newest=true", "", "Authorization: Bearer "+key.Key)
 	assert.True(t, !strings.Contains(string(a.Body), `"code_index"`), "another account's alarm is shown: %s", a.Body)
+}
+
+// The page of an application proposes a threshold, and applies it after a confirmation.
+func TestBatchAlarm_ProposedThreshold(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: shop, Config: func(c *server.Config) { c.CodePrefix = "C.EXAMPLE/" }})
+	batch, v := fmt.Sprint(applied(t, s)), request(t, s)
+	s.Exec(`INSERT INTO code_counts (batch, idx, scans, users, first_at, last_at, score, first_score, state)
+		WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 2999) SELECT ` + batch + `, i, 1, 1, 1, 1, 150, 133, '{}' FROM n`)
+	v.get("/console/codes/"+batch).wants(t, "Proposed: 135 points.", "computed from 3,000 codes", `value="propose"`)
+	form := url.Values{"did": {"propose"}, "threshold": {"135"}}
+	v.post("/console/codes/"+batch+"/alarm", form).wants(t, "at a score of 135 or higher. The threshold applies from the next scan")
+	v.get("/console/codes/"+batch).wants(t, "at a score of 100 or higher")
+	form.Set("sure", "1")
+	v.did("/console/codes/"+batch+"/alarm", form)
+	v.get("/console/codes/"+batch+"?lang=zh").wants(t, "得分达到 135 即告警。")
 }
 
 // activated applies for codes, activates the first hundred and returns the number of their application.

@@ -188,8 +188,7 @@ func (d batchView) Bars() (list []bar) {
 	for _, r := range d.Runs {
 		scale := 900 / float64(d.Runs[len(d.Runs)-1].To+1-d.From)
 		list = append(list, bar{X: tenth(scale * float64(r.From-d.From)), Wide: max(1, tenth(scale*float64(r.Count))),
-			Y:    60 - high[r.State],
-			High: high[r.State], Label: r.State, Text: fmt.Sprintf("%d–%d", r.From, r.To)})
+			Y: 60 - high[r.State], High: high[r.State], Label: r.State, Text: fmt.Sprintf("%d–%d", r.From, r.To)})
 	}
 	return list
 }

@@ -518,6 +518,7 @@ CREATE TABLE code_counts (
     first_at        BIGINT NOT NULL,
     last_at         BIGINT NOT NULL,
     score           BIGINT NOT NULL,
+    first_score     BIGINT NOT NULL DEFAULT 0, -- score of the scans in the first four weeks after the first scan
     state           TEXT NOT NULL,
     -- State of the scans since the last alarm was dismissed.
     since_dismissal TEXT NOT NULL DEFAULT '', -- JSON; '' = none
@@ -624,6 +625,9 @@ CREATE TABLE alarms (
     details         TEXT NOT NULL, -- JSON
     acknowledged_at BIGINT NOT NULL, -- 0 = not acknowledged
     acknowledged_by TEXT NOT NULL,
+    confirmed_at    BIGINT NOT NULL DEFAULT 0, -- 0 = not confirmed
+    confirmed_by    TEXT NOT NULL DEFAULT '',
+    confirmation    BIGINT NOT NULL DEFAULT 0, -- number of the confirmation, from the sequence of alarms; 0 = not confirmed
     -- After a dismissal the same code can have a new alarm.
     dismissed_at    BIGINT NOT NULL DEFAULT 0, -- 0 = open
     dismissed_by    TEXT NOT NULL DEFAULT '',
@@ -633,6 +637,7 @@ CREATE TABLE alarms (
 CREATE INDEX idx_alarms_acknowledged_at_id ON alarms (acknowledged_at, id);
 CREATE UNIQUE INDEX idx_alarms_kind_batch_idx ON alarms (kind, batch, idx) WHERE dismissed_at = 0;
 CREATE INDEX idx_alarms_batch_idx ON alarms (batch, idx);
+CREATE INDEX idx_alarms_confirmation ON alarms (confirmation) WHERE confirmation > 0;
 CREATE INDEX idx_alarms_dismissal ON alarms (dismissal) WHERE dismissal > 0;
 
 -- Notifications of accounts about changes that the operator made.
