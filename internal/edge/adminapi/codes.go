@@ -332,7 +332,8 @@ func (a codeAPI) lookupCode(ctx context.Context, in *struct {
 		standing, err = a.Alarms.Alarms(ctx, alarms.Query{State: alarms.StateOpen, Code: &name, Limit: 10})
 		for _, s := range standing {
 			shown.Alarms = append(shown.Alarms, client.OpenAlarm{ID: s.ID, Kind: s.Kind, Stage: s.Stage(), OccurredAt: s.CreatedAt,
-				Score: s.Score, Reasons: mapped(s.Reasons(), inBoth), AcknowledgedAt: optional(s.AcknowledgedAt), AcknowledgedBy: s.AcknowledgedBy})
+				Score: s.Score, Reasons: mapped(s.Reasons(), inBoth), AcknowledgedAt: optional(s.AcknowledgedAt),
+				AcknowledgedBy: s.AcknowledgedBy})
 		}
 	}
 	return shown, err
