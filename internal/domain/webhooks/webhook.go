@@ -27,6 +27,8 @@ type Webhook struct {
 	AfterScanOffset int64
 	AfterAlarmID    int64
 	CreatedAt       time.Time
+	// FailingSince is set by Tx.Webhooks: if the last attempt of the oldest pending delivery failed, its creation time; otherwise zero.
+	FailingSince time.Time
 }
 
 // Filter is the filter of a webhook: scans of some codes or rules, and alarms.
@@ -113,6 +115,7 @@ type Tx interface {
 	PutWebhook(ctx context.Context, w Webhook) error
 	// Webhook returns a webhook, or ErrNoWebhook if it does not exist.
 	Webhook(ctx context.Context, id int64) (Webhook, error)
+	// Webhooks returns all webhooks with FailingSince, oldest first.
 	Webhooks(ctx context.Context) ([]Webhook, error)
 	// DeleteWebhook deletes a webhook and its deliveries.
 	DeleteWebhook(ctx context.Context, id int64) error

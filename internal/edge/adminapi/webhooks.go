@@ -49,6 +49,7 @@ func showWebhook(w webhooks.Webhook) client.Webhook {
 			return codes
 		})}
 	shown.Revised = revisionOf(shown)
+	shown.FailingSince = optional(w.FailingSince)
 	return shown
 }
 

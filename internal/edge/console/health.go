@@ -66,11 +66,10 @@ func (v *request) checks() (list []check) {
 		}
 		return err != nil
 	}
-	if fault := v.notReady(); fault != "" {
+	if fault, up := v.notReady(), int(time.Since(node.StartedAt).Minutes()); fault != "" {
 		add("ready", "bad", v.say("health.not", fault), "", "/health")
 	} else {
-		add("ready", "", v.say("health.days", int(time.Since(node.StartedAt).Hours()/24), int(time.Since(node.StartedAt).Hours())%24,
-			int(time.Since(node.StartedAt).Minutes())%60), "", "/health")
+		add("ready", "", v.say("health.days", up/(24*60), up/60%24, up%60), "", "/health")
 	}
 	if node.DiskFree >= 0 {
 		add("disk", node.DiskKind, v.say("health.free", bytesText(node.DiskFree)), v.say("health.disk.why"), "/health")
@@ -88,7 +87,10 @@ func (v *request) checks() (list []check) {
 	if hooks, err := v.api.Webhooks.List(v.ctx()); !failed("webhooks", err) {
 		off := 0
 		for _, h := range hooks {
-			off += b2i(!h.Enabled)
+			if off += b2i(!h.Enabled); h.Enabled && h.FailingSince != nil {
+				add("webhooks", "bad", v.say("health.webhooks.failing", h.ID, h.URL, h.FailingSince.UTC().Format(utcMinute)),
+					v.say("health.webhooks.failing.why"), fmt.Sprintf("/operate/webhooks?webhook=%d&state=waiting#deliveries", h.ID))
+			}
 		}
 		add("webhooks", wordIf(off, "warn"), v.say("health.webhooks.off", len(hooks), off), v.say("health.webhooks.why"),
 			"/operate/webhooks")
@@ -97,7 +99,7 @@ func (v *request) checks() (list []check) {
 		if until, ok := v.c.CertificateEnds(); ok {
 			now, _ := view{request: v}.pageTime()
 			left := until.Sub(now)
-			add("certificate", wordIf(left < endsSoon, "bad"), v.say("home.certificate", until.UTC().Format("2006-01-02 15:04 UTC")),
+			add("certificate", wordIf(left < endsSoon, "bad"), v.say("home.certificate", until.UTC().Format(utcMinute)),
 				v.say("home.certificate.why"), "/operate")
 		}
 	}
@@ -106,7 +108,7 @@ func (v *request) checks() (list []check) {
 		switch {
 		case failed("backup", err):
 		case len(last) > 0 && time.Since(last[0].OccurredAt) <= backupDue:
-			add("backup", "", last[0].OccurredAt.UTC().Format("2006-01-02 15:04 UTC"), "", "")
+			add("backup", "", last[0].OccurredAt.UTC().Format(utcMinute), "", "")
 		default:
 			add("backup", "warn", v.say("home.backup"), v.say("home.backup.why"), "/operate#backup")
 		}
@@ -118,8 +120,10 @@ func (v *request) checks() (list []check) {
 // severity orders states from the most severe on.
 func severity(kind string) int { return slices.Index([]string{"bad", "warn", "info", "good"}, kind) }
 
-// maxBacklog is the number of scans in the backlogs of all nodes above which the health page shows a warning.
-const maxBacklog = 10_000
+const (
+	maxBacklog = 10_000 // the health page shows a warning above this number of scans in the backlogs of all nodes
+	utcMinute  = "2006-01-02 15:04 UTC"
+)
 
 // unavailable reports whether an API returned status 503.
 func unavailable(err error) bool {
