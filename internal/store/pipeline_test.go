@@ -289,7 +289,7 @@ func TestBearer_ConcurrentLookupsCombined(t *testing.T) {
 			callers.Go(func() {
 				err := s.view(ctx, func(tx *Tx) error {
 					k, a, err := tx.accounts().Bearer(ctx, "hash of "+appid, "", nil)
-					assert.True(t, err != nil || k.AppID == appid && a.AppID == appid, "the token of %s is of %s, %s", appid, k.AppID, a.AppID)
+					assert.True(t, err != nil || k.AppID == appid && a.AppID == appid, "the token of %s is of %s", appid, k.AppID)
 					return err
 				})
 				assert.True(t, errors.Is(err, wanted), "%s: %v, want %v", appid, err, wanted)

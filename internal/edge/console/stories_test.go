@@ -159,11 +159,11 @@ func TestStory_Viewer(t *testing.T) {
 				p.await(`![...document.querySelectorAll('main form[method="post"] button')].some(b => b.checkVisibility())`)
 			}
 			p.signIn(s, "vera")
-			reads(p.say["home.seven"], "61", "weixin.qq.com/q/old", p.say["alarms"])
-			p.click("main summary")
+			reads(p.say["home.seven"], "60", "weixin.qq.com/q", p.say["home.alarms"])
+			p.click("main details:has(table) > summary")
 			reads("2026-01-15")
 			p.to("/console/statistics")
-			reads("2026-01-15", "60", "weixin.qq.com/q/old")
+			reads("2026-01-15", "60", "weixin.qq.com/q")
 			p.to("/console/statistics/scans")
 			reads(fmt.Sprint(batch, ":7"))
 			p.to("/console/alarms")
@@ -205,11 +205,12 @@ func TestStory_OperatorDuringIncident(t *testing.T) {
 			status.Store(http.StatusServiceUnavailable)
 			s.Admin("POST", "/webhooks/1/test", "")
 			s.Admin("PUT", "/webhooks/2", hook)
-			s.Do("GET", "/cgi-bin/token?grant_type=client_credential&appid=shop&secret=wrong", "")
+			s.Rule("shop", "publish", `{"prefix":"https://none.example/"}`)
 			delivery(`"status":503`)
 
 			p.signIn(s, "olga")
 			p.shows(receiver.URL)
+			p.shows("40097 /cgi-bin/wxopen/qrcodejumppublish")
 			p.to("/console/health")
 			p.reads("health.bad")
 			p.click(`td a[href*="webhook=1&state=waiting"]`)
@@ -217,7 +218,7 @@ func TestStory_OperatorDuringIncident(t *testing.T) {
 			p.shows("503")
 			p.to("/console/calls")
 			p.click(`main a[href*="view=errors"]`)
-			p.shows("40125")
+			p.shows("40097")
 			p.to("/console/operate/audit")
 			p.await(`/admin\s+webhook\s+2\s+put/.test(document.querySelector('tbody tr').innerText)`)
 			status.Store(http.StatusNoContent)
@@ -229,7 +230,7 @@ func TestStory_OperatorDuringIncident(t *testing.T) {
 			p.to("/console/health")
 			p.await(fmt.Sprintf(`document.querySelectorAll('.tag.good').length > 3 &&
 				![...document.querySelectorAll('tr:has(.tag.bad, .tag.warn)')].some(row => !row.innerText.includes(%q))`, p.say["health.disk"]))
-			p.counted(c, 20, 15)
+			p.counted(c, 17, 12)
 		})
 	}
 }

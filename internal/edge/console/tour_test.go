@@ -104,9 +104,7 @@ func (p tab) shown(selector string) bool {
 func (p tab) until(f func() bool) {
 	p.t.Helper()
 	for !f() {
-		if p.ctx.Err() != nil {
-			p.t.Fatal("the server never reached the expected state")
-		}
+		require.NoErrorf(p.t, p.ctx.Err(), "the server never reached the expected state")
 	}
 }
 
