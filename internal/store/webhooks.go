@@ -60,8 +60,8 @@ func (t webhookQueries) Webhook(ctx context.Context, id int64) (webhooks.Webhook
 
 func (t webhookQueries) Webhooks(ctx context.Context) ([]webhooks.Webhook, error) {
 	rows := webhookRows
-	rows.columns += `, COALESCE((SELECT CASE error WHEN '' THEN 0 ELSE created_at END FROM deliveries
-		WHERE webhook = webhooks.id AND next_attempt_at > 0 ORDER BY deliveries.id LIMIT 1), 0)`
+	rows.columns += `, COALESCE((SELECT MIN(created_at) FROM deliveries
+		WHERE webhook = webhooks.id AND next_attempt_at > 0 AND error <> ''), 0)`
 	rows.targets = func(w *webhooks.Webhook) []any { return append(webhookRows.targets(w), moment{&w.FailingSince}) }
 	return rows.all(ctx, t.Tx, `ORDER BY id`)
 }

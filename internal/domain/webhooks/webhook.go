@@ -27,7 +27,7 @@ type Webhook struct {
 	AfterScanOffset int64
 	AfterAlarmID    int64
 	CreatedAt       time.Time
-	// FailingSince is set by Tx.Webhooks: if the last attempt of the oldest pending delivery failed, its creation time; otherwise zero.
+	// FailingSince is set by Tx.Webhooks: creation time of the oldest pending delivery whose last attempt failed; zero = none.
 	FailingSince time.Time
 }
 

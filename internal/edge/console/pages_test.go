@@ -123,7 +123,7 @@ var everyPage = []looked{{path: "/", tells: true}, {path: "/console/home", tells
 	{path: "/console/statistics/recent?batch=BATCH", judged: true},
 	{path: "/console/search?q=e&all=1", tells: true},
 	{path: "/console/statistics?by=&group=result", tells: true}, {path: "/console/statistics?activity=STRANGER", tells: true},
-	{path: "/console/health"}, {path: "/console/health", form: "did=recount"},
+	{path: "/console/health", tells: true}, {path: "/console/health", form: "did=recount", tells: true},
 	{path: "/console/shared/CHART", tells: true},
 	{path: "/console/statistics", form: "did=share&title=STRANGER&lasts=7", tells: true},
 	{path: "/console/alarms"}, {path: "/console/alarms?state=open&batch=BATCH"},

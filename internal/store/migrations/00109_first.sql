@@ -591,6 +591,8 @@ CREATE INDEX idx_deliveries_webhook_id_next_attempt_at_order_key ON deliveries (
     WHERE next_attempt_at > 0; -- the next row to send
 CREATE INDEX idx_deliveries_created_at_done ON deliveries (created_at) WHERE next_attempt_at = 0;
 CREATE INDEX idx_deliveries_webhook_order_key_id ON deliveries (webhook, order_key, id) WHERE next_attempt_at > 0 AND order_key <> '';
+-- Pending deliveries whose last attempt failed, oldest first.
+CREATE INDEX idx_deliveries_webhook_created_at_failing ON deliveries (webhook, created_at) WHERE next_attempt_at > 0 AND error <> '';
 -- Deliveries of a webhook, newest first; and failed deliveries.
 CREATE INDEX idx_deliveries_webhook_id ON deliveries (webhook, id);
 CREATE INDEX idx_deliveries_webhook_id_dead ON deliveries (webhook, id) WHERE next_attempt_at = 0 AND delivered_at = 0;
