@@ -390,6 +390,9 @@ func (e *eyes) look(t *testing.T, base string, p looked, s scene) {
 		if first || p.judged || testscope.Run() {
 			e.axeFindsNothing(t, do)
 		}
+		do(assert.ErrorOf(chromedp.Call(e.ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Media: "print"})))
+		const buttons = `[...document.querySelectorAll("button:not(.sorts), .button")].filter(b => b.checkVisibility()).length`
+		assert.Equal(t, browsertest.Run(t, e.ctx, chromedp.Evaluate[int](buttons)), 0, "buttons of the printed page")
 	})
 }
 
