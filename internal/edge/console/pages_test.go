@@ -67,6 +67,9 @@ components:
 settings: {verification: trust, rule_rate_limit: null}
 `})
 	got := s.Plant("testdata/strangers.txt", "TEXT", body[1:len(body)-1], "PATH", x, "PASSWORD", password)
+	for !strings.Contains(s.Admin("GET", "/deliveries", "").Body, `"attempts":1`) && t.Context().Err() == nil {
+		// the first attempt of the webhook's test message fails: the health page shows the webhook
+	}
 	asked := "?" + url.Values{"component_appid": {"plat"}, "redirect_uri": {"https://plat.example/"},
 		"pre_auth_code": {got["agreed"]}}.Encode()
 	return s, strings.NewReplacer("CHART", got["chart"], "ASKED", url.QueryEscape(asked), "RID", got["rid"], "BATCH", got["batch"],
@@ -365,8 +368,10 @@ func (e *eyes) look(t *testing.T, base string, p looked, s scene) {
 		const wider = `document.documentElement.scrollWidth - document.documentElement.clientWidth`
 		over := browsertest.Run(t, e.ctx, chromedp.Evaluate[int](wider))
 		assert.True(t, over <= 0, "the page is %d pixels wider than the window", over)
-		if bytes := browsertest.Loaded(t, e.ctx); bytes > pagetest.Budget || bytes < 15<<10 && !p.still { // less: it did not count
-			t.Errorf("the page has %d bytes with all that it loaded", bytes)
+		bytes := browsertest.Loaded(t, e.ctx)
+		t.Logf("%d bytes with all that the page loaded, want at most %d", bytes, pagetest.Budget)
+		if bytes > pagetest.Budget || bytes < 15<<10 && !p.still { // less: it did not count
+			t.Fail()
 		}
 		const unmarked = `[...document.querySelectorAll("summary")].filter(s => getComputedStyle(s, "::before").content === "none").length`
 		n := browsertest.Run(t, e.ctx, chromedp.Evaluate[int](unmarked))
