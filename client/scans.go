@@ -430,8 +430,8 @@ type BatchAlarm struct {
 	Overridden     bool  `json:"overridden" doc:"whether the threshold was set for this application; false = setting alarm_threshold"`
 	OpenAlarmCount int64 `json:"open_alarm_count" doc:"number of codes with an open alarm, that is, not dismissed"`
 	// ProposedThreshold is 0 if fewer than 3,000 codes were scanned in the first four weeks.
-	ProposedThreshold int64 `json:"proposed_threshold,omitempty" answer:"optional" doc:"threshold with one false alarm in 1,000 in the first weeks"`
-	ProposalCodes     int   `json:"proposal_codes,omitempty" answer:"optional" doc:"codes first scanned in the first four weeks, at most 20,000"`
+	ProposedThreshold int64 `json:"proposed_threshold,omitempty" answer:"optional" doc:"threshold with one false alarm in 1,000 codes"`
+	ProposalCodes     int   `json:"proposal_codes,omitempty" answer:"optional" doc:"codes scanned in the first four weeks, at most 20,000"`
 	Revised
 }
 

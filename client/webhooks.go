@@ -19,7 +19,7 @@ type Webhook struct {
 	Enabled   bool           `json:"enabled" doc:"whether events are collected and sent; a response with status 410 disables the webhook"`
 	CreatedAt time.Time      `json:"created_at"`
 	Revised
-	FailingSince *time.Time `json:"failing_since,omitempty" doc:"only in lists: creation time of the oldest pending delivery whose last attempt failed"`
+	FailingSince *time.Time `json:"failing_since,omitempty" doc:"in lists: creation time of the oldest pending delivery that failed"`
 }
 
 // WebhookCodes selects codes whose scans are sent to a webhook.

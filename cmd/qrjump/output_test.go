@@ -68,8 +68,8 @@ func TestErrorJSON_HelpPageAnchor(t *testing.T) {
 		}
 	}
 	for err, want := range failed {
-		at := path.Base(failureOf(err).URL)
-		assert.True(t, at == want && anchors[at], "%v leads to %s, wanted %s; such a heading: %v", err, at, want, anchors[at])
+		page := path.Base(failureOf(err).URL)
+		assert.True(t, page == want && anchors[page], "%v leads to %s, wanted %s; such a heading: %v", err, page, want, anchors[page])
 	}
 }
 

@@ -146,12 +146,12 @@ func TestAlarmThreshold_PerBatch(t *testing.T) {
 		stands("as the server", shop, true)
 		set(7, &high)
 		stands("out of reach", restaurant, false)
-		own, err := n.a.Alarms.Threshold(t.Context(), 7)
-		assert.True(t, err == nil && own == (alarms.Threshold{Score: 1000, HasOwnThreshold: true}), "the threshold: %+v, %v", own, err)
+		threshold, err := n.a.Alarms.Threshold(t.Context(), 7)
+		assert.True(t, err == nil && threshold == (alarms.Threshold{Score: 1000, HasOwnThreshold: true}), "the threshold: %+v, %v", threshold, err)
 		set(7, nil)
 		stands("as the server again", restaurant, true)
-		own, err = n.a.Alarms.Threshold(t.Context(), 7)
-		assert.True(t, err == nil && own == (alarms.Threshold{Score: 100}), "the threshold of the server: %+v, %v", own, err)
+		threshold, err = n.a.Alarms.Threshold(t.Context(), 7)
+		assert.True(t, err == nil && threshold == (alarms.Threshold{Score: 100}), "the threshold of the server: %+v, %v", threshold, err)
 	})
 }
 

@@ -120,8 +120,8 @@ func TestImportedDigits_RoundTrip(t *testing.T) {
 			row := ImportedCode{TextHi: hi, TextLo: lo}
 			back, ok := p.decryptSecret(row, part)
 			assert.True(t, ok && back == digits, "%s comes back as %s, %t", digits, back, ok)
-			other, twice := seen[[2]int64{hi, lo}]
-			assert.True(t, !twice, "%s is stored as %s is", digits, other)
+			earlier, twice := seen[[2]int64{hi, lo}]
+			assert.True(t, !twice, "%s is stored as %s is", digits, earlier)
 			seen[[2]int64{hi, lo}] = digits
 			_, ok = p.decryptSecret(row, templatePart{field: digitsField, size: n ^ 1})
 			assert.True(t, !ok, "%s comes back with %d digits", digits, n^1)

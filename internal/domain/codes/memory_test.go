@@ -327,7 +327,7 @@ func TestMemory_ClockBehind(t *testing.T) {
 	require.NoError(t, again.Load(t.Context()))
 	for what, m := range map[string]*codes.Memory{"here": p.Memory, "of another node": again} {
 		assert.True(t, m.State(b.ID, 0, p.now()).Frozen, "the memory %s: a freeze that was answered is not in force", what)
-		assert.True(t, m.State(b.ID, 9, p.now()).Activation != nil, "the memory %s: what is scheduled came before its time", what)
+		assert.True(t, m.State(b.ID, 9, p.now()).Activation != nil, "the memory %s: a scheduled change took effect too early", what)
 	}
 	_, conflict := errors.AsType[codes.Conflict](p.change(b, codes.Redeem, one(0)))
 	assert.True(t, conflict, "a frozen code was redeemed")

@@ -174,8 +174,8 @@ func TestCodeText_SingleCharacterChange(t *testing.T) {
 					continue
 				}
 				symbols[place] = Alphabet[i]
-				other, ok := text.Counter(symbols, '0')
-				require.True(t, !ok, "%s, one character off the text of %d, is the text of %d", symbols, c, other)
+				counter, ok := text.Counter(symbols, '0')
+				require.True(t, !ok, "%s, one character off the text of %d, is the text of %d", symbols, c, counter)
 			}
 			symbols[place] = right
 		}

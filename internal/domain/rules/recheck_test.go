@@ -146,8 +146,8 @@ func TestRecheck_MissingFileWarnsOnly(t *testing.T) {
 		"%+v", found)
 	since := found[0].FailingSince
 	n.day()
-	again := n.list(true)
-	assert.True(t, len(again) == 2 && again[0].FailingSince.Equal(since) && again[0].CheckedAt.After(since), "%+v", again)
+	failing := n.list(true)
+	assert.True(t, len(failing) == 2 && failing[0].FailingSince.Equal(since) && failing[0].CheckedAt.After(since), "%+v", failing)
 	got := strings.Count(n.logs.String(), "not in place any more")
 	assert.True(t, got >= 4, "%d warnings: %s", got, n.logs.String())
 	after := n.rules()

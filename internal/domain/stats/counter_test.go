@@ -473,11 +473,11 @@ func TestLedgerReader_ContinuesAcrossLedgers(t *testing.T) {
 		// The reader lacks the last 10 that are counted.
 		read := func(count *stats.Aggregator, to int64) {
 			t.Helper()
-			of, err := s.Counting(t.Context())
-			require.True(t, err == nil && (reached <= 0 || of != count.Log.ID()), "turned before it is counted: %s, %v", of, err)
+			counted, err := s.Counting(t.Context())
+			require.True(t, err == nil && (reached <= 0 || counted != count.Log.ID()), "turned before it is counted: %s, %v", counted, err)
 			require.NoError(t, count.CatchUp(t.Context()))
-			of, err = s.Counting(t.Context())
-			require.True(t, err == nil && of == count.Log.ID(), "turned: %s, %v", of, err)
+			counted, err = s.Counting(t.Context())
+			require.True(t, err == nil && counted == count.Log.ID(), "turned: %s, %v", counted, err)
 			webhook(func(ctx context.Context, tx webhooks.Tx) error {
 				at, err := tx.Position(ctx, webhooks.ScanSource)
 				require.True(t, err == nil && at == reached, "the reader is at %d, want %d (%v)", at, reached, err)

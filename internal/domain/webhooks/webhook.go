@@ -66,8 +66,8 @@ func (w Filter) Validate() error {
 	}
 	for _, c := range w.Codes {
 		if c.Batch <= 0 || c.From < 0 || c.To < -1 || c.To >= 0 && c.To < c.From {
-			return accounts.Invalid(fmt.Sprintf("codes: application_id %d, from %d, to %d: want a range of indexes of an application; to may "+
-				"be -1 for the last index", c.Batch, c.From, c.To))
+			return accounts.Invalid(fmt.Sprintf("codes: application_id %d, from %d, to %d: want a range of indexes of an application; to "+
+				"may be -1 for the last index", c.Batch, c.From, c.To))
 		}
 	}
 	for _, id := range w.Rules {

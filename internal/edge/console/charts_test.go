@@ -253,7 +253,8 @@ func TestBatchAlarm_ProposedThreshold(t *testing.T) {
 	s := servertest.Start(t, servertest.Options{Seed: shop, Config: func(c *server.Config) { c.CodePrefix = "C.EXAMPLE/" }})
 	batch, v := fmt.Sprint(applied(t, s)), request(t, s)
 	s.Exec(`INSERT INTO code_counts (batch, idx, scans, users, first_at, last_at, score, first_score, state)
-		WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 2999) SELECT ` + batch + `, i, 1, 1, 1, 1, 150, 133, '{}' FROM n`)
+		WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 2999)
+		SELECT ` + batch + `, i, 1, 1, 1, 1, 150, 133, '{}' FROM n`)
 	v.get("/console/codes/"+batch).wants(t, "Proposed: 135 points.", "computed from 3,000 codes", `value="propose"`)
 	form := url.Values{"did": {"propose"}, "threshold": {"135"}}
 	v.post("/console/codes/"+batch+"/alarm", form).wants(t, "at a score of 135 or higher. The threshold applies from the next scan")

@@ -210,10 +210,10 @@ func TestRulePage_CodeScansAndHistory(t *testing.T) {
 		}
 		near := v.later(p)
 		near.wants(t, `<code>shop.example/t</code></td><td class="num">1<`)
-		assert.True(t, !strings.Contains(near.Body, "else.example"), "%s: what is missed elsewhere: %s", name, near.Body)
+		assert.True(t, !strings.Contains(near.Body, "else.example"), "%s: unmatched scans of another host: %s", name, near.Body)
 		p.wants(t, "17 mm wide (module 0.5mm)", "<h2>History", "added")
 		assert.True(t, !strings.Contains(p.Body, "else.example") && p.Status == http.StatusOK,
-			"%s: %d, what is missed elsewhere: %s", name, p.Status, p.Body)
+			"%s: %d, unmatched scans of another host: %s", name, p.Status, p.Body)
 		file := func(as, text string) page {
 			return v.get("/console/rules/code?" + url.Values{"owner": {"shop"}, "prefix": {"https://shop.example/"}, "text": {text},
 				"module": {"0.5mm"}, "as": {as}}.Encode())

@@ -229,7 +229,7 @@ func TestStory_OperatorDuringIncident(t *testing.T) {
 			delivery(`"delivered"`)
 			p.to("/console/health")
 			p.await(fmt.Sprintf(`document.querySelectorAll('.tag.good').length > 3 &&
-				![...document.querySelectorAll('tr:has(.tag.bad, .tag.warn)')].some(row => !row.innerText.includes(%q))`, p.say["health.disk"]))
+				![...document.querySelectorAll('tr:has(.tag.bad, .tag.warn)')].some(r => !r.innerText.includes(%q))`, p.say["health.disk"]))
 			p.counted(c, 17, 12)
 		})
 	}

@@ -50,7 +50,7 @@ func texts(t *testing.T, language string) (texts map[string]string) {
 	return texts
 }
 
-// sitDown gives a browser to another person, whom no server knows yet.
+// sitDown opens the browser without cookies, in a language and with a width in pixels.
 func sitDown(t *testing.T, browser context.Context, language string, width int64) tab {
 	t.Helper()
 	p := tab{t, browser, texts(t, language), new(int)}

@@ -91,7 +91,7 @@ func FuzzDecodeSketch(f *testing.F) {
 			return
 		}
 		s.Count()
-		again, err := Decode(s.Encode())
-		assert.True(t, err == nil && again.Encode() == s.Encode(), "%.40q: %v", text, err)
+		decoded, err := Decode(s.Encode())
+		assert.True(t, err == nil && decoded.Encode() == s.Encode(), "%.40q: %v", text, err)
 	})
 }
