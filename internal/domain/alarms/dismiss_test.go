@@ -147,7 +147,7 @@ func TestAlarmThreshold_PerBatch(t *testing.T) {
 		set(7, &high)
 		stands("out of reach", restaurant, false)
 		threshold, err := n.a.Alarms.Threshold(t.Context(), 7)
-		assert.True(t, err == nil && threshold == (alarms.Threshold{Score: 1000, HasOwnThreshold: true}), "the threshold: %+v, %v", threshold, err)
+		assert.True(t, err == nil && threshold == (alarms.Threshold{Score: 1000, HasOwnThreshold: true}), "%+v, %v", threshold, err)
 		set(7, nil)
 		stands("as the server again", restaurant, true)
 		threshold, err = n.a.Alarms.Threshold(t.Context(), 7)
