@@ -160,7 +160,7 @@ func (c *accountShow) Run(s *session, qrjump *client.Client) error {
 			return failed("show", c.AppID, err)
 		}
 	}
-	return c.print(s, a, func(w io.Writer) {
+	return c.print(s, a, nil, func(w io.Writer) {
 		printAccount(w, a.Account)
 		printFields(w, [2]string{"remaining publishes", number(int64(a.PublishesLeft))}, [2]string{"openid", a.OpenID})
 		printAbilities(w, a.AppID, abilities)
@@ -403,10 +403,7 @@ func (o operator) showChanged(s *session, qrjump *client.Client, appid string, e
 		return err
 	}
 	a, err := qrjump.Accounts.Get(s.ctx, appid)
-	if err != nil {
-		return aboutAccount(s, qrjump, "show", appid, err)
-	}
-	return o.print(s, a, nil)
+	return o.print(s, a, aboutAccount(s, qrjump, "show", appid, err), nil)
 }
 
 type accountToken struct{ member }

@@ -93,7 +93,7 @@ func (c *accountAppearance) Run(s *session, qrjump *client.Client) error {
 				describeConflict("qrjump account appearance "+c.AppID, err))
 		}
 	}
-	return c.print(s, look, func(w io.Writer) { printAppearance(w, look) })
+	return c.print(s, look, nil, func(w io.Writer) { printAppearance(w, look) })
 }
 
 func printAppearance(w io.Writer, a client.Appearance) {

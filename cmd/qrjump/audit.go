@@ -48,10 +48,7 @@ func (c *auditUndo) Run(s *session, qrjump *client.Client) error {
 		return c.outcome(s, e, failed(tr("audit.undo_change"), number(c.Seq), err), "gs1.undone", plain(e.Key), c.Seq)
 	}
 	done, err := qrjump.Rules.UndoChange(s.ctx, c.Seq)
-	if err != nil {
-		return failed(tr("audit.undo_change"), number(c.Seq), err)
-	}
-	return c.print(s, done, func(w io.Writer) {
+	return c.print(s, done, failed(tr("audit.undo_change"), number(c.Seq), err), func(w io.Writer) {
 		kind := map[string]string{"add": tr("audit.restored"), "delete": tr("audit.deleted_again"),
 			"edit": tr("audit.previous_state")}[done.Action]
 		printMsg(w, "audit.change_is_undone_change", c.Seq, plain(done.Rule.Prefix), cmp.Or(kind, done.Action), done.Seq)
@@ -69,10 +66,7 @@ func (c *scanCommand) resolveThen(s *session) error {
 		return err
 	}
 	pastOf, err := qrjump.Scans.ResolveAsOfFor(s.ctx, c.Owner, c.request(c.Link), t)
-	if err != nil {
-		return failed("scan", c.Link, err)
-	}
-	return c.print(s, pastOf.Raw, func(w io.Writer) {
+	return c.print(s, pastOf.Raw, failed("scan", c.Link, err), func(w io.Writer) {
 		printFields(w, [2]string{"at that time", opened(pastOf.Past)}, [2]string{"now", opened(pastOf.Current)})
 		if len(pastOf.Changes) == 0 {
 			printMsg(w, "audit.nothing_changed_since")

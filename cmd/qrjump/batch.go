@@ -206,7 +206,7 @@ func (c *batchShow) Run(s *session) error {
 		Text     string `json:"text,omitempty"`
 		TextBits int    `json:"text_bits,omitempty"`
 	}{a, form.Text, form.TextBits}
-	return c.print(s, shown, func(w io.Writer) {
+	return c.print(s, shown, nil, func(w io.Writer) {
 		var ready int64
 		rows := [][]string{}
 		for _, r := range a.Segments {
@@ -305,7 +305,7 @@ func (c *batchActivate) Run(s *session) error {
 		answer["opens"], answer["void"], answer["frozen"], answer["recalled"] = r.Len()-closed.all(), closed.void, closed.frozen,
 			closed.recalled
 	}
-	return c.print(s, answer, func(w io.Writer) {
+	return c.print(s, answer, nil, func(w io.Writer) {
 		fmt.Fprint(w, tr("batch.activated_of", countedCodes(r.Len()), c.ID))
 		switch {
 		case !known:
@@ -409,11 +409,8 @@ func (c *batchRetarget) Run(s *session) error {
 	}
 	page := client.CodeBinding{WxaAppID: c.Target, WxaPath: c.Path, WxaType: wxaTypes[c.Type]}
 	done, err := qrjump.Codes.Retarget(s.ctx, c.ID, r, page, c.Actor)
-	if err != nil {
-		return aboutStored(s, qrjump, "retarget "+rangeText(r)+" of", c.ID, err)
-	}
 	return c.print(s, map[string]any{"application_id": c.ID, "action": "retarget", "activations": done.Activations, "codes": done.Codes,
-		"changed": done.Changed}, func(w io.Writer) {
+		"changed": done.Changed}, aboutStored(s, qrjump, "retarget "+rangeText(r)+" of", c.ID, err), func(w io.Writer) {
 		if done.Activations == 0 {
 			printMsg(w, "batch.nothing_is_active_in_of", rangeText(r), c.ID)
 			return

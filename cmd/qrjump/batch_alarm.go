@@ -27,7 +27,7 @@ func (c *batchAlarm) Run(s *session, qrjump *client.Client) error {
 		if err != nil {
 			return aboutStored(s, qrjump, tr("batch_alarm.replay_the_alarms_of"), c.ID, err)
 		}
-		return c.print(s, r, func(w io.Writer) { printReplay(w, r) })
+		return c.print(s, r, nil, func(w io.Writer) { printReplay(w, r) })
 	}
 	currentAlarm, err := client.BatchAlarm{}, error(nil)
 	if c.Threshold > 0 || c.Off || c.Default {
@@ -35,10 +35,7 @@ func (c *batchAlarm) Run(s *session, qrjump *client.Client) error {
 	} else {
 		currentAlarm, err = qrjump.Batches.GetAlarmThreshold(s.ctx, c.ID)
 	}
-	if err != nil {
-		return aboutStored(s, qrjump, "alarm", c.ID, err)
-	}
-	return c.print(s, currentAlarm, func(w io.Writer) {
+	return c.print(s, currentAlarm, aboutStored(s, qrjump, "alarm", c.ID, err), func(w io.Writer) {
 		from := tr("batch_alarm.server_threshold")
 		if currentAlarm.Overridden {
 			from = tr("batch_alarm.own_threshold")

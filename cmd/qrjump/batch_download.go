@@ -88,7 +88,7 @@ func (c *batchDownload) Run(s *session) error {
 		return err
 	}
 	d.bar.end()
-	return c.print(s, map[string]any{"application_id": c.ID, "codes": total, "files": files}, func(w io.Writer) {
+	return c.print(s, map[string]any{"application_id": c.ID, "codes": total, "files": files}, nil, func(w io.Writer) {
 		var size int64
 		for _, f := range files {
 			size += f.Bytes

@@ -89,7 +89,7 @@ func (c *batchImport) Run(s *session) error {
 	}
 	progress.end()
 	answer := map[string]any{"application_id": b.ID, "codes": done.Lines, "added": done.Added, "available": done.Available}
-	return c.print(s, answer, func(w io.Writer) {
+	return c.print(s, answer, nil, func(w io.Writer) {
 		printMsg(w, "batch_import.imported_as_application_of_them", countedCodes(done.Lines), b.ID, done.Added)
 		if done.Available < b.Count {
 			printMsg(w, "batch_import.of_its_are_here_it", done.Available, countedCodes(b.Count))
@@ -240,7 +240,7 @@ func (c *batchImport) undo(s *session) error {
 			continue
 		}
 		progress.end()
-		return c.print(s, map[string]any{"application_id": c.Undo, "removed": taken, "available": done.Available}, func(w io.Writer) {
+		return c.print(s, map[string]any{"application_id": c.Undo, "removed": taken, "available": done.Available}, nil, func(w io.Writer) {
 			if all || want.Len() == b.Count {
 				printMsg(w, "batch_import.undone", countedCodes(taken), c.Undo)
 				return

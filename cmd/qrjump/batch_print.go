@@ -44,7 +44,7 @@ func (f *rangeFlags) tr(s *session, total int64, files []printedFile, read *read
 	if read != nil {
 		answer["read_back"] = read
 	}
-	return f.print(s, answer, func(w io.Writer) {
+	return f.print(s, answer, nil, func(w io.Writer) {
 		var size int64
 		for _, file := range files {
 			size += file.Bytes

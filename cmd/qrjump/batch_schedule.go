@@ -80,11 +80,8 @@ func (c *codeLog) Run(s *session, qrjump *client.Client) error {
 		return aboutStoredCodes(s, qrjump, tr("batch_schedule.log_of")+c.Which, name.ID, err)
 	}
 	known, err := qrjump.Codes.GetScans(s.ctx, found.ApplicationID, found.CodeIndex)
-	if err != nil {
-		return aboutStoredCodes(s, qrjump, tr("batch_schedule.log_of")+c.Which, found.ApplicationID, err)
-	}
 	return c.print(s, map[string]any{"application_id": found.ApplicationID, "code_index": found.CodeIndex, "history": found.History,
-		"scans": known}, func(w io.Writer) {
+		"scans": known}, aboutStoredCodes(s, qrjump, tr("batch_schedule.log_of")+c.Which, found.ApplicationID, err), func(w io.Writer) {
 		printHistory(w, found.History)
 		printScansOf(w, found, known)
 	})

@@ -52,7 +52,7 @@ func (c *batchSerials) Run(s *session, qrjump *client.Client) error {
 		bound += done.Codes
 		changed += done.Changed
 	}
-	return c.print(s, map[string]any{"application_id": c.ID, "serials": bound, "changed": changed}, func(w io.Writer) {
+	return c.print(s, map[string]any{"application_id": c.ID, "serials": bound, "changed": changed}, nil, func(w io.Writer) {
 		printMsg(w, "batch_serials.bound_of_of_them_new", counted(int(bound), "serial number"), c.ID, changed)
 	})
 }

@@ -33,10 +33,7 @@ func (c *behaviourList) Run(s *session, qrjump *client.Client) error {
 // show shows a behaviour with its evidence.
 func (c *behaviourList) show(s *session, list []client.Behaviour) error {
 	behaviour, err := named(list, func(b client.Behaviour) string { return b.ID }, "show", c.ID, "behaviour", "qrjump behaviour list")
-	if err != nil {
-		return err
-	}
-	return c.print(s, behaviour, func(w io.Writer) {
+	return c.print(s, behaviour, err, func(w io.Writer) {
 		server := msg("behaviour.server")
 		printFields(w, [2]string{"behaviour", behaviour.ID}, [2]string{server.English(), behaviour.English},
 			[2]string{server.Chinese(), behaviour.Chinese},

@@ -77,7 +77,7 @@ func (c *callsCommand) printStored(s *session, qrjump *client.Client) error {
 		if err != nil {
 			return fault("calls.list_errors_of_calls", err)
 		}
-		return c.print(s, list, func(w io.Writer) {
+		return c.print(s, list, nil, func(w io.Writer) {
 			rows := [][]string{}
 			for _, e := range list.Errors {
 				rows = append(rows, []string{strconv.Itoa(e.Count), strconv.Itoa(e.ErrCode), e.Endpoint, formatTime(e.LastAt), e.LastRID,
@@ -97,7 +97,7 @@ func (c *callsCommand) printStored(s *session, qrjump *client.Client) error {
 		return fault("calls.list_calls_2", err)
 	}
 	if c.isJSON() {
-		return c.print(s, page, nil)
+		return c.print(s, page, nil, nil)
 	}
 	slices.Reverse(page.Calls)
 	if len(page.Calls) == 0 {

@@ -153,7 +153,7 @@ func (c *compareCommand) Run(s *session) (err error) {
 	if c.Behaviour != "" {
 		report.Filter(c.Behaviour)
 	}
-	if err := c.print(s, report, func(w io.Writer) { printComparison(w, report) }); err != nil {
+	if err := c.print(s, report, nil, func(w io.Writer) { printComparison(w, report) }); err != nil {
 		return err
 	}
 	if n := report.Unknown(); n > 0 {

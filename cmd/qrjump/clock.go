@@ -33,10 +33,7 @@ func (o operator) clock(s *session, qrjump *client.Client, did string, move func
 		}
 	}
 	currentClock, err := qrjump.Emulator.GetClock(s.ctx)
-	if err != nil {
-		return emulated(did, err)
-	}
-	return o.print(s, currentClock, func(w io.Writer) { fmt.Fprintln(w, clockText(currentClock)) })
+	return o.print(s, currentClock, emulated(did, err), func(w io.Writer) { fmt.Fprintln(w, clockText(currentClock)) })
 }
 
 // clockText describes the state of a clock.

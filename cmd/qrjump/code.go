@@ -63,10 +63,7 @@ func (c *codeShow) Run(s *session) error {
 		return err
 	}
 	found, err := qrjump.Codes.Get(s.ctx, name)
-	if err != nil {
-		return aboutStoredCodes(s, qrjump, doing("show", c.Code), name.ID, err)
-	}
-	return c.print(s, found, func(w io.Writer) {
+	return c.print(s, found, aboutStoredCodes(s, qrjump, doing("show", c.Code), name.ID, err), func(w io.Writer) {
 		if c.Text {
 			fmt.Fprintln(w, found.CodeURL)
 			return
@@ -84,10 +81,7 @@ func (c *codeShow) asAccount(s *session, name client.CodeName) error {
 		return err
 	}
 	found, err := wire.Wire.GetCode(s.ctx, name)
-	if err != nil {
-		return aboutCodes(doing("show", c.Code), err)
-	}
-	return c.print(s, found, func(w io.Writer) { printBound(w, found) })
+	return c.print(s, found, aboutCodes(doing("show", c.Code), err), func(w io.Writer) { printBound(w, found) })
 }
 
 func printCode(w io.Writer, c client.StoredCode) {
@@ -272,7 +266,7 @@ func (c *selectedCodes) change(s *session, o operator, end *confirmFlag, did str
 		says = tr("code.of_of_the_other", tr("code.past."+did), done.Changed, countedCodes(done.Codes), c.ID,
 			done.Codes-done.Changed, tr(prerequisites[did]))
 	}
-	err = o.print(s, map[string]any{"application_id": c.ID, "action": did, "codes": done.Codes, "changed": done.Changed},
+	err = o.print(s, map[string]any{"application_id": c.ID, "action": did, "codes": done.Codes, "changed": done.Changed}, nil,
 		func(w io.Writer) { fmt.Fprintln(w, says) })
 	if err != nil || did != client.Redeem {
 		return err
@@ -362,8 +356,5 @@ type codeExchange struct {
 // Run exchanges the ticket of a scan for the code.
 func (c *codeExchange) Run(s *session, wire *client.Client) error {
 	found, err := wire.Wire.ExchangeTicket(s.ctx, c.OpenID, c.Ticket)
-	if err != nil {
-		return aboutCodes(tr("code.trade_the_ticket"), err)
-	}
-	return c.print(s, found, func(w io.Writer) { printBound(w, found) })
+	return c.print(s, found, aboutCodes(tr("code.trade_the_ticket"), err), func(w io.Writer) { printBound(w, found) })
 }

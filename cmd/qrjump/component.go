@@ -53,10 +53,7 @@ func (c *componentShow) Run(s *session, qrjump *client.Client) error {
 	if entry.Component, err = qrjump.Components.Get(s.ctx, c.AppID); err == nil && c.Pushes > 0 {
 		entry.Pushes, err = qrjump.Components.ListPushes(s.ctx, c.AppID, c.Pushes)
 	}
-	if err != nil {
-		return aboutComponent(s, qrjump, tr("component.show_component"), c.AppID, err)
-	}
-	return c.print(s, entry, func(w io.Writer) {
+	return c.print(s, entry, aboutComponent(s, qrjump, tr("component.show_component"), c.AppID, err), func(w io.Writer) {
 		printFields(w, [2]string{"appid", entry.AppID}, [2]string{"event URL", orElse(entry.EventURL, "nowhere")},
 			[2]string{"allowed IPs", orElse(strings.Join(entry.IPAllowlist, ", "), tr("component.any_address"))},
 			[2]string{"redirect hosts", orElse(strings.Join(entry.RedirectHosts, ", "), tr("component.no_host"))},
@@ -202,10 +199,7 @@ func (c *componentConsent) Run(s *session, qrjump *client.Client) error {
 		}
 		return aboutAccount(s, qrjump, did+": account", c.AppID, err)
 	}
-	if err != nil {
-		return emulated(did, err)
-	}
-	return c.print(s, map[string]any{"auth_code": code}, func(w io.Writer) {
+	return c.print(s, map[string]any{"auth_code": code}, emulated(did, err), func(w io.Writer) {
 		fmt.Fprintln(w, code)
 		fmt.Fprintln(s.err, plain(c.AppID+" agreed: "+c.Component+tr("component.trades_this_authorization_code_by")))
 	})

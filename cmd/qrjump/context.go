@@ -289,7 +289,7 @@ func (c *contextList) Run(s *session) error {
 	if c.Name != "" {
 		return c.show(s, file, path)
 	}
-	return c.print(s, file, func(w io.Writer) {
+	return c.print(s, file, nil, func(w io.Writer) {
 		if len(file.Contexts) == 0 {
 			printMsg(w, "context.names_no_context_yet_add", plain(path))
 			return
@@ -321,10 +321,7 @@ func (c serverContext) place() string {
 // show shows a context. show prints the sources of the secrets, never the secrets themselves.
 func (c *contextList) show(s *session, file contextFile, path string) error {
 	context, err := file.get(c.Name, path)
-	if err != nil {
-		return err
-	}
-	return c.print(s, context, func(w io.Writer) {
+	return c.print(s, context, err, func(w io.Writer) {
 		fields := [][2]string{{"name", c.Name}, {"file", path}}
 		values := context.values()
 		for _, field := range slices.Sorted(maps.Keys(values)) {

@@ -41,7 +41,7 @@ func (c *deletion) remove(s *session, remove func(ctx context.Context, appid str
 		return fn(err)
 	}
 	if c.DryRun {
-		return c.print(s, would, func(w io.Writer) { printDeletion(w, would) })
+		return c.print(s, would, nil, func(w io.Writer) { printDeletion(w, would) })
 	}
 	if len(would.BlockedBy) > 0 {
 		return keptObjects(would)

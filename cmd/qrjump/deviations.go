@@ -39,7 +39,7 @@ func (c *deviationsCommand) Run(s *session, qrjump *client.Client) error {
 	if err := emptyFor(s, qrjump, tr("deviations.deviations_of"), c.Account, len(list)); err != nil {
 		return err
 	}
-	err = c.print(s, map[string]any{"deviations": list}, func(w io.Writer) {
+	err = c.print(s, map[string]any{"deviations": list}, nil, func(w io.Writer) {
 		switch {
 		case c.Clear:
 			printMsg(w, "deviations.cleared")
@@ -96,7 +96,7 @@ func (c *deviationsCommand) coverage(s *session, qrjump *client.Client) error {
 	if err := emptyFor(s, qrjump, tr("deviations.deviations_of"), c.Account, found.Total); err != nil {
 		return err
 	}
-	return c.print(s, found, func(w io.Writer) {
+	return c.print(s, found, nil, func(w io.Writer) {
 		if found.Total == 0 {
 			printMsg(w, "deviations.no_call_was_made")
 			return

@@ -106,7 +106,7 @@ func (v *walk) diagnosis(s *session, o outputFlags) error {
 			warned++
 		}
 	}
-	err := o.print(s, map[string]any{"ok": wrong == 0, "checks": steps}, func(w io.Writer) {
+	err := o.print(s, map[string]any{"ok": wrong == 0, "checks": steps}, nil, func(w io.Writer) {
 		for i, f := range v.found {
 			fmt.Fprintf(w, "%-3s %s %s\n", markOf(steps[i]), inColumn(s.msg(msg("about."+f.About)), 13), plain(s.msg(f.Detail)))
 			if next := s.msg(f.Next); next != "" {

@@ -35,7 +35,7 @@ func (c *gs1List) Run(s *session, qrjump *client.Client) error {
 		if err != nil {
 			return failed("show", c.Key, err)
 		}
-		return c.print(s, e, func(w io.Writer) { printGS1(w, e) })
+		return c.print(s, e, nil, func(w io.Writer) { printGS1(w, e) })
 	}
 	list, err := everyGS1(s, qrjump, client.GS1Query{Under: c.Under, Owner: c.Owner})
 	return listing[client.GS1Entry]{name: "entries",
@@ -128,7 +128,7 @@ func (c *gs1Set) Run(s *session, qrjump *client.Client) error {
 	if e, err = qrjump.GS1.Set(ctx, c.Key, e.GS1Put); err != nil {
 		return failed("set", c.Key, describeConflict("qrjump gs1 list "+shellWord(c.Key), err))
 	}
-	return c.print(s, e, func(w io.Writer) { printGS1(w, e) })
+	return c.print(s, e, nil, func(w io.Writer) { printGS1(w, e) })
 }
 
 func (c *gs1Set) apply(e *client.GS1Entry, fresh bool) error {

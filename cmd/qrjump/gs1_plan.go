@@ -327,7 +327,7 @@ type gs1Plan struct {
 func (c *gs1Plan) Run(s *session) error {
 	made, _, err := c.plan(s)
 	if err == nil {
-		err = c.print(s, made, made.show)
+		err = c.print(s, made, nil, made.show)
 	}
 	return planExit(c.DetailedExitcode, len(made.Steps) > 0, err)
 }
@@ -367,7 +367,7 @@ func (c *gs1Apply) Run(s *session) error {
 			return fault("gs1.deleted_some", i, len(gone), step.Key, describeConflict("qrjump gs1 list "+shellWord(step.Key), err))
 		}
 	}
-	return c.print(s, made, func(w io.Writer) {
+	return c.print(s, made, nil, func(w io.Writer) {
 		made.show(w)
 		if len(made.Steps) > 0 {
 			printMsg(w, "gs1.done", counted(len(made.Steps), "step"))

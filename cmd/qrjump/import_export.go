@@ -85,10 +85,7 @@ func (c *linesImport) load(s *session, noun string, importerOf func(*client.Clie
 	in, finish := followUpload(s, in, size)
 	done, err := importerOf(cl)(s.ctx, in, c.DryRun)
 	finish()
-	if err != nil {
-		return failed("import", c.File, withInvalidLines(err))
-	}
-	return c.print(s, done, func(w io.Writer) {
+	return c.print(s, done, failed("import", c.File, withInvalidLines(err)), func(w io.Writer) {
 		did := tr("lines.imported")
 		if c.DryRun {
 			did = tr("lines.would_import")

@@ -50,7 +50,7 @@ func (c *labelCommand) Run(s *session) error {
 			return err
 		}
 		if c.DryRun {
-			return c.outputFlags.print(s, plan, plan.printMsg)
+			return c.outputFlags.print(s, plan, nil, plan.printMsg)
 		}
 		if c.isTable() {
 			plan.printMsg(s.err)

@@ -18,26 +18,29 @@ type listing[T any] struct {
 
 // print prints the list, or returns err, the error of reading the list.
 func (l listing[T]) print(s *session, o outputFlags, list []T, err error) error {
-	if err != nil {
-		return err
-	}
-	return o.print(s, map[string]any{l.name: append([]T{}, list...)}, func(w io.Writer) {
+	return o.print(s, map[string]any{l.name: append([]T{}, list...)}, err, func(w io.Writer) {
 		if len(list) == 0 && l.none != "" {
 			fmt.Fprintln(w, l.none)
 			return
 		}
-		rows := [][]string{}
-		for _, item := range list {
-			rows = append(rows, l.row(item))
-		}
 		if l.newestFirst {
-			slices.Reverse(rows)
+			list = slices.Clone(list)
+			slices.Reverse(list)
 		}
-		printTable(w, l.heads, rows)
+		printRows(w, l.heads, list, l.row)
 		if l.more != "" {
 			fmt.Fprintln(w, l.more)
 		}
 	})
+}
+
+// printRows writes a header and a row for each item in aligned columns, like printTable.
+func printRows[T any](w io.Writer, heads []string, list []T, row func(T) []string) {
+	rows := [][]string{}
+	for _, item := range list {
+		rows = append(rows, row(item))
+	}
+	printTable(w, heads, rows)
 }
 
 // everyPage reads a list page by page; read returns the page after a given item, or the first page if the item is the zero value.
@@ -57,8 +60,5 @@ func everyPage[T any](size int, read func(item T) ([]T, error)) (all []T, err er
 
 // outcome prints the result of a change, as JSON or as a sentence, or returns the error of the change.
 func (o outputFlags) outcome(s *session, answer any, err error, key string, values ...any) error {
-	if err != nil {
-		return err
-	}
-	return o.print(s, answer, func(w io.Writer) { printMsg(w, key, values...) })
+	return o.print(s, answer, err, func(w io.Writer) { printMsg(w, key, values...) })
 }

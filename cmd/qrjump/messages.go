@@ -45,6 +45,14 @@ func fault(key string, values ...any) error {
 	return catalog.In(outputLanguage.language()).Errorf(key, values...)
 }
 
+// wrapped is like fault, for an error that may be nil: it returns nil if the last value is nil.
+func wrapped(key string, values ...any) error {
+	if values[len(values)-1] == nil {
+		return nil
+	}
+	return fault(key, values...)
+}
+
 // misused returns an error in the command line, with exit code 2.
 func misused(key string, values ...any) error { return usageError(fault(key, values...).Error()) }
 

@@ -102,8 +102,11 @@ func (r reader) inLanguage(english, chinese string) string {
 	return english
 }
 
-// print writes v as JSON, or calls readable to print text.
-func (o outputFlags) print(s *session, v any, readable func(io.Writer)) error {
+// print writes v as JSON, or calls readable to print text. If err, the error of reading v, is not nil, print only returns err.
+func (o outputFlags) print(s *session, v any, err error, readable func(io.Writer)) error {
+	if err != nil {
+		return err
+	}
 	if !o.isJSON() {
 		readable(s.out)
 		return nil

@@ -32,7 +32,7 @@ func TestOutputJSON_OmittedFields(t *testing.T) {
 		{map[string]any{"nothing": nil}, []string{`"nothing": null`}, nil},
 	} {
 		var out strings.Builder
-		require.NoError(t, (outputFlags{Output: "json"}).print(&session{out: &out}, c.print, nil))
+		require.NoError(t, (outputFlags{Output: "json"}).print(&session{out: &out}, c.print, nil, nil))
 		for _, want := range c.want {
 			assert.True(t, strings.Contains(out.String(), want), "no %s in %s", want, &out)
 		}

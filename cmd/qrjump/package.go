@@ -71,7 +71,7 @@ func (c *packageCreate) Run(s *session, qrjump *client.Client) error {
 		return aboutStored(s, qrjump, tr("package.make_a_package_of_2")+rangeText(r)+" of", c.ID, err)
 	}
 	if made.Plan != nil {
-		return c.print(s, made.Plan, func(w io.Writer) {
+		return c.print(s, made.Plan, nil, func(w io.Writer) {
 			printMsg(w, "package.would_contain", countedCodes(r.Len()), c.ID, rangeText(r))
 			(&labelPlan{Pages: made.Plan.Pages, Page: made.Plan.PerPage, Width: made.Plan.Width, Height: made.Plan.Height,
 				Module: made.Plan.Module}).tellLook(w)
@@ -79,14 +79,11 @@ func (c *packageCreate) Run(s *session, qrjump *client.Client) error {
 	}
 	out := cmp.Or(c.Out, fmt.Sprintf("package-%d.age", made.ID))
 	size, err := savePackage(s, qrjump, made.ID, word, out)
-	if err != nil {
-		return err
-	}
 	return c.print(s, struct {
 		client.Package
 		File  string `json:"file"`
 		Bytes int64  `json:"bytes"`
-	}{made, out, size}, func(w io.Writer) {
+	}{made, out, size}, err, func(w io.Writer) {
 		printMsg(w, "package.package_of_for_in", made.ID, countedCodes(r.Len()), c.ID, plain(made.Printer), plain(out),
 			counted(int(size), "byte"))
 		if made.Proofs != 0 {
@@ -276,10 +273,7 @@ func (c *packageSpoil) Run(s *session, qrjump *client.Client) error {
 		return err
 	}
 	p, err := qrjump.Packages.VoidCodes(s.ctx, c.Package, ranges, c.Note, c.Actor)
-	if err != nil {
-		return aboutPackage(tr("package.spoil_codes_of"), c.Package, err)
-	}
-	return c.print(s, p, func(w io.Writer) {
+	return c.print(s, p, aboutPackage(tr("package.spoil_codes_of"), c.Package, err), func(w io.Writer) {
 		var n int64
 		for _, r := range p.Spoiled {
 			n += r.Len()

@@ -57,7 +57,7 @@ func (c *packageCheck) Run(s *session) error {
 	report := run.Report()
 	report.Hint = columnHint(report, c.Column)
 	if !c.Follow {
-		if err := c.print(s, report, func(w io.Writer) { printRun(w, report) }); err != nil {
+		if err := c.print(s, report, nil, func(w io.Writer) { printRun(w, report) }); err != nil {
 			return err
 		}
 	}

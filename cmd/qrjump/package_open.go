@@ -132,10 +132,7 @@ func (c *packageOpen) Run(s *session) error {
 	if err == nil {
 		err = os.Rename(dir, c.Out)
 	}
-	if err != nil {
-		return fault("package_open.open", plain(c.File), err)
-	}
-	return c.print(s, m, func(w io.Writer) {
+	return c.print(s, m, wrapped("package_open.open", plain(c.File), err), func(w io.Writer) {
 		printMsg(w, "package_open.opened_package_in_the_signature", m.Package, plain(c.Out))
 		printManifest(w, m)
 	})
@@ -177,10 +174,7 @@ func (c *packageVerify) Run(s *session) error {
 	default:
 		m, err = c.read(s, c.File, func(printpackage.Part, io.Reader) error { return nil })
 	}
-	if err != nil {
-		return fault("package_open.verify", plain(c.File), err)
-	}
-	return c.print(s, m, func(w io.Writer) {
+	return c.print(s, m, wrapped("package_open.verify", plain(c.File), err), func(w io.Writer) {
 		printMsg(w, "package_open.package_is_whole_the_signature", m.Package)
 		printManifest(w, m)
 	})

@@ -64,10 +64,7 @@ func (c *personAdd) Run(s *session, qrjump *client.Client) error {
 		p.SecondFactor = "new"
 	}
 	made, err := qrjump.People.Create(s.ctx, p)
-	if err != nil {
-		return fault("person.person_add", c.Name, err)
-	}
-	return c.print(s, made, func(w io.Writer) {
+	return c.print(s, made, wrapped("person.person_add", c.Name, err), func(w io.Writer) {
 		printMsg(w, "person.may_sign_in_as_of", plain(made.Name), made.Role, plain(forAccounts(made.Accounts)))
 		if !made.HasPassword && made.Invitation == nil {
 			printMsg(w, "person.without_a_password_qrjump_login", shellWord(made.Name))
@@ -123,10 +120,7 @@ func (c *personUpdate) Run(s *session) error {
 		p.Password = &text
 	}
 	made, err := qrjump.People.Update(s.ctx, c.Name, p)
-	if err != nil {
-		return aboutPerson(s, qrjump, tr("person.person_change"), c.Name, err)
-	}
-	return c.print(s, made, func(w io.Writer) {
+	return c.print(s, made, aboutPerson(s, qrjump, tr("person.person_change"), c.Name, err), func(w io.Writer) {
 		printMsg(w, "person.is_now_of_and_is", plain(made.Name), made.Role, plain(forAccounts(made.Accounts)))
 		printMade(w, made)
 	})

@@ -43,7 +43,7 @@ func (c *ruleForceDelete) Run(s *session) error {
 	if c.DryRun {
 		answer = map[string]any{"would_release": all, "more": rest}
 	}
-	return c.print(s, answer, func(w io.Writer) {
+	return c.print(s, answer, nil, func(w io.Writer) {
 		rows := [][]string{}
 		for _, r := range all {
 			rows = append(rows, []string{r.Prefix, r.Owner, state(r.Published), r.Path})

@@ -41,10 +41,7 @@ func (c *restoreDrill) Run(s *session) error {
 			return errors.Join(noted, failed("drill", name, err))
 		}
 	}
-	if err != nil {
-		return failed("drill", name, err)
-	}
-	return c.print(s, r, func(w io.Writer) { printDrill(w, c.File, r) })
+	return c.print(s, r, failed("drill", name, err), func(w io.Writer) { printDrill(w, c.File, r) })
 }
 
 // drillDatabase tests a restored database with the master key of QRJUMP_MASTER_KEY or of the data folder.

@@ -88,10 +88,7 @@ func (c *ruleList) ofAccount(s *session) error {
 		return err
 	}
 	list, err := wire.Wire.ListAllRules(s.ctx, c.Target)
-	if err != nil {
-		return fault("rule.list_rules", err)
-	}
-	return c.print(s, list, func(w io.Writer) {
+	return c.print(s, list, wrapped("rule.list_rules", err), func(w io.Writer) {
 		if len(list.Rules) > 0 {
 			rows := [][]string{}
 			for _, r := range list.Rules {
@@ -163,7 +160,7 @@ func (c *ruleAdd) Run(s *session, wire *client.Client) error {
 
 // done prints the completed action on a rule.
 func (m member) done(s *session, prefix, did, next string) error {
-	return m.print(s, map[string]any{"prefix": prefix, "action": did}, func(w io.Writer) {
+	return m.print(s, map[string]any{"prefix": prefix, "action": did}, nil, func(w io.Writer) {
 		fmt.Fprintln(w, plain(localizeOr("past."+did, did)+" "+prefix+next))
 	})
 }
@@ -319,7 +316,7 @@ func (c *ruleFile) Run(s *session) error {
 	if c.Prefix != "" {
 		answer["url"] = location
 	}
-	return c.print(s, answer, func(w io.Writer) {
+	return c.print(s, answer, nil, func(w io.Writer) {
 		printFields(w, [2]string{"name", file.Name}, [2]string{"content", file.Content}, [2]string{"location", location},
 			[2]string{"requirement", tr("rule.it_is_answered_with_status")}, [2]string{"written", written})
 	})

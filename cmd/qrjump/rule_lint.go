@@ -56,7 +56,7 @@ func (c *ruleLint) Run(s *session) error {
 			found = append(found, findingOf(f, set, places))
 		}
 	}
-	err = c.print(s, map[string]any{"findings": found, "rules": len(set)}, func(w io.Writer) {
+	err = c.print(s, map[string]any{"findings": found, "rules": len(set)}, nil, func(w io.Writer) {
 		for _, f := range found {
 			if f.Position != "" {
 				f.Message = msg("lint.at", f.Position, f.Message)

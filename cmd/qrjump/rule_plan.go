@@ -206,7 +206,7 @@ type rulePlan struct {
 func (c *rulePlan) Run(s *session) error {
 	made, _, err := c.make(s)
 	if err == nil {
-		err = c.print(s, made, func(w io.Writer) { made.show(w, c.All) })
+		err = c.print(s, made, nil, func(w io.Writer) { made.show(w, c.All) })
 	}
 	if err == nil {
 		err = made.checkQuota(c.File)
@@ -253,7 +253,7 @@ func (c *ruleApply) Run(s *session) error {
 	}
 	applied := c.apply(s, wire, made.Steps)
 	if c.isJSON() {
-		if err := c.print(s, made, nil); err != nil {
+		if err := c.print(s, made, nil, nil); err != nil {
 			return err
 		}
 	} else if applied == nil && len(made.Steps) > 0 {

@@ -38,7 +38,7 @@ func (c *rulePull) Run(s *session, wire *client.Client) error {
 		file.Rules = append(file.Rules, ruleplan.Write(r, target))
 	}
 	if c.isJSON() {
-		return c.print(s, file, nil)
+		return c.print(s, file, nil, nil)
 	}
 	text, err := file.Text()
 	if err == nil {

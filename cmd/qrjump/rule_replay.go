@@ -34,7 +34,7 @@ func (c *ruleReplay) Run(s *session) error {
 	changes := ruleplan.Changes(owner, made.Steps)
 	switch {
 	case len(changes) == 0:
-		return c.print(s, client.Replayed{Changes: []client.OutcomeChange{}}, func(w io.Writer) {
+		return c.print(s, client.Replayed{Changes: []client.OutcomeChange{}}, nil, func(w io.Writer) {
 			printMsg(w, "rule_replay.nothing_to_replay_the_rules")
 		})
 	case len(changes) > replayMost:
@@ -51,7 +51,7 @@ func (c *ruleReplay) Run(s *session) error {
 		}
 		return failed("replay", c.File, err)
 	}
-	return c.print(s, done, func(w io.Writer) { showReplay(w, c.File, c.Days, done) })
+	return c.print(s, done, nil, func(w io.Writer) { showReplay(w, c.File, c.Days, done) })
 }
 
 // owner returns the account whose rules the plan changes.

@@ -115,7 +115,7 @@ func (c *scanCommand) explain(s *session, scanner *client.Client, request client
 
 // show prints a decision and, in text output, the steps. If steps is nil and no rule matched, show names a command that prints steps.
 func (c *scanCommand) show(s *session, d client.Decision, steps func(io.Writer)) error {
-	return c.print(s, d.Raw, func(w io.Writer) {
+	return c.print(s, d.Raw, nil, func(w io.Writer) {
 		fields := opens(d)
 		if steps == nil && d.Action == client.OpenURL {
 			fields = append(fields, [2]string{"reason", tr("scan.no_rule_opens_this_link") + shellWord(c.Link)})

@@ -47,10 +47,7 @@ func (c *scanKeyAdd) Run(s *session, qrjump *client.Client) error {
 		}
 	}
 	key, err := qrjump.ScanKeys.Create(s.ctx, client.ScanKey{Name: c.Name, Namespace: c.Namespace})
-	if err != nil {
-		return failed(tr("scan_key.add_scan_key"), c.Name, err)
-	}
-	return c.print(s, map[string]any{"name": c.Name, "key": key}, func(w io.Writer) {
+	return c.print(s, map[string]any{"name": c.Name, "key": key}, failed(tr("scan_key.add_scan_key"), c.Name, err), func(w io.Writer) {
 		fmt.Fprintln(w, key)
 		printMsg(s.err, "scan_key.this_is_the_key_it", plain(c.Name))
 	})

@@ -36,10 +36,7 @@ func (c *seedCommand) Run(s *session) error {
 		return err
 	}
 	done, err := qrjump.Emulator.Seed(s.ctx, string(text))
-	if err != nil {
-		return emulated(tr("seed.apply_the_seed")+plain(c.File), err)
-	}
-	return c.print(s, done, func(w io.Writer) {
+	return c.print(s, done, emulated(tr("seed.apply_the_seed")+plain(c.File), err), func(w io.Writer) {
 		if !done.Applied {
 			printMsg(w, "seed.nothing_was_done_this_very")
 			return

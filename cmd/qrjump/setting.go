@@ -61,7 +61,7 @@ func setting(s *session, qrjump *client.Client, did, name string) (client.Settin
 
 // show prints a setting with all its details.
 func (c *settingList) show(s *session, item client.Setting) error {
-	return c.print(s, item, func(w io.Writer) {
+	return c.print(s, item, nil, func(w io.Writer) {
 		item := inWords(item)
 		printFields(w, [2]string{"setting", item.Name}, [2]string{"value", settings.Shown(item.Value)},
 			[2]string{"default", settings.Shown(item.Default)}, [2]string{"meaning", stripMarkdown(item.Meaning)},
@@ -116,10 +116,7 @@ func (c *settingSet) Run(s *session) error {
 // changed prints the new value and the old value of a setting that was changed.
 func (o operator) changed(s *session, qrjump *client.Client, oldSetting client.Setting, text string) error {
 	newSetting, err := setting(s, qrjump, tr("setting.it_was_changed_but_get"), oldSetting.Name)
-	if err != nil {
-		return err
-	}
-	return o.print(s, newSetting, func(w io.Writer) {
+	return o.print(s, newSetting, err, func(w io.Writer) {
 		if bytes.Equal(oldSetting.Value, newSetting.Value) {
 			printMsg(w, "setting.is_as_before", newSetting.Name, plain(settings.Shown(newSetting.Value)), text)
 			return

@@ -79,7 +79,7 @@ func (c *snapshotLoad) Run(s *session, qrjump *client.Client) error {
 		return err
 	}
 	if c.DryRun {
-		return c.print(s, snapshot, func(w io.Writer) {
+		return c.print(s, snapshot, nil, func(w io.Writer) {
 			printMsg(w, "snapshot.would_load", plain(snapshot.Name), formatTime(snapshot.CreatedAt), ofSnapshot(snapshot))
 		})
 	}

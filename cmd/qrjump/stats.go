@@ -116,7 +116,7 @@ func (c *statsShow) Run(s *session, operator *client.Client) error {
 	if c.isCSV() {
 		return c.csv(s.out, found)
 	}
-	return c.print(s, found, func(w io.Writer) { c.table(w, found) })
+	return c.print(s, found, nil, func(w io.Writer) { c.table(w, found) })
 }
 
 // The method "in" converts a time to the zone of the output: UTC with --utc, else the server's zone, in which the server counts days.
@@ -272,10 +272,7 @@ func (c *statsUnmatched) Run(s *session, operator *client.Client) error {
 		return err
 	}
 	list, err := operator.Statistics.ListUnmatched(s.ctx, asked)
-	if err != nil {
-		return fault("stats.stats_unmatched", err)
-	}
-	return c.print(s, list, func(w io.Writer) {
+	return c.print(s, list, wrapped("stats.stats_unmatched", err), func(w io.Writer) {
 		if len(list) == 0 {
 			printMsg(w, "stats.no_unmatched")
 			return
@@ -331,10 +328,7 @@ func (c *statsAlarms) Run(s *session, operator *client.Client) error {
 			a.ID, plain(a.AcknowledgedBy))
 	}
 	list, err := operator.Alarms.List(s.ctx, asked)
-	if err != nil {
-		return fault("stats.stats_alarms", err)
-	}
-	return c.print(s, list, func(w io.Writer) {
+	return c.print(s, list, wrapped("stats.stats_alarms", err), func(w io.Writer) {
 		if len(list) == 0 {
 			fmt.Fprintln(w, s.msg(msg("alarms.none")))
 			return

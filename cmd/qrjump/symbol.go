@@ -74,7 +74,7 @@ func (f symbolFlags) draw(s *session, o outputFlags, design labels.Design, batch
 	}
 	done := drawnSymbol{Content: d.Content, File: f.Out, Module: d.ModuleLength().Millimetres(), Dots: d.Module, DPI: d.DPI,
 		Width: symbol.LengthOf(d.Width, d.DPI).Millimetres(), Height: symbol.LengthOf(d.Height, d.DPI).Millimetres()}
-	return o.print(s, done, func(w io.Writer) {
+	return o.print(s, done, nil, func(w io.Writer) {
 		printMsg(w, "symbol.drew_by_mm_a_module", plain(f.Out), done.Width, done.Height, done.Module, counted(done.Dots, "dot"), done.DPI)
 		for _, text := range done.Content {
 			fmt.Fprintln(w, saysText(text))

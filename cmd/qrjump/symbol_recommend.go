@@ -48,7 +48,7 @@ func (c *symbolRecommend) Run(s *session) error {
 	if a.MaxWidth != 0 {
 		answer["most_mm"] = a.MaxWidth.Millimetres()
 	}
-	return c.print(s, answer, func(w io.Writer) {
+	return c.print(s, answer, nil, func(w io.Writer) {
 		printMsg(w, "symbol_advise.take", a.Module.Millimetres(), counted(a.Dots, "dot"), c.DPI, a.Width.Millimetres(),
 			a.Height.Millimetres())
 		switch a.By {

@@ -53,7 +53,7 @@ func (c *verificationCheckURL) Run(s *session) error {
 		return err
 	}
 	last := steps[len(steps)-1]
-	err = c.print(s, map[string]any{"url": address, "ok": last.OK, "steps": steps},
+	err = c.print(s, map[string]any{"url": address, "ok": last.OK, "steps": steps}, nil,
 		func(w io.Writer) { showWalk(w, address, steps, s.reader) })
 	if err == nil && !last.OK {
 		err = hintError{error: errors.New(s.msg(msg("verify.refused", address, last.Action, last.Detail))), next: s.msg(last.Hint)}

@@ -29,7 +29,7 @@ func (c versionCommand) Run(s *session) error {
 		Go       string `json:"go"`
 		Platform string `json:"platform"`
 	}{version.Get(), runtime.Version(), runtime.GOOS + "/" + runtime.GOARCH}
-	return c.print(s, entry, func(w io.Writer) {
+	return c.print(s, entry, nil, func(w io.Writer) {
 		commit := ""
 		if entry.Commit != "" {
 			commit = " (" + entry.Commit[:min(12, len(entry.Commit))] + " of " + entry.Date + ")"

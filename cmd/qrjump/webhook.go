@@ -109,10 +109,7 @@ func (c *webhookAdd) Run(s *session) error {
 		return err
 	}
 	added, err := qrjump.Webhooks.Create(s.ctx, want)
-	if err != nil {
-		return failed(tr("webhook.add_webhook"), c.URL, err)
-	}
-	return c.print(s, added, func(w io.Writer) {
+	return c.print(s, added, failed(tr("webhook.add_webhook"), c.URL, err), func(w io.Writer) {
 		printMsg(w, "webhook.added", added.Webhook.ID, plain(added.Webhook.URL), describeEvents(added.Webhook), plain(added.Secret))
 		printMsg(s.err, "webhook.the_secret_is_shown_this", added.Webhook.ID)
 	})
@@ -208,10 +205,7 @@ func (c *webhookTest) Run(s *session, qrjump *client.Client) error {
 		return withListCommand(tr("webhook.test_webhook"), number(c.ID), "qrjump webhook list", err)
 	}
 	sent, err := c.sendTest(s.ctx, qrjump, event)
-	if err != nil {
-		return fault("webhook.the_test_message_of_webhook", c.ID, err)
-	}
-	err = c.print(s, sent, func(w io.Writer) {
+	err = c.print(s, sent, wrapped("webhook.the_test_message_of_webhook", c.ID, err), func(w io.Writer) {
 		switch {
 		case sent.State == "delivered":
 			printMsg(w, "webhook.webhook_works_the_receiver_answered", c.ID, sent.Status, sent.ID)

@@ -17,10 +17,7 @@ type whyCommand struct {
 // Run explains why the server responded to a call as it did, and how certain it is that the platform behaves in the same way.
 func (c *whyCommand) Run(s *session, qrjump *client.Client) error {
 	call, err := qrjump.Calls.Get(s.ctx, c.RID)
-	if err != nil {
-		return fault("why.why", c.RID, err)
-	}
-	return c.print(s, call, func(w io.Writer) {
+	return c.print(s, call, wrapped("why.why", c.RID, err), func(w io.Writer) {
 		printMsg(w, "why.of", formatTime(call.OccurredAt), plain(call.Endpoint), plain(orDash(call.Account)))
 		if call.Request != "" {
 			printMsg(w, "why.sent", plain(call.Request))

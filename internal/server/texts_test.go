@@ -24,7 +24,7 @@ import (
 var saying = []string{"Text", "Say", "Count", "msg", "localized"}
 
 // sayingInCommands are more of them, of cmd/qrjump (decision 71).
-var sayingInCommands = []string{"tr", "fault", "misused", "different", "constant"}
+var sayingInCommands = []string{"tr", "fault", "wrapped", "misused", "different", "constant"}
 
 // mentions are the keys that a package names: whole, or by how they begin or end where the rest is computed.
 type mentions struct {
