@@ -1,7 +1,7 @@
 package main
 
 import (
-	"errors"
+	"cmp"
 	"fmt"
 	"io"
 	"maps"
@@ -37,12 +37,13 @@ func nearAccount(s *session, operator *client.Client, given ...string) string {
 	return ""
 }
 
-// emptyFor returns an error if no objects of an account were found and the AppID belongs to neither an account nor a platform.
-func emptyFor(s *session, operator *client.Client, did, appid string, found int) error {
-	if found > 0 || appid == "" {
-		return nil
+// emptyFor returns err, the error of the read of an account's objects. If err is nil, emptyFor returns an error if no objects were found
+// and the AppID belongs to neither an account nor a platform.
+func emptyFor(s *session, operator *client.Client, did, appid string, found int, err error) error {
+	if err != nil || found > 0 || appid == "" {
+		return err
 	}
-	_, err := operator.Accounts.Get(s.ctx, appid)
+	_, err = operator.Accounts.Get(s.ctx, appid)
 	if !isNotFound(err) {
 		return nil
 	}
@@ -93,19 +94,9 @@ func withWaitingLinks(s *session, qrjump *client.Client, all []client.Account) (
 	return list, nil
 }
 
-func orDash(s string) string {
-	if s == "" {
-		return "-"
-	}
-	return s
-}
+func orDash(s string) string { return cmp.Or(s, "-") }
 
-func onOff(b bool) string {
-	if b {
-		return "on"
-	}
-	return "off"
-}
+func onOff(b bool) string { return cmp.Or(textIf(b, "on"), "off") }
 
 type accountShow struct {
 	operator
@@ -127,40 +118,23 @@ type accountSections struct {
 // Run shows one account with its permissions, platforms, links and notices.
 func (c *accountShow) Run(s *session, qrjump *client.Client) error {
 	a := accountSections{Authorizations: []client.Holding{}, Links: []client.AccountLink{}, Notifications: []client.Notification{}}
-	var abilities []client.Ability
 	var err error
 	if a.Account, err = qrjump.Accounts.Get(s.ctx, c.AppID); err != nil {
 		return aboutAccount(s, qrjump, "show", c.AppID, err)
 	}
-	for _, read := range []func() error{
-		func() (err error) { abilities, err = qrjump.Accounts.ListAbilities(s.ctx, c.AppID); return err },
-		func() (err error) { a.PublishesLeft, err = qrjump.Accounts.GetQuota(s.ctx, c.AppID); return err },
-		func() (err error) {
-			a.Authorizations, err = qrjump.Accounts.ListAuthorizations(s.ctx, c.AppID)
-			return err
-		},
-		func() (err error) {
-			a.Notifications, err = qrjump.Accounts.ListNotifications(s.ctx, c.AppID, 0)
-			return err
-		},
-		func() (err error) {
-			if a.Kind != "mini_program" {
-				a.Links, err = qrjump.Links.List(s.ctx, c.AppID)
-			}
-			return err
-		},
-		func() (err error) {
-			if c.User != "" {
-				a.OpenID, err = qrjump.Accounts.GetOpenID(s.ctx, c.AppID, c.User, c.Namespace)
-			}
-			return err
-		},
-	} {
-		if err := read(); err != nil {
-			return failed("show", c.AppID, err)
-		}
+	var errs [6]error
+	abilities, err := qrjump.Accounts.ListAbilities(s.ctx, c.AppID)
+	errs[0] = err
+	a.PublishesLeft, errs[1] = qrjump.Accounts.GetQuota(s.ctx, c.AppID)
+	a.Authorizations, errs[2] = qrjump.Accounts.ListAuthorizations(s.ctx, c.AppID)
+	a.Notifications, errs[3] = qrjump.Accounts.ListNotifications(s.ctx, c.AppID, 0)
+	if a.Kind != "mini_program" {
+		a.Links, errs[4] = qrjump.Links.List(s.ctx, c.AppID)
 	}
-	return c.print(s, a, nil, func(w io.Writer) {
+	if c.User != "" {
+		a.OpenID, errs[5] = qrjump.Accounts.GetOpenID(s.ctx, c.AppID, c.User, c.Namespace)
+	}
+	return c.print(s, a, failed("show", c.AppID, cmp.Or(errs[:]...)), func(w io.Writer) {
 		printAccount(w, a.Account)
 		printFields(w, [2]string{"remaining publishes", number(int64(a.PublishesLeft))}, [2]string{"openid", a.OpenID})
 		printAbilities(w, a.AppID, abilities)
@@ -236,17 +210,14 @@ func printAccount(w io.Writer, a client.Account) {
 	for _, user := range slices.Sorted(maps.Keys(a.Members)) {
 		members = append(members, user+" ("+a.Members[user]+")")
 	}
-	frozen := ""
-	if a.SecretFrozen {
-		frozen = "frozen"
-	}
 	printFields(w,
 		[2]string{"appid", a.AppID}, [2]string{"kind", a.Kind}, [2]string{"name", a.Name}, [2]string{"subject", a.Subject},
 		[2]string{"certified", yesNo(a.Certified)}, [2]string{"versions", orDash(strings.Join(a.Versions, ", "))},
 		[2]string{"pages", strings.Join(a.Pages, ", ")}, [2]string{"jump", onOff(a.JumpOpen)},
 		[2]string{"features", strings.Join(a.Features, ", ")},
 		[2]string{"members", strings.Join(members, ", ")}, [2]string{"linked", strings.Join(a.Linked, ", ")},
-		[2]string{"messages", a.MessageURL}, [2]string{"addresses", strings.Join(a.IPAllowlist, ", ")}, [2]string{"secret", frozen},
+		[2]string{"messages", a.MessageURL}, [2]string{"addresses", strings.Join(a.IPAllowlist, ", ")},
+		[2]string{"secret", textIf(a.SecretFrozen, "frozen")},
 		[2]string{"file", a.ConfirmFile.Name + " with " + a.ConfirmFile.Content}, [2]string{"created", formatTime(a.CreatedAt)})
 }
 
@@ -303,11 +274,10 @@ func (c *accountSet) Run(s *session, qrjump *client.Client) error {
 	want := client.AccountPut{JumpOpen: true}
 	did, ctx := tr("account.created", c.AppID), client.IfNone(s.ctx)
 	old, err := qrjump.Accounts.Get(s.ctx, c.AppID)
-	missing, ok := errors.AsType[*client.Problem](err)
 	switch {
 	case err == nil:
 		want, did, ctx = old.Put(), tr("account.changed", c.AppID), client.IfMatch(s.ctx, old.Revision)
-	case !ok || missing.Status != http.StatusNotFound:
+	case !isNotFound(err):
 		return failed("set", c.AppID, err)
 	case c.Kind == nil:
 		return misused("account.missing_kind", c.AppID)
@@ -320,14 +290,11 @@ func (c *accountSet) Run(s *session, qrjump *client.Client) error {
 			return err
 		}
 	}
-	for _, f := range []struct{ to, from *string }{{&want.Kind, c.Kind}, {&want.Name, c.Name}, {&want.Subject, c.Subject}} {
-		if f.from != nil {
-			*f.to = *f.from
-		}
-	}
-	if c.Certified != nil {
-		want.Certified = *c.Certified
-	}
+	assign(&want.Kind, c.Kind)
+	assign(&want.Name, c.Name)
+	assign(&want.Subject, c.Subject)
+	assign(&want.Certified, c.Certified)
+	assign(&want.JumpOpen, c.Rules)
 	if c.Version != nil || c.NoVersions {
 		want.Versions = c.Version
 	}
@@ -339,9 +306,6 @@ func (c *accountSet) Run(s *session, qrjump *client.Client) error {
 	}
 	if c.Linked != nil {
 		want.Linked = c.Linked
-	}
-	if c.Rules != nil {
-		want.JumpOpen = *c.Rules
 	}
 	if want.Members, err = changedMembers(want.Members, c.Member); err != nil {
 		return err

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"io"
@@ -157,7 +158,7 @@ func fieldNames(fields []apiField) string {
 			}
 		}
 	}
-	return orElse(strings.Join(words, ", "), tr("api.no_field"))
+	return cmp.Or(strings.Join(words, ", "), tr("api.no_field"))
 }
 
 // Run calls an operation of the admin API, or lists the operations.

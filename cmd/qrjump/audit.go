@@ -73,15 +73,10 @@ func (c *scanCommand) resolveThen(s *session) error {
 			return
 		}
 		fmt.Fprintln(w)
-		rows := [][]string{}
-		for _, e := range pastOf.Changes {
-			seq := "-"
-			if e.Seq > 0 {
-				seq = number(e.Seq)
-			}
-			rows = append(rows, []string{seq, formatTime(e.OccurredAt), e.Kind, e.Action, plain(e.Key), e.Actor, orDash(e.RID)})
-		}
-		printTable(w, []string{"SEQ", "TIME", "KIND", "ACTION", "OBJECT", "BY", "RID"}, rows)
+		heads := []string{"SEQ", "TIME", "KIND", "ACTION", "OBJECT", "BY", "RID"}
+		printRows(w, heads, pastOf.Changes, func(e client.ChangedSince) []string {
+			return []string{orDash(numberOrNone(e.Seq)), formatTime(e.OccurredAt), e.Kind, e.Action, plain(e.Key), e.Actor, orDash(e.RID)}
+		})
 	})
 }
 

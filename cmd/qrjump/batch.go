@@ -254,15 +254,13 @@ func (c *batchList) Run(s *session, qrjump *client.Client) error {
 	all, err := everyPage(page, func(lastBatch client.Batch) ([]client.Batch, error) {
 		return qrjump.Batches.List(s.ctx, client.BatchQuery{Account: c.Account, After: lastBatch.ID, Limit: page})
 	})
-	if err != nil {
-		return failed("list", "applications", err)
-	}
 	return listing[client.Batch]{name: "batches", none: tr("batch.no_applications_the_first_qrjump"),
 		heads: []string{"ID", "ACCOUNT", "ISV", "STATUS", "CREATED", "PREFIX", "CODES", "FROZEN", "VOID", "REDEEMED"},
 		row: func(b client.Batch) []string {
 			return []string{number(b.ID), b.Account, b.ISV, b.Status, formatTime(b.CreatedAt), b.Prefix, number(b.Count), number(b.Frozen),
 				number(b.Void), number(b.Redeemed)}
-		}}.print(s, c.outputFlags, all, emptyFor(s, qrjump, tr("batch.list_applications_of"), c.Account, len(all)))
+		}}.print(s, c.outputFlags, all, emptyFor(s, qrjump, tr("batch.list_applications_of"), c.Account, len(all),
+		failed("list", "applications", err)))
 }
 
 // codePage is the page that activated codes open.

@@ -24,10 +24,8 @@ func (c *batchAlarm) Run(s *session, qrjump *client.Client) error {
 	}
 	if c.Replay > 0 {
 		r, err := qrjump.Batches.ReplayAlarms(s.ctx, c.ID, c.Replay)
-		if err != nil {
-			return aboutStored(s, qrjump, tr("batch_alarm.replay_the_alarms_of"), c.ID, err)
-		}
-		return c.print(s, r, nil, func(w io.Writer) { printReplay(w, r) })
+		return c.print(s, r, aboutStored(s, qrjump, tr("batch_alarm.replay_the_alarms_of"), c.ID, err),
+			func(w io.Writer) { printReplay(w, r) })
 	}
 	currentAlarm, err := client.BatchAlarm{}, error(nil)
 	if c.Threshold > 0 || c.Off || c.Default {
@@ -67,12 +65,9 @@ func printReplay(w io.Writer, r client.AlarmReplay) {
 		return
 	}
 	fmt.Fprintln(w)
-	rows := [][]string{}
-	for _, alarm := range r.FirstAlarms {
-		rows = append(rows, []string{formatTime(alarm.OccurredAt), fmt.Sprintf("%d:%d", r.ApplicationID,
-			alarm.CodeIndex), number(alarm.Score)})
-	}
-	printTable(w, []string{"TIME", "CODE", "SCORE"}, rows)
+	printRows(w, []string{"TIME", "CODE", "SCORE"}, r.FirstAlarms, func(alarm client.ReplayedAlarm) []string {
+		return []string{formatTime(alarm.OccurredAt), fmt.Sprintf("%d:%d", r.ApplicationID, alarm.CodeIndex), number(alarm.Score)}
+	})
 	if int64(len(r.FirstAlarms)) < r.Alarms {
 		printMsg(w, "batch_alarm.and_more", i18n.Grouped(r.Alarms-int64(len(r.FirstAlarms))))
 	}

@@ -106,12 +106,8 @@ func (c *codeLog) events(s *session, qrjump *client.Client, id int64) error {
 			if len(ranges) > 3 {
 				text += " …"
 			}
-			from := "-"
-			if !e.EffectiveAt.Equal(e.OccurredAt) {
-				from = formatTime(e.EffectiveAt)
-			}
 			return []string{number(e.Seq), formatTime(e.OccurredAt), e.Action, number(e.Codes),
-				orDash(text), from, e.Actor, orDash(e.Note), orDash(e.RID)}
+				orDash(text), effectiveTime(e), e.Actor, orDash(e.Note), orDash(e.RID)}
 		}}.print(s, c.outputFlags, list, aboutStored(s, qrjump, tr("batch_schedule.log_of_batch"), id, err))
 }
 

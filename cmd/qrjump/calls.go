@@ -52,7 +52,7 @@ func (c *callsCommand) Run(s *session, qrjump *client.Client) error {
 	if len(page.Calls) == 0 && c.RID != "" {
 		return absent(hintError{error: fault("calls.list_calls_none_of_the", c.RID), next: tr("calls.the_log_of_the_last") + c.RID})
 	}
-	if err := emptyFor(s, qrjump, tr("calls.list_calls_of"), c.Account, len(page.Calls)); err != nil {
+	if err := emptyFor(s, qrjump, tr("calls.list_calls_of"), c.Account, len(page.Calls), nil); err != nil {
 		return err
 	}
 	if len(page.Calls) == 0 && c.isTable() {
@@ -74,19 +74,15 @@ func (c *callsCommand) printStored(s *session, qrjump *client.Client) error {
 	}
 	if c.Errors {
 		list, err := qrjump.Calls.ListErrors(s.ctx, c.Account, c.Path, c.ErrCode, c.Before)
-		if err != nil {
-			return fault("calls.list_errors_of_calls", err)
-		}
-		return c.print(s, list, nil, func(w io.Writer) {
-			rows := [][]string{}
-			for _, e := range list.Errors {
-				rows = append(rows, []string{strconv.Itoa(e.Count), strconv.Itoa(e.ErrCode), e.Endpoint, formatTime(e.LastAt), e.LastRID,
-					orDash(e.Detail)})
-			}
-			if len(rows) == 0 {
+		return c.print(s, list, wrapped("calls.list_errors_of_calls", err), func(w io.Writer) {
+			if len(list.Errors) == 0 {
 				printMsg(w, "calls.no_call_failed")
 			} else {
-				printTable(w, []string{"TIMES", "CODE", "ENDPOINT", "LAST", "RID", "REASON"}, rows)
+				heads := []string{"TIMES", "CODE", "ENDPOINT", "LAST", "RID", "REASON"}
+				printRows(w, heads, list.Errors, func(e client.CallError) []string {
+					return []string{strconv.Itoa(e.Count), strconv.Itoa(e.ErrCode), e.Endpoint, formatTime(e.LastAt), e.LastRID,
+						orDash(e.Detail)}
+				})
 			}
 			printSearched(w, list.Searched)
 		})

@@ -111,17 +111,15 @@ func printCode(w io.Writer, c client.StoredCode) {
 
 // printHistory prints the history of a code, newest last.
 func printHistory(w io.Writer, history []client.CodeEvent) {
-	rows := [][]string{}
-	for _, e := range slices.Backward(history) {
-		from := "-"
-		if !e.EffectiveAt.Equal(e.OccurredAt) {
-			from = formatTime(e.EffectiveAt)
-		}
-		rows = append(rows, []string{formatTime(e.OccurredAt), localizeOr("did."+e.Action, e.Action), number(e.Codes), e.Actor, from,
-			orDash(e.Note),
-			orDash(e.RID)})
-	}
-	printTable(w, []string{"TIME", "ACTION", "CODES", "BY", "FROM", "NOTE", "RID"}, rows)
+	printRows(w, []string{"TIME", "ACTION", "CODES", "BY", "FROM", "NOTE", "RID"}, reversed(history), func(e client.CodeEvent) []string {
+		return []string{formatTime(e.OccurredAt), localizeOr("did."+e.Action, e.Action), number(e.Codes), e.Actor, effectiveTime(e),
+			orDash(e.Note), orDash(e.RID)}
+	})
+}
+
+// effectiveTime formats the time at which an event takes effect; "-" means immediately.
+func effectiveTime(e client.CodeEvent) string {
+	return orDash(textIf(!e.EffectiveAt.Equal(e.OccurredAt), formatTime(e.EffectiveAt)))
 }
 
 // standingAlarm describes an alarm that is not dismissed, in one line.

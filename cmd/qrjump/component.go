@@ -1,11 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -54,17 +54,15 @@ func (c *componentShow) Run(s *session, qrjump *client.Client) error {
 		entry.Pushes, err = qrjump.Components.ListPushes(s.ctx, c.AppID, c.Pushes)
 	}
 	return c.print(s, entry, aboutComponent(s, qrjump, tr("component.show_component"), c.AppID, err), func(w io.Writer) {
-		printFields(w, [2]string{"appid", entry.AppID}, [2]string{"event URL", orElse(entry.EventURL, "nowhere")},
-			[2]string{"allowed IPs", orElse(strings.Join(entry.IPAllowlist, ", "), tr("component.any_address"))},
-			[2]string{"redirect hosts", orElse(strings.Join(entry.RedirectHosts, ", "), tr("component.no_host"))},
+		printFields(w, [2]string{"appid", entry.AppID}, [2]string{"event URL", cmp.Or(entry.EventURL, "nowhere")},
+			[2]string{"allowed IPs", cmp.Or(strings.Join(entry.IPAllowlist, ", "), tr("component.any_address"))},
+			[2]string{"redirect hosts", cmp.Or(strings.Join(entry.RedirectHosts, ", "), tr("component.no_host"))},
 			[2]string{"made", formatTime(entry.CreatedAt)}, [2]string{"authorised by", counted(entry.Total, "account")})
 		if len(entry.Authorizations) > 0 {
 			fmt.Fprintln(w)
-			rows := [][]string{}
-			for _, a := range entry.Authorizations {
-				rows = append(rows, []string{a.AppID, sets(a.PermissionSets), formatTime(a.GrantedAt)})
-			}
-			printTable(w, []string{"ACCOUNT", "PERMISSION SETS", "SINCE"}, rows)
+			printRows(w, []string{"ACCOUNT", "PERMISSION SETS", "SINCE"}, entry.Authorizations, func(a client.Authorization) []string {
+				return []string{a.AppID, sets(a.PermissionSets), formatTime(a.GrantedAt)}
+			})
 		}
 		if left := entry.Total - len(entry.Authorizations); left > 0 {
 			printMsg(w, "component.and_more", left)
@@ -133,20 +131,19 @@ func (c *componentSet) Run(s *session) error {
 
 // printPushes prints the messages that were sent to a platform's event URL, newest last.
 func printPushes(w io.Writer, list []client.Push) {
-	rows := [][]string{}
-	for _, p := range slices.Backward(list) {
+	fmt.Fprintln(w)
+	printMsg(w, "component.pushes")
+	heads := []string{"ID", "MADE", "KIND", "ACCOUNT", "STATE", "ATTEMPTS", "RESPONSE", "NEXT ATTEMPT", "ERROR"}
+	printRows(w, heads, reversed(list), func(p client.Push) []string {
 		state := "waiting"
 		if p.Delivered {
 			state = "delivered"
 		} else if p.NextAt == nil {
 			state = tr("component.failed")
 		}
-		rows = append(rows, []string{number(p.ID), formatTime(p.CreatedAt), p.InfoType, orDash(p.AppID), state,
-			strconv.Itoa(p.Attempts), orElse(numberOrNone(int64(p.Status)), "-"), moment(p.NextAt), orDash(p.Error)})
-	}
-	fmt.Fprintln(w)
-	printMsg(w, "component.pushes")
-	printTable(w, []string{"ID", "MADE", "KIND", "ACCOUNT", "STATE", "ATTEMPTS", "RESPONSE", "NEXT ATTEMPT", "ERROR"}, rows)
+		return []string{number(p.ID), formatTime(p.CreatedAt), p.InfoType, orDash(p.AppID), state,
+			strconv.Itoa(p.Attempts), orDash(numberOrNone(int64(p.Status))), moment(p.NextAt), orDash(p.Error)}
+	})
 }
 
 type componentRevoke struct {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -205,10 +206,7 @@ func (r *contextResolver) choose(chosen *kong.Context, flags []*kong.Flag) error
 	if err != nil {
 		return err
 	}
-	r.name, r.path = named, path
-	if named == "" {
-		r.name = file.Current
-	}
+	r.name, r.path = cmp.Or(named, file.Current), path
 	if r.name == "" {
 		return nil
 	}
@@ -294,29 +292,17 @@ func (c *contextList) Run(s *session) error {
 			printMsg(w, "context.names_no_context_yet_add", plain(path))
 			return
 		}
-		rows := [][]string{}
-		for _, name := range slices.Sorted(maps.Keys(file.Contexts)) {
-			context, star := file.Contexts[name], ""
-			if name == file.Current {
-				star = "*"
-			}
-			mark := ""
-			if context.Production {
-				mark = yesNo(true)
-			}
-			rows = append(rows, []string{star, name, orDash(context.place()), orDash(context.AppID), mark})
-		}
-		printTable(w, []string{"", "NAME", "SERVER", "APPID", "PRODUCTION"}, rows)
+		names := slices.Sorted(maps.Keys(file.Contexts))
+		printRows(w, []string{"", "NAME", "SERVER", "APPID", "PRODUCTION"}, names, func(name string) []string {
+			context := file.Contexts[name]
+			return []string{textIf(name == file.Current, "*"), name, orDash(context.place()), orDash(context.AppID),
+				textIf(context.Production, yesNo(true))}
+		})
 	})
 }
 
 // place returns a short description of the server's address.
-func (c serverContext) place() string {
-	if c.Server != "" {
-		return c.Server
-	}
-	return c.Data
-}
+func (c serverContext) place() string { return cmp.Or(c.Server, c.Data) }
 
 // show shows a context. show prints the sources of the secrets, never the secrets themselves.
 func (c *contextList) show(s *session, file contextFile, path string) error {
@@ -327,10 +313,7 @@ func (c *contextList) show(s *session, file contextFile, path string) error {
 		for _, field := range slices.Sorted(maps.Keys(values)) {
 			fields = append(fields, [2]string{field, values[field]})
 		}
-		if context.Production {
-			fields = append(fields, [2]string{"production", yesNo(true)})
-		}
-		printFields(w, fields...)
+		printFields(w, append(fields, [2]string{"production", textIf(context.Production, yesNo(true))})...)
 	})
 }
 
@@ -367,9 +350,7 @@ func (c *contextSet) Run(s *session) error {
 			dst.Field(i).Set(from.Field(i))
 		}
 	}
-	if c.Production != nil {
-		context.Production = *c.Production
-	}
+	assign(&context.Production, c.Production)
 	if context.place() == "" {
 		return misused("context.missing_server", c.Name)
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"slices"
@@ -33,13 +34,8 @@ func (c *deviationsCommand) Run(s *session, qrjump *client.Client) error {
 		ask = qrjump.Deviations.Reset
 	}
 	list, err := ask(s.ctx, c.Account)
-	if err != nil {
-		return fault("deviations.deviations", err)
-	}
-	if err := emptyFor(s, qrjump, tr("deviations.deviations_of"), c.Account, len(list)); err != nil {
-		return err
-	}
-	err = c.print(s, map[string]any{"deviations": list}, nil, func(w io.Writer) {
+	err = emptyFor(s, qrjump, tr("deviations.deviations_of"), c.Account, len(list), wrapped("deviations.deviations", err))
+	err = c.print(s, map[string]any{"deviations": list}, err, func(w io.Writer) {
 		switch {
 		case c.Clear:
 			printMsg(w, "deviations.cleared")
@@ -69,12 +65,12 @@ func printDeviations(w io.Writer, r reader, list []client.Deviation) {
 	slices.SortStableFunc(list, func(a, b client.Deviation) int {
 		return slices.Index(evidenceLevels, a.EvidenceLevel) - slices.Index(evidenceLevels, b.EvidenceLevel)
 	})
-	rows, words := [][]string{}, map[string]bool{}
-	for _, d := range list {
-		rows = append(rows, []string{d.Behaviour, d.EvidenceLevel, orDash(d.Account), d.Endpoint, number(d.Count), d.FirstRID, d.LastRID})
-	}
-	printTable(w, []string{"BEHAVIOUR", "EVIDENCE", "ACCOUNT", "ENDPOINT", "TIMES", "FIRST", "LAST"}, rows)
+	heads := []string{"BEHAVIOUR", "EVIDENCE", "ACCOUNT", "ENDPOINT", "TIMES", "FIRST", "LAST"}
+	printRows(w, heads, list, func(d client.Deviation) []string {
+		return []string{d.Behaviour, d.EvidenceLevel, orDash(d.Account), d.Endpoint, number(d.Count), d.FirstRID, d.LastRID}
+	})
 	printMsg(w, "deviations.what_to_change_in_the")
+	words := map[string]bool{}
 	for _, d := range list {
 		if !words[d.Behaviour] {
 			words[d.Behaviour] = true
@@ -90,26 +86,16 @@ func (c *deviationsCommand) coverage(s *session, qrjump *client.Client) error {
 		return misused("deviations.coverage_combined")
 	}
 	found, err := qrjump.Deviations.GetCoverage(s.ctx, c.Account)
-	if err != nil {
-		return fault("deviations.deviations", err)
-	}
-	if err := emptyFor(s, qrjump, tr("deviations.deviations_of"), c.Account, found.Total); err != nil {
-		return err
-	}
-	return c.print(s, found, nil, func(w io.Writer) {
+	err = emptyFor(s, qrjump, tr("deviations.deviations_of"), c.Account, found.Total, wrapped("deviations.deviations", err))
+	return c.print(s, found, err, func(w io.Writer) {
 		if found.Total == 0 {
 			printMsg(w, "deviations.no_call_was_made")
 			return
 		}
-		rows := [][]string{}
-		for _, t := range found.Trials {
-			met := tr("deviations.not_covered")
-			if t.Occurred {
-				met = number(int64(t.Count))
-			}
-			rows = append(rows, []string{number(int64(t.ErrCode)), met, number(int64(t.Calls)), s.reader.inLanguage(t.English, t.Chinese)})
-		}
-		printTable(w, []string{"ERRCODE", "OCCURRED", "CALLS", "DESCRIPTION"}, rows)
+		printRows(w, []string{"ERRCODE", "OCCURRED", "CALLS", "DESCRIPTION"}, found.Trials, func(t client.Trial) []string {
+			met := cmp.Or(textIf(t.Occurred, number(int64(t.Count))), tr("deviations.not_covered"))
+			return []string{number(int64(t.ErrCode)), met, number(int64(t.Calls)), s.reader.inLanguage(t.English, t.Chinese)}
+		})
 		printMsg(w, "deviations.covered", found.Covered, found.Total)
 		for _, t := range found.Trials {
 			if !t.Occurred {

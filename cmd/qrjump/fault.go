@@ -26,7 +26,7 @@ func (c *faultList) Run(s *session, qrjump *client.Client) error {
 				times = tr("fault.of", f.TriggerCount, f.Count)
 			}
 			path := strings.TrimSpace(f.Method + " " + f.Path)
-			return []string{strconv.Itoa(f.ID), path, orElse(f.AppID, "any"), faultText(f.Fault), times, strconv.Itoa(f.TriggerCount)}
+			return []string{strconv.Itoa(f.ID), path, cmp.Or(f.AppID, "any"), faultText(f.Fault), times, strconv.Itoa(f.TriggerCount)}
 		}}.print(s, c.outputFlags, list, emulated(tr("fault.list_faults"), err))
 }
 
@@ -89,7 +89,7 @@ func (c *faultAdd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	if err := emptyFor(s, qrjump, tr("fault.add_fault_for"), c.Account, 0); err != nil {
+	if err := emptyFor(s, qrjump, tr("fault.add_fault_for"), c.Account, 0, nil); err != nil {
 		return err // The AppID belongs to no account and no platform, so a fault for its calls would never occur.
 	}
 	f := client.Fault{Method: c.Method, Path: c.Path, ErrCode: c.ErrCode, After: c.After, AppID: c.Account, Count: c.Times,

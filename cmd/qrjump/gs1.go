@@ -1,10 +1,8 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"strings"
 	"time"
 
@@ -32,10 +30,7 @@ func everyGS1(s *session, qrjump *client.Client, q client.GS1Query) ([]client.GS
 func (c *gs1List) Run(s *session, qrjump *client.Client) error {
 	if c.Key != "" {
 		e, err := qrjump.GS1.Get(s.ctx, c.Key)
-		if err != nil {
-			return failed("show", c.Key, err)
-		}
-		return c.print(s, e, nil, func(w io.Writer) { printGS1(w, e) })
+		return c.print(s, e, failed("show", c.Key, err), func(w io.Writer) { printGS1(w, e) })
 	}
 	list, err := everyGS1(s, qrjump, client.GS1Query{Under: c.Under, Owner: c.Owner})
 	return listing[client.GS1Entry]{name: "entries",
@@ -62,18 +57,13 @@ func printGS1(w io.Writer, e client.GS1Entry) {
 	printFields(w, [2]string{"key", e.Key}, [2]string{"owner", e.Owner},
 		[2]string{"opens", strings.TrimSpace(e.WxaAppID + " " + e.WxaPath)},
 		[2]string{"archived", yesNo(e.Archived)}, [2]string{"changed", formatTime(e.UpdatedAt)})
-	rows := [][]string{}
-	for _, l := range e.Links {
-		standard := ""
-		if l.Default {
-			standard = "default"
-		}
-		rows = append(rows, []string{l.LinkType, l.Href, l.Title, strings.TrimSpace(strings.Join(append(l.Hreflang, l.Type), " ")),
-			strings.Join(l.Context, " "), standard, activePeriod(l)})
+	if len(e.Links) == 0 {
+		return
 	}
-	if len(rows) > 0 {
-		printTable(w, []string{"TYPE", "HREF", "TITLE", "FOR", "CONTEXT", "", "WHEN"}, rows)
-	}
+	printRows(w, []string{"TYPE", "HREF", "TITLE", "FOR", "CONTEXT", "", "WHEN"}, e.Links, func(l client.GS1Link) []string {
+		return []string{l.LinkType, l.Href, l.Title, strings.TrimSpace(strings.Join(append(l.Hreflang, l.Type), " ")),
+			strings.Join(l.Context, " "), textIf(l.Default, "default"), activePeriod(l)}
+	})
 }
 
 // activePeriod returns the period in which a link is active; "" means always.
@@ -111,7 +101,7 @@ type gs1Set struct {
 func (c *gs1Set) Run(s *session, qrjump *client.Client) error {
 	e, err := qrjump.GS1.Get(s.ctx, c.Key)
 	fresh := false
-	if p, is := errors.AsType[*client.Problem](err); is && p.Status == http.StatusNotFound {
+	if isNotFound(err) {
 		fresh, err = true, nil
 		e.Links = []client.GS1Link{}
 	}
@@ -125,21 +115,16 @@ func (c *gs1Set) Run(s *session, qrjump *client.Client) error {
 	if fresh {
 		ctx = client.IfNone(s.ctx)
 	}
-	if e, err = qrjump.GS1.Set(ctx, c.Key, e.GS1Put); err != nil {
-		return failed("set", c.Key, describeConflict("qrjump gs1 list "+shellWord(c.Key), err))
-	}
-	return c.print(s, e, nil, func(w io.Writer) { printGS1(w, e) })
+	e, err = qrjump.GS1.Set(ctx, c.Key, e.GS1Put)
+	return c.print(s, e, failed("set", c.Key, describeConflict("qrjump gs1 list "+shellWord(c.Key), err)),
+		func(w io.Writer) { printGS1(w, e) })
 }
 
 func (c *gs1Set) apply(e *client.GS1Entry, fresh bool) error {
-	for from, to := range map[*string]*string{c.Owner: &e.Owner, c.WxaAppID: &e.WxaAppID, c.WxaPath: &e.WxaPath} {
-		if from != nil {
-			*to = *from
-		}
-	}
-	if c.Archived != nil {
-		e.Archived = *c.Archived
-	}
+	assign(&e.Owner, c.Owner)
+	assign(&e.WxaAppID, c.WxaAppID)
+	assign(&e.WxaPath, c.WxaPath)
+	assign(&e.Archived, c.Archived)
 	if c.Href == "" {
 		if fresh && c.WxaPath == nil && c.Archived == nil {
 			return misused("gs1.missing_link", plain(c.Key))

@@ -308,12 +308,10 @@ func (p gs1Steps) show(w io.Writer) {
 		printMsg(w, "gs1.nothing_to_do")
 		return
 	}
-	rows := [][]string{}
-	for _, step := range p.Steps[:min(len(p.Steps), shownSteps)] {
-		rows = append(rows, []string{marks[step.Do], localizeOr("did."+step.Do, step.Do), step.Key, step.Reason})
-	}
-	printTable(w, []string{"", "ACTION", "KEY", "REASON"}, rows)
-	if left := len(p.Steps) - len(rows); left > 0 {
+	printRows(w, []string{"", "ACTION", "KEY", "REASON"}, p.Steps[:min(len(p.Steps), shownSteps)], func(step gs1Step) []string {
+		return []string{marks[step.Do], localizeOr("did."+step.Do, step.Do), step.Key, step.Reason}
+	})
+	if left := len(p.Steps) - shownSteps; left > 0 {
 		printMsg(w, "gs1.and_more", left)
 	}
 }

@@ -24,8 +24,7 @@ func (l listing[T]) print(s *session, o outputFlags, list []T, err error) error 
 			return
 		}
 		if l.newestFirst {
-			list = slices.Clone(list)
-			slices.Reverse(list)
+			list = reversed(list)
 		}
 		printRows(w, l.heads, list, l.row)
 		if l.more != "" {
@@ -41,6 +40,13 @@ func printRows[T any](w io.Writer, heads []string, list []T, row func(T) []strin
 		rows = append(rows, row(item))
 	}
 	printTable(w, heads, rows)
+}
+
+// reversed returns a copy of a list in reverse order.
+func reversed[T any](list []T) []T {
+	list = slices.Clone(list)
+	slices.Reverse(list)
+	return list
 }
 
 // everyPage reads a list page by page; read returns the page after a given item, or the first page if the item is the zero value.

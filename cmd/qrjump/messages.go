@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -159,11 +160,21 @@ func printFields(w io.Writer, pairs ...[2]string) {
 	_, _ = io.WriteString(w, columns(rows))
 }
 
-func yesNo(b bool) string {
-	if b {
-		return tr("word.yes")
+func yesNo(b bool) string { return cmp.Or(textIf(b, tr("word.yes")), tr("word.no")) }
+
+// textIf returns text if is is true, and otherwise "".
+func textIf(is bool, text string) string {
+	if is {
+		return text
 	}
-	return tr("word.no")
+	return ""
+}
+
+// assign sets a field to the value of a flag; a flag that is not set (nil) leaves the field unchanged.
+func assign[T any](field, flag *T) {
+	if flag != nil {
+		*field = *flag
+	}
 }
 
 // counted returns a number with its noun in the correct grammatical form.

@@ -208,9 +208,6 @@ func (c *packageList) Run(s *session, qrjump *client.Client) error {
 		return qrjump.Packages.List(s.ctx, client.PackageQuery{Account: c.Account, ApplicationID: c.Batch,
 			After: lastPackage.ID, Limit: page})
 	})
-	if err != nil {
-		return failed("list", "packages", err)
-	}
 	return listing[client.Package]{name: "packages", none: tr("package.no_packages_the_first_qrjump"),
 		heads: []string{"ID", "APPLICATION", "CODES", "PRINTER", "STATE", "SENT", "MADE", "BY", "REASON"},
 		row: func(p client.Package) []string {
@@ -222,7 +219,8 @@ func (c *packageList) Run(s *session, qrjump *client.Client) error {
 			}
 			return []string{number(p.ID), number(p.ApplicationID), rangeText(client.CodeRange{From: p.From, To: p.To}), p.Printer, state,
 				number(p.DownloadCount), formatTime(p.CreatedAt), p.CreatedBy, orDash(p.Reason)}
-		}}.print(s, c.outputFlags, all, emptyFor(s, qrjump, tr("package.list_packages_of"), c.Account, len(all)))
+		}}.print(s, c.outputFlags, all, emptyFor(s, qrjump, tr("package.list_packages_of"), c.Account, len(all),
+		failed("list", "packages", err)))
 }
 
 type packageSigner struct{ operator }

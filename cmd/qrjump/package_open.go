@@ -139,15 +139,13 @@ func (c *packageOpen) Run(s *session) error {
 }
 
 func printManifest(w io.Writer, m printpackage.Manifest) {
-	rows := [][]string{}
-	for _, p := range m.Parts {
-		rows = append(rows, []string{p.Name, fmt.Sprint(p.Rows), fmt.Sprint(p.Bytes), p.SHA256})
-	}
 	printFields(w, [2]string{"package", fmt.Sprint(m.Package)},
 		[2]string{"codes", tr("package_open.to_of", m.From, m.To, m.ApplicationID)},
 		[2]string{"printer", m.Printer}, [2]string{"made", tr("package_open.made_by", formatTime(m.CreatedAt), m.CreatedBy)})
 	fmt.Fprintln(w)
-	printTable(w, []string{"PART", "ROWS", "BYTES", "SHA256"}, rows)
+	printRows(w, []string{"PART", "ROWS", "BYTES", "SHA256"}, m.Parts, func(p printpackage.Part) []string {
+		return []string{p.Name, fmt.Sprint(p.Rows), fmt.Sprint(p.Bytes), p.SHA256}
+	})
 }
 
 type packageVerify struct {

@@ -27,9 +27,6 @@ type personList struct{ operator }
 // Run lists people.
 func (c *personList) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.People.List(s.ctx)
-	if err != nil {
-		return fault("person.person_list", err)
-	}
 	return listing[client.Person]{name: "people", none: tr("person.none"),
 		heads: []string{"NAME", "ROLE", "ACCOUNTS", "SIGN-IN METHODS", "LAST SIGN-IN"}, row: func(p client.Person) []string {
 			factor := tr("person.no_second_factor")
@@ -40,7 +37,7 @@ func (c *personList) Run(s *session, qrjump *client.Client) error {
 				factor = tr("person.second_factor")
 			}
 			return []string{p.Name, p.Role, forAccounts(p.Accounts), factor, lastSeen(p.LastSeenAt)}
-		}}.print(s, c.outputFlags, list, nil)
+		}}.print(s, c.outputFlags, list, wrapped("person.person_list", err))
 }
 
 type personAdd struct {
@@ -162,13 +159,10 @@ type adminKeyList struct{ operator }
 // Run lists admin keys.
 func (c *adminKeyList) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.AdminKeys.List(s.ctx)
-	if err != nil {
-		return fault("person.admin_key_list", err)
-	}
 	return listing[client.AdminKey]{name: "keys", none: tr("person.there_is_no_admin_key"),
 		heads: []string{"KEY", "NAME", "ROLE", "ACCOUNTS", "EXPIRES", "LAST USED"}, row: func(k client.AdminKey) []string {
 			return []string{k.ID, k.Name, k.Role, forAccounts(k.Accounts), lastSeen(k.ExpiresAt), lastSeen(k.LastSeenAt)}
-		}}.print(s, c.outputFlags, list, nil)
+		}}.print(s, c.outputFlags, list, wrapped("person.admin_key_list", err))
 }
 
 type adminKeyAdd struct {

@@ -44,11 +44,9 @@ func (c *ruleForceDelete) Run(s *session) error {
 		answer = map[string]any{"would_release": all, "more": rest}
 	}
 	return c.print(s, answer, nil, func(w io.Writer) {
-		rows := [][]string{}
-		for _, r := range all {
-			rows = append(rows, []string{r.Prefix, r.Owner, state(r.Published), r.Path})
-		}
-		printTable(w, []string{"PREFIX", "FORMER OWNER", "STATE", "PAGE"}, rows)
+		printRows(w, []string{"PREFIX", "FORMER OWNER", "STATE", "PAGE"}, all, func(r client.StoredRule) []string {
+			return []string{r.Prefix, r.Owner, state(r.Published), r.Path}
+		})
 		switch {
 		case c.DryRun && rest:
 			printMsg(w, "release.would_release_more", counted(len(all), "rule"))

@@ -64,7 +64,7 @@ func (c *ruleList) Run(s *session) error {
 		}
 	}
 	for _, appid := range []string{c.Owner, c.Target} {
-		if err := emptyFor(s, qrjump, tr("rule.list_rules_of"), appid, len(all)); err != nil {
+		if err := emptyFor(s, qrjump, tr("rule.list_rules_of"), appid, len(all), nil); err != nil {
 			return err
 		}
 	}
@@ -76,7 +76,7 @@ func (c *ruleList) Run(s *session) error {
 		heads: []string{"ID", "OWNER", "PREFIX", "STATE", "OPENS", "PAGE", "TEST LINKS"},
 		more:  parent,
 		row: func(r client.StoredRule) []string {
-			return []string{number(r.ID), r.Owner, r.Prefix, state(r.Published), orElse(r.Target, r.Owner), r.Path,
+			return []string{number(r.ID), r.Owner, r.Prefix, state(r.Published), cmp.Or(r.Target, r.Owner), r.Path,
 				orDash(strings.Join(r.TestLinks, " "))}
 		}}.print(s, c.outputFlags, all, nil)
 }
@@ -90,12 +90,11 @@ func (c *ruleList) ofAccount(s *session) error {
 	list, err := wire.Wire.ListAllRules(s.ctx, c.Target)
 	return c.print(s, list, wrapped("rule.list_rules", err), func(w io.Writer) {
 		if len(list.Rules) > 0 {
-			rows := [][]string{}
-			for _, r := range list.Rules {
-				rows = append(rows, []string{r.Prefix, state(r.Published), r.Path, testRange(r.OpenVersion), orDash(occupies(r)),
-					orDash(strings.Join(r.TestLinks, " "))})
-			}
-			printTable(w, []string{"PREFIX", "STATE", "PAGE", "TEST VERSION", "OCCUPIES", "TEST LINKS"}, rows)
+			heads := []string{"PREFIX", "STATE", "PAGE", "TEST VERSION", "OCCUPIES", "TEST LINKS"}
+			printRows(w, heads, list.Rules, func(r client.Rule) []string {
+				return []string{r.Prefix, state(r.Published), r.Path, testRange(r.OpenVersion), orDash(occupies(r)),
+					orDash(strings.Join(r.TestLinks, " "))}
+			})
 		}
 		printMsg(w, "rule.left_this_month", counted(len(list.Rules), "rule"), counted(list.PublishesLeft, "publish"))
 		if !list.Open {
@@ -104,12 +103,7 @@ func (c *ruleList) ofAccount(s *session) error {
 	})
 }
 
-func state(published bool) string {
-	if published {
-		return "published"
-	}
-	return "unpublished"
-}
+func state(published bool) string { return cmp.Or(textIf(published, "published"), "unpublished") }
 
 func testRange(v client.OpenVersion) string {
 	switch v {
@@ -219,9 +213,7 @@ func (c *ruleEdit) Run(s *session, wire *client.Client) error {
 	}
 	d := client.RuleDraft{Prefix: c.Prefix, Path: cmp.Or(c.Page, old.Path), AppID: c.Target, Occupy: old.Occupy,
 		OpenVersion: cmp.Or(client.OpenVersion(c.OpenVersion), old.OpenVersion), TestLinks: c.TestLink}
-	if c.Occupy != nil {
-		d.Occupy = *c.Occupy
-	}
+	assign(&d.Occupy, c.Occupy)
 	if c.NoTestLinks {
 		d.TestLinks = []string{}
 	}

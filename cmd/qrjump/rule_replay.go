@@ -67,15 +67,13 @@ func showReplay(w io.Writer, file string, days int, done client.Replayed) {
 	printMsg(w, "rule_replay.scanned_in_the_last_of",
 		counted(int(done.Scans), "link"), counted(days, "day"), done.Examined, plain(file), done.Changed)
 	if len(done.Changes) > 0 {
-		rows := [][]string{}
-		for _, t := range done.Changes {
+		printRows(w, []string{"SCANS", "OPENED", "WOULD OPEN", "EXAMPLE"}, done.Changes, func(t client.OutcomeChange) []string {
 			example := ""
 			if len(t.Examples) > 0 {
 				example = t.Examples[0]
 			}
-			rows = append(rows, []string{number(t.Scans), outcomeText(t.Before), outcomeText(t.After), example})
-		}
-		printTable(w, []string{"SCANS", "OPENED", "WOULD OPEN", "EXAMPLE"}, rows)
+			return []string{number(t.Scans), outcomeText(t.Before), outcomeText(t.After), example}
+		})
 	}
 	if done.Truncated {
 		printMsg(w, "rule_replay.there_were_more_scans_than")

@@ -157,11 +157,9 @@ func printSteps(w io.Writer, r reader, steps []client.Step) {
 		return
 	}
 	fmt.Fprintln(w)
-	rows := [][]string{}
-	for _, step := range steps {
-		rows = append(rows, []string{step.Verdict, step.Prefix, step.Owner, r.inLanguage(step.English, step.Chinese)})
-	}
-	printTable(w, []string{"VERDICT", "PREFIX", "OWNER", "REASON"}, rows)
+	printRows(w, []string{"VERDICT", "PREFIX", "OWNER", "REASON"}, steps, func(step client.Step) []string {
+		return []string{step.Verdict, step.Prefix, step.Owner, r.inLanguage(step.English, step.Chinese)}
+	})
 }
 
 // resolveAll scans the lines of standard input over one connection.

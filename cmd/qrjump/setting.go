@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"io"
 	"slices"
 	"strings"
@@ -65,16 +66,9 @@ func (c *settingList) show(s *session, item client.Setting) error {
 		item := inWords(item)
 		printFields(w, [2]string{"setting", item.Name}, [2]string{"value", settings.Shown(item.Value)},
 			[2]string{"default", settings.Shown(item.Default)}, [2]string{"meaning", stripMarkdown(item.Meaning)},
-			[2]string{"allowed", orElse(item.Allowed, tr("setting.true_or_false"))},
+			[2]string{"allowed", cmp.Or(item.Allowed, tr("setting.true_or_false"))},
 			[2]string{"takes effect", tr("setting.counts", item.Effect)})
 	})
-}
-
-func orElse(s, fallback string) string {
-	if s == "" {
-		return fallback
-	}
-	return s
 }
 
 type settingSet struct {

@@ -333,13 +333,12 @@ func (c *statsAlarms) Run(s *session, operator *client.Client) error {
 			fmt.Fprintln(w, s.msg(msg("alarms.none")))
 			return
 		}
-		rows := [][]string{}
-		for _, a := range list {
-			rows = append(rows, []string{number(a.ID), formatTime(a.OccurredAt),
+		heads := []string{"ID", "TIME", "CODE", "SCORE", "STAGE", "REASON", "ACKNOWLEDGED BY", "DISMISSED"}
+		printRows(w, heads, list, func(a client.Alarm) []string {
+			return []string{number(a.ID), formatTime(a.OccurredAt),
 				fmt.Sprintf("%d:%d", a.ApplicationID, a.CodeIndex), number(a.Score), orDash(a.Stage), reason(s.reader, a),
-				orDash(a.AcknowledgedBy), orDash(dismissal(a))})
-		}
-		printTable(w, []string{"ID", "TIME", "CODE", "SCORE", "STAGE", "REASON", "ACKNOWLEDGED BY", "DISMISSED"}, rows)
+				orDash(a.AcknowledgedBy), orDash(dismissal(a))}
+		})
 	})
 }
 

@@ -72,7 +72,7 @@ func (c *verificationList) Run(s *session, qrjump *client.Client) error {
 			return []string{formatTime(check.OccurredAt), check.Kind, check.Owner, yesNo(check.OK), check.Prefix,
 				moment(check.Since), moment(check.NextAt),
 				orDash(check.RID), check.Reason}
-		}}.print(s, c.outputFlags, all, emptyFor(s, qrjump, tr("verification.list_verifications_of"), c.Account, len(all)))
+		}}.print(s, c.outputFlags, all, emptyFor(s, qrjump, tr("verification.list_verifications_of"), c.Account, len(all), nil))
 }
 
 // show prints all details of one check.
@@ -85,16 +85,10 @@ func (one verificationCheck) show(w io.Writer) {
 	}
 	fmt.Fprintln(w)
 	began := one.Steps[0].OccurredAt
-	rows := [][]string{}
-	for _, step := range one.Steps {
-		mark := ""
-		if step.Failed {
-			mark = "failed"
-		}
-		rows = append(rows, []string{"+" + step.OccurredAt.Sub(began).Round(time.Millisecond).String(), stepText(step.Action), mark,
-			step.Detail})
-	}
-	printTable(w, []string{"AFTER", "STEP", "", "RESULT"}, rows)
+	printRows(w, []string{"AFTER", "STEP", "", "RESULT"}, one.Steps, func(step client.ConfirmationStep) []string {
+		return []string{"+" + step.OccurredAt.Sub(began).Round(time.Millisecond).String(), stepText(step.Action),
+			textIf(step.Failed, "failed"), step.Detail}
+	})
 	if !one.OK {
 		printMsg(w, "verification.where_the_file_must_be")
 	}

@@ -83,9 +83,7 @@ func (c webhookChanges) apply(w *client.WebhookPut) error {
 	if c.Rule != nil {
 		w.Rules = c.Rule
 	}
-	if c.Alarms != nil {
-		w.Alarms = *c.Alarms
-	}
+	assign(&w.Alarms, c.Alarms)
 	return nil
 }
 
@@ -158,14 +156,12 @@ func (c *webhookUpdate) Run(s *session) error {
 	if err := c.apply(&want); err != nil {
 		return err
 	}
-	if c.URL != nil {
-		want.URL = *c.URL
-	}
+	assign(&want.URL, c.URL)
 	changed, err := qrjump.Webhooks.Update(client.IfMatch(s.ctx, item.Revision), c.ID, want, c.Enabled)
 	return c.outcome(s, changed,
 		withListCommand(tr("webhook.change_webhook"), number(c.ID), "qrjump webhook list", describeConflict("qrjump webhook list", err)),
 		"webhook.changed_webhook_it_is_and", changed.ID, onOff(changed.Enabled), plain(changed.URL),
-		orElse(describeEvents(changed), tr("webhook.nothing")))
+		cmp.Or(describeEvents(changed), tr("webhook.nothing")))
 }
 
 type webhookDelete struct {
@@ -214,10 +210,7 @@ func (c *webhookTest) Run(s *session, qrjump *client.Client) error {
 		}
 	})
 	if err == nil && sent.Attempts > 0 && sent.State != "delivered" {
-		text := sent.Error
-		if text == "" {
-			text = tr("webhook.the_receiver_answered", sent.Status)
-		}
+		text := cmp.Or(sent.Error, tr("webhook.the_receiver_answered", sent.Status))
 		err = hintError{error: fault("webhook.webhook_delivery", c.ID, text, sent.ID), next: tr("webhook.retried") + number(sent.ID)}
 	}
 	return err

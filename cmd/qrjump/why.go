@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"io"
 
 	"github.com/qrjump/qrjump/client"
@@ -52,9 +53,7 @@ func printNotOffered(w io.Writer, r reader, call client.Call) {
 func evidenceText(b client.Behaviour) string {
 	words := map[string]string{"observed": tr("why.observed"), "documented": tr("why.documented"),
 		"inferred": tr("why.inferred"), "assumed": tr("why.assumed")}[b.EvidenceLevel]
-	if words == "" {
-		words = b.EvidenceLevel
-	}
+	words = cmp.Or(words, b.EvidenceLevel)
 	if b.Date != "" {
 		words += ", " + b.Date
 	}
