@@ -60,25 +60,23 @@ type ScanPage struct {
 
 // ScanFilter selects scans. An empty field matches all scans.
 type ScanFilter struct {
-	From, To  string  // RFC 3339 times, or days in the server's time zone; a day in To is included.
-	User      string  // The app's user ID, or the hash from RecordedScan.User.
-	Namespace string  // Namespace of the user; "" means the default namespace.
-	Rules     []int64 // IDs of rules, at most 100.
-	Owner     string  // AppID of the owner of the matched rules or codes; "" means all accounts that the caller may see.
+	Owner string `query:"owner" maxLength:"128" doc:"AppID: only scans of rules of this account and of codes for which it applied; default: all accounts visible to the caller"`
+	// From and To are RFC 3339 times, or days in the server's time zone.
+	From string `query:"from" maxLength:"40" doc:"RFC 3339 time or date of the earliest scan"`
+	To   string `query:"to" maxLength:"40" doc:"RFC 3339 time or date of the latest scan; a date includes the whole day"`
+	// User is the app's user ID, or the hash from RecordedScan.User. Its Namespace "" means the default namespace.
+	User      string  `query:"user" maxLength:"256" doc:"user ID as sent by the app, or the hash in a scan"`
+	Namespace string  `query:"namespace" default:"default" maxLength:"64" doc:"namespace of the user"`
+	Rules     []int64 `query:"rule" maxItems:"100" doc:"IDs of rules or GS1 keys, separated by commas"`
 	// ApplicationID and CodeIndex identify a code.
-	ApplicationID, CodeIndex int64
-}
-
-// query returns the filter as query parameters.
-func (f ScanFilter) query() params {
-	return params{"from": f.From, "to": f.To, "user": f.User, "namespace": f.Namespace, "rule": f.Rules, "owner": f.Owner,
-		"application_id": f.ApplicationID, "code_index": f.CodeIndex}
+	ApplicationID int64 `query:"application_id" minimum:"0" doc:"application_id of a code; with code_index"`
+	CodeIndex     int64 `query:"code_index" minimum:"0"`
 }
 
 // FindPage is like ListPage for scans that match a filter. The server searches at most 20,000 scans per call, so a page can be
 // empty although More is true: continue with Next.
 func (c ScansService) FindPage(ctx context.Context, f ScanFilter, cursor string, limit int) (ScanPage, error) {
-	query := f.query()
+	query := paramsOf(f)
 	query["after"], query["limit"] = cursor, limit
 	return get[ScanPage](ctx, c.transport, withQuery("scans", query))
 }
@@ -130,7 +128,7 @@ func (c ScansService) Get(ctx context.Context, id string) (RecordedScan, error) 
 // Export writes the scans that match a filter to w, as csv or parquet; an empty filter matches all. The duration grows with the
 // number of scans; limit the duration with ctx. After an error, the written file is incomplete.
 func (c ScansService) Export(ctx context.Context, format string, f ScanFilter, w io.Writer) error {
-	return c.exportTable(ctx, "scans/export", format, f.query(), w)
+	return c.exportTable(ctx, "scans/export", format, paramsOf(f), w)
 }
 
 // exportTable writes a table that the server exports as csv or parquet to w.

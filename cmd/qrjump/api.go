@@ -104,7 +104,7 @@ func readAPI(ctx context.Context, qrjump *client.Client) (apiTable, error) {
 
 // find returns an operation by its id, or an error that suggests a similar id.
 func (t apiTable) find(id string) (apiOperation, error) {
-	return named(t.operations, func(o apiOperation) string { return o.ID }, "call", id, "operation", "qrjump api")
+	return named(t.operations, nil, func(o apiOperation) string { return o.ID }, "call", id, "operation", "qrjump api")
 }
 
 // contentType returns the content type of an operation's body: JSON, or else the first accepted type; "" = no body.

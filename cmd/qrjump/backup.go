@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/term"
 
+	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/infra/atomicfile"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/store/archive"
@@ -88,19 +89,14 @@ func typed(ctx context.Context, terminal int) ([]byte, error) {
 }
 
 type exportCommand struct {
-	serverFlags
-	adminFlags
+	adminAccess
 	passphraseFlags
 	Account []string `placeholder:"APPID"`
 	File    string   `arg:"" file:"out"`
 }
 
 // Run exports an archive to a temporary file in the target's folder, verifies the archive, and then gives the file its final name.
-func (c *exportCommand) Run(s *session) error {
-	cl, err := c.asOperator(c.adminFlags)
-	if err != nil {
-		return err
-	}
+func (c *exportCommand) Run(s *session, qrjump *client.Client) error {
 	word, err := c.passphrase(s, true)
 	if err != nil {
 		return err
@@ -110,7 +106,7 @@ func (c *exportCommand) Run(s *session) error {
 	}
 	var m archive.Manifest
 	size, err := atomicfile.Write(c.File, 0o600, func(f *os.File) error {
-		if err := cl.Archive.Export(s.ctx, word, c.Account, f); err != nil {
+		if err := qrjump.Archive.Export(s.ctx, word, c.Account, f); err != nil {
 			return err
 		}
 		m, err = checked(f)

@@ -185,13 +185,9 @@ type batchShow struct {
 }
 
 // Run shows the progress of an application for codes, and its downloads.
-func (c *batchShow) Run(s *session) error {
+func (c *batchShow) Run(s *session, wire *client.Client) error {
 	if c.ID == 0 && c.ISV == "" {
 		return misused("batch.which_application_give_its_id")
-	}
-	wire, err := c.client(s)
-	if err != nil {
-		return err
 	}
 	a, err := wire.Wire.GetApplication(s.ctx, client.ApplicationKey{ID: c.ID, ISV: c.ISV})
 	if err != nil && c.ID == 0 {
@@ -279,12 +275,8 @@ type batchActivate struct {
 }
 
 // Run binds a range of codes to a page.
-func (c *batchActivate) Run(s *session) error {
+func (c *batchActivate) Run(s *session, wire *client.Client) error {
 	r, all, err := parseRange(c.Range)
-	if err != nil {
-		return err
-	}
-	wire, err := c.client(s)
 	if err != nil {
 		return err
 	}
@@ -331,21 +323,14 @@ func (c *batchActivate) closed(s *session, r client.CodeRange) (n closedCodes, e
 	// a failure of this call is tolerated, because the codes are already activated
 	ctx, cancel := context.WithTimeout(s.ctx, 10*time.Second)
 	defer cancel()
+	list, err := everyPackage(ctx, operator, client.PackageQuery{ApplicationID: c.ID})
+	if err != nil {
+		return n, err
+	}
 	var recalled []codes.Range
-	for start := int64(0); ; {
-		const page = 1000
-		list, err := operator.Packages.List(ctx, client.PackageQuery{ApplicationID: c.ID, After: start, Limit: page})
-		if err != nil {
-			return n, err
-		}
-		for _, p := range list {
-			start = p.ID
-			if p.RecalledAt != nil {
-				recalled = append(recalled, codes.Range{From: p.From, To: p.To})
-			}
-		}
-		if len(list) < page {
-			break
+	for _, p := range list {
+		if p.RecalledAt != nil {
+			recalled = append(recalled, codes.Range{From: p.From, To: p.To})
 		}
 	}
 	byRecall := codes.NewSet(recalled...)
@@ -384,11 +369,11 @@ type batchDeactivate struct {
 }
 
 // Run deactivates codes.
-func (c *batchDeactivate) Run(s *session) error {
-	deactivate := func(qrjump *client.Client, change client.CodeChange) (client.CodesChanged, error) {
+func (c *batchDeactivate) Run(s *session, qrjump *client.Client) error {
+	deactivate := func(change client.CodeChange) (client.CodesChanged, error) {
 		return qrjump.Codes.Deactivate(s.ctx, c.ID, time.Time{}, change)
 	}
-	return c.change(s, c.operator, &c.confirmFlag, "deactivate", deactivate)
+	return c.change(s, qrjump, c.outputFlags, &c.confirmFlag, "deactivate", deactivate)
 }
 
 type batchRetarget struct {
@@ -400,8 +385,8 @@ type batchRetarget struct {
 }
 
 // Run changes the page that the active codes of a range open.
-func (c *batchRetarget) Run(s *session) error {
-	qrjump, r, err := c.clientAndRange(s, c.ID, c.Range, "retarget")
+func (c *batchRetarget) Run(s *session, qrjump *client.Client) error {
+	r, err := rangeOf(s, qrjump, c.ID, c.Range, "retarget")
 	if err != nil {
 		return err
 	}

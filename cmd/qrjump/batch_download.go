@@ -38,7 +38,7 @@ type downloadedFile struct {
 }
 
 // Run downloads the segments one after the other.
-func (c *batchDownload) Run(s *session) error {
+func (c *batchDownload) Run(s *session, wire *client.Client) error {
 	part := client.CodeRange{To: math.MaxInt64}
 	if len(c.Range) > 0 {
 		r, all, err := parseRange(c.Range)
@@ -54,10 +54,6 @@ func (c *batchDownload) Run(s *session) error {
 		return err
 	}
 	folder, err := c.folder()
-	if err != nil {
-		return err
-	}
-	wire, err := c.client(s)
 	if err != nil {
 		return err
 	}

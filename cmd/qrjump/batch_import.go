@@ -45,9 +45,9 @@ type importPart struct {
 
 // Run checks the files, starts the import batch, and uploads several thousand codes per call. The import is idempotent, so an interrupted
 // run can be repeated with the same files.
-func (c *batchImport) Run(s *session) error {
+func (c *batchImport) Run(s *session, qrjump *client.Client) error {
 	if c.Undo != 0 {
-		return c.undo(s)
+		return c.undo(s, qrjump)
 	}
 	if c.Account == "" || c.ISV == "" {
 		return misused("batch_import.missing_owner")
@@ -61,10 +61,6 @@ func (c *batchImport) Run(s *session) error {
 		read = c.readTexts
 	}
 	parts, lines, err := read(s, &begin)
-	if err != nil {
-		return err
-	}
-	qrjump, err := c.client()
 	if err != nil {
 		return err
 	}
@@ -201,12 +197,8 @@ func readLines(in *bufio.Reader, limit int) (text []byte, err error) {
 }
 
 // undo deletes imported codes, several thousand per call.
-func (c *batchImport) undo(s *session) error {
+func (c *batchImport) undo(s *session, qrjump *client.Client) error {
 	want, all, err := parseRange(c.Files)
-	if err != nil {
-		return err
-	}
-	qrjump, err := c.client()
 	if err != nil {
 		return err
 	}

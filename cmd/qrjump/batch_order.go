@@ -27,10 +27,7 @@ type orderDecision struct {
 
 func (c *orderDecision) decide(s *session, qrjump *client.Client, agree bool) error {
 	order, err := qrjump.Orders.Decide(s.ctx, c.AppID, client.OrderDecision{ISV: c.ISV, Revision: c.Revision, Approve: agree})
-	if err != nil {
-		return failed(tr("batch_order.decide_order")+c.ISV+" of", c.AppID, err)
-	}
-	return c.outcome(s, order, nil, "plain", orderState(order))
+	return c.outcome(s, order, failed(tr("batch_order.decide_order")+c.ISV+" of", c.AppID, err), "plain", orderState(order))
 }
 
 type batchApprove struct{ orderDecision }

@@ -35,7 +35,7 @@ type batchSchedule struct {
 }
 
 // Run makes a range of codes open a page from a given time on.
-func (c *batchSchedule) Run(s *session) error {
+func (c *batchSchedule) Run(s *session, qrjump *client.Client) error {
 	t, err := parseTime("--at", c.At, true)
 	if err != nil {
 		return err
@@ -44,7 +44,7 @@ func (c *batchSchedule) Run(s *session) error {
 	if c.At == "now" { // zero = the server's current time; a time from this machine would be in the past when the server receives it
 		t = time.Time{}
 	}
-	qrjump, r, err := c.clientAndRange(s, c.ID, c.Range, "schedule")
+	r, err := rangeOf(s, qrjump, c.ID, c.Range, "schedule")
 	if err != nil {
 		return err
 	}

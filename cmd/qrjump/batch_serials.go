@@ -4,7 +4,6 @@ import (
 	"encoding/csv"
 	"errors"
 	"io"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -22,15 +21,11 @@ type batchSerials struct {
 
 // Run binds serial numbers to codes, several thousand per call. Binding is idempotent, so an interrupted run can be repeated.
 func (c *batchSerials) Run(s *session, qrjump *client.Client) error {
-	in := s.in
-	if c.File != "-" {
-		f, err := os.Open(c.File)
-		if err != nil {
-			return absent(err)
-		}
-		defer f.Close()
-		in = f
+	in, err := s.openInput(c.File)
+	if err != nil {
+		return absent(err)
 	}
+	defer in.Close()
 	next, err := serialRows(in)
 	if err != nil {
 		return err

@@ -18,8 +18,9 @@ type behaviourList struct {
 // Run lists the server's behaviours that might differ from the platform's, or shows a behaviour with its evidence.
 func (c *behaviourList) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.Behaviours.List(s.ctx)
-	if c.ID != "" && err == nil {
-		return c.show(s, list)
+	err = failed("list", "behaviours", err)
+	if c.ID != "" {
+		return c.show(s, list, err)
 	}
 	list = slices.DeleteFunc(list, func(b client.Behaviour) bool {
 		return c.Evidence != "" && b.EvidenceLevel != c.Evidence || !strings.HasPrefix(b.ID, c.Prefix)
@@ -27,12 +28,12 @@ func (c *behaviourList) Run(s *session, qrjump *client.Client) error {
 	return listing[client.Behaviour]{name: "behaviours", none: tr("behaviour.none"),
 		heads: []string{"BEHAVIOUR", "EVIDENCE", "SINCE", "SERVER BEHAVIOUR"},
 		row:   func(b client.Behaviour) []string { return []string{b.ID, b.EvidenceLevel, orDash(b.Date), b.English} },
-	}.print(s, c.outputFlags, list, failed("list", "behaviours", err))
+	}.print(s, c.outputFlags, list, err)
 }
 
 // show shows a behaviour with its evidence.
-func (c *behaviourList) show(s *session, list []client.Behaviour) error {
-	behaviour, err := named(list, func(b client.Behaviour) string { return b.ID }, "show", c.ID, "behaviour", "qrjump behaviour list")
+func (c *behaviourList) show(s *session, list []client.Behaviour, err error) error {
+	behaviour, err := named(list, err, func(b client.Behaviour) string { return b.ID }, "show", c.ID, "behaviour", "qrjump behaviour list")
 	return c.print(s, behaviour, err, func(w io.Writer) {
 		server := msg("behaviour.server")
 		printFields(w, [2]string{"behaviour", behaviour.ID}, [2]string{server.English(), behaviour.English},

@@ -73,7 +73,7 @@ type clockSet struct {
 }
 
 // Run sets, advances, stops or restarts the clock, or makes it follow real time again.
-func (c *clockSet) Run(s *session) error {
+func (c *clockSet) Run(s *session, qrjump *client.Client) error {
 	asked := 0
 	for _, single := range []bool{c.Time != "", c.Freeze, c.Resume, c.RealTime} {
 		if single {
@@ -94,10 +94,6 @@ func (c *clockSet) Run(s *session) error {
 		if t, err = parseTime("clock set", c.Time, true); err != nil {
 			return err
 		}
-	}
-	qrjump, err := c.client()
-	if err != nil {
-		return err
 	}
 	clock := qrjump.Emulator
 	switch {

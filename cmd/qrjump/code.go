@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"fmt"
 	"io"
-	"os"
 	"regexp"
 	"slices"
 	"strconv"
@@ -195,15 +194,11 @@ func (c *selectedCodes) codes(s *session) ([]string, error) {
 	if c.CodesFile == "" {
 		return nil, nil
 	}
-	in := s.in
-	if c.CodesFile != "-" {
-		f, err := os.Open(c.CodesFile)
-		if err != nil {
-			return nil, misused("code.codes_file", err)
-		}
-		defer f.Close()
-		in = f
+	in, err := s.openInput(c.CodesFile)
+	if err != nil {
+		return nil, misused("code.codes_file", err)
 	}
+	defer in.Close()
 	var list []string
 	lines := bufio.NewScanner(in)
 	for lines.Scan() {
@@ -229,8 +224,8 @@ var prerequisites = map[string]string{
 }
 
 // change applies a change to the selected codes; if end is not nil, the user must confirm the change first.
-func (c *selectedCodes) change(s *session, o operator, end *confirmFlag, did string,
-	do func(*client.Client, client.CodeChange) (client.CodesChanged, error)) error {
+func (c *selectedCodes) change(s *session, qrjump *client.Client, o outputFlags, end *confirmFlag, did string,
+	do func(client.CodeChange) (client.CodesChanged, error)) error {
 	parts, err := c.selections(s)
 	if err != nil {
 		return err
@@ -240,13 +235,9 @@ func (c *selectedCodes) change(s *session, o operator, end *confirmFlag, did str
 			return err
 		}
 	}
-	qrjump, err := o.client()
-	if err != nil {
-		return err
-	}
 	var done client.CodesChanged
 	for i, part := range parts {
-		n, err := do(qrjump, client.CodeChange{CodeSelection: part, Actor: c.Actor, Note: c.Note})
+		n, err := do(client.CodeChange{CodeSelection: part, Actor: c.Actor, Note: c.Note})
 		if err != nil {
 			err = aboutStored(s, qrjump, did+tr("code.codes_of"), c.ID, err)
 			if i > 0 {
@@ -299,8 +290,8 @@ func describeSelection(parts []client.CodeSelection) string {
 }
 
 // changeState makes a change of the state of the selected codes: did is freeze, unfreeze, redeem or void.
-func (c *selectedCodes) changeState(s *session, o operator, end *confirmFlag, did string) error {
-	return c.change(s, o, end, did, func(qrjump *client.Client, change client.CodeChange) (client.CodesChanged, error) {
+func (c *selectedCodes) changeState(s *session, qrjump *client.Client, o outputFlags, end *confirmFlag, did string) error {
+	return c.change(s, qrjump, o, end, did, func(change client.CodeChange) (client.CodesChanged, error) {
 		return qrjump.Codes.Update(s.ctx, c.ID, did, change)
 	})
 }
@@ -312,8 +303,8 @@ type codeFreeze struct {
 }
 
 // Run freezes codes, which then open nothing until they are unfrozen.
-func (c *codeFreeze) Run(s *session) error {
-	return c.changeState(s, c.operator, &c.confirmFlag, client.Freeze)
+func (c *codeFreeze) Run(s *session, qrjump *client.Client) error {
+	return c.changeState(s, qrjump, c.outputFlags, &c.confirmFlag, client.Freeze)
 }
 
 type codeUnfreeze struct {
@@ -322,8 +313,8 @@ type codeUnfreeze struct {
 }
 
 // Run unfreezes codes, so that they open their page again.
-func (c *codeUnfreeze) Run(s *session) error {
-	return c.changeState(s, c.operator, nil, client.Unfreeze)
+func (c *codeUnfreeze) Run(s *session, qrjump *client.Client) error {
+	return c.changeState(s, qrjump, c.outputFlags, nil, client.Unfreeze)
 }
 
 type codeRedeem struct {
@@ -332,7 +323,9 @@ type codeRedeem struct {
 }
 
 // Run redeems codes; it fails if one of the codes was already redeemed.
-func (c *codeRedeem) Run(s *session) error { return c.changeState(s, c.operator, nil, client.Redeem) }
+func (c *codeRedeem) Run(s *session, qrjump *client.Client) error {
+	return c.changeState(s, qrjump, c.outputFlags, nil, client.Redeem)
+}
 
 type codeVoid struct {
 	operator
@@ -341,8 +334,8 @@ type codeVoid struct {
 }
 
 // Run voids codes.
-func (c *codeVoid) Run(s *session) error {
-	return c.changeState(s, c.operator, &c.confirmFlag, client.Void)
+func (c *codeVoid) Run(s *session, qrjump *client.Client) error {
+	return c.changeState(s, qrjump, c.outputFlags, &c.confirmFlag, client.Void)
 }
 
 type codeExchange struct {

@@ -95,13 +95,9 @@ type componentSet struct {
 }
 
 // Run creates a platform, or changes those fields of an existing platform whose flags are set.
-func (c *componentSet) Run(s *session) error {
+func (c *componentSet) Run(s *session, qrjump *client.Client) error {
 	if c.AnyIP && c.IP != nil {
 		return misused("component.ip_and_any_ip_choose")
-	}
-	qrjump, err := c.client()
-	if err != nil {
-		return err
 	}
 	did := tr("account.changed", c.AppID)
 	old, err := qrjump.Components.Get(s.ctx, c.AppID)
@@ -157,10 +153,8 @@ type componentRevoke struct {
 func (c *componentRevoke) Run(s *session, qrjump *client.Client) error {
 	kind := c.AppID + " from " + c.Component
 	held, err := qrjump.Accounts.ListAuthorizations(s.ctx, c.AppID)
-	if err != nil {
-		return aboutAccount(s, qrjump, "revoke "+c.Component+" from", c.AppID, err)
-	}
-	if _, err := named(held, func(h client.Holding) string { return h.Component }, "revoke "+kind+": component", c.Component,
+	err = aboutAccount(s, qrjump, "revoke "+c.Component+" from", c.AppID, err)
+	if _, err := named(held, err, func(h client.Holding) string { return h.Component }, "revoke "+kind+": component", c.Component,
 		tr("component.platform_that")+c.AppID+" authorised", "qrjump account show "+c.AppID); err != nil {
 		return err
 	}

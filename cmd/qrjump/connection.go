@@ -156,18 +156,22 @@ func (f serverFlags) asOperator(a adminFlags) (*client.Client, error) {
 	return f.connect(loc, client.Options{AdminToken: token})
 }
 
-// operator holds the flags of commands that call the admin API.
-type operator struct {
+// adminAccess holds the flags that locate the admin API.
+type adminAccess struct {
 	serverFlags
 	adminFlags
-	outputFlags
 }
 
-func (o operator) client() (*client.Client, error) { return o.asOperator(o.adminFlags) }
+func (a adminAccess) client() (*client.Client, error) { return a.asOperator(a.adminFlags) }
 
-// ProvideClient makes the client that a Run method with a client parameter receives. A Run method without a client parameter validates its
-// flags first and then calls the method client.
-func (o operator) ProvideClient() (*client.Client, error) { return o.client() }
+// ProvideClient makes the client that a Run method with a client parameter receives. No connection is opened before the first call.
+func (a adminAccess) ProvideClient() (*client.Client, error) { return a.client() }
+
+// operator holds the flags of commands that call the admin API.
+type operator struct {
+	adminAccess
+	outputFlags
+}
 
 // member holds the flags of commands that call the wire API for one account.
 type member struct {

@@ -536,15 +536,7 @@ func (v *walk) credentials(d serverProbe) {
 // nodes reports the cluster's nodes whose scans have not arrived in the common log, and silent nodes.
 func (v *walk) nodes(d serverProbe) {
 	a, err := d.get("/admin/v1/scan-nodes")
-	var list struct {
-		Nodes []struct {
-			Node    string    `json:"node"`
-			Name    string    `json:"name"`
-			Stopped bool      `json:"stopped_cleanly"`
-			Behind  int64     `json:"backlog"`
-			SeenAt  time.Time `json:"last_seen_at"`
-		} `json:"nodes"`
-	}
+	var list client.ScanNodeList
 	if err != nil || a.status != http.StatusOK || json.Unmarshal(a.body, &list) != nil {
 		return // The missing token has been reported already.
 	}
@@ -554,14 +546,14 @@ func (v *walk) nodes(d serverProbe) {
 	}
 	limit := int64(0)
 	for _, n := range list.Nodes {
-		limit = max(limit, n.Behind)
+		limit = max(limit, n.Backlog)
 		switch {
-		case n.Stopped && n.Behind > 0:
-			v.fail("nodes", msg("doctor.node.stopped", n.Name, n.Node, n.Behind), msg("doctor.node.stopped.next", n.Node))
-		case n.Behind > 10_000:
-			v.fail("nodes", msg("doctor.node.behind", n.Name, n.Node, n.Behind), msg("doctor.log"))
-		case !n.Stopped && now.Sub(n.SeenAt) > server.NodeSilence:
-			v.warn("nodes", msg("doctor.node.away", n.Name, n.Node, formatTime(n.SeenAt)), msg("doctor.node.away.next", n.Node))
+		case n.StoppedCleanly && n.Backlog > 0:
+			v.fail("nodes", msg("doctor.node.stopped", n.Name, n.Node, n.Backlog), msg("doctor.node.stopped.next", n.Node))
+		case n.Backlog > 10_000:
+			v.fail("nodes", msg("doctor.node.behind", n.Name, n.Node, n.Backlog), msg("doctor.log"))
+		case !n.StoppedCleanly && now.Sub(n.LastSeenAt) > server.NodeSilence:
+			v.warn("nodes", msg("doctor.node.away", n.Name, n.Node, formatTime(n.LastSeenAt)), msg("doctor.node.away.next", n.Node))
 		}
 	}
 	if len(list.Nodes) > 0 {

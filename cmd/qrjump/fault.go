@@ -74,20 +74,16 @@ type faultAdd struct {
 }
 
 // Run adds a fault that makes calls of an endpoint fail, or that sends a fixed response to calls of a path.
-func (c *faultAdd) Run(s *session) error {
+func (c *faultAdd) Run(s *session, qrjump *client.Client) error {
 	if (c.Path == "") == (c.FromFile == "") {
 		return misused("fault.path_or_file")
 	}
 	if c.FromFile != "" {
-		return c.addFile(s)
+		return c.addFile(s, qrjump)
 	}
 	responds := c.Status != 0 || c.Body != "" || c.Method != ""
 	if c.ErrCode == 0 && !c.Drop && !c.DropAfter && c.Delay == 0 && !responds {
 		return misused("fault.missing_effect", plain(c.Path))
-	}
-	qrjump, err := c.client()
-	if err != nil {
-		return err
 	}
 	if err := emptyFor(s, qrjump, tr("fault.add_fault_for"), c.Account, 0, nil); err != nil {
 		return err // The AppID belongs to no account and no platform, so a fault for its calls would never occur.
@@ -116,7 +112,7 @@ func (c *faultAdd) Run(s *session) error {
 }
 
 // addFile adds the faults of a file in file order.
-func (c *faultAdd) addFile(s *session) error {
+func (c *faultAdd) addFile(s *session, qrjump *client.Client) error {
 	text, err := os.ReadFile(c.FromFile)
 	if err != nil {
 		return usageError(inReader(err).Error())
@@ -136,10 +132,6 @@ func (c *faultAdd) addFile(s *session) error {
 	}
 	if len(file.Faults) == 0 {
 		return misused("fault.none_in_file", c.FromFile)
-	}
-	qrjump, err := c.client()
-	if err != nil {
-		return err
 	}
 	added := []client.Fault{}
 	for i, f := range file.Faults {

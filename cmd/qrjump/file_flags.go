@@ -93,6 +93,14 @@ func (s *session) configFlags(node *kong.Node) (done func(error) error, err erro
 	}, nil
 }
 
+// openInput opens the input file of a command whose tag has the suffix ",self"; the name "-" means standard input.
+func (s *session) openInput(name string) (io.ReadCloser, error) {
+	if name == dash {
+		return io.NopCloser(s.in), nil
+	}
+	return os.Open(name)
+}
+
 // absentTag is the tag of a value that need not be the name of an existing file.
 const absentTag = "absent"
 

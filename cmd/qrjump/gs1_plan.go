@@ -127,12 +127,6 @@ func writeGS1Table(w io.Writer, list []client.GS1Entry) error {
 		}
 		return t.Format(time.RFC3339)
 	}
-	flag := func(is bool) string {
-		if is {
-			return "true"
-		}
-		return ""
-	}
 	for _, e := range list {
 		links := e.Links
 		if len(links) == 0 {
@@ -140,8 +134,9 @@ func writeGS1Table(w io.Writer, list []client.GS1Entry) error {
 		}
 		for _, l := range links {
 			if err == nil {
-				err = out.Write([]string{e.Key, e.Owner, e.WxaAppID, e.WxaPath, flag(e.Archived), l.LinkType, l.Href, l.Title,
-					strings.Join(l.Hreflang, " "), l.Type, strings.Join(l.Context, " "), flag(l.Default), moment(l.From), moment(l.Until)})
+				err = out.Write([]string{e.Key, e.Owner, e.WxaAppID, e.WxaPath, textIf(e.Archived, "true"), l.LinkType, l.Href, l.Title,
+					strings.Join(l.Hreflang, " "), l.Type, strings.Join(l.Context, " "), textIf(l.Default, "true"),
+					moment(l.From), moment(l.Until)})
 			}
 		}
 	}
@@ -150,21 +145,14 @@ func writeGS1Table(w io.Writer, list []client.GS1Entry) error {
 }
 
 type gs1Export struct {
-	serverFlags
-	adminFlags
-	File string `arg:"" file:"out,self"`
-	As   string `enum:"ndjson,csv" default:"ndjson"`
+	linesExport
+	As string `enum:"ndjson,csv" default:"ndjson"`
 }
 
 // Run exports the links of all GS1 keys.
-func (c *gs1Export) Run(s *session) error {
-	lines := linesExport{serverFlags: c.serverFlags, adminFlags: c.adminFlags, File: c.File}
+func (c *gs1Export) Run(s *session, qrjump *client.Client) error {
 	if c.As == "ndjson" {
-		return lines.write(s, "GS1 links", func(c *client.Client) exporter { return c.GS1.Export })
-	}
-	qrjump, err := c.asOperator(c.adminFlags)
-	if err != nil {
-		return err
+		return c.write(s, "GS1 links", qrjump.GS1.Export)
 	}
 	list, err := everyGS1(s, qrjump, client.GS1Query{})
 	if err != nil {
@@ -224,18 +212,15 @@ type gs1Planned struct {
 
 // plan returns the changes that make the server match the file. With --prune, the plan also deletes an entry that is not in the file if the
 // file has another entry with the same primary key.
-func (c *gs1Planned) plan(s *session) (made gs1Steps, qrjump *client.Client, err error) {
+func (c *gs1Planned) plan(s *session, qrjump *client.Client) (made gs1Steps, err error) {
 	list, err := c.read()
-	if err == nil {
-		qrjump, err = c.client()
-	}
 	if err != nil {
-		return made, nil, err
+		return made, err
 	}
 	have := map[string]client.GS1Entry{}
 	all, err := everyGS1(s, qrjump, client.GS1Query{})
 	if err != nil {
-		return made, nil, failed("list", "GS1 keys", err)
+		return made, failed("list", "GS1 keys", err)
 	}
 	for _, e := range all {
 		have[e.Key] = e
@@ -261,7 +246,7 @@ func (c *gs1Planned) plan(s *session) (made gs1Steps, qrjump *client.Client, err
 			made.Steps = append(made.Steps, gs1Step{Do: "delete", Key: e.Key, Reason: tr("gs1.not_in_file"), revision: e.Revision})
 		}
 	}
-	return made, qrjump, nil
+	return made, nil
 }
 
 // rootOf returns the primary key, which is the first two parts of a GS1 key.
@@ -279,21 +264,12 @@ func differing(e digitallink.Entry, storedEntry client.GS1Entry) (names []string
 		return all
 	}
 	for i := range e.Links {
-		for _, t := range []**time.Time{&e.Links[i].From, &e.Links[i].Until} {
-			if *t != nil {
-				*t = new((*t).UTC())
-			}
-		}
+		e.Links[i].From, e.Links[i].Until = inUTC(e.Links[i].From), inUTC(e.Links[i].Until)
 	}
-	links := slices.Clone(storedEntry.Links)
-	for i := range links {
-		for _, t := range []**time.Time{&links[i].From, &links[i].Until} {
-			if *t != nil {
-				*t = new((*t).UTC())
-			}
-		}
+	storedEntry.Links = slices.Clone(storedEntry.Links)
+	for i, l := range storedEntry.Links {
+		storedEntry.Links[i].From, storedEntry.Links[i].Until = inUTC(l.From), inUTC(l.Until)
 	}
-	storedEntry.Links = links
 	wanted, has := form(e), form(storedEntry.GS1Put)
 	for _, name := range []string{"owner", "wxa_appid", "wxa_path", "links", "archived"} {
 		if !reflect.DeepEqual(wanted[name], has[name]) {
@@ -301,6 +277,14 @@ func differing(e digitallink.Entry, storedEntry client.GS1Entry) (names []string
 		}
 	}
 	return names
+}
+
+// inUTC returns an optional time in UTC.
+func inUTC(t *time.Time) *time.Time {
+	if t == nil {
+		return nil
+	}
+	return new(t.UTC())
 }
 
 func (p gs1Steps) show(w io.Writer) {
@@ -322,12 +306,9 @@ type gs1Plan struct {
 }
 
 // Run prints the changes that apply would make.
-func (c *gs1Plan) Run(s *session) error {
-	made, _, err := c.plan(s)
-	if err == nil {
-		err = c.print(s, made, nil, made.show)
-	}
-	return planExit(c.DetailedExitcode, len(made.Steps) > 0, err)
+func (c *gs1Plan) Run(s *session, qrjump *client.Client) error {
+	made, err := c.plan(s, qrjump)
+	return planExit(c.DetailedExitcode, len(made.Steps) > 0, c.print(s, made, err, made.show))
 }
 
 type gs1Apply struct {
@@ -336,8 +317,8 @@ type gs1Apply struct {
 }
 
 // Run makes the server match the file: it adds and edits entries in one transaction, and then deletes entries individually.
-func (c *gs1Apply) Run(s *session) error {
-	made, qrjump, err := c.plan(s)
+func (c *gs1Apply) Run(s *session, qrjump *client.Client) error {
+	made, err := c.plan(s, qrjump)
 	if err != nil {
 		return err
 	}

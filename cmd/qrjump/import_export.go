@@ -17,21 +17,13 @@ import (
 
 // linesExport holds the flags of commands that write JSON lines.
 type linesExport struct {
-	serverFlags
-	adminFlags
+	adminAccess
 	File string `arg:"" file:"out,self"`
 }
 
-type exporter func(context.Context, io.Writer) error
-
 type importer func(context.Context, io.Reader, bool) (client.Imported, error)
 
-func (c *linesExport) write(s *session, kind string, exporterOf func(*client.Client) exporter) error {
-	cl, err := c.asOperator(c.adminFlags)
-	if err != nil {
-		return err
-	}
-	export := exporterOf(cl)
+func (c *linesExport) write(s *session, kind string, export func(context.Context, io.Writer) error) error {
 	if c.File == "-" {
 		return failed("export", kind, export(s.ctx, s.out))
 	}
@@ -46,15 +38,15 @@ func (c *linesExport) write(s *session, kind string, exporterOf func(*client.Cli
 type ruleExport struct{ linesExport }
 
 // Run exports all rules.
-func (c *ruleExport) Run(s *session) error {
-	return c.write(s, "rules", func(c *client.Client) exporter { return c.Rules.Export })
+func (c *ruleExport) Run(s *session, qrjump *client.Client) error {
+	return c.write(s, "rules", qrjump.Rules.Export)
 }
 
 type accountExport struct{ linesExport }
 
 // Run exports all accounts.
-func (c *accountExport) Run(s *session) error {
-	return c.write(s, "accounts", func(c *client.Client) exporter { return c.Accounts.Export })
+func (c *accountExport) Run(s *session, qrjump *client.Client) error {
+	return c.write(s, "accounts", qrjump.Accounts.Export)
 }
 
 // linesImport holds the flags of commands that import JSON lines.
@@ -64,11 +56,7 @@ type linesImport struct {
 	DryRun bool
 }
 
-func (c *linesImport) load(s *session, noun string, importerOf func(*client.Client) importer) error {
-	cl, err := c.client()
-	if err != nil {
-		return err
-	}
+func (c *linesImport) load(s *session, noun string, load importer) error {
 	in, size := s.in, int64(-1)
 	if c.File != "-" {
 		f, err := os.Open(c.File)
@@ -83,7 +71,7 @@ func (c *linesImport) load(s *session, noun string, importerOf func(*client.Clie
 		in, size = f, info.Size()
 	}
 	in, finish := followUpload(s, in, size)
-	done, err := importerOf(cl)(s.ctx, in, c.DryRun)
+	done, err := load(s.ctx, in, c.DryRun)
 	finish()
 	return c.print(s, done, failed("import", c.File, withInvalidLines(err)), func(w io.Writer) {
 		did := tr("lines.imported")
@@ -122,8 +110,8 @@ func followUpload(s *session, in io.Reader, size int64) (followed io.Reader, fin
 type ruleImport struct{ linesImport }
 
 // Run loads rules.
-func (c *ruleImport) Run(s *session) error {
-	return c.load(s, "rule", func(c *client.Client) importer { return c.Rules.Import })
+func (c *ruleImport) Run(s *session, qrjump *client.Client) error {
+	return c.load(s, "rule", qrjump.Rules.Import)
 }
 
 type accountImport struct {
@@ -132,21 +120,19 @@ type accountImport struct {
 }
 
 // Run loads accounts: lines, or an archive of accounts.
-func (c *accountImport) Run(s *session) error {
-	return c.load(s, "account", func(cl *client.Client) importer {
-		return func(ctx context.Context, in io.Reader, dryRun bool) (client.Imported, error) {
-			lines := bufio.NewReader(in)
-			if begin, _ := lines.Peek(2); string(begin) != "\x1f\x8b" { // a gzip file
-				return cl.Accounts.Import(ctx, lines, dryRun)
-			}
-			if dryRun {
-				return client.Imported{}, misused("lines.archive_without_dry_run")
-			}
-			word, err := c.passphrase(s, false)
-			if err != nil {
-				return client.Imported{}, err
-			}
-			return cl.Accounts.ImportArchive(ctx, word, lines)
+func (c *accountImport) Run(s *session, qrjump *client.Client) error {
+	return c.load(s, "account", func(ctx context.Context, in io.Reader, dryRun bool) (client.Imported, error) {
+		lines := bufio.NewReader(in)
+		if begin, _ := lines.Peek(2); string(begin) != "\x1f\x8b" { // a gzip file
+			return qrjump.Accounts.Import(ctx, lines, dryRun)
 		}
+		if dryRun {
+			return client.Imported{}, misused("lines.archive_without_dry_run")
+		}
+		word, err := c.passphrase(s, false)
+		if err != nil {
+			return client.Imported{}, err
+		}
+		return qrjump.Accounts.ImportArchive(ctx, word, lines)
 	})
 }

@@ -35,7 +35,7 @@ const maxSubscriptions = 1000
 const maxForwardedSize = 1 << 20
 
 // Run creates a webhook that sends to this process, forwards the messages until a signal arrives, and then deletes the webhook.
-func (c *listenCommand) Run(s *session) error {
+func (c *listenCommand) Run(s *session, qrjump *client.Client) error {
 	to, err := url.Parse(c.ForwardTo)
 	if err != nil || to.Scheme != "http" && to.Scheme != "https" || to.Hostname() == "" || to.User != nil {
 		return misused("listen.target", plain(c.ForwardTo))
@@ -49,10 +49,6 @@ func (c *listenCommand) Run(s *session) error {
 	}
 	want := client.WebhookPut{}
 	if err := c.apply(&want); err != nil {
-		return err
-	}
-	qrjump, err := c.client()
-	if err != nil {
 		return err
 	}
 	if err := c.subscribeAll(s.ctx, qrjump, &want); err != nil {

@@ -28,13 +28,16 @@ func unknown(did, name, kind, list string, names ...string) error {
 		localizeOr("thing."+kind, kind), didYouMean(name, names...)), next: tr("report.see", list)})
 }
 
-// named finds an object by its name; if no object has the name, the error suggests the most similar name.
-func named[T any](list []T, nameOf func(T) string, did, name, kind, see string) (T, error) {
+// named finds an object by its name; if no object has the name, the error suggests the most similar name. If err, the error of the read of
+// the list, is not nil, named returns err.
+func named[T any](list []T, err error, nameOf func(T) string, did, name, kind, see string) (item T, _ error) {
+	if err != nil {
+		return item, err
+	}
 	if i := slices.IndexFunc(list, func(item T) bool { return nameOf(item) == name }); i >= 0 {
 		return list[i], nil
 	}
-	var value T
-	return value, unknown(did, name, kind, see, namesOf(list, nameOf)...)
+	return item, unknown(did, name, kind, see, namesOf(list, nameOf)...)
 }
 
 // withListCommand adds the action and the object to an error; if the object does not exist, the error also shows the command in see.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -201,13 +202,18 @@ type packageList struct {
 	Batch   int64  `placeholder:"ID"`
 }
 
-// Run lists packages, page by page.
-func (c *packageList) Run(s *session, qrjump *client.Client) error {
-	const page = 1000
-	all, err := everyPage(page, func(lastPackage client.Package) ([]client.Package, error) {
-		return qrjump.Packages.List(s.ctx, client.PackageQuery{Account: c.Account, ApplicationID: c.Batch,
-			After: lastPackage.ID, Limit: page})
+// everyPackage returns all packages that match the query.
+func everyPackage(ctx context.Context, qrjump *client.Client, q client.PackageQuery) ([]client.Package, error) {
+	q.Limit = 1000
+	return everyPage(q.Limit, func(lastPackage client.Package) ([]client.Package, error) {
+		q.After = lastPackage.ID
+		return qrjump.Packages.List(ctx, q)
 	})
+}
+
+// Run lists packages.
+func (c *packageList) Run(s *session, qrjump *client.Client) error {
+	all, err := everyPackage(s.ctx, qrjump, client.PackageQuery{Account: c.Account, ApplicationID: c.Batch})
 	return listing[client.Package]{name: "packages", none: tr("package.no_packages_the_first_qrjump"),
 		heads: []string{"ID", "APPLICATION", "CODES", "PRINTER", "STATE", "SENT", "MADE", "BY", "REASON"},
 		row: func(p client.Package) []string {

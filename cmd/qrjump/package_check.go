@@ -105,16 +105,12 @@ func codeSet(flag string, texts []string) (codes.Set, error) {
 
 // read checks each code in a scanner log.
 func (c *packageCheck) read(s *session, run *printpackage.Run, log string) error {
-	in := s.in
-	if log != "-" {
-		f, err := os.Open(log)
-		if err != nil {
-			return absent(err)
-		}
-		defer f.Close()
-		in = f
+	file, err := s.openInput(log)
+	if err != nil {
+		return absent(err)
 	}
-	in = asUTF8(in)
+	defer file.Close()
+	in := asUTF8(file)
 	judge := func(read string) error {
 		v, index := run.Read(strings.TrimSpace(read))
 		if !c.Follow {
@@ -127,7 +123,6 @@ func (c *packageCheck) read(s *session, run *printpackage.Run, log string) error
 		_, err := fmt.Fprintln(s.out, line)
 		return errors.Join(err, s.ctx.Err())
 	}
-	var err error
 	if c.Column == "" {
 		err = eachLine(in, judge)
 	} else {

@@ -94,16 +94,12 @@ type personUpdate struct {
 }
 
 // Run changes those fields of a person whose flags are set.
-func (c *personUpdate) Run(s *session) error {
+func (c *personUpdate) Run(s *session, qrjump *client.Client) error {
 	if c.AllAccounts && len(c.Account) > 0 {
 		return misused("person.missing_accounts")
 	}
 	if c.Role == nil && c.Account == nil && !c.AllAccounts && c.Password == nil && c.SecondFactor == nil && c.Invite == 0 {
 		return misused("person.nothing_to_change")
-	}
-	qrjump, err := c.client()
-	if err != nil {
-		return err
 	}
 	p := client.PersonChange{Role: c.Role, SecondFactor: c.SecondFactor, InviteDays: c.Invite}
 	if c.Account != nil || c.AllAccounts {
@@ -138,10 +134,8 @@ type personDelete struct {
 // Run deletes a person.
 func (c *personDelete) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.People.List(s.ctx)
-	if err != nil {
-		return failed(tr("person.delete_person"), c.Name, err)
-	}
-	person, err := named(list, func(p client.Person) string { return p.Name }, "delete", c.Name, "person", "qrjump person list")
+	person, err := named(list, failed(tr("person.delete_person"), c.Name, err), func(p client.Person) string { return p.Name },
+		"delete", c.Name, "person", "qrjump person list")
 	if err != nil {
 		return err
 	}
@@ -174,13 +168,9 @@ type adminKeyAdd struct {
 }
 
 // Run creates an admin key.
-func (c *adminKeyAdd) Run(s *session) error {
+func (c *adminKeyAdd) Run(s *session, qrjump *client.Client) error {
 	if c.Days < 0 {
 		return misused("person.days_want_1_or_more", c.Days)
-	}
-	qrjump, err := c.client()
-	if err != nil {
-		return err
 	}
 	k := client.AdminKeyPut{Name: c.Name, Role: c.Role, Accounts: c.Account}
 	if c.Days > 0 {
@@ -200,11 +190,8 @@ type adminKeyDelete struct {
 // Run deletes an admin key.
 func (c *adminKeyDelete) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.AdminKeys.List(s.ctx)
-	if err != nil {
-		return failed(tr("person.delete_admin_key"), c.ID, err)
-	}
-	key, err := named(list, func(k client.AdminKey) string { return k.ID }, "delete", c.ID,
-		tr("person.admin_key"), "qrjump admin-key list")
+	key, err := named(list, failed(tr("person.delete_admin_key"), c.ID, err), func(k client.AdminKey) string { return k.ID },
+		"delete", c.ID, tr("person.admin_key"), "qrjump admin-key list")
 	if err != nil {
 		return err
 	}

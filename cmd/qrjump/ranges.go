@@ -56,17 +56,13 @@ func parseRange(texts []string) (r client.CodeRange, all bool, err error) {
 	return r, all, err
 }
 
-// clientAndRange returns a client of the server and the selected range of a batch; did is the name of the action for an error.
-func (o operator) clientAndRange(s *session, id int64, texts []string, did string) (*client.Client, client.CodeRange, error) {
+// rangeOf returns the selected range of a batch; did is the name of the action for an error.
+func rangeOf(s *session, qrjump *client.Client, id int64, texts []string, did string) (client.CodeRange, error) {
 	r, all, err := parseRange(texts)
-	if err != nil {
-		return nil, r, err
-	}
-	qrjump, err := o.client()
 	if err == nil && all {
 		r, err = wholeBatch(s, qrjump, id, did)
 	}
-	return qrjump, r, err
+	return r, err
 }
 
 // wholeBatch returns the range of all codes of a batch; did is the name of the action for the error about a missing batch.

@@ -16,15 +16,11 @@ type ruleForceDelete struct {
 }
 
 // Run deletes rules of other accounts by force.
-func (c *ruleForceDelete) Run(s *session) error {
+func (c *ruleForceDelete) Run(s *session, qrjump *client.Client) error {
 	if !c.DryRun {
 		if err := c.confirmed(s, tr("release.takes_rules_away", plain(c.Prefix))); err != nil {
 			return err
 		}
-	}
-	qrjump, err := c.client()
-	if err != nil {
-		return err
 	}
 	all, rest := []client.StoredRule{}, false
 	asked := client.Release{Prefix: c.Prefix, Below: c.Below, Reason: c.Reason, DryRun: c.DryRun}

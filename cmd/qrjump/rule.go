@@ -280,15 +280,11 @@ type ruleFile struct {
 }
 
 // Run shows the account's verification file. Contract: rules §1.6, §2.7.
-func (c *ruleFile) Run(s *session) error {
+func (c *ruleFile) Run(s *session, wire *client.Client) error {
 	// Mini Programs and service accounts have different prefixes, but both kinds of prefix are valid links.
 	prefix, ok := rules.ParseLink(c.Prefix)
 	if c.Prefix != "" && !ok {
 		return misused("rule.prefix_want_http_or_https", c.Prefix)
-	}
-	wire, err := c.client(s)
-	if err != nil {
-		return err
 	}
 	file, err := wire.Wire.GetVerificationFile(s.ctx)
 	if err != nil {

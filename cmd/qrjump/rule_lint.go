@@ -134,24 +134,19 @@ func ruleOfFile(w ruleplan.Desired, caller string) rules.Rule {
 
 // everyStoredRule lists the rules of all accounts.
 func everyStoredRule(s *session, operator *client.Client) (set []rules.Rule, err error) {
-	for start := int64(0); ; {
-		page, err := operator.Rules.List(s.ctx, client.StoredRuleQuery{After: start})
-		if err != nil {
-			return nil, fault("rule.list_rules", err)
+	const page = 1000
+	list, err := everyPage(page, func(lastRule client.StoredRule) ([]client.StoredRule, error) {
+		return operator.Rules.List(s.ctx, client.StoredRuleQuery{After: lastRule.ID, Limit: page})
+	})
+	for _, r := range list {
+		parsed, ok := rules.StoredPrefix(r.Prefix)
+		if !ok {
+			return nil, fault("rule_lint.the_server_lists_a_rule", r.Prefix)
 		}
-		if len(page) == 0 {
-			return set, nil
-		}
-		for _, r := range page {
-			start = r.ID
-			parsed, ok := rules.StoredPrefix(r.Prefix)
-			if !ok {
-				return nil, fault("rule_lint.the_server_lists_a_rule", r.Prefix)
-			}
-			set = append(set, rules.Rule{ID: r.ID, Kind: rules.Kind(r.Kind), Owner: r.Owner, Target: r.Target, Prefix: parsed, Path: r.Path,
-				Occupy: r.Occupy, TestLinks: r.TestLinks, Published: r.Published})
-		}
+		set = append(set, rules.Rule{ID: r.ID, Kind: rules.Kind(r.Kind), Owner: r.Owner, Target: r.Target, Prefix: parsed, Path: r.Path,
+			Occupy: r.Occupy, TestLinks: r.TestLinks, Published: r.Published})
 	}
+	return set, wrapped("rule.list_rules", err)
 }
 
 // findingOf describes a finding and its remedy in words.

@@ -98,18 +98,14 @@ func (p *planFlags) stored(s *session, wire *client.Client, wanted []ruleplan.De
 }
 
 // make reads the file and the account's rules, and computes the plan.
-func (p *planFlags) make(s *session) (plan, *client.Client, error) {
+func (p *planFlags) make(s *session, wire *client.Client) (plan, error) {
 	wanted, err := p.readWanted()
 	if err != nil {
-		return plan{}, nil, err
-	}
-	wire, err := p.client(s)
-	if err != nil {
-		return plan{}, nil, err
+		return plan{}, err
 	}
 	have, left, err := p.stored(s, wire, wanted)
 	if err != nil {
-		return plan{}, nil, fault("rule.list_rules", err)
+		return plan{}, fault("rule.list_rules", err)
 	}
 	made := plan{Steps: ruleplan.Decide(wanted, have, p.Prune), PublishesLeft: left, Rules: len(wanted)}
 	for _, step := range made.Steps {
@@ -118,11 +114,11 @@ func (p *planFlags) make(s *session) (plan, *client.Client, error) {
 		}
 		if link, ok := rules.ParseLink(step.Prefix); step.Action == "delete" && ok && link.IsService() && step.Target == "" {
 			// The deletion of a service account's rule needs the AppID of the Mini Program, which the wire API does not list.
-			return plan{}, nil, hintError{error: fault("rule_plan.target_unknown", step.Prefix),
+			return plan{}, hintError{error: fault("rule_plan.target_unknown", step.Prefix),
 				next: tr("rule_plan.delete_it_with_qrjump_rule") + shellWord(step.Prefix) + tr("rule_plan.target_appid")}
 		}
 	}
-	return made, wire, nil
+	return made, nil
 }
 
 // marks maps each kind of step to its symbol in the printed plan.
@@ -203,12 +199,9 @@ type rulePlan struct {
 }
 
 // Run shows the changes that the command apply would make; it returns an error if the publishes left this month are too few.
-func (c *rulePlan) Run(s *session) error {
-	made, _, err := c.make(s)
-	if err == nil {
-		err = c.print(s, made, nil, func(w io.Writer) { made.show(w, c.All) })
-	}
-	if err == nil {
+func (c *rulePlan) Run(s *session, wire *client.Client) error {
+	made, err := c.make(s, wire)
+	if err = c.print(s, made, err, func(w io.Writer) { made.show(w, c.All) }); err == nil {
 		err = made.checkQuota(c.File)
 	}
 	return planExit(c.DetailedExitcode, len(made.Steps) > 0, err)
@@ -235,8 +228,8 @@ type ruleApply struct {
 
 // Run shows the plan and executes its steps, up to the first error. The next run continues at the failed step. If a rule was deleted and
 // could not be added again, the error explains how to change the file for the next run.
-func (c *ruleApply) Run(s *session) error {
-	made, wire, err := c.make(s)
+func (c *ruleApply) Run(s *session, wire *client.Client) error {
+	made, err := c.make(s, wire)
 	if err != nil {
 		return err
 	}

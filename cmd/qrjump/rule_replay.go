@@ -19,11 +19,11 @@ type ruleReplay struct {
 const replayMost = 1000
 
 // Run prints how a plan would have changed the results of the scans in the last days.
-func (c *ruleReplay) Run(s *session) error {
+func (c *ruleReplay) Run(s *session, wire *client.Client) error {
 	if c.Days < 1 || c.Days > 3660 {
 		return misused("rule_replay.days_want_1_to_3660", c.Days)
 	}
-	made, _, err := c.make(s)
+	made, err := c.make(s, wire)
 	if err != nil {
 		return err
 	}

@@ -62,11 +62,8 @@ type scanKeyDelete struct {
 // Run revokes a scan key immediately.
 func (c *scanKeyDelete) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.ScanKeys.List(s.ctx)
-	if err != nil {
-		return failed(tr("scan_key.delete_scan_key"), c.Name, err)
-	}
-	key, err := named(list, func(k client.ScanKey) string { return k.Name }, "delete", c.Name,
-		tr("scan_key.scan_key"), "qrjump scan-key list")
+	key, err := named(list, failed(tr("scan_key.delete_scan_key"), c.Name, err), func(k client.ScanKey) string { return k.Name },
+		"delete", c.Name, tr("scan_key.scan_key"), "qrjump scan-key list")
 	if err != nil {
 		return err
 	}

@@ -103,13 +103,9 @@ func (c *scansCommand) shape() *outputFlags {
 }
 
 // file exports the matching scans to the file of --out, as CSV or Parquet from the server.
-func (c *scansCommand) file(s *session) error {
+func (c *scansCommand) file(s *session, operator *client.Client) error {
 	if !c.isTable() || c.Follow || c.Limit != nil || c.After != "" {
 		return misused("scans.out_is_all_scans_that", plain(c.Out))
-	}
-	operator, err := c.client()
-	if err != nil {
-		return err
 	}
 	wanted, err := c.filter(s, operator)
 	if err != nil {
@@ -129,12 +125,12 @@ func (c *scansCommand) file(s *session) error {
 
 // Run prints scans in the order in which they were recorded. JSON output has one scan per line; the ID in the last line is the value of
 // --after for the next run.
-func (c *scansCommand) Run(s *session) error {
+func (c *scansCommand) Run(s *session, operator *client.Client) error {
 	if c.Namespace != "" && c.User == "" {
 		return misused("scans.namespace_is_that_of_user")
 	}
 	if c.Out != "" {
-		return c.file(s)
+		return c.file(s, operator)
 	}
 	limit := 0 // all
 	switch {
@@ -149,10 +145,6 @@ func (c *scansCommand) Run(s *session) error {
 	}
 	if c.After == "" && limit > maxNewestScans && !c.filters() {
 		return misused("scans.limit_at_most_of_the", limit, maxNewestScans)
-	}
-	operator, err := c.client()
-	if err != nil {
-		return err
 	}
 	wanted, err := c.filter(s, operator)
 	if err != nil {

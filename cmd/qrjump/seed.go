@@ -2,7 +2,8 @@ package main
 
 import (
 	"io"
-	"os"
+
+	"github.com/qrjump/qrjump/client"
 )
 
 // maxSeedSize is the maximum size in bytes of a seed file that the command sends to a running server.
@@ -14,26 +15,18 @@ type seedCommand struct {
 }
 
 // Run applies a seed file to a running emulator.
-func (c *seedCommand) Run(s *session) error {
-	in := s.in
-	if c.File != "-" {
-		f, err := os.Open(c.File)
-		if err != nil {
-			return usageError(err.Error())
-		}
-		defer f.Close()
-		in = f
+func (c *seedCommand) Run(s *session, qrjump *client.Client) error {
+	in, err := s.openInput(c.File)
+	if err != nil {
+		return usageError(err.Error())
 	}
+	defer in.Close()
 	text, err := io.ReadAll(io.LimitReader(in, maxSeedSize+1))
 	if err != nil {
 		return usageError(err.Error())
 	}
 	if len(text) > maxSeedSize {
 		return misused("seed.is_above_1_mib_start", c.File)
-	}
-	qrjump, err := c.client()
-	if err != nil {
-		return err
 	}
 	done, err := qrjump.Emulator.Seed(s.ctx, string(text))
 	return c.print(s, done, emulated(tr("seed.apply_the_seed")+plain(c.File), err), func(w io.Writer) {

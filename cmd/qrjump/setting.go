@@ -32,10 +32,7 @@ func inWords(item client.Setting) client.Setting {
 func (c *settingList) Run(s *session, qrjump *client.Client) error {
 	if c.Name != "" {
 		item, err := setting(s, qrjump, "get", c.Name)
-		if err != nil {
-			return err
-		}
-		return c.show(s, item)
+		return c.show(s, item, err)
 	}
 	list, err := qrjump.Settings.List(s.ctx)
 	if c.Changed {
@@ -54,15 +51,13 @@ func stripMarkdown(text string) string { return strings.ReplaceAll(text, "`", ""
 // setting finds a setting by its name.
 func setting(s *session, qrjump *client.Client, did, name string) (client.Setting, error) {
 	list, err := qrjump.Settings.List(s.ctx)
-	if err != nil {
-		return client.Setting{}, failed(did, name, err)
-	}
-	return named(list, func(item client.Setting) string { return item.Name }, did, name, "setting", "qrjump setting list")
+	return named(list, failed(did, name, err), func(item client.Setting) string { return item.Name }, did, name, "setting",
+		"qrjump setting list")
 }
 
-// show prints a setting with all its details.
-func (c *settingList) show(s *session, item client.Setting) error {
-	return c.print(s, item, nil, func(w io.Writer) {
+// show prints a setting with all its details, or returns err, the error of the read of the setting.
+func (c *settingList) show(s *session, item client.Setting, err error) error {
+	return c.print(s, item, err, func(w io.Writer) {
 		item := inWords(item)
 		printFields(w, [2]string{"setting", item.Name}, [2]string{"value", settings.Shown(item.Value)},
 			[2]string{"default", settings.Shown(item.Default)}, [2]string{"meaning", stripMarkdown(item.Meaning)},
@@ -79,16 +74,12 @@ type settingSet struct {
 }
 
 // Run changes a setting, or resets a setting to its default.
-func (c *settingSet) Run(s *session) error {
+func (c *settingSet) Run(s *session, qrjump *client.Client) error {
 	if name, value, hasBoth := strings.Cut(c.Name, "="); c.Value == nil && hasBoth {
 		c.Name, c.Value = name, &value
 	}
 	if c.Value == nil != c.Default {
 		return misused("setting.missing_value", plain(c.Name), plain(c.Name))
-	}
-	qrjump, err := c.client()
-	if err != nil {
-		return err
 	}
 	oldSetting, err := setting(s, qrjump, "set", c.Name)
 	if err != nil {

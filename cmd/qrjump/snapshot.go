@@ -70,11 +70,8 @@ type snapshotLoad struct {
 // Run restores the state of a snapshot on the server.
 func (c *snapshotLoad) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.Emulator.ListSnapshots(s.ctx)
-	if err != nil {
-		return noSnapshots("load", err)
-	}
-	snapshot, err := named(list, func(snapshot client.Snapshot) string { return snapshot.Name }, "load", c.Name, "snapshot",
-		"qrjump snapshot list")
+	snapshot, err := named(list, noSnapshots("load", err), func(snapshot client.Snapshot) string { return snapshot.Name },
+		"load", c.Name, "snapshot", "qrjump snapshot list")
 	if err != nil {
 		return err
 	}

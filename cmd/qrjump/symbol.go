@@ -186,12 +186,8 @@ type ruleQR struct {
 }
 
 // Run draws the QR code of a link if a rule opens the link.
-func (c *ruleQR) Run(s *session) error {
+func (c *ruleQR) Run(s *session, wire *client.Client) error {
 	design, err := c.design(kindFlags{Kind: "qr"}, pageFlags{})
-	if err != nil {
-		return err
-	}
-	wire, err := c.client(s)
 	if err != nil {
 		return err
 	}

@@ -94,17 +94,13 @@ type webhookAdd struct {
 }
 
 // Run adds a webhook. The webhook's secret is shown only once.
-func (c *webhookAdd) Run(s *session) error {
+func (c *webhookAdd) Run(s *session, qrjump *client.Client) error {
 	want := client.WebhookPut{URL: c.URL}
 	if err := c.apply(&want); err != nil {
 		return err
 	}
 	if len(want.Codes)+len(want.Rules) == 0 && !want.Alarms {
 		return misused("webhook.missing_events", plain(c.URL))
-	}
-	qrjump, err := c.client()
-	if err != nil {
-		return err
 	}
 	added, err := qrjump.Webhooks.Create(s.ctx, want)
 	return c.print(s, added, failed(tr("webhook.add_webhook"), c.URL, err), func(w io.Writer) {
@@ -140,13 +136,9 @@ type webhookUpdate struct {
 }
 
 // Run changes those fields of a webhook whose flags are set.
-func (c *webhookUpdate) Run(s *session) error {
+func (c *webhookUpdate) Run(s *session, qrjump *client.Client) error {
 	if c.URL == nil && c.Enabled == nil && c.Codes == nil && c.Rule == nil && c.Alarms == nil {
 		return misused("webhook.nothing_to_change")
-	}
-	qrjump, err := c.client()
-	if err != nil {
-		return err
 	}
 	item, err := webhook(s, qrjump, "change", c.ID)
 	if err != nil {

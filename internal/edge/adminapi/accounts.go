@@ -79,25 +79,10 @@ func showLinked(ctx context.Context, account accounts.Account, linked []string) 
 	return shown
 }
 
-// account reads an account for the response to a change; err is the error of the change, which account returns unchanged.
-func (a *Admin) account(ctx context.Context, appid string, err error) (client.Account, error) {
-	if err != nil {
-		return client.Account{}, err
-	}
-	item, err := a.Accounts.Get(ctx, appid)
-	if err != nil {
-		return client.Account{}, err
-	}
-	return a.accounts().showAccount(ctx, item)
-}
-
 // changeAccount changes one account and returns it.
 func (a accountAPI) changeAccount(ctx context.Context, appid string, f func(*accounts.Account) error) (client.Account, error) {
 	account, err := a.Accounts.Change(ctx, appid, f)
-	if err != nil {
-		return client.Account{}, err
-	}
-	return a.showAccount(ctx, account)
+	return readAfter(ctx, err, a.showAccount, account)
 }
 
 func (a accountAPI) listAccounts(ctx context.Context, in *struct {
@@ -186,7 +171,8 @@ func (a accountAPI) listed(ctx context.Context, cursor string, limit int) (page 
 }
 
 func (a accountAPI) getAccount(ctx context.Context, in *AppIDPath) (client.Account, error) {
-	return a.account(ctx, in.AppID, nil)
+	account, err := a.Accounts.Get(ctx, in.AppID)
+	return readAfter(ctx, err, a.showAccount, account)
 }
 
 func (a accountAPI) putAccount(ctx context.Context, in *struct {
@@ -199,7 +185,7 @@ func (a accountAPI) putAccount(ctx context.Context, in *struct {
 	if err := a.theirLinks(ctx, in.AppID, in.Body.Linked); err != nil {
 		return client.Account{}, err
 	}
-	return a.account(ctx, in.AppID, a.Accounts.Put(ctx, in.Body.registration(in.AppID)))
+	return readAfter(ctx, a.Accounts.Put(ctx, in.Body.registration(in.AppID)), a.getAccount, &in.AppIDPath)
 }
 
 // theirLinks returns an error if a caller that is limited to some accounts adds a link to a Mini Program outside these accounts.
@@ -262,7 +248,7 @@ func (a accountAPI) setJump(ctx context.Context, in *struct {
 }
 
 func (a accountAPI) endTokens(ctx context.Context, in *AppIDPath) (client.Account, error) {
-	return a.account(ctx, in.AppID, a.Accounts.ExpireTokens(ctx, in.AppID))
+	return readAfter(ctx, a.Accounts.ExpireTokens(ctx, in.AppID), a.getAccount, in)
 }
 
 // DryRun is the parameter with which a delete only lists the objects that it would delete.
@@ -351,11 +337,11 @@ type LinkPath struct {
 }
 
 func (a accountAPI) putLink(ctx context.Context, in *LinkPath) (client.Account, error) {
-	return a.account(ctx, in.AppID, a.Accounts.Link(ctx, in.AppID, in.MiniProgram))
+	return readAfter(ctx, a.Accounts.Link(ctx, in.AppID, in.MiniProgram), a.getAccount, &in.AppIDPath)
 }
 
 func (a accountAPI) deleteLink(ctx context.Context, in *LinkPath) (client.Account, error) {
-	return a.account(ctx, in.AppID, a.Accounts.Unlink(ctx, in.AppID, in.MiniProgram))
+	return readAfter(ctx, a.Accounts.Unlink(ctx, in.AppID, in.MiniProgram), a.getAccount, &in.AppIDPath)
 }
 
 func (a accountAPI) listLinks(ctx context.Context, in *AppIDPath) (client.AccountLinkList, error) {
@@ -377,8 +363,5 @@ func (a accountAPI) confirmLink(ctx context.Context, in *struct {
 	if errors.Is(err, errcode.InvalidAppID) {
 		err = accounts.ErrNoAccount
 	}
-	if err != nil {
-		return client.AccountLinkList{}, err
-	}
-	return a.listLinks(ctx, &in.AppIDPath)
+	return readAfter(ctx, err, a.listLinks, &in.AppIDPath)
 }

@@ -214,6 +214,14 @@ func refused(format string, args ...any) error {
 	return huma.Error422UnprocessableEntity(fmt.Sprintf(format, args...))
 }
 
+// readAfter returns read(ctx, in), or err if err is not nil: the error of the step before the read.
+func readAfter[In, Out any](ctx context.Context, err error, read func(context.Context, In) (Out, error), in In) (out Out, _ error) {
+	if err != nil {
+		return out, err
+	}
+	return read(ctx, in)
+}
+
 // Page contains the limit of a list request. Page is exported, like other embedded inputs, because huma ignores unexported embedded fields.
 type Page struct {
 	Limit int `query:"limit" default:"100" minimum:"1" maximum:"1000"`

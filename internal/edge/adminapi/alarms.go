@@ -101,10 +101,7 @@ func (a scanAPI) acknowledgeAlarm(ctx context.Context, in *struct {
 }) (alarm, error) {
 	ctx = acting(ctx, "")
 	found, err := a.Alarms.Acknowledge(ctx, in.ID, accounts.ActorFromContext(ctx).ActorID, in.Body.Confirm)
-	if err != nil {
-		return alarm{}, err
-	}
-	return a.showAlarm(ctx, found)
+	return readAfter(ctx, err, a.showAlarm, found)
 }
 
 func (a scanAPI) dismissAlarm(ctx context.Context, in *struct {
@@ -116,10 +113,7 @@ func (a scanAPI) dismissAlarm(ctx context.Context, in *struct {
 }) (alarm, error) {
 	ctx = acting(ctx, "")
 	found, err := a.Alarms.Dismiss(ctx, in.ID, accounts.ActorFromContext(ctx).ActorID, in.Body.Note)
-	if err != nil {
-		return alarm{}, err
-	}
-	return a.showAlarm(ctx, found)
+	return readAfter(ctx, err, a.showAlarm, found)
 }
 
 func (a scanAPI) getBatchAlarm(ctx context.Context, in *BatchPath) (client.BatchAlarm, error) {
@@ -167,10 +161,7 @@ func (a scanAPI) putBatchAlarm(ctx context.Context, in *struct {
 	case in.Body.Threshold != 0:
 		chosen = &in.Body.Threshold
 	}
-	if err := a.Alarms.SetThreshold(ctx, in.ID, chosen); err != nil {
-		return client.BatchAlarm{}, err
-	}
-	return a.getBatchAlarm(ctx, &BatchPath{in.ID})
+	return readAfter(ctx, a.Alarms.SetThreshold(ctx, in.ID, chosen), a.getBatchAlarm, &BatchPath{in.ID})
 }
 
 func (a scanAPI) replayAlarms(ctx context.Context, in *struct {

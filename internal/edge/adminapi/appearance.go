@@ -45,8 +45,6 @@ func (a accountAPI) putAppearance(ctx context.Context, in *struct {
 	for language, texts := range b.Texts {
 		wanted.Texts[branding.Language(language)] = branding.Texts(texts)
 	}
-	if err := a.Appearances.Put(ctx, wanted, branding.NewLogo{File: b.Logo, Remove: b.NoLogo}); err != nil {
-		return client.Appearance{}, err
-	}
-	return a.getAppearance(ctx, &in.AppIDPath)
+	err := a.Appearances.Put(ctx, wanted, branding.NewLogo{File: b.Logo, Remove: b.NoLogo})
+	return readAfter(ctx, err, a.getAppearance, &in.AppIDPath)
 }

@@ -24,21 +24,15 @@ func (a serverAPI) listKeptCalls(ctx context.Context, in *client.KeptCallQuery) 
 	search := searchOf(in.CallSearch)
 	search.RID, search.Failed = in.RID, in.Failed
 	list, looked, err := a.Calls.List(ctx, search, in.Limit)
-	if err != nil {
-		return client.KeptCallPage{}, err
-	}
-	return client.KeptCallPage{Calls: mapped(list, showCall), Searched: showSearched(looked)}, nil
+	return client.KeptCallPage{Calls: mapped(list, showCall), Searched: showSearched(looked)}, err
 }
 
 func (a serverAPI) listCallErrors(ctx context.Context, in *client.CallSearch) (client.CallErrorList, error) {
 	list, looked, err := a.Calls.Failures(ctx, searchOf(*in))
-	if err != nil {
-		return client.CallErrorList{}, err
-	}
 	return client.CallErrorList{Errors: mapped(list, func(f apiusage.Failure) client.CallError {
 		return client.CallError{Endpoint: f.Path, ErrCode: f.ErrCode, Count: f.Times, LastRID: f.Last.RID, LastAt: f.Last.OccurredAt,
 			Detail: f.Last.Detail}
-	}), Searched: showSearched(looked)}, nil
+	}), Searched: showSearched(looked)}, err
 }
 
 // showCall converts a call for a response, with the IDs of its behaviours but without their texts.

@@ -221,7 +221,7 @@ func touching(t adminroute.Object) []auditlog.Name {
 func (a *Admin) current(ctx context.Context, t adminroute.Object) (shown any, tags []string, err error) {
 	switch t.Kind {
 	case accountThing:
-		shown, err = a.account(ctx, t.Key, nil)
+		shown, err = a.accounts().getAccount(ctx, &AppIDPath{t.Key})
 	case appearanceThing:
 		shown, err = a.accounts().getAppearance(ctx, &AppIDPath{t.Key})
 	case componentThing:
@@ -306,21 +306,13 @@ type changedMeanwhile struct {
 // "current", because the operation that returns the object describes them.
 func (changedMeanwhile) Schema(r huma.Registry) *huma.Schema {
 	s := *r.SchemaFromRef(r.Schema(reflect.TypeFor[huma.ErrorModel](), true, "").Ref)
-	s.Properties = mapWith(s.Properties, map[string]*huma.Schema{
-		"current": {Type: huma.TypeObject, AdditionalProperties: true,
-			Description: "the thing as it is now, with its revision; left out: it is gone, or was never there"},
-		"changes": {Type: huma.TypeArray, Items: r.Schema(reflect.TypeFor[client.ThingChange](), true, ""),
-			Description: "its last changes, newest first; the first of them at least came after what the caller saw"}})
+	s.Properties = maps.Clone(s.Properties)
+	s.Properties["current"] = &huma.Schema{Type: huma.TypeObject, AdditionalProperties: true,
+		Description: "the thing as it is now, with its revision; left out: it is gone, or was never there"}
+	s.Properties["changes"] = &huma.Schema{Type: huma.TypeArray, Items: r.Schema(reflect.TypeFor[client.ThingChange](), true, ""),
+		Description: "its last changes, newest first; the first of them at least came after what the caller saw"}
 	s.Required = append(slices.Clone(s.Required), "changes")
 	return &s
-}
-
-func mapWith(all, moreSchemas map[string]*huma.Schema) map[string]*huma.Schema {
-	schemas := map[string]*huma.Schema{}
-	for _, items := range []map[string]*huma.Schema{all, moreSchemas} {
-		maps.Copy(schemas, items)
-	}
-	return schemas
 }
 
 // maxChanges is the maximum number of changes that a problem lists.

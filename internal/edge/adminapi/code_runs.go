@@ -50,12 +50,9 @@ func (a codeAPI) listCodes(ctx context.Context, in *struct {
 	From int64 `query:"from" minimum:"0"`
 	To   int64 `query:"to" minimum:"0" doc:"last code_index"`
 }) (adminroute.File, error) {
-	b, err := a.Codes.Memory.BatchOrLoad(ctx, in.ID)
-	if err != nil {
-		return adminroute.File{}, err
-	}
 	r := codes.Range{From: in.From, To: in.To}
-	if err := b.CheckRange(r); err != nil {
+	b, err := a.batchWith(ctx, in.ID, r)
+	if err != nil {
 		return adminroute.File{}, err
 	}
 	if n := r.To - r.From + 1; n > maxListed {

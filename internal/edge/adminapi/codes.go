@@ -57,6 +57,15 @@ type BatchPath struct {
 	ID int64 `path:"application_id" minimum:"1"`
 }
 
+// batchWith returns a batch that contains a range of codes, or an error if it does not.
+func (a *Admin) batchWith(ctx context.Context, id int64, r codes.Range) (codes.Batch, error) {
+	b, err := a.Codes.Memory.BatchOrLoad(ctx, id)
+	if err == nil {
+		err = b.CheckRange(r)
+	}
+	return b, err
+}
+
 // selected converts a code selection into a set of code indexes.
 func (a *Admin) selected(ctx context.Context, b codes.Batch, s client.CodeSelection) (codes.Set, error) {
 	var ranges []codes.Range
@@ -147,10 +156,7 @@ func (a codeAPI) idle(b codes.Batch, days int) bool {
 
 func (a codeAPI) getBatch(ctx context.Context, in *BatchPath) (client.Batch, error) {
 	b, err := a.Codes.Memory.BatchOrLoad(ctx, in.ID)
-	if err != nil {
-		return client.Batch{}, err
-	}
-	return a.showBatch(ctx, b)
+	return readAfter(ctx, err, a.showBatch, b)
 }
 
 // ofBatch returns the account that owns the batch named in a request.

@@ -73,10 +73,7 @@ func (a accountAPI) putComponent(ctx context.Context, in *struct {
 			component.RedirectHosts = *b.RedirectHosts
 		}
 	}, b.Secret, b.MessageToken, b.EncodingAESKey)
-	if err != nil {
-		return client.Component{}, err
-	}
-	return a.getComponent(ctx, &in.ComponentPath)
+	return readAfter(ctx, err, a.getComponent, &in.ComponentPath)
 }
 
 func (a accountAPI) deleteComponent(ctx context.Context, in *struct {

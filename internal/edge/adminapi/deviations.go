@@ -15,26 +15,20 @@ type ofAccount struct {
 
 func (a serverAPI) listDeviations(ctx context.Context, in *ofAccount) (client.DeviationList, error) {
 	list, err := a.Calls.Deviations(ctx, in.Account)
-	if err != nil {
-		return client.DeviationList{}, err
-	}
-	return client.DeviationList{Deviations: mapped(list, showDeviation)}, nil
+	return client.DeviationList{Deviations: mapped(list, showDeviation)}, err
 }
 
 // coverDeviations lists the behaviours that every client program triggers sooner or later, and reports which of them the calls of an
 // account have triggered.
 func (a serverAPI) coverDeviations(ctx context.Context, in *ofAccount) (client.Coverage, error) {
 	list, looked, err := a.Calls.Coverage(ctx, in.Account)
-	if err != nil {
-		return client.Coverage{}, err
-	}
 	shown := client.Coverage{Total: len(list), Searched: showSearched(looked), Trials: mapped(list, showTrial)}
 	for _, trial := range shown.Trials {
 		if trial.Occurred {
 			shown.Covered++
 		}
 	}
-	return shown, nil
+	return shown, err
 }
 
 func showTrial(c apiusage.Covered) client.Trial {
@@ -58,8 +52,5 @@ func showDeviation(d apiusage.Deviation) client.Deviation {
 }
 
 func (a serverAPI) forgetDeviations(ctx context.Context, in *ofAccount) (client.DeviationList, error) {
-	if err := a.Calls.ForgetDeviations(ctx, in.Account); err != nil {
-		return client.DeviationList{}, err
-	}
-	return a.listDeviations(ctx, &ofAccount{})
+	return readAfter(ctx, a.Calls.ForgetDeviations(ctx, in.Account), a.listDeviations, &ofAccount{})
 }

@@ -1,7 +1,6 @@
 package adminapi
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -253,23 +252,12 @@ func (a ruleAPI) exportGS1(ctx context.Context, _ *noInput) (adminroute.File, er
 func (a ruleAPI) importGS1(ctx context.Context, in *importInput) (client.Imported, error) {
 	caller := adminroute.CallerFromContext(ctx)
 	return a.archives().load(ctx, "gs1", in, func(text io.ReadSeeker) (accounts.Imported, error) {
-		if _, err := text.Seek(0, io.SeekStart); err != nil {
-			return accounts.Imported{}, err
-		}
-		planned := func(yield func(digitallink.Planned, error) bool) {
-			for l, err := range lines(text) {
-				item := digitallink.Planned{Line: l.number, Err: l.fault}
-				if item.Err == nil && err == nil {
-					item.Err = strictly(bytes.TrimSpace(l.text), &item.Entry)
-				}
-				if item.Entry.Owner == "" && len(caller.Accounts) == 1 {
-					item.Entry.Owner = caller.Accounts[0]
-				}
-				if !yield(item, err) {
-					return
-				}
+		planned := plan(text, func(e *digitallink.Entry, line int) digitallink.Planned {
+			if e.Owner == "" && len(caller.Accounts) == 1 {
+				e.Owner = caller.Accounts[0]
 			}
-		}
-		return a.Products.Import(ctx, planned, in.DryRun, caller.CanAccess)
+			return digitallink.Planned{Line: line, Entry: *e}
+		}, func(line int, err error) digitallink.Planned { return digitallink.Planned{Line: line, Err: err} })
+		return a.Products.Import(ctx, planned(), in.DryRun, caller.CanAccess)
 	})
 }

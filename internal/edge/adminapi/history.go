@@ -99,22 +99,11 @@ func (a serverAPI) addCodeEvents(ctx context.Context, firstSinces []client.Chang
 	return firstSinces[:min(len(firstSinces), sinceShown)], err
 }
 
-type plannedRule struct {
-	Action      string `json:"action" enum:"add,edit,publish,delete" doc:"edit replaces all fields of the rule, even if the wire would need a delete and an add"`
-	Owner       string `json:"owner" doc:"AppID of the rule's account"`
-	Prefix      string `json:"prefix" maxLength:"4096"`
-	Path        string `json:"path,omitempty" doc:"page to open, for add and edit"`
-	AppID       string `json:"appid,omitempty" doc:"AppID of the Mini Program to open, for add and edit of a service account's rule"`
-	Occupy      bool   `json:"occupy,omitempty"`
-	OpenVersion int    `json:"open_version,omitempty" doc:"version that test links open; default: 3"`
-	Published   *bool  `json:"published,omitempty" doc:"whether the rule is published, for add and edit; default: true for add, unchanged for edit"`
-}
-
 func (a serverAPI) replayPlan(ctx context.Context, in *struct {
 	Body struct {
-		Changes  []plannedRule `json:"changes" minItems:"1" maxItems:"1000"`
-		Days     int           `json:"days" minimum:"1" maximum:"3660" default:"7"`
-		MaxScans int64         `json:"max_scans,omitempty" minimum:"1" maximum:"20000000" doc:"maximum number of scans read, oldest first; default: 20,000,000"`
+		Changes  []client.PlannedRule `json:"changes" minItems:"1" maxItems:"1000"`
+		Days     int                  `json:"days" minimum:"1" maximum:"3660" default:"7"`
+		MaxScans int64                `json:"max_scans,omitempty" minimum:"1" maximum:"20000000" doc:"maximum number of scans read, oldest first; default: 20,000,000"`
 	}
 }) (auditlog.Replayed, error) {
 	var log scanlog.Log

@@ -11,7 +11,6 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/qrjump/qrjump/client"
-	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/domain/codes"
 	"github.com/qrjump/qrjump/internal/infra/adminroute"
 )
@@ -29,10 +28,7 @@ func (a codeAPI) beginImport(ctx context.Context, in *struct {
 	n := in.Body
 	b, err := a.Codes.BeginImport(acting(ctx, n.Actor), codes.NewImport{Account: in.AppID, ISV: n.ISV, ID: n.ID, Count: n.Count,
 		Prefix: n.Prefix, Text: codes.TemplateOrder{Text: n.Text, GTIN: n.GTIN, Digits: n.FixedDigits, Weak: n.AllowGuessable}})
-	if err != nil {
-		return client.Batch{}, err
-	}
-	return a.showBatch(ctx, b)
+	return readAfter(ctx, err, a.showBatch, b)
 }
 
 func (a codeAPI) importCodes(ctx context.Context, in *struct {
@@ -59,16 +55,11 @@ func (a codeAPI) importCodes(ctx context.Context, in *struct {
 	}
 	// A client that is still sending does not read the response, so the rest of the body is read first.
 	_, _ = io.Copy(io.Discard, body)
-	if faults, ok := errors.AsType[accounts.RowErrors](err); ok {
-		named := mapped(faults, func(f accounts.RowError) error {
-			return &huma.ErrorDetail{Location: fmt.Sprintf("line %d", f.Line), Message: f.Reason}
-		})
-		return client.CodesImported{}, huma.Error422UnprocessableEntity("none of these codes was imported", named...)
-	}
 	if errors.Is(err, errBroken) {
 		return client.CodesImported{}, huma.Error400BadRequest("the list is incomplete; none of these codes was imported")
 	}
-	return client.CodesImported{Lines: done.Lines, Added: done.Added, Available: done.Stored}, err
+	return client.CodesImported{Lines: done.Lines, Added: done.Added, Available: done.Stored},
+		namingLines(err, "none of these codes was imported")
 }
 
 func (a codeAPI) takeBackImport(ctx context.Context, in *struct {

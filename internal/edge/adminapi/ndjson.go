@@ -282,13 +282,19 @@ func (a archiveAPI) load(ctx context.Context, subject string, in *importInput,
 	}
 	defer text.Close()
 	done, err := load(text)
-	if faults, ok := errors.AsType[accounts.RowErrors](err); ok {
-		named := mapped(faults, func(f accounts.RowError) error {
-			return &huma.ErrorDetail{Location: fmt.Sprintf("line %d", f.Line), Message: f.Reason}
-		})
-		return client.Imported{}, huma.Error422UnprocessableEntity("nothing was imported", named...)
+	return client.Imported{Lines: done.Lines, Added: done.Added, Changed: done.Changed, Unchanged: done.Unchanged, DryRun: in.DryRun},
+		namingLines(err, "nothing was imported")
+}
+
+// namingLines returns a 422 error that names the invalid lines if err is a RowErrors; any other error is returned unchanged.
+func namingLines(err error, detail string) error {
+	faults, ok := errors.AsType[accounts.RowErrors](err)
+	if !ok {
+		return err
 	}
-	return client.Imported{Lines: done.Lines, Added: done.Added, Changed: done.Changed, Unchanged: done.Unchanged, DryRun: in.DryRun}, err
+	return huma.Error422UnprocessableEntity(detail, mapped(faults, func(f accounts.RowError) error {
+		return &huma.ErrorDetail{Location: fmt.Sprintf("line %d", f.Line), Message: f.Reason}
+	})...)
 }
 
 // spool writes a request body to a temporary file.

@@ -108,10 +108,7 @@ func (a codeAPI) placeOrder(ctx context.Context, in *struct {
 	}
 	order, err := a.Orders.Create(ctx, account, codes.Application{Count: in.Body.Count, ISV: in.Body.ISV, Template: template},
 		a.Settings.Get().OrderApprovalRequired)
-	if err != nil {
-		return client.Order{}, err
-	}
-	return a.showOrder(ctx, order)
+	return readAfter(ctx, err, a.showOrder, order)
 }
 
 func (a codeAPI) decideOrder(ctx context.Context, in *struct {
@@ -127,8 +124,5 @@ func (a codeAPI) decideOrder(ctx context.Context, in *struct {
 	if errors.Is(err, codes.ErrNoBatch) {
 		return client.Order{}, huma.Error404NotFound("there is no order with this number")
 	}
-	if err != nil {
-		return client.Order{}, err
-	}
-	return a.showOrder(ctx, order)
+	return readAfter(ctx, err, a.showOrder, order)
 }

@@ -52,11 +52,8 @@ func (a codeAPI) drawingOf(ctx context.Context, id int64, w client.PackageWish) 
 	if err != nil {
 		return "", err
 	}
-	b, err := a.Codes.Memory.BatchOrLoad(ctx, id)
+	b, err := a.batchWith(ctx, id, codes.Range{From: w.From, To: w.To})
 	if err != nil {
-		return "", err
-	}
-	if err := b.CheckRange(codes.Range{From: w.From, To: w.To}); err != nil {
 		return "", err
 	}
 	if kind := labels.Kind(drawing.Kind); b.Imported && (kind == labels.Matrix || kind == labels.QRAndMatrix) {
@@ -80,10 +77,7 @@ func (a codeAPI) drawingOf(ctx context.Context, id int64, w client.PackageWish) 
 // planOf returns the label plan of a package request; drawing is the result of drawingOf.
 func (a codeAPI) planOf(ctx context.Context, id int64, w client.PackageWish, drawing string) (*client.LabelPlan, error) {
 	p := &client.LabelPlan{Codes: w.To - w.From + 1}
-	b, err := a.Codes.Memory.BatchOrLoad(ctx, id)
-	if err == nil {
-		err = b.CheckRange(codes.Range{From: w.From, To: w.To})
-	}
+	b, err := a.batchWith(ctx, id, codes.Range{From: w.From, To: w.To})
 	if err != nil || drawing == "" {
 		return p, err
 	}

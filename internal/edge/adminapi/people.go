@@ -123,10 +123,7 @@ func (a serverAPI) changePerson(ctx context.Context, in *struct {
 }
 
 func (a serverAPI) deletePerson(ctx context.Context, in *PersonPath) (client.PersonList, error) {
-	if err := a.People.Delete(ctx, in.Name); err != nil {
-		return client.PersonList{}, err
-	}
-	return a.listPeople(ctx, nil)
+	return readAfter(ctx, a.People.Delete(ctx, in.Name), a.listPeople, nil)
 }
 
 func (a serverAPI) signOutPerson(ctx context.Context, in *PersonPath) (client.Person, error) {
@@ -169,10 +166,7 @@ func (a serverAPI) addAdminKey(ctx context.Context, in *struct{ Body client.Admi
 func (a serverAPI) deleteAdminKey(ctx context.Context, in *struct {
 	ID string `path:"id"`
 }) (client.AdminKeyList, error) {
-	if err := a.People.DeleteKey(ctx, in.ID); err != nil {
-		return client.AdminKeyList{}, err
-	}
-	return a.listAdminKeys(ctx, nil)
+	return readAfter(ctx, a.People.DeleteKey(ctx, in.ID), a.listAdminKeys, nil)
 }
 
 type LoginLinkInput struct {
@@ -183,8 +177,5 @@ type LoginLinkInput struct {
 
 func (a serverAPI) makeLoginLink(ctx context.Context, in *LoginLinkInput) (client.LoginLink, error) {
 	text, ends, err := a.People.NewLink(ctx, in.Body.Name)
-	if err != nil {
-		return client.LoginLink{}, err
-	}
-	return client.LoginLink{URL: a.linkTo(text), ExpiresAt: ends.Truncate(time.Second)}, nil
+	return client.LoginLink{URL: a.linkTo(text), ExpiresAt: ends.Truncate(time.Second)}, err
 }

@@ -153,10 +153,10 @@ func (a ruleAPI) listDomains(ctx context.Context, in *struct {
 		list, err := a.Rules.DomainsAfter(ctx, in.After, in.Limit)
 		return showDomains(list), err
 	}
-	return a.allDomains(ctx)
+	return a.allDomains(ctx, nil)
 }
 
-func (a ruleAPI) allDomains(ctx context.Context) (client.DomainList, error) {
+func (a ruleAPI) allDomains(ctx context.Context, _ *noInput) (client.DomainList, error) {
 	list, err := a.Rules.Domains(ctx)
 	return showDomains(list), err
 }
@@ -169,10 +169,7 @@ func showDomains(list []rules.Domain) client.DomainList {
 
 // setDomain sets the status that the operator gives a host ("" = no status) and returns the list of hosts.
 func (a ruleAPI) setDomain(ctx context.Context, host string, status rules.DomainStatus) (client.DomainList, error) {
-	if err := a.Rules.SetDomain(ctx, host, status); err != nil {
-		return client.DomainList{}, err
-	}
-	return a.allDomains(ctx)
+	return readAfter(ctx, a.Rules.SetDomain(ctx, host, status), a.allDomains, nil)
 }
 
 type HostPath struct {

@@ -72,13 +72,13 @@ func (a scanAPI) listScans(ctx context.Context, in *struct {
 	After  string `query:"after" maxLength:"100" doc:"last known scan ID; default: start with the oldest scan"`
 	Newest int    `query:"newest" minimum:"0" maximum:"100000" doc:"start with this many scans before the end; alternative to after"`
 	Limit  int    `query:"limit" default:"100" minimum:"1" maximum:"1000" doc:"maximum number of scans per page"`
-	ScanFilter
+	client.ScanFilter
 }) (client.ScanPage, error) {
 	accountIDs, err := owners(ctx, in.Owner)
 	if err != nil {
 		return client.ScanPage{}, err
 	}
-	if in.ScanFilter.set() || len(accountIDs) > 0 && in.Newest == 0 {
+	if selects(in.ScanFilter) || len(accountIDs) > 0 && in.Newest == 0 {
 		return a.matchingScans(ctx, in.After, in.Newest, in.Limit, &in.ScanFilter)
 	}
 	var list []stats.Counted
@@ -110,24 +110,13 @@ func (a scanAPI) listScans(ctx context.Context, in *struct {
 	return page, err
 }
 
-// ScanFilter contains the query parameters that select scans of the scan feed.
-type ScanFilter struct {
-	OwnedBy
-	From          string  `query:"from" maxLength:"40" doc:"RFC 3339 time or date of the earliest scan"`
-	To            string  `query:"to" maxLength:"40" doc:"RFC 3339 time or date of the latest scan; a date includes the whole day"`
-	User          string  `query:"user" maxLength:"256" doc:"user ID as sent by the app, or the hash in a scan"`
-	Namespace     string  `query:"namespace" default:"default" maxLength:"64" doc:"namespace of the user"`
-	Rules         []int64 `query:"rule" maxItems:"100" doc:"IDs of rules or GS1 keys, separated by commas"`
-	ApplicationID int64   `query:"application_id" minimum:"0" doc:"application_id of a code; with code_index"`
-	CodeIndex     int64   `query:"code_index" minimum:"0"`
-}
-
-func (f *ScanFilter) set() bool {
+// selects reports whether a filter selects scans by other criteria than their owner.
+func selects(f client.ScanFilter) bool {
 	return f.From != "" || f.To != "" || f.User != "" || len(f.Rules) > 0 || f.ApplicationID != 0
 }
 
 // filter converts the query parameters to a stats.Filter.
-func (a scanAPI) filter(ctx context.Context, in *ScanFilter) (f stats.Filter, err error) {
+func (a scanAPI) filter(ctx context.Context, in *client.ScanFilter) (f stats.Filter, err error) {
 	if f.Owners, err = owners(ctx, in.Owner); err != nil {
 		return f, err
 	}
@@ -155,7 +144,7 @@ func (a scanAPI) filter(ctx context.Context, in *ScanFilter) (f stats.Filter, er
 }
 
 // matchingScans implements listScans for requests with a filter.
-func (a scanAPI) matchingScans(ctx context.Context, from string, newest, limit int, in *ScanFilter) (page client.ScanPage, err error) {
+func (a scanAPI) matchingScans(ctx context.Context, from string, newest, limit int, in *client.ScanFilter) (page client.ScanPage, err error) {
 	var lastScanID scanlog.ScanID
 	if newest > 0 {
 		return page, refused("newest counts from the newest of all scans and cannot be combined with a filter: give from instead")
@@ -309,7 +298,7 @@ func scanRowOf(r client.RecordedScan) scanRow {
 
 func (a scanAPI) exportScans(ctx context.Context, in *struct {
 	TableFormat
-	ScanFilter
+	client.ScanFilter
 }) (adminroute.File, error) {
 	f, err := a.filter(ctx, &in.ScanFilter)
 	return tableFile("scans", in.TableFormat, func(ctx context.Context) iter.Seq2[scanRow, error] {

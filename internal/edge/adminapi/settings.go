@@ -161,8 +161,5 @@ func (a serverAPI) createScanKey(ctx context.Context, in *struct {
 func (a serverAPI) deleteScanKey(ctx context.Context, in *struct {
 	Name string `path:"name"`
 }) (scanKeyList, error) {
-	if err := a.Keys.Delete(ctx, in.Name); err != nil {
-		return scanKeyList{}, err
-	}
-	return a.listScanKeys(ctx, nil)
+	return readAfter(ctx, a.Keys.Delete(ctx, in.Name), a.listScanKeys, nil)
 }

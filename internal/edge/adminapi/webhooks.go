@@ -97,10 +97,7 @@ func (a webhookAPI) putWebhook(ctx context.Context, in *struct {
 }
 
 func (a webhookAPI) deleteWebhook(ctx context.Context, in *WebhookPath) (client.WebhookList, error) {
-	if err := a.Webhooks.Delete(ctx, in.ID); err != nil {
-		return client.WebhookList{}, err
-	}
-	return a.listWebhooks(ctx, nil)
+	return readAfter(ctx, a.Webhooks.Delete(ctx, in.ID), a.listWebhooks, nil)
 }
 
 func (a webhookAPI) testWebhook(ctx context.Context, in *WebhookPath) (client.WebhookTest, error) {
