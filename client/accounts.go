@@ -3,8 +3,6 @@ package client
 import (
 	"context"
 	"net/http"
-	"net/url"
-	"strings"
 	"time"
 )
 
@@ -65,13 +63,7 @@ func (a Account) Put() AccountPut {
 }
 
 // accountPath returns the path of a resource of an account.
-func accountPath(appid string, rest ...string) string {
-	parts := []string{"accounts"}
-	for _, part := range append([]string{appid}, rest...) {
-		parts = append(parts, url.PathEscape(part))
-	}
-	return strings.Join(parts, "/")
-}
+func accountPath(appid string, rest ...string) string { return pathOf("accounts", appid, rest...) }
 
 // AccountList is a page of accounts.
 type AccountList struct {

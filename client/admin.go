@@ -110,6 +110,15 @@ func remove[T any](ctx context.Context, c *transport, path string) (T, error) {
 	return send[T](ctx, c, http.MethodDelete, path, nil)
 }
 
+// pathOf returns the path of an object in a collection, or of a resource of this object that the words in rest name.
+func pathOf(collection string, id any, rest ...string) string {
+	path := collection
+	for _, part := range append([]string{fmt.Sprint(id)}, rest...) {
+		path += "/" + url.PathEscape(part)
+	}
+	return path
+}
+
 // params maps names of query parameters to their values. Parameters with a zero value are not sent.
 type params map[string]any
 

@@ -5,7 +5,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"strconv"
 	"time"
 )
 
@@ -54,16 +53,10 @@ func (c BatchesService) List(ctx context.Context, q BatchQuery) ([]Batch, error)
 
 // Get returns one application, or a *Problem with status 404 if the application does not exist.
 func (c BatchesService) Get(ctx context.Context, id int64) (Batch, error) {
-	return get[Batch](ctx, c.transport, batchPath(id, ""))
+	return get[Batch](ctx, c.transport, batchPath(id))
 }
 
-func batchPath(id int64, kind string) string {
-	path := "batches/" + strconv.FormatInt(id, 10)
-	if kind != "" {
-		path += "/" + kind
-	}
-	return path
-}
+func batchPath(id int64, rest ...string) string { return pathOf("batches", id, rest...) }
 
 // CodeSelection selects codes of a batch; a code that is selected in several ways counts once.
 type CodeSelection struct {
@@ -225,6 +218,13 @@ type SerialBinding struct {
 	Serial  string `json:"serial" doc:"serial number, 1 to 128 characters"`
 }
 
+// SerialsPut is the request of BindSerials.
+type SerialsPut struct {
+	Serials []SerialBinding `json:"serials" minItems:"1" maxItems:"10000"`
+	Replace bool            `json:"replace,omitempty" doc:"if true, replaces serial numbers assigned before"`
+	Actor   string          `json:"actor,omitempty"`
+}
+
 // MaxSerials is the maximum number of serial numbers in one call of BindSerials.
 const MaxSerials = 10_000
 
@@ -233,14 +233,7 @@ const MaxSerials = 10_000
 // another code has the serial number.
 func (c CodesService) BindSerials(ctx context.Context, batch int64, serials []SerialBinding, replace bool,
 	actor string) (CodesChanged, error) {
-	body := map[string]any{"serials": serials}
-	if replace {
-		body["replace"] = true
-	}
-	if actor != "" {
-		body["actor"] = actor
-	}
-	return put[CodesChanged](ctx, c.transport, batchPath(batch, "serials"), body)
+	return put[CodesChanged](ctx, c.transport, batchPath(batch, "serials"), SerialsPut{serials, replace, actor})
 }
 
 // NewImport is a batch for codes that another system produced.
@@ -260,7 +253,7 @@ type NewImport struct {
 // same data. A *Problem with status 409 means that the account used the ISV number for another application, or that the ID belongs
 // to another application.
 func (c BatchesService) CreateImport(ctx context.Context, account string, n NewImport) (Batch, error) {
-	return post[Batch](ctx, c.transport, "accounts/"+url.PathEscape(account)+"/imported-batches", n)
+	return post[Batch](ctx, c.transport, accountPath(account, "imported-batches"), n)
 }
 
 // CodesImported is the result of ImportCodes.
@@ -278,10 +271,7 @@ const MaxImportLines = 50_000
 // the source file; a *Problem with status 422 names the invalid line.
 func (c BatchesService) ImportCodes(ctx context.Context, batch, first int64, actor string, lines io.Reader) (done CodesImported,
 	err error) {
-	r := request{method: http.MethodPut, path: "/admin/v1/" + batchPath(batch, "imported-codes"), contentType: "text/plain",
-		query: params{"line": first, "actor": actor}.values()}
-	err = c.sendLines(ctx, r, lines, &done)
-	return done, err
+	return c.ImportTexts(ctx, batch, first, 0, actor, lines)
 }
 
 // ImportTexts is like ImportCodes, for a batch whose text template contains {token:N}. Each line is the printed text of one code;

@@ -3,7 +3,6 @@ package client
 import (
 	"context"
 	"net/http"
-	"net/url"
 	"time"
 )
 
@@ -64,7 +63,7 @@ type PushList struct {
 }
 
 // componentPath returns the admin API path of a platform.
-func componentPath(appid string) string { return "components/" + url.PathEscape(appid) }
+func componentPath(appid string, rest ...string) string { return pathOf("components", appid, rest...) }
 
 // List returns at most limit third-party platforms whose AppID follows cursor, sorted by AppID; limit 0 = the default page size.
 func (c ComponentsService) List(ctx context.Context, cursor string, limit int) ([]Component, error) {
@@ -96,7 +95,7 @@ func (c ComponentsService) Delete(ctx context.Context, appid string, dryRun bool
 // ListPushes lists at most limit messages that were pushed to a platform's event URL, newest first, with the responses; limit 0
 // selects the server's default page size. If the platform does not exist, the result is a *Problem with status 404.
 func (c ComponentsService) ListPushes(ctx context.Context, component string, limit int) ([]Push, error) {
-	reply, err := get[PushList](ctx, c.transport, withQuery(componentPath(component)+"/pushes", params{"limit": limit}))
+	reply, err := get[PushList](ctx, c.transport, withQuery(componentPath(component, "pushes"), params{"limit": limit}))
 	return reply.Pushes, err
 }
 
@@ -126,7 +125,7 @@ type Revoked struct {
 // RevokeAuthorization revokes an account's authorisation of a platform; the tokens of the authorisation become invalid immediately.
 // If the account has not authorised the platform, the result is a *Problem with status 404.
 func (c ComponentsService) RevokeAuthorization(ctx context.Context, component, appid string) error {
-	_, err := remove[Revoked](ctx, c.transport, componentPath(component)+"/authorizations/"+url.PathEscape(appid))
+	_, err := remove[Revoked](ctx, c.transport, componentPath(component, "authorizations", appid))
 	return err
 }
 

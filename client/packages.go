@@ -5,7 +5,6 @@ import (
 	"context"
 	"io"
 	"net/http"
-	"strconv"
 	"time"
 )
 
@@ -96,13 +95,7 @@ func (c PackagesService) Create(ctx context.Context, batch int64, w PackageWish)
 	return post[Package](ctx, c.transport, batchPath(batch, "packages"), w)
 }
 
-func packagePath(id int64, kind string) string {
-	path := "packages/" + strconv.FormatInt(id, 10)
-	if kind != "" {
-		path += "/" + kind
-	}
-	return path
-}
+func packagePath(id int64, rest ...string) string { return pathOf("packages", id, rest...) }
 
 // Download writes the file of a package to w. passphrase is "" if the package has recipients. The duration grows with the number of codes;
 // limit the duration with ctx. After an error, the written data is not a valid package; repeat the call to get the complete package.
@@ -141,31 +134,30 @@ func (c PackagesService) List(ctx context.Context, q PackageQuery) ([]Package, e
 
 // Get returns one package. If the package does not exist, the result is a *Problem with status 404.
 func (c PackagesService) Get(ctx context.Context, id int64) (Package, error) {
-	return get[Package](ctx, c.transport, packagePath(id, ""))
+	return get[Package](ctx, c.transport, packagePath(id))
 }
 
 // Recall freezes the codes of a package, and blocks further downloads of the package. If the package has been recalled already, the
 // result is a *Problem with status 409.
 func (c PackagesService) Recall(ctx context.Context, id int64, note, actor string) (Package, error) {
-	return post[Package](ctx, c.transport, packagePath(id, "recall"), noteOf(note, actor))
+	return post[Package](ctx, c.transport, packagePath(id, "recall"), PackageNote{note, actor})
 }
 
 // VoidCodes records that the printer destroyed codes of a package: the codes become void permanently and are removed from the package.
 func (c PackagesService) VoidCodes(ctx context.Context, id int64, ranges []CodeRange, note, actor string) (Package, error) {
-	body := noteOf(note, actor)
-	body["ranges"] = ranges
-	return post[Package](ctx, c.transport, packagePath(id, "spoiled"), body)
+	return post[Package](ctx, c.transport, packagePath(id, "spoiled"), SpoiledCodes{ranges, PackageNote{note, actor}})
 }
 
-func noteOf(note, actor string) map[string]any {
-	body := map[string]any{}
-	if note != "" {
-		body["note"] = note
-	}
-	if actor != "" {
-		body["actor"] = actor
-	}
-	return body
+// PackageNote is the reason for a change of a package, and its author.
+type PackageNote struct {
+	Note  string `json:"note,omitempty"`
+	Actor string `json:"actor,omitempty"`
+}
+
+// SpoiledCodes are codes of a package that the printer destroyed.
+type SpoiledCodes struct {
+	Ranges []CodeRange `json:"ranges" minItems:"1" maxItems:"100000"`
+	PackageNote
 }
 
 // PackageSigner is the key with which the server signs packages.

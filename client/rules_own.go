@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"net/url"
 )
 
 // OwnRule is a rule that an operator sets for an account.
@@ -38,33 +37,31 @@ type RuleCheck struct {
 	Steps       []FileStep  `json:"steps" doc:"steps of the check; empty if the file was not fetched"`
 }
 
-func ownRules(appid string) string { return "accounts/" + url.PathEscape(appid) + "/rules" }
-
 // Create adds an unpublished rule for an account, with the same checks as Wire.CreateRule, but without a token of the account. If
 // the rule is invalid, the result is a *Problem with status 422 that describes the error.
 func (c RulesService) Create(ctx context.Context, appid string, r OwnRule) (StoredRule, error) {
-	return post[StoredRule](ctx, c.patient(), ownRules(appid), r)
+	return post[StoredRule](ctx, c.patient(), accountPath(appid, "rules"), r)
 }
 
 // Update changes a rule of an account; see Wire.UpdateRule.
 func (c RulesService) Update(ctx context.Context, appid string, r OwnRule) (StoredRule, error) {
-	return put[StoredRule](ctx, c.transport, ownRules(appid), r)
+	return put[StoredRule](ctx, c.transport, accountPath(appid, "rules"), r)
 }
 
 // Publish publishes a rule of an account and uses up one of the account's publishes of this month; see Wire.PublishRule.
 func (c RulesService) Publish(ctx context.Context, appid, prefix string) (StoredRule, error) {
-	return post[StoredRule](ctx, c.transport, ownRules(appid)+"/publish", map[string]string{"prefix": prefix})
+	return post[StoredRule](ctx, c.transport, accountPath(appid, "rules", "publish"), map[string]string{"prefix": prefix})
 }
 
 // Delete deletes a rule of an account and returns the deleted rule.
 func (c RulesService) Delete(ctx context.Context, appid, prefix string) (StoredRule, error) {
-	return remove[StoredRule](ctx, c.transport, withQuery(ownRules(appid), params{"prefix": prefix}))
+	return remove[StoredRule](ctx, c.transport, withQuery(accountPath(appid, "rules"), params{"prefix": prefix}))
 }
 
 // Check returns the expected result of Create and the required address of the verification file; if fetch is true, the server also
 // fetches the file. It changes nothing.
 func (c RulesService) Check(ctx context.Context, appid string, r OwnRule, fetch bool) (RuleCheck, error) {
-	return post[RuleCheck](ctx, c.patient(), ownRules(appid)+"/check", struct {
+	return post[RuleCheck](ctx, c.patient(), accountPath(appid, "rules", "check"), struct {
 		OwnRule
 		Fetch bool `json:"fetch,omitempty"`
 	}{r, fetch})

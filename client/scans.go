@@ -474,5 +474,5 @@ type ReplayedAlarm struct {
 // ReplayAlarms returns the alarms that a threshold would have raised for an application in the last 90 days; a threshold of 0 means
 // the current threshold. It changes nothing. The server reads its scan log for this call; limit the duration with ctx.
 func (c BatchesService) ReplayAlarms(ctx context.Context, id, threshold int64) (AlarmReplay, error) {
-	return get[AlarmReplay](ctx, c.patient(), withQuery(batchPath(id, "alarm/replay"), params{"threshold": threshold}))
+	return get[AlarmReplay](ctx, c.patient(), withQuery(batchPath(id, "alarm", "replay"), params{"threshold": threshold}))
 }

@@ -15,11 +15,9 @@ import (
 
 // aboutAccount adds the AppID to an error; if the account does not exist, the error suggests a similar AppID.
 func aboutAccount(s *session, operator *client.Client, did, appid string, err error) error {
-	if !isNotFound(err) {
-		return failed(did, appid, err)
-	}
-	return hintError{error: fmt.Errorf("%w%s", failed(did, appid, err), nearAccount(s, operator, appid)),
-		next: tr("account.see_qrjump_account_list")}
+	return withSuggestion(did, appid, err, tr("account.see_qrjump_account_list"),
+		func() ([]client.Account, error) { return operator.Accounts.List(s.ctx, "", 1000) },
+		func(a client.Account) string { return a.AppID })
 }
 
 // nearAccount suggests an AppID similar to the first given AppID that does not exist; "" if all of them exist or no AppID is similar.
@@ -375,8 +373,5 @@ type accountToken struct{ member }
 // Run prints the valid access token without replacing it, so that the token stays valid for other programs.
 func (c *accountToken) Run(s *session, wire *client.Client) error {
 	token, err := wire.Wire.GetStableToken(s.ctx, false)
-	if err != nil {
-		return failed(tr("account.token_of"), c.AppID, err)
-	}
-	return c.outcome(s, token, nil, "plain", token.AccessToken)
+	return c.outcome(s, token, failed(tr("account.token_of"), c.AppID, err), "plain", token.AccessToken)
 }

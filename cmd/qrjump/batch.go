@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"slices"
 	"strconv"
 	"time"
@@ -61,7 +60,7 @@ func aboutCodes(did string, err error) error {
 		return nil
 	}
 	happened := fault("batch.of_2", did, err)
-	if p, ok := errors.AsType[*client.Problem](err); ok && p.Status == http.StatusNotFound {
+	if isNotFound(err) {
 		return hintError{error: happened, next: tr("batch.see_qrjump_batch_list")}
 	}
 	w, ok := errors.AsType[*client.WireError](err)
@@ -360,20 +359,6 @@ func (c *batchActivate) closed(s *session, r client.CodeRange) (n closedCodes, e
 		}
 	}
 	return n, nil
-}
-
-type batchDeactivate struct {
-	operator
-	selectedCodes
-	confirmFlag
-}
-
-// Run deactivates codes.
-func (c *batchDeactivate) Run(s *session, qrjump *client.Client) error {
-	deactivate := func(change client.CodeChange) (client.CodesChanged, error) {
-		return qrjump.Codes.Deactivate(s.ctx, c.ID, time.Time{}, change)
-	}
-	return c.change(s, qrjump, c.outputFlags, &c.confirmFlag, "deactivate", deactivate)
 }
 
 type batchRetarget struct {

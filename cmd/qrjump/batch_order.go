@@ -1,6 +1,8 @@
 package main
 
 import (
+	"github.com/alecthomas/kong"
+
 	"github.com/qrjump/qrjump/client"
 )
 
@@ -25,20 +27,12 @@ type orderDecision struct {
 	ISV      string `name:"isv" required:"" placeholder:"ID"`
 }
 
-func (c *orderDecision) decide(s *session, qrjump *client.Client, agree bool) error {
-	order, err := qrjump.Orders.Decide(s.ctx, c.AppID, client.OrderDecision{ISV: c.ISV, Revision: c.Revision, Approve: agree})
+// Run approves the order, so that its codes are made, or rejects it, as the name of the command says.
+func (c *orderDecision) Run(s *session, qrjump *client.Client, chosen *kong.Context) error {
+	order, err := qrjump.Orders.Decide(s.ctx, c.AppID, client.OrderDecision{ISV: c.ISV, Revision: c.Revision,
+		Approve: chosen.Selected().Name == "approve"})
 	return c.outcome(s, order, failed(tr("batch_order.decide_order")+c.ISV+" of", c.AppID, err), "plain", orderState(order))
 }
-
-type batchApprove struct{ orderDecision }
-
-// Run approves the order, so that its codes are made.
-func (c *batchApprove) Run(s *session, qrjump *client.Client) error { return c.decide(s, qrjump, true) }
-
-type batchReject struct{ orderDecision }
-
-// Run rejects the order.
-func (c *batchReject) Run(s *session, qrjump *client.Client) error { return c.decide(s, qrjump, false) }
 
 type batchOrders struct {
 	operator

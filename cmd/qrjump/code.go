@@ -8,6 +8,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
+
+	"github.com/alecthomas/kong"
 
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/infra/errortext"
@@ -223,9 +226,9 @@ var prerequisites = map[string]string{
 	client.Unfreeze: "code.were_not_frozen_or_stay",
 }
 
-// change applies a change to the selected codes; if end is not nil, the user must confirm the change first.
-func (c *selectedCodes) change(s *session, qrjump *client.Client, o outputFlags, end *confirmFlag, did string,
-	do func(client.CodeChange) (client.CodesChanged, error)) error {
+// change changes the selected codes; did is freeze, unfreeze, redeem, void or deactivate. If end is not nil, the user must confirm the
+// change first.
+func (c *selectedCodes) change(s *session, qrjump *client.Client, o outputFlags, end *confirmFlag, did string) error {
 	parts, err := c.selections(s)
 	if err != nil {
 		return err
@@ -237,7 +240,13 @@ func (c *selectedCodes) change(s *session, qrjump *client.Client, o outputFlags,
 	}
 	var done client.CodesChanged
 	for i, part := range parts {
-		n, err := do(client.CodeChange{CodeSelection: part, Actor: c.Actor, Note: c.Note})
+		var n client.CodesChanged
+		change := client.CodeChange{CodeSelection: part, Actor: c.Actor, Note: c.Note}
+		if did == "deactivate" {
+			n, err = qrjump.Codes.Deactivate(s.ctx, c.ID, time.Time{}, change)
+		} else {
+			n, err = qrjump.Codes.Update(s.ctx, c.ID, did, change)
+		}
 		if err != nil {
 			err = aboutStored(s, qrjump, did+tr("code.codes_of"), c.ID, err)
 			if i > 0 {
@@ -289,53 +298,28 @@ func describeSelection(parts []client.CodeSelection) string {
 	return countedCodes(n)
 }
 
-// changeState makes a change of the state of the selected codes: did is freeze, unfreeze, redeem or void.
-func (c *selectedCodes) changeState(s *session, qrjump *client.Client, o outputFlags, end *confirmFlag, did string) error {
-	return c.change(s, qrjump, o, end, did, func(change client.CodeChange) (client.CodesChanged, error) {
-		return qrjump.Codes.Update(s.ctx, c.ID, did, change)
-	})
+// codeChange is a command that changes codes and needs no confirmation: unfreeze, after which codes open their page again, and redeem,
+// which fails if one of the codes was already redeemed.
+type codeChange struct {
+	operator
+	selectedCodes
 }
 
-type codeFreeze struct {
+// Run makes the change that the command's name says.
+func (c *codeChange) Run(s *session, qrjump *client.Client, chosen *kong.Context) error {
+	return c.change(s, qrjump, c.outputFlags, nil, chosen.Selected().Name)
+}
+
+// codeEnd is a command that changes codes so that they open nothing: freeze, until they are unfrozen, deactivate, and void.
+type codeEnd struct {
 	operator
 	selectedCodes
 	confirmFlag
 }
 
-// Run freezes codes, which then open nothing until they are unfrozen.
-func (c *codeFreeze) Run(s *session, qrjump *client.Client) error {
-	return c.changeState(s, qrjump, c.outputFlags, &c.confirmFlag, client.Freeze)
-}
-
-type codeUnfreeze struct {
-	operator
-	selectedCodes
-}
-
-// Run unfreezes codes, so that they open their page again.
-func (c *codeUnfreeze) Run(s *session, qrjump *client.Client) error {
-	return c.changeState(s, qrjump, c.outputFlags, nil, client.Unfreeze)
-}
-
-type codeRedeem struct {
-	operator
-	selectedCodes
-}
-
-// Run redeems codes; it fails if one of the codes was already redeemed.
-func (c *codeRedeem) Run(s *session, qrjump *client.Client) error {
-	return c.changeState(s, qrjump, c.outputFlags, nil, client.Redeem)
-}
-
-type codeVoid struct {
-	operator
-	selectedCodes
-	confirmFlag
-}
-
-// Run voids codes.
-func (c *codeVoid) Run(s *session, qrjump *client.Client) error {
-	return c.changeState(s, qrjump, c.outputFlags, &c.confirmFlag, client.Void)
+// Run makes the change that the command's name says, after a confirmation.
+func (c *codeEnd) Run(s *session, qrjump *client.Client, chosen *kong.Context) error {
+	return c.change(s, qrjump, c.outputFlags, &c.confirmFlag, chosen.Selected().Name)
 }
 
 type codeExchange struct {

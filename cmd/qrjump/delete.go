@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"io"
 	"net/http"
 	"strconv"
@@ -54,7 +53,7 @@ func (c *deletion) remove(s *session, remove func(ctx context.Context, appid str
 		return err
 	}
 	did, err := remove(s.ctx, c.AppID, false)
-	if p, is := errors.AsType[*client.Problem](err); is && p.Status == http.StatusConflict {
+	if isProblem(err, http.StatusConflict) {
 		if would, asked := remove(s.ctx, c.AppID, true); asked == nil && len(would.BlockedBy) > 0 { // a new dependency
 			return keptObjects(would)
 		}

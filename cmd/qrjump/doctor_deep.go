@@ -2,8 +2,6 @@ package main
 
 import (
 	"cmp"
-	"errors"
-	"net/http"
 
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/infra/i18n"
@@ -45,7 +43,7 @@ func (v *walk) statistics(s *session, qrjump *client.Client) error {
 // lake compares the lake with the scan log, if the server writes a lake.
 func (v *walk) lake(s *session, qrjump *client.Client) error {
 	found, err := qrjump.Lake.Verify(s.ctx, "", "")
-	if p, is := errors.AsType[*client.Problem](err); is && p.Status == http.StatusNotFound {
+	if isNotFound(err) {
 		return nil
 	}
 	if err != nil {

@@ -90,7 +90,7 @@ func advice(err error) i18n.Message {
 		}
 		return msg("reach.check", serverFlagNames)
 	}
-	if p, ok := errors.AsType[*client.Problem](err); ok && p.Status == http.StatusUnauthorized {
+	if isProblem(err, http.StatusUnauthorized) {
 		return i18n.Literal(tr("report.operators_give_admin_token_qrjump"))
 	}
 	w, ok := errors.AsType[*client.WireError](err)

@@ -11,10 +11,7 @@ import (
 )
 
 // isNotFound reports whether the server responded that the named object does not exist.
-func isNotFound(err error) bool {
-	p, ok := errors.AsType[*client.Problem](err)
-	return ok && p.Status == http.StatusNotFound
-}
+func isNotFound(err error) bool { return isProblem(err, http.StatusNotFound) }
 
 // isProblem reports whether the server returned an error with the given HTTP status.
 func isProblem(err error, status int) bool {

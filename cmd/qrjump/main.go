@@ -79,27 +79,27 @@ type commands struct {
 		Download  batchDownload  `cmd:"" group:"codes"`
 		Activate  batchActivate  `cmd:"" group:"codes"`
 
-		List       batchList       `cmd:""`
-		Orders     batchOrders     `cmd:""`
-		Approve    batchApprove    `cmd:""`
-		Reject     batchReject     `cmd:""`
-		Schedule   batchSchedule   `cmd:""`
-		Serials    batchSerials    `cmd:""`
-		Alarm      batchAlarm      `cmd:""`
-		Import     batchImport     `cmd:""`
-		Deactivate batchDeactivate `cmd:""`
-		Retarget   batchRetarget   `cmd:""`
+		List       batchList     `cmd:""`
+		Orders     batchOrders   `cmd:""`
+		Approve    orderDecision `cmd:""`
+		Reject     orderDecision `cmd:""`
+		Schedule   batchSchedule `cmd:""`
+		Serials    batchSerials  `cmd:""`
+		Alarm      batchAlarm    `cmd:""`
+		Import     batchImport   `cmd:""`
+		Deactivate codeEnd       `cmd:""`
+		Retarget   batchRetarget `cmd:""`
 	} `cmd:"" group:"all-codes"`
 
 	Code struct {
 		Exchange codeExchange `cmd:"" group:"codes"`
 
-		Show     codeShow     `cmd:""`
-		Log      codeLog      `cmd:""`
-		Freeze   codeFreeze   `cmd:""`
-		Unfreeze codeUnfreeze `cmd:""`
-		Redeem   codeRedeem   `cmd:""`
-		Void     codeVoid     `cmd:""`
+		Show     codeShow   `cmd:""`
+		Log      codeLog    `cmd:""`
+		Freeze   codeEnd    `cmd:""`
+		Unfreeze codeChange `cmd:""`
+		Redeem   codeChange `cmd:""`
+		Void     codeEnd    `cmd:""`
 	} `cmd:"" group:"all-codes"`
 
 	Package struct {

@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"github.com/goccy/go-yaml"
+
+	"github.com/qrjump/qrjump/internal/infra/adminroute"
 )
 
 // shape gives the function run access to the output flags of any command. The converter makes YAML and CSV from the JSON output, so every
@@ -206,7 +208,7 @@ func cellOf(value json.RawMessage) string {
 	case string(value) == "null":
 		return ""
 	case json.Unmarshal(value, &text) == nil:
-		return csvSafe(text)
+		return adminroute.EscapeCSVFormula(text)
 	case json.Unmarshal(value, &list) == nil && !slices.ContainsFunc(list, func(raw json.RawMessage) bool { return raw[0] == '{' }):
 		var texts []string
 		for _, raw := range list {

@@ -10,9 +10,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/infra/adminroute"
 )
 
 type scansCommand struct {
@@ -310,7 +310,7 @@ func (c *scanCSV) print(s client.RecordedScan) error {
 		row[13], row[14] = number(s.ApplicationID), number(*s.CodeIndex)
 	}
 	for i, text := range row {
-		row[i] = csvSafe(text)
+		row[i] = adminroute.EscapeCSVFormula(text)
 	}
 	return c.w.Write(row)
 }
@@ -320,20 +320,7 @@ func (c *scanCSV) flush() error {
 	return c.w.Error()
 }
 
-// csvSafe adds an apostrophe to a text that a spreadsheet would interpret as a formula.
-func csvSafe(text string) string {
-	if first, _ := utf8.DecodeRuneInString(text); text != "" && strings.ContainsRune("=+-@\t\r\n＝＋－＠", first) {
-		return "'" + text
-	}
-	return text
-}
-
-func numberOrNone(n int64) string {
-	if n == 0 {
-		return ""
-	}
-	return number(n)
-}
+func numberOrNone(n int64) string { return textIf(n != 0, number(n)) }
 
 // scanTable prints a table with fixed column widths, so that each row is printed without waiting for later rows.
 type scanTable struct {

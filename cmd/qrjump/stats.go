@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/infra/adminroute"
 	"github.com/qrjump/qrjump/internal/infra/i18n"
 )
 
@@ -176,7 +177,7 @@ func (c *statsShow) csv(w io.Writer, found client.Statistics) error {
 	for _, r := range found.Rows {
 		cells := c.cells(r)
 		for i, cell := range cells {
-			cells[i] = csvSafe(cell)
+			cells[i] = adminroute.EscapeCSVFormula(cell)
 		}
 		if err := out.Write(append(cells, number(c.number(r)))); err != nil {
 			return err

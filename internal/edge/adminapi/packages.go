@@ -208,10 +208,7 @@ func (u *untilRecalled) Write(b []byte) (int, error) {
 
 func (a codeAPI) recallPackage(ctx context.Context, in *struct {
 	PackagePath
-	Body struct {
-		Note  string `json:"note,omitempty"`
-		Actor string `json:"actor,omitempty"`
-	}
+	Body struct{ client.PackageNote }
 }) (client.Package, error) {
 	p, err := a.Codes.RecallPackage(acting(ctx, in.Body.Actor), in.ID, in.Body.Note)
 	return showPackage(p), err
@@ -219,11 +216,7 @@ func (a codeAPI) recallPackage(ctx context.Context, in *struct {
 
 func (a codeAPI) spoilCodes(ctx context.Context, in *struct {
 	PackagePath
-	Body struct {
-		Ranges []client.CodeRange `json:"ranges" minItems:"1" maxItems:"100000"`
-		Note   string             `json:"note,omitempty"`
-		Actor  string             `json:"actor,omitempty"`
-	}
+	Body struct{ client.SpoiledCodes }
 }) (client.Package, error) {
 	ranges := mapped(in.Body.Ranges, func(r client.CodeRange) codes.Range { return codes.Range(r) })
 	for i, r := range ranges {

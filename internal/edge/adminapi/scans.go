@@ -82,7 +82,6 @@ func (a scanAPI) listScans(ctx context.Context, in *struct {
 		return a.matchingScans(ctx, in.After, in.Newest, in.Limit, &in.ScanFilter)
 	}
 	var list []stats.Counted
-	var lastScanID scanlog.ScanID
 	older, hasMore := in.After != "", true
 	switch {
 	case older && in.Newest > 0:
@@ -91,23 +90,41 @@ func (a scanAPI) listScans(ctx context.Context, in *struct {
 		list, older, err = a.Scans.Newest(ctx, accountIDs, in.Newest, in.Limit)
 		hasMore = len(list) < in.Newest
 	default:
-		if older {
-			if lastScanID, err = scanlog.ParseScanID(in.After); err != nil {
-				return client.ScanPage{}, refused(noScanID)
-			}
+		lastScanID, wrong := scanIDOf(in.After)
+		if wrong != nil {
+			return client.ScanPage{}, wrong
 		}
 		list, err = a.Scans.Feed(ctx, lastScanID, in.Limit)
 	}
-	page := client.ScanPage{Scans: make([]client.RecordedScan, 0, len(list)), Next: in.After, More: hasMore && len(list) == in.Limit,
-		Older: older, Examined: len(list)}
+	page := client.ScanPage{Next: in.After, More: hasMore && len(list) == in.Limit, Older: older, Examined: len(list)}
+	if n := len(list); n > 0 {
+		page.Next = list[n-1].ID.String()
+	}
+	page.Scans, err = a.showScans(ctx, list, err)
+	return page, err
+}
+
+// scanIDOf parses the ID of a scan in a request; "" is the zero ID.
+func scanIDOf(text string) (id scanlog.ScanID, err error) {
+	if text == "" {
+		return id, nil
+	}
+	if id, err = scanlog.ParseScanID(text); err != nil {
+		return id, refused(noScanID)
+	}
+	return id, nil
+}
+
+// showScans returns scans for a response, with the serial numbers of their codes, or err, the error of the read of the scans.
+func (a scanAPI) showScans(ctx context.Context, list []stats.Counted, err error) ([]client.RecordedScan, error) {
+	shown := make([]client.RecordedScan, len(list))
 	for i := range list {
-		page.Scans = append(page.Scans, showScan(&list[i]))
-		page.Next = page.Scans[i].ScanID
+		shown[i] = showScan(&list[i])
 	}
 	if err == nil {
-		err = a.codes().addSerials(ctx, page.Scans)
+		err = a.codes().addSerials(ctx, shown)
 	}
-	return page, err
+	return shown, err
 }
 
 // selects reports whether a filter selects scans by other criteria than their owner.
@@ -145,31 +162,23 @@ func (a scanAPI) filter(ctx context.Context, in *client.ScanFilter) (f stats.Fil
 
 // matchingScans implements listScans for requests with a filter.
 func (a scanAPI) matchingScans(ctx context.Context, from string, newest, limit int, in *client.ScanFilter) (page client.ScanPage, err error) {
-	var lastScanID scanlog.ScanID
 	if newest > 0 {
 		return page, refused("newest counts from the newest of all scans and cannot be combined with a filter: give from instead")
 	}
-	if from != "" {
-		if lastScanID, err = scanlog.ParseScanID(from); err != nil {
-			return page, refused(noScanID)
-		}
+	lastScanID, err := scanIDOf(from)
+	if err != nil {
+		return page, err
 	}
 	f, err := a.filter(ctx, in)
 	if err != nil {
 		return page, err
 	}
 	list, next, looked, hasMore, err := a.Scans.Matching(ctx, lastScanID, f, limit)
-	older := from != ""
-	page = client.ScanPage{Scans: make([]client.RecordedScan, 0, len(list)), Next: from, More: hasMore, Older: older, Examined: looked}
-	for i := range list {
-		page.Scans = append(page.Scans, showScan(&list[i]))
-	}
+	page = client.ScanPage{Next: from, More: hasMore, Older: from != "", Examined: looked}
 	if next != (scanlog.ScanID{}) {
 		page.Next = next.String()
 	}
-	if err == nil {
-		err = a.codes().addSerials(ctx, page.Scans)
-	}
+	page.Scans, err = a.showScans(ctx, list, err)
 	return page, err
 }
 
@@ -181,11 +190,7 @@ func (a scanAPI) getScan(ctx context.Context, in *struct {
 		return client.RecordedScan{}, refused(noScanID)
 	}
 	e, err := a.Scans.Scan(ctx, id)
-	if err != nil {
-		return client.RecordedScan{}, err
-	}
-	shown := []client.RecordedScan{showScan(&e)}
-	err = a.codes().addSerials(ctx, shown)
+	shown, err := a.showScans(ctx, []stats.Counted{e}, err)
 	return shown[0], err
 }
 

@@ -5,18 +5,12 @@ import (
 	"fmt"
 
 	"github.com/qrjump/qrjump/client"
-	"github.com/qrjump/qrjump/internal/contract/errcode"
-	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/domain/codes"
 )
 
 func (a codeAPI) bindSerials(ctx context.Context, in *struct {
 	BatchPath
-	Body struct {
-		Serials []client.SerialBinding `json:"serials" minItems:"1" maxItems:"10000"`
-		Replace bool                   `json:"replace,omitempty" doc:"if true, replaces serial numbers assigned before"`
-		Actor   string                 `json:"actor,omitempty"`
-	}
+	Body struct{ client.SerialsPut }
 }) (client.CodesChanged, error) {
 	list := make([]codes.Serial, 0, len(in.Body.Serials))
 	for i, s := range in.Body.Serials {
@@ -24,18 +18,11 @@ func (a codeAPI) bindSerials(ctx context.Context, in *struct {
 		if s.Index != nil {
 			name.Index, name.HasIndex = *s.Index, true
 		}
-		f, err := a.Codes.Lookup(ctx, name)
-		// The error gives only the index of the code in the request, because the code itself must not appear in logs.
-		if code, detail := errcode.FromError(err); code == errcode.CodeMalformed {
-			return client.CodesChanged{}, accounts.Invalid(fmt.Sprintf("serials[%d]: %s", i, detail))
-		}
+		index, err := a.indexIn(ctx, name, fmt.Sprintf("serials[%d]", i))
 		if err != nil {
 			return client.CodesChanged{}, err
 		}
-		if f.Batch.ID != in.ID {
-			return client.CodesChanged{}, accounts.Invalid(fmt.Sprintf("serials[%d] is of another application", i))
-		}
-		list = append(list, codes.Serial{Index: f.Index, Serial: s.Serial})
+		list = append(list, codes.Serial{Index: index, Serial: s.Serial})
 	}
 	changed, err := a.Codes.BindSerials(acting(ctx, in.Body.Actor), in.ID, list, in.Body.Replace)
 	return client.CodesChanged{Codes: int64(len(list)), Changed: changed}, err
