@@ -3,6 +3,7 @@ package client_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -357,11 +358,15 @@ func TestClientDecode_PlatformResponses(t *testing.T) {
 }
 
 func TestClientRules_ListPagination(t *testing.T) {
-	page := func(n int) string {
+	page := func(first, n int) string {
+		rules := make([]string, n)
+		for i := range rules {
+			rules[i] = fmt.Sprintf(`{"prefix":"p%d","path":"x","state":2}`, first+i)
+		}
 		return `{"errcode":0,"errmsg":"ok","total_count":250,"qrcodejump_open":1,"qrcodejump_pub_quota":100,"rule_list":[` +
-			strings.TrimSuffix(strings.Repeat(`{"prefix":"p","path":"x","state":2},`, n), ",") + `]}`
+			strings.Join(rules, ",") + `]}`
 	}
-	s := &stub{answers: []func(*http.Request) (int, string){says(200, page(100)), says(200, page(200)), says(200, page(50))}}
+	s := &stub{answers: []func(*http.Request) (int, string){says(200, page(150, 100)), says(200, page(0, 200)), says(200, page(200, 50))}}
 	c := connect(t, "http://x", client.Options{AccessToken: "t", HTTP: &http.Client{Transport: s}})
 	list, err := c.Wire.ListAllRules(t.Context(), "")
 	assert.True(t, err == nil && len(list.Rules) == 250 && s.calls.Load() == 3,

@@ -198,28 +198,44 @@ func (c WireService) ListRules(ctx context.Context, q ListRequest) (RuleList, er
 	return list, nil
 }
 
-// ListAllRules lists all rules in the order of their creation, with as many calls as necessary. appid has the same meaning as in
-// ListRequest.
+// ErrRulesChanged is the error of ListAllRules for rules that were added or deleted during each of its attempts.
+var ErrRulesChanged = errors.New("rules were added or deleted during three attempts to list them")
+
+// ListAllRules lists all rules in the order of their creation, with as many calls as necessary; if the rules change in the meantime,
+// ListAllRules starts over, at most twice. appid has the same meaning as in ListRequest.
 func (c WireService) ListAllRules(ctx context.Context, appid string) (RuleList, error) {
-	const pageSize = 200
+	const newest = 10_000
 	list, err := c.ListRules(ctx, ListRequest{AppID: appid})
-	if err != nil {
-		return RuleList{}, err
-	}
-	if list.Total <= len(list.Rules) {
+	if err != nil || list.Total <= len(list.Rules) && len(list.Rules) < newest {
 		slices.Reverse(list.Rules) // The response lists the newest rule first.
-		return list, nil
+		return list, err
 	}
-	all := []Rule{}
-	for page := 1; ; page++ {
-		list, err = c.ListRules(ctx, ListRequest{AppID: appid, Page: page, PageSize: pageSize})
-		if err != nil {
-			return RuleList{}, err
+	for range 3 {
+		list, complete, err := c.listPages(ctx, appid)
+		if err != nil || complete {
+			return list, err
 		}
-		all = append(all, list.Rules...)
-		if len(list.Rules) < pageSize {
-			list.Rules = all
-			return list, nil
+	}
+	return RuleList{}, ErrRulesChanged
+}
+
+// listPages lists all rules page by page. If the rules changed in the meantime, complete is false.
+func (c WireService) listPages(ctx context.Context, appid string) (all RuleList, complete bool, err error) {
+	const pageSize = 200
+	seen, rules := map[string]bool{}, []Rule{}
+	for page := 1; ; page++ {
+		all, err = c.ListRules(ctx, ListRequest{AppID: appid, Page: page, PageSize: pageSize})
+		if err != nil {
+			return RuleList{}, false, err
+		}
+		for _, r := range all.Rules {
+			seen[r.Prefix] = true
+		}
+		rules = append(rules, all.Rules...)
+		if len(all.Rules) < pageSize {
+			all.Rules = rules
+			// The platform sometimes omits the total.
+			return all, len(seen) == len(rules) && (all.Total == 0 || all.Total == len(rules)), nil
 		}
 	}
 }

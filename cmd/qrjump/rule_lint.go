@@ -103,7 +103,7 @@ func (c *ruleLint) set(s *session) (set []rules.Rule, places []string, err error
 	if err != nil {
 		return nil, nil, err
 	}
-	list, err := wire.Wire.ListAllRules(s.ctx, "")
+	list, err := allRules(s, wire, "")
 	if err != nil {
 		return nil, nil, fault("rule.list_rules", err)
 	}

@@ -62,7 +62,7 @@ func faultsOf(file string, f ruleplan.FileErrors) error {
 func (p *planFlags) stored(s *session, wire *client.Client, wanted []ruleplan.Desired) (have []ruleplan.Stored, left int, err error) {
 	index := map[string]int{}
 	take := func(target string) error {
-		list, err := wire.Wire.ListAllRules(s.ctx, target)
+		list, err := allRules(s, wire, target)
 		if err != nil {
 			return err
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/qrjump/qrjump/client"
@@ -15,22 +16,22 @@ type rulePull struct {
 
 // Run writes the account's rules to a file in the format of rule plan. Run uses only the wire API, so it works with the platform too.
 func (c *rulePull) Run(s *session, wire *client.Client) error {
-	all, err := everyRule(s, wire, "")
+	all, err := allRules(s, wire, "")
 	if err != nil {
 		return fault("rule.list_rules", err)
 	}
 	opens := map[string]string{}
 	for _, target := range c.Target {
-		list, err := everyRule(s, wire, target)
+		list, err := allRules(s, wire, target)
 		if err != nil {
 			return failed(tr("rule_plan.rules_that_open"), target, err)
 		}
-		for _, r := range list {
+		for _, r := range list.Rules {
 			opens[r.Prefix] = target
 		}
 	}
 	file := ruleplan.File{Rules: []ruleplan.Written{}}
-	for _, r := range all {
+	for _, r := range all.Rules {
 		target := opens[r.Prefix]
 		if ruleplan.KindOf(r) == rules.KindService && target == "" {
 			return hintError{error: fault("rule_pull.the_wire_does_not_say", r.Prefix), next: tr("rule_pull.name_the_account_s_mini")}
@@ -58,31 +59,11 @@ func ofAccount(appid string) string {
 // errMoving is the error of a list that changed during every attempt to read it.
 var errMoving = constant("rule_pull.rules_were_added_or_deleted")
 
-// everyRule lists all rules of the account, page by page, and starts over if the list changed in the meantime.
-func everyRule(s *session, wire *client.Client, target string) ([]client.Rule, error) {
-	const size = 200 // The maximum page size.
-	for range 3 {
-		var all []client.Rule
-		seen := map[string]bool{}
-		total, repeated := 0, false
-		for page := 1; ; page++ {
-			list, err := wire.Wire.ListRules(s.ctx, client.ListRequest{AppID: target, Page: page, PageSize: size})
-			if err != nil {
-				return nil, err
-			}
-			for _, r := range list.Rules {
-				repeated = repeated || seen[r.Prefix]
-				seen[r.Prefix] = true
-			}
-			all = append(all, list.Rules...)
-			total = list.Total
-			if len(list.Rules) < size {
-				break
-			}
-		}
-		if !repeated && (total == 0 || total == len(all)) { // The platform sometimes omits the total.
-			return all, nil
-		}
+// allRules lists all rules of the account; for a service account, target is the Mini Program that the rules open.
+func allRules(s *session, wire *client.Client, target string) (client.RuleList, error) {
+	list, err := wire.Wire.ListAllRules(s.ctx, target)
+	if errors.Is(err, client.ErrRulesChanged) {
+		err = errMoving
 	}
-	return nil, errMoving
+	return list, err
 }

@@ -191,7 +191,7 @@ func (c *ruleQR) Run(s *session, wire *client.Client) error {
 	if err != nil {
 		return err
 	}
-	list, err := wire.Wire.ListAllRules(s.ctx, "")
+	list, err := allRules(s, wire, "")
 	if err != nil {
 		return fault("rule.list_rules", err)
 	}
