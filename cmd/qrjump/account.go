@@ -26,7 +26,7 @@ func nearAccount(s *session, operator *client.Client, given ...string) string {
 	if err != nil {
 		return "" // without a list of accounts, no AppID can be suggested
 	}
-	appids := namesOf(list, func(a client.Account) string { return a.AppID })
+	appids := mapped(list, func(a client.Account) string { return a.AppID })
 	for _, appid := range given {
 		if !slices.Contains(appids, appid) {
 			return didYouMean(appid, appids...)
@@ -204,10 +204,8 @@ func printAbilities(w io.Writer, appid string, list []client.Ability) {
 }
 
 func printAccount(w io.Writer, a client.Account) {
-	var members []string
-	for _, user := range slices.Sorted(maps.Keys(a.Members)) {
-		members = append(members, user+" ("+a.Members[user]+")")
-	}
+	users := slices.Sorted(maps.Keys(a.Members))
+	members := mapped(users, func(user string) string { return user + " (" + a.Members[user] + ")" })
 	printFields(w,
 		[2]string{"appid", a.AppID}, [2]string{"kind", a.Kind}, [2]string{"name", a.Name}, [2]string{"subject", a.Subject},
 		[2]string{"certified", yesNo(a.Certified)}, [2]string{"versions", orDash(strings.Join(a.Versions, ", "))},

@@ -205,7 +205,7 @@ func (c *apiCommand) call(table apiTable, o apiOperation) (client.OperationReque
 		case !ok:
 			return call, misused("api.want_field", plain(text), o.ID, fieldNames(fields))
 		case i < 0:
-			known := namesOf(fields, func(f apiField) string { return f.name })
+			known := mapped(fields, func(f apiField) string { return f.name })
 			return call, misused("api.no_such_field", o.ID, plain(name), didYouMean(name, known...), fieldNames(fields))
 		case fields[i].in == "path":
 			call.Path = strings.ReplaceAll(call.Path, "{"+name+"}", url.PathEscape(value))
@@ -303,11 +303,7 @@ func printAnswer(w io.Writer, answer json.RawMessage) error {
 		if err != nil {
 			return err
 		}
-		var pairs [][2]string
-		for _, f := range fields {
-			pairs = append(pairs, [2]string{f.name, cellForPeople(f.value)})
-		}
-		printFields(w, pairs...)
+		printFields(w, mapped(fields, func(f jsonField) [2]string { return [2]string{f.name, cellForPeople(f.value)} })...)
 		return nil
 	}
 	var heads []string
@@ -325,18 +321,10 @@ func printAnswer(w io.Writer, answer json.RawMessage) error {
 		}
 		cells = append(cells, line)
 	}
-	var lines [][]string
-	for _, cell := range cells {
-		var line []string
-		for _, head := range heads {
-			line = append(line, orDash(plain(cell[head])))
-		}
-		lines = append(lines, line)
-	}
-	for i, head := range heads {
-		heads[i] = strings.ToUpper(strings.ReplaceAll(head, "_", " "))
-	}
-	printTable(w, heads, lines)
+	titles := mapped(heads, func(head string) string { return strings.ToUpper(strings.ReplaceAll(head, "_", " ")) })
+	printRows(w, titles, cells, func(cell map[string]string) []string {
+		return mapped(heads, func(head string) string { return orDash(plain(cell[head])) })
+	})
 	return nil
 }
 
@@ -356,7 +344,7 @@ func apiWords(ctx context.Context, qrjump *client.Client, given []string) (list 
 		return nil
 	}
 	if len(given) == 0 {
-		return candidates(table.operations, func(o apiOperation) candidate { return candidate{o.ID, o.Summary} })
+		return mapped(table.operations, func(o apiOperation) candidate { return candidate{o.ID, o.Summary} })
 	}
 	o, err := table.find(given[0])
 	if err != nil {

@@ -30,11 +30,8 @@ func aboutStoredCodes(s *session, operator *client.Client, did string, id int64,
 	if id == 0 || !isNotFound(err) {
 		return aboutCodes(did, err)
 	}
-	storedNumbers := []int64{}
 	list, listErr := operator.Batches.List(s.ctx, client.BatchQuery{Limit: 1000})
-	for _, b := range list {
-		storedNumbers = append(storedNumbers, b.ID)
-	}
+	storedNumbers := mapped(list, func(b client.Batch) int64 { return b.ID })
 	if listErr != nil || slices.Contains(storedNumbers, id) {
 		return aboutCodes(did, err) // no suggestion if the list cannot be read, or if the application exists and another object is missing
 	}

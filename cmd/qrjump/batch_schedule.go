@@ -98,10 +98,7 @@ func (c *codeLog) events(s *session, qrjump *client.Client, id int64) error {
 		heads: []string{"SEQ", "TIME", "ACTION", "CODES", "RANGE", "FROM", "BY", "NOTE", "RID"},
 		more:  rest,
 		row: func(e client.CodeEvent) []string {
-			var ranges []string
-			for _, r := range e.Ranges {
-				ranges = append(ranges, rangeText(r))
-			}
+			ranges := mapped(e.Ranges, rangeText)
 			text := strings.Join(ranges[:min(len(ranges), 3)], " ")
 			if len(ranges) > 3 {
 				text += " …"

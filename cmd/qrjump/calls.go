@@ -117,17 +117,11 @@ func printSearched(w io.Writer, looked client.Searched) {
 
 // recorded converts calls from the call log to the type for printing; the HTTP method stays empty, because the log does not store it.
 func recorded(kept []client.Call) []client.RecordedCall {
-	list := make([]client.RecordedCall, len(kept))
-	for i, call := range kept {
-		address := call.Endpoint
-		if call.Query != "" {
-			address += "?" + call.Query
-		}
-		list[i] = client.RecordedCall{RID: call.RID, OccurredAt: call.OccurredAt, Account: call.Account, IP: call.IP, URL: address,
-			Request:  call.Request,
-			Response: call.Response, ErrCode: call.ErrCode, Detail: call.Detail, Duration: call.Duration}
-	}
-	return list
+	return mapped(kept, func(call client.Call) client.RecordedCall {
+		return client.RecordedCall{RID: call.RID, OccurredAt: call.OccurredAt, Account: call.Account, IP: call.IP,
+			URL: call.Endpoint + textIf(call.Query != "", "?"+call.Query), Request: call.Request, Response: call.Response,
+			ErrCode: call.ErrCode, Detail: call.Detail, Duration: call.Duration}
+	})
 }
 
 // follow prints new calls as they arrive.

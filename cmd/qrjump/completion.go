@@ -309,22 +309,22 @@ func onServer(ctx context.Context, r reader, qrjump *client.Client, kind, begun 
 	switch kind {
 	case "account":
 		accounts, _ := qrjump.Accounts.List(ctx, sortsBefore(begun), maxCandidates)
-		return candidates(accounts, func(a client.Account) candidate { return candidate{a.AppID, a.Name} })
+		return mapped(accounts, func(a client.Account) candidate { return candidate{a.AppID, a.Name} })
 	case "component":
 		platforms, _ := qrjump.Components.List(ctx, sortsBefore(begun), maxCandidates)
-		return candidates(platforms, func(c client.Component) candidate { return candidate{word: c.AppID} })
+		return mapped(platforms, func(c client.Component) candidate { return candidate{word: c.AppID} })
 	case "setting":
 		settings, _ := qrjump.Settings.List(ctx)
-		return candidates(settings, func(s client.Setting) candidate { return candidate{s.Name, stripMarkdown(inWords(s).Meaning)} })
+		return mapped(settings, func(s client.Setting) candidate { return candidate{s.Name, stripMarkdown(inWords(s).Meaning)} })
 	case "behaviour":
 		rows, _ := qrjump.Behaviours.List(ctx)
-		return candidates(rows, func(b client.Behaviour) candidate { return candidate{b.ID, r.inLanguage(b.English, b.Chinese)} })
+		return mapped(rows, func(b client.Behaviour) candidate { return candidate{b.ID, r.inLanguage(b.English, b.Chinese)} })
 	case "webhook":
 		hooks, _ := qrjump.Webhooks.List(ctx)
-		return candidates(hooks, func(w client.Webhook) candidate { return candidate{number(w.ID), w.URL} })
+		return mapped(hooks, func(w client.Webhook) candidate { return candidate{number(w.ID), w.URL} })
 	case "snapshot":
 		saved, _ := qrjump.Emulator.ListSnapshots(ctx)
-		return candidates(saved, func(snapshot client.Snapshot) candidate {
+		return mapped(saved, func(snapshot client.Snapshot) candidate {
 			return candidate{snapshot.Name, formatTime(snapshot.CreatedAt)}
 		})
 	case "batch":
@@ -333,10 +333,10 @@ func onServer(ctx context.Context, r reader, qrjump *client.Client, kind, begun 
 			first, _ = strconv.ParseInt((begun + "000000000")[:len("500000001")], 10, 64)
 		}
 		batches, _ := qrjump.Batches.List(ctx, client.BatchQuery{After: max(first-1, 0), Limit: maxCandidates})
-		return candidates(batches, func(b client.Batch) candidate { return candidate{number(b.ID), b.ISV} })
+		return mapped(batches, func(b client.Batch) candidate { return candidate{number(b.ID), b.ISV} })
 	case "prefix":
 		rules, _ := qrjump.Rules.List(ctx, client.StoredRuleQuery{Limit: maxCandidates})
-		list := candidates(rules, func(r client.StoredRule) candidate { return candidate{r.Prefix, r.Path} })
+		list := mapped(rules, func(r client.StoredRule) candidate { return candidate{r.Prefix, r.Path} })
 		if len(list) < maxCandidates || begun == "" {
 			return list // no search is needed: the list is complete, or no text was typed
 		}
@@ -357,13 +357,6 @@ func sortsBefore(begun string) string {
 		return begun[:n-1] + string(rune(begun[n-1]-1)) + "~~~~"
 	}
 	return ""
-}
-
-func candidates[T any](list []T, lookup func(T) candidate) (all []candidate) {
-	for _, item := range list {
-		all = append(all, lookup(item))
-	}
-	return all
 }
 
 // kindOf returns the kind of server object that a flag or an argument names; "" if the flag or argument names no server object.

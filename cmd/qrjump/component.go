@@ -74,13 +74,7 @@ func (c *componentShow) Run(s *session, qrjump *client.Client) error {
 }
 
 // The function "sets" returns the numbers of permission sets as the text of a table cell.
-func sets(list []int) string {
-	var parts []string
-	for _, n := range list {
-		parts = append(parts, strconv.Itoa(n))
-	}
-	return orDash(strings.Join(parts, " "))
-}
+func sets(list []int) string { return orDash(strings.Join(mapped(list, strconv.Itoa), " ")) }
 
 type componentSet struct {
 	operator

@@ -66,10 +66,7 @@ func (c *deletion) remove(s *session, remove func(ctx context.Context, appid str
 
 // keptObjects returns the error for an object that cannot be deleted, with a remedy for each dependency that blocks the deletion.
 func keptObjects(d client.Deletion) error {
-	var do []string
-	for _, item := range d.BlockedBy {
-		do = append(do, amount(item)+": "+remedyOf(item, d.AppID))
-	}
+	do := mapped(d.BlockedBy, func(item client.Amount) string { return amount(item) + ": " + remedyOf(item, d.AppID) })
 	return exitError{hintError{error: fault("delete.kept", plain(d.AppID), amounts(d.BlockedBy)), details: do}, exitRefused}
 }
 
@@ -81,11 +78,7 @@ func amount(item client.Amount) string {
 }
 
 func amounts(list []client.Amount) string {
-	var words []string
-	for _, item := range list {
-		words = append(words, amount(item))
-	}
-	return strings.Join(words, tr("delete.and"))
+	return strings.Join(mapped(list, amount), tr("delete.and"))
 }
 
 func printDeletion(w io.Writer, d client.Deletion) {

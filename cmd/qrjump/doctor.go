@@ -89,11 +89,9 @@ func (v *walk) fail(topic string, detail, next i18n.Message) {
 
 // steps converts the findings to steps of a check, which is the type that the server's responses contain.
 func (v *walk) steps() []verification.Step {
-	steps := []verification.Step{}
-	for _, f := range v.found {
-		steps = append(steps, verification.Step{Action: i18n.Literal(f.About), OK: f.OK, Warning: f.Warns, Detail: f.Detail, Hint: f.Next})
-	}
-	return steps
+	return mapped(v.found, func(f server.Finding) verification.Step {
+		return verification.Step{Action: i18n.Literal(f.About), OK: f.OK, Warning: f.Warns, Detail: f.Detail, Hint: f.Next}
+	})
 }
 
 // diagnosis prints the findings and returns an error if a check failed; JSON output is in English.

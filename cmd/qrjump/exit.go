@@ -62,7 +62,7 @@ func different(key string, values ...any) error {
 }
 
 // absentCodes lists the errcodes that mean that an object does not exist.
-var absentCodes = []*errcode.Code{errcode.InvalidAppID, errcode.RIDNotFound}
+var absentCodes = []int{errcode.InvalidAppID.Number, errcode.RIDNotFound.Number}
 
 // exitOf returns the exit code of an error.
 func exitOf(err error) int {
@@ -76,10 +76,8 @@ func exitOf(err error) int {
 		return exitMisused
 	}
 	if w, ok := errors.AsType[*client.WireError](err); ok {
-		for _, code := range absentCodes {
-			if w.Code == code.Number {
-				return exitAbsent
-			}
+		if slices.Contains(absentCodes, w.Code) {
+			return exitAbsent
 		}
 		return exitRefused
 	}

@@ -88,10 +88,7 @@ func withInvalidLines(err error) error {
 	if !ok || len(p.Errors) == 0 {
 		return err
 	}
-	var details []string
-	for _, e := range p.Errors {
-		details = append(details, strings.TrimSpace(e.Location+": "+e.Message))
-	}
+	details := mapped(p.Errors, func(e client.ProblemError) string { return strings.TrimSpace(e.Location + ": " + e.Message) })
 	return hintError{error: errors.New(p.Detail), next: tr("lines.invalid"), details: details}
 }
 

@@ -118,9 +118,7 @@ func (c *listenCommand) subscribeAll(ctx context.Context, qrjump *client.Client,
 	if err != nil {
 		return err
 	}
-	for _, rule := range rules.Rules {
-		w.Rules = append(w.Rules, rule.ID)
-	}
+	w.Rules = mapped(rules.Rules, func(rule client.StoredRule) int64 { return rule.ID })
 	const page = 100
 	batches, err := everyPage(page, func(lastBatch client.Batch) ([]client.Batch, error) {
 		return qrjump.Batches.List(ctx, client.BatchQuery{After: lastBatch.ID, Limit: page})

@@ -35,11 +35,7 @@ func (l listing[T]) print(s *session, o outputFlags, list []T, err error) error 
 
 // printRows writes a header and a row for each item in aligned columns, like printTable.
 func printRows[T any](w io.Writer, heads []string, list []T, row func(T) []string) {
-	rows := [][]string{}
-	for _, item := range list {
-		rows = append(rows, row(item))
-	}
-	printTable(w, heads, rows)
+	printTable(w, heads, mapped(list, row))
 }
 
 // reversed returns a copy of a list in reverse order.

@@ -34,7 +34,7 @@ func named[T any](list []T, err error, nameOf func(T) string, did, name, kind, s
 	if i := slices.IndexFunc(list, func(item T) bool { return nameOf(item) == name }); i >= 0 {
 		return list[i], nil
 	}
-	return item, unknown(did, name, kind, see, namesOf(list, nameOf)...)
+	return item, unknown(did, name, kind, see, mapped(list, nameOf)...)
 }
 
 // withListCommand adds the action and the object to an error; if the object does not exist, the error also shows the command in see.
@@ -54,17 +54,18 @@ func withSuggestion[T any](did, name string, err error, see string, list func() 
 	meant := ""
 	// If the list of existing objects cannot be read, the error is returned without a suggestion.
 	if all, failure := list(); failure == nil {
-		meant = didYouMean(name, namesOf(all, nameOf)...)
+		meant = didYouMean(name, mapped(all, nameOf)...)
 	}
 	return hintError{error: fmt.Errorf("%w%s", failed(did, name, err), meant), next: see}
 }
 
-func namesOf[T any](list []T, nameOf func(T) string) []string {
-	names := []string{}
+// mapped converts every item of a list with the function show; the result is never nil.
+func mapped[T, U any](list []T, show func(T) U) []U {
+	shown := make([]U, 0, len(list))
 	for _, item := range list {
-		names = append(names, nameOf(item))
+		shown = append(shown, show(item))
 	}
-	return names
+	return shown
 }
 
 // nearNumber suggests one of storedNumbers in place of an unknown number: the number with the most similar digits, else the nearest
@@ -73,7 +74,7 @@ func nearNumber(given int64, storedNumbers []int64) string {
 	if len(storedNumbers) == 0 {
 		return ""
 	}
-	if meant := didYouMean(number(given), namesOf(storedNumbers, number)...); meant != "" {
+	if meant := didYouMean(number(given), mapped(storedNumbers, number)...); meant != "" {
 		return meant
 	}
 	fn := func(n int64) int64 { return max(n-given, given-n) }

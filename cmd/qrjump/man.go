@@ -148,10 +148,7 @@ func (m manual) overviewPage() string {
 	p.section("files")
 	p.named("./qrjump-data", "~/.config/qrjump/contexts.yaml")
 	p.section("see_also")
-	var otherNames []string
-	for _, verb := range m.Leaves(true) {
-		otherNames = append(otherNames, bold(pageName(verb))+"(1)")
-	}
+	otherNames := mapped(m.Leaves(true), func(verb *kong.Node) string { return bold(pageName(verb)) + "(1)" })
 	p.WriteString(strings.Join(append(otherNames, bold(configPage)+"(5)"), ",\n") + "\n")
 	return p.String()
 }

@@ -134,17 +134,10 @@ func columns(rows [][]string) string {
 func printTable(w io.Writer, heads []string, rows [][]string) {
 	all := [][]string{}
 	if !withoutHeads {
-		all = append(all, []string{})
-		for _, head := range heads {
-			all[0] = append(all[0], localizeOr("head."+head, head))
-		}
+		all = append(all, mapped(heads, func(head string) string { return localizeOr("head."+head, head) }))
 	}
 	for _, row := range rows {
-		names := []string{}
-		for _, cell := range row {
-			names = append(names, plain(cell))
-		}
-		all = append(all, names)
+		all = append(all, mapped(row, plain))
 	}
 	_, _ = io.WriteString(w, columns(all)) // the writer keeps the error, and the command reports it at the end
 }
@@ -222,11 +215,7 @@ func inParsing(err error) string {
 			}
 			return tr(entry.key, found[1], meant)
 		default:
-			values := []any{}
-			for _, part := range found[1:] {
-				values = append(values, part)
-			}
-			return tr(entry.key, values...)
+			return tr(entry.key, mapped(found[1:], func(part string) any { return part })...)
 		}
 	}
 	return inReader(errors.New(english)).Error()

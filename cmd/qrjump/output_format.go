@@ -210,11 +210,7 @@ func cellOf(value json.RawMessage) string {
 	case json.Unmarshal(value, &text) == nil:
 		return adminroute.EscapeCSVFormula(text)
 	case json.Unmarshal(value, &list) == nil && !slices.ContainsFunc(list, func(raw json.RawMessage) bool { return raw[0] == '{' }):
-		var texts []string
-		for _, raw := range list {
-			texts = append(texts, cellOf(raw))
-		}
-		return strings.Join(texts, ";")
+		return strings.Join(mapped(list, cellOf), ";")
 	}
 	if _, err := strconv.ParseFloat(string(value), 64); err == nil {
 		return string(value) // a number such as -1 is no formula, so no apostrophe is added

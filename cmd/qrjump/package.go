@@ -97,15 +97,7 @@ func (c *packageCreate) Run(s *session, qrjump *client.Client) error {
 }
 
 func packagesText(ids []int64) string {
-	texts := make([]string, len(ids))
-	for i, id := range ids {
-		texts[i] = number(id)
-	}
-	noun := "package "
-	if len(ids) > 1 {
-		noun = "packages "
-	}
-	return noun + strings.Join(texts, ", ")
+	return "package" + textIf(len(ids) > 1, "s") + " " + strings.Join(mapped(ids, number), ", ")
 }
 
 // printer returns the printer's public keys and name from --for, which is a key, a file of keys or, with a passphrase, only a name.

@@ -268,10 +268,8 @@ func printRun(w io.Writer, r printpackage.Report) {
 	printFields(w, fields...)
 	const shown = 20
 	if r.MissingCodes > 0 {
-		var texts []string
-		for _, m := range r.Missing[:min(shown, len(r.Missing))] {
-			texts = append(texts, rangeText(client.CodeRange(m)))
-		}
+		first := r.Missing[:min(shown, len(r.Missing))]
+		texts := mapped(first, func(m codes.Range) string { return rangeText(client.CodeRange(m)) })
 		if len(r.Missing) > shown {
 			texts = append(texts, tr("package_check.json_has_all"))
 		}

@@ -159,11 +159,7 @@ type probedRule struct {
 }
 
 func joinPrefixes(rules []probedRule) string {
-	var prefixes []string
-	for _, rule := range rules {
-		prefixes = append(prefixes, rule.Prefix)
-	}
-	return strings.Join(prefixes, ", ")
+	return strings.Join(mapped(rules, func(rule probedRule) string { return rule.Prefix }), ", ")
 }
 
 // existing returns those rules of the current account that have one of the prefixes; rest holds further JSON fields of the call.

@@ -285,10 +285,7 @@ func completedSteps(done []ruleplan.Step, prefix string) string {
 	if len(done) == 0 {
 		return tr("rule_plan.nothing_was_done")
 	}
-	var texts []string
-	for _, step := range done {
-		texts = append(texts, step.Action+" "+step.Prefix)
-	}
+	texts := mapped(done, func(step ruleplan.Step) string { return string(step.Action) + " " + step.Prefix })
 	var text strings.Builder
 	text.WriteString(tr("rule_plan.done_before") + strings.Join(texts, ", "))
 	if last := done[len(done)-1]; last.Action == "delete" && last.Prefix == prefix {

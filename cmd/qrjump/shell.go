@@ -30,9 +30,5 @@ func shellWord(word string) string {
 
 // shellWords quotes and joins the words of a command.
 func shellWords(words ...string) string {
-	list := make([]string, len(words))
-	for i, word := range words {
-		list[i] = shellWord(word)
-	}
-	return strings.Join(list, " ")
+	return strings.Join(mapped(words, shellWord), " ")
 }

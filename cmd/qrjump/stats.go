@@ -278,10 +278,9 @@ func (c *statsUnmatched) Run(s *session, operator *client.Client) error {
 			printMsg(w, "stats.no_unmatched")
 			return
 		}
-		rows := [][]string{}
-		for _, m := range list {
-			rows = append(rows, []string{m.Location, i18n.Grouped(m.Scans), barOf(m.Scans, list[0].Scans)})
-		}
+		rows := mapped(list, func(m client.UnmatchedPrefix) []string {
+			return []string{m.Location, i18n.Grouped(m.Scans), barOf(m.Scans, list[0].Scans)}
+		})
 		printTable(w, []string{"PLACE", "SCANS"}, rightAligned(rows, 1))
 	})
 }
@@ -353,9 +352,6 @@ func dismissal(a client.Alarm) string {
 
 // reason describes in words why an alarm was raised.
 func reason(r reader, a client.Alarm) string {
-	words := []string{}
-	for _, alarmReason := range a.Reasons {
-		words = append(words, r.inLanguage(alarmReason.English, alarmReason.Chinese))
-	}
+	words := mapped(a.Reasons, func(reason client.AlarmReason) string { return r.inLanguage(reason.English, reason.Chinese) })
 	return strings.Join(words, r.inLanguage(" ", ""))
 }

@@ -117,10 +117,7 @@ func webhook(s *session, qrjump *client.Client, did string, id int64) (client.We
 	}
 	i := slices.IndexFunc(list, func(w client.Webhook) bool { return w.ID == id })
 	if i < 0 {
-		storedNumbers := []int64{}
-		for _, item := range list {
-			storedNumbers = append(storedNumbers, item.ID)
-		}
+		storedNumbers := mapped(list, func(item client.Webhook) int64 { return item.ID })
 		return client.Webhook{}, absent(hintError{error: fault("webhook.webhook_there_is_no_webhook", localizeOr("did."+did, did), id,
 			nearNumber(id, storedNumbers)), next: tr("webhook.see_qrjump_webhook_list")})
 	}

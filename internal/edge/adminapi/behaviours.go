@@ -9,11 +9,9 @@ import (
 )
 
 func (a serverAPI) listBehaviours(context.Context, *noInput) (client.BehaviourList, error) {
-	list, now := client.BehaviourList{}, a.Now()
-	for _, b := range behaviour.All() {
-		list.Behaviours = append(list.Behaviours, showBehaviour(b, now))
-	}
-	return list, nil
+	now := a.Now()
+	return client.BehaviourList{Behaviours: mapped(behaviour.All(),
+		func(b behaviour.Behaviour) client.Behaviour { return showBehaviour(b, now) })}, nil
 }
 
 func showBehaviour(b behaviour.Behaviour, now time.Time) client.Behaviour {

@@ -3,7 +3,6 @@ package adminapi
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"slices"
 	"strconv"
@@ -180,8 +179,5 @@ func concernsAccounts(e auditlog.Entry, accountIDs []string) bool {
 	if e.Kind == replica.AccountChange {
 		return slices.Contains(accountIDs, e.Key)
 	}
-	var entry struct {
-		Owner string `json:"owner"`
-	}
-	return e.Kind == replica.RuleChange && json.Unmarshal(e.Detail, &entry) == nil && slices.Contains(accountIDs, entry.Owner)
+	return e.Kind == replica.RuleChange && slices.Contains(accountIDs, ownerIn(e))
 }
