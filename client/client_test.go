@@ -3,7 +3,6 @@ package client_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -63,8 +62,7 @@ func TestClientRules_AddToDelete(t *testing.T) {
 	check("publish", c.Wire.PublishRule(ctx, prefix))
 	all, err := c.Wire.ListAllRules(ctx, "")
 	check("list all", err)
-	n := len(all.Rules)
-	assert.True(t, n == 3 && all.Rules[2].Prefix == prefix && all.Rules[2].Published, "got %+v, want the new rule last", all.Rules)
+	assert.True(t, len(all.Rules) == 3 && all.Rules[2].Prefix == prefix && all.Rules[2].Published, "got %+v, want the rule last", all.Rules)
 	page, err := c.Wire.ListRules(ctx, client.ListRequest{Page: 3, PageSize: 1})
 	check("list a page", err)
 	assert.True(t, len(page.Rules) == 1 && page.Rules[0].Prefix == prefix && page.Total == 3, "got the page %+v", page)
@@ -164,8 +162,7 @@ func TestClientEmulator_AllCalls(t *testing.T) {
 	_, err = c.Wire.GetVerificationFile(ctx)
 	w, ok := errors.AsType[*client.WireError](err)
 	assert.True(t, ok && w.Code == 886001, "got %v, want the fault", err)
-	require.NoError(t, c.Emulator.CreateFault(ctx, client.Fault{Path: "/cgi-bin/wxopen/qrcodejumpadd", ErrCode: -1, After: true,
-		Count: 1}))
+	require.NoError(t, c.Emulator.CreateFault(ctx, client.Fault{Path: "/cgi-bin/wxopen/qrcodejumpadd", ErrCode: -1, After: true, Count: 1}))
 	rule := client.RuleDraft{Prefix: "https://coffee.example/after/", Path: "p", OpenVersion: 3}
 	err = c.Wire.CreateRule(ctx, rule)
 	w, ok = errors.AsType[*client.WireError](err)
@@ -358,13 +355,11 @@ func TestClientDecode_PlatformResponses(t *testing.T) {
 }
 
 func TestClientRules_ListPagination(t *testing.T) {
-	page := func(first, n int) string {
-		rules := make([]string, n)
-		for i := range rules {
-			rules[i] = fmt.Sprintf(`{"prefix":"p%d","path":"x","state":2}`, first+i)
+	page := func(first, n int) (rules string) {
+		for i := range n {
+			rules += `,{"prefix":"` + strings.Repeat("p", first+i+1) + `","path":"x","state":2}`
 		}
-		return `{"errcode":0,"errmsg":"ok","total_count":250,"qrcodejump_open":1,"qrcodejump_pub_quota":100,"rule_list":[` +
-			strings.Join(rules, ",") + `]}`
+		return `{"errcode":0,"total_count":250,"qrcodejump_open":1,"qrcodejump_pub_quota":100,"rule_list":[` + rules[1:] + `]}`
 	}
 	s := &stub{answers: []func(*http.Request) (int, string){says(200, page(150, 100)), says(200, page(0, 200)), says(200, page(200, 50))}}
 	c := connect(t, "http://x", client.Options{AccessToken: "t", HTTP: &http.Client{Transport: s}})

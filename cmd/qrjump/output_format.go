@@ -11,8 +11,6 @@ import (
 	"strings"
 
 	"github.com/goccy/go-yaml"
-
-	"github.com/qrjump/qrjump/internal/infra/adminroute"
 )
 
 // shape gives the function run access to the output flags of any command. The converter makes YAML and CSV from the JSON output, so every
@@ -208,7 +206,7 @@ func cellOf(value json.RawMessage) string {
 	case string(value) == "null":
 		return ""
 	case json.Unmarshal(value, &text) == nil:
-		return adminroute.EscapeCSVFormula(text)
+		return csvSafe(text)
 	case json.Unmarshal(value, &list) == nil && !slices.ContainsFunc(list, func(raw json.RawMessage) bool { return raw[0] == '{' }):
 		return strings.Join(mapped(list, cellOf), ";")
 	}

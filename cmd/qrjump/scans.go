@@ -10,9 +10,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/qrjump/qrjump/client"
-	"github.com/qrjump/qrjump/internal/infra/adminroute"
 )
 
 type scansCommand struct {
@@ -310,7 +310,7 @@ func (c *scanCSV) print(s client.RecordedScan) error {
 		row[13], row[14] = number(s.ApplicationID), number(*s.CodeIndex)
 	}
 	for i, text := range row {
-		row[i] = adminroute.EscapeCSVFormula(text)
+		row[i] = csvSafe(text)
 	}
 	return c.w.Write(row)
 }
@@ -318,6 +318,14 @@ func (c *scanCSV) print(s client.RecordedScan) error {
 func (c *scanCSV) flush() error {
 	c.w.Flush()
 	return c.w.Error()
+}
+
+// csvSafe adds an apostrophe to a text that a spreadsheet would interpret as a formula.
+func csvSafe(text string) string {
+	if first, _ := utf8.DecodeRuneInString(text); text != "" && strings.ContainsRune("=+-@\t\r\n＝＋－＠", first) {
+		return "'" + text
+	}
+	return text
 }
 
 func numberOrNone(n int64) string { return textIf(n != 0, number(n)) }

@@ -11,7 +11,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/qrjump/qrjump/client"
-	"github.com/qrjump/qrjump/internal/infra/adminroute"
 	"github.com/qrjump/qrjump/internal/infra/i18n"
 )
 
@@ -177,7 +176,7 @@ func (c *statsShow) csv(w io.Writer, found client.Statistics) error {
 	for _, r := range found.Rows {
 		cells := c.cells(r)
 		for i, cell := range cells {
-			cells[i] = adminroute.EscapeCSVFormula(cell)
+			cells[i] = csvSafe(cell)
 		}
 		if err := out.Write(append(cells, number(c.number(r)))); err != nil {
 			return err

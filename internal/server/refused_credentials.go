@@ -10,8 +10,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/domain/iam"
+	"github.com/qrjump/qrjump/internal/edge/adminapi"
 )
 
 // credentialKind describes a kind of credential that this server checks. A valid credential is always accepted, even after many invalid
@@ -79,11 +79,11 @@ type refusal struct {
 }
 
 // refusedCredentials returns the credentials that were rejected in the last 24 hours, for the admin API.
-func (s access) refusedCredentials() []client.RefusedCredential {
-	list := []client.RefusedCredential{}
+func (s access) refusedCredentials() []adminapi.RefusedCredential {
+	list := []adminapi.RefusedCredential{}
 	for _, r := range s.secrets.refusals.list(s.realNow()) {
-		list = append(list, client.RefusedCredential{Kind: r.kind, Name: r.name, IP: r.ip.String(), Count: r.times,
-			FirstAt: r.first, LastAt: r.last})
+		list = append(list, adminapi.RefusedCredential{Kind: r.kind, Name: r.name, IP: r.ip.String(), Times: r.times,
+			First: r.first, Last: r.last})
 	}
 	return list
 }

@@ -161,7 +161,8 @@ func (a scanAPI) filter(ctx context.Context, in *client.ScanFilter) (f stats.Fil
 }
 
 // matchingScans implements listScans for requests with a filter.
-func (a scanAPI) matchingScans(ctx context.Context, from string, newest, limit int, in *client.ScanFilter) (page client.ScanPage, err error) {
+func (a scanAPI) matchingScans(ctx context.Context, from string, newest, limit int, in *client.ScanFilter) (
+	page client.ScanPage, err error) {
 	if newest > 0 {
 		return page, refused("newest counts from the newest of all scans and cannot be combined with a filter: give from instead")
 	}
