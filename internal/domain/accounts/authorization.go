@@ -160,7 +160,7 @@ func (d *Service) Agree(ctx context.Context, a Agreement) (Issued, error) {
 		return Issued{}, invalidf("permission_sets: %v", err)
 	}
 	var text string
-	err := d.Store.UpdateAccounts(ctx, func(tx Tx) error {
+	err := d.push(ctx, func(tx Tx) error {
 		holders, err := lockGrants(ctx, tx, a.AppID, a.Component)
 		if err != nil {
 			return err
@@ -211,9 +211,6 @@ func (d *Service) Agree(ctx context.Context, a Agreement) (Issued, error) {
 		}
 		return d.pushGrant(ctx, tx, c, grantEvent{did, a.AppID, now, text, a.PreAuthCode})
 	})
-	if err == nil {
-		d.wakePusher()
-	}
 	return Issued{Text: text, ExpiresIn: int(AuthCodeLife / time.Second)}, err
 }
 
@@ -324,7 +321,7 @@ func (d *Service) pushGrant(ctx context.Context, tx Tx, c Component, e grantEven
 
 // Withdraw deletes the grant of an account to a component; the component's tokens for the account end at once. ErrNoGrant.
 func (d *Service) Withdraw(ctx context.Context, component, appid string) error {
-	err := d.Store.UpdateAccounts(ctx, func(tx Tx) error {
+	return d.push(ctx, func(tx Tx) error {
 		if _, err := lockGrants(ctx, tx, appid, component); err != nil {
 			return err
 		}
@@ -333,10 +330,6 @@ func (d *Service) Withdraw(ctx context.Context, component, appid string) error {
 		}
 		return d.withdraw(ctx, tx, component, appid, d.Now())
 	})
-	if err == nil {
-		d.wakePusher()
-	}
-	return err
 }
 
 func (d *Service) withdraw(ctx context.Context, tx Tx, component, appid string, now time.Time) error {
@@ -479,14 +472,13 @@ func (d *Service) Authorizations(ctx context.Context, component string, offset, 
 		return 0, nil, errcode.InvalidArgs.WithDetail(behaviour.ComponentListRange,
 			"offset is %d and count %d: want 0 or more", offset, count)
 	}
-	err = d.Store.ViewAccounts(ctx, func(tx Tx) error {
-		all, err := d.authorizations(ctx, tx, []string{component}, offset, count)
-		if err == nil {
-			total, page = all[0].Total, all[0].Page
-		}
-		return err
+	all, err := Transact(ctx, d.Store.ViewAccounts, func(tx Tx) ([]Authorizations, error) {
+		return d.authorizations(ctx, tx, []string{component}, offset, count)
 	})
-	return total, page, err
+	if err != nil {
+		return 0, nil, err
+	}
+	return all[0].Total, all[0].Page, nil
 }
 
 // Authorizations is one page of the accounts that authorised a component, and the total number of these accounts.
@@ -496,19 +488,17 @@ type Authorizations struct {
 }
 
 // AuthorizationsOf returns, for each component, the first page of the accounts that authorised it. These accounts have only the AppID set.
-func (d *Service) AuthorizationsOf(ctx context.Context, components []string) (all []Authorizations, err error) {
-	err = d.Store.ViewAccounts(ctx, func(tx Tx) error {
-		all = nil
+func (d *Service) AuthorizationsOf(ctx context.Context, components []string) ([]Authorizations, error) {
+	return Transact(ctx, d.Store.ViewAccounts, func(tx Tx) (all []Authorizations, err error) {
 		for names := range slices.Chunk(components, 50) {
 			found, err := d.authorizations(ctx, tx, names, 0, ListLimit)
 			if err != nil {
-				return err
+				return nil, err
 			}
 			all = append(all, found...)
 		}
-		return nil
+		return all, nil
 	})
-	return all, err
 }
 
 func (d *Service) authorizations(ctx context.Context, tx Tx, components []string, offset, count int) ([]Authorizations, error) {
@@ -586,14 +576,10 @@ func (d *Service) ListComponents(ctx context.Context, cursor string, limit int) 
 
 // GrantsBy lists the components to which an account granted permissions, with the permissions. ErrNoAccount.
 func (d *Service) GrantsBy(ctx context.Context, appid string) ([]GrantedComponent, error) {
-	var list []GrantedComponent
-	err := d.Store.ViewAccounts(ctx, func(tx Tx) error {
+	return Transact(ctx, d.Store.ViewAccounts, func(tx Tx) ([]GrantedComponent, error) {
 		if _, err := tx.Account(ctx, appid); err != nil {
-			return err
+			return nil, err
 		}
-		var err error
-		list, err = tx.Holders(ctx, appid)
-		return err
+		return tx.Holders(ctx, appid)
 	})
-	return list, err
 }

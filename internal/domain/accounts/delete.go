@@ -38,7 +38,7 @@ func (e InUse) Error() string {
 func (d *Service) Delete(ctx context.Context, appid string, dry bool) (Dependencies, error) {
 	var deps Dependencies
 	var linked []string
-	err := d.Store.UpdateAccounts(ctx, func(tx Tx) error {
+	err := d.push(ctx, func(tx Tx) error {
 		holders, err := lockGrants(ctx, tx, appid)
 		if err != nil {
 			return err
@@ -78,32 +78,26 @@ func (d *Service) Delete(ctx context.Context, appid string, dry bool) (Dependenc
 	if !dry {
 		d.changed(ctx, append(linked, appid)...)
 	}
-	if err == nil && !dry {
-		d.wakePusher()
-	}
 	return deps, err
 }
 
 // DeleteComponent deletes a component and all grants to the component; with dry = true, it only counts the grants. ErrNoComponent.
 func (d *Service) DeleteComponent(ctx context.Context, appid string, dry bool) (Dependencies, error) {
-	var deps Dependencies
-	err := d.Store.UpdateAccounts(ctx, func(tx Tx) error {
+	return Transact(ctx, d.Store.UpdateAccounts, func(tx Tx) (deps Dependencies, err error) {
 		// Because Grants is not nil, lockComponent locks all accounts that granted the component permissions, and then the component.
 		granted, err := lockComponent(ctx, tx, Component{AppID: appid, Grants: []Grant{}})
 		if err != nil {
-			return err
+			return deps, err
 		}
 		if _, err := tx.ComponentWithoutGrants(ctx, appid); err != nil {
-			return err
+			return deps, err
 		}
-		deps = Dependencies{}
 		if len(granted) > 0 {
 			deps.Deleted = []Count{{"authorizations", len(granted)}}
 		}
 		if dry {
-			return nil
+			return deps, nil
 		}
-		return tx.DeleteComponent(ctx, appid)
+		return deps, tx.DeleteComponent(ctx, appid)
 	})
-	return deps, err
 }

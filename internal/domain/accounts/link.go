@@ -292,21 +292,19 @@ func (d *Service) changeLink(ctx context.Context, service, miniProgram string, d
 
 // LinkedPrograms lists the links of a service account in any state, oldest first. ErrNoAccount.
 func (d *Service) LinkedPrograms(ctx context.Context, service string) ([]LinkedProgram, error) {
-	var list []LinkedProgram
-	err := d.Store.ViewAccounts(ctx, func(tx Tx) error {
-		list = nil
+	return Transact(ctx, d.Store.ViewAccounts, func(tx Tx) (list []LinkedProgram, err error) {
 		if err := tx.Prefetch(ctx, func() {
 			_, _ = tx.Account(ctx, service)
 			_, _ = tx.LinksOf(ctx, service)
 		}); err != nil {
-			return err
+			return nil, err
 		}
 		if _, err := tx.Account(ctx, service); err != nil {
-			return err
+			return nil, err
 		}
 		links, err := tx.LinksOf(ctx, service)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		appids := make([]string, len(links))
 		for i, l := range links {
@@ -316,11 +314,10 @@ func (d *Service) LinkedPrograms(ctx context.Context, service string) ([]LinkedP
 		for _, l := range links {
 			i := slices.IndexFunc(programs, func(a Account) bool { return a.AppID == l.MiniProgram })
 			if i < 0 {
-				return cmp.Or(err, ErrNoAccount)
+				return list, cmp.Or(err, ErrNoAccount)
 			}
 			list = append(list, LinkedProgram{Link: l, Program: programs[i]})
 		}
-		return err
+		return list, err
 	})
-	return list, err
 }

@@ -43,13 +43,10 @@ func (n Notice) Event(a Account) string {
 
 // Notices lists the notices of an account, newest first. ErrNoAccount.
 func (d *Service) Notices(ctx context.Context, appid string, limit int) ([]Notice, error) {
-	var list []Notice
-	err := d.Store.ViewAccounts(ctx, func(tx Tx) (err error) {
-		if _, err = tx.Account(ctx, appid); err != nil {
-			return err
+	return Transact(ctx, d.Store.ViewAccounts, func(tx Tx) ([]Notice, error) {
+		if _, err := tx.Account(ctx, appid); err != nil {
+			return nil, err
 		}
-		list, err = tx.Notices(ctx, appid, limit)
-		return err
+		return tx.Notices(ctx, appid, limit)
 	})
-	return list, err
 }

@@ -72,10 +72,7 @@ func (d *Service) SetOption(ctx context.Context, component, appid, name, value s
 	if !slices.Contains(optionValues[name], value) {
 		return errcode.InvalidArgs.WithDetail(behaviour.ComponentOption, "option_name is %.40q, option_value is %.40q", name, value)
 	}
-	return d.Store.UpdateAccounts(ctx, func(tx Tx) error {
-		if err := tx.LockAccount(ctx, appid); err != nil {
-			return err
-		}
+	return d.inAccount(ctx, appid, func(tx Tx) error {
 		a, err := d.authorization(ctx, tx, component, appid)
 		if err == nil {
 			err = a.grantsOption(component, name)

@@ -25,7 +25,7 @@ func (d *Service) ChangeComponent(ctx context.Context, appid string, change func
 
 // putComponent stores c. If the function "change" is not nil, putComponent instead applies it to the stored component.
 func (d *Service) putComponent(ctx context.Context, c Component, change func(*Component), secret, messageToken, aesKey string) error {
-	err := d.Store.UpdateAccounts(ctx, func(tx Tx) error {
+	return d.push(ctx, func(tx Tx) error {
 		oldNames, err := lockComponent(ctx, tx, c)
 		if err != nil {
 			return err
@@ -62,10 +62,6 @@ func (d *Service) putComponent(ctx context.Context, c Component, change func(*Co
 		}
 		return tx.PutComponent(ctx, sealed)
 	})
-	if err == nil {
-		d.wakePusher()
-	}
-	return err
 }
 
 // lockComponent locks a component, the accounts that granted it permissions, and the accounts in c.Grants. If c.Grants is not nil,

@@ -74,22 +74,22 @@ func (d *Service) addPush(ctx context.Context, tx Tx, r outbox.Row, elements []e
 }
 
 // Pushes lists the sent and pending pushes of a component, newest first. ErrNoComponent.
-func (d *Service) Pushes(ctx context.Context, component string, limit int) (list []outbox.Row, err error) {
-	err = d.Store.ViewAccounts(ctx, func(tx Tx) error {
+func (d *Service) Pushes(ctx context.Context, component string, limit int) ([]outbox.Row, error) {
+	return Transact(ctx, d.Store.ViewAccounts, func(tx Tx) ([]outbox.Row, error) {
 		if _, err := tx.ComponentWithoutGrants(ctx, component); err != nil {
-			return err
+			return nil, err
 		}
-		list, err = tx.Rows(ctx, outbox.Pushes, outbox.Query{Receiver: component, Limit: limit})
-		return err
+		return tx.Rows(ctx, outbox.Pushes, outbox.Query{Receiver: component, Limit: limit})
 	})
-	return list, err
 }
 
-// wakePusher wakes the sender of pushes.
-func (d *Service) wakePusher() {
-	if d.Wake != nil {
+// push runs f in a transaction that may queue pushes, and wakes the sender of pushes after the commit.
+func (d *Service) push(ctx context.Context, f func(Tx) error) error {
+	err := d.Store.UpdateAccounts(ctx, f)
+	if err == nil && d.Wake != nil {
 		d.Wake()
 	}
+	return err
 }
 
 // PushPolicy returns the delivery policy for messages to components. A message is encrypted when it is sent, not when it is queued.

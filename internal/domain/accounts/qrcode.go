@@ -219,10 +219,7 @@ func (d *Service) CreateQRCode(ctx context.Context, caller Account, draft QRDraf
 	if err := d.Store.ViewAccounts(ctx, have); !errors.Is(err, ErrNoQRCode) {
 		return made, err
 	}
-	err = d.Store.UpdateAccounts(ctx, func(tx Tx) error {
-		if err := tx.LockAccount(ctx, caller.AppID); err != nil {
-			return err
-		}
+	err = d.inAccount(ctx, caller.AppID, func(tx Tx) error {
 		if _, err := Keep(ctx, tx, caller.AppID); err != nil {
 			return err
 		}

@@ -101,10 +101,7 @@ func (d *Service) Put(ctx context.Context, r Registration) error {
 	if err != nil {
 		return err
 	}
-	err = d.Store.UpdateAccounts(ctx, func(tx Tx) error {
-		if err := tx.LockAccount(ctx, r.AppID); err != nil {
-			return err
-		}
+	return d.change(ctx, r.AppID, func(tx Tx) error {
 		_, err := tx.Component(ctx, r.AppID)
 		component := err == nil
 		if err != nil && !errors.Is(err, ErrNoComponent) {
@@ -134,7 +131,22 @@ func (d *Service) Put(ctx context.Context, r Registration) error {
 		}
 		return nil
 	})
-	d.changed(ctx, r.AppID)
+}
+
+// inAccount runs f in a transaction that holds the lock of an account.
+func (d *Service) inAccount(ctx context.Context, appid string, f func(Tx) error) error {
+	return d.Store.UpdateAccounts(ctx, func(tx Tx) error {
+		if err := tx.LockAccount(ctx, appid); err != nil {
+			return err
+		}
+		return f(tx)
+	})
+}
+
+// change is like inAccount, and calls Changed afterwards: the transaction may have committed even if change returns an error.
+func (d *Service) change(ctx context.Context, appid string, f func(Tx) error) error {
+	err := d.inAccount(ctx, appid, f)
+	d.changed(ctx, appid)
 	return err
 }
 
@@ -223,11 +235,7 @@ func (d *Service) merged(r Registration, old Account, existed, component bool) (
 // Change loads an account, lets f change it and saves it. Change returns ErrNoAccount if the account does not exist.
 func (d *Service) Change(ctx context.Context, appid string, f func(*Account) error) (Account, error) {
 	var a Account
-	err := d.Store.UpdateAccounts(ctx, func(tx Tx) error {
-		if err := tx.LockAccount(ctx, appid); err != nil {
-			return err
-		}
-		var err error
+	err := d.change(ctx, appid, func(tx Tx) (err error) {
 		if a, err = tx.Account(ctx, appid); err != nil {
 			return err
 		}
@@ -239,7 +247,6 @@ func (d *Service) Change(ctx context.Context, appid string, f func(*Account) err
 		}
 		return tx.PutAccount(ctx, a)
 	})
-	d.changed(ctx, appid)
 	return a, err
 }
 
@@ -260,10 +267,7 @@ func (d *Service) revokeOnSecretChange(ctx context.Context, tx Tx, old, a Accoun
 // ExpireTokens ends all tokens of an account at once, including the tokens with which components call on behalf of the account.
 // ExpireTokens returns ErrNoAccount if the account does not exist.
 func (d *Service) ExpireTokens(ctx context.Context, appid string) error {
-	return d.Store.UpdateAccounts(ctx, func(tx Tx) error {
-		if err := tx.LockAccount(ctx, appid); err != nil {
-			return err
-		}
+	return d.inAccount(ctx, appid, func(tx Tx) error {
 		if _, err := tx.Account(ctx, appid); err != nil {
 			return err
 		}
@@ -283,15 +287,8 @@ func (d *Service) List(ctx context.Context, cursor string, limit int) ([]Account
 
 // Link links a service account with a Mini Program at once.
 func (d *Service) Link(ctx context.Context, service, miniProgram string) error {
-	err := d.Store.UpdateAccounts(ctx, func(tx Tx) error {
-		// A concurrent call for the same link waits for the lock, so the two calls do not overwrite each other's change.
-		if err := tx.LockAccount(ctx, service); err != nil {
-			return err
-		}
-		return d.link(ctx, tx, service, miniProgram)
-	})
-	d.changed(ctx, service)
-	return err
+	// A concurrent call for the same link waits for the lock, so the two calls do not overwrite each other's change.
+	return d.change(ctx, service, func(tx Tx) error { return d.link(ctx, tx, service, miniProgram) })
 }
 
 func (d *Service) link(ctx context.Context, tx Tx, service, miniProgram string) error {
@@ -316,14 +313,7 @@ func (d *Service) link(ctx context.Context, tx Tx, service, miniProgram string) 
 
 // Unlink deletes a link; deleting an absent link changes nothing.
 func (d *Service) Unlink(ctx context.Context, service, miniProgram string) error {
-	err := d.Store.UpdateAccounts(ctx, func(tx Tx) error {
-		if err := tx.LockAccount(ctx, service); err != nil {
-			return err
-		}
-		return tx.DeleteLink(ctx, service, miniProgram)
-	})
-	d.changed(ctx, service)
-	return err
+	return d.change(ctx, service, func(tx Tx) error { return tx.DeleteLink(ctx, service, miniProgram) })
 }
 
 // Links lists the Mini Programs that are linked with a service account.

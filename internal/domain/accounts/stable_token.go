@@ -87,10 +87,7 @@ func (d *Service) stableToken(ctx context.Context, appid string, force bool, che
 		}
 		return issued, nil
 	}
-	err := d.Store.UpdateAccounts(ctx, func(tx Tx) error {
-		if err := tx.LockAccount(ctx, appid); err != nil {
-			return err
-		}
+	err := d.inAccount(ctx, appid, func(tx Tx) error {
 		// A concurrent call may have issued the new token before this transaction locked the account.
 		now := d.Now()
 		if _, err := read(tx, now); err != nil || found {

@@ -112,10 +112,7 @@ func (d *Service) PushTickets(ctx context.Context) error {
 			return err
 		}
 		for _, appid := range due {
-			err := d.Store.UpdateAccounts(ctx, func(tx Tx) error {
-				if err := tx.LockAccount(ctx, appid); err != nil {
-					return err
-				}
+			err := d.inAccount(ctx, appid, func(tx Tx) error {
 				// The age of the last ticket is checked again: another node may have created a ticket before this transaction got the lock.
 				now := d.Now()
 				latest, err := tx.LatestVerifyTicket(ctx, appid)
@@ -152,7 +149,7 @@ func (d *Service) StartPushingTickets(ctx context.Context, c PlatformCredentials
 // NewTicket creates a verify ticket and pushes it to the component. ErrNoComponent.
 func (d *Service) NewTicket(ctx context.Context, component string) (string, error) {
 	var text string
-	err := d.Store.UpdateAccounts(ctx, func(tx Tx) error {
+	err := d.push(ctx, func(tx Tx) error {
 		if err := tx.LockAccount(ctx, component); err != nil {
 			return err
 		}
@@ -163,9 +160,6 @@ func (d *Service) NewTicket(ctx context.Context, component string) (string, erro
 		text, err = d.newTicket(ctx, tx, c, d.Now())
 		return err
 	})
-	if err == nil {
-		d.wakePusher()
-	}
 	return text, err
 }
 
@@ -234,10 +228,7 @@ func (d *Service) PlatformToken(ctx context.Context, c PlatformCredentials, tick
 	if err := d.Store.ViewAccounts(ctx, check); err != nil {
 		return Issued{}, err
 	}
-	err := d.Store.UpdateAccounts(ctx, func(tx Tx) error {
-		if err := tx.LockAccount(ctx, c.AppID); err != nil {
-			return err
-		}
+	err := d.inAccount(ctx, c.AppID, func(tx Tx) error {
 		if err := check(tx); err != nil {
 			return err
 		}

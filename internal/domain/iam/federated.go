@@ -37,10 +37,7 @@ func (d *Service) SignInFederated(ctx context.Context, user FederatedUser, b Bro
 	if err != nil {
 		return "", err
 	}
-	return text, d.Store.UpdatePeople(ctx, func(tx Tx) error {
-		if err := tx.LockPeople(ctx); err != nil {
-			return err
-		}
+	return text, d.update(ctx, func(tx Tx) error {
 		p, err := tx.PersonOf(ctx, user.Issuer, user.Subject)
 		did := ""
 		switch {
@@ -100,10 +97,7 @@ func (d *Service) RecordOIDCFailure(b Browser) (tooMany bool) { return d.fail(By
 // Deprovision deletes a person who has no role at the provider any more, and ends all sessions of the person. Deprovision returns
 // no error if the person does not exist.
 func (d *Service) Deprovision(ctx context.Context, issuer, subject string) error {
-	return d.Store.UpdatePeople(ctx, func(tx Tx) error {
-		if err := tx.LockPeople(ctx); err != nil {
-			return err
-		}
+	return d.update(ctx, func(tx Tx) error {
 		p, err := tx.PersonOf(ctx, issuer, subject)
 		if errors.Is(err, ErrNoPerson) {
 			return nil

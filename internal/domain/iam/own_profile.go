@@ -6,15 +6,16 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
 // ErrPending reports that a new second factor was not confirmed within ten minutes, or that the code did not match the new second factor.
 var ErrPending = errors.New("this code does not fit the new second factor: type the one that the app shows now, or draw another one")
 
 // PersonOf returns the person behind a caller, or ErrNoPerson if the caller used the admin token.
-func (d *Service) PersonOf(ctx context.Context, c Caller) (p Person, err error) {
-	err = d.Store.ViewPeople(ctx, func(tx Tx) (err error) { p, err = tx.Person(ctx, c.Name); return err })
-	return p, err
+func (d *Service) PersonOf(ctx context.Context, c Caller) (Person, error) {
+	return accounts.Transact(ctx, d.Store.ViewPeople, func(tx Tx) (Person, error) { return tx.Person(ctx, c.Name) })
 }
 
 // prove checks that a caller may change the caller's own password and second factor. The caller must repeat password and code; a caller
@@ -53,7 +54,7 @@ func (d *Service) ChangeOwn(ctx context.Context, c Caller, a Credentials, change
 	if _, _, err := d.Change(ctx, p.Name, Change{Password: change.Password, SecondFactor: change.SecondFactor}); err != nil {
 		return "", err
 	}
-	return d.startSession(ctx, p.Name, Longest, b, "")
+	return d.startSession(ctx, p.Name, b, "")
 }
 
 // pending is a new second factor that waits for confirmation by its first code. The browser page carries the encrypted pending
@@ -100,10 +101,7 @@ func (d *Service) ConfirmTOTP(ctx context.Context, c Caller, waits, code string,
 		}
 		return "", ErrPending
 	}
-	err = d.Store.UpdatePeople(ctx, func(tx Tx) error {
-		if err := tx.LockPeople(ctx); err != nil {
-			return err
-		}
+	err = d.update(ctx, func(tx Tx) error {
 		p, err := tx.Person(ctx, c.Name)
 		if err != nil {
 			return err
@@ -120,5 +118,5 @@ func (d *Service) ConfirmTOTP(ctx context.Context, c Caller, waits, code string,
 	if err != nil {
 		return "", fmt.Errorf("confirming a second factor: %w", err)
 	}
-	return d.startSession(ctx, c.Name, Longest, b, "")
+	return d.startSession(ctx, c.Name, b, "")
 }

@@ -293,11 +293,7 @@ func (d *Service) put(ctx context.Context, name string, c Change, add bool) (p P
 		}
 		f.Ends = d.Now().Add(time.Duration(c.Invite) * 24 * time.Hour)
 	}
-	err = d.Store.UpdatePeople(ctx, func(tx Tx) error {
-		err := tx.LockPeople(ctx)
-		if err != nil {
-			return err
-		}
+	err = d.update(ctx, func(tx Tx) (err error) {
 		p, err = tx.Person(ctx, name)
 		switch {
 		case add && err == nil:
@@ -336,12 +332,19 @@ func (d *Service) put(ctx context.Context, name string, c Change, add bool) (p P
 	return p, f, err
 }
 
-// Delete deletes a person and ends all sessions of the person. ErrNoPerson.
-func (d *Service) Delete(ctx context.Context, name string) error {
+// update runs f in a transaction that holds the lock of all people.
+func (d *Service) update(ctx context.Context, f func(Tx) error) error {
 	return d.Store.UpdatePeople(ctx, func(tx Tx) error {
 		if err := tx.LockPeople(ctx); err != nil {
 			return err
 		}
+		return f(tx)
+	})
+}
+
+// Delete deletes a person and ends all sessions of the person. ErrNoPerson.
+func (d *Service) Delete(ctx context.Context, name string) error {
+	return d.update(ctx, func(tx Tx) error {
 		if err := tx.DeletePerson(ctx, name); err != nil {
 			return err
 		}
@@ -351,10 +354,7 @@ func (d *Service) Delete(ctx context.Context, name string) error {
 
 // SignOut ends all sessions of a person and deletes the person's unused login links. ErrNoPerson.
 func (d *Service) SignOut(ctx context.Context, name string) (p Person, err error) {
-	err = d.Store.UpdatePeople(ctx, func(tx Tx) (err error) {
-		if err := tx.LockPeople(ctx); err != nil {
-			return err
-		}
+	err = d.update(ctx, func(tx Tx) (err error) {
 		if p, err = tx.Person(ctx, name); err != nil {
 			return err
 		}
@@ -417,9 +417,8 @@ func (d *Service) ByKey(ctx context.Context, text string) (Caller, error) {
 	if !strings.HasPrefix(text, KeyPrefix) || len(text) > 100 {
 		return Caller{}, ErrNoKey
 	}
-	var k Key
 	now, hash := d.Now(), d.Vault.Hash(keyPurpose, text)
-	err := d.Store.ViewPeople(ctx, func(tx Tx) (err error) { k, err = tx.AdminKeyByHash(ctx, hash); return err })
+	k, err := accounts.Transact(ctx, d.Store.ViewPeople, func(tx Tx) (Key, error) { return tx.AdminKeyByHash(ctx, hash) })
 	if err != nil {
 		return Caller{}, err
 	}
@@ -457,7 +456,7 @@ func (d *Service) SignIn(ctx context.Context, a Credentials, b Browser, previous
 	if err != nil {
 		return "", err
 	}
-	return d.startSession(ctx, p.Name, Longest, b, previous)
+	return d.startSession(ctx, p.Name, b, previous)
 }
 
 // authenticate verifies the credentials and returns the person; the errors are the same as those of SignIn.
@@ -519,10 +518,7 @@ func normalizeCode(code string) string {
 
 // consumeCode checks a code of the second factor or a recovery code, and marks it as used.
 func (d *Service) consumeCode(ctx context.Context, name, code string) error {
-	return d.Store.UpdatePeople(ctx, func(tx Tx) error {
-		if err := tx.LockPeople(ctx); err != nil {
-			return err
-		}
+	return d.update(ctx, func(tx Tx) error {
 		p, err := tx.Person(ctx, name)
 		if err != nil {
 			return err
@@ -549,19 +545,16 @@ func (d *Service) consumeCode(ctx context.Context, name, code string) error {
 
 // Begin begins a session with all rights of the admin token, for a caller that has proved possession of the token.
 func (d *Service) Begin(ctx context.Context, b Browser, previous string) (string, error) {
-	return d.startSession(ctx, "", Longest, b, previous)
+	return d.startSession(ctx, "", b, previous)
 }
 
-func (d *Service) startSession(ctx context.Context, person string, longest time.Duration, b Browser, previous string) (string, error) {
-	s, text, err := d.newSession(longest, b)
+func (d *Service) startSession(ctx context.Context, person string, b Browser, previous string) (string, error) {
+	s, text, err := d.newSession(Longest, b)
 	if err != nil {
 		return "", err
 	}
 	s.Person = person
-	return text, d.Store.UpdatePeople(ctx, func(tx Tx) error {
-		if err := tx.LockPeople(ctx); err != nil {
-			return err
-		}
+	return text, d.update(ctx, func(tx Tx) error {
 		return d.putSession(ctx, tx, s, previous)
 	})
 }
@@ -675,8 +668,8 @@ func (d *Service) session(ctx context.Context, text string) (c Caller, s Session
 }
 
 // Sessions returns the active sessions of a person, oldest first.
-func (d *Service) Sessions(ctx context.Context, person string) (list []Session, err error) {
-	err = d.Store.ViewPeople(ctx, func(tx Tx) error { list, err = tx.SessionsOf(ctx, person); return err })
+func (d *Service) Sessions(ctx context.Context, person string) ([]Session, error) {
+	list, err := accounts.Transact(ctx, d.Store.ViewPeople, func(tx Tx) ([]Session, error) { return tx.SessionsOf(ctx, person) })
 	now := d.Now()
 	return slices.DeleteFunc(list, func(s Session) bool { return !now.Before(s.ExpiresAt) || now.Sub(s.LastSeenAt) >= Idle }), err
 }
@@ -737,5 +730,5 @@ func (d *Service) RedeemLoginLink(ctx context.Context, text string, b Browser, p
 	if err != nil {
 		return "", err
 	}
-	return d.startSession(ctx, l.Person, Longest, b, previous)
+	return d.startSession(ctx, l.Person, b, previous)
 }
