@@ -23,13 +23,10 @@ func (s *Server) watch() {
 		refused.WithLabelValues(cause)
 	}
 	s.store.OnWriteError(func(cause string) { refused.WithLabelValues(cause).Inc() })
-	s.metrics.registry.MustRegister(refused, watcher{s},
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts(metric("qrjump_db_connections_in_use")),
-			func() float64 { return float64(s.store.Connections().InUse) }),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts(metric("qrjump_db_connections_max")),
-			func() float64 { return float64(s.store.Connections().Limit) }),
-		prometheus.NewCounterFunc(prometheus.CounterOpts(metric("qrjump_db_connections_wait_seconds_total")),
-			func() float64 { return s.store.Connections().Waited.Seconds() }))
+	s.metrics.registry.MustRegister(refused, watcher{s})
+	watchGauge(s.metrics, "qrjump_db_connections_in_use", func() int { return s.store.Connections().InUse })
+	watchGauge(s.metrics, "qrjump_db_connections_max", func() int { return s.store.Connections().Limit })
+	watchCount(s.metrics, "qrjump_db_connections_wait_seconds_total", func() float64 { return s.store.Connections().Waited.Seconds() })
 }
 
 // watcher collects the metrics that are read on demand.

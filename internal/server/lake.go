@@ -7,8 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/qrjump/qrjump/internal/domain/stats"
 	"github.com/qrjump/qrjump/internal/eventlog/lake"
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
@@ -115,19 +113,6 @@ func lakeRow(e *stats.Counted) lake.Row {
 
 // watchLake registers the metrics of the lake's lag.
 func (m *metrics) watchLake(l *scanLedger) {
-	m.registry.MustRegister(
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts(metric("qrjump_lake_backlog")),
-			func() float64 {
-				if l.lake == nil {
-					return 0
-				}
-				return float64(l.lake.Backlog())
-			}),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts(metric("qrjump_lake_lag_seconds")),
-			func() float64 {
-				if l.lake == nil {
-					return 0
-				}
-				return l.lake.Age().Seconds()
-			}))
+	watchGauge(m, "qrjump_lake_backlog", func() int64 { return l.lake.Backlog() })
+	watchGauge(m, "qrjump_lake_lag_seconds", func() float64 { return l.lake.Age().Seconds() })
 }

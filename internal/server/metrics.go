@@ -1,6 +1,8 @@
 package server
 
 import (
+	"context"
+	"math"
 	"net/http"
 	"strconv"
 	"sync"
@@ -46,6 +48,34 @@ func help(name string) string { return Metric(name).String() }
 
 func metric(name string) prometheus.Opts { return prometheus.Opts{Name: name, Help: help(name)} }
 
+// number is the type of a value that a metric shows.
+type number interface {
+	~int | ~int64 | ~uint64 | ~float64
+}
+
+// watchGauge registers a gauge whose value f returns at each scrape.
+func watchGauge[N number](m *metrics, name string, f func() N) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts(metric(name)), func() float64 { return float64(f()) }))
+}
+
+// watchCount registers a counter whose value f returns at each scrape.
+func watchCount[N number](m *metrics, name string, f func() N) {
+	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts(metric(name)), func() float64 { return float64(f()) }))
+}
+
+// timely returns the value of f, which may take a second; NaN after an error.
+func timely[N number](f func(context.Context) (N, error)) func() float64 {
+	return func() float64 {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		n, err := f(ctx)
+		if err != nil {
+			return math.NaN()
+		}
+		return float64(n)
+	}
+}
+
 // Registered returns the metrics that this server registered.
 func (s *Server) Registered() *prometheus.Registry { return s.metrics.registry }
 
@@ -80,9 +110,9 @@ func newMetrics(rules func() float64, fn func() float64) *metrics {
 	m.handed = prometheus.NewCounter(prometheus.CounterOpts(metric("qrjump_scan_fastpath_fallbacks_total")))
 	m.adminPlain = prometheus.NewGauge(prometheus.GaugeOpts(metric("qrjump_admin_insecure")))
 	m.registry.MustRegister(m.adminPlain, m.calls, m.seconds, m.scans, m.confirms, m.lost, m.guesses, m.sends, m.lane, m.gs1, m.handed,
-		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts(metric("qrjump_rules")), rules),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts(metric("qrjump_replica_stale")), fn))
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	watchGauge(m, "qrjump_rules", rules)
+	watchGauge(m, "qrjump_replica_stale", fn)
 	return m
 }
 
@@ -97,11 +127,8 @@ func (m *metrics) countAttempt(kind outbox.Kind, taken bool) {
 
 // watchUsage registers the metrics of the call log: the number of calls that wait to be written, and the number of dropped calls.
 func (m *metrics) watchUsage(l *apiusage.Service) {
-	m.registry.MustRegister(
-		prometheus.NewCounterFunc(prometheus.CounterOpts(metric("qrjump_call_log_dropped_total")),
-			func() float64 { return float64(l.Dropped()) }),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts(metric("qrjump_call_log_queue_length")),
-			func() float64 { return float64(l.Waiting()) }))
+	watchCount(m, "qrjump_call_log_dropped_total", l.Dropped)
+	watchGauge(m, "qrjump_call_log_queue_length", l.Waiting)
 }
 
 func (m *metrics) handler() http.Handler {
@@ -145,6 +172,5 @@ func (m *metrics) observeUnrecorded(cause string) { m.lost.WithLabelValues(cause
 
 // watchAge registers the metric of the age of the in-memory copy that scans use.
 func (m *metrics) watchAge(age func() time.Duration) {
-	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts(metric("qrjump_replica_staleness_seconds")),
-		func() float64 { return age().Seconds() }))
+	watchGauge(m, "qrjump_replica_staleness_seconds", func() float64 { return age().Seconds() })
 }

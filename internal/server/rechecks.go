@@ -5,8 +5,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/qrjump/qrjump/internal/domain/rules"
 	"github.com/qrjump/qrjump/internal/store"
 )
@@ -21,8 +19,7 @@ func (s *Server) rechecksComponent() component {
 
 func (s *Server) openRechecks(context.Context) error {
 	var failing atomic.Int64
-	s.metrics.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts(metric("qrjump_verification_files_failing")),
-		func() float64 { return float64(failing.Load()) }))
+	watchGauge(s.metrics, "qrjump_verification_files_failing", failing.Load)
 	s.rechecks = &rules.Verifier{Service: s.domain.rules, Store: store.Rechecks{Store: s.store}, Log: s.log, Failing: failing.Store,
 		Off: func() bool { return !s.chosen.settings.Get().ReverifyDomains }}
 	return nil

@@ -2,10 +2,7 @@ package server
 
 import (
 	"context"
-	"math"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/qrjump/qrjump/internal/domain/replica"
 )
@@ -101,17 +98,6 @@ func (s seeder) followClock(ctx context.Context) error {
 
 // watchFollowing registers the metrics of this node's replication lag.
 func (m *metrics) watchFollowing(c *replica.Replica) {
-	m.registry.MustRegister(
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts(metric("qrjump_replication_lag_seconds")),
-			func() float64 { return c.Staleness().Seconds() }),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts(metric("qrjump_replication_lag_changes")),
-			func() float64 {
-				ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-				defer cancel()
-				n, err := c.Lag(ctx)
-				if err != nil {
-					return math.NaN()
-				}
-				return float64(n)
-			}))
+	watchGauge(m, "qrjump_replication_lag_seconds", func() float64 { return c.Staleness().Seconds() })
+	watchGauge(m, "qrjump_replication_lag_changes", timely(c.Lag))
 }

@@ -10,8 +10,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/qrjump/qrjump/internal/contract/settings"
 	"github.com/qrjump/qrjump/internal/domain/stats"
 	"github.com/qrjump/qrjump/internal/domain/webhooks"
@@ -432,21 +430,7 @@ func (s scanRecords) forgetOldScans(ctx context.Context) {
 
 // watchJournal registers the metrics of this node's journal.
 func (m *metrics) watchJournal(l *scanLedger) {
-	m.registry.MustRegister(
-		prometheus.NewCounterFunc(prometheus.CounterOpts(metric("qrjump_scans_corrupted_total")),
-			func() float64 { return float64(l.journal.Damaged()) }),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts(metric("qrjump_scan_ship_backlog")),
-			func() float64 {
-				if l.shipper == nil {
-					return 0
-				}
-				return float64(l.shipper.Backlog())
-			}),
-		prometheus.NewCounterFunc(prometheus.CounterOpts(metric("qrjump_scans_lost_total")),
-			func() float64 {
-				if l.shipper == nil {
-					return 0
-				}
-				return float64(l.shipper.Lost())
-			}))
+	watchCount(m, "qrjump_scans_corrupted_total", l.journal.Damaged)
+	watchGauge(m, "qrjump_scan_ship_backlog", func() int64 { return l.shipper.Backlog() })
+	watchCount(m, "qrjump_scans_lost_total", func() int64 { return l.shipper.Lost() })
 }

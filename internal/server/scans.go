@@ -10,8 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/qrjump/qrjump/internal/contract/settings"
 	"github.com/qrjump/qrjump/internal/domain/alarms"
 	"github.com/qrjump/qrjump/internal/domain/stats"
@@ -144,12 +142,9 @@ func (s *Server) userHash(namespace, user string) scanlog.UserHash {
 
 // watchLedger registers the metrics of the recorder, which writes scans to the journal.
 func (m *metrics) watchLedger(r *scanlog.Recorder) {
-	m.registry.MustRegister(
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts(metric("qrjump_scan_queue_length")), func() float64 { return float64(r.Waiting()) }),
-		prometheus.NewCounterFunc(prometheus.CounterOpts(metric("qrjump_scans_recorded_total")),
-			func() float64 { return float64(r.Recorded()) }),
-		prometheus.NewCounterFunc(prometheus.CounterOpts(metric("qrjump_scan_fsyncs_total")),
-			func() float64 { return float64(r.Flushes()) }))
+	watchGauge(m, "qrjump_scan_queue_length", r.Waiting)
+	watchCount(m, "qrjump_scans_recorded_total", r.Recorded)
+	watchCount(m, "qrjump_scan_fsyncs_total", r.Flushes)
 }
 
 // contact holds the time of the store's last response, on the real clock.

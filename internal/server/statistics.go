@@ -3,11 +3,8 @@ package server
 import (
 	"context"
 	"fmt"
-	"math"
 	"net/netip"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/qrjump/qrjump/internal/domain/alarms"
 	"github.com/qrjump/qrjump/internal/domain/stats"
@@ -106,17 +103,6 @@ func (s *Server) counterComponent() component {
 
 // watchCounter registers the metrics of the counter's progress.
 func (m *metrics) watchCounter(c *stats.Aggregator) {
-	m.registry.MustRegister(
-		prometheus.NewCounterFunc(prometheus.CounterOpts(metric("qrjump_scans_counted_total")),
-			func() float64 { return float64(c.Counted()) }),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts(metric("qrjump_scans_missing")),
-			func() float64 {
-				ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-				defer cancel()
-				n, err := c.MissingScans(ctx)
-				if err != nil {
-					return math.NaN()
-				}
-				return float64(n)
-			}))
+	watchCount(m, "qrjump_scans_counted_total", c.Counted)
+	watchGauge(m, "qrjump_scans_missing", timely(c.MissingScans))
 }

@@ -401,19 +401,22 @@ func (l *Lake) NeededFrom() int64 {
 	return max(l.position.Load(), end-maxHeldScans)
 }
 
-// Backlog returns the number of durable scans that are not in the lake yet.
+// Backlog returns the number of durable scans that are not in the lake yet; 0 for a nil Lake.
 func (l *Lake) Backlog() int64 {
+	if l == nil {
+		return 0
+	}
 	end, _ := l.Journal.End(context.Background())
 	return max(0, end-l.position.Load())
 }
 
-// Age returns the time since the lake last contained every scan; if it never did, the time since writing began.
+// Age returns the time since the lake last contained every scan; if it never did, the time since writing began; 0 for a
+// nil Lake.
 func (l *Lake) Age() time.Duration {
-	pos := l.levelAt.Load()
-	if pos == 0 {
+	if l == nil || l.levelAt.Load() == 0 {
 		return 0
 	}
-	return max(0, l.Now().Sub(time.UnixMilli(pos)))
+	return max(0, l.Now().Sub(time.UnixMilli(l.levelAt.Load())))
 }
 
 // baseOf returns the name of a node without the appended number.

@@ -468,8 +468,13 @@ func (s *Shipper) markAt(ctx context.Context, position, prev int64) (mark Offset
 }
 
 // Lost returns the number of scans lost since the start: shipped, removed from the journal, and then lost by the shared log before
-// they were counted.
-func (s *Shipper) Lost() int64 { return s.lost.Load() }
+// they were counted; 0 for a nil Shipper.
+func (s *Shipper) Lost() int64 {
+	if s == nil {
+		return 0
+	}
+	return s.lost.Load()
+}
 
 // forgot reports whether retention has removed the event at a position.
 func (j *Journal) forgot(position int64) bool {
@@ -540,8 +545,13 @@ func (s *Shipper) safe(ctx context.Context) int64 {
 // Reached returns the position up to which the journal was shipped.
 func (s *Shipper) Reached() int64 { return s.position.Load() }
 
-// Backlog returns the number of journal events that are not shipped yet.
-func (s *Shipper) Backlog() int64 { return max(0, s.Journal.end()-s.position.Load()) }
+// Backlog returns the number of journal events that are not shipped yet; 0 for a nil Shipper.
+func (s *Shipper) Backlog() int64 {
+	if s == nil {
+		return 0
+	}
+	return max(0, s.Journal.end()-s.position.Load())
+}
 
 // LastError returns the error of the last attempt to ship; nil if it succeeded.
 func (s *Shipper) LastError() error {
