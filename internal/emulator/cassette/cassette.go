@@ -208,14 +208,9 @@ var almostMark = regexp.MustCompile(`^\{[#/]?[A-Za-z]+:[^{}]*\}$`)
 
 // checkMarks finds malformed placeholders in edited files.
 func checkMarks(v value) error {
-	if v.kind == text && almostMark.MatchString(v.text) {
-		if _, ok := wholeMark(v.text); !ok {
-			return fmt.Errorf("%.60q is no stand-in: want {KIND:NUMBER:LENGTH}", v.text)
-		}
-	}
-	for _, item := range v.items {
-		if err := checkMarks(item); err != nil {
-			return err
+	for t := range v.texts {
+		if _, ok := wholeMark(t.text); !ok && almostMark.MatchString(t.text) {
+			return fmt.Errorf("%.60q is no stand-in: want {KIND:NUMBER:LENGTH}", t.text)
 		}
 	}
 	return nil

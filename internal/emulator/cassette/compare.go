@@ -292,15 +292,7 @@ func (p *player) isBound(m mark) bool {
 }
 
 func (p *player) text(masked string, t time.Time) string {
-	var b strings.Builder
-	for _, parseMark := range parseMarks(masked) {
-		if parseMark.mark.n > 0 {
-			b.WriteString(p.valueOf(parseMark.mark, t))
-		} else {
-			b.WriteString(parseMark.literal)
-		}
-	}
-	return b.String()
+	return expand(masked, func(m mark) string { return p.valueOf(m, t) })
 }
 
 // real replaces the placeholders in a masked value with their values on this server.
@@ -324,33 +316,23 @@ func (p *player) real(v value, t time.Time) value {
 // quotable returns the request values that the local response may quote; callMask.quotable selects the values, as in a recording.
 func (p *player) quotable(r *Recorded) []string {
 	c := &callMask{Mask: &Mask{}}
-	var visit func(v value)
-	visit = func(v value) {
-		if m, ok := wholeMark(v.text); v.kind == text && ok && !m.number {
-			c.quotable(p.valueOf(m, r.OccurredAt))
-		}
-		for _, item := range v.items {
-			visit(item)
+	for _, v := range []value{r.query, r.request} {
+		for t := range v.texts {
+			if m, ok := wholeMark(t.text); ok && !m.number {
+				c.quotable(p.valueOf(m, r.OccurredAt))
+			}
 		}
 	}
-	visit(r.query)
-	visit(r.request)
 	return c.said
 }
 
 // address returns the path and the query of a line; the values on this server replace the placeholders.
 func (p *player) address(r *Recorded) string {
-	var address strings.Builder
-	address.WriteString((&url.URL{Path: p.text(r.Path, r.OccurredAt)}).EscapedPath())
-	query := p.real(r.query, r.OccurredAt)
+	address, query := (&url.URL{Path: p.text(r.Path, r.OccurredAt)}).EscapedPath(), p.real(r.query, r.OccurredAt)
 	for i, name := range query.names {
-		sign := "&"
-		if i == 0 {
-			sign = "?"
-		}
-		address.WriteString(sign + url.QueryEscape(name) + "=" + url.QueryEscape(query.items[i].text))
+		address += string("?&"[min(i, 1)]) + url.QueryEscape(name) + "=" + url.QueryEscape(query.items[i].text)
 	}
-	return address.String()
+	return address
 }
 
 func (p *player) send(ctx context.Context, r *Recorded) (answered, error) {

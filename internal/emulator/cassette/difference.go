@@ -1,6 +1,7 @@
 package cassette
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -40,7 +41,7 @@ func (c *comparison) all(got answered) {
 			continue
 		}
 		if remote == "" || local == "" || !c.sameText(remote, local, nil) {
-			c.differ(Header, name, orNone(remote), orNone(local))
+			c.differ(Header, name, cmp.Or(remote, "none"), cmp.Or(local, "none"))
 		}
 	}
 	if r.answerRawKind == "" && got.isValue {
@@ -48,7 +49,7 @@ func (c *comparison) all(got answered) {
 	}
 	switch {
 	case r.answer.kind == absent || r.answerRawKind != "":
-		remote, local := orNone(r.answerRawKind), rawKindOf(got)
+		remote, local := cmp.Or(r.answerRawKind, "none"), rawKindOf(got)
 		if remote != local {
 			c.differ(Type, "answer", bodyName(remote), bodyName(local))
 		}
@@ -81,13 +82,11 @@ type slashes struct{ escaped, plain bool }
 
 // slashes returns which forms of slashes a value contains. A placeholder shows only whether its value contained escaped slashes.
 func (v value) slashes() (all slashes) {
-	if v.kind == text && strings.Contains(v.text, "/") {
-		m, _ := wholeMark(v.text)
-		return slashes{escaped: v.escaped || m.slashes, plain: !v.escaped && !m.slashes}
-	}
-	for _, item := range v.items {
-		s := item.slashes()
-		all = slashes{all.escaped || s.escaped, all.plain || s.plain}
+	for t := range v.texts {
+		if m, _ := wholeMark(t.text); strings.Contains(t.text, "/") {
+			escaped := t.escaped || m.slashes
+			all = slashes{all.escaped || escaped, all.plain || !escaped}
+		}
 	}
 	return all
 }
@@ -98,13 +97,6 @@ func errorText(v value) string {
 		return "success without errcode"
 	}
 	return strings.TrimSpace(v.field("errcode").text + " " + v.field("errmsg").text)
-}
-
-func orNone(s string) string {
-	if s == "" {
-		return "none"
-	}
-	return s
 }
 
 func bodyName(kind string) string {
@@ -178,15 +170,8 @@ func (c *comparison) value(location, name string, platform, local value) {
 	case kind == number:
 		c.number(location, name, platform.text, local.text)
 	case platform.text != local.text:
-		c.differ(Value, location, orEmpty(platform.text), orEmpty((&callMask{Mask: &Mask{}}).maskText(name, local.text)))
+		c.differ(Value, location, cmp.Or(platform.text, "an empty text"), cmp.Or((&callMask{Mask: &Mask{}}).maskText(name, local.text), "an empty text"))
 	}
-}
-
-func orEmpty(s string) string {
-	if s == "" {
-		return "an empty text"
-	}
-	return s
 }
 
 // previousOf describes the platform's value in a report: the same value as before, or a new one.
@@ -270,7 +255,7 @@ func (c *comparison) object(location string, platform, local value) {
 		}
 	}
 	if !slices.Equal(common, order) {
-		c.differ(Order, orWhole(location), strings.Join(common, ", "), strings.Join(order, ", "))
+		c.differ(Order, cmp.Or(location, "answer"), strings.Join(common, ", "), strings.Join(order, ", "))
 	}
 	for _, name := range common {
 		c.value(fieldPath(name), name, platform.field(name), local.field(name))
@@ -284,13 +269,6 @@ func (c *comparison) isNameOf(platform value, name string) bool {
 		m, ok := wholeMark(masked)
 		return ok && m.n == n
 	})
-}
-
-func orWhole(location string) string {
-	if location == "" {
-		return "answer"
-	}
-	return location
 }
 
 // sameText reports whether the literals and placeholders of a masked text match a text of the local server.

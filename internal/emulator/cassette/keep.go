@@ -2,6 +2,7 @@ package cassette
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -115,31 +116,15 @@ func readSeen(name string) (have map[string]bool, next int, err error) {
 
 // starred returns a response without placeholders: zeros replace request ids and numbers, and asterisks replace other values.
 func starred(v value) value {
-	if v.kind == text {
-		var b strings.Builder
-		for _, parseMark := range parseMarks(v.text) {
-			switch {
-			case parseMark.mark.n == 0:
-				b.WriteString(parseMark.literal)
-			case parseMark.mark.kind == "rid":
-				b.WriteString("00000000-00000000-00000000")
-			case parseMark.mark.number:
-				return value{kind: number, text: "0"}
-			case parseMark.mark.kind == "hint":
-				b.WriteString("[***]")
-			default:
-				b.WriteString("***")
-			}
-		}
-		v.text = b.String()
-		return v
+	isNumber := false
+	v.text = expand(v.text, func(m mark) string {
+		isNumber = isNumber || m.number && m.kind != "rid"
+		return cmp.Or(map[string]string{"rid": "00000000-00000000-00000000", "hint": "[***]"}[m.kind], "***")
+	})
+	if v.kind == text && isNumber {
+		return value{kind: number, text: "0"}
 	}
-	items := make([]value, len(v.items))
-	for i, item := range v.items {
-		items[i] = starred(item)
-	}
-	v.items = items
-	return v
+	return v.mapped(starred)
 }
 
 // shapeOf returns the shape of a response: its errcode and errmsg, or the names of its fields in order.
@@ -153,15 +138,10 @@ func shapeOf(v value) string {
 
 // requestKey describes a request in the notation of docs/contract/seen/answers.ndjson.
 func requestKey(r *Recorded) string {
-	parts := []string{r.Method}
+	said := r.Method + " "
 	for i, name := range r.query.names {
-		sign := "&"
-		if i == 0 {
-			sign = "?"
-		}
-		parts = append(parts, sign, name, "=", starred(r.query.items[i]).text)
+		said += string("?&"[min(i, 1)]) + name + "=" + starred(r.query.items[i]).text
 	}
-	said := parts[0] + " " + strings.Join(parts[1:], "")
 	switch {
 	case r.rawKind != "":
 		said += " a body that is no JSON: " + r.rawKind

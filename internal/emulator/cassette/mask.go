@@ -157,6 +157,11 @@ func parseMarks(masked string) (parts []part) {
 	return parts
 }
 
+// expand replaces each placeholder in a masked text with the text that value returns for it.
+func expand(masked string, value func(mark) string) string {
+	return markForm.ReplaceAllStringFunc(masked, func(placeholder string) string { return value(parseMarks(placeholder)[0].mark) })
+}
+
 // part is a piece of a masked text: a literal, or a placeholder (mark.n > 0).
 type part struct {
 	literal string

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -242,9 +241,7 @@ func plainBody(header http.Header, answer []byte) []byte {
 // write writes one complete line.
 func (r *Recorder) write(line Line) {
 	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	err := e.Encode(line)
+	err := writeLine(&b, line)
 	r.writing.Lock()
 	defer r.writing.Unlock()
 	if err == nil {

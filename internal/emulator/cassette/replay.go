@@ -6,7 +6,6 @@ import (
 	"io"
 	"maps"
 	"net/http"
-	"strings"
 	"sync"
 )
 
@@ -43,19 +42,18 @@ func NewPlayer(lines []Recorded, byContent bool) *Player {
 // know records the value that the caller receives for each placeholder. If the caller later sends this value, the player masks the
 // value with the same placeholder.
 func (p *Player) know(r *Recorded, v value) {
-	for _, parseMark := range parseMarks(v.text) {
-		if parseMark.mark.n > 0 && v.kind == text {
-			parseMark.mark.capitals = false
-			key := keyOf(shownFor(parseMark.mark, r))
-			p.lastKnown = max(p.lastKnown, parseMark.mark.n)
-			parseMark.mark.number = false
-			if _, known := p.mask.seen[key]; !known {
-				p.mask.seen[key] = parseMark.mark
+	for t := range v.texts {
+		for _, parseMark := range parseMarks(t.text) {
+			if parseMark.mark.n > 0 {
+				parseMark.mark.capitals = false
+				key := keyOf(shownFor(parseMark.mark, r))
+				p.lastKnown = max(p.lastKnown, parseMark.mark.n)
+				parseMark.mark.number = false
+				if _, known := p.mask.seen[key]; !known {
+					p.mask.seen[key] = parseMark.mark
+				}
 			}
 		}
-	}
-	for _, item := range v.items {
-		p.know(r, item)
 	}
 }
 
@@ -121,23 +119,10 @@ func show(r *Recorded, v value) value {
 			}
 			return v
 		}
-		var b strings.Builder
-		for _, parseMark := range parseMarks(v.text) {
-			if parseMark.mark.n > 0 {
-				b.WriteString(shownFor(parseMark.mark, r))
-			} else {
-				b.WriteString(parseMark.literal)
-			}
-		}
-		v.text = b.String()
+		v.text = expand(v.text, func(m mark) string { return shownFor(m, r) })
 		return v
 	}
-	list := make([]value, len(v.items))
-	for i, item := range v.items {
-		list[i] = show(r, item)
-	}
-	v.items = list
-	return v
+	return v.mapped(func(item value) value { return show(r, item) })
 }
 
 // find returns the line that matches a call; said is the reason if no line matches.

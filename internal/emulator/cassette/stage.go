@@ -91,15 +91,7 @@ func (s *Fixture) addForeignRules() {
 
 // plainText replaces the placeholders in a masked text with generated values.
 func plainText(masked string, t time.Time) string {
-	var b strings.Builder
-	for _, p := range parseMarks(masked) {
-		if p.mark.n > 0 {
-			b.WriteString(p.mark.standIn(t))
-		} else {
-			b.WriteString(p.literal)
-		}
-	}
-	return b.String()
+	return expand(masked, func(m mark) string { return m.standIn(t) })
 }
 
 // recorded returns a field of the request, from its query or its body.

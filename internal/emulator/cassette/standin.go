@@ -74,13 +74,10 @@ func (m mark) rawBody() []byte {
 
 // longest returns the length of the longest value that the placeholders in v stand for.
 func (v value) longest() (n int) {
-	if v.kind == text {
-		for _, parseMark := range parseMarks(v.text) {
+	for t := range v.texts {
+		for _, parseMark := range parseMarks(t.text) {
 			n = max(n, parseMark.mark.length)
 		}
-	}
-	for _, item := range v.items {
-		n = max(n, item.longest())
 	}
 	return n
 }

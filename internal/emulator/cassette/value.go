@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 )
 
@@ -96,13 +97,32 @@ func readValue(d *json.Decoder, from []byte, deep int) (value, error) {
 	return value{}, errors.New("no JSON")
 }
 
+// mapped returns v with the results of f in place of its items.
+func (v value) mapped(f func(value) value) value {
+	items := make([]value, len(v.items))
+	for i, item := range v.items {
+		items[i] = f(item)
+	}
+	v.items = items
+	return v
+}
+
+// texts yields the text values in v: v itself, or those in its items, in order.
+func (v value) texts(yield func(value) bool) { v.walk(yield) }
+
+func (v value) walk(yield func(value) bool) bool {
+	if v.kind == text {
+		return yield(v)
+	}
+	return !slices.ContainsFunc(v.items, func(item value) bool { return !item.walk(yield) })
+}
+
 // escapedTexts returns the number of texts in v that contain slashes written as \/.
 func (v value) escapedTexts() (n int) {
-	if v.kind == text && v.escaped {
-		n++
-	}
-	for _, item := range v.items {
-		n += item.escapedTexts()
+	for t := range v.texts {
+		if t.escaped {
+			n++
+		}
 	}
 	return n
 }
@@ -162,9 +182,7 @@ func (v value) write(b *bytes.Buffer) {
 }
 
 func writeText(b *bytes.Buffer, s string) {
-	e := json.NewEncoder(b)
-	e.SetEscapeHTML(false)
-	if e.Encode(s) == nil {
+	if writeLine(b, s) == nil {
 		b.Truncate(b.Len() - 1) // its line feed
 	}
 }
