@@ -69,7 +69,7 @@ var mayImport = map[string][]string{
 	},
 	"internal/domain/rules": {
 		"internal/contract/behaviour", "internal/contract/errcode", "internal/contract/settings", "internal/domain/accounts",
-		"internal/eventlog/outbox",
+		"internal/eventlog/outbox", "internal/infra/semaphore",
 	},
 	"internal/domain/codes": {
 		"internal/contract/behaviour", "internal/contract/errcode", "internal/contract/settings", "internal/domain/accounts",

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -231,21 +232,12 @@ func ridSecond(rid string) int64 {
 	return t.Unix()
 }
 
+var ridForm = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{8}-[0-9a-f]{8}$`)
+
 // ridTime returns the time in a request ID; ok is false for any other text.
 func ridTime(rid string) (t time.Time, ok bool) {
-	if len(rid) != 26 {
+	if !ridForm.MatchString(rid) {
 		return time.Time{}, false
-	}
-	for i, c := range []byte(rid) {
-		switch {
-		case i == 8 || i == 17:
-			ok = c == '-'
-		default:
-			ok = c >= '0' && c <= '9' || c >= 'a' && c <= 'f'
-		}
-		if !ok {
-			return time.Time{}, false
-		}
 	}
 	second, err := strconv.ParseInt(rid[:8], 16, 64)
 	return time.Unix(second, 0), err == nil

@@ -204,10 +204,5 @@ func (s Search) hint() hint {
 }
 
 func (h hint) in(line string) bool {
-	for _, text := range h {
-		if !strings.Contains(line, text) {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(h, func(text string) bool { return !strings.Contains(line, text) })
 }

@@ -42,15 +42,14 @@ func (s *Service) ScanAsOf(ctx context.Context, text, user string, t time.Time,
 
 // StateAsOf returns the state of a code at a past time.
 func (s *Service) StateAsOf(ctx context.Context, b Batch, index int64, t time.Time) (State, error) {
-	var events []Event
-	err := s.Store.ViewCodes(ctx, func(tx Tx) error {
-		events = nil
-		return eventsOf(ctx, tx, b.ID, index, func(e Event) bool {
+	events, err := accounts.Transact(ctx, s.Store.ViewCodes, func(tx Tx) (list []Event, err error) {
+		err = eventsOf(ctx, tx, b.ID, index, func(e Event) bool {
 			if !e.OccurredAt.After(t) && !e.From.After(t) {
-				events = append(events, e)
+				list = append(list, e)
 			}
 			return true
 		})
+		return list, err
 	})
 	if err != nil {
 		return State{}, err

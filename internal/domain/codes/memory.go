@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/RoaringBitmap/roaring/v2"
+
+	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
 // State is the state of one code at a moment.
@@ -206,15 +208,12 @@ func (b *batchMemory) lastSeq() int64 {
 }
 
 // addStored adds a batch from the store; it returns ErrNoBatch if the batch does not exist.
-func (m *Memory) addStored(ctx context.Context, id int64) (memory *batchMemory, err error) {
-	err = m.Store.ViewCodes(ctx, func(tx Tx) error {
-		b, err := tx.Batch(ctx, id)
-		if err == nil {
-			memory = m.add(b)
-		}
-		return err
-	})
-	return memory, err
+func (m *Memory) addStored(ctx context.Context, id int64) (*batchMemory, error) {
+	b, err := accounts.Transact(ctx, m.Store.ViewCodes, func(tx Tx) (Batch, error) { return tx.Batch(ctx, id) })
+	if err != nil {
+		return nil, err
+	}
+	return m.add(b), nil
 }
 
 func (m *Memory) add(b Batch) *batchMemory {
@@ -478,6 +477,18 @@ func (m *Memory) batch(id int64) *batchMemory {
 	return m.batches[id]
 }
 
+// upToDate locks the memory of a batch, in which the events until now have taken effect; the caller must unlock it. If the batch is not in
+// memory, the result is empty.
+func (m *Memory) upToDate(id int64, now time.Time) *batchMemory {
+	b := m.batch(id)
+	if b == nil {
+		b = newBatchMemory(Batch{})
+	}
+	b.mu.Lock()
+	b.applyUntil(now)
+	return b
+}
+
 // Batch returns the batch with the given ID.
 func (m *Memory) Batch(id int64) (b Batch, ok bool) {
 	m.mu.RLock()
@@ -506,13 +517,8 @@ func (m *Memory) Batches() []Batch {
 // Activities returns the activities of the active codes of a batch; for a batch with very many activations, only the activities of
 // the first activations.
 func (m *Memory) Activities(batch int64, now time.Time) (names []string) {
-	b := m.batch(batch)
-	if b == nil {
-		return nil
-	}
-	b.mu.Lock()
+	b := m.upToDate(batch, now)
 	defer b.mu.Unlock()
-	b.applyUntil(now)
 	visited := 0
 	b.active.spans.Scan(func(_ int64, s span) bool {
 		if s.activation != nil && !slices.Contains(names, s.activation.Binding.ActivityName) {
@@ -526,25 +532,18 @@ func (m *Memory) Activities(batch int64, now time.Time) (names []string) {
 
 // State returns the state of a code at time now, or at the OccurredAt of the latest event that was read, if that time is later.
 func (m *Memory) State(batch, index int64, now time.Time) State {
-	b := m.batch(batch)
-	if b == nil {
-		return State{}
-	}
-	b.mu.Lock()
+	b := m.upToDate(batch, now)
 	defer b.mu.Unlock()
-	b.applyUntil(now)
 	return b.state(index)
 }
 
 // Arrived returns the number of codes of an imported batch that have been imported.
 func (m *Memory) Arrived(batch int64, now time.Time) int64 {
-	b := m.batch(batch)
-	if b == nil || b.arrived == nil {
+	b := m.upToDate(batch, now)
+	defer b.mu.Unlock()
+	if b.arrived == nil {
 		return 0
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.applyUntil(now)
 	return int64(b.arrived.GetCardinality())
 }
 
@@ -557,13 +556,11 @@ type importState struct {
 
 // importState returns the state of an imported batch, with at most limit codes of a range.
 func (m *Memory) importState(batch int64, r Range, limit int, now time.Time) (state importState) {
-	b := m.batch(batch)
-	if b == nil || b.arrived == nil {
+	b := m.upToDate(batch, now)
+	defer b.mu.Unlock()
+	if b.arrived == nil {
 		return state
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.applyUntil(now)
 	peekable := b.arrived.Iterator()
 	peekable.AdvanceIfNeeded(uint32(r.From))
 	for n := 0; n < limit && peekable.HasNext(); n++ {
@@ -588,13 +585,8 @@ type Counts struct {
 
 // Counts returns the number of codes of a batch in each state.
 func (m *Memory) Counts(batch int64, now time.Time) Counts {
-	b := m.batch(batch)
-	if b == nil {
-		return Counts{}
-	}
-	b.mu.Lock()
+	b := m.upToDate(batch, now)
 	defer b.mu.Unlock()
-	b.applyUntil(now)
 	frozen := b.frozen.GetCardinality()
 	if b.allFrozen {
 		frozen = uint64(b.Count)

@@ -119,15 +119,13 @@ const maxHistory = 1000
 
 // History lists the events of a code, newest first.
 func (s *Service) History(ctx context.Context, batch, index int64) ([]Event, error) {
-	var list []Event
-	err := s.Store.ViewCodes(ctx, func(tx Tx) error {
-		list = nil
-		return eventsOf(ctx, tx, batch, index, func(e Event) bool {
+	return accounts.Transact(ctx, s.Store.ViewCodes, func(tx Tx) (list []Event, err error) {
+		err = eventsOf(ctx, tx, batch, index, func(e Event) bool {
 			list = append(list, e)
 			return len(list) < maxHistory
 		})
+		return list, err
 	})
-	return list, err
 }
 
 // readLimits limits the number of events that a search for a code's events reads, per page and in total.
@@ -231,13 +229,8 @@ type ActiveRange struct {
 
 // Active lists the active parts of a range in order, each with its activation.
 func (m *Memory) Active(batch int64, r Range, now time.Time) []ActiveRange {
-	b := m.batch(batch)
-	if b == nil {
-		return nil
-	}
-	b.mu.Lock()
+	b := m.upToDate(batch, now)
 	defer b.mu.Unlock()
-	b.applyUntil(now)
 	return b.active.activeIn(r)
 }
 
@@ -366,13 +359,8 @@ func (b *batchMemory) countTargets(now time.Time, n map[string]int) {
 // Waiting lists the scheduled activations of a range in the order in which they take effect. Of several events that take effect at the same
 // time, the one that was stored last applies.
 func (m *Memory) Waiting(batch int64, r Range, now time.Time) []ActiveRange {
-	b := m.batch(batch)
-	if b == nil {
-		return nil
-	}
-	b.mu.Lock()
+	b := m.upToDate(batch, now)
 	defer b.mu.Unlock()
-	b.applyUntil(now)
 	var list []ActiveRange
 	for events := b.waiting; len(events) > 0; {
 		n := 1
@@ -391,13 +379,8 @@ func (m *Memory) Waiting(batch int64, r Range, now time.Time) []ActiveRange {
 
 // FirstBlocked returns the first void or frozen code of a set.
 func (m *Memory) FirstBlocked(batch int64, codes Set, now time.Time) (index int64, state string, found bool) {
-	b := m.batch(batch)
-	if b == nil {
-		return 0, "", false
-	}
-	b.mu.Lock()
+	b := m.upToDate(batch, now)
 	defer b.mu.Unlock()
-	b.applyUntil(now)
 	for _, r := range codes {
 		for _, s := range []struct {
 			name string

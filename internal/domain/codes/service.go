@@ -278,10 +278,8 @@ func (s *Service) Query(ctx context.Context, caller accounts.Account, key BatchK
 	}
 	var byISV Batch
 	if key.ISV != "" {
-		err := s.Store.ViewCodes(ctx, func(tx Tx) (err error) {
-			byISV, err = tx.BatchByISV(ctx, caller.AppID, key.ISV)
-			return err
-		})
+		var err error
+		byISV, err = accounts.Transact(ctx, s.Store.ViewCodes, func(tx Tx) (Batch, error) { return tx.BatchByISV(ctx, caller.AppID, key.ISV) })
 		if err != nil && !errors.Is(err, ErrNoBatch) {
 			return Batch{}, err
 		}

@@ -14,13 +14,11 @@ type StateRun struct {
 
 // StateRuns returns the states of the codes of a range at time now: at most limit runs, in index order. hasMore reports further runs.
 func (m *Memory) StateRuns(batch int64, r Range, now time.Time, limit int) (runs []StateRun, hasMore bool) {
-	b := m.batch(batch)
-	if b == nil {
+	b := m.upToDate(batch, now)
+	defer b.mu.Unlock()
+	if b.ID == 0 {
 		return nil, false
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.applyUntil(now)
 	for pos := r.From; pos <= r.To; {
 		state := b.state(pos)
 		// While the whole batch is frozen, b.frozen is skipped: individually frozen codes have the same state as all other codes.

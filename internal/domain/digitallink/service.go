@@ -159,22 +159,21 @@ func (s *Service) notify(ctx context.Context, keys []string) {
 }
 
 // Get returns the entry of a key, or ErrNone if the key has no entry.
-func (s *Service) Get(ctx context.Context, key string) (e Entry, err error) {
+func (s *Service) Get(ctx context.Context, key string) (Entry, error) {
 	id, err := parseKey(key)
 	if err != nil {
-		return e, err
+		return Entry{}, err
 	}
-	err = s.Store.ViewGS1(ctx, func(tx Tx) error {
+	return accounts.Transact(ctx, s.Store.ViewGS1, func(tx Tx) (Entry, error) {
 		list, err := tx.GS1At(ctx, []string{id.key()})
 		if err == nil && len(list) == 0 {
-			return ErrNone
+			err = ErrNone
 		}
-		if err == nil {
-			e = list[0]
+		if err != nil {
+			return Entry{}, err
 		}
-		return err
+		return list[0], nil
 	})
-	return e, err
 }
 
 // Find lists entries.

@@ -17,12 +17,10 @@ import (
 // Find returns rules of any owner, oldest first.
 func (s *Service) Find(ctx context.Context, q Query) ([]Rule, error) {
 	q.NoTotal = true
-	var list []Rule
-	err := s.Store.ViewRules(ctx, func(tx Tx) (err error) {
-		list, _, err = tx.List(ctx, q)
-		return err
+	return accounts.Transact(ctx, s.Store.ViewRules, func(tx Tx) ([]Rule, error) {
+		list, _, err := tx.List(ctx, q)
+		return list, err
 	})
-	return list, err
 }
 
 // Named returns the owners and prefixes of rules by their IDs, including deleted rules.
@@ -55,17 +53,13 @@ const (
 // nearTime.
 func (s *Service) NearestRules(ctx context.Context, link Link) ([]Rule, error) {
 	const looked = 100
-	s.nearOnce.Do(func() { s.nearing = make(chan struct{}, nearAtOnce) })
-	turn := time.NewTimer(nearTime)
-	defer turn.Stop()
-	select {
-	case s.nearing <- struct{}{}:
-		defer func() { <-s.nearing }()
-	case <-turn.C:
-		return nil, ErrBusy
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	turn, cancel := context.WithTimeoutCause(ctx, nearTime, ErrBusy)
+	defer cancel()
+	done, err := s.nearing.Acquire(turn, nearAtOnce, 0)
+	if err != nil {
+		return nil, err
 	}
+	defer done()
 	return accounts.Transact(ctx, s.Store.ViewRules, func(tx Tx) ([]Rule, error) { return tx.NearestRules(ctx, link, looked) })
 }
 

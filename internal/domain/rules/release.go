@@ -43,14 +43,11 @@ func (s *Service) Release(ctx context.Context, req ReleaseRequest) (released []R
 	case req.Below && !strings.HasSuffix(link.Key, "/"):
 		return nil, false, accounts.Invalid(fmt.Sprintf("prefix %.120q: only a prefix that ends in / has links below it", req.Prefix))
 	}
-	var list []Rule
-	err = s.Store.ViewRules(ctx, func(tx Tx) (err error) {
+	list, err := accounts.Transact(ctx, s.Store.ViewRules, func(tx Tx) ([]Rule, error) {
 		if req.Below {
-			list, err = tx.RulesBelow(ctx, link.Key, MaxRelease+1)
-			return err
+			return tx.RulesBelow(ctx, link.Key, MaxRelease+1)
 		}
-		list, err = tx.RulesAt(ctx, []string{link.Key})
-		return err
+		return tx.RulesAt(ctx, []string{link.Key})
 	})
 	if err != nil {
 		return nil, false, err

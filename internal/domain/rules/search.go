@@ -105,17 +105,14 @@ func (s *Service) Search(ctx context.Context, q Search) (list []Rule, complete b
 }
 
 // Total returns the number of rules of the given owners.
-func (s *Service) Total(ctx context.Context, owners []string) (n int, err error) {
-	err = s.Store.ViewRules(ctx, func(tx Tx) error {
-		n = 0
+func (s *Service) Total(ctx context.Context, owners []string) (int, error) {
+	return accounts.Transact(ctx, s.Store.ViewRules, func(tx Tx) (n int, err error) {
 		for _, owner := range owners {
 			owned, err := tx.CountOwned(ctx, owner)
-			n += owned
-			if err != nil {
-				return err
+			if n += owned; err != nil {
+				return n, err
 			}
 		}
-		return nil
+		return n, nil
 	})
-	return n, err
 }

@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 	"unicode"
@@ -15,6 +15,7 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 	"github.com/qrjump/qrjump/internal/contract/settings"
 	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/infra/semaphore"
 )
 
 // MaxPath is the maximum length in bytes of a page path including its query. Assumed(rules.add.path): the platform documents no limit.
@@ -42,9 +43,8 @@ type Service struct {
 	Epochs *accounts.Epochs
 
 	listings listings
-	forgot   atomic.Int64 // time of the last deletion of expired checks of verification files, in Unix seconds
-	nearOnce sync.Once
-	nearing  chan struct{} // semaphore that limits the concurrent reads of NearestRules
+	forgot   atomic.Int64        // time of the last deletion of expired checks of verification files, in Unix seconds
+	nearing  semaphore.Semaphore // limits the concurrent reads of NearestRules
 }
 
 func (s *Service) countNow() time.Time {
@@ -802,13 +802,10 @@ func (s *Service) publishesLeft(owner accounts.Account, spent int) int {
 
 // PublishesLeft returns the number of publishes that an account has left this month.
 func (s *Service) PublishesLeft(ctx context.Context, owner accounts.Account) (int, error) {
-	var n int
-	err := s.Store.ViewRules(ctx, func(tx Tx) error {
-		spent, err := tx.PublishesSince(ctx, owner.AppID, s.Settings.Get().MonthStart(s.countNow()))
-		n = s.publishesLeft(owner, spent)
-		return err
+	spent, err := accounts.Transact(ctx, s.Store.ViewRules, func(tx Tx) (int, error) {
+		return tx.PublishesSince(ctx, owner.AppID, s.Settings.Get().MonthStart(s.countNow()))
 	})
-	return n, err
+	return s.publishesLeft(owner, spent), err
 }
 
 // ConfirmFile returns the caller's verification file, which never changes. Contract: rules §1.6.
@@ -889,18 +886,8 @@ func (s *Service) Occupiers(ctx context.Context, prefix string) ([]Rule, error) 
 	if !ok || !PlainText(prefix) {
 		return nil, errcode.IllegalPrefix.WithDetail(behaviour.RulesPrefixScheme, "prefix %.120q is not an http or https link", prefix)
 	}
-	var list []Rule
-	err := s.Store.ViewRules(ctx, func(tx Tx) error {
-		ending, err := tx.RulesAt(ctx, link.Ends())
-		list = nil
-		for _, r := range ending {
-			if r.Prefix.Key == link.Key || r.Occupy && r.Prefix.Matches(link) {
-				list = append(list, r)
-			}
-		}
-		return err
-	})
-	return list, err
+	list, err := accounts.Transact(ctx, s.Store.ViewRules, func(tx Tx) ([]Rule, error) { return tx.RulesAt(ctx, link.Ends()) })
+	return slices.DeleteFunc(list, func(r Rule) bool { return r.Prefix.Key != link.Key && !(r.Occupy && r.Prefix.Matches(link)) }), err
 }
 
 // awaitMemory waits until the in-memory index has reloaded the rule that a transaction changed; key "" = no rule changed. awaitMemory also
