@@ -283,7 +283,7 @@ func (i *importing) check(ctx context.Context, d *Service, tx Tx, plan ImportRow
 		return err
 	}
 	var linked []ImportRow // links may name accounts on later lines
-	for batch, err := range plan.inBatches() {
+	for batch, err := range InBatches(plan(), importBatch) {
 		if err != nil {
 			return err
 		}
@@ -331,16 +331,16 @@ func (i *importing) check(ctx context.Context, d *Service, tx Tx, plan ImportRow
 	return nil
 }
 
-// inBatches yields the lines in batches of importBatch.
-func (plan ImportRows) inBatches() iter.Seq2[[]ImportRow, error] {
-	return func(yield func([]ImportRow, error) bool) {
-		var batch []ImportRow
-		for p, err := range plan() {
+// InBatches yields lines in batches of at most size, until the first error. A batch is valid only until the next one.
+func InBatches[Line any](lines iter.Seq2[Line, error], size int) iter.Seq2[[]Line, error] {
+	return func(yield func([]Line, error) bool) {
+		var batch []Line
+		for line, err := range lines {
 			if err != nil {
 				yield(nil, err)
 				return
 			}
-			if batch = append(batch, p); len(batch) == importBatch {
+			if batch = append(batch, line); len(batch) == size {
 				if !yield(batch, nil) {
 					return
 				}

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"net/url"
 	"slices"
 	"strconv"
@@ -725,7 +726,6 @@ func (s *Service) readImport(ctx context.Context, b Batch, first int64, lines io
 	if b.TakesTexts() {
 		return nil, Conflict(fmt.Sprintf("the codes of application %d are imported as texts, one per line", b.ID))
 	}
-	texts, original := map[[2]int64]int64{}, map[int64]int64{}
 	row := s.readWithPrefix
 	if b.Template != "" {
 		t, err := ParseTemplate(b.Template)
@@ -734,7 +734,16 @@ func (s *Service) readImport(ctx context.Context, b Batch, first int64, lines io
 		}
 		row = func(b Batch, l ImportLine) (ImportedCode, error) { return s.readByTemplate(b, t, l) }
 	}
-	for l, err := range ImportLines(lines, first) {
+	return readRows(ctx, b, ImportLines(lines, first), row, s.byToken)
+}
+
+// readRows converts lines to rows with the function read. It returns accounts.RowErrors for the first line that read rejects, that is one
+// too many, that has an index past the end of the batch, or whose text belongs to another code: to one that the function taken finds, or to
+// one on an earlier line.
+func readRows(ctx context.Context, b Batch, lines iter.Seq2[ImportLine, error], read func(Batch, ImportLine) (ImportedCode, error),
+	taken func(ctx context.Context, text string) (Found, bool, error)) (rows []ImportedCode, err error) {
+	texts, original := map[[2]int64]int64{}, map[int64]int64{}
+	for l, err := range lines {
 		if err != nil {
 			return nil, err
 		}
@@ -744,11 +753,11 @@ func (s *Service) readImport(ctx context.Context, b Batch, first int64, lines io
 		if l.Index >= b.Count {
 			return nil, faultAt(l.Number, "index %d: the application has the indexes 0 to %d", l.Index, b.Count-1)
 		}
-		row, err := row(b, l)
+		row, err := read(b, l)
 		if err != nil {
 			return nil, err
 		}
-		if f, found, err := s.byToken(ctx, l.Text); found || err != nil {
+		if f, found, err := taken(ctx, l.Text); found || err != nil {
 			return nil, cmp.Or(err, faultAt(l.Number, "the text is that of code %d of application %d", f.Index, f.Batch.ID))
 		}
 		if pos, duplicate := texts[[2]int64{row.TextHi, row.TextLo}]; duplicate {
@@ -814,7 +823,7 @@ func (l ImportLine) Cut() (prefix, tail string, err error) {
 // ImportLines yields lines with the four columns of the wire format; first is the number of the first line, and each index must be
 // one more than the previous index. Columns are separated by spaces or tabs; a line ends with LF or CRLF. ImportLines stops after
 // an error, which is accounts.RowErrors or the error of the reader.
-func ImportLines(r io.Reader, first int64) func(yield func(ImportLine, error) bool) {
+func ImportLines(r io.Reader, first int64) iter.Seq2[ImportLine, error] {
 	return func(yield func(ImportLine, error) bool) {
 		in := bufio.NewReaderSize(r, maxImportLine)
 		prev := int64(-1)

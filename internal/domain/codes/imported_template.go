@@ -209,13 +209,7 @@ func (s *Service) redactImportedTemplates(text string) string {
 			first = h.secret
 		}
 	}
-	switch first {
-	case len(plain):
-		return text
-	case 0:
-		return ""
-	}
-	return text[:ends[first-1]]
+	return cutBefore(text, ends, first)
 }
 
 // readByTemplate converts an imported line to a row; the text of the line must match the template.

@@ -128,19 +128,14 @@ func canonicalRest(text string) string {
 		return text
 	}
 	b := make([]byte, 0, len(text))
-	for i := 0; i < len(text); i++ {
-		if text[i] == '%' && i+2 < len(text) {
-			if hi, lo := hexDigit(text[i+1]), hexDigit(text[i+2]); hi != absent && lo != absent {
-				if c := hi<<4 | lo; c >= 0x80 || isAlphanumeric(c) || strings.IndexByte("-._~!'()*", c) >= 0 {
-					b = append(b, c)
-				} else {
-					b = append(b, upperASCII(text[i:i+3])...)
-				}
-				i += 2
-				continue
-			}
+	for text != "" {
+		c, size := firstByte(text)
+		if size == 1 || c >= 0x80 || isAlphanumeric(c) || strings.IndexByte("-._~!'()*", c) >= 0 {
+			b = append(b, c)
+		} else {
+			b = append(b, upperASCII(text[:size])...)
 		}
-		b = append(b, text[i])
+		text = text[size:]
 	}
 	return string(b)
 }
@@ -353,36 +348,16 @@ func (s *Service) readTexts(ctx context.Context, b Batch, first, start int64, li
 		return nil, errcode.InvalidArgs.WithDetail(behaviour.CodesRangeBeyond,
 			"code_index %d: the application has the indexes 0 to %d", start, b.Count-1)
 	}
-	texts := map[[2]int64]int64{}
-	for l, err := range ImportTexts(lines, "", first) {
-		if err != nil {
-			return nil, err
+	return readRows(ctx, b, func(yield func(ImportLine, error) bool) {
+		for l, err := range ImportTexts(lines, "", first) {
+			if !yield(ImportLine{Number: l.Number, Index: start + l.Number - first, Text: l.Text}, err) {
+				return
+			}
 		}
-		index := start + int64(len(rows))
-		if len(rows) == MaxImportLines {
-			return nil, faultAt(l.Number, "more than %d lines: bring them in several calls", MaxImportLines)
-		}
-		if index >= b.Count {
-			return nil, faultAt(l.Number, "index %d: the application has the indexes 0 to %d", index, b.Count-1)
-		}
-		row, err := s.readToken(b, t, index, l.Text)
-		if err != nil {
-			return nil, faultAt(l.Number, "%v", err)
-		}
-		if f, found, err := s.importedWithoutToken(ctx, l.Text); found || err != nil {
-			return nil, cmp.Or(err, faultAt(l.Number, "the text is that of code %d of application %d", f.Index, f.Batch.ID))
-		}
-		key := [2]int64{row.TextHi, row.TextLo}
-		if line, duplicate := texts[key]; duplicate {
-			return nil, faultAt(l.Number, "the text is a duplicate of line %d", line)
-		}
-		texts[key] = l.Number
-		rows = append(rows, row)
-	}
-	if len(rows) == 0 {
-		return nil, errcode.InvalidArgs.WithDetail(behaviour.NoRow, "there are no lines")
-	}
-	return rows, nil
+	}, func(b Batch, l ImportLine) (ImportedCode, error) {
+		row, err := s.readToken(b, t, l.Index, l.Text)
+		return row, FaultOfLine(l.Number, err)
+	}, s.importedWithoutToken)
 }
 
 // printedFormWithToken converts a text that a camera read to the printed form of a template with a token.

@@ -68,25 +68,35 @@ func (s *Service) redactTemplates(text string) string {
 			}
 		}
 	}
-	switch first {
-	case len(plain):
+	return cutBefore(text, ends, first)
+}
+
+// cutBefore truncates a text before the byte pos of its unescaped form, in which ends are the end positions of the bytes.
+func cutBefore(text string, ends []int, pos int) string {
+	switch pos {
+	case len(ends):
 		return text
 	case 0:
 		return ""
 	}
-	return text[:ends[first-1]]
+	return text[:ends[pos-1]]
+}
+
+// firstByte returns the first byte of a text that is not empty, and its length in the text: three if it is percent-escaped.
+func firstByte(text string) (char byte, size int) {
+	if text[0] == '%' && len(text) > 2 {
+		if hi, lo := hexDigit(text[1]), hexDigit(text[2]); hi != absent && lo != absent {
+			return hi<<4 | lo, 3
+		}
+	}
+	return text[0], 1
 }
 
 // unescape returns the text in upper case with percent-escapes decoded, and for each resulting byte its end position in the original text.
 func unescape(text string) (plain []byte, ends []int) {
 	plain, ends = make([]byte, 0, len(text)), make([]int, 0, len(text))
 	for i := 0; i < len(text); {
-		char, size := text[i], 1
-		if char == '%' && i+2 < len(text) {
-			if hi, lo := hexDigit(text[i+1]), hexDigit(text[i+2]); hi != absent && lo != absent {
-				char, size = hi<<4|lo, 3
-			}
-		}
+		char, size := firstByte(text[i:])
 		if i += size; char == '\r' && strings.HasPrefix(text[i:], "\n") {
 			continue // the CR of a CRLF is skipped, because templates use only LF
 		}
@@ -120,12 +130,7 @@ func (s *Service) Redact(text string) string {
 	var starts [TailLength]int
 	n, tried := 0, 0
 	for i := 0; i < len(text); {
-		char, size := text[i], 1
-		if char == '%' && i+2 < len(text) {
-			if hi, lo := hexDigit(text[i+1]), hexDigit(text[i+2]); hi != absent && lo != absent {
-				char, size = hi<<4|lo, 3
-			}
-		}
+		char, size := firstByte(text[i:])
 		char = upperByte(char)
 		if values[char] == absent {
 			n = 0

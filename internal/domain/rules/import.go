@@ -354,30 +354,19 @@ func (p *Planned) key() (string, error) {
 
 // inBatches yields, in batches, the valid lines of a plan up to the line with the number last.
 func (plan Plan) inBatches(last int) iter.Seq2[[]Planned, error] {
-	return func(yield func([]Planned, error) bool) {
-		batch := make([]Planned, 0, importBatch)
+	return accounts.InBatches(func(yield func(Planned, error) bool) {
 		for p, err := range plan() {
-			if err != nil {
-				yield(nil, err)
+			if err == nil && p.Line > last {
 				return
 			}
-			if p.Line > last {
-				break
-			}
-			if _, fault := p.key(); fault != nil {
+			if _, fault := p.key(); err == nil && fault != nil {
 				continue // checkLines has already returned this error
 			}
-			if batch = append(batch, p); len(batch) == importBatch {
-				if !yield(batch, nil) {
-					return
-				}
-				batch = batch[:0]
+			if !yield(p, err) {
+				return
 			}
 		}
-		if len(batch) > 0 {
-			yield(batch, nil)
-		}
-	}
+	}, importBatch)
 }
 
 // check compares every line with the stored rules. It records the changes that the import will make, or returns accounts.RowErrors, which

@@ -126,16 +126,13 @@ func candidates(addrs []netip.Addr) []netip.Addr {
 }
 
 func list(addrs []netip.Addr) string {
-	var b strings.Builder
-	for i, addr := range addrs {
-		if i == maxShown {
-			fmt.Fprintf(&b, " and %d more", len(addrs)-maxShown)
-			break
-		}
-		if i > 0 {
-			b.WriteString(", ")
-		}
-		b.WriteString(addr.String())
+	var texts []string
+	for _, addr := range addrs[:min(len(addrs), maxShown)] {
+		texts = append(texts, addr.String())
 	}
-	return b.String()
+	text := strings.Join(texts, ", ")
+	if more := len(addrs) - maxShown; more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
 }
