@@ -79,9 +79,11 @@ func (s *Server) openDomain(ctx context.Context) error {
 		}
 		return 0
 	})
-	s.metrics.watchUsage(s.domain.usage)
-	s.metrics.watchAge(s.age)
-	s.metrics.watchFollowing(s.domain.current)
+	watchCount(s.metrics, "qrjump_call_log_dropped_total", s.domain.usage.Dropped)
+	watchGauge(s.metrics, "qrjump_call_log_queue_length", s.domain.usage.Waiting)
+	watchGauge(s.metrics, "qrjump_replica_staleness_seconds", func() float64 { return s.age().Seconds() })
+	watchGauge(s.metrics, "qrjump_replication_lag_seconds", func() float64 { return s.domain.current.Staleness().Seconds() })
+	watchGauge(s.metrics, "qrjump_replication_lag_changes", timely(s.domain.current.Lag))
 	s.watch()
 	return nil
 }

@@ -23,7 +23,8 @@ func (s *Server) lakeComponent() component {
 }
 
 func (s scanRecords) openLake(context.Context) error {
-	s.metrics.watchLake(s.scanning.ledger)
+	watchGauge(s.metrics, "qrjump_lake_backlog", func() int64 { return s.scanning.ledger.lake.Backlog() })
+	watchGauge(s.metrics, "qrjump_lake_lag_seconds", func() float64 { return s.scanning.ledger.lake.Age().Seconds() })
 	if s.config.Lake == "" {
 		return nil
 	}
@@ -109,10 +110,4 @@ func lakeRow(e *stats.Counted) lake.Row {
 		r.CodeIndex = new(e.Index)
 	}
 	return r
-}
-
-// watchLake registers the metrics of the lake's lag.
-func (m *metrics) watchLake(l *scanLedger) {
-	watchGauge(m, "qrjump_lake_backlog", func() int64 { return l.lake.Backlog() })
-	watchGauge(m, "qrjump_lake_lag_seconds", func() float64 { return l.lake.Age().Seconds() })
 }

@@ -12,7 +12,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
-	"github.com/qrjump/qrjump/internal/domain/apiusage"
 	"github.com/qrjump/qrjump/internal/domain/scan"
 	"github.com/qrjump/qrjump/internal/edge/scanapi"
 	"github.com/qrjump/qrjump/internal/eventlog/outbox"
@@ -125,12 +124,6 @@ func (m *metrics) countAttempt(kind outbox.Kind, taken bool) {
 	m.sends.WithLabelValues(string(kind), result).Inc()
 }
 
-// watchUsage registers the metrics of the call log: the number of calls that wait to be written, and the number of dropped calls.
-func (m *metrics) watchUsage(l *apiusage.Service) {
-	watchCount(m, "qrjump_call_log_dropped_total", l.Dropped)
-	watchGauge(m, "qrjump_call_log_queue_length", l.Waiting)
-}
-
 func (m *metrics) handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
 }
@@ -169,8 +162,3 @@ func (m *metrics) observeCall(endpoint string, errcode int, d time.Duration) {
 func (m *metrics) observeScan(action scan.Action) { m.opened[action].Inc() }
 
 func (m *metrics) observeUnrecorded(cause string) { m.lost.WithLabelValues(cause).Inc() }
-
-// watchAge registers the metric of the age of the in-memory copy that scans use.
-func (m *metrics) watchAge(age func() time.Duration) {
-	watchGauge(m, "qrjump_replica_staleness_seconds", func() float64 { return age().Seconds() })
-}

@@ -95,9 +95,3 @@ func (s seeder) followClock(ctx context.Context) error {
 	}
 	return s.emulation.clock.Follow(func() (string, error) { return s.store.Meta(ctx, clockMeta) })
 }
-
-// watchFollowing registers the metrics of this node's replication lag.
-func (m *metrics) watchFollowing(c *replica.Replica) {
-	watchGauge(m, "qrjump_replication_lag_seconds", func() float64 { return c.Staleness().Seconds() })
-	watchGauge(m, "qrjump_replication_lag_changes", timely(c.Lag))
-}

@@ -258,7 +258,7 @@ func wireFault(f emulator.Fault) api.Fault {
 func (s *Server) scanAPI() *scanapi.API {
 	a := &scanapi.API{Resolver: scan.Resolver{Finder: s.domain.current.Rules, Accounts: s.domain.current.Accounts, Codes: s.domain.codes,
 		Products: s.domain.products}, Near: s.domain.rules.NearestRules, Codes: s.domain.codes, TicketWriter: s.domain.ticketWriter,
-		Record: s.scanning.ledger.record, RespondEarly: s.isAsync, IsDiskSlow: s.scanning.ledger.isLate, UserHash: s.userHash,
+		Record: s.scanning.ledger.record, RespondEarly: s.isAsync, IsDiskSlow: s.scanning.ledger.recorder.IsLate, UserHash: s.userHash,
 		Region: s.scans().region(), Unrecorded: s.metrics.observeUnrecorded, Accounts: s.domain.accounts, OpenIDs: s.secrets.openIDs,
 		Now: s.now, Random: s.random, Replay: s.config.emulates(), BodyTimeout: s.seams.BodyTimeout, Log: s.log,
 		Observe: s.metrics.observeScan, OnAuthenticated: connlimit.Authenticated, OnRejected: connlimit.Rejected}

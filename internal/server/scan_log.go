@@ -26,7 +26,9 @@ func (c Config) scansDir() string { return filepath.Join(c.Data, "scans") }
 // journal (embedded database) or a table (PostgreSQL).
 func (s scanRecords) openScanLog(ctx context.Context) error {
 	l := s.scanning.ledger
-	s.metrics.watchJournal(l)
+	watchCount(s.metrics, "qrjump_scans_corrupted_total", l.journal.Damaged)
+	watchGauge(s.metrics, "qrjump_scan_ship_backlog", func() int64 { return l.shipper.Backlog() })
+	watchCount(s.metrics, "qrjump_scans_lost_total", func() int64 { return l.shipper.Lost() })
 	if s.config.Database == "" {
 		// With an embedded database there is only this node, so its journal has all scans, even with --scan-stream.
 		if err := s.store.SetLocalScanLog(ctx, l.journal); err != nil {
@@ -426,11 +428,4 @@ func (s scanRecords) forgetOldScans(ctx context.Context) {
 	if err := s.scanning.counter.Forget(ctx, now.AddDate(0, 0, -int(days))); err != nil && ctx.Err() == nil {
 		s.log.WarnContext(ctx, "scan retention failed", "will_retry", true, "max_age_days", days, "error", err)
 	}
-}
-
-// watchJournal registers the metrics of this node's journal.
-func (m *metrics) watchJournal(l *scanLedger) {
-	watchCount(m, "qrjump_scans_corrupted_total", l.journal.Damaged)
-	watchGauge(m, "qrjump_scan_ship_backlog", func() int64 { return l.shipper.Backlog() })
-	watchCount(m, "qrjump_scans_lost_total", func() int64 { return l.shipper.Lost() })
 }

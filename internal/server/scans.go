@@ -90,7 +90,9 @@ func (s scanRecords) openLedger(ctx context.Context) error {
 		return fmt.Errorf("opening the ledger of scans: %w", err)
 	}
 	s.scanning.ledger = &scanLedger{journal: journal, recorder: scanlog.NewRecorder(journal, scanlog.RecorderOptions{})}
-	s.metrics.watchLedger(s.scanning.ledger.recorder)
+	watchGauge(s.metrics, "qrjump_scan_queue_length", s.scanning.ledger.recorder.Waiting)
+	watchCount(s.metrics, "qrjump_scans_recorded_total", s.scanning.ledger.recorder.Recorded)
+	watchCount(s.metrics, "qrjump_scan_fsyncs_total", s.scanning.ledger.recorder.Flushes)
 	return s.openScanLog(ctx)
 }
 
@@ -102,8 +104,6 @@ func (l *scanLedger) record(ctx context.Context, e *scanlog.Event) (scanapi.Dura
 	}
 	return group, nil
 }
-
-func (l *scanLedger) isLate() bool { return l.recorder.IsLate() }
 
 // close writes the scans that are still buffered. An error of close means that some scans are lost although their responses were sent.
 func (l *scanLedger) close(ctx context.Context, log *slog.Logger) error {
@@ -138,13 +138,6 @@ func (s *Server) isAsync() bool { return s.chosen.settings.Get().ScanCommit == s
 func (s *Server) userHash(namespace, user string) scanlog.UserHash {
 	sum := s.scanning.users.Sum(namespace, "\x00", user)
 	return scanlog.UserHash(sum[:len(scanlog.UserHash{})])
-}
-
-// watchLedger registers the metrics of the recorder, which writes scans to the journal.
-func (m *metrics) watchLedger(r *scanlog.Recorder) {
-	watchGauge(m, "qrjump_scan_queue_length", r.Waiting)
-	watchCount(m, "qrjump_scans_recorded_total", r.Recorded)
-	watchCount(m, "qrjump_scan_fsyncs_total", r.Flushes)
 }
 
 // contact holds the time of the store's last response, on the real clock.

@@ -55,7 +55,8 @@ func (s scanRecords) openCounter(ctx context.Context) error {
 		s.scanning.counter.Earlier = []scanlog.Log{s.scanning.ledger.earlier}
 	}
 	s.scanning.counter.Nodes = s.scanning.ledger.nodes
-	s.metrics.watchCounter(s.scanning.counter)
+	watchCount(s.metrics, "qrjump_scans_counted_total", s.scanning.counter.Counted)
+	watchGauge(s.metrics, "qrjump_scans_missing", timely(s.scanning.counter.MissingScans))
 	if s.scanning.ledger.log != scanlog.Log(s.scanning.ledger.journal) {
 		return nil
 	}
@@ -99,10 +100,4 @@ func (s *Server) counterComponent() component {
 			return nil
 		},
 	}
-}
-
-// watchCounter registers the metrics of the counter's progress.
-func (m *metrics) watchCounter(c *stats.Aggregator) {
-	watchCount(m, "qrjump_scans_counted_total", c.Counted)
-	watchGauge(m, "qrjump_scans_missing", timely(c.MissingScans))
 }

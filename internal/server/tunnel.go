@@ -1,7 +1,6 @@
 package server
 
 import (
-	"bufio"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -219,17 +218,12 @@ func (s *Server) connect(t *tunnel, w http.ResponseWriter, r *http.Request) {
 		conn.Close()
 		return
 	}
-	var item net.Conn = &lookahead{conn, bufferedReader(read.Reader, conn)}
+	buffered, _ := read.Reader.Peek(read.Reader.Buffered())
+	var item net.Conn = &lookahead{conn, io.MultiReader(strings.NewReader(string(buffered)), conn)}
 	if _, port, _ := net.SplitHostPort(r.Host); port != "80" {
 		item = tls.Server(item, platformTLS(shown))
 	}
 	t.take(item)
-}
-
-// bufferedReader returns a reader of the buffered bytes and then of the connection itself.
-func bufferedReader(read *bufio.Reader, conn net.Conn) io.Reader {
-	buffered, _ := read.Peek(read.Buffered())
-	return io.MultiReader(strings.NewReader(string(buffered)), conn)
 }
 
 // platformShown holds the certificate for the platform's names that a server without --tls-dev creates when it needs one.

@@ -58,8 +58,6 @@ type queue struct {
 	nudge   waker
 }
 
-func (q *queue) filling() <-chan struct{} { return q.nudge.wait() }
-
 func (q *queue) reset() {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -101,7 +101,7 @@ func (s *Service) Run(ctx context.Context) {
 			return
 		case <-tick.C:
 			err = s.Flush(ctx)
-		case <-s.calls.filling():
+		case <-s.calls.nudge.wait():
 			err = s.flushCalls(ctx)
 		}
 		if ctx.Err() != nil {

@@ -196,7 +196,7 @@ func (i *importing) writeHidden(ctx context.Context, tx Tx, numbers accounts.Seq
 func (i *importing) changesOf(ctx context.Context, c *importCheck, batch []Planned, now time.Time) (added []Rule, edits []Edit, err error) {
 	var cached map[string]Rule
 	if i.done.Added < i.done.Lines { // if all lines are new rules, no stored rule needs to be read
-		if cached, err = c.loadStored(ctx, batch); err != nil {
+		if cached, err = c.stored(ctx, batch, func(l Link) []string { return []string{l.Key} }); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -397,7 +397,7 @@ func (i *importing) checkAll(ctx context.Context, tx Tx, known accounts.RowError
 		if len(faults) >= accounts.MaxFaults && batch[0].Line > faults.First()[accounts.MaxFaults-1].Line {
 			break
 		}
-		ending, err := c.loadEnds(ctx, batch)
+		ending, err := c.stored(ctx, batch, Link.Ends)
 		if err != nil {
 			return done, err
 		}
@@ -491,16 +491,8 @@ func newImportCheck(ctx context.Context, tx Tx) (*importCheck, error) {
 	return &importCheck{tx: tx, domains: len(domains) > 0, accounts: map[string]accounts.Account{}, linked: map[[2]string]error{}}, err
 }
 
-// loadEnds returns, by key, the stored rules that may match a prefix in the batch (Link.Ends).
-func (c *importCheck) loadEnds(ctx context.Context, batch []Planned) (map[string]Rule, error) {
-	return c.stored(ctx, batch, Link.Ends)
-}
-
-// loadStored returns the stored rules that have the same keys as rules in the batch.
-func (c *importCheck) loadStored(ctx context.Context, batch []Planned) (map[string]Rule, error) {
-	return c.stored(ctx, batch, func(l Link) []string { return []string{l.Key} })
-}
-
+// stored returns, by key, the stored rules that have a key that lookup returns for a prefix in the batch: with Link.Ends, the rules that may
+// match the prefix.
 func (c *importCheck) stored(ctx context.Context, batch []Planned, lookup func(Link) []string) (map[string]Rule, error) {
 	wanted := map[string]bool{}
 	var keys []string

@@ -327,16 +327,7 @@ func (j *Journal) copyOf(from file, name string) (file, error) {
 	if err != nil {
 		return nil, err
 	}
-	buf := make([]byte, min(1<<20, size))
-	for pos := int64(0); pos < size && err == nil; {
-		var n int
-		n, err = from.ReadAt(buf[:min(int64(len(buf)), size-pos)], pos)
-		if n > 0 {
-			_, err = to.WriteAt(buf[:n], pos)
-		}
-		pos += int64(n)
-	}
-	if err != nil {
+	if err := copyPart(to, from, 0, size); err != nil {
 		return nil, errors.Join(err, to.Close(), j.disk.remove(j.path(name+newSuffix)))
 	}
 	return to, nil

@@ -242,6 +242,12 @@ func spanOf(records []byte) (span, error) {
 	return times, nil
 }
 
+// copyPart copies the bytes from offset begin to offset end of a file; io.EOF if the file is shorter.
+func copyPart(to, from file, begin, end int64) error {
+	_, err := io.CopyN(io.NewOffsetWriter(to, begin), io.NewSectionReader(from, begin, end-begin), end-begin)
+	return err
+}
+
 // rewrite copies the valid events of a file into a new sealed file that replaces the old file.
 func (j *Journal) rewrite(s *segment, from file) error {
 	to, err := j.disk.create(j.path(s.name + newSuffix))
@@ -252,16 +258,8 @@ func (j *Journal) rewrite(s *segment, from file) error {
 		if _, err := to.WriteAt(segmentHeader(j.id, s.first, s.skip), 0); err != nil {
 			return err
 		}
-		buf := make([]byte, min(1<<20, s.size))
-		for pos := int64(headerSize); pos < s.size; {
-			n, err := from.ReadAt(buf[:min(int64(len(buf)), s.size-pos)], pos)
-			if n == 0 {
-				return errors.Join(io.ErrUnexpectedEOF, err)
-			}
-			if _, err := to.WriteAt(buf[:n], pos); err != nil {
-				return err
-			}
-			pos += int64(n)
+		if err := copyPart(to, from, headerSize, s.size); err != nil {
+			return err
 		}
 		if _, err := to.WriteAt(s.footer(), s.size); err != nil {
 			return err

@@ -73,7 +73,8 @@ func checkAddress(addr netip.Addr, allowPrivate bool) error {
 	case !special, b.kind == private && allowPrivate:
 		return nil
 	case b.kind == wraps:
-		inner := innerIPv4(addr)
+		last := addr.As16()
+		inner := netip.AddrFrom4([4]byte(last[12:]))
 		err := checkAddress(inner, allowPrivate)
 		switch {
 		case err != nil:
@@ -97,11 +98,6 @@ func blockOf(addr netip.Addr) (found block, ok bool) {
 }
 
 func (b block) String() string { return fmt.Sprintf("%s (%s), %s", b.name, b.source, b.prefix) }
-
-func innerIPv4(addr netip.Addr) netip.Addr {
-	b := addr.As16()
-	return netip.AddrFrom4([4]byte(b[12:]))
-}
 
 // candidates returns one or two addresses to dial: the first IPv6 and the first IPv4 address, or the first two if there is only one family.
 func candidates(addrs []netip.Addr) []netip.Addr {
