@@ -73,11 +73,13 @@ func (s *Server) openDomain(ctx context.Context) error {
 		Holder:  func(digits string) (string, string) { return s.chosen.settings.Get().GS1Prefixes.Holder(digits) },
 		Changed: s.domain.current.ProductsChanged}
 	s.followed()
-	s.metrics = newMetrics(func() float64 { return float64(s.domain.current.Rules.Len()) }, func() float64 {
+	s.metrics = newMetrics()
+	watchGauge(s.metrics, "qrjump_rules", s.domain.current.Rules.Len)
+	watchGauge(s.metrics, "qrjump_replica_stale", func() (stale int) {
 		if s.domain.current.Stale() {
-			return 1
+			stale = 1
 		}
-		return 0
+		return stale
 	})
 	watchCount(s.metrics, "qrjump_call_log_dropped_total", s.domain.usage.Dropped)
 	watchGauge(s.metrics, "qrjump_call_log_queue_length", s.domain.usage.Waiting)

@@ -78,7 +78,7 @@ func timely[N number](f func(context.Context) (N, error)) func() float64 {
 // Registered returns the metrics that this server registered.
 func (s *Server) Registered() *prometheus.Registry { return s.metrics.registry }
 
-func newMetrics(rules func() float64, fn func() float64) *metrics {
+func newMetrics() *metrics {
 	m := &metrics{
 		outcomes: map[outcome]counted{},
 		registry: prometheus.NewRegistry(),
@@ -110,8 +110,6 @@ func newMetrics(rules func() float64, fn func() float64) *metrics {
 	m.adminPlain = prometheus.NewGauge(prometheus.GaugeOpts(metric("qrjump_admin_insecure")))
 	m.registry.MustRegister(m.adminPlain, m.calls, m.seconds, m.scans, m.confirms, m.lost, m.guesses, m.sends, m.lane, m.gs1, m.handed,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	watchGauge(m, "qrjump_rules", rules)
-	watchGauge(m, "qrjump_replica_stale", fn)
 	return m
 }
 

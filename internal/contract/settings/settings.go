@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/contract/behaviour"
+	"github.com/qrjump/qrjump/internal/contract/errcode"
 )
 
 // Verification defines how the server checks that an account controls the directory of a rule.
@@ -344,6 +345,16 @@ func NewLive(s Settings) *Live {
 	l := &Live{}
 	l.Set(s)
 	return l
+}
+
+// NoteOrRefuse records that the result of a call depends on a behaviour of the platform. If the operator disallows the behaviour,
+// NoteOrRefuse returns an error. Decision 37.
+func (s Settings) NoteOrRefuse(ctx context.Context, row behaviour.Row, format string, args ...any) error {
+	behaviour.Note(ctx, row)
+	if s.Refuses(row) {
+		return errcode.Strict(row, format, args...)
+	}
+	return nil
 }
 
 // Get returns the current settings.

@@ -106,7 +106,7 @@ func (s *Service) Apply(ctx context.Context, caller accounts.Account, a Applicat
 		return Batch{}, err
 	}
 	if a.Count > settings.Platform.MaxCodesPerApplication && !a.Approved {
-		if err := noteOrRefuse(ctx, cfg, behaviour.CodesApplyAbove, "code_count is %d", a.Count); err != nil {
+		if err := cfg.NoteOrRefuse(ctx, behaviour.CodesApplyAbove, "code_count is %d", a.Count); err != nil {
 			return Batch{}, err
 		}
 	}
@@ -279,7 +279,9 @@ func (s *Service) Query(ctx context.Context, caller accounts.Account, key BatchK
 	var byISV Batch
 	if key.ISV != "" {
 		var err error
-		byISV, err = accounts.Transact(ctx, s.Store.ViewCodes, func(tx Tx) (Batch, error) { return tx.BatchByISV(ctx, caller.AppID, key.ISV) })
+		byISV, err = accounts.Transact(ctx, s.Store.ViewCodes, func(tx Tx) (Batch, error) {
+			return tx.BatchByISV(ctx, caller.AppID, key.ISV)
+		})
 		if err != nil && !errors.Is(err, ErrNoBatch) {
 			return Batch{}, err
 		}
@@ -348,7 +350,7 @@ func (s *Service) Package(ctx context.Context, caller accounts.Account, id int64
 		return PackageRange{}, key, err
 	}
 	if !slices.Contains(b.Segments(), r) {
-		if err := noteOrRefuse(ctx, s.Settings.Get(), behaviour.CodesRangePart,
+		if err := s.Settings.Get().NoteOrRefuse(ctx, behaviour.CodesRangePart,
 			"code_start %d and code_end %d are a part of a segment", r.From, r.To); err != nil {
 			return PackageRange{}, key, err
 		}
@@ -403,23 +405,14 @@ func (s *Service) Activate(ctx context.Context, caller accounts.Account, a Activ
 	cfg := s.Settings.Get()
 	_, err = s.addEvent(ctx, Event{Batch: b.ID, Action: Activate, Codes: NewSet(a.Range), Binding: a.Binding},
 		func(row behaviour.Row, format string, args ...any) error {
-			return noteOrRefuse(ctx, cfg, row, format, args...)
+			return cfg.NoteOrRefuse(ctx, row, format, args...)
 		})
 	return err
 }
 
-// deviationPolicy accepts (nil) or rejects (an error) a deviation from the Weixin platform, identified by its behaviour row.
+// deviationPolicy accepts (nil) or rejects (an error) a deviation from the Weixin platform, identified by its behaviour row. That of calls
+// of the platform API is settings.NoteOrRefuse.
 type deviationPolicy func(row behaviour.Row, format string, args ...any) error
-
-// noteOrRefuse is the deviationPolicy of platform API calls: it adds the behaviour row to the notes of the call, and returns an error if
-// the settings reject the deviation.
-func noteOrRefuse(ctx context.Context, s settings.Settings, row behaviour.Row, format string, args ...any) error {
-	behaviour.Note(ctx, row)
-	if s.Refuses(row) {
-		return errcode.Strict(row, format, args...)
-	}
-	return nil
-}
 
 // lenient is the deviationPolicy of the operator's own API: it accepts every deviation, because the Weixin platform has no such API.
 func lenient(behaviour.Row, string, ...any) error { return nil }
@@ -606,7 +599,7 @@ func (s *Service) Get(ctx context.Context, caller accounts.Account, name CodeNam
 	return s.LookupConsistent(ctx, f)
 }
 
-// noteOrRefuseName applies noteOrRefuse to a request that gives code_url in addition to code, or a code_url that differs from the printed
+// noteOrRefuseName applies NoteOrRefuse to a request that gives code_url in addition to code, or a code_url that differs from the printed
 // text. noteOrRefuseName ignores a leading http://, which scanning apps may prepend to a text.
 func (s *Service) noteOrRefuseName(ctx context.Context, name CodeName, f Found) error {
 	if name.URL == "" {
@@ -614,13 +607,13 @@ func (s *Service) noteOrRefuseName(ctx context.Context, name CodeName, f Found) 
 	}
 	cfg := s.Settings.Get()
 	if name.Code != "" {
-		if err := noteOrRefuse(ctx, cfg, behaviour.CodesQueryTwo, "code and code_url are given"); err != nil {
+		if err := cfg.NoteOrRefuse(ctx, behaviour.CodesQueryTwo, "code and code_url are given"); err != nil {
 			return err
 		}
 	}
 	_, text, err := s.Print(ctx, f.Batch, f.Index)
 	if err == nil && strings.TrimPrefix(name.URL, "http://") != strings.TrimPrefix(text, "http://") {
-		err = noteOrRefuse(ctx, cfg, behaviour.CodesQueryForm, "code_url is not as it is printed")
+		err = cfg.NoteOrRefuse(ctx, behaviour.CodesQueryForm, "code_url is not as it is printed")
 	}
 	return err
 }

@@ -57,7 +57,7 @@ func (s *Service) confirm(ctx context.Context, owner accounts.Account, p Prefix,
 	case err != nil:
 		c.Reason = err.Error()
 	case string(body) != owner.Confirm.Content:
-		if err := noteOrRefuse(ctx, conf, behaviour.RulesConfirmTrim, "%s: white space stands round the content", c.URL); err != nil {
+		if err := conf.NoteOrRefuse(ctx, behaviour.RulesConfirmTrim, "%s: white space stands round the content", c.URL); err != nil {
 			_, c.Reason = errcode.FromError(err)
 			return c, err
 		}

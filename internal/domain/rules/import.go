@@ -491,8 +491,8 @@ func newImportCheck(ctx context.Context, tx Tx) (*importCheck, error) {
 	return &importCheck{tx: tx, domains: len(domains) > 0, accounts: map[string]accounts.Account{}, linked: map[[2]string]error{}}, err
 }
 
-// stored returns, by key, the stored rules that have a key that lookup returns for a prefix in the batch: with Link.Ends, the rules that may
-// match the prefix.
+// stored returns, by key, the stored rules that have a key that lookup returns for a prefix in the batch: with Link.Ends, the rules that
+// may match the prefix.
 func (c *importCheck) stored(ctx context.Context, batch []Planned, lookup func(Link) []string) (map[string]Rule, error) {
 	wanted := map[string]bool{}
 	var keys []string

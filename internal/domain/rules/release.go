@@ -78,10 +78,7 @@ func (s *Service) release(ctx context.Context, r Rule, reason string) (gone bool
 	key, told := r.Prefix.Key, false
 	err = s.Store.UpdateRules(ctx, func(tx Tx) error {
 		gone, told = false, false
-		if err := tx.LockOwner(ctx, r.Owner); err != nil {
-			return err
-		}
-		if err := tx.LockOrigin(ctx, r.Prefix.Origin()); err != nil {
+		if err := lock(ctx, tx, r.Owner, r.Prefix.Origin()); err != nil {
 			return err
 		}
 		currentRule, err := tx.Rule(ctx, key)

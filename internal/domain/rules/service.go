@@ -154,10 +154,7 @@ func (s *Service) add(ctx context.Context, owner accounts.Account, d Draft, conf
 		s.deleteExpired(ctx)
 	}
 	err := s.Store.ChangeRules(ctx, limitHolder(owner, d), p.Origin(), func(tx Tx) error {
-		if err := tx.LockOwner(ctx, limitHolder(owner, d)); err != nil {
-			return err
-		}
-		if err := tx.LockOrigin(ctx, p.Origin()); err != nil {
+		if err := lock(ctx, tx, limitHolder(owner, d), p.Origin()); err != nil {
 			return err
 		}
 		if err := tx.Prefetch(ctx, func() { readAdmission(ctx, tx, owner, d, p) }); err != nil {
@@ -188,6 +185,14 @@ func (s *Service) add(ctx context.Context, owner accounts.Account, d Draft, conf
 		return err
 	})
 	return s.awaitMemory(ctx, p.Key, err)
+}
+
+// lock locks the limit of rules of an account, and the rules of a scheme and host.
+func lock(ctx context.Context, tx Tx, owner, origin string) error {
+	if err := tx.LockOwner(ctx, owner); err != nil {
+		return err
+	}
+	return tx.LockOrigin(ctx, origin)
 }
 
 // limitHolder returns the account whose limit of rules applies to the new rule.
@@ -254,14 +259,14 @@ func (s *Service) admit(ctx context.Context, tx Tx, owner accounts.Account, d Dr
 	}
 	made, err := checkMaker(ctx, tx, rule)
 	if err == nil && rule.Kind == KindService && !made {
-		err = noteOrRefuse(ctx, conf, behaviour.RulesAddMadeElsewhere, "no qrcode/create of this server made %.120q", d.Prefix)
+		err = conf.NoteOrRefuse(ctx, behaviour.RulesAddMadeElsewhere, "no qrcode/create of this server made %.120q", d.Prefix)
 	}
 	if err != nil {
 		return Rule{}, "", err
 	}
 	isAbove, err := checkCount(ctx, tx, rule, conf)
 	if err == nil && isAbove {
-		err = noteOrRefuse(ctx, conf, behaviour.RulesAddAbove, "%s has as many rules as the platform lets it have", rule.Target)
+		err = conf.NoteOrRefuse(ctx, behaviour.RulesAddAbove, "%s has as many rules as the platform lets it have", rule.Target)
 	}
 	if err != nil {
 		return Rule{}, "", err
@@ -279,37 +284,28 @@ func (s *Service) admit(ctx context.Context, tx Tx, owner accounts.Account, d Dr
 		return Rule{}, "", errcode.ICPFailed.WithDetail(behaviour.RulesAddICP, "the operator has no ICP record for %s", p.Host)
 	}
 	if status == "" && !named(p, status, conf) {
-		if err := noteOrRefuse(ctx, conf, behaviour.RulesAddICPUnasked, "nobody says that %s has an ICP record", p.Host); err != nil {
+		if err := conf.NoteOrRefuse(ctx, behaviour.RulesAddICPUnasked, "nobody says that %s has an ICP record", p.Host); err != nil {
 			return Rule{}, "", err
 		}
 	}
 	return rule, status, nil
 }
 
-// noteOrRefuse records that the result of a call depends on a behaviour of the platform. If the operator disallows the behaviour,
-// noteOrRefuse returns an error. Decision 37.
-func noteOrRefuse(ctx context.Context, s settings.Settings, row behaviour.Row, format string, args ...any) error {
-	behaviour.Note(ctx, row)
-	if s.Refuses(row) {
-		return errcode.Strict(row, format, args...)
-	}
-	return nil
-}
-
 // admitTest returns 85068 for a test link that does not match the prefix. A test link that is not a URL, and OpenRelease without a release,
-// are recorded or rejected (noteOrRefuse).
+// are recorded or rejected (NoteOrRefuse).
 func admitTest(ctx context.Context, s settings.Settings, owner accounts.Account, p Prefix, d Draft) error {
 	if err := checkTestLinks(p, d.TestLinks); err != nil {
 		return err
 	}
 	if d.OpenVersion == OpenRelease && !owner.Has(accounts.Release) {
-		if err := noteOrRefuse(ctx, s, behaviour.RulesAddUnreleased, "open_version is 3, and %s has no release", owner.AppID); err != nil {
+		if err := s.NoteOrRefuse(ctx, behaviour.RulesAddUnreleased, "open_version is 3, and %s has no release", owner.AppID); err != nil {
 			return err
 		}
 	}
 	for _, text := range d.TestLinks {
 		if !strings.HasPrefix(text, p.Origin()) || strings.ContainsFunc(text, func(r rune) bool { return notURL(r) && r != '*' }) {
-			return noteOrRefuse(ctx, s, behaviour.RulesTestLinkForm, "test link %.120q: want a URL with scheme and host in small letters", text)
+			return s.NoteOrRefuse(ctx, behaviour.RulesTestLinkForm,
+				"test link %.120q: want a URL with scheme and host in small letters", text)
 		}
 	}
 	return nil
@@ -318,15 +314,15 @@ func admitTest(ctx context.Context, s settings.Settings, owner accounts.Account,
 // noteOrRefusePage records that a page may not exist, or returns 40097.
 func noteOrRefusePage(ctx context.Context, s settings.Settings, target accounts.Account, path string) error {
 	if strings.HasPrefix(path, "/") {
-		if err := noteOrRefuse(ctx, s, behaviour.RulesPathSlash, "path %.120q begins with /", path); err != nil {
+		if err := s.NoteOrRefuse(ctx, behaviour.RulesPathSlash, "path %.120q begins with /", path); err != nil {
 			return err
 		}
 	}
 	switch {
 	case len(target.Pages) == 0:
-		return noteOrRefuse(ctx, s, behaviour.RulesPathUnasked, "")
+		return s.NoteOrRefuse(ctx, behaviour.RulesPathUnasked, "")
 	case !target.HasPage(path):
-		return noteOrRefuse(ctx, s, behaviour.RulesPathUnknown, "%s has no page %.120q", target.AppID, path)
+		return s.NoteOrRefuse(ctx, behaviour.RulesPathUnknown, "%s has no page %.120q", target.AppID, path)
 	}
 	return nil
 }
@@ -334,12 +330,12 @@ func noteOrRefusePage(ctx context.Context, s settings.Settings, target accounts.
 // noteOrRefuseText records that the platform may compare another form of the prefix (encoding, capitals), or returns 85066.
 func noteOrRefuseText(ctx context.Context, s settings.Settings, p Prefix) error {
 	if strings.Contains(p.Text, "%") {
-		if err := noteOrRefuse(ctx, s, behaviour.RulesPrefixEncoded, "prefix %.120q has a %%", p.Text); err != nil {
+		if err := s.NoteOrRefuse(ctx, behaviour.RulesPrefixEncoded, "prefix %.120q has a %%", p.Text); err != nil {
 			return err
 		}
 	}
 	if !strings.HasPrefix(p.Text, p.Origin()) {
-		return noteOrRefuse(ctx, s, behaviour.RulesPrefixCase, "prefix %.120q has capitals in front of its path", p.Text)
+		return s.NoteOrRefuse(ctx, behaviour.RulesPrefixCase, "prefix %.120q has capitals in front of its path", p.Text)
 	}
 	return nil
 }
@@ -347,17 +343,17 @@ func noteOrRefuseText(ctx context.Context, s settings.Settings, p Prefix) error 
 // noteOrRefuseHost records that the platform would reject a host, or returns 85066.
 func noteOrRefuseHost(ctx context.Context, p Prefix, s settings.Settings) error {
 	if row, reason := p.hostFault(false); row == behaviour.RulesPrefixHost {
-		if err := noteOrRefuse(ctx, s, behaviour.RulesPrefixPrivate, "prefix %.120q: %s", p.Text, reason); err != nil {
+		if err := s.NoteOrRefuse(ctx, behaviour.RulesPrefixPrivate, "prefix %.120q: %s", p.Text, reason); err != nil {
 			return err
 		}
 	}
 	if strings.Contains(p.Host[strings.LastIndexByte(p.Host, ']')+1:], ":") {
-		if err := noteOrRefuse(ctx, s, behaviour.RulesPrefixPortTaken, "prefix %.120q has a port", p.Text); err != nil {
+		if err := s.NoteOrRefuse(ctx, behaviour.RulesPrefixPortTaken, "prefix %.120q has a port", p.Text); err != nil {
 			return err
 		}
 	}
 	if p.underNewerDomain() {
-		return noteOrRefuse(ctx, s, behaviour.RulesPrefixNewerTaken, "prefix %.120q: the platform refused its top-level domain", p.Text)
+		return s.NoteOrRefuse(ctx, behaviour.RulesPrefixNewerTaken, "prefix %.120q: the platform refused its top-level domain", p.Text)
 	}
 	return nil
 }
@@ -597,7 +593,7 @@ func (s *Service) Publish(ctx context.Context, owner accounts.Account, prefix st
 			}
 		}
 		checkOwners := func(row behaviour.Row) error {
-			return noteOrRefuse(ctx, conf, row, "%s published %d times this month", owner.AppID, spent)
+			return conf.NoteOrRefuse(ctx, row, "%s published %d times this month", owner.AppID, spent)
 		}
 		quota := conf.PublishQuota
 		if rule.Kind == Ordinary && spent >= platformQuota && spent < quota {
@@ -639,10 +635,7 @@ func (s *Service) Delete(ctx context.Context, owner accounts.Account, prefix, ap
 	}
 	var key string
 	err := s.Store.ChangeRules(ctx, owner.AppID, link.Origin(), func(tx Tx) error {
-		if err := tx.LockOwner(ctx, owner.AppID); err != nil {
-			return err
-		}
-		if err := tx.LockOrigin(ctx, link.Origin()); err != nil {
+		if err := lock(ctx, tx, owner.AppID, link.Origin()); err != nil {
 			return err
 		}
 		rule, err := ownRule(ctx, tx, owner, prefix)
@@ -730,7 +723,7 @@ func (s *Service) List(ctx context.Context, owner accounts.Account, req ListRequ
 	}
 	conf := s.Settings.Get()
 	if kindFor(owner) == KindService && req.AppID == "" {
-		if err := noteOrRefuse(ctx, conf, behaviour.RulesGetAll, "appid is missing"); err != nil {
+		if err := conf.NoteOrRefuse(ctx, behaviour.RulesGetAll, "appid is missing"); err != nil {
 			return Listing{}, err
 		}
 	}
@@ -838,10 +831,7 @@ func (s *Service) Seed(ctx context.Context, owner accounts.Account, d Draft, pub
 	conf.AllowPrivateHosts, conf.Strict, conf.Behaviours = true, false, nil
 	var key string
 	err = s.Store.UpdateRules(ctx, func(tx Tx) error {
-		if err := tx.LockOwner(ctx, limitHolder(owner, d)); err != nil {
-			return err
-		}
-		if err := tx.LockOrigin(ctx, p.Origin()); err != nil {
+		if err := lock(ctx, tx, limitHolder(owner, d), p.Origin()); err != nil {
 			return err
 		}
 		if _, err := accounts.Keep(ctx, tx, owner.AppID); err != nil {

@@ -36,10 +36,7 @@ func (s *Service) Undo(ctx context.Context, seq int64) (Change, error) {
 			return err
 		}
 		prefix := change.Rule.Prefix
-		if err := tx.LockOwner(ctx, limited(change.Rule)); err != nil {
-			return err
-		}
-		if err := tx.LockOrigin(ctx, prefix.Origin()); err != nil {
+		if err := lock(ctx, tx, limited(change.Rule), prefix.Origin()); err != nil {
 			return err
 		}
 		// The change is read again, because the rule can no longer change while the locks are held.

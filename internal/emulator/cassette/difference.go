@@ -170,7 +170,8 @@ func (c *comparison) value(location, name string, platform, local value) {
 	case kind == number:
 		c.number(location, name, platform.text, local.text)
 	case platform.text != local.text:
-		c.differ(Value, location, cmp.Or(platform.text, "an empty text"), cmp.Or((&callMask{Mask: &Mask{}}).maskText(name, local.text), "an empty text"))
+		masked := (&callMask{Mask: &Mask{}}).maskText(name, local.text)
+		c.differ(Value, location, cmp.Or(platform.text, "an empty text"), cmp.Or(masked, "an empty text"))
 	}
 }
 

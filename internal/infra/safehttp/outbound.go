@@ -44,6 +44,9 @@ type Client struct {
 	// Link-local and cloud metadata addresses remain forbidden.
 	AllowPrivate bool
 
+	// Patience is an upper limit for the timeout of every request; 0 = only the request's own timeout.
+	Patience time.Duration
+
 	RootCAs   *x509.CertPool   // nil means the system's root certificates
 	Now       func() time.Time // time source for steps; nil means time.Now
 	UserAgent string           // empty means the default User-Agent
@@ -128,7 +131,8 @@ type trip struct {
 }
 
 func (t *trip) run(ctx context.Context, req Request) (Answer, error) {
-	ctx, cancel := context.WithTimeout(ctx, cmp.Or(max(req.Timeout, 0), defaultTimeout))
+	timeout := cmp.Or(max(req.Timeout, 0), defaultTimeout)
+	ctx, cancel := context.WithTimeout(ctx, min(timeout, cmp.Or(t.client.Patience, timeout)))
 	defer cancel()
 
 	req.Method = cmp.Or(req.Method, http.MethodGet)
