@@ -23,7 +23,7 @@ func TestOrderApproval_KillDuringApprove(t *testing.T) {
 	seed := testdiag.Seed(t)
 	const together = 6 // orders of a round; the last one is rejected
 	eachBackend(t, func(t *testing.T, database string) {
-		more := another(t, "ORDER_ROUNDS", amount(72, 6), 3)
+		more := another(t, "ORDER_ROUNDS", amount(24, 6), 3)
 		chance := rand.New(rand.NewPCG(seed, 0))
 		child := newChild(t, database, spaceSeed)
 		child.Emulator, child.CodePrefix = false, "C.EXAMPLE/"
