@@ -127,9 +127,8 @@ func TestClientAdmin_AllCalls(t *testing.T) {
 	assert.True(t, err == nil && len(checks) == 1 && checks[0].OK && checks[0].Prefix == "https://tea.example/",
 		"got the checks %+v, %v", checks, err)
 	require.NoError(t, c.Settings.Update(ctx, map[string]any{"publish_quota": 7}))
-	if s, err := c.Settings.Get(ctx); err != nil || string(s["publish_quota"]) != "7" || string(s["rule_limit"]) != "100" {
-		t.Errorf("got the settings %s, %v", s, err)
-	}
+	s, err := c.Settings.Get(ctx)
+	assert.True(t, err == nil && string(s["publish_quota"]) == "7" && string(s["rule_limit"]) == "100", "got the settings %s, %v", s, err)
 	key, err := c.ScanKeys.Create(ctx, client.ScanKey{Name: "app", Namespace: "n"})
 	require.True(t, err == nil && key != "", "got the key %q, %v", key, err)
 	keys, err := c.ScanKeys.List(ctx)

@@ -115,9 +115,8 @@ func TestClientCodes_ApplyToTicket(t *testing.T) {
 	one, err := c.Batches.Get(ctx, id)
 	check("batch", err)
 	assert.True(t, len(batches) == 1 && batches[0] == one && one.Redeemed == 3 && one.Count == 10_000, "got %+v and %+v", batches, one)
-	if list, err := c.Batches.List(ctx, client.BatchQuery{After: id}); err != nil || len(list) != 0 {
-		t.Errorf("after the last: %+v, %v", list, err)
-	}
+	list, err := c.Batches.List(ctx, client.BatchQuery{After: id})
+	assert.True(t, err == nil && len(list) == 0, "after the last: %+v, %v", list, err)
 	_, err = c.Wire.GetApplication(ctx, client.ApplicationKey{ID: 7})
 	refused("an application that nobody made", err, 80300, "申请单不存在")
 }

@@ -91,16 +91,14 @@ func TestCassette_RecordCompareReplay(t *testing.T) {
 	url, _, stop := serving(t, "cassette", "replay", "same.ndjson", "--listen", "127.0.0.1:0")
 	got := get(t, url+"/cgi-bin/token")
 	assert.True(t, strings.HasPrefix(got, `{"errcode":41002,"errmsg":"appid missing rid: `), "replayed: %s", got)
-	if code, tr := stop(); code != 0 || tr != "" {
-		t.Errorf("replay: exit %d, %s", code, tr)
-	}
+	code, tr := stop()
+	assert.True(t, code == 0 && tr == "", "replay: exit %d, %s", code, tr)
 	url, _, stop = serving(t, "cassette", "replay", "same.ndjson", "--listen", "127.0.0.1:0")
 	get(t, url+"/cgi-bin/other")
-	if code, tr := stop(); code != 1 ||
-		tr != "1 line of the cassette not requested\nqrjump: replay same.ndjson: 1 call not in the cassette, "+
-			"first GET /cgi-bin/other: line 1 of the cassette is GET /cgi-bin/token, got GET /cgi-bin/other\n" {
-		t.Errorf("replay of what is not there: exit %d, %s", code, tr)
-	}
+	code, tr = stop()
+	assert.True(t, code == 1 && tr == "1 line of the cassette not requested\nqrjump: replay same.ndjson: 1 call not in the cassette, "+
+		"first GET /cgi-bin/other: line 1 of the cassette is GET /cgi-bin/token, got GET /cgi-bin/other\n",
+		"replay of what is not there: exit %d, %s", code, tr)
 
 	answer = `{"errcode":41099,"errmsg":"appid missing"}`
 	record("other.ndjson")

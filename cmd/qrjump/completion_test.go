@@ -236,10 +236,8 @@ func TestCompletion_PowerShellScript(t *testing.T) {
 	got := answer("__complete", "--", "audit", "und")
 	assert.True(t, strings.HasPrefix(got, "undo\tUndo "), "got %q", got)
 	for _, one := range []struct{ name, verb string }{{anyFile, "rule plan "}, {anyFolder, "help --man "}} {
-		if got := answer(append([]string{"__complete", "--"}, strings.Split(one.verb, " ")...)...); got != one.name+"\n" ||
-			!strings.Contains(script, "'"+one.name+"'") {
-			t.Errorf("%s answers %q", one.verb, got)
-		}
+		got := answer(append([]string{"__complete", "--"}, strings.Split(one.verb, " ")...)...)
+		assert.True(t, got == one.name+"\n" && strings.Contains(script, "'"+one.name+"'"), "%s answers %q", one.verb, got)
 	}
 }
 

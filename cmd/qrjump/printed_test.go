@@ -51,9 +51,8 @@ func newCopyist(t *testing.T, language string) *copyist {
 	t.Cleanup(func() { _, _ = server.Stop() })
 	c.env = append(c.env, "QRJUMP_SERVER="+url)
 	var err error
-	if c.operator, err = client.New(url, client.Options{}); err != nil {
-		t.Fatal(err)
-	}
+	c.operator, err = client.New(url, client.Options{})
+	require.NoError(t, err)
 	return c
 }
 

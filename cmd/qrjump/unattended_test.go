@@ -125,9 +125,8 @@ func TestEveryCommand_MissingFileIsUsage(t *testing.T) {
 			names := namesFile(v) || v.Name == "dir" || v.Tag.PlaceHolder == "DIR"
 			at := flagName(v) + " of " + verb.Path()
 			other := mayBeMissing[at] != "" || nameless[verb.Path()+" "+flagName(v)] != ""
-			if met[at] = true; names && !other && !of("in", "dir", "out", "new")(v) {
-				t.Errorf("%s names a file or a folder and has not the tag file", at)
-			}
+			met[at] = true
+			assert.True(t, !names || other || of("in", "dir", "out", "new")(v), "%s names a file or a folder and has not the tag file", at)
 		}
 	}
 	for at := range mayBeMissing {

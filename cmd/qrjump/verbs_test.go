@@ -421,12 +421,10 @@ func newWorld(t *testing.T) *world {
 	token, err := os.ReadFile(filepath.Join(c.Data, "admin-token"))
 	require.NoError(t, err)
 	w.found["TOKEN"] = strings.TrimSpace(string(token))
-	if w.operator, err = client.New(s.AdminURL, client.Options{AdminToken: w.found["TOKEN"]}); err != nil {
-		t.Fatal(err)
-	}
-	if w.found["KEY"], err = w.operator.ScanKeys.Create(t.Context(), client.ScanKey{Name: "app"}); err != nil {
-		t.Fatal(err)
-	}
+	w.operator, err = client.New(s.AdminURL, client.Options{AdminToken: w.found["TOKEN"]})
+	require.NoError(t, err)
+	w.found["KEY"], err = w.operator.ScanKeys.Create(t.Context(), client.ScanKey{Name: "app"})
+	require.NoError(t, err)
 	return w
 }
 

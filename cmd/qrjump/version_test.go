@@ -34,9 +34,8 @@ func TestVersion_SameEverywhere(t *testing.T) {
 	require.NoError(t, err)
 	defer r.Body.Close()
 	var document struct{ Info struct{ Version string } }
-	if err := json.NewDecoder(r.Body).Decode(&document); err != nil || document.Info.Version != want {
-		t.Errorf("the document says %q, %v, want %q", document.Info.Version, err, want)
-	}
+	err = json.NewDecoder(r.Body).Decode(&document)
+	assert.True(t, err == nil && document.Info.Version == want, "the document says %q, %v, want %q", document.Info.Version, err, want)
 
 	file := filepath.Join(w.dir, "archive")
 	code, _, errs := play(t, verb{path: "export", words: file + " --passphrase-file $PASSPHRASE"}, w.found)

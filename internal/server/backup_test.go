@@ -160,9 +160,8 @@ func apply(t *testing.T, s *servertest.Server, token, isv string, count int) int
 		ID      any `json:"application_id"`
 	}
 	a := codesCall(t, s, token, "applycode", fmt.Sprintf(`{"code_count":%d,"isv_application_id":"%s"}`, count, isv))
-	if a.JSON(t, &applied); applied.ErrCode != 0 {
-		t.Fatalf("applying: %s", a.Body)
-	}
+	a.JSON(t, &applied)
+	require.True(t, applied.ErrCode == 0, "applying: %s", a.Body)
 	id, err := strconv.ParseFloat(strings.Trim(fmt.Sprint(applied.ID), `"`), 64)
 	require.True(t, err == nil, "applying: %s", a.Body)
 	return int64(id)
@@ -258,9 +257,8 @@ func stableToken(t *testing.T, s *servertest.Server) string {
 func decided(t *testing.T, a servertest.Answer) string {
 	t.Helper()
 	var d map[string]any
-	if a.JSON(t, &d); a.Status != 200 {
-		t.Fatalf("scan: %d %s", a.Status, a.Body)
-	}
+	a.JSON(t, &d)
+	require.True(t, a.Status == 200, "scan: %d %s", a.Status, a.Body)
 	delete(d, "scan_id")
 	path, _ := d["path"].(string)
 	d["path"], _, _ = strings.Cut(path, "code_ticket=")
@@ -538,10 +536,9 @@ func TestImportCommand_Rejects(t *testing.T) {
 			for _, name := range []string{"code", "text.0"} {
 				p := where(t)
 				p.restore(t, made(func(c *archive.Contents) { c.Keys[name] = bytes.Repeat([]byte{7}, 32) }))
-				if _, err := p.try(t, servertest.Options{}); err == nil || !errors.Is(err, server.ErrUsage) ||
-					!strings.Contains(err.Error(), "other code keys") {
-					t.Errorf("%s: %v", name, err)
-				}
+				_, err := p.try(t, servertest.Options{})
+				assert.True(t, err != nil && errors.Is(err, server.ErrUsage) && strings.Contains(err.Error(), "other code keys"),
+					"%s: %v", name, err)
 			}
 		})
 		t.Run("without a key of its codes it does not start", func(t *testing.T) {
@@ -549,10 +546,9 @@ func TestImportCommand_Rejects(t *testing.T) {
 				p := where(t)
 				p.restore(t, file)
 				p.exec(t, `DELETE FROM sealing_keys WHERE name = '`+name+`'`)
-				if _, err := p.try(t, servertest.Options{}); err == nil || !errors.Is(err, server.ErrUsage) ||
-					!strings.Contains(err.Error(), strconv.Quote(name)) {
-					t.Errorf("%s: %v", name, err)
-				}
+				_, err := p.try(t, servertest.Options{})
+				assert.True(t, err != nil && errors.Is(err, server.ErrUsage) && strings.Contains(err.Error(), strconv.Quote(name)),
+					"%s: %v", name, err)
 			}
 		})
 	})

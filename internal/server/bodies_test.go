@@ -239,10 +239,9 @@ func TestBodies_CostIsProportionalToTheirSize(t *testing.T) {
 			answer, few := send(first[what])
 			longer, many := send(second[what])
 			file := answer.Status == http.StatusOK && strings.HasSuffix(c.path, "/export") // an archive of what is stored
-			if !file && max(len(answer.Body), len(longer.Body)) > longest {
-				t.Errorf("%s with %s: an answer of %d bytes to %d, of %d bytes to %d", c.name, what, len(answer.Body), len(first[what]),
-					len(longer.Body), len(second[what]))
-			}
+			assert.True(t, file || max(len(answer.Body), len(longer.Body)) <= longest,
+				"%s with %s: an answer of %d bytes to %d, of %d bytes to %d", c.name, what, len(answer.Body), len(first[what]),
+				len(longer.Body), len(second[what]))
 			each := 150 // bytes for a byte
 			if strings.Contains(c.path, "/emulator/") {
 				each = 400
@@ -251,14 +250,12 @@ func TestBodies_CostIsProportionalToTheirSize(t *testing.T) {
 				t.Errorf("%s with %s: allocates %d bytes for a body of %d, %d for one of %d; want at most %d", c.name, what, few.bytes,
 					len(first[what]), many.bytes, len(second[what]), bound)
 			}
-			if many.objects > 20_000+24*few.objects {
-				t.Errorf("%s with %s: allocates %d objects for a body of %d, %d for one of %d", c.name, what, few.objects, len(first[what]),
-					many.objects, len(second[what]))
-			}
-			if many.processor > uint64(time.Second/2)+24*few.processor {
-				t.Errorf("%s with %s: computes for %v for a body of %d, %v for one of %d", c.name, what, time.Duration(few.processor),
-					len(first[what]), time.Duration(many.processor), len(second[what]))
-			}
+			assert.True(t, many.objects <= 20_000+24*few.objects,
+				"%s with %s: allocates %d objects for a body of %d, %d for one of %d", c.name, what, few.objects, len(first[what]),
+				many.objects, len(second[what]))
+			assert.True(t, many.processor <= uint64(time.Second/2)+24*few.processor,
+				"%s with %s: computes for %v for a body of %d, %v for one of %d", c.name, what, time.Duration(few.processor),
+				len(first[what]), time.Duration(many.processor), len(second[what]))
 			assert.True(t, !strings.Contains(answer.Body, "correct horse"), "%s repeats a secret: %s", c.name, answer.Body)
 			worst = cost{max(worst.bytes, many.bytes), max(worst.objects, many.objects), max(worst.processor, many.processor)}
 		}

@@ -56,9 +56,8 @@ func TestCodes_TwentyMillionStorageSize(t *testing.T) {
 		Status string `json:"status"`
 	}
 	call("applycode", `{"code_count":20000000,"isv_application_id":"size"}`).JSON(t, &batch)
-	if call("applycodequery", `{"isv_application_id":"size"}`).JSON(t, &batch); batch.Status != "FINISH" {
-		t.Errorf("got the status %s, want FINISH", batch.Status)
-	}
+	call("applycodequery", `{"isv_application_id":"size"}`).JSON(t, &batch)
+	assert.True(t, batch.Status == "FINISH", "got the status %s, want FINISH", batch.Status)
 	grew("applied", map[string]int{"batches": 1, "changes": 1, "counters": 1}) // the last row counts the applications of the day
 
 	call("codeactive", fmt.Sprintf(`{"application_id":%d,"code_start":0,"code_end":19999999,"activity_name":"a","product_brand":"b","product_title":"t",

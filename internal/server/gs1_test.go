@@ -188,9 +188,8 @@ func TestGS1Resolver_AcrossNodes(t *testing.T) {
 	a := first.Do("POST", "/admin/v1/import/gs1", lines.String(),
 		"Authorization: Bearer "+servertest.AdminToken, "Content-Type: application/x-ndjson")
 	var done client.Imported
-	if a.JSON(t, &done); done.Added != 2000 {
-		t.Fatalf("%d %s", a.Status, a.Body)
-	}
+	a.JSON(t, &done)
+	require.True(t, done.Added == 2000, "%d %s", a.Status, a.Body)
 	deadline := time.Now().Add(30 * time.Second)
 	for _, s := range []*servertest.Server{first, second} {
 		for {
@@ -256,9 +255,8 @@ func TestGS1Links_ScansScopedToOwner(t *testing.T) {
 		var keys client.Statistics
 		rival("GET", "/statistics?wait=true&group=rule", "").JSON(t, &keys)
 		assert.True(t, len(keys.Rows) == 1 && keys.Rows[0].Scans == 4, "scans of a key whose links changed: %+v", keys.Rows)
-		if shop("GET", "/statistics?wait=true&group=rule", "").JSON(t, &keys); len(keys.Rows) != 4 {
-			t.Errorf("scans of GTIN, lot, serial and the GTIN that came over: %+v", keys.Rows)
-		}
+		shop("GET", "/statistics?wait=true&group=rule", "").JSON(t, &keys)
+		assert.True(t, len(keys.Rows) == 4, "scans of GTIN, lot, serial and the GTIN that came over: %+v", keys.Rows)
 	})
 }
 

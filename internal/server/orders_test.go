@@ -88,9 +88,8 @@ func TestOrders_ApprovalOfARevision(t *testing.T) {
 		a := decide(`{"isv_application_id":"a","approve":false}`)
 		assert.True(t, a.Status == http.StatusConflict, "rejecting an approved order: %d %s, want 409", a.Status, a.Body)
 		var list client.OrderList
-		if o.Admin("GET", "/orders?making=true", "").JSON(t, &list); len(list.Orders) != 1 || list.Orders[0].State != "making" {
-			t.Errorf("interrupted orders: %+v, want one", list)
-		}
+		o.Admin("GET", "/orders?making=true", "").JSON(t, &list)
+		assert.True(t, len(list.Orders) == 1 && list.Orders[0].State == "making", "interrupted orders: %+v, want one", list)
 		if again := o.place("https://weak.example/{digits:20}"); again.State != "made" || again.DecidedBy != "person:bob" {
 			t.Errorf("the same again: %+v, want its codes made", again)
 		}
@@ -106,8 +105,7 @@ func TestOrders_ApprovalOfARevision(t *testing.T) {
 			return slices.ContainsFunc(list.Orders, func(o client.Order) bool { return o.ISV == "b" && o.State == "made" })
 		})
 		var batches struct{ Batches []client.Batch }
-		if again.Admin("GET", "/batches", "").JSON(t, &batches); len(batches.Batches) != 2 {
-			t.Errorf("%d applications, want one for each order", len(batches.Batches))
-		}
+		again.Admin("GET", "/batches", "").JSON(t, &batches)
+		assert.True(t, len(batches.Batches) == 2, "%d applications, want one for each order", len(batches.Batches))
 	})
 }

@@ -45,9 +45,8 @@ func TestDocs_ReferencedNamesExist(t *testing.T) {
 						found = filepath.Join(root, file)
 					}
 					if declared[file] == nil {
-						if declared[file], err = declarations(found); err != nil {
-							t.Errorf("docs/%s names %s: %v", page, file, err)
-						}
+						declared[file], err = declarations(found)
+						assert.True(t, err == nil, "docs/%s names %s: %v", page, file, err)
 					}
 					folder = path.Dir(file)
 					continue

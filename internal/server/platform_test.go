@@ -49,9 +49,8 @@ func (p *platform) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	assert.True(p.t, err == nil && r.Method == http.MethodPost && r.Header.Get("Content-Type") == "text/xml",
 		"%s %v %v", r.Method, r.Header, err)
 	var outer struct{ Encrypt string }
-	if err := xml.Unmarshal(body, &outer); err != nil {
-		p.t.Errorf("%v: %s", err, body)
-	}
+	err = xml.Unmarshal(body, &outer)
+	assert.True(p.t, err == nil, "%v: %s", err, body)
 	key, _ := base64.StdEncoding.DecodeString(platformKey + "=")
 	text, _ := base64.StdEncoding.DecodeString(outer.Encrypt)
 	block, err := aes.NewCipher(key)

@@ -71,9 +71,8 @@ func TestSnapshotLoad_UnderTraffic(t *testing.T) {
 				Scans, Duplicates int64
 				Differences       int64 `json:"difference_count"`
 			}
-			if a.JSON(t, &found); found.Differences != 0 || found.Duplicates != 0 {
-				t.Errorf("recount = %s, want no difference", a.Body)
-			}
+			a.JSON(t, &found)
+			assert.True(t, found.Differences == 0 && found.Duplicates == 0, "recount = %s, want no difference", a.Body)
 		}
 	})
 }

@@ -107,10 +107,9 @@ func TestSeed_RejectedRollsBack(t *testing.T) {
 	t.Parallel()
 	data := filepath.Join(t.TempDir(), "data")
 	bad := "accounts:\n  - {appid: left, kind: mini_program, secret: s}\nsettings: {verification: trust, rule_rate_limit: null}\nrules:\n  - {owner: left, prefix: nonsense, path: p}\n"
-	if _, err := servertest.Try(t, servertest.Options{Data: data, Seed: bad}); !errors.Is(err, server.ErrUsage) ||
-		!strings.Contains(err.Error(), "line 5") {
-		t.Fatalf("want a refusal that names line 5, got %v", err)
-	}
+	_, err := servertest.Try(t, servertest.Options{Data: data, Seed: bad})
+	require.True(t, errors.Is(err, server.ErrUsage) && strings.Contains(err.Error(), "line 5"),
+		"want a refusal that names line 5, got %v", err)
 	s := servertest.Start(t, servertest.Options{Data: data, Seed: shop})
 	if a := s.Admin("GET", "/settings", ""); strings.Contains(a.Body, `"rule_rate_limit":null`) &&
 		!strings.Contains(shop, "rule_rate_limit: null") {
@@ -179,9 +178,8 @@ func TestAppSecret_MinLength(t *testing.T) {
 			Token string `json:"access_token"`
 		}
 		a := s.Do("GET", "/cgi-bin/token?grant_type=client_credential&appid=near&secret="+secret, "")
-		if a.JSON(t, &issued); issued.Token == "" {
-			t.Fatalf("%s", a.Body)
-		}
+		a.JSON(t, &issued)
+		require.True(t, issued.Token != "", "%s", a.Body)
 		s.Hide(issued.Token)
 	}
 	for _, c := range []struct {

@@ -359,9 +359,8 @@ func TestServer_RunUntilCanceled(t *testing.T) {
 	resp.Body.Close()
 	cancel()
 	assert.NoErrorf(t, (<-ended), "it ended with")
-	if rest, err := io.ReadAll(out); len(rest) > 0 || err != nil {
-		t.Errorf("more on standard output: %q %v", rest, err)
-	}
+	rest, err := io.ReadAll(out)
+	assert.True(t, len(rest) == 0 && err == nil, "more on standard output: %q %v", rest, err)
 	token, err := os.ReadFile(filepath.Join(c.Data, "admin-token"))
 	assert.True(t, err == nil && !strings.Contains(stderr.String(), strings.TrimSpace(string(token))),
 		"the admin token is in the log, or not in its file: %v", err)

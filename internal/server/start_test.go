@@ -165,9 +165,8 @@ func TestStart_FailureLeavesNothingBehind(t *testing.T) {
 				assert.True(t, errors.Is(err, errNo) || errors.Is(err, context.Canceled), "%s, %s: %v", failing, how, err)
 				assert.True(t, slices.Equal(began, parts[:n+1]), "%s, %s: %v began", failing, how, began)
 				assert.NoErrorf(t, s.Close(), "%s, %s: closed all the same", failing, how)
-				if l.over(t); t.Failed() {
-					t.Fatalf("%s failed %s", failing, how)
-				}
+				l.over(t)
+				require.True(t, !t.Failed(), "%s failed %s", failing, how)
 			}
 		}
 		s, err := server.Start(t.Context(), c, io.Discard, server.TestHooks{})

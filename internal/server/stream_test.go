@@ -54,9 +54,8 @@ func (c *counter) scan(n int) (id string) {
 		var d struct {
 			ID string `json:"scan_id"`
 		}
-		if a.JSON(c.t, &d); a.Status != 200 || d.ID == "" {
-			c.t.Fatalf("%d %s", a.Status, a.Body)
-		}
+		a.JSON(c.t, &d)
+		require.True(c.t, a.Status == 200 && d.ID != "", "%d %s", a.Status, a.Body)
 		id = d.ID
 	}
 	return id
@@ -293,9 +292,8 @@ func TestScanStream_ErasureReachesOlderScans(t *testing.T) {
 		scan()
 		c.counted("from the stream", 4)
 		var erased struct{ Scans int64 }
-		if c.Admin("DELETE", "/users/bob/scans", "").JSON(t, &erased); erased.Scans != 2 {
-			t.Errorf("%d scans were erased", erased.Scans)
-		}
+		c.Admin("DELETE", "/users/bob/scans", "").JSON(t, &erased)
+		assert.True(t, erased.Scans == 2, "%d scans were erased", erased.Scans)
 		all := rowsIn(t, exported(t, c.Server))
 		assert.Equal(t, strings.Count(all["scan_events"], "\n"), 4, "scans in the archive")
 		n := strings.Count(all["scan_events"], `"user_hash":""`)
@@ -344,9 +342,8 @@ func TestScanStream_BackupIncludesAllScans(t *testing.T) {
 						assert.True(t, a.Status == 200, "%s: a scan of before: %d %s", when, a.Status, a.Body)
 					}
 					var feed struct{ Scans []struct{} }
-					if r.Admin("GET", "/scans", "").JSON(t, &feed); len(feed.Scans) != 11 {
-						t.Errorf("%s: %d scans in the feed", when, len(feed.Scans))
-					}
+					r.Admin("GET", "/scans", "").JSON(t, &feed)
+					assert.True(t, len(feed.Scans) == 11, "%s: %d scans in the feed", when, len(feed.Scans))
 				}
 				again := exported(t, r.Server)
 				r.Stop()

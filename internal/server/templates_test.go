@@ -50,9 +50,8 @@ func (w works) order(put client.OrderPut, isv string) (order client.Order) {
 	put.Count, put.ISV = 10_000, isv
 	a := w.Do("POST", "/admin/v1/accounts/brand/orders", jsonOf(w.t, put), "Authorization: Bearer "+servertest.AdminToken,
 		"Content-Type: application/json")
-	if a.JSON(w.t, &order); order.ApplicationID == 0 {
-		w.t.Fatalf("%s: %d %s", isv, a.Status, a.Body)
-	}
+	a.JSON(w.t, &order)
+	require.True(w.t, order.ApplicationID != 0, "%s: %d %s", isv, a.Status, a.Body)
 	return order
 }
 
@@ -77,10 +76,9 @@ func TestTemplateTexts_FullLifecycle(t *testing.T) {
 		for i, one := range trades {
 			order := w.order(one.OrderPut, fmt.Sprint("order ", i))
 			var batch client.Batch
-			if w.Admin("GET", fmt.Sprintf("/batches/%d", order.ApplicationID), "").JSON(t, &batch); batch.Guessable != one.weak ||
-				batch.TextBits != order.TextBits || (batch.TextBits < 40) != one.weak {
-				t.Errorf("%s: %+v", one.name, batch)
-			}
+			w.Admin("GET", fmt.Sprintf("/batches/%d", order.ApplicationID), "").JSON(t, &batch)
+			assert.True(t, batch.Guessable == one.weak && batch.TextBits == order.TextBits && (batch.TextBits < 40) == one.weak,
+				"%s: %+v", one.name, batch)
 			w.activate(order.ApplicationID, 0, 99)
 			ids = append(ids, order.ApplicationID)
 		}

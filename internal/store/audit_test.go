@@ -114,9 +114,8 @@ func trials(t *testing.T, s *Store) int {
 	}
 	if text := os.Getenv("AUDIT_TRIALS"); text != "" {
 		var err error
-		if n, err = strconv.Atoi(text); err != nil {
-			t.Fatal(err)
-		}
+		n, err = strconv.Atoi(text)
+		require.NoError(t, err)
 	}
 	return n
 }

@@ -116,9 +116,7 @@ func TestImportRules_DoesNotBlockOthers(t *testing.T) {
 	assert.ErrorIs(t, b[1].Delete(since, miniProgramOf("wxb"), key, ""), auditlog.ErrMoved, "a change of what was read before")
 	// Pages of an owner's rules hang on what was counted.
 	list, err := nodes[1].rulesOf(ctx, "wxa", many/2)
-	if err != nil || len(list) != 2 {
-		t.Errorf("the page at %d: %v, %v", many/2, list, err)
-	}
+	assert.True(t, err == nil && len(list) == 2, "the page at %d: %v, %v", many/2, list, err)
 	third := open(t, target)
 	want(t, "rules that a start reads", follower(t, third).Rules.Len(), many+9+5)
 }

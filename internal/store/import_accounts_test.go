@@ -73,9 +73,8 @@ func TestImportAccounts_StatementsPerAccount(t *testing.T) {
 		}
 		c.transactions, c.said.read = 0, 0
 		done, err := d.Import(t.Context(), plan, false)
-		if want(t, "import", done, accounts.Imported{Lines: n, Added: n}); err != nil {
-			t.Fatal(err)
-		}
+		want(t, "import", done, accounts.Imported{Lines: n, Added: n})
+		require.NoError(t, err)
 		want(t, "transactions", c.transactions <= 3, true)
 		// Locks apart, of which PostgreSQL takes one for each of so few: eight rows at once
 		// into three tables are the most.
@@ -92,9 +91,8 @@ func TestImportAccounts_StatementsPerAccount(t *testing.T) {
 		}
 		c.transactions = 0
 		done, err = d.Import(t.Context(), plan, false)
-		if want(t, "again", done, accounts.Imported{Lines: n, Unchanged: n}); err != nil {
-			t.Fatal(err)
-		}
+		want(t, "again", done, accounts.Imported{Lines: n, Unchanged: n})
+		require.NoError(t, err)
 		want(t, "transactions where nothing changed", c.transactions, 1)
 	})
 }

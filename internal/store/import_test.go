@@ -50,9 +50,8 @@ func TestImportRules_DryRunFaultsAndCommit(t *testing.T) {
 			want(t, "changes "+when, number(t, s, `SELECT COUNT(*) FROM changes`), start)
 		}
 		done, err := b[0].Import(ctx, planOf(n, nil), true)
-		if want(t, "dry", done, accounts.Imported{Lines: n, Added: n}); err != nil {
-			t.Fatal(err)
-		}
+		want(t, "dry", done, accounts.Imported{Lines: n, Added: n})
+		require.NoError(t, err)
 		empty("after a dry run")
 		for name, change := range map[string]func(*rules.Planned){
 			"there is no account \"nobody\"": func(p *rules.Planned) {
@@ -98,17 +97,15 @@ func TestImportRules_DryRunFaultsAndCommit(t *testing.T) {
 		start = number(t, s, `SELECT COUNT(*) FROM changes`) // the numbers that it was given
 
 		done, err = b[0].Import(ctx, planOf(n, nil), false)
-		if want(t, "import", done, accounts.Imported{Lines: n, Added: n}); err != nil {
-			t.Fatal(err)
-		}
+		want(t, "import", done, accounts.Imported{Lines: n, Added: n})
+		require.NoError(t, err)
 		want(t, "rules", number(t, s, `SELECT COUNT(*) FROM rules`), n)
 		want(t, "rules whose number is that of the change that made them", number(t, s, `SELECT COUNT(*) FROM rules r JOIN changes c
 			ON c.seq = r.id AND c.kind = 'rule' AND c.key = r.key AND c.action = 'add' AND c.actor = 'admin'`), n)
 		want(t, "publishes", number(t, s, `SELECT COUNT(*) FROM publishes`), 0)
 		done, err = b[1].Import(ctx, planOf(n, nil), false)
-		if want(t, "again", done, accounts.Imported{Lines: n, Unchanged: n}); err != nil {
-			t.Fatal(err)
-		}
+		want(t, "again", done, accounts.Imported{Lines: n, Unchanged: n})
+		require.NoError(t, err)
 		if s.Shared() {
 			start += 2 // numbers are given out, and their rules shown
 		}
@@ -118,9 +115,8 @@ func TestImportRules_DryRunFaultsAndCommit(t *testing.T) {
 				p.Draft.Path = "other"
 			}
 		}), false)
-		if want(t, "changed", done, accounts.Imported{Lines: n, Changed: n / 2, Unchanged: n / 2}); err != nil {
-			t.Fatal(err)
-		}
+		want(t, "changed", done, accounts.Imported{Lines: n, Changed: n / 2, Unchanged: n / 2})
+		require.NoError(t, err)
 		want(t, "changed rules", number(t, s, `SELECT COUNT(*) FROM rules WHERE path = 'other'`), n/2)
 		want(t, "changes", number(t, s, `SELECT COUNT(*) FROM changes`), start+n+n/2)
 	})

@@ -208,18 +208,16 @@ func TestImportCodes_RejectsInvalidFile(t *testing.T) {
 				want(t, "codes that came", p.Memory.Arrived(second.ID, at), 0)
 			})
 		}
-		if _, err := p.ImportCodes(byAdmin(t), own.ID, 1, strings.NewReader(good(0))); !isConflict(err) {
-			t.Errorf("into a batch of ours: %v", err)
-		}
+		_, err = p.ImportCodes(byAdmin(t), own.ID, 1, strings.NewReader(good(0)))
+		assert.True(t, isConflict(err), "into a batch of ours: %v", err)
 		// A line that ends as on Windows, columns with tabs and a byte order mark are fine.
 		crlf := "\ufeff" + strings.ReplaceAll(strings.ReplaceAll(good(0)+good(1), " ", "\t "), "\n", "\r\n")
 		done, err := p.ImportCodes(byAdmin(t), second.ID, 1, strings.NewReader(strings.TrimSuffix(crlf, "\r\n")))
 		assert.True(t, err == nil && done.Added == 2, "CRLF and tabs: %+v, %v", done, err)
 		// Two of ten are here: nothing can be done to them.
 		bind := codes.Binding{ActivityName: "a", ProductBrand: "b", ProductTitle: "t", ProductCode: "c", WxaAppID: "app", WxaPath: "p"}
-		if err := p.Activate(t.Context(), call, codes.Activation{Batch: second.ID, Binding: bind}); !errors.Is(err, errcode.NotFinished) {
-			t.Errorf("an activation before the end: %v", err)
-		}
+		err = p.Activate(t.Context(), call, codes.Activation{Batch: second.ID, Binding: bind})
+		assert.True(t, errors.Is(err, errcode.NotFinished), "an activation before the end: %v", err)
 		for _, did := range []codes.EventType{codes.Activate, codes.Freeze, codes.Void, codes.Redeem} {
 			_, err := p.Change(byAdmin(t), codes.Change{Batch: second.ID, Action: did, Codes: codes.NewSet(codes.Range{}), Binding: bind})
 			assert.True(t, isConflict(err), "%s before the end: %v", did, err)
@@ -249,9 +247,8 @@ func TestImportCodes_KeepsApplicationID(t *testing.T) {
 		}
 		next, err := begin("old", own.ID+1, 10, codes.DefaultPrefix)
 		require.True(t, err == nil && next.ID == own.ID+1, "%+v, %v", next, err)
-		if again, err := begin("old", own.ID+1, 10, codes.DefaultPrefix); err != nil || again != next {
-			t.Errorf("again: %+v, %v", again, err)
-		}
+		again, err := begin("old", own.ID+1, 10, codes.DefaultPrefix)
+		assert.True(t, err == nil && again == next, "again: %+v, %v", again, err)
 		later, err := p.Apply(t.Context(), call, codes.Application{ISV: "later", Count: 10_000})
 		assert.True(t, err == nil && later.ID == own.ID+2, "our next application: %+v, %v", later, err)
 		for what, c := range map[string]struct {
@@ -283,9 +280,8 @@ func TestImportCodes_KeepsApplicationID(t *testing.T) {
 		// The keys are those that it was imported under.
 		assert.NoError(t, p.CheckKeys(t.Context()))
 		other := presses(t, [2]*Store{s, s})[0]
-		if other.Vault, err = sealer.NewKey([]byte(strings.Repeat("o", 32))); err != nil {
-			t.Fatal(err)
-		}
+		other.Vault, err = sealer.NewKey([]byte(strings.Repeat("o", 32)))
+		require.NoError(t, err)
 		assert.True(t, other.CheckKeys(t.Context()) != nil, "another key is taken for the right one")
 	})
 }

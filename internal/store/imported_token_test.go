@@ -142,9 +142,8 @@ func TestImportTexts_RejectsInvalidList(t *testing.T) {
 			assert.True(t, c.line <= 0 || ok && faults[0].Line == c.line, "%s: %v, want line %d", name, err, c.line)
 			want(t, "codes that came", p.Memory.Arrived(second.ID, at), 0)
 		}
-		if _, err := p.ImportCodes(byAdmin(t), second.ID, 1, strings.NewReader(elsewhere(0, 0, 0))); !isConflict(err) {
-			t.Errorf("columns into a batch of texts: %v", err)
-		}
+		_, err = p.ImportCodes(byAdmin(t), second.ID, 1, strings.NewReader(elsewhere(0, 0, 0)))
+		assert.True(t, isConflict(err), "columns into a batch of texts: %v", err)
 		for _, template := range []string{"{token:10}", "https://{token:10}.example/", "https://a.example/{token:65}",
 			"https://a.example/{token:9-8}",
 			"https://a.example/{token:08}", "https://a.example/{token:0-8}", "https://a.example/{token:8}{serial}",

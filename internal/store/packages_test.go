@@ -69,9 +69,8 @@ func TestPrintPackages_OverlappingRangesOnTwoNodes(t *testing.T) {
 			Formats: []string{"csv", "sheet"}, Drawing: `{"kind":"qr","lines":["{serial}"]}`}
 		labels, err := p[0].MakePackage(ctx, drawn)
 		require.NoError(t, err)
-		if labels, err = p[1].PrintPackage(ctx, labels.ID); err != nil {
-			t.Fatal(err)
-		}
+		labels, err = p[1].PrintPackage(ctx, labels.ID)
+		require.NoError(t, err)
 		want(t, "how labels are drawn", labels.Drawing, drawn.Drawing)
 		want(t, "its formats", fmt.Sprint(labels.Formats), "[csv sheet]")
 

@@ -46,9 +46,8 @@ func TestOpen_PgBouncer(t *testing.T) {
 				var log strings.Builder
 				for b := make([]byte, 4096); !strings.Contains(log.String(), "process up"); {
 					n, err := output.Read(b)
-					if log.Write(b[:n]); err != nil {
-						t.Fatalf("pgbouncer ended: %s", log.String())
-					}
+					log.Write(b[:n])
+					require.True(t, err == nil, "pgbouncer ended: %s", log.String())
 				}
 				_, err = Open(t.Context(), Target{URL: "postgres://any@127.0.0.1:" + port + "/pooled?sslmode=disable"})
 				want := "database 127.0.0.1:" + port + "/pooled: a connection pooler is in front of PostgreSQL: connect directly"

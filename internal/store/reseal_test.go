@@ -85,9 +85,8 @@ func parsePackage(t *testing.T, dir string) goPackage {
 		if !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") {
 			continue
 		}
-		if p.files[name], err = parser.ParseFile(p.set, name, nil, parser.SkipObjectResolution); err != nil {
-			t.Fatal(err)
-		}
+		p.files[name], err = parser.ParseFile(p.set, name, nil, parser.SkipObjectResolution)
+		require.NoError(t, err)
 	}
 	return p
 }

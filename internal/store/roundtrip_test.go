@@ -466,9 +466,8 @@ func TestScanKey_RoundTrip(t *testing.T) {
 		require.NoError(t, err)
 		want(t, "keys, oldest first", got, []accounts.ScanKey{first, second})
 		require.NoError(t, s.DeleteScanKey(ctx, second.Name))
-		if got, err = s.ScanKeys(ctx); err != nil {
-			t.Fatal(err)
-		}
+		got, err = s.ScanKeys(ctx)
+		require.NoError(t, err)
 		want(t, "keys after the delete", got, []accounts.ScanKey{first})
 	})
 }

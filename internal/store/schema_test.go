@@ -113,16 +113,14 @@ func TestSchema_RejectsPreRelease(t *testing.T) {
 		s, err := Open(t.Context(), target)
 		require.NoError(t, err)
 		before := describe(t, s)
-		if _, err := s.write.ExecContext(t.Context(), `UPDATE goose_db_version SET version_id = $1 WHERE version_id > 0`, firstSchema-1); err != nil {
-			t.Fatal(err)
-		}
+		_, err = s.write.ExecContext(t.Context(), `UPDATE goose_db_version SET version_id = $1 WHERE version_id > 0`, firstSchema-1)
+		require.NoError(t, err)
 		require.NoError(t, s.Close())
 		_, err = Open(t.Context(), target)
 		want(t, "error", fmt.Sprint(err), fmt.Sprintf("the database has schema %d of a build from before 0.1.0, which this qrjump does not migrate: "+
 			"use an empty folder or database", firstSchema-1))
-		if s, err = connect(t.Context(), target); err != nil {
-			t.Fatal(err)
-		}
+		s, err = connect(t.Context(), target)
+		require.NoError(t, err)
 		defer s.Close()
 		want(t, "schema", describe(t, s), before)
 	})

@@ -93,14 +93,12 @@ func TestServers_LaterTimelineFences(t *testing.T) {
 			"%s on an old primary: %v", when, err)
 	}
 	assert.Equal(t, dbtest.Number(t, target.URL, `SELECT COUNT(*) FROM domains`), 1, "changes were made")
-	if _, err := Open(t.Context(), target); err == nil || !strings.Contains(err.Error(), oldDatabase) {
-		t.Errorf("a start on an old primary: %v", err)
-	}
+	_, err = Open(t.Context(), target)
+	assert.True(t, err != nil && strings.Contains(err.Error(), oldDatabase), "a start on an old primary: %v", err)
 	// Keys are sealed anew on no old primary, and on none that becomes one meanwhile.
 	s.Close()
-	if _, err := OpenAlone(t.Context(), target); err == nil || !strings.Contains(err.Error(), oldDatabase) {
-		t.Errorf("a turn of the master key on an old primary: %v", err)
-	}
+	_, err = OpenAlone(t.Context(), target)
+	assert.True(t, err != nil && strings.Contains(err.Error(), oldDatabase), "a turn of the master key on an old primary: %v", err)
 	dbtest.Exec(t, target.URL, `DELETE FROM timelines WHERE timeline = 99`)
 	dbtest.Exec(t, target.URL, `INSERT INTO sealing_keys (name, sealed) VALUES ('one', 'old')`)
 	alone := openAlone(t, target)

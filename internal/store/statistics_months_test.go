@@ -68,9 +68,8 @@ func TestStatistics_YearReadsMonthlyRollUps(t *testing.T) {
 		days, cost := ask()
 		for more := true; more; {
 			var err error
-			if more, err = c.Roll(t.Context(), time.Date(2027, 1, 10, 0, 0, 0, 0, time.UTC)); err != nil {
-				t.Fatal(err)
-			}
+			more, err = c.Roll(t.Context(), time.Date(2027, 1, 10, 0, 0, 0, 0, time.UTC))
+			require.NoError(t, err)
 		}
 		part := func() (read read) {
 			before := reads(t, s)

@@ -101,9 +101,8 @@ func TestMessageEvents_OrderedPerAccount(t *testing.T) {
 		for range 3 {
 			s := sender(w, w.MessagePolicy(), func(_ context.Context, r safehttp.Request) (safehttp.Answer, error) {
 				mu.Lock()
-				if busy++; busy > 1 {
-					t.Error("two are on their way")
-				}
+				busy++
+				assert.True(t, busy <= 1, "two are on their way")
 				mu.Unlock()
 				time.Sleep(700 * time.Millisecond)
 				mu.Lock()

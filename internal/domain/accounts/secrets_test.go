@@ -65,9 +65,8 @@ func TestDatabaseCopy_NoPlaintextSecrets(t *testing.T) {
 	require.NoError(t, err)
 	master, err := sealer.NewKey(masterKey)
 	require.NoError(t, err)
-	if w.Key, err = sealer.NewKey(dataKey); err != nil {
-		t.Fatal(err)
-	}
+	w.Key, err = sealer.NewKey(dataKey)
+	require.NoError(t, err)
 	require.NoError(t, assert.ErrorOf(w.store.FirstSealedKey(ctx, "data", master.Seal("sealing_keys/data", dataKey))))
 
 	secrets := map[string]string{"data key": string(dataKey), "master key": string(masterKey)}

@@ -497,9 +497,8 @@ func fetchAtOnce(t *testing.T, n int, fetch func(context.Context) (accounts.Issu
 		wg.Go(func() {
 			<-start
 			var err error
-			if got[i], err = fetch(t.Context()); err != nil {
-				t.Error(err)
-			}
+			got[i], err = fetch(t.Context())
+			assert.NoError(t, err)
 		})
 	}
 	close(start)

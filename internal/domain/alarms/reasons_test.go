@@ -18,8 +18,7 @@ func TestAlarmReasons_Plurals(t *testing.T) {
 		got := Alarm{Details: one.why}.Reasons()
 		assert.True(t, len(got) == 1 && got[0].English() == one.english && got[0].Chinese() == one.chinese, "%+v: %+v", one.why, got)
 	}
-	if got := (Alarm{Details: Details{Scans: 2, ImpossibleTravelCount: 1}}).Reasons(); len(got) != 2 ||
-		got[1].English() != "Once it was in two places with too little time between them." {
-		t.Errorf("one trip: %+v", got)
-	}
+	got := (Alarm{Details: Details{Scans: 2, ImpossibleTravelCount: 1}}).Reasons()
+	assert.True(t, len(got) == 2 && got[1].English() == "Once it was in two places with too little time between them.",
+		"one trip: %+v", got)
 }

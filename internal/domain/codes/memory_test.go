@@ -111,10 +111,9 @@ func checkAll(t *testing.T, what string, m *codes.Memory, batch int64, events []
 		}
 	}
 	require.True(t, at == to+1 && !more, "%s: the runs end at %d, others follow: %v", what, at, more)
-	if first, more := m.StateRuns(batch, codes.Range{From: from, To: to}, now, 1); len(first) != 1 || first[0] != runs[0] ||
-		more != (len(runs) > 1) {
-		t.Fatalf("%s: the first run of %d is %+v, others follow: %v", what, len(runs), first, more)
-	}
+	first, more := m.StateRuns(batch, codes.Range{From: from, To: to}, now, 1)
+	require.True(t, len(first) == 1 && first[0] == runs[0] && more == (len(runs) > 1),
+		"%s: the first run of %d is %+v, others follow: %v", what, len(runs), first, more)
 	next := from
 	for _, a := range m.Active(batch, codes.Range{From: from, To: to}, now) {
 		for ; next < a.From; next++ {

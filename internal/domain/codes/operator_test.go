@@ -187,16 +187,13 @@ func TestCodeHistory_Complete(t *testing.T) {
 		return nil
 	})
 	require.NoError(t, err)
-	if err := p.change(b, codes.Redeem, one(5_000)); err == nil || err.Error() != "code 5000 was redeemed by till at "+
-		at.Format(time.RFC3339) {
-		t.Errorf("%v", err)
-	}
+	err = p.change(b, codes.Redeem, one(5_000))
+	assert.True(t, err != nil && err.Error() == "code 5000 was redeemed by till at "+at.Format(time.RFC3339), "%v", err)
 	// A public page asks too, and reads a bounded number of them.
 	rows := 0
 	public := &codes.Service{Store: rowsRead{p.Store, &rows}}
-	if got, err := public.RedeemedAt(t.Context(), b.ID, 5_000); err == nil || rows == 0 || rows > 2_000 {
-		t.Errorf("a page read %d rows and says %s, %v", rows, got, err)
-	}
+	got, err := public.RedeemedAt(t.Context(), b.ID, 5_000)
+	assert.True(t, err != nil && rows != 0 && rows <= 2_000, "a page read %d rows and says %s, %v", rows, got, err)
 	list, err := p.History(t.Context(), b.ID, 5_000)
 	assert.True(t, err == nil && len(list) == 2 && list[0].Action == codes.Redeem && list[0].Actor == "till" &&
 		list[0].Note == "receipt 1" && list[0].OccurredAt.Equal(at) && list[1].Action == codes.Activate && list[1].Actor == "svc" &&
@@ -427,9 +424,8 @@ func TestRetarget_WithdrawnSchedule(t *testing.T) {
 		109: "second", 110: ""} {
 		got := ""
 		if by := p.Memory.State(b.ID, index, p.now()).Activation; by != nil {
-			if got = by.Binding.ActivityName; by.Binding.WxaAppID != "bare" {
-				t.Errorf("index %d opens %s", index, by.Binding.WxaAppID)
-			}
+			got = by.Binding.ActivityName
+			assert.True(t, by.Binding.WxaAppID == "bare", "index %d opens %s", index, by.Binding.WxaAppID)
 		}
 		assert.Equal(t, got, want, "index %d", index)
 	}

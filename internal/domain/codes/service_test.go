@@ -284,10 +284,8 @@ func TestPress_DurableAfterReopen(t *testing.T) {
 		assert.True(t, err == nil && got.Code == f.Code && got.State.Activation.Binding == p.binding &&
 			got.State.Activation.Codes.Bounds() == (codes.Range{From: 0, To: 200}), "%+v, %v", got, err)
 	}
-	if openid, err := p.ExchangeLoginCode(t.Context(), "shop", login); err != nil ||
-		openid.OpenID != p.OpenIDs.OpenID("default", "shop", "u-1") {
-		t.Errorf("%s, %v", openid.OpenID, err)
-	}
+	openid, err := p.ExchangeLoginCode(t.Context(), "shop", login)
+	assert.True(t, err == nil && openid.OpenID == p.OpenIDs.OpenID("default", "shop", "u-1"), "%s, %v", openid.OpenID, err)
 	assert.Equal(t, p.apply("y", 10_000).Start, 10_000, "the next block begins at")
 	// With other keys the server must not start.
 	other, err := codes.NewCodeKey(secret(4))
@@ -349,14 +347,12 @@ func TestTicketPurge_OneDayAfterExpiry(t *testing.T) {
 	_, err = p.Exchange(t.Context(), p.owner, openid, first)
 	wantCode(t, "30 minutes", err, errcode.InvalidArgs, "无效的code_ticket或与openid不对应")
 	p.advance(24 * time.Hour)
-	if scan(); !kept(first) {
-		t.Error("forgotten within a day")
-	}
+	scan()
+	assert.True(t, kept(first), "forgotten within a day")
 	// It is looked for once a minute, not with every scan.
 	p.advance(time.Minute)
-	if scan(); kept(first) {
-		t.Error("kept for ever")
-	}
+	scan()
+	assert.True(t, !kept(first), "kept for ever")
 }
 
 // After a rest many tickets have expired. No scan removes all of them in its

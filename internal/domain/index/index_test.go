@@ -73,9 +73,8 @@ func TestIndex_ExhaustiveThreeRules(t *testing.T) {
 	for _, text := range worldPrefixes {
 		p, err := rules.ParsePrefix(text, rules.Ordinary, true)
 		if err != nil {
-			if p, err = rules.ParsePrefix(text, rules.KindService, true); err != nil {
-				t.Fatal(err)
-			}
+			p, err = rules.ParsePrefix(text, rules.KindService, true)
+			require.NoError(t, err)
 		}
 		prefixes = append(prefixes, p)
 	}

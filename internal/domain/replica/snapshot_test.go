@@ -300,9 +300,8 @@ func TestKeepSnapshot_WritesProportionalToChanges(t *testing.T) {
 					continue
 				}
 				// The next file may be a little longer than the last, which tells when.
-				if files++; size > paid+paid/8 {
-					t.Errorf("a file of %d bytes for what paid %d", size, paid)
-				}
+				files++
+				assert.True(t, size <= paid+paid/8, "a file of %d bytes for what paid %d", size, paid)
 				paid = small
 			}
 			assert.True(t, files != 0 && (n != 20 || files == changes), "%d files", files)
@@ -396,9 +395,8 @@ func TestKeepSnapshot_Interval(t *testing.T) {
 		for seconds, want := range []int64{-1, 3, 3, 3} {
 			time.Sleep(900 * time.Millisecond)
 			if got := int64(-1); seconds > 0 {
-				if got = upTo(t, file); got != want {
-					t.Errorf("after %d seconds it has all up to %d, want %d", seconds, got, want)
-				}
+				got = upTo(t, file)
+				assert.True(t, got == want, "after %d seconds it has all up to %d, want %d", seconds, got, want)
 			} else if _, err := os.Stat(file); err == nil {
 				t.Error("written at once")
 			}

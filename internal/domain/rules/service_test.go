@@ -561,9 +561,8 @@ func TestEditRule_Responses(t *testing.T) {
 			if err == nil {
 				link, _ := rules.ParseLink(c.given.Prefix)
 				i := slices.IndexFunc(want, func(r rules.Rule) bool { return r.Prefix.Key == link.Key })
-				if want[i], err = before[i].Edit(c.given, later); err != nil {
-					t.Fatal(err)
-				}
+				want[i], err = before[i].Edit(c.given, later)
+				require.NoError(t, err)
 				wantEqual(t, "told", d.told, []string{link.Key})
 			} else {
 				wantEqual(t, "told", d.told, nil)

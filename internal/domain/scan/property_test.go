@@ -98,10 +98,9 @@ func TestScan_EqualsSlowMatcher(t *testing.T) {
 			}
 			want, opens := slowOpens(set, link)
 			got := resolver.Resolve(scan.Request{Text: link, At: time.Unix(0, 0)})
-			if opens != (got.Action == scan.OpenMiniProgram) || opens && got.Matched.Prefix != want.prefix {
-				t.Fatalf("seed %d, set %d: link %q\n rules %+v\n opens %q (%s), the slow matcher says %v %q", seed, n, link, set,
-					got.Matched.Prefix, got.Action, opens, want.prefix)
-			}
+			require.True(t, opens == (got.Action == scan.OpenMiniProgram) && (!opens || got.Matched.Prefix == want.prefix),
+				"seed %d, set %d: link %q\n rules %+v\n opens %q (%s), the slow matcher says %v %q", seed, n, link, set,
+				got.Matched.Prefix, got.Action, opens, want.prefix)
 			if opens {
 				opened++
 			}

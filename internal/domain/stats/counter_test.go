@@ -278,9 +278,8 @@ func TestCounter_ErasureAndRetentionKeepCounts(t *testing.T) {
 		require.True(t, err == nil && n != 0, "%d scans were erased: %v", n, err)
 		check(t, c, sum)
 		noDifference(t, c)
-		if n, err = c.Erase(t.Context(), user); n != 0 || err != nil {
-			t.Errorf("erased twice: %d, %v", n, err)
-		}
+		n, err = c.Erase(t.Context(), user)
+		assert.True(t, n == 0 && err == nil, "erased twice: %d, %v", n, err)
 		more()
 		more()
 		// Old scans go; the others are still compared.
@@ -665,10 +664,9 @@ func TestNewestScans_TailOfFeed(t *testing.T) {
 			require.NoError(t, err)
 			want := all[max(0, len(all)-n):]
 			want = want[:min(limit, len(want))]
-			if older != (len(all) > n) || !slices.EqualFunc(list, want,
-				func(a, b stats.Counted) bool { return a.ID == b.ID && a.Activity == b.Activity }) {
-				t.Errorf("the newest %d, at most %d: %d scans, older %v; want %d of %d", n, limit, len(list), older, len(want), len(all))
-			}
+			assert.True(t, older == (len(all) > n) && slices.EqualFunc(list, want,
+				func(a, b stats.Counted) bool { return a.ID == b.ID && a.Activity == b.Activity }),
+				"the newest %d, at most %d: %d scans, older %v; want %d of %d", n, limit, len(list), older, len(want), len(all))
 		}
 		same(5, 5, nil)
 		for range 6 {

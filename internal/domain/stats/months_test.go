@@ -183,9 +183,8 @@ func (l *longTraffic) holds(t *testing.T, c *stats.Aggregator, n int, state stat
 		a, err := c.Execute(t.Context(), q)
 		if bad := stats.BadQuestion(""); errors.As(err, &bad) {
 			since, can := kept[q.Interval]
-			if can = can && l.begins(q.Interval, q.From).Before(since); !can || !strings.Contains(bad.Error(), "begin at 20") {
-				t.Fatalf("%+v is refused: %v", q, err)
-			}
+			can = can && l.begins(q.Interval, q.From).Before(since)
+			require.True(t, can && strings.Contains(bad.Error(), "begin at 20"), "%+v is refused: %v", q, err)
 			continue
 		}
 		require.True(t, err == nil && !a.More, "%v %v", err, a.More)
@@ -299,9 +298,8 @@ func TestMonths_RollUpEqualsDays(t *testing.T) {
 			mortal.lives = -1
 			for more := true; more; {
 				var err error
-				if more, err = c.PruneRollups(t.Context(), events.Now.AddDate(0, 0, -20), events.Now.AddDate(0, 0, -40)); err != nil {
-					t.Fatal(err)
-				}
+				more, err = c.PruneRollups(t.Context(), events.Now.AddDate(0, 0, -20), events.Now.AddDate(0, 0, -40))
+				require.NoError(t, err)
 			}
 			events.come(t, log, 200, 1)
 			require.NoError(t, c.CatchUpAndSave(t.Context()))
@@ -343,9 +341,8 @@ func TestMonths_LateScansDuringRollUp(t *testing.T) {
 				t.Fatal(err)
 			}
 			var err error
-			if more, err = roll(-1); err != nil {
-				t.Fatal(err)
-			}
+			more, err = roll(-1)
+			require.NoError(t, err)
 			events.Now = began.AddDate(0, 0, parts%20)
 			events.come(t, log, 3, 4)
 			require.NoError(t, c.CatchUpAndSave(t.Context()))
@@ -369,15 +366,13 @@ func rolledAll(t *testing.T, c *stats.Aggregator, now, hours, days time.Time) {
 	t.Helper()
 	for more := true; more; {
 		var err error
-		if more, err = c.Roll(t.Context(), now); err != nil {
-			t.Fatal(err)
-		}
+		more, err = c.Roll(t.Context(), now)
+		require.NoError(t, err)
 	}
 	for more := true; more; {
 		var err error
-		if more, err = c.PruneRollups(t.Context(), hours, days); err != nil {
-			t.Fatal(err)
-		}
+		more, err = c.PruneRollups(t.Context(), hours, days)
+		require.NoError(t, err)
 	}
 }
 

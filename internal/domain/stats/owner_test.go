@@ -33,9 +33,8 @@ func TestOwnerStats_DuringRollUpAndRetention(t *testing.T) {
 			}
 			require.NoError(t, c.CatchUpAndSave(t.Context()))
 			for more, err := true, error(nil); more; {
-				if more, err = c.Roll(t.Context(), events.Now); err != nil {
-					t.Fatal(err)
-				}
+				more, err = c.Roll(t.Context(), events.Now)
+				require.NoError(t, err)
 			}
 			events.Now = events.Now.Add(9 * 24 * time.Hour)
 		}

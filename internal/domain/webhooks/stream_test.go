@@ -84,15 +84,13 @@ func (w *town) node(name string) *streamNode {
 	o.Marks, o.Patience = w.t.TempDir(), time.Minute
 	o.CountedSet, o.ReportedSet, o.Counted = w.db.Origin, w.db.ReportedSet, w.db.CountedUpTo
 	n := &streamNode{name: name}
-	if n.log, err = stream.Open(o); err != nil {
-		w.t.Fatal(err)
-	}
+	n.log, err = stream.Open(o)
+	require.NoError(w.t, err)
 	w.t.Cleanup(func() { n.log.Close() })
 	require.NoError(w.t, n.log.Begin(func() (scanlog.Offset, error) { return scanlog.Offset{}, nil }))
 	random := rand.NewChaCha8([32]byte{name[0]})
-	if n.journal, err = scanlog.OpenJournal(filepath.Join(o.Marks, "scans"), scanlog.JournalOptions{Random: random}); err != nil {
-		w.t.Fatal(err)
-	}
+	n.journal, err = scanlog.OpenJournal(filepath.Join(o.Marks, "scans"), scanlog.JournalOptions{Random: random})
+	require.NoError(w.t, err)
 	w.t.Cleanup(func() { n.journal.Close() })
 	n.ship = &scanlog.Shipper{Journal: n.journal, To: n.log, Node: name, Random: random, Now: time.Now,
 		Log: slog.New(slog.NewTextHandler(&w.logs, nil)), Batch: 25}

@@ -282,9 +282,8 @@ func TestWebhooks_DeadAfterMaxRetries(t *testing.T) {
 		"%d tries, %+v %v", len(p.came), list, err)
 	p.now = p.now.Add(7 * 24 * time.Hour)
 	p.RunOnce(t.Context())
-	if list, err = p.service.Deliveries(t.Context(), outbox.Query{Limit: 10}); err != nil || len(list) != 0 {
-		t.Errorf("still there: %+v %v", list, err)
-	}
+	list, err = p.service.Deliveries(t.Context(), outbox.Query{Limit: 10})
+	assert.True(t, err == nil && len(list) == 0, "still there: %+v %v", list, err)
 }
 
 func TestWebhooks_UnreachableReceiverBackoff(t *testing.T) {
@@ -492,10 +491,9 @@ func TestDeliveries_InFlight(t *testing.T) {
 			underWay[index]++
 			all++
 			highest = max(highest, all)
-			if index >= 0 && (underWay[index] > 1 || m.Data.ScanID <= last[index]) {
-				t.Errorf("code %d: %s is sent after %s, %d under way, want in order and one at a time", index, m.Data.ScanID, last[index],
-					underWay[index])
-			}
+			assert.True(t, index < 0 || underWay[index] <= 1 && m.Data.ScanID > last[index],
+				"code %d: %s is sent after %s, %d under way, want in order and one at a time", index, m.Data.ScanID, last[index],
+				underWay[index])
 			last[index] = m.Data.ScanID
 			mu.Unlock()
 			time.Sleep(200 * time.Millisecond) // of the bubble

@@ -41,11 +41,9 @@ func TestAbilities_EqualDomain(t *testing.T) {
 			for ability, may := range want { // an ability that is not told of is none
 				assert.True(t, !may || ability == "publish" && kind != accounts.MiniProgram, "%+v: %s is not told of", a, ability)
 			}
-			if slices.ContainsFunc((accountState{a, 0, left, false}).abilities(), func(one client.Ability) bool {
+			assert.True(t, !slices.ContainsFunc((accountState{a, 0, left, false}).abilities(), func(one client.Ability) bool {
 				return one.Allowed && (one.Ability == "codes" || one.Ability == "rules" && kind == accounts.ServiceAccount)
-			}) {
-				t.Errorf("%+v: it may without a link or a prefix", a)
-			}
+			}), "%+v: it may without a link or a prefix", a)
 		}
 	}
 }

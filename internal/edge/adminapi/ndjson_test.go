@@ -70,21 +70,18 @@ func TestRuleImport_VisibleToScans(t *testing.T) {
 		`{"owner":"rival","prefix":"https://big.example/below/","path":"below","published":true,"open_version":2,"test_links":["https://big.example/below/1"]}`,
 	}, "\r\n")
 	var got brought
-	if bring(s, "rules?dry_run=true", text).JSON(t, &got); got.Added != 2 || strings.Contains(rulesNow(s), "big.example") {
-		t.Fatalf("dry: %+v", got)
-	}
-	if bring(s, "rules", text).JSON(t, &got); got.Lines != 2 || got.Added != 2 {
-		t.Fatalf("%+v", got)
-	}
+	bring(s, "rules?dry_run=true", text).JSON(t, &got)
+	require.True(t, got.Added == 2 && !strings.Contains(rulesNow(s), "big.example"), "dry: %+v", got)
+	bring(s, "rules", text).JSON(t, &got)
+	require.True(t, got.Lines == 2 && got.Added == 2, "%+v", got)
 	for link, want := range map[string]string{"https://big.example/x": `"appid":"shop"`, "https://big.example/below/x": `"appid":"rival"`} {
 		assert.Contains(t, s.Do("POST", "/scan/v1/resolve", `{"text":"`+link+`"}`).Body, want, "%s", link)
 	}
 	assert.Contains(t, s.Admin("GET", "/rules/history?prefix=https://big.example/", "").Body, `"actor":"admin","action":"add"`, "history")
 	// An export goes in again and changes nothing, not even the log.
 	head := s.Admin("GET", "/changes?limit=1", "").Body
-	if bring(s, "rules", rulesNow(s)).JSON(t, &got); got.Added+got.Changed != 0 || got.Unchanged == 0 {
-		t.Errorf("again: %+v", got)
-	}
+	bring(s, "rules", rulesNow(s)).JSON(t, &got)
+	assert.True(t, got.Added+got.Changed == 0 && got.Unchanged != 0, "again: %+v", got)
 	assert.Equal(t, s.Admin("GET", "/changes?limit=1", "").Body, head, "the same again is noted")
 	// Many at once are read another way.
 	var many strings.Builder
@@ -96,17 +93,15 @@ func TestRuleImport_VisibleToScans(t *testing.T) {
 		require.True(t, a.Status == 200, "%v", a.Body)
 		assert.Contains(t, s.Do("POST", "/scan/v1/resolve", `{"text":"https://many.example/1499/x"}`).Body, `"appid":"shop"`, "after many")
 	}
-	if bring(s, "rules", strings.ReplaceAll(many.String(), `"published":true`, `"published":false`)).JSON(t, &got); got.Changed != 1500 {
-		t.Errorf("unpublished: %+v", got)
-	}
+	bring(s, "rules", strings.ReplaceAll(many.String(), `"published":true`, `"published":false`)).JSON(t, &got)
+	assert.True(t, got.Changed == 1500, "unpublished: %+v", got)
 	a := s.Do("POST", "/scan/v1/resolve", `{"text":"https://many.example/1499/x"}`)
 	assert.True(t, !strings.Contains(a.Body, `"appid":"shop"`), "after they were unpublished: %s", a.Body)
 	var verified struct {
 		Fault any `json:"first_error"`
 	}
-	if s.Admin("POST", "/audit/verify", "").JSON(t, &verified); verified.Fault != nil {
-		t.Errorf("the log: %v", verified.Fault)
-	}
+	s.Admin("POST", "/audit/verify", "").JSON(t, &verified)
+	assert.True(t, verified.Fault == nil, "the log: %v", verified.Fault)
 }
 
 // A body that breaks off is no file, even where it breaks between two lines.

@@ -122,14 +122,10 @@ func TestApplyCodeDownload_Cases(t *testing.T) {
 	// A smaller segment is for new batches; the old one keeps its own.
 	s.Admin("PUT", "/settings", `{"code_segment_size":10000}`)
 	small := applied(t, s, "brand", "small", 30_000)
-	if got := works(t, s, "brand", "applycodequery", `{"isv_application_id":"small"}`).CodeGenerateList; !slices.Equal(got,
-		[]segment{{0, 9_999}, {10_000, 19_999}, {20_000, 29_999}}) {
-		t.Errorf("%v", got)
-	}
-	if got := works(t, s, "brand", "applycodequery", `{"isv_application_id":"x"}`).CodeGenerateList; !slices.Equal(got,
-		[]segment{{0, 49_999}, {50_000, 59_999}}) {
-		t.Errorf("%v", got)
-	}
+	got := works(t, s, "brand", "applycodequery", `{"isv_application_id":"small"}`).CodeGenerateList
+	assert.True(t, slices.Equal(got, []segment{{0, 9_999}, {10_000, 19_999}, {20_000, 29_999}}), "%v", got)
+	got = works(t, s, "brand", "applycodequery", `{"isv_application_id":"x"}`).CodeGenerateList
+	assert.True(t, slices.Equal(got, []segment{{0, 49_999}, {50_000, 59_999}}), "%v", got)
 	assert.Equal(t, strings.Count(string(decrypted(t, key, download(t, s, small, 10_000, 19_999))), "\n"), 10_000, "rows")
 	refused(t, "across two small segments", codeCall(s, "brand", "applycodedownload",
 		fmt.Sprintf(`{"application_id":%d,"code_start":9999,"code_end":10000}`, small)), 80310, "")

@@ -7,6 +7,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 func login(t testing.TB, s *servertest.Server, user, appid string) string {
@@ -15,9 +16,8 @@ func login(t testing.TB, s *servertest.Server, user, appid string) string {
 	var made struct {
 		JSCode string `json:"js_code"`
 	}
-	if a.JSON(t, &made); a.Status != http.StatusOK || len(made.JSCode) != 32 {
-		t.Fatalf("%d %s", a.Status, a.Body)
-	}
+	a.JSON(t, &made)
+	require.True(t, a.Status == http.StatusOK && len(made.JSCode) == 32, "%d %s", a.Status, a.Body)
 	s.Hide(made.JSCode)
 	return made.JSCode
 }

@@ -276,9 +276,8 @@ func TestConfirm_NearMatchReported(t *testing.T) {
 			got = append(got, d.Behaviour)
 		}
 	}
-	if slices.Sort(got); !slices.Equal(got, []string{"rules.confirm.fragment", "rules.confirm.trim"}) {
-		t.Errorf("reported %q", got)
-	}
+	slices.Sort(got)
+	assert.True(t, slices.Equal(got, []string{"rules.confirm.fragment", "rules.confirm.trim"}), "reported %q", got)
 	s.Admin("PUT", "/settings", `{"behaviours":{"rules.confirm.trim":"reject"}}`)
 	s.Rule("shop", "add", rule("http://shop.example/e/")).WantCode(t, 85069, "strict")
 }

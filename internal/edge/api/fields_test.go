@@ -74,9 +74,8 @@ func TestCallPages_FieldTypesMatchSource(t *testing.T) {
 				t.Logf("%s: how %q is read is not seen: %s", e.Path, f.Name, reads[e.Path][f.Name])
 				continue
 			}
-			if held++; said != read {
-				t.Errorf("%s: the page says that %q is %q, the source reads a %s", e.Path, f.Name, said, read)
-			}
+			held++
+			assert.True(t, said == read, "%s: the page says that %q is %q, the source reads a %s", e.Path, f.Name, said, read)
 		}
 	}
 	assert.True(t, held >= 60, "only %d fields were held", held)

@@ -225,9 +225,8 @@ func TestQRCodeScan_SubscribeAndScanEvents(t *testing.T) {
 
 	a := scanBy(s, "u-1", number.URL)
 	var d struct{ Action, URL string }
-	if a.JSON(t, &d); d.Action != "open_url" || d.URL != number.URL {
-		t.Errorf("the app gets %s", a.Body)
-	}
+	a.JSON(t, &d)
+	assert.True(t, d.Action == "open_url" && d.URL == number.URL, "the app gets %s", a.Body)
 	wantEvent(t, s, r, "u-1", "subscribe", "qrscene_123", number.Ticket)
 	scanBy(s, "u-1", number.URL)
 	wantEvent(t, s, r, "u-1", "SCAN", "123", number.Ticket)

@@ -38,9 +38,8 @@ func used(t *testing.T, s *servertest.Server, appid, path string) int {
 	var reply struct {
 		Quota struct{ Daily_limit, Used, Remain int }
 	}
-	if a.JSON(t, &reply); a.Code(t) != 0 || reply.Quota.Used+reply.Quota.Remain != reply.Quota.Daily_limit {
-		t.Fatalf("quota of %s: %s", path, a.Body)
-	}
+	a.JSON(t, &reply)
+	require.True(t, a.Code(t) == 0 && reply.Quota.Used+reply.Quota.Remain == reply.Quota.Daily_limit, "quota of %s: %s", path, a.Body)
 	return reply.Quota.Used
 }
 
@@ -55,9 +54,8 @@ func tokenOf(t *testing.T, a servertest.Answer) string {
 	var issued struct {
 		Token string `json:"access_token"`
 	}
-	if a.JSON(t, &issued); issued.Token == "" {
-		t.Fatalf("no token: %s", a.Body)
-	}
+	a.JSON(t, &issued)
+	require.True(t, issued.Token != "", "no token: %s", a.Body)
 	return issued.Token
 }
 

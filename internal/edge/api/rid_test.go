@@ -33,9 +33,8 @@ func asked(t *testing.T, s *servertest.Server, token, rid string) ridReply {
 	t.Helper()
 	a := s.Do("POST", ridOfCall+"?access_token="+token, fmt.Sprintf(`{"rid":%q}`, rid))
 	var reply ridReply
-	if a.JSON(t, &reply); a.Code(t) != 0 {
-		t.Fatalf("%s: %s", rid, a.Body)
-	}
+	a.JSON(t, &reply)
+	require.True(t, a.Code(t) == 0, "%s: %s", rid, a.Body)
 	return reply
 }
 

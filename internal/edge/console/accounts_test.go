@@ -196,12 +196,10 @@ func TestAccounts_SortAndCompare(t *testing.T) {
 	p.wants(t, `aria-sort="descending"><a class="sorts" href="/console/accounts?order=unmatched&amp;reverse=yes&amp;text=tea"`,
 		`<a class="sorts" href="/console/accounts?order=published&amp;text=tea"`, `owner=wx58#misses">7</a>`)
 	v.get("/console/accounts?order=unmatched&reverse=yes").wants(t, `aria-sort="ascending"`)
-	if p := mia.get("/console/accounts?order=scans"); len(accountOf.FindAllString(p.Body, -1)) != 3 {
-		t.Errorf("an account that mia may not see: %s", p.Body)
-	}
-	if p := v.get("/console/statistics?selected=wx58"); p.Status != http.StatusUnprocessableEntity {
-		t.Errorf("comparing one account: status %d, want 422", p.Status)
-	}
+	p = mia.get("/console/accounts?order=scans")
+	assert.True(t, len(accountOf.FindAllString(p.Body, -1)) == 3, "an account that mia may not see: %s", p.Body)
+	p = v.get("/console/statistics?selected=wx58")
+	assert.True(t, p.Status == http.StatusUnprocessableEntity, "comparing one account: status %d, want 422", p.Status)
 	p = mia.get("/console/statistics?selected=wx58&selected=wx59")
 	require.True(t, p.Status == http.StatusSeeOther, "comparing two accounts: status %d, want 303", p.Status)
 	compared := p.Header.Get("Location")
@@ -212,9 +210,8 @@ func TestAccounts_SortAndCompare(t *testing.T) {
 		p.wants(t, append(texts, `<th scope="col" class="num">Tea 58 wx58</th><th scope="col" class="num">Tea 59 wx59</th>`,
 			`<td class="num">2</td><td class="num">4</td></tr>`, `<dt>`, `class="before"`)...)
 	}
-	if p := mia.get("/console/statistics?owner=wx58&compare=wx00"); p.Status != http.StatusForbidden {
-		t.Errorf("comparing with an account that mia may not see: status %d, want 403", p.Status)
-	}
+	p = mia.get("/console/statistics?owner=wx58&compare=wx00")
+	assert.True(t, p.Status == http.StatusForbidden, "comparing with an account that mia may not see: status %d, want 403", p.Status)
 	p = mia.post(compared, url.Values{"did": {"share"}, "lasts": {"7"}})
 	found := linkOf.FindStringSubmatch(p.Body)
 	require.True(t, found != nil, "%d without a link: %s", p.Status, p.Body)

@@ -246,9 +246,8 @@ func TestForms_ConflictShowsBothVersions(t *testing.T) {
 		p := ada.post(c.to, form)
 		p.wants(t, append(c.shows, "保存我的版本", "保留当前版本")...)
 		ada.get("/console/calls?lang=en")
-		if p = ada.post(c.to, form); p.Status != http.StatusPreconditionFailed {
-			t.Fatalf("%s: a form that came too late: %d %s", c.name, p.Status, p.Body)
-		}
+		p = ada.post(c.to, form)
+		require.True(t, p.Status == http.StatusPreconditionFailed, "%s: a form that came too late: %d %s", c.name, p.Status, p.Body)
 		p.wants(t, append(c.shows, "Save my version", "Keep the current version", "Compare versions")...)
 		ada.small(c.page, p)
 		assert.Equal(t, s.Admin("GET", c.now, "").Body, before, "%s: it was changed", c.name)

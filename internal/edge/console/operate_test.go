@@ -61,9 +61,8 @@ func TestOperateForms_SettingsWebhooksHosts(t *testing.T) {
 	v.did("/console/operate/webhooks", url.Values{"did": {"test"}, "id": {"1"}}).wants(t, `name="delivery"`)
 	v.did("/console/operate/webhooks", url.Values{"did": {"again"}, "delivery": {"1"}})
 	v.did("/console/operate/webhooks", url.Values{"did": {"off"}, "id": {"1"}}).wants(t, `value="on"`)
-	if p := v.post("/console/operate/webhooks", url.Values{"did": {"delete"}, "id": {"1"}}); p.Status != http.StatusOK {
-		t.Errorf("without its number: %d", p.Status)
-	}
+	p = v.post("/console/operate/webhooks", url.Values{"did": {"delete"}, "id": {"1"}})
+	assert.True(t, p.Status == http.StatusOK, "without its number: %d", p.Status)
 	v.did("/console/operate/webhooks", url.Values{"did": {"delete"}, "id": {"1"}, "sure": {"1"}})
 	v.did("/console/operate/checks", url.Values{"did": {"domain"}, "host": {"bad.example"}, "status": {"denied"}}).wants(t, "bad.example")
 	v.did("/console/operate/checks", url.Values{"did": {"forget"}, "host": {"bad.example"}, "sure": {"bad.example"}})
@@ -172,8 +171,7 @@ settings: {publish_quota: 7}
 	if err == nil {
 		_, err = part.Write([]byte(added))
 	}
-	if err = errors.Join(err, form.Close()); err != nil {
-		t.Fatal(err)
-	}
+	err = errors.Join(err, form.Close())
+	require.NoError(t, err)
 	v.send("POST", "/console/emulator?lang=zh", form.FormDataContentType(), &b).wants(t, "账号 1 个，平台 0 个，规则 1 条")
 }

@@ -210,9 +210,8 @@ func readJob(c *recorded, batch, file string) {
 		c.t.Helper()
 		c.wants = status
 		p := c.post("/console/packages/job", "text="+url.QueryEscape(file))
-		if c.wants = 0; p.Status != status {
-			c.t.Errorf("%q: %d", file, p.Status)
-		}
+		c.wants = 0
+		assert.True(c.t, p.Status == status, "%q: %d", file, p.Status)
 		p.wants(c.t, says...)
 	}
 	filled := []string{`name="batch" value="` + batch + `"`, `name="from" value="2000"`, `name="to" value="2003"`, `value="a5"`,

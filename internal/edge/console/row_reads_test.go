@@ -180,11 +180,8 @@ func TestPages_BoundedRowReads(t *testing.T) {
 	for path, was := range small {
 		is, most := large[path], was.limit()
 		t.Logf("%s: %d and %d pages, %d and %d bytes", path, was.Pages, is.Pages, was.Bytes, is.Bytes)
-		if is.Pages > most.Pages {
-			t.Errorf("%s looks at %d pages of the database, and at %d with %d times as much in it", path, was.Pages, is.Pages, many/few)
-		}
-		if is.Bytes > most.Bytes {
-			t.Errorf("%s uses %d bytes, and %d with %d times as much", path, was.Bytes, is.Bytes, many/few)
-		}
+		assert.True(t, is.Pages <= most.Pages,
+			"%s looks at %d pages of the database, and at %d with %d times as much in it", path, was.Pages, is.Pages, many/few)
+		assert.True(t, is.Bytes <= most.Bytes, "%s uses %d bytes, and %d with %d times as much", path, was.Bytes, is.Bytes, many/few)
 	}
 }

@@ -220,9 +220,8 @@ func TestGET_NoSideEffects(t *testing.T) {
 		"{name}", "n", "{node}", "n", "{host}", "h", "{seq}", "1", "{alarm}", "1")
 	before, walked := dump(t, filepath.Join(folder, "qrjump.db")), 0
 	get := func(path string, header ...string) {
-		if walked++; v.get(path, header...).Status >= 500 {
-			t.Errorf("GET %s fails", path)
-		}
+		walked++
+		assert.True(t, v.get(path, header...).Status < 500, "GET %s fails", path)
 	}
 	for _, pattern := range console.Routes() {
 		if path, is := strings.CutPrefix(pattern, "GET "); is && !strings.HasSuffix(path, "/live") {

@@ -24,9 +24,8 @@ func until(t *testing.T, l *Listener, is func(*conn) bool) {
 	t.Helper()
 	for done := false; !done; runtime.Gosched() {
 		here := false
-		if l.visit(func(c *conn) { here, done = true, is(c) }); !here {
-			t.Fatal("the connection has ended")
-		}
+		l.visit(func(c *conn) { here, done = true, is(c) })
+		require.True(t, here, "the connection has ended")
 	}
 }
 

@@ -309,10 +309,8 @@ func TestAppLinks_NoRedundantEntries(t *testing.T) {
 	}
 	var file apple
 	require.NoError(t, json.Unmarshal(ruled(list).file(t, "h.example", applePath).Body.Bytes(), &file))
-	if n := len(file.AppLinks.Details[0].Components); n != 11 ||
-		!slices.Equal(file.AppLinks.Details[0].AppIDs, []string{"ABCDE12345.com.example.app"}) {
-		t.Errorf("%d lines", n)
-	}
+	n := len(file.AppLinks.Details[0].Components)
+	assert.True(t, n == 11 && slices.Equal(file.AppLinks.Details[0].AppIDs, []string{"ABCDE12345.com.example.app"}), "%d lines", n)
 }
 
 // countedRules says how often it was asked.
@@ -345,9 +343,8 @@ func TestAppLinks_OversizedFileRetryThrottled(t *testing.T) {
 	}
 	assert.True(t, many.asked == 1 && strings.Count(logs.String(), "fewer rules") == 1, "asked %d times; %s", many.asked, logs.String())
 	now = now.Add(linksFresh)
-	if g.file(t, "coffee.example", applePath); many.asked != 2 {
-		t.Errorf("asked %d times", many.asked)
-	}
+	g.file(t, "coffee.example", applePath)
+	assert.True(t, many.asked == 2, "asked %d times", many.asked)
 }
 
 // awayRules are rules that cannot be read while away is set.

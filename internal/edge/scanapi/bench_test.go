@@ -33,9 +33,8 @@ func BenchmarkAnswer(b *testing.B) {
 			b.ReportAllocs()
 			var out []byte
 			for b.Loop() {
-				if out, err = a.answer(b.Context(), accounts.DefaultNamespace, body, out[:0]); err != nil {
-					b.Fatal(err)
-				}
+				out, err = a.answer(b.Context(), accounts.DefaultNamespace, body, out[:0])
+				require.NoError(b, err)
 			}
 		})
 	}

@@ -132,9 +132,8 @@ func newWorld(t *testing.T, seed byte) *world {
 func (w *world) open() {
 	w.t.Helper()
 	var err error
-	if w.journal, err = scanlog.OpenJournal(w.dir, scanlog.JournalOptions{Random: w.chance, SegmentSize: 20_000}); err != nil {
-		w.t.Fatal(err)
-	}
+	w.journal, err = scanlog.OpenJournal(w.dir, scanlog.JournalOptions{Random: w.chance, SegmentSize: 20_000})
+	require.NoError(w.t, err)
 	w.t.Cleanup(func() { _ = w.journal.Close() })
 }
 
@@ -316,13 +315,11 @@ func TestLake_Erasure(t *testing.T) {
 			assert.True(t, (r.UserHash == hex.EncodeToString(e.User[:]) || e.User == user(0)) && r.Client == "an app",
 				"the scan %s of another user became %+v", id, r)
 		case e.OccurredAt.After(upTo):
-			if kept++; r.UserHash != name {
-				t.Errorf("the scan %s is from after the erasure, and anonymous", id)
-			}
+			kept++
+			assert.True(t, r.UserHash == name, "the scan %s is from after the erasure, and anonymous", id)
 		default:
-			if anonymous++; r.UserHash != "" || r.Client != "" || r.Network != "" {
-				t.Errorf("the scan %s names a user who was erased: %+v", id, r)
-			}
+			anonymous++
+			assert.True(t, r.UserHash == "" && r.Client == "" && r.Network == "", "the scan %s names a user who was erased: %+v", id, r)
 		}
 	}
 	assert.True(t, kept != 0 && anonymous != 0, "%d scans from before the erasure, %d from after", anonymous, kept)

@@ -108,9 +108,8 @@ func TestStream_LedgerContract(t *testing.T) {
 	seen := map[scanlog.ScanID]bool{}
 	wantPosition := int64(0)
 	for _, e := range require.All(t, other.Read(ctx, 0)) {
-		if wantPosition++; e.Position != wantPosition {
-			t.Fatalf("after the erasure, position %d follows %d", e.Position, wantPosition-1)
-		}
+		wantPosition++
+		require.True(t, e.Position == wantPosition, "after the erasure, position %d follows %d", e.Position, wantPosition-1)
 		was := anEvent(e.RuleID)
 		if was.User == user {
 			was.User, was.Client, was.Network = scanlog.UserHash{}, "", netip.Prefix{}

@@ -36,9 +36,8 @@ func TestSymbol_GS1FNC1(t *testing.T) {
 			read func(testing.TB, image.Image) string
 		}{{"zbarimg", qr, readtest.Zbarimg}, {"dmtxread", dm, readtest.DmtxreadGS1}} {
 			found := other.read(t, picture(t, must[symbol.Drawing](t)(style(203).Draw(nil, other.grid))))
-			if found = strings.TrimPrefix(found, separator); found != c.elements {
-				t.Errorf("%s: %s finds %q, not %q", c.of, other.by, found, c.elements)
-			}
+			found = strings.TrimPrefix(found, separator)
+			assert.True(t, found == c.elements, "%s: %s finds %q, not %q", c.of, other.by, found, c.elements)
 		}
 	}
 	assert.True(t, assert.ErrorOf(symbol.GS1QR(strings.Repeat("a", 3000), 'H')) != nil, "3000 characters make a QR code")

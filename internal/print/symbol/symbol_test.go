@@ -188,9 +188,8 @@ func TestFont_TrueTypeCollection(t *testing.T) {
 	fonts := map[string][]byte{"Go Mono in a collection": unaligned(gomono.TTF)}
 	for _, name := range files {
 		if slices.Contains([]string{"wqy-microhei.ttc", "wqy-zenhei.ttc", "uming.ttc"}, filepath.Base(name)) {
-			if fonts[name], err = os.ReadFile(name); err != nil {
-				t.Fatal(err)
-			}
+			fonts[name], err = os.ReadFile(name)
+			require.NoError(t, err)
 		}
 	}
 	for name, file := range fonts {
