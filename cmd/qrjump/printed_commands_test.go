@@ -344,29 +344,6 @@ func (c *copyist) as(line string) []string {
 	return []string{"QRJUMP_APPID=" + account, "QRJUMP_SECRET=" + secretOf(account)}
 }
 
-// restore makes the state of the server that which it was with the kit: a snapshot, and what is in none.
-func (c *copyist) restore(line string) {
-	ctx := c.t.Context()
-	_, err := c.operator.Emulator.LoadSnapshot(ctx, "base")
-	if strings.Contains(line, "snapshot ") && err == nil {
-		_, err = c.operator.Emulator.SaveSnapshot(ctx, "checkout")
-	}
-	if strings.Contains(line, "alice") && err == nil {
-		_, _ = c.operator.People.Delete(ctx, "alice")
-		if !strings.Contains(line, "person add") {
-			person := client.PersonPut{Name: "alice", Role: "rules-editor", Password: "correct-Horse-7-stapler"}
-			_, err = c.operator.People.Create(ctx, person)
-		}
-	}
-	if strings.Contains(line, "scan-key ") && err == nil {
-		_ = c.operator.ScanKeys.Delete(ctx, "till")
-		if !strings.Contains(line, "scan-key add") {
-			_, err = c.operator.ScanKeys.Create(ctx, client.ScanKey{Name: "till"})
-		}
-	}
-	require.NoError(c.t, err)
-}
-
 // finds makes what stands in a command for something that ends with its first use, or with a new state of the server.
 func (c *copyist) finds(line string) string {
 	made := map[string]func() string{
@@ -441,7 +418,26 @@ func (c *copyist) inKit(line string) (code int, out, says string) {
 	at := *c
 	at.dir = c.t.TempDir()
 	c.t.Chdir(at.dir)
-	c.restore(line)
+	// The server begins with the state of the kit: a snapshot, and what is in none.
+	ctx := c.t.Context()
+	_, err := c.operator.Emulator.LoadSnapshot(ctx, "base")
+	if strings.Contains(line, "snapshot ") && err == nil {
+		_, err = c.operator.Emulator.SaveSnapshot(ctx, "checkout")
+	}
+	if strings.Contains(line, "alice") && err == nil {
+		_, _ = c.operator.People.Delete(ctx, "alice")
+		if !strings.Contains(line, "person add") {
+			person := client.PersonPut{Name: "alice", Role: "rules-editor", Password: "correct-Horse-7-stapler"}
+			_, err = c.operator.People.Create(ctx, person)
+		}
+	}
+	if strings.Contains(line, "scan-key ") && err == nil {
+		_ = c.operator.ScanKeys.Delete(ctx, "till")
+		if !strings.Contains(line, "scan-key add") {
+			_, err = c.operator.ScanKeys.Create(ctx, client.ScanKey{Name: "till"})
+		}
+	}
+	require.NoError(c.t, err)
 	names, err := os.ReadDir(c.dir)
 	for _, one := range names {
 		if err == nil && one.Type().IsRegular() {

@@ -132,7 +132,17 @@ func TestTemplateTexts_ImportIntoOtherServer(t *testing.T) {
 			require.True(t, batch.ID == id+1000 && batch.Imported && batch.Text != "" && batch.Guessable == one.weak,
 				"%s: %+v", one.name, batch)
 			first, rest, _ := strings.Cut(lines, "\n")
-			moved.refusesRows(one.name, batch.ID, first)
+			// Rows of another serial and of another template are refused.
+			columns := strings.Fields(first)
+			wrong := map[string]string{"the text is not one of": columns[3] + "0"}
+			if strings.Contains(columns[3], columns[1]) {
+				wrong["which is column 2"] = strings.Replace(columns[3], columns[1], "000000000", 1)
+			}
+			for why, text := range wrong {
+				a := bring(moved.Server, batch.ID, 1, strings.Join([]string{columns[0], columns[1], "0", text}, " "))
+				assert.True(moved.t, a.Status == 422 && strings.Contains(a.Body, why) && !strings.Contains(a.Body, columns[3]),
+					"%s: a row that is wrong since %s: %d %s", one.name, why, a.Status, a.Body)
+			}
 			for _, added := range []int{10, 0} {
 				a := bring(moved.Server, batch.ID, 1, lines)
 				require.Contains(t, a.Body, fmt.Sprintf(`"added":%d`, added), "%s: %d", one.name, a.Status)
@@ -181,21 +191,6 @@ func (w works) refusesOurs(name string, id, own int64) {
 	rows := rowsOfBatch(w, own, 0, 0)
 	if a := bring(w.Server, id, 1, rows); a.Status != 422 || !strings.Contains(a.Body, "the text is one that this server can generate") {
 		w.t.Errorf("%s: a row of this server's own: %d %s", name, a.Status, a.Body)
-	}
-}
-
-// refusesRows tries rows of another batch: of the right template with another serial, of another template, and of this server's own.
-func (w works) refusesRows(name string, id int64, line string) {
-	w.t.Helper()
-	columns := strings.Fields(line)
-	wrong := map[string]string{"the text is not one of": columns[3] + "0"}
-	if strings.Contains(columns[3], columns[1]) {
-		wrong["which is column 2"] = strings.Replace(columns[3], columns[1], "000000000", 1)
-	}
-	for why, text := range wrong {
-		a := bring(w.Server, id, 1, strings.Join([]string{columns[0], columns[1], "0", text}, " "))
-		assert.True(w.t, a.Status == 422 && strings.Contains(a.Body, why) && !strings.Contains(a.Body, columns[3]),
-			"%s: a row that is wrong since %s: %d %s", name, why, a.Status, a.Body)
 	}
 }
 

@@ -573,9 +573,18 @@ func TestTemplateTexts_StoredWithApplication(t *testing.T) {
 			assert.ErrorIs(t, err, errcode.ApplicationExists, "%q: the same order with another text", template)
 			assert.Equal(t, b.Weak(), order.Weak, "%q", template)
 			text := p[0].Text(b, 77)
-			followed(t, p[1], b.ID)
+			require.NoError(t, assert.ErrorOf(p[1].Memory.BatchOrLoad(t.Context(), b.ID)))
 			for _, press := range p {
-				opensAs(t, press, text, b, 77)
+				nobody := func(string) (accounts.Account, bool) { return accounts.Account{}, false }
+				for _, spelling := range spellings(text) {
+					s, ok := press.Scan(spelling, "", nobody)
+					assert.True(t, ok && s.Batch.ID == b.ID && s.Index == 77 && s.Reason == codes.NotActive,
+						"%q is code %d of %d (%t, %q), not %d of %d", spelling, s.Index, s.Batch.ID, ok, s.Reason, 77, b.ID)
+					assert.True(t, press.MayBeCode(spelling), "%q may be a code", spelling)
+					f, err := press.Lookup(t.Context(), codes.CodeName{URL: spelling})
+					assert.True(t, err == nil && f.Batch.ID == b.ID && f.Index == 77,
+						"%q is found as code %d of %d: %v", spelling, f.Index, f.Batch.ID, err)
+				}
 			}
 			opensNot(t, p[1], text)
 			withholds(t, p[1], b.Template, text)
@@ -599,11 +608,6 @@ func withholds(t *testing.T, p *codes.Service, template, text string) {
 	}
 }
 
-func followed(t *testing.T, p *codes.Service, batch int64) {
-	t.Helper()
-	require.NoError(t, assert.ErrorOf(p.Memory.BatchOrLoad(t.Context(), batch)))
-}
-
 // spellings are texts that a reader may give for one that was printed.
 func spellings(text string) []string {
 	list := []string{text, strings.ReplaceAll(text, "\n", "\r\n"), strings.ToUpper(text)}
@@ -614,20 +618,6 @@ func spellings(text string) []string {
 		list = append(list, data.Bracketed(), data.ElementString())
 	}
 	return list
-}
-
-func opensAs(t *testing.T, p *codes.Service, text string, b codes.Batch, index int64) {
-	t.Helper()
-	nobody := func(string) (accounts.Account, bool) { return accounts.Account{}, false }
-	for _, spelling := range spellings(text) {
-		s, ok := p.Scan(spelling, "", nobody)
-		assert.True(t, ok && s.Batch.ID == b.ID && s.Index == index && s.Reason == codes.NotActive,
-			"%q is code %d of %d (%t, %q), not %d of %d", spelling, s.Index, s.Batch.ID, ok, s.Reason, index, b.ID)
-		assert.True(t, p.MayBeCode(spelling), "%q may be a code", spelling)
-		f, err := p.Lookup(t.Context(), codes.CodeName{URL: spelling})
-		assert.True(t, err == nil && f.Batch.ID == b.ID && f.Index == index,
-			"%q is found as code %d of %d: %v", spelling, f.Index, f.Batch.ID, err)
-	}
 }
 
 // opensNot changes each character of a text, one at a time.

@@ -59,27 +59,6 @@ var grownRows = []string{
 
 const series = `WITH RECURSIVE g (n) AS (SELECT CAST(1 AS BIGINT) UNION ALL SELECT n + 1 FROM g WHERE n < $1) `
 
-// grow fills an empty database.
-func grow(t *testing.T, s *Store, n int64) {
-	t.Helper()
-	for _, query := range grownRows {
-		if into, from, of := strings.Cut(query, "\n"); of && strings.Contains(query, "FROM g") {
-			query = into + "\n" + from
-			at := strings.Index(query, "SELECT")
-			query = query[:at] + series + query[at:]
-		}
-		require.NoErrorf(t, assert.ErrorOf(s.write.ExecContext(t.Context(), query, n)), "%s", query)
-	}
-	// Activations stand side by side, ten codes each.
-	update(t, s, func(ctx context.Context, tx *Tx) error {
-		return tx.insertMany(ctx, `INSERT INTO code_events (`+eventColumns+`)`, ``, 12, int(n), func(i int, args []any) []any {
-			r := codes.Range{From: 10 * int64(i), To: 10*int64(i) + 9}
-			return append(args, i+1, 1, "activate", r.From, r.To, codes.NewSet(r).Encode(), `{}`, i, i, "a", "", "")
-		})
-	})
-	settled(t, s)
-}
-
 // settled takes PostgreSQL's statistics of tables, no tables = of all, and keeps its own
 // hands off them: a plan, and what is read by it, then depends on the test alone.
 // Nobody makes statistics for SQLite.
@@ -329,7 +308,22 @@ func TestStatements_CostIndependentOfTableSize(t *testing.T) {
 			}
 			s := open(t, target)
 			s.read.SetMaxOpenConns(1)
-			grow(t, s, size)
+			for _, query := range grownRows {
+				if into, from, of := strings.Cut(query, "\n"); of && strings.Contains(query, "FROM g") {
+					query = into + "\n" + from
+					at := strings.Index(query, "SELECT")
+					query = query[:at] + series + query[at:]
+				}
+				require.NoErrorf(t, assert.ErrorOf(s.write.ExecContext(t.Context(), query, size)), "%s", query)
+			}
+			// Activations stand side by side, ten codes each.
+			update(t, s, func(ctx context.Context, tx *Tx) error {
+				return tx.insertMany(ctx, `INSERT INTO code_events (`+eventColumns+`)`, ``, 12, int(size), func(i int, args []any) []any {
+					r := codes.Range{From: 10 * int64(i), To: 10*int64(i) + 9}
+					return append(args, i+1, 1, "activate", r.From, r.To, codes.NewSet(r).Encode(), `{}`, i, i, "a", "", "")
+				})
+			})
+			settled(t, s)
 			for i, of := range grownAsks {
 				ask := func() {
 					found, err := of.ask(t.Context(), s, size)

@@ -83,7 +83,10 @@ func TestStoreSnapshot_FailureChangesNothing(t *testing.T) {
 			5: {"batches", "{\"id\":1"}, 6: {"batches", "{\"id\":1}\n"}, 7: {"nothing", ""},
 			9: {"seeds", `{"hash":"a","applied_at":1}` + "\n" + `{"hash":"a","applied_at":2}` + "\n"},
 		} {
-			set(t, s, `UPDATE snapshots SET data = $1 WHERE name = $2`, packed(t, rows), fmt.Sprint("n", i))
+			var text bytes.Buffer
+			zip := gzip.NewWriter(&text)
+			require.NoError(t, errors.Join(json.NewEncoder(zip).Encode(rows), zip.Close()))
+			set(t, s, `UPDATE snapshots SET data = $1 WHERE name = $2`, base64.StdEncoding.EncodeToString(text.Bytes()), fmt.Sprint("n", i))
 		}
 		for name, want := range map[string]error{"nothing": ErrNotSaved, "n1": ErrSavedByNewer, "n2": ErrDamaged, "n4": ErrDamaged,
 			"n5": ErrDamaged, "n6": ErrDamaged, "n7": ErrDamaged, "n9": ErrDamaged} {
@@ -97,15 +100,6 @@ func TestStoreSnapshot_FailureChangesNothing(t *testing.T) {
 		all, err := s.SavedStates(ctx)
 		assert.True(t, err == nil && len(all) == MaxSaved-1 && all[0].Name == "n0" && all[0].Program == "test", "%+v %v", all, err)
 	})
-}
-
-// packed is a saved state of one table.
-func packed(t *testing.T, rows savedTable) string {
-	t.Helper()
-	var text bytes.Buffer
-	zip := gzip.NewWriter(&text)
-	require.NoError(t, errors.Join(json.NewEncoder(zip).Encode(rows), zip.Close()))
-	return base64.StdEncoding.EncodeToString(text.Bytes())
 }
 
 // TestLoadState_WhileCounting begins a load and a reset while a transaction of another node counts, which commits after it.

@@ -222,7 +222,24 @@ func (w *market) code(items int) *Scans {
 	slices.SortFunc(list, func(a, b sight) int { return int(a.at - b.at) })
 	c := &Scans{}
 	for _, s := range list {
-		c.scan(w, s)
+		city := s.city
+		if s.mobile && w.r.Float64() < w.misplaced {
+			city = w.city() // the carrier's gateway is elsewhere
+		}
+		e := scanlog.Event{OccurredAt: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).Add(s.at)}
+		binary.BigEndian.PutUint64(e.User[:], s.user)
+		first, network := byte(10), byte(s.user)
+		if s.mobile {
+			first, network = 11, byte(w.r.IntN(64))
+		}
+		e.Network = netip.PrefixFrom(netip.AddrFrom4([4]byte{first, byte(city), network, 0}), 24)
+		// Two cities make a region.
+		at := place{Region: regionNames[city/2]}
+		if w.located {
+			at.Known, at.Lat, at.Lon = true, 22+float64(city%8)*2.5, 102+float64(city/8)*4
+		}
+		hour := timebucket.Hour(e.OccurredAt)
+		c.add(&e, timebucket.Day(hour, 8), int((hour+8)%24), at, s.mobile)
 	}
 	return c
 }
@@ -233,28 +250,6 @@ var regionNames = func() (names [20]string) {
 	}
 	return names
 }()
-
-// scan adds a scan as the ledger would have it.
-func (c *Scans) scan(w *market, s sight) {
-	city := s.city
-	if s.mobile && w.r.Float64() < w.misplaced {
-		city = w.city() // the carrier's gateway is elsewhere
-	}
-	e := scanlog.Event{OccurredAt: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).Add(s.at)}
-	binary.BigEndian.PutUint64(e.User[:], s.user)
-	first, network := byte(10), byte(s.user)
-	if s.mobile {
-		first, network = 11, byte(w.r.IntN(64))
-	}
-	e.Network = netip.PrefixFrom(netip.AddrFrom4([4]byte{first, byte(city), network, 0}), 24)
-	// Two cities make a region.
-	at := place{Region: regionNames[city/2]}
-	if w.located {
-		at.Known, at.Lat, at.Lon = true, 22+float64(city%8)*2.5, 102+float64(city/8)*4
-	}
-	hour := timebucket.Hour(e.OccurredAt)
-	c.add(&e, timebucket.Day(hour, 8), int((hour+8)%24), at, s.mobile)
-}
 
 // scores are those of some codes on so many items each, sorted.
 func (w *market) scores(codes, from, to int) []int {

@@ -226,7 +226,22 @@ func (w *world) one() {
 	case 0, 1:
 		w.account()
 	case 2:
-		w.link()
+		service, program := services[w.pick(2)], programs[w.pick(3)]
+		name, linked := service+" "+program, w.pick(3) > 0
+		w.update(func(ctx context.Context, s *store.Store) (func(*model), error) {
+			err := s.UpdateAccounts(ctx, func(tx accounts.Tx) error {
+				switch {
+				case linked && w.pick(2) == 0:
+					return tx.PutLink(ctx, service, program, w.now)
+				case linked:
+					return tx.SaveLink(ctx, accounts.Link{Service: service, MiniProgram: program, Status: accounts.LinkDone})
+				case w.pick(2) == 0:
+					return tx.SaveLink(ctx, accounts.Link{Service: service, MiniProgram: program, Status: accounts.LinkRefused})
+				}
+				return tx.DeleteLink(ctx, service, program)
+			})
+			return func(m *model) { m.links[name] = linked }, err
+		})
 	case 3, 4:
 		w.codes()
 	default:
@@ -267,25 +282,6 @@ func (w *world) account() {
 	}
 	w.update(func(ctx context.Context, s *store.Store) (func(*model), error) {
 		return func(m *model) { m.accounts[appid] = a }, s.UpdateAccounts(ctx, func(tx accounts.Tx) error { return tx.PutAccount(ctx, a) })
-	})
-}
-
-func (w *world) link() {
-	service, program := services[w.pick(2)], programs[w.pick(3)]
-	name, linked := service+" "+program, w.pick(3) > 0
-	w.update(func(ctx context.Context, s *store.Store) (func(*model), error) {
-		err := s.UpdateAccounts(ctx, func(tx accounts.Tx) error {
-			switch {
-			case linked && w.pick(2) == 0:
-				return tx.PutLink(ctx, service, program, w.now)
-			case linked:
-				return tx.SaveLink(ctx, accounts.Link{Service: service, MiniProgram: program, Status: accounts.LinkDone})
-			case w.pick(2) == 0:
-				return tx.SaveLink(ctx, accounts.Link{Service: service, MiniProgram: program, Status: accounts.LinkRefused})
-			}
-			return tx.DeleteLink(ctx, service, program)
-		})
-		return func(m *model) { m.links[name] = linked }, err
 	})
 }
 

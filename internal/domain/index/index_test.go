@@ -284,15 +284,10 @@ func TestIndex_ChurnMemoryBounded(t *testing.T) {
 	}
 	for i := range many {
 		_, ok := x.Governing(linkOf(t, fmt.Sprintf("https://h%d.example/t/%d/x", i%50, i)).Text)
-		require.Equal(t, ok, x.ruleAt(t, i), "rule %d", i)
+		list := x.Matching(linkOf(t, fmt.Sprintf("https://h%d.example/t/%d/x", i%50, i)))
+		require.True(t, len(list) == 1, "rule %d is gone", i)
+		require.Equal(t, ok, list[0].Published, "rule %d", i)
 	}
-}
-
-// ruleAt reports whether rule i of the churn is published.
-func (x *Index) ruleAt(t *testing.T, i int) bool {
-	list := x.Matching(linkOf(t, fmt.Sprintf("https://h%d.example/t/%d/x", i%50, i)))
-	require.True(t, len(list) == 1, "rule %d is gone", i)
-	return list[0].Published
 }
 
 // TestIndexChange_ConstantCost: nothing that is copied for a change

@@ -31,8 +31,7 @@ func ridOf(a servertest.Answer) string {
 	return m[1]
 }
 
-// used is how many calls of an interface an account made today.
-func used(t *testing.T, s *servertest.Server, appid, path string) int {
+func wantUsed(t *testing.T, s *servertest.Server, appid, path string, want int) {
 	t.Helper()
 	a := as(appid, quotaOf, fmt.Sprintf(`{"cgi_path":%q}`, path))(s)
 	var reply struct {
@@ -40,12 +39,7 @@ func used(t *testing.T, s *servertest.Server, appid, path string) int {
 	}
 	a.JSON(t, &reply)
 	require.True(t, a.Code(t) == 0 && reply.Quota.Used+reply.Quota.Remain == reply.Quota.Daily_limit, "quota of %s: %s", path, a.Body)
-	return reply.Quota.Used
-}
-
-func wantUsed(t *testing.T, s *servertest.Server, appid, path string, want int) {
-	t.Helper()
-	got := used(t, s, appid, path)
+	got := reply.Quota.Used
 	assert.True(t, got == want, "%s called %s %d times today, want %d", appid, path, got, want)
 }
 

@@ -115,15 +115,6 @@ func (c *recorded) post(path, fields string) page {
 	return c.serve("POST", path, "POST "+path+" "+form.Get("did"), form)
 }
 
-// copied are the texts of a page that are there to be copied; none may be logged.
-func (c *recorded) copied(p page) (list []string) {
-	for _, found := range regexp.MustCompile(`<code class="copy">([^<]+)</code>`).FindAllStringSubmatch(p.Body, -1) {
-		list = append(list, found[1])
-	}
-	require.True(c.t, len(list) != 0, "%s shows nothing: %s", c.by, p.Body)
-	return list
-}
-
 // Each operation of the admin API is called by a page or a form of the console, and answers, or it is said why not: a walk through
 // the console does everything that it can do.
 func TestConsole_CoversEveryOperation(t *testing.T) {
@@ -149,7 +140,12 @@ func TestConsole_CoversEveryOperation(t *testing.T) {
 			return answer(last)
 		},
 		"copied": func(string) servertest.Answer {
-			for _, secret := range c.copied(last) {
+			var list []string
+			for _, found := range regexp.MustCompile(`<code class="copy">([^<]+)</code>`).FindAllStringSubmatch(last.Body, -1) {
+				list = append(list, found[1])
+			}
+			require.True(c.t, len(list) != 0, "%s shows nothing: %s", c.by, last.Body)
+			for _, secret := range list {
 				s.Hide(secret)
 			}
 			return answer(last)
@@ -191,21 +187,6 @@ func drawnPackage(c *recorded, batch string) {
 		"line_height: \"2mm\"\npage: \"a5\"\ncolumns: 2\nrows: 2\nmargin: \"12mm\"\ngap: \"1mm\"\ncrop_marks: true\nfooter: \"{page}\"\n" {
 		c.t.Errorf("the file of the job: %s\n%s", kept, job.Body)
 	}
-	readJob(c, batch, job.Body)
-	made := c.post("/console/packages", form+"&dpi=203&module=0.5mm")
-	at, _, found := strings.Cut(made.Header.Get("Location"), "?")
-	require.True(c.t, found, "no package: %d %s", made.Status, made.Body)
-	var got client.Package
-	c.s.Admin("GET", "/packages/"+strings.TrimPrefix(at, "/console/packages/"), "").JSON(c.t, &got)
-	want := client.LabelDrawing{Kind: "both", Module: "0.5mm", DPI: 203, Level: "M", Lines: []string{"{serial}"}, LineHeight: "2mm",
-		Colour: "black", Background: "white", Page: "a5", Columns: 2, Rows: 2, Margin: "12mm", Gap: "1mm", CropMarks: true,
-		Footer: "{page}"}
-	assert.True(c.t, slices.Equal(got.Formats, []string{"csv", "sheet", "zpl"}) && got.Drawing != nil &&
-		reflect.DeepEqual(*got.Drawing, want), "the package is %+v, %+v", got, got.Drawing)
-}
-
-// readJob gives the console the file of a job that it made: the form is filled as it was, and the plan stands beside it.
-func readJob(c *recorded, batch, file string) {
 	read := func(status int, file string, says ...string) {
 		c.t.Helper()
 		c.wants = status
@@ -216,15 +197,25 @@ func readJob(c *recorded, batch, file string) {
 	}
 	filled := []string{`name="batch" value="` + batch + `"`, `name="from" value="2000"`, `name="to" value="2003"`, `value="a5"`,
 		`value="203"`, `value="sheet" checked`, `value="both" selected`, `name="crop_marks" value="1" checked`}
-	read(200, file, append(filled, "Labels: 4, pages: 1, labels per page: 4.", "with modules of 0.500 mm", `<details open>`)...)
-	read(200, file+"font: brand.ttf\nproofs: 3\n", append(filled, "does not support", "font, proofs")...)
+	read(200, job.Body, append(filled, "Labels: 4, pages: 1, labels per page: 4.", "with modules of 0.500 mm", `<details open>`)...)
+	read(200, job.Body+"font: brand.ttf\nproofs: 3\n", append(filled, "does not support", "font, proofs")...)
 	read(200, "batch: "+batch+"\nformat: png\n", `name="to" value="9999"`, "Single labels: 10,000.", `value="png" checked`)
 	read(422, "batch: "+batch+"\nrange: [0-9, 20-29]\n", `value="0-9 20-29"`, "Enter a number that is not negative.")
-	read(422, file+"label: 3x3mm\n", `id="kind-wrong"`)
+	read(422, job.Body+"label: 3x3mm\n", `id="kind-wrong"`)
 	read(422, "batch: [1", "not valid YAML")
 	read(422, "batch:\n", "The key batch of the file has no value.")
 	read(422, "", "not a job file")
 	read(413, strings.Repeat("# a line\n", 9000), "at most 64 KB")
+	made := c.post("/console/packages", form+"&dpi=203&module=0.5mm")
+	at, _, found := strings.Cut(made.Header.Get("Location"), "?")
+	require.True(c.t, found, "no package: %d %s", made.Status, made.Body)
+	var got client.Package
+	c.s.Admin("GET", "/packages/"+strings.TrimPrefix(at, "/console/packages/"), "").JSON(c.t, &got)
+	want := client.LabelDrawing{Kind: "both", Module: "0.5mm", DPI: 203, Level: "M", Lines: []string{"{serial}"}, LineHeight: "2mm",
+		Colour: "black", Background: "white", Page: "a5", Columns: 2, Rows: 2, Margin: "12mm", Gap: "1mm", CropMarks: true,
+		Footer: "{page}"}
+	assert.True(c.t, slices.Equal(got.Formats, []string{"csv", "sheet", "zpl"}) && got.Drawing != nil &&
+		reflect.DeepEqual(*got.Drawing, want), "the package is %+v, %+v", got, got.Drawing)
 }
 
 // What a person does in the console and a program by the admin API leaves the same line in the log of changes, with another name, and

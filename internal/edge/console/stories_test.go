@@ -68,7 +68,34 @@ func TestStory_BrandManager(t *testing.T) {
 			s.Admin("POST", "/people", fmt.Sprintf(`{"name":%q,"role":"marketer","accounts":[%q],"password":%q}`, name, brand, password))
 			p := sitDown(t, window, c.language, c.width)
 			p.signIn(s, name)
-			p.ordersLabels(s, brand)
+			p.to("/console/codes")
+			p.click(`.tabs a[href^="/console/orders"]`)
+			p.write("#isv_application_id", "spring")
+			p.click(`button[value="ask"]`)
+			p.reads("done.order.made")
+			p.await(`document.getElementById('a-to')?.checkVisibility()`)
+			for selector, text := range map[string]string{"#a-from": "0", "#a-to": "4999", "#target": "shop", "#path": "pages/code/code",
+				"#activity": "tour", "#brand": "b", "#titled": "t", "#product": "4006381333931"} {
+				p.write(selector, text)
+			}
+			p.click(`input[value="activate"] ~ p button`)
+			p.click("form.notice button.danger")
+			p.reads("done.codes")
+			p.click(`.tabs a[href="#lists"]`)
+			p.click(`#lists a[href^="/console/packages?"]`)
+			p.await(`!!document.getElementById('printer')`)
+			p.write("#from", "0")
+			p.write("#to", "99")
+			p.write("#printer", "Press")
+			p.click(`input[name="format"][value="sheet"]`)
+			p.click(`form[action^="/console/packages"][method="post"]:not([enctype]) > p:last-child button`)
+			p.write("#passphrase", "a passphrase of the story")
+			p.click(`form[action$="/file"] button`)
+			p.until(func() bool { // the browser saves the file while the page stays
+				return strings.Contains(s.Admin("GET", "/packages?account="+brand, "").Body, `"download_count":1`)
+			})
+			p.to("/console/packages")
+			p.await(`[...document.querySelectorAll('td.num')].some(e => e.textContent === '1')`)
 			scannedByMany(t, s, brand, key)
 			p.to("/console/home")
 			p.shows("60")
@@ -83,39 +110,6 @@ func TestStory_BrandManager(t *testing.T) {
 			p.counted(c, 22, 17)
 		})
 	}
-}
-
-// ordersLabels orders codes, activates half of them and fetches the file of a printer.
-func (p tab) ordersLabels(s *servertest.Server, account string) {
-	p.t.Helper()
-	p.to("/console/codes")
-	p.click(`.tabs a[href^="/console/orders"]`)
-	p.write("#isv_application_id", "spring")
-	p.click(`button[value="ask"]`)
-	p.reads("done.order.made")
-	p.await(`document.getElementById('a-to')?.checkVisibility()`)
-	for selector, text := range map[string]string{"#a-from": "0", "#a-to": "4999", "#target": "shop", "#path": "pages/code/code",
-		"#activity": "tour", "#brand": "b", "#titled": "t", "#product": "4006381333931"} {
-		p.write(selector, text)
-	}
-	p.click(`input[value="activate"] ~ p button`)
-	p.click("form.notice button.danger")
-	p.reads("done.codes")
-	p.click(`.tabs a[href="#lists"]`)
-	p.click(`#lists a[href^="/console/packages?"]`)
-	p.await(`!!document.getElementById('printer')`)
-	p.write("#from", "0")
-	p.write("#to", "99")
-	p.write("#printer", "Press")
-	p.click(`input[name="format"][value="sheet"]`)
-	p.click(`form[action^="/console/packages"][method="post"]:not([enctype]) > p:last-child button`)
-	p.write("#passphrase", "a passphrase of the story")
-	p.click(`form[action$="/file"] button`)
-	p.until(func() bool { // the browser saves the file while the page stays
-		return strings.Contains(s.Admin("GET", "/packages?account="+account, "").Body, `"download_count":1`)
-	})
-	p.to("/console/packages")
-	p.await(`[...document.querySelectorAll('td.num')].some(e => e.textContent === '1')`)
 }
 
 // scannedByMany scans a code of an account's order by 60 people in 60 networks, as only a copy is.

@@ -157,7 +157,19 @@ func TestGuide_PagesSelfContained(t *testing.T) {
 					!strings.HasPrefix(to.Path, guide.Root+language+"/"):
 					t.Errorf("%s links %s of another language", at, found[1])
 				default:
-					pages.leads(t, g, at, to)
+					target := to.Path
+					if target == "" {
+						target = at
+					}
+					page, got := pages[target]
+					if !got {
+						answer, body := get(t, g, target)
+						page.status, page.body = answer.StatusCode, body
+						pages[target] = page
+					}
+					assert.True(t, page.status == http.StatusOK, "%s links %s, which answers %d", at, to, page.status)
+					assert.True(t, to.Fragment == "" || strings.Contains(page.body, `id="`+to.Fragment+`"`),
+						"%s links %s, which has no such heading", at, to)
 				}
 			}
 			for i, line := range strings.Split(string(text), "\n") {
@@ -172,23 +184,6 @@ func TestGuide_PagesSelfContained(t *testing.T) {
 type linked map[string]struct {
 	status int
 	body   string
-}
-
-func (l linked) leads(t *testing.T, g *guide.Guide, from string, to *url.URL) {
-	t.Helper()
-	target := to.Path
-	if target == "" {
-		target = from
-	}
-	page, got := l[target]
-	if !got {
-		answer, body := get(t, g, target)
-		page.status, page.body = answer.StatusCode, body
-		l[target] = page
-	}
-	assert.True(t, page.status == http.StatusOK, "%s links %s, which answers %d", from, to, page.status)
-	assert.True(t, to.Fragment == "" || strings.Contains(page.body, `id="`+to.Fragment+`"`),
-		"%s links %s, which has no such heading", from, to)
 }
 
 // What no test runs says so, and why, in the reader's language.

@@ -190,7 +190,11 @@ func TestAppLinks_AgreesWithScan(t *testing.T) {
 			d := gw.Resolve(scan.Request{Text: link, At: began})
 			got := wanted(components, link)
 			if want := opens(d); got != want {
-				t.Fatalf("set %d: link %s: the file says %v, the scan %v\nrules %s\nfile %s", n, link, got, want, describe(list), w.Body)
+				var b strings.Builder
+				for _, r := range list {
+					fmt.Fprintf(&b, "\n  %s %s published %v", r.Owner, r.Prefix.Text, r.Published)
+				}
+				t.Fatalf("set %d: link %s: the file says %v, the scan %v\nrules %s\nfile %s", n, link, got, want, b.String(), w.Body)
 			}
 			if got {
 				opened++
@@ -205,14 +209,6 @@ func TestAppLinks_AgreesWithScan(t *testing.T) {
 	assert.True(t, opened >= sets && excluded >= sets/10,
 		"%d links opened, %d lines excluded: the generator is too narrow", opened, excluded)
 	t.Logf("%d rule sets, %d links, %d opened, %d lines that exclude", sets, sets*links, opened, excluded)
-}
-
-func describe(list []rules.Rule) string {
-	var b strings.Builder
-	for _, r := range list {
-		fmt.Fprintf(&b, "\n  %s %s published %v", r.Owner, r.Prefix.Text, r.Published)
-	}
-	return b.String()
 }
 
 func TestAppLinks_ExcludesUnpublishedLongerRule(t *testing.T) {

@@ -27,8 +27,6 @@ import (
 // chance is a source of bytes that a seed decides.
 type chance struct{ *rand.ChaCha8 }
 
-func newChance(seed byte) chance { return chance{rand.NewChaCha8([32]byte{seed})} }
-
 // memory is a place without a disk.
 type memory map[string][]byte
 
@@ -122,7 +120,7 @@ type world struct {
 }
 
 func newWorld(t *testing.T, seed byte) *world {
-	c := newChance(seed)
+	c := chance{rand.NewChaCha8([32]byte{seed})}
 	w := &world{t: t, dir: t.TempDir(), chance: c, rand: rand.New(c), now: time.Date(2026, 3, 1, 15, 0, 0, 0, time.UTC),
 		scans: map[string]scanlog.Event{}}
 	w.open()

@@ -37,35 +37,30 @@ func (s *nameServer) dial(context.Context, string, string) (net.Conn, error) {
 			if _, err := io.ReadFull(there, question); err != nil {
 				return
 			}
-			answer := s.answer(question)
+			// The answer is a DNS message: the id, "a recursive answer", one question.
+			var labels []string
+			end := 12
+			for question[end] != 0 {
+				n := int(question[end])
+				labels = append(labels, string(question[end+1:end+1+n]))
+				end += 1 + n
+			}
+			s.mu.Lock()
+			s.asked[strings.Join(labels, ".")] = true
+			s.mu.Unlock()
+
+			end += 5 // the root label, type, class
+			kind := binary.BigEndian.Uint16(question[end-4:])
+			answer := append([]byte{question[0], question[1], 0x81, 0x80, 0, 1, 0, 0, 0, 0, 0, 0}, question[12:end]...)
+			if s.addr.Is4() && kind == 1 || s.addr.Is6() && kind == 28 {
+				answer[7] = 1 // one answer: the name above, its type, class, time to live
+				answer = append(answer, 0xc0, 12, 0, byte(kind), 0, 1, 0, 0, 0, 60, 0, byte(s.addr.BitLen()/8))
+				answer = append(answer, s.addr.AsSlice()...)
+			}
 			there.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(answer))), answer...))
 		}
 	}()
 	return here, nil
-}
-
-// answer builds a DNS message: the id, "a recursive answer", one question.
-func (s *nameServer) answer(question []byte) []byte {
-	var labels []string
-	end := 12
-	for question[end] != 0 {
-		n := int(question[end])
-		labels = append(labels, string(question[end+1:end+1+n]))
-		end += 1 + n
-	}
-	s.mu.Lock()
-	s.asked[strings.Join(labels, ".")] = true
-	s.mu.Unlock()
-
-	end += 5 // the root label, type, class
-	kind := binary.BigEndian.Uint16(question[end-4:])
-	out := append([]byte{question[0], question[1], 0x81, 0x80, 0, 1, 0, 0, 0, 0, 0, 0}, question[12:end]...)
-	if s.addr.Is4() && kind == 1 || s.addr.Is6() && kind == 28 {
-		out[7] = 1 // one answer: the name above, its type, class, time to live
-		out = append(out, 0xc0, 12, 0, byte(kind), 0, 1, 0, 0, 0, 60, 0, byte(s.addr.BitLen()/8))
-		out = append(out, s.addr.AsSlice()...)
-	}
-	return out
 }
 
 // The standard resolver gives IPv4 addresses now as such and now in mapped form;

@@ -11,29 +11,6 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// photo is what the camera sees of a symbol: grey, and a little out of focus.
-func (g Grid) photo(at Spot, a Advice) *image.Gray {
-	radius := a.Pixels * float64(at.Diameter) / 2 / float64(a.Module) // pixels; 0 = flat
-	side := int(math.Ceil(a.Pixels*float64(max(g.Width, g.Height)+2*g.quiet))) + 8
-	m := image.NewGray(image.Rect(0, 0, side, side))
-	const samples = 4 // a side, over a pixel and a half
-	for i := range side * side {
-		light := 0
-		for s := range samples * samples {
-			dx := float64(i%side) + 0.5 + ((float64(s%samples)+0.5)/samples-0.5)*1.5 - float64(side)/2
-			dy := float64(i/side) + 0.5 + ((float64(s/samples)+0.5)/samples-0.5)*1.5 - float64(side)/2
-			if radius != 0 && math.Abs(dx) < radius {
-				dx = radius * math.Asin(dx/radius)
-			}
-			if !g.Dark(int(math.Floor(dx/a.Pixels+float64(g.Width)/2)), int(math.Floor(dy/a.Pixels+float64(g.Height)/2))) {
-				light++
-			}
-		}
-		m.Pix[i] = color.Gray{Y: uint8(40 + light*180/(samples*samples))}.Y
-	}
-	return m
-}
-
 // What is advised is read from what a camera sees of it, flat and around bottles.
 func TestSymbolAdvice_Readable(t *testing.T) {
 	t.Parallel()
@@ -48,7 +25,26 @@ func TestSymbolAdvice_Readable(t *testing.T) {
 					t.Errorf("%d modules at %+v: %v", g.Width, at, err)
 					continue
 				}
-				says, err := FindQR(g.photo(at, a))
+				// A photograph of the symbol: grey, and a little out of focus.
+				radius := a.Pixels * float64(at.Diameter) / 2 / float64(a.Module) // pixels; 0 = flat
+				side := int(math.Ceil(a.Pixels*float64(max(g.Width, g.Height)+2*g.quiet))) + 8
+				m := image.NewGray(image.Rect(0, 0, side, side))
+				const samples = 4 // a side, over a pixel and a half
+				for i := range side * side {
+					light := 0
+					for s := range samples * samples {
+						dx := float64(i%side) + 0.5 + ((float64(s%samples)+0.5)/samples-0.5)*1.5 - float64(side)/2
+						dy := float64(i/side) + 0.5 + ((float64(s/samples)+0.5)/samples-0.5)*1.5 - float64(side)/2
+						if radius != 0 && math.Abs(dx) < radius {
+							dx = radius * math.Asin(dx/radius)
+						}
+						if !g.Dark(int(math.Floor(dx/a.Pixels+float64(g.Width)/2)), int(math.Floor(dy/a.Pixels+float64(g.Height)/2))) {
+							light++
+						}
+					}
+					m.Pix[i] = color.Gray{Y: uint8(40 + light*180/(samples*samples))}.Y
+				}
+				says, err := FindQR(m)
 				assert.True(t, err == nil && says == text, "%d modules at %+v: %+v is read as %q: %v", g.Width, at, a, says, err)
 			}
 		}

@@ -185,7 +185,20 @@ func TestFont_TrueTypeCollection(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("/usr/share/fonts/truetype/*/*.ttc")
 	require.NoError(t, err)
-	fonts := map[string][]byte{"Go Mono in a collection": unaligned(gomono.TTF)}
+	// A font as the first of a collection, with its tables at odd places.
+	out := []byte("ttcf\x00\x01\x00\x00\x00\x00\x00\x01\x00\x00\x00\x10")
+	tables := int(binary.BigEndian.Uint16(gomono.TTF[4:]))
+	out = append(out, gomono.TTF[:12+16*tables]...)
+	for i := range tables {
+		record := out[16+12+16*i:][:16]
+		at, size := binary.BigEndian.Uint32(record[8:]), binary.BigEndian.Uint32(record[12:])
+		for len(out)%4 != 1 {
+			out = append(out, 0)
+		}
+		binary.BigEndian.PutUint32(out[16+12+16*i+8:], uint32(len(out)))
+		out = append(out, gomono.TTF[at:at+size]...)
+	}
+	fonts := map[string][]byte{"Go Mono in a collection": out}
 	for _, name := range files {
 		if slices.Contains([]string{"wqy-microhei.ttc", "wqy-zenhei.ttc", "uming.ttc"}, filepath.Base(name)) {
 			fonts[name], err = os.ReadFile(name)
@@ -216,23 +229,6 @@ func TestFont_TrueTypeCollection(t *testing.T) {
 		_, err := symbol.ParseFont(file)
 		assert.True(t, err != nil && strings.Contains(err.Error(), "font"), "%s: %v", name, err)
 	}
-}
-
-// unaligned is a font as the first of a collection, with its tables at odd places.
-func unaligned(font []byte) []byte {
-	out := []byte("ttcf\x00\x01\x00\x00\x00\x00\x00\x01\x00\x00\x00\x10")
-	tables := int(binary.BigEndian.Uint16(font[4:]))
-	out = append(out, font[:12+16*tables]...)
-	for i := range tables {
-		record := out[16+12+16*i:][:16]
-		at, size := binary.BigEndian.Uint32(record[8:]), binary.BigEndian.Uint32(record[12:])
-		for len(out)%4 != 1 {
-			out = append(out, 0)
-		}
-		binary.BigEndian.PutUint32(out[16+12+16*i+8:], uint32(len(out)))
-		out = append(out, font[at:at+size]...)
-	}
-	return out
 }
 
 func dark(m image.Image) (n int) {
