@@ -66,16 +66,14 @@ func TestClientCodes_ApplyToTicket(t *testing.T) {
 	refused("an overlap", c.Wire.ActivateCodes(ctx, id, client.CodeRange{From: 9, To: 10}, binding), 80302, "激活号段有重叠")
 	check("the very same range", c.Wire.ActivateCodes(ctx, id, client.CodeRange{From: 0, To: 9}, binding))
 	check("settings", c.Settings.Update(ctx, map[string]any{"behaviours": map[string]string{"codes.query.bare": "allow"}}))
-	if b, err := c.Wire.GetCode(ctx, client.CodeName{ID: id, Index: 10}); err != nil || b.Code == "" || b.Binding != nil ||
-		b.Activated != nil {
-		t.Errorf("a code that is not active: %+v, %v", b, err)
-	}
+	b, err := c.Wire.GetCode(ctx, client.CodeName{ID: id, Index: 10})
+	assert.True(t, err == nil && b.Code != "" && b.Binding == nil && b.Activated == nil, "a code that is not active: %+v, %v", b, err)
 	d, err := c.Scans.Resolve(ctx, client.ScanRequest{Text: row[3], User: "u"})
 	check("scan", err)
 	_, ticket, _ := strings.Cut(d.Path, "code_ticket=")
 	openid, err := c.Accounts.GetOpenID(ctx, brand.AppID, "u", "")
 	check("openid", err)
-	b, err := c.Wire.ExchangeTicket(ctx, openid, ticket)
+	b, err = c.Wire.ExchangeTicket(ctx, openid, ticket)
 	check("trade", err)
 	assert.True(t, b.Code == row[1], "the ticket is worth %+v", b)
 

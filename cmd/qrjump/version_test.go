@@ -26,9 +26,8 @@ func TestVersion_SameEverywhere(t *testing.T) {
 
 	code, out, _ := play(t, verb{path: "version", words: "--output=json"}, w.found)
 	var tr version.Info
-	if err := json.Unmarshal([]byte(out), &tr); code != 0 || err != nil || tr.Version != want {
-		t.Errorf("the command line says %s, %v, want %s", out, err, want)
-	}
+	err := json.Unmarshal([]byte(out), &tr)
+	assert.True(t, code == 0 && err == nil && tr.Version == want, "the command line says %s, %v, want %s", out, err, want)
 
 	r, err := http.Get(w.addr.Wire + "/openapi.json")
 	require.NoError(t, err)

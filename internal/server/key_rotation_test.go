@@ -63,10 +63,8 @@ func TestMasterKeyRotation_ResealsOnly(t *testing.T) {
 		l := live(t, s)
 		before := rowsIn(t, exported(t, s))
 
-		if _, err := (server.KeyRotation{Config: p.config()}).Run(t.Context()); !errors.Is(err, server.ErrUsage) ||
-			!strings.Contains(err.Error(), "in use") {
-			t.Fatalf("while a server runs: %v", err)
-		}
+		_, err := (server.KeyRotation{Config: p.config()}).Run(t.Context())
+		require.True(t, errors.Is(err, server.ErrUsage) && strings.Contains(err.Error(), "in use"), "while a server runs: %v", err)
 		s.Stop()
 		old := content(t, p.master())
 		done, err := turned(t, server.KeyRotation{Config: p.config()})
@@ -216,10 +214,8 @@ func TestMasterKeyRotation_NewKeyFromFile(t *testing.T) {
 	env := p.config()
 	env.MasterKey = fresh
 	require.NoError(t, os.Remove(p.master()))
-	if _, err := (server.KeyRotation{Config: env}).Run(t.Context()); !errors.Is(err, server.ErrUsage) ||
-		!strings.Contains(err.Error(), "--new-key-file") {
-		t.Errorf("without a file: %v", err)
-	}
+	_, err := (server.KeyRotation{Config: env}).Run(t.Context())
+	assert.True(t, errors.Is(err, server.ErrUsage) && strings.Contains(err.Error(), "--new-key-file"), "without a file: %v", err)
 	next := strings.Repeat("a5", 32)
 	write(next)
 	done, err := server.KeyRotation{Config: env, NewKeyFile: file}.Run(t.Context())

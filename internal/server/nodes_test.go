@@ -228,11 +228,10 @@ func TestNodes_CodesReadYourWrites(t *testing.T) {
 			here, there = two, one
 		}
 		id = apply(t, here, token, fmt.Sprint("order-", n), 10_000)
-		if a := codesCall(t, there, token, "applycodequery", fmt.Sprintf(`{"application_id":%d}`, id)); a.Code(t) != 0 ||
-			!strings.Contains(a.Body, `"FINISH"`) {
-			t.Fatalf("applycodequery on the other node: %s", a.Body)
-		}
-		a := active(there, id)
+		a := codesCall(t, there, token, "applycodequery", fmt.Sprintf(`{"application_id":%d}`, id))
+		require.True(t, a.Code(t) == 0 && strings.Contains(a.Body, `"FINISH"`),
+			"applycodequery on the other node: %s", a.Body)
+		a = active(there, id)
 		require.True(t, a.Code(t) == 0, "codeactive on the other node: %s", a.Body)
 		require.Contains(t, codesCall(t, here, token, "codeactivequery",
 			fmt.Sprintf(`{"application_id":%d,"code_index":9}`, id)).Body, `"wxa_path":"p"`, "codeactivequery")

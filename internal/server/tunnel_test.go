@@ -28,9 +28,8 @@ func TestDevServer_ProxyTunnel(t *testing.T) {
 	t.Parallel()
 	data := filepath.Join(t.TempDir(), "data")
 	s := servertest.Start(t, servertest.Options{Data: data, Seed: shop, Config: func(c *server.Config) { c.Dev = true }})
-	if _, err := os.Stat(certificates.AuthorityFile(data)); !os.IsNotExist(err) {
-		t.Errorf("an authority that nobody wanted is there: %v", err)
-	}
+	_, err := os.Stat(certificates.AuthorityFile(data))
+	assert.True(t, os.IsNotExist(err), "an authority that nobody wanted is there: %v", err)
 	resp, err := http.Get(s.URL + "/qrjump/ca.pem")
 	require.NoError(t, err)
 	shown, err := io.ReadAll(resp.Body)

@@ -375,22 +375,20 @@ func TestImportCodes_Undo(t *testing.T) {
 		for i, node := range p {
 			follow(t, node, first.ID)
 			assert.ErrorIs(t, assert.ErrorOf(node.Memory.BatchOrLoad(t.Context(), first.ID)), codes.ErrNoBatch, "node %d still knows it", i)
-			if _, err := node.Query(t.Context(), call, codes.BatchKey{ISV: "old"}); !errors.Is(err, errcode.NoApplication) {
-				t.Errorf("node %d, by its isv: %v", i, err)
-			}
+			_, err := node.Query(t.Context(), call, codes.BatchKey{ISV: "old"})
+			assert.True(t, errors.Is(err, errcode.NoApplication), "node %d, by its isv: %v", i, err)
 			s, ok := node.Scan(text, "", nobody)
 			assert.True(t, !ok, "node %d after: %+v", i, s)
 			want(t, "batches", len(node.Memory.Batches()), 0)
-			_, err := node.ImportCodes(byAdmin(t), first.ID, 1, strings.NewReader(file))
+			_, err = node.ImportCodes(byAdmin(t), first.ID, 1, strings.NewReader(file))
 			assert.True(t, errors.Is(err, codes.ErrNoBatch), "node %d, an import into it: %v", i, err)
 		}
 		fresh := codes.NewMemory(nodes[0])
 		if err := fresh.Load(t.Context()); err != nil || len(fresh.Batches()) != 0 || len(fresh.ImportedPrefixes()) != 0 {
 			t.Errorf("a new start knows %v %v, %v", fresh.Batches(), fresh.ImportedPrefixes(), err)
 		}
-		if checked, err := nodes[0].VerifyChanges(t.Context()); err != nil || checked.FirstError != nil {
-			t.Errorf("the audit log: %+v, %v", checked, err)
-		}
+		checked, err := nodes[0].VerifyChanges(t.Context())
+		assert.True(t, err == nil && checked.FirstError == nil, "the audit log: %+v, %v", checked, err)
 		// The same numbers, with another count and prefix.
 		again, err := p[1].BeginImport(byAdmin(t), codes.NewImport{Account: "svc", ISV: "old", ID: 77, Count: 10,
 			Prefix: codes.DefaultPrefix})
@@ -404,7 +402,7 @@ func TestImportCodes_Undo(t *testing.T) {
 			s, ok = node.Scan(text, "", nobody)
 			assert.True(t, !ok, "node %d, a text of the old one: %+v", i, s)
 		}
-		checked, err := nodes[1].VerifyChanges(t.Context())
+		checked, err = nodes[1].VerifyChanges(t.Context())
 		assert.True(t, err == nil && checked.FirstError == nil, "the audit log: %+v, %v", checked, err)
 	})
 }

@@ -202,21 +202,16 @@ func TestLookup_InvalidTextNotFound(t *testing.T) {
 				list := addRules(t, s, aRule(t, "wxa", "https://h.example/"))
 				link, _ := rules.ParseLink(text)
 				view(t, s, func(ctx context.Context, tx *Tx) error {
-					if _, err := tx.rules().Rule(ctx, text); err != rules.ErrNoRule {
-						t.Errorf("rule: %v", err)
-					}
-					if _, err := tx.accounts().Account(ctx, text); err != accounts.ErrNoAccount {
-						t.Errorf("account: %v", err)
-					}
-					if _, err := tx.accounts().Component(ctx, text); err != accounts.ErrNoComponent {
-						t.Errorf("component: %v", err)
-					}
-					if _, err := tx.accounts().Token(ctx, text); err != accounts.ErrNoToken {
-						t.Errorf("token: %v", err)
-					}
-					if _, err := s.ScanKey(ctx, text); err != accounts.ErrNoScanKey {
-						t.Errorf("scan key: %v", err)
-					}
+					_, err := tx.rules().Rule(ctx, text)
+					assert.True(t, err == rules.ErrNoRule, "rule: %v", err)
+					_, err = tx.accounts().Account(ctx, text)
+					assert.True(t, err == accounts.ErrNoAccount, "account: %v", err)
+					_, err = tx.accounts().Component(ctx, text)
+					assert.True(t, err == accounts.ErrNoComponent, "component: %v", err)
+					_, err = tx.accounts().Token(ctx, text)
+					assert.True(t, err == accounts.ErrNoToken, "token: %v", err)
+					_, err = s.ScanKey(ctx, text)
+					assert.True(t, err == accounts.ErrNoScanKey, "scan key: %v", err)
 					found, err := tx.rules().RulesAt(ctx, []string{text, "https://h.example/", text})
 					want(t, "rules at", found, list)
 					assert.True(t, err == nil, "%v", err)

@@ -44,9 +44,8 @@ func TestWebhookStore_RoundTrip(t *testing.T) {
 		})
 		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.webhooks().DeleteWebhook(ctx, 7) })
 		update(t, s, func(ctx context.Context, tx *Tx) error {
-			if _, err := tx.webhooks().Webhook(ctx, 7); !errors.Is(err, webhooks.ErrNoWebhook) {
-				t.Errorf("%v", err)
-			}
+			_, err := tx.webhooks().Webhook(ctx, 7)
+			assert.True(t, errors.Is(err, webhooks.ErrNoWebhook), "%v", err)
 			n, err := tx.webhooks().CountForgettable(ctx, at.Add(time.Millisecond))
 			want(t, "forgettable", n, 1)
 			forgot, err2 := tx.webhooks().ForgetDeliveries(ctx, at.Add(time.Millisecond), 10)

@@ -38,9 +38,8 @@ func opened(t *testing.T, appid string, query url.Values, body []byte) (string, 
 		AppID   string   `xml:"AppId"`
 		Encrypt string
 	}
-	if err := xml.Unmarshal(body, &outer); err != nil {
-		t.Fatalf("%v: %s", err, body)
-	}
+	err := xml.Unmarshal(body, &outer)
+	require.True(t, err == nil, "%v: %s", err, body)
 	same(t, "AppId", outer.AppID, appid)
 	same(t, "encrypt_type", query.Get("encrypt_type"), "aes")
 	for name, list := range map[string][]string{

@@ -261,15 +261,12 @@ func TestDirectoryChange_AllOrNothing(t *testing.T) {
 	w.Changed = func(_ context.Context, appids ...string) { told = append(told, appids...) }
 	require.NoError(t, assert.ErrorOf(w.Change(t.Context(), "wxa", func(a *accounts.Account) error { a.Name = "new"; return nil })))
 	refused := errors.New("refused")
-	if _, err := w.Change(t.Context(), "wxa", func(a *accounts.Account) error { a.Name = "newer"; return refused }); !errors.Is(err,
-		refused) {
-		t.Errorf("a function that fails: %v", err)
-	}
+	_, err := w.Change(t.Context(), "wxa", func(a *accounts.Account) error { a.Name = "newer"; return refused })
+	assert.True(t, errors.Is(err, refused), "a function that fails: %v", err)
 	assert.True(t, assert.ErrorOf(w.Change(t.Context(), "wxa", func(a *accounts.Account) error { a.Name = "\x00"; return nil })) != nil,
 		"a change to what cannot be was saved")
-	if _, err := w.Change(t.Context(), "wxnobody", func(*accounts.Account) error { return nil }); !errors.Is(err, accounts.ErrNoAccount) {
-		t.Errorf("of nobody: %v", err)
-	}
+	_, err = w.Change(t.Context(), "wxnobody", func(*accounts.Account) error { return nil })
+	assert.True(t, errors.Is(err, accounts.ErrNoAccount), "of nobody: %v", err)
 	a, err := w.Get(t.Context(), "wxa")
 	require.NoError(t, err)
 	same(t, "name", a.Name, "new")

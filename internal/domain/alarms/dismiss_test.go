@@ -302,15 +302,14 @@ func TestAlarmList_BothDirectionsAndCount(t *testing.T) {
 			_, _, err := tx.AddAlarm(t.Context(), alarms.Alarm{Kind: alarms.AfterRedemption, CodeName: name})
 			return err
 		}))
-		if a, err := c.Alarm(t.Context(), name); !errors.Is(err, alarms.ErrNoAlarm) {
-			t.Errorf("an alarm that is not confirmed changes the page: %+v, %v", a, err)
-		}
+		a, err := c.Alarm(t.Context(), name)
+		assert.True(t, errors.Is(err, alarms.ErrNoAlarm), "an alarm that is not confirmed changes the page: %+v, %v", a, err)
 		for range 2 { // the second confirmation changes nothing
 			a, err := c.Acknowledge(t.Context(), 6, "eve", true)
 			require.True(t, err == nil && a.Confirmation == 7 && a.ConfirmedBy == "eve" && a.AcknowledgedBy == "eve" &&
 				a.Stage() == alarms.StageConfirmed, "a confirmation: %+v, %v", a, err)
 		}
-		a, err := c.Alarm(t.Context(), name)
+		a, err = c.Alarm(t.Context(), name)
 		assert.True(t, err == nil && a.ID == 6, "the confirmed alarm: %+v, %v", a, err)
 		list, err := c.Alarms(t.Context(), alarms.Query{State: alarms.StageConfirmed, Limit: 9})
 		assert.True(t, err == nil && len(list) == 1 && list[0].ID == 6, "the confirmed alarms: %+v, %v", list, err)

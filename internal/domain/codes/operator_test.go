@@ -171,11 +171,10 @@ func TestCodeHistory_Complete(t *testing.T) {
 	require.NoError(t, assert.ErrorOf(p.Change(by(t, "till"), codes.Change{Batch: b.ID, Action: codes.Redeem, Codes: one(5_000),
 		Note: "receipt 1"})))
 	at := p.now()
-	if got, err := p.RedeemedAt(t.Context(), b.ID, 5_000); err != nil || !got.Equal(at) {
-		t.Errorf("redeemed at %s, %v, want %s", got, err, at)
-	}
+	got, err := p.RedeemedAt(t.Context(), b.ID, 5_000)
+	assert.True(t, err == nil && got.Equal(at), "redeemed at %s, %v, want %s", got, err, at)
 	p.advance(time.Second)
-	err := p.Store.UpdateCodes(t.Context(), func(tx codes.Tx) error {
+	err = p.Store.UpdateCodes(t.Context(), func(tx codes.Tx) error {
 		for range 2_100 {
 			// One transaction instead of two thousand calls.
 			if _, err := tx.AddEvent(t.Context(), codes.Event{Batch: b.ID, Action: codes.Unfreeze,
@@ -192,7 +191,7 @@ func TestCodeHistory_Complete(t *testing.T) {
 	// A public page asks too, and reads a bounded number of them.
 	rows := 0
 	public := &codes.Service{Store: rowsRead{p.Store, &rows}}
-	got, err := public.RedeemedAt(t.Context(), b.ID, 5_000)
+	got, err = public.RedeemedAt(t.Context(), b.ID, 5_000)
 	assert.True(t, err != nil && rows != 0 && rows <= 2_000, "a page read %d rows and says %s, %v", rows, got, err)
 	list, err := p.History(t.Context(), b.ID, 5_000)
 	assert.True(t, err == nil && len(list) == 2 && list[0].Action == codes.Redeem && list[0].Actor == "till" &&
@@ -415,10 +414,8 @@ func TestRetarget_WithdrawnSchedule(t *testing.T) {
 	schedule(codes.Activate, 0, 99, "first")
 	schedule(codes.Withdraw, 40, 59, "")
 	schedule(codes.Activate, 90, 109, "second")
-	if n, err := p.Retarget(t.Context(), b.ID, codes.Range{From: 0, To: 9_999}, "bare", "pages/new", codes.WxaTrial); err != nil ||
-		n.Activations != 3 {
-		t.Fatalf("%v, %v", n, err)
-	}
+	n, err := p.Retarget(t.Context(), b.ID, codes.Range{From: 0, To: 9_999}, "bare", "pages/new", codes.WxaTrial)
+	require.True(t, err == nil && n.Activations == 3, "%v, %v", n, err)
 	p.advance(2 * time.Hour)
 	for index, want := range map[int64]string{0: "first", 39: "first", 40: "", 59: "", 60: "first", 89: "first", 90: "second",
 		109: "second", 110: ""} {
@@ -429,7 +426,7 @@ func TestRetarget_WithdrawnSchedule(t *testing.T) {
 		}
 		assert.Equal(t, got, want, "index %d", index)
 	}
-	_, err := p.Retarget(by(t, strings.Repeat("x", 257)), b.ID, codes.Range{From: 0, To: 9}, "bare", "p", 0)
+	_, err = p.Retarget(by(t, strings.Repeat("x", 257)), b.ID, codes.Range{From: 0, To: 9}, "bare", "p", 0)
 	assert.True(t, err != nil, "an actor of 257 characters was taken")
 }
 

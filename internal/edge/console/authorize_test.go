@@ -85,10 +85,9 @@ func TestAgreeReference_SingleUse(t *testing.T) {
 		got := [2]int{sees, agrees}
 		assert.True(t, got == want[role.AtLeast(adminroute.Operator)], "%s sees the page %d, and agrees %d", role, got[0], got[1])
 	}
-	if p := request(t, s).get("/console/agree?here=1&ref=" + url.QueryEscape(ref)); p.Status != http.StatusSeeOther ||
-		!strings.HasPrefix(p.Header.Get("Location"), "/console/login?next=") {
-		t.Errorf("nobody: %d %q", p.Status, p.Header.Get("Location"))
-	}
+	p := request(t, s).get("/console/agree?here=1&ref=" + url.QueryEscape(ref))
+	assert.True(t, p.Status == http.StatusSeeOther && strings.HasPrefix(p.Header.Get("Location"), "/console/login?next="),
+		"nobody: %d %q", p.Status, p.Header.Get("Location"))
 	form := func(appid string, sets ...string) url.Values {
 		return url.Values{"ref": {ref}, "did": {"approve"}, "appid": {appid}, "set": sets, "part": {"x"}}
 	}
@@ -104,7 +103,7 @@ func TestAgreeReference_SingleUse(t *testing.T) {
 			c.status != 422) && strings.Contains(p.Body, `name="part" value="x"`) && !strings.Contains(p.Body, "wx199"),
 			"%s: %d %s", name, p.Status, p.Body)
 	}
-	p := alice.post("/console/agree", form("wx001", "33"))
+	p = alice.post("/console/agree", form("wx001", "33"))
 	require.True(t, p.Status == http.StatusSeeOther && strings.Contains(p.Header.Get("Location"), "/back?state=7&auth_code=queryauthcode"),
 		"%d %q %s", p.Status, p.Header.Get("Location"), p.Body)
 	p = alice.post("/console/agree", form("wx002", "33"))

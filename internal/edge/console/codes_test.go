@@ -91,11 +91,9 @@ func TestCodesPage_FindMapAndChange(t *testing.T) {
 	change(v, url.Values{"did": {"void"}, "from": {"9999"}, "to": {"9999"}, "sure": {"1"}}, http.StatusSeeOther)
 	const whole = "0-6 active, 7-7 redeemed, 8-99 active, 100-199 frozen, 200-4999 active, 5000-9998 not active, 9999-9999 void"
 	assert.Equal(t, rows(), whole, "the map")
-	if p := change(v, url.Values{"did": {"redeem"}, "from": {"7"}, "to": {"7"}, "sure": {"1"}},
-		http.StatusConflict); !strings.Contains(p.Body,
-		"was redeemed by person:marketer") {
-		t.Errorf("redeemed twice: %s", p.Body)
-	}
+	p := change(v, url.Values{"did": {"redeem"}, "from": {"7"}, "to": {"7"}, "sure": {"1"}},
+		http.StatusConflict)
+	assert.True(t, strings.Contains(p.Body, "was redeemed by person:marketer"), "redeemed twice: %s", p.Body)
 	change(v, url.Values{"did": {"freeze"}, "from": {"0"}, "to": {"10000"}, "sure": {"10001"}}, http.StatusUnprocessableEntity)
 	change(v, url.Values{"did": {"melt"}, "from": {"0"}, "to": {"1"}}, http.StatusUnprocessableEntity)
 
@@ -103,9 +101,8 @@ func TestCodesPage_FindMapAndChange(t *testing.T) {
 	text := regexp.MustCompile(`<code class="copy">(C\.EXAMPLE/[^<]+)</code>`).FindStringSubmatch(found.Body)
 	require.True(t, text != nil && strings.Contains(found.Body, "redeemed") && strings.Contains(found.Body, "person:marketer"),
 		"by index: %d %s", found.Status, found.Body)
-	if p := v.get("/console/codes?code=" + url.QueryEscape(text[1])); !strings.Contains(p.Body, text[1]) {
-		t.Errorf("by text: %d %s", p.Status, p.Body)
-	}
+	p = v.get("/console/codes?code=" + url.QueryEscape(text[1]))
+	assert.True(t, strings.Contains(p.Body, text[1]), "by text: %d %s", p.Status, p.Body)
 	var b bytes.Buffer
 	form := multipart.NewWriter(&b)
 	if file, err := form.CreateFormFile("picture", "code.png"); err != nil {
@@ -113,7 +110,7 @@ func TestCodesPage_FindMapAndChange(t *testing.T) {
 	} else if _, err = file.Write(picture(t, text[1])); err != nil || form.Close() != nil {
 		t.Fatal(err)
 	}
-	p := v.send("POST", "/console/codes/picture", form.FormDataContentType(), &b)
+	p = v.send("POST", "/console/codes/picture", form.FormDataContentType(), &b)
 	assert.Equal(t, p.Header.Get("Location"), "/console/codes?code="+url.QueryEscape(text[1]), "by picture: %d", p.Status)
 	for _, none := range []string{"C.EXAMPLE/ABC", id + ":99999", "999:1", "ABCDEFGHI", "<script>"} {
 		p := v.get("/console/codes?code=" + url.QueryEscape(none))

@@ -72,10 +72,9 @@ func TestHome_ExpiringAndOverdueTasks(t *testing.T) {
 	root.signIn("root", password, "")
 	bo.signIn("bo", password, "")
 	wire := fmt.Sprintf("/console/codes/%d", order.ID)
-	if p := root.get("/console/home"); strings.Contains(p.Body, "nightly") || strings.Contains(p.Body, "not downloaded") ||
-		strings.Contains(p.Body, wire) {
-		t.Errorf("told too early: %s", p.Body)
-	}
+	p := root.get("/console/home")
+	assert.True(t, !strings.Contains(p.Body, "nightly") && !strings.Contains(p.Body, "not downloaded") && !strings.Contains(p.Body, wire),
+		"told too early: %s", p.Body)
 	scans(t, s, "https://shop.example/7")
 	s.Admin("GET", "/statistics?wait=true", "")
 	s.Admin("PUT", "/emulator/clock", `{"now":"2026-01-30T02:00:00Z"}`)
@@ -90,11 +89,10 @@ func TestHome_ExpiringAndOverdueTasks(t *testing.T) {
 		"expire within two weeks or expired recently: 1", "nightly", "no active code after two weeks: 1", "press spring", wire)
 	s.Admin("POST", fmt.Sprintf("/batches/%d/activations", order.ID), `{"code_start":5,"code_end":5,"binding":{"activity_name":"a",
 		"product_brand":"b","product_title":"t","product_code":"4006381333931","wxa_appid":"shop","wxa_path":"p"}}`)
-	if p := root.get("/console/home"); strings.Contains(p.Body, wire) {
-		t.Errorf("told of codes of which one is active: %s", p.Body)
-	}
+	p = root.get("/console/home")
+	assert.True(t, !strings.Contains(p.Body, wire), "told of codes of which one is active: %s", p.Body)
 	bo.signIn("bo", password, "")
-	p := bo.get("/console/home")
+	p = bo.get("/console/home")
 	p.wants(t, "Publishes of shop left this month: 3", `href="/console/accounts/shop"`)
 	assert.True(t, !strings.Contains(p.Body, "nightly") && !strings.Contains(p.Body, "not downloaded"),
 		"told of what is not theirs: %s", p.Body)

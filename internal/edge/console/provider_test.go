@@ -221,15 +221,14 @@ func TestOIDC_TokenValidation(t *testing.T) {
 	refused("RSA key of 1,024 bits", "fewer than 2048 bits", c.signIn(v))
 	c.key = strong
 	answer := good(v)
-	if p := back(v, answer); p.Status != http.StatusSeeOther || p.Header.Get("Location") != "/console/rules" {
-		t.Fatalf("signing in: %d %s", p.Status, p.Body)
-	}
+	p := back(v, answer)
+	require.True(t, p.Status == http.StatusSeeOther && p.Header.Get("Location") == "/console/rules", "signing in: %d %s", p.Status, p.Body)
 	refusedBefore := v.get("/console/rules")
 	assert.Equal(t, refusedBefore.Status, http.StatusOK, "signed in")
 	v = request(t, s)
 	refused("the same answer in another browser", notBegun, back(v, answer))
 	// A page of another origin cannot begin it, nor end it.
-	p := v.get("/console/login/provider", "Sec-Fetch-Site: cross-site")
+	p = v.get("/console/login/provider", "Sec-Fetch-Site: cross-site")
 	assert.True(t, strings.HasPrefix(p.Header.Get("Location"), "/console/login?"),
 		"begun by a page of another origin: %s", p.Header.Get("Location"))
 	p = v.post("/console/login/callback", answer, "Sec-Fetch-Site: cross-site")
@@ -383,12 +382,11 @@ func TestOIDC_KeepsPendingForm(t *testing.T) {
 	s := c.with(t, servertest.Options{Guarded: true})
 	c.says(map[string]any{"roles": []string{"rules-editor"}})
 	v := request(t, s)
-	if p := c.signIn(v); p.Status != http.StatusSeeOther {
-		t.Fatalf("signing in: %d %s", p.Status, p.Body)
-	}
+	p := c.signIn(v)
+	require.True(t, p.Status == http.StatusSeeOther, "signing in: %d %s", p.Status, p.Body)
 	s.Clock.Step(30 * 24 * time.Hour)
 	form := url.Values{"owner": {"shop"}, "prefix": {"https://shop.example/kept/"}, "path": {"pages/x"}, "links": {""}}
-	p := v.post("/console/rules/new", form)
+	p = v.post("/console/rules/new", form)
 	kept := regexp.MustCompile(`name="kept" value="([^"]*)"`).FindStringSubmatch(p.Body)
 	require.True(t, p.Status == http.StatusUnauthorized && kept != nil && strings.Contains(p.Body, `target="_blank"`),
 		"an expired session: %d %s", p.Status, p.Body)

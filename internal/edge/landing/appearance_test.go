@@ -117,10 +117,9 @@ func TestLandingPage_CodeIssuerAppearance(t *testing.T) {
 	p.activate(batch, 1, 1)
 	p.Admin("PUT", "/accounts/brand",
 		`{"kind":"service_account","name":"Brew & Co","certified":true,"features":["marketcode"],"linked":["shop"]}`)
-	if a := p.dress("brand", map[string]any{"logo": logoFile(t, color.Black, 50, 50), "help": "https://help.example/",
-		"texts": map[string]any{"en": map[string]string{"code": "Look for the seal.", "landing": "Not here."}}}); a.Status != 200 {
-		t.Fatalf("%d %s", a.Status, a.Body)
-	}
+	a := p.dress("brand", map[string]any{"logo": logoFile(t, color.Black, 50, 50), "help": "https://help.example/",
+		"texts": map[string]any{"en": map[string]string{"code": "Look for the seal.", "landing": "Not here."}}})
+	require.True(t, a.Status == 200, "%d %s", a.Status, a.Body)
 	for i, verdict := range []string{"not_active", "active"} {
 		a := p.get("q.example", paths[i])
 		p.isPage(verdict, a, 200)
@@ -128,7 +127,7 @@ func TestLandingPage_CodeIssuerAppearance(t *testing.T) {
 			"https://help.example/", "-Not here")
 	}
 	// A code that nobody made has no maker: its page is as any other that is not found.
-	a := p.get("q.example", "/A000000000000000000")
+	a = p.get("q.example", "/A000000000000000000")
 	p.isPage("unknown", a, 404)
 	p.has("unknown", a, "-help.example", "-/qrjump/logo/", `<div class="verdict missing"><svg `, "What to do", "您可以这样做")
 }

@@ -198,9 +198,8 @@ func TestScanFastPath_Drain(t *testing.T) {
 	answers := begun(t, half, ask+`{"text"`)
 	var stopped sync.WaitGroup
 	stopped.Go(s.Stop)
-	if rest, err := io.ReadAll(idle); len(rest) > 0 || err != nil {
-		t.Errorf("the idle connection: %q %v", rest, err)
-	}
+	rest, err := io.ReadAll(idle)
+	assert.True(t, len(rest) == 0 && err == nil, "the idle connection: %q %v", rest, err)
 	io.WriteString(half, `:"x"}`)
 	resp, err := http.ReadResponse(answers, nil)
 	assert.True(t, err == nil && resp.StatusCode == 200 && resp.Close, "the running scan: %+v %v", resp, err)

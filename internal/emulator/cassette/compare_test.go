@@ -318,13 +318,12 @@ func TestCassetteReplay_Offline(t *testing.T) {
 		return shown
 	}
 	base, p := replayed(t, out.String(), false)
-	if got := run(base, false); !slices.Equal(forms(got), forms(want)) {
-		t.Errorf("in order: %v\nwant %v", got, want)
-	}
+	got := run(base, false)
+	assert.True(t, slices.Equal(forms(got), forms(want)), "in order: %v\nwant %v", got, want)
 	wrong, unused := p.Unreplayed()
 	assert.True(t, len(wrong) == 0 && unused == 0, "in order: %v, %d left", wrong, unused)
 	base, p = replayed(t, out.String(), true)
-	got := run(base, true)
+	got = run(base, true)
 	slices.Reverse(got)
 	assert.True(t, slices.Equal(forms(got), forms(want)), "by content: %v\nwant %v", got, want)
 	wrong, unused = p.Unreplayed()

@@ -230,11 +230,9 @@ func TestStream_ErasureDuringRead(t *testing.T) {
 func TestStream_RequiresSyncAlways(t *testing.T) {
 	_, address := startNATS(t, t.TempDir(), false)
 	l := openLog(t, address, t.TempDir())
-	if err := l.Append(t.Context(), events(0, 1)); !errors.Is(err, ErrNotFlushed) ||
-		!strings.Contains(err.Error(), "sync_interval: always") {
-		t.Errorf("published to it: %v", err)
-	}
-	_, err := Parse(strings.Split(address, "?")[0])
+	err := l.Append(t.Context(), events(0, 1))
+	assert.True(t, errors.Is(err, ErrNotFlushed) && strings.Contains(err.Error(), "sync_interval: always"), "published to it: %v", err)
+	_, err = Parse(strings.Split(address, "?")[0])
 	assert.True(t, err != nil && strings.Contains(err.Error(), "monitor="), "nobody vouches for it: %v", err)
 	vouched := openLog(t, strings.Split(address, "?")[0]+"?flush=vouched", t.TempDir())
 	assert.NoErrorf(t, vouched.Append(t.Context(), events(0, 1)), "the operator vouches for it")

@@ -50,9 +50,8 @@ func TestSafeHTTP_BodyLimit(t *testing.T) {
 	t.Run("64 KiB unless the request says otherwise", func(t *testing.T) {
 		size := 64 << 10
 		client, _ := site(t, func(rw http.ResponseWriter, _ *http.Request) { rw.Write(make([]byte, size)) })
-		if _, _, err := do(t, client, safehttp.Request{URL: "http://h.example/"}); err != nil {
-			t.Error(err)
-		}
+		_, _, err := do(t, client, safehttp.Request{URL: "http://h.example/"})
+		assert.NoError(t, err)
 		size++
 		_, steps, err := do(t, client, safehttp.Request{URL: "http://h.example/"})
 		wantFailure(t, steps, err, safehttp.BodyTooLong, "65536")

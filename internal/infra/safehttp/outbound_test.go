@@ -288,9 +288,8 @@ func TestSafeHTTP_DNSRebinding(t *testing.T) {
 		client, w := site(t, func(http.ResponseWriter, *http.Request) {})
 		resolver := knows("h.example", []string{public}, []string{"127.0.0.1"})
 		client.Resolver = resolver
-		if _, _, err := do(t, client, safehttp.Request{URL: "http://h.example/"}); err != nil {
-			t.Fatal(err)
-		}
+		_, _, err := do(t, client, safehttp.Request{URL: "http://h.example/"})
+		require.NoError(t, err)
 		assert.True(t, len(resolver.asked) == 1 && slices.Equal(w.dialed, []string{public + ":80"}),
 			"asked %v, dialed %v", resolver.asked, w.dialed)
 		// The next request asks again and is refused.

@@ -166,9 +166,8 @@ func TestArchive_SourceErrorLeavesNoFile(t *testing.T) {
 func TestArchive_PassphraseLength(t *testing.T) {
 	for word, ok := range map[string]bool{"": false, "eleven char": false, passphrase: true, "十二个字才够长了吧真够了": true, "十二个字": false,
 		"\xff\xfe123456789012": false} {
-		if err := archive.CheckPassphrase(word); (err == nil) != ok {
-			t.Errorf("%q: %v", word, err)
-		}
+		err := archive.CheckPassphrase(word)
+		assert.True(t, (err == nil) == ok, "%q: %v", word, err)
 		c := contents(some)
 		c.Passphrase = word
 		p, err := archive.Pack(t.Context(), t.TempDir(), c)
