@@ -48,8 +48,7 @@ var everyCall = func() map[string]func(ctx, *api) error {
 // noCalls are the methods of a Client that make no call, or return the answer unread.
 var noCalls = []string{"URL", "Do"}
 
-// Issue 11, 4: no call takes another program's answer for its own. A method
-// that gives an iterator and has no line above fails this test.
+// Issue 11, 4: no call takes another program's answer for its own. A method that gives an iterator and has no line above fails this test.
 func TestClientCalls_RejectForeignResponse(t *testing.T) {
 	for _, service := range reflect.VisibleFields(reflect.TypeFor[client.Client]()) {
 		for method := range service.Type.Methods() {

@@ -212,8 +212,7 @@ func TestClientStream_Truncated(t *testing.T) {
 	assert.True(t, ok && n == 2, "got %d answers and %v, want one and a broken stream", n, last)
 }
 
-// stub answers every request with the next of these functions, the last one
-// for ever.
+// stub answers every request with the next of these functions, the last one for ever.
 type stub struct {
 	answers []func(*http.Request) (int, string)
 	calls   atomic.Int64

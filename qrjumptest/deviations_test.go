@@ -28,8 +28,7 @@ func (r *recorder) end() {
 	}
 }
 
-// Strict fails a test whose caller deviated in what the platform is known to mind, and
-// no other.
+// Strict fails a test whose caller deviated in what the platform is known to mind, and no other.
 func TestStrict_FailsOnDeviation(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

@@ -7,8 +7,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
-// Issue 11, 6: a feature is added or taken away by its name, and no other is
-// dropped, also one that this program does not know.
+// Issue 11, 6: a feature is added or taken away by its name, and no other is dropped, also one that this program does not know.
 func TestChangedFeatures_KeepsUnknown(t *testing.T) {
 	for _, c := range []struct{ have, change, want []string }{
 		{nil, []string{"marketcode"}, []string{"marketcode"}},

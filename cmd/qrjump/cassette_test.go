@@ -63,8 +63,7 @@ func get(t *testing.T, url string) string {
 	return string(body)
 }
 
-// Issue 15: a recording, its comparison with a new server and its replay, as a
-// person does them.
+// Issue 15: a recording, its comparison with a new server and its replay, as a person does them.
 func TestCassette_RecordCompareReplay(t *testing.T) {
 	t.Chdir(t.TempDir())
 	left := t.TempDir()

@@ -9,8 +9,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// folders makes ./qrjump-data and ./named with a token and, where it is not
-// empty, a file of addresses.
+// folders makes ./qrjump-data and ./named with a token and, where it is not empty, a file of addresses.
 func folders(t *testing.T, here, named string) {
 	t.Helper()
 	t.Chdir(t.TempDir())

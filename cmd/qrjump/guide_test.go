@@ -270,8 +270,7 @@ func inProduction(t *testing.T, text string) string {
 	return page.String()
 }
 
-// playPage runs the blocks of a page in one shell. The addresses of the page are
-// ports that were free.
+// playPage runs the blocks of a page in one shell. The addresses of the page are ports that were free.
 func playPage(t *testing.T, text string) string {
 	dir := t.TempDir()
 	places := []string{}

@@ -17,9 +17,8 @@ import (
 
 var licenceFile = regexp.MustCompile(`(?i)^(licen[cs]e|copying|notice|patents)([-.].*)?$`)
 
-// Issue 12, 10: qrjump version --licences prints the text of every licence and notice of
-// what is built into the program. New or newer modules: go test -run
-// TestLicences ./cmd/qrjump -update
+// Issue 12, 10: qrjump version --licences prints the text of every licence and notice of what is built into the program. New or newer
+// modules: go test -run TestLicences ./cmd/qrjump -update
 func TestLicences_CoverEveryModule(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("the file is made on Linux; other systems need other modules")

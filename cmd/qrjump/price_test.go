@@ -24,8 +24,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/testscope"
 )
 
-// Of a file that somebody else wrote, a command may allocate so many bytes for each of
-// its own, and so many whatever it says.
+// Of a file that somebody else wrote, a command may allocate so many bytes for each of its own, and so many whatever it says.
 const (
 	perByte    = 1200
 	whatever   = 4 << 20

@@ -76,9 +76,8 @@ func (s scripted) Deadline() (time.Time, bool) { return s.until() }
 
 type runningKey struct{}
 
-// startServer is the script command "server [flags]": it starts qrjump serve
-// with these flags, waits for the ready line and sets URL, QRJUMP_SERVER and ADDR
-// (without its scheme). Without flags it is "server --dev".
+// startServer is the script command "server [flags]": it starts qrjump serve with these flags, waits for the ready line and sets URL,
+// QRJUMP_SERVER and ADDR (without its scheme). Without flags it is "server --dev".
 func startServer(ts *testscript.TestScript, neg bool, args []string) {
 	r := ts.Value(runningKey{}).(*running)
 	if neg || r.server != nil {
@@ -133,9 +132,8 @@ var noon = func() time.Time {
 	return time.Date(now.Year(), now.Month()+1, 15, 4, 0, 0, 0, time.UTC)
 }()
 
-// midMonth is the script command "midmonth": it moves the emulator's clock to
-// noon in the middle of the next month, for stories whose days or months must
-// not end while they are told. A clock that is there already stays.
+// midMonth is the script command "midmonth": it moves the emulator's clock to noon in the middle of the next month, for stories whose days
+// or months must not end while they are told. A clock that is there already stays.
 func midMonth(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) > 0 {
 		ts.Fatalf("usage: midmonth")
@@ -153,8 +151,7 @@ func midMonth(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// fails is the script command "fails CODE program [args]": it must end with
-// exactly this exit code.
+// fails is the script command "fails CODE program [args]": it must end with exactly this exit code.
 func fails(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: fails CODE program [args]")
@@ -171,8 +168,7 @@ func fails(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// capture is the script command "capture FILE REGEXP NAME…": what the groups
-// find in a file, or in stdout, becomes variables.
+// capture is the script command "capture FILE REGEXP NAME…": what the groups find in a file, or in stdout, becomes variables.
 func capture(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 3 {
 		ts.Fatalf("usage: capture FILE REGEXP NAME...")
@@ -210,8 +206,7 @@ func links(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text.String()), 0o600))
 }
 
-// manyRules is the script command "many FILE N": so many rules of the demo's
-// account, as rule import reads them.
+// manyRules is the script command "many FILE N": so many rules of the demo's account, as rule import reads them.
 func manyRules(ts *testscript.TestScript, _ bool, args []string) {
 	n, err := strconv.Atoi(args[1])
 	ts.Check(err)

@@ -34,8 +34,7 @@ const (
 	otherTest = "another test" // it serves, or ends the program
 )
 
-// verb is a command line and what it says when it did what it was asked for.
-// $NAME in its words is replaced by what earlier ones found out.
+// verb is a command line and what it says when it did what it was asked for. $NAME in its words is replaced by what earlier ones found out.
 type verb struct {
 	path  string // as the help shows it
 	api   string
@@ -383,8 +382,7 @@ settings: {verification: trust, rule_rate_limit: null}
 const faultsFile = `faults: [{method: GET, path: /cgi-bin/menu/get, response: {body: {menu: {button: []}}}, count: 3}]
 `
 
-// world is a server in production as the README starts it, each API on a
-// listener of its own, with the emulator's controls.
+// world is a server in production as the README starts it, each API on a listener of its own, with the emulator's controls.
 type world struct {
 	t        *testing.T
 	dir      string
@@ -448,8 +446,7 @@ func (w *world) post(path string, body map[string]any) map[string]any {
 
 var verifyTicket = regexp.MustCompile(`ticket@@@\S+`)
 
-// askForAuthorization asks as a platform that an account may agree, by the ticket
-// that was made for it.
+// askForAuthorization asks as a platform that an account may agree, by the ticket that was made for it.
 func (w *world) askForAuthorization() {
 	token := w.post("/cgi-bin/component/api_component_token", map[string]any{"component_appid": "isv",
 		"component_appsecret":     "the-secret-of-the-isv",
@@ -538,8 +535,7 @@ func TestVerbs_EachHasCase(t *testing.T) {
 	}
 }
 
-// Issue 11, 4: the production set-up of the README. The verbs find each API by
-// the data folder, or by flags.
+// Issue 11, 4: the production set-up of the README. The verbs find each API by the data folder, or by flags.
 func TestVerbs_SeparateListeners(t *testing.T) {
 	for name, flags := range map[string]func(*world) map[string]string{
 		"by the data folder": func(w *world) map[string]string { return map[string]string{"DATA": filepath.Join(w.dir, "data")} },
@@ -808,8 +804,7 @@ func between(t *testing.T, server string, see func(*http.Request)) string {
 	return front.URL
 }
 
-// Issue 11, 4: whatever answers in place of the server, no verb says that it
-// did what it was asked for.
+// Issue 11, 4: whatever answers in place of the server, no verb says that it did what it was asked for.
 func TestVerbs_UnexpectedResponseFails(t *testing.T) {
 	t.Chdir(t.TempDir())
 	w := newWorld(t)

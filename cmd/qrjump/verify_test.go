@@ -17,8 +17,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// Issue 16, 5: a verification file is walked as the platform does it, and every
-// step says what is wrong and what to do.
+// Issue 16, 5: a verification file is walked as the platform does it, and every step says what is wrong and what to do.
 func TestVerify_EachStepFault(t *testing.T) {
 	environment(t, nil)
 	t.Setenv("QRJUMP_CONTEXTS", filepath.Join(t.TempDir(), "none.yaml"))

@@ -10,8 +10,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// Calls are followed from place to place: each once, in order, and it is said how
-// many were forgotten meanwhile.
+// Calls are followed from place to place: each once, in order, and it is said how many were forgotten meanwhile.
 func TestCallRecord_FollowFromCursor(t *testing.T) {
 	all := func(int) bool { return true }
 	c := &emulator.Calls[int]{Run: "a"}
@@ -48,8 +47,7 @@ func TestCallRecord_FollowFromCursor(t *testing.T) {
 	list, _ = c.Last(2, even)
 	assert.True(t, slices.Equal(list, []int{made - made%2, made - made%2 - 2}), "the last two even ones are %v of %d", list, made)
 
-	// A reset forgets calls and keeps places; a place of another process, or none at
-	// all, begins with the oldest.
+	// A reset forgets calls and keeps places; a place of another process, or none at all, begins with the oldest.
 	c.Clear()
 	c.Add(7)
 	list, _, missed := c.ListAfter(place, 10, all)

@@ -18,8 +18,7 @@ func respond(t *testing.T, s *servertest.Server, faults ...string) {
 	}
 }
 
-// Issue 15: calls of other families get an answer that the test sets, and each is
-// marked in the record of calls.
+// Issue 15: calls of other families get an answer that the test sets, and each is marked in the record of calls.
 func TestEmulator_CannedResponses(t *testing.T) {
 	t.Parallel()
 	s := start(t)

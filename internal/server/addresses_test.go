@@ -14,8 +14,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// Issue 11, 4: a listener without an API says so, and where the API is as far
-// as a stranger may know.
+// Issue 11, 4: a listener without an API says so, and where the API is as far as a stranger may know.
 func TestListener_WrongAPINotFound(t *testing.T) {
 	t.Parallel()
 	var data string

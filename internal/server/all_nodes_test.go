@@ -22,9 +22,8 @@ var promises = []struct{ method, path string }{
 	{"POST", "/statistics/recount"},
 }
 
-// Issue 12, 3: what was acknowledged on any node before a question that promises
-// everything is in its answer; where a node does not answer, the question is
-// refused and names it.
+// Issue 12, 3: what was acknowledged on any node before a question that promises everything is in its answer; where a node does not answer,
+// the question is refused and names it.
 func TestScanQueries_CoverAllNodes(t *testing.T) {
 	t.Parallel()
 	for name, stream := range map[string]bool{"database": false, "stream": true} {

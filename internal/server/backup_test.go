@@ -40,8 +40,7 @@ components:
 settings: {verification: trust, rule_rate_limit: null}
 `
 
-// a place is where a server keeps its state: a data folder and, maybe, a
-// database on PostgreSQL.
+// a place is where a server keeps its state: a data folder and, maybe, a database on PostgreSQL.
 type place struct{ data, database string }
 
 func (p place) config() server.Config { return server.Config{Data: p.data, Database: p.database} }
@@ -298,8 +297,7 @@ func (l life) goesOn(t *testing.T, s *servertest.Server) {
 	assert.Contains(t, s.Admin("GET", "/accounts/shop/quota", "").Body, `76`, "the spent publish came back")
 }
 
-// The whole way: SQLite, the other database, SQLite; each under a master key of
-// its own.
+// The whole way: SQLite, the other database, SQLite; each under a master key of its own.
 func TestBackup_RoundTripAcrossDatabases(t *testing.T) {
 	t.Parallel()
 	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {

@@ -11,8 +11,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// The admin API answers the whole table, and says which evidence is old by the
-// server's clock.
+// The admin API answers the whole table, and says which evidence is old by the server's clock.
 func TestBehaviors_ListEndpoint(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Emulator: true})

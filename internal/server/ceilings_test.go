@@ -15,9 +15,8 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// TestCeilings_WithinLimits holds the size of the project. Commands and flags are held by the test of the same name in cmd/qrjump,
-// the length of
-// lines by TestSource_MaxLineLength.
+// TestCeilings_WithinLimits holds the size of the project. Commands and flags are held by the test of the same name in cmd/qrjump, the
+// length of lines by TestSource_MaxLineLength.
 func TestCeilings_WithinLimits(t *testing.T) {
 	size, err := docgen.MeasureSize("../..")
 	require.NoError(t, err)

@@ -11,8 +11,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// Saving a moved clock waits for the one writer, which asks for the time: the
-// clock must answer meanwhile.
+// Saving a moved clock waits for the one writer, which asks for the time: the clock must answer meanwhile.
 func TestEmulatorClock_AdvanceDuringWrites(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: shop})

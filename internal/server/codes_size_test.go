@@ -72,17 +72,15 @@ func TestCodes_TwentyMillionStorageSize(t *testing.T) {
 	assert.True(t, last.Path == "pages/index/index", "the last code opens %q", last.Path)
 }
 
-// folder is the data folder of a running server, with a connection of the
-// test's own to the database in it.
+// folder is the data folder of a running server, with a connection of the test's own to the database in it.
 type folder struct {
 	t   testing.TB
 	dir string
 	db  *sql.DB
 }
 
-// size is what all files of the folder have together, after the journal was
-// written into the database and emptied: what stays, wherever the last
-// checkpoint was.
+// size is what all files of the folder have together, after the journal was written into the database and emptied: what stays, wherever the
+// last checkpoint was.
 func (f folder) size() int64 {
 	f.t.Helper()
 	var busy, frames, moved int
@@ -102,8 +100,7 @@ func (f folder) size() int64 {
 	return sum
 }
 
-// inItsOwnTime are tables that the server writes when a second or a minute of the
-// real time is over.
+// inItsOwnTime are tables that the server writes when a second or a minute of the real time is over.
 var inItsOwnTime = []string{"calls", "domain_reverifications", "statistics_state", "webhook_readers"}
 
 // rows counts the rows of every table that a call writes.

@@ -192,8 +192,7 @@ func TestCodes_ScanVerdicts(t *testing.T) {
 		{"nine characters", "u", "", w.code(id, 0).Code, "show_message serial_only"},
 		{"nine characters of a code that is not active", "u", "", w.code(id, 60).Code, "show_message serial_only"},
 		{"nine other characters", "u", "", "044GZ*J10", "show_text"},
-		// A complete code text wins over a rule, even when it is invalid; any
-		// other text under the prefix is the rule's.
+		// A complete code text wins over a rule, even when it is invalid; any other text under the prefix is the rule's.
 		{"a code under a rule's prefix", "u", "", "https://p.url.cn/" + text(0)[9:], opens},
 		{"a forged code under a rule's prefix", "u", "", "https://p.url.cn/0" + strings.Repeat("A", 18), "show_message unknown_code"},
 	} {
@@ -397,8 +396,7 @@ func TestCodes_AfterRestart(t *testing.T) {
 	assert.True(t, a.Code(t) == 48001, "%s", a.Body)
 }
 
-// Design 9: outside --dev no codes are given out until the operator names a
-// prefix of his own, and the log says why.
+// Design 9: outside --dev no codes are given out until the operator names a prefix of his own, and the log says why.
 func TestCodes_RequirePrefix(t *testing.T) {
 	t.Parallel()
 	w := brew(t, servertest.Options{Guarded: true})

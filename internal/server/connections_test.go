@@ -30,8 +30,7 @@ func rawScan(key string) string {
 	return "POST /scan/v1/resolve HTTP/1.1\r\nHost: localhost\r\n" + key + "Content-Length: 12\r\n\r\n" + `{"text":"x"}`
 }
 
-// asked sends a request and returns the status of its answer; 0 where the
-// connection ended.
+// asked sends a request and returns the status of its answer; 0 where the connection ended.
 func asked(conn net.Conn, in *bufio.Reader, raw string) int {
 	io.WriteString(conn, raw)
 	resp, err := http.ReadResponse(in, nil)
@@ -192,8 +191,7 @@ func TestConnectionLimit_FullKeepsServed(t *testing.T) {
 	}
 }
 
-// After a refused key a connection is not kept idle for long; after one that is
-// right it is again. Issue 12, 9.
+// After a refused key a connection is not kept idle for long; after one that is right it is again. Issue 12, 9.
 func TestConnectionLimit_IdleTimeoutAfterRejectedKey(t *testing.T) {
 	t.Parallel()
 	for name, own := range map[string]bool{"shared": false, "own": true} {

@@ -10,8 +10,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// Issue 16, 9: generated clients know the fields that are sent and answered. Those
-// of embedded structs were missing.
+// Issue 16, 9: generated clients know the fields that are sent and answered. Those of embedded structs were missing.
 func TestOpenAPI_DescribesAllFields(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: shop})

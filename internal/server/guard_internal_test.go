@@ -45,8 +45,7 @@ func started(t *testing.T) *Server {
 	return s
 }
 
-// A client that closes the connection after a call gets an answer too when the call was
-// refused before its body came.
+// A client that closes the connection after a call gets an answer too when the call was refused before its body came.
 func TestServer_EarlyRejectionWithConnectionClose(t *testing.T) {
 	t.Parallel()
 	s := started(t)
@@ -82,8 +81,7 @@ func TestReady_DuringShutdown(t *testing.T) {
 	}
 }
 
-// An escaped slash is part of a name; a plain one is tidied up here, and not by
-// a redirect.
+// An escaped slash is part of a name; a plain one is tidied up here, and not by a redirect.
 func TestServer_PathCleaningKeepsEscapes(t *testing.T) {
 	for sent, want := range map[string]string{
 		"/a/b":               "/a/b",

@@ -13,8 +13,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
-// Wrong secrets are limited by address and account, and warned of; the right one
-// never is. Issue 12, 10; issue 28, 4.
+// Wrong secrets are limited by address and account, and warned of; the right one never is. Issue 12, 10; issue 28, 4.
 func TestWrongSecrets_Throttled(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: everything, Guarded: true, Emulator: true,

@@ -20,8 +20,7 @@ func (h heldRules) AllRules(ctx context.Context) iter.Seq2[rules.Rule, error] {
 	}
 }
 
-// HoldReload lets a test hold up the next reload of a server, which the function
-// that it returns begins.
+// HoldReload lets a test hold up the next reload of a server, which the function that it returns begins.
 func HoldReload(s *Server, hold func()) (reload func(context.Context) error) {
 	s.domain.current.RuleStore = heldRules{s.domain.current.RuleStore, hold}
 	return s.domain.current.Load

@@ -37,8 +37,7 @@ func fromElsewhere(w works) (id int64) {
 	return batch.ID
 }
 
-// Imported codes are counted as ours are: two batches that are scanned alike have the
-// same statistics, feed and alarm.
+// Imported codes are counted as ours are: two batches that are scanned alike have the same statistics, feed and alarm.
 func TestImportedCodes_Statistics(t *testing.T) {
 	t.Parallel()
 	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {

@@ -37,8 +37,7 @@ func bring(s *servertest.Server, id, line int64, lines string) servertest.Answer
 		"Authorization: Bearer "+servertest.AdminToken, "Content-Type: text/plain")
 }
 
-// noise is what differs between two servers that say the same: request ids, hints,
-// tickets, numbers of scans.
+// noise is what differs between two servers that say the same: request ids, hints, tickets, numbers of scans.
 var noise = regexp.MustCompile(
 	` rid: [0-9a-f-]{26}|hint: \[[^]]*\]\[[^]]*\]|code_ticket=[0-9a-f]{32}|"scan_id":"[0-9a-f]+"|"seq":\d+|"activation":\d+|"rid":"[^"]*"`)
 
@@ -178,8 +177,7 @@ func TestImportedCodes_SameAnswersAsOrigin(t *testing.T) {
 	})
 }
 
-// Half an import goes through an export: the restored server is drilled, goes on with
-// it, and then activates it.
+// Half an import goes through an export: the restored server is drilled, goes on with it, and then activates it.
 func TestImportedCodes_PartialImportRestored(t *testing.T) {
 	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
 		first := brew(t, servertest.Options{})

@@ -54,9 +54,8 @@ func (a app) get(t *testing.T, token string) int {
 	return a.Do("POST", "/cgi-bin/wxopen/qrcodejumpget?access_token="+token, "{}").Code(t)
 }
 
-// Issue 12, 2: on a node whose clock is 25 hours ahead one scan of a code, one
-// login and one token remove nothing that other nodes gave out; and what it gave
-// out ends with its jump.
+// Issue 12, 2: on a node whose clock is 25 hours ahead one scan of a code, one login and one token remove nothing that other nodes gave
+// out; and what it gave out ends with its jump.
 func TestClockJump_OneNodeKeepsOthersData(t *testing.T) {
 	t.Parallel()
 	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {

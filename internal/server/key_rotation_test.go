@@ -24,8 +24,7 @@ func content(t *testing.T, file string) []byte {
 	return b
 }
 
-// turned runs a turn where those who had the database have ended: on a busy
-// machine PostgreSQL notices late.
+// turned runs a turn where those who had the database have ended: on a busy machine PostgreSQL notices late.
 func turned(t *testing.T, turn server.KeyRotation) (server.KeyRotationResult, error) {
 	t.Helper()
 	for {
@@ -36,8 +35,7 @@ func turned(t *testing.T, turn server.KeyRotation) (server.KeyRotationResult, er
 	}
 }
 
-// works checks what needs each of the keys: a hashed token, a sealed one, a
-// scan key, a code's text, a package and its key, an openid.
+// works checks what needs each of the keys: a hashed token, a sealed one, a scan key, a code's text, a package and its key, an openid.
 func (l life) works(t *testing.T, s *servertest.Server) {
 	t.Helper()
 	for _, secret := range []string{l.token, l.scanKey, l.stable, l.ticket} {
@@ -69,8 +67,7 @@ func TestMasterKeyRotation_ResealsOnly(t *testing.T) {
 		old := content(t, p.master())
 		done, err := turned(t, server.KeyRotation{Config: p.config()})
 		require.NoError(t, err)
-		// A package key, a message token, an EncodingAESKey and a stable token at
-		// least; five keys.
+		// A package key, a message token, an EncodingAESKey and a stable token at least; five keys.
 		assert.True(t, done.Keys >= 5 && done.Secrets >= 4 && !done.Finished && done.File == p.master(), "it says %+v", done)
 		turned := content(t, p.master())
 		assert.True(t, !bytes.Equal(old, turned), "the master key is the same")

@@ -13,8 +13,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// lacks wants so many scans counted, and so many of them told as missing in the
-// ledger by whatever tells of it.
+// lacks wants so many scans counted, and so many of them told as missing in the ledger by whatever tells of it.
 func (c *counter) lacks(when string, total, lacking int64) {
 	c.t.Helper()
 	var a struct {

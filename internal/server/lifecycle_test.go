@@ -166,8 +166,7 @@ func TestLifecycle_StopTimeoutPerComponent(t *testing.T) {
 	})
 }
 
-// A request that is cut at the end of the drain is over when the listeners end:
-// what stands below them ends next.
+// A request that is cut at the end of the drain is over when the listeners end: what stands below them ends next.
 func TestLifecycle_RequestsEndWithListeners(t *testing.T) {
 	t.Parallel()
 	s := &Server{deps: deps{log: slog.New(slog.DiscardHandler)}, serving: serving{drainTime: time.Nanosecond}}

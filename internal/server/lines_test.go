@@ -18,8 +18,7 @@ import (
 // widest is how many columns a line of Go has at most, a tab being four.
 const widest = 140
 
-// A line is longer only for a text that cannot be broken: a literal of more than 60
-// columns, the tag of a field among them.
+// A line is longer only for a text that cannot be broken: a literal of more than 60 columns, the tag of a field among them.
 func TestSource_MaxLineLength(t *testing.T) {
 	out, err := exec.Command("git", "-C", "../..", "ls-files", "-z", "--", "*.go", ":!bench", ":!compat").Output()
 	if err != nil {

@@ -113,8 +113,7 @@ func TestScanStream_Lost(t *testing.T) {
 	})
 }
 
-// Issue 12, 2: a clock that jumps ahead takes nothing from the journals that only
-// they have when the stream is lost.
+// Issue 12, 2: a clock that jumps ahead takes nothing from the journals that only they have when the stream is lost.
 func TestScanStream_LostAfterClockJump(t *testing.T) {
 	t.Parallel()
 	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {

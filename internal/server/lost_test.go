@@ -78,8 +78,7 @@ func TestStart_RejectsMissingSQLiteFile(t *testing.T) {
 	fresh.start(t, o).Stop()
 }
 
-// Issue 12, 7: a folder that works with PostgreSQL makes no embedded database
-// beside it because --database was forgotten.
+// Issue 12, 7: a folder that works with PostgreSQL makes no embedded database beside it because --database was forgotten.
 func TestStart_RejectsOmittedDatabaseFlag(t *testing.T) {
 	t.Parallel()
 	p := onPostgres(t)
@@ -89,8 +88,7 @@ func TestStart_RejectsOmittedDatabaseFlag(t *testing.T) {
 	p.start(t, servertest.Options{}).Stop()
 }
 
-// Issue 12, 10: the database is its owner's alone, whatever the folder is and
-// whatever the mode was that it was made with.
+// Issue 12, 10: the database is its owner's alone, whatever the folder is and whatever the mode was that it was made with.
 func TestDatabaseFile_OwnerOnlyMode(t *testing.T) {
 	t.Parallel()
 	p := onSQLite(t)

@@ -42,8 +42,7 @@ func eventually(t *testing.T, what string, right func() bool) {
 	}
 }
 
-// The other node knows all that one does: rules, accounts, codes, settings, scan
-// keys, the clock; and a reset.
+// The other node knows all that one does: rules, accounts, codes, settings, scan keys, the clock; and a reset.
 func TestNodes_SharedDatabase(t *testing.T) {
 	t.Parallel()
 	p := onPostgres(t)
@@ -96,8 +95,7 @@ func TestNodes_SharedDatabase(t *testing.T) {
 	}
 	one.Admin("PUT", "/accounts/shop/jump", `{"open":false}`)
 	eventually(t, "an account", func() bool { return strings.Contains(two.Admin("GET", "/accounts/shop", "").Body, `"jump_open":false`) })
-	// The limit of calls a second counts on both together: in any time as many pass
-	// as it has seconds, and one more.
+	// The limit of calls a second counts on both together: in any time as many pass as it has seconds, and one more.
 	one.Admin("PUT", "/settings", `{"rule_rate_limit":1}`)
 	eventually(t, "the limit", func() bool { return strings.Contains(two.Admin("GET", "/settings", "").Body, `"rule_rate_limit":1,`) })
 	token := one.Token("shop")
@@ -167,8 +165,7 @@ func TestNodes_ConcurrentStart(t *testing.T) {
 	}
 }
 
-// An empty database where the folder knows one with content is refused, and
-// nothing is written to it; so is another's.
+// An empty database where the folder knows one with content is refused, and nothing is written to it; so is another's.
 func TestNodes_RejectLostDatabase(t *testing.T) {
 	t.Parallel()
 	p := onPostgres(t)
@@ -200,9 +197,8 @@ func TestNodes_RejectLostDatabase(t *testing.T) {
 	lost.start(t, servertest.Options{})
 }
 
-// A batch, and what happens to its codes, goes through any node: nobody has to
-// wait for the others to follow. And what one node erased of a user, no other
-// remembers.
+// A batch, and what happens to its codes, goes through any node: nobody has to wait for the others to follow. And what one node erased of a
+// user, no other remembers.
 func TestNodes_CodesReadYourWrites(t *testing.T) {
 	t.Parallel()
 	p := onPostgres(t)

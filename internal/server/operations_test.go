@@ -22,8 +22,7 @@ import (
 
 var roles = []adminroute.Role{adminroute.Viewer, adminroute.Marketer, adminroute.RulesEditor, adminroute.Operator, adminroute.Admin}
 
-// TestOperations_TableComplete walks the table: each line has a name, a summary and a
-// role, and stands in the document.
+// TestOperations_TableComplete walks the table: each line has a name, a summary and a role, and stands in the document.
 func TestOperations_TableComplete(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Emulator: true})

@@ -7,8 +7,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
-// Issue 12, 10: a caller who puts a secret into the path does not find it in the
-// log, whatever else the path is.
+// Issue 12, 10: a caller who puts a secret into the path does not find it in the log, whatever else the path is.
 func TestServerLog_PathSecretsRedacted(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: shop}) // its end looks for secrets in the log

@@ -11,8 +11,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// Issue 12, 10: scans that could not be written make a node not ready until it is
-// known that the next can be; then it looks no more.
+// Issue 12, 10: scans that could not be written make a node not ready until it is known that the next can be; then it looks no more.
 func TestReady_ScanJournalUnwritable(t *testing.T) {
 	journal, err := scanlog.OpenJournal(t.TempDir(), scanlog.JournalOptions{Random: rand.Reader})
 	require.NoError(t, err)

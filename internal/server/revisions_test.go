@@ -277,8 +277,7 @@ func TestPlatformUpdate_ConcurrentPartialUpdates(t *testing.T) {
 	})
 }
 
-// Two people, on one server or on two nodes, change what they both read: one of them
-// does, and the other hears who did.
+// Two people, on one server or on two nodes, change what they both read: one of them does, and the other hears who did.
 func TestIfMatch_ConcurrentUpdatesOneWins(t *testing.T) {
 	t.Parallel()
 	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {

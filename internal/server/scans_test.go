@@ -20,8 +20,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// A thousand users scan one code at the same moment: it has one first scan, and
-// each ticket is good for its user only.
+// A thousand users scan one code at the same moment: it has one first scan, and each ticket is good for its user only.
 func TestScans_ThousandUsersOneFirstScan(t *testing.T) {
 	t.Parallel()
 	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
@@ -109,8 +108,7 @@ func TestScans_FirstScanCriteria(t *testing.T) {
 	}
 }
 
-// Scans of rules are answered while the database is away; scans of codes are
-// not, and say so.
+// Scans of rules are answered while the database is away; scans of codes are not, and say so.
 func TestScans_DatabaseUnavailable(t *testing.T) {
 	t.Parallel()
 	p := onPostgres(t)

@@ -13,9 +13,8 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// Issue 18: a second printing of a spoiled code alarms. Its first scan does, whoever
-// comes later; a code that an operator voided, and an activation of the whole range,
-// do not.
+// Issue 18: a second printing of a spoiled code alarms. Its first scan does, whoever comes later; a code that an operator voided, and an
+// activation of the whole range, do not.
 func TestSpoiledCode_ScanRaisesOneAlarm(t *testing.T) {
 	t.Parallel()
 	dbtest.OnEach(t, dbtest.Patient, func(t *testing.T, url string) {

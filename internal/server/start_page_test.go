@@ -102,8 +102,7 @@ accounts:
 	}
 }
 
-// In production nothing is told but what there is; each listener says where the console is, to a reader on this
-// machine with its address.
+// In production nothing is told but what there is; each listener says where the console is, to a reader on this machine with its address.
 func TestFirstPage_PerListener(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Guarded: true, ScanListener: true, Config: func(c *server.Config) {

@@ -48,8 +48,7 @@ func (l lifetime) goroutines(t *testing.T) (stacks []string) {
 	return stacks
 }
 
-// over fails the test unless every goroutine of this life ends: one that was told to
-// end may still be on its way out.
+// over fails the test unless every goroutine of this life ends: one that was told to end may still be on its way out.
 func (l lifetime) over(t *testing.T) {
 	t.Helper()
 	var left []string
@@ -123,8 +122,7 @@ func TestServer_CloseLeaksNoGoroutines(t *testing.T) {
 	})
 }
 
-// Whichever part fails, and whenever the caller gives up: what began ends, and the
-// next start finds everything free.
+// Whichever part fails, and whenever the caller gives up: what began ends, and the next start finds everything free.
 func TestStart_FailureLeavesNothingBehind(t *testing.T) {
 	t.Parallel()
 	errNo := errors.New("it cannot")

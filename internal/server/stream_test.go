@@ -79,8 +79,7 @@ func (c *counter) counted(when string, want int64) {
 	}
 }
 
-// A server may go to a stream and come back, as often as it likes: every scan
-// counts once.
+// A server may go to a stream and come back, as often as it likes: every scan counts once.
 func TestScanStream_SwitchBackAndForth(t *testing.T) {
 	t.Parallel()
 	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
@@ -270,8 +269,7 @@ func TestScanStream_RollingMigration(t *testing.T) {
 	next.counted("and from both", 14)
 }
 
-// A user that is erased beside a stream is in no scan of the time before it either, and
-// in no archive from that moment on.
+// A user that is erased beside a stream is in no scan of the time before it either, and in no archive from that moment on.
 func TestScanStream_ErasureReachesOlderScans(t *testing.T) {
 	t.Parallel()
 	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
@@ -302,8 +300,7 @@ func TestScanStream_ErasureReachesOlderScans(t *testing.T) {
 	})
 }
 
-// An archive has the scans of a stream and those from before, and where it is
-// restored every scan counts once.
+// An archive has the scans of a stream and those from before, and where it is restored every scan counts once.
 func TestScanStream_BackupIncludesAllScans(t *testing.T) {
 	t.Parallel()
 	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {

@@ -32,8 +32,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// fixedClient is a client whose address cannot be changed, on a machine whose
-// hosts file names the server and whose trust store has roots.
+// fixedClient is a client whose address cannot be changed, on a machine whose hosts file names the server and whose trust store has roots.
 func fixedClient(s *servertest.Server, roots *x509.CertPool, now func() time.Time) *http.Client {
 	return &http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true, ForceAttemptHTTP2: true,
@@ -76,15 +75,13 @@ func exchange(t *testing.T, c *http.Client, url, body string, into any) (proto s
 	return resp.Proto
 }
 
-// The job of the whole thing: a client that insists on https://api.weixin.qq.com
-// and on a certificate of that name.
+// The job of the whole thing: a client that insists on https://api.weixin.qq.com and on a certificate of that name.
 func TestServerTLS_WeixinHostname(t *testing.T) {
 	t.Parallel()
 	data := filepath.Join(t.TempDir(), "data")
 	s := servertest.Start(t, servertest.Options{Data: data, Seed: shop, Config: func(c *server.Config) { c.TLSDev = true }})
 	require.True(t, strings.HasPrefix(s.URL, "https://127.0.0.1:"), "it serves at %s", s.URL)
-	// The emulator's time says nothing about certificates: this client is where
-	// the server's real time is.
+	// The emulator's time says nothing about certificates: this client is where the server's real time is.
 	c := fixedClient(s, authority(t, certificates.AuthorityFile(data)), s.Clock.Now)
 	// Issue 11, 2: client libraries know the platform by all of these.
 	for _, name := range []string{"api", "api2", "sh.api", "sz.api", "hk.api", "mp", "open"} {
@@ -128,8 +125,7 @@ func TestServerTLS_WeixinHostname(t *testing.T) {
 	assert.True(t, err != nil, "TLS 1.1 was served")
 }
 
-// A client that trusts the authority hands over these names and no others, even if its
-// key falls into other hands.
+// A client that trusts the authority hands over these names and no others, even if its key falls into other hands.
 func TestLocalCA_NameConstraints(t *testing.T) {
 	t.Parallel()
 	data := filepath.Join(t.TempDir(), "data")
@@ -354,8 +350,7 @@ func TestServerTLS_RejectsInvalidCertificate(t *testing.T) {
 	servertest.Start(t, servertest.Options{Config: func(c *server.Config) { c.TLSDev, c.Listen, c.DevPublic = true, "0.0.0.0:0", true }})
 }
 
-// The certificate of an operator that has ended is his to see, not a reason to
-// stay down.
+// The certificate of an operator that has ended is his to see, not a reason to stay down.
 func TestServerTLS_ExpiredCertificate(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -32,8 +32,7 @@ func (s *sink) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// wireCalls are calls that many make, each as a function that makes it once, inside
-// the process.
+// wireCalls are calls that many make, each as a function that makes it once, inside the process.
 func wireCalls(t testing.TB, dev bool) map[string]func() {
 	seed := strings.ReplaceAll(brewery, "rule_rate_limit: null", `rule_rate_limit: null, default_rate_limit: null, daily_limits: {
     /intp/marketcode/tickettocode: 1000000000, /intp/marketcode/codeactivequery: 1000000000, /cgi-bin/wxopen/qrcodejumpget: 1000000000}`)

@@ -14,8 +14,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// Issue 12, 10: a text that takes far more memory than it is long is refused
-// before it is parsed, whatever nests in it.
+// Issue 12, 10: a text that takes far more memory than it is long is refused before it is parsed, whatever nests in it.
 func TestYAML_RejectsDeepNestingBeforeParse(t *testing.T) {
 	block := func(n int) string {
 		var b strings.Builder

@@ -121,8 +121,7 @@ func scanRow(t *testing.T, s *Store, day, n int64) string {
 	return string(b)
 }
 
-// A day that comes again does not need its partition again; a row is counted
-// through all of them.
+// A day that comes again does not need its partition again; a row is counted through all of them.
 func TestLoad_ScanPartitions(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		empty := rowsOf(t, s)

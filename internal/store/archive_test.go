@@ -55,9 +55,8 @@ func load(t *testing.T, s *Store, all map[string]string) error {
 	})
 }
 
-// loadInto is Load of a store that is open for use. It has more connections than an
-// import, those that migrated among them, which count as users until PostgreSQL
-// has seen them go.
+// loadInto is Load of a store that is open for use. It has more connections than an import, those that migrated among them, which count as
+// users until PostgreSQL has seen them go.
 func loadInto(ctx context.Context, s *Store, f func(*Restore) error) error {
 	for {
 		if err := s.Load(ctx, f); !errors.Is(err, ErrInUse) {
@@ -253,8 +252,7 @@ var _ io.Writer = failing{}
 
 func (f failing) Write([]byte) (int, error) { return 0, f.err }
 
-// Issue 14: rows of an archive are stored without the indexes that are made faster behind
-// them, and each page is written once.
+// Issue 14: rows of an archive are stored without the indexes that are made faster behind them, and each page is written once.
 func TestLoad_SQLitePagesWrittenOnce(t *testing.T) {
 	s := open(t, newEmbedded(t))
 	indexes := func(tx *Tx) []string {

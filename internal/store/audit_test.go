@@ -120,8 +120,7 @@ func trials(t *testing.T, s *Store) int {
 	return n
 }
 
-// One byte of any column of any row: of the log, of the row that names the last
-// change, and of the events of codes.
+// One byte of any column of any row: of the log, of the row that names the last change, and of the events of codes.
 func TestAuditChain_AlteredByte(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a table, read by one goroutine")

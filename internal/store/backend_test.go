@@ -16,9 +16,8 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// The tests of this package are the conformance suite: what they say holds for
-// both databases. PostgreSQL comes from TEST_POSTGRES (scripts/test.sh starts
-// one); each test gets a copy of the newest schema.
+// The tests of this package are the conformance suite: what they say holds for both databases. PostgreSQL comes from TEST_POSTGRES
+// (scripts/test.sh starts one); each test gets a copy of the newest schema.
 
 func TestMain(m *testing.M) {
 	proctest.Roles{"open a folder": proctest.Role(openFolder)}.Play()
@@ -58,8 +57,7 @@ func eachBackend(t *testing.T, f func(t *testing.T, s *Store)) {
 	eachCopy(t, func(t *testing.T, target Target) { f(t, open(t, target)) })
 }
 
-// eachCluster gives the stores of two nodes: on PostgreSQL two processes share
-// the database, on SQLite there is one.
+// eachCluster gives the stores of two nodes: on PostgreSQL two processes share the database, on SQLite there is one.
 func eachCluster(t *testing.T, f func(t *testing.T, nodes [2]*Store)) {
 	eachCopy(t, func(t *testing.T, target Target) {
 		s := open(t, target)
@@ -110,8 +108,7 @@ func view(t *testing.T, s *Store, f func(ctx context.Context, tx *Tx) error) {
 	require.NoError(t, s.view(t.Context(), func(tx *Tx) error { return f(t.Context(), tx) }))
 }
 
-// want compares what came back. A Link has fields of its package alone that
-// follow from its text.
+// want compares what came back. A Link has fields of its package alone that follow from its text.
 func want[T any](t *testing.T, what string, got, want T) {
 	t.Helper()
 	assert.Equal(t, cmp.Diff(want, got, cmp.AllowUnexported(rules.Link{})), "", "%s (-want +got)", what)

@@ -150,8 +150,7 @@ func TestCallCounts_SumAndExpiry(t *testing.T) {
 	})
 }
 
-// Two processes count for themselves and write what came since their last
-// write: together they have it all, and each sees the other's.
+// Two processes count for themselves and write what came since their last write: together they have it all, and each sees the other's.
 func TestCallCounts_SummedAcrossProcesses(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		books := [2]*apiusage.Service{aBook(nodes[0]), aBook(nodes[1])}
@@ -180,8 +179,7 @@ func TestCallCounts_SummedAcrossProcesses(t *testing.T) {
 	})
 }
 
-// Of many clears at once, on all nodes, exactly ten of an account succeed, and
-// what another process has counted before does not come back.
+// Of many clears at once, on all nodes, exactly ten of an account succeed, and what another process has counted before does not come back.
 func TestClearQuota_TenAcrossNodes(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		books := [2]*apiusage.Service{aBook(nodes[0]), aBook(nodes[1])}
@@ -200,8 +198,7 @@ func TestClearQuota_TenAcrossNodes(t *testing.T) {
 	})
 }
 
-// One process refuses because the day's calls are used up; a clear on the other
-// opens them.
+// One process refuses because the day's calls are used up; a clear on the other opens them.
 func TestClearQuota_SeenByOtherNode(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		books := [2]*apiusage.Service{aBook(nodes[0]), aBook(nodes[1])}
@@ -224,8 +221,7 @@ func TestClearQuota_SeenByOtherNode(t *testing.T) {
 	})
 }
 
-// Deviations of two processes add up; the first and the last call are those of time,
-// whoever wrote later.
+// Deviations of two processes add up; the first and the last call are those of time, whoever wrote later.
 func TestDeviations_MergedAcrossProcesses(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		one := func(account string, times int64, first, last int) apiusage.Deviation {

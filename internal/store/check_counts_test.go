@@ -28,8 +28,7 @@ func aServiceRule(t *testing.T, owner, target, prefix string) rules.Rule {
 		CreatedAt: at, UpdatedAt: at}
 }
 
-// someRules are n rules of an ordinary owner, and as many of a service account for
-// every third Mini Program.
+// someRules are n rules of an ordinary owner, and as many of a service account for every third Mini Program.
 func someRules(t *testing.T, n int) (list []rules.Rule) {
 	t.Helper()
 	for i := range n {

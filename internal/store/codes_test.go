@@ -28,8 +28,7 @@ func fullBatch() codes.Batch {
 		Segment: 50_000, FirstCode: "0123456$-", FirstText: "text" + spice, CreatedAt: at, IsProof: true, Template: "t{digits:20}" + spice}
 }
 
-// noField fails the test for a field that is empty: a column that nobody filled
-// proves nothing.
+// noField fails the test for a field that is empty: a column that nobody filled proves nothing.
 func noField(t *testing.T, v reflect.Value, path string) {
 	t.Helper()
 	for field, value := range v.Fields() {
@@ -287,8 +286,7 @@ func serviceAccount(t *testing.T, s *Store) accounts.Account {
 	return a
 }
 
-// More calls at once than there are connections: of one order number on two
-// nodes comes one batch, of many come blocks that are disjoint.
+// More calls at once than there are connections: of one order number on two nodes comes one batch, of many come blocks that are disjoint.
 func TestCodeApplication_ConcurrentOnTwoNodes(t *testing.T) {
 	t.Parallel()
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
@@ -320,8 +318,7 @@ func TestCodeApplication_ConcurrentOnTwoNodes(t *testing.T) {
 	})
 }
 
-// One code is redeemed once, whatever node the till asks, and more tills may
-// ask at once than there are connections.
+// One code is redeemed once, whatever node the till asks, and more tills may ask at once than there are connections.
 func TestRedeem_OnceAcrossNodes(t *testing.T) {
 	t.Parallel()
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
@@ -347,8 +344,7 @@ func TestRedeem_OnceAcrossNodes(t *testing.T) {
 	})
 }
 
-// Activations on two nodes are numbered in the order of commits, and each node
-// that reads on knows what the other did.
+// Activations on two nodes are numbered in the order of commits, and each node that reads on knows what the other did.
 func TestActivate_NumberedInCommitOrder(t *testing.T) {
 	t.Parallel()
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
@@ -392,8 +388,7 @@ func TestActivate_NumberedInCommitOrder(t *testing.T) {
 	})
 }
 
-// Of overlapping activations at once, on two nodes, one wins and the others learn
-// it, whatever the nodes have followed. Issue 11, 2.
+// Of overlapping activations at once, on two nodes, one wins and the others learn it, whatever the nodes have followed. Issue 11, 2.
 func TestActivate_OverlapOneWins(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		p, call := presses(t, nodes), serviceAccount(t, nodes[0])
@@ -427,9 +422,8 @@ func TestActivate_OverlapOneWins(t *testing.T) {
 	})
 }
 
-// A call on one node knows at once all that another acknowledged, whether that
-// node has followed or not: clients apply through one and go on through
-// another.
+// A call on one node knows at once all that another acknowledged, whether that node has followed or not: clients apply through one and go
+// on through another.
 func TestCodeBatch_VisibleOnOtherNode(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		p, call := presses(t, nodes), serviceAccount(t, nodes[0])

@@ -109,8 +109,7 @@ func TestFirstScan_LargeTransaction(t *testing.T) {
 	})
 }
 
-// Two nodes write the scans of the same codes at once: of each code one was
-// the first, and none waits for another in a circle.
+// Two nodes write the scans of the same codes at once: of each code one was the first, and none waits for another in a circle.
 func TestFirstScan_ConcurrentOnTwoNodes(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		const rounds, size = 20, 50

@@ -11,8 +11,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// A read ends after a minute without a word, at the deadline of its user if
-// that comes first, and never while somebody is patient.
+// A read ends after a minute without a word, at the deadline of its user if that comes first, and never while somebody is patient.
 func TestSilentRead_Timeout(t *testing.T) {
 	for _, c := range []struct {
 		name     string

@@ -11,12 +11,10 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
-// filler gives every field of a noun a value of its own, so that a column that
-// is forgotten or swapped with its neighbour shows.
+// filler gives every field of a noun a value of its own, so that a column that is forgotten or swapped with its neighbour shows.
 type filler struct {
 	n int
-	// texts end with this: quotes, letters of other scripts, what SQL and JSON
-	// take for more than a letter.
+	// texts end with this: quotes, letters of other scripts, what SQL and JSON take for more than a letter.
 	spice string
 }
 

@@ -125,8 +125,7 @@ func TestFollow_OtherNodeCommits(t *testing.T) {
 func TestFollow_ReloadOnReplacedLog(t *testing.T) {
 	for name, happens := range map[string]func(t *testing.T, s *Store){
 		"a reset": func(t *testing.T, s *Store) { require.NoError(t, s.Reset(t.Context())) },
-		// A failover to a copy that had not seen the last commits, of which the
-		// number was given out again.
+		// A failover to a copy that had not seen the last commits, of which the number was given out again.
 		"the last commit is lost": func(t *testing.T, s *Store) {
 			for _, q := range []string{
 				`DELETE FROM rules WHERE key = 'https://lost.example/'`,
@@ -164,9 +163,8 @@ func TestFollow_ReloadOnReplacedLog(t *testing.T) {
 	}
 }
 
-// Many write on both nodes; both follow by the bell, while their connections
-// are cut. Nobody ever sees an older state after a newer one, and in the end
-// both have what the store has.
+// Many write on both nodes; both follow by the bell, while their connections are cut. Nobody ever sees an older state after a newer one,
+// and in the end both have what the store has.
 func TestFollow_NoGapsNoRepeats(t *testing.T) {
 	t.Parallel()
 	nodes := [2]*Store{}

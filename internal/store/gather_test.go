@@ -11,8 +11,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// joining is where nodes meet, and something happens after it was asked what is
-// counted of one.
+// joining is where nodes meet, and something happens after it was asked what is counted of one.
 type joining struct {
 	*Store
 	then func()

@@ -30,8 +30,7 @@ var grownSizes = goflag.String("grown", "1000,10000", "how many rows the tables 
 // grownRows fills the tables that grow for years with $1 rows: what is asked for is
 // among the oldest, the rarest, or at the end of an order that no primary key has.
 var grownRows = []string{
-	// Of the log of changes the first 20 are of another kind and actor; so are a third of
-	// all, before all rules, and a fifth behind them.
+	// Of the log of changes the first 20 are of another kind and actor; so are a third of all, before all rules, and a fifth behind them.
 	`INSERT INTO changes (seq, occurred_at, kind, key, actor, via_component, rid, action, detail, hash)
 		SELECT n, n, CASE WHEN n <= 20 THEN 'account' WHEN n <= $1 / 3 THEN 'webhook' WHEN n > $1 - $1 / 5 THEN 'link' ELSE 'rule' END,
 			'k' || CAST(n AS TEXT), CASE WHEN n <= 20 THEN 'admin' WHEN n <= $1 / 3 THEN 'wxb' ELSE 'wxa' END,
@@ -59,9 +58,8 @@ var grownRows = []string{
 
 const series = `WITH RECURSIVE g (n) AS (SELECT CAST(1 AS BIGINT) UNION ALL SELECT n + 1 FROM g WHERE n < $1) `
 
-// settled takes PostgreSQL's statistics of tables, no tables = of all, and keeps its own
-// hands off them: a plan, and what is read by it, then depends on the test alone.
-// Nobody makes statistics for SQLite.
+// settled takes PostgreSQL's statistics of tables, no tables = of all, and keeps its own hands off them: a plan, and what is read by it,
+// then depends on the test alone. Nobody makes statistics for SQLite.
 func settled(t *testing.T, s *Store, tables ...string) {
 	t.Helper()
 	if s.Engine() != "postgres" {
@@ -289,9 +287,8 @@ func recheckGone(directory, prefix string) func(context.Context, *Store, int64) 
 	}
 }
 
-// What is asked often reads no more of tables that have grown: each statement is asked
-// as its callers ask it, of tables with ten times the rows of before, and the rows
-// and the pages that the database read are counted. (Issue 14.)
+// What is asked often reads no more of tables that have grown: each statement is asked as its callers ask it, of tables with ten times the
+// rows of before, and the rows and the pages that the database read are counted. (Issue 14.)
 func TestStatements_CostIndependentOfTableSize(t *testing.T) {
 	var sizes []int64
 	for size := range strings.SplitSeq(*grownSizes, ",") {

@@ -65,9 +65,8 @@ func mustAdd(t *testing.T, b *rules.Service, owner accounts.Account, prefix stri
 	assert.NoErrorf(t, add(t.Context(), b, owner, "r", prefix, false), "%v", prefix)
 }
 
-// Issue 29, 2: while an import is being written, changes of others are committed, of the
-// same origins and of the same owners too; nobody sees a part of it, and then everybody
-// sees all.
+// Issue 29, 2: while an import is being written, changes of others are committed, of the same origins and of the same owners too; nobody
+// sees a part of it, and then everybody sees all.
 func TestImportRules_DoesNotBlockOthers(t *testing.T) {
 	target, nodes, b, own, other := twoNodes(t)
 	ctx := t.Context()
@@ -135,8 +134,7 @@ func (s *Store) rulesOf(ctx context.Context, owner string, offset int) (list []r
 	return list, err
 }
 
-// What an import depends on may change while it is written. Then it is as if that had come
-// first: it is checked again.
+// What an import depends on may change while it is written. Then it is as if that had come first: it is checked again.
 func TestImportRules_RecheckAfterConcurrentChange(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(t *testing.T, s *Store, b *rules.Service, other accounts.Account)
@@ -350,8 +348,7 @@ func TestImportRules_NodeDies(t *testing.T) {
 	sound(t, nodes[1])
 }
 
-// A session that is ended in the middle, as a node is that stands still too long and lives
-// on, costs a repetition.
+// A session that is ended in the middle, as a node is that stands still too long and lives on, costs a repetition.
 func TestImportRules_SessionTerminated(t *testing.T) {
 	target, nodes, b, _, _ := twoNodes(t)
 	_, err := b[0].Import(t.Context(), midway(planOf(many, nil), func() {
@@ -438,8 +435,7 @@ func (t amidTx) LockAccountsForShow(ctx context.Context) error {
 	return t.Tx.LockAccountsForShow(ctx)
 }
 
-// accountsOf is n lines of accounts, every other one a service account that is linked with
-// the one before it.
+// accountsOf is n lines of accounts, every other one a service account that is linked with the one before it.
 func accountsOf(n int) accounts.ImportRows {
 	return func() iter.Seq2[accounts.ImportRow, error] {
 		return func(yield func(accounts.ImportRow, error) bool) {

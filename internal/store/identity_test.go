@@ -14,9 +14,8 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// Every statement that changes what an identity, or a list of rules, is read from
-// says whose, or a caller would be remembered who is none any more. What runs while no server
-// does, and so cannot be remembered, is named here.
+// Every statement that changes what an identity, or a list of rules, is read from says whose, or a caller would be remembered who is none
+// any more. What runs while no server does, and so cannot be remembered, is named here.
 func TestIdentityCache_StatementsInvalidate(t *testing.T) {
 	changes := regexp.MustCompile(
 		`(?i)(INSERT INTO|UPDATE|DELETE FROM) (accounts|access_tokens|grants|components|rules|publishes)\b|\b(account|token|grant|holder|component)Rows\.(add|put)\b`)

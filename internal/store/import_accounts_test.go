@@ -44,8 +44,7 @@ func (c *counted) ViewAccounts(ctx context.Context, f func(accounts.Tx) error) e
 	return c.Store.ViewAccounts(ctx, c.counting(f))
 }
 
-// An import cost several statements for each account, and then a transaction for
-// each to read it into the memory.
+// An import cost several statements for each account, and then a transaction for each to read it into the memory.
 func TestImportAccounts_StatementsPerAccount(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		const n = 1000
@@ -76,8 +75,7 @@ func TestImportAccounts_StatementsPerAccount(t *testing.T) {
 		want(t, "import", done, accounts.Imported{Lines: n, Added: n})
 		require.NoError(t, err)
 		want(t, "transactions", c.transactions <= 3, true)
-		// Locks apart, of which PostgreSQL takes one for each of so few: eight rows at once
-		// into three tables are the most.
+		// Locks apart, of which PostgreSQL takes one for each of so few: eight rows at once into three tables are the most.
 		locks := 0
 		if s.Engine() == "postgres" {
 			locks = n

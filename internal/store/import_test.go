@@ -122,8 +122,7 @@ func TestImportRules_DryRunFaultsAndCommit(t *testing.T) {
 	})
 }
 
-// An import that only changes rules keeps no more of them in memory than one that
-// adds them, and the log is whole.
+// An import that only changes rules keeps no more of them in memory than one that adds them, and the log is whole.
 func TestImportRules_ChangesLoggedPerBatch(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		list := addRules(t, s, aRule(t, "wxa", "https://h.example/1"), aRule(t, "wxa", "https://h.example/2"),

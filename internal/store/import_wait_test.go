@@ -15,9 +15,8 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// TestImportRules_MeasureLockWaits says how long changes of other owners, of the same
-// origins and of the same owner waited while IMPORT_RULES rules were imported; with
-// IMPORT_EDITS they were there before, and become others.
+// TestImportRules_MeasureLockWaits says how long changes of other owners, of the same origins and of the same owner waited while
+// IMPORT_RULES rules were imported; with IMPORT_EDITS they were there before, and become others.
 func TestImportRules_MeasureLockWaits(t *testing.T) {
 	n, _ := strconv.Atoi(os.Getenv("IMPORT_RULES"))
 	if n == 0 {

@@ -15,9 +15,8 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// What imported codes cost: bytes on the disk, memory, time of an import beside a plain
-// insert of the same rows, time of a scan beside one of ours. It measures and judges
-// nothing, and runs only where QRJUMP_COSTS is set; docs/en/handbook.md has the figures.
+// What imported codes cost: bytes on the disk, memory, time of an import beside a plain insert of the same rows, time of a scan beside one
+// of ours. It measures and judges nothing, and runs only where QRJUMP_COSTS is set; docs/en/handbook.md has the figures.
 func TestImportCodes_MeasureCost(t *testing.T) {
 	if os.Getenv("QRJUMP_COSTS") == "" {
 		t.Skip("QRJUMP_COSTS is not set")

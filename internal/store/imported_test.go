@@ -235,8 +235,7 @@ func isConflict(err error) bool {
 	return is
 }
 
-// An import begins under the number that the codes had, and our own counting goes
-// past it.
+// An import begins under the number that the codes had, and our own counting goes past it.
 func TestImportCodes_KeepsApplicationID(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		p, call := presses(t, [2]*Store{s, s})[0], serviceAccount(t, s)
@@ -458,8 +457,7 @@ func TestImportCodes_UndoRefusedAfterUse(t *testing.T) {
 	})
 }
 
-// Codes are taken back on one node while they are activated on the other: one of the
-// two is refused, and an active code is always there.
+// Codes are taken back on one node while they are activated on the other: one of the two is refused, and an active code is always there.
 func TestImportCodes_UndoDuringActivation(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		p := presses(t, nodes)

@@ -56,8 +56,7 @@ func TestStoreLimit_PerSecondAcrossNodes(t *testing.T) {
 	}
 }
 
-// Many callers on two nodes: exactly the limit of a while is allowed, and the next while
-// begins anew.
+// Many callers on two nodes: exactly the limit of a while is allowed, and the next while begins anew.
 func TestStoreLimit_WindowAcrossNodes(t *testing.T) {
 	target := newPostgres(t)
 	nodes := [2]*Store{open(t, target), open(t, target)}

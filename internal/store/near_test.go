@@ -15,8 +15,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/testscope"
 )
 
-// nearAsItWas reads the rules near a link as it was done before issue 12, 6: it
-// looks at every rule of the segment and of the path.
+// nearAsItWas reads the rules near a link as it was done before issue 12, 6: it looks at every rule of the segment and of the path.
 func nearAsItWas(ctx context.Context, t *Tx, link rules.Link, each int) ([]rules.Rule, error) {
 	var near []rules.Rule
 	tail := link.Key[len(link.Scheme):]
@@ -105,9 +104,8 @@ func idsOf(list []rules.Rule) []int64 {
 	return ids
 }
 
-// Near asks no more than in proportion to its answer, however many rules a segment or
-// a path has: PostgreSQL counts the rows that it looked at, SQLite says that an
-// index leads to them in their order. Issue 12, 6.
+// Near asks no more than in proportion to its answer, however many rules a segment or a path has: PostgreSQL counts the rows that it looked
+// at, SQLite says that an index leads to them in their order. Issue 12, 6.
 func TestNear_RowsScannedBounded(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a table, read by one goroutine")

@@ -176,8 +176,7 @@ func TestPostgresPool_MaxConnsFromURL(t *testing.T) {
 	}
 }
 
-// TLS as the URL says it: a server that shows a certificate of an authority of
-// its own, before the one of the test.
+// TLS as the URL says it: a server that shows a certificate of an authority of its own, before the one of the test.
 func TestPostgresDial_TLS(t *testing.T) {
 	target := newPostgres(t)
 	open(t, target)

@@ -168,8 +168,7 @@ func TestOutboxRow_DueByTime(t *testing.T) {
 	})
 }
 
-// A message waits for the older ones of its account, also while one of them is
-// put off or on its way.
+// A message waits for the older ones of its account, also while one of them is put off or on its way.
 func TestOutboxRow_OrderPerAccount(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		message := func(account, body string, after time.Duration) outbox.Row {
@@ -232,8 +231,7 @@ func TestOutboxRow_ClaimedOnce(t *testing.T) {
 	})
 }
 
-// A node that was stopped while another took its rows over changes nothing, but
-// that a row was delivered which was given up meanwhile.
+// A node that was stopped while another took its rows over changes nothing, but that a row was delivered which was given up meanwhile.
 func TestOutboxRow_ExpiredLeaseFenced(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		for _, kind := range kinds {

@@ -13,9 +13,8 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// Packages of overlapping ranges are wished for on two nodes at once, by two
-// printers: each code is with one of them at most, and who was refused was told
-// why. Recalls of one package at once freeze once.
+// Packages of overlapping ranges are wished for on two nodes at once, by two printers: each code is with one of them at most, and who was
+// refused was told why. Recalls of one package at once freeze once.
 func TestPrintPackages_OverlappingRangesOnTwoNodes(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		p, call := presses(t, nodes), serviceAccount(t, nodes[0])

@@ -20,8 +20,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// A publish waits for these: the locks with the read behind them, the changes
-// with the head of the log, the entry, the commit.
+// A publish waits for these: the locks with the read behind them, the changes with the head of the log, the entry, the commit.
 func TestPublish_FourRoundTrips(t *testing.T) {
 	target := newPostgres(t)
 	w := dbtest.NewWire(t, target.URL, nil)
@@ -69,8 +68,7 @@ func TestPublish_FourRoundTrips(t *testing.T) {
 	want(t, "round trips of a look", w.Count(look), 1)
 }
 
-// A statement that waits and fails takes all of its transaction with it,
-// wherever that shows: at the next question, or at the commit.
+// A statement that waits and fails takes all of its transaction with it, wherever that shows: at the next question, or at the commit.
 func TestPipeline_DeferredStatementFails(t *testing.T) {
 	s := open(t, newPostgres(t))
 	ctx := t.Context()

@@ -78,8 +78,7 @@ func TestParametricCode_ExpiredRemoved(t *testing.T) {
 	})
 }
 
-// Two calls for the same scene at once make one permanent code, and no call
-// goes above the limit.
+// Two calls for the same scene at once make one permanent code, and no call goes above the limit.
 func TestPermanentCode_ConcurrentSameScene(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		errs := race(16, func(i int) error {

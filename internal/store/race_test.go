@@ -20,8 +20,7 @@ import (
 
 var race = dbtest.Race
 
-// books are the rules as two nodes see them; the operator vouches for every
-// host.
+// books are the rules as two nodes see them; the operator vouches for every host.
 func books(nodes [2]*Store, change func(*settings.Settings)) (b [2]*rules.Service) {
 	values := settings.Defaults()
 	values.Verification.Mode = settings.Trust
@@ -114,8 +113,7 @@ func TestAddRule_ManyTransactionsRace(t *testing.T) {
 }
 
 // Contract: rules 2.10: occupation is never bypassed by a race. IDs are in the
-// order of commits, so a rule of another owner that came after the occupier
-// has a higher one.
+// order of commits, so a rule of another owner that came after the occupier has a higher one.
 func TestAddRule_BelowConcurrentOccupier(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		b := books(nodes, nil)
@@ -296,8 +294,7 @@ func TestFirstSealedKey_ConcurrentCreation(t *testing.T) {
 	})
 }
 
-// Numbers are in the order of commits: who has read up to a number has missed
-// nothing below it. Roll-backs leave no gap.
+// Numbers are in the order of commits: who has read up to a number has missed nothing below it. Roll-backs leave no gap.
 func TestChangeLog_NumbersInCommitOrder(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		const writers, each = 8, 25

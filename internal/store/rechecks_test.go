@@ -74,8 +74,7 @@ func TestRecheck_ManyDirectories(t *testing.T) {
 	})
 }
 
-// Of each directory that a rule's verification file must be in, the rules of an owner
-// there are found, and no others.
+// Of each directory that a rule's verification file must be in, the rules of an owner there are found, and no others.
 func TestRuleIn_FileDirectory(t *testing.T) {
 	var all []rules.Rule
 	for _, scheme := range []string{"http", "https"} {

@@ -20,8 +20,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// An author that seals something new must say so in the list, or a turn of the master
-// key would leave it sealed by a key that is gone.
+// An author that seals something new must say so in the list, or a turn of the master key would leave it sealed by a key that is gone.
 func TestSealedColumns_AllListed(t *testing.T) {
 	// All but the first a browser keeps for some minutes: after a turn somebody begins anew.
 	known := map[string]bool{"sealing_keys/": true, "people/pending/": true, "login_flow": true, "consent/reference": true}
@@ -91,8 +90,7 @@ func parsePackage(t *testing.T, dir string) goPackage {
 	return p
 }
 
-// beginning is the literal text that an expression begins with, through
-// functions and constants of the package.
+// beginning is the literal text that an expression begins with, through functions and constants of the package.
 func (p goPackage) beginning(e ast.Expr) (string, bool) {
 	switch e := e.(type) {
 	case *ast.BasicLit:
@@ -169,8 +167,7 @@ func TestSealedColumns_MatchSchema(t *testing.T) {
 
 var errCrash = errors.New("the process ended here")
 
-// fillSealed stores texts in sealed columns and returns them by their places:
-// more than two pages, and rows that have nothing to seal.
+// fillSealed stores texts in sealed columns and returns them by their places: more than two pages, and rows that have nothing to seal.
 func fillSealed(t *testing.T, target Target) (texts, keys map[string]string) {
 	t.Helper()
 	s, err := Open(t.Context(), target)
@@ -210,8 +207,7 @@ func TestReseal_EveryColumn(t *testing.T) {
 	eachCopy(t, func(t *testing.T, target Target) {
 		texts, keys := fillSealed(t, target)
 		s := openAlone(t, folder(t, target))
-		// reseal puts a mark before every text, which all must have the mark of
-		// the last round; it ends at the text of this number.
+		// reseal puts a mark before every text, which all must have the mark of the last round; it ends at the text of this number.
 		reseal := func(old, mark string, end int) (seen, seenKeys map[string]string, err error) {
 			seen, seenKeys = map[string]string{}, map[string]string{}
 			anew := func(into map[string]string) func(string, string) (string, error) {
@@ -242,8 +238,7 @@ func TestReseal_EveryColumn(t *testing.T) {
 	})
 }
 
-// openAlone is OpenAlone where those who had the database have ended: on a busy
-// machine PostgreSQL notices late.
+// openAlone is OpenAlone where those who had the database have ended: on a busy machine PostgreSQL notices late.
 func openAlone(t *testing.T, target Target) *Store {
 	t.Helper()
 	s, err := OpenAlone(t.Context(), target)
@@ -263,9 +258,8 @@ func folder(t *testing.T, target Target) Target {
 	return target
 }
 
-// The old keys stand nowhere in the file any more, so that the old master key
-// opens nothing of it. Other texts may, where pages were split long before;
-// they were sealed by a key that is gone.
+// The old keys stand nowhere in the file any more, so that the old master key opens nothing of it. Other texts may, where pages were split
+// long before; they were sealed by a key that is gone.
 func TestReseal_OldKeysWipedFromFile(t *testing.T) {
 	target := newEmbedded(t)
 	fillSealed(t, target)
@@ -317,8 +311,7 @@ func TestOpenAlone_RejectsOtherProcesses(t *testing.T) {
 	})
 }
 
-// While the keys are sealed anew nobody comes in; and who worked with the old
-// ones before that never does.
+// While the keys are sealed anew nobody comes in; and who worked with the old ones before that never does.
 func TestReseal_OldKeyProcessLockedOut(t *testing.T) {
 	t.Parallel()
 	target := folder(t, newPostgres(t))

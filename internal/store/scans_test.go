@@ -251,8 +251,7 @@ func TestScanLedger_ForgetAndErase(t *testing.T) {
 	})
 }
 
-// Numbers are given out in the order of the commits: who reads what comes after
-// the last one seen misses nothing, while many write.
+// Numbers are given out in the order of the commits: who reads what comes after the last one seen misses nothing, while many write.
 func TestScanLedger_NoGapsForReader(t *testing.T) {
 	eachLog(t, func(t *testing.T, l appended) {
 		const writers, each, size = 4, 12, 25
@@ -364,8 +363,7 @@ func TestScanLedger_JournalShippedOnce(t *testing.T) {
 	wantEvents(t, "of both", eventsOf(require.All(t, l.Read(t.Context(), 0))), want)
 }
 
-// A COPY that is cut off may say that its connection is closed, which says nothing
-// of why.
+// A COPY that is cut off may say that its connection is closed, which says nothing of why.
 func TestScanLedger_CanceledCopyReturnsCause(t *testing.T) {
 	l := openScans(t, open(t, newPostgres(t)))
 	gone := errors.New("the node stops")
@@ -413,8 +411,7 @@ func TestScanLedger_ErasureDuringShipping(t *testing.T) {
 	assert.True(t, err == nil && len(erased) == 1 && erased[0].User == aScan(1).User, "erased: %+v, %v", erased, err)
 }
 
-// A user who is erased by a node whose clock is behind stays erased up to when
-// the other one said.
+// A user who is erased by a node whose clock is behind stays erased up to when the other one said.
 func TestScanLedger_ErasureWithSlowerClock(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		user := aScan(1).User
@@ -427,8 +424,7 @@ func TestScanLedger_ErasureWithSlowerClock(t *testing.T) {
 	})
 }
 
-// Somebody reads the ledger for long when the partition of tomorrow is to be made:
-// it is made when he has ended.
+// Somebody reads the ledger for long when the partition of tomorrow is to be made: it is made when he has ended.
 func TestScanLedger_PartitionRetriedAfterLock(t *testing.T) {
 	t.Parallel()
 	s := open(t, newPostgres(t))
@@ -472,8 +468,7 @@ func TestScanLedger_PartitionRetriedAfterLock(t *testing.T) {
 	want(t, "scans", number(t, s, `SELECT COUNT(*) FROM scan_events`), 3)
 }
 
-// An archive has the same rows whether the ledger is in files or in a table,
-// and each makes the other again.
+// An archive has the same rows whether the ledger is in files or in a table, and each makes the other again.
 func TestScanLedger_ArchiveFileAndTable(t *testing.T) {
 	postgres := open(t, newPostgres(t))
 	l := openScans(t, postgres)

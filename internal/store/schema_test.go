@@ -153,8 +153,7 @@ func TestStoreReset_KeepsKeysOnly(t *testing.T) {
 	})
 }
 
-// fillEveryTable leaves no table empty, so that a test that goes through all
-// of them says something.
+// fillEveryTable leaves no table empty, so that a test that goes through all of them says something.
 func fillEveryTable(t *testing.T, s *Store) {
 	t.Helper()
 	for _, table := range tables(t, s) {

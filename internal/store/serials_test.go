@@ -10,8 +10,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// Many bind the same serial numbers to different codes at once, on two nodes: each
-// number is that of one code, and each code has one.
+// Many bind the same serial numbers to different codes at once, on two nodes: each number is that of one code, and each code has one.
 func TestSerialNumber_UniqueUnderConcurrency(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		p, call := presses(t, nodes), serviceAccount(t, nodes[0])

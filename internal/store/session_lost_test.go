@@ -26,8 +26,7 @@ func end(t *testing.T, target Target, tx *Tx) {
 	mustDo(t, admin(t, target), fmt.Sprintf(`SELECT pg_terminate_backend(%d, 600000)`, pid))
 }
 
-// Issue 12, 11: what had no effect yet is done on another session; a commit that
-// was sent is not sent again.
+// Issue 12, 11: what had no effect yet is done on another session; a commit that was sent is not sent again.
 func TestPostgresSession_Terminated(t *testing.T) {
 	target := newPostgres(t)
 	s := open(t, target)
@@ -115,8 +114,7 @@ func TestPostgresSession_Terminated(t *testing.T) {
 	assert.True(t, errors.Is(err, io.EOF) && runs == 1, "%v after %d runs", err, runs)
 }
 
-// A stream begins again until it has given something out; from then on its end
-// is told as what it is.
+// A stream begins again until it has given something out; from then on its end is told as what it is.
 func TestPostgresSession_StreamInterrupted(t *testing.T) {
 	target := newPostgres(t)
 	s := open(t, target)
@@ -155,10 +153,8 @@ func TestPostgresSession_StreamInterrupted(t *testing.T) {
 	}
 }
 
-// A session that stands still in a transaction is ended after 15 s (issue 12, 1), one
-// that takes nothing of an answer after a minute; where it only reads, and hands out what
-// it reads, after five minutes; after 5 s where everybody waits for it (issue 29, 2). Or as
-// the URL says.
+// A session that stands still in a transaction is ended after 15 s (issue 12, 1), one that takes nothing of an answer after a minute; where
+// it only reads, and hands out what it reads, after five minutes; after 5 s where everybody waits for it (issue 29, 2). Or as the URL says.
 func TestPostgresSession_IdleInTransactionTimeout(t *testing.T) {
 	target := newPostgres(t)
 	for url, c := range map[string]struct{ usual, bulk, all string }{"": {"15s", "5min", "5s"}, "7s": {"7s", "7s", "7s"}} {
@@ -201,8 +197,7 @@ func TestPostgresSession_IdleInTransactionTimeout(t *testing.T) {
 	}
 }
 
-// Issue 12, 1: a node whose changes fail says so until they can be made again,
-// and writes nothing for that while nothing fails.
+// Issue 12, 1: a node whose changes fail says so until they can be made again, and writes nothing for that while nothing fails.
 func TestPing_WritesFail(t *testing.T) {
 	target := newPostgres(t)
 	s := open(t, with(t, target, "lock_timeout", "50ms"))

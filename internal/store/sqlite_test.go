@@ -126,8 +126,7 @@ func TestStatements_NumberedArguments(t *testing.T) {
 	})
 }
 
-// modernc.org/sqlite works with exactly the modernc.org/libc that its own
-// go.mod names: see docs/decisions/0001-sqlite-driver.md.
+// modernc.org/sqlite works with exactly the modernc.org/libc that its own go.mod names: see docs/decisions/0001-sqlite-driver.md.
 func TestSQLite_LibcVersionMatchesDriver(t *testing.T) {
 	module := func(path string) (m struct{ Version, GoMod string }) {
 		t.Helper()

@@ -20,8 +20,7 @@ const (
 	yearRules = 100
 )
 
-// yearOfCounts opens a database with two years in which each of 100 rules is scanned every
-// day and hour.
+// yearOfCounts opens a database with two years in which each of 100 rules is scanned every day and hour.
 func yearOfCounts(t *testing.T, url string) (*Store, *stats.Aggregator) {
 	t.Helper()
 	target := newEmbedded(t)

@@ -28,8 +28,7 @@ func TestTables_AllListed(t *testing.T) {
 	})
 }
 
-// aboutUsers are names of columns that could hold a user. Each such column is judged
-// in the list.
+// aboutUsers are names of columns that could hold a user. Each such column is judged in the list.
 var aboutUsers = regexp.MustCompile(`user|openid|member|sketch|body|request|response|query`)
 
 func TestTables_UserColumnsClassified(t *testing.T) {

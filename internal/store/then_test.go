@@ -14,8 +14,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// rulesThenAsItWas finds the last change of each key up to a moment by looking at
-// all of them: what RulesAsOf did before issue 14.
+// rulesThenAsItWas finds the last change of each key up to a moment by looking at all of them: what RulesAsOf did before issue 14.
 func rulesThenAsItWas(ctx context.Context, t *Tx, keys []string, at time.Time) ([]rules.Change, error) {
 	args := []any{millis(at)}
 	for _, key := range keys {
@@ -40,8 +39,7 @@ func historyOf(t *testing.T, s *Store, keys []string, times []int64) {
 	})
 }
 
-// The walk from the newest change of a key finds what all of them told, also under
-// clocks that were set back and forth.
+// The walk from the newest change of a key finds what all of them told, also under clocks that were set back and forth.
 func TestRulesAsOf_MatchesFullReplay(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		r := rand.New(rand.NewPCG(14, 5))
@@ -76,8 +74,7 @@ func TestRulesAsOf_MatchesFullReplay(t *testing.T) {
 	})
 }
 
-// Issue 14: what a text opened a moment ago costs no more for a rule that was changed
-// often.
+// Issue 14: what a text opened a moment ago costs no more for a rule that was changed often.
 func TestRulesAsOf_RowsScannedBounded(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		// PostgreSQL goes by how many different keys there are.

@@ -40,8 +40,7 @@ func writeAll(ctx context.Context, t *testing.T, tx *Tx) error {
 	return tx.rules().PutDomain(ctx, rules.Domain{Host: "h", Status: rules.Denied})
 }
 
-// wantNothing checks that the database is as empty as when it was made, and
-// that it works.
+// wantNothing checks that the database is as empty as when it was made, and that it works.
 func wantNothing(t *testing.T, s *Store) {
 	t.Helper()
 	for _, table := range tables(t, s) {
@@ -289,8 +288,7 @@ func TestTransaction_LockExclusive(t *testing.T) {
 	}
 }
 
-// conflict returns errors as the database gives them when a transaction lost
-// against another one and may try again.
+// conflict returns errors as the database gives them when a transaction lost against another one and may try again.
 func conflict(t *testing.T, s *Store, target Target) func() error {
 	if s.Engine() == "postgres" {
 		code := 0

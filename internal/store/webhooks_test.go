@@ -135,8 +135,7 @@ func TestWebhookStore_EventQueuedOnce(t *testing.T) {
 	})
 }
 
-// The address of a webhook is half a secret: the audit log, which forgets
-// nothing, has its host.
+// The address of a webhook is half a secret: the audit log, which forgets nothing, has its host.
 func TestWebhookStore_AuditLogHidesPath(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		update(t, s, func(ctx context.Context, tx *Tx) error {

@@ -16,8 +16,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// Each row is whole: a name of its own, a sentence in both languages, a section
-// that the contract has, and evidence as its mark wants.
+// Each row is whole: a name of its own, a sentence in both languages, a section that the contract has, and evidence as its mark wants.
 func TestBehaviourRows_Complete(t *testing.T) {
 	t.Parallel()
 	contract := map[string]string{}

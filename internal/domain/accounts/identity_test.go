@@ -29,8 +29,7 @@ func answer(d *accounts.Service, t *testing.T, text string) (string, *accounts.C
 	return "works", &caller
 }
 
-// A directory that remembers answers at every moment as one that asks the store
-// each time, whatever was done in between.
+// A directory that remembers answers at every moment as one that asks the store each time, whatever was done in between.
 func TestIdentityCache_EqualsStore(t *testing.T) {
 	for seed := range uint64(4) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
@@ -168,8 +167,7 @@ func TestIdentityCache_EqualsStore(t *testing.T) {
 	}
 }
 
-// A call after a change was acknowledged meets it: eight callers never
-// rest while one token after another is ended.
+// A call after a change was acknowledged meets it: eight callers never rest while one token after another is ended.
 func TestIdentityCache_RevokedTokenRejected(t *testing.T) {
 	w := newWorld(t)
 	ctx, stop := context.WithCancel(t.Context())

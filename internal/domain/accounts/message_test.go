@@ -86,8 +86,7 @@ func TestMessageEvents_DroppedAfterLastRetry(t *testing.T) {
 	same(t, "waiting", len(w.events()), 0)
 }
 
-// The events of an account arrive in their order: those behind one that was not
-// taken wait, on every node, and other accounts do not.
+// The events of an account arrive in their order: those behind one that was not taken wait, on every node, and other accounts do not.
 func TestMessageEvents_OrderedPerAccount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)

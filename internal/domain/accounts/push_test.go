@@ -29,8 +29,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/testscope"
 )
 
-// opened undoes an envelope step by step as the contract says, and returns the
-// message and the padding. Contract: rules 3.2.
+// opened undoes an envelope step by step as the contract says, and returns the message and the padding. Contract: rules 3.2.
 func opened(t *testing.T, appid string, query url.Values, body []byte) (string, int) {
 	t.Helper()
 	var outer struct {

@@ -73,8 +73,7 @@ func TestScanKeys_CheckedInMemory(t *testing.T) {
 		opens(other, text, "ns")
 	}
 	assert.True(t, s.reads == reads, "checks read the store %d times", s.reads-reads)
-	// A key of the same name replaces it, at once here, and elsewhere with the
-	// next Load.
+	// A key of the same name replaces it, at once here, and elsewhere with the next Load.
 	second, err := one.Create(t.Context(), "app", "")
 	require.NoError(t, err)
 	opens(one, text, "")

@@ -24,8 +24,7 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the tables of docs/alarms.md; read the diff")
 
-// market makes codes whose truth is known. Its numbers are what we believe of
-// items and their buyers; docs/alarms.md lists them.
+// market makes codes whose truth is known. Its numbers are what we believe of items and their buyers; docs/alarms.md lists them.
 type market struct {
 	r     *rand.Rand
 	users uint64
@@ -47,8 +46,7 @@ type world struct {
 	misplaced float64
 }
 
-// stated is the world that thresholds are chosen for. The others are what becomes of the promise
-// where items live otherwise.
+// stated is the world that thresholds are chosen for. The others are what becomes of the promise where items live otherwise.
 var stated = world{name: "as stated below", shoppers: 0.6, again: 1.2, friends: 0.5, misplaced: 1.0 / 60}
 
 func (w world) but(name string, change func(*world)) world {
@@ -156,8 +154,7 @@ type sight struct {
 	mobile bool
 }
 
-// scansOf is what happens to one honest item: it is made in a city, is checked
-// in a warehouse, stands in a shop, and somebody buys it.
+// scansOf is what happens to one honest item: it is made in a city, is checked in a warehouse, stands in a shop, and somebody buys it.
 func (w *market) scansOf() (list []sight) {
 	day := 24 * time.Hour
 	at := time.Duration(w.r.Int64N(int64(90 * day)))
@@ -267,9 +264,8 @@ func reaching(scores []int, threshold int) int {
 	return len(scores) - below
 }
 
-// TestAlarms_FalseAlarmRate keeps the tables of docs/alarms.md, and the rate of false alarms that is promised
-// there. Outside of make test-all it makes a tenth of the codes, and compares with a table of their own: a change of the
-// scores shows in both.
+// TestAlarms_FalseAlarmRate keeps the tables of docs/alarms.md, and the rate of false alarms that is promised there. Outside of make
+// test-all it makes a tenth of the codes, and compares with a table of their own: a change of the scores shows in both.
 func TestAlarms_FalseAlarmRate(t *testing.T) {
 	t.Parallel()
 	threshold, part := int(settings.Defaults().AlarmThreshold), testscope.Choose(1, 10)

@@ -19,8 +19,7 @@ func noted(rows ...behaviour.Row) *behaviour.Notes {
 	return &n
 }
 
-// Each account, endpoint and behaviour is a line, with its first and last call;
-// rows that are no deviation are none.
+// Each account, endpoint and behaviour is a line, with its first and last call; rows that are no deviation are none.
 func TestDeviationCounts_PerAccountAndEndpoint(t *testing.T) {
 	b, m := newBook()
 	rows := noted(behaviour.WireNumberText, behaviour.CodesGrant, behaviour.RulesAddICPUnasked)

@@ -20,8 +20,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// memory is a store that keeps what it is given and can be told to fail or to
-// hang; the real ones have their tests in package store.
+// memory is a store that keeps what it is given and can be told to fail or to hang; the real ones have their tests in package store.
 type memory struct {
 	mu         sync.Mutex
 	counts     map[string]int
@@ -259,8 +258,7 @@ func TestBook_QueueFullDropsOldest(t *testing.T) {
 	assert.Equal(t, b.Waiting(), 0, "still wait")
 }
 
-// The day's limit is exact however many calls come at once and however the
-// writes fall between them.
+// The day's limit is exact however many calls come at once and however the writes fall between them.
 func TestBook_DailyLimitExact(t *testing.T) {
 	b, _ := newBook()
 	s := settings.Defaults()
@@ -291,8 +289,7 @@ func TestBook_DailyLimitExact(t *testing.T) {
 	assert.True(t, let == 777 && used(t, b, "/a") == 777, "%d were let through, %d are counted", let, used(t, b, "/a"))
 }
 
-// Counts under a clear: nothing that came before it comes back with the next
-// write, and each call after it counts.
+// Counts under a clear: nothing that came before it comes back with the next write, and each call after it counts.
 func TestBook_ClearDuringCounts(t *testing.T) {
 	b, m := newBook()
 	for range 3 {

@@ -389,8 +389,7 @@ func questions(t *testing.T, otherwise int) int {
 	return n
 }
 
-// What did it open at time t? The answer made from the log of changes is that of
-// a replay of the history by the definition.
+// What did it open at time t? The answer made from the log of changes is that of a replay of the history by the definition.
 func TestAuditThen_EqualsReplay(t *testing.T) {
 	target := store.Target{Dir: storetest.Folder(t)}
 	if url := os.Getenv("HISTORY_POSTGRES"); url != "" {

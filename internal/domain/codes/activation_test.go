@@ -12,8 +12,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// The definition of coverage is a plain array: the last call wins, index by
-// index. Every index is compared after every call.
+// The definition of coverage is a plain array: the last call wins, index by index. Every index is compared after every call.
 func TestCoverage_EqualsArrayModel(t *testing.T) {
 	t.Parallel()
 	const indexes = 200

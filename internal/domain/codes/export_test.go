@@ -1,7 +1,6 @@
 package codes
 
-// Spans is how many spans the activations of a batch are kept in, Bytes what
-// its states take in memory.
+// Spans is how many spans the activations of a batch are kept in, Bytes what its states take in memory.
 func (m *Memory) Spans(batch int64) int {
 	b := m.batch(batch)
 	b.mu.Lock()
@@ -24,6 +23,5 @@ func (m *Memory) Bytes(batch int64) uint64 {
 	return b.frozen.GetSizeInBytes() + b.void.GetSizeInBytes() + b.redeemed.GetSizeInBytes()
 }
 
-// DefaultPrinted prints texts of 28 characters, which fit QR version 2 at
-// level Q. Contract: marketcode 4.2, 5.3.
+// DefaultPrinted prints texts of 28 characters, which fit QR version 2 at level Q. Contract: marketcode 4.2, 5.3.
 func DefaultPrinted() Printed { return Printed{Prefix: DefaultPrefix, Version: FirstVersion} }

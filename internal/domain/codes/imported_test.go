@@ -21,8 +21,7 @@ func importPress(t testing.TB) *Service {
 	return &Service{Vault: key}
 }
 
-// What is stored of a code made elsewhere is for ever: no flag rewrites these numbers,
-// which another implementation, with openssl, gave.
+// What is stored of a code made elsewhere is for ever: no flag rewrites these numbers, which another implementation, with openssl, gave.
 func TestImportedCodes_GoldenStorage(t *testing.T) {
 	p := importPress(t)
 	for text, want := range map[string]struct {
@@ -79,8 +78,7 @@ func TestPrefixTails_PercentEscapes(t *testing.T) {
 	}
 }
 
-// Whatever a file has, it is read to its end or refused with a line, and what is read
-// can be written again.
+// Whatever a file has, it is read to its end or refused with a line, and what is read can be written again.
 func FuzzImportLines(f *testing.F) {
 	line := strings.Repeat("0", 361) + " 044GZ*J10 0 P.URL.CN/0ALL$V2QCNVRHYPO:K3\n"
 	f.Add(line)

@@ -16,8 +16,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// matrixCodes are the shapes that encoders treat in different ways, and n
-// random codes, always the same.
+// matrixCodes are the shapes that encoders treat in different ways, and n random codes, always the same.
 func matrixCodes(n int) [][CodeLength]byte {
 	var codes [][CodeLength]byte
 	for _, s := range []string{"000000000", "999999999", "123456789", "AAAAAAAAA", "ZZZZZZZZZ", "ABCDEFGHI", "A1B2C3D4E", "1A2B3C4D5",

@@ -18,8 +18,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/testscope"
 )
 
-// journal is the part of a store that a Memory reads, as plain as can be: one
-// batch and its events in the order of commits.
+// journal is the part of a store that a Memory reads, as plain as can be: one batch and its events in the order of commits.
 type journal struct {
 	codes.Store
 	batch  codes.Batch
@@ -158,9 +157,8 @@ func (h *history) event(seq int64) codes.Event {
 	return e
 }
 
-// Overlapping activations, withdrawals, schedules and states while time moves:
-// memory says what the arrays say, also when events are read late, and when
-// everything is read again.
+// Overlapping activations, withdrawals, schedules and states while time moves: memory says what the arrays say, also when events are read
+// late, and when everything is read again.
 func TestMemory_EqualsArrayModel(t *testing.T) {
 	t.Parallel()
 	histories := testscope.Choose(3_000, 300)
@@ -405,9 +403,8 @@ func (lots) Events(context.Context, int64, int64) iter.Seq2[codes.Event, error] 
 	return func(func(codes.Event, error) bool) {}
 }
 
-// A thousand applications a day and account: what a start does for each batch
-// must not grow with their number. It is not parallel, because it counts what
-// the whole process takes.
+// A thousand applications a day and account: what a start does for each batch must not grow with their number. It is not parallel, because
+// it counts what the whole process takes.
 func TestMemoryLoad_EachBatchOnce(t *testing.T) {
 	const n = 10_000
 	m := codes.NewMemory(lots{n: n})

@@ -69,8 +69,7 @@ func TestCodeChange_Invalid(t *testing.T) {
 	assert.ErrorIs(t, err, codes.ErrNoBatch, "a re-target of an unknown batch")
 }
 
-// A single code is redeemed once: of 32 calls at once one wins, and each of the
-// others learns who and when.
+// A single code is redeemed once: of 32 calls at once one wins, and each of the others learns who and when.
 func TestRedeem_ConcurrentOnce(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)
@@ -91,8 +90,7 @@ func TestRedeem_ConcurrentOnce(t *testing.T) {
 		conflict, ok := errors.AsType[codes.Conflict](err)
 		assert.True(t, i == winner || ok && conflict.Error() == want, "%d: %v, want %s", i, err, want)
 	}
-	// It stays redeemed by the first, whatever comes after, and other codes of
-	// a range are not held up by it.
+	// It stays redeemed by the first, whatever comes after, and other codes of a range are not held up by it.
 	p.advance(time.Hour)
 	for _, did := range []codes.EventType{codes.Freeze, codes.Unfreeze, codes.Activate, codes.Withdraw} {
 		require.NoError(t, p.change(b, did, one(7)))
@@ -134,8 +132,7 @@ func TestRedeem_FrozenOrVoid(t *testing.T) {
 	assert.True(t, s.Void && !s.Frozen, "%+v", s)
 }
 
-// A batch's own freeze overrides, and lifting it does not bring back a code
-// that was frozen by itself.
+// A batch's own freeze overrides, and lifting it does not bring back a code that was frozen by itself.
 func TestBatchFreeze_IndependentOfCodes(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)
@@ -248,8 +245,7 @@ func TestRetarget_KeepsActivityAttribution(t *testing.T) {
 	assert.True(t, err != nil, "re-targeted to an unknown Mini Program")
 }
 
-// An active code is not covered by another range, now or by a schedule; the very
-// same range replaces. Issue 11, 2.
+// An active code is not covered by another range, now or by a schedule; the very same range replaces. Issue 11, 2.
 func TestActivate_RejectsOverlap(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)
@@ -361,8 +357,7 @@ func TestActivate_OverlapIgnoresRetarget(t *testing.T) {
 	}
 }
 
-// Activations that many send at once are all kept, and the memory agrees with
-// what is read again.
+// Activations that many send at once are all kept, and the memory agrees with what is read again.
 func TestActivate_Concurrent(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)
@@ -392,8 +387,7 @@ func TestActivate_Concurrent(t *testing.T) {
 	checkAll(t, "read again", again, b.ID, events, p.now())
 }
 
-// An operator that withdraws a schedule at its very moment takes it back, and a
-// re-target does not bring it again.
+// An operator that withdraws a schedule at its very moment takes it back, and a re-target does not bring it again.
 func TestRetarget_WithdrawnSchedule(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)
@@ -430,8 +424,7 @@ func TestRetarget_WithdrawnSchedule(t *testing.T) {
 	assert.True(t, err != nil, "an actor of 257 characters was taken")
 }
 
-// The codes asked for and the codes changed are two numbers, as the plain states before and
-// after say. Issue 11, 5.
+// The codes asked for and the codes changed are two numbers, as the plain states before and after say. Issue 11, 5.
 func TestCodeChange_ChangedCount(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)

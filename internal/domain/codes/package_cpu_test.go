@@ -14,10 +14,9 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// BenchmarkSegment compares a segment of 50,000 codes with AES-128-CBC of as
-// many bytes, one after the other in each round: CPU time as the operating
-// system counts it, and wall time, as ratios. A neighbour on the machine disturbs
-// the wall, so -cpu 2 says something on two idle cores only.
+// BenchmarkSegment compares a segment of 50,000 codes with AES-128-CBC of as many bytes, one after the other in each round: CPU time as the
+// operating system counts it, and wall time, as ratios. A neighbour on the machine disturbs the wall, so -cpu 2 says something on two idle
+// cores only.
 func BenchmarkSegment(b *testing.B) {
 	p := testRange(b, 0, 49_999)
 	c, _ := aes.NewCipher(testPackageKey[:])

@@ -12,9 +12,8 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/testscope"
 )
 
-// ff1Reference is FF1 as NIST SP 800-38G writes it (algorithms 7 and 8), step
-// by step with big integers, for every radix up to 65536. The fast way is
-// tested against it, and it against NIST's own samples.
+// ff1Reference is FF1 as NIST SP 800-38G writes it (algorithms 7 and 8), step by step with big integers, for every radix up to 65536. The
+// fast way is tested against it, and it against NIST's own samples.
 type ff1Reference struct {
 	key, tweak []byte
 	radix      int
@@ -168,9 +167,8 @@ func TestReferenceFF1_PermutesSmallSpaces(t *testing.T) {
 	}
 }
 
-// The construction of code texts at a size where all of them can be tried:
-// radix 4, four zero symbols and a counter below 3⁴ in four symbols (make test:
-// three, and below 3³).
+// The construction of code texts at a size where all of them can be tried: radix 4, four zero symbols and a counter below 3⁴ in four
+// symbols (make test: three, and below 3³).
 func TestReferenceText_ToySpaceExhaustive(t *testing.T) {
 	t.Parallel()
 	const radix = 4

@@ -98,8 +98,7 @@ func TestPermuteBurst_EqualsSingleCalls(t *testing.T) {
 	}
 }
 
-// These lines are printed on products. They may be added to, never changed:
-// there is no flag that rewrites them.
+// These lines are printed on products. They may be added to, never changed: there is no flag that rewrites them.
 func TestPermute_GoldenCodes(t *testing.T) {
 	file, err := os.Open("testdata/golden.txt")
 	require.NoError(t, err)
@@ -226,8 +225,7 @@ func TestCodeKey_LengthAndRedaction(t *testing.T) {
 	}
 }
 
-// withoutRaceDetector skips a test of allocations where the detector makes some
-// of its own, and pools forget on purpose.
+// withoutRaceDetector skips a test of allocations where the detector makes some of its own, and pools forget on purpose.
 func withoutRaceDetector(t *testing.T) {
 	info, _ := debug.ReadBuildInfo()
 	if info != nil && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {

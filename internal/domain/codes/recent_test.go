@@ -13,8 +13,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// A ticket comes back as the store would give it, the oldest are forgotten, and
-// two whose hashes begin alike are not taken for each other.
+// A ticket comes back as the store would give it, the oldest are forgotten, and two whose hashes begin alike are not taken for each other.
 func TestRecentTickets_EvictionAndCollision(t *testing.T) {
 	var r ticketCache
 	nth := func(i int) (Ticket, [sha256.Size]byte) {

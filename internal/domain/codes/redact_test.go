@@ -64,8 +64,7 @@ func (c *counted) ViewCodes(ctx context.Context, f func(codes.Tx) error) error {
 	return c.Store.ViewCodes(ctx, f)
 }
 
-// Where May says no, neither Scan nor Withhold asks the store, whatever stands in a text: who answers scans without waiting
-// relies on it.
+// Where May says no, neither Scan nor Withhold asks the store, whatever stands in a text: who answers scans without waiting relies on it.
 func TestMay_NoStoreAccess(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)

@@ -34,8 +34,7 @@ func (p *plant) scan(text, user string) string {
 	return fmt.Sprint(s.AppID, " ", s.Version, " ", s.Path)
 }
 
-// swapped is a code text with one character exchanged: of our own form, but
-// nobody made it.
+// swapped is a code text with one character exchanged: of our own form, but nobody made it.
 func swapped(text string, i int) string {
 	c := byte('A')
 	if text[i] == c {
@@ -84,8 +83,7 @@ func TestCodeScan_TextKinds(t *testing.T) {
 	} {
 		assert.Equal(t, p.scan(c.text, "u-1"), c.want, "%q", c.text)
 	}
-	// The public samples of the platform's own texts: the same prefix, symbols
-	// that ours never have.
+	// The public samples of the platform's own texts: the same prefix, symbols that ours never have.
 	for _, sample := range []string{"0P$M%LZ4LHSVSDCR2L2", "0U.JYJXP3HJI2C98A9O", "0Q%L$BP4-J:G3I%BLV:", "0FQR/LZ6/0HD0Q7Y3-*",
 		"0P$N*4B91XDA.N4X4E6", "0P$9HBPIHQ6QDO0FSF.", "0V/L$O*CBI/WJATNX+Y", "0+:IXDRUT/GF21DR$XA", "0ALL$V2QCNVRHYPO:K3"} {
 		for _, spelling := range []string{"P.URL.CN/" + sample, "http://P.URL.CN/" + sample, "https://p.url.cn/" + strings.ToLower(sample),
@@ -169,8 +167,7 @@ func TestCodeScan_FormerPrefix(t *testing.T) {
 	check("back under the first prefix")
 	p.Prefix = "C.EXAMPLE/"
 	check("under a third prefix")
-	// Without --dev and --code-prefix nothing new is given out, and all that was
-	// printed opens.
+	// Without --dev and --code-prefix nothing new is given out, and all that was printed opens.
 	p.Prefix, p.Closed = codes.DefaultPrefix, true
 	check("closed")
 	p.close()
@@ -179,8 +176,7 @@ func TestCodeScan_FormerPrefix(t *testing.T) {
 	check("closed after a start")
 }
 
-// FuzzScanCode: whatever a scan brings, a page opens for a text that was
-// printed and for no other.
+// FuzzScanCode: whatever a scan brings, a page opens for a text that was printed and for no other.
 func FuzzScanCode(f *testing.F) {
 	p := newPlant(f)
 	shop, _ := p.account("shop")
@@ -228,8 +224,7 @@ func FuzzScanCode(f *testing.F) {
 	})
 }
 
-// Every one-character change of a valid text is refused: the redundancy is
-// counted in permute_test.go; here through the whole look-up.
+// Every one-character change of a valid text is refused: the redundancy is counted in permute_test.go; here through the whole look-up.
 func TestCodeScan_ForgedText(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)

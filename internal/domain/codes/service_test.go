@@ -63,8 +63,7 @@ func (r *lockedReader) Read(b []byte) (int, error) {
 	return r.source.Read(b)
 }
 
-// newPlant has a service account svc with the feature, a Mini Program shop
-// with all versions, and codes from the counter 0.
+// newPlant has a service account svc with the feature, a Mini Program shop with all versions, and codes from the counter 0.
 func newPlant(t testing.TB) *plant {
 	t.Helper()
 	p := &plant{t: t, dir: storetest.Folder(t), at: time.Date(2026, 1, 15, 2, 0, 0, 0, time.UTC),
@@ -150,8 +149,7 @@ func wantCode(t testing.TB, what string, err error, want *errcode.Code, detail s
 	assert.True(t, code == want && strings.Contains(got, detail), "%s: %v %q, want %v %q", what, code, got, want, detail)
 }
 
-// A code is issued once: blocks that many ask for at once are disjoint, and so
-// are the codes in them.
+// A code is issued once: blocks that many ask for at once are disjoint, and so are the codes in them.
 func TestApply_ConcurrentBlocksDisjoint(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)
@@ -315,8 +313,7 @@ func TestJSCodeTrade_ConcurrentOnce(t *testing.T) {
 	assert.Equal(t, won, 1, "trades won")
 }
 
-// An expired ticket is forgotten a day later, not before: an old ticket and a made
-// up one answer the same.
+// An expired ticket is forgotten a day later, not before: an old ticket and a made up one answer the same.
 func TestTicketPurge_OneDayAfterExpiry(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)

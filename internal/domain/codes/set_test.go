@@ -70,8 +70,7 @@ func TestIndexSet_Boundaries(t *testing.T) {
 	}
 }
 
-// FuzzDecodeSet: what a database holds is read or refused, and what is read
-// rises.
+// FuzzDecodeSet: what a database holds is read or refused, and what is read rises.
 func FuzzDecodeSet(f *testing.F) {
 	f.Add(NewSet(Range{0, 0}, Range{7, 9}).Encode())
 	f.Add("")

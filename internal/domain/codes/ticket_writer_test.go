@@ -178,8 +178,7 @@ func TestDesk_QueueFull(t *testing.T) {
 	assert.NoError(t, (<-waiting))
 }
 
-// A ticket is traded by a node that neither made nor read it, and by one that
-// did it is not looked for again.
+// A ticket is traded by a node that neither made nor read it, and by one that did it is not looked for again.
 func TestDesk_TicketCache(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)

@@ -10,9 +10,8 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// TestGlance_EqualsSearch: who is sent to core.search by a glance is
-// sent there for speed only; what a glance answers must be the search's answer.
-// Parts have all lengths around a word of eight bytes.
+// TestGlance_EqualsSearch: who is sent to core.search by a glance is sent there for speed only; what a glance answers must be the search's
+// answer. Parts have all lengths around a word of eight bytes.
 func TestGlance_EqualsSearch(t *testing.T) {
 	const seed = 20173
 	rng := rand.New(rand.NewPCG(seed, 0))

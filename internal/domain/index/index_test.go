@@ -60,10 +60,9 @@ var (
 	}()
 )
 
-// TestIndex_ExhaustiveThreeRules: every set of up to three of the forty prefixes,
-// each of two owners and published or not, against every link, compared with
-// what rules.Prefix.Matches and the contract's sentence on owners say. In make
-// test a thirteenth of the sets of three, those above every thirteenth set of two.
+// TestIndex_ExhaustiveThreeRules: every set of up to three of the forty prefixes, each of two owners and published or not, against every
+// link, compared with what rules.Prefix.Matches and the contract's sentence on owners say. In make test a thirteenth of the sets of three,
+// those above every thirteenth set of two.
 func TestIndex_ExhaustiveThreeRules(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a table, read by one goroutine")
@@ -290,8 +289,7 @@ func TestIndex_ChurnMemoryBounded(t *testing.T) {
 	}
 }
 
-// TestIndexChange_ConstantCost: nothing that is copied for a change
-// grows with the table.
+// TestIndexChange_ConstantCost: nothing that is copied for a change grows with the table.
 func TestIndexChange_ConstantCost(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a table, read by one goroutine")
@@ -319,8 +317,7 @@ func TestIndexChange_ConstantCost(t *testing.T) {
 	assert.True(t, n <= 4096, "a change copies %d bytes of %d rules", n, many)
 }
 
-// A history of the index, per host: three rules of which two can govern one
-// link, set (published or not), removed, and looked up.
+// A history of the index, per host: three rules of which two can govern one link, set (published or not), removed, and looked up.
 
 type indexInput struct {
 	host int
@@ -432,10 +429,9 @@ func TestIndex_Linearizable(t *testing.T) {
 	}
 }
 
-// TestIndexLookup_ConsistentBetweenChanges: between two steps of a look-up the longer
-// rule is published and the shorter one taken back. One of them governs at every
-// moment. Without the check of the version the look-up finds neither, and the
-// checker of histories says so: of the search, and of the glance in front of it.
+// TestIndexLookup_ConsistentBetweenChanges: between two steps of a look-up the longer rule is published and the shorter one taken back. One
+// of them governs at every moment. Without the check of the version the look-up finds neither, and the checker of histories says so: of the
+// search, and of the glance in front of it.
 func TestIndexLookup_ConsistentBetweenChanges(t *testing.T) {
 	for _, of := range []struct {
 		searched, careless bool
@@ -476,9 +472,8 @@ func TestIndexLookup_ConsistentBetweenChanges(t *testing.T) {
 	}
 }
 
-// TestIndexLookup_ConcurrentChanges runs look-ups against single changes, chunks
-// that are given back, segments that grow, loads and snapshots. One of two rules
-// governs at every moment.
+// TestIndexLookup_ConcurrentChanges runs look-ups against single changes, chunks that are given back, segments that grow, loads and
+// snapshots. One of two rules governs at every moment.
 func TestIndexLookup_ConcurrentChanges(t *testing.T) {
 	x := New()
 	short, long := aRuleOf(t, 1, "https://h.example/a/"), aRuleOf(t, 3, "https://h.example/a/b")

@@ -31,8 +31,7 @@ func (l *silentLog) Close() {
 	l.closed.Store(true)
 }
 
-// Issue 12, 12: Follow ends when the connection on which it listens is closed, so
-// that the store can be.
+// Issue 12, 12: Follow ends when the connection on which it listens is closed, so that the store can be.
 func TestFollow_ConnectionClosed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := &silentLog{}

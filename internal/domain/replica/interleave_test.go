@@ -28,11 +28,9 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/testscope"
 )
 
-// These tests are of how Current follows a store: once a change was
-// acknowledged (committed, and RuleChanged returned) nobody sees an older
-// state unless Ready says so, and once somebody saw a state nobody sees an
-// older one. The store is a fake whose commits are atomic, so that 100,000
-// interleavings take seconds; the real ones are met in package chaos.
+// These tests are of how Current follows a store: once a change was acknowledged (committed, and RuleChanged returned) nobody sees an older
+// state unless Ready says so, and once somebody saw a state nobody sees an older one. The store is a fake whose commits are atomic, so that
+// 100,000 interleavings take seconds; the real ones are met in package chaos.
 
 // The things that change.
 const (
@@ -86,8 +84,7 @@ type fakeStore struct {
 	mu  sync.Mutex
 	now state
 	log []int // the things that changed
-	// step is called within a view: before its state is taken, after that,
-	// and before it ends. An error is the view's.
+	// step is called within a view: before its state is taken, after that, and before it ends. An error is the view's.
 	step func(ctx context.Context, name string) error
 }
 
@@ -319,10 +316,8 @@ func (p *protocol) see(thing int) (version int, ok bool) {
 // witness judges what is seen of one thing.
 type witness struct{ acknowledged, seen int }
 
-// judge returns the version that is seen. behind: it is older than what was
-// acknowledged; older: it is older than what was seen before. latest is the
-// version in the store after the look, ready whether the memory says that it
-// holds all.
+// judge returns the version that is seen. behind: it is older than what was acknowledged; older: it is older than what was seen before.
+// latest is the version in the store after the look, ready whether the memory says that it holds all.
 func (w witness) judge(version int, ok, ready bool, latest int) (now int, behind, older bool) {
 	if ok {
 		return version, version < w.acknowledged, version < w.seen
@@ -344,8 +339,7 @@ type schedule struct {
 	protocol *protocol
 	parked   chan *actor
 	actors   []*actor
-	// knocking waits for the lock that another holds. It is at most one, so
-	// that the order is the schedule's and not the lock's.
+	// knocking waits for the lock that another holds. It is at most one, so that the order is the schedule's and not the lock's.
 	knocking  *actor
 	witnesses [things]witness
 	trace     []step
@@ -480,8 +474,7 @@ func (s *schedule) next() {
 	}
 	first := <-s.parked
 	if s.knocking != nil && holder && (first != a || !a.following()) {
-		// The holder left, so the one that knocked came in. Which of the two
-		// says so first does not matter.
+		// The holder left, so the one that knocked came in. Which of the two says so first does not matter.
 		second := <-s.parked
 		s.knocking = nil
 		s.arrive(second)
@@ -564,8 +557,7 @@ func TestReplica_Interleavings(t *testing.T) {
 	t.Logf("%d interleavings, %d of them different, with %d failed reads", interleavings, len(different), faults)
 }
 
-// TestReplica_InterleavingsDetectFaults follows a store in ways that are wrong: the
-// interleavings must find each.
+// TestReplica_InterleavingsDetectFaults follows a store in ways that are wrong: the interleavings must find each.
 func TestReplica_InterleavingsDetectFaults(t *testing.T) {
 	for name, under := range map[string]func(*fakeStore) *protocol{
 		"the value of the commit is applied, not what is stored": func(store *fakeStore) *protocol {
@@ -678,9 +670,8 @@ func TestReplica_InterleavingsDetectFaults(t *testing.T) {
 	}
 }
 
-// TestFollow_ConcurrentRace lets everybody run freely, which a schedule does not:
-// nothing orders the accesses to the memory but the code under test. For the
-// race detector.
+// TestFollow_ConcurrentRace lets everybody run freely, which a schedule does not: nothing orders the accesses to the memory but the code
+// under test. For the race detector.
 func TestFollow_ConcurrentRace(t *testing.T) {
 	const writers, readers, changes = 4, 2, 1_000
 	store := &fakeStore{step: func(context.Context, string) error {
@@ -783,8 +774,7 @@ func TestReplicaRetry_HealsReady(t *testing.T) {
 	})
 }
 
-// TestReplicaLoad_FailureNotReady: a memory that was emptied and could not be filled again is
-// not ready, and Retry fills it.
+// TestReplicaLoad_FailureNotReady: a memory that was emptied and could not be filled again is not ready, and Retry fills it.
 func TestReplicaLoad_FailureNotReady(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var down atomic.Bool

@@ -185,8 +185,7 @@ func (s *keptStore) AllRules(context.Context) iter.Seq2[rules.Rule, error] {
 	}
 }
 
-// The part of a snapshot that a crash left is removed by the next
-// start: many crashes would fill the disk.
+// The part of a snapshot that a crash left is removed by the next start: many crashes would fill the disk.
 func TestKeepStart_RemovesPartialSnapshots(t *testing.T) {
 	s := &keptStore{now: map[string]rules.Rule{}}
 	s.commit(RuleChange, someRules(t)[0], false)
@@ -264,8 +263,7 @@ func TestKeepStart_SnapshotPlusChanges(t *testing.T) {
 	}
 }
 
-// Issue 14: what is written of snapshots grows with the changes, not with the
-// rules: one changed rule of a million wrote 120 MB.
+// Issue 14: what is written of snapshots grows with the changes, not with the rules: one changed rule of a million wrote 120 MB.
 func TestKeepSnapshot_WritesProportionalToChanges(t *testing.T) {
 	for _, n := range []int{20, 2_000, 20_000} {
 		t.Run(fmt.Sprint(n, " rules"), func(t *testing.T) {
@@ -317,8 +315,7 @@ func TestKeepSnapshot_WritesProportionalToChanges(t *testing.T) {
 	}
 }
 
-// Issue 14: a stop soon after an import left no file, where rules were read beside
-// the living ones.
+// Issue 14: a stop soon after an import left no file, where rules were read beside the living ones.
 func TestKeepStop_AfterImport(t *testing.T) {
 	for name, n := range map[string]struct{ there, imported int }{"of most rules": {10, 100_001}, "of some rules": {20_000, 1_000}} {
 		t.Run(name, func(t *testing.T) {
@@ -343,8 +340,7 @@ func TestKeepStop_AfterImport(t *testing.T) {
 	}
 }
 
-// A file that somebody removed, or that is of a log which is no more, is written
-// again, whatever changed.
+// A file that somebody removed, or that is of a log which is no more, is written again, whatever changed.
 func TestKeepSnapshot_MissingFileRewritten(t *testing.T) {
 	s := &keptStore{now: map[string]rules.Rule{}}
 	s.manyRules(t, 2000)

@@ -16,8 +16,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// lintRule is a rule of a test: "A+ https://h.example/a/ page" is a published rule of A,
-// "A- …" an unpublished one.
+// lintRule is a rule of a test: "A+ https://h.example/a/ page" is a published rule of A, "A- …" an unpublished one.
 func lintRule(t testing.TB, text string) rules.Rule {
 	t.Helper()
 	words := strings.Fields(text)

@@ -29,8 +29,7 @@ func (s *heldStore) ViewRules(ctx context.Context, _ func(rules.Tx) error) error
 	}
 }
 
-// Two at most read the rules near a link; the others wait their turn, and not
-// for ever. Issue 12, 6.
+// Two at most read the rules near a link; the others wait their turn, and not for ever. Issue 12, 6.
 func TestNear_SemaphoreOfTwo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &heldStore{release: make(chan struct{})}

@@ -930,8 +930,7 @@ func TestSetDomain_LowercaseAndRevert(t *testing.T) {
 	wantEqual(t, "domains", got, []string{"[::1]:80", "a_b.example", "localhost:8080"})
 }
 
-// losing is a store whose transactions lose their first run in the middle, as
-// PostgreSQL's do after a deadlock.
+// losing is a store whose transactions lose their first run in the middle, as PostgreSQL's do after a deadlock.
 type losing struct {
 	rules.Store
 	locked [][]string // by run
@@ -1000,8 +999,7 @@ func (l losingTx) Rule(ctx context.Context, key string) (rules.Rule, error) {
 	return l.Tx.Rule(ctx, key)
 }
 
-// A closure keeps nothing from the run that lost: it once locked the origin of
-// an empty rule when it was run again.
+// A closure keeps nothing from the run that lost: it once locked the origin of an empty rule when it was run again.
 func TestRuleTransaction_RetryIdempotent(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -1032,8 +1030,7 @@ func TestRuleTransaction_RetryIdempotent(t *testing.T) {
 	}
 }
 
-// Issue 12, 12: a code that another service account made since a rule on it was
-// deleted is that account's, as it is for an add.
+// Issue 12, 12: a code that another service account made since a rule on it was deleted is that account's, as it is for an add.
 func TestUndoRule_CodeOfOtherAccount(t *testing.T) {
 	d := newDesk(t)
 	for text, want := range map[string]error{code + "02AAAAAAAAAAAAAAanothr": errcode.PrefixOwned, code + "02AAAAAAAAAAAAAAAAAown": nil} {

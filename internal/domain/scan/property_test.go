@@ -114,9 +114,8 @@ func TestScan_EqualsSlowMatcher(t *testing.T) {
 	t.Logf("%d cases, %d opened", sets*links, opened)
 }
 
-// TestScan_EqualsSlowMatcherUnderChanges lets rules come, change and
-// go one by one, all at once, and through a file; after each step links are
-// compared with the slow matcher.
+// TestScan_EqualsSlowMatcherUnderChanges lets rules come, change and go one by one, all at once, and through a file; after each step links
+// are compared with the slow matcher.
 func TestScan_EqualsSlowMatcherUnderChanges(t *testing.T) {
 	worlds, steps, links := 60, 60, 8
 	if testing.Short() {

@@ -5,9 +5,8 @@ import (
 	"strings"
 )
 
-// The slow matcher: the contract's sentences (rules 2.1, 2.9, 2.10) written
-// down again from nothing, one after the other, over plain strings. It shares
-// no code with the one under test.
+// The slow matcher: the contract's sentences (rules 2.1, 2.9, 2.10) written down again from nothing, one after the other, over plain
+// strings. It shares no code with the one under test.
 
 type slowRule struct {
 	prefix, owner string
@@ -16,8 +15,7 @@ type slowRule struct {
 
 var slowLink = regexp.MustCompile(`^(?i:(https?))://([^/?#]+)((?s).*)$`)
 
-// slowCut returns scheme and host in lower case, and the rest with an empty
-// path made "/".
+// slowCut returns scheme and host in lower case, and the rest with an empty path made "/".
 func slowCut(s string) (origin, rest string, hostOnly, ok bool) {
 	m := slowLink.FindStringSubmatch(s)
 	if m == nil {

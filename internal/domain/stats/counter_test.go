@@ -153,8 +153,7 @@ func check(t *testing.T, c *stats.Aggregator, n *naive) {
 	}
 }
 
-// TestCounter_EqualsNaiveCount: whatever comes late, wherever the
-// counting is cut off and begun again, by one node or two.
+// TestCounter_EqualsNaiveCount: whatever comes late, wherever the counting is cut off and begun again, by one node or two.
 func TestCounter_EqualsNaiveCount(t *testing.T) {
 	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
 		for seed := range uint64(testscope.Choose(4, 2)) {
@@ -195,9 +194,8 @@ func noDifference(t *testing.T, c *stats.Aggregator) {
 	require.True(t, r.Differences <= 0 && r.Compared >= 100, "%d of %d numbers differ: %+v", r.Differences, r.Compared, r.Shown)
 }
 
-// TestCounter_DefersStoreUnderLoad: while much comes it is added up in memory; it is
-// counted when less comes, when a minute has passed or when somebody waits for
-// it, and once, also where another node counts first or the process dies.
+// TestCounter_DefersStoreUnderLoad: while much comes it is added up in memory; it is counted when less comes, when a minute has passed or
+// when somebody waits for it, and once, also where another node counts first or the process dies.
 func TestCounter_DefersStoreUnderLoad(t *testing.T) {
 	scantest.OneStore(t, func(t *testing.T, s *store.Store) {
 		log, events := &scantest.Memory{}, &scantest.Traffic{Random: rand.New(rand.NewPCG(5, 6)), Now: began, Users: 50}
@@ -291,8 +289,7 @@ func TestCounter_ErasureAndRetentionKeepCounts(t *testing.T) {
 	})
 }
 
-// TestCounter_ImportedLedgerAdds: an import brings counts whose scans are
-// elsewhere.
+// TestCounter_ImportedLedgerAdds: an import brings counts whose scans are elsewhere.
 func TestCounter_ImportedLedgerAdds(t *testing.T) {
 	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
 		for n := 1; n <= 2; n++ {
@@ -371,8 +368,7 @@ type renewed struct {
 
 func (l *renewed) ID() string { return l.id }
 
-// TestCounter_RecreatedLog: also while the counter runs, and from its
-// beginning.
+// TestCounter_RecreatedLog: also while the counter runs, and from its beginning.
 func TestCounter_RecreatedLog(t *testing.T) {
 	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
 		events := &scantest.Traffic{Random: rand.New(rand.NewPCG(8, 9)), Now: began, Users: 50}
@@ -414,9 +410,8 @@ func TestCounter_SamePositionOtherLedger(t *testing.T) {
 	})
 }
 
-// A counter of a stream is killed, and the next one counts the journal from which
-// the stream came: scans count once, and the users of those that the sketches
-// lacked are counted too.
+// A counter of a stream is killed, and the next one counts the journal from which the stream came: scans count once, and the users of those
+// that the sketches lacked are counted too.
 func TestCounter_KillAfterLeavingStream(t *testing.T) {
 	scantest.OneStore(t, func(t *testing.T, s *store.Store) {
 		events := &scantest.Traffic{Random: rand.New(rand.NewPCG(8, 9)), Now: began, Users: 5000}
@@ -446,8 +441,7 @@ func TestCounter_KillAfterLeavingStream(t *testing.T) {
 	})
 }
 
-// A reader of one scan after the other goes on at the same scan, whatever
-// ledger is counted.
+// A reader of one scan after the other goes on at the same scan, whatever ledger is counted.
 func TestLedgerReader_ContinuesAcrossLedgers(t *testing.T) {
 	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
 		events := &scantest.Traffic{Random: rand.New(rand.NewPCG(8, 9)), Now: began, Users: 50}
@@ -498,8 +492,7 @@ func TestLedgerReader_ContinuesAcrossLedgers(t *testing.T) {
 	})
 }
 
-// scansWebhook is a webhook that wants the scans after a position, whose reader is
-// at another one; told is where both are now.
+// scansWebhook is a webhook that wants the scans after a position, whose reader is at another one; told is where both are now.
 func scansWebhook(t *testing.T, s *store.Store, from, at int64) (told func() [2]int64) {
 	t.Helper()
 	do := func(f func(tx webhooks.Tx) error) {
@@ -522,9 +515,8 @@ func scansWebhook(t *testing.T, s *store.Store, from, at int64) (told func() [2]
 	}
 }
 
-// Issue 12, 8: nodes of the version before and of this one count in turn while one
-// after the other is replaced. The older knows nothing of the scan that stands at a
-// position: what this version noted of another position says nothing of the ledger.
+// Issue 12, 8: nodes of the version before and of this one count in turn while one after the other is replaced. The older knows nothing of
+// the scan that stands at a position: what this version noted of another position says nothing of the ledger.
 func TestCounter_MixedVersionsDuringUpgrade(t *testing.T) {
 	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
 		events, sum := &scantest.Traffic{Random: rand.New(rand.NewPCG(8, 9)), Now: began, Users: 50}, newNaive(8)
@@ -571,9 +563,8 @@ func TestCounter_MixedVersionsDuringUpgrade(t *testing.T) {
 	})
 }
 
-// Issue 12, 8: a ledger that is an older one that went on. What was told to webhooks
-// is not told again; where its events say from which journal they came, those that
-// were not counted yet are, and no other.
+// Issue 12, 8: a ledger that is an older one that went on. What was told to webhooks is not told again; where its events say from which
+// journal they came, those that were not counted yet are, and no other.
 func TestCounter_OlderLedgerContinued(t *testing.T) {
 	for name, c := range map[string]struct {
 		origins, longer bool
@@ -651,8 +642,7 @@ func TestCounter_OlderLedgerContinued(t *testing.T) {
 	}
 }
 
-// The newest scans are those at the end of the whole feed, each once, and nobody
-// reads the whole ledger for them. Issue 11, 6.
+// The newest scans are those at the end of the whole feed, each once, and nobody reads the whole ledger for them. Issue 11, 6.
 func TestNewestScans_TailOfFeed(t *testing.T) {
 	scantest.OneStore(t, func(t *testing.T, s *store.Store) {
 		r := rand.New(rand.NewPCG(11, 6))

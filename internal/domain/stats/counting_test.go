@@ -19,9 +19,8 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/scantest"
 )
 
-// BenchmarkCounting is what it costs the processor to count a scan of a
-// journal, the write of the users included. It is told in CPU time, so that a
-// busy machine does not change it.
+// BenchmarkCounting is what it costs the processor to count a scan of a journal, the write of the users included. It is told in CPU time,
+// so that a busy machine does not change it.
 //
 //	go test ./internal/domain/stats -run - -bench Counting -benchtime 1x
 func BenchmarkCounting(b *testing.B) {

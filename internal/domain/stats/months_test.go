@@ -24,8 +24,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/testscope"
 )
 
-// dying is a store whose next transactions are ended before they are stored, as by a
-// kill, when so many were done.
+// dying is a store whose next transactions are ended before they are stored, as by a kill, when so many were done.
 type dying struct {
 	*store.Store
 	lives int // -1 = for ever
@@ -233,9 +232,8 @@ func nothingBefore(t *testing.T, s *store.Store, state stats.State) {
 	}
 }
 
-// TestMonths_RollUpEqualsDays: any question has the same numbers before a month is
-// rolled up, on the way, and after its hours and days are removed, where it may be asked
-// at all; whatever comes late, whoever is killed.
+// TestMonths_RollUpEqualsDays: any question has the same numbers before a month is rolled up, on the way, and after its hours and days are
+// removed, where it may be asked at all; whatever comes late, whoever is killed.
 func TestMonths_RollUpEqualsDays(t *testing.T) {
 	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
 		rolled, removed, refused := int64(0), 0, 0
@@ -470,8 +468,7 @@ func TestMonths_ZoneChangeKeepsFirstDay(t *testing.T) {
 	})
 }
 
-// TestMonths_ErasureReachesRollUp: the users of a month stay as many, and nobody is known in
-// it any more.
+// TestMonths_ErasureReachesRollUp: the users of a month stay as many, and nobody is known in it any more.
 func TestMonths_ErasureReachesRollUp(t *testing.T) {
 	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
 		log, events := &scantest.Memory{}, newLongTraffic(rand.New(rand.NewPCG(13, 14)))

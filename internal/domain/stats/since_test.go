@@ -50,8 +50,7 @@ func (t *writingTx) AddUsers(ctx context.Context, rows []stats.UsersSince) error
 	return t.Tx.AddUsers(ctx, rows)
 }
 
-// Issue 14: a minute in which a few users came writes as much as they are, however many
-// came before.
+// Issue 14: a minute in which a few users came writes as much as they are, however many came before.
 func TestSketchStore_WritesDelta(t *testing.T) {
 	const many, few, dims = 6000, 5, 11
 	scantest.OneStore(t, func(t *testing.T, s *store.Store) {

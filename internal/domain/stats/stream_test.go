@@ -26,10 +26,8 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/storetest"
 )
 
-// A message of a stream cannot be changed, and a node that ended in between sends
-// some again long after: still each scan is there once and in its place, also after
-// an erasure, and what is counted is what a recount finds, for a counter that begins
-// anew too.
+// A message of a stream cannot be changed, and a node that ended in between sends some again long after: still each scan is there once and
+// in its place, also after an erasure, and what is counted is what a recount finds, for a counter that begins anew too.
 func TestStreamCounter_Dedup(t *testing.T) {
 	server := natstest.Start(t, natstest.Options{})
 	o, err := stream.Parse(server.Events())
@@ -151,8 +149,7 @@ func TestStreamCounter_RecreatedDuringPartialRead(t *testing.T) {
 		"%d scans are counted, want the 300 of the log before and the 700 of the other: %v", a.Scans, err)
 }
 
-// interrupted is a stream to which something happens when a node ships to it, and the
-// node learns nothing of how that went.
+// interrupted is a stream to which something happens when a node ships to it, and the node learns nothing of how that went.
 type interrupted struct {
 	*stream.Log
 	happens func()
@@ -169,9 +166,8 @@ func (i *interrupted) Ship(ctx context.Context, node string, from, to scanlog.Of
 	return fmt.Errorf("%w: %v", errInterrupted, i.Log.Ship(ctx, node, from, to, entries))
 }
 
-// A node publishes scans that say "up to here the stream has everything". They may come
-// into a stream that was made anew and has nothing of that: the counter believes only what
-// was said of the stream that it reads.
+// A node publishes scans that say "up to here the stream has everything". They may come into a stream that was made anew and has nothing of
+// that: the counter believes only what was said of the stream that it reads.
 func TestStreamCounter_RecreatedDuringShipping(t *testing.T) {
 	server := natstest.Start(t, natstest.Options{})
 	s := scantest.OpenStore(t, store.Target{Dir: storetest.Folder(t)})

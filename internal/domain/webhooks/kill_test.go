@@ -30,8 +30,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// haste is how much faster the sender's clock runs: the pauses of hours pass
-// in the test's minute.
+// haste is how much faster the sender's clock runs: the pauses of hours pass in the test's minute.
 const haste = 3000
 
 func TestMain(m *testing.M) {
@@ -129,8 +128,7 @@ func send(ctx context.Context, o sender) error {
 	return nil
 }
 
-// A receiver that fails, hangs and takes things twice, and a sender that is
-// killed over and over: every event arrives, none is lost.
+// A receiver that fails, hangs and takes things twice, and a sender that is killed over and over: every event arrives, none is lost.
 func TestWebhooks_KilledSenderDeliversAll(t *testing.T) {
 	if testing.Short() {
 		t.Skip("kills processes for some seconds")
@@ -190,8 +188,7 @@ func TestWebhooks_KilledSenderDeliversAll(t *testing.T) {
 		require.True(t, ready, "the sender did not start: %q", line)
 		return c
 	}
-	// An event may fail as often as chance wants, and waits longer each time: how
-	// long the whole takes is bounded by the test alone.
+	// An event may fail as often as chance wants, and waits longer each time: how long the whole takes is bounded by the test alone.
 	wait := func(enough func() bool) {
 		mu.Lock()
 		defer mu.Unlock()
@@ -201,8 +198,7 @@ func TestWebhooks_KilledSenderDeliversAll(t *testing.T) {
 	}
 	for range kills {
 		c := start()
-		// It is killed when it has sent so much, wherever it is then: not more
-		// than what is new, which is tried at least once.
+		// It is killed when it has sent so much, wherever it is then: not more than what is new, which is tried at least once.
 		mu.Lock()
 		until := tries + 1 + chance.IntN(perLife)
 		mu.Unlock()

@@ -42,8 +42,7 @@ type streamNode struct {
 	scanned int
 }
 
-// town is nodes, the counting and the reader of webhooks, each of which goes on when the
-// test says so.
+// town is nodes, the counting and the reader of webhooks, each of which goes on when the test says so.
 type town struct {
 	*post
 	counter *stats.Aggregator
@@ -286,9 +285,8 @@ func TestWebhookStream_LostBehindCounter(t *testing.T) {
 	})
 }
 
-// A version that notes nothing told was there until now, or an import brought the webhooks.
-// The stream is lost before anybody read a new scan: what that version told is not told
-// again, and what comes from then on is told once, whatever is lost.
+// A version that notes nothing told was there until now, or an import brought the webhooks. The stream is lost before anybody read a new
+// scan: what that version told is not told again, and what comes from then on is told once, whatever is lost.
 func TestWebhookStream_EarlierVersionNotRepeated(t *testing.T) {
 	t.Parallel()
 	eachTown(t, func(t *testing.T, w *town) {
@@ -323,8 +321,7 @@ func TestWebhookStream_EarlierVersionNotRepeated(t *testing.T) {
 	})
 }
 
-// As before, with a stream that is put back older, and a node that is gone: no new scan of
-// it is ever read.
+// As before, with a stream that is put back older, and a node that is gone: no new scan of it is ever read.
 func TestWebhookStream_EarlierVersionRemovedNode(t *testing.T) {
 	t.Parallel()
 	for name, learn := range map[string]bool{"looked before": true, "did not": false} {

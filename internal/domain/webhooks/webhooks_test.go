@@ -150,8 +150,7 @@ func office(t *testing.T, s *store.Store, ledger *scans) *post {
 	return p
 }
 
-// verify is what a receiver does, by the reference implementation of the
-// specification.
+// verify is what a receiver does, by the reference implementation of the specification.
 func (p *post) verify(url string, header http.Header, body []byte) {
 	p.mu.Lock()
 	secret := p.secret[url]
@@ -361,8 +360,7 @@ func TestWebhooks_Validation(t *testing.T) {
 	assert.True(t, errors.Is(err, webhooks.ErrNoWebhook), "%v", err)
 }
 
-// A ledger that was replaced by an older or another one is followed from its
-// own end.
+// A ledger that was replaced by an older or another one is followed from its own end.
 func TestWebhooks_ReplacedLedgerFromEnd(t *testing.T) {
 	t.Parallel()
 	p := open(t)
@@ -543,8 +541,7 @@ func TestWebhookQueue_ExpiresUnsent(t *testing.T) {
 	assert.True(t, strings.Contains(p.logs.String(), "rows=120"), "%v", p.logs.String())
 }
 
-// A clock that jumps ahead by a year ends no event: all of them are tried, and
-// those that nobody takes now are tried again.
+// A clock that jumps ahead by a year ends no event: all of them are tried, and those that nobody takes now are tried again.
 func TestWebhookQueue_ClockJumpAhead(t *testing.T) {
 	t.Parallel()
 	p := queued(t, "https://a.example/")
@@ -559,8 +556,7 @@ func TestWebhookQueue_ClockJumpAhead(t *testing.T) {
 	assert.True(t, !strings.Contains(p.logs.String(), "deliveries dropped"), "%v", p.logs.String())
 }
 
-// A delivery that was put off by a clock that was years ahead is sent when it is repaired,
-// and not in years.
+// A delivery that was put off by a clock that was years ahead is sent when it is repaired, and not in years.
 func TestWebhookQueue_ClockRepaired(t *testing.T) {
 	t.Parallel()
 	p := open(t)
@@ -577,8 +573,7 @@ func TestWebhookQueue_ClockRepaired(t *testing.T) {
 	assert.True(t, err == nil && len(list) == 1, "%d were delivered, %v", len(list), err)
 }
 
-// A receiver that is away fills nothing: the oldest events are given up, and
-// the log says how many, once a minute.
+// A receiver that is away fills nothing: the oldest events are given up, and the log says how many, once a minute.
 func TestWebhookQueue_FullDropsOldest(t *testing.T) {
 	t.Parallel()
 	p := open(t)

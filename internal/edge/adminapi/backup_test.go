@@ -30,8 +30,7 @@ func served(a *Admin) http.Handler {
 	})
 }
 
-// An export that cannot begin because the database is away says so, as every
-// other call does.
+// An export that cannot begin because the database is away says so, as every other call does.
 func TestBackupExport_DatabaseUnavailable(t *testing.T) {
 	t.Parallel()
 	mux := served(&Admin{Log: slog.New(slog.DiscardHandler), Export: func(context.Context, io.Writer, string, []string) error {

@@ -41,8 +41,7 @@ func tables(t *testing.T, s *servertest.Server, text string) (with []string) {
 	}
 }
 
-// An erased user is in no export any more: not in the ledger, and not as the
-// first one who scanned a code.
+// An erased user is in no export any more: not in the ledger, and not as the first one who scanned a code.
 func TestEraseUser_NoTableHoldsUser(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: cafe})

@@ -35,8 +35,7 @@ func ruleOf(owner, prefix string) string {
 
 func rulesNow(s *servertest.Server) string { return s.Admin("GET", "/export/rules", "").Body }
 
-// Of many wrong lines the first twenty are named, in their order, whatever is
-// wrong with them.
+// Of many wrong lines the first twenty are named, in their order, whatever is wrong with them.
 func TestRuleImport_NamesFirstTwentyErrors(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: shop})

@@ -21,8 +21,7 @@ type deadlined struct {
 
 func (d *deadlined) SetWriteDeadline(t time.Time) error { d.write = t; return nil }
 
-// A call that reads a whole log, or makes a thousand transactions, lasts longer
-// than the time that an answer has.
+// A call that reads a whole log, or makes a thousand transactions, lasts longer than the time that an answer has.
 func TestLongOperations_NoWriteDeadline(t *testing.T) {
 	t.Parallel()
 	api, a := humago.New(http.NewServeMux(), huma.DefaultConfig("", "")), &Admin{}

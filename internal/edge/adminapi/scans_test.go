@@ -20,8 +20,7 @@ import (
 //go:embed testdata/seeds/cafe.yaml
 var cafe string
 
-// call makes a call that may fail and checks that a failure is a problem
-// document.
+// call makes a call that may fail and checks that a failure is a problem document.
 func call(t *testing.T, s *servertest.Server, method, path, body string) servertest.Answer {
 	t.Helper()
 	a := s.Do(method, "/admin/v1"+path, body, "Authorization: Bearer "+servertest.AdminToken, "Content-Type: application/json")

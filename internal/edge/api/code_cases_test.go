@@ -19,8 +19,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// decrypted undoes a package as deployed clients do: Base64, AES-128-CBC with
-// the key as IV, PKCS#7.
+// decrypted undoes a package as deployed clients do: Base64, AES-128-CBC with the key as IV, PKCS#7.
 func decrypted(t *testing.T, key, buffer string) (plain []byte) {
 	t.Helper()
 	sealed, err := base64.StdEncoding.DecodeString(buffer)
@@ -92,8 +91,7 @@ func TestApplyCodeDownload_Cases(t *testing.T) {
 			t.Errorf("row %d is %q, the code is %s, %s", i, rows[i], code, text)
 		}
 	}
-	// Parts of a segment are the same rows; one whose length is a multiple of 16
-	// ends with a whole block of padding.
+	// Parts of a segment are the same rows; one whose length is a multiple of 16 ends with a whole block of padding.
 	for _, r := range []segment{{0, 0}, {5, 20}, {9, 10}, {59_999, 59_999}, {49_998, 49_999}, {0, 15}} {
 		want := strings.Join(rows[r.CodeStart:r.CodeEnd+1], "\n") + "\n"
 		assert.Equal(t, string(decrypted(t, key, download(t, s, id, r.CodeStart, r.CodeEnd))), want, "%v", r)

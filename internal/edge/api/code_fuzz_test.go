@@ -98,8 +98,7 @@ func FuzzDecodeJSCode(f *testing.F) {
 	})
 }
 
-// Leading zeros matter: a code is a text, also where a client sends its digits
-// as a number. Contract: marketcode 2, 3.5.
+// Leading zeros matter: a code is a text, also where a client sends its digits as a number. Contract: marketcode 2, 3.5.
 func TestCodeName_NumberOrText(t *testing.T) {
 	for body, want := range map[string]codes.CodeName{
 		`{"code":"044GZ0J10"}`: {Code: "044GZ0J10"}, `{"code":"000000001"}`: {Code: "000000001"}, `{"code":123456789}`: {Code: "123456789"},

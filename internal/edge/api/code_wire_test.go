@@ -105,8 +105,7 @@ func contentType(a servertest.Answer) string {
 	return "application/json; encoding=utf-8"
 }
 
-// refused checks an error to the letter: number, shape of the text, and that
-// the detail says which field and why.
+// refused checks an error to the letter: number, shape of the text, and that the detail says which field and why.
 func refused(t testing.TB, what string, a servertest.Answer, number int, detail string) {
 	t.Helper()
 	assert.True(t, a.Status == http.StatusOK && a.Header.Get("Content-Type") == contentType(a),

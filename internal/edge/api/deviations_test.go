@@ -93,8 +93,7 @@ func importHundred(t *testing.T, s *servertest.Server, line string) servertest.A
 	return a
 }
 
-// Each deviation is produced through HTTP and found in the report, with what to change
-// and request ids of calls that say the same.
+// Each deviation is produced through HTTP and found in the report, with what to change and request ids of calls that say the same.
 func TestDeviationReport_EveryDeviation(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: agency, Outbound: nobody()})
@@ -137,8 +136,7 @@ func TestDeviationReport_EveryDeviation(t *testing.T) {
 	}
 }
 
-// The report counts by account and endpoint, can be asked for by account, and begins
-// anew where the operator or a reset wants it so.
+// The report counts by account and endpoint, can be asked for by account, and begins anew where the operator or a reset wants it so.
 func TestDeviationReport_FilterAndReset(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: agency})
@@ -259,8 +257,7 @@ func TestDeviationReport_RefusedCall(t *testing.T) {
 	}
 }
 
-// White space round the content of a verification file, and a # in front of its directory, are
-// reported; strict may refuse the first.
+// White space round the content of a verification file, and a # in front of its directory, are reported; strict may refuse the first.
 func TestConfirm_NearMatchReported(t *testing.T) {
 	t.Parallel()
 	o := &owner{}

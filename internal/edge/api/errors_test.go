@@ -28,8 +28,7 @@ const (
 	stablePath   = "/cgi-bin/stable_token"
 )
 
-// The texts of a call that takes or makes an ordinary token, spelt as they were met
-// live. Contract: rules 3.6.
+// The texts of a call that takes or makes an ordinary token, spelt as they were met live. Contract: rules 3.6.
 const (
 	badToken = "invalid credential, access_token is invalid or not latest, could get access_token by getStableAccessToken, more details at https://mmbizurl.cn/s/JtxxFh33r"
 	dayQuota = "reach max api daily quota limit, could get access_token by getStableAccessToken, more details at https://mmbizurl.cn/s/JtxxFh33r"

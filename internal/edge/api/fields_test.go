@@ -16,9 +16,8 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// TestNamedFields_MatchSource holds the list of fields that pages name
-// against the source: a field that an endpoint reads and the list lacks would be reported
-// to callers as unknown, and one that no endpoint reads says nothing when it is wrong.
+// TestNamedFields_MatchSource holds the list of fields that pages name against the source: a field that an endpoint reads and the list
+// lacks would be reported to callers as unknown, and one that no endpoint reads says nothing when it is wrong.
 func TestNamedFields_MatchSource(t *testing.T) {
 	t.Parallel()
 	unread := map[string]string{

@@ -10,8 +10,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// Each endpoint's decoder takes any body: it reads it, or says 47001 or 40097
-// with a reason.
+// Each endpoint's decoder takes any body: it reads it, or says 47001 or 40097 with a reason.
 
 var bodies = []string{
 	`{}`, `null`, `[]`,

@@ -11,8 +11,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/behaviourrefs"
 )
 
-// A row that code names is reached when a call of this package's tests met it: a
-// run of all of them says which are not.
+// A row that code names is reached when a call of this package's tests met it: a run of all of them says which are not.
 func TestMain(m *testing.M) {
 	code := m.Run()
 	if code == 0 && isWhole() {

@@ -38,8 +38,7 @@ func FuzzMaskPlainIsMaskAny(f *testing.F) {
 	})
 }
 
-// FuzzPlainFieldsAreFields: what is read at a fraction of the cost is what a JSON
-// decoder reads.
+// FuzzPlainFieldsAreFields: what is read at a fraction of the cost is what a JSON decoder reads.
 func FuzzPlainFieldsAreFields(f *testing.F) {
 	for _, body := range objects {
 		f.Add([]byte(body))

@@ -274,8 +274,7 @@ func TestQRCodeEvent_RetryUntilAccepted(t *testing.T) {
 	scanBy(s, "u-1", made.URL)
 	for range 2 {
 		wantEvent(t, s, r, "u-1", "subscribe", "qrscene_1", made.Ticket)
-		// The next try is due by the server's clock, whether or not the answer
-		// to this one is noted yet.
+		// The next try is due by the server's clock, whether or not the answer to this one is noted yet.
 		s.Advance(time.Hour)
 	}
 	wantEvent(t, s, r, "u-1", "subscribe", "qrscene_1", made.Ticket)

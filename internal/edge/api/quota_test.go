@@ -53,8 +53,7 @@ func tokenOf(t *testing.T, a servertest.Answer) string {
 	return issued.Token
 }
 
-// The day's limit lets exactly so many through, however many come at once, and
-// a call that it refuses counts for nothing.
+// The day's limit lets exactly so many through, however many come at once, and a call that it refuses counts for nothing.
 func TestDailyQuota_ConcurrentExact(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: town})
@@ -130,8 +129,7 @@ func TestClearQuota_TenPerMonth(t *testing.T) {
 	}
 }
 
-// atOnce makes a call from many connections, some times on each, and counts
-// what came.
+// atOnce makes a call from many connections, some times on each, and counts what came.
 func atOnce(t *testing.T, s *servertest.Server, clients, times int, method, path, body string) map[int]int {
 	t.Helper()
 	codes := map[int]int{}

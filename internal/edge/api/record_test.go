@@ -9,8 +9,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// A long answer is looked at in its beginning only, and shows no more of what
-// is hidden than a short one.
+// A long answer is looked at in its beginning only, and shows no more of what is hidden than a short one.
 func TestMask_LongResponse(t *testing.T) {
 	const secret = "S3CRETS3CRETS3CRET"
 	padding := strings.Repeat("x", maxRecorded/2)

@@ -196,8 +196,7 @@ func TestCallLog_StoresNoCredentials(t *testing.T) {
 	} {
 		assert.True(t, paths[path] != 0, "no call of %s is in the log: %v", path, paths)
 	}
-	// Nor in the file behind it, whatever table it is in: what is only compared
-	// is hashed, what is used again is sealed.
+	// Nor in the file behind it, whatever table it is in: what is only compared is hashed, what is used again is sealed.
 	raw, err := os.ReadFile(filepath.Join(folder, "qrjump.db"))
 	require.NoError(t, err)
 	for _, secret := range secrets {
@@ -205,8 +204,7 @@ func TestCallLog_StoresNoCredentials(t *testing.T) {
 	}
 }
 
-// The log follows the clock: what is older than seven days is not only not
-// found, it is gone.
+// The log follows the clock: what is older than seven days is not only not found, it is gone.
 func TestCallLog_SevenDayRetention(t *testing.T) {
 	t.Parallel()
 	folder := t.TempDir()

@@ -55,8 +55,7 @@ var (
 	escaped    = regexp.MustCompile(`\\+/`)
 )
 
-// shape is an answer as names in their order, types, and numbers: of a list only
-// the first entry. An errmsg is there with its words.
+// shape is an answer as names in their order, types, and numbers: of a list only the first entry. An errmsg is there with its words.
 func shape(t *testing.T, answer string) string {
 	t.Helper()
 	d := json.NewDecoder(strings.NewReader(answer))
@@ -209,8 +208,7 @@ func checkTableRow(t *testing.T, line seenLine) {
 	assert.True(t, known && c.Text == row.ErrMsg, "%s: the platform's table has %d %s", line.ID, row.ErrCode, row.ErrMsg)
 }
 
-// evidence notes a line's date for the rows that decided our answer, of which one
-// must have been seen.
+// evidence notes a line's date for the rows that decided our answer, of which one must have been seen.
 func evidence(t *testing.T, s *servertest.Server, line seenLine, a servertest.Answer, newest map[behaviour.Row]string) {
 	t.Helper()
 	rid := regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{8}-[0-9a-f]{8}`).FindString(a.Body)

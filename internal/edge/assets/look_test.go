@@ -18,8 +18,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// What is text stands out from its ground by 4.5, what is an edge by 3, in the
-// light and in the dark: WCAG 2.2, 1.4.3 and 1.4.11.
+// What is text stands out from its ground by 4.5, what is an edge by 3, in the light and in the dark: WCAG 2.2, 1.4.3 and 1.4.11.
 func TestLookCSS_ColourContrast(t *testing.T) {
 	css, err := os.ReadFile("look.css")
 	require.NoError(t, err)

@@ -12,8 +12,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// A developer leaves the list of calls open: a call appears there by itself, is opened by a click, and its page tells why
-// it failed.
+// A developer leaves the list of calls open: a call appears there by itself, is opened by a click, and its page tells why it failed.
 func TestLiveList_InChromium(t *testing.T) {
 	s := servertest.Start(t, servertest.Options{Seed: shop})
 	s.Do("POST", "/cgi-bin/wxopen/qrcodejumppublish?access_token="+s.Token("shop"),

@@ -29,8 +29,7 @@ var (
 	chosen   = regexp.MustCompile(`(?s)<option value="([^"]*)"[^>]*\bselected`)
 )
 
-// filledIn is the form of a page that goes to an address and has a text, as a browser
-// would send it.
+// filledIn is the form of a page that goes to an address and has a text, as a browser would send it.
 func (p page) filledIn(t *testing.T, action, with string) url.Values {
 	t.Helper()
 	for _, form := range formTags.FindAllString(p.Body, -1) {
@@ -65,8 +64,7 @@ func fieldsOf(form string) url.Values {
 	return fields
 }
 
-// revisionless are forms that change nothing that others could have changed meanwhile, by
-// where they go, with the reason.
+// revisionless are forms that change nothing that others could have changed meanwhile, by where they go, with the reason.
 var revisionless = map[string]string{
 	"/console/login": "a way in", "/console/login/callback": "a way in", "/console/logout": "a way out",
 	"{{.To}}":            "a form that waited, whole",
@@ -94,8 +92,7 @@ var revisionless = map[string]string{
 var makers = []string{`value="add"`, `value="add-key"`, `value="delete-key"`, `name="delivery"`, `value="release"`, `value="authorize"`,
 	`value="ticket"`, `value="undo"`}
 
-// Issue 28: a form that changes a thing says which revision it shows; a new form cannot
-// forget it.
+// Issue 28: a form that changes a thing says which revision it shows; a new form cannot forget it.
 func TestForms_CarryRevision(t *testing.T) {
 	t.Parallel()
 	names, err := fs.Glob(os.DirFS("templates"), "*.html")
@@ -181,8 +178,7 @@ func TestThresholdForm_RevisionConflict(t *testing.T) {
 	assert.Contains(t, s.Admin("GET", alarm, "").Body, `"threshold":180`, "mine was kept, and it")
 }
 
-// Two people open one form. The second who saves sees both versions, with nothing lost,
-// and chooses.
+// Two people open one form. The second who saves sees both versions, with nothing lost, and chooses.
 func TestForms_ConflictShowsBothVersions(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop})

@@ -30,8 +30,7 @@ type surface struct {
 	name string
 	// door is what the metrics and the list of those that keep failing call it; "" = wrong ones are not limited there.
 	door string
-	// show shows a credential from an address: "" is the right one, any other text a wrong one. It returns "in",
-	// "out", or "limited".
+	// show shows a credential from an address: "" is the right one, any other text a wrong one. It returns "in", "out", or "limited".
 	show func(from, wrong string) string
 }
 

@@ -143,9 +143,8 @@ func (p tab) shows(text string) {
 	p.await(fmt.Sprintf(`!!document.getElementById('main') && document.getElementById('main').innerText.includes(%q)`, text))
 }
 
-// The whole tour, by clicks: a rule is added, its verification fails and says why, the file is put, the rule is published,
-// scanned by a picture and counted, codes are activated and frozen, and the rule's last change is undone. In both languages and
-// at both widths.
+// The whole tour, by clicks: a rule is added, its verification fails and says why, the file is put, the rule is published, scanned by a
+// picture and counted, codes are activated and frozen, and the rule's last change is undone. In both languages and at both widths.
 func TestTour_InBrowser(t *testing.T) {
 	for _, c := range []struct {
 		language string

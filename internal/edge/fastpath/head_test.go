@@ -10,8 +10,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// FuzzHead: what is taken for a plain head net/http reads in the same way, and
-// no part of it is.
+// FuzzHead: what is taken for a plain head net/http reads in the same way, and no part of it is.
 func FuzzHead(f *testing.F) {
 	const plain = "POST /scan/v1/resolve HTTP/1.1\r\nHost: a.example:8080\r\nUser-Agent: x\r\nAuthorization: Bearer qrs_x\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: 12\r\n\r\n"
 	f.Add([]byte(plain))

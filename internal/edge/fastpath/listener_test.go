@@ -146,8 +146,7 @@ func wantAnswer(t *testing.T, in *bufio.Reader, status int, text string) *http.R
 	return resp
 }
 
-// Nothing leaves before it holds, answers keep their order, and one that does not
-// hold is said on a connection that goes on.
+// Nothing leaves before it holds, answers keep their order, and one that does not hold is said on a connection that goes on.
 func TestLane_AnswersOrderedAndDurable(t *testing.T) {
 	t.Parallel()
 	lane, came, dial := slowly(t)
@@ -216,8 +215,7 @@ func TestLaneDrain_WaitsForAnswers(t *testing.T) {
 	a.end(nil) // to a connection that is gone
 }
 
-// A client that does not read holds up nobody: what it does not take at once is
-// sent when it does.
+// A client that does not read holds up nobody: what it does not take at once is sent when it does.
 func TestLane_ClientNotReading(t *testing.T) {
 	t.Parallel()
 	lane, came, dial := slowly(t)
@@ -276,8 +274,7 @@ func (l piped) Accept() (net.Conn, error) {
 func (l piped) Close() error { close(l); return nil }
 func (piped) Addr() net.Addr { return &net.TCPAddr{} }
 
-// Plain requests are the lane's also when they come in pieces, as long as they
-// are there in time; others are handed over with every byte.
+// Plain requests are the lane's also when they come in pieces, as long as they are there in time; others are handed over with every byte.
 func TestLane_RequestInPieces(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		inner := make(piped)
@@ -516,8 +513,7 @@ type tooMany struct{ error }
 func (tooMany) Timeout() bool   { return false }
 func (tooMany) Temporary() bool { return true }
 
-// Errors of Accept are net/http's: one that passes costs a pause, another one
-// ends the listener.
+// Errors of Accept are net/http's: one that passes costs a pause, another one ends the listener.
 func TestFastPath_AcceptErrors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		inner := make(piped)

@@ -123,8 +123,7 @@ var inlined = regexp.MustCompile(`(?i) style=|<style| on[a-z]+=|<script>|<!-- ra
 
 var address = regexp.MustCompile(`(?:href|src|action)="([^"]*)"`)
 
-// Every page is small, loads nothing of others, and each of its links leads to a page of the same language or to
-// a heading that is there.
+// Every page is small, loads nothing of others, and each of its links leads to a page of the same language or to a heading that is there.
 func TestGuide_PagesSelfContained(t *testing.T) {
 	g, pages := open(t), linked{}
 	for _, language := range []string{"en", "zh"} {

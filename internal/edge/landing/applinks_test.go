@@ -47,8 +47,7 @@ func (l someRules) HasRules(ctx context.Context, host string) (bool, error) {
 	return len(found) > 0, err
 }
 
-// ruled is a gateway over rules; the account "off" has jumping switched off,
-// "young" no release.
+// ruled is a gateway over rules; the account "off" has jumping switched off, "young" no release.
 func ruled(list []rules.Rule) *Gateway {
 	index, directory := index.New(), replica.NewAccounts()
 	for _, appid := range []string{"a", "b", "c", "off", "young"} {
@@ -124,8 +123,7 @@ func patternOf(pattern string) *regexp.Regexp {
 	return made
 }
 
-// wanted interprets components as the documentation of the grammar says it:
-// from the top, the first whose every part matches decides.
+// wanted interprets components as the documentation of the grammar says it: from the top, the first whose every part matches decides.
 func wanted(components []map[string]any, link string) bool {
 	rest := strings.TrimPrefix(link, "https://h.example")
 	path, query, _ := strings.Cut(rest, "?")
@@ -320,8 +318,7 @@ func (l *countedRules) RulesOfHost(ctx context.Context, host string, limit int) 
 	return l.someRules.RulesOfHost(ctx, host, limit)
 }
 
-// A file that is too long is work as well: it is tried once in a while, and
-// told of then.
+// A file that is too long is work as well: it is tried once in a while, and told of then.
 func TestAppLinks_OversizedFileRetryThrottled(t *testing.T) {
 	t.Parallel()
 	var list []rules.Rule
@@ -365,9 +362,8 @@ func (l *awayRules) HasRules(ctx context.Context, host string) (bool, error) {
 	return l.someRules.HasRules(ctx, host)
 }
 
-// A cache of the files for telephones understands a 404 as "no links", and what
-// the API says for a file: while the rules cannot be read they get the file as
-// it was, or are asked to come again.
+// A cache of the files for telephones understands a 404 as "no links", and what the API says for a file: while the rules cannot be read
+// they get the file as it was, or are asked to come again.
 func TestAppLinks_StoreOutage(t *testing.T) {
 	t.Parallel()
 	list := []rules.Rule{rule(t, 1, "a", "https://coffee.example/t/", true)}
@@ -404,8 +400,7 @@ func (l askedHosts) HasRules(ctx context.Context, host string) (bool, error) {
 	return l.someRules.HasRules(ctx, host)
 }
 
-// A caller that makes up hosts is asked for patience before the database is asked, and
-// pushes no host that has rules out of memory.
+// A caller that makes up hosts is asked for patience before the database is asked, and pushes no host that has rules out of memory.
 func TestAppLinks_UnknownHostsThrottled(t *testing.T) {
 	t.Parallel()
 	g := ruled([]rules.Rule{rule(t, 1, "a", "https://h.example/x/", true)})

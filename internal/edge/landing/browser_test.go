@@ -36,8 +36,7 @@ func call[P, R any](t *testing.T, ctx context.Context, command cdp.Command[P, R]
 	require.NoErrorf(t, assert.ErrorOf(chromedp.Call(ctx, command, params)), "%s", command.Method)
 }
 
-// The pages in a real browser: both languages, narrow and wide, light and
-// dark. Screenshots go to PAGES_DIR, where one is named.
+// The pages in a real browser: both languages, narrow and wide, light and dark. Screenshots go to PAGES_DIR, where one is named.
 func TestPages_InChromium(t *testing.T) {
 	p := open(t, servertest.Options{})
 	p.Admin("PUT", "/settings", `{"landing_page_rate_limit":null}`)
@@ -209,8 +208,7 @@ func visit(t *testing.T, parent context.Context, url string) (v visited) {
 	return v
 }
 
-// violations are what axe-core finds on a page. The page allows no script, so
-// the browser is told to look away.
+// violations are what axe-core finds on a page. The page allows no script, so the browser is told to look away.
 func violations(t *testing.T, ctx context.Context, url string) (list []string) {
 	t.Helper()
 	call(t, ctx, cdppage.SetBypassCSP, cdppage.SetBypassCSPParams{Enabled: true})

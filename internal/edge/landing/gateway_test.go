@@ -131,8 +131,7 @@ func TestLandingPage_GenuineOnlyIfActiveAndClean(t *testing.T) {
 	}
 }
 
-// Reading when a code was redeemed may take longer than a page waits: that costs
-// its date, and not the alarm.
+// Reading when a code was redeemed may take longer than a page waits: that costs its date, and not the alarm.
 func TestLandingPage_AlarmOnRedemptionDateTimeout(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -202,8 +201,7 @@ func TestLandingLimits_RefillPerNetwork(t *testing.T) {
 	assert.True(t, n <= 2*maxBuckets, "%d buckets", n)
 }
 
-// links is a gateway for which every text is a link that opens a Mini Program;
-// draw stands in for the drawing of its picture.
+// links is a gateway for which every text is a link that opens a Mini Program; draw stands in for the drawing of its picture.
 func links(draw func(text string) (string, error)) *Gateway {
 	g := scanned()
 	g.Resolve = func(scan.Request) scan.Decision {

@@ -67,8 +67,7 @@ func told(t *testing.T, s *servertest.Server, raw string) string {
 	}
 }
 
-// Plain requests are answered by the lane, on one connection. Those that come in
-// pieces: TestLane_RequestInPieces.
+// Plain requests are answered by the lane, on one connection. Those that come in pieces: TestLane_RequestInPieces.
 func TestScanFastPath_PlainRequests(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: scanTown, ScanListener: true})
@@ -103,8 +102,7 @@ func TestScanListener_SlowBodyTimeout(t *testing.T) {
 	})
 }
 
-// A stream whose body stands still ends its connection: whatever comes of that
-// body later is no request. Issue 12, 5.
+// A stream whose body stands still ends its connection: whatever comes of that body later is no request. Issue 12, 5.
 func TestScanStream_StalledBodyClosesConnection(t *testing.T) {
 	const (
 		line     = `{"text":"1"}` + "\n"
@@ -184,8 +182,7 @@ func TestScanStream_Interleaved(t *testing.T) {
 	})
 }
 
-// A stop lets the scans that run end and closes idle connections. That it listens
-// no more: TestADrainWaitsForTheDisk.
+// A stop lets the scans that run end and closes idle connections. That it listens no more: TestADrainWaitsForTheDisk.
 func TestScanFastPath_Drain(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: scanTown, ScanListener: true})
@@ -223,8 +220,7 @@ func begun(t *testing.T, conn net.Conn, beginning string) (answers *bufio.Reader
 // A request that is not plain is still answered while the server stops.
 func TestScanFastPath_DrainHandsOverNonPlainRequest(t *testing.T) {
 	t.Parallel()
-	// A connection that is handed over before the drain begins is net/http's alone, which drops
-	// half a head when it is shut down.
+	// A connection that is handed over before the drain begins is net/http's alone, which drops half a head when it is shut down.
 	s := servertest.Start(t, servertest.Options{Seed: scanTown, ScanListener: true, LanePatience: time.Hour, BodyTimeout: time.Hour})
 	idle, half := dial(t, s), dial(t, s)
 	io.WriteString(idle, "POST /scan/v1/resolve HTTP/1.1\r\nHost: localhost\r\nContent-Length: 12\r\n\r\n"+`{"text":"x"}`)
@@ -241,8 +237,7 @@ func TestScanFastPath_DrainHandsOverNonPlainRequest(t *testing.T) {
 	stopped.Wait()
 }
 
-// A slow client of the scan listener costs the other listeners nothing of their
-// drain: they refuse who comes while it is still answered.
+// A slow client of the scan listener costs the other listeners nothing of their drain: they refuse who comes while it is still answered.
 func TestScanListener_SlowClientDuringDrain(t *testing.T) {
 	t.Parallel()
 	// By this name it is known: who has the port later is somebody else.

@@ -47,8 +47,7 @@ var requests = []string{`{"text":"https://shop.example/t/7"}`, `{"text":5}`, `[]
 	"{\"text\":\"\xff\"}", `{"text":"x","ip":"zz"}`,
 	`{"text":"https://a.example/","assume":[{"owner":"shop","prefix":"https://a.example/","open_version":7}]}`, `{"text":"a"}{}`}
 
-// FuzzResolveBody takes any body: a decision, or a problem that teaches and
-// shows nothing of Go.
+// FuzzResolveBody takes any body: a decision, or a problem that teaches and shows nothing of Go.
 func FuzzResolveBody(f *testing.F) {
 	for _, r := range requests {
 		f.Add([]byte(r))

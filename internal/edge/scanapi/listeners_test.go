@@ -30,8 +30,7 @@ func bare(body string, lines ...string) string {
 	return "POST /scan/v1/resolve HTTP/1.1\r\n" + strings.Join(append(lines, "", ""), "\r\n") + body
 }
 
-// asked are requests of every kind that lets two readers of HTTP disagree, some
-// of them several on one connection.
+// asked are requests of every kind that lets two readers of HTTP disagree, some of them several on one connection.
 var asked = map[string]string{
 	"a scan":                    post(shopScan),
 	"two, pipelined":            post(shopScan) + post(`{"text":"x"}`),
@@ -247,9 +246,8 @@ func TestScanListeners_IdenticalResponses(t *testing.T) {
 	}
 }
 
-// The same over requests that chance made of them, without and with a scan key:
-// LISTENER_REQUESTS says how many, LISTENER_SEED which. The yardstick is a scan
-// listener of net/http alone.
+// The same over requests that chance made of them, without and with a scan key: LISTENER_REQUESTS says how many, LISTENER_SEED which. The
+// yardstick is a scan listener of net/http alone.
 func TestScanListeners_IdenticalResponsesRandomized(t *testing.T) {
 	t.Parallel()
 	count, seed := 2000, uint64(12)

@@ -86,8 +86,7 @@ func TestScanRecord_LedgerFields(t *testing.T) {
 	}
 }
 
-// An answer leaves once its scan is durable; with soon, one that fell on no
-// code leaves first.
+// An answer leaves once its scan is durable; with soon, one that fell on no code leaves first.
 func TestScanRecord_ResponseAfterDurableWrite(t *testing.T) {
 	body := []byte(`{"text":"https://shop.example/t/7"}`)
 	for _, c := range []struct {

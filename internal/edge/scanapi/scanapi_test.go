@@ -20,8 +20,7 @@ func TestScanTranscripts_Replay(t *testing.T) {
 	})
 }
 
-// onBoth runs a test on the listener that everything shares, which is net/http,
-// and on one for scans alone, which is the lane.
+// onBoth runs a test on the listener that everything shares, which is net/http, and on one for scans alone, which is the lane.
 func onBoth(t *testing.T, test func(t *testing.T, own bool)) {
 	t.Parallel()
 	t.Run("shared", func(t *testing.T) { t.Parallel(); test(t, false) })

@@ -23,8 +23,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// planted is a difference of another server: the nth call of an endpoint is answered
-// otherwise than ours.
+// planted is a difference of another server: the nth call of an endpoint is answered otherwise than ours.
 type planted struct {
 	path   string
 	nth    int
@@ -118,8 +117,7 @@ func elsewhere(t *testing.T, upstream string, list []planted) (base string, done
 	}
 }
 
-// Issue 15: of a server that differs from ours in more than twenty ways, each way is
-// found, and no other.
+// Issue 15: of a server that differs from ours in more than twenty ways, each way is found, and no other.
 func TestCassetteCompare_PlantedDifferences(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: theTown, Undeclared: true})
@@ -213,8 +211,7 @@ func TestCassetteCompare_TokenRefreshedDuringRecording(t *testing.T) {
 	assert.True(t, len(report.Differences) == 0 && len(report.Skipped) == 0, "%+v\n%s", report, out.String())
 }
 
-// A recording of an emulator has its clock and its faults, and what was done to an
-// account beside the wire is done again.
+// A recording of an emulator has its clock and its faults, and what was done to an account beside the wire is done again.
 func TestCassetteCompare_EmulatorClockAndFaults(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: theTown, Undeclared: true})
@@ -285,8 +282,7 @@ func replayed(t *testing.T, text string, byContent bool) (base string, p *casset
 	return s.URL, p
 }
 
-// A caller that makes the recorded calls again gets the recorded answers, with
-// stand-ins that it can send back.
+// A caller that makes the recorded calls again gets the recorded answers, with stand-ins that it can send back.
 func TestCassetteReplay_Offline(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: theTown})

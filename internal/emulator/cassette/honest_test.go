@@ -29,8 +29,7 @@ rules:
 
 const agency = "wx7777888899990000"
 
-// Issue 28: what persons agreed to beside the wire, before the recording and while it
-// ran, is no difference against the same server.
+// Issue 28: what persons agreed to beside the wire, before the recording and while it ran, is no difference against the same server.
 func TestCassetteCompare_PlatformSetsOfSameServer(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: platformTown, Undeclared: true})
@@ -109,9 +108,8 @@ func TestCassetteCompare_PlatformListMismatch(t *testing.T) {
 	assert.True(t, slices.Equal(got, want), "got  %q\nwant %q", got, want)
 }
 
-// Issue 28: counters are compared by their change, whichever token asks: a platform
-// that spends a publish where ours does not is a difference with the row of the
-// publish. What came before the recording, a new day and a new month are none.
+// Issue 28: counters are compared by their change, whichever token asks: a platform that spends a publish where ours does not is a
+// difference with the row of the publish. What came before the recording, a new day and a new month are none.
 func TestCassetteCompare_CounterDelta(t *testing.T) {
 	t.Parallel()
 	const rules = "/cgi-bin/wxopen/qrcodejump"

@@ -26,8 +26,7 @@ import (
 
 var update = flag.Bool("update", false, "rewrite words.txt")
 
-// The vocabulary that may be kept of a text is the words of the contract, which are
-// public.
+// The vocabulary that may be kept of a text is the words of the contract, which are public.
 func TestCassetteMask_VocabularyFromContract(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("../../../docs/contract/*.md")
@@ -268,8 +267,7 @@ func encodedQuery(s string) string {
 	return s
 }
 
-// The same value is the same stand-in wherever it stands, so that a reader can see
-// which calls belong together.
+// The same value is the same stand-in wherever it stands, so that a reader can see which calls belong together.
 func TestCassetteMask_StablePlaceholders(t *testing.T) {
 	t.Parallel()
 	const token, id = "82_abcdefghijklmnopqrstuvwxyz", "500000001"

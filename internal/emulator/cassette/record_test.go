@@ -23,8 +23,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// rude is an upstream that answers each connection with what it is told, to the
-// byte.
+// rude is an upstream that answers each connection with what it is told, to the byte.
 func rude(t *testing.T, answer func(net.Conn)) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -49,8 +48,7 @@ func rude(t *testing.T, answer func(net.Conn)) string {
 	return "http://" + l.Addr().String()
 }
 
-// Issue 15, bad input: what an upstream does wrong is said to the caller and in the
-// cassette, and the next call is recorded as ever.
+// Issue 15, bad input: what an upstream does wrong is said to the caller and in the cassette, and the next call is recorded as ever.
 func TestCassetteRecord_UpstreamErrors(t *testing.T) {
 	t.Parallel()
 	writes := func(text string) func(net.Conn) { return func(c net.Conn) { io.WriteString(c, text) } }
@@ -164,8 +162,7 @@ func TestCassetteRecord_UpstreamUnreachable(t *testing.T) {
 		"got %d and %s", resp.StatusCode, out.String())
 }
 
-// A call reaches the upstream once, as the caller sent it, and the caller gets the
-// answer to the byte.
+// A call reaches the upstream once, as the caller sent it, and the caller gets the answer to the byte.
 func TestCassetteRecord_PassThrough(t *testing.T) {
 	t.Parallel()
 	var calls atomic.Int64
@@ -257,8 +254,7 @@ func TestCassetteRecord_DiskFull(t *testing.T) {
 	}
 }
 
-// Issue 15, bad input: a cassette that was cut or edited by hand is one clear line
-// with its number.
+// Issue 15, bad input: a cassette that was cut or edited by hand is one clear line with its number.
 func TestCassetteRead_InvalidLineNumber(t *testing.T) {
 	t.Parallel()
 	const good = `{"occurred_at":"2026-01-15T02:00:00Z","method":"GET","path":"/cgi-bin/token","status":200,"response":{"errcode":0}}`

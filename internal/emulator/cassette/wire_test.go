@@ -184,8 +184,7 @@ func wholeWire(t *testing.T) string {
 	return out.String()
 }
 
-// Issue 15: a cassette of a run over the whole wire, compared with a new server,
-// has no difference.
+// Issue 15: a cassette of a run over the whole wire, compared with a new server, has no difference.
 func TestCassette_WholeWireRoundTrip(t *testing.T) {
 	t.Parallel()
 	text := wholeWire(t)

@@ -83,8 +83,7 @@ func (s *shaky) Put(ctx context.Context, name string, content []byte) error {
 	return nil
 }
 
-// inLake reads all parts as an engine does that lists the folder, and returns the rows
-// by scan.
+// inLake reads all parts as an engine does that lists the folder, and returns the rows by scan.
 func inLake(t *testing.T, place Place) map[string]Row {
 	t.Helper()
 	names, err := place.List(t.Context(), scansFolder)

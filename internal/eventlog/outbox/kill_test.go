@@ -75,8 +75,7 @@ func node(ctx context.Context, o orders) error {
 
 var began = time.Date(2026, 1, 15, 2, 0, 0, 0, time.UTC)
 
-// clock is a file with the time of all nodes. It stands still unless the test
-// moves it, so that a lease ends when the test wants it to.
+// clock is a file with the time of all nodes. It stands still unless the test moves it, so that a lease ends when the test wants it to.
 type clock string
 
 func (c clock) now() time.Time {
@@ -124,9 +123,8 @@ func queue(t *testing.T, target store.Target, receiver string, events int) {
 	require.NoError(t, err)
 }
 
-// Nodes send the messages of an account to a receiver that fails, and are killed
-// or stopped while they send: every message arrives, each after those before it,
-// and no two are on their way at once.
+// Nodes send the messages of an account to a receiver that fails, and are killed or stopped while they send: every message arrives, each
+// after those before it, and no two are on their way at once.
 func TestOutbox_OrderedDeliveryAcrossKills(t *testing.T) {
 	for name, c := range map[string]struct {
 		target func(t *testing.T) store.Target

@@ -13,8 +13,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// bare is the least that a group commit can be: records of 256 bytes behind one
-// another, one flush for all that wait.
+// bare is the least that a group commit can be: records of 256 bytes behind one another, one flush for all that wait.
 type bare struct {
 	f     *os.File
 	mu    sync.Mutex

@@ -148,9 +148,8 @@ func rounds(t *testing.T, name string, usual int) int {
 	return usual
 }
 
-// TestJournal_PowerLoss: whatever a power cut leaves of what was not flushed, every
-// acknowledged event is there, and no position is given out twice.
-// JOURNAL_SEEDS chooses how many times.
+// TestJournal_PowerLoss: whatever a power cut leaves of what was not flushed, every acknowledged event is there, and no position is given
+// out twice. JOURNAL_SEEDS chooses how many times.
 func TestJournal_PowerLoss(t *testing.T) {
 	inOneGoroutine(t)
 	for seed := range rounds(t, "JOURNAL_SEEDS", testscope.Choose(1000, 150)) {

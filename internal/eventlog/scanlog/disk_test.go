@@ -12,10 +12,8 @@ import (
 	"syscall"
 )
 
-// brokenDisk keeps files in memory and treats them as badly as a machine may:
-// what was not flushed is there in a crash or is not, each 512 bytes for
-// themselves; a flush that fails loses what it was to write, and the next one
-// says that all is well.
+// brokenDisk keeps files in memory and treats them as badly as a machine may: what was not flushed is there in a crash or is not, each 512
+// bytes for themselves; a flush that fails loses what it was to write, and the next one says that all is well.
 type brokenDisk struct {
 	mu      sync.Mutex
 	chance  *rand.Rand
@@ -119,8 +117,7 @@ func (d *brokenDisk) crashed() *brokenDisk {
 	return after
 }
 
-// killed is the disk as a process finds it that follows a killed one: all that
-// was written is seen, but no more of it is durable.
+// killed is the disk as a process finds it that follows a killed one: all that was written is seen, but no more of it is durable.
 func (d *brokenDisk) killed() *brokenDisk {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -16,8 +16,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// Encoding writes every decoded record again as an equal one; nothing makes
-// it panic.
+// Encoding writes every decoded record again as an equal one; nothing makes it panic.
 func FuzzRecord(f *testing.F) {
 	for n := range int64(20) {
 		e := anEvent(n)
@@ -66,8 +65,7 @@ func FuzzTexts(f *testing.F) {
 	})
 }
 
-// FuzzSegment alters a file at any place: what is read of it was written, in
-// order, and nothing panics or allocates what a lie asks for.
+// FuzzSegment alters a file at any place: what is read of it was written, in order, and nothing panics or allocates what a lie asks for.
 func FuzzSegment(f *testing.F) {
 	dir := f.TempDir()
 	j, err := OpenJournal(dir, JournalOptions{Random: seeded(1)})
@@ -128,8 +126,7 @@ func FuzzSegment(f *testing.F) {
 	})
 }
 
-// Every single byte of a file altered: nothing but the group that it lies in is
-// lost, and that is said.
+// Every single byte of a file altered: nothing but the group that it lies in is lost, and that is said.
 func TestJournal_FlippedByteLosesOneGroup(t *testing.T) {
 	dir := t.TempDir()
 	j := openJournal(t, dir, JournalOptions{})

@@ -237,8 +237,7 @@ func TestJournal_EraseUser(t *testing.T) {
 	}
 }
 
-// Erasures are of a moment: who comes back afterwards is known again. A journal
-// in which nothing is so old is left alone.
+// Erasures are of a moment: who comes back afterwards is known again. A journal in which nothing is so old is left alone.
 func TestJournal_EraseCutoffTime(t *testing.T) {
 	dir := t.TempDir()
 	j := openJournal(t, dir, JournalOptions{SegmentSize: 5_000})

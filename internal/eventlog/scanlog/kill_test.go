@@ -55,9 +55,8 @@ func recordForEver(ctx context.Context, o recording) error {
 	return nil
 }
 
-// TestJournal_ProcessKilled kills a process that records scans, at any instant: what it
-// acknowledged is there once, whole, and positions go on. JOURNAL_KILLS chooses
-// how often.
+// TestJournal_ProcessKilled kills a process that records scans, at any instant: what it acknowledged is there once, whole, and positions go
+// on. JOURNAL_KILLS chooses how often.
 func TestJournal_ProcessKilled(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "scans")
 	acked := map[int64]bool{}

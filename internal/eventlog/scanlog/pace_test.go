@@ -27,8 +27,7 @@ func enqueue(t *testing.T, r *Recorder, n int64) *Group {
 	return g
 }
 
-// A scan waits for others only where others are expected, and then shortly;
-// one that nobody waits for is in no hurry.
+// A scan waits for others only where others are expected, and then shortly; one that nobody waits for is in no hurry.
 func TestJournal_GroupCommitDelay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, _ := bubbleRecorder(t)
@@ -79,8 +78,7 @@ func TestJournal_ThenCallbacks(t *testing.T) {
 		for round, want := range []error{nil, syscall.EIO, nil} {
 			const n = 3*share + 1
 			told := make(chan error, 2*n)
-			// No group ends while the disk is held. They may be two, so the failure
-			// lasts as long as the round.
+			// No group ends while the disk is held. They may be two, so the failure lasts as long as the round.
 			d.mu.Lock()
 			d.failAt = 0
 			if want != nil {

@@ -94,8 +94,7 @@ func TestShipper_WaitTimeout(t *testing.T) {
 	})
 }
 
-// A shipper ships what comes, waits while nobody takes it, forgets what was
-// taken, and ends.
+// A shipper ships what comes, waits while nobody takes it, forgets what was taken, and ends.
 func TestShipper_Lifecycle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j, err := OpenJournal("scans", JournalOptions{disk: newBrokenDisk(rand.New(rand.NewPCG(1, 1))), Random: seeded(1)})

@@ -29,8 +29,7 @@ func someUser(n uint64) (user UserHash) {
 	return user
 }
 
-// A filter never says of a user who is there that he is not, and says it of nearly all
-// others, in at most 20 bits a user.
+// A filter never says of a user who is there that he is not, and says it of nearly all others, in at most 20 bits a user.
 func TestUserFilter_FalsePositiveRate(t *testing.T) {
 	for _, n := range []int{0, 1, 50, 3_000, 100_000, 900_000} {
 		f := newUserFilter(64 << 20)
@@ -250,8 +249,7 @@ func eraseForEver(ctx context.Context, o erasingUsers) error {
 	return nil
 }
 
-// Issue 14: an erasure that is killed on its way loses no scan; whoever was erased is gone,
-// and whoever was not is found again.
+// Issue 14: an erasure that is killed on its way loses no scan; whoever was erased is gone, and whoever was not is found again.
 func TestJournal_EraseKilledMidway(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "scans")
 	j, _ := rareJournal(t, dir)

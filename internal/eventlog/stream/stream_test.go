@@ -203,8 +203,7 @@ func TestStream_DedupAfterRepublish(t *testing.T) {
 	}
 }
 
-// A scan whose user is erased while a reader has its message in hand is read all
-// the same, and once.
+// A scan whose user is erased while a reader has its message in hand is read all the same, and once.
 func TestStream_ErasureDuringRead(t *testing.T) {
 	_, address := startNATS(t, t.TempDir(), true)
 	l := openLog(t, address, t.TempDir())
@@ -247,8 +246,7 @@ func TestStream_RequiresSyncAlways(t *testing.T) {
 	}
 }
 
-// TestStream_FsyncPerMessage counts the flushes of a real server: with the
-// setting there is one for every message, and without it none.
+// TestStream_FsyncPerMessage counts the flushes of a real server: with the setting there is one for every message, and without it none.
 func TestStream_FsyncPerMessage(t *testing.T) {
 	strace, err := exec.LookPath("strace")
 	if err != nil {
@@ -309,8 +307,7 @@ func publishSome(ctx context.Context, p publisher) error {
 	return nil
 }
 
-// A node ships to a server that comes and goes; each scan is in the stream
-// once, or can be told by its id.
+// A node ships to a server that comes and goes; each scan is in the stream once, or can be told by its id.
 func TestStream_ShipAcrossServerRestarts(t *testing.T) {
 	dir, marks := t.TempDir(), t.TempDir()
 	server, address := startNATS(t, dir, true)
@@ -350,9 +347,8 @@ func TestStream_ShipAcrossServerRestarts(t *testing.T) {
 	wantRun(t, require.All(t, l.Read(t.Context(), 0)), 0, 1, 700)
 }
 
-// A stream that is put back older, and that another node filled beyond what this one
-// had brought before this one looked, has not all of it: what stands at the place of
-// the last scan that was brought says so.
+// A stream that is put back older, and that another node filled beyond what this one had brought before this one looked, has not all of it:
+// what stands at the place of the last scan that was brought says so.
 func TestStream_RestoredOlderFilledByOtherNode(t *testing.T) {
 	dir, older := t.TempDir(), filepath.Join(t.TempDir(), "older")
 	var moored mooring

@@ -114,8 +114,7 @@ func TestClockGuard_PersistsAcrossRestart(t *testing.T) {
 	}
 }
 
-// Times of one process are compared by what passed between them, unless they are
-// told to forget it: then no jump would ever be seen.
+// Times of one process are compared by what passed between them, unless they are told to forget it: then no jump would ever be seen.
 func TestClockGuard_IgnoresMonotonicReading(t *testing.T) {
 	c := Open(t.TempDir(), time.Now, nil, slog.New(slog.DiscardHandler))
 	assert.True(t, c.Believed() && !strings.Contains(c.trusted.String(), "m="),

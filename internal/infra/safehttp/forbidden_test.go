@@ -15,8 +15,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// canary is a server on loopback at which every dial of a client ends, whatever
-// address it meant. It counts who really came.
+// canary is a server on loopback at which every dial of a client ends, whatever address it meant. It counts who really came.
 type canary struct {
 	wire
 	visits atomic.Int64
@@ -487,8 +486,7 @@ func TestAllowPrivate_PlainLiteralsOnly(t *testing.T) {
 	c.refuses(t, client, "http://user@127.0.0.1/", safehttp.BadURL, "")
 }
 
-// Without a Dial hook nothing but the checks stands between the client and the
-// canary: each of these would arrive.
+// Without a Dial hook nothing but the checks stands between the client and the canary: each of these would arrive.
 func TestSafeHTTP_CanaryWithoutDialHook(t *testing.T) {
 	c := newCanary(t)
 	_, at, _ := net.SplitHostPort(c.to)
@@ -516,8 +514,7 @@ func (anyName) LookupNetIP(context.Context, string, string) ([]netip.Addr, error
 	return []netip.Addr{netip.MustParseAddr(public)}, nil
 }
 
-// For every URL a dial goes to the one address of the one name, on port 80
-// or 443, and the steps stay fit to print.
+// For every URL a dial goes to the one address of the one name, on port 80 or 443, and the steps stay fit to print.
 func FuzzURL(f *testing.F) {
 	for _, row := range urls {
 		f.Add(row.url)

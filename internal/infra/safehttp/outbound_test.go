@@ -21,12 +21,10 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// public is an address that the tests treat as the public internet; no packet
-// is ever sent there.
+// public is an address that the tests treat as the public internet; no packet is ever sent there.
 const public = "93.184.216.34"
 
-// names is a resolver that knows a few names and remembers what it was asked.
-// A name may have several answers, given in turn.
+// names is a resolver that knows a few names and remembers what it was asked. A name may have several answers, given in turn.
 type names struct {
 	answers map[string][][]netip.Addr
 	mu      sync.Mutex
@@ -60,8 +58,7 @@ func (n *names) LookupNetIP(_ context.Context, _, host string) ([]netip.Addr, er
 	return answers[0], nil
 }
 
-// wire is a Dial hook that leads every address to one listener and remembers
-// which address was meant. An address in dead does not answer.
+// wire is a Dial hook that leads every address to one listener and remembers which address was meant. An address in dead does not answer.
 type wire struct {
 	to     string
 	dead   []string
@@ -81,8 +78,7 @@ func (w *wire) dial(ctx context.Context, network, address string) (net.Conn, err
 	return d.DialContext(context.WithoutCancel(ctx), network, w.to)
 }
 
-// do sends a request whose answer may take as long as it takes, unless it says
-// otherwise: that the time is bounded is for slow_test.go.
+// do sends a request whose answer may take as long as it takes, unless it says otherwise: that the time is bounded is for slow_test.go.
 func do(t *testing.T, client *safehttp.Client, req safehttp.Request) (safehttp.Answer, []safehttp.Step, error) {
 	t.Helper()
 	req.Timeout = cmp.Or(req.Timeout, time.Hour)
@@ -98,8 +94,7 @@ func site(t *testing.T, serve http.HandlerFunc) (*safehttp.Client, *wire) {
 	return &safehttp.Client{Resolver: knows("h.example", []string{public}), Dial: w.dial}, w
 }
 
-// piped returns a client for which h.example is served by a function, over a
-// pipe. The test ends after all of its calls.
+// piped returns a client for which h.example is served by a function, over a pipe. The test ends after all of its calls.
 func piped(t *testing.T, serve func(net.Conn)) *safehttp.Client {
 	t.Helper()
 	var served sync.WaitGroup
@@ -146,8 +141,7 @@ func reasonOf(t *testing.T, err error) safehttp.Reason {
 	return e.Reason
 }
 
-// wantFailure checks reason and text of an error, and that the last step, and
-// only that one, is marked as failed and says the same.
+// wantFailure checks reason and text of an error, and that the last step, and only that one, is marked as failed and says the same.
 func wantFailure(t *testing.T, steps []safehttp.Step, err error, reason safehttp.Reason, says string) {
 	t.Helper()
 	require.True(t, reasonOf(t, err) == reason, "error %v, want reason %s", err, reason)

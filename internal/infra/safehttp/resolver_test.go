@@ -16,8 +16,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// nameServer knows one address for every name, and answers either A or AAAA
-// questions with it. Its dial method goes into net.Resolver.
+// nameServer knows one address for every name, and answers either A or AAAA questions with it. Its dial method goes into net.Resolver.
 type nameServer struct {
 	addr  netip.Addr
 	mu    sync.Mutex
@@ -63,8 +62,7 @@ func (s *nameServer) dial(context.Context, string, string) (net.Conn, error) {
 	return here, nil
 }
 
-// The standard resolver gives IPv4 addresses now as such and now in mapped form;
-// they are judged and dialed as IPv4.
+// The standard resolver gives IPv4 addresses now as such and now in mapped form; they are judged and dialed as IPv4.
 func TestSafeHTTP_MappedIPv4Lookup(t *testing.T) {
 	for _, c := range []struct {
 		addr string

@@ -43,8 +43,7 @@ func drip(conn net.Conn, text string) {
 	}
 }
 
-// The clock of these tests is that of the synctest bubble: it jumps as soon as
-// everybody waits, so the three seconds take no time.
+// The clock of these tests is that of the synctest bubble: it jumps as soon as everybody waits, so the three seconds take no time.
 func TestSafeHTTP_TotalTimeout(t *testing.T) {
 	for _, c := range []struct {
 		name  string
@@ -179,8 +178,7 @@ func TestSafeHTTP_SlowServerTimeout(t *testing.T) {
 	})
 }
 
-// A TLS peer that stops reading must not hold us when we close: the goodbye of
-// TLS would wait for it.
+// A TLS peer that stops reading must not hold us when we close: the goodbye of TLS would wait for it.
 func TestSafeHTTP_CloseWithStalledTLSPeer(t *testing.T) {
 	ca := newAuthority(t)
 	synctest.Test(t, func(t *testing.T) {

@@ -172,8 +172,7 @@ func TestSeal_MatchesReferenceGCM(t *testing.T) {
 	same(t, "what Open opened", got, []byte("world"))
 }
 
-// Cases 13 to 16 of "The Galois/Counter Mode of Operation" (McGrew, Viega),
-// the AES-256 vectors that were submitted to NIST for SP 800-38D.
+// Cases 13 to 16 of "The Galois/Counter Mode of Operation" (McGrew, Viega), the AES-256 vectors that were submitted to NIST for SP 800-38D.
 func TestOpen_GCMVectors(t *testing.T) {
 	const (
 		plain  = "d9313225f88406e5a55909c5aff5269a86a7a9531534f7da2e4c303d8a318a721c3c0c95956809532fcf0e2449a6b525b16aedf5aa0de657ba637b391aafd255"

@@ -160,8 +160,7 @@ func spellings(text string) map[string]string {
 	return all
 }
 
-// Of printing runs with planted faults every fault is found where it is, and none
-// is invented.
+// Of printing runs with planted faults every fault is found where it is, and none is invented.
 func TestPrintRun_PlantedFaults(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(60) {

@@ -51,8 +51,7 @@ func (s *Server) PreAuthCode(token, component string) string {
 	return made.Code
 }
 
-// Authorize lets a person agree without the page and returns the
-// authorization_code; sets is a JSON list.
+// Authorize lets a person agree without the page and returns the authorization_code; sets is a JSON list.
 func (s *Server) Authorize(token, component, appid, sets string) string {
 	s.t.Helper()
 	var agreed struct {
@@ -64,8 +63,7 @@ func (s *Server) Authorize(token, component, appid, sets string) string {
 	return agreed.Code
 }
 
-// AuthorizerToken returns a token with which a platform calls for an account that
-// authorised it, and the refresh token.
+// AuthorizerToken returns a token with which a platform calls for an account that authorised it, and the refresh token.
 func (s *Server) AuthorizerToken(token, component, appid string) (access, refresh string) {
 	s.t.Helper()
 	var info struct {

@@ -41,8 +41,7 @@ import (
 //
 // and each line of a story that has no answer of its own (Server.Tell).
 //
-// Chance is seeded and the clock stands still, so tokens and request ids are
-// the same in every run.
+// Chance is seeded and the clock stands still, so tokens and request ids are the same in every run.
 type Transcripts struct {
 	Folder string
 	Update bool // write the answers that come

@@ -1,7 +1,5 @@
-// Package servertest starts a server for this module's own tests: clock and
-// chance are the test's, the log is at hand, and when the test ends nothing
-// that lets anybody in may have been written anywhere. For tests of others
-// there is qrjumptest.
+// Package servertest starts a server for this module's own tests: clock and chance are the test's, the log is at hand, and when the test
+// ends nothing that lets anybody in may have been written anywhere. For tests of others there is qrjumptest.
 package servertest
 
 import (
@@ -100,9 +98,8 @@ func (c *Clock) Step(d time.Duration) {
 	c.now = c.now.Add(d)
 }
 
-// chance is a seeded source that many may read. Every start in a new folder
-// has the same one; a start in a folder that was used must not draw again what
-// is there already.
+// chance is a seeded source that many may read. Every start in a new folder has the same one; a start in a folder that was used must not
+// draw again what is there already.
 type chance struct {
 	mu     sync.Mutex
 	source *rand.ChaCha8
@@ -212,8 +209,7 @@ func Try(t testing.TB, o Options) (*Server, error) {
 	return s, nil
 }
 
-// Renew brings the emulator back to the seed, for the next row of a table,
-// whose faults are from now on those of t.
+// Renew brings the emulator back to the seed, for the next row of a table, whose faults are from now on those of t.
 func (s *Server) Renew(t testing.TB) {
 	t.Helper()
 	s.t = t
@@ -265,8 +261,7 @@ var (
 	rows    = regexp.MustCompile(` behaviours="?\[([a-z_. ]+)\]`)
 )
 
-// everyRefusalHasARow fails the test if a call was refused by no row of the table
-// of behaviours, and notes those that were met.
+// everyRefusalHasARow fails the test if a call was refused by no row of the table of behaviours, and notes those that were met.
 func (s *Server) everyRefusalHasARow(text string) {
 	for line := range strings.Lines(text) {
 		if !strings.Contains(line, " msg=call ") {
@@ -283,8 +278,7 @@ func (s *Server) everyRefusalHasARow(text string) {
 	}
 }
 
-// NothingLeaked fails the test if a secret or token stands in the log, or an
-// endpoint answered a code that its line does not name.
+// NothingLeaked fails the test if a secret or token stands in the log, or an endpoint answered a code that its line does not name.
 func (s *Server) NothingLeaked() {
 	s.t.Helper()
 	text := s.Log()
@@ -354,8 +348,7 @@ func (s *Server) Send(r *http.Request) Answer {
 	return a
 }
 
-// TrySend is Send for a connection that may break. It has a connection of its
-// own, because net/http repeats some requests on an old one.
+// TrySend is Send for a connection that may break. It has a connection of its own, because net/http repeats some requests on an old one.
 func (s *Server) TrySend(r *http.Request) (Answer, error) {
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DisableCompression: true},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
@@ -411,8 +404,7 @@ func (s *Server) Advance(d time.Duration) {
 	s.Admin("PUT", "/emulator/clock", `{"advance":"`+d.String()+`"}`)
 }
 
-// secretOf returns the AppSecret of an account or a platform: the seed's, or else
-// "the-secret-of-" and its AppID.
+// secretOf returns the AppSecret of an account or a platform: the seed's, or else "the-secret-of-" and its AppID.
 func (s *Server) secretOf(appid string) string {
 	seed := struct {
 		Accounts, Components []struct{ AppID, Secret string }

@@ -17,8 +17,7 @@ import (
 // Surface is a way to the operations of the admin API.
 type Surface string
 
-// The surfaces. Each is held by a test of its own package, which says what it
-// calls: Parity judges that.
+// The surfaces. Each is held by a test of its own package, which says what it calls: Parity judges that.
 const (
 	GoClient    Surface = "the Go client"
 	CommandLine Surface = "the command line"
@@ -112,8 +111,7 @@ func (c *Called) Callers() map[string][]string {
 	return maps.Clone(c.by)
 }
 
-// Parity walks the tables: each operation is called on the surface, or it is said
-// why not, never both.
+// Parity walks the tables: each operation is called on the surface, or it is said why not, never both.
 func (c *Called) Parity(t *testing.T, on Surface) {
 	t.Helper()
 	left := maps.Clone(absent[on])

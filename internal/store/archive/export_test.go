@@ -22,8 +22,7 @@ func SwapKeys(from, into *Archive) { into.keys = from.keys }
 // WithFormat makes an archive say that it has another format.
 func WithFormat(format byte, write func() []byte) []byte {
 	b := write()
-	// The manifest stands at the beginning of what is packed; packed again
-	// without its sums, because those of a later format are unknown.
+	// The manifest stands at the beginning of what is packed; packed again without its sums, because those of a later format are unknown.
 	return repack(b, func(unpacked []byte) []byte {
 		return bytes.Replace(unpacked, []byte(`"format": 1,`), []byte(`"format": `+string('0'+rune(format))+`,`), 1)
 	})

@@ -1,5 +1,4 @@
-// Package behaviourrefs reads from the source which rows of the table of behaviours a
-// line of the product or of a test names.
+// Package behaviourrefs reads from the source which rows of the table of behaviours a line of the product or of a test names.
 package behaviourrefs
 
 import (

@@ -31,8 +31,7 @@ func Start(t *testing.T, host string, extra ...chromedp.ExecAllocatorOption) con
 	}
 	folder, err := os.MkdirTemp("", "qrjump-chromium-")
 	require.NoError(t, err)
-	// A helper of the browser may outlive it for a moment and still write there, so
-	// it is no folder of the test, which has to go.
+	// A helper of the browser may outlive it for a moment and still write there, so it is no folder of the test, which has to go.
 	t.Cleanup(func() { _ = os.RemoveAll(folder) })
 	options := []chromedp.ExecAllocatorOption{chromedp.ExecPath(program), chromedp.Headless, chromedp.NoSandbox, chromedp.DisableGPU,
 		chromedp.NoFirstRun, chromedp.NoDefaultBrowserCheck, chromedp.UserDataDir(folder), chromedp.WSURLReadTimeout(3 * time.Minute),

@@ -9,9 +9,8 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// Copies makes databases that begin as copies of a model. A copy costs a fraction of
-// what making the model again does: most tests want every table, and none of them is
-// about how the tables come to be.
+// Copies makes databases that begin as copies of a model. A copy costs a fraction of what making the model again does: most tests want
+// every table, and none of them is about how the tables come to be.
 type Copies struct {
 	postgres, embedded model
 	fill               func(url, folder string) error
@@ -24,12 +23,10 @@ type model struct {
 	err   error
 }
 
-// CopiesOf says how the model is made: fill fills an empty database and closes it. An
-// empty url means the embedded database, in a folder.
+// CopiesOf says how the model is made: fill fills an empty database and closes it. An empty url means the embedded database, in a folder.
 func CopiesOf(fill func(url, folder string) error) *Copies { return &Copies{fill: fill} }
 
-// Postgres returns a copy on PostgreSQL that ends with the test; as patient as Patient. The
-// package's TestMain must call Run.
+// Postgres returns a copy on PostgreSQL that ends with the test; as patient as Patient. The package's TestMain must call Run.
 func (c *Copies) Postgres(t testing.TB) string {
 	t.Helper()
 	server, name := Server(t), newName()

@@ -62,8 +62,7 @@ func onServer(t testing.TB, server, query string) {
 	exec(t, db.(*sql.DB), query)
 }
 
-// Patient is Database for tests in which waiting for locks or for a connection is no
-// fault: the machine may be busy with other tests.
+// Patient is Database for tests in which waiting for locks or for a connection is no fault: the machine may be busy with other tests.
 func Patient(t testing.TB) string {
 	t.Helper()
 	return patient(Database(t))
@@ -83,8 +82,7 @@ var ran struct {
 	models       []string // databases that Copies copy
 }
 
-// Schema makes an empty schema, which is cheaper than a database, and patient as well.
-// The package's TestMain must call Run.
+// Schema makes an empty schema, which is cheaper than a database, and patient as well. The package's TestMain must call Run.
 func Schema(t testing.TB) string {
 	t.Helper()
 	server := Server(t)
@@ -101,8 +99,7 @@ func Schema(t testing.TB) string {
 	return patient(WithOption(in(server, ran.name), "search_path", schema))
 }
 
-// Run runs the tests of a package and drops what they share: the database of their
-// schemas, and the models that they copied.
+// Run runs the tests of a package and drops what they share: the database of their schemas, and the models that they copied.
 func Run(m *testing.M) (code int) {
 	code = m.Run()
 	if ran.db == nil && len(ran.models) == 0 {
@@ -175,8 +172,7 @@ func Rows(t testing.TB, address, query string, row func(*sql.Rows) error) {
 	require.NoErrorf(t, rows.Err(), "%s", query)
 }
 
-// open opens a PostgreSQL URL, or the file of an embedded database ("file:…", with the
-// driver that the caller links).
+// open opens a PostgreSQL URL, or the file of an embedded database ("file:…", with the driver that the caller links).
 func open(t testing.TB, address string) *sql.DB {
 	t.Helper()
 	driver := "pgx"

@@ -1,5 +1,4 @@
-// Package readtest reads printed symbols by readers that know nothing of how they
-// were drawn: for each kind two, of different makers.
+// Package readtest reads printed symbols by readers that know nothing of how they were drawn: for each kind two, of different makers.
 package readtest
 
 import (
@@ -317,8 +316,7 @@ func Pages(t testing.TB, file []byte, dpi int) []image.Image {
 	return pages
 }
 
-// Picture renders an SVG by librsvg at a dot density. The size is the one that the
-// SVG gives in millimetres.
+// Picture renders an SVG by librsvg at a dot density. The size is the one that the SVG gives in millimetres.
 func Picture(t testing.TB, file []byte, dpi int) image.Image {
 	t.Helper()
 	Need(t, "rsvg-convert")

@@ -4,13 +4,11 @@ import (
 	"context"
 )
 
-// Held counts the data that a recount has in memory: bytes of records, and combinations
-// of values that have a number.
+// Held counts the data that a recount has in memory: bytes of records, and combinations of values that have a number.
 type Held struct{ Bytes, Combinations int }
 
-// Read reads the ledger as Run does. It calls each after each scan, and returns what is
-// held when all was read, and how many bytes of records of how many days each part has that
-// would be compared.
+// Read reads the ledger as Run does. It calls each after each scan, and returns what is held when all was read, and how many bytes of
+// records of how many days each part has that would be compared.
 func (o Recounter) Read(ctx context.Context, each func(Held)) (held Held, days, bytes []int, err error) {
 	n, err := o.begin(ctx, &Result{})
 	if err != nil {

@@ -63,8 +63,7 @@ func (l *onceLog) Read(ctx context.Context, after int64) iter.Seq2[scanlog.Entry
 	return l.Memory.Read(ctx, after)
 }
 
-// Issue 14: a recount reads the ledger once, however much it holds in memory, and no
-// transaction lasts as long as that.
+// Issue 14: a recount reads the ledger once, however much it holds in memory, and no transaction lasts as long as that.
 func TestRecount_SinglePass(t *testing.T) {
 	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
 		for _, held := range []int{0, 1, 1000} {
@@ -83,9 +82,8 @@ func TestRecount_SinglePass(t *testing.T) {
 	})
 }
 
-// Issue 14: what a recount holds of what it read does not grow with what it read: neither
-// its records nor the combinations that the records speak of, and the parts that it compares
-// are small however many there are.
+// Issue 14: what a recount holds of what it read does not grow with what it read: neither its records nor the combinations that the records
+// speak of, and the parts that it compares are small however many there are.
 func TestRecount_MemoryBounded(t *testing.T) {
 	const held, aCombination = 2000, 10 // bytes
 	s, err := store.Open(t.Context(), store.Target{Dir: storetest.Folder(t)})
@@ -217,8 +215,7 @@ func recountForEver(ctx context.Context, o recounting) error {
 	}
 }
 
-// Issue 14: a recount that is killed on its way leaves nothing, and the next one finds
-// no difference.
+// Issue 14: a recount that is killed on its way leaves nothing, and the next one finds no difference.
 func TestRecount_KilledLeavesNoState(t *testing.T) {
 	dbtest.OnEach(t, dbtest.Schema, func(t *testing.T, url string) {
 		dir := t.TempDir()
