@@ -19,9 +19,10 @@ func TestClient_ApplyActivateScanCodes(t *testing.T) {
 	codes := srv.Apply("wxc0ffee0000000002", "c0ffee00000000000000000000000002", 10_000)
 	codes.Activate(0, 99, client.CodeBinding{ActivityName: "Spring", ProductBrand: "Tea", ProductTitle: "Green",
 		ProductCode: "6901234567892", WxaAppID: "wxc0ffee0000000001", WxaPath: "pages/item/item"})
-	d := srv.ScanAs("alice", codes.Text(99))
-	assert.True(t, d.Action == "open_mini_program" && d.AppID == "wxc0ffee0000000001" && strings.Contains(d.Path, "code_ticket="),
-		"an active code opens %+v", d)
+	if d := srv.ScanAs("alice", codes.Text(99)); d.Action != "open_mini_program" || d.AppID != "wxc0ffee0000000001" ||
+		!strings.Contains(d.Path, "code_ticket=") {
+		t.Errorf("an active code opens %+v", d)
+	}
 	c := codes.Get(100)
 	assert.True(t, !c.Active, "the code behind the range is %+v", c)
 	calls := srv.Calls(client.CallQuery{Path: "/intp/marketcode/codeactive"})

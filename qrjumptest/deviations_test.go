@@ -28,7 +28,8 @@ func (r *recorder) end() {
 	}
 }
 
-// Strict fails a test whose caller deviated in what the platform is known to mind, and no other.
+// Strict fails a test whose caller deviated in what the platform is known to mind, and
+// no other.
 func TestStrict_FailsOnDeviation(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

@@ -6,8 +6,6 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/client"
-	"github.com/qrjump/qrjump/internal/testkit/assert"
-	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/qrjumptest"
 )
 
@@ -18,22 +16,28 @@ func TestShop_TableOpensPage(t *testing.T) {
 	// Your program calls srv.URL in place of the platform. Here a client of ours stands for it.
 	shop := srv.As("wxc0ffee0000000001", "c0ffee00000000000000000000000001")
 	err := shop.Wire.CreateRule(t.Context(), client.RuleDraft{Prefix: "https://tea.example/t/", Path: "pages/table/table"})
-	require.NoError(t, err)
+	if err != nil {
+		t.Fatal(err)
+	}
 
 	// The platform answers "system error" once. A good program calls again.
 	srv.Fail(qrjumptest.Fault{Path: "/cgi-bin/wxopen/qrcodejumppublish", ErrCode: -1, Count: 1})
 	err = shop.Wire.PublishRule(t.Context(), "https://tea.example/t/")
-	refused, ok := errors.AsType[*client.WireError](err)
-	require.True(t, ok && refused.Code == -1, "the first try ended with %v", err)
-	err = shop.Wire.PublishRule(t.Context(), "https://tea.example/t/")
-	require.NoError(t, err)
+	if refused, ok := errors.AsType[*client.WireError](err); !ok || refused.Code != -1 {
+		t.Fatalf("the first try ended with %v", err)
+	}
+	if err := shop.Wire.PublishRule(t.Context(), "https://tea.example/t/"); err != nil {
+		t.Fatal(err)
+	}
 
 	// A phone scans the code of a table.
-	d := srv.Scan("https://tea.example/t/7")
-	assert.True(t, d.Action == "open_mini_program" && d.AppID == "wxc0ffee0000000001", "it opens %+v", d)
+	if d := srv.Scan("https://tea.example/t/7"); d.Action != "open_mini_program" || d.AppID != "wxc0ffee0000000001" {
+		t.Errorf("it opens %+v", d)
+	}
 
 	// Three hours later the token of the program is over. It must get a new one.
 	srv.Advance(3 * time.Hour)
-	err = shop.Wire.DeleteRule(t.Context(), "https://tea.example/t/", "")
-	assert.NoError(t, err)
+	if err := shop.Wire.DeleteRule(t.Context(), "https://tea.example/t/", ""); err != nil {
+		t.Error(err)
+	}
 }

@@ -235,8 +235,7 @@ func TestEmulator_Faults(t *testing.T) {
 		assert.True(t, strings.HasPrefix(a.Body, `{"errcode":-1,"errmsg":"system error rid: `), "got %s", a.Body)
 		rules(2)
 		s.Rule("shop", "add", newRule).WantCode(t, 85071, "a client that tries again")
-		var calls struct{ Calls []struct{ Detail string } }
-		call(s, "GET", "/calls?limit=3", "").JSON(t, &calls)
+		calls := servertest.Decode[struct{ Calls []struct{ Detail string } }](t, call(s, "GET", "/calls?limit=3", ""))
 		assert.Equal(t, calls.Calls[2].Detail, "injected by a fault after the call was done", "on record")
 	})
 	t.Run("after: a call that is refused by itself", func(t *testing.T) {
@@ -245,8 +244,7 @@ func TestEmulator_Faults(t *testing.T) {
 		a := s.Rule("shop", "add", "{}")
 		assert.True(t, strings.HasPrefix(a.Body, `{"errcode":-1,"errmsg":"busy rid: `), "got %s", a.Body)
 		rules(1)
-		var calls struct{ Calls []struct{ Detail string } }
-		call(s, "GET", "/calls?limit=2", "").JSON(t, &calls)
+		calls := servertest.Decode[struct{ Calls []struct{ Detail string } }](t, call(s, "GET", "/calls?limit=2", ""))
 		got := calls.Calls[1].Detail
 		assert.True(t, strings.HasPrefix(got, "injected by a fault; without the fault the call was rejected: 40097 invalid args"),
 			"on record: %q", got)
@@ -305,9 +303,7 @@ func TestEmulator_Reset(t *testing.T) {
 	t.Parallel()
 	s := start(t)
 	token := s.Token("shop")
-	var made struct{ Key string }
-	s.Admin("POST", "/scan-keys", `{"name":"app"}`).JSON(t, &made)
-	s.Hide(made.Key)
+	s.NewKey("/scan-keys", `{"name":"app"}`)
 	s.OK("shop", "add", newRule)
 	s.OK("shop", "publish", `{"prefix":"https://shop.example/new/"}`)
 	s.OK("shop", "delete", `{"prefix":"https://shop.example/t/"}`)

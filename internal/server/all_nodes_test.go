@@ -51,8 +51,7 @@ func TestScanQueries_CoverAllNodes(t *testing.T) {
 					n := strings.Count(asked.Admin("GET", "/scans/export", "").Body, "\n") - 1
 					assert.True(t, int64(n) == total, "%s: %d scans in the export, want %d", when, n, total)
 				case 3:
-					var r struct{ Scans int64 }
-					asked.Admin("POST", "/statistics/recount", "").JSON(t, &r)
+					r := servertest.Decode[struct{ Scans int64 }](t, asked.Admin("POST", "/statistics/recount", ""))
 					assert.True(t, r.Scans == total, "%s: %d scans in a recount, want %d", when, r.Scans, total)
 				}
 			}

@@ -197,8 +197,7 @@ func live(t *testing.T, s *servertest.Server) (l life) {
 	s.Admin("PUT", "/settings", `{"publish_quota":77}`)
 	s.Admin("PUT", "/gs1/links/01/09506000134352",
 		`{"owner":"shop","links":[{"linktype":"gs1:pip","href":"https://shop.example/{01}","title":"t","default":true}]}`)
-	var made struct{ Key, Token, Ticket string }
-	s.Admin("POST", "/scan-keys", `{"name":"app","namespace":"phones"}`).JSON(t, &made)
+	made := servertest.Decode[struct{ Key, Token, Ticket string }](t, s.Admin("POST", "/scan-keys", `{"name":"app","namespace":"phones"}`))
 	l.scanKey = made.Key
 	s.Hide(l.scanKey)
 	l.stable = stableToken(t, s)
@@ -232,8 +231,7 @@ func live(t *testing.T, s *servertest.Server) (l life) {
 	s.Do("POST", "/scan/v1/login", `{"user":"bob","appid":"shop"}`, "Authorization: Bearer "+l.scanKey,
 		"Content-Type: application/json").JSON(t, &login)
 	l.jsCode = login.Code
-	var openid struct{ OpenID string }
-	s.Admin("GET", "/users/bob/openid?appid=shop&namespace=phones", "").JSON(t, &openid)
+	openid := servertest.Decode[struct{ OpenID string }](t, s.Admin("GET", "/users/bob/openid?appid=shop&namespace=phones", ""))
 	l.openid = openid.OpenID
 	l.segment = codesCall(t, s, l.token, "applycodedownload",
 		fmt.Sprintf(`{"application_id":%d,"code_start":0,"code_end":499}`, l.batch)).Body
@@ -255,8 +253,7 @@ func stableToken(t *testing.T, s *servertest.Server) string {
 // decided is a decision without what is another each time.
 func decided(t *testing.T, a servertest.Answer) string {
 	t.Helper()
-	var d map[string]any
-	a.JSON(t, &d)
+	d := servertest.Decode[map[string]any](t, a)
 	require.True(t, a.Status == 200, "scan: %d %s", a.Status, a.Body)
 	delete(d, "scan_id")
 	path, _ := d["path"].(string)

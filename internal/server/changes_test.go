@@ -26,8 +26,7 @@ type loggedChange struct {
 
 func changesAfter(t *testing.T, s *servertest.Server, seq int64) []loggedChange {
 	t.Helper()
-	var list struct{ Changes []loggedChange }
-	s.Admin("GET", fmt.Sprintf("/changes?after=%d&limit=1000", seq), "").JSON(t, &list)
+	list := servertest.Decode[struct{ Changes []loggedChange }](t, s.Admin("GET", fmt.Sprintf("/changes?after=%d&limit=1000", seq), ""))
 	return list.Changes
 }
 

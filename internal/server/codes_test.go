@@ -381,10 +381,7 @@ func TestCodes_AfterRestart(t *testing.T) {
 	w.Stop()
 
 	key := func(w works) string {
-		var made struct{ Key string }
-		w.Admin("POST", "/scan-keys", `{"name":"app"}`).JSON(t, &made)
-		w.Hide(made.Key)
-		return "Authorization: Bearer " + made.Key
+		return "Authorization: Bearer " + w.NewKey("/scan-keys", `{"name":"app"}`)
 	}
 	w = brew(t, servertest.Options{Data: data, Guarded: true})
 	auth := key(w)
@@ -406,11 +403,9 @@ func TestCodes_RequirePrefix(t *testing.T) {
 		`errcode=48001 .*codes cannot be downloaded until --code-prefix is a prefix of your own: P\.URL\.CN/ is resolved by Weixin only`).MatchString(log) {
 		t.Error("the log does not say why")
 	}
-	var made struct{ Key string }
-	w.Admin("POST", "/scan-keys", `{"name":"app"}`).JSON(t, &made)
-	w.Hide(made.Key)
+	key := w.NewKey("/scan-keys", `{"name":"app"}`)
 	// The platform's texts are no business of a server without codes.
-	d := w.ask("resolve", "u", "http://P.URL.CN/0U.JYJXP3HJI2C98A9O", "Authorization: Bearer "+made.Key)
+	d := w.ask("resolve", "u", "http://P.URL.CN/0U.JYJXP3HJI2C98A9O", "Authorization: Bearer "+key)
 	assert.True(t, d.Action == "open_url", "%s", d.short())
 	w.Stop()
 	for prefix, want := range map[string]string{"b.example/": "upper case", "B.EXAMPLE": "want a", "B.EXAMPLE/%24": "allowed",

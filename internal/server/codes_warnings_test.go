@@ -19,11 +19,9 @@ func TestCodes_RepeatedOverlappingAndRecalledChanges(t *testing.T) {
 		w := works{where(t).start(t, servertest.Options{Seed: brewery}), t}
 		id := w.apply("x", 10_000)
 		batch := fmt.Sprintf("/batches/%d", id)
-		var made client.Package
-		w.Admin("POST", batch+"/packages", `{"code_start":0,"code_end":99,"printer":"p"}`).JSON(t, &made)
+		made := servertest.Decode[client.Package](t, w.Admin("POST", batch+"/packages", `{"code_start":0,"code_end":99,"printer":"p"}`))
 		events := func() int {
-			var list struct{ Events []client.CodeEvent }
-			w.Admin("GET", batch+"/events", "").JSON(t, &list)
+			list := servertest.Decode[struct{ Events []client.CodeEvent }](t, w.Admin("GET", batch+"/events", ""))
 			return len(list.Events)
 		}
 		spoil := func(ranges string, want int) {

@@ -198,9 +198,7 @@ func TestConnectionLimit_IdleTimeoutAfterRejectedKey(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := servertest.Start(t, servertest.Options{Seed: shop, Guarded: true, ScanListener: own, RefusedTime: 20 * time.Millisecond})
-			var made struct{ Key string }
-			s.Admin("POST", "/scan-keys", `{"name":"app"}`).JSON(t, &made)
-			s.Hide(made.Key)
+			made := s.NewKey("/scan-keys", `{"name":"app"}`)
 			for what, c := range map[string]struct {
 				url, raw string
 				want     int
@@ -219,14 +217,14 @@ func TestConnectionLimit_IdleTimeoutAfterRejectedKey(t *testing.T) {
 			}
 			// Both at once: the right key comes before the time is over.
 			conn, in := dialURL(t, s.ScanURL)
-			io.WriteString(conn, rawScan("")+rawScan(made.Key))
+			io.WriteString(conn, rawScan("")+rawScan(made))
 			first, second := asked(conn, in, ""), asked(conn, in, "")
 			require.True(t, first == 401 && second == 200, "%v %v", first, second)
 			// Longer than the short wait, by another connection's.
 			other, otherIn := dialURL(t, s.ScanURL)
 			asked(other, otherIn, rawScan(""))
 			io.ReadAll(otherIn)
-			assert.Equal(t, asked(conn, in, rawScan(made.Key)), 200, "after the right key")
+			assert.Equal(t, asked(conn, in, rawScan(made)), 200, "after the right key")
 		})
 	}
 }

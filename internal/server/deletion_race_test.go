@@ -240,8 +240,7 @@ func TestOrphans_Reported(t *testing.T) {
 		}
 		noOrphans(t, s)
 		p.tamper(t, `DELETE FROM accounts WHERE appid IN ('gone', 'sold')`)
-		var verified struct{ Orphans []auditlog.Orphan }
-		s.Admin("POST", "/audit/verify", "").JSON(t, &verified)
+		verified := servertest.Decode[struct{ Orphans []auditlog.Orphan }](t, s.Admin("POST", "/audit/verify", ""))
 		want := []auditlog.Orphan{{Account: "sold", Kind: "applications", Count: 1}, {Account: "gone", Kind: "gs1_keys", Count: 1},
 			{Account: "gone", Kind: "links", Count: 2}, {Account: "sold", Kind: "links", Count: 2},
 			{Account: "gone", Kind: "rules", Count: 1}, {Account: "sold", Kind: "rules", Count: 1},

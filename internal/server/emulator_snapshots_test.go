@@ -28,15 +28,13 @@ func TestSnapshot_RestoresAllNodes(t *testing.T) {
 		if p.database != "" {
 			other = p.secondOf(t).start(t, o)
 		}
-		var key struct{ Key string }
-		s.Admin("POST", "/scan-keys", `{"name":"app"}`).JSON(t, &key)
-		s.Hide(key.Key)
-		other.Hide(key.Key)
+		key := s.NewKey("/scan-keys", `{"name":"app"}`)
+		other.Hide(key)
 		var batch struct {
 			ID int64 `json:"application_id"`
 		}
 		opens := func(s *servertest.Server, link string) (d struct{ Action, Path string }) {
-			a := s.Send(s.Request("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":%q}`, link), "Authorization: Bearer "+key.Key))
+			a := s.Send(s.Request("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":%q}`, link), "Authorization: Bearer "+key))
 			if a.Status == http.StatusOK {
 				a.JSON(t, &d)
 			}
@@ -44,8 +42,7 @@ func TestSnapshot_RestoresAllNodes(t *testing.T) {
 			return d
 		}
 		state := func(s *servertest.Server) string {
-			var clock struct{ Now string }
-			s.Admin("GET", "/emulator/clock", "").JSON(t, &clock)
+			clock := servertest.Decode[struct{ Now string }](t, s.Admin("GET", "/emulator/clock", ""))
 			batches := s.Admin("GET", "/batches", "").Body
 			return fmt.Sprint(clock.Now, opens(s, "https://shop.example/seeded/x"), opens(s, "https://shop.example/mine/"),
 				s.Admin("GET", "/accounts/shop", "").Body, s.Admin("GET", "/settings", "").Body, batches,
@@ -68,8 +65,7 @@ func TestSnapshot_RestoresAllNodes(t *testing.T) {
 		want := state(s)
 		require.True(t, strings.Contains(want, "mine}") && strings.Contains(want, "2031-01-01") && strings.Contains(want, "first"),
 			"%v", want)
-		var saved client.Snapshot
-		s.Admin("PUT", "/emulator/snapshots/base", "").JSON(t, &saved)
+		saved := servertest.Decode[client.Snapshot](t, s.Admin("PUT", "/emulator/snapshots/base", ""))
 		assert.True(t, saved.Name == "base" && saved.Rules == 2 && saved.Batches == 1, "%+v", saved)
 		for range 2 { // a load is no end of the snapshot
 			s.Admin("POST", "/emulator/reset", "")
@@ -85,8 +81,7 @@ func TestSnapshot_RestoresAllNodes(t *testing.T) {
 		// The token of then is good, numbers go on, and the seed of then is not applied again.
 		a := apply("third")
 		assert.True(t, a.Status == http.StatusOK && a.Code(t) == 0, "%d %s", a.Status, a.Body)
-		var again struct{ Applied bool }
-		s.Admin("POST", "/emulator/seed", planted).JSON(t, &again)
+		again := servertest.Decode[struct{ Applied bool }](t, s.Admin("POST", "/emulator/seed", planted))
 		assert.True(t, !again.Applied, "the seed was applied again")
 		var verified struct {
 			Fault any `json:"first_error"`
@@ -116,8 +111,7 @@ func TestSnapshot_RestoredWebhooksNewScansOnly(t *testing.T) {
 		var key, hook struct{ Key, Secret string }
 		s.Admin("POST", "/scan-keys", `{"name":"app"}`).JSON(t, &key)
 		s.Hide(key.Key)
-		var list struct{ Rules []struct{ ID int64 } }
-		s.Admin("GET", "/rules", "").JSON(t, &list)
+		list := servertest.Decode[struct{ Rules []struct{ ID int64 } }](t, s.Admin("GET", "/rules", ""))
 		s.Admin("POST", "/webhooks", fmt.Sprintf(`{"url":%q,"rules":[%d]}`, receiver.URL, list.Rules[0].ID)).JSON(t, &hook)
 		s.Hide(hook.Secret)
 		scan := func(what string) {

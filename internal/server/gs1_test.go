@@ -187,8 +187,7 @@ func TestGS1Resolver_AcrossNodes(t *testing.T) {
 	}
 	a := first.Do("POST", "/admin/v1/import/gs1", lines.String(),
 		"Authorization: Bearer "+servertest.AdminToken, "Content-Type: application/x-ndjson")
-	var done client.Imported
-	a.JSON(t, &done)
+	done := servertest.Decode[client.Imported](t, a)
 	require.True(t, done.Added == 2000, "%d %s", a.Status, a.Body)
 	deadline := time.Now().Add(30 * time.Second)
 	for _, s := range []*servertest.Server{first, second} {
@@ -240,8 +239,7 @@ func TestGS1Links_ScansScopedToOwner(t *testing.T) {
 			{"shop", shop, 8, "/01/09506000134352/10/ABC/21/1", "/01/09506000134369/21/2", "/01/09506000134369/21/3"},
 			{"rival", rival, 4, "/01/09506000134369/21/2", "/01/09506000134352", "/01/09506000134369\""},
 		} {
-			var sums client.Statistics
-			c.call("GET", "/statistics?wait=true&group=owner", "").JSON(t, &sums)
+			sums := servertest.Decode[client.Statistics](t, c.call("GET", "/statistics?wait=true&group=owner", ""))
 			assert.True(t, len(sums.Rows) == 1 && sums.Rows[0].Value == c.who && sums.Rows[0].Scans == int64(c.scans),
 				"%s: %+v, want %d", c.who, sums.Rows, c.scans)
 			a := c.call("GET", "/scans", "")
@@ -252,8 +250,7 @@ func TestGS1Links_ScansScopedToOwner(t *testing.T) {
 			assert.True(t, !strings.Contains(a.Body, c.never) && strings.Contains(a.Body, c.mine), "%s: %s", c.who, a.Body)
 		}
 		// The key below a GTIN is counted for itself, and goes on being the same when its links change.
-		var keys client.Statistics
-		rival("GET", "/statistics?wait=true&group=rule", "").JSON(t, &keys)
+		keys := servertest.Decode[client.Statistics](t, rival("GET", "/statistics?wait=true&group=rule", ""))
 		assert.True(t, len(keys.Rows) == 1 && keys.Rows[0].Scans == 4, "scans of a key whose links changed: %+v", keys.Rows)
 		shop("GET", "/statistics?wait=true&group=rule", "").JSON(t, &keys)
 		assert.True(t, len(keys.Rows) == 4, "scans of GTIN, lot, serial and the GTIN that came over: %+v", keys.Rows)

@@ -53,8 +53,7 @@ func TestImportedCodes_SameAnswersAsOrigin(t *testing.T) {
 		// The other server has given codes out itself, under the same prefix.
 		own := moved.apply("own", count)
 		begin := fmt.Sprintf(`{"isv_application_id":"order-7","application_id":481865877,"code_count":%d,"prefix":"P.URL.CN/"}`, count)
-		var batch client.Batch
-		moved.Admin("POST", "/accounts/brand/imported-batches", begin).JSON(t, &batch)
+		batch := servertest.Decode[client.Batch](t, moved.Admin("POST", "/accounts/brand/imported-batches", begin))
 		require.True(t, batch.ID == 481865877 && batch.Status == "PROCESSING" && batch.Imported, "%+v", batch)
 		for from, rest := 0, strings.SplitAfter(lines, "\n"); from < count; from += 4000 {
 			piece := strings.Join(rest[from:min(from+4000, count)], "")
@@ -144,8 +143,7 @@ func TestImportedCodes_SameAnswersAsOrigin(t *testing.T) {
 				})
 			}
 			both("what is known", func(w works, _ int64) string {
-				var c oneCode
-				w.Admin("POST", "/codes/lookup", fmt.Sprintf(`{"code_url":%q}`, texts[i])).JSON(t, &c)
+				c := servertest.Decode[oneCode](t, w.Admin("POST", "/codes/lookup", fmt.Sprintf(`{"code_url":%q}`, texts[i])))
 				return fmt.Sprint(c.ApplicationID, c.CodeIndex, c.Code, c.CodeURL, c.Active, c.Frozen, c.Void, c.Redeemed)
 			})
 		}

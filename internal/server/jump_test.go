@@ -41,8 +41,7 @@ func (a app) login(t *testing.T, user string) (code string) {
 // trades says what becomes of a ticket and of a js_code.
 func (a app) trades(t *testing.T, user, ticket, code string) (byTicket, byCode int) {
 	t.Helper()
-	var openid struct{ OpenID string }
-	a.Admin("GET", "/users/"+user+"/openid?appid=shop", "").JSON(t, &openid)
+	openid := servertest.Decode[struct{ OpenID string }](t, a.Admin("GET", "/users/"+user+"/openid?appid=shop", ""))
 	byTicket = codesCall(t, a.Server, a.Token("svc"), "tickettocode",
 		fmt.Sprintf(`{"openid":%q,"code_ticket":%q}`, openid.OpenID, ticket)).Code(t)
 	byCode = a.Do("GET", "/sns/jscode2session?grant_type=authorization_code&appid=shop&secret=the-secret-of-shop&js_code="+code, "").Code(t)
@@ -61,9 +60,8 @@ func TestClockJump_OneNodeKeepsOthersData(t *testing.T) {
 	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
 		p := where(t)
 		one := app{Server: p.start(t, servertest.Options{Seed: brand})}
-		var made struct{ Key string }
-		one.Admin("POST", "/scan-keys", `{"name":"app"}`).JSON(t, &made)
-		one.key = made.Key
+		made := one.NewKey("/scan-keys", `{"name":"app"}`)
+		one.key = made
 		batch := apply(t, one.Server, one.Token("svc"), "order-1", 10_000)
 		if a := codesCall(t, one.Server, one.Token("svc"), "codeactive",
 			fmt.Sprintf(

@@ -49,12 +49,10 @@ func TestNodes_SharedDatabase(t *testing.T) {
 	o := servertest.Options{Seed: brand, Config: func(c *server.Config) { c.Emulator = true }}
 	one := p.start(t, o)
 	two := p.secondOf(t).start(t, o)
-	var made struct{ Key string }
-	one.Admin("POST", "/scan-keys", `{"name":"app"}`).JSON(t, &made)
-	one.Hide(made.Key)
-	two.Hide(made.Key)
+	made := one.NewKey("/scan-keys", `{"name":"app"}`)
+	two.Hide(made)
 	scanned := func(s *servertest.Server, link string) servertest.Answer {
-		return s.Send(s.Request("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":%q}`, link), "Authorization: Bearer "+made.Key))
+		return s.Send(s.Request("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":%q}`, link), "Authorization: Bearer "+made))
 	}
 	eventually(t, "the scan key", func() bool { return scanned(two, "x").Status == 200 })
 	seeds := 0
@@ -67,8 +65,7 @@ func TestNodes_SharedDatabase(t *testing.T) {
 	opens := func(s *servertest.Server, link string) string {
 		a := scanned(s, link)
 		require.True(t, a.Status == 200, "%d %s", a.Status, a.Body)
-		var d struct{ Action, Path string }
-		a.JSON(t, &d)
+		d := servertest.Decode[struct{ Action, Path string }](t, a)
 		path, _, _ := strings.Cut(d.Path, "?")
 		return d.Action + " " + path
 	}
@@ -205,11 +202,10 @@ func TestNodes_CodesReadYourWrites(t *testing.T) {
 	o := servertest.Options{Seed: brand}
 	one := p.start(t, o)
 	two := p.secondOf(t).start(t, o)
-	var made struct{ Key string }
-	one.Admin("POST", "/scan-keys", `{"name":"app","namespace":"phones"}`).JSON(t, &made)
+	key := one.NewKey("/scan-keys", `{"name":"app","namespace":"phones"}`)
 	token := one.Token("svc")
 	for _, s := range []*servertest.Server{one, two} {
-		s.Hide(made.Key)
+		s.Hide(key)
 		s.Hide(token)
 	}
 	active := func(s *servertest.Server, id int64) servertest.Answer {
@@ -238,14 +234,13 @@ func TestNodes_CodesReadYourWrites(t *testing.T) {
 	_, text, _ := look(t, one, id, 3)
 	ticket := ""
 	eventually(t, "a scan", func() bool {
-		a := one.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":%q,"user":"bob"}`, text), "Authorization: Bearer "+made.Key,
+		a := one.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":%q,"user":"bob"}`, text), "Authorization: Bearer "+key,
 			"Content-Type: application/json")
 		_, ticket, _ = strings.Cut(a.Body, "code_ticket=")
 		ticket, _, _ = strings.Cut(ticket, `"`)
 		return ticket != ""
 	})
-	var openid struct{ OpenID string }
-	one.Admin("GET", "/users/bob/openid?appid=svc&namespace=phones", "").JSON(t, &openid)
+	openid := servertest.Decode[struct{ OpenID string }](t, one.Admin("GET", "/users/bob/openid?appid=svc&namespace=phones", ""))
 	trade := func(s *servertest.Server) int {
 		return codesCall(t, s, token, "tickettocode", fmt.Sprintf(`{"openid":%q,"code_ticket":%q}`, openid.OpenID, ticket)).Code(t)
 	}

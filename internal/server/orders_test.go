@@ -87,8 +87,7 @@ func TestOrders_ApprovalOfARevision(t *testing.T) {
 		o.interrupt("order/svc/a")
 		a := decide(`{"isv_application_id":"a","approve":false}`)
 		assert.True(t, a.Status == http.StatusConflict, "rejecting an approved order: %d %s, want 409", a.Status, a.Body)
-		var list client.OrderList
-		o.Admin("GET", "/orders?making=true", "").JSON(t, &list)
+		list := servertest.Decode[client.OrderList](t, o.Admin("GET", "/orders?making=true", ""))
 		assert.True(t, len(list.Orders) == 1 && list.Orders[0].State == "making", "interrupted orders: %+v, want one", list)
 		if again := o.place("https://weak.example/{digits:20}"); again.State != "made" || again.DecidedBy != "person:bob" {
 			t.Errorf("the same again: %+v, want its codes made", again)
@@ -104,8 +103,7 @@ func TestOrders_ApprovalOfARevision(t *testing.T) {
 			again.Admin("GET", "/orders", "").JSON(t, &list)
 			return slices.ContainsFunc(list.Orders, func(o client.Order) bool { return o.ISV == "b" && o.State == "made" })
 		})
-		var batches struct{ Batches []client.Batch }
-		again.Admin("GET", "/batches", "").JSON(t, &batches)
+		batches := servertest.Decode[struct{ Batches []client.Batch }](t, again.Admin("GET", "/batches", ""))
 		assert.True(t, len(batches.Batches) == 2, "%d applications, want one for each order", len(batches.Batches))
 	})
 }

@@ -20,8 +20,7 @@ var twoShops string
 // adminKey makes a key and returns its id, and a function that calls with it.
 func adminKey(t *testing.T, s *servertest.Server, body string) (string, func(method, path, body string) servertest.Answer) {
 	t.Helper()
-	var made struct{ ID, Key string }
-	s.Admin("POST", "/admin-keys", body).JSON(t, &made)
+	made := servertest.Decode[struct{ ID, Key string }](t, s.Admin("POST", "/admin-keys", body))
 	s.Hide(made.Key)
 	return made.ID, func(method, path, body string) servertest.Answer {
 		return s.Do(method, "/admin/v1"+path, body, "Authorization: Bearer "+made.Key, "Content-Type: application/json")

@@ -132,8 +132,7 @@ func TestPlatform_FullAuthorizationFlow(t *testing.T) {
 	a := s.Do("POST", "/cgi-bin/component/api_component_token", body(ticket))
 	assert.True(t, a.Code(t) == 61006 || a.Code(t) == 61005, "a ticket of long ago: %s", a.Body)
 	a = s.Do("POST", "/cgi-bin/component/api_component_token", body(last))
-	var issued map[string]any
-	a.JSON(t, &issued)
+	issued := servertest.Decode[map[string]any](t, a)
 	token, _ := issued["component_access_token"].(string)
 	secret(token)
 	assert.True(t, len(issued) == 2 && issued["expires_in"] == 7200.0, "got %s", a.Body)

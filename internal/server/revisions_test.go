@@ -120,8 +120,7 @@ func (c guardedChange) revision(t *testing.T, s *servertest.Server, ids *strings
 		}
 		return one.Revision
 	}
-	var lists map[string]json.RawMessage
-	a.JSON(t, &lists)
+	lists := servertest.Decode[map[string]json.RawMessage](t, a)
 	for _, list := range lists {
 		var things []map[string]any
 		_ = json.Unmarshal(list, &things)

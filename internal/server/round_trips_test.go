@@ -48,9 +48,7 @@ func TestCalls_RoundTrips(t *testing.T) {
 	var batch struct {
 		ID int64 `json:"application_id"`
 	}
-	var key struct{ Key string }
-	s.Admin("POST", "/scan-keys", `{"name":"app"}`).JSON(t, &key)
-	s.Hide(key.Key)
+	key := s.NewKey("/scan-keys", `{"name":"app"}`)
 	post := func(token, path, body string) func() servertest.Answer {
 		return func() servertest.Answer { return s.Do("POST", path+"?access_token="+token, body) }
 	}
@@ -61,7 +59,7 @@ func TestCalls_RoundTrips(t *testing.T) {
 		return func() servertest.Answer { return s.Component(platform, call, body) }
 	}
 	scan := func(path, body string) servertest.Answer {
-		return s.Send(s.Request("POST", "/scan/v1/"+path, body, "Authorization: Bearer "+key.Key, "Content-Type: application/json"))
+		return s.Send(s.Request("POST", "/scan/v1/"+path, body, "Authorization: Bearer "+key, "Content-Type: application/json"))
 	}
 	login := func() string {
 		var made struct {
@@ -98,8 +96,7 @@ func TestCalls_RoundTrips(t *testing.T) {
 		made := regexp.MustCompile(`code_ticket=([0-9a-f]{32})`).FindStringSubmatch(a.Body)
 		require.True(t, made != nil, "resolve: %d %s", a.Status, a.Body)
 		ticket = made[1]
-		var known struct{ OpenID string }
-		s.Admin("GET", "/users/ann/openid?appid=shop", "").JSON(t, &known)
+		known := servertest.Decode[struct{ OpenID string }](t, s.Admin("GET", "/users/ann/openid?appid=shop", ""))
 		openid = known.OpenID
 		s.Hide(ticket)
 	}

@@ -22,14 +22,13 @@ func TestSnapshotLoad_UnderTraffic(t *testing.T) {
 		if p.database != "" {
 			nodes = append(nodes, p.secondOf(t).start(t, o))
 		}
-		var key struct{ Key string }
-		nodes[0].Admin("POST", "/scan-keys", `{"name":"app"}`).JSON(t, &key)
+		key := nodes[0].NewKey("/scan-keys", `{"name":"app"}`)
 		for _, s := range nodes {
-			s.Hide(key.Key)
+			s.Hide(key)
 		}
 		scan := func(s *servertest.Server, n int) int {
 			a, err := s.TrySend(s.Request("POST", "/scan/v1/resolve",
-				fmt.Sprintf(`{"text":"https://shop.example/seeded/%d","user":"u%d"}`, n, n), "Authorization: Bearer "+key.Key))
+				fmt.Sprintf(`{"text":"https://shop.example/seeded/%d","user":"u%d"}`, n, n), "Authorization: Bearer "+key))
 			assert.True(t, err == nil, "%v", err)
 			return a.Status
 		}

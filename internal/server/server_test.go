@@ -64,11 +64,9 @@ func TestServer_UnauthenticatedAccess(t *testing.T) {
 		"/admin/v1/accounts", "/admin/v1/emulator/clock"} {
 		s.Do("GET", path, "", token).WantStatus(t, 200, "%s with the token", path)
 	}
-	var operator struct{ Key string }
-	s.Admin("POST", "/admin-keys", `{"name":"o","role":"operator"}`).JSON(t, &operator)
-	s.Hide(operator.Key)
+	operator := s.NewKey("/admin-keys", `{"name":"o","role":"operator"}`)
 	s.Do("GET", "/debug/pprof/cmdline", "", token).WantStatus(t, 404, "the command line, which may have secrets")
-	s.Do("GET", "/debug/pprof/goroutine", "", "Authorization: Bearer "+operator.Key).WantStatus(t, 403, "profiles for an operator")
+	s.Do("GET", "/debug/pprof/goroutine", "", "Authorization: Bearer "+operator).WantStatus(t, 403, "profiles for an operator")
 	// Under any Host name: a credential is asked for anyway.
 	s.Do("GET", "/admin/v1/accounts", "", token, "Host: qrjump.example").WantStatus(t, 200, "another host name")
 	// With --dev a wrong token is still wrong.

@@ -38,9 +38,8 @@ func (p place) counting(t *testing.T, events, key string) *counter {
 	t.Helper()
 	c := &counter{p.start(t, servertest.Options{Seed: brand, Config: func(c *server.Config) { c.ScanStream = events }}), t, key}
 	if key == "" {
-		var made struct{ Key string }
-		c.Admin("POST", "/scan-keys", `{"name":"app"}`).JSON(t, &made)
-		c.key = made.Key
+		made := c.NewKey("/scan-keys", `{"name":"app"}`)
+		c.key = made
 	}
 	c.Hide(c.key)
 	return c
@@ -289,8 +288,7 @@ func TestScanStream_ErasureReachesOlderScans(t *testing.T) {
 		c = p.counting(t, streamServer(t), c.key)
 		scan()
 		c.counted("from the stream", 4)
-		var erased struct{ Scans int64 }
-		c.Admin("DELETE", "/users/bob/scans", "").JSON(t, &erased)
+		erased := servertest.Decode[struct{ Scans int64 }](t, c.Admin("DELETE", "/users/bob/scans", ""))
 		assert.True(t, erased.Scans == 2, "%d scans were erased", erased.Scans)
 		all := rowsIn(t, exported(t, c.Server))
 		assert.Equal(t, strings.Count(all["scan_events"], "\n"), 4, "scans in the archive")
@@ -338,8 +336,7 @@ func TestScanStream_BackupIncludesAllScans(t *testing.T) {
 						a := r.Admin("GET", "/scans/"+id, "")
 						assert.True(t, a.Status == 200, "%s: a scan of before: %d %s", when, a.Status, a.Body)
 					}
-					var feed struct{ Scans []struct{} }
-					r.Admin("GET", "/scans", "").JSON(t, &feed)
+					feed := servertest.Decode[struct{ Scans []struct{} }](t, r.Admin("GET", "/scans", ""))
 					assert.True(t, len(feed.Scans) == 11, "%s: %d scans in the feed", when, len(feed.Scans))
 				}
 				again := exported(t, r.Server)

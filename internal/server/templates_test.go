@@ -75,8 +75,7 @@ func TestTemplateTexts_FullLifecycle(t *testing.T) {
 		var ids []int64
 		for i, one := range trades {
 			order := w.order(one.OrderPut, fmt.Sprint("order ", i))
-			var batch client.Batch
-			w.Admin("GET", fmt.Sprintf("/batches/%d", order.ApplicationID), "").JSON(t, &batch)
+			batch := servertest.Decode[client.Batch](t, w.Admin("GET", fmt.Sprintf("/batches/%d", order.ApplicationID), ""))
 			assert.True(t, batch.Guessable == one.weak && batch.TextBits == order.TextBits && (batch.TextBits < 40) == one.weak,
 				"%s: %+v", one.name, batch)
 			w.activate(order.ApplicationID, 0, 99)
@@ -127,8 +126,7 @@ func TestTemplateTexts_ImportIntoOtherServer(t *testing.T) {
 			lines := rowsOfBatch(first, id, 0, 9)
 			begin := client.NewImport{ISV: fmt.Sprint("moved ", i), ID: id + 1000, Count: 10, Text: one.Text, GTIN: one.GTIN,
 				FixedDigits: one.FixedDigits, AllowGuessable: one.AllowGuessable}
-			var batch client.Batch
-			moved.Admin("POST", "/accounts/brand/imported-batches", jsonOf(t, begin)).JSON(t, &batch)
+			batch := servertest.Decode[client.Batch](t, moved.Admin("POST", "/accounts/brand/imported-batches", jsonOf(t, begin)))
 			require.True(t, batch.ID == id+1000 && batch.Imported && batch.Text != "" && batch.Guessable == one.weak,
 				"%s: %+v", one.name, batch)
 			first, rest, _ := strings.Cut(lines, "\n")
@@ -203,8 +201,7 @@ func jsonOf(t testing.TB, v any) string {
 
 func (w works) opensInTheApp(name, text string, id, index int64) {
 	w.t.Helper()
-	var found oneCode
-	w.Admin("POST", "/codes/lookup", jsonOf(w.t, map[string]string{"code_url": text})).JSON(w.t, &found)
+	found := servertest.Decode[oneCode](w.t, w.Admin("POST", "/codes/lookup", jsonOf(w.t, map[string]string{"code_url": text})))
 	assert.True(w.t, found.ApplicationID == id && found.CodeIndex == index,
 		"%s: %q is looked up as code %d of %d", name, text, found.CodeIndex, found.ApplicationID)
 	d := w.ask("resolve", "alice", text)

@@ -91,11 +91,9 @@ func TestTokenCodes_FullLifecycle(t *testing.T) {
 		to := where(t)
 		to.restore(t, file)
 		restored := works{to.start(t, servertest.Options{}), t}
-		var key struct{ Key string }
-		restored.Admin("POST", "/scan-keys", `{"name":"app"}`).JSON(t, &key)
-		restored.Hide(key.Key)
+		key := restored.NewKey("/scan-keys", `{"name":"app"}`)
 		for i, c := range tokenLists {
-			d := restored.ask("resolve", "alice", fmt.Sprintf(c.text, 3), "Authorization: Bearer "+key.Key)
+			d := restored.ask("resolve", "alice", fmt.Sprintf(c.text, 3), "Authorization: Bearer "+key)
 			assert.True(t, d.Action == "open_mini_program" && d.Matched.ApplicationID == ids[i] && *d.Matched.CodeIndex == 3,
 				"%s: a scan after the restore: %+v", c.name, d)
 			list := restored.Admin("GET", fmt.Sprintf("/batches/%d/codes?from=7&to=7", ids[i]), "").Body

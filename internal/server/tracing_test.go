@@ -71,10 +71,9 @@ func TestTracing_CallTransactionMessage(t *testing.T) {
 	s.Do("POST", "/cgi-bin/wxopen/qrcodejumpget?access_token="+s.Token("shop"), "{}", parent(call)).WantCode(t, 0, "a call")
 	s.Admin("GET", "/accounts", "").WantStatus(t, 200, "an operation")
 	c := &counter{s, t, ""}
-	var made struct{ Key string }
-	s.Admin("POST", "/scan-keys", `{"name":"app"}`).JSON(t, &made)
-	c.Hide(made.Key)
-	c.Send(c.Request("POST", "/scan/v1/resolve", `{"text":"https://nowhere.example/"}`, "Authorization: Bearer "+made.Key, parent(scan))).
+	key := s.NewKey("/scan-keys", `{"name":"app"}`)
+	c.Hide(key)
+	c.Send(c.Request("POST", "/scan/v1/resolve", `{"text":"https://nowhere.example/"}`, "Authorization: Bearer "+key, parent(scan))).
 		WantStatus(t, 200, "a scan")
 	c.counted("after a scan", 1)
 	s.Stop()

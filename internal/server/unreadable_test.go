@@ -28,10 +28,9 @@ func TestReadyz_UnreadableChange(t *testing.T) {
 			p := onPostgres(t)
 			nodes := []*servertest.Server{p.start(t, servertest.Options{Seed: fleeting})}
 			nodes = append(nodes, p.secondOf(t).start(t, servertest.Options{}))
-			var key struct{ Key string }
-			nodes[0].Admin("POST", "/scan-keys", `{"name":"app"}`).JSON(t, &key)
+			key := nodes[0].NewKey("/scan-keys", `{"name":"app"}`)
 			for _, s := range nodes {
-				s.Hide(key.Key)
+				s.Hide(key)
 			}
 			p.tamper(t, fmt.Sprintf(`CREATE TABLE whole AS SELECT %s AS kept FROM %s WHERE false`, damage.column, damage.table))
 			p.tamper(t, fmt.Sprintf(`CREATE FUNCTION damage() RETURNS trigger LANGUAGE plpgsql AS
@@ -66,7 +65,7 @@ func TestReadyz_UnreadableChange(t *testing.T) {
 				other := nodes[1-n]
 				eventually(t, "the other node follows", func() bool {
 					return strings.Contains(other.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":%q}`, prefix+"x"),
-						"Authorization: Bearer "+key.Key).Body, `"kept"`)
+						"Authorization: Bearer "+key).Body, `"kept"`)
 				})
 				a = ready(s)
 				assert.True(t, a.Status == 200, "node %d: %d %s", n, a.Status, a.Body)

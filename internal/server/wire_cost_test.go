@@ -38,12 +38,11 @@ func wireCalls(t testing.TB, dev bool) map[string]func() {
     /intp/marketcode/tickettocode: 1000000000, /intp/marketcode/codeactivequery: 1000000000, /cgi-bin/wxopen/qrcodejumpget: 1000000000}`)
 	w := works{servertest.Start(t, servertest.Options{Seed: seed, Guarded: !dev,
 		Config: func(c *server.Config) { c.CodePrefix = "B.EXAMPLE/" }}), t}
-	var key struct{ Key string }
-	w.Admin("POST", "/scan-keys", `{"name":"app","namespace":"phones"}`).JSON(t, &key)
+	key := w.NewKey("/scan-keys", `{"name":"app","namespace":"phones"}`)
 	handler := server.WireHandler(w.Server.Server)
 	id := w.apply("one", 10_000)
 	w.activate(id, 0, 9999)
-	ticket := w.ask("resolve", "ann", w.code(id, 7).CodeURL, "Authorization: Bearer "+key.Key).ticket()
+	ticket := w.ask("resolve", "ann", w.code(id, 7).CodeURL, "Authorization: Bearer "+key).ticket()
 	w.Hide(ticket)
 	namespace := "phones"
 	if dev {

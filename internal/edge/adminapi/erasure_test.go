@@ -46,8 +46,7 @@ func TestEraseUser_NoTableHoldsUser(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: cafe})
 	scanAs(t, s, "u", codeText(t, s, aBatch(t, s), 1))
-	var p feedPage
-	call(t, s, "GET", "/scans", "").JSON(t, &p)
+	p := servertest.Decode[feedPage](t, call(t, s, "GET", "/scans", ""))
 	require.True(t, len(p.Scans) == 1 && len(tables(t, s, p.Scans[0].User)) != 0, "%+v is in no table", p)
 	a := call(t, s, "DELETE", "/users/u/scans", "")
 	assert.True(t, a.Body == `{"scans":1}`+"\n", "%v", a.Body)
@@ -74,8 +73,7 @@ func TestEraseUser_NoTableHoldsOpenID(t *testing.T) {
 		require.True(t, a.Status == 200, "%v", a.Body)
 	}
 	of := func(user, appid string) string {
-		var got struct{ OpenID string }
-		call(t, s, "GET", "/users/"+user+"/openid?appid="+appid, "").JSON(t, &got)
+		got := servertest.Decode[struct{ OpenID string }](t, call(t, s, "GET", "/users/"+user+"/openid?appid="+appid, ""))
 		return got.OpenID
 	}
 	for _, appid := range []string{"cafe", "maker"} {

@@ -50,8 +50,7 @@ func TestRuleImport_NamesFirstTwentyErrors(t *testing.T) {
 			fmt.Fprintln(&text, ruleOf(owner, fmt.Sprintf("https://h%d.example/", i)))
 		}
 	}
-	var got brought
-	bring(s, "rules", text.String()).JSON(t, &got)
+	got := servertest.Decode[brought](t, bring(s, "rules", text.String()))
 	require.Equal(t, len(got.Errors), 20, "lines are named")
 	for i, e := range got.Errors {
 		want := fmt.Sprintf("line %d", i/2*3+i%2+2)
@@ -68,8 +67,7 @@ func TestRuleImport_VisibleToScans(t *testing.T) {
 		`{"owner":"shop","prefix":"https://big.example/","path":"above","published":true,"occupy":true}`,
 		`{"owner":"rival","prefix":"https://big.example/below/","path":"below","published":true,"open_version":2,"test_links":["https://big.example/below/1"]}`,
 	}, "\r\n")
-	var got brought
-	bring(s, "rules?dry_run=true", text).JSON(t, &got)
+	got := servertest.Decode[brought](t, bring(s, "rules?dry_run=true", text))
 	require.True(t, got.Added == 2 && !strings.Contains(rulesNow(s), "big.example"), "dry: %+v", got)
 	bring(s, "rules", text).JSON(t, &got)
 	require.True(t, got.Lines == 2 && got.Added == 2, "%+v", got)

@@ -60,8 +60,7 @@ type segment struct {
 func tellOf(t testing.TB, a servertest.Answer) (got told) {
 	t.Helper()
 	a.JSON(t, &got)
-	var fields map[string]json.RawMessage
-	a.JSON(t, &fields)
+	fields := servertest.Decode[map[string]json.RawMessage](t, a)
 	got.Fields = map[string]bool{}
 	for name := range fields {
 		got.Fields[name] = true
@@ -162,8 +161,7 @@ func ticketOf(t testing.TB, s *servertest.Server, user, text string) string {
 	t.Helper()
 	a := s.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":%s,"user":%q}`, quoted(text), user))
 	a.WantStatus(t, http.StatusOK, "%s", text)
-	var got struct{ Path string }
-	a.JSON(t, &got)
+	got := servertest.Decode[struct{ Path string }](t, a)
 	_, ticket, found := strings.Cut(got.Path, "code_ticket=")
 	require.True(t, found && regexp.MustCompile(`^[0-9a-f]{32}$`).MatchString(ticket), "no ticket in %+v", got)
 	s.Hide(ticket)
@@ -172,8 +170,7 @@ func ticketOf(t testing.TB, s *servertest.Server, user, text string) string {
 
 func openid(t testing.TB, s *servertest.Server, user, appid string) string {
 	t.Helper()
-	var got struct{ OpenID string }
-	s.Admin("GET", "/users/"+user+"/openid?appid="+appid, "").JSON(t, &got)
+	got := servertest.Decode[struct{ OpenID string }](t, s.Admin("GET", "/users/"+user+"/openid?appid="+appid, ""))
 	require.True(t, len(got.OpenID) == 28, "%+v", got)
 	return got.OpenID
 }

@@ -15,8 +15,7 @@ func TestCoverage_DistinguishesSameNumber(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: agency})
 	met := func() map[string]bool {
-		var found client.Coverage
-		s.Do("GET", "/admin/v1/deviations/coverage?account=svc", "").JSON(t, &found)
+		found := servertest.Decode[client.Coverage](t, s.Do("GET", "/admin/v1/deviations/coverage?account=svc", ""))
 		list, count := map[string]bool{}, 0
 		for _, one := range found.Trials {
 			list[one.Behaviour] = one.Occurred

@@ -26,8 +26,7 @@ import (
 // reported lists what callers deviated in.
 func reported(t *testing.T, s *servertest.Server) (list []client.Deviation) {
 	t.Helper()
-	var answer client.DeviationList
-	s.Admin("GET", "/deviations", "").JSON(t, &answer)
+	answer := servertest.Decode[client.DeviationList](t, s.Admin("GET", "/deviations", ""))
 	return answer.Deviations
 }
 
@@ -121,8 +120,7 @@ func TestDeviationReport_EveryDeviation(t *testing.T) {
 			found.Chinese == d.Advice().Chinese() && found.Count >= 1 &&
 			found.Endpoint != "", "%s: %+v", id, found)
 		for _, rid := range []string{found.FirstRID, found.LastRID} {
-			var call client.Call
-			s.Admin("GET", "/calls/"+rid, "").JSON(t, &call)
+			call := servertest.Decode[client.Call](t, s.Admin("GET", "/calls/"+rid, ""))
 			assert.True(t, call.Endpoint == found.Endpoint && call.Account == found.Account && slices.Contains(call.Deviations, id),
 				"%s: %s is %+v", id, rid, call)
 		}
@@ -152,8 +150,7 @@ func TestDeviationReport_FilterAndReset(t *testing.T) {
 	produce()
 	of := func(query string) (list []client.Deviation) {
 		t.Helper()
-		var answer client.DeviationList
-		s.Admin("GET", "/deviations"+query, "").JSON(t, &answer)
+		answer := servertest.Decode[client.DeviationList](t, s.Admin("GET", "/deviations"+query, ""))
 		return slices.DeleteFunc(answer.Deviations, func(d client.Deviation) bool { return d.Behaviour != "wire.number.text" })
 	}
 	why := func(a servertest.Answer) string {
@@ -168,8 +165,7 @@ func TestDeviationReport_FilterAndReset(t *testing.T) {
 	assert.True(t, len(all) == 2 && all[0].Account == "rival" && all[1] == list[0], "of all: %+v", all)
 	s.Admin("DELETE", "/deviations?account=rival", "")
 	assert.Equal(t, len(of("")), 1, "without those of one")
-	var left json.RawMessage
-	s.Admin("DELETE", "/deviations", "").JSON(t, &left)
+	left := servertest.Decode[json.RawMessage](t, s.Admin("DELETE", "/deviations", ""))
 	assert.True(t, string(left) == `{"deviations":[]}`, "nothing is left, and the answer is %s", left)
 	produce()
 	s.Renew(t)
@@ -244,8 +240,7 @@ func TestDeviationReport_RefusedCall(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: agency})
 	a := s.Rule("shop", "add", rule("ftp://shop.example/", `"open_version":"3","colour":"red"`))
-	var call client.Call
-	s.Admin("GET", "/calls/"+a.RID(t), "").JSON(t, &call)
+	call := servertest.Decode[client.Call](t, s.Admin("GET", "/calls/"+a.RID(t), ""))
 	if len(call.Behaviours) != 1 || call.Behaviours[0] != "rules.prefix.scheme" || len(call.Deviations) != 0 || len(reported(t, s)) != 0 {
 		t.Errorf("%s rested on %q, and is reported %+v", a.Body, call.Behaviours, reported(t, s))
 	}

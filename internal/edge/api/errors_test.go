@@ -137,15 +137,13 @@ func testErrorRows(t *testing.T, s *servertest.Server, rows []errorRow) {
 				assert.True(t, strings.HasPrefix(a.Body, `{"errcode":0,"errmsg":"ok"`), "got %s", a.Body)
 				return
 			}
-			var e struct{ ErrMsg string }
-			a.JSON(t, &e)
+			e := servertest.Decode[struct{ ErrMsg string }](t, a)
 			m := ridText.FindStringSubmatch(e.ErrMsg)
 			require.True(t, m != nil && a.Code(t) == r.code && m[1] == r.text,
 				"got %s, want %d %q and a request id", a.Body, r.code, r.text)
 			want := fmt.Sprintf(`{"errcode":%d,"errmsg":"%s rid: %s-%s-%s"}`, r.code, r.text, m[2], m[3], m[4])
 			assert.True(t, a.Body == want, "got  %s\nwant %s", a.Body, want)
-			var clock struct{ Now time.Time }
-			s.Admin("GET", "/emulator/clock", "").JSON(t, &clock)
+			clock := servertest.Decode[struct{ Now time.Time }](t, s.Admin("GET", "/emulator/clock", ""))
 			assert.Equal(t, strconv.FormatInt(clock.Now.Unix(), 16), m[2], "the request id begins with %s, the server's second", m[2])
 			assert.True(t, !clock.Now.Before(servertest.Began.Add(36*time.Hour)), "the clock shows %s", clock.Now)
 		})

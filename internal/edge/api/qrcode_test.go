@@ -41,10 +41,8 @@ type madeCode struct {
 func create(t *testing.T, s *servertest.Server, appid, body string) madeCode {
 	t.Helper()
 	a := as(appid, createPath, body)(s)
-	var fields map[string]json.RawMessage
-	a.JSON(t, &fields)
-	var made madeCode
-	a.JSON(t, &made)
+	fields := servertest.Decode[map[string]json.RawMessage](t, a)
+	made := servertest.Decode[madeCode](t, a)
 	// Contract: clients 6: one client takes any errmsg for a failure.
 	want := 2 + len(fields["expire_seconds"])/max(1, len(fields["expire_seconds"]))
 	require.True(t, len(fields) == want && made.Ticket != "", "%s: %s", body, a.Body)
@@ -202,8 +200,7 @@ func wantEvent(t *testing.T, s *servertest.Server, r *receiver, user, event, key
 	}
 	got := eventShape.FindStringSubmatch(m.body)
 	require.True(t, got != nil, "the event is %s", m.body)
-	var known struct{ OpenID string }
-	s.Admin("GET", "/users/"+user+"/openid?appid=svc", "").JSON(t, &known)
+	known := servertest.Decode[struct{ OpenID string }](t, s.Admin("GET", "/users/"+user+"/openid?appid=svc", ""))
 	if got[2] != known.OpenID || got[4] != event || got[5] != key || got[6] != ticket {
 		t.Errorf("got %q\nwant %s %s %s %s", got[1:], known.OpenID, event, key, ticket)
 	}
@@ -224,8 +221,7 @@ func TestQRCodeScan_SubscribeAndScanEvents(t *testing.T) {
 	text := create(t, s, "svc", wanted("QR_STR_SCENE", `"scene_str":"a b"`, `,"expire_seconds":60`))
 
 	a := scanBy(s, "u-1", number.URL)
-	var d struct{ Action, URL string }
-	a.JSON(t, &d)
+	d := servertest.Decode[struct{ Action, URL string }](t, a)
 	assert.True(t, d.Action == "open_url" && d.URL == number.URL, "the app gets %s", a.Body)
 	wantEvent(t, s, r, "u-1", "subscribe", "qrscene_123", number.Ticket)
 	scanBy(s, "u-1", number.URL)

@@ -32,8 +32,7 @@ type ridReply struct {
 func asked(t *testing.T, s *servertest.Server, token, rid string) ridReply {
 	t.Helper()
 	a := s.Do("POST", ridOfCall+"?access_token="+token, fmt.Sprintf(`{"rid":%q}`, rid))
-	var reply ridReply
-	a.JSON(t, &reply)
+	reply := servertest.Decode[ridReply](t, a)
 	require.True(t, a.Code(t) == 0, "%s: %s", rid, a.Body)
 	return reply
 }

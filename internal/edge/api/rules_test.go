@@ -39,8 +39,7 @@ func (l listed) prefixes() string {
 
 func list(t *testing.T, s *servertest.Server, appid, body string) listed {
 	t.Helper()
-	var l listed
-	s.OK(appid, "get", body).JSON(t, &l)
+	l := servertest.Decode[listed](t, s.OK(appid, "get", body))
 	assert.True(t, l.Size == len(l.RuleList), "list_size is %d of %d rules", l.Size, len(l.RuleList))
 	return l
 }

@@ -184,12 +184,10 @@ func TestChartMarks_LimitedToAccount(t *testing.T) {
 	t.Parallel()
 	s, _ := januaryWeek(t)
 	for account, want := range map[string]string{"shop": "published", "press": "frozen alarm"} {
-		var made struct{ Key string }
-		s.Admin("POST", "/admin-keys", `{"name":"of-`+account+`","role":"`+string(adminroute.Marketer)+`","accounts":["`+
-			account+`"]}`).JSON(t, &made)
-		s.Hide(made.Key)
+		key := s.NewKey("/admin-keys", `{"name":"of-`+account+`","role":"`+string(adminroute.Marketer)+`","accounts":["`+
+			account+`"]}`)
 		var got struct{ Marks []struct{ Kind string } }
-		s.Do("GET", "/admin/v1/statistics?marks=true", "", "Authorization: Bearer "+made.Key).JSON(t, &got)
+		s.Do("GET", "/admin/v1/statistics?marks=true", "", "Authorization: Bearer "+key).JSON(t, &got)
 		for _, m := range got.Marks {
 			assert.True(t, strings.Contains(want, m.Kind), "%s sees a mark of kind %s", account, m.Kind)
 		}
@@ -240,10 +238,8 @@ func TestAlarmPage_ReasonsMapAndActions(t *testing.T) {
 	v.did("/console/alarms?state=open", url.Values{"did": {"dismiss"}, "id": {"1"}, "note": {"a fair"}})
 	v.get("/console/alarms/1").wants(t, "a fair", "The page says that the code is genuine.")
 	assert.Equal(t, v.get("/console/alarms/2").Status, http.StatusNotFound, "an alarm that is not there")
-	var key struct{ Key string }
-	s.Admin("POST", "/admin-keys", `{"name":"other","role":"marketer","accounts":["shop"]}`).JSON(t, &key)
-	s.Hide(key.Key)
-	a := s.Do("GET", "/admin/v1/alarms?newest=true", "", "Authorization: Bearer "+key.Key)
+	key := s.NewKey("/admin-keys", `{"name":"other","role":"marketer","accounts":["shop"]}`)
+	a := s.Do("GET", "/admin/v1/alarms?newest=true", "", "Authorization: Bearer "+key)
 	assert.True(t, !strings.Contains(string(a.Body), `"code_index"`), "another account's alarm is shown: %s", a.Body)
 }
 

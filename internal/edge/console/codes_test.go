@@ -122,8 +122,7 @@ func TestCodesPage_FindMapAndChange(t *testing.T) {
 	assert.True(t, len(lines) == 4 && strings.HasPrefix(lines[1], "7,") && strings.HasSuffix(lines[1], ","+text[1]),
 		"the file: %d %q", list.Status, list.Body)
 	assert.Equal(t, v.get(at+"/list.csv?from=7&to=8").Status, http.StatusForbidden, "the file for a marketer")
-	var log struct{ Changes []json.RawMessage }
-	s.Admin("GET", "/changes?kind=codes&actor=person:marketer", "").JSON(t, &log)
+	log := servertest.Decode[struct{ Changes []json.RawMessage }](t, s.Admin("GET", "/changes?kind=codes&actor=person:marketer", ""))
 	assert.Equal(t, len(log.Changes), 4, "changes are by the marketer")
 }
 

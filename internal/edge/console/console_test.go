@@ -296,10 +296,7 @@ func TestPages_RoleMatrix(t *testing.T) {
 
 // scanKey is a key of an app that scans.
 func scanKey(t *testing.T, s *servertest.Server) string {
-	var made struct{ Key string }
-	s.Admin("POST", "/scan-keys", `{"name":"till","namespace":"default"}`).JSON(t, &made)
-	s.Hide(made.Key)
-	return made.Key
+	return s.NewKey("/scan-keys", `{"name":"till","namespace":"default"}`)
 }
 
 const shop = `
@@ -383,8 +380,7 @@ func TestSignIn_TokenLinkAndSecondFactor(t *testing.T) {
 	assert.True(t, p.Status == http.StatusOK && !strings.Contains(p.Body, "<b>Tea") && strings.Contains(p.Body, "&lt;b&gt;Tea"),
 		"%d %s", p.Status, p.Body)
 	person(s, "alice", adminroute.Viewer)
-	var link struct{ URL string }
-	s.Admin("POST", "/login-links", `{"name":"alice"}`).JSON(t, &link)
+	link := servertest.Decode[struct{ URL string }](t, s.Admin("POST", "/login-links", `{"name":"alice"}`))
 	once := strings.SplitN(link.URL, "once=", 2)[1]
 	s.Hide(once)
 	v = request(t, s)
@@ -582,8 +578,7 @@ func TestSignInLink_RevokedWithSessions(t *testing.T) {
 		"another password": func() { s.Admin("PATCH", "/people/alice", `{"password":"eleven grey cranes by the lake"}`) },
 		"deleted":          func() { s.Admin("DELETE", "/people/alice", ""); person(s, "alice", adminroute.Viewer) },
 	} {
-		var link struct{ URL string }
-		s.Admin("POST", "/login-links", `{"name":"alice"}`).JSON(t, &link)
+		link := servertest.Decode[struct{ URL string }](t, s.Admin("POST", "/login-links", `{"name":"alice"}`))
 		_, once, _ := strings.Cut(link.URL, "once=")
 		s.Hide(once)
 		end()

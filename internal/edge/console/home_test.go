@@ -66,9 +66,7 @@ func TestHome_ExpiringAndOverdueTasks(t *testing.T) {
 	}
 	s.Admin("POST", "/accounts/press/orders", `{"code_count":10000,"isv_application_id":"spring"}`).JSON(t, &order)
 	s.Admin("POST", fmt.Sprintf("/batches/%d/packages", order.ID), `{"code_start":0,"code_end":99,"printer":"Press"}`)
-	var key struct{ Key string }
-	s.Admin("POST", "/admin-keys", `{"name":"nightly","role":"viewer","expires_at":"2026-02-01T00:00:00Z"}`).JSON(t, &key)
-	s.Hide(key.Key)
+	s.NewKey("/admin-keys", `{"name":"nightly","role":"viewer","expires_at":"2026-02-01T00:00:00Z"}`)
 	root.signIn("root", password, "")
 	bo.signIn("bo", password, "")
 	wire := fmt.Sprintf("/console/codes/%d", order.ID)

@@ -54,8 +54,7 @@ func TestThrottle_ValidCredentialPasses(t *testing.T) {
 		}
 		return "out"
 	}
-	var made struct{ Key string }
-	s.Admin("POST", "/scan-keys", `{"name":"app"}`).JSON(t, &made)
+	made := servertest.Decode[struct{ Key string }](t, s.Admin("POST", "/scan-keys", `{"name":"app"}`))
 	scanKey := made.Key
 	s.Admin("POST", "/admin-keys", `{"name":"till","role":"viewer"}`).JSON(t, &made)
 	adminKey := made.Key
@@ -117,8 +116,7 @@ func TestThrottle_ValidCredentialPasses(t *testing.T) {
 		}},
 		{"a link that signs in once", "login_link", func(from, wrong string) string {
 			if wrong == "" {
-				var link struct{ URL string }
-				s.Admin("POST", "/login-links", `{}`).JSON(t, &link)
+				link := servertest.Decode[struct{ URL string }](t, s.Admin("POST", "/login-links", `{}`))
 				_, wrong, _ = strings.Cut(link.URL, "once=")
 				s.Hide(wrong)
 			}

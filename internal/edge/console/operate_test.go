@@ -46,8 +46,7 @@ func TestOperateForms_SettingsWebhooksHosts(t *testing.T) {
 	v.get("/console/operate/settings?lang=zh").wants(t, `value="7"`, "每个小程序每个自然月的发布次数", `value="async"`, "至多 1000 个接口路径", "0 至 1000000")
 	v.did("/console/operate/settings", url.Values{"reset": {"publish_quota"}})
 	assert.True(t, !strings.Contains(v.get("/console/operate/settings?lang=en").Body, `value="7"`), "the setting was not taken back")
-	var there client.StoredRuleList
-	s.Admin("GET", "/rules", "").JSON(t, &there)
+	there := servertest.Decode[client.StoredRuleList](t, s.Admin("GET", "/rules", ""))
 	p := v.post("/console/operate/webhooks", url.Values{"did": {"add"}, "url": {"https://hooks.example/x"}, "alarms": {"yes"},
 		"rules": {fmt.Sprint(there.Rules[0].ID)}})
 	require.True(t, p.Status == http.StatusOK && strings.Contains(p.Body, "whsec_"), "a webhook: %d", p.Status)

@@ -209,8 +209,7 @@ func drawnPackage(c *recorded, batch string) {
 	made := c.post("/console/packages", form+"&dpi=203&module=0.5mm")
 	at, _, found := strings.Cut(made.Header.Get("Location"), "?")
 	require.True(c.t, found, "no package: %d %s", made.Status, made.Body)
-	var got client.Package
-	c.s.Admin("GET", "/packages/"+strings.TrimPrefix(at, "/console/packages/"), "").JSON(c.t, &got)
+	got := servertest.Decode[client.Package](c.t, c.s.Admin("GET", "/packages/"+strings.TrimPrefix(at, "/console/packages/"), ""))
 	want := client.LabelDrawing{Kind: "both", Module: "0.5mm", DPI: 203, Level: "M", Lines: []string{"{serial}"}, LineHeight: "2mm",
 		Colour: "black", Background: "white", Page: "a5", Columns: 2, Rows: 2, Margin: "12mm", Gap: "1mm", CropMarks: true,
 		Footer: "{page}"}
@@ -230,18 +229,14 @@ func TestConsoleAudit_EqualsAdminAPI(t *testing.T) {
 	op.signIn("op", password, "")
 	keys := map[adminroute.Role]string{}
 	for _, role := range []adminroute.Role{adminroute.Admin, adminroute.Operator} {
-		var made struct{ Key string }
-		s.Admin("POST", "/admin-keys", fmt.Sprintf(`{"name":"ci","role":%q}`, role)).JSON(t, &made)
-		s.Hide(made.Key)
-		keys[role] = made.Key
+		keys[role] = s.NewKey("/admin-keys", fmt.Sprintf(`{"name":"ci","role":%q}`, role))
 	}
 	type line struct {
 		Kind, Key, Action, Actor string
 		Detail                   json.RawMessage
 	}
 	newest := func() line {
-		var list struct{ Changes []line }
-		s.Admin("GET", "/changes?newest=true&limit=1", "").JSON(t, &list)
+		list := servertest.Decode[struct{ Changes []line }](t, s.Admin("GET", "/changes?newest=true&limit=1", ""))
 		return list.Changes[0]
 	}
 	form := url.Values{"did": {"add"}, "name": {"alice"}, "role": {"rules-editor"}, "accounts": {"shop"}, "password": {password}}

@@ -112,8 +112,7 @@ func TestSelfService_ChangeSignIn(t *testing.T) {
 	assert.True(t, p.Status == http.StatusSeeOther, "with a code: %d %s", p.Status, p.Body)
 	// Whoever has no password proves it by a new sign-in; the admin token is nobody.
 	s.Admin("POST", "/people", `{"name":"bob","role":"viewer"}`)
-	var link struct{ URL string }
-	s.Admin("POST", "/login-links", `{"name":"bob"}`).JSON(t, &link)
+	link := servertest.Decode[struct{ URL string }](t, s.Admin("POST", "/login-links", `{"name":"bob"}`))
 	_, once, _ := strings.Cut(link.URL, "once=")
 	s.Hide(once)
 	v.post("/console/login", url.Values{"once": {once}})

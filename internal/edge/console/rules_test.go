@@ -184,11 +184,9 @@ func TestRuleImportForm_AppliesShownPlan(t *testing.T) {
 // scans has an app scan some links.
 func scans(t *testing.T, s *servertest.Server, links ...string) {
 	t.Helper()
-	var app struct{ Key string }
-	s.Admin("POST", "/scan-keys", `{"name":"app"}`).JSON(t, &app)
-	s.Hide(app.Key)
+	key := s.NewKey("/scan-keys", `{"name":"app"}`)
 	for _, link := range links {
-		s.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":%q}`, link), "Authorization: Bearer "+app.Key)
+		s.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":%q}`, link), "Authorization: Bearer "+key)
 	}
 }
 

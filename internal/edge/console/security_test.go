@@ -210,8 +210,7 @@ func TestGET_NoSideEffects(t *testing.T) {
 	s := servertest.Start(t, servertest.Options{Guarded: true, Emulator: true, Seed: shop, Data: folder})
 	v := request(t, s)
 	v.signIn("", servertest.AdminToken, "")
-	var link struct{ URL string }
-	s.Admin("POST", "/login-links", `{}`).JSON(t, &link)
+	link := servertest.Decode[struct{ URL string }](t, s.Admin("POST", "/login-links", `{}`))
 	_, once, _ := strings.Cut(link.URL, "once=")
 	s.Hide(once)
 	fill := strings.NewReplacer("{$}", "", "{appid}", "shop", "{rid}", "00000000-00000000-00000000", "{batch}", "1", "{id}", "1",
@@ -384,8 +383,7 @@ func TestSessions_BoundedPerPerson(t *testing.T) {
 		last.signIn("alice", password, "")
 	}
 	assert.Equal(t, first.get("/console/sessions").Status, http.StatusSeeOther, "the oldest of %d", iam.MaxSessions+1)
-	var link struct{ URL string }
-	s.Admin("POST", "/login-links", `{"name":"alice"}`).JSON(t, &link)
+	link := servertest.Decode[struct{ URL string }](t, s.Admin("POST", "/login-links", `{"name":"alice"}`))
 	_, once, _ := strings.Cut(link.URL, "once=")
 	s.Hide(once)
 	s.Admin("DELETE", "/people/alice/sessions", "")

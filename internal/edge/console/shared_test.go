@@ -73,12 +73,10 @@ func TestSharedChart_AccessAndExpiry(t *testing.T) {
 	gone(link)
 
 	// What cannot be asked is not shared.
-	var key struct{ Key string }
-	s.Admin("POST", "/admin-keys", `{"name":"ci","role":"marketer","accounts":["shop"]}`).JSON(t, &key)
-	s.Hide(key.Key)
+	key := s.NewKey("/admin-keys", `{"name":"ci","role":"marketer","accounts":["shop"]}`)
 	asked := func(question string, days int) servertest.Answer {
 		return s.Do("POST", "/admin/v1/statistics/shared", fmt.Sprintf(`{"question":%q,"days":%d}`, question, days),
-			"Authorization: Bearer "+key.Key, "Content-Type: application/json")
+			"Authorization: Bearer "+key, "Content-Type: application/json")
 	}
 	for _, wrong := range []string{"by=year", "days=0", "owner=press", "who=anna", "by=day&by=hour", "%zz"} {
 		a := asked(wrong, 7)

@@ -157,10 +157,7 @@ func TestLandingPage_ChromiumLanguageAndCopy(t *testing.T) {
 
 // scanKey is a key for the scan API.
 func (p place) scanKey() string {
-	var made struct{ Key string }
-	p.Admin("POST", "/scan-keys", `{"name":"phone"}`).JSON(p.t, &made)
-	p.Hide(made.Key)
-	return made.Key
+	return p.NewKey("/scan-keys", `{"name":"phone"}`)
 }
 
 // visited is what a page did in the browser.

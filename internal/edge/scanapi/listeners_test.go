@@ -266,10 +266,7 @@ func TestScanListeners_IdenticalResponsesRandomized(t *testing.T) {
 	}
 	open, guarded := start(false), start(true)
 	key := func(s *servertest.Server) string {
-		var made struct{ Key string }
-		s.Admin("POST", "/scan-keys", `{"name":"app"}`).JSON(t, &made)
-		s.Hide(made.Key)
-		return made.Key
+		return s.NewKey("/scan-keys", `{"name":"app"}`)
 	}
 	bareKey, laneKey := key(guarded.bare), key(guarded.lane)
 

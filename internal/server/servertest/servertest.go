@@ -310,6 +310,13 @@ func (a Answer) JSON(t testing.TB, dst any) {
 	require.NoErrorf(t, err, "%v: %.500s", err, a.Body)
 }
 
+// Decode reads an answer into a new value.
+func Decode[V any](t testing.TB, a Answer) (v V) {
+	t.Helper()
+	a.JSON(t, &v)
+	return v
+}
+
 // Code returns the errcode of the answer; 0 where it has none.
 func (a Answer) Code(t testing.TB) int {
 	t.Helper()
@@ -396,6 +403,14 @@ func (s *Server) Admin(method, path, body string) Answer {
 	a := s.Do(method, "/admin/v1"+path, body, "Authorization: Bearer "+AdminToken, "Content-Type: application/json")
 	require.True(s.t, a.Status/100 == 2, "%s %s %s: %d %s", method, path, body, a.Status, a.Body)
 	return a
+}
+
+// NewKey creates a key: an admin key at /admin-keys, a key of the scan API at /scan-keys.
+func (s *Server) NewKey(path, body string) string {
+	s.t.Helper()
+	key := Decode[struct{ Key string }](s.t, s.Admin("POST", path, body)).Key
+	s.Hide(key)
+	return key
 }
 
 // Advance moves the emulator's clock.
