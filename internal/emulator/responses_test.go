@@ -26,8 +26,7 @@ func TestEmulator_CannedResponses(t *testing.T) {
 		`{"method":"POST","path":"/cgi-bin/menu/create","response":{"body":{"errcode":40033,"errmsg":"invalid charset","b":1,"a":2}},"count":1}`,
 		`{"path":"/cgi-bin/menu/create","response":{"body":{"errcode":0,"errmsg":"ok"}},"delay":"1ms"}`,
 		`{"path":"/wxa/getwxacode","response":{"status":503,"body":"<html>busy</html>"}}`,
-		`{"path":"/wxa/text","response":{"body":"{\"errcode\" : 7}"}}`,
-		`{"path":"/wxa/plain","response":{"status":204}}`,
+		`{"path":"/wxa/text","response":{"body":"{\"errcode\" : 7}"}}`, `{"path":"/wxa/plain","response":{"status":204}}`,
 		`{"path":"`+get+`","response":{"body":{"errcode":0,"errmsg":"stubbed"}}}`)
 	for i, c := range []struct {
 		method, path, send string

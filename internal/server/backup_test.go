@@ -203,9 +203,8 @@ func live(t *testing.T, s *servertest.Server) (l life) {
 	l.stable = stableToken(t, s)
 
 	l.batch = apply(t, s, l.token, "order-1", 20_000)
-	if a := codesCall(t, s, l.token, "codeactive",
-		fmt.Sprintf(
-			`{"application_id":%d,"code_start":0,"code_end":9999,"activity_name":"a","product_brand":"b","product_title":"t","product_code":"6901234567892","wxa_appid":"shop","wxa_path":"pages/code/code"}`, l.batch)); a.Code(t) != 0 {
+	if a := codesCall(t, s, l.token, "codeactive", fmt.Sprintf(
+		`{"application_id":%d,"code_start":0,"code_end":9999,"activity_name":"a","product_brand":"b","product_title":"t","product_code":"6901234567892","wxa_appid":"shop","wxa_path":"pages/code/code"}`, l.batch)); a.Code(t) != 0 {
 		t.Fatal(a.Body)
 	}
 	for _, state := range []string{`{"action":"freeze","ranges":[{"from":8,"to":9}],"note":"lost"}`,
@@ -225,12 +224,9 @@ func live(t *testing.T, s *servertest.Server) (l life) {
 	require.True(t, found, "no ticket: %s", ticket)
 	l.ticket = ticket[:32]
 	s.Hide(l.ticket)
-	var login struct {
-		Code string `json:"js_code"`
-	}
-	s.Do("POST", "/scan/v1/login", `{"user":"bob","appid":"shop"}`, "Authorization: Bearer "+l.scanKey,
-		"Content-Type: application/json").JSON(t, &login)
-	l.jsCode = login.Code
+	login := s.Do("POST", "/scan/v1/login", `{"user":"bob","appid":"shop"}`, "Authorization: Bearer "+l.scanKey,
+		"Content-Type: application/json").Text(t, "js_code")
+	l.jsCode = login
 	openid := servertest.Decode[struct{ OpenID string }](t, s.Admin("GET", "/users/bob/openid?appid=shop&namespace=phones", ""))
 	l.openid = openid.OpenID
 	l.segment = codesCall(t, s, l.token, "applycodedownload",
@@ -240,14 +236,11 @@ func live(t *testing.T, s *servertest.Server) (l life) {
 
 func stableToken(t *testing.T, s *servertest.Server) string {
 	t.Helper()
-	var issued struct {
-		Token string `json:"access_token"`
-	}
-	s.Do("POST", "/cgi-bin/stable_token", `{"grant_type":"client_credential","appid":"shop","secret":"the-secret-of-shop"}`,
-		"Content-Type: application/json").JSON(t, &issued)
-	require.True(t, issued.Token != "", "no stable token")
-	s.Hide(issued.Token)
-	return issued.Token
+	issued := s.Do("POST", "/cgi-bin/stable_token", `{"grant_type":"client_credential","appid":"shop","secret":"the-secret-of-shop"}`,
+		"Content-Type: application/json").Text(t, "access_token")
+	require.True(t, issued != "", "no stable token")
+	s.Hide(issued)
+	return issued
 }
 
 // decided is a decision without what is another each time.

@@ -195,12 +195,9 @@ func TestDeletionRaces_OneNode(t *testing.T) {
 
 func batchOf(t *testing.T, s *servertest.Server) int64 {
 	t.Helper()
-	var made struct {
-		ID int64 `json:"application_id"`
-	}
-	s.Do("POST", "/intp/marketcode/applycode?access_token="+s.Token("brand"),
-		`{"code_count":10000,"isv_application_id":"b"}`).JSON(t, &made)
-	return made.ID
+	made := s.Do("POST", "/intp/marketcode/applycode?access_token="+s.Token("brand"),
+		`{"code_count":10000,"isv_application_id":"b"}`).Number(t, "application_id")
+	return made
 }
 
 func noOrphans(t *testing.T, s *servertest.Server) {

@@ -209,9 +209,8 @@ func TestNodes_CodesReadYourWrites(t *testing.T) {
 		s.Hide(token)
 	}
 	active := func(s *servertest.Server, id int64) servertest.Answer {
-		return codesCall(t, s, token, "codeactive",
-			fmt.Sprintf(
-				`{"application_id":%d,"code_start":0,"code_end":9,"activity_name":"a","product_brand":"b","product_title":"t","product_code":"1","wxa_appid":"shop","wxa_path":"p"}`, id))
+		return codesCall(t, s, token, "codeactive", fmt.Sprintf(
+			`{"application_id":%d,"code_start":0,"code_end":9,"activity_name":"a","product_brand":"b","product_title":"t","product_code":"1","wxa_appid":"shop","wxa_path":"p"}`, id))
 	}
 	var id int64
 	for n := range 20 {
@@ -221,8 +220,7 @@ func TestNodes_CodesReadYourWrites(t *testing.T) {
 		}
 		id = apply(t, here, token, fmt.Sprint("order-", n), 10_000)
 		a := codesCall(t, there, token, "applycodequery", fmt.Sprintf(`{"application_id":%d}`, id))
-		require.True(t, a.Code(t) == 0 && strings.Contains(a.Body, `"FINISH"`),
-			"applycodequery on the other node: %s", a.Body)
+		require.True(t, a.Code(t) == 0 && strings.Contains(a.Body, `"FINISH"`), "applycodequery on the other node: %s", a.Body)
 		a = active(there, id)
 		require.True(t, a.Code(t) == 0, "codeactive on the other node: %s", a.Body)
 		require.Contains(t, codesCall(t, here, token, "codeactivequery",

@@ -32,16 +32,13 @@ func TestPrintPackages_IdempotentAndRecall(t *testing.T) {
 	t.Parallel()
 	dbtest.OnEach(t, dbtest.Patient, func(t *testing.T, url string) {
 		s := servertest.Start(t, servertest.Options{Config: func(c *server.Config) { c.Database = url }})
-		var batch struct {
-			ID int64 `json:"application_id"`
-		}
-		s.Do("POST", "/intp/marketcode/applycode?access_token="+s.Token("wxserviceacct0001"),
-			`{"code_count":100000,"isv_application_id":"order"}`).JSON(t, &batch)
+		batch := s.Do("POST", "/intp/marketcode/applycode?access_token="+s.Token("wxserviceacct0001"),
+			`{"code_count":100000,"isv_application_id":"order"}`).Number(t, "application_id")
 		operator, err := client.New(s.URL, client.Options{AdminToken: servertest.AdminToken})
 		require.NoError(t, err)
 		make := func(want int64, w client.PackageWish) {
 			t.Helper()
-			p, err := operator.Packages.Create(t.Context(), batch.ID, w)
+			p, err := operator.Packages.Create(t.Context(), batch, w)
 			require.True(t, err == nil && p.ID == want, "package %d, %v, not %d", p.ID, err, want)
 		}
 		wish := client.PackageWish{To: 99_999, Printer: "acme", Proofs: 5, Formats: []string{"lines"}}

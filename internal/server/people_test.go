@@ -32,12 +32,9 @@ func adminKey(t *testing.T, s *servertest.Server, body string) (string, func(met
 func TestScopedKey_RejectsOtherAccounts(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: twoShops, Config: nil})
-	var batch struct {
-		ID int64 `json:"application_id"`
-	}
-	s.Do("POST", "/intp/marketcode/applycode?access_token="+s.Token("brand"),
-		`{"code_count":10000,"isv_application_id":"a"}`).JSON(t, &batch)
-	s.Admin("POST", fmt.Sprintf("/batches/%d/packages", batch.ID), `{"code_start":0,"code_end":9,"printer":"p"}`)
+	batch := s.Do("POST", "/intp/marketcode/applycode?access_token="+s.Token("brand"),
+		`{"code_count":10000,"isv_application_id":"a"}`).Number(t, "application_id")
+	s.Admin("POST", fmt.Sprintf("/batches/%d/packages", batch), `{"code_start":0,"code_end":9,"printer":"p"}`)
 	calls := map[adminroute.Role]func(string, string, string) servertest.Answer{}
 	for _, role := range roles[:len(roles)-1] {
 		_, calls[role] = adminKey(t, s, fmt.Sprintf(`{"name":"k","role":%q,"accounts":["shop"]}`, role))
@@ -46,7 +43,7 @@ func TestScopedKey_RejectsOtherAccounts(t *testing.T) {
 		"exportAlarms", "listSharedCharts"}
 	everyone := []string{"listAccounts", "listBehaviours", "getSettings", "getPackageSigner", "listOrders", "listRules", "listBatches",
 		"search", "completeAccounts", "completeRules", "listGS1Links", "exportGS1Links"}
-	fill := strings.NewReplacer("{appid}", "other", "{mini_program}", "other", "{application_id}", fmt.Sprint(batch.ID), "{user}", "u",
+	fill := strings.NewReplacer("{appid}", "other", "{mini_program}", "other", "{application_id}", fmt.Sprint(batch), "{user}", "u",
 		"{rid}", "00000000-00000000-00000000", "{component}", "c", "{seq}", "1", "{host}", "h", "{code_index}", "1", "{scan_id}", "x",
 		"{node}", "n", "{package}", "1", "{id}", "1", "{name}", "n", "{key...}", "01/09506000134352")
 	for _, o := range servertest.Operations() {

@@ -36,11 +36,8 @@ func TestResetAccounts_ConcurrentSuites(t *testing.T) {
 		ask := func(appid, call, body string) (code int, err error) {
 			token := s.Do("POST", "/cgi-bin/stable_token",
 				fmt.Sprintf(`{"grant_type":"client_credential","appid":%q,"secret":"secret-%s"}`, appid, appid))
-			var made struct {
-				Text string `json:"access_token"`
-			}
-			token.JSON(t, &made)
-			a := s.Do("POST", call+"?access_token="+made.Text, body)
+			made := token.Text(t, "access_token")
+			a := s.Do("POST", call+"?access_token="+made, body)
 			return a.Code(t), nil
 		}
 		want := func(number int, appid, call, body string) error {

@@ -88,11 +88,8 @@ func TestCalls_RoundTrips(t *testing.T) {
 	}
 	var ticket, openid string
 	ticketed := func() {
-		var found struct {
-			CodeURL string `json:"code_url"`
-		}
-		s.Admin("POST", "/codes/lookup", fmt.Sprintf(`{"application_id":%d,"code_index":7}`, batch.ID)).JSON(t, &found)
-		a := scan("resolve", fmt.Sprintf(`{"text":%q,"user":"ann"}`, found.CodeURL))
+		found := s.Admin("POST", "/codes/lookup", fmt.Sprintf(`{"application_id":%d,"code_index":7}`, batch.ID)).Text(t, "code_url")
+		a := scan("resolve", fmt.Sprintf(`{"text":%q,"user":"ann"}`, found))
 		made := regexp.MustCompile(`code_ticket=([0-9a-f]{32})`).FindStringSubmatch(a.Body)
 		require.True(t, made != nil, "resolve: %d %s", a.Status, a.Body)
 		ticket = made[1]

@@ -307,11 +307,8 @@ func TestServer_DrainOnSIGTERM(t *testing.T) {
 	t.Cleanup(release) // before the host closes, which waits
 	data := filepath.Join(t.TempDir(), "data")
 	s := servertest.Start(t, servertest.Options{Data: data, Seed: strings.Replace(shop, "trust", "fetch", 1)})
-	var confirm struct {
-		Content string `json:"file_content"`
-	}
-	s.OK("shop", "download", "{}").JSON(t, &confirm)
-	file = confirm.Content
+	confirm := s.OK("shop", "download", "{}").Text(t, "file_content")
+	file = confirm
 
 	added := make(chan servertest.Answer, 1)
 	go func() {

@@ -25,27 +25,21 @@ func TestSpoiledCode_ScanRaisesOneAlarm(t *testing.T) {
 			require.True(t, a.Status/100 == 2, "%s %s: %d %s", method, path, a.Status, a.Body)
 			return a
 		}
-		var batch struct {
-			ID int64 `json:"application_id"`
-		}
-		s.Do("POST", "/intp/marketcode/applycode?access_token="+s.Token("wxserviceacct0001"),
-			`{"code_count":10000,"isv_application_id":"order"}`).JSON(t, &batch)
+		batch := s.Do("POST", "/intp/marketcode/applycode?access_token="+s.Token("wxserviceacct0001"),
+			`{"code_count":10000,"isv_application_id":"order"}`).Number(t, "application_id")
 		text := func(index int) string {
-			var c struct {
-				URL string `json:"code_url"`
-			}
-			answer("POST", "/codes/lookup", fmt.Sprintf(`{"application_id":%d,"code_index":%d}`, batch.ID, index)).JSON(t, &c)
-			s.Hide(c.URL)
-			return c.URL
+			c := answer("POST", "/codes/lookup", fmt.Sprintf(`{"application_id":%d,"code_index":%d}`, batch, index)).Text(t, "code_url")
+			s.Hide(c)
+			return c
 		}
 		scan := func(index int) {
 			t.Helper()
 			assert.Contains(t, s.Do("POST", "/scan/v1/resolve", `{"text":"`+text(index)+`"}`).Body, `"reason":"void"`, "code %d", index)
 		}
-		answer("POST", fmt.Sprintf("/batches/%d/packages", batch.ID), `{"code_start":0,"code_end":99,"printer":"acme"}`)
+		answer("POST", fmt.Sprintf("/batches/%d/packages", batch), `{"code_start":0,"code_end":99,"printer":"acme"}`)
 		answer("POST", "/packages/1/spoiled", `{"ranges":[{"from":7,"to":9}]}`)
-		answer("POST", fmt.Sprintf("/batches/%d/states", batch.ID), `{"action":"void","ranges":[{"from":20,"to":20}]}`)
-		answer("POST", fmt.Sprintf("/batches/%d/activations", batch.ID), `{"code_start":0,"code_end":99,"binding":{"activity_name":"a",
+		answer("POST", fmt.Sprintf("/batches/%d/states", batch), `{"action":"void","ranges":[{"from":20,"to":20}]}`)
+		answer("POST", fmt.Sprintf("/batches/%d/activations", batch), `{"code_start":0,"code_end":99,"binding":{"activity_name":"a",
 			"product_brand":"b","product_title":"t","product_code":"4006381333931","wxa_appid":"wxminiprogram0001","wxa_path":"p"}}`)
 		scan(20)
 		answer("GET", "/statistics?wait=true", "")
@@ -55,7 +49,7 @@ func TestSpoiledCode_ScanRaisesOneAlarm(t *testing.T) {
 			answer("GET", "/statistics?wait=true", "")
 		}
 		if a := answer("GET", "/alarms?state=open&acknowledged=false", ""); strings.Count(a.Body, `"kind":`) != 1 ||
-			!strings.Contains(a.Body, fmt.Sprintf(`"kind":"spoiled_code","account":"wxserviceacct0001","application_id":%d,"code_index":8,`, batch.ID)) {
+			!strings.Contains(a.Body, fmt.Sprintf(`"kind":"spoiled_code","account":"wxserviceacct0001","application_id":%d,"code_index":8,`, batch)) {
 			t.Errorf("after it: %s", a.Body)
 		}
 		answer("POST", "/alarms/1/dismiss", `{"note":"read off a photograph of the proof"}`)

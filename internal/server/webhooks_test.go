@@ -96,8 +96,7 @@ func TestWebhook_DeliversSignedScans(t *testing.T) {
 	<-came
 	w.Admin("PUT", fmt.Sprintf("/webhooks/%d", made.Webhook.ID), fmt.Sprintf(`{"url":%q,"alarms":true,"enabled":false}`, receiver.URL))
 	a := w.Admin("GET", "/webhooks", "")
-	assert.True(t, strings.Contains(a.Body, `"alarms":true,"enabled":false`) && !strings.Contains(a.Body, made.Secret),
-		"%s", a.Body)
+	assert.True(t, strings.Contains(a.Body, `"alarms":true,"enabled":false`) && !strings.Contains(a.Body, made.Secret), "%s", a.Body)
 	w.Admin("DELETE", fmt.Sprintf("/webhooks/%d", made.Webhook.ID), "")
 	a = w.Do("DELETE", fmt.Sprintf("/admin/v1/webhooks/%d", made.Webhook.ID), "", "Authorization: Bearer "+
 		servertest.AdminToken)

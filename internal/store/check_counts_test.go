@@ -100,8 +100,7 @@ func TestRuleCounts_MatchRows(t *testing.T) {
 		for _, q := range []rules.Query{{Owner: "wxa"}, {Owner: "wxa", Target: "wxa"}, {Owner: "wxs"}, {Owner: "wxs", Target: "wxm0"},
 			{Owner: "wxs", Target: "wxm1"}, {Owner: "wxb"}, {Owner: "wxnobody"}} {
 			ids := numbers(t, s, fmt.Sprintf(`SELECT id FROM rules WHERE owner = '%s' AND ('%s' = '' OR target = '%[2]s') ORDER BY id`,
-				q.Owner,
-				q.Target))
+				q.Owner, q.Target))
 			want(t, fmt.Sprintf("pages of %+v", q), allPages(t, s, q, 199), ids)
 		}
 		view(t, s, func(ctx context.Context, tx *Tx) error {

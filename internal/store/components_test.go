@@ -27,8 +27,7 @@ func TestComponentGrants_RoundTrip(t *testing.T) {
 		grant.GrantedAt = at
 		update(t, s, func(ctx context.Context, tx *Tx) error {
 			return errors.Join(tx.accounts().PutGrantCode(ctx, code), tx.accounts().PutGrantCode(ctx, fresh),
-				tx.accounts().PutGrant(ctx, "wxc", grant),
-				tx.accounts().PutGrant(ctx, "wxb", accounts.Grant{AppID: grant.AppID}),
+				tx.accounts().PutGrant(ctx, "wxc", grant), tx.accounts().PutGrant(ctx, "wxb", accounts.Grant{AppID: grant.AppID}),
 				tx.accounts().PutVerifyTicket(ctx, accounts.VerifyTicket{Component: "wxc", Hash: "t", IssuedAt: at}),
 				tx.accounts().PutVerifyTicket(ctx, accounts.VerifyTicket{Component: "wxc", Hash: "u", IssuedAt: at.Add(time.Minute)}))
 		})
@@ -65,8 +64,7 @@ func TestComponentGrants_RoundTrip(t *testing.T) {
 		})
 		update(t, s, func(ctx context.Context, tx *Tx) error {
 			return errors.Join(tx.accounts().ForgetVerifyTickets(ctx, "wxc", at.Add(time.Second)),
-				tx.accounts().ForgetGrantCodes(ctx, at.Add(time.Second)),
-				tx.accounts().DeleteGrant(ctx, "wxc", grant.AppID))
+				tx.accounts().ForgetGrantCodes(ctx, at.Add(time.Second)), tx.accounts().DeleteGrant(ctx, "wxc", grant.AppID))
 		})
 		view(t, s, func(ctx context.Context, tx *Tx) error {
 			assert.ErrorIs(t, assert.ErrorOf(tx.accounts().VerifyTicket(ctx, "wxc", "t")), accounts.ErrNoTicket, "a forgotten ticket")

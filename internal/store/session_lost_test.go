@@ -103,8 +103,7 @@ func TestPostgresSession_Terminated(t *testing.T) {
 			assert.True(t, runs == c.runs, "%d runs, want %d: %v", runs, c.runs, err)
 			out, is := errors.AsType[*errcode.Unavailable](err)
 			assert.True(t, (c.what != "" || err == nil) &&
-				(c.what == "" || is && (out.Condition == c.what || out.Condition == silentDatabase)),
-				"got %v", err)
+				(c.what == "" || is && (out.Condition == c.what || out.Condition == silentDatabase)), "got %v", err)
 		})
 	}
 	want(t, "changes", number(t, s, `SELECT count(*) FROM changes`), 3)

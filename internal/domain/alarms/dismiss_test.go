@@ -113,8 +113,7 @@ func TestAlarmDismiss_RaisedByLaterScansOnly(t *testing.T) {
 			list[0].Score >= 100 && list[0].Score <= 130, "12 and more people since: alarm %d, %+v, %v", id, list, err)
 		news, err := n.a.Alarms.StateChanges(t.Context(), 0, 10)
 		assert.True(t, err == nil && len(news) == 3 && news[0].Decision == "" && news[1].Decision == alarms.Dismiss &&
-			news[1].ID == 1 && news[1].Number == 2 &&
-			news[2].ID == 3, "what happened to alarms: %+v, %v", news, err)
+			news[1].ID == 1 && news[1].Number == 2 && news[2].ID == 3, "what happened to alarms: %+v, %v", news, err)
 		last, err := s.LastAlarm(t.Context())
 		assert.True(t, err == nil && last == 3, "the last number: %d, %v", last, err)
 		rest, err := n.a.Alarms.StateChanges(t.Context(), 1, 1)

@@ -72,8 +72,7 @@ func (n *night) add(owner, prefix string) {
 	caller := accounts.Account{AppID: owner, Kind: accounts.MiniProgram, Subject: accounts.Company,
 		Confirm: accounts.ConfirmFile{Name: owner + ".txt", Content: "content of " + owner}}
 	require.NoError(n.t, n.Service.Add(accounts.WithActor(n.t.Context(), accounts.Actor{ActorID: caller.AppID,
-		RID: "rid of " + prefix}), caller,
-		rules.Draft{Prefix: prefix, Path: "p", OpenVersion: 3}))
+		RID: "rid of " + prefix}), caller, rules.Draft{Prefix: prefix, Path: "p", OpenVersion: 3}))
 }
 
 // day lets a day pass, an hour at a time, and returns what was asked for.

@@ -108,10 +108,7 @@ func aBatch(t *testing.T, s *servertest.Server) int64 {
 
 func codeText(t *testing.T, s *servertest.Server, batch, index int64) string {
 	t.Helper()
-	var c struct {
-		URL string `json:"code_url"`
-	}
-	call(t, s, "POST", "/codes/lookup", fmt.Sprintf(`{"application_id":%d,"code_index":%d}`, batch, index)).JSON(t, &c)
-	s.Hide(c.URL)
-	return c.URL
+	c := call(t, s, "POST", "/codes/lookup", fmt.Sprintf(`{"application_id":%d,"code_index":%d}`, batch, index)).Text(t, "code_url")
+	s.Hide(c)
+	return c
 }

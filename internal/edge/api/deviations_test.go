@@ -117,8 +117,7 @@ func TestDeviationReport_EveryDeviation(t *testing.T) {
 		}
 		found := list[i]
 		assert.True(t, found.EvidenceLevel == string(d.Minds) && found.Advice == d.Advice().English() &&
-			found.Chinese == d.Advice().Chinese() && found.Count >= 1 &&
-			found.Endpoint != "", "%s: %+v", id, found)
+			found.Chinese == d.Advice().Chinese() && found.Count >= 1 && found.Endpoint != "", "%s: %+v", id, found)
 		for _, rid := range []string{found.FirstRID, found.LastRID} {
 			call := servertest.Decode[client.Call](t, s.Admin("GET", "/calls/"+rid, ""))
 			assert.True(t, call.Endpoint == found.Endpoint && call.Account == found.Account && slices.Contains(call.Deviations, id),

@@ -52,8 +52,7 @@ func TestCallLog_FindByRequestID(t *testing.T) {
 			rid := ridOf(a)
 			got := asked(t, s, token, rid).Request
 			assert.True(t, got.InvokeTime == servertest.Began.Unix() && got.CostInMS == 0 && got.ClientIP == "203.0.113.9" &&
-				got.ResponseBody == a.Body &&
-				got.RequestBody == `{"prefix":"https://shop.example/<none>/&"}` &&
+				got.ResponseBody == a.Body && got.RequestBody == `{"prefix":"https://shop.example/<none>/&"}` &&
 				got.RequestURL == "access_token=%5Bmasked%5D&x=%E6%89%AB", "%s: %+v", rid, got)
 			// The call that asked is in the log too, and shows no more.
 			other := s.Do("POST", ridOfCall+"?access_token="+s.Token("rival"), fmt.Sprintf(`{"rid":%q}`, rid))
@@ -132,12 +131,9 @@ func TestCallLog_StoresNoCredentials(t *testing.T) {
 	hide(granted.Info.Access, granted.Info.Refresh)
 	refreshed := s.Component(platform, "api_authorizer_token",
 		fmt.Sprintf(`{"component_appid":"isv","authorizer_appid":"shop","authorizer_refresh_token":%q}`, granted.Info.Refresh))
-	var fresh struct {
-		Access string `json:"authorizer_access_token"`
-	}
-	refreshed.JSON(t, &fresh)
-	hide(fresh.Access)
-	s.Do("POST", getPath+"?access_token="+fresh.Access, "{}")
+	fresh := refreshed.Text(t, "authorizer_access_token")
+	hide(fresh)
+	s.Do("POST", getPath+"?access_token="+fresh, "{}")
 
 	id := applied(t, s, "svc", "one", 10_000)
 	buffer := works(t, s, "svc", "applycodedownload", fmt.Sprintf(`{"application_id":%d,"code_start":0,"code_end":9999}`, id)).Buffer

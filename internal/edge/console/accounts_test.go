@@ -127,13 +127,10 @@ func TestPlatformForms_CreateAndAuthorise(t *testing.T) {
 	s.Do("POST", "/cgi-bin/component/api_component_token", `{"component_appid":"plat2","component_appsecret":"the-secret-of-plat2",`+
 		`"component_verify_ticket":"`+text[1]+`"}`).JSON(t, &token)
 	s.Hide(token.Token)
-	var asked struct {
-		Code string `json:"pre_auth_code"`
-	}
-	s.Do("POST", "/cgi-bin/component/api_create_preauthcode?component_access_token="+token.Token,
-		`{"component_appid":"plat2"}`).JSON(t, &asked)
-	s.Hide(asked.Code)
-	p = v.post("/console/platforms/plat2", url.Values{"did": {"authorize"}, "appid": {"shop"}, "pre_auth_code": {asked.Code},
+	asked := s.Do("POST", "/cgi-bin/component/api_create_preauthcode?component_access_token="+token.Token,
+		`{"component_appid":"plat2"}`).Text(t, "pre_auth_code")
+	s.Hide(asked)
+	p = v.post("/console/platforms/plat2", url.Values{"did": {"authorize"}, "appid": {"shop"}, "pre_auth_code": {asked},
 		"permission_sets": {"18", "33"}})
 	require.Equal(t, p.Status, http.StatusOK, "authorise")
 	p.wants(t, "18 Mini Program development")

@@ -86,11 +86,8 @@ func januaryWeek(t *testing.T) (s *servertest.Server, batch string) {
 	s.OK("shop", "publish", `{"prefix":"https://new.example/"}`)
 	scan(2, "https://new.example/7")
 	clock("2040-01-05T02:00:00Z")
-	var code struct {
-		Text string `json:"code_url"`
-	}
-	s.Admin("POST", "/codes/lookup", `{"application_id":`+batch+`,"code_index":7}`).JSON(t, &code)
-	scan(60, code.Text)
+	code := s.Admin("POST", "/codes/lookup", `{"application_id":`+batch+`,"code_index":7}`).Text(t, "code_url")
+	scan(60, code)
 	s.Admin("POST", "/batches/"+batch+"/states", `{"action":"freeze","ranges":[{"from":8,"to":9}]}`)
 	clock("2040-01-07T02:30:00Z")
 	s.Admin("GET", "/statistics?wait=true", "")
@@ -275,12 +272,9 @@ func TestAlarms_GroupsAndOneNoteForMany(t *testing.T) {
 	s := servertest.Start(t, servertest.Options{Seed: shop, Config: func(c *server.Config) { c.CodePrefix = "C.EXAMPLE/" }})
 	batch, v := activated(t, s), request(t, s)
 	for index, n := range map[int]int{7: 60, 8: 70, 9: 80} {
-		var code struct {
-			Text string `json:"code_url"`
-		}
-		s.Admin("POST", "/codes/lookup", fmt.Sprintf(`{"application_id":%s,"code_index":%d}`, batch, index)).JSON(t, &code)
+		code := s.Admin("POST", "/codes/lookup", fmt.Sprintf(`{"application_id":%s,"code_index":%d}`, batch, index)).Text(t, "code_url")
 		for i := range n {
-			s.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":%q,"user":"u%d","ip":"10.%d.%d.1"}`, code.Text, i, i, i))
+			s.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":%q,"user":"u%d","ip":"10.%d.%d.1"}`, code, i, i, i))
 		}
 	}
 	s.Admin("GET", "/statistics?wait=true", "")
@@ -311,12 +305,9 @@ func TestAlarms_OfTwoScreensInChromium(t *testing.T) {
 		s.Admin("PUT", "/emulator/clock", fmt.Sprintf(`{"now":"2040-01-0%dT02:00:00Z"}`, day+1))
 		var lines strings.Builder
 		for index := 17 * day; index < min(49, 17*day+17); index++ {
-			var code struct {
-				Text string `json:"code_url"`
-			}
-			s.Admin("POST", "/codes/lookup", fmt.Sprintf(`{"application_id":%s,"code_index":%d}`, batch, index)).JSON(t, &code)
+			code := s.Admin("POST", "/codes/lookup", fmt.Sprintf(`{"application_id":%s,"code_index":%d}`, batch, index)).Text(t, "code_url")
 			for i := range 40 {
-				fmt.Fprintf(&lines, `{"text":%q,"user":"u%d","ip":"10.%d.%d.1"}`+"\n", code.Text, i, i, i)
+				fmt.Fprintf(&lines, `{"text":%q,"user":"u%d","ip":"10.%d.%d.1"}`+"\n", code, i, i, i)
 			}
 		}
 		s.Do("POST", "/scan/v1/resolve", lines.String(), "Content-Type: application/x-ndjson")

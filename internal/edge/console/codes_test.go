@@ -23,13 +23,10 @@ import (
 // applied applies for ten thousand codes and waits until they are there.
 func applied(t *testing.T, s *servertest.Server) (id int64) {
 	t.Helper()
-	var batch struct {
-		ID int64 `json:"application_id"`
-	}
-	s.Do("POST", "/intp/marketcode/applycode?access_token="+s.Token("press"),
-		`{"code_count":10000,"isv_application_id":"<b>order"}`).JSON(t, &batch)
-	require.True(t, batch.ID != 0, "no application was made")
-	return batch.ID
+	batch := s.Do("POST", "/intp/marketcode/applycode?access_token="+s.Token("press"),
+		`{"code_count":10000,"isv_application_id":"<b>order"}`).Number(t, "application_id")
+	require.True(t, batch != 0, "no application was made")
+	return batch
 }
 
 // picture is a picture of a QR code.
@@ -91,8 +88,7 @@ func TestCodesPage_FindMapAndChange(t *testing.T) {
 	change(v, url.Values{"did": {"void"}, "from": {"9999"}, "to": {"9999"}, "sure": {"1"}}, http.StatusSeeOther)
 	const whole = "0-6 active, 7-7 redeemed, 8-99 active, 100-199 frozen, 200-4999 active, 5000-9998 not active, 9999-9999 void"
 	assert.Equal(t, rows(), whole, "the map")
-	p := change(v, url.Values{"did": {"redeem"}, "from": {"7"}, "to": {"7"}, "sure": {"1"}},
-		http.StatusConflict)
+	p := change(v, url.Values{"did": {"redeem"}, "from": {"7"}, "to": {"7"}, "sure": {"1"}}, http.StatusConflict)
 	assert.True(t, strings.Contains(p.Body, "was redeemed by person:marketer"), "redeemed twice: %s", p.Body)
 	change(v, url.Values{"did": {"freeze"}, "from": {"0"}, "to": {"10000"}, "sure": {"10001"}}, http.StatusUnprocessableEntity)
 	change(v, url.Values{"did": {"melt"}, "from": {"0"}, "to": {"1"}}, http.StatusUnprocessableEntity)
@@ -134,17 +130,14 @@ func TestUnfreezeForm_RecalledPackageConfirm(t *testing.T) {
 	person(s, "operator", adminroute.Operator)
 	v := request(t, s)
 	v.signIn("operator", password, "")
-	var made struct {
-		ID int64 `json:"package"`
-	}
-	s.Admin("POST", "/batches/"+id+"/packages", `{"code_start":100,"code_end":199,"printer":"p"}`).JSON(t, &made)
-	s.Admin("POST", fmt.Sprintf("/packages/%d/recall", made.ID), "{}")
+	made := s.Admin("POST", "/batches/"+id+"/packages", `{"code_start":100,"code_end":199,"printer":"p"}`).Number(t, "package")
+	s.Admin("POST", fmt.Sprintf("/packages/%d/recall", made), "{}")
 	for _, c := range []struct {
 		did, from, to string
 		warns         bool
 	}{{"unfreeze", "150", "250", true}, {"unfreeze", "0", "99", false}, {"unfreeze", "200", "299", false}, {"void", "150", "250", false}} {
 		p := v.post("/console/codes", url.Values{"batch": {id}, "did": {c.did}, "from": {c.from}, "to": {c.to}})
-		if warned := strings.Contains(p.Body, fmt.Sprintf("Package %d was recalled", made.ID)); p.Status != 200 || warned != c.warns {
+		if warned := strings.Contains(p.Body, fmt.Sprintf("Package %d was recalled", made)); p.Status != 200 || warned != c.warns {
 			t.Errorf("%s %s-%s: %d, warns of the package = %v, want %v", c.did, c.from, c.to, p.Status, warned, c.warns)
 		}
 	}

@@ -219,12 +219,9 @@ func TestPages_RoleMatrix(t *testing.T) {
 	var pack struct{ Package int64 }
 	key := "Authorization: Bearer " + scanKey(t, s)
 	s.Do("POST", "/scan/v1/resolve", `{"text":"https://shop.example/7","user":"ann"}`, key).JSON(t, &scan)
-	var code struct {
-		Text string `json:"code_url"`
-	}
-	s.Admin("POST", "/codes/lookup", `{"application_id":`+batch+`,"code_index":7}`).JSON(t, &code)
+	code := s.Admin("POST", "/codes/lookup", `{"application_id":`+batch+`,"code_index":7}`).Text(t, "code_url")
 	for i := range 60 { // an alarm
-		s.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":%q,"user":"u%d","ip":"10.%d.%d.1"}`, code.Text, i, i, i), key)
+		s.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":%q,"user":"u%d","ip":"10.%d.%d.1"}`, code, i, i, i), key)
 	}
 	s.Admin("GET", "/statistics?wait=true", "")
 	s.Admin("POST", "/batches/"+batch+"/packages", `{"code_start":5000,"code_end":5999,"printer":"Press"}`).JSON(t, &pack)

@@ -61,15 +61,12 @@ func TestHome_ExpiringAndOverdueTasks(t *testing.T) {
 	s.Admin("POST", "/people", `{"name":"bo","role":"rules-editor","accounts":["shop"],"password":"`+password+`"}`)
 	person(s, "root", adminroute.Admin)
 	root, bo := request(t, s), request(t, s)
-	var order struct {
-		ID int64 `json:"application_id"`
-	}
-	s.Admin("POST", "/accounts/press/orders", `{"code_count":10000,"isv_application_id":"spring"}`).JSON(t, &order)
-	s.Admin("POST", fmt.Sprintf("/batches/%d/packages", order.ID), `{"code_start":0,"code_end":99,"printer":"Press"}`)
+	order := s.Admin("POST", "/accounts/press/orders", `{"code_count":10000,"isv_application_id":"spring"}`).Number(t, "application_id")
+	s.Admin("POST", fmt.Sprintf("/batches/%d/packages", order), `{"code_start":0,"code_end":99,"printer":"Press"}`)
 	s.NewKey("/admin-keys", `{"name":"nightly","role":"viewer","expires_at":"2026-02-01T00:00:00Z"}`)
 	root.signIn("root", password, "")
 	bo.signIn("bo", password, "")
-	wire := fmt.Sprintf("/console/codes/%d", order.ID)
+	wire := fmt.Sprintf("/console/codes/%d", order)
 	p := root.get("/console/home")
 	assert.True(t, !strings.Contains(p.Body, "nightly") && !strings.Contains(p.Body, "not downloaded") && !strings.Contains(p.Body, wire),
 		"told too early: %s", p.Body)
@@ -85,7 +82,7 @@ func TestHome_ExpiringAndOverdueTasks(t *testing.T) {
 	}
 	root.get("/console/home").wants(t, "Packages not downloaded for three days: 1", "1 Press",
 		"expire within two weeks or expired recently: 1", "nightly", "no active code after two weeks: 1", "press spring", wire)
-	s.Admin("POST", fmt.Sprintf("/batches/%d/activations", order.ID), `{"code_start":5,"code_end":5,"binding":{"activity_name":"a",
+	s.Admin("POST", fmt.Sprintf("/batches/%d/activations", order), `{"code_start":5,"code_end":5,"binding":{"activity_name":"a",
 		"product_brand":"b","product_title":"t","product_code":"4006381333931","wxa_appid":"shop","wxa_path":"p"}}`)
 	p = root.get("/console/home")
 	assert.True(t, !strings.Contains(p.Body, wire), "told of codes of which one is active: %s", p.Body)

@@ -34,17 +34,11 @@ settings: {verification: trust, rule_rate_limit: 0}
 `, Config: func(c *server.Config) { c.CodePrefix, c.Regions = "C.EXAMPLE/", regionsFile(t) }})
 	start := time.Date(2040, 1, 2, 2, 0, 0, 0, time.UTC)
 	s.Admin("PUT", "/emulator/clock", fmt.Sprintf(`{"now":%q}`, start.Format(time.RFC3339)))
-	var made struct {
-		ID int64 `json:"application_id"`
-	}
-	s.Do("POST", "/intp/marketcode/applycode?access_token="+s.Token("press"),
-		`{"code_count":10000,"isv_application_id":"spring"}`).JSON(t, &made)
-	s.Admin("POST", fmt.Sprintf("/batches/%d/activations", made.ID), `{"code_start":0,"code_end":999,"binding":{"wxa_appid":"coffee",
+	made := s.Do("POST", "/intp/marketcode/applycode?access_token="+s.Token("press"),
+		`{"code_count":10000,"isv_application_id":"spring"}`).Number(t, "application_id")
+	s.Admin("POST", fmt.Sprintf("/batches/%d/activations", made), `{"code_start":0,"code_end":999,"binding":{"wxa_appid":"coffee",
 		"wxa_path":"pages/bag","activity_name":"Spring","product_brand":"Coffee Beans","product_title":"House blend, 250 g","product_code":"1"}}`)
-	var code struct {
-		Text string `json:"code_url"`
-	}
-	s.Admin("POST", "/codes/lookup", fmt.Sprintf(`{"application_id":%d,"code_index":7}`, made.ID)).JSON(t, &code)
+	code := s.Admin("POST", "/codes/lookup", fmt.Sprintf(`{"application_id":%d,"code_index":7}`, made)).Text(t, "code_url")
 	for i := range 14 {
 		s.Admin("PUT", "/emulator/clock", fmt.Sprintf(`{"now":%q}`, start.AddDate(0, 0, i).Add(time.Hour).Format(time.RFC3339)))
 		var lines strings.Builder
@@ -57,7 +51,7 @@ settings: {verification: trust, rule_rate_limit: 0}
 		scan(25+7*i%19, "https://coffee.example/menu/1")
 		scan(2+i%4, "https://coffee.example/old/1")
 		if i == 12 {
-			scan(60, code.Text)
+			scan(60, code)
 		}
 		s.Do("POST", "/scan/v1/resolve", lines.String(), "Content-Type: application/x-ndjson")
 	}
@@ -71,7 +65,7 @@ settings: {verification: trust, rule_rate_limit: 0}
 			})
 		require.NoError(t, err)
 		for name, path := range map[string]string{"home": "/console/home", "statistics": "/console/statistics?days=7&by=day",
-			"alarm": "/console/alarms/1", "buyer": "/p/?u=" + url.QueryEscape(code.Text)} {
+			"alarm": "/console/alarms/1", "buyer": "/p/?u=" + url.QueryEscape(code)} {
 			require.NoError(t, chromedp.Do(ctx, chromedp.Navigate(s.AdminURL+path)))
 			browsertest.Await(t, ctx, `document.readyState === "complete" && !document.querySelector('.later[aria-busy]')`)
 			picture := browsertest.Run(t, ctx, chromedp.CaptureScreenshot())

@@ -23,13 +23,10 @@ func TestReadOnlyRoles_SeeDataOfTheirAccounts(t *testing.T) {
 	s := servertest.Start(t, servertest.Options{Guarded: true, Emulator: true, Seed: shop,
 		Config: func(c *server.Config) { c.CodePrefix = "C.EXAMPLE/" }})
 	batch := applied(t, s)
-	var code struct {
-		Text string `json:"code_url"`
-	}
-	s.Admin("POST", "/codes/lookup", fmt.Sprintf(`{"application_id":%d,"code_index":7}`, batch)).JSON(t, &code)
+	code := s.Admin("POST", "/codes/lookup", fmt.Sprintf(`{"application_id":%d,"code_index":7}`, batch)).Text(t, "code_url")
 	key := scanKey(t, s)
 	for i := range 60 {
-		s.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":%q,"user":"u%d","ip":"10.%d.%d.1"}`, code.Text, i, i, i),
+		s.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":%q,"user":"u%d","ip":"10.%d.%d.1"}`, code, i, i, i),
 			"Authorization: Bearer "+key)
 	}
 	s.Admin("GET", "/statistics?wait=true", "")
@@ -53,7 +50,7 @@ func TestReadOnlyRoles_SeeDataOfTheirAccounts(t *testing.T) {
 				p := v.get(path)
 				assert.True(t, p.Status == want || !own && p.Status == http.StatusNotFound,
 					"%s reads %s: status %d, want %d", name, path, p.Status, want)
-				for _, hidden := range []string{code.Text, `value="dismiss"`, `value="freeze"`, `value="share"`} {
+				for _, hidden := range []string{code, `value="dismiss"`, `value="freeze"`, `value="share"`} {
 					assert.True(t, !strings.Contains(p.Body, hidden), "%s reads %s: the page has %s", name, path, hidden)
 				}
 			}

@@ -103,12 +103,9 @@ func filled(t *testing.T, n int) (*servertest.Server, *strings.Replacer) {
 		}
 		s.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":%q,"user":"u%d"}`, text, i%n))
 	})
-	var code struct {
-		Text string `json:"code_url"`
-	}
-	s.Admin("POST", "/codes/lookup", `{"application_id":`+id+`,"code_index":7}`).JSON(t, &code)
+	code := s.Admin("POST", "/codes/lookup", `{"application_id":`+id+`,"code_index":7}`).Text(t, "code_url")
 	all(60, func(i int) {
-		s.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":%q,"user":"u%d","ip":"10.%d.%d.1"}`, code.Text, i, i, i))
+		s.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":%q,"user":"u%d","ip":"10.%d.%d.1"}`, code, i, i, i))
 	})
 	s.Admin("GET", "/statistics?wait=true", "")
 	var scans struct {
@@ -119,7 +116,7 @@ func filled(t *testing.T, n int) (*servertest.Server, *strings.Replacer) {
 	s.Admin("GET", "/scans?limit=1", "").JSON(t, &scans)
 	rid := s.Rule("shop", "publish", `{"prefix":"https://none.example/"}`).RID(t)
 	return s, strings.NewReplacer("RID", rid, "BATCH", id, "SCAN", scans.Scans[0].ID, "PACKAGE", fmt.Sprint(pack.Package), "TEXT",
-		strings.ReplaceAll(code.Text, "/", "%2F"), "STRANGER", "x", "https://shop.example/&", "https://shop.example/r00000000/&")
+		strings.ReplaceAll(code, "/", "%2F"), "STRANGER", "x", "https://shop.example/&", "https://shop.example/r00000000/&")
 }
 
 // cost counts the database pages that a request reads, and the bytes of memory that it uses.

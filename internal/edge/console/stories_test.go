@@ -121,12 +121,9 @@ func scannedByMany(t *testing.T, s *servertest.Server, account, key string) {
 		}
 	}
 	s.Admin("GET", "/batches?account="+account, "").JSON(t, &list)
-	var code struct {
-		Text string `json:"code_url"`
-	}
-	s.Admin("POST", "/codes/lookup", fmt.Sprintf(`{"application_id":%d,"code_index":7}`, list.Batches[0].ID)).JSON(t, &code)
+	code := s.Admin("POST", "/codes/lookup", fmt.Sprintf(`{"application_id":%d,"code_index":7}`, list.Batches[0].ID)).Text(t, "code_url")
 	for i := range 60 {
-		s.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":%q,"user":"u%d","ip":"10.%d.0.1"}`, code.Text, i, i),
+		s.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":%q,"user":"u%d","ip":"10.%d.0.1"}`, code, i, i),
 			"Authorization: Bearer "+key)
 	}
 	s.Admin("GET", "/statistics?wait=true", "")

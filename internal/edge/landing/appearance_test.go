@@ -79,8 +79,7 @@ func TestLandingPage_AccountAppearance(t *testing.T) {
 	p.has("dressed", a, `<img class="logo" src="`+shown.Logo.Path+`" width="192" height="48" alt="">`,
 		":root{--accent:#ffcc00;--on-accent:#000000}",
 		`href="https://help.example/?a=b&amp;c=d"`, "Order &#34;here&#34; &amp; now", "在此点单",
-		"open Coffee &lt;b&gt;App&lt;/b&gt;, choose Scan",
-		"打开咖啡应用的", "-Thank you")
+		"open Coffee &lt;b&gt;App&lt;/b&gt;, choose Scan", "打开咖啡应用的", "-Thank you")
 	// The picture is the server's own, wherever it is asked for.
 	for _, host := range []string{"coffee.example", "q.example", "127.0.0.1"} {
 		logo := p.get(host, shown.Logo.Path)
@@ -167,8 +166,7 @@ func TestLandingPage_LanguageSwitchWithoutScript(t *testing.T) {
 		p.isPage(header, a, 200)
 		second, _, _ := strings.Cut(order[1], "-")
 		p.has(header, a, `<html lang="`+order[0]+`">`, `<div class="first" lang="`+order[0]+`">`,
-			`<div class="second" lang="`+order[1]+`">`,
-			fmt.Sprintf(`<span class="other" id="%s">`, second),
+			`<div class="second" lang="`+order[1]+`">`, fmt.Sprintf(`<span class="other" id="%s">`, second),
 			fmt.Sprintf(`<a class="switch first" href="#%s" lang="%s" hreflang="%[2]s">`, second, order[1]))
 	}
 }

@@ -72,12 +72,9 @@ func (p place) codes(n int) (batch int64, paths []string) {
 	p.Do("POST", "/intp/marketcode/applycode?access_token="+p.Token("brand"), `{"code_count":10000,"isv_application_id":"one"}`).JSON(p.t,
 		&made)
 	for i := range n {
-		var c struct {
-			URL string `json:"code_url"`
-		}
-		p.Admin("POST", "/codes/lookup", fmt.Sprintf(`{"application_id":%d,"code_index":%d}`, made.ID, i)).JSON(p.t, &c)
-		path, ok := strings.CutPrefix(c.URL, "HTTPS://Q.EXAMPLE")
-		require.True(p.t, ok, "code text %q", c.URL)
+		c := p.Admin("POST", "/codes/lookup", fmt.Sprintf(`{"application_id":%d,"code_index":%d}`, made.ID, i)).Text(p.t, "code_url")
+		path, ok := strings.CutPrefix(c, "HTTPS://Q.EXAMPLE")
+		require.True(p.t, ok, "code text %q", c)
 		paths = append(paths, path)
 	}
 	return made.ID, paths

@@ -317,6 +317,26 @@ func Decode[V any](t testing.TB, a Answer) (v V) {
 	return v
 }
 
+// Text returns a member of the answer that is a text; "" if the answer lacks it.
+func (a Answer) Text(t testing.TB, name string) string {
+	t.Helper()
+	return member[string](t, a, name)
+}
+
+// Number returns a member of the answer that is a number; 0 if the answer lacks it.
+func (a Answer) Number(t testing.TB, name string) int64 {
+	t.Helper()
+	return member[int64](t, a, name)
+}
+
+func member[V any](t testing.TB, a Answer, name string) (v V) {
+	t.Helper()
+	if raw := Decode[map[string]json.RawMessage](t, a)[name]; raw != nil {
+		require.NoErrorf(t, json.Unmarshal(raw, &v), "%s of %.500s", name, a.Body)
+	}
+	return v
+}
+
 // Code returns the errcode of the answer; 0 where it has none.
 func (a Answer) Code(t testing.TB) int {
 	t.Helper()
