@@ -120,7 +120,7 @@ func TestLoadState_WhileCounting(t *testing.T) {
 					if err := tx.LockStatistics(t.Context()); err != nil {
 						return err
 					}
-					err := errors.Join(tx.AddMisses(t.Context(), []stats.UnmatchedRow{{Hour: 1, Location: "p", Scans: 7}}),
+					err := errors.Join(tx.AddMisses(t.Context(), []stats.UnmatchedRow{{Bucket: 1, Location: "p", Scans: 7}}),
 						tx.PutStatisticsState(t.Context(), stats.State{LogID: "former", CountedOffset: 7, Scans: 7}))
 					close(counted)
 					<-commit

@@ -232,16 +232,16 @@ func (t statisticsQueries) PutUsers(ctx context.Context, rows []stats.UsersRow) 
 		})
 }
 
-func (t statisticsQueries) Places(ctx context.Context, from, to int64, limit int) ([]string, error) {
-	return list(ctx, t.Tx, scanText, `SELECT DISTINCT location FROM statistics_unmatched WHERE hour >= $1 AND hour < $2 ORDER BY location LIMIT $3`,
-		from, to, limit)
+func (t statisticsQueries) Places(ctx context.Context, day int64, limit int) ([]string, error) {
+	return list(ctx, t.Tx, scanText, `SELECT location FROM statistics_unmatched WHERE granularity = 1 AND bucket = $1 ORDER BY location LIMIT $2`,
+		day, limit)
 }
 
 func (t statisticsQueries) AddMisses(ctx context.Context, rows []stats.UnmatchedRow) error {
-	return t.insertMany(ctx, `INSERT INTO statistics_unmatched (hour, location, scans)`,
-		` ON CONFLICT (hour, location) DO UPDATE SET scans = statistics_unmatched.scans + excluded.scans`, 3, len(rows),
+	return t.insertMany(ctx, `INSERT INTO statistics_unmatched (granularity, bucket, location, scans)`,
+		` ON CONFLICT (granularity, bucket, location) DO UPDATE SET scans = statistics_unmatched.scans + excluded.scans`, 4, len(rows),
 		func(i int, args []any) []any {
-			return append(args, rows[i].Hour, rows[i].Location, rows[i].Scans)
+			return append(args, int64(rows[i].Granularity), rows[i].Bucket, rows[i].Location, rows[i].Scans)
 		})
 }
 
@@ -526,11 +526,12 @@ func (t statisticsQueries) usersOf(ctx context.Context, dim stats.Dimension, day
 	return queryEach(ctx, t.Tx, scanUsers, yield, `SELECT `+usersColumns+` FROM statistics_users`+location, args...)
 }
 
-func (t statisticsQueries) AllMisses(ctx context.Context, hours stats.Span, yield func(stats.UnmatchedRow) error) error {
+func (t statisticsQueries) AllMisses(ctx context.Context, of stats.Span, yield func(stats.UnmatchedRow) error) error {
 	return queryEach(ctx, t.Tx, func(scan func(...any) error) (r stats.UnmatchedRow, err error) {
-		err = scan(&r.Hour, &r.Location, &r.Scans)
+		err = scan(&r.Granularity, &r.Bucket, &r.Location, &r.Scans)
 		return r, err
-	}, yield, `SELECT hour, location, scans FROM statistics_unmatched WHERE hour >= $1 AND hour < $2`, hours.From, hours.To)
+	}, yield, `SELECT granularity, bucket, location, scans FROM statistics_unmatched WHERE granularity = $1 AND bucket >= $2 AND bucket < $3`,
+		int64(of.Granularity), of.From, of.To)
 }
 
 func (t alarmQueries) AllCodes(ctx context.Context, from, to alarms.CodeName, yield func(alarms.Row) error) error {

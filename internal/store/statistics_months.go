@@ -181,6 +181,11 @@ func (t statisticsQueries) RemoveCounted(ctx context.Context, per stats.Granular
 
 func (t statisticsQueries) RemoveMisses(ctx context.Context, prev int64, limit int) (n int, err error) {
 	left := limit
-	err = t.remove(ctx, `statistics_unmatched`, `hour, location`, `hour < $1`, &left, prev)
+	for per, before := range [...]int64{stats.PerHour: prev, stats.PerDay: timebucket.Day(prev, 0)} {
+		if err == nil {
+			err = t.remove(ctx, `statistics_unmatched`, `granularity, bucket, location`, `granularity = $1 AND bucket < $2`, &left,
+				int64(per), before)
+		}
+	}
 	return limit - left, err
 }

@@ -112,7 +112,7 @@ var schema = []table{
 	{name: "statistics_state", order: "id", log: true, users: []userColumn{{name: "sketch_offset", is: noUser}}},
 	{name: "statistics_sums", order: "granularity, dimension, bucket, value", log: true},
 	{name: "statistics_tuples", order: "id", log: true},
-	{name: "statistics_unmatched", order: "hour, location", log: true},
+	{name: "statistics_unmatched", order: "granularity, bucket, location", log: true},
 	{name: "statistics_user_deltas", order: "dimension, day, value, part", log: true, users: []userColumn{{name: "sketch", is: noUser}}},
 	{name: "statistics_users", order: "dimension, day, value", log: true, users: []userColumn{{name: "users", is: noUser},
 		{name: "sketch", is: noUser}}},

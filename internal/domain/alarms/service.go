@@ -6,6 +6,7 @@ import (
 	"iter"
 	"log/slog"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/qrjump/qrjump/internal/contract/settings"
@@ -22,6 +23,15 @@ type Service struct {
 	Places   Places // nil = the locations of networks are unknown
 	// Redeemed reports whether a code is redeemed, from memory; nil = no code is redeemed.
 	Redeemed func(CodeName) bool
+
+	proposals sync.Map // maps the number of a batch to its proposal
+}
+
+// proposal is a threshold proposed for a batch, as Propose returns it, and the time until which Propose returns it again.
+type proposal struct {
+	threshold int64
+	codes     int
+	until     time.Time
 }
 
 // CodeName identifies a code by its batch and index.
@@ -154,6 +164,7 @@ func (s *Service) Acknowledge(ctx context.Context, id int64, actor string, confi
 		}
 		return err
 	})
+	s.proposals.Clear()
 	return a, err
 }
 
@@ -165,6 +176,7 @@ func (s *Service) Dismiss(ctx context.Context, id int64, actor, note string) (a 
 		a, err = tx.Decide(ctx, id, Dismiss, actor, note, s.Now())
 		return err
 	})
+	s.proposals.Clear()
 	return a, err
 }
 
@@ -320,13 +332,19 @@ const (
 )
 
 // Propose returns the lowest threshold, in steps of five, with which at most one code in 1,000 of the batch would have raised an alarm of
-// the kind Copied in the first weeks, and the number of codes from which it was computed; 0 = too few codes to tell.
+// the kind Copied in the first weeks, and the number of codes from which it was computed; 0 = too few codes to tell. As Propose reads
+// many rows, it returns the same proposal for a minute, unless this node confirms or dismisses an alarm.
 func (s *Service) Propose(ctx context.Context, batch int64) (threshold int64, from int, err error) {
+	if stored, _ := s.proposals.Load(batch); stored != nil && s.Now().Before(stored.(proposal).until) {
+		return stored.(proposal).threshold, stored.(proposal).codes, nil
+	}
 	scores, err := view(ctx, s, func(tx Tx) ([]int64, error) { return tx.FirstScores(ctx, batch, firstWeeks, maxProposalCodes) })
 	if from = len(scores); from < minProposalCodes {
 		return 0, from, err
 	}
-	return max(minProposal, scores[from/1000]/5*5+5), from, err
+	threshold = max(minProposal, scores[from/1000]/5*5+5)
+	s.proposals.Store(batch, proposal{threshold, from, s.Now().Add(time.Minute)})
+	return threshold, from, err
 }
 
 // SetThreshold sets the minimum score at which codes of a batch raise alarms; nil = the server's threshold. The new threshold applies to

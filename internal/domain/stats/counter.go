@@ -69,6 +69,10 @@ type Aggregator struct {
 		sync.Mutex
 		known map[int64]codes.Binding
 	}
+	rankings struct {
+		sync.Mutex
+		known map[string]ranking // by dimension, days and time zone
+	}
 }
 
 const (

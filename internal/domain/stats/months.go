@@ -471,12 +471,3 @@ func (s *State) missesKept() int64 {
 	}
 	return s.OldestDay*24 - eastmost
 }
-
-// placeMisses drops rows of hours that were removed.
-func (s *State) placeMisses(rows []UnmatchedRow) []UnmatchedRow {
-	from := s.missesKept()
-	if from == 0 {
-		return rows
-	}
-	return slices.DeleteFunc(slices.Clone(rows), func(r UnmatchedRow) bool { return r.Hour < from })
-}

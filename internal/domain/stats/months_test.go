@@ -177,8 +177,13 @@ func (l *longTraffic) holds(t *testing.T, c *stats.Aggregator, n int, state stat
 	t.Helper()
 	kept := map[stats.Interval]time.Time{stats.ByHour: stats.PerHour.Start(state.OldestHour, l.offset),
 		stats.ByDay: stats.PerDay.Start(state.OldestDay, l.offset), stats.ByWeek: stats.PerDay.Start(state.OldestDay, l.offset)}
-	for range n {
-		q := l.question()
+	for i := range n + 2 {
+		q := stats.Question{From: began, To: l.Now.Add(time.Hour), Group: stats.App, Metric: stats.Scans, Limit: stats.MaxAnswers}
+		if i == n { // the same days as before, with late scans
+			q.To = began.AddDate(0, 1, 0)
+		} else if i < n {
+			q = l.question()
+		}
 		a, err := c.Execute(t.Context(), q)
 		if bad := stats.BadQuestion(""); errors.As(err, &bad) {
 			since, can := kept[q.Interval]
@@ -186,10 +191,16 @@ func (l *longTraffic) holds(t *testing.T, c *stats.Aggregator, n int, state stat
 			require.True(t, can && strings.Contains(bad.Error(), "begin at 20"), "%+v is refused: %v", q, err)
 			continue
 		}
-		require.True(t, err == nil && !a.More, "%v %v", err, a.More)
+		require.True(t, err == nil && !a.More, "%+v: %d rows, %v", q, len(a.Rows), err)
 		got := shown(q, a)
 		diff := cmp.Diff(l.ask(q, a.From, a.To), got)
 		require.True(t, diff == "", "%+v: %v to %v (-want +got):\n%s\n%+v", q, a.From, a.To, diff, state)
+		if page := q; q.Interval == stats.AllTime && q.Metric != stats.Users {
+			page.Offset, page.Limit = 1, 2
+			part, err := c.Execute(t.Context(), page)
+			require.NoError(t, err)
+			require.Equal(t, cmp.Diff(a.Rows[min(1, len(a.Rows)):min(3, len(a.Rows))], part.Rows), "", "rows 1 and 2 of %+v", q)
+		}
 		// No further than the ends of what is kept at both ends.
 		wider := func(by stats.Interval, from time.Time) time.Time { return l.begins(by, from) }
 		by := q.Interval
@@ -244,6 +255,7 @@ func TestMonths_RollUpEqualsDays(t *testing.T) {
 			mortal := &dying{s, -1}
 			born := func() *stats.Aggregator {
 				c := scantest.NewCounter(mortal, log)
+				c.Now = func() time.Time { return events.Now }
 				c.InParts(2 + r.IntN(5))
 				mortal.lives = -1
 				if r.IntN(2) == 0 {

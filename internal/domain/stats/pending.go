@@ -218,7 +218,7 @@ func (c *Aggregator) place(ctx context.Context, day int64, name string) (string,
 		if len(c.places) >= maxPlaceDays && len(c.pending.unmatched) == 0 {
 			clear(c.places)
 		}
-		list, err := view(ctx, c, func(tx Tx) ([]string, error) { return tx.Places(ctx, day*24, day*24+24, MaxPlaces+1) })
+		list, err := view(ctx, c, func(tx Tx) ([]string, error) { return tx.Places(ctx, day, MaxPlaces+1) })
 		if err != nil {
 			return "", fmt.Errorf("reading what was scanned and found nothing: %w", err)
 		}

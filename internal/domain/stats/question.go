@@ -286,7 +286,6 @@ func (c *Aggregator) Execute(ctx context.Context, q Question) (a QueryResult, er
 		if query, err = q.query(state); err != nil {
 			return err
 		}
-		dim, exclusive := query.OnlyDimension()
 		ask := query
 		ask.Limit++ // one extra row shows whether more rows follow
 		switch {
@@ -294,10 +293,10 @@ func (c *Aggregator) Execute(ctx context.Context, q Question) (a QueryResult, er
 		case q.Metric == Users:
 			users = newUsersAsked(query)
 			err = tx.UsersOf(ctx, query, users.row)
-		case exclusive && dim != Rule:
-			a.Rows, err = tx.Sums(ctx, ask)
+		case q.Interval == AllTime && q.Group != Total && len(q.Filter)+len(q.Owners) == 0 && q.Metric == Scans:
+			a.Rows, err = c.largest(ctx, tx, ask, state.Offset)
 		default:
-			a.Rows, err = tx.Tuples(ctx, ask)
+			a.Rows, err = ask.read(ctx, tx)
 		}
 		return err
 	})

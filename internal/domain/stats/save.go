@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/qrjump/qrjump/internal/domain/alarms"
+	"github.com/qrjump/qrjump/internal/domain/stats/timebucket"
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
@@ -48,7 +49,7 @@ func (c *Aggregator) change(ctx context.Context, f func(Tx, *State) error) (stat
 // save stores the pending counts and the log position in one transaction.
 func (c *Aggregator) save(ctx context.Context) error {
 	p := c.pending
-	names, tuples, misses := slices.SortedFunc(maps.Keys(p.byCode), alarms.CodeName.Compare), p.unnamed(), p.missRows()
+	names, tuples := slices.SortedFunc(maps.Keys(p.byCode), alarms.CodeName.Compare), p.unnamed()
 	state, err := c.change(ctx, func(tx Tx, s *State) error {
 		// A position is only meaningful together with its scan log, because another scan log may have the same position. The scans of
 		// p.uncounted come from a journal, for which the state has no position.
@@ -98,7 +99,7 @@ func (c *Aggregator) save(ctx context.Context) error {
 		if err := tx.AddSums(ctx, sums); err != nil {
 			return fmt.Errorf("counting sums: %w", err)
 		}
-		if err := tx.AddMisses(ctx, s.placeMisses(misses)); err != nil {
+		if err := tx.AddMisses(ctx, p.missRows(s)); err != nil {
 			return fmt.Errorf("counting scans that found nothing: %w", err)
 		}
 		return nil
@@ -133,14 +134,21 @@ func (p *pending) unnamed() (tuples []Tuple) {
 	return tuples
 }
 
-// missRows returns the counts of scans without a result, in the store's order.
-func (p *pending) missRows() []UnmatchedRow {
-	rows := make([]UnmatchedRow, 0, len(p.unmatched))
+// missRows returns the counts of scans without a result from hours that are retained, and their sums by UTC day, in the store's order.
+func (p *pending) missRows(s *State) (rows []UnmatchedRow) {
+	sums := map[UnmatchedRow]int64{}
 	for key, n := range p.unmatched {
-		rows = append(rows, UnmatchedRow{Hour: key.hour, Location: key.place, Scans: n})
+		if from := s.missesKept(); from == 0 || key.hour >= from {
+			sums[UnmatchedRow{Granularity: PerHour, Bucket: key.hour, Location: key.place}] = n
+			sums[UnmatchedRow{Granularity: PerDay, Bucket: timebucket.Day(key.hour, 0), Location: key.place}] += n
+		}
+	}
+	for row, n := range sums {
+		row.Scans = n
+		rows = append(rows, row)
 	}
 	slices.SortFunc(rows, func(a, b UnmatchedRow) int {
-		return cmp.Or(cmp.Compare(a.Hour, b.Hour), cmp.Compare(a.Location, b.Location))
+		return cmp.Or(cmp.Compare(a.Granularity, b.Granularity), cmp.Compare(a.Bucket, b.Bucket), cmp.Compare(a.Location, b.Location))
 	})
 	return rows
 }

@@ -253,11 +253,12 @@ type UsersSince struct {
 	Sketch string
 }
 
-// UnmatchedRow counts the scans of an hour that had no result and whose link has the prefix Location.
+// UnmatchedRow counts the scans of an hour or a UTC day that had no result and whose link has the prefix Location.
 type UnmatchedRow struct {
-	Hour     int64
-	Location string
-	Scans    int64
+	Granularity Granularity // PerHour or PerDay
+	Bucket      int64
+	Location    string
+	Scans       int64
 }
 
 // ErrNoActivation is returned if no activation has the given number.
@@ -359,8 +360,8 @@ type Tx interface {
 	PutUsers(ctx context.Context, rows []UsersRow) error
 	// AddUsers stores additions to large sketches.
 	AddUsers(ctx context.Context, rows []UsersSince) error
-	// Places returns at most limit link prefixes of unmatched scans in a half-open range of hours.
-	Places(ctx context.Context, from, to int64, limit int) ([]string, error)
+	// Places returns at most limit link prefixes of unmatched scans of a UTC day.
+	Places(ctx context.Context, day int64, limit int) ([]string, error)
 	AddMisses(ctx context.Context, rows []UnmatchedRow) error
 	// Origins returns the counted events of each node's journal; PutOrigins stores the counted events of some journals.
 	Origins(ctx context.Context) (map[string]*scanlog.OffsetSet, error)
@@ -393,7 +394,7 @@ type Tx interface {
 	// RemoveCounted deletes at most limit rows and returns their number: rows of the hours before a given hour, or rows and users of the
 	// days before a given day.
 	RemoveCounted(ctx context.Context, per Granularity, before int64, limit int) (int, error)
-	// RemoveMisses deletes the counts of scans without a result from before an hour.
+	// RemoveMisses deletes the counts of scans without a result from before an hour and its UTC day.
 	RemoveMisses(ctx context.Context, before int64, limit int) (int, error)
 
 	// Sums returns the rows of a query on one dimension other than Rule, summed by time and value or only by value, largest first.
@@ -413,5 +414,5 @@ type Tx interface {
 	AllSums(ctx context.Context, of []Span, yield func(SumRow) error) error
 	// AllUsers calls yield with the additions (AddUsers) to a sketch before the sketch itself; every addition belongs to a stored sketch.
 	AllUsers(ctx context.Context, days Span, yield func(UsersRow) error) error
-	AllMisses(ctx context.Context, hours Span, yield func(UnmatchedRow) error) error
+	AllMisses(ctx context.Context, of Span, yield func(UnmatchedRow) error) error
 }

@@ -174,6 +174,10 @@ func TestChart_GroupsAndTopValues(t *testing.T) {
 	}
 	s.Admin("DELETE", "/accounts/shop/rules?prefix="+url.QueryEscape("https://shop.example/"), "")
 	v.get("/console/statistics?days=7&by=&group=rule").wants(t, "<bdi>https://shop.example/</bdi>") // also when it is deleted
+	s.Exec(`INSERT INTO statistics_sums (granularity, dimension, bucket, value, scans, first_scans)
+		WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1001)
+		SELECT 1, 7, (SELECT MIN(bucket) FROM statistics_sums WHERE granularity = 1), 'x' || i, 1, 0 FROM n`)
+	v.get("/console/statistics?days=7&by=&group=source").wants(t, "x10<") // more values than a result has rows
 }
 
 // Somebody who is limited to an account sees the marks of this account.

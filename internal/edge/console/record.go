@@ -122,10 +122,7 @@ type cell struct {
 func (v view) cell(s spec, row reflect.Value) cell {
 	value, _ := fieldOf(row, s.Name)
 	kind := cmp.Or(s.Kind, kinds[s.Name])
-	c := cell{Kind: kind, Text: textOf(value)}
-	if value.CanInt() && kind != "" {
-		c.Text = fmt.Sprint(value)
-	}
+	c := cell{Kind: kind}
 	if isPage := templates()[v.Name].Lookup(kind); isPage != nil && kind != "" {
 		var b strings.Builder
 		if err := isPage.Execute(&b, v.WithData(value.Interface())); err != nil {
@@ -133,6 +130,9 @@ func (v view) cell(s spec, row reflect.Value) cell {
 		}
 		c.Content = template.HTML(b.String())
 		return c
+	}
+	if c.Text = textOf(value); value.CanInt() && kind != "" {
+		c.Text = fmt.Sprint(value)
 	}
 	yes, no, isSwitch := strings.Cut(kind, ".")
 	switch t := value.Interface().(type) {

@@ -158,11 +158,14 @@ func (v *request) numbers(data *statisticsView) (err error) {
 	asked.Limit, asked.Marks = drawnRows, data.By != "" && data.Group == ""
 	if data.Numbers, err = v.api.Statistics.Get(v.ctx(), asked); err == nil {
 		data.Chart, err = v.charted(*data)
-		if t := timelineOf(data.Numbers, data.By); data.By != "" && len(t.rows) > 0 { // empty: too many periods for a list
-			data.Numbers.Rows = t.every
-		}
 	}
-	return err
+	if err != nil || data.By == "" {
+		return err
+	}
+	if t := timelineOf(data.Numbers, data.By); len(t.rows) > 0 { // empty: too many periods for a list
+		data.Numbers.Rows = t.every
+	}
+	return nil
 }
 
 // dated returns the parameters of the page; if Days is set, From is the first of the last Days days, by the server's clock and time zone.

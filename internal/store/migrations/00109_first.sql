@@ -502,13 +502,16 @@ CREATE TABLE statistics_users (
     PRIMARY KEY (dimension, day, value)
 );
 
--- Unmatched scans by host and first path segment.
+-- Unmatched scans by hour (0) and day of UTC (1), and by host and first path segment.
 CREATE TABLE statistics_unmatched (
-    hour     BIGINT NOT NULL,
-    location TEXT COLLATE "binary" NOT NULL,
-    scans    BIGINT NOT NULL,
-    PRIMARY KEY (hour, location)
-);
+    granularity BIGINT NOT NULL,
+    bucket      BIGINT NOT NULL,
+    location    TEXT COLLATE "binary" NOT NULL,
+    scans       BIGINT NOT NULL,
+    PRIMARY KEY (granularity, bucket, location)
+)
+-- sqlite: WITHOUT ROWID
+;
 
 CREATE TABLE code_counts (
     batch           BIGINT NOT NULL,

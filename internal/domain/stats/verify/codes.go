@@ -3,6 +3,7 @@ package verify
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
 
@@ -104,8 +105,9 @@ func (n *recounting) compareCode(row alarms.Row, codes map[alarms.CodeName]*alar
 }
 
 type missOf struct {
-	hour  int64
-	place string
+	per    stats.Granularity
+	bucket int64
+	place  string
 }
 
 // recordMiss adds a scan without a result to the records of its UTC day.
@@ -146,13 +148,14 @@ func (n *recounting) compareMisses(ctx context.Context) error {
 						hour := name.a*24 + int64(r.next(1)[0])
 						place := string(r.next(r.uvarint()))
 						// The first link prefixes of unmatched scans on a UTC day are counted separately.
-						if first := (missOf{name.a, place}); !separateSet[first] && kept < stats.MaxPlaces {
+						if first := (missOf{stats.PerDay, name.a, place}); !separateSet[first] && kept < stats.MaxPlaces {
 							separateSet[first] = true
 							kept++
 						} else if !separateSet[first] {
 							place = stats.OtherPlaces
 						}
-						misses[missOf{hour, place}]++
+						misses[missOf{stats.PerHour, hour, place}]++
+						misses[missOf{stats.PerDay, name.a, place}]++
 						if r.invalid {
 							err = errRecords
 						}
@@ -163,15 +166,19 @@ func (n *recounting) compareMisses(ctx context.Context) error {
 				}
 			}
 			describe := func(key missOf) func() string {
-				return func() string { return fmt.Sprintf("scans that found nothing in hour %d at %q", key.hour, key.place) }
+				return func() string {
+					kind := [...]string{"hour", "UTC day"}[key.per]
+					return fmt.Sprintf("scans that found nothing in %s %d at %q", kind, key.bucket, key.place)
+				}
 			}
-			err := tx.AllMisses(ctx, stats.Span{Granularity: stats.PerHour, From: from * 24, To: to * 24},
-				func(row stats.UnmatchedRow) error {
-					key := missOf{row.Hour, row.Location}
-					n.r.compare(row.Scans, misses[key], describe(key))
-					delete(misses, key)
-					return nil
-				})
+			compare := func(row stats.UnmatchedRow) error {
+				key := missOf{row.Granularity, row.Bucket, row.Location}
+				n.r.compare(row.Scans, misses[key], describe(key))
+				delete(misses, key)
+				return nil
+			}
+			err := errors.Join(tx.AllMisses(ctx, stats.Span{Granularity: stats.PerHour, From: from * 24, To: to * 24}, compare),
+				tx.AllMisses(ctx, stats.Span{Granularity: stats.PerDay, From: from, To: to}, compare))
 			for key, scans := range misses {
 				n.r.compare(0, scans, describe(key))
 			}

@@ -152,7 +152,7 @@ func TestRecount_DetectsDifferences(t *testing.T) {
 				Count: stats.Count{Scans: 1}}})
 		},
 		"a place": func(ctx context.Context, tx stats.Tx) error {
-			return tx.AddMisses(ctx, []stats.UnmatchedRow{{Hour: 7, Location: "nowhere.example/", Scans: 1}})
+			return tx.AddMisses(ctx, []stats.UnmatchedRow{{Bucket: 7, Location: "nowhere.example/", Scans: 1}})
 		},
 		"users": func(ctx context.Context, tx stats.Tx) error {
 			return tx.PutUsers(ctx, []stats.UsersRow{{UsersKey: stats.UsersKey{Day: 1 << 20, Dimension: stats.Source, Value: "scan"},

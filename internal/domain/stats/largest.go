@@ -1,0 +1,131 @@
+package stats
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/qrjump/qrjump/internal/domain/stats/timebucket"
+)
+
+// ranking contains the sums of past days by value, largest first.
+type ranking struct {
+	total  Count
+	rows   []Answer       // nil = more than maxRanked values
+	byName map[string]int // index in rows by value
+}
+
+const (
+	maxRankings = 8      // rankings in memory
+	maxRanked   = 50_000 // values of a ranking
+)
+
+// read runs a query on the store.
+func (q Query) read(ctx context.Context, tx Tx) ([]Answer, error) {
+	if dim, exclusive := q.OnlyDimension(); exclusive && dim != Rule {
+		return tx.Sums(ctx, q)
+	}
+	return tx.Tuples(ctx, q)
+}
+
+// largest returns the values of a dimension with the most scans. The counts of past days rarely change, and only grow: their sums stay in
+// memory while the total of these days is the same.
+func (c *Aggregator) largest(ctx context.Context, tx Tx, q Query, offset int64) ([]Answer, error) {
+	today := timebucket.Day(timebucket.Hour(c.Now()), offset)
+	past, rest := q, q
+	past.Spans, rest.Spans = nil, nil
+	past.Offset, rest.Offset, past.Limit, rest.Limit = 0, 0, maxRanked+1, maxRanked+1
+	for _, s := range q.Spans {
+		switch {
+		case s.Granularity == PerHour && s.From == today*24-offset:
+			// The day has fewer rows than its hours.
+			day := Span{PerDay, today, today + 1}
+			ofHours, err := total(ctx, tx, s)
+			if ofDay, failed := total(ctx, tx, day); cmp.Or(err, failed) == nil && ofDay == ofHours {
+				s = day
+			}
+			rest.Spans = append(rest.Spans, s)
+		case s.Granularity == PerDay && s.From < today:
+			past.Spans = append(past.Spans, Span{PerDay, s.From, min(s.To, today)})
+			if s.To > today {
+				rest.Spans = append(rest.Spans, Span{PerDay, today, s.To})
+			}
+		case s.Granularity == PerMonth:
+			past.Spans = append(past.Spans, s)
+		default:
+			rest.Spans = append(rest.Spans, s)
+		}
+	}
+	if len(past.Spans) == 0 {
+		return q.read(ctx, tx)
+	}
+	r, err := c.ranking(ctx, tx, past, offset)
+	if err != nil || r.rows == nil {
+		return q.read(ctx, tx)
+	}
+	var list []Answer
+	if len(rest.Spans) > 0 {
+		if list, err = rest.read(ctx, tx); err != nil || len(list) > maxRanked {
+			return q.read(ctx, tx)
+		}
+	}
+	added := map[string]bool{}
+	for i := range list {
+		added[list[i].Value] = true
+		if n, known := r.byName[list[i].Value]; known {
+			list[i].Scans += r.rows[n].Scans
+			list[i].FirstScans += r.rows[n].FirstScans
+		}
+	}
+	end := q.Offset + q.Limit
+	for i, n := 0, 0; i < len(r.rows) && n < end; i++ {
+		if !added[r.rows[i].Value] {
+			list = append(list, r.rows[i])
+			n++
+		}
+	}
+	slices.SortFunc(list, func(a, b Answer) int { return cmp.Or(cmp.Compare(b.Scans, a.Scans), cmp.Compare(a.Value, b.Value)) })
+	return list[min(q.Offset, len(list)):min(end, len(list))], nil
+}
+
+// total returns the number of all scans in some spans.
+func total(ctx context.Context, tx Tx, spans ...Span) (n Count, err error) {
+	list, err := Query{Spans: spans, Metric: Scans, Limit: 1}.read(ctx, tx)
+	for _, row := range list {
+		n = row.Count
+	}
+	return n, err
+}
+
+// ranking returns the sums of a query on past days, from memory if the total has not changed.
+func (c *Aggregator) ranking(ctx context.Context, tx Tx, q Query, offset int64) (ranking, error) {
+	all, err := total(ctx, tx, q.Spans...)
+	if err != nil {
+		return ranking{}, err
+	}
+	key := fmt.Sprint(q.Group, q.Spans, offset)
+	c.rankings.Lock()
+	r, known := c.rankings.known[key]
+	c.rankings.Unlock()
+	if known && r.total == all {
+		return r, nil
+	}
+	r = ranking{total: all, byName: map[string]int{}}
+	if r.rows, err = q.read(ctx, tx); err != nil {
+		return r, err
+	}
+	if len(r.rows) > maxRanked {
+		r.rows = nil
+	}
+	for i, row := range r.rows {
+		r.byName[row.Value] = i
+	}
+	c.rankings.Lock()
+	defer c.rankings.Unlock()
+	if len(c.rankings.known) >= maxRankings || c.rankings.known == nil {
+		c.rankings.known = map[string]ranking{}
+	}
+	c.rankings.known[key] = r
+	return r, nil
+}
