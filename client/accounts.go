@@ -92,7 +92,7 @@ type AccountQuery struct {
 	Order string `query:"order" enum:"appid,name,newest,scans,unmatched,published" doc:"default: appid; the largest number comes first"`
 	// Reverse reverses the order of the whole list.
 	Reverse bool `query:"reverse" doc:"if true, reverses the order"`
-	Offset  int  `query:"offset" minimum:"0" doc:"number of accounts to skip; alternative to after"`
+	Offset  int  `query:"offset" minimum:"0" maximum:"1000000000" doc:"number of accounts to skip; alternative to after"`
 	Limit   int  `query:"limit" default:"100" minimum:"1" maximum:"1000"`
 	Scans   bool `query:"scans" doc:"include the scans of the last seven days; requires the right to read statistics"`
 }

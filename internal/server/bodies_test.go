@@ -39,6 +39,10 @@ type bodyDocument struct {
 		RequestBody *struct {
 			Content map[string]struct{ Schema schema }
 		}
+		Parameters []struct {
+			Name, In string
+			Schema   schema
+		}
 	}
 	Components struct{ Schemas map[string]schema }
 }
@@ -157,6 +161,29 @@ func (h hostile) rawBodies() map[string]string {
 		"zeros":                  strings.Repeat("\x00", h.n),
 		"lines of a code import": lines(strings.Repeat("0", 361) + " OLD000001 1 OLD.EXAMPLE/0$00000000000000001"),
 	}
+}
+
+// TestReads_LargestNumbers: operations that read answer the largest and the smallest number in each query parameter without an internal error.
+func TestReads_LargestNumbers(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: brand, Emulator: true})
+	var document bodyDocument
+	s.Do("GET", "/openapi.json", "").JSON(t, &document)
+	asked := 0
+	for path, operations := range document.Paths {
+		for _, parameter := range operations["get"].Parameters {
+			if parameter.In != "query" || parameter.Schema.kind() != "integer" {
+				continue
+			}
+			for _, n := range []string{"9223372036854775807", "-9223372036854775808", "0"} {
+				address := regexp.MustCompile(`\{[^}]*\}`).ReplaceAllString(path, "1") + "?" + parameter.Name + "=" + n
+				r := s.Do("GET", address, "", "Authorization: Bearer "+servertest.AdminToken)
+				assert.True(t, r.Status < http.StatusInternalServerError, "%s: %d %s", address, r.Status, r.Body)
+				asked++
+			}
+		}
+	}
+	assert.True(t, asked > 100, "%d requests", asked)
 }
 
 // bodyCalls are all operations of the three listeners that take a body; those of the emulator come last, since they change what

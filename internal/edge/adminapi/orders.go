@@ -59,7 +59,7 @@ func (a codeAPI) countOrder(ctx context.Context, shown *client.Order) error {
 func (a codeAPI) listOrders(ctx context.Context, in *struct {
 	Account string `query:"account" maxLength:"128"`
 	Making  bool   `query:"making" doc:"only approved orders whose codes are not generated yet, at most 1,000"`
-	Offset  int    `query:"offset" minimum:"0" doc:"number of orders to skip"`
+	Offset  int    `query:"offset" minimum:"0" maximum:"1000000000" doc:"number of orders to skip"`
 	Page
 }) (client.OrderList, error) {
 	shown := client.OrderList{Orders: []client.Order{}}
