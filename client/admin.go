@@ -112,11 +112,12 @@ func remove[T any](ctx context.Context, c *transport, path string) (T, error) {
 
 // pathOf returns the path of an object in a collection, or of a resource of this object that the words in rest name.
 func pathOf(collection string, id any, rest ...string) string {
-	path := collection
+	var path strings.Builder
+	path.WriteString(collection)
 	for _, part := range append([]string{fmt.Sprint(id)}, rest...) {
-		path += "/" + url.PathEscape(part)
+		path.WriteString("/" + url.PathEscape(part))
 	}
-	return path
+	return path.String()
 }
 
 // params maps names of query parameters to their values. Parameters with a zero value are not sent.

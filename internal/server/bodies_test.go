@@ -163,7 +163,7 @@ func (h hostile) rawBodies() map[string]string {
 	}
 }
 
-// TestReads_LargestNumbers: operations that read answer the largest and the smallest number in each query parameter without an internal error.
+// TestReads_LargestNumbers: reads answer the largest and the smallest number in each query parameter without an internal error.
 func TestReads_LargestNumbers(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: brand, Emulator: true})

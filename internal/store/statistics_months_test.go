@@ -49,7 +49,8 @@ func yearOfCounts(t *testing.T, url string) (*Store, *stats.Aggregator) {
 
 // newAggregator returns an aggregator that has no sums in memory.
 func newAggregator(s *Store) *stats.Aggregator {
-	return &stats.Aggregator{Store: s, Settings: settings.NewLive(settings.Defaults()), Logger: slog.New(slog.DiscardHandler), Now: time.Now}
+	return &stats.Aggregator{Store: s, Settings: settings.NewLive(settings.Defaults()), Logger: slog.New(slog.DiscardHandler),
+		Now: time.Now}
 }
 
 // TestStatistics_YearReadsMonthlyRollUps: a year by rule reads the 11 months that are whole and the days at

@@ -138,15 +138,16 @@ func shapeOf(v value) string {
 
 // requestKey describes a request in the notation of docs/contract/seen/answers.ndjson.
 func requestKey(r *Recorded) string {
-	said := r.Method + " "
+	var said strings.Builder
+	said.WriteString(r.Method + " ")
 	for i, name := range r.query.names {
-		said += string("?&"[min(i, 1)]) + name + "=" + starred(r.query.items[i]).text
+		said.WriteString(string("?&"[min(i, 1)]) + name + "=" + starred(r.query.items[i]).text)
 	}
 	switch {
 	case r.rawKind != "":
-		said += " a body that is no JSON: " + r.rawKind
+		said.WriteString(" a body that is no JSON: " + r.rawKind)
 	case r.request.kind != absent:
-		said += " " + string(starred(r.request).json())
+		said.WriteString(" " + string(starred(r.request).json()))
 	}
-	return strings.TrimSpace(said)
+	return strings.TrimSpace(said.String())
 }
