@@ -180,7 +180,7 @@ func (b *bench) consoleWith(ctx context.Context, data string, g *grown, whole bo
 	return s.alive()
 }
 
-// processorTime is how many seconds of processor time the server needs for a request of an address, the mean of a few requests.
+// processorTime returns the mean processor time of the server for a request of an address, in seconds.
 func (s *grownServer) processorTime(ctx context.Context, path string, cookie *http.Cookie) (float64, error) {
 	began, err := cpu(s.pid())
 	if err != nil {
@@ -195,7 +195,7 @@ func (s *grownServer) processorTime(ctx context.Context, path string, cookie *ht
 	return (ended - began).Seconds() / requestsOfPage, err
 }
 
-// page is what an address answers.
+// page returns the body of the response of an address.
 func (s *grownServer) page(ctx context.Context, path string, cookie *http.Cookie) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url+path, nil)
 	if err != nil {

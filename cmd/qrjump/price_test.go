@@ -24,7 +24,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/testscope"
 )
 
-// Of a file that somebody else wrote, a command may allocate so many bytes for each of its own, and so many whatever it says.
+// Limits on the bytes that a command allocates for each byte of an untrusted file, and for any such file.
 const (
 	perByte    = 1200
 	whatever   = 4 << 20

@@ -194,8 +194,8 @@ func TestNodes_RejectLostDatabase(t *testing.T) {
 	lost.start(t, servertest.Options{})
 }
 
-// A batch, and what happens to its codes, goes through any node: nobody has to wait for the others to follow. And what one node erased of a
-// user, no other remembers.
+// A batch and changes of its codes are visible on every node at once, without waiting for replication. After a node erased a user, no other
+// node knows the user.
 func TestNodes_CodesReadYourWrites(t *testing.T) {
 	t.Parallel()
 	p := onPostgres(t)

@@ -27,7 +27,7 @@ func (r *recalling) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// Issue 18: a package whose answer was lost is not made twice, and one that is recalled while somebody downloads it does not come whole.
+// A package whose response was lost is not created twice, and the download of a package that is recalled meanwhile does not complete.
 func TestPrintPackages_IdempotentAndRecall(t *testing.T) {
 	t.Parallel()
 	dbtest.OnEach(t, dbtest.Patient, func(t *testing.T, url string) {

@@ -139,7 +139,7 @@ func TestStart_RejectsDemoDatabaseInProduction(t *testing.T) {
 	assert.NoErrorf(t, start(), "with --dev again")
 }
 
-// Issue 12, 10: outside --dev nobody sets an AppSecret that can be guessed. One that is stored already keeps working.
+// Without --dev, an AppSecret that can be guessed is rejected; one that is stored already keeps working.
 func TestAppSecret_MinLength(t *testing.T) {
 	t.Parallel()
 	const why = "secret has 15 characters: without --dev it needs at least 16"

@@ -13,8 +13,8 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// Issue 18: a second printing of a spoiled code alarms. Its first scan does, whoever comes later; a code that an operator voided, and an
-// activation of the whole range, do not.
+// The first scan of a spoiled code, which was printed a second time, raises one alarm; a voided code and an activation of the whole range
+// raise none.
 func TestSpoiledCode_ScanRaisesOneAlarm(t *testing.T) {
 	t.Parallel()
 	dbtest.OnEach(t, dbtest.Patient, func(t *testing.T, url string) {

@@ -29,7 +29,7 @@ func TestDevServer_ProxyTunnel(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "data")
 	s := servertest.Start(t, servertest.Options{Data: data, Seed: shop, Config: func(c *server.Config) { c.Dev = true }})
 	_, err := os.Stat(certificates.AuthorityFile(data))
-	assert.True(t, os.IsNotExist(err), "an authority that nobody wanted is there: %v", err)
+	assert.True(t, os.IsNotExist(err), "a certificate authority was created without a request: %v", err)
 	resp, err := http.Get(s.URL + "/qrjump/ca.pem")
 	require.NoError(t, err)
 	shown, err := io.ReadAll(resp.Body)

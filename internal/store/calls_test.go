@@ -221,7 +221,7 @@ func TestClearQuota_SeenByOtherNode(t *testing.T) {
 	})
 }
 
-// Deviations of two processes add up; the first and the last call are those of time, whoever wrote later.
+// Deviations of two processes add up; the first and the last call are the earliest and the latest, in any order of the writes.
 func TestDeviations_MergedAcrossProcesses(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		one := func(account string, times int64, first, last int) apiusage.Deviation {

@@ -28,7 +28,7 @@ func fullBatch() codes.Batch {
 		Segment: 50_000, FirstCode: "0123456$-", FirstText: "text" + spice, CreatedAt: at, IsProof: true, Template: "t{digits:20}" + spice}
 }
 
-// noField fails the test for a field that is empty: a column that nobody filled proves nothing.
+// noField fails the test for an empty field: a column without a value proves nothing.
 func noField(t *testing.T, v reflect.Value, path string) {
 	t.Helper()
 	for field, value := range v.Fields() {

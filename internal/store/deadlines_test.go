@@ -11,7 +11,8 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// A read ends after a minute without a word, at the deadline of its user if that comes first, and never while somebody is patient.
+// A read without a response ends after a minute, or at the deadline of its caller if that is earlier. Patient connections, commits and
+// statements that read much have no limit of a minute.
 func TestSilentRead_Timeout(t *testing.T) {
 	for _, c := range []struct {
 		name     string

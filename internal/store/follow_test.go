@@ -163,8 +163,8 @@ func TestFollow_ReloadOnReplacedLog(t *testing.T) {
 	}
 }
 
-// Many write on both nodes; both follow by the bell, while their connections are cut. Nobody ever sees an older state after a newer one,
-// and in the end both have what the store has.
+// Many writers change rules on both nodes, which follow by notifications while their connections are cut. No reader sees an older state
+// after a newer one, and in the end both nodes have the state of the store.
 func TestFollow_NoGapsNoRepeats(t *testing.T) {
 	t.Parallel()
 	nodes := [2]*Store{}

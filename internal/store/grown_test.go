@@ -58,8 +58,8 @@ var grownRows = []string{
 
 const series = `WITH RECURSIVE g (n) AS (SELECT CAST(1 AS BIGINT) UNION ALL SELECT n + 1 FROM g WHERE n < $1) `
 
-// settled takes PostgreSQL's statistics of tables, no tables = of all, and keeps its own hands off them: a plan, and what is read by it,
-// then depends on the test alone. Nobody makes statistics for SQLite.
+// settled updates PostgreSQL's statistics of some tables, or of all if none is named, and turns off automatic updates, so that plans depend
+// on the test alone. On SQLite, settled does nothing.
 func settled(t *testing.T, s *Store, tables ...string) {
 	t.Helper()
 	if s.Engine() != "postgres" {

@@ -65,8 +65,8 @@ func mustAdd(t *testing.T, b *rules.Service, owner accounts.Account, prefix stri
 	assert.NoErrorf(t, add(t.Context(), b, owner, "r", prefix, false), "%v", prefix)
 }
 
-// Issue 29, 2: while an import is being written, changes of others are committed, of the same origins and of the same owners too; nobody
-// sees a part of it, and then everybody sees all.
+// While an import is written, other changes are committed, also of the same origins and owners. Readers see no part of the import before
+// its end, and all of it afterwards.
 func TestImportRules_DoesNotBlockOthers(t *testing.T) {
 	target, nodes, b, own, other := twoNodes(t)
 	ctx := t.Context()

@@ -12,8 +12,8 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// People whom a provider calls by one name come for the first time at once, and beside them somebody is added here by that name: each is a
-// person of their own, and no session is another one's.
+// Users to whom a provider gives the same name sign in for the first time at once, while a local user is added by this name: each becomes a
+// separate person, and no session belongs to another person.
 func TestPeople_ConcurrentSameName(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		key, err := sealer.NewKey([]byte("0123456789abcdef0123456789abcdef"))

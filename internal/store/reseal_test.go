@@ -311,7 +311,7 @@ func TestOpenAlone_RejectsOtherProcesses(t *testing.T) {
 	})
 }
 
-// While the keys are sealed anew nobody comes in; and who worked with the old ones before that never does.
+// While the keys are sealed again, no process can open the store, and a process with the old keys cannot write afterwards.
 func TestReseal_OldKeyProcessLockedOut(t *testing.T) {
 	t.Parallel()
 	target := folder(t, newPostgres(t))

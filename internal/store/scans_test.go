@@ -424,7 +424,7 @@ func TestScanLedger_ErasureWithSlowerClock(t *testing.T) {
 	})
 }
 
-// Somebody reads the ledger for long when the partition of tomorrow is to be made: it is made when he has ended.
+// A long read of the scan log delays the creation of the next partition until the read has ended.
 func TestScanLedger_PartitionRetriedAfterLock(t *testing.T) {
 	t.Parallel()
 	s := open(t, newPostgres(t))

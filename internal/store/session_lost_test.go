@@ -152,8 +152,8 @@ func TestPostgresSession_StreamInterrupted(t *testing.T) {
 	}
 }
 
-// A session that stands still in a transaction is ended after 15 s (issue 12, 1), one that takes nothing of an answer after a minute; where
-// it only reads, and hands out what it reads, after five minutes; after 5 s where everybody waits for it (issue 29, 2). Or as the URL says.
+// A session that is idle in a transaction ends after 15 s, and one that does not receive a result after a minute: for reads that stream
+// their rows after five minutes, and for transactions that block all others after 5 s. The URL can set other limits.
 func TestPostgresSession_IdleInTransactionTimeout(t *testing.T) {
 	target := newPostgres(t)
 	for url, c := range map[string]struct{ usual, bulk, all string }{"": {"15s", "5min", "5s"}, "7s": {"7s", "7s", "7s"}} {

@@ -154,7 +154,7 @@ type sight struct {
 	mobile bool
 }
 
-// scansOf is what happens to one honest item: it is made in a city, is checked in a warehouse, stands in a shop, and somebody buys it.
+// scansOf returns the scans of a genuine item: in production, in a warehouse, in a shop, and by its buyer.
 func (w *market) scansOf() (list []sight) {
 	day := 24 * time.Hour
 	at := time.Duration(w.r.Int64N(int64(90 * day)))

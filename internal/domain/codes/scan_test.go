@@ -34,7 +34,7 @@ func (p *plant) scan(text, user string) string {
 	return fmt.Sprint(s.AppID, " ", s.Version, " ", s.Path)
 }
 
-// swapped is a code text with one character exchanged: of our own form, but nobody made it.
+// swapped returns a code text with one character exchanged: it has the form of a generated text, but was never generated.
 func swapped(text string, i int) string {
 	c := byte('A')
 	if text[i] == c {

@@ -28,9 +28,9 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/testscope"
 )
 
-// These tests are of how Current follows a store: once a change was acknowledged (committed, and RuleChanged returned) nobody sees an older
-// state unless Ready says so, and once somebody saw a state nobody sees an older one. The store is a fake whose commits are atomic, so that
-// 100,000 interleavings take seconds; the real ones are met in package chaos.
+// These tests check how Current follows a store. After a change is acknowledged (committed, and RuleChanged returned), readers see no older
+// state unless Ready reports it, and after a reader saw a state, no reader sees an older one. The store is a fake with atomic commits, so
+// that 100,000 interleavings take seconds; package chaos tests the real stores.
 
 // The things that change.
 const (
@@ -670,8 +670,8 @@ func TestReplica_InterleavingsDetectFaults(t *testing.T) {
 	}
 }
 
-// TestFollow_ConcurrentRace lets everybody run freely, which a schedule does not: nothing orders the accesses to the memory but the code
-// under test. For the race detector.
+// TestFollow_ConcurrentRace runs all goroutines without a schedule, for the race detector: only the code under test orders the accesses to
+// the memory.
 func TestFollow_ConcurrentRace(t *testing.T) {
 	const writers, readers, changes = 4, 2, 1_000
 	store := &fakeStore{step: func(context.Context, string) error {

@@ -340,7 +340,7 @@ func TestKeepStop_AfterImport(t *testing.T) {
 	}
 }
 
-// A file that somebody removed, or that is of a log which is no more, is written again, whatever changed.
+// A snapshot file that was removed, or that belongs to a deleted log, is written again after any change.
 func TestKeepSnapshot_MissingFileRewritten(t *testing.T) {
 	s := &keptStore{now: map[string]rules.Rule{}}
 	s.manyRules(t, 2000)

@@ -284,7 +284,7 @@ func (s *Service) admit(ctx context.Context, tx Tx, owner accounts.Account, d Dr
 		return Rule{}, "", errcode.ICPFailed.WithDetail(behaviour.RulesAddICP, "the operator has no ICP record for %s", p.Host)
 	}
 	if status == "" && !named(p, status, conf) {
-		if err := conf.NoteOrRefuse(ctx, behaviour.RulesAddICPUnasked, "nobody says that %s has an ICP record", p.Host); err != nil {
+		if err := conf.NoteOrRefuse(ctx, behaviour.RulesAddICPUnasked, "no ICP record of %s is known", p.Host); err != nil {
 			return Rule{}, "", err
 		}
 	}

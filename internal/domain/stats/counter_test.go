@@ -194,8 +194,8 @@ func noDifference(t *testing.T, c *stats.Aggregator) {
 	require.True(t, r.Differences <= 0 && r.Compared >= 100, "%d of %d numbers differ: %+v", r.Differences, r.Compared, r.Shown)
 }
 
-// TestCounter_DefersStoreUnderLoad: while much comes it is added up in memory; it is counted when less comes, when a minute has passed or
-// when somebody waits for it, and once, also where another node counts first or the process dies.
+// TestCounter_DefersStoreUnderLoad: under load, scans are summed in memory. The sums are stored when the load ends, after a minute, or when
+// a caller waits for them, and exactly once, even if another node counts first or the process dies.
 func TestCounter_DefersStoreUnderLoad(t *testing.T) {
 	scantest.OneStore(t, func(t *testing.T, s *store.Store) {
 		log, events := &scantest.Memory{}, &scantest.Traffic{Random: rand.New(rand.NewPCG(5, 6)), Now: began, Users: 50}
@@ -642,7 +642,7 @@ func TestCounter_OlderLedgerContinued(t *testing.T) {
 	}
 }
 
-// The newest scans are those at the end of the whole feed, each once, and nobody reads the whole ledger for them. Issue 11, 6.
+// The newest scans equal the end of the complete feed, each once, and are found without reading the complete scan log.
 func TestNewestScans_TailOfFeed(t *testing.T) {
 	scantest.OneStore(t, func(t *testing.T, s *store.Store) {
 		r := rand.New(rand.NewPCG(11, 6))

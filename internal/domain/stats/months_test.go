@@ -243,8 +243,8 @@ func nothingBefore(t *testing.T, s *store.Store, state stats.State) {
 	}
 }
 
-// TestMonths_RollUpEqualsDays: any question has the same numbers before a month is rolled up, on the way, and after its hours and days are
-// removed, where it may be asked at all; whatever comes late, whoever is killed.
+// TestMonths_RollUpEqualsDays: a query has the same result before, during and after the roll-up of a month, and after the removal of its
+// hours and days unless the query is rejected; also with late scans and killed processes.
 func TestMonths_RollUpEqualsDays(t *testing.T) {
 	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
 		rolled, removed, refused := int64(0), 0, 0
@@ -480,7 +480,7 @@ func TestMonths_ZoneChangeKeepsFirstDay(t *testing.T) {
 	})
 }
 
-// TestMonths_ErasureReachesRollUp: the users of a month stay as many, and nobody is known in it any more.
+// TestMonths_ErasureReachesRollUp: after an erasure, a month has as many users as before, but does not identify the erased user.
 func TestMonths_ErasureReachesRollUp(t *testing.T) {
 	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
 		log, events := &scantest.Memory{}, newLongTraffic(rand.New(rand.NewPCG(13, 14)))

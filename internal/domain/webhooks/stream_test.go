@@ -285,7 +285,7 @@ func TestWebhookStream_LostBehindCounter(t *testing.T) {
 	})
 }
 
-// A version that notes nothing told was there until now, or an import brought the webhooks. The stream is lost before anybody read a new
+// A version that notes nothing told was there until now, or an import brought the webhooks. The stream is lost before any node read a new
 // scan: what that version told is not told again, and what comes from then on is told once, whatever is lost.
 func TestWebhookStream_EarlierVersionNotRepeated(t *testing.T) {
 	t.Parallel()

@@ -541,7 +541,7 @@ func TestWebhookQueue_ExpiresUnsent(t *testing.T) {
 	assert.True(t, strings.Contains(p.logs.String(), "rows=120"), "%v", p.logs.String())
 }
 
-// A clock that jumps ahead by a year ends no event: all of them are tried, and those that nobody takes now are tried again.
+// A clock that jumps ahead by a year expires no event: all events are sent, and those that the receiver rejects are sent again.
 func TestWebhookQueue_ClockJumpAhead(t *testing.T) {
 	t.Parallel()
 	p := queued(t, "https://a.example/")

@@ -15,7 +15,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// Any input gets an answer, nothing of it is shown to anybody, and the next call works. The end of every test looks for secrets in the log.
+// Any input gets an answer that repeats no secret, and the next call works. Each test ends with a search for secrets in the log.
 func TestWireAPI_BadInput(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: town})

@@ -87,7 +87,7 @@ func TestAgreeReference_SingleUse(t *testing.T) {
 	}
 	p := request(t, s).get("/console/agree?here=1&ref=" + url.QueryEscape(ref))
 	assert.True(t, p.Status == http.StatusSeeOther && strings.HasPrefix(p.Header.Get("Location"), "/console/login?next="),
-		"nobody: %d %q", p.Status, p.Header.Get("Location"))
+		"not signed in: %d %q", p.Status, p.Header.Get("Location"))
 	form := func(appid string, sets ...string) url.Values {
 		return url.Values{"ref": {ref}, "did": {"approve"}, "appid": {appid}, "set": sets, "part": {"x"}}
 	}

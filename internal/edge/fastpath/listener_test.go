@@ -215,7 +215,7 @@ func TestLaneDrain_WaitsForAnswers(t *testing.T) {
 	a.end(nil) // to a connection that is gone
 }
 
-// A client that does not read holds up nobody: what it does not take at once is sent when it does.
+// A client that does not read delays no other client: the rest of its response is sent when it reads.
 func TestLane_ClientNotReading(t *testing.T) {
 	t.Parallel()
 	lane, came, dial := slowly(t)

@@ -27,7 +27,7 @@ func enqueue(t *testing.T, r *Recorder, n int64) *Group {
 	return g
 }
 
-// A scan waits for others only where others are expected, and then shortly; one that nobody waits for is in no hurry.
+// A commit waits shortly for further scans only if further scans are likely; a scan without a waiting caller may wait longer.
 func TestJournal_GroupCommitDelay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, _ := bubbleRecorder(t)

@@ -94,7 +94,7 @@ func TestShipper_WaitTimeout(t *testing.T) {
 	})
 }
 
-// A shipper ships what comes, waits while nobody takes it, forgets what was taken, and ends.
+// A shipper ships new events, waits while the stream accepts none, forgets accepted events, and stops.
 func TestShipper_Lifecycle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j, err := OpenJournal("scans", JournalOptions{disk: newBrokenDisk(rand.New(rand.NewPCG(1, 1))), Random: seeded(1)})

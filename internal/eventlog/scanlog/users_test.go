@@ -249,7 +249,7 @@ func eraseForEver(ctx context.Context, o erasingUsers) error {
 	return nil
 }
 
-// Issue 14: an erasure that is killed on its way loses no scan; whoever was erased is gone, and whoever was not is found again.
+// Issue 14: an erasure that is killed on its way loses no scan; erased users are gone, and all other users remain.
 func TestJournal_EraseKilledMidway(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "scans")
 	j, _ := rareJournal(t, dir)

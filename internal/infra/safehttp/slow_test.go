@@ -43,7 +43,7 @@ func drip(conn net.Conn, text string) {
 	}
 }
 
-// The clock of these tests is that of the synctest bubble: it jumps as soon as everybody waits, so the three seconds take no time.
+// These tests use the clock of a synctest bubble, which jumps as soon as all goroutines wait, so the three seconds take no time.
 func TestSafeHTTP_TotalTimeout(t *testing.T) {
 	for _, c := range []struct {
 		name  string

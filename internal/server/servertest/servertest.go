@@ -1,5 +1,5 @@
-// Package servertest starts a server for this module's own tests: clock and chance are the test's, the log is at hand, and when the test
-// ends nothing that lets anybody in may have been written anywhere. For tests of others there is qrjumptest.
+// Package servertest starts a server for the tests of this module. The test controls the clock and the random numbers and can read the log;
+// at the end of the test, no secret may be in any log or file. Tests of other modules use qrjumptest.
 package servertest
 
 import (
