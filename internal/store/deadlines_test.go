@@ -11,8 +11,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// A read without a response ends after a minute, or at the deadline of its caller if that is earlier. Patient connections, commits and
-// statements that read much have no limit of a minute.
+// A read without a response ends after a minute or at its deadline; patient connections, commits and long statements have no such minute.
 func TestSilentRead_Timeout(t *testing.T) {
 	for _, c := range []struct {
 		name     string

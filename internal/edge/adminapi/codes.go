@@ -83,26 +83,20 @@ func (a *Admin) selected(ctx context.Context, b codes.Batch, s client.CodeSelect
 		if len(text) <= codes.CodeLength {
 			name = codes.CodeName{Code: text, ID: b.ID}
 		}
-		index, err := a.indexIn(ctx, name, fmt.Sprintf("codes[%d]", i))
+		f, err := a.Codes.Lookup(ctx, name)
+		// The error gives only the index of the code in the request, because the code itself must not appear in logs.
+		if code, detail := errcode.FromError(err); code == errcode.CodeMalformed {
+			return nil, accounts.Invalid(fmt.Sprintf("codes[%d]: %s", i, detail))
+		}
 		if err != nil {
 			return nil, err
 		}
-		ranges = append(ranges, codes.Range{From: index, To: index})
+		if f.Batch.ID != b.ID {
+			return nil, accounts.Invalid(fmt.Sprintf("codes[%d] is of another application", i))
+		}
+		ranges = append(ranges, codes.Range{From: f.Index, To: f.Index})
 	}
 	return codes.NewSet(ranges...), nil
-}
-
-// indexIn returns the index of a code of the batch name.ID. An error gives only the code's field in the request, because the code itself
-// must not appear in logs.
-func (a *Admin) indexIn(ctx context.Context, name codes.CodeName, field string) (int64, error) {
-	f, err := a.Codes.Lookup(ctx, name)
-	if code, detail := errcode.FromError(err); code == errcode.CodeMalformed {
-		return 0, accounts.Invalid(field + ": " + detail)
-	}
-	if err == nil && f.Batch.ID != name.ID {
-		err = accounts.Invalid(field + " is of another application")
-	}
-	return f.Index, err
 }
 
 func (a codeAPI) showBatch(ctx context.Context, b codes.Batch) (client.Batch, error) {

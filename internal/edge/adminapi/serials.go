@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/contract/errcode"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/domain/codes"
 )
 
@@ -18,11 +20,18 @@ func (a codeAPI) bindSerials(ctx context.Context, in *struct {
 		if s.Index != nil {
 			name.Index, name.HasIndex = *s.Index, true
 		}
-		index, err := a.indexIn(ctx, name, fmt.Sprintf("serials[%d]", i))
+		f, err := a.Codes.Lookup(ctx, name)
+		// The error gives only the index of the code in the request, because the code itself must not appear in logs.
+		if code, detail := errcode.FromError(err); code == errcode.CodeMalformed {
+			return client.CodesChanged{}, accounts.Invalid(fmt.Sprintf("serials[%d]: %s", i, detail))
+		}
 		if err != nil {
 			return client.CodesChanged{}, err
 		}
-		list = append(list, codes.Serial{Index: index, Serial: s.Serial})
+		if f.Batch.ID != in.ID {
+			return client.CodesChanged{}, accounts.Invalid(fmt.Sprintf("serials[%d] is of another application", i))
+		}
+		list = append(list, codes.Serial{Index: f.Index, Serial: s.Serial})
 	}
 	changed, err := a.Codes.BindSerials(acting(ctx, in.Body.Actor), in.ID, list, in.Body.Replace)
 	return client.CodesChanged{Codes: int64(len(list)), Changed: changed}, err
