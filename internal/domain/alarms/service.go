@@ -339,12 +339,14 @@ func (s *Service) Propose(ctx context.Context, batch int64) (threshold int64, fr
 		return stored.(proposal).threshold, stored.(proposal).codes, nil
 	}
 	scores, err := view(ctx, s, func(tx Tx) ([]int64, error) { return tx.FirstScores(ctx, batch, firstWeeks, maxProposalCodes) })
-	if from = len(scores); from < minProposalCodes {
-		return 0, from, err
+	if err != nil {
+		return 0, 0, err
 	}
-	threshold = max(minProposal, scores[from/1000]/5*5+5)
+	if from = len(scores); from >= minProposalCodes {
+		threshold = max(minProposal, scores[from/1000]/5*5+5)
+	}
 	s.proposals.Store(batch, proposal{threshold, from, s.Now().Add(time.Minute)})
-	return threshold, from, err
+	return threshold, from, nil
 }
 
 // SetThreshold sets the minimum score at which codes of a batch raise alarms; nil = the server's threshold. The new threshold applies to

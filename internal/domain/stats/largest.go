@@ -51,7 +51,7 @@ func (c *Aggregator) largest(ctx context.Context, tx Tx, q Query, offset int64) 
 			if s.To > today {
 				rest.Spans = append(rest.Spans, Span{PerDay, today, s.To})
 			}
-		case s.Granularity == PerMonth:
+		case s.Granularity == PerMonth, s.Granularity == PerHour && s.To <= today*24-offset:
 			past.Spans = append(past.Spans, s)
 		default:
 			rest.Spans = append(rest.Spans, s)
