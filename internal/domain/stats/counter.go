@@ -372,5 +372,9 @@ func (c *Aggregator) Reset(f func() error) error {
 	c.bindings.known = nil
 	c.owners.reset()
 	c.bindings.Unlock()
-	return f()
+	err := f()
+	c.rankings.Lock()
+	defer c.rankings.Unlock()
+	c.rankings.known = nil
+	return err
 }

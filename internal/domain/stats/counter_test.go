@@ -674,3 +674,24 @@ func TestNewestScans_TailOfFeed(t *testing.T) {
 		}
 	})
 }
+
+// After a reset, sums of past days are read again, although their total is the same.
+func TestLargest_Reset(t *testing.T) {
+	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
+		log, r := &scantest.Memory{}, rand.New(rand.NewPCG(1, 2))
+		c := scantest.NewCounter(s, log)
+		c.Now = func() time.Time { return began.AddDate(0, 0, 3) }
+		scanned := func(app string) {
+			event := scanlog.Event{ID: scantest.ID(began, r), OccurredAt: began, Action: "none", App: app}
+			require.NoError(t, log.Append(t.Context(), []scanlog.Event{event}))
+			require.NoError(t, c.CatchUp(t.Context()))
+			q := stats.Question{From: began.AddDate(0, 0, -1), To: began.AddDate(0, 0, 2), Group: stats.App, Metric: stats.Scans}
+			a, err := c.Execute(t.Context(), q)
+			require.True(t, err == nil && len(a.Rows) == 1, "%+v %v", a.Rows, err)
+			assert.Equal(t, a.Rows[0].Value, app, "the scanned Mini Program")
+		}
+		scanned("a")
+		require.NoError(t, c.Reset(func() error { log.Entries = nil; return s.Reset(t.Context()) }))
+		scanned("b")
+	})
+}

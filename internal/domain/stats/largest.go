@@ -11,15 +11,18 @@ import (
 
 // ranking contains the sums of past days by value, largest first.
 type ranking struct {
-	total  Count
-	rows   []Answer       // nil = more than maxRanked values
-	byName map[string]int // index in rows by value
+	total Count
+	rows  []Answer // nil = more than maxRanked values
 }
 
 const (
 	maxRankings = 8      // rankings in memory
 	maxRanked   = 50_000 // values of a ranking
 )
+
+// minRanked is the minimum number of scans of a ranking: the rows of fewer scans are read fast. After a reset of an emulator with several
+// nodes, the total of the past days may equal the one before by chance, but not that of so many scans.
+var minRanked int64 = 10_000
 
 // read runs a query on the store.
 func (q Query) read(ctx context.Context, tx Tx) ([]Answer, error) {
@@ -70,19 +73,17 @@ func (c *Aggregator) largest(ctx context.Context, tx Tx, q Query, offset int64) 
 			return q.read(ctx, tx)
 		}
 	}
-	added := map[string]bool{}
+	index, added, end := map[string]int{}, 0, q.Offset+q.Limit
 	for i := range list {
-		added[list[i].Value] = true
-		if n, known := r.byName[list[i].Value]; known {
-			list[i].Scans += r.rows[n].Scans
-			list[i].FirstScans += r.rows[n].FirstScans
-		}
+		index[list[i].Value] = i
 	}
-	end := q.Offset + q.Limit
-	for i, n := 0, 0; i < len(r.rows) && n < end; i++ {
-		if !added[r.rows[i].Value] {
-			list = append(list, r.rows[i])
-			n++
+	for _, row := range r.rows {
+		if i, known := index[row.Value]; known {
+			list[i].Scans += row.Scans
+			list[i].FirstScans += row.FirstScans
+		} else if added < end {
+			list = append(list, row)
+			added++
 		}
 	}
 	slices.SortFunc(list, func(a, b Answer) int { return cmp.Or(cmp.Compare(b.Scans, a.Scans), cmp.Compare(a.Value, b.Value)) })
@@ -101,7 +102,7 @@ func total(ctx context.Context, tx Tx, spans ...Span) (n Count, err error) {
 // ranking returns the sums of a query on past days, from memory if the total has not changed.
 func (c *Aggregator) ranking(ctx context.Context, tx Tx, q Query, offset int64) (ranking, error) {
 	all, err := total(ctx, tx, q.Spans...)
-	if err != nil {
+	if err != nil || all.Scans < minRanked {
 		return ranking{}, err
 	}
 	key := fmt.Sprint(q.Group, q.Spans, offset)
@@ -111,15 +112,12 @@ func (c *Aggregator) ranking(ctx context.Context, tx Tx, q Query, offset int64) 
 	if known && r.total == all {
 		return r, nil
 	}
-	r = ranking{total: all, byName: map[string]int{}}
+	r = ranking{total: all}
 	if r.rows, err = q.read(ctx, tx); err != nil {
 		return r, err
 	}
 	if len(r.rows) > maxRanked {
 		r.rows = nil
-	}
-	for i, row := range r.rows {
-		r.byName[row.Value] = i
 	}
 	c.rankings.Lock()
 	defer c.rankings.Unlock()
