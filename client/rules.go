@@ -243,14 +243,14 @@ const (
 
 // PlannedRule is a planned change of a rule.
 type PlannedRule struct {
-	Action      string `json:"action" enum:"add,edit,publish,delete" doc:"edit replaces all fields of the rule, even if the wire would need a delete and an add"`
+	Action      string `json:"action" enum:"add,edit,publish,delete" doc:"edit replaces all fields, also where the wire needs a delete"`
 	Owner       string `json:"owner" doc:"AppID of the rule's account"`
 	Prefix      string `json:"prefix" maxLength:"4096"`
 	Path        string `json:"path,omitempty" doc:"page to open, for add and edit"`
 	AppID       string `json:"appid,omitempty" doc:"AppID of the Mini Program to open, for add and edit of a service account's rule"`
 	Occupy      bool   `json:"occupy,omitempty"`
 	OpenVersion int    `json:"open_version,omitempty" doc:"version that test links open; default: 3"`
-	Published   *bool  `json:"published,omitempty" doc:"whether the rule is published, for add and edit; default: true for add, unchanged for edit"`
+	Published   *bool  `json:"published,omitempty" doc:"whether the rule is published; default: true for add, unchanged for edit"`
 }
 
 // Replayed reports the effect that planned changes would have had on the scans of the last days.

@@ -60,7 +60,7 @@ type ScanPage struct {
 
 // ScanFilter selects scans. An empty field matches all scans.
 type ScanFilter struct {
-	Owner string `query:"owner" maxLength:"128" doc:"AppID: only scans of rules of this account and of codes for which it applied; default: all accounts visible to the caller"`
+	Owner string `query:"owner" maxLength:"128" doc:"AppID: only scans of this account's rules and codes; default: all visible accounts"`
 	// From and To are RFC 3339 times, or days in the server's time zone.
 	From string `query:"from" maxLength:"40" doc:"RFC 3339 time or date of the earliest scan"`
 	To   string `query:"to" maxLength:"40" doc:"RFC 3339 time or date of the latest scan; a date includes the whole day"`

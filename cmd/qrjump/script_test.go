@@ -168,7 +168,7 @@ func fails(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// capture is the script command "capture FILE REGEXP NAME…": what the groups find in a file, or in stdout, becomes variables.
+// capture implements the command "capture FILE REGEXP NAME…": it sets variables to the groups of a match in a file or in stdout.
 func capture(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 3 {
 		ts.Fatalf("usage: capture FILE REGEXP NAME...")

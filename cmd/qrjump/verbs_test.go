@@ -34,7 +34,7 @@ const (
 	otherTest = "another test" // it serves, or ends the program
 )
 
-// verb is a command line and what it says when it did what it was asked for. $NAME in its words is replaced by what earlier ones found out.
+// verb is a command line with its output after success. $NAME in its words is replaced by a value from the output of earlier commands.
 type verb struct {
 	path  string // as the help shows it
 	api   string
@@ -804,7 +804,7 @@ func between(t *testing.T, server string, see func(*http.Request)) string {
 	return front.URL
 }
 
-// Issue 11, 4: whatever answers in place of the server, no verb says that it did what it was asked for.
+// No command reports success if another program answers in place of the server.
 func TestVerbs_UnexpectedResponseFails(t *testing.T) {
 	t.Chdir(t.TempDir())
 	w := newWorld(t)

@@ -151,6 +151,12 @@ func codesCall(t *testing.T, s *servertest.Server, token, call, body string) ser
 	return s.Do("POST", "/intp/marketcode/"+call+"?access_token="+token, body, "Content-Type: application/json")
 }
 
+// activation returns the body of a call that activates the codes of a batch from the first one to last, with a page of shop.
+func activation(batch int64, last int, page string) string {
+	return fmt.Sprintf(`{"application_id":%d,"code_start":0,"code_end":%d,"activity_name":"a","product_brand":"b","product_title":"t",`+
+		`"product_code":"6901234567892","wxa_appid":"shop","wxa_path":%q}`, batch, last, page)
+}
+
 // apply applies for codes and returns the batch.
 func apply(t *testing.T, s *servertest.Server, token, isv string, count int) int64 {
 	t.Helper()
@@ -203,10 +209,8 @@ func live(t *testing.T, s *servertest.Server) (l life) {
 	l.stable = stableToken(t, s)
 
 	l.batch = apply(t, s, l.token, "order-1", 20_000)
-	if a := codesCall(t, s, l.token, "codeactive", fmt.Sprintf(
-		`{"application_id":%d,"code_start":0,"code_end":9999,"activity_name":"a","product_brand":"b","product_title":"t","product_code":"6901234567892","wxa_appid":"shop","wxa_path":"pages/code/code"}`, l.batch)); a.Code(t) != 0 {
-		t.Fatal(a.Body)
-	}
+	a := codesCall(t, s, l.token, "codeactive", activation(l.batch, 9999, "pages/code/code"))
+	require.Equal(t, a.Code(t), 0, "%s", a.Body)
 	for _, state := range []string{`{"action":"freeze","ranges":[{"from":8,"to":9}],"note":"lost"}`,
 		`{"action":"void","ranges":[{"from":10,"to":10}]}`, `{"action":"redeem","ranges":[{"from":11,"to":11}],"actor":"till 4"}`} {
 		s.Admin("POST", fmt.Sprintf("/batches/%d/states", l.batch), state)

@@ -76,8 +76,8 @@ type folder struct {
 	db  *sql.DB
 }
 
-// size is what all files of the folder have together, after the journal was written into the database and emptied: what stays, wherever the
-// last checkpoint was.
+// size returns the sum of the sizes of all files of the folder in bytes, after a checkpoint that empties the write-ahead log, so that the
+// result does not depend on the last checkpoint.
 func (f folder) size() int64 {
 	f.t.Helper()
 	var busy, frames, moved int

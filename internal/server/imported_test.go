@@ -37,7 +37,7 @@ func bring(s *servertest.Server, id, line int64, lines string) servertest.Answer
 		"Authorization: Bearer "+servertest.AdminToken, "Content-Type: text/plain")
 }
 
-// noise is what differs between two servers that say the same: request ids, hints, tickets, numbers of scans.
+// noise matches the parts that differ between equal answers of two servers: request ids, hints, tickets, numbers of scans.
 var noise = regexp.MustCompile(
 	` rid: [0-9a-f-]{26}|hint: \[[^]]*\]\[[^]]*\]|code_ticket=[0-9a-f]{32}|"scan_id":"[0-9a-f]+"|"seq":\d+|"activation":\d+|"rid":"[^"]*"`)
 

@@ -63,10 +63,8 @@ func TestClockJump_OneNodeKeepsOthersData(t *testing.T) {
 		made := one.NewKey("/scan-keys", `{"name":"app"}`)
 		one.key = made
 		batch := apply(t, one.Server, one.Token("svc"), "order-1", 10_000)
-		if a := codesCall(t, one.Server, one.Token("svc"), "codeactive", fmt.Sprintf(
-			`{"application_id":%d,"code_start":0,"code_end":9999,"activity_name":"a","product_brand":"b","product_title":"t","product_code":"6901234567892","wxa_appid":"shop","wxa_path":"p"}`, batch)); a.Code(t) != 0 {
-			t.Fatal(a.Body)
-		}
+		activated := codesCall(t, one.Server, one.Token("svc"), "codeactive", activation(batch, 9999, "p"))
+		require.Equal(t, activated.Code(t), 0, "%s", activated.Body)
 		_, text, _ := look(t, one.Server, batch, 7)
 		// Beside the embedded database it is one node, whose clock is repaired later.
 		two := one

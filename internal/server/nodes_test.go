@@ -209,8 +209,7 @@ func TestNodes_CodesReadYourWrites(t *testing.T) {
 		s.Hide(token)
 	}
 	active := func(s *servertest.Server, id int64) servertest.Answer {
-		return codesCall(t, s, token, "codeactive", fmt.Sprintf(
-			`{"application_id":%d,"code_start":0,"code_end":9,"activity_name":"a","product_brand":"b","product_title":"t","product_code":"1","wxa_appid":"shop","wxa_path":"p"}`, id))
+		return codesCall(t, s, token, "codeactive", activation(id, 9, "p"))
 	}
 	var id int64
 	for n := range 20 {

@@ -2,7 +2,6 @@ package server_test
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"sync"
 	"testing"
@@ -60,8 +59,7 @@ func TestReload_NonBlocking(t *testing.T) {
 			`{"prefix":"https://new.example/","path":"p","is_edit":0,"permit_sub_rule":1,"open_version":3}`)
 		call("shop", "/cgi-bin/wxopen/qrcodejumppublish", `{"prefix":"https://new.example/"}`)
 		call("shop", "/cgi-bin/wxopen/qrcodejumpdelete", `{"prefix":"https://gone.example/"}`)
-		call("brand", "/intp/marketcode/codeactive", fmt.Sprintf(
-			`{"application_id":%d,"code_start":0,"code_end":9,"activity_name":"a","product_brand":"b","product_title":"t","product_code":"6901234567892","wxa_appid":"shop","wxa_path":"pages/index/index"}`, id))
+		call("brand", "/intp/marketcode/codeactive", activation(id, 9, "pages/index/index"))
 		look("during the reload")
 		select {
 		case err := <-ended:

@@ -49,7 +49,8 @@ func TestSpoiledCode_ScanRaisesOneAlarm(t *testing.T) {
 			answer("GET", "/statistics?wait=true", "")
 		}
 		if a := answer("GET", "/alarms?state=open&acknowledged=false", ""); strings.Count(a.Body, `"kind":`) != 1 ||
-			!strings.Contains(a.Body, fmt.Sprintf(`"kind":"spoiled_code","account":"wxserviceacct0001","application_id":%d,"code_index":8,`, batch)) {
+			!strings.Contains(a.Body, `"kind":"spoiled_code","account":"wxserviceacct0001",`+
+				fmt.Sprintf(`"application_id":%d,"code_index":8,`, batch)) {
 			t.Errorf("after it: %s", a.Body)
 		}
 		answer("POST", "/alarms/1/dismiss", `{"note":"read off a photograph of the proof"}`)

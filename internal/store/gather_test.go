@@ -11,7 +11,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// joining is where nodes meet, and something happens after it was asked what is counted of one.
+// joining is a store that runs a function after a node has read the counted events of a journal.
 type joining struct {
 	*Store
 	then func()

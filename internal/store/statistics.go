@@ -233,8 +233,8 @@ func (t statisticsQueries) PutUsers(ctx context.Context, rows []stats.UsersRow) 
 }
 
 func (t statisticsQueries) Places(ctx context.Context, day int64, limit int) ([]string, error) {
-	return list(ctx, t.Tx, scanText, `SELECT location FROM statistics_unmatched WHERE granularity = 1 AND bucket = $1 ORDER BY location LIMIT $2`,
-		day, limit)
+	return list(ctx, t.Tx, scanText,
+		`SELECT location FROM statistics_unmatched WHERE granularity = 1 AND bucket = $1 ORDER BY location LIMIT $2`, day, limit)
 }
 
 func (t statisticsQueries) AddMisses(ctx context.Context, rows []stats.UnmatchedRow) error {
@@ -530,8 +530,8 @@ func (t statisticsQueries) AllMisses(ctx context.Context, of stats.Span, yield f
 	return queryEach(ctx, t.Tx, func(scan func(...any) error) (r stats.UnmatchedRow, err error) {
 		err = scan(&r.Granularity, &r.Bucket, &r.Location, &r.Scans)
 		return r, err
-	}, yield, `SELECT granularity, bucket, location, scans FROM statistics_unmatched WHERE granularity = $1 AND bucket >= $2 AND bucket < $3`,
-		int64(of.Granularity), of.From, of.To)
+	}, yield, `SELECT granularity, bucket, location, scans FROM statistics_unmatched
+		WHERE granularity = $1 AND bucket >= $2 AND bucket < $3`, int64(of.Granularity), of.From, of.To)
 }
 
 func (t alarmQueries) AllCodes(ctx context.Context, from, to alarms.CodeName, yield func(alarms.Row) error) error {

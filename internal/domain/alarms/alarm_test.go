@@ -24,7 +24,7 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the tables of docs/alarms.md; read the diff")
 
-// market makes codes whose truth is known. Its numbers are what we believe of items and their buyers; docs/alarms.md lists them.
+// market generates scans of codes that are known to be genuine or copied. docs/alarms.md lists its assumptions about items and buyers.
 type market struct {
 	r     *rand.Rand
 	users uint64
@@ -46,7 +46,7 @@ type world struct {
 	misplaced float64
 }
 
-// stated is the world that thresholds are chosen for. The others are what becomes of the promise where items live otherwise.
+// stated is the world for which thresholds are chosen. The other worlds show the rate of false alarms under other assumptions.
 var stated = world{name: "as stated below", shoppers: 0.6, again: 1.2, friends: 0.5, misplaced: 1.0 / 60}
 
 func (w world) but(name string, change func(*world)) world {

@@ -20,7 +20,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// memory is a store that keeps what it is given and can be told to fail or to hang; the real ones have their tests in package store.
+// memory is a store in memory that can fail or hang; package store tests the real stores.
 type memory struct {
 	mu         sync.Mutex
 	counts     map[string]int

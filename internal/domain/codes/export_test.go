@@ -1,6 +1,6 @@
 package codes
 
-// Spans is how many spans the activations of a batch are kept in, Bytes what its states take in memory.
+// Spans returns the number of spans in which memory holds the activations of a batch; Bytes returns the size of its states in bytes.
 func (m *Memory) Spans(batch int64) int {
 	b := m.batch(batch)
 	b.mu.Lock()

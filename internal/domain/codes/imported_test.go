@@ -21,7 +21,7 @@ func importPress(t testing.TB) *Service {
 	return &Service{Vault: key}
 }
 
-// What is stored of a code made elsewhere is for ever: no flag rewrites these numbers, which another implementation, with openssl, gave.
+// The stored form of imported codes never changes: an implementation with openssl computed these values, and no flag updates them.
 func TestImportedCodes_GoldenStorage(t *testing.T) {
 	p := importPress(t)
 	for text, want := range map[string]struct {
@@ -78,7 +78,7 @@ func TestPrefixTails_PercentEscapes(t *testing.T) {
 	}
 }
 
-// Whatever a file has, it is read to its end or refused with a line, and what is read can be written again.
+// Any file is read to its end or rejected with a line number, and the rows that were read can be written again.
 func FuzzImportLines(f *testing.F) {
 	line := strings.Repeat("0", 361) + " 044GZ*J10 0 P.URL.CN/0ALL$V2QCNVRHYPO:K3\n"
 	f.Add(line)

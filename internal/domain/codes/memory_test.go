@@ -157,8 +157,8 @@ func (h *history) event(seq int64) codes.Event {
 	return e
 }
 
-// Overlapping activations, withdrawals, schedules and states while time moves: memory says what the arrays say, also when events are read
-// late, and when everything is read again.
+// Memory has the same states as a model with arrays, for overlapping activations, withdrawals, schedules and states while time passes, also
+// if events are read late or all events are read again.
 func TestMemory_EqualsArrayModel(t *testing.T) {
 	t.Parallel()
 	histories := testscope.Choose(3_000, 300)
@@ -403,8 +403,8 @@ func (lots) Events(context.Context, int64, int64) iter.Seq2[codes.Event, error] 
 	return func(func(codes.Event, error) bool) {}
 }
 
-// A thousand applications a day and account: what a start does for each batch must not grow with their number. It is not parallel, because
-// it counts what the whole process takes.
+// With a thousand applications a day and account, the work of a start for each batch must not grow with their number. The test is not
+// parallel, because it counts the allocations of the process.
 func TestMemoryLoad_EachBatchOnce(t *testing.T) {
 	const n = 10_000
 	m := codes.NewMemory(lots{n: n})

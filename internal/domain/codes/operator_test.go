@@ -69,7 +69,7 @@ func TestCodeChange_Invalid(t *testing.T) {
 	assert.ErrorIs(t, err, codes.ErrNoBatch, "a re-target of an unknown batch")
 }
 
-// A single code is redeemed once: of 32 calls at once one wins, and each of the others learns who and when.
+// A code is redeemed once: of 32 concurrent calls one succeeds, and the others return the actor and the time of the redemption.
 func TestRedeem_ConcurrentOnce(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)
@@ -357,7 +357,7 @@ func TestActivate_OverlapIgnoresRetarget(t *testing.T) {
 	}
 }
 
-// Activations that many send at once are all kept, and the memory agrees with what is read again.
+// Concurrent activations are all stored, and memory agrees with the events in the store.
 func TestActivate_Concurrent(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)

@@ -287,7 +287,7 @@ func TestPackageBase64_EqualsStdlib(t *testing.T) {
 	}
 }
 
-// Memory does not grow with the range: what is allocated is the same for a hundred times as many rows, and below 256 KiB.
+// Memory does not grow with the range: a hundred times as many rows allocate as many bytes, less than 256 KiB.
 func TestPackageDownload_ConstantMemory(t *testing.T) {
 	withoutRaceDetector(t)
 	small, large := testRange(t, 0, 99), testRange(t, 0, 9_999)

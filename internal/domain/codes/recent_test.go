@@ -13,7 +13,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// A ticket comes back as the store would give it, the oldest are forgotten, and two whose hashes begin alike are not taken for each other.
+// A cached ticket equals the stored one, the oldest tickets are evicted, and tickets with similar hashes are not confused.
 func TestRecentTickets_EvictionAndCollision(t *testing.T) {
 	var r ticketCache
 	nth := func(i int) (Ticket, [sha256.Size]byte) {

@@ -64,7 +64,7 @@ func (c *counted) ViewCodes(ctx context.Context, f func(codes.Tx) error) error {
 	return c.Store.ViewCodes(ctx, f)
 }
 
-// Where May says no, neither Scan nor Withhold asks the store, whatever stands in a text: who answers scans without waiting relies on it.
+// If May returns false, neither Scan nor Withhold reads the store for any text; the fast path of scans relies on this.
 func TestMay_NoStoreAccess(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)

@@ -176,7 +176,7 @@ func TestCodeScan_FormerPrefix(t *testing.T) {
 	check("closed after a start")
 }
 
-// FuzzScanCode: whatever a scan brings, a page opens for a text that was printed and for no other.
+// FuzzScanCode: among all scanned texts, only printed texts open a page.
 func FuzzScanCode(f *testing.F) {
 	p := newPlant(f)
 	shop, _ := p.account("shop")

@@ -70,7 +70,7 @@ func TestIndexSet_Boundaries(t *testing.T) {
 	}
 }
 
-// FuzzDecodeSet: what a database holds is read or refused, and what is read rises.
+// FuzzDecodeSet: a stored set is decoded or rejected, and decoded ranges are in ascending order.
 func FuzzDecodeSet(f *testing.F) {
 	f.Add(NewSet(Range{0, 0}, Range{7, 9}).Encode())
 	f.Add("")

@@ -13,8 +13,8 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// Serials cost nothing: a thousand GTINs with templates answer for each of their serials, and what is in memory stays as it was. An
-// entry of a map for each of 20,000 serials is ten times what the test allows.
+// Serial numbers use no memory: a thousand GTINs with templates resolve each of their serial numbers, and the heap does not grow. A map
+// entry for each of 20,000 serial numbers would use ten times the limit of the test.
 func TestDigitalLinkMemory_SerialsFree(t *testing.T) {
 	const gtins, serials = 1000, 20_000
 	known, keys := map[string]*Entry{}, make([]string, gtins)

@@ -10,8 +10,8 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// TestGlance_EqualsSearch: who is sent to core.search by a glance is sent there for speed only; what a glance answers must be the search's
-// answer. Parts have all lengths around a word of eight bytes.
+// TestGlance_EqualsSearch: the result of a glance equals that of core.search, which a glance calls only for texts that it cannot decide.
+// Parts have all lengths around a word of eight bytes.
 func TestGlance_EqualsSearch(t *testing.T) {
 	const seed = 20173
 	rng := rand.New(rand.NewPCG(seed, 0))

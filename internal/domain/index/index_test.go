@@ -61,7 +61,7 @@ var (
 )
 
 // TestIndex_ExhaustiveThreeRules: every set of up to three of the forty prefixes, each of two owners and published or not, against every
-// link, compared with what rules.Prefix.Matches and the contract's sentence on owners say. In make test a thirteenth of the sets of three,
+// link, compared with rules.Prefix.Matches and the contract's sentence on owners. In make test a thirteenth of the sets of three,
 // those above every thirteenth set of two.
 func TestIndex_ExhaustiveThreeRules(t *testing.T) {
 	if testing.Short() {

@@ -22,7 +22,7 @@ import (
 // The layouts that were tried for the index, side by side with one probe of a Go map with the whole link. docs/decisions/0012-rule-index.md
 // has the figures. LAYOUT_RULES sets how many rules there are (100,000).
 
-// world is rules of which any number can be made: 70 % exact paths, 20 % with what is below, 10 % query prefixes, a third nested, 100 a
+// world generates any number of rules: 70 % exact paths, 20 % with sub-paths, 10 % query prefixes, a third nested, 100 for each
 // Mini Program, 20,000 hosts by Zipf's law.
 type world struct {
 	n    int

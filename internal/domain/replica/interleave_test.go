@@ -316,8 +316,8 @@ func (p *protocol) see(thing int) (version int, ok bool) {
 // witness judges what is seen of one thing.
 type witness struct{ acknowledged, seen int }
 
-// judge returns the version that is seen. behind: it is older than what was acknowledged; older: it is older than what was seen before.
-// latest is the version in the store after the look, ready whether the memory says that it holds all.
+// judge returns the version that a reader sees. behind: it is older than an acknowledged change; older: it is older than a version that was
+// seen before. latest is the version in the store after the read; ready reports whether memory claims to be complete.
 func (w witness) judge(version int, ok, ready bool, latest int) (now int, behind, older bool) {
 	if ok {
 		return version, version < w.acknowledged, version < w.seen

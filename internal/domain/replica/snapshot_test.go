@@ -263,7 +263,7 @@ func TestKeepStart_SnapshotPlusChanges(t *testing.T) {
 	}
 }
 
-// Issue 14: what is written of snapshots grows with the changes, not with the rules: one changed rule of a million wrote 120 MB.
+// The bytes written for snapshots grow with the changes, not with the rules: one changed rule of a million once wrote 120 MB.
 func TestKeepSnapshot_WritesProportionalToChanges(t *testing.T) {
 	for _, n := range []int{20, 2_000, 20_000} {
 		t.Run(fmt.Sprint(n, " rules"), func(t *testing.T) {

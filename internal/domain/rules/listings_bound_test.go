@@ -9,7 +9,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// However many lists are asked for, what is remembered is bounded, and the last one is among it.
+// The cache of listings is bounded for any number of requests, and contains the latest listing.
 func TestListings_CacheBounded(t *testing.T) {
 	var m listings
 	month := time.Unix(0, 0)

@@ -153,7 +153,7 @@ func check(t *testing.T, c *stats.Aggregator, n *naive) {
 	}
 }
 
-// TestCounter_EqualsNaiveCount: whatever comes late, wherever the counting is cut off and begun again, by one node or two.
+// TestCounter_EqualsNaiveCount: counts equal a naive count with late scans and interrupted counting, on one node or two.
 func TestCounter_EqualsNaiveCount(t *testing.T) {
 	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
 		for seed := range uint64(testscope.Choose(4, 2)) {
@@ -441,7 +441,7 @@ func TestCounter_KillAfterLeavingStream(t *testing.T) {
 	})
 }
 
-// A reader of one scan after the other goes on at the same scan, whatever ledger is counted.
+// A reader of the scan feed continues at the same scan after a change of the scan log.
 func TestLedgerReader_ContinuesAcrossLedgers(t *testing.T) {
 	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
 		events := &scantest.Traffic{Random: rand.New(rand.NewPCG(8, 9)), Now: began, Users: 50}
@@ -492,7 +492,7 @@ func TestLedgerReader_ContinuesAcrossLedgers(t *testing.T) {
 	})
 }
 
-// scansWebhook is a webhook that wants the scans after a position, whose reader is at another one; told is where both are now.
+// scansWebhook adds a webhook for scans after a position, with its reader at another position; told returns both positions.
 func scansWebhook(t *testing.T, s *store.Store, from, at int64) (told func() [2]int64) {
 	t.Helper()
 	do := func(f func(tx webhooks.Tx) error) {
@@ -515,8 +515,8 @@ func scansWebhook(t *testing.T, s *store.Store, from, at int64) (told func() [2]
 	}
 }
 
-// Issue 12, 8: nodes of the version before and of this one count in turn while one after the other is replaced. The older knows nothing of
-// the scan that stands at a position: what this version noted of another position says nothing of the ledger.
+// During an upgrade, nodes of the previous version and of this version count in turn. The previous version stores no checkpoint, so the
+// checkpoint of another position says nothing about the scan log.
 func TestCounter_MixedVersionsDuringUpgrade(t *testing.T) {
 	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
 		events, sum := &scantest.Traffic{Random: rand.New(rand.NewPCG(8, 9)), Now: began, Users: 50}, newNaive(8)
@@ -563,8 +563,8 @@ func TestCounter_MixedVersionsDuringUpgrade(t *testing.T) {
 	})
 }
 
-// Issue 12, 8: a ledger that is an older one that went on. What was told to webhooks is not told again; where its events say from which
-// journal they came, those that were not counted yet are, and no other.
+// An earlier scan log is used again after it grew. Events that webhooks received are not sent again. If events name their journal, those
+// that were not counted yet are counted, and no others.
 func TestCounter_OlderLedgerContinued(t *testing.T) {
 	for name, c := range map[string]struct {
 		origins, longer bool

@@ -19,8 +19,8 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/scantest"
 )
 
-// BenchmarkCounting is what it costs the processor to count a scan of a journal, the write of the users included. It is told in CPU time,
-// so that a busy machine does not change it.
+// BenchmarkCounting measures the processor time for counting a scan of a journal, including the write of the users; other load on the
+// machine does not affect it.
 //
 //	go test ./internal/domain/stats -run - -bench Counting -benchtime 1x
 func BenchmarkCounting(b *testing.B) {

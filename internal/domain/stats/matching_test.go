@@ -15,7 +15,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/storetest"
 )
 
-// Issue 16, 2: what a filter finds, page by page, is what is found by looking at each scan, and no call looks at more than it may.
+// The pages of a filtered feed equal the result of examining each scan, and no call examines more scans than its limit.
 func TestMatching_EqualsFullScan(t *testing.T) {
 	s := scantest.OpenStore(t, store.Target{Dir: storetest.Folder(t)})
 	log := &scantest.Memory{}

@@ -26,8 +26,8 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/storetest"
 )
 
-// A message of a stream cannot be changed, and a node that ended in between sends some again long after: still each scan is there once and
-// in its place, also after an erasure, and what is counted is what a recount finds, for a counter that begins anew too.
+// Messages of a stream cannot be changed, and a restarted node sends some of them again much later: each scan is nevertheless read once and
+// in order, also after an erasure, and the counts equal a recount, also for a new counter.
 func TestStreamCounter_Dedup(t *testing.T) {
 	server := natstest.Start(t, natstest.Options{})
 	o, err := stream.Parse(server.Events())
@@ -166,8 +166,8 @@ func (i *interrupted) Ship(ctx context.Context, node string, from, to scanlog.Of
 	return fmt.Errorf("%w: %v", errInterrupted, i.Log.Ship(ctx, node, from, to, entries))
 }
 
-// A node publishes scans that say "up to here the stream has everything". They may come into a stream that was made anew and has nothing of
-// that: the counter believes only what was said of the stream that it reads.
+// Scans contain the position up to which the stream is complete. They may arrive in a stream that was recreated without the earlier scans:
+// the counter uses only positions that refer to the stream that it reads.
 func TestStreamCounter_RecreatedDuringShipping(t *testing.T) {
 	server := natstest.Start(t, natstest.Options{})
 	s := scantest.OpenStore(t, store.Target{Dir: storetest.Folder(t)})

@@ -30,7 +30,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// haste is how much faster the sender's clock runs: the pauses of hours pass in the test's minute.
+// haste is the factor by which the sender's clock runs faster, so that pauses of hours pass within a minute.
 const haste = 3000
 
 func TestMain(m *testing.M) {

@@ -150,7 +150,7 @@ func office(t *testing.T, s *store.Store, ledger *scans) *post {
 	return p
 }
 
-// verify is what a receiver does, by the reference implementation of the specification.
+// verify checks a delivery as a receiver does, with the reference implementation of the specification.
 func (p *post) verify(url string, header http.Header, body []byte) {
 	p.mu.Lock()
 	secret := p.secret[url]

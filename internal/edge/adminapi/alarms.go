@@ -60,7 +60,7 @@ type AlarmFilter struct {
 	After         int64  `query:"after" minimum:"0" doc:"only alarms with a greater ID"`
 	Before        int64  `query:"before" minimum:"0" doc:"only alarms with a smaller ID; with newest, pages backwards"`
 	Newest        bool   `query:"newest" doc:"newest first"`
-	State         string `query:"state" enum:"open,dismissed,suspicious,confirmed" doc:"only dismissed alarms, or open ones: all, unconfirmed, confirmed"`
+	State         string `query:"state" enum:"open,dismissed,suspicious,confirmed" doc:"dismissed, or open: all, unconfirmed, confirmed"`
 	Acknowledged  string `query:"acknowledged" enum:"true,false" doc:"only acknowledged, or only unacknowledged alarms"`
 	ApplicationID int64  `query:"application_id" minimum:"0" doc:"only alarms of codes of this application"`
 }

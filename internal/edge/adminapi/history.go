@@ -102,7 +102,7 @@ func (a serverAPI) replayPlan(ctx context.Context, in *struct {
 	Body struct {
 		Changes  []client.PlannedRule `json:"changes" minItems:"1" maxItems:"1000"`
 		Days     int                  `json:"days" minimum:"1" maximum:"3660" default:"7"`
-		MaxScans int64                `json:"max_scans,omitempty" minimum:"1" maximum:"20000000" doc:"maximum number of scans read, oldest first; default: 20,000,000"`
+		MaxScans int64                `json:"max_scans,omitempty" minimum:"1" maximum:"20000000" doc:"oldest scans; default: 20,000,000"`
 	}
 }) (auditlog.Replayed, error) {
 	var log scanlog.Log

@@ -14,7 +14,7 @@ import (
 
 // OwnedBy contains the query parameter that selects the owner of the scans.
 type OwnedBy struct {
-	Owner string `query:"owner" maxLength:"128" doc:"AppID: only scans of rules of this account and of codes for which it applied; default: all accounts visible to the caller"`
+	Owner string `query:"owner" maxLength:"128" doc:"AppID: only scans of this account's rules and codes; default: all visible accounts"`
 }
 
 // owners returns the accounts whose scans a request may read: the given owner, or all accounts of the caller if owner is empty; an

@@ -205,7 +205,7 @@ func visit(t *testing.T, parent context.Context, url string) (v visited) {
 	return v
 }
 
-// violations are what axe-core finds on a page. The page allows no script, so the browser is told to look away.
+// violations returns the findings of axe-core on a page. The browser ignores the policy of the page, which allows no scripts.
 func violations(t *testing.T, ctx context.Context, url string) (list []string) {
 	t.Helper()
 	call(t, ctx, cdppage.SetBypassCSP, cdppage.SetBypassCSPParams{Enabled: true})
