@@ -102,11 +102,9 @@ func (d *Service) newTicket(ctx context.Context, tx Tx, c Component, now time.Ti
 // PushTickets creates and queues a ticket for every component that has an event URL and whose last ticket is at least ten minutes old.
 func (d *Service) PushTickets(ctx context.Context) error {
 	for {
-		var due []string
 		now := d.Now()
-		err := d.Store.ViewAccounts(ctx, func(tx Tx) (err error) {
-			due, err = tx.TicketsDue(ctx, now.Add(-TicketEvery), now, 100)
-			return err
+		due, err := Transact(ctx, d.Store.ViewAccounts, func(tx Tx) ([]string, error) {
+			return tx.TicketsDue(ctx, now.Add(-TicketEvery), now, 100)
 		})
 		if err != nil || len(due) == 0 {
 			return err

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/contract/settings"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/domain/codes"
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
@@ -108,12 +109,8 @@ type Tx interface {
 }
 
 // view runs f on a consistent snapshot and returns its result.
-func view[T any](ctx context.Context, s *Service, f func(Tx) (T, error)) (answer T, err error) {
-	err = s.Store.ViewAlarms(ctx, func(tx Tx) (err error) {
-		answer, err = f(tx)
-		return err
-	})
-	return answer, err
+func view[T any](ctx context.Context, s *Service, f func(Tx) (T, error)) (T, error) {
+	return accounts.Transact(ctx, s.Store.ViewAlarms, f)
 }
 
 // Code returns the scan statistics of a code; for a code without scans only the name is set.
@@ -171,13 +168,11 @@ func (s *Service) Acknowledge(ctx context.Context, id int64, actor string, confi
 // Dismiss records that an operator has declared the code of an alarm genuine, with the operator's name and reason. An earlier dismissal
 // stays unchanged. The product pages read the open alarms from the store, so a dismissal is visible on all nodes at once. After a dismissal
 // only later scans can raise an alarm for the code. Dismiss returns ErrNoAlarm if the alarm does not exist.
-func (s *Service) Dismiss(ctx context.Context, id int64, actor, note string) (a Alarm, err error) {
-	err = s.Store.UpdateAlarms(ctx, func(tx Tx) error {
-		a, err = tx.Decide(ctx, id, Dismiss, actor, note, s.Now())
-		return err
+func (s *Service) Dismiss(ctx context.Context, id int64, actor, note string) (Alarm, error) {
+	defer s.proposals.Clear()
+	return accounts.Transact(ctx, s.Store.UpdateAlarms, func(tx Tx) (Alarm, error) {
+		return tx.Decide(ctx, id, Dismiss, actor, note, s.Now())
 	})
-	s.proposals.Clear()
-	return a, err
 }
 
 // Count adds scans to the statistics of their codes, in the transaction that counts the scans, and raises the resulting alarms.

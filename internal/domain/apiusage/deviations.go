@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/contract/behaviour"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
 // Deviation counts calls of one account to one endpoint that the Weixin platform may reject for one reason; the reason is a row of package
@@ -122,15 +123,13 @@ func (s *Service) Deviated() (times int64, behaviours int) {
 
 // Deviations lists the deviations of an account ("" = all accounts), sorted by account, endpoint and behaviour: all deviations of this
 // process, and the deviations that other processes have written. At most ListedDeviations.
-func (s *Service) Deviations(ctx context.Context, account string) (list []Deviation, err error) {
+func (s *Service) Deviations(ctx context.Context, account string) ([]Deviation, error) {
 	if err := s.flushDeviations(ctx); err != nil {
 		return nil, err
 	}
-	err = s.Store.ViewCalls(ctx, func(tx Tx) error {
-		list, err = tx.Deviations(ctx, account, ListedDeviations)
-		return err
+	return accounts.Transact(ctx, s.Store.ViewCalls, func(tx Tx) ([]Deviation, error) {
+		return tx.Deviations(ctx, account, ListedDeviations)
 	})
-	return list, err
 }
 
 // ForgetDeviations deletes the deviations of an account; "" = all accounts.

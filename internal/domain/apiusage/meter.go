@@ -9,6 +9,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/contract/behaviour"
 	"github.com/qrjump/qrjump/internal/contract/errcode"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
 // PerDay is the default daily limit of calls of an account to one API path. Contract: rules §3.1 (a sample of a real response).
@@ -124,11 +125,7 @@ func (s *Service) totalCount(ctx context.Context, k key) (int, error) {
 	m := &s.meter
 	m.writing.RLock()
 	defer m.writing.RUnlock()
-	var stored int
-	err := s.Store.ViewCalls(ctx, func(tx Tx) (err error) {
-		stored, err = tx.Count(ctx, k.appid, k.path, k.day)
-		return err
-	})
+	stored, err := accounts.Transact(ctx, s.Store.ViewCalls, func(tx Tx) (int, error) { return tx.Count(ctx, k.appid, k.path, k.day) })
 	if err != nil {
 		return 0, err
 	}

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
 // Search selects calls of the call log. The zero value of Search selects all calls.
@@ -112,11 +114,7 @@ func (s *Service) search(ctx context.Context, q Search, take func(Call) (hasMore
 	prev, hint := q.Before, q.hint()
 	blocks, size := 0, 0
 	for step := 2; ; step = min(2*step, searchedStep) {
-		var list []Block
-		err := s.Store.ViewCalls(ctx, func(tx Tx) (err error) {
-			list, err = tx.NewestCalls(ctx, prev, step)
-			return err
-		})
+		list, err := accounts.Transact(ctx, s.Store.ViewCalls, func(tx Tx) ([]Block, error) { return tx.NewestCalls(ctx, prev, step) })
 		if err != nil {
 			return looked, err
 		}

@@ -21,11 +21,8 @@ func (s *Service) DryRun(ctx context.Context, owner accounts.Account, d Draft) (
 	if kindFor(owner) == Ordinary {
 		if p, wrong := ParsePrefix(d.Prefix, Ordinary, conf.AllowPrivateHosts); wrong == nil {
 			t.File = p.ConfirmAddress(owner.Confirm.Name)
-			var status DomainStatus
-			if err := s.Store.ViewRules(ctx, func(tx Tx) (err error) {
-				status, err = tx.Domain(ctx, p.Host)
-				return err
-			}); err != nil {
+			status, err := accounts.Transact(ctx, s.Store.ViewRules, func(tx Tx) (DomainStatus, error) { return tx.Domain(ctx, p.Host) })
+			if err != nil {
 				return t, err
 			}
 			t.Vouched = vouched(p, status, conf)

@@ -8,18 +8,15 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/domain/alarms"
 	"github.com/qrjump/qrjump/internal/domain/stats/timebucket"
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
 // view runs a read-only function on a consistent snapshot and returns its result.
-func view[T any](ctx context.Context, c *Aggregator, f func(Tx) (T, error)) (answer T, err error) {
-	err = c.Store.ViewStatistics(ctx, func(tx Tx) (err error) {
-		answer, err = f(tx)
-		return err
-	})
-	return answer, err
+func view[T any](ctx context.Context, c *Aggregator, f func(Tx) (T, error)) (T, error) {
+	return accounts.Transact(ctx, c.Store.ViewStatistics, f)
 }
 
 // stored returns the state from the store.
