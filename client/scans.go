@@ -342,25 +342,24 @@ type AlarmReason struct {
 
 // Alarm is a suspicion about a code, raised by its scans.
 type Alarm struct {
-	ID            int64           `json:"id"`
-	Kind          string          `json:"kind"`
-	Stage         string          `json:"stage,omitempty"`           // suspicious or confirmed; "" if the alarm has been dismissed
-	Account       string          `json:"account" answer:"optional"` // owner of the code
-	ApplicationID int64           `json:"application_id"`
-	CodeIndex     int64           `json:"code_index"`
-	OccurredAt    time.Time       `json:"occurred_at"`
-	ScanID        string          `json:"scan_id"`
-	Score         int64           `json:"score"`
-	Details       json.RawMessage `json:"details"`
-	// Reasons explains Details in words, most significant first.
-	Reasons        []AlarmReason `json:"reasons,omitempty" answer:"optional"`
-	AcknowledgedAt *time.Time    `json:"acknowledged_at,omitempty"`
-	AcknowledgedBy string        `json:"acknowledged_by,omitempty"`
-	ConfirmedAt    *time.Time    `json:"confirmed_at,omitempty"` // ConfirmedAt is nil if the alarm has not been confirmed as justified.
-	ConfirmedBy    string        `json:"confirmed_by,omitempty"`
-	DismissedAt    *time.Time    `json:"dismissed_at,omitempty"` // DismissedAt is nil if the alarm has not been dismissed.
-	DismissedBy    string        `json:"dismissed_by,omitempty"`
-	Note           string        `json:"note,omitempty"` // The reason for the dismissal.
+	ID             int64           `json:"id"`
+	Kind           string          `json:"kind"`
+	Account        string          `json:"account" answer:"optional" doc:"AppID of the code's account"`
+	ApplicationID  int64           `json:"application_id"`
+	CodeIndex      int64           `json:"code_index"`
+	OccurredAt     time.Time       `json:"occurred_at" doc:"time of the scan that raised the alarm"`
+	ScanID         string          `json:"scan_id"`
+	Score          int64           `json:"score"`
+	Stage          string          `json:"stage,omitempty" doc:"suspicious or confirmed; empty if dismissed"`
+	Details        json.RawMessage `json:"details"`
+	Reasons        []AlarmReason   `json:"reasons" answer:"optional" doc:"readable reasons, most points first"`
+	AcknowledgedAt *time.Time      `json:"acknowledged_at,omitempty"`
+	AcknowledgedBy string          `json:"acknowledged_by,omitempty"`
+	ConfirmedAt    *time.Time      `json:"confirmed_at,omitempty" doc:"time at which the alarm was confirmed as justified"`
+	ConfirmedBy    string          `json:"confirmed_by,omitempty"`
+	DismissedAt    *time.Time      `json:"dismissed_at,omitempty" doc:"time of the dismissal"`
+	DismissedBy    string          `json:"dismissed_by,omitempty"`
+	Note           string          `json:"note,omitempty" doc:"reason for the dismissal"`
 }
 
 // AlarmQuery selects alarms; the zero value selects the oldest 100 alarms.

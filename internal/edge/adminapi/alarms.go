@@ -3,7 +3,6 @@ package adminapi
 import (
 	"context"
 	"slices"
-	"time"
 
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/domain/accounts"
@@ -12,26 +11,10 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/i18n"
 )
 
-// alarm is the JSON form of an alarm.
+// alarm is an alarm; the type of its details gives them a schema in the OpenAPI document.
 type alarm struct {
-	ID             int64                `json:"id"`
-	Kind           string               `json:"kind"`
-	Account        string               `json:"account" doc:"AppID of the code's account"`
-	ApplicationID  int64                `json:"application_id"`
-	CodeIndex      int64                `json:"code_index"`
-	OccurredAt     time.Time            `json:"occurred_at" doc:"time of the scan that raised the alarm"`
-	ScanID         string               `json:"scan_id"`
-	Score          int64                `json:"score"`
-	Stage          string               `json:"stage,omitempty" doc:"suspicious or confirmed; empty if dismissed"`
-	Details        alarms.Details       `json:"details" doc:"state of the code at that time"`
-	Reasons        []client.AlarmReason `json:"reasons" doc:"readable reasons, most points first"`
-	AcknowledgedAt *time.Time           `json:"acknowledged_at,omitempty"`
-	AcknowledgedBy string               `json:"acknowledged_by,omitempty"`
-	ConfirmedAt    *time.Time           `json:"confirmed_at,omitempty" doc:"time at which the alarm was confirmed as justified"`
-	ConfirmedBy    string               `json:"confirmed_by,omitempty"`
-	DismissedAt    *time.Time           `json:"dismissed_at,omitempty" doc:"time of the dismissal"`
-	DismissedBy    string               `json:"dismissed_by,omitempty"`
-	Note           string               `json:"note,omitempty" doc:"reason for the dismissal"`
+	client.Alarm
+	Details alarms.Details `json:"details" doc:"state of the code at that time"`
 }
 
 type alarmList struct {
@@ -46,12 +29,11 @@ func inBoth(reason i18n.Message) client.AlarmReason {
 
 func (a scanAPI) showAlarm(ctx context.Context, item alarms.Alarm) (alarm, error) {
 	b, err := a.Codes.Memory.BatchOrLoad(ctx, item.Batch)
-	return alarm{ID: item.ID, Kind: item.Kind, Stage: item.Stage(), Account: b.Account, ApplicationID: item.Batch, CodeIndex: item.Index,
-		OccurredAt: item.CreatedAt, ScanID: item.Scan, Score: item.Score,
-		Details: item.Details, Reasons: mapped(item.Reasons(), inBoth),
+	return alarm{client.Alarm{ID: item.ID, Kind: item.Kind, Stage: item.Stage(), Account: b.Account, ApplicationID: item.Batch,
+		CodeIndex: item.Index, OccurredAt: item.CreatedAt, ScanID: item.Scan, Score: item.Score, Reasons: mapped(item.Reasons(), inBoth),
 		AcknowledgedAt: optional(item.AcknowledgedAt), AcknowledgedBy: item.AcknowledgedBy,
 		ConfirmedAt: optional(item.ConfirmedAt), ConfirmedBy: item.ConfirmedBy,
-		DismissedAt: optional(item.DismissedAt), DismissedBy: item.DismissedBy, Note: item.Note}, err
+		DismissedAt: optional(item.DismissedAt), DismissedBy: item.DismissedBy, Note: item.Note}, item.Details}, err
 }
 
 // AlarmFilter contains the query parameters that select alarms.
