@@ -23,7 +23,7 @@ var exact = map[string]func(settings.Settings) int{
 
 // openUsage prepares the call counters and the call log.
 func (s *Server) openUsage() {
-	s.domain.usage = &apiusage.Service{Store: s.store, Settings: s.chosen.settings, Now: s.countNow, ClockBelieved: s.wall.Believed,
+	s.domain.usage = &apiusage.Service{Store: s.store.Calls(), Settings: s.chosen.settings, Now: s.countNow, ClockBelieved: s.wall.Believed,
 		Log: s.log, Exact: exact, Interfaces: api.Paths(), SingleNode: !s.store.Shared()}
 	if s.store.Shared() {
 		s.domain.usage.Minutes.Shared = func(ctx context.Context, key string, limit int) (bool, error) {

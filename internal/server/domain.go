@@ -65,10 +65,10 @@ func (s *Server) openDomain(ctx context.Context) error {
 		return err
 	}
 	s.domain.keys = &accounts.ScanKeys{Store: s.store, Vault: s.secrets.vault, Now: s.now, Random: s.random}
-	s.domain.people = &iam.Service{Store: s.store, Vault: s.secrets.vault, Now: s.realNow, Random: s.random,
+	s.domain.people = &iam.Service{Store: s.store.People(), Vault: s.secrets.vault, Now: s.realNow, Random: s.random,
 		Guessed: s.access().guessedPerson}
-	s.domain.appearances = &branding.Service{Store: s.store, Log: s.log, RealNow: s.realNow}
-	s.domain.products = &digitallink.Service{Store: s.store, Now: s.now,
+	s.domain.appearances = &branding.Service{Store: s.store.Appearances(), Log: s.log, RealNow: s.realNow}
+	s.domain.products = &digitallink.Service{Store: s.store.GS1(), Now: s.now,
 		Hosts:   func() []string { return s.chosen.settings.Get().GS1Hosts },
 		Holder:  func(digits string) (string, string) { return s.chosen.settings.Get().GS1Prefixes.Holder(digits) },
 		Changed: s.domain.current.ProductsChanged}

@@ -147,7 +147,7 @@ func (s scanRecords) settleRemaining(ctx context.Context, node string, begin, up
 	missing := counted.Missing(upTo) - counted.Missing(start)
 	s.log.InfoContext(ctx, "scan stream detaching; pending scans are processed from the journal",
 		"max_uncounted", missing, "from", max(start, counted.From()), "to", upTo)
-	service := &webhooks.Service{Store: s.store, Vault: s.secrets.vault, Now: s.now, Random: s.random}
+	service := &webhooks.Service{Store: s.store.Webhooks(), Vault: s.secrets.vault, Now: s.now, Random: s.random}
 	told, err := service.QueueRest(ctx, node, counted, start, rest)
 	if err != nil {
 		return fmt.Errorf("telling of the scans that were not told in the stream: %w", err)
@@ -286,7 +286,7 @@ func (s scanRecords) countRemaining(ctx context.Context, log scanlog.Log, id str
 		if err := s.newCounter(log, nil).CatchUpAndSave(ctx); err != nil {
 			return fmt.Errorf("counting the scans that no stream has: %w", err)
 		}
-		service := &webhooks.Service{Store: s.store, Vault: s.secrets.vault, Now: s.now, Random: s.random, Log: log}
+		service := &webhooks.Service{Store: s.store.Webhooks(), Vault: s.secrets.vault, Now: s.now, Random: s.random, Log: log}
 		for hasMore := true; hasMore; {
 			if hasMore, err = service.Collect(ctx); err != nil {
 				return fmt.Errorf("telling of the scans that no stream has: %w", err)
@@ -304,7 +304,7 @@ func (s scanRecords) countRemaining(ctx context.Context, log scanlog.Log, id str
 // webhooks. The positions are equal if no webhook wants scans, or if the second position is unknown.
 func (s scanRecords) leftAt(ctx context.Context, id string) (state stats.State, left stats.LogCheckpoint, err error) {
 	hears, told := false, int64(0)
-	err = s.store.ViewWebhooks(ctx, func(tx webhooks.Tx) error {
+	err = s.store.Webhooks().View(ctx, func(tx webhooks.Tx) error {
 		hooks, err := tx.Webhooks(ctx)
 		if err != nil {
 			return err

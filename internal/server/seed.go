@@ -338,7 +338,7 @@ func (s seeder) plantSeed(ctx context.Context, f *seedFile, now func() time.Time
 			return false, f.planted("rules", i, err)
 		}
 	}
-	links := &digitallink.Service{Store: s.store, Now: now, Changed: func(context.Context, ...string) {}}
+	links := &digitallink.Service{Store: s.store.GS1(), Now: now, Changed: func(context.Context, ...string) {}}
 	for i := range f.GS1 {
 		e, err := digitallink.Parse(f.GS1[i])
 		if err == nil {

@@ -19,7 +19,7 @@ func TestAppearance_RoundTrip(t *testing.T) {
 			Logo:  branding.Logo{Hash: "aa", Width: 3, Height: 2, Bytes: 4}}
 		check := func(what string, want branding.Appearance, png string, none error) {
 			t.Helper()
-			require.NoError(t, s.ViewAppearances(ctx, func(tx branding.Tx) error {
+			require.NoError(t, s.Appearances().View(ctx, func(tx branding.Tx) error {
 				got, err := tx.Appearance(ctx, "shop")
 				assert.True(t, errors.Is(err, none) && (none != nil || reflect.DeepEqual(got, want)), "%s: %+v, %v", what, got, err)
 				file, err := tx.Logo(ctx, "aa")
@@ -31,7 +31,7 @@ func TestAppearance_RoundTrip(t *testing.T) {
 		}
 		put := func(a branding.Appearance, png []byte) {
 			t.Helper()
-			require.NoError(t, s.UpdateAppearances(ctx, func(tx branding.Tx) error { return tx.PutAppearance(ctx, a, png) }))
+			require.NoError(t, s.Appearances().Update(ctx, func(tx branding.Tx) error { return tx.PutAppearance(ctx, a, png) }))
 		}
 		check("before", want, "", branding.ErrNone)
 		put(want, []byte("\x89P\x00\xff"))

@@ -4,17 +4,13 @@ import (
 	"context"
 	"math"
 
+	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/domain/apiusage"
 )
 
-// UpdateCalls implements apiusage.Store.
-func (s *Store) UpdateCalls(ctx context.Context, f func(apiusage.Tx) error) error {
-	return s.update(ctx, func(tx *Tx) error { return f(tx.accounts()) })
-}
-
-// ViewCalls implements apiusage.Store.
-func (s *Store) ViewCalls(ctx context.Context, f func(apiusage.Tx) error) error {
-	return s.view(ctx, func(tx *Tx) error { return f(tx.accounts()) })
+// Calls begins transactions on call counts and the call log.
+func (s *Store) Calls() accounts.Transactions[apiusage.Tx] {
+	return transactions[apiusage.Tx]{s, func(tx *Tx) apiusage.Tx { return tx.accounts() }}
 }
 
 func (t usageQueries) AddCounts(ctx context.Context, appid, kind string, day int64, n int) (int, error) {

@@ -19,7 +19,7 @@ import (
 
 // aBook is the book of calls of one process on a store.
 func aBook(s *Store) *apiusage.Service {
-	return &apiusage.Service{Store: s, Settings: settings.NewLive(settings.Defaults()), Now: func() time.Time { return at },
+	return &apiusage.Service{Store: s.Calls(), Settings: settings.NewLive(settings.Defaults()), Now: func() time.Time { return at },
 		Log:        slog.New(slog.DiscardHandler),
 		Interfaces: []string{"/a", "/b", "/exact"},
 		Exact:      map[string]func(settings.Settings) int{"/exact": func(settings.Settings) int { return 7 }}}

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/domain/digitallink"
 )
 
@@ -20,14 +21,9 @@ var gs1Rows = mapper[gs1Row]{table: "gs1_links", key: "key",
 		return []any{&r.Key, &r.root, &r.Owner, &r.App, &r.Page, inJSON(&r.Links), &r.Archived, moment{&r.At}}
 	}}
 
-// UpdateGS1 implements digitallink.Store.
-func (s *Store) UpdateGS1(ctx context.Context, f func(digitallink.Tx) error) error {
-	return s.update(ctx, func(tx *Tx) error { return f(tx.gs1()) })
-}
-
-// ViewGS1 implements digitallink.Store.
-func (s *Store) ViewGS1(ctx context.Context, f func(digitallink.Tx) error) error {
-	return s.view(ctx, func(tx *Tx) error { return f(tx.gs1()) })
+// GS1 begins transactions on GS1 links.
+func (s *Store) GS1() accounts.Transactions[digitallink.Tx] {
+	return transactions[digitallink.Tx]{s, func(tx *Tx) digitallink.Tx { return tx.gs1() }}
 }
 
 func (t gs1Queries) LockGS1(ctx context.Context, root string) error {

@@ -20,7 +20,7 @@ func TestPeople_ConcurrentSameName(t *testing.T) {
 		require.NoError(t, err)
 		var d [2]*iam.Service
 		for i, s := range nodes {
-			d[i] = &iam.Service{Store: s, Vault: key, Random: rand.Reader, Now: func() time.Time { return at }}
+			d[i] = &iam.Service{Store: s.People(), Vault: key, Random: rand.Reader, Now: func() time.Time { return at }}
 		}
 		const many = 12
 		from := iam.Browser{IP: netip.MustParseAddr("192.0.2.1")}

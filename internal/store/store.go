@@ -413,24 +413,28 @@ func (s *Store) ViewAccounts(ctx context.Context, f func(accounts.Tx) error) err
 	return s.view(ctx, func(tx *Tx) error { return f(tx.accounts()) })
 }
 
-// UpdatePeople implements iam.Store.
-func (s *Store) UpdatePeople(ctx context.Context, f func(iam.Tx) error) error {
-	return s.update(ctx, func(tx *Tx) error { return f(tx.iam()) })
+// transactions implements accounts.Transactions with the queries of a domain.
+type transactions[Q any] struct {
+	store   *Store
+	queries func(*Tx) Q
 }
 
-// ViewPeople implements iam.Store.
-func (s *Store) ViewPeople(ctx context.Context, f func(iam.Tx) error) error {
-	return s.view(ctx, func(tx *Tx) error { return f(tx.iam()) })
+func (t transactions[Q]) Update(ctx context.Context, f func(Q) error) error {
+	return t.store.update(ctx, func(tx *Tx) error { return f(t.queries(tx)) })
 }
 
-// UpdateAppearances implements branding.Store.
-func (s *Store) UpdateAppearances(ctx context.Context, f func(branding.Tx) error) error {
-	return s.update(ctx, func(tx *Tx) error { return f(tx.branding()) })
+func (t transactions[Q]) View(ctx context.Context, f func(Q) error) error {
+	return t.store.view(ctx, func(tx *Tx) error { return f(t.queries(tx)) })
 }
 
-// ViewAppearances implements branding.Store.
-func (s *Store) ViewAppearances(ctx context.Context, f func(branding.Tx) error) error {
-	return s.view(ctx, func(tx *Tx) error { return f(tx.branding()) })
+// People begins transactions on people, keys, sessions and login links.
+func (s *Store) People() accounts.Transactions[iam.Tx] {
+	return transactions[iam.Tx]{s, func(tx *Tx) iam.Tx { return tx.iam() }}
+}
+
+// Appearances begins transactions on appearances of accounts.
+func (s *Store) Appearances() accounts.Transactions[branding.Tx] {
+	return transactions[branding.Tx]{s, func(tx *Tx) branding.Tx { return tx.branding() }}
 }
 
 // UpdateRules implements rules.Store.

@@ -9,17 +9,13 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/domain/webhooks"
 )
 
-// UpdateWebhooks implements webhooks.Store.
-func (s *Store) UpdateWebhooks(ctx context.Context, f func(webhooks.Tx) error) error {
-	return s.update(ctx, func(tx *Tx) error { return f(tx.webhooks()) })
-}
-
-// ViewWebhooks implements webhooks.Store.
-func (s *Store) ViewWebhooks(ctx context.Context, f func(webhooks.Tx) error) error {
-	return s.view(ctx, func(tx *Tx) error { return f(tx.webhooks()) })
+// Webhooks begins transactions on webhooks.
+func (s *Store) Webhooks() accounts.Transactions[webhooks.Tx] {
+	return transactions[webhooks.Tx]{s, func(tx *Tx) webhooks.Tx { return tx.webhooks() }}
 }
 
 // LastAlarm returns the number of the newest alarm or dismissal; 0 = none.

@@ -64,7 +64,7 @@ func TestWebhookStore_TestCallPrecondition(t *testing.T) {
 		require.NoError(t, err)
 		ctx := auditlog.WithPrecondition(t.Context(), read, auditlog.Name{Key: "7"})
 		send := func() error {
-			return s.UpdateWebhooks(ctx, func(tx webhooks.Tx) error {
+			return s.Webhooks().Update(ctx, func(tx webhooks.Tx) error {
 				return tx.AddRows(ctx, outbox.Deliveries, []outbox.Row{{Receiver: "7", Event: "test", CreatedAt: at}})
 			})
 		}
@@ -90,7 +90,7 @@ func TestWebhookStore_EventQueuedOnce(t *testing.T) {
 				both.Go(func() {
 					for {
 						done := false
-						err := s.UpdateWebhooks(t.Context(), func(tx webhooks.Tx) error {
+						err := s.Webhooks().Update(t.Context(), func(tx webhooks.Tx) error {
 							position, err := tx.Position(t.Context(), "scans")
 							if done = position == events; err != nil || done {
 								return err

@@ -113,6 +113,14 @@ type Tx interface {
 	MarkIdempotent()
 }
 
+// Transactions begins transactions with the queries Tx of a domain.
+type Transactions[Tx any] interface {
+	// Update runs f in one transaction. Update may run f again after a conflict, so f must not keep state between runs.
+	Update(ctx context.Context, f func(Tx) error) error
+	// View runs f on a consistent snapshot; f must not write.
+	View(ctx context.Context, f func(Tx) error) error
+}
+
 // Transact returns the result of f, which it runs in a transaction; begin is the method of a store that begins the transaction.
 func Transact[Tx, T any](ctx context.Context, begin func(context.Context, func(Tx) error) error, f func(Tx) (T, error)) (T, error) {
 	var result T

@@ -127,7 +127,7 @@ func (s *Service) Deviations(ctx context.Context, account string) ([]Deviation, 
 	if err := s.flushDeviations(ctx); err != nil {
 		return nil, err
 	}
-	return accounts.Transact(ctx, s.Store.ViewCalls, func(tx Tx) ([]Deviation, error) {
+	return accounts.Transact(ctx, s.Store.View, func(tx Tx) ([]Deviation, error) {
 		return tx.Deviations(ctx, account, ListedDeviations)
 	})
 }
@@ -145,7 +145,7 @@ func (s *Service) ForgetDeviations(ctx context.Context, account string) error {
 	}
 	maps.DeleteFunc(d.reported, func(told string, _ struct{}) bool { return account == "" || told == account })
 	d.mu.Unlock()
-	return s.Store.UpdateCalls(ctx, func(tx Tx) error { return tx.ForgetDeviations(ctx, account) })
+	return s.Store.Update(ctx, func(tx Tx) error { return tx.ForgetDeviations(ctx, account) })
 }
 
 func (s *Service) flushDeviations(ctx context.Context) error {
@@ -167,7 +167,7 @@ func (s *Service) flushDeviations(ctx context.Context) error {
 	slices.SortFunc(list, func(a, b Deviation) int {
 		return cmp.Or(cmp.Compare(a.Account, b.Account), cmp.Compare(a.Endpoint, b.Endpoint), cmp.Compare(a.Behaviour, b.Behaviour))
 	})
-	err := s.Store.UpdateCalls(ctx, func(tx Tx) error { return tx.AddDeviations(ctx, list) })
+	err := s.Store.Update(ctx, func(tx Tx) error { return tx.AddDeviations(ctx, list) })
 	if err == nil {
 		return nil
 	}

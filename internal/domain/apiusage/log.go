@@ -145,7 +145,7 @@ func (s *Service) flushCalls(ctx context.Context) error {
 	if !s.mayForget() {
 		oldest = math.MinInt64
 	}
-	err := s.Store.UpdateCalls(ctx, func(tx Tx) error {
+	err := s.Store.Update(ctx, func(tx Tx) error {
 		newest, err := tx.AddCalls(ctx, blocks)
 		if err != nil {
 			return err
@@ -205,7 +205,7 @@ func (s *Service) find(ctx context.Context, rid string) (Call, error) {
 	}
 	s.calls.mu.Unlock()
 	var c Call
-	err := s.Store.ViewCalls(ctx, func(tx Tx) error {
+	err := s.Store.View(ctx, func(tx Tx) error {
 		blocks, err := tx.Calls(ctx, ridSecond(rid))
 		if err != nil {
 			return err

@@ -125,7 +125,7 @@ func (s *Service) totalCount(ctx context.Context, k key) (int, error) {
 	m := &s.meter
 	m.writing.RLock()
 	defer m.writing.RUnlock()
-	stored, err := accounts.Transact(ctx, s.Store.ViewCalls, func(tx Tx) (int, error) { return tx.Count(ctx, k.appid, k.path, k.day) })
+	stored, err := accounts.Transact(ctx, s.Store.View, func(tx Tx) (int, error) { return tx.Count(ctx, k.appid, k.path, k.day) })
 	if err != nil {
 		return 0, err
 	}
@@ -186,7 +186,7 @@ func (s *Service) flushSome(ctx context.Context) (hasMore bool, err error) {
 		return false, nil
 	}
 	sums := make([]int, len(deltas))
-	err = s.Store.UpdateCalls(ctx, func(tx Tx) (err error) {
+	err = s.Store.Update(ctx, func(tx Tx) (err error) {
 		if forget {
 			if err := tx.ForgetCounts(ctx, tidy-remembered); err != nil {
 				return err
@@ -262,7 +262,7 @@ func (s *Service) Clear(ctx context.Context, appid, path string) error {
 	// A call that was counted before the reset must not be written after the reset.
 	m.writing.Lock()
 	defer m.writing.Unlock()
-	err := s.Store.UpdateCalls(ctx, func(tx Tx) error {
+	err := s.Store.Update(ctx, func(tx Tx) error {
 		n, err := tx.AddCounts(ctx, appid, clears, month, 1) // concurrent resets of the account wait here
 		if err != nil {
 			return err

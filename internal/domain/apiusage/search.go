@@ -114,7 +114,7 @@ func (s *Service) search(ctx context.Context, q Search, take func(Call) (hasMore
 	prev, hint := q.Before, q.hint()
 	blocks, size := 0, 0
 	for step := 2; ; step = min(2*step, searchedStep) {
-		list, err := accounts.Transact(ctx, s.Store.ViewCalls, func(tx Tx) ([]Block, error) { return tx.NewestCalls(ctx, prev, step) })
+		list, err := accounts.Transact(ctx, s.Store.View, func(tx Tx) ([]Block, error) { return tx.NewestCalls(ctx, prev, step) })
 		if err != nil {
 			return looked, err
 		}

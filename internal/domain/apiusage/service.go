@@ -17,19 +17,12 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/contract/settings"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
 // Window is the interval at which counts and logged calls are written to the store. A process that is killed loses the calls since
 // its last write: at most the calls of one Window and of one write in progress. A process that shuts down normally loses nothing.
 const Window = time.Second
-
-// Store is the persistence interface of Service.
-type Store interface {
-	// UpdateCalls runs f in one transaction. UpdateCalls may run f again after a conflict, so f must not keep state between runs.
-	UpdateCalls(ctx context.Context, f func(Tx) error) error
-	// ViewCalls runs f on a consistent snapshot; f must not write.
-	ViewCalls(ctx context.Context, f func(Tx) error) error
-}
 
 // ErrNoCall is returned for a request ID that is not in the call log.
 var ErrNoCall = errors.New("apiusage: no such call")
@@ -66,7 +59,7 @@ type Tx interface {
 // Service counts the API calls of this process and buffers its part of the call log. A zero Service with its fields set is ready to use;
 // Run writes the buffered data.
 type Service struct {
-	Store    Store
+	Store    accounts.Transactions[Tx]
 	Settings *settings.Live
 	// Now returns the server's time, which defines the days and months of call counts.
 	Now func() time.Time

@@ -34,7 +34,7 @@ type memory struct {
 	wrote      chan int      // told with every write how many calls are written, unless nil
 }
 
-func (m *memory) UpdateCalls(ctx context.Context, f func(apiusage.Tx) error) error {
+func (m *memory) Update(ctx context.Context, f func(apiusage.Tx) error) error {
 	if m.hang != nil {
 		select {
 		case <-m.hang:
@@ -55,7 +55,7 @@ func (m *memory) UpdateCalls(ctx context.Context, f func(apiusage.Tx) error) err
 	return err
 }
 
-func (m *memory) ViewCalls(_ context.Context, f func(apiusage.Tx) error) error {
+func (m *memory) View(_ context.Context, f func(apiusage.Tx) error) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return f(m)
@@ -164,13 +164,13 @@ func TestBook_CountWithoutWrite(t *testing.T) {
 
 // looks counts the transactions that only look.
 type looks struct {
-	apiusage.Store
+	*memory
 	n int
 }
 
-func (l *looks) ViewCalls(ctx context.Context, f func(apiusage.Tx) error) error {
+func (l *looks) View(ctx context.Context, f func(apiusage.Tx) error) error {
 	l.n++
-	return l.Store.ViewCalls(ctx, f)
+	return l.memory.View(ctx, f)
 }
 
 // A process that is alone reads a count once, and counts on from there. Where another one
@@ -179,7 +179,7 @@ func TestBook_QuotaReadOnceBySingleNode(t *testing.T) {
 	for _, alone := range []bool{true, false} {
 		b, m := newBook()
 		m.counts = map[string]int{}
-		counted := &looks{Store: m}
+		counted := &looks{memory: m}
 		b.Store, b.SingleNode = counted, alone
 		b.Exact = map[string]func(settings.Settings) int{"/exact": func(settings.Settings) int { return 9 }}
 		reads := func(what, path string, want, used int) {

@@ -131,14 +131,6 @@ func HashOfPath(path string) (string, bool) {
 	return name, is && png && hash.MatchString(name)
 }
 
-// Store keeps appearances.
-type Store interface {
-	// UpdateAppearances runs f in one transaction, and runs f again after a conflict.
-	UpdateAppearances(ctx context.Context, f func(Tx) error) error
-	// ViewAppearances runs f on a consistent snapshot; f must not write.
-	ViewAppearances(ctx context.Context, f func(Tx) error) error
-}
-
 // Tx is one transaction on appearances.
 type Tx interface {
 	// LockAccount blocks other transactions that lock the same AppID.

@@ -203,9 +203,9 @@ type shelf struct {
 	Tx
 }
 
-func (s *shelf) ViewAppearances(_ context.Context, f func(Tx) error) error { return f(s) }
+func (s *shelf) View(_ context.Context, f func(Tx) error) error { return f(s) }
 
-func (s *shelf) UpdateAppearances(context.Context, func(Tx) error) error { panic("not asked for") }
+func (s *shelf) Update(context.Context, func(Tx) error) error { panic("not asked for") }
 
 func (s *shelf) Appearance(_ context.Context, appid string) (Appearance, error) {
 	s.asked++

@@ -13,7 +13,7 @@ import (
 
 // Service stores the appearances of all accounts and caches the appearances that pages use, so that most pages need no database query.
 type Service struct {
-	Store Store
+	Store accounts.Transactions[Tx]
 	Log   *slog.Logger
 	// RealNow returns the real time, which determines when the cached error of the store expires.
 	RealNow func() time.Time
@@ -42,7 +42,7 @@ const (
 // Get returns the stored appearance of an account and its logo as PNG. Get returns accounts.ErrNoAccount if the account does not
 // exist, and the zero value for an account without an appearance.
 func (s *Service) Get(ctx context.Context, appid string) (a Appearance, png []byte, err error) {
-	err = s.Store.ViewAppearances(ctx, func(tx Tx) error {
+	err = s.Store.View(ctx, func(tx Tx) error {
 		if _, err := tx.Account(ctx, appid); err != nil {
 			return err
 		}
@@ -77,7 +77,7 @@ func (s *Service) Put(ctx context.Context, a Appearance, logo NewLogo) error {
 			return err
 		}
 	}
-	err := s.Store.UpdateAppearances(ctx, func(tx Tx) error {
+	err := s.Store.Update(ctx, func(tx Tx) error {
 		if err := tx.LockAccount(ctx, a.AppID); err != nil {
 			return err
 		}
@@ -134,7 +134,7 @@ func (s *Service) Lookup(ctx context.Context, appid string) Appearance {
 	}
 	queryCtx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
-	err := s.Store.ViewAppearances(queryCtx, func(tx Tx) (err error) {
+	err := s.Store.View(queryCtx, func(tx Tx) (err error) {
 		entry.Appearance, err = orNone(tx.Appearance(queryCtx, appid))
 		return err
 	})
@@ -169,7 +169,7 @@ func (s *Service) CachedLogo(hash string) ([]byte, bool) {
 func (s *Service) LoadLogo(ctx context.Context, hash string) (file []byte, err error) {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
-	file, err = accounts.Transact(ctx, s.Store.ViewAppearances, func(tx Tx) ([]byte, error) { return tx.Logo(ctx, hash) })
+	file, err = accounts.Transact(ctx, s.Store.View, func(tx Tx) ([]byte, error) { return tx.Logo(ctx, hash) })
 	if err != nil {
 		return nil, err
 	}

@@ -22,14 +22,6 @@ var ErrNone = errors.New("nothing is said of this GS1 key")
 // ErrExists reports that a new entry cannot be created because the GS1 key already has an entry.
 var ErrExists = errors.New("this GS1 key has links already: change them, or delete them first")
 
-// Store is the database of GS1 key entries.
-type Store interface {
-	// UpdateGS1 runs f in one transaction, and runs f again after a serialization conflict.
-	UpdateGS1(ctx context.Context, f func(Tx) error) error
-	// ViewGS1 runs the read-only function f on a consistent snapshot.
-	ViewGS1(ctx context.Context, f func(Tx) error) error
-}
-
 // Tx is one database transaction on GS1 key entries.
 type Tx interface {
 	// LockGS1 locks a primary key against changes by other transactions; "" locks all primary keys.
@@ -58,7 +50,7 @@ type Query struct {
 
 // Service changes the stored links of all GS1 keys, and holds a copy in memory so that a scan needs no database query.
 type Service struct {
-	Store Store
+	Store accounts.Transactions[Tx]
 	Now   func() time.Time
 	// Hosts returns the host names under which keys are resolved, with a port if the port is not the default of the scheme.
 	Hosts func() []string
@@ -80,7 +72,7 @@ func (s *Service) Load(ctx context.Context) error {
 	defer s.reading.Unlock()
 	known := map[string]*Entry{}
 	const page = 1000
-	err := s.Store.ViewGS1(ctx, func(tx Tx) error {
+	err := s.Store.View(ctx, func(tx Tx) error {
 		clear(known)
 		for cursor := ""; ; {
 			list, err := tx.GS1Find(ctx, Query{After: cursor, Limit: page})
@@ -109,7 +101,7 @@ func (s *Service) Load(ctx context.Context) error {
 func (s *Service) Read(ctx context.Context, keys ...string) error {
 	s.reading.Lock()
 	defer s.reading.Unlock()
-	list, err := accounts.Transact(ctx, s.Store.ViewGS1, func(tx Tx) ([]Entry, error) { return tx.GS1At(ctx, keys) })
+	list, err := accounts.Transact(ctx, s.Store.View, func(tx Tx) ([]Entry, error) { return tx.GS1At(ctx, keys) })
 	if err != nil {
 		return err
 	}
@@ -164,7 +156,7 @@ func (s *Service) Get(ctx context.Context, key string) (Entry, error) {
 	if err != nil {
 		return Entry{}, err
 	}
-	return accounts.Transact(ctx, s.Store.ViewGS1, func(tx Tx) (Entry, error) {
+	return accounts.Transact(ctx, s.Store.View, func(tx Tx) (Entry, error) {
 		list, err := tx.GS1At(ctx, []string{id.key()})
 		if err == nil && len(list) == 0 {
 			err = ErrNone
@@ -185,7 +177,7 @@ func (s *Service) Find(ctx context.Context, q Query) (list []Entry, err error) {
 		}
 		q.Under = id.key()
 	}
-	return accounts.Transact(ctx, s.Store.ViewGS1, func(tx Tx) ([]Entry, error) { return tx.GS1Find(ctx, q) })
+	return accounts.Transact(ctx, s.Store.View, func(tx Tx) ([]Entry, error) { return tx.GS1Find(ctx, q) })
 }
 
 // Put stores the entry e; with create = true, Put returns ErrExists if the key already has an entry. allowed reports whether the caller
@@ -195,7 +187,7 @@ func (s *Service) Put(ctx context.Context, e Entry, create bool, allowed func(ow
 	if err != nil {
 		return e, err
 	}
-	err = s.Store.UpdateGS1(ctx, func(tx Tx) error {
+	err = s.Store.Update(ctx, func(tx Tx) error {
 		id, err := parseKey(e.Key)
 		if err == nil {
 			err = tx.LockGS1(ctx, id.root())
@@ -399,7 +391,7 @@ func (s *Service) Delete(ctx context.Context, key string, allowed func(owner str
 	if err != nil {
 		return deleted, err
 	}
-	err = s.Store.UpdateGS1(ctx, func(tx Tx) error {
+	err = s.Store.Update(ctx, func(tx Tx) error {
 		if err := tx.LockGS1(ctx, id.root()); err != nil {
 			return err
 		}
@@ -462,7 +454,7 @@ func (s *Service) Import(ctx context.Context, read iter.Seq2[Planned, error], dr
 		return done, rowErrors
 	}
 	var keys []string
-	err := s.Store.UpdateGS1(ctx, func(tx Tx) error {
+	err := s.Store.Update(ctx, func(tx Tx) error {
 		done, rowErrors, keys = accounts.Imported{Lines: len(lines)}, nil, nil
 		if err := tx.LockGS1(ctx, ""); err != nil {
 			return err
@@ -524,7 +516,7 @@ func (s *Service) Transfer(
 		parent, digits = id.root(), ""
 	}
 	var keys []string
-	err := s.Store.UpdateGS1(ctx, func(tx Tx) error {
+	err := s.Store.Update(ctx, func(tx Tx) error {
 		keys = nil
 		if err := tx.LockGS1(ctx, ""); err != nil {
 			return err

@@ -15,7 +15,7 @@ var ErrPending = errors.New("this code does not fit the new second factor: type 
 
 // PersonOf returns the person behind a caller, or ErrNoPerson if the caller used the admin token.
 func (d *Service) PersonOf(ctx context.Context, c Caller) (Person, error) {
-	return accounts.Transact(ctx, d.Store.ViewPeople, func(tx Tx) (Person, error) { return tx.Person(ctx, c.Name) })
+	return accounts.Transact(ctx, d.Store.View, func(tx Tx) (Person, error) { return tx.Person(ctx, c.Name) })
 }
 
 // prove checks that a caller may change the caller's own password and second factor. The caller must repeat password and code; a caller

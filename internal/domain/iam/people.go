@@ -108,13 +108,6 @@ const (
 	lastSeenInterval = time.Minute
 )
 
-// Store is the database of people, keys, sessions and login links.
-type Store interface {
-	// UpdatePeople runs f in a transaction; after a conflict it may run f again.
-	UpdatePeople(ctx context.Context, f func(Tx) error) error
-	ViewPeople(ctx context.Context, f func(Tx) error) error
-}
-
 // Tx is one database transaction on people, keys, sessions and links. The methods of Tx return ErrNoPerson, ErrNoKey, ErrNoSession
 // or ErrNoLink for rows that do not exist.
 type Tx interface {
@@ -153,7 +146,7 @@ type Tx interface {
 
 // Service manages the people who may administer the server, with their sessions and keys.
 type Service struct {
-	Store  Store
+	Store  accounts.Transactions[Tx]
 	Vault  *sealer.Key
 	Now    func() time.Time
 	Random io.Reader
@@ -334,7 +327,7 @@ func (d *Service) put(ctx context.Context, name string, c Change, add bool) (p P
 
 // update runs f in a transaction that holds the lock of all people.
 func (d *Service) update(ctx context.Context, f func(Tx) error) error {
-	return d.Store.UpdatePeople(ctx, func(tx Tx) error {
+	return d.Store.Update(ctx, func(tx Tx) error {
 		if err := tx.LockPeople(ctx); err != nil {
 			return err
 		}
@@ -376,12 +369,12 @@ func signOut(ctx context.Context, tx Tx, name string) error {
 
 // People lists all people by name.
 func (d *Service) People(ctx context.Context) ([]Person, error) {
-	return accounts.Transact(ctx, d.Store.ViewPeople, func(tx Tx) ([]Person, error) { return tx.People(ctx) })
+	return accounts.Transact(ctx, d.Store.View, func(tx Tx) ([]Person, error) { return tx.People(ctx) })
 }
 
 // Keys lists the admin keys, oldest first.
 func (d *Service) Keys(ctx context.Context) ([]Key, error) {
-	return accounts.Transact(ctx, d.Store.ViewPeople, func(tx Tx) ([]Key, error) { return tx.AdminKeys(ctx) })
+	return accounts.Transact(ctx, d.Store.View, func(tx Tx) ([]Key, error) { return tx.AdminKeys(ctx) })
 }
 
 // KeyPrefix is the prefix of the text of every admin key.
@@ -404,12 +397,12 @@ func (d *Service) AddKey(ctx context.Context, k Key) (Key, string, error) {
 	}
 	k.Hash, k.CreatedAt = d.Vault.Hash(keyPurpose, text), d.Now()
 	k.Accounts = slices.Compact(slices.Sorted(slices.Values(k.Accounts)))
-	return k, text, d.Store.UpdatePeople(ctx, func(tx Tx) error { return tx.PutAdminKey(ctx, k, "add") })
+	return k, text, d.Store.Update(ctx, func(tx Tx) error { return tx.PutAdminKey(ctx, k, "add") })
 }
 
 // DeleteKey deletes an admin key; the key stops working at once. ErrNoKey.
 func (d *Service) DeleteKey(ctx context.Context, id string) error {
-	return d.Store.UpdatePeople(ctx, func(tx Tx) error { return tx.DeleteAdminKey(ctx, id) })
+	return d.Store.Update(ctx, func(tx Tx) error { return tx.DeleteAdminKey(ctx, id) })
 }
 
 // ByKey returns the caller behind an admin key, or ErrNoKey if the key does not exist or has expired.
@@ -418,7 +411,7 @@ func (d *Service) ByKey(ctx context.Context, text string) (Caller, error) {
 		return Caller{}, ErrNoKey
 	}
 	now, hash := d.Now(), d.Vault.Hash(keyPurpose, text)
-	k, err := accounts.Transact(ctx, d.Store.ViewPeople, func(tx Tx) (Key, error) { return tx.AdminKeyByHash(ctx, hash) })
+	k, err := accounts.Transact(ctx, d.Store.View, func(tx Tx) (Key, error) { return tx.AdminKeyByHash(ctx, hash) })
 	if err != nil {
 		return Caller{}, err
 	}
@@ -427,7 +420,7 @@ func (d *Service) ByKey(ctx context.Context, text string) (Caller, error) {
 	}
 	if now.Sub(k.LastSeenAt) >= lastSeenInterval {
 		k.LastSeenAt = now
-		err = d.Store.UpdatePeople(ctx, func(tx Tx) error {
+		err = d.Store.Update(ctx, func(tx Tx) error {
 			if _, err := tx.AdminKeyByHash(ctx, hash); err != nil {
 				return err // the key expired or was deleted meanwhile
 			}
@@ -473,7 +466,7 @@ func (d *Service) authenticate(ctx context.Context, a Credentials, b Browser) (p
 	if tooMany() { // the number of failed attempts is checked before the password, because hashing is expensive
 		return p, ErrTooMany
 	}
-	err = d.Store.ViewPeople(ctx, func(tx Tx) (err error) {
+	err = d.Store.View(ctx, func(tx Tx) (err error) {
 		if CheckName(a.Name) != nil {
 			return ErrNoPerson // not looked up: an invalid name may contain bytes that the database rejects
 		}
@@ -613,7 +606,7 @@ func (d *Service) BySession(ctx context.Context, text string) (Caller, error) {
 	c, s, err := d.session(ctx, text)
 	if now := d.Now(); err == nil && now.Sub(s.LastSeenAt) >= lastSeenInterval {
 		s.LastSeenAt = now
-		err = d.Store.UpdatePeople(ctx, func(tx Tx) error {
+		err = d.Store.Update(ctx, func(tx Tx) error {
 			if _, err := tx.Session(ctx, s.Hash); err != nil {
 				return err // the session ended meanwhile
 			}
@@ -645,7 +638,7 @@ func (d *Service) session(ctx context.Context, text string) (c Caller, s Session
 		return c, s, ErrNoSession
 	}
 	now, hash := d.Now(), d.Vault.Hash(sessionPurpose, text)
-	err = d.Store.ViewPeople(ctx, func(tx Tx) (err error) {
+	err = d.Store.View(ctx, func(tx Tx) (err error) {
 		if s, err = tx.Session(ctx, hash); err != nil {
 			return err
 		}
@@ -669,14 +662,14 @@ func (d *Service) session(ctx context.Context, text string) (c Caller, s Session
 
 // Sessions returns the active sessions of a person, oldest first.
 func (d *Service) Sessions(ctx context.Context, person string) ([]Session, error) {
-	list, err := accounts.Transact(ctx, d.Store.ViewPeople, func(tx Tx) ([]Session, error) { return tx.SessionsOf(ctx, person) })
+	list, err := accounts.Transact(ctx, d.Store.View, func(tx Tx) ([]Session, error) { return tx.SessionsOf(ctx, person) })
 	now := d.Now()
 	return slices.DeleteFunc(list, func(s Session) bool { return !now.Before(s.ExpiresAt) || now.Sub(s.LastSeenAt) >= Idle }), err
 }
 
 // End ends one session of a person, or returns ErrNoSession if the session belongs to another person.
 func (d *Service) End(ctx context.Context, person, id string) error {
-	return d.Store.UpdatePeople(ctx, func(tx Tx) error {
+	return d.Store.Update(ctx, func(tx Tx) error {
 		list, err := tx.SessionsOf(ctx, person)
 		if err != nil {
 			return err
@@ -690,7 +683,7 @@ func (d *Service) End(ctx context.Context, person, id string) error {
 
 // EndOthers ends all sessions of a person except the session with the ID exceptID.
 func (d *Service) EndOthers(ctx context.Context, person, exceptID string) error {
-	return d.Store.UpdatePeople(ctx, func(tx Tx) error { return tx.DeleteSessionsOf(ctx, person, exceptID) })
+	return d.Store.Update(ctx, func(tx Tx) error { return tx.DeleteSessionsOf(ctx, person, exceptID) })
 }
 
 // NewLink returns the text of a new link that signs a person in once, within ten minutes; if person is "", the session gets all
@@ -700,7 +693,7 @@ func (d *Service) NewLink(ctx context.Context, person string) (text string, ends
 		return "", ends, err
 	}
 	l := Link{Hash: d.Vault.Hash(linkPurpose, text), Person: person, ExpiresAt: d.Now().Add(LinkTime)}
-	err = d.Store.UpdatePeople(ctx, func(tx Tx) error {
+	err = d.Store.Update(ctx, func(tx Tx) error {
 		if person != "" {
 			p, err := tx.Person(ctx, person)
 			if err != nil {
@@ -718,7 +711,7 @@ func (d *Service) NewLink(ctx context.Context, person string) (text string, ends
 // RedeemLoginLink consumes a login link and begins a session. RedeemLoginLink returns ErrNoLink, or ErrTooMany if the address sent
 // too many invalid links.
 func (d *Service) RedeemLoginLink(ctx context.Context, text string, b Browser, previous string) (string, error) {
-	l, err := accounts.Transact(ctx, d.Store.UpdatePeople, func(tx Tx) (Link, error) {
+	l, err := accounts.Transact(ctx, d.Store.Update, func(tx Tx) (Link, error) {
 		return tx.TakeLoginLink(ctx, d.Vault.Hash(linkPurpose, text))
 	})
 	if err == nil && !d.Now().Before(l.ExpiresAt) {

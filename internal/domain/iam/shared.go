@@ -148,7 +148,7 @@ func (d *SharedCharts) actor(ctx context.Context, link SharedLink) (c Caller, er
 	c = Caller{Actor: link.CreatedBy, Role: "admin"} // rights of the admin token
 	kind, name, named := strings.Cut(link.CreatedBy, ":")
 	since := time.Time{}
-	err = d.Store.ViewPeople(ctx, func(tx Tx) error {
+	err = d.Store.View(ctx, func(tx Tx) error {
 		switch {
 		case !named:
 		case kind == "person":

@@ -458,7 +458,7 @@ func TestLedgerReader_ContinuesAcrossLedgers(t *testing.T) {
 		}
 		webhook := func(f func(context.Context, webhooks.Tx) error) {
 			t.Helper()
-			require.NoError(t, s.UpdateWebhooks(t.Context(), func(tx webhooks.Tx) error { return f(t.Context(), tx) }))
+			require.NoError(t, s.Webhooks().Update(t.Context(), func(tx webhooks.Tx) error { return f(t.Context(), tx) }))
 		}
 		webhook(func(ctx context.Context, tx webhooks.Tx) error {
 			return tx.PutWebhook(ctx, webhooks.Webhook{ID: 1, URL: "https://a.example/", AfterScanOffset: 40})
@@ -497,7 +497,7 @@ func scansWebhook(t *testing.T, s *store.Store, from, at int64) (told func() [2]
 	t.Helper()
 	do := func(f func(tx webhooks.Tx) error) {
 		t.Helper()
-		require.NoError(t, s.UpdateWebhooks(t.Context(), f))
+		require.NoError(t, s.Webhooks().Update(t.Context(), f))
 	}
 	do(func(tx webhooks.Tx) error {
 		_, err := tx.Advance(t.Context(), webhooks.ScanSource, 0, at)

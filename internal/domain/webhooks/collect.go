@@ -71,7 +71,7 @@ func markOf(position int64, id scanlog.ScanID) string { return fmt.Sprintf("%d %
 // that transaction. A webhook that was added in the meantime misses no events, because it wants only events after its creation.
 func (s *Service) queue(ctx context.Context, source string, from, to cursor, events []pendingEvent) error {
 	now := s.Now()
-	err := s.Store.UpdateWebhooks(ctx, func(tx Tx) error {
+	err := s.Store.Update(ctx, func(tx Tx) error {
 		if err := s.move(ctx, tx, source, from, to); err != nil {
 			return err
 		}
@@ -157,7 +157,7 @@ func recordQueued(ctx context.Context, tx Tx, read []scanlog.Origin, initial *sc
 
 // resumePosition returns the position from which to continue reading, and the webhooks that want events of a source.
 func (s *Service) resumePosition(ctx context.Context, source string) (hooks []Webhook, loc cursor, err error) {
-	err = s.Store.ViewWebhooks(ctx, func(tx Tx) (err error) {
+	err = s.Store.View(ctx, func(tx Tx) (err error) {
 		if hooks, err = tx.Webhooks(ctx); err != nil {
 			return err
 		}
@@ -182,7 +182,7 @@ func (s *Service) resumePosition(ctx context.Context, source string) (hooks []We
 // restart moves positions that are beyond the end of a source back to its end. A position beyond the end belongs to another log, as after
 // an import or a restored backup.
 func (s *Service) restart(ctx context.Context, source string, from cursor, end int64) error {
-	return s.Store.UpdateWebhooks(ctx, func(tx Tx) error {
+	return s.Store.Update(ctx, func(tx Tx) error {
 		if err := s.move(ctx, tx, source, from, cursor{position: end, checkpoint: Unmarked}); err != nil {
 			return err
 		}
@@ -351,7 +351,7 @@ func (s *Service) QueueRest(ctx context.Context, node string, counted *scanlog.O
 
 func (s *Service) queueRest(ctx context.Context, counted *scanlog.OffsetSet, entries []scanlog.Entry) error {
 	now := s.Now()
-	err := s.Store.UpdateWebhooks(ctx, func(tx Tx) error {
+	err := s.Store.Update(ctx, func(tx Tx) error {
 		if err := tx.LockReader(ctx, ScanSource); err != nil {
 			return err
 		}

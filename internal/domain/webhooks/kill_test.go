@@ -84,10 +84,10 @@ func (l ledgerFile) write(n int) error {
 }
 
 // bookIn is the book over the database and the ledger in a folder.
-func bookIn(s webhooks.Store, folder string, now func() time.Time) (*webhooks.Service, error) {
+func bookIn(s *store.Store, folder string, now func() time.Time) (*webhooks.Service, error) {
 	key, err := sealer.NewKey(bytes.Repeat([]byte{7}, 32))
-	return &webhooks.Service{Store: s, Vault: key, Now: now, Random: rand.Reader, Log: ledgerFile(filepath.Join(folder, "ledger")),
-		Check: func(context.Context, string) error { return nil }}, err
+	return &webhooks.Service{Store: s.Webhooks(), Vault: key, Now: now, Random: rand.Reader,
+		Log: ledgerFile(filepath.Join(folder, "ledger")), Check: func(context.Context, string) error { return nil }}, err
 }
 
 // hasty is a clock of all processes that began at the same moment.

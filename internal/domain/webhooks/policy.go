@@ -70,11 +70,11 @@ func orderKey(body string) string {
 func (s *Service) deleteOld(ctx context.Context) (hasMore bool, err error) {
 	// Expired deliveries are counted first, because a write transaction is more expensive than a count.
 	before := s.Now().Add(-retention - s.life())
-	old, err := accounts.Transact(ctx, s.Store.ViewWebhooks, func(tx Tx) (int, error) { return tx.CountForgettable(ctx, before) })
+	old, err := accounts.Transact(ctx, s.Store.View, func(tx Tx) (int, error) { return tx.CountForgettable(ctx, before) })
 	if err != nil || old == 0 {
 		return false, err
 	}
-	err = s.Store.UpdateWebhooks(ctx, func(tx Tx) error {
+	err = s.Store.Update(ctx, func(tx Tx) error {
 		n, err := tx.ForgetDeliveries(ctx, before, forgetStep)
 		hasMore = n == forgetStep
 		return err
@@ -97,7 +97,7 @@ func (s *Service) open(ctx context.Context, receiver string) (func(*outbox.Row) 
 	if err != nil {
 		return nil, err
 	}
-	w, err := accounts.Transact(ctx, s.Store.ViewWebhooks, func(tx Tx) (Webhook, error) { return tx.Webhook(ctx, id) })
+	w, err := accounts.Transact(ctx, s.Store.View, func(tx Tx) (Webhook, error) { return tx.Webhook(ctx, id) })
 	if errors.Is(err, ErrNoWebhook) || err == nil && !w.Enabled {
 		return nil, nil
 	}
@@ -121,7 +121,7 @@ func (s *Service) open(ctx context.Context, receiver string) (func(*outbox.Row) 
 
 // switchOff disables a webhook whose receiver responded 410, unless the webhook was deleted or its URL changed in the meantime.
 func (s *Service) switchOff(ctx context.Context, r outbox.Row) error {
-	return s.Store.UpdateWebhooks(ctx, func(tx Tx) error {
+	return s.Store.Update(ctx, func(tx Tx) error {
 		id, err := strconv.ParseInt(r.Receiver, 10, 64)
 		if err != nil {
 			return err

@@ -34,7 +34,7 @@ type Alarm struct {
 
 // Service implements the transactions on webhooks.
 type Service struct {
-	Store  Store
+	Store  accounts.Transactions[Tx]
 	Vault  *sealer.Key
 	Now    func() time.Time
 	Random io.Reader
@@ -96,7 +96,7 @@ func (s *Service) Add(ctx context.Context, url string, filter Filter) (w Webhook
 	if w.AfterAlarmID, err = s.alarmsEnd(ctx); err != nil {
 		return w, "", err
 	}
-	err = s.Store.UpdateWebhooks(ctx, func(tx Tx) (err error) {
+	err = s.Store.Update(ctx, func(tx Tx) (err error) {
 		// The ID is assigned first: a concurrent call waits for this transaction, and then counts this webhook too.
 		if w.ID, err = tx.NewWebhookID(ctx); err != nil {
 			return err
@@ -195,7 +195,7 @@ func (s *Service) alarmsEnd(ctx context.Context) (int64, error) {
 
 // Change changes the URL of a webhook, its filter, and whether it is enabled. ErrNoWebhook.
 func (s *Service) Change(ctx context.Context, id int64, f func(*Webhook) error) (w Webhook, err error) {
-	w, err = accounts.Transact(ctx, s.Store.ViewWebhooks, func(tx Tx) (Webhook, error) { return tx.Webhook(ctx, id) })
+	w, err = accounts.Transact(ctx, s.Store.View, func(tx Tx) (Webhook, error) { return tx.Webhook(ctx, id) })
 	if err != nil {
 		return w, err
 	}
@@ -220,7 +220,7 @@ func (s *Service) Change(ctx context.Context, id int64, f func(*Webhook) error) 
 	if !wantedScans && w.WantsScans() {
 		end, unknown = s.scansEnd(ctx)
 	}
-	err = s.Store.UpdateWebhooks(ctx, func(tx Tx) (err error) {
+	err = s.Store.Update(ctx, func(tx Tx) (err error) {
 		if w, err = tx.Webhook(ctx, id); err != nil {
 			return err
 		}
@@ -241,12 +241,12 @@ func (s *Service) Change(ctx context.Context, id int64, f func(*Webhook) error) 
 
 // List returns all webhooks, oldest first.
 func (s *Service) List(ctx context.Context) ([]Webhook, error) {
-	return accounts.Transact(ctx, s.Store.ViewWebhooks, func(tx Tx) ([]Webhook, error) { return tx.Webhooks(ctx) })
+	return accounts.Transact(ctx, s.Store.View, func(tx Tx) ([]Webhook, error) { return tx.Webhooks(ctx) })
 }
 
 // Delete deletes a webhook and its pending deliveries. ErrNoWebhook.
 func (s *Service) Delete(ctx context.Context, id int64) error {
-	return s.Store.UpdateWebhooks(ctx, func(tx Tx) error {
+	return s.Store.Update(ctx, func(tx Tx) error {
 		if _, err := tx.Webhook(ctx, id); err != nil {
 			return err
 		}
@@ -256,12 +256,12 @@ func (s *Service) Delete(ctx context.Context, id int64) error {
 
 // Deliveries lists deliveries, newest first.
 func (s *Service) Deliveries(ctx context.Context, q outbox.Query) ([]outbox.Row, error) {
-	return accounts.Transact(ctx, s.Store.ViewWebhooks, func(tx Tx) ([]outbox.Row, error) { return tx.Rows(ctx, outbox.Deliveries, q) })
+	return accounts.Transact(ctx, s.Store.View, func(tx Tx) ([]outbox.Row, error) { return tx.Rows(ctx, outbox.Deliveries, q) })
 }
 
 // Replay queues a delivery again with the same event ID, whether it was delivered or given up. ErrNoDelivery.
 func (s *Service) Replay(ctx context.Context, id int64) (d outbox.Row, err error) {
-	err = s.Store.UpdateWebhooks(ctx, func(tx Tx) (err error) {
+	err = s.Store.Update(ctx, func(tx Tx) (err error) {
 		list, err := tx.Rows(ctx, outbox.Deliveries, outbox.Query{ID: id, Limit: 1})
 		if err != nil {
 			return err
@@ -296,7 +296,7 @@ func (s *Service) SendTest(ctx context.Context, id int64) (event string, err err
 		return "", err
 	}
 	event = fmt.Sprintf("test_%x", raw)
-	err = s.Store.UpdateWebhooks(ctx, func(tx Tx) error {
+	err = s.Store.Update(ctx, func(tx Tx) error {
 		if _, err := tx.Webhook(ctx, id); err != nil {
 			return err
 		}

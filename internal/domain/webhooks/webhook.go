@@ -99,14 +99,6 @@ var (
 	ErrNoDelivery = errors.New("webhooks: no such delivery")
 )
 
-// Store is the persistence interface of webhooks.
-type Store interface {
-	// UpdateWebhooks runs f in one transaction. UpdateWebhooks may run f again after a conflict, so f must not keep state between runs.
-	UpdateWebhooks(ctx context.Context, f func(Tx) error) error
-	// ViewWebhooks runs the read-only function f on a consistent snapshot.
-	ViewWebhooks(ctx context.Context, f func(Tx) error) error
-}
-
 // Tx is one database transaction on webhooks.
 type Tx interface {
 	// NewWebhookID returns a new ID for a webhook.

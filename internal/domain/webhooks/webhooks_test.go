@@ -114,8 +114,8 @@ func office(t *testing.T, s *store.Store, ledger *scans) *post {
 	key, err := sealer.NewKey(bytes.Repeat([]byte{7}, 32))
 	require.NoError(t, err)
 	p := &post{t: t, db: s, ledger: ledger, now: began, answer: func(got) (int, error) { return 204, nil }, secret: map[string]string{}}
-	p.service = &webhooks.Service{Store: s, Vault: key, Now: func() time.Time { return p.now }, Random: rand.Reader, Log: p.ledger,
-		Life: func() time.Duration { return 72 * time.Hour },
+	p.service = &webhooks.Service{Store: s.Webhooks(), Vault: key, Now: func() time.Time { return p.now }, Random: rand.Reader,
+		Log: p.ledger, Life: func() time.Duration { return 72 * time.Hour },
 		Check: func(_ context.Context, url string) error {
 			if strings.Contains(url, "10.0.0.1") {
 				return accounts.Invalid("the address is inside the network")
