@@ -39,7 +39,7 @@ type WebhookPut struct {
 	URL    string         `json:"url" maxLength:"2048" doc:"http or https URL; private addresses require the setting allow_private_hosts"`
 	Codes  []WebhookCodes `json:"codes,omitempty" maxItems:"1000" doc:"codes whose scans are sent"`
 	Rules  []int64        `json:"rules,omitempty" maxItems:"1000" doc:"IDs of the rules whose scans are sent"`
-	Alarms bool           `json:"alarms,omitempty" doc:"if true, sends alarms about codes, as in listAlarms"`
+	Alarms bool           `json:"alarms,omitempty" doc:"if true, sends alarms about codes, as in listAlarms, and reminders of packages"`
 }
 
 // Put returns a WebhookPut that leaves the webhook unchanged.

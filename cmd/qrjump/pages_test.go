@@ -39,9 +39,7 @@ func TestCommandHelp_CoversEveryVerbAndFlag(t *testing.T) {
 	}
 	m := (&session{}).fullManual()
 	takes := func(words []string, name, help string) {
-		if help == "" {
-			t.Errorf("%s has no meaning", helpKey(append(words[:len(words):len(words)], name)))
-		}
+		assert.True(t, help != "", "%s has no meaning", helpKey(append(words[:len(words):len(words)], name)))
 		for n := len(words); n >= 0; n-- {
 			if key := helpKey(append(words[:n:n], name)); texts[i18n.English][key] != "" {
 				tr[key] = true

@@ -93,9 +93,7 @@ func TestDatabaseFile_OwnerOnlyMode(t *testing.T) {
 	t.Parallel()
 	p := onSQLite(t)
 	require.NoError(t, os.Mkdir(p.data, 0o755))
-	if err := os.Chmod(p.data, 0o777); err != nil { // whatever the umask is
-		t.Fatal(err)
-	}
+	require.NoError(t, os.Chmod(p.data, 0o777))
 	private := func(when string) {
 		t.Helper()
 		found := 0
@@ -108,9 +106,7 @@ func TestDatabaseFile_OwnerOnlyMode(t *testing.T) {
 			require.NoError(t, err)
 			assert.Equal(t, info.Mode().Perm(), 0o600, "%s: %s", when, name)
 		}
-		if found < 2 {
-			t.Errorf("%s: only %d files of the database in %v", when, found, names(t, p.data))
-		}
+		assert.True(t, found >= 2, "%s: only %d files of the database in %v", when, found, names(t, p.data))
 	}
 	s := p.start(t, servertest.Options{Seed: brand})
 	private("new")

@@ -161,9 +161,7 @@ func TestHTTP2_EarlyResponseReachesCurl(t *testing.T) {
 		}
 	}
 	for i, r := range list {
-		if arrived[i] != 40 {
-			t.Errorf("%s: %d of 40 answers arrived; one said %q", r.name, arrived[i], other[i])
-		}
+		assert.True(t, arrived[i] == 40, "%s: %d of 40 answers arrived; one said %q", r.name, arrived[i], other[i])
 	}
 
 	// What is longer than anybody reads is no way to make the server read.

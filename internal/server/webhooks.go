@@ -9,6 +9,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/domain/alarms"
+	"github.com/qrjump/qrjump/internal/domain/codes"
 	"github.com/qrjump/qrjump/internal/domain/webhooks"
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 	"github.com/qrjump/qrjump/internal/infra/safehttp"
@@ -18,12 +19,12 @@ import (
 func (s *Server) openWebhooks() {
 	s.webhooks = &webhooks.Service{Store: s.store.Webhooks(), Vault: s.secrets.vault, Now: s.now, Random: s.random, Log: currentLog{s},
 		Origins: s.scanning.ledger.stream != nil, LastAlarm: s.store.LastAlarm,
-		Alarms: func(ctx context.Context, start int64, limit int) ([]webhooks.Alarm, error) {
+		Alarms: func(ctx context.Context, start int64, limit int) ([]webhooks.Event, error) {
 			list, err := s.scanning.alarms.StateChanges(ctx, start, limit)
 			if err != nil {
 				return nil, err
 			}
-			news := make([]webhooks.Alarm, len(list))
+			news := make([]webhooks.Event, len(list))
 			for i, a := range list {
 				data := alarmData{ID: a.ID, Kind: a.Kind, ApplicationID: a.Batch, CodeIndex: a.Index,
 					OccurredAt: a.CreatedAt.UTC(), ScanID: a.Scan, Score: a.Score, Details: a.Details}
@@ -35,12 +36,40 @@ func (s *Server) openWebhooks() {
 					kind, data.Stage = webhooks.AlarmDismissed, ""
 					data.Dismissed = &dismissalData{OccurredAt: a.DismissedAt.UTC(), DismissedBy: a.DismissedBy, Note: a.Note}
 				}
-				news[i] = webhooks.Alarm{Number: a.Number, At: a.At, Type: kind, Data: data}
+				news[i] = webhooks.Event{Number: a.Number, At: a.At, Type: kind, Data: data}
 			}
 			return news, nil
 		},
-		Check: s.requests().checkWebhook, Unknown: s.store.MissingIDs, RealNow: s.realNow, ClockBelieved: s.wall.Believed,
-		Life: func() time.Duration { return time.Duration(s.chosen.settings.Get().WebhookRetryDays) * 24 * time.Hour }}
+		Packages: s.domain.packageReminders, Check: s.requests().checkWebhook, Unknown: s.store.MissingIDs, RealNow: s.realNow,
+		ClockBelieved: s.wall.Believed,
+		Life:          func() time.Duration { return time.Duration(s.chosen.settings.Get().WebhookRetryDays) * 24 * time.Hour }}
+}
+
+// packageReminders implements webhooks.Service.Packages.
+func (d *domain) packageReminders(ctx context.Context, kind string, after int64) ([]webhooks.Event, error) {
+	list, err := d.codes.PrintPackages(ctx, codes.PackageQuery{After: after, Limit: 100})
+	now, days := d.codes.Now(), webhooks.ReminderDays[kind]
+	var events []webhooks.Event
+	for _, p := range list {
+		e := webhooks.Event{Number: p.ID, At: p.MadeAt.Add(time.Duration(days) * 24 * time.Hour), Data: map[string]any{"package": p.ID,
+			"application_id": p.Batch, "code_start": p.Codes.From, "code_end": p.Codes.To, "printer": p.Printer, "created_by": p.MadeBy,
+			"created_at": p.MadeAt.UTC()}}
+		if e.At.After(now) {
+			break
+		}
+		fulfilled := p.Sent > 0
+		if kind == webhooks.PackageNotActivated {
+			if _, err := d.codes.Memory.BatchOrLoad(ctx, p.Batch); err != nil {
+				return nil, err
+			}
+			fulfilled = d.codes.Memory.HasActivation(p.Batch, p.Codes, now)
+		}
+		if p.RecalledAt.IsZero() && !fulfilled {
+			e.Type = kind
+		}
+		events = append(events, e)
+	}
+	return events, err
 }
 
 // alarmData is the payload of an alarm for webhooks.

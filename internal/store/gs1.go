@@ -33,13 +33,15 @@ func (t gs1Queries) LockGS1(ctx context.Context, root string) error {
 	return t.lock(ctx, allGS1, "gs1 "+root)
 }
 
-// gs1Entries reads entries with their numbers; rest is the SQL after FROM gs1_links g.
-func (t gs1Queries) gs1Entries(ctx context.Context, rest string, args ...any) ([]digitallink.Entry, error) {
-	return list(ctx, t.Tx, func(scan func(...any) error) (digitallink.Entry, error) {
-		var row gs1Row
-		err := scan(append(gs1Rows.targets(&row), &row.Number)...)
-		return row.Entry, err
-	}, `SELECT `+gs1Rows.columns+`, `+t.gs1Number()+` FROM gs1_links g `+rest, args...)
+func scanGS1(scan func(...any) error) (digitallink.Entry, error) {
+	var row gs1Row
+	err := scan(append(gs1Rows.targets(&row), &row.Number)...)
+	return row.Entry, err
+}
+
+// selectGS1 returns the start of a query, up to FROM gs1_links g, whose rows scanGS1 reads as entries with their numbers.
+func (t gs1Queries) selectGS1() string {
+	return `SELECT ` + gs1Rows.columns + `, ` + t.gs1Number() + ` FROM gs1_links g `
 }
 
 // gs1Number returns SQL for the number of the GS1 key in row g: the sequence number of the first change in the audit log in which the key's
@@ -51,19 +53,7 @@ func (t gs1Queries) gs1Number() string {
 }
 
 func (t gs1Queries) GS1At(ctx context.Context, keys []string) (found []digitallink.Entry, err error) {
-	for len(keys) > 0 {
-		n := min(chunk, len(keys))
-		args := make([]any, n)
-		for i, key := range keys[:n] {
-			args[i] = key
-		}
-		items, err := t.gs1Entries(ctx, `WHERE key IN (`+t.marks(1, n)+`)`, args...)
-		if err != nil {
-			return nil, err
-		}
-		found, keys = append(found, items...), keys[n:]
-	}
-	return found, nil
+	return listAt(ctx, t.Tx, scanGS1, t.selectGS1()+`WHERE key IN`, ``, keys)
 }
 
 func (t gs1Queries) GS1Find(ctx context.Context, q digitallink.Query) ([]digitallink.Entry, error) {
@@ -86,7 +76,7 @@ func (t gs1Queries) GS1Find(ctx context.Context, q digitallink.Query) ([]digital
 	if q.Limit > 0 {
 		rest += ` LIMIT ` + bind(q.Limit)
 	}
-	return t.gs1Entries(ctx, rest, args...)
+	return list(ctx, t.Tx, scanGS1, t.selectGS1()+rest, args...)
 }
 
 func (t gs1Queries) GS1Owners(ctx context.Context, roots []string) (map[string]map[string]int, error) {

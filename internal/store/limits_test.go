@@ -42,9 +42,7 @@ func TestStoreLimit_PerSecondAcrossNodes(t *testing.T) {
 	want(t, "allowed", len(times), passed)
 	assert.True(t, passed >= limit, "%d calls were allowed of %d", passed, callers*each)
 	for i := limit; i < len(times); i++ {
-		if times[i]-times[i-limit] < time.Second.Microseconds() {
-			t.Errorf("%v: %d calls within a second", times[i-limit:i+1], limit+1)
-		}
+		assert.True(t, times[i]-times[i-limit] >= time.Second.Microseconds(), "%v: %d calls within a second", times[i-limit:i+1], limit+1)
 	}
 	ok, err := nodes[1].RateLimits().Allow(t.Context(), "other", 1)
 	assert.True(t, err == nil && ok, "another key has its own limit: %v %v", ok, err)

@@ -1,6 +1,7 @@
 package codes
 
 import (
+	"slices"
 	"time"
 
 	"github.com/RoaringBitmap/roaring/v2"
@@ -40,6 +41,12 @@ func (m *Memory) StateRuns(batch int64, r Range, now time.Time, limit int) (runs
 		pos = next
 	}
 	return runs, false
+}
+
+// HasActivation reports whether a code of a range is activated at time now, or the codes have more than 1,000 different runs of states.
+func (m *Memory) HasActivation(batch int64, r Range, now time.Time) bool {
+	runs, hasMore := m.StateRuns(batch, r, now, 1000)
+	return hasMore || slices.ContainsFunc(runs, func(run StateRun) bool { return run.State.Activation != nil })
 }
 
 // neverIndex is larger than the index of any code.

@@ -135,9 +135,7 @@ func TestStreamCounter_RecreatedDuringPartialRead(t *testing.T) {
 	log := &torn{renewed: &renewed{before, "before"}}
 	c := scantest.NewCounter(scantest.OpenStore(t, store.Target{Dir: storetest.Folder(t)}), log)
 	require.NoError(t, c.CatchUp(t.Context()))
-	if err := before.Append(t.Context(), events.Take(1)); err != nil { // so that there is something to read
-		t.Fatal(err)
-	}
+	require.NoError(t, before.Append(t.Context(), events.Take(1)))
 	log.next = anew
 	if err := c.CatchUp(t.Context()); !errors.Is(err, errTorn) {
 		t.Fatal(err)

@@ -26,17 +26,20 @@ const batchSize = 1000
 // Collect queues new events for the webhooks that want them, and reports whether there may be more events. The reader position is stored in
 // the same transaction as the queued events, so that each event is queued exactly once, even if several nodes read or a node crashes.
 func (s *Service) Collect(ctx context.Context) (hasMore bool, err error) {
-	scans, err := s.collectScans(ctx)
-	// Alarms are collected even if scans cannot be read.
-	alarms, err2 := s.collectAlarms(ctx)
-	// If another reader moved the position, that reader has queued the events; if the scan log was replaced, the events are read again.
-	if errors.Is(err, errMoved) {
-		err = nil
+	var errs []error
+	for _, source := range []struct {
+		name    string
+		collect func(context.Context) (bool, error)
+	}{{"scans", s.collectScans}, {"alarms", s.collectAlarms}, {"packages", s.collectPackages}} {
+		// A source is collected even if another source cannot be read.
+		more, err := source.collect(ctx)
+		hasMore = hasMore || more
+		// If another reader moved the position, that reader has queued the events; if the scan log was replaced, the events are read again.
+		if !errors.Is(err, errMoved) {
+			errs = append(errs, outbox.WrapTask(source.name, err))
+		}
 	}
-	if errors.Is(err2, errMoved) {
-		err2 = nil
-	}
-	return scans || alarms, errors.Join(outbox.WrapTask("scans", err), outbox.WrapTask("alarms", err2))
+	return hasMore, errors.Join(errs...)
 }
 
 // pendingEvent is an event for the webhooks for which wants returns true.
@@ -162,7 +165,7 @@ func (s *Service) resumePosition(ctx context.Context, source string) (hooks []We
 			return err
 		}
 		hooks = slices.DeleteFunc(hooks, func(w Webhook) bool {
-			return !w.Enabled || source == alarmSource && !w.Filter.Alarms || source == ScanSource && !w.WantsScans()
+			return !w.Enabled || source != ScanSource && !w.Filter.Alarms || source == ScanSource && !w.WantsScans()
 		})
 		if loc.position, err = tx.Position(ctx, source); err != nil || source != ScanSource || len(hooks) == 0 {
 			return err
@@ -403,20 +406,47 @@ func (s *Service) collectAlarms(ctx context.Context) (hasMore bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("reading alarms: %w", err)
 	}
+	return len(list) == batchSize, s.queueEvents(ctx, alarmSource, from, list,
+		func(e Event, w Webhook) bool { return e.Number > w.AfterAlarmID })
+}
+
+// collectPackages queues reminders of packages that are overdue. If no webhook wants reminders, no package is read.
+func (s *Service) collectPackages(ctx context.Context) (hasMore bool, err error) {
+	for _, kind := range []string{PackageNotDownloaded, PackageNotActivated} {
+		hooks, from, err := s.resumePosition(ctx, kind)
+		if err != nil || len(hooks) == 0 || s.Packages == nil {
+			return hasMore, err
+		}
+		list, err := s.Packages(ctx, kind, from.position)
+		if err != nil {
+			return hasMore, fmt.Errorf("reading packages: %w", err)
+		}
+		err = s.queueEvents(ctx, kind, from, list, func(e Event, w Webhook) bool { return e.At.After(w.CreatedAt) })
+		if err != nil {
+			return hasMore, err
+		}
+		hasMore = hasMore || len(list) > 0
+	}
+	return hasMore, nil
+}
+
+// queueEvents queues events of a source for the webhooks that want alarms, if an event is after the creation of the webhook.
+func (s *Service) queueEvents(ctx context.Context, source string, from cursor, list []Event, isAfter func(Event, Webhook) bool) error {
 	to := from
 	var events []pendingEvent
-	for _, a := range list {
-		event := map[string]string{AlarmRaised: "alarm_", AlarmConfirmed: "alarm_confirmed_", AlarmDismissed: "alarm_dismissed_"}[a.Type]
-		body, err := encode(message{a.Type, a.At.UTC(), a.Data})
-		if err != nil {
-			return false, err
+	for _, e := range list {
+		if to.position = e.Number; e.Type == "" {
+			continue
 		}
-		to.position = a.Number
-		events = append(events, pendingEvent{event + strconv.FormatInt(a.Number, 10), body,
-			func(w Webhook) bool { return a.Number > w.AfterAlarmID && w.Filter.Alarms }})
+		body, err := encode(message{e.Type, e.At.UTC(), e.Data})
+		if err != nil {
+			return err
+		}
+		events = append(events, pendingEvent{eventPrefixes[e.Type] + strconv.FormatInt(e.Number, 10), body,
+			func(w Webhook) bool { return w.Filter.Alarms && isAfter(e, w) }})
 	}
 	if to.position == from.position {
-		return false, nil
+		return nil
 	}
-	return len(list) == batchSize, s.queue(ctx, alarmSource, from, to, events)
+	return s.queue(ctx, source, from, to, events)
 }

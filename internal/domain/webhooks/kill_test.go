@@ -136,9 +136,7 @@ func TestWebhooks_KilledSenderDeliversAll(t *testing.T) {
 	const kills, perLife = 15, 20
 	folder := t.TempDir()
 	ledger := ledgerFile(filepath.Join(folder, "ledger"))
-	if err := ledger.write(5); err != nil { // before anybody asked
-		t.Fatal(err)
-	}
+	require.NoError(t, ledger.write(5))
 	var mu sync.Mutex
 	came := sync.NewCond(&mu) // one more try
 	took, tries := map[string]int{}, 0

@@ -56,14 +56,14 @@ func (s *Service) Policy() outbox.Policy {
 func orderKey(body string) string {
 	var told struct {
 		Data struct {
-			ApplicationID int64 `json:"application_id"`
-			CodeIndex     int64 `json:"code_index"`
+			ApplicationID int64  `json:"application_id"`
+			CodeIndex     *int64 `json:"code_index"`
 		}
 	}
-	if json.Unmarshal([]byte(body), &told) != nil || told.Data.ApplicationID == 0 {
+	if json.Unmarshal([]byte(body), &told) != nil || told.Data.CodeIndex == nil {
 		return ""
 	}
-	return fmt.Sprint(told.Data.ApplicationID, " ", told.Data.CodeIndex)
+	return fmt.Sprint(told.Data.ApplicationID, " ", *told.Data.CodeIndex)
 }
 
 // deleteOld deletes expired deliveries, a limited number at a time.

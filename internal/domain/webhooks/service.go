@@ -23,10 +23,10 @@ type Scans interface {
 	End(ctx context.Context) (int64, error)
 }
 
-// Alarm is the event that an alarm was raised, confirmed or dismissed.
-type Alarm struct {
-	Number int64  // sequence number of the event
-	Type   string // AlarmRaised, AlarmConfirmed or AlarmDismissed
+// Event is a change of an alarm, or the end of a print package's deadline.
+type Event struct {
+	Number int64  // sequence number of the event, or ID of the package
+	Type   string // type of the message; "" = nothing is sent, because the package is not overdue
 	At     time.Time
 	// Data is the payload for receivers.
 	Data any
@@ -43,8 +43,11 @@ type Service struct {
 	// Origins is true if the events of Log contain the names of the journals that they came from.
 	Origins bool
 	// Alarms returns the alarm events after a number, oldest first; LastAlarm returns the number of the last alarm event; nil = no alarms.
-	Alarms    func(ctx context.Context, after int64, limit int) ([]Alarm, error)
+	Alarms    func(ctx context.Context, after int64, limit int) ([]Event, error)
 	LastAlarm func(ctx context.Context) (int64, error)
+	// Packages returns the packages after an ID whose deadline has passed, oldest first; kind is PackageNotDownloaded or
+	// PackageNotActivated; nil = no reminders.
+	Packages func(ctx context.Context, kind string, after int64) ([]Event, error)
 	// Check returns an error if deliveries to an address are not allowed.
 	Check func(ctx context.Context, url string) error
 	// Unknown returns the given rules and applications that do not exist; nil = all are assumed to exist.

@@ -290,8 +290,7 @@ func TestWebhookStream_LostBehindCounter(t *testing.T) {
 func TestWebhookStream_EarlierVersionNotRepeated(t *testing.T) {
 	t.Parallel()
 	eachTown(t, func(t *testing.T, w *town) {
-		one := w.node("a")
-		two := w.node("b")
+		one, two := w.node("a"), w.node("b")
 		w.add(receiver, webhooks.Filter{Rules: []int64{1}})
 		w.scan(one, 40)
 		w.scan(two, 40)
@@ -474,8 +473,7 @@ func TestWebhookStream_MixedStreamAndJournal(t *testing.T) {
 func TestWebhookStream_NodeLeavesConcurrently(t *testing.T) {
 	t.Parallel()
 	eachTown(t, func(t *testing.T, w *town) {
-		one := w.node("a")
-		two := w.node("b")
+		one, two := w.node("a"), w.node("b")
 		w.add(receiver, webhooks.Filter{Rules: []int64{1}})
 		w.scan(one, 10)
 		w.scan(two, 10)
@@ -531,8 +529,7 @@ func TestWebhookStream_NodeLeavesConcurrently(t *testing.T) {
 func TestWebhookStream_RestoredOlder(t *testing.T) {
 	t.Parallel()
 	eachTown(t, func(t *testing.T, w *town) {
-		one := w.node("a")
-		two := w.node("b")
+		one, two := w.node("a"), w.node("b")
 		w.add(receiver, webhooks.Filter{Rules: []int64{1}})
 		w.scan(one, 40)
 		older := w.older()
@@ -573,7 +570,7 @@ func TestWebhooks_LogUnavailableUnused(t *testing.T) {
 	away := &failing{scans: p.ledger}
 	p.service.Log = away
 	p.add(receiver, webhooks.Filter{Alarms: true})
-	p.alarms = append(p.alarms, webhooks.Alarm{Number: 1, Type: webhooks.AlarmRaised, At: began})
+	p.alarms = append(p.alarms, webhooks.Event{Number: 1, Type: webhooks.AlarmRaised, At: began})
 	p.step()
 	if got := p.events(receiver); !slices.Equal(got, []string{"alarm_1"}) || p.logs.Len() > 0 || away.asked > 0 {
 		t.Errorf("told %v; asked %d times; the log says:\n%s", got, away.asked, p.logs.String())
@@ -583,15 +580,15 @@ func TestWebhooks_LogUnavailableUnused(t *testing.T) {
 	p.service.Log = away
 	_, _, err := p.service.Add(t.Context(), "https://c.example/", webhooks.Filter{Rules: []int64{1}})
 	assert.True(t, err != nil, "a webhook that wants scans is added while nobody knows which came before it")
-	p.alarms = append(p.alarms, webhooks.Alarm{Number: 2, Type: webhooks.AlarmRaised, At: began})
+	p.alarms = append(p.alarms, webhooks.Event{Number: 2, Type: webhooks.AlarmRaised, At: began})
 	p.step()
 	if got := p.events(receiver); !slices.Equal(got, []string{"alarm_1", "alarm_2"}) || strings.Count(p.logs.String(), "\n") != 1 {
 		t.Errorf("told %v; the log says:\n%s", got, p.logs.String())
 	}
 	// Alarms begin to fail as well: that is another line.
 	alarms := p.service.Alarms
-	p.service.Alarms = func(context.Context, int64, int) ([]webhooks.Alarm, error) { return nil, errors.New("no alarms now") }
-	p.alarms = append(p.alarms, webhooks.Alarm{Number: 3, Type: webhooks.AlarmRaised, At: began})
+	p.service.Alarms = func(context.Context, int64, int) ([]webhooks.Event, error) { return nil, errors.New("no alarms now") }
+	p.alarms = append(p.alarms, webhooks.Event{Number: 3, Type: webhooks.AlarmRaised, At: began})
 	p.step()
 	n := strings.Count(p.logs.String(), "no alarms now")
 	assert.True(t, n == 1 && strings.Count(p.logs.String(), "\n") == 2, "alarms fail too; the log says:\n%s", p.logs.String())

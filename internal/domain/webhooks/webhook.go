@@ -154,7 +154,17 @@ const (
 	AlarmConfirmed = "alarm.confirmed"
 	AlarmDismissed = "alarm.dismissed"
 	Test           = "webhook.test"
+	// PackageNotDownloaded and PackageNotActivated also name the reader positions of the packages that were examined.
+	PackageNotDownloaded = "package.not_downloaded"
+	PackageNotActivated  = "package.not_activated"
 )
+
+// ReminderDays is the number of days after the creation of a package at which a reminder is due. The home page uses the same days.
+var ReminderDays = map[string]int{PackageNotDownloaded: 3, PackageNotActivated: 14}
+
+// eventPrefixes maps a type of message to the text before the number in an event ID, for events that are not scans.
+var eventPrefixes = map[string]string{AlarmRaised: "alarm_", AlarmConfirmed: "alarm_confirmed_", AlarmDismissed: "alarm_dismissed_",
+	PackageNotDownloaded: "package_not_downloaded_", PackageNotActivated: "package_not_activated_"}
 
 // scanData is the data of a scan in a message. The data do not identify the user who scanned.
 type scanData struct {

@@ -97,7 +97,7 @@ type post struct {
 	mu     sync.Mutex
 	answer func(got) (int, error)
 	came   []got
-	alarms []webhooks.Alarm
+	alarms []webhooks.Event
 	secret map[string]string // by URL
 }
 
@@ -122,7 +122,7 @@ func office(t *testing.T, s *store.Store, ledger *scans) *post {
 			}
 			return accounts.ValidCallback(url)
 		},
-		Alarms: func(_ context.Context, after int64, limit int) (list []webhooks.Alarm, err error) {
+		Alarms: func(_ context.Context, after int64, limit int) (list []webhooks.Event, err error) {
 			for _, a := range p.alarms {
 				if a.Number > after && len(list) < limit {
 					list = append(list, a)
@@ -203,7 +203,7 @@ func TestWebhooks_EventFilter(t *testing.T) {
 	p.add(rules, webhooks.Filter{Rules: []int64{3, 4}, Alarms: true})
 	p.ledger.add(ofCode(1, 4), ofCode(1, 5), ofCode(1, 6), ofCode(1, 7), ofCode(2, 8), ofCode(2, 1_000_000), ofRule(3), ofRule(5),
 		ofRule(4), scanlog.Event{OccurredAt: began, Action: "show_text"})
-	p.alarms = append(p.alarms, webhooks.Alarm{Number: 1, Type: webhooks.AlarmRaised, At: began, Data: map[string]int{"score": 120}})
+	p.alarms = append(p.alarms, webhooks.Event{Number: 1, Type: webhooks.AlarmRaised, At: began, Data: map[string]int{"score": 120}})
 	p.step()
 	if got := slices.Sorted(slices.Values(p.events(codes))); !slices.Equal(got, []string{id(4), id(5), id(8)}) {
 		t.Errorf("codes: %v", got)
@@ -217,7 +217,7 @@ func TestWebhooks_EventFilter(t *testing.T) {
 	// A receiver that comes later is told of what comes later.
 	p.add(alarms, webhooks.Filter{Alarms: true})
 	p.ledger.add(ofRule(3))
-	p.alarms = append(p.alarms, webhooks.Alarm{Number: 2, Type: webhooks.AlarmRaised, At: began, Data: 1})
+	p.alarms = append(p.alarms, webhooks.Event{Number: 2, Type: webhooks.AlarmRaised, At: began, Data: 1})
 	p.step()
 	got := p.events(alarms)
 	assert.True(t, slices.Equal(got, []string{"alarm_2"}), "alarms: %v", got)
@@ -639,4 +639,34 @@ func TestWebhooks_CountLimit(t *testing.T) {
 	assert.True(t, ok, "%v", err)
 	list, err := p.service.List(t.Context())
 	assert.True(t, err == nil && len(list) == webhooks.MaxWebhooks, "%d webhooks: %v", len(list), err)
+}
+
+// Two nodes examine the packages at the same time: each reminder is queued once, also if the position of one node was read earlier.
+func TestWebhooks_PackageReminderQueuedOnce(t *testing.T) {
+	t.Parallel()
+	eachTown(t, func(t *testing.T, w *town) {
+		w.add(receiver, webhooks.Filter{Alarms: true})
+		w.service.Packages = func(_ context.Context, kind string, after int64) (list []webhooks.Event, err error) {
+			for n, kinds := range []string{"", webhooks.PackageNotDownloaded, "package.not_downloaded package.not_activated"} {
+				e := webhooks.Event{Number: int64(n + 1), At: began.Add(time.Hour)}
+				if strings.Contains(kinds, kind) {
+					e.Type = kind
+				}
+				if e.Number > after {
+					list = append(list, e, webhooks.Event{Number: e.Number, Type: kind, At: began.AddDate(0, 0, -1)})
+				}
+			}
+			return list, nil
+		}
+		var nodes sync.WaitGroup
+		for range 2 {
+			nodes.Go(func() {
+				assert.NoErrorf(t, assert.ErrorOf(w.service.Collect(t.Context())), "collecting fails")
+			})
+		}
+		nodes.Wait()
+		w.step()
+		got := slices.Sorted(slices.Values(w.events(receiver)))
+		assert.Equal(t, fmt.Sprint(got), "[package_not_activated_3 package_not_downloaded_2 package_not_downloaded_3]", "events")
+	})
 }

@@ -150,8 +150,7 @@ func (a codeAPI) idle(b codes.Batch, days int) bool {
 	if b.IsProof || now.Sub(b.CreatedAt) < time.Duration(days)*24*time.Hour {
 		return false
 	}
-	runs, hasMore := a.Codes.Memory.StateRuns(b.ID, codes.Range{To: b.Count - 1}, now, maxCounted)
-	return !hasMore && !slices.ContainsFunc(runs, func(r codes.StateRun) bool { return r.State.Activation != nil })
+	return !a.Codes.Memory.HasActivation(b.ID, codes.Range{To: b.Count - 1}, now)
 }
 
 func (a codeAPI) getBatch(ctx context.Context, in *BatchPath) (client.Batch, error) {

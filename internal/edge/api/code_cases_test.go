@@ -72,9 +72,7 @@ func TestApplyCodeDownload_Cases(t *testing.T) {
 	var rows []string
 	for _, r := range []segment{{0, 49_999}, {50_000, 59_999}} {
 		text := string(decrypted(t, key, download(t, s, id, r.CodeStart, r.CodeEnd)))
-		if !strings.HasSuffix(text, "\n") {
-			t.Errorf("the last row does not end: %q", text[max(0, len(text)-50):])
-		}
+		assert.True(t, strings.HasSuffix(text, "\n"), "the last row does not end: %q", text[max(0, len(text)-50):])
 		rows = append(rows, strings.Split(strings.TrimSuffix(text, "\n"), "\n")...)
 	}
 	require.Equal(t, len(rows), 60_000, "rows")

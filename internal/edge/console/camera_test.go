@@ -187,9 +187,7 @@ func TestCamera_StopsOnHideOrLeave(t *testing.T) {
 		browsertest.Run(t, ctx, chromedp.Evaluate[chromedp.Void](`window.refuses = ""`))
 		press()
 		cameraSays(t, ctx, language, "looking")
-		if err := chromedp.Do(ctx, chromedp.Navigate(s.AdminURL+"/console/rules")); err != nil { // left
-			t.Fatal(err)
-		}
+		require.NoError(t, chromedp.Do(ctx, chromedp.Navigate(s.AdminURL+"/console/rules")))
 		seen = seenOf(t, ctx)
 		assert.True(t, seen.Got == 3 && seen.Ended == 3, "%s, left: %+v", language, seen)
 	}

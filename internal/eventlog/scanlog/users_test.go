@@ -108,21 +108,22 @@ func rareEvents(from, to int64) []Event {
 	return list
 }
 
-func rareJournal(t *testing.T, dir string) (*Journal, *countingDisk) {
+func rareJournal(t *testing.T, dir string, events int64) (*Journal, *countingDisk) {
 	t.Helper()
 	require.NoError(t, os.MkdirAll(dir, 0o700))
 	d := &countingDisk{read: map[string]int{}}
-	return openJournal(t, dir, JournalOptions{SegmentSize: 20_000, disk: d}), d
+	j := openJournal(t, dir, JournalOptions{SegmentSize: 20_000, disk: d})
+	for n := int64(0); n < events; n += 50 {
+		require.NoError(t, j.Append(t.Context(), rareEvents(n, n+50)))
+	}
+	return j, d
 }
 
 // Issue 14: where a user is looked for and erased, the files are read that hold events of
 // his, and hardly another one; of all others, a block of their filter.
 func TestJournal_EraseReadsOnlyMatchingFiles(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "scans")
-	j, d := rareJournal(t, dir)
-	for n := int64(0); n < 10_000; n += 50 {
-		require.NoError(t, j.Append(t.Context(), rareEvents(n, n+50)))
-	}
+	j, d := rareJournal(t, dir, 10_000)
 	all, _ := j.views(0)
 	require.True(t, len(all) >= 35, "%d files", len(all))
 	erase := func(user UserHash, want int64, most int, what string) {
@@ -180,7 +181,7 @@ func TestJournal_EraseReadsOnlyMatchingFiles(t *testing.T) {
 	erase(someUser(10_020), 1, len(all), "before it is put back")
 	j.Close()
 	require.NoError(t, os.WriteFile(name, before, 0o600))
-	j, d = rareJournal(t, dir)
+	j, d = rareJournal(t, dir, 0)
 	erase(someUser(10_020), 1, len(all), "put back")
 	assert.Equal(t, len(require.All(t, j.Read(t.Context(), 0))), 10_000, "events are missing")
 	require.NoError(t, j.Forget(t.Context(), time.Now().AddDate(100, 0, 0)))
@@ -193,10 +194,7 @@ func TestJournal_EraseReadsOnlyMatchingFiles(t *testing.T) {
 // Issue 14: while an erasure is held up in a file, everybody else reads, writes and looks.
 func TestJournal_EraseDoesNotBlock(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "scans")
-	j, d := rareJournal(t, dir)
-	for n := int64(0); n < 2_000; n += 50 {
-		require.NoError(t, j.Append(t.Context(), rareEvents(n, n+50)))
-	}
+	j, d := rareJournal(t, dir, 2_000)
 	filters, _ := filepath.Glob(filepath.Join(dir, "*"+usersSuffix))
 	for _, name := range filters {
 		os.Remove(name)
@@ -252,10 +250,7 @@ func eraseForEver(ctx context.Context, o erasingUsers) error {
 // Issue 14: an erasure that is killed on its way loses no scan; erased users are gone, and all other users remain.
 func TestJournal_EraseKilledMidway(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "scans")
-	j, _ := rareJournal(t, dir)
-	for n := int64(0); n < 4_000; n += 50 {
-		require.NoError(t, j.Append(t.Context(), rareEvents(n, n+50)))
-	}
+	j, _ := rareJournal(t, dir, 4_000)
 	was := require.All(t, j.Read(t.Context(), 0))
 	j.Close()
 	chance, next := rand.New(rand.NewPCG(14, 14)), uint64(0)
