@@ -49,13 +49,8 @@ func TestAccountDelete_RacesWithDependents(t *testing.T) {
 		_, answer := call(1, "POST", path+"?access_token="+url.QueryEscape(token), body)
 		return strings.HasPrefix(answer, `{"errcode":0,`)
 	}
-	brand, err := admin.stableToken("brand")
-	admin.check(err)
-	var applied struct {
-		ID int64 `json:"application_id"`
-	}
-	admin.check(admin.do("POST", "/intp/marketcode/applycode?access_token="+url.QueryEscape(brand),
-		map[string]any{"code_count": 1_000_000, "isv_application_id": "races"}, &applied))
+	brand := admin.stableToken("brand")
+	batch := admin.apply(brand, "races", 1_000_000)
 	races := []struct {
 		name, kind string
 		make       func(appid, token string, round int) bool
@@ -67,9 +62,8 @@ func TestAccountDelete_RacesWithDependents(t *testing.T) {
 			return wire("/intp/marketcode/applycode", token, map[string]any{"code_count": 10_000, "isv_application_id": "a"})
 		}},
 		{"codeactive", "mini_program", func(appid, _ string, round int) bool {
-			return wire("/intp/marketcode/codeactive", brand, map[string]any{"application_id": applied.ID, "code_start": round * 10,
-				"code_end": round*10 + 9, "activity_name": "a", "product_brand": "b", "product_title": "c", "product_code": "d",
-				"wxa_appid": appid, "wxa_path": "pages/index"})
+			first := int64(round * 10)
+			return wire("/intp/marketcode/codeactive", brand, activation(batch, first, first+9, appid))
 		}},
 	}
 	rounds, deletedFirst, madeFirst, neither, both := 0, 0, 0, 0, 0
@@ -86,8 +80,9 @@ func TestAccountDelete_RacesWithDependents(t *testing.T) {
 				}
 			}
 			token := ""
-			until(t, "the other node to know "+appid, func() (known bool) {
-				token, err = admin.stableToken(appid)
+			until(t, "the other node to know "+appid, func() bool {
+				var err error
+				token, err = admin.connection.stableToken(appid)
 				return err == nil
 			})
 			wait := time.Duration(chance.IntN(40)-20) * time.Millisecond // the other way round where it is negative

@@ -312,19 +312,10 @@ func TestCells_MoveAccountUnderLoad(t *testing.T) {
 				api.OrderPut{Count: 10_000, ISV: "one", Text: "https://" + name + ".example/c/{secret}"})
 			require.NoError(t, err)
 			tokens[name] = through.token("shop" + name)
-			activate := "/intp/marketcode/codeactive?access_token=" + url.QueryEscape(through.token("brand"+name))
-			through.check(through.do(http.MethodPost, activate,
-				map[string]any{"application_id": order.ApplicationID, "code_start": 0, "code_end": 9999, "activity_name": "a",
-					"product_brand": "b", "product_title": "c", "product_code": "d",
-					"wxa_appid": "shop" + name, "wxa_path": "pages/index"}, nil))
+			through.activate(through.token("brand"+name), order.ApplicationID, 10_000, "shop"+name)
 			admin := must{connect(t, a.URL, adminToken), t}
-			for index := range 60 {
-				var found struct {
-					CodeURL string `json:"code_url"`
-				}
-				admin.check(admin.do(http.MethodPost, "/admin/v1/codes/lookup",
-					map[string]any{"application_id": order.ApplicationID, "code_index": index}, &found))
-				texts[name] = append(texts[name], found.CodeURL)
+			for index := range int64(60) {
+				texts[name] = append(texts[name], admin.codeText(order.ApplicationID, index))
 			}
 			if name == "x" {
 				batch = order.ApplicationID

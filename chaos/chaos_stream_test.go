@@ -106,9 +106,7 @@ func TestChaos_NodesOnStream(t *testing.T) {
 	}
 	s.cluster.start()
 	admin := s.cluster.nodes[0].admin()
-	var key struct{ Key string }
-	admin.check(admin.do(http.MethodPost, "/admin/v1/scan-keys", map[string]any{"name": "chaos"}, &key))
-	s.key = key.Key
+	s.key = admin.scanKey("chaos")
 	s.cluster.allReady()
 	for _, n := range s.cluster.nodes {
 		until(t, "the key to be known", func() bool {

@@ -152,31 +152,13 @@ func (s *storm) prepare() {
 	first := s.cluster.nodes[0]
 	first.start()
 	admin := first.admin()
-	var key struct{ Key string }
-	admin.check(admin.do(http.MethodPost, "/admin/v1/scan-keys", map[string]any{"name": "chaos"}, &key))
-	s.scanKey = key.Key
-	token, err := admin.stableToken("brand0")
-	admin.check(err)
-	var applied struct {
-		ErrCode       int   `json:"errcode"`
-		ApplicationID int64 `json:"application_id"`
-	}
-	admin.check(admin.do(http.MethodPost, "/intp/marketcode/applycode?access_token="+url.QueryEscape(token),
-		map[string]any{"code_count": 10_000, "isv_application_id": "scanned"}, &applied))
-	s.batches["brand0 scanned"] = applied.ApplicationID
-	var active reply
-	admin.check(admin.do(http.MethodPost, "/intp/marketcode/codeactive?access_token="+url.QueryEscape(token), map[string]any{
-		"application_id": applied.ApplicationID, "code_start": 0, "code_end": 9999, "activity_name": "a", "product_brand": "b",
-		"product_title": "c",
-		"product_code":  "d", "wxa_appid": "owner0", "wxa_path": "pages/index"}, &active))
-	require.True(s.t, applied.ErrCode == 0 && active.ErrCode == 0, "codes to scan: %+v %+v", applied, active)
+	s.scanKey = admin.scanKey("chaos")
+	token := admin.stableToken("brand0")
+	batch := admin.apply(token, "scanned", 10_000)
+	s.batches["brand0 scanned"] = batch
+	admin.activate(token, batch, 10_000, "owner0")
 	for index := range scannedCodes {
-		var found struct {
-			CodeURL string `json:"code_url"`
-		}
-		admin.check(admin.do(http.MethodPost, "/admin/v1/codes/lookup",
-			map[string]any{"application_id": applied.ApplicationID, "code_index": index}, &found))
-		s.texts = append(s.texts, found.CodeURL)
+		s.texts = append(s.texts, admin.codeText(batch, index))
 	}
 	for _, n := range s.cluster.nodes[1:] {
 		n.start()
@@ -534,13 +516,7 @@ func (c *client) press(account string) {
 	token := c.token(account)
 	for n := 0; token != "" && c.choose(); {
 		isv := fmt.Sprint("isv-", n)
-		var applied struct {
-			ErrCode       int    `json:"errcode"`
-			ErrMsg        string `json:"errmsg"`
-			ApplicationID int64  `json:"application_id"`
-		}
-		err := c.conn.do(http.MethodPost, "/intp/marketcode/applycode?access_token="+url.QueryEscape(token),
-			map[string]any{"code_count": 10_000, "isv_application_id": isv}, &applied)
+		applied, err := c.conn.codes("applycode", token, map[string]any{"code_count": 10_000, "isv_application_id": isv})
 		if err != nil || applied.ErrCode == -1 {
 			c.shelter() // and again with the same number
 			continue
@@ -616,8 +592,7 @@ func (s *storm) judge(owners []string) {
 		for _, n := range s.cluster.nodes {
 			// The last answer of every node belongs to the history too.
 			admin := n.admin()
-			token, err := admin.stableToken(owner)
-			admin.check(err)
+			token := admin.stableToken(owner)
 			e := entry{did: "get", owner: owner, life: n.running.Load().life, call: s.history.now()}
 			got := admin.ok("qrcodejumpget", token, map[string]any{})
 			e.back, e.rules, e.left = s.history.now(), states(owner, got), got.QRCodeJumpPubQuota
@@ -727,8 +702,7 @@ func (s *storm) trade(n *node, user, text string) (traded struct {
 }) {
 	s.t.Helper()
 	admin := n.admin()
-	token, err := admin.stableToken("brand0")
-	admin.check(err)
+	token := admin.stableToken("brand0")
 	var of struct {
 		OpenID string `json:"openid"`
 	}
@@ -747,8 +721,7 @@ func (s *storm) last() {
 	n := s.cluster.nodes[s.rnd.IntN(len(s.cluster.nodes))]
 	for _, owner := range slices.Sorted(maps.Keys(s.kept)) {
 		admin := n.admin()
-		token, err := admin.stableToken(owner)
-		admin.check(err)
+		token := admin.stableToken(owner)
 		got, want := admin.ok("qrcodejumpget", token, map[string]any{}), s.kept[owner]
 		assert.True(s.t, states(owner, got) == states(owner, want) && got.QRCodeJumpPubQuota == want.QRCodeJumpPubQuota,
 			"%s had %+v at the end of its round, and now %+v", owner, want, got)

@@ -72,6 +72,7 @@ type reply struct {
 	RuleList           []ruleView `json:"rule_list"`
 	TotalCount         int        `json:"total_count"`
 	QRCodeJumpPubQuota int        `json:"qrcodejump_pub_quota"`
+	ApplicationID      int64      `json:"application_id"`
 }
 
 // decision is what a scan opens.
@@ -141,6 +142,12 @@ func (c *connection) wire(call, token string, body any) (reply, error) {
 	return r, err
 }
 
+// codes calls an endpoint of the code family.
+func (c *connection) codes(call, token string, body any) (r reply, err error) {
+	err = c.do(http.MethodPost, "/intp/marketcode/"+call+"?access_token="+url.QueryEscape(token), body, &r)
+	return r, err
+}
+
 // token fetches a token of /cgi-bin/token.
 func (c *connection) token(appid string) (string, error) {
 	var r reply
@@ -183,6 +190,49 @@ func (m must) token(appid string) string {
 	text, err := m.connection.token(appid)
 	m.check(err)
 	return text
+}
+
+// stableToken fetches a token of /cgi-bin/stable_token.
+func (m must) stableToken(appid string) string {
+	m.t.Helper()
+	text, err := m.connection.stableToken(appid)
+	m.check(err)
+	return text
+}
+
+// scanKey creates a key of the scan API.
+func (m must) scanKey(name string) string {
+	m.t.Helper()
+	var made struct{ Key string }
+	m.check(m.do(http.MethodPost, "/admin/v1/scan-keys", map[string]any{"name": name}, &made))
+	return made.Key
+}
+
+// apply applies for codes and returns the application_id.
+func (m must) apply(token, order string, count int64) int64 {
+	m.t.Helper()
+	r, err := m.codes("applycode", token, map[string]any{"code_count": count, "isv_application_id": order})
+	m.check(err)
+	require.True(m.t, r.ErrCode == 0 && r.ApplicationID != 0, "applycode of %s: %+v", order, r)
+	return r.ApplicationID
+}
+
+// activate activates the first count codes of an application for a page of appid.
+func (m must) activate(token string, application, count int64, appid string) {
+	m.t.Helper()
+	r, err := m.codes("codeactive", token, activation(application, 0, count-1, appid))
+	m.check(err)
+	require.Equal(m.t, r.ErrCode, 0, "errcode of codeactive: %s", r.ErrMsg)
+}
+
+// codeText returns the text of a code.
+func (m must) codeText(application, index int64) string {
+	m.t.Helper()
+	var found struct {
+		CodeURL string `json:"code_url"`
+	}
+	m.check(m.do(http.MethodPost, "/admin/v1/codes/lookup", map[string]any{"application_id": application, "code_index": index}, &found))
+	return found.CodeURL
 }
 
 // ok makes a call of the wire that must succeed.
@@ -230,6 +280,12 @@ func (m must) setClock(now time.Time, freeze bool) {
 // add is the body of qrcodejumpadd for a new ordinary rule.
 func add(prefix, path string) map[string]any {
 	return map[string]any{"prefix": prefix, "path": path, "permit_sub_rule": 1, "open_version": 3, "is_edit": 0}
+}
+
+// activation is the body of codeactive for the codes from the first to the last.
+func activation(application, first, last int64, appid string) map[string]any {
+	return map[string]any{"application_id": application, "code_start": first, "code_end": last, "activity_name": "a", "product_brand": "b",
+		"product_title": "c", "product_code": "d", "wxa_appid": appid, "wxa_path": "pages/index"}
 }
 
 func prefixOnly(prefix string) map[string]any { return map[string]any{"prefix": prefix} }

@@ -28,9 +28,8 @@ settings: {rule_rate_limit: null, verification: trust}
 	wire := must{connect(t, c.nodes[0].running.Load().URL, ""), t}
 	token := wire.token("shop")
 	admin := c.nodes[0].admin()
-	var key struct{ Key string }
-	admin.check(admin.do("POST", "/admin/v1/scan-keys", map[string]any{"name": "elsewhere"}, &key))
-	scans := must{connect(t, c.nodes[1].running.Load().URL, key.Key), t}
+	key := admin.scanKey("elsewhere")
+	scans := must{connect(t, c.nodes[1].running.Load().URL, key), t}
 	until(t, "the other node to know the scan key", func() bool {
 		_, err := scans.connection.scan("x")
 		return err == nil

@@ -115,19 +115,12 @@ func TestCodeImport_KillBetweenPieces(t *testing.T) {
 			t.Errorf("the list of codes is another: %d, %d bytes, %v: %.300s", resp.StatusCode, len(got), err, got)
 		}
 		admin := must{connect(t, s.URL, adminToken), t}
-		brand, err := admin.stableToken("brand")
-		admin.check(err)
-		var active reply
-		admin.check(admin.do(http.MethodPost, "/intp/marketcode/codeactive?access_token="+brand, map[string]any{
-			"application_id": batch, "code_start": 0, "code_end": count - 1, "activity_name": "a", "product_brand": "b",
-			"product_title": "c", "product_code": "d", "wxa_appid": "shop", "wxa_path": "pages/index"}, &active))
-		var key struct{ Key string }
-		admin.check(admin.do(http.MethodPost, "/admin/v1/scan-keys", map[string]any{"name": "app"}, &key))
-		scans := must{connect(t, s.URL, key.Key), t}
+		admin.activate(admin.stableToken("brand"), batch, count, "shop")
+		key := admin.scanKey("app")
+		scans := must{connect(t, s.URL, key), t}
 		for _, i := range []int64{0, chance.Int64N(count), count - 1} {
-			if d := scans.scan(fmt.Sprintf("OLD.EXAMPLE/0$%017d", i)); active.ErrCode != 0 || !d.opens() {
-				t.Errorf("code %d: %+v, %v", i, active, d)
-			}
+			d := scans.scan(fmt.Sprintf("OLD.EXAMPLE/0$%017d", i))
+			assert.True(t, d.opens(), "code %d: %v", i, d)
 		}
 		s.stop()
 	})
@@ -240,9 +233,8 @@ func TestTextImport_KillWithinPieces(t *testing.T) {
 			id = max(id, b.ID)
 			return lines, added, err
 		}
-		var key struct{ Key string }
 		admin := must{connect(t, s.URL, adminToken), t}
-		admin.check(admin.do(http.MethodPost, "/admin/v1/scan-keys", map[string]any{"name": "app"}, &key))
+		key := admin.scanKey("app")
 		var available int64
 		for range kills {
 			left := len(pieces)/(kills+1)*(1+chance.IntN(kills)) + 1
@@ -268,22 +260,16 @@ func TestTextImport_KillWithinPieces(t *testing.T) {
 				continue
 			}
 			assert.Equal(t, b.Status, "PROCESSING", "the status of a part of %d codes", available)
-			if d := (must{connect(t, s.URL, key.Key), t}).scan(text(0)); d.opens() {
+			if d := (must{connect(t, s.URL, key), t}).scan(text(0)); d.opens() {
 				t.Errorf("a code of a part opens %+v", d)
 			}
 		}
 		lines, added, err := bring(func() {})
 		require.True(t, err == nil && lines == count && added == count-available,
 			"the same list again: %d lines, %d codes are new, want %d and %d: %v", lines, added, count, count-available, err)
-		brand, err := (must{connect(t, s.URL, adminToken), t}).stableToken("brand")
-		require.NoError(t, err)
-		var active reply
 		admin = must{connect(t, s.URL, adminToken), t}
-		admin.check(admin.do(http.MethodPost, "/intp/marketcode/codeactive?access_token="+brand, map[string]any{
-			"application_id": id, "code_start": 0, "code_end": count - 1, "activity_name": "a", "product_brand": "b",
-			"product_title": "c", "product_code": "d", "wxa_appid": "shop", "wxa_path": "pages/index"}, &active))
-		require.Equal(t, active.ErrCode, 0, "the activation")
-		scans := must{connect(t, s.URL, key.Key), t}
+		admin.activate(admin.stableToken("brand"), id, count, "shop")
+		scans := must{connect(t, s.URL, key), t}
 		for _, i := range []int64{0, chance.Int64N(count), count - 1} {
 			if d := scans.scan(text(i)); !d.opens() {
 				t.Errorf("code %d: %+v", i, d)

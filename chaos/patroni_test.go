@@ -251,8 +251,7 @@ func TestPatroni_FailoverLosesNoChange(t *testing.T) {
 	c := newCluster(t, p.url("qrjump:qrjump", "qrjump"), spaceSeed, 2)
 	c.start()
 	c.allReady()
-	var key struct{ Key string }
-	c.nodes[0].admin().check(c.nodes[0].admin().do(http.MethodPost, "/admin/v1/scan-keys", map[string]any{"name": "app"}, &key))
+	key := c.nodes[0].admin().scanKey("app")
 
 	var ended atomic.Bool
 	var acknowledged, unknown, scans atomic.Int64
@@ -276,7 +275,7 @@ func TestPatroni_FailoverLosesNoChange(t *testing.T) {
 		})
 	}
 	for _, n := range c.nodes {
-		scanner := connect(t, n.running.Load().URL, key.Key)
+		scanner := connect(t, n.running.Load().URL, key)
 		clients.Go(func() {
 			for !ended.Load() {
 				d, err := scanner.scan("https://shop.example/open/1")

@@ -228,25 +228,14 @@ func startWriters(t *testing.T, c *cluster) *writers {
 	t.Helper()
 	w := &writers{t: t, log: changeLog{changes: map[string]logged{}}}
 	admin := c.nodes[0].admin()
-	var key struct{ Key string }
-	admin.check(admin.do(http.MethodPost, "/admin/v1/scan-keys", map[string]any{"name": "app"}, &key))
-	brand, err := admin.stableToken("brand")
-	admin.check(err)
-	call := func(m *connection, name string, body map[string]any, into any) error {
-		return m.do(http.MethodPost, "/intp/marketcode/"+name+"?access_token="+url.QueryEscape(brand), body, into)
-	}
-	var applied struct {
-		ErrCode       int   `json:"errcode"`
-		ApplicationID int64 `json:"application_id"`
-	}
-	admin.check(call(admin.connection, "applycode", map[string]any{"code_count": 10_000, "isv_application_id": "tea"}, &applied))
-	require.Equal(t, applied.ErrCode, 0, "errcode of applycode")
-	activate := func(m *connection, index int) (name string, ok bool, err error) {
+	key := admin.scanKey("app")
+	brand := admin.stableToken("brand")
+	batch := admin.apply(brand, "tea", 10_000)
+	activate := func(m *connection, index int64) (name string, ok bool, err error) {
 		name = fmt.Sprintf("activity %d", index)
-		var active reply
-		err = call(m, "codeactive", map[string]any{"application_id": applied.ApplicationID, "code_start": index, "code_end": index,
-			"activity_name": name, "product_brand": "b", "product_title": "c", "product_code": "d", "wxa_appid": "shop",
-			"wxa_path": "pages/code"}, &active)
+		body := activation(batch, index, index, "shop")
+		body["activity_name"] = name
+		active, err := m.codes("codeactive", brand, body)
 		return name, err == nil && active.ErrCode == 0, err
 	}
 	began := time.Now()
@@ -254,11 +243,7 @@ func startWriters(t *testing.T, c *cluster) *writers {
 	admin.check(err)
 	require.True(t, ok, "the first activation fails")
 	w.log.add(name, began, true)
-	var code struct {
-		CodeURL string `json:"code_url"`
-	}
-	admin.check(admin.do(http.MethodPost, "/admin/v1/codes/lookup",
-		map[string]any{"application_id": applied.ApplicationID, "code_index": 0}, &code))
+	text := admin.codeText(batch, 0)
 
 	for n := range 2 {
 		keeper := newShopkeeper(t, c.nodes[n].running.Load().URL)
@@ -271,20 +256,20 @@ func startWriters(t *testing.T, c *cluster) *writers {
 			}
 		})
 	}
-	secondNode := connect(t, c.nodes[1].running.Load().URL, key.Key)
+	secondNode := connect(t, c.nodes[1].running.Load().URL, key)
 	w.clients.Go(func() {
-		for index := 1; !w.ended.Load(); index++ {
+		for index := int64(1); !w.ended.Load(); index++ {
 			sent := time.Now()
 			name, ok, err := activate(secondNode, index)
 			assert.True(t, err == nil && ok, "the activation of code %d: %v, %v", index, ok, err)
 			w.log.add(name, sent, ok)
 		}
 	})
-	scanner := connect(t, c.nodes[0].running.Load().URL, key.Key)
+	scanner := connect(t, c.nodes[0].running.Load().URL, key)
 	w.clients.Go(func() {
 		for n := 0; !w.ended.Load(); n++ {
 			var d decision
-			err := scanner.do(http.MethodPost, "/scan/v1/resolve", map[string]any{"text": code.CodeURL, "user": fmt.Sprint("u-", n%50)}, &d)
+			err := scanner.do(http.MethodPost, "/scan/v1/resolve", map[string]any{"text": text, "user": fmt.Sprint("u-", n%50)}, &d)
 			assert.True(t, err == nil && d.opens(), "a scan of a code is answered %v, %v", d, err)
 			w.scans.Add(1)
 		}

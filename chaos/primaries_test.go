@@ -236,9 +236,8 @@ func TestJournal_ReplayAfterPointInTimeRestore(t *testing.T) {
 	n := c.nodes[0]
 	n.start()
 	keeper, admin := newShopkeeper(t, n.running.Load().URL), n.admin()
-	var key struct{ Key string }
-	admin.check(admin.do(http.MethodPost, "/admin/v1/scan-keys", map[string]any{"name": "app"}, &key))
-	scans := must{connect(t, n.running.Load().URL, key.Key), t}
+	key := admin.scanKey("app")
+	scans := must{connect(t, n.running.Load().URL, key), t}
 	counted := func() (sum int) {
 		t.Helper()
 		var all struct{ Rows []struct{ Scans int } }
@@ -256,15 +255,11 @@ func TestJournal_ReplayAfterPointInTimeRestore(t *testing.T) {
 			scans.scan("https://shop.example/open/7")
 		}
 	}
-	brand, err := admin.stableToken("brand")
-	admin.check(err)
-	apply := func(name string) (applied struct {
-		ErrCode       int   `json:"errcode"`
-		ApplicationID int64 `json:"application_id"`
-	}) {
+	brand := admin.stableToken("brand")
+	apply := func(name string) reply {
 		t.Helper()
-		admin.check(admin.do(http.MethodPost, "/intp/marketcode/applycode?access_token="+url.QueryEscape(brand),
-			map[string]any{"code_count": 10_000, "isv_application_id": name}, &applied))
+		applied, err := admin.codes("applycode", brand, map[string]any{"code_count": 10_000, "isv_application_id": name})
+		admin.check(err)
 		return applied
 	}
 	kept := keeper.add()
@@ -289,8 +284,7 @@ func TestJournal_ReplayAfterPointInTimeRestore(t *testing.T) {
 	keeper.has()
 	assert.Equal(t, dbtest.Number(t, on(t, c.database, userOf(t, p.urls[1]), hostOf(t, p.urls[1])), `SELECT count(*) FROM rules`), 2,
 		"rules")
-	brand, err = admin.stableToken("brand") // that of before may be gone as well
-	admin.check(err)
+	brand = admin.stableToken("brand") // that of before may be gone as well
 	if second := apply("another"); second.ApplicationID != first.ApplicationID {
 		t.Errorf("application %d, %d before: nodes.md says that numbers are given out again", second.ApplicationID, first.ApplicationID)
 	}

@@ -97,8 +97,7 @@ type shopkeeper struct {
 func newShopkeeper(t *testing.T, base string) *shopkeeper {
 	t.Helper()
 	s := &shopkeeper{must: must{connect(t, base, ""), t}}
-	token, err := s.stableToken("shop")
-	s.check(err)
+	token := s.stableToken("shop")
 	s.token = token
 	return s
 }
@@ -179,10 +178,9 @@ func TestEmbeddedDatabase_DiskFull(t *testing.T) {
 	n := c.nodes[0]
 	n.start()
 	admin := n.admin()
-	var key struct{ Key string }
-	admin.check(admin.do(http.MethodPost, "/admin/v1/scan-keys", map[string]any{"name": "space"}, &key))
+	key := admin.scanKey("space")
 	keeper := newShopkeeper(t, admin.base)
-	scans := must{connect(t, admin.base, key.Key), t}
+	scans := must{connect(t, admin.base, key), t}
 	for range 20 {
 		require.Equal(t, keeper.add(), 0, "before")
 	}
@@ -296,10 +294,9 @@ func TestShutdown_DiskFull(t *testing.T) {
 			n := c.nodes[0]
 			n.start()
 			admin := n.admin()
-			var key struct{ Key string }
-			admin.check(admin.do(http.MethodPost, "/admin/v1/scan-keys", map[string]any{"name": "space"}, &key))
+			key := admin.scanKey("space")
 			keeper := newShopkeeper(t, admin.base)
-			scans := must{connect(t, admin.base, key.Key), t}
+			scans := must{connect(t, admin.base, key), t}
 			acknowledged := 0
 			scan := func() bool {
 				_, err := scans.connection.scan("https://shop.example/open/1")
@@ -476,10 +473,9 @@ func TestPostgres_Unreachable(t *testing.T) {
 	n := c.nodes[0]
 	n.start()
 	admin := n.admin()
-	var key struct{ Key string }
-	admin.check(admin.do(http.MethodPost, "/admin/v1/scan-keys", map[string]any{"name": "down"}, &key))
+	key := admin.scanKey("down")
 	keeper := newShopkeeper(t, admin.base)
-	scans := must{connect(t, admin.base, key.Key), t}
+	scans := must{connect(t, admin.base, key), t}
 	scans.scan("https://shop.example/open/1")
 
 	for _, dir := range p.dirs {
@@ -530,10 +526,9 @@ func TestPostgres_BlackholedNetwork(t *testing.T) {
 	n := c.nodes[0]
 	n.start()
 	admin := n.admin()
-	var key struct{ Key string }
-	admin.check(admin.do(http.MethodPost, "/admin/v1/scan-keys", map[string]any{"name": "silent"}, &key))
+	key := admin.scanKey("silent")
 	keeper := newShopkeeper(t, admin.base)
-	scans := must{connect(t, admin.base, key.Key), t}
+	scans := must{connect(t, admin.base, key), t}
 	scans.scan("https://shop.example/open/1")
 
 	proxy.silent.Lock()

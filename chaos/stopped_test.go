@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -191,27 +190,12 @@ func TestPostgresSessions_TerminatedUnderLoad(t *testing.T) {
 	c.start()
 	admin := c.nodes[0].admin()
 	base := admin.base
-	var key struct{ Key string }
-	admin.check(admin.do(http.MethodPost, "/admin/v1/scan-keys", map[string]any{"name": "load"}, &key))
-	brand, err := admin.stableToken("brand")
-	admin.check(err)
-	shop, err := admin.stableToken("shop")
-	admin.check(err)
-	var applied struct {
-		ApplicationID int64 `json:"application_id"`
-	}
-	admin.check(admin.do(http.MethodPost, "/intp/marketcode/applycode?access_token="+url.QueryEscape(brand),
-		map[string]any{"code_count": 10_000, "isv_application_id": "load"}, &applied))
-	var active reply
-	admin.check(admin.do(http.MethodPost, "/intp/marketcode/codeactive?access_token="+url.QueryEscape(brand), map[string]any{
-		"application_id": applied.ApplicationID, "code_start": 0, "code_end": 9999, "activity_name": "a", "product_brand": "b",
-		"product_title": "c",
-		"product_code":  "d", "wxa_appid": "shop", "wxa_path": "pages/index"}, &active))
-	var found struct {
-		CodeURL string `json:"code_url"`
-	}
-	lookUp := map[string]any{"application_id": applied.ApplicationID, "code_index": 7}
-	admin.check(admin.do(http.MethodPost, "/admin/v1/codes/lookup", lookUp, &found))
+	key := admin.scanKey("load")
+	brand := admin.stableToken("brand")
+	shop := admin.stableToken("shop")
+	batch := admin.apply(brand, "load", 10_000)
+	admin.activate(brand, batch, 10_000, "shop")
+	text := admin.codeText(batch, 7)
 
 	var over atomic.Bool
 	var all sync.WaitGroup
@@ -236,9 +220,9 @@ func TestPostgresSessions_TerminatedUnderLoad(t *testing.T) {
 		}
 		return err
 	})
-	work(1, key.Key, func(c *connection) error {
+	work(1, key, func(c *connection) error {
 		var d decision
-		err := c.do(http.MethodPost, "/scan/v1/resolve", map[string]any{"text": found.CodeURL, "user": "somebody"}, &d)
+		err := c.do(http.MethodPost, "/scan/v1/resolve", map[string]any{"text": text, "user": "somebody"}, &d)
 		if err == nil && !strings.Contains(d.Path, "code_ticket=") {
 			err = fmt.Errorf("a scan of a code %v", d)
 		}
@@ -248,7 +232,7 @@ func TestPostgresSessions_TerminatedUnderLoad(t *testing.T) {
 		var shown struct {
 			History []any `json:"history"`
 		}
-		err := c.do(http.MethodPost, "/admin/v1/codes/lookup", lookUp, &shown)
+		err := c.do(http.MethodPost, "/admin/v1/codes/lookup", map[string]any{"application_id": batch, "code_index": 7}, &shown)
 		if err == nil && len(shown.History) != 1 {
 			err = fmt.Errorf("a code that was looked up has a history of %d", len(shown.History))
 		}

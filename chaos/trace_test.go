@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -77,36 +76,18 @@ func TestTracing_ScanAcrossNodes(t *testing.T) {
 	c.start()
 	c.allReady()
 	admin := c.nodes[0].admin()
-	var key struct{ Key string }
-	admin.check(admin.do(http.MethodPost, "/admin/v1/scan-keys", map[string]any{"name": "app"}, &key))
-	brand, err := admin.stableToken("brand")
-	admin.check(err)
-	var applied struct {
-		ApplicationID int64 `json:"application_id"`
-	}
-	admin.check(admin.do(http.MethodPost, "/intp/marketcode/applycode?access_token="+url.QueryEscape(brand),
-		map[string]any{"code_count": 10_000, "isv_application_id": "tea"}, &applied))
-	var active reply
-	admin.check(admin.do(http.MethodPost, "/intp/marketcode/codeactive?access_token="+url.QueryEscape(brand), map[string]any{
-		"application_id": applied.ApplicationID, "code_start": 0, "code_end": 9999, "activity_name": "a", "product_brand": "b",
-		"product_title": "c", "product_code": "d", "wxa_appid": "shop", "wxa_path": "pages/code"}, &active))
-	require.Equal(t, active.ErrCode, 0, "errcode of codeactive")
-	code := func(index int) string {
-		var found struct {
-			CodeURL string `json:"code_url"`
-		}
-		admin.check(admin.do(http.MethodPost, "/admin/v1/codes/lookup",
-			map[string]any{"application_id": applied.ApplicationID, "code_index": index}, &found))
-		return found.CodeURL
-	}
+	key := admin.scanKey("app")
+	brand := admin.stableToken("brand")
+	batch := admin.apply(brand, "tea", 10_000)
+	admin.activate(brand, batch, 10_000, "shop")
 	scan := func(n *node, index int, traceParent string) {
 		t.Helper()
-		body := fmt.Sprintf(`{"text":%q,"user":"u-1"}`, code(index))
+		body := fmt.Sprintf(`{"text":%q,"user":"u-1"}`, admin.codeText(batch, int64(index)))
 		until(t, "the node to know the scan key and the code", func() bool {
 			address := n.running.Load().URL + "/scan/v1/resolve"
 			req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, address, strings.NewReader(body))
 			require.NoError(t, err)
-			req.Header.Set("Authorization", "Bearer "+key.Key)
+			req.Header.Set("Authorization", "Bearer "+key)
 			req.Header.Set("Content-Type", "application/json")
 			req.Header.Set("Traceparent", traceParent)
 			resp, err := http.DefaultClient.Do(req)

@@ -88,12 +88,9 @@ func story(m must) facts {
 	f := facts{Now: m.now(), Tokens: map[string]string{}, Rules: map[string][]ruleView{}, Left: map[string]int{},
 		History: map[string][]string{},
 		Scans:   map[string]string{}, Codes: map[string]json.Number{}, Tickets: map[string]string{}}
-	var key struct{ Key string }
-	m.check(m.do(http.MethodPost, "/admin/v1/scan-keys", map[string]any{"name": "story"}, &key))
-	f.ScanKey = key.Key
+	f.ScanKey = m.scanKey("story")
 	for _, account := range []string{"mini0", "mini1", "service0"} {
-		token, err := m.stableToken(account)
-		m.check(err)
+		token := m.stableToken(account)
 		f.Tokens[account] = token
 	}
 	for n := range 12 {
@@ -111,25 +108,15 @@ func story(m must) facts {
 	body["appid"] = "mini0"
 	m.ok("qrcodejumpadd", f.Tokens["service0"], body)
 	m.ok("qrcodejumppublish", f.Tokens["service0"], prefixOnly("http://weixin.qq.com/q/02storystory"))
-	var applied struct {
-		ErrCode       int   `json:"errcode"`
-		ApplicationID int64 `json:"application_id"`
-	}
-	m.check(m.do(http.MethodPost, "/intp/marketcode/applycode?access_token="+url.QueryEscape(f.Tokens["service0"]),
-		map[string]any{"code_count": 10_000, "isv_application_id": "story"}, &applied))
-	var active reply
-	m.check(m.do(http.MethodPost, "/intp/marketcode/codeactive?access_token="+url.QueryEscape(f.Tokens["service0"]), map[string]any{
-		"application_id": applied.ApplicationID, "code_start": 0, "code_end": 4999, "activity_name": "a", "product_brand": "b",
-		"product_title": "c",
-		"product_code":  "d", "wxa_appid": "mini0", "wxa_path": "pages/code"}, &active))
-	require.True(m.t, applied.ErrCode == 0 && active.ErrCode == 0, "codes: %+v %+v", applied, active)
+	batch := m.apply(f.Tokens["service0"], "story", 10_000)
+	m.activate(f.Tokens["service0"], batch, 5000, "mini0")
 	for _, index := range []int{0, 1, 4999, 5000, 9999} {
 		var found struct {
 			CodeURL string      `json:"code_url"`
 			Index   json.Number `json:"code_index"`
 		}
 		m.check(m.do(http.MethodPost, "/admin/v1/codes/lookup",
-			map[string]any{"application_id": applied.ApplicationID, "code_index": index}, &found))
+			map[string]any{"application_id": batch, "code_index": index}, &found))
 		f.Codes[found.CodeURL] = found.Index
 		if index < 5000 {
 			var d decision
@@ -291,8 +278,7 @@ func (u *upgrade) check() {
 	for _, n := range u.cluster.nodes {
 		admin := n.admin()
 		admin.secretOf = secretOf
-		token, err := admin.stableToken("mini2")
-		admin.check(err)
+		token := admin.stableToken("mini2")
 		got := map[string]string{}
 		for page := 1; ; page++ {
 			list := admin.ok("qrcodejumpget", token, map[string]any{"get_type": 2, "page_num": page, "page_size": 200}).RuleList
@@ -406,8 +392,7 @@ func (w *told) hasAll() {
 func (u *upgrade) works(n *node, scanKey string) {
 	u.t.Helper()
 	admin := n.admin()
-	token, err := admin.stableToken("mini2")
-	admin.check(err)
+	token := admin.stableToken("mini2")
 	handbook, err := os.ReadFile("../docs/en/handbook.md")
 	admin.check(err)
 	says := func(what string, err error) {
@@ -477,8 +462,7 @@ func TestRollingUpgrade_UnderWriters(t *testing.T) {
 		assert.True(t, u.rows(`SELECT later FROM rules`) != 0, "the new schema has no rows")
 		admin.check(admin.do(http.MethodPost, "/admin/v1/emulator/snapshots/before/load", nil, nil))
 		for account, want := range f.Rules {
-			token, err := admin.stableToken(account)
-			admin.check(err)
+			token := admin.stableToken(account)
 			got := admin.ok("qrcodejumpget", token, map[string]any{}).RuleList
 			slices.SortFunc(got, func(a, b ruleView) int { return strings.Compare(a.Prefix, b.Prefix) })
 			assert.True(t, reflect.DeepEqual(got, want),

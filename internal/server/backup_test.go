@@ -174,13 +174,8 @@ func apply(t *testing.T, s *servertest.Server, token, isv string, count int) int
 
 func look(t *testing.T, s *servertest.Server, batch int64, index int) (code, text, whole string) {
 	t.Helper()
-	a := s.Admin("POST", "/codes/lookup", fmt.Sprintf(`{"application_id":%d,"code_index":%d}`, batch, index))
-	var found struct {
-		Code    string
-		CodeURL string `json:"code_url"`
-	}
-	a.JSON(t, &found)
-	return found.Code, found.CodeURL, a.Body
+	a := s.LookupCode(batch, int64(index))
+	return a.Text(t, "code"), a.Text(t, "code_url"), a.Body
 }
 
 var scannedTexts = []string{"https://shop.example/t/7", "http://weixin.qq.com/q/02AAAAAAAAAAAAAA", "https://gone.example/t/1",

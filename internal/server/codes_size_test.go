@@ -29,7 +29,7 @@ func TestCodes_TwentyMillionStorageSize(t *testing.T) {
 	folder := folder{t, dir, db}
 	call := func(name, body string) servertest.Answer {
 		t.Helper()
-		a := s.Do("POST", "/intp/marketcode/"+name+"?access_token="+s.Token("wxserviceacct0001"), body, "Content-Type: application/json")
+		a := s.CodeCall("wxserviceacct0001", name, body)
 		require.True(t, a.Code(t) == 0, "%s %s: %s", name, body, a.Body)
 		return a
 	}

@@ -40,7 +40,7 @@ func brew(t *testing.T, o servertest.Options) works {
 // call is a wire call of brand that must succeed.
 func (w works) call(name, body string, into any) {
 	w.t.Helper()
-	a := w.Do("POST", "/intp/marketcode/"+name+"?access_token="+w.Token("brand"), body)
+	a := w.CodeCall("brand", name, body)
 	require.True(w.t, a.Code(w.t) == 0, "%s %s: %s", name, body, a.Body)
 	if into != nil {
 		a.JSON(w.t, into)
@@ -49,11 +49,7 @@ func (w works) call(name, body string, into any) {
 
 func (w works) apply(isv string, count int64) (id int64) {
 	w.t.Helper()
-	var made struct {
-		ID int64 `json:"application_id"`
-	}
-	w.call("applycode", fmt.Sprintf(`{"code_count":%d,"isv_application_id":%q}`, count, isv), &made)
-	return made.ID
+	return w.Apply("brand", isv, count)
 }
 
 func (w works) activate(id, from, to int64, extra ...string) {
@@ -83,10 +79,9 @@ type oneEvent struct {
 	EffectiveAt                       time.Time `json:"effective_at"`
 }
 
-func (w works) code(id, index int64) (c oneCode) {
+func (w works) code(id, index int64) oneCode {
 	w.t.Helper()
-	w.Admin("POST", "/codes/lookup", fmt.Sprintf(`{"application_id":%d,"code_index":%d}`, id, index)).JSON(w.t, &c)
-	return c
+	return servertest.Decode[oneCode](w.t, w.LookupCode(id, index))
 }
 
 // states changes codes of a batch; the answer is for the caller to judge.
@@ -386,7 +381,7 @@ func TestCodes_AfterRestart(t *testing.T) {
 		assert.Equal(t, w.ask("resolve", "", spelling, auth).short(), opens, "closed: %s", spelling)
 	}
 	w.activate(young, 10, 19)
-	a = w.Do("POST", "/intp/marketcode/applycode?access_token="+w.Token("brand"), `{"code_count":10000,"isv_application_id":"new"}`)
+	a = w.CodeCall("brand", "applycode", `{"code_count":10000,"isv_application_id":"new"}`)
 	assert.True(t, a.Code(t) == 48001, "%s", a.Body)
 }
 
@@ -394,7 +389,7 @@ func TestCodes_AfterRestart(t *testing.T) {
 func TestCodes_RequirePrefix(t *testing.T) {
 	t.Parallel()
 	w := brew(t, servertest.Options{Guarded: true})
-	a := w.Do("POST", "/intp/marketcode/applycode?access_token="+w.Token("brand"), `{"code_count":10000,"isv_application_id":"x"}`)
+	a := w.CodeCall("brand", "applycode", `{"code_count":10000,"isv_application_id":"x"}`)
 	assert.True(t, a.Code(t) == 48001 && !strings.Contains(a.Body, "prefix"), "%s", a.Body)
 	if log := w.Log(); !regexp.MustCompile(
 		`errcode=48001 .*codes cannot be downloaded until --code-prefix is a prefix of your own: P\.URL\.CN/ is resolved by Weixin only`).MatchString(log) {

@@ -109,7 +109,7 @@ func TestDeletionRaces_TwoNodes(t *testing.T) {
 				p := onPostgres(t)
 				one := p.start(t, servertest.Options{Seed: fleeting})
 				two := p.secondOf(t).start(t, servertest.Options{})
-				batch := batchOf(t, one)
+				batch := one.Apply("brand", "b", 10_000)
 				token := one.Token(race.deleted)
 
 				db, err := sql.Open("pgx", p.database)
@@ -164,7 +164,7 @@ func TestDeletionRaces_OneNode(t *testing.T) {
 		t.Run(race.name, func(t *testing.T) {
 			t.Parallel()
 			s := onSQLite(t).start(t, servertest.Options{Seed: fleeting})
-			batch := batchOf(t, s)
+			batch := s.Apply("brand", "b", 10_000)
 			for range 20 {
 				token := s.NewToken(race.deleted)
 				var deleted, done bool
@@ -193,20 +193,12 @@ func TestDeletionRaces_OneNode(t *testing.T) {
 	}
 }
 
-func batchOf(t *testing.T, s *servertest.Server) int64 {
-	t.Helper()
-	made := s.Do("POST", "/intp/marketcode/applycode?access_token="+s.Token("brand"),
-		`{"code_count":10000,"isv_application_id":"b"}`).Number(t, "application_id")
-	return made
-}
-
 func noOrphans(t *testing.T, s *servertest.Server) {
 	t.Helper()
-	var verified struct {
+	verified := servertest.Decode[struct {
 		Fault   any
 		Orphans []any
-	}
-	s.Admin("POST", "/audit/verify", "").JSON(t, &verified)
+	}](t, s.Admin("POST", "/audit/verify", ""))
 	assert.True(t, verified.Fault == nil && len(verified.Orphans) == 0, "audit verify: %+v", verified)
 }
 
@@ -230,7 +222,7 @@ func TestOrphans_Reported(t *testing.T) {
 		t.Parallel()
 		p := where(t)
 		s := p.start(t, servertest.Options{Seed: fleeting})
-		batch := batchOf(t, s)
+		batch := s.Apply("brand", "b", 10_000)
 		for _, call := range deletionRaces {
 			done, answer := call.call(s, s.Token(call.deleted), batch)
 			require.True(t, done, "%s: %s", call.name, answer)

@@ -59,8 +59,7 @@ func TestSnapshot_RestoresAllNodes(t *testing.T) {
 			return s.Do("POST", "/intp/marketcode/applycode?access_token="+token, `{"code_count":10000,"isv_application_id":"`+order+`"}`)
 		}
 		apply("first").JSON(t, &batch)
-		s.Admin("POST", fmt.Sprintf("/batches/%d/activations", batch.ID), `{"code_start":0,"code_end":9,"binding":{"activity_name":"a",`+
-			`"product_brand":"b","product_title":"t","product_code":"4006381333931","wxa_appid":"shop","wxa_path":"p"}}`)
+		s.Activate(batch.ID, 0, 9, "shop")
 		s.Admin("PUT", "/gs1/links/01/09506000134352", `{"links":[]}`)
 		want := state(s)
 		require.True(t, strings.Contains(want, "mine}") && strings.Contains(want, "2031-01-01") && strings.Contains(want, "first"),

@@ -78,7 +78,7 @@ func TestImportedCodes_SameAnswersAsOrigin(t *testing.T) {
 		wire := func(call, body string) func(works, int64) string {
 			return func(w works, id int64) string {
 				body := strings.ReplaceAll(body, "ID", fmt.Sprint(id))
-				return w.Do("POST", "/intp/marketcode/"+call+"?access_token="+w.Token("brand"), body).Body
+				return w.CodeCall("brand", call, body).Body
 			}
 		}
 		active := func(from, to int, page string) string {

@@ -32,8 +32,7 @@ func TestPrintPackages_IdempotentAndRecall(t *testing.T) {
 	t.Parallel()
 	dbtest.OnEach(t, dbtest.Patient, func(t *testing.T, url string) {
 		s := servertest.Start(t, servertest.Options{Config: func(c *server.Config) { c.Database = url }})
-		batch := s.Do("POST", "/intp/marketcode/applycode?access_token="+s.Token("wxserviceacct0001"),
-			`{"code_count":100000,"isv_application_id":"order"}`).Number(t, "application_id")
+		batch := s.Apply("wxserviceacct0001", "order", 100_000)
 		operator, err := client.New(s.URL, client.Options{AdminToken: servertest.AdminToken})
 		require.NoError(t, err)
 		make := func(want int64, w client.PackageWish) {

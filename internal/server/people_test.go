@@ -32,8 +32,7 @@ func adminKey(t *testing.T, s *servertest.Server, body string) (string, func(met
 func TestScopedKey_RejectsOtherAccounts(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: twoShops, Config: nil})
-	batch := s.Do("POST", "/intp/marketcode/applycode?access_token="+s.Token("brand"),
-		`{"code_count":10000,"isv_application_id":"a"}`).Number(t, "application_id")
+	batch := s.Apply("brand", "a", 10_000)
 	s.Admin("POST", fmt.Sprintf("/batches/%d/packages", batch), `{"code_start":0,"code_end":9,"printer":"p"}`)
 	calls := map[adminroute.Role]func(string, string, string) servertest.Answer{}
 	for _, role := range roles[:len(roles)-1] {

@@ -62,14 +62,11 @@ func TestCalls_RoundTrips(t *testing.T) {
 		return s.Send(s.Request("POST", "/scan/v1/"+path, body, "Authorization: Bearer "+key, "Content-Type: application/json"))
 	}
 	login := func() string {
-		var made struct {
-			Code string `json:"js_code"`
-		}
 		a := scan("login", `{"user":"ann","appid":"shop"}`)
-		a.JSON(t, &made)
-		require.True(t, made.Code != "", "login: %d %s", a.Status, a.Body)
-		s.Hide(made.Code)
-		return made.Code
+		code := a.Text(t, "js_code")
+		require.True(t, code != "", "login: %d %s", a.Status, a.Body)
+		s.Hide(code)
+		return code
 	}
 	linked := func(n int, ok bool) {
 		path := fmt.Sprintf("/accounts/svc/links/m%d", n%5)
@@ -88,8 +85,7 @@ func TestCalls_RoundTrips(t *testing.T) {
 	}
 	var ticket, openid string
 	ticketed := func() {
-		found := s.Admin("POST", "/codes/lookup", fmt.Sprintf(`{"application_id":%d,"code_index":7}`, batch.ID)).Text(t, "code_url")
-		a := scan("resolve", fmt.Sprintf(`{"text":%q,"user":"ann"}`, found))
+		a := scan("resolve", fmt.Sprintf(`{"text":%q,"user":"ann"}`, s.CodeText(batch.ID, 7)))
 		made := regexp.MustCompile(`code_ticket=([0-9a-f]{32})`).FindStringSubmatch(a.Body)
 		require.True(t, made != nil, "resolve: %d %s", a.Status, a.Body)
 		ticket = made[1]

@@ -94,21 +94,16 @@ func TestScanExport_Complete(t *testing.T) {
 // aBatch applies for codes and activates them; it returns the application.
 func aBatch(t *testing.T, s *servertest.Server) int64 {
 	t.Helper()
-	var made struct {
-		ID int64 `json:"application_id"`
-	}
-	s.Do("POST", "/intp/marketcode/applycode?access_token="+s.Token("maker"), `{"code_count":10000,"isv_application_id":"order"}`).JSON(t,
-		&made)
-	require.True(t, made.ID != 0, "no application")
-	a := call(t, s, "POST", fmt.Sprintf("/batches/%d/activations", made.ID), `{"code_start":0,"code_end":99,"binding":{"activity_name":"Spring","product_brand":"Tea","product_title":"Green",
+	batch := s.Apply("maker", "order", 10_000)
+	a := call(t, s, "POST", fmt.Sprintf("/batches/%d/activations", batch), `{"code_start":0,"code_end":99,"binding":{"activity_name":"Spring","product_brand":"Tea","product_title":"Green",
 		"product_code":"6901234567892","wxa_appid":"cafe","wxa_path":"pages/item"}}`)
 	require.True(t, a.Status == 200, "%v", a.Body)
-	return made.ID
+	return batch
 }
 
 func codeText(t *testing.T, s *servertest.Server, batch, index int64) string {
 	t.Helper()
-	c := call(t, s, "POST", "/codes/lookup", fmt.Sprintf(`{"application_id":%d,"code_index":%d}`, batch, index)).Text(t, "code_url")
+	c := s.CodeText(batch, index)
 	s.Hide(c)
 	return c
 }

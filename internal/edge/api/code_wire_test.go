@@ -23,7 +23,7 @@ const (
 
 // codeCall makes a call of the code family as an account.
 func codeCall(s *servertest.Server, appid, call, body string) servertest.Answer {
-	return s.Do("POST", codeFamily+call+"?access_token="+s.Token(appid), body, "Content-Type: application/json")
+	return s.CodeCall(appid, call, body)
 }
 
 // told is an answer of the code family: the union of all of them.
@@ -147,13 +147,10 @@ func applied(t testing.TB, s *servertest.Server, appid, isv string, count int64)
 // printed is the code text and the original code of an index.
 func printed(t testing.TB, s *servertest.Server, id, index int64) (text, code string) {
 	t.Helper()
-	var found struct {
-		Code    string `json:"code"`
-		CodeURL string `json:"code_url"`
-	}
-	s.Admin("POST", "/codes/lookup", fmt.Sprintf(`{"application_id":%d,"code_index":%d}`, id, index)).JSON(t, &found)
-	require.True(t, len(found.Code) == 9 && len(found.CodeURL) == 28, "%+v", found)
-	return found.CodeURL, found.Code
+	a := s.LookupCode(id, index)
+	text, code = a.Text(t, "code_url"), a.Text(t, "code")
+	require.True(t, len(code) == 9 && len(text) == 28, "%s", a.Body)
+	return text, code
 }
 
 // ticketOf scans a text and takes the ticket out of the page.

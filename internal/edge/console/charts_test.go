@@ -86,8 +86,7 @@ func januaryWeek(t *testing.T) (s *servertest.Server, batch string) {
 	s.OK("shop", "publish", `{"prefix":"https://new.example/"}`)
 	scan(2, "https://new.example/7")
 	clock("2040-01-05T02:00:00Z")
-	code := s.Admin("POST", "/codes/lookup", `{"application_id":`+batch+`,"code_index":7}`).Text(t, "code_url")
-	scan(60, code)
+	scan(60, codeText(t, s, batch, 7))
 	s.Admin("POST", "/batches/"+batch+"/states", `{"action":"freeze","ranges":[{"from":8,"to":9}]}`)
 	clock("2040-01-07T02:30:00Z")
 	s.Admin("GET", "/statistics?wait=true", "")
@@ -204,15 +203,12 @@ func TestAlarmPage_ReasonsMapAndActions(t *testing.T) {
 		c.CodePrefix, c.Regions = "C.EXAMPLE/", regionsFile(t)
 	}})
 	batch := activated(t, s)
-	var code struct {
-		Text string `json:"code_url"`
-	}
-	s.Admin("POST", "/codes/lookup", `{"application_id":`+batch+`,"code_index":7}`).JSON(t, &code)
+	code := codeText(t, s, batch, 7)
 	v := request(t, s)
 	assert.True(t, !strings.Contains(v.get("/console/home").Body, `/console/alarms">Alarms <span`),
 		"the navigation counts alarms that there are not")
 	for i := range 60 {
-		s.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":%q,"user":"u%d","ip":"10.%d.%d.1"}`, code.Text, i, 1+i%3/2, i))
+		s.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":%q,"user":"u%d","ip":"10.%d.%d.1"}`, code, i, 1+i%3/2, i))
 	}
 	s.Admin("GET", "/statistics?wait=true", "")
 	p := v.get("/console/alarms/1")
@@ -264,10 +260,9 @@ func TestBatchAlarm_ProposedThreshold(t *testing.T) {
 // activated applies for codes, activates the first hundred and returns the number of their application.
 func activated(t *testing.T, s *servertest.Server) (batch string) {
 	t.Helper()
-	batch = fmt.Sprint(applied(t, s))
-	s.Admin("POST", "/batches/"+batch+"/activations", `{"code_start":0,"code_end":99,"binding":{"wxa_appid":"shop","wxa_path":"p",`+
-		`"activity_name":"spring","product_brand":"b","product_title":"t","product_code":"1"}}`)
-	return batch
+	id := applied(t, s)
+	s.Activate(id, 0, 99, "shop")
+	return fmt.Sprint(id)
 }
 
 // Alarms are lines in groups, in the order of their score if asked, and one note dismisses all that were selected.
@@ -276,7 +271,7 @@ func TestAlarms_GroupsAndOneNoteForMany(t *testing.T) {
 	s := servertest.Start(t, servertest.Options{Seed: shop, Config: func(c *server.Config) { c.CodePrefix = "C.EXAMPLE/" }})
 	batch, v := activated(t, s), request(t, s)
 	for index, n := range map[int]int{7: 60, 8: 70, 9: 80} {
-		code := s.Admin("POST", "/codes/lookup", fmt.Sprintf(`{"application_id":%s,"code_index":%d}`, batch, index)).Text(t, "code_url")
+		code := codeText(t, s, batch, index)
 		for i := range n {
 			s.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":%q,"user":"u%d","ip":"10.%d.%d.1"}`, code, i, i, i))
 		}
@@ -309,7 +304,7 @@ func TestAlarms_OfTwoScreensInChromium(t *testing.T) {
 		s.Admin("PUT", "/emulator/clock", fmt.Sprintf(`{"now":"2040-01-0%dT02:00:00Z"}`, day+1))
 		var lines strings.Builder
 		for index := 17 * day; index < min(49, 17*day+17); index++ {
-			code := s.Admin("POST", "/codes/lookup", fmt.Sprintf(`{"application_id":%s,"code_index":%d}`, batch, index)).Text(t, "code_url")
+			code := codeText(t, s, batch, index)
 			for i := range 40 {
 				fmt.Fprintf(&lines, `{"text":%q,"user":"u%d","ip":"10.%d.%d.1"}`+"\n", code, i, i, i)
 			}

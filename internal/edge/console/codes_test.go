@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -23,10 +24,15 @@ import (
 // applied applies for ten thousand codes and waits until they are there.
 func applied(t *testing.T, s *servertest.Server) (id int64) {
 	t.Helper()
-	batch := s.Do("POST", "/intp/marketcode/applycode?access_token="+s.Token("press"),
-		`{"code_count":10000,"isv_application_id":"<b>order"}`).Number(t, "application_id")
-	require.True(t, batch != 0, "no application was made")
-	return batch
+	return s.Apply("press", "<b>order", 10_000)
+}
+
+// codeText returns the text of a code.
+func codeText(t *testing.T, s *servertest.Server, batch string, index int) string {
+	t.Helper()
+	id, err := strconv.ParseInt(batch, 10, 64)
+	require.NoError(t, err)
+	return s.CodeText(id, int64(index))
 }
 
 // picture is a picture of a QR code.

@@ -34,11 +34,10 @@ settings: {verification: trust, rule_rate_limit: 0}
 `, Config: func(c *server.Config) { c.CodePrefix, c.Regions = "C.EXAMPLE/", regionsFile(t) }})
 	start := time.Date(2040, 1, 2, 2, 0, 0, 0, time.UTC)
 	s.Admin("PUT", "/emulator/clock", fmt.Sprintf(`{"now":%q}`, start.Format(time.RFC3339)))
-	made := s.Do("POST", "/intp/marketcode/applycode?access_token="+s.Token("press"),
-		`{"code_count":10000,"isv_application_id":"spring"}`).Number(t, "application_id")
+	made := s.Apply("press", "spring", 10_000)
 	s.Admin("POST", fmt.Sprintf("/batches/%d/activations", made), `{"code_start":0,"code_end":999,"binding":{"wxa_appid":"coffee",
 		"wxa_path":"pages/bag","activity_name":"Spring","product_brand":"Coffee Beans","product_title":"House blend, 250 g","product_code":"1"}}`)
-	code := s.Admin("POST", "/codes/lookup", fmt.Sprintf(`{"application_id":%d,"code_index":7}`, made)).Text(t, "code_url")
+	code := s.CodeText(made, 7)
 	for i := range 14 {
 		s.Admin("PUT", "/emulator/clock", fmt.Sprintf(`{"now":%q}`, start.AddDate(0, 0, i).Add(time.Hour).Format(time.RFC3339)))
 		var lines strings.Builder

@@ -23,7 +23,7 @@ func TestReadOnlyRoles_SeeDataOfTheirAccounts(t *testing.T) {
 	s := servertest.Start(t, servertest.Options{Guarded: true, Emulator: true, Seed: shop,
 		Config: func(c *server.Config) { c.CodePrefix = "C.EXAMPLE/" }})
 	batch := applied(t, s)
-	code := s.Admin("POST", "/codes/lookup", fmt.Sprintf(`{"application_id":%d,"code_index":7}`, batch)).Text(t, "code_url")
+	code := s.CodeText(batch, 7)
 	key := scanKey(t, s)
 	for i := range 60 {
 		s.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":%q,"user":"u%d","ip":"10.%d.%d.1"}`, code, i, i, i),

@@ -14,6 +14,7 @@ import (
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
 
+	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/infra/adminroute"
 	"github.com/qrjump/qrjump/internal/infra/safehttp"
 	"github.com/qrjump/qrjump/internal/server"
@@ -115,13 +116,8 @@ func TestStory_BrandManager(t *testing.T) {
 // scannedByMany scans a code of an account's order by 60 people in 60 networks, as only a copy is.
 func scannedByMany(t *testing.T, s *servertest.Server, account, key string) {
 	t.Helper()
-	var list struct {
-		Batches []struct {
-			ID int64 `json:"application_id"`
-		}
-	}
-	s.Admin("GET", "/batches?account="+account, "").JSON(t, &list)
-	code := s.Admin("POST", "/codes/lookup", fmt.Sprintf(`{"application_id":%d,"code_index":7}`, list.Batches[0].ID)).Text(t, "code_url")
+	list := servertest.Decode[struct{ Batches []client.Batch }](t, s.Admin("GET", "/batches?account="+account, ""))
+	code := s.CodeText(list.Batches[0].ID, 7)
 	for i := range 60 {
 		s.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":%q,"user":"u%d","ip":"10.%d.0.1"}`, code, i, i),
 			"Authorization: Bearer "+key)

@@ -66,23 +66,19 @@ func (p place) get(host, path string, header ...string) servertest.Answer {
 // codes applies for codes and returns the paths of the first n.
 func (p place) codes(n int) (batch int64, paths []string) {
 	p.t.Helper()
-	var made struct {
-		ID int64 `json:"application_id"`
-	}
-	p.Do("POST", "/intp/marketcode/applycode?access_token="+p.Token("brand"), `{"code_count":10000,"isv_application_id":"one"}`).JSON(p.t,
-		&made)
+	batch = p.Apply("brand", "one", 10_000)
 	for i := range n {
-		c := p.Admin("POST", "/codes/lookup", fmt.Sprintf(`{"application_id":%d,"code_index":%d}`, made.ID, i)).Text(p.t, "code_url")
+		c := p.CodeText(batch, int64(i))
 		path, ok := strings.CutPrefix(c, "HTTPS://Q.EXAMPLE")
 		require.True(p.t, ok, "code text %q", c)
 		paths = append(paths, path)
 	}
-	return made.ID, paths
+	return batch, paths
 }
 
 func (p place) activate(batch int64, from, to int) {
 	p.t.Helper()
-	a := p.Do("POST", "/intp/marketcode/codeactive?access_token="+p.Token("brand"), fmt.Sprintf(
+	a := p.CodeCall("brand", "codeactive", fmt.Sprintf(
 		`{"application_id":%d,"code_start":%d,"code_end":%d,"activity_name":"a","product_brand":"Brew \"& Sons\"","product_title":"Beans <250 g>","product_code":"6901234567892","wxa_appid":"shop","wxa_path":"pages/index/index"}`,
 		batch, from, to))
 	require.True(p.t, a.Code(p.t) == 0, "%v", a.Body)
@@ -262,9 +258,7 @@ func TestLandingPage_CodeState(t *testing.T) {
 		assert.True(t, !strings.Contains(a.Body, strings.TrimPrefix(paths[i], "/")), "code %d stands on its page: %s", i, a.Body)
 		end := paths[i][len(paths[i])-4:]
 		assert.Contains(t, a.Body, "<code>"+end+"</code>", "code %d: the page does not say that it ends with %s", i, end)
-		var c struct{ Code string }
-		p.Admin("POST", "/codes/lookup", fmt.Sprintf(`{"application_id":%d,"code_index":%d}`, batch, i)).JSON(t, &c)
-		assert.True(t, !strings.Contains(a.Body, c.Code), "code %d: the bare code stands on the page: %s", i, a.Body)
+		assert.True(t, !strings.Contains(a.Body, p.LookupCode(batch, int64(i)).Text(t, "code")), "code %d: the bare code stands on the page: %s", i, a.Body)
 	}
 	active := p.get("q.example", paths[1], "Accept-Language: zh-CN")
 	p.isPage("chinese", active, 200)

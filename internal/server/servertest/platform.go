@@ -6,30 +6,27 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
+// secret returns a member of an answer that must be a text, and which the log may not have.
+func (s *Server) secret(a Answer, name string) string {
+	s.t.Helper()
+	text := a.Text(s.t, name)
+	require.True(s.t, text != "", "%s answers no %s: %s", a.Path, name, a.Body)
+	s.Hide(text)
+	return text
+}
+
 // Ticket returns a verify ticket of a third-party platform.
 func (s *Server) Ticket(component string) string {
 	s.t.Helper()
-	var made struct {
-		Ticket string `json:"component_verify_ticket"`
-	}
-	s.Admin("POST", "/emulator/ticket", fmt.Sprintf(`{"component":%q}`, component)).JSON(s.t, &made)
-	s.Hide(made.Ticket)
-	return made.Ticket
+	return s.secret(s.Admin("POST", "/emulator/ticket", fmt.Sprintf(`{"component":%q}`, component)), "component_verify_ticket")
 }
 
 // ComponentToken returns a new component_access_token.
 func (s *Server) ComponentToken(component string) string {
 	s.t.Helper()
-	a := s.Do("POST", "/cgi-bin/component/api_component_token",
+	return s.secret(s.Do("POST", "/cgi-bin/component/api_component_token",
 		fmt.Sprintf(`{"component_appid":%q,"component_appsecret":%q,"component_verify_ticket":%q}`, component, s.secretOf(component),
-			s.Ticket(component)))
-	var issued struct {
-		Token string `json:"component_access_token"`
-	}
-	a.JSON(s.t, &issued)
-	require.True(s.t, issued.Token != "", "no token for %s: %s", component, a.Body)
-	s.Hide(issued.Token)
-	return issued.Token
+			s.Ticket(component))), "component_access_token")
 }
 
 // Component makes a call of a platform with its token.
@@ -41,26 +38,14 @@ func (s *Server) Component(token, call, body string) Answer {
 // PreAuthCode returns a new pre_auth_code.
 func (s *Server) PreAuthCode(token, component string) string {
 	s.t.Helper()
-	var made struct {
-		Code string `json:"pre_auth_code"`
-	}
-	a := s.Component(token, "api_create_preauthcode", fmt.Sprintf(`{"component_appid":%q}`, component))
-	a.JSON(s.t, &made)
-	require.True(s.t, made.Code != "", "no pre_auth_code for %s: %s", component, a.Body)
-	s.Hide(made.Code)
-	return made.Code
+	return s.secret(s.Component(token, "api_create_preauthcode", fmt.Sprintf(`{"component_appid":%q}`, component)), "pre_auth_code")
 }
 
 // Authorize lets a person agree without the page and returns the authorization_code; sets is a JSON list.
 func (s *Server) Authorize(token, component, appid, sets string) string {
 	s.t.Helper()
-	var agreed struct {
-		Code string `json:"auth_code"`
-	}
-	s.Admin("POST", "/emulator/authorize", fmt.Sprintf(`{"component":%q,"pre_auth_code":%q,"appid":%q,"permission_sets":%s}`,
-		component, s.PreAuthCode(token, component), appid, sets)).JSON(s.t, &agreed)
-	s.Hide(agreed.Code)
-	return agreed.Code
+	return s.secret(s.Admin("POST", "/emulator/authorize", fmt.Sprintf(`{"component":%q,"pre_auth_code":%q,"appid":%q,"permission_sets":%s}`,
+		component, s.PreAuthCode(token, component), appid, sets)), "auth_code")
 }
 
 // AuthorizerToken returns a token with which a platform calls for an account that authorised it, and the refresh token.
@@ -73,15 +58,9 @@ func (s *Server) AuthorizerToken(token, component, appid string) (access, refres
 	}
 	s.Component(token, "api_get_authorizer_info", fmt.Sprintf(`{"component_appid":%q,"authorizer_appid":%q}`, component, appid)).JSON(s.t,
 		&info)
-	a := s.Component(token, "api_authorizer_token",
-		fmt.Sprintf(`{"component_appid":%q,"authorizer_appid":%q,"authorizer_refresh_token":%q}`,
-			component, appid, info.Authorization.Refresh))
-	var issued struct {
-		Token string `json:"authorizer_access_token"`
-	}
-	a.JSON(s.t, &issued)
-	require.True(s.t, issued.Token != "", "no token of %s for %s: %s", appid, component, a.Body)
-	s.Hide(issued.Token)
-	s.Hide(info.Authorization.Refresh)
-	return issued.Token, info.Authorization.Refresh
+	refresh = info.Authorization.Refresh
+	s.Hide(refresh)
+	return s.secret(s.Component(token, "api_authorizer_token",
+		fmt.Sprintf(`{"component_appid":%q,"authorizer_appid":%q,"authorizer_refresh_token":%q}`, component, appid, refresh)),
+		"authorizer_access_token"), refresh
 }

@@ -428,9 +428,7 @@ func (s *Server) Admin(method, path, body string) Answer {
 // NewKey creates a key: an admin key at /admin-keys, a key of the scan API at /scan-keys.
 func (s *Server) NewKey(path, body string) string {
 	s.t.Helper()
-	key := Decode[struct{ Key string }](s.t, s.Admin("POST", path, body)).Key
-	s.Hide(key)
-	return key
+	return s.secret(s.Admin("POST", path, body), "key")
 }
 
 // Advance moves the emulator's clock.
@@ -475,16 +473,11 @@ func (s *Server) Token(appid string) string {
 func (s *Server) NewToken(appid string) string {
 	s.t.Helper()
 	a := s.Do("GET", "/cgi-bin/token?grant_type=client_credential&appid="+appid+"&secret="+url.QueryEscape(s.secretOf(appid)), "")
-	var issued struct {
-		Token string `json:"access_token"`
-	}
-	a.JSON(s.t, &issued)
-	require.True(s.t, issued.Token != "", "no token for %s: %s", appid, a.Body)
-	s.Hide(issued.Token)
+	token := s.secret(a, "access_token")
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.tokens[appid] = issued.Token
-	return issued.Token
+	s.tokens[appid] = token
+	return token
 }
 
 // Rule makes a call of the jump-rule family as an account: Rule("shop", "add", …).

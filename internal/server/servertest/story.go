@@ -233,11 +233,10 @@ func (s *Server) issue(words []string, taken map[string]string) (made string) {
 // allow lets the operator allow a behaviour, unless it is set already or the server is strict.
 func (s *Server) allow(id string) {
 	s.t.Helper()
-	var settings struct {
+	settings := Decode[struct {
 		Strict     bool              `json:"strict"`
 		Behaviours map[string]string `json:"behaviours"`
-	}
-	s.Admin("GET", "/settings", "").JSON(s.t, &settings)
+	}](s.t, s.Admin("GET", "/settings", ""))
 	if settings.Behaviours[id] != "" || settings.Strict {
 		return
 	}
