@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/testkit/assert"
+	"github.com/qrjump/qrjump/internal/testkit/dbtest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/testdiag"
 	"github.com/qrjump/qrjump/internal/testkit/testscope"
@@ -557,7 +558,7 @@ func (c *chaos) checkTokens(w *writer) {
 // way to being ready (make test: at some of them): while it makes its keys and
 // stores its seed. The next start goes on from there.
 func TestFirstStart_KillAtEachRandomDraw(t *testing.T) {
-	eachBackend(t, func(t *testing.T, database string) {
+	dbtest.OnEach(t, emptyDatabase, func(t *testing.T, database string) {
 		c := newChaos(t, database, 1)
 		kills := 0
 		for draws := 1; ; draws += amount(1, 4) {

@@ -16,6 +16,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/tracing/otlp"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/testkit/dbtest"
 	"github.com/qrjump/qrjump/internal/testkit/proctest"
 )
 
@@ -63,7 +64,7 @@ func upgraded() (fs.FS, error) {
 
 func TestMain(m *testing.M) {
 	proctest.Roles{"server": proctest.Role(serve), "stream": proctest.Role(serveStream), "ledger": proctest.Role(writeLedger)}.Play()
-	os.Exit(m.Run())
+	os.Exit(dbtest.Run(m))
 }
 
 // serve is what "qrjump serve" does.

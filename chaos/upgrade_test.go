@@ -30,7 +30,7 @@ import (
 // TestServerStart_TenNodesOnEmptyDatabase: ten nodes (make test: four) start on an empty database at once.
 // All become ready, with one set of tables, one seed and one set of keys.
 func TestServerStart_TenNodesOnEmptyDatabase(t *testing.T) {
-	c := newCluster(t, ownDatabase(t), chaosSeed, amount(10, 4))
+	c := newCluster(t, emptyDatabase(t), chaosSeed, amount(10, 4))
 	errs := make([]error, len(c.nodes))
 	began := time.Now()
 	var all sync.WaitGroup

@@ -27,6 +27,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
+	"github.com/qrjump/qrjump/internal/testkit/storetest"
 )
 
 const passphrase = "a passphrase of a test"
@@ -48,9 +49,10 @@ func (p place) config() server.Config { return server.Config{Data: p.data, Datab
 // onSQLite and onPostgres are new places.
 func onSQLite(t *testing.T) place { return place{data: filepath.Join(t.TempDir(), "data")} }
 
+// onPostgres has the tables already. The tests of an empty database are in nodes_test.go.
 func onPostgres(t *testing.T) place {
 	t.Helper()
-	return place{data: filepath.Join(t.TempDir(), "data"), database: dbtest.Patient(t)}
+	return place{data: filepath.Join(t.TempDir(), "data"), database: storetest.Postgres(t)}
 }
 
 // eachPlace runs f on both databases.

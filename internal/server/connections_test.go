@@ -18,6 +18,7 @@ import (
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
+	"github.com/qrjump/qrjump/internal/testkit/dbtest"
 	"github.com/qrjump/qrjump/internal/testkit/proctest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
@@ -57,7 +58,7 @@ type fewFiles struct {
 
 func TestMain(m *testing.M) {
 	proctest.Roles{"few files": proctest.Role(serveOfFewFiles)}.Play()
-	os.Exit(m.Run())
+	os.Exit(dbtest.Run(m))
 }
 
 func serveOfFewFiles(ctx context.Context, o fewFiles) error {

@@ -12,6 +12,7 @@ import (
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
+	"github.com/qrjump/qrjump/internal/testkit/dbtest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -138,7 +139,7 @@ func TestNodes_SharedDatabase(t *testing.T) {
 // Ten nodes start on an empty database at once: one plants the seed, all serve.
 func TestNodes_ConcurrentStart(t *testing.T) {
 	t.Parallel()
-	p := onPostgres(t)
+	p := place{database: dbtest.Patient(t)}
 	key := strings.Repeat("5a", 32)
 	var all sync.WaitGroup
 	nodes := make([]*servertest.Server, 10)
@@ -167,7 +168,7 @@ func TestNodes_RejectLostDatabase(t *testing.T) {
 	t.Parallel()
 	p := onPostgres(t)
 	p.start(t, servertest.Options{Seed: brand}).Stop()
-	lost := place{data: p.data, database: onPostgres(t).database}
+	lost := place{data: p.data, database: dbtest.Patient(t)}
 	for range 2 {
 		_, err := lost.try(t, servertest.Options{})
 		require.True(t, err != nil && strings.Contains(err.Error(), "the database is empty, but") && !strings.Contains(err.Error(), "\n"),

@@ -11,6 +11,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
+	"github.com/qrjump/qrjump/internal/testkit/storetest"
 )
 
 // recalling recalls a package when its first bytes come, and counts them all.
@@ -30,7 +31,7 @@ func (r *recalling) Write(b []byte) (int, error) {
 // A package whose response was lost is not created twice, and the download of a package that is recalled meanwhile does not complete.
 func TestPrintPackages_IdempotentAndRecall(t *testing.T) {
 	t.Parallel()
-	dbtest.OnEach(t, dbtest.Patient, func(t *testing.T, url string) {
+	dbtest.OnEach(t, storetest.Postgres, func(t *testing.T, url string) {
 		s := servertest.Start(t, servertest.Options{Config: func(c *server.Config) { c.Database = url }})
 		batch := s.Apply("wxserviceacct0001", "order", 100_000)
 		operator, err := client.New(s.URL, client.Options{AdminToken: servertest.AdminToken})

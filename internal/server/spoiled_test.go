@@ -10,13 +10,14 @@ import (
 	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
+	"github.com/qrjump/qrjump/internal/testkit/storetest"
 )
 
 // The first scan of a spoiled code, which was printed a second time, raises one alarm; a voided code and an activation of the whole range
 // raise none.
 func TestSpoiledCode_ScanRaisesOneAlarm(t *testing.T) {
 	t.Parallel()
-	dbtest.OnEach(t, dbtest.Patient, func(t *testing.T, url string) {
+	dbtest.OnEach(t, storetest.Postgres, func(t *testing.T, url string) {
 		s := servertest.Start(t, servertest.Options{Config: func(c *server.Config) { c.Database = url }})
 		batch := s.Apply("wxserviceacct0001", "order", 10_000)
 		scan := func(index int64) {

@@ -18,6 +18,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
+	"github.com/qrjump/qrjump/internal/testkit/storetest"
 )
 
 // trades are texts by template, one of each kind.
@@ -70,7 +71,7 @@ func rowOf(w works, id, index int64) labels.Row {
 // and opens nothing once one character of its secret is another.
 func TestTemplateTexts_FullLifecycle(t *testing.T) {
 	t.Parallel()
-	dbtest.OnEach(t, dbtest.Patient, func(t *testing.T, database string) {
+	dbtest.OnEach(t, storetest.Postgres, func(t *testing.T, database string) {
 		w := brew(t, servertest.Options{Config: func(c *server.Config) { c.Database, c.DevHost = database, tradeHosts }})
 		var ids []int64
 		for i, one := range trades {

@@ -12,13 +12,14 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
+	"github.com/qrjump/qrjump/internal/testkit/storetest"
 )
 
 // TestAlarms_UnusualState scans codes before their activation and after their redemption, with as many users as raise an alarm at 100
 // points (11) and with one fewer.
 func TestAlarms_UnusualState(t *testing.T) {
 	t.Parallel()
-	dbtest.OnEach(t, dbtest.Patient, func(t *testing.T, url string) {
+	dbtest.OnEach(t, storetest.Postgres, func(t *testing.T, url string) {
 		w := brew(t, servertest.Options{Config: func(c *server.Config) { c.Database = url }})
 		id := w.apply("x", 10_000)
 		scan := func(index, users int) {

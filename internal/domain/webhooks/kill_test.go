@@ -26,6 +26,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/sealer"
 	"github.com/qrjump/qrjump/internal/store"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
+	"github.com/qrjump/qrjump/internal/testkit/dbtest"
 	"github.com/qrjump/qrjump/internal/testkit/proctest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
@@ -35,7 +36,7 @@ const haste = 3000
 
 func TestMain(m *testing.M) {
 	proctest.Roles{"sender": proctest.Role(send)}.Play()
-	os.Exit(m.Run())
+	os.Exit(dbtest.Run(m))
 }
 
 // sender is what the process that is killed works with.

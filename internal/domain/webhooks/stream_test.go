@@ -56,7 +56,7 @@ const receiver = "https://a.example/"
 func eachTown(t *testing.T, f func(t *testing.T, w *town)) {
 	for name, target := range map[string]func(t *testing.T) store.Target{
 		"sqlite":   func(t *testing.T) store.Target { return store.Target{Dir: storetest.Folder(t)} },
-		"postgres": func(t *testing.T) store.Target { return store.Target{URL: dbtest.Patient(t)} },
+		"postgres": func(t *testing.T) store.Target { return store.Target{URL: storetest.Postgres(t)} },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

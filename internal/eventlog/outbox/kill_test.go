@@ -28,11 +28,12 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
 	"github.com/qrjump/qrjump/internal/testkit/proctest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
+	"github.com/qrjump/qrjump/internal/testkit/storetest"
 )
 
 func TestMain(m *testing.M) {
 	proctest.Roles{"node": proctest.Role(node)}.Play()
-	os.Exit(m.Run())
+	os.Exit(dbtest.Run(m))
 }
 
 // orders are what a node works with.
@@ -131,7 +132,7 @@ func TestOutbox_OrderedDeliveryAcrossKills(t *testing.T) {
 		nodes  int
 	}{
 		"one node":  {func(t *testing.T) store.Target { return store.Target{Dir: t.TempDir()} }, 1},
-		"two nodes": {func(t *testing.T) store.Target { return store.Target{URL: dbtest.Patient(t)} }, 2},
+		"two nodes": {func(t *testing.T) store.Target { return store.Target{URL: storetest.Postgres(t)} }, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			target, nodes := c.target(t), c.nodes
