@@ -264,10 +264,7 @@ func TestCells_MoveAccountUnderLoad(t *testing.T) {
 	eachBackend(t, func(t *testing.T, database string) {
 		c := &cells{t: t, dir: t.TempDir(), ports: map[string]string{}, acked: map[string]bool{}, scans: map[string]bool{},
 			codes: map[int64]map[string]bool{}}
-		c.program, c.config = filepath.Join(c.dir, "qrjump"), filepath.Join(c.dir, "haproxy.cfg")
-		if said, err := exec.Command("go", "build", "-o", c.program, "../cmd/qrjump").CombinedOutput(); err != nil {
-			t.Fatalf("%v\n%s", err, said)
-		}
+		c.program, c.config = program(t), filepath.Join(c.dir, "haproxy.cfg")
 		var err error
 		c.log, err = os.Create(filepath.Join(c.dir, "haproxy.log"))
 		require.NoError(t, err)
@@ -492,7 +489,7 @@ func TestCells_ExampleConsistent(t *testing.T) {
 		t.Skip("haproxy is not installed: scripts/install-test-deps.sh installs it where it may")
 	}
 	dir := t.TempDir()
-	printed, err := exec.Command("go", "run", "../cmd/qrjump", "cells", "--map", "../deploy/cells/cells.yaml").Output()
+	printed, err := exec.Command(program(t), "cells", "--map", "../deploy/cells/cells.yaml").Output()
 	require.NoError(t, err)
 	stored, err := os.ReadFile("../deploy/cells/cells.map")
 	require.NoError(t, err)

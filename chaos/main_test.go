@@ -8,6 +8,9 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/fstest"
@@ -18,6 +21,7 @@ import (
 	"github.com/qrjump/qrjump/internal/store"
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
 	"github.com/qrjump/qrjump/internal/testkit/proctest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // childConfig is what a server in a process of its own runs with.
@@ -64,7 +68,34 @@ func upgraded() (fs.FS, error) {
 
 func TestMain(m *testing.M) {
 	proctest.Roles{"server": proctest.Role(serve), "stream": proctest.Role(serveStream), "ledger": proctest.Role(writeLedger)}.Play()
-	os.Exit(dbtest.Run(m))
+	code := dbtest.Run(m)
+	if builtIn != "" {
+		os.RemoveAll(builtIn)
+	}
+	os.Exit(code)
+}
+
+var builtIn string // the folder of the program
+
+// build builds qrjump, once for all tests, and returns the file.
+var build = sync.OnceValues(func() (file string, err error) {
+	if builtIn, err = os.MkdirTemp("", "qrjump"); err != nil {
+		return "", err
+	}
+	file = filepath.Join(builtIn, "qrjump")
+	text, err := exec.Command("go", "build", "-o", file, "../cmd/qrjump").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("go build: %w\n%s", err, text)
+	}
+	return file, os.Chmod(builtIn, 0o755) // users of other tests run it
+})
+
+// program returns the file of qrjump.
+func program(t testing.TB) string {
+	t.Helper()
+	file, err := build()
+	require.NoError(t, err)
+	return file
 }
 
 // serve is what "qrjump serve" does.

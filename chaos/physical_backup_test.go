@@ -150,11 +150,7 @@ func TestRestoreDrill_PhysicalBackup(t *testing.T) {
 
 	c := newCluster(t, p.database("qrjump"), spaceSeed, 2)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "drill", "master.key"), []byte(c.master+"\n"), 0o644))
-	build := exec.Command("go", "build", "-o", filepath.Join(dir, "qrjump"), "../cmd/qrjump")
-	if text, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, text)
-	}
-	page.path = dir + ":" + page.path
+	page.path = filepath.Dir(program(t)) + ":" + page.path
 	c.start()
 	c.allReady()
 	w := startWriters(t, c)
