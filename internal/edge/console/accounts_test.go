@@ -179,7 +179,7 @@ func TestAccounts_SortAndCompare(t *testing.T) {
 		}
 	}
 	s.Admin("GET", "/statistics?wait=true", "")
-	s.Admin("POST", "/people", `{"name":"mia","role":"marketer","accounts":["wx57","wx58","wx59"],"password":"`+password+`"}`)
+	person(s, "mia", "marketer", "wx57", "wx58", "wx59")
 	person(s, "olga", adminroute.Operator)
 	v, mia := request(t, s), request(t, s)
 	v.signIn("olga", password, "")

@@ -58,7 +58,7 @@ func TestHome_ExpiringAndOverdueTasks(t *testing.T) {
 	s := servertest.Start(t, servertest.Options{Guarded: true, Emulator: true, Seed: shop,
 		Config: func(c *server.Config) { c.CodePrefix = "C.EXAMPLE/" }})
 	s.Admin("PUT", "/settings", `{"publish_quota":3}`)
-	s.Admin("POST", "/people", `{"name":"bo","role":"rules-editor","accounts":["shop"],"password":"`+password+`"}`)
+	person(s, "bo", "rules-editor", "shop")
 	person(s, "root", adminroute.Admin)
 	root, bo := request(t, s), request(t, s)
 	order := s.Admin("POST", "/accounts/press/orders", `{"code_count":10000,"isv_application_id":"spring"}`).Number(t, "application_id")

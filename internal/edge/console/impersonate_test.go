@@ -24,7 +24,7 @@ func TestSeenAs_ReadOnlyRoleView(t *testing.T) {
 	admin.signIn("", servertest.AdminToken, "")
 	for i, role := range adminroute.Roles[:len(adminroute.Roles)-1] {
 		name := fmt.Sprint("p", i)
-		s.Admin("POST", "/people", fmt.Sprintf(`{"name":%q,"role":%q,"accounts":["shop"],"password":%q}`, name, role, password))
+		person(s, name, role, "shop")
 		them := request(t, s)
 		them.signIn(name, password, "")
 		p := admin.post("/console/see-as", url.Values{"role": {string(role)}, "accounts": {"shop"}})

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/qrjump/qrjump/internal/infra/adminroute"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
@@ -20,7 +21,7 @@ func TestOrderApproval_FourEyes(t *testing.T) {
 	s.Admin("PUT", "/settings", `{"order_approval_required":true}`)
 	who := map[string]*visitor{}
 	for name, account := range map[string]string{"alice": "press", "bob": "press", "eve": "shop"} {
-		s.Admin("POST", "/people", fmt.Sprintf(`{"name":%q,"role":"marketer","accounts":[%q],"password":%q}`, name, account, password))
+		person(s, name, adminroute.Marketer, account)
 		who[name] = request(t, s)
 		who[name].signIn(name, password, "")
 	}

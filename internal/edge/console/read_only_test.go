@@ -33,7 +33,7 @@ func TestReadOnlyRoles_SeeDataOfTheirAccounts(t *testing.T) {
 	for _, role := range []adminroute.Role{adminroute.Viewer, adminroute.RulesEditor} {
 		for _, account := range []string{"press", "shop"} {
 			name := string(role) + "-" + account
-			s.Admin("POST", "/people", fmt.Sprintf(`{"name":%q,"role":%q,"accounts":[%q],"password":%q}`, name, role, account, password))
+			person(s, name, role, account)
 			v := request(t, s)
 			v.signIn(name, password, "")
 			own := account == "press"

@@ -124,7 +124,7 @@ func TestRulesPage_LimitedToAccount(t *testing.T) {
 	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop + "\n"})
 	s.Admin("PUT", "/accounts/other", `{"kind":"mini_program","certified":true,"versions":["release"],"secret":"the-secret-of-other"}`)
 	s.Admin("POST", "/accounts/other/rules", `{"prefix":"https://other.example/","path":"p"}`)
-	s.Admin("POST", "/people", fmt.Sprintf(`{"name":"olga","role":"rules-editor","accounts":["shop"],"password":%q}`, password))
+	person(s, "olga", "rules-editor", "shop")
 	v := request(t, s)
 	v.signIn("olga", password, "")
 	mine := url.Values{"owner": {"shop"}, "prefix": {"https://shop.example/own/"}, "path": {"p"}}
@@ -197,7 +197,7 @@ func TestRulePage_CodeScansAndHistory(t *testing.T) {
 	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop})
 	scans(t, s, "https://shop.example/", "https://shop.example/7", "http://shop.example/t/1", "http://else.example/t/1")
 	s.Admin("GET", "/statistics?wait=true", "")
-	s.Admin("POST", "/people", fmt.Sprintf(`{"name":"olga","role":"operator","accounts":["shop"],"password":%q}`, password))
+	person(s, "olga", "operator", "shop")
 	person(s, "vera", adminroute.Viewer)
 	for _, name := range []string{"olga", "vera"} {
 		v := request(t, s)
@@ -244,7 +244,7 @@ rules:
 	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: strings.Replace(shop, "rules:", two, 1)})
 	s.OK("shop", "add", `{"prefix":"https://shop.example/new/","path":"pages/new","open_version":"3","permit_sub_rule":"1","is_edit":0}`)
 	scans(t, s, "https://shop.example/1", "https://shop.example/new/2", "https://shop.example/new/2", "https://other.example/hidden")
-	s.Admin("POST", "/people", fmt.Sprintf(`{"name":"olga","role":"rules-editor","accounts":["shop"],"password":%q}`, password))
+	person(s, "olga", "rules-editor", "shop")
 	person(s, "rita", adminroute.RulesEditor)
 	theirs := url.Values{"owner": {"other"}, "prefix": {"https://other.example/"}, "did": {"delete"}}
 	for name, known := range map[string]int{"olga": 2, "rita": 4} {

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/infra/adminroute"
 	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
@@ -20,8 +21,8 @@ var linkOf = regexp.MustCompile(`<code class="copy">https?://[^/]+(/console/shar
 // end, and not when that one is gone or may see less.
 func TestSharedChart_AccessAndExpiry(t *testing.T) {
 	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop})
-	limited := func(name, role, account string) *visitor {
-		s.Admin("POST", "/people", fmt.Sprintf(`{"name":%q,"role":%q,"accounts":[%q],"password":%q}`, name, role, account, password))
+	limited := func(name string, role adminroute.Role, account string) *visitor {
+		person(s, name, role, account)
 		v := request(t, s)
 		v.signIn(name, password, "")
 		return v

@@ -66,7 +66,7 @@ func TestStory_BrandManager(t *testing.T) {
 	for i, c := range screens() {
 		t.Run(fmt.Sprint(c.language, c.width), func(t *testing.T) {
 			name, brand := fmt.Sprintf("mia%d", i), fmt.Sprintf("brand%d", i)
-			s.Admin("POST", "/people", fmt.Sprintf(`{"name":%q,"role":"marketer","accounts":[%q],"password":%q}`, name, brand, password))
+			person(s, name, adminroute.Marketer, brand)
 			p := sitDown(t, window, c.language, c.width)
 			p.signIn(s, name)
 			p.to("/console/codes")
@@ -134,7 +134,7 @@ func TestStory_Viewer(t *testing.T) {
 	batch, key, window := applied(t, s), scanKey(t, s), browsertest.Start(t, "")
 	s.Do("POST", "/scan/v1/resolve", `{"text":"http://weixin.qq.com/q/old/7"}`, "Authorization: Bearer "+key)
 	scannedByMany(t, s, "press", key)
-	s.Admin("POST", "/people", fmt.Sprintf(`{"name":"vera","role":"viewer","accounts":["press"],"password":%q}`, password))
+	person(s, "vera", "viewer", "press")
 	for _, c := range screens() {
 		t.Run(fmt.Sprint(c.language, c.width), func(t *testing.T) {
 			p := sitDown(t, window, c.language, c.width)
