@@ -58,39 +58,37 @@ func rolledMonth(per Granularity, pos, rolled int64) (month int64, ok bool) {
 	return timebucket.Month(pos), !per.Hours() && pos < rolled
 }
 
-// placeCounts drops rows of hours and days that were removed, and adds rows for months that are rolled up. The rows stay sorted by key.
-func (s *State) placeCounts(rows []CountRow) []CountRow {
-	kept, months, rolled := make([]CountRow, 0, len(rows)), []CountRow(nil), s.rolledDays()
-	for _, row := range rows {
-		if s.keeps(row.Granularity, row.Bucket) {
-			kept = append(kept, row)
-		}
-		if month, ok := rolledMonth(row.Granularity, row.Bucket, rolled); ok {
-			row.Granularity, row.Bucket = row.Granularity.month(), month
-			months = append(months, row)
-		}
-	}
-	slices.SortFunc(months, func(a, b CountRow) int { return a.compare(&b) })
-	return append(kept, addedUp(months, func(a, b *CountRow) bool { return a.compare(b) == 0 })...)
+// counting is implemented by pointers to rows that contain a Count.
+type counting[R any] interface {
+	*R
+	compare(*R) int
+	fields() (per *Granularity, bucket *int64, count *Count)
 }
 
-// placeSums assigns sums to days and months in the same way as placeCounts assigns counts.
-func (s *State) placeSums(rows []SumRow) []SumRow {
-	kept, months, rolled := make([]SumRow, 0, len(rows)), []SumRow(nil), s.rolledDays()
-	for _, row := range rows {
-		if s.keeps(row.Granularity, row.Bucket) {
-			kept = append(kept, row)
-		}
-		if month, ok := rolledMonth(row.Granularity, row.Bucket, rolled); ok {
-			row.Granularity, row.Bucket = PerMonth, month
-			months = append(months, row)
-		}
-	}
-	slices.SortFunc(months, func(a, b SumRow) int { return a.compare(&b) })
-	return append(kept, addedUp(months, func(a, b *SumRow) bool { return a.compare(b) == 0 })...)
+func (r *CountRow) fields() (*Granularity, *int64, *Count) {
+	return &r.Granularity, &r.Bucket, &r.Count
 }
 
-// placeUsers assigns the users of days to days and months in the same way as placeCounts assigns counts.
+func (r *SumRow) fields() (*Granularity, *int64, *Count) { return &r.Granularity, &r.Bucket, &r.Count }
+
+// placeRows drops rows of hours and days that were removed, and adds rows for months that are rolled up. The rows stay sorted by key.
+func placeRows[R any, P counting[R]](s *State, rows []R) []R {
+	kept, months, rolled := make([]R, 0, len(rows)), []R(nil), s.rolledDays()
+	for i := range rows {
+		per, bucket, _ := P(&rows[i]).fields()
+		if s.keeps(*per, *bucket) {
+			kept = append(kept, rows[i])
+		}
+		if month, ok := rolledMonth(*per, *bucket, rolled); ok {
+			*per, *bucket = per.month(), month
+			months = append(months, rows[i])
+		}
+	}
+	slices.SortFunc(months, func(a, b R) int { return P(&a).compare(&b) })
+	return append(kept, addedUp[R, P](months)...)
+}
+
+// placeUsers assigns the users of days to days and months in the same way as placeRows assigns counts.
 func (s *State) placeUsers(days map[UsersKey]*hyperloglog.Users) map[UsersKey]*hyperloglog.Users {
 	rolled, all := s.rolledDays(), make(map[UsersKey]*hyperloglog.Users, len(days))
 	for key, users := range days {
@@ -109,27 +107,14 @@ func (s *State) placeUsers(days map[UsersKey]*hyperloglog.Users) map[UsersKey]*h
 	return all
 }
 
-// counting is implemented by row types that contain a Count.
-type counting interface {
-	CountRow | SumRow
-}
-
-func countOf[R counting](r *R) *Count {
-	switch r := any(r).(type) {
-	case *CountRow:
-		return &r.Count
-	case *SumRow:
-		return &r.Count
-	}
-	panic("no other row counts")
-}
-
 // addedUp sums adjacent rows with the same key, in place.
-func addedUp[R counting](rows []R, equal func(a, b *R) bool) []R {
+func addedUp[R any, P counting[R]](rows []R) []R {
 	n := 0
 	for i := range rows {
-		if n > 0 && equal(&rows[n-1], &rows[i]) {
-			countOf(&rows[n-1]).Add(*countOf(&rows[i]))
+		_, _, count := P(&rows[i]).fields()
+		if n > 0 && P(&rows[n-1]).compare(&rows[i]) == 0 {
+			_, _, sum := P(&rows[n-1]).fields()
+			sum.Add(*count)
 			continue
 		}
 		rows[n] = rows[i]
@@ -328,7 +313,7 @@ func (c *Aggregator) countsOfDays(ctx context.Context, tx Tx, month int64, key R
 	for i := range rows {
 		rows[i].Granularity, rows[i].Bucket = key.per().month(), month
 	}
-	return addedUp(rows, func(a, b *CountRow) bool { return a.compare(b) == 0 }), next, nil
+	return addedUp(rows), next, nil
 }
 
 // sumsOfDays returns sum rows of a month, summed from its days.
@@ -346,7 +331,7 @@ func (c *Aggregator) sumsOfDays(ctx context.Context, tx Tx, month int64, key Rol
 	for i := range rows {
 		rows[i].Granularity, rows[i].Bucket = PerMonth, month
 	}
-	return addedUp(rows, func(a, b *SumRow) bool { return a.compare(b) == 0 }), next, nil
+	return addedUp(rows), next, nil
 }
 
 // usersOfDays returns user sketches of a month, merged from its days.

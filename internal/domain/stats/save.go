@@ -89,7 +89,7 @@ func (c *Aggregator) save(ctx context.Context) error {
 		if err := tx.NameTuples(ctx, tuples); err != nil {
 			return fmt.Errorf("naming combinations: %w", err)
 		}
-		counts, sums = s.placeCounts(counts), s.placeSums(sums)
+		counts, sums = placeRows(s, counts), placeRows(s, sums)
 		if err := tx.AddScanCounts(ctx, counts); err != nil {
 			return fmt.Errorf("counting combinations: %w", err)
 		}
