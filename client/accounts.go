@@ -204,13 +204,13 @@ func (c LinksService) Delete(ctx context.Context, service, miniProgram string) e
 
 // Quota is the remaining quota of an account.
 type Quota struct {
-	PublishesLeft int `json:"publishes_left" doc:"publishes left in this calendar month"`
+	PublishesLeft int        `json:"publishes_left" doc:"publishes left in this calendar month"`
+	PublishedAt   *time.Time `json:"published_at,omitempty" doc:"hour of the last publish of a rule; omitted if none"`
 }
 
-// GetQuota returns the number of publishes that an account has left this month.
-func (c AccountsService) GetQuota(ctx context.Context, appid string) (int, error) {
-	reply, err := get[Quota](ctx, c.transport, accountPath(appid, "quota"))
-	return reply.PublishesLeft, err
+// GetQuota returns the number of publishes that an account has left this month, and the hour of its last publish.
+func (c AccountsService) GetQuota(ctx context.Context, appid string) (Quota, error) {
+	return get[Quota](ctx, c.transport, accountPath(appid, "quota"))
 }
 
 // Requirement is a precondition of an ability.

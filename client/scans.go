@@ -276,6 +276,7 @@ type UnmatchedPrefix struct {
 // UnmatchedList is a list of link prefixes with scans that matched no rule.
 type UnmatchedList struct {
 	Locations []UnmatchedPrefix `json:"locations"`
+	Scans     int64             `json:"scans" doc:"unmatched scans of the period, including those of link prefixes beyond the limit"`
 }
 
 // UnmatchedQuery selects link prefixes of unmatched scans; From, To and Wait have the same meaning as in StatisticsQuery.
@@ -289,9 +290,8 @@ type UnmatchedQuery struct {
 }
 
 // ListUnmatched returns the link prefixes with scans that matched no rule, most scanned first.
-func (c StatisticsService) ListUnmatched(ctx context.Context, q UnmatchedQuery) ([]UnmatchedPrefix, error) {
-	reply, err := get[UnmatchedList](ctx, c.transport, withQuery("statistics/unmatched", paramsOf(q)))
-	return reply.Locations, err
+func (c StatisticsService) ListUnmatched(ctx context.Context, q UnmatchedQuery) (UnmatchedList, error) {
+	return get[UnmatchedList](ctx, c.transport, withQuery("statistics/unmatched", paramsOf(q)))
 }
 
 // ExportUnmatched writes all link prefixes with unmatched scans to w, as csv or parquet, and ignores Limit. After an error, the

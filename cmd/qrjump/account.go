@@ -106,7 +106,7 @@ type accountShow struct {
 // accountSections holds an account, and the account's data from other resources of the admin API.
 type accountSections struct {
 	client.Account
-	PublishesLeft  int                   `json:"publishes_left"`
+	client.Quota
 	Authorizations []client.Holding      `json:"authorizations"`
 	Links          []client.AccountLink  `json:"links"`
 	Notifications  []client.Notification `json:"notifications"`
@@ -123,7 +123,7 @@ func (c *accountShow) Run(s *session, qrjump *client.Client) error {
 	var errs [6]error
 	abilities, err := qrjump.Accounts.ListAbilities(s.ctx, c.AppID)
 	errs[0] = err
-	a.PublishesLeft, errs[1] = qrjump.Accounts.GetQuota(s.ctx, c.AppID)
+	a.Quota, errs[1] = qrjump.Accounts.GetQuota(s.ctx, c.AppID)
 	a.Authorizations, errs[2] = qrjump.Accounts.ListAuthorizations(s.ctx, c.AppID)
 	a.Notifications, errs[3] = qrjump.Accounts.ListNotifications(s.ctx, c.AppID, 0)
 	if a.Kind != "mini_program" {

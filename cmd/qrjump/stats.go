@@ -272,13 +272,13 @@ func (c *statsUnmatched) Run(s *session, operator *client.Client) error {
 		return err
 	}
 	list, err := operator.Statistics.ListUnmatched(s.ctx, asked)
-	return c.print(s, list, wrapped("stats.stats_unmatched", err), func(w io.Writer) {
-		if len(list) == 0 {
+	return c.print(s, list.Locations, wrapped("stats.stats_unmatched", err), func(w io.Writer) {
+		if len(list.Locations) == 0 {
 			printMsg(w, "stats.no_unmatched")
 			return
 		}
-		rows := mapped(list, func(m client.UnmatchedPrefix) []string {
-			return []string{m.Location, i18n.Grouped(m.Scans), barOf(m.Scans, list[0].Scans)}
+		rows := mapped(list.Locations, func(m client.UnmatchedPrefix) []string {
+			return []string{m.Location, i18n.Grouped(m.Scans), barOf(m.Scans, list.Locations[0].Scans)}
 		})
 		printTable(w, []string{"PLACE", "SCANS"}, rightAligned(rows, 1))
 	})

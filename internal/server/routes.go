@@ -270,7 +270,7 @@ func (s *Server) scanAPI() *scanapi.API {
 }
 
 func (s *Server) adminAPI(h huma.API) {
-	a := &adminapi.Admin{Accounts: s.domain.accounts, Known: s.domain.current.Accounts.Account, Everybody: s.domain.current.Accounts.All,
+	a := &adminapi.Admin{Accounts: s.domain.accounts, Known: s.domain.current.Accounts.Account, InMemory: s.domain.current.Accounts.All,
 		Rules: s.domain.rules, RuleCount: s.domain.current.Rules.Len, Codes: s.domain.codes, Orders: s.orders(),
 		PackageSigner: s.domain.packageSigner, PassphraseWork: s.seams.PassphraseWork,
 		OpenIDs: s.secrets.openIDs, Keys: s.domain.keys, Settings: s.chosen.settings,

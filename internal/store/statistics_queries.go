@@ -304,7 +304,7 @@ func (t statisticsQueries) UsersOf(ctx context.Context, q stats.Query, yield fun
 	return nil
 }
 
-func (t statisticsQueries) UnmatchedRows(ctx context.Context, from, to int64, limit int) ([]stats.UnmatchedRow, error) {
+func (t statisticsQueries) UnmatchedRows(ctx context.Context, from, to int64) ([]stats.UnmatchedRow, error) {
 	first := min(timebucket.Day(from+23, 0), timebucket.Day(to, 0)) // whole days are read from the counts of days
 	last := max(first, timebucket.Day(to, 0))
 	part := `SELECT location, scans FROM statistics_unmatched WHERE granularity = `
@@ -314,5 +314,5 @@ func (t statisticsQueries) UnmatchedRows(ctx context.Context, from, to int64, li
 	}, `SELECT location, scans FROM (SELECT location, CAST(SUM(scans) AS BIGINT) AS scans FROM (
 			`+part+`0 AND bucket >= $1 AND bucket < $2 UNION ALL `+part+`1 AND bucket >= $3 AND bucket < $4
 			UNION ALL `+part+`0 AND bucket >= $5 AND bucket < $6) AS parts GROUP BY location) AS found
-		ORDER BY scans DESC, location LIMIT $7`, from, max(from, first*24), first, last, max(from, last*24), to, limit)
+		ORDER BY scans DESC, location LIMIT $7`, from, max(from, first*24), first, last, max(from, last*24), to, stats.MaxMisses)
 }

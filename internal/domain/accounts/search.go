@@ -38,7 +38,10 @@ const (
 	ByNewest Order = "newest"
 )
 
-func (s *Search) wants(a *Account) bool {
+// SearchText returns the lower-case text in which Find looks for Search.Substring.
+func (a *Account) SearchText() string { return strings.ToLower(a.AppID + "\x00" + a.Name) }
+
+func (s *Search) wants(a *Account, text string) bool {
 	switch s.State {
 	case JumpOff:
 		if a.JumpOpen {
@@ -54,7 +57,7 @@ func (s *Search) wants(a *Account) bool {
 		}
 	}
 	return (s.Kind == "" || a.Kind == s.Kind) && s.Sees(a.AppID) &&
-		(s.Substring == "" || strings.Contains(strings.ToLower(a.AppID+"\x00"+a.Name), s.Substring))
+		(s.Substring == "" || strings.Contains(text, s.Substring))
 }
 
 // compare compares two accounts in the order of the search, in which an account whose AppID equals the search text comes first.
@@ -79,9 +82,9 @@ func (s *Search) compare(a, b *Account) int {
 	return cmp.Or(is(a)-is(b), order)
 }
 
-// Find searches the accounts in "all" and returns one page of results and the total number of matches. Find keeps at most about 2·(s.Offset
-// + s.Limit) accounts in memory, and compares most accounts only with the last account of the page.
-func Find(all iter.Seq[*Account], s Search) (page []*Account, total int) {
+// Find searches accounts, each with its SearchText, and returns one page of results and the total number of matches. Find keeps at most
+// about 2·(s.Offset + s.Limit) accounts in memory, and compares most accounts only with the last account of the page.
+func Find(all iter.Seq2[*Account, string], s Search) (page []*Account, total int) {
 	s.Substring = strings.ToLower(strings.TrimSpace(s.Substring))
 	end := s.Offset + s.Limit
 	sorted := false // true = the slice "page" is sorted and has at most "end" accounts
@@ -89,8 +92,8 @@ func Find(all iter.Seq[*Account], s Search) (page []*Account, total int) {
 		slices.SortFunc(page, s.compare)
 		page, sorted = page[:min(end, len(page))], true
 	}
-	for a := range all {
-		if !s.wants(a) {
+	for a, text := range all {
+		if !s.wants(a, text) {
 			continue
 		}
 		total++

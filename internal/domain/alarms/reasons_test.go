@@ -19,6 +19,6 @@ func TestAlarmReasons_Plurals(t *testing.T) {
 		assert.True(t, len(got) == 1 && got[0].English() == one.english && got[0].Chinese() == one.chinese, "%+v: %+v", one.why, got)
 	}
 	got := (Alarm{Details: Details{Scans: 2, ImpossibleTravelCount: 1}}).Reasons()
-	assert.True(t, len(got) == 2 && got[1].English() == "Once it was in two places with too little time between them.",
+	assert.True(t, len(got) == 2 && got[1].English() == "It was scanned in two places that are too far apart for the time between the scans: once.",
 		"one trip: %+v", got)
 }

@@ -24,6 +24,7 @@ const shards = 4096
 // accountLinks is an account with the Mini Programs that it is linked to.
 type accountLinks struct {
 	account accounts.Account
+	text    string // SearchText of the account
 	links   []string
 }
 
@@ -59,7 +60,8 @@ func (a *Accounts) change(appid string, f func(map[string]*accountLinks)) {
 
 // Set adds or replaces an account and the list of Mini Programs that it is linked to.
 func (a *Accounts) Set(account accounts.Account, links []string) {
-	a.change(account.AppID, func(m map[string]*accountLinks) { m[account.AppID] = &accountLinks{account, links} })
+	text := account.SearchText()
+	a.change(account.AppID, func(m map[string]*accountLinks) { m[account.AppID] = &accountLinks{account, text, links} })
 }
 
 // Remove deletes an account.
@@ -93,16 +95,16 @@ func (a *Accounts) Linked(service, miniProgram string) bool {
 	return found != nil && slices.Contains(found.links, miniProgram)
 }
 
-// All returns the accounts in unspecified order.
-func (a *Accounts) All() iter.Seq[*accounts.Account] {
-	return func(yield func(*accounts.Account) bool) {
+// All returns the accounts and their SearchText in unspecified order.
+func (a *Accounts) All() iter.Seq2[*accounts.Account, string] {
+	return func(yield func(*accounts.Account, string) bool) {
 		for i := range a.shards {
 			m := a.shards[i].Load()
 			if m == nil {
 				continue
 			}
 			for _, l := range *m {
-				if !yield(&l.account) {
+				if !yield(&l.account, l.text) {
 					return
 				}
 			}

@@ -536,9 +536,9 @@ func (c *Aggregator) visitTail(state State, dim Dimension, visit func(day int64,
 	return true
 }
 
-// UnmatchedRows returns the link prefixes of scans that opened nothing, most scanned first. The time range from "from" to "to" is extended
-// to whole hours. "owners" limits the result to hosts with rules of these owners, and "parent" to links below this prefix.
-func (c *Aggregator) UnmatchedRows(ctx context.Context, owners []string, parent string, from, to time.Time, limit int) (
+// UnmatchedRows returns at most MaxMisses link prefixes of scans that opened nothing, most scanned first. The time range from "from" to
+// "to" is extended to whole hours. "owners" limits the result to hosts with rules of these owners, and "parent" to links below this prefix.
+func (c *Aggregator) UnmatchedRows(ctx context.Context, owners []string, parent string, from, to time.Time) (
 	[]UnmatchedRow, error) {
 	if !from.Before(to) {
 		return nil, BadQuestion("from must be before to")
@@ -553,20 +553,14 @@ func (c *Aggregator) UnmatchedRows(ctx context.Context, owners []string, parent 
 				": choose a later start")
 		}
 		last := timebucket.Hour(to.Add(-time.Millisecond)) + 1
-		if len(owners) == 0 && parent == "" {
-			return tx.UnmatchedRows(ctx, timebucket.Hour(from), last, limit)
-		}
-		list, err := tx.UnmatchedRows(ctx, timebucket.Hour(from), last, MaxMisses)
-		if err != nil {
-			return nil, err
-		}
-		if parent != "" {
+		list, err := tx.UnmatchedRows(ctx, timebucket.Hour(from), last)
+		if err == nil && parent != "" {
 			list = missesBelow(parent, list)
 		}
-		if len(owners) == 0 {
-			return list[:min(len(list), limit)], nil
+		if err == nil && len(owners) > 0 {
+			list, err = missesOf(ctx, tx, owners, list)
 		}
-		return missesOf(ctx, tx, owners, list, limit)
+		return list, err
 	})
 }
 
@@ -585,14 +579,13 @@ func missesBelow(prefix string, list []UnmatchedRow) []UnmatchedRow {
 }
 
 // missesOf returns the link prefixes of unmatched scans on hosts on which the owners currently have rules.
-func missesOf(ctx context.Context, tx Tx, owners []string, list []UnmatchedRow, limit int) ([]UnmatchedRow, error) {
+func missesOf(ctx context.Context, tx Tx, owners []string, list []UnmatchedRow) ([]UnmatchedRow, error) {
 	pairs, err := tx.OwnersOfHosts(ctx, slices.Sorted(maps.Keys(scansByHost(list))))
 	owned := map[string]bool{}
 	for _, pair := range pairs {
 		owned[pair[0]] = owned[pair[0]] || slices.Contains(owners, pair[1])
 	}
-	list = slices.DeleteFunc(list, func(m UnmatchedRow) bool { return !owned[hostOf(m.Location)] })
-	return list[:min(len(list), limit)], err
+	return slices.DeleteFunc(list, func(m UnmatchedRow) bool { return !owned[hostOf(m.Location)] }), err
 }
 
 func scansByHost(list []UnmatchedRow) map[string]int64 {

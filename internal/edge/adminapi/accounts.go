@@ -134,12 +134,18 @@ func (a accountAPI) withScansOf(ctx context.Context, list []client.Account) erro
 	published, err3 := a.Scans.Measure(ctx, stats.ByPublished, appids)
 	for i := range list {
 		appid := list[i].AppID
-		list[i].Scans = &client.AccountActivity{RecentScans: *showRecent(recents[appid]), Unmatched: unmatched[appid]}
-		if hour := published[appid]; hour > 0 {
-			list[i].Scans.PublishedAt = new(time.Unix(hour*3600, 0).UTC())
-		}
+		list[i].Scans = &client.AccountActivity{RecentScans: *showRecent(recents[appid]), Unmatched: unmatched[appid],
+			PublishedAt: showHour(published[appid])}
 	}
 	return cmp.Or(err, err2, err3)
+}
+
+// showHour returns the time of an hour since 1970; nil = hour 0, which stands for none.
+func showHour(hour int64) *time.Time {
+	if hour == 0 {
+		return nil
+	}
+	return new(time.Unix(hour*3600, 0).UTC())
 }
 
 func showRecent(r stats.Recent) *client.RecentScans {
@@ -307,7 +313,8 @@ func (a accountAPI) getQuota(ctx context.Context, in *AppIDPath) (client.Quota, 
 		return client.Quota{}, err
 	}
 	left, err := a.Rules.PublishesLeft(ctx, account)
-	return client.Quota{PublishesLeft: left}, err
+	published, failed := a.Scans.Measure(ctx, stats.ByPublished, []string{in.AppID})
+	return client.Quota{PublishesLeft: left, PublishedAt: showHour(published[in.AppID])}, cmp.Or(err, failed)
 }
 
 func (a accountAPI) getOpenID(ctx context.Context, in *struct {

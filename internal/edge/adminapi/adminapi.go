@@ -41,10 +41,10 @@ import (
 // Admin is the operator's API, with its dependencies.
 type Admin struct {
 	Accounts *accounts.Service
-	// Known returns an account from memory; Everybody iterates over all accounts in memory.
-	Known     func(appid string) (accounts.Account, bool)
-	Everybody func() iter.Seq[*accounts.Account]
-	Rules     *rules.Service
+	// Known returns an account from memory; InMemory iterates over the accounts in memory and their SearchText.
+	Known    func(appid string) (accounts.Account, bool)
+	InMemory func() iter.Seq2[*accounts.Account, string]
+	Rules    *rules.Service
 	// RuleCount returns the number of rules.
 	RuleCount func() int
 	Codes     *codes.Service

@@ -69,7 +69,7 @@ func (a accountAPI) findAccounts(s accounts.Search) ([]*accounts.Account, int, e
 	if !a.Following.Loaded() {
 		return nil, 0, huma.Error503ServiceUnavailable("accounts are being loaded: try again in a moment")
 	}
-	list, total := accounts.Find(a.Everybody(), s)
+	list, total := accounts.Find(a.InMemory(), s)
 	return list, total, nil
 }
 

@@ -149,11 +149,14 @@ func (a scanAPI) listUnmatched(ctx context.Context, in *struct {
 	if err != nil {
 		return client.UnmatchedList{}, err
 	}
-	list, err := a.Scans.UnmatchedRows(ctx, accountIDs, in.Below, from, to, in.Limit)
-	return client.UnmatchedList{Locations: mapped(list, func(m stats.UnmatchedRow) client.UnmatchedPrefix {
-			return client.UnmatchedPrefix{Location: m.Location, Scans: m.Scans}
-		})},
-		err
+	list, err := a.Scans.UnmatchedRows(ctx, accountIDs, in.Below, from, to)
+	answer := client.UnmatchedList{Locations: []client.UnmatchedPrefix{}}
+	for i, m := range list {
+		if answer.Scans += m.Scans; i < in.Limit {
+			answer.Locations = append(answer.Locations, client.UnmatchedPrefix{Location: m.Location, Scans: m.Scans})
+		}
+	}
+	return answer, err
 }
 
 func (a scanAPI) recountStatistics(ctx context.Context, _ *noInput) (client.Recount, error) {

@@ -203,7 +203,7 @@ func (a scanAPI) exportUnmatched(ctx context.Context, in *struct {
 		if err != nil {
 			return nil, err
 		}
-		list, err := a.Scans.UnmatchedRows(ctx, accountIDs, in.Below, from, to, stats.MaxMisses)
+		list, err := a.Scans.UnmatchedRows(ctx, accountIDs, in.Below, from, to)
 		return mapped(list, func(m stats.UnmatchedRow) missRow { return missRow{m.Location, m.Scans} }), err
 	})), nil
 }

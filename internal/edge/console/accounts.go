@@ -152,15 +152,10 @@ func (pages accountPages) account(v *request) error {
 		storeResult(&data.Notices)(v.api.Accounts.ListNotifications(ctx, a.AppID, 10))); err != nil {
 		return err
 	}
+	quota, err := v.api.Accounts.GetQuota(ctx, a.AppID)
+	data.Published = quota.PublishedAt
 	if a.Kind == "mini_program" {
-		data.PublishesLeft = new(int)
-		if err := storeResult(data.PublishesLeft)(v.api.Accounts.GetQuota(ctx, a.AppID)); err != nil {
-			return err
-		}
-	}
-	found, err := v.api.Accounts.ListPage(ctx, client.AccountQuery{Text: a.AppID, Limit: 1, Scans: true}) // the AppID comes first
-	if len(found.Accounts) > 0 {
-		data.Published = found.Accounts[0].Scans.PublishedAt
+		data.PublishesLeft = &quota.PublishesLeft
 	}
 	orders, failed := v.api.Orders.List(ctx, a.AppID, 0, pageRows)
 	if err := cmp.Or(err, failed); err != nil {

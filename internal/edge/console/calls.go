@@ -216,7 +216,7 @@ func (pages callPages) send(v *request, text string) bool {
 // callsEvent returns a server-sent event with the given calls, newest first.
 func callsEvent(v *request, page client.CallPage) (string, error) {
 	slices.Reverse(page.Calls)
-	shown := view{request: v, Name: "calls", Data: callsView{Page: page}, SignedIn: true}
+	shown := &view{request: v, Name: "calls", Data: callsView{Page: page}, SignedIn: true}
 	var rows bytes.Buffer
 	if err := templates()["calls"].ExecuteTemplate(&rows, "rows", shown); err != nil {
 		return "", err

@@ -219,11 +219,9 @@ type request struct {
 	// impersonating reports whether an admin views the console as another role, which forbids changes.
 	impersonating bool
 	rejected      *rejectedForm // the rejected form to show again; nil = none
-	// wantedNames is the set of AppIDs whose names the page shows, and names maps AppIDs to names; nil = not loaded yet.
-	wantedNames map[string]bool
-	names       map[string]string
-	shared      bool              // the page is a shared chart without links to other pages
-	known       map[string]string // display names in statistics, by dimension and value
+	namePlaces    []namePlace
+	shared        bool              // the page is a shared chart without links to other pages
+	known         map[string]string // display names in statistics, by dimension and value
 	// sections is the navigation; nil = not built yet.
 	sections []section
 }
@@ -231,7 +229,7 @@ type request struct {
 func (c *Console) visit(w http.ResponseWriter, r *http.Request, caller iam.Caller) *request {
 	form, _ := r.Context().Value(rejectedKey{}).(*rejectedForm)
 	return &request{c: c, w: w, r: r, caller: caller, api: c.client, Localizer: catalog().In(i18n.Preferred(r)),
-		wantedNames: map[string]bool{}, rejected: form}
+		rejected: form}
 }
 
 // say returns a localised text.
@@ -351,7 +349,7 @@ func (v *request) page(name string, data any, err error) error {
 }
 
 func (v *request) show(status int, name string, data any) error {
-	s := view{request: v, Name: name, Data: data, Page: data, Look: assets.Sheet.Path(), Style: style.Path(), Script: script.Path(),
+	s := &view{request: v, Name: name, Data: data, Page: data, Look: assets.Sheet.Path(), Style: style.Path(), Script: script.Path(),
 		Copies: assets.Script.Path(), Docs: v.c.Docs, Version: v.c.Version,
 		Self: v.r.URL.RequestURI(), SignedIn: v.caller.Role != "", Emulates: v.c.Emulates}
 	for _, theme := range []string{cookieOf(v.r, "qrjump_theme"), v.r.URL.Query().Get("theme")} {
@@ -365,14 +363,14 @@ func (v *request) show(status int, name string, data any) error {
 	var b bytes.Buffer
 	execute := func() error {
 		b.Reset()
+		v.namePlaces = nil
 		if v.rejected != nil {
 			v.rejected.begin()
 		}
 		return templates()[name].ExecuteTemplate(&b, "layout.html", s)
 	}
 	err := execute()
-	// after the first pass, the account names and the location of the rejected form are known
-	if err == nil && (v.nameAccounts() || v.rejected != nil) {
+	if err == nil && v.rejected != nil { // after the first pass, the location of the rejected form is known
 		err = execute()
 	}
 	if err != nil {
@@ -380,7 +378,7 @@ func (v *request) show(status int, name string, data any) error {
 		http.Error(v.w, "the page could not be made: the server's log says why", http.StatusInternalServerError)
 		return errAnswered
 	}
-	v.write(status, b.String())
+	v.write(status, v.withNames(b.String()))
 	return errAnswered
 }
 
@@ -486,10 +484,11 @@ func (v *request) address(path string, pairs ...string) string {
 // Query returns the query string of the page's address.
 func (v view) Query() template.URL { return template.URL(v.r.URL.Query().Encode()) }
 
-// WithData returns this view with other data, for a template of a part of the page.
-func (v view) WithData(data any) view {
-	v.Data = data
-	return v
+// WithData returns a copy of this view with other data, for a template of a part of the page.
+func (v *view) WithData(data any) *view {
+	part := *v
+	part.Data = data
+	return &part
 }
 
 // ChartFile returns the path of a file that draws charts in the browser: its style sheet, uPlot, or the script that calls uPlot.

@@ -132,27 +132,22 @@ func (v *request) owned() map[string]string {
 }
 
 func (v *request) homeMisses(data *homeView, since time.Time) error {
-	count := func(from, to string) (list []client.UnmatchedPrefix, sum int64, err error) {
-		list, err = v.api.Statistics.ListUnmatched(v.ctx(), client.UnmatchedQuery{From: from, To: to, Owner: v.Account()})
-		for _, miss := range list {
-			sum += miss.Scans
-		}
-		return list, sum, err
-	}
-	list, sum, err := count(since.Format(time.RFC3339), "")
-	_, before, failed := count(since.Add(-week).Format(time.RFC3339), since.Format(time.RFC3339))
+	asked := client.UnmatchedQuery{From: since.Format(time.RFC3339), Owner: v.Account(), Limit: maxMissesHome}
+	unmatched, err := v.api.Statistics.ListUnmatched(v.ctx(), asked)
+	asked.From, asked.To = since.Add(-week).Format(time.RFC3339), asked.From
+	before, failed := v.api.Statistics.ListUnmatched(v.ctx(), asked)
 	if err := cmp.Or(err, failed); err != nil {
 		return err
 	}
 	missed := number{Name: "home.misses"}
-	missed.compare(v, "total.before", sum, before)
-	if sum > 0 {
+	missed.compare(v, "total.before", unmatched.Scans, before.Scans)
+	if unmatched.Scans > 0 {
 		missed.Kind = "warn"
-		data.Tasks = append(data.Tasks, task{"warn", v.say("home.misses.are", separated(sum)), v.say("home.misses.why",
-			view{request: v}.Place(list[0].Location)), Root + "/statistics#misses"})
+		data.Tasks = append(data.Tasks, task{"warn", v.say("home.misses.are", separated(unmatched.Scans)), v.say("home.misses.why",
+			view{request: v}.Place(unmatched.Locations[0].Location)), Root + "/statistics#misses"})
 	}
 	data.Numbers = append(data.Numbers, missed)
-	data.Misses = list[:min(len(list), maxMissesHome)]
+	data.Misses = unmatched.Locations
 	return nil
 }
 

@@ -93,11 +93,11 @@ func (v *request) homeKeys(data *homeView) error {
 // homeQuota warns a person who is limited to some accounts if few publishes of the month remain.
 func (v *request) homeQuota(data *homeView) error {
 	for _, appid := range v.caller.Accounts[:min(len(v.caller.Accounts), maxAccounts)] {
-		left, err := v.api.Accounts.GetQuota(v.ctx(), appid)
+		quota, err := v.api.Accounts.GetQuota(v.ctx(), appid)
 		if err != nil {
 			return err
 		}
-		if left <= fewPublishes {
+		if left := quota.PublishesLeft; left <= fewPublishes {
 			data.Tasks = append(data.Tasks, task{"warn", v.say("home.quota", appid, left), v.say("home.quota.why"),
 				Root + "/accounts/" + appid})
 		}

@@ -31,13 +31,15 @@ func TestHome_NextTask(t *testing.T) {
 			text = "https://gone.example/old/7"
 		} else if i < 5 {
 			text = "4006381333931"
+		} else if i < 109 { // more places than a page of the API lists
+			text = fmt.Sprintf("https://gone%d.example/", i)
 		}
 		s.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":%q,"user":"u%d"}`, text, i), "Authorization: Bearer "+key)
 	}
 	s.Admin("GET", "/statistics?wait=true", "")
 	mia.get("/console/home").wants(t, `<dt>Scans today</dt><dd>1,003</dd><dd>same day last week up to this hour: 0</dd>`,
 		`<dt>Scans in seven days</dt><dd>1,003</dd><dd>previous period: 0</dd>`, `<svg class="chart wide"`,
-		"<summary>Show as table</summary>", `<div class="warn"><dt>Unmatched scans, 7 days</dt><dd>5</dd>`, "Most of them at gone.example/old",
+		"<summary>Show as table</summary>", `<div class="warn"><dt>Unmatched scans, 7 days</dt><dd>109</dd>`, "Most of them at gone.example/old",
 		`href="/console/statistics#misses"`)
 	// A text that is not a link has no page that explains why the link opened nothing.
 	for path, says := range map[string]string{"home?lang=en": "the text is not a link",
@@ -49,7 +51,7 @@ func TestHome_NextTask(t *testing.T) {
 			"/console/%s has the raw group of texts that are not links", path)
 	}
 	mia.get("/console/rules?lang=en").wants(t, "Total: 1<")
-	mia.get("/console/rules").wants(t, `998`)
+	mia.get("/console/rules").wants(t, `894`)
 }
 
 // What ends soon and what waits too long is a task of those whom it concerns.

@@ -171,7 +171,9 @@ func (v view) cell(s spec, row reflect.Value) cell {
 	case c.Text == "":
 		c.Kind, c.Text = "", "–"
 	}
-	c.Content = render("cell", c)
+	if c.Content = template.HTML(template.HTMLEscapeString(c.Text)); c.Kind != "" || c.To != "" {
+		c.Content = render("cell", c)
+	}
 	return c
 }
 
@@ -203,16 +205,19 @@ func (v view) List(label string, rows any, words ...string) template.HTML {
 		list, next = v.listPage(specs[last], list)
 		specs = specs[:last]
 	}
-	var cellRows [][]cell
+	var html strings.Builder
+	numbers := make([]bool, len(specs))
 	for i := range list.Len() {
-		var cells []cell
-		for _, s := range specs {
-			cells = append(cells, v.cell(s, list.Index(i)))
+		html.WriteString("\n<tr>")
+		for column, s := range specs {
+			c := v.cell(s, list.Index(i))
+			numbers[column] = i == 0 && c.Number || numbers[column]
+			html.WriteString("<td" + wordIf(c.Number, ` class="num"`) + ">" + string(c.Content) + "</td>")
 		}
-		cellRows = append(cellRows, cells)
+		html.WriteString("</tr>")
 	}
 	for i, s := range specs {
-		c := column{Select: s.Key == "+", Number: len(cellRows) > 0 && cellRows[0][i].Number}
+		c := column{Select: s.Key == "+", Number: numbers[i]}
 		if !c.Select {
 			c.Label = v.say(s.Key)
 		}
@@ -221,11 +226,11 @@ func (v view) List(label string, rows any, words ...string) template.HTML {
 		}
 		t.Columns = append(t.Columns, c)
 	}
-	data := part{"Head": render("table", t), "Rows": cellRows, "Empty": template.HTML(""), "Next": next, "More": v.say("more")}
-	if empty = cmp.Or(empty, label+".none"); v.Has(empty) {
-		data["Empty"] = v.EmptyRow(len(specs), empty)
+	shown := template.HTML(html.String())
+	if empty = cmp.Or(empty, label+".none"); shown == "" && v.Has(empty) {
+		shown = v.EmptyRow(len(specs), empty)
 	}
-	return render("list", data)
+	return render("list", part{"Head": render("table", t), "Rows": shown, "Next": next, "More": v.say("more")})
 }
 
 // Cell renders the field of value that word describes; page templates call Cell.

@@ -75,11 +75,11 @@ func (v *request) publishesLeft(appid string) string {
 	if appid == "" {
 		return ""
 	}
-	left, err := v.api.Accounts.GetQuota(v.ctx(), appid)
+	quota, err := v.api.Accounts.GetQuota(v.ctx(), appid)
 	if err != nil {
 		return ""
 	}
-	return strconv.Itoa(left)
+	return strconv.Itoa(quota.PublishesLeft)
 }
 
 // ofRule returns the address of the page of a prefix.
@@ -266,7 +266,8 @@ func (pages rulePages) ruleForm(v *request) error {
 	}
 	if part {
 		var b bytes.Buffer
-		if err := templates()["rule_form"].ExecuteTemplate(&b, "tried", view{request: v, Name: "rule_form", Data: f, Page: f}); err != nil {
+		shown := &view{request: v, Name: "rule_form", Data: f, Page: f}
+		if err := templates()["rule_form"].ExecuteTemplate(&b, "tried", shown); err != nil {
 			return err
 		}
 		v.w.Header().Set("Content-Type", "text/html; charset=utf-8")

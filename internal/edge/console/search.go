@@ -4,11 +4,13 @@ import (
 	"cmp"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"html/template"
 	"maps"
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/qrjump/qrjump/client"
@@ -163,30 +165,47 @@ func (v view) Unfiltered() string {
 	return Root + "/home"
 }
 
-// Named returns the name of an account, or "" without a name. A page is rendered twice: the first pass collects the AppIDs, then
-// one API call loads all names for the second pass.
-func (v view) Named(appid string) string {
-	if v.names == nil && appid != "" && len(v.wantedNames) < maxNamed {
-		v.wantedNames[appid] = true
-	}
-	return v.names[appid]
+// namePlace is a place of a page that shows the name of an account.
+type namePlace struct{ appid, otherwise string }
+
+// nameMark begins the comment that marks a namePlace in a page: texts of users cannot contain it, because pages escape them.
+const nameMark = "<!--name "
+
+// Named marks the place of the name of an account; withNames replaces the mark with the name. Without a name, the page shows otherwise.
+func (v view) Named(appid string, otherwise ...string) template.HTML {
+	v.namePlaces = append(v.namePlaces, namePlace{appid, strings.Join(otherwise, "")})
+	return template.HTML(fmt.Sprint(nameMark, len(v.namePlaces)-1, "-->"))
 }
 
 const maxNamed = 200
 
-// nameAccounts loads the names that a page needs and reports whether there are any.
-func (v *request) nameAccounts() bool {
-	if len(v.wantedNames) == 0 {
-		return false
+// withNames returns a page with names of accounts at their places. One API call loads the first maxNamed names.
+func (v *request) withNames(page string) string {
+	parts, wanted := strings.Split(page, nameMark), map[string]bool{}
+	for _, place := range v.namePlaces {
+		if len(wanted) < maxNamed && place.appid != "" {
+			wanted[place.appid] = true
+		}
 	}
-	names, err := v.api.Accounts.ListNames(v.ctx(), slices.Sorted(maps.Keys(v.wantedNames)))
-	if err != nil { // the page is shown without names
-		if _, said := errors.AsType[*client.Problem](err); !said {
+	var names map[string]string
+	if len(wanted) > 0 {
+		var err error
+		names, err = v.api.Accounts.ListNames(v.ctx(), slices.Sorted(maps.Keys(wanted)))
+		if _, said := errors.AsType[*client.Problem](err); err != nil && !said { // the page is shown without names
 			v.c.Log.ErrorContext(v.r.Context(), "names of accounts could not be read", "error", err)
 		}
 	}
-	v.names = names
-	return len(names) > 0
+	for i, part := range parts[1:] {
+		index, rest, _ := strings.Cut(part, "-->")
+		n, _ := strconv.Atoi(index)
+		place := v.namePlaces[n]
+		text := template.HTMLEscapeString(place.otherwise)
+		if name := names[place.appid]; name != "" {
+			text = "<bdi>" + template.HTMLEscapeString(name) + "</bdi>" + wordIf(place.otherwise == "", " ")
+		}
+		parts[i+1] = text + rest
+	}
+	return strings.Join(parts, "")
 }
 
 // Filter returns the account filter as a query parameter, preceded by suffix ("?" or "&"); "" without a filter.

@@ -227,7 +227,7 @@ func (pages numberPages) unmatched(v *request) error {
 	q := v.r.URL.Query()
 	list, err := v.api.Statistics.ListUnmatched(v.ctx(), client.UnmatchedQuery{From: q.Get("from"), To: q.Get("to"),
 		Owner: cmp.Or(q.Get("owner"), v.Account()), Below: q.Get("below"), Limit: maxMissRows})
-	return v.page("unmatched", list, err)
+	return v.page("unmatched", list.Locations, err)
 }
 
 // Link reports whether the location of m is a link prefix; otherwise the location is a reason in parentheses.
