@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	reference "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
@@ -47,8 +48,8 @@ func TestWebhook_DeliversSignedScans(t *testing.T) {
 		Webhook struct{ ID int64 }
 		Secret  string
 	}
-	w.Admin("POST", "/webhooks", fmt.Sprintf(`{"url":%q,"codes":[{"application_id":%d,"from":5,"to":6}],"rules":[%d]}`, receiver.URL+
-		"/hook?token=t0ken", id, list.Rules[0].ID)).JSON(t, &made)
+	w.Admin("POST", "/webhooks", fmt.Sprintf(`{"url":%q,"codes":[{"application_id":%d,"from":5,"to":6}],"rules":[%d],"alarms":true}`,
+		receiver.URL+"/hook?token=t0ken", id, list.Rules[0].ID)).JSON(t, &made)
 	w.Hide(made.Secret)
 	w.Hide("t0ken")
 	verifier, err := reference.NewWebhook(made.Secret)
@@ -94,6 +95,10 @@ func TestWebhook_DeliversSignedScans(t *testing.T) {
 	assert.True(t, len(deliveries.Deliveries) == 3, "%+v", deliveries)
 	w.Admin("POST", fmt.Sprintf("/deliveries/%d/replay", deliveries.Deliveries[0].ID), "")
 	<-came
+	w.Admin("POST", fmt.Sprintf("/batches/%d/packages", id), `{"code_start":1000,"code_end":1999,"printer":"acme","formats":["lines"]}`)
+	w.Advance(15 * 24 * time.Hour)
+	reminders := string((<-came).body) + string((<-came).body)
+	assert.True(t, strings.Contains(reminders, "not_downloaded") && strings.Contains(reminders, "not_activated"), "%s", reminders)
 	w.Admin("PUT", fmt.Sprintf("/webhooks/%d", made.Webhook.ID), fmt.Sprintf(`{"url":%q,"alarms":true,"enabled":false}`, receiver.URL))
 	a := w.Admin("GET", "/webhooks", "")
 	assert.True(t, strings.Contains(a.Body, `"alarms":true,"enabled":false`) && !strings.Contains(a.Body, made.Secret), "%s", a.Body)

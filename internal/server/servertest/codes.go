@@ -29,7 +29,7 @@ func (s *Server) Activate(application int64, first, last int, appid string) {
 		first, last, appid))
 }
 
-// LookupCode returns what the admin API says of a code.
+// LookupCode returns the response of the admin API about a code.
 func (s *Server) LookupCode(application, index int64) Answer {
 	s.t.Helper()
 	return s.Admin("POST", "/codes/lookup", fmt.Sprintf(`{"application_id":%d,"code_index":%d}`, application, index))
