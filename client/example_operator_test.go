@@ -157,8 +157,8 @@ func ExampleSettingsService_Update() {
 	if err := operator.Settings.Update(ctx, map[string]any{"publish_quota": 3}); err != nil {
 		log.Fatal(err)
 	}
-	left, err := operator.Accounts.GetQuota(ctx, "wxc0ffee0000000001")
-	fmt.Println(left, err)
+	quota, err := operator.Accounts.GetQuota(ctx, "wxc0ffee0000000001")
+	fmt.Println(quota.PublishesLeft, err)
 	// Output: 3 <nil>
 }
 
