@@ -1,6 +1,7 @@
 package alarms
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/qrjump/qrjump/internal/testkit/assert"
@@ -19,6 +20,5 @@ func TestAlarmReasons_Plurals(t *testing.T) {
 		assert.True(t, len(got) == 1 && got[0].English() == one.english && got[0].Chinese() == one.chinese, "%+v: %+v", one.why, got)
 	}
 	got := (Alarm{Details: Details{Scans: 2, ImpossibleTravelCount: 1}}).Reasons()
-	assert.True(t, len(got) == 2 && got[1].English() == "It was scanned in two places that are too far apart for the time between the scans: once.",
-		"one trip: %+v", got)
+	assert.True(t, len(got) == 2 && strings.HasSuffix(got[1].English(), "for the time between the scans: once."), "one trip: %+v", got)
 }
