@@ -47,7 +47,8 @@ func (s *Server) openWebhooks() {
 
 // packageReminders implements webhooks.Service.Packages.
 func (d *domain) packageReminders(ctx context.Context, kind string, after int64) ([]webhooks.Event, error) {
-	list, err := d.codes.PrintPackages(ctx, codes.PackageQuery{After: after, Limit: 100})
+	// Few are read at once, because usually the first package is not due yet.
+	list, err := d.codes.PrintPackages(ctx, codes.PackageQuery{After: after, Limit: 10})
 	now, days := d.codes.Now(), webhooks.ReminderDays[kind]
 	var events []webhooks.Event
 	for _, p := range list {

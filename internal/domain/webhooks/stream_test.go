@@ -290,33 +290,33 @@ func TestWebhookStream_LostBehindCounter(t *testing.T) {
 func TestWebhookStream_EarlierVersionNotRepeated(t *testing.T) {
 	t.Parallel()
 	eachTown(t, func(t *testing.T, w *town) {
-		one, two := w.node("a"), w.node("b")
+		nodeA, nodeB := w.node("a"), w.node("b")
 		w.add(receiver, webhooks.Filter{Rules: []int64{1}})
-		w.scan(one, 40)
-		w.scan(two, 40)
+		w.scan(nodeA, 40)
+		w.scan(nodeB, 40)
 		w.count(80)
-		w.told("at first", one, two)
+		w.told("at first", nodeA, nodeB)
 		w.forget()
 		w.unlearn()
 		w.lose()
-		w.scan(one, 1) // and one that is new
+		w.scan(nodeA, 1) // and one that is new
 		w.count(81)
-		w.told("after a loss", one, two)
+		w.told("after a loss", nodeA, nodeB)
 		w.forget()
-		w.scan(two, 1)
-		w.told("and of a node that is later", one, two) // the counting is behind
+		w.scan(nodeB, 1)
+		w.told("and of a node that is later", nodeA, nodeB) // the counting is behind
 		w.count(82)
-		w.told("and counted", one, two)
+		w.told("and counted", nodeA, nodeB)
 		w.forget()
-		w.scan(two, 7)
-		w.told("and not counted", one, two)
+		w.scan(nodeB, 7)
+		w.told("and not counted", nodeA, nodeB)
 		w.forget()
 		w.lose()
-		w.flush(one)
-		w.flush(two)
+		w.flush(nodeA)
+		w.flush(nodeB)
 		w.count(89)
-		w.scan(two, 1)
-		w.told("after another loss", one, two)
+		w.scan(nodeB, 1)
+		w.told("after another loss", nodeA, nodeB)
 	})
 }
 
@@ -473,17 +473,17 @@ func TestWebhookStream_MixedStreamAndJournal(t *testing.T) {
 func TestWebhookStream_NodeLeavesConcurrently(t *testing.T) {
 	t.Parallel()
 	eachTown(t, func(t *testing.T, w *town) {
-		one, two := w.node("a"), w.node("b")
+		nodeA, nodeB := w.node("a"), w.node("b")
 		w.add(receiver, webhooks.Filter{Rules: []int64{1}})
-		w.scan(one, 10)
-		w.scan(two, 10)
+		w.scan(nodeA, 10)
+		w.scan(nodeB, 10)
 		w.count(20)
 		const rest = 2500
-		require.NoError(t, one.journal.Append(t.Context(), one.next(rest)))
+		require.NoError(t, nodeA.journal.Append(t.Context(), nodeA.next(rest)))
 		looked := 0
 		journal := func(after int64) iter.Seq2[scanlog.Entry, error] {
 			return func(yield func(scanlog.Entry, error) bool) {
-				for e, err := range one.journal.Read(t.Context(), after) {
+				for e, err := range nodeA.journal.Read(t.Context(), after) {
 					if looked++; looked > 2*rest {
 						yield(e, errors.New("it never ends"))
 						return
@@ -492,7 +492,7 @@ func TestWebhookStream_NodeLeavesConcurrently(t *testing.T) {
 						return
 					}
 					if e.Position%500 == 0 {
-						w.scan(two, 1)
+						w.scan(nodeB, 1)
 						_, err := w.service.Collect(t.Context())
 						assert.NoError(t, errors.Join(err, w.counter.CatchUp(t.Context())))
 					}
@@ -500,27 +500,27 @@ func TestWebhookStream_NodeLeavesConcurrently(t *testing.T) {
 			}
 		}
 		// A reader has read what node one brought, and notes it when the rest is told.
-		between := &reads{Scans: one.log}
+		between := &reads{Scans: nodeA.log}
 		between.then = func() {
 			between.then = nil
-			counted, err := w.db.Origin(t.Context(), one.name)
+			counted, err := w.db.Origin(t.Context(), nodeA.name)
 			require.NoError(t, err)
-			n, err := w.service.QueueRest(t.Context(), one.name, counted, 0, journal)
+			n, err := w.service.QueueRest(t.Context(), nodeA.name, counted, 0, journal)
 			assert.True(t, err == nil && n >= rest, "%d are told, want %d at least: %v", n, rest, err)
 		}
 		w.service.Log = between
 		w.step()
-		if told, err := w.db.ReportedSet(t.Context(), one.name); err != nil || told.Missing(rest+10) > 0 {
+		if told, err := w.db.ReportedSet(t.Context(), nodeA.name); err != nil || told.Missing(rest+10) > 0 {
 			t.Errorf("of %d scans of the node %d are not noted as told: %v", rest+10, told.Missing(rest+10), err)
 		}
 		looked = 0
-		c := w.newCounter(one)
+		c := w.newCounter(nodeA)
 		c.Events = 200
-		if n, err := c.BackfillJournal(t.Context(), one.name, 10, journal); err != nil || n != rest || looked > rest+rest/100 {
+		if n, err := c.BackfillJournal(t.Context(), nodeA.name, 10, journal); err != nil || n != rest || looked > rest+rest/100 {
 			t.Errorf("%d are counted after %d looks, want %d: %v", n, looked, rest, err)
 		}
-		w.count(int64(one.scanned + two.scanned))
-		w.told("left", one, two)
+		w.count(int64(nodeA.scanned + nodeB.scanned))
+		w.told("left", nodeA, nodeB)
 	})
 }
 
@@ -529,25 +529,25 @@ func TestWebhookStream_NodeLeavesConcurrently(t *testing.T) {
 func TestWebhookStream_RestoredOlder(t *testing.T) {
 	t.Parallel()
 	eachTown(t, func(t *testing.T, w *town) {
-		one, two := w.node("a"), w.node("b")
+		nodeA, nodeB := w.node("a"), w.node("b")
 		w.add(receiver, webhooks.Filter{Rules: []int64{1}})
-		w.scan(one, 40)
+		w.scan(nodeA, 40)
 		older := w.older()
-		w.scan(one, 20)
+		w.scan(nodeA, 20)
 		w.count(60)
-		w.told("at first", one)
+		w.told("at first", nodeA)
 		w.forget()
-		w.scan(one, 20)
+		w.scan(nodeA, 20)
 		w.count(80)
 		w.restart(older)
-		w.scan(two, 50)
-		w.flush(one)
-		w.told("after an older stream", one, two)
-		w.counter = w.newCounter(one)
+		w.scan(nodeB, 50)
+		w.flush(nodeA)
+		w.told("after an older stream", nodeA, nodeB)
+		w.counter = w.newCounter(nodeA)
 		w.count(130)
-		w.scan(two, 5)
+		w.scan(nodeB, 5)
 		w.count(135)
-		w.told("and goes on", one, two)
+		w.told("and goes on", nodeA, nodeB)
 	})
 }
 

@@ -39,8 +39,8 @@ func TestHome_NextTask(t *testing.T) {
 	s.Admin("GET", "/statistics?wait=true", "")
 	mia.get("/console/home").wants(t, `<dt>Scans today</dt><dd>1,003</dd><dd>same day last week up to this hour: 0</dd>`,
 		`<dt>Scans in seven days</dt><dd>1,003</dd><dd>previous period: 0</dd>`, `<svg class="chart wide"`,
-		"<summary>Show as table</summary>", `<div class="warn"><dt>Unmatched scans, 7 days</dt><dd>109</dd>`, "Most of them at gone.example/old",
-		`href="/console/statistics#misses"`)
+		"<summary>Show as table</summary>", `<div class="warn"><dt>Unmatched scans, 7 days</dt><dd>109</dd>`,
+		"Most of them at gone.example/old", `href="/console/statistics#misses"`)
 	// A text that is not a link has no page that explains why the link opened nothing.
 	for path, says := range map[string]string{"home?lang=en": "the text is not a link",
 		"statistics/nothing?lang=en": "the text is not a link",

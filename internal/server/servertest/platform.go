@@ -44,8 +44,9 @@ func (s *Server) PreAuthCode(token, component string) string {
 // Authorize lets a person agree without the page and returns the authorization_code; sets is a JSON list.
 func (s *Server) Authorize(token, component, appid, sets string) string {
 	s.t.Helper()
-	return s.secret(s.Admin("POST", "/emulator/authorize", fmt.Sprintf(`{"component":%q,"pre_auth_code":%q,"appid":%q,"permission_sets":%s}`,
-		component, s.PreAuthCode(token, component), appid, sets)), "auth_code")
+	body := fmt.Sprintf(`{"component":%q,"pre_auth_code":%q,"appid":%q,"permission_sets":%s}`, component, s.PreAuthCode(token, component),
+		appid, sets)
+	return s.secret(s.Admin("POST", "/emulator/authorize", body), "auth_code")
 }
 
 // AuthorizerToken returns a token with which a platform calls for an account that authorised it, and the refresh token.
