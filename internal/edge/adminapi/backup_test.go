@@ -1,4 +1,4 @@
-package adminapi
+package adminapi_test
 
 import (
 	"context"
@@ -17,12 +17,13 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"github.com/qrjump/qrjump/internal/contract/errcode"
+	"github.com/qrjump/qrjump/internal/edge/adminapi"
 	"github.com/qrjump/qrjump/internal/infra/adminroute"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
 // served is the API for a caller who may do everything.
-func served(a *Admin) http.Handler {
+func served(a *adminapi.Admin) http.Handler {
 	mux := http.NewServeMux()
 	adminroute.Mount(humago.New(mux, huma.DefaultConfig("", "")), "admin", a.Log, a.Problem, adminroute.Guard{}, a.Operations())
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -33,7 +34,7 @@ func served(a *Admin) http.Handler {
 // An export that cannot begin because the database is away says so, as every other call does.
 func TestBackupExport_DatabaseUnavailable(t *testing.T) {
 	t.Parallel()
-	mux := served(&Admin{Log: slog.New(slog.DiscardHandler), Export: func(context.Context, io.Writer, string, []string) error {
+	mux := served(&adminapi.Admin{Log: slog.New(slog.DiscardHandler), Export: func(context.Context, io.Writer, string, []string) error {
 		return fmt.Errorf("reading: %w", &errcode.Unavailable{Condition: "does not answer"})
 	}})
 	w := httptest.NewRecorder()
@@ -86,7 +87,7 @@ func TestBackupExport_SlowClientTimeout(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var logs strings.Builder
-				mux := served(&Admin{Log: slog.New(slog.NewTextHandler(&logs, nil)),
+				mux := served(&adminapi.Admin{Log: slog.New(slog.NewTextHandler(&logs, nil)),
 					Export: func(_ context.Context, w io.Writer, _ string, _ []string) error {
 						for range all {
 							time.Sleep(10 * time.Second) // what the server itself takes is no fault of the client

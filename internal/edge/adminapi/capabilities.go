@@ -9,17 +9,17 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/codes"
 )
 
-// accountState contains the state that determines the abilities of an account.
-type accountState struct {
+// AccountState contains the state that determines the abilities of an account.
+type AccountState struct {
 	accounts.Account
-	linked        int // number of linked Mini Programs
-	publishesLeft int // number of publishes left this month
-	prefix        bool
+	Linked        int // number of linked Mini Programs
+	PublishesLeft int // number of publishes left this month
+	Prefix        bool
 }
 
-// abilities returns the actions that an account of the given kind can perform, with the unmet requirements of each. The domain packages
+// Abilities returns the actions that an account of the given kind can perform, with the unmet requirements of each. The domain packages
 // check the requirements of abilities independently; a test verifies that both checks agree.
-func (s accountState) abilities() []client.Ability {
+func (s AccountState) Abilities() []client.Ability {
 	released := client.Requirement{Requirement: "released", Fulfilled: s.Has(accounts.Release)}
 	switched := client.Requirement{Requirement: "switched_on", Fulfilled: s.JumpOpen}
 	certified := client.Requirement{Requirement: "certified", Fulfilled: s.Certified}
@@ -31,16 +31,16 @@ func (s accountState) abilities() []client.Ability {
 			client.Ability{Ability: "rules", Requirements: []client.Requirement{{Requirement: "organisation",
 				Fulfilled: s.Subject != accounts.Personal}}},
 			client.Ability{Ability: "publish", Requirements: []client.Requirement{released, {Requirement: "publishes_left",
-				Fulfilled: s.publishesLeft > 0}}},
+				Fulfilled: s.PublishesLeft > 0}}},
 			client.Ability{Ability: "open", Requirements: []client.Requirement{released, switched}})
 	case accounts.ServiceAccount:
 		list = append(list,
 			client.Ability{Ability: "rules", Requirements: []client.Requirement{certified, {Requirement: "linked",
-				Fulfilled: s.linked > 0}}},
+				Fulfilled: s.Linked > 0}}},
 			client.Ability{Ability: "open", Requirements: []client.Requirement{switched}},
 			client.Ability{Ability: "codes", Requirements: []client.Requirement{certified,
 				{Requirement: "feature", Fulfilled: slices.Contains(s.Features, codes.Feature)},
-				{Requirement: "key", Fulfilled: s.MarketcodeKey != ""}, {Requirement: "prefix", Fulfilled: s.prefix}}})
+				{Requirement: "key", Fulfilled: s.MarketcodeKey != ""}, {Requirement: "prefix", Fulfilled: s.Prefix}}})
 	}
 	for i, ability := range list {
 		list[i].Allowed = !slices.ContainsFunc(ability.Requirements, func(n client.Requirement) bool { return !n.Fulfilled })
@@ -58,5 +58,5 @@ func (a accountAPI) listAbilities(ctx context.Context, in *AppIDPath) (client.Ab
 		return client.AbilityList{}, err
 	}
 	left, err := a.Rules.PublishesLeft(ctx, account)
-	return client.AbilityList{Abilities: accountState{account, len(linked), left, !a.Codes.Closed}.abilities()}, err
+	return client.AbilityList{Abilities: AccountState{account, len(linked), left, !a.Codes.Closed}.Abilities()}, err
 }

@@ -1,4 +1,4 @@
-package adminapi
+package adminapi_test
 
 import (
 	"slices"
@@ -9,6 +9,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/domain/codes"
 	"github.com/qrjump/qrjump/internal/domain/rules"
+	"github.com/qrjump/qrjump/internal/edge/adminapi"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
@@ -33,7 +34,7 @@ func TestAbilities_EqualDomain(t *testing.T) {
 			}
 			_, published := rules.Rule{Target: "a"}.Publish(a, 1-left, 1, time.Time{})
 			want := map[string]bool{"rules": a.JumpRules() == nil, "codes": codes.CheckPermission(a) == nil, "publish": published == nil}
-			for _, one := range (accountState{a, 1, left, true}).abilities() {
+			for _, one := range (adminapi.AccountState{a, 1, left, true}).Abilities() {
 				may, ok := want[one.Ability]
 				assert.True(t, !ok || may == one.Allowed, "%+v: %+v, and the domain says %v", a, one, may)
 				delete(want, one.Ability)
@@ -41,7 +42,7 @@ func TestAbilities_EqualDomain(t *testing.T) {
 			for ability, may := range want { // an ability that is not told of is none
 				assert.True(t, !may || ability == "publish" && kind != accounts.MiniProgram, "%+v: %s is not told of", a, ability)
 			}
-			assert.True(t, !slices.ContainsFunc((accountState{a, 0, left, false}).abilities(), func(one client.Ability) bool {
+			assert.True(t, !slices.ContainsFunc((adminapi.AccountState{a, 0, left, false}).Abilities(), func(one client.Ability) bool {
 				return one.Allowed && (one.Ability == "codes" || one.Ability == "rules" && kind == accounts.ServiceAccount)
 			}), "%+v: it may without a link or a prefix", a)
 		}

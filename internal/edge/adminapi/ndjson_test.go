@@ -101,6 +101,19 @@ func TestRuleImport_VisibleToScans(t *testing.T) {
 	assert.True(t, verified.Fault == nil, "the log: %v", verified.Fault)
 }
 
+// Next steps print revisions as words of a command line.
+func TestRevisionOf_IsNoFlag(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: shop})
+	var text strings.Builder
+	for i := range 500 {
+		fmt.Fprintln(&text, ruleOf("shop", fmt.Sprintf("https://many.example/%d/", i)))
+	}
+	bring(s, "rules", text.String())
+	list := s.Admin("GET", "/rules?limit=1000", "").Body
+	assert.True(t, strings.Count(list, `"revision":"`) == 500 && !strings.Contains(list, `"revision":"-`), "got %s, want no - before it", list)
+}
+
 // A body that breaks off is no file, even where it breaks between two lines.
 func TestRuleImport_TruncatedBody(t *testing.T) {
 	t.Parallel()

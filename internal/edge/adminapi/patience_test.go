@@ -1,4 +1,4 @@
-package adminapi
+package adminapi_test
 
 import (
 	"net/http"
@@ -9,6 +9,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
+	"github.com/qrjump/qrjump/internal/edge/adminapi"
 	"github.com/qrjump/qrjump/internal/infra/adminroute"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
@@ -24,7 +25,7 @@ func (d *deadlined) SetWriteDeadline(t time.Time) error { d.write = t; return ni
 // A call that reads a whole log, or makes a thousand transactions, lasts longer than the time that an answer has.
 func TestLongOperations_NoWriteDeadline(t *testing.T) {
 	t.Parallel()
-	api, a := humago.New(http.NewServeMux(), huma.DefaultConfig("", "")), &Admin{}
+	api, a := humago.New(http.NewServeMux(), huma.DefaultConfig("", "")), &adminapi.Admin{}
 	adminroute.Mount(api, "admin", nil, a.Problem, adminroute.Guard{}, a.Operations())
 	for id, want := range map[string]bool{"replayPlan": true, "verifyAudit": true, "forceDeleteRules": true, "eraseUser": true,
 		"recountStatistics": true, "putAccount": false} {
