@@ -1,7 +1,6 @@
 package accounts
 
 import (
-	"cmp"
 	"crypto/sha256"
 	"hash/maphash"
 	"math/bits"
@@ -77,9 +76,8 @@ const remembered = 1 << 13
 // cache maps names to values. A full cache evicts an arbitrary entry to make room for a new entry; the evicted value is read from the store
 // again when needed. The zero value of cache is an empty cache.
 type cache[K comparable, V any] struct {
-	mu       sync.RWMutex
-	entries  map[K]V
-	capacity int // 0 = remembered
+	mu      sync.RWMutex
+	entries map[K]V
 }
 
 func (m *cache[K, V]) get(name K) (thing V, known bool) {
@@ -95,7 +93,7 @@ func (m *cache[K, V]) put(name K, thing V) {
 	if m.entries == nil {
 		m.entries = map[K]V{}
 	}
-	if _, known := m.entries[name]; !known && len(m.entries) >= cmp.Or(m.capacity, remembered) {
+	if _, known := m.entries[name]; !known && len(m.entries) >= remembered {
 		for item := range m.entries {
 			delete(m.entries, item)
 			break

@@ -247,20 +247,38 @@ func TestIdentityCache_SkipsReadDuringChange(t *testing.T) {
 	w.wantAnswer("after it", text, replaced)
 }
 
+// counted is a store in which every token is valid, and counts what is read.
+type counted struct {
+	accounts.Store
+	accounts.Tx
+	reads int
+}
+
+func (s *counted) ViewAccounts(_ context.Context, f func(accounts.Tx) error) error {
+	s.reads++
+	return f(s)
+}
+
+func (s *counted) Bearer(context.Context, string, string, *accounts.Rate) (accounts.Token, accounts.Account, error) {
+	return accounts.Token{ExpiresAt: begin.Add(time.Hour)}, accounts.Account{}, nil
+}
+
+// newCounted returns a directory on a counted store.
+func newCounted(t testing.TB) (*accounts.Service, *counted) {
+	s := &counted{}
+	return &accounts.Service{Store: s, Epochs: new(accounts.Epochs), Key: newKey(t), Now: func() time.Time { return begin }}, s
+}
+
 func TestIdentityCache_Eviction(t *testing.T) {
-	w := newWorld(t)
-	w.mini("wxa")
-	w.RememberAtMost(2)
-	var tokens []string
-	for range 3 {
-		tokens = append(tokens, w.plain(credentials("wxa")).Text)
-	}
-	for range 3 {
-		for _, text := range tokens {
-			w.wantAnswer("each of them", text, works)
+	d, s := newCounted(t)
+	const capacity, more = 1 << 13, 1000
+	for range 2 {
+		s.reads = 0
+		for n := range capacity + more {
+			require.NoError(t, assert.ErrorOf(d.Identify(t.Context(), fmt.Sprintf("1_%064d", n))))
 		}
 	}
-	assert.Equal(t, w.Remembered(), 2, "remembered")
+	assert.True(t, s.reads >= more && s.reads < capacity+more, "%d tokens were read again, want at least %d", s.reads, more)
 }
 
 func FuzzTheShapeOfATokenIsThatOfTheContract(f *testing.F) {
@@ -272,7 +290,9 @@ func FuzzTheShapeOfATokenIsThatOfTheContract(f *testing.F) {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		assert.Equal(t, accounts.TokenShaped(text), shape.MatchString(text), "%q", text)
+		d, s := newCounted(t)
+		_, err := d.Identify(t.Context(), text)
+		assert.True(t, (s.reads == 1 && err == nil) == shape.MatchString(text) && s.reads < 2, "%q: %v, %d reads", text, err, s.reads)
 	})
 }
 

@@ -1,4 +1,4 @@
-package accounts
+package accounts_test
 
 import (
 	"errors"
@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/contract/errcode"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
@@ -14,21 +15,21 @@ func TestLinkRequest_Status(t *testing.T) {
 	now := time.Unix(1_700_000_000, 0)
 	for _, c := range []struct {
 		name string
-		from LinkStatus
+		from accounts.LinkStatus
 		hold bool
-		want LinkStatus
+		want accounts.LinkStatus
 		code *errcode.Code
 	}{
-		{"a new link is done at once", 0, false, LinkDone, nil},
-		{"a new link that is held waits for the account's administrator", 0, true, LinkAwaitsAccount, nil},
-		{"after a refusal it may be asked for again", LinkRefused, true, LinkAwaitsAccount, nil},
-		{"after a refusal it is done at once where nothing is held any more", LinkRefused, false, LinkDone, nil},
-		{"a link that is done", LinkDone, false, LinkDone, errcode.HasLinked},
-		{"a link that waits for the account", LinkAwaitsAccount, true, LinkAwaitsAccount, errcode.LinkSent},
-		{"a link that waits for the Mini Program, held no more", LinkAwaitsMiniProgram, false, LinkAwaitsMiniProgram, errcode.LinkSent},
+		{"a new link is done at once", 0, false, accounts.LinkDone, nil},
+		{"a new link that is held waits for the account's administrator", 0, true, accounts.LinkAwaitsAccount, nil},
+		{"after a refusal it may be asked for again", accounts.LinkRefused, true, accounts.LinkAwaitsAccount, nil},
+		{"after a refusal it is done at once where nothing is held any more", accounts.LinkRefused, false, accounts.LinkDone, nil},
+		{"a link that is done", accounts.LinkDone, false, accounts.LinkDone, errcode.HasLinked},
+		{"a link that waits for the account", accounts.LinkAwaitsAccount, true, accounts.LinkAwaitsAccount, errcode.LinkSent},
+		{"a link that waits for the Mini Program", accounts.LinkAwaitsMiniProgram, false, accounts.LinkAwaitsMiniProgram, errcode.LinkSent},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got, err := Link{Status: c.from}.Request(c.hold, now)
+			got, err := accounts.Link{Status: c.from}.Request(c.hold, now)
 			require.True(t, (c.code != nil || err == nil) && (c.code == nil || errors.Is(err, c.code)), "got %v, want %v", err, c.code)
 			assert.True(t, got.Status == c.want && (err != nil || got.CreatedAt.Equal(now)), "got %+v, want status %d", got, c.want)
 		})
@@ -37,31 +38,31 @@ func TestLinkRequest_Status(t *testing.T) {
 
 // Behaviour(link.refused).
 func TestLinkConfirm_Status(t *testing.T) {
-	const nothing = LinkStatus(-1)
+	const account, mini, nothing = accounts.AccountSide, accounts.MiniProgramSide, accounts.LinkStatus(-1)
 	for _, c := range []struct {
 		name  string
-		from  Link
-		side  Side
+		from  accounts.Link
+		side  accounts.Side
 		agree bool
-		want  LinkStatus // nothing = refused to decide, 0 = the link goes
+		want  accounts.LinkStatus // nothing = refused to decide, 0 = the link goes
 	}{
-		{"the account agrees first", Link{Status: LinkAwaitsAccount}, AccountSide, true, LinkAwaitsMiniProgram},
-		{"then the Mini Program", Link{Status: LinkAwaitsMiniProgram}, MiniProgramSide, true, LinkDone},
-		{"the account refuses", Link{Status: LinkAwaitsAccount}, AccountSide, false, LinkRefused},
-		{"the Mini Program refuses", Link{Status: LinkAwaitsMiniProgram}, MiniProgramSide, false, LinkRefused},
-		{"the Mini Program before the account", Link{Status: LinkAwaitsAccount}, MiniProgramSide, true, nothing},
-		{"the account twice", Link{Status: LinkAwaitsMiniProgram}, AccountSide, true, nothing},
-		{"a link that is done", Link{Status: LinkDone}, MiniProgramSide, true, nothing},
-		{"a link that was refused", Link{Status: LinkRefused}, MiniProgramSide, true, nothing},
-		{"no link", Link{}, AccountSide, true, nothing},
-		{"no such side", Link{Status: LinkAwaitsAccount}, "both", true, nothing},
-		{"the account agrees to the end", Link{Status: LinkDone, Unlinking: true}, AccountSide, true, 0},
-		{"the account keeps the link", Link{Status: LinkDone, Unlinking: true}, AccountSide, false, LinkDone},
-		{"the Mini Program is not asked about the end", Link{Status: LinkDone, Unlinking: true}, MiniProgramSide, true, nothing},
+		{"the account agrees first", accounts.Link{Status: accounts.LinkAwaitsAccount}, account, true, accounts.LinkAwaitsMiniProgram},
+		{"then the Mini Program", accounts.Link{Status: accounts.LinkAwaitsMiniProgram}, mini, true, accounts.LinkDone},
+		{"the account refuses", accounts.Link{Status: accounts.LinkAwaitsAccount}, account, false, accounts.LinkRefused},
+		{"the Mini Program refuses", accounts.Link{Status: accounts.LinkAwaitsMiniProgram}, mini, false, accounts.LinkRefused},
+		{"the Mini Program before the account", accounts.Link{Status: accounts.LinkAwaitsAccount}, mini, true, nothing},
+		{"the account twice", accounts.Link{Status: accounts.LinkAwaitsMiniProgram}, account, true, nothing},
+		{"a link that is done", accounts.Link{Status: accounts.LinkDone}, mini, true, nothing},
+		{"a link that was refused", accounts.Link{Status: accounts.LinkRefused}, mini, true, nothing},
+		{"no link", accounts.Link{}, account, true, nothing},
+		{"no such side", accounts.Link{Status: accounts.LinkAwaitsAccount}, "both", true, nothing},
+		{"the account agrees to the end", accounts.Link{Status: accounts.LinkDone, Unlinking: true}, account, true, 0},
+		{"the account keeps the link", accounts.Link{Status: accounts.LinkDone, Unlinking: true}, account, false, accounts.LinkDone},
+		{"the Mini Program about the end", accounts.Link{Status: accounts.LinkDone, Unlinking: true}, mini, true, nothing},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got, err := c.from.Confirm(c.side, c.agree)
-			_, invalid := errors.AsType[Invalid](err)
+			_, invalid := errors.AsType[accounts.Invalid](err)
 			require.True(t, invalid == (c.want == nothing), "got %v", err)
 			if c.want == nothing {
 				return
@@ -74,17 +75,17 @@ func TestLinkConfirm_Status(t *testing.T) {
 func TestLinkEnd_Status(t *testing.T) {
 	for _, c := range []struct {
 		name string
-		from Link
+		from accounts.Link
 		hold bool
 		over bool
 		code *errcode.Code
 	}{
-		{"a link that is done ends at once", Link{Status: LinkDone}, false, true, nil},
-		{"held, it waits", Link{Status: LinkDone}, true, false, nil},
-		{"asking for the end twice", Link{Status: LinkDone, Unlinking: true}, true, false, errcode.UnlinkSent},
-		{"asking for the end twice, held no more", Link{Status: LinkDone, Unlinking: true}, false, false, errcode.UnlinkSent},
-		{"a link that waits is withdrawn", Link{Status: LinkAwaitsMiniProgram}, true, true, nil},
-		{"a refused one as well", Link{Status: LinkRefused}, true, true, nil},
+		{"a link that is done ends at once", accounts.Link{Status: accounts.LinkDone}, false, true, nil},
+		{"held, it waits", accounts.Link{Status: accounts.LinkDone}, true, false, nil},
+		{"the end twice", accounts.Link{Status: accounts.LinkDone, Unlinking: true}, true, false, errcode.UnlinkSent},
+		{"the end twice, held no more", accounts.Link{Status: accounts.LinkDone, Unlinking: true}, false, false, errcode.UnlinkSent},
+		{"a link that waits is withdrawn", accounts.Link{Status: accounts.LinkAwaitsMiniProgram}, true, true, nil},
+		{"a refused one as well", accounts.Link{Status: accounts.LinkRefused}, true, true, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got, err := c.from.End(c.hold)

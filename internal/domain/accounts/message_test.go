@@ -20,7 +20,8 @@ import (
 // service registers a service account with a message URL, and returns a code of it.
 func (w *world) service(address string) accounts.QRCode {
 	w.t.Helper()
-	a := accounts.Account{AppID: "wxs", Kind: accounts.ServiceAccount, Certified: true, MessageURL: address}
+	a := certified
+	a.MessageURL = address
 	require.NoError(w.t, w.Put(w.t.Context(), accounts.Registration{Account: a}))
 	return must[accounts.QRCode](w.t)(w.CreateQRCode(w.t.Context(), a, accounts.QRDraft{Action: accounts.QRTextForEver, Text: new("x")}))
 }

@@ -1,4 +1,4 @@
-package accounts
+package accounts_test
 
 import (
 	"context"
@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/qrjump/qrjump/internal/infra/sealer"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
@@ -17,21 +17,23 @@ import (
 // shelf is a store of keys that counts what it is asked, and may be away.
 type shelf struct {
 	mu    sync.Mutex
-	keys  []ScanKey
+	keys  []accounts.ScanKey
 	reads int
 	away  error
 }
 
-func (s *shelf) ScanKey(context.Context, string) (ScanKey, error) { panic("a check asks no store") }
+func (s *shelf) ScanKey(context.Context, string) (accounts.ScanKey, error) {
+	panic("a check asks no store")
+}
 
-func (s *shelf) ScanKeys(context.Context) ([]ScanKey, error) {
+func (s *shelf) ScanKeys(context.Context) ([]accounts.ScanKey, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.reads++
 	return slices.Clone(s.keys), s.away
 }
 
-func (s *shelf) PutScanKey(ctx context.Context, k ScanKey) error {
+func (s *shelf) PutScanKey(ctx context.Context, k accounts.ScanKey) error {
 	_ = s.DeleteScanKey(ctx, k.Name)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -42,15 +44,13 @@ func (s *shelf) PutScanKey(ctx context.Context, k ScanKey) error {
 func (s *shelf) DeleteScanKey(_ context.Context, name string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.keys = slices.DeleteFunc(s.keys, func(k ScanKey) bool { return k.Name == name })
+	s.keys = slices.DeleteFunc(s.keys, func(k accounts.ScanKey) bool { return k.Name == name })
 	return nil
 }
 
-func newKeys(t *testing.T, s *shelf) *ScanKeys {
+func newKeys(t *testing.T, s *shelf) *accounts.ScanKeys {
 	t.Helper()
-	key, err := sealer.NewKey(make([]byte, sealer.KeySize))
-	require.NoError(t, err)
-	return &ScanKeys{Store: s, Vault: key, Now: time.Now, Random: rand.Reader}
+	return &accounts.ScanKeys{Store: s, Vault: newKey(t), Now: time.Now, Random: rand.Reader}
 }
 
 func TestScanKeys_CheckedInMemory(t *testing.T) {
@@ -58,10 +58,11 @@ func TestScanKeys_CheckedInMemory(t *testing.T) {
 	one, other := newKeys(t, s), newKeys(t, s) // two nodes
 	text, err := one.Create(t.Context(), "app", "ns")
 	require.NoError(t, err)
-	opens := func(k *ScanKeys, text, namespace string) {
+	opens := func(k *accounts.ScanKeys, text, namespace string) {
 		t.Helper()
 		got, err := k.Check(t.Context(), text)
-		assert.True(t, (namespace != "" || errors.Is(err, ErrNoScanKey)) && (namespace == "" || err == nil && got.Namespace == namespace),
+		valid, unknown := err == nil && got.Namespace == namespace, errors.Is(err, accounts.ErrNoScanKey)
+		assert.True(t, namespace == "" && unknown || namespace != "" && valid,
 			"got %+v %v, want %q", got, err, namespace)
 	}
 	opens(one, text, "ns")
@@ -77,20 +78,20 @@ func TestScanKeys_CheckedInMemory(t *testing.T) {
 	second, err := one.Create(t.Context(), "app", "")
 	require.NoError(t, err)
 	opens(one, text, "")
-	opens(one, second, DefaultNamespace)
+	opens(one, second, accounts.DefaultNamespace)
 	opens(other, text, "ns")
 	require.NoError(t, other.Load(t.Context()))
 	opens(other, text, "")
-	opens(other, second, DefaultNamespace)
+	opens(other, second, accounts.DefaultNamespace)
 	// While the store is away keys go on, but one that ended does not.
 	third, err := one.Create(t.Context(), "third", "")
 	require.NoError(t, err)
 	s.away = errors.New("away")
 	assert.ErrorIs(t, one.Load(t.Context()), s.away, "a Load")
-	opens(one, second, DefaultNamespace)
+	opens(one, second, accounts.DefaultNamespace)
 	assert.ErrorIs(t, one.Delete(t.Context(), "app"), s.away, "a Delete that cannot be read back")
 	opens(one, second, "")
-	opens(one, third, DefaultNamespace)
+	opens(one, third, accounts.DefaultNamespace)
 }
 
 // A check while keys come and go never opens with one that ended before.
@@ -111,7 +112,7 @@ func TestScanKeys_RevokedDuringChanges(t *testing.T) {
 		require.NoError(t, err)
 		require.NoErrorf(t, assert.ErrorOf(k.Check(t.Context(), text)), "a new key")
 		require.NoError(t, k.Delete(t.Context(), "app"))
-		require.ErrorIs(t, assert.ErrorOf(k.Check(t.Context(), text)), ErrNoScanKey, "a key that ended")
+		require.ErrorIs(t, assert.ErrorOf(k.Check(t.Context(), text)), accounts.ErrNoScanKey, "a key that ended")
 	}
 	stop()
 	loads.Wait()

@@ -39,16 +39,21 @@ type world struct {
 	now   time.Time
 }
 
+func newKey(t testing.TB) *sealer.Key {
+	t.Helper()
+	key, err := sealer.NewKey([]byte("0123456789abcdef0123456789abcdef"))
+	require.NoError(t, err)
+	return key
+}
+
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	dir := storetest.Folder(t)
 	s, err := store.Open(t.Context(), store.Target{Dir: dir})
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, s.Close()) })
-	key, err := sealer.NewKey([]byte("0123456789abcdef0123456789abcdef"))
-	require.NoError(t, err)
 	w := &world{t: t, store: s, dir: dir, now: begin}
-	w.Service = &accounts.Service{Store: s, Epochs: s.Epochs(), Key: key, Settings: settings.NewLive(settings.Defaults()),
+	w.Service = &accounts.Service{Store: s, Epochs: s.Epochs(), Key: newKey(t), Settings: settings.NewLive(settings.Defaults()),
 		Minutes: new(apiusage.Minutes).Allow, Random: rand.Reader, Now: func() time.Time {
 			w.mu.Lock()
 			defer w.mu.Unlock()
