@@ -46,6 +46,10 @@ type Aggregator struct {
 	Announce func(ctx context.Context, user scanlog.UserHash) error
 	// Events is the maximum number of events that one transaction counts; 0 = 2,000,000.
 	Events int
+	// RowsAtOnce is the maximum number of rows that one transaction rolls up or removes, and MinRanked the minimum number of scans of
+	// a ranking in memory; 0 = the default.
+	RowsAtOnce int
+	MinRanked  int64
 
 	mu          sync.Mutex                    // held while counting
 	loaded      bool                          // true if the fields below hold the stored state plus the changes since that state was stored
@@ -61,7 +65,6 @@ type Aggregator struct {
 
 	counted  atomic.Int64
 	erasures erasures
-	parts    int // test override for the number of rows rolled up or removed at once; 0 = default
 
 	owners owners
 
@@ -112,7 +115,7 @@ func (c *Aggregator) Run(ctx context.Context) {
 	defer tick.Stop()
 	failing := false
 	for {
-		err := c.addUp(ctx)
+		err := c.RunOnce(ctx)
 		switch {
 		case ctx.Err() != nil:
 			return
@@ -148,8 +151,8 @@ func (c *Aggregator) lookAgain() {
 	c.loaded = false
 }
 
-// addUp counts the events since the last call in memory, and stores the sums when they are due.
-func (c *Aggregator) addUp(ctx context.Context) error {
+// RunOnce counts the events since the last call in memory, and stores the sums when they are due.
+func (c *Aggregator) RunOnce(ctx context.Context) error {
 	end, err := c.Log.End(ctx)
 	if err != nil {
 		return fmt.Errorf("looking for the end of the ledger: %w", err)

@@ -216,7 +216,7 @@ func TestCounter_DefersStoreUnderLoad(t *testing.T) {
 		}
 		second := func(c *stats.Aggregator) {
 			t.Helper()
-			require.NoError(t, c.AddUp(t.Context()))
+			require.NoError(t, c.RunOnce(t.Context()))
 		}
 		busy := scantest.NewCounter(s, log)
 		come(600)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 	"math/rand/v2"
+	"sync"
 	"testing"
 	"time"
 
@@ -168,6 +169,17 @@ func TestErase_NonBlocking(t *testing.T) {
 	})
 }
 
+// asked is a context that notes that it was asked for its end, as Erase does once a user is in the queue.
+type asked struct {
+	context.Context
+	note func()
+}
+
+func (c *asked) Done() <-chan struct{} {
+	c.note()
+	return c.Context.Done()
+}
+
 // Issue 14: users whose erasures wait for another are erased in one pass.
 func TestErase_PendingMergedIntoOnePass(t *testing.T) {
 	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
@@ -196,13 +208,15 @@ func TestErase_PendingMergedIntoOnePass(t *testing.T) {
 		go erase(t.Context(), log.user, first)
 		<-log.reached // it is held up in its pass
 		reached, others := log.reached, make(chan error, len(want))
-		go erase(leaving, scanlog.UserHash{1}, given)
+		var queued sync.WaitGroup
+		queued.Add(len(want))
+		go erase(&asked{leaving, sync.OnceFunc(queued.Done)}, scanlog.UserHash{1}, given)
 		for user := range want {
 			if user != log.user {
-				go erase(t.Context(), user, others)
+				go erase(&asked{t.Context(), sync.OnceFunc(queued.Done)}, user, others)
 			}
 		}
-		c.AwaitErasures(len(want))
+		queued.Wait()
 		leave()
 		assert.True(t, (<-given) != nil, "a caller who left was told of an erasure")
 		go func() { // lets everything else be read

@@ -22,7 +22,7 @@ const (
 
 // minRanked is the minimum number of scans of a ranking: the rows of fewer scans are read fast. After a reset of an emulator with several
 // nodes, the total of the past days may equal the one before by chance, but not that of so many scans.
-var minRanked int64 = 10_000
+const minRanked = 10_000
 
 // read runs a query on the store.
 func (q Query) read(ctx context.Context, tx Tx) ([]Answer, error) {
@@ -102,7 +102,7 @@ func total(ctx context.Context, tx Tx, spans ...Span) (n Count, err error) {
 // ranking returns the sums of a query on past days, from memory if the total has not changed.
 func (c *Aggregator) ranking(ctx context.Context, tx Tx, q Query, offset int64) (ranking, error) {
 	all, err := total(ctx, tx, q.Spans...)
-	if err != nil || all.Scans < minRanked {
+	if err != nil || all.Scans < cmp.Or(c.MinRanked, minRanked) {
 		return ranking{}, err
 	}
 	key := fmt.Sprint(q.Group, q.Spans, offset)

@@ -29,13 +29,8 @@ const (
 	aMonth = 32
 )
 
-// batchSize returns the batch size: limit, or less in a test.
-func (c *Aggregator) batchSize(limit int) int {
-	if c.parts > 0 {
-		return min(limit, c.parts)
-	}
-	return limit
-}
+// batchSize returns the batch size: limit, or RowsAtOnce if that is less.
+func (c *Aggregator) batchSize(limit int) int { return min(limit, cmp.Or(c.RowsAtOnce, limit)) }
 
 // rolledDays returns the first day that is not rolled up: counts of earlier days are also added to their month.
 func (s *State) rolledDays() int64 {

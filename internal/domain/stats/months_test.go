@@ -256,7 +256,7 @@ func TestMonths_RollUpEqualsDays(t *testing.T) {
 			born := func() *stats.Aggregator {
 				c := scantest.NewCounter(mortal, log)
 				c.Now = func() time.Time { return events.Now }
-				c.InParts(2 + r.IntN(5))
+				c.RowsAtOnce = 2 + r.IntN(5)
 				mortal.lives = -1
 				if r.IntN(2) == 0 {
 					mortal.lives = r.IntN(12)
@@ -342,7 +342,7 @@ func TestMonths_LateScansDuringRollUp(t *testing.T) {
 			mortal.lives = lives
 			defer func() { mortal.lives = -1 }()
 			c = scantest.NewCounter(mortal, log)
-			c.InParts(3)
+			c.RowsAtOnce = 3
 			return c.Roll(t.Context(), later)
 		}
 		require.NoError(t, c.CatchUp(t.Context()))

@@ -1,8 +1,9 @@
-package stats
+package stats_test
 
 import (
 	"testing"
 
+	"github.com/qrjump/qrjump/internal/domain/stats"
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
@@ -19,7 +20,7 @@ func TestPlace_HostAndFirstSegment(t *testing.T) {
 		"https://user:password@a.example?b": "a.example",
 		"a text":                            "(no link)",
 	} {
-		got, ok := PlaceOf(&scanlog.Event{Text: text})
+		got, ok := stats.PlaceOf(&scanlog.Event{Text: text})
 		assert.True(t, ok && got == want, "of %q %q %v, want %q", text, got, ok, want)
 	}
 }

@@ -89,7 +89,7 @@ func TestSketchStore_WritesDelta(t *testing.T) {
 		c := scantest.NewCounter(written, log)
 		c.Now = func() time.Time { return now }
 		come(many)
-		require.NoError(t, c.AddUp(t.Context()))
+		require.NoError(t, c.RunOnce(t.Context()))
 		require.NoError(t, c.CatchUpAndSave(t.Context()))
 		wants(c)
 		large := written.bytes
@@ -98,7 +98,7 @@ func TestSketchStore_WritesDelta(t *testing.T) {
 			t.Helper()
 			now = now.Add(time.Minute)
 			come(few)
-			require.NoError(t, c.AddUp(t.Context()))
+			require.NoError(t, c.RunOnce(t.Context()))
 		}
 		for range 60 {
 			minute()
@@ -147,7 +147,7 @@ func TestRetention_KeepsCounterPosition(t *testing.T) {
 			for _, e := range list {
 				sum.add(e)
 			}
-			require.NoError(t, c.AddUp(t.Context()))
+			require.NoError(t, c.RunOnce(t.Context()))
 		}
 		come(10)
 		come(300) // whose users are written after a minute

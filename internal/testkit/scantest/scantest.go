@@ -300,5 +300,5 @@ func Alarms(s alarms.Store) *alarms.Service {
 func NewCounter(s stats.Store, l scanlog.Log) *stats.Aggregator {
 	_, journal := l.(*scanlog.Journal)
 	return &stats.Aggregator{Log: l, SingleNode: journal, Store: s, Alarms: Alarms(s), Settings: settings.NewLive(settings.Defaults()),
-		Now: func() time.Time { return Began }, Logger: slog.New(slog.DiscardHandler)}
+		Now: func() time.Time { return Began }, Logger: slog.New(slog.DiscardHandler), MinRanked: 1}
 }

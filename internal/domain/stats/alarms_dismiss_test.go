@@ -1,4 +1,4 @@
-package alarms_test
+package stats_test
 
 import (
 	"context"
@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"os"
 	"sync"
 	"testing"
 	"time"
@@ -17,15 +16,10 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 	"github.com/qrjump/qrjump/internal/store"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
-	"github.com/qrjump/qrjump/internal/testkit/dbtest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/scantest"
 	"github.com/qrjump/qrjump/internal/testkit/testscope"
 )
-
-func TestMain(m *testing.M) { os.Exit(dbtest.Run(m)) }
-
-var began = scantest.Began
 
 // crowd makes scans of one code, each by another user in another network.
 type crowd struct {
