@@ -2,10 +2,12 @@ package rules_test
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
 	"github.com/qrjump/qrjump/internal/contract/settings"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/domain/rules"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
@@ -89,4 +91,53 @@ func TestListings_InvalidatedByChange(t *testing.T) {
 	before := counted.n
 	got, err = d.List(t.Context(), a, rules.ListRequest{})
 	assert.True(t, err != nil || got.Total == 0 && counted.n != before, "after a reset: %d rules, %d reads", got.Total, counted.n-before)
+}
+
+// listStore is a store that has one list.
+type listStore struct {
+	rules.Store
+	rules.Tx
+	list  []rules.Rule
+	reads int
+}
+
+func (s *listStore) ViewRules(_ context.Context, f func(rules.Tx) error) error {
+	s.reads++
+	return f(s)
+}
+
+func (s *listStore) Listing(context.Context, rules.Query, time.Time) ([]rules.Rule, int, int, error) {
+	return s.list, len(s.list), 0, nil
+}
+
+// The cache of listings is bounded for any number of requests, and contains the latest listing.
+func TestListings_CacheBounded(t *testing.T) {
+	const tooLong = 1025
+	var list [tooLong]rules.Rule
+	for _, c := range []struct{ rules, prefix, want int }{ // rules of a list, bytes of a prefix, lists that the cache holds
+		{0, 0, 1 << 15}, {1, 0, 1 << 14}, {1024, 0, 31}, {tooLong, 0, 0}, {0, 4096, 1927}, {0, 4097, 0},
+	} {
+		s := &listStore{}
+		d := &rules.Service{Store: s, Epochs: new(accounts.Epochs), Settings: settings.NewLive(settings.Defaults()), Now: time.Now}
+		cached := func(n, size int) bool {
+			req := rules.ListRequest{Type: rules.ListPage, Page: n + 1, PageSize: 10}
+			if c.prefix > 0 {
+				req = rules.ListRequest{Type: rules.ListPrefixes, Prefixes: []string{fmt.Sprintf("%0*d", c.prefix-1, n)}}
+			}
+			s.list, s.reads = list[:size], 0
+			require.NoError(t, assert.ErrorOf(d.List(t.Context(), accounts.Account{Kind: accounts.MiniProgram}, req)))
+			return s.reads == 0
+		}
+		for n := range 2*c.want + 10 {
+			cached(n, c.rules)
+			require.Equal(t, cached(n, tooLong), c.want > 0, "%+v: list %d is cached", c, n)
+		}
+		hits := 0
+		for n := range 2*c.want + 10 {
+			if cached(n, tooLong) { // a list that is not cached is read, and too long for the cache
+				hits++
+			}
+		}
+		assert.Equal(t, hits, c.want, "%+v: cached lists", c)
+	}
 }
