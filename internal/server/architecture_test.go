@@ -258,6 +258,33 @@ func TestArchitecture_AllowedImports(t *testing.T) {
 	assert.True(t, seen == len(mayImport), "%d packages were looked at, the map has %d", seen, len(mayImport))
 }
 
+// recompiling lists the packages whose tests compile packages above them again: they have test files in the package, and test files in
+// package X_test that import a package which imports X. That costs up to 20 s of processor time each. Do not add one: a test uses the
+// exported API, or is a test of the package above.
+var recompiling = []string{
+	"internal/domain/codes", "internal/edge/api", "internal/edge/guide", "internal/edge/landing", "internal/edge/scanapi", "internal/server",
+}
+
+func TestArchitecture_RecompilingTests(t *testing.T) {
+	const module = "github.com/qrjump/qrjump/"
+	out, err := exec.Command("go", "list", "-test", "-deps", "-f", "{{if .ForTest}}{{.ImportPath}} {{.ForTest}}{{end}}", module+"...").Output()
+	require.NoError(t, err)
+	found := map[string][]string{}
+	for line := range strings.Lines(string(out)) {
+		words := strings.Fields(line) // such as: m/store [m/rules.test] m/rules
+		if name, tested := words[0], words[2]; name != tested && name != tested+"_test" {
+			tested = strings.TrimPrefix(tested, module)
+			found[tested] = append(found[tested], strings.TrimPrefix(name, module))
+		}
+	}
+	for tested, list := range found {
+		assert.True(t, slices.Contains(recompiling, tested), "the tests of %s compile %v again, want none", tested, list)
+	}
+	for _, name := range recompiling {
+		assert.True(t, found[name] != nil, "the tests of %s compile no other package again: take it off recompiling", name)
+	}
+}
+
 // layers lists the directories of internal/ from the lowest layer to the highest; those of one line share a layer.
 var layers = [][]string{{"infra"}, {"contract"}, {"eventlog"}, {"domain"}, {"print"}, {"store"}, {"edge", "emulator"}, {"server"}}
 
