@@ -341,6 +341,16 @@ func TestGuideSearch_Synonyms(t *testing.T) {
 	}
 }
 
+// Words that lead to a place which is not there would lead nobody.
+func TestGuideSearch_SynonymTargetsExist(t *testing.T) {
+	g := open(t)
+	for name := range guide.Synonyms {
+		page, anchor, _ := strings.Cut(name, "#")
+		r, body := get(t, g, guide.Root+"en/"+page)
+		assert.True(t, r.StatusCode == 200 && (anchor == "" || strings.Contains(body, ` id="`+anchor+`"`)), "nothing is called %q", name)
+	}
+}
+
 // Pages without a language, and a page that the contents do not name, are found at start.
 func TestGuide_RejectsInconsistentPages(t *testing.T) {
 	part, err := fs.Sub(docs.Pages, "en")

@@ -151,7 +151,7 @@ func (x *index) put(loc place, first bool) {
 	if first {
 		worth = titleWorth
 	}
-	for _, term := range append(terms(loc.title), terms(sought[loc.name()])...) {
+	for _, term := range append(terms(loc.title), terms(Synonyms[loc.name()])...) {
 		counts[term] += worth
 	}
 	for term, times := range counts {

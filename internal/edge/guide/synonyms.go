@@ -1,8 +1,8 @@
 package guide
 
-// sought maps sections to additional search words that the text lacks: trade terms, and the names that the platform's own
+// Synonyms maps sections to additional search words that the text lacks: trade terms, and the names that the platform's own
 // documentation uses for calls. A key is the name of a page, optionally with the anchor of a heading.
-var sought = map[string]string{
+var Synonyms = map[string]string{
 	"tour":                 "入门 上手 快速开始 沙箱 quickstart getting started sandbox",
 	"how/install":          "安装 卸载 部署 容器 服务 systemd deb rpm windows macOS install uninstall deployment requirements",
 	"questions":            "常见问题 价格 费用 收费 许可证 授权 开源 FAQ pricing price cost license licence open source help",
