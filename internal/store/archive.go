@@ -316,24 +316,14 @@ func (l *Restore) LoadRows(ctx context.Context, table string, r io.Reader) (n in
 	if shared {
 		query += ` ON CONFLICT DO NOTHING`
 	}
-	insert, err := l.tx.prepare(ctx, query)
-	if err != nil {
-		return 0, fmt.Errorf("preparing to fill %s: %w", table, err)
-	}
-	defer insert.Close()
-	// An INSERT of one row takes so little time that ctx is only checked between rows.
-	fullParent := context.WithoutCancel(ctx)
 	for ; ; n++ {
-		if ctx.Err() != nil {
-			return n, context.Cause(ctx)
-		}
 		args, err := rows.next()
 		if errors.Is(err, io.EOF) {
 			return n, nil
 		} else if err != nil {
 			return n, err
 		}
-		if _, err := insert.ExecContext(fullParent, sanitizeText(args)...); err != nil {
+		if _, err := l.tx.exec(ctx, query, args...); err != nil {
 			return n, fmt.Errorf("storing row %d of %s: %w", n+1, table, err)
 		}
 	}

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"reflect"
 	"slices"
@@ -38,8 +37,19 @@ func (t *Tx) rowMarks(rows, columns int) string {
 
 // insertMany inserts rows, as many as possible per statement; head is INSERT INTO … (columns), tail is the text after the values.
 func (t *Tx) insertMany(ctx context.Context, head, tail string, columns, rows int, row func(i int, args []any) []any) error {
-	limit := t.argumentsAtOnce() / columns
-	var full *sql.Stmt
+	_, err := t.insertLimited(ctx, t.argumentsAtOnce()/columns, head, tail, columns, rows, row)
+	return err
+}
+
+// addMany inserts rows like insertMany, and returns the number of stored rows. Transactions call addMany many times with some hundred rows
+// each, so each statement has a number of rows for which the database keeps it prepared.
+func (t *Tx) addMany(ctx context.Context, head, tail string, columns, rows int, row func(i int) []any) (stored int64, err error) {
+	return t.insertLimited(ctx, t.engine.rowsAtOnce, head, tail, columns, rows, func(i int, args []any) []any { return append(args, row(i)...) })
+}
+
+// insertLimited inserts rows, at most limit per statement, and returns the number of stored rows.
+func (t *Tx) insertLimited(ctx context.Context, limit int, head, tail string, columns, rows int,
+	row func(i int, args []any) []any) (stored int64, err error) {
 	var args []any
 	for i := 0; i < rows; {
 		n := min(limit, rows-i)
@@ -48,25 +58,13 @@ func (t *Tx) insertMany(ctx context.Context, head, tail string, columns, rows in
 			args = row(i, args)
 			i++
 		}
-		if n < limit {
-			if err := t.pipe.push(ctx); err != nil {
-				return err
-			}
-			_, err := t.sql.ExecContext(ctx, head+` VALUES `+t.rowMarks(n, columns)+tail, args...)
-			return err
+		added, err := t.exec(ctx, head+` VALUES `+t.rowMarks(n, columns)+tail, args...)
+		if err != nil {
+			return stored, err
 		}
-		if full == nil {
-			var err error
-			if full, err = t.prepare(ctx, head+` VALUES `+t.rowMarks(n, columns)+tail); err != nil {
-				return err
-			}
-			defer full.Close()
-		}
-		if _, err := full.ExecContext(ctx, args...); err != nil {
-			return err
-		}
+		stored += added
 	}
-	return nil
+	return stored, nil
 }
 
 // insertRows returns the statement that inserts rows of texts and integers; insert is INSERT INTO … (columns). On PostgreSQL each column is
@@ -100,50 +98,6 @@ func unnest(rows [][]any) (function string, args []any) {
 		types[i], args = fmt.Sprintf("$%d::bigint[]", i+1), append(args, column)
 	}
 	return `unnest(` + strings.Join(types, ", ") + `)`, args
-}
-
-// addMany inserts rows like insertMany, and returns the number of stored rows. Transactions call addMany many times with some hundred rows
-// each: in bulk mode, the statements of addMany stay prepared between the calls.
-func (t *Tx) addMany(ctx context.Context, head, tail string, columns, rows int, row func(i int) []any) (stored int64, err error) {
-	limit := t.engine.rowsAtOnce
-	var args []any
-	for i := 0; i < rows; {
-		n := min(limit, rows-i)
-		args = args[:0]
-		for range n {
-			args = append(args, row(i)...)
-			i++
-		}
-		done, err := t.exec(ctx, head+` VALUES `+t.rowMarks(n, columns)+tail, args...)
-		if err != nil {
-			return stored, err
-		}
-		stored += done
-	}
-	return stored, nil
-}
-
-// keptMost is the maximum number of statements that a transaction keeps prepared.
-const keptMost = 100
-
-// preparedFor returns a prepared statement for a query of bulk work. preparedFor returns nil if the query must run unprepared: outside of
-// bulk work, with a driver that caches statements, or if keptMost statements are prepared.
-func (t *Tx) preparedFor(ctx context.Context, query string) (*sql.Stmt, error) {
-	if !t.lasts || t.pipe != nil {
-		return nil, nil
-	}
-	if stmt, known := t.prepared[query]; known || len(t.prepared) == keptMost {
-		return stmt, nil
-	}
-	stmt, err := t.sql.PrepareContext(ctx, query) // database/sql closes the statement at the end of the transaction
-	if err != nil {
-		return nil, err
-	}
-	if t.prepared == nil {
-		t.prepared = map[string]*sql.Stmt{}
-	}
-	t.prepared[query] = stmt
-	return stmt, nil
 }
 
 // values returns placeholders such as "($1, $2), ($3, $4)" for a number of rows and columns.

@@ -2,7 +2,7 @@ package store
 
 import (
 	"context"
-	"database/sql"
+	"database/sql/driver"
 	"fmt"
 	"testing"
 
@@ -11,41 +11,50 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// asked counts what a transaction says to its database.
-type asked struct {
-	statements
-	read, prepared int // texts that the database had to read
+// countingConn counts the statements that a connection parses.
+type countingConn struct {
+	sqliteConn
+	prepared, unprepared int
 }
 
-func (a *asked) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
-	a.read++
-	return a.statements.ExecContext(ctx, query, args...)
+func (c *countingConn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
+	c.prepared++
+	return c.sqliteConn.PrepareContext(ctx, query)
 }
 
-func (a *asked) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
-	a.read++
-	return a.statements.QueryContext(ctx, query, args...)
+func (c *countingConn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
+	c.unprepared++
+	return c.sqliteConn.ExecContext(ctx, query, args)
 }
 
-func (a *asked) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
-	a.read++
-	return a.statements.QueryRowContext(ctx, query, args...)
+// countPrepared makes the connection for writing count the statements that it parses.
+func countPrepared(t *testing.T, s *Store) (conn *preparedConn, counts *countingConn) {
+	withWriter(t, s, func(c *preparedConn) {
+		conn, counts = c, &countingConn{sqliteConn: c.sqliteConn}
+		c.sqliteConn = counts
+	})
+	return conn, counts
 }
 
-func (a *asked) PrepareContext(ctx context.Context, query string) (*sql.Stmt, error) {
-	a.prepared++
-	return a.statements.PrepareContext(ctx, query)
+func withWriter(t *testing.T, s *Store, f func(*preparedConn)) {
+	t.Helper()
+	c, err := s.write.Conn(t.Context())
+	require.NoError(t, err)
+	defer c.Close()
+	require.NoError(t, c.Raw(func(c any) error {
+		f(c.(*preparedConn))
+		return nil
+	}))
 }
 
 func TestBulk_StatementsPreparedOnce(t *testing.T) {
 	s := open(t, newEmbedded(t))
+	_, counts := countPrepared(t, s)
 	list := someRules(t, 800)
 	said := func(of string, ofRules, ofAccounts int) int {
 		t.Helper()
-		var a *asked
+		*counts = countingConn{sqliteConn: counts.sqliteConn}
 		update(t, s, func(ctx context.Context, tx *Tx) error {
-			a = &asked{statements: tx.sql}
-			tx.sql = a
 			if err := tx.LockRules(ctx); err != nil {
 				return err
 			}
@@ -75,8 +84,8 @@ func TestBulk_StatementsPreparedOnce(t *testing.T) {
 			}
 			return nil
 		})
-		want(t, of+": statements that were not prepared", a.read, 0)
-		return a.prepared
+		want(t, of+": statements that were not prepared: the cache size before and after", counts.unprepared, 2)
+		return counts.prepared
 	}
 	few := said("few", 160, 10)
 	many := said("many", 1440, 100)
@@ -84,4 +93,45 @@ func TestBulk_StatementsPreparedOnce(t *testing.T) {
 	var pages int
 	require.NoError(t, s.write.QueryRowContext(t.Context(), `PRAGMA cache_size`).Scan(&pages))
 	want(t, "the cache after bulk work, in KiB", pages, -2000)
+}
+
+// A statement whose rows are open runs again at the same time, and a connection keeps a bounded number of statements.
+func TestSQLite_PreparedStatements(t *testing.T) {
+	s := open(t, newEmbedded(t))
+	conn, counts := countPrepared(t, s)
+	const query = `SELECT value FROM (SELECT 1 AS value UNION SELECT 2 UNION SELECT 3) WHERE value > $1`
+	update(t, s, func(ctx context.Context, tx *Tx) error {
+		var pairs []int
+		rows, err := tx.sql.QueryContext(ctx, query, 1)
+		require.NoError(t, err)
+		defer rows.Close()
+		for rows.Next() {
+			var outer, inner int
+			require.NoError(t, rows.Scan(&outer))
+			require.NoError(t, tx.sql.QueryRowContext(ctx, query, outer-1).Scan(&inner))
+			pairs = append(pairs, outer, inner)
+		}
+		require.Equal(t, fmt.Sprint(pairs), "[2 2 3 3]", "values of the outer and the inner query")
+		return rows.Err()
+	})
+	idle := len(conn.idle)
+	for i := range 3 * maxPrepared {
+		var got int
+		require.NoError(t, s.write.QueryRowContext(t.Context(), fmt.Sprintf(`SELECT %d`, i)).Scan(&got))
+		require.Equal(t, got, i, "the result of statement %d", i)
+	}
+	withWriter(t, s, func(c *preparedConn) {
+		assert.True(t, idle > 0 && len(c.idle) == maxPrepared, "%d, then %d idle statements: want some, then %d", idle, len(c.idle), maxPrepared)
+	})
+	prepared := counts.prepared
+	_, err := s.write.ExecContext(t.Context(), `SELECT nothing`)
+	require.True(t, err != nil && counts.prepared == prepared+1, "an invalid statement: %v", err)
+	// SQLite runs this pragma when it parses it, so a prepared one would have no effect.
+	for _, size := range []int{-3000, -2000, -3000} {
+		var got int
+		_, err := s.write.ExecContext(t.Context(), fmt.Sprintf(`PRAGMA cache_size = %d`, size))
+		require.NoError(t, err)
+		require.NoError(t, s.write.QueryRowContext(t.Context(), `PRAGMA cache_size`).Scan(&got))
+		require.Equal(t, got, size, "the size of the cache")
+	}
 }

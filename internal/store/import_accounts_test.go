@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"io"
 	"iter"
@@ -18,6 +19,27 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
+
+// asked counts the statements of a transaction.
+type asked struct {
+	statements
+	read int
+}
+
+func (a *asked) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	a.read++
+	return a.statements.ExecContext(ctx, query, args...)
+}
+
+func (a *asked) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	a.read++
+	return a.statements.QueryContext(ctx, query, args...)
+}
+
+func (a *asked) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
+	a.read++
+	return a.statements.QueryRowContext(ctx, query, args...)
+}
 
 // counted counts the transactions on accounts, and what they say to the database.
 type counted struct {

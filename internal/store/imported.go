@@ -56,7 +56,7 @@ func (t codeQueries) ForgetFirstScans(ctx context.Context, batch int64, r codes.
 }
 
 func (t codeQueries) AddImported(ctx context.Context, all []codes.ImportedCode) (int64, error) {
-	if err := t.bulk(ctx); err != nil { // in bulk mode addMany keeps its statement prepared
+	if err := t.bulk(ctx); err != nil {
 		return 0, err
 	}
 	return t.addMany(ctx, `INSERT INTO imported_codes (`+importedColumns+`)`, ` ON CONFLICT DO NOTHING`, 6, len(all), func(i int) []any {

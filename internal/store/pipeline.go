@@ -338,15 +338,11 @@ func (t *Tx) exec(ctx context.Context, query string, args ...any) (int64, error)
 
 func (t *Tx) result(ctx context.Context, query string, args []any) (sql.Result, error) {
 	defer t.slow.add(query, time.Now())
-	if kept, err := t.preparedFor(ctx, query); kept != nil || err != nil {
-		if err != nil {
-			return nil, err
-		}
-		// SQLite needs only a moment for a row, so no goroutine watches for the end of ctx.
+	if t.lasts && t.pipe == nil { // SQLite needs only a moment for a row, so no goroutine watches for the end of ctx.
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		return kept.ExecContext(context.WithoutCancel(ctx), args...)
+		ctx = context.WithoutCancel(ctx)
 	}
 	return t.sql.ExecContext(ctx, query, args...)
 }
@@ -382,11 +378,6 @@ func (t *Tx) row(ctx context.Context, query string, args ...any) row {
 		return failed{err}
 	}
 	defer t.slow.add(query, time.Now())
-	if kept, err := t.preparedFor(ctx, query); err != nil {
-		return failed{err}
-	} else if kept != nil {
-		return kept.QueryRowContext(ctx, sanitizeText(args)...)
-	}
 	return t.sql.QueryRowContext(ctx, query, sanitizeText(args)...)
 }
 
@@ -469,30 +460,7 @@ func (t *Tx) queryQueued(ctx context.Context, query string, args ...any) (cursor
 
 func (t *Tx) found(ctx context.Context, query string, args []any) (*sql.Rows, error) {
 	defer t.slow.add(query, time.Now())
-	kept, err := t.preparedFor(ctx, query)
-	switch {
-	case err != nil:
-		return nil, err
-	case kept != nil:
-		return kept.QueryContext(ctx, args...)
-	}
 	return t.sql.QueryContext(ctx, query, args...)
-}
-
-// prepare sends the queued statements, and then prepares a statement. Running the prepared statement does not send the statements that were
-// queued after the call of prepare.
-func (t *Tx) prepare(ctx context.Context, query string) (*sql.Stmt, error) {
-	if t.groupChange != nil {
-		return nil, t.groupChange.rejectGrouping()
-	}
-	if err := t.pipe.push(ctx); err != nil {
-		return nil, err
-	}
-	made, err := t.sql.PrepareContext(ctx, query)
-	if err == nil && t.pipe != nil {
-		context.AfterFunc(t.pipe.life, func() { _ = made.Close() })
-	}
-	return made, err
 }
 
 // patiently runs f without the silence timeout, so that its queries may read and sort as long as they need.

@@ -32,7 +32,7 @@ func openSQLite(ctx context.Context, dir string) (*Store, error) {
 	// There is a single connection for writing. Writers wait for this connection in the pool of database/sql instead of inside SQLite,
 	// because in the pool they keep their order and a context can end the wait. SQLite's temporary data stays in memory, because it
 	// is small: no statement on this connection sorts a whole table, or updates all rows of a table.
-	write, err := sql.Open("sqlite", writing+"&_pragma=temp_store(memory)")
+	write, err := openPool(writing + "&_pragma=temp_store(memory)")
 	if err != nil {
 		return nil, errors.Join(err, lock.Unlock())
 	}
@@ -41,7 +41,7 @@ func openSQLite(ctx context.Context, dir string) (*Store, error) {
 		// SQLite's error does not contain the reason, so the error of creating a file in the folder is returned instead.
 		return nil, errors.Join(fmt.Errorf("opening the database in %s: %w", dir, cmp.Or(writable(dir), err)), write.Close(), lock.Unlock())
 	}
-	read, err := sql.Open("sqlite", "file:"+path+"?_busy_timeout=10000&_query_only=1")
+	read, err := openPool("file:" + path + "?_busy_timeout=10000&_query_only=1")
 	if err != nil {
 		return nil, errors.Join(err, write.Close(), lock.Unlock())
 	}
@@ -50,7 +50,7 @@ func openSQLite(ctx context.Context, dir string) (*Store, error) {
 	read.SetMaxIdleConns(readers)
 	// A migration changes and sorts whole tables, and uses temporary files for this purpose.
 	migrating := func() (*sql.DB, error) {
-		db, err := sql.Open("sqlite", writing)
+		db, err := openPool(writing)
 		if err == nil {
 			db.SetMaxOpenConns(1)
 		}

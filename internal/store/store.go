@@ -224,8 +224,6 @@ type Tx struct {
 	head   *head    // newest entry of the audit log, once this transaction has locked it
 	moved  bool     // this transaction has added entries to the audit log
 
-	prepared map[string]*sql.Stmt // prepared statements of the method preparedFor, keyed by their SQL text
-
 	expected      *auditlog.Precondition // precondition that was checked after locking the newest audit log entry; nil = none
 	touched       accounts.ChangeSet     // accounts whose identity or rules this transaction changes
 	partlyRead    bool                   // a caller may have received part of the results, so the transaction must not run again
@@ -244,7 +242,6 @@ type statements interface {
 	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
-	PrepareContext(ctx context.Context, query string) (*sql.Stmt, error)
 }
 
 // attempts is the maximum number of runs of a transaction that fails because of a serialization conflict or deadlock.

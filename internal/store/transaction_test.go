@@ -160,19 +160,6 @@ func TestTransaction_ReturnsCancelCause(t *testing.T) {
 				return err
 			})
 		}},
-		"a statement that was prepared": {"statement is closed", func(ctx context.Context, leave func(), tx *Tx) error {
-			prepared, err := tx.prepare(ctx, `SELECT 1`)
-			if err != nil {
-				return err
-			}
-			leave()
-			return untilIt(func() error {
-				if _, err := prepared.ExecContext(ctx); !errors.Is(err, sql.ErrTxDone) {
-					return err
-				}
-				return nil
-			})
-		}},
 		"rows": {"Rows are closed", func(ctx context.Context, leave func(), tx *Tx) error {
 			rows, err := tx.query(ctx, `SELECT 1`)
 			if err != nil {
