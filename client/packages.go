@@ -19,7 +19,7 @@ type PackageWish struct {
 	// passphrase with each download.
 	Recipients []string `json:"recipients,omitempty" maxItems:"20" doc:"public keys: age1…, ssh-ed25519 … or ssh-rsa …; empty = encrypt with a passphrase"`
 	// Formats lists the formats of the package's files: lists, or drawn labels.
-	Formats []string      `json:"formats,omitempty" maxItems:"10" doc:"lists: csv, ndjson, lines, text; labels: sheet (PDF pages), png, svg, pdf, eps (a ZIP each), zpl, epl, tspl; default: csv"`
+	Formats []string      `json:"formats,omitempty" maxItems:"10" doc:"lists: csv, ndjson, lines, text; labels: sheet (PDF pages), png, svg, pdf, eps (a ZIP each), zpl, tspl; default: csv"`
 	Drawing *LabelDrawing `json:"drawing,omitempty" doc:"layout of labels; default: default values of all fields"`
 	Reason  string        `json:"reason,omitempty" doc:"reason for more packages of these codes than max_packages_per_code allows"`
 	Actor   string        `json:"actor,omitempty" doc:"actor recorded in the history; default: admin"`

@@ -171,7 +171,7 @@ type labelPrint struct {
 	rangeFlags
 	labelFlags
 	pageFlags
-	Format    string `enum:",pages,svg,png,pdf,eps,zpl,epl,tspl" default:"" placeholder:"pages|svg|png|pdf|eps|zpl|epl|tspl"`
+	Format    string `enum:",pages,svg,png,pdf,eps,zpl,tspl" default:"" placeholder:"pages|svg|png|pdf|eps|zpl|tspl"`
 	Logo      string `placeholder:"FILE" file:"in"`
 	LogoWidth string `default:"10mm" placeholder:"LENGTH"`
 	PerFile   int64  `placeholder:"N"`
@@ -185,7 +185,7 @@ func (c *labelPrint) format() string {
 		return c.Format
 	case confirmFlag == ".zip":
 		return "png"
-	case slices.Contains([]string{".zpl", ".epl", ".tspl", ".svg", ".png"}, confirmFlag):
+	case slices.Contains([]string{".zpl", ".tspl", ".svg", ".png"}, confirmFlag):
 		return confirmFlag[1:]
 	}
 	return "pages"

@@ -23,7 +23,7 @@ type packageCreate struct {
 	ByPassphrase bool
 	Out          string   `placeholder:"FILE" file:"out"`
 	Format       []string `enum:"csv,ndjson,lines,text" default:"csv" placeholder:"csv|ndjson|lines|text"`
-	With         []string `enum:"sheet,png,svg,pdf,eps,zpl,epl,tspl" placeholder:"sheet|png|svg|pdf|eps|zpl|epl|tspl"`
+	With         []string `enum:"sheet,png,svg,pdf,eps,zpl,tspl" placeholder:"sheet|png|svg|pdf|eps|zpl|tspl"`
 	kindFlags
 	symbolStyleFlags
 	pageFlags

@@ -20,7 +20,7 @@ import (
 // symbolFlags holds the flags that select the appearance and the output file of a symbol.
 type symbolFlags struct {
 	printFlags
-	Format string `enum:",svg,png,pdf,eps,zpl,epl,tspl" default:"" placeholder:"svg|png|pdf|eps|zpl|epl|tspl"`
+	Format string `enum:",svg,png,pdf,eps,zpl,tspl" default:"" placeholder:"svg|png|pdf|eps|zpl|tspl"`
 	Out    string `required:"" placeholder:"FILE" file:"out,self"`
 }
 

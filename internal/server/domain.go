@@ -35,11 +35,6 @@ type domain struct {
 	contact       contact
 }
 
-// domainComponent returns the component that selects the server's clock and creates the services for accounts, rules and codes.
-func (s *Server) domainComponent() component {
-	return component{name: "accounts, rules and codes", start: s.openDomain}
-}
-
 func (s *Server) openDomain(ctx context.Context) error {
 	if err := s.openClock(ctx); err != nil {
 		return err

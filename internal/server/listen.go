@@ -54,11 +54,6 @@ type serving struct {
 	endWaiting  *time.Timer        // timer by which drain calls store.Abort; nil = not started
 }
 
-// listenersComponent returns the component that serves requests. The stop function waits for running requests, and then cuts them.
-func (s *Server) listenersComponent() component {
-	return component{name: "listeners", start: s.listen, stop: s.drain}
-}
-
 // listen opens all listeners and starts to serve requests.
 func (s *Server) listen(ctx context.Context) error {
 	s.openConnectionLimits()

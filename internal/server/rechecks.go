@@ -12,11 +12,6 @@ import (
 // recheckInterval is the interval between two searches for verification files that are due.
 const recheckInterval = time.Minute
 
-// rechecksComponent returns the component that rechecks verification files every night.
-func (s *Server) rechecksComponent() component {
-	return component{name: "rechecks", start: s.openRechecks, run: func(ctx context.Context) { s.rechecks.Run(ctx, recheckInterval) }}
-}
-
 func (s *Server) openRechecks(context.Context) error {
 	var failing atomic.Int64
 	watchGauge(s.metrics, "qrjump_verification_files_failing", failing.Load)

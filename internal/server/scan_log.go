@@ -360,12 +360,6 @@ func (s *Server) nodesComponent() component {
 	}}
 }
 
-// forgetComponent returns the component that deletes scans older than the setting scan_retention_days, and hourly and daily counts older
-// than hourly_stats_retention_days and daily_stats_retention_days.
-func (s *Server) forgetComponent() component {
-	return component{name: "end of old scans", run: s.scans().forgetScans}
-}
-
 const (
 	// forgetEvery is the interval between two searches for expired scans.
 	forgetEvery = time.Hour
@@ -373,6 +367,8 @@ const (
 	prunePause = 100 * time.Millisecond
 )
 
+// forgetScans deletes scans older than the setting scan_retention_days, and hourly and daily counts older than
+// hourly_stats_retention_days and daily_stats_retention_days, every hour until ctx ends.
 func (s scanRecords) forgetScans(ctx context.Context) {
 	for wait := time.Minute; ; wait = forgetEvery {
 		select {

@@ -146,11 +146,6 @@ type contact struct {
 	lost atomic.Bool
 }
 
-// contactComponent returns the component that checks whether the store responds.
-func (s *Server) contactComponent() component {
-	return component{name: "contact with the store", run: func(ctx context.Context) { s.reloadScanKeys(ctx, time.Second) }}
-}
-
 // reloadScanKeys reloads the scan keys at every interval, so that keys that other nodes created or revoked apply here too. The reload also
 // shows whether the store responds.
 func (s *Server) reloadScanKeys(ctx context.Context, interval time.Duration) {

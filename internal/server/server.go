@@ -136,10 +136,14 @@ func newServer(c Config, logs io.Writer, seams TestHooks) *Server {
 func (s *Server) order() []component {
 	return []component{
 		s.tracingComponent(), s.regionsComponent(), s.storeComponent(), s.primariesComponent(), s.keysComponent(), s.wallClockComponent(),
-		s.domainComponent(), s.settingsComponent(), s.countsComponent(), s.memoryComponent(), s.snapshotsComponent(), s.followComponent(),
-		s.contactComponent(), s.ledgerComponent(), s.counterComponent(), s.lakeComponent(), s.shipperComponent(), s.nodesComponent(),
-		s.minuteComponent(), s.forgetComponent(), s.webhooksComponent(), s.rechecksComponent(), s.messagesComponent(), s.pushesComponent(),
-		s.ordersComponent(), s.listenersComponent(),
+		{name: "accounts, rules and codes", start: s.openDomain}, // selects the server's clock, and creates the services
+		s.settingsComponent(), s.countsComponent(), s.memoryComponent(), s.snapshotsComponent(), s.followComponent(),
+		{name: "contact with the store", run: func(ctx context.Context) { s.reloadScanKeys(ctx, time.Second) }},
+		s.ledgerComponent(), s.counterComponent(), s.lakeComponent(), s.shipperComponent(), s.nodesComponent(),
+		s.minuteComponent(), {name: "end of old scans", run: s.scans().forgetScans}, s.webhooksComponent(),
+		{name: "rechecks", start: s.openRechecks, run: func(ctx context.Context) { s.rechecks.Run(ctx, recheckInterval) }},
+		s.messagesComponent(), s.pushesComponent(), s.ordersComponent(),
+		{name: "listeners", start: s.listen, stop: s.drain}, // stop waits for running requests, and then cuts them
 	}
 }
 

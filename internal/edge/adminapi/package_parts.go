@@ -19,7 +19,7 @@ import (
 
 // partEndings maps the formats of package parts to their file name extensions.
 var partEndings = map[string]string{"csv": ".csv", "ndjson": ".ndjson", "lines": ".lines.txt", "text": ".text.txt",
-	onSheets: ".sheet.pdf", "png": ".png.zip", "svg": ".svg.zip", "pdf": ".pdf.zip", "zpl": ".zpl", "epl": ".epl",
+	onSheets: ".sheet.pdf", "png": ".png.zip", "svg": ".svg.zip", "pdf": ".pdf.zip", "zpl": ".zpl",
 	"tspl": ".tspl", "eps": ".eps.zip"}
 
 // onSheets is the format for labels arranged on pages.
@@ -39,7 +39,7 @@ func (a codeAPI) drawingOf(ctx context.Context, id int64, w client.PackageWish) 
 	if !slices.ContainsFunc(w.Formats, isDrawn) {
 		if w.Drawing != nil {
 			return "", refused("drawing configures labels, and formats has no format of labels: add sheet, png, svg, pdf, " +
-				"eps, zpl, epl or tspl")
+				"eps, zpl or tspl")
 		}
 		return "", nil
 	}

@@ -19,7 +19,7 @@ import (
 )
 
 // drawnFormats lists the formats of drawn labels.
-var drawnFormats = []string{"sheet", "png", "svg", "pdf", "eps", "zpl", "epl", "tspl"}
+var drawnFormats = []string{"sheet", "png", "svg", "pdf", "eps", "zpl", "tspl"}
 
 // labelFields lists layout fields of all labels; pageFields lists the fields for labels on sheets. The names are those of the admin API.
 const (
@@ -217,7 +217,7 @@ func jobFile(batch int64, wish client.PackageWish) []byte {
 	out := fmt.Sprintf("labels-%d.pdf", batch)
 	fmt.Fprintf(&b, "batch: %d\nrange: \"%d-%d\"\n", batch, wish.From, wish.To)
 	if format != "sheet" {
-		out = fmt.Sprintf("labels-%d.%s", batch, cmp.Or(map[string]string{"zpl": "zpl", "epl": "epl", "tspl": "tspl"}[format], "zip"))
+		out = fmt.Sprintf("labels-%d.%s", batch, cmp.Or(map[string]string{"zpl": "zpl", "tspl": "tspl"}[format], "zip"))
 		fmt.Fprintf(&b, "format: %s\n", format)
 	}
 	fmt.Fprintf(&b, "out: %s\n", out)

@@ -174,18 +174,11 @@ func (g *Guide) arrange(l Language) error {
 	return nil
 }
 
-var translates = regexp.MustCompile(`\A<!-- translates ([0-9a-f]{16}) -->\n\n?`)
+// translates matches the first line of a translation, which contains the hash of the English page.
+var translates = regexp.MustCompile(`\A<!-- translates [0-9a-f]{16} -->\n\n?`)
 
-// Body returns a page without the line that contains the hash of the English page; see Translates.
+// Body returns a page without the line that contains the hash of the English page.
 func Body(source []byte) []byte { return translates.ReplaceAll(source, nil) }
-
-// Translates returns the hash of an English page that the first line of its translation contains; "" if the page contains no such line.
-func Translates(source []byte) string {
-	if found := translates.FindSubmatch(source); found != nil {
-		return string(found[1])
-	}
-	return ""
-}
 
 // Hash returns the hash of an English page; a translation contains the hash of the English version from which it was made.
 func Hash(source []byte) string {

@@ -73,7 +73,8 @@ func TestGuide_TranslationsMatch(t *testing.T) {
 			t.Errorf("en/%s has no page in Chinese", name)
 			continue
 		}
-		got, want := guide.Translates(other), guide.Hash(text)
+		got, _, _ := strings.Cut(strings.TrimPrefix(string(other), "<!-- translates "), " ")
+		want := guide.Hash(text)
 		assert.True(t, got == want,
 			"zh/%s translates %q of en/%s, which is now %s: bring it up to date, and put the line\n<!-- translates %s -->\nat its top",
 			name, got, name, want, want)

@@ -48,7 +48,7 @@ var Synonyms = map[string]string{
 	"how/sign-in#first-sign-in":                     "第一次登录 忘记密码 重置密码 控制台 forgot password",
 	"how/sign-in#local-users":                       "两步验证 双因素 二次验证 二次认证 多因素 第二因素 MFA 2FA TOTP 密码规则 recovery codes second factor",
 	"how/sign-in#openid-connect-provider":           "单点登录 统一认证 企业微信 钉钉 飞书 SSO OIDC OAuth Keycloak LDAP",
-	"how/print#label-printers":                      "斑马 Zebra ZPL EPL TSPL TSC 佳博 芯烨 汉印 Gprinter Xprinter 热转印 热敏",
+	"how/print#label-printers":                      "斑马 Zebra ZPL TSPL TSC 佳博 芯烨 汉印 Gprinter Xprinter 热转印 热敏",
 	"how/print#encrypted-package-for-a-printer":     "补印 重印 损耗 印厂 印刷厂 交付 加密 reprint",
 	"how/copied-codes#freezing-and-voiding-a-code":  "冻结 解冻 作废 停用 freeze void",
 	"how/print#activation-of-the-codes":             "激活 激活码 activate activation open",

@@ -205,15 +205,6 @@ func (d Data) URI(stem string) (string, error) {
 	return uri, nil
 }
 
-// CanonicalStem is the stem of the canonical URI, which identifies an object independently of the resolver.
-const CanonicalStem = "https://id.gs1.org"
-
-// Canonical returns the canonical URI: with GS1's own host and without parameters that are not AIs.
-func (d Data) Canonical() (string, error) {
-	d.Rest = nil
-	return d.URI(CanonicalStem)
-}
-
 // Parse parses GS1 data in any notation: a Digital Link, bracketed AIs, or an element string.
 func Parse(text string) (Data, error) {
 	switch lower := strings.ToLower(text[:min(len(text), 8)]); {

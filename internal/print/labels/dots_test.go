@@ -74,7 +74,7 @@ func drawnPlainly(t *testing.T, d labels.Design, r labels.Row, module int) (*ima
 	return m, all
 }
 
-// Issue 28: of labels with two symbols the PNG, ZPL and EPL shifted rows of the QR code by half a module, and readers corrected it as
+// Issue 28: of labels with two symbols the PNG and ZPL shifted rows of the QR code by half a module, and readers corrected it as
 // long as they could. Every kind in every format, at every resolution and level, has the dots of a plain drawing of its grids, and a
 // reader has no codeword to correct.
 func TestLabels_DotsMatchGrid(t *testing.T) {
@@ -169,22 +169,6 @@ var seenAs = map[labels.Format]func(t *testing.T, file []byte, dpi, width int) i
 		require.True(t, found && err == nil, "no graphic field: %.80q", file)
 		_, data, _ := strings.Cut(field, fmt.Sprintf("%d,%d,%d,\n", all, same, stride))
 		return inked(unpackedZPL(t, data[:strings.Index(data, "^FS")], stride), stride, width)
-	},
-	// No program was found that draws graphics of EPL2, so what the printer's manual says is read here: GW x, y, bytes a row, rows, and the
-	// rows, in which 0 is black.
-	"epl": func(t *testing.T, file []byte, _, width int) image.Image {
-		var stride, rows, dots, length, gap int
-		head, rest, found := strings.Cut(string(file), "GW0,0,")
-		_, err := fmt.Sscanf(rest, "%d,%d,", &stride, &rows)
-		require.True(t, found && err == nil, "no graphic: %.80q", file)
-		if _, err := fmt.Sscanf(head, "\nN\nq%d\nQ%d,%d\n", &dots, &length, &gap); err != nil || dots != 8*stride || length != rows {
-			t.Fatalf("a label of %d by %d dots for %d rows of %d bytes: %v", dots, length, rows, stride, err)
-		}
-		bits := []byte(rest[len(fmt.Sprintf("%d,%d,", stride, rows)):][:stride*rows])
-		for i := range bits {
-			bits[i] = ^bits[i]
-		}
-		return inked(bits, stride, width)
 	},
 	"eps": func(t *testing.T, file []byte, dpi, _ int) image.Image { return readtest.PostScript(t, file, dpi) },
 	"tspl": func(t *testing.T, file []byte, dpi, width int) image.Image {

@@ -16,10 +16,10 @@ type Format string
 
 // Formats maps each format of single labels to its encoder.
 var Formats = map[Format]func(io.Writer, symbol.Drawing) error{"svg": symbol.SVG, "png": symbol.PNG, "pdf": symbol.PDF, "zpl": symbol.ZPL,
-	"epl": symbol.EPL, "tspl": symbol.TSPL, "eps": symbol.EPS}
+	"tspl": symbol.TSPL, "eps": symbol.EPS}
 
 // ForPrinters reports whether labels of this format can be concatenated into one stream for a printer.
-func (f Format) ForPrinters() bool { return f == "zpl" || f == "epl" || f == "tspl" }
+func (f Format) ForPrinters() bool { return f == "zpl" || f == "tspl" }
 
 // batchSize is the number of labels that a worker draws at once.
 const batchSize = 32

@@ -5,38 +5,13 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/print/symbol"
 )
 
-// Printing contains the print settings as people write them: lengths with a unit, colours as #RRGGBB.
-type Printing struct {
-	Kind         string
-	Rectangular  bool
-	Module       string
-	DPI          int
-	Level        string
-	Quiet        *int // nil: the quiet zone required by the symbol's standard
-	Lines        []string
-	LineHeight   string
-	TextPosition string // below or right
-	Colour       string
-	Background   string
-
-	// The following fields apply to sheets; Label, Gap and Offset also to label printers.
-	Sheet     string // the name of a commercial sheet; other fields override its measures
-	Page      string
-	Columns   int // labels per row; 0 = as many labels as fit
-	Rows      int // as Columns
-	Label     string
-	Pitch     string
-	Margin    string // one, two or four lengths as in CSS
-	Gap       string // one length, or one for X and one for Y
-	StartAt   int    // the first label position to use on the first page, from 1; 0 means 1
-	Offset    string // shift of all content to the right and down
-	CropMarks bool
-	Footer    string
-	Copies    int // number of copies of each label, on label printers only; 0 means 1
-}
+// Printing contains the print settings as people write them: lengths with a unit, colours as #RRGGBB. Sheet to StartAt, CropMarks and
+// Footer apply to sheets; Label, Gap and Offset also to label printers; Copies only to label printers.
+type Printing client.LabelDrawing
 
 // maxCopies limits the copies of a label: label printers count to 9999 at most.
 const maxCopies = 9999

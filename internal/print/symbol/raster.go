@@ -148,21 +148,6 @@ func zplRow(to, row []byte) []byte {
 	return to
 }
 
-// EPL writes a drawing as an EPL2 label, for a printer with the drawing's dots per inch: a single graphic, in which 0 is black.
-func EPL(w io.Writer, d Drawing) error {
-	b, copies, err := d.onMedia()
-	if err != nil {
-		return err
-	}
-	out := bufio.NewWriter(w)
-	fmt.Fprintf(out, "\nN\nq%d\nQ%d,24\nGW0,0,%d,%d,", b.stride*8, b.height, b.stride, b.height)
-	for _, v := range b.bits {
-		out.WriteByte(^v)
-	}
-	fmt.Fprintf(out, "\nP%d\n", copies)
-	return out.Flush()
-}
-
 // TSPL writes a drawing as a TSPL label, for TSC printers and compatible ones with the drawing's dots per inch: a single bitmap, in which 0
 // is black. If Media.Gap is 0, the printer keeps its own gap setting.
 func TSPL(w io.Writer, d Drawing) error {
