@@ -267,7 +267,8 @@ var recompiling = []string{
 
 func TestArchitecture_RecompilingTests(t *testing.T) {
 	const module = "github.com/qrjump/qrjump/"
-	out, err := exec.Command("go", "list", "-test", "-deps", "-f", "{{if .ForTest}}{{.ImportPath}} {{.ForTest}}{{end}}", module+"...").Output()
+	const format = "{{if .ForTest}}{{.ImportPath}} {{.ForTest}}{{end}}"
+	out, err := exec.Command("go", "list", "-test", "-deps", "-f", format, module+"...").Output()
 	require.NoError(t, err)
 	found := map[string][]string{}
 	for line := range strings.Lines(string(out)) {

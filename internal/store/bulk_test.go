@@ -121,7 +121,7 @@ func TestSQLite_PreparedStatements(t *testing.T) {
 		require.Equal(t, got, i, "the result of statement %d", i)
 	}
 	withWriter(t, s, func(c *preparedConn) {
-		assert.True(t, idle > 0 && len(c.idle) == maxPrepared, "%d, then %d idle statements: want some, then %d", idle, len(c.idle), maxPrepared)
+		assert.True(t, idle > 0 && len(c.idle) == maxPrepared, "idle statements: %d, then %d of %d", idle, len(c.idle), maxPrepared)
 	})
 	prepared := counts.prepared
 	_, err := s.write.ExecContext(t.Context(), `SELECT nothing`)
