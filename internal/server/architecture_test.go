@@ -229,8 +229,9 @@ func testsOnly(name string) bool {
 	return name == "chaos/faultfs" || name == "internal/server/servertest" || strings.HasPrefix(name, "internal/testkit/")
 }
 
+const module = "github.com/qrjump/qrjump/"
+
 func TestArchitecture_AllowedImports(t *testing.T) {
-	const module = "github.com/qrjump/qrjump/"
 	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}} {{join .Imports " "}}`, module+"...").Output()
 	require.NoError(t, err)
 	seen := 0
@@ -266,15 +267,13 @@ var recompiling = []string{
 }
 
 func TestArchitecture_RecompilingTests(t *testing.T) {
-	const module = "github.com/qrjump/qrjump/"
-	out, err := exec.Command("go", "list", "-test", "-deps", "-f", "{{if .ForTest}}{{.ImportPath}} {{.ForTest}}{{end}}", module+"...").Output()
+	out, err := exec.Command("go", "list", "-test", "-deps", "-f", "{{with .ForTest}}{{$.ImportPath}} {{.}}{{end}}", module+"...").Output()
 	require.NoError(t, err)
 	found := map[string][]string{}
 	for line := range strings.Lines(string(out)) {
-		words := strings.Fields(line) // such as: m/store [m/rules.test] m/rules
+		words := strings.Fields(strings.ReplaceAll(line, module, "")) // such as: store [rules.test] rules
 		if name, tested := words[0], words[2]; name != tested && name != tested+"_test" {
-			tested = strings.TrimPrefix(tested, module)
-			found[tested] = append(found[tested], strings.TrimPrefix(name, module))
+			found[tested] = append(found[tested], name)
 		}
 	}
 	for tested, list := range found {
