@@ -40,7 +40,7 @@ func TestQRCodeDraft_Validation(t *testing.T) {
 		{"a longer one", accounts.QRDraft{Action: accounts.QRText, Text: new("x"), Life: new(2_592_001)}, "", 0, errcode.InvalidArgs},
 		{"no life", accounts.QRDraft{Action: accounts.QRText, Text: new("x"), Life: new(0)}, "", 0, errcode.InvalidArgs},
 		{"a negative life", accounts.QRDraft{Action: accounts.QRText, Text: new("x"), Life: new(-5)}, "", 0, errcode.InvalidArgs},
-		{"64 letters", accounts.QRDraft{Action: textForEver, Text: new(strings.Repeat("码", 64))}, strings.Repeat("码", 64), forEver, nil},
+		{"64 characters", accounts.QRDraft{Action: textForEver, Text: new(strings.Repeat("码", 64))}, strings.Repeat("码", 64), forEver, nil},
 		{"65 characters", accounts.QRDraft{Action: textForEver, Text: new(strings.Repeat("码", 65))}, "", 0, errcode.InvalidActionInfo},
 		{"an empty text", accounts.QRDraft{Action: textForEver, Text: new("")}, "", 0, errcode.InvalidActionInfo},
 		{"a control character", accounts.QRDraft{Action: textForEver, Text: new("a\tb")}, "", 0, errcode.InvalidActionInfo},

@@ -72,58 +72,19 @@ var worlds = []world{stated,
 
 // guideNames are the worlds in the guide, in English and in Chinese.
 var guideNames = [][2]string{
-	{
-		"few people handle an item: 0.6 look at it in the shop",
-		"只经过少数人之手：店里平均 0.6 人扫一扫",
-	},
-	{
-		"3 people look at it in the shop",
-		"店里有 3 人扫",
-	},
-	{
-		"6 people look at it in the shop",
-		"店里有 6 人扫",
-	},
-	{
-		"10 people look at it in the shop",
-		"店里有 10 人扫",
-	},
-	{
-		"a campaign: buyers scan 5 times, and 2 friends do",
-		"促销活动：买家扫 5 次，2 位朋友也扫",
-	},
-	{
-		"gifts: every second goes to another city, and 3 friends scan it there",
-		"礼品：一半送到别的城市，那里有 3 位朋友扫",
-	},
-	{
-		"restaurants: 5 guests scan it",
-		"餐厅：5 位客人扫",
-	},
-	{
-		"restaurants: 12 guests scan it",
-		"餐厅：12 位客人扫",
-	},
-	{
-		"few people, and carriers misplace 1 of 4 mobile scans",
-		"少数人，运营商把四分之一的移动网络扫码定位到别处",
-	},
-	{
-		"3 people in the shop, and such carriers",
-		"店里有 3 人扫，且有上述运营商",
-	},
-	{
-		"a campaign, and such carriers",
-		"促销活动，且有上述运营商",
-	},
-	{
-		"gifts, and such carriers",
-		"礼品，且有上述运营商",
-	},
-	{
-		"restaurants with 5 guests, and carriers misplace 1 of 10",
-		"餐厅 5 位客人，运营商错置十分之一",
-	},
+	{"few people handle an item: 0.6 look at it in the shop", "只经过少数人之手：店里平均 0.6 人扫一扫"},
+	{"3 people look at it in the shop", "店里有 3 人扫"},
+	{"6 people look at it in the shop", "店里有 6 人扫"},
+	{"10 people look at it in the shop", "店里有 10 人扫"},
+	{"a campaign: buyers scan 5 times, and 2 friends do", "促销活动：买家扫 5 次，2 位朋友也扫"},
+	{"gifts: every second goes to another city, and 3 friends scan it there", "礼品：一半送到别的城市，那里有 3 位朋友扫"},
+	{"restaurants: 5 guests scan it", "餐厅：5 位客人扫"},
+	{"restaurants: 12 guests scan it", "餐厅：12 位客人扫"},
+	{"few people, and carriers misplace 1 of 4 mobile scans", "少数人，运营商把四分之一的移动网络扫码定位到别处"},
+	{"3 people in the shop, and such carriers", "店里有 3 人扫，且有上述运营商"},
+	{"a campaign, and such carriers", "促销活动，且有上述运营商"},
+	{"gifts, and such carriers", "礼品，且有上述运营商"},
+	{"restaurants with 5 guests, and carriers misplace 1 of 10", "餐厅 5 位客人，运营商错置十分之一"},
 }
 
 // city is one of forty, the first ones with more people.

@@ -111,8 +111,7 @@ func TestRevisionOf_IsNoFlag(t *testing.T) {
 	}
 	bring(s, "rules", text.String())
 	list := s.Admin("GET", "/rules?limit=1000", "").Body
-	assert.True(t, strings.Count(list, `"revision":"`) == 500 && !strings.Contains(list, `"revision":"-`),
-		"got %s, want no - before it", list)
+	assert.True(t, strings.Count(list, `"revision":"`) == 500 && !strings.Contains(list, `"revision":"-`), "got %s, want no -", list)
 }
 
 // A body that breaks off is no file, even where it breaks between two lines.
