@@ -62,7 +62,7 @@ var mayImport = map[string][]string{
 	"internal/infra/gs1":    {},
 	"internal/print/pdf":    {},
 	"internal/print/symbol": {"internal/print/pdf"},
-	"internal/print/labels": {"internal/infra/gs1", "internal/infra/safeyaml", "internal/print/pdf", "internal/print/symbol"},
+	"internal/print/labels": {"client", "internal/infra/gs1", "internal/infra/safeyaml", "internal/print/pdf", "internal/print/symbol"},
 
 	"internal/domain/accounts": {
 		"internal/contract/behaviour", "internal/contract/errcode", "internal/contract/settings", "internal/eventlog/outbox",

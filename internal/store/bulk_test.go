@@ -29,22 +29,16 @@ func (c *countingConn) ExecContext(ctx context.Context, query string, args []dri
 
 // countPrepared makes the connection for writing count the statements that it parses.
 func countPrepared(t *testing.T, s *Store) (conn *preparedConn, counts *countingConn) {
-	withWriter(t, s, func(c *preparedConn) {
-		conn, counts = c, &countingConn{sqliteConn: c.sqliteConn}
-		c.sqliteConn = counts
-	})
-	return conn, counts
-}
-
-func withWriter(t *testing.T, s *Store, f func(*preparedConn)) {
-	t.Helper()
 	c, err := s.write.Conn(t.Context())
 	require.NoError(t, err)
 	defer c.Close()
 	require.NoError(t, c.Raw(func(c any) error {
-		f(c.(*preparedConn))
+		conn = c.(*preparedConn)
+		counts = &countingConn{sqliteConn: conn.sqliteConn}
+		conn.sqliteConn = counts
 		return nil
 	}))
+	return conn, counts
 }
 
 func TestBulk_StatementsPreparedOnce(t *testing.T) {
@@ -120,9 +114,7 @@ func TestSQLite_PreparedStatements(t *testing.T) {
 		require.NoError(t, s.write.QueryRowContext(t.Context(), fmt.Sprintf(`SELECT %d`, i)).Scan(&got))
 		require.Equal(t, got, i, "the result of statement %d", i)
 	}
-	withWriter(t, s, func(c *preparedConn) {
-		assert.True(t, idle > 0 && len(c.idle) == maxPrepared, "idle statements: %d, then %d of %d", idle, len(c.idle), maxPrepared)
-	})
+	assert.True(t, idle > 0 && len(conn.idle) == maxPrepared, "idle statements: %d, then %d of %d", idle, len(conn.idle), maxPrepared)
 	prepared := counts.prepared
 	_, err := s.write.ExecContext(t.Context(), `SELECT nothing`)
 	require.True(t, err != nil && counts.prepared == prepared+1, "an invalid statement: %v", err)
