@@ -124,9 +124,7 @@ func TestLake_ExactlyOnceAfterKill(t *testing.T) {
 		})
 		require.NoError(t, err)
 		for id := range answered {
-			if found[id] != 1 {
-				t.Errorf("the scan %s was answered, and is in the lake %d times", id, found[id])
-			}
+			assert.True(t, found[id] == 1, "the scan %s was answered, and is in the lake %d times", id, found[id])
 		}
 		for id, n := range found {
 			assert.True(t, n == 1, "the scan %s is in the lake %d times", id, n)

@@ -104,9 +104,7 @@ func TestCommit_NetworkCutDuringReplication(t *testing.T) {
 	child.Listen = net.JoinHostPort(place.calls, "0")
 	require.NoError(t, os.MkdirAll(child.Data, 0o700))
 	node, ready := begin(t, proctest.Command("server", child, "ip", "netns", "exec", place.name), filepath.Dir(child.Data))
-	if !ready {
-		t.Fatalf("the node does not start\n%s", node.lastLog())
-	}
+	require.True(t, ready, "the node does not start\n%s", node.lastLog())
 	n.running.Store(node)
 	keeper := newShopkeeper(t, node.URL)
 	for range 2 {

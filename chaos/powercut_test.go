@@ -54,9 +54,7 @@ func TestFirstStart_PowerCutAtEachWrite(t *testing.T) {
 			p.stop() // it needs fewer writes
 			continue
 		}
-		if p.ProcessState.String() != "signal: killed" {
-			t.Fatalf("%v\n%s", p.ProcessState, p.lastLog())
-		}
+		require.True(t, p.ProcessState.String() == "signal: killed", "%v\n%s", p.ProcessState, p.lastLog())
 		furthest = max(furthest, 2*c.child.PowerCut.Starting)
 		afterCut(t, c.child)
 		c.child.PowerCut = nil

@@ -49,9 +49,7 @@ func newChild(t testing.TB, database, seed string) (c childConfig) {
 func start(t testing.TB, c childConfig) *process {
 	t.Helper()
 	p, ready := try(t, c)
-	if !ready {
-		t.Fatalf("the server did not become ready: %v\n%s", p.ProcessState, p.lastLog())
-	}
+	require.True(t, ready, "the server did not become ready: %v\n%s", p.ProcessState, p.lastLog())
 	return p
 }
 

@@ -43,9 +43,7 @@ settings: {rule_rate_limit: null, verification: trust}
 			wire.ok("qrcodejumppublish", token, prefixOnly(prefix(n)))
 			wire.ok("qrcodejumpdelete", token, prefixOnly(prefix(n)))
 		}
-		if left() != 40 {
-			t.Fatalf("%d publishes left after 60: a deleted rule gives none back", left())
-		}
+		require.True(t, left() == 40, "%d publishes left after 60: a deleted rule gives none back", left())
 		for n := range 100 {
 			wire.ok("qrcodejumpadd", token, add(prefix(n), "pages/b"))
 		}

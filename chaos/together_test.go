@@ -128,9 +128,7 @@ func TestChanges_ConcurrentOwnersOnTwoNodes(t *testing.T) {
 		assert.True(t, there[prefix] == owner && state[prefix] != 0, "%s of owner%d was acknowledged, and is not there", prefix, owner)
 	}
 	for prefix := range published {
-		if state[prefix] != 2 {
-			t.Errorf("the publish of %s was acknowledged, and it is in state %d", prefix, state[prefix])
-		}
+		assert.True(t, state[prefix] == 2, "the publish of %s was acknowledged, and it is in state %d", prefix, state[prefix])
 	}
 	// Numbers of rules are in the order of their commits.
 	var wrong int

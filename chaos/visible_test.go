@@ -37,13 +37,11 @@ func TestChanges_VisibleOnOtherConnection(t *testing.T) {
 			page := fmt.Sprintf("pages/%d", n)
 			writes.ok("qrcodejumpadd", token, add(prefix, page))
 			writes.ok("qrcodejumppublish", token, prefixOnly(prefix))
-			if d := scans.scan(link); !d.opens() || !strings.HasPrefix(d.Path, page+"?q=") {
-				t.Fatalf("interleaving %d: published, but a scan %v", n, d)
-			}
+			d := scans.scan(link)
+			require.True(t, d.opens() && strings.HasPrefix(d.Path, page+"?q="), "interleaving %d: published, but a scan %v", n, d)
 			writes.ok("qrcodejumpdelete", token, prefixOnly(prefix))
-			if d := scans.scan(link); d.opens() {
-				t.Fatalf("interleaving %d: deleted, but a scan %v", n, d)
-			}
+			d = scans.scan(link)
+			require.True(t, !d.opens(), "interleaving %d: deleted, but a scan %v", n, d)
 		}
 		t.Logf("%d interleavings, beside them %s", times, others())
 		// Not how many were dialled: a client that was kept waiting for its turn
@@ -211,9 +209,8 @@ func TestPrefix_RaceBetweenOwners(t *testing.T) {
 					}
 					return right.drop(host+"/x/y/", host+"/x/y/1")
 				})
-			if d := third.scan(host + "/x/y/2"); d.opens() {
-				t.Fatalf("race %d: all deleted, but a scan %v", n, d)
-			}
+			d := third.scan(host + "/x/y/2")
+			require.True(t, !d.opens(), "race %d: all deleted, but a scan %v", n, d)
 		}
 		t.Logf("%d races: %v; below the other's rule %d times", races, wins, below)
 	})
@@ -242,14 +239,11 @@ func TestScanStream_SeesAcknowledgedChanges(t *testing.T) {
 		var lines *bufio.Reader
 		scan := func() (d decision) {
 			t.Helper()
-			if _, err := io.WriteString(ask, `{"text":"`+prefix+`1"}`+"\n"); err != nil {
-				t.Fatal(err)
-			}
+			_, err := io.WriteString(ask, `{"text":"`+prefix+`1"}`+"\n")
+			require.NoError(t, err)
 			if lines == nil {
 				resp := <-answers
-				if resp == nil {
-					t.FailNow()
-				}
+				require.True(t, resp != nil, "no response")
 				t.Cleanup(func() { resp.Body.Close() })
 				lines = bufio.NewReader(resp.Body)
 			}
@@ -259,25 +253,21 @@ func TestScanStream_SeesAcknowledgedChanges(t *testing.T) {
 			return d
 		}
 
-		if d := scan(); d.opens() {
-			t.Fatalf("before any rule: %v", d)
-		}
+		d := scan()
+		require.True(t, !d.opens(), "before any rule: %v", d)
 		others := disturb(t, srv.URL)
 		times := amount(200, 30)
 		for n := range times {
 			page := fmt.Sprintf("pages/%d", n)
 			writes.ok("qrcodejumpadd", token, add(prefix, page))
-			if d := scan(); d.opens() {
-				t.Fatalf("change %d: not published, but the stream %v", n, d)
-			}
+			d := scan()
+			require.True(t, !d.opens(), "change %d: not published, but the stream %v", n, d)
 			writes.ok("qrcodejumppublish", token, prefixOnly(prefix))
-			if d := scan(); !d.opens() || !strings.HasPrefix(d.Path, page+"?q=") {
-				t.Fatalf("change %d: published, but the stream %v", n, d)
-			}
+			d = scan()
+			require.True(t, d.opens() && strings.HasPrefix(d.Path, page+"?q="), "change %d: published, but the stream %v", n, d)
 			writes.ok("qrcodejumpdelete", token, prefixOnly(prefix))
-			if d := scan(); d.opens() {
-				t.Fatalf("change %d: deleted, but the stream %v", n, d)
-			}
+			d = scan()
+			require.True(t, !d.opens(), "change %d: deleted, but the stream %v", n, d)
 		}
 		t.Logf("%d changes seen by one stream, beside them %s", 3*times, others())
 	})

@@ -22,9 +22,7 @@ func whole(text string) Call {
 func TestCallBlock_EqualsEncodingJSON(t *testing.T) {
 	full := reflect.ValueOf(whole("x"))
 	for i := range full.NumField() {
-		if full.Field(i).IsZero() {
-			t.Errorf("the field %s is not set: appendJSON must write it too", full.Type().Field(i).Name)
-		}
+		assert.True(t, !full.Field(i).IsZero(), "the field %s is not set: appendJSON must write it too", full.Type().Field(i).Name)
 	}
 	for _, c := range []Call{{}, whole("x"), whole(`{"a":"<b>&\"c\"\\"}`), whole("\n\t\r\x00\x1f\x7f字\U0001f600"),
 		{Behaviours: []string{"one"}}} {

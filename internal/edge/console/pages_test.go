@@ -327,9 +327,7 @@ func (e *eyes) note(t *testing.T, p looked) (first bool) {
 	first = !e.seen[found.Page]
 	e.seen[found.Page] = true
 	e.visited(p)
-	if leak.MatchString(found.Text) {
-		t.Errorf("the page shows %q", leak.FindString(found.Text))
-	}
+	assert.True(t, !leak.MatchString(found.Text), "the page shows %q", leak.FindString(found.Text))
 	assert.True(t, found.Elements <= 0 && !found.Ran, "%d elements of what a stranger sent, which ran: %v", found.Elements, found.Ran)
 	assert.Equal(t, strings.Contains(found.Text, "class=pwned"), p.tells, "the page shows what a stranger sent")
 	return first
