@@ -359,7 +359,17 @@ type Alarm struct {
 	ConfirmedBy    string          `json:"confirmed_by,omitempty"`
 	DismissedAt    *time.Time      `json:"dismissed_at,omitempty" doc:"time of the dismissal"`
 	DismissedBy    string          `json:"dismissed_by,omitempty"`
-	Note           string          `json:"note,omitempty" doc:"reason for the dismissal"`
+	Note           string          `json:"note,omitempty" doc:"note of the case, or reason for the dismissal"`
+	Case           string          `json:"case,omitempty" doc:"name of the case that groups the alarm with others"`
+	Assignee       string          `json:"assignee,omitempty" doc:"person who works on the case"`
+}
+
+// Acknowledgement is a change to an alarm that an operator has seen. A nil field leaves the stored value unchanged, "" removes it.
+type Acknowledgement struct {
+	Confirm  bool    `json:"confirm,omitempty" doc:"if true, also confirms the alarm: the page for buyers warns of the code"`
+	Case     *string `json:"case,omitempty" maxLength:"128" doc:"name of the case that groups the alarm with others; empty = none"`
+	Assignee *string `json:"assignee,omitempty" maxLength:"128" doc:"person who works on the case"`
+	Note     *string `json:"note,omitempty" maxLength:"1000" doc:"note of the case; a dismissed alarm keeps the reason of the dismissal"`
 }
 
 // AlarmQuery selects alarms; the zero value selects the oldest 100 alarms.
@@ -371,6 +381,8 @@ type AlarmQuery struct {
 	State string `query:"state" enum:"open,dismissed,suspicious,confirmed"`
 	// Acknowledged selects alarms that are acknowledged ("true") or not ("false"); "" means both.
 	Acknowledged string `query:"acknowledged" enum:"true,false"`
+	Case         string `query:"case"`     // only alarms of this case; "" means all
+	Assignee     string `query:"assignee"` // only alarms of cases of this person; "" means all
 	// ApplicationID selects only alarms about codes of one application; 0 means all applications.
 	ApplicationID int64  `query:"application_id"`
 	Owner         string `query:"owner"` // AppID of the owner of the applications; "" means all accounts that the caller may see.
@@ -403,14 +415,10 @@ func (c AlarmsService) Export(ctx context.Context, format, language string, q Al
 	return c.exportTable(ctx, "alarms/export", format, query, w)
 }
 
-// Acknowledge records that the caller has seen an alarm.
-func (c AlarmsService) Acknowledge(ctx context.Context, id int64) (Alarm, error) {
-	return post[Alarm](ctx, c.transport, fmt.Sprintf("alarms/%d/acknowledge", id), struct{}{})
-}
-
-// Confirm records that an alarm is justified, and acknowledges it. The page of the code then warns buyers, whatever the kind of the alarm.
-func (c AlarmsService) Confirm(ctx context.Context, id int64) (Alarm, error) {
-	return post[Alarm](ctx, c.transport, fmt.Sprintf("alarms/%d/acknowledge", id), map[string]bool{"confirm": true})
+// Acknowledge records that the caller has seen an alarm, and makes the changes: it puts the alarm into a case, or confirms the alarm as
+// justified. The page of a code with a confirmed alarm warns buyers, whatever the kind of the alarm.
+func (c AlarmsService) Acknowledge(ctx context.Context, id int64, change Acknowledgement) (Alarm, error) {
+	return post[Alarm](ctx, c.transport, fmt.Sprintf("alarms/%d/acknowledge", id), change)
 }
 
 // Dismiss dismisses an alarm, with a note that explains why the code is not a copy. After a dismissal, the code opens the same page

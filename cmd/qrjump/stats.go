@@ -294,15 +294,24 @@ type statsAlarms struct {
 	Acknowledge  int64  `xor:"what" placeholder:"ID"`
 	Confirm      int64  `xor:"what" placeholder:"ID"`
 	Dismiss      int64  `xor:"what" placeholder:"ID"`
+	Case         string `placeholder:"NAME"`
+	Assignee     string `placeholder:"NAME"`
 	Note         string `placeholder:"TEXT"`
 }
 
 // Run lists alarms, or acknowledges, confirms or dismisses an alarm.
 func (c *statsAlarms) Run(s *session, operator *client.Client) error {
-	if (c.Dismiss != 0) != (c.Note != "") {
+	if c.Dismiss != 0 && (c.Note == "" || c.Case+c.Assignee != "") || c.Note != "" && c.Acknowledge+c.Confirm+c.Dismiss == 0 {
 		return misused("stats.dismiss_id_and_note_text")
 	}
-	asked := client.AlarmQuery{Acknowledged: c.Acknowledged, ApplicationID: c.Batch, Owner: c.Owner, Limit: 1000}
+	change := client.Acknowledgement{Confirm: c.Confirm != 0}
+	for field, text := range map[**string]*string{&change.Case: &c.Case, &change.Assignee: &c.Assignee, &change.Note: &c.Note} {
+		if *text != "" {
+			*field = text
+		}
+	}
+	asked := client.AlarmQuery{Acknowledged: c.Acknowledged, Case: c.Case, Assignee: c.Assignee, ApplicationID: c.Batch, Owner: c.Owner,
+		Limit: 1000}
 	if c.State != "all" {
 		asked.State = c.State
 	}
@@ -317,12 +326,12 @@ func (c *statsAlarms) Run(s *session, operator *client.Client) error {
 			a.ID, a.ApplicationID, a.CodeIndex, plain(a.DismissedBy), plain(a.Note))
 	}
 	if c.Confirm != 0 {
-		a, err := operator.Alarms.Confirm(s.ctx, c.Confirm)
+		a, err := operator.Alarms.Acknowledge(s.ctx, c.Confirm, change)
 		return c.outcome(s, a, failed("confirm", fmt.Sprint("alarm ", c.Confirm), err), "stats.alarm_is_confirmed_by",
 			a.ID, plain(a.ConfirmedBy))
 	}
 	if c.Acknowledge != 0 {
-		a, err := operator.Alarms.Acknowledge(s.ctx, c.Acknowledge)
+		a, err := operator.Alarms.Acknowledge(s.ctx, c.Acknowledge, change)
 		return c.outcome(s, a, failed("acknowledge", fmt.Sprint("alarm ", c.Acknowledge), err), "stats.alarm_is_acknowledged_by",
 			a.ID, plain(a.AcknowledgedBy))
 	}
@@ -332,11 +341,11 @@ func (c *statsAlarms) Run(s *session, operator *client.Client) error {
 			fmt.Fprintln(w, s.msg(msg("alarms.none")))
 			return
 		}
-		heads := []string{"ID", "TIME", "CODE", "SCORE", "STAGE", "REASON", "ACKNOWLEDGED BY", "DISMISSED"}
+		heads := []string{"ID", "TIME", "CODE", "SCORE", "STAGE", "REASON", "ACKNOWLEDGED BY", "CASE", "ASSIGNEE", "DISMISSED"}
 		printRows(w, heads, list, func(a client.Alarm) []string {
 			return []string{number(a.ID), formatTime(a.OccurredAt),
 				fmt.Sprintf("%d:%d", a.ApplicationID, a.CodeIndex), number(a.Score), orDash(a.Stage), reason(s.reader, a),
-				orDash(a.AcknowledgedBy), orDash(dismissal(a))}
+				orDash(a.AcknowledgedBy), orDash(a.Case), orDash(a.Assignee), orDash(dismissal(a))}
 		})
 	})
 }

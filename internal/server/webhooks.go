@@ -27,7 +27,8 @@ func (s *Server) openWebhooks() {
 			news := make([]webhooks.Event, len(list))
 			for i, a := range list {
 				data := alarmData{ID: a.ID, Kind: a.Kind, ApplicationID: a.Batch, CodeIndex: a.Index,
-					OccurredAt: a.CreatedAt.UTC(), ScanID: a.Scan, Score: a.Score, Details: a.Details}
+					OccurredAt: a.CreatedAt.UTC(), ScanID: a.Scan, Score: a.Score, Details: a.Details,
+					Case: a.Case, Assignee: a.Assignee, Note: a.Note}
 				kind := webhooks.AlarmRaised
 				switch data.Stage = alarms.StageSuspicious; a.Decision {
 				case alarms.Confirm:
@@ -85,6 +86,9 @@ type alarmData struct {
 	Details       alarms.Details `json:"details"`
 	Stage         string         `json:"stage,omitempty"`
 	ConfirmedBy   string         `json:"confirmed_by,omitempty"`
+	Case          string         `json:"case,omitempty"`
+	Assignee      string         `json:"assignee,omitempty"`
+	Note          string         `json:"note,omitempty"`
 
 	Dismissed *dismissalData `json:"dismissed,omitempty"`
 }

@@ -15,11 +15,11 @@ import (
 
 var alarmRows = mapper[alarms.Alarm]{table: "alarms", notFound: alarms.ErrNoAlarm,
 	columns: "id, kind, batch, idx, created_at, scan, score, details, acknowledged_at, acknowledged_by, confirmed_at, confirmed_by, " +
-		"confirmation, dismissed_at, dismissed_by, note, dismissal",
+		"confirmation, dismissed_at, dismissed_by, note, case_name, assignee, dismissal",
 	targets: func(a *alarms.Alarm) []any {
 		return []any{&a.ID, &a.Kind, &a.Batch, &a.Index, moment{&a.CreatedAt}, &a.Scan, &a.Score, inJSON(&a.Details),
 			moment{&a.AcknowledgedAt}, &a.AcknowledgedBy, moment{&a.ConfirmedAt}, &a.ConfirmedBy, &a.Confirmation,
-			moment{&a.DismissedAt}, &a.DismissedBy, &a.Note, &a.Dismissal}
+			moment{&a.DismissedAt}, &a.DismissedBy, &a.Note, &a.Case, &a.Assignee, &a.Dismissal}
 	}}
 
 // UpdateAlarms implements alarms.Store.
@@ -71,7 +71,7 @@ func (t alarmQueries) UnacknowledgedAlarms(ctx context.Context, owners []string,
 // alarmsAsked returns the WHERE clause of an alarm query, and the arguments of this clause.
 func (t alarmQueries) alarmsAsked(q alarms.Query) (location string, args []any) {
 	location, args = `WHERE id > $1`, []any{q.After}
-	and := func(column string, value int64) {
+	and := func(column string, value any) {
 		args = append(args, value)
 		location += fmt.Sprintf(` AND %s = $%d`, column, len(args))
 	}
@@ -81,6 +81,12 @@ func (t alarmQueries) alarmsAsked(q alarms.Query) (location string, args []any) 
 	location += map[string]string{"true": ` AND acknowledged_at > 0`, "false": ` AND acknowledged_at = 0`}[q.Acknowledged]
 	if q.Batch != 0 {
 		and("batch", q.Batch)
+	}
+	if q.Case != "" {
+		and("case_name", q.Case)
+	}
+	if q.Assignee != "" {
+		and("assignee", q.Assignee)
 	}
 	if q.Code != nil {
 		and("batch", q.Code.Batch)
@@ -152,6 +158,19 @@ func (t alarmQueries) Acknowledge(ctx context.Context, id int64, actor string, i
 	changed, err := t.exec(ctx, `UPDATE alarms SET acknowledged_at = $2, acknowledged_by = $3 WHERE id = $1 AND acknowledged_at = 0`, id, millis(instant), actor)
 	if err == nil && changed > 0 {
 		err = t.note(ctx, ofAlarm, strconv.FormatInt(id, 10), "acknowledge", map[string]string{"actor": actor})
+	}
+	if err != nil {
+		return alarms.Alarm{}, err
+	}
+	return alarmRows.find(ctx, t.Tx, `id = $1`, id)
+}
+
+func (t alarmQueries) Assign(ctx context.Context, id int64, change alarms.Acknowledgement) (alarms.Alarm, error) {
+	_, err := t.exec(ctx, `UPDATE alarms SET case_name = COALESCE($2, case_name), assignee = COALESCE($3, assignee),
+		note = CASE WHEN dismissed_at > 0 THEN note ELSE COALESCE($4, note) END WHERE id = $1`, id, change.Case, change.Assignee, change.Note)
+	if err == nil {
+		err = t.note(ctx, ofAlarm, strconv.FormatInt(id, 10), "assign",
+			map[string]*string{"case": change.Case, "assignee": change.Assignee, "note": change.Note})
 	}
 	if err != nil {
 		return alarms.Alarm{}, err

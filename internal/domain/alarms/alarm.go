@@ -79,8 +79,16 @@ type Alarm struct {
 	// DismissedAt is the time at which an operator declared the code genuine; zero = the alarm is open.
 	DismissedAt time.Time
 	DismissedBy string
-	Note        string // reason for the dismissal
+	Note        string // note of the case, or reason for the dismissal
+	Case        string // name of the case that groups the alarm with others; "" = none
+	Assignee    string // person who works on the case
 	Dismissal   int64  // ID of the dismissal, from the same sequence as alarm IDs; 0 = not dismissed
+}
+
+// Acknowledgement is a change that an operator makes to an alarm. A nil field leaves the stored value unchanged, "" removes it.
+type Acknowledgement struct {
+	Confirm              bool // also declares the alarm justified
+	Case, Assignee, Note *string
 }
 
 // Stage returns the stage of an open alarm; "" = the alarm is dismissed.
@@ -114,6 +122,8 @@ type Query struct {
 	Newest       bool      // newest first
 	State        string    // StateOpen, StateDismissed, StageSuspicious or StageConfirmed; "" = any
 	Acknowledged string    // only alarms that are acknowledged ("true") or not ("false"); "" = any
+	Case         string    // only alarms of this case; "" = any
+	Assignee     string    // only alarms of cases of this person; "" = any
 	Batch        int64     // only alarms of the batch with this ID; 0 = any
 	Owners       []string  // only alarms of applications of these accounts; empty = any
 	Code         *CodeName // only alarms of this code; nil = any

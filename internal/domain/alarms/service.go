@@ -89,6 +89,8 @@ type Tx interface {
 	Alarmed(ctx context.Context, batch int64, r codes.Range) ([]int64, error)
 	// Acknowledge stores the operator who acknowledged an alarm; it returns ErrNoAlarm if the alarm does not exist.
 	Acknowledge(ctx context.Context, id int64, by string, at time.Time) (Alarm, error)
+	// Assign stores the case, the assignee and the note of an alarm; the note of a dismissed alarm stays unchanged.
+	Assign(ctx context.Context, id int64, change Acknowledgement) (Alarm, error)
 	// Decide stores the operator who confirmed or dismissed an alarm, and the reason; it returns ErrNoAlarm if the alarm does not exist.
 	// An earlier dismissal and an equal decision stay unchanged.
 	Decide(ctx context.Context, id int64, decision, by, note string, at time.Time) (Alarm, error)
@@ -152,12 +154,16 @@ func (s *Service) Alarm(ctx context.Context, name CodeName) (Alarm, error) {
 	return view(ctx, s, func(tx Tx) (Alarm, error) { return tx.Alarm(ctx, Copied, name) })
 }
 
-// Acknowledge stores the operator who acknowledged an alarm, and with confirm also that the alarm is justified. An earlier
-// acknowledgement, confirmation or dismissal stays unchanged. Acknowledge returns ErrNoAlarm if the alarm does not exist.
-func (s *Service) Acknowledge(ctx context.Context, id int64, actor string, confirm bool) (a Alarm, err error) {
+// Acknowledge stores the operator who acknowledged an alarm, and the changes of the acknowledgement. An earlier acknowledgement,
+// confirmation or dismissal stays unchanged. Acknowledge returns ErrNoAlarm if the alarm does not exist.
+func (s *Service) Acknowledge(ctx context.Context, id int64, actor string, change Acknowledgement) (a Alarm, err error) {
 	err = s.Store.UpdateAlarms(ctx, func(tx Tx) error {
-		if a, err = tx.Acknowledge(ctx, id, actor, s.Now()); err == nil && confirm {
-			a, err = tx.Decide(ctx, id, Confirm, actor, "", s.Now())
+		a, err = tx.Acknowledge(ctx, id, actor, s.Now())
+		if err == nil && (change.Case != nil || change.Assignee != nil || change.Note != nil) {
+			a, err = tx.Assign(ctx, id, change)
+		}
+		if err == nil && change.Confirm {
+			a, err = tx.Decide(ctx, id, Confirm, actor, a.Note, s.Now())
 		}
 		return err
 	})

@@ -264,7 +264,7 @@ func TestAlarmOfCode_OpenOrDismissed(t *testing.T) {
 				a, err := c.Alarm(t.Context(), other)
 				assert.ErrorIs(t, err, alarms.ErrNoAlarm, "an alarm of %+v: %+v", other, a)
 			}
-			require.NoError(t, assert.ErrorOf(c.Acknowledge(t.Context(), 1, "eve", false)))
+			require.NoError(t, assert.ErrorOf(c.Acknowledge(t.Context(), 1, "eve", alarms.Acknowledgement{})))
 		}
 	})
 }
@@ -283,7 +283,7 @@ func TestAlarmList_BothDirectionsAndCount(t *testing.T) {
 			return nil
 		})
 		if err == nil {
-			_, err = c.Acknowledge(t.Context(), 1, "eve", false)
+			_, err = c.Acknowledge(t.Context(), 1, "eve", alarms.Acknowledgement{})
 		}
 		if err == nil {
 			_, err = c.Dismiss(t.Context(), 4, "eve", "a fair")
@@ -298,7 +298,7 @@ func TestAlarmList_BothDirectionsAndCount(t *testing.T) {
 		a, err := c.Alarm(t.Context(), name)
 		assert.True(t, errors.Is(err, alarms.ErrNoAlarm), "an alarm that is not confirmed changes the page: %+v, %v", a, err)
 		for range 2 { // the second confirmation changes nothing
-			a, err := c.Acknowledge(t.Context(), 6, "eve", true)
+			a, err := c.Acknowledge(t.Context(), 6, "eve", alarms.Acknowledgement{Confirm: true})
 			require.True(t, err == nil && a.Confirmation == 7 && a.ConfirmedBy == "eve" && a.AcknowledgedBy == "eve" &&
 				a.Stage() == alarms.StageConfirmed, "a confirmation: %+v, %v", a, err)
 		}
@@ -309,6 +309,16 @@ func TestAlarmList_BothDirectionsAndCount(t *testing.T) {
 		changes, err := c.StateChanges(t.Context(), 4, 9)
 		assert.True(t, err == nil && len(changes) == 3 && changes[0].Decision == alarms.Dismiss && changes[1].ID == 6 &&
 			changes[2].ID == 6 && changes[2].Decision == alarms.Confirm, "the changes: %+v, %v", changes, err)
+		caseName, assignee, note := "market stall", "Li Na", "bought two"
+		change := alarms.Acknowledgement{Case: &caseName, Assignee: &assignee, Note: &note}
+		for id, wantNote := range map[int64]string{1: "known", 6: note} { // a dismissed alarm keeps the reason
+			a, err = c.Acknowledge(t.Context(), id, "eve", change)
+			assert.True(t, err == nil && a.Case == caseName && a.Assignee == assignee && a.Note == wantNote, "in a case: %+v, %v", a, err)
+		}
+		a, err = c.Acknowledge(t.Context(), 6, "eve", alarms.Acknowledgement{Confirm: true})
+		require.True(t, err == nil && a.Case == caseName && a.Note == note, "acknowledged again: %+v, %v", a, err)
+		list, err = c.Alarms(t.Context(), alarms.Query{Case: caseName, Assignee: assignee, Limit: 9})
+		assert.True(t, err == nil && len(list) == 2, "the alarms of the case: %+v, %v", list, err)
 		a, err = c.Dismiss(t.Context(), 6, "eve", "a mistake")
 		assert.True(t, err == nil && a.Stage() == "", "dismissing a confirmed alarm: %+v, %v", a, err)
 		for want, q := range map[string]alarms.Query{"[4 3]": {Newest: true, Batch: 7, Limit: 2},

@@ -33,7 +33,8 @@ func (a scanAPI) showAlarm(ctx context.Context, item alarms.Alarm) (alarm, error
 		CodeIndex: item.Index, OccurredAt: item.CreatedAt, ScanID: item.Scan, Score: item.Score, Reasons: mapped(item.Reasons(), inBoth),
 		AcknowledgedAt: optional(item.AcknowledgedAt), AcknowledgedBy: item.AcknowledgedBy,
 		ConfirmedAt: optional(item.ConfirmedAt), ConfirmedBy: item.ConfirmedBy,
-		DismissedAt: optional(item.DismissedAt), DismissedBy: item.DismissedBy, Note: item.Note}, item.Details}, err
+		DismissedAt: optional(item.DismissedAt), DismissedBy: item.DismissedBy, Note: item.Note,
+		Case: item.Case, Assignee: item.Assignee}, item.Details}, err
 }
 
 // AlarmFilter contains the query parameters that select alarms.
@@ -44,13 +45,15 @@ type AlarmFilter struct {
 	Newest        bool   `query:"newest" doc:"newest first"`
 	State         string `query:"state" enum:"open,dismissed,suspicious,confirmed" doc:"dismissed, or open: all, unconfirmed, confirmed"`
 	Acknowledged  string `query:"acknowledged" enum:"true,false" doc:"only acknowledged, or only unacknowledged alarms"`
+	Case          string `query:"case" maxLength:"128" doc:"only alarms of the case with this name"`
+	Assignee      string `query:"assignee" maxLength:"128" doc:"only alarms of cases with this assignee"`
 	ApplicationID int64  `query:"application_id" minimum:"0" doc:"only alarms of codes of this application"`
 }
 
 func (f AlarmFilter) query(ctx context.Context) (alarms.Query, error) {
 	accountIDs, err := owners(ctx, f.Owner)
 	return alarms.Query{Owners: accountIDs, After: f.After, Before: f.Before, Newest: f.Newest, State: f.State,
-		Acknowledged: f.Acknowledged, Batch: f.ApplicationID}, err
+		Acknowledged: f.Acknowledged, Case: f.Case, Assignee: f.Assignee, Batch: f.ApplicationID}, err
 }
 
 func (a scanAPI) listAlarms(ctx context.Context, in *struct {
@@ -76,21 +79,17 @@ func (a scanAPI) listAlarms(ctx context.Context, in *struct {
 
 func (a scanAPI) acknowledgeAlarm(ctx context.Context, in *struct {
 	ID   int64 `path:"id" minimum:"1"`
-	Body struct {
-		Confirm bool   `json:"confirm,omitempty" doc:"if true, also confirms the alarm: the page for buyers warns of the code"`
-		Actor   string `json:"actor,omitempty" maxLength:"128" deprecated:"true" doc:"ignored; the caller is recorded"`
-	}
+	Body client.Acknowledgement
 }) (alarm, error) {
 	ctx = acting(ctx, "")
-	found, err := a.Alarms.Acknowledge(ctx, in.ID, accounts.ActorFromContext(ctx).ActorID, in.Body.Confirm)
+	found, err := a.Alarms.Acknowledge(ctx, in.ID, accounts.ActorFromContext(ctx).ActorID, alarms.Acknowledgement(in.Body))
 	return readAfter(ctx, err, a.showAlarm, found)
 }
 
 func (a scanAPI) dismissAlarm(ctx context.Context, in *struct {
 	ID   int64 `path:"id" minimum:"1"`
 	Body struct {
-		Note  string `json:"note" minLength:"1" maxLength:"1000" doc:"reason why the code is not copied"`
-		Actor string `json:"actor,omitempty" maxLength:"128" deprecated:"true" doc:"ignored; the caller is recorded"`
+		Note string `json:"note" minLength:"1" maxLength:"1000" doc:"reason why the code is not copied"`
 	}
 }) (alarm, error) {
 	ctx = acting(ctx, "")

@@ -155,6 +155,8 @@ type alarmRow struct {
 	DismissedAt   *time.Time `parquet:"dismissed_at,optional,timestamp(millisecond)"`
 	DismissedBy   string     `parquet:"dismissed_by"`
 	Note          string     `parquet:"note"`
+	Case          string     `parquet:"case"`
+	Assignee      string     `parquet:"assignee"`
 }
 
 func (a scanAPI) exportStatistics(ctx context.Context, in *struct {
@@ -230,7 +232,8 @@ func (a scanAPI) exportAlarms(ctx context.Context, in *struct {
 				reasons := mapped(item.Reasons(), func(t i18n.Message) string { return t.In(language) })
 				rows = append(rows, alarmRow{item.ID, string(item.Kind), item.Batch, item.Index, item.CreatedAt, item.Scan, item.Score,
 					strings.Join(reasons, " "), optional(item.AcknowledgedAt), item.AcknowledgedBy, item.Stage(),
-					optional(item.ConfirmedAt), item.ConfirmedBy, optional(item.DismissedAt), item.DismissedBy, item.Note})
+					optional(item.ConfirmedAt), item.ConfirmedBy, optional(item.DismissedAt), item.DismissedBy, item.Note,
+					item.Case, item.Assignee})
 			}
 			if len(list) < q.Limit {
 				return rows, nil

@@ -20,11 +20,14 @@ type alarmsView struct {
 	Batch    string // only alarms of codes of this application; "" = all applications
 	Group    string // grouping of the list: "" = by application and day; "application", "network", "account" or "day"
 	Order    string // "" = newest first, "score" = highest score first
+	Case     string // only alarms of this case; "" = any
+	Assignee string // only alarms of cases of this person; "" = any
 	batch    int64  // number of the application Batch
 	owner    string // only alarms of codes of this account; "" = all accounts that the visitor may see
 	Timeline *drawing
 	Groups   []alarmGroup
-	More     int64 // the next page lists alarms with numbers below More; 0 = last page
+	Report   []reportedCode // the report of the case Case
+	More     int64          // the next page lists alarms with numbers below More; 0 = last page
 }
 
 // alarmGroup contains the alarms of one application, network, account or day.
@@ -41,17 +44,27 @@ type alarmView struct {
 	Brief   string // the reasons in one line
 }
 
+// reportedCode is the line of a code in the report of a case.
+type reportedCode struct {
+	Name            string
+	OccurredAt      time.Time
+	FirstAt, LastAt *time.Time
+	Scans           int64
+	Places, Reasons []string
+}
+
 // Name returns the name of the alarm's code as people type it.
 func (a alarmView) Name() string { return fmt.Sprintf("%d:%d", a.ApplicationID, a.CodeIndex) }
 
 // File returns the download address of the alarms on the page in a file format.
 func (d alarmsView) File(format string) string {
-	return Root + "/statistics/alarms." + format + "?" + url.Values{"state": {d.State}, "batch": {d.Batch}}.Encode()
+	q := url.Values{"state": {d.State}, "batch": {d.Batch}, "case": {d.Case}, "assignee": {d.Assignee}}
+	return Root + "/statistics/alarms." + format + "?" + q.Encode()
 }
 
 // query returns the admin API's query for the alarms on the page.
 func (d alarmsView) query() client.AlarmQuery {
-	q := client.AlarmQuery{ApplicationID: d.batch, Owner: d.owner, State: d.State}
+	q := client.AlarmQuery{ApplicationID: d.batch, Owner: d.owner, State: d.State, Case: d.Case, Assignee: d.Assignee}
 	switch d.State {
 	case "all":
 		q.State = ""
@@ -65,7 +78,7 @@ func (d alarmsView) query() client.AlarmQuery {
 func (v *request) alarmsAsked() (d alarmsView, err error) {
 	q := v.r.URL.Query()
 	d = alarmsView{State: q.Get("state"), Batch: strings.TrimSpace(q.Get("batch")), Group: q.Get("group"), Order: q.Get("order"),
-		owner: v.Account()}
+		Case: strings.TrimSpace(q.Get("case")), Assignee: strings.TrimSpace(q.Get("assignee")), owner: v.Account()}
 	d.batch, err = v.number("batch")
 	return d, err
 }
@@ -111,6 +124,18 @@ func (pages alarmPages) alarms(v *request) error {
 	}
 	indexes := map[string]int{} // of groups
 	for _, a := range v.withReasons(list) {
+		if data.Case != "" {
+			scans, err := v.api.Codes.GetScans(v.ctx(), a.ApplicationID, a.CodeIndex)
+			if err != nil {
+				return err
+			}
+			c := reportedCode{Name: a.Name(), OccurredAt: a.OccurredAt, FirstAt: scans.FirstAt, LastAt: scans.LastAt, Scans: scans.Scans,
+				Reasons: a.Reasons}
+			for _, p := range scans.Places {
+				c.Places = append(c.Places, v.valueName(p.Region)+" "+separated(p.Scans))
+			}
+			data.Report = append(data.Report, c)
+		}
 		g, err := v.alarmGroup(data.Group, a.Alarm)
 		if err != nil {
 			return err
@@ -207,9 +232,22 @@ func (pages alarmPages) actOnAlarm(v *request) error {
 			return err
 		}}
 	}
+	change := func(c client.Acknowledgement) action {
+		return each(func(ctx context.Context, id int64) (client.Alarm, error) { return v.api.Alarms.Acknowledge(ctx, id, c) })
+	}
+	name, assignee, note := v.word("to_case"), v.word("to_assignee"), v.word("note")
+	assigned := client.Acknowledgement{Case: &name, Assignee: &assignee}
+	if note != "" {
+		assigned.Note = &note
+	}
+	if form("did") == "assign" {
+		to.Set("case", name)
+		to.Set("state", "all")
+	}
 	return v.perform(Root+"/alarms?"+to.Encode(), map[string]action{
-		"acknowledge": each(v.api.Alarms.Acknowledge),
-		"confirm":     each(v.api.Alarms.Confirm),
+		"acknowledge": change(client.Acknowledgement{}),
+		"confirm":     change(client.Acknowledgement{Confirm: true}),
+		"assign":      change(assigned),
 		"dismiss": each(func(ctx context.Context, id int64) (client.Alarm, error) {
 			return v.api.Alarms.Dismiss(ctx, id, v.word("note"))
 		}),

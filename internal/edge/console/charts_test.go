@@ -284,10 +284,13 @@ func TestAlarms_GroupsAndOneNoteForMany(t *testing.T) {
 		assert.True(t, strings.Contains(p.Body, "<summary>") && strings.Contains(p.Body, batch+":9</a>"),
 			"alarms by %s: status %d, no group with the alarm of code 9", group, p.Status)
 	}
+	v.did("/console/alarms", url.Values{"did": {"assign"}, "id": {"1", "3"}, "to_case": {"a <stall>"}, "to_assignee": {"Li Na"}})
+	v.get("/console/alarms?state=all&case=a+%3Cstall%3E").wants(t, "Case a &lt;stall&gt;", "Li Na", `<table`, "First scan", batch+":9")
+	v.get("/console/statistics/alarms.csv?state=all&assignee=Li+Na").wants(t, "a <stall>,Li Na")
 	p := v.post("/console/alarms", url.Values{"did": {"dismiss"}, "note": {"a fair"}})
 	assert.True(t, p.Status == http.StatusUnprocessableEntity, "dismissing none: status %d, want 422", p.Status)
 	v.did("/console/alarms", url.Values{"did": {"dismiss"}, "id": {"1", "2"}, "note": {"a fair"}})
-	left := v.get("/console/alarms")
+	left := v.get("/console/alarms?state=open")
 	n := strings.Count(left.Body, `name="id"`)
 	assert.True(t, n == 1, "%d alarms are open after two of three were dismissed, want 1", n)
 	all := v.get("/console/alarms?state=all")

@@ -636,12 +636,15 @@ CREATE TABLE alarms (
     -- After a dismissal the same code can have a new alarm.
     dismissed_at    BIGINT NOT NULL DEFAULT 0, -- 0 = open
     dismissed_by    TEXT NOT NULL DEFAULT '',
-    note            TEXT NOT NULL DEFAULT '', -- reason of the dismissal
+    note            TEXT NOT NULL DEFAULT '', -- note of the case, or reason of the dismissal
+    case_name       TEXT COLLATE "binary" NOT NULL DEFAULT '', -- case that groups the alarm with others; empty = none
+    assignee        TEXT COLLATE "binary" NOT NULL DEFAULT '', -- person who works on the case
     dismissal       BIGINT NOT NULL DEFAULT 0 -- number of the dismissal, from the sequence of alarms; 0 = open
 );
 CREATE INDEX idx_alarms_acknowledged_at_id ON alarms (acknowledged_at, id);
 CREATE UNIQUE INDEX idx_alarms_kind_batch_idx ON alarms (kind, batch, idx) WHERE dismissed_at = 0;
 CREATE INDEX idx_alarms_batch_idx ON alarms (batch, idx);
+CREATE INDEX idx_alarms_case_name_id ON alarms (case_name, id);
 CREATE INDEX idx_alarms_confirmation ON alarms (confirmation) WHERE confirmation > 0;
 CREATE INDEX idx_alarms_dismissal ON alarms (dismissal) WHERE dismissal > 0;
 
