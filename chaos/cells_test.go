@@ -264,7 +264,7 @@ func TestCells_MoveAccountUnderLoad(t *testing.T) {
 	}
 	eachBackend(t, func(t *testing.T, database string) {
 		if database == "" {
-			testscope.WholeOnly(t, "the same steps between two cells on PostgreSQL, and the parts of the move are tested in store on SQLite")
+			testscope.WholeOnly(t, "the same steps between two cells on PostgreSQL, and store tests the parts of the move on SQLite")
 		}
 		c := &cells{t: t, dir: t.TempDir(), ports: map[string]string{}, acked: map[string]bool{}, scans: map[string]bool{},
 			codes: map[int64]map[string]bool{}}

@@ -367,9 +367,9 @@ type Alarm struct {
 // Acknowledgement is a change to an alarm that an operator has seen. A nil field leaves the stored value unchanged, "" removes it.
 type Acknowledgement struct {
 	Confirm  bool    `json:"confirm,omitempty" doc:"if true, also confirms the alarm: the page for buyers warns of the code"`
-	Case     *string `json:"case,omitempty" maxLength:"128" doc:"name of the case that groups the alarm with others; empty = none"`
-	Assignee *string `json:"assignee,omitempty" maxLength:"128" doc:"person who works on the case"`
-	Note     *string `json:"note,omitempty" maxLength:"1000" doc:"note of the case; a dismissed alarm keeps the reason of the dismissal"`
+	Case     *string `json:"case,omitempty" maxLength:"128" pattern:"^[^\\x00]*$" doc:"name of the case that groups the alarm with others; empty = none"`
+	Assignee *string `json:"assignee,omitempty" maxLength:"128" pattern:"^[^\\x00]*$" doc:"person who works on the case"`
+	Note     *string `json:"note,omitempty" maxLength:"1000" pattern:"^[^\\x00]*$" doc:"note of the case; a dismissed alarm keeps the reason of the dismissal"`
 }
 
 // AlarmQuery selects alarms; the zero value selects the oldest 100 alarms.

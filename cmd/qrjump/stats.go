@@ -305,8 +305,8 @@ func (c *statsAlarms) Run(s *session, operator *client.Client) error {
 		return misused("stats.dismiss_id_and_note_text")
 	}
 	change := client.Acknowledgement{Confirm: c.Confirm != 0}
-	for field, text := range map[**string]*string{&change.Case: &c.Case, &change.Assignee: &c.Assignee, &change.Note: &c.Note} {
-		if *text != "" {
+	for text, field := range map[*string]**string{&c.Case: &change.Case, &c.Assignee: &change.Assignee, &c.Note: &change.Note} {
+		if *text != "" { // an empty flag changes nothing
 			*field = text
 		}
 	}

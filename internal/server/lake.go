@@ -2,12 +2,12 @@ package server
 
 import (
 	"context"
-	"encoding/hex"
 	"os"
 	"slices"
 	"strings"
 
 	"github.com/qrjump/qrjump/internal/domain/stats"
+	"github.com/qrjump/qrjump/internal/edge/adminapi"
 	"github.com/qrjump/qrjump/internal/eventlog/lake"
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
@@ -96,18 +96,9 @@ func (s scanRecords) lakeRows(ctx context.Context, scans []scanlog.Entry) ([]lak
 }
 
 func lakeRow(e *stats.Counted) lake.Row {
-	r := lake.Row{ScanID: e.ID.String(), ScannedAt: e.OccurredAt, Source: e.Source, Client: e.Client, Region: e.Region, Action: e.Action,
-		Kind: e.Kind, Reason: e.Reason, AppID: e.App, Version: e.Version, RuleID: e.RuleID, ApplicationID: e.Batch, Activity: e.Activity,
-		Brand:   e.Brand,
-		Product: e.Product, Owner: e.Owner, Text: e.Text}
-	if e.User != (scanlog.UserHash{}) {
-		r.UserHash = hex.EncodeToString(e.User[:])
-	}
-	if e.Network.IsValid() {
-		r.Network = e.Network.String()
-	}
-	if e.Batch != 0 {
-		r.CodeIndex = new(e.Index)
-	}
-	return r
+	s := adminapi.ShowScan(e)
+	return lake.Row{ScanID: s.ScanID, ScannedAt: s.OccurredAt, Source: s.Source, Client: s.Client, Region: s.Region, Action: s.Action,
+		Kind: s.Kind, Reason: s.Reason, AppID: s.AppID, Version: s.Version, RuleID: s.RuleID, ApplicationID: s.ApplicationID,
+		Activity: s.Activity, Brand: s.Brand, Product: s.Product, Owner: s.Owner, Text: s.Text, UserHash: s.User, Network: s.Network,
+		CodeIndex: s.CodeIndex}
 }

@@ -203,7 +203,7 @@ var chinese = map[string]string{
 	"internal/contract/errcode/codes.go":    "the wire: texts of the platform",
 	"internal/domain/codes/ticket.go":       "the wire: a text of the platform",
 	"internal/edge/api/link_list.go":        "the wire: names that the platform gives",
-	"internal/edge/guide/synonyms.go":       "words by which readers search; nobody reads them",
+	"internal/edge/guide/synonyms.go":       "search words, which are never displayed",
 	"internal/edge/guide/search.go":         "words of a question that say nothing of what is sought",
 	"internal/print/labels/bought.go":       "what may stand behind a number that people type",
 	"internal/emulator/cassette/standin.go": "stands in for a name in Chinese",

@@ -27,14 +27,14 @@ func (s *Server) openWebhooks() {
 			news := make([]webhooks.Event, len(list))
 			for i, a := range list {
 				data := alarmData{ID: a.ID, Kind: a.Kind, ApplicationID: a.Batch, CodeIndex: a.Index,
-					OccurredAt: a.CreatedAt.UTC(), ScanID: a.Scan, Score: a.Score, Details: a.Details,
-					Case: a.Case, Assignee: a.Assignee, Note: a.Note}
+					OccurredAt: a.CreatedAt.UTC(), ScanID: a.Scan, Score: a.Score, Details: a.Details}
 				kind := webhooks.AlarmRaised
 				switch data.Stage = alarms.StageSuspicious; a.Decision {
 				case alarms.Confirm:
+					data.Case, data.Assignee = a.Case, a.Assignee
 					kind, data.Stage, data.ConfirmedBy = webhooks.AlarmConfirmed, alarms.StageConfirmed, a.ConfirmedBy
 				case alarms.Dismiss:
-					kind, data.Stage = webhooks.AlarmDismissed, ""
+					kind, data.Stage, data.Case, data.Assignee = webhooks.AlarmDismissed, "", a.Case, a.Assignee
 					data.Dismissed = &dismissalData{OccurredAt: a.DismissedAt.UTC(), DismissedBy: a.DismissedBy, Note: a.Note}
 				}
 				news[i] = webhooks.Event{Number: a.Number, At: a.At, Type: kind, Data: data}
@@ -88,7 +88,6 @@ type alarmData struct {
 	ConfirmedBy   string         `json:"confirmed_by,omitempty"`
 	Case          string         `json:"case,omitempty"`
 	Assignee      string         `json:"assignee,omitempty"`
-	Note          string         `json:"note,omitempty"`
 
 	Dismissed *dismissalData `json:"dismissed,omitempty"`
 }

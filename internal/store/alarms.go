@@ -167,15 +167,17 @@ func (t alarmQueries) Acknowledge(ctx context.Context, id int64, actor string, i
 
 func (t alarmQueries) Assign(ctx context.Context, id int64, change alarms.Acknowledgement) (alarms.Alarm, error) {
 	_, err := t.exec(ctx, `UPDATE alarms SET case_name = COALESCE($2, case_name), assignee = COALESCE($3, assignee),
-		note = CASE WHEN dismissed_at > 0 THEN note ELSE COALESCE($4, note) END WHERE id = $1`, id, change.Case, change.Assignee, change.Note)
-	if err == nil {
-		err = t.note(ctx, ofAlarm, strconv.FormatInt(id, 10), "assign",
-			map[string]*string{"case": change.Case, "assignee": change.Assignee, "note": change.Note})
-	}
+		note = CASE WHEN dismissed_at > 0 THEN note ELSE COALESCE($4, note) END WHERE id = $1`,
+		id, change.Case, change.Assignee, change.Note)
 	if err != nil {
 		return alarms.Alarm{}, err
 	}
-	return alarmRows.find(ctx, t.Tx, `id = $1`, id)
+	a, err := alarmRows.find(ctx, t.Tx, `id = $1`, id)
+	if err != nil {
+		return a, err
+	}
+	return a, t.note(ctx, ofAlarm, strconv.FormatInt(id, 10), "assign",
+		map[string]string{"case": a.Case, "assignee": a.Assignee, "note": a.Note})
 }
 
 func (t alarmQueries) Decide(ctx context.Context, id int64, decision, actor, note string, instant time.Time) (alarms.Alarm, error) {

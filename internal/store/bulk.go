@@ -44,8 +44,7 @@ func (t *Tx) insertMany(ctx context.Context, head, tail string, columns, rows in
 // addMany inserts rows like insertMany, and returns the number of stored rows. Transactions call addMany many times with some hundred rows
 // each, so each statement has a number of rows for which the database keeps it prepared.
 func (t *Tx) addMany(ctx context.Context, head, tail string, columns, rows int, row func(i int) []any) (stored int64, err error) {
-	return t.insertLimited(ctx, t.engine.rowsAtOnce, head, tail, columns, rows,
-		func(i int, args []any) []any { return append(args, row(i)...) })
+	return t.insertLimited(ctx, t.engine.rowsAtOnce, head, tail, columns, rows, func(i int, a []any) []any { return append(a, row(i)...) })
 }
 
 // insertLimited inserts rows, at most limit per statement, and returns the number of stored rows.

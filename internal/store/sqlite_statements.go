@@ -4,13 +4,16 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
+	"slices"
 	"strings"
 
 	"modernc.org/sqlite"
 )
 
-// maxPrepared is the maximum number of prepared statements of a connection that are not in use.
-const maxPrepared = 100
+const (
+	maxPrepared     = 100  // maximum number of prepared statements of a connection that are not in use
+	maxPreparedText = 4096 // maximum length of the text of a prepared statement, in bytes
+)
 
 // openPool opens a pool of SQLite connections that keep statements prepared, because SQLite takes longer to parse most statements of
 // this package than to run them.
@@ -22,6 +25,7 @@ func openPool(source string) (*sql.DB, error) {
 	return sql.OpenDB(preparing{connector}), nil
 }
 
+// preparing is a connector whose connections keep statements prepared.
 type preparing struct{ driver.Connector }
 
 // Connect opens a connection.
@@ -33,11 +37,13 @@ func (p preparing) Connect(ctx context.Context) (driver.Conn, error) {
 	return &preparedConn{sqliteConn: conn.(sqliteConn), idle: map[string]sqliteStmt{}}, nil
 }
 
+// sqliteConn has the methods of the driver's connections that database/sql and this package call.
 type sqliteConn interface {
 	driver.Conn
 	driver.ConnBeginTx
 	driver.ConnPrepareContext
 	driver.ExecerContext
+	driver.Pinger
 	driver.QueryerContext
 	driver.SessionResetter
 	driver.Validator
@@ -57,21 +63,22 @@ type preparedConn struct {
 	idle map[string]sqliteStmt // keyed by the SQL text
 }
 
-// take returns a statement for a query, or nil if the query must not be prepared: SQLite runs some pragmas when it prepares them.
+// take returns a statement for a query, or nil if the query must not stay prepared: SQLite runs some pragmas when it prepares them, and
+// long texts such as an INSERT of many rows would replace frequent statements.
 func (c *preparedConn) take(ctx context.Context, query string) (sqliteStmt, error) {
 	if stmt, ok := c.idle[query]; ok {
 		delete(c.idle, query)
 		return stmt, nil
 	}
-	switch verb, _, _ := strings.Cut(query, " "); verb {
-	case "SELECT", "INSERT", "UPDATE", "DELETE", "WITH":
-		stmt, err := c.PrepareContext(ctx, query)
-		if err != nil {
-			return nil, err
-		}
-		return stmt.(sqliteStmt), nil
+	verb, _, _ := strings.Cut(query, " ")
+	if len(query) > maxPreparedText || !slices.Contains([]string{"SELECT", "INSERT", "UPDATE", "DELETE", "WITH"}, verb) {
+		return nil, nil
 	}
-	return nil, nil
+	stmt, err := c.PrepareContext(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	return stmt.(sqliteStmt), nil
 }
 
 // put keeps a statement for the next run of its query. If maxPrepared statements are idle, put closes one of them.

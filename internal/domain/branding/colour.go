@@ -27,12 +27,6 @@ func (c Colour) On() Colour {
 	return "#ffffff"
 }
 
-// Contrast returns the WCAG 2.2 contrast ratio of two colours, from 1 to 21.
-func (c Colour) Contrast(item Colour) float64 {
-	a, b := c.luminance(), item.luminance()
-	return (max(a, b) + 0.05) / (min(a, b) + 0.05)
-}
-
 // luminance returns the relative luminance as defined by WCAG 2.2.
 func (c Colour) luminance() (sum float64) {
 	for i, weight := range []float64{0.2126, 0.7152, 0.0722} {

@@ -79,17 +79,21 @@ func (a scanAPI) listAlarms(ctx context.Context, in *struct {
 
 func (a scanAPI) acknowledgeAlarm(ctx context.Context, in *struct {
 	ID   int64 `path:"id" minimum:"1"`
-	Body client.Acknowledgement
+	Body struct {
+		client.Acknowledgement
+		Actor string `json:"actor,omitempty" maxLength:"128" deprecated:"true" doc:"ignored; the caller is recorded"`
+	}
 }) (alarm, error) {
 	ctx = acting(ctx, "")
-	found, err := a.Alarms.Acknowledge(ctx, in.ID, accounts.ActorFromContext(ctx).ActorID, alarms.Acknowledgement(in.Body))
+	found, err := a.Alarms.Acknowledge(ctx, in.ID, accounts.ActorFromContext(ctx).ActorID, alarms.Acknowledgement(in.Body.Acknowledgement))
 	return readAfter(ctx, err, a.showAlarm, found)
 }
 
 func (a scanAPI) dismissAlarm(ctx context.Context, in *struct {
 	ID   int64 `path:"id" minimum:"1"`
 	Body struct {
-		Note string `json:"note" minLength:"1" maxLength:"1000" doc:"reason why the code is not copied"`
+		Note  string `json:"note" minLength:"1" maxLength:"1000" pattern:"^[^\\x00]*$" doc:"reason why the code is not copied"`
+		Actor string `json:"actor,omitempty" maxLength:"128" deprecated:"true" doc:"ignored; the caller is recorded"`
 	}
 }) (alarm, error) {
 	ctx = acting(ctx, "")

@@ -34,10 +34,10 @@ func TestAbilities_EqualDomain(t *testing.T) {
 			}
 			_, published := rules.Rule{Target: "a"}.Publish(a, 1-left, 1, time.Time{})
 			want := map[string]bool{"rules": a.JumpRules() == nil, "codes": codes.CheckPermission(a) == nil, "publish": published == nil}
-			for _, one := range (adminapi.AccountState{a, 1, left, true}).Abilities() {
-				may, ok := want[one.Ability]
-				assert.True(t, !ok || may == one.Allowed, "%+v: %+v, and the domain says %v", a, one, may)
-				delete(want, one.Ability)
+			for _, ability := range (adminapi.AccountState{a, 1, left, true}).Abilities() {
+				may, ok := want[ability.Ability]
+				assert.True(t, !ok || may == ability.Allowed, "%+v: %+v, and the domain says %v", a, ability, may)
+				delete(want, ability.Ability)
 			}
 			for ability, may := range want { // an ability that is not told of is none
 				assert.True(t, !may || ability == "publish" && kind != accounts.MiniProgram, "%+v: %s is not told of", a, ability)

@@ -271,7 +271,8 @@ func (a scanAPI) scanOperations() []o.Route {
 			"Export alarms as a file, oldest first, with reasons in the requested language").
 			Answers("the alarms", "text/csv", parquetType).AnyAccount(),
 		o.Post("/alarms/{id}/acknowledge", "acknowledgeAlarm", o.Marketer, a.acknowledgeAlarm,
-			"Acknowledge an alarm, or confirm it as justified; a second acknowledgement or confirmation has no effect").Concerns(a.ofAlarm),
+			"Acknowledge an alarm, confirm it as justified, or set its case, assignee and note; an earlier acknowledgement or "+
+				"confirmation stays unchanged").Concerns(a.ofAlarm),
 		o.Post("/alarms/{id}/dismiss", "dismissAlarm", o.Marketer, a.dismissAlarm,
 			"Dismiss an alarm because the code is not copied: it opens its page again, and only later scans can raise another "+
 				"alarm; a second dismissal changes nothing").Concerns(a.ofAlarm),

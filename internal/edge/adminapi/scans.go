@@ -16,11 +16,11 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/adminroute"
 )
 
-func showScan(e *stats.Counted) client.RecordedScan {
+// ShowScan returns a counted scan for a response, without the serial number of its code.
+func ShowScan(e *stats.Counted) client.RecordedScan {
 	r := client.RecordedScan{ScanID: e.ID.String(), OccurredAt: e.OccurredAt, Source: e.Source, Client: e.Client, Region: e.Region,
-		Action: e.Action,
-		Kind:   e.Kind, Reason: e.Reason,
-		AppID: e.App, Version: e.Version, RuleID: e.RuleID, ApplicationID: e.Batch, Activity: e.Activity, Brand: e.Brand,
+		Action: e.Action, Kind: e.Kind, Reason: e.Reason, AppID: e.App,
+		Version: e.Version, RuleID: e.RuleID, ApplicationID: e.Batch, Activity: e.Activity, Brand: e.Brand,
 		Product: e.Product, Owner: e.Owner, Text: e.Text}
 	if e.User != (scanlog.UserHash{}) {
 		r.User = hex.EncodeToString(e.User[:])
@@ -119,7 +119,7 @@ func scanIDOf(text string) (id scanlog.ScanID, err error) {
 func (a scanAPI) showScans(ctx context.Context, list []stats.Counted, err error) ([]client.RecordedScan, error) {
 	shown := make([]client.RecordedScan, len(list))
 	for i := range list {
-		shown[i] = showScan(&list[i])
+		shown[i] = ShowScan(&list[i])
 	}
 	if err == nil {
 		err = a.codes().addSerials(ctx, shown)
@@ -335,7 +335,7 @@ func (a scanAPI) scanRows(ctx context.Context, f stats.Filter, yield func(scanRo
 		if err != nil {
 			return err
 		}
-		if page = append(page, showScan(&e)); len(page) < cap(page) {
+		if page = append(page, ShowScan(&e)); len(page) < cap(page) {
 			continue
 		}
 		if hasMore, err := flush(); err != nil || !hasMore {

@@ -69,7 +69,7 @@ func (d alarmsView) query() client.AlarmQuery {
 	case "all":
 		q.State = ""
 	case "":
-		q.State, q.Acknowledged = "open", "false"
+		q.State, q.Acknowledged = "open", wordIf(d.Case+d.Assignee == "", "false") // the alarms of a case are acknowledged
 	}
 	return q
 }
@@ -236,17 +236,15 @@ func (pages alarmPages) actOnAlarm(v *request) error {
 		return each(func(ctx context.Context, id int64) (client.Alarm, error) { return v.api.Alarms.Acknowledge(ctx, id, c) })
 	}
 	name, assignee, note := v.word("to_case"), v.word("to_assignee"), v.word("note")
-	assigned := client.Acknowledgement{Case: &name, Assignee: &assignee}
-	if note != "" {
-		assigned.Note = &note
-	}
-	if form("did") == "assign" {
-		to.Set("case", name)
-		to.Set("state", "all")
+	assigned := client.Acknowledgement{Case: &name, Note: given(note)}
+	if assigned.Assignee = given(assignee); name == "" {
+		assigned.Assignee = &name // an alarm without a case has no assignee
+	} else if form("did") == "assign" {
+		to = url.Values{"case": {name}, "state": {"all"}, "done": {"alarm"}}
 	}
 	return v.perform(Root+"/alarms?"+to.Encode(), map[string]action{
-		"acknowledge": change(client.Acknowledgement{}),
-		"confirm":     change(client.Acknowledgement{Confirm: true}),
+		"acknowledge": change(client.Acknowledgement{Note: given(note)}),
+		"confirm":     change(client.Acknowledgement{Confirm: true, Note: given(note)}),
 		"assign":      change(assigned),
 		"dismiss": each(func(ctx context.Context, id int64) (client.Alarm, error) {
 			return v.api.Alarms.Dismiss(ctx, id, v.word("note"))
@@ -259,6 +257,14 @@ func (pages alarmPages) actOnAlarm(v *request) error {
 			return onlyError(v.api.Codes.Update(v.ctx(), name.ID, client.Freeze, codesOf(name.Index, name.Index)))
 		}},
 	})
+}
+
+// given returns nil for an empty text.
+func given(text string) *string {
+	if text == "" {
+		return nil
+	}
+	return &text
 }
 
 // batchAlarmView contains the alarm settings of an application on its page.

@@ -285,7 +285,8 @@ func TestAlarms_GroupsAndOneNoteForMany(t *testing.T) {
 			"alarms by %s: status %d, no group with the alarm of code 9", group, p.Status)
 	}
 	v.did("/console/alarms", url.Values{"did": {"assign"}, "id": {"1", "3"}, "to_case": {"a <stall>"}, "to_assignee": {"Li Na"}})
-	v.get("/console/alarms?state=all&case=a+%3Cstall%3E").wants(t, "Case a &lt;stall&gt;", "Li Na", `<table`, "First scan", batch+":9")
+	v.did("/console/alarms", url.Values{"did": {"assign"}, "id": {"1"}, "to_case": {"a <stall>"}, "note": {"two bought"}})
+	v.get("/console/alarms?case=a+%3Cstall%3E").wants(t, "Case a &lt;stall&gt;", "Li Na · two bought", `<table`, "First scan", batch+":9")
 	v.get("/console/statistics/alarms.csv?state=all&assignee=Li+Na").wants(t, "a <stall>,Li Na")
 	p := v.post("/console/alarms", url.Values{"did": {"dismiss"}, "note": {"a fair"}})
 	assert.True(t, p.Status == http.StatusUnprocessableEntity, "dismissing none: status %d, want 422", p.Status)

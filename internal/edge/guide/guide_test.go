@@ -342,7 +342,7 @@ func TestGuideSearch_Synonyms(t *testing.T) {
 	}
 }
 
-// Words that lead to a place which is not there would lead nobody.
+// A synonym of a missing section would lead to an error page.
 func TestGuideSearch_SynonymTargetsExist(t *testing.T) {
 	g := open(t)
 	for name := range guide.Synonyms {
