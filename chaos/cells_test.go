@@ -262,10 +262,8 @@ func TestCells_MoveAccountUnderLoad(t *testing.T) {
 	if _, err := exec.LookPath("haproxy"); err != nil {
 		t.Skip("haproxy is not installed: scripts/install-test-deps.sh installs it where it may")
 	}
+	testscope.WholeOnly(t, "store tests the parts of the move, and cmd/qrjump the map that the cells are routed by")
 	eachBackend(t, func(t *testing.T, database string) {
-		if database == "" {
-			testscope.WholeOnly(t, "the same steps between two cells on PostgreSQL, and store tests the parts of the move on SQLite")
-		}
 		c := &cells{t: t, dir: t.TempDir(), ports: map[string]string{}, acked: map[string]bool{}, scans: map[string]bool{},
 			codes: map[int64]map[string]bool{}}
 		c.program, c.config = program(t), filepath.Join(c.dir, "haproxy.cfg")

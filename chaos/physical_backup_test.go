@@ -24,6 +24,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
+	"github.com/qrjump/qrjump/internal/testkit/testscope"
 )
 
 // commands are the blocks of a section of the guide, which a test runs with other directories, addresses and times.
@@ -122,6 +123,7 @@ func (l *changeLog) add(name string, sent time.Time, ok bool) {
 // on two nodes, and restore it to a time. The restored database has every change that was acknowledged before that time, and none that
 // was sent later. restore-drill --database accepts it, and names a rule and an entry of the audit log that are deleted from it.
 func TestRestoreDrill_PhysicalBackup(t *testing.T) {
+	testscope.WholeOnly(t, "the drill of an archive in cmd/qrjump checks the same, and the commands of a physical backup are PostgreSQL's")
 	p := newSingle(t)
 	dir := filepath.Dir(p.dirs[0])
 	page := section(t, "nodes.md", "Physical backup", dir)

@@ -15,6 +15,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
 	"github.com/qrjump/qrjump/internal/testkit/proctest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
+	"github.com/qrjump/qrjump/internal/testkit/testscope"
 )
 
 // askFor is what GET /readyz?for= answers.
@@ -231,6 +232,7 @@ func TestNodeStart_TerminatedWaitingForReplica(t *testing.T) {
 // Issue 29, 6: the database is put back to an earlier moment, and the node keeps its folder. Every scan that was acknowledged since
 // comes back out of its journal and is counted; changes do not, and numbers of applications are given out again.
 func TestJournal_ReplayAfterPointInTimeRestore(t *testing.T) {
+	testscope.WholeOnly(t, "TestFailover_SplitBrainFenced promotes a replica, and TestScanFolder_OlderThanDatabase replays a journal")
 	p := newPair(t)
 	c := newCluster(t, p.database("earlier"), spaceSeed, 1)
 	n := c.nodes[0]

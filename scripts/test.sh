@@ -23,6 +23,8 @@ read -ra test_flags <<<"${TEST_FLAGS:--count=1 -timeout 30m}"
 # Small servers that live for a second, and the compiler, have small heaps, which Go would collect all the time: up to a
 # quarter of what a test computes, and a fifth of what the compiler does.
 export GOGC=${GOGC:-400}
+# No test is debugged here: what debuggers read is a tenth of what the compiler does.
+export GOFLAGS="${GOFLAGS:+$GOFLAGS }-gcflags=all=-dwarf=false"
 
 child=
 place=
