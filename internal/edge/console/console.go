@@ -55,15 +55,22 @@ func asset(name string) *assets.Asset {
 	return assets.NewAsset(Root+"/"+name, content)
 }
 
+// pathOf returns the path of a file that pages load.
+func pathOf(name string) string { return static()[name].Path() }
+
 // unread matches the parts of a style sheet or script that browsers skip: comments and indentation.
 var unread = regexp.MustCompile(`(?m)^[ \t]*//[^\n]*\n|^[ \t]+|(?s:/\*.*?\*/)\n?`)
 
 var (
 	catalog = sync.OnceValue(func() *i18n.Catalog { return i18n.Open(files) })
-	style   = asset("console.css")
-	script  = asset("console.js")
-	camera  = asset("camera.js")
-	charts  = []*assets.Asset{asset("uplot.css"), asset("uplot.js"), asset("chart.js")}
+	static  = sync.OnceValue(func() map[string]*assets.Asset {
+		list := map[string]*assets.Asset{}
+		for _, name := range append(chartFiles, "console.css", "console.js", "camera.js") {
+			list[name] = asset(name)
+		}
+		return list
+	})
+	chartFiles = []string{"uplot.css", "uplot.js", "chart.js"}
 	// templates contains the parsed pages. Each file fills the content area of the shared layout. The title of a page is the text with the
 	// page's name as key, unless the file defines another title. Like the translations, the templates are parsed on first use, so that
 	// commands that serve no pages do not wait for parsing.
@@ -142,7 +149,7 @@ type Console struct {
 func (c *Console) Handler() http.Handler {
 	c.client = newClient()
 	mux := http.NewServeMux()
-	for _, a := range append(charts, style, script, camera) {
+	for _, a := range static() {
 		mux.Handle("GET "+a.Path(), a)
 	}
 	for pattern, serve := range c.waysIn() {
@@ -349,8 +356,8 @@ func (v *request) page(name string, data any, err error) error {
 }
 
 func (v *request) show(status int, name string, data any) error {
-	s := &view{request: v, Name: name, Data: data, Page: data, Look: assets.Sheet.Path(), Style: style.Path(), Script: script.Path(),
-		Copies: assets.Script.Path(), Docs: v.c.Docs, Version: v.c.Version,
+	s := &view{request: v, Name: name, Data: data, Page: data, Look: assets.Sheet.Path(), Style: pathOf("console.css"),
+		Script: pathOf("console.js"), Copies: assets.Script.Path(), Docs: v.c.Docs, Version: v.c.Version,
 		Self: v.r.URL.RequestURI(), SignedIn: v.caller.Role != "", Emulates: v.c.Emulates}
 	for _, theme := range []string{cookieOf(v.r, "qrjump_theme"), v.r.URL.Query().Get("theme")} {
 		if theme == "light" || theme == "dark" {
@@ -492,7 +499,7 @@ func (v *view) WithData(data any) *view {
 }
 
 // ChartFile returns the path of a file that draws charts in the browser: its style sheet, uPlot, or the script that calls uPlot.
-func (view) ChartFile(i int) string { return charts[i].Path() }
+func (view) ChartFile(i int) string { return pathOf(chartFiles[i]) }
 
 // Q returns a query parameter of the request.
 func (v view) Q(name string) string { return v.r.URL.Query().Get(name) }

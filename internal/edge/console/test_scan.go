@@ -29,7 +29,7 @@ type scanView struct {
 }
 
 // Camera returns the path of the script that reads codes with a camera.
-func (scanView) Camera() string { return camera.Path() }
+func (scanView) Camera() string { return pathOf("camera.js") }
 
 // scan shows what a text would open, and why. It records nothing.
 func (pages scanPages) scan(v *request) error {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/qrjump/qrjump/internal/print/pdf"
 )
@@ -29,7 +30,7 @@ var colourForm = regexp.MustCompile(`^#?([0-9A-Fa-f]{6})$`)
 // spotForm matches a spot colour, whose name has at most 127 bytes in a PDF. Of the noSpots, All and None are no inks, and the others
 // are the inks of every four-colour press.
 var (
-	spotForm = regexp.MustCompile(`^` + pdf.Spot + `[\pL\pN][\pL\pN .+*&#_/-]{0,30}$`)
+	spotForm = regexp.MustCompile(`^` + pdf.Spot + `[\pL\pN][\pL\pN .+*&#_/-]*$`)
 	noSpots  = []string{"All", "None", "Cyan", "Magenta", "Yellow", "Black"}
 )
 
@@ -40,7 +41,7 @@ var errInk = errors.New("only pdf, eps and sheets have the inks of a press: take
 func ParseColour(text string) (Colour, error) {
 	name, spot := strings.CutPrefix(text, pdf.Spot)
 	switch {
-	case spot && (!spotForm.MatchString(text) || slices.Contains(noSpots, name)):
+	case spot && (utf8.RuneCountInString(name) > 31 || !spotForm.MatchString(text) || slices.Contains(noSpots, name)):
 		return Colour{}, fmt.Errorf("%.80q is no spot colour: want spot: and a name of up to 31 letters, digits, spaces and .+*&#_/-, except %s",
 			text, strings.Join(noSpots, ", "))
 	case spot || text == pdf.K:
