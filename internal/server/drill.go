@@ -97,7 +97,7 @@ func DrillDatabase(ctx context.Context, database, masterKey string) (r DrillRepo
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	c := Default()
 	c.Data, c.Listen, c.AdminToken, c.Database, c.MasterKey = dir, "127.0.0.1:0", rand.Text(), database, masterKey
-	if err := c.Validate(); err != nil {
+	if err := c.Check(); err != nil {
 		return r, err
 	}
 	s, err := store.Open(ctx, store.Target{URL: c.Database, Dir: c.Data})
