@@ -173,10 +173,10 @@ var mayImport = map[string][]string{
 		"internal/infra/tracing",
 	},
 
-	"internal/emulator/seedfile": {"internal/domain/accounts"},
+	"internal/emulator/seedfile": {"internal/domain/accounts", "internal/domain/rules"},
 	"internal/emulator/cassette": {
-		"internal/contract/behaviour", "internal/contract/errcode", "internal/domain/accounts", "internal/emulator/seedfile",
-		"internal/infra/suggest",
+		"internal/contract/behaviour", "internal/contract/errcode", "internal/domain/accounts", "internal/domain/rules",
+		"internal/emulator/seedfile", "internal/infra/suggest",
 	},
 
 	"client":     {},
@@ -189,7 +189,7 @@ var mayImport = map[string][]string{
 		"internal/domain/accounts", "internal/infra/errortext",
 		"internal/infra/gs1", "internal/infra/i18n", "internal/infra/safehttp", "internal/infra/safeyaml", "internal/infra/suggest",
 		"internal/infra/version", "internal/print/labels", "internal/print/printpackage", "internal/print/symbol", "internal/server",
-		"internal/store/archive", "internal/infra/tracing", "internal/infra/tracing/otlp",
+		"internal/store/archive", "internal/infra/tracing/otlp",
 	},
 	"demo":   {"internal/infra/i18n"},
 	"deploy": {},

@@ -20,37 +20,6 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/suggest"
 )
 
-// accountInput contains the fields of an account that an operator may set. accountInput differs from client.AccountPut, in which jump_open
-// cannot be omitted.
-type accountInput struct {
-	Kind          accounts.Kind            `json:"kind" enum:"mini_program,service_account,subscription_account"`
-	Name          string                   `json:"name,omitempty"`
-	Subject       accounts.Subject         `json:"subject,omitempty" enum:"company,personal,media,government,other"`
-	Secret        string                   `json:"secret,omitempty" doc:"AppSecret; omit to keep the stored one"`
-	Certified     bool                     `json:"certified,omitempty"`
-	Versions      []accounts.Version       `json:"versions,omitempty"`
-	JumpOpen      *bool                    `json:"jump_open,omitempty" doc:"if false, disables all rules of the account; default: true"`
-	Members       map[string]accounts.Role `json:"members,omitempty"`
-	Features      []string                 `json:"features,omitempty"`
-	MarketcodeKey string                   `json:"marketcode_key,omitempty" doc:"package key, 16 characters; omit to keep the stored one"`
-	Linked        []string                 `json:"linked,omitempty" doc:"AppIDs of Mini Programs to link"`
-	MessageURL    string                   `json:"message_url,omitempty"`
-	URLScheme     string                   `json:"url_scheme,omitempty" doc:"URL that the button on the page of a link opens, with the app's scheme and {appid}, {path} and {query}"`
-	Pages         []string                 `json:"pages,omitempty" doc:"pages of the Mini Program, such as pages/index/index; rules and activations that open other pages are deviations and rejected in strict mode; empty = no check"`
-	Options       map[string]string        `json:"options,omitempty" doc:"options as set by api_set_authorizer_option: location_report, voice_recognize, customer_service; omit to keep the stored ones"`
-	OpenPlatform  string                   `json:"open_platform,omitempty" doc:"open-platform account to which this account is bound; users have one unionid in all its accounts"`
-	IPAllowlist   []string                 `json:"ip_allowlist,omitempty"`
-	SecretFrozen  bool                     `json:"secret_frozen,omitempty"`
-}
-
-func (in accountInput) registration(appid string) accounts.Registration {
-	return accounts.Registration{Secret: in.Secret, MarketcodeKey: in.MarketcodeKey, Linked: in.Linked, Account: accounts.Account{
-		AppID: appid, Kind: in.Kind, Name: in.Name, Subject: in.Subject, Certified: in.Certified, Versions: in.Versions,
-		JumpOpen: in.JumpOpen == nil || *in.JumpOpen, Members: in.Members, Features: in.Features, MessageURL: in.MessageURL,
-		URLScheme: in.URLScheme, Pages: in.Pages, Options: in.Options, OpenPlatform: in.OpenPlatform, IPAllowlist: in.IPAllowlist,
-		SecretFrozen: in.SecretFrozen}}
-}
-
 // AppIDPath is exported, like other embedded inputs, because huma ignores unexported embedded fields.
 type AppIDPath struct {
 	AppID string `path:"appid" maxLength:"128"`
@@ -183,7 +152,7 @@ func (a accountAPI) getAccount(ctx context.Context, in *AppIDPath) (client.Accou
 
 func (a accountAPI) putAccount(ctx context.Context, in *struct {
 	AppIDPath
-	Body accountInput
+	Body accounts.AccountInput
 }) (client.Account, error) {
 	if err := a.knownFeatures(ctx, in.AppID, in.Body.Features); err != nil {
 		return client.Account{}, err
@@ -191,7 +160,7 @@ func (a accountAPI) putAccount(ctx context.Context, in *struct {
 	if err := a.theirLinks(ctx, in.AppID, in.Body.Linked); err != nil {
 		return client.Account{}, err
 	}
-	return readAfter(ctx, a.Accounts.Put(ctx, in.Body.registration(in.AppID)), a.getAccount, &in.AppIDPath)
+	return readAfter(ctx, a.Accounts.Put(ctx, in.Body.Registration(in.AppID)), a.getAccount, &in.AppIDPath)
 }
 
 // theirLinks returns an error if a caller that is limited to some accounts adds a link to a Mini Program outside these accounts.
