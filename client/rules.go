@@ -255,23 +255,21 @@ type PlannedRule struct {
 
 // Replayed reports the effect that planned changes would have had on the scans of the last days.
 type Replayed struct {
-	Since    time.Time       `json:"since"`
-	Scans    int64           `json:"scans"`    // Number of link scans in the replayed days.
-	Examined int64           `json:"examined"` // Number of link scans that a planned change could affect.
-	Changed  int64           `json:"changed"`  // Number of link scans whose result would change.
-	Changes  []OutcomeChange `json:"changes"`  // The most frequent changes first, at most 100.
-	// Truncated means that there were more scans than one call replays; the result covers the oldest scans.
-	Truncated bool `json:"truncated,omitempty" answer:"optional"`
-	// Anonymous means that all scans are replayed as scans without a user.
-	Anonymous bool `json:"anonymous"`
+	Since     time.Time       `json:"since"`
+	Scans     int64           `json:"scans" doc:"scans of links in the period"`
+	Examined  int64           `json:"examined" doc:"scans that a planned rule could affect"`
+	Changed   int64           `json:"changed" doc:"scans that would open another page"`
+	Changes   []OutcomeChange `json:"changes" doc:"changed results, most frequent first, at most 100"`
+	Truncated bool            `json:"truncated,omitempty" answer:"optional" doc:"whether there were more scans than the limit, so that only the oldest were replayed"`
+	Anonymous bool            `json:"anonymous" doc:"always true: scans are replayed as anonymous, because the scan log has no user IDs; testers would still open test links"`
 }
 
 // OutcomeChange is the actual and the hypothetical result of a group of scans.
 type OutcomeChange struct {
-	Before   string   `json:"before"` // The actual result of the scans: the action, the Mini Program and the rule.
-	After    string   `json:"after"`
+	Before   string   `json:"before" doc:"current result: action, Mini Program, rule and page"`
+	After    string   `json:"after" doc:"planned result"`
 	Scans    int64    `json:"scans"`
-	Examples []string `json:"examples"` // links of some of these scans
+	Examples []string `json:"examples" doc:"examples of links"`
 }
 
 // PreviewPlan is like ReplayPlan, but reads at most limit scans, oldest first.

@@ -105,7 +105,7 @@ var mayImport = map[string][]string{
 	},
 
 	"internal/domain/auditlog": {
-		"internal/domain/accounts", "internal/domain/codes", "internal/domain/replica", "internal/domain/rules", "internal/domain/scan",
+		"client", "internal/domain/accounts", "internal/domain/codes", "internal/domain/replica", "internal/domain/rules", "internal/domain/scan",
 		"internal/eventlog/scanlog",
 	},
 
@@ -145,7 +145,7 @@ var mayImport = map[string][]string{
 		"internal/print/symbol", "internal/store/archive",
 	},
 	"internal/edge/scanapi": {
-		"internal/contract/behaviour", "internal/contract/errcode", "internal/domain/accounts", "internal/domain/codes",
+		"client", "internal/contract/behaviour", "internal/contract/errcode", "internal/domain/accounts", "internal/domain/codes",
 		"internal/domain/rules", "internal/domain/scan", "internal/edge/fastpath", "internal/eventlog/scanlog", "internal/infra/i18n",
 		"internal/infra/tracing",
 	},
@@ -154,7 +154,7 @@ var mayImport = map[string][]string{
 		"internal/domain/rules", "internal/domain/scan", "internal/infra/i18n", "internal/infra/ratelimit", "internal/infra/semaphore",
 		"internal/print/symbol",
 	},
-	"internal/emulator":     {"internal/infra/adminroute", "internal/infra/suggest"},
+	"internal/emulator":     {"client", "internal/infra/adminroute", "internal/infra/suggest"},
 	"internal/edge/consent": {"internal/domain/accounts", "internal/edge/assets", "internal/infra/i18n"},
 
 	"internal/server": {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/domain/rules"
 )
@@ -53,11 +54,7 @@ type Checked struct {
 }
 
 // Orphan describes the objects of one kind whose account does not exist. Orphans still reserve prefixes and codes.
-type Orphan struct {
-	Account string `json:"account"`
-	Kind    string `json:"kind" doc:"rules, rules_that_open_it, links, gs1_keys, applications or active_codes"`
-	Count   int    `json:"count"`
-}
+type Orphan = client.Orphan
 
 // Inconsistency is the first inconsistency that the verification found.
 type Inconsistency struct {
