@@ -158,7 +158,7 @@ var mayImport = map[string][]string{
 	"internal/edge/consent": {"internal/domain/accounts", "internal/edge/assets", "internal/infra/i18n"},
 
 	"internal/server": {
-		"docs", "internal/contract/behaviour", "internal/contract/errcode", "internal/contract/settings", "internal/domain/accounts",
+		"client", "docs", "internal/contract/behaviour", "internal/contract/errcode", "internal/contract/settings", "internal/domain/accounts",
 		"internal/domain/alarms", "internal/domain/apiusage", "internal/domain/auditlog", "internal/domain/branding",
 		"internal/domain/codes", "internal/domain/digitallink", "internal/domain/iam", "internal/domain/index",
 		"internal/domain/replica", "internal/domain/rules", "internal/domain/scan", "internal/domain/stats",
