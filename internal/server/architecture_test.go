@@ -105,8 +105,8 @@ var mayImport = map[string][]string{
 	},
 
 	"internal/domain/auditlog": {
-		"client", "internal/domain/accounts", "internal/domain/codes", "internal/domain/replica", "internal/domain/rules", "internal/domain/scan",
-		"internal/eventlog/scanlog",
+		"client", "internal/domain/accounts", "internal/domain/codes", "internal/domain/replica", "internal/domain/rules",
+		"internal/domain/scan", "internal/eventlog/scanlog",
 	},
 
 	"internal/domain/webhooks": {
@@ -158,8 +158,9 @@ var mayImport = map[string][]string{
 	"internal/edge/consent": {"internal/domain/accounts", "internal/edge/assets", "internal/infra/i18n"},
 
 	"internal/server": {
-		"client", "docs", "internal/contract/behaviour", "internal/contract/errcode", "internal/contract/settings", "internal/domain/accounts",
-		"internal/domain/alarms", "internal/domain/apiusage", "internal/domain/auditlog", "internal/domain/branding",
+		"client", "docs", "internal/contract/behaviour", "internal/contract/errcode", "internal/contract/settings",
+		"internal/domain/accounts", "internal/domain/alarms", "internal/domain/apiusage", "internal/domain/auditlog",
+		"internal/domain/branding",
 		"internal/domain/codes", "internal/domain/digitallink", "internal/domain/iam", "internal/domain/index",
 		"internal/domain/replica", "internal/domain/rules", "internal/domain/scan", "internal/domain/stats",
 		"internal/domain/verification", "internal/domain/webhooks", "internal/edge/adminapi", "internal/edge/api",

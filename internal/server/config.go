@@ -102,7 +102,8 @@ func Default() Config {
 	return Config{Data: "qrjump-data", Listen: "127.0.0.1:8080", LogFormat: "text"}
 }
 
-// Check returns a one-line error that names the invalid value. It is not called Validate, because the command line would call a method of this name before Run.
+// Check returns a one-line error that names the invalid value. It is not called Validate, because kong would call a method of this name
+// before Run.
 func (c Config) Check() error {
 	if c.Data == "" {
 		return usage("--data is empty: name a folder")

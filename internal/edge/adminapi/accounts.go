@@ -14,6 +14,7 @@ import (
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/domain/branding"
 	"github.com/qrjump/qrjump/internal/domain/codes"
 	"github.com/qrjump/qrjump/internal/domain/stats"
 	"github.com/qrjump/qrjump/internal/infra/adminroute"
@@ -340,4 +341,98 @@ func (a accountAPI) confirmLink(ctx context.Context, in *struct {
 		err = accounts.ErrNoAccount
 	}
 	return readAfter(ctx, err, a.listLinks, &in.AppIDPath)
+}
+
+func showAppearance(a branding.Appearance, png []byte) client.Appearance {
+	shown := client.Appearance{AppID: a.AppID, Accent: string(a.Accent), Help: a.Help, OpenAtOnce: a.OpenAtOnce,
+		Texts: map[string]client.BuyerTexts{}}
+	if a.Accent != "" {
+		shown.OnAccent = string(a.Accent.On())
+	}
+	for language, texts := range a.Texts {
+		shown.Texts[string(language)] = client.BuyerTexts(texts)
+	}
+	if a.Logo.Hash != "" {
+		shown.Logo = &client.Logo{Path: a.Logo.Path(), Width: a.Logo.Width, Height: a.Logo.Height, PNG: png}
+	}
+	drawn := shown
+	if shown.Logo != nil {
+		drawn.Logo = &client.Logo{Path: shown.Logo.Path} // the path contains the hash of the image
+	}
+	shown.Revised = revisionOf(drawn)
+	return shown
+}
+
+// AppearancePath identifies the account whose appearance a call changes.
+type AppearancePath struct{ AppIDPath }
+
+func (a accountAPI) getAppearance(ctx context.Context, in *AppIDPath) (client.Appearance, error) {
+	appearance, png, err := a.Appearances.Get(ctx, in.AppID)
+	return showAppearance(appearance, png), err
+}
+
+func (a accountAPI) putAppearance(ctx context.Context, in *struct {
+	AppearancePath
+	Body client.AppearancePut
+}) (client.Appearance, error) {
+	b := in.Body
+	wanted := branding.Appearance{AppID: in.AppID, Accent: branding.Colour(b.Accent), Help: b.Help, OpenAtOnce: b.OpenAtOnce,
+		Texts: map[branding.Language]branding.Texts{}}
+	for language, texts := range b.Texts {
+		wanted.Texts[branding.Language(language)] = branding.Texts(texts)
+	}
+	err := a.Appearances.Put(ctx, wanted, branding.NewLogo{File: b.Logo, Remove: b.NoLogo})
+	return readAfter(ctx, err, a.getAppearance, &in.AppIDPath)
+}
+
+// AccountState contains the state that determines the abilities of an account.
+type AccountState struct {
+	accounts.Account
+	Linked        int // number of linked Mini Programs
+	PublishesLeft int // number of publishes left this month
+	Prefix        bool
+}
+
+// Abilities returns the actions that an account of the given kind can perform, with the unmet requirements of each. The domain packages
+// check the requirements of abilities independently; a test verifies that both checks agree.
+func (s AccountState) Abilities() []client.Ability {
+	released := client.Requirement{Requirement: "released", Fulfilled: s.Has(accounts.Release)}
+	switched := client.Requirement{Requirement: "switched_on", Fulfilled: s.JumpOpen}
+	certified := client.Requirement{Requirement: "certified", Fulfilled: s.Certified}
+	list := []client.Ability{{Ability: "tokens", Requirements: []client.Requirement{{Requirement: "secret", Fulfilled: s.SecretHash != ""},
+		{Requirement: "secret_active", Fulfilled: !s.SecretFrozen}}}}
+	switch s.Kind {
+	case accounts.MiniProgram:
+		list = append(list,
+			client.Ability{Ability: "rules", Requirements: []client.Requirement{{Requirement: "organisation",
+				Fulfilled: s.Subject != accounts.Personal}}},
+			client.Ability{Ability: "publish", Requirements: []client.Requirement{released, {Requirement: "publishes_left",
+				Fulfilled: s.PublishesLeft > 0}}},
+			client.Ability{Ability: "open", Requirements: []client.Requirement{released, switched}})
+	case accounts.ServiceAccount:
+		list = append(list,
+			client.Ability{Ability: "rules", Requirements: []client.Requirement{certified, {Requirement: "linked",
+				Fulfilled: s.Linked > 0}}},
+			client.Ability{Ability: "open", Requirements: []client.Requirement{switched}},
+			client.Ability{Ability: "codes", Requirements: []client.Requirement{certified,
+				{Requirement: "feature", Fulfilled: slices.Contains(s.Features, codes.Feature)},
+				{Requirement: "key", Fulfilled: s.MarketcodeKey != ""}, {Requirement: "prefix", Fulfilled: s.Prefix}}})
+	}
+	for i, ability := range list {
+		list[i].Allowed = !slices.ContainsFunc(ability.Requirements, func(n client.Requirement) bool { return !n.Fulfilled })
+	}
+	return list
+}
+
+func (a accountAPI) listAbilities(ctx context.Context, in *AppIDPath) (client.AbilityList, error) {
+	account, err := a.Accounts.Get(ctx, in.AppID)
+	if err != nil {
+		return client.AbilityList{}, err
+	}
+	linked, err := a.Accounts.Links(ctx, in.AppID)
+	if err != nil {
+		return client.AbilityList{}, err
+	}
+	left, err := a.Rules.PublishesLeft(ctx, account)
+	return client.AbilityList{Abilities: AccountState{account, len(linked), left, !a.Codes.Closed}.Abilities()}, err
 }
