@@ -25,6 +25,7 @@ type serveCommand struct {
 	// The tag has no default, because the default depends on other flags: no delay with --dev or --emulator.
 	Delay        *time.Duration `name:"shutdown-delay" env:"QRJUMP_SHUTDOWN_DELAY" placeholder:"TIME"`
 	OTLPEndpoint string         `name:"otlp-endpoint" env:"QRJUMP_OTLP_ENDPOINT" placeholder:"URL"`
+	LogFormat    string         `env:"QRJUMP_LOG_FORMAT" default:"text" enum:"text,json" placeholder:"text|json"`
 	ConfigFile   string         `name:"config" env:"QRJUMP_CONFIG" placeholder:"FILE" file:"in"`
 }
 
@@ -65,7 +66,7 @@ func (c *serveCommand) config(chosen *kong.Context) (server.Config, error) {
 		}
 	}
 	config := c.Config
-	config.Language = outputLanguage.language()
+	config.LogFormat, config.Language = c.LogFormat, outputLanguage.language()
 	config.MasterKey = os.Getenv("QRJUMP_MASTER_KEY")
 	if c.Delay != nil {
 		config.ShutdownDelay = *c.Delay

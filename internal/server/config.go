@@ -48,8 +48,8 @@ type Config struct {
 	Regions        string             `env:"QRJUMP_REGIONS" placeholder:"FILE" file:"in"`
 	AdminToken     string             `env:"QRJUMP_ADMIN_TOKEN" placeholder:"TOKEN"` // "" = the generated token in Data/admin-token
 	OIDC           OIDC               `embed:"" prefix:"oidc-"`
-	LogFormat      string             `env:"QRJUMP_LOG_FORMAT" default:"text" enum:"text,json" placeholder:"text|json"`
 
+	LogFormat string           `kong:"-"` // text or json
 	SeedAllow []string         `kong:"-"` // networks that may use those accounts and platforms of Seed that have no ip_allowlist; nil = any
 	Language  i18n.Language    `kong:"-"` // language of the texts that serve prints on its terminal
 	MasterKey string           `kong:"-"` // 64 hexadecimal digits; "" = the key in Data/master.key; no flag: process lists show flags
