@@ -152,12 +152,12 @@ func (c *transport) reset(ctx context.Context, body any) error {
 // Snapshot is a named saved state of a server with --dev.
 type Snapshot struct {
 	Name      string    `json:"name"`
-	CreatedAt time.Time `json:"created_at"` // in real time
-	Program   string    `json:"program"`    // Version of the program that saved the snapshot.
-	Accounts  int64     `json:"accounts"`
+	CreatedAt time.Time `json:"created_at" doc:"real time of creation"`
+	Program   string    `json:"program" doc:"version of the program that created the snapshot"`
+	Accounts  int64     `json:"accounts" doc:"number of accounts"`
 	Rules     int64     `json:"rules"`
-	Batches   int64     `json:"batches"`
-	Bytes     int64     `json:"bytes"` // Size of the snapshot in the database.
+	Batches   int64     `json:"batches" doc:"number of applications for codes"`
+	Bytes     int64     `json:"bytes" doc:"size in the database, in bytes"`
 }
 
 type snapshotList struct {

@@ -56,10 +56,10 @@ type Verified struct {
 	Orphans []Orphan `json:"orphans"`
 }
 
-// Orphan counts objects whose account does not exist. Kind is rules, rules_that_open_it, links, gs1_keys, applications or active_codes.
+// Orphan counts the objects of one kind whose account does not exist. Orphans still reserve prefixes and codes.
 type Orphan struct {
 	Account string `json:"account"`
-	Kind    string `json:"kind"`
+	Kind    string `json:"kind" doc:"rules, rules_that_open_it, links, gs1_keys, applications or active_codes"`
 	Count   int    `json:"count"`
 }
 

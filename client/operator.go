@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"io"
 	"net/http"
 	"net/url"
 	"time"
@@ -144,4 +145,53 @@ func (c ScanKeysService) Create(ctx context.Context, k ScanKey) (key string, err
 func (c ScanKeysService) Delete(ctx context.Context, name string) error {
 	_, err := c.scanKeys(ctx, http.MethodDelete, "scan-keys/"+url.PathEscape(name))
 	return err
+}
+
+// OperationRequest is a request for an operation that is known from the document /openapi.json and has no method in Client.
+type OperationRequest struct {
+	Method, Path string // Path is already escaped.
+	Query        url.Values
+	ContentType  string // of Body
+	Body         io.Reader
+}
+
+// Do sends a request with the operator's token and returns the response, whose body the caller closes. An unsuccessful response is
+// returned as a *Problem or a *WrongServer. Limit the duration of the request with ctx.
+func (c *Client) Do(ctx context.Context, call OperationRequest) (*http.Response, error) {
+	resp, err := c.open(ctx, request{method: call.Method, path: call.Path, query: call.Query, bearer: c.options.AdminToken,
+		contentType: call.ContentType, body: call.Body})
+	if err != nil || resp.StatusCode/100 == 2 {
+		return resp, err
+	}
+	defer resp.Body.Close()
+	// A read error is ignored, because the partial body is all that can be shown.
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	return nil, c.refused(call.Method, call.Path, answer{status: resp.StatusCode, header: resp.Header, body: body})
+}
+
+// SearchHit is an object that a search text identifies completely or in part.
+type SearchHit struct {
+	Kind    string `json:"kind" enum:"account,rule,batch,code,serial,activity,call"`
+	Key     string `json:"key" doc:"AppID, prefix, application_id, APPLICATION:INDEX of a code, name of an activity, or request ID"`
+	Name    string `json:"name,omitempty" doc:"name of an account, page of a rule, isv_application_id of a batch, serial number of a code, or endpoint of a call"`
+	Account string `json:"account,omitempty" doc:"AppID of the account that owns the object"`
+}
+
+// SearchResult is the result of a search.
+type SearchResult struct {
+	Hits    []SearchHit `json:"hits" doc:"matches grouped by kind, at most ten of each"`
+	Partial []string    `json:"partial" doc:"kinds with more matches, or that were searched only in part"`
+}
+
+// SearchQuery is the input of a search.
+type SearchQuery struct {
+	Text    string `query:"q" maxLength:"1024" doc:"name or AppID, part of a prefix, link, code text, nine characters or APPLICATION:INDEX, serial number, isv_application_id, activity or request ID"`
+	Account string `query:"account" maxLength:"128" doc:"only objects of this account; default: all accounts visible to the caller"`
+	Quick   bool   `query:"quick" doc:"if true, searches rules only by the start of the link and among the newest 2,000; default: all rules, for at most two seconds"`
+}
+
+// Search finds the objects that a text identifies completely or in part: accounts, rules, batches, codes, serial numbers,
+// activities and calls. The server searches the rules for at most two seconds.
+func (c *Client) Search(ctx context.Context, q SearchQuery) (SearchResult, error) {
+	return get[SearchResult](ctx, c.transport, withQuery("search", paramsOf(q)))
 }

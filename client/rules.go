@@ -255,23 +255,21 @@ type PlannedRule struct {
 
 // Replayed reports the effect that planned changes would have had on the scans of the last days.
 type Replayed struct {
-	Since    time.Time       `json:"since"`
-	Scans    int64           `json:"scans"`    // Number of link scans in the replayed days.
-	Examined int64           `json:"examined"` // Number of link scans that a planned change could affect.
-	Changed  int64           `json:"changed"`  // Number of link scans whose result would change.
-	Changes  []OutcomeChange `json:"changes"`  // The most frequent changes first, at most 100.
-	// Truncated means that there were more scans than one call replays; the result covers the oldest scans.
-	Truncated bool `json:"truncated,omitempty" answer:"optional"`
-	// Anonymous means that all scans are replayed as scans without a user.
-	Anonymous bool `json:"anonymous"`
+	Since     time.Time       `json:"since"`
+	Scans     int64           `json:"scans" doc:"scans of links in the period"`
+	Examined  int64           `json:"examined" doc:"scans that a planned rule could affect"`
+	Changed   int64           `json:"changed" doc:"scans that would open another page"`
+	Changes   []OutcomeChange `json:"changes" doc:"changed results, most frequent first, at most 100"`
+	Truncated bool            `json:"truncated,omitempty" answer:"optional" doc:"whether there were more scans than the limit, so that only the oldest were replayed"`
+	Anonymous bool            `json:"anonymous" doc:"always true: scans are replayed as anonymous, because the scan log has no user IDs; testers would still open test links"`
 }
 
 // OutcomeChange is the actual and the hypothetical result of a group of scans.
 type OutcomeChange struct {
-	Before   string   `json:"before"` // The actual result of the scans: the action, the Mini Program and the rule.
-	After    string   `json:"after"`
+	Before   string   `json:"before" doc:"current result: action, Mini Program, rule and page"`
+	After    string   `json:"after" doc:"planned result"`
 	Scans    int64    `json:"scans"`
-	Examples []string `json:"examples"` // links of some of these scans
+	Examples []string `json:"examples" doc:"examples of links"`
 }
 
 // PreviewPlan is like ReplayPlan, but reads at most limit scans, oldest first.
@@ -283,4 +281,67 @@ func (c RulesService) PreviewPlan(ctx context.Context, changes []PlannedRule, da
 // nothing. A *Problem with status 422 names an invalid change. The duration grows with the number of scans; limit the duration with ctx.
 func (c RulesService) ReplayPlan(ctx context.Context, changes []PlannedRule, days int) (Replayed, error) {
 	return post[Replayed](ctx, c.patient(), "rules/plan/replay", map[string]any{"changes": changes, "days": days})
+}
+
+// OwnRule is a rule that an operator sets for an account.
+type OwnRule struct {
+	Prefix string `json:"prefix"`
+	Path   string `json:"path" doc:"page, for example pages/index/index"`
+	AppID  string `json:"appid,omitempty" doc:"AppID of the Mini Program to open, for a service account's rule"`
+	Occupy bool   `json:"occupy,omitempty" doc:"if true, other accounts cannot add rules below the prefix"`
+	// An OpenVersion of 0 means OpenRelease.
+	OpenVersion int `json:"open_version,omitempty" minimum:"0" maximum:"3" doc:"version that test links open: 1 development, 2 trial, 3 release; 0 or omitted = 3"`
+	// A nil TestLinks leaves the test links unchanged in an edit.
+	TestLinks *[]string `json:"test_links,omitempty" doc:"test links, at most five; an edit without them keeps the stored ones"`
+}
+
+// FileStep is one step of fetching a verification file.
+type FileStep struct {
+	Action  string `json:"action" doc:"address, DNS, public, connect, TLS, redirect, status, type, size, content or time"`
+	OK      bool   `json:"ok"`
+	Warning bool   `json:"warning" doc:"whether the check passes here and may fail on the platform"`
+	Detail  string `json:"detail"`
+	Hint    string `json:"hint" doc:"suggested correction"`
+	Remedy  string `json:"remedy,omitempty" doc:"language-independent keyword for the suggestion in next"`
+}
+
+// RuleCheck is the expected result of adding a rule.
+type RuleCheck struct {
+	ErrCode     int         `json:"errcode" doc:"errcode that an add would return; 0 = only the verification file could fail"`
+	Detail      string      `json:"detail" doc:"description of the error"`
+	File        string      `json:"file" doc:"URL of the verification file; empty if no file is required or the prefix is invalid"`
+	ConfirmFile ConfirmFile `json:"confirm_file"`
+	Trusted     bool        `json:"trusted" doc:"whether the operator trusts the host, so that an add does not check the file"`
+	InPlace     bool        `json:"in_place" doc:"whether the file was fetched and is correct"`
+	Steps       []FileStep  `json:"steps" doc:"steps of the check; empty if the file was not fetched"`
+}
+
+// Create adds an unpublished rule for an account, with the same checks as Wire.CreateRule, but without a token of the account. If
+// the rule is invalid, the result is a *Problem with status 422 that describes the error.
+func (c RulesService) Create(ctx context.Context, appid string, r OwnRule) (StoredRule, error) {
+	return post[StoredRule](ctx, c.patient(), accountPath(appid, "rules"), r)
+}
+
+// Update changes a rule of an account; see Wire.UpdateRule.
+func (c RulesService) Update(ctx context.Context, appid string, r OwnRule) (StoredRule, error) {
+	return put[StoredRule](ctx, c.transport, accountPath(appid, "rules"), r)
+}
+
+// Publish publishes a rule of an account and uses up one of the account's publishes of this month; see Wire.PublishRule.
+func (c RulesService) Publish(ctx context.Context, appid, prefix string) (StoredRule, error) {
+	return post[StoredRule](ctx, c.transport, accountPath(appid, "rules", "publish"), map[string]string{"prefix": prefix})
+}
+
+// Delete deletes a rule of an account and returns the deleted rule.
+func (c RulesService) Delete(ctx context.Context, appid, prefix string) (StoredRule, error) {
+	return remove[StoredRule](ctx, c.transport, withQuery(accountPath(appid, "rules"), params{"prefix": prefix}))
+}
+
+// Check returns the expected result of Create and the required address of the verification file; if fetch is true, the server also
+// fetches the file. It changes nothing.
+func (c RulesService) Check(ctx context.Context, appid string, r OwnRule, fetch bool) (RuleCheck, error) {
+	return post[RuleCheck](ctx, c.patient(), accountPath(appid, "rules", "check"), struct {
+		OwnRule
+		Fetch bool `json:"fetch,omitempty"`
+	}{r, fetch})
 }

@@ -98,11 +98,11 @@ type Step struct {
 	English string `json:"en"`
 	Chinese string `json:"zh"`
 
-	Behaviour     string `json:"behaviour,omitempty"`      // ID of the behaviour on which the verdict is based.
-	EvidenceLevel string `json:"evidence_level,omitempty"` // Evidence level of the behaviour: observed, documented, inferred or assumed.
-	Date          string `json:"date,omitempty"`           // Date of the newest evidence.
-	Known         string `json:"evidence_en,omitempty"`    // Evidence level and date in words.
-	KnownZH       string `json:"evidence_zh,omitempty"`    // Evidence level and date in words, in Chinese.
+	Behaviour     string `json:"behaviour" answer:"optional" doc:"ID of the behaviour on which the verdict depends, see /admin/v1/behaviours"`
+	EvidenceLevel string `json:"evidence_level" answer:"optional" enum:"observed,documented,inferred,assumed" doc:"level of evidence of the behaviour"`
+	Date          string `json:"date,omitempty" doc:"date of the newest evidence"`
+	Known         string `json:"evidence_en" answer:"optional" doc:"level and date of the evidence as English text"`
+	KnownZH       string `json:"evidence_zh" answer:"optional" doc:"level and date of the evidence as Chinese text"`
 }
 
 // Explain returns the result of a scan and its explanation. It records nothing.

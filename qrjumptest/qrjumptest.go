@@ -10,12 +10,7 @@
 package qrjumptest
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"path/filepath"
 	"testing"
@@ -88,25 +83,16 @@ func Start(t testing.TB, opts ...Option) *Server {
 }
 
 // Deviation is a caller's action that this server accepted but the platform may reject.
-type Deviation struct {
-	Behaviour     string    `json:"behaviour"`      // ID of the behaviour in docs/en/behaviours.md.
-	EvidenceLevel string    `json:"evidence_level"` // How certain it is that the platform rejects the action.
-	Account       string    `json:"account"`        // Account is "" if the caller sent neither a token nor a secret.
-	Endpoint      string    `json:"endpoint"`
-	Count         int       `json:"count"`     // Number of calls with the deviation.
-	FirstRID      string    `json:"first_rid"` // Request ID of the first call with the deviation.
-	FirstAt       time.Time `json:"first_at"`
-	LastRID       string    `json:"last_rid"` // Request ID of the last call with the deviation.
-	LastAt        time.Time `json:"last_at"`
-	Advice        string    `json:"advice"` // The change that the caller needs.
-}
+type Deviation = client.Deviation
 
 // Deviations lists the deviations of all callers since the start or the last Reset.
-func (s *Server) Deviations() []Deviation {
+func (s *Server) Deviations() (list []Deviation) {
 	s.t.Helper()
-	var list struct{ Deviations []Deviation }
-	s.call(http.MethodGet, "/admin/v1/deviations", nil, &list)
-	return list.Deviations
+	s.operate("reading the deviations", func(ctx context.Context, c *client.Client) (err error) {
+		list, err = c.Deviations.List(ctx, "")
+		return err
+	})
+	return list
 }
 
 func (s *Server) failDeviations() {
@@ -122,17 +108,18 @@ func (s *Server) failDeviations() {
 // Advance moves the server's clock forward. Tokens, quotas and calendar months follow the server's clock.
 func (s *Server) Advance(d time.Duration) {
 	s.t.Helper()
-	s.call(http.MethodPut, "/admin/v1/emulator/clock", map[string]any{"advance": d.String()}, nil)
+	s.operate("advancing the clock", func(ctx context.Context, c *client.Client) error { return c.Emulator.Advance(ctx, d) })
 }
 
 // Now returns the server's time.
-func (s *Server) Now() time.Time {
+func (s *Server) Now() (now time.Time) {
 	s.t.Helper()
-	var clock struct {
-		Now time.Time `json:"now"`
-	}
-	s.call(http.MethodGet, "/admin/v1/emulator/clock", nil, &clock)
-	return clock.Now
+	s.operate("reading the clock", func(ctx context.Context, c *client.Client) error {
+		clock, err := c.Emulator.GetClock(ctx)
+		now = clock.Now
+		return err
+	})
+	return now
 }
 
 // Fault is an injected fault in the calls of an endpoint, or a fixed response to calls of a path.
@@ -157,30 +144,20 @@ func (s *Server) Faults() (list []client.FaultInForce) {
 // Reset restores the server to its seed file and to real time.
 func (s *Server) Reset() {
 	s.t.Helper()
-	s.call(http.MethodPost, "/admin/v1/emulator/reset", nil, nil)
+	s.operate("resetting the server", func(ctx context.Context, c *client.Client) error { return c.Emulator.Reset(ctx) })
 }
 
 // ResetAccounts restores accounts, with their rules, codes, tokens, quotas and calls, to the state of the seed file. Other accounts remain
 // unchanged, so that tests that share a server do not interfere with each other.
 func (s *Server) ResetAccounts(appids ...string) {
 	s.t.Helper()
-	s.call(http.MethodPost, "/admin/v1/emulator/reset", map[string]any{"accounts": appids}, nil)
+	s.operate("resetting accounts", func(ctx context.Context, c *client.Client) error { return c.Emulator.ResetAccounts(ctx, appids) })
 }
 
 // Decision is the result of a scan.
 type Decision struct {
-	ScanID  string `json:"scan_id"`
-	Action  string `json:"action"` // Action is open_mini_program, open_url, show_text or show_message.
-	AppID   string `json:"appid"`
-	Version string `json:"version"`
-	Path    string `json:"path"` // with its query
-	Scene   int    `json:"scene"`
-	URL     string `json:"url"`
-	Text    string `json:"text"`
-	Matched struct {
-		Kind   string `json:"kind"`
-		Prefix string `json:"prefix"`
-	} `json:"matched"`
+	client.Decision
+	Matched client.Matched // zero = nothing matched
 }
 
 // Scan scans a text as an anonymous user.
@@ -190,51 +167,13 @@ func (s *Server) Scan(text string) Decision {
 }
 
 // ScanAs scans a text as a user of the scanning app.
-func (s *Server) ScanAs(user, text string) Decision {
+func (s *Server) ScanAs(user, text string) (d Decision) {
 	s.t.Helper()
-	var d Decision
-	s.call(http.MethodPost, "/scan/v1/resolve", map[string]string{"text": text, "user": user}, &d)
-	return d
-}
-
-// call makes one call of the scan API or the admin API; a status other than 2xx fails the test.
-func (s *Server) call(method, path string, body, dst any) {
-	s.t.Helper()
-	if err := s.try(method, path, body, dst); err != nil {
-		s.t.Fatal(err)
-	}
-}
-
-func (s *Server) try(method, path string, body, dst any) error {
-	var send io.Reader
-	if body != nil {
-		b, err := json.Marshal(body)
-		if err != nil {
-			return err
+	s.operate("scanning "+text, func(ctx context.Context, c *client.Client) (err error) {
+		if d.Decision, err = c.Scans.Resolve(ctx, client.ScanRequest{Text: text, User: user}); d.Decision.Matched != nil {
+			d.Matched = *d.Decision.Matched
 		}
-		send = bytes.NewReader(b)
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, method, s.URL+path, send)
-	if err != nil {
 		return err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	answer, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return err
-	}
-	if resp.StatusCode/100 != 2 {
-		return fmt.Errorf("%s %s: %s: %s", method, path, resp.Status, answer)
-	}
-	if dst == nil {
-		return nil
-	}
-	return json.Unmarshal(answer, dst)
+	})
+	return d
 }

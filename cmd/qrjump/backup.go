@@ -13,6 +13,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/domain/codes"
 	"github.com/qrjump/qrjump/internal/infra/atomicfile"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/store/archive"
@@ -153,9 +154,7 @@ func (c *importCommand) Run(s *session) error {
 		formatTime(m.CreatedAt), plain(m.Program))
 	for _, table := range m.Tables() {
 		if table.Name == "tables/batches.ndjson" && table.Rows > 0 {
-			printMsg(s.out,
-				"backup.if_the_old_server_gave",
-				server.MinCodeCounterAt(time.Now()))
+			printMsg(s.out, "backup.if_the_old_server_gave", codes.FloorAt(time.Now()))
 		}
 	}
 	return nil

@@ -425,7 +425,7 @@ func withHelpHint(err error) error {
 func newParser(s session, table any) (*kong.Kong, error) {
 	named := cmp.Or(s.named, &contextResolver{})
 	return kong.New(table, kong.Name("qrjump"), kong.Writers(s.out, s.err), kong.Help(s.printHelp), kong.Resolvers(named),
-		kong.TypeMapper(reflect.TypeFor[time.Duration](), kong.MapperFunc(readSpan)))
+		kong.TypeMapper(reflect.TypeFor[time.Duration](), kong.MapperFunc(readSpan)), kong.NamedMapper("strict", strictness{}))
 }
 
 // fullManual returns all commands with their flags and help texts in the reader's language.

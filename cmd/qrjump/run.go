@@ -95,13 +95,13 @@ func (c *runCommand) serverConfig(dir string, chosen *kong.Context) (server.Conf
 	}
 	c.Dev = true
 	if !typed("config") {
-		c.Config = ""
+		c.ConfigFile = ""
 	}
 	if !typed("otlp-endpoint") {
 		c.OTLPEndpoint = ""
 	}
 	if !typed("shutdown-delay") {
-		c.ShutdownDelay = nil
+		c.Delay = nil
 	}
 	if typed("tls-dev") || typed("tls-cert") {
 		return server.Config{}, misused("run.tls")

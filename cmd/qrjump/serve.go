@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -12,7 +13,6 @@ import (
 
 	"github.com/qrjump/qrjump/internal/contract/behaviour"
 	"github.com/qrjump/qrjump/internal/infra/safeyaml"
-	"github.com/qrjump/qrjump/internal/infra/tracing"
 	"github.com/qrjump/qrjump/internal/infra/tracing/otlp"
 	"github.com/qrjump/qrjump/internal/infra/version"
 	"github.com/qrjump/qrjump/internal/server"
@@ -21,59 +21,30 @@ import (
 // serveCommand holds the server's flags; each can also be set by an environment variable or in the configuration file. A flag overrides the
 // environment variable, and both override the configuration file.
 type serveCommand struct {
-	Data         string `env:"QRJUMP_DATA" default:"./qrjump-data" placeholder:"DIR"`
-	Database     string `env:"QRJUMP_DATABASE" placeholder:"URL"`
-	DatabaseRead string `env:"QRJUMP_DATABASE_READ" placeholder:"URL"`
-	ScanStream   string `env:"QRJUMP_SCAN_STREAM" placeholder:"URL"`
-	Lake         string `env:"QRJUMP_LAKE" placeholder:"PLACE"`
-	Listen       string `env:"QRJUMP_LISTEN" default:"127.0.0.1:8080" placeholder:"ADDR"`
-	ScanListen   string `env:"QRJUMP_SCAN_LISTEN" placeholder:"ADDR"`
-	AdminListen  string `env:"QRJUMP_ADMIN_LISTEN" placeholder:"ADDR"`
-	Seed         string `env:"QRJUMP_SEED" placeholder:"FILE" file:"in"`
-	// A value may contain commas, so line breaks separate the settings in the environment variable.
-	Set            []string   `env:"QRJUMP_SET" sep:"\n" placeholder:"NAME=VALUE"`
-	Dev            bool       `env:"QRJUMP_DEV"`
-	DevPublic      bool       `env:"QRJUMP_DEV_PUBLIC"`
-	DevHost        []string   `env:"QRJUMP_DEV_HOST" placeholder:"NAME"`
-	Emulator       bool       `env:"QRJUMP_EMULATOR"`
-	Strict         strictness `env:"QRJUMP_STRICT" enum:",observed,documented,inferred,assumed" default:"" placeholder:"LEVEL"`
-	AsOf           string     `env:"QRJUMP_AS_OF" placeholder:"DATE"`
-	TLSCert        string     `name:"tls-cert" env:"QRJUMP_TLS_CERT" placeholder:"FILE" file:"in"`
-	TLSKey         string     `name:"tls-key" env:"QRJUMP_TLS_KEY" placeholder:"FILE" file:"in"`
-	TLSDev         bool       `name:"tls-dev" env:"QRJUMP_TLS_DEV"`
-	TrustedProxy   []string   `env:"QRJUMP_TRUSTED_PROXY" placeholder:"CIDR"`
-	CodePrefix     string     `env:"QRJUMP_CODE_PREFIX" placeholder:"TEXT"`
-	MinCodeCounter uint64     `env:"QRJUMP_MIN_CODE_COUNTER" default:"0" placeholder:"N"`
-	Regions        string     `env:"QRJUMP_REGIONS" placeholder:"FILE" file:"in"`
-	AdminToken     string     `env:"QRJUMP_ADMIN_TOKEN" placeholder:"TOKEN"`
-	OIDCIssuer     string     `name:"oidc-issuer" env:"QRJUMP_OIDC_ISSUER" placeholder:"URL"`
-	OIDCClient     string     `name:"oidc-client-id" env:"QRJUMP_OIDC_CLIENT_ID" placeholder:"ID"`
-	OIDCSecret     string     `name:"oidc-client-secret" env:"QRJUMP_OIDC_CLIENT_SECRET" placeholder:"SECRET"`
-	OIDCRoles      string     `name:"oidc-roles-claim" env:"QRJUMP_OIDC_ROLES_CLAIM" default:"roles" placeholder:"CLAIM"`
+	server.Config
 	// The tag has no default, because the default depends on other flags: no delay with --dev or --emulator.
-	ShutdownDelay *time.Duration `env:"QRJUMP_SHUTDOWN_DELAY" placeholder:"TIME"`
-	OTLPEndpoint  string         `name:"otlp-endpoint" env:"QRJUMP_OTLP_ENDPOINT" placeholder:"URL"`
-	LogFormat     string         `env:"QRJUMP_LOG_FORMAT" default:"text" enum:"text,json" placeholder:"text|json"`
-	Config        string         `env:"QRJUMP_CONFIG" placeholder:"FILE" file:"in"`
+	Delay        *time.Duration `name:"shutdown-delay" env:"QRJUMP_SHUTDOWN_DELAY" placeholder:"TIME"`
+	OTLPEndpoint string         `name:"otlp-endpoint" env:"QRJUMP_OTLP_ENDPOINT" placeholder:"URL"`
+	LogFormat    string         `env:"QRJUMP_LOG_FORMAT" default:"text" enum:"text,json" placeholder:"text|json"`
+	ConfigFile   string         `name:"config" env:"QRJUMP_CONFIG" placeholder:"FILE" file:"in"`
 }
 
-// strictness is the value of --strict: the server rejects deviations whose evidence has at least this level. The value is optional:
-// --strict alone means --strict=inferred.
-type strictness behaviour.Evidence
+// strictness decodes the value of --strict, which is optional: --strict alone means --strict=inferred.
+type strictness struct{}
 
 func (strictness) IsBool() bool { return true }
 
-func (s *strictness) Decode(ctx *kong.DecodeContext) error {
-	*s = strictness(behaviour.Inferred)
+func (strictness) Decode(ctx *kong.DecodeContext, level reflect.Value) error {
+	level.SetString(string(behaviour.Inferred))
 	if ctx.Scan.Peek().Type != kong.FlagValueToken {
 		return nil
 	}
 	switch word := fmt.Sprint(ctx.Scan.Pop().Value); strings.ToLower(word) {
 	case "true", "1", "yes":
 	case "false", "0", "no":
-		*s = ""
+		level.SetString("")
 	default:
-		*s = strictness(word)
+		level.SetString(word)
 	}
 	return nil
 }
@@ -89,46 +60,34 @@ func (c *serveCommand) Run(s *session, chosen *kong.Context) error {
 
 // config returns the server's configuration from the flags and the configuration file.
 func (c *serveCommand) config(chosen *kong.Context) (server.Config, error) {
-	if c.Config != "" {
-		if err := readConfig(c.Config, chosen); err != nil {
+	if c.ConfigFile != "" {
+		if err := readConfig(c.ConfigFile, chosen); err != nil {
 			return server.Config{}, err
 		}
 	}
-	delay := 3 * time.Second
-	if c.ShutdownDelay != nil {
-		delay = *c.ShutdownDelay
-	} else if c.Dev || c.Emulator {
-		delay = 0
+	config := c.Config
+	config.LogFormat, config.Language = c.LogFormat, outputLanguage.language()
+	config.MasterKey = os.Getenv("QRJUMP_MASTER_KEY")
+	if c.Delay != nil {
+		config.ShutdownDelay = *c.Delay
+	} else if !c.Dev && !c.Emulator {
+		config.ShutdownDelay = 3 * time.Second
 	}
-	asOf := ""
 	if c.AsOf != "" {
 		t, err := parseTime("--as-of", c.AsOf, false)
 		if err != nil {
-			return server.Config{}, err
+			return config, err
 		}
-		asOf = t.Format(time.DateOnly)
+		config.AsOf = t.Format(time.DateOnly)
 	}
-	var recorder tracing.Recorder
 	if c.OTLPEndpoint != "" {
 		spans, err := otlp.New(c.OTLPEndpoint, version.Number())
 		if err != nil {
-			return server.Config{}, misused("batch_download.of", "--otlp-endpoint", err)
+			return config, misused("batch_download.of", "--otlp-endpoint", err)
 		}
-		recorder = spans
+		config.Tracing = spans
 	}
-	return server.Config{
-		ShutdownDelay: delay, Tracing: recorder,
-		Data: c.Data, Database: c.Database, DatabaseRead: c.DatabaseRead, Listen: c.Listen, ScanListen: c.ScanListen,
-		AdminListen: c.AdminListen, Seed: c.Seed, Set: c.Set, Dev: c.Dev, DevPublic: c.DevPublic, DevHost: c.DevHost, Emulator: c.Emulator,
-		Strict: behaviour.Evidence(c.Strict), AsOf: asOf,
-		TLSCert: c.TLSCert, TLSKey: c.TLSKey, TLSDev: c.TLSDev, TrustedProxy: c.TrustedProxy,
-		CodePrefix: c.CodePrefix, MinCodeCounter: c.MinCodeCounter, Regions: c.Regions, ScanStream: c.ScanStream, Lake: c.Lake,
-		AdminToken: c.AdminToken,
-		OIDC:       server.OIDC{Issuer: c.OIDCIssuer, ClientID: c.OIDCClient, ClientSecret: c.OIDCSecret, RolesClaim: c.OIDCRoles},
-		LogFormat:  c.LogFormat, Language: outputLanguage.language(),
-		// The master key has no flag, because flags are visible in the process list.
-		MasterKey: os.Getenv("QRJUMP_MASTER_KEY"),
-	}, nil
+	return config, nil
 }
 
 // readConfig reads the configuration file and sets its flags, except flags that the command line or the environment already sets.

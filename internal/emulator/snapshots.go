@@ -4,23 +4,15 @@ import (
 	"context"
 	"errors"
 	"regexp"
-	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/qrjump/qrjump/client"
 	o "github.com/qrjump/qrjump/internal/infra/adminroute"
 )
 
 // Snapshot describes a named saved state of the server.
-type Snapshot struct {
-	Name      string    `json:"name"`
-	CreatedAt time.Time `json:"created_at" doc:"real time of creation"`
-	Program   string    `json:"program" doc:"version of the program that created the snapshot"`
-	Accounts  int64     `json:"accounts" doc:"number of accounts"`
-	Rules     int64     `json:"rules"`
-	Batches   int64     `json:"batches" doc:"number of applications for codes"`
-	Bytes     int64     `json:"bytes" doc:"size in the database, in bytes"`
-}
+type Snapshot = client.Snapshot
 
 // Snapshots implements the emulator operations that save and restore states.
 type Snapshots struct {

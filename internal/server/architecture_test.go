@@ -105,8 +105,8 @@ var mayImport = map[string][]string{
 	},
 
 	"internal/domain/auditlog": {
-		"internal/domain/accounts", "internal/domain/codes", "internal/domain/replica", "internal/domain/rules", "internal/domain/scan",
-		"internal/eventlog/scanlog",
+		"client", "internal/domain/accounts", "internal/domain/codes", "internal/domain/replica", "internal/domain/rules",
+		"internal/domain/scan", "internal/eventlog/scanlog",
 	},
 
 	"internal/domain/webhooks": {
@@ -145,7 +145,7 @@ var mayImport = map[string][]string{
 		"internal/print/symbol", "internal/store/archive",
 	},
 	"internal/edge/scanapi": {
-		"internal/contract/behaviour", "internal/contract/errcode", "internal/domain/accounts", "internal/domain/codes",
+		"client", "internal/contract/behaviour", "internal/contract/errcode", "internal/domain/accounts", "internal/domain/codes",
 		"internal/domain/rules", "internal/domain/scan", "internal/edge/fastpath", "internal/eventlog/scanlog", "internal/infra/i18n",
 		"internal/infra/tracing",
 	},
@@ -154,12 +154,13 @@ var mayImport = map[string][]string{
 		"internal/domain/rules", "internal/domain/scan", "internal/infra/i18n", "internal/infra/ratelimit", "internal/infra/semaphore",
 		"internal/print/symbol",
 	},
-	"internal/emulator":     {"internal/infra/adminroute", "internal/infra/suggest"},
+	"internal/emulator":     {"client", "internal/infra/adminroute", "internal/infra/suggest"},
 	"internal/edge/consent": {"internal/domain/accounts", "internal/edge/assets", "internal/infra/i18n"},
 
 	"internal/server": {
-		"docs", "internal/contract/behaviour", "internal/contract/errcode", "internal/contract/settings", "internal/domain/accounts",
-		"internal/domain/alarms", "internal/domain/apiusage", "internal/domain/auditlog", "internal/domain/branding",
+		"client", "docs", "internal/contract/behaviour", "internal/contract/errcode", "internal/contract/settings",
+		"internal/domain/accounts", "internal/domain/alarms", "internal/domain/apiusage", "internal/domain/auditlog",
+		"internal/domain/branding",
 		"internal/domain/codes", "internal/domain/digitallink", "internal/domain/iam", "internal/domain/index",
 		"internal/domain/replica", "internal/domain/rules", "internal/domain/scan", "internal/domain/stats",
 		"internal/domain/verification", "internal/domain/webhooks", "internal/edge/adminapi", "internal/edge/api",
@@ -173,10 +174,10 @@ var mayImport = map[string][]string{
 		"internal/infra/tracing",
 	},
 
-	"internal/emulator/seedfile": {"internal/domain/accounts"},
+	"internal/emulator/seedfile": {"internal/domain/accounts", "internal/domain/rules"},
 	"internal/emulator/cassette": {
-		"internal/contract/behaviour", "internal/contract/errcode", "internal/domain/accounts", "internal/emulator/seedfile",
-		"internal/infra/suggest",
+		"internal/contract/behaviour", "internal/contract/errcode", "internal/domain/accounts", "internal/domain/rules",
+		"internal/emulator/seedfile", "internal/infra/suggest",
 	},
 
 	"client":     {},
@@ -189,7 +190,7 @@ var mayImport = map[string][]string{
 		"internal/domain/accounts", "internal/infra/errortext",
 		"internal/infra/gs1", "internal/infra/i18n", "internal/infra/safehttp", "internal/infra/safeyaml", "internal/infra/suggest",
 		"internal/infra/version", "internal/print/labels", "internal/print/printpackage", "internal/print/symbol", "internal/server",
-		"internal/store/archive", "internal/infra/tracing", "internal/infra/tracing/otlp",
+		"internal/store/archive", "internal/infra/tracing/otlp",
 	},
 	"demo":   {"internal/infra/i18n"},
 	"deploy": {},

@@ -9,10 +9,8 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"time"
 
 	"github.com/qrjump/qrjump/internal/domain/accounts"
-	"github.com/qrjump/qrjump/internal/domain/codes"
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 	"github.com/qrjump/qrjump/internal/infra/sealer"
 	"github.com/qrjump/qrjump/internal/infra/version"
@@ -194,7 +192,3 @@ func Import(ctx context.Context, c Config, file string, passphrase func() (strin
 	}
 	return m, s.Migrate(ctx)
 }
-
-// MinCodeCounterAt returns a value for the flag --min-code-counter of a restored server. The value is less than the counter of every code
-// that a server with a correct clock issues at or after the time now.
-func MinCodeCounterAt(now time.Time) uint64 { return codes.FloorAt(now) }

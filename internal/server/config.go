@@ -17,42 +17,45 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/tracing"
 )
 
-// Config is the operator's configuration of a server. Every field is a flag of "qrjump serve" and an environment variable QRJUMP_….
+// Config is the operator's configuration of a server. Its tags define the flags of "qrjump serve" and their environment variables QRJUMP_…;
+// the help text of a flag describes the field. "", nil and zero mean that the option is off, unless a comment says otherwise.
 type Config struct {
-	Data           string           // folder that holds the embedded database and the keys
-	Database       string           // postgres:// URL; "" = embedded database in Data
-	DatabaseRead   string           // postgres:// URL of a read replica of Database; "" = none
-	ScanStream     string           // nats:// URL of the stream to which scans are shipped; "" = shipped to the database
-	Lake           string           // folder or s3://BUCKET/PREFIX to which scans are written as Parquet files; "" = none
-	Listen         string           // address of all APIs; port 0 selects a free port
-	ScanListen     string           // address of the scan API; "" = same as Listen
-	AdminListen    string           // address of the admin API and metrics; "" = same as Listen
-	Seed           string           // path of the seed file in YAML; "" = none
-	SeedAllow      []string         // networks that may use those accounts and platforms of Seed that have no ip_allowlist; nil = any
-	Set            []string         // settings as NAME=VALUE that override the seed; they survive a reset
-	Language       i18n.Language    // language of the texts that serve prints on its terminal
-	Dev            bool             // developer mode: demo accounts, emulator, no credentials for the scan and admin APIs
-	DevPublic      bool             // allows Dev or Emulator even if other machines can reach a listener
-	DevHost        []string         // additional host names under which a Dev server accepts requests
-	Emulator       bool             // turns on the emulator's controls; implied by Dev, which has further effects
-	TLSCert        string           // TLS certificate file of every listener; "" = plain HTTP
-	TLSKey         string           // its key
-	TLSDev         bool             // use a local certificate authority in Data/tls and a certificate from this authority
-	TrustedProxy   []string         // CIDR ranges of proxies whose X-Forwarded-For header is trusted
-	AdminToken     string           // "" = the token in Data/admin-token, generated at the first start
-	OIDC           OIDC             // OpenID Connect provider at which people can sign in; zero = none
-	CodePrefix     string           // prefix of every new code text; "" = the operator has no prefix
-	MinCodeCounter uint64           // lower bound for the counters of new codes
-	Regions        string           // region database in the MaxMind DB format; "" = regions are unknown
-	LogFormat      string           // text or json
-	MasterKey      string           // 64 hexadecimal digits; "" = the key in Data/master.key
-	Tracing        tracing.Recorder // recorder of spans, for --otlp-endpoint; nil = none
+	Data         string `env:"QRJUMP_DATA" default:"./qrjump-data" placeholder:"DIR"`
+	Database     string `env:"QRJUMP_DATABASE" placeholder:"URL"`      // "" = the embedded database in Data
+	DatabaseRead string `env:"QRJUMP_DATABASE_READ" placeholder:"URL"` // a read replica of Database
+	ScanStream   string `env:"QRJUMP_SCAN_STREAM" placeholder:"URL"`   // "" = scans are shipped to the database
+	Lake         string `env:"QRJUMP_LAKE" placeholder:"PLACE"`
+	Listen       string `env:"QRJUMP_LISTEN" default:"127.0.0.1:8080" placeholder:"ADDR"`
+	ScanListen   string `env:"QRJUMP_SCAN_LISTEN" placeholder:"ADDR"`  // "" = same as Listen
+	AdminListen  string `env:"QRJUMP_ADMIN_LISTEN" placeholder:"ADDR"` // "" = same as Listen
+	Seed         string `env:"QRJUMP_SEED" placeholder:"FILE" file:"in"`
+	// A value may contain commas, so line breaks separate the settings in the environment variable.
+	Set       []string `env:"QRJUMP_SET" sep:"\n" placeholder:"NAME=VALUE"`
+	Dev       bool     `env:"QRJUMP_DEV"`
+	DevPublic bool     `env:"QRJUMP_DEV_PUBLIC"`
+	DevHost   []string `env:"QRJUMP_DEV_HOST" placeholder:"NAME"`
+	Emulator  bool     `env:"QRJUMP_EMULATOR"` // implied by Dev
 	// Strict makes the server reject a call that the platform would reject, if the evidence for this has at least this level; "" = no such
 	// call is rejected. A setting overrides Strict.
-	Strict behaviour.Evidence
-	AsOf   string // day (2006-01-02); the server responds as the platform did on this day; "" = today
+	Strict         behaviour.Evidence `env:"QRJUMP_STRICT" type:"strict" enum:",observed,documented,inferred,assumed" default:"" placeholder:"LEVEL"`
+	AsOf           string             `env:"QRJUMP_AS_OF" placeholder:"DATE"` // 2006-01-02; "" = today
+	TLSCert        string             `name:"tls-cert" env:"QRJUMP_TLS_CERT" placeholder:"FILE" file:"in"`
+	TLSKey         string             `name:"tls-key" env:"QRJUMP_TLS_KEY" placeholder:"FILE" file:"in"`
+	TLSDev         bool               `name:"tls-dev" env:"QRJUMP_TLS_DEV"`
+	TrustedProxy   []string           `env:"QRJUMP_TRUSTED_PROXY" placeholder:"CIDR"`
+	CodePrefix     string             `env:"QRJUMP_CODE_PREFIX" placeholder:"TEXT"`
+	MinCodeCounter uint64             `env:"QRJUMP_MIN_CODE_COUNTER" default:"0" placeholder:"N"`
+	Regions        string             `env:"QRJUMP_REGIONS" placeholder:"FILE" file:"in"`
+	AdminToken     string             `env:"QRJUMP_ADMIN_TOKEN" placeholder:"TOKEN"` // "" = the generated token in Data/admin-token
+	OIDC           OIDC               `embed:"" prefix:"oidc-"`
+
+	LogFormat string           `kong:"-"` // text or json
+	SeedAllow []string         `kong:"-"` // networks that may use those accounts and platforms of Seed that have no ip_allowlist; nil = any
+	Language  i18n.Language    `kong:"-"` // language of the texts that serve prints on its terminal
+	MasterKey string           `kong:"-"` // 64 hexadecimal digits; "" = the key in Data/master.key; no flag: process lists show flags
+	Tracing   tracing.Recorder `kong:"-"` // recorder of spans, for --otlp-endpoint
 	// ShutdownDelay is the time for which /readyz responds with 503 before the listeners close.
-	ShutdownDelay time.Duration
+	ShutdownDelay time.Duration `kong:"-"`
 }
 
 // Loopback lists the networks of this machine's own addresses, for SeedAllow.
@@ -60,10 +63,10 @@ var Loopback = []string{"127.0.0.0/8", "::1/128"}
 
 // OIDC configures an OpenID Connect provider and this server as its client.
 type OIDC struct {
-	Issuer       string
-	ClientID     string
-	ClientSecret string // "" = the secret in Data/oidc-client-secret; without either secret the server is a public client
-	RolesClaim   string // name of the claim that holds the roles; "" = roles
+	Issuer       string `env:"QRJUMP_OIDC_ISSUER" placeholder:"URL"`
+	ClientID     string `name:"client-id" env:"QRJUMP_OIDC_CLIENT_ID" placeholder:"ID"`
+	ClientSecret string `env:"QRJUMP_OIDC_CLIENT_SECRET" placeholder:"SECRET"`
+	RolesClaim   string `env:"QRJUMP_OIDC_ROLES_CLAIM" default:"roles" placeholder:"CLAIM"` // "" = roles
 }
 
 func (o OIDC) check() error {
@@ -99,8 +102,9 @@ func Default() Config {
 	return Config{Data: "qrjump-data", Listen: "127.0.0.1:8080", LogFormat: "text"}
 }
 
-// Validate returns a one-line error that names the invalid value.
-func (c Config) Validate() error {
+// Check returns a one-line error that names the invalid value. It is not called Validate, because kong would call a method of this name
+// before Run.
+func (c Config) Check() error {
 	if c.Data == "" {
 		return usage("--data is empty: name a folder")
 	}

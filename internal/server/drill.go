@@ -7,10 +7,8 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"os"
@@ -18,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 	"github.com/qrjump/qrjump/internal/domain/codes"
 	"github.com/qrjump/qrjump/internal/domain/rules"
@@ -97,7 +96,7 @@ func DrillDatabase(ctx context.Context, database, masterKey string) (r DrillRepo
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	c := Default()
 	c.Data, c.Listen, c.AdminToken, c.Database, c.MasterKey = dir, "127.0.0.1:0", rand.Text(), database, masterKey
-	if err := c.Validate(); err != nil {
+	if err := c.Check(); err != nil {
 		return r, err
 	}
 	s, err := store.Open(ctx, store.Target{URL: c.Database, Dir: c.Data})
@@ -122,10 +121,16 @@ func startAndTest(ctx context.Context, c Config, r *DrillReport) (err error) {
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
 	r.Started = time.Since(began)
-	d := drill{server: s, token: c.AdminToken}
-	if err := d.do(ctx, http.MethodGet, "/readyz", nil, nil); err != nil {
+	operator, err := client.New(s.URL, client.Options{AdminToken: c.AdminToken, Timeout: drillTimeout})
+	if err != nil {
+		return err
+	}
+	answer, err := operator.Do(ctx, client.OperationRequest{Method: http.MethodGet, Path: "/readyz"})
+	if err != nil {
 		return fmt.Errorf("the restored server is not ready: %w", err)
 	}
+	answer.Body.Close()
+	d := drill{server: s, client: operator}
 	if c.Database != "" {
 		log, err := s.store.VerifyChanges(ctx)
 		if err == nil && log.FirstError != nil {
@@ -189,50 +194,26 @@ func compareRestored(ctx context.Context, c Config, m archive.Manifest) (equal i
 	})
 }
 
-// drill is a restored server under test.
+// drill is a restored server under test, with a client of it.
 type drill struct {
 	server *Server
-	token  string
+	client *client.Client
 }
 
-func (d *drill) do(ctx context.Context, method, path string, body, dst any) error {
-	b, err := json.Marshal(body)
-	if err != nil {
-		return err
-	}
-	req, err := http.NewRequestWithContext(ctx, method, d.server.URL+path, bytes.NewReader(b))
-	if err != nil {
-		return err
-	}
-	req.Header.Set("Authorization", "Bearer "+d.token)
-	req.Header.Set("Content-Type", "application/json")
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	answer, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
-	if err != nil {
-		return err
-	}
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s %s: %s: %.200s", method, path, resp.Status, answer)
-	}
-	if dst == nil {
-		return nil
-	}
-	return json.Unmarshal(answer, dst)
-}
+// drillTimeout limits each call of a drill; the first calls of a large database are slow.
+const drillTimeout = 5 * time.Minute
 
 // scanRules scans the published rules as a scanning app does. A rule may open nothing, but then the explanation of the scan must contain
 // the rule with a verdict that justifies this, such as no_release.
 func (d *drill) scanRules(ctx context.Context, r *DrillReport) error {
-	var key struct{ Key string }
-	if err := d.do(ctx, http.MethodPost, "/admin/v1/scan-keys", map[string]any{"name": "drill-" + strings.ToLower(rand.Text())[:8]},
-		&key); err != nil {
+	key, err := d.client.ScanKeys.Create(ctx, client.ScanKey{Name: "drill-" + strings.ToLower(rand.Text())[:8]})
+	if err != nil {
 		return fmt.Errorf("making a scan key: %w", err)
 	}
-	scans := drill{server: d.server, token: key.Key}
+	scanner, err := client.New(d.server.URL, client.Options{ScanKey: key, Timeout: drillTimeout})
+	if err != nil {
+		return err
+	}
 	for start := int64(0); ; {
 		page, err := d.server.domain.rules.Find(ctx, rules.Query{AfterID: start, Limit: 1000})
 		if err != nil {
@@ -251,7 +232,7 @@ func (d *drill) scanRules(ctx context.Context, r *DrillReport) error {
 			if r.Published > drillScans {
 				continue
 			}
-			opens, err := scans.opens(ctx, rule)
+			opens, err := opens(ctx, scanner, rule)
 			if err != nil {
 				return fmt.Errorf("the rule %s of %s: %w", rule.Prefix.Text, rule.Owner, err)
 			}
@@ -265,19 +246,14 @@ func (d *drill) scanRules(ctx context.Context, r *DrillReport) error {
 }
 
 // opens scans the prefix of a rule as a link, and reports whether the scan opens a Mini Program.
-func (d *drill) opens(ctx context.Context, rule rules.Rule) (bool, error) {
-	var got struct {
-		Action string
-		Steps  []struct{ Prefix, Owner, Verdict string }
+func opens(ctx context.Context, scanner *client.Client, rule rules.Rule) (bool, error) {
+	request := client.ScanRequest{Text: rule.Prefix.Text}
+	d, err := scanner.Scans.Resolve(ctx, request)
+	if err != nil || d.Action == client.OpenMiniProgram {
+		return err == nil, err
 	}
-	body := map[string]any{"text": rule.Prefix.Text}
-	if err := d.do(ctx, http.MethodPost, "/scan/v1/resolve", body, &got); err != nil {
-		return false, err
-	}
-	if got.Action == "open_mini_program" {
-		return true, nil
-	}
-	if err := d.do(ctx, http.MethodPost, "/scan/v1/explain", body, &got); err != nil {
+	got, err := scanner.Scans.Explain(ctx, client.ExplainRequest{ScanRequest: request})
+	if err != nil {
 		return false, err
 	}
 	for _, step := range got.Steps {

@@ -4,14 +4,23 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/domain/alarms"
+	"github.com/qrjump/qrjump/internal/domain/digitallink"
+	"github.com/qrjump/qrjump/internal/domain/scan"
+	"github.com/qrjump/qrjump/internal/edge/api"
 	"github.com/qrjump/qrjump/internal/edge/consent"
+	"github.com/qrjump/qrjump/internal/edge/console"
 	"github.com/qrjump/qrjump/internal/edge/landing"
+	"github.com/qrjump/qrjump/internal/emulator"
+	"github.com/qrjump/qrjump/internal/infra/ratelimit"
 )
 
 // pages returns a handler that serves the pages for browsers, and passes requests for the APIs to next.
@@ -86,4 +95,71 @@ func (s access) scheme(r *http.Request) string {
 		}
 	}
 	return "http"
+}
+
+// apiPaths returns the paths that belong to this server's APIs, whatever host name a request has.
+func apiPaths() []string {
+	return append(api.Paths(), "/cgi-bin/", "/scan/", "/admin/", "/qrjump/", "/metrics", "/healthz", "/readyz", "/openapi.json",
+		"/openapi-wire.json")
+}
+
+// maxFollowed is the maximum number of redirects per minute and client network that are written to the scan log. Redirects beyond this
+// number are not written, so that clients cannot fill the disk.
+const maxFollowed = 300
+
+// links returns the handler for GS1 Digital Link requests, which runs before all other handlers of a public listener.
+func (s *Server) links() *digitallink.Resolver {
+	seen := map[string]bool{}
+	for _, path := range apiPaths() {
+		seen[firstSegment(path)] = true
+	}
+	scans := s.scanAPI()
+	var followed ratelimit.FixedWindow[any]
+	return &digitallink.Resolver{Service: s.domain.products, Scheme: s.access().scheme,
+		Reserved: func(path string) bool { return seen[firstSegment(path)] || slices.Contains(consent.Paths, path) },
+		Opens: func(text string) bool {
+			d := scans.Resolver.Resolve(scan.Request{Text: text, At: s.now()})
+			return d.Kind != "" && d.Kind != scan.ByGS1 || d.Reason != "" || d.Code.Err != nil
+		},
+		Followed: func(q *http.Request, f digitallink.Followed) {
+			ip := s.access().clientIP(q)
+			if followed.Allow(ratelimit.KeyForIP(ip), maxFollowed, s.realNow()) {
+				scans.RecordRedirect(f.Number, f.Address, strings.TrimSpace(f.Type+" "+f.Language), ip.String())
+			}
+		},
+		Page:    (&landing.Gateway{Log: s.log}).NoLink,
+		Observe: func(status int) { s.metrics.gs1.WithLabelValues(strconv.Itoa(status)).Inc() }}
+}
+
+func firstSegment(path string) string {
+	segment, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+	return segment
+}
+
+// consentPage returns the page on which a person approves an authorisation; without --dev, the approval needs the admin token.
+func (s *Server) consentPage() http.Handler {
+	p := &consent.Page{Accounts: s.domain.accounts, Log: s.log, HandOver: func(reference string) string {
+		return s.AdminURL + console.AgreePage(reference)
+	}}
+	if !s.config.Dev {
+		p.Admin = s.access().isAdminToken
+	}
+	return p.Handler()
+}
+
+// platformControls returns the emulator controls for third-party platforms.
+func (s *Server) platformControls() emulator.Platforms {
+	return emulator.Platforms{
+		Authorize: func(ctx context.Context, a emulator.Agreement) (string, error) {
+			if a.PermissionSets == nil {
+				a.PermissionSets = accounts.AskedByDefault
+			}
+			code, err := s.domain.accounts.Agree(ctx, accounts.Agreement{Component: a.Component, PreAuthCode: a.PreAuthCode, AppID: a.AppID,
+				Sets: a.PermissionSets, ForceExclusive: a.Move})
+			return code.Text, err
+		},
+		Ticket: func(ctx context.Context, component string) (string, error) {
+			return s.domain.accounts.NewTicket(ctx, component)
+		},
+	}
 }

@@ -144,7 +144,7 @@ func (s seeder) replant(ctx context.Context, seed *seedFile, appids []string) er
 		}
 		owner, err := directory.Get(ctx, r.Owner)
 		if err == nil {
-			err = service.Seed(ctx, owner, seed.draft(i), r.Published)
+			err = service.Seed(ctx, owner, r.Draft(), r.Published)
 		}
 		if err != nil {
 			return seed.planted("rules", i, err)

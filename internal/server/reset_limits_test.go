@@ -76,7 +76,7 @@ func TestSet_WrongSettingsAreNamed(t *testing.T) {
 	} {
 		config := server.Default()
 		config.Set = []string{c.set}
-		if err := config.Validate(); err == nil || !strings.Contains(err.Error(), c.want) {
+		if err := config.Check(); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("Validate() with --set %s = %v, want %q in it", c.set, err, c.want)
 		}
 	}

@@ -169,11 +169,8 @@ func (f *seedFile) registration(i int) accounts.Registration {
 	if a.IPAllowlist == nil {
 		a.IPAllowlist = f.allow
 	}
-	return accounts.Registration{Secret: a.Secret, MarketcodeKey: a.MarketcodeKey, Account: accounts.Account{
-		AppID: a.AppID, Kind: a.Kind, Name: a.Name, Subject: a.Subject, Certified: a.Certified, Versions: a.Versions,
-		JumpOpen: a.JumpOpen == nil || *a.JumpOpen, Features: a.Features, Members: a.Members, MessageURL: a.MessageURL,
-		URLScheme: a.URLScheme, Pages: a.Pages, Options: a.Options, OpenPlatform: a.OpenPlatform, IPAllowlist: a.IPAllowlist,
-	}}
+	a.Linked = nil
+	return a.Registration(a.AppID)
 }
 
 func (f *seedFile) component(i int) accounts.Component {
@@ -190,16 +187,6 @@ func (f *seedFile) component(i int) accounts.Component {
 		component.Grants = append(component.Grants, accounts.Grant{AppID: g.AppID, PermissionSets: g.PermissionSets})
 	}
 	return component
-}
-
-func (f *seedFile) draft(i int) rules.Draft {
-	r := f.Rules[i]
-	draft := rules.Draft{Prefix: r.Prefix, Path: r.Path, AppID: r.AppID, Occupy: r.Occupy, OpenVersion: rules.OpenRelease,
-		TestLinks: r.TestLinks}
-	if r.OpenVersion != nil {
-		draft.OpenVersion = *r.OpenVersion
-	}
-	return draft
 }
 
 // check returns an error for a seed that is invalid, whatever the database contains.
@@ -223,7 +210,7 @@ func (f *seedFile) check() error {
 	for i, r := range f.Rules {
 		// An owner that is missing in the seed may exist in the database.
 		if owner, ok := owners[r.Owner]; ok {
-			if _, err := rules.ValidateSeed(owner, f.draft(i)); err != nil {
+			if _, err := rules.ValidateSeed(owner, r.Draft()); err != nil {
 				return f.atLine("rules", i, err)
 			}
 		}
@@ -331,10 +318,10 @@ func (s seeder) plantSeed(ctx context.Context, f *seedFile, now func() time.Time
 		if err != nil {
 			return false, f.planted("rules", i, err)
 		}
-		if _, err := rules.ValidateSeed(owner, f.draft(i)); err != nil {
+		if _, err := rules.ValidateSeed(owner, r.Draft()); err != nil {
 			return false, f.atLine("rules", i, err)
 		}
-		if err := service.Seed(ctx, owner, f.draft(i), r.Published); err != nil {
+		if err := service.Seed(ctx, owner, r.Draft(), r.Published); err != nil {
 			return false, f.planted("rules", i, err)
 		}
 	}

@@ -98,7 +98,7 @@ func (d *deps) withStore(s *store.Store) *deps {
 
 // Start opens the store, loads the rules and opens the listeners. The server runs until Close is called; logs receives the log lines.
 func Start(ctx context.Context, c Config, logs io.Writer, seams TestHooks) (*Server, error) {
-	if err := c.Validate(); err != nil {
+	if err := c.Check(); err != nil {
 		return nil, err
 	}
 	s := newServer(c, logs, seams)

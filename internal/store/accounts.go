@@ -449,3 +449,51 @@ func (t usageQueries) AddCount(ctx context.Context, appid, kind string, day int6
 	return scalar[int](ctx, t.Tx, `INSERT INTO counters (appid, counter, day, value) VALUES ($1, $2, $3, 1)
 		ON CONFLICT (appid, counter, day) DO UPDATE SET value = counters.value + 1 RETURNING value`, appid, kind, day)
 }
+
+var noticeRows = mapper[accounts.Notice]{table: "notifications", columns: "id, account, created_at, kind, prefix, reason",
+	targets: func(n *accounts.Notice) []any {
+		return []any{&n.ID, &n.Account, moment{&n.At}, &n.Kind, &n.Prefix, &n.Reason}
+	}}
+
+func (t accountQueries) AddNotice(ctx context.Context, n accounts.Notice) error {
+	var err error
+	if n.ID, err = t.next(ctx, "notification"); err != nil {
+		return err
+	}
+	return noticeRows.add(ctx, t.Tx, n)
+}
+
+func (t accountQueries) Notices(ctx context.Context, account string, limit int) ([]accounts.Notice, error) {
+	return noticeRows.all(ctx, t.Tx, `WHERE account = $1 ORDER BY id DESC LIMIT $2`, account, limit)
+}
+
+var linkRows = mapper[accounts.Link]{table: "links", key: "service, mini_program", notFound: accounts.ErrNoLink,
+	columns: "service, mini_program, status, unlinking, notify_users, show_profile, created_at, approval_skipped",
+	targets: func(l *accounts.Link) []any {
+		return []any{&l.Service, &l.MiniProgram, &l.Status, &l.Unlinking, &l.NotifyUsers, &l.ShowProfile, moment{&l.CreatedAt},
+			&l.ApprovalSkipped}
+	}}
+
+func (t accountQueries) Link(ctx context.Context, service, miniProgram string) (accounts.Link, error) {
+	return linkRows.find(ctx, t.Tx, `service = $1 AND mini_program = $2`, service, miniProgram)
+}
+
+func (t accountQueries) LinksOf(ctx context.Context, service string) ([]accounts.Link, error) {
+	return linkRows.all(ctx, t.Tx, `WHERE service = $1 ORDER BY created_at, mini_program`, service)
+}
+
+func (t accountQueries) SaveLink(ctx context.Context, l accounts.Link) error {
+	if err := linkRows.put(ctx, t.Tx, l); err != nil {
+		return err
+	}
+	return t.note(ctx, ofLink, linkKey(l.Service, l.MiniProgram), "put", linkRecordOf(l))
+}
+
+func linkRecordOf(l accounts.Link) linkRecord {
+	return linkRecord{Status: l.Status, Unlinking: l.Unlinking, NotifyUsers: l.NotifyUsers, ShowProfile: l.ShowProfile,
+		AtOnce: l.ApprovalSkipped}
+}
+
+func (t accountQueries) CountLinks(ctx context.Context, appid string) (int, error) {
+	return scalar[int](ctx, t.Tx, `SELECT COUNT(*) FROM links WHERE (service = $1 OR mini_program = $1) AND status IN (1, 2, 12)`, appid)
+}

@@ -3,6 +3,8 @@
 package accounts
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -240,4 +242,11 @@ func ValidCallback(address string) error {
 func plain(s string, minimum, maximum int) bool {
 	n := utf8.RuneCountInString(s)
 	return utf8.ValidString(s) && n >= minimum && n <= maximum && !slices.ContainsFunc([]rune(s), unicode.IsControl)
+}
+
+// UserName returns the account's original ID: "gh_" and twelve hexadecimal digits, which never change. Assumed(message.user_name):
+// the original ID is derived from the AppID, so it needs no column and is the same on every server.
+func (a Account) UserName() string {
+	sum := sha256.Sum256([]byte("user name " + a.AppID))
+	return "gh_" + hex.EncodeToString(sum[:6])
 }

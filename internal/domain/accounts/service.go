@@ -94,6 +94,44 @@ type Registration struct {
 	Linked        []string
 }
 
+// AccountInput contains the fields of an account that an operator may set, in the format of the admin API, of imports and of seed files.
+// AccountInput differs from client.AccountPut, in which jump_open cannot be omitted.
+type AccountInput struct {
+	Kind          Kind              `json:"kind" enum:"mini_program,service_account,subscription_account"`
+	Name          string            `json:"name,omitempty"`
+	Subject       Subject           `json:"subject,omitempty" enum:"company,personal,media,government,other"`
+	Secret        string            `json:"secret,omitempty" doc:"AppSecret; omit to keep the stored one"`
+	Certified     bool              `json:"certified,omitempty"`
+	Versions      []Version         `json:"versions,omitempty"`
+	JumpOpen      *bool             `json:"jump_open,omitempty" doc:"if false, disables all rules of the account; default: true"`
+	Members       map[string]Role   `json:"members,omitempty"`
+	Features      []string          `json:"features,omitempty"`
+	MarketcodeKey string            `json:"marketcode_key,omitempty" doc:"package key, 16 characters; omit to keep the stored one"`
+	Linked        []string          `json:"linked,omitempty" doc:"AppIDs of Mini Programs to link"`
+	MessageURL    string            `json:"message_url,omitempty"`
+	URLScheme     string            `json:"url_scheme,omitempty" doc:"URL that the button on the page of a link opens, with the app's scheme and {appid}, {path} and {query}"`
+	Pages         []string          `json:"pages,omitempty" doc:"pages of the Mini Program, such as pages/index/index; rules and activations that open other pages are deviations and rejected in strict mode; empty = no check"`
+	Options       map[string]string `json:"options,omitempty" doc:"options as set by api_set_authorizer_option: location_report, voice_recognize, customer_service; omit to keep the stored ones"`
+	OpenPlatform  string            `json:"open_platform,omitempty" doc:"open-platform account to which this account is bound; users have one unionid in all its accounts"`
+	IPAllowlist   []string          `json:"ip_allowlist,omitempty"`
+	SecretFrozen  bool              `json:"secret_frozen,omitempty"`
+}
+
+// Registration returns the account with the AppID.
+func (in AccountInput) Registration(appid string) Registration {
+	return Registration{Secret: in.Secret, MarketcodeKey: in.MarketcodeKey, Linked: in.Linked, Account: Account{
+		AppID: appid, Kind: in.Kind, Name: in.Name, Subject: in.Subject, Certified: in.Certified, Versions: in.Versions,
+		JumpOpen: in.JumpOpen == nil || *in.JumpOpen, Members: in.Members, Features: in.Features, MessageURL: in.MessageURL,
+		URLScheme: in.URLScheme, Pages: in.Pages, Options: in.Options, OpenPlatform: in.OpenPlatform, IPAllowlist: in.IPAllowlist,
+		SecretFrozen: in.SecretFrozen}}
+}
+
+// SeedAccount is an account in the format of imports and of seed files. Secrets can be imported but are never exported.
+type SeedAccount struct {
+	AppID        string `json:"appid"`
+	AccountInput `yaml:",inline"`
+}
+
 // Put creates or replaces an account. Put does not change the verification file, the creation date, or secrets that the registration does
 // not contain. The errors of Put are one-line texts, never error codes of the platform API.
 func (d *Service) Put(ctx context.Context, r Registration) error {

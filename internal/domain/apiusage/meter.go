@@ -3,13 +3,16 @@ package apiusage
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/qrjump/qrjump/internal/contract/behaviour"
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/infra/ratelimit"
 )
 
 // PerDay is the default daily limit of calls of an account to one API path. Contract: rules §3.1 (a sample of a real response).
@@ -290,3 +293,26 @@ func (s *Service) Clear(ctx context.Context, appid, path string) error {
 	}
 	return nil
 }
+
+// Minutes counts the calls of a key in the current minute. The zero value of Minutes is ready to use.
+type Minutes struct {
+	// Shared counts a call of a key over all nodes and reports whether the count is within limit; nil = there is only one node.
+	Shared func(ctx context.Context, key string, limit int) (bool, error)
+
+	local ratelimit.FixedWindow[string] // of this node
+}
+
+// Allow counts a call and reports whether the number of calls in the minute of now is within limit. A rejected call is not counted. If the
+// calls on this node alone exceed the limit, Shared is not called.
+func (m *Minutes) Allow(ctx context.Context, key string, limit int, now time.Time) (bool, error) {
+	if !m.local.Allow(key, limit, now) {
+		return false, nil
+	}
+	if m.Shared == nil {
+		return true, nil
+	}
+	return m.Shared(ctx, fmt.Sprintf("minute %d: %s", now.Unix()/60, key), limit)
+}
+
+// Reset discards the counts of this node.
+func (m *Minutes) Reset() { m.local.Forget() }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/domain/rules"
 	"github.com/qrjump/qrjump/internal/domain/scan"
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
@@ -30,25 +31,6 @@ func pageOf(path string) string {
 		return path[:i]
 	}
 	return path
-}
-
-// OutcomeChange is a group of scans whose outcome changes in the same way.
-type OutcomeChange struct {
-	Before   string   `json:"before" doc:"current result: action, Mini Program, rule and page"`
-	After    string   `json:"after" doc:"planned result"`
-	Scans    int64    `json:"scans"`
-	Examples []string `json:"examples" doc:"examples of links"`
-}
-
-// Replayed is the result of a replay: the effect that a plan would have had on the scans of a past period.
-type Replayed struct {
-	Since     time.Time       `json:"since"`
-	Scans     int64           `json:"scans" doc:"scans of links in the period"`
-	Examined  int64           `json:"examined" doc:"scans that a planned rule could affect"`
-	Changed   int64           `json:"changed" doc:"scans that would open another page"`
-	Changes   []OutcomeChange `json:"changes" doc:"changed results, most frequent first, at most 100"`
-	Truncated bool            `json:"truncated,omitempty" doc:"whether there were more scans than the limit, so that only the oldest were replayed"`
-	Anonymous bool            `json:"anonymous" doc:"always true: scans are replayed as anonymous, because the scan log has no user IDs; testers would still open test links"`
 }
 
 // Limits of a replay.
@@ -94,14 +76,14 @@ type outcomePair struct{ before, after outcome }
 
 // Replay simulates the effect of a plan on the logged scans since a point in time: each scanned link is resolved with the current
 // rules and with the planned rules.
-func Replay(ctx context.Context, log scanlog.Log, live scan.Resolver, q ReplayQuery) (Replayed, error) {
+func Replay(ctx context.Context, log scanlog.Log, live scan.Resolver, q ReplayQuery) (client.Replayed, error) {
 	since, read := q.Since, int64(0)
-	done := Replayed{Since: since, Anonymous: true, Changes: []OutcomeChange{}}
+	done := client.Replayed{Since: since, Anonymous: true, Changes: []client.OutcomeChange{}}
 	live.Codes = nil // the scan log does not contain the texts of codes
 	finder := scan.Overlay{Base: live.Finder, Rules: q.Plan}
 	planned := live
 	planned.Finder = finder
-	changes := map[outcomePair]*OutcomeChange{}
+	changes := map[outcomePair]*client.OutcomeChange{}
 	// Outcomes are cached by link: without a user the outcome depends only on the link, and a few links account for most scans.
 	cache := map[string]outcomePair{}
 	for e, err := range log.ListRange(ctx, 0, since, endOfTime) {
@@ -138,7 +120,7 @@ func Replay(ctx context.Context, log scanlog.Log, live scan.Resolver, q ReplayQu
 		done.Changed++
 		t := changes[pair]
 		if t == nil {
-			t = &OutcomeChange{Before: string(pair.before), After: string(pair.after)}
+			t = &client.OutcomeChange{Before: string(pair.before), After: string(pair.after)}
 			changes[pair] = t
 		}
 		t.Scans++
@@ -146,7 +128,7 @@ func Replay(ctx context.Context, log scanlog.Log, live scan.Resolver, q ReplayQu
 			t.Examples = append(t.Examples, e.Text)
 		}
 	}
-	for _, t := range slices.SortedFunc(maps.Values(changes), func(a, b *OutcomeChange) int {
+	for _, t := range slices.SortedFunc(maps.Values(changes), func(a, b *client.OutcomeChange) int {
 		return cmp.Or(cmp.Compare(b.Scans, a.Scans), cmp.Compare(a.Before, b.Before), cmp.Compare(a.After, b.After))
 	}) {
 		done.Changes = append(done.Changes, *t)

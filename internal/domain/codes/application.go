@@ -196,7 +196,8 @@ func blockStart(counter uint64, now time.Time, floor uint64, byTime bool) uint64
 	return start
 }
 
-// FloorAt returns the time-based minimum of counters: 10,000 per second since epoch, the most that a server can have issued.
+// FloorAt returns the time-based minimum of counters: 10,000 per second since epoch, the most that a server can have issued. With
+// this value for --min-code-counter, a restored server reuses no counter that a server with a correct clock issued before the time now.
 func FloorAt(now time.Time) uint64 {
 	return uint64(max(0, now.Sub(epoch)/time.Second)) * 10_000
 }

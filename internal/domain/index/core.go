@@ -95,47 +95,39 @@ func (c *core) reach(found []place, nearPair *[window]reached) {
 
 // judge returns the rule that ends at a place; the address is 0 if no rule ends there.
 func (c *core) judge(l *lookup, p place, nearReached reached) (record, address) {
-	tag, part := tagOf(p.hash), partOf(p.hash)
 	b, tags := nearReached.bucket, nearReached.tags
 	if b == nil {
 		return record{}, 0
 	}
-	for first := true; ; first = false {
-		for m := sameTags(tags, tag); m != 0; m &= m - 1 {
-			v := atomic.LoadUint64(&b[(bits.TrailingZeros64(m)>>3+1)&7])
-			if v&0xffffff == part {
-				if r := c.rules.record(addressOf(v)); l.fits(r, p.end) {
-					return r, addressOf(v)
-				}
+	if r, a := c.searchBucket(l, p, b, tags); a != 0 || tags&goesOn(tagOf(p.hash)) == 0 {
+		return r, a
+	}
+	s := c.ruleTable.segment(p.hash)
+	return c.searchOverflow(l, p, s.n.Load(), s.buckets.Load())
+}
+
+// searchBucket returns the rule of a bucket that ends at a place; the address is 0 if the bucket has no such rule.
+func (c *core) searchBucket(l *lookup, p place, b *bucket, tags uint64) (record, address) {
+	part := partOf(p.hash)
+	for m := sameTags(tags, tagOf(p.hash)); m != 0; m &= m - 1 {
+		v := atomic.LoadUint64(&b[(bits.TrailingZeros64(m)>>3+1)&7])
+		if v&0xffffff == part {
+			if r := c.rules.record(addressOf(v)); l.fits(r, p.end) {
+				return r, addressOf(v)
 			}
 		}
-		if tags&goesOn(tag) == 0 {
-			return record{}, 0
-		}
-		if first {
-			s := c.ruleTable.segment(p.hash)
-			return c.searchOverflow(l, p, s.n.Load(), s.buckets.Load())
-		}
 	}
+	return record{}, 0
 }
 
 // searchOverflow searches the buckets that follow the first bucket of a place.
 func (c *core) searchOverflow(l *lookup, p place, n uint64, first *bucket) (record, address) {
-	tag, part := tagOf(p.hash), partOf(p.hash)
-	for pos, left := firstBucket(part, n), n; left > 1; left-- {
+	for pos, left := firstBucket(partOf(p.hash), n), n; left > 1; left-- {
 		pos = nextPos(pos, n)
 		b := bucketAt(first, pos)
 		tags := atomic.LoadUint64(&b[0])
-		for m := sameTags(tags, tag); m != 0; m &= m - 1 {
-			v := atomic.LoadUint64(&b[(bits.TrailingZeros64(m)>>3+1)&7])
-			if v&0xffffff == part {
-				if r := c.rules.record(addressOf(v)); l.fits(r, p.end) {
-					return r, addressOf(v)
-				}
-			}
-		}
-		if tags&goesOn(tag) == 0 {
-			break
+		if r, a := c.searchBucket(l, p, b, tags); a != 0 || tags&goesOn(tagOf(p.hash)) == 0 {
+			return r, a
 		}
 	}
 	return record{}, 0

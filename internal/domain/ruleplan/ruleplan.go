@@ -470,3 +470,84 @@ func dashed(s string) string {
 	}
 	return s
 }
+
+// Changes returns the steps of a plan as one change per rule: a delete followed by an add becomes one edit.
+func Changes(owner string, steps []Step) []client.PlannedRule {
+	counts := map[string]int{}
+	changes := []client.PlannedRule{}
+	for _, step := range steps {
+		link, _ := rules.ParseLink(step.Prefix)
+		i, known := counts[link.Key]
+		if !known {
+			i = len(changes)
+			counts[link.Key] = i
+			changes = append(changes, client.PlannedRule{Owner: owner, Prefix: step.Prefix})
+		}
+		change := &changes[i]
+		switch step.Action {
+		case "delete":
+			change.Action = client.PlanDelete
+		case "publish":
+			if change.Action == "" {
+				change.Action = client.PlanPublish
+			}
+			change.Published = new(true)
+		case "add", "edit":
+			previous := change.Action
+			change.Action = client.PlanAdd
+			if previous == client.PlanDelete || step.Action == "edit" {
+				change.Action = client.PlanEdit
+			}
+			change.Path, change.AppID = step.Draft.Path, step.Draft.AppID
+			change.Occupy, change.OpenVersion = step.Draft.Occupy, int(step.Draft.OpenVersion)
+			change.Prefix = step.Prefix // a rule that is deleted and added again may have a different ending of its prefix
+			if step.Action == "add" {
+				change.Published = new(false) // set to true if a publish step follows
+			}
+		}
+	}
+	return changes
+}
+
+// File is the content of a rules file that Read can parse.
+type File struct {
+	Rules []Written `yaml:"rules" json:"rules"`
+}
+
+// Written is a rule in the format of a rules file. Written contains all fields, so that the plan for an unchanged file has no steps.
+type Written struct {
+	Prefix      string    `yaml:"prefix" json:"prefix"`
+	Path        string    `yaml:"path" json:"path"`
+	AppID       string    `yaml:"appid,omitempty" json:"appid,omitempty"`
+	Occupy      *bool     `yaml:"occupy,omitempty" json:"occupy,omitempty"`
+	OpenVersion *int      `yaml:"open_version,omitempty" json:"open_version,omitempty"`
+	TestLinks   *[]string `yaml:"test_links,omitempty" json:"test_links,omitempty"`
+	Published   bool      `yaml:"published" json:"published"`
+}
+
+// Write converts a rule to the format of a rules file; target is the Mini Program that a rule of a service account opens.
+func Write(r client.Rule, target string) Written {
+	w := Written{Prefix: r.Prefix, Path: r.Path, Published: r.Published}
+	if KindOf(r) == rules.KindService {
+		w.AppID = target
+		return w
+	}
+	links := append([]string{}, r.TestLinks...)
+	w.Occupy, w.OpenVersion, w.TestLinks = new(r.Occupy), new(int(r.OpenVersion)), &links
+	return w
+}
+
+// Text returns the rules file as YAML.
+func (f File) Text() ([]byte, error) { return yaml.Marshal(f) }
+
+// FromAPI converts a rule of the API to the form that Decide compares.
+func FromAPI(r client.StoredRule) (Stored, error) {
+	s := Stored{Rule: client.Rule{Prefix: r.Prefix, Path: r.Path, Published: r.Published, Occupy: r.Occupy,
+		OpenVersion: client.OpenVersion(r.OpenVersion), TestLinks: r.TestLinks}}
+	if KindOf(s.Rule) == rules.KindService {
+		s.Target = r.Target
+	}
+	var err error
+	s.Parsed, err = rules.ParsePrefix(r.Prefix, KindOf(s.Rule), true)
+	return s, err
+}

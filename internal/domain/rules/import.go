@@ -30,6 +30,27 @@ const (
 	editsInMemory = 100_000
 )
 
+// SeedRule is a rule in the format of imports and of seed files.
+type SeedRule struct {
+	Owner       string   `json:"owner"`
+	Prefix      string   `json:"prefix"`
+	Path        string   `json:"path"`
+	AppID       string   `json:"appid,omitempty"`
+	Published   bool     `json:"published"`
+	Occupy      bool     `json:"occupy,omitempty"`
+	OpenVersion *int     `json:"open_version,omitempty"` // nil = the released version
+	TestLinks   []string `json:"test_links,omitempty"`
+}
+
+// Draft returns the content of the rule.
+func (r SeedRule) Draft() Draft {
+	d := Draft{Prefix: r.Prefix, Path: r.Path, AppID: r.AppID, Occupy: r.Occupy, OpenVersion: OpenRelease, TestLinks: r.TestLinks}
+	if r.OpenVersion != nil {
+		d.OpenVersion = *r.OpenVersion
+	}
+	return d
+}
+
 // Planned is one line of an import.
 type Planned struct {
 	Line      int

@@ -175,7 +175,7 @@ func (c *Aggregator) Matching(ctx context.Context, lastScanID scanlog.ScanID, f 
 		if !wanted {
 			continue
 		}
-		item, err := c.withBinding(ctx, e)
+		item, err := c.Bind(ctx, e)
 		if err != nil {
 			return nil, next, looked, false, err
 		}
@@ -198,7 +198,7 @@ func (c *Aggregator) Scan(ctx context.Context, id scanlog.ScanID) (found Counted
 			return found, fmt.Errorf("reading the scan %s: %w", id, err)
 		}
 		if e.ID == id {
-			return c.withBinding(ctx, e)
+			return c.Bind(ctx, e)
 		}
 		break
 	}
@@ -207,10 +207,6 @@ func (c *Aggregator) Scan(ctx context.Context, id scanlog.ScanID) (found Counted
 
 // Bind adds the activity, brand and product of its code to a scan.
 func (c *Aggregator) Bind(ctx context.Context, e scanlog.Entry) (Counted, error) {
-	return c.withBinding(ctx, e)
-}
-
-func (c *Aggregator) withBinding(ctx context.Context, e scanlog.Entry) (Counted, error) {
 	out := Counted{Entry: e}
 	var err error
 	if out.Owner, err = c.Owner(ctx, e.RuleID, e.Batch); err != nil || e.Activation == 0 {
@@ -227,7 +223,7 @@ func (c *Aggregator) find(ctx context.Context, id scanlog.ScanID) (int64, error)
 	position, err := c.Log.Find(ctx, id)
 	if errors.Is(err, scanlog.ErrNoScan) {
 		for e, err := range c.Log.Read(ctx, 0) {
-			if err == nil && id.Time().Before(e.OccurredAt) && !c.forgotten(ctx).IsZero() {
+			if err == nil && id.Time().Before(e.OccurredAt) && !c.Forgotten(ctx).IsZero() {
 				return 0, ErrForgotten
 			}
 			break
@@ -250,9 +246,7 @@ func (c *Aggregator) Reached(ctx context.Context) (alarms.Counted, error) {
 }
 
 // Forgotten returns the time before which scans were removed by retention; zero = none were removed.
-func (c *Aggregator) Forgotten(ctx context.Context) time.Time { return c.forgotten(ctx) }
-
-func (c *Aggregator) forgotten(ctx context.Context) time.Time {
+func (c *Aggregator) Forgotten(ctx context.Context) time.Time {
 	state, _ := c.stored(ctx)
 	return state.RetentionFloor
 }
@@ -275,7 +269,7 @@ func (c *Aggregator) bound(ctx context.Context, f Filter, read func() iter.Seq2[
 			}
 			var item Counted
 			if err == nil {
-				item, err = c.withBinding(ctx, e)
+				item, err = c.Bind(ctx, e)
 			}
 			if !yield(item, err) || err != nil {
 				return

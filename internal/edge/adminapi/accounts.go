@@ -14,42 +14,12 @@ import (
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/domain/branding"
 	"github.com/qrjump/qrjump/internal/domain/codes"
 	"github.com/qrjump/qrjump/internal/domain/stats"
 	"github.com/qrjump/qrjump/internal/infra/adminroute"
 	"github.com/qrjump/qrjump/internal/infra/suggest"
 )
-
-// accountInput contains the fields of an account that an operator may set. accountInput differs from client.AccountPut, in which jump_open
-// cannot be omitted.
-type accountInput struct {
-	Kind          accounts.Kind            `json:"kind" enum:"mini_program,service_account,subscription_account"`
-	Name          string                   `json:"name,omitempty"`
-	Subject       accounts.Subject         `json:"subject,omitempty" enum:"company,personal,media,government,other"`
-	Secret        string                   `json:"secret,omitempty" doc:"AppSecret; omit to keep the stored one"`
-	Certified     bool                     `json:"certified,omitempty"`
-	Versions      []accounts.Version       `json:"versions,omitempty"`
-	JumpOpen      *bool                    `json:"jump_open,omitempty" doc:"if false, disables all rules of the account; default: true"`
-	Members       map[string]accounts.Role `json:"members,omitempty"`
-	Features      []string                 `json:"features,omitempty"`
-	MarketcodeKey string                   `json:"marketcode_key,omitempty" doc:"package key, 16 characters; omit to keep the stored one"`
-	Linked        []string                 `json:"linked,omitempty" doc:"AppIDs of Mini Programs to link"`
-	MessageURL    string                   `json:"message_url,omitempty"`
-	URLScheme     string                   `json:"url_scheme,omitempty" doc:"URL that the button on the page of a link opens, with the app's scheme and {appid}, {path} and {query}"`
-	Pages         []string                 `json:"pages,omitempty" doc:"pages of the Mini Program, such as pages/index/index; rules and activations that open other pages are deviations and rejected in strict mode; empty = no check"`
-	Options       map[string]string        `json:"options,omitempty" doc:"options as set by api_set_authorizer_option: location_report, voice_recognize, customer_service; omit to keep the stored ones"`
-	OpenPlatform  string                   `json:"open_platform,omitempty" doc:"open-platform account to which this account is bound; users have one unionid in all its accounts"`
-	IPAllowlist   []string                 `json:"ip_allowlist,omitempty"`
-	SecretFrozen  bool                     `json:"secret_frozen,omitempty"`
-}
-
-func (in accountInput) registration(appid string) accounts.Registration {
-	return accounts.Registration{Secret: in.Secret, MarketcodeKey: in.MarketcodeKey, Linked: in.Linked, Account: accounts.Account{
-		AppID: appid, Kind: in.Kind, Name: in.Name, Subject: in.Subject, Certified: in.Certified, Versions: in.Versions,
-		JumpOpen: in.JumpOpen == nil || *in.JumpOpen, Members: in.Members, Features: in.Features, MessageURL: in.MessageURL,
-		URLScheme: in.URLScheme, Pages: in.Pages, Options: in.Options, OpenPlatform: in.OpenPlatform, IPAllowlist: in.IPAllowlist,
-		SecretFrozen: in.SecretFrozen}}
-}
 
 // AppIDPath is exported, like other embedded inputs, because huma ignores unexported embedded fields.
 type AppIDPath struct {
@@ -183,7 +153,7 @@ func (a accountAPI) getAccount(ctx context.Context, in *AppIDPath) (client.Accou
 
 func (a accountAPI) putAccount(ctx context.Context, in *struct {
 	AppIDPath
-	Body accountInput
+	Body accounts.AccountInput
 }) (client.Account, error) {
 	if err := a.knownFeatures(ctx, in.AppID, in.Body.Features); err != nil {
 		return client.Account{}, err
@@ -191,7 +161,7 @@ func (a accountAPI) putAccount(ctx context.Context, in *struct {
 	if err := a.theirLinks(ctx, in.AppID, in.Body.Linked); err != nil {
 		return client.Account{}, err
 	}
-	return readAfter(ctx, a.Accounts.Put(ctx, in.Body.registration(in.AppID)), a.getAccount, &in.AppIDPath)
+	return readAfter(ctx, a.Accounts.Put(ctx, in.Body.Registration(in.AppID)), a.getAccount, &in.AppIDPath)
 }
 
 // theirLinks returns an error if a caller that is limited to some accounts adds a link to a Mini Program outside these accounts.
@@ -371,4 +341,98 @@ func (a accountAPI) confirmLink(ctx context.Context, in *struct {
 		err = accounts.ErrNoAccount
 	}
 	return readAfter(ctx, err, a.listLinks, &in.AppIDPath)
+}
+
+func showAppearance(a branding.Appearance, png []byte) client.Appearance {
+	shown := client.Appearance{AppID: a.AppID, Accent: string(a.Accent), Help: a.Help, OpenAtOnce: a.OpenAtOnce,
+		Texts: map[string]client.BuyerTexts{}}
+	if a.Accent != "" {
+		shown.OnAccent = string(a.Accent.On())
+	}
+	for language, texts := range a.Texts {
+		shown.Texts[string(language)] = client.BuyerTexts(texts)
+	}
+	if a.Logo.Hash != "" {
+		shown.Logo = &client.Logo{Path: a.Logo.Path(), Width: a.Logo.Width, Height: a.Logo.Height, PNG: png}
+	}
+	drawn := shown
+	if shown.Logo != nil {
+		drawn.Logo = &client.Logo{Path: shown.Logo.Path} // the path contains the hash of the image
+	}
+	shown.Revised = revisionOf(drawn)
+	return shown
+}
+
+// AppearancePath identifies the account whose appearance a call changes.
+type AppearancePath struct{ AppIDPath }
+
+func (a accountAPI) getAppearance(ctx context.Context, in *AppIDPath) (client.Appearance, error) {
+	appearance, png, err := a.Appearances.Get(ctx, in.AppID)
+	return showAppearance(appearance, png), err
+}
+
+func (a accountAPI) putAppearance(ctx context.Context, in *struct {
+	AppearancePath
+	Body client.AppearancePut
+}) (client.Appearance, error) {
+	b := in.Body
+	wanted := branding.Appearance{AppID: in.AppID, Accent: branding.Colour(b.Accent), Help: b.Help, OpenAtOnce: b.OpenAtOnce,
+		Texts: map[branding.Language]branding.Texts{}}
+	for language, texts := range b.Texts {
+		wanted.Texts[branding.Language(language)] = branding.Texts(texts)
+	}
+	err := a.Appearances.Put(ctx, wanted, branding.NewLogo{File: b.Logo, Remove: b.NoLogo})
+	return readAfter(ctx, err, a.getAppearance, &in.AppIDPath)
+}
+
+// AccountState contains the state that determines the abilities of an account.
+type AccountState struct {
+	accounts.Account
+	Linked        int // number of linked Mini Programs
+	PublishesLeft int // number of publishes left this month
+	Prefix        bool
+}
+
+// Abilities returns the actions that an account of the given kind can perform, with the unmet requirements of each. The domain packages
+// check the requirements of abilities independently; a test verifies that both checks agree.
+func (s AccountState) Abilities() []client.Ability {
+	released := client.Requirement{Requirement: "released", Fulfilled: s.Has(accounts.Release)}
+	switched := client.Requirement{Requirement: "switched_on", Fulfilled: s.JumpOpen}
+	certified := client.Requirement{Requirement: "certified", Fulfilled: s.Certified}
+	list := []client.Ability{{Ability: "tokens", Requirements: []client.Requirement{{Requirement: "secret", Fulfilled: s.SecretHash != ""},
+		{Requirement: "secret_active", Fulfilled: !s.SecretFrozen}}}}
+	switch s.Kind {
+	case accounts.MiniProgram:
+		list = append(list,
+			client.Ability{Ability: "rules", Requirements: []client.Requirement{{Requirement: "organisation",
+				Fulfilled: s.Subject != accounts.Personal}}},
+			client.Ability{Ability: "publish", Requirements: []client.Requirement{released, {Requirement: "publishes_left",
+				Fulfilled: s.PublishesLeft > 0}}},
+			client.Ability{Ability: "open", Requirements: []client.Requirement{released, switched}})
+	case accounts.ServiceAccount:
+		list = append(list,
+			client.Ability{Ability: "rules", Requirements: []client.Requirement{certified, {Requirement: "linked",
+				Fulfilled: s.Linked > 0}}},
+			client.Ability{Ability: "open", Requirements: []client.Requirement{switched}},
+			client.Ability{Ability: "codes", Requirements: []client.Requirement{certified,
+				{Requirement: "feature", Fulfilled: slices.Contains(s.Features, codes.Feature)},
+				{Requirement: "key", Fulfilled: s.MarketcodeKey != ""}, {Requirement: "prefix", Fulfilled: s.Prefix}}})
+	}
+	for i, ability := range list {
+		list[i].Allowed = !slices.ContainsFunc(ability.Requirements, func(n client.Requirement) bool { return !n.Fulfilled })
+	}
+	return list
+}
+
+func (a accountAPI) listAbilities(ctx context.Context, in *AppIDPath) (client.AbilityList, error) {
+	account, err := a.Accounts.Get(ctx, in.AppID)
+	if err != nil {
+		return client.AbilityList{}, err
+	}
+	linked, err := a.Accounts.Links(ctx, in.AppID)
+	if err != nil {
+		return client.AbilityList{}, err
+	}
+	left, err := a.Rules.PublishesLeft(ctx, account)
+	return client.AbilityList{Abilities: AccountState{account, len(linked), left, !a.Codes.Closed}.Abilities()}, err
 }

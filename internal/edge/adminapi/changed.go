@@ -48,51 +48,39 @@ const (
 func (p AppIDPath) Object() adminroute.Object {
 	return adminroute.Object{Kind: accountThing, Key: p.AppID}
 }
-
 func (p AppearancePath) Object() adminroute.Object {
 	return adminroute.Object{Kind: appearanceThing, Key: p.AppID}
 }
-
 func (p ComponentPath) Object() adminroute.Object {
 	return adminroute.Object{Kind: componentThing, Key: p.Component}
 }
-
 func (p BatchPath) Object() adminroute.Object {
 	return adminroute.Object{Kind: batchThing, Key: strconv.FormatInt(p.ID, 10)}
 }
-
 func (p ThresholdPath) Object() adminroute.Object {
 	return adminroute.Object{Kind: thresholdThing, Key: strconv.FormatInt(p.ID, 10)}
 }
-
 func (p WebhookPath) Object() adminroute.Object {
 	return adminroute.Object{Kind: webhookThing, Key: strconv.FormatInt(p.ID, 10)}
 }
-
 func (p PersonPath) Object() adminroute.Object {
 	return adminroute.Object{Kind: personThing, Key: p.Name}
 }
-
 func (p SettingPath) Object() adminroute.Object {
 	return adminroute.Object{Kind: settingThing, Parts: []string{p.Name}}
 }
-
 func (p RulePath) Object() adminroute.Object {
 	return adminroute.Object{Kind: ruleThing, Key: p.Prefix, Owner: p.AppID}
 }
-
 func (in RuleEdit) Object() adminroute.Object {
 	return adminroute.Object{Kind: ruleThing, Key: in.Body.Prefix, Owner: in.AppID}
 }
-
 func (in LoginLinkInput) Object() adminroute.Object {
 	return adminroute.Object{Kind: personThing, Key: in.Body.Name}
 }
-
 func (in PublishInput) Object() adminroute.Object {
 	return adminroute.Object{Kind: ruleThing, Key: in.Body.Prefix, Owner: in.AppID}
 }
-
 func (w Withdrawal) Object() adminroute.Object          { return w.ComponentPath.Object() }
 func (w WithdrawalByAccount) Object() adminroute.Object { return w.AppIDPath.Object() }
 

@@ -1,10 +1,12 @@
 package adminapi
 
 import (
+	"bufio"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strconv"
 	"strings"
@@ -381,4 +383,117 @@ func (a codeAPI) getCodeScans(ctx context.Context, in *struct {
 	threshold, err := a.Alarms.Threshold(ctx, in.ID)
 	shown.Threshold, shown.Stage = threshold.Score, alarms.StageOf(open, int64(shown.Score), threshold.Score)
 	return shown, err
+}
+
+func (a codeAPI) bindSerials(ctx context.Context, in *struct {
+	BatchPath
+	Body struct{ client.SerialsPut }
+}) (client.CodesChanged, error) {
+	list := make([]codes.Serial, 0, len(in.Body.Serials))
+	for i, s := range in.Body.Serials {
+		name := codes.CodeName{URL: s.CodeURL, Code: s.Code, ID: in.ID}
+		if s.Index != nil {
+			name.Index, name.HasIndex = *s.Index, true
+		}
+		f, err := a.Codes.Lookup(ctx, name)
+		// The error gives only the index of the code in the request, because the code itself must not appear in logs.
+		if code, detail := errcode.FromError(err); code == errcode.CodeMalformed {
+			return client.CodesChanged{}, accounts.Invalid(fmt.Sprintf("serials[%d]: %s", i, detail))
+		}
+		if err != nil {
+			return client.CodesChanged{}, err
+		}
+		if f.Batch.ID != in.ID {
+			return client.CodesChanged{}, accounts.Invalid(fmt.Sprintf("serials[%d] is of another application", i))
+		}
+		list = append(list, codes.Serial{Index: f.Index, Serial: s.Serial})
+	}
+	changed, err := a.Codes.BindSerials(acting(ctx, in.Body.Actor), in.ID, list, in.Body.Replace)
+	return client.CodesChanged{Codes: int64(len(list)), Changed: changed}, err
+}
+
+// addSerials fills in the serial numbers of the scanned codes.
+func (a codeAPI) addSerials(ctx context.Context, scans []client.RecordedScan) error {
+	indexes := map[int64][]int64{}
+	for _, s := range scans {
+		if s.CodeIndex != nil {
+			indexes[s.ApplicationID] = append(indexes[s.ApplicationID], *s.CodeIndex)
+		}
+	}
+	for batch, list := range indexes {
+		found, err := a.Codes.Serials(ctx, batch, list...)
+		if err != nil {
+			return err
+		}
+		for i, s := range scans {
+			if s.CodeIndex != nil && s.ApplicationID == batch {
+				scans[i].Serial = found[*s.CodeIndex]
+			}
+		}
+	}
+	return nil
+}
+
+func (a codeAPI) listCodeRuns(ctx context.Context, in *struct {
+	BatchPath
+	From int64 `query:"from" minimum:"0"`
+	To   int64 `query:"to" minimum:"0" doc:"last code_index; default: the last of the application"`
+	Page
+}) (client.CodeRuns, error) {
+	shown := client.CodeRuns{Runs: []client.CodeRun{}}
+	b, err := a.Codes.Memory.BatchOrLoad(ctx, in.ID)
+	if err != nil {
+		return shown, err
+	}
+	r := codes.Range{From: in.From, To: in.To}
+	if in.To == 0 {
+		r.To = b.Count - 1
+	}
+	if err := b.CheckRange(r); err != nil {
+		return shown, err
+	}
+	runs, hasMore := a.Codes.Memory.StateRuns(in.ID, r, a.Codes.Now(), in.Limit)
+	shown.Runs, shown.More = mapped(runs, func(run codes.StateRun) client.CodeRun {
+		codeRun := client.CodeRun{CodeRange: client.CodeRange(run.Range), Frozen: run.State.Frozen, Void: run.State.Void,
+			Redeemed: run.State.Redeemed}
+		if e := run.State.Activation; e != nil {
+			binding := client.CodeBinding(e.Binding)
+			codeRun.Active, codeRun.Activation, codeRun.Binding = true, e.Seq, &binding
+		}
+		return codeRun
+	}), hasMore
+	return shown, a.scans().addAlarms(ctx, in.ID, shown.Runs)
+}
+
+// maxListed is the maximum number of codes in one exported file.
+const maxListed = 50_000
+
+func (a codeAPI) listCodes(ctx context.Context, in *struct {
+	BatchPath
+	From int64 `query:"from" minimum:"0"`
+	To   int64 `query:"to" minimum:"0" doc:"last code_index"`
+}) (adminroute.File, error) {
+	r := codes.Range{From: in.From, To: in.To}
+	b, err := a.batchWith(ctx, in.ID, r)
+	if err != nil {
+		return adminroute.File{}, err
+	}
+	if n := r.To - r.From + 1; n > maxListed {
+		return adminroute.File{}, refused("%d codes: at most %d are listed at once", n, maxListed)
+	}
+	name := fmt.Sprintf("codes-%d-%d-%d.csv", in.ID, r.From, r.To)
+	return adminroute.File{Name: name, Type: "text/csv; charset=utf-8", Write: func(ctx context.Context, w io.Writer) error {
+		out := bufio.NewWriterSize(w, 64<<10)
+		fmt.Fprint(out, "index,code,code_text\r\n")
+		err := a.Codes.EachPrint(ctx, b, r, func(i int64, code, text string) error {
+			// Neither the code nor its text contains a comma or a quote, so no CSV quoting is needed. Imported codes may begin with a
+			// character that starts a formula in a spreadsheet.
+			_, err := fmt.Fprintf(out, "%d,%s,%s\r\n", i, adminroute.EscapeCSVFormula(code), adminroute.EscapeCSVFormula(text))
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		return out.Flush()
+	}}, nil
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -18,6 +19,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/scan"
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 	"github.com/qrjump/qrjump/internal/infra/adminroute"
+	"github.com/qrjump/qrjump/internal/infra/suggest"
 )
 
 func showPast(d scan.Decision) client.PastDecision {
@@ -104,29 +106,29 @@ func (a serverAPI) replayPlan(ctx context.Context, in *struct {
 		Days     int                  `json:"days" minimum:"1" maximum:"3660" default:"7"`
 		MaxScans int64                `json:"max_scans,omitempty" minimum:"1" maximum:"20000000" doc:"oldest scans; default: 20,000,000"`
 	}
-}) (auditlog.Replayed, error) {
+}) (client.Replayed, error) {
 	var log scanlog.Log
 	if a.ScanLog != nil {
 		log = a.ScanLog()
 	}
 	if log == nil {
-		return auditlog.Replayed{}, huma.Error409Conflict("this server has no scan log to replay")
+		return client.Replayed{}, huma.Error409Conflict("this server has no scan log to replay")
 	}
 	plan, caller := map[string]*rules.Rule{}, adminroute.CallerFromContext(ctx)
 	for i, c := range in.Body.Changes {
 		switch {
 		case !caller.CanAccess(c.Owner):
-			return auditlog.Replayed{}, notTheirs(caller)
+			return client.Replayed{}, notTheirs(caller)
 		// A caller limited to some accounts cannot replay an added rule: it may see unmatched scans only of the hosts of its own rules.
 		case caller.Scoped() && c.Action == "add":
-			return auditlog.Replayed{}, huma.Error403Forbidden("replaying an add needs access to all accounts")
+			return client.Replayed{}, huma.Error403Forbidden("replaying an add needs access to all accounts")
 		}
 		owner, err := a.Accounts.Get(ctx, c.Owner)
 		if errors.Is(err, accounts.ErrNoAccount) {
-			return auditlog.Replayed{}, refused("changes[%d]: there is no account %.64s%s", i, c.Owner, a.nearAccount(ctx, c.Owner))
+			return client.Replayed{}, refused("changes[%d]: there is no account %.64s%s", i, c.Owner, a.nearAccount(ctx, c.Owner))
 		}
 		if err != nil {
-			return auditlog.Replayed{}, err
+			return client.Replayed{}, err
 		}
 		draft := rules.Draft{Prefix: c.Prefix, Path: c.Path, AppID: c.AppID, Occupy: c.Occupy, OpenVersion: rules.OpenRelease}
 		if c.OpenVersion != 0 {
@@ -134,7 +136,7 @@ func (a serverAPI) replayPlan(ctx context.Context, in *struct {
 		}
 		key, r, err := a.Rules.Preview(ctx, owner, c.Action, draft, c.Published)
 		if err != nil {
-			return auditlog.Replayed{}, refused("changes[%d]: %s %.200s: %v", i, c.Action, c.Prefix, a.Problem(ctx, err))
+			return client.Replayed{}, refused("changes[%d]: %s %.200s: %v", i, c.Action, c.Prefix, a.Problem(ctx, err))
 		}
 		plan[key] = r
 	}
@@ -180,4 +182,43 @@ func concernsAccounts(e auditlog.Entry, accountIDs []string) bool {
 		return slices.Contains(accountIDs, e.Key)
 	}
 	return e.Kind == replica.RuleChange && slices.Contains(accountIDs, ownerIn(e))
+}
+
+type changeList struct {
+	Changes []auditlog.Entry `json:"changes"`
+}
+
+func (a serverAPI) listChanges(ctx context.Context, in *client.ChangesQuery) (changeList, error) {
+	if in.Key != "" && in.Kind == "" {
+		return changeList{}, refused("key: give the kind too, for example kind=rule")
+	}
+	if in.Kind != "" && !slices.Contains(auditlog.Kinds, in.Kind) {
+		return changeList{}, refused("kind: there is no %q%s; the kinds are %s", in.Kind, suggest.DidYouMean(in.Kind, auditlog.Kinds...),
+			strings.Join(auditlog.Kinds, ", "))
+	}
+	list, err := a.History.Entries(ctx, auditlog.Query{After: in.After, Before: in.Before, Newest: in.Newest, Kind: in.Kind, Key: in.Key,
+		Actor: in.Actor, Limit: in.Limit})
+	return changeList{append([]auditlog.Entry{}, list...)}, err
+}
+
+func (a serverAPI) verifyAudit(ctx context.Context, _ *noInput) (auditlog.Checked, error) {
+	done, err := a.History.VerifyChanges(ctx)
+	if err == nil {
+		done.Orphans, err = a.History.Orphans(ctx, a.Codes.Memory.Targets(a.Now()))
+	}
+	return done, err
+}
+
+func (a serverAPI) undoRuleChange(ctx context.Context, in *struct {
+	Seq int64 `path:"seq" minimum:"1"`
+}) (client.RuleChange, error) {
+	done, err := a.Rules.Undo(ctx, in.Seq)
+	if err != nil {
+		return client.RuleChange{}, err
+	}
+	done.Seq = 0
+	if newest, err := a.Rules.History(ctx, done.Rule.Prefix.Text, 1); err == nil && len(newest) == 1 {
+		done.Seq = newest[0].Seq
+	}
+	return showRuleChange(done), nil
 }

@@ -38,20 +38,8 @@ const linesStored = "everything is stored, or with dry_run could be"
 
 var linesTaken = fmt.Sprintf("lines of at most %d KiB, %d GiB in all", maxLine>>10, maxImport>>30)
 
-// ruleLine is a rule in the format of a seed file.
-type ruleLine struct {
-	Owner       string   `json:"owner"`
-	Prefix      string   `json:"prefix"`
-	Path        string   `json:"path"`
-	AppID       string   `json:"appid,omitempty"`
-	Published   bool     `json:"published"`
-	Occupy      bool     `json:"occupy,omitempty"`
-	OpenVersion *int     `json:"open_version,omitempty"`
-	TestLinks   []string `json:"test_links,omitempty"`
-}
-
-func lineOfRule(r rules.Rule) ruleLine {
-	line := ruleLine{Owner: r.Owner, Prefix: r.Prefix.Text, Path: r.Path, Published: r.Published}
+func lineOfRule(r rules.Rule) rules.SeedRule {
+	line := rules.SeedRule{Owner: r.Owner, Prefix: r.Prefix.Text, Path: r.Path, Published: r.Published}
 	if r.Kind == rules.KindService {
 		line.AppID = r.Target
 		return line
@@ -60,30 +48,19 @@ func lineOfRule(r rules.Rule) ruleLine {
 	return line
 }
 
-func (l *ruleLine) planned(line int) rules.Planned {
-	d := rules.Draft{Prefix: l.Prefix, Path: l.Path, AppID: l.AppID, Occupy: l.Occupy, OpenVersion: rules.OpenRelease,
-		TestLinks: l.TestLinks}
-	if l.OpenVersion != nil {
-		d.OpenVersion = *l.OpenVersion
-	}
-	return rules.Planned{Line: line, Owner: l.Owner, Draft: d, Published: l.Published}
+func plannedRule(r *rules.SeedRule, line int) rules.Planned {
+	return rules.Planned{Line: line, Owner: r.Owner, Draft: r.Draft(), Published: r.Published}
 }
 
-// accountLine is an account in the format of a seed file. Secrets of accounts can be imported but are never exported.
-type accountLine struct {
-	AppID string `json:"appid"`
-	accountInput
+func lineOfAccount(a accounts.Account, linked []string) accounts.SeedAccount {
+	return accounts.SeedAccount{AppID: a.AppID, AccountInput: accounts.AccountInput{Kind: a.Kind, Name: a.Name, Subject: a.Subject,
+		Certified: a.Certified, Versions: a.Versions, JumpOpen: &a.JumpOpen, Members: a.Members, Features: a.Features, Linked: linked,
+		MessageURL: a.MessageURL, URLScheme: a.URLScheme, Pages: a.Pages, Options: a.Options, OpenPlatform: a.OpenPlatform,
+		IPAllowlist: a.IPAllowlist, SecretFrozen: a.SecretFrozen}}
 }
 
-func lineOfAccount(a accounts.Account, linked []string) accountLine {
-	return accountLine{a.AppID, accountInput{Kind: a.Kind, Name: a.Name, Subject: a.Subject, Certified: a.Certified, Versions: a.Versions,
-		JumpOpen: &a.JumpOpen,
-		Members:  a.Members, Features: a.Features, Linked: linked, MessageURL: a.MessageURL, URLScheme: a.URLScheme, Pages: a.Pages,
-		Options: a.Options, OpenPlatform: a.OpenPlatform, IPAllowlist: a.IPAllowlist, SecretFrozen: a.SecretFrozen}}
-}
-
-func (l *accountLine) planned(line int) accounts.ImportRow {
-	return accounts.ImportRow{Line: line, Registration: l.registration(l.AppID)}
+func plannedAccount(a *accounts.SeedAccount, line int) accounts.ImportRow {
+	return accounts.ImportRow{Line: line, Registration: a.Registration(a.AppID)}
 }
 
 // line is one line of an import, without its line ending.
@@ -226,7 +203,7 @@ type importInput struct {
 
 func (a archiveAPI) importRules(ctx context.Context, in *importInput) (client.Imported, error) {
 	return a.load(ctx, "rules", in, func(text io.ReadSeeker) (accounts.Imported, error) {
-		return a.Rules.Import(ctx, plan(text, (*ruleLine).planned,
+		return a.Rules.Import(ctx, plan(text, plannedRule,
 			func(n int, err error) rules.Planned { return rules.Planned{Line: n, Err: err} }), in.DryRun)
 	})
 }
@@ -236,7 +213,7 @@ func (a archiveAPI) importAccounts(ctx context.Context, in *importInput) (client
 		if passphrase := in.Header().Get(archivePassphrase); passphrase != "" {
 			return a.importArchive(ctx, text.(*spooled), passphrase)
 		}
-		return a.Accounts.Import(ctx, plan(text, (*accountLine).planned,
+		return a.Accounts.Import(ctx, plan(text, plannedAccount,
 			func(n int, err error) accounts.ImportRow { return accounts.ImportRow{Line: n, Err: err} }), in.DryRun)
 	})
 }

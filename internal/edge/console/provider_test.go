@@ -364,7 +364,7 @@ func TestOIDC_InvalidConfiguration(t *testing.T) {
 		"want https://": {Issuer: "http://login.example", ClientID: "c"}, "as its discovery": {Issuer: "login", ClientID: "c"}} {
 		c := server.Default()
 		c.OIDC = o
-		err := c.Validate()
+		err := c.Check()
 		assert.True(t, err != nil && strings.Contains(err.Error(), want), "%+v: %v", o, err)
 	}
 	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop}) // none

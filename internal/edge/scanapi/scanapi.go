@@ -26,6 +26,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/contract/behaviour"
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 	"github.com/qrjump/qrjump/internal/domain/accounts"
@@ -106,18 +107,11 @@ type decision struct {
 	Version accounts.Version `json:"version,omitempty"`
 	Path    string           `json:"path,omitempty" doc:"page with its query"`
 	Scene   int              `json:"scene,omitempty"`
-	Matched *matched         `json:"matched,omitempty"`
+	Matched *client.Matched  `json:"matched,omitempty"`
 	Message string           `json:"message,omitempty" doc:"message for the user, in English and Chinese"`
 	Reason  codes.Reason     `json:"reason,omitempty" doc:"not_active, unknown_code, frozen, void, no_release or serial_only"`
 	URL     string           `json:"url,omitempty"`
 	Text    *string          `json:"text,omitempty"`
-}
-
-type matched struct {
-	Kind          scan.MatchKind `json:"kind"`
-	Prefix        string         `json:"prefix,omitempty"`
-	ApplicationID int64          `json:"application_id,omitempty"`
-	CodeIndex     *int64         `json:"code_index,omitempty"`
 }
 
 // The types request and decision are embedded under exported names, so that the API document describes their fields too.
@@ -147,32 +141,18 @@ type assumedRule struct {
 
 type explanation struct {
 	Decision
-	Steps []step `json:"steps"`
+	Steps []client.Step `json:"steps"`
 	// CodePrefix is set if the text begins with a prefix of codes, whether or not the text is a valid code.
 	CodePrefix string `json:"code_prefix,omitempty" doc:"prefix of codes at the start of the text; omitted if there is none"`
 }
 
-type step struct {
-	Prefix  string       `json:"prefix"`
-	Owner   string       `json:"owner"`
-	Verdict scan.Verdict `json:"verdict"`
-	English string       `json:"en"`
-	Chinese string       `json:"zh"`
-	// Behaviour is the id of the behaviour that decides the verdict, with its evidence level.
-	Behaviour     string             `json:"behaviour" doc:"ID of the behaviour on which the verdict depends, see /admin/v1/behaviours"`
-	EvidenceLevel behaviour.Evidence `json:"evidence_level" enum:"observed,documented,inferred,assumed" doc:"level of evidence of the behaviour"`
-	Date          string             `json:"date,omitempty" doc:"date of the newest evidence"`
-	Known         string             `json:"evidence_en" doc:"level and date of the evidence as English text"`
-	KnownZH       string             `json:"evidence_zh" doc:"level and date of the evidence as Chinese text"`
-}
-
 // newStep adds the evidence level of its verdict to a step.
-func newStep(s scan.Step, now time.Time) step {
+func newStep(s scan.Step, now time.Time) client.Step {
 	row, _ := behaviour.ByID(s.Behaviour)
 	b := row.Get()
 	known := b.Known(now)
-	return step{Prefix: s.Rule.Prefix.Text, Owner: s.Rule.Owner, Verdict: s.Verdict, English: s.Reason.English(),
-		Chinese: s.Reason.Chinese(), Behaviour: s.Behaviour, EvidenceLevel: b.Evidence, Date: b.Date,
+	return client.Step{Prefix: s.Rule.Prefix.Text, Owner: s.Rule.Owner, Verdict: string(s.Verdict), English: s.Reason.English(),
+		Chinese: s.Reason.Chinese(), Behaviour: s.Behaviour, EvidenceLevel: string(b.Evidence), Date: b.Date,
 		Known: known.English(), KnownZH: known.Chinese()}
 }
 
@@ -515,9 +495,9 @@ func newDecision(d scan.Decision) decision {
 		result.Reason, result.Message = d.Reason, messages()[d.Reason]
 	case scan.ByCode:
 		// The code itself is never shown: the account's server exchanges a ticket for the code.
-		result.Matched = &matched{Kind: d.Kind, ApplicationID: d.Code.Batch.ID, CodeIndex: &d.Code.Index}
+		result.Matched = &client.Matched{Kind: string(d.Kind), ApplicationID: d.Code.Batch.ID, CodeIndex: &d.Code.Index}
 	default:
-		result.Matched = &matched{Kind: d.Kind, Prefix: matchedPrefix(&d)}
+		result.Matched = &client.Matched{Kind: string(d.Kind), Prefix: matchedPrefix(&d)}
 	}
 	return result
 }
@@ -742,7 +722,7 @@ func (a *API) newExplanation(w http.ResponseWriter, r *http.Request, namespace s
 		// as in a resolve request, a text with invalid Unicode opens nothing
 		e = scan.Explanation{Decision: scan.Decision{Action: scan.ShowText, Text: in.Text}}
 	}
-	result := explanation{Decision: newDecision(e.Decision), Steps: []step{}, CodePrefix: a.Codes.PrefixOf(in.Text)}
+	result := explanation{Decision: newDecision(e.Decision), Steps: []client.Step{}, CodePrefix: a.Codes.PrefixOf(in.Text)}
 	for _, s := range e.Steps {
 		if scope.includes(s.Rule.Owner) {
 			result.Steps = append(result.Steps, newStep(s, a.Now()))

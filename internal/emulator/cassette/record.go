@@ -187,15 +187,11 @@ func (r *Recorder) noAnswer(ctx context.Context, err error) (status int, said st
 func (r *Recorder) refuse(w http.ResponseWriter, line Line, status int, said string) {
 	line.Error = said
 	r.write(line)
-	r.Log.Warn("no answer passed on", "fault", said, "line", r.count())
+	lines, _ := r.Lines()
+	r.Log.Warn("no answer passed on", "fault", said, "line", lines)
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.WriteHeader(status)
 	fmt.Fprintf(w, "qrjump cassette record: %s\n", said)
-}
-
-func (r *Recorder) count() int {
-	n, _ := r.Lines()
-	return n
 }
 
 // headers returns the response headers that are recorded, masked.

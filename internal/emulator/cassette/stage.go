@@ -12,6 +12,7 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/behaviour"
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/domain/rules"
 	"github.com/qrjump/qrjump/internal/emulator/seedfile"
 )
 
@@ -42,7 +43,7 @@ type Fixture struct {
 	parties map[int]*party
 	owner   map[int]int // maps a token number to the number of the account or platform that owns the token
 	agent   map[int]int // maps the number of an authorizer token to the number of the platform that received it
-	rules   []seedfile.Rule
+	rules   []rules.SeedRule
 	keys    []string          // keys of the rules in the field rules, in the same order
 	busy    map[string]int    // maps the key of a rule to the line of an "add" or "delete" call that returned a system error
 	done    map[int]bool      // lines of the "add" and "delete" calls that took effect despite a system error
@@ -83,7 +84,7 @@ const foreignOwner = 89_999_999
 func (s *Fixture) addForeignRules() {
 	for _, prefix := range slices.Sorted(maps.Keys(s.foreign)) {
 		if s.owners[prefix] == 0 {
-			s.plant("", seedfile.Rule{Owner: s.appID(s.unknownParty(mark{n: foreignOwner}), s.Began()), Path: "pages/index/index",
+			s.plant("", rules.SeedRule{Owner: s.appID(s.unknownParty(mark{n: foreignOwner}), s.Began()), Path: "pages/index/index",
 				OpenVersion: new(3), Prefix: plainText(prefix, s.Began()), Published: true})
 		}
 	}
@@ -549,7 +550,7 @@ func (s *Fixture) learnRule(r *Recorded, p *party, call string) {
 	}
 	prefix, c := r.recorded("prefix"), ruleCall{s, r, p, target}
 	key := c.key(prefix.text)
-	had := seedfile.Rule{Owner: s.appID(p, r.OccurredAt), Path: "pages/index/index", OpenVersion: new(3), Prefix: plainText(prefix.text,
+	had := rules.SeedRule{Owner: s.appID(p, r.OccurredAt), Path: "pages/index/index", OpenVersion: new(3), Prefix: plainText(prefix.text,
 		r.OccurredAt)}
 	if target != p {
 		had.AppID = s.appID(target, r.OccurredAt)
@@ -620,7 +621,7 @@ func (c ruleCall) isKnown(masked string) bool {
 }
 
 // learnList stores the rules that a response lists; the parameter had contains the values of fields that a list does not show.
-func (c ruleCall) learnList(had seedfile.Rule) {
+func (c ruleCall) learnList(had rules.SeedRule) {
 	items := slices.Clone(c.r.answer.field("rule_list").items)
 	kind, _ := c.r.recorded("get_type").int()
 	if kind != 2 { // unless get_type is 2, the list begins with the newest rule
@@ -662,7 +663,7 @@ func sameHost(masked string) string {
 }
 
 // plant records a rule that existed before the recording.
-func (s *Fixture) plant(key string, rule seedfile.Rule) {
+func (s *Fixture) plant(key string, rule rules.SeedRule) {
 	s.rules, s.keys = append(s.rules, rule), append(s.keys, key)
 }
 
@@ -805,8 +806,9 @@ func (s *Fixture) Seed() []byte {
 			seed.Components = append(seed.Components, c)
 			continue
 		}
-		a := seedfile.Account{AppID: s.appID(p, t), Kind: accounts.MiniProgram, Subject: accounts.Company, Secret: s.secretOf(p, t),
-			Certified: !p.uncertain || p.verified, Name: plainText(p.name, t), Options: p.options, OpenPlatform: p.openPlatform}
+		a := accounts.SeedAccount{AppID: s.appID(p, t), AccountInput: accounts.AccountInput{Kind: accounts.MiniProgram,
+			Subject: accounts.Company, Secret: s.secretOf(p, t), Certified: !p.uncertain || p.verified, Name: plainText(p.name, t),
+			Options: p.options, OpenPlatform: p.openPlatform}}
 		if p.service {
 			a.Kind = accounts.ServiceAccount
 			for _, to := range p.linked {
