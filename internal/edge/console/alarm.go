@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"math"
+	"net/http"
 	"net/url"
 	"strconv"
 	"time"
@@ -42,12 +43,16 @@ func (pages alarmPages) alarm(v *request, id int64) error {
 		return v.nowhere()
 	}
 	data := alarmPage{alarmView: v.withReasons(list)[0]}
+	data.Statistics = factsOf(list[0].Details)
+	if data.CodeIndex < 0 {
+		return v.page("alarm", data, v.traceHour(&data))
+	}
 	code := client.CodeName{ID: data.ApplicationID, Index: data.CodeIndex}
 	if err := cmp.Or(storeResult(&data.Code)(v.api.Codes.Get(v.ctx(), code)),
 		storeResult(&data.Scans)(v.api.Codes.GetScans(v.ctx(), code.ID, code.Index))); err != nil {
 		return err
 	}
-	data.Statistics, data.Buyer = factsOf(list[0].Details), buyerSees(data.Code)
+	data.Buyer = buyerSees(data.Code)
 	if text := data.Code.CodeURL; text != "" { // present only if the reader may see the text of codes
 		data.Page = "https://" + text
 		if v.c.Emulates {
@@ -70,15 +75,30 @@ func (pages alarmPages) alarm(v *request, id int64) error {
 	return v.page("alarm", data, err)
 }
 
+// traceHour sets the list of scans of an alarm about a prefix or a user: those of the hour, and of the user of its scan.
+func (v *request) traceHour(data *alarmPage) error {
+	scan, err := v.api.Scans.Get(v.ctx(), data.ScanID)
+	if _, gone := refused(err, http.StatusNotFound); gone {
+		err = nil
+	}
+	hour := data.OccurredAt.Truncate(time.Hour)
+	asked := url.Values{"from": {hour.Format(time.RFC3339)}, "to": {hour.Add(time.Hour).Format(time.RFC3339)}}
+	if data.Prefix == "" {
+		asked.Set("user", scan.User)
+	}
+	data.Traces = Root + "/statistics/scans?" + asked.Encode()
+	return err
+}
+
 // factsOf returns the numbers in an alarm's reason.
 func factsOf(raw json.RawMessage) (list []fact) {
-	numbers := map[string]int64{}
+	numbers := map[string]any{}
 	if json.Unmarshal(raw, &numbers) != nil { // a newer server may use another format; the reasons in words are still shown
 		return nil
 	}
-	for _, name := range []string{"scans", "users", "networks", "regions", "impossible_travel_count", "days"} {
-		if n, is := numbers[name]; is {
-			list = append(list, fact{name, n})
+	for _, name := range []string{"scans", "users", "networks", "regions", "impossible_travel_count", "days", "unknown_texts", "codes"} {
+		if n, _ := numbers[name].(float64); n > 0 {
+			list = append(list, fact{name, int64(n)})
 		}
 	}
 	return list
