@@ -90,13 +90,14 @@ func purchase(r *rand.Rand, item func() ([]sight, int)) (people int, points []in
 		if code == 0 {
 			soldAt = list[sold].at
 		}
-		shift, known := soldAt-list[sold].at, map[uint64]byte{}
+		shift, known, parts := soldAt-list[sold].at, map[uint64]scanlog.UserHash{}, [2]byte{}
 		for i, s := range list {
 			e := windowEvent(s.at + shift + 1000*time.Hour)
-			if _, is := known[s.user]; !is {
-				known[s.user] = byte(len(known)) + 1
+			if part := b2i(i < sold); known[s.user] == (scanlog.UserHash{}) { // the buyer is the first after the sale
+				parts[part]++
+				known[s.user] = scanlog.UserHash{parts[part], byte(part)}
 			}
-			e.Batch, e.Index, e.User = 1, int64(code), scanlog.UserHash{known[s.user], byte(b2i(i < sold))}
+			e.Batch, e.Index, e.User = 1, int64(code), known[s.user]
 			window.Add(e)
 		}
 		people = max(people, len(known))
