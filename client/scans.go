@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -370,11 +371,8 @@ type Alarm struct {
 
 // Name returns the subject of the alarm: the code as people type it, or the prefix, or "ID:*" if a user scanned many codes.
 func (a Alarm) Name() string {
-	switch {
-	case a.Prefix != "":
-		return a.Prefix
-	case a.CodeIndex < 0:
-		return fmt.Sprintf("%d:*", a.ApplicationID)
+	if a.CodeIndex < 0 {
+		return cmp.Or(a.Prefix, fmt.Sprintf("%d:*", a.ApplicationID))
 	}
 	return fmt.Sprintf("%d:%d", a.ApplicationID, a.CodeIndex)
 }

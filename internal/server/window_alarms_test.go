@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/qrjump/qrjump/internal/domain/codes"
 	"github.com/qrjump/qrjump/internal/server"
@@ -23,7 +22,7 @@ func TestAlarms_Window(t *testing.T) {
 		id := w.apply("x", 10_000)
 		listed := func() string {
 			w.Admin("GET", "/statistics?wait=true", "")
-			return w.Admin("GET", "/alarms?state=open", "").Body
+			return w.Admin("GET", "/alarms", "").Body
 		}
 		scan := func(from, to int) {
 			text := w.code(id, 0).CodeURL
@@ -39,19 +38,10 @@ func TestAlarms_Window(t *testing.T) {
 		scan(31, 39)
 		list := listed()
 		assert.Equal(t, strings.Count(list, `"code_index":-1`), 2, "alarms after 39 codes and 39 unknown texts: %s", list)
-		assert.True(t, strings.Contains(list, "one person scanned 3") && strings.Contains(list, fmt.Sprintf(" different codes of application %d.", id)) &&
+		assert.True(t, strings.Contains(list, fmt.Sprintf(" different codes of application %d.", id)) &&
 			strings.Contains(list, `"account":"brand"`) && strings.Contains(list, `"unknown_texts":3`) &&
 			strings.Contains(list, `"window_start":"2026-01-15T02:00:00Z","prefix":"P.URL.CN/"`), "the alarms say %s", list)
 		assert.Contains(t, w.Admin("GET", "/alarms/export?language=zh", "").Body, "个前缀或模板为 P.URL.CN/、却不属于任何码的文本", "CSV")
-		w.Advance(time.Minute)
-		for alarm := range 2 {
-			w.Admin("POST", fmt.Sprintf("/alarms/%d/dismiss", alarm+1), `{"note":"stocktaking"}`)
-		}
-		scan(39, 50)
-		assert.Contains(t, listed(), `"alarms":[]`, "more scans within the hour of the dismissals")
-		w.Advance(time.Hour)
-		scan(0, 40)
-		assert.Equal(t, strings.Count(listed(), `"code_index":-1`), 2, "open alarms after the next hour")
 		assert.Contains(t, w.Admin("POST", "/statistics/recount", "").Body, `"difference_count":0`, "a recount")
 	})
 }

@@ -3,7 +3,6 @@ package alarms
 import (
 	"cmp"
 	"context"
-	"maps"
 	"math"
 	"slices"
 	"time"
@@ -20,7 +19,7 @@ import (
 // each user scanned in each application. Counting a scan twice changes nothing, so a Window can be rebuilt from the scan log. The zero
 // value is ready. A Window is not safe for concurrent use.
 type Window struct {
-	subjects map[subject]*subjectScans
+	subjects map[subject]subjectScans
 	changed  map[subject]bool // subjects with at least two numbers that were scanned since Saved
 	numbers  int              // in all subjects
 	newest   int64            // latest hour
@@ -36,7 +35,7 @@ type subject struct {
 type subjectScans struct {
 	numbers []uint32 // sorted hashes of the unknown texts, or indexes of the codes
 	scan    scanlog.ScanID
-	at      time.Time // of the last scan
+	at      time.Time // time of the scan, which is the last one
 }
 
 const (
@@ -49,7 +48,7 @@ const (
 
 // Add counts a scan.
 func (w *Window) Add(e *scanlog.Event) {
-	key, n := subject{hour: timebucket.Hour(e.ID.Time())}, uint32(e.Index)
+	key := subject{hour: timebucket.Hour(e.ID.Time())}
 	switch {
 	case e.Batch != 0 && e.User != (scanlog.UserHash{}):
 		key.batch, key.user = e.Batch, e.User
@@ -59,49 +58,40 @@ func (w *Window) Add(e *scanlog.Event) {
 		return
 	}
 	if w.subjects == nil {
-		w.subjects, w.changed = map[subject]*subjectScans{}, map[subject]bool{}
+		w.subjects, w.changed = map[subject]subjectScans{}, map[subject]bool{}
 	}
 	w.newest = max(w.newest, key.hour)
-	scans := w.subjects[key]
-	if scans == nil {
-		scans = &subjectScans{}
-		w.subjects[key] = scans
-	}
-	before := len(scans.numbers)
-	scans.numbers, scans.scan, scans.at = addNumber(scans.numbers, n, manyNumbers), e.ID, e.OccurredAt
-	w.numbers += len(scans.numbers) - before
-	if len(scans.numbers) > 1 {
+	before := w.subjects[key].numbers
+	after := addNumber(before, uint32(e.Index), manyNumbers)
+	w.subjects[key] = subjectScans{after, e.ID, e.OccurredAt}
+	w.numbers += len(after) - len(before)
+	if len(after) > 1 {
 		w.changed[key] = true
 	}
 	for most := 1; w.numbers > maxNumbers; most *= 2 {
-		w.remove(func(_ subject, scans *subjectScans) bool { return len(scans.numbers) <= most })
+		w.forget(0, most)
 	}
 }
 
 // Saved is called after the alarms of the scans were stored. It forgets the hours before the last two.
 func (w *Window) Saved() {
 	clear(w.changed)
-	w.remove(func(key subject, _ *subjectScans) bool { return key.hour < w.newest-1 })
+	w.forget(w.newest-1, 0)
 }
 
-// Erase removes a user.
-func (w *Window) Erase(user scanlog.UserHash) {
-	w.remove(func(key subject, _ *subjectScans) bool { return key.user == user })
-}
-
-func (w *Window) remove(condition func(subject, *subjectScans) bool) {
-	maps.DeleteFunc(w.subjects, func(key subject, scans *subjectScans) bool {
-		if !condition(key, scans) {
-			return false
+// forget removes the subjects of earlier hours, and those with at most n numbers.
+func (w *Window) forget(hour int64, n int) {
+	for key, scans := range w.subjects {
+		if key.hour < hour || len(scans.numbers) <= n {
+			w.numbers -= len(scans.numbers)
+			delete(w.changed, key)
+			delete(w.subjects, key)
 		}
-		w.numbers -= len(scans.numbers)
-		delete(w.changed, key)
-		return true
-	})
+	}
 }
 
-// windowPoints returns the points for different texts or codes: 20 for each doubling, so 32 of them have 100 points, see docs/alarms.md.
-func windowPoints(n int) int64 { return int64(20 * math.Log2(float64(max(1, n)))) }
+// windowPoints returns the points for n different texts or codes: 20 for each doubling, so 32 of them have 100 points.
+func windowPoints(n int) int64 { return int64(20 * math.Log2(float64(n))) }
 
 // subjectIndex returns the negative number that identifies a prefix or a user in place of the index of a code.
 func subjectIndex(hash uint64) int64 { return -1 - int64(hash>>1) }
@@ -109,31 +99,27 @@ func subjectIndex(hash uint64) int64 { return -1 - int64(hash>>1) }
 func userIndex(user scanlog.UserHash) int64 { return subjectIndex(hyperloglog.Number(user)) }
 
 // alarm returns the alarm that the scans of a subject may raise.
-func (s *Service) alarm(key subject, scans *subjectScans) Alarm {
-	n := len(scans.numbers)
-	a := Alarm{Kind: ManyCodes, CodeName: CodeName{key.batch, userIndex(key.user)}, CreatedAt: scans.at, Scan: scans.scan.String(),
-		Score: windowPoints(n), Details: Details{WindowStart: time.Unix(key.hour*3600, 0).UTC()}}
+func (s *Service) alarm(key subject, scans subjectScans) Alarm {
+	n, hour := len(scans.numbers), time.Unix(key.hour*3600, 0).UTC()
+	a := Alarm{CreatedAt: scans.at, Scan: scans.scan.String(), Score: windowPoints(n)}
 	if key.prefix == "" {
-		a.Details.Codes = int64(n)
-		return a
-	}
-	a.Kind, a.CodeName, a.Details.Prefix = UnknownBurst, CodeName{Index: subjectIndex(xxhash.Sum64String(key.prefix))}, key.prefix
-	if a.Details.UnknownTexts = int64(n); s.Newest != nil {
-		a.Batch = s.Newest(key.prefix)
+		a.Kind, a.Batch, a.Index, a.Details = ManyCodes, key.batch, userIndex(key.user), Details{WindowStart: hour, Codes: int64(n)}
+	} else {
+		a.Kind, a.Batch, a.Index = UnknownBurst, s.Newest(key.prefix), subjectIndex(xxhash.Sum64String(key.prefix))
+		a.Details = Details{WindowStart: hour, Prefix: key.prefix, UnknownTexts: int64(n)}
 	}
 	return a
 }
 
 // RaiseFrom raises the alarms of the scans that were added to a Window since Saved, in the transaction that counts these scans.
 func (s *Service) RaiseFrom(ctx context.Context, tx Tx, w *Window) error {
-	var list []Alarm
+	list, names := make([]Alarm, 0, len(w.changed)), make([]CodeName, 0, len(w.changed))
 	for key := range w.changed {
 		list = append(list, s.alarm(key, w.subjects[key]))
 	}
 	slices.SortFunc(list, func(a, b Alarm) int { return cmp.Or(a.Compare(b.CodeName), a.CreatedAt.Compare(b.CreatedAt)) })
-	names := make([]CodeName, len(list))
-	for i, a := range list {
-		names[i] = a.CodeName
+	for _, a := range list {
+		names = append(names, a.CodeName)
 	}
 	thresholds, err := s.thresholds(ctx, tx, names)
 	for _, a := range list {

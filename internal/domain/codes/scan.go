@@ -1,6 +1,7 @@
 package codes
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/url"
@@ -89,7 +90,8 @@ func (s *Service) decide(scanned *Scanned, user string, account func(appid strin
 func (s *Service) classifyUnknown(ctx context.Context, text string, prefixes []string) (scanned Scanned, ok bool) {
 	if _, err := ParseText(text, prefixes); err == nil || errors.Is(err, errNoText) && platformText(text, prefixes) ||
 		s.matchesTemplate(text) || s.unknownToken(text) {
-		return Scanned{Reason: UnknownCode, Prefix: s.prefixOrTemplate(text)}, true
+		withToken, _, _ := s.Memory.tokenTemplate(text)
+		return Scanned{Reason: UnknownCode, Prefix: cmp.Or(s.Memory.templateOf(text), withToken.text, s.PrefixOf(text))}, true
 	}
 	// Assumed(scan.code.serial): the nine characters of an original code alone are not secret, so they prove nothing.
 	switch all, err := s.allByCode(ctx, text); {
@@ -99,20 +101,6 @@ func (s *Service) classifyUnknown(ctx context.Context, text string, prefixes []s
 		return Scanned{Found: all[0], Reason: SerialOnly}, true
 	}
 	return scanned, false
-}
-
-// prefixOrTemplate returns the template that a text matches, else the longest prefix with which it begins; "" = neither.
-func (s *Service) prefixOrTemplate(text string) string {
-	bare := cutScheme(normalizeNewlines(text))
-	for _, imported := range []bool{false, true} {
-		if t, is := s.Memory.template(bare, imported); is {
-			return t.text
-		}
-	}
-	if t, _, is := s.Memory.tokenTemplate(text); is {
-		return t.text
-	}
-	return s.PrefixOf(text)
 }
 
 // platformSymbols lists the symbols in code texts of the Weixin platform; this server's own texts use a subset. Contract: marketcode §5.2.

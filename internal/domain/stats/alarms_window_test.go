@@ -28,7 +28,6 @@ func TestAlarmsWindow_SeveralNodes(t *testing.T) {
 			return list
 		}
 		raised := func(want int) []alarms.Alarm {
-			t.Helper()
 			list, err := n.a.Alarms.Alarms(t.Context(), alarms.Query{Limit: 10})
 			require.True(t, err == nil && len(list) == want, "%d alarms, want %d; %v: %+v", len(list), want, err, list)
 			return list
@@ -47,7 +46,6 @@ func TestAlarmsWindow_SeveralNodes(t *testing.T) {
 		before := raised(2)[1]
 		require.NoError(t, assert.ErrorOf(n.a.Erase(t.Context(), user)))
 		after := raised(2)[1]
-		assert.True(t, before.Index < 0 && after.Index < 0 && before.Index != after.Index, "the user's number: %d, erased: %d", before.Index,
-			after.Index)
+		assert.True(t, before.Index < 0 && after.Index < 0 && before.Index != after.Index, "%d, erased: %d", before.Index, after.Index)
 	})
 }

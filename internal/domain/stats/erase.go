@@ -221,7 +221,6 @@ func (c *Aggregator) forgetUsers(ctx context.Context, r *round, log string, star
 		}
 	}
 	for user, item := range r.byUser {
-		c.window.Erase(user)
 		var b [8]byte
 		if _, err := io.ReadFull(c.random(), b[:]); err != nil {
 			return 0, fmt.Errorf("drawing a number: %w", err)

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"encoding/json"
 	"math"
-	"net/http"
 	"net/url"
 	"strconv"
 	"time"
@@ -24,7 +23,7 @@ type alarmPage struct {
 	Map        *placesMap
 	Buyer      string // the text key of the message that a buyer reads
 	Page       string // the address of the code's page; "" if the reader may not see the text of codes
-	Traces     string // the address of the list of the code's scans
+	Traces     string // the address of the list of the code's scans, or of the scan that raised an alarm about no code
 }
 
 // fact is a number with its label.
@@ -45,7 +44,8 @@ func (pages alarmPages) alarm(v *request, id int64) error {
 	data := alarmPage{alarmView: v.withReasons(list)[0]}
 	data.Statistics = factsOf(list[0].Details)
 	if data.CodeIndex < 0 {
-		return v.page("alarm", data, v.traceHour(&data))
+		data.Traces = Root + "/statistics/scans/" + data.ScanID // names the user, unless the user was erased
+		return v.page("alarm", data, nil)
 	}
 	code := client.CodeName{ID: data.ApplicationID, Index: data.CodeIndex}
 	if err := cmp.Or(storeResult(&data.Code)(v.api.Codes.Get(v.ctx(), code)),
@@ -73,21 +73,6 @@ func (pages alarmPages) alarm(v *request, id int64) error {
 			Part: tenth(100 * float64(p.Scans) / float64(data.Scans.Places[0].Scans))})
 	}
 	return v.page("alarm", data, err)
-}
-
-// traceHour sets the list of scans of an alarm about a prefix or a user: those of the hour, and of the user of its scan.
-func (v *request) traceHour(data *alarmPage) error {
-	scan, err := v.api.Scans.Get(v.ctx(), data.ScanID)
-	if _, gone := refused(err, http.StatusNotFound); gone {
-		err = nil
-	}
-	hour := data.OccurredAt.Truncate(time.Hour)
-	asked := url.Values{"from": {hour.Format(time.RFC3339)}, "to": {hour.Add(time.Hour).Format(time.RFC3339)}}
-	if data.Prefix == "" {
-		asked.Set("user", scan.User)
-	}
-	data.Traces = Root + "/statistics/scans?" + asked.Encode()
-	return err
 }
 
 // factsOf returns the numbers in an alarm's reason.
