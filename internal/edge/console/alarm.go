@@ -23,7 +23,7 @@ type alarmPage struct {
 	Map        *placesMap
 	Buyer      string // the text key of the message that a buyer reads
 	Page       string // the address of the code's page; "" if the reader may not see the text of codes
-	Traces     string // the address of the list of the code's scans, or of the scan that raised an alarm about no code
+	Traces     string // the address of the list of the code's scans, or of the scan of an alarm about a user
 }
 
 // fact is a number with its label.
@@ -44,7 +44,7 @@ func (pages alarmPages) alarm(v *request, id int64) error {
 	data := alarmPage{alarmView: v.withReasons(list)[0]}
 	data.Statistics = factsOf(list[0].Details)
 	if data.CodeIndex < 0 {
-		data.Traces = Root + "/statistics/scans/" + data.ScanID // names the user, unless the user was erased
+		data.Traces = Root + "/statistics/scans/" + data.ScanID // shows the hash of the user, unless the user was erased
 		return v.page("alarm", data, nil)
 	}
 	code := client.CodeName{ID: data.ApplicationID, Index: data.CodeIndex}
