@@ -333,9 +333,8 @@ const (
 
 	BeforeActivation = "before_activation" // Many users scanned the code although it was never activated.
 	AfterRedemption  = "after_redemption"  // Many users scanned the code after it was redeemed.
-
-	UnknownBurst = "unknown_burst" // Many texts with the prefix, but without a code, were scanned within an hour.
-	ManyCodes    = "many_codes"    // One user scanned many codes of the application within an hour.
+	UnknownBurst     = "unknown_burst"     // Many texts with the prefix, but without a code, were scanned within an hour.
+	ManyCodes        = "many_codes"        // One user scanned many codes of the application within an hour.
 )
 
 // AlarmReason is a reason for an alarm, in both languages.

@@ -41,9 +41,8 @@ type subjectScans struct {
 const (
 	// maxNumbers is the maximum number of texts and codes in a Window, which take at most about 20 MB. If there are more, the Window
 	// forgets the subjects with the fewest.
-	maxNumbers = 100_000
-	// manyNumbers is the number of texts or codes of one subject at which counting stops; it is worth 220 points.
-	manyNumbers = 2048
+	maxNumbers  = 100_000
+	manyNumbers = 2048 // number of texts or codes of a subject at which counting stops; it is worth 220 points
 )
 
 // Add counts a scan.
@@ -94,8 +93,7 @@ func (w *Window) forget(hour int64, n int) {
 func windowPoints(n int) int64 { return int64(20 * math.Log2(float64(n))) }
 
 // subjectIndex returns the negative number that identifies a prefix or a user in place of the index of a code.
-func subjectIndex(hash uint64) int64 { return -1 - int64(hash>>1) }
-
+func subjectIndex(hash uint64) int64        { return -1 - int64(hash>>1) }
 func userIndex(user scanlog.UserHash) int64 { return subjectIndex(hyperloglog.Number(user)) }
 
 // alarm returns the alarm that the scans of a subject may raise.
