@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -332,6 +333,8 @@ const (
 
 	BeforeActivation = "before_activation" // Many users scanned the code although it was never activated.
 	AfterRedemption  = "after_redemption"  // Many users scanned the code after it was redeemed.
+	UnknownBurst     = "unknown_burst"     // Many texts with the prefix, but without a code, were scanned within an hour.
+	ManyCodes        = "many_codes"        // One user scanned many codes of the application within an hour.
 )
 
 // AlarmReason is a reason for an alarm, in both languages.
@@ -345,8 +348,9 @@ type Alarm struct {
 	ID             int64           `json:"id"`
 	Kind           string          `json:"kind"`
 	Account        string          `json:"account" answer:"optional" doc:"AppID of the code's account"`
-	ApplicationID  int64           `json:"application_id"`
-	CodeIndex      int64           `json:"code_index"`
+	ApplicationID  int64           `json:"application_id" doc:"0 = several accounts share the prefix"`
+	CodeIndex      int64           `json:"code_index" doc:"-1 = the alarm is about the prefix, or about the user of scan_id"`
+	Prefix         string          `json:"prefix,omitempty" doc:"prefix or template of the unknown texts"`
 	OccurredAt     time.Time       `json:"occurred_at" doc:"time of the scan that raised the alarm"`
 	ScanID         string          `json:"scan_id"`
 	Score          int64           `json:"score"`
@@ -362,6 +366,14 @@ type Alarm struct {
 	Note           string          `json:"note,omitempty" doc:"note of the case, or reason for the dismissal"`
 	Case           string          `json:"case,omitempty" doc:"name of the case that groups the alarm with others"`
 	Assignee       string          `json:"assignee,omitempty" doc:"person who works on the case"`
+}
+
+// Name returns the subject of the alarm: the code as people type it, or the prefix, or "ID:*" if a user scanned many codes.
+func (a Alarm) Name() string {
+	if a.CodeIndex < 0 {
+		return cmp.Or(a.Prefix, fmt.Sprintf("%d:*", a.ApplicationID))
+	}
+	return fmt.Sprintf("%d:%d", a.ApplicationID, a.CodeIndex)
 }
 
 // Acknowledgement is a change to an alarm that an operator has seen. A nil field leaves the stored value unchanged, "" removes it.

@@ -323,7 +323,7 @@ func (c *statsAlarms) Run(s *session, operator *client.Client) error {
 	if c.Dismiss != 0 {
 		a, err := operator.Alarms.Dismiss(s.ctx, c.Dismiss, c.Note)
 		return c.outcome(s, a, failed("dismiss", fmt.Sprint("alarm ", c.Dismiss), err), "stats.alarm_of_code_is_dismissed",
-			a.ID, a.ApplicationID, a.CodeIndex, plain(a.DismissedBy), plain(a.Note))
+			a.ID, a.Name(), plain(a.DismissedBy), plain(a.Note))
 	}
 	if c.Confirm != 0 {
 		a, err := operator.Alarms.Acknowledge(s.ctx, c.Confirm, change)
@@ -344,7 +344,7 @@ func (c *statsAlarms) Run(s *session, operator *client.Client) error {
 		heads := []string{"ID", "TIME", "CODE", "SCORE", "STAGE", "REASON", "ACKNOWLEDGED BY", "CASE", "ASSIGNEE", "DISMISSED"}
 		printRows(w, heads, list, func(a client.Alarm) []string {
 			return []string{number(a.ID), formatTime(a.OccurredAt),
-				fmt.Sprintf("%d:%d", a.ApplicationID, a.CodeIndex), number(a.Score), orDash(a.Stage), reason(s.reader, a),
+				a.Name(), number(a.Score), orDash(a.Stage), reason(s.reader, a),
 				orDash(a.AcknowledgedBy), orDash(a.Case), orDash(a.Assignee), orDash(dismissal(a))}
 		})
 	})

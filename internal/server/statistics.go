@@ -40,6 +40,7 @@ func (s scanRecords) region() func(netip.Addr) string {
 // openAlarms prepares the service that raises alarms if the scans of a code are suspicious.
 func (s scanRecords) openAlarms() {
 	s.scanning.alarms = &alarms.Service{Store: s.store, Settings: s.chosen.settings, Now: s.now, Logger: s.log,
+		Newest: s.domain.codes.Memory.Newest,
 		Redeemed: func(name alarms.CodeName) bool {
 			return s.domain.codes.Memory.State(name.Batch, name.Index, s.now()).Redeemed
 		}}

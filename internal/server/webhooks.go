@@ -26,7 +26,7 @@ func (s *Server) openWebhooks() {
 			}
 			news := make([]webhooks.Event, len(list))
 			for i, a := range list {
-				data := alarmData{ID: a.ID, Kind: a.Kind, ApplicationID: a.Batch, CodeIndex: a.Index,
+				data := alarmData{ID: a.ID, Kind: a.Kind, ApplicationID: a.Batch, CodeIndex: a.CodeIndex(),
 					OccurredAt: a.CreatedAt.UTC(), ScanID: a.Scan, Score: a.Score, Details: a.Details}
 				kind := webhooks.AlarmRaised
 				switch data.Stage = alarms.StageSuspicious; a.Decision {

@@ -36,7 +36,7 @@ func (t alarmQueries) AddAlarm(ctx context.Context, a alarms.Alarm) (alarms.Alar
 	var n int
 	if err := t.row(ctx, `SELECT COUNT(*) FROM alarms WHERE kind = $1 AND batch = $2 AND idx = $3
 		AND (dismissed_at = 0 OR dismissed_at >= $4)`,
-		a.Kind, a.Batch, a.Index, millis(a.CreatedAt)).Scan(&n); err != nil || n > 0 {
+		a.Kind, a.Batch, a.Index, millis(cmp.Or(a.Details.WindowStart, a.CreatedAt))).Scan(&n); err != nil || n > 0 {
 		return a, false, err
 	}
 	id, err := t.next(ctx, "alarm")
@@ -137,6 +137,11 @@ func (t alarmQueries) FirstScores(ctx context.Context, batch int64, period time.
 		AND idx NOT IN (SELECT idx FROM alarms WHERE batch = $1 AND confirmed_at > 0 AND dismissed_at = 0) ORDER BY idx LIMIT $2)
 		SELECT first_score FROM sample WHERE first_at < (SELECT MIN(first_at) FROM sample) + $3 ORDER BY first_score DESC`,
 		batch, limit, period.Milliseconds())
+}
+
+func (t alarmQueries) ReplaceIndex(ctx context.Context, kind string, from, to int64) error {
+	_, err := t.exec(ctx, `UPDATE alarms SET idx = $3 WHERE kind = $1 AND idx = $2`, kind, from, to)
+	return err
 }
 
 func scanNumber(scan func(...any) error) (n int64, err error) {

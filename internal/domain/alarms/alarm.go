@@ -24,6 +24,10 @@ const (
 	BeforeActivation = "before_activation"
 	// AfterRedemption: many users scanned the code after it was redeemed.
 	AfterRedemption = "after_redemption"
+	// UnknownBurst: within an hour, many different texts were scanned that have a prefix of codes but belong to no code.
+	UnknownBurst = "unknown_burst"
+	// ManyCodes: one user scanned many different codes of an application within an hour.
+	ManyCodes = "many_codes"
 )
 
 // scoredKinds lists the kinds of alarms that are raised if their score reaches the threshold of the batch.
@@ -66,6 +70,8 @@ const (
 type Alarm struct {
 	ID   int64
 	Kind string
+	// CodeName has a negative Index if the alarm is about a prefix or a user: a hash of the prefix or the user. Its Batch is 0 if
+	// batches of several accounts have the prefix.
 	CodeName
 	CreatedAt      time.Time // time of the scan that raised the alarm
 	Scan           string    // id of the scan that raised the alarm
@@ -90,6 +96,9 @@ type Acknowledgement struct {
 	Confirm              bool // also declares the alarm justified
 	Case, Assignee, Note *string
 }
+
+// CodeIndex returns the index of the alarm's code; -1 = the alarm is about a prefix or a user.
+func (a Alarm) CodeIndex() int64 { return max(a.Index, -1) }
 
 // Stage returns the stage of an open alarm; "" = the alarm is dismissed.
 func (a Alarm) Stage() string {
@@ -148,6 +157,11 @@ type Details struct {
 	Days                  int   `json:"days"`
 	UsersBeforeActivation int64 `json:"users_before_activation,omitempty"`
 	UsersAfterRedemption  int64 `json:"users_after_redemption,omitempty"`
+	// Of an alarm about a prefix or a user, only the following fields are set: the start of the hour, and the counts within the hour.
+	WindowStart  time.Time `json:"window_start,omitzero"`
+	Prefix       string    `json:"prefix,omitempty"` // prefix or template of the unknown texts
+	UnknownTexts int64     `json:"unknown_texts,omitempty"`
+	Codes        int64     `json:"codes,omitempty"`
 }
 
 // Score rates how likely the code is on more than one item; a score at or above the threshold of the batch raises an alarm.

@@ -22,6 +22,12 @@ func (a Alarm) Reasons() (list []i18n.Message) {
 		say("before_activation", w.UsersBeforeActivation)
 	case AfterRedemption:
 		say("after_redemption", w.UsersAfterRedemption)
+	case UnknownBurst:
+		say("unknown_burst", w.UnknownTexts, w.Prefix, w.WindowStart.Format("2006-01-02 15:04"))
+		return list
+	case ManyCodes:
+		say("many_codes", w.Codes, a.Batch, w.WindowStart.Format("2006-01-02 15:04"))
+		return list
 	}
 	say("scanned", catalog.Text("times", w.Scans), catalog.Text("days", max(w.Days, 1)))
 	if w.ImpossibleTravelCount > 0 {

@@ -24,6 +24,8 @@ type Service struct {
 	Places   Places // nil = the locations of networks are unknown
 	// Redeemed reports whether a code is redeemed, from memory; nil = no code is redeemed.
 	Redeemed func(CodeName) bool
+	// Newest returns the newest batch whose code texts have a prefix or template; 0 = none, or batches of several accounts have it.
+	Newest func(prefix string) int64
 
 	proposals sync.Map // maps the number of a batch to its proposal
 }
@@ -74,7 +76,7 @@ type Tx interface {
 	AllCodes(ctx context.Context, from, to CodeName, yield func(Row) error) error
 
 	// AddAlarm stores an alarm and assigns its ID. AddAlarm returns false if the code already has an open alarm of the same kind, or an
-	// alarm was dismissed after the scan.
+	// alarm was dismissed after the scan or, for alarms of a window, after the start of the window.
 	AddAlarm(ctx context.Context, a Alarm) (Alarm, bool, error)
 	// Alarms returns the alarms that match the query, oldest first unless the query sets Newest.
 	Alarms(ctx context.Context, q Query) ([]Alarm, error)
@@ -94,6 +96,8 @@ type Tx interface {
 	// Decide stores the operator who confirmed or dismissed an alarm, and the reason; it returns ErrNoAlarm if the alarm does not exist.
 	// An earlier dismissal and an equal decision stay unchanged.
 	Decide(ctx context.Context, id int64, decision, by, note string, at time.Time) (Alarm, error)
+	// ReplaceIndex replaces an index in the alarms of a kind.
+	ReplaceIndex(ctx context.Context, kind string, from, to int64) error
 	// Thresholds returns the alarm thresholds of the batches that have their own threshold; NoAlarm = no score raises an alarm.
 	Thresholds(ctx context.Context, batches []int64) (map[int64]int64, error)
 	// PutThreshold stores the alarm threshold of a batch; nil removes the stored threshold.
@@ -252,8 +256,11 @@ func (s *Service) count(ctx context.Context, tx Tx, item *Scans, scans iter.Seq[
 	return nil
 }
 
-// Erase replaces the hash of a user by the given number in the scan statistics of the given codes.
+// Erase replaces the hash of a user by the given number in the scan statistics of the given codes, and in alarms about the user.
 func Erase(ctx context.Context, tx Tx, names []CodeName, user scanlog.UserHash, number uint64) error {
+	if err := tx.ReplaceIndex(ctx, ManyCodes, userIndex(user), subjectIndex(number)); err != nil {
+		return err
+	}
 	for chunk := range slices.Chunk(names, eraseChunk) {
 		have, err := tx.Codes(ctx, chunk)
 		if err != nil {
@@ -281,7 +288,8 @@ const eraseChunk = 1000
 
 // logMessages maps each kind of alarm to its log message.
 var logMessages = map[string]string{Copied: "a code looks as if it was copied", Spoiled: "a code that a printer spoiled was scanned",
-	BeforeActivation: "a code was scanned before its activation", AfterRedemption: "a code was scanned after its redemption"}
+	BeforeActivation: "a code was scanned before its activation", AfterRedemption: "a code was scanned after its redemption",
+	UnknownBurst: "many unknown texts of codes were scanned", ManyCodes: "a user scanned many codes"}
 
 func (s *Service) raise(ctx context.Context, tx Tx, kind string, score int64, scans *Scans, e *scanlog.Event) error {
 	if kind == BeforeActivation { // a code that was deactivated is not active either
@@ -290,10 +298,16 @@ func (s *Service) raise(ctx context.Context, tx Tx, kind string, score int64, sc
 			return err
 		}
 	}
-	a, added, err := tx.AddAlarm(ctx, Alarm{Kind: kind, CodeName: scans.CodeName, CreatedAt: e.OccurredAt, Scan: e.ID.String(),
+	return s.add(ctx, tx, Alarm{Kind: kind, CodeName: scans.CodeName, CreatedAt: e.OccurredAt, Scan: e.ID.String(),
 		Score: score, Details: scans.alarmStatistics().details()})
+}
+
+// add stores an alarm, unless the code, prefix or user has an alarm of the kind already.
+func (s *Service) add(ctx context.Context, tx Tx, a Alarm) error {
+	a, added, err := tx.AddAlarm(ctx, a)
 	if err == nil && added {
-		s.Logger.WarnContext(ctx, logMessages[kind], "application_id", a.Batch, "code_index", a.Index, "score", a.Score, "alarm", a.ID)
+		s.Logger.WarnContext(ctx, logMessages[a.Kind], "application_id", a.Batch, "code_index", a.CodeIndex(), "score", a.Score,
+			"alarm", a.ID)
 	}
 	return err
 }

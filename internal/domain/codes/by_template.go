@@ -139,6 +139,16 @@ func (m *Memory) template(bare string, imported bool) (t Template, ok bool) {
 	return t, false
 }
 
+// templateOf returns the template without a token that a text matches; "" = none.
+func (m *Memory) templateOf(text string) string {
+	bare := cutScheme(normalizeNewlines(text))
+	t, ok := m.template(bare, false)
+	if !ok {
+		t, _ = m.template(bare, true)
+	}
+	return t.text
+}
+
 // importedByPrimaryKey returns the templates of imported batches whose texts have the given GS1 primary key.
 func (m *Memory) importedByPrimaryKey(root string) []Template {
 	m.mu.RLock()
@@ -241,14 +251,8 @@ func (s *Service) matchesTemplate(text string) bool {
 	if s.Memory.templateCount.Load() == 0 {
 		return false
 	}
-	bare := cutScheme(normalizeNewlines(text))
-	for _, imported := range []bool{false, true} {
-		if _, is := s.Memory.template(bare, imported); is {
-			return true
-		}
-	}
 	_, _, ok := s.Memory.elements(text)
-	return ok
+	return ok || s.Memory.templateOf(text) != ""
 }
 
 // Weak reports whether the texts of the batch can be guessed, so that knowing a text proves nothing.

@@ -182,6 +182,23 @@ func (m *Memory) addPrefix(b Batch) {
 	}
 }
 
+// Newest returns the newest batch whose texts have a prefix or template; 0 = none, or batches of several accounts have it.
+func (m *Memory) Newest(prefix string) (id int64) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	account := ""
+	for _, b := range m.batches {
+		switch {
+		case b.TakenBack() || cmp.Or(b.Template, b.Prefix) != prefix:
+		case account != "" && account != b.Account:
+			return 0
+		default:
+			account, id = b.Account, max(id, b.ID)
+		}
+	}
+	return id
+}
+
 // ImportedPrefixes returns the prefixes of imported batches.
 func (m *Memory) ImportedPrefixes() []string {
 	m.mu.RLock()

@@ -1,6 +1,7 @@
 package codes
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/url"
@@ -27,6 +28,8 @@ const (
 // Scanned is the result of a scanned code text: a page, or the reason why no page opens.
 type Scanned struct {
 	Found
+	// Prefix is the prefix or the template of a text that belongs to no code; set only with the Reason UnknownCode.
+	Prefix string
 	// Err is ErrUnread if the store currently cannot determine whether the text is a code.
 	Err     error
 	Reason  Reason // "" = a page opens
@@ -87,7 +90,8 @@ func (s *Service) decide(scanned *Scanned, user string, account func(appid strin
 func (s *Service) classifyUnknown(ctx context.Context, text string, prefixes []string) (scanned Scanned, ok bool) {
 	if _, err := ParseText(text, prefixes); err == nil || errors.Is(err, errNoText) && platformText(text, prefixes) ||
 		s.matchesTemplate(text) || s.unknownToken(text) {
-		return Scanned{Reason: UnknownCode}, true
+		withToken, _, _ := s.Memory.tokenTemplate(text)
+		return Scanned{Reason: UnknownCode, Prefix: cmp.Or(s.Memory.templateOf(text), withToken.text, s.PrefixOf(text))}, true
 	}
 	// Assumed(scan.code.serial): the nine characters of an original code alone are not secret, so they prove nothing.
 	switch all, err := s.allByCode(ctx, text); {

@@ -62,6 +62,10 @@ type Aggregator struct {
 	tail        *tail                 // users since state.SketchOffset
 	large       map[UsersKey]tailSize // sizes of the additions to large sketches of distinct users
 	foldedAt    time.Time
+	// window contains the scans of the log windowLog up to the position windowTo, even if they are not counted yet.
+	window    alarms.Window
+	windowLog string
+	windowTo  int64
 
 	counted  atomic.Int64
 	erasures erasures
@@ -370,7 +374,7 @@ func (c *Aggregator) Counted() int64 { return c.counted.Load() }
 func (c *Aggregator) Reset(f func() error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.loaded = false
+	c.loaded, c.windowLog = false, ""
 	c.bindings.Lock()
 	c.bindings.known = nil
 	c.owners.reset()

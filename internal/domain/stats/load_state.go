@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
+	"github.com/qrjump/qrjump/internal/domain/alarms"
 	"github.com/qrjump/qrjump/internal/domain/stats/timebucket"
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
@@ -25,8 +27,30 @@ func (c *Aggregator) load(ctx context.Context, end int64) error {
 	c.countedSets, c.pending = taken, newPending(c.state.CountedOffset)
 	c.groups, c.byID, c.places = map[groupKey]*group{}, map[int64]*group{}, map[int64]map[string]bool{}
 	c.large = nil
-	err = c.readUsers(ctx)
+	if err = c.readUsers(ctx); err == nil {
+		err = c.readWindow(ctx, end)
+	}
 	c.loaded = err == nil
+	return err
+}
+
+// readWindow adds the counted scans since the beginning of the hour of the last scan to the window, but at most the last maxTail scans.
+func (c *Aggregator) readWindow(ctx context.Context, end int64) error {
+	if c.windowLog != c.state.LogID || c.windowTo > end {
+		start, err := c.Log.PositionBefore(ctx, c.state.LastScanAt.Truncate(time.Hour))
+		if err != nil {
+			return fmt.Errorf("looking for the scans of the last hour: %w", err)
+		}
+		c.window, c.windowLog, c.windowTo = alarms.Window{}, c.state.LogID, start
+	}
+	hour := c.state
+	hour.SketchOffset = max(c.windowTo, c.state.CountedOffset-maxTail)
+	err := c.readTail(ctx, hour, func(e *scanlog.Entry) (bool, error) {
+		c.window.Add(&e.Event)
+		return true, nil
+	})
+	c.windowTo = max(c.windowTo, c.state.CountedOffset)
+	c.window.Saved() // the alarms of counted scans are stored
 	return err
 }
 

@@ -119,6 +119,8 @@ func (c *Aggregator) collect(ctx context.Context, limit int) (n int, err error) 
 		if err = c.countTraced(ctx, &e); err != nil {
 			break
 		}
+		c.window.Add(&e.Event)
+		c.windowTo = e.Position
 		n++
 		if n >= limit || c.isFull() {
 			break

@@ -82,6 +82,9 @@ func (c *Aggregator) save(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("counting codes: %w", err)
 		}
+		if err := c.Alarms.RaiseFrom(ctx, tx, &c.window); err != nil {
+			return fmt.Errorf("raising the alarms of the last hour: %w", err)
+		}
 		counts, sums := p.rows(firsts, s.Offset)
 		if err := tx.NameOwners(ctx, slices.Sorted(maps.Values(p.owners))); err != nil {
 			return fmt.Errorf("naming owners: %w", err)
@@ -106,6 +109,7 @@ func (c *Aggregator) save(ctx context.Context) error {
 		c.loaded = false
 		return err
 	}
+	c.window.Saved()
 	c.state = state
 	c.counted.Add(int64(p.events))
 	c.pending = newPending(state.CountedOffset)

@@ -44,7 +44,7 @@ func (c *Aggregator) readUsers(ctx context.Context) error {
 	}
 }
 
-// readTail calls visit with the counted events whose users may be missing in the sketches, until visit returns false.
+// readTail calls visit with the counted events after SketchOffset, whose users may be missing in the sketches, until visit returns false.
 func (c *Aggregator) readTail(ctx context.Context, s State, visit func(*scanlog.Entry) (bool, error)) error {
 	if s.SketchOffset >= s.CountedOffset {
 		return nil

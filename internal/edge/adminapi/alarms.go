@@ -28,13 +28,23 @@ func inBoth(reason i18n.Message) client.AlarmReason {
 }
 
 func (a scanAPI) showAlarm(ctx context.Context, item alarms.Alarm) (alarm, error) {
-	b, err := a.Codes.Memory.BatchOrLoad(ctx, item.Batch)
-	return alarm{client.Alarm{ID: item.ID, Kind: item.Kind, Stage: item.Stage(), Account: b.Account, ApplicationID: item.Batch,
-		CodeIndex: item.Index, OccurredAt: item.CreatedAt, ScanID: item.Scan, Score: item.Score, Reasons: mapped(item.Reasons(), inBoth),
+	account, err := a.accountOf(ctx, item)
+	return alarm{client.Alarm{ID: item.ID, Kind: item.Kind, Stage: item.Stage(), Account: account, ApplicationID: item.Batch,
+		CodeIndex: item.CodeIndex(), Prefix: item.Details.Prefix, OccurredAt: item.CreatedAt, ScanID: item.Scan, Score: item.Score,
+		Reasons:        mapped(item.Reasons(), inBoth),
 		AcknowledgedAt: optional(item.AcknowledgedAt), AcknowledgedBy: item.AcknowledgedBy,
 		ConfirmedAt: optional(item.ConfirmedAt), ConfirmedBy: item.ConfirmedBy,
 		DismissedAt: optional(item.DismissedAt), DismissedBy: item.DismissedBy, Note: item.Note,
 		Case: item.Case, Assignee: item.Assignee}, item.Details}, err
+}
+
+// accountOf returns the account of an alarm; "" = batches of several accounts have its prefix.
+func (a scanAPI) accountOf(ctx context.Context, item alarms.Alarm) (string, error) {
+	if item.Batch == 0 {
+		return "", nil
+	}
+	b, err := a.Codes.Memory.BatchOrLoad(ctx, item.Batch)
+	return b.Account, err
 }
 
 // AlarmFilter contains the query parameters that select alarms.

@@ -3,7 +3,6 @@ package adminapi
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"slices"
 	"strconv"
 	"time"
@@ -73,7 +72,8 @@ func (a scanAPI) marks(ctx context.Context, q stats.Question, from, to time.Time
 		}
 		for _, item := range raised {
 			limited(len(raised), item.CreatedAt)
-			add(item.CreatedAt, client.MarkAlarm, fmt.Sprintf("%d:%d", item.Batch, item.Index))
+			add(item.CreatedAt, client.MarkAlarm, client.Alarm{ApplicationID: item.Batch, CodeIndex: item.CodeIndex(),
+				Prefix: item.Details.Prefix}.Name())
 		}
 	}
 	slices.SortStableFunc(list, func(a, b client.ScanPosition) int { return a.OccurredAt.Compare(b.OccurredAt) })

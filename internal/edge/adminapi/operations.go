@@ -266,7 +266,7 @@ func (a scanAPI) scanOperations() []o.Route {
 			"Count the whole ledger again and report differences from the statistics").Patient().Exclusive("another recount is running; " +
 			"try again when it has ended"),
 		o.Get("/alarms", "listAlarms", o.Viewer, a.listAlarms,
-			"List alarms about codes that appear to be copied or were scanned in an unusual state, oldest first").AnyAccount(),
+			"List alarms about codes that appear to be copied or were scanned in an unusual state, and about bursts of scans, oldest first").AnyAccount(),
 		o.Get("/alarms/export", "exportAlarms", o.Viewer, a.exportAlarms,
 			"Export alarms as a file, oldest first, with reasons in the requested language").
 			Answers("the alarms", "text/csv", parquetType).AnyAccount(),

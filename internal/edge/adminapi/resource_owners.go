@@ -67,6 +67,5 @@ func (a scanAPI) ofAlarm(ctx context.Context, parameter func(string) string) (st
 	if len(list) == 0 || list[0].ID != id {
 		return "", alarms.ErrNoAlarm
 	}
-	b, err := a.Codes.Memory.BatchOrLoad(ctx, list[0].Batch)
-	return b.Account, err
+	return a.accountOf(ctx, list[0])
 }

@@ -230,8 +230,8 @@ func (a scanAPI) exportAlarms(ctx context.Context, in *struct {
 			}
 			for _, item := range list {
 				reasons := mapped(item.Reasons(), func(t i18n.Message) string { return t.In(language) })
-				rows = append(rows, alarmRow{item.ID, string(item.Kind), item.Batch, item.Index, item.CreatedAt, item.Scan, item.Score,
-					strings.Join(reasons, " "), optional(item.AcknowledgedAt), item.AcknowledgedBy, item.Stage(),
+				rows = append(rows, alarmRow{item.ID, string(item.Kind), item.Batch, item.CodeIndex(), item.CreatedAt, item.Scan,
+					item.Score, strings.Join(reasons, " "), optional(item.AcknowledgedAt), item.AcknowledgedBy, item.Stage(),
 					optional(item.ConfirmedAt), item.ConfirmedBy, optional(item.DismissedAt), item.DismissedBy, item.Note,
 					item.Case, item.Assignee})
 			}

@@ -23,7 +23,7 @@ type alarmPage struct {
 	Map        *placesMap
 	Buyer      string // the text key of the message that a buyer reads
 	Page       string // the address of the code's page; "" if the reader may not see the text of codes
-	Traces     string // the address of the list of the code's scans
+	Traces     string // the address of the list of the code's scans, or of the scan of an alarm about a user
 }
 
 // fact is a number with its label.
@@ -42,12 +42,17 @@ func (pages alarmPages) alarm(v *request, id int64) error {
 		return v.nowhere()
 	}
 	data := alarmPage{alarmView: v.withReasons(list)[0]}
+	data.Statistics = factsOf(list[0].Details)
+	if data.CodeIndex < 0 {
+		data.Traces = Root + "/statistics/scans/" + data.ScanID // shows the hash of the user, unless the user was erased
+		return v.page("alarm", data, nil)
+	}
 	code := client.CodeName{ID: data.ApplicationID, Index: data.CodeIndex}
 	if err := cmp.Or(storeResult(&data.Code)(v.api.Codes.Get(v.ctx(), code)),
 		storeResult(&data.Scans)(v.api.Codes.GetScans(v.ctx(), code.ID, code.Index))); err != nil {
 		return err
 	}
-	data.Statistics, data.Buyer = factsOf(list[0].Details), buyerSees(data.Code)
+	data.Buyer = buyerSees(data.Code)
 	if text := data.Code.CodeURL; text != "" { // present only if the reader may see the text of codes
 		data.Page = "https://" + text
 		if v.c.Emulates {
@@ -72,13 +77,13 @@ func (pages alarmPages) alarm(v *request, id int64) error {
 
 // factsOf returns the numbers in an alarm's reason.
 func factsOf(raw json.RawMessage) (list []fact) {
-	numbers := map[string]int64{}
+	numbers := map[string]any{}
 	if json.Unmarshal(raw, &numbers) != nil { // a newer server may use another format; the reasons in words are still shown
 		return nil
 	}
-	for _, name := range []string{"scans", "users", "networks", "regions", "impossible_travel_count", "days"} {
-		if n, is := numbers[name]; is {
-			list = append(list, fact{name, n})
+	for _, name := range []string{"scans", "users", "networks", "regions", "impossible_travel_count", "days", "unknown_texts", "codes"} {
+		if n, _ := numbers[name].(float64); n > 0 {
+			list = append(list, fact{name, int64(n)})
 		}
 	}
 	return list

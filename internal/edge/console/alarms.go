@@ -53,9 +53,6 @@ type reportedCode struct {
 	Places, Reasons []string
 }
 
-// Name returns the name of the alarm's code as people type it.
-func (a alarmView) Name() string { return fmt.Sprintf("%d:%d", a.ApplicationID, a.CodeIndex) }
-
 // File returns the download address of the alarms on the page in a file format.
 func (d alarmsView) File(format string) string {
 	q := url.Values{"state": {d.State}, "batch": {d.Batch}, "case": {d.Case}, "assignee": {d.Assignee}}
@@ -92,7 +89,7 @@ func (v *request) withReasons(list []client.Alarm) []alarmView {
 		}
 		var facts []string
 		for _, f := range factsOf(alarm.Details) {
-			if f.Value > 0 && f.Name != "scans" && f.Name != "days" {
+			if f.Name != "scans" && f.Name != "days" {
 				facts = append(facts, v.say("alarm.known."+f.Name)+" "+separated(f.Value))
 			}
 		}
@@ -125,9 +122,11 @@ func (pages alarmPages) alarms(v *request) error {
 	indexes := map[string]int{} // of groups
 	for _, a := range v.withReasons(list) {
 		if data.Case != "" {
-			scans, err := v.api.Codes.GetScans(v.ctx(), a.ApplicationID, a.CodeIndex)
-			if err != nil {
-				return err
+			var scans client.CodeScans
+			if a.CodeIndex >= 0 {
+				if scans, err = v.api.Codes.GetScans(v.ctx(), a.ApplicationID, a.CodeIndex); err != nil {
+					return err
+				}
 			}
 			c := reportedCode{Name: a.Name(), OccurredAt: a.OccurredAt, FirstAt: scans.FirstAt, LastAt: scans.LastAt, Scans: scans.Scans,
 				Reasons: a.Reasons}
@@ -157,6 +156,9 @@ const alarmRows = 200
 func (v *request) alarmGroup(group string, a client.Alarm) (alarmGroup, error) {
 	_, zone := view{request: v}.pageTime()
 	application, day := v.say("batch", a.ApplicationID), a.OccurredAt.In(zone).Format(time.DateOnly)
+	if a.ApplicationID == 0 {
+		application = a.Prefix
+	}
 	switch group {
 	case "application":
 		return alarmGroup{Title: application, Account: a.Account}, nil

@@ -13,6 +13,8 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/cespare/xxhash/v2"
+
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/domain/codes"
 	"github.com/qrjump/qrjump/internal/domain/rules"
@@ -327,6 +329,8 @@ func (a *API) newEvent(s *pendingScan) scanlog.Event {
 			e.Text = a.Codes.Redact(e.Text) // the text may contain a code
 		}
 		e.Text = scanlog.Fit(e.Text, scanlog.MaxText)
+	} else if d.Reason == codes.UnknownCode { // 16 bits of a hash suffice to count different texts, and reveal no text
+		e.Text, e.Index = scanlog.Fit(d.Code.Prefix, scanlog.MaxText), int64(xxhash.Sum64String(s.in.Text)>>48)
 	}
 	return e
 }

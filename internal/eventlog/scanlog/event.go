@@ -62,11 +62,11 @@ type Event struct {
 	Version    string       // version of the Mini Program that opened: release, trial or development; "" = none
 	RuleID     int64        // id of the matched rule or GS1 key; 0 = none
 	Batch      int64        // application_id of the code; 0 = no code
-	Index      int64        // index of the code in its batch
+	Index      int64        // index of the code in its batch; of an unknown code, 16 bits of a hash of its text
 	// Activation is the number of the activation event that bound the code; 0 = none. Activity, brand and product are read from the
 	// activation.
 	Activation int64
-	// Text is the scanned link, at most 512 bytes; the text of a code is never stored.
+	// Text is the scanned link, at most 512 bytes; the text of a code is never stored. Of an unknown code, it is the prefix or template.
 	Text string
 }
 
