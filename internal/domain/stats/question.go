@@ -552,8 +552,7 @@ func (c *Aggregator) UnmatchedRows(ctx context.Context, owners []string, parent 
 			return nil, BadQuestion("statistics of unmatched scans begin at " + s.moment(PerHour, s.MissesFrom()) +
 				": choose a later start")
 		}
-		last := timebucket.Hour(to.Add(-time.Millisecond)) + 1
-		list, err := tx.UnmatchedRows(ctx, timebucket.Hour(from), last)
+		list, err := c.unmatched(ctx, tx, timebucket.Hour(from), timebucket.Hour(to.Add(-time.Millisecond))+1)
 		if err == nil && parent != "" {
 			list = missesBelow(parent, list)
 		}
@@ -562,6 +561,14 @@ func (c *Aggregator) UnmatchedRows(ctx context.Context, owners []string, parent 
 		}
 		return list, err
 	})
+}
+
+// unmatched reads the unmatched scans of a half-open range of hours. Up to now it reads the last day, which has fewer rows than its hours.
+func (c *Aggregator) unmatched(ctx context.Context, tx Tx, from, to int64) ([]UnmatchedRow, error) {
+	if to > timebucket.Hour(c.Now()) {
+		to = 24 * timebucket.Day(to+23, 0)
+	}
+	return tx.UnmatchedRows(ctx, from, to)
 }
 
 // MaxMisses is the maximum number of link prefixes of unmatched scans that are examined or exported. MaxMisses suffices for several days,

@@ -65,7 +65,7 @@ func (c *Aggregator) Measure(ctx context.Context, measure string, owners []strin
 			return tx.ScansOfOwners(ctx, since)
 		}
 		from := timebucket.Hour(PerDay.Start(since, state.Offset))
-		list, err := tx.UnmatchedRows(ctx, max(from, state.MissesFrom()), hour+1)
+		list, err := c.unmatched(ctx, tx, max(from, state.MissesFrom()), hour+1)
 		if err != nil {
 			return nil, err
 		}

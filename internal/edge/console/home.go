@@ -120,7 +120,7 @@ func (v *request) homeScans(data *homeView) error {
 		data.Numbers = append(data.Numbers, seven)
 	}
 	data.Week = shown
-	return v.homeMisses(data, data.now.Add(-week))
+	return v.homeMisses(data, time.Date(y, m, d-6, 0, 0, 0, 0, data.now.Location()))
 }
 
 // owned returns a filter that limits statistics to the account that filters all pages; nil = no account filters the pages.
