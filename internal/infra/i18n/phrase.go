@@ -117,6 +117,9 @@ const silent = "%.0s"
 
 // places returns the verbs of a text by argument index, starting at 0; "" for an argument that is not shown.
 func places(text string) map[int]string {
+	if list, known := parsed.Load(text); known {
+		return list.(map[int]string)
+	}
 	list, pos := map[int]string{}, 0
 	for _, found := range verb.FindAllStringSubmatch(text, -1) {
 		if found[0] == "%%" {
@@ -132,8 +135,11 @@ func places(text string) map[int]string {
 		}
 		pos++
 	}
+	parsed.Store(text, list)
 	return list
 }
+
+var parsed sync.Map // results of places by text
 
 // alike reports whether two texts format the same arguments with the same verbs; an argument not shown in one text is allowed.
 func alike(a, b map[int]string) bool {
