@@ -550,7 +550,6 @@ var functions = template.FuncMap{
 
 	"separated": func(n any) string { return fmt.Sprint(figureOf(n)) },
 	"spark":     spark,
-	"sum":       sum,
 }
 
 func sum(list []int64) (all int64) {

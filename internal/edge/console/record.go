@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/qrjump/qrjump/client"
 )
 
 // spec describes how a page shows or asks for a field of an operation. Templates write a spec as [KEY=]NAME[?][:KIND][,OPTION…]. NAME is
@@ -115,6 +117,28 @@ type cell struct {
 	Content               template.HTML
 }
 
+// frequent renders the cells of long lists, which take several times as long as templates: the name of an account, the scans of seven days
+// as a sparkline (week), or the day of the last scan (lastday). known is false for another kind.
+func (v view) frequent(kind string, value any) (shown template.HTML, known bool) {
+	scans, _ := value.(*client.RecentScans)
+	if activity, _ := value.(*client.AccountActivity); activity != nil {
+		scans = &activity.RecentScans
+	}
+	switch {
+	case kind == "account":
+		return v.AccountLink(value.(string)), true
+	case kind == "week" && scans != nil && sum(scans.Days) > 0:
+		return template.HTML(`<svg class="spark" viewBox="0 0 72 20" width="72" height="20" aria-hidden="true"><polyline points="` +
+			spark(scans.Days) + `"/></svg> ` + separated(sum(scans.Days))), true
+	case kind == "week" && scans != nil:
+		return "0", true
+	case kind == "lastday" && scans != nil && scans.LastAt != nil:
+		day := scans.LastAt.Format(time.DateOnly)
+		return template.HTML(`<time datetime="` + day + `">` + day + `</time>`), true
+	}
+	return "–", kind == "week" || kind == "lastday"
+}
+
 // cell shows a field. The kind in s is the name of a template of the page, to which cell passes the value, or one of: "code", "copy" (code
 // to copy), "GOOD.BAD" (a badge for a bool, with these text keys), "/PATH" (a link to PATH followed by the value), "PREFIX." (the text with
 // the key PREFIX.VALUE), "PREFIX*" (a badge with the text key PREFIXVALUE). Without a kind in s or in kinds, the type of the field
@@ -123,6 +147,10 @@ func (v view) cell(s spec, row reflect.Value) cell {
 	value, _ := fieldOf(row, s.Name)
 	kind := cmp.Or(s.Kind, kinds[s.Name])
 	c := cell{Kind: kind}
+	if shown, known := v.frequent(kind, value.Interface()); known {
+		c.Content = shown
+		return c
+	}
 	if isPage := templates()[v.Name].Lookup(kind); isPage != nil && kind != "" {
 		var b strings.Builder
 		if err := isPage.Execute(&b, v.WithData(value.Interface())); err != nil {
@@ -158,7 +186,7 @@ func (v view) cell(s spec, row reflect.Value) cell {
 	}
 	switch prefix, isState := strings.CutSuffix(kind, "*"); {
 	case isState:
-		c.Content = render("badge", part{"Kind": states[c.Text], "Text": v.say(prefix + c.Text)})
+		c.Content = badge(states[c.Text], v.say(prefix+c.Text))
 		return c
 	case strings.HasSuffix(kind, ".") && v.Has(kind+c.Text):
 		c.Text = v.say(kind + c.Text)
@@ -171,9 +199,16 @@ func (v view) cell(s spec, row reflect.Value) cell {
 	case c.Text == "":
 		c.Kind, c.Text = "", "–"
 	}
-	if c.Content = template.HTML(template.HTMLEscapeString(c.Text)); c.Kind != "" || c.To != "" {
-		c.Content = render("cell", c)
+	text := template.HTMLEscapeString(c.Text)
+	switch {
+	case c.Kind == "code":
+		text = "<code>" + text + "</code>"
+	case c.Kind == "copy":
+		text = `<code class="copy">` + text + "</code>"
+	case c.To != "":
+		text = `<a href="` + template.HTMLEscapeString(c.To) + `">` + text + "</a>"
 	}
+	c.Content = template.HTML(text)
 	return c
 }
 
