@@ -94,18 +94,28 @@ func recent[T comparable](ctx context.Context, c *Aggregator, items []T, read fu
 		for i := range days {
 			days[i] = today - int64(i)
 		}
-		rows, err := read(tx, ctx, days, items)
 		all := map[T]Recent{}
-		for _, r := range rows {
-			item := all[r.Key]
-			if ago := today - r.Bucket; ago < RecentDays {
-				item.Days[RecentDays-1-ago] += r.Scans
+		// The older days count only for items without scans in the last days.
+		for _, part := range [...][]int64{days[:RecentDays], days[RecentDays:]} {
+			if len(items) == 0 {
+				break
 			}
-			if t := PerDay.Start(r.Bucket, state.Offset).In(time.FixedZone("", int(state.Offset)*3600)); t.After(item.Last) {
-				item.Last = t
+			rows, err := read(tx, ctx, part, items)
+			if err != nil {
+				return nil, err
 			}
-			all[r.Key] = item
+			for _, r := range rows {
+				item := all[r.Key]
+				if ago := today - r.Bucket; ago < RecentDays {
+					item.Days[RecentDays-1-ago] += r.Scans
+				}
+				if t := PerDay.Start(r.Bucket, state.Offset).In(time.FixedZone("", int(state.Offset)*3600)); t.After(item.Last) {
+					item.Last = t
+				}
+				all[r.Key] = item
+			}
+			items = slices.DeleteFunc(slices.Clone(items), func(item T) bool { return !all[item].Last.IsZero() })
 		}
-		return all, err
+		return all, nil
 	})
 }
