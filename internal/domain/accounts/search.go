@@ -56,8 +56,7 @@ func (s *Search) wants(a *Account, text string) bool {
 			return false
 		}
 	}
-	return (s.Kind == "" || a.Kind == s.Kind) && s.Sees(a.AppID) &&
-		(s.Substring == "" || strings.Contains(text, s.Substring))
+	return (s.Kind == "" || a.Kind == s.Kind) && s.Sees(a.AppID) && (s.Substring == "" || strings.Contains(text, s.Substring))
 }
 
 // compare compares two accounts in the order of the search, in which an account whose AppID equals the search text comes first.

@@ -172,11 +172,10 @@ func (q Question) query(s State) (Query, error) {
 			return Query{}, BadQuestion("distinct users are counted per day: use by=day, or leave by out")
 		}
 		if _, ok := out.OnlyDimension(); !ok {
-			return Query{},
-				BadQuestion(
-					"distinct users are counted for one dimension at a time: use one filter, or a group without a filter of another " +
-						"dimension. For one account, leave out group; for a rule or batch of one account, filter by the rule or batch " +
-						"and leave out owner")
+			return Query{}, BadQuestion(
+				"distinct users are counted for one dimension at a time: use one filter, or a group without a filter of another " +
+					"dimension. For one account, leave out group; for a rule or batch of one account, filter by the rule or batch " +
+					"and leave out owner")
 		}
 	default:
 		return Query{}, BadQuestion("count is scans, first or users")

@@ -61,8 +61,7 @@ func (a accountAPI) agreeToPlatform(ctx context.Context, in *struct {
 	if err != nil {
 		return client.AuthorizationMade{}, err
 	}
-	if len(b.PermissionSets) == 0 ||
-		slices.ContainsFunc(b.PermissionSets, func(id int) bool { return !slices.Contains(asked.Sets, id) }) {
+	if len(b.PermissionSets) == 0 || slices.ContainsFunc(b.PermissionSets, func(id int) bool { return !slices.Contains(asked.Sets, id) }) {
 		return client.AuthorizationMade{}, refused("permission_sets: want at least one of those that the platform requests")
 	}
 	code, err := a.Accounts.Agree(ctx, accounts.Agreement{Component: asked.Component.AppID, PreAuthCode: asked.PreAuthCode,

@@ -228,8 +228,7 @@ type request struct {
 
 func (c *Console) visit(w http.ResponseWriter, r *http.Request, caller iam.Caller) *request {
 	form, _ := r.Context().Value(rejectedKey{}).(*rejectedForm)
-	return &request{c: c, w: w, r: r, caller: caller, api: c.client, Localizer: catalog().In(i18n.Preferred(r)),
-		rejected: form}
+	return &request{c: c, w: w, r: r, caller: caller, api: c.client, Localizer: catalog().In(i18n.Preferred(r)), rejected: form}
 }
 
 // say returns a localised text.

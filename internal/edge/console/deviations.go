@@ -45,8 +45,7 @@ func (pages callPages) behaviours(v *request) error {
 	list, err := v.api.Behaviours.List(v.ctx())
 	word := strings.ToLower(data.Word)
 	data.Behaviours = slices.DeleteFunc(list, func(b client.Behaviour) bool {
-		return data.Mark != "" && b.EvidenceLevel != data.Mark ||
-			!strings.Contains(strings.ToLower(b.ID+" "+b.English+" "+b.Chinese), word)
+		return data.Mark != "" && b.EvidenceLevel != data.Mark || !strings.Contains(strings.ToLower(b.ID+" "+b.English+" "+b.Chinese), word)
 	})
 	return v.page("behaviours", data, err)
 }
