@@ -81,9 +81,6 @@ func (c *Aggregator) Measure(ctx context.Context, measure string, owners []strin
 func recent[T comparable](ctx context.Context, c *Aggregator, items []T, read func(Tx, context.Context, []int64,
 	[]T) ([]DayCount[T], error)) (
 	map[T]Recent, error) {
-	if len(items) == 0 {
-		return nil, nil
-	}
 	return view(ctx, c, func(tx Tx) (map[T]Recent, error) {
 		state, err := tx.StatisticsState(ctx)
 		if err != nil || state.CountedOffset == 0 {

@@ -115,6 +115,8 @@ func compared(all map[Language]map[string]string) (faults []string) {
 // silent is the verb for an argument that the text of a language does not show; the argument may have any type.
 const silent = "%.0s"
 
+var parsed sync.Map // results of places by text
+
 // places returns the verbs of a text by argument index, starting at 0; "" for an argument that is not shown.
 func places(text string) map[int]string {
 	if list, known := parsed.Load(text); known {
@@ -138,8 +140,6 @@ func places(text string) map[int]string {
 	parsed.Store(text, list)
 	return list
 }
-
-var parsed sync.Map // results of places by text
 
 // alike reports whether two texts format the same arguments with the same verbs; an argument not shown in one text is allowed.
 func alike(a, b map[int]string) bool {
