@@ -78,9 +78,11 @@ func (c *Aggregator) Measure(ctx context.Context, measure string, owners []strin
 	})
 }
 
-func recent[T comparable](ctx context.Context, c *Aggregator, items []T, read func(Tx, context.Context, []int64,
-	[]T) ([]DayCount[T], error)) (
-	map[T]Recent, error) {
+func recent[T comparable](ctx context.Context, c *Aggregator, items []T,
+	read func(Tx, context.Context, []int64, []T) ([]DayCount[T], error)) (map[T]Recent, error) {
+	if len(items) == 0 {
+		return nil, nil
+	}
 	return view(ctx, c, func(tx Tx) (map[T]Recent, error) {
 		state, err := tx.StatisticsState(ctx)
 		if err != nil || state.CountedOffset == 0 {
@@ -91,28 +93,18 @@ func recent[T comparable](ctx context.Context, c *Aggregator, items []T, read fu
 		for i := range days {
 			days[i] = today - int64(i)
 		}
+		rows, err := read(tx, ctx, days, items)
 		all := map[T]Recent{}
-		// The older days count only for items without scans in the last days.
-		for _, part := range [...][]int64{days[:RecentDays], days[RecentDays:]} {
-			if len(items) == 0 {
-				break
+		for _, r := range rows {
+			item := all[r.Key]
+			if ago := today - r.Bucket; ago < RecentDays {
+				item.Days[RecentDays-1-ago] += r.Scans
 			}
-			rows, err := read(tx, ctx, part, items)
-			if err != nil {
-				return nil, err
+			if t := PerDay.Start(r.Bucket, state.Offset).In(time.FixedZone("", int(state.Offset)*3600)); t.After(item.Last) {
+				item.Last = t
 			}
-			for _, r := range rows {
-				item := all[r.Key]
-				if ago := today - r.Bucket; ago < RecentDays {
-					item.Days[RecentDays-1-ago] += r.Scans
-				}
-				if t := PerDay.Start(r.Bucket, state.Offset).In(time.FixedZone("", int(state.Offset)*3600)); t.After(item.Last) {
-					item.Last = t
-				}
-				all[r.Key] = item
-			}
-			items = slices.DeleteFunc(slices.Clone(items), func(item T) bool { return !all[item].Last.IsZero() })
+			all[r.Key] = item
 		}
-		return all, nil
+		return all, err
 	})
 }

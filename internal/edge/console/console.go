@@ -161,11 +161,6 @@ func (c *Console) Handler() http.Handler {
 	return c.guard(sameOrigin.Handler(mux))
 }
 
-// Routes returns the patterns of all pages and forms, including the sign-in pages.
-func Routes() []string {
-	return append(slices.Sorted(maps.Keys(routes())), slices.Sorted(maps.Keys((&Console{}).waysIn()))...)
-}
-
 // waysIn returns the handlers of the pages that need no session, by pattern: sign-in pages and shared charts.
 func (c *Console) waysIn() map[string]handler {
 	return map[string]handler{"GET /console/login": c.loginPage, "POST /console/login": c.login, "POST /console/logout": c.logout,
@@ -512,14 +507,6 @@ func (v view) UserName() string {
 	return v.caller.Name
 }
 
-// OtherLanguage returns the language to which the visitor can switch: "zh" on an English page, "en" on a Chinese page.
-func (v view) OtherLanguage() string {
-	if v.Chinese() {
-		return "en"
-	}
-	return "zh"
-}
-
 // In returns the English or the Chinese text, depending on the reader's language.
 func (v view) In(english, chinese string) string {
 	if v.Chinese() && chinese != "" {
@@ -549,6 +536,7 @@ var functions = template.FuncMap{
 
 	"separated": func(n any) string { return fmt.Sprint(figureOf(n)) },
 	"spark":     spark,
+	"sum":       sum,
 }
 
 func sum(list []int64) (all int64) {

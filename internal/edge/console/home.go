@@ -103,7 +103,7 @@ func (v *request) homeScans(data *homeView) error {
 	}
 	y, m, d := data.now.Date()
 	past, err := v.api.Statistics.Get(v.ctx(), client.StatisticsQuery{To: data.now.AddDate(0, 0, -7).Format(time.RFC3339),
-		From: time.Date(y, m, d-7, 0, 0, 0, 0, data.now.Location()).Format(time.RFC3339), Filter: v.owned()})
+		From: time.Date(y, m, d-7, 0, 0, 0, 0, data.now.Location()).Format(time.RFC3339), Filter: map[string]string{"owner": v.Account()}})
 	if err != nil {
 		return err
 	}
@@ -120,14 +120,6 @@ func (v *request) homeScans(data *homeView) error {
 	}
 	data.Week = shown
 	return v.homeMisses(data, time.Date(y, m, d-6, 0, 0, 0, 0, data.now.Location()))
-}
-
-// owned returns a filter that limits statistics to the account that filters all pages; nil = no account filters the pages.
-func (v *request) owned() map[string]string {
-	if account := v.Account(); account != "" {
-		return map[string]string{"owner": account}
-	}
-	return nil
 }
 
 func (v *request) homeMisses(data *homeView, since time.Time) error {

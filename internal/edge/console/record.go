@@ -12,8 +12,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/qrjump/qrjump/client"
 )
 
 // spec describes how a page shows or asks for a field of an operation. Templates write a spec as [KEY=]NAME[?][:KIND][,OPTION…]. NAME is
@@ -117,28 +115,6 @@ type cell struct {
 	Content               template.HTML
 }
 
-// frequent renders the cells of long lists, which take several times as long as templates: the name of an account, the scans of seven days
-// as a sparkline (week), or the day of the last scan (lastday). known is false for another kind.
-func (v view) frequent(kind string, value any) (shown template.HTML, known bool) {
-	scans, _ := value.(*client.RecentScans)
-	if activity, _ := value.(*client.AccountActivity); activity != nil {
-		scans = &activity.RecentScans
-	}
-	switch {
-	case kind == "account":
-		return v.AccountLink(value.(string)), true
-	case kind == "week" && scans != nil && sum(scans.Days) > 0:
-		return template.HTML(`<svg class="spark" viewBox="0 0 72 20" width="72" height="20" aria-hidden="true"><polyline points="` +
-			spark(scans.Days) + `"/></svg> ` + separated(sum(scans.Days))), true
-	case kind == "week" && scans != nil:
-		return "0", true
-	case kind == "lastday" && scans != nil && scans.LastAt != nil:
-		day := scans.LastAt.Format(time.DateOnly)
-		return template.HTML(`<time datetime="` + day + `">` + day + `</time>`), true
-	}
-	return "–", kind == "week" || kind == "lastday"
-}
-
 // cell shows a field. The kind in s is the name of a template of the page, to which cell passes the value, or one of: "code", "copy" (code
 // to copy), "GOOD.BAD" (a badge for a bool, with these text keys), "/PATH" (a link to PATH followed by the value), "PREFIX." (the text with
 // the key PREFIX.VALUE), "PREFIX*" (a badge with the text key PREFIXVALUE). Without a kind in s or in kinds, the type of the field
@@ -147,8 +123,8 @@ func (v view) cell(s spec, row reflect.Value) cell {
 	value, _ := fieldOf(row, s.Name)
 	kind := cmp.Or(s.Kind, kinds[s.Name])
 	c := cell{Kind: kind}
-	if shown, known := v.frequent(kind, value.Interface()); known {
-		c.Content = shown
+	if kind == "account" { // a template for each cell would take most of the time of a long list
+		c.Content = v.AccountLink(value.String())
 		return c
 	}
 	if isPage := templates()[v.Name].Lookup(kind); isPage != nil && kind != "" {
