@@ -73,8 +73,7 @@ func spark(list []int64) string {
 	limit, points := max(1, slices.Max(list)), []byte(nil)
 	for i, n := range list {
 		points = strconv.AppendFloat(points, 1+70*float64(i)/float64(len(list)-1), 'f', 1, 64)
-		points = strconv.AppendFloat(append(points, ','), 18.5-17*float64(n)/float64(limit), 'f', 1, 64)
-		points = append(points, ' ')
+		points = append(strconv.AppendFloat(append(points, ','), 18.5-17*float64(n)/float64(limit), 'f', 1, 64), ' ')
 	}
 	return string(bytes.TrimSpace(points))
 }

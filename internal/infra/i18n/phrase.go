@@ -88,6 +88,7 @@ func read(files fs.FS, language Language) (texts map[string]string, faults []str
 
 // verb matches a formatting verb of package fmt.
 var verb = regexp.MustCompile(`%[-+#0-9.]*(?:\[(\d+)\])?([a-zA-Z])|%%`)
+var parsed sync.Map // results of places by text
 
 // compared reports texts that are absent or empty in a language, or whose formatting verbs differ between languages.
 func compared(all map[Language]map[string]string) (faults []string) {
@@ -114,8 +115,6 @@ func compared(all map[Language]map[string]string) (faults []string) {
 
 // silent is the verb for an argument that the text of a language does not show; the argument may have any type.
 const silent = "%.0s"
-
-var parsed sync.Map // results of places by text
 
 // places returns the verbs of a text by argument index, starting at 0; "" for an argument that is not shown.
 func places(text string) map[int]string {
