@@ -249,8 +249,7 @@ func (s *Store) loadOn(ctx context.Context, conn *sql.Conn, f func(*Restore) err
 				return fmt.Errorf("looking at %s: %w", name, err)
 			}
 		}
-		l := &Restore{tx: tx, tables: tables, loaded: map[string]bool{"sealing_keys": true}, scansInto: s.scansInto,
-			days: map[int64]bool{}}
+		l := &Restore{tx: tx, tables: tables, loaded: map[string]bool{"sealing_keys": true}, scansInto: s.scansInto, days: map[int64]bool{}}
 		if tx.engine.name == "postgres" {
 			l.conn = conn
 		}

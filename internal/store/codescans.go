@@ -52,8 +52,7 @@ func (t codeQueries) EraseOpenIDs(ctx context.Context, openIDOf func(account str
 }
 
 // eraseOpenIDs deletes the rows of a table in which column contains one of the user's openids; "held" lists the accounts of these openids.
-func (t codeQueries) eraseOpenIDs(ctx context.Context, table string, column userColumn, held []string,
-	openIDOf func(account string) string,
+func (t codeQueries) eraseOpenIDs(ctx context.Context, table string, column userColumn, held []string, openIDOf func(account string) string,
 ) error {
 	if column.is == openIDText {
 		query := `DELETE FROM ` + table + ` WHERE ` + column.account + ` = $1 AND REPLACE(` + column.name + `, $2, '') <> ` + column.name

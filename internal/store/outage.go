@@ -125,8 +125,7 @@ func refusal(code string) (what, do string) {
 		return "ended a session that was idle",
 			"a node stood still in the middle of a transaction (a paused machine?); it goes on by itself"
 	case "53300":
-		return crowdedDatabase,
-			"raise max_connections (or the limit of the role), or give each node fewer: pool_max_conns=… in the URL"
+		return crowdedDatabase, "raise max_connections (or the limit of the role), or give each node fewer: pool_max_conns=… in the URL"
 	case "53100", "58030":
 		return unwritableDatabase, "make room or repair it; PostgreSQL's own log says which"
 	case "53200":

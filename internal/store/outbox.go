@@ -161,8 +161,7 @@ func receiversQuery(kind outbox.Kind) string {
 
 // ClaimRows implements outbox.Tx. If two nodes claim a row at the same time, PostgreSQL checks the condition of the second UPDATE again
 // after the first node's commit; the row is then no longer due.
-func (t outboxQueries) ClaimRows(ctx context.Context, kind outbox.Kind, receiver string, now, until time.Time,
-	limit int,
+func (t outboxQueries) ClaimRows(ctx context.Context, kind outbox.Kind, receiver string, now, until time.Time, limit int,
 ) ([]outbox.Row, error) {
 	k := rowTables[kind]
 	if k.inOrder {

@@ -21,8 +21,7 @@ func (t qrcodeQueries) QRCodeByTicket(ctx context.Context, ticket string) (accou
 	return qrcodeRows.find(ctx, t.Tx, `ticket = $1`, ticket)
 }
 
-func (t qrcodeQueries) PermanentQRCode(ctx context.Context, account string, action accounts.QRAction,
-	scene string,
+func (t qrcodeQueries) PermanentQRCode(ctx context.Context, account string, action accounts.QRAction, scene string,
 ) (accounts.QRCode, error) {
 	return qrcodeRows.find(ctx, t.Tx, `account = $1 AND action = $2 AND scene = $3 AND expires_at = 0`, account, string(action), scene)
 }

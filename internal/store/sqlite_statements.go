@@ -74,7 +74,8 @@ func (c *preparedConn) take(ctx context.Context, query string) (sqliteStmt, erro
 	if len(query) > maxPreparedText || !slices.Contains([]string{"SELECT", "INSERT", "UPDATE", "DELETE", "WITH"}, verb) {
 		return nil, nil
 	}
-	stmt, err := c.PrepareContext(ctx, query)
+	// SQLite reads a plain parameter as a limit when it plans, and so plans the statement again for each value; it does not read "+$1".
+	stmt, err := c.PrepareContext(ctx, strings.ReplaceAll(query, "LIMIT $", "LIMIT +$"))
 	if err != nil {
 		return nil, err
 	}

@@ -199,8 +199,7 @@ func (a Account) Validate() error {
 	}
 	// Bidirectional control characters and invisible characters can make two different names look equal.
 	if pos := strings.IndexFunc(a.Name, func(r rune) bool {
-		return unicode.Is(unicode.Bidi_Control, r) ||
-			unicode.IsControl(r)
+		return unicode.Is(unicode.Bidi_Control, r) || unicode.IsControl(r)
 	}); pos >= 0 {
 		return invalidf("account %s: name: remove the control characters", a.AppID)
 	}

@@ -56,14 +56,13 @@ func (s *Search) wants(a *Account, text string) bool {
 			return false
 		}
 	}
-	return (s.Kind == "" || a.Kind == s.Kind) && s.Sees(a.AppID) &&
-		(s.Substring == "" || strings.Contains(text, s.Substring))
+	return (s.Kind == "" || a.Kind == s.Kind) && s.Sees(a.AppID) && (s.Substring == "" || strings.Contains(text, s.Substring))
 }
 
 // compare compares two accounts in the order of the search, in which an account whose AppID equals the search text comes first.
 func (s *Search) compare(a, b *Account) int {
 	is := func(a *Account) int {
-		if s.Substring != "" && strings.EqualFold(a.AppID, s.Substring) {
+		if len(a.AppID) == len(s.Substring) && strings.EqualFold(a.AppID, s.Substring) {
 			return 0
 		}
 		return 1

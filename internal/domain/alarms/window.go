@@ -120,10 +120,15 @@ func (s *Service) RaiseFrom(ctx context.Context, tx Tx, w *Window) error {
 		names = append(names, a.CodeName)
 	}
 	thresholds, err := s.thresholds(ctx, tx, names)
+	if err != nil {
+		return err
+	}
 	for _, a := range list {
-		if threshold := thresholds(a.Batch); err == nil && threshold != NoAlarm && a.Score >= threshold {
-			err = s.add(ctx, tx, a)
+		if threshold := thresholds(a.Batch); threshold != NoAlarm && a.Score >= threshold {
+			if err := s.add(ctx, tx, a); err != nil {
+				return err
+			}
 		}
 	}
-	return err
+	return nil
 }

@@ -157,8 +157,7 @@ func (s *Service) importedPrinted(ctx context.Context, t Template, printed strin
 		return f, false, nil
 	}
 	made := template.fill(variableParts{f.Code, v.secret, template.number(f.Index)})
-	return f, len(cutScheme(made)) == len(cutScheme(printed)) &&
-		equalFold(cutScheme(made), cutScheme(printed)), nil
+	return f, len(cutScheme(made)) == len(cutScheme(printed)) && equalFold(cutScheme(made), cutScheme(printed)), nil
 }
 
 // candidate is a possible imported code in a longer text: a substring of the text that matches the template of an imported batch.

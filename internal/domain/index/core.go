@@ -44,8 +44,7 @@ func newCore(n int) *core {
 
 // bytes returns the memory that the state uses, in bytes.
 func (c *core) bytes() int64 {
-	return int64(unsafe.Sizeof(*c)) + c.hosts.bytes + c.texts.bytes + c.rules.bytes + c.textTable.bytes + c.ruleTable.bytes +
-		c.testBytes
+	return int64(unsafe.Sizeof(*c)) + c.hosts.bytes + c.texts.bytes + c.rules.bytes + c.textTable.bytes + c.ruleTable.bytes + c.testBytes
 }
 
 // window is the number of places whose buckets are loaded together, before judge examines the first of these places.

@@ -172,11 +172,10 @@ func (q Question) query(s State) (Query, error) {
 			return Query{}, BadQuestion("distinct users are counted per day: use by=day, or leave by out")
 		}
 		if _, ok := out.OnlyDimension(); !ok {
-			return Query{},
-				BadQuestion(
-					"distinct users are counted for one dimension at a time: use one filter, or a group without a filter of another " +
-						"dimension. For one account, leave out group; for a rule or batch of one account, filter by the rule or batch " +
-						"and leave out owner")
+			return Query{}, BadQuestion(
+				"distinct users are counted for one dimension at a time: use one filter, or a group without a filter of another " +
+					"dimension. For one account, leave out group; for a rule or batch of one account, filter by the rule or batch " +
+					"and leave out owner")
 		}
 	default:
 		return Query{}, BadQuestion("count is scans, first or users")
@@ -552,8 +551,7 @@ func (c *Aggregator) UnmatchedRows(ctx context.Context, owners []string, parent 
 			return nil, BadQuestion("statistics of unmatched scans begin at " + s.moment(PerHour, s.MissesFrom()) +
 				": choose a later start")
 		}
-		last := timebucket.Hour(to.Add(-time.Millisecond)) + 1
-		list, err := tx.UnmatchedRows(ctx, timebucket.Hour(from), last)
+		list, err := c.unmatched(ctx, tx, timebucket.Hour(from), timebucket.Hour(to.Add(-time.Millisecond))+1)
 		if err == nil && parent != "" {
 			list = missesBelow(parent, list)
 		}
@@ -562,6 +560,14 @@ func (c *Aggregator) UnmatchedRows(ctx context.Context, owners []string, parent 
 		}
 		return list, err
 	})
+}
+
+// unmatched reads the unmatched scans of a half-open range of hours. Up to now it reads the last day, which has fewer rows than its hours.
+func (c *Aggregator) unmatched(ctx context.Context, tx Tx, from, to int64) ([]UnmatchedRow, error) {
+	if to > timebucket.Hour(c.Now()) {
+		to = 24 * timebucket.Day(to+23, 0)
+	}
+	return tx.UnmatchedRows(ctx, from, to)
 }
 
 // MaxMisses is the maximum number of link prefixes of unmatched scans that are examined or exported. MaxMisses suffices for several days,

@@ -65,7 +65,7 @@ func (c *Aggregator) Measure(ctx context.Context, measure string, owners []strin
 			return tx.ScansOfOwners(ctx, since)
 		}
 		from := timebucket.Hour(PerDay.Start(since, state.Offset))
-		list, err := tx.UnmatchedRows(ctx, max(from, state.MissesFrom()), hour+1)
+		list, err := c.unmatched(ctx, tx, max(from, state.MissesFrom()), hour+1)
 		if err != nil {
 			return nil, err
 		}
@@ -78,9 +78,8 @@ func (c *Aggregator) Measure(ctx context.Context, measure string, owners []strin
 	})
 }
 
-func recent[T comparable](ctx context.Context, c *Aggregator, items []T, read func(Tx, context.Context, []int64,
-	[]T) ([]DayCount[T], error)) (
-	map[T]Recent, error) {
+func recent[T comparable](ctx context.Context, c *Aggregator, items []T,
+	read func(Tx, context.Context, []int64, []T) ([]DayCount[T], error)) (map[T]Recent, error) {
 	if len(items) == 0 {
 		return nil, nil
 	}

@@ -135,8 +135,7 @@ var explained = []struct {
 	{rules.ErrNoChange, http.StatusNotFound, "no change of a rule has this seq; qrjump rule history PREFIX lists the changes"},
 	{rules.ErrNotLink, http.StatusUnprocessableEntity, ""},
 	{stats.ErrForgotten, http.StatusNotFound,
-		"this scan is older than the retention of the scan log: continue without after, which begins " +
-			"with the oldest scan"},
+		"this scan is older than the retention of the scan log: continue without after, which begins " + "with the oldest scan"},
 	{scanlog.ErrNoScan, http.StatusNotFound, "there is no scan with this id on this server"},
 	{alarms.ErrNoAlarm, http.StatusNotFound, "there is no alarm with this id"},
 	{iam.ErrNoPerson, http.StatusNotFound, ""},

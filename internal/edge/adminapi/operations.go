@@ -130,8 +130,7 @@ func (a ruleAPI) ruleOperations() []o.Route {
 func (a ruleAPI) gs1Operations() []o.Route {
 	return []o.Route{
 		o.Get(gs1Links, "listGS1Links", o.Viewer, a.listGS1, "List links of GS1 keys, ordered by key").AnyAccount(),
-		o.Post(gs1Links, "addGS1Links", o.RulesEditor, a.addGS1,
-			"Create the links of a GS1 key; 409 if it has links already").AnyAccount(),
+		o.Post(gs1Links, "addGS1Links", o.RulesEditor, a.addGS1, "Create the links of a GS1 key; 409 if it has links already").AnyAccount(),
 		o.Get(gs1Links+"/{key...}", "getGS1Links", o.Viewer, a.getGS1, "Get the links of a GS1 key").AnyAccount(),
 		o.Put(gs1Links+"/{key...}", "putGS1Links", o.RulesEditor, a.putGS1,
 			"Replace the links of a GS1 key, which also apply to keys below it that have none; omitted fields are cleared").

@@ -281,7 +281,11 @@ func (v view) EmptyRow(columns int, key string, first ...string) template.HTML {
 
 // Badge renders a state as a word; kind is good, bad, warn, info or none.
 func (v view) Badge(kind, key string, values ...any) template.HTML {
-	return render("badge", part{"Kind": kind, "Text": v.say(key, values...)})
+	return badge(kind, v.say(key, values...))
+}
+
+func badge(kind, text string) template.HTML {
+	return template.HTML(`<span class="tag` + wordIf(kind, " "+kind) + `">` + template.HTMLEscapeString(text) + `</span>`)
 }
 
 // Tabs renders links to the parts of a page, given as pairs of an address and a text key.

@@ -235,8 +235,7 @@ type request struct {
 
 func (c *Console) visit(w http.ResponseWriter, r *http.Request, caller iam.Caller) *request {
 	form, _ := r.Context().Value(rejectedKey{}).(*rejectedForm)
-	return &request{c: c, w: w, r: r, caller: caller, api: c.client, Localizer: catalog().In(i18n.Preferred(r)),
-		rejected: form}
+	return &request{c: c, w: w, r: r, caller: caller, api: c.client, Localizer: catalog().In(i18n.Preferred(r)), rejected: form}
 }
 
 // say returns a localised text.
@@ -518,14 +517,6 @@ func (v view) UserName() string {
 		return v.say("who.admin")
 	}
 	return v.caller.Name
-}
-
-// OtherLanguage returns the language to which the visitor can switch: "zh" on an English page, "en" on a Chinese page.
-func (v view) OtherLanguage() string {
-	if v.Chinese() {
-		return "en"
-	}
-	return "zh"
 }
 
 // In returns the English or the Chinese text, depending on the reader's language.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/qrjump/qrjump/client"
@@ -32,7 +33,7 @@ type number struct {
 
 const (
 	maxMissesHome = 5
-	maxAlarmsHome = 100
+	maxAlarmsHome = 3
 	backupDue     = 7 * 24 * time.Hour
 	week          = 7 * 24 * time.Hour
 )
@@ -67,22 +68,20 @@ func (pages homePages) home(v *request) error {
 }
 
 func (v *request) homeAlarms(data *homeView) error {
-	list, err := v.api.Alarms.List(v.ctx(), client.AlarmQuery{State: "open", Acknowledged: "false", Owner: v.Account(),
+	list, err := v.api.Alarms.List(v.ctx(), client.AlarmQuery{State: "open", Acknowledged: "false", Owner: v.Account(), Newest: true,
 		Limit: maxAlarmsHome})
 	if err != nil {
 		return err
 	}
-	recent := 0
-	for _, alarm := range list {
-		recent += b2i(data.now.Sub(alarm.OccurredAt) < week)
-	}
-	open := number{Name: "home.alarms", Value: separated(int64(len(list))), Beside: v.say("home.alarms.week", recent)}
-	if len(list) == maxAlarmsHome {
-		open.Value += "+"
-	}
+	open := number{Name: "home.alarms", Value: "0"}
 	if len(list) > 0 {
-		open.Kind = "bad"
-		data.Tasks = append(data.Tasks, task{"bad", v.say("home.alarms.wait", open.Value), v.say("home.alarms.why"), Root + "/alarms"})
+		var names []string
+		for _, alarm := range list {
+			names = append(names, alarm.Account+" "+alarmView{Alarm: alarm}.Name())
+		}
+		open.Kind, open.Value = "bad", view{request: v}.waiting("alarms")
+		data.Tasks = append(data.Tasks, task{"bad", v.say("home.alarms.wait", open.Value),
+			v.say("home.alarms.why", strings.Join(names, ", ")), Root + "/alarms"})
 	}
 	data.Numbers = append(data.Numbers, open)
 	return nil
@@ -104,7 +103,7 @@ func (v *request) homeScans(data *homeView) error {
 	}
 	y, m, d := data.now.Date()
 	past, err := v.api.Statistics.Get(v.ctx(), client.StatisticsQuery{To: data.now.AddDate(0, 0, -7).Format(time.RFC3339),
-		From: time.Date(y, m, d-7, 0, 0, 0, 0, data.now.Location()).Format(time.RFC3339), Filter: v.owned()})
+		From: time.Date(y, m, d-7, 0, 0, 0, 0, data.now.Location()).Format(time.RFC3339), Filter: map[string]string{"owner": v.Account()}})
 	if err != nil {
 		return err
 	}
@@ -120,15 +119,7 @@ func (v *request) homeScans(data *homeView) error {
 		data.Numbers = append(data.Numbers, seven)
 	}
 	data.Week = shown
-	return v.homeMisses(data, data.now.Add(-week))
-}
-
-// owned returns a filter that limits statistics to the account that filters all pages; nil = no account filters the pages.
-func (v *request) owned() map[string]string {
-	if account := v.Account(); account != "" {
-		return map[string]string{"owner": account}
-	}
-	return nil
+	return v.homeMisses(data, time.Date(y, m, d-6, 0, 0, 0, 0, data.now.Location()))
 }
 
 func (v *request) homeMisses(data *homeView, since time.Time) error {

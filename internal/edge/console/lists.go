@@ -1,6 +1,7 @@
 package console
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"reflect"
@@ -69,11 +70,12 @@ func spark(list []int64) string {
 	if len(list) < 2 {
 		return ""
 	}
-	limit, b := max(1, slices.Max(list)), strings.Builder{}
+	limit, points := max(1, slices.Max(list)), []byte(nil)
 	for i, n := range list {
-		fmt.Fprintf(&b, "%.1f,%.1f ", 1+70*float64(i)/float64(len(list)-1), 18.5-17*float64(n)/float64(limit))
+		points = strconv.AppendFloat(points, 1+70*float64(i)/float64(len(list)-1), 'f', 1, 64)
+		points = append(strconv.AppendFloat(append(points, ','), 18.5-17*float64(n)/float64(limit), 'f', 1, 64), ' ')
 	}
-	return strings.TrimSpace(b.String())
+	return string(bytes.TrimSpace(points))
 }
 
 // numbered returns a handler that passes a number in the path of the page to serve, or shows an error page without a number.

@@ -123,6 +123,10 @@ func (v view) cell(s spec, row reflect.Value) cell {
 	value, _ := fieldOf(row, s.Name)
 	kind := cmp.Or(s.Kind, kinds[s.Name])
 	c := cell{Kind: kind}
+	if kind == "account" { // a template for each cell would take most of the time of a long list
+		c.Content = v.AccountLink(value.String())
+		return c
+	}
 	if isPage := templates()[v.Name].Lookup(kind); isPage != nil && kind != "" {
 		var b strings.Builder
 		if err := isPage.Execute(&b, v.WithData(value.Interface())); err != nil {
@@ -158,7 +162,7 @@ func (v view) cell(s spec, row reflect.Value) cell {
 	}
 	switch prefix, isState := strings.CutSuffix(kind, "*"); {
 	case isState:
-		c.Content = render("badge", part{"Kind": states[c.Text], "Text": v.say(prefix + c.Text)})
+		c.Content = badge(states[c.Text], v.say(prefix+c.Text))
 		return c
 	case strings.HasSuffix(kind, ".") && v.Has(kind+c.Text):
 		c.Text = v.say(kind + c.Text)
@@ -171,9 +175,16 @@ func (v view) cell(s spec, row reflect.Value) cell {
 	case c.Text == "":
 		c.Kind, c.Text = "", "–"
 	}
-	if c.Content = template.HTML(template.HTMLEscapeString(c.Text)); c.Kind != "" || c.To != "" {
-		c.Content = render("cell", c)
+	text := template.HTMLEscapeString(c.Text)
+	switch {
+	case c.Kind == "code":
+		text = "<code>" + text + "</code>"
+	case c.Kind == "copy":
+		text = `<code class="copy">` + text + "</code>"
+	case c.To != "":
+		text = `<a href="` + template.HTMLEscapeString(c.To) + `">` + text + "</a>"
 	}
+	c.Content = template.HTML(text)
 	return c
 }
 

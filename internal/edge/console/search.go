@@ -177,6 +177,15 @@ func (v view) Named(appid string, otherwise ...string) template.HTML {
 	return template.HTML(fmt.Sprint(nameMark, len(v.namePlaces)-1, "-->"))
 }
 
+// AccountLink links to the page of an account, with its name beside its AppID.
+func (v view) AccountLink(appid string) template.HTML {
+	if appid == "" {
+		return "–"
+	}
+	return template.HTML(`<a class="account" href="` + template.HTMLEscapeString(v.Keep(accountPage(appid))) + `">` +
+		string(v.Named(appid)) + `<code>` + template.HTMLEscapeString(appid) + `</code></a>`)
+}
+
 const maxNamed = 200
 
 // withNames returns a page with names of accounts at their places. One API call loads the first maxNamed names.

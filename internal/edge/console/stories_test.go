@@ -146,7 +146,7 @@ func TestStory_Viewer(t *testing.T) {
 				p.await(`![...document.querySelectorAll('main form[method="post"] button')].some(b => b.checkVisibility())`)
 			}
 			p.signIn(s, "vera")
-			reads(p.say["home.seven"], "60", "weixin.qq.com/q", p.say["home.alarms"])
+			reads(p.say["home.seven"], "60", "weixin.qq.com/q", p.say["home.alarms"], fmt.Sprint("press ", batch, ":7"))
 			p.click("main details:has(table) > summary")
 			reads("2026-01-15")
 			p.to("/console/statistics")

@@ -6,10 +6,11 @@ import (
 	"io"
 	"reflect"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/qrjump/qrjump/internal/infra/i18n"
 )
 
 // zoneCookie is the name of the cookie with the time zone in which a reader sees times; without the cookie the server's zone applies.
@@ -109,13 +110,7 @@ func (v view) relativeTime(t, now time.Time) string {
 }
 
 // separated formats a number with thousands separators.
-func separated[N int | int32 | int64](n N) string {
-	text := strconv.FormatInt(int64(n), 10)
-	for i := len(text) - 3; i > 0 && text[i-1] != '-'; i -= 3 {
-		text = text[:i] + "," + text[i:]
-	}
-	return text
-}
+func separated[N int | int32 | int64](n N) string { return i18n.Grouped(int64(n)) }
 
 // figure is a number that is formatted with thousands separators, even with %d.
 type figure int64

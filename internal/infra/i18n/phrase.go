@@ -88,6 +88,7 @@ func read(files fs.FS, language Language) (texts map[string]string, faults []str
 
 // verb matches a formatting verb of package fmt.
 var verb = regexp.MustCompile(`%[-+#0-9.]*(?:\[(\d+)\])?([a-zA-Z])|%%`)
+var parsed sync.Map // results of places by text
 
 // compared reports texts that are absent or empty in a language, or whose formatting verbs differ between languages.
 func compared(all map[Language]map[string]string) (faults []string) {
@@ -117,6 +118,9 @@ const silent = "%.0s"
 
 // places returns the verbs of a text by argument index, starting at 0; "" for an argument that is not shown.
 func places(text string) map[int]string {
+	if list, known := parsed.Load(text); known {
+		return list.(map[int]string)
+	}
 	list, pos := map[int]string{}, 0
 	for _, found := range verb.FindAllStringSubmatch(text, -1) {
 		if found[0] == "%%" {
@@ -132,6 +136,7 @@ func places(text string) map[int]string {
 		}
 		pos++
 	}
+	parsed.Store(text, list)
 	return list
 }
 

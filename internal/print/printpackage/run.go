@@ -153,8 +153,7 @@ type Report struct {
 
 // Clean reports whether every ordered code was read exactly once and there are no faulty lines.
 func (r Report) Clean() bool {
-	return r.MissingCodes == 0 && r.OverRun == 0 &&
-		r.Count[Double]+r.Count[Foreign]+r.Count[Spoiled]+r.Count[Proof] == 0
+	return r.MissingCodes == 0 && r.OverRun == 0 && r.Count[Double]+r.Count[Foreign]+r.Count[Spoiled]+r.Count[Proof] == 0
 }
 
 // Report returns a summary of everything read so far.

@@ -52,7 +52,7 @@ func Readable(text string) (Grid, error) {
 func (g Grid) Address() (string, error) {
 	// Some browsers smooth enlarged pictures; several pixels per module keep the edges sharp.
 	var b bytes.Buffer
-	encoder := png.Encoder{CompressionLevel: png.BestCompression}
+	encoder := png.Encoder{CompressionLevel: png.BestSpeed}
 	if err := encoder.Encode(&b, g.Picture(max(2, 300/(g.Width+2*g.quiet)))); err != nil {
 		return "", err
 	}
