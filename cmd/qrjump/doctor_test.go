@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"net/http"
@@ -114,4 +115,19 @@ func TestDoctor_StuckOrdersAndUnreadableChanges(t *testing.T) {
 	}
 	assert.True(t, len(wrong) == 2 && strings.Contains(wrong[0], "lag: unreadable: 1") &&
 		strings.Contains(wrong[1], "orders: order stuck of brand"), "doctor reports %q, want the change and the order that is stuck", wrong)
+}
+
+// A server that answered, and is gone before it was ready, is waited for no longer.
+func TestHealthWait_ServerExited(t *testing.T) {
+	var starting *httptest.Server
+	starting = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Connection", "close")
+		http.Error(w, "rules are being read", http.StatusServiceUnavailable)
+		starting.Listener.Close()
+	}))
+	defer starting.Close()
+	var out, says bytes.Buffer
+	code := run(session{ctx: t.Context(), out: &out, err: &says}, []string{"health", "--server", starting.URL, "--wait", "10m"})
+	assert.True(t, code == exitUnreachable && strings.Contains(says.String(), "the server exited before it was ready: no server responds"),
+		"it ends with %d: %s%s", code, out.String(), says.String())
 }

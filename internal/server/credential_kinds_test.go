@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"errors"
 	"io/fs"
 	"maps"
 	"os"
@@ -10,6 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/qrjump/qrjump/internal/server"
+	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
@@ -56,4 +59,44 @@ func TestSecretComparisons_Covered(t *testing.T) {
 		return nil
 	}))
 	assert.True(t, len(left) == 0, "these compare nothing any more: %q", slices.Sorted(maps.Keys(left)))
+}
+
+// A wrong admin token is never told to wait, so outside --dev no start takes a short one: neither from the flag, which
+// the environment and --config fill too, nor from the file in the data folder. The line that refuses it shows none of it.
+func TestAdminToken_MinLength(t *testing.T) {
+	t.Parallel()
+	const nineteen, twenty = "a-token-of-19-chars", "a-token-of-20-chars!"
+	for _, c := range []struct {
+		name, flag, file string
+		dev              bool
+		want             string // in the one line that refuses the start; "" = it starts
+	}{
+		{"flag", nineteen, "", false, "the admin token (--admin-token) has 19 characters: without --dev it needs 20 at least"},
+		{"one character", "x", "", false, "(--admin-token) has 1 characters"},
+		{"characters, not bytes", strings.Repeat("茶", 19), "", false, "(--admin-token) has 19 characters"},
+		{"file", "", nineteen + "\n", false, "admin-token) has 19 characters: without --dev it needs 20 at least"},
+		{"the flag stands above the file", nineteen, twenty, false, "(--admin-token) has 19 characters"},
+		{"enough by flag", twenty, "", false, ""},
+		{"enough by file", "", twenty + "\n", false, ""},
+		{"the file is not read", twenty, nineteen, false, ""},
+		{"--dev by flag", nineteen, "", true, ""},
+		{"--dev by file", "", nineteen, true, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			_, err := servertest.Try(t, servertest.Options{Guarded: !c.dev, Config: func(config *server.Config) {
+				if config.AdminToken = c.flag; c.file == "" {
+					return
+				}
+				require.NoError(t, os.WriteFile(filepath.Join(config.Data, "admin-token"), []byte(c.file), 0o600))
+			}})
+			switch {
+			case c.want == "" && err != nil:
+				t.Errorf("%v, want a start", err)
+			case c.want != "" && (!errors.Is(err, server.ErrUsage) || !strings.Contains(err.Error(), c.want) ||
+				strings.Contains(err.Error(), "\n") || strings.Contains(err.Error(), nineteen)):
+				t.Errorf("%v, want one line with %q", err, c.want)
+			}
+		})
+	}
 }

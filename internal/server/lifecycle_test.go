@@ -2,12 +2,15 @@ package server
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"log/slog"
 	"net"
 	"net/http"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -16,6 +19,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/contract/errcode"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/domain/rules"
+	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
@@ -194,4 +201,56 @@ func TestLifecycle_RequestsEndWithListeners(t *testing.T) {
 	<-asked
 	assert.NoError(t, s.drain(t.Context()))
 	assert.True(t, over.Load(), "the listeners ended, and a request goes on")
+}
+
+// Issue 12, 10: scans that could not be written make a node not ready until it is known that the next can be; then it looks no more.
+func TestReady_ScanJournalUnwritable(t *testing.T) {
+	journal, err := scanlog.OpenJournal(t.TempDir(), scanlog.JournalOptions{Random: rand.Reader})
+	require.NoError(t, err)
+	l := &scanLedger{journal: journal, recorder: scanlog.NewRecorder(journal, scanlog.RecorderOptions{})}
+	away := filepath.Join(t.TempDir(), "away")
+	assert.NoErrorf(t, l.room(away), "before")
+	require.NoError(t, journal.Close())
+	g, err := l.recorder.Enqueue(&scanlog.Event{OccurredAt: time.UnixMilli(1)})
+	require.NoError(t, err)
+	require.True(t, g.Wait(t.Context()) != nil, "a closed journal took a scan")
+	for range 2 {
+		assert.True(t, l.room(away) != nil, "ready, and no scan can be written")
+	}
+	assert.NoErrorf(t, l.room(t.TempDir()), "when there is room")
+	assert.NoErrorf(t, l.room(away), "it looks again although nothing failed since")
+	_ = l.recorder.Close() // it tells of the scan once more
+}
+
+// heldRules are rules of which the last is read when a test lets it.
+type heldRules struct {
+	rules.Store
+	hold func()
+}
+
+func (h heldRules) AllRules(ctx context.Context) iter.Seq2[rules.Rule, error] {
+	return func(yield func(rules.Rule, error) bool) {
+		defer h.hold()
+		h.Store.AllRules(ctx)(yield)
+	}
+}
+
+// HoldReload lets a test hold up the next reload of a server, which the function that it returns begins.
+func HoldReload(s *Server, hold func()) (reload func(context.Context) error) {
+	s.domain.current.RuleStore = heldRules{s.domain.current.RuleStore, hold}
+	return s.domain.current.Load
+}
+
+// Issue 28: an error of the store while a seed is planted is told as such, not as a fault of the seed,
+// which an operator would look for in vain.
+func TestSeed_StoreErrorReported(t *testing.T) {
+	t.Parallel()
+	f := &seedFile{name: "that was sent", data: []byte("accounts:\n  - {appid: a, kind: mini_program}\n")}
+	require.NoError(t, f.parse())
+	away := &errcode.Unavailable{Condition: "is read-only", Err: errors.New("attempt to write a readonly database")}
+	for err, own := range map[error]bool{away: false, fmt.Errorf("inserting: %w", away): false, errors.New("disk I/O error"): false,
+		accounts.Invalid("secret: too short"): true, fmt.Errorf("link: %w", accounts.ErrNoAccount): true, errcode.PrefixAdded: true} {
+		got := f.planted("accounts", 0, err)
+		assert.True(t, errors.Is(got, ErrUsage) == own && (own || errors.Is(got, err)), "%v is told as %v", err, got)
+	}
 }

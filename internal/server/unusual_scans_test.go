@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/domain/codes"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
@@ -88,5 +89,79 @@ func TestAlarms_UnusualState(t *testing.T) {
 		scan(20, 12)
 		assert.Equal(t, count(), 2, "open alarms after 12 users of a batch without alarms")
 		assert.Contains(t, w.Admin("POST", "/statistics/recount", "").Body, `"difference_count":0`, "a recount")
+	})
+}
+
+// TestAlarms_Window raises the alarms of an hour: 32 different texts without a code under a prefix, and 32 codes scanned by one user,
+// have 100 points.
+func TestAlarms_Window(t *testing.T) {
+	t.Parallel()
+	dbtest.OnEach(t, storetest.Postgres, func(t *testing.T, url string) {
+		w := brew(t, servertest.Options{Config: func(c *server.Config) { c.Database = url }})
+		id := w.apply("x", 10_000)
+		listed := func() string {
+			w.Admin("GET", "/statistics?wait=true", "")
+			return w.Admin("GET", "/alarms", "").Body
+		}
+		scan := func(from, to int) {
+			text := w.code(id, 0).CodeURL
+			for i := from; i < to; i++ {
+				w.ask("resolve", "trader", w.code(id, int64(i)).CodeURL)
+				w.ask("resolve", "", text[:len(text)-2]+codes.Alphabet[i/8:i/8+1]+codes.Alphabet[i%8+8:i%8+9])
+				w.ask("resolve", "", text[:len(text)-2]+"!!") // no text of a code
+			}
+		}
+		scan(0, 31)
+		scan(0, 31)
+		assert.Contains(t, listed(), `"alarms":[]`, "31 codes and 31 unknown texts, each twice")
+		scan(31, 39)
+		list := listed()
+		assert.Equal(t, strings.Count(list, `"code_index":-1`), 2, "alarms after 39 codes and 39 unknown texts: %s", list)
+		assert.True(t, strings.Contains(list, fmt.Sprintf(" different codes of application %d.", id)) &&
+			strings.Contains(list, `"account":"brand"`) && strings.Contains(list, `"unknown_texts":3`) &&
+			strings.Contains(list, `"window_start":"2026-01-15T02:00:00Z","prefix":"P.URL.CN/"`), "the alarms say %s", list)
+		assert.Contains(t, w.Admin("GET", "/alarms/export?language=zh", "").Body, "个前缀或模板为 P.URL.CN/、却不属于任何码的文本", "CSV")
+		assert.Contains(t, w.Admin("POST", "/statistics/recount", "").Body, `"difference_count":0`, "a recount")
+	})
+}
+
+// The first scan of a spoiled code, which was printed a second time, raises one alarm; a voided code and an activation of the whole range
+// raise none.
+func TestSpoiledCode_ScanRaisesOneAlarm(t *testing.T) {
+	t.Parallel()
+	dbtest.OnEach(t, storetest.Postgres, func(t *testing.T, url string) {
+		s := servertest.Start(t, servertest.Options{Config: func(c *server.Config) { c.Database = url }})
+		batch := s.Apply("wxserviceacct0001", "order", 10_000)
+		scan := func(index int64) {
+			t.Helper()
+			text := s.CodeText(batch, index)
+			s.Hide(text)
+			assert.Contains(t, s.Do("POST", "/scan/v1/resolve", `{"text":"`+text+`"}`).Body, `"reason":"void"`, "code %d", index)
+		}
+		s.Admin("POST", fmt.Sprintf("/batches/%d/packages", batch), `{"code_start":0,"code_end":99,"printer":"acme"}`)
+		s.Admin("POST", "/packages/1/spoiled", `{"ranges":[{"from":7,"to":9}]}`)
+		s.Admin("POST", fmt.Sprintf("/batches/%d/states", batch), `{"action":"void","ranges":[{"from":20,"to":20}]}`)
+		s.Activate(batch, 0, 99, "wxminiprogram0001")
+		scan(20)
+		s.Admin("GET", "/statistics?wait=true", "")
+		assert.Equal(t, s.Admin("GET", "/alarms", "").Body, `{"alarms":[],"unacknowledged":0}`+"\n", "before a spoiled code was seen")
+		for range 3 {
+			scan(8)
+			s.Admin("GET", "/statistics?wait=true", "")
+		}
+		if a := s.Admin("GET", "/alarms?state=open&acknowledged=false", ""); strings.Count(a.Body, `"kind":`) != 1 ||
+			!strings.Contains(a.Body, `"kind":"spoiled_code","account":"wxserviceacct0001",`+
+				fmt.Sprintf(`"application_id":%d,"code_index":8,`, batch)) {
+			t.Errorf("after it: %s", a.Body)
+		}
+		s.Admin("POST", "/alarms/1/dismiss", `{"note":"read off a photograph of the proof"}`)
+		assert.Equal(t, s.Admin("GET", "/alarms?state=open", "").Body, `{"alarms":[],"unacknowledged":0}`+"\n", "dismissed")
+		s.Advance(time.Minute)
+		scan(8)
+		s.Admin("GET", "/statistics?wait=true", "")
+		a := s.Admin("GET", "/alarms?state=open", "")
+		assert.True(t, strings.Count(a.Body, `"kind":"spoiled_code"`) == 1 && strings.Contains(a.Body, `"id":3,`),
+			"a scan after the dismissal: %s", a.Body)
+		assert.Contains(t, s.Admin("POST", "/statistics/recount", "").Body, `"difference_count":0`, "a recount")
 	})
 }

@@ -4,11 +4,16 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"io"
+	"regexp"
+	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/qrjump/qrjump/internal/contract/errcode"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
@@ -60,4 +65,49 @@ func TestRecentTickets_EvictionAndCollision(t *testing.T) {
 	r.clear()
 	_, ok = r.get(alike)
 	assert.True(t, !ok, "it is there after a clear")
+}
+
+// Contract: marketcode 1.1, 3.6.
+func TestTicketTrade_OpenIDMatch(t *testing.T) {
+	t.Parallel()
+	ticket := Ticket{OwnerID: "o-under-the-service-account", AppUserID: "o-under-the-mini-program", ExpiresAt: began.Add(30 * time.Minute)}
+	for _, c := range []struct {
+		name, openid string
+		after        time.Duration
+		may          bool
+	}{
+		{"the user under the service account", ticket.OwnerID, 0, true},
+		{"the user under the Mini Program", ticket.AppUserID, 0, true},
+		{"the last moment", ticket.OwnerID, 30*time.Minute - 1, true},
+		{"the end", ticket.OwnerID, 30 * time.Minute, false},
+		{"later", ticket.OwnerID, time.Hour, false},
+		{"another user", "o-somebody-else", 0, false},
+		{"nobody", "", 0, false},
+	} {
+		code, detail := errcode.FromError(ticket.CheckUser(c.openid, began.Add(c.after)))
+		assert.True(t, (!c.may || code == errcode.OK) && (c.may || code == errcode.InvalidArgs && detail == "无效的code_ticket或与openid不对应"),
+			"%s: %v %s", c.name, code, detail)
+	}
+	const openid = "oiV2luCau8Cx0TMOy9lvZSLqRcKc"
+	for _, c := range []struct{ openid, ticket, want string }{
+		{openid, "6cb4bc95e1f1abc97034cbe8fd484989", ""}, {openid, strings.Repeat("a", 256), ""},
+		{openid, strings.Repeat("a", 257), badTicket}, {openid, "", badTicket},
+		{"", "a", badOpenID}, {openid[1:], "a", badOpenID}, {openid + "x", "a", badOpenID}, {openid[1:] + "!", "a", badOpenID},
+		{openid[1:] + "\n", "a", badOpenID},
+		{"", "", badOpenID},
+	} {
+		_, detail := errcode.FromError(checkExchange(c.openid, c.ticket))
+		assert.Equal(t, detail, c.want, "%q with %.40q", c.openid, c.ticket)
+	}
+}
+
+func TestNewTicketText_Lowercase128Bit(t *testing.T) {
+	t.Parallel()
+	text, err := newTicketText(strings.NewReader("\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\xfc\xfd\xfe\xff"))
+	assert.True(t, err == nil && text == "000102030405060708090a0bfcfdfeff" && regexp.MustCompile(`^[0-9a-f]{32}$`).MatchString(text),
+		"%q, %v", text, err)
+	for _, broken := range []io.Reader{strings.NewReader("short"), iotest.ErrReader(io.ErrClosedPipe)} {
+		text, err := newTicketText(broken)
+		assert.True(t, err != nil, "a ticket without chance: %q", text)
+	}
 }

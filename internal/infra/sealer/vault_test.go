@@ -12,6 +12,7 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/qrjump/qrjump/internal/testkit/assert"
@@ -301,4 +302,23 @@ func TestNewKey_RequiresKeySize(t *testing.T) {
 	require.NoError(t, err)
 	same(t, "NewSecret", secret, counting(0, KeySize))
 	assert.True(t, assert.ErrorOf(NewSecret(bytes.NewReader(counting(0, KeySize-1)))) != nil, "a key was made of too little chance")
+}
+
+func TestHasher_MatchesKeyHash(t *testing.T) {
+	key := newKey(t, counting(1, 32))
+	h := key.Hasher("purpose")
+	var all sync.WaitGroup
+	for _, parts := range [][]string{{}, {""}, {"a"}, {"a", "b"}, {"namespace", "\x00", "user"}} {
+		all.Go(func() {
+			for range 100 {
+				var whole strings.Builder
+				for _, part := range parts {
+					whole.WriteString(part)
+				}
+				sum := h.Sum(parts...)
+				assert.Equal(t, hex.EncodeToString(sum[:]), key.Hash("purpose", whole.String()), "%q", parts)
+			}
+		})
+	}
+	all.Wait()
 }
