@@ -75,7 +75,7 @@ func (c *listenCommand) Run(s *session, qrjump *client.Client) error {
 	f := &forwarder{s: s, asJSON: c.isJSON(), to: to, resign: c.Secret, envelope: envelope, begun: make(chan struct{}), http: &http.Client{
 		Timeout:       30 * time.Second,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
-	// The HTTP server starts before the webhook exists; received messages wait until the webhook's secret is known.
+	// The HTTP server starts before the webhook exists; received messages wait until the line "qrjump ready" is printed.
 	server := &http.Server{Handler: f, ReadHeaderTimeout: 10 * time.Second}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
@@ -86,10 +86,12 @@ func (c *listenCommand) Run(s *session, qrjump *client.Client) error {
 		return failed(tr("webhook.add_webhook"), want.URL, err)
 	}
 	f.secret = added.Secret
-	close(f.begun)
 	putBack, err := c.pushesTo(s.ctx, qrjump, current+"/push")
 	if err == nil {
 		c.printReady(s, current, want, added.Secret)
+	}
+	close(f.begun)
+	if err == nil {
 		select {
 		case <-s.ctx.Done():
 		case err = <-served:
@@ -174,7 +176,7 @@ type forwarder struct {
 	to       *url.URL
 	resign   string        // The secret that signs forwarded webhooks; "" keeps the original signature.
 	envelope *envelope     // decrypts the pushes to a third-party platform; nil = no pushes are received.
-	begun    chan struct{} // begun is closed as soon as the field secret is set.
+	begun    chan struct{} // begun is closed as soon as secret is set and the line "qrjump ready" is printed.
 	secret   string
 	http     *http.Client
 	printing sync.Mutex
