@@ -1,7 +1,7 @@
 package codes
 
 import (
-	"slices"
+	"iter"
 	"time"
 
 	"github.com/RoaringBitmap/roaring/v2"
@@ -17,36 +17,49 @@ type StateRun struct {
 func (m *Memory) StateRuns(batch int64, r Range, now time.Time, limit int) (runs []StateRun, hasMore bool) {
 	b := m.upToDate(batch, now)
 	defer b.mu.Unlock()
-	if b.ID == 0 {
-		return nil, false
-	}
-	for pos := r.From; pos <= r.To; {
-		state := b.state(pos)
-		// While the whole batch is frozen, b.frozen is skipped: individually frozen codes have the same state as all other codes.
-		next := b.active.nextChange(pos)
-		for _, bits := range []*roaring.Bitmap{b.frozen, b.void, b.redeemed} {
-			if b.allFrozen && bits == b.frozen {
-				continue
-			}
-			next = min(next, nextChange(bits, pos))
-		}
-		next = min(next, r.To+1)
-		if n := len(runs); n > 0 && runs[n-1].State == state {
-			runs[n-1].To = next - 1
+	for run := range b.runs(r) {
+		if n := len(runs); n > 0 && runs[n-1].State == run.State {
+			runs[n-1].To = run.To
 		} else if n == limit {
 			return runs, true
 		} else {
-			runs = append(runs, StateRun{Range{pos, next - 1}, state})
+			runs = append(runs, run)
 		}
-		pos = next
 	}
 	return runs, false
 }
 
-// HasActivation reports whether a code of a range is activated at time now, or the codes have more than 1,000 different runs of states.
+// HasActivation reports whether a code of a range is activated at time now.
 func (m *Memory) HasActivation(batch int64, r Range, now time.Time) bool {
-	runs, hasMore := m.StateRuns(batch, r, now, 1000)
-	return hasMore || slices.ContainsFunc(runs, func(run StateRun) bool { return run.State.Activation != nil })
+	b := m.upToDate(batch, now)
+	defer b.mu.Unlock()
+	for run := range b.runs(r) {
+		if run.State.Activation != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// runs yields runs of codes of a range with equal states, in index order; neighbouring runs may have equal states. The caller holds b.mu.
+func (b *batchMemory) runs(r Range) iter.Seq[StateRun] {
+	return func(yield func(StateRun) bool) {
+		for pos := r.From; b.ID != 0 && pos <= r.To; {
+			// While the whole batch is frozen, b.frozen is skipped: individually frozen codes have the same state as all other codes.
+			next := b.active.nextChange(pos)
+			for _, bits := range []*roaring.Bitmap{b.frozen, b.void, b.redeemed} {
+				if b.allFrozen && bits == b.frozen {
+					continue
+				}
+				next = min(next, nextChange(bits, pos))
+			}
+			next = min(next, r.To+1)
+			if !yield(StateRun{Range{pos, next - 1}, b.state(pos)}) {
+				return
+			}
+			pos = next
+		}
+	}
 }
 
 // neverIndex is larger than the index of any code.

@@ -93,9 +93,20 @@ func recent[T comparable](ctx context.Context, c *Aggregator, items []T,
 		for i := range days {
 			days[i] = today - int64(i)
 		}
-		rows, err := read(tx, ctx, days, items)
+		rows, err := read(tx, ctx, days[:RecentDays], items)
+		if err != nil {
+			return nil, err
+		}
+		// Earlier days are read only for items without recent scans, because each pair of a day and an item is looked up.
+		idle := slices.DeleteFunc(slices.Clone(items), func(item T) bool {
+			return slices.ContainsFunc(rows, func(r DayCount[T]) bool { return r.Key == item })
+		})
+		var earlier []DayCount[T]
+		if len(idle) > 0 {
+			earlier, err = read(tx, ctx, days[RecentDays:], idle)
+		}
 		all := map[T]Recent{}
-		for _, r := range rows {
+		for _, r := range append(rows, earlier...) {
 			item := all[r.Key]
 			if ago := today - r.Bucket; ago < RecentDays {
 				item.Days[RecentDays-1-ago] += r.Scans

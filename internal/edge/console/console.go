@@ -230,7 +230,9 @@ type request struct {
 	shared        bool              // the page is a shared chart without links to other pages
 	known         map[string]string // display names in statistics, by dimension and value
 	// sections is the navigation; nil = not built yet.
-	sections []section
+	sections    []section
+	parsed      url.Values // the parameters in parsedQuery; see params
+	parsedQuery string
 }
 
 func (c *Console) visit(w http.ResponseWriter, r *http.Request, caller iam.Caller) *request {
@@ -314,7 +316,7 @@ func (c *Console) caller(r *http.Request, key func(context.Context, string) (iam
 
 // redirect redirects to another page and preserves the account filter.
 func (v *request) redirect(to string) error {
-	account := v.r.URL.Query().Get("account")
+	account := v.params().Get("account")
 	if u, err := url.Parse(to); err == nil && account != "" && v.caller.Role != "" && isBelowPage(u.Path, Root) &&
 		!u.Query().Has("account") {
 		q := u.Query()
@@ -358,12 +360,12 @@ func (v *request) show(status int, name string, data any) error {
 	s := &view{request: v, Name: name, Data: data, Page: data, Look: assets.Sheet.Path(), Style: pathOf("console.css"),
 		Script: pathOf("console.js"), Copies: assets.Script.Path(), Docs: v.c.Docs, Version: v.c.Version,
 		Self: v.r.URL.RequestURI(), SignedIn: v.caller.Role != "", Emulates: v.c.Emulates}
-	for _, theme := range []string{cookieOf(v.r, "qrjump_theme"), v.r.URL.Query().Get("theme")} {
+	for _, theme := range []string{cookieOf(v.r, "qrjump_theme"), v.params().Get("theme")} {
 		if theme == "light" || theme == "dark" {
 			s.Theme = theme
 		}
 	}
-	if done := v.r.URL.Query().Get("done"); done != "" && v.Has("done."+done) {
+	if done := v.params().Get("done"); done != "" && v.Has("done."+done) {
 		s.Note = v.say("done." + done)
 	}
 	var b bytes.Buffer
@@ -474,9 +476,17 @@ func (v view) PagePath() string { return v.r.URL.EscapedPath() }
 // WithQuery returns the address of this page with one query parameter changed.
 func (v view) WithQuery(name, value string) string { return v.address(v.r.URL.Path, name, value) }
 
+// params returns the query parameters of the page's address, which callers must not change.
+func (v *request) params() url.Values {
+	if v.parsed == nil || v.parsedQuery != v.r.URL.RawQuery {
+		v.parsed, v.parsedQuery = v.r.URL.Query(), v.r.URL.RawQuery
+	}
+	return v.parsed
+}
+
 // address returns the address of a page with the query of this page, changed by pairs of a name and a value; "" removes the parameter.
 func (v *request) address(path string, pairs ...string) string {
-	q := v.r.URL.Query()
+	q := maps.Clone(v.params())
 	q.Del("done")
 	for i := 0; i+1 < len(pairs); i += 2 {
 		q.Set(pairs[i], pairs[i+1])
@@ -501,7 +511,7 @@ func (v *view) WithData(data any) *view {
 func (view) ChartFile(i int) string { return pathOf(chartFiles[i]) }
 
 // Q returns a query parameter of the request.
-func (v view) Q(name string) string { return v.r.URL.Query().Get(name) }
+func (v view) Q(name string) string { return v.params().Get(name) }
 
 // HasRole reports whether the visitor's role includes another role; pages hide actions that the server would reject.
 func (v view) HasRole(role string) bool {

@@ -181,11 +181,17 @@ func (v view) cell(s spec, row reflect.Value) cell {
 		text = "<code>" + text + "</code>"
 	case c.Kind == "copy":
 		text = `<code class="copy">` + text + "</code>"
-	case c.To != "":
-		text = `<a href="` + template.HTMLEscapeString(c.To) + `">` + text + "</a>"
 	}
-	c.Content = template.HTML(text)
+	c.Content = template.HTML(linked(c.To, text))
 	return c
+}
+
+// linked returns an HTML text as a link to an address; "" = no link.
+func linked(to, html string) string {
+	if to == "" {
+		return html
+	}
+	return `<a href="` + template.HTMLEscapeString(to) + `">` + html + "</a>"
 }
 
 // textOf returns a value as text: numbers with separators, lists with commas.

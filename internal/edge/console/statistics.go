@@ -3,6 +3,7 @@ package console
 import (
 	"cmp"
 	"fmt"
+	"html/template"
 	"net/url"
 	"slices"
 	"strconv"
@@ -370,7 +371,7 @@ func (v *request) Narrow(group, value string) string {
 	if v.shared {
 		return ""
 	}
-	return v.address(Root+"/statistics", "group", "", group, cmp.Or(value, "-"), "by", cmp.Or(v.r.URL.Query().Get("by"), "day"))
+	return v.address(Root+"/statistics", "group", "", group, cmp.Or(value, "-"), "by", cmp.Or(v.params().Get("by"), "day"))
 }
 
 // NarrowBy returns the address of this page for the day (by hour), week or month (by day) that starts at t; for an hour, it returns "".
@@ -389,6 +390,37 @@ func (v *request) NarrowBy(t *time.Time, interval string) string {
 		return ""
 	}
 	return v.address(Root+"/statistics", "days", "", "by", scope, "from", t.Format(time.DateOnly), "to", last.Format(time.DateOnly))
+}
+
+// NumberRows renders the rows of the table of a chart.
+func (s statisticsView) NumberRows(v view) template.HTML {
+	if len(s.Numbers.Rows) == 0 {
+		return v.EmptyRow(5, "stats.nothing")
+	}
+	var b strings.Builder
+	cell := func(text string) { b.WriteString("<td>" + text + "</td>") }
+	number := func(n int64) { b.WriteString(`<td class="num">` + separated(n) + "</td>") }
+	for i, row := range s.Numbers.Rows {
+		b.WriteString("\n<tr>")
+		if s.By != "" {
+			cell(linked(v.NarrowBy(row.StartsAt, s.By), string(v.Period(row.StartsAt, s.By))))
+		}
+		if nothing := row.Value == "" && numberOf(row) == 0; s.Group != "" && nothing {
+			cell("–")
+		} else if s.Group != "" {
+			cell(linked(v.Narrow(s.Group, row.Value), "<bdi>"+template.HTMLEscapeString(v.Value(s.Group, row.Value))+"</bdi>"))
+		}
+		number(numberOf(row))
+		if s.Chart.Second != nil {
+			number(s.Chart.Second[i])
+		}
+		if !s.Users() && s.Compare == "" {
+			number(row.FirstScans)
+			b.WriteString(`<td class="num">` + v.Percent(row.FirstScans, row.Scans) + "</td>")
+		}
+		b.WriteString("</tr>")
+	}
+	return template.HTML(b.String())
 }
 
 // RuleName returns the display name of the rule with a number.
