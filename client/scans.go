@@ -328,8 +328,8 @@ func (c StatisticsService) Verify(ctx context.Context) (Recount, error) {
 
 // The kinds of alarms. A newer server version may return further kinds.
 const (
-	CopiedCode  = "copied_code"  // The scans suggest that copies of the code are on several items.
-	SpoiledCode = "spoiled_code" // A printer reported the code as spoiled, but the code was scanned.
+	CopiedCode  = "copied"  // The scans suggest that copies of the code are on several items.
+	SpoiledCode = "spoiled" // A printer reported the code as spoiled, but the code was scanned.
 
 	BeforeActivation = "before_activation" // Many users scanned the code although it was never activated.
 	AfterRedemption  = "after_redemption"  // Many users scanned the code after it was redeemed.

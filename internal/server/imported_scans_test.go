@@ -104,7 +104,7 @@ func TestImportedCodes_Statistics(t *testing.T) {
 		require.True(t, len(alarms.Alarms) == 2, "alarms: %+v", alarms)
 		for i, b := range batches {
 			a := alarms.Alarms[i]
-			assert.True(t, a.Kind == "copied_code" && a.Batch == b.id && a.Index == 5 && a.Score == alarms.Alarms[0].Score &&
+			assert.True(t, a.Kind == "copied" && a.Batch == b.id && a.Index == 5 && a.Score == alarms.Alarms[0].Score &&
 				a.Why == alarms.Alarms[0].Why, "an alarm is %+v, want one as %+v for code 5 of %d", a, alarms.Alarms[0], b.id)
 		}
 		var feed client.ScanPage

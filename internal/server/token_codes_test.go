@@ -70,7 +70,7 @@ func TestTokenCodes_FullLifecycle(t *testing.T) {
 			}
 			w.Admin("GET", "/statistics?wait=true", "")
 			a := w.Admin("GET", fmt.Sprintf("/alarms?application_id=%d", ids[i]), "")
-			assert.True(t, strings.Count(a.Body, `"kind":"copied_code"`) == 1 && strings.Contains(a.Body, `"code_index":7,`),
+			assert.True(t, strings.Count(a.Body, `"kind":"copied"`) == 1 && strings.Contains(a.Body, `"code_index":7,`),
 				"%s: alarms %s, want one for code 7", c.name, a.Body)
 			assert.True(t, !genuine(), "%s: the page of a code with an alarm", c.name)
 			if !c.gs1 {
@@ -99,7 +99,7 @@ func TestTokenCodes_FullLifecycle(t *testing.T) {
 			list := restored.Admin("GET", fmt.Sprintf("/batches/%d/codes?from=7&to=7", ids[i]), "").Body
 			assert.True(t, strings.Contains(list, fmt.Sprintf(c.text, 7)), "%s: its list after the restore is %s", c.name, list)
 			body := restored.Admin("GET", fmt.Sprintf("/alarms?application_id=%d", ids[i]), "").Body
-			assert.Equal(t, strings.Count(body, `"kind":"copied_code"`), 1, "%s: alarms after the restore", c.name)
+			assert.Equal(t, strings.Count(body, `"kind":"copied"`), 1, "%s: alarms after the restore", c.name)
 		}
 	})
 }

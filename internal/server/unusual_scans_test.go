@@ -150,7 +150,7 @@ func TestSpoiledCode_ScanRaisesOneAlarm(t *testing.T) {
 			s.Admin("GET", "/statistics?wait=true", "")
 		}
 		if a := s.Admin("GET", "/alarms?state=open&acknowledged=false", ""); strings.Count(a.Body, `"kind":`) != 1 ||
-			!strings.Contains(a.Body, `"kind":"spoiled_code","account":"wxserviceacct0001",`+
+			!strings.Contains(a.Body, `"kind":"spoiled","account":"wxserviceacct0001",`+
 				fmt.Sprintf(`"application_id":%d,"code_index":8,`, batch)) {
 			t.Errorf("after it: %s", a.Body)
 		}
@@ -160,7 +160,7 @@ func TestSpoiledCode_ScanRaisesOneAlarm(t *testing.T) {
 		scan(8)
 		s.Admin("GET", "/statistics?wait=true", "")
 		a := s.Admin("GET", "/alarms?state=open", "")
-		assert.True(t, strings.Count(a.Body, `"kind":"spoiled_code"`) == 1 && strings.Contains(a.Body, `"id":3,`),
+		assert.True(t, strings.Count(a.Body, `"kind":"spoiled"`) == 1 && strings.Contains(a.Body, `"id":3,`),
 			"a scan after the dismissal: %s", a.Body)
 		assert.Contains(t, s.Admin("POST", "/statistics/recount", "").Body, `"difference_count":0`, "a recount")
 	})

@@ -122,9 +122,8 @@ func (t alarmQueries) StateChanges(ctx context.Context, start int64, limit int) 
 	return changes[:min(len(changes), limit)], nil
 }
 
-func (t alarmQueries) Alarm(ctx context.Context, kind string, name alarms.CodeName) (alarms.Alarm, error) {
-	return alarmRows.find(ctx, t.Tx, `batch = $1 AND idx = $2 AND dismissed_at = 0 AND (kind = $3 OR confirmed_at > 0)`, name.Batch,
-		name.Index, kind)
+func (t alarmQueries) Alarm(ctx context.Context, name alarms.CodeName) (alarms.Alarm, error) {
+	return alarmRows.find(ctx, t.Tx, `batch = $1 AND idx = $2 AND dismissed_at = 0`, name.Batch, name.Index)
 }
 
 func (t alarmQueries) Alarmed(ctx context.Context, batch int64, r codes.Range) ([]int64, error) {

@@ -16,10 +16,10 @@ var ErrNoAlarm = errors.New("alarms: no such alarm")
 // The kinds of alarms.
 const (
 	// Copied: the code appears to be on more than one item.
-	Copied = "copied_code"
+	Copied = "copied"
 	// Spoiled: a printer reported the code as destroyed, but the code was scanned. If a spoiled code is scanned, it was printed a second
 	// time or was not destroyed.
-	Spoiled = "spoiled_code"
+	Spoiled = "spoiled"
 	// BeforeActivation: many users scanned the code although it was never activated.
 	BeforeActivation = "before_activation"
 	// AfterRedemption: many users scanned the code after it was redeemed.

@@ -86,7 +86,7 @@ type Tx interface {
 	// StateChanges returns the state changes of alarms whose event numbers are greater than after, oldest first.
 	StateChanges(ctx context.Context, after int64, limit int) ([]StateChange, error)
 	// Alarm returns an open alarm of a code that is of the given kind or confirmed, or ErrNoAlarm.
-	Alarm(ctx context.Context, kind string, name CodeName) (Alarm, error)
+	Alarm(ctx context.Context, name CodeName) (Alarm, error)
 	// Alarmed returns the indexes of the codes in a range that have an open alarm, in ascending order.
 	Alarmed(ctx context.Context, batch int64, r codes.Range) ([]int64, error)
 	// Acknowledge stores the operator who acknowledged an alarm; it returns ErrNoAlarm if the alarm does not exist.
@@ -152,10 +152,9 @@ func (s *Service) Alarmed(ctx context.Context, batch int64, r codes.Range) ([]in
 	return view(ctx, s, func(tx Tx) ([]int64, error) { return tx.Alarmed(ctx, batch, r) })
 }
 
-// Alarm returns the alarm that changes the page of a code for buyers: open and of kind Copied, or confirmed. The error is ErrNoAlarm if
-// there is none.
+// Alarm returns an open alarm of a code, which changes the page of the code for buyers. The error is ErrNoAlarm if there is none.
 func (s *Service) Alarm(ctx context.Context, name CodeName) (Alarm, error) {
-	return view(ctx, s, func(tx Tx) (Alarm, error) { return tx.Alarm(ctx, Copied, name) })
+	return view(ctx, s, func(tx Tx) (Alarm, error) { return tx.Alarm(ctx, name) })
 }
 
 // Acknowledge stores the operator who acknowledged an alarm, and the changes of the acknowledgement. An earlier acknowledgement,

@@ -91,10 +91,6 @@ func factsOf(raw json.RawMessage) (list []fact) {
 
 // buyerSees returns the key of the text that a buyer reads on the page of a code in its current state.
 func buyerSees(code client.StoredCode) string {
-	copied := false
-	for _, a := range code.Alarms {
-		copied = copied || a.Kind == client.CopiedCode || a.Stage == "confirmed"
-	}
 	switch {
 	case code.Void:
 		return "void"
@@ -102,7 +98,7 @@ func buyerSees(code client.StoredCode) string {
 		return "frozen"
 	case !code.Active:
 		return "not_active"
-	case copied:
+	case len(code.Alarms) > 0:
 		return "copied"
 	case code.Redeemed:
 		return "redeemed"
