@@ -61,6 +61,7 @@ func (s *Server) pages(next http.Handler) http.Handler {
 			return err == nil, err
 		},
 		Redeemed: s.domain.codes.RedeemedAt,
+		CheckPIN: s.domain.codes.CheckPIN,
 		Observe:  func(p landing.Page) { views.WithLabelValues(string(p)).Inc() },
 	}
 	s.emulation.pages = g
