@@ -39,17 +39,20 @@ func (b Batch) HasPublicTexts() bool {
 	return err == nil && t.parts[t.secret].field == serialField
 }
 
-// PIN returns the digits under the scratch layer of a code: a keyed hash of the counter of the code. "" = the codes have no PIN.
-func (s *Service) PIN(b Batch, index int64) string {
+// PINs returns the function that computes the digits under the scratch layer of a code: a keyed hash of the counter of the code. nil = the
+// codes of the batch have no PIN.
+func (s *Service) PINs(b Batch) func(index uint64) string {
 	n := b.PINDigits()
 	if n == 0 {
-		return ""
+		return nil
 	}
-	sum, err := strconv.ParseUint(s.Vault.Hash("code pin", strconv.FormatUint(b.Start+uint64(index), 10))[:16], 16, 64)
-	if err != nil {
-		panic(err) // a hash consists of hexadecimal digits
+	return func(index uint64) string {
+		sum, err := strconv.ParseUint(s.Vault.Hash("code pin", strconv.FormatUint(b.Start+index, 10))[:16], 16, 64)
+		if err != nil {
+			panic(err) // a hash consists of hexadecimal digits
+		}
+		return fmt.Sprintf("%0*d", n, sum%pow10(n))
 	}
-	return fmt.Sprintf("%0*d", n, sum%pow10(n))
 }
 
 // PINResult is the result of a PIN that a buyer typed.
@@ -75,7 +78,7 @@ func (s *Service) CheckPIN(ctx context.Context, b Batch, index int64, typed stri
 		}
 		return r
 	}, typed)
-	if pin := s.PIN(b, index); len(typed) != len(pin) || pin == "" || !allDigits(typed) {
+	if n := b.PINDigits(); len(typed) != n || n == 0 || !allDigits(typed) {
 		return NoPIN, nil
 	}
 	ctx = accounts.WithActor(ctx, accounts.Actor{ActorID: "buyer"})
@@ -93,7 +96,7 @@ func (s *Service) CheckPIN(ctx context.Context, b Batch, index int64, typed stri
 		case wrong == MaxWrongPINs:
 			result = PINExhausted
 			return nil
-		case subtle.ConstantTimeCompare([]byte(typed), []byte(s.PIN(b, index))) == 1:
+		case subtle.ConstantTimeCompare([]byte(typed), []byte(s.PINs(b)(uint64(index)))) == 1:
 			result = RightPIN
 			return nil
 		}
