@@ -40,6 +40,7 @@ func routes() map[string]handler {
 		"/calls/{rid}":                 {callPages{}.call, callPages{}.repeatCall},
 		"/codes":                       {codePages{}.codes, codePages{}.changeCodes},
 		"/codes/picture":               {nil, codePages{}.codePicture},
+		"/codes/texts":                 {nil, codePages{}.importTexts},
 		"/codes/{batch}":               {numbered("batch", codePages{}.batch), nil},
 		"/codes/{batch}/alarm":         {nil, numbered("batch", alarmPages{}.setBatchAlarm)},
 		"/codes/{batch}/list.csv":      {codePages{}.codeList, nil},
