@@ -1,6 +1,7 @@
 package console
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -24,7 +25,7 @@ func (v *request) readTexts(checker *codes.TextChecker, list, column string) *te
 	fault := func(err error) {
 		wrong, _ := errors.AsType[accounts.RowErrors](err)
 		for _, row := range wrong {
-			read.faults[fmt.Sprintf("%09d", row.Line)] = v.say("texts.line", row.Line, v.Reason(row.Reason))
+			read.faults[fmt.Sprint("line ", row.Line)] = v.say("texts.line", fmt.Sprint(row.Line), v.Reason(row.Reason))
 		}
 	}
 	for text, err := range codes.ImportTexts(strings.NewReader(list), column, 1) {
@@ -41,7 +42,7 @@ func (v *request) readTexts(checker *codes.TextChecker, list, column string) *te
 		read.first = numbers[0]
 	}
 	if first, second, found := checker.Duplicate(); found && len(read.faults) == 0 {
-		read.faults[""] = v.say("texts.line", numbers[second], v.say("texts.twice", numbers[first]))
+		read.faults[""] = v.say("texts.line", fmt.Sprint(numbers[second]), v.say("texts.twice", numbers[first]))
 	}
 	return read
 }
@@ -81,11 +82,15 @@ func (pages codePages) importTexts(v *request) error {
 		return err
 	}
 	_, err = v.api.Batches.ImportTexts(ctx, b.ID, read.first, 0, "", strings.NewReader(read.lines.String()))
-	if _, is := mendable(err); is && b.Arrived == 0 {
+	if said, is := mendable(err); is && b.Arrived == 0 {
 		undo := client.ImportToUndo{To: b.Count - 1, Note: v.say("texts.refused")}
 		if _, failed := v.api.Batches.UndoImport(ctx, b.ID, undo); failed != nil {
 			return failed
 		}
+		for _, line := range said.Errors {
+			read.faults[line.Location] = v.say("texts.line", strings.TrimPrefix(line.Location, "line "), v.Reason(line.Message))
+		}
+		err = cmp.Or(v.showInvalid(read.faults), err)
 	}
 	return v.done(fmt.Sprintf("%s/codes/%d?done=texts", Root, b.ID), err)
 }
