@@ -644,10 +644,10 @@ func TestCheckPIN_FiveWrongOnTwoNodes(t *testing.T) {
 		assert.True(t, err != nil && strings.Contains(err.Error(), "whose texts are links"), "a PIN beside a text that is no link: %v", err)
 		b, err := p[0].Apply(t.Context(), call, codes.Application{ISV: "x", Count: 10_000, Template: "https://q.example/{serial}{pin:4}"})
 		require.NoError(t, err)
-		right := func(index uint64) string { return p[1].PINs(b)(index) }
+		right := func(index uint64) string { return codes.PINs(p[1].Vault, b)(index) }
 		wrong := string('0'+(right(7)[0]-'0'+1)%10) + right(7)[1:]
 		check := func(node int, index int64, typed string) codes.PINResult {
-			result, err := p[node].CheckPIN(t.Context(), b, index, typed)
+			result, err := codes.PINCheck{Service: p[node]}.Check(t.Context(), b, index, typed)
 			assert.NoError(t, err)
 			return result
 		}

@@ -108,7 +108,7 @@ const (
 	Redeem   EventType = "redeem"
 	Import   EventType = "import"    // codes made elsewhere were imported
 	TakeBack EventType = "take-back" // imported codes were deleted (UndoImport)
-	// EnterWrongPIN changes no state: CheckPIN counts these events.
+	// EnterWrongPIN changes no state: PINCheck counts these events.
 	EnterWrongPIN EventType = "wrong-pin"
 )
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/infra/sealer"
 )
 
 const (
@@ -41,13 +42,13 @@ func (b Batch) HasPublicTexts() bool {
 
 // PINs returns the function that computes the digits under the scratch layer of a code: a keyed hash of the counter of the code. nil = the
 // codes of the batch have no PIN.
-func (s *Service) PINs(b Batch) func(index uint64) string {
+func PINs(key *sealer.Key, b Batch) func(index uint64) string {
 	n := b.PINDigits()
 	if n == 0 {
 		return nil
 	}
 	return func(index uint64) string {
-		sum, err := strconv.ParseUint(s.Vault.Hash("code pin", strconv.FormatUint(b.Start+index, 10))[:16], 16, 64)
+		sum, err := strconv.ParseUint(key.Hash("code pin", strconv.FormatUint(b.Start+index, 10))[:16], 16, 64)
 		if err != nil {
 			panic(err) // a hash consists of hexadecimal digits
 		}
@@ -58,7 +59,7 @@ func (s *Service) PINs(b Batch) func(index uint64) string {
 // PINResult is the result of a PIN that a buyer typed.
 type PINResult string
 
-// The results of CheckPIN.
+// The results of PINCheck.
 const (
 	RightPIN     PINResult = "right"
 	WrongPIN     PINResult = "wrong"
@@ -66,9 +67,12 @@ const (
 	PINExhausted PINResult = "refused" // the code has MaxWrongPINs wrong PINs, so no PIN is compared
 )
 
-// CheckPIN compares a text that a buyer typed with the PIN of a code. Each wrong PIN is stored as an event of the code under the lock of
+// PINCheck compares PINs that buyers type into the pages of codes.
+type PINCheck struct{ *Service }
+
+// Check compares a text that a buyer typed with the PIN of a code. Each wrong PIN is stored as an event of the code under the lock of
 // the batch, so all nodes together compare at most MaxWrongPINs wrong PINs of a code.
-func (s *Service) CheckPIN(ctx context.Context, b Batch, index int64, typed string) (result PINResult, err error) {
+func (s PINCheck) Check(ctx context.Context, b Batch, index int64, typed string) (result PINResult, err error) {
 	typed = strings.Map(func(r rune) rune {
 		switch {
 		case '０' <= r && r <= '９': // digits of a Chinese keyboard
@@ -96,7 +100,7 @@ func (s *Service) CheckPIN(ctx context.Context, b Batch, index int64, typed stri
 		case wrong == MaxWrongPINs:
 			result = PINExhausted
 			return nil
-		case subtle.ConstantTimeCompare([]byte(typed), []byte(s.PINs(b)(uint64(index)))) == 1:
+		case subtle.ConstantTimeCompare([]byte(typed), []byte(PINs(s.Vault, b)(uint64(index)))) == 1:
 			result = RightPIN
 			return nil
 		}

@@ -484,7 +484,7 @@ func (a codeAPI) listCodes(ctx context.Context, in *struct {
 	name := fmt.Sprintf("codes-%d-%d-%d.csv", in.ID, r.From, r.To)
 	return adminroute.File{Name: name, Type: "text/csv; charset=utf-8", Write: func(ctx context.Context, w io.Writer) error {
 		out := bufio.NewWriterSize(w, 64<<10)
-		head, pin := "index,code,code_text", a.Codes.PINs(b)
+		head, pin := "index,code,code_text", codes.PINs(a.Codes.Vault, b)
 		if pin != nil {
 			head += ",pin"
 		}

@@ -18,8 +18,8 @@ import (
 // view contains the language-independent data of a page.
 type view struct {
 	Kind string // kind of page: landing, code or notice
-	// Key is the verdict on a code (active, not_active, frozen, void, copied, redeemed, unsure, weak, pin, wrong_pin, no_pin) or the kind of
-	// notice (missing, gone, wrong, limited, away, refused).
+	// Key is the verdict on a code (active, not_active, frozen, void, copied, redeemed, unsure, weak, pin, wrong_pin, no_pin) or the kind
+	// of notice (missing, gone, wrong, limited, away, refused).
 	Key string
 
 	App  string
