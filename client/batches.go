@@ -180,7 +180,7 @@ type OpenAlarm struct {
 // CodeEvent is an event in the history of codes.
 type CodeEvent struct {
 	Seq         int64        `json:"seq"`
-	Action      string       `json:"action"` // Action is activate, withdraw, freeze, unfreeze, void, redeem, import or take-back.
+	Action      string       `json:"action"` // activate, withdraw, freeze, unfreeze, void, redeem, import, take-back or wrong-pin
 	Ranges      []CodeRange  `json:"ranges" doc:"index ranges, at most 100"`
 	Codes       int64        `json:"codes" doc:"number of codes"`
 	Binding     *CodeBinding `json:"binding,omitempty"`

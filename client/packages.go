@@ -45,7 +45,7 @@ type LabelDrawing struct {
 	DPI          int      `json:"dpi,omitempty" doc:"resolution of the printer in dots per inch; default: 300"`
 	Level        string   `json:"level,omitempty" doc:"error correction level of a QR code: L, M, Q or H; default: Q"`
 	Quiet        *int     `json:"quiet,omitempty" doc:"quiet zone in modules; default: the minimum of the symbol's standard"`
-	Lines        []string `json:"lines,omitempty" maxItems:"10" doc:"text lines; {serial}, {text}, {index} and {batch} are replaced"`
+	Lines        []string `json:"lines,omitempty" maxItems:"10" doc:"text lines; {serial}, {text}, {index}, {batch} and {pin} are replaced"`
 	LineHeight   string   `json:"line_height,omitempty" doc:"height of a text line; default: 2mm"`
 	TextPosition string   `json:"text_position,omitempty" enum:"below,right" doc:"position of the text lines, below the symbol or right of it; default: below"`
 	Colour       string   `json:"colour,omitempty" doc:"ink colour, #RRGGBB; k or spot:NAME for a press, with sheet, pdf and eps; default: black"`

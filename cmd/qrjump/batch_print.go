@@ -73,7 +73,7 @@ type batchListCodes struct {
 	Batch     int64    `arg:"" name:"id"`
 	Codes     []string `arg:"" name:"range"`
 	Format    string   `enum:"csv,ndjson,text,lines" default:"csv" placeholder:"csv|ndjson|text|lines"`
-	Columns   []string `enum:"index,code,text,matrix,mark" placeholder:"index|code|text|matrix|mark"`
+	Columns   []string `enum:"index,code,text,matrix,mark,pin" placeholder:"index|code|text|matrix|mark|pin"`
 	Lanes     int64    `placeholder:"N"`
 	PerFile   int64    `placeholder:"N"`
 	MarkEvery int64    `placeholder:"N"`
@@ -116,6 +116,10 @@ func (c *batchListCodes) Run(s *session) error {
 		err = src.needMatrix("--format lines")
 	case slices.Contains(list.Columns, matrixColumn):
 		err = src.needMatrix("--columns " + matrixColumn)
+	case slices.Contains(list.Columns, "pin") && !src.pins:
+		err = misused("batch_print.no_pin", c.ID)
+	case src.pins && len(c.Columns) == 0:
+		list.Columns = labels.WithPIN(list.Columns)
 	}
 	if err != nil {
 		return err

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/domain/codes"
 	"github.com/qrjump/qrjump/internal/print/labels"
 )
 
@@ -52,9 +53,10 @@ type rangeFlags struct {
 // rowSource is the source of rows: a server, or a file.
 type rowSource struct {
 	wire *client.Client
-	// operator reads the rows of codes that another system produced; such codes have no dot matrix. If operator is nil, the rows come from
-	// the wire API or the file.
+	// operator reads the rows of codes with a PIN, and of codes that another system produced; the latter have no dot matrix. If operator is
+	// nil, the rows come from the wire API or the file.
 	operator *client.Client
+	pins     bool // The codes have a PIN.
 	id       int64
 	key      string
 	file     string // If file is "", the rows come from the server.
@@ -83,7 +85,7 @@ func (f *rangeFlags) source(s *session) (src rowSource, err error) {
 	if f.FromFile != "" {
 		return src, src.boundByFile(want, f.codeCheck(s, f.adminFlags))
 	}
-	if exists, err := src.isImported(s, f.member, f.adminFlags, want); exists || err != nil {
+	if exists, err := src.isListed(s, f.member, f.adminFlags, want); exists || err != nil {
 		return src, err
 	}
 	if src.key, err = f.key(); err != nil {
@@ -106,9 +108,9 @@ func (src *rowSource) bound(s *session, want client.CodeRange) error {
 	return err
 }
 
-// isImported reports whether another system produced the codes; only an operator can find out. If another system produced them, isImported
-// makes src read the rows from the operator's list of codes.
-func (src *rowSource) isImported(s *session, m member, admin adminFlags, want client.CodeRange) (bool, error) {
+// isListed reports whether another system produced the codes, or the codes have a PIN; only an operator can find out. If so, isListed makes
+// src read the rows from the operator's list of codes.
+func (src *rowSource) isListed(s *session, m member, admin adminFlags, want client.CodeRange) (bool, error) {
 	if isPlatform(m.Server) && admin.AdminServer == "" {
 		return false, nil
 	}
@@ -117,14 +119,15 @@ func (src *rowSource) isImported(s *session, m member, admin adminFlags, want cl
 		return false, nil // without access as an operator, the rows come from the wire API
 	}
 	b, err := operator.Batches.Get(s.ctx, src.id)
-	if err != nil || !b.Imported {
+	src.pins = strings.Contains(b.Text, "{pin:")
+	if err != nil || !b.Imported && !src.pins {
 		return false, nil // if there is an error, the later call of the wire API reports it
 	}
 	if want.To == math.MaxInt64 {
 		want.To = b.Count - 1
 	}
 	switch {
-	case b.Arrived < b.Count:
+	case b.Imported && b.Arrived < b.Count:
 		return true, fault("print_rows.print_of_of_its_are", src.id, b.Arrived, countedCodes(b.Count))
 	case want.To >= b.Count:
 		return true, misused("batch_download.application_has_the_indexes_0", rangeText(want), src.id, b.Count-1)
@@ -135,7 +138,7 @@ func (src *rowSource) isImported(s *session, m member, admin adminFlags, want cl
 
 // needMatrix returns an error if the rows have no dot matrix; it is called for a kind of output that needs the dot matrix.
 func (src *rowSource) needMatrix(kind string) error {
-	if src.operator == nil {
+	if src.operator == nil || src.pins {
 		return nil
 	}
 	return hintError{error: fault("print_rows.imported_without_matrix", kind, src.id), next: tr("print_rows.take_another_form_or_print")}
@@ -164,13 +167,21 @@ func (src *rowSource) listed(ctx context.Context, r client.CodeRange, take func(
 		if err != nil {
 			return err
 		}
+		columns := 3
+		if src.pins {
+			columns = 4
+		}
 		for _, record := range records[min(1, len(records)):] {
 			index, err := strconv.ParseInt(record[0], 10, 64)
-			if err != nil || len(record) != 3 {
+			if err != nil || len(record) != columns {
 				return fault("print_rows.the_list_of_codes_has", record[0])
 			}
 			// The export writes an apostrophe before texts that look like formulas; no code begins with an apostrophe.
 			row := labels.Row{Index: index, Code: strings.TrimPrefix(record[1], "'"), Text: strings.TrimPrefix(record[2], "'")}
+			if src.pins {
+				field := codes.Matrix([codes.CodeLength]byte([]byte(row.Code)))
+				row.PIN, row.Matrix = record[3], string(field[:])
+			}
 			if !take(row) {
 				return errEnough
 			}

@@ -124,7 +124,7 @@ func (c *symbolCommand) Run(s *session) error {
 	id, _ := strconv.ParseInt(m[1], 10, 64) // 18 digits fit
 	index, _ := strconv.ParseInt(m[2], 10, 64)
 	source, codeRange := rowSource{id: id}, client.CodeRange{From: index, To: index}
-	exists, err := source.isImported(s, c.member, c.adminFlags, codeRange)
+	exists, err := source.isListed(s, c.member, c.adminFlags, codeRange)
 	if err == nil {
 		err = source.needKind(c.Kind)
 	}

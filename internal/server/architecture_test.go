@@ -44,8 +44,8 @@ var mayImport = map[string][]string{
 	"internal/edge/assets":         {},
 	"internal/infra/i18n":          {},
 	"internal/edge/console": {
-		"client", "internal/contract/settings", "internal/domain/accounts", "internal/domain/iam", "internal/domain/ruleplan",
-		"internal/edge/assets", "internal/edge/oidc", "internal/infra/adminroute", "internal/infra/errortext", "internal/infra/gs1",
+		"client", "internal/contract/settings", "internal/domain/accounts", "internal/domain/codes", "internal/domain/iam",
+		"internal/domain/ruleplan", "internal/edge/assets", "internal/edge/oidc", "internal/infra/adminroute", "internal/infra/errortext", "internal/infra/gs1",
 		"internal/infra/i18n", "internal/infra/semaphore", "internal/print/labels", "internal/print/symbol",
 	},
 	"internal/infra/errortext": {"internal/infra/i18n"},

@@ -13,6 +13,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/domain/alarms"
+	"github.com/qrjump/qrjump/internal/domain/codes"
 	"github.com/qrjump/qrjump/internal/domain/digitallink"
 	"github.com/qrjump/qrjump/internal/domain/scan"
 	"github.com/qrjump/qrjump/internal/edge/api"
@@ -61,6 +62,7 @@ func (s *Server) pages(next http.Handler) http.Handler {
 			return err == nil, err
 		},
 		Redeemed: s.domain.codes.RedeemedAt,
+		CheckPIN: codes.PINCheck{Service: s.domain.codes}.Check,
 		Observe:  func(p landing.Page) { views.WithLabelValues(string(p)).Inc() },
 	}
 	s.emulation.pages = g

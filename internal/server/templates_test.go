@@ -315,3 +315,51 @@ func (w works) opensNothingElse(name string, row labels.Row, page bool) {
 	}
 	assert.Equal(w.t, w.ask("resolve", "alice", row.Code).short(), "show_message serial_only", "%s: the serial alone", name)
 }
+
+// A text with a serial number and a PIN opens nothing; the page for buyers says genuine only for the right PIN, and after five wrong ones
+// no more.
+func TestPIN_TypedIntoPage(t *testing.T) {
+	t.Parallel()
+	dbtest.OnEach(t, storetest.Postgres, func(t *testing.T, database string) {
+		w := brew(t, servertest.Options{Config: func(c *server.Config) { c.Database, c.DevHost = database, tradeHosts }})
+		for text, scanned := range map[string]string{"https://trace.example/{serial}{pin:4}": "serial_only",
+			"https://trace.example/{serial}/{secret}{pin:6}": ""} {
+			id := w.order(client.OrderPut{Text: text, AllowGuessable: true}, text).ApplicationID
+			w.activate(id, 0, 99)
+			list := strings.Split(w.Admin("GET", fmt.Sprintf("/batches/%d/codes?from=7&to=8", id), "").Body, "\r\n")
+			require.True(t, list[0] == "index,code,code_text,pin", "%q", list)
+			page := func(row, typed, language string) servertest.Answer {
+				link, err := url.Parse(strings.Split(row, ",")[2])
+				require.NoError(t, err)
+				header := []string{"Host: trace.example", "Accept-Language: " + language, "Content-Type: application/x-www-form-urlencoded"}
+				if typed == "" {
+					return w.Do("GET", link.RequestURI(), "", header...)
+				}
+				return w.Do("POST", link.RequestURI(), "pin="+typed, header...)
+			}
+			says := func(row, typed, english, chinese string) {
+				t.Helper()
+				for language, heading := range map[string]string{"en": english, "zh-CN": chinese} {
+					a := page(row, typed, language)
+					policy := a.Header.Get("Content-Security-Policy")
+					form := strings.Contains(a.Body, "<form") && strings.Contains(policy, "form-action 'self'")
+					asks := heading == english && !strings.Contains(english, "genuine") && !strings.HasPrefix(english, "Too many")
+					assert.True(t, a.Status == 200 && strings.Contains(a.Body, ">"+heading+"</h1>") && (language != "en" || form == asks),
+						"%s, PIN %q, %s: %d %s", text, typed, language, a.Status, a.Body)
+				}
+			}
+			pin := strings.Split(list[1], ",")[3]
+			wrong := string('0'+(pin[0]-'0'+1)%10) + pin[1:]
+			assert.Equal(t, w.ask("resolve", "alice", strings.Split(list[1], ",")[2]).Reason, scanned, "%s", text)
+			says(list[1], "", "Enter the number under the scratch layer", "请输入刮开涂层后的数字")
+			says(list[1], pin, "A genuine code", "此码为正品码")
+			says(list[1], wrong, "This number is wrong", "数字不正确")
+			says(list[1], wrong, "This number is wrong", "数字不正确")
+			assert.Contains(t, page(list[1], wrong, "en").Body, "This number is wrong", "%s: the fifth wrong PIN", text)
+			says(list[1], pin, "Too many wrong numbers", "输错次数过多")
+			says(list[2], strings.Split(list[2], ",")[3], "A genuine code", "此码为正品码")
+			a := w.Do("POST", "/", "pin=1234", "Host: trace.example")
+			assert.True(t, !strings.Contains(a.Body, "genuine"), "a PIN without a code: %d %s", a.Status, a.Body)
+		}
+	})
+}

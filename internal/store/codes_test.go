@@ -634,3 +634,42 @@ func opensNot(t *testing.T, p *codes.Service, text string) {
 	s, ok := p.Scan(wrong, "", nobody)
 	assert.True(t, ok && s.Reason == codes.UnknownCode, "%q in place of %q: %t, %q", wrong, text, ok, s.Reason)
 }
+
+// Twenty wrong PINs of one code arrive at once on two nodes: five are compared. The right PIN never counts, and is refused after that.
+func TestCheckPIN_FiveWrongOnTwoNodes(t *testing.T) {
+	t.Parallel()
+	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
+		p, call := presses(t, nodes), serviceAccount(t, nodes[0])
+		_, err := p[0].FillTemplate(codes.TemplateOrder{Text: "{serial}{secret}{pin:4}", Count: 10_000})
+		assert.True(t, err != nil && strings.Contains(err.Error(), "whose texts are links"), "a PIN beside a text that is no link: %v", err)
+		b, err := p[0].Apply(t.Context(), call, codes.Application{ISV: "x", Count: 10_000, Template: "https://q.example/{serial}{pin:4}"})
+		require.NoError(t, err)
+		right := func(index uint64) string { return codes.PINs(p[1].Vault, b)(index) }
+		wrong := string('0'+(right(7)[0]-'0'+1)%10) + right(7)[1:]
+		check := func(node int, index int64, typed string) codes.PINResult {
+			result, err := codes.PINCheck{Service: p[node]}.Check(t.Context(), b, index, typed)
+			assert.NoError(t, err)
+			return result
+		}
+		results := make([]codes.PINResult, 20)
+		race(len(results), func(i int) error { results[i] = check(i%2, 7, wrong); return nil })
+		n := map[codes.PINResult]int{}
+		for _, r := range results {
+			n[r]++
+		}
+		assert.True(t, n[codes.WrongPIN] == codes.MaxWrongPINs && n[codes.PINExhausted] == 15, "of 20 wrong PINs: %v", n)
+		want(t, "the right PIN after that", check(1, 7, right(7)), codes.PINExhausted)
+		for _, c := range []struct {
+			typed string
+			want  codes.PINResult
+		}{{right(8), codes.RightPIN}, {"", codes.NoPIN}, {"12345", codes.NoPIN}, {"12x4", codes.NoPIN}, {right(8), codes.RightPIN},
+			{fullWidth.Replace(right(8)), codes.RightPIN}, {right(8)[:2] + " " + right(8)[2:], codes.RightPIN}} {
+			want(t, fmt.Sprintf("PIN %q of another code", c.typed), check(0, 8, c.typed), c.want)
+		}
+		events, err := p[0].History(t.Context(), b.ID, 7)
+		assert.True(t, err == nil && len(events) == 5 && events[0].Action == codes.EnterWrongPIN && events[0].Actor == "buyer",
+			"events of the code: %+v, %v", events, err)
+	})
+}
+
+var fullWidth = strings.NewReplacer("0", "０", "1", "１", "2", "２", "3", "３", "4", "４", "5", "５", "6", "６", "7", "７", "8", "８", "9", "９")

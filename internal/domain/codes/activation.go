@@ -108,6 +108,8 @@ const (
 	Redeem   EventType = "redeem"
 	Import   EventType = "import"    // codes made elsewhere were imported
 	TakeBack EventType = "take-back" // imported codes were deleted (UndoImport)
+	// EnterWrongPIN changes no state: PINCheck counts these events.
+	EnterWrongPIN EventType = "wrong-pin"
 )
 
 // coverage maps each index to the activation that applies to it, as disjoint spans keyed by their first index. A look-up in coverage takes

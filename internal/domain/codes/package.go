@@ -34,6 +34,8 @@ type PackageRange struct {
 	Printed  Printed
 	// Template is the template of the texts; "" = the texts have the format in Printed.
 	Template string
+	// PIN returns the digits under the scratch layer of a code; nil = the codes have none.
+	PIN func(index uint64) string
 }
 
 // check returns an error if the range cannot be written.

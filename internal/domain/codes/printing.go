@@ -356,7 +356,7 @@ func (s importedSource) EachCode(ctx context.Context, f func(index uint64, code,
 // PrintedRange returns the CodeSource for a range of a batch that this server created.
 func (s *Service) PrintedRange(b Batch, r Range) PackageRange {
 	return PackageRange{Start: b.Start, From: uint64(r.From), To: uint64(r.To), Code: s.Keys.Code, Text: s.Keys.Text[b.Version],
-		Printed: Printed{Prefix: b.Prefix, Version: b.Version}, Template: b.Template}
+		Printed: Printed{Prefix: b.Prefix, Version: b.Version}, Template: b.Template, PIN: PINs(s.Vault, b)}
 }
 
 // Rows implements CodeSource.

@@ -55,6 +55,9 @@ func (s *Service) Scan(text, user string, account func(appid string) (accounts.A
 	scanned.Found = f
 	scanned.State = s.Memory.State(f.Batch.ID, f.Index, s.Now())
 	s.decide(&scanned, user, account)
+	if (scanned.Reason == "" || scanned.Reason == NoRelease) && f.Batch.HasPublicTexts() {
+		return Scanned{Found: scanned.Found, Reason: SerialOnly}, true
+	}
 	return scanned, true
 }
 

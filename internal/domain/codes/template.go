@@ -43,6 +43,7 @@ const (
 	numberField       // the brand's own serial number: the number of the first code plus the index
 	weakField         // produces no text: the importer declared that the texts can be guessed
 	tokenField        // characters that another system chose
+	pinField          // produces no text: the PIN is printed under a scratch layer, not in the text
 )
 
 type templatePart struct {
@@ -60,7 +61,8 @@ type Template struct {
 	parts         []templatePart
 	withoutScheme []templatePart // parts of the texts without URL scheme
 	size          int
-	secret        int // index of the secret in the field "parts"; -1 = none
+	secret        int // index of the secret in the field "parts", or of the serial number if the text is public; -1 = none
+	pin           int // number of digits of the PIN; 0 = none
 	weak          bool
 	// printed contains the literal texts before and after a token; canonical contains the same texts as normalised by canonicalURL.
 	printed, canonical [2]string
@@ -126,7 +128,7 @@ func paddedGTIN(text string) (string, error) {
 }
 
 // ParseTemplate parses a template in which {prefix}, {gtin} and {given:N} are already replaced. The template must contain exactly one of
-// {secret}, {digits:N} and {token:N}.
+// {secret}, {digits:N} and {token:N}, or {serial} and {pin:N}.
 func ParseTemplate(text string) (t Template, err error) {
 	fault := func(format string, args ...any) (Template, error) {
 		return Template{}, fmt.Errorf("text %.80q: %s", text, fmt.Sprintf(format, args...))
@@ -141,7 +143,7 @@ func ParseTemplate(text string) (t Template, err error) {
 		return fault("begins or ends with space, which a reader may remove")
 	}
 	t.text, t.secret = text, -1
-	serials, numbers := 0, 0
+	serials, numbers, serial := 0, 0, -1
 	for rest := text; rest != ""; {
 		var part templatePart
 		if part, rest, err = nextPart(rest); err != nil {
@@ -151,8 +153,15 @@ func ParseTemplate(text string) (t Template, err error) {
 		case weakField:
 			t.weak = true
 			continue
+		case pinField:
+			if t.pin > 0 {
+				return fault("has {pin:N} more than once")
+			}
+			t.pin = part.size
+			continue
 		case serialField:
 			serials++
+			serial = len(t.parts)
 		case numberField:
 			numbers++
 		case secretField, digitsField, tokenField:
@@ -164,6 +173,9 @@ func ParseTemplate(text string) (t Template, err error) {
 		t.parts = append(t.parts, part)
 		t.size += part.size
 	}
+	if t.secret < 0 && t.pin > 0 {
+		t.secret = serial
+	}
 	switch {
 	case t.secret < 0:
 		return fault("has no {secret} and no {digits:N}: anybody could make such a text")
@@ -171,6 +183,8 @@ func ParseTemplate(text string) (t Template, err error) {
 		return fault("has {serial} or {number:…} more than once")
 	case t.size > MaxText:
 		return fault("gives texts of %d bytes, more than %d", t.size, MaxText)
+	case t.pin > 0 && t.HasToken():
+		return fault("has a PIN: want no {pin:N} in the texts of another system")
 	}
 	if t.HasToken() {
 		if err := t.checkToken(); err != nil {
@@ -208,9 +222,16 @@ func nextPart(text string) (part templatePart, rest string, err error) {
 	if digits, ok := strings.CutPrefix(name, "digits:"); ok {
 		n, err := strconv.Atoi(digits)
 		if err != nil || n < minDigits || n > maxDigits || strconv.Itoa(n) != digits {
-			return part, "", fmt.Errorf("{%s}: want %d to %d digits", name, minDigits, maxDigits)
+			return part, "", fmt.Errorf("{%s}: want %d to %d digits, or {pin:N} for a PIN under a scratch layer", name, minDigits, maxDigits)
 		}
 		return templatePart{field: digitsField, size: n}, rest, nil
+	}
+	if digits, ok := strings.CutPrefix(name, "pin:"); ok {
+		n, err := strconv.Atoi(digits)
+		if err != nil || n < minPIN || n > maxPIN || strconv.Itoa(n) != digits {
+			return part, "", fmt.Errorf("{%s}: want %d to %d digits", name, minPIN, maxPIN)
+		}
+		return templatePart{field: pinField, size: n}, rest, nil
 	}
 	if length, ok := strings.CutPrefix(name, "token:"); ok {
 		part, err = parseToken(length)
@@ -224,7 +245,7 @@ func nextPart(text string) (part templatePart, rest string, err error) {
 		return templatePart{field: numberField, size: len(first), first: n}, rest, nil
 	}
 	return part, "", fmt.Errorf("{%s} is no part of a text: want {prefix}, {gtin}, {given:N}, {serial}, "+
-		"{number:FIRST}, {secret}, {digits:N} or {token:N}", name)
+		"{number:FIRST}, {secret}, {digits:N}, {pin:N} or {token:N}", name)
 }
 
 // String returns the template text that ParseTemplate parsed.
@@ -236,6 +257,8 @@ func (t Template) Bits(count int64) int {
 	part := t.parts[t.secret]
 	space := symbolsLength * math.Log2(38)
 	switch part.field {
+	case serialField: // the text is public, and the PIN is no part of it
+		return 0
 	case digitsField:
 		space = float64(part.size) * math.Log2(10)
 	case tokenField:
@@ -406,6 +429,9 @@ func (s shape) counter(bare string, keys Keys) (c uint64, ok bool) {
 	key := keys.Text[s.version]
 	if len(bare) != s.size || key == nil {
 		return 0, false
+	}
+	if s.field == serialField {
+		return keys.Code.Counter([CodeLength]byte([]byte(upperASCII(bare[s.offset : s.offset+CodeLength]))))
 	}
 	return s.secretCounter(bare[s.offset:s.offset+s.length], key)
 }
@@ -659,6 +685,9 @@ func (s *Service) FillTemplate(o TemplateOrder) (string, error) {
 	if t, wrong := ParseTemplate(filled); err == nil && filled != "" && wrong == nil {
 		if token = t.HasToken(); token && !o.Imported {
 			err = errors.New("{token} is for imported codes: want {secret} or {digits:N}")
+		}
+		if _, isLink := t.link(); t.pin > 0 && (o.Imported || !isLink) {
+			err = errors.New("{pin:N} is for codes of this server whose texts are links: buyers type the PIN into the page of the link")
 		}
 		err = cmp.Or(err, t.checkNumberCapacity(o.Count))
 	}

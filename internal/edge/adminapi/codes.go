@@ -484,11 +484,19 @@ func (a codeAPI) listCodes(ctx context.Context, in *struct {
 	name := fmt.Sprintf("codes-%d-%d-%d.csv", in.ID, r.From, r.To)
 	return adminroute.File{Name: name, Type: "text/csv; charset=utf-8", Write: func(ctx context.Context, w io.Writer) error {
 		out := bufio.NewWriterSize(w, 64<<10)
-		fmt.Fprint(out, "index,code,code_text\r\n")
+		head, pin := "index,code,code_text", codes.PINs(a.Codes.Vault, b)
+		if pin != nil {
+			head += ",pin"
+		}
+		fmt.Fprint(out, head+"\r\n")
 		err := a.Codes.EachPrint(ctx, b, r, func(i int64, code, text string) error {
 			// Neither the code nor its text contains a comma or a quote, so no CSV quoting is needed. Imported codes may begin with a
 			// character that starts a formula in a spreadsheet.
-			_, err := fmt.Fprintf(out, "%d,%s,%s\r\n", i, adminroute.EscapeCSVFormula(code), adminroute.EscapeCSVFormula(text))
+			fmt.Fprintf(out, "%d,%s,%s", i, adminroute.EscapeCSVFormula(code), adminroute.EscapeCSVFormula(text))
+			if pin != nil {
+				fmt.Fprint(out, ",", pin(uint64(i)))
+			}
+			_, err := out.WriteString("\r\n")
 			return err
 		})
 		if err != nil {

@@ -165,7 +165,11 @@ func partOf(p codes.PrintPackage, batch int64, format string, list codes.CodeSou
 			}
 			return codes.WriteRows(ctx, w, fileRange)
 		}
-		return labels.WriteList(w, labels.List(format), labelRows(ctx, list, false))
+		columns := labels.UsualColumns
+		if own, is := list.(codes.PackageRange); is && own.PIN != nil {
+			columns = labels.WithPIN(columns)
+		}
+		return labels.WriteList(w, labels.List(format), columns, labelRows(ctx, list, false))
 	}, nil
 }
 
@@ -196,12 +200,15 @@ func writeDrawn(ctx context.Context, w io.Writer, p labels.Printing, batch int64
 // labelRows yields the codes of a range in the form in which labels show them.
 func labelRows(ctx context.Context, list codes.CodeSource, matrix bool) iter.Seq2[labels.Row, error] {
 	return func(yield func(labels.Row, error) bool) {
-		_, isOurs := list.(codes.PackageRange)
+		own, isOurs := list.(codes.PackageRange)
 		err := list.EachCode(ctx, func(index uint64, code, text []byte) error {
 			r := labels.Row{Index: int64(index), Code: string(code), Text: string(text)}
 			if matrix && isOurs {
 				field := codes.Matrix([codes.CodeLength]byte(code))
 				r.Matrix = string(field[:])
+			}
+			if own.PIN != nil {
+				r.PIN = own.PIN(index)
 			}
 			if !yield(r, nil) {
 				return errEnough

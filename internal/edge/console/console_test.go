@@ -204,6 +204,7 @@ var pages = []struct {
 	{"GET", "/console/search", adminroute.Viewer}, {"GET", "/console/search?q=shop", adminroute.Viewer},
 	{"GET", "/console/account-names?q=sh", adminroute.Viewer}, {"GET", "/console/rules?account=shop", adminroute.Viewer},
 	{"GET", "/console/orders", adminroute.Viewer}, {"POST", "/console/orders", adminroute.Marketer},
+	{"POST", "/console/orders/texts", adminroute.Operator},
 	{"POST", "/console/scan", adminroute.Viewer}, {"POST", "/console/sessions", adminroute.Viewer},
 }
 
@@ -257,6 +258,8 @@ func TestPages_RoleMatrix(t *testing.T) {
 		"/console/people":                {"name": {"nobody"}, "sure": {"nobody"}},
 		"/console/orders": {"did": {"ask"}, "account": {"press"}, "isv_application_id": {"wish"}, "code_count": {"10000"},
 			"text": {""}},
+		"/console/orders/texts": {"account": {"press"}, "isv_application_id": {"old"}, "text": {"https://old.example/c/{token:8}"},
+			"list": {"https://old.example/c/12345678"}},
 		"/console/rules":             {"did": {"publish"}, "selected": {"shop https://none.example/"}},
 		"/console/accounts/selected": {"did": {"jump-on"}, "selected": {"shop"}},
 		"/console/calls/deviations":  {"did": {"forget"}, "account": {"shop"}},

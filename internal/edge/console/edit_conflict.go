@@ -229,7 +229,7 @@ func (v *request) formPage() string {
 	if strings.HasPrefix(path, Root+"/rules") {
 		return path + "?" + url.Values{"owner": {form.Get("owner")}, "prefix": {form.Get("prefix")}}.Encode()
 	}
-	for _, end := range []string{"/serials", "/alarm", "/file", "/job"} {
+	for _, end := range []string{"/serials", "/alarm", "/file", "/job", "/texts"} {
 		path = strings.TrimSuffix(path, end)
 	}
 	return strings.TrimSuffix(v.address(path), "?")

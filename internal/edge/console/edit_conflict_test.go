@@ -86,6 +86,7 @@ var revisionless = map[string]string{
 	"/console/packages/{{.ID}}": "what is done to a package is added", "/console/packages/{{.ID}}/file": "what is sent is counted",
 	"/console/statistics/scans": "erases", "/console/agree": "works once, by the code in it",
 	"/console/see-as": "changes nothing of the server", "/console/orders": "makes one, or names the revision that was seen",
+	"/console/orders/texts": "makes one",
 }
 
 // Of pages that also have forms which make something, end a key, or undo the change that they name: these forms.

@@ -89,3 +89,35 @@ func TestOrderApproval_FourEyes(t *testing.T) {
 	who["alice"].get("/console/orders").wants(t, "81234\n{digits:21}")
 	assert.Equal(t, order("bob", "approve", "nothing", "").Status, 404, "an order that is not there")
 }
+
+// A list of texts of another system is imported by the form, or each wrong line is named and nothing is imported.
+func TestImportTexts_Form(t *testing.T) {
+	t.Parallel()
+	seed := strings.Replace(shop, "https://shop.example/", "https://old.example/c/ofARule1/", 1)
+	s := servertest.Start(t, servertest.Options{Guarded: true, Emulator: true, Seed: seed})
+	person(s, "alice", adminroute.Operator)
+	alice := request(t, s)
+	alice.signIn("alice", password, "")
+	send := func(isv, list, column, language string) page {
+		return alice.post("/console/orders/texts", url.Values{"account": {"press"}, "isv_application_id": {isv}, "column": {column},
+			"text": {"https://old.example/c/{token:8-64}"}, "list": {list}}, "Accept-Language: "+language)
+	}
+	text := func(token string) string { return "https://old.example/c/" + token + "\n" }
+	for _, c := range []struct{ name, list, column, english, chinese string }{
+		{"duplicates", text("aBcDeFg1") + text("aBcDeFg1"), "", "Line 2: the text equals that of line 1.", "第 2 行：与第 1 行的文本相同。"},
+		{"65 characters", text("aBcDeFg1") + text(strings.Repeat("x", 65)) + text("short"), "", "Line 3: ", "第 3 行："},
+		{"a truncated CSV file", "name,link\nx," + text("aBcDeFg1") + "y\n", "link", "Line 3: 1 columns, and", "第 3 行："},
+		{"UTF-16", "\xff\xfeh\x00", "", "Line 1: the list is UTF-16", "第 1 行："},
+		{"a text of a rule", text("aBcDeFg1") + text("ofARule1/x"), "", "Line 2: ", "第 2 行："},
+		{"no text", "", "", "", ""},
+	} {
+		for language, want := range map[string]string{"en": c.english, "zh": c.chinese} {
+			p := send(c.name, c.list, c.column, language)
+			assert.True(t, p.Status == 422 && strings.Contains(p.Body, want), "%s: %d %s", c.name, p.Status, p.Body)
+		}
+	}
+	assert.True(t, !strings.Contains(s.Admin("GET", "/batches?limit=100", "").Body, "old.example"), "half an import is left")
+	p := send("good", "\ufeff"+text("aBcDeFg1")+text("aBcDeFg2"), "", "en")
+	assert.True(t, p.Status == 303 && strings.HasSuffix(p.Header.Get("Location"), "?done=texts"), "a good list: %d %s", p.Status, p.Body)
+	s.Admin("POST", "/codes/lookup", `{"code_url":"https://old.example/c/aBcDeFg2"}`).JSON(t, new(struct{}))
+}

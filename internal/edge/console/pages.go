@@ -61,6 +61,7 @@ func routes() map[string]handler {
 		"/operate/settings":            {operatePages{}.settings, operatePages{}.changeSettings},
 		"/operate/webhooks":            {plain(operatePages{}.showWebhooks), operatePages{}.changeWebhooks},
 		"/orders":                      {codePages{}.orders, codePages{}.changeOrders},
+		"/orders/texts":                {nil, codePages{}.importTexts},
 		"/packages":                    {plain(codePages{}.showPackages), codePages{}.makePackage},
 		"/packages/job":                {nil, codePages{}.readJob},
 		"/packages/{package}":          {numbered("package", codePages{}.onePackage), numbered("package", codePages{}.changePackage)},

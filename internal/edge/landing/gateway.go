@@ -61,6 +61,8 @@ type Gateway struct {
 	Copied func(ctx context.Context, batch, index int64) (bool, error)
 	// Redeemed returns the time at which a code was first redeemed; it is called only for redeemed codes.
 	Redeemed func(ctx context.Context, batch, index int64) (time.Time, error)
+	// CheckPIN compares a PIN that a buyer typed into the page of a code.
+	CheckPIN func(ctx context.Context, b codes.Batch, index int64, typed string) (codes.PINResult, error)
 	// Observe is called for every page that is shown.
 	Observe func(Page)
 	Log     *slog.Logger
@@ -113,7 +115,7 @@ func (g *Gateway) Middleware(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 		case len(named) > 0:
 			g.serve(w, r, host, nil)
-		case family[firstSegment(r.URL.Path)], slices.Contains(g.APIPages, r.URL.Path), !reads:
+		case family[firstSegment(r.URL.Path)], slices.Contains(g.APIPages, r.URL.Path), !reads && !g.takesPIN(r, host):
 			next.ServeHTTP(w, r)
 		default:
 			g.serve(w, r, host, next)
@@ -136,21 +138,43 @@ func (g *Gateway) scheme(r *http.Request) string {
 	return "http"
 }
 
-// serve responds to a request for a host; for a host without rules and codes it calls the handler unknown; nil = an error page.
-func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, host string, unknown http.Handler) {
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		w.Header().Set("Allow", "GET, HEAD")
-		g.refused(w, r, http.StatusMethodNotAllowed)
-		return
-	}
+// decide returns the link of a request and the decision for the link; the decision is empty if the link is too long.
+func (g *Gateway) decide(r *http.Request, host string) (text string, d scan.Decision) {
 	target := r.RequestURI
 	if !strings.HasPrefix(target, "/") { // a request through a proxy contains the host in its request line
 		target = r.URL.RequestURI()
 	}
-	text := g.scheme(r) + "://" + host + target
-	var d scan.Decision
+	text = g.scheme(r) + "://" + host + target
 	if len(text) <= rules.MaxLink {
 		d = g.Resolve(scan.Request{Text: text, At: g.Now()})
+	}
+	return text, d
+}
+
+// takesPIN reports whether a request posts the form on the page of a code with a PIN.
+func (g *Gateway) takesPIN(r *http.Request, host string) bool {
+	if r.Method != http.MethodPost {
+		return false
+	}
+	_, d := g.decide(r, host)
+	return d.Code.Batch.PINDigits() > 0
+}
+
+// accepts shows the error page and returns false if the page of the decision d does not take the method of a request.
+func (g *Gateway) accepts(w http.ResponseWriter, r *http.Request, d scan.Decision) bool {
+	if r.Method == http.MethodGet || r.Method == http.MethodHead || r.Method == http.MethodPost && d.Code.Batch.PINDigits() > 0 {
+		return true
+	}
+	w.Header().Set("Allow", "GET, HEAD")
+	g.refused(w, r, http.StatusMethodNotAllowed)
+	return false
+}
+
+// serve responds to a request for a host; for a host without rules and codes it calls the handler unknown; nil = an error page.
+func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, host string, unknown http.Handler) {
+	text, d := g.decide(r, host)
+	if !g.accepts(w, r, d) {
+		return
 	}
 	if unknown != nil && !opens(d) && !isCode(d) {
 		known, err := g.known(w, r, host)
@@ -175,13 +199,10 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, host string, unk
 // Preview shows the page of the link in parameter u, for tests without a host that points to this server.
 func (g *Gateway) Preview() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodGet && r.Method != http.MethodHead {
-			w.Header().Set("Allow", "GET, HEAD")
-			g.refused(w, r, http.StatusMethodNotAllowed)
-			return
-		}
 		text := r.URL.Query().Get("u")
-		g.answer(w, r, text, g.Resolve(scan.Request{Text: text, At: g.Now()}))
+		if d := g.Resolve(scan.Request{Text: text, At: g.Now()}); g.accepts(w, r, d) {
+			g.answer(w, r, text, d)
+		}
 	})
 }
 
@@ -214,7 +235,7 @@ func (g *Gateway) answer(w http.ResponseWriter, r *http.Request, text string, d 
 		g.serveUnavailable(w, r)
 		return
 	}
-	if isCode(d) && d.Code.Batch.ID != 0 && d.Reason != codes.SerialOnly {
+	if isCode(d) && d.Code.Batch.ID != 0 && (d.Reason != codes.SerialOnly || d.Code.Batch.HasPublicTexts()) {
 		g.code(w, r, text, d.Code)
 		return
 	}
@@ -300,10 +321,34 @@ func (g *Gateway) code(w http.ResponseWriter, r *http.Request, text string, s co
 	}
 	// A withdrawn code may have been copied, so its page shows the number of checks in every state.
 	v.Checked = g.checked(r.Context(), s)
-	if v.Key = v.Checked.doubt(v.Key); v.Key == "active" && s.Batch.Weak() {
-		v.Key = "weak" // the text of a weak code can be guessed, so the page must not call the code genuine
+	if v.Key = v.Checked.doubt(v.Key); v.Key == "active" {
+		switch v.PIN = s.Batch.PINDigits(); {
+		case v.PIN > 0:
+			if v.Key = g.checkPIN(w, r, s); v.Key == "" {
+				return
+			}
+		case s.Batch.Weak():
+			v.Key = "weak" // the text of a weak code can be guessed, so the page must not call the code genuine
+		}
 	}
 	g.show(w, r, CodePage, http.StatusOK, v)
+}
+
+// checkPIN returns the key of the page of an active code with a PIN: only the right PIN shows that the code is genuine. If the database is
+// unavailable, checkPIN shows the error page and returns "".
+func (g *Gateway) checkPIN(w http.ResponseWriter, r *http.Request, s codes.Scanned) (key string) {
+	if r.Method != http.MethodPost {
+		return "pin"
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, 1<<10)
+	result, err := g.CheckPIN(r.Context(), s.Batch, s.Index, r.PostFormValue("pin"))
+	if err != nil {
+		g.Log.ErrorContext(r.Context(), "a PIN could not be checked", "batch", s.Batch.ID, "index", s.Index, "error", err)
+		g.serveUnavailable(w, r)
+		return ""
+	}
+	return map[codes.PINResult]string{codes.RightPIN: "active", codes.WrongPIN: "wrong_pin", codes.NoPIN: "pin",
+		codes.PINExhausted: "no_pin"}[result]
 }
 
 // shownSymbols is the number of characters of a code text that a page shows: enough to compare with the print, too few to reproduce

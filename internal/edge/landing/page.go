@@ -18,8 +18,8 @@ import (
 // view contains the language-independent data of a page.
 type view struct {
 	Kind string // kind of page: landing, code or notice
-	// Key is the verdict on a code (active, not_active, frozen, void, copied, redeemed, unsure) or the kind of notice (missing,
-	// gone, wrong, limited, away, refused).
+	// Key is the verdict on a code (active, not_active, frozen, void, copied, redeemed, unsure, weak, pin, wrong_pin, no_pin) or the kind
+	// of notice (missing, gone, wrong, limited, away, refused).
 	Key string
 
 	App  string
@@ -31,6 +31,7 @@ type view struct {
 	Brand   string
 	Product string
 	Checked checked
+	PIN     int // number of digits of the PIN of the code; 0 = none
 
 	Look  branding.Appearance
 	Maker string // name of the account whose branding is shown; "" if the page already shows it
@@ -67,6 +68,9 @@ func (v *view) Title() (string, error) {
 	second, err := v.Second.Heading()
 	return first + " · " + second, err
 }
+
+// AsksPIN reports whether the page has the form for the PIN.
+func (v *view) AsksPIN() bool { return v.Key == "pin" || v.Key == "wrong_pin" }
 
 // Heading returns the heading of the page.
 func (s side) Heading() (string, error) { return s.Say("title." + s.Key) }
@@ -166,14 +170,18 @@ func styled(accent branding.Colour) string {
 	return style + ":root{--accent:" + string(accent) + ";--on-accent:" + string(accent.On()) + "}\n"
 }
 
-// policy returns a Content-Security-Policy that allows a page its own style and script, its embedded picture and the account's
-// logo. The browser loads and executes nothing else.
-func policy(style, script string) string {
+// policy returns a Content-Security-Policy that allows a page its own style and script, its embedded picture, the account's logo and, if
+// form is true, a form to its own address. The browser loads and executes nothing else.
+func policy(style, script string, form bool) string {
 	text := "default-src 'none'; style-src " + source(style)
 	if script != "" {
 		text += "; script-src " + source(script)
 	}
-	return text + "; img-src data: 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+	target := "'none'"
+	if form {
+		target = "'self'"
+	}
+	return text + "; img-src data: 'self'; form-action " + target + "; base-uri 'none'; frame-ancestors 'none'"
 }
 
 // guardHeaders sets the security headers of every response.
@@ -207,7 +215,7 @@ func (g *Gateway) show(w http.ResponseWriter, r *http.Request, kind Page, status
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Content-Language", string(first))
 	h.Set("Content-Length", strconv.Itoa(b.Len()))
-	h.Set("Content-Security-Policy", policy(string(v.Style), string(v.Script)))
+	h.Set("Content-Security-Policy", policy(string(v.Style), string(v.Script), v.AsksPIN()))
 	h.Add("Vary", "Accept-Language")
 	w.WriteHeader(status)
 	if r.Method != http.MethodHead {

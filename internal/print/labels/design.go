@@ -1,6 +1,7 @@
 package labels
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -34,7 +35,7 @@ type Design struct {
 	Rectangular bool         // of a Data Matrix
 	Level       symbol.Level // of QR codes
 	Style       symbol.Style
-	// Lines are printed below the symbol or to its right; {serial}, {text}, {index} and {batch} in them are replaced.
+	// Lines are printed below the symbol or to its right; {serial}, {text}, {index}, {batch} and {pin} in them are replaced.
 	Lines []string
 	// Processors is the number of labels drawn concurrently; 0 = the number of processors.
 	Processors int
@@ -45,6 +46,9 @@ type Design struct {
 // Draw lays out the label of a row, and decodes its symbols from the drawn dots for verification. Draw returns an error if a symbol
 // decodes to a wrong text, or does not consist of whole modules with a quiet zone.
 func (d Design) Draw(batch int64, r Row) (symbol.Drawing, error) {
+	if r.PIN == "" && strings.Contains(strings.Join(d.Lines, "\n"), "{pin}") {
+		return symbol.Drawing{}, &WordError{"lines", errors.New("{pin} has no value: the codes have no PIN, or only an operator can read it")}
+	}
 	kinds := []Kind{d.Kind}
 	if d.Kind == QRAndMatrix {
 		kinds = []Kind{QR, Matrix}
@@ -148,7 +152,7 @@ func gs1Data(kind Kind, text string) (d gs1.Data, wanted bool, err error) {
 
 func (d Design) lines(batch int64, r Row) []string {
 	fill := strings.NewReplacer("{serial}", r.Code, "{text}", r.Text, "{index}", strconv.FormatInt(r.Index, 10),
-		"{batch}", strconv.FormatInt(batch, 10))
+		"{batch}", strconv.FormatInt(batch, 10), "{pin}", r.PIN)
 	lines := make([]string, len(d.Lines))
 	for i, l := range d.Lines {
 		lines[i] = fill.Replace(l)

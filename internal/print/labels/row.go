@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -31,6 +32,7 @@ type Row struct {
 	Code   string // the original code
 	Index  int64  // in its batch
 	Text   string // the text to print as a QR code
+	PIN    string // the digits under the scratch layer; "" = the code has none, or they are unknown
 }
 
 // Rows parses lines of four columns, one row per line. Rows stops at the first error, which includes the line number.
@@ -114,7 +116,7 @@ var Lists = []List{"csv", "ndjson", "lines", "text"}
 // ListColumns contains the columns that csv and ndjson can have, and UsualColumns contains the columns of a list for which the
 // caller has chosen none.
 var (
-	ListColumns  = []string{"index", "code", "text", "matrix", "mark"}
+	ListColumns  = []string{"index", "code", "text", "matrix", "mark", "pin"}
 	UsualColumns = ListColumns[:3]
 )
 
@@ -202,7 +204,7 @@ func (t Table) append(to []byte, mark bool, rows []Row) []byte {
 			case column == "mark":
 				to = append(to, '0')
 			default:
-				to = cell(to, map[string]string{"code": r.Code, "text": r.Text, "matrix": r.Matrix}[column])
+				to = cell(to, map[string]string{"code": r.Code, "text": r.Text, "matrix": r.Matrix, "pin": r.PIN}[column])
 			}
 		}
 	}
@@ -239,9 +241,12 @@ func appendString(to []byte, text string) []byte {
 	return append(to, quoted...)
 }
 
-// WriteList writes rows in a list format with the usual columns. The error comes from rows or from the writer.
-func WriteList(w io.Writer, l List, rows iter.Seq2[Row, error]) error {
-	return Table{List: l, Columns: UsualColumns}.Write(w, 0, rows)
+// WithPIN appends the column "pin" to the columns of a list.
+func WithPIN(columns []string) []string { return append(slices.Clip(columns), "pin") }
+
+// WriteList writes rows in a list format with the given columns. The error comes from rows or from the writer.
+func WriteList(w io.Writer, l List, columns []string, rows iter.Seq2[Row, error]) error {
+	return Table{List: l, Columns: columns}.Write(w, 0, rows)
 }
 
 // Write writes a file of rows, whose first line has the number first, from 0. The error comes from rows or from the writer.

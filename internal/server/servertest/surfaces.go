@@ -57,9 +57,6 @@ var absent = map[Surface]map[string]string{
 	Console: {
 		"exportAll":      "an archive with the keys of everything belongs in no browser's folder of downloads: qrjump export writes it",
 		"recordDrill":    "qrjump restore-drill runs where the archive is, and notes what it found; the page of operation shows it",
-		"createImport":   "a file of codes has gigabytes: the command line brings it, and goes on where it broke off",
-		"importCodes":    "as beginImport",
-		"undoImport":     "as beginImport",
 		"addGS1Links":    "the form of a new key says it with If-None-Match",
 		"listSnapshots":  "a snapshot is a test's own: qrjump snapshot, or the client, beside the test that needs it",
 		"saveSnapshot":   "as listSnapshots",
