@@ -36,7 +36,7 @@ type OrderList struct {
 type OrderPut struct {
 	Count          int64  `json:"code_count" doc:"number of codes, a multiple of 10,000"`
 	ISV            string `json:"isv_application_id" minLength:"1" maxLength:"128" doc:"idempotency key chosen by the account"`
-	Text           string `json:"text,omitempty" maxLength:"2048" doc:"template of the code texts, which cannot change later: {prefix}, {gtin}, {given:N}, {serial}, {number:FIRST}, and one of {secret} and {digits:N}; {pin:N} adds a PIN under a scratch layer; default: {prefix}{secret}"`
+	Text           string `json:"text,omitempty" maxLength:"2048" doc:"template of the code texts, which cannot change later: {prefix}, {gtin}, {given:N}, {serial}, {number:FIRST}, and one of {secret} and {digits:N}; {digits:4} to {digits:8} give each code a PIN under a scratch layer; default: {prefix}{secret}"`
 	GTIN           string `json:"gtin,omitempty" maxLength:"14" doc:"value of {gtin}: 8, 12, 13 or 14 digits, padded to 14"`
 	FixedDigits    string `json:"fixed_digits,omitempty" maxLength:"64" doc:"N digits for {given:N}"`
 	AllowGuessable bool   `json:"allow_guessable,omitempty" doc:"accept code texts with less than 40 bits of entropy, which never show that a product is genuine"`

@@ -9,6 +9,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -108,6 +109,9 @@ func (src *rowSource) bound(s *session, want client.CodeRange) error {
 	return err
 }
 
+// pinPart matches the digits of a PIN in a template of code texts.
+var pinPart = regexp.MustCompile(`\{digits:[4-8]\}`)
+
 // isListed reports whether another system produced the codes, or the codes have a PIN; only an operator can find out. If so, isListed makes
 // src read the rows from the operator's list of codes.
 func (src *rowSource) isListed(s *session, m member, admin adminFlags, want client.CodeRange) (bool, error) {
@@ -119,7 +123,7 @@ func (src *rowSource) isListed(s *session, m member, admin adminFlags, want clie
 		return false, nil // without access as an operator, the rows come from the wire API
 	}
 	b, err := operator.Batches.Get(s.ctx, src.id)
-	src.pins = strings.Contains(b.Text, "{pin:")
+	src.pins = pinPart.MatchString(b.Text)
 	if err != nil || !b.Imported && !src.pins {
 		return false, nil // if there is an error, the later call of the wire API reports it
 	}

@@ -322,8 +322,8 @@ func TestPIN_TypedIntoPage(t *testing.T) {
 	t.Parallel()
 	dbtest.OnEach(t, storetest.Postgres, func(t *testing.T, database string) {
 		w := brew(t, servertest.Options{Config: func(c *server.Config) { c.Database, c.DevHost = database, tradeHosts }})
-		for text, scanned := range map[string]string{"https://trace.example/{serial}{pin:4}": "serial_only",
-			"https://trace.example/{serial}/{secret}{pin:6}": ""} {
+		for text, scanned := range map[string]string{"https://trace.example/{serial}{digits:4}": "serial_only",
+			"https://trace.example/{serial}/{secret}{digits:6}": ""} {
 			id := w.order(client.OrderPut{Text: text, AllowGuessable: true}, text).ApplicationID
 			w.activate(id, 0, 99)
 			list := strings.Split(w.Admin("GET", fmt.Sprintf("/batches/%d/codes?from=7&to=8", id), "").Body, "\r\n")

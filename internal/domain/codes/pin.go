@@ -21,7 +21,7 @@ const (
 
 // PINDigits returns the number of digits of the PINs that are printed beside the texts of the batch; 0 = the codes have no PIN.
 func (b Batch) PINDigits() int {
-	if !strings.Contains(b.Template, "{pin:") {
+	if !strings.Contains(b.Template, "{digits:") {
 		return 0
 	}
 	t, err := ParseTemplate(b.Template)

@@ -128,7 +128,7 @@ func paddedGTIN(text string) (string, error) {
 }
 
 // ParseTemplate parses a template in which {prefix}, {gtin} and {given:N} are already replaced. The template must contain exactly one of
-// {secret}, {digits:N} and {token:N}, or {serial} and {pin:N}.
+// {secret}, {digits:N} and {token:N}, or {serial} and the digits of a PIN.
 func ParseTemplate(text string) (t Template, err error) {
 	fault := func(format string, args ...any) (Template, error) {
 		return Template{}, fmt.Errorf("text %.80q: %s", text, fmt.Sprintf(format, args...))
@@ -155,7 +155,7 @@ func ParseTemplate(text string) (t Template, err error) {
 			continue
 		case pinField:
 			if t.pin > 0 {
-				return fault("has {pin:N} more than once")
+				return fault("has the digits of a PIN more than once")
 			}
 			t.pin = part.size
 			continue
@@ -184,7 +184,7 @@ func ParseTemplate(text string) (t Template, err error) {
 	case t.size > MaxText:
 		return fault("gives texts of %d bytes, more than %d", t.size, MaxText)
 	case t.pin > 0 && t.HasToken():
-		return fault("has a PIN: want no {pin:N} in the texts of another system")
+		return fault("has a PIN: want no {digits:%d} in the texts of another system", t.pin)
 	}
 	if t.HasToken() {
 		if err := t.checkToken(); err != nil {
@@ -221,17 +221,15 @@ func nextPart(text string) (part templatePart, rest string, err error) {
 	}
 	if digits, ok := strings.CutPrefix(name, "digits:"); ok {
 		n, err := strconv.Atoi(digits)
-		if err != nil || n < minDigits || n > maxDigits || strconv.Itoa(n) != digits {
-			return part, "", fmt.Errorf("{%s}: want %d to %d digits, or {pin:N} for a PIN under a scratch layer", name, minDigits, maxDigits)
+		switch {
+		case err != nil || strconv.Itoa(n) != digits:
+		case minPIN <= n && n <= maxPIN:
+			return templatePart{field: pinField, size: n}, rest, nil
+		case minDigits <= n && n <= maxDigits:
+			return templatePart{field: digitsField, size: n}, rest, nil
 		}
-		return templatePart{field: digitsField, size: n}, rest, nil
-	}
-	if digits, ok := strings.CutPrefix(name, "pin:"); ok {
-		n, err := strconv.Atoi(digits)
-		if err != nil || n < minPIN || n > maxPIN || strconv.Itoa(n) != digits {
-			return part, "", fmt.Errorf("{%s}: want %d to %d digits", name, minPIN, maxPIN)
-		}
-		return templatePart{field: pinField, size: n}, rest, nil
+		return part, "", fmt.Errorf("{%s}: want %d to %d digits, or %d to %d for a PIN under a scratch layer", name, minDigits, maxDigits,
+			minPIN, maxPIN)
 	}
 	if length, ok := strings.CutPrefix(name, "token:"); ok {
 		part, err = parseToken(length)
@@ -245,7 +243,7 @@ func nextPart(text string) (part templatePart, rest string, err error) {
 		return templatePart{field: numberField, size: len(first), first: n}, rest, nil
 	}
 	return part, "", fmt.Errorf("{%s} is no part of a text: want {prefix}, {gtin}, {given:N}, {serial}, "+
-		"{number:FIRST}, {secret}, {digits:N}, {pin:N} or {token:N}", name)
+		"{number:FIRST}, {secret}, {digits:N} or {token:N}", name)
 }
 
 // String returns the template text that ParseTemplate parsed.
@@ -687,7 +685,7 @@ func (s *Service) FillTemplate(o TemplateOrder) (string, error) {
 			err = errors.New("{token} is for imported codes: want {secret} or {digits:N}")
 		}
 		if _, isLink := t.link(); t.pin > 0 && (o.Imported || !isLink) {
-			err = errors.New("{pin:N} is for codes of this server whose texts are links: buyers type the PIN into the page of the link")
+			err = errors.New("a PIN is for codes of this server whose texts are links: buyers type the PIN into the page of the link")
 		}
 		err = cmp.Or(err, t.checkNumberCapacity(o.Count))
 	}
