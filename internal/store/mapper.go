@@ -22,6 +22,11 @@ type mapper[T any] struct {
 	notFound error // error for a missing row; nil = sql.ErrNoRows
 }
 
+// into returns a scan function that stores the columns of a row in the variables that targets returns.
+func into[T any](targets func(*T) []any) func(scan func(...any) error) (T, error) {
+	return mapper[T]{targets: targets}.scan
+}
+
 // args returns the values of a row in column order.
 func (n mapper[T]) args(v *T) []any {
 	all := n.targets(v)

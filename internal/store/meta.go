@@ -44,8 +44,7 @@ func (s *Store) NewestMeta(ctx context.Context, begins []string, actor string, o
 		if tx.engine.name == "postgres" {
 			location = `CAST(value AS json) ->> '` + actor + `'`
 		}
-		values, err = list(ctx, tx, func(scan func(...any) error) (value string, err error) { err = scan(&value); return value, err },
-			`SELECT value`+from+fmt.Sprintf(` ORDER BY %s DESC, name LIMIT %d OFFSET %d`, location, limit, offset), args...)
+		values, err = list(ctx, tx, scanText, `SELECT value`+from+fmt.Sprintf(` ORDER BY %s DESC, name LIMIT %d OFFSET %d`, location, limit, offset), args...)
 		return err
 	})
 	return values, total, err

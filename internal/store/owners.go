@@ -9,17 +9,9 @@ import (
 )
 
 func (t statisticsQueries) RuleOwners(ctx context.Context, from, to int64) (map[int64]string, error) {
-	all := map[int64]string{}
-	_, err := list(ctx, t.Tx, func(scan func(...any) error) (n struct{}, err error) {
-		var id int64
-		var owner string
-		err = scan(&id, &owner)
-		all[id] = owner
-		return n, err
-	}, `SELECT id, owner FROM rules WHERE id >= $1 AND id < $2
+	return pairs[int64, string](ctx, t.Tx, `SELECT id, owner FROM rules WHERE id >= $1 AND id < $2
 		UNION SELECT seq, `+t.loggedOwner()+` FROM changes h WHERE seq >= $1 AND seq < $2 AND kind IN ('`+ofRule+`', '`+ofGS1+`')
 			AND NOT EXISTS (SELECT 1 FROM rules WHERE id = seq)`, from, to)
-	return all, err
 }
 
 // ruleOwner returns SQL for the owner of the rule or GS1 key whose number is in a column; NULL = unknown. The number of a rule is the
@@ -60,10 +52,8 @@ func (t statisticsQueries) NameOwners(ctx context.Context, names []string) error
 }
 
 func (t statisticsQueries) CountsByOwner(ctx context.Context, per stats.Granularity, pos int64) ([]stats.OwnedRow, error) {
-	return list(ctx, t.Tx, func(scan func(...any) error) (r stats.OwnedRow, err error) {
-		err = scan(&r.Owner, &r.Tuple, &r.Scans, &r.FirstScans)
-		return r, err
-	}, `SELECT owner, tuple, CAST(SUM(scans) AS BIGINT), CAST(SUM(first_scans) AS BIGINT) FROM (SELECT `+t.countOwner()+` AS owner, c.tuple AS tuple, c.scans AS scans, c.first_scans AS first_scans
+	scan := into(func(r *stats.OwnedRow) []any { return []any{&r.Owner, &r.Tuple, &r.Scans, &r.FirstScans} })
+	return list(ctx, t.Tx, scan, `SELECT owner, tuple, CAST(SUM(scans) AS BIGINT), CAST(SUM(first_scans) AS BIGINT) FROM (SELECT `+t.countOwner()+` AS owner, c.tuple AS tuple, c.scans AS scans, c.first_scans AS first_scans
 			FROM statistics_counts c WHERE c.granularity = $1 AND c.bucket = $2) AS owned
 		GROUP BY owner, tuple`, int64(per), pos)
 }
@@ -75,10 +65,7 @@ func (t statisticsQueries) OwnersOfHosts(ctx context.Context, hosts []string) (f
 		for _, host := range names {
 			args = append(args, host)
 		}
-		pairs, err := list(ctx, t.Tx, func(scan func(...any) error) (pair [2]string, err error) {
-			err = scan(&pair[0], &pair[1])
-			return pair, err
-		}, `WITH RECURSIVE hosts (host) AS (VALUES `+t.rowMarks(len(names), 1)+`), found (host, owner) AS (
+		pairs, err := list(ctx, t.Tx, scanTwoTexts, `WITH RECURSIVE hosts (host) AS (VALUES `+t.rowMarks(len(names), 1)+`), found (host, owner) AS (
 			SELECT h.host, (SELECT MIN(r.owner) FROM rules r WHERE r.host = h.host) FROM hosts h UNION ALL
 			SELECT f.host, (SELECT MIN(r.owner) FROM rules r WHERE r.host = f.host AND r.owner > f.owner)
 				FROM found f WHERE f.owner IS NOT NULL)
@@ -92,7 +79,7 @@ func (t statisticsQueries) OwnersOfHosts(ctx context.Context, hosts []string) (f
 }
 
 func (t statisticsQueries) ScansOfOwners(ctx context.Context, since int64) (map[string]int64, error) {
-	return t.numbersByName(ctx, `SELECT value, CAST(SUM(scans) AS BIGINT) FROM statistics_sums
+	return pairs[string, int64](ctx, t.Tx, `SELECT value, CAST(SUM(scans) AS BIGINT) FROM statistics_sums
 		WHERE granularity = $1 AND dimension = $2 AND bucket >= $3 GROUP BY value`, int64(stats.PerDay), int64(stats.Owner), since)
 }
 
@@ -105,18 +92,7 @@ func (t statisticsQueries) LastPublishes(ctx context.Context, owners []string) (
 	if len(owners) > 0 {
 		query += ` WHERE appid IN (` + t.marks(1, len(owners)) + `)`
 	}
-	return t.numbersByName(ctx, query, args...)
-}
-
-func (t statisticsQueries) numbersByName(ctx context.Context, query string, args ...any) (map[string]int64, error) {
-	numbers := map[string]int64{}
-	_, err := list(ctx, t.Tx, func(scan func(...any) error) (name string, err error) {
-		var n int64
-		err = scan(&name, &n)
-		numbers[name] = n
-		return name, err
-	}, query, args...)
-	return numbers, err
+	return pairs[string, int64](ctx, t.Tx, query, args...)
 }
 
 // DaysOfRules implements stats.Tx. Days and rules are passed as lists, so that each pair is looked up by index.
@@ -139,8 +115,6 @@ func daysOf[T comparable](ctx context.Context, t *Tx, query, tail string, args [
 	for _, day := range days {
 		args = append(args, day)
 	}
-	return list(ctx, t, func(scan func(...any) error) (c stats.DayCount[T], err error) {
-		err = scan(&c.Key, &c.Bucket, &c.Scans)
-		return c, err
-	}, query+placeholders(first, len(items))+`) AND bucket IN (`+placeholders(first+len(items), len(days))+`)`+tail, args...)
+	scan := into(func(c *stats.DayCount[T]) []any { return []any{&c.Key, &c.Bucket, &c.Scans} })
+	return list(ctx, t, scan, query+placeholders(first, len(items))+`) AND bucket IN (`+placeholders(first+len(items), len(days))+`)`+tail, args...)
 }

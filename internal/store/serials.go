@@ -5,46 +5,36 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"strconv"
 
 	"github.com/qrjump/qrjump/internal/domain/codes"
 )
 
 func (t codeQueries) Serials(ctx context.Context, batch int64, indexes []int64) (map[int64]string, error) {
-	found := map[int64]string{}
-	return found, serialsIn(ctx, t.Tx, batch, `idx`, indexes, func(s codes.Serial) { found[s.Index] = s.Serial })
+	return serialsIn[int64, string](ctx, t.Tx, `SELECT idx, serial FROM code_serials WHERE batch = $1 AND idx IN (`, batch, indexes)
 }
 
 func (t codeQueries) SerialsByNumber(ctx context.Context, batch int64, numbers []string) (map[string]int64, error) {
-	found := map[string]int64{}
-	return found, serialsIn(ctx, t.Tx, batch, `serial`, numbers, func(s codes.Serial) { found[s.Serial] = s.Index })
+	return serialsIn[string, int64](ctx, t.Tx, `SELECT serial, idx FROM code_serials WHERE batch = $1 AND serial IN (`, batch, numbers)
 }
 
-// serialsIn calls f with each serial number of a batch whose column (idx or serial) has one of the wanted values.
-func serialsIn[T any](ctx context.Context, t *Tx, batch int64, column string, wanted []T, f func(codes.Serial)) error {
-	scan := func(scan func(...any) error) (s codes.Serial, err error) {
-		err = scan(&s.Index, &s.Serial)
-		return s, err
-	}
-	return inChunks(wanted, func(items []T) error {
+// serialsIn returns the results of a query, which ends with the list of the wanted values, about the serial numbers of a batch.
+func serialsIn[K comparable, V any](ctx context.Context, t *Tx, query string, batch int64, wanted []K) (map[K]V, error) {
+	found := map[K]V{}
+	return found, inChunks(wanted, func(items []K) error {
 		args := []any{batch}
 		for _, item := range items {
 			args = append(args, item)
 		}
-		rows, err := list(ctx, t, scan, `SELECT idx, serial FROM code_serials WHERE batch = $1 AND `+column+` IN (`+
-			placeholders(2, len(items))+`)`, args...)
-		for _, r := range rows {
-			f(r)
-		}
+		rows, err := pairs[K, V](ctx, t, query+placeholders(2, len(items))+`)`, args...)
+		maps.Copy(found, rows)
 		return err
 	})
 }
 
 func (t codeQueries) SerialsBeginning(ctx context.Context, batches []int64, part string, limit int) (found []codes.SerialOf, err error) {
-	scan := func(scan func(...any) error) (s codes.SerialOf, err error) {
-		err = scan(&s.Batch, &s.Index, &s.Serial.Serial)
-		return s, err
-	}
+	scan := into(func(s *codes.SerialOf) []any { return []any{&s.Batch, &s.Index, &s.Serial.Serial} })
 	err = inChunks(batches, func(numbers []int64) error {
 		args := []any{part, part + "\U0010FFFF"}
 		for _, id := range numbers {

@@ -48,14 +48,10 @@ var (
 	ErrDamaged      = errors.New("the snapshot is damaged: delete it, and save the state again")
 )
 
-const savedColumns = `name, created_at, program, schema, accounts, rules, batches, LENGTH(data)`
-
-func scanSaved(scan func(...any) error) (item Saved, err error) {
-	var pos int64
-	err = scan(&item.Name, &pos, &item.Program, &item.Schema, &item.Accounts, &item.Rules, &item.Batches, &item.Bytes)
-	item.At = fromMillis(pos)
-	return item, err
-}
+var savedRows = mapper[Saved]{table: "snapshots", columns: "name, created_at, program, schema, accounts, rules, batches, LENGTH(data)",
+	targets: func(s *Saved) []any {
+		return []any{&s.Name, moment{&s.At}, &s.Program, &s.Schema, &s.Accounts, &s.Rules, &s.Batches, &s.Bytes}
+	}}
 
 // SaveState saves the state under a name, and replaces an earlier state with this name. ErrManySaved, ErrLargeState.
 func (s *Store) SaveState(ctx context.Context, name, program string, t time.Time) (Saved, error) {
@@ -96,7 +92,7 @@ func (s *Store) SaveState(ctx context.Context, name, program string, t time.Time
 // SavedStates lists the saved states by name.
 func (s *Store) SavedStates(ctx context.Context) ([]Saved, error) {
 	return viewed(ctx, s, func(tx *Tx) ([]Saved, error) {
-		return list(ctx, tx, scanSaved, `SELECT `+savedColumns+` FROM snapshots ORDER BY name`)
+		return savedRows.all(ctx, tx, `ORDER BY name`)
 	})
 }
 
@@ -117,7 +113,7 @@ func (s *Store) DeleteSaved(ctx context.Context, name string) error {
 func (s *Store) LoadState(ctx context.Context, name string) (item Saved, err error) {
 	var data string
 	err = s.view(ctx, func(tx *Tx) error {
-		item, err = scanSaved(tx.row(ctx, `SELECT `+savedColumns+` FROM snapshots WHERE name = $1`, name).Scan)
+		item, err = savedRows.find(ctx, tx, `name = $1`, name)
 		if err == nil {
 			err = tx.row(ctx, `SELECT data FROM snapshots WHERE name = $1`, name).Scan(&data)
 		}

@@ -474,6 +474,18 @@ func list[T any](ctx context.Context, t *Tx, scan func(func(...any) error) (T, e
 	return all, rows.Err()
 }
 
+// pairs runs a query with two columns, and returns a map from the values of the first column to those of the second.
+func pairs[K comparable, V any](ctx context.Context, t *Tx, query string, args ...any) (map[K]V, error) {
+	all := map[K]V{}
+	_, err := list(ctx, t, func(scan func(...any) error) (key K, err error) {
+		var value V
+		err = scan(&key, &value)
+		all[key] = value
+		return key, err
+	}, query, args...)
+	return all, err
+}
+
 // scalar runs a query that returns a single value.
 func scalar[T any](ctx context.Context, t *Tx, query string, args ...any) (T, error) {
 	var value T
