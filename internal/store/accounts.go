@@ -180,8 +180,7 @@ func (t accountQueries) LockOwnedObjects(ctx context.Context, appid string) erro
 	if err := t.gs1().LockGS1(ctx, ""); err != nil || !t.engine.sharesRows {
 		return err
 	}
-	_, err := t.exec(ctx, `SELECT 1 FROM accounts WHERE appid = $1 FOR UPDATE`, appid)
-	return err
+	return t.run(ctx, `SELECT 1 FROM accounts WHERE appid = $1 FOR UPDATE`, appid)
 }
 
 // ownedObjects lists the kinds of objects that an account may have, with a query that counts them ($1 is the AppID, $2 the time). Objects
@@ -208,7 +207,7 @@ const maxOrphans = 1000
 // Orphans implements auditlog.Store.
 func (s *Store) Orphans(ctx context.Context, active map[string]int) (orphans []auditlog.Orphan, err error) {
 	err = s.view(ctx, func(tx *Tx) error {
-		scan := into(func(o *auditlog.Orphan) []any { return []any{&o.Kind, &o.Account, &o.Count} })
+		scan := scanner(func(o *auditlog.Orphan) []any { return []any{&o.Kind, &o.Account, &o.Count} })
 		orphans, err = list(ctx, tx, scan, `SELECT what, account, SUM(rules) FROM (
 			SELECT 'rules' AS what, owner AS account, SUM(rules) AS rules FROM rule_counts WHERE owner <> '' AND target = '' GROUP BY owner
 			UNION ALL SELECT 'rules_that_open_it', target, SUM(rules) FROM rule_counts WHERE owner = '' GROUP BY target
@@ -261,8 +260,8 @@ func (t accountQueries) OwnedObjects(ctx context.Context, appid string, now time
 
 // Linked implements accounts.Tx and rules.Tx.
 func (t accountQueries) Linked(ctx context.Context, service, miniProgram string) (bool, error) {
-	var n int
-	err := t.row(ctx, `SELECT COUNT(*) FROM links WHERE service = $1 AND mini_program = $2 AND status = 1`, service, miniProgram).Scan(&n)
+	n, err := scalar[int](ctx, t.Tx, `SELECT COUNT(*) FROM links WHERE service = $1 AND mini_program = $2 AND status = 1`, service,
+		miniProgram)
 	return n > 0, err
 }
 
@@ -286,8 +285,8 @@ func (t accountQueries) LinksAt(ctx context.Context, services []string) (map[str
 
 // scanText and scanTwoTexts read rows with one and with two columns of text.
 var (
-	scanText     = into(func(s *string) []any { return []any{s} })
-	scanTwoTexts = into(func(s *[2]string) []any { return []any{&s[0], &s[1]} })
+	scanText     = scanner(func(s *string) []any { return []any{s} })
+	scanTwoTexts = scanner(func(s *[2]string) []any { return []any{&s[0], &s[1]} })
 )
 
 func (t accountQueries) PutLink(ctx context.Context, service, miniProgram string, instant time.Time) error {

@@ -201,8 +201,7 @@ func (t *Tx) forThisCell(ctx context.Context, table string, columns []string, re
 // RaiseNumbers makes the numbers of applications and packages of a cell differ from those of the cells before it; 0 = the first cell.
 func RaiseNumbers(ctx context.Context, s *Store, cell uint64) error {
 	return s.update(ctx, func(tx *Tx) error {
-		_, err := tx.exec(ctx, `UPDATE sequences SET value = $1 WHERE name IN ('application', 'package') AND value < $1`,
+		return tx.run(ctx, `UPDATE sequences SET value = $1 WHERE name IN ('application', 'package') AND value < $1`,
 			int64(500_000_000+cell*150_000_000))
-		return err
 	})
 }

@@ -88,7 +88,7 @@ func (c *change) args() []any {
 	return []any{c.seq, c.at, c.kind, c.key, c.actor, c.via, c.rid, c.did, c.detail, c.hash}
 }
 
-var scanChange = into(func(c *change) []any {
+var scanChange = scanner(func(c *change) []any {
 	return []any{&c.seq, &c.at, &c.kind, &c.key, &c.actor, &c.via, &c.rid, &c.did, &c.detail, &c.hash}
 })
 
@@ -171,7 +171,7 @@ func (t *Tx) unmoved(ctx context.Context, h head) error {
 	}
 	// Only the changes after expected.Since are read, however long the log is.
 	const most = 1000
-	scan := into(func(name *auditlog.Name) []any { return []any{&name.Kind, &name.Key} })
+	scan := scanner(func(name *auditlog.Name) []any { return []any{&name.Kind, &name.Key} })
 	firstNames, err := list(ctx, t, scan, `SELECT kind, key FROM changes WHERE seq > $1 AND seq <= $2 ORDER BY seq LIMIT $3`, expected.Since, h.seq, most)
 	if err != nil {
 		return fmt.Errorf("looking for what changed meanwhile: %w", err)

@@ -134,15 +134,13 @@ func (t codeQueries) batchID(ctx context.Context, wanted int64) (int64, error) {
 }
 
 func (t codeQueries) LockCounter(ctx context.Context) (uint64, error) {
-	var n int64
 	// An update that changes nothing still locks the row until the commit.
-	err := t.row(ctx, `UPDATE sequences SET value = value WHERE name = 'code_counter' RETURNING value`).Scan(&n)
+	n, err := scalar[int64](ctx, t.Tx, `UPDATE sequences SET value = value WHERE name = 'code_counter' RETURNING value`)
 	return uint64(n), err
 }
 
 func (t codeQueries) SetCounter(ctx context.Context, next uint64) error {
-	_, err := t.exec(ctx, `UPDATE sequences SET value = $1 WHERE name = 'code_counter'`, int64(next))
-	return err
+	return t.run(ctx, `UPDATE sequences SET value = $1 WHERE name = 'code_counter'`, int64(next))
 }
 
 // Batches implements codes.Store.
@@ -241,8 +239,8 @@ func (t codeQueries) LastEvents(ctx context.Context) (map[int64]int64, error) {
 }
 
 func (t codeQueries) LastEventAt(ctx context.Context, batch int64) (time.Time, error) {
-	ms, err := scalar[int64](ctx, t.Tx, `SELECT occurred_at FROM code_events WHERE batch = $1 ORDER BY seq DESC LIMIT 1`, batch)
-	return fromMillis(ms), replaceNoRows(err, nil)
+	ms, err := scalarOrZero[int64](ctx, t.Tx, `SELECT occurred_at FROM code_events WHERE batch = $1 ORDER BY seq DESC LIMIT 1`, batch)
+	return fromMillis(ms), err
 }
 
 func (t codeQueries) AddEvent(ctx context.Context, e codes.Event) (codes.Event, error) {
@@ -283,7 +281,7 @@ type eventRow struct {
 	did, codes, binding, actor, rid, note string
 }
 
-var scanEventRow = into(func(r *eventRow) []any {
+var scanEventRow = scanner(func(r *eventRow) []any {
 	return []any{&r.seq, &r.batch, &r.did, &r.first, &r.last, &r.codes, &r.binding, &r.at, &r.from, &r.actor, &r.rid, &r.note}
 })
 

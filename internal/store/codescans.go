@@ -14,9 +14,8 @@ func (t codeQueries) AddFirstScans(ctx context.Context, all []codes.FirstScan) e
 		for _, f := range scans {
 			args = append(args, f.Batch, f.Index, millis(f.At), f.Scan, f.User)
 		}
-		_, err := t.exec(ctx, `INSERT INTO code_scans (batch, idx, first_at, first_scan, first_user) VALUES `+values(len(scans), 5)+`
+		return t.run(ctx, `INSERT INTO code_scans (batch, idx, first_at, first_scan, first_user) VALUES `+values(len(scans), 5)+`
 			ON CONFLICT (batch, idx) DO NOTHING`, args...)
-		return err
 	})
 }
 
@@ -29,8 +28,7 @@ func (t codeQueries) FirstScan(ctx context.Context, batch, index int64) (codes.F
 }
 
 func (t codeQueries) EraseFirstScans(ctx context.Context, user string) error {
-	_, err := t.exec(ctx, `UPDATE code_scans SET first_user = '' WHERE first_user = $1 AND first_user <> ''`, user)
-	return err
+	return t.run(ctx, `UPDATE code_scans SET first_user = '' WHERE first_user = $1 AND first_user <> ''`, user)
 }
 
 func (t codeQueries) EraseOpenIDs(ctx context.Context, openIDOf func(account string) string) error {

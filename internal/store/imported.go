@@ -44,16 +44,16 @@ func (t codeQueries) Scanned(ctx context.Context, batch int64) (scanned bool, er
 }
 
 func (t codeQueries) ForgetFirstScans(ctx context.Context, batch int64, r codes.Range) error {
-	_, err := t.exec(ctx, `DELETE FROM code_scans WHERE batch = $1 AND idx >= $2 AND idx <= $3`, batch, r.From, r.To)
-	return err
+	return t.run(ctx, `DELETE FROM code_scans WHERE batch = $1 AND idx >= $2 AND idx <= $3`, batch, r.From, r.To)
 }
 
 func (t codeQueries) AddImported(ctx context.Context, all []codes.ImportedCode) (int64, error) {
 	if err := t.bulk(ctx); err != nil {
 		return 0, err
 	}
-	return t.addMany(ctx, `INSERT INTO imported_codes (`+importedRows.columns+`)`, ` ON CONFLICT DO NOTHING`, 6, len(all), func(i int) []any {
-		c := all[i]
-		return []any{c.Batch, c.Index, c.Code, c.TextHi, c.TextLo, c.Token}
-	})
+	return t.addMany(ctx, `INSERT INTO imported_codes (`+importedRows.columns+`)`, ` ON CONFLICT DO NOTHING`, 6, len(all),
+		func(i int) []any {
+			c := &all[i]
+			return []any{c.Batch, c.Index, c.Code, c.TextHi, c.TextLo, c.Token}
+		})
 }

@@ -63,7 +63,7 @@ func rowArgs(kind outbox.Kind, r outbox.Row) []any {
 		millis(r.SentAt), r.Status, r.Error, delivered, r.URL, r.Response}
 }
 
-var scanOutboxRow = into(func(r *outbox.Row) []any {
+var scanOutboxRow = scanner(func(r *outbox.Row) []any {
 	return []any{&r.ID, &r.Receiver, &r.Event, &r.Body, &r.AppID, &r.Shown, &r.OrderKey, moment{&r.CreatedAt}, &r.Attempts,
 		moment{&r.NextAt}, moment{&r.SentAt}, &r.Status, &r.Error, moment{&r.DeliveredAt}, &r.URL, &r.Response}
 })
@@ -108,9 +108,8 @@ func (t outboxQueries) AddRows(ctx context.Context, kind outbox.Kind, rows []out
 			}
 			args = append(args, rowArgs(kind, r)...)
 		}
-		_, err := t.exec(ctx, k.words.Replace(`INSERT INTO {rows} (`+rowColumns+`) VALUES `+values(len(items), len(args)/len(items))+
+		return t.run(ctx, k.words.Replace(`INSERT INTO {rows} (`+rowColumns+`) VALUES `+values(len(items), len(args)/len(items))+
 			k.insert), args...)
-		return err
 	})
 }
 

@@ -41,9 +41,8 @@ func (t statisticsQueries) RuleOwner(ctx context.Context, rule int64) (string, e
 	return owner.String, err
 }
 
-func (t statisticsQueries) BatchOwner(ctx context.Context, batch int64) (owner string, err error) {
-	err = t.row(ctx, `SELECT account FROM batches WHERE id = $1`, batch).Scan(&owner)
-	return owner, replaceNoRows(err, nil)
+func (t statisticsQueries) BatchOwner(ctx context.Context, batch int64) (string, error) {
+	return scalarOrZero[string](ctx, t.Tx, `SELECT account FROM batches WHERE id = $1`, batch)
 }
 
 func (t statisticsQueries) NameOwners(ctx context.Context, names []string) error {
@@ -52,7 +51,7 @@ func (t statisticsQueries) NameOwners(ctx context.Context, names []string) error
 }
 
 func (t statisticsQueries) CountsByOwner(ctx context.Context, per stats.Granularity, pos int64) ([]stats.OwnedRow, error) {
-	scan := into(func(r *stats.OwnedRow) []any { return []any{&r.Owner, &r.Tuple, &r.Scans, &r.FirstScans} })
+	scan := scanner(func(r *stats.OwnedRow) []any { return []any{&r.Owner, &r.Tuple, &r.Scans, &r.FirstScans} })
 	return list(ctx, t.Tx, scan, `SELECT owner, tuple, CAST(SUM(scans) AS BIGINT), CAST(SUM(first_scans) AS BIGINT) FROM (SELECT `+t.countOwner()+` AS owner, c.tuple AS tuple, c.scans AS scans, c.first_scans AS first_scans
 			FROM statistics_counts c WHERE c.granularity = $1 AND c.bucket = $2) AS owned
 		GROUP BY owner, tuple`, int64(per), pos)
@@ -115,6 +114,7 @@ func daysOf[T comparable](ctx context.Context, t *Tx, query, tail string, args [
 	for _, day := range days {
 		args = append(args, day)
 	}
-	scan := into(func(c *stats.DayCount[T]) []any { return []any{&c.Key, &c.Bucket, &c.Scans} })
-	return list(ctx, t, scan, query+placeholders(first, len(items))+`) AND bucket IN (`+placeholders(first+len(items), len(days))+`)`+tail, args...)
+	scan := scanner(func(c *stats.DayCount[T]) []any { return []any{&c.Key, &c.Bucket, &c.Scans} })
+	query += placeholders(first, len(items)) + `) AND bucket IN (` + placeholders(first+len(items), len(days)) + `)` + tail
+	return list(ctx, t, scan, query, args...)
 }

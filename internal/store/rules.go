@@ -121,7 +121,7 @@ func (t ruleQueries) Named(ctx context.Context, ids []int64) ([]rules.Named, err
 		args[i] = id
 	}
 	text := placeholders(1, len(ids))
-	scan := into(func(n *rules.Named) []any { return []any{&n.ID, &n.Owner, &n.Prefix, &n.Deleted} })
+	scan := scanner(func(n *rules.Named) []any { return []any{&n.ID, &n.Owner, &n.Prefix, &n.Deleted} })
 	return list(ctx, t.Tx, scan, `SELECT id, owner, prefix, 0 FROM rules WHERE id IN (`+text+`)
 		UNION ALL SELECT seq, `+t.statistics().loggedOwner()+`, `+prefix+`, 1 FROM changes h
 			WHERE seq IN (`+text+`) AND kind = '`+ofRule+`' AND NOT EXISTS (SELECT 1 FROM rules WHERE id = h.seq)`, args...)
@@ -224,8 +224,7 @@ func opened(q rules.Query) string {
 
 // counted returns the number of rules that have the given owner and target; owner "" = any owner, target "" = any target.
 func (t ruleQueries) counted(ctx context.Context, owner, target string) (n int, err error) {
-	err = t.row(ctx, ruleCount, owner, target).Scan(&n)
-	return n, replaceNoRows(err, nil)
+	return scalarOrZero[int](ctx, t.Tx, ruleCount, owner, target)
 }
 
 func (t ruleQueries) CountOwned(ctx context.Context, owner string) (int, error) {
@@ -703,8 +702,7 @@ func (t *Tx) putConfirmations(ctx context.Context, rows [][]any) error {
 }
 
 func (t ruleQueries) ForgetConfirmations(ctx context.Context, before time.Time) error {
-	_, err := t.exec(ctx, `DELETE FROM domain_verifications WHERE created_at < $1`, millis(before))
-	return err
+	return t.run(ctx, `DELETE FROM domain_verifications WHERE created_at < $1`, millis(before))
 }
 
 func (t ruleQueries) Confirmations(ctx context.Context, q rules.ConfirmationQuery) ([]rules.Confirmation, error) {

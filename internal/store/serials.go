@@ -34,7 +34,7 @@ func serialsIn[K comparable, V any](ctx context.Context, t *Tx, query string, ba
 }
 
 func (t codeQueries) SerialsBeginning(ctx context.Context, batches []int64, part string, limit int) (found []codes.SerialOf, err error) {
-	scan := into(func(s *codes.SerialOf) []any { return []any{&s.Batch, &s.Index, &s.Serial.Serial} })
+	scan := scanner(func(s *codes.SerialOf) []any { return []any{&s.Batch, &s.Index, &s.Serial.Serial} })
 	err = inChunks(batches, func(numbers []int64) error {
 		args := []any{part, part + "\U0010FFFF"}
 		for _, id := range numbers {
@@ -57,8 +57,7 @@ func (t codeQueries) PutSerials(ctx context.Context, batch int64, all []codes.Se
 			fmt.Fprintf(sum, "%d|%d:%s|", s.Index, len(s.Serial), s.Serial)
 			args = append(args, s.Index)
 		}
-		_, err := t.exec(ctx, `DELETE FROM code_serials WHERE batch = $1 AND idx IN (`+placeholders(2, len(serials))+`)`, args...)
-		return err
+		return t.run(ctx, `DELETE FROM code_serials WHERE batch = $1 AND idx IN (`+placeholders(2, len(serials))+`)`, args...)
 	})
 	if err != nil {
 		return err
@@ -68,8 +67,7 @@ func (t codeQueries) PutSerials(ctx context.Context, batch int64, all []codes.Se
 		for _, s := range serials {
 			args = append(args, batch, s.Index, s.Serial)
 		}
-		_, err := t.exec(ctx, `INSERT INTO code_serials (batch, idx, serial) VALUES `+values(len(serials), 3), args...)
-		return err
+		return t.run(ctx, `INSERT INTO code_serials (batch, idx, serial) VALUES `+values(len(serials), 3), args...)
 	})
 	if err != nil {
 		return err

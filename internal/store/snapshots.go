@@ -81,11 +81,10 @@ func (s *Store) SaveState(ctx context.Context, name, program string, t time.Time
 		if n >= MaxSaved {
 			return ErrManySaved
 		}
-		_, err := tx.exec(ctx, `INSERT INTO snapshots (name, created_at, program, schema, accounts, rules, batches, data)
+		return tx.run(ctx, `INSERT INTO snapshots (name, created_at, program, schema, accounts, rules, batches, data)
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (name) DO UPDATE SET created_at = excluded.created_at, program = excluded.program,
 			schema = excluded.schema, accounts = excluded.accounts, rules = excluded.rules, batches = excluded.batches,
 			data = excluded.data`, name, millis(t), program, item.Schema, item.Accounts, item.Rules, item.Batches, data)
-		return err
 	})
 }
 

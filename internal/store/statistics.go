@@ -103,7 +103,7 @@ var codeCountRows = mapper[alarms.Row]{table: "code_counts", key: "batch, idx",
 	}}
 
 // scanCodeJudged reads the columns of codeCountRows and the time at which an alarm of the code was last dismissed.
-var scanCodeJudged = into(func(r *alarms.Row) []any { return append(codeCountRows.targets(r), moment{&r.Dismissed}) })
+var scanCodeJudged = scanner(func(r *alarms.Row) []any { return append(codeCountRows.targets(r), moment{&r.Dismissed}) })
 
 const lastDismissed = `COALESCE((SELECT MAX(dismissed_at) FROM alarms WHERE alarms.batch = code_counts.batch
 	AND alarms.idx = code_counts.idx AND kind <> '` + alarms.Spoiled + `'), 0)`
@@ -189,7 +189,7 @@ func (t statisticsQueries) UsersRows(ctx context.Context, keys []stats.UsersKey)
 
 const sinceColumns = `day, dimension, value, sketch`
 
-var scanUsersSince = into(func(r *stats.UsersRow) []any {
+var scanUsersSince = scanner(func(r *stats.UsersRow) []any {
 	r.Since = []string{""}
 	return []any{&r.Day, &r.Dimension, &r.Value, &r.Since[0]}
 })
@@ -239,9 +239,8 @@ func (t statisticsQueries) RecallLedger(ctx context.Context, ledger string) (l s
 
 // rememberLedger records the positions up to which the scans and the users of a scan log were counted, before another log is counted.
 func (t statisticsQueries) rememberLedger(ctx context.Context, ledger string, position, users int64) error {
-	_, err := t.exec(ctx, `INSERT INTO scan_logs (id, is_local, counted_offset, last_scan_id, sketch_offset) VALUES ($1, 0, $2, '', $3)
+	return t.run(ctx, `INSERT INTO scan_logs (id, is_local, counted_offset, last_scan_id, sketch_offset) VALUES ($1, 0, $2, '', $3)
 		ON CONFLICT (id) DO UPDATE SET counted_offset = excluded.counted_offset, sketch_offset = excluded.sketch_offset`, ledger, position, users)
-	return err
 }
 
 func (t statisticsQueries) TurnReaders(ctx context.Context, left stats.State, to string, position int64, shared bool) error {
@@ -261,8 +260,7 @@ func (t statisticsQueries) TurnReaders(ctx context.Context, left stats.State, to
 			` WHERE name = $3`, left.CountedOffset, position, webhooks.ScanSource); err != nil {
 			return err
 		}
-		_, err := t.exec(ctx, `UPDATE webhooks SET first_scan_offset = `+turned(`first_scan_offset`), left.CountedOffset, position)
-		return err
+		return t.run(ctx, `UPDATE webhooks SET first_scan_offset = `+turned(`first_scan_offset`), left.CountedOffset, position)
 	}
 	const reader, known = ` FROM webhook_readers WHERE name = $2)`, ` FROM scan_logs WHERE id = $2 AND webhook_offset >= 0), `
 	if _, err := t.exec(ctx,
@@ -276,8 +274,7 @@ func (t statisticsQueries) TurnReaders(ctx context.Context, left stats.State, to
 		return err
 	}
 	// first_scan_offset is a position in the scan log that was counted before, so it does not apply to the new scan log.
-	_, err := t.exec(ctx, `UPDATE webhooks SET first_scan_offset = 0`)
-	return err
+	return t.run(ctx, `UPDATE webhooks SET first_scan_offset = 0`)
 }
 
 // LeaveStream prepares the change from a stream, whose scans were counted until now, to the given journal. The parameter last is the last
@@ -296,9 +293,8 @@ func (s *Store) LeaveStream(ctx context.Context, journal string, last scanlog.Of
 		if err := tx.statistics().rememberLedger(ctx, journal, last.Position, -1); err != nil {
 			return err
 		}
-		_, err = tx.exec(ctx, `UPDATE webhook_readers SET read_offset = $1, checkpoint = '' WHERE name = $2 AND read_offset < $1`, state.CountedOffset,
+		return tx.run(ctx, `UPDATE webhook_readers SET read_offset = $1, checkpoint = '' WHERE name = $2 AND read_offset < $1`, state.CountedOffset,
 			webhooks.ScanSource)
-		return err
 	})
 }
 
@@ -361,9 +357,8 @@ func (s *Store) BeginOrigin(ctx context.Context, node string, upTo int64) error 
 		if err != nil || n == 0 {
 			return err
 		}
-		_, err = tx.exec(ctx, `INSERT INTO webhook_offsets (node, contiguous_to, extra) SELECT node, contiguous_to, extra FROM aggregation_offsets
+		return tx.run(ctx, `INSERT INTO webhook_offsets (node, contiguous_to, extra) SELECT node, contiguous_to, extra FROM aggregation_offsets
 			WHERE node = $1 AND EXISTS (SELECT 1 FROM webhook_offsets WHERE node = '`+everyJournal+`') ON CONFLICT (node) DO NOTHING`, node)
-		return err
 	})
 }
 
@@ -415,16 +410,14 @@ func (t statisticsQueries) RewindReaders(ctx context.Context, end int64) error {
 		read_offset = CASE WHEN read_offset > $1 THEN $1 ELSE read_offset END WHERE name = $2`, end, webhooks.ScanSource); err != nil {
 		return err
 	}
-	_, err := t.exec(ctx, `UPDATE webhooks SET first_scan_offset = $1 WHERE first_scan_offset > $1`, end)
-	return err
+	return t.run(ctx, `UPDATE webhooks SET first_scan_offset = $1 WHERE first_scan_offset > $1`, end)
 }
 
 func (t statisticsQueries) ForgetUsers(ctx context.Context) error {
 	if _, err := t.exec(ctx, `DELETE FROM statistics_user_deltas`); err != nil {
 		return err
 	}
-	_, err := t.exec(ctx, `DELETE FROM statistics_users`)
-	return err
+	return t.run(ctx, `DELETE FROM statistics_users`)
 }
 
 func (t statisticsQueries) Binding(ctx context.Context, activation int64) (codes.Binding, error) {
@@ -460,7 +453,7 @@ func queryEach[T any](ctx context.Context, t *Tx, scan func(func(...any) error) 
 
 func (t statisticsQueries) AllTuples(ctx context.Context, spans []stats.Span, yield func(stats.TupleRow) error) error {
 	for _, span := range spans {
-		scan := into(func(r *stats.TupleRow) []any {
+		scan := scanner(func(r *stats.TupleRow) []any {
 			return append(tupleInto(&r.Tuple), &r.Rule, &r.Granularity, &r.Bucket, &r.Scans, &r.FirstScans)
 		})
 		err := queryEach(ctx, t.Tx, scan, yield, `SELECT `+tupleColumns+`, rule, granularity, bucket, scans, first_scans FROM statistics_counts c JOIN statistics_tuples u ON u.id = c.tuple
@@ -507,12 +500,12 @@ func (t statisticsQueries) usersOf(ctx context.Context, dim stats.Dimension, day
 }
 
 func (t statisticsQueries) AllMisses(ctx context.Context, of stats.Span, yield func(stats.UnmatchedRow) error) error {
-	scan := into(func(r *stats.UnmatchedRow) []any { return []any{&r.Granularity, &r.Bucket, &r.Location, &r.Scans} })
+	scan := scanner(func(r *stats.UnmatchedRow) []any { return []any{&r.Granularity, &r.Bucket, &r.Location, &r.Scans} })
 	return queryEach(ctx, t.Tx, scan, yield, `SELECT granularity, bucket, location, scans FROM statistics_unmatched
 		WHERE granularity = $1 AND bucket >= $2 AND bucket < $3`, int64(of.Granularity), of.From, of.To)
 }
 
 func (t alarmQueries) AllCodes(ctx context.Context, from, to alarms.CodeName, yield func(alarms.Row) error) error {
-	return queryEach(ctx, t.Tx, codeCountRows.scan, yield, codeCountRows.query(`WHERE (batch, idx) >= ($1, $2) AND (batch, idx) < ($3, $4)`),
-		from.Batch, from.Index, to.Batch, to.Index)
+	return queryEach(ctx, t.Tx, codeCountRows.scan, yield,
+		codeCountRows.query(`WHERE (batch, idx) >= ($1, $2) AND (batch, idx) < ($3, $4)`), from.Batch, from.Index, to.Batch, to.Index)
 }

@@ -19,8 +19,7 @@ func (t statisticsQueries) ShiftDays(ctx context.Context, hour, previous, offset
 	first := timebucket.Day(hour, previous) // hourly counts of this day may be missing, so its daily counts are corrected, not recounted
 	run := func(query string, args ...any) error {
 		err := t.patiently(func() error {
-			_, err := t.exec(ctx, query, args...)
-			return err
+			return t.run(ctx, query, args...)
 		})
 		if err != nil {
 			err = fmt.Errorf("counting the days again: %w", err)
@@ -101,7 +100,7 @@ func dayByDay(span stats.Span, day func(location string) string, order string, l
 }
 
 func (t statisticsQueries) CountsFrom(ctx context.Context, span stats.Span, rule, tuple int64, limit int) ([]stats.CountRow, error) {
-	scan := into(func(r *stats.CountRow) []any {
+	scan := scanner(func(r *stats.CountRow) []any {
 		return []any{&r.Granularity, &r.Bucket, &r.Rule, &r.Tuple, &r.Scans, &r.FirstScans}
 	})
 	return list(ctx, t.Tx, scan, dayByDay(span, func(location string) string {
@@ -119,7 +118,7 @@ func (t statisticsQueries) SumsFrom(ctx context.Context, span stats.Span, dim st
 
 func (t statisticsQueries) UsersFrom(ctx context.Context, span stats.Span, dim stats.Dimension, value string,
 	limit int) ([]stats.UsersKey, error) {
-	scan := into(func(k *stats.UsersKey) []any { return []any{&k.Day, &k.Dimension, &k.Value} })
+	scan := scanner(func(k *stats.UsersKey) []any { return []any{&k.Day, &k.Dimension, &k.Value} })
 	return list(ctx, t.Tx, scan, dayByDay(span, func(location string) string {
 		return `SELECT day, dimension, value FROM statistics_users WHERE dimension = $1 AND day = ` + location + ` AND value >= $2`
 	}, `value`, limit), int64(dim), value)

@@ -493,6 +493,12 @@ func scalar[T any](ctx context.Context, t *Tx, query string, args ...any) (T, er
 	return value, err
 }
 
+// scalarOrZero is like scalar, but returns the zero value if the query returns no row.
+func scalarOrZero[T any](ctx context.Context, t *Tx, query string, args ...any) (T, error) {
+	value, err := scalar[T](ctx, t, query, args...)
+	return value, replaceNoRows(err, nil)
+}
+
 // viewed returns the result of read on a snapshot of the store.
 func viewed[T any](ctx context.Context, s *Store, read func(*Tx) (T, error)) (value T, err error) {
 	err = s.view(ctx, func(tx *Tx) (err error) {
@@ -504,10 +510,7 @@ func viewed[T any](ctx context.Context, s *Store, read func(*Tx) (T, error)) (va
 
 // execute runs one statement in a transaction of its own.
 func execute(ctx context.Context, s *Store, query string, args ...any) error {
-	return s.update(ctx, func(tx *Tx) error {
-		_, err := tx.exec(ctx, query, args...)
-		return err
-	})
+	return s.update(ctx, func(tx *Tx) error { return tx.run(ctx, query, args...) })
 }
 
 // replaceNoRows returns the error missing if err is sql.ErrNoRows, and otherwise err.
@@ -570,8 +573,7 @@ func (t *Tx) lock(ctx context.Context, full, part string) error {
 		return nil
 	}
 	if query, args := t.engine.lock(full, part); query != "" {
-		_, err := t.exec(ctx, query, args...)
-		return err
+		return t.run(ctx, query, args...)
 	}
 	return nil
 }
