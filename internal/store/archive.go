@@ -82,7 +82,7 @@ func (p *Snapshot) WriteRows(ctx context.Context, table string, w io.Writer) (n 
 	from, args := table, []any(nil)
 	switch {
 	case len(p.appids) > 0:
-		from, args = known.ownedBy(p.appids), anyOf(p.appids)
+		from, args = known.ownedBy(p.appids), appendArgs(nil, p.appids)
 	case table == "sequences" && p.external != nil:
 		from, args = sequencesUpTo, []any{p.external.base + p.external.upTo}
 	case table == "scan_logs" && p.external != nil && p.external.counted > 0:

@@ -60,10 +60,7 @@ func (t statisticsQueries) CountsByOwner(ctx context.Context, per stats.Granular
 // OwnersOfHosts implements stats.Tx. Each pair of a host and an owner is looked up by index, because a host may have a million rules.
 func (t statisticsQueries) OwnersOfHosts(ctx context.Context, hosts []string) (found [][2]string, err error) {
 	for names := range slices.Chunk(hosts, t.argumentsAtOnce()/2) {
-		var args []any
-		for _, host := range names {
-			args = append(args, host)
-		}
+		args := appendArgs(nil, names)
 		pairs, err := list(ctx, t.Tx, scanTwoTexts, `WITH RECURSIVE hosts (host) AS (VALUES `+t.rowMarks(len(names), 1)+`), found (host, owner) AS (
 			SELECT h.host, (SELECT MIN(r.owner) FROM rules r WHERE r.host = h.host) FROM hosts h UNION ALL
 			SELECT f.host, (SELECT MIN(r.owner) FROM rules r WHERE r.host = f.host AND r.owner > f.owner)
@@ -84,14 +81,10 @@ func (t statisticsQueries) ScansOfOwners(ctx context.Context, since int64) (map[
 
 func (t statisticsQueries) LastPublishes(ctx context.Context, owners []string) (map[string]int64, error) {
 	query := `SELECT appid, COALESCE((SELECT MAX(hour) FROM publish_counts WHERE owner = appid), 0) FROM accounts`
-	var args []any
-	for _, owner := range owners {
-		args = append(args, owner)
-	}
 	if len(owners) > 0 {
 		query += ` WHERE appid IN (` + t.marks(1, len(owners)) + `)`
 	}
-	return pairs[string, int64](ctx, t.Tx, query, args...)
+	return pairs[string, int64](ctx, t.Tx, query, appendArgs(nil, owners)...)
 }
 
 // DaysOfRules implements stats.Tx. Days and rules are passed as lists, so that each pair is looked up by index.
@@ -108,12 +101,7 @@ func (t statisticsQueries) DaysOfOwners(ctx context.Context, days []int64, names
 func daysOf[T comparable](ctx context.Context, t *Tx, query, tail string, args []any, days []int64,
 	items []T) ([]stats.DayCount[T], error) {
 	first := len(args) + 1
-	for _, item := range items {
-		args = append(args, item)
-	}
-	for _, day := range days {
-		args = append(args, day)
-	}
+	args = appendArgs(appendArgs(args, items), days)
 	scan := scanner(func(c *stats.DayCount[T]) []any { return []any{&c.Key, &c.Bucket, &c.Scans} })
 	query += placeholders(first, len(items)) + `) AND bucket IN (` + placeholders(first+len(items), len(days)) + `)` + tail
 	return list(ctx, t, scan, query, args...)

@@ -113,18 +113,15 @@ func (t ruleQueries) Named(ctx context.Context, ids []int64) ([]rules.Named, err
 	if len(ids) == 0 {
 		return nil, nil
 	}
-	args, prefix := make([]any, len(ids)), `json_extract(h.detail, '$.prefix')`
+	prefix := `json_extract(h.detail, '$.prefix')`
 	if t.engine.name == "postgres" {
 		prefix = `CAST(h.detail AS json) ->> 'prefix'`
-	}
-	for i, id := range ids {
-		args[i] = id
 	}
 	text := placeholders(1, len(ids))
 	scan := scanner(func(n *rules.Named) []any { return []any{&n.ID, &n.Owner, &n.Prefix, &n.Deleted} })
 	return list(ctx, t.Tx, scan, `SELECT id, owner, prefix, 0 FROM rules WHERE id IN (`+text+`)
 		UNION ALL SELECT seq, `+t.statistics().loggedOwner()+`, `+prefix+`, 1 FROM changes h
-			WHERE seq IN (`+text+`) AND kind = '`+ofRule+`' AND NOT EXISTS (SELECT 1 FROM rules WHERE id = h.seq)`, args...)
+			WHERE seq IN (`+text+`) AND kind = '`+ofRule+`' AND NOT EXISTS (SELECT 1 FROM rules WHERE id = h.seq)`, appendArgs(nil, ids)...)
 }
 
 func (t ruleQueries) List(ctx context.Context, q rules.Query) ([]rules.Rule, int, error) {
@@ -160,9 +157,7 @@ func (t ruleQueries) List(ctx context.Context, q rules.Query) ([]rules.Rule, int
 			return []rules.Rule{}, total, err
 		}
 		names = append(names, "key IN ("+placeholders(len(args)+1, len(q.Keys))+")")
-		for _, key := range q.Keys {
-			args = append(args, key)
-		}
+		args = appendArgs(args, q.Keys)
 	}
 	order := " ORDER BY id"
 	if q.Newest {

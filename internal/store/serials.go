@@ -23,11 +23,7 @@ func (t codeQueries) SerialsByNumber(ctx context.Context, batch int64, numbers [
 func serialsIn[K comparable, V any](ctx context.Context, t *Tx, query string, batch int64, wanted []K) (map[K]V, error) {
 	found := map[K]V{}
 	return found, inChunks(wanted, func(items []K) error {
-		args := []any{batch}
-		for _, item := range items {
-			args = append(args, item)
-		}
-		rows, err := pairs[K, V](ctx, t, query+placeholders(2, len(items))+`)`, args...)
+		rows, err := pairs[K, V](ctx, t, query+placeholders(2, len(items))+`)`, appendArgs([]any{batch}, items)...)
 		maps.Copy(found, rows)
 		return err
 	})
@@ -36,10 +32,7 @@ func serialsIn[K comparable, V any](ctx context.Context, t *Tx, query string, ba
 func (t codeQueries) SerialsBeginning(ctx context.Context, batches []int64, part string, limit int) (found []codes.SerialOf, err error) {
 	scan := scanner(func(s *codes.SerialOf) []any { return []any{&s.Batch, &s.Index, &s.Serial.Serial} })
 	err = inChunks(batches, func(numbers []int64) error {
-		args := []any{part, part + "\U0010FFFF"}
-		for _, id := range numbers {
-			args = append(args, id)
-		}
+		args := appendArgs([]any{part, part + "\U0010FFFF"}, numbers)
 		rows, err := list(ctx, t.Tx, scan, `SELECT batch, idx, serial FROM code_serials WHERE serial >= $1 AND serial < $2 AND batch IN (`+
 			placeholders(3, len(numbers))+fmt.Sprintf(`) LIMIT %d`, limit), args...)
 		found = append(found, rows...)

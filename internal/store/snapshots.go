@@ -207,7 +207,7 @@ func (t *Tx) fill(ctx context.Context, name, data string) error {
 // noteFound adds an entry for each existing object, or for each object of some accounts, to an audit log that has none about it, so that
 // each object's history in this log is complete.
 func (t *Tx) noteFound(ctx context.Context, appids ...string) error {
-	instant, did, args := t.keeping.clockNow(), "found", anyOf(appids)
+	instant, did, args := t.keeping.clockNow(), "found", appendArgs(nil, appids)
 	from := func(name string) string {
 		if known, _ := tableOf(name); len(appids) > 0 {
 			name = known.ownedBy(appids)

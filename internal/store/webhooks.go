@@ -75,11 +75,8 @@ func (s *Store) MissingIDs(ctx context.Context, rules, batches []int64) (noRules
 func (t webhookQueries) absent(ctx context.Context, table string, ids []int64) (missing []int64, err error) {
 	storedSet := map[int64]bool{}
 	for numbers := range slices.Chunk(ids, t.argumentsAtOnce()) {
-		args := make([]any, len(numbers))
-		for i, id := range numbers {
-			args[i] = id
-		}
-		found, err := list(ctx, t.Tx, scanNumber, `SELECT id FROM `+table+` WHERE id IN (`+t.marks(1, len(numbers))+`)`, args...)
+		found, err := list(ctx, t.Tx, scanNumber, `SELECT id FROM `+table+` WHERE id IN (`+t.marks(1, len(numbers))+`)`,
+			appendArgs(nil, numbers)...)
 		if err != nil {
 			return nil, err
 		}
