@@ -119,10 +119,10 @@ func (c EmulatorService) ReseedFaults(ctx context.Context, seed uint64) error {
 
 // Planted is the result of Seed: the numbers of entries in the seed file, and whether the server applied the file.
 type Planted struct {
-	Applied    bool `json:"applied"` // false = the identical text was applied before, so nothing changed
-	Accounts   int  `json:"accounts"`
-	Components int  `json:"components"` // third-party platforms
-	Rules      int  `json:"rules"`
+	Applied    bool `json:"applied" doc:"whether the seed was applied; false if the same text was applied before"`
+	Accounts   int  `json:"accounts" doc:"number of accounts in the seed"`
+	Components int  `json:"components" doc:"number of third-party platforms in the seed"`
+	Rules      int  `json:"rules" doc:"number of rules in the seed"`
 }
 
 // Seed applies the text of a seed file (YAML; the request is at most 1 MiB) to the current state. A *Problem with status 422 names

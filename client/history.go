@@ -12,14 +12,14 @@ import (
 type Change struct {
 	Seq        int64           `json:"seq"`
 	OccurredAt time.Time       `json:"occurred_at"`
-	Kind       string          `json:"kind"` // Kind of the changed object: rule, account, link, …
-	Key        string          `json:"key"`  // which one
+	Kind       string          `json:"kind" doc:"kind of object: rule, account, appearance, link, tokens, component, grant, domain, qrcode, batch, codes, serials, package, gs1 (links of a GS1 key), scan_key, webhook, alarm, scans (an erasure), person, admin_key, meta (settings and clock), seed, export, drill, keys, reset, emptied (an account that was reset), chain, numbers (IDs reserved for an import), import (shows the rules that were stored with smaller IDs), or a kind added by a later version"`
+	Key        string          `json:"key" doc:"key of the object: a key, an AppID, two AppIDs or a number"`
 	Actor      string          `json:"actor" doc:"AppID, admin, seed, server, person:NAME or key:NAME"`
-	Via        string          `json:"via" answer:"optional"` // The third-party platform that called on behalf of the actor.
-	RID        string          `json:"rid" answer:"optional"`
+	Via        string          `json:"via,omitempty" answer:"optional" doc:"AppID of the third-party platform that called on behalf of the actor"`
+	RID        string          `json:"rid,omitempty" answer:"optional" doc:"request ID of the call"`
 	Action     string          `json:"action"`
-	Detail     json.RawMessage `json:"detail"`
-	Hash       string          `json:"hash"`
+	Detail     json.RawMessage `json:"detail" doc:"content after the change, without secrets"`
+	Hash       string          `json:"hash" doc:"keyed hash of this change and the previous hash"`
 }
 
 // ChangesQuery selects changes; the zero value selects the oldest changes.

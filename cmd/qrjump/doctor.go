@@ -40,7 +40,7 @@ func (c *doctorCommand) Run(s *session) error {
 	v := walk{}
 	config, err := c.config(s)
 	if err != nil {
-		v.fail("configuration", i18n.Literal(err.Error()), msg("doctor.config.next"))
+		v.Fail("configuration", i18n.Literal(err.Error()), msg("doctor.config.next"))
 	}
 	v.variables(s)
 	running, reached := c.server(s, &v)
@@ -50,7 +50,7 @@ func (c *doctorCommand) Run(s *session) error {
 		config.Data = "qrjump-data"
 	}
 	if config.Data != "" {
-		v.found = append(v.found, server.Preflight(s.ctx, config, running)...)
+		v.List = append(v.List, server.Preflight(s.ctx, config, running)...)
 	}
 	c.nodes(s, &v)
 	if err := s.ctx.Err(); err != nil {
@@ -70,26 +70,14 @@ func (c *doctorCommand) Run(s *session) error {
 
 // walk collects the findings of the checks.
 type walk struct {
-	found      []server.Finding
+	server.Findings
 	slow       []byte   // Slow statements of the server's database as JSON, for a report; nil = not known.
 	goroutines []string // Stacks of the server's goroutines without arguments, for a report; nil = not known.
 }
 
-func (v *walk) pass(topic string, detail i18n.Message) {
-	v.found = append(v.found, server.Finding{About: topic, OK: true, Detail: detail})
-}
-
-func (v *walk) warn(topic string, detail, next i18n.Message) {
-	v.found = append(v.found, server.Finding{About: topic, OK: true, Warns: true, Detail: detail, Next: next})
-}
-
-func (v *walk) fail(topic string, detail, next i18n.Message) {
-	v.found = append(v.found, server.Finding{About: topic, Detail: detail, Next: next})
-}
-
 // steps converts the findings to steps of a check, which is the type that the server's responses contain.
 func (v *walk) steps() []verification.Step {
-	return mapped(v.found, func(f server.Finding) verification.Step {
+	return mapped(v.List, func(f server.Finding) verification.Step {
 		return verification.Step{Action: i18n.Literal(f.About), OK: f.OK, Warning: f.Warns, Detail: f.Detail, Hint: f.Next}
 	})
 }
@@ -97,7 +85,7 @@ func (v *walk) steps() []verification.Step {
 // diagnosis prints the findings and returns an error if a check failed; JSON output is in English.
 func (v *walk) diagnosis(s *session, o outputFlags) error {
 	wrong, warned, steps := 0, 0, v.steps()
-	for _, f := range v.found {
+	for _, f := range v.List {
 		if !f.OK {
 			wrong++
 		} else if f.Warns {
@@ -105,7 +93,7 @@ func (v *walk) diagnosis(s *session, o outputFlags) error {
 		}
 	}
 	err := o.print(s, map[string]any{"ok": wrong == 0, "checks": steps}, nil, func(w io.Writer) {
-		for i, f := range v.found {
+		for i, f := range v.List {
 			fmt.Fprintf(w, "%-3s %s %s\n", markOf(steps[i]), inColumn(s.msg(msg("about."+f.About)), 13), plain(s.msg(f.Detail)))
 			if next := s.msg(f.Next); next != "" {
 				fmt.Fprintf(w, "    %-13s   %s\n", "", plain(next))
@@ -160,11 +148,11 @@ func (v *walk) variables(s *session) {
 			if nearest := suggest.Nearest(name, known...); nearest != "" {
 				message = msg("doctor.variable.meant", name, nearest)
 			}
-			v.warn("configuration", message, msg("doctor.variable.next"))
+			v.Warn("configuration", message, msg("doctor.variable.next"))
 		}
 	}
 	if !unread {
-		v.pass("configuration", msg("doctor.variables"))
+		v.Pass("configuration", msg("doctor.variables"))
 	}
 }
 
@@ -181,7 +169,7 @@ func (c *doctorCommand) server(s *session, v *walk) (running bool, reached strin
 	named := c.Server != "" || c.AdminServer != ""
 	if _, err := os.Stat(filepath.Join(c.Data, "addresses.json")); c.Data != "" && !named && isFolder(c.Data) &&
 		errors.Is(err, fs.ErrNotExist) {
-		v.warn("server", msg("doctor.none", c.Data), msg("doctor.none.next", shellWord(c.Data)))
+		v.Warn("server", msg("doctor.none", c.Data), msg("doctor.none.next", shellWord(c.Data)))
 		return false, ""
 	}
 	lost := func(err error) (bool, string) {
@@ -190,7 +178,7 @@ func (c *doctorCommand) server(s *session, v *walk) (running bool, reached strin
 			happened = msg("doctor.no_answer", u.URL, u.Err)
 		}
 		next, _ := remedy(err)
-		v.fail("server", happened, next)
+		v.Fail("server", happened, next)
 		return false, ""
 	}
 	loc, token, err := c.admin(c.adminFlags)
@@ -208,15 +196,15 @@ func (c *doctorCommand) server(s *session, v *walk) (running bool, reached strin
 	}
 	if alive.status != http.StatusOK || string(alive.body) != "ok\n" {
 		if wantsTLS(string(alive.body)) {
-			v.fail("server", msg("doctor.no_plain", loc.url), msg("reach.https"))
+			v.Fail("server", msg("doctor.no_plain", loc.url), msg("reach.https"))
 		} else {
-			v.fail("server", msg("doctor.stranger", loc.url), msg("reach.name", serverFlagNames))
+			v.Fail("server", msg("doctor.stranger", loc.url), msg("reach.name", serverFlagNames))
 		}
 		return false, ""
 	}
-	v.pass("server", msg("doctor.answers", loc.url))
+	v.Pass("server", msg("doctor.answers", loc.url))
 	if alive.tls != nil {
-		v.found = append(v.found, server.CertificateFinding(*alive.tls, loc.url))
+		v.List = append(v.List, server.CertificateFinding(*alive.tls, loc.url))
 	}
 	v.operator(d, loc.flag == "admin-server" || token != "")
 	v.clock(alive.header.Get("Date"), began, time.Now())
@@ -243,16 +231,16 @@ func (c *doctorCommand) nodes(s *session, v *walk) {
 	for _, url := range c.Node {
 		w := walk{}
 		c.node(s, &w, url)
-		for _, f := range w.found {
+		for _, f := range w.List {
 			f.Detail = msg("doctor.of", url, f.Detail)
-			v.found = append(v.found, f)
+			v.List = append(v.List, f)
 		}
 	}
 }
 
 func (c *doctorCommand) node(s *session, v *walk, url string) {
 	if isPlatform(url) {
-		v.fail("nodes", msg("doctor.platform"), msg("doctor.platform.next"))
+		v.Fail("nodes", msg("doctor.platform"), msg("doctor.platform.next"))
 		return
 	}
 	token, err := c.token(c.adminFlags, url)
@@ -264,7 +252,7 @@ func (c *doctorCommand) node(s *session, v *walk, url string) {
 		_, err = d.get("/healthz")
 	}
 	if err != nil {
-		v.fail("nodes", msg("doctor.node.silent", err), msg("doctor.node.silent.next"))
+		v.Fail("nodes", msg("doctor.node.silent", err), msg("doctor.node.silent.next"))
 		return
 	}
 	v.operator(d, true)
@@ -322,6 +310,13 @@ func (d serverProbe) get(path string) (statement, error) {
 	return a, err
 }
 
+// read decodes the JSON response to a GET request into v. It returns false without a successful response; the check "operator" reports
+// a missing token.
+func (d serverProbe) read(path string, v any) (statement, bool) {
+	a, err := d.get(path)
+	return a, err == nil && a.status == http.StatusOK && json.Unmarshal(a.body, v) == nil
+}
+
 // operator checks whether the admin API is reachable, because half of the checks need the admin API. If the user gave neither an admin
 // address nor a token, operator does not report missing access, because the check of the metrics reports it.
 func (v *walk) operator(d serverProbe, named bool) {
@@ -330,16 +325,16 @@ func (v *walk) operator(d serverProbe, named bool) {
 	var problem client.Problem
 	switch {
 	case err != nil:
-		v.fail("server", i18n.Literal(err.Error()), i18n.Message{})
+		v.FailError("server", err)
 	case a.status == http.StatusOK && json.Unmarshal(a.body, &list) == nil && list.Nodes != nil, !named:
 	case a.status == http.StatusUnauthorized && d.token == "":
-		v.fail("credentials", msg("doctor.token.none", d.base), msg("doctor.metrics.none.next"))
+		v.Fail("credentials", msg("doctor.token.none", d.base), msg("doctor.metrics.none.next"))
 	case a.status == http.StatusUnauthorized:
-		v.fail("credentials", msg("doctor.token.refused", d.base), msg("doctor.metrics.none.next"))
+		v.Fail("credentials", msg("doctor.token.refused", d.base), msg("doctor.metrics.none.next"))
 	case json.Unmarshal(a.body, &problem) == nil && problem.Status == a.status && a.status != http.StatusNotFound:
-		v.fail("credentials", msg("doctor.token.problem", d.base, a.status, problem.Detail), msg("doctor.metrics.none.next"))
+		v.Fail("credentials", msg("doctor.token.problem", d.base, a.status, problem.Detail), msg("doctor.metrics.none.next"))
 	default:
-		v.fail("server", msg("doctor.no_admin", d.base), msg("doctor.no_admin.next"))
+		v.Fail("server", msg("doctor.no_admin", d.base), msg("doctor.no_admin.next"))
 	}
 }
 
@@ -349,12 +344,12 @@ func (v *walk) clock(date string, before, after time.Time) {
 	remoteMoment, err := http.ParseTime(date)
 	switch {
 	case err != nil:
-		v.warn("clock", msg("doctor.clock.none"), i18n.Message{})
+		v.Warn("clock", msg("doctor.clock.none"), i18n.Message{})
 	case remoteMoment.Before(before.Add(-timeout)), remoteMoment.After(after.Add(timeout)):
-		v.fail("clock", msg("doctor.clock.differs", remoteMoment.UTC().Format(time.RFC3339), after.UTC().Format(time.RFC3339)),
+		v.Fail("clock", msg("doctor.clock.differs", remoteMoment.UTC().Format(time.RFC3339), after.UTC().Format(time.RFC3339)),
 			msg("doctor.clock.next"))
 	default:
-		v.pass("clock", msg("doctor.clock", timeout))
+		v.Pass("clock", msg("doctor.clock", timeout))
 	}
 }
 
@@ -363,40 +358,39 @@ func (v *walk) ready(d serverProbe) {
 	first, rest, _ := strings.Cut(strings.TrimSpace(string(a.body)), "\n")
 	switch {
 	case err != nil:
-		v.fail("ready", i18n.Literal(err.Error()), i18n.Message{})
+		v.FailError("ready", err)
 	case a.status != http.StatusOK:
-		v.fail("ready", msg("doctor.unready", first), msg("doctor.unready.next"))
+		v.Fail("ready", msg("doctor.unready", first), msg("doctor.unready.next"))
 	default:
-		v.pass("ready", msg("doctor.ready"))
+		v.Pass("ready", msg("doctor.ready"))
 		for line := range strings.Lines(rest) {
 			switch text := i18n.Literal(strings.TrimSpace(line)); {
 			case strings.HasPrefix(line, server.ReadingImport):
-				v.warn("lag", text, i18n.Message{})
+				v.Warn("lag", text, i18n.Message{})
 			case strings.HasPrefix(line, server.Unreadable):
-				v.fail("lag", text, msg("doctor.unreadable.next"))
+				v.Fail("lag", text, msg("doctor.unreadable.next"))
 			default:
-				v.fail("ledger", text, i18n.Message{})
+				v.Fail("ledger", text, i18n.Message{})
 			}
 		}
 	}
 }
 
 func (v *walk) version(d serverProbe) {
-	a, err := d.get("/openapi.json")
 	var document struct {
 		Info struct {
 			Version string `json:"version"`
 		} `json:"info"`
 	}
-	if err != nil || a.status != http.StatusOK || json.Unmarshal(a.body, &document) != nil {
-		v.warn("version", msg("doctor.version.none"), i18n.Message{})
+	if _, ok := d.read("/openapi.json", &document); !ok {
+		v.Warn("version", msg("doctor.version.none"), i18n.Message{})
 		return
 	}
 	if remote := document.Info.Version; remote != version.Number() {
-		v.warn("version", msg("doctor.version.differs", remote, version.Number()), msg("doctor.version.next"))
+		v.Warn("version", msg("doctor.version.differs", remote, version.Number()), msg("doctor.version.next"))
 		return
 	}
-	v.pass("version", msg("doctor.version", version.Number()))
+	v.Pass("version", msg("doctor.version", version.Number()))
 }
 
 // gauge is a metric with the largest value that is acceptable.
@@ -424,7 +418,7 @@ var gauges = []gauge{
 func (v *walk) metrics(d serverProbe) {
 	a, err := d.get("/metrics")
 	if err != nil || a.status != http.StatusOK {
-		v.warn("metrics", msg("doctor.metrics.none"), msg("doctor.metrics.none.next"))
+		v.Warn("metrics", msg("doctor.metrics.none"), msg("doctor.metrics.none.next"))
 		return
 	}
 	values := measured(a.body)
@@ -436,28 +430,28 @@ func (v *walk) metrics(d serverProbe) {
 		}
 		next := msg("doctor." + g.name + ".next")
 		if bad[g.about] = true; g.warns {
-			v.warn(g.about, msg("doctor."+g.name, value), next)
+			v.Warn(g.about, msg("doctor."+g.name, value), next)
 		} else {
-			v.fail(g.about, msg("doctor."+g.name, value), next)
+			v.Fail(g.about, msg("doctor."+g.name, value), next)
 		}
 	}
 	if !bad["lag"] {
-		v.pass("lag", msg("doctor.lag.none"))
+		v.Pass("lag", msg("doctor.lag.none"))
 	}
 	if !bad["ledger"] {
-		v.pass("ledger", msg("doctor.ledger", values["qrjump_scan_ship_backlog"]+values["qrjump_scan_queue_length"]))
+		v.Pass("ledger", msg("doctor.ledger", values["qrjump_scan_ship_backlog"]+values["qrjump_scan_queue_length"]))
 	}
 	if n := values["qrjump_db_primaries"]; n > 1 {
-		v.fail("store", msg("doctor.primaries", n), msg("doctor.primaries.next"))
+		v.Fail("store", msg("doctor.primaries", n), msg("doctor.primaries.next"))
 	}
 	if values["qrjump_db_hosts"] > 1 && values["qrjump_db_replicas"] == 0 {
-		v.warn("store", msg("doctor.replica"), msg("doctor.replica.next"))
+		v.Warn("store", msg("doctor.replica"), msg("doctor.replica.next"))
 	}
 	if values["qrjump_admin_insecure"] > 0 {
-		v.fail("server", msg("doctor.plain"), msg("doctor.plain.next"))
+		v.Fail("server", msg("doctor.plain"), msg("doctor.plain.next"))
 	}
 	if open, limit := values["process_open_fds"], values["process_max_fds"]; limit > 0 && open > limit*0.8 {
-		v.fail("server", msg("doctor.files", open, limit), msg("doctor.files.next"))
+		v.Fail("server", msg("doctor.files", open, limit), msg("doctor.files.next"))
 	}
 }
 
@@ -512,10 +506,9 @@ func wrongCredential(credential client.RefusedCredential) (message, next i18n.Me
 
 // credentials reports addresses and keys that are rejected repeatedly.
 func (v *walk) credentials(d serverProbe) {
-	a, err := d.get("/admin/v1/failed-authentications")
 	var list client.RefusedCredentialList
-	if err != nil || a.status != http.StatusOK || json.Unmarshal(a.body, &list) != nil {
-		return // The missing token has been reported already.
+	if _, ok := d.read("/admin/v1/failed-authentications", &list); !ok {
+		return
 	}
 	found := false
 	for _, credential := range list.Credentials {
@@ -524,19 +517,19 @@ func (v *walk) credentials(d serverProbe) {
 		}
 		found = true
 		message, next := wrongCredential(credential)
-		v.warn("credentials", msg("doctor.credentials", message, credential.Count, credential.IP, formatTime(credential.LastAt)), next)
+		v.Warn("credentials", msg("doctor.credentials", message, credential.Count, credential.IP, formatTime(credential.LastAt)), next)
 	}
 	if !found {
-		v.pass("credentials", msg("doctor.credentials.none"))
+		v.Pass("credentials", msg("doctor.credentials.none"))
 	}
 }
 
 // nodes reports the cluster's nodes whose scans have not arrived in the common log, and silent nodes.
 func (v *walk) nodes(d serverProbe) {
-	a, err := d.get("/admin/v1/scan-nodes")
 	var list client.ScanNodeList
-	if err != nil || a.status != http.StatusOK || json.Unmarshal(a.body, &list) != nil {
-		return // The missing token has been reported already.
+	a, ok := d.read("/admin/v1/scan-nodes", &list)
+	if !ok {
+		return
 	}
 	now, err := http.ParseTime(a.header.Get("Date"))
 	if err != nil {
@@ -547,48 +540,44 @@ func (v *walk) nodes(d serverProbe) {
 		limit = max(limit, n.Backlog)
 		switch {
 		case n.StoppedCleanly && n.Backlog > 0:
-			v.fail("nodes", msg("doctor.node.stopped", n.Name, n.Node, n.Backlog), msg("doctor.node.stopped.next", n.Node))
+			v.Fail("nodes", msg("doctor.node.stopped", n.Name, n.Node, n.Backlog), msg("doctor.node.stopped.next", n.Node))
 		case n.Backlog > 10_000:
-			v.fail("nodes", msg("doctor.node.behind", n.Name, n.Node, n.Backlog), msg("doctor.log"))
+			v.Fail("nodes", msg("doctor.node.behind", n.Name, n.Node, n.Backlog), msg("doctor.log"))
 		case !n.StoppedCleanly && now.Sub(n.LastSeenAt) > server.NodeSilence:
-			v.warn("nodes", msg("doctor.node.away", n.Name, n.Node, formatTime(n.LastSeenAt)), msg("doctor.node.away.next", n.Node))
+			v.Warn("nodes", msg("doctor.node.away", n.Name, n.Node, formatTime(n.LastSeenAt)), msg("doctor.node.away.next", n.Node))
 		}
 	}
 	if len(list.Nodes) > 0 {
-		v.pass("nodes", msg("doctor.nodes", msg("count.node", len(list.Nodes)), msg("count.scan", int(limit))))
+		v.Pass("nodes", msg("doctor.nodes", msg("count.node", len(list.Nodes)), msg("count.scan", int(limit))))
 	}
 }
 
 // drills checks the result of the last restore drill.
 func (v *walk) drills(d serverProbe) {
-	a, err := d.get("/admin/v1/changes?newest=true&limit=1&kind=drill")
 	var list struct{ Changes []client.Change }
-	if err != nil || a.status != http.StatusOK || json.Unmarshal(a.body, &list) != nil {
-		return // The missing token has been reported already.
+	if _, ok := d.read("/admin/v1/changes?newest=true&limit=1&kind=drill", &list); !ok {
+		return
 	}
 	next := msg("doctor.drill.next")
 	if len(list.Changes) == 0 {
-		v.warn("backups", msg("doctor.drill.none"), next)
+		v.Warn("backups", msg("doctor.drill.none"), next)
 		return
 	}
 	last := list.Changes[0]
 	if last.Action != "restored" {
-		v.fail("backups", msg("doctor.drill.failed", formatTime(last.OccurredAt), last.Actor), next)
+		v.Fail("backups", msg("doctor.drill.failed", formatTime(last.OccurredAt), last.Actor), next)
 		return
 	}
-	v.pass("backups", msg("doctor.drill.done", formatTime(last.OccurredAt), last.Actor))
+	v.Pass("backups", msg("doctor.drill.done", formatTime(last.OccurredAt), last.Actor))
 }
 
 // orders reports orders that were approved more than a minute ago and whose codes are still not produced.
 func (v *walk) orders(d serverProbe) {
-	a, err := d.get("/admin/v1/orders?making=true")
 	var list client.OrderList
-	if err != nil || a.status != http.StatusOK || json.Unmarshal(a.body, &list) != nil {
-		return // The missing token has been reported already.
-	}
+	_, _ = d.read("/admin/v1/orders?making=true", &list)
 	for _, o := range list.Orders {
 		if o.DecidedAt != nil && time.Since(*o.DecidedAt) > time.Minute {
-			v.fail("orders", msg("doctor.order.stuck", o.ISV, o.Account, o.DecidedBy, formatTime(*o.DecidedAt)),
+			v.Fail("orders", msg("doctor.order.stuck", o.ISV, o.Account, o.DecidedBy, formatTime(*o.DecidedAt)),
 				msg("doctor.order.stuck.next", o.Account, o.Revision, o.ISV))
 		}
 	}
@@ -598,7 +587,7 @@ func (v *walk) orders(d serverProbe) {
 func (c *doctorCommand) backups(v *walk) {
 	next := msg("doctor.backup.next")
 	if c.Backups == "" {
-		v.warn("backups", msg("doctor.backup.where"), msg("doctor.backup.where.next", next))
+		v.Warn("backups", msg("doctor.backup.where"), msg("doctor.backup.where.next", next))
 		return
 	}
 	files := []string{c.Backups}
@@ -612,17 +601,17 @@ func (c *doctorCommand) backups(v *walk) {
 		}
 	}
 	if newest == nil {
-		v.fail("backups", msg("doctor.backup.none", c.Backups), next)
+		v.Fail("backups", msg("doctor.backup.none", c.Backups), next)
 		return
 	}
 	age := time.Since(newest.ModTime())
 	says := msg("doctor.backup", newest.Name(), age.Round(time.Minute), newest.Size())
 	switch {
 	case newest.Size() == 0:
-		v.fail("backups", msg("doctor.backup.empty", newest.Name()), next)
+		v.Fail("backups", msg("doctor.backup.empty", newest.Name()), next)
 	case age > c.BackupAge:
-		v.fail("backups", says, next)
+		v.Fail("backups", says, next)
 	default:
-		v.pass("backups", msg("doctor.backup.unproven", says))
+		v.Pass("backups", msg("doctor.backup.unproven", says))
 	}
 }

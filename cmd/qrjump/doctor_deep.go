@@ -12,7 +12,7 @@ import (
 func (c *doctorCommand) deep(s *session, v *walk) {
 	qrjump, err := c.client()
 	if err != nil {
-		v.fail("server", i18n.Literal(err.Error()), i18n.Message{})
+		v.FailError("server", err)
 		return
 	}
 	for _, check := range []struct {
@@ -20,7 +20,7 @@ func (c *doctorCommand) deep(s *session, v *walk) {
 		run   func(*session, *client.Client) error
 	}{{"statistics", v.statistics}, {"lake", v.lake}, {"audit", v.audit}} {
 		if err := check.run(s, qrjump); err != nil {
-			v.fail(check.about, i18n.Literal(err.Error()), i18n.Message{})
+			v.FailError(check.about, err)
 		}
 	}
 }
@@ -32,10 +32,10 @@ func (v *walk) statistics(s *session, qrjump *client.Client) error {
 		return err
 	}
 	for _, d := range r.Differences {
-		v.fail("statistics", msg("doctor.counted", d.Name, d.Counted, d.Recounted), i18n.Message{})
+		v.Fail("statistics", msg("doctor.counted", d.Name, d.Counted, d.Recounted), i18n.Message{})
 	}
 	if r.DifferenceCount == 0 {
-		v.pass("statistics", msg("doctor.statistics", r.Compared, r.Scans))
+		v.Pass("statistics", msg("doctor.statistics", r.Compared, r.Scans))
 	}
 	return nil
 }
@@ -53,11 +53,11 @@ func (v *walk) lake(s *session, qrjump *client.Client) error {
 	for _, d := range found.Days {
 		if !d.Consistent() {
 			wrong = true
-			v.fail("lake", msg("doctor.lake.wrong", d.Date, d.Missing, d.Duplicates, d.Unexpected, d.NotErased), i18n.Message{})
+			v.Fail("lake", msg("doctor.lake.wrong", d.Date, d.Missing, d.Duplicates, d.Unexpected, d.NotErased), i18n.Message{})
 		}
 	}
 	if !wrong {
-		v.pass("lake", msg("doctor.lake", len(found.Days)))
+		v.Pass("lake", msg("doctor.lake", len(found.Days)))
 	}
 	return nil
 }
@@ -69,12 +69,12 @@ func (v *walk) audit(s *session, qrjump *client.Client) error {
 		return err
 	}
 	if f := done.FirstError; f != nil {
-		v.fail("audit", msg("doctor.audit.fault", f.Seq, f.Error), i18n.Message{})
+		v.Fail("audit", msg("doctor.audit.fault", f.Seq, f.Error), i18n.Message{})
 	} else {
-		v.pass("audit", msg("doctor.audit", done.Changes, done.Seq, cmp.Or(done.Hash, "-")))
+		v.Pass("audit", msg("doctor.audit", done.Changes, done.Seq, cmp.Or(done.Hash, "-")))
 	}
 	for _, o := range done.Orphans {
-		v.fail("audit", msg("doctor.orphan", o.Account, o.Kind, o.Count), msg("doctor.orphan.next", o.Account))
+		v.Fail("audit", msg("doctor.orphan", o.Account, o.Kind, o.Count), msg("doctor.orphan.next", o.Account))
 	}
 	return nil
 }

@@ -22,7 +22,7 @@ import (
 // Issue 16: the name of each thing that doctor looks at has its Chinese, and each measure its words. The rest of what it says
 // TestTranslations_KeysAndArgumentsMatch finds.
 func TestDoctor_ChineseTranslations(t *testing.T) {
-	named := regexp.MustCompile(`\b(?:pass|warn|fail|well|bad)\("(\w+)"|About: "(\w+)"`)
+	named := regexp.MustCompile(`\b(?:Pass|Warn|Fail|FailError)\("(\w+)"|About: "(\w+)"`)
 	abouts := 0
 	for _, file := range []string{"doctor.go", "../../internal/server/preflight.go"} {
 		code, err := os.ReadFile(file)
@@ -108,7 +108,7 @@ func TestDoctor_StuckOrdersAndUnreadableChanges(t *testing.T) {
 	v.ready(d)
 	v.orders(d)
 	var wrong []string
-	for _, f := range v.found {
+	for _, f := range v.List {
 		if !f.OK {
 			wrong = append(wrong, f.About+": "+reader("en").msg(f.Detail))
 		}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/qrjump/qrjump/client"
 	o "github.com/qrjump/qrjump/internal/infra/adminroute"
 	"github.com/qrjump/qrjump/internal/infra/suggest"
 )
@@ -28,7 +29,7 @@ type Control[Call any] struct {
 	// server contains.
 	ResetAccounts func(ctx context.Context, appids []string) error
 	// AddSeed applies a seed to the current state; Wrong reports whether an error was caused by the content of the seed.
-	AddSeed   func(ctx context.Context, text string) (SeedResult, error)
+	AddSeed   func(ctx context.Context, text string) (client.Planted, error)
 	Wrong     func(error) bool
 	Platforms Platforms
 	Snapshots Snapshots
@@ -147,23 +148,15 @@ func (c *Control[Call]) reset(ctx context.Context, in *struct {
 	return resetDone{true}, nil
 }
 
-// SeedResult is the number of entries in a seed, and whether the seed was applied.
-type SeedResult struct {
-	Applied    bool `json:"applied" doc:"whether the seed was applied; false if the same text was applied before"`
-	Accounts   int  `json:"accounts" doc:"number of accounts in the seed"`
-	Components int  `json:"components" doc:"number of third-party platforms in the seed"`
-	Rules      int  `json:"rules" doc:"number of rules in the seed"`
-}
-
 func (c *Control[Call]) addSeed(ctx context.Context, in *struct {
 	Body struct {
 		Seed string `json:"seed" doc:"text of a seed file, YAML"`
 	}
-}) (SeedResult, error) {
+}) (client.Planted, error) {
 	// The server stores and loads the seed even if the client disconnects meanwhile.
 	done, err := c.AddSeed(context.WithoutCancel(ctx), in.Body.Seed)
 	if err != nil && c.Wrong(err) {
-		return SeedResult{}, huma.Error422UnprocessableEntity("nothing was applied: " + err.Error())
+		return client.Planted{}, huma.Error422UnprocessableEntity("nothing was applied: " + err.Error())
 	}
 	return done, err
 }
@@ -278,19 +271,10 @@ func (c *Control[Call]) clearFaults(ctx context.Context, in *struct {
 	return c.listFaults(ctx, nil)
 }
 
-// Agreement is an account owner's consent, given through the API instead of a browser page.
-type Agreement struct {
-	Component      string `json:"component" doc:"AppID of the requesting platform"`
-	PreAuthCode    string `json:"pre_auth_code"`
-	AppID          string `json:"appid" doc:"AppID of the granting account"`
-	PermissionSets []int  `json:"permission_sets,omitempty" doc:"IDs of the permission sets to grant; default: 3, 18, 33 and 46"`
-	Move           bool   `json:"force_exclusive,omitempty" doc:"if true, exclusive permission sets are revoked from the platform that has them"`
-}
-
 // Platforms implements the emulator operations for third-party platforms.
 type Platforms struct {
 	// Authorize records the consent and returns the authorization_code.
-	Authorize func(context.Context, Agreement) (string, error)
+	Authorize func(context.Context, client.Agreement) (string, error)
 	// Ticket creates a verify ticket, pushes the ticket to the platform and returns it.
 	Ticket func(ctx context.Context, component string) (string, error)
 }
@@ -307,7 +291,7 @@ type agreedView struct {
 	AuthCode string `json:"auth_code"`
 }
 
-func (p Platforms) authorize(ctx context.Context, in *struct{ Body Agreement }) (agreedView, error) {
+func (p Platforms) authorize(ctx context.Context, in *struct{ Body client.Agreement }) (agreedView, error) {
 	code, err := p.Authorize(ctx, in.Body)
 	return agreedView{code}, err
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/domain/alarms"
 	"github.com/qrjump/qrjump/internal/domain/codes"
@@ -152,7 +153,7 @@ func (s *Server) consentPage() http.Handler {
 // platformControls returns the emulator controls for third-party platforms.
 func (s *Server) platformControls() emulator.Platforms {
 	return emulator.Platforms{
-		Authorize: func(ctx context.Context, a emulator.Agreement) (string, error) {
+		Authorize: func(ctx context.Context, a client.Agreement) (string, error) {
 			if a.PermissionSets == nil {
 				a.PermissionSets = accounts.AskedByDefault
 			}

@@ -48,35 +48,44 @@ const (
 func Preflight(ctx context.Context, c Config, running bool) []Finding {
 	e := examination{config: c}
 	if info, err := os.Stat(c.Data); err != nil || !info.IsDir() {
-		e.fail("folder", localized("folder.none", c.Data), localized("folder.none.next"))
-		return e.found
+		e.Fail("folder", localized("folder.none", c.Data), localized("folder.none.next"))
+		return e.List
 	}
 	e.folder()
 	e.disk()
 	e.certificate(c.TLSCert, c.TLSKey)
 	if running && c.Database == "" {
-		e.pass("store", localized("database.used"))
-		return e.found
+		e.Pass("store", localized("database.used"))
+		return e.List
 	}
 	e.store(ctx)
-	return e.found
+	return e.List
+}
+
+// Findings collects the results of checks.
+type Findings struct{ List []Finding }
+
+// Pass, Warn and Fail add the result of a check.
+func (f *Findings) Pass(topic string, detail i18n.Message) {
+	f.List = append(f.List, Finding{About: topic, OK: true, Detail: detail})
+}
+
+func (f *Findings) Warn(topic string, detail, next i18n.Message) {
+	f.List = append(f.List, Finding{About: topic, OK: true, Warns: true, Detail: detail, Next: next})
+}
+
+func (f *Findings) Fail(topic string, detail, next i18n.Message) {
+	f.List = append(f.List, Finding{About: topic, Detail: detail, Next: next})
+}
+
+// FailError adds an error as the result of a check, without a next step.
+func (f *Findings) FailError(topic string, err error) {
+	f.Fail(topic, i18n.Literal(err.Error()), i18n.Message{})
 }
 
 type examination struct {
+	Findings
 	config Config
-	found  []Finding
-}
-
-func (e *examination) pass(topic string, detail i18n.Message) {
-	e.found = append(e.found, Finding{About: topic, OK: true, Detail: detail})
-}
-
-func (e *examination) warn(topic string, detail, next i18n.Message) {
-	e.found = append(e.found, Finding{About: topic, OK: true, Warns: true, Detail: detail, Next: next})
-}
-
-func (e *examination) fail(topic string, detail, next i18n.Message) {
-	e.found = append(e.found, Finding{About: topic, Detail: detail, Next: next})
 }
 
 // folder checks the permissions of the data folder and of the secret files.
@@ -87,11 +96,11 @@ func (e *examination) folder() {
 		info, err := os.Stat(path)
 		if err == nil && info.Mode().Perm()&0o077 != 0 {
 			readable = true
-			e.fail("folder", localized("folder.open", path), localized("folder.open.next", path))
+			e.Fail("folder", localized("folder.open", path), localized("folder.open.next", path))
 		}
 	}
 	if !readable {
-		e.pass("folder", localized("folder.closed", e.config.Data))
+		e.Pass("folder", localized("folder.closed", e.config.Data))
 	}
 }
 
@@ -101,13 +110,13 @@ func (e *examination) disk() {
 	size := localized("disk.free", float64(free)/1e9, dir)
 	switch err := scanlog.CheckFreeSpace(dir); {
 	case err != nil:
-		e.fail("disk", localized("disk.closed", dir, err), localized("disk.closed.next"))
+		e.Fail("disk", localized("disk.closed", dir, err), localized("disk.closed.next"))
 	case !known:
-		e.pass("disk", localized("disk.open", dir))
+		e.Pass("disk", localized("disk.open", dir))
 	case free < enoughDisk:
-		e.warn("disk", size, localized("disk.full.next"))
+		e.Warn("disk", size, localized("disk.full.next"))
 	default:
-		e.pass("disk", size)
+		e.Pass("disk", size)
 	}
 }
 
@@ -118,10 +127,10 @@ func (e *examination) certificate(cert, key string) {
 	}
 	pair, err := tls.LoadX509KeyPair(cert, key)
 	if err != nil {
-		e.fail("certificate", i18n.Literal(err.Error()), localized("certificate.next"))
+		e.Fail("certificate", i18n.Literal(err.Error()), localized("certificate.next"))
 		return
 	}
-	e.found = append(e.found, CertificateFinding(pair.Leaf.NotAfter, cert))
+	e.List = append(e.List, CertificateFinding(pair.Leaf.NotAfter, cert))
 }
 
 // CertificateFinding checks how long a certificate remains valid.
@@ -148,21 +157,21 @@ func (e *examination) store(ctx context.Context) {
 		switch _, err := os.Stat(filepath.Join(c.Data, "qrjump.db")); {
 		case errors.Is(err, fs.ErrNotExist):
 			if err := checkDatabaseExists(c); err != nil {
-				e.fail("store", i18n.Literal(err.Error()), i18n.Message{})
+				e.FailError("store", err)
 				return
 			}
-			e.pass("store", localized("database.none"))
+			e.Pass("store", localized("database.none"))
 			return
 		case err != nil:
-			e.fail("store", i18n.Literal(err.Error()), localized("database.closed.next"))
+			e.Fail("store", i18n.Literal(err.Error()), localized("database.closed.next"))
 			return
 		}
 	}
 	switch err := inspectDatabase(ctx, c, e.database); {
 	case errors.Is(err, store.ErrFolderInUse): // a server has the database open, although it did not respond before
-		e.pass("store", localized("database.used"))
+		e.Pass("store", localized("database.used"))
 	case !errors.Is(err, errSeen):
-		e.fail("store", i18n.Literal(err.Error()), i18n.Message{})
+		e.FailError("store", err)
 	}
 }
 
@@ -183,17 +192,17 @@ func inspectDatabase(ctx context.Context, c Config, look func(ctx context.Contex
 func (e *examination) database(ctx context.Context, db *store.Store, schema int64) {
 	switch newest := store.NewestSchema(); {
 	case schema == 0:
-		e.pass("store", localized("database.empty"))
+		e.Pass("store", localized("database.empty"))
 		return
 	case schema < newest:
-		e.pass("store", localized("database.older", schema, newest))
+		e.Pass("store", localized("database.older", schema, newest))
 	default:
-		e.pass("store", localized("database.schema", schema))
+		e.Pass("store", localized("database.schema", schema))
 	}
 	if err := e.keys(ctx, db); err != nil {
-		e.fail("keys", i18n.Literal(err.Error()), i18n.Message{})
+		e.FailError("keys", err)
 	} else {
-		e.pass("keys", localized("keys.open"))
+		e.Pass("keys", localized("keys.open"))
 	}
 	if db.Engine() != "sqlite" {
 		return // only the file of the embedded database is checked
@@ -202,13 +211,13 @@ func (e *examination) database(ctx context.Context, db *store.Store, schema int6
 	defer cancel()
 	switch fault, err := db.IntegrityCheck(ctx); {
 	case ctx.Err() != nil:
-		e.warn("store", localized("database.large", integrityTimeout), localized("database.large.next"))
+		e.Warn("store", localized("database.large", integrityTimeout), localized("database.large.next"))
 	case err != nil:
-		e.fail("store", i18n.Literal(err.Error()), i18n.Message{})
+		e.FailError("store", err)
 	case fault != "":
-		e.fail("store", localized("database.damaged", fault), localized("database.damaged.next"))
+		e.Fail("store", localized("database.damaged", fault), localized("database.damaged.next"))
 	default:
-		e.pass("store", localized("database.sound"))
+		e.Pass("store", localized("database.sound"))
 	}
 }
 

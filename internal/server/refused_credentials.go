@@ -10,8 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/domain/iam"
-	"github.com/qrjump/qrjump/internal/edge/adminapi"
 )
 
 // credentialKind describes a kind of credential that this server checks. A valid credential is always accepted, even after many invalid
@@ -79,27 +79,15 @@ type refusal struct {
 }
 
 // refusedCredentials returns the credentials that were rejected in the last 24 hours, for the admin API.
-func (s access) refusedCredentials() []adminapi.RefusedCredential {
-	list := []adminapi.RefusedCredential{}
-	for _, r := range s.secrets.refusals.list(s.realNow()) {
-		list = append(list, adminapi.RefusedCredential{Kind: r.kind, Name: r.name, IP: r.ip.String(), Times: r.times,
-			First: r.first, Last: r.last})
-	}
-	return list
-}
-
-// refused holds the number of rejections of a credential, with the times of the first and the last.
-type refused struct {
-	refusal
-	times       int64
-	first, last time.Time
+func (s access) refusedCredentials() []client.RefusedCredential {
+	return s.secrets.refusals.list(s.realNow())
 }
 
 // refusals holds the credentials that were rejected in the last 24 hours, so that an operator can find a program with an old credential.
 // The list is kept only in this node's memory, so that requests without a valid credential cause no database writes.
 type refusals struct {
 	mu    sync.Mutex
-	byKey map[refusal]*refused
+	byKey map[refusal]*client.RefusedCredential
 }
 
 const (
@@ -112,51 +100,52 @@ func (l *refusals) note(r refusal, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.byKey == nil {
-		l.byKey = map[refusal]*refused{}
+		l.byKey = map[refusal]*client.RefusedCredential{}
 	}
 	item := l.byKey[r]
 	if item == nil {
 		if len(l.byKey) >= maxRefusals {
 			l.dropOne()
 		}
-		item = &refused{refusal: r, first: now}
+		item = &client.RefusedCredential{Kind: r.kind, Name: r.name, IP: r.ip.String(), FirstAt: now}
 		l.byKey[r] = item
 	}
-	item.times++
-	item.last = now
+	item.Count++
+	item.LastAt = now
 }
 
 // dropOne removes, of up to 8 random entries, the one with the fewest rejections. So a program that fails often stays in the list, even
 // during an attack from many addresses.
 func (l *refusals) dropOne() {
-	var rarest *refused
+	var rarest refusal
 	looked := 0
-	for _, r := range l.byKey {
-		if rarest == nil || r.times < rarest.times {
-			rarest = r
+	for key, r := range l.byKey {
+		if looked == 0 || r.Count < l.byKey[rarest].Count {
+			rarest = key
 		}
 		looked++
 		if looked == 8 {
 			break
 		}
 	}
-	delete(l.byKey, rarest.refusal)
+	delete(l.byKey, rarest)
 }
 
 // list returns the credentials that were rejected in the last 24 hours, the most frequent first.
-func (l *refusals) list(now time.Time) (list []refused) {
+func (l *refusals) list(now time.Time) []client.RefusedCredential {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	list := []client.RefusedCredential{}
 	for key, r := range l.byKey {
-		if now.Sub(r.last) >= refusalTime {
+		if now.Sub(r.LastAt) >= refusalTime {
 			delete(l.byKey, key)
 			continue
 		}
 		list = append(list, *r)
 	}
-	slices.SortFunc(list, func(a, b refused) int {
-		return cmp.Or(cmp.Compare(b.times, a.times), b.last.Compare(a.last), cmp.Compare(a.kind, b.kind), cmp.Compare(a.name, b.name),
-			a.ip.Compare(b.ip))
+	slices.SortFunc(list, func(a, b client.RefusedCredential) int {
+		return cmp.Or(cmp.Compare(b.Count, a.Count), b.LastAt.Compare(a.LastAt), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name),
+			cmp.Compare(a.IP, b.IP))
 	})
 	return list
 }

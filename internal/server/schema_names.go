@@ -10,7 +10,7 @@ import (
 // code generator ogen fails with Request, and Record is a global type of TypeScript.
 var schemaNames = map[string]string{
 	"Agreed": "AuthorizationAnswer", "Amount": "DeletionCount", "Assumed": "AssumedRule", "CallListRecord": "CallRecordList",
-	"Checked": "AuditVerification", "Difference": "RecountDifference", "Drill": "BackupDrill", "Entry": "AuditEntry",
+	"Change": "AuditEntry", "Checked": "AuditVerification", "Difference": "RecountDifference", "Drill": "BackupDrill",
 	"Erased": "ErasedScans", "Fault": "AuditFault", "Found": "SearchResult", "Hit": "SearchHit", "Holding": "ComponentGrant",
 	"Imported": "ImportResult", "Item": "GS1LinkInput", "Mark": "StatisticsMark", "Matched": "ScanMatch", "Miss": "UnmatchedScans",
 	"MoveInput": "ClockInput", "Need": "AbilityNeed", "Notification": "AccountNotification", "Past": "PastScan",

@@ -17,12 +17,12 @@ import (
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
 
+	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 	"github.com/qrjump/qrjump/internal/contract/settings"
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/domain/digitallink"
 	"github.com/qrjump/qrjump/internal/domain/rules"
-	"github.com/qrjump/qrjump/internal/emulator"
 	"github.com/qrjump/qrjump/internal/emulator/seedfile"
 	"github.com/qrjump/qrjump/internal/infra/safeyaml"
 	"github.com/qrjump/qrjump/internal/store"
@@ -235,16 +235,16 @@ func (s seeder) applySeed(ctx context.Context, f *seedFile, now func() time.Time
 
 // addSeed adds a seed from an operator to the existing data; a reset does not apply this seed again. An error about the seed's content
 // names the line.
-func (s seeder) addSeed(ctx context.Context, text string) (emulator.SeedResult, error) {
+func (s seeder) addSeed(ctx context.Context, text string) (client.Planted, error) {
 	f := &seedFile{name: "that was sent", data: []byte(text)}
 	err := f.parse()
 	if err == nil {
 		err = f.check()
 	}
 	if err != nil {
-		return emulator.SeedResult{}, err
+		return client.Planted{}, err
 	}
-	done := emulator.SeedResult{Accounts: len(f.Accounts), Components: len(f.Components), Rules: len(f.Rules)}
+	done := client.Planted{Accounts: len(f.Accounts), Components: len(f.Components), Rules: len(f.Rules)}
 	if done.Applied, err = s.plant(ctx, f, s.now); err != nil || !done.Applied {
 		return done, err
 	}

@@ -180,8 +180,7 @@ func (t accountQueries) LockOwnedObjects(ctx context.Context, appid string) erro
 	if err := t.gs1().LockGS1(ctx, ""); err != nil || !t.engine.sharesRows {
 		return err
 	}
-	_, err := t.exec(ctx, `SELECT 1 FROM accounts WHERE appid = $1 FOR UPDATE`, appid)
-	return err
+	return t.run(ctx, `SELECT 1 FROM accounts WHERE appid = $1 FOR UPDATE`, appid)
 }
 
 // ownedObjects lists the kinds of objects that an account may have, with a query that counts them ($1 is the AppID, $2 the time). Objects
@@ -208,10 +207,8 @@ const maxOrphans = 1000
 // Orphans implements auditlog.Store.
 func (s *Store) Orphans(ctx context.Context, active map[string]int) (orphans []auditlog.Orphan, err error) {
 	err = s.view(ctx, func(tx *Tx) error {
-		orphans, err = list(ctx, tx, func(scan func(...any) error) (o auditlog.Orphan, err error) {
-			err = scan(&o.Kind, &o.Account, &o.Count)
-			return o, err
-		}, `SELECT what, account, SUM(rules) FROM (
+		scan := scanner(func(o *auditlog.Orphan) []any { return []any{&o.Kind, &o.Account, &o.Count} })
+		orphans, err = list(ctx, tx, scan, `SELECT what, account, SUM(rules) FROM (
 			SELECT 'rules' AS what, owner AS account, SUM(rules) AS rules FROM rule_counts WHERE owner <> '' AND target = '' GROUP BY owner
 			UNION ALL SELECT 'rules_that_open_it', target, SUM(rules) FROM rule_counts WHERE owner = '' GROUP BY target
 			UNION ALL SELECT 'applications', account, COUNT(*) FROM batches WHERE account <> '' GROUP BY account
@@ -263,8 +260,8 @@ func (t accountQueries) OwnedObjects(ctx context.Context, appid string, now time
 
 // Linked implements accounts.Tx and rules.Tx.
 func (t accountQueries) Linked(ctx context.Context, service, miniProgram string) (bool, error) {
-	var n int
-	err := t.row(ctx, `SELECT COUNT(*) FROM links WHERE service = $1 AND mini_program = $2 AND status = 1`, service, miniProgram).Scan(&n)
+	n, err := scalar[int](ctx, t.Tx, `SELECT COUNT(*) FROM links WHERE service = $1 AND mini_program = $2 AND status = 1`, service,
+		miniProgram)
 	return n > 0, err
 }
 
@@ -274,26 +271,23 @@ func (t accountQueries) Links(ctx context.Context, service string) ([]string, er
 }
 
 func (t accountQueries) LinksAt(ctx context.Context, services []string) (map[string][]string, error) {
-	scan := func(scan func(...any) error) (l accounts.Link, err error) {
-		err = scan(&l.Service, &l.MiniProgram)
-		return l, err
-	}
-	all, err := listAt(ctx, t.Tx, scan, `SELECT service, mini_program FROM links WHERE service IN`,
+	all, err := listAt(ctx, t.Tx, scanTwoTexts, `SELECT service, mini_program FROM links WHERE service IN`,
 		` AND status = 1 ORDER BY created_at, mini_program`, services)
 	if err != nil {
 		return nil, err
 	}
 	names := map[string][]string{}
 	for _, l := range all {
-		names[l.Service] = append(names[l.Service], l.MiniProgram)
+		names[l[0]] = append(names[l[0]], l[1])
 	}
 	return names, nil
 }
 
-func scanText(scan func(...any) error) (s string, err error) {
-	err = scan(&s)
-	return s, err
-}
+// scanText and scanTwoTexts read rows with one and with two columns of text.
+var (
+	scanText     = scanner(func(s *string) []any { return []any{s} })
+	scanTwoTexts = scanner(func(s *[2]string) []any { return []any{&s[0], &s[1]} })
+)
 
 func (t accountQueries) PutLink(ctx context.Context, service, miniProgram string, instant time.Time) error {
 	_, err := t.exec(ctx, `INSERT INTO links (service, mini_program, created_at) VALUES ($1, $2, $3)

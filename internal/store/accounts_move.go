@@ -26,7 +26,7 @@ var renumbered = map[string]struct {
 	"rules":         {[]string{"id"}, ""},
 }
 
-// ownedBy returns the table with a condition that selects the rows of accounts and platforms; the query has the arguments anyOf(appids).
+// ownedBy returns the table with a condition that selects the rows of accounts and platforms; the arguments of the query are appids.
 func (t table) ownedBy(appids []string) string {
 	marks := placeholders(1, len(appids))
 	if t.owned == "batch" {
@@ -35,9 +35,10 @@ func (t table) ownedBy(appids []string) string {
 	return t.name + ` WHERE ` + t.owned + ` IN (` + marks + `)`
 }
 
-func anyOf(texts []string) (args []any) {
-	for _, text := range texts {
-		args = append(args, text)
+// appendArgs appends values to the arguments of a statement.
+func appendArgs[T any](args []any, values []T) []any {
+	for _, value := range values {
+		args = append(args, value)
 	}
 	return args
 }
@@ -48,7 +49,7 @@ func (p *Snapshot) Select(ctx context.Context, appids []string) error {
 	p.appids = appids
 	marks := placeholders(1, len(appids))
 	known, err := list(ctx, p.tx, scanText, `SELECT appid FROM accounts WHERE appid IN (`+marks+`) UNION SELECT appid FROM components WHERE
-		appid IN (`+marks+`)`, anyOf(appids)...)
+		appid IN (`+marks+`)`, appendArgs(nil, appids)...)
 	for _, appid := range appids {
 		if err == nil && !slices.Contains(known, appid) {
 			err = accounts.Invalid("there is no account " + appid)
@@ -59,7 +60,7 @@ func (p *Snapshot) Select(ctx context.Context, appids []string) error {
 	}
 	tied, err := list(ctx, p.tx, scanText, `SELECT service || ' and ' || mini_program FROM links WHERE
 		(service IN (`+marks+`)) <> (mini_program IN (`+marks+`)) UNION SELECT component || ' and ' || appid FROM grants WHERE
-		(component IN (`+marks+`)) <> (appid IN (`+marks+`)) ORDER BY 1 LIMIT 1`, anyOf(appids)...)
+		(component IN (`+marks+`)) <> (appid IN (`+marks+`)) ORDER BY 1 LIMIT 1`, appendArgs(nil, appids)...)
 	if err == nil && len(tied) > 0 {
 		err = accounts.Invalid(fmt.Sprintf("%s are linked, so both must be in one cell: name both, or end the link", tied[0]))
 	}
@@ -96,7 +97,7 @@ func (m Move) Load(ctx context.Context, s *Store) error {
 
 func (t *Tx) loadAccounts(ctx context.Context, m Move) error {
 	t.touched.AddAll()
-	marks, args := placeholders(1, len(m.AppIDs)), anyOf(m.AppIDs)
+	marks, args := placeholders(1, len(m.AppIDs)), appendArgs(nil, m.AppIDs)
 	refuse := func(text, query string, more ...any) error {
 		names, err := list(ctx, t, scanText, strings.ReplaceAll(query, "@", marks), append(slices.Clone(args), more...)...)
 		if err == nil && len(names) > 0 {
@@ -201,8 +202,7 @@ func (t *Tx) forThisCell(ctx context.Context, table string, columns []string, re
 // RaiseNumbers makes the numbers of applications and packages of a cell differ from those of the cells before it; 0 = the first cell.
 func RaiseNumbers(ctx context.Context, s *Store, cell uint64) error {
 	return s.update(ctx, func(tx *Tx) error {
-		_, err := tx.exec(ctx, `UPDATE sequences SET value = $1 WHERE name IN ('application', 'package') AND value < $1`,
+		return tx.run(ctx, `UPDATE sequences SET value = $1 WHERE name IN ('application', 'package') AND value < $1`,
 			int64(500_000_000+cell*150_000_000))
-		return err
 	})
 }

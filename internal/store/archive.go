@@ -36,11 +36,11 @@ func (s *Store) Snapshot(ctx context.Context, f func(*Snapshot) error) error {
 			return err
 		}
 	}
-	return s.view(ctx, func(tx *Tx) error {
+	return s.view(ctx, func(tx *Tx) (err error) {
 		if err := tx.DisableTimeout(ctx); err != nil {
 			return err
 		}
-		p := &Snapshot{Keys: map[string]string{}, tx: tx}
+		p := &Snapshot{tx: tx}
 		if err := tx.row(ctx, `SELECT MAX(version_id) FROM goose_db_version`).Scan(&p.Schema); err != nil {
 			return fmt.Errorf("reading the version of the schema: %w", err)
 		}
@@ -48,15 +48,8 @@ func (s *Store) Snapshot(ctx context.Context, f func(*Snapshot) error) error {
 		if newest := NewestSchema(); p.Schema != newest {
 			return fmt.Errorf("the database has schema %d, this qrjump knows %d: export with the newer qrjump", p.Schema, newest)
 		}
-		keys, err := list(ctx, tx, func(scan func(...any) error) (k [2]string, err error) {
-			err = scan(&k[0], &k[1])
-			return k, err
-		}, `SELECT name, sealed FROM sealing_keys ORDER BY name`)
-		if err != nil {
+		if p.Keys, err = pairs[string, string](ctx, tx, `SELECT name, sealed FROM sealing_keys`); err != nil {
 			return fmt.Errorf("reading the keys: %w", err)
-		}
-		for _, k := range keys {
-			p.Keys[k[0]] = k[1]
 		}
 		if p.external, err = tx.findOutside(ctx, s, prev); err != nil {
 			return err
@@ -89,7 +82,7 @@ func (p *Snapshot) WriteRows(ctx context.Context, table string, w io.Writer) (n 
 	from, args := table, []any(nil)
 	switch {
 	case len(p.appids) > 0:
-		from, args = known.ownedBy(p.appids), anyOf(p.appids)
+		from, args = known.ownedBy(p.appids), appendArgs(nil, p.appids)
 	case table == "sequences" && p.external != nil:
 		from, args = sequencesUpTo, []any{p.external.base + p.external.upTo}
 	case table == "scan_logs" && p.external != nil && p.external.counted > 0:

@@ -23,8 +23,7 @@ func (t usageQueries) ClearCount(ctx context.Context, appid, kind string, day in
 }
 
 func (t usageQueries) ForgetCounts(ctx context.Context, prev int64) error {
-	_, err := t.exec(ctx, `DELETE FROM counters WHERE day < $1`, prev)
-	return err
+	return t.run(ctx, `DELETE FROM counters WHERE day < $1`, prev)
 }
 
 // callDeleted is the name of the sequence whose value is the number of the last deleted call in the call log.
@@ -128,6 +127,5 @@ func (t usageQueries) ForgetDeviations(ctx context.Context, account string) erro
 	if account != "" {
 		location, args = ` WHERE account = $1`, []any{account}
 	}
-	_, err := t.exec(ctx, `DELETE FROM deviations`+location, args...)
-	return err
+	return t.run(ctx, `DELETE FROM deviations`+location, args...)
 }

@@ -88,10 +88,9 @@ func (c *change) args() []any {
 	return []any{c.seq, c.at, c.kind, c.key, c.actor, c.via, c.rid, c.did, c.detail, c.hash}
 }
 
-func scanChange(scan func(...any) error) (c change, err error) {
-	err = scan(&c.seq, &c.at, &c.kind, &c.key, &c.actor, &c.via, &c.rid, &c.did, &c.detail, &c.hash)
-	return c, err
-}
+var scanChange = scanner(func(c *change) []any {
+	return []any{&c.seq, &c.at, &c.kind, &c.key, &c.actor, &c.via, &c.rid, &c.did, &c.detail, &c.hash}
+})
 
 // text returns the text that is hashed for a change; it includes the previous hash. Length prefixes separate the columns unambiguously.
 func (c *change) text(prev string) string {
@@ -172,10 +171,8 @@ func (t *Tx) unmoved(ctx context.Context, h head) error {
 	}
 	// Only the changes after expected.Since are read, however long the log is.
 	const most = 1000
-	firstNames, err := list(ctx, t, func(scan func(...any) error) (name auditlog.Name, err error) {
-		err = scan(&name.Kind, &name.Key)
-		return name, err
-	}, `SELECT kind, key FROM changes WHERE seq > $1 AND seq <= $2 ORDER BY seq LIMIT $3`, expected.Since, h.seq, most)
+	scan := scanner(func(name *auditlog.Name) []any { return []any{&name.Kind, &name.Key} })
+	firstNames, err := list(ctx, t, scan, `SELECT kind, key FROM changes WHERE seq > $1 AND seq <= $2 ORDER BY seq LIMIT $3`, expected.Since, h.seq, most)
 	if err != nil {
 		return fmt.Errorf("looking for what changed meanwhile: %w", err)
 	}

@@ -134,15 +134,13 @@ func (t codeQueries) batchID(ctx context.Context, wanted int64) (int64, error) {
 }
 
 func (t codeQueries) LockCounter(ctx context.Context) (uint64, error) {
-	var n int64
 	// An update that changes nothing still locks the row until the commit.
-	err := t.row(ctx, `UPDATE sequences SET value = value WHERE name = 'code_counter' RETURNING value`).Scan(&n)
+	n, err := scalar[int64](ctx, t.Tx, `UPDATE sequences SET value = value WHERE name = 'code_counter' RETURNING value`)
 	return uint64(n), err
 }
 
 func (t codeQueries) SetCounter(ctx context.Context, next uint64) error {
-	_, err := t.exec(ctx, `UPDATE sequences SET value = $1 WHERE name = 'code_counter'`, int64(next))
-	return err
+	return t.run(ctx, `UPDATE sequences SET value = $1 WHERE name = 'code_counter'`, int64(next))
 }
 
 // Batches implements codes.Store.
@@ -221,14 +219,14 @@ func activationRecordOf(e codes.Event) activationRecord {
 }
 
 func scanEvent(scan func(...any) error) (e codes.Event, err error) {
-	var first, last, pos, from int64
+	var first, last int64
 	var set string
 	var binding activationRecord
-	if err = scan(&e.Seq, &e.Batch, &e.Action, &first, &last, &set, inJSON(&binding), &pos, &from, &e.Actor, &e.RID, &e.Note); err != nil {
+	if err = scan(&e.Seq, &e.Batch, &e.Action, &first, &last, &set, inJSON(&binding), moment{&e.OccurredAt}, moment{&e.From}, &e.Actor,
+		&e.RID, &e.Note); err != nil {
 		return e, err
 	}
-	e.OccurredAt, e.From, e.Binding, e.Renews = fromMillis(pos), fromMillis(from), codes.Binding(binding.bindingRecord),
-		(*codes.Range)(binding.Renews)
+	e.Binding, e.Renews = codes.Binding(binding.bindingRecord), (*codes.Range)(binding.Renews)
 	if e.Codes, err = codes.DecodeSet(set); err != nil {
 		return e, fmt.Errorf("event %d: %w", e.Seq, err)
 	}
@@ -236,22 +234,13 @@ func scanEvent(scan func(...any) error) (e codes.Event, err error) {
 }
 
 func (t codeQueries) LastEvents(ctx context.Context) (map[int64]int64, error) {
-	last := map[int64]int64{}
-	_, err := list(ctx, t.Tx, func(scan func(...any) error) (id int64, err error) {
-		var seq int64
-		if err = scan(&id, &seq); err == nil {
-			last[id] = seq
-		}
-		return id, err
-	}, `SELECT b.id, e.seq FROM batches b JOIN code_events e ON e.seq =
+	return pairs[int64, int64](ctx, t.Tx, `SELECT b.id, e.seq FROM batches b JOIN code_events e ON e.seq =
 		(SELECT seq FROM code_events WHERE batch = b.id ORDER BY seq DESC LIMIT 1)`)
-	return last, err
 }
 
 func (t codeQueries) LastEventAt(ctx context.Context, batch int64) (time.Time, error) {
-	var pos int64
-	err := t.row(ctx, `SELECT occurred_at FROM code_events WHERE batch = $1 ORDER BY seq DESC LIMIT 1`, batch).Scan(&pos)
-	return fromMillis(pos), replaceNoRows(err, nil)
+	ms, err := scalarOrZero[int64](ctx, t.Tx, `SELECT occurred_at FROM code_events WHERE batch = $1 ORDER BY seq DESC LIMIT 1`, batch)
+	return fromMillis(ms), err
 }
 
 func (t codeQueries) AddEvent(ctx context.Context, e codes.Event) (codes.Event, error) {
@@ -292,10 +281,9 @@ type eventRow struct {
 	did, codes, binding, actor, rid, note string
 }
 
-func scanEventRow(scan func(...any) error) (r eventRow, err error) {
-	err = scan(&r.seq, &r.batch, &r.did, &r.first, &r.last, &r.codes, &r.binding, &r.at, &r.from, &r.actor, &r.rid, &r.note)
-	return r, err
-}
+var scanEventRow = scanner(func(r *eventRow) []any {
+	return []any{&r.seq, &r.batch, &r.did, &r.first, &r.last, &r.codes, &r.binding, &r.at, &r.from, &r.actor, &r.rid, &r.note}
+})
 
 func (r eventRow) digest() string {
 	h := sha256.New()
@@ -394,12 +382,14 @@ func (s *Store) Events(ctx context.Context, batch, start int64) iter.Seq2[codes.
 // eventsAtOnce is the number of events that are held in memory at a time.
 const eventsAtOnce = 1000
 
-func (t codeQueries) Ticket(ctx context.Context, hash string) (k codes.Ticket, err error) {
-	var scanned, expires int64
-	err = t.row(ctx, `SELECT hash, batch, idx, owner_id, appid, app_user_id, scanned_at, expires_at FROM tickets WHERE hash = $1`, hash).
-		Scan(&k.Hash, &k.Batch, &k.Index, &k.OwnerID, &k.AppID, &k.AppUserID, &scanned, &expires)
-	k.ScannedAt, k.ExpiresAt = fromMillis(scanned), fromMillis(expires)
-	return k, replaceNoRows(err, codes.ErrNoTicket)
+var ticketRows = mapper[codes.Ticket]{table: "tickets", notFound: codes.ErrNoTicket,
+	columns: "hash, batch, idx, owner_id, appid, app_user_id, scanned_at, expires_at",
+	targets: func(k *codes.Ticket) []any {
+		return []any{&k.Hash, &k.Batch, &k.Index, &k.OwnerID, &k.AppID, &k.AppUserID, moment{&k.ScannedAt}, moment{&k.ExpiresAt}}
+	}}
+
+func (t codeQueries) Ticket(ctx context.Context, hash string) (codes.Ticket, error) {
+	return ticketRows.find(ctx, t.Tx, `hash = $1`, hash)
 }
 
 func (t codeQueries) ForgetTickets(ctx context.Context, before time.Time, limit int) (int64, error) {
@@ -408,18 +398,18 @@ func (t codeQueries) ForgetTickets(ctx context.Context, before time.Time, limit 
 		millis(before), limit)
 }
 
+var loginRows = mapper[codes.Login]{table: "logins", key: "hash", columns: "hash, appid, openid, unionid, expires_at, used",
+	notFound: codes.ErrNoLogin,
+	targets: func(l *codes.Login) []any {
+		return []any{&l.Hash, &l.AppID, &l.OpenID, &l.UnionID, moment{&l.ExpiresAt}, &l.Used}
+	}}
+
 func (t codeQueries) PutLogin(ctx context.Context, l codes.Login) error {
-	_, err := t.exec(ctx, `INSERT INTO logins (hash, appid, openid, unionid, expires_at, used) VALUES ($1, $2, $3, $4, $5, $6)
-		ON CONFLICT (hash) DO UPDATE SET used = excluded.used`, l.Hash, l.AppID, l.OpenID, l.UnionID, millis(l.ExpiresAt), flag(l.Used))
-	return err
+	return loginRows.put(ctx, t.Tx, l, "appid", "openid", "unionid", "expires_at")
 }
 
-func (t codeQueries) Login(ctx context.Context, hash string) (l codes.Login, err error) {
-	var expires int64
-	err = t.row(ctx, `SELECT hash, appid, openid, unionid, expires_at, used FROM logins WHERE hash = $1`, hash).
-		Scan(&l.Hash, &l.AppID, &l.OpenID, &l.UnionID, &expires, &l.Used)
-	l.ExpiresAt = fromMillis(expires)
-	return l, replaceNoRows(err, codes.ErrNoLogin)
+func (t codeQueries) Login(ctx context.Context, hash string) (codes.Login, error) {
+	return loginRows.find(ctx, t.Tx, `hash = $1`, hash)
 }
 
 func (t codeQueries) ForgetLogins(ctx context.Context, before time.Time, limit int) (int64, error) {

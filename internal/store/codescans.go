@@ -14,23 +14,21 @@ func (t codeQueries) AddFirstScans(ctx context.Context, all []codes.FirstScan) e
 		for _, f := range scans {
 			args = append(args, f.Batch, f.Index, millis(f.At), f.Scan, f.User)
 		}
-		_, err := t.exec(ctx, `INSERT INTO code_scans (batch, idx, first_at, first_scan, first_user) VALUES `+values(len(scans), 5)+`
+		return t.run(ctx, `INSERT INTO code_scans (batch, idx, first_at, first_scan, first_user) VALUES `+values(len(scans), 5)+`
 			ON CONFLICT (batch, idx) DO NOTHING`, args...)
-		return err
 	})
 }
 
-func (t codeQueries) FirstScan(ctx context.Context, batch, index int64) (f codes.FirstScan, err error) {
-	var pos int64
-	err = t.row(ctx, `SELECT batch, idx, first_at, first_scan, first_user FROM code_scans WHERE batch = $1 AND idx = $2`, batch, index).
-		Scan(&f.Batch, &f.Index, &pos, &f.Scan, &f.User)
-	f.At = fromMillis(pos)
-	return f, replaceNoRows(err, codes.ErrNoFirstScan)
+var firstScanRows = mapper[codes.FirstScan]{table: "code_scans", notFound: codes.ErrNoFirstScan,
+	columns: "batch, idx, first_at, first_scan, first_user",
+	targets: func(f *codes.FirstScan) []any { return []any{&f.Batch, &f.Index, moment{&f.At}, &f.Scan, &f.User} }}
+
+func (t codeQueries) FirstScan(ctx context.Context, batch, index int64) (codes.FirstScan, error) {
+	return firstScanRows.find(ctx, t.Tx, `batch = $1 AND idx = $2`, batch, index)
 }
 
 func (t codeQueries) EraseFirstScans(ctx context.Context, user string) error {
-	_, err := t.exec(ctx, `UPDATE code_scans SET first_user = '' WHERE first_user = $1 AND first_user <> ''`, user)
-	return err
+	return t.run(ctx, `UPDATE code_scans SET first_user = '' WHERE first_user = $1 AND first_user <> ''`, user)
 }
 
 func (t codeQueries) EraseOpenIDs(ctx context.Context, openIDOf func(account string) string) error {

@@ -118,11 +118,9 @@ func (t componentQueries) DeleteGrant(ctx context.Context, component, appid stri
 
 func (t componentQueries) ShortenAuthorizerTokens(ctx context.Context, component, appid string, instant time.Time) error {
 	t.touched.Add(appid)
-	_,
-		err := t.exec(ctx,
-		`UPDATE access_tokens SET superseded_at = $3 WHERE appid = $1 AND component = $2 AND (superseded_at = 0 OR superseded_at > $3) AND expires_at > $3`,
+	return t.run(ctx, `UPDATE access_tokens SET superseded_at = $3
+		WHERE appid = $1 AND component = $2 AND (superseded_at = 0 OR superseded_at > $3) AND expires_at > $3`,
 		appid, component, millis(instant))
-	return err
 }
 
 func (t componentQueries) VerifyTicket(ctx context.Context, component, hash string) (accounts.VerifyTicket, error) {
@@ -134,20 +132,17 @@ func (t componentQueries) VerifyTicket(ctx context.Context, component, hash stri
 }
 
 func (t componentQueries) PutVerifyTicket(ctx context.Context, k accounts.VerifyTicket) error {
-	_, err := t.exec(ctx, `INSERT INTO component_tickets (component, hash, issued_at) VALUES ($1, $2, $3)`, k.Component, k.Hash,
+	return t.run(ctx, `INSERT INTO component_tickets (component, hash, issued_at) VALUES ($1, $2, $3)`, k.Component, k.Hash,
 		millis(k.IssuedAt))
-	return err
 }
 
 func (t componentQueries) LatestVerifyTicket(ctx context.Context, component string) (time.Time, error) {
-	var issued int64
-	err := t.row(ctx, `SELECT COALESCE(MAX(issued_at), 0) FROM component_tickets WHERE component = $1`, component).Scan(&issued)
+	issued, err := scalar[int64](ctx, t.Tx, `SELECT COALESCE(MAX(issued_at), 0) FROM component_tickets WHERE component = $1`, component)
 	return fromMillis(issued), err
 }
 
 func (t componentQueries) ForgetVerifyTickets(ctx context.Context, component string, before time.Time) error {
-	_, err := t.exec(ctx, `DELETE FROM component_tickets WHERE component = $1 AND issued_at < $2`, component, millis(before))
-	return err
+	return t.run(ctx, `DELETE FROM component_tickets WHERE component = $1 AND issued_at < $2`, component, millis(before))
 }
 
 func (t componentQueries) TicketsDue(ctx context.Context, after, until time.Time, limit int) ([]string, error) {
@@ -171,12 +166,10 @@ func (t componentQueries) PutGrantCode(ctx context.Context, c accounts.GrantCode
 }
 
 func (t componentQueries) ForgetGrantCodes(ctx context.Context, before time.Time) error {
-	_, err := t.exec(ctx, `DELETE FROM component_codes WHERE expires_at < $1`, millis(before))
-	return err
+	return t.run(ctx, `DELETE FROM component_codes WHERE expires_at < $1`, millis(before))
 }
 
 func (t componentQueries) ForgetPushes(ctx context.Context, component string, keep int) error {
-	_, err := t.exec(ctx, `DELETE FROM pushes WHERE component = $1 AND next_attempt_at = 0 AND id <=
+	return t.run(ctx, `DELETE FROM pushes WHERE component = $1 AND next_attempt_at = 0 AND id <=
 		(SELECT id FROM pushes WHERE component = $1 ORDER BY id DESC LIMIT 1 OFFSET $2)`, component, keep)
-	return err
 }

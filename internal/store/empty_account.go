@@ -66,10 +66,8 @@ func (t *Tx) clearCallTexts(ctx context.Context, appid string) error {
 	}
 	subject := `,"account":` + string(name) + `,`
 	for start := int64(0); ; {
-		blocks, err := list(ctx, t, func(scan func(...any) error) (b block, err error) {
-			err = scan(&b.seq, &b.text)
-			return b, err
-		}, `SELECT seq, text FROM call_blocks WHERE seq > $1 ORDER BY seq LIMIT 32`, start)
+		scan := scanner(func(b *block) []any { return []any{&b.seq, &b.text} })
+		blocks, err := list(ctx, t, scan, `SELECT seq, text FROM call_blocks WHERE seq > $1 ORDER BY seq LIMIT 32`, start)
 		if err != nil || len(blocks) == 0 {
 			return err
 		}

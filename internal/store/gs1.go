@@ -86,10 +86,7 @@ func (t gs1Queries) GS1Owners(ctx context.Context, roots []string) (map[string]m
 	}
 	found := map[string]map[string]int{}
 	for names := range slices.Chunk(roots, chunk) {
-		args := make([]any, len(names))
-		for i, root := range names {
-			args[i] = root
-		}
+		args := appendArgs(nil, names)
 		list, err := list(ctx, t.Tx, func(scan func(...any) error) (h keyCount, err error) { return h, scan(&h.root, &h.owner, &h.keys) },
 			`SELECT root, owner, COUNT(*) FROM gs1_links WHERE root IN (`+t.marks(1, len(args))+`) GROUP BY root, owner`, args...)
 		if err != nil {

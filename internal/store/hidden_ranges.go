@@ -312,8 +312,7 @@ func (t bulkQueries) lockForASecond(ctx context.Context, full string) error {
 		_, back := t.exec(ctx, `ROLLBACK TO SAVEPOINT before_showing`)
 		return errors.Join(err, back)
 	}
-	_, err := t.exec(ctx, `SET LOCAL lock_timeout TO DEFAULT`)
-	return err
+	return t.run(ctx, `SET LOCAL lock_timeout TO DEFAULT`)
 }
 
 func (t bulkQueries) ShowHidden(ctx context.Context) error {
@@ -470,8 +469,7 @@ func (t bulkQueries) splitBucket(ctx context.Context, owner, target string, firs
 		prev); err != nil {
 		return err
 	}
-	_, err := t.exec(ctx, `INSERT INTO rule_page_buckets (owner, target, first_id, rules) VALUES ($1, $2, $3, $4)`, owner, target, begins, n)
-	return err
+	return t.run(ctx, `INSERT INTO rule_page_buckets (owner, target, first_id, rules) VALUES ($1, $2, $3, $4)`, owner, target, begins, n)
 }
 
 func (t bulkQueries) LastChange(ctx context.Context) (int64, error) {

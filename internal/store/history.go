@@ -45,11 +45,7 @@ func (s *Store) RulesAsOf(ctx context.Context, keys []string, t time.Time) ([]ru
 		found = nil
 		for left := keys; len(left) > 0; {
 			n := min(chunk, len(left))
-			args := make([]any, 0, n+1)
-			for _, key := range left[:n] {
-				args = append(args, key)
-			}
-			changes, err := list(ctx, tx, scanRuleChange, rulesAsOf(n), append(args, millis(t))...)
+			changes, err := list(ctx, tx, scanRuleChange, rulesAsOf(n), append(appendArgs(nil, left[:n]), millis(t))...)
 			if err != nil {
 				return err
 			}

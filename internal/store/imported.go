@@ -2,36 +2,29 @@ package store
 
 import (
 	"context"
-	"database/sql"
-	"errors"
 
 	"github.com/qrjump/qrjump/internal/domain/codes"
 )
 
-const importedColumns = `batch, idx, code, text_hi, text_lo, token`
-
-func scanImported(scan func(...any) error) (c codes.ImportedCode, err error) {
-	if err = scan(&c.Batch, &c.Index, &c.Code, &c.TextHi, &c.TextLo, &c.Token); errors.Is(err, sql.ErrNoRows) {
-		err = codes.ErrNoImported
-	}
-	return c, err
-}
+var importedRows = mapper[codes.ImportedCode]{table: "imported_codes", columns: "batch, idx, code, text_hi, text_lo, token",
+	notFound: codes.ErrNoImported,
+	targets: func(c *codes.ImportedCode) []any {
+		return []any{&c.Batch, &c.Index, &c.Code, &c.TextHi, &c.TextLo, &c.Token}
+	}}
 
 func (t codeQueries) ImportedCodes(ctx context.Context, batch int64, r codes.Range) ([]codes.ImportedCode, error) {
-	return list(ctx, t.Tx, scanImported, `SELECT `+importedColumns+` FROM imported_codes WHERE batch = $1 AND idx >= $2 AND idx <= $3
-		ORDER BY idx`, batch, r.From, r.To)
+	return importedRows.all(ctx, t.Tx, `WHERE batch = $1 AND idx >= $2 AND idx <= $3 ORDER BY idx`, batch, r.From, r.To)
 }
 
 func (t codeQueries) ImportedByText(ctx context.Context, hi, lo int64) (codes.ImportedCode, error) {
-	return scanImported(t.row(ctx, `SELECT `+importedColumns+` FROM imported_codes WHERE text_hi = $1 AND text_lo = $2`, hi, lo).Scan)
+	return importedRows.find(ctx, t.Tx, `text_hi = $1 AND text_lo = $2`, hi, lo)
 }
 
 // maxSameCharacters is the maximum number of imported codes that a lookup reads if their nine-character codes are equal.
 const maxSameCharacters = 16
 
 func (t codeQueries) ImportedByCode(ctx context.Context, code int64) ([]codes.ImportedCode, error) {
-	return list(ctx, t.Tx, scanImported, `SELECT `+importedColumns+` FROM imported_codes WHERE code = $1 ORDER BY batch LIMIT $2`, code,
-		maxSameCharacters)
+	return importedRows.all(ctx, t.Tx, `WHERE code = $1 ORDER BY batch LIMIT $2`, code, maxSameCharacters)
 }
 
 func (t codeQueries) RemoveImported(ctx context.Context, batch int64, r codes.Range) error {
@@ -51,16 +44,16 @@ func (t codeQueries) Scanned(ctx context.Context, batch int64) (scanned bool, er
 }
 
 func (t codeQueries) ForgetFirstScans(ctx context.Context, batch int64, r codes.Range) error {
-	_, err := t.exec(ctx, `DELETE FROM code_scans WHERE batch = $1 AND idx >= $2 AND idx <= $3`, batch, r.From, r.To)
-	return err
+	return t.run(ctx, `DELETE FROM code_scans WHERE batch = $1 AND idx >= $2 AND idx <= $3`, batch, r.From, r.To)
 }
 
 func (t codeQueries) AddImported(ctx context.Context, all []codes.ImportedCode) (int64, error) {
 	if err := t.bulk(ctx); err != nil {
 		return 0, err
 	}
-	return t.addMany(ctx, `INSERT INTO imported_codes (`+importedColumns+`)`, ` ON CONFLICT DO NOTHING`, 6, len(all), func(i int) []any {
-		c := all[i]
-		return []any{c.Batch, c.Index, c.Code, c.TextHi, c.TextLo, c.Token}
-	})
+	return t.addMany(ctx, `INSERT INTO imported_codes (`+importedRows.columns+`)`, ` ON CONFLICT DO NOTHING`, 6, len(all),
+		func(i int) []any {
+			c := &all[i]
+			return []any{c.Batch, c.Index, c.Code, c.TextHi, c.TextLo, c.Token}
+		})
 }

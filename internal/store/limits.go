@@ -71,8 +71,7 @@ func (s RateLimits) Clear(ctx context.Context, appids ...string) error {
 	}
 	return s.update(ctx, func(tx *Tx) error {
 		if len(appids) == 0 {
-			_, err := tx.exec(ctx, `DELETE FROM rate_limits`)
-			return err
+			return tx.run(ctx, `DELETE FROM rate_limits`)
 		}
 		for _, appid := range appids {
 			if _, err := tx.exec(ctx, `DELETE FROM rate_limits WHERE split_part(key, ' ', 1) = $1 OR split_part(key, ' ', 3) = $1`,
@@ -105,6 +104,5 @@ func (t *Tx) unlog(ctx context.Context) error {
 	if err := t.row(ctx, `SELECT relpersistence = 'p' FROM pg_class WHERE oid = 'rate_limits'::regclass`).Scan(&logged); err != nil || !logged {
 		return err
 	}
-	_, err := t.exec(ctx, `ALTER TABLE rate_limits SET UNLOGGED`)
-	return err
+	return t.run(ctx, `ALTER TABLE rate_limits SET UNLOGGED`)
 }

@@ -22,6 +22,11 @@ type mapper[T any] struct {
 	notFound error // error for a missing row; nil = sql.ErrNoRows
 }
 
+// scanner returns a scan function that stores the columns of a row in the variables that targets returns.
+func scanner[T any](targets func(*T) []any) func(scan func(...any) error) (T, error) {
+	return mapper[T]{targets: targets}.scan
+}
+
 // args returns the values of a row in column order.
 func (n mapper[T]) args(v *T) []any {
 	all := n.targets(v)
@@ -99,8 +104,7 @@ func (n mapper[T]) replacing(kept ...string) string {
 
 func (n mapper[T]) insert(ctx context.Context, t *Tx, v T, tail string) error {
 	args := n.args(&v)
-	_, err := t.exec(ctx, `INSERT INTO `+n.table+` (`+n.columns+`) VALUES (`+placeholders(1, len(args))+`)`+tail, args...)
-	return err
+	return t.run(ctx, `INSERT INTO `+n.table+` (`+n.columns+`) VALUES (`+placeholders(1, len(args))+`)`+tail, args...)
 }
 
 // moment maps an integer column with Unix milliseconds to a time.Time.

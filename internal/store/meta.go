@@ -2,8 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -16,14 +14,9 @@ func (s *Store) Lock(ctx context.Context, name string) error {
 
 // Meta returns a named value of the server; "" if the value does not exist.
 func (s *Store) Meta(ctx context.Context, name string) (string, error) {
-	var value string
-	err := s.view(ctx, func(tx *Tx) error {
-		return tx.row(ctx, `SELECT value FROM meta WHERE name = $1`, name).Scan(&value)
+	return viewed(ctx, s, func(tx *Tx) (string, error) {
+		return scalarOrZero[string](ctx, tx, `SELECT value FROM meta WHERE name = $1`, name)
 	})
-	if errors.Is(err, sql.ErrNoRows) {
-		return "", nil
-	}
-	return value, err
 }
 
 // NewestMeta returns a page of the values whose names start with a prefix in begins, and the total number of these values. Each prefix ends
@@ -44,8 +37,8 @@ func (s *Store) NewestMeta(ctx context.Context, begins []string, actor string, o
 		if tx.engine.name == "postgres" {
 			location = `CAST(value AS json) ->> '` + actor + `'`
 		}
-		values, err = list(ctx, tx, func(scan func(...any) error) (value string, err error) { err = scan(&value); return value, err },
-			`SELECT value`+from+fmt.Sprintf(` ORDER BY %s DESC, name LIMIT %d OFFSET %d`, location, limit, offset), args...)
+		values, err = list(ctx, tx, scanText, `SELECT value`+from+
+			fmt.Sprintf(` ORDER BY %s DESC, name LIMIT %d OFFSET %d`, location, limit, offset), args...)
 		return err
 	})
 	return values, total, err
@@ -64,14 +57,10 @@ func (s *Store) PutMeta(ctx context.Context, name, value string) error {
 }
 
 // SealedKey returns a sealed key; "" if the key does not exist.
-func (s *Store) SealedKey(ctx context.Context, name string) (sealed string, err error) {
-	err = s.view(ctx, func(tx *Tx) error {
-		return tx.row(ctx, `SELECT sealed FROM sealing_keys WHERE name = $1`, name).Scan(&sealed)
+func (s *Store) SealedKey(ctx context.Context, name string) (string, error) {
+	return viewed(ctx, s, func(tx *Tx) (string, error) {
+		return scalarOrZero[string](ctx, tx, `SELECT sealed FROM sealing_keys WHERE name = $1`, name)
 	})
-	if errors.Is(err, sql.ErrNoRows) {
-		return "", nil
-	}
-	return sealed, err
 }
 
 // FirstSealedKey returns a sealed key; if the key does not exist, FirstSealedKey stores its argument "first" as the key. Processes that
@@ -89,9 +78,8 @@ func (s *Store) FirstSealedKey(ctx context.Context, name, first string) (sealed 
 
 // Seeded reports whether the content of a seed was already applied.
 func (s *Store) Seeded(ctx context.Context, hash string) (bool, error) {
-	var n int
-	err := s.view(ctx, func(tx *Tx) error {
-		return tx.row(ctx, `SELECT COUNT(*) FROM seeds WHERE hash = $1`, hash).Scan(&n)
+	n, err := viewed(ctx, s, func(tx *Tx) (int, error) {
+		return scalar[int](ctx, tx, `SELECT COUNT(*) FROM seeds WHERE hash = $1`, hash)
 	})
 	return n > 0, err
 }

@@ -14,8 +14,7 @@ func (s *Store) RequestShipping(ctx context.Context) (ask int64, err error) {
 			!s.Shared() {
 			return err
 		}
-		_, err := tx.exec(ctx, `SELECT pg_notify(`+bell+`, $1)`, shipRequest)
-		return err
+		return tx.run(ctx, `SELECT pg_notify(`+bell+`, $1)`, shipRequest)
 	})
 	return ask, err
 }

@@ -63,13 +63,10 @@ func rowArgs(kind outbox.Kind, r outbox.Row) []any {
 		millis(r.SentAt), r.Status, r.Error, delivered, r.URL, r.Response}
 }
 
-func scanOutboxRow(scan func(...any) error) (r outbox.Row, err error) {
-	var created, next, sent, delivered int64
-	err = scan(&r.ID, &r.Receiver, &r.Event, &r.Body, &r.AppID, &r.Shown, &r.OrderKey, &created, &r.Attempts, &next, &sent, &r.Status,
-		&r.Error, &delivered, &r.URL, &r.Response)
-	r.CreatedAt, r.NextAt, r.SentAt, r.DeliveredAt = fromMillis(created), fromMillis(next), fromMillis(sent), fromMillis(delivered)
-	return r, err
-}
+var scanOutboxRow = scanner(func(r *outbox.Row) []any {
+	return []any{&r.ID, &r.Receiver, &r.Event, &r.Body, &r.AppID, &r.Shown, &r.OrderKey, moment{&r.CreatedAt}, &r.Attempts,
+		moment{&r.NextAt}, moment{&r.SentAt}, &r.Status, &r.Error, moment{&r.DeliveredAt}, &r.URL, &r.Response}
+})
 
 // reads returns the columns that a query reads from a row.
 func (k rowTable) reads() string { return strings.Replace(rowColumns, "{delivered}", k.took, 1) }
@@ -111,9 +108,8 @@ func (t outboxQueries) AddRows(ctx context.Context, kind outbox.Kind, rows []out
 			}
 			args = append(args, rowArgs(kind, r)...)
 		}
-		_, err := t.exec(ctx, k.words.Replace(`INSERT INTO {rows} (`+rowColumns+`) VALUES `+values(len(items), len(args)/len(items))+
+		return t.run(ctx, k.words.Replace(`INSERT INTO {rows} (`+rowColumns+`) VALUES `+values(len(items), len(args)/len(items))+
 			k.insert), args...)
-		return err
 	})
 }
 

@@ -9,17 +9,9 @@ import (
 )
 
 func (t statisticsQueries) RuleOwners(ctx context.Context, from, to int64) (map[int64]string, error) {
-	all := map[int64]string{}
-	_, err := list(ctx, t.Tx, func(scan func(...any) error) (n struct{}, err error) {
-		var id int64
-		var owner string
-		err = scan(&id, &owner)
-		all[id] = owner
-		return n, err
-	}, `SELECT id, owner FROM rules WHERE id >= $1 AND id < $2
+	return pairs[int64, string](ctx, t.Tx, `SELECT id, owner FROM rules WHERE id >= $1 AND id < $2
 		UNION SELECT seq, `+t.loggedOwner()+` FROM changes h WHERE seq >= $1 AND seq < $2 AND kind IN ('`+ofRule+`', '`+ofGS1+`')
 			AND NOT EXISTS (SELECT 1 FROM rules WHERE id = seq)`, from, to)
-	return all, err
 }
 
 // ruleOwner returns SQL for the owner of the rule or GS1 key whose number is in a column; NULL = unknown. The number of a rule is the
@@ -49,9 +41,8 @@ func (t statisticsQueries) RuleOwner(ctx context.Context, rule int64) (string, e
 	return owner.String, err
 }
 
-func (t statisticsQueries) BatchOwner(ctx context.Context, batch int64) (owner string, err error) {
-	err = t.row(ctx, `SELECT account FROM batches WHERE id = $1`, batch).Scan(&owner)
-	return owner, replaceNoRows(err, nil)
+func (t statisticsQueries) BatchOwner(ctx context.Context, batch int64) (string, error) {
+	return scalarOrZero[string](ctx, t.Tx, `SELECT account FROM batches WHERE id = $1`, batch)
 }
 
 func (t statisticsQueries) NameOwners(ctx context.Context, names []string) error {
@@ -60,10 +51,8 @@ func (t statisticsQueries) NameOwners(ctx context.Context, names []string) error
 }
 
 func (t statisticsQueries) CountsByOwner(ctx context.Context, per stats.Granularity, pos int64) ([]stats.OwnedRow, error) {
-	return list(ctx, t.Tx, func(scan func(...any) error) (r stats.OwnedRow, err error) {
-		err = scan(&r.Owner, &r.Tuple, &r.Scans, &r.FirstScans)
-		return r, err
-	}, `SELECT owner, tuple, CAST(SUM(scans) AS BIGINT), CAST(SUM(first_scans) AS BIGINT) FROM (SELECT `+t.countOwner()+` AS owner, c.tuple AS tuple, c.scans AS scans, c.first_scans AS first_scans
+	scan := scanner(func(r *stats.OwnedRow) []any { return []any{&r.Owner, &r.Tuple, &r.Scans, &r.FirstScans} })
+	return list(ctx, t.Tx, scan, `SELECT owner, tuple, CAST(SUM(scans) AS BIGINT), CAST(SUM(first_scans) AS BIGINT) FROM (SELECT `+t.countOwner()+` AS owner, c.tuple AS tuple, c.scans AS scans, c.first_scans AS first_scans
 			FROM statistics_counts c WHERE c.granularity = $1 AND c.bucket = $2) AS owned
 		GROUP BY owner, tuple`, int64(per), pos)
 }
@@ -71,14 +60,8 @@ func (t statisticsQueries) CountsByOwner(ctx context.Context, per stats.Granular
 // OwnersOfHosts implements stats.Tx. Each pair of a host and an owner is looked up by index, because a host may have a million rules.
 func (t statisticsQueries) OwnersOfHosts(ctx context.Context, hosts []string) (found [][2]string, err error) {
 	for names := range slices.Chunk(hosts, t.argumentsAtOnce()/2) {
-		var args []any
-		for _, host := range names {
-			args = append(args, host)
-		}
-		pairs, err := list(ctx, t.Tx, func(scan func(...any) error) (pair [2]string, err error) {
-			err = scan(&pair[0], &pair[1])
-			return pair, err
-		}, `WITH RECURSIVE hosts (host) AS (VALUES `+t.rowMarks(len(names), 1)+`), found (host, owner) AS (
+		args := appendArgs(nil, names)
+		pairs, err := list(ctx, t.Tx, scanTwoTexts, `WITH RECURSIVE hosts (host) AS (VALUES `+t.rowMarks(len(names), 1)+`), found (host, owner) AS (
 			SELECT h.host, (SELECT MIN(r.owner) FROM rules r WHERE r.host = h.host) FROM hosts h UNION ALL
 			SELECT f.host, (SELECT MIN(r.owner) FROM rules r WHERE r.host = f.host AND r.owner > f.owner)
 				FROM found f WHERE f.owner IS NOT NULL)
@@ -92,31 +75,16 @@ func (t statisticsQueries) OwnersOfHosts(ctx context.Context, hosts []string) (f
 }
 
 func (t statisticsQueries) ScansOfOwners(ctx context.Context, since int64) (map[string]int64, error) {
-	return t.numbersByName(ctx, `SELECT value, CAST(SUM(scans) AS BIGINT) FROM statistics_sums
+	return pairs[string, int64](ctx, t.Tx, `SELECT value, CAST(SUM(scans) AS BIGINT) FROM statistics_sums
 		WHERE granularity = $1 AND dimension = $2 AND bucket >= $3 GROUP BY value`, int64(stats.PerDay), int64(stats.Owner), since)
 }
 
 func (t statisticsQueries) LastPublishes(ctx context.Context, owners []string) (map[string]int64, error) {
 	query := `SELECT appid, COALESCE((SELECT MAX(hour) FROM publish_counts WHERE owner = appid), 0) FROM accounts`
-	var args []any
-	for _, owner := range owners {
-		args = append(args, owner)
-	}
 	if len(owners) > 0 {
 		query += ` WHERE appid IN (` + t.marks(1, len(owners)) + `)`
 	}
-	return t.numbersByName(ctx, query, args...)
-}
-
-func (t statisticsQueries) numbersByName(ctx context.Context, query string, args ...any) (map[string]int64, error) {
-	numbers := map[string]int64{}
-	_, err := list(ctx, t.Tx, func(scan func(...any) error) (name string, err error) {
-		var n int64
-		err = scan(&name, &n)
-		numbers[name] = n
-		return name, err
-	}, query, args...)
-	return numbers, err
+	return pairs[string, int64](ctx, t.Tx, query, appendArgs(nil, owners)...)
 }
 
 // DaysOfRules implements stats.Tx. Days and rules are passed as lists, so that each pair is looked up by index.
@@ -133,14 +101,8 @@ func (t statisticsQueries) DaysOfOwners(ctx context.Context, days []int64, names
 func daysOf[T comparable](ctx context.Context, t *Tx, query, tail string, args []any, days []int64,
 	items []T) ([]stats.DayCount[T], error) {
 	first := len(args) + 1
-	for _, item := range items {
-		args = append(args, item)
-	}
-	for _, day := range days {
-		args = append(args, day)
-	}
-	return list(ctx, t, func(scan func(...any) error) (c stats.DayCount[T], err error) {
-		err = scan(&c.Key, &c.Bucket, &c.Scans)
-		return c, err
-	}, query+placeholders(first, len(items))+`) AND bucket IN (`+placeholders(first+len(items), len(days))+`)`+tail, args...)
+	args = appendArgs(appendArgs(args, items), days)
+	scan := scanner(func(c *stats.DayCount[T]) []any { return []any{&c.Key, &c.Bucket, &c.Scans} })
+	query += placeholders(first, len(items)) + `) AND bucket IN (` + placeholders(first+len(items), len(days)) + `)` + tail
+	return list(ctx, t, scan, query, args...)
 }

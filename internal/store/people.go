@@ -103,18 +103,15 @@ func (t iamQueries) PutSession(ctx context.Context, s iam.Session) error {
 }
 
 func (t iamQueries) DeleteSession(ctx context.Context, id string) error {
-	_, err := t.exec(ctx, `DELETE FROM sessions WHERE id = $1`, id)
-	return err
+	return t.run(ctx, `DELETE FROM sessions WHERE id = $1`, id)
 }
 
 func (t iamQueries) DeleteSessionsOf(ctx context.Context, person, but string) error {
-	_, err := t.exec(ctx, `DELETE FROM sessions WHERE person = $1 AND id <> $2`, person, but)
-	return err
+	return t.run(ctx, `DELETE FROM sessions WHERE person = $1 AND id <> $2`, person, but)
 }
 
 func (t iamQueries) DropSessions(ctx context.Context, ended, seen time.Time) error {
-	_, err := t.exec(ctx, `DELETE FROM sessions WHERE expires_at <= $1 OR last_seen_at <= $2`, millis(ended), millis(seen))
-	return err
+	return t.run(ctx, `DELETE FROM sessions WHERE expires_at <= $1 OR last_seen_at <= $2`, millis(ended), millis(seen))
 }
 
 func (t iamQueries) TakeLoginLink(ctx context.Context, hash string) (iam.Link, error) {
@@ -123,8 +120,7 @@ func (t iamQueries) TakeLoginLink(ctx context.Context, hash string) (iam.Link, e
 }
 
 func (t iamQueries) DeleteLoginLinksOf(ctx context.Context, person string) error {
-	_, err := t.exec(ctx, `DELETE FROM login_links WHERE person = $1`, person)
-	return err
+	return t.run(ctx, `DELETE FROM login_links WHERE person = $1`, person)
 }
 
 func (t iamQueries) PutLoginLink(ctx context.Context, l iam.Link, now time.Time) error {

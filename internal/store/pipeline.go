@@ -347,6 +347,12 @@ func (t *Tx) result(ctx context.Context, query string, args []any) (sql.Result, 
 	return t.sql.ExecContext(ctx, query, args...)
 }
 
+// run executes a statement whose number of changed rows does not matter.
+func (t *Tx) run(ctx context.Context, query string, args ...any) error {
+	_, err := t.exec(ctx, query, args...)
+	return err
+}
+
 // execQueued queues a statement whose result is not needed now; check (nil = none) receives the number of changed rows. If check or
 // the statement fails, the next statement whose result is needed, or the commit, returns the error.
 func (t *Tx) execQueued(ctx context.Context, check func(rows int64) error, query string, args ...any) error {

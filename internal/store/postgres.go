@@ -396,8 +396,7 @@ func makeBinary(ctx context.Context, t *Tx) error {
 	if err := t.row(ctx, `SELECT to_regcollation('"binary"') IS NULL`).Scan(&missing); err != nil || !missing {
 		return err
 	}
-	_, err := t.exec(ctx, `CREATE COLLATION "binary" FROM pg_catalog."C"`)
-	return err
+	return t.run(ctx, `CREATE COLLATION "binary" FROM pg_catalog."C"`)
 }
 
 // postgresDialect returns the dialect of a server; the caller sets the fields lasting and holding: they depend on the URL.

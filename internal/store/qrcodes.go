@@ -48,8 +48,7 @@ func (t qrcodeQueries) ForgetQRCodes(ctx context.Context, account string, before
 }
 
 func (t qrcodeQueries) Follower(ctx context.Context, account, openid string) (bool, error) {
-	var n int
-	err := t.row(ctx, `SELECT COUNT(*) FROM followers WHERE account = $1 AND openid = $2`, account, openid).Scan(&n)
+	n, err := scalar[int](ctx, t.Tx, `SELECT COUNT(*) FROM followers WHERE account = $1 AND openid = $2`, account, openid)
 	return n > 0, err
 }
 

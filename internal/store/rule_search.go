@@ -76,13 +76,10 @@ func (t ruleQueries) Beginning(ctx context.Context, s rules.Search) (all []rules
 	}
 	seen := map[int64]bool{}
 	for _, b := range wanted {
-		args := []any{b.text, b.text + "\U0010FFFF"}
+		args := appendArgs([]any{b.text, b.text + "\U0010FFFF"}, s.Owners)
 		var owned []string
 		if len(s.Owners) > 0 {
 			owned = append(owned, "owner IN ("+placeholders(3, len(s.Owners))+")")
-		}
-		for _, owner := range s.Owners {
-			args = append(args, owner)
 		}
 		items, err := list(ctx, t.Tx, scanRule, fmt.Sprintf(`SELECT `+ruleColumns+` FROM (SELECT `+ruleColumns+` FROM rules
 			WHERE `+b.column+` >= $1 AND `+b.column+` < $2 ORDER BY `+b.column+` LIMIT %d) AS near`+conditions(owned)+` LIMIT %d`,

@@ -30,16 +30,14 @@ func ruleArgs(r *rules.Rule) []any {
 func scanRule(scan func(...any) error) (rules.Rule, error) {
 	var r rules.Rule
 	var prefix, ignored string
-	var created, changed, published int64
-	err := scan(&r.ID, &ignored, &r.Kind, &r.Owner, &r.Target, &prefix, &r.Path, &r.Occupy, &r.OpenVersion,
-		inJSON(&r.TestLinks), &r.Published, &created, &changed, &published, &ignored, &ignored, &ignored)
+	err := scan(&r.ID, &ignored, &r.Kind, &r.Owner, &r.Target, &prefix, &r.Path, &r.Occupy, &r.OpenVersion, inJSON(&r.TestLinks),
+		&r.Published, moment{&r.CreatedAt}, moment{&r.UpdatedAt}, moment{&r.PublishedAt}, &ignored, &ignored, &ignored)
 	if errors.Is(err, sql.ErrNoRows) {
 		return r, rules.ErrNoRule
 	}
 	if err != nil {
 		return r, err
 	}
-	r.CreatedAt, r.UpdatedAt, r.PublishedAt = fromMillis(created), fromMillis(changed), fromMillis(published)
 	return r, readPrefix(&r, prefix)
 }
 
@@ -115,22 +113,15 @@ func (t ruleQueries) Named(ctx context.Context, ids []int64) ([]rules.Named, err
 	if len(ids) == 0 {
 		return nil, nil
 	}
-	args, prefix := make([]any, len(ids)), `json_extract(h.detail, '$.prefix')`
+	prefix := `json_extract(h.detail, '$.prefix')`
 	if t.engine.name == "postgres" {
 		prefix = `CAST(h.detail AS json) ->> 'prefix'`
 	}
-	for i, id := range ids {
-		args[i] = id
-	}
 	text := placeholders(1, len(ids))
-	return list(ctx, t.Tx, func(scan func(...any) error) (n rules.Named, err error) {
-		var gone int64
-		err = scan(&n.ID, &n.Owner, &n.Prefix, &gone)
-		n.Deleted = gone == 1
-		return n, err
-	}, `SELECT id, owner, prefix, 0 FROM rules WHERE id IN (`+text+`)
+	scan := scanner(func(n *rules.Named) []any { return []any{&n.ID, &n.Owner, &n.Prefix, &n.Deleted} })
+	return list(ctx, t.Tx, scan, `SELECT id, owner, prefix, 0 FROM rules WHERE id IN (`+text+`)
 		UNION ALL SELECT seq, `+t.statistics().loggedOwner()+`, `+prefix+`, 1 FROM changes h
-			WHERE seq IN (`+text+`) AND kind = '`+ofRule+`' AND NOT EXISTS (SELECT 1 FROM rules WHERE id = h.seq)`, args...)
+			WHERE seq IN (`+text+`) AND kind = '`+ofRule+`' AND NOT EXISTS (SELECT 1 FROM rules WHERE id = h.seq)`, appendArgs(nil, ids)...)
 }
 
 func (t ruleQueries) List(ctx context.Context, q rules.Query) ([]rules.Rule, int, error) {
@@ -166,9 +157,7 @@ func (t ruleQueries) List(ctx context.Context, q rules.Query) ([]rules.Rule, int
 			return []rules.Rule{}, total, err
 		}
 		names = append(names, "key IN ("+placeholders(len(args)+1, len(q.Keys))+")")
-		for _, key := range q.Keys {
-			args = append(args, key)
-		}
+		args = appendArgs(args, q.Keys)
 	}
 	order := " ORDER BY id"
 	if q.Newest {
@@ -230,8 +219,7 @@ func opened(q rules.Query) string {
 
 // counted returns the number of rules that have the given owner and target; owner "" = any owner, target "" = any target.
 func (t ruleQueries) counted(ctx context.Context, owner, target string) (n int, err error) {
-	err = t.row(ctx, ruleCount, owner, target).Scan(&n)
-	return n, replaceNoRows(err, nil)
+	return scalarOrZero[int](ctx, t.Tx, ruleCount, owner, target)
 }
 
 func (t ruleQueries) CountOwned(ctx context.Context, owner string) (int, error) {
@@ -571,12 +559,11 @@ func (t ruleQueries) Changes(ctx context.Context, key string, limit int) ([]rule
 }
 
 func scanRuleChange(scan func(...any) error) (c rules.Change, err error) {
-	var pos int64
 	var record ruleRecord
-	if err := scan(&c.Seq, &pos, &c.ActorID, &c.Via, &c.RID, &c.Action, inJSON(&record)); err != nil {
+	if err := scan(&c.Seq, moment{&c.At}, &c.ActorID, &c.Via, &c.RID, &c.Action, inJSON(&record)); err != nil {
 		return c, err
 	}
-	c.At, c.Reason = fromMillis(pos), record.Reason
+	c.Reason = record.Reason
 	c.Rule, err = record.rule()
 	return c, err
 }
@@ -653,8 +640,7 @@ func (t ruleQueries) Domain(ctx context.Context, host string) (rules.DomainStatu
 		}
 		_, name, _ = strings.Cut(name, ".")
 	}
-	found, err := list(ctx, t.Tx, scanDomain, `SELECT host, status, updated_at FROM domains WHERE host IN (`+placeholders(1, len(hosts))+`)`,
-		hosts...)
+	found, err := domainRows.all(ctx, t.Tx, `WHERE host IN (`+placeholders(1, len(hosts))+`)`, hosts...)
 	if err != nil {
 		return "", err
 	}
@@ -668,25 +654,19 @@ func (t ruleQueries) Domain(ctx context.Context, host string) (rules.DomainStatu
 	return best.Status, nil
 }
 
-func scanDomain(scan func(...any) error) (d rules.Domain, err error) {
-	var pos int64
-	err = scan(&d.Host, &d.Status, &pos)
-	d.At = fromMillis(pos)
-	return d, err
-}
+var domainRows = mapper[rules.Domain]{table: "domains", key: "host", columns: "host, status, updated_at",
+	targets: func(d *rules.Domain) []any { return []any{&d.Host, &d.Status, moment{&d.At}} }}
 
 func (t ruleQueries) Domains(ctx context.Context) ([]rules.Domain, error) {
-	return list(ctx, t.Tx, scanDomain, `SELECT host, status, updated_at FROM domains ORDER BY host`)
+	return domainRows.all(ctx, t.Tx, `ORDER BY host`)
 }
 
 func (t ruleQueries) DomainsAfter(ctx context.Context, rest string, limit int) ([]rules.Domain, error) {
-	return list(ctx, t.Tx, scanDomain, `SELECT host, status, updated_at FROM domains WHERE host > $1 ORDER BY host LIMIT $2`, rest, limit)
+	return domainRows.all(ctx, t.Tx, `WHERE host > $1 ORDER BY host LIMIT $2`, rest, limit)
 }
 
 func (t ruleQueries) PutDomain(ctx context.Context, d rules.Domain) error {
-	_, err := t.exec(ctx, `INSERT INTO domains (host, status, updated_at) VALUES ($1, $2, $3)
-		ON CONFLICT (host) DO UPDATE SET status = excluded.status, updated_at = excluded.updated_at`, d.Host, string(d.Status), millis(d.At))
-	if err != nil {
+	if err := domainRows.put(ctx, t.Tx, d); err != nil {
 		return err
 	}
 	return t.note(ctx, ofDomain, d.Host, "put", map[string]any{"status": d.Status})
@@ -696,8 +676,14 @@ func (t ruleQueries) DeleteDomain(ctx context.Context, host string) error {
 	return t.remove(ctx, rules.ErrNoDomain, ofDomain, host, `DELETE FROM domains WHERE host = $1`, host)
 }
 
+var confirmationRows = mapper[rules.Confirmation]{table: "domain_verifications",
+	columns: "rid, created_at, owner, prefix, url, ok, reason, steps",
+	targets: func(c *rules.Confirmation) []any {
+		return []any{&c.RID, moment{&c.At}, &c.Owner, &c.Prefix, &c.URL, &c.OK, &c.Reason, inJSON(&c.Steps)}
+	}}
+
 func (t ruleQueries) PutConfirmation(ctx context.Context, c rules.Confirmation) error {
-	row := []any{c.RID, millis(c.At), c.Owner, c.Prefix, c.URL, flag(c.OK), c.Reason, inJSON(&c.Steps).text()}
+	row := confirmationRows.args(&c)
 	if t.groupChange != nil {
 		t.groupChange.confirmations = append(t.groupChange.confirmations, row)
 		return nil
@@ -706,13 +692,12 @@ func (t ruleQueries) PutConfirmation(ctx context.Context, c rules.Confirmation) 
 }
 
 func (t *Tx) putConfirmations(ctx context.Context, rows [][]any) error {
-	query, args := t.insertRows(`INSERT INTO domain_verifications (rid, created_at, owner, prefix, url, ok, reason, steps)`, rows)
+	query, args := t.insertRows(`INSERT INTO domain_verifications (`+confirmationRows.columns+`)`, rows)
 	return t.execQueued(ctx, nil, query+` ON CONFLICT (rid) DO NOTHING`, args...)
 }
 
 func (t ruleQueries) ForgetConfirmations(ctx context.Context, before time.Time) error {
-	_, err := t.exec(ctx, `DELETE FROM domain_verifications WHERE created_at < $1`, millis(before))
-	return err
+	return t.run(ctx, `DELETE FROM domain_verifications WHERE created_at < $1`, millis(before))
 }
 
 func (t ruleQueries) Confirmations(ctx context.Context, q rules.ConfirmationQuery) ([]rules.Confirmation, error) {
@@ -729,11 +714,5 @@ func (t ruleQueries) Confirmations(ctx context.Context, q rules.ConfirmationQuer
 	if q.Failed || q.Found {
 		names = append(names, `ok = `+bind(&args, flag(q.Found)))
 	}
-	return list(ctx, t.Tx, func(scan func(...any) error) (c rules.Confirmation, err error) {
-		var pos int64
-		err = scan(&c.RID, &pos, &c.Owner, &c.Prefix, &c.URL, &c.OK, &c.Reason, inJSON(&c.Steps))
-		c.At = fromMillis(pos)
-		return c, err
-	}, `SELECT rid, created_at, owner, prefix, url, ok, reason, steps FROM domain_verifications`+conditions(names)+` ORDER BY created_at DESC, rid LIMIT $1`,
-		args...)
+	return confirmationRows.all(ctx, t.Tx, conditions(names)+` ORDER BY created_at DESC, rid LIMIT $1`, args...)
 }

@@ -336,8 +336,7 @@ func (t *Tx) makeDay(ctx context.Context, day int64) error {
 	if err := t.row(ctx, `SELECT to_regclass($1) IS NULL`, dayName(day)).Scan(&missing); err != nil || !missing {
 		return err
 	}
-	_, err := t.exec(ctx, fmt.Sprintf(`CREATE TABLE %s PARTITION OF scan_events FOR VALUES FROM (%d) TO (%d)`, dayName(day), day, day+1))
-	return err
+	return t.run(ctx, fmt.Sprintf(`CREATE TABLE %s PARTITION OF scan_events FOR VALUES FROM (%d) TO (%d)`, dayName(day), day, day+1))
 }
 
 const dayPrefix = "scan_events_d"
@@ -505,8 +504,7 @@ func (l *Scans) Forget(ctx context.Context, before time.Time) error {
 			if _, err := tx.exec(ctx, `SET LOCAL lock_timeout = '2s'`); err != nil {
 				return err
 			}
-			_, err := tx.exec(ctx, `DROP TABLE IF EXISTS `+pgx.Identifier{name}.Sanitize())
-			return err
+			return tx.run(ctx, `DROP TABLE IF EXISTS `+pgx.Identifier{name}.Sanitize())
 		})
 		if err != nil {
 			return fmt.Errorf("removing the scans of %s: %w", strings.TrimPrefix(name, dayPrefix), err)
@@ -521,14 +519,12 @@ func (l *Scans) Forget(ctx context.Context, before time.Time) error {
 	l.mu.Unlock()
 	return l.s.update(ctx, func(tx *Tx) error {
 		err := tx.patiently(func() error {
-			_, err := tx.exec(ctx, `DELETE FROM scan_events_other WHERE day < $1`, first)
-			return err
+			return tx.run(ctx, `DELETE FROM scan_events_other WHERE day < $1`, first)
 		})
 		if err != nil {
 			return err
 		}
-		_, err = tx.exec(ctx, `DELETE FROM scan_log_erasures WHERE erased_at < $1`, before.UnixMilli())
-		return err
+		return tx.run(ctx, `DELETE FROM scan_log_erasures WHERE erased_at < $1`, before.UnixMilli())
 	})
 }
 
@@ -573,10 +569,9 @@ func (s *Store) AddErasure(ctx context.Context, e scanlog.Erasure) error {
 		if _, err := tx.exec(ctx, `UPDATE sequences SET value = value WHERE name = 'scan'`); err != nil {
 			return err
 		}
-		_, err := tx.exec(ctx, `INSERT INTO scan_log_erasures (user_hash, erased_at) VALUES ($1, $2)
+		return tx.run(ctx, `INSERT INTO scan_log_erasures (user_hash, erased_at) VALUES ($1, $2)
 			ON CONFLICT (user_hash) DO UPDATE SET erased_at = CASE WHEN excluded.erased_at > scan_log_erasures.erased_at THEN excluded.erased_at ELSE scan_log_erasures.erased_at END`,
 			hex.EncodeToString(e.User[:]), e.ErasedAt)
-		return err
 	})
 	if err != nil {
 		return fmt.Errorf("noting that a user was erased: %w", err)

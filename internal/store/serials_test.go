@@ -35,8 +35,9 @@ func TestSerialNumber_UniqueUnderConcurrency(t *testing.T) {
 		}
 		want(t, "bound", bound, many)
 		want(t, "rows", number(t, nodes[0], `SELECT COUNT(*) FROM code_serials`), many)
-		index, ok, err := p[1].BySerial(ctx, b.ID, "bottle 299")
-		require.True(t, err == nil && ok, "%v %v", ok, err)
+		numbered, err := p[1].SearchSerials(ctx, []int64{b.ID}, "bottle 299", 1)
+		require.True(t, err == nil && len(numbered) == 1, "%v %v", numbered, err)
+		index := numbered[0].Index
 		found, err := p[0].Serials(ctx, b.ID, index, index+1)
 		require.NoError(t, err)
 		want(t, "number", found, map[int64]string{index: "bottle 299"})

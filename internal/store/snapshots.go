@@ -48,14 +48,10 @@ var (
 	ErrDamaged      = errors.New("the snapshot is damaged: delete it, and save the state again")
 )
 
-const savedColumns = `name, created_at, program, schema, accounts, rules, batches, LENGTH(data)`
-
-func scanSaved(scan func(...any) error) (item Saved, err error) {
-	var pos int64
-	err = scan(&item.Name, &pos, &item.Program, &item.Schema, &item.Accounts, &item.Rules, &item.Batches, &item.Bytes)
-	item.At = fromMillis(pos)
-	return item, err
-}
+var savedRows = mapper[Saved]{table: "snapshots", columns: "name, created_at, program, schema, accounts, rules, batches, LENGTH(data)",
+	targets: func(s *Saved) []any {
+		return []any{&s.Name, moment{&s.At}, &s.Program, &s.Schema, &s.Accounts, &s.Rules, &s.Batches, &s.Bytes}
+	}}
 
 // SaveState saves the state under a name, and replaces an earlier state with this name. ErrManySaved, ErrLargeState.
 func (s *Store) SaveState(ctx context.Context, name, program string, t time.Time) (Saved, error) {
@@ -85,18 +81,17 @@ func (s *Store) SaveState(ctx context.Context, name, program string, t time.Time
 		if n >= MaxSaved {
 			return ErrManySaved
 		}
-		_, err := tx.exec(ctx, `INSERT INTO snapshots (name, created_at, program, schema, accounts, rules, batches, data)
+		return tx.run(ctx, `INSERT INTO snapshots (name, created_at, program, schema, accounts, rules, batches, data)
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (name) DO UPDATE SET created_at = excluded.created_at, program = excluded.program,
 			schema = excluded.schema, accounts = excluded.accounts, rules = excluded.rules, batches = excluded.batches,
 			data = excluded.data`, name, millis(t), program, item.Schema, item.Accounts, item.Rules, item.Batches, data)
-		return err
 	})
 }
 
 // SavedStates lists the saved states by name.
 func (s *Store) SavedStates(ctx context.Context) ([]Saved, error) {
 	return viewed(ctx, s, func(tx *Tx) ([]Saved, error) {
-		return list(ctx, tx, scanSaved, `SELECT `+savedColumns+` FROM snapshots ORDER BY name`)
+		return savedRows.all(ctx, tx, `ORDER BY name`)
 	})
 }
 
@@ -117,7 +112,7 @@ func (s *Store) DeleteSaved(ctx context.Context, name string) error {
 func (s *Store) LoadState(ctx context.Context, name string) (item Saved, err error) {
 	var data string
 	err = s.view(ctx, func(tx *Tx) error {
-		item, err = scanSaved(tx.row(ctx, `SELECT `+savedColumns+` FROM snapshots WHERE name = $1`, name).Scan)
+		item, err = savedRows.find(ctx, tx, `name = $1`, name)
 		if err == nil {
 			err = tx.row(ctx, `SELECT data FROM snapshots WHERE name = $1`, name).Scan(&data)
 		}
@@ -212,7 +207,7 @@ func (t *Tx) fill(ctx context.Context, name, data string) error {
 // noteFound adds an entry for each existing object, or for each object of some accounts, to an audit log that has none about it, so that
 // each object's history in this log is complete.
 func (t *Tx) noteFound(ctx context.Context, appids ...string) error {
-	instant, did, args := t.keeping.clockNow(), "found", anyOf(appids)
+	instant, did, args := t.keeping.clockNow(), "found", appendArgs(nil, appids)
 	from := func(name string) string {
 		if known, _ := tableOf(name); len(appids) > 0 {
 			name = known.ownedBy(appids)

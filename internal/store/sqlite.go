@@ -150,10 +150,8 @@ func (sqliteEngine) begin(ctx context.Context, db beginner, t *Tx) error {
 // unindex drops all indexes; the returned function builds each index from sorted entries, so that each page is written only once.
 func (sqliteEngine) unindex(ctx context.Context, t *Tx) (func() error, error) {
 	type index struct{ name, made string }
-	all, err := list(ctx, t, func(scan func(...any) error) (i index, err error) {
-		err = scan(&i.name, &i.made)
-		return i, err
-	}, `SELECT name, sql FROM sqlite_schema WHERE type = 'index' AND sql IS NOT NULL ORDER BY name`)
+	scan := scanner(func(i *index) []any { return []any{&i.name, &i.made} })
+	all, err := list(ctx, t, scan, `SELECT name, sql FROM sqlite_schema WHERE type = 'index' AND sql IS NOT NULL ORDER BY name`)
 	if err != nil {
 		return nil, fmt.Errorf("looking for indexes: %w", err)
 	}
@@ -199,6 +197,5 @@ func (sqliteEngine) writeLast(ctx context.Context, t *Tx, h head, insert string,
 			return err
 		}
 	}
-	_, err := t.exec(ctx, `UPDATE audit_log_head SET seq = $1, hash = $2 WHERE id = 1`, h.seq, h.hash)
-	return err
+	return t.run(ctx, `UPDATE audit_log_head SET seq = $1, hash = $2 WHERE id = 1`, h.seq, h.hash)
 }

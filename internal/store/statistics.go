@@ -28,28 +28,23 @@ func (t statisticsQueries) LockStatistics(ctx context.Context) error {
 	return t.lock(ctx, "statistics", "")
 }
 
-func (t statisticsQueries) StatisticsState(ctx context.Context) (s stats.State, err error) {
-	var scanAt, forgotten, turned int64
-	err = t.row(ctx, `SELECT scan_log, counted_offset, checkpoint, last_scan_id, last_scan_at, scans, kept_count, missing_count, sketch_offset, utc_offset_hours, retention_floor, zone_changed_at,
-			rollup_month, rollup_cursor, oldest_hour, oldest_day, zone_change_day FROM statistics_state WHERE id = 1`).
-		Scan(&s.LogID, &s.CountedOffset, &s.Checkpoint, &s.LastScanID, &scanAt, &s.Scans, &s.KeptCount, &s.MissingCount,
-			&s.SketchOffset, &s.Offset, &forgotten,
-			&turned, &s.RollupMonth, &s.RollupCursor, &s.OldestHour, &s.OldestDay, &s.ZoneChangeDay)
-	s.LastScanAt, s.RetentionFloor, s.ZoneChangedAt = fromMillis(scanAt), fromMillis(forgotten), fromMillis(turned)
+// stateRows maps the only row of statistics_state, whose id is 1.
+var stateRows = mapper[stats.State]{table: "statistics_state", key: "id",
+	columns: "id, scan_log, counted_offset, checkpoint, last_scan_id, last_scan_at, scans, kept_count, missing_count, sketch_offset, " +
+		"utc_offset_hours, retention_floor, zone_changed_at, rollup_month, rollup_cursor, oldest_hour, oldest_day, zone_change_day",
+	targets: func(s *stats.State) []any {
+		return []any{new(1), &s.LogID, &s.CountedOffset, &s.Checkpoint, &s.LastScanID, moment{&s.LastScanAt}, &s.Scans, &s.KeptCount,
+			&s.MissingCount, &s.SketchOffset, &s.Offset, moment{&s.RetentionFloor}, moment{&s.ZoneChangedAt}, &s.RollupMonth,
+			&s.RollupCursor, &s.OldestHour, &s.OldestDay, &s.ZoneChangeDay}
+	}}
+
+func (t statisticsQueries) StatisticsState(ctx context.Context) (stats.State, error) {
+	s, err := stateRows.find(ctx, t.Tx, `id = 1`)
 	return s, replaceNoRows(err, nil)
 }
 
 func (t statisticsQueries) PutStatisticsState(ctx context.Context, s stats.State) error {
-	_, err := t.exec(ctx, `INSERT INTO statistics_state (id, scan_log, counted_offset, checkpoint, last_scan_id, last_scan_at, scans, kept_count, missing_count, sketch_offset, utc_offset_hours, retention_floor, zone_changed_at,
-			rollup_month, rollup_cursor, oldest_hour, oldest_day, zone_change_day)
-		VALUES (1, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
-		ON CONFLICT (id) DO UPDATE SET scan_log = excluded.scan_log, counted_offset = excluded.counted_offset, checkpoint = excluded.checkpoint, last_scan_id = excluded.last_scan_id, last_scan_at = excluded.last_scan_at,
-			scans = excluded.scans, kept_count = excluded.kept_count, missing_count = excluded.missing_count, sketch_offset = excluded.sketch_offset, utc_offset_hours = excluded.utc_offset_hours, retention_floor = excluded.retention_floor, zone_changed_at = excluded.zone_changed_at,
-			rollup_month = excluded.rollup_month, rollup_cursor = excluded.rollup_cursor, oldest_hour = excluded.oldest_hour, oldest_day = excluded.oldest_day, zone_change_day = excluded.zone_change_day`,
-		s.LogID, s.CountedOffset, s.Checkpoint, s.LastScanID, millis(s.LastScanAt), s.Scans, s.KeptCount, s.MissingCount,
-		s.SketchOffset, s.Offset, millis(s.RetentionFloor),
-		millis(s.ZoneChangedAt), s.RollupMonth, s.RollupCursor, s.OldestHour, s.OldestDay, s.ZoneChangeDay)
-	return err
+	return stateRows.put(ctx, t.Tx, s)
 }
 
 // tupleColumns lists the columns of all dimensions except the rule.
@@ -83,34 +78,32 @@ func (t statisticsQueries) putCounts(ctx context.Context, set string, list []sta
 		})
 }
 
+var sumRows = mapper[stats.SumRow]{table: "statistics_sums", columns: "granularity, dimension, bucket, value, scans, first_scans",
+	targets: func(r *stats.SumRow) []any {
+		return []any{&r.Granularity, &r.Dimension, &r.Bucket, &r.Value, &r.Scans, &r.FirstScans}
+	}}
+
 func (t statisticsQueries) AddSums(ctx context.Context, list []stats.SumRow) error {
 	return t.putSums(ctx, ` scans = statistics_sums.scans + excluded.scans, first_scans = statistics_sums.first_scans + excluded.first_scans`, list)
 }
 
 func (t statisticsQueries) putSums(ctx context.Context, set string, list []stats.SumRow) error {
-	return t.insertMany(ctx, `INSERT INTO statistics_sums (granularity, dimension, bucket, value, scans, first_scans)`,
+	return t.insertMany(ctx, `INSERT INTO statistics_sums (`+sumRows.columns+`)`,
 		` ON CONFLICT (granularity, dimension, bucket, value) DO UPDATE SET`+set, 6, len(list), func(i int, args []any) []any {
 			r := &list[i]
 			return append(args, int64(r.Granularity), int64(r.Dimension), r.Bucket, r.Value, r.Scans, r.FirstScans)
 		})
 }
 
-const codeCountColumns = `batch, idx, scans, users, first_at, last_at, score, first_score, state, since_dismissal`
+var codeCountRows = mapper[alarms.Row]{table: "code_counts", key: "batch, idx",
+	columns: "batch, idx, scans, users, first_at, last_at, score, first_score, state, since_dismissal",
+	targets: func(r *alarms.Row) []any {
+		return []any{&r.Batch, &r.Index, &r.Scans, &r.Users, moment{&r.FirstAt}, moment{&r.LastAt}, &r.Score, &r.FirstScore, &r.State,
+			&r.SinceDismissal}
+	}}
 
-func scanCodeCount(scan func(...any) error) (r alarms.Row, err error) {
-	var first, last int64
-	err = scan(&r.Batch, &r.Index, &r.Scans, &r.Users, &first, &last, &r.Score, &r.FirstScore, &r.State, &r.SinceDismissal)
-	r.FirstAt, r.LastAt = fromMillis(first), fromMillis(last)
-	return r, err
-}
-
-// scanCodeJudged reads the columns of scanCodeCount and the time at which an alarm of the code was last dismissed.
-func scanCodeJudged(scan func(...any) error) (r alarms.Row, err error) {
-	var dismissed int64
-	r, err = scanCodeCount(func(dst ...any) error { return scan(append(dst, &dismissed)...) })
-	r.Dismissed = fromMillis(dismissed)
-	return r, err
-}
+// scanCodeJudged reads the columns of codeCountRows and the time at which an alarm of the code was last dismissed.
+var scanCodeJudged = scanner(func(r *alarms.Row) []any { return append(codeCountRows.targets(r), moment{&r.Dismissed}) })
 
 const lastDismissed = `COALESCE((SELECT MAX(dismissed_at) FROM alarms WHERE alarms.batch = code_counts.batch
 	AND alarms.idx = code_counts.idx AND kind <> '` + alarms.Spoiled + `'), 0)`
@@ -123,7 +116,7 @@ func (t alarmQueries) Codes(ctx context.Context, names []alarms.CodeName) (map[a
 	all := make(map[alarms.CodeName]alarms.Row, len(names))
 	for batch, index := range indexes {
 		for vs := range slices.Chunk(index, t.argumentsAtOnce()/2) {
-			found, err := list(ctx, t.Tx, scanCodeJudged, `SELECT `+codeCountColumns+`, `+lastDismissed+
+			found, err := list(ctx, t.Tx, scanCodeJudged, `SELECT `+codeCountRows.columns+`, `+lastDismissed+
 				` FROM code_counts WHERE batch = $1 AND idx IN (`+t.marks(2, len(vs))+`)`, append([]any{batch}, vs...)...)
 			if err != nil {
 				return nil, err
@@ -137,9 +130,7 @@ func (t alarmQueries) Codes(ctx context.Context, names []alarms.CodeName) (map[a
 }
 
 func (t alarmQueries) PutCodes(ctx context.Context, rows []alarms.Row) error {
-	return t.insertMany(ctx, `INSERT INTO code_counts (`+codeCountColumns+`)`,
-		` ON CONFLICT (batch, idx) DO UPDATE SET scans = excluded.scans, users = excluded.users, first_at = excluded.first_at, last_at = excluded.last_at,
-			score = excluded.score, first_score = excluded.first_score, state = excluded.state, since_dismissal = excluded.since_dismissal`,
+	return t.insertMany(ctx, `INSERT INTO code_counts (`+codeCountRows.columns+`)`, codeCountRows.replacing(),
 		10, len(rows), func(i int, args []any) []any {
 			r := &rows[i]
 			return append(args, r.Batch, r.Index, r.Scans, r.Users, millis(r.FirstAt), millis(r.LastAt), r.Score, r.FirstScore, r.State,
@@ -147,12 +138,11 @@ func (t alarmQueries) PutCodes(ctx context.Context, rows []alarms.Row) error {
 		})
 }
 
-const usersColumns = `day, dimension, value, users, sketch, erased`
-
-func scanUsers(scan func(...any) error) (r stats.UsersRow, err error) {
-	err = scan(&r.Day, &r.Dimension, &r.Value, &r.Users, &r.Sketch, &r.Erased)
-	return r, err
-}
+var usersRows = mapper[stats.UsersRow]{table: "statistics_users", key: "dimension, day, value",
+	columns: "day, dimension, value, users, sketch, erased",
+	targets: func(r *stats.UsersRow) []any {
+		return []any{&r.Day, &r.Dimension, &r.Value, &r.Users, &r.Sketch, &r.Erased}
+	}}
 
 func (t statisticsQueries) UsersRows(ctx context.Context, keys []stats.UsersKey) (map[stats.UsersKey]stats.UsersRow, error) {
 	type group struct {
@@ -167,8 +157,7 @@ func (t statisticsQueries) UsersRows(ctx context.Context, keys []stats.UsersKey)
 	all := make(map[stats.UsersKey]stats.UsersRow, len(keys))
 	for g, vs := range grouped {
 		for items := range slices.Chunk(vs, t.argumentsAtOnce()/2) {
-			found, err := list(ctx, t.Tx, scanUsers, `SELECT `+usersColumns+
-				` FROM statistics_users WHERE dimension = $1 AND day = $2 AND value IN (`+t.marks(3, len(items))+`)`,
+			found, err := usersRows.all(ctx, t.Tx, `WHERE dimension = $1 AND day = $2 AND value IN (`+t.marks(3, len(items))+`)`,
 				append([]any{int64(g.dim), g.day}, items...)...)
 			if err != nil {
 				return nil, err
@@ -200,11 +189,10 @@ func (t statisticsQueries) UsersRows(ctx context.Context, keys []stats.UsersKey)
 
 const sinceColumns = `day, dimension, value, sketch`
 
-func scanUsersSince(scan func(...any) error) (r stats.UsersRow, err error) {
+var scanUsersSince = scanner(func(r *stats.UsersRow) []any {
 	r.Since = []string{""}
-	err = scan(&r.Day, &r.Dimension, &r.Value, &r.Since[0])
-	return r, err
-}
+	return []any{&r.Day, &r.Dimension, &r.Value, &r.Since[0]}
+})
 
 func (t statisticsQueries) AddUsers(ctx context.Context, rows []stats.UsersSince) error {
 	return t.insertMany(ctx, `INSERT INTO statistics_user_deltas (dimension, day, value, part, sketch)`, ``, 5, len(rows),
@@ -224,12 +212,7 @@ func (t statisticsQueries) PutUsers(ctx context.Context, rows []stats.UsersRow) 
 			}
 		}
 	}
-	return t.insertMany(ctx, `INSERT INTO statistics_users (`+usersColumns+`)`,
-		` ON CONFLICT (dimension, day, value) DO UPDATE SET users = excluded.users, sketch = excluded.sketch, erased = excluded.erased`,
-		6, len(rows), func(i int, args []any) []any {
-			r := &rows[i]
-			return append(args, r.Day, int64(r.Dimension), r.Value, r.Users, r.Sketch, r.Erased)
-		})
+	return usersRows.putAll(ctx, t.Tx, rows)
 }
 
 func (t statisticsQueries) Places(ctx context.Context, day int64, limit int) ([]string, error) {
@@ -256,9 +239,8 @@ func (t statisticsQueries) RecallLedger(ctx context.Context, ledger string) (l s
 
 // rememberLedger records the positions up to which the scans and the users of a scan log were counted, before another log is counted.
 func (t statisticsQueries) rememberLedger(ctx context.Context, ledger string, position, users int64) error {
-	_, err := t.exec(ctx, `INSERT INTO scan_logs (id, is_local, counted_offset, last_scan_id, sketch_offset) VALUES ($1, 0, $2, '', $3)
+	return t.run(ctx, `INSERT INTO scan_logs (id, is_local, counted_offset, last_scan_id, sketch_offset) VALUES ($1, 0, $2, '', $3)
 		ON CONFLICT (id) DO UPDATE SET counted_offset = excluded.counted_offset, sketch_offset = excluded.sketch_offset`, ledger, position, users)
-	return err
 }
 
 func (t statisticsQueries) TurnReaders(ctx context.Context, left stats.State, to string, position int64, shared bool) error {
@@ -278,8 +260,7 @@ func (t statisticsQueries) TurnReaders(ctx context.Context, left stats.State, to
 			` WHERE name = $3`, left.CountedOffset, position, webhooks.ScanSource); err != nil {
 			return err
 		}
-		_, err := t.exec(ctx, `UPDATE webhooks SET first_scan_offset = `+turned(`first_scan_offset`), left.CountedOffset, position)
-		return err
+		return t.run(ctx, `UPDATE webhooks SET first_scan_offset = `+turned(`first_scan_offset`), left.CountedOffset, position)
 	}
 	const reader, known = ` FROM webhook_readers WHERE name = $2)`, ` FROM scan_logs WHERE id = $2 AND webhook_offset >= 0), `
 	if _, err := t.exec(ctx,
@@ -293,8 +274,7 @@ func (t statisticsQueries) TurnReaders(ctx context.Context, left stats.State, to
 		return err
 	}
 	// first_scan_offset is a position in the scan log that was counted before, so it does not apply to the new scan log.
-	_, err := t.exec(ctx, `UPDATE webhooks SET first_scan_offset = 0`)
-	return err
+	return t.run(ctx, `UPDATE webhooks SET first_scan_offset = 0`)
 }
 
 // LeaveStream prepares the change from a stream, whose scans were counted until now, to the given journal. The parameter last is the last
@@ -313,9 +293,8 @@ func (s *Store) LeaveStream(ctx context.Context, journal string, last scanlog.Of
 		if err := tx.statistics().rememberLedger(ctx, journal, last.Position, -1); err != nil {
 			return err
 		}
-		_, err = tx.exec(ctx, `UPDATE webhook_readers SET read_offset = $1, checkpoint = '' WHERE name = $2 AND read_offset < $1`, state.CountedOffset,
+		return tx.run(ctx, `UPDATE webhook_readers SET read_offset = $1, checkpoint = '' WHERE name = $2 AND read_offset < $1`, state.CountedOffset,
 			webhooks.ScanSource)
-		return err
 	})
 }
 
@@ -378,9 +357,8 @@ func (s *Store) BeginOrigin(ctx context.Context, node string, upTo int64) error 
 		if err != nil || n == 0 {
 			return err
 		}
-		_, err = tx.exec(ctx, `INSERT INTO webhook_offsets (node, contiguous_to, extra) SELECT node, contiguous_to, extra FROM aggregation_offsets
+		return tx.run(ctx, `INSERT INTO webhook_offsets (node, contiguous_to, extra) SELECT node, contiguous_to, extra FROM aggregation_offsets
 			WHERE node = $1 AND EXISTS (SELECT 1 FROM webhook_offsets WHERE node = '`+everyJournal+`') ON CONFLICT (node) DO NOTHING`, node)
-		return err
 	})
 }
 
@@ -432,16 +410,14 @@ func (t statisticsQueries) RewindReaders(ctx context.Context, end int64) error {
 		read_offset = CASE WHEN read_offset > $1 THEN $1 ELSE read_offset END WHERE name = $2`, end, webhooks.ScanSource); err != nil {
 		return err
 	}
-	_, err := t.exec(ctx, `UPDATE webhooks SET first_scan_offset = $1 WHERE first_scan_offset > $1`, end)
-	return err
+	return t.run(ctx, `UPDATE webhooks SET first_scan_offset = $1 WHERE first_scan_offset > $1`, end)
 }
 
 func (t statisticsQueries) ForgetUsers(ctx context.Context) error {
 	if _, err := t.exec(ctx, `DELETE FROM statistics_user_deltas`); err != nil {
 		return err
 	}
-	_, err := t.exec(ctx, `DELETE FROM statistics_users`)
-	return err
+	return t.run(ctx, `DELETE FROM statistics_users`)
 }
 
 func (t statisticsQueries) Binding(ctx context.Context, activation int64) (codes.Binding, error) {
@@ -477,10 +453,10 @@ func queryEach[T any](ctx context.Context, t *Tx, scan func(func(...any) error) 
 
 func (t statisticsQueries) AllTuples(ctx context.Context, spans []stats.Span, yield func(stats.TupleRow) error) error {
 	for _, span := range spans {
-		err := queryEach(ctx, t.Tx, func(scan func(...any) error) (r stats.TupleRow, err error) {
-			err = scan(append(tupleInto(&r.Tuple), &r.Rule, &r.Granularity, &r.Bucket, &r.Scans, &r.FirstScans)...)
-			return r, err
-		}, yield, `SELECT `+tupleColumns+`, rule, granularity, bucket, scans, first_scans FROM statistics_counts c JOIN statistics_tuples u ON u.id = c.tuple
+		scan := scanner(func(r *stats.TupleRow) []any {
+			return append(tupleInto(&r.Tuple), &r.Rule, &r.Granularity, &r.Bucket, &r.Scans, &r.FirstScans)
+		})
+		err := queryEach(ctx, t.Tx, scan, yield, `SELECT `+tupleColumns+`, rule, granularity, bucket, scans, first_scans FROM statistics_counts c JOIN statistics_tuples u ON u.id = c.tuple
 			WHERE granularity = $1 AND bucket >= $2 AND bucket < $3`, int64(span.Granularity), span.From, span.To)
 		if err != nil {
 			return err
@@ -492,10 +468,7 @@ func (t statisticsQueries) AllTuples(ctx context.Context, spans []stats.Span, yi
 func (t statisticsQueries) AllSums(ctx context.Context, spans []stats.Span, yield func(stats.SumRow) error) error {
 	for _, span := range spans {
 		for _, dim := range stats.AllDims() {
-			err := queryEach(ctx, t.Tx, func(scan func(...any) error) (r stats.SumRow, err error) {
-				err = scan(&r.Granularity, &r.Dimension, &r.Bucket, &r.Value, &r.Scans, &r.FirstScans)
-				return r, err
-			}, yield, `SELECT granularity, dimension, bucket, value, scans, first_scans FROM statistics_sums WHERE granularity = $1 AND dimension = $2 AND bucket >= $3 AND bucket < $4`,
+			err := queryEach(ctx, t.Tx, sumRows.scan, yield, sumRows.query(`WHERE granularity = $1 AND dimension = $2 AND bucket >= $3 AND bucket < $4`),
 				int64(span.Granularity), int64(dim), span.From, span.To)
 			if err != nil {
 				return err
@@ -523,19 +496,16 @@ func (t statisticsQueries) usersOf(ctx context.Context, dim stats.Dimension, day
 		args...); err != nil {
 		return err
 	}
-	return queryEach(ctx, t.Tx, scanUsers, yield, `SELECT `+usersColumns+` FROM statistics_users`+location, args...)
+	return queryEach(ctx, t.Tx, usersRows.scan, yield, usersRows.query(location), args...)
 }
 
 func (t statisticsQueries) AllMisses(ctx context.Context, of stats.Span, yield func(stats.UnmatchedRow) error) error {
-	return queryEach(ctx, t.Tx, func(scan func(...any) error) (r stats.UnmatchedRow, err error) {
-		err = scan(&r.Granularity, &r.Bucket, &r.Location, &r.Scans)
-		return r, err
-	}, yield, `SELECT granularity, bucket, location, scans FROM statistics_unmatched
+	scan := scanner(func(r *stats.UnmatchedRow) []any { return []any{&r.Granularity, &r.Bucket, &r.Location, &r.Scans} })
+	return queryEach(ctx, t.Tx, scan, yield, `SELECT granularity, bucket, location, scans FROM statistics_unmatched
 		WHERE granularity = $1 AND bucket >= $2 AND bucket < $3`, int64(of.Granularity), of.From, of.To)
 }
 
 func (t alarmQueries) AllCodes(ctx context.Context, from, to alarms.CodeName, yield func(alarms.Row) error) error {
-	return queryEach(ctx, t.Tx, scanCodeCount, yield, `SELECT `+codeCountColumns+
-		` FROM code_counts WHERE (batch, idx) >= ($1, $2) AND (batch, idx) < ($3, $4)`,
-		from.Batch, from.Index, to.Batch, to.Index)
+	return queryEach(ctx, t.Tx, codeCountRows.scan, yield,
+		codeCountRows.query(`WHERE (batch, idx) >= ($1, $2) AND (batch, idx) < ($3, $4)`), from.Batch, from.Index, to.Batch, to.Index)
 }

@@ -19,8 +19,7 @@ func (t statisticsQueries) ShiftDays(ctx context.Context, hour, previous, offset
 	first := timebucket.Day(hour, previous) // hourly counts of this day may be missing, so its daily counts are corrected, not recounted
 	run := func(query string, args ...any) error {
 		err := t.patiently(func() error {
-			_, err := t.exec(ctx, query, args...)
-			return err
+			return t.run(ctx, query, args...)
 		})
 		if err != nil {
 			err = fmt.Errorf("counting the days again: %w", err)
@@ -101,10 +100,10 @@ func dayByDay(span stats.Span, day func(location string) string, order string, l
 }
 
 func (t statisticsQueries) CountsFrom(ctx context.Context, span stats.Span, rule, tuple int64, limit int) ([]stats.CountRow, error) {
-	return list(ctx, t.Tx, func(scan func(...any) error) (r stats.CountRow, err error) {
-		err = scan(&r.Granularity, &r.Bucket, &r.Rule, &r.Tuple, &r.Scans, &r.FirstScans)
-		return r, err
-	}, dayByDay(span, func(location string) string {
+	scan := scanner(func(r *stats.CountRow) []any {
+		return []any{&r.Granularity, &r.Bucket, &r.Rule, &r.Tuple, &r.Scans, &r.FirstScans}
+	})
+	return list(ctx, t.Tx, scan, dayByDay(span, func(location string) string {
 		return `SELECT granularity, bucket, rule, tuple, scans, first_scans FROM statistics_counts WHERE granularity = $1 AND bucket = ` + location +
 			` AND (rule, tuple) >= ($2, $3)`
 	}, `rule, tuple`, limit), int64(span.Granularity), rule, tuple)
@@ -112,21 +111,15 @@ func (t statisticsQueries) CountsFrom(ctx context.Context, span stats.Span, rule
 
 func (t statisticsQueries) SumsFrom(ctx context.Context, span stats.Span, dim stats.Dimension, value string,
 	limit int) ([]stats.SumRow, error) {
-	return list(ctx, t.Tx, func(scan func(...any) error) (r stats.SumRow, err error) {
-		err = scan(&r.Granularity, &r.Dimension, &r.Bucket, &r.Value, &r.Scans, &r.FirstScans)
-		return r, err
-	}, dayByDay(span, func(location string) string {
-		return `SELECT granularity, dimension, bucket, value, scans, first_scans FROM statistics_sums WHERE granularity = $1 AND dimension = $2 AND bucket = ` + location +
-			` AND value >= $3`
+	return list(ctx, t.Tx, sumRows.scan, dayByDay(span, func(location string) string {
+		return sumRows.query(`WHERE granularity = $1 AND dimension = $2 AND bucket = ` + location + ` AND value >= $3`)
 	}, `value`, limit), int64(span.Granularity), int64(dim), value)
 }
 
 func (t statisticsQueries) UsersFrom(ctx context.Context, span stats.Span, dim stats.Dimension, value string,
 	limit int) ([]stats.UsersKey, error) {
-	return list(ctx, t.Tx, func(scan func(...any) error) (k stats.UsersKey, err error) {
-		err = scan(&k.Day, &k.Dimension, &k.Value)
-		return k, err
-	}, dayByDay(span, func(location string) string {
+	scan := scanner(func(k *stats.UsersKey) []any { return []any{&k.Day, &k.Dimension, &k.Value} })
+	return list(ctx, t.Tx, scan, dayByDay(span, func(location string) string {
 		return `SELECT day, dimension, value FROM statistics_users WHERE dimension = $1 AND day = ` + location + ` AND value >= $2`
 	}, `value`, limit), int64(dim), value)
 }

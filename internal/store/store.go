@@ -474,11 +474,29 @@ func list[T any](ctx context.Context, t *Tx, scan func(func(...any) error) (T, e
 	return all, rows.Err()
 }
 
+// pairs runs a query with two columns, and returns a map from the values of the first column to those of the second.
+func pairs[K comparable, V any](ctx context.Context, t *Tx, query string, args ...any) (map[K]V, error) {
+	all := map[K]V{}
+	_, err := list(ctx, t, func(scan func(...any) error) (key K, err error) {
+		var value V
+		err = scan(&key, &value)
+		all[key] = value
+		return key, err
+	}, query, args...)
+	return all, err
+}
+
 // scalar runs a query that returns a single value.
 func scalar[T any](ctx context.Context, t *Tx, query string, args ...any) (T, error) {
 	var value T
 	err := t.row(ctx, query, args...).Scan(&value)
 	return value, err
+}
+
+// scalarOrZero is like scalar, but returns the zero value if the query returns no row.
+func scalarOrZero[T any](ctx context.Context, t *Tx, query string, args ...any) (T, error) {
+	value, err := scalar[T](ctx, t, query, args...)
+	return value, replaceNoRows(err, nil)
 }
 
 // viewed returns the result of read on a snapshot of the store.
@@ -492,10 +510,7 @@ func viewed[T any](ctx context.Context, s *Store, read func(*Tx) (T, error)) (va
 
 // execute runs one statement in a transaction of its own.
 func execute(ctx context.Context, s *Store, query string, args ...any) error {
-	return s.update(ctx, func(tx *Tx) error {
-		_, err := tx.exec(ctx, query, args...)
-		return err
-	})
+	return s.update(ctx, func(tx *Tx) error { return tx.run(ctx, query, args...) })
 }
 
 // replaceNoRows returns the error missing if err is sql.ErrNoRows, and otherwise err.
@@ -558,8 +573,7 @@ func (t *Tx) lock(ctx context.Context, full, part string) error {
 		return nil
 	}
 	if query, args := t.engine.lock(full, part); query != "" {
-		_, err := t.exec(ctx, query, args...)
-		return err
+		return t.run(ctx, query, args...)
 	}
 	return nil
 }

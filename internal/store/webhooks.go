@@ -2,8 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
-	"errors"
 	"net/url"
 	"slices"
 	"strconv"
@@ -77,11 +75,8 @@ func (s *Store) MissingIDs(ctx context.Context, rules, batches []int64) (noRules
 func (t webhookQueries) absent(ctx context.Context, table string, ids []int64) (missing []int64, err error) {
 	storedSet := map[int64]bool{}
 	for numbers := range slices.Chunk(ids, t.argumentsAtOnce()) {
-		args := make([]any, len(numbers))
-		for i, id := range numbers {
-			args[i] = id
-		}
-		found, err := list(ctx, t.Tx, scanNumber, `SELECT id FROM `+table+` WHERE id IN (`+t.marks(1, len(numbers))+`)`, args...)
+		found, err := list(ctx, t.Tx, scanNumber, `SELECT id FROM `+table+` WHERE id IN (`+t.marks(1, len(numbers))+`)`,
+			appendArgs(nil, numbers)...)
 		if err != nil {
 			return nil, err
 		}
@@ -107,9 +102,8 @@ func (t webhookQueries) DeleteWebhook(ctx context.Context, id int64) error {
 	return t.note(ctx, ofWebhook, strconv.FormatInt(id, 10), "delete", nil)
 }
 
-func (t webhookQueries) Position(ctx context.Context, source string) (position int64, err error) {
-	err = t.row(ctx, `SELECT read_offset FROM webhook_readers WHERE name = $1`, source).Scan(&position)
-	return position, replaceNoRows(err, nil)
+func (t webhookQueries) Position(ctx context.Context, source string) (int64, error) {
+	return scalarOrZero[int64](ctx, t.Tx, `SELECT read_offset FROM webhook_readers WHERE name = $1`, source)
 }
 
 func (t webhookQueries) Advance(ctx context.Context, source string, from, to int64) (bool, error) {
@@ -126,21 +120,15 @@ func (t webhookQueries) LockReader(ctx context.Context, source string) error {
 		source); err != nil {
 		return err
 	}
-	_, err := t.exec(ctx, `UPDATE webhook_readers SET read_offset = read_offset WHERE name = $1`, source)
-	return err
+	return t.run(ctx, `UPDATE webhook_readers SET read_offset = read_offset WHERE name = $1`, source)
 }
 
 func (t webhookQueries) Checkpoint(ctx context.Context, source string) (mark string, err error) {
-	err = t.row(ctx, `SELECT checkpoint FROM webhook_readers WHERE name = $1`, source).Scan(&mark)
-	if errors.Is(err, sql.ErrNoRows) {
-		return "", nil
-	}
-	return mark, err
+	return scalarOrZero[string](ctx, t.Tx, `SELECT checkpoint FROM webhook_readers WHERE name = $1`, source)
 }
 
 func (t webhookQueries) PutMark(ctx context.Context, source, mark string) error {
-	_, err := t.exec(ctx, `UPDATE webhook_readers SET checkpoint = $2 WHERE name = $1`, source, mark)
-	return err
+	return t.run(ctx, `UPDATE webhook_readers SET checkpoint = $2 WHERE name = $1`, source, mark)
 }
 
 func (t webhookQueries) Counting(ctx context.Context) (ledger string, err error) {
@@ -168,9 +156,8 @@ func (t webhookQueries) StartReader(ctx context.Context) error {
 // AdoptCountedOffsets implements webhooks.Tx. One statement reads and stores the offsets, so no scan is counted between the two steps.
 func (t webhookQueries) AdoptCountedOffsets(ctx context.Context, from, to int64) error {
 	const reached = ` WHERE EXISTS (SELECT 1 FROM statistics_state WHERE id = 1 AND counted_offset BETWEEN $1 AND $2) `
-	_, err := t.exec(ctx, `INSERT INTO webhook_offsets (node, contiguous_to, extra) SELECT node, contiguous_to, extra FROM aggregation_offsets`+reached+
+	return t.run(ctx, `INSERT INTO webhook_offsets (node, contiguous_to, extra) SELECT node, contiguous_to, extra FROM aggregation_offsets`+reached+
 		`UNION ALL SELECT '`+everyJournal+`', 0, ''`+reached+`ON CONFLICT (node) DO NOTHING`, from, to)
-	return err
 }
 
 // CountForgettable implements webhooks.Tx. ORDER BY makes PostgreSQL use an index: otherwise a generic plan would read all deliveries to

@@ -3,7 +3,6 @@ package auditlog
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -21,18 +20,7 @@ var Kinds = []string{"rule", "account", "appearance", "link", "tokens", "compone
 	"reset", "emptied", "chain", "numbers", "import"}
 
 // Entry is one entry of the audit log.
-type Entry struct {
-	Seq        int64           `json:"seq"`
-	OccurredAt time.Time       `json:"occurred_at"`
-	Kind       string          `json:"kind" doc:"kind of object: rule, account, appearance, link, tokens, component, grant, domain, qrcode, batch, codes, serials, package, gs1 (links of a GS1 key), scan_key, webhook, alarm, scans (an erasure), person, admin_key, meta (settings and clock), seed, export, drill, keys, reset, emptied (an account that was reset), chain, numbers (IDs reserved for an import), import (shows the rules that were stored with smaller IDs), or a kind added by a later version"`
-	Key        string          `json:"key" doc:"key of the object: a key, an AppID, two AppIDs or a number"`
-	Actor      string          `json:"actor" doc:"AppID, admin, seed, server, person:NAME or key:NAME"`
-	Via        string          `json:"via,omitempty" doc:"AppID of the third-party platform that called on behalf of the actor"`
-	RID        string          `json:"rid,omitempty" doc:"request ID of the call"`
-	Action     string          `json:"action"`
-	Detail     json.RawMessage `json:"detail" doc:"content after the change, without secrets"`
-	Hash       string          `json:"hash" doc:"keyed hash of this change and the previous hash"`
-}
+type Entry = client.Change
 
 // Query selects entries.
 type Query struct {

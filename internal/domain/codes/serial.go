@@ -107,15 +107,6 @@ func (s *Service) Serials(ctx context.Context, batch int64, indexes ...int64) (m
 	return accounts.Transact(ctx, s.Store.ViewCodes, func(tx Tx) (map[int64]string, error) { return tx.Serials(ctx, batch, indexes) })
 }
 
-// BySerial returns the index of the code with the given serial number; ok is false if no code has the serial number.
-func (s *Service) BySerial(ctx context.Context, batch int64, serial string) (index int64, ok bool, err error) {
-	found, err := accounts.Transact(ctx, s.Store.ViewCodes, func(tx Tx) (map[string]int64, error) {
-		return tx.SerialsByNumber(ctx, batch, []string{serial})
-	})
-	index, ok = found[serial]
-	return index, ok, err
-}
-
 // SearchSerials returns at most limit codes of the given batches whose serial number begins with part.
 func (s *Service) SearchSerials(ctx context.Context, batches []int64, part string, limit int) ([]SerialOf, error) {
 	return accounts.Transact(ctx, s.Store.ViewCodes, func(tx Tx) ([]SerialOf, error) {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 	"github.com/qrjump/qrjump/internal/contract/settings"
 	"github.com/qrjump/qrjump/internal/domain/accounts"
@@ -82,7 +83,7 @@ type Admin struct {
 	// UserHash returns the hash that identifies a user of a namespace in the scan log.
 	UserHash func(namespace, user string) scanlog.UserHash
 	// Refused returns the credentials that this node rejected in the last 24 hours.
-	Refused func() []RefusedCredential
+	Refused func() []client.RefusedCredential
 	// SaveSettings applies the settings in a JSON object and stores them permanently.
 	SaveSettings func(ctx context.Context, object []byte) error
 	// ResetSetting removes the stored value of a setting, so that the value in DefaultSettings applies.

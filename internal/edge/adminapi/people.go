@@ -131,18 +131,8 @@ func (a serverAPI) signOutPerson(ctx context.Context, in *PersonPath) (client.Pe
 	return showPerson(p), err
 }
 
-// RefusedCredential is an invalid credential that clients presented several times to this server.
-type RefusedCredential struct {
-	Kind, Name, IP string
-	Times          int64
-	First, Last    time.Time
-}
-
 func (a serverAPI) listRefusedCredentials(context.Context, *noInput) (client.RefusedCredentialList, error) {
-	return client.RefusedCredentialList{Credentials: mapped(a.Refused(), func(credential RefusedCredential) client.RefusedCredential {
-		return client.RefusedCredential{Kind: credential.Kind, Name: credential.Name, IP: credential.IP,
-			Count: credential.Times, FirstAt: credential.First, LastAt: credential.Last}
-	})}, nil
+	return client.RefusedCredentialList{Credentials: a.Refused()}, nil
 }
 
 func (a serverAPI) listAdminKeys(ctx context.Context, _ *noInput) (client.AdminKeyList, error) {

@@ -14,7 +14,7 @@ var ceilings = map[string]ceiling{
 	"settings":          {44, 0},
 	"metrics":           {44, 0},
 	"tables":            {69, 0},
-	"methods of a type": {120, 0},
+	"methods of a type": {119, 0},
 }
 
 // ceiling is a limit, and by how many percent the project may be smaller before it is lowered.
