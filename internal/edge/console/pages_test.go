@@ -82,16 +82,16 @@ var everyPage = []looked{{path: "/", tells: true}, {path: "/console/home", tells
 	{path: "/console/calls?account=STRANGER&path=STRANGER", tells: true},
 	{path: "/console/calls/deviations", tells: true}, {path: "/console/calls/behaviours?word=STRANGER", tells: true},
 	{path: "/console/calls/behaviours"}, {path: "/console/calls/nowhere"},
-	{path: "/console/scan"}, {path: "/console/scan?text=https://shop.example/STRANGER", tells: true},
+	{path: "/console/scan?text=https://shop.example/STRANGER", tells: true}, {path: "/console/scan"},
 	{path: "/console/scan?text=https://shop.example/7&moment=published", tells: true},
 	{path: "/console/scan?text=https://shop.example/7&moment=then&at=2026-01-15T01:00:00Z", tells: true},
-	{path: "/console/gs1"}, {path: "/console/gs1/key"},
-	{path: "/console/gs1/key?key=01/09506000134352", tells: true},
+	{path: "/console/gs1"}, {path: "/console/gs1/key?key=01/09506000134352", tells: true},
+	{path: "/console/gs1/key"},
 	{path: "/console/gs1/symbol?key=01/09506000134352&text=STRANGER", tells: true}, {path: "/console/gs1/symbol", judged: true},
 	{path: "/console/rules", tells: true}, {path: "/console/rules?prefix=https://shop.example/", tells: true},
 	{path: "/console/rules/code?owner=shop&prefix=https://shop.example/&text=STRANGER", tells: true},
-	{path: "/console/rules?prefix=STRANGER", tells: true}, {path: "/console/rules/import"}, {path: "/console/rules/new"},
-	{path: "/console/rules/new?owner=shop&prefix=https://shop.example/x/&path=STRANGER", tells: true},
+	{path: "/console/rules?prefix=STRANGER", tells: true}, {path: "/console/rules/import"},
+	{path: "/console/rules/new?owner=shop&prefix=https://shop.example/x/&path=STRANGER", tells: true}, {path: "/console/rules/new"},
 	{path: "/console/rules/edit?owner=shop&prefix=https://shop.example/", tells: true},
 	{path: "/console/rules/new", form: "owner=shop&prefix=STRANGER&path=STRANGER", tells: true},
 	{path: "/console/rules/do", form: "owner=shop&prefix=https://shop.example/&did=check", tells: true},
@@ -160,7 +160,7 @@ var everyPage = []looked{{path: "/", tells: true}, {path: "/console/home", tells
 	{path: "/console/agree", form: "ref=ASKED&did=approve", tells: true},
 	{path: "/console/emulator", tells: true}, {path: "/console/emulator", form: "did=reset"},
 	{path: "/console/emulator", form: "did=plant&text=STRANGER", tells: true},
-	{path: "/console/search"}, {path: "/console/search?q=e", tells: true},
+	{path: "/console/search?q=e", tells: true}, {path: "/console/search"},
 	{path: "/console/search?q=STRANGER&account=STRANGER", tells: true},
 	{path: "/console/home?account=shop", tells: true}, {path: "/console/orders?account=press", tells: true},
 	{path: "/console/components", judged: true}, {path: "/console/components?theme=dark"},
@@ -184,7 +184,8 @@ var files = []string{"GET /console/{$}", "GET /console/calls/live", "GET /consol
 
 // Every page is looked at, in both languages, narrow and wide, light and dark: nothing breaks the policy, nothing is wider than the window,
 // axe-core finds nothing serious, and no text that a stranger left is an element. A page that is new is looked at, or it is said that it
-// is none. In make test the browser opens one page of each template, and one with a stranger's text; the others are only asked for.
+// is none. In make test the browser opens one page of each template, with a stranger's text where one shows it, and axe-core looks at
+// each third of them; of the others the HTML alone is read.
 func TestPages_InChromium(t *testing.T) {
 	axe, err := os.ReadFile("../landing/testdata/axe/axe.min.js")
 	require.NoError(t, err)
@@ -247,6 +248,8 @@ type eyes struct {
 	seen   map[string]bool
 	texts  map[string]string
 	routes *http.ServeMux
+	// templates counts the templates of which a page was opened.
+	templates int
 }
 
 // textKey matches an element whose text may be the key of a text.
@@ -297,11 +300,12 @@ func (e *eyes) knows(v *visitor, p looked) bool {
 		_, is := e.texts[word[2]]
 		assert.True(v.t, !is || word[1] == "code", "%s %s shows the key %s instead of its text", p.path, p.form, word[2])
 	}
+	assert.True(v.t, !strings.Contains(answer.Body, "<img class=pwned"), "%s %s takes a stranger's text for HTML", p.path, p.form)
 	_, name, _ := strings.Cut(answer.Body, `data-page="`)
 	name, _, _ = strings.Cut(name, `"`)
-	key := fmt.Sprint(name, " with a stranger's text: ", p.tells)
-	known := e.seen[key]
-	e.seen[key] = true
+	told := name + " with a stranger's text"
+	known := e.seen[told] || e.seen[name] && !p.tells
+	e.seen[told] = e.seen[told] || p.tells
 	return known
 }
 
@@ -389,7 +393,10 @@ func (e *eyes) look(t *testing.T, base string, p looked, s scene) {
 			assert.True(t, strings.HasPrefix(text, "debug: [DOM] ") || strings.Contains(text, "the server responded with a status of 4") ||
 				p.still && strings.Contains(text, "ERR_BLOCKED_BY_CLIENT"), "console: %s", text)
 		}
-		if first || p.judged || testscope.Run() {
+		if first {
+			e.templates++
+		}
+		if first && e.templates%3 == 0 || p.judged || testscope.Run() {
 			e.axeFindsNothing(t, do)
 		}
 		do(assert.ErrorOf(chromedp.Call(e.ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Media: "print"})))
