@@ -11,8 +11,8 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// mayImport lists the packages of this module that each package may import, a package a line in testdata/may_import.txt. A new package, or a
-// new import, is a decision: change this file and docs/architecture.md with it.
+// mayImport lists the packages of this module that each package may import, a package a line in testdata/may_import.txt. A new package, or
+// a new import, is a decision: change this file and docs/architecture.md with it.
 func mayImport(t *testing.T) map[string][]string {
 	t.Helper()
 	text, err := os.ReadFile("testdata/may_import.txt")

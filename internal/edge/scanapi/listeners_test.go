@@ -25,11 +25,6 @@ func post(body string, lines ...string) string {
 		fmt.Sprintf("Content-Length: %d\r\n\r\n%s", len(body), body)
 }
 
-// bare is a scan whose head has only these lines.
-func bare(body string, lines ...string) string {
-	return "POST /scan/v1/resolve HTTP/1.1\r\n" + strings.Join(append(lines, "", ""), "\r\n") + body
-}
-
 // asked are requests of every kind that lets two readers of HTTP disagree, some of them several on one connection: those of
 // testdata/requests.txt, a name and a request a line, with the escapes of a Go string, and long ones.
 var asked = readRequests(map[string]string{
