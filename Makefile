@@ -77,7 +77,7 @@ pages: ## the scan pages and the console in a real Chromium, as pictures in PAGE
 
 pictures: ## the pages and the trace that README and documents show, into docs/pictures
 	mkdir -p docs/pictures
-	PICTURES_DIR=$(CURDIR)/docs/pictures QRJUMP_REQUIRE_CHROMIUM=1 go test -count=1 -run 'TestPictures_OfTheDocuments$$' ./internal/edge/console
+	PICTURES_DIR=$(CURDIR)/docs/pictures QRJUMP_REQUIRE_CHROMIUM=1 TEST_WHOLE=1 go test -count=1 -run 'TestPictures_OfTheDocuments$$' ./internal/edge/console
 	dir=$$(mktemp -d /tmp/qrjump-pictures.XXXXXX) && chmod 711 $$dir && url=$$(scripts/postgres.sh start $$dir/postgres) && \
 	PICTURES_DIR=$(CURDIR)/docs/pictures TEST_POSTGRES=$$url go test -count=1 -run 'TestTracing_ScanAcrossNodes$$' ./chaos; \
 	status=$$?; scripts/postgres.sh stop $$dir/postgres; rmdir $$dir; exit $$status

@@ -233,7 +233,7 @@ type fault struct {
 // faults are all there are: another one is a line here.
 var faults = []fault{
 	{3, false, func(s *storm) string { return s.killed(false, 1) }},
-	{2, true, func(s *storm) string { return s.killed(false, 2) }},
+	{2, false, func(s *storm) string { return s.killed(false, 2) }},
 	{4, false, func(s *storm) string { return s.killed(true, 0) }},
 	{1, true, func(s *storm) string { return s.killed(true, 1) }},
 	{1, false, (*storm).paused},

@@ -315,8 +315,8 @@ func playPage(t *testing.T, text string) string {
 	cmd.Dir = dir
 	cmd.WaitDelay = 10 * time.Second
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "TMPDIR=" + dir, "QRJUMP_SHUTDOWN_DELAY=0s",
-		testscope.Variable + "=" + os.Getenv(testscope.Variable), "QRJUMP_SERVER=" + here.Replace("http://127.0.0.1:8080"),
-		"XDG_CONFIG_HOME=" + filepath.Join(dir, "config")}
+		testscope.Variable + "=" + os.Getenv(testscope.Variable), "GOGC=" + os.Getenv("GOGC"),
+		"QRJUMP_SERVER=" + here.Replace("http://127.0.0.1:8080"), "XDG_CONFIG_HOME=" + filepath.Join(dir, "config")}
 	if coverage := os.Getenv("GOCOVERDIR"); coverage != "" {
 		cmd.Env = append(cmd.Env, "GOCOVERDIR="+coverage)
 	}

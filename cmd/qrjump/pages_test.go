@@ -28,6 +28,13 @@ func TestGeneratedPages_UpToDate(t *testing.T) {
 	}
 }
 
+func TestCells_ExampleMap(t *testing.T) {
+	want, err := os.ReadFile("../../deploy/cells/cells.map")
+	require.NoError(t, err)
+	code, got, errs := command(t.Context(), "cells", "--map", "../../deploy/cells/cells.yaml")
+	require.True(t, code == exitDone && got == string(want), "qrjump cells ends with %d and prints %s%s, want %s", code, got, errs, want)
+}
+
 // Every verb, argument and flag has a meaning, every verb an example of its own, and the book says nothing of one that is none.
 // That it says so in both languages sees TestTranslations_KeysAndArgumentsMatch.
 func TestCommandHelp_CoversEveryVerbAndFlag(t *testing.T) {

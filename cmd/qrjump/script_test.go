@@ -51,6 +51,7 @@ func TestScripts_AllStories(t *testing.T) {
 			e.Values[runningKey{}] = &running{until: t.Deadline}
 			e.Setenv("TZ", "UTC") // times are printed in the machine's zone
 			e.Setenv(testscope.Variable, os.Getenv(testscope.Variable))
+			e.Setenv("GOGC", os.Getenv("GOGC")) // small heaps, as in scripts/test.sh
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
@@ -89,7 +90,8 @@ func startServer(ts *testscript.TestScript, neg bool, args []string) {
 	cmd := exec.Command(findQrjump(ts), append([]string{"serve", "--listen", "127.0.0.1:0", "--data", ts.MkAbs("data")}, args...)...)
 	cmd.Dir = ts.MkAbs(".")
 	cmd.Env = []string{"PATH=" + ts.Getenv("PATH"), "TMPDIR=" + ts.Getenv("TMPDIR"), "QRJUMP_SHUTDOWN_DELAY=" +
-		cmp.Or(ts.Getenv("QRJUMP_SHUTDOWN_DELAY"), "0s"), testscope.Variable + "=" + os.Getenv(testscope.Variable)}
+		cmp.Or(ts.Getenv("QRJUMP_SHUTDOWN_DELAY"), "0s"), testscope.Variable + "=" + os.Getenv(testscope.Variable),
+		"GOGC=" + os.Getenv("GOGC")}
 	if coverage := ts.Getenv("GOCOVERDIR"); coverage != "" {
 		cmd.Env = append(cmd.Env, "GOCOVERDIR="+coverage)
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -45,327 +47,66 @@ type verb struct {
 	after func(*world)
 }
 
-// everyVerb is a story in which each verb of the command line appears.
-var everyVerb = []verb{
-	{path: "version", says: `^qrjump `},
-	{path: "completion", words: "bash", says: `(?m)^complete -F _qrjump qrjump$`},
-	{path: "help", words: "--man $OUT", says: `^wrote \d+ pages to `},
-	{path: "__complete", words: "-- versi", says: `^version\tShow the version`},
-	{path: "version", words: "--licences", says: `^qrjump itself is under the Apache License 2.0\.`},
-	{path: "api", api: adminAPI, words: "getAccount appid=shop", says: `(?m)^kind +mini_program$`},
-	{path: "serve", api: otherTest},
-	{path: "run", api: otherTest},
-	{path: "doctor", api: otherTest},
-	{path: "cells", api: otherTest},
-	{path: "health", says: `^http\S+ is ready$`},
-	{path: "cassette record", api: otherTest},
-	{path: "cassette replay", api: otherTest},
-	{path: "cassette compare", words: "$CASSETTE", says: `^1 of 1 call compared: 0 differences$`},
-	{path: "probe", api: otherTest},
-	{path: "context list", api: otherTest},
-	{path: "context set", api: otherTest},
-	{path: "context delete", api: otherTest},
+// everyVerb is a story in which each verb of the command line appears: the lines of testdata/verbs.txt.
+var everyVerb = readVerbs("testdata/verbs.txt")
 
-	{path: "account set", api: adminAPI, words: "shop1 --kind mini_program --secret the-secret-of-shop1 --certified --version release",
-		says: `^created shop1$`},
-	{path: "account set", api: adminAPI, words: "brand1 --kind service_account --secret the-secret-of-brand1 --certified",
-		says: `^created brand1$`},
-	{path: "account set", api: adminAPI, words: "shop1 --name Tea", says: `^changed shop1$`},
-	{path: "account show", api: adminAPI, words: "shop1", says: `(?m)^name +Tea$`},
-	{path: "account list", api: adminAPI, says: `(?m)^shop1 .* Tea$`},
-	{path: "account list", api: adminAPI, words: "--output=json", says: `"appid": "shop1"`},
-	{path: "account set", api: adminAPI, words: "shop1 --version release --version trial", says: `^changed shop1$`},
-	{path: "account set", api: adminAPI, words: "shop1 --version release --output json --yes", says: `"shop1"`},
-	{path: "account set", api: adminAPI, words: "shop1 --member alice=trial", says: `^changed shop1$`},
-	{path: "account set", api: adminAPI, words: "shop1 --member alice= --yes", says: `^changed shop1$`},
-	{path: "account set", api: adminAPI, words: "brand1 --linked shop1", says: `^changed brand1$`},
-	{path: "api", api: adminAPI, words: "deleteLink appid=brand1 mini_program=shop1 --yes", says: `.`},
-	{path: "account set", api: adminAPI, words: "shop1 --no-rules --yes", says: `^changed shop1$`, after: func(w *world) {
+func readVerbs(name string) (list []verb) {
+	text, err := os.ReadFile(name)
+	if err != nil {
+		panic(err)
+	}
+	apis := map[string]string{"-": none, "wire": wireAPI, "scan": scanAPI, "admin": adminAPI, "other": otherTest}
+	for line := range strings.Lines(string(text)) {
+		if strings.HasPrefix(line, "#") {
+			continue
+		}
+		f := append(strings.Split(strings.TrimSuffix(line, "\n"), "\t"), make([]string, 6)...)
+		api, isAPI := apis[f[1]]
+		step, isStep := steps[f[5]]
+		exit, err := strconv.Atoi(cmp.Or(f[4], "0"))
+		if err != nil || !isAPI || !isStep && f[5] != "" {
+			panic(fmt.Sprint(name, ": ", line))
+		}
+		list = append(list, verb{path: f[0], api: api, words: f[2], says: f[3], exit: exit, after: step,
+			in: strings.ReplaceAll(f[6], `\n`, "\n")})
+	}
+	return list
+}
+
+// steps are what the story does after a line that names one: it checks what the command did, or keeps a value for later lines.
+var steps = map[string]func(*world){
+	"jumping is off": func(w *world) {
 		a, err := w.operator.Accounts.Get(w.t.Context(), "shop1")
 		assert.True(w.t, err == nil && !a.JumpOpen, "jumping was switched off, and is %v, %v", a.JumpOpen, err)
-	}},
-	{path: "account set", api: adminAPI, words: "shop1 --rules", says: `^changed shop1$`},
-	{path: "account appearance", api: adminAPI, words: "shop1", says: `^appid +shop1\nopen at once +no$`},
-	{path: "account appearance", api: adminAPI,
-		words: "shop1 --accent 0B6B45 --help-link https://tea.example/help --landing-en hello --open-at-once",
-		says:  `(?s)accent +#0b6b45 with text in #ffffff.*help +https://tea\.example/help.*open at once +yes.*landing en +hello`},
-	{path: "api", api: adminAPI, words: "revokeTokens appid=shop1 --yes", says: `.`},
-	{path: "account token", api: wireAPI, says: `^[\w-]{100,}$`},
-	{path: "account show", api: adminAPI, words: "brand --user alice", says: `(?m)^openid +\S{28}$`, after: func(w *world) {
+	},
+	"openid": func(w *world) {
 		w.found["OPENID"] = regexp.MustCompile(`(?m)^openid +(\S{28})$`).FindStringSubmatch(w.tr)[1]
-	}},
-	{path: "account export", api: adminAPI, words: "$OUT", says: `^exported all accounts to `},
-	{path: "account export", api: adminAPI, words: "-", says: `(?m)^\{.*shop1`},
-	{path: "account import", api: adminAPI, words: "-", in: `{"appid":"shop3","kind":"mini_program"}` + "\n",
-		says: `^imported 1 account: 1 new`},
-
-	{path: "verification check", api: otherTest},
-	{path: "rule add", api: wireAPI, words: "https://tea.example/t/ pages/t/t", says: `^added https://tea\.example/t/`},
-	{path: "rule add", api: wireAPI, words: "https://tea.example/u/ pages/t/t --publish", says: `^added and published`},
-	{path: "rule list", api: wireAPI, says: `(?m)^https://tea\.example/t/ `},
-	{path: "rule edit", api: wireAPI, words: "https://tea.example/t/ pages/v/v", says: `^changed https://tea\.example/t/`},
-	{path: "rule publish", api: wireAPI, words: "https://tea.example/t/", says: `^published https://tea\.example/t/; 98 publishes left`},
-	{path: "rule file", api: wireAPI, says: `(?m)^name +\S+\.txt$`},
-	{path: "rule plan", api: wireAPI, words: "$RULES", says: `https://tea\.example/w/`},
-	{path: "rule apply", api: wireAPI, words: "$RULES", says: `https://tea\.example/w/`},
-	{path: "rule pull", api: wireAPI, says: `(?m)^- prefix: https://tea\.example/t/$`},
-	{path: "rule qr", api: wireAPI, words: "https://tea.example/u/7 --out $OUT", says: `^drew `},
-	{path: "rule lint", api: wireAPI, says: `^nothing to mend in \d+ rules$`},
-	{path: "rule delete", api: wireAPI, words: "https://tea.example/u/ --yes", says: `^deleted https://tea\.example/u/`},
-	{path: "rule history", api: adminAPI, words: "https://tea.example/u/", says: `delete +shop`, after: func(w *world) {
+	},
+	"rule change": func(w *world) {
 		list, err := w.operator.Rules.ListChanges(w.t.Context(), "https://tea.example/u/")
 		require.True(w.t, err == nil && len(list) != 0, "%v %v", list, err)
 		w.found["SEQ"], w.found["RID"] = fmt.Sprint(list[0].Seq), list[0].RID
-	}},
-	{path: "audit undo", api: adminAPI, words: "$SEQ", says: `^change \d+ was undone`},
-	{path: "rule conflicts", api: adminAPI, words: "https://tea.example/t/7", says: `^no conflicts for `},
-	{path: "rule export", api: adminAPI, words: "$OUT", says: `^exported all rules to `},
-	{path: "rule import", api: adminAPI, words: "-", in: `{"owner":"shop","prefix":"https://tea.example/i/","path":"pages/i/i"}` + "\n",
-		says: `^imported 1 rule: 1 new`},
-	{path: "rule force-delete", api: adminAPI, words: "https://tea.example/i/ --reason sold --dry-run",
-		says: `(?m)^would delete 1 rule; `},
-	{path: "rule force-delete", api: adminAPI, words: "https://tea.example/i/ --reason sold --yes", says: `(?m)^force-deleted 1 rule; `},
-
-	{path: "batch apply", api: wireAPI, words: "10000 --isv order-1 $BRAND", says: `^application \d+`, after: func(w *world) {
-		w.found["ID"] = strings.Trim(strings.Fields(w.tr)[1], ";")
-	}},
-	{path: "batch show", api: wireAPI, words: "$ID $BRAND", says: `(?m)^status +FINISH$`},
-	{path: "batch download", api: wireAPI, words: "$ID --out $OUT $BRAND", says: `^wrote 10000 codes of `},
-	{path: "label", api: wireAPI, words: "$ID 0-9 --out $OUT --key 0123456789abcdef $BRAND", says: `^wrote 10 codes of `},
-	{path: "label", api: wireAPI, words: "$ID 0-9 --out $OUT --format zpl --key 0123456789abcdef $BRAND",
-		says: `^wrote 10 codes of `},
-	{path: "batch list-codes", api: wireAPI, words: "$ID 0-9 --out $OUT --key 0123456789abcdef $BRAND", says: `^wrote 10 codes of `},
-	{path: "symbol draw", words: "https://tea.example/t/7 --out $OUT", says: `^drew `},
-	{path: "symbol recommend", words: "--text https://tea.example/t/7", says: `^recommended: modules of `},
-	{path: "batch activate", api: wireAPI, words: "$ID 0-99 $BRAND $PAGE",
-		says: `^activated 100 codes of `},
-	{path: "batch list", api: adminAPI, says: `(?m)^\d{9} +brand `},
-	{path: "batch retarget", api: adminAPI, words: "$ID 0-49 --target shop --path pages/j/j", says: `^renewed 1 activation of `},
-	{path: "batch deactivate", api: adminAPI, words: "$ID 90-99 --yes", says: `^deactivated 10 codes of `},
-	{path: "code show", api: adminAPI, words: "$ID:0", says: `(?m)^state +active$`, after: func(w *world) { w.scanCode() }},
-	{path: "code show", api: adminAPI, words: "$ID:0 --text", says: `^C\.EXAMPLE/\S+\s*$`},
-	{path: "code show", api: wireAPI, words: "$ID:0 $BRAND --data $EMPTY", says: ``},
-	{path: "code exchange", api: wireAPI, words: "$TICKET --openid=$OPENID $BRAND", says: `(?m)^state +activated with 0-99$`},
-	{path: "code freeze", api: adminAPI, words: "$ID 5-9 --yes", says: `^froze 5 codes of `},
-	{path: "code unfreeze", api: adminAPI, words: "$ID 5-9", says: `^unfroze 5 codes of `},
-	{path: "code redeem", api: adminAPI, words: "$ID 5", says: `^redeemed 1 code of `},
-	{path: "code void", api: adminAPI, words: "$ID 6 --yes", says: `^voided 1 code of `, after: func(w *world) {
+	},
+	"application":  func(w *world) { w.found["ID"] = strings.Trim(strings.Fields(w.tr)[1], ";") },
+	"code scanned": func(w *world) { w.scanCode() },
+	"code void": func(w *world) {
 		c, err := w.operator.Codes.Get(w.t.Context(), client.CodeName{ID: w.batch(), Index: 6})
 		assert.True(w.t, err == nil && c.Void, "the code was voided, and is %+v, %v", c, err)
-	}},
-
-	{path: "batch import", api: adminAPI, words: "$CODES --account brand --isv old-1 --application 481865877",
-		says: `^imported 2 codes as application 481865877, 2 of them new$`},
-	{path: "batch import", api: adminAPI, words: "--undo 481865877 all --yes",
-		says: `^deleted 2 codes of 481865877: the application is deleted and its number can be used again$`, after: func(w *world) {
-			b, err := w.operator.Batches.Get(w.t.Context(), 481865877)
-			assert.True(w.t, err != nil, "the import was taken back, and is %+v", b)
-		}},
-	{path: "batch serials", api: adminAPI, words: "$ID -", in: "index,serial\n0,bottle-7\n",
-		says: `^assigned 1 serial number of \d+, 1 of them new$`},
-	{path: "package signer", api: adminAPI, says: `^qrjump namespaces="qrjump-package" ssh-ed25519 \S+$`, after: func(w *world) {
-		require.NoError(w.t, os.WriteFile(w.found["SIGNER"], []byte(w.tr), 0o600))
-	}},
-	{path: "package make", api: adminAPI,
-		words: "$ID 2000-2099 --for acme --by-passphrase --passphrase-file $PASSPHRASE --out $PARCEL --proofs 5",
-		says:  `^package 1: 100 codes of \d+ for acme, in \S+, \d+ bytes`},
-	{path: "package send", api: adminAPI, words: "1 --by-passphrase --passphrase-file $PASSPHRASE --out $PARCEL",
-		says: `^wrote package 1 to `},
-	{path: "package list", api: adminAPI, says: `(?m)^1 +\d+ +2000-2099 +acme +with the printer +2 `},
-	{path: "package open", words: "$PARCEL --passphrase-file $PASSPHRASE --signer $SIGNER --out $JOB", says: `^opened package 1 in `},
-	{path: "package verify", words: "$JOB --signer $SIGNER", says: `^package 1 is complete: `},
-	{path: "package check", words: "$JOB - --spoiled 2000-2099", says: `(?m)^ordered +100 codes$`},
-	{path: "package spoil", api: adminAPI, words: "1 2000 --yes", says: `^spoiled codes of package 1 so far: 1 code, void permanently$`},
-	{path: "package recall", api: adminAPI, words: "1 --yes", says: `^recalled package 1: 100 codes of \d+ were frozen$`},
-
-	{path: "scan", api: scanAPI, words: "https://tea.example/t/7", says: `(?m)^opens +Mini Program shop, release$`},
-	{path: "scan", api: scanAPI, words: "--explain https://tea.example/t/7", says: `(?m)^opens +https://tea\.example/t/`},
-	{path: "scan", api: scanAPI, words: "-", in: "https://tea.example/t/7\nhello\n", says: `(?m)^\{.*open_mini_program.*\n\{.*show_text`},
-	{path: "scan", api: scanAPI, words: "- --explain", in: "hello\n", says: `^\{.*show_text`},
-	{path: "scan", api: adminAPI, words: "--at 2026-01-01T00:00:00Z https://tea.example/t/7", says: `(?m)^at that time `},
-	{path: "scan", words: "--snapshot $SNAPSHOT https://tea.example/t/7"},
-	{path: "scans", api: adminAPI, words: "--limit 0", says: `https://tea\.example/t/7`},
-	{path: "scans", api: adminAPI, words: "--since 1h --rule https://tea.example/t/", says: `https://tea\.example/t/7`},
-	{path: "scans", api: adminAPI, words: "--follow"},
-	{path: "scans", api: adminAPI, words: "--since 1h --out $OUT", says: `^wrote \d{3,} bytes to `},
-	{path: "scans", api: adminAPI, words: "--output csv --limit 0", says: `https://tea\.example/t/7`},
-	{path: "stats show", api: adminAPI, says: `SCANS`},
-	{path: "stats show", api: adminAPI, words: "--output csv", says: `^scans\n\d+$`},
-	{path: "stats unmatched", api: adminAPI, says: `(?m)^\(no link\) +1 `},
-	{path: "stats show", api: adminAPI, words: "--out -", says: `^starts_at,value,scans,first_scans,users\n`},
-	{path: "stats unmatched", api: adminAPI, words: "--out -", says: `^location,scans\n`},
-	{path: "stats alarms", api: adminAPI, words: "--out $OUT", says: `^wrote \d{3,} bytes to `},
-	{path: "stats alarms", api: adminAPI, says: `^no alarm is open$`},
-	{path: "stats alarms", api: adminAPI, words: "--acknowledge 1", exit: exitAbsent, says: `there is no alarm with this id`},
-	{path: "stats alarms", api: adminAPI, words: "--confirm 1", exit: exitAbsent, says: `there is no alarm with this id`},
-	{path: "stats alarms", api: adminAPI, words: "--dismiss 1 --note gift", exit: exitAbsent, says: `there is no alarm with this id`},
-	{path: "api", api: adminAPI, words: "shareChart question=by=day&days=30 title=Tea days=7", says: `(?m)^url +http\S+/console/shared/`},
-	{path: "api", api: adminAPI, words: "listSharedCharts", says: `(?m)^[0-9a-f]{16} .*Tea`},
-	{path: "api", api: adminAPI, words: "revokeSharedChart id=0123 --yes", exit: exitAbsent, says: `there is no such shared chart`},
-	{path: "why", api: adminAPI, words: "$RID", says: `of shop`},
-	{path: "person add", api: adminAPI, words: "alice --role rules-editor --account shop1 --password four-wild-geese-over-Urumqi --second-factor",
-		says: `(?s)^alice may sign in as rules-editor of shop1\n.*otpauth://totp/.*recovery codes`},
-	{path: "person update", api: adminAPI, words: "alice --role operator --all-accounts",
-		says: `^alice is now operator of all accounts; all sessions ended$`},
-	{path: "person list", api: adminAPI, says: `(?m)^alice +operator +all accounts +two-factor authentication +never$`},
-	{path: "login-link", api: adminAPI, words: "alice", says: `^http://.*/console/login\?once=\S{43}\n`},
-	{path: "api", api: adminAPI, words: "deleteSessions name=alice --yes", says: `(?m)^name +alice$`},
-	{path: "person delete", api: adminAPI, words: "alice --yes", says: `^alice can no longer sign in$`},
-	{path: "admin-key add", api: adminAPI, words: "till --role marketer --days 9",
-		says: `^qrk_\S{43}\nthis is the API key [0-9a-f]{16} of till`},
-	{path: "admin-key list", api: adminAPI, says: `(?m)^[0-9a-f]{16} +till +marketer +all accounts +20`, after: func(w *world) {
-		w.found["KEYID"] = regexp.MustCompile(`[0-9a-f]{16}`).FindString(w.tr)
-	}},
-	{path: "admin-key delete", api: adminAPI, words: "$KEYID --yes", says: `^API key [0-9a-f]{16} was revoked$`},
-	{path: "deviations", api: adminAPI, says: `(?m)^rules\.confirm\.vouched +assumed +shop +`},
-	{path: "deviations", api: adminAPI, words: "--coverage", says: `(?m)^-1 +not covered +\d+ `},
-	{path: "deviations", api: adminAPI, words: "--clear", says: `^the list was cleared$`},
-	{path: "audit list", api: adminAPI, says: `shop1`},
-
-	{path: "setting list", api: adminAPI, says: `(?m)^rule_rate_limit +unlimited +5 +calls per second`},
-	{path: "setting list", api: adminAPI, words: "verification", says: `(?m)^value +"trust"$`},
-	{path: "setting set", api: adminAPI, words: "allow_private_hosts true",
-		says: `^allow_private_hosts is now true; it was false\. Takes effect: immediately`},
-	{path: "setting set", api: adminAPI, words: "ticket_ttl_minutes 5 --output json", says: `"value": 5`},
-	{path: "setting set", api: adminAPI, words: "ticket_ttl_minutes --default",
-		says: `^ticket_ttl_minutes is now 30, its default; it was 5\.`},
-	{path: "scan-key list", api: adminAPI, says: `(?m)^app +default +20`},
-	{path: "scan-key add", api: adminAPI, words: "till --namespace shops --output json", says: `"key": "qrs_`},
-	{path: "scan-key delete", api: adminAPI, words: "till --yes", says: `^scan key till was revoked$`},
-	{path: "gs1 list", api: adminAPI, says: `^no GS1 keys; `},
-	{path: "gs1 set", api: adminAPI, words: "01/9506000134352 --href https://tea.example/p/{01} --title Tea --hreflang en",
-		says: `(?m)^gs1:pip +https://tea.example/p/\{01\} +Tea +en +default`},
-	{path: "gs1 list", api: adminAPI, says: `(?m)^01/09506000134352 `},
-	{path: "gs1 list", api: adminAPI, words: "01/09506000134352", says: `(?m)^key +01/09506000134352$`},
-	{path: "gs1 export", api: adminAPI, words: "- --as csv",
-		says: `(?m)^01/09506000134352,,,,,gs1:pip,https://tea.example/p/\{01\},Tea,en,,,true,,$`},
-	{path: "gs1 export", api: adminAPI, words: "-", says: `(?m)^\{"key":"01/09506000134352",`},
-	{path: "gs1 plan", api: adminAPI, words: "-",
-		in:   "gs1:\n  - {key: 01/09506000134352/10/A, links: [{linktype: \"gs1:epil\", href: \"https://tea.example/a\", title: A}]}\n",
-		says: `(?m)^\+ +add +01/09506000134352/10/A`},
-	{path: "gs1 apply", api: adminAPI, words: "- --prune --yes", in: `{"key":"01/09506000134352/10/A","archived":true,"links":[]}` + "\n",
-		says: `(?s)delete +01/09506000134352 .*done: 2 steps`},
-	{path: "gs1 delete", api: adminAPI, words: "01/09506000134352/10/A --yes",
-		says: `^deleted the entry of 01/09506000134352/10/A, which had 0 links$`,
-		after: func(w *world) {
-			list, err := w.operator.AuditLog.List(w.t.Context(), client.ChangesQuery{Newest: true, Kind: "gs1", Limit: 1})
-			require.True(w.t, err == nil && len(list) == 1, "%v %v", list, err)
-			w.found["GS1"] = fmt.Sprint(list[0].Seq)
-		}},
-	{path: "audit undo", api: adminAPI, words: "$GS1", says: `^01/09506000134352/10/A was restored to its state before change \d+$`},
-	{path: "gs1 transfer", api: adminAPI, words: "01/09506000134352 --to shop1 --yes",
-		says: `keys? was transferred to shop1$`},
-	{path: "api", api: adminAPI, words: "putDomain host=Bad.example status=denied", says: `.`},
-	{path: "api", api: adminAPI, words: "listDomains", says: `(?m)^bad\.example +denied +20`},
-	{path: "api", api: adminAPI, words: "deleteDomain host=bad.example --yes", says: `^$`},
-	{path: "webhook add", api: adminAPI, words: "$HOOK --alarms --output json", says: `"secret": "whsec_`},
-	{path: "webhook list", api: adminAPI, says: `(?m)^1 +on +http\S+ +alarms +20`},
-	{path: "webhook update", api: adminAPI, words: "1 --codes $ID:0-99 --no-alarms",
-		says: `^changed webhook 1: it is on and sends to \S+: codes \d+:0-99$`},
-	{path: "webhook test", api: adminAPI, words: "1", says: `^webhook 1 works: the receiver responded with 204 \(delivery 1\)$`},
-	{path: "webhook deliveries", api: adminAPI, words: "--state delivered", says: `(?m)^1 +1 +test_\w+ +delivered +1 +204 `},
-	{path: "api", api: adminAPI, words: "replayDelivery id=1", says: `(?m)^event +test_`},
-	{path: "webhook delete", api: adminAPI, words: "1 --yes", says: `^deleted webhook 1 to http`},
-	{path: "listen", api: otherTest},
-
-	{path: "rule list", api: adminAPI, words: "--owner shop --limit 1",
-		says: `(?m)^\d+ +shop +https://tea\.example/t/ .*\nthere may be more: --after \d+, or`},
-	{path: "batch schedule", api: adminAPI, words: "$ID 200-209 --at 2098-01-31T00:00:00Z $PAGE",
-		says: `^10 codes of \d+: from 2098-01-31T00:00:00Z, codes that are not void or frozen open pages/i/i of shop$`},
-	{path: "start codes", api: adminAPI, words: "brand --target shop --isv start --title Beans --product-code 6901234567892",
-		says: `(?m)^\$ qrjump batch apply 10000 --appid brand --isv start --for-approval$`},
-	{path: "start rules", api: adminAPI, words: "begins --prefix https://begins.example/ --secret-file $OUT",
-		says: `(?m)^https://begins\.example/ opens begins\.$`},
-	{path: "batch apply", api: adminAPI, words: "10000 --appid brand --isv wish --for-approval",
-		says: `^application \d+; .*qrjump help batch schedule$`},
-	{path: "batch orders", api: adminAPI, says: `(?m)^brand +wish +10000 +- +admin +made +[0-9a-f]{32} +admin +\d+ +0 +0 +0$`},
-	{path: "batch approve", api: adminAPI, words: "brand stale --isv wish", exit: exitRefused,
-		says: `admin decided this order already`},
-	{path: "batch reject", api: adminAPI, words: "brand stale --isv wish", exit: exitRefused,
-		says: `admin decided this order already`},
-	{path: "search", api: adminAPI, words: "tea.example", says: `(?m)^rule +https://tea\.example/t/ +pages/v/v +shop$`},
-	{path: "search", api: adminAPI, words: "WISH --account brand", says: `(?m)^batch +\d+ +wish +brand$`},
-	{path: "batch alarm", api: adminAPI, words: "$ID",
-		says: `^codes of \d+ raise an alarm from a score of 100 \(the server-wide threshold\)$`},
-	{path: "batch alarm", api: adminAPI, words: "$ID --off", says: `^alarms are disabled for codes of \d+ \(set for this batch\)$`},
-	{path: "batch alarm", api: adminAPI, words: "$ID --threshold 150 --output json", says: `"threshold": 150`},
-	{path: "batch alarm", api: adminAPI, words: "$ID --default", says: `100 \(the server-wide threshold\)$`},
-	{path: "batch alarm", api: adminAPI, words: "$ID --replay 1", says: `(?m)^alarms raised +0$`},
-	{path: "code log", api: adminAPI, words: "$ID", says: `(?m)^\d+ +20\S+ +activate +10 +200-209 +2098-01-31T`},
-	{path: "code log", api: adminAPI, words: "$ID:0", says: `(?m)^scans +1$`},
-	{path: "code log", api: adminAPI, words: "$ID:1", says: `(?m)^code \d+:1 was never scanned$`},
-	{path: "api", api: adminAPI, words: "listScanNodes --output json", says: `"nodes": \[\]`},
-	{path: "api", api: adminAPI, words: "deleteScanNode node=5f2c --yes", exit: exitAbsent, says: `there is no such node`},
-	{path: "behaviour list", api: adminAPI, words: "--evidence assumed --prefix rules.confirm",
-		says: `(?m)^rules\.confirm\.vouched +assumed `},
-	{path: "behaviour list", api: adminAPI, words: "rules.confirm.vouched", says: `(?m)^evidence level +assumed by qrjump`},
-	{path: "component set", api: adminAPI, words: "isv --secret the-secret-of-the-isv --message-token tok --encoding-aes-key $AESKEY",
-		says: `^created isv$`},
-	{path: "component set", api: adminAPI, words: "isv --redirect-host isv.example", says: `^changed isv$`},
-	{path: "component list", api: adminAPI, says: `(?m)^isv +0 +- +20`},
-	{path: "api", api: adminAPI, words: "createTicket component=isv", says: `ticket@@@`, after: func(w *world) { w.askForAuthorization() }},
-	{path: "component consent", api: adminAPI, words: "isv shop --pre-auth-code $PREAUTH --set 18,33 --output json",
-		says: `"auth_code": "`},
-	{path: "component show", api: adminAPI, words: "isv", says: `(?m)^shop +18 33 +20`},
-	{path: "account show", api: adminAPI, words: "shop", says: `(?m)^isv +18 33 +20`},
-	{path: "component revoke", api: adminAPI, words: "isv shop --yes", says: `^shop revoked the authorisation of isv$`},
-	{path: "account show", api: adminAPI, words: "brand", says: `(?m)^shop .* linked +20`},
-	{path: "account list", api: adminAPI, words: "--waiting-links",
-		says: `^no accounts$`, after: func(w *world) { w.askForLink() }},
-	{path: "account list", api: adminAPI, words: "--waiting-links", says: `(?m)^brand +service_account `},
-	{path: "api", api: adminAPI, words: "confirmLink appid=brand mini_program=shop1 side=account approve=true", says: `(?m)^shop1 `},
-	{path: "account delete", api: adminAPI, words: "brand --dry-run",
-		says: `(?m)^prevents deletion +\d+ applications? for codes`},
-	{path: "account delete", api: adminAPI, words: "brand --yes", exit: exitRefused,
-		says: `(?m)^qrjump: brand cannot be deleted, because it has: .*\d+ applications? for codes`},
-	{path: "account delete", api: adminAPI, words: "shop3 --dry-run --output json", says: `"deleted": false`},
-	{path: "account delete", api: adminAPI, words: "shop3 --yes", says: `^deleted shop3$`},
-	{path: "component delete", api: adminAPI, words: "isv --dry-run", says: `(?m)^would delete isv; nothing was changed$`},
-	{path: "component delete", api: adminAPI, words: "isv --yes", says: `^deleted isv$`},
-	{path: "verification list", api: adminAPI, words: "--account shop", says: `(?m) add +shop +yes +https://tea\.example/t/ `},
-	{path: "verification list", api: adminAPI, words: "--rid $CONFIRMED", says: `(?m)^found +yes$`},
-	{path: "verification run", api: adminAPI, says: `^checked \d+ files?; `},
-	{path: "api", api: adminAPI, words: "eraseUser user=alice --yes", says: `(?m)^scans +1$`},
-	{path: "rule replay", api: wireAPI, words: "$RULES --prune --days 1",
-		says: `(?m)^\d+ +pages/v/v of shop by https://tea\.example/t/ +open url +https://tea\.example/t/7$`},
-
-	{path: "calls", api: adminAPI, says: `(?m) POST /cgi-bin/wxopen/qrcodejumpadd`},
-	{path: "calls", api: adminAPI, words: "--follow"},
-	{path: "calls", api: adminAPI, words: "--persisted --path /cgi-bin/wxopen/qrcodejumpadd", says: `(?m) /cgi-bin/wxopen/qrcodejumpadd`},
-	{path: "calls", api: adminAPI, words: "--errors --output json", says: `"errors": \[`},
-	{path: "fault add", api: adminAPI, words: "/cgi-bin/token --errcode=-1 --times 2",
-		says: `^every call for /cgi-bin/token from now on, 2 times: returns -1$`},
-	{path: "fault list", api: adminAPI, says: `(?m)^1 +/cgi-bin/token +any +returns -1 +0 of 2 +0$`},
-	{path: "fault clear", api: adminAPI, words: "1", says: `^1 fault ended$`},
-	{path: "fault clear", api: adminAPI, says: `^there was no fault to remove$`},
-	{path: "fault add", api: adminAPI, words: "--from-file $FAULTS", says: `^1 fault in force from now on$`},
-	{path: "fault clear", api: adminAPI, says: `^1 fault ended$`},
-
-	{path: "export", api: adminAPI, words: "$OUT --passphrase-file $PASSPHRASE", says: `^exported \d+ rows of `, after: func(w *world) {
-		w.found["ARCHIVE"] = w.found["OUT"]
-	}},
-	{path: "restore-drill", words: "$ARCHIVE --passphrase-file $PASSPHRASE", says: `(?m)^this backup file can be restored`},
-	{path: "restore-drill", api: adminAPI, words: "$ARCHIVE --passphrase-file $PASSPHRASE --note",
-		says: `(?m)^this backup file can be restored`},
-	{path: "import", words: "$ARCHIVE --passphrase-file $PASSPHRASE --data $RESTORED", says: `^imported \d+ rows of `},
-	{path: "clock show", api: adminAPI, says: `^the clock shows \S+Z \(real time\)$`},
-	{path: "clock set", api: adminAPI, words: "--freeze", says: `, frozen, `},
-	{path: "clock set", api: adminAPI, words: "--resume", says: `^the clock shows \S+Z`},
-	{path: "clock set", api: adminAPI, words: "--real-time", says: ` \(real time\)$`},
-	{path: "clock set", api: adminAPI, words: "+36h", says: `, 36h0m0s ahead of real time$`},
-	{path: "clock set", api: adminAPI, words: "2099-01-31T15:04:05Z", says: `^the clock shows 2099-01-31T15:04:`},
-	{path: "seed", api: adminAPI, words: "-", in: "accounts:\n  - {appid: planted, kind: mini_program}\n",
-		says: `^applied the seed file: 1 account, 0 platforms, 0 rules$`},
-	{path: "snapshot save", api: adminAPI, words: "base", says: `^saved base: \d+ accounts, `},
-	{path: "snapshot save", api: adminAPI, words: "base --yes", says: `^saved base: \d+ accounts, `},
-	{path: "snapshot list", api: adminAPI, says: `(?m)^base +\S+Z `},
-	{path: "snapshot load", api: adminAPI, words: "base --yes", says: `^restored the server to base, saved `},
-	{path: "reset", api: adminAPI, words: "--account nobody --yes", exit: exitRefused,
-		says: `there is no account nobody; nothing was reset`},
-	{path: "reset", api: adminAPI, words: "--account shop --yes", says: `^shop: reset to the seed file; other accounts are unchanged$`},
-	{path: "reset", api: adminAPI, words: "--yes", says: `^the server was reset to its seed file and real time`},
-
-	{path: "master-key rotate", words: "--data $RESTORED", says: `^rotated the master key`},
+	},
+	"import undone": func(w *world) {
+		b, err := w.operator.Batches.Get(w.t.Context(), 481865877)
+		assert.True(w.t, err != nil, "the import was taken back, and is %+v", b)
+	},
+	"signer": func(w *world) { require.NoError(w.t, os.WriteFile(w.found["SIGNER"], []byte(w.tr), 0o600)) },
+	"key":    func(w *world) { w.found["KEYID"] = regexp.MustCompile(`[0-9a-f]{16}`).FindString(w.tr) },
+	"gs1 change": func(w *world) {
+		list, err := w.operator.AuditLog.List(w.t.Context(), client.ChangesQuery{Newest: true, Kind: "gs1", Limit: 1})
+		require.True(w.t, err == nil && len(list) == 1, "%v %v", list, err)
+		w.found["GS1"] = fmt.Sprint(list[0].Seq)
+	},
+	"authorization asked": func(w *world) { w.askForAuthorization() },
+	"link asked":          func(w *world) { w.askForLink() },
+	"archive":             func(w *world) { w.found["ARCHIVE"] = w.found["OUT"] },
 }
 
 const bound = "--activity a --brand b --title t --product-code 6901234567892 --target shop --path pages/i/i"

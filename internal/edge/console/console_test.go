@@ -30,9 +30,12 @@ import (
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
+	"github.com/qrjump/qrjump/internal/testkit/browsertest"
 	"github.com/qrjump/qrjump/internal/testkit/pagetest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
+
+func TestMain(m *testing.M) { os.Exit(browsertest.Main(m)) }
 
 const password = "four wild geese over Urumqi"
 

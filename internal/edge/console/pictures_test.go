@@ -17,11 +17,13 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/browsertest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
+	"github.com/qrjump/qrjump/internal/testkit/testscope"
 )
 
 // The documents show pages as pictures, in both languages: home, statistics, an alarm, and the page that a buyer sees. Each picture has at
 // most 150 KB. make pictures writes them to PICTURES_DIR.
 func TestPictures_OfTheDocuments(t *testing.T) {
+	testscope.WholeOnly(t, "the browser opens the same pages in TestPages_InChromium; the size of the pictures matters to the documents alone")
 	s := servertest.Start(t, servertest.Options{Seed: `
 accounts:
   - {appid: coffee, kind: mini_program, name: Coffee House, secret: the-secret-of-coffee, certified: true, versions: [release]}

@@ -17,6 +17,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/browsertest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
+	"github.com/qrjump/qrjump/internal/testkit/testscope"
 )
 
 // tab is a page of a browser that a person uses, in a language.
@@ -144,12 +145,10 @@ func (p tab) shows(text string) {
 }
 
 // The whole tour, by clicks: a rule is added, its verification fails and says why, the file is put, the rule is published, scanned by a
-// picture and counted, codes are activated and frozen, and the rule's last change is undone. In both languages and at both widths.
+// picture and counted, codes are activated and frozen, and the rule's last change is undone. In both languages and at both
+// widths in a whole run.
 func TestTour_InBrowser(t *testing.T) {
-	for _, c := range []struct {
-		language string
-		width    int64
-	}{{"en", 320}, {"zh-CN", 1280}} {
+	for _, c := range testscope.Choose([]screen{{"en", 320}, {"zh-CN", 1280}}, []screen{{"en", 320}}) {
 		t.Run(c.language, func(t *testing.T) {
 			s := servertest.Start(t, servertest.Options{Seed: shop})
 			s.Admin("PUT", "/settings", `{"verification":"fetch"}`)

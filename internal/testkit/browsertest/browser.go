@@ -5,18 +5,59 @@ import (
 	"context"
 	"os"
 	"os/exec"
+	"slices"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
 
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// Start starts a Chromium that ends with the test, and returns the context of its first page. Requests for every
-// name go to host, an address with a port, where it is not "". Without a Chromium the test is skipped, unless
-// QRJUMP_REQUIRE_CHROMIUM is set. More are switches of Chromium's own.
+// shared is the browser of all tests of a package that calls Main: starting a Chromium takes two seconds of processor time.
+var shared struct {
+	sync.Mutex
+	isOn bool
+	page context.Context
+	end  []func()
+}
+
+// Main runs the tests of a package with one Chromium for all that start it without switches, and returns their exit code.
+func Main(m *testing.M) int {
+	shared.isOn = true
+	code := m.Run()
+	for _, end := range slices.Backward(shared.end) {
+		end()
+	}
+	return code
+}
+
+// Start returns the context of a page in a Chromium without cookies; the page closes with the test. Requests for every name go to host,
+// an address with a port, where it is not "". Without a Chromium the test is skipped, unless QRJUMP_REQUIRE_CHROMIUM is set. More are
+// switches of Chromium's own.
 func Start(t *testing.T, host string, extra ...chromedp.ExecAllocatorOption) context.Context {
+	t.Helper()
+	if host != "" || len(extra) > 0 || !shared.isOn {
+		return start(t, t.Cleanup, host, extra...)
+	}
+	shared.Lock()
+	defer shared.Unlock()
+	if shared.page == nil {
+		shared.page = start(t, func(end func()) { shared.end = append(shared.end, end) }, "")
+	}
+	ctx, end := chromedp.NewContext(shared.page)
+	t.Cleanup(end)
+	require.NoErrorf(t, chromedp.Do(ctx), "opening a page")
+	_, err := chromedp.Call(ctx, network.ClearBrowserCookies, cdp.Empty{})
+	require.NoError(t, err)
+	return ctx
+}
+
+// start starts a Chromium, and gives cleanup what ends it.
+func start(t *testing.T, cleanup func(func()), host string, extra ...chromedp.ExecAllocatorOption) context.Context {
 	t.Helper()
 	program := ""
 	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
@@ -32,7 +73,7 @@ func Start(t *testing.T, host string, extra ...chromedp.ExecAllocatorOption) con
 	folder, err := os.MkdirTemp("", "qrjump-chromium-")
 	require.NoError(t, err)
 	// A helper of the browser may outlive it for a moment and still write there, so it is no folder of the test, which has to go.
-	t.Cleanup(func() { _ = os.RemoveAll(folder) })
+	cleanup(func() { _ = os.RemoveAll(folder) })
 	options := []chromedp.ExecAllocatorOption{chromedp.ExecPath(program), chromedp.Headless, chromedp.NoSandbox, chromedp.DisableGPU,
 		chromedp.NoFirstRun, chromedp.NoDefaultBrowserCheck, chromedp.UserDataDir(folder), chromedp.WSURLReadTimeout(3 * time.Minute),
 		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-background-networking", true),
@@ -50,15 +91,13 @@ func Start(t *testing.T, host string, extra ...chromedp.ExecAllocatorOption) con
 	if end, is := t.Deadline(); is {
 		var cancel context.CancelFunc
 		bounded, cancel = context.WithDeadline(bounded, end.Add(-20*time.Second))
-		t.Cleanup(cancel)
+		cleanup(cancel)
 	}
 	ctx, stop := chromedp.NewExecAllocator(bounded, append(options, extra...)...)
-	t.Cleanup(stop)
+	cleanup(stop)
 	ctx, end := chromedp.NewContext(ctx)
-	t.Cleanup(func() {
-		if err := chromedp.Cancel(ctx); err != nil {
-			t.Logf("closing the browser: %v", err)
-		}
+	cleanup(func() {
+		_ = chromedp.Cancel(ctx)
 		end()
 	})
 	require.NoErrorf(t, chromedp.Do(ctx), "starting %s", program)
