@@ -136,6 +136,7 @@ var everyVerb = []verb{
 		says: `^wrote 10 codes of `},
 	{path: "batch list-codes", api: wireAPI, words: "$ID 0-9 --out $OUT --key 0123456789abcdef $BRAND", says: `^wrote 10 codes of `},
 	{path: "symbol draw", words: "https://tea.example/t/7 --out $OUT", says: `^drew `},
+	{path: "grade", words: "$OUT --expect https://tea.example/t/7", says: `(?m)^overall +A$`},
 	{path: "symbol recommend", words: "--text https://tea.example/t/7", says: `^recommended: modules of `},
 	{path: "batch activate", api: wireAPI, words: "$ID 0-99 $BRAND $PAGE",
 		says: `^activated 100 codes of `},
@@ -358,7 +359,6 @@ var everyVerb = []verb{
 		says: `^applied the seed file: 1 account, 0 platforms, 0 rules$`},
 	{path: "snapshot save", api: adminAPI, words: "base", says: `^saved base: \d+ accounts, `},
 	{path: "snapshot save", api: adminAPI, words: "base --yes", says: `^saved base: \d+ accounts, `},
-	{path: "snapshot list", api: adminAPI, says: `(?m)^base +\S+Z `},
 	{path: "snapshot load", api: adminAPI, words: "base --yes", says: `^restored the server to base, saved `},
 	{path: "reset", api: adminAPI, words: "--account nobody --yes", exit: exitRefused,
 		says: `there is no account nobody; nothing was reset`},
@@ -751,7 +751,7 @@ var whatEnds = map[bool]string{
 		--remove --end --prune --undo`,
 	false: `__complete acknowledge activate add alarm alarms api apply appearance approve audit
 		batch calls cells check clear codes compare completion conflicts consent deliveries deviations doctor download draw edit
-		exchange export file health help history import label lint list list-codes listen log login-link lookup make
+		exchange export file grade health help history import label lint list list-codes listen log login-link lookup make
 		open orders plan probe publish pull qr record recommend redeem reject
 		replay restore-drill retarget rotate rules run save scan scans schedule search seed send serials serve set
 		show signer snapshot status test token transfer undo unfreeze unmatched update verify version why`,
