@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"errors"
 	"io"
 	"strings"
@@ -59,8 +58,11 @@ type snapshotLoad struct {
 func (c *snapshotLoad) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.Emulator.ListSnapshots(s.ctx)
 	nameOf := func(snapshot client.Snapshot) string { return snapshot.Name }
-	snapshot, err := named(list, noSnapshots("load", err), nameOf, "load", c.Name, "snapshot",
-		tr("snapshot.see", cmp.Or(strings.Join(mapped(list, nameOf), ", "), tr("snapshot.none"))))
+	snapshot, err := named(list, noSnapshots("load", err), nameOf, "load", c.Name, "snapshot", "qrjump api listSnapshots")
+	if err != nil && len(list) > 0 {
+		next, _ := remedy(err)
+		return hintError{error: err, next: next.String(), details: []string{tr("snapshot.existing", strings.Join(mapped(list, nameOf), ", "))}}
+	}
 	if err != nil {
 		return err
 	}

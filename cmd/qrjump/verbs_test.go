@@ -135,8 +135,10 @@ var everyVerb = []verb{
 	{path: "label", api: wireAPI, words: "$ID 0-9 --out $OUT --format zpl --key 0123456789abcdef $BRAND",
 		says: `^wrote 10 codes of `},
 	{path: "batch list-codes", api: wireAPI, words: "$ID 0-9 --out $OUT --key 0123456789abcdef $BRAND", says: `^wrote 10 codes of `},
-	{path: "symbol draw", words: "https://tea.example/t/7 --out $OUT", says: `^drew `},
-	{path: "grade", words: "$OUT --expect https://tea.example/t/7", says: `(?m)^overall +A$`},
+	{path: "symbol draw", words: "https://tea.example/t/7 --format png --out $OUT", says: `^drew `, after: func(w *world) {
+		w.found["PHOTO"] = w.found["OUT"]
+	}},
+	{path: "grade", words: "$PHOTO --expect https://tea.example/t/7", says: `(?m)^overall +A$`},
 	{path: "symbol recommend", words: "--text https://tea.example/t/7", says: `^recommended: modules of `},
 	{path: "batch activate", api: wireAPI, words: "$ID 0-99 $BRAND $PAGE",
 		says: `^activated 100 codes of `},
