@@ -61,7 +61,8 @@ func (c *snapshotLoad) Run(s *session, qrjump *client.Client) error {
 	snapshot, err := named(list, noSnapshots("load", err), nameOf, "load", c.Name, "snapshot", "qrjump api listSnapshots")
 	if err != nil && len(list) > 0 {
 		next, _ := remedy(err)
-		return hintError{error: err, next: next.String(), details: []string{tr("snapshot.existing", strings.Join(mapped(list, nameOf), ", "))}}
+		existing := tr("snapshot.existing", strings.Join(mapped(list, nameOf), ", "))
+		return hintError{error: err, next: next.String(), details: []string{existing}}
 	}
 	if err != nil {
 		return err

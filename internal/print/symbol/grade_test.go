@@ -114,9 +114,11 @@ func TestGrade_Defects(t *testing.T) {
 			return around(1, func(square []byte) byte { return max(square[0], byte(n)) })
 		}},
 		{"modulation", []int{7, 8, 9, 10}, "F", undamaged, func(n int) func(*image.Gray) *image.Gray { return around(n, mean) }},
-		{"reflectance_margin", []int{3, 4, 5, 6}, "D", undamaged, func(n int) func(*image.Gray) *image.Gray { return around(n, slices.Min) }},
+		{"reflectance_margin", []int{3, 4, 5, 6}, "D", undamaged,
+			func(n int) func(*image.Gray) *image.Gray { return around(n, slices.Min) }},
 		{"fixed_pattern_damage", []int{1, 2, 3}, "D", flipped(func(k int) int { return []int{0, 6, 6 * original.Width}[k] }), intact},
-		{"unused_error_correction", []int{12, 24, 36, 108}, "F", flipped(func(k int) int { return (25+k/36)*original.Width + 9 + k%36 }), intact},
+		{"unused_error_correction", []int{12, 24, 36, 108}, "F",
+			flipped(func(k int) int { return (25+k/36)*original.Width + 9 + k%36 }), intact},
 		{"grid_nonuniformity", []int{50, 100, 150, 200}, "F", undamaged, tilted},
 	} {
 		t.Run(test.parameter, func(t *testing.T) {
@@ -127,7 +129,8 @@ func TestGrade_Defects(t *testing.T) {
 				require.NoErrorf(t, err, "strength %d", n)
 				i := slices.IndexFunc(g.Parameters, func(p GradedParameter) bool { return p.Parameter == test.parameter })
 				if got := g.Parameters[i].Grade; got < parameter || g.Overall < before || got > g.Overall {
-					t.Errorf("strength %d: %s %s and overall %s, want at most %s and %s", n, test.parameter, got, g.Overall, parameter, before)
+					t.Errorf("strength %d: %s %s and overall %s, want at most %s and %s",
+						n, test.parameter, got, g.Overall, parameter, before)
 				}
 				before, parameter = g.Overall, g.Parameters[i].Grade
 				want := rounded(independentUnused(t, original, grid, qrdecoder.ErrorCorrectionLevel_Q))
