@@ -72,6 +72,8 @@ type commands struct {
 
 	Label labelCommand `cmd:"" group:"codes"`
 
+	Grade gradeCommand `cmd:"" group:"codes"`
+
 	Batch struct {
 		Apply     batchApply     `cmd:"" group:"codes"`
 		Show      batchShow      `cmd:"" group:"codes"`
@@ -141,7 +143,6 @@ type commands struct {
 	Snapshot struct {
 		Save snapshotSave `cmd:""`
 		Load snapshotLoad `cmd:""`
-		List snapshotList `cmd:""`
 	} `cmd:"" group:"emulator"`
 
 	Deviations deviationsCommand `cmd:"" group:"why"`

@@ -124,26 +124,31 @@ const largestLogo = 16 << 20
 
 // readLogo reads a PNG or JPEG image.
 func readLogo(path string) (image.Image, error) {
+	return readPicture("--logo "+path, path, largestLogo, labels.MaxLogo)
+}
+
+// readPicture reads a PNG or JPEG image with a maximum size in bytes and in pixels; name is the file's name in errors.
+func readPicture(name, path string, maxSize int64, maxPixels int) (image.Image, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, misused("print_flags.logo", err)
+		return nil, misused("print_flags.picture", name, err)
 	}
 	defer f.Close()
-	if info, err := f.Stat(); err != nil || info.Size() > largestLogo {
-		return nil, misused("print_flags.logo_a_file_of_at", path, largestLogo>>20)
+	if info, err := f.Stat(); err != nil || info.Size() > maxSize {
+		return nil, misused("print_flags.picture_size", name, maxSize>>20)
 	}
 	// The image size is checked before a large image is decoded.
 	if config, _, err := image.DecodeConfig(f); err != nil {
-		return nil, misused("print_flags.logo_no_png_or_jpeg", path, err)
-	} else if config.Width*config.Height > labels.MaxLogo {
-		return nil, misused("print_flags.logo_pixels_are_more_than", path, config.Width, config.Height, labels.MaxLogo)
+		return nil, misused("print_flags.picture_kind", name, err)
+	} else if config.Width*config.Height > maxPixels {
+		return nil, misused("print_flags.picture_pixels", name, config.Width, config.Height, maxPixels)
 	}
 	if _, err := f.Seek(0, 0); err != nil {
 		return nil, fault("print_flags.reading", path, err)
 	}
 	m, _, err := image.Decode(f)
 	if err != nil {
-		return nil, misused("print_flags.logo_2", path, err)
+		return nil, misused("print_flags.picture", name, err)
 	}
 	return m, nil
 }

@@ -308,7 +308,7 @@ func (c *copyist) kit() {
 		"qrjump batch apply 10000 --appid " + service + " --isv waiting --for-approval --admin-token ADMINKEY",
 		"qrjump setting set order_approval_required --default",
 		"qrjump api shareChart 'question=by=day&days=30' days=7", "qrjump account show " + service + " --user alice",
-		"qrjump scan https://coffee.example/t/7",
+		"qrjump scan https://coffee.example/t/7", "qrjump symbol https://coffee.example/t/7 --format png --out photo.jpg",
 		"qrjump context set prod --server " + c.found["URL"],
 		"mkdir backups; qrjump export plain.tar.gz; cp plain.tar.gz backups",
 		"qrjump export qrjump-export.tar.gz --passphrase-file passphrase.txt",

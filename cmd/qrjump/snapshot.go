@@ -2,24 +2,11 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"io"
+	"strings"
 
 	"github.com/qrjump/qrjump/client"
 )
-
-type snapshotList struct{ operator }
-
-// Run lists the saved snapshots.
-func (c *snapshotList) Run(s *session, qrjump *client.Client) error {
-	list, err := qrjump.Emulator.ListSnapshots(s.ctx)
-	return listing[client.Snapshot]{name: "snapshots", none: tr("snapshot.none"),
-		heads: []string{"NAME", "SAVED", "VERSION", "ACCOUNTS", "RULES", "BATCHES", "BYTES"}, row: func(snapshot client.Snapshot) []string {
-			return []string{snapshot.Name, formatTime(snapshot.CreatedAt), snapshot.Program,
-				fmt.Sprint(snapshot.Accounts), fmt.Sprint(snapshot.Rules),
-				fmt.Sprint(snapshot.Batches), fmt.Sprint(snapshot.Bytes)}
-		}}.print(s, c.outputFlags, list, noSnapshots("list", err))
-}
 
 // noSnapshots explains the error of a snapshot command; if the server has no emulator, the error names the flag that the server needs.
 func noSnapshots(did string, err error) error {
@@ -70,8 +57,13 @@ type snapshotLoad struct {
 // Run restores the state of a snapshot on the server.
 func (c *snapshotLoad) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.Emulator.ListSnapshots(s.ctx)
-	snapshot, err := named(list, noSnapshots("load", err), func(snapshot client.Snapshot) string { return snapshot.Name },
-		"load", c.Name, "snapshot", "qrjump snapshot list")
+	nameOf := func(snapshot client.Snapshot) string { return snapshot.Name }
+	snapshot, err := named(list, noSnapshots("load", err), nameOf, "load", c.Name, "snapshot", "qrjump api listSnapshots")
+	if err != nil && len(list) > 0 {
+		next, _ := remedy(err)
+		existing := tr("snapshot.existing", strings.Join(mapped(list, nameOf), ", "))
+		return hintError{error: err, next: next.String(), details: []string{existing}}
+	}
 	if err != nil {
 		return err
 	}

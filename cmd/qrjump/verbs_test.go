@@ -75,6 +75,7 @@ func readVerbs(name string) (list []verb) {
 
 // steps are what the story does after a line that names one: it checks what the command did, or keeps a value for later lines.
 var steps = map[string]func(*world){
+	"photo": func(w *world) { w.found["PHOTO"] = w.found["OUT"] },
 	"jumping is off": func(w *world) {
 		a, err := w.operator.Accounts.Get(w.t.Context(), "shop1")
 		assert.True(w.t, err == nil && !a.JumpOpen, "jumping was switched off, and is %v, %v", a.JumpOpen, err)
@@ -492,7 +493,7 @@ var whatEnds = map[bool]string{
 		--remove --end --prune --undo`,
 	false: `__complete acknowledge activate add alarm alarms api apply appearance approve audit
 		batch calls cells check clear codes compare completion conflicts consent deliveries deviations doctor download draw edit
-		exchange export file health help history import label lint list list-codes listen log login-link lookup make
+		exchange export file grade health help history import label lint list list-codes listen log login-link lookup make
 		open orders plan probe publish pull qr record recommend redeem reject
 		replay restore-drill retarget rotate rules run save scan scans schedule search seed send serials serve set
 		show signer snapshot status test token transfer undo unfreeze unmatched update verify version why`,

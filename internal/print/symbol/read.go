@@ -21,11 +21,7 @@ const (
 // Read decodes the text of a symbol from its modules; if the symbol begins with FNC1, the text starts with the identifier that
 // readers send.
 func (g Grid) Read() (string, error) {
-	rows := make([][]bool, g.Height)
-	for y := range rows {
-		rows[y] = g.dark[y*g.Width : (y+1)*g.Width]
-	}
-	bits, err := gozxing.ParseBoolMapToBitMatrix(rows)
+	bits, err := g.bits()
 	if err != nil {
 		return "", fmt.Errorf("read a symbol: %w", err)
 	}
@@ -47,6 +43,15 @@ func (g Grid) Read() (string, error) {
 		return GS1DataMatrixIdentifier + elements, nil
 	}
 	return found.GetText(), nil
+}
+
+// bits returns the modules in the form of the decoders.
+func (g Grid) bits() (*gozxing.BitMatrix, error) {
+	rows := make([][]bool, g.Height)
+	for y := range rows {
+		rows[y] = g.dark[y*g.Width : (y+1)*g.Width]
+	}
+	return gozxing.ParseBoolMapToBitMatrix(rows)
 }
 
 // Grids returns the symbols of a drawing, from left to right, as recovered from the printed dots. Grids returns an error unless the

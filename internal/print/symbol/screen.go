@@ -62,9 +62,11 @@ func (g Grid) Address() (string, error) {
 // FindQR returns the text of the QR code in a picture that shows little besides the code.
 func FindQR(m image.Image) (string, error) { return find(m, qrcode.NewQRCodeReader(), nil) }
 
+// thorough makes readers search longer, for pictures that show more than the code.
+var thorough = map[gozxing.DecodeHintType]any{gozxing.DecodeHintType_TRY_HARDER: true}
+
 // Find returns the text of the QR code or the Data Matrix in any picture.
 func Find(m image.Image) (string, error) {
-	thorough := map[gozxing.DecodeHintType]any{gozxing.DecodeHintType_TRY_HARDER: true}
 	text, err := find(m, qrcode.NewQRCodeReader(), thorough)
 	if err != nil {
 		text, err = find(m, datamatrix.NewDataMatrixReader(), thorough)
@@ -74,11 +76,7 @@ func Find(m image.Image) (string, error) {
 
 // find returns an error if a reader panics on an untrusted picture.
 func find(m image.Image, reader gozxing.Reader, hints map[gozxing.DecodeHintType]any) (text string, err error) {
-	defer func() {
-		if fault := recover(); fault != nil {
-			err = fmt.Errorf("the picture cannot be read: %v", fault)
-		}
-	}()
+	defer recovered(&err)
 	bitmap, err := gozxing.NewBinaryBitmapFromImage(m)
 	if err != nil {
 		return "", err
@@ -88,4 +86,11 @@ func find(m image.Image, reader gozxing.Reader, hints map[gozxing.DecodeHintType
 		return "", err
 	}
 	return found.GetText(), nil
+}
+
+// recovered is deferred around a reader, and turns a panic of the reader into an error.
+func recovered(err *error) {
+	if fault := recover(); fault != nil {
+		*err = fmt.Errorf("the picture cannot be read: %v", fault)
+	}
 }

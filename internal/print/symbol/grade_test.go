@@ -1,0 +1,149 @@
+package symbol
+
+import (
+	"errors"
+	"image"
+	"slices"
+	"strings"
+	"testing"
+
+	qrdecoder "github.com/makiuchi-d/gozxing/qrcode/decoder"
+	"golang.org/x/image/draw"
+
+	"github.com/qrjump/qrjump/internal/testkit/require"
+)
+
+// photograph draws a symbol with margins, and applies a defect to the picture.
+func photograph(g Grid, filter func(*image.Gray) *image.Gray) *image.Gray {
+	m := image.NewGray(image.Rect(0, 0, 640, 640))
+	draw.Draw(m, m.Rect, image.White, image.Point{}, draw.Src)
+	draw.Draw(m, m.Rect.Inset(40), g.Picture(10), image.Point{}, draw.Src)
+	return filter(m)
+}
+
+// around returns a picture whose pixels are made from those of a square of n pixels around them.
+func around(n int, value func(square []byte) byte) func(*image.Gray) *image.Gray {
+	return func(m *image.Gray) *image.Gray {
+		out := image.NewGray(m.Rect)
+		for i := range out.Pix {
+			x, y := i%m.Stride-n/2, i/m.Stride-n/2
+			var square []byte
+			for row := max(y, 0); row < min(y+n, m.Rect.Max.Y); row++ {
+				square = append(square, m.Pix[row*m.Stride+max(x, 0):row*m.Stride+min(x+n, m.Stride)]...)
+			}
+			out.Pix[i] = value(square)
+		}
+		return out
+	}
+}
+
+// tilted returns a picture as a camera sees it that looks from below by a strength in thousandths of a pixel per row.
+func tilted(n int) func(*image.Gray) *image.Gray {
+	return func(m *image.Gray) *image.Gray {
+		out := image.NewGray(m.Rect)
+		for i := range out.Pix {
+			x, y := float64(i%m.Stride), float64(i/m.Stride)
+			d := 1 - float64(n)*y/1e6
+			out.Pix[i] = max(m.GrayAt(int(320+(x-320)/d), int(y/d)).Y, 30)
+		}
+		return out
+	}
+}
+
+func mean(square []byte) byte {
+	sum := 0
+	for _, v := range square {
+		sum += int(v)
+	}
+	return byte(sum / len(square))
+}
+
+// independentUnused counts the codewords of each block that differ between two symbols, with the block table of another decoder.
+func independentUnused(t *testing.T, original, damaged Grid, level qrdecoder.ErrorCorrectionLevel) float64 {
+	var blocks [2][]*qrdecoder.DataBlock
+	for i, g := range []Grid{original, damaged} {
+		bits, err := g.bits()
+		require.NoError(t, err)
+		parser, err := qrdecoder.NewBitMatrixParser(bits)
+		require.NoError(t, err)
+		version, err := parser.ReadVersion()
+		require.NoError(t, err)
+		codewords, err := parser.ReadCodewords()
+		require.NoError(t, err)
+		blocks[i], err = qrdecoder.DataBlock_GetDataBlocks(codewords, version, level)
+		require.NoError(t, err)
+	}
+	least := 1.0
+	for b, block := range blocks[0] {
+		wrong := 0
+		for i, w := range block.GetCodewords() {
+			if w != blocks[1][b].GetCodewords()[i] {
+				wrong++
+			}
+		}
+		least = min(least, 1-2*float64(wrong)/float64(len(block.GetCodewords())-block.GetNumDataCodewords()))
+	}
+	return least
+}
+
+// Issue 49, 6: the grades of 20 symbols with known defects fall with each defect.
+func TestGrade_Defects(t *testing.T) {
+	text := strings.Repeat("https://coffee.example/t/", 3) + "7"
+	original, err := QR(text, 'Q')
+	require.NoError(t, err)
+	intact := func(int) func(*image.Gray) *image.Gray { return around(1, slices.Min) }
+	undamaged := func(int) Grid { return original }
+	flipped := func(module func(k int) int) func(n int) Grid {
+		return func(n int) Grid {
+			g := original
+			g.dark = slices.Clone(g.dark)
+			for k := range n {
+				g.dark[module(k)] = !g.dark[module(k)]
+			}
+			return g
+		}
+	}
+	for _, test := range []struct {
+		parameter string
+		strengths []int
+		worst     string // the overall grade at the last strength
+		grid      func(n int) Grid
+		filter    func(n int) func(*image.Gray) *image.Gray
+	}{
+		{"contrast", []int{60, 155, 190, 220}, "D", undamaged, func(n int) func(*image.Gray) *image.Gray {
+			return around(1, func(square []byte) byte { return max(square[0], byte(n)) })
+		}},
+		{"modulation", []int{7, 8, 9, 10}, "F", undamaged, func(n int) func(*image.Gray) *image.Gray { return around(n, mean) }},
+		{"reflectance_margin", []int{3, 4, 5, 6}, "D", undamaged,
+			func(n int) func(*image.Gray) *image.Gray { return around(n, slices.Min) }},
+		{"fixed_pattern_damage", []int{1, 2, 3}, "D", flipped(func(k int) int { return []int{0, 6, 6 * original.Width}[k] }), intact},
+		{"unused_error_correction", []int{12, 24, 36, 108}, "F",
+			flipped(func(k int) int { return (25+k/36)*original.Width + 9 + k%36 }), intact},
+		{"grid_nonuniformity", []int{50, 100, 150, 200}, "F", undamaged, tilted},
+	} {
+		t.Run(test.parameter, func(t *testing.T) {
+			before, parameter := "A", "A"
+			for _, n := range test.strengths {
+				grid := test.grid(n)
+				g, err := Grade(photograph(grid, test.filter(n)))
+				require.NoErrorf(t, err, "strength %d", n)
+				i := slices.IndexFunc(g.Parameters, func(p GradedParameter) bool { return p.Parameter == test.parameter })
+				if got := g.Parameters[i].Grade; got < parameter || g.Overall < before || got > g.Overall {
+					t.Errorf("strength %d: %s %s and overall %s, want at most %s and %s",
+						n, test.parameter, got, g.Overall, parameter, before)
+				}
+				before, parameter = g.Overall, g.Parameters[i].Grade
+				want := rounded(independentUnused(t, original, grid, qrdecoder.ErrorCorrectionLevel_Q))
+				if got := g.Parameters[6].Value; got != want || g.Text != text {
+					t.Errorf("strength %d: unused error correction %v of %q, want %v of %q", n, got, g.Text, want, text)
+				}
+			}
+			if before != test.worst || parameter != test.worst {
+				t.Errorf("at the last strength: overall %s, %s %s, want %s", before, test.parameter, parameter, test.worst)
+			}
+		})
+	}
+	if _, err := Grade(image.NewGray(image.Rect(0, 0, 300, 300))); !errors.Is(err, ErrNoSymbol) {
+		t.Errorf("Grade of a black picture: %v, want ErrNoSymbol", err)
+	}
+}
