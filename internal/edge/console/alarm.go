@@ -93,7 +93,7 @@ func factsOf(raw json.RawMessage) (list []fact) {
 func buyerSees(code client.StoredCode) string {
 	copied := false
 	for _, a := range code.Alarms {
-		copied = copied || a.Kind == client.CopiedCode || a.Stage == "confirmed"
+		copied = copied || a.Kind == client.CopiedCode || a.State == "confirmed"
 	}
 	switch {
 	case code.Void:
