@@ -53,7 +53,9 @@ type sheetWriter struct {
 	examined int // entries of the scan log
 }
 
-func (w *sheetWriter) say(key string, values ...any) string { return catalog.Text(key, values...).In(w.language) }
+func (w *sheetWriter) say(key string, values ...any) string {
+	return catalog.Text(key, values...).In(w.language)
+}
 
 func (w *sheetWriter) time(t time.Time) string { return t.In(w.zone).Format("2006-01-02 15:04:05") }
 

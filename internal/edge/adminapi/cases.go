@@ -16,8 +16,14 @@ type CasePath struct {
 	ID int64 `path:"id" minimum:"1"`
 }
 
+// alarmCase is a case; the type of its alarms gives their details a schema in the OpenAPI document.
+type alarmCase struct {
+	client.Case
+	Alarms []alarm `json:"alarms,omitempty" doc:"alarms of the case, oldest first; absent in lists"`
+}
+
 type caseList struct {
-	Cases []client.Case `json:"cases"`
+	Cases []alarmCase `json:"cases"`
 }
 
 // ofCase returns the account that owns the case named in a request.
@@ -30,11 +36,11 @@ func (a scanAPI) ofCase(ctx context.Context, parameter func(string) string) (str
 	return c.Account, err
 }
 
-func showCase(c alarms.Case) client.Case {
+func showCase(c alarms.Case) alarmCase {
 	shown := client.Case{ID: c.ID, Account: c.Account, Title: c.Title, State: c.State, Assignee: c.Assignee, Note: c.Note,
 		CreatedAt: c.CreatedAt, CreatedBy: c.CreatedBy}
 	shown.Revised = revisionOf(shown)
-	return shown
+	return alarmCase{Case: shown}
 }
 
 func (a scanAPI) listCases(ctx context.Context, in *struct {
@@ -53,31 +59,31 @@ func (a scanAPI) listCases(ctx context.Context, in *struct {
 	return caseList{mapped(list, showCase)}, err
 }
 
-func (a scanAPI) getCase(ctx context.Context, in *CasePath) (client.Case, error) {
+func (a scanAPI) getCase(ctx context.Context, in *CasePath) (alarmCase, error) {
 	c, list, err := a.Alarms.Case(ctx, in.ID)
 	shown := showCase(c)
 	for i := 0; i < len(list) && err == nil; i++ {
 		var item alarm
 		item, err = a.showAlarm(ctx, list[i])
-		shown.Alarms = append(shown.Alarms, item.Alarm)
+		shown.Alarms = append(shown.Alarms, item)
 	}
 	return shown, err
 }
 
-func (a scanAPI) createCase(ctx context.Context, in *struct{ Body client.NewCase }) (client.Case, error) {
+func (a scanAPI) createCase(ctx context.Context, in *struct{ Body client.NewCase }) (alarmCase, error) {
 	caller, account := adminroute.CallerFromContext(ctx), in.Body.Account
 	switch ids := in.Body.Alarms; {
 	case account != "" || !caller.Scoped():
 	case len(ids) > 0:
 		var err error
 		if account, err = a.ofAlarm(ctx, func(string) string { return strconv.FormatInt(ids[0], 10) }); err != nil {
-			return client.Case{}, err
+			return alarmCase{}, err
 		}
 	case len(caller.Accounts) == 1:
 		account = caller.Accounts[0]
 	}
 	if !caller.CanAccess(account) {
-		return client.Case{}, notTheirs(caller)
+		return alarmCase{}, notTheirs(caller)
 	}
 	return a.saveCase(ctx, alarms.Case{Account: account}, in.Body.CasePut)
 }
@@ -85,15 +91,15 @@ func (a scanAPI) createCase(ctx context.Context, in *struct{ Body client.NewCase
 func (a scanAPI) putCase(ctx context.Context, in *struct {
 	CasePath
 	Body client.CasePut
-}) (client.Case, error) {
+}) (alarmCase, error) {
 	before, _, err := a.Alarms.Case(ctx, in.ID)
 	if err != nil {
-		return client.Case{}, err
+		return alarmCase{}, err
 	}
 	return a.saveCase(ctx, before, in.Body)
 }
 
-func (a scanAPI) saveCase(ctx context.Context, c alarms.Case, put client.CasePut) (client.Case, error) {
+func (a scanAPI) saveCase(ctx context.Context, c alarms.Case, put client.CasePut) (alarmCase, error) {
 	ctx = acting(ctx, "")
 	c.Title, c.State, c.Assignee, c.Note = put.Title, cmp.Or(put.State, c.State), put.Assignee, put.Note
 	c, err := a.Alarms.SaveCase(ctx, c, put.Alarms, accounts.ActorFromContext(ctx).ActorID, adminroute.CallerFromContext(ctx).Accounts)
