@@ -309,7 +309,9 @@ func (c *statsAlarms) Run(s *session, operator *client.Client) error {
 			return misused("stats.case_is_a_number", *c.Case)
 		}
 	}
-	if c.Dismiss != 0 && (c.Note == "" || c.Case != nil) || c.Assignee != "" && c.Acknowledge+c.Confirm+c.Dismiss != 0 || c.Note != "" && c.Acknowledge+c.Confirm+c.Dismiss == 0 {
+	if c.Dismiss != 0 && (c.Note == "" || c.Case != nil) ||
+		c.Assignee != "" && c.Acknowledge+c.Confirm+c.Dismiss != 0 ||
+		c.Note != "" && c.Acknowledge+c.Confirm+c.Dismiss == 0 {
 		return misused("stats.dismiss_id_and_note_text")
 	}
 	change := client.Acknowledgement{Confirm: c.Confirm != 0}

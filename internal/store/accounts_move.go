@@ -198,7 +198,7 @@ func (t *Tx) forThisCell(ctx context.Context, table string, columns []string, re
 	}, err
 }
 
-// RaiseNumbers makes the numbers of applications, packages and cases of a cell differ from those of the cells before it; 0 = the first cell.
+// RaiseNumbers makes the numbers of applications, packages and cases differ from those of the cells before it; 0 = the first cell.
 func RaiseNumbers(ctx context.Context, s *Store, cell uint64) error {
 	return s.update(ctx, func(tx *Tx) error {
 		_, err := tx.exec(ctx, `UPDATE sequences SET value = $1 WHERE name IN ('application', 'case', 'package') AND value < $1`,

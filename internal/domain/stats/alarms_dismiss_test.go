@@ -315,7 +315,7 @@ func TestAlarmList_BothDirectionsAndCount(t *testing.T) {
 		change := alarms.Acknowledgement{Case: &group.ID, Note: &note}
 		for _, id := range []int64{1, 6} {
 			a, err = c.Acknowledge(t.Context(), id, "eve", change)
-			assert.True(t, err == nil && a.Case.ID == group.ID && a.Case.Assignee == "Li Na" && a.Note == note, "in a case: %+v, %v", a, err)
+			assert.True(t, err == nil && a.Case.ID == group.ID && a.Case.Assignee == "Li Na" && a.Note == note, "in a case: %v", err)
 		}
 		a, err = c.Acknowledge(t.Context(), 6, "eve", alarms.Acknowledgement{Confirm: true})
 		require.True(t, err == nil && a.Case.Title == group.Title && a.Note == note, "acknowledged again: %+v, %v", a, err)
