@@ -169,7 +169,7 @@ type StoredCode struct {
 type OpenAlarm struct {
 	ID             int64         `json:"id"`
 	Kind           string        `json:"kind"`
-	Stage          string        `json:"stage" doc:"suspicious or confirmed"`
+	State          string        `json:"state" doc:"suspicious or confirmed"`
 	OccurredAt     time.Time     `json:"occurred_at" doc:"time of the scan that raised the alarm"`
 	Score          int64         `json:"score"`
 	Reasons        []AlarmReason `json:"reasons" doc:"readable reasons for the alarm, most points first"`

@@ -136,7 +136,8 @@ func (c ScansService) Export(ctx context.Context, format string, f ScanFilter, w
 func (c *transport) exportTable(ctx context.Context, path, format string, asked params, w io.Writer) error {
 	query := asked.values()
 	query.Set("format", format)
-	kind := map[string]string{"csv": "text/csv", "parquet": "application/vnd.apache.parquet"}[format]
+	kind := map[string]string{"csv": "text/csv", "parquet": "application/vnd.apache.parquet", "pdf": "application/pdf",
+		"html": "text/html"}[format]
 	return c.pour(ctx, request{method: http.MethodGet, path: "/admin/v1/" + path, query: query, bearer: c.options.AdminToken}, kind, w)
 }
 
@@ -354,7 +355,7 @@ type Alarm struct {
 	OccurredAt     time.Time       `json:"occurred_at" doc:"time of the scan that raised the alarm"`
 	ScanID         string          `json:"scan_id"`
 	Score          int64           `json:"score"`
-	Stage          string          `json:"stage,omitempty" doc:"suspicious or confirmed; empty if dismissed"`
+	State          string          `json:"state" enum:"suspicious,confirmed,dismissed"`
 	Details        json.RawMessage `json:"details"`
 	Reasons        []AlarmReason   `json:"reasons" answer:"optional" doc:"readable reasons, most points first"`
 	AcknowledgedAt *time.Time      `json:"acknowledged_at,omitempty"`
@@ -363,8 +364,9 @@ type Alarm struct {
 	ConfirmedBy    string          `json:"confirmed_by,omitempty"`
 	DismissedAt    *time.Time      `json:"dismissed_at,omitempty" doc:"time of the dismissal"`
 	DismissedBy    string          `json:"dismissed_by,omitempty"`
-	Note           string          `json:"note,omitempty" doc:"note of the case, or reason for the dismissal"`
-	Case           string          `json:"case,omitempty" doc:"name of the case that groups the alarm with others"`
+	Note           string          `json:"note,omitempty" doc:"note of the acknowledgement, or reason for the dismissal"`
+	Case           int64           `json:"case,omitempty" doc:"ID of the case that groups the alarm with others"`
+	CaseTitle      string          `json:"case_title,omitempty" doc:"title of the case"`
 	Assignee       string          `json:"assignee,omitempty" doc:"person who works on the case"`
 }
 
@@ -378,10 +380,9 @@ func (a Alarm) Name() string {
 
 // Acknowledgement is a change to an alarm that an operator has seen. A nil field leaves the stored value unchanged, "" removes it.
 type Acknowledgement struct {
-	Confirm  bool    `json:"confirm,omitempty" doc:"if true, also confirms the alarm: the page for buyers warns of the code"`
-	Case     *string `json:"case,omitempty" maxLength:"128" pattern:"^[^\\x00]*$" doc:"name of the case that groups the alarm with others; empty = none"`
-	Assignee *string `json:"assignee,omitempty" maxLength:"128" pattern:"^[^\\x00]*$" doc:"person who works on the case"`
-	Note     *string `json:"note,omitempty" maxLength:"1000" pattern:"^[^\\x00]*$" doc:"note of the case; a dismissed alarm keeps the reason of the dismissal"`
+	Confirm bool    `json:"confirm,omitempty" doc:"if true, also confirms the alarm: the page for buyers warns of the code"`
+	Case    *int64  `json:"case,omitempty" minimum:"0" doc:"ID of the case that the alarm is put into; 0 = removes it from its case"`
+	Note    *string `json:"note,omitempty" maxLength:"1000" pattern:"^[^\\x00]*$" doc:"note of the alarm; a dismissed alarm keeps the reason of the dismissal"`
 }
 
 // AlarmQuery selects alarms; the zero value selects the oldest 100 alarms.
@@ -393,7 +394,7 @@ type AlarmQuery struct {
 	State string `query:"state" enum:"open,dismissed,suspicious,confirmed"`
 	// Acknowledged selects alarms that are acknowledged ("true") or not ("false"); "" means both.
 	Acknowledged string `query:"acknowledged" enum:"true,false"`
-	Case         string `query:"case"`     // only alarms of this case; "" means all
+	Case         int64  `query:"case"`     // only alarms of this case; 0 means all
 	Assignee     string `query:"assignee"` // only alarms of cases of this person; "" means all
 	// ApplicationID selects only alarms about codes of one application; 0 means all applications.
 	ApplicationID int64  `query:"application_id"`

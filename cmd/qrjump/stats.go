@@ -6,6 +6,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -287,30 +288,40 @@ func (c *statsUnmatched) Run(s *session, operator *client.Client) error {
 type statsAlarms struct {
 	operator
 	tableFlags
-	State        string `enum:"open,suspicious,confirmed,dismissed,all" default:"open" placeholder:"STATE"`
-	Acknowledged string `enum:",true,false" default:"" placeholder:"true|false"`
-	Batch        int64  `placeholder:"ID"`
-	Owner        string `placeholder:"APPID"`
-	Acknowledge  int64  `xor:"what" placeholder:"ID"`
-	Confirm      int64  `xor:"what" placeholder:"ID"`
-	Dismiss      int64  `xor:"what" placeholder:"ID"`
-	Case         string `placeholder:"NAME"`
-	Assignee     string `placeholder:"NAME"`
-	Note         string `placeholder:"TEXT"`
+	State        string  `enum:"open,suspicious,confirmed,dismissed,all" default:"open" placeholder:"STATE"`
+	Acknowledged string  `enum:",true,false" default:"" placeholder:"true|false"`
+	Batch        int64   `placeholder:"ID"`
+	Owner        string  `placeholder:"APPID"`
+	Acknowledge  int64   `xor:"what" placeholder:"ID"`
+	Confirm      int64   `xor:"what" placeholder:"ID"`
+	Dismiss      int64   `xor:"what" placeholder:"ID"`
+	Case         *string `placeholder:"ID"`
+	Assignee     string  `placeholder:"NAME"`
+	Note         string  `placeholder:"TEXT"`
 }
 
 // Run lists alarms, or acknowledges, confirms or dismisses an alarm.
 func (c *statsAlarms) Run(s *session, operator *client.Client) error {
-	if c.Dismiss != 0 && (c.Note == "" || c.Case+c.Assignee != "") || c.Note != "" && c.Acknowledge+c.Confirm+c.Dismiss == 0 {
+	caseID := int64(0)
+	if c.Case != nil && *c.Case != "" {
+		var err error
+		if caseID, err = strconv.ParseInt(*c.Case, 10, 64); err != nil || caseID < 1 {
+			return misused("stats.case_is_a_number", *c.Case)
+		}
+	}
+	if c.Dismiss != 0 && (c.Note == "" || c.Case != nil) ||
+		c.Assignee != "" && c.Acknowledge+c.Confirm+c.Dismiss != 0 ||
+		c.Note != "" && c.Acknowledge+c.Confirm+c.Dismiss == 0 {
 		return misused("stats.dismiss_id_and_note_text")
 	}
 	change := client.Acknowledgement{Confirm: c.Confirm != 0}
-	for text, field := range map[*string]**string{&c.Case: &change.Case, &c.Assignee: &change.Assignee, &c.Note: &change.Note} {
-		if *text != "" { // an empty flag changes nothing
-			*field = text
-		}
+	if c.Case != nil {
+		change.Case = &caseID // 0 removes the alarm from its case
 	}
-	asked := client.AlarmQuery{Acknowledged: c.Acknowledged, Case: c.Case, Assignee: c.Assignee, ApplicationID: c.Batch, Owner: c.Owner,
+	if c.Note != "" {
+		change.Note = &c.Note
+	}
+	asked := client.AlarmQuery{Acknowledged: c.Acknowledged, Case: caseID, Assignee: c.Assignee, ApplicationID: c.Batch, Owner: c.Owner,
 		Limit: 1000}
 	if c.State != "all" {
 		asked.State = c.State
@@ -341,11 +352,11 @@ func (c *statsAlarms) Run(s *session, operator *client.Client) error {
 			fmt.Fprintln(w, s.msg(msg("alarms.none")))
 			return
 		}
-		heads := []string{"ID", "TIME", "CODE", "SCORE", "STAGE", "REASON", "ACKNOWLEDGED BY", "CASE", "ASSIGNEE", "DISMISSED"}
+		heads := []string{"ID", "TIME", "CODE", "SCORE", "STATE", "REASON", "ACKNOWLEDGED BY", "CASE", "ASSIGNEE", "DISMISSED"}
 		printRows(w, heads, list, func(a client.Alarm) []string {
 			return []string{number(a.ID), formatTime(a.OccurredAt),
-				a.Name(), number(a.Score), orDash(a.Stage), reason(s.reader, a),
-				orDash(a.AcknowledgedBy), orDash(a.Case), orDash(a.Assignee), orDash(dismissal(a))}
+				a.Name(), number(a.Score), orDash(a.State), reason(s.reader, a),
+				orDash(a.AcknowledgedBy), orDash(a.CaseTitle), orDash(a.Assignee), orDash(dismissal(a))}
 		})
 	})
 }

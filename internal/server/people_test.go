@@ -39,7 +39,7 @@ func TestScopedKey_RejectsOtherAccounts(t *testing.T) {
 		_, calls[role] = adminKey(t, s, fmt.Sprintf(`{"name":"k","role":%q,"accounts":["shop"]}`, role))
 	}
 	owned := []string{"listScans", "exportScans", "getStatistics", "listUnmatched", "exportStatistics", "exportUnmatched", "listAlarms",
-		"exportAlarms", "listSharedCharts"}
+		"listCases", "exportAlarms", "listSharedCharts"}
 	everyone := []string{"listAccounts", "listBehaviours", "getSettings", "getPackageSigner", "listOrders", "listRules", "listBatches",
 		"search", "completeAccounts", "completeRules", "listGS1Links", "exportGS1Links"}
 	fill := strings.NewReplacer("{appid}", "other", "{mini_program}", "other", "{application_id}", fmt.Sprint(batch), "{user}", "u",
@@ -55,7 +55,8 @@ func TestScopedKey_RejectsOtherAccounts(t *testing.T) {
 			if slices.Contains(owned, o.ID) && role.AtLeast(o.Least) { // scoped_key_scans.txt
 				ok = a.Status == http.StatusOK
 			}
-			asks := []string{"lookupCode", "resolveAsOf", "getScan", "acknowledgeAlarm", "dismissAlarm", "getRuleHistory",
+			asks := []string{"lookupCode", "resolveAsOf", "getScan", "acknowledgeAlarm", "dismissAlarm", "createCase", "getCase",
+				"putCase", "getCaseSheet", "getRuleHistory",
 				"listRuleConflicts", "replayPlan", "addGS1Links", "getGS1Links", "putGS1Links", "deleteGS1Links", "undoGS1Change",
 				"importGS1Links", "shareChart", "revokeSharedChart"} // and the question is a bad one
 			if slices.Contains(asks, o.ID) && role.AtLeast(o.Least) {

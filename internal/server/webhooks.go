@@ -27,14 +27,18 @@ func (s *Server) openWebhooks() {
 			news := make([]webhooks.Event, len(list))
 			for i, a := range list {
 				data := alarmData{ID: a.ID, Kind: a.Kind, ApplicationID: a.Batch, CodeIndex: a.CodeIndex(),
-					OccurredAt: a.CreatedAt.UTC(), ScanID: a.Scan, Score: a.Score, Details: a.Details}
+					OccurredAt: a.CreatedAt.UTC(), ScanID: a.Scan, Score: a.Score, Details: a.Details, State: alarms.StateSuspicious}
 				kind := webhooks.AlarmRaised
-				switch data.Stage = alarms.StageSuspicious; a.Decision {
+				if a.Decision != "" {
+					data.Case, data.CaseTitle, data.Assignee = a.Case.ID, a.Case.Title, a.Case.Assignee
+				}
+				switch a.Decision {
 				case alarms.Confirm:
-					data.Case, data.Assignee = a.Case, a.Assignee
-					kind, data.Stage, data.ConfirmedBy = webhooks.AlarmConfirmed, alarms.StageConfirmed, a.ConfirmedBy
+					kind, data.State, data.ConfirmedBy = webhooks.AlarmConfirmed, alarms.StateConfirmed, a.ConfirmedBy
+				case alarms.Assign:
+					kind, data.State = webhooks.AlarmAssigned, a.State()
 				case alarms.Dismiss:
-					kind, data.Stage, data.Case, data.Assignee = webhooks.AlarmDismissed, "", a.Case, a.Assignee
+					kind, data.State = webhooks.AlarmDismissed, alarms.StateDismissed
 					data.Dismissed = &dismissalData{OccurredAt: a.DismissedAt.UTC(), DismissedBy: a.DismissedBy, Note: a.Note}
 				}
 				news[i] = webhooks.Event{Number: a.Number, At: a.At, Type: kind, Data: data}
@@ -84,9 +88,10 @@ type alarmData struct {
 	ScanID        string         `json:"scan_id"`
 	Score         int64          `json:"score"`
 	Details       alarms.Details `json:"details"`
-	Stage         string         `json:"stage,omitempty"`
+	State         string         `json:"state"`
 	ConfirmedBy   string         `json:"confirmed_by,omitempty"`
-	Case          string         `json:"case,omitempty"`
+	Case          int64          `json:"case,omitempty"`
+	CaseTitle     string         `json:"case_title,omitempty"`
 	Assignee      string         `json:"assignee,omitempty"`
 
 	Dismissed *dismissalData `json:"dismissed,omitempty"`

@@ -19,7 +19,7 @@ var renumbered = map[string]struct {
 	columns  []string
 	sequence string
 }{
-	"alarms":        {[]string{"id", "dismissal"}, "alarm"},
+	"alarms":        {[]string{"id", "confirmation", "dismissal", "assignment"}, "alarm"},
 	"code_events":   {[]string{"seq"}, "code_event"},
 	"messages":      {[]string{"id"}, "message"},
 	"notifications": {[]string{"id"}, "notification"},
@@ -199,10 +199,10 @@ func (t *Tx) forThisCell(ctx context.Context, table string, columns []string, re
 	}, err
 }
 
-// RaiseNumbers makes the numbers of applications and packages of a cell differ from those of the cells before it; 0 = the first cell.
+// RaiseNumbers makes the numbers of applications, packages and cases differ from those of the cells before it; 0 = the first cell.
 func RaiseNumbers(ctx context.Context, s *Store, cell uint64) error {
 	return s.update(ctx, func(tx *Tx) error {
-		return tx.run(ctx, `UPDATE sequences SET value = $1 WHERE name IN ('application', 'package') AND value < $1`,
+		return tx.run(ctx, `UPDATE sequences SET value = $1 WHERE name IN ('application', 'case', 'package') AND value < $1`,
 			int64(500_000_000+cell*150_000_000))
 	})
 }

@@ -15,12 +15,24 @@ import (
 
 var alarmRows = mapper[alarms.Alarm]{table: "alarms", notFound: alarms.ErrNoAlarm,
 	columns: "id, kind, batch, idx, created_at, scan, score, details, acknowledged_at, acknowledged_by, confirmed_at, confirmed_by, " +
-		"confirmation, dismissed_at, dismissed_by, note, case_name, assignee, dismissal",
+		"confirmation, dismissed_at, dismissed_by, note, case_id, assigned_at, assignment, dismissal",
 	targets: func(a *alarms.Alarm) []any {
 		return []any{&a.ID, &a.Kind, &a.Batch, &a.Index, moment{&a.CreatedAt}, &a.Scan, &a.Score, inJSON(&a.Details),
 			moment{&a.AcknowledgedAt}, &a.AcknowledgedBy, moment{&a.ConfirmedAt}, &a.ConfirmedBy, &a.Confirmation,
-			moment{&a.DismissedAt}, &a.DismissedBy, &a.Note, &a.Case, &a.Assignee, &a.Dismissal}
+			moment{&a.DismissedAt}, &a.DismissedBy, &a.Note, &a.Case.ID, moment{&a.AssignedAt}, &a.Assignment,
+			&a.Dismissal}
 	}}
+
+// alarm returns an alarm by its ID, with its case.
+func (t alarmQueries) alarm(ctx context.Context, id int64) (alarms.Alarm, error) {
+	a, err := alarmRows.find(ctx, t.Tx, `id = $1`, id)
+	if err != nil {
+		return a, err
+	}
+	list := []alarms.Alarm{a}
+	err = t.fillCases(ctx, list)
+	return list[0], err
+}
 
 // UpdateAlarms implements alarms.Store.
 func (s *Store) UpdateAlarms(ctx context.Context, f func(alarms.Tx) error) error {
@@ -59,7 +71,11 @@ func (t alarmQueries) Alarms(ctx context.Context, q alarms.Query) ([]alarms.Alar
 		order += ` DESC`
 	}
 	args = append(args, q.Limit)
-	return alarmRows.all(ctx, t.Tx, location+order+fmt.Sprintf(` LIMIT $%d`, len(args)), args...)
+	list, err := alarmRows.all(ctx, t.Tx, location+order+fmt.Sprintf(` LIMIT $%d`, len(args)), args...)
+	if err != nil {
+		return nil, err
+	}
+	return list, t.fillCases(ctx, list)
 }
 
 func (t alarmQueries) UnacknowledgedAlarms(ctx context.Context, owners []string, limit int) (int64, error) {
@@ -76,17 +92,18 @@ func (t alarmQueries) alarmsAsked(q alarms.Query) (location string, args []any) 
 		location += fmt.Sprintf(` AND %s = $%d`, column, len(args))
 	}
 	location += map[string]string{alarms.StateOpen: ` AND dismissed_at = 0`, alarms.StateDismissed: ` AND dismissed_at > 0`,
-		alarms.StageSuspicious: ` AND dismissed_at = 0 AND confirmed_at = 0`,
-		alarms.StageConfirmed:  ` AND dismissed_at = 0 AND confirmed_at > 0`}[q.State]
+		alarms.StateSuspicious: ` AND dismissed_at = 0 AND confirmed_at = 0`,
+		alarms.StateConfirmed:  ` AND dismissed_at = 0 AND confirmed_at > 0`}[q.State]
 	location += map[string]string{"true": ` AND acknowledged_at > 0`, "false": ` AND acknowledged_at = 0`}[q.Acknowledged]
 	if q.Batch != 0 {
 		and("batch", q.Batch)
 	}
-	if q.Case != "" {
-		and("case_name", q.Case)
+	if q.Case != 0 {
+		and("case_id", q.Case)
 	}
 	if q.Assignee != "" {
-		and("assignee", q.Assignee)
+		args = append(args, q.Assignee)
+		location += fmt.Sprintf(` AND case_id IN (SELECT id FROM cases WHERE assignee = $%d)`, len(args))
 	}
 	if q.Code != nil {
 		and("batch", q.Code.Batch)
@@ -102,9 +119,12 @@ func (t alarmQueries) alarmsAsked(q alarms.Query) (location string, args []any) 
 }
 
 func (t alarmQueries) StateChanges(ctx context.Context, start int64, limit int) (changes []alarms.StateChange, err error) {
-	for _, column := range []string{"id", "confirmation", "dismissal"} {
+	for _, column := range []string{"id", "confirmation", "assignment", "dismissal"} {
 		found, err := alarmRows.all(ctx, t.Tx, `WHERE `+column+` > 0 AND `+column+` > $1 ORDER BY `+column+` LIMIT $2`, start, limit)
 		if err != nil {
+			return nil, err
+		}
+		if err := t.fillCases(ctx, found); err != nil {
 			return nil, err
 		}
 		for _, a := range found {
@@ -112,6 +132,8 @@ func (t alarmQueries) StateChanges(ctx context.Context, start int64, limit int) 
 			switch column {
 			case "confirmation":
 				change.Number, change.Decision, change.At = a.Confirmation, alarms.Confirm, a.ConfirmedAt
+			case "assignment":
+				change.Number, change.Decision, change.At = a.Assignment, alarms.Assign, a.AssignedAt
 			case "dismissal":
 				change.Number, change.Decision, change.At = a.Dismissal, alarms.Dismiss, a.DismissedAt
 			}
@@ -166,26 +188,42 @@ func (t alarmQueries) Acknowledge(ctx context.Context, id int64, actor string, i
 	if err != nil {
 		return alarms.Alarm{}, err
 	}
-	return alarmRows.find(ctx, t.Tx, `id = $1`, id)
+	return t.alarm(ctx, id)
 }
 
-func (t alarmQueries) Assign(ctx context.Context, id int64, change alarms.Acknowledgement) (alarms.Alarm, error) {
-	_, err := t.exec(ctx, `UPDATE alarms SET case_name = COALESCE($2, case_name), assignee = COALESCE($3, assignee),
-		note = CASE WHEN dismissed_at > 0 THEN note ELSE COALESCE($4, note) END WHERE id = $1`,
-		id, change.Case, change.Assignee, change.Note)
-	if err != nil {
+func (t alarmQueries) Annotate(ctx context.Context, id int64, note string) (alarms.Alarm, error) {
+	if _, err := t.exec(ctx, `UPDATE alarms SET note = $2 WHERE id = $1 AND dismissed_at = 0`, id, note); err != nil {
 		return alarms.Alarm{}, err
 	}
-	a, err := alarmRows.find(ctx, t.Tx, `id = $1`, id)
+	a, err := t.alarm(ctx, id)
 	if err != nil {
 		return a, err
 	}
-	return a, t.note(ctx, ofAlarm, strconv.FormatInt(id, 10), "assign",
-		map[string]string{"case": a.Case, "assignee": a.Assignee, "note": a.Note})
+	return a, t.note(ctx, ofAlarm, strconv.FormatInt(id, 10), "annotate", map[string]string{"note": a.Note})
+}
+
+func (t alarmQueries) Assign(ctx context.Context, id, caseID int64, instant time.Time) (alarms.Alarm, error) {
+	number := int64(0)
+	if caseID == 0 {
+		instant = time.Time{}
+	} else {
+		var err error
+		if number, err = t.next(ctx, "alarm"); err != nil {
+			return alarms.Alarm{}, err
+		}
+	}
+	_, err := t.exec(ctx, `UPDATE alarms SET case_id = $2, assigned_at = $3, assignment = $4 WHERE id = $1`, id, caseID, millis(instant), number)
+	if err == nil {
+		err = t.note(ctx, ofAlarm, strconv.FormatInt(id, 10), "assign", map[string]int64{"case": caseID})
+	}
+	if err != nil {
+		return alarms.Alarm{}, err
+	}
+	return t.alarm(ctx, id)
 }
 
 func (t alarmQueries) Decide(ctx context.Context, id int64, decision, actor, note string, instant time.Time) (alarms.Alarm, error) {
-	a, err := alarmRows.find(ctx, t.Tx, `id = $1`, id)
+	a, err := t.alarm(ctx, id)
 	if err != nil || a.Dismissal > 0 || decision == alarms.Confirm && a.Confirmation > 0 {
 		return a, err
 	}
@@ -204,7 +242,7 @@ func (t alarmQueries) Decide(ctx context.Context, id int64, decision, actor, not
 	if err != nil {
 		return a, err
 	}
-	return alarmRows.find(ctx, t.Tx, `id = $1`, id)
+	return t.alarm(ctx, id)
 }
 
 func (t alarmQueries) Thresholds(ctx context.Context, batches []int64) (map[int64]int64, error) {

@@ -56,6 +56,7 @@ var schema = []table{
 	{name: "audit_log_head", order: "id", keptOnReset: true, prefilled: true},
 	{name: "batches", order: "id", owned: "account"},
 	{name: "call_blocks", order: "seq", log: true, users: []userColumn{{name: "text", is: aged}}},
+	{name: "cases", order: "id", owned: "account"},
 	{name: "changes", order: "seq", log: true},
 	{name: "code_counts", order: "batch, idx", owned: "batch", log: true, users: []userColumn{{name: "users", is: noUser},
 		{name: "state", is: noUser}, {name: "since_dismissal", is: noUser}}},

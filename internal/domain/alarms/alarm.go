@@ -46,23 +46,20 @@ func userPoints(users *hyperloglog.Users) int {
 	return int(29 * math.Log2(max(1, float64(users.Count()))))
 }
 
-// The states of an alarm, in addition to the stages of an open alarm. An operator can acknowledge an open alarm.
+// The states of an alarm; a code without an alarm can be in the state StateWatch. StateOpen selects all alarms that are not dismissed.
 const (
-	StateOpen      = "open"
-	StateDismissed = "dismissed"
-)
-
-// The stages of the suspicion about a code.
-const (
-	StageWatch      = "watch"      // the score is at least two thirds of the threshold
-	StageSuspicious = "suspicious" // an alarm is open
-	StageConfirmed  = "confirmed"  // an operator confirmed an open alarm
+	StateWatch      = "watch"      // the score is at least two thirds of the threshold
+	StateSuspicious = "suspicious" // an alarm is open
+	StateConfirmed  = "confirmed"  // an operator confirmed an open alarm
+	StateDismissed  = "dismissed"
+	StateOpen       = "open"
 )
 
 // The decisions of an operator about an alarm, by their names in the audit log.
 const (
 	Confirm = "confirm"
 	Dismiss = "dismiss"
+	Assign  = "assign" // puts the alarm into a case
 )
 
 // Alarm reports a suspected problem of a code, derived from its scans. An alarm is open until it is dismissed. Each code has at
@@ -85,41 +82,44 @@ type Alarm struct {
 	// DismissedAt is the time at which an operator declared the code genuine; zero = the alarm is open.
 	DismissedAt time.Time
 	DismissedBy string
-	Note        string // note of the case, or reason for the dismissal
-	Case        string // name of the case that groups the alarm with others; "" = none
-	Assignee    string // person who works on the case
-	Dismissal   int64  // ID of the dismissal, from the same sequence as alarm IDs; 0 = not dismissed
+	Note        string // note of an acknowledgement, or reason for the dismissal
+	Case        Case   // the case that groups the alarm with others; zero = none
+	AssignedAt  time.Time
+	Assignment  int64 // ID of the change that put the alarm into its case, from the same sequence as alarm IDs; 0 = no case
+	Dismissal   int64 // ID of the dismissal, from the same sequence as alarm IDs; 0 = not dismissed
 }
 
 // Acknowledgement is a change that an operator makes to an alarm. A nil field leaves the stored value unchanged, "" removes it.
 type Acknowledgement struct {
-	Confirm              bool // also declares the alarm justified
-	Case, Assignee, Note *string
+	Confirm bool     // also declares the alarm justified
+	Case    *int64   // ID of the case that the alarm is put into; 0 = no case
+	Owners  []string // only cases of these accounts; empty = any
+	Note    *string
 }
 
 // CodeIndex returns the index of the alarm's code; -1 = the alarm is about a prefix or a user.
 func (a Alarm) CodeIndex() int64 { return max(a.Index, -1) }
 
-// Stage returns the stage of an open alarm; "" = the alarm is dismissed.
-func (a Alarm) Stage() string {
+// State returns StateSuspicious, StateConfirmed or StateDismissed.
+func (a Alarm) State() string {
 	switch {
 	case !a.DismissedAt.IsZero():
-		return ""
+		return StateDismissed
 	case !a.ConfirmedAt.IsZero():
-		return StageConfirmed
+		return StateConfirmed
 	}
-	return StageSuspicious
+	return StateSuspicious
 }
 
-// StageOf returns the stage of a code with the given open alarms, score and threshold; "" = no suspicion.
-func StageOf(open []Alarm, score, threshold int64) string {
+// StateOf returns the state of a code with the given open alarms, score and threshold; "" = no suspicion.
+func StateOf(open []Alarm, score, threshold int64) string {
 	switch {
-	case slices.ContainsFunc(open, func(a Alarm) bool { return a.Stage() == StageConfirmed }):
-		return StageConfirmed
+	case slices.ContainsFunc(open, func(a Alarm) bool { return a.State() == StateConfirmed }):
+		return StateConfirmed
 	case len(open) > 0:
-		return StageSuspicious
+		return StateSuspicious
 	case threshold != NoAlarm && 3*score >= 2*threshold:
-		return StageWatch
+		return StateWatch
 	}
 	return ""
 }
@@ -129,9 +129,9 @@ type Query struct {
 	After        int64     // only alarms with a higher ID
 	Before       int64     // only alarms with a lower ID; 0 = any
 	Newest       bool      // newest first
-	State        string    // StateOpen, StateDismissed, StageSuspicious or StageConfirmed; "" = any
+	State        string    // StateOpen, StateDismissed, StateSuspicious or StateConfirmed; "" = any
 	Acknowledged string    // only alarms that are acknowledged ("true") or not ("false"); "" = any
-	Case         string    // only alarms of this case; "" = any
+	Case         int64     // only alarms of this case; 0 = any
 	Assignee     string    // only alarms of cases of this person; "" = any
 	Batch        int64     // only alarms of the batch with this ID; 0 = any
 	Owners       []string  // only alarms of applications of these accounts; empty = any
@@ -139,10 +139,10 @@ type Query struct {
 	Limit        int
 }
 
-// StateChange is the event that an alarm was raised, confirmed or dismissed.
+// StateChange is the event that an alarm was raised, confirmed, put into a case or dismissed.
 type StateChange struct {
 	Number   int64
-	Decision string // Confirm or Dismiss; "" = the alarm was raised
+	Decision string // Confirm, Dismiss or Assign; "" = the alarm was raised
 	At       time.Time
 	Alarm
 }

@@ -91,8 +91,17 @@ type Tx interface {
 	Alarmed(ctx context.Context, batch int64, r codes.Range) ([]int64, error)
 	// Acknowledge stores the operator who acknowledged an alarm; it returns ErrNoAlarm if the alarm does not exist.
 	Acknowledge(ctx context.Context, id int64, by string, at time.Time) (Alarm, error)
-	// Assign stores the case, the assignee and the note of an alarm; the note of a dismissed alarm stays unchanged.
-	Assign(ctx context.Context, id int64, change Acknowledgement) (Alarm, error)
+	// Annotate stores the note of an alarm; the note of a dismissed alarm stays unchanged.
+	Annotate(ctx context.Context, id int64, note string) (Alarm, error)
+	// Assign stores the case of an alarm; 0 = none.
+	Assign(ctx context.Context, id, caseID int64, at time.Time) (Alarm, error)
+	// Cases returns the cases that match a query, newest first; Case returns ErrNoCase if the case does not exist.
+	Cases(ctx context.Context, q CaseQuery) ([]Case, error)
+	Case(ctx context.Context, id int64) (Case, error)
+	// PutCase stores a case, and assigns an ID to a new one.
+	PutCase(ctx context.Context, c Case) (Case, error)
+	// AccountOf returns the account of a batch; "" = there is no such batch.
+	AccountOf(ctx context.Context, batch int64) (string, error)
 	// Decide stores the operator who confirmed or dismissed an alarm, and the reason; it returns ErrNoAlarm if the alarm does not exist.
 	// An earlier dismissal and an equal decision stay unchanged.
 	Decide(ctx context.Context, id int64, decision, by, note string, at time.Time) (Alarm, error)
@@ -158,12 +167,16 @@ func (s *Service) Alarm(ctx context.Context, name CodeName) (Alarm, error) {
 }
 
 // Acknowledge stores the operator who acknowledged an alarm, and the changes of the acknowledgement. An earlier acknowledgement,
-// confirmation or dismissal stays unchanged. Acknowledge returns ErrNoAlarm if the alarm does not exist.
+// confirmation or dismissal stays unchanged. Acknowledge returns ErrNoAlarm if the alarm does not exist, and
+// ErrNoCase if its case does not exist or is not one of change.Owners.
 func (s *Service) Acknowledge(ctx context.Context, id int64, actor string, change Acknowledgement) (a Alarm, err error) {
 	err = s.Store.UpdateAlarms(ctx, func(tx Tx) error {
 		a, err = tx.Acknowledge(ctx, id, actor, s.Now())
-		if err == nil && (change.Case != nil || change.Assignee != nil || change.Note != nil) {
-			a, err = tx.Assign(ctx, id, change)
+		if err == nil && change.Case != nil {
+			a, err = s.assign(ctx, tx, a, *change.Case, change.Owners)
+		}
+		if err == nil && change.Note != nil {
+			a, err = tx.Annotate(ctx, id, *change.Note)
 		}
 		if err == nil && change.Confirm {
 			a, err = tx.Decide(ctx, id, Confirm, actor, a.Note, s.Now())

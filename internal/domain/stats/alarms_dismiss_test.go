@@ -300,27 +300,29 @@ func TestAlarmList_BothDirectionsAndCount(t *testing.T) {
 		for range 2 { // the second confirmation changes nothing
 			a, err := c.Acknowledge(t.Context(), 6, "eve", alarms.Acknowledgement{Confirm: true})
 			require.True(t, err == nil && a.Confirmation == 7 && a.ConfirmedBy == "eve" && a.AcknowledgedBy == "eve" &&
-				a.Stage() == alarms.StageConfirmed, "a confirmation: %+v, %v", a, err)
+				a.State() == alarms.StateConfirmed, "a confirmation: %+v, %v", a, err)
 		}
 		a, err = c.Alarm(t.Context(), name)
 		assert.True(t, err == nil && a.ID == 6, "the confirmed alarm: %+v, %v", a, err)
-		list, err := c.Alarms(t.Context(), alarms.Query{State: alarms.StageConfirmed, Limit: 9})
+		list, err := c.Alarms(t.Context(), alarms.Query{State: alarms.StateConfirmed, Limit: 9})
 		assert.True(t, err == nil && len(list) == 1 && list[0].ID == 6, "the confirmed alarms: %+v, %v", list, err)
 		changes, err := c.StateChanges(t.Context(), 4, 9)
 		assert.True(t, err == nil && len(changes) == 3 && changes[0].Decision == alarms.Dismiss && changes[1].ID == 6 &&
 			changes[2].ID == 6 && changes[2].Decision == alarms.Confirm, "the changes: %+v, %v", changes, err)
-		caseName, assignee, note := "market stall", "Li Na", "bought two"
-		change := alarms.Acknowledgement{Case: &caseName, Assignee: &assignee, Note: &note}
+		group, err := c.SaveCase(t.Context(), alarms.Case{Title: "market stall", Assignee: "Li Na"}, []int64{1}, "eve", nil)
+		require.NoError(t, err)
+		note := "bought two"
+		change := alarms.Acknowledgement{Case: &group.ID, Note: &note}
 		for _, id := range []int64{1, 6} {
 			a, err = c.Acknowledge(t.Context(), id, "eve", change)
-			assert.True(t, err == nil && a.Case == caseName && a.Assignee == assignee && a.Note == note, "in a case: %+v, %v", a, err)
+			assert.True(t, err == nil && a.Case.ID == group.ID && a.Case.Assignee == "Li Na" && a.Note == note, "in a case: %v", err)
 		}
 		a, err = c.Acknowledge(t.Context(), 6, "eve", alarms.Acknowledgement{Confirm: true})
-		require.True(t, err == nil && a.Case == caseName && a.Note == note, "acknowledged again: %+v, %v", a, err)
-		list, err = c.Alarms(t.Context(), alarms.Query{Case: caseName, Assignee: assignee, Limit: 9})
+		require.True(t, err == nil && a.Case.Title == group.Title && a.Note == note, "acknowledged again: %+v, %v", a, err)
+		list, err = c.Alarms(t.Context(), alarms.Query{Case: group.ID, Assignee: "Li Na", Limit: 9})
 		assert.True(t, err == nil && len(list) == 2, "the alarms of the case: %+v, %v", list, err)
 		a, err = c.Dismiss(t.Context(), 6, "eve", "a mistake")
-		assert.True(t, err == nil && a.Stage() == "", "dismissing a confirmed alarm: %+v, %v", a, err)
+		assert.True(t, err == nil && a.State() == alarms.StateDismissed, "dismissing a confirmed alarm: %+v, %v", a, err)
 		a, err = c.Acknowledge(t.Context(), 6, "eve", change)
 		assert.True(t, err == nil && a.Note == "a mistake", "the note of a dismissed alarm in a case: %+v, %v", a, err)
 		for want, q := range map[string]alarms.Query{"[4 3]": {Newest: true, Batch: 7, Limit: 2},

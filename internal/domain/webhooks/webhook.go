@@ -152,6 +152,7 @@ const (
 	ScanRecorded   = "scan.recorded"
 	AlarmRaised    = "alarm.raised"
 	AlarmConfirmed = "alarm.confirmed"
+	AlarmAssigned  = "alarm.assigned"
 	AlarmDismissed = "alarm.dismissed"
 	Test           = "webhook.test"
 	// PackageNotDownloaded and PackageNotActivated also name the reader positions of the packages that were examined.
@@ -163,7 +164,8 @@ const (
 var ReminderDays = map[string]int{PackageNotDownloaded: 3, PackageNotActivated: 14}
 
 // eventPrefixes maps a type of message to the text before the number in an event ID, for events that are not scans.
-var eventPrefixes = map[string]string{AlarmRaised: "alarm_", AlarmConfirmed: "alarm_confirmed_", AlarmDismissed: "alarm_dismissed_",
+var eventPrefixes = map[string]string{AlarmRaised: "alarm_", AlarmConfirmed: "alarm_confirmed_", AlarmAssigned: "alarm_assigned_",
+	AlarmDismissed:       "alarm_dismissed_",
 	PackageNotDownloaded: "package_not_downloaded_", PackageNotActivated: "package_not_activated_"}
 
 // scanData is the data of a scan in a message. The data do not identify the user who scanned.

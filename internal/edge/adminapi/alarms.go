@@ -8,6 +8,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/domain/alarms"
 	"github.com/qrjump/qrjump/internal/domain/codes"
+	"github.com/qrjump/qrjump/internal/infra/adminroute"
 	"github.com/qrjump/qrjump/internal/infra/i18n"
 )
 
@@ -29,13 +30,22 @@ func inBoth(reason i18n.Message) client.AlarmReason {
 
 func (a scanAPI) showAlarm(ctx context.Context, item alarms.Alarm) (alarm, error) {
 	account, err := a.accountOf(ctx, item)
-	return alarm{client.Alarm{ID: item.ID, Kind: item.Kind, Stage: item.Stage(), Account: account, ApplicationID: item.Batch,
+	group := caseOf(ctx, item)
+	return alarm{client.Alarm{ID: item.ID, Kind: item.Kind, State: item.State(), Account: account, ApplicationID: item.Batch,
 		CodeIndex: item.CodeIndex(), Prefix: item.Details.Prefix, OccurredAt: item.CreatedAt, ScanID: item.Scan, Score: item.Score,
 		Reasons:        mapped(item.Reasons(), inBoth),
 		AcknowledgedAt: optional(item.AcknowledgedAt), AcknowledgedBy: item.AcknowledgedBy,
 		ConfirmedAt: optional(item.ConfirmedAt), ConfirmedBy: item.ConfirmedBy,
 		DismissedAt: optional(item.DismissedAt), DismissedBy: item.DismissedBy, Note: item.Note,
-		Case: item.Case, Assignee: item.Assignee}, item.Details}, err
+		Case: group.ID, CaseTitle: group.Title, Assignee: group.Assignee}, item.Details}, err
+}
+
+// caseOf returns the case of an alarm; the zero Case if the caller may not see it.
+func caseOf(ctx context.Context, item alarms.Alarm) alarms.Case {
+	if !adminroute.CallerFromContext(ctx).CanAccess(item.Case.Account) {
+		return alarms.Case{}
+	}
+	return item.Case
 }
 
 // accountOf returns the account of an alarm; "" = batches of several accounts have its prefix.
@@ -55,7 +65,7 @@ type AlarmFilter struct {
 	Newest        bool   `query:"newest" doc:"newest first"`
 	State         string `query:"state" enum:"open,dismissed,suspicious,confirmed" doc:"dismissed, or open: all, unconfirmed, confirmed"`
 	Acknowledged  string `query:"acknowledged" enum:"true,false" doc:"only acknowledged, or only unacknowledged alarms"`
-	Case          string `query:"case" maxLength:"128" doc:"only alarms of the case with this name"`
+	Case          int64  `query:"case" minimum:"0" doc:"only alarms of this case"`
 	Assignee      string `query:"assignee" maxLength:"128" doc:"only alarms of cases with this assignee"`
 	ApplicationID int64  `query:"application_id" minimum:"0" doc:"only alarms of codes of this application"`
 }
@@ -95,7 +105,9 @@ func (a scanAPI) acknowledgeAlarm(ctx context.Context, in *struct {
 	}
 }) (alarm, error) {
 	ctx = acting(ctx, "")
-	found, err := a.Alarms.Acknowledge(ctx, in.ID, accounts.ActorFromContext(ctx).ActorID, alarms.Acknowledgement(in.Body.Acknowledgement))
+	change := alarms.Acknowledgement{Confirm: in.Body.Confirm, Case: in.Body.Case, Note: in.Body.Note,
+		Owners: adminroute.CallerFromContext(ctx).Accounts}
+	found, err := a.Alarms.Acknowledge(ctx, in.ID, accounts.ActorFromContext(ctx).ActorID, change)
 	return readAfter(ctx, err, a.showAlarm, found)
 }
 

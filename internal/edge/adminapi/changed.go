@@ -20,6 +20,7 @@ import (
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/contract/settings"
 	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/domain/alarms"
 	"github.com/qrjump/qrjump/internal/domain/auditlog"
 	"github.com/qrjump/qrjump/internal/domain/codes"
 	"github.com/qrjump/qrjump/internal/domain/digitallink"
@@ -41,6 +42,7 @@ const (
 	settingThing    = "setting"
 	thresholdThing  = "threshold"
 	gs1Thing        = "gs1"
+	caseThing       = "case"
 )
 
 // Object implements adminroute.Changing, for AppIDPath and for the types below: an operation accepts If-Match if its input embeds
@@ -62,6 +64,9 @@ func (p ThresholdPath) Object() adminroute.Object {
 }
 func (p WebhookPath) Object() adminroute.Object {
 	return adminroute.Object{Kind: webhookThing, Key: strconv.FormatInt(p.ID, 10)}
+}
+func (p CasePath) Object() adminroute.Object {
+	return adminroute.Object{Kind: caseThing, Key: strconv.FormatInt(p.ID, 10)}
 }
 func (p PersonPath) Object() adminroute.Object {
 	return adminroute.Object{Kind: personThing, Key: p.Name}
@@ -197,6 +202,8 @@ func touching(t adminroute.Object) []auditlog.Name {
 		return []auditlog.Name{{Kind: "meta", Key: "settings"}, {Kind: "reset"}}
 	case thresholdThing:
 		return []auditlog.Name{{Kind: "alarm", Key: "application " + t.Key}, {Kind: "reset"}}
+	case caseThing:
+		return []auditlog.Name{{Kind: "alarm", Key: "case " + t.Key}, {Kind: "reset"}}
 	case ruleThing:
 		link, _ := rules.ParseLink(t.Key)
 		return []auditlog.Name{{Kind: "rule", Key: link.Key}, {Kind: "reset"}}
@@ -224,6 +231,9 @@ func (a *Admin) current(ctx context.Context, t adminroute.Object) (shown any, ta
 	case thresholdThing:
 		id, _ := strconv.ParseInt(t.Key, 10, 64) // the key was formatted from a number, so it is valid
 		shown, err = a.scans().getBatchAlarm(ctx, &BatchPath{id})
+	case caseThing:
+		id, _ := strconv.ParseInt(t.Key, 10, 64) // the key was formatted from a number, so it is valid
+		shown, err = a.scans().getCase(ctx, &CasePath{id})
 	case webhookThing:
 		list, failed := a.Webhooks.List(ctx)
 		shown, err = pick(list, showWebhook, func(w webhooks.Webhook) bool { return strconv.FormatInt(w.ID, 10) == t.Key }), failed
@@ -236,7 +246,7 @@ func (a *Admin) current(ctx context.Context, t adminroute.Object) (shown any, ta
 		return a.currentSettings(ctx, t.Parts)
 	}
 	for _, missing := range []error{accounts.ErrNoAccount, accounts.ErrNoComponent, rules.ErrNoRule, codes.ErrNoBatch,
-		digitallink.ErrNone} {
+		digitallink.ErrNone, alarms.ErrNoCase} {
 		if errors.Is(err, missing) {
 			return nil, nil, nil
 		}

@@ -338,7 +338,7 @@ func (a codeAPI) lookupCode(ctx context.Context, in *struct {
 		var standing []alarms.Alarm
 		standing, err = a.Alarms.Alarms(ctx, alarms.Query{State: alarms.StateOpen, Code: &name, Limit: 10})
 		for _, s := range standing {
-			shown.Alarms = append(shown.Alarms, client.OpenAlarm{ID: s.ID, Kind: s.Kind, Stage: s.Stage(), OccurredAt: s.CreatedAt,
+			shown.Alarms = append(shown.Alarms, client.OpenAlarm{ID: s.ID, Kind: s.Kind, State: s.State(), OccurredAt: s.CreatedAt,
 				Score: s.Score, Reasons: mapped(s.Reasons(), inBoth), AcknowledgedAt: optional(s.AcknowledgedAt),
 				AcknowledgedBy: s.AcknowledgedBy})
 		}
@@ -381,7 +381,7 @@ func (a codeAPI) getCodeScans(ctx context.Context, in *struct {
 		shown.FirstAt, shown.LastAt = &c.FirstAt, &c.LastAt
 	}
 	threshold, err := a.Alarms.Threshold(ctx, in.ID)
-	shown.Threshold, shown.Stage = threshold.Score, alarms.StageOf(open, int64(shown.Score), threshold.Score)
+	shown.Threshold, shown.Stage = threshold.Score, alarms.StateOf(open, int64(shown.Score), threshold.Score)
 	return shown, err
 }
 

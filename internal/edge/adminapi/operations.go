@@ -270,11 +270,19 @@ func (a scanAPI) scanOperations() []o.Route {
 			"Export alarms as a file, oldest first, with reasons in the requested language").
 			Answers("the alarms", "text/csv", parquetType).AnyAccount(),
 		o.Post("/alarms/{id}/acknowledge", "acknowledgeAlarm", o.Marketer, a.acknowledgeAlarm,
-			"Acknowledge an alarm, confirm it as justified, or set its case, assignee and note; an earlier acknowledgement or "+
+			"Acknowledge an alarm, confirm it as justified, or set its case and note; an earlier acknowledgement or "+
 				"confirmation stays unchanged").Concerns(a.ofAlarm),
 		o.Post("/alarms/{id}/dismiss", "dismissAlarm", o.Marketer, a.dismissAlarm,
 			"Dismiss an alarm because the code is not copied: it opens its page again, and only later scans can raise another "+
 				"alarm; a second dismissal changes nothing").Concerns(a.ofAlarm),
+		o.Get("/cases", "listCases", o.Viewer, a.listCases, "List cases, which group alarms, newest first").AnyAccount(),
+		o.Post("/cases", "createCase", o.Marketer, a.createCase, "Create a case, and acknowledge the alarms that it contains").AnyAccount(),
+		o.Get("/cases/{id}", "getCase", o.Viewer, a.getCase, "Get a case with its alarms").Concerns(a.ofCase),
+		o.Put("/cases/{id}", "putCase", o.Marketer, a.putCase,
+			"Update a case: title, state, assignee, note, and the alarms that it contains").Concerns(a.ofCase),
+		o.Get("/cases/{id}/sheet", "getCaseSheet", o.Viewer, a.getCaseSheet,
+			"Get the report of a case for printing: its alarms with their reasons, places, times and scans").
+			Answers("the report", "application/pdf", "text/html").Concerns(a.ofCase),
 		o.Get("/history/resolve", "resolveAsOf", o.Viewer, a.server().resolveThen,
 			"Resolve a link or a code as of a past time, with the changes since").AnyAccount(),
 	}

@@ -149,13 +149,14 @@ type alarmRow struct {
 	Reasons       string     `parquet:"reasons"`
 	SeenAt        *time.Time `parquet:"acknowledged_at,optional,timestamp(millisecond)"`
 	SeenBy        string     `parquet:"acknowledged_by"`
-	Stage         string     `parquet:"stage"`
+	State         string     `parquet:"state"`
 	ConfirmedAt   *time.Time `parquet:"confirmed_at,optional,timestamp(millisecond)"`
 	ConfirmedBy   string     `parquet:"confirmed_by"`
 	DismissedAt   *time.Time `parquet:"dismissed_at,optional,timestamp(millisecond)"`
 	DismissedBy   string     `parquet:"dismissed_by"`
 	Note          string     `parquet:"note"`
-	Case          string     `parquet:"case"`
+	Case          int64      `parquet:"case"`
+	CaseTitle     string     `parquet:"case_title"`
 	Assignee      string     `parquet:"assignee"`
 }
 
@@ -229,11 +230,12 @@ func (a scanAPI) exportAlarms(ctx context.Context, in *struct {
 				return nil, err
 			}
 			for _, item := range list {
+				group := caseOf(ctx, item)
 				reasons := mapped(item.Reasons(), func(t i18n.Message) string { return t.In(language) })
 				rows = append(rows, alarmRow{item.ID, string(item.Kind), item.Batch, item.CodeIndex(), item.CreatedAt, item.Scan,
-					item.Score, strings.Join(reasons, " "), optional(item.AcknowledgedAt), item.AcknowledgedBy, item.Stage(),
+					item.Score, strings.Join(reasons, " "), optional(item.AcknowledgedAt), item.AcknowledgedBy, item.State(),
 					optional(item.ConfirmedAt), item.ConfirmedBy, optional(item.DismissedAt), item.DismissedBy, item.Note,
-					item.Case, item.Assignee})
+					group.ID, group.Title, group.Assignee})
 			}
 			if len(list) < q.Limit {
 				return rows, nil

@@ -20,14 +20,13 @@ type alarmsView struct {
 	Batch    string // only alarms of codes of this application; "" = all applications
 	Group    string // grouping of the list: "" = by application and day; "application", "network", "account" or "day"
 	Order    string // "" = newest first, "score" = highest score first
-	Case     string // only alarms of this case; "" = any
 	Assignee string // only alarms of cases of this person; "" = any
 	batch    int64  // number of the application Batch
 	owner    string // only alarms of codes of this account; "" = all accounts that the visitor may see
 	Timeline *drawing
 	Groups   []alarmGroup
-	Report   []reportedCode // the report of the case Case
-	More     int64          // the next page lists alarms with numbers below More; 0 = last page
+	Cases    []choice // open cases, into which alarms can be put
+	More     int64    // the next page lists alarms with numbers below More; 0 = last page
 }
 
 // alarmGroup contains the alarms of one application, network, account or day.
@@ -44,29 +43,20 @@ type alarmView struct {
 	Brief   string // the reasons in one line
 }
 
-// reportedCode is the line of a code in the report of a case.
-type reportedCode struct {
-	Name            string
-	OccurredAt      time.Time
-	FirstAt, LastAt *time.Time
-	Scans           int64
-	Places, Reasons []string
-}
-
 // File returns the download address of the alarms on the page in a file format.
 func (d alarmsView) File(format string) string {
-	q := url.Values{"state": {d.State}, "batch": {d.Batch}, "case": {d.Case}, "assignee": {d.Assignee}}
+	q := url.Values{"state": {d.State}, "batch": {d.Batch}, "assignee": {d.Assignee}}
 	return Root + "/statistics/alarms." + format + "?" + q.Encode()
 }
 
 // query returns the admin API's query for the alarms on the page.
 func (d alarmsView) query() client.AlarmQuery {
-	q := client.AlarmQuery{ApplicationID: d.batch, Owner: d.owner, State: d.State, Case: d.Case, Assignee: d.Assignee}
+	q := client.AlarmQuery{ApplicationID: d.batch, Owner: d.owner, State: d.State, Assignee: d.Assignee}
 	switch d.State {
 	case "all":
 		q.State = ""
 	case "":
-		q.State, q.Acknowledged = "open", wordIf(d.Case+d.Assignee == "", "false") // the alarms of a case are acknowledged
+		q.State, q.Acknowledged = "open", wordIf(d.Assignee == "", "false") // the alarms of a case are acknowledged
 	}
 	return q
 }
@@ -75,7 +65,7 @@ func (d alarmsView) query() client.AlarmQuery {
 func (v *request) alarmsAsked() (d alarmsView, err error) {
 	q := v.r.URL.Query()
 	d = alarmsView{State: q.Get("state"), Batch: strings.TrimSpace(q.Get("batch")), Group: q.Get("group"), Order: q.Get("order"),
-		Case: strings.TrimSpace(q.Get("case")), Assignee: strings.TrimSpace(q.Get("assignee")), owner: v.Account()}
+		Assignee: strings.TrimSpace(q.Get("assignee")), owner: v.Account()}
 	d.batch, err = v.number("batch")
 	return d, err
 }
@@ -121,20 +111,6 @@ func (pages alarmPages) alarms(v *request) error {
 	}
 	indexes := map[string]int{} // of groups
 	for _, a := range v.withReasons(list) {
-		if data.Case != "" {
-			var scans client.CodeScans
-			if a.CodeIndex >= 0 {
-				if scans, err = v.api.Codes.GetScans(v.ctx(), a.ApplicationID, a.CodeIndex); err != nil {
-					return err
-				}
-			}
-			c := reportedCode{Name: a.Name(), OccurredAt: a.OccurredAt, FirstAt: scans.FirstAt, LastAt: scans.LastAt, Scans: scans.Scans,
-				Reasons: a.Reasons}
-			for _, p := range scans.Places {
-				c.Places = append(c.Places, v.valueName(p.Region)+" "+separated(p.Scans))
-			}
-			data.Report = append(data.Report, c)
-		}
 		g, err := v.alarmGroup(data.Group, a.Alarm)
 		if err != nil {
 			return err
@@ -146,7 +122,10 @@ func (pages alarmPages) alarms(v *request) error {
 		}
 		data.Groups[i].Alarms = append(data.Groups[i].Alarms, a)
 	}
-	return v.show(http.StatusOK, "alarms", data)
+	if len(list) > 0 && (view{request: v}).HasRole("marketer") {
+		data.Cases, err = v.openCases()
+	}
+	return v.page("alarms", data, err)
 }
 
 // alarmRows is the maximum number of alarms on a page.
@@ -237,17 +216,22 @@ func (pages alarmPages) actOnAlarm(v *request) error {
 	change := func(c client.Acknowledgement) action {
 		return each(func(ctx context.Context, id int64) (client.Alarm, error) { return v.api.Alarms.Acknowledge(ctx, id, c) })
 	}
-	name, assignee, note := v.word("to_case"), v.word("to_assignee"), v.word("note")
-	assigned := client.Acknowledgement{Case: &name, Note: given(note)}
-	if assigned.Assignee = given(assignee); name == "" {
-		assigned.Assignee = &name // an alarm without a case has no assignee
-	} else if form("did") == "assign" {
-		to = url.Values{"case": {name}, "state": {"all"}, "done": {"alarm"}}
+	note, title := v.word("note"), v.word("case_title")
+	group, _ := strconv.ParseInt(form("to_case"), 10, 64)
+	assign := change(client.Acknowledgement{Case: &group, Note: given(note)})
+	if form("did") == "assign" && group == 0 {
+		assign.call = func() error {
+			put := client.CasePut{Title: title, Note: note, Alarms: ids}
+			return onlyError(v.api.Alarms.CreateCase(v.ctx(), client.NewCase{CasePut: put, Account: v.Account()}))
+		}
+		if title == "" {
+			return v.refuse(http.StatusUnprocessableEntity, "case_title", v.say("cases.title.missing"))
+		}
 	}
 	return v.perform(Root+"/alarms?"+to.Encode(), map[string]action{
 		"acknowledge": change(client.Acknowledgement{Note: given(note)}),
 		"confirm":     change(client.Acknowledgement{Confirm: true, Note: given(note)}),
-		"assign":      change(assigned),
+		"assign":      assign,
 		"dismiss": each(func(ctx context.Context, id int64) (client.Alarm, error) {
 			return v.api.Alarms.Dismiss(ctx, id, v.word("note"))
 		}),

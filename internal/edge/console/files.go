@@ -49,7 +49,7 @@ func (numberPages) download(v *request) error {
 			asked.Set("language", "zh")
 		}
 		for name, value := range map[string]string{"application_id": d.Batch, "owner": d.owner, "state": q.State,
-			"acknowledged": q.Acknowledged} {
+			"assignee": d.Assignee, "acknowledged": q.Acknowledged} {
 			if value != "" {
 				asked.Set(name, value)
 			}

@@ -39,7 +39,7 @@ var navigation = []group{
 	}}, {"scans", []entry{
 		{name: "statistics", path: "/statistics", least: adminroute.Viewer},
 		{name: "scans", path: "/statistics/scans", least: adminroute.Viewer},
-		{name: "alarms", path: "/alarms", least: adminroute.Viewer},
+		{name: "alarms", path: "/alarms", also: "/cases", least: adminroute.Viewer},
 	}}, {"developer", []entry{
 		{name: "calls", path: "/calls", least: adminroute.Viewer, kept: true},
 		{name: "deviations", path: "/calls/deviations", also: "/calls/behaviours", least: adminroute.Viewer},

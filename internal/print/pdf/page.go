@@ -14,6 +14,7 @@ type Page struct {
 	trim          string  // the finished page: left, bottom, right and top in points
 	content       []byte
 	used          map[use]bool
+	chinese       bool   // the page has characters of the viewer's Chinese font
 	done          []byte // content, compressed
 }
 
@@ -87,7 +88,8 @@ func (p *Page) Line(x1, y1, x2, y2 int, width float64) {
 	p.content = append(p.content, "l S\n"...)
 }
 
-// Text draws a text that starts at x on a base line, with a font size in dots. The font must contain all characters of the text.
+// Text draws a text that starts at x on a base line, with a font size in dots. The font must contain all characters of the text, unless
+// it is used with Chinese.
 func (p *Page) Text(f Font, size float64, x, base int, text string) {
 	if text == "" {
 		return
@@ -95,15 +97,28 @@ func (p *Page) Text(f Font, size float64, x, base int, text string) {
 	p.content = append(p.content, "BT "+number(size)+" 0 0 -"+number(size)+" "+strconv.Itoa(x)+" "+strconv.Itoa(base)+" Tm\n"...)
 	block := rune(-1)
 	for _, r := range text {
-		p.used[use{f.index, r}] = true
-		if r>>8 != block {
+		font, next := "/F"+strconv.Itoa(f.index)+"_"+strconv.FormatInt(int64(r>>8), 16), r>>8
+		viewers := f.chinese && !f.has(r)
+		if viewers {
+			font, next = "/Chinese", chineseBlock
+			p.chinese = true
+		} else {
+			p.used[use{f.index, r}] = true
+		}
+		if next != block {
 			if block >= 0 {
 				p.content = append(p.content, "> Tj\n"...)
 			}
-			block = r >> 8
-			p.content = append(p.content, "/F"+strconv.Itoa(f.index)+"_"+strconv.FormatInt(int64(block), 16)+" 1 Tf <"...)
+			block = next
+			p.content = append(p.content, font+" 1 Tf <"...)
 		}
 		const digits = "0123456789abcdef"
+		if viewers {
+			if r > 0xffff {
+				r = '〓' // the usual sign for a character that cannot be printed
+			}
+			p.content = append(p.content, digits[r>>12], digits[r>>8&15])
+		}
 		p.content = append(p.content, digits[r>>4&15], digits[r&15])
 	}
 	p.content = append(p.content, "> Tj ET\n"...)

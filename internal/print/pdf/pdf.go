@@ -40,6 +40,7 @@ type Writer struct {
 	faces    []Face
 	glyphs   []map[rune]bool // used, by face
 	pictures []int           // objects
+	chinese  bool            // a page has characters of the viewer's Chinese font
 }
 
 // node is an open node of the page tree.
@@ -119,10 +120,51 @@ func (w *Writer) Use(f Face) Font {
 	return Font{face: f, index: len(w.faces) - 1}
 }
 
+// UseWithChinese registers a font like Use. Characters that the font does not contain are drawn with the Chinese font of the viewer
+// (Adobe-GB1, ISO 32000-1 9.7.5), which is not embedded; characters outside the Basic Multilingual Plane become 〓.
+func (w *Writer) UseWithChinese(f Face) Font {
+	font := w.Use(f)
+	font.chinese = true
+	return font
+}
+
+// chineseBlock is the block of the characters of the viewer's Chinese font; it differs from all blocks of 256 characters.
+const chineseBlock = 1 << 24
+
+// chineseFont writes the font of UseWithChinese, and returns its object number.
+func (w *Writer) chineseFont() int {
+	descriptor, font := w.reserve(), w.reserve()
+	w.object(descriptor, "<</Type/FontDescriptor/FontName/STSong-Light/Flags 6/FontBBox[-25 -254 1000 880]/ItalicAngle 0/Ascent 880"+
+		"/Descent -120/CapHeight 880/StemV 93>>")
+	w.object(font, "<</Type/Font/Subtype/Type0/BaseFont/STSong-Light/Encoding/UniGB-UCS2-H/DescendantFonts[<</Type/Font"+
+		"/Subtype/CIDFontType0/BaseFont/STSong-Light/CIDSystemInfo<</Registry(Adobe)/Ordering(GB1)/Supplement 4>>/DW 1000"+
+		"/FontDescriptor %d 0 R>>]>>", descriptor)
+	return font
+}
+
 // Font is a font registered in a file.
 type Font struct {
-	face  Face
-	index int
+	face    Face
+	index   int
+	chinese bool
+}
+
+func (f Font) has(r rune) bool {
+	_, _, ok := f.face.Glyph(r)
+	return ok
+}
+
+// Width returns the width of a text in font sizes. A character that the font does not contain is as wide as the font is high.
+func (f Font) Width(text string) float64 {
+	sum := 0.0
+	for _, r := range text {
+		width, _, ok := f.face.Glyph(r)
+		if !ok {
+			width = 1000
+		}
+		sum += width / 1000
+	}
+	return sum
 }
 
 // Picture is a picture registered in a file.
@@ -170,6 +212,7 @@ func (w *Writer) Add(p *Page) error {
 	for u := range p.used {
 		w.glyphs[u.font][u.char] = true
 	}
+	w.chinese = w.chinese || p.chinese
 	w.pages++
 	w.adopt(0, page, 1)
 	return w.err
@@ -255,6 +298,9 @@ func (w *Writer) shared() {
 		for _, block := range blocks(used) {
 			fmt.Fprintf(&fonts, "/F%d_%x %d 0 R", i, block, w.font(w.faces[i], block, used))
 		}
+	}
+	if w.chinese {
+		fmt.Fprintf(&fonts, "/Chinese %d 0 R", w.chineseFont())
 	}
 	for i, object := range w.pictures {
 		fmt.Fprintf(&pictures, "/P%d %d 0 R", i, object)

@@ -123,6 +123,7 @@ CREATE TABLE sequences (
 );
 INSERT INTO sequences (name, value) VALUES
     ('alarm', 0),
+    ('case', 0),
     ('application', 500000000), -- last id of an application
     ('call', 0),
     ('call_deleted', 0), -- the number of the last call that was deleted
@@ -636,17 +637,32 @@ CREATE TABLE alarms (
     -- After a dismissal the same code can have a new alarm.
     dismissed_at    BIGINT NOT NULL DEFAULT 0, -- 0 = open
     dismissed_by    TEXT NOT NULL DEFAULT '',
-    note            TEXT NOT NULL DEFAULT '', -- note of the case, or reason of the dismissal
-    case_name       TEXT COLLATE "binary" NOT NULL DEFAULT '', -- case that groups the alarm with others; empty = none
-    assignee        TEXT COLLATE "binary" NOT NULL DEFAULT '', -- person who works on the case
+    note            TEXT NOT NULL DEFAULT '', -- note of the acknowledgement, or reason of the dismissal
+    case_id         BIGINT NOT NULL DEFAULT 0, -- case that groups the alarm with others; 0 = none
+    assigned_at     BIGINT NOT NULL DEFAULT 0, -- time at which the alarm was put into the case
+    assignment      BIGINT NOT NULL DEFAULT 0, -- number of this change, from the sequence of alarms; 0 = in no case
     dismissal       BIGINT NOT NULL DEFAULT 0 -- number of the dismissal, from the sequence of alarms; 0 = open
 );
 CREATE INDEX idx_alarms_acknowledged_at_id ON alarms (acknowledged_at, id);
 CREATE UNIQUE INDEX idx_alarms_kind_batch_idx ON alarms (kind, batch, idx) WHERE dismissed_at = 0;
 CREATE INDEX idx_alarms_batch_idx ON alarms (batch, idx);
-CREATE INDEX idx_alarms_case_name_id ON alarms (case_name, id);
+CREATE INDEX idx_alarms_case_id_id ON alarms (case_id, id);
+CREATE INDEX idx_alarms_assignment ON alarms (assignment) WHERE assignment > 0;
 CREATE INDEX idx_alarms_confirmation ON alarms (confirmation) WHERE confirmation > 0;
 CREATE INDEX idx_alarms_dismissal ON alarms (dismissal) WHERE dismissal > 0;
+
+-- Cases: alarms that belong together.
+CREATE TABLE cases (
+    id         BIGINT NOT NULL PRIMARY KEY,
+    account    TEXT COLLATE "binary" NOT NULL, -- the account of all alarms of the case; empty = any accounts
+    title      TEXT NOT NULL,
+    state      TEXT NOT NULL, -- open or closed
+    assignee   TEXT COLLATE "binary" NOT NULL, -- person who works on the case; empty = none
+    note       TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    created_by TEXT NOT NULL
+);
+CREATE INDEX idx_cases_account_id ON cases (account, id);
 
 -- Notifications of accounts about changes that the operator made.
 CREATE TABLE notifications (

@@ -8,12 +8,12 @@ var ceilings = map[string]ceiling{
 	"product lines":     {134_540, 1},
 	"test lines":        {80_790, 1},
 	"packages":          {72, 0},
-	"operations":        {159, 0},
+	"operations":        {164, 0},
 	"commands":          {140, 0},
 	"flags":             {1753, 1},
 	"settings":          {44, 0},
 	"metrics":           {44, 0},
-	"tables":            {69, 0},
+	"tables":            {70, 0},
 	"methods of a type": {119, 0},
 }
 

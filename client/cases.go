@@ -1,0 +1,79 @@
+package client
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+)
+
+// CasePut is what a caller can change of a case.
+type CasePut struct {
+	Title    string `json:"title" minLength:"1" maxLength:"128" pattern:"^[^\\x00]*$"`
+	State    string `json:"state,omitempty" enum:"open,closed" doc:"default: the state stays, and a new case is open"`
+	Assignee string `json:"assignee,omitempty" maxLength:"128" pattern:"^[^\\x00]*$" doc:"person who works on the case"`
+	Note     string `json:"note,omitempty" maxLength:"1000" pattern:"^[^\\x00]*$"`
+	// Alarms contains the IDs of all alarms of the case; nil leaves the alarms unchanged.
+	Alarms []int64 `json:"alarms,omitempty" maxItems:"1000" doc:"IDs of all alarms of the case; omit to keep the alarms"`
+}
+
+// NewCase is a case to create. An account's case contains only alarms of this account.
+type NewCase struct {
+	CasePut
+	Account string `json:"account,omitempty" maxLength:"128" doc:"AppID: the account of all alarms; default: any accounts; of a restricted caller, that of the first alarm or its only account"`
+}
+
+// Case groups alarms that belong together, such as those of a reseller.
+type Case struct {
+	ID        int64     `json:"id"`
+	Account   string    `json:"account" answer:"optional" doc:"account of all alarms; empty = any, visible to callers of all accounts"`
+	Title     string    `json:"title"`
+	State     string    `json:"state" enum:"open,closed"`
+	Assignee  string    `json:"assignee" answer:"optional" doc:"person who works on the case"`
+	Note      string    `json:"note" answer:"optional"`
+	CreatedAt time.Time `json:"created_at"`
+	CreatedBy string    `json:"created_by"`
+	// Alarms contains the alarms, oldest first; a list of cases does not contain them.
+	Alarms []Alarm `json:"alarms,omitempty" doc:"alarms of the case, oldest first; absent in lists"`
+	Revised
+}
+
+// CaseQuery selects cases; the zero value selects the newest 100 cases.
+type CaseQuery struct {
+	Before   int64  `query:"before"`                   // only cases with a lower ID; 0 means no limit
+	State    string `query:"state" enum:"open,closed"` // "" means both
+	Assignee string `query:"assignee"`                 // "" means all
+	Owner    string `query:"owner"`                    // AppID of the account of the cases; "" means all that the caller may see
+	Limit    int    `query:"limit"`                    // maximum number of cases, at most 1,000; 0 means 100
+}
+
+// ListCases returns cases without their alarms, newest first.
+func (c AlarmsService) ListCases(ctx context.Context, q CaseQuery) ([]Case, error) {
+	reply, err := get[struct {
+		Cases []Case `json:"cases"`
+	}](ctx, c.transport, withQuery("cases", paramsOf(q)))
+	return reply.Cases, err
+}
+
+// GetCase returns a case with its alarms.
+func (c AlarmsService) GetCase(ctx context.Context, id int64) (Case, error) {
+	return get[Case](ctx, c.transport, casePath(id))
+}
+
+// CreateCase creates a case, and acknowledges the alarms that it contains.
+func (c AlarmsService) CreateCase(ctx context.Context, item NewCase) (Case, error) {
+	return post[Case](ctx, c.transport, "cases", item)
+}
+
+// UpdateCase changes a case. It acknowledges the alarms that are added.
+func (c AlarmsService) UpdateCase(ctx context.Context, id int64, item CasePut) (Case, error) {
+	return put[Case](ctx, c.transport, casePath(id), item)
+}
+
+// WriteCaseSheet writes the report of a case to w, as pdf or html, in a language, en or zh. After an error, the written file is
+// incomplete.
+func (c AlarmsService) WriteCaseSheet(ctx context.Context, id int64, format, language string, w io.Writer) error {
+	return c.exportTable(ctx, casePath(id)+"/sheet", format, params{"language": language}, w)
+}
+
+func casePath(id int64) string { return fmt.Sprintf("cases/%d", id) }

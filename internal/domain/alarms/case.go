@@ -1,0 +1,141 @@
+package alarms
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+)
+
+// ErrNoCase is returned if the requested case does not exist, or does not accept the alarm.
+var ErrNoCase = errors.New("alarms: no such case")
+
+// ErrCaseFull is returned if a case would have more than MaxCaseAlarms alarms.
+var ErrCaseFull = errors.New("alarms: a case has at most 1,000 alarms")
+
+// MaxCaseAlarms is the maximum number of alarms of a case.
+const MaxCaseAlarms = 1000
+
+// CaseClosed is the state of a case on which the work has ended; other cases are in the state StateOpen.
+const CaseClosed = "closed"
+
+// Case groups alarms that belong together, such as those of a reseller.
+type Case struct {
+	ID        int64
+	Account   string // the account of all alarms of the case; "" = any accounts
+	Title     string
+	State     string // StateOpen or CaseClosed
+	Assignee  string // person who works on the case; "" = none
+	Note      string
+	CreatedAt time.Time
+	CreatedBy string
+}
+
+// CaseQuery selects cases; the zero value selects none, because Limit is 0.
+type CaseQuery struct {
+	Before          int64    // only cases with a lower ID; 0 = any
+	State, Assignee string   // "" = any
+	Owners          []string // only cases of these accounts; empty = any
+	Limit           int
+}
+
+// Cases returns the cases that match a query, newest first.
+func (s *Service) Cases(ctx context.Context, q CaseQuery) ([]Case, error) {
+	return view(ctx, s, func(tx Tx) ([]Case, error) { return tx.Cases(ctx, q) })
+}
+
+// Case returns a case with its alarms, oldest first. The error is ErrNoCase if the case does not exist.
+func (s *Service) Case(ctx context.Context, id int64) (c Case, list []Alarm, err error) {
+	err = s.Store.ViewAlarms(ctx, func(tx Tx) error {
+		if c, err = tx.Case(ctx, id); err == nil {
+			list, err = tx.Alarms(ctx, Query{Case: id, Limit: MaxCaseAlarms})
+		}
+		return err
+	})
+	return c, list, err
+}
+
+// SaveCase stores a case, and a new one if its ID is 0. If ids is not nil, the case then contains exactly these alarms: SaveCase
+// acknowledges those that it adds. owners are the accounts of the caller; empty = all. The errors are ErrNoCase, ErrNoAlarm and
+// ErrCaseFull.
+func (s *Service) SaveCase(ctx context.Context, c Case, ids []int64, actor string, owners []string) (Case, error) {
+	return accounts.Transact(ctx, s.Store.UpdateAlarms, func(tx Tx) (Case, error) {
+		c, alarms, err := s.putCase(ctx, tx, c, actor)
+		if err != nil || ids == nil {
+			return c, err
+		}
+		for _, a := range alarms {
+			if !slices.Contains(ids, a.ID) {
+				if _, err := tx.Assign(ctx, a.ID, 0, s.Now()); err != nil {
+					return c, err
+				}
+			}
+		}
+		for _, id := range ids {
+			if slices.ContainsFunc(alarms, func(a Alarm) bool { return a.ID == id }) {
+				continue
+			}
+			a, err := tx.Acknowledge(ctx, id, actor, s.Now())
+			if err == nil {
+				_, err = s.assign(ctx, tx, a, c.ID, owners)
+			}
+			if err != nil {
+				return c, err
+			}
+		}
+		return c, nil
+	})
+}
+
+// putCase stores a case; it returns the case with the fields that do not change, and its alarms.
+func (s *Service) putCase(ctx context.Context, tx Tx, c Case, actor string) (_ Case, list []Alarm, err error) {
+	if c.ID == 0 {
+		c.State, c.CreatedAt, c.CreatedBy = StateOpen, s.Now(), actor
+	} else {
+		before, err := tx.Case(ctx, c.ID)
+		if err != nil {
+			return c, nil, err
+		}
+		c.Account, c.CreatedAt, c.CreatedBy = before.Account, before.CreatedAt, before.CreatedBy
+		if list, err = tx.Alarms(ctx, Query{Case: c.ID, Limit: MaxCaseAlarms}); err != nil {
+			return c, nil, err
+		}
+	}
+	c, err = tx.PutCase(ctx, c)
+	return c, list, err
+}
+
+// assign puts an alarm into a case, or removes it from its case if the ID of the case is 0. owners are the accounts whose cases the
+// caller may change; empty = all.
+func (s *Service) assign(ctx context.Context, tx Tx, a Alarm, id int64, owners []string) (Alarm, error) {
+	if a.Case.ID == id {
+		return a, nil
+	}
+	theirs := func(c Case) bool { return len(owners) == 0 || slices.Contains(owners, c.Account) }
+	if a.Case.ID != 0 && !theirs(a.Case) {
+		return a, ErrNoCase
+	}
+	if id != 0 {
+		c, err := tx.Case(ctx, id)
+		if err != nil {
+			return a, err
+		}
+		account, err := tx.AccountOf(ctx, a.Batch)
+		if err != nil {
+			return a, err
+		}
+		if !theirs(c) || c.Account != "" && c.Account != account {
+			return a, ErrNoCase
+		}
+		list, err := tx.Alarms(ctx, Query{Case: id, Limit: MaxCaseAlarms})
+		if err != nil {
+			return a, err
+		}
+		if len(list) == MaxCaseAlarms {
+			return a, ErrCaseFull
+		}
+	}
+	return tx.Assign(ctx, a.ID, id, s.Now())
+}

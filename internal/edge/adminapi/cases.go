@@ -1,0 +1,107 @@
+package adminapi
+
+import (
+	"cmp"
+	"context"
+	"strconv"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/domain/alarms"
+	"github.com/qrjump/qrjump/internal/infra/adminroute"
+)
+
+// CasePath identifies a case.
+type CasePath struct {
+	ID int64 `path:"id" minimum:"1"`
+}
+
+// alarmCase is a case; the type of its alarms gives their details a schema in the OpenAPI document.
+type alarmCase struct {
+	client.Case
+	Alarms []alarm `json:"alarms,omitempty" doc:"alarms of the case, oldest first; absent in lists"`
+}
+
+type caseList struct {
+	Cases []alarmCase `json:"cases"`
+}
+
+// ofCase returns the account that owns the case named in a request.
+func (a scanAPI) ofCase(ctx context.Context, parameter func(string) string) (string, error) {
+	id, err := strconv.ParseInt(parameter("id"), 10, 64)
+	if err != nil {
+		return "", alarms.ErrNoCase
+	}
+	c, _, err := a.Alarms.Case(ctx, id)
+	return c.Account, err
+}
+
+func showCase(c alarms.Case) alarmCase {
+	shown := client.Case{ID: c.ID, Account: c.Account, Title: c.Title, State: c.State, Assignee: c.Assignee, Note: c.Note,
+		CreatedAt: c.CreatedAt, CreatedBy: c.CreatedBy}
+	shown.Revised = revisionOf(shown)
+	return alarmCase{Case: shown}
+}
+
+func (a scanAPI) listCases(ctx context.Context, in *struct {
+	OwnedBy
+	Before   int64  `query:"before" minimum:"0" doc:"only cases with a smaller ID"`
+	State    string `query:"state" enum:"open,closed"`
+	Assignee string `query:"assignee" maxLength:"128" doc:"only cases with this assignee"`
+	Page
+}) (caseList, error) {
+	accountIDs, err := owners(ctx, in.Owner)
+	if err != nil {
+		return caseList{}, err
+	}
+	list, err := a.Alarms.Cases(ctx, alarms.CaseQuery{Owners: accountIDs, Before: in.Before, State: in.State, Assignee: in.Assignee,
+		Limit: in.Limit})
+	return caseList{mapped(list, showCase)}, err
+}
+
+func (a scanAPI) getCase(ctx context.Context, in *CasePath) (alarmCase, error) {
+	c, list, err := a.Alarms.Case(ctx, in.ID)
+	shown := showCase(c)
+	for i := 0; i < len(list) && err == nil; i++ {
+		var item alarm
+		item, err = a.showAlarm(ctx, list[i])
+		shown.Alarms = append(shown.Alarms, item)
+	}
+	return shown, err
+}
+
+func (a scanAPI) createCase(ctx context.Context, in *struct{ Body client.NewCase }) (alarmCase, error) {
+	caller, account := adminroute.CallerFromContext(ctx), in.Body.Account
+	switch ids := in.Body.Alarms; {
+	case account != "" || !caller.Scoped():
+	case len(ids) > 0:
+		var err error
+		if account, err = a.ofAlarm(ctx, func(string) string { return strconv.FormatInt(ids[0], 10) }); err != nil {
+			return alarmCase{}, err
+		}
+	case len(caller.Accounts) == 1:
+		account = caller.Accounts[0]
+	}
+	if !caller.CanAccess(account) {
+		return alarmCase{}, notTheirs(caller)
+	}
+	return a.saveCase(ctx, alarms.Case{Account: account}, in.Body.CasePut)
+}
+
+func (a scanAPI) putCase(ctx context.Context, in *struct {
+	CasePath
+	Body client.CasePut
+}) (alarmCase, error) {
+	before, _, err := a.Alarms.Case(ctx, in.ID)
+	if err != nil {
+		return alarmCase{}, err
+	}
+	return a.saveCase(ctx, before, in.Body)
+}
+
+func (a scanAPI) saveCase(ctx context.Context, c alarms.Case, put client.CasePut) (alarmCase, error) {
+	ctx = acting(ctx, "")
+	c.Title, c.State, c.Assignee, c.Note = put.Title, cmp.Or(put.State, c.State), put.Assignee, put.Note
+	c, err := a.Alarms.SaveCase(ctx, c, put.Alarms, accounts.ActorFromContext(ctx).ActorID, adminroute.CallerFromContext(ctx).Accounts)
+	return readAfter(ctx, err, a.getCase, &CasePath{c.ID})
+}

@@ -1,0 +1,86 @@
+package store
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/qrjump/qrjump/internal/domain/alarms"
+)
+
+var caseRows = mapper[alarms.Case]{table: "cases", key: "id", notFound: alarms.ErrNoCase,
+	columns: "id, account, title, state, assignee, note, created_at, created_by",
+	targets: func(c *alarms.Case) []any {
+		return []any{&c.ID, &c.Account, &c.Title, &c.State, &c.Assignee, &c.Note, moment{&c.CreatedAt}, &c.CreatedBy}
+	}}
+
+func (t alarmQueries) Cases(ctx context.Context, q alarms.CaseQuery) ([]alarms.Case, error) {
+	location, args := `WHERE id > 0`, []any{}
+	and := func(condition string, value any) {
+		args = append(args, value)
+		location += fmt.Sprintf(condition, len(args))
+	}
+	if q.Before > 0 {
+		and(` AND id < $%d`, q.Before)
+	}
+	if q.State != "" {
+		and(` AND state = $%d`, q.State)
+	}
+	if q.Assignee != "" {
+		and(` AND assignee = $%d`, q.Assignee)
+	}
+	if len(q.Owners) > 0 {
+		location += ` AND account IN (` + t.marks(1+len(args), len(q.Owners)) + `)`
+		args = appendArgs(args, q.Owners)
+	}
+	and(` ORDER BY id DESC LIMIT $%d`, q.Limit)
+	return caseRows.all(ctx, t.Tx, location, args...)
+}
+
+func (t alarmQueries) Case(ctx context.Context, id int64) (alarms.Case, error) {
+	return caseRows.find(ctx, t.Tx, `id = $1`, id)
+}
+
+func (t alarmQueries) PutCase(ctx context.Context, c alarms.Case) (_ alarms.Case, err error) {
+	action := "update case"
+	if c.ID == 0 {
+		action = "create case"
+		if c.ID, err = t.next(ctx, "case"); err != nil {
+			return c, err
+		}
+	}
+	if err := caseRows.put(ctx, t.Tx, c); err != nil {
+		return c, err
+	}
+	return c, t.note(ctx, ofAlarm, fmt.Sprintf("case %d", c.ID), action, map[string]string{"account": c.Account, "title": c.Title,
+		"state": c.State, "assignee": c.Assignee, "note": c.Note})
+}
+
+// fillCases completes the cases of alarms; an alarm whose case does not exist, because only the alarm was moved to this cell, is in none.
+func (t alarmQueries) fillCases(ctx context.Context, list []alarms.Alarm) error {
+	known := map[int64]alarms.Case{}
+	var args []any
+	for _, a := range list {
+		if _, found := known[a.Case.ID]; !found && a.Case.ID != 0 {
+			known[a.Case.ID], args = alarms.Case{}, append(args, a.Case.ID)
+		}
+	}
+	if len(args) == 0 {
+		return nil
+	}
+	found, err := caseRows.all(ctx, t.Tx, `WHERE id IN (`+t.marks(1, len(args))+`)`, args...)
+	for _, c := range found {
+		known[c.ID] = c
+	}
+	for i := range list {
+		list[i].Case = known[list[i].Case.ID]
+	}
+	return err
+}
+
+func (t alarmQueries) AccountOf(ctx context.Context, batch int64) (string, error) {
+	list, err := list(ctx, t.Tx, scanText, `SELECT account FROM batches WHERE id = $1`, batch)
+	if len(list) == 0 {
+		return "", err
+	}
+	return list[0], err
+}
