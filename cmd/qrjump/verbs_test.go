@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	_ "embed"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -17,6 +18,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -47,16 +49,13 @@ type verb struct {
 	after func(*world)
 }
 
-// everyVerb is a story in which each verb of the command line appears: the lines of testdata/verbs.txt.
-var everyVerb = readVerbs("testdata/verbs.txt")
+//go:embed testdata/verbs.txt
+var verbLines string
 
-func readVerbs(name string) (list []verb) {
-	text, err := os.ReadFile(name)
-	if err != nil {
-		panic(err)
-	}
+// everyVerb is a story in which each verb of the command line appears: the lines of testdata/verbs.txt.
+var everyVerb = sync.OnceValue(func() (list []verb) {
 	apis := map[string]string{"-": none, "wire": wireAPI, "scan": scanAPI, "admin": adminAPI, "other": otherTest}
-	for line := range strings.Lines(string(text)) {
+	for line := range strings.Lines(verbLines) {
 		if strings.HasPrefix(line, "#") {
 			continue
 		}
@@ -65,13 +64,13 @@ func readVerbs(name string) (list []verb) {
 		step, isStep := steps[f[5]]
 		exit, err := strconv.Atoi(cmp.Or(f[4], "0"))
 		if err != nil || !isAPI || !isStep && f[5] != "" {
-			panic(fmt.Sprint(name, ": ", line))
+			panic("verbs.txt: " + line)
 		}
 		list = append(list, verb{path: f[0], api: api, words: f[2], says: f[3], exit: exit, after: step,
 			in: strings.ReplaceAll(f[6], `\n`, "\n")})
 	}
 	return list
-}
+})
 
 // steps are what the story does after a line that names one: it checks what the command did, or keeps a value for later lines.
 var steps = map[string]func(*world){
@@ -269,10 +268,10 @@ var codesFile = strings.Repeat("0", 361) + " 044GZ*J10 0 P.URL.CN/0ALL$V2QCNVRHY
 func TestVerbs_EachHasCase(t *testing.T) {
 	table := leaves(t)
 	for _, path := range table {
-		assert.True(t, slices.ContainsFunc(everyVerb, func(v verb) bool { return v.path == path && (v.says != "" || v.api == otherTest) }),
-			"%s is not in everyVerb: add a line that runs it, with what it says", path)
+		plays := func(v verb) bool { return v.path == path && (v.says != "" || v.api == otherTest) }
+		assert.True(t, slices.ContainsFunc(everyVerb(), plays), "%s is not in everyVerb: add a line that runs it, with what it says", path)
 	}
-	for _, v := range everyVerb {
+	for _, v := range everyVerb() {
 		assert.True(t, slices.Contains(table, v.path), "there is no verb %s", v.path)
 	}
 }
@@ -312,7 +311,7 @@ func TestVerbs_SeparateListeners(t *testing.T) {
 			require.True(t, code == exitDone, "%v", errs)
 			environment(t, values)
 			headed := map[string]bool{}
-			for i, v := range everyVerb {
+			for i, v := range everyVerb() {
 				if v.says == "" {
 					continue
 				}
@@ -601,7 +600,7 @@ func TestVerbs_UnexpectedResponseFails(t *testing.T) {
 			} {
 				environment(t, map[string]string{"SERVER": url, "SCAN_SERVER": url, "ADMIN_SERVER": url, "APPID": "shop",
 					caller.name: caller.value})
-				for i, v := range everyVerb {
+				for i, v := range everyVerb() {
 					if v.api != caller.api || test.only != anyAPI && v.api != test.only {
 						continue
 					}

@@ -642,7 +642,8 @@ func TestCheckPIN_FiveWrongOnTwoNodes(t *testing.T) {
 		p, call := presses(t, nodes), serviceAccount(t, nodes[0])
 		_, err := p[0].FillTemplate(codes.TemplateOrder{Text: "{serial}{secret}{digits:4}", Count: 10_000})
 		assert.True(t, err != nil && strings.Contains(err.Error(), "whose texts are links"), "a PIN beside a text that is no link: %v", err)
-		b, err := p[0].Apply(t.Context(), call, codes.Application{ISV: "x", Count: 10_000, Template: "https://q.example/{serial}{digits:4}"})
+		b, err := p[0].Apply(t.Context(), call, codes.Application{ISV: "x", Count: 10_000,
+			Template: "https://q.example/{serial}{digits:4}"})
 		require.NoError(t, err)
 		right := func(index uint64) string { return codes.PINs(p[1].Vault, b)(index) }
 		wrong := string('0'+(right(7)[0]-'0'+1)%10) + right(7)[1:]
