@@ -76,11 +76,12 @@ var guardedChanges = map[string]guardedChange{
 	"createLoginLink": {"/login-links", `{"name":"alice"}`, "/people", "name", "alice"},
 	"deleteSessions":  {"/people/alice/sessions", ``, "/people", "name", "alice"},
 	"deletePerson":    {"/people/bob", ``, "/people", "name", "bob"},
+	"putCase":         {"/cases/1", `{"title":"case %d"}`, "/cases/1", "", ""},
 }
 
 // named are the parts of a path that name what has a revision: an operation that changes it there takes If-Match, apart from checkRule,
 // which changes nothing.
-var named = regexp.MustCompile(`^/(accounts|users|components|batches|webhooks|people|settings)/\{|^/gs1/links/\{|^/settings$`)
+var named = regexp.MustCompile(`^/(accounts|users|components|batches|webhooks|people|settings|cases)/\{|^/gs1/links/\{|^/settings$`)
 
 // revised is a server with one of each thing, and what stands for their ids.
 func revised(t *testing.T, s *servertest.Server) *strings.Replacer {
@@ -289,7 +290,7 @@ func TestIfMatch_ConcurrentUpdatesOneWins(t *testing.T) {
 		}
 		ids := revised(t, one)
 		for _, id := range []string{"putAccount", "putAppearance", "putComponent", "editRule", "putWebhook", "putSettings",
-			"updatePerson", "putBatchAlarm"} {
+			"updatePerson", "putBatchAlarm", "putCase"} {
 			c := guardedChanges[id]
 			method := "PUT"
 			if id == "updatePerson" {
