@@ -7,14 +7,14 @@ import (
 	"time"
 )
 
-// CasePut is what a caller can change of a case.
+// CasePut is what a caller can change of a case. An empty Assignee or Note removes the stored one.
 type CasePut struct {
 	Title    string `json:"title" minLength:"1" maxLength:"128" pattern:"^[^\\x00]*$"`
 	State    string `json:"state,omitempty" enum:"open,closed" doc:"default: the state stays, and a new case is open"`
-	Assignee string `json:"assignee,omitempty" maxLength:"128" pattern:"^[^\\x00]*$" doc:"person who works on the case"`
-	Note     string `json:"note,omitempty" maxLength:"1000" pattern:"^[^\\x00]*$"`
-	// Alarms contains the IDs of all alarms of the case; nil leaves the alarms unchanged.
-	Alarms []int64 `json:"alarms,omitempty" maxItems:"1000" doc:"IDs of all alarms of the case; omit to keep the alarms"`
+	Assignee string `json:"assignee,omitempty" maxLength:"128" pattern:"^[^\\x00]*$" doc:"person who works on the case; default: none"`
+	Note     string `json:"note,omitempty" maxLength:"1000" pattern:"^[^\\x00]*$" doc:"default: none"`
+	// Alarms contains the IDs of all alarms of the case; nil leaves the alarms unchanged, and an empty list removes all.
+	Alarms []int64 `json:"alarms,omitzero" maxItems:"1000" doc:"IDs of all alarms of the case; omit to keep the alarms; [] = none"`
 }
 
 // NewCase is a case to create. An account's case contains only alarms of this account.
@@ -34,7 +34,7 @@ type Case struct {
 	CreatedAt time.Time `json:"created_at"`
 	CreatedBy string    `json:"created_by"`
 	// Alarms contains the alarms, oldest first; a list of cases does not contain them.
-	Alarms []Alarm `json:"alarms,omitempty" doc:"alarms of the case, oldest first; absent in lists"`
+	Alarms []Alarm `json:"alarms,omitzero" doc:"alarms of the case, oldest first; absent in lists"`
 	Revised
 }
 

@@ -76,11 +76,12 @@ var guardedChanges = map[string]guardedChange{
 	"createLoginLink": {"/login-links", `{"name":"alice"}`, "/people", "name", "alice"},
 	"deleteSessions":  {"/people/alice/sessions", ``, "/people", "name", "alice"},
 	"deletePerson":    {"/people/bob", ``, "/people", "name", "bob"},
+	"putCase":         {"/cases/1", `{"title":"case %d"}`, "/cases/1", "", ""},
 }
 
 // named are the parts of a path that name what has a revision: an operation that changes it there takes If-Match, apart from checkRule,
 // which changes nothing.
-var named = regexp.MustCompile(`^/(accounts|users|components|batches|webhooks|people|settings)/\{|^/gs1/links/\{|^/settings$`)
+var named = regexp.MustCompile(`^/(accounts|users|components|batches|webhooks|people|settings|cases)/\{|^/gs1/links/\{|^/settings$`)
 
 // revised is a server with one of each thing, and what stands for their ids.
 func revised(t *testing.T, s *servertest.Server) *strings.Replacer {
@@ -142,7 +143,7 @@ func filled(text string, n int) string {
 }
 
 // Issues 28 and 42: every operation that changes something evaluates If-Match where it names an account, a rule, a component, a person, a
-// webhook, a setting, a batch, a GS1 key or an appearance, rejects the header elsewhere, and ignores it nowhere. Every answer that shows
+// webhook, a setting, a batch, a case, a GS1 key or an appearance, rejects the header elsewhere, and ignores it nowhere. Every answer that shows
 // one thing alone has its revision as ETag. The operations are those of the table itself: a new one that takes If-Match without a line
 // in guardedChanges fails the test, and so does one that takes none although its path names a thing.
 func TestIfMatch_EveryMutation(t *testing.T) {
@@ -289,7 +290,7 @@ func TestIfMatch_ConcurrentUpdatesOneWins(t *testing.T) {
 		}
 		ids := revised(t, one)
 		for _, id := range []string{"putAccount", "putAppearance", "putComponent", "editRule", "putWebhook", "putSettings",
-			"updatePerson", "putBatchAlarm"} {
+			"updatePerson", "putBatchAlarm", "putCase"} {
 			c := guardedChanges[id]
 			method := "PUT"
 			if id == "updatePerson" {

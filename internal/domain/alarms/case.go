@@ -1,6 +1,7 @@
 package alarms
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -57,10 +58,13 @@ func (s *Service) Case(ctx context.Context, id int64) (c Case, list []Alarm, err
 	return c, list, err
 }
 
-// SaveCase stores a case, and a new one if its ID is 0. If ids is not nil, the case then contains exactly these alarms: SaveCase
-// acknowledges those that it adds. owners are the accounts of the caller; empty = all. The errors are ErrNoCase, ErrNoAlarm and
-// ErrCaseFull.
+// SaveCase stores a case, and a new one if its ID is 0; without a state, the state stays, and a new case is open. If ids is not nil, the
+// case then contains exactly these alarms: SaveCase acknowledges those that it adds. owners are the accounts of the caller; empty = all.
+// The errors are ErrNoCase, ErrNoAlarm and ErrCaseFull.
 func (s *Service) SaveCase(ctx context.Context, c Case, ids []int64, actor string, owners []string) (Case, error) {
+	if len(ids) > MaxCaseAlarms {
+		return c, ErrCaseFull
+	}
 	return accounts.Transact(ctx, s.Store.UpdateAlarms, func(tx Tx) (Case, error) {
 		c, alarms, err := s.putCase(ctx, tx, c, actor)
 		if err != nil || ids == nil {
@@ -79,7 +83,7 @@ func (s *Service) SaveCase(ctx context.Context, c Case, ids []int64, actor strin
 			}
 			a, err := tx.Acknowledge(ctx, id, actor, s.Now())
 			if err == nil {
-				_, err = s.assign(ctx, tx, a, c.ID, owners)
+				_, err = s.assign(ctx, tx, a, c, owners)
 			}
 			if err != nil {
 				return c, err
@@ -91,51 +95,58 @@ func (s *Service) SaveCase(ctx context.Context, c Case, ids []int64, actor strin
 
 // putCase stores a case; it returns the case with the fields that do not change, and its alarms.
 func (s *Service) putCase(ctx context.Context, tx Tx, c Case, actor string) (_ Case, list []Alarm, err error) {
-	if c.ID == 0 {
-		c.State, c.CreatedAt, c.CreatedBy = StateOpen, s.Now(), actor
-	} else {
-		before, err := tx.Case(ctx, c.ID)
+	before := Case{State: StateOpen, Account: c.Account, CreatedAt: s.Now(), CreatedBy: actor}
+	if c.ID != 0 {
+		if before, err = tx.Case(ctx, c.ID); err == nil {
+			list, err = tx.Alarms(ctx, Query{Case: c.ID, Limit: MaxCaseAlarms})
+		}
 		if err != nil {
 			return c, nil, err
 		}
-		c.Account, c.CreatedAt, c.CreatedBy = before.Account, before.CreatedAt, before.CreatedBy
-		if list, err = tx.Alarms(ctx, Query{Case: c.ID, Limit: MaxCaseAlarms}); err != nil {
-			return c, nil, err
-		}
 	}
+	c.State, c.Account, c.CreatedAt, c.CreatedBy = cmp.Or(c.State, before.State), before.Account, before.CreatedAt, before.CreatedBy
 	c, err = tx.PutCase(ctx, c)
 	return c, list, err
 }
 
+// move puts an alarm into a case that is not full, or removes it from its case if the ID of the case is 0.
+func (s *Service) move(ctx context.Context, tx Tx, a Alarm, id int64, owners []string) (Alarm, error) {
+	if id == 0 || id == a.Case.ID {
+		return s.assign(ctx, tx, a, Case{ID: id}, owners)
+	}
+	c, err := tx.Case(ctx, id)
+	if err != nil {
+		return a, err
+	}
+	list, err := tx.Alarms(ctx, Query{Case: id, Limit: MaxCaseAlarms})
+	if err == nil && len(list) == MaxCaseAlarms {
+		err = ErrCaseFull
+	}
+	if err != nil {
+		return a, err
+	}
+	return s.assign(ctx, tx, a, c, owners)
+}
+
 // assign puts an alarm into a case, or removes it from its case if the ID of the case is 0. owners are the accounts whose cases the
 // caller may change; empty = all.
-func (s *Service) assign(ctx context.Context, tx Tx, a Alarm, id int64, owners []string) (Alarm, error) {
-	if a.Case.ID == id {
+func (s *Service) assign(ctx context.Context, tx Tx, a Alarm, c Case, owners []string) (Alarm, error) {
+	if a.Case.ID == c.ID {
 		return a, nil
 	}
-	theirs := func(c Case) bool { return len(owners) == 0 || slices.Contains(owners, c.Account) }
-	if a.Case.ID != 0 && !theirs(a.Case) {
-		return a, ErrNoCase
-	}
-	if id != 0 {
-		c, err := tx.Case(ctx, id)
-		if err != nil {
-			return a, err
+	for _, changed := range []Case{a.Case, c} {
+		if changed.ID != 0 && len(owners) > 0 && !slices.Contains(owners, changed.Account) {
+			return a, ErrNoCase
 		}
+	}
+	if c.Account != "" {
 		account, err := tx.AccountOf(ctx, a.Batch)
 		if err != nil {
 			return a, err
 		}
-		if !theirs(c) || c.Account != "" && c.Account != account {
+		if account != c.Account {
 			return a, ErrNoCase
 		}
-		list, err := tx.Alarms(ctx, Query{Case: id, Limit: MaxCaseAlarms})
-		if err != nil {
-			return a, err
-		}
-		if len(list) == MaxCaseAlarms {
-			return a, ErrCaseFull
-		}
 	}
-	return tx.Assign(ctx, a.ID, id, s.Now())
+	return tx.Assign(ctx, a.ID, c.ID, s.Now())
 }

@@ -173,7 +173,7 @@ func (s *Service) Acknowledge(ctx context.Context, id int64, actor string, chang
 	err = s.Store.UpdateAlarms(ctx, func(tx Tx) error {
 		a, err = tx.Acknowledge(ctx, id, actor, s.Now())
 		if err == nil && change.Case != nil {
-			a, err = s.assign(ctx, tx, a, *change.Case, change.Owners)
+			a, err = s.move(ctx, tx, a, *change.Case, change.Owners)
 		}
 		if err == nil && change.Note != nil {
 			a, err = tx.Annotate(ctx, id, *change.Note)

@@ -1,7 +1,6 @@
 package adminapi
 
 import (
-	"cmp"
 	"context"
 	"strconv"
 
@@ -19,7 +18,7 @@ type CasePath struct {
 // alarmCase is a case; the type of its alarms gives their details a schema in the OpenAPI document.
 type alarmCase struct {
 	client.Case
-	Alarms []alarm `json:"alarms,omitempty" doc:"alarms of the case, oldest first; absent in lists"`
+	Alarms []alarm `json:"alarms,omitzero" doc:"alarms of the case, oldest first; absent in lists"`
 }
 
 type caseList struct {
@@ -62,6 +61,7 @@ func (a scanAPI) listCases(ctx context.Context, in *struct {
 func (a scanAPI) getCase(ctx context.Context, in *CasePath) (alarmCase, error) {
 	c, list, err := a.Alarms.Case(ctx, in.ID)
 	shown := showCase(c)
+	shown.Alarms = []alarm{}
 	for i := 0; i < len(list) && err == nil; i++ {
 		var item alarm
 		item, err = a.showAlarm(ctx, list[i])
@@ -92,16 +92,12 @@ func (a scanAPI) putCase(ctx context.Context, in *struct {
 	CasePath
 	Body client.CasePut
 }) (alarmCase, error) {
-	before, _, err := a.Alarms.Case(ctx, in.ID)
-	if err != nil {
-		return alarmCase{}, err
-	}
-	return a.saveCase(ctx, before, in.Body)
+	return a.saveCase(ctx, alarms.Case{ID: in.ID}, in.Body)
 }
 
 func (a scanAPI) saveCase(ctx context.Context, c alarms.Case, put client.CasePut) (alarmCase, error) {
 	ctx = acting(ctx, "")
-	c.Title, c.State, c.Assignee, c.Note = put.Title, cmp.Or(put.State, c.State), put.Assignee, put.Note
+	c.Title, c.State, c.Assignee, c.Note = put.Title, put.State, put.Assignee, put.Note
 	c, err := a.Alarms.SaveCase(ctx, c, put.Alarms, accounts.ActorFromContext(ctx).ActorID, adminroute.CallerFromContext(ctx).Accounts)
 	return readAfter(ctx, err, a.getCase, &CasePath{c.ID})
 }
