@@ -178,7 +178,7 @@ func ParseTemplate(text string) (t Template, err error) {
 	}
 	switch {
 	case t.secret < 0:
-		return fault("has no {secret} and no {digits:N}: anybody could make such a text")
+		return fault("has no {secret} and no {digits:%d} to {digits:%d}: anybody could make such a text", minDigits, maxDigits)
 	case serials > 1 || numbers > 1:
 		return fault("has {serial} or {number:…} more than once")
 	case t.size > MaxText:

@@ -133,7 +133,7 @@ func TestTemplate_FillPlaceholders(t *testing.T) {
 			"https://id.brand.example/01/09506000134352/21/{number:42000}?98={secret}", "", 94},
 		{"https://q.example/{serial}{digits:4}", "", "", "https://q.example/{serial}{digits:4}", "", 0},
 		{"https://q.example/{serial}/{secret}{digits:8}", "", "", "https://q.example/{serial}/{secret}{digits:8}", "", 94},
-		{"{number:1}{digits:4}", "", "", "", "no {secret}", 0},
+		{"{number:1}{digits:4}", "", "", "", "no {secret} and no {digits:15} to {digits:36}", 0},
 		{"{serial}{digits:4}{digits:4}", "", "", "", "the digits of a PIN more than once", 0},
 		{"{secret}{digits:3}", "", "", "", "4 to 8 for a PIN", 0},
 		{"{secret}{digits:9}", "", "", "", "4 to 8 for a PIN", 0},

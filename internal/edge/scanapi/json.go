@@ -183,7 +183,7 @@ func appendDecision(b []byte, id string, d *scan.Decision) []byte {
 		b = appendField(b, `,"prefix":`, matchedPrefix(d))
 		b = append(b, '}')
 	}
-	b = appendField(b, `,"message":`, messages()[reason])
+	b = appendField(b, `,"message":`, message(d, reason))
 	b = appendField(b, `,"reason":`, string(reason))
 	b = appendField(b, `,"url":`, d.URL)
 	if d.Action == scan.ShowText {

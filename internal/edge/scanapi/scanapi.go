@@ -492,7 +492,7 @@ func newDecision(d scan.Decision) decision {
 	}
 	switch d.Kind {
 	case "":
-		result.Reason, result.Message = d.Reason, messages()[d.Reason]
+		result.Reason, result.Message = d.Reason, message(&d, d.Reason)
 	case scan.ByCode:
 		// The code itself is never shown: the account's server exchanges a ticket for the code.
 		result.Matched = &client.Matched{Kind: string(d.Kind), ApplicationID: d.Code.Batch.ID, CodeIndex: &d.Code.Index}
@@ -514,12 +514,23 @@ var catalog = i18n.Open(locale)
 var messages = sync.OnceValue(func() map[codes.Reason]string {
 	texts := map[codes.Reason]string{}
 	for _, reason := range []codes.Reason{codes.NotActive, codes.UnknownCode, codes.IsFrozen, codes.IsVoid, codes.NoRelease,
-		codes.SerialOnly} {
+		codes.SerialOnly, scratchLayer} {
 		text := catalog.Text("code." + string(reason))
 		texts[reason] = text.English() + " " + text.Chinese()
 	}
 	return texts
 })
+
+// scratchLayer is the message, in place of that of SerialOnly, for codes whose texts contain only the serial number.
+const scratchLayer codes.Reason = "scratch_layer"
+
+// message returns the text for users about a reason, "" for no reason.
+func message(d *scan.Decision, reason codes.Reason) string {
+	if reason == codes.SerialOnly && d.Code.Batch.HasPublicTexts() {
+		reason = scratchLayer
+	}
+	return messages()[reason]
+}
 
 const (
 	// streamGroup is the maximum number of lines that are decided before they are recorded and answered together.
