@@ -143,9 +143,9 @@ func filled(text string, n int) string {
 }
 
 // Issues 28 and 42: every operation that changes something evaluates If-Match where it names an account, a rule, a component, a person, a
-// webhook, a setting, a batch, a case, a GS1 key or an appearance, rejects the header elsewhere, and ignores it nowhere. Every answer that shows
-// one thing alone has its revision as ETag. The operations are those of the table itself: a new one that takes If-Match without a line
-// in guardedChanges fails the test, and so does one that takes none although its path names a thing.
+// webhook, a setting, a batch, a case, a GS1 key or an appearance, rejects the header elsewhere, and ignores it nowhere. Every answer that
+// shows one thing alone has its revision as ETag. The operations are those of the table itself: a new one that takes If-Match without a
+// line in guardedChanges fails the test, and so does one that takes none although its path names a thing.
 func TestIfMatch_EveryMutation(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: strings.Replace(brand, "authorizations: [",
