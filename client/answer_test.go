@@ -36,6 +36,7 @@ var everyCall = func() map[string]func(ctx, *api) error {
 		}
 		return nil
 	}
+	calls["Alarms.WriteCaseSheet"] = func(ctx ctx, c *api) error { return c.Alarms.WriteCaseSheet(ctx, 1, "pdf", "en", io.Discard) }
 	calls["Scans.ResolveStream"] = func(ctx ctx, c *api) error {
 		for _, err := range c.Scans.ResolveStream(ctx, slices.Values([]client.ScanRequest{{Text: "x"}})) {
 			return err
@@ -165,7 +166,7 @@ func (d document) least(method, path string) (kind string, body []byte) {
 		if !ok || !form.MatchString(path) || strings.Contains(pattern, "{") && d.Paths[path] != nil {
 			continue
 		}
-		for _, kind := range []string{"application/json", "application/gzip", "application/x-ndjson", "text/csv", "application/age"} {
+		for _, kind := range []string{"application/json", "application/gzip", "application/x-ndjson", "text/csv", "application/age", "application/pdf"} {
 			if content, ok := one.Responses["200"].Content[kind]; ok {
 				text, _ := json.Marshal(d.value(content.Schema))
 				return kind, text

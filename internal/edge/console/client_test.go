@@ -27,7 +27,7 @@ func TestPages_CallThroughClient(t *testing.T) {
 		}
 	}
 	slices.Sort(past)
-	want := []string{"bulkFile passes a file", "codeList passes a file",
+	want := []string{"bulkFile passes a file", "caseSheet passes a file", "codeList passes a file",
 		"download passes a file", "sendPackage passes a file"}
 	assert.True(t, slices.Equal(past, want), "these go past the client: %q; want %q", past, want)
 }

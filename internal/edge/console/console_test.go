@@ -178,6 +178,9 @@ var pages = []struct {
 	{"POST", "/console/health", adminroute.Operator},
 	{"GET", "/console/alarms", adminroute.Viewer}, {"GET", "/console/alarms/1", adminroute.Viewer},
 	{"POST", "/console/alarms", adminroute.Marketer},
+	{"GET", "/console/cases", adminroute.Viewer}, {"POST", "/console/cases", adminroute.Marketer},
+	{"GET", "/console/cases/1", adminroute.Viewer}, {"POST", "/console/cases/1", adminroute.Marketer},
+	{"GET", "/console/cases/1/sheet.pdf", adminroute.Viewer},
 	{"POST", "/console/codes/BATCH/alarm", adminroute.Operator},
 	{"GET", "/console/platforms", adminroute.Viewer}, {"POST", "/console/platforms", adminroute.Operator},
 	{"GET", "/console/operate", adminroute.Operator}, {"POST", "/console/operate", adminroute.Admin},
@@ -244,6 +247,7 @@ func TestPages_RoleMatrix(t *testing.T) {
 		s.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":%q,"user":"u%d","ip":"10.%d.%d.1"}`, code, i, i, i), key)
 	}
 	s.Admin("GET", "/statistics?wait=true", "")
+	s.Admin("POST", "/cases", `{"title":"Market stall","account":"press","alarms":[1]}`)
 	s.Admin("POST", "/batches/"+batch+"/packages", `{"code_start":5000,"code_end":5999,"printer":"Press"}`).JSON(t, &pack)
 	fill := strings.NewReplacer("RID", rid, "BATCH", batch, "SCAN", scan.ID, "PACKAGE", fmt.Sprint(pack.Package))
 	// What a form says besides, by its page.
@@ -255,6 +259,8 @@ func TestPages_RoleMatrix(t *testing.T) {
 		"/console/packages/PACKAGE/file": {"passphrase": {"a passphrase of the test"}},
 		"/console/codes/BATCH/serials":   {"serials": {"7,TEA-0007"}},
 		"/console/codes/BATCH/alarm":     {"did": {"off"}},
+		"/console/cases":                 {"title": {"Market stall"}},
+		"/console/cases/1":               {"did": {"save"}, "title": {"Market stall"}, "state": {"open"}},
 		"/console/operate/apps":          {"did": {"delete"}, "name": {"nobody"}, "sure": {"nobody"}},
 		"/console/operate/settings":      {"reset": {"rule_limit"}},
 		"/console/operate/bulk":          {"did": {"check"}, "what": {"accounts"}, "text": {`{"appid":"bulk","kind":"mini_program"}`}},

@@ -73,7 +73,7 @@ settings: {verification: trust, rule_rate_limit: null}
 	asked := "?" + url.Values{"component_appid": {"plat"}, "redirect_uri": {"https://plat.example/"},
 		"pre_auth_code": {got["agreed"]}}.Encode()
 	return s, strings.NewReplacer("CHART", got["chart"], "ASKED", url.QueryEscape(asked), "RID", got["rid"], "BATCH", got["batch"],
-		"SCAN", got["scan"], "PACKAGE", got["package"], "TEXT", url.QueryEscape(got["code"]), "STRANGER", url.QueryEscape(stranger))
+		"SCAN", got["scan"], "PACKAGE", got["package"], "CASE", got["case"], "TEXT", url.QueryEscape(got["code"]), "STRANGER", url.QueryEscape(stranger))
 }
 
 // everyPage are the pages of a server on which people do not sign in, guardedPages those of one on which they do, in their order.
@@ -98,7 +98,8 @@ func readPages(name string) (list []looked) {
 // files are the addresses of what is no page: files, a stream, and ways elsewhere.
 var files = []string{"GET /console/{$}", "GET /console/calls/live", "GET /console/rules/file", "GET /console/rules/export",
 	"GET /console/codes/{batch}/list.csv", "GET /console/statistics/{table}", "GET /console/operate/bulk/{file}",
-	"GET /console/login/provider", "GET /console/switch", "GET /console/account-names"}
+	"GET /console/login/provider", "GET /console/switch", "GET /console/account-names",
+	"GET /console/cases/{case}/{sheet}"}
 
 // Every page is looked at, in both languages, narrow and wide, light and dark: nothing breaks the policy, nothing is wider than the window,
 // axe-core finds nothing serious, and no text that a stranger left is an element. A page that is new is looked at, or it is said that it
