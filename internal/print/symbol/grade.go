@@ -61,10 +61,18 @@ func (l limits) level(value float64) int {
 	return 0
 }
 
+// maxSearched is the number of pixels to which a picture is reduced before a code is searched in it.
+const maxSearched = 13 << 20
+
 // Grade returns the grades of the QR code in a photograph. The error is ErrNoSymbol or ErrDataMatrix.
 func Grade(m image.Image) (Grading, error) {
+	size := m.Bounds().Size()
+	first := 1
+	for size.X/first*(size.Y/first) > maxSearched {
+		first *= 2
+	}
 	// A reduced picture has less noise, which hides the corners of a code from the detector.
-	for scale := 1; min(m.Bounds().Dx(), m.Bounds().Dy())/scale >= 32; scale *= 2 {
+	for scale := first; min(size.X, size.Y)/scale >= 32; scale *= 2 {
 		// The first binarizer follows uneven light, the second finds codes with little contrast.
 		for _, binarizer := range []func(gozxing.LuminanceSource) gozxing.Binarizer{gozxing.NewHybridBinarizer,
 			gozxing.NewGlobalHistgramBinarizer} {
@@ -73,23 +81,27 @@ func Grade(m image.Image) (Grading, error) {
 			}
 		}
 	}
-	if _, err := find(m, datamatrix.NewDataMatrixReader(), thorough); err == nil {
+	if _, err := find(reduced(m, first), datamatrix.NewDataMatrixReader(), thorough); err == nil {
 		return Grading{}, ErrDataMatrix
 	}
 	return Grading{}, ErrNoSymbol
+}
+
+// reduced returns a picture with its width and its height divided by scale.
+func reduced(m image.Image, scale int) image.Image {
+	if scale == 1 {
+		return m
+	}
+	small := image.NewGray(image.Rect(0, 0, m.Bounds().Dx()/scale, m.Bounds().Dy()/scale))
+	draw.BiLinear.Scale(small, small.Rect, m, m.Bounds(), draw.Src, nil)
+	return small
 }
 
 // gradeAt looks for the corners of a QR code in the picture reduced by scale, and grades the code in the full picture. If the detector
 // found a false alignment pattern or is wrong by a version, gradeAt grades the grid with the most unused error correction.
 func gradeAt(m image.Image, scale int, binarizer func(gozxing.LuminanceSource) gozxing.Binarizer) (best Grading, err error) {
 	defer recovered(&err)
-	small := m
-	if scale > 1 {
-		reduced := image.NewGray(image.Rect(0, 0, m.Bounds().Dx()/scale, m.Bounds().Dy()/scale))
-		draw.BiLinear.Scale(reduced, reduced.Rect, m, m.Bounds(), draw.Src, nil)
-		small = reduced
-	}
-	matrix, err := binarizer(gozxing.NewLuminanceSourceFromImage(small)).GetBlackMatrix()
+	matrix, err := binarizer(gozxing.NewLuminanceSourceFromImage(reduced(m, scale))).GetBlackMatrix()
 	if err != nil {
 		return Grading{}, err
 	}
