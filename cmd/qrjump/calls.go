@@ -15,7 +15,6 @@ import (
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 	"github.com/qrjump/qrjump/internal/contract/unsupported"
-	"github.com/qrjump/qrjump/internal/infra/errortext"
 )
 
 type callsCommand struct {
@@ -248,33 +247,6 @@ func callPath(address string) string {
 		return readable
 	}
 	return path
-}
-
-type whyCommand struct {
-	operator
-	RID string `arg:"" placeholder:"RID"`
-}
-
-// Run explains why the server responded to a call as it did, and how certain it is that the platform behaves in the same way.
-func (c *whyCommand) Run(s *session, qrjump *client.Client) error {
-	call, err := qrjump.Calls.Get(s.ctx, c.RID)
-	return c.print(s, call, wrapped("why.why", c.RID, err), func(w io.Writer) {
-		printMsg(w, "why.of", formatTime(call.OccurredAt), plain(call.Endpoint), plain(orDash(call.Account)))
-		if call.Request != "" {
-			printMsg(w, "why.sent", plain(call.Request))
-		}
-		printMsg(w, "why.answered", plain(call.Response))
-		if call.Detail != "" {
-			printMsg(w, "why.because", plain(errortext.In(outputLanguage.language(), call.Detail)))
-		}
-		printNotOffered(w, s.reader, call)
-		for _, row := range call.Rows {
-			printMsg(w, "why.behaviour", plain(row.ID), evidenceText(row), plain(s.inLanguage(row.English, row.Chinese)))
-		}
-		for _, id := range call.Deviations {
-			printMsg(w, "why.deviation_qrjump_deviations_says_what", plain(id))
-		}
-	})
 }
 
 // printNotOffered explains a call of an unknown path. For a path of a platform API, printNotOffered describes the API and an alternative.
