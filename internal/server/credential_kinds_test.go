@@ -26,6 +26,7 @@ var comparisons = map[string]string{
 	"domain/accounts/ticket.go":        "verify tickets, beside the platform's secret",
 	"domain/accounts/authorization.go": "codes and refresh tokens of platforms, behind a platform's own token",
 	"domain/codes/service.go":          "tickets and js_codes, behind an access token or a secret",
+	"domain/codes/pin.go":              "PINs of codes, of which five wrong ones are compared: TestCheckPIN_FiveWrongOnTwoNodes",
 	"domain/codes/printing.go":         "names the lines of a package; no credential",
 	"domain/iam/people.go":             "admin keys, sessions, links that sign in once, recovery codes beside a password",
 	"domain/iam/own_profile.go":        "recovery codes of somebody who is signed in",
