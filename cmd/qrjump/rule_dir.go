@@ -39,6 +39,7 @@ type operatorRules struct {
 	*client.Client
 	appid  string
 	stored []ruleplan.Stored // all rules of the account; nil until they are read
+	left   int               // publishes left this month
 }
 
 // operatorPage is the number of rules that an operator's command requests at once.
@@ -62,13 +63,14 @@ func (o *operatorRules) ListAllRules(ctx context.Context, target string) (list c
 		if err != nil {
 			return list, err
 		}
-		list.PublishesLeft, o.stored = quota.PublishesLeft, make([]ruleplan.Stored, len(all))
+		o.left, o.stored = quota.PublishesLeft, make([]ruleplan.Stored, len(all))
 		for i, r := range all {
 			if o.stored[i], err = ruleplan.FromAPI(r); err != nil {
 				return list, err
 			}
 		}
 	}
+	list.PublishesLeft = o.left
 	for _, r := range o.stored {
 		if target == "" || r.Target == target {
 			list.Rules = append(list.Rules, r.Rule)
