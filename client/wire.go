@@ -276,14 +276,51 @@ func wirePost(path string, query url.Values, body []byte) request {
 	return request{method: http.MethodPost, path: path, query: query, contentType: "application/json", body: bytes.NewReader(body)}
 }
 
+// Authorizer is an account that authorised a third-party platform.
+type Authorizer struct {
+	AppID        string `json:"authorizer_appid"`
+	RefreshToken string `json:"refresh_token"`
+}
+
+// ListAuthorizers lists the accounts that authorised a platform; Options.AccessToken is the platform's component_access_token.
+func (c WireService) ListAuthorizers(ctx context.Context, component string) (all []Authorizer, err error) {
+	for {
+		var page struct {
+			Total int          `json:"total_count"`
+			List  []Authorizer `json:"list"`
+		}
+		err := c.callWith(ctx, "component_access_token", "/cgi-bin/component/api_get_authorizer_list",
+			map[string]any{"component_appid": component, "offset": len(all), "count": 500}, &page)
+		all = append(all, page.List...)
+		if err != nil || len(page.List) == 0 || len(all) >= page.Total {
+			return all, err
+		}
+	}
+}
+
+// GetAuthorizerToken issues a token with which the platform makes calls for an account; see ListAuthorizers.
+func (c WireService) GetAuthorizerToken(ctx context.Context, component, appid, refreshToken string) (string, error) {
+	var reply struct {
+		Token string `json:"authorizer_access_token"`
+	}
+	err := c.callWith(ctx, "component_access_token", "/cgi-bin/component/api_authorizer_token", map[string]any{
+		"component_appid": component, "authorizer_appid": appid, "authorizer_refresh_token": refreshToken}, &reply)
+	return reply.Token, err
+}
+
 // call makes a call with the account's token.
 func (c *transport) call(ctx context.Context, path string, body map[string]any, reply any) error {
+	return c.callWith(ctx, "access_token", path, body, reply)
+}
+
+// callWith makes a call like call, with the token in the query parameter with a given name.
+func (c *transport) callWith(ctx context.Context, name, path string, body map[string]any, reply any) error {
 	raw, err := encode(body)
 	if err != nil {
 		return err
 	}
 	return c.authorized(ctx, func(token string) error {
-		return c.wire(ctx, wirePost(path, url.Values{"access_token": {token}}, raw), maxList, reply)
+		return c.wire(ctx, wirePost(path, url.Values{name: {token}}, raw), maxList, reply)
 	})
 }
 

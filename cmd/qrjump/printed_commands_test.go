@@ -310,7 +310,7 @@ func (c *copyist) kit() {
 		"qrjump api shareChart 'question=by=day&days=30' days=7", "qrjump account show " + service + " --user alice",
 		"qrjump scan https://coffee.example/t/7", "qrjump symbol https://coffee.example/t/7 --format png --out photo.jpg",
 		"qrjump context set prod --server " + c.found["URL"],
-		"mkdir backups; qrjump export plain.tar.gz; cp plain.tar.gz backups",
+		"mkdir backups rules; cp rules.yaml rules/" + mini + ".yaml; qrjump export plain.tar.gz; cp plain.tar.gz backups",
 		"qrjump export qrjump-export.tar.gz --passphrase-file passphrase.txt",
 		"qrjump import plain.tar.gz --data lib", "qrjump snapshot save base", "qrjump snapshot save checkout",
 	} {

@@ -87,7 +87,7 @@ func (c *ruleList) ofAccount(s *session) error {
 	if err != nil {
 		return err
 	}
-	list, err := allRules(s, wire, c.Target)
+	list, err := allRules(s, wire.Wire, c.Target)
 	return c.print(s, list, wrapped("rule.list_rules", err), func(w io.Writer) {
 		if len(list.Rules) > 0 {
 			heads := []string{"PREFIX", "STATE", "PAGE", "TEST VERSION", "OCCUPIES", "TEST LINKS"}

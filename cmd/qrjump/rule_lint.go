@@ -103,7 +103,7 @@ func (c *ruleLint) set(s *session) (set []rules.Rule, places []string, err error
 	if err != nil {
 		return nil, nil, err
 	}
-	list, err := allRules(s, wire, "")
+	list, err := allRules(s, wire.Wire, "")
 	if err != nil {
 		return nil, nil, fault("rule.list_rules", err)
 	}

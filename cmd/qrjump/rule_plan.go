@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"slices"
@@ -60,7 +61,7 @@ func faultsOf(file string, f ruleplan.FileErrors) error {
 
 // stored returns the rules of the account, keyed by prefix. The wire API does not tell which Mini Program a service account's rule opens,
 // so stored requests one list for each Mini Program in the file.
-func (p *planFlags) stored(s *session, wire *client.Client, wanted []ruleplan.Desired) (have []ruleplan.Stored, left int, err error) {
+func (p *planFlags) stored(s *session, wire ruleCaller, wanted []ruleplan.Desired) (have []ruleplan.Stored, left int, err error) {
 	index := map[string]int{}
 	take := func(target string) error {
 		list, err := allRules(s, wire, target)
@@ -87,23 +88,35 @@ func (p *planFlags) stored(s *session, wire *client.Client, wanted []ruleplan.De
 		return have, left, err
 	}
 	asked := map[string]bool{}
+	if o, ok := wire.(*operatorRules); ok {
+		for _, target := range o.targets() {
+			asked[target] = true
+		}
+	}
 	for _, w := range wanted {
-		if w.IsService() && !asked[w.AppID] {
+		if w.IsService() {
 			asked[w.AppID] = true
-			if err := take(w.AppID); err != nil {
-				return nil, 0, failed(tr("rule_plan.rules_that_open"), w.AppID, err)
-			}
+		}
+	}
+	for _, target := range slices.Sorted(maps.Keys(asked)) {
+		if err := take(target); err != nil {
+			return nil, 0, failed(tr("rule_plan.rules_that_open"), target, err)
 		}
 	}
 	return have, left, nil
 }
 
 // make reads the file and the account's rules, and computes the plan.
-func (p *planFlags) make(s *session, wire *client.Client) (plan, error) {
+func (p *planFlags) make(s *session, wire ruleCaller) (plan, error) {
 	wanted, err := p.readWanted()
 	if err != nil {
 		return plan{}, err
 	}
+	return p.decide(s, wire, wanted)
+}
+
+// decide reads the account's rules, and computes the plan for the rules of its file.
+func (p *planFlags) decide(s *session, wire ruleCaller, wanted []ruleplan.Desired) (plan, error) {
 	have, left, err := p.stored(s, wire, wanted)
 	if err != nil {
 		return plan{}, fault("rule.list_rules", err)
@@ -178,9 +191,8 @@ func (p plan) checkQuota(file string) error {
 	return nil
 }
 
-// down lists the published rules that the steps unpublish or delete; "" means none.
-func (p plan) down() string {
-	var texts []string
+// down lists the published rules that the steps unpublish or delete.
+func (p plan) down() (texts []string) {
 	for _, step := range p.Steps {
 		if !step.TakesOffline {
 			continue
@@ -191,21 +203,25 @@ func (p plan) down() string {
 		}
 		texts = append(texts, did+step.Prefix)
 	}
-	return strings.Join(texts, ", ")
+	return texts
 }
 
 type rulePlan struct {
 	planFlags
+	accountsFlags
 	DetailedExitcode bool
 }
 
 // Run shows the changes that the command apply would make; it returns an error if the publishes left this month are too few.
-func (c *rulePlan) Run(s *session, wire *client.Client) error {
-	made, err := c.make(s, wire)
-	if err = c.print(s, made, err, func(w io.Writer) { made.show(w, c.All) }); err == nil {
-		err = made.checkQuota(c.File)
+func (c *rulePlan) Run(s *session) error {
+	plans, err := c.planned(s, c.accountsFlags)
+	if err == nil {
+		err = c.printPlans(s, plans)
 	}
-	return planExit(c.DetailedExitcode, len(made.Steps) > 0, err)
+	if err == nil {
+		err = checkQuotas(plans)
+	}
+	return planExit(c.DetailedExitcode, slices.ContainsFunc(plans, func(a *rulesPlan) bool { return len(a.Steps) > 0 }), err)
 }
 
 // planExit returns the error of a plan command. With --detailed-exitcode, the exit code distinguishes a failure from a plan with changes.
@@ -223,53 +239,67 @@ func planExit(detailed, changes bool, err error) error {
 
 type ruleApply struct {
 	planFlags
-	adminFlags
+	accountsFlags
 	confirmFlag
 }
 
 // Run shows the plan and executes its steps, up to the first error. The next run continues at the failed step. If a rule was deleted and
-// could not be added again, the error explains how to change the file for the next run.
-func (c *ruleApply) Run(s *session, wire *client.Client) error {
-	made, err := c.make(s, wire)
+// could not be added again, the error explains how to change the file for the next run. The accounts of a folder follow one another.
+func (c *ruleApply) Run(s *session) error {
+	plans, err := c.planned(s, c.accountsFlags)
 	if err != nil {
 		return err
 	}
 	if c.isTable() {
-		made.show(s.out, c.All)
+		if err := c.printPlans(s, plans); err != nil {
+			return err
+		}
 	}
-	if err := made.checkQuota(c.File); err != nil {
+	if err := checkQuotas(plans); err != nil {
 		return err
 	}
-	if down := made.down(); down != "" {
-		if err := c.confirmed(s, tr("rule_plan.removes_published")+down); err != nil {
+	var down []string
+	for _, account := range plans {
+		down = append(down, account.down()...)
+	}
+	if len(down) > 0 {
+		if err := c.confirmed(s, tr("rule_plan.removes_published")+strings.Join(down, ", ")); err != nil {
 			return err
 		}
 	}
-	applied := c.apply(s, wire, made.Steps)
+	var applied error
+	steps := 0
+	for i, account := range plans {
+		if applied = c.apply(s, account.caller, account.Steps); applied != nil {
+			applied = stopped(plans, i, applied)
+			break
+		}
+		steps += len(account.Steps)
+	}
 	if c.isJSON() {
-		if err := c.print(s, made, nil, nil); err != nil {
+		if err := c.printPlans(s, plans); err != nil {
 			return err
 		}
-	} else if applied == nil && len(made.Steps) > 0 {
-		printMsg(s.out, "rule_plan.done", counted(len(made.Steps), "step"))
+	} else if applied == nil && steps > 0 {
+		printMsg(s.out, "rule_plan.done", counted(steps, "step"))
 	}
 	return applied
 }
 
 // apply executes the steps in order and marks the completed ones.
-func (c *ruleApply) apply(s *session, wire *client.Client, steps []ruleplan.Step) error {
+func (c *ruleApply) apply(s *session, wire ruleCaller, steps []ruleplan.Step) error {
 	for i := range steps {
 		step := &steps[i]
 		var err error
 		switch step.Action {
 		case "add":
-			err = confirmFailed(s.ctx, c.serverFlags, c.adminFlags, wire.Wire.CreateRule(s.ctx, step.Draft))
+			err = confirmFailed(s.ctx, c.serverFlags, c.adminFlags, wire.CreateRule(s.ctx, step.Draft))
 		case "edit":
-			err = wire.Wire.UpdateRule(s.ctx, step.Draft)
+			err = wire.UpdateRule(s.ctx, step.Draft)
 		case "publish":
-			err = wire.Wire.PublishRule(s.ctx, step.Prefix)
+			err = wire.PublishRule(s.ctx, step.Prefix)
 		case "delete":
-			err = wire.Wire.DeleteRule(s.ctx, step.Prefix, step.Target)
+			err = wire.DeleteRule(s.ctx, step.Prefix, step.Target)
 		}
 		if err != nil {
 			next, details := remedy(err)
@@ -302,39 +332,31 @@ func completedSteps(done []ruleplan.Step, prefix string) string {
 
 type rulePull struct {
 	member
+	accountsFlags
+	Dir    string   `arg:"" optional:"" file:"dir"`
 	Target []string `placeholder:"APPID"`
 }
 
-// Run writes the account's rules to a file in the format of rule plan. Run uses only the wire API, so it works with the platform too.
-func (c *rulePull) Run(s *session, wire *client.Client) error {
-	all, err := allRules(s, wire, "")
+// Run prints the account's rules in the format of rule plan, or writes a file for each account of a folder. With the credentials of an
+// account or a platform, Run uses only the wire API, so it works with the platform too.
+func (c *rulePull) Run(s *session) error {
+	if c.Dir != "" {
+		return c.pullTo(s)
+	}
+	if c.Component != "" {
+		return misused("rule_dir.component_folder")
+	}
+	wire, err := c.client(s)
 	if err != nil {
-		return fault("rule.list_rules", err)
+		return err
 	}
-	opens := map[string]string{}
-	for _, target := range c.Target {
-		list, err := allRules(s, wire, target)
-		if err != nil {
-			return failed(tr("rule_plan.rules_that_open"), target, err)
-		}
-		for _, r := range list.Rules {
-			opens[r.Prefix] = target
-		}
+	file, err := c.read(s, wire.Wire)
+	if err != nil || c.isJSON() {
+		return c.print(s, file, err, nil)
 	}
-	file := ruleplan.File{Rules: []ruleplan.Written{}}
-	for _, r := range all.Rules {
-		target := opens[r.Prefix]
-		if ruleplan.KindOf(r) == rules.KindService && target == "" {
-			return hintError{error: fault("rule_pull.the_wire_does_not_say", r.Prefix), next: tr("rule_pull.name_the_account_s_mini")}
-		}
-		file.Rules = append(file.Rules, ruleplan.Write(r, target))
-	}
-	if c.isJSON() {
-		return c.print(s, file, nil, nil)
-	}
-	text, err := file.Text()
+	text, err := pulled(file, c.AppID)
 	if err == nil {
-		_, err = fmt.Fprint(s.out, tr("rule_pull.rules_what_a_server_has", ofAccount(c.AppID), text))
+		_, err = io.WriteString(s.out, text)
 	}
 	return err
 }
@@ -351,8 +373,8 @@ func ofAccount(appid string) string {
 var errMoving = constant("rule_pull.rules_were_added_or_deleted")
 
 // allRules lists all rules of the account; for a service account, target is the Mini Program that the rules open.
-func allRules(s *session, wire *client.Client, target string) (client.RuleList, error) {
-	list, err := wire.Wire.ListAllRules(s.ctx, target)
+func allRules(s *session, wire ruleCaller, target string) (client.RuleList, error) {
+	list, err := wire.ListAllRules(s.ctx, target)
 	if errors.Is(err, client.ErrRulesChanged) {
 		err = errMoving
 	}
@@ -373,7 +395,7 @@ func (c *ruleReplay) Run(s *session, wire *client.Client) error {
 	if c.Days < 1 || c.Days > 3660 {
 		return misused("rule_replay.days_want_1_to_3660", c.Days)
 	}
-	made, err := c.make(s, wire)
+	made, err := c.make(s, wire.Wire)
 	if err != nil {
 		return err
 	}

@@ -191,7 +191,7 @@ func (c *ruleQR) Run(s *session, wire *client.Client) error {
 	if err != nil {
 		return err
 	}
-	list, err := allRules(s, wire, "")
+	list, err := allRules(s, wire.Wire, "")
 	if err != nil {
 		return fault("rule.list_rules", err)
 	}
