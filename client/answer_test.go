@@ -166,7 +166,8 @@ func (d document) least(method, path string) (kind string, body []byte) {
 		if !ok || !form.MatchString(path) || strings.Contains(pattern, "{") && d.Paths[path] != nil {
 			continue
 		}
-		for _, kind := range []string{"application/json", "application/gzip", "application/x-ndjson", "text/csv", "application/age", "application/pdf"} {
+		for _, kind := range []string{"application/json", "application/gzip", "application/x-ndjson", "text/csv", "application/age",
+			"application/pdf"} {
 			if content, ok := one.Responses["200"].Content[kind]; ok {
 				text, _ := json.Marshal(d.value(content.Schema))
 				return kind, text

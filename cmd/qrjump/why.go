@@ -17,8 +17,7 @@ import (
 
 type whyCommand struct {
 	operator
-	ScanServer string `env:"QRJUMP_SCAN_SERVER" placeholder:"URL"`
-	Subject    string `arg:"" placeholder:"SUBJECT"`
+	Subject string `arg:"" placeholder:"SUBJECT"`
 }
 
 // explanation states why a subject is as it is. One of the last five fields is set.
@@ -159,7 +158,7 @@ func explainAlarm(s *session, list []client.Alarm) (e explanation) {
 		e = explanation{Kind: "alarm", Reason: reason(s.reader, a), Alarm: &a}
 		switch a.State {
 		case "suspicious":
-			e.Fix = fmt.Sprintf("qrjump stats alarms --confirm %d", a.ID)
+			e.Fix = "qrjump stats alarms --confirm " + number(a.ID)
 		case "dismissed":
 			e.Reason += " " + tr("why.dismissed", plain(a.DismissedBy), plain(a.Note))
 		}
@@ -174,7 +173,7 @@ func explainDelivery(list []client.Delivery) (e explanation) {
 			e.Reason += ": " + d.Error
 		}
 		if d.State == "failed" {
-			e.Fix = fmt.Sprintf("qrjump api replayDelivery id=%d", d.ID)
+			e.Fix = "qrjump api replayDelivery id=" + number(d.ID)
 		}
 	}
 	return e
@@ -203,7 +202,7 @@ func explainCode(code client.StoredCode) explanation {
 
 // explainLink states what the scan of a text opens, and why; the nearest rule determines the command that fixes the problem.
 func (c *whyCommand) explainLink(s *session, text string) (explanation, error) {
-	loc, err := c.scan(c.ScanServer)
+	loc, err := c.scan("")
 	if err != nil {
 		return explanation{}, err
 	}

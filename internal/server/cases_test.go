@@ -70,13 +70,15 @@ func TestCases_Life(t *testing.T) {
 			{ofBrand, "PUT", "/cases/CASE", `{"title":"x","state":"closed"}`, 200, `"state":"closed"`},
 			{admin, "GET", "/cases?state=closed", "", 200, `"title":"x"`},
 			{admin, "GET", "/cases/9", "", 404, "no case"},
-			{admin, "POST", "/cases", `{"title":"both","state":"closed","alarms":[1,3]}`, 200, `"account":"","title":"both","state":"closed"`},
+			{admin, "POST", "/cases", `{"title":"both","state":"closed","alarms":[1,3]}`, 200,
+				`"account":"","title":"both","state":"closed"`},
 			{ofBrand, "GET", "/alarms", "", 200, `"acknowledged_by"`},
 			{ofBrand, "POST", "/alarms/1/acknowledge", `{"case":1}`, 404, "no case"},
 		} {
 			fill := strings.NewReplacer("CASE", "1").Replace
 			a := c.call(c.method, fill(c.path), fill(c.body))
-			assert.True(t, a.Status == c.status && strings.Contains(a.Body, fill(c.want)), "call %d, %s %s %s: %d %s, want %d %s", i, c.method,
+			assert.True(t, a.Status == c.status && strings.Contains(a.Body, fill(c.want)), "call %d, %s %s %s: %d %s, want %d %s", i,
+				c.method,
 				c.path, c.body, a.Status, a.Body, c.status, c.want)
 		}
 

@@ -351,7 +351,8 @@ func TestPIN_TypedIntoPage(t *testing.T) {
 			pin := strings.Split(list[1], ",")[3]
 			wrong := string('0'+(pin[0]-'0'+1)%10) + pin[1:]
 			opened := w.ask("resolve", "alice", strings.Split(list[1], ",")[2])
-			assert.True(t, opened.Reason == scanned && strings.Contains(opened.Message, "scratch layer") == (scanned != ""), "%s: %+v", text, opened)
+			assert.True(t, opened.Reason == scanned && strings.Contains(opened.Message, "scratch layer") == (scanned != ""),
+				"%s: %+v", text, opened)
 			says(list[1], "", "Enter the number under the scratch layer", "请输入刮开涂层后的数字")
 			says(list[1], pin, "A genuine code", "此码为正品码")
 			says(list[1], wrong, "This number is wrong", "数字不正确")

@@ -56,7 +56,9 @@ func TestStory_CaseOfImportedCode(t *testing.T) {
 			p.choose(`select[name="state"]`, "closed")
 			p.click(`button[value="save"]`)
 			p.reads("done.alarm")
-			p.until(func() bool { return strings.Contains(s.Admin("GET", "/cases?state=closed&owner="+brand, "").Body, "Stall") })
+			p.until(func() bool {
+				return strings.Contains(s.Admin("GET", "/cases?state=closed&owner="+brand, "").Body, "Stall")
+			})
 		})
 	}
 }

@@ -73,7 +73,8 @@ settings: {verification: trust, rule_rate_limit: null}
 	asked := "?" + url.Values{"component_appid": {"plat"}, "redirect_uri": {"https://plat.example/"},
 		"pre_auth_code": {got["agreed"]}}.Encode()
 	return s, strings.NewReplacer("CHART", got["chart"], "ASKED", url.QueryEscape(asked), "RID", got["rid"], "BATCH", got["batch"],
-		"SCAN", got["scan"], "PACKAGE", got["package"], "CASE", got["case"], "TEXT", url.QueryEscape(got["code"]), "STRANGER", url.QueryEscape(stranger))
+		"SCAN", got["scan"], "PACKAGE", got["package"], "CASE", got["case"],
+		"TEXT", url.QueryEscape(got["code"]), "STRANGER", url.QueryEscape(stranger))
 }
 
 // everyPage are the pages of a server on which people do not sign in, guardedPages those of one on which they do, in their order.
