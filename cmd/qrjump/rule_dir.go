@@ -207,7 +207,7 @@ func (p *planFlags) planned(s *session, a accountsFlags) (plans []*rulesPlan, er
 		return nil, misused("rule_dir.empty", p.File)
 	}
 	for _, account := range plans {
-		if account.wanted, err = p.of(account).readWanted(); err != nil {
+		if account.wanted, err = p.forAccount(account).readWanted(); err != nil {
 			return nil, err
 		}
 	}
@@ -217,7 +217,7 @@ func (p *planFlags) planned(s *session, a accountsFlags) (plans []*rulesPlan, er
 	}
 	for _, account := range plans {
 		if account.caller, err = access.caller(s, account.AppID); err == nil {
-			account.plan, err = p.of(account).decide(s, account.caller, account.wanted)
+			account.plan, err = p.forAccount(account).decide(s, account.caller, account.wanted)
 		}
 		if err != nil {
 			return nil, fault("rule_dir.of", account.file, err)
@@ -226,8 +226,8 @@ func (p *planFlags) planned(s *session, a accountsFlags) (plans []*rulesPlan, er
 	return plans, nil
 }
 
-// of returns the flags for the file of one account.
-func (p planFlags) of(account *rulesPlan) *planFlags {
+// forAccount returns the flags for the file of one account.
+func (p planFlags) forAccount(account *rulesPlan) *planFlags {
 	p.File, p.AppID = account.file, account.AppID
 	return &p
 }
