@@ -25,9 +25,8 @@ type accountsFlags struct {
 	Component string `placeholder:"APPID"`
 }
 
-// ruleCaller lists and changes the rules of one account.
+// ruleCaller changes the rules of one account: a client.WireService or operatorRules.
 type ruleCaller interface {
-	ListAllRules(ctx context.Context, target string) (client.RuleList, error)
 	CreateRule(ctx context.Context, d client.RuleDraft) error
 	UpdateRule(ctx context.Context, d client.RuleDraft) error
 	PublishRule(ctx context.Context, prefix string) error
@@ -36,105 +35,66 @@ type ruleCaller interface {
 
 // operatorRules implements ruleCaller with the operator's token.
 type operatorRules struct {
-	*client.Client
+	client.RulesService
 	appid  string
-	stored []ruleplan.Stored // all rules of the account; nil until they are read
+	stored []ruleplan.Stored // all rules of the account
 	left   int               // publishes left this month
 }
 
-// operatorPage is the number of rules that an operator's command requests at once.
-const operatorPage = 1000
+// readRules reads the rules of an account with the operator's token.
+func readRules(ctx context.Context, qrjump *client.Client, appid string) (*operatorRules, error) {
+	quota, err := qrjump.Accounts.GetQuota(ctx, appid)
+	if err != nil {
+		return nil, err
+	}
+	all, err := storedRules(ctx, qrjump, appid)
+	o := &operatorRules{RulesService: qrjump.Rules, appid: appid, left: quota.PublishesLeft, stored: make([]ruleplan.Stored, len(all))}
+	for i, r := range all {
+		if err == nil {
+			o.stored[i], err = ruleplan.FromAPI(r)
+		}
+	}
+	return o, err
+}
 
 // storedRules lists the rules of an account, or of all accounts if owner is "".
 func storedRules(ctx context.Context, qrjump *client.Client, owner string) ([]client.StoredRule, error) {
-	return everyPage(operatorPage, func(last client.StoredRule) ([]client.StoredRule, error) {
-		return qrjump.Rules.List(ctx, client.StoredRuleQuery{Owner: owner, After: last.ID, Limit: operatorPage})
+	const page = 1000
+	return everyPage(page, func(last client.StoredRule) ([]client.StoredRule, error) {
+		return qrjump.Rules.List(ctx, client.StoredRuleQuery{Owner: owner, After: last.ID, Limit: page})
 	})
 }
 
-// ListAllRules lists the rules of the account; if target is not "", only those that open this Mini Program.
-func (o *operatorRules) ListAllRules(ctx context.Context, target string) (list client.RuleList, err error) {
-	if o.stored == nil {
-		quota, err := o.Accounts.GetQuota(ctx, o.appid)
-		if err != nil {
-			return list, err
-		}
-		all, err := storedRules(ctx, o.Client, o.appid)
-		if err != nil {
-			return list, err
-		}
-		o.left, o.stored = quota.PublishesLeft, make([]ruleplan.Stored, len(all))
-		for i, r := range all {
-			if o.stored[i], err = ruleplan.FromAPI(r); err != nil {
-				return list, err
-			}
-		}
-	}
-	list.PublishesLeft = o.left
-	for _, r := range o.stored {
-		if target == "" || r.Target == target {
-			list.Rules = append(list.Rules, r.Rule)
-		}
-	}
-	return list, nil
-}
-
-// targets returns the Mini Programs that the account's rules open; it is called after ListAllRules.
-func (o *operatorRules) targets() []string {
-	opened := map[string]bool{}
-	for _, r := range o.stored {
-		if r.Target != "" {
-			opened[r.Target] = true
-		}
-	}
-	return slices.Sorted(maps.Keys(opened))
-}
-
-func ownRule(d client.RuleDraft) client.OwnRule {
-	r := client.OwnRule{Prefix: d.Prefix, Path: d.Path, AppID: d.AppID, Occupy: d.Occupy}
-	if d.AppID == "" {
-		r.OpenVersion = int(d.OpenVersion)
-		if d.TestLinks != nil {
-			r.TestLinks = &d.TestLinks
-		}
-	}
-	return r
-}
-
 func (o *operatorRules) CreateRule(ctx context.Context, d client.RuleDraft) error {
-	_, err := o.Rules.Create(ctx, o.appid, ownRule(d))
-	return err
+	return errorOf(o.Create(ctx, o.appid, ruleplan.OwnRule(d)))
 }
 
 func (o *operatorRules) UpdateRule(ctx context.Context, d client.RuleDraft) error {
-	_, err := o.Rules.Update(ctx, o.appid, ownRule(d))
-	return err
+	return errorOf(o.Update(ctx, o.appid, ruleplan.OwnRule(d)))
 }
 
 func (o *operatorRules) PublishRule(ctx context.Context, prefix string) error {
-	_, err := o.Rules.Publish(ctx, o.appid, prefix)
-	return err
+	return errorOf(o.Publish(ctx, o.appid, prefix))
 }
 
 func (o *operatorRules) DeleteRule(ctx context.Context, prefix, _ string) error {
-	_, err := o.Rules.Delete(ctx, o.appid, prefix)
-	return err
+	return errorOf(o.Delete(ctx, o.appid, prefix))
 }
+
+func errorOf(_ client.StoredRule, err error) error { return err }
 
 // ruleAccess makes the callers for the accounts of a folder. The credentials are those of the platform that --component names, else the
 // operator's, else those of each account: the account of --appid, and accounts with a context for the same server.
 type ruleAccess struct {
 	member
-	component string
-	platform  *client.Client
-	refresh   map[string]string // refresh token of each account that authorised the platform
-	operator  *client.Client
-	secrets   map[string]string // source of each account's secret, from the contexts
+	component          string
+	platform, operator *client.Client
+	accounts           map[string]string // accounts with credentials: for a platform the refresh token, else the source of the secret
 }
 
 // openAccess selects the credentials. An access token without --component is the token of the account of --appid.
 func openAccess(s *session, m member, a accountsFlags) (*ruleAccess, error) {
-	access := &ruleAccess{member: m, component: a.Component, refresh: map[string]string{}, secrets: map[string]string{}}
+	access := &ruleAccess{member: m, component: a.Component, accounts: map[string]string{m.AppID: ""}}
 	var err error
 	switch {
 	case a.Component != "" && m.AccessToken == "":
@@ -144,51 +104,44 @@ func openAccess(s *session, m member, a accountsFlags) (*ruleAccess, error) {
 			return nil, err
 		}
 		list, err := access.platform.Wire.ListAuthorizers(s.ctx, a.Component)
+		access.accounts = map[string]string{}
 		for _, given := range list {
-			access.refresh[given.AppID] = given.RefreshToken
+			access.accounts[given.AppID] = given.RefreshToken
 		}
 		return access, wrapped("rule_dir.accounts_of", a.Component, err)
 	case a.AdminToken != "" || m.AppID == "" && m.AccessToken == "":
 		access.operator, err = m.asOperator(a.adminFlags)
 		return access, err
 	case m.AppID == "":
-		return nil, misused("rule_dir.whose_token")
+		return nil, misused("connection.missing_credentials")
 	}
 	file, _, err := readContexts()
 	for _, c := range file.Contexts {
-		if c.Secret != "" && c.place() == cmp.Or(m.Server, m.Data) {
-			access.secrets[c.AppID] = c.Secret
+		if c.Secret != "" && c.AppID != "" && c.AppID != m.AppID && c.place() == cmp.Or(m.Server, m.Data) {
+			access.accounts[c.AppID] = c.Secret
 		}
 	}
-	access.secrets[m.AppID] = ""
 	return access, err
 }
 
 // caller returns the caller for an account.
 func (r *ruleAccess) caller(s *session, appid string) (ruleCaller, error) {
-	if r.operator != nil {
-		return &operatorRules{Client: r.operator, appid: appid}, nil
-	}
+	var err error
 	m := r.member
-	if r.platform != nil {
-		refresh, ok := r.refresh[appid]
-		if !ok {
-			return nil, absent(fault("rule_dir.not_authorised", r.component))
-		}
-		token, err := r.platform.Wire.GetAuthorizerToken(s.ctx, r.component, appid, refresh)
-		if err != nil {
-			return nil, err
-		}
-		m.AccessToken = token
-	}
-	if source, ok := r.secrets[appid]; r.platform == nil && !ok {
+	credential, ok := r.accounts[appid]
+	switch {
+	case r.operator != nil:
+		return readRules(s.ctx, r.operator, appid)
+	case !ok:
 		return nil, misused("rule_dir.no_credentials")
-	} else if appid != m.AppID && r.platform == nil {
-		var err error
-		if m.Secret, err = readSecret(source, appid); err != nil {
-			return nil, err
-		}
+	case r.platform != nil:
+		m.AccessToken, err = r.platform.Wire.GetAuthorizerToken(s.ctx, r.component, appid, credential)
+	case appid != m.AppID:
 		m.AppID, m.AccessToken = appid, ""
+		m.Secret, err = readSecret(credential, appid)
+	}
+	if err != nil {
+		return nil, err
 	}
 	wire, err := m.client(s)
 	if err != nil {
@@ -197,21 +150,15 @@ func (r *ruleAccess) caller(s *session, appid string) (ruleCaller, error) {
 	return wire.Wire, nil
 }
 
-// accounts returns the accounts whose rules can be listed: for an operator, the accounts with rules.
-func (r *ruleAccess) accounts(s *session) ([]string, error) {
-	found := map[string]string{}
-	maps.Copy(found, r.secrets)
-	maps.Copy(found, r.refresh)
-	if r.operator != nil {
-		all, err := storedRules(s.ctx, r.operator, "")
-		if err != nil {
-			return nil, fault("rule.list_rules", err)
-		}
-		for _, rule := range all {
-			found[rule.Owner] = ""
-		}
+// appids returns the accounts whose rules can be listed: for an operator, the accounts with rules.
+func (r *ruleAccess) appids(s *session) ([]string, error) {
+	if r.operator == nil {
+		return slices.Sorted(maps.Keys(r.accounts)), nil
 	}
-	return slices.Sorted(maps.Keys(found)), nil
+	all, err := storedRules(s.ctx, r.operator, "")
+	owners := mapped(all, func(rule client.StoredRule) string { return rule.Owner })
+	slices.Sort(owners)
+	return slices.Compact(owners), wrapped("rule.list_rules", err)
 }
 
 // rulesPlan is the plan of one account.
@@ -247,21 +194,20 @@ func (p *planFlags) planned(s *session, a accountsFlags) (plans []*rulesPlan, er
 		return nil, usageError(inReader(err).Error())
 	}
 	for _, entry := range entries {
-		extension := filepath.Ext(entry.Name())
-		if entry.IsDir() || extension != ".yaml" && extension != ".yml" {
-			continue
+		file := filepath.Join(p.File, entry.Name())
+		switch appid, ok := strings.CutSuffix(entry.Name(), ".yaml"); {
+		case !ok || entry.IsDir():
+		case !fileAppID.MatchString(appid):
+			return nil, misused("rule_dir.name", file)
+		default:
+			plans = append(plans, &rulesPlan{AppID: appid, file: file})
 		}
-		appid := strings.TrimSuffix(entry.Name(), ".yaml")
-		if !fileAppID.MatchString(appid) {
-			return nil, misused("rule_dir.name", filepath.Join(p.File, entry.Name()))
-		}
-		plans = append(plans, &rulesPlan{AppID: appid, file: filepath.Join(p.File, entry.Name())})
 	}
 	if len(plans) == 0 {
 		return nil, misused("rule_dir.empty", p.File)
 	}
 	for _, account := range plans {
-		if account.wanted, err = p.of(account).readWanted(); err != nil {
+		if account.wanted, err = p.forAccount(account).readWanted(); err != nil {
 			return nil, err
 		}
 	}
@@ -271,7 +217,7 @@ func (p *planFlags) planned(s *session, a accountsFlags) (plans []*rulesPlan, er
 	}
 	for _, account := range plans {
 		if account.caller, err = access.caller(s, account.AppID); err == nil {
-			account.plan, err = p.of(account).decide(s, account.caller, account.wanted)
+			account.plan, err = p.forAccount(account).decide(s, account.caller, account.wanted)
 		}
 		if err != nil {
 			return nil, fault("rule_dir.of", account.file, err)
@@ -280,13 +226,13 @@ func (p *planFlags) planned(s *session, a accountsFlags) (plans []*rulesPlan, er
 	return plans, nil
 }
 
-// of returns the flags for the file of one account.
-func (p planFlags) of(account *rulesPlan) *planFlags {
+// forAccount returns the flags for the file of one account.
+func (p planFlags) forAccount(account *rulesPlan) *planFlags {
 	p.File, p.AppID = account.file, account.AppID
 	return &p
 }
 
-// print prints the plans: for a folder, each below the AppID of its account.
+// printPlans prints the plans: for a folder, each below the AppID of its account.
 func (p *planFlags) printPlans(s *session, plans []*rulesPlan) error {
 	if !isFolder(p.File) {
 		return p.print(s, plans[0].plan, nil, func(w io.Writer) { plans[0].show(w, p.All) })
@@ -332,7 +278,7 @@ func (c *rulePull) pullTo(s *session) error {
 	if err != nil {
 		return err
 	}
-	appids, err := access.accounts(s)
+	appids, err := access.appids(s)
 	if err != nil {
 		return err
 	}
@@ -368,19 +314,21 @@ func (c *rulePull) pullTo(s *session) error {
 // read reads the rules of an account; the wire API lists which Mini Program a service account's rule opens only for a given Mini Program.
 func (c *rulePull) read(s *session, caller ruleCaller) (ruleplan.File, error) {
 	file := ruleplan.File{Rules: []ruleplan.Written{}}
-	all, err := allRules(s, caller, "")
+	if o, ok := caller.(*operatorRules); ok {
+		file.Rules = mapped(o.stored, func(r ruleplan.Stored) ruleplan.Written { return ruleplan.Write(r.Rule, r.Target) })
+		return file, nil
+	}
+	wire := caller.(client.WireService)
+	all, err := allRules(s, wire, "")
 	if err != nil {
 		return file, fault("rule.list_rules", err)
 	}
-	targets := c.Target
-	if o, ok := caller.(*operatorRules); ok {
-		targets = o.targets()
-	} else if c.Dir != "" && !slices.ContainsFunc(all.Rules, func(r client.Rule) bool { return ruleplan.KindOf(r) == rules.KindService }) {
-		targets = nil
-	}
 	opens := map[string]string{}
-	for _, target := range targets {
-		list, err := allRules(s, caller, target)
+	for _, target := range c.Target {
+		if c.Dir != "" && !slices.ContainsFunc(all.Rules, func(r client.Rule) bool { return ruleplan.KindOf(r) == rules.KindService }) {
+			break
+		}
+		list, err := allRules(s, wire, target)
 		if err != nil {
 			return file, failed(tr("rule_plan.rules_that_open"), target, err)
 		}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net/http"
 	"os"
 	"slices"
@@ -61,7 +60,11 @@ func faultsOf(file string, f ruleplan.FileErrors) error {
 
 // stored returns the rules of the account, keyed by prefix. The wire API does not tell which Mini Program a service account's rule opens,
 // so stored requests one list for each Mini Program in the file.
-func (p *planFlags) stored(s *session, wire ruleCaller, wanted []ruleplan.Desired) (have []ruleplan.Stored, left int, err error) {
+func (p *planFlags) stored(s *session, caller ruleCaller, wanted []ruleplan.Desired) (have []ruleplan.Stored, left int, err error) {
+	if o, ok := caller.(*operatorRules); ok {
+		return o.stored, o.left, nil
+	}
+	wire := caller.(client.WireService)
 	index := map[string]int{}
 	take := func(target string) error {
 		list, err := allRules(s, wire, target)
@@ -88,19 +91,12 @@ func (p *planFlags) stored(s *session, wire ruleCaller, wanted []ruleplan.Desire
 		return have, left, err
 	}
 	asked := map[string]bool{}
-	if o, ok := wire.(*operatorRules); ok {
-		for _, target := range o.targets() {
-			asked[target] = true
-		}
-	}
 	for _, w := range wanted {
-		if w.IsService() {
+		if w.IsService() && !asked[w.AppID] {
 			asked[w.AppID] = true
-		}
-	}
-	for _, target := range slices.Sorted(maps.Keys(asked)) {
-		if err := take(target); err != nil {
-			return nil, 0, failed(tr("rule_plan.rules_that_open"), target, err)
+			if err := take(w.AppID); err != nil {
+				return nil, 0, failed(tr("rule_plan.rules_that_open"), w.AppID, err)
+			}
 		}
 	}
 	return have, left, nil
@@ -373,7 +369,7 @@ func ofAccount(appid string) string {
 var errMoving = constant("rule_pull.rules_were_added_or_deleted")
 
 // allRules lists all rules of the account; for a service account, target is the Mini Program that the rules open.
-func allRules(s *session, wire ruleCaller, target string) (client.RuleList, error) {
+func allRules(s *session, wire client.WireService, target string) (client.RuleList, error) {
 	list, err := wire.ListAllRules(s.ctx, target)
 	if errors.Is(err, client.ErrRulesChanged) {
 		err = errMoving

@@ -339,6 +339,19 @@ func (w *Desired) Draft() client.RuleDraft {
 	return d
 }
 
+// OwnRule converts a draft to the form in which an operator sets a rule for an account.
+func OwnRule(d client.RuleDraft) client.OwnRule {
+	r := client.OwnRule{Prefix: d.Prefix, Path: d.Path, AppID: d.AppID, Occupy: d.Occupy}
+	if d.AppID == "" {
+		r.OpenVersion = int(d.OpenVersion)
+		if d.TestLinks != nil {
+			links := slices.Clone(d.TestLinks)
+			r.TestLinks = &links
+		}
+	}
+	return r
+}
+
 func KindOf(r client.Rule) rules.Kind {
 	if link, ok := rules.ParseLink(r.Prefix); ok && link.IsService() {
 		return rules.KindService

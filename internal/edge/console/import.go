@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -162,14 +161,7 @@ func (pages rulePages) apply(v *request, data *importView, stored []client.Store
 	}
 	for i := range data.Steps {
 		step := &data.Steps[i]
-		rule := client.OwnRule{Prefix: step.Draft.Prefix, Path: step.Draft.Path, AppID: step.Draft.AppID, Occupy: step.Draft.Occupy}
-		if rule.AppID == "" {
-			rule.OpenVersion = int(step.Draft.OpenVersion)
-			if step.Draft.TestLinks != nil {
-				links := slices.Clone(step.Draft.TestLinks)
-				rule.TestLinks = &links
-			}
-		}
+		rule := ruleplan.OwnRule(step.Draft)
 		var err error
 		var currentRule client.StoredRule
 		v.saw = revisions[step.Prefix]
