@@ -39,9 +39,9 @@ func TestCases_Life(t *testing.T) {
 			want               string // part of the response
 		}{
 			{ofBrand, "POST", "/cases", `{"title":"x","alarms":[3]}`, 403, "brand only"},
-			{ofBrand, "POST", "/cases", `{"title":"x","alarms":[1,3]}`, 404, "no case with this id for the alarm"},
+			{ofBrand, "POST", "/cases", `{"title":"x","alarms":[1,3]}`, 404, "no case with this id for this caller and these alarms"},
 			{ofBrand, "POST", "/cases", `{"title":"x","account":"rival"}`, 403, "brand only"},
-			{admin, "POST", "/cases", `{"title":"x","account":"rival","alarms":[1]}`, 404, "no case with this id for the alarm"},
+			{admin, "POST", "/cases", `{"title":"x","account":"rival","alarms":[1]}`, 404, "no case with this id for this caller and these alarms"},
 			{ofBrand, "POST", "/cases", `{"title":"x","alarms":[9]}`, 404, "no alarm with this id"},
 			{admin, "GET", "/cases", "", 200, `{"cases":[]}`},
 			{admin, "GET", "/alarms?acknowledged=true", "", 200, `"alarms":[]`},
@@ -55,7 +55,7 @@ func TestCases_Life(t *testing.T) {
 			{ofRival, "PUT", "/cases/CASE", `{"title":"x"}`, 403, "rival only"},
 			{ofRival, "POST", "/alarms/3/acknowledge", `{"case":CASE}`, 404, "no case with this id"},
 			{ofRival, "POST", "/alarms/1/acknowledge", `{"case":0}`, 403, "rival only"},
-			{ofBrand, "PUT", "/cases/CASE", `{"title":"x","alarms":[1,3]}`, 404, "no case with this id for the alarm"},
+			{ofBrand, "PUT", "/cases/CASE", `{"title":"x","alarms":[1,3]}`, 404, "no case with this id for this caller and these alarms"},
 			{ofBrand, "GET", "/alarms?case=CASE", "", 200, `"case_title":"<script>王","assignee":"Li Na"`},
 			{ofBrand, "GET", "/alarms/export", "", 200, ",CASE,<script>王,Li Na\n"},
 			{ofBrand, "GET", "/cases/CASE/sheet?format=html", "", 200, `<title>Case CASE: &lt;script&gt;王</title>`},

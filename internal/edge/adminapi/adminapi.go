@@ -139,7 +139,7 @@ var explained = []struct {
 		"this scan is older than the retention of the scan log: continue without after, which begins " + "with the oldest scan"},
 	{scanlog.ErrNoScan, http.StatusNotFound, "there is no scan with this id on this server"},
 	{alarms.ErrNoAlarm, http.StatusNotFound, "there is no alarm with this id"},
-	{alarms.ErrNoCase, http.StatusNotFound, "there is no case with this id for the alarm"},
+	{alarms.ErrNoCase, http.StatusNotFound, "there is no case with this id for this caller and these alarms"},
 	{alarms.ErrCaseFull, http.StatusUnprocessableEntity, "a case has at most 1,000 alarms"},
 	{iam.ErrNoPerson, http.StatusNotFound, ""},
 	{iam.ErrNoKey, http.StatusNotFound, ""},
