@@ -158,7 +158,7 @@ func explainAlarm(s *session, list []client.Alarm) (e explanation) {
 		e = explanation{Kind: "alarm", Reason: reason(s.reader, a), Alarm: &a}
 		switch a.State {
 		case "suspicious":
-			e.Fix = "qrjump stats alarms --confirm " + number(a.ID)
+			e.Fix = fmt.Sprintf("qrjump stats alarms --confirm %d", a.ID)
 		case "dismissed":
 			e.Reason += " " + tr("why.dismissed", plain(a.DismissedBy), plain(a.Note))
 		}
