@@ -15,12 +15,13 @@ import (
 func TestStory_CaseOfImportedCode(t *testing.T) {
 	screens := []screen{{"en", 390}, {"zh-CN", 1600}}
 	report := []string{"<h1>Case 1: Stall &lt;7&gt;</h1>", "<h1>案件 2：Stall &lt;7&gt;</h1>"}
-	seed := "accounts:\n"
+	var seed strings.Builder
+	seed.WriteString("accounts:\n")
 	for i := range screens {
-		seed += fmt.Sprintf("  - {appid: brand%d, kind: service_account, secret: the-secret-of-brand%[1]d, certified: true, "+
+		fmt.Fprintf(&seed, "  - {appid: brand%d, kind: service_account, secret: the-secret-of-brand%[1]d, certified: true, "+
 			"features: [marketcode], marketcode_key: 0123456789abcdef}\n", i)
 	}
-	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: seed})
+	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: seed.String()})
 	key, window := scanKey(t, s), browsertest.Start(t, "")
 	person(s, "olga", adminroute.Operator)
 	for i, c := range screens {
