@@ -201,7 +201,8 @@ func TestEveryForm_RejectedKeepsEachField(t *testing.T) {
 
 // acceptingForms take any text, or answer with a page that asks whether that is really wanted.
 var acceptingForms = []string{"/console/accounts/press link", "/console/accounts/press member", "/console/accounts/shop member",
-	"/console/alarms dismiss", "/console/calls/RID again", "/console/packages/1 recall", "/console/preferences/theme add",
+	"/console/alarms dismiss", "/console/calls/RID again",
+	"/console/cases add", "/console/cases/1 save", "/console/packages/1 recall", "/console/preferences/theme add",
 	"/console/rules/do owner=shop prefix=https://shop.example/ release", "/console/rules/edit ", "/console/see-as ",
 	"/console/statistics share", "/console/statistics/scans erase"}
 
