@@ -20,12 +20,12 @@ type whyCommand struct {
 	Subject string `arg:"" placeholder:"SUBJECT"`
 }
 
-// explanation states why a subject is as it is. One of the last five fields is set.
+// explanation states why a subject is as it is. One of the fields with pointers is set; the JSON of a call has its fields beside kind.
 type explanation struct {
+	*client.Call
 	Kind     string              `json:"kind"` // call, link, code, alarm or delivery
 	Reason   string              `json:"reason"`
 	Fix      string              `json:"fix,omitempty"` // command that fixes the problem, or handles the alarm; "" = none
-	Call     *client.Call        `json:"call,omitempty"`
 	Link     *client.Explanation `json:"link,omitempty"`
 	Code     *client.StoredCode  `json:"code,omitempty"`
 	Alarm    *client.Alarm       `json:"alarm,omitempty"`
