@@ -3,6 +3,8 @@
 .PHONY: release release-check release-stories pictures
 .PHONY: mutants evidence bench-alarms grown help build demo demo-codes test test-all check format lint race fuzz chaos bench compat pages update
 
+# The Go client is a module of its own, so ./... does not contain it.
+CLIENT := github.com/qrjump/qrjump/client
 FUZZTIME ?= 20s
 BENCH ?= all
 BENCH_SCALE ?= 1
@@ -31,7 +33,7 @@ test-all: test ## make test and the rest: staticcheck, whole tables, the race de
 	scripts/test.sh rest
 
 check: format ## formatting, vet, names and comments, and the ceilings: what a compiler's time finds
-	go vet ./...
+	go vet ./... $(CLIENT)
 	go test -run 'TestCeilings_WithinLimits|TestVocabulary' ./internal/testkit/vocabulary ./internal/server ./cmd/qrjump
 
 format: ## formatting alone
@@ -42,7 +44,8 @@ evidence: ## behaviours by the age of their evidence, oldest first, with terms t
 
 lint: ## modern forms of Go, staticcheck, and that the benchmarks and the program for other systems compile
 	go fix -diff ./...
-	go tool -modfile=tools.mod staticcheck ./...
+	go -C client fix -diff ./...
+	go tool -modfile=tools.mod staticcheck ./... $(CLIENT)
 	go -C bench vet ./...
 	for os in darwin windows; do GOOS=$$os go build -o /dev/null ./cmd/qrjump || exit 1; done
 

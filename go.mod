@@ -27,6 +27,7 @@ require (
 	github.com/parquet-go/parquet-go v0.31.0 // Parquet without cgo: the lake, and statistics as files
 	github.com/pressly/goose/v3 v3.28.0 // migrations as embedded SQL, run by one node at a time; v3.29 requires a libc version other than the SQLite driver
 	github.com/prometheus/client_golang v1.25.0 // metrics in the Prometheus format
+	github.com/qrjump/qrjump/client v0.1.0 // the Go client, a module without dependencies
 	github.com/rivo/uniseg v0.4.7 // width of Chinese text in terminal columns
 	github.com/rogpeppe/go-internal v1.16.0 // tests: scripts of the command line (testscript)
 	github.com/schollz/progressbar/v3 v3.19.1 // the progress of a download on a terminal
@@ -117,3 +118,5 @@ require (
 	modernc.org/mathutil v1.7.1 // indirect
 	modernc.org/memory v1.12.1 // indirect
 )
+
+replace github.com/qrjump/qrjump/client => ./client

@@ -85,4 +85,7 @@ require (
 	modernc.org/memory v1.12.1 // indirect
 )
 
-replace github.com/qrjump/qrjump => ..
+replace (
+	github.com/qrjump/qrjump => ..
+	github.com/qrjump/qrjump/client => ../client
+)

@@ -15,8 +15,6 @@ import (
 // The verification file of an account must be readable below its prefix before the
 // rule is added, unless the operator trusts the host.
 func ExampleWireService_GetVerificationFile() {
-	url, stop := demo()
-	defer stop()
 	shop, err := client.New(url, client.Options{AppID: "wxc0ffee0000000001", Secret: "c0ffee00000000000000000000000001"})
 	if err != nil {
 		log.Fatal(err)
@@ -32,8 +30,6 @@ func ExampleWireService_GetVerificationFile() {
 
 // ListAllRules reads every page of an account's rules.
 func ExampleWireService_ListAllRules() {
-	url, stop := demo()
-	defer stop()
 	shop, err := client.New(url, client.Options{AppID: "wxc0ffee0000000001", Secret: "c0ffee00000000000000000000000001"})
 	if err != nil {
 		log.Fatal(err)
@@ -52,8 +48,6 @@ func ExampleWireService_ListAllRules() {
 
 // Many scans go over one connection, and are answered in their order.
 func ExampleScansService_ResolveStream() {
-	url, stop := demo()
-	defer stop()
 	app, err := client.New(url, client.Options{}) // with a ScanKey, where the server wants one
 	if err != nil {
 		log.Fatal(err)
@@ -74,8 +68,6 @@ func ExampleScansService_ResolveStream() {
 // A printer opens the package of a segment with the account's key: each row has the
 // dot matrix, the code, its index and the text to print.
 func ExampleRows() {
-	url, stop := demo()
-	defer stop()
 	ctx := context.Background()
 	brand, err := client.New(url, client.Options{AppID: "wxc0ffee0000000002", Secret: "c0ffee00000000000000000000000002"})
 	if err != nil {

@@ -12,8 +12,6 @@ import (
 
 // An operator makes an account, which then calls the wire with its secret.
 func ExampleAccountsService_Set() {
-	url, stop := demo()
-	defer stop()
 	ctx := context.Background()
 	operator, err := client.New(url, client.Options{}) // with an AdminToken, where the server wants one
 	if err != nil {
@@ -34,8 +32,6 @@ func ExampleAccountsService_Set() {
 
 // Abilities says what an account may do, and what is missing where it may not.
 func ExampleAccountsService_ListAbilities() {
-	url, stop := demo()
-	defer stop()
 	ctx := context.Background()
 	operator, err := client.New(url, client.Options{})
 	if err != nil {
@@ -64,8 +60,6 @@ func ExampleAccountsService_ListAbilities() {
 // A refusal of the admin API or the scan API is a Problem: a status, and a text that
 // says what to do.
 func ExampleProblem() {
-	url, stop := demo()
-	defer stop()
 	operator, err := client.New(url, client.Options{})
 	if err != nil {
 		log.Fatal(err)
@@ -79,8 +73,6 @@ func ExampleProblem() {
 
 // With IfMatch a change is made only if nobody changed the thing since it was read.
 func ExampleIfMatch() {
-	url, stop := demo()
-	defer stop()
 	ctx := context.Background()
 	operator, err := client.New(url, client.Options{})
 	if err != nil {
@@ -105,8 +97,6 @@ func ExampleIfMatch() {
 // Rules come and go as lines of JSON, all of them or none. A dry run only says what
 // would happen.
 func ExampleRulesService_Import() {
-	url, stop := demo()
-	defer stop()
 	operator, err := client.New(url, client.Options{})
 	if err != nil {
 		log.Fatal(err)
@@ -121,8 +111,6 @@ func ExampleRulesService_Import() {
 
 // Statistics counts scans; Wait counts those first that were made just now.
 func ExampleStatisticsService_Get() {
-	url, stop := demo()
-	defer stop()
 	ctx := context.Background()
 	c, err := client.New(url, client.Options{})
 	if err != nil {
@@ -147,8 +135,6 @@ func ExampleStatisticsService_Get() {
 
 // A setting is changed by its name, as in a seed file, while the server runs.
 func ExampleSettingsService_Update() {
-	url, stop := demo()
-	defer stop()
 	ctx := context.Background()
 	operator, err := client.New(url, client.Options{})
 	if err != nil {
@@ -164,8 +150,6 @@ func ExampleSettingsService_Update() {
 
 // A fault makes calls fail on purpose, so that a caller's retry can be tried.
 func ExampleEmulatorService_CreateFault() {
-	url, stop := demo()
-	defer stop()
 	ctx := context.Background()
 	shop, err := client.New(url, client.Options{AppID: "wxc0ffee0000000001", Secret: "c0ffee00000000000000000000000001"})
 	if err != nil {
@@ -187,8 +171,6 @@ func ExampleEmulatorService_CreateFault() {
 
 // Calls shows what reached the wire, with the reason of a refusal; secrets are masked.
 func ExampleCallsService_List() {
-	url, stop := demo()
-	defer stop()
 	ctx := context.Background()
 	shop, err := client.New(url, client.Options{AppID: "wxc0ffee0000000001", Secret: "c0ffee00000000000000000000000001"})
 	if err != nil {

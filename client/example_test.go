@@ -4,21 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log"
 	"os"
+	"testing"
 	"time"
 
 	"github.com/qrjump/qrjump/client"
-	"github.com/qrjump/qrjump/internal/server"
 )
 
 // A rule is added and published by the Mini Program's credentials; then a scan
 // of a link below it opens the page.
 func Example() {
-	url, stop := demo()
-	defer stop()
-
 	shop, err := client.New(url, client.Options{AppID: "wxc0ffee0000000001", Secret: "c0ffee00000000000000000000000001"})
 	if err != nil {
 		log.Fatal(err)
@@ -41,8 +37,6 @@ func Example() {
 // A refusal of the wire has a type: its number decides, and the log of calls knows
 // why.
 func ExampleWireError() {
-	url, stop := demo()
-	defer stop()
 	ctx := context.Background()
 	shop, err := client.New(url, client.Options{AppID: "wxc0ffee0000000001", Secret: "c0ffee00000000000000000000000001"})
 	if err != nil {
@@ -58,8 +52,6 @@ func ExampleWireError() {
 
 // Codes are applied for, activated for a page, and scanned.
 func ExampleWireService_ActivateCodes() {
-	url, stop := demo()
-	defer stop()
 	ctx := context.Background()
 	brand, err := client.New(url, client.Options{AppID: "wxc0ffee0000000002", Secret: "c0ffee00000000000000000000000002"})
 	if err != nil {
@@ -93,8 +85,6 @@ func ExampleWireService_ActivateCodes() {
 
 // Explain says of each rule that was near why it opens the link, or why not.
 func ExampleScansService_Explain() {
-	url, stop := demo()
-	defer stop()
 	ctx := context.Background()
 	shop, err := client.New(url, client.Options{AppID: "wxc0ffee0000000001", Secret: "c0ffee00000000000000000000000001"})
 	if err != nil {
@@ -118,8 +108,6 @@ func ExampleScansService_Explain() {
 
 // A frozen clock shows the same time until it is moved.
 func ExampleEmulatorService_FreezeClock() {
-	url, stop := demo()
-	defer stop()
 	ctx := context.Background()
 	operator, err := client.New(url, client.Options{})
 	if err != nil {
@@ -140,22 +128,15 @@ func ExampleEmulatorService_FreezeClock() {
 	// Output: 744h0m0s true <nil>
 }
 
-// demo runs a server with the demo accounts, like qrjump serve --dev.
-func demo() (url string, stop func()) {
-	dir, err := os.MkdirTemp("", "")
-	if err != nil {
-		log.Fatal(err)
+// url is the address of a server with the demo accounts, such as that of qrjump serve --dev.
+var url = os.Getenv("QRJUMP_SERVER")
+
+// TestMain runs the examples on the server that QRJUMP_SERVER names, and none without it. Their outputs are those of a new server:
+// TestClientExamples_Output in the package qrjumptest starts one for each example.
+func TestMain(m *testing.M) {
+	if url == "" {
+		fmt.Println("no example is run: QRJUMP_SERVER is not set")
+		return
 	}
-	c := server.Default()
-	c.Data, c.Listen, c.Dev = dir, "127.0.0.1:0", true
-	s, err := server.Start(context.Background(), c, io.Discard, server.TestHooks{})
-	if err != nil {
-		log.Fatal(err)
-	}
-	return s.URL, func() {
-		if err := s.Close(); err != nil {
-			log.Print(err)
-		}
-		os.RemoveAll(dir)
-	}
+	os.Exit(m.Run())
 }

@@ -49,7 +49,7 @@ type mutant struct {
 // product returns the packages of the program, the client and the test server below root, by folder, with their files.
 func product(ctx context.Context, root string) (map[string][]string, error) {
 	list, err := output(ctx, root, "go", "list", "-deps", "-f", `{{if not .Standard}}{{.ImportPath}} {{.Dir}} {{join .GoFiles " "}}{{end}}`,
-		"./cmd/qrjump", "./client", "./qrjumptest")
+		"./cmd/qrjump", module+"/client", "./qrjumptest")
 	if err != nil {
 		return nil, err
 	}
@@ -304,7 +304,7 @@ func compiling(ctx context.Context, s settings, root string, mutants []mutant) e
 		if err != nil {
 			return err
 		}
-		cmd := exec.CommandContext(ctx, "go", "build", "-gcflags="+module+"/...=-e", "-overlay", overlay, "./cmd/...", "./client", "./qrjumptest")
+		cmd := exec.CommandContext(ctx, "go", "build", "-gcflags="+module+"/...=-e", "-overlay", overlay, "./cmd/...", module+"/client", "./qrjumptest")
 		cmd.Dir = root
 		out, err := cmd.CombinedOutput()
 		if err == nil {
