@@ -256,7 +256,7 @@ func (v *verification) codes(ctx context.Context, page []change) error {
 		if err := json.Unmarshal([]byte(c.detail), &record); err != nil {
 			return faultAt(c.seq, "its detail cannot be read")
 		}
-		found, err := list(ctx, v.tx, scanEventRow, `SELECT `+eventColumns+
+		found, err := list(ctx, v.tx, eventRows.scan, `SELECT `+eventColumns+
 			` FROM code_events WHERE seq > $1 AND seq <= $2 ORDER BY seq LIMIT 1`, v.events, record.Event)
 		if err != nil {
 			return err
