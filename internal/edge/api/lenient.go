@@ -259,6 +259,15 @@ func (f *fields) text(name string) string {
 	return s
 }
 
+// required returns a string field, and sets error 40097 with the given row if the field is absent.
+func (f *fields) required(name string, row behaviour.Row) string {
+	text := f.text(name)
+	if f.err == nil && text == "" {
+		f.err = errcode.InvalidArgs.WithDetail(row, "%s is missing", name)
+	}
+	return text
+}
+
 // targetAppID returns the AppID of the Mini Program that a service account's call concerns. If the caller is not a service account, the
 // field appid is ignored and may have any value. Contract: clients §3.
 func (f *fields) targetAppID(caller accounts.Kind) string {
