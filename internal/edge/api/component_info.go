@@ -63,7 +63,7 @@ type authorizerInfoReply struct {
 
 // authorizerInfo returns the description of an account to a platform. Contract: rules §3.2.
 func (a *API) authorizerInfo(ctx context.Context, c *call, f *fields) (any, error) {
-	appid := f.required("authorizer_appid", behaviour.ComponentAccountMissing)
+	appid := f.required("authorizer_appid", behaviour.ComponentAccountMissing, "authorizer_appid is missing")
 	if f.err != nil {
 		return nil, f.err
 	}

@@ -18,7 +18,7 @@ type queryAuthReply struct {
 
 // queryAuth exchanges an authorization_code for the tokens of the account. Contract: rules §3.2.
 func (a *API) queryAuth(ctx context.Context, c *call, f *fields) (any, error) {
-	code := f.required("authorization_code", behaviour.ComponentCodeMissing)
+	code := f.required("authorization_code", behaviour.ComponentCodeMissing, "authorization_code is missing")
 	if f.err != nil {
 		return nil, f.err
 	}

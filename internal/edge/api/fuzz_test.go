@@ -69,14 +69,14 @@ func FuzzDecodeGet(f *testing.F) {
 
 func FuzzDecodePublish(f *testing.F) {
 	fuzzDecoder(f, func(fs *fields) error {
-		fs.required("prefix", behaviour.RulesPrefixMissing)
+		fs.required("prefix", behaviour.RulesPrefixMissing, "prefix is missing")
 		return fs.err
 	})
 }
 
 func FuzzDecodeDelete(f *testing.F) {
 	fuzzDecoder(f, func(fs *fields) error {
-		fs.required("prefix", behaviour.RulesPrefixMissing)
+		fs.required("prefix", behaviour.RulesPrefixMissing, "prefix is missing")
 		fs.text("appid")
 		return fs.err
 	})

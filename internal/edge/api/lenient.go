@@ -259,11 +259,11 @@ func (f *fields) text(name string) string {
 	return s
 }
 
-// required returns a string field, and sets error 40097 with the given row if the field is absent.
-func (f *fields) required(name string, row behaviour.Row) string {
+// required returns a string field, and sets error 40097 with the given row and detail if the field is absent or empty.
+func (f *fields) required(name string, row behaviour.Row, detail string) string {
 	text := f.text(name)
 	if f.err == nil && text == "" {
-		f.err = errcode.InvalidArgs.WithDetail(row, "%s is missing", name)
+		f.err = errcode.InvalidArgs.WithDetail(row, "%s", detail)
 	}
 	return text
 }

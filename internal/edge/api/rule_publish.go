@@ -8,7 +8,7 @@ import (
 
 // publishRule publishes a rule. Contract: rules §1.4.
 func (a *API) publishRule(ctx context.Context, c *call, f *fields) (any, error) {
-	prefix := f.required("prefix", behaviour.RulesPrefixMissing)
+	prefix := f.required("prefix", behaviour.RulesPrefixMissing, "prefix is missing")
 	if f.err != nil {
 		return nil, f.err
 	}
