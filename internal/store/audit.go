@@ -17,7 +17,7 @@ import (
 
 // Entries implements auditlog.Store.
 func (s *Store) Entries(ctx context.Context, q auditlog.Query) ([]auditlog.Entry, error) {
-	var w where
+	var w criteria
 	// The query selects a range of the index on (kind, seq) or (actor, seq). With only the condition kind = $1, PostgreSQL would search the
 	// log in order of seq, and read almost the whole log if all matches were at its end.
 	stretch := ""

@@ -14,7 +14,7 @@ var caseRows = mapper[alarms.Case]{table: "cases", key: "id", notFound: alarms.E
 	}}
 
 func (t alarmQueries) Cases(ctx context.Context, q alarms.CaseQuery) ([]alarms.Case, error) {
-	var w where
+	var w criteria
 	w.andIf(q.Before > 0, `id < ?`, q.Before)
 	w.andIf(q.State != "", `state = ?`, q.State)
 	w.andIf(q.Assignee != "", `assignee = ?`, q.Assignee)

@@ -56,7 +56,7 @@ func (t gs1Queries) GS1At(ctx context.Context, keys []string) (found []digitalli
 }
 
 func (t gs1Queries) GS1Find(ctx context.Context, q digitallink.Query) ([]digitallink.Entry, error) {
-	var w where
+	var w criteria
 	w.and(`key > ?`, q.After)
 	w.andIf(q.Under != "", `(key = ? OR key >= ? AND key < ?)`, q.Under, q.Under+"/", q.Under+"0") // "0" follows "/"
 	andIn(&w, t.Tx, `owner`, q.Owners)

@@ -84,9 +84,8 @@ func (s *Store) AccountAsOf(ctx context.Context, appid string, t time.Time) (aud
 		pastOf.Seq, pastOf.Known, err = tx.recordAsOf(ctx, ofAccount, appid, t, &r)
 		if pastOf.Known {
 			pastOf.Account = accounts.Account{AppID: appid, Kind: r.Kind, Name: r.Name, Subject: r.Subject, Certified: r.Certified,
-				Versions: r.Versions, JumpOpen: r.JumpOpen,
-				Features: r.Features, Members: r.Members, MessageURL: r.MessageURL, IPAllowlist: r.IPAllowlist, SecretFrozen: r.SecretFrozen,
-				CreatedAt: fromMillis(r.CreatedAt)}
+				Versions: r.Versions, JumpOpen: r.JumpOpen, Features: r.Features, Members: r.Members, MessageURL: r.MessageURL,
+				IPAllowlist: r.IPAllowlist, SecretFrozen: r.SecretFrozen, CreatedAt: fromMillis(r.CreatedAt)}
 		}
 		return pastOf, err
 	})

@@ -114,7 +114,7 @@ func (t outboxQueries) AddRows(ctx context.Context, kind outbox.Kind, rows []out
 
 func (t outboxQueries) Rows(ctx context.Context, kind outbox.Kind, q outbox.Query) ([]outbox.Row, error) {
 	k := rowTables[kind]
-	var w where
+	var w criteria
 	w.andIf(q.ID != 0, "id = ?", q.ID)
 	w.andIf(q.Receiver != "", "{receiver} = ?", q.Receiver)
 	w.andIf(q.Event != "", "{event} = ?", q.Event)

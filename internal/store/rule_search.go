@@ -12,7 +12,7 @@ import (
 
 // Walk implements rules.Tx. Without a filter, the query of a page reads only the rows that it returns.
 func (t ruleQueries) Walk(ctx context.Context, s rules.Search, owner string, target int) (found []rules.Rule, next int64, err error) {
-	var w where
+	var w criteria
 	rest, end, order := "id > ?", "id <= ?", " ORDER BY id"
 	if s.Newest {
 		rest, end, order = "id < ?", "id >= ?", " ORDER BY id DESC"
@@ -65,7 +65,7 @@ func (t ruleQueries) Beginning(ctx context.Context, s rules.Search) (all []rules
 	}
 	seen := map[int64]bool{}
 	for _, b := range wanted {
-		w := where{args: []any{b.text, b.text + "\U0010FFFF"}}
+		w := criteria{args: []any{b.text, b.text + "\U0010FFFF"}}
 		andIn(&w, t.Tx, "owner", s.Owners)
 		items, err := list(ctx, t.Tx, scanRule, fmt.Sprintf(`SELECT `+ruleColumns+` FROM (SELECT `+ruleColumns+` FROM rules
 			WHERE `+b.column+` >= $1 AND `+b.column+` < $2 ORDER BY `+b.column+` LIMIT %d) AS near`+w.String()+` LIMIT %d`,

@@ -113,7 +113,7 @@ func (t ruleQueries) Named(ctx context.Context, ids []int64) ([]rules.Named, err
 }
 
 func (t ruleQueries) List(ctx context.Context, q rules.Query) ([]rules.Rule, int, error) {
-	var w where
+	var w criteria
 	w.andIf(q.Owner != "", "owner = ?", q.Owner)
 	w.andIf(q.Target != "", "target = ?", q.Target)
 	// this condition lets the query use an index of service rules
@@ -164,7 +164,7 @@ func conditions(names []string) string {
 }
 
 // total queues a query that counts the rules on all pages of the result of q; the returned function returns this count.
-func (t ruleQueries) total(ctx context.Context, w where, q rules.Query) func() (int, error) {
+func (t ruleQueries) total(ctx context.Context, w criteria, q rules.Query) func() (int, error) {
 	if q.NoTotal {
 		return func() (int, error) { return 0, nil }
 	}
@@ -674,7 +674,7 @@ func (t ruleQueries) ForgetConfirmations(ctx context.Context, before time.Time) 
 }
 
 func (t ruleQueries) Confirmations(ctx context.Context, q rules.ConfirmationQuery) ([]rules.Confirmation, error) {
-	var w where
+	var w criteria
 	w.andIf(q.RID != "", `rid = ?`, q.RID)
 	w.andIf(q.Owner != "", `owner = ?`, q.Owner)
 	w.andIf(q.Prefix != "", `prefix = ?`, q.Prefix)

@@ -95,8 +95,8 @@ func (f *ff1) fill(q *block, tweak byte, round int, half uint64) {
 	binary.BigEndian.PutUint64(q[8:], f.lo^(uint64(round)<<f.shift|half))
 }
 
-// round returns the result of a round, modulo the size of a half: of the first 8 bytes of the block if a half has at most 4 bytes, otherwise of
-// the first 12 bytes.
+// round returns the result of a round, modulo the size of a half: of the first 8 bytes of the block if a half has at most 4 bytes,
+// otherwise of the first 12 bytes.
 func (f *ff1) round(q *block, tweak byte, i int, half, mod uint64) uint64 {
 	f.fill(q, tweak, i, half)
 	f.aes.Encrypt(q[:], q[:])

@@ -579,8 +579,8 @@ func allDigits(s string) bool {
 	return true
 }
 
-// digitsKey returns the cipher that converts counters to numbers of n digits and back. Radix and length are part of the first FF1 block, so the digits are independent
-// of the symbols under the same key.
+// digitsKey returns the cipher that converts counters to numbers of n digits and back. Radix and length are part of the first FF1 block, so
+// the digits are independent of the symbols under the same key.
 func (k *TextKey) digitsKey(n int) ff1 { return k.derive(10, byte(n), 1) }
 
 // digitPair contains the two halves of a number of up to 36 digits.

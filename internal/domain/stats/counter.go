@@ -352,7 +352,8 @@ func (c *Aggregator) saveAll(ctx context.Context, users bool) error {
 // isFull reports whether the counts in memory have reached a limit and must be stored.
 func (c *Aggregator) isFull() bool {
 	p := c.pending
-	return p.size() >= cmp.Or(c.Events, maxEvents) || len(p.counts) >= maxCells || len(p.codes) >= maxCodeScans || len(c.groups) >= maxKnown || c.tail.isFull()
+	return p.size() >= cmp.Or(c.Events, maxEvents) || len(p.counts) >= maxCells || len(p.codes) >= maxCodeScans ||
+		len(c.groups) >= maxKnown || c.tail.isFull()
 }
 
 // OtherPlaces is the name under which unmatched scans are counted if their link prefix is not among the first MaxPlaces of the day.

@@ -218,7 +218,8 @@ func (j *Journal) Find(ctx context.Context, id ScanID) (position int64, err erro
 		if !v.overlaps(&r) {
 			continue
 		}
-		if _, err := j.readSegment(ctx, &v, &r, &in, &buf, func(e Entry, _ error) bool { position = e.Position; return false }); err != nil {
+		found := func(e Entry, _ error) bool { position = e.Position; return false }
+		if _, err := j.readSegment(ctx, &v, &r, &in, &buf, found); err != nil {
 			return 0, fmt.Errorf("looking for a scan in %s: %w", v.path, err)
 		}
 		if position > 0 {
