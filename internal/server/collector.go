@@ -129,8 +129,7 @@ func (s *Server) primariesComponent() component {
 		if !s.store.Shared() {
 			return
 		}
-		tick := time.NewTicker(cmp.Or(s.seams.PrimariesEvery, primariesEvery))
-		defer tick.Stop()
+		tick := time.Tick(cmp.Or(s.seams.PrimariesEvery, primariesEvery))
 		said, silent := "", ""
 		for {
 			found := s.store.AskServers(ctx)
@@ -150,7 +149,7 @@ func (s *Server) primariesComponent() component {
 			select {
 			case <-ctx.Done():
 				return
-			case <-tick.C:
+			case <-tick:
 			}
 		}
 	}}

@@ -131,14 +131,15 @@ func (s *Server) callAgain(ctx context.Context, account, path, query, body strin
 	return rid, nil
 }
 
-// discarded is a response writer that keeps only the headers.
+// discarded is a response writer that keeps only the headers and the status.
 type discarded struct {
 	header http.Header
+	status int
 }
 
 func (d *discarded) Header() http.Header         { return d.header }
 func (d *discarded) Write(b []byte) (int, error) { return len(b), nil }
-func (d *discarded) WriteHeader(int)             {}
+func (d *discarded) WriteHeader(status int)      { d.status = status }
 
 // demandsFactor reports whether people with a role must use a second factor.
 func (s access) demandsFactor(role string) bool {

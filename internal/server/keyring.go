@@ -185,34 +185,27 @@ func (k *keyring) codes(ctx context.Context) (codes.Keys, error) {
 	if err != nil {
 		return codes.Keys{}, err
 	}
-	for _, name := range []string{codeKey, textKey} {
-		if batch == 0 {
-			break
-		}
+	var secrets [2][]byte
+	for i, name := range []string{codeKey, textKey} {
 		sealed, err := k.store.SealedKey(ctx, name)
 		if err != nil {
 			return codes.Keys{}, fmt.Errorf("reading the key %s: %w", name, err)
 		}
-		if sealed == "" {
+		if batch != 0 && sealed == "" {
 			return codes.Keys{},
 				usage(
 					"the database has codes (application %d) but not the key %q that they were made with: put the keys back from an export",
 					batch, name)
 		}
+		if secrets[i], err = k.secret(ctx, name); err != nil {
+			return codes.Keys{}, err
+		}
 	}
-	codeSecret, err := k.secret(ctx, codeKey)
+	code, err := codes.NewCodeKey(secrets[0])
 	if err != nil {
 		return codes.Keys{}, err
 	}
-	textSecret, err := k.secret(ctx, textKey)
-	if err != nil {
-		return codes.Keys{}, err
-	}
-	code, err := codes.NewCodeKey(codeSecret)
-	if err != nil {
-		return codes.Keys{}, err
-	}
-	text, err := codes.NewTextKey(textSecret)
+	text, err := codes.NewTextKey(secrets[1])
 	return codes.Keys{Code: code, Text: map[byte]*codes.TextKey{codes.FirstVersion: text}, Current: codes.FirstVersion}, err
 }
 

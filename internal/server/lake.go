@@ -12,16 +12,8 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
-// lakeComponent returns the component that writes this node's scans as Parquet files for external query engines. The Parquet files are the
-// lake. When the scan log closes, its last scans are written to the lake.
-func (s *Server) lakeComponent() component {
-	return component{name: "lake", start: s.scans().openLake, run: func(ctx context.Context) {
-		if s.scanning.ledger.lake != nil {
-			s.scanning.ledger.lake.Run(ctx)
-		}
-	}}
-}
-
+// openLake prepares the writing of this node's scans as Parquet files for external query engines. The Parquet files are the lake. When the
+// scan log closes, its last scans are written to the lake.
 func (s scanRecords) openLake(context.Context) error {
 	watchGauge(s.metrics, "qrjump_lake_backlog", func() int64 { return s.scanning.ledger.lake.Backlog() })
 	watchGauge(s.metrics, "qrjump_lake_lag_seconds", func() float64 { return s.scanning.ledger.lake.Age().Seconds() })
@@ -60,7 +52,7 @@ func (s scanRecords) openLake(context.Context) error {
 	return nil
 }
 
-// announceErasure records the erasure of a user in the database; the lake reads this record and then erases the user too.
+// announceErasure records the erasure of a user in the database; the lake and the stream read this record and then erase the user too.
 func (s scanRecords) announceErasure(ctx context.Context, user scanlog.UserHash) error {
 	return s.store.AddErasure(ctx, scanlog.Erasure{User: user, ErasedAt: s.now().UnixMilli()})
 }

@@ -69,14 +69,7 @@ func (s *Server) listen(ctx context.Context) error {
 			return err
 		}
 		l = s.bound(l, role)
-		h := &http.Server{
-			Handler:           s.traced(s.counted(s.access().guarded(s.handler(role)))),
-			BaseContext:       func(net.Listener) context.Context { return requests },
-			ReadHeaderTimeout: 10 * time.Second,
-			IdleTimeout:       idleTime,
-			MaxHeaderBytes:    64 << 10,
-			ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
-		}
+		h := s.newHTTPServer(requests, s.traced(s.counted(s.access().guarded(s.handler(role)))))
 		connlimit.Watch(h)
 		if s.serving.certificate != nil {
 			h.TLSConfig = certificates.Config(s.serving.certificate)
@@ -124,6 +117,13 @@ func (s *Server) listen(ctx context.Context) error {
 	}
 	s.keepAddresses()
 	return nil
+}
+
+// newHTTPServer returns an HTTP server with the limits of all listeners; requests is the context of its requests.
+func (s *Server) newHTTPServer(requests context.Context, h http.Handler) *http.Server {
+	return &http.Server{Handler: h, BaseContext: func(net.Listener) context.Context { return requests },
+		ReadHeaderTimeout: 10 * time.Second, IdleTimeout: idleTime, MaxHeaderBytes: 64 << 10,
+		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug)}
 }
 
 // overTLS marks each request as received over TLS: net/http cannot detect TLS on connections that the fast path hands over.

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -100,11 +99,7 @@ func (s access) knownHost(next http.Handler) http.Handler {
 
 // knownName reports whether a Host header has a name of this machine, of the platform, or from the operator (--dev-host, GS1 hosts).
 func (s access) knownName(text string) bool {
-	host, _, err := net.SplitHostPort(text)
-	if err != nil {
-		host = text
-	}
-	host = strings.ToLower(strings.Trim(host, "[]"))
+	host := strings.ToLower(strings.Trim(hostOf(text), "[]"))
 	// A container reaches its host machine by the name host.docker.internal.
 	if slices.Contains(landing.PlatformNames, host) || host == "host.docker.internal" || loopback(host) ||
 		strings.HasSuffix(host, ".localhost") {

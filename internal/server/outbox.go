@@ -21,38 +21,35 @@ const outboxInterval = time.Second
 
 // webhooksComponent returns the component that sends scans and alarms to subscribed webhooks.
 func (s *Server) webhooksComponent() component {
-	return s.outboxComponent("webhooks", func(context.Context) (outbox.Policy, *func(), error) {
+	return s.outboxComponent("webhooks", func() (outbox.Policy, *func()) {
 		s.openWebhooks()
-		return s.webhooks.Policy(), &s.webhooks.Wake, nil
+		return s.webhooks.Policy(), &s.webhooks.Wake
 	})
 }
 
 // messagesComponent returns the component that sends events to accounts.
 func (s *Server) messagesComponent() component {
-	return s.outboxComponent("messages", func(context.Context) (outbox.Policy, *func(), error) {
+	return s.outboxComponent("messages", func() (outbox.Policy, *func()) {
 		s.domain.rules.Queued = func() { s.domain.accounts.Queued() }
-		return s.domain.accounts.MessagePolicy(), &s.domain.accounts.Queued, nil
+		return s.domain.accounts.MessagePolicy(), &s.domain.accounts.Queued
 	})
 }
 
 // pushesComponent returns the component that sends tickets and events to third-party platforms.
 func (s *Server) pushesComponent() component {
-	return s.outboxComponent("pushes", func(ctx context.Context) (outbox.Policy, *func(), error) {
-		return s.domain.accounts.PushPolicy(), &s.domain.accounts.Wake, s.domain.accounts.CompleteGrants(ctx)
+	return s.outboxComponent("pushes", func() (outbox.Policy, *func()) {
+		return s.domain.accounts.PushPolicy(), &s.domain.accounts.Wake
 	})
 }
 
 // outboxComponent returns the component that sends the outbox rows of one kind. open returns the policy for sending, and a pointer to the
 // variable in which start stores the function that wakes the sender.
-func (s *Server) outboxComponent(name string, open func(context.Context) (outbox.Policy, *func(), error)) component {
+func (s *Server) outboxComponent(name string, open func() (outbox.Policy, *func())) component {
 	var o *outbox.Sender
 	return component{
 		name: name,
-		start: func(ctx context.Context) error {
-			policy, wake, err := open(ctx)
-			if err != nil {
-				return err
-			}
+		start: func(context.Context) error {
+			policy, wake := open()
 			options := outbox.Options{Post: s.requests().post, Now: s.now, RealNow: s.realNow,
 				OnAttempt: s.metrics.countAttempt, Log: s.log}
 			// the platform has no webhooks, so a slow webhook receiver is no deviation from the platform

@@ -55,15 +55,6 @@ func (s *Server) followed() {
 	}
 }
 
-// followComponent returns the component that follows the changes of other nodes.
-func (s *Server) followComponent() component {
-	return component{name: "changes of other nodes", run: func(ctx context.Context) {
-		if s.domain.current.Changes != nil {
-			s.domain.current.Follow(ctx)
-		}
-	}}
-}
-
 // minuteComponent returns the component that stores the status of this node every minute, if several nodes share the database.
 func (s *Server) minuteComponent() component {
 	return component{name: "report of this node", run: func(ctx context.Context) {

@@ -183,7 +183,7 @@ func orProblem(mux *http.ServeMux) http.Handler {
 			return
 		}
 		// The mux's handler for an unmatched request responds with 405 if only the method is wrong.
-		probe := &statusOnly{header: http.Header{}}
+		probe := &discarded{header: http.Header{}}
 		h.ServeHTTP(probe, r)
 		if probe.status == http.StatusMethodNotAllowed {
 			w.Header().Set("Allow", probe.header.Get("Allow"))
@@ -193,15 +193,6 @@ func orProblem(mux *http.ServeMux) http.Handler {
 		noSuchPath(w, r)
 	})
 }
-
-type statusOnly struct {
-	header http.Header
-	status int
-}
-
-func (s *statusOnly) Header() http.Header         { return s.header }
-func (s *statusOnly) Write(b []byte) (int, error) { return len(b), nil }
-func (s *statusOnly) WriteHeader(status int)      { s.status = status }
 
 func (s *Server) wireAPI() *api.API {
 	a := &api.API{Accounts: s.domain.accounts, Calls: s.domain.usage, Rules: s.domain.rules, Codes: s.domain.codes,

@@ -195,9 +195,7 @@ func (s scanRecords) openStream(ctx context.Context) error {
 		return usage("--scan-stream: %v", err)
 	}
 	o.Marks, o.Erased, o.Emulated = s.config.scansDir(), s.store.Erasures, s.config.emulates()
-	o.Erase = func(ctx context.Context, user scanlog.UserHash) error {
-		return s.store.AddErasure(ctx, scanlog.Erasure{User: user, ErasedAt: s.now().UnixMilli()})
-	}
+	o.Erase = s.announceErasure
 	o.CountedSet, o.ReportedSet, o.Counted = s.store.Origin, s.store.ReportedSet, s.store.CountedUpTo
 	if o.Tracing = s.config.Tracing; o.Tracing != nil {
 		o.Traces = &tracing.Messages[scanlog.ScanID]{}
@@ -339,25 +337,6 @@ func (l *scanLedger) flush(ctx context.Context) error {
 		return nil
 	}
 	return l.shipper.Flush(ctx)
-}
-
-// shipperComponent returns the component that ships this node's scans to the log of all nodes. The shipper must stop before the counter,
-// because the last count waits for a running shipper, which may wait for an unreachable stream or database.
-func (s *Server) shipperComponent() component {
-	return component{name: "shipper of scans", run: func(ctx context.Context) {
-		if s.scanning.ledger.shipper != nil {
-			s.scanning.ledger.shipper.Run(ctx)
-		}
-	}}
-}
-
-// nodesComponent returns the component that ships this node's scans when another node requests this.
-func (s *Server) nodesComponent() component {
-	return component{name: "answers to other nodes", run: func(ctx context.Context) {
-		if s.scanning.ledger.nodes != nil {
-			s.scanning.ledger.nodes.Run(ctx)
-		}
-	}}
 }
 
 const (

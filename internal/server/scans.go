@@ -150,13 +150,12 @@ type contact struct {
 // shows whether the store responds.
 func (s *Server) reloadScanKeys(ctx context.Context, interval time.Duration) {
 	s.domain.contact.last.Store(s.realNow().UnixMilli())
-	tick := time.NewTicker(interval)
-	defer tick.Stop()
+	tick := time.Tick(interval)
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case <-tick:
 		}
 		parent, cancel := context.WithTimeout(ctx, 5*time.Second)
 		err := s.domain.keys.Load(parent)

@@ -131,15 +131,19 @@ func newServer(c Config, logs io.Writer, seams TestHooks) *Server {
 }
 
 // order returns the components of a server in start order. Components stop in reverse order, so that a component can use the components
-// before it until it has stopped. The listeners stop first. Webhooks and the shipper stop before the counter, the counter before the scan
-// log, and the store after its users.
+// before it until it has stopped. The listeners stop first. Webhooks and the shipper stop before the counter: the last count waits for a
+// running shipper, which may wait for an unreachable stream or database. The counter stops before the scan log, the store after its users.
 func (s *Server) order() []component {
 	return []component{
 		s.tracingComponent(), s.regionsComponent(), s.storeComponent(), s.primariesComponent(), s.keysComponent(), s.wallClockComponent(),
 		{name: "accounts, rules and codes", start: s.openDomain}, // selects the server's clock, and creates the services
-		s.settingsComponent(), s.countsComponent(), s.memoryComponent(), s.snapshotsComponent(), s.followComponent(),
+		s.settingsComponent(), s.countsComponent(), s.memoryComponent(), s.snapshotsComponent(),
+		{name: "changes of other nodes", run: func(ctx context.Context) { s.domain.current.Follow(ctx) }},
 		{name: "contact with the store", run: func(ctx context.Context) { s.reloadScanKeys(ctx, time.Second) }},
-		s.ledgerComponent(), s.counterComponent(), s.lakeComponent(), s.shipperComponent(), s.nodesComponent(),
+		s.ledgerComponent(), s.counterComponent(),
+		{name: "lake", start: s.scans().openLake, run: func(ctx context.Context) { s.scanning.ledger.lake.Run(ctx) }},
+		{name: "shipper of scans", run: func(ctx context.Context) { s.scanning.ledger.shipper.Run(ctx) }},
+		{name: "answers to other nodes", run: func(ctx context.Context) { s.scanning.ledger.nodes.Run(ctx) }},
 		s.minuteComponent(), {name: "end of old scans", run: s.scans().forgetScans}, s.webhooksComponent(),
 		{name: "rechecks", start: s.openRechecks, run: func(ctx context.Context) { s.rechecks.Run(ctx, recheckInterval) }},
 		s.messagesComponent(), s.pushesComponent(), s.ordersComponent(),

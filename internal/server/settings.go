@@ -86,9 +86,24 @@ func (s settingsService) changeSettings(ctx context.Context, object []byte) erro
 	return s.loadSettings(ctx)
 }
 
-// inTx runs f in a transaction: all store calls of the service that f receives are part of the transaction.
-func (s settingsService) inTx(ctx context.Context, f func(settingsService) error) error {
-	return s.store.InTx(ctx, func(tx *store.Store) error { return f(settingsService{s.withStore(tx), s.chosen}) })
+// editSettings lets f change the stored settings in a transaction; f returns false if it changed nothing.
+func (s settingsService) editSettings(ctx context.Context, f func(kept map[string]json.RawMessage) bool) error {
+	return s.store.InTx(ctx, func(tx *store.Store) error {
+		s := settingsService{s.withStore(tx), s.chosen}
+		// Another node may change another field at the same time.
+		if err := s.store.Lock(ctx, "settings"); err != nil {
+			return err
+		}
+		kept, err := s.keptSettings(ctx)
+		if err != nil || !f(kept) {
+			return err
+		}
+		text, err := json.Marshal(kept)
+		if err != nil {
+			return err
+		}
+		return s.store.PutMeta(ctx, settingsMeta, string(text))
+	})
 }
 
 // saveSettings stores the fields that a JSON object contains; they survive a restart. The defaults of other fields are not stored, so these
@@ -97,50 +112,29 @@ func (s settingsService) saveSettings(ctx context.Context, object []byte) error 
 	if err := checkLimits(object); err != nil {
 		return err
 	}
-	return s.inTx(ctx, func(s settingsService) error {
-		// Another node may change another field at the same time.
-		if err := s.store.Lock(ctx, "settings"); err != nil {
-			return err
-		}
-		return s.mergeSettings(ctx, object)
-	})
-}
-
-func (s settingsService) mergeSettings(ctx context.Context, object []byte) error {
-	kept, err := s.keptSettings(ctx)
-	if err != nil {
-		return err
-	}
 	given := map[string]json.RawMessage{}
 	if err := json.Unmarshal(object, &given); err != nil {
 		return fmt.Errorf("keeping the settings: %w", err)
 	}
-	for name, value := range given {
-		if string(value) == "null" && !slices.ContainsFunc(settings.Table, func(f settings.Field) bool {
-			return strings.EqualFold(f.Name, name) && f.CanBeUnlimited()
-		}) { // it changes nothing
-			continue
+	return s.editSettings(ctx, func(kept map[string]json.RawMessage) bool {
+		for name, value := range given {
+			if string(value) == "null" && !slices.ContainsFunc(settings.Table, func(f settings.Field) bool {
+				return strings.EqualFold(f.Name, name) && f.CanBeUnlimited()
+			}) { // it changes nothing
+				continue
+			}
+			kept[strings.ToLower(name)] = value // stored names are in lower case, because encoding/json ignores the case of names
 		}
-		kept[strings.ToLower(name)] = value // stored names are in lower case, because encoding/json ignores the case of names
-	}
-	return s.keepSettings(ctx, kept)
+		return true
+	})
 }
 
 // resetSetting deletes the stored value of a setting, so that its default applies.
 func (s settingsService) resetSetting(ctx context.Context, name string) error {
-	err := s.inTx(ctx, func(s settingsService) error {
-		if err := s.store.Lock(ctx, "settings"); err != nil {
-			return err
-		}
-		kept, err := s.keptSettings(ctx)
-		if err != nil {
-			return err
-		}
-		if _, chosen := kept[name]; !chosen {
-			return nil
-		}
+	err := s.editSettings(ctx, func(kept map[string]json.RawMessage) bool {
+		_, chosen := kept[name]
 		delete(kept, name)
-		return s.keepSettings(ctx, kept)
+		return chosen
 	})
 	if err != nil {
 		return err
@@ -159,14 +153,6 @@ func (s settingsService) keptSettings(ctx context.Context) (map[string]json.RawM
 		return nil, fmt.Errorf("keeping the settings: %w", err)
 	}
 	return kept, nil
-}
-
-func (s settingsService) keepSettings(ctx context.Context, kept map[string]json.RawMessage) error {
-	text, err := json.Marshal(kept)
-	if err != nil {
-		return err
-	}
-	return s.store.PutMeta(ctx, settingsMeta, string(text))
 }
 
 // defaultSettings returns the settings that apply if the operator sets none.

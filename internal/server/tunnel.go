@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -14,7 +13,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/qrjump/qrjump/internal/edge/landing"
 	"github.com/qrjump/qrjump/internal/edge/scanapi"
@@ -104,16 +102,9 @@ func (a *lookahead) Read(b []byte) (int, error) { return a.from.Read(b) }
 // openTunnel makes the HTTP server h of a listener also a proxy for the platform's names; the handler of h serves the proxied requests.
 func (s *Server) openTunnel(l net.Listener, h *http.Server, requests context.Context) {
 	t := &tunnel{conns: make(chan net.Conn), closed: make(chan struct{}), addr: l.Addr()}
-	trailingServer := &http.Server{
-		Handler:           h.Handler,
-		BaseContext:       func(net.Listener) context.Context { return requests },
-		ReadHeaderTimeout: 10 * time.Second,
-		IdleTimeout:       idleTime,
-		MaxHeaderBytes:    h.MaxHeaderBytes,
-		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
-		// net/http needs this configuration for HTTP/2 only; the method connect makes the TLS handshakes with another configuration.
-		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}},
-	}
+	trailingServer := s.newHTTPServer(requests, h.Handler)
+	// net/http needs this configuration for HTTP/2 only; the method connect makes the TLS handshakes with another configuration.
+	trailingServer.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}
 	s.serving.servers = append(s.serving.servers, trailingServer)
 	s.serving.front, s.serving.behind = h, trailingServer
 	s.serving.accepting.Go(func() {
@@ -164,11 +155,15 @@ func platformTLS(shown certificates.Certificate) *tls.Config {
 
 // platformName reports whether an authority (host and optional port) is one of the platform's names.
 func platformName(authority string) bool {
-	host, _, err := net.SplitHostPort(authority)
-	if err != nil {
-		host = authority
+	return slices.Contains(PlatformNames, strings.ToLower(strings.TrimSuffix(hostOf(authority), ".")))
+}
+
+// hostOf returns the host of an authority.
+func hostOf(authority string) string {
+	if host, _, err := net.SplitHostPort(authority); err == nil {
+		return host
 	}
-	return slices.Contains(PlatformNames, strings.ToLower(strings.TrimSuffix(host, ".")))
+	return authority
 }
 
 // isOwnAddress reports whether the absolute URL in a request names this listener (a loopback host, with the listener's port or without a
@@ -188,11 +183,7 @@ func isOwnAddress(r *http.Request) bool {
 
 // rejectProxy rejects a proxy request for another host: otherwise a web page could reach every host that this machine can reach.
 func (s *Server) rejectProxy(w http.ResponseWriter, authority string) {
-	host, _, err := net.SplitHostPort(authority)
-	if err != nil {
-		host = authority
-	}
-	s.serving.arrivals.reject(fmt.Sprintf("%.100s", strings.ToLower(host)))
+	s.serving.arrivals.reject(fmt.Sprintf("%.100s", strings.ToLower(hostOf(authority))))
 	scanapi.WriteProblem(w, http.StatusForbidden, "this server is a proxy only for the platform's host names ("+
 		strings.Join(PlatformNames, ", ")+"), and "+fmt.Sprintf("%.100q", authority)+" is not one of them: add it to NO_PROXY")
 }

@@ -205,10 +205,10 @@ var ownedObjects = []struct {
 const maxOrphans = 1000
 
 // Orphans implements auditlog.Store.
-func (s *Store) Orphans(ctx context.Context, active map[string]int) (orphans []auditlog.Orphan, err error) {
-	err = s.view(ctx, func(tx *Tx) error {
+func (s *Store) Orphans(ctx context.Context, active map[string]int) ([]auditlog.Orphan, error) {
+	return viewed(ctx, s, func(tx *Tx) ([]auditlog.Orphan, error) {
 		scan := scanner(func(o *auditlog.Orphan) []any { return []any{&o.Kind, &o.Account, &o.Count} })
-		orphans, err = list(ctx, tx, scan, `SELECT what, account, SUM(rules) FROM (
+		orphans, err := list(ctx, tx, scan, `SELECT what, account, SUM(rules) FROM (
 			SELECT 'rules' AS what, owner AS account, SUM(rules) AS rules FROM rule_counts WHERE owner <> '' AND target = '' GROUP BY owner
 			UNION ALL SELECT 'rules_that_open_it', target, SUM(rules) FROM rule_counts WHERE owner = '' GROUP BY target
 			UNION ALL SELECT 'applications', account, COUNT(*) FROM batches WHERE account <> '' GROUP BY account
@@ -219,7 +219,7 @@ func (s *Store) Orphans(ctx context.Context, active map[string]int) (orphans []a
 			WHERE rules > 0 AND NOT EXISTS (SELECT 1 FROM accounts WHERE appid = o.account)
 			GROUP BY what, account ORDER BY what, account LIMIT $1`, maxOrphans)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		opened := slices.Sorted(maps.Keys(active))
 		storedAccounts, err := tx.accounts().AccountsAt(ctx, opened)
@@ -232,9 +232,8 @@ func (s *Store) Orphans(ctx context.Context, active map[string]int) (orphans []a
 				orphans = append(orphans, auditlog.Orphan{Account: appid, Kind: "active_codes", Count: active[appid]})
 			}
 		}
-		return err
+		return orphans, err
 	})
-	return orphans, err
 }
 
 func (t accountQueries) OwnedObjects(ctx context.Context, appid string, now time.Time) (accounts.Dependencies, error) {

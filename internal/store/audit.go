@@ -17,12 +17,7 @@ import (
 
 // Entries implements auditlog.Store.
 func (s *Store) Entries(ctx context.Context, q auditlog.Query) ([]auditlog.Entry, error) {
-	var names []string
-	var args []any
-	filter := func(condition string, arg any) {
-		args = append(args, arg)
-		names = append(names, strings.ReplaceAll(condition, "?", fmt.Sprintf("$%d", len(args))))
-	}
+	var w criteria
 	// The query selects a range of the index on (kind, seq) or (actor, seq). With only the condition kind = $1, PostgreSQL would search the
 	// log in order of seq, and read almost the whole log if all matches were at its end.
 	stretch := ""
@@ -37,34 +32,20 @@ func (s *Store) Entries(ctx context.Context, q auditlog.Query) ([]auditlog.Entry
 		direction = " DESC"
 	}
 	if stretch != "" {
-		args = append(args, cmp.Or(q.Kind, q.Actor))
+		value := w.bind(cmp.Or(q.Kind, q.Actor))
 		// PostgreSQL can estimate how many rows match (kind, seq) >= ($1, $2), but not how many match a comparison with > or <.
-		filter("("+stretch+", seq) >= ($1, ?)", q.After+1)
-		filter("("+stretch+", seq) <= ($1, ?)", cmp.Or(q.Before, math.MaxInt64)-1)
+		w.and("("+stretch+", seq) >= ("+value+", ?)", q.After+1)
+		w.and("("+stretch+", seq) <= ("+value+", ?)", cmp.Or(q.Before, math.MaxInt64)-1)
 		order += stretch + direction + ", "
 	} else {
-		if q.After > 0 {
-			filter("seq > ?", q.After)
-		}
-		if q.Before > 0 {
-			filter("seq < ?", q.Before)
-		}
-		if q.Kind != "" {
-			filter("kind = ?", q.Kind)
-		}
-		if q.Key != "" {
-			filter("key = ?", q.Key)
-		}
-		if q.Actor != "" {
-			filter("actor = ?", q.Actor)
-		}
+		w.andIf(q.After > 0, "seq > ?", q.After)
+		w.andIf(q.Before > 0, "seq < ?", q.Before)
+		w.andIf(q.Kind != "", "kind = ?", q.Kind)
+		w.andIf(q.Key != "", "key = ?", q.Key)
+		w.andIf(q.Actor != "", "actor = ?", q.Actor)
 	}
-	order += "seq" + direction
-	args = append(args, q.Limit)
-	found, err := viewed(ctx, s, func(tx *Tx) ([]change, error) {
-		return list(ctx, tx, scanChange, `SELECT `+changeColumns+` FROM changes`+conditions(names)+order+
-			fmt.Sprintf(` LIMIT $%d`, len(args)), args...)
-	})
+	query := `SELECT ` + changeColumns + ` FROM changes` + w.String() + order + "seq" + direction + ` LIMIT ` + w.bind(q.Limit)
+	found, err := viewed(ctx, s, func(tx *Tx) ([]change, error) { return list(ctx, tx, scanChange, query, w.args...) })
 	return entries(found), err
 }
 
@@ -256,7 +237,7 @@ func (v *verification) codes(ctx context.Context, page []change) error {
 		if err := json.Unmarshal([]byte(c.detail), &record); err != nil {
 			return faultAt(c.seq, "its detail cannot be read")
 		}
-		found, err := list(ctx, v.tx, scanEventRow, `SELECT `+eventColumns+
+		found, err := list(ctx, v.tx, eventRows.scan, `SELECT `+eventColumns+
 			` FROM code_events WHERE seq > $1 AND seq <= $2 ORDER BY seq LIMIT 1`, v.events, record.Event)
 		if err != nil {
 			return err

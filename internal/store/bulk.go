@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -102,20 +101,11 @@ func unnest(rows [][]any) (function string, args []any) {
 
 // values returns placeholders such as "($1, $2), ($3, $4)" for a number of rows and columns.
 func values(rows, columns int) string {
-	var b strings.Builder
-	for n := range rows * columns {
-		switch {
-		case n == 0:
-			b.WriteString("($")
-		case n%columns == 0:
-			b.WriteString("), ($")
-		default:
-			b.WriteString(", $")
-		}
-		b.WriteString(strconv.Itoa(n + 1))
+	list := make([]string, rows)
+	for i := range list {
+		list[i] = "(" + placeholders(1+i*columns, columns) + ")"
 	}
-	b.WriteByte(')')
-	return b.String()
+	return strings.Join(list, ", ")
 }
 
 // inChunks splits a slice into chunks whose lengths are powers of two, at most 128, and calls f for each chunk. Lengths of powers

@@ -14,26 +14,13 @@ var caseRows = mapper[alarms.Case]{table: "cases", key: "id", notFound: alarms.E
 	}}
 
 func (t alarmQueries) Cases(ctx context.Context, q alarms.CaseQuery) ([]alarms.Case, error) {
-	location, args := `WHERE id > 0`, []any{}
-	and := func(condition string, value any) {
-		args = append(args, value)
-		location += fmt.Sprintf(condition, len(args))
-	}
-	if q.Before > 0 {
-		and(` AND id < $%d`, q.Before)
-	}
-	if q.State != "" {
-		and(` AND state = $%d`, q.State)
-	}
-	if q.Assignee != "" {
-		and(` AND assignee = $%d`, q.Assignee)
-	}
-	if len(q.Owners) > 0 {
-		location += ` AND account IN (` + t.marks(1+len(args), len(q.Owners)) + `)`
-		args = appendArgs(args, q.Owners)
-	}
-	and(` ORDER BY id DESC LIMIT $%d`, q.Limit)
-	return caseRows.all(ctx, t.Tx, location, args...)
+	var w criteria
+	w.andIf(q.Before > 0, `id < ?`, q.Before)
+	w.andIf(q.State != "", `state = ?`, q.State)
+	w.andIf(q.Assignee != "", `assignee = ?`, q.Assignee)
+	andIn(&w, t.Tx, `account`, q.Owners)
+	rest := w.String() + ` ORDER BY id DESC LIMIT ` + w.bind(q.Limit)
+	return caseRows.all(ctx, t.Tx, rest, w.args...)
 }
 
 func (t alarmQueries) Case(ctx context.Context, id int64) (alarms.Case, error) {

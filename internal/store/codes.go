@@ -214,10 +214,6 @@ type renewed struct {
 	To   int64 `json:"to"`
 }
 
-func activationRecordOf(e codes.Event) activationRecord {
-	return activationRecord{bindingRecord: bindingRecord(e.Binding), Renews: (*renewed)(e.Renews)}
-}
-
 func scanEvent(scan func(...any) error) (e codes.Event, err error) {
 	var first, last int64
 	var set string
@@ -250,14 +246,11 @@ func (t codeQueries) AddEvent(ctx context.Context, e codes.Event) (codes.Event, 
 	}
 	actor := accounts.ActorFromContext(ctx)
 	e.Seq, e.Actor, e.RID = seq, actor.ActorID, actor.RID
-	binding, bounds := activationRecordOf(e), e.Codes.Bounds()
-	_, err = t.exec(ctx, `INSERT INTO code_events (`+eventColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
-		e.Seq, e.Batch, string(e.Action), bounds.From, bounds.To, e.Codes.Encode(), inJSON(&binding).text(), millis(e.OccurredAt),
-		millis(e.From), e.Actor, e.RID, e.Note)
-	if err != nil {
+	row := eventRowOf(e)
+	if err := eventRows.add(ctx, t.Tx, row); err != nil {
 		return e, err
 	}
-	return e, t.noteAt(ctx, e.OccurredAt, ofCodes, strconv.FormatInt(e.Batch, 10), string(e.Action), codesRecordOf(e))
+	return e, t.noteAt(ctx, e.OccurredAt, ofCodes, strconv.FormatInt(e.Batch, 10), string(e.Action), row.record(e.Codes))
 }
 
 // codesRecord is the audit log record of a code event: enough data to prove that the event was not altered.
@@ -267,23 +260,27 @@ type codesRecord struct {
 	Digest string `json:"sha256"`
 }
 
-func codesRecordOf(e codes.Event) codesRecord {
-	binding, bounds := activationRecordOf(e), e.Codes.Bounds()
-	row := eventRow{seq: e.Seq, batch: e.Batch, did: string(e.Action), first: bounds.From, last: bounds.To, codes: e.Codes.Encode(),
-		binding: inJSON(&binding).text(),
-		at:      millis(e.OccurredAt), from: millis(e.From), actor: e.Actor, rid: e.RID, note: e.Note}
-	return codesRecord{Event: e.Seq, Codes: e.Codes.Len(), Digest: row.digest()}
-}
-
 // eventRow is an event in exactly its stored form.
 type eventRow struct {
 	seq, batch, first, last, at, from     int64
 	did, codes, binding, actor, rid, note string
 }
 
-var scanEventRow = scanner(func(r *eventRow) []any {
+var eventRows = mapper[eventRow]{table: "code_events", columns: eventColumns, targets: func(r *eventRow) []any {
 	return []any{&r.seq, &r.batch, &r.did, &r.first, &r.last, &r.codes, &r.binding, &r.at, &r.from, &r.actor, &r.rid, &r.note}
-})
+}}
+
+func eventRowOf(e codes.Event) eventRow {
+	binding, bounds := activationRecord{bindingRecord(e.Binding), (*renewed)(e.Renews)}, e.Codes.Bounds()
+	return eventRow{seq: e.Seq, batch: e.Batch, did: string(e.Action), first: bounds.From, last: bounds.To, codes: e.Codes.Encode(),
+		binding: inJSON(&binding).text(),
+		at:      millis(e.OccurredAt), from: millis(e.From), actor: e.Actor, rid: e.RID, note: e.Note}
+}
+
+// record returns the audit log record of an event with the given codes.
+func (r eventRow) record(set codes.Set) codesRecord {
+	return codesRecord{Event: r.seq, Codes: set.Len(), Digest: r.digest()}
+}
 
 func (r eventRow) digest() string {
 	h := sha256.New()

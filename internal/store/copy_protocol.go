@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -119,17 +120,8 @@ const copyFailed = "57014"
 // copyLine returns the line number from the context of a server error in any language, or 0. copyLine first removes the name of the table,
 // which may contain digits; the first number in the rest is the line number.
 func copyLine(location, table string) int64 {
-	location = strings.Replace(location, table, "", 1)
-	from := strings.IndexFunc(location, isDigit)
-	if from < 0 {
-		return 0
-	}
-	location = location[from:]
-	if to := strings.IndexFunc(location, func(r rune) bool { return !isDigit(r) }); to >= 0 {
-		location = location[:to]
-	}
-	line, _ := strconv.ParseInt(location, 10, 64)
+	line, _ := strconv.ParseInt(digits.FindString(strings.Replace(location, table, "", 1)), 10, 64)
 	return line
 }
 
-func isDigit(r rune) bool { return r >= '0' && r <= '9' }
+var digits = regexp.MustCompile(`[0-9]+`)

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"slices"
 	"strings"
 
 	"github.com/qrjump/qrjump/internal/domain/accounts"
@@ -57,26 +56,15 @@ func (t gs1Queries) GS1At(ctx context.Context, keys []string) (found []digitalli
 }
 
 func (t gs1Queries) GS1Find(ctx context.Context, q digitallink.Query) ([]digitallink.Entry, error) {
-	names, args := []string{`key > $1`}, []any{q.After}
-	bind := func(value any) string {
-		args = append(args, value)
-		return placeholders(len(args), 1)
-	}
-	if q.Under != "" { // "0" follows "/"
-		names = append(names, `(key = `+bind(q.Under)+` OR key >= `+bind(q.Under+"/")+` AND key < `+bind(q.Under+"0")+`)`)
-	}
-	if len(q.Owners) > 0 {
-		var marks []string
-		for _, owner := range q.Owners {
-			marks = append(marks, bind(owner))
-		}
-		names = append(names, `owner IN (`+strings.Join(marks, ", ")+`)`)
-	}
-	rest := `WHERE ` + strings.Join(names, ` AND `) + ` ORDER BY key`
+	var w criteria
+	w.and(`key > ?`, q.After)
+	w.andIf(q.Under != "", `(key = ? OR key >= ? AND key < ?)`, q.Under, q.Under+"/", q.Under+"0") // "0" follows "/"
+	andIn(&w, t.Tx, `owner`, q.Owners)
+	query := t.selectGS1() + w.String() + ` ORDER BY key`
 	if q.Limit > 0 {
-		rest += ` LIMIT ` + bind(q.Limit)
+		query += ` LIMIT ` + w.bind(q.Limit)
 	}
-	return list(ctx, t.Tx, scanGS1, t.selectGS1()+rest, args...)
+	return list(ctx, t.Tx, scanGS1, query, w.args...)
 }
 
 func (t gs1Queries) GS1Owners(ctx context.Context, roots []string) (map[string]map[string]int, error) {
@@ -84,22 +72,16 @@ func (t gs1Queries) GS1Owners(ctx context.Context, roots []string) (map[string]m
 		root, owner string
 		keys        int
 	}
+	scan := scanner(func(h *keyCount) []any { return []any{&h.root, &h.owner, &h.keys} })
+	counts, err := listAt(ctx, t.Tx, scan, `SELECT root, owner, COUNT(*) FROM gs1_links WHERE root IN`, ` GROUP BY root, owner`, roots)
 	found := map[string]map[string]int{}
-	for names := range slices.Chunk(roots, chunk) {
-		args := appendArgs(nil, names)
-		list, err := list(ctx, t.Tx, func(scan func(...any) error) (h keyCount, err error) { return h, scan(&h.root, &h.owner, &h.keys) },
-			`SELECT root, owner, COUNT(*) FROM gs1_links WHERE root IN (`+t.marks(1, len(args))+`) GROUP BY root, owner`, args...)
-		if err != nil {
-			return nil, err
+	for _, h := range counts {
+		if found[h.root] == nil {
+			found[h.root] = map[string]int{}
 		}
-		for _, h := range list {
-			if found[h.root] == nil {
-				found[h.root] = map[string]int{}
-			}
-			found[h.root][h.owner] = h.keys
-		}
+		found[h.root][h.owner] = h.keys
 	}
-	return found, nil
+	return found, err
 }
 
 // rootOf returns the primary key of a GS1 key, for example 01/09506000134352 for 01/09506000134352/10/LOT.

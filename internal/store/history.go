@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -40,20 +41,16 @@ func (t ruleQueries) RuleChange(ctx context.Context, seq int64) (change, oldChan
 
 // RulesAsOf implements auditlog.Store.
 func (s *Store) RulesAsOf(ctx context.Context, keys []string, t time.Time) ([]rules.Change, error) {
-	var found []rules.Change
-	err := s.view(ctx, func(tx *Tx) error {
-		found = nil
-		for left := keys; len(left) > 0; {
-			n := min(chunk, len(left))
-			changes, err := list(ctx, tx, scanRuleChange, rulesAsOf(n), append(appendArgs(nil, left[:n]), millis(t))...)
+	return viewed(ctx, s, func(tx *Tx) (found []rules.Change, err error) {
+		for part := range slices.Chunk(keys, chunk) {
+			changes, err := list(ctx, tx, scanRuleChange, rulesAsOf(len(part)), append(appendArgs(nil, part), millis(t))...)
 			if err != nil {
-				return err
+				return nil, err
 			}
-			found, left = append(found, changes...), left[n:]
+			found = append(found, changes...)
 		}
-		return nil
+		return found, nil
 	})
-	return found, err
 }
 
 // rulesAsOf returns a query for the last change of each of n keys up to a point in time, which is the last argument. The query reads the
@@ -81,47 +78,38 @@ func (t *Tx) lastChange(ctx context.Context, kind, key string, instant time.Time
 }
 
 // AccountAsOf implements auditlog.Store.
-func (s *Store) AccountAsOf(ctx context.Context, appid string, t time.Time) (pastOf auditlog.AsOf, err error) {
-	err = s.view(ctx, func(tx *Tx) error {
-		pastOf = auditlog.AsOf{}
-		c, found, err := tx.lastChange(ctx, ofAccount, appid, t)
-		if err != nil || !found {
-			return err
-		}
-		pastOf.Seq = c.seq
-		if c.did == "delete" {
-			return nil
-		}
+func (s *Store) AccountAsOf(ctx context.Context, appid string, t time.Time) (auditlog.AsOf, error) {
+	return viewed(ctx, s, func(tx *Tx) (pastOf auditlog.AsOf, err error) {
 		var r accountRecord
-		if err := json.Unmarshal([]byte(c.detail), &r); err != nil {
-			return fmt.Errorf("change %d: %w", c.seq, err)
+		pastOf.Seq, pastOf.Known, err = tx.recordAsOf(ctx, ofAccount, appid, t, &r)
+		if pastOf.Known {
+			pastOf.Account = accounts.Account{AppID: appid, Kind: r.Kind, Name: r.Name, Subject: r.Subject, Certified: r.Certified,
+				Versions: r.Versions, JumpOpen: r.JumpOpen, Features: r.Features, Members: r.Members, MessageURL: r.MessageURL,
+				IPAllowlist: r.IPAllowlist, SecretFrozen: r.SecretFrozen, CreatedAt: fromMillis(r.CreatedAt)}
 		}
-		pastOf.Account = accounts.Account{AppID: appid, Kind: r.Kind, Name: r.Name, Subject: r.Subject, Certified: r.Certified,
-			Versions: r.Versions, JumpOpen: r.JumpOpen,
-			Features: r.Features, Members: r.Members, MessageURL: r.MessageURL, IPAllowlist: r.IPAllowlist, SecretFrozen: r.SecretFrozen,
-			CreatedAt: fromMillis(r.CreatedAt)}
-		pastOf.Known = true
-		return nil
+		return pastOf, err
 	})
-	return pastOf, err
 }
 
 // LinkedAsOf implements auditlog.Store.
-func (s *Store) LinkedAsOf(ctx context.Context, service, miniProgram string, t time.Time) (linked bool, err error) {
-	err = s.view(ctx, func(tx *Tx) error {
-		linked = false
-		c, found, err := tx.lastChange(ctx, ofLink, linkKey(service, miniProgram), t)
-		if err != nil || !found || c.did == "delete" {
-			return err
-		}
+func (s *Store) LinkedAsOf(ctx context.Context, service, miniProgram string, t time.Time) (bool, error) {
+	return viewed(ctx, s, func(tx *Tx) (bool, error) {
 		var r linkRecord
-		if err := json.Unmarshal([]byte(c.detail), &r); err != nil {
-			return fmt.Errorf("change %d: %w", c.seq, err)
-		}
-		linked = r.Status == accounts.LinkDone
-		return nil
+		_, exists, err := tx.recordAsOf(ctx, ofLink, linkKey(service, miniProgram), t, &r)
+		return exists && r.Status == accounts.LinkDone, err
 	})
-	return linked, err
+}
+
+// recordAsOf reads the record of an object in its last change up to a point in time; exists is false if the object did not exist then.
+func (t *Tx) recordAsOf(ctx context.Context, kind, key string, instant time.Time, record any) (seq int64, exists bool, err error) {
+	c, found, err := t.lastChange(ctx, kind, key, instant)
+	if err != nil || !found || c.did == "delete" {
+		return c.seq, false, err
+	}
+	if err := json.Unmarshal([]byte(c.detail), record); err != nil {
+		return c.seq, false, fmt.Errorf("change %d: %w", c.seq, err)
+	}
+	return c.seq, true, nil
 }
 
 // ChangesAfter implements auditlog.Store.
@@ -129,26 +117,21 @@ func (s *Store) ChangesAfter(ctx context.Context, items []auditlog.Name, t time.
 	if len(items) == 0 {
 		return nil, nil
 	}
-	var found []change
-	err := s.view(ctx, func(tx *Tx) error {
-		found = nil
-		for left := items; len(left) > 0; {
-			n := min(chunk, len(left))
+	found, err := viewed(ctx, s, func(tx *Tx) (found []change, err error) {
+		for part := range slices.Chunk(items, chunk) {
 			args := []any{millis(t), limit}
 			var names []string
-			for _, name := range left[:n] {
-				args = append(args, name.Kind, name.Key)
-				names = append(names, fmt.Sprintf("(kind = $%d AND key = $%d)", len(args)-1, len(args)))
+			for _, name := range part {
+				names = append(names, `(kind = `+bind(&args, name.Kind)+` AND key = `+bind(&args, name.Key)+`)`)
 			}
-			changes, err := list(ctx, tx, scanChange,
-				`SELECT `+changeColumns+` FROM changes WHERE occurred_at > $1 AND (`+strings.Join(names, " OR ")+
-					`) ORDER BY seq LIMIT $2`, args...)
+			changes, err := list(ctx, tx, scanChange, `SELECT `+changeColumns+` FROM changes WHERE occurred_at > $1 AND (`+
+				strings.Join(names, " OR ")+`) ORDER BY seq LIMIT $2`, args...)
 			if err != nil {
-				return err
+				return nil, err
 			}
-			found, left = append(found, changes...), left[n:]
+			found = append(found, changes...)
 		}
-		return nil
+		return found, nil
 	})
 	return entries(found), err
 }

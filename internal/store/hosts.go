@@ -21,11 +21,9 @@ func (s *Store) RulesOfHost(ctx context.Context, host string, limit int) (found 
 }
 
 // HasRules implements landing.Hosts.
-func (s *Store) HasRules(ctx context.Context, host string) (found bool, err error) {
-	err = s.view(ctx, func(tx *Tx) error {
-		names, err := list(ctx, tx, scanText, `SELECT host FROM rules WHERE host = $1 AND kind = $2 LIMIT 1`, host, string(rules.Ordinary))
-		found = len(names) > 0
-		return err
+func (s *Store) HasRules(ctx context.Context, host string) (bool, error) {
+	names, err := viewed(ctx, s, func(tx *Tx) ([]string, error) {
+		return list(ctx, tx, scanText, `SELECT host FROM rules WHERE host = $1 AND kind = $2 LIMIT 1`, host, string(rules.Ordinary))
 	})
-	return found, err
+	return len(names) > 0, err
 }

@@ -86,7 +86,12 @@ func (n mapper[T]) put(ctx context.Context, t *Tx, v T, kept ...string) error {
 
 // putAll inserts or replaces rows like put, with several rows per statement; all rows must have different keys.
 func (n mapper[T]) putAll(ctx context.Context, t *Tx, list []T) error {
-	return t.insertMany(ctx, `INSERT INTO `+n.table+` (`+n.columns+`)`, n.replacing(), strings.Count(n.columns, ",")+1, len(list),
+	return n.addAll(ctx, t, list, n.replacing())
+}
+
+// addAll inserts rows, with several rows per statement; tail is the SQL after the values.
+func (n mapper[T]) addAll(ctx context.Context, t *Tx, list []T, tail string) error {
+	return t.insertMany(ctx, `INSERT INTO `+n.table+` (`+n.columns+`)`, tail, strings.Count(n.columns, ",")+1, len(list),
 		func(i int, args []any) []any { return append(args, n.args(&list[i])...) })
 }
 

@@ -18,26 +18,23 @@ type Waiting struct {
 const maxWaiting = 100_000
 
 // WaitingRows returns the waiting rows of each outbox kind. Rows of a disabled webhook are excluded, because they are not sent.
-func (s *Store) WaitingRows(ctx context.Context) (all map[outbox.Kind]Waiting, err error) {
-	err = s.view(ctx, func(tx *Tx) error {
-		all = map[outbox.Kind]Waiting{}
+func (s *Store) WaitingRows(ctx context.Context) (map[outbox.Kind]Waiting, error) {
+	return viewed(ctx, s, func(tx *Tx) (map[outbox.Kind]Waiting, error) {
+		all := map[outbox.Kind]Waiting{}
 		for kind, k := range rowTables {
 			on := ""
 			if kind == outbox.Deliveries {
 				on = ` AND {receiver} IN (SELECT id FROM webhooks WHERE enabled = 1)`
 			}
 			var w Waiting
-			var oldest int64
 			if err := tx.row(ctx, k.words.Replace(`SELECT COUNT(*), COALESCE(MIN(created_at), 0) FROM (SELECT created_at FROM {rows}
-				WHERE next_attempt_at > 0`+on+` LIMIT $1) AS waiting`), maxWaiting).Scan(&w.Rows, &oldest); err != nil {
-				return err
+				WHERE next_attempt_at > 0`+on+` LIMIT $1) AS waiting`), maxWaiting).Scan(&w.Rows, moment{&w.Oldest}); err != nil {
+				return nil, err
 			}
-			w.Oldest = fromMillis(oldest)
 			all[kind] = w
 		}
-		return nil
+		return all, nil
 	})
-	return all, err
 }
 
 // Replication reports how many servers store a change before it is acknowledged.

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"time"
 
@@ -24,24 +23,19 @@ func (s Rechecks) Add(ctx context.Context, list []rules.Reverification) error {
 		return nil
 	}
 	// Add reads first and writes only missing rechecks: usually none is missing, so the call needs no write lock.
-	var fresh []rules.Reverification
-	err := s.view(ctx, func(tx *Tx) error {
-		fresh = fresh[:0]
+	fresh, err := viewed(ctx, s.Store, func(tx *Tx) (fresh []rules.Reverification, err error) {
 		for reverifications := range slices.Chunk(list, tx.argumentsAtOnce()/2) {
 			var names []any
 			for i := range reverifications {
 				names = append(names, reverifications[i].Owner, reverifications[i].Directory)
 			}
 			known := make(map[[2]string]bool, len(reverifications))
-			err := queryEach(ctx, tx, func(scan func(...any) error) (name [2]string, err error) {
-				err = scan(&name[0], &name[1])
-				return name, err
-			}, func(name [2]string) error {
+			err := queryEach(ctx, tx, scanTwoTexts, func(name [2]string) error {
 				known[name] = true
 				return nil
 			}, `SELECT owner, directory FROM domain_reverifications WHERE (owner, directory) IN (VALUES `+tx.rowMarks(len(reverifications), 2)+`)`, names...)
 			if err != nil {
-				return err
+				return nil, err
 			}
 			for _, r := range reverifications {
 				if !known[[2]string{r.Owner, r.Directory}] {
@@ -49,17 +43,13 @@ func (s Rechecks) Add(ctx context.Context, list []rules.Reverification) error {
 				}
 			}
 		}
-		return nil
+		return fresh, nil
 	})
 	if err != nil || len(fresh) == 0 {
 		return err
 	}
 	return s.update(ctx, func(tx *Tx) error {
-		return tx.insertMany(ctx, `INSERT INTO domain_reverifications (`+recheckRows.columns+`)`,
-			` ON CONFLICT (owner, directory) DO NOTHING`, 8,
-			len(fresh), func(i int, args []any) []any {
-				return append(args, recheckRows.args(&fresh[i])...)
-			})
+		return recheckRows.addAll(ctx, tx, fresh, ` ON CONFLICT (owner, directory) DO NOTHING`)
 	})
 }
 
@@ -111,18 +101,13 @@ func (s Rechecks) MakeDue(ctx context.Context, now time.Time) error {
 
 // List implements rules.RecheckStore.
 func (s Rechecks) List(ctx context.Context, q rules.RecheckQuery) (found []rules.Reverification, err error) {
-	names, args := []string{"(owner, directory) > ($2, $3)", "checked_at > 0", "owner <> ''"},
-		[]any{q.Limit, q.AfterOwner, q.AfterDirectory}
-	if q.Owner != "" {
-		args = append(args, q.Owner)
-		names = append(names, fmt.Sprintf("owner = $%d", len(args)))
-	}
-	if q.Failing {
-		names = append(names, "failing_since > 0")
-	}
-	return viewed(ctx, s.Store, func(tx *Tx) ([]rules.Reverification, error) {
-		return recheckRows.all(ctx, tx, conditions(names)+` ORDER BY owner, directory LIMIT $1`, args...)
-	})
+	var w criteria
+	w.and("(owner, directory) > (?, ?)", q.AfterOwner, q.AfterDirectory)
+	w.and("checked_at > 0 AND owner <> ''")
+	w.andIf(q.Owner != "", "owner = ?", q.Owner)
+	w.andIf(q.Failing, "failing_since > 0")
+	rest := w.String() + ` ORDER BY owner, directory LIMIT ` + w.bind(q.Limit)
+	return viewed(ctx, s.Store, func(tx *Tx) ([]rules.Reverification, error) { return recheckRows.all(ctx, tx, rest, w.args...) })
 }
 
 // CountFailing implements rules.RecheckStore.

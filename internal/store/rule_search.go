@@ -12,40 +12,29 @@ import (
 
 // Walk implements rules.Tx. Without a filter, the query of a page reads only the rows that it returns.
 func (t ruleQueries) Walk(ctx context.Context, s rules.Search, owner string, target int) (found []rules.Rule, next int64, err error) {
-	var names []string
-	var args []any
-	add := func(condition string, arg any) {
-		args = append(args, arg)
-		names = append(names, strings.ReplaceAll(condition, "?", fmt.Sprintf("$%d", len(args))))
-	}
+	var w criteria
 	rest, end, order := "id > ?", "id <= ?", " ORDER BY id"
 	if s.Newest {
 		rest, end, order = "id < ?", "id >= ?", " ORDER BY id DESC"
 	}
-	if owner != "" {
-		add("owner = ?", owner)
-	}
-	if s.From > 0 {
-		add(rest, s.From)
-	}
+	w.andIf(owner != "", "owner = ?", owner)
+	w.andIf(s.From > 0, rest, s.From)
 	if s.Filters() {
-		err = t.row(ctx, fmt.Sprintf(`SELECT id FROM rules`+conditions(names)+order+` LIMIT 1 OFFSET %d`, target-1), args...).Scan(&next)
+		err = t.row(ctx, fmt.Sprintf(`SELECT id FROM rules`+w.String()+order+` LIMIT 1 OFFSET %d`, target-1), w.args...).Scan(&next)
 		if err != nil && !errors.Is(err, sql.ErrNoRows) {
 			return nil, 0, err
 		}
-		if next != 0 {
-			add(end, next)
-		}
+		w.andIf(next != 0, end, next)
 	}
 	if s.Published != nil {
-		add("published = ?", flag(*s.Published))
+		w.and("published = ?", flag(*s.Published))
 	}
 	if s.Substring != "" {
-		add(`LOWER(prefix COLLATE "binary") LIKE ? ESCAPE '!'`,
+		w.and(`LOWER(prefix COLLATE "binary") LIKE ? ESCAPE '!'`,
 			"%"+strings.NewReplacer("!", "!!", "%", "!%", "_", "!_").Replace(asciiLower(s.Substring))+"%")
 	}
-	found, err = list(ctx, t.Tx, scanRule, fmt.Sprintf(`SELECT `+ruleColumns+` FROM rules`+conditions(names)+order+` LIMIT %d`, s.Limit+1),
-		args...)
+	found, err = list(ctx, t.Tx, scanRule, fmt.Sprintf(`SELECT `+ruleColumns+` FROM rules`+w.String()+order+` LIMIT %d`, s.Limit+1),
+		w.args...)
 	if err == nil && len(found) > s.Limit {
 		found, next = found[:s.Limit], found[s.Limit-1].ID
 	}
@@ -76,14 +65,11 @@ func (t ruleQueries) Beginning(ctx context.Context, s rules.Search) (all []rules
 	}
 	seen := map[int64]bool{}
 	for _, b := range wanted {
-		args := appendArgs([]any{b.text, b.text + "\U0010FFFF"}, s.Owners)
-		var owned []string
-		if len(s.Owners) > 0 {
-			owned = append(owned, "owner IN ("+placeholders(3, len(s.Owners))+")")
-		}
+		w := criteria{args: []any{b.text, b.text + "\U0010FFFF"}}
+		andIn(&w, t.Tx, "owner", s.Owners)
 		items, err := list(ctx, t.Tx, scanRule, fmt.Sprintf(`SELECT `+ruleColumns+` FROM (SELECT `+ruleColumns+` FROM rules
-			WHERE `+b.column+` >= $1 AND `+b.column+` < $2 ORDER BY `+b.column+` LIMIT %d) AS near`+conditions(owned)+` LIMIT %d`,
-			rules.PageScanLimit, s.Limit), args...)
+			WHERE `+b.column+` >= $1 AND `+b.column+` < $2 ORDER BY `+b.column+` LIMIT %d) AS near`+w.String()+` LIMIT %d`,
+			rules.PageScanLimit, s.Limit), w.args...)
 		if err != nil {
 			return nil, err
 		}

@@ -7,8 +7,8 @@ import (
 	"fmt"
 	"iter"
 	"math"
-	"math/bits"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -55,23 +55,10 @@ func (t ruleQueries) Rule(ctx context.Context, key string) (rules.Rule, error) {
 }
 
 // chunk is the maximum number of values in one IN list.
-const chunk = 500
+const chunk = 512
 
 func (t ruleQueries) RulesAt(ctx context.Context, keys []string) ([]rules.Rule, error) {
-	var found []rules.Rule
-	for len(keys) > 0 {
-		n := min(chunk, len(keys))
-		args := make([]any, min(chunk, 1<<bits.Len(uint(n-1)))) // few lengths, so that each connection prepares few statements
-		for i := range args {
-			args[i] = keys[min(i, n-1)]
-		}
-		items, err := list(ctx, t.Tx, scanRule, `SELECT `+ruleColumns+` FROM rules WHERE key IN (`+t.marks(1, len(args))+`)`, args...)
-		if err != nil {
-			return nil, err
-		}
-		found, keys = append(found, items...), keys[n:]
-	}
-	return found, nil
+	return listAt(ctx, t.Tx, scanRule, `SELECT `+ruleColumns+` FROM rules WHERE key IN`, ``, keys)
 }
 
 func (t ruleQueries) RulesBelow(ctx context.Context, key string, limit int) ([]rules.Rule, error) {
@@ -103,7 +90,8 @@ func placeholders(first, n int) string {
 		if i > 0 {
 			b.WriteString(", ")
 		}
-		fmt.Fprintf(&b, "$%d", first+i)
+		b.WriteByte('$')
+		b.WriteString(strconv.Itoa(first + i))
 	}
 	return b.String()
 }
@@ -125,48 +113,33 @@ func (t ruleQueries) Named(ctx context.Context, ids []int64) ([]rules.Named, err
 }
 
 func (t ruleQueries) List(ctx context.Context, q rules.Query) ([]rules.Rule, int, error) {
-	var names []string
-	var args []any
-	filter := func(condition string, arg any) {
-		args = append(args, arg)
-		names = append(names, strings.ReplaceAll(condition, "?", fmt.Sprintf("$%d", len(args))))
-	}
-	if q.Owner != "" {
-		filter("owner = ?", q.Owner)
-	}
-	if q.Target != "" {
-		filter("target = ?", q.Target)
-	}
-	if q.Owner != "" && opened(q) != "" {
-		names = append(names, "kind = '"+string(rules.KindService)+"'") // this condition lets the query use an index of service rules
-	}
-	count := t.total(ctx, names, args, q)
+	var w criteria
+	w.andIf(q.Owner != "", "owner = ?", q.Owner)
+	w.andIf(q.Target != "", "target = ?", q.Target)
+	// this condition lets the query use an index of service rules
+	w.andIf(q.Owner != "" && opened(q) != "", "kind = '"+string(rules.KindService)+"'")
+	count := t.total(ctx, w, q)
 	if q.AfterID > 0 {
-		filter("id > ?", q.AfterID)
+		w.and("id > ?", q.AfterID)
 	} else if q.Owner != "" && q.Offset > 0 && !q.Newest && q.Keys == nil {
 		first, prev, err := t.bucketAt(ctx, q)
 		if err != nil {
 			return nil, 0, err
 		}
-		filter("id >= ?", first)
+		w.and("id >= ?", first)
 		q.Offset -= prev
 	}
-	if q.Keys != nil {
-		if len(q.Keys) == 0 {
-			total, err := count()
-			return []rules.Rule{}, total, err
-		}
-		names = append(names, "key IN ("+placeholders(len(args)+1, len(q.Keys))+")")
-		args = appendArgs(args, q.Keys)
+	if q.Keys != nil && len(q.Keys) == 0 {
+		total, err := count()
+		return []rules.Rule{}, total, err
 	}
+	andIn(&w, t.Tx, "key", q.Keys)
 	order := " ORDER BY id"
 	if q.Newest {
 		order += " DESC"
 	}
-	n := len(args)
-	args = append(args, q.Limit, q.Offset)
-	found, err := list(ctx, t.Tx, scanRule, `SELECT `+ruleColumns+` FROM rules`+conditions(names)+order+
-		fmt.Sprintf(` LIMIT $%d OFFSET $%d`, n+1, n+2), args...)
+	query := `SELECT ` + ruleColumns + ` FROM rules` + w.String() + order + ` LIMIT ` + w.bind(q.Limit) + ` OFFSET ` + w.bind(q.Offset)
+	found, err := list(ctx, t.Tx, scanRule, query, w.args...)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -191,11 +164,11 @@ func conditions(names []string) string {
 }
 
 // total queues a query that counts the rules on all pages of the result of q; the returned function returns this count.
-func (t ruleQueries) total(ctx context.Context, names []string, args []any, q rules.Query) func() (int, error) {
+func (t ruleQueries) total(ctx context.Context, w criteria, q rules.Query) func() (int, error) {
 	if q.NoTotal {
 		return func() (int, error) { return 0, nil }
 	}
-	query := `SELECT COUNT(*) FROM rules` + conditions(names)
+	query, args := `SELECT COUNT(*) FROM rules`+w.String(), w.args
 	if q.Owner != "" {
 		query, args = ruleCount, []any{q.Owner, opened(q)}
 	}
@@ -701,18 +674,11 @@ func (t ruleQueries) ForgetConfirmations(ctx context.Context, before time.Time) 
 }
 
 func (t ruleQueries) Confirmations(ctx context.Context, q rules.ConfirmationQuery) ([]rules.Confirmation, error) {
-	names, args := []string{}, []any{q.Limit}
-	if q.RID != "" {
-		names = append(names, `rid = `+bind(&args, q.RID))
-	}
-	if q.Owner != "" {
-		names = append(names, `owner = `+bind(&args, q.Owner))
-	}
-	if q.Prefix != "" {
-		names = append(names, `prefix = `+bind(&args, q.Prefix))
-	}
-	if q.Failed || q.Found {
-		names = append(names, `ok = `+bind(&args, flag(q.Found)))
-	}
-	return confirmationRows.all(ctx, t.Tx, conditions(names)+` ORDER BY created_at DESC, rid LIMIT $1`, args...)
+	var w criteria
+	w.andIf(q.RID != "", `rid = ?`, q.RID)
+	w.andIf(q.Owner != "", `owner = ?`, q.Owner)
+	w.andIf(q.Prefix != "", `prefix = ?`, q.Prefix)
+	w.andIf(q.Failed || q.Found, `ok = ?`, flag(q.Found))
+	rest := w.String() + ` ORDER BY created_at DESC, rid LIMIT ` + w.bind(q.Limit)
+	return confirmationRows.all(ctx, t.Tx, rest, w.args...)
 }

@@ -372,33 +372,7 @@ func (l *Scans) PositionBefore(ctx context.Context, moment time.Time) (position 
 
 // Read implements scanlog.Log.
 func (l *Scans) Read(ctx context.Context, start int64) iter.Seq2[scanlog.Entry, error] {
-	upTo, err := l.End(ctx)
-	return func(yield func(scanlog.Entry, error) bool) {
-		if err != nil {
-			yield(scanlog.Entry{}, fmt.Errorf("reading the ledger: %w", err))
-			return
-		}
-		for start := start; start < upTo; {
-			page, err := l.page(ctx, start, upTo)
-			if err != nil {
-				yield(scanlog.Entry{}, fmt.Errorf("reading the ledger: %w", err))
-				return
-			}
-			for i := range page {
-				if !yield(page[i], nil) {
-					return
-				}
-			}
-			if len(page) < scansAtOnce {
-				return
-			}
-			start = page[len(page)-1].Position
-		}
-	}
-}
-
-func (l *Scans) page(ctx context.Context, start, upTo int64) ([]scanlog.Entry, error) {
-	return viewed(ctx, l.s, func(tx *Tx) ([]scanlog.Entry, error) { return tx.scansOf(ctx, nil, start, upTo) })
+	return l.pages(ctx, start, func(tx *Tx, start, upTo int64) ([]scanlog.Entry, error) { return tx.scansOf(ctx, nil, start, upTo) })
 }
 
 // scansOf reads a page of events, restricted to users if any are given.
@@ -428,8 +402,12 @@ const scansBetween = `SELECT seq, ` + scanColumns + ` FROM scan_events WHERE seq
 
 // ListRange implements scanlog.Log: it reads only the partitions that can contain events of the time range.
 func (l *Scans) ListRange(ctx context.Context, start int64, from, to time.Time) iter.Seq2[scanlog.Entry, error] {
-	return l.pages(ctx, start, func(tx *Tx, start, upTo int64) ([]scanlog.Entry, error) {
-		return list(ctx, tx, scanEntry, scansBetween, betweenArgs(start, upTo, from, to)...)
+	return l.pages(ctx, start, func(tx *Tx, start, upTo int64) (page []scanlog.Entry, err error) {
+		err = tx.patiently(func() error {
+			page, err = list(ctx, tx, scanEntry, scansBetween, betweenArgs(start, upTo, from, to)...)
+			return err
+		})
+		return page, err
 	})
 }
 
@@ -446,7 +424,13 @@ func (l *Scans) ForUsers(ctx context.Context, users scanlog.Users, start int64) 
 	if len(vs) == 0 {
 		return func(func(scanlog.Entry, error) bool) {}
 	}
-	return l.pages(ctx, start, func(tx *Tx, start, upTo int64) ([]scanlog.Entry, error) { return tx.scansOf(ctx, vs, start, upTo) })
+	return l.pages(ctx, start, func(tx *Tx, start, upTo int64) (page []scanlog.Entry, err error) {
+		err = tx.patiently(func() error {
+			page, err = tx.scansOf(ctx, vs, start, upTo)
+			return err
+		})
+		return page, err
+	})
 }
 
 // pages yields events page by page after a position, until a page is incomplete.
@@ -456,13 +440,7 @@ func (l *Scans) pages(ctx context.Context, start int64,
 	return func(yield func(scanlog.Entry, error) bool) {
 		var page []scanlog.Entry
 		for start := start; err == nil && start < upTo; start = page[len(page)-1].Position {
-			err = l.s.view(ctx, func(tx *Tx) error {
-				return tx.patiently(func() (err error) {
-					page, err = read(tx, start, upTo)
-					return err
-				})
-			})
-			if err != nil {
+			if page, err = viewed(ctx, l.s, func(tx *Tx) ([]scanlog.Entry, error) { return read(tx, start, upTo) }); err != nil {
 				break
 			}
 			for i := range page {
@@ -580,18 +558,16 @@ func (s *Store) AddErasure(ctx context.Context, e scanlog.Erasure) error {
 }
 
 // Erasures lists the erasures of users after a time in Unix milliseconds.
-func (s *Store) Erasures(ctx context.Context, start int64) (all []scanlog.Erasure, err error) {
-	err = s.view(ctx, func(tx *Tx) error {
-		all, err = list(ctx, tx, func(scan func(...any) error) (e scanlog.Erasure, err error) {
+func (s *Store) Erasures(ctx context.Context, start int64) ([]scanlog.Erasure, error) {
+	return viewed(ctx, s, func(tx *Tx) ([]scanlog.Erasure, error) {
+		return list(ctx, tx, func(scan func(...any) error) (e scanlog.Erasure, err error) {
 			var hash string
 			if err = scan(&hash, &e.ErasedAt); err == nil {
 				_, err = hex.Decode(e.User[:], []byte(hash)[:min(len(hash), 32)])
 			}
 			return e, err
 		}, `SELECT user_hash, erased_at FROM scan_log_erasures WHERE erased_at > $1 ORDER BY erased_at, user_hash`, start)
-		return err
 	})
-	return all, err
 }
 
 // Close implements scanlog.Log; the store stays open.

@@ -233,12 +233,12 @@ func (t *Tx) noteFound(ctx context.Context, appids ...string) error {
 	if err != nil {
 		return err
 	}
-	err = noteEach(ctx, t, scanEventRow, `SELECT `+eventColumns+from("code_events")+`seq`, func(r eventRow) error {
+	err = noteEach(ctx, t, eventRows.scan, `SELECT `+eventColumns+from("code_events")+`seq`, func(r eventRow) error {
 		set, err := codes.DecodeSet(r.codes)
 		if err != nil {
 			return err
 		}
-		return t.note(ctx, ofCodes, strconv.FormatInt(r.batch, 10), did, codesRecord{Event: r.seq, Codes: set.Len(), Digest: r.digest()})
+		return t.note(ctx, ofCodes, strconv.FormatInt(r.batch, 10), did, r.record(set))
 	}, args...)
 	if err != nil {
 		return err

@@ -533,11 +533,11 @@ func (t *Tx) remove(ctx context.Context, missing error, kind, key, query string,
 	return t.note(ctx, kind, key, "delete", nil)
 }
 
-// listAt collects rows like list, for many keys: it appends up to 128 keys per query to the query text, which ends with IN. The last key
+// listAt collects rows like list, for many keys: it appends up to chunk keys per query to the query text, which ends with IN. The last key
 // is repeated until the number of keys is a power of two, so that there are few different statements and the database keeps them prepared.
-func listAt[T any](ctx context.Context, t *Tx, scan func(func(...any) error) (T, error), query, tail string, keys []string) (all []T,
+func listAt[T, K any](ctx context.Context, t *Tx, scan func(func(...any) error) (T, error), query, tail string, keys []K) (all []T,
 	err error) {
-	for names := range slices.Chunk(keys, 128) {
+	for names := range slices.Chunk(keys, chunk) {
 		args := make([]any, 1<<bits.Len(uint(len(names)-1)))
 		for i := range args {
 			args[i] = names[min(i, len(names)-1)]

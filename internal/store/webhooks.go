@@ -73,24 +73,16 @@ func (s *Store) MissingIDs(ctx context.Context, rules, batches []int64) (noRules
 }
 
 // absent returns the given ids that have no row in a table, in the given order.
-func (t webhookQueries) absent(ctx context.Context, table string, ids []int64) (missing []int64, err error) {
-	storedSet := map[int64]bool{}
-	for numbers := range slices.Chunk(ids, t.argumentsAtOnce()) {
-		found, err := list(ctx, t.Tx, scanNumber, `SELECT id FROM `+table+` WHERE id IN (`+t.marks(1, len(numbers))+`)`,
-			appendArgs(nil, numbers)...)
-		if err != nil {
-			return nil, err
-		}
-		for _, id := range found {
-			storedSet[id] = true
-		}
+func (t webhookQueries) absent(ctx context.Context, table string, ids []int64) ([]int64, error) {
+	found, err := listAt(ctx, t.Tx, scanNumber, `SELECT id FROM `+table+` WHERE id IN`, ``, ids)
+	if err != nil {
+		return nil, err
 	}
-	for _, id := range ids {
-		if !storedSet[id] {
-			missing = append(missing, id)
-		}
-	}
-	return missing, nil
+	slices.Sort(found)
+	return slices.DeleteFunc(slices.Clone(ids), func(id int64) bool {
+		_, is := slices.BinarySearch(found, id)
+		return is
+	}), nil
 }
 
 func (t webhookQueries) DeleteWebhook(ctx context.Context, id int64) error {

@@ -532,38 +532,6 @@ func (d *Service) authorizations(ctx context.Context, tx Tx, components []string
 	return all, nil
 }
 
-// CompleteGrants creates a refresh token for each grant that has none.
-func (d *Service) CompleteGrants(ctx context.Context) error {
-	return d.Store.UpdateAccounts(ctx, func(tx Tx) error {
-		for cursor := ""; ; {
-			page, err := tx.Components(ctx, cursor, 100)
-			if err != nil || len(page) == 0 {
-				return err
-			}
-			for _, c := range page {
-				cursor = c.AppID
-				// Grants are sorted by GrantedAt. A grant without a refresh token has no GrantedAt either, so it comes first.
-				for {
-					grants, err := tx.Grants(ctx, c.AppID, 0, 1)
-					if err != nil {
-						return err
-					}
-					if len(grants) == 0 || grants[0].RefreshToken != "" {
-						break
-					}
-					g, err := d.newGrant(c.AppID, grants[0].AppID, grants[0].PermissionSets, d.Now())
-					if err == nil {
-						err = tx.PutGrant(ctx, c.AppID, g)
-					}
-					if err != nil {
-						return err
-					}
-				}
-			}
-		}
-	})
-}
-
 // GetComponent returns a component without its grants, or ErrNoComponent.
 func (d *Service) GetComponent(ctx context.Context, appid string) (Component, error) {
 	return Transact(ctx, d.Store.ViewAccounts, func(tx Tx) (Component, error) { return tx.ComponentWithoutGrants(ctx, appid) })

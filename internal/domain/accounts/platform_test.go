@@ -1,7 +1,6 @@
 package accounts_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -390,28 +389,6 @@ func TestAuthorizerList_OrderAndLimit(t *testing.T) {
 		_, _, err := w.Authorizations(ctx, "wxc", c[0], c[1])
 		same(t, fmt.Sprint(c), code(err), c[2])
 	}
-}
-
-func TestGrants_BackfillRefreshToken(t *testing.T) {
-	w := newWorld(t)
-	w.mini("wxa")
-	w.mini("wxb")
-	w.platform("wxc", "")
-	require.NoError(t, w.store.UpdateAccounts(t.Context(), func(tx accounts.Tx) error {
-		for _, appid := range []string{"wxa", "wxb"} {
-			if err := tx.PutGrant(context.Background(), "wxc", accounts.Grant{AppID: appid, PermissionSets: []int{33}}); err != nil {
-				return err
-			}
-		}
-		return nil
-	}))
-	for range 2 {
-		require.NoError(t, w.CompleteGrants(t.Context()))
-	}
-	_, page, err := w.Authorizations(t.Context(), "wxc", 0, 10)
-	require.NoError(t, err)
-	same(t, "grants", len(page), 2)
-	assert.True(t, page[0].RefreshToken != "" && page[0].RefreshToken != page[1].RefreshToken, "no refresh tokens of their own")
 }
 
 // Texts of no platform or account must not reach the database as they are.

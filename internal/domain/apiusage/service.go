@@ -84,15 +84,14 @@ type Service struct {
 // Run writes buffered data every Window, and sooner when many calls are waiting, until ctx is done. Calls that are still buffered
 // after Run ends must be written by Flush.
 func (s *Service) Run(ctx context.Context) {
-	tick := time.NewTicker(Window)
-	defer tick.Stop()
+	tick := time.Tick(Window)
 	failing := false
 	for {
 		var err error
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case <-tick:
 			err = s.Flush(ctx)
 		case <-s.calls.nudge.wait():
 			err = s.flushCalls(ctx)
@@ -113,7 +112,7 @@ func (s *Service) Run(ctx context.Context) {
 			select {
 			case <-ctx.Done():
 				return
-			case <-tick.C:
+			case <-tick:
 			}
 		}
 	}

@@ -1,10 +1,7 @@
 package codes
 
 import (
-	"context"
-	"io"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/qrjump/qrjump/internal/infra/gs1"
@@ -288,56 +285,3 @@ var (
 	rowEscaper   = strings.NewReplacer("\n", `\n`, " ", `\s`)
 	rowUnescaper = strings.NewReplacer(`\n`, "\n", `\s`, " ")
 )
-
-// writeRowsByTemplate implements WriteRows for texts made from a template.
-func writeRowsByTemplate(ctx context.Context, w io.Writer, p PackageRange) error {
-	piece := make([]byte, 0, pieceSize+longestRow+2*MaxText)
-	var field [fieldLength]byte
-	blank(&field)
-	err := p.eachByTemplate(ctx, func(index uint64, code, text []byte) error {
-		draw(&field, (*[CodeLength]byte)(code))
-		piece = append(append(piece, field[:]...), ' ')
-		piece = append(append(piece, code...), ' ')
-		piece = append(strconv.AppendUint(piece, index, 10), ' ')
-		piece = append(append(piece, rowEscaper.Replace(string(text))...), '\n')
-		if len(piece) < pieceSize {
-			return nil
-		}
-		if _, err := w.Write(piece[:pieceSize]); err != nil {
-			return err
-		}
-		piece = piece[:copy(piece, piece[pieceSize:])]
-		return nil
-	})
-	if err != nil || len(piece) == 0 {
-		return err
-	}
-	_, err = w.Write(piece)
-	return err
-}
-
-// eachByTemplate implements EachCode for texts made from a template.
-func (p PackageRange) eachByTemplate(ctx context.Context, f func(index uint64, code, text []byte) error) error {
-	t, err := ParseTemplate(p.Template)
-	if err != nil {
-		return err
-	}
-	s := new(burst)
-	var text []byte
-	for index := p.From; index <= p.To; index += lanes {
-		n := int(min(lanes, p.To-index+1))
-		s.run(p.Code, p.Text, p.Printed.Version, p.Start+index, n)
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		for j := range n {
-			code, symbols := s.lane(j)
-			pos := index + uint64(j)
-			text = t.append(text[:0], &code, p.Printed.Version, &symbols, t.digits(p.Text, p.Printed.Version, p.Start+pos), pos)
-			if err := f(pos, code[:], text); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"io"
+	"iter"
 	"slices"
 	"strings"
 )
@@ -34,7 +35,7 @@ const maxImportRow = 64 << 10
 // ImportTexts yields the texts of a list. If column is "", each line is a text; otherwise the list is a CSV file whose first row names the
 // columns, and the texts are in the given column. first is the number of the first line. Lines end with LF or CRLF; the file may begin with
 // the byte order mark of UTF-8. ImportTexts stops after an error, which is accounts.RowErrors or the error of the reader.
-func ImportTexts(r io.Reader, column string, first int64) func(yield func(ImportText, error) bool) {
+func ImportTexts(r io.Reader, column string, first int64) iter.Seq2[ImportText, error] {
 	return func(yield func(ImportText, error) bool) {
 		in := bufio.NewReaderSize(r, maxImportLine)
 		switch mark, _ := in.Peek(3); {
@@ -45,7 +46,14 @@ func ImportTexts(r io.Reader, column string, first int64) func(yield func(Import
 			return
 		}
 		if column == "" {
-			importLines(in, first, yield)
+			for l, err := range listLines(in, first) {
+				if err == nil && l.Text == "" {
+					err = faultAt(l.Number, "the line is empty")
+				}
+				if !yield(l, err) || err != nil {
+					return
+				}
+			}
 			return
 		}
 		if err := importColumn(in, column, first, yield); err != nil {
@@ -54,22 +62,22 @@ func ImportTexts(r io.Reader, column string, first int64) func(yield func(Import
 	}
 }
 
-func importLines(in *bufio.Reader, first int64, yield func(ImportText, error) bool) {
-	for n := first; ; n++ {
-		line, err := in.ReadSlice('\n')
-		text := strings.TrimSuffix(strings.TrimSuffix(string(line), "\n"), "\r")
-		switch {
-		case errors.Is(err, bufio.ErrBufferFull):
-			err = faultAt(n, "longer than %d bytes", maxImportLine)
-		case err == io.EOF && len(line) == 0:
-			return
-		case err == nil && text == "", err == io.EOF && text == "":
-			err = faultAt(n, "the line is empty")
-		case err == io.EOF:
-			err = nil
-		}
-		if !yield(ImportText{n, text}, err) || err != nil {
-			return
+// listLines yields the lines of a list without their ends, LF or CRLF; first is the number of the first line. It stops after an error.
+func listLines(in *bufio.Reader, first int64) iter.Seq2[ImportText, error] {
+	return func(yield func(ImportText, error) bool) {
+		for n := first; ; n++ {
+			line, err := in.ReadSlice('\n')
+			switch {
+			case errors.Is(err, bufio.ErrBufferFull):
+				err = faultAt(n, "longer than %d bytes", maxImportLine)
+			case err == io.EOF && len(line) == 0:
+				return
+			case err == io.EOF:
+				err = nil
+			}
+			if !yield(ImportText{n, strings.TrimSuffix(strings.TrimSuffix(string(line), "\n"), "\r")}, err) || err != nil {
+				return
+			}
 		}
 	}
 }

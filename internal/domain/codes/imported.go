@@ -2,7 +2,6 @@ package codes
 
 import (
 	"bufio"
-	"bytes"
 	"cmp"
 	"context"
 	"crypto/aes"
@@ -826,34 +825,21 @@ func (l ImportLine) Cut() (prefix, tail string, err error) {
 func ImportLines(r io.Reader, first int64) iter.Seq2[ImportLine, error] {
 	return func(yield func(ImportLine, error) bool) {
 		in := bufio.NewReaderSize(r, maxImportLine)
+		if mark, _ := in.Peek(3); first == 1 && string(mark) == "\ufeff" {
+			_, _ = in.Discard(len(mark))
+		}
 		prev := int64(-1)
-		for n := first; ; n++ {
-			text, err := in.ReadSlice('\n')
-			if errors.Is(err, bufio.ErrBufferFull) {
-				yield(ImportLine{}, faultAt(n, "longer than %d bytes", maxImportLine))
-				return
+		for text, err := range listLines(in, first) {
+			var l ImportLine
+			if err == nil {
+				l, err = importLine(text.Text)
+				if err == nil && prev >= 0 && l.Index != prev+1 {
+					err = fmt.Errorf("index %d follows %d: lines come in the order of their indexes, without a gap", l.Index, prev)
+				}
+				err = FaultOfLine(text.Number, err)
 			}
-			if err != nil && err != io.EOF {
-				yield(ImportLine{}, err)
-				return
-			}
-			if n == 1 {
-				text = bytes.TrimPrefix(text, []byte("\ufeff"))
-			}
-			if len(text) == 0 && err == io.EOF {
-				return
-			}
-			l, fault := importLine(text)
-			l.Number = n
-			if fault == nil && prev >= 0 && l.Index != prev+1 {
-				fault = fmt.Errorf("index %d follows %d: lines come in the order of their indexes, without a gap", l.Index, prev)
-			}
-			if fault != nil {
-				yield(l, faultAt(n, "%v", fault))
-				return
-			}
-			prev = l.Index
-			if !yield(l, nil) || err == io.EOF {
+			l.Number, prev = text.Number, l.Index
+			if !yield(l, err) || err != nil {
 				return
 			}
 		}
@@ -861,8 +847,8 @@ func ImportLines(r io.Reader, first int64) iter.Seq2[ImportLine, error] {
 }
 
 // importLine parses one line. The error of importLine never quotes the text, because the text is a secret code.
-func importLine(text []byte) (l ImportLine, err error) {
-	columns := strings.FieldsFunc(string(text), func(r rune) bool { return r == ' ' || r == '\t' || r == '\r' || r == '\n' })
+func importLine(text string) (l ImportLine, err error) {
+	columns := strings.FieldsFunc(text, func(r rune) bool { return r == ' ' || r == '\t' || r == '\r' })
 	if len(columns) != 4 {
 		return l, fmt.Errorf("want four columns, not %d: dot matrix, original code, index, code text, with spaces between them", len(columns))
 	}

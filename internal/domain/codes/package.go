@@ -81,52 +81,32 @@ func PackageSize(p PackageRange) int64 {
 // with LF after each row. WriteRows writes pieces of at most 24 KiB and keeps little more than one piece in memory. WriteRows
 // returns the error of the writer or of ctx, or an error for an invalid range. Contract: marketcode §4.2.
 func WriteRows(ctx context.Context, w io.Writer, p PackageRange) error {
-	if err := p.check(); err != nil {
-		return err
-	}
-	if p.Template != "" {
-		return writeRowsByTemplate(ctx, w, p)
-	}
-	var (
-		s     = new(burst)
-		chunk = make([]byte, 0, pieceSize+longestRow)
-		field [fieldLength]byte
-	)
+	chunk := make([]byte, 0, pieceSize+longestRow+2*MaxText)
+	var field [fieldLength]byte
 	blank(&field)
-	// To is below Space, so index cannot overflow.
-	for index := p.From; index <= p.To; index += lanes {
-		n := int(min(lanes, p.To-index+1))
-		s.run(p.Code, p.Text, p.Printed.Version, p.Start+index, n)
-		for j := range n {
-			code, symbols := s.lane(j)
-			draw(&field, &code)
-			// Assumed(codes.separator): columns are separated by one space, and the last line also ends with a line feed.
-			chunk = append(chunk, field[:]...)
-			chunk = append(chunk, ' ')
-			chunk = append(chunk, code[:]...)
-			chunk = append(chunk, ' ')
-			chunk = strconv.AppendUint(chunk, index+uint64(j), 10)
-			chunk = append(chunk, ' ')
-			chunk = append(chunk, p.Printed.Prefix...)
-			chunk = append(chunk, p.Printed.Version)
-			chunk = append(chunk, symbols[:]...)
-			chunk = append(chunk, '\n')
-			if len(chunk) < pieceSize {
-				continue
-			}
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			if _, err := w.Write(chunk[:pieceSize]); err != nil {
-				return err
-			}
-			chunk = chunk[:copy(chunk, chunk[pieceSize:])]
+	err := p.EachCode(ctx, func(index uint64, code, text []byte) error {
+		draw(&field, (*[CodeLength]byte)(code))
+		if p.Template != "" {
+			text = []byte(rowEscaper.Replace(string(text)))
 		}
-	}
-	if err := ctx.Err(); err != nil || len(chunk) == 0 {
+		// Assumed(codes.separator): columns are separated by one space, and the last line also ends with a line feed.
+		chunk = append(append(chunk, field[:]...), ' ')
+		chunk = append(append(chunk, code...), ' ')
+		chunk = append(strconv.AppendUint(chunk, index, 10), ' ')
+		chunk = append(append(chunk, text...), '\n')
+		if len(chunk) < pieceSize {
+			return nil
+		}
+		_, err := w.Write(chunk[:pieceSize])
+		chunk = chunk[:copy(chunk, chunk[pieceSize:])]
 		return err
+	})
+	if err == nil {
+		err = ctx.Err()
 	}
-	_, err := w.Write(chunk)
+	if err == nil && len(chunk) > 0 {
+		_, err = w.Write(chunk)
+	}
 	return err
 }
 

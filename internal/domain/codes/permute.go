@@ -46,12 +46,14 @@ var values = func() (v [256]uint8) {
 
 const absent = 0xff
 
-// ff1 caches the parts of FF1 (NIST SP 800-38G) that depend only on the key, radix, length and tweak length: the cipher, and the encryption
-// of the first block of the PRF. For the lengths in this package the PRF has only one further block, which contains the tweak, the round
-// number and, in 4 to 8 bytes, one half of the number to convert.
+// ff1 converts counters to numbers and back by FF1 (NIST SP 800-38G), with one key, radix, length and length of the tweak. It caches what
+// depends only on these: the cipher, and the encryption of the first block of the PRF. For the lengths in this package the PRF has only one
+// further block, which contains the tweak, the round number and, in 4 to 8 bytes, one half of the number to convert.
 type ff1 struct {
 	aes    cipher.Block
 	hi, lo uint64
+	a, b   uint64 // radix to the power of the length of each half
+	shift  uint   // bits of a half in the second block
 }
 
 func newFF1(secret []byte, radix, length, tweak byte) (ff1, error) {
@@ -71,16 +73,64 @@ func (f ff1) derive(radix, length, tweak byte) ff1 {
 	p := [16]byte{1, 2, 1, 0, 0, radix, rounds, length / 2, 0, 0, 0, length, 0, 0, 0, tweak}
 	f.aes.Encrypt(p[:], p[:])
 	f.hi, f.lo = binary.BigEndian.Uint64(p[:8]), binary.BigEndian.Uint64(p[8:])
+	f.a, f.b = power(uint64(radix), length/2), power(uint64(radix), length-length/2)
+	f.shift = uint(bits.Len64(f.b-1)+7) / 8 * 8
 	return f
+}
+
+func power(base uint64, n byte) uint64 {
+	p := uint64(1)
+	for range n {
+		p *= base
+	}
+	return p
 }
 
 // Format prints every key as [secret].
 func (ff1) Format(s fmt.State, _ rune) { io.WriteString(s, "[secret]") }
 
-// fill writes the unencrypted second block of the PRF from two numbers.
-func (f *ff1) fill(b *block, hi, lo uint64) {
-	binary.BigEndian.PutUint64(b[:8], f.hi^hi)
-	binary.BigEndian.PutUint64(b[8:], f.lo^lo)
+// fill writes the unencrypted second block of the PRF: the tweak (0 = none), the round number, and the half.
+func (f *ff1) fill(q *block, tweak byte, round int, half uint64) {
+	binary.BigEndian.PutUint64(q[:8], f.hi^(uint64(tweak)<<56|uint64(round)>>(64-f.shift)))
+	binary.BigEndian.PutUint64(q[8:], f.lo^(uint64(round)<<f.shift|half))
+}
+
+// round returns the result of a round, modulo the size of a half: of the first 8 bytes of the block if a half has at most 4 bytes,
+// otherwise of the first 12 bytes.
+func (f *ff1) round(q *block, tweak byte, i int, half, mod uint64) uint64 {
+	f.fill(q, tweak, i, half)
+	f.aes.Encrypt(q[:], q[:])
+	hi, lo := binary.BigEndian.Uint64(q[:8]), binary.BigEndian.Uint64(q[8:])
+	if f.shift <= 32 {
+		return hi % mod
+	}
+	return bits.Rem64(hi>>32, hi<<32|lo>>32, mod)
+}
+
+// permute returns the halves of the number of counter c. It panics if c is not below Space, because the result would be another counter's.
+func (f *ff1) permute(c uint64, tweak byte) (a, b uint64) {
+	mustFit(c)
+	q := blocks.Get().(*block)
+	a, b = c/f.b, c%f.b
+	for i := 0; i < rounds; i += 2 {
+		a = (a + f.round(q, tweak, i, b, f.a)) % f.a
+		b = (b + f.round(q, tweak, i+1, a, f.b)) % f.b
+	}
+	blocks.Put(q)
+	return a, b
+}
+
+// counter is the inverse of permute; ok is false if no counter has this number.
+func (f *ff1) counter(a, b uint64, tweak byte) (c uint64, ok bool) {
+	q := blocks.Get().(*block)
+	for i := rounds - 2; i >= 0; i -= 2 {
+		b = (b + f.b - f.round(q, tweak, i+1, a, f.b)) % f.b
+		a = (a + f.a - f.round(q, tweak, i, b, f.a)) % f.a
+	}
+	blocks.Put(q)
+	hi, lo := bits.Mul64(a, f.b)
+	c, carry := bits.Add64(lo, b, 0)
+	return c, hi == 0 && carry == 0 && c < Space
 }
 
 // block is one AES block. A call through the interface cipher.Block makes a block escape to the heap, so functions for a single code take a
@@ -102,29 +152,13 @@ func NewCodeKey(secret []byte) (*CodeKey, error) {
 	return &CodeKey{f}, nil
 }
 
-// fill writes the block of a round: the round number, then the half in 4 bytes.
-func (k *CodeKey) fill(b *block, round int, half uint64) {
-	k.ff1.fill(b, 0, uint64(round)<<32^half)
-}
-
-// even and odd return the result of a round: the first 8 bytes of the block, modulo 36⁴ in even rounds and modulo 36⁵ in odd rounds.
+// even and odd return the result of a round of a CodeKey, with a constant modulus, for bursts.
 func (b *block) even() uint64 { return binary.BigEndian.Uint64(b[:8]) % pow36x4 }
 func (b *block) odd() uint64  { return binary.BigEndian.Uint64(b[:8]) % pow36x5 }
 
-// Code returns the original code of counter c. Code panics if c is not below Space, because the result would be another counter's code.
+// Code returns the original code of counter c. Code panics if c is not below Space.
 func (k *CodeKey) Code(c uint64) (code [CodeLength]byte) {
-	mustFit(c)
-	q := blocks.Get().(*block)
-	a, b := c/pow36x5, c%pow36x5
-	for i := 0; i < rounds; i += 2 {
-		k.fill(q, i, b)
-		k.aes.Encrypt(q[:], q[:])
-		a = (a + q.even()) % pow36x4
-		k.fill(q, i+1, a)
-		k.aes.Encrypt(q[:], q[:])
-		b = (b + q.odd()) % pow36x5
-	}
-	blocks.Put(q)
+	a, b := k.permute(c, 0)
 	writeCode(&code, a, b)
 	return code
 }
@@ -136,17 +170,7 @@ func (k *CodeKey) Counter(code [CodeLength]byte) (c uint64, ok bool) {
 	if !ok {
 		return 0, false
 	}
-	q := blocks.Get().(*block)
-	for i := rounds - 2; i >= 0; i -= 2 {
-		k.fill(q, i+1, a)
-		k.aes.Encrypt(q[:], q[:])
-		b = (b + pow36x5 - q.odd()) % pow36x5
-		k.fill(q, i, b)
-		k.aes.Encrypt(q[:], q[:])
-		a = (a + pow36x4 - q.even()) % pow36x4
-	}
-	blocks.Put(q)
-	return a*pow36x5 + b, true
+	return k.counter(a, b, 0)
 }
 
 // TextKey converts counters to the 18 symbols of a code text and back: FF1 with radix 38, length 18 and the version character as
@@ -164,12 +188,7 @@ func NewTextKey(secret []byte) (*TextKey, error) {
 	return &TextKey{f}, nil
 }
 
-// fill writes the block of a round: the tweak, the round number, then the half in 6 bytes.
-func (k *TextKey) fill(b *block, version byte, round int, half uint64) {
-	k.ff1.fill(b, uint64(version)<<56, uint64(round)<<48^half)
-}
-
-// wide returns the result of a round: the first 12 bytes of the block, modulo 38⁹.
+// wide returns the result of a round of a TextKey, with a constant modulus, for bursts.
 func (b *block) wide() uint64 {
 	hi, lo := binary.BigEndian.Uint64(b[:8]), binary.BigEndian.Uint64(b[8:])
 	return bits.Rem64(hi>>32, hi<<32|lo>>32, pow38x9)
@@ -177,18 +196,7 @@ func (b *block) wide() uint64 {
 
 // Text returns the 18 symbols of counter c for a version character. Text panics if c is not below Space.
 func (k *TextKey) Text(c uint64, version byte) (symbols [symbolsLength]byte) {
-	mustFit(c)
-	q := blocks.Get().(*block)
-	a, b := uint64(0), c
-	for i := 0; i < rounds; i += 2 {
-		k.fill(q, version, i, b)
-		k.aes.Encrypt(q[:], q[:])
-		a = (a + q.wide()) % pow38x9
-		k.fill(q, version, i+1, a)
-		k.aes.Encrypt(q[:], q[:])
-		b = (b + q.wide()) % pow38x9
-	}
-	blocks.Put(q)
+	a, b := k.permute(c, version)
 	writeSymbols(&symbols, a, b)
 	return symbols
 }
@@ -200,20 +208,7 @@ func (k *TextKey) Counter(symbols [symbolsLength]byte, version byte) (c uint64, 
 	if !ok {
 		return 0, false
 	}
-	q := blocks.Get().(*block)
-	for i := rounds - 2; i >= 0; i -= 2 {
-		k.fill(q, version, i+1, a)
-		k.aes.Encrypt(q[:], q[:])
-		b = (b + pow38x9 - q.wide()) % pow38x9
-		k.fill(q, version, i, b)
-		k.aes.Encrypt(q[:], q[:])
-		a = (a + pow38x9 - q.wide()) % pow38x9
-	}
-	blocks.Put(q)
-	if a != 0 || b >= Space {
-		return 0, false
-	}
-	return b, true
+	return k.counter(a, b, version)
 }
 
 var errCounter = errors.New("codes: a counter is not below 36^9")
@@ -259,7 +254,7 @@ func (s *burst) run(code *CodeKey, text *TextKey, version byte, c uint64, n int)
 // forward two separate 8-byte stores to the cipher's 16-byte load.
 func (s *burst) encrypt(code *CodeKey, text *TextKey, version byte, round int, c, t *[lanes]uint64, n int) {
 	for j := range n {
-		code.fill(&s.codes[j], round, c[j])
+		code.fill(&s.codes[j], 0, round, c[j])
 		text.fill(&s.texts[j], version, round, t[j])
 	}
 	for j := range n {

@@ -130,7 +130,7 @@ func HasPrefix(text, prefix string) bool {
 // HasForm reports whether a text with the prefix has the format of a code text of this server or of the Weixin platform.
 func HasForm(text, prefix string) bool {
 	_, err := ParseText(text, []string{prefix})
-	return err == nil || platformText(text, []string{prefix})
+	return err == nil || len(possibleTails(prefix, text)) > 0
 }
 
 // ParseText parses a text from a camera, a browser or a client in any of its spellings: any case, with or without http:// or https://,
@@ -157,23 +157,13 @@ func ParseText(text string, prefixes []string) (CodeText, error) {
 func parseTail(rest string) (t CodeText, ok bool) {
 	var tail [TailLength]byte
 	n := 0
-	for i := 0; i < len(rest); i++ {
-		char := rest[i]
-		if char == '%' {
-			if i+2 >= len(rest) {
-				return CodeText{}, false
-			}
-			hi, lo := hexDigit(rest[i+1]), hexDigit(rest[i+2])
-			if hi == absent || lo == absent {
-				return CodeText{}, false
-			}
-			char, i = hi<<4|lo, i+2
-		}
-		char = upperByte(char)
+	for ; rest != ""; n++ {
+		char, size := firstByte(rest)
+		char, rest = upperByte(char), rest[size:]
 		if n == TailLength || values[char] == absent {
 			return CodeText{}, false
 		}
-		tail[n], n = char, n+1
+		tail[n] = char
 	}
 	if n != TailLength {
 		return CodeText{}, false

@@ -367,22 +367,30 @@ func (p PackageRange) EachCode(ctx context.Context, f func(index uint64, code, t
 	if err := p.check(); err != nil {
 		return err
 	}
-	if p.Template != "" {
-		return p.eachByTemplate(ctx, f)
+	t, templated := Template{}, p.Template != ""
+	if templated {
+		t, _ = ParseTemplate(p.Template) // check has parsed it
 	}
 	s := new(burst)
-	head := len(p.Printed.Prefix) + 1
-	text := append(append(make([]byte, 0, head+symbolsLength), p.Printed.Prefix...), p.Printed.Version)
-	for index := p.From; index <= p.To; index += lanes {
+	head := append([]byte(p.Printed.Prefix), p.Printed.Version)
+	var code [CodeLength]byte
+	var symbols [symbolsLength]byte
+	text := make([]byte, 0, len(head)+symbolsLength)
+	for index := p.From; index <= p.To; index += lanes { // To is below Space, so index cannot overflow
 		n := int(min(lanes, p.To-index+1))
 		s.run(p.Code, p.Text, p.Printed.Version, p.Start+index, n)
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		for j := range n {
-			code, symbols := s.lane(j)
-			text = append(text[:head], symbols[:]...)
-			if err := f(index+uint64(j), code[:], text); err != nil {
+			pos := index + uint64(j)
+			code, symbols = s.lane(j)
+			if templated {
+				text = t.append(text[:0], &code, p.Printed.Version, &symbols, t.digits(p.Text, p.Printed.Version, p.Start+pos), pos)
+			} else {
+				text = append(append(text[:0], head...), symbols[:]...)
+			}
+			if err := f(pos, code[:], text); err != nil {
 				return err
 			}
 		}

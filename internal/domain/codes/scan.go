@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"net/url"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -91,7 +90,8 @@ func (s *Service) decide(scanned *Scanned, user string, account func(appid strin
 
 // classifyUnknown distinguishes a well-formed code text that was never issued from other texts. Assumed(scan.code.unknown).
 func (s *Service) classifyUnknown(ctx context.Context, text string, prefixes []string) (scanned Scanned, ok bool) {
-	if _, err := ParseText(text, prefixes); err == nil || errors.Is(err, errNoText) && platformText(text, prefixes) ||
+	if _, err := ParseText(text, prefixes); err == nil || errors.Is(err, errNoText) &&
+		slices.ContainsFunc(prefixes, func(prefix string) bool { return len(possibleTails(prefix, text)) > 0 }) ||
 		s.matchesTemplate(text) || s.unknownToken(text) {
 		withToken, _, _ := s.Memory.tokenTemplate(text)
 		return Scanned{Reason: UnknownCode, Prefix: cmp.Or(s.Memory.templateOf(text), withToken.text, s.PrefixOf(text))}, true
@@ -108,27 +108,6 @@ func (s *Service) classifyUnknown(ctx context.Context, text string, prefixes []s
 
 // platformSymbols lists the symbols in code texts of the Weixin platform; this server's own texts use a subset. Contract: marketcode §5.2.
 const platformSymbols = Alphabet + "%*+./:"
-
-// platformText reports whether a text with one of the prefixes has the format of the Weixin platform's code texts, with symbols as
-// they are or percent-encoded.
-func platformText(text string, prefixes []string) bool {
-	for _, prefix := range prefixes {
-		if !HasPrefix(text, prefix) {
-			continue
-		}
-		tails := []string{cutScheme(text)[len(cutScheme(prefix)):]}
-		if plain, err := url.PathUnescape(tails[0]); err == nil {
-			tails = append(tails, plain)
-		}
-		for _, tail := range tails {
-			isForeign := func(c byte) bool { return strings.IndexByte(platformSymbols, upperByte(c)) < 0 }
-			if len(tail) == TailLength && !slices.ContainsFunc([]byte(tail), isForeign) {
-				return true
-			}
-		}
-	}
-	return false
-}
 
 // resolveTarget decides whether the bound Mini Program can be opened by the user. Inferred(scan.code.version).
 func (s *Service) resolveTarget(scanned *Scanned, user string, account func(string) (accounts.Account, bool)) {

@@ -3,7 +3,6 @@ package codes
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"github.com/qrjump/qrjump/internal/contract/behaviour"
 	"github.com/qrjump/qrjump/internal/contract/errcode"
@@ -33,7 +32,8 @@ func (s *Service) BindSerials(ctx context.Context, batch int64, serials []Serial
 	if len(serials) == 0 || len(serials) > MaxSerials {
 		return 0, errcode.InvalidArgs.WithDetail(behaviour.NoRow, "%d serial numbers: want 1 to %d", len(serials), MaxSerials)
 	}
-	seen, numbers := map[int64]bool{}, map[string]bool{}
+	indexes, numbers := make([]int64, len(serials)), make([]string, len(serials))
+	seen, seenNumbers := map[int64]bool{}, map[string]bool{}
 	for i, serial := range serials {
 		if err := b.CheckRange(Range{serial.Index, serial.Index}); err != nil {
 			return 0, err
@@ -42,22 +42,23 @@ func (s *Service) BindSerials(ctx context.Context, batch int64, serials []Serial
 			return 0, errcode.InvalidArgs.WithDetail(behaviour.NoRow, "serials[%d]: want 1 to %d characters, none of them a control character", i,
 				maxSerial)
 		}
-		if seen[serial.Index] || numbers[serial.Serial] {
+		if seen[serial.Index] || seenNumbers[serial.Serial] {
 			return 0, errcode.InvalidArgs.WithDetail(behaviour.NoRow, "serials[%d]: the code %d or its serial number occurs twice", i,
 				serial.Index)
 		}
-		seen[serial.Index], numbers[serial.Serial] = true, true
+		indexes[i], numbers[i] = serial.Index, serial.Serial
+		seen[serial.Index], seenNumbers[serial.Serial] = true, true
 	}
 	err = s.Store.UpdateCodes(ctx, func(tx Tx) error {
 		changed = 0
 		if err := tx.LockBatch(ctx, batch); err != nil {
 			return err
 		}
-		have, err := tx.Serials(ctx, batch, slices.Collect(indexesOf(serials)))
+		have, err := tx.Serials(ctx, batch, indexes)
 		if err != nil {
 			return err
 		}
-		taken, err := tx.SerialsByNumber(ctx, batch, slices.Collect(numbersOf(serials)))
+		taken, err := tx.SerialsByNumber(ctx, batch, numbers)
 		if err != nil {
 			return err
 		}
@@ -80,26 +81,6 @@ func (s *Service) BindSerials(ctx context.Context, batch int64, serials []Serial
 		return tx.PutSerials(ctx, batch, newSerials)
 	})
 	return changed, err
-}
-
-func indexesOf(serials []Serial) func(func(int64) bool) {
-	return func(yield func(int64) bool) {
-		for _, s := range serials {
-			if !yield(s.Index) {
-				return
-			}
-		}
-	}
-}
-
-func numbersOf(serials []Serial) func(func(string) bool) {
-	return func(yield func(string) bool) {
-		for _, s := range serials {
-			if !yield(s.Serial) {
-				return
-			}
-		}
-	}
 }
 
 // Serials returns the serial numbers of the given codes of a batch, by index; codes without a serial number are absent.

@@ -2,11 +2,9 @@ package codes
 
 import (
 	"cmp"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
-	"math/bits"
 	"regexp"
 	"slices"
 	"strconv"
@@ -400,7 +398,9 @@ func (t Template) render(keys Keys, version byte, c, index uint64) string {
 // digits returns the counter after the digit permutation if the template contains {digits:N}, otherwise zero.
 func (t Template) digits(key *TextKey, version byte, c uint64) digitPair {
 	if part := t.parts[t.secret]; part.field == digitsField {
-		return newDigits(key, part.size).permute(c, version)
+		k := key.digitsKey(part.size)
+		a, b := k.permute(c, version)
+		return digitPair{a, b}
 	}
 	return digitPair{}
 }
@@ -441,7 +441,8 @@ func (s shape) secretCounter(secret string, key *TextKey) (c uint64, ok bool) {
 		if !ok {
 			return 0, false
 		}
-		return newDigits(key, s.length).counter(pair, s.version)
+		k := key.digitsKey(s.length)
+		return k.counter(pair.a, pair.b, s.version)
 	}
 	t, ok := parseTail(strings.ReplaceAll(secret, ".", "$"))
 	if !ok || t.Version != s.version {
@@ -578,6 +579,10 @@ func allDigits(s string) bool {
 	return true
 }
 
+// digitsKey returns the cipher that converts counters to numbers of n digits and back. Radix and length are part of the first FF1 block, so
+// the digits are independent of the symbols under the same key.
+func (k *TextKey) digitsKey(n int) ff1 { return k.derive(10, byte(n), 1) }
+
 // digitPair contains the two halves of a number of up to 36 digits.
 type digitPair struct{ a, b uint64 }
 
@@ -604,69 +609,7 @@ func readDigits(s string) (p digitPair, ok bool) {
 	return p, true
 }
 
-// digitsKey converts counters to numbers of n digits and back: FF1 with radix 10, using the text key, with the version character as
-// tweak. Radix and length are part of the first FF1 block, so the digits are independent of the symbols under the same key.
-type digitsKey struct {
-	ff1
-	a, b  uint64 // 10 to the power of the length of each half
-	bytes int    // bytes per half in the second block
-}
-
-func newDigits(key *TextKey, n int) digitsKey {
-	k := digitsKey{ff1: key.derive(10, byte(n), 1), a: pow10(n / 2), b: pow10(n - n/2)}
-	k.bytes = (bits.Len64(k.b-1) + 7) / 8
-	return k
-}
-
-func pow10(n int) uint64 {
-	p := uint64(1)
-	for range n {
-		p *= 10
-	}
-	return p
-}
-
-// round returns the result of a round, modulo the size of a half.
-func (k *digitsKey) round(q *block, version byte, i int, half, mod uint64) uint64 {
-	hi, lo := uint64(version)<<56, half
-	if k.bytes == 8 {
-		hi |= uint64(i)
-	} else {
-		lo |= uint64(i) << (8 * k.bytes)
-	}
-	k.fill(q, hi, lo)
-	k.aes.Encrypt(q[:], q[:])
-	if k.bytes <= 4 { // with at most four bytes per half, eight bytes of the result are used, otherwise twelve
-		return binary.BigEndian.Uint64(q[:8]) % mod
-	}
-	hi, lo = binary.BigEndian.Uint64(q[:8]), binary.BigEndian.Uint64(q[8:])
-	return bits.Rem64(hi>>32, hi<<32|lo>>32, mod)
-}
-
-func (k digitsKey) permute(c uint64, version byte) digitPair {
-	mustFit(c)
-	q := blocks.Get().(*block)
-	a, b := c/k.b, c%k.b
-	for i := 0; i < rounds; i += 2 {
-		a = (a + k.round(q, version, i, b, k.a)) % k.a
-		b = (b + k.round(q, version, i+1, a, k.b)) % k.b
-	}
-	blocks.Put(q)
-	return digitPair{a, b}
-}
-
-func (k digitsKey) counter(p digitPair, version byte) (c uint64, ok bool) {
-	q := blocks.Get().(*block)
-	a, b := p.a, p.b
-	for i := rounds - 2; i >= 0; i -= 2 {
-		b = (b + k.b - k.round(q, version, i+1, a, k.b)) % k.b
-		a = (a + k.a - k.round(q, version, i, b, k.a)) % k.a
-	}
-	blocks.Put(q)
-	hi, lo := bits.Mul64(a, k.b)
-	c, carry := bits.Add64(lo, b, 0)
-	return c, hi == 0 && carry == 0 && c < Space
-}
+func pow10(n int) uint64 { return power(10, byte(n)) }
 
 // TemplateOrder holds the parameters of a request for a template.
 type TemplateOrder struct {

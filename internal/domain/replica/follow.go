@@ -93,8 +93,11 @@ type position struct {
 	first, last, shown int64
 }
 
-// Follow keeps the memory in sync with the commits of all nodes until ctx ends. Load must be called before Follow.
+// Follow keeps the memory in sync with the commits of all nodes until ctx ends, if there are other nodes. Load must be called before.
 func (c *Replica) Follow(ctx context.Context) {
+	if c.Changes == nil {
+		return
+	}
 	rung := make(chan struct{}, 1)
 	var listening sync.WaitGroup
 	listening.Go(func() { c.listen(ctx, rung) })

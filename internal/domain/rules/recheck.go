@@ -78,13 +78,12 @@ const (
 
 // Run checks the due verification files at every interval until ctx ends.
 func (r *Verifier) Run(ctx context.Context, interval time.Duration) {
-	tick := time.NewTicker(interval)
-	defer tick.Stop()
+	tick := time.Tick(interval)
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case <-tick:
 		}
 		if r.Off != nil && r.Off() {
 			continue

@@ -592,21 +592,13 @@ func (s *Service) Publish(ctx context.Context, owner accounts.Account, prefix st
 				return err
 			}
 		}
-		checkOwners := func(row behaviour.Row) error {
-			return conf.NoteOrRefuse(ctx, row, "%s published %d times this month", owner.AppID, spent)
-		}
-		quota := conf.PublishQuota
-		if rule.Kind == Ordinary && spent >= platformQuota && spent < quota {
-			if err := checkOwners(behaviour.RulesPublishAbove); err != nil {
-				return err
-			}
-		}
+		quota, above := conf.PublishQuota, behaviour.RulesPublishAbove
 		if rule.Kind == KindService {
-			quota = int(conf.ServicePublishQuota)
-			if spent >= platformQuota && spent < quota {
-				if err := checkOwners(behaviour.RulesPublishService); err != nil {
-					return err
-				}
+			quota, above = int(conf.ServicePublishQuota), behaviour.RulesPublishService
+		}
+		if spent >= platformQuota && spent < quota {
+			if err := conf.NoteOrRefuse(ctx, above, "%s published %d times this month", owner.AppID, spent); err != nil {
+				return err
 			}
 		}
 		if !owner.JumpOpen || !p.Target.JumpOpen {

@@ -1,6 +1,7 @@
 package stats
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -115,8 +116,7 @@ var errMoved = errors.New("stats: another node counts")
 // Run counts scans until ctx ends. Every second, Run adds the new events to the counts in memory. While few events arrive, the counts are
 // stored at once; otherwise they are stored once a minute, because adding many scans to a row costs no more than adding one.
 func (c *Aggregator) Run(ctx context.Context) {
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
+	tick := time.Tick(time.Second)
 	failing := false
 	for {
 		err := c.RunOnce(ctx)
@@ -129,7 +129,7 @@ func (c *Aggregator) Run(ctx context.Context) {
 				select {
 				case <-ctx.Done():
 					return
-				case <-tick.C:
+				case <-tick:
 				}
 			}
 		case err != nil && !failing:
@@ -143,7 +143,7 @@ func (c *Aggregator) Run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case <-tick:
 		}
 	}
 }
@@ -351,11 +351,9 @@ func (c *Aggregator) saveAll(ctx context.Context, users bool) error {
 
 // isFull reports whether the counts in memory have reached a limit and must be stored.
 func (c *Aggregator) isFull() bool {
-	p, limit := c.pending, c.Events
-	if limit == 0 {
-		limit = maxEvents
-	}
-	return p.size() >= limit || len(p.counts) >= maxCells || len(p.codes) >= maxCodeScans || len(c.groups) >= maxKnown || c.tail.isFull()
+	p := c.pending
+	return p.size() >= cmp.Or(c.Events, maxEvents) || len(p.counts) >= maxCells || len(p.codes) >= maxCodeScans ||
+		len(c.groups) >= maxKnown || c.tail.isFull()
 }
 
 // OtherPlaces is the name under which unmatched scans are counted if their link prefix is not among the first MaxPlaces of the day.

@@ -1,6 +1,7 @@
 package stats
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -222,7 +223,7 @@ func (c *Aggregator) forgetUsers(ctx context.Context, r *round, log string, star
 	}
 	for user, item := range r.byUser {
 		var b [8]byte
-		if _, err := io.ReadFull(c.random(), b[:]); err != nil {
+		if _, err := io.ReadFull(cmp.Or(c.Random, rand.Reader), b[:]); err != nil {
 			return 0, fmt.Errorf("drawing a number: %w", err)
 		}
 		if err := c.replace(ctx, item.keys, item.names, user, binary.BigEndian.Uint64(b[:])); err != nil {
@@ -230,13 +231,6 @@ func (c *Aggregator) forgetUsers(ctx context.Context, r *round, log string, star
 		}
 	}
 	return end, nil
-}
-
-func (c *Aggregator) random() io.Reader {
-	if c.Random != nil {
-		return c.Random
-	}
-	return rand.Reader
 }
 
 // replace replaces a user by a meaningless number in the sketches with the given keys, and erases the user in the data of the given codes.

@@ -20,9 +20,7 @@ var checks = []check{
 	(*API).allowGET,
 	(*API).checkMethod,
 	(*API).checkToken,
-	(*API).checkRate,
-	(*API).checkPlatformRate,
-	(*API).checkMinuteRate,
+	(*API).checkRates,
 	(*API).checkPlatformToken,
 	(*API).spendDailyQuota,
 }
@@ -122,23 +120,16 @@ func (a *API) checkToken(ctx context.Context, _ *http.Request, e endpoint, c *ca
 	return nil
 }
 
-func (a *API) checkRate(ctx context.Context, _ *http.Request, e endpoint, c *call, s settings.Settings) error {
+// checkRates rejects a call with a token that exceeds a limit per second or per minute.
+func (a *API) checkRates(ctx context.Context, _ *http.Request, e endpoint, c *call, s settings.Settings) error {
 	if c.needs&token == 0 {
 		return nil
 	}
-	return a.limit(ctx, c, e, s)
-}
-
-func (a *API) checkPlatformRate(_ context.Context, _ *http.Request, e endpoint, c *call, s settings.Settings) error {
-	if c.needs&token == 0 {
-		return nil
+	if err := a.limit(ctx, c, e, s); err != nil {
+		return err
 	}
-	return a.limitPlatformRate(c, e, s)
-}
-
-func (a *API) checkMinuteRate(ctx context.Context, _ *http.Request, e endpoint, c *call, s settings.Settings) error {
-	if c.needs&token == 0 {
-		return nil
+	if err := a.limitPlatformRate(c, e, s); err != nil {
+		return err
 	}
 	return a.limitMinute(ctx, c.caller, e.path, s)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"github.com/qrjump/qrjump/internal/contract/behaviour"
-	"github.com/qrjump/qrjump/internal/contract/errcode"
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
@@ -64,10 +63,7 @@ type authorizerInfoReply struct {
 
 // authorizerInfo returns the description of an account to a platform. Contract: rules §3.2.
 func (a *API) authorizerInfo(ctx context.Context, c *call, f *fields) (any, error) {
-	appid := f.text("authorizer_appid")
-	if f.err == nil && appid == "" {
-		f.err = errcode.InvalidArgs.WithDetail(behaviour.ComponentAccountMissing, "authorizer_appid is missing")
-	}
+	appid := f.required("authorizer_appid", behaviour.ComponentAccountMissing, "authorizer_appid is missing")
 	if f.err != nil {
 		return nil, f.err
 	}

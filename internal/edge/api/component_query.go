@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"github.com/qrjump/qrjump/internal/contract/behaviour"
-	"github.com/qrjump/qrjump/internal/contract/errcode"
 )
 
 type queryAuthReply struct {
@@ -19,10 +18,7 @@ type queryAuthReply struct {
 
 // queryAuth exchanges an authorization_code for the tokens of the account. Contract: rules §3.2.
 func (a *API) queryAuth(ctx context.Context, c *call, f *fields) (any, error) {
-	code := f.text("authorization_code")
-	if f.err == nil && code == "" {
-		f.err = errcode.InvalidArgs.WithDetail(behaviour.ComponentCodeMissing, "authorization_code is missing")
-	}
+	code := f.required("authorization_code", behaviour.ComponentCodeMissing, "authorization_code is missing")
 	if f.err != nil {
 		return nil, f.err
 	}

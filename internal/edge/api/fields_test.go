@@ -54,7 +54,7 @@ func TestNamedFields_MatchSource(t *testing.T) {
 }
 
 // typeRead is what a page says of a field that is read so.
-var typeRead = map[string]string{"text": "string", "number": "number", "flag": "boolean", "numericFlag": "number",
+var typeRead = map[string]string{"text": "string", "required": "string", "number": "number", "flag": "boolean", "numericFlag": "number",
 	"texts": "array of string", "textOrNumber": "string", "object": "object"}
 
 // TestCallPages_FieldTypesMatchSource holds the types of requests' fields on the pages of calls against how the source reads them.
@@ -121,7 +121,7 @@ func fieldsRead(t *testing.T) map[string]map[string]string {
 }
 
 // lookUps are the methods of fields that read one by its name.
-var lookUps = []string{"raw", "peek", "isAbsent", "text", "number", "flag", "numericFlag", "texts", "textOrNumber", "object"}
+var lookUps = []string{"raw", "peek", "isAbsent", "text", "required", "number", "flag", "numericFlag", "texts", "textOrNumber", "object"}
 
 func collect(bodies map[string]*ast.FuncDecl, name string, into map[string]string, seen map[string]bool) {
 	body := bodies[name]

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	"github.com/qrjump/qrjump/internal/contract/behaviour"
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/testkit/require"
@@ -68,16 +69,14 @@ func FuzzDecodeGet(f *testing.F) {
 
 func FuzzDecodePublish(f *testing.F) {
 	fuzzDecoder(f, func(fs *fields) error {
-		_, err := readPrefix(fs)
-		return err
+		fs.required("prefix", behaviour.RulesPrefixMissing, "prefix is missing")
+		return fs.err
 	})
 }
 
 func FuzzDecodeDelete(f *testing.F) {
 	fuzzDecoder(f, func(fs *fields) error {
-		if _, err := readPrefix(fs); err != nil {
-			return err
-		}
+		fs.required("prefix", behaviour.RulesPrefixMissing, "prefix is missing")
 		fs.text("appid")
 		return fs.err
 	})

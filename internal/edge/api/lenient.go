@@ -259,6 +259,15 @@ func (f *fields) text(name string) string {
 	return s
 }
 
+// required returns a string field, and sets error 40097 with the given row and detail if the field is absent or empty.
+func (f *fields) required(name string, row behaviour.Row, detail string) string {
+	text := f.text(name)
+	if f.err == nil && text == "" {
+		f.err = errcode.InvalidArgs.WithDetail(row, "%s", detail)
+	}
+	return text
+}
+
 // targetAppID returns the AppID of the Mini Program that a service account's call concerns. If the caller is not a service account, the
 // field appid is ignored and may have any value. Contract: clients §3.
 func (f *fields) targetAppID(caller accounts.Kind) string {

@@ -4,15 +4,11 @@ import (
 	"context"
 
 	"github.com/qrjump/qrjump/internal/contract/behaviour"
-	"github.com/qrjump/qrjump/internal/contract/errcode"
 )
 
 // endLink removes the link between the calling service account and a Mini Program. Contract: rules §3.4.
 func (a *API) endLink(ctx context.Context, c *call, f *fields) (any, error) {
-	appid := f.text("appid")
-	if f.err == nil && appid == "" {
-		f.err = errcode.InvalidArgs.WithDetail(behaviour.LinkAppIDMissing, "appid is missing")
-	}
+	appid := f.required("appid", behaviour.LinkAppIDMissing, "appid is missing")
 	if f.err != nil {
 		return nil, f.err
 	}

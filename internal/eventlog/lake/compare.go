@@ -1,17 +1,12 @@
 package lake
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
-	"errors"
 	"fmt"
-	"io"
 	"iter"
 	"time"
-
-	"github.com/parquet-go/parquet-go"
 
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
@@ -137,21 +132,15 @@ func (l *Lake) readDay(ctx context.Context, day string, visit func(id scanlog.Sc
 		if err != nil {
 			return err
 		}
-		r := parquet.NewGenericReader[known](bytes.NewReader(content))
-		knowns := make([]known, 1000)
-		for n := 0; err == nil; {
-			n, err = r.Read(knowns)
-			for _, row := range knowns[:n] {
-				id, err := scanlog.ParseScanID(row.ScanID)
-				if err != nil {
-					return errors.Join(fmt.Errorf("%s in the lake has a scan %q: %w", name, row.ScanID, err), r.Close())
-				}
-				visit(id, row.UserHash == "")
+		for row, err := range rowsOf[known](name+" in the lake", content) {
+			if err != nil {
+				return err
 			}
-			clear(knowns)
-		}
-		if err = errors.Join(err, r.Close()); !errors.Is(err, io.EOF) {
-			return fmt.Errorf("reading %s in the lake: %w", name, err)
+			id, err := scanlog.ParseScanID(row.ScanID)
+			if err != nil {
+				return fmt.Errorf("%s in the lake has a scan %q: %w", name, row.ScanID, err)
+			}
+			visit(id, row.UserHash == "")
 		}
 	}
 	return nil

@@ -102,18 +102,20 @@ const (
 	maxHeldScans = 50_000_000
 )
 
-// Run writes scans at every interval until ctx ends. Scans that cannot be written stay in the journal.
+// Run writes scans at every interval until ctx ends. Scans that cannot be written stay in the journal. A nil Lake writes nothing.
 func (l *Lake) Run(ctx context.Context) {
+	if l == nil {
+		return
+	}
 	l.levelAt.CompareAndSwap(0, l.Now().UnixMilli())
 	interval := cmp.Or(l.Every, usualEvery)
-	tick := time.NewTicker(interval)
-	defer tick.Stop()
+	tick := time.Tick(interval)
 	for {
 		_ = l.Flush(ctx) // Flush logs its errors
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case <-tick:
 		}
 	}
 }

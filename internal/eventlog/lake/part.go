@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"strconv"
 	"strings"
 	"time"
@@ -115,30 +116,33 @@ func (p *scanFile) merged(rows []Placed, change func(*Row) bool) (next *scanFile
 		parquet.BloomFilters(parquet.SplitBlockFilter(10, "user_hash")),
 		parquet.KeyValueMetadata(upToKey, strconv.FormatInt(next.upTo, 10)))
 	items := make([]Row, 0, 1000)
-	for had, err := range p.all(p.content) {
+	write := func(row *Row) error {
+		if items = append(items, *row); len(items) < cap(items) {
+			return nil
+		}
+		_, err := w.Write(items)
+		items = items[:0]
+		return err
+	}
+	for had, err := range rowsOf[Row](p.name, p.content) {
 		if err != nil {
 			return nil, false, err
 		}
 		if change != nil && change(had) {
 			changed = true
 		}
-		if items = append(items, *had); len(items) == cap(items) {
-			if _, err := w.Write(items); err != nil {
-				return nil, false, fmt.Errorf("writing %s: %w", p.name, err)
-			}
-			items = items[:0]
+		if err := write(had); err != nil {
+			return nil, false, fmt.Errorf("writing %s: %w", p.name, err)
 		}
 	}
 	for i := range rows {
-		items = append(items, rows[i].Row)
-		if len(items) == cap(items) || i == len(rows)-1 {
-			if _, err := w.Write(items); err != nil {
-				return nil, false, fmt.Errorf("writing %s: %w", p.name, err)
-			}
-			items = items[:0]
+		if err = write(&rows[i].Row); err != nil {
+			break
 		}
 	}
-	_, err = w.Write(items)
+	if err == nil {
+		_, err = w.Write(items)
+	}
 	if err = errors.Join(err, w.Close()); err != nil {
 		return nil, false, fmt.Errorf("writing %s: %w", p.name, err)
 	}
@@ -146,16 +150,16 @@ func (p *scanFile) merged(rows []Placed, change func(*Row) bool) (next *scanFile
 	return next, changed, nil
 }
 
-// all yields the rows of a part. A yielded row is valid only until the next row is yielded.
-func (p *scanFile) all(content []byte) func(yield func(*Row, error) bool) {
-	return func(yield func(*Row, error) bool) {
+// rowsOf yields the rows of a Parquet file, or the columns of them that T has; no content = no rows.
+func rowsOf[T any](name string, content []byte) iter.Seq2[*T, error] {
+	return func(yield func(*T, error) bool) {
 		if content == nil {
 			return
 		}
-		r := parquet.NewGenericReader[Row](bytes.NewReader(content))
+		r := parquet.NewGenericReader[T](bytes.NewReader(content))
 		defer r.Close()
 		for {
-			rows := make([]Row, 1000)
+			rows := make([]T, 1000)
 			n, err := r.Read(rows)
 			for i := range rows[:n] {
 				if !yield(&rows[i], nil) {
@@ -166,7 +170,7 @@ func (p *scanFile) all(content []byte) func(yield func(*Row, error) bool) {
 				return
 			}
 			if err != nil {
-				yield(nil, fmt.Errorf("reading %s: %w", p.name, err))
+				yield(nil, fmt.Errorf("reading %s: %w", name, err))
 				return
 			}
 		}

@@ -84,14 +84,13 @@ func (s *Sender) Wake() {
 // which may jump; the poll interval is measured in real time.
 func (s *Sender) Run(ctx context.Context, interval time.Duration) {
 	defer s.wait.Wait()
-	tick := time.NewTicker(interval)
-	defer tick.Stop()
+	tick := time.Tick(interval)
 	for {
 		s.round(ctx)
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case <-tick:
 		case <-s.awake:
 		}
 	}

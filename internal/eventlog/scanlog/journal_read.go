@@ -43,9 +43,10 @@ func (j *Journal) PositionBefore(_ context.Context, moment time.Time) (position 
 
 // reading selects the events that a reader wants.
 type reading struct {
-	after, upTo int64 // positions
-	users       Users // only events of these users; nil = all users
-	from, to    int64 // only blocks with events in this time range, in Unix milliseconds
+	after, upTo int64   // positions
+	users       Users   // only events of these users; nil = all users
+	from, to    int64   // only blocks with events in this time range, in Unix milliseconds
+	id          *ScanID // only the event with this id, without a report of damage; nil = all events
 }
 
 // Read implements Log. Damaged records are reported and skipped.
@@ -92,8 +93,13 @@ func (j *Journal) read(ctx context.Context, r reading) iter.Seq2[Entry, error] {
 	}
 }
 
-// overlaps reports whether the time range s overlaps the requested time range.
-func (s *span) overlaps(r *reading) bool { return s.maxAt >= r.from && s.minAt < r.to }
+// overlaps reports whether events in the time range s may be wanted.
+func (s *span) overlaps(r *reading) bool {
+	if r.id != nil && (idMillis(r.id) < s.minID || idMillis(r.id) > s.maxID) {
+		return false
+	}
+	return s.maxAt >= r.from && s.minAt < r.to
+}
 
 // stretches returns the parts of a segment to read. In each part, the field next is a lower bound for the position of the first group, and
 // the field end is the position after the last event (0 = unknown).
@@ -135,7 +141,7 @@ func (j *Journal) readSegment(ctx context.Context, v *view, r *reading, in *Text
 		return false, err
 	}
 	defer f.Close()
-	if v.sealed && (r.after >= v.first || v.minAt < r.from || v.maxAt >= r.to) {
+	if v.sealed && (r.id != nil || r.after >= v.first || v.minAt < r.from || v.maxAt >= r.to) {
 		v.readFooter(f) // if the footer cannot be read, the whole file is read
 	}
 	for _, g := range v.stretches(r) {
@@ -157,7 +163,9 @@ func (j *Journal) readStretch(ctx context.Context, v *view, g *groupReader, r *r
 		}
 		ok, err := g.scan()
 		for _, d := range g.damaged {
-			j.report(&v.segment, d)
+			if r.id == nil {
+				j.report(&v.segment, d)
+			}
 		}
 		g.damaged = g.damaged[:0]
 		if !ok || err != nil {
@@ -179,6 +187,11 @@ func (j *Journal) readStretch(ctx context.Context, v *view, g *groupReader, r *r
 			if position > r.upTo {
 				return false, nil
 			}
+			if r.id != nil {
+				if id, _ := RecordID(b); id != *r.id {
+					continue
+				}
+			}
 			if r.users != nil {
 				if user, ok := recordUser(b); !ok || !r.users[user] {
 					continue
@@ -195,17 +208,18 @@ func (j *Journal) readStretch(ctx context.Context, v *view, g *groupReader, r *r
 	}
 }
 
-// Find implements Log. Find searches only the segments whose time range may include the id's time.
-func (j *Journal) Find(ctx context.Context, id ScanID) (int64, error) {
+// Find implements Log. Find searches only the segments and blocks whose time range may include the id's time.
+func (j *Journal) Find(ctx context.Context, id ScanID) (position int64, err error) {
 	list, _ := j.views(0)
-	ms := idMillis(&id)
+	r := reading{upTo: math.MaxInt64, from: math.MinInt64, to: math.MaxInt64, id: &id}
+	var in Texts
 	var buf []byte
 	for _, v := range slices.Backward(list) {
-		if ms < v.minID || ms > v.maxID {
+		if !v.overlaps(&r) {
 			continue
 		}
-		position, err := j.findIn(ctx, &v, id, &buf)
-		if err != nil {
+		found := func(e Entry, _ error) bool { position = e.Position; return false }
+		if _, err := j.readSegment(ctx, &v, &r, &in, &buf, found); err != nil {
 			return 0, fmt.Errorf("looking for a scan in %s: %w", v.path, err)
 		}
 		if position > 0 {
@@ -213,54 +227,4 @@ func (j *Journal) Find(ctx context.Context, id ScanID) (int64, error) {
 		}
 	}
 	return 0, ErrNoScan
-}
-
-func (j *Journal) findIn(ctx context.Context, v *view, id ScanID, buf *[]byte) (int64, error) {
-	f, err := j.disk.open(v.path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return 0, nil
-	}
-	if err != nil {
-		return 0, err
-	}
-	defer f.Close()
-	if v.sealed && !v.readFooter(f) {
-		v.blocks = []block{{offset: headerSize, first: v.first, span: v.span}}
-	}
-	ms := idMillis(&id)
-	blocks := v.all()
-	for i, b := range blocks {
-		if ms < b.minID || ms > b.maxID {
-			continue
-		}
-		if ctx.Err() != nil {
-			return 0, context.Cause(ctx)
-		}
-		g := groupReader{r: f, at: b.offset, limit: v.size, next: b.first, buf: (*buf)[:0], off: -1}
-		if i+1 < len(blocks) {
-			g.limit = blocks[i+1].offset
-		}
-		for {
-			ok, err := g.scan()
-			if err != nil {
-				return 0, err
-			}
-			if !ok {
-				break
-			}
-			records := g.records
-			for position := g.first; len(records) > 0; position++ {
-				b, rest, err := record(records)
-				if err != nil {
-					return 0, fmt.Errorf("at offset %d: %w", g.offset, err)
-				}
-				if has, _ := RecordID(b); has == id {
-					return position, nil
-				}
-				records = rest
-			}
-		}
-		*buf = g.buf
-	}
-	return 0, nil
 }

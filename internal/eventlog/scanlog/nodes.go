@@ -104,10 +104,12 @@ func (n *Nodes) Report(ctx context.Context) error {
 	return n.Store.ReportNode(ctx, node, followed)
 }
 
-// Run responds to requests of other nodes until ctx ends.
+// Run responds to requests of other nodes until ctx ends; nil Nodes have no other nodes.
 func (n *Nodes) Run(ctx context.Context) {
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
+	if n == nil {
+		return
+	}
+	tick := time.Tick(time.Second)
 	failing := false
 	for {
 		err := n.answer(ctx)
@@ -119,7 +121,7 @@ func (n *Nodes) Run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-n.ShipRequests:
-		case <-tick.C:
+		case <-tick:
 		}
 	}
 }

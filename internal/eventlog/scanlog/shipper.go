@@ -1,6 +1,7 @@
 package scanlog
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -176,12 +177,12 @@ func (j *Journal) Is(ctx context.Context, mark Offset) (bool, error) {
 	return forgotten && j.forgot(mark.Position), nil
 }
 
-// Run ships events until ctx ends. Events that cannot be shipped stay in the journal.
+// Run ships events until ctx ends. Events that cannot be shipped stay in the journal. A nil Shipper ships nothing.
 func (s *Shipper) Run(ctx context.Context) {
-	pause := s.Pause
-	if pause <= 0 {
-		pause = 100 * time.Millisecond
+	if s == nil {
+		return
 	}
+	pause := cmp.Or(s.Pause, 100*time.Millisecond)
 	wait := time.NewTimer(0)
 	defer wait.Stop()
 	next := s.Now()

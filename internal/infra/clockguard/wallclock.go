@@ -124,13 +124,12 @@ func (c *Clock) keep(running time.Duration) {
 
 // Watch checks the clock once a minute until ctx ends, so that the last trusted time is at most a minute old when the clock jumps.
 func (c *Clock) Watch(ctx context.Context) {
-	tick := time.NewTicker(time.Minute)
-	defer tick.Stop()
+	tick := time.Tick(time.Minute)
 	for c.Believed(); ; c.Believed() {
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case <-tick:
 		}
 	}
 }

@@ -39,13 +39,12 @@ func (s Supervisor) Watch(ctx context.Context, alive func(context.Context) error
 	if s.socket == "" || s.within == 0 {
 		return
 	}
-	beat := time.NewTicker(s.within / 2)
-	defer beat.Stop()
+	beat := time.Tick(s.within / 2)
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-beat.C:
+		case <-beat:
 		}
 		patience, cancel := context.WithTimeout(ctx, s.within/2)
 		if err := alive(patience); err == nil {
