@@ -17,12 +17,7 @@ import (
 
 // Entries implements auditlog.Store.
 func (s *Store) Entries(ctx context.Context, q auditlog.Query) ([]auditlog.Entry, error) {
-	var names []string
-	var args []any
-	filter := func(condition string, arg any) {
-		args = append(args, arg)
-		names = append(names, strings.ReplaceAll(condition, "?", fmt.Sprintf("$%d", len(args))))
-	}
+	var f filter
 	// The query selects a range of the index on (kind, seq) or (actor, seq). With only the condition kind = $1, PostgreSQL would search the
 	// log in order of seq, and read almost the whole log if all matches were at its end.
 	stretch := ""
@@ -37,33 +32,21 @@ func (s *Store) Entries(ctx context.Context, q auditlog.Query) ([]auditlog.Entry
 		direction = " DESC"
 	}
 	if stretch != "" {
-		args = append(args, cmp.Or(q.Kind, q.Actor))
+		f.args = append(f.args, cmp.Or(q.Kind, q.Actor))
 		// PostgreSQL can estimate how many rows match (kind, seq) >= ($1, $2), but not how many match a comparison with > or <.
-		filter("("+stretch+", seq) >= ($1, ?)", q.After+1)
-		filter("("+stretch+", seq) <= ($1, ?)", cmp.Or(q.Before, math.MaxInt64)-1)
+		f.add(true, "("+stretch+", seq) >= ($1, ?)", q.After+1)
+		f.add(true, "("+stretch+", seq) <= ($1, ?)", cmp.Or(q.Before, math.MaxInt64)-1)
 		order += stretch + direction + ", "
 	} else {
-		if q.After > 0 {
-			filter("seq > ?", q.After)
-		}
-		if q.Before > 0 {
-			filter("seq < ?", q.Before)
-		}
-		if q.Kind != "" {
-			filter("kind = ?", q.Kind)
-		}
-		if q.Key != "" {
-			filter("key = ?", q.Key)
-		}
-		if q.Actor != "" {
-			filter("actor = ?", q.Actor)
-		}
+		f.add(q.After > 0, "seq > ?", q.After)
+		f.add(q.Before > 0, "seq < ?", q.Before)
+		f.add(q.Kind != "", "kind = ?", q.Kind)
+		f.add(q.Key != "", "key = ?", q.Key)
+		f.add(q.Actor != "", "actor = ?", q.Actor)
 	}
-	order += "seq" + direction
-	args = append(args, q.Limit)
+	location := f.limited(order+"seq"+direction, q.Limit)
 	found, err := viewed(ctx, s, func(tx *Tx) ([]change, error) {
-		return list(ctx, tx, scanChange, `SELECT `+changeColumns+` FROM changes`+conditions(names)+order+
-			fmt.Sprintf(` LIMIT $%d`, len(args)), args...)
+		return list(ctx, tx, scanChange, `SELECT `+changeColumns+` FROM changes`+location, f.args...)
 	})
 	return entries(found), err
 }

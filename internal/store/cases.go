@@ -13,31 +13,26 @@ var caseRows = mapper[alarms.Case]{table: "cases", key: "id", notFound: alarms.E
 		return []any{&c.ID, &c.Account, &c.Title, &c.State, &c.Assignee, &c.Note, moment{&c.CreatedAt}, &c.CreatedBy}
 	}}
 
+// caseQuery reads cases with their alarms: an alarm that is put into a case gets a new number, so the number of alarms and the highest
+// number identify the alarms.
+const caseQuery = `SELECT id, account, title, state, assignee, note, created_at, created_by,
+	(SELECT COUNT(*) || '.' || COALESCE(MAX(assignment), 0) FROM alarms WHERE case_id = cases.id) FROM cases`
+
+var scanCase = mapper[alarms.Case]{notFound: alarms.ErrNoCase,
+	targets: func(c *alarms.Case) []any { return append(caseRows.targets(c), &c.Alarms) }}.scan
+
 func (t alarmQueries) Cases(ctx context.Context, q alarms.CaseQuery) ([]alarms.Case, error) {
-	location, args := `WHERE id > 0`, []any{}
-	and := func(condition string, value any) {
-		args = append(args, value)
-		location += fmt.Sprintf(condition, len(args))
-	}
-	if q.Before > 0 {
-		and(` AND id < $%d`, q.Before)
-	}
-	if q.State != "" {
-		and(` AND state = $%d`, q.State)
-	}
-	if q.Assignee != "" {
-		and(` AND assignee = $%d`, q.Assignee)
-	}
-	if len(q.Owners) > 0 {
-		location += ` AND account IN (` + t.marks(1+len(args), len(q.Owners)) + `)`
-		args = appendArgs(args, q.Owners)
-	}
-	and(` ORDER BY id DESC LIMIT $%d`, q.Limit)
-	return caseRows.all(ctx, t.Tx, location, args...)
+	var f filter
+	f.add(q.Before > 0, `id < ?`, q.Before)
+	f.add(q.State != "", `state = ?`, q.State)
+	f.add(q.Assignee != "", `assignee = ?`, q.Assignee)
+	f.addIn(t.Tx, `account IN (?)`, q.Owners)
+	location := f.limited(` ORDER BY id DESC`, q.Limit)
+	return list(ctx, t.Tx, scanCase, caseQuery+location, f.args...)
 }
 
 func (t alarmQueries) Case(ctx context.Context, id int64) (alarms.Case, error) {
-	return caseRows.find(ctx, t.Tx, `id = $1`, id)
+	return scanCase(t.row(ctx, caseQuery+` WHERE id = $1`, id).Scan)
 }
 
 func (t alarmQueries) PutCase(ctx context.Context, c alarms.Case) (_ alarms.Case, err error) {

@@ -3,7 +3,6 @@ package store
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -115,20 +114,14 @@ func (t outboxQueries) AddRows(ctx context.Context, kind outbox.Kind, rows []out
 
 func (t outboxQueries) Rows(ctx context.Context, kind outbox.Kind, q outbox.Query) ([]outbox.Row, error) {
 	k := rowTables[kind]
-	names, args := []string{}, []any{q.Limit}
-	filter := func(given bool, condition string, value any) {
-		if given {
-			args = append(args, value)
-			names = append(names, fmt.Sprintf("%s $%d", condition, len(args)))
-		}
-	}
-	filter(q.ID != 0, "id =", q.ID)
-	filter(q.Receiver != "", "{receiver} =", q.Receiver)
-	filter(q.Event != "", "{event} =", q.Event)
-	filter(q.Before != 0, "id <", q.Before)
+	var f filter
+	f.add(q.ID != 0, "id = ?", q.ID)
+	f.add(q.Receiver != "", "{receiver} = ?", q.Receiver)
+	f.add(q.Event != "", "{event} = ?", q.Event)
+	f.add(q.Before != 0, "id < ?", q.Before)
 	if state, is := map[string]string{outbox.Waiting: "next_attempt_at > 0", outbox.Delivered: "{delivered} > 0",
 		outbox.Failed: "next_attempt_at = 0 AND {delivered} = 0"}[q.State]; is {
-		names = append(names, state)
+		f.conditions = append(f.conditions, state)
 	}
 	order := ` ORDER BY id DESC`
 	if q.ID == 0 && q.Receiver == "" && q.State == outbox.Waiting {
@@ -136,8 +129,8 @@ func (t outboxQueries) Rows(ctx context.Context, kind outbox.Kind, q outbox.Quer
 		// in id order all rows that were delivered since the oldest waiting row.
 		order = ` ORDER BY +id DESC`
 	}
-	return list(ctx, t.Tx, scanOutboxRow, k.words.Replace(`SELECT `+k.reads()+` FROM {rows}`+conditions(names)+order+` LIMIT $1`),
-		args...)
+	location := f.limited(order, q.Limit)
+	return list(ctx, t.Tx, scanOutboxRow, k.words.Replace(`SELECT `+k.reads()+` FROM {rows}`+location), f.args...)
 }
 
 // Receivers implements outbox.Tx. The recursive query finds the next receiver with waiting rows by one index lookup, so its cost does not
