@@ -31,7 +31,9 @@ type view struct {
 	Brand   string
 	Product string
 	Checked checked
-	PIN     int // number of digits of the PIN of the code; 0 = none
+	// Uncounted reports whether the app does not count scans of the code, because its text is public.
+	Uncounted bool
+	PIN       int // number of digits of the PIN of the code; 0 = none
 
 	Look  branding.Appearance
 	Maker string // name of the account whose branding is shown; "" if the page already shows it
