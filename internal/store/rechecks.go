@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"time"
 
@@ -111,17 +110,14 @@ func (s Rechecks) MakeDue(ctx context.Context, now time.Time) error {
 
 // List implements rules.RecheckStore.
 func (s Rechecks) List(ctx context.Context, q rules.RecheckQuery) (found []rules.Reverification, err error) {
-	names, args := []string{"(owner, directory) > ($2, $3)", "checked_at > 0", "owner <> ''"},
-		[]any{q.Limit, q.AfterOwner, q.AfterDirectory}
-	if q.Owner != "" {
-		args = append(args, q.Owner)
-		names = append(names, fmt.Sprintf("owner = $%d", len(args)))
-	}
+	f := filter{[]string{"(owner, directory) > ($1, $2)", "checked_at > 0", "owner <> ''"}, []any{q.AfterOwner, q.AfterDirectory}}
+	f.add(q.Owner != "", "owner = ?", q.Owner)
 	if q.Failing {
-		names = append(names, "failing_since > 0")
+		f.conditions = append(f.conditions, "failing_since > 0")
 	}
+	location := f.limited(` ORDER BY owner, directory`, q.Limit)
 	return viewed(ctx, s.Store, func(tx *Tx) ([]rules.Reverification, error) {
-		return recheckRows.all(ctx, tx, conditions(names)+` ORDER BY owner, directory LIMIT $1`, args...)
+		return recheckRows.all(ctx, tx, location, f.args...)
 	})
 }
 

@@ -12,40 +12,30 @@ import (
 
 // Walk implements rules.Tx. Without a filter, the query of a page reads only the rows that it returns.
 func (t ruleQueries) Walk(ctx context.Context, s rules.Search, owner string, target int) (found []rules.Rule, next int64, err error) {
-	var names []string
-	var args []any
-	add := func(condition string, arg any) {
-		args = append(args, arg)
-		names = append(names, strings.ReplaceAll(condition, "?", fmt.Sprintf("$%d", len(args))))
-	}
+	var f filter
 	rest, end, order := "id > ?", "id <= ?", " ORDER BY id"
 	if s.Newest {
 		rest, end, order = "id < ?", "id >= ?", " ORDER BY id DESC"
 	}
-	if owner != "" {
-		add("owner = ?", owner)
-	}
-	if s.From > 0 {
-		add(rest, s.From)
-	}
+	f.add(owner != "", "owner = ?", owner)
+	f.add(s.From > 0, rest, s.From)
 	if s.Filters() {
-		err = t.row(ctx, fmt.Sprintf(`SELECT id FROM rules`+conditions(names)+order+` LIMIT 1 OFFSET %d`, target-1), args...).Scan(&next)
+		err = t.row(ctx, fmt.Sprintf(`SELECT id FROM rules`+conditions(f.conditions)+order+` LIMIT 1 OFFSET %d`, target-1),
+			f.args...).Scan(&next)
 		if err != nil && !errors.Is(err, sql.ErrNoRows) {
 			return nil, 0, err
 		}
-		if next != 0 {
-			add(end, next)
-		}
+		f.add(next != 0, end, next)
 	}
 	if s.Published != nil {
-		add("published = ?", flag(*s.Published))
+		f.add(true, "published = ?", flag(*s.Published))
 	}
 	if s.Substring != "" {
-		add(`LOWER(prefix COLLATE "binary") LIKE ? ESCAPE '!'`,
+		f.add(true, `LOWER(prefix COLLATE "binary") LIKE ? ESCAPE '!'`,
 			"%"+strings.NewReplacer("!", "!!", "%", "!%", "_", "!_").Replace(asciiLower(s.Substring))+"%")
 	}
-	found, err = list(ctx, t.Tx, scanRule, fmt.Sprintf(`SELECT `+ruleColumns+` FROM rules`+conditions(names)+order+` LIMIT %d`, s.Limit+1),
-		args...)
+	location := f.limited(order, s.Limit+1)
+	found, err = list(ctx, t.Tx, scanRule, `SELECT `+ruleColumns+` FROM rules`+location, f.args...)
 	if err == nil && len(found) > s.Limit {
 		found, next = found[:s.Limit], found[s.Limit-1].ID
 	}

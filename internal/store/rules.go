@@ -125,30 +125,21 @@ func (t ruleQueries) Named(ctx context.Context, ids []int64) ([]rules.Named, err
 }
 
 func (t ruleQueries) List(ctx context.Context, q rules.Query) ([]rules.Rule, int, error) {
-	var names []string
-	var args []any
-	filter := func(condition string, arg any) {
-		args = append(args, arg)
-		names = append(names, strings.ReplaceAll(condition, "?", fmt.Sprintf("$%d", len(args))))
-	}
-	if q.Owner != "" {
-		filter("owner = ?", q.Owner)
-	}
-	if q.Target != "" {
-		filter("target = ?", q.Target)
-	}
+	var f filter
+	f.add(q.Owner != "", "owner = ?", q.Owner)
+	f.add(q.Target != "", "target = ?", q.Target)
 	if q.Owner != "" && opened(q) != "" {
-		names = append(names, "kind = '"+string(rules.KindService)+"'") // this condition lets the query use an index of service rules
+		f.conditions = append(f.conditions, "kind = '"+string(rules.KindService)+"'") // for an index of service rules
 	}
-	count := t.total(ctx, names, args, q)
+	count := t.total(ctx, f.conditions, f.args, q)
 	if q.AfterID > 0 {
-		filter("id > ?", q.AfterID)
+		f.add(true, "id > ?", q.AfterID)
 	} else if q.Owner != "" && q.Offset > 0 && !q.Newest && q.Keys == nil {
 		first, prev, err := t.bucketAt(ctx, q)
 		if err != nil {
 			return nil, 0, err
 		}
-		filter("id >= ?", first)
+		f.add(true, "id >= ?", first)
 		q.Offset -= prev
 	}
 	if q.Keys != nil {
@@ -156,17 +147,16 @@ func (t ruleQueries) List(ctx context.Context, q rules.Query) ([]rules.Rule, int
 			total, err := count()
 			return []rules.Rule{}, total, err
 		}
-		names = append(names, "key IN ("+placeholders(len(args)+1, len(q.Keys))+")")
-		args = appendArgs(args, q.Keys)
+		f.conditions = append(f.conditions, "key IN ("+placeholders(len(f.args)+1, len(q.Keys))+")")
+		f.args = appendArgs(f.args, q.Keys)
 	}
 	order := " ORDER BY id"
 	if q.Newest {
 		order += " DESC"
 	}
-	n := len(args)
-	args = append(args, q.Limit, q.Offset)
-	found, err := list(ctx, t.Tx, scanRule, `SELECT `+ruleColumns+` FROM rules`+conditions(names)+order+
-		fmt.Sprintf(` LIMIT $%d OFFSET $%d`, n+1, n+2), args...)
+	location := f.limited(order, q.Limit)
+	f.args = append(f.args, q.Offset)
+	found, err := list(ctx, t.Tx, scanRule, `SELECT `+ruleColumns+` FROM rules`+location+fmt.Sprintf(` OFFSET $%d`, len(f.args)), f.args...)
 	if err != nil {
 		return nil, 0, err
 	}

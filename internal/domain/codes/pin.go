@@ -82,6 +82,7 @@ func (s PINCheck) Check(ctx context.Context, b Batch, index int64, typed string)
 		}
 		return r
 	}, typed)
+	ctx = accounts.WithActor(ctx, accounts.Actor{ActorID: "buyer"})
 	n := b.PINDigits()
 	isPIN := n > 0 && len(typed) == n && allDigits(typed)
 	check := func(tx Tx, b Batch, t time.Time) error {
@@ -97,24 +98,22 @@ func (s PINCheck) Check(ctx context.Context, b Batch, index int64, typed string)
 			return err
 		case wrong == MaxWrongPINs:
 			result = PINExhausted
-			return nil
 		case !isPIN:
 			result = NoPIN
-			return nil
 		case subtle.ConstantTimeCompare([]byte(typed), []byte(PINs(s.Vault, b)(uint64(index)))) == 1:
 			result = RightPIN
+		}
+		if result != "" {
 			return nil
 		}
-		if result = WrongPIN; wrong == MaxWrongPINs-1 {
-			result = PINExhausted
-		}
+		result = map[bool]PINResult{false: WrongPIN, true: PINExhausted}[wrong == MaxWrongPINs-1]
 		_, err = tx.AddEvent(ctx, Event{Batch: b.ID, Action: EnterWrongPIN, Codes: NewSet(Range{index, index}), OccurredAt: t, From: t})
 		return err
 	}
-	if !isPIN {
+	if isPIN {
+		err = s.inBatch(ctx, b.ID, check)
+	} else {
 		err = s.Store.ViewCodes(ctx, func(tx Tx) error { return check(tx, b, time.Time{}) })
-		return result, err
 	}
-	err = s.inBatch(accounts.WithActor(ctx, accounts.Actor{ActorID: "buyer"}), b.ID, check)
 	return result, err
 }

@@ -72,13 +72,13 @@ func (a scanAPI) getCaseSheet(ctx context.Context, in *struct {
 		return adminroute.File{}, err
 	}
 	sheet := caseSheet{Language: in.Language, Title: w.say("case", c.ID, c.Title)}
-	for _, text := range []string{w.say("state", catalog.Text("state."+c.State)), labelled(w, "assignee", c.Assignee),
-		labelled(w, "note", c.Note), w.say("created", c.CreatedBy, w.time(c.CreatedAt)),
-		w.say("made", w.time(a.Scans.Now()), a.Scans.Now().In(w.zone).Format("-07:00"), len(list))} {
-		if text != "" {
-			sheet.Lines = append(sheet.Lines, text)
+	for _, line := range []struct{ key, value string }{{"state", w.say("state." + c.State)}, {"assignee", c.Assignee}, {"note", c.Note}} {
+		if line.value != "" {
+			sheet.Lines = append(sheet.Lines, w.say(line.key, line.value))
 		}
 	}
+	sheet.Lines = append(sheet.Lines, w.say("created", c.CreatedBy, w.time(c.CreatedAt)),
+		w.say("made", w.time(a.Scans.Now()), a.Scans.Now().In(w.zone).Format("-07:00"), len(list)))
 	for _, item := range list {
 		part, err := w.alarm(ctx, item)
 		if err != nil {
@@ -93,14 +93,6 @@ func (a scanAPI) getCaseSheet(ctx context.Context, in *struct {
 		file.Write = func(_ context.Context, out io.Writer) error { return sheetPage.Execute(out, sheet) }
 	}
 	return file, nil
-}
-
-// labelled returns a value with its label; "" if the value is empty.
-func labelled(w *sheetWriter, key, value string) string {
-	if value == "" {
-		return ""
-	}
-	return w.say(key, value)
 }
 
 func (w *sheetWriter) alarm(ctx context.Context, item alarms.Alarm) (part sheetAlarm, err error) {

@@ -192,7 +192,7 @@ func TestCaseForm_RevisionConflict(t *testing.T) {
 		scannedByMany(t, s, "press", key)
 		for _, group := range []string{"", "network", "account"} {
 			p := v.get("/console/alarms?state=watch&group=" + group)
-			listed := strings.Contains(p.Body, fmt.Sprintf(`<a href="/console/codes?code=%d:7">`, batch))
+			listed := strings.Contains(p.Body, fmt.Sprintf(`<a href="/console/codes?code=%d%%3a7">`, batch))
 			assert.True(t, p.Status == http.StatusOK && listed == shown && !strings.Contains(p.Body, `type="checkbox"`),
 				"codes to watch at threshold %d by %q: %d %s", threshold, group, p.Status, p.Body)
 		}

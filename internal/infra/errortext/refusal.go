@@ -49,18 +49,17 @@ var texts = sync.OnceValue(func() (list []known) {
 // In translates an English error message into a language. Of a message that is not in the catalog, it translates the parts between
 // semicolons that are.
 func In(l i18n.Language, english string) string {
-	said := in(l, english, 3)
-	if parts := strings.Split(english, "; "); said == english && len(parts) > 1 {
-		changed := false
-		for i, part := range parts {
-			parts[i] = in(l, part, 3)
-			changed = changed || parts[i] != part
-		}
-		if changed {
-			return strings.Join(parts, "；")
-		}
+	if said := in(l, english, 3); said != english {
+		return said
 	}
-	return said
+	parts := strings.Split(english, "; ")
+	for i, part := range parts {
+		parts[i] = in(l, part, 3)
+	}
+	if strings.Join(parts, "; ") == english {
+		return english
+	}
+	return strings.Join(parts, "；")
 }
 
 // in translates a message and the messages nested in it, up to the depth deep.
