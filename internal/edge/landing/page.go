@@ -263,8 +263,5 @@ func (g *Gateway) logo(w http.ResponseWriter, r *http.Request, hash string) {
 	h.Set("Cache-Control", "public, max-age=31536000, immutable")
 	h.Set("Content-Type", "image/png")
 	h.Set("Content-Security-Policy", "default-src 'none'; sandbox")
-	h.Set("Content-Length", strconv.Itoa(len(file)))
-	if r.Method != http.MethodHead {
-		w.Write(file)
-	}
+	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(file))
 }
