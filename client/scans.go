@@ -390,9 +390,8 @@ type AlarmQuery struct {
 	After  int64 `query:"after"`  // After selects only alarms with a higher ID.
 	Before int64 `query:"before"` // Before selects only alarms with a lower ID; 0 means no limit.
 	Newest bool  `query:"newest"` // newest first
-	// State selects dismissed alarms, open alarms (not dismissed), or the suspicious or confirmed open alarms; "" means all. With watch,
-	// List returns codes without an open alarm whose score is at least two thirds of the threshold, highest score first: at most Limit codes,
-	// without further pages.
+	// State selects dismissed alarms, open alarms (not dismissed), or the suspicious or confirmed open alarms; "" means all.
+	// watch selects codes near an alarm instead, highest score first and without further pages.
 	State string `query:"state" enum:"open,dismissed,suspicious,confirmed,watch"`
 	// Acknowledged selects alarms that are acknowledged ("true") or not ("false"); "" means both.
 	Acknowledged string `query:"acknowledged" enum:"true,false"`

@@ -83,11 +83,13 @@ func TestCases_Life(t *testing.T) {
 				c.path, c.body, a.Status, a.Body, c.status, c.want)
 		}
 
-		for format, want := range map[string]string{"pdf": `attachment; filename="qrjump-case.pdf"`, "html": `inline; filename="qrjump-case.html"`} {
+		for format, want := range map[string]string{"pdf": `attachment; filename="qrjump-case.pdf"`,
+			"html": `inline; filename="qrjump-case.html"`} {
 			a := ofBrand("GET", "/cases/1/sheet?format="+format, "")
 			policy := a.Header.Get("Content-Security-Policy")
 			assert.True(t, a.Header.Get("Content-Disposition") == want && a.Header.Get("X-Content-Type-Options") == "nosniff" &&
-				(format == "pdf" || strings.HasPrefix(policy, "default-src 'none'; style-src 'sha256-") && strings.HasSuffix(policy, "; sandbox")),
+				(format == "pdf" || strings.HasPrefix(policy, "default-src 'none'; style-src 'sha256-") &&
+					strings.HasSuffix(policy, "; sandbox")),
 				"headers of the %s report: %v", format, a.Header)
 		}
 
@@ -114,13 +116,13 @@ func TestCases_Life(t *testing.T) {
 			require.NoError(t, err)
 			_, err = operator.Alarms.UpdateCase(client.IfMatch(t.Context(), made.Revision), made.ID, client.CasePut{Title: "late",
 				Alarms: []int64{3}})
-			assert.True(t, id == 0 || client.ChangedMeanwhile(err) != nil, "UpdateCase after alarm 2 moved to case %d: %v, want ChangedMeanwhile",
+			assert.True(t, id == 0 || client.ChangedMeanwhile(err) != nil, "UpdateCase, alarm 2 in case %d: %v, want ChangedMeanwhile",
 				id, err)
 			made, err = operator.Alarms.GetCase(t.Context(), made.ID)
 			require.NoError(t, err)
 			list, err := operator.Alarms.ListCases(t.Context(), client.CaseQuery{Limit: 1})
-			assert.True(t, err == nil && list[0].Revision == made.Revision, "the revisions of case %d: %+v, %v, want %s", made.ID, list, err,
-				made.Revision)
+			assert.True(t, err == nil && list[0].Revision == made.Revision, "the revisions of case %d: %+v, %v, want %s",
+				made.ID, list, err, made.Revision)
 		}
 	})
 }

@@ -125,7 +125,8 @@ func (t alarmQueries) WatchedCodes(ctx context.Context, q alarms.Query, threshol
 		WHERE alarms.batch = code_counts.batch AND alarms.idx = code_counts.idx AND dismissed_at = 0)`)
 	location := f.limited(` ORDER BY score DESC, batch, idx`, q.Limit)
 	return list(ctx, t.Tx, scanWatched, `SELECT `+codeCountRows.columns+`, `+lastDismissed+`, `+limit+
-		` FROM code_counts LEFT JOIN alarm_thresholds USING (batch)`+location+` + (SELECT COUNT(*) FROM alarms WHERE dismissal > 0)`, f.args...)
+		` FROM code_counts LEFT JOIN alarm_thresholds USING (batch)`+location+
+		` + (SELECT COUNT(*) FROM alarms WHERE dismissal > 0)`, f.args...)
 }
 
 func (t alarmQueries) StateChanges(ctx context.Context, start int64, limit int) (changes []alarms.StateChange, err error) {

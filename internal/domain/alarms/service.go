@@ -115,9 +115,8 @@ type Tx interface {
 	// CodesScoring returns the codes of a batch that were scanned since the given time and have a score of at least score over all scans.
 	// The result "scanned" is the number of all codes of the batch that were scanned since the given time.
 	CodesScoring(ctx context.Context, batch, score int64, since time.Time) (list []Row, scanned int64, err error)
-	// WatchedCodes returns the codes of a query's batches that have no open alarm and at least two thirds of their threshold, which is that
-	// of the batch or else the given one, highest score first. As a dismissal restarts the points, WatchedCodes reads more than q.Limit codes:
-	// one more for each dismissed alarm.
+	// WatchedCodes returns the codes of a query's batches that have no open alarm and at least two thirds of the threshold of the batch or
+	// else the given one, highest score first: q.Limit codes and, as a dismissal restarts the points, one more for each dismissed alarm.
 	WatchedCodes(ctx context.Context, q Query, threshold int64) ([]Row, error)
 	// FirstScores returns the first scores of the codes of a batch that were first scanned within a period after the first scan of the
 	// batch, highest first. FirstScores considers only the limit codes with the lowest indexes that were scanned.
@@ -142,8 +141,8 @@ func (s *Service) Code(ctx context.Context, name CodeName) (*Scans, error) {
 	return &Scans{CodeName: name}, err
 }
 
-// Alarms returns the alarms that match a query, oldest first. With StateWatch, it returns instead an alarm without ID for each code that has
-// no open alarm but at least two thirds of the score for one, highest score first, whatever the other conditions on IDs are.
+// Alarms returns the alarms that match a query, oldest first; with StateWatch, instead an alarm without ID for each code in this state,
+// highest score first.
 func (s *Service) Alarms(ctx context.Context, q Query) ([]Alarm, error) {
 	return view(ctx, s, func(tx Tx) (list []Alarm, err error) {
 		switch {

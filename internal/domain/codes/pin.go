@@ -70,7 +70,7 @@ const (
 // PINCheck compares PINs that buyers type into the pages of codes.
 type PINCheck struct{ *Service }
 
-// Check compares a text that a buyer typed with the PIN of a code; "" = only reports whether the code still accepts a PIN. Each wrong PIN is
+// Check compares a text that a buyer typed with the PIN of a code; "" = none, to learn if the code still accepts a PIN. Each wrong PIN is
 // stored as an event of the code under the lock of the batch, so all nodes together compare at most MaxWrongPINs wrong PINs of a code.
 func (s PINCheck) Check(ctx context.Context, b Batch, index int64, typed string) (result PINResult, err error) {
 	typed = strings.Map(func(r rune) rune {
