@@ -95,7 +95,8 @@ func TestAlarms_UnusualState(t *testing.T) {
 			a := w.Admin("GET", "/alarms?state=watch"+query, "")
 			got := strings.Join(regexp.MustCompile(`"code_index":\d+`).FindAllString(a.Body, -1), " ")
 			assert.True(t, a.Status == http.StatusOK && got == want &&
-				strings.Count(a.Body, `{"id":0,"kind":"copied","account":"brand",`) == strings.Count(a.Body, `"state":"watch"`), "codes to watch%s: %d %s, want %s", query, a.Status, a.Body, want)
+				strings.Count(a.Body, `{"id":0,"kind":"copied","account":"brand",`) == strings.Count(a.Body, `"state":"watch"`),
+				"codes to watch%s: %d %s, want %s", query, a.Status, a.Body, want)
 		}
 		watched("", `"code_index":1`)
 		w.Admin("POST", fmt.Sprintf("/alarms/%s/dismiss", regexp.MustCompile(`"id":(\d+)`).FindStringSubmatch(
