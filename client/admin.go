@@ -38,7 +38,11 @@ func (p *Problem) Error() string {
 		text = p.Title
 	}
 	for _, e := range p.Errors {
-		text += "; " + strings.TrimSpace(e.Location+" "+e.Message)
+		separator := " "
+		if strings.HasPrefix(e.Location, "line ") { // of a file
+			separator = " cannot be loaded: "
+		}
+		text += "; " + strings.TrimSpace(e.Location+separator+e.Message)
 	}
 	return fmt.Sprintf("%d %s", p.Status, text)
 }

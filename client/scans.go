@@ -346,7 +346,7 @@ type AlarmReason struct {
 
 // Alarm is a suspicion about a code, raised by its scans.
 type Alarm struct {
-	ID             int64           `json:"id"`
+	ID             int64           `json:"id" doc:"0 = no alarm: the code is in the state watch"`
 	Kind           string          `json:"kind"`
 	Account        string          `json:"account" answer:"optional" doc:"AppID of the code's account"`
 	ApplicationID  int64           `json:"application_id" doc:"0 = several accounts share the prefix"`
@@ -355,7 +355,7 @@ type Alarm struct {
 	OccurredAt     time.Time       `json:"occurred_at" doc:"time of the scan that raised the alarm"`
 	ScanID         string          `json:"scan_id"`
 	Score          int64           `json:"score"`
-	State          string          `json:"state" enum:"suspicious,confirmed,dismissed"`
+	State          string          `json:"state" enum:"watch,suspicious,confirmed,dismissed"`
 	Details        json.RawMessage `json:"details"`
 	Reasons        []AlarmReason   `json:"reasons" answer:"optional" doc:"readable reasons, most points first"`
 	AcknowledgedAt *time.Time      `json:"acknowledged_at,omitempty"`
@@ -391,7 +391,8 @@ type AlarmQuery struct {
 	Before int64 `query:"before"` // Before selects only alarms with a lower ID; 0 means no limit.
 	Newest bool  `query:"newest"` // newest first
 	// State selects dismissed alarms, open alarms (not dismissed), or the suspicious or confirmed open alarms; "" means all.
-	State string `query:"state" enum:"open,dismissed,suspicious,confirmed"`
+	// watch selects codes near an alarm instead, highest score first and without further pages.
+	State string `query:"state" enum:"open,dismissed,suspicious,confirmed,watch"`
 	// Acknowledged selects alarms that are acknowledged ("true") or not ("false"); "" means both.
 	Acknowledged string `query:"acknowledged" enum:"true,false"`
 	Case         int64  `query:"case"`     // only alarms of this case; 0 means all

@@ -118,7 +118,7 @@ func printScansOf(w io.Writer, code client.StoredCode, known client.CodeScans) {
 		[2]string{"users", number(known.Users)}, [2]string{"first", moment(known.FirstAt)},
 		[2]string{"last", moment(known.LastAt)}, [2]string{"networks", strconv.Itoa(known.Networks)},
 		[2]string{"regions", strconv.Itoa(known.Regions)}, [2]string{"score", scoreText(known)},
-		[2]string{"stage", orDash(known.Stage)})
+		[2]string{"state", orDash(known.Stage)})
 	for _, p := range known.Places {
 		if p.Region != "" {
 			printMsg(w, "batch_schedule.scanned_in", plain(p.Region), number(p.Scans))

@@ -45,7 +45,11 @@ func (c *gradeCommand) Run(s *session) error {
 	case errors.Is(err, symbol.ErrDataMatrix):
 		return fault("grade.data_matrix", plain(c.Photo))
 	case err != nil:
-		return hintError{error: fault("grade.no_symbol", plain(c.Photo)), next: tr("grade.photograph_again")}
+		key := "grade.no_symbol"
+		if errors.Is(err, symbol.ErrSeveral) {
+			key = "grade.several"
+		}
+		return hintError{error: fault(key, plain(c.Photo)), next: tr("grade.photograph_again")}
 	}
 	answer := gradeAnswer{c.Photo, g, mapped(undetermined, func(name string) string { return tr("grade.not_" + name) })}
 	if err := c.print(s, answer, nil, func(w io.Writer) { printGrades(w, answer) }); err != nil {

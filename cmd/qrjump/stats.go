@@ -288,7 +288,7 @@ func (c *statsUnmatched) Run(s *session, operator *client.Client) error {
 type statsAlarms struct {
 	operator
 	tableFlags
-	State        string  `enum:"open,suspicious,confirmed,dismissed,all" default:"open" placeholder:"STATE"`
+	State        string  `enum:"open,suspicious,confirmed,dismissed,watch,all" default:"open" placeholder:"STATE"`
 	Acknowledged string  `enum:",true,false" default:"" placeholder:"true|false"`
 	Batch        int64   `placeholder:"ID"`
 	Owner        string  `placeholder:"APPID"`
@@ -354,7 +354,7 @@ func (c *statsAlarms) Run(s *session, operator *client.Client) error {
 		}
 		heads := []string{"ID", "TIME", "CODE", "SCORE", "STATE", "REASON", "ACKNOWLEDGED BY", "CASE", "ASSIGNEE", "DISMISSED"}
 		printRows(w, heads, list, func(a client.Alarm) []string {
-			return []string{number(a.ID), formatTime(a.OccurredAt),
+			return []string{orDash(textIf(a.ID != 0, number(a.ID))), formatTime(a.OccurredAt),
 				a.Name(), number(a.Score), orDash(a.State), reason(s.reader, a),
 				orDash(a.AcknowledgedBy), orDash(a.CaseTitle), orDash(a.Assignee), orDash(dismissal(a))}
 		})
@@ -372,5 +372,5 @@ func dismissal(a client.Alarm) string {
 // reason describes in words why an alarm was raised.
 func reason(r reader, a client.Alarm) string {
 	words := mapped(a.Reasons, func(reason client.AlarmReason) string { return r.inLanguage(reason.English, reason.Chinese) })
-	return strings.Join(words, r.inLanguage(" ", ""))
+	return strings.Join(words, textIf(r.language() != i18n.Chinese, " "))
 }

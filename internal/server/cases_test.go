@@ -83,6 +83,16 @@ func TestCases_Life(t *testing.T) {
 				c.path, c.body, a.Status, a.Body, c.status, c.want)
 		}
 
+		for format, want := range map[string]string{"pdf": `attachment; filename="qrjump-case.pdf"`,
+			"html": `inline; filename="qrjump-case.html"`} {
+			a := ofBrand("GET", "/cases/1/sheet?format="+format, "")
+			policy := a.Header.Get("Content-Security-Policy")
+			assert.True(t, a.Header.Get("Content-Disposition") == want && a.Header.Get("X-Content-Type-Options") == "nosniff" &&
+				(format == "pdf" || strings.HasPrefix(policy, "default-src 'none'; style-src 'sha256-") &&
+					strings.HasSuffix(policy, "; sandbox")),
+				"headers of the %s report: %v", format, a.Header)
+		}
+
 		// The client stores a case under the revision that it read, and empties it.
 		operator, err := client.New(w.URL, client.Options{AdminToken: servertest.AdminToken})
 		require.NoError(t, err)
@@ -99,6 +109,20 @@ func TestCases_Life(t *testing.T) {
 			_, err = operator.Alarms.UpdateCase(revised, made.ID, client.CasePut{Title: "of the revision before"})
 			assert.True(t, client.ChangedMeanwhile(err) != nil, "UpdateCase with the revision before: %v, want ChangedMeanwhile", err)
 			made = now
+		}
+		// The alarms of a case belong to its revision, also in lists, whether the case or the alarm was changed.
+		for _, id := range []int64{0, made.ID, 1} {
+			_, err := operator.Alarms.Acknowledge(t.Context(), 2, client.Acknowledgement{Case: &id})
+			require.NoError(t, err)
+			_, err = operator.Alarms.UpdateCase(client.IfMatch(t.Context(), made.Revision), made.ID, client.CasePut{Title: "late",
+				Alarms: []int64{3}})
+			assert.True(t, id == 0 || client.ChangedMeanwhile(err) != nil, "UpdateCase, alarm 2 in case %d: %v, want ChangedMeanwhile",
+				id, err)
+			made, err = operator.Alarms.GetCase(t.Context(), made.ID)
+			require.NoError(t, err)
+			list, err := operator.Alarms.ListCases(t.Context(), client.CaseQuery{Limit: 1})
+			assert.True(t, err == nil && list[0].Revision == made.Revision, "the revisions of case %d: %+v, %v, want %s",
+				made.ID, list, err, made.Revision)
 		}
 	})
 }

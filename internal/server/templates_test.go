@@ -357,8 +357,12 @@ func TestPIN_TypedIntoPage(t *testing.T) {
 			says(list[1], pin, "A genuine code", "此码为正品码")
 			says(list[1], wrong, "This number is wrong", "数字不正确")
 			says(list[1], wrong, "This number is wrong", "数字不正确")
-			assert.Contains(t, page(list[1], wrong, "en").Body, "This number is wrong", "%s: the fifth wrong PIN", text)
-			says(list[1], pin, "Too many wrong numbers", "输错次数过多")
+			says(list[1], wrong, "Too many wrong numbers", "输错次数过多") // the fifth
+			assert.Contains(t, page(list[1], pin, "en").Body, "Too many wrong numbers", "%s: the right PIN after that", text)
+			body := page(list[1], "", "en").Body
+			assert.True(t, strings.Contains(body, "Too many wrong numbers") && !strings.Contains(body, "<form"), "%s: %s", text, body)
+			assert.True(t, strings.Contains(body, "does not count the scans") == (scanned != "") &&
+				strings.Contains(body, "Checked once") == (scanned == ""), "%s: the checks on the page: %s", text, body)
 			says(list[2], strings.Split(list[2], ",")[3], "A genuine code", "此码为正品码")
 			a := w.Do("POST", "/", "pin=1234", "Host: trace.example")
 			assert.True(t, !strings.Contains(a.Body, "genuine"), "a PIN without a code: %d %s", a.Status, a.Body)

@@ -3,6 +3,7 @@ package server_test
 import (
 	"fmt"
 	"net/http"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -85,7 +86,33 @@ func TestAlarms_UnusualState(t *testing.T) {
 		assert.Equal(t, count(), 1, "open alarms after the dismissal and ten users")
 		scan(0, 11)
 		assert.Equal(t, count(), 2, "open alarms after eleven users")
+
+		// Code 30 has the highest score, but its alarm was dismissed; 13 more users bring it near an alarm again.
+		activate(30)
+		scan(30, 40)
+		watched := func(query, want string) {
+			t.Helper()
+			a := w.Admin("GET", "/alarms?state=watch"+query, "")
+			got := strings.Join(regexp.MustCompile(`"code_index":\d+`).FindAllString(a.Body, -1), " ")
+			assert.True(t, a.Status == http.StatusOK && got == want &&
+				strings.Count(a.Body, `{"id":0,"kind":"copied","account":"brand",`) == strings.Count(a.Body, `"state":"watch"`),
+				"codes to watch%s: %d %s, want %s", query, a.Status, a.Body, want)
+		}
+		watched("", `"code_index":1`)
+		w.Admin("POST", fmt.Sprintf("/alarms/%s/dismiss", regexp.MustCompile(`"id":(\d+)`).FindStringSubmatch(
+			w.Admin("GET", "/alarms?newest=true", "").Body)[1]), `{"note":"on show"}`)
+		w.Advance(time.Minute)
+		watched("&limit=1", `"code_index":1`)
+		scan(30, 15)
+		watched("", `"code_index":30 "code_index":1`)
+		watched("&limit=1&owner=brand", `"code_index":30`)
+		watched("&acknowledged=true", "")
+		watched(fmt.Sprint("&application_id=", id+1), "")
+		assert.Contains(t, w.Admin("GET", "/alarms/export?state=watch", "").Body, fmt.Sprintf("\n0,copied,%d,30,", id), "the file")
+		w.Admin("PUT", fmt.Sprintf("/batches/%d/alarm", id), `{"threshold":110}`)
+		watched("", `"code_index":30`) // 76 points and 69 points
 		w.Admin("PUT", fmt.Sprintf("/batches/%d/alarm", id), `{"off":true}`)
+		watched("", "")
 		scan(20, 12)
 		assert.Equal(t, count(), 2, "open alarms after 12 users of a batch without alarms")
 		assert.Contains(t, w.Admin("POST", "/statistics/recount", "").Body, `"difference_count":0`, "a recount")

@@ -61,17 +61,14 @@ func (t alarmQueries) AddAlarm(ctx context.Context, a alarms.Alarm) (alarms.Alar
 }
 
 func (t alarmQueries) Alarms(ctx context.Context, q alarms.Query) ([]alarms.Alarm, error) {
-	location, args := t.alarmsAsked(q)
-	if q.Before > 0 {
-		args = append(args, q.Before)
-		location += fmt.Sprintf(` AND id < $%d`, len(args))
-	}
+	w := t.alarmsAsked(q)
+	w.andIf(q.Before > 0, `id < ?`, q.Before)
 	order := ` ORDER BY id`
 	if q.Newest {
 		order += ` DESC`
 	}
-	args = append(args, q.Limit)
-	list, err := alarmRows.all(ctx, t.Tx, location+order+fmt.Sprintf(` LIMIT $%d`, len(args)), args...)
+	rest := w.String() + order + ` LIMIT ` + w.bind(q.Limit)
+	list, err := alarmRows.all(ctx, t.Tx, rest, w.args...)
 	if err != nil {
 		return nil, err
 	}
@@ -79,43 +76,54 @@ func (t alarmQueries) Alarms(ctx context.Context, q alarms.Query) ([]alarms.Alar
 }
 
 func (t alarmQueries) UnacknowledgedAlarms(ctx context.Context, owners []string, limit int) (int64, error) {
-	location, args := t.alarmsAsked(alarms.Query{State: alarms.StateOpen, Acknowledged: "false", Owners: owners})
-	return scalar[int64](ctx, t.Tx, `SELECT COUNT(*) FROM (SELECT id FROM alarms `+location+fmt.Sprintf(` LIMIT $%d) AS open`, len(args)+1),
-		append(args, limit)...)
+	w := t.alarmsAsked(alarms.Query{State: alarms.StateOpen, Acknowledged: "false", Owners: owners})
+	query := `SELECT COUNT(*) FROM (SELECT id FROM alarms` + w.String() + ` LIMIT ` + w.bind(limit) + `) AS open`
+	return scalar[int64](ctx, t.Tx, query, w.args...)
 }
 
-// alarmsAsked returns the WHERE clause of an alarm query, and the arguments of this clause.
-func (t alarmQueries) alarmsAsked(q alarms.Query) (location string, args []any) {
-	location, args = `WHERE id > $1`, []any{q.After}
-	and := func(column string, value any) {
-		args = append(args, value)
-		location += fmt.Sprintf(` AND %s = $%d`, column, len(args))
+// alarmsAsked returns the conditions of an alarm query, without its limits.
+func (t alarmQueries) alarmsAsked(q alarms.Query) (w criteria) {
+	w.and(`id > ?`, q.After)
+	for _, condition := range []string{
+		map[string]string{alarms.StateOpen: `dismissed_at = 0`, alarms.StateDismissed: `dismissed_at > 0`,
+			alarms.StateSuspicious: `dismissed_at = 0 AND confirmed_at = 0`,
+			alarms.StateConfirmed:  `dismissed_at = 0 AND confirmed_at > 0`}[q.State],
+		map[string]string{"true": `acknowledged_at > 0`, "false": `acknowledged_at = 0`}[q.Acknowledged]} {
+		w.andIf(condition != "", condition)
 	}
-	location += map[string]string{alarms.StateOpen: ` AND dismissed_at = 0`, alarms.StateDismissed: ` AND dismissed_at > 0`,
-		alarms.StateSuspicious: ` AND dismissed_at = 0 AND confirmed_at = 0`,
-		alarms.StateConfirmed:  ` AND dismissed_at = 0 AND confirmed_at > 0`}[q.State]
-	location += map[string]string{"true": ` AND acknowledged_at > 0`, "false": ` AND acknowledged_at = 0`}[q.Acknowledged]
-	if q.Batch != 0 {
-		and("batch", q.Batch)
-	}
-	if q.Case != 0 {
-		and("case_id", q.Case)
-	}
-	if q.Assignee != "" {
-		args = append(args, q.Assignee)
-		location += fmt.Sprintf(` AND case_id IN (SELECT id FROM cases WHERE assignee = $%d)`, len(args))
-	}
+	w.andIf(q.Case != 0, `case_id = ?`, q.Case)
+	w.andIf(q.Assignee != "", `case_id IN (SELECT id FROM cases WHERE assignee = ?)`, q.Assignee)
 	if q.Code != nil {
-		and("batch", q.Code.Batch)
-		and("idx", q.Code.Index)
+		w.and(`batch = ? AND idx = ?`, q.Code.Batch, q.Code.Index)
 	}
-	if len(q.Owners) > 0 {
-		location += ` AND batch IN (SELECT id FROM batches WHERE account IN (` + t.marks(1+len(args), len(q.Owners)) + `))`
-		for _, owner := range q.Owners {
-			args = append(args, owner)
-		}
+	t.filterBatches(&w, q)
+	return w
+}
+
+// filterBatches selects the batches of an alarm query.
+func (t alarmQueries) filterBatches(w *criteria, q alarms.Query) {
+	w.andIf(q.Batch != 0, `batch = ?`, q.Batch)
+	andIn(w, t.Tx, `batch IN (SELECT id FROM batches WHERE account IN (?))`, q.Owners)
+}
+
+// scanWatched reads the columns of codeCountRows, the time of the last dismissal, and the threshold.
+var scanWatched = scanner(func(r *alarms.Row) []any { return append(codeCountRows.targets(r), moment{&r.Dismissed}, &r.Threshold) })
+
+func (t alarmQueries) WatchedCodes(ctx context.Context, q alarms.Query, threshold int64) ([]alarms.Row, error) {
+	lowest, err := scalar[int64](ctx, t.Tx, `SELECT COALESCE(MIN(threshold), $1) FROM alarm_thresholds WHERE threshold > 0`, threshold)
+	if err != nil {
+		return nil, err
 	}
-	return location, args
+	var w criteria
+	w.and(`score > ?`, (2*min(lowest, threshold)-1)/3) // the lowest score of any batch, for the index
+	t.filterBatches(&w, q)
+	limit := fmt.Sprintf(`COALESCE(threshold, %d)`, threshold)
+	w.and(`score > 0 AND ` + limit + ` BETWEEN 1 AND score * 3 / 2 AND NOT EXISTS (SELECT 1 FROM alarms
+		WHERE alarms.batch = code_counts.batch AND alarms.idx = code_counts.idx AND dismissed_at = 0)`)
+	query := `SELECT ` + codeCountRows.columns + `, ` + lastDismissed + `, ` + limit +
+		` FROM code_counts LEFT JOIN alarm_thresholds USING (batch)` + w.String() + ` ORDER BY score DESC, batch, idx
+		LIMIT ` + w.bind(q.Limit) + ` + (SELECT COUNT(*) FROM alarms WHERE dismissal > 0)`
+	return list(ctx, t.Tx, scanWatched, query, w.args...)
 }
 
 func (t alarmQueries) StateChanges(ctx context.Context, start int64, limit int) (changes []alarms.StateChange, err error) {

@@ -13,18 +13,26 @@ var caseRows = mapper[alarms.Case]{table: "cases", key: "id", notFound: alarms.E
 		return []any{&c.ID, &c.Account, &c.Title, &c.State, &c.Assignee, &c.Note, moment{&c.CreatedAt}, &c.CreatedBy}
 	}}
 
+// caseQuery reads cases with their alarms: an alarm that is put into a case gets a new number, so the number of alarms and the highest
+// number identify the alarms.
+const caseQuery = `SELECT id, account, title, state, assignee, note, created_at, created_by,
+	(SELECT COUNT(*) || '.' || COALESCE(MAX(assignment), 0) FROM alarms WHERE case_id = cases.id) FROM cases`
+
+var scanCase = mapper[alarms.Case]{notFound: alarms.ErrNoCase,
+	targets: func(c *alarms.Case) []any { return append(caseRows.targets(c), &c.Alarms) }}.scan
+
 func (t alarmQueries) Cases(ctx context.Context, q alarms.CaseQuery) ([]alarms.Case, error) {
 	var w criteria
 	w.andIf(q.Before > 0, `id < ?`, q.Before)
 	w.andIf(q.State != "", `state = ?`, q.State)
 	w.andIf(q.Assignee != "", `assignee = ?`, q.Assignee)
-	andIn(&w, t.Tx, `account`, q.Owners)
-	rest := w.String() + ` ORDER BY id DESC LIMIT ` + w.bind(q.Limit)
-	return caseRows.all(ctx, t.Tx, rest, w.args...)
+	andIn(&w, t.Tx, `account IN (?)`, q.Owners)
+	query := caseQuery + w.String() + ` ORDER BY id DESC LIMIT ` + w.bind(q.Limit)
+	return list(ctx, t.Tx, scanCase, query, w.args...)
 }
 
 func (t alarmQueries) Case(ctx context.Context, id int64) (alarms.Case, error) {
-	return caseRows.find(ctx, t.Tx, `id = $1`, id)
+	return scanCase(t.row(ctx, caseQuery+` WHERE id = $1`, id).Scan)
 }
 
 func (t alarmQueries) PutCase(ctx context.Context, c alarms.Case) (_ alarms.Case, err error) {

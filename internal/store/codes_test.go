@@ -658,8 +658,9 @@ func TestCheckPIN_FiveWrongOnTwoNodes(t *testing.T) {
 		for _, r := range results {
 			n[r]++
 		}
-		assert.True(t, n[codes.WrongPIN] == codes.MaxWrongPINs && n[codes.PINExhausted] == 15, "of 20 wrong PINs: %v", n)
+		assert.True(t, n[codes.WrongPIN] == codes.MaxWrongPINs-1 && n[codes.PINExhausted] == 16, "of 20 wrong PINs: %v", n)
 		want(t, "the right PIN after that", check(1, 7, right(7)), codes.PINExhausted)
+		want(t, "no PIN after that", check(0, 7, ""), codes.PINExhausted)
 		for _, c := range []struct {
 			typed string
 			want  codes.PINResult

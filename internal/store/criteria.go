@@ -24,10 +24,10 @@ func (w *criteria) andIf(filtered bool, condition string, values ...any) {
 	}
 }
 
-// andIn adds the condition that a column has one of the values; without values, every row fulfils it.
-func andIn[T any](w *criteria, t *Tx, column string, values []T) {
+// andIn adds a condition in which "?" stands for the values; without values, every row fulfils it.
+func andIn[T any](w *criteria, t *Tx, condition string, values []T) {
 	if len(values) > 0 {
-		w.conditions = append(w.conditions, column+` IN (`+t.marks(1+len(w.args), len(values))+`)`)
+		w.conditions = append(w.conditions, strings.Replace(condition, "?", t.marks(1+len(w.args), len(values)), 1))
 		w.args = appendArgs(w.args, values)
 	}
 }

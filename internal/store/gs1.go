@@ -59,7 +59,7 @@ func (t gs1Queries) GS1Find(ctx context.Context, q digitallink.Query) ([]digital
 	var w criteria
 	w.and(`key > ?`, q.After)
 	w.andIf(q.Under != "", `(key = ? OR key >= ? AND key < ?)`, q.Under, q.Under+"/", q.Under+"0") // "0" follows "/"
-	andIn(&w, t.Tx, `owner`, q.Owners)
+	andIn(&w, t.Tx, `owner IN (?)`, q.Owners)
 	query := t.selectGS1() + w.String() + ` ORDER BY key`
 	if q.Limit > 0 {
 		query += ` LIMIT ` + w.bind(q.Limit)

@@ -66,7 +66,7 @@ func (t ruleQueries) Beginning(ctx context.Context, s rules.Search) (all []rules
 	seen := map[int64]bool{}
 	for _, b := range wanted {
 		w := criteria{args: []any{b.text, b.text + "\U0010FFFF"}}
-		andIn(&w, t.Tx, "owner", s.Owners)
+		andIn(&w, t.Tx, "owner IN (?)", s.Owners)
 		items, err := list(ctx, t.Tx, scanRule, fmt.Sprintf(`SELECT `+ruleColumns+` FROM (SELECT `+ruleColumns+` FROM rules
 			WHERE `+b.column+` >= $1 AND `+b.column+` < $2 ORDER BY `+b.column+` LIMIT %d) AS near`+w.String()+` LIMIT %d`,
 			rules.PageScanLimit, s.Limit), w.args...)

@@ -133,7 +133,7 @@ func (t ruleQueries) List(ctx context.Context, q rules.Query) ([]rules.Rule, int
 		total, err := count()
 		return []rules.Rule{}, total, err
 	}
-	andIn(&w, t.Tx, "key", q.Keys)
+	andIn(&w, t.Tx, "key IN (?)", q.Keys)
 	order := " ORDER BY id"
 	if q.Newest {
 		order += " DESC"

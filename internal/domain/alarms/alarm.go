@@ -65,7 +65,7 @@ const (
 // Alarm reports a suspected problem of a code, derived from its scans. An alarm is open until it is dismissed. Each code has at
 // most one open alarm of each kind.
 type Alarm struct {
-	ID   int64
+	ID   int64 // 0 = there is no alarm, and the code is in the state StateWatch
 	Kind string
 	// CodeName has a negative Index if the alarm is about a prefix or a user: a hash of the prefix or the user. Its Batch is 0 if
 	// batches of several accounts have the prefix.
@@ -100,13 +100,15 @@ type Acknowledgement struct {
 // CodeIndex returns the index of the alarm's code; -1 = the alarm is about a prefix or a user.
 func (a Alarm) CodeIndex() int64 { return max(a.Index, -1) }
 
-// State returns StateSuspicious, StateConfirmed or StateDismissed.
+// State returns the state of the alarm.
 func (a Alarm) State() string {
 	switch {
 	case !a.DismissedAt.IsZero():
 		return StateDismissed
 	case !a.ConfirmedAt.IsZero():
 		return StateConfirmed
+	case a.ID == 0:
+		return StateWatch
 	}
 	return StateSuspicious
 }
@@ -129,7 +131,7 @@ type Query struct {
 	After        int64     // only alarms with a higher ID
 	Before       int64     // only alarms with a lower ID; 0 = any
 	Newest       bool      // newest first
-	State        string    // StateOpen, StateDismissed, StateSuspicious or StateConfirmed; "" = any
+	State        string    // StateOpen, StateDismissed, StateSuspicious, StateConfirmed or StateWatch; "" = any alarm
 	Acknowledged string    // only alarms that are acknowledged ("true") or not ("false"); "" = any
 	Case         int64     // only alarms of this case; 0 = any
 	Assignee     string    // only alarms of cases of this person; "" = any

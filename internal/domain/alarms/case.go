@@ -32,6 +32,7 @@ type Case struct {
 	Note      string
 	CreatedAt time.Time
 	CreatedBy string
+	Alarms    string // changes whenever an alarm is put into the case or removed from it
 }
 
 // CaseQuery selects cases; the zero value selects none, because Limit is 0.
@@ -122,10 +123,13 @@ func (s *Service) move(ctx context.Context, tx Tx, a Alarm, id int64, owners []s
 	if err == nil && len(list) == MaxCaseAlarms {
 		err = ErrCaseFull
 	}
-	if err != nil {
-		return a, err
+	if err == nil {
+		a, err = s.assign(ctx, tx, a, c, owners)
 	}
-	return s.assign(ctx, tx, a, c, owners)
+	if err == nil {
+		_, err = tx.PutCase(ctx, c)
+	}
+	return a, err
 }
 
 // assign puts an alarm into a case, or removes it from its case if the ID of the case is 0. owners are the accounts whose cases the
@@ -148,5 +152,9 @@ func (s *Service) assign(ctx context.Context, tx Tx, a Alarm, c Case, owners []s
 			return a, ErrNoCase
 		}
 	}
-	return tx.Assign(ctx, a.ID, c.ID, s.Now())
+	moved, err := tx.Assign(ctx, a.ID, c.ID, s.Now())
+	if err == nil && a.Case.ID != 0 {
+		_, err = tx.PutCase(ctx, a.Case) // records the change of the case, for If-Match
+	}
+	return moved, err
 }

@@ -58,6 +58,7 @@ type Row struct {
 	SinceDismissal string // statistics of the scans since the last dismissal of an alarm; "" = no dismissal
 	// Dismissed is the last time an alarm of the code was dismissed. Dismissed is stored with the alarm, and read together with the row.
 	Dismissed time.Time
+	Threshold int64 // alarm threshold of the batch; only WatchedCodes reads it
 }
 
 // Store is the persistence interface of Service.
@@ -114,6 +115,9 @@ type Tx interface {
 	// CodesScoring returns the codes of a batch that were scanned since the given time and have a score of at least score over all scans.
 	// The result "scanned" is the number of all codes of the batch that were scanned since the given time.
 	CodesScoring(ctx context.Context, batch, score int64, since time.Time) (list []Row, scanned int64, err error)
+	// WatchedCodes returns the codes of a query's batches that have no open alarm and at least two thirds of the threshold of the batch or
+	// else the given one, highest score first: q.Limit codes and, as a dismissal restarts the points, one more for each dismissed alarm.
+	WatchedCodes(ctx context.Context, q Query, threshold int64) ([]Row, error)
 	// FirstScores returns the first scores of the codes of a batch that were first scanned within a period after the first scan of the
 	// batch, highest first. FirstScores considers only the limit codes with the lowest indexes that were scanned.
 	FirstScores(ctx context.Context, batch int64, period time.Duration, limit int) ([]int64, error)
@@ -137,9 +141,30 @@ func (s *Service) Code(ctx context.Context, name CodeName) (*Scans, error) {
 	return &Scans{CodeName: name}, err
 }
 
-// Alarms returns the alarms that match a query, oldest first.
+// Alarms returns the alarms that match a query, oldest first; with StateWatch, instead an alarm without ID for each code in this state,
+// highest score first.
 func (s *Service) Alarms(ctx context.Context, q Query) ([]Alarm, error) {
-	return view(ctx, s, func(tx Tx) ([]Alarm, error) { return tx.Alarms(ctx, q) })
+	return view(ctx, s, func(tx Tx) (list []Alarm, err error) {
+		switch {
+		case q.State != StateWatch:
+			return tx.Alarms(ctx, q)
+		case q.Case != 0 || q.Assignee != "" || q.Acknowledged == "true":
+			return nil, nil // these conditions are about alarms
+		}
+		rows, err := tx.WatchedCodes(ctx, q, s.serverThreshold())
+		for _, row := range rows {
+			c, err := Read(row)
+			if err != nil {
+				return nil, err
+			}
+			if score := int64(c.AlarmScore()); StateOf(nil, score, row.Threshold) == StateWatch {
+				list = append(list, Alarm{Kind: Copied, CodeName: row.CodeName, CreatedAt: row.LastAt, Score: score,
+					Details: c.alarmStatistics().details()})
+			}
+		}
+		slices.SortStableFunc(list, func(a, b Alarm) int { return cmp.Compare(b.Score, a.Score) })
+		return list[:min(len(list), q.Limit)], err
+	})
 }
 
 // maxCounted is the number of alarms at which counting stops.

@@ -110,7 +110,7 @@ func importColumn(in io.Reader, column string, first int64, yield func(ImportTex
 		if wrong, ok := errors.AsType[*csv.ParseError](err); ok {
 			if errors.Is(err, csv.ErrFieldCount) {
 				return faultAt(first+int64(wrong.StartLine)-1,
-					"%d columns, and the first row has %d: the row is cut off, or has an extra comma", len(row), rows.FieldsPerRecord)
+					"the row has %d columns, and the first row has %d: it is cut off, or has an extra comma", len(row), rows.FieldsPerRecord)
 			}
 			return faultAt(first+int64(wrong.StartLine)-1, "%v", wrong.Err)
 		}

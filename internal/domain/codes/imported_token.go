@@ -166,7 +166,7 @@ func (t Template) CheckText(text string) error {
 	canonical := canonicalURL(text)
 	if _, ok := t.tokenOf(canonical); !ok {
 		n := utf8.RuneCountInString(canonical) - utf8.RuneCountInString(t.canonical[0]+t.canonical[1])
-		return fmt.Errorf("the token has %d characters: want %s", n, t.parts[t.secret].length())
+		return fmt.Errorf("the token has a length of %d: want %s", n, t.parts[t.secret].length())
 	}
 	return nil
 }

@@ -64,14 +64,14 @@ const (
 	RightPIN     PINResult = "right"
 	WrongPIN     PINResult = "wrong"
 	NoPIN        PINResult = "none"    // the text is no PIN of the batch, so it is not compared
-	PINExhausted PINResult = "refused" // the code has MaxWrongPINs wrong PINs, so no PIN is compared
+	PINExhausted PINResult = "refused" // the code has MaxWrongPINs wrong PINs, so no PIN is compared any more
 )
 
 // PINCheck compares PINs that buyers type into the pages of codes.
 type PINCheck struct{ *Service }
 
-// Check compares a text that a buyer typed with the PIN of a code. Each wrong PIN is stored as an event of the code under the lock of
-// the batch, so all nodes together compare at most MaxWrongPINs wrong PINs of a code.
+// Check compares a text that a buyer typed with the PIN of a code; "" = none, to learn if the code still accepts a PIN. Each wrong PIN is
+// stored as an event of the code under the lock of the batch, so all nodes together compare at most MaxWrongPINs wrong PINs of a code.
 func (s PINCheck) Check(ctx context.Context, b Batch, index int64, typed string) (result PINResult, err error) {
 	typed = strings.Map(func(r rune) rune {
 		switch {
@@ -82,11 +82,10 @@ func (s PINCheck) Check(ctx context.Context, b Batch, index int64, typed string)
 		}
 		return r
 	}, typed)
-	if n := b.PINDigits(); len(typed) != n || n == 0 || !allDigits(typed) {
-		return NoPIN, nil
-	}
 	ctx = accounts.WithActor(ctx, accounts.Actor{ActorID: "buyer"})
-	err = s.inBatch(ctx, b.ID, func(tx Tx, b Batch, t time.Time) error {
+	n := b.PINDigits()
+	isPIN := n > 0 && len(typed) == n && allDigits(typed)
+	check := func(tx Tx, b Batch, t time.Time) error {
 		wrong := 0
 		err := publicPageLimits.eventsOf(ctx, tx, b.ID, index, func(e Event) bool {
 			if e.Action == EnterWrongPIN {
@@ -99,14 +98,22 @@ func (s PINCheck) Check(ctx context.Context, b Batch, index int64, typed string)
 			return err
 		case wrong == MaxWrongPINs:
 			result = PINExhausted
-			return nil
+		case !isPIN:
+			result = NoPIN
 		case subtle.ConstantTimeCompare([]byte(typed), []byte(PINs(s.Vault, b)(uint64(index)))) == 1:
 			result = RightPIN
+		}
+		if result != "" {
 			return nil
 		}
-		result = WrongPIN
+		result = map[bool]PINResult{false: WrongPIN, true: PINExhausted}[wrong == MaxWrongPINs-1]
 		_, err = tx.AddEvent(ctx, Event{Batch: b.ID, Action: EnterWrongPIN, Codes: NewSet(Range{index, index}), OccurredAt: t, From: t})
 		return err
-	})
+	}
+	if isPIN {
+		err = s.inBatch(ctx, b.ID, check)
+	} else {
+		err = s.Store.ViewCodes(ctx, func(tx Tx) error { return check(tx, b, time.Time{}) })
+	}
 	return result, err
 }

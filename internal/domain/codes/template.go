@@ -176,7 +176,7 @@ func ParseTemplate(text string) (t Template, err error) {
 	}
 	switch {
 	case t.secret < 0:
-		return fault("has no {secret} and no {digits:%d} to {digits:%d}: anybody could make such a text", minDigits, maxDigits)
+		return fault("has no {secret} and no {digits:%d} to {digits:%d}, so its texts could be forged", minDigits, maxDigits)
 	case serials > 1 || numbers > 1:
 		return fault("has {serial} or {number:…} more than once")
 	case t.size > MaxText:
@@ -207,7 +207,7 @@ func nextPart(text string) (part templatePart, rest string, err error) {
 	}
 	name, rest, closed := strings.Cut(text[1:], "}")
 	if text[0] == '}' || !closed {
-		return part, "", fmt.Errorf("has a brace without its other one")
+		return part, "", fmt.Errorf("has a brace without a matching one")
 	}
 	switch name {
 	case "serial":

@@ -2,7 +2,9 @@ package adminapi
 
 import (
 	"context"
+	"crypto/sha256"
 	"embed"
+	"encoding/base64"
 	"html/template"
 	"io"
 	"strings"
@@ -42,7 +44,6 @@ type caseSheet struct {
 type sheetAlarm struct {
 	Title        string
 	Lines, Scans []string
-	Cut          string // sentence about scans that are not listed; "" = all are listed
 }
 
 // sheetWriter collects the texts of a report.
@@ -71,13 +72,13 @@ func (a scanAPI) getCaseSheet(ctx context.Context, in *struct {
 		return adminroute.File{}, err
 	}
 	sheet := caseSheet{Language: in.Language, Title: w.say("case", c.ID, c.Title)}
-	for _, text := range []string{w.say("state", catalog.Text("state."+c.State)), labelled(w, "assignee", c.Assignee),
-		labelled(w, "note", c.Note), w.say("created", c.CreatedBy, w.time(c.CreatedAt)),
-		w.say("made", w.time(a.Scans.Now()), w.zone.String(), len(list))} {
-		if text != "" {
-			sheet.Lines = append(sheet.Lines, text)
+	for _, line := range []struct{ key, value string }{{"state", w.say("state." + c.State)}, {"assignee", c.Assignee}, {"note", c.Note}} {
+		if line.value != "" {
+			sheet.Lines = append(sheet.Lines, w.say(line.key, line.value))
 		}
 	}
+	sheet.Lines = append(sheet.Lines, w.say("created", c.CreatedBy, w.time(c.CreatedAt)),
+		w.say("made", w.time(a.Scans.Now()), a.Scans.Now().In(w.zone).Format("-07:00"), len(list)))
 	for _, item := range list {
 		part, err := w.alarm(ctx, item)
 		if err != nil {
@@ -88,18 +89,10 @@ func (a scanAPI) getCaseSheet(ctx context.Context, in *struct {
 	file := adminroute.File{Name: "qrjump-case." + in.Format, Type: "application/pdf"}
 	file.Write = func(_ context.Context, out io.Writer) error { return sheet.writePDF(out) }
 	if in.Format == "html" {
-		file.Type = "text/html; charset=utf-8"
+		file.Type, file.Policy = "text/html; charset=utf-8", sheetPolicy
 		file.Write = func(_ context.Context, out io.Writer) error { return sheetPage.Execute(out, sheet) }
 	}
 	return file, nil
-}
-
-// labelled returns a value with its label; "" if the value is empty.
-func labelled(w *sheetWriter, key, value string) string {
-	if value == "" {
-		return ""
-	}
-	return w.say(key, value)
 }
 
 func (w *sheetWriter) alarm(ctx context.Context, item alarms.Alarm) (part sheetAlarm, err error) {
@@ -156,7 +149,7 @@ func (w *sheetWriter) listScansOf(ctx context.Context, name alarms.CodeName, fir
 	filter, last := stats.Filter{Code: &name, From: first}, scanlog.ScanID{}
 	for hasMore := true; hasMore && len(part.Scans) < sheetScans; {
 		if w.examined >= sheetExamined {
-			part.Cut = w.say("skipped")
+			part.Lines = append(part.Lines, w.say("skipped"))
 			return nil
 		}
 		list, next, examined, more, err := w.Scans.Matching(ctx, last, filter, sheetScans-len(part.Scans))
@@ -168,7 +161,7 @@ func (w *sheetWriter) listScansOf(ctx context.Context, name alarms.CodeName, fir
 		}
 		w.examined += examined
 		if last, hasMore = next, more; hasMore && len(part.Scans) == sheetScans {
-			part.Cut = w.say("cut")
+			part.Lines = append(part.Lines, w.say("cut", sheetScans))
 		}
 	}
 	return nil
@@ -176,8 +169,12 @@ func (w *sheetWriter) listScansOf(ctx context.Context, name alarms.CodeName, fir
 
 // line describes a scan.
 func (w *sheetWriter) line(s client.RecordedScan) string {
+	action, err := catalog.In(w.language).Say("scan." + s.Action)
+	if err != nil {
+		action = s.Action // of a newer version
+	}
 	words := []string{w.time(s.OccurredAt)}
-	for _, word := range []string{s.Region, s.Network, s.Client, s.Action} {
+	for _, word := range []string{s.Region, s.Network, s.Client, action} {
 		if word != "" {
 			words = append(words, word)
 		}
@@ -185,13 +182,22 @@ func (w *sheetWriter) line(s client.RecordedScan) string {
 	return strings.Join(words, " · ")
 }
 
+const sheetStyle = `body{font:16px/1.5 sans-serif;max-width:50em;margin:2em auto;padding:0 1em;overflow-wrap:anywhere}
+h1{font-size:1.4em}h2{font-size:1.1em;margin:1.5em 0 0}p,ul{margin:.3em 0}h2,p{break-after:avoid}li,p{break-inside:avoid}
+@page{size:A4;margin:18mm}@media print{body{font-size:10pt;max-width:none;margin:0;padding:0}}`
+
+var sheetHash = sha256.Sum256([]byte(sheetStyle))
+
+// sheetPolicy allows a report its own style, and nothing else.
+var sheetPolicy = "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sheetHash[:]) +
+	"'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; sandbox"
+
 var sheetPage = template.Must(template.New("").Parse(`<!DOCTYPE html>
 <html lang="{{.Language}}"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{{.Title}}</title><style>body{font:16px/1.5 sans-serif;max-width:50em;margin:2em auto;padding:0 1em}
-h2{font-size:1.1em;break-after:avoid}li{break-inside:avoid}</style></head><body>
+<title>{{.Title}}</title><style>` + sheetStyle + `</style></head><body>
 <h1>{{.Title}}</h1>{{range .Lines}}<p>{{.}}</p>{{end}}
 {{range .Alarms}}<section><h2>{{.Title}}</h2>{{range .Lines}}<p>{{.}}</p>{{end}}
-{{if .Scans}}<ul>{{range .Scans}}<li>{{.}}</li>{{end}}</ul>{{end}}{{with .Cut}}<p>{{.}}</p>{{end}}</section>
+{{if .Scans}}<ul>{{range .Scans}}<li>{{.}}</li>{{end}}</ul>{{end}}</section>
 {{end}}</body></html>
 `))
 
@@ -217,7 +223,6 @@ func (s caseSheet) writePDF(out io.Writer) error {
 		d.add(11, 0, a.Title)
 		d.add(9, 0, a.Lines...)
 		d.add(9, 12, a.Scans...)
-		d.add(9, 12, a.Cut)
 	}
 	if d.err == nil {
 		d.err = d.file.Add(d.page)

@@ -38,7 +38,7 @@ func (a scanAPI) ofCase(ctx context.Context, parameter func(string) string) (str
 func showCase(c alarms.Case) alarmCase {
 	shown := client.Case{ID: c.ID, Account: c.Account, Title: c.Title, State: c.State, Assignee: c.Assignee, Note: c.Note,
 		CreatedAt: c.CreatedAt, CreatedBy: c.CreatedBy}
-	shown.Revised = revisionOf(shown)
+	shown.Revised = revisionOf(shown, c.Alarms)
 	return alarmCase{Case: shown}
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/parquet-go/parquet-go"
 
+	"github.com/qrjump/qrjump/internal/domain/alarms"
 	"github.com/qrjump/qrjump/internal/domain/stats"
 	"github.com/qrjump/qrjump/internal/infra/adminroute"
 	"github.com/qrjump/qrjump/internal/infra/i18n"
@@ -237,7 +238,7 @@ func (a scanAPI) exportAlarms(ctx context.Context, in *struct {
 					optional(item.ConfirmedAt), item.ConfirmedBy, optional(item.DismissedAt), item.DismissedBy, item.Note,
 					group.ID, group.Title, group.Assignee})
 			}
-			if len(list) < q.Limit {
+			if len(list) < q.Limit || q.State == alarms.StateWatch {
 				return rows, nil
 			}
 		}

@@ -146,7 +146,11 @@ func (v *request) alarmGroup(group string, a client.Alarm) (alarmGroup, error) {
 	case "day":
 		return alarmGroup{Title: day}, nil
 	case "network": // of the scan that raised the alarm; it is not stored in the alarm, so that the erasure of a user deletes it
-		scan, err := v.api.Scans.Get(v.ctx(), a.ScanID)
+		var scan client.RecordedScan
+		var err error
+		if a.ScanID != "" {
+			scan, err = v.api.Scans.Get(v.ctx(), a.ScanID)
+		}
 		if _, gone := refused(err, http.StatusNotFound); gone {
 			err = nil
 		}
@@ -157,7 +161,7 @@ func (v *request) alarmGroup(group string, a client.Alarm) (alarmGroup, error) {
 
 // alarmTimeline draws the number of alarms of each day, from the first alarm of the page on.
 func (v *request) alarmTimeline(list []client.Alarm) *drawing {
-	if len(list) == 0 {
+	if len(list) == 0 || list[0].ID == 0 { // codes to watch, which have no alarm
 		return nil
 	}
 	now, zone := view{request: v}.pageTime()

@@ -41,6 +41,9 @@ var versions = specsOf([]string{"name subject certified versions jump_open secre
 	"appearance.landing=texts.zh.landing appearance.code=texts.zh.code",
 	"url alarms enabled threshold batch.alarm.turn.off=off role accounts second_factor"})
 
+// caseVersions lists the fields of a case to compare.
+var caseVersions = specsOf([]string{"cases.title=title alarms.state=state alarms.assignee=assignee cases.note=note alarms=alarms"})
+
 // ticked maps each check box to another field of the same form. Browsers do not submit an unchecked box: if the mapped field was submitted
 // but the check box was not, the visitor left the check box unchecked.
 var ticked = map[string]string{"certified": "subject", "secret_frozen": "subject", "features": "subject", "occupy": "open_version",
@@ -55,6 +58,9 @@ func (v *request) changed(said *client.Problem) {
 	currentNames, rows := flat(said.Current), versions
 	if v.r.URL.Path == Root+"/operate/settings" {
 		currentNames, rows = settingsOf(said.Current)
+	}
+	if strings.HasPrefix(v.r.URL.Path, Root+"/cases/") {
+		rows = caseVersions
 	}
 	form.Set(revisionField, currentNames[revisionField])
 	data.Fields = fieldsOf(form)
@@ -192,6 +198,9 @@ func flat(current json.RawMessage) map[string]string {
 		case []any:
 			var parts []string
 			for _, v := range value {
+				if object, is := v.(map[string]any); is { // an alarm of a case
+					v = fmt.Sprintf("%.0f", object["id"])
+				}
 				parts = append(parts, fmt.Sprint(v))
 			}
 			all[name] = strings.Join(parts, ", ")

@@ -179,6 +179,39 @@ func TestThresholdForm_RevisionConflict(t *testing.T) {
 	assert.Contains(t, s.Admin("GET", alarm, "").Body, `"threshold":180`, "mine was kept, and it")
 }
 
+// The form of a case into which an alarm was put meanwhile. Before the alarms, the code is on the list of codes to watch, without a form.
+func TestCaseForm_RevisionConflict(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop,
+		Config: func(c *server.Config) { c.CodePrefix = "C.EXAMPLE/" }})
+	batch, key := applied(t, s), scanKey(t, s)
+	v := request(t, s)
+	v.signIn("", servertest.AdminToken, "")
+	for threshold, shown := range map[int]bool{250: true, 400: false} { // 188 points
+		s.Admin("PUT", fmt.Sprintf("/batches/%d/alarm", batch), fmt.Sprintf(`{"threshold":%d}`, threshold))
+		scannedByMany(t, s, "press", key)
+		for _, group := range []string{"", "network", "account"} {
+			p := v.get("/console/alarms?state=watch&group=" + group)
+			listed := strings.Contains(p.Body, fmt.Sprintf(`<a href="/console/codes?code=%d%%3a7">`, batch))
+			assert.True(t, p.Status == http.StatusOK && listed == shown && !strings.Contains(p.Body, `type="checkbox"`),
+				"codes to watch at threshold %d by %q: %d %s", threshold, group, p.Status, p.Body)
+		}
+	}
+	s.Admin("PUT", fmt.Sprintf("/batches/%d/alarm", batch), `{"threshold":100}`)
+	scannedByMany(t, s, "press", key)
+	s.Admin("POST", "/cases", `{"title":"Stall","alarms":[1]}`)
+	form := v.get("/console/cases/1?lang=en").filledIn(t, "/console/cases/1", `name="title"`)
+	form.Set("did", "save")
+	form.Set("note", "mine")
+	s.Admin("POST", "/alarms/2/acknowledge", `{"case":1}`)
+	p := v.post("/console/cases/1", form)
+	require.True(t, p.Status == http.StatusPreconditionFailed, "a form that came too late: %d %s", p.Status, p.Body)
+	p.wants(t, "Alarms", "1, 2</td>", "mine", "Save my version")
+	v.did("/console/cases/1", p.filledIn(t, "/console/cases/1", ""))
+	a := s.Admin("GET", "/cases/1", "").Body
+	assert.True(t, strings.Contains(a, `"note":"mine"`) && strings.Count(a, `"case":1`) == 2, "the case with both alarms: %s", a)
+}
+
 // Two people open one form. The second who saves sees both versions, with nothing lost, and chooses.
 func TestForms_ConflictShowsBothVersions(t *testing.T) {
 	t.Parallel()

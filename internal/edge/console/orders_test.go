@@ -77,7 +77,7 @@ func TestOrderApproval_FourEyes(t *testing.T) {
 		return who["alice"].post("/console/orders", url.Values{"did": {"ask"}, "account": {"press"}, "isv_application_id": {"by-template"},
 			"code_count": {"10000"}, "text": {text}, "fixed_digits": {given}, "allow_guessable": {weak}, "sure": {sure}})
 	}
-	written("https://brand.example/{serial}", "", "", "").wants(t, `id="text-wrong"`, "anybody could make such a text")
+	written("https://brand.example/{serial}", "", "", "").wants(t, `id="text-wrong"`, "so its texts could be forged")
 	written("{given:5}{digits:15}", "81234", "", "").wants(t, `id="allow_guessable-wrong"`, "only 36 bits of entropy", `value="81234"`)
 	written("{given:5}{digits:15}", "81234", "yes", "").wants(t, `id="sure"`, "only 36 bits", "81234000000000000000",
 		`name="allow_guessable" value="yes"`)

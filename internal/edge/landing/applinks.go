@@ -9,9 +9,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -69,23 +69,12 @@ func (g *Gateway) serveLinks(w http.ResponseWriter, r *http.Request, host, file 
 	}
 	g.observe(LinksFile)
 	sum := sha256.Sum256(body)
-	tag := `"` + hex.EncodeToString(sum[:16]) + `"`
 	h := w.Header()
 	guardHeaders(h)
 	h.Set("Cache-Control", "public, max-age="+seconds(linksAge))
-	h.Set("ETag", tag)
-	for name := range strings.SplitSeq(r.Header.Get("If-None-Match"), ",") {
-		if name = strings.TrimPrefix(strings.TrimSpace(name), "W/"); name == tag || name == "*" {
-			w.WriteHeader(http.StatusNotModified)
-			return
-		}
-	}
+	h.Set("ETag", `"`+hex.EncodeToString(sum[:16])+`"`)
 	h.Set("Content-Type", "application/json")
-	h.Set("Content-Length", strconv.Itoa(len(body)))
-	w.WriteHeader(http.StatusOK)
-	if r.Method != http.MethodHead {
-		w.Write(body)
-	}
+	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(body))
 }
 
 // linksCache caches the generated app link files briefly.
@@ -206,11 +195,7 @@ func (g *Gateway) components(host string, list []rules.Rule) []component {
 			byKey[r.Prefix.Key] = r.Prefix
 		}
 	}
-	sorted := make([]rules.Prefix, 0, len(byKey))
-	for _, p := range byKey {
-		sorted = append(sorted, p)
-	}
-	slices.SortFunc(sorted, func(a, b rules.Prefix) int {
+	sorted := slices.SortedFunc(maps.Values(byKey), func(a, b rules.Prefix) int {
 		return cmp.Or(cmp.Compare(len(b.Key), len(a.Key)), cmp.Compare(a.Key, b.Key))
 	})
 	// All links with the same longest matching rule open the same target, so one sample link per rule is resolved.
@@ -273,17 +258,15 @@ func (g *Gateway) codeLines(host string) (lines []component) {
 			rest = prefix
 		}
 		if name, path, _ := strings.Cut(strings.ToLower(rest), "/"); name == host {
-			folded := false
 			lines = append(lines, component{Path: strings.ReplaceAll("/"+path, "*", "?") + strings.Repeat("?", codes.TailLength),
-				CaseSensitive: &folded})
+				CaseSensitive: new(false)})
 		}
 	}
 	for _, l := range g.printedLinks() {
 		if l.Host != host {
 			continue
 		}
-		folded := false
-		c := component{Path: pattern(l.Path), CaseSensitive: &folded}
+		c := component{Path: pattern(l.Path), CaseSensitive: new(false)}
 		if l.Query != "" {
 			c.Query = pattern(l.Query)
 		}

@@ -61,7 +61,7 @@ type Gateway struct {
 	Copied func(ctx context.Context, batch, index int64) (bool, error)
 	// Redeemed returns the time at which a code was first redeemed; it is called only for redeemed codes.
 	Redeemed func(ctx context.Context, batch, index int64) (time.Time, error)
-	// CheckPIN compares a PIN that a buyer typed into the page of a code.
+	// CheckPIN compares a PIN that a buyer typed into the page of a code; "" = only reports whether the code still accepts a PIN.
 	CheckPIN func(ctx context.Context, b codes.Batch, index int64, typed string) (codes.PINResult, error)
 	// Observe is called for every page that is shown.
 	Observe func(Page)
@@ -320,7 +320,7 @@ func (g *Gateway) code(w http.ResponseWriter, r *http.Request, text string, s co
 		v.Brand, v.Product = a.Binding.ProductBrand, a.Binding.ProductTitle
 	}
 	// A withdrawn code may have been copied, so its page shows the number of checks in every state.
-	v.Checked = g.checked(r.Context(), s)
+	v.Checked, v.Uncounted = g.checked(r.Context(), s), s.Batch.HasPublicTexts()
 	if v.Key = v.Checked.doubt(v.Key); v.Key == "active" {
 		switch v.PIN = s.Batch.PINDigits(); {
 		case v.PIN > 0:
@@ -337,9 +337,6 @@ func (g *Gateway) code(w http.ResponseWriter, r *http.Request, text string, s co
 // checkPIN returns the key of the page of an active code with a PIN: only the right PIN shows that the code is genuine. If the database is
 // unavailable, checkPIN shows the error page and returns "".
 func (g *Gateway) checkPIN(w http.ResponseWriter, r *http.Request, s codes.Scanned) (key string) {
-	if r.Method != http.MethodPost {
-		return "pin"
-	}
 	r.Body = http.MaxBytesReader(w, r.Body, 1<<10)
 	result, err := g.CheckPIN(r.Context(), s.Batch, s.Index, r.PostFormValue("pin"))
 	if err != nil {

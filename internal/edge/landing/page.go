@@ -31,7 +31,9 @@ type view struct {
 	Brand   string
 	Product string
 	Checked checked
-	PIN     int // number of digits of the PIN of the code; 0 = none
+	// Uncounted reports whether the app does not count scans of the code, because its text is public.
+	Uncounted bool
+	PIN       int // number of digits of the PIN of the code; 0 = none
 
 	Look  branding.Appearance
 	Maker string // name of the account whose branding is shown; "" if the page already shows it
@@ -261,8 +263,5 @@ func (g *Gateway) logo(w http.ResponseWriter, r *http.Request, hash string) {
 	h.Set("Cache-Control", "public, max-age=31536000, immutable")
 	h.Set("Content-Type", "image/png")
 	h.Set("Content-Security-Policy", "default-src 'none'; sandbox")
-	h.Set("Content-Length", strconv.Itoa(len(file)))
-	if r.Method != http.MethodHead {
-		w.Write(file)
-	}
+	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(file))
 }

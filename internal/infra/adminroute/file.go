@@ -16,6 +16,8 @@ import (
 // File is a response whose content is written in pieces.
 type File struct {
 	Name, Type string
+	// Policy is the Content-Security-Policy under which a browser shows the file; "" = a browser stores the file.
+	Policy string
 	// Write writes the content; if Write fails before it has written a byte, the client gets an error response.
 	Write func(context.Context, io.Writer) error
 }
@@ -74,7 +76,12 @@ func (s *sending) Write(b []byte) (int, error) {
 		s.began = true
 		h := s.w.Header()
 		h.Set("Content-Type", s.file.Type)
-		h.Set("Content-Disposition", `attachment; filename="`+s.file.Name+`"`)
+		disposition := "attachment"
+		if s.file.Policy != "" {
+			disposition = "inline"
+			h.Set("Content-Security-Policy", s.file.Policy)
+		}
+		h.Set("Content-Disposition", disposition+`; filename="`+s.file.Name+`"`)
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Cache-Control", "no-store")
 	}

@@ -46,8 +46,21 @@ var texts = sync.OnceValue(func() (list []known) {
 	return list
 })
 
-// In translates an English error message into a language. A message that is not in the catalog is returned unchanged.
-func In(l i18n.Language, english string) string { return in(l, english, 3) }
+// In translates an English error message into a language. Of a message that is not in the catalog, it translates the parts between
+// semicolons that are.
+func In(l i18n.Language, english string) string {
+	if said := in(l, english, 3); said != english {
+		return said
+	}
+	parts := strings.Split(english, "; ")
+	for i, part := range parts {
+		parts[i] = in(l, part, 3)
+	}
+	if strings.Join(parts, "; ") == english {
+		return english
+	}
+	return strings.Join(parts, "；")
+}
 
 // in translates a message and the messages nested in it, up to the depth deep.
 func in(l i18n.Language, english string, deep int) string {

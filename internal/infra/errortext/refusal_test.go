@@ -27,7 +27,13 @@ func TestErrorText_Localized(t *testing.T) {
 		"accounts: there is no account wx1":                                     "账号：没有 wx1 这个账号",
 		"3 of the 9 codes of application 7 are imported: import the rest first": "申请单 7 的 9 个码中这里只有 3 个：请先把其余的导入",
 		"serials[2]: code_index 9: the application has the indexes 0 to 3":      "第 2 个序列号：序号 9：这个申请单的序号是 0 到 3",
-		"nothing that the book knows":                                           "nothing that the book knows",
+		`text "{secret}{digits:20}": has two secret parts: want one of {secret}, {digits:N} and {token:N}`: `文本 "{secret}{digits:20}"：` +
+			`有两处密文：{secret}、{digits:N}、{token:N} 只能用一个`,
+		"line 3 cannot be loaded: the row has 2 columns, and the first row has 3: it is cut off, or has an extra comma": "第 3 行：该行有 2 列，" +
+			"而第一行有 3 列：该行不完整，或多了逗号",
+		"none of these codes was imported; line 1 cannot be loaded: the text is that of code 0 of application 7": "这些码一个也没有导入；" +
+			"第 1 行：该文本已是申请单 7 中第 0 个码",
+		"nothing that the book knows": "nothing that the book knows",
 	} {
 		got := errortext.In(i18n.Chinese, english)
 		assert.True(t, got == want, "%q is %q in Chinese, want %q", english, got, want)

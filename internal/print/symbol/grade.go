@@ -10,6 +10,7 @@ import (
 	"github.com/makiuchi-d/gozxing"
 	"github.com/makiuchi-d/gozxing/common"
 	"github.com/makiuchi-d/gozxing/datamatrix"
+	multiple "github.com/makiuchi-d/gozxing/multi/qrcode"
 	"github.com/makiuchi-d/gozxing/qrcode/detector"
 	"golang.org/x/image/draw"
 )
@@ -17,6 +18,7 @@ import (
 // Errors of Grade.
 var (
 	ErrNoSymbol   = errors.New("the picture has no readable QR code")
+	ErrSeveral    = errors.New("the picture has several QR codes")
 	ErrDataMatrix = errors.New("the picture has a Data Matrix, and only QR codes are graded")
 )
 
@@ -64,12 +66,27 @@ func (l limits) level(value float64) int {
 // maxSearched is the number of pixels to which a picture is reduced before a code is searched in it.
 const maxSearched = 13 << 20
 
-// Grade returns the grades of the QR code in a photograph. The error is ErrNoSymbol or ErrDataMatrix.
+// hasSeveral reports whether several QR codes are read in a picture.
+func hasSeveral(m image.Image) (several bool) {
+	var err error
+	defer recovered(&err)
+	bitmap, err := gozxing.NewBinaryBitmapFromImage(m)
+	if err != nil {
+		return false
+	}
+	found, err := multiple.NewQRCodeMultiReader().DecodeMultiple(bitmap, thorough)
+	return err == nil && len(found) > 1
+}
+
+// Grade returns the grades of the QR code in a photograph. The error is ErrNoSymbol, ErrSeveral or ErrDataMatrix.
 func Grade(m image.Image) (Grading, error) {
 	size := m.Bounds().Size()
 	first := 1
 	for size.X/first*(size.Y/first) > maxSearched {
 		first *= 2
+	}
+	if hasSeveral(reduced(m, first)) {
+		return Grading{}, ErrSeveral
 	}
 	// A reduced picture has less noise, which hides the corners of a code from the detector.
 	for scale := first; min(size.X, size.Y)/scale >= 32; scale *= 2 {

@@ -143,6 +143,13 @@ func TestGrade_Defects(t *testing.T) {
 			}
 		})
 	}
+	sheet := image.NewGray(image.Rect(0, 0, 1280, 640))
+	for i := range 2 {
+		draw.Draw(sheet, sheet.Rect.Add(image.Pt(640*i, 0)), photograph(original, intact(0)), image.Point{}, draw.Src)
+	}
+	if _, err := Grade(sheet); !errors.Is(err, ErrSeveral) {
+		t.Errorf("Grade of two codes: %v, want ErrSeveral", err)
+	}
 	if _, err := Grade(image.NewGray(image.Rect(0, 0, 300, 300))); !errors.Is(err, ErrNoSymbol) {
 		t.Errorf("Grade of a black picture: %v, want ErrNoSymbol", err)
 	}

@@ -528,6 +528,8 @@ CREATE TABLE code_counts (
     since_dismissal TEXT NOT NULL DEFAULT '', -- JSON; '' = none
     PRIMARY KEY (batch, idx)
 );
+-- Codes near their alarm threshold. Most codes have a score of 0.
+CREATE INDEX idx_code_counts_score ON code_counts (score) WHERE score > 0;
 
 -- The first scan of a code by an app: one row, written once.
 CREATE TABLE code_scans (
