@@ -129,6 +129,15 @@ func (c *changesSent) unsent() (unsent []string) {
 	return unsent
 }
 
+// pause sleeps for a time, or returns an error if ctx ends first.
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+	return ctx.Err()
+}
+
 // standardInput is standard input whose reads return an error when ctx ends.
 type standardInput struct {
 	ctx  context.Context

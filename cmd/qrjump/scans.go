@@ -169,10 +169,8 @@ func (c *scansCommand) list(s *session, operator *client.Client, wanted *client.
 		r.after = cmp.Or(page.Next, r.after)
 		switch {
 		case c.Follow && !page.More:
-			select {
-			case <-s.ctx.Done():
+			if pause(s.ctx, c.Every) != nil {
 				return nil
-			case <-time.After(c.Every):
 			}
 		case !c.Follow && (!page.More || limit > 0 && r.printed >= limit):
 			r.printMsg(s.err, page.More)
