@@ -2,7 +2,6 @@ package main
 
 import (
 	"io"
-	"os"
 	"strings"
 
 	"github.com/qrjump/qrjump/client"
@@ -60,15 +59,10 @@ func (c *accountAppearance) changed(have client.Appearance) (want client.Appeara
 const maxLogo = 512 << 10
 
 func logoOf(name string) ([]byte, error) {
-	file, err := os.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	logo, err := io.ReadAll(io.LimitReader(file, maxLogo+1))
+	logo, err := readSome(name, maxLogo+1)
 	switch {
 	case err != nil:
-		return nil, failed("read", name, err)
+		return nil, err
 	case len(logo) == 0:
 		return nil, misused("account_appearance.logo_the_file_is_empty", name)
 	case len(logo) > maxLogo:

@@ -1,13 +1,10 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"strings"
 	"time"
 
 	"golang.org/x/term"
@@ -33,11 +30,11 @@ func (p passphraseFlags) passphrase(s *session, repeat bool) (string, error) {
 			return "", misused("backup.passphrase_file", err)
 		}
 		defer f.Close()
-		line, err := bufio.NewReader(io.LimitReader(f, 4096)).ReadString('\n')
-		if err != nil && !errors.Is(err, io.EOF) {
+		line, err := firstLine(f)
+		if err != nil {
 			return "", fault("backup.passphrase_file_2", err)
 		}
-		if line = strings.TrimRight(line, "\r\n"); line == "" {
+		if line == "" {
 			return "", misused("backup.passphrase_file_its_first_line", p.PassphraseFile)
 		}
 		return line, nil
@@ -71,22 +68,12 @@ func typed(ctx context.Context, terminal int) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	type answer struct {
-		word []byte
-		err  error
-	}
-	answered := make(chan answer, 1)
-	go func() {
-		word, err := term.ReadPassword(terminal)
-		answered <- answer{word, err}
-	}()
-	select {
-	case a := <-answered:
-		return a.word, a.err
-	case <-ctx.Done(): // the pending read is abandoned; it ends when the program exits
+	word, err := unlessEnded(ctx, func() ([]byte, error) { return term.ReadPassword(terminal) })
+	if ctx.Err() != nil {
 		_ = term.Restore(terminal, oldState)
 		return nil, fault("ask.interrupted_nothing_was_done")
 	}
+	return word, err
 }
 
 type exportCommand struct {

@@ -127,11 +127,10 @@ func keyFile(flag, path string) (string, error) {
 		return "", misused("batch_download.of", flag, err)
 	}
 	defer f.Close()
-	line, err := bufio.NewReader(io.LimitReader(f, 4096)).ReadString('\n')
-	if err != nil && !errors.Is(err, io.EOF) {
+	key, err := firstLine(f)
+	if err != nil {
 		return "", misused("batch_download.of", flag, err)
 	}
-	key := strings.TrimRight(line, "\r\n")
 	return key, checkPackageKey(key)
 }
 

@@ -50,7 +50,18 @@ func (c *callsCommand) Run(s *session, qrjump *client.Client) error {
 		return emulated(tr("calls.list_calls"), err)
 	}
 	if c.Follow {
-		return c.follow(s, qrjump, query, page.Next)
+		query.Limit, query.After = 1000, page.Next
+		return c.follow(s, func() ([]client.RecordedCall, bool, error) {
+			page, err := qrjump.Calls.List(s.ctx, query)
+			if err != nil {
+				return nil, false, emulated(tr("calls.follow_calls"), err)
+			}
+			if page.Missed > 0 {
+				printMsg(s.err, "calls.dropped", counted(int(page.Missed), "call"))
+			}
+			query.After = page.Next
+			return page.Calls, len(page.Calls) == query.Limit, nil
+		})
 	}
 	if len(page.Calls) == 0 && c.RID != "" {
 		return absent(hintError{error: fault("calls.list_calls_none_of_the", c.RID), next: tr("calls.the_log_of_the_last") + c.RID})
@@ -127,77 +138,54 @@ func recorded(kept []client.Call) []client.RecordedCall {
 	})
 }
 
-// follow prints new calls as they arrive.
-func (c *callsCommand) follow(s *session, qrjump *client.Client, query client.CallQuery, place string) error {
-	query.Limit, query.After = 1000, place
-	began := false
-	for {
-		page, err := qrjump.Calls.List(s.ctx, query)
+// follow prints the calls that next returns, until the command is interrupted. next is called again after a pause, or immediately if there
+// are more calls.
+func (c *callsCommand) follow(s *session, next func() (calls []client.RecordedCall, more bool, err error)) error {
+	for began := false; ; {
+		calls, more, err := next()
 		if err != nil {
 			if s.ctx.Err() != nil {
 				return nil
 			}
-			return emulated(tr("calls.follow_calls"), err)
-		}
-		if page.Missed > 0 {
-			printMsg(s.err, "calls.dropped", counted(int(page.Missed), "call"))
-		}
-		if err := c.lines(s, page.Calls, !began); err != nil {
 			return err
 		}
-		began = began || len(page.Calls) > 0
-		query.After = page.Next
-		if len(page.Calls) == query.Limit {
-			continue
+		if err := c.lines(s, calls, !began); err != nil {
+			return err
 		}
-		select {
-		case <-s.ctx.Done():
+		began = began || len(calls) > 0
+		if !more && pause(s.ctx, c.Every) != nil {
 			return nil
-		case <-time.After(c.Every):
 		}
 	}
 }
 
 // followKept prints new calls from the call log of all nodes; calls of other nodes appear up to a second late.
 func (c *callsCommand) followKept(s *session, qrjump *client.Client) error {
-	query := client.KeptCallQuery{RID: c.RID, Failed: c.Failed, Limit: 1,
-		CallSearch: client.CallSearch{Account: c.Account, Path: c.Path, ErrCode: c.ErrCode}}
 	if c.RID != "" {
 		return misused("calls.follow_and_rid_a_call")
 	}
-	began := false
-	for first := true; ; first = false {
+	query := client.KeptCallQuery{Failed: c.Failed, Limit: 1,
+		CallSearch: client.CallSearch{Account: c.Account, Path: c.Path, ErrCode: c.ErrCode}}
+	return c.follow(s, func() ([]client.RecordedCall, bool, error) {
+		first, newest := query.Limit == 1, query.After
 		var come []client.Call
-		newest := query.After
 		for query.Before = 0; ; {
 			page, err := qrjump.Calls.ListPersisted(s.ctx, query)
 			if err != nil {
-				if s.ctx.Err() != nil {
-					return nil
-				}
-				return fault("calls.follow_calls_2", err)
+				return nil, false, fault("calls.follow_calls_2", err)
 			}
 			newest = max(newest, page.Newest)
-			come = append(come, page.Calls...)
-			query.Before = page.Next
-			if first || page.Next == 0 {
+			if query.Before = page.Next; first { // the first page has only calls from before this command started
+				break
+			}
+			if come = append(come, page.Calls...); page.Next == 0 {
 				break
 			}
 		}
-		if !first { // the first page has only calls from before this command started
-			slices.Reverse(come)
-			if err := c.lines(s, recorded(come), !began); err != nil {
-				return err
-			}
-			began = began || len(come) > 0
-		}
 		query.After, query.Limit = newest, 100
-		select {
-		case <-s.ctx.Done():
-			return nil
-		case <-time.After(c.Every):
-		}
-	}
+		slices.Reverse(come)
+		return recorded(come), false, nil
+	})
 }
 
 // lines prints one call per line.

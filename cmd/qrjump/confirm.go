@@ -28,18 +28,15 @@ func fileOf(in io.Reader) (*os.File, bool) {
 
 // readTerminalLine reads a line from the terminal.
 func readTerminalLine(s *session) (string, error) {
-	line := make(chan string, 1)
-	go func() {
+	text, err := unlessEnded(s.ctx, func() (string, error) {
 		text, _ := bufio.NewReader(s.in).ReadString('\n') // a read error is ignored, because an incomplete line confirms nothing
-		line <- text
-	}()
-	select {
-	case text := <-line:
 		return strings.TrimSpace(text), nil
-	case <-s.ctx.Done(): // the pending read is abandoned; it ends when the program exits
+	})
+	if err != nil {
 		fmt.Fprintln(s.err)
 		return "", fault("ask.interrupted_nothing_was_done")
 	}
+	return text, nil
 }
 
 // confirm asks the user at the terminal for confirmation; nil = confirmed. Without a terminal, confirm does not ask, but returns an error

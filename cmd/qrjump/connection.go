@@ -1,12 +1,10 @@
 package main
 
 import (
-	"bufio"
 	"cmp"
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net/http"
 	"net/url"
@@ -298,11 +296,10 @@ func secret(s *session, flag string) (string, error) {
 	if flag != "-" {
 		return flag, nil
 	}
-	line, err := bufio.NewReader(io.LimitReader(s.in, 4096)).ReadString('\n')
-	if err != nil && !errors.Is(err, io.EOF) {
+	line, err := firstLine(s.in)
+	if err != nil {
 		return "", fault("connection.reading_the_secret_from_standard", err)
 	}
-	line = strings.TrimRight(line, "\r\n")
 	if line == "" {
 		return "", misused("connection.secret_standard_input_is_empty")
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"cmp"
 	"errors"
@@ -244,7 +245,7 @@ func readSecret(source, subject string) (string, error) {
 	case "env":
 		text = []byte(os.Getenv(location))
 	case "file":
-		text, err = readSome(location)
+		text, err = readSome(location, maxSecret+2)
 	case "command":
 		words := strings.Fields(location)
 		c := exec.Command(words[0], words[1:]...)
@@ -264,13 +265,23 @@ func readSecret(source, subject string) (string, error) {
 	return string(line), nil
 }
 
-func readSome(path string) ([]byte, error) {
+// readSome reads the beginning of a file, at most limit bytes.
+func readSome(path string, limit int64) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, maxSecret+2))
+	return io.ReadAll(io.LimitReader(f, limit))
+}
+
+// firstLine reads the first line of a secret's source, without the end of the line.
+func firstLine(in io.Reader) (string, error) {
+	line, err := bufio.NewReader(io.LimitReader(in, maxSecret)).ReadString('\n')
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return strings.TrimRight(line, "\r\n"), err
 }
 
 type contextList struct {

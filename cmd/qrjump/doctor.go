@@ -479,29 +479,14 @@ const refusedOften = 3
 
 // wrongCredential returns a message about a credential that is rejected repeatedly, with its probable owner if known, and the next step.
 func wrongCredential(credential client.RefusedCredential) (message, next i18n.Message) {
-	switch credential.Kind {
-	case "admin_token":
-		message, next = msg("doctor.admin_token"), msg("doctor.admin_key.next")
-		if credential.Name != "" {
-			message = msg("doctor.admin_key", credential.Name)
-		}
-	case "scan_key":
-		message, next = msg("doctor.scan_key"), msg("doctor.scan_key.next")
-		if credential.Name != "" {
-			message = msg("doctor.scan_key.gone", credential.Name)
-		}
-	case "app_secret":
-		message = msg("doctor.app_secret", credential.Name)
-		next = msg("doctor.app_secret.next")
-	case "person":
-		message = msg("doctor.person", credential.Name)
-		next = msg("doctor.person.next")
-	case "login_link":
-		message, next = msg("doctor.login_link"), msg("doctor.login_link.next")
-	default:
-		message, next = msg("doctor.provider"), msg("doctor.provider.next")
+	key := "doctor.refused." + credential.Kind
+	if !catalog.Has(key + ".next") { // Only a newer server sends a kind that this program does not know.
+		key = "doctor.refused.provider"
 	}
-	return message, next
+	if named := key + ".named"; catalog.Has(named) && (credential.Name != "" || !catalog.Has(key)) {
+		return msg(named, credential.Name), msg(key + ".next")
+	}
+	return msg(key), msg(key + ".next")
 }
 
 // credentials reports addresses and keys that are rejected repeatedly.

@@ -129,6 +129,15 @@ func (c *changesSent) unsent() (unsent []string) {
 	return unsent
 }
 
+// pause sleeps for a time, or returns an error if ctx ends first.
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+	return ctx.Err()
+}
+
 // standardInput is standard input whose reads return an error when ctx ends.
 type standardInput struct {
 	ctx  context.Context
@@ -136,19 +145,26 @@ type standardInput struct {
 }
 
 func (s standardInput) Read(b []byte) (int, error) {
+	data := make([]byte, len(b))
+	n, err := unlessEnded(s.ctx, func() (int, error) { return s.file.Read(data) })
+	return copy(b, data[:n]), err
+}
+
+// unlessEnded returns the result of read, or an error if ctx ends first; the pending read then ends when the program exits.
+func unlessEnded[T any](ctx context.Context, read func() (T, error)) (value T, err error) {
 	type result struct {
-		n   int
-		err error
+		value T
+		err   error
 	}
-	data, done := make([]byte, len(b)), make(chan result, 1)
+	done := make(chan result, 1)
 	go func() {
-		n, err := s.file.Read(data)
-		done <- result{n, err}
+		value, err := read()
+		done <- result{value, err}
 	}()
 	select {
 	case r := <-done:
-		return copy(b, data[:r.n]), r.err
-	case <-s.ctx.Done(): // The pending read is abandoned; it ends when the program exits.
-		return 0, context.Cause(s.ctx)
+		return r.value, r.err
+	case <-ctx.Done():
+		return value, context.Cause(ctx)
 	}
 }

@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"github.com/goccy/go-yaml"
+
+	"github.com/qrjump/qrjump/internal/infra/adminroute"
 )
 
 // shape gives the function run access to the output flags of any command. The converter makes YAML and CSV from the JSON output, so every
@@ -176,12 +178,7 @@ func (p *converter) rows(rows []json.RawMessage) error {
 			p.heads = append(p.heads, f.name)
 		}
 	}
-	w := csv.NewWriter(p.to)
-	if !known && len(p.heads) > 0 && !withoutHeads {
-		if err := w.Write(p.heads); err != nil {
-			return err
-		}
-	}
+	var lines [][]string
 	for _, row := range cells {
 		if len(row) == 0 {
 			continue
@@ -190,12 +187,20 @@ func (p *converter) rows(rows []json.RawMessage) error {
 		for _, f := range row {
 			line[slices.Index(p.heads, f.name)] = cellOf(f.value)
 		}
-		if err := w.Write(line); err != nil {
+		lines = append(lines, line)
+	}
+	return printCSV(p.to, !known && len(p.heads) > 0, p.heads, lines)
+}
+
+// printCSV writes rows as CSV, below the header if begins is true and headers are wanted.
+func printCSV(w io.Writer, begins bool, heads []string, rows [][]string) error {
+	out := csv.NewWriter(w)
+	if begins && !withoutHeads {
+		if err := out.Write(heads); err != nil {
 			return err
 		}
 	}
-	w.Flush()
-	return w.Error()
+	return out.WriteAll(rows)
 }
 
 // cellOf converts a JSON value to a cell: texts without quotes, list elements separated by semicolons, and an empty cell for null.
@@ -206,7 +211,7 @@ func cellOf(value json.RawMessage) string {
 	case string(value) == "null":
 		return ""
 	case json.Unmarshal(value, &text) == nil:
-		return csvSafe(text)
+		return adminroute.EscapeCSVFormula(text)
 	case json.Unmarshal(value, &list) == nil && !slices.ContainsFunc(list, func(raw json.RawMessage) bool { return raw[0] == '{' }):
 		return strings.Join(mapped(list, cellOf), ";")
 	}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -140,12 +139,7 @@ func isPublicKey(text string) bool {
 func readSmall(path string) ([]byte, error) { return readUpTo(path, 1<<16) }
 
 func readUpTo(path string, limit int64) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, limit+1))
+	b, err := readSome(path, limit+1)
 	if err == nil && int64(len(b)) > limit {
 		err = fault("package.has_more_than_bytes", path, limit)
 	}

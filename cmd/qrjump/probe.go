@@ -218,7 +218,7 @@ func (r *probeRun) call(path, contentType, body string) (answer reply) {
 		return answer
 	}
 	if r.calls > 0 {
-		if answer.err = r.wait(r.Pause); answer.err != nil {
+		if answer.err = pause(r.ctx, r.Pause); answer.err != nil {
 			return answer
 		}
 	}
@@ -247,15 +247,6 @@ func (r *probeRun) call(path, contentType, body string) (answer reply) {
 	}
 	answer.code = tr.ErrCode
 	return answer
-}
-
-// wait sleeps for the pause, or returns an error if the run is interrupted.
-func (r *probeRun) wait(pause time.Duration) error {
-	select {
-	case <-r.ctx.Done():
-	case <-time.After(pause):
-	}
-	return r.ctx.Err()
 }
 
 // rule makes one call of the jump rule API.
@@ -378,7 +369,7 @@ func (r *probeRun) retryCall(call func() reply) (answer reply) {
 		if answer = call(); answer.err == nil && answer.code != 44990 && !slices.Contains(unknownOutcome, answer.code) {
 			return answer
 		}
-		if r.wait(time.Duration(n)*r.Pause) != nil {
+		if pause(r.ctx, time.Duration(n)*r.Pause) != nil {
 			return answer
 		}
 	}

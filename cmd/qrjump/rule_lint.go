@@ -134,10 +134,7 @@ func ruleOfFile(w ruleplan.Desired, caller string) rules.Rule {
 
 // everyStoredRule lists the rules of all accounts.
 func everyStoredRule(s *session, operator *client.Client) (set []rules.Rule, err error) {
-	const page = 1000
-	list, err := everyPage(page, func(lastRule client.StoredRule) ([]client.StoredRule, error) {
-		return operator.Rules.List(s.ctx, client.StoredRuleQuery{After: lastRule.ID, Limit: page})
-	})
+	list, err := storedRules(s.ctx, operator, "")
 	for _, r := range list {
 		parsed, ok := rules.StoredPrefix(r.Prefix)
 		if !ok {

@@ -3,16 +3,14 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/csv"
-	"fmt"
 	"io"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/infra/adminroute"
 )
 
 type scansCommand struct {
@@ -164,19 +162,15 @@ const maxNewestScans = 100_000
 func (c *scansCommand) list(s *session, operator *client.Client, wanted *client.ScanFilter, limit int) error {
 	r := scanReading{scansCommand: c, operator: operator, wanted: wanted, limit: limit, after: c.After}
 	page, err := r.first(s.ctx)
-	out := c.printer(s.out)
 	for err == nil {
-		if err := printScans(out, page.Scans); err != nil {
+		if err := r.printScans(s.out, page.Scans); err != nil {
 			return err
 		}
-		r.printed += len(page.Scans)
 		r.after = cmp.Or(page.Next, r.after)
 		switch {
 		case c.Follow && !page.More:
-			select {
-			case <-s.ctx.Done():
+			if pause(s.ctx, c.Every) != nil {
 				return nil
-			case <-time.After(c.Every):
 			}
 		case !c.Follow && (!page.More || limit > 0 && r.printed >= limit):
 			r.printMsg(s.err, page.More)
@@ -245,15 +239,6 @@ func (r *scanReading) printMsg(to io.Writer, hasMore bool) {
 	}
 }
 
-func printScans(out scanPrinter, scans []client.RecordedScan) error {
-	for _, scan := range scans {
-		if err := out.print(scan); err != nil {
-			return err
-		}
-	}
-	return out.flush()
-}
-
 // pageSize returns the number of scans to request for the next page.
 func pageSize(limit, printed int) int {
 	if limit == 0 {
@@ -262,112 +247,53 @@ func pageSize(limit, printed int) int {
 	return min(1000, limit-printed)
 }
 
-// scanPrinter prints scans individually.
-type scanPrinter interface {
-	print(client.RecordedScan) error
-	flush() error
-}
-
-func (c *scansCommand) printer(w io.Writer) scanPrinter {
-	switch {
-	case c.isJSON():
-		return scanLines{w}
-	case c.isCSV():
-		return &scanCSV{w: csv.NewWriter(w)}
+// printScans prints a page of scans, each as soon as it is read; the header comes before the first scan.
+func (r *scanReading) printScans(w io.Writer, scans []client.RecordedScan) error {
+	begins := r.printed == 0 && len(scans) > 0
+	r.printed += len(scans)
+	if r.isCSV() {
+		return printCSV(w, begins, scanColumns, mapped(scans, scanCells))
 	}
-	return &scanTable{w: w}
-}
-
-type scanLines struct{ w io.Writer }
-
-func (l scanLines) print(s client.RecordedScan) error {
-	_, err := l.w.Write(append(s.Raw, '\n'))
+	var lines []byte
+	if begins && r.isTable() && !withoutHeads {
+		lines = scanLine(mapped([]string{"TIME", "SCAN", "OPENED", "APP", "WHAT"}, func(head string) string { return tr("head." + head) }))
+	}
+	for _, scan := range scans {
+		if r.isJSON() {
+			lines = append(append(lines, scan.Raw...), '\n')
+			continue
+		}
+		opened, kind := cmp.Or(scan.Reason, strings.ReplaceAll(scan.Kind, "_", " "), scan.Action), scan.Text
+		if scan.CodeIndex != nil {
+			kind = tr("scans.code", scan.ApplicationID, *scan.CodeIndex)
+		}
+		lines = append(lines, scanLine([]string{formatTime(scan.OccurredAt), scan.ScanID, opened, orDash(scan.AppID), kind})...)
+	}
+	_, err := w.Write(lines)
 	return err
 }
 
-func (scanLines) flush() error { return nil }
-
-type scanCSV struct {
-	w     *csv.Writer
-	began bool
-}
-
-func (c *scanCSV) print(s client.RecordedScan) error {
-	if !c.began && !withoutHeads {
-		c.began = true
-		err := c.w.Write([]string{"scan_id", "occurred_at", "user", "source", "client", "network", "region", "action", "kind",
-			"reason", "appid", "version", "rule_id", "application_id", "code_index",
-			"activity", "brand", "product", "text", "serial"})
-		if err != nil {
-			return err
-		}
-	}
-	row := []string{s.ScanID, s.OccurredAt.UTC().Format(time.RFC3339Nano), s.User, s.Source, s.Client, s.Network, s.Region, s.Action,
-		s.Kind,
-		s.Reason, s.AppID, s.Version, numberOrNone(s.RuleID), "", "",
-		s.Activity, s.Brand, s.Product, s.Text, s.Serial}
-	if s.CodeIndex != nil {
-		row[13], row[14] = number(s.ApplicationID), number(*s.CodeIndex)
-	}
-	for i, text := range row {
-		row[i] = csvSafe(text)
-	}
-	return c.w.Write(row)
-}
-
-func (c *scanCSV) flush() error {
-	c.w.Flush()
-	return c.w.Error()
-}
-
-// csvSafe adds an apostrophe to a text that a spreadsheet would interpret as a formula.
-func csvSafe(text string) string {
-	if first, _ := utf8.DecodeRuneInString(text); text != "" && strings.ContainsRune("=+-@\t\r\n＝＋－＠", first) {
-		return "'" + text
-	}
-	return text
-}
-
-func numberOrNone(n int64) string { return textIf(n != 0, number(n)) }
-
-// scanTable prints a table with fixed column widths, so that each row is printed without waiting for later rows.
-type scanTable struct {
-	w     io.Writer
-	began bool
-}
-
-func (t *scanTable) print(s client.RecordedScan) error {
-	if !t.began && !withoutHeads {
-		t.began = true
-		heads := []string{"TIME", "SCAN", "OPENED", "APP", "WHAT"}
-		for i, head := range heads {
-			heads[i] = tr("head." + head)
-		}
-		if err := t.line(heads...); err != nil {
-			return err
-		}
-	}
-	opened := s.Action
-	if s.Reason != "" {
-		opened = s.Reason
-	} else if s.Kind != "" {
-		opened = strings.ReplaceAll(s.Kind, "_", " ")
-	}
-	kind := s.Text
-	if s.CodeIndex != nil {
-		kind = tr("scans.code", s.ApplicationID, *s.CodeIndex)
-	}
-	return t.line(formatTime(s.OccurredAt), s.ScanID, opened, orDash(s.AppID), kind)
-}
-
-// line prints the cells of a row at fixed column positions.
-func (t *scanTable) line(cells ...string) error {
+// scanLine returns a row at fixed column positions, so that a row is printed without waiting for later rows.
+func scanLine(cells []string) []byte {
 	var line strings.Builder
 	for i, width := range []int{27, 34, 24, 22, 0} {
 		line.WriteString(inColumn(plain(cells[i]), width))
 	}
-	_, err := fmt.Fprintln(t.w, strings.TrimRight(line.String(), " "))
-	return err
+	return []byte(strings.TrimRight(line.String(), " ") + "\n")
 }
 
-func (*scanTable) flush() error { return nil }
+var scanColumns = []string{"scan_id", "occurred_at", "user", "source", "client", "network", "region", "action", "kind", "reason", "appid",
+	"version", "rule_id", "application_id", "code_index", "activity", "brand", "product", "text", "serial"}
+
+// scanCells returns a scan's cells in the columns scanColumns.
+func scanCells(s client.RecordedScan) []string {
+	code, index := "", ""
+	if s.CodeIndex != nil {
+		code, index = number(s.ApplicationID), number(*s.CodeIndex)
+	}
+	return mapped([]string{s.ScanID, s.OccurredAt.UTC().Format(time.RFC3339Nano), s.User, s.Source, s.Client, s.Network, s.Region, s.Action,
+		s.Kind, s.Reason, s.AppID, s.Version, numberOrNone(s.RuleID), code, index,
+		s.Activity, s.Brand, s.Product, s.Text, s.Serial}, adminroute.EscapeCSVFormula)
+}
+
+func numberOrNone(n int64) string { return textIf(n != 0, number(n)) }

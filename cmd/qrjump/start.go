@@ -386,10 +386,8 @@ func (c *startCodes) order(s *session, qrjump *client.Client) (item client.Order
 			ordered = true
 			continue
 		}
-		select {
-		case <-s.ctx.Done():
-			return item, s.ctx.Err()
-		case <-time.After(200 * time.Millisecond): // The server produces the codes in the background.
+		if err := pause(s.ctx, 200*time.Millisecond); err != nil { // The server produces the codes in the background.
+			return item, err
 		}
 	}
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/csv"
 	"fmt"
 	"io"
 	"maps"
@@ -12,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/infra/adminroute"
 	"github.com/qrjump/qrjump/internal/infra/i18n"
 )
 
@@ -115,7 +115,9 @@ func (c *statsShow) Run(s *session, operator *client.Client) error {
 		return fault("stats.stats", err)
 	}
 	if c.isCSV() {
-		return c.csv(s.out, found)
+		return printCSV(s.out, true, c.header(), mapped(found.Rows, func(r client.StatisticsRow) []string {
+			return append(mapped(c.cells(r), adminroute.EscapeCSVFormula), number(c.number(r)))
+		}))
 	}
 	return c.print(s, found, nil, func(w io.Writer) { c.table(w, found) })
 }
@@ -165,26 +167,6 @@ func (c *statsShow) number(r client.StatisticsRow) int64 {
 		return r.FirstScans
 	}
 	return r.Scans
-}
-
-func (c *statsShow) csv(w io.Writer, found client.Statistics) error {
-	out := csv.NewWriter(w)
-	if !withoutHeads {
-		if err := out.Write(c.header()); err != nil {
-			return err
-		}
-	}
-	for _, r := range found.Rows {
-		cells := c.cells(r)
-		for i, cell := range cells {
-			cells[i] = csvSafe(cell)
-		}
-		if err := out.Write(append(cells, number(c.number(r)))); err != nil {
-			return err
-		}
-	}
-	out.Flush()
-	return out.Error()
 }
 
 // table prints the rows with one bar per row.

@@ -47,47 +47,32 @@ const (
 
 // Object implements adminroute.Changing, for AppIDPath and for the types below: an operation accepts If-Match if its input embeds
 // one of these types.
-func (p AppIDPath) Object() adminroute.Object {
-	return adminroute.Object{Kind: accountThing, Key: p.AppID}
-}
-func (p AppearancePath) Object() adminroute.Object {
-	return adminroute.Object{Kind: appearanceThing, Key: p.AppID}
-}
-func (p ComponentPath) Object() adminroute.Object {
-	return adminroute.Object{Kind: componentThing, Key: p.Component}
-}
-func (p BatchPath) Object() adminroute.Object {
-	return adminroute.Object{Kind: batchThing, Key: strconv.FormatInt(p.ID, 10)}
-}
-func (p ThresholdPath) Object() adminroute.Object {
-	return adminroute.Object{Kind: thresholdThing, Key: strconv.FormatInt(p.ID, 10)}
-}
-func (p WebhookPath) Object() adminroute.Object {
-	return adminroute.Object{Kind: webhookThing, Key: strconv.FormatInt(p.ID, 10)}
-}
-func (p CasePath) Object() adminroute.Object {
-	return adminroute.Object{Kind: caseThing, Key: strconv.FormatInt(p.ID, 10)}
-}
-func (p PersonPath) Object() adminroute.Object {
-	return adminroute.Object{Kind: personThing, Key: p.Name}
-}
+func (p AppIDPath) Object() adminroute.Object       { return object(accountThing, p.AppID) }
+func (p AppearancePath) Object() adminroute.Object  { return object(appearanceThing, p.AppID) }
+func (p ComponentPath) Object() adminroute.Object   { return object(componentThing, p.Component) }
+func (p BatchPath) Object() adminroute.Object       { return object(batchThing, p.ID) }
+func (p ThresholdPath) Object() adminroute.Object   { return object(thresholdThing, p.ID) }
+func (p WebhookPath) Object() adminroute.Object     { return object(webhookThing, p.ID) }
+func (p CasePath) Object() adminroute.Object        { return object(caseThing, p.ID) }
+func (p PersonPath) Object() adminroute.Object      { return object(personThing, p.Name) }
+func (in LoginLinkInput) Object() adminroute.Object { return object(personThing, in.Body.Name) }
 func (p SettingPath) Object() adminroute.Object {
 	return adminroute.Object{Kind: settingThing, Parts: []string{p.Name}}
 }
-func (p RulePath) Object() adminroute.Object {
-	return adminroute.Object{Kind: ruleThing, Key: p.Prefix, Owner: p.AppID}
-}
-func (in RuleEdit) Object() adminroute.Object {
-	return adminroute.Object{Kind: ruleThing, Key: in.Body.Prefix, Owner: in.AppID}
-}
-func (in LoginLinkInput) Object() adminroute.Object {
-	return adminroute.Object{Kind: personThing, Key: in.Body.Name}
-}
-func (in PublishInput) Object() adminroute.Object {
-	return adminroute.Object{Kind: ruleThing, Key: in.Body.Prefix, Owner: in.AppID}
-}
+func (p RulePath) Object() adminroute.Object            { return ruleObject(p.AppID, p.Prefix) }
+func (in RuleEdit) Object() adminroute.Object           { return ruleObject(in.AppID, in.Body.Prefix) }
+func (in PublishInput) Object() adminroute.Object       { return ruleObject(in.AppID, in.Body.Prefix) }
 func (w Withdrawal) Object() adminroute.Object          { return w.ComponentPath.Object() }
 func (w WithdrawalByAccount) Object() adminroute.Object { return w.AppIDPath.Object() }
+
+// object returns the object of a kind that a key identifies: a name or a number.
+func object(kind string, key any) adminroute.Object {
+	return adminroute.Object{Kind: kind, Key: fmt.Sprint(key)}
+}
+
+func ruleObject(owner, prefix string) adminroute.Object {
+	return adminroute.Object{Kind: ruleThing, Key: prefix, Owner: owner}
+}
 
 // Object returns the settings that the request body names.
 func (in SettingsInput) Object() adminroute.Object {
@@ -214,6 +199,7 @@ func touching(t adminroute.Object) []auditlog.Name {
 // current returns an object in its current form for a response, with its tags; tags is empty if the object does not exist. The object is
 // read from the store, because the memory of this node may lag.
 func (a *Admin) current(ctx context.Context, t adminroute.Object) (shown any, tags []string, err error) {
+	id, _ := strconv.ParseInt(t.Key, 10, 64) // valid if the kind has numbers as keys, because the key was formatted from a number
 	switch t.Kind {
 	case accountThing:
 		shown, err = a.accounts().getAccount(ctx, &AppIDPath{t.Key})
@@ -226,17 +212,14 @@ func (a *Admin) current(ctx context.Context, t adminroute.Object) (shown any, ta
 		rule, err = a.Rules.RuleOf(ctx, accounts.Account{AppID: t.Owner}, t.Key)
 		shown = showRule(rule)
 	case batchThing:
-		id, _ := strconv.ParseInt(t.Key, 10, 64) // the key was formatted from a number, so it is valid
 		shown, err = a.codes().getBatch(ctx, &BatchPath{id})
 	case thresholdThing:
-		id, _ := strconv.ParseInt(t.Key, 10, 64) // the key was formatted from a number, so it is valid
 		shown, err = a.scans().getBatchAlarm(ctx, &BatchPath{id})
 	case caseThing:
-		id, _ := strconv.ParseInt(t.Key, 10, 64) // the key was formatted from a number, so it is valid
 		shown, err = a.scans().getCase(ctx, &CasePath{id})
 	case webhookThing:
 		list, failed := a.Webhooks.List(ctx)
-		shown, err = pick(list, showWebhook, func(w webhooks.Webhook) bool { return strconv.FormatInt(w.ID, 10) == t.Key }), failed
+		shown, err = pick(list, showWebhook, func(w webhooks.Webhook) bool { return w.ID == id }), failed
 	case personThing:
 		list, failed := a.People.People(ctx)
 		shown, err = pick(list, showPerson, func(p iam.Person) bool { return p.Name == t.Key }), failed

@@ -47,7 +47,7 @@ func (p *KeyPath) Resolve(ctx huma.Context) []error {
 }
 
 func (p KeyPath) Object() adminroute.Object {
-	return adminroute.Object{Kind: gs1Thing, Key: digitallink.KeyOf(p.Key)}
+	return object(gs1Thing, digitallink.KeyOf(p.Key))
 }
 
 // Words is a list of strings that may also be given as a single string in JSON.
