@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"slices"
+	"strconv"
 
 	"github.com/qrjump/qrjump/internal/domain/stats"
 )
@@ -100,9 +101,18 @@ func (t statisticsQueries) DaysOfRules(ctx context.Context, days, numbers []int6
 	return slices.DeleteFunc(found, func(c stats.DayCount[int64]) bool { return !slices.Contains(numbers, c.Key) }), err
 }
 
+// DaysOfOwners implements stats.Tx. A sorted list usually has all owners between its first and its last: then one range of each day is read.
 func (t statisticsQueries) DaysOfOwners(ctx context.Context, days []int64, names []string) ([]stats.DayCount[string], error) {
-	return daysOf[string](ctx, t.Tx, `SELECT value, bucket, scans FROM statistics_sums WHERE granularity = $1 AND dimension = $2
-		AND value IN (`+placeholders(3, len(names))+`)`, ``, appendArgs([]any{int64(stats.PerDay), int64(stats.Owner)}, names), days)
+	const query = `SELECT value, bucket, scans FROM statistics_sums WHERE granularity = $1 AND dimension = $2 AND `
+	args, limit := []any{int64(stats.PerDay), int64(stats.Owner)}, len(days)*len(names)
+	if slices.IsSorted(names) {
+		found, err := daysOf[string](ctx, t.Tx, query+`value >= $3 AND value <= $4`, ` LIMIT `+strconv.Itoa(limit+1),
+			append(args, names[0], names[len(names)-1]), days)
+		if err != nil || len(found) <= limit {
+			return slices.DeleteFunc(found, func(c stats.DayCount[string]) bool { return !slices.Contains(names, c.Key) }), err
+		}
+	}
+	return daysOf[string](ctx, t.Tx, query+`value IN (`+placeholders(3, len(names))+`)`, ``, appendArgs(args, names), days)
 }
 
 func daysOf[T comparable](ctx context.Context, t *Tx, query, tail string, args []any, days []int64) ([]stats.DayCount[T], error) {

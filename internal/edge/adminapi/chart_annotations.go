@@ -26,8 +26,8 @@ func (a scanAPI) marks(ctx context.Context, q stats.Question, from, to time.Time
 		}
 	}
 	isQueried := func(owner string) bool { return len(q.Owners) == 0 || slices.Contains(q.Owners, owner) }
-	limited := func(n int, oldest time.Time) {
-		if n == maxMarked && oldest.After(from) && oldest.After(since) {
+	limited := func(oldest time.Time) {
+		if oldest.After(from) && oldest.After(since) {
 			since = oldest
 		}
 	}
@@ -38,12 +38,18 @@ func (a scanAPI) marks(ctx context.Context, q stats.Question, from, to time.Time
 			return
 		}
 		var found []auditlog.Entry
-		found, err = a.History.Entries(ctx, auditlog.Query{Newest: true, Kind: kind, Limit: maxMarked})
+		for _, limit := range []int{1, maxMarked} { // most charts begin after the newest change
+			if limit == 1 || err == nil && len(found) > 0 && !found[0].OccurredAt.Before(from) {
+				found, err = a.History.Entries(ctx, auditlog.Query{Newest: true, Kind: kind, Limit: limit})
+			}
+		}
 		for _, e := range found {
-			limited(len(found), e.OccurredAt)
 			if e.Action == did {
 				visit(e)
 			}
+		}
+		if n := len(found); n == maxMarked {
+			limited(found[n-1].OccurredAt)
 		}
 	}
 	if !ofBatch {
@@ -71,9 +77,11 @@ func (a scanAPI) marks(ctx context.Context, q stats.Question, from, to time.Time
 			err = wrong
 		}
 		for _, item := range raised {
-			limited(len(raised), item.CreatedAt)
 			add(item.CreatedAt, client.MarkAlarm, client.Alarm{ApplicationID: item.Batch, CodeIndex: item.CodeIndex(),
 				Prefix: item.Details.Prefix}.Name())
+		}
+		if n := len(raised); n == maxMarked {
+			limited(raised[n-1].CreatedAt)
 		}
 	}
 	slices.SortStableFunc(list, func(a, b client.ScanPosition) int { return a.OccurredAt.Compare(b.OccurredAt) })

@@ -233,6 +233,7 @@ type request struct {
 	sections    []section
 	parsed      url.Values // the parameters in parsedQuery; see params
 	parsedQuery string
+	now         time.Time      // see clock
 	zone        *time.Location // time zone of the reader; nil = not determined yet; see pageTime
 }
 
