@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"slices"
-	"strconv"
 
 	"github.com/qrjump/qrjump/internal/domain/stats"
 )
@@ -101,18 +100,14 @@ func (t statisticsQueries) DaysOfRules(ctx context.Context, days, numbers []int6
 	return slices.DeleteFunc(found, func(c stats.DayCount[int64]) bool { return !slices.Contains(numbers, c.Key) }), err
 }
 
-// DaysOfOwners implements stats.Tx. A sorted list usually has all owners between its first and its last: then one range of each day is read.
+// DaysOfOwners implements stats.Tx. Owners that never had scans are not in statistics_owners, so their days are not looked up.
 func (t statisticsQueries) DaysOfOwners(ctx context.Context, days []int64, names []string) ([]stats.DayCount[string], error) {
-	const query = `SELECT value, bucket, scans FROM statistics_sums WHERE granularity = $1 AND dimension = $2 AND `
-	args, limit := []any{int64(stats.PerDay), int64(stats.Owner)}, len(days)*len(names)
-	if slices.IsSorted(names) {
-		found, err := daysOf[string](ctx, t.Tx, query+`value >= $3 AND value <= $4`, ` LIMIT `+strconv.Itoa(limit+1),
-			append(args, names[0], names[len(names)-1]), days)
-		if err != nil || len(found) <= limit {
-			return slices.DeleteFunc(found, func(c stats.DayCount[string]) bool { return !slices.Contains(names, c.Key) }), err
-		}
+	args := []any{int64(stats.PerDay), int64(stats.Owner)}
+	for _, name := range names {
+		args = append(args, stats.OwnerNumber(name))
 	}
-	return daysOf[string](ctx, t.Tx, query+`value IN (`+placeholders(3, len(names))+`)`, ``, appendArgs(args, names), days)
+	return daysOf[string](ctx, t.Tx, `SELECT value, bucket, scans FROM statistics_sums WHERE granularity = $1 AND dimension = $2
+		AND value IN (SELECT name FROM statistics_owners WHERE number IN (`+placeholders(3, len(names))+`))`, ``, args, days)
 }
 
 func daysOf[T comparable](ctx context.Context, t *Tx, query, tail string, args []any, days []int64) ([]stats.DayCount[T], error) {

@@ -22,7 +22,7 @@ const (
 
 // minRanked is the minimum number of scans of a ranking: the rows of fewer scans are read fast. After a reset of an emulator with several
 // nodes, the total of the past days may equal the one before by chance, but not that of so many scans.
-const minRanked = 10_000
+const minRanked = 1_000
 
 // read runs a query on the store.
 func (q Query) read(ctx context.Context, tx Tx) ([]Answer, error) {
@@ -129,13 +129,8 @@ func (c *Aggregator) ranking(key string, total Count, read func() ([]Answer, err
 	}
 	c.rankings.Lock()
 	defer c.rankings.Unlock()
-	if c.rankings.known == nil {
+	if len(c.rankings.known) >= maxRankings || c.rankings.known == nil {
 		c.rankings.known = map[string]ranking{}
-	}
-	for previous := range c.rankings.known {
-		if len(c.rankings.known) >= maxRankings {
-			delete(c.rankings.known, previous)
-		}
 	}
 	c.rankings.known[key] = r
 	return r, nil

@@ -575,9 +575,11 @@ func (c *Aggregator) unmatched(ctx context.Context, tx Tx, from, to int64) ([]An
 	}
 	r, err := c.ranking(fmt.Sprint("unmatched ", from, " ", today), Count{Scans: past},
 		func() ([]Answer, error) { return tx.UnmatchedRows(ctx, from, today) })
-	if err != nil || r.rows == nil {
-		list, failed := tx.UnmatchedRows(ctx, from, to)
-		return list, cmp.Or(err, failed)
+	if err != nil {
+		return nil, err
+	}
+	if r.rows == nil {
+		today = from
 	}
 	list, err := tx.UnmatchedRows(ctx, today, to)
 	return r.add(list, MaxMisses), err

@@ -64,15 +64,11 @@ func (a accountAPI) listAccounts(ctx context.Context, in *struct {
 	if err != nil {
 		return shown, err
 	}
-	search := accounts.Search{Substring: in.Text, Kind: accounts.Kind(in.Kind), State: accounts.SearchState(in.State),
-		Order: accounts.Order(in.Order), Numbers: numbers, Reverse: in.Reverse, Offset: in.Offset, Limit: in.Limit,
-		Sees: adminroute.CallerFromContext(ctx).CanAccess}
 	// An unfiltered list in AppID order is read from the store: memory may lack accounts that other nodes created just now.
 	plain := in.Text+in.Kind+in.State == "" && in.Offset == 0 && !in.Reverse && (in.Order == "" || in.Order == string(accounts.ByAppID))
-	if plain {
-		search.Limit = 0
-	}
-	found, total, err := a.findAccounts(search)
+	found, total, err := a.findAccounts(accounts.Search{Substring: in.Text, Kind: accounts.Kind(in.Kind),
+		State: accounts.SearchState(in.State), Order: accounts.Order(in.Order), Numbers: numbers, Reverse: in.Reverse, Offset: in.Offset,
+		Limit: map[bool]int{false: in.Limit}[plain], Sees: adminroute.CallerFromContext(ctx).CanAccess})
 	if err != nil {
 		return shown, err
 	}
@@ -80,8 +76,8 @@ func (a accountAPI) listAccounts(ctx context.Context, in *struct {
 	if plain {
 		page, err = a.listed(ctx, in.After, in.Limit)
 	}
-	for i := 0; i < len(found) && !plain; i++ {
-		page = append(page, *found[i])
+	for _, account := range found {
+		page = append(page, *account)
 	}
 	var linked map[string][]string
 	if err == nil {

@@ -26,8 +26,8 @@ func (a scanAPI) marks(ctx context.Context, q stats.Question, from, to time.Time
 		}
 	}
 	isQueried := func(owner string) bool { return len(q.Owners) == 0 || slices.Contains(q.Owners, owner) }
-	limited := func(oldest time.Time) {
-		if oldest.After(from) && oldest.After(since) {
+	limited := func(i int, oldest time.Time) {
+		if i == maxMarked-1 && oldest.After(from) && oldest.After(since) {
 			since = oldest
 		}
 	}
@@ -37,19 +37,17 @@ func (a scanAPI) marks(ctx context.Context, q stats.Question, from, to time.Time
 		if err != nil {
 			return
 		}
+		newest := auditlog.Query{Newest: true, Kind: kind, Limit: 1}
 		var found []auditlog.Entry
-		for _, limit := range []int{1, maxMarked} { // most charts begin after the newest change
-			if limit == 1 || err == nil && len(found) > 0 && !found[0].OccurredAt.Before(from) {
-				found, err = a.History.Entries(ctx, auditlog.Query{Newest: true, Kind: kind, Limit: limit})
-			}
+		if found, err = a.History.Entries(ctx, newest); len(found) > 0 && !found[0].OccurredAt.Before(from) {
+			newest.Limit = maxMarked
+			found, err = a.History.Entries(ctx, newest)
 		}
-		for _, e := range found {
+		for i, e := range found {
+			limited(i, e.OccurredAt)
 			if e.Action == did {
 				visit(e)
 			}
-		}
-		if n := len(found); n == maxMarked {
-			limited(found[n-1].OccurredAt)
 		}
 	}
 	if !ofBatch {
@@ -76,12 +74,10 @@ func (a scanAPI) marks(ctx context.Context, q stats.Question, from, to time.Time
 		if err == nil {
 			err = wrong
 		}
-		for _, item := range raised {
+		for i, item := range raised {
+			limited(i, item.CreatedAt)
 			add(item.CreatedAt, client.MarkAlarm, client.Alarm{ApplicationID: item.Batch, CodeIndex: item.CodeIndex(),
 				Prefix: item.Details.Prefix}.Name())
-		}
-		if n := len(raised); n == maxMarked {
-			limited(raised[n-1].CreatedAt)
 		}
 	}
 	slices.SortStableFunc(list, func(a, b client.ScanPosition) int { return a.OccurredAt.Compare(b.OccurredAt) })
