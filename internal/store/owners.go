@@ -87,22 +87,30 @@ func (t statisticsQueries) LastPublishes(ctx context.Context, owners []string) (
 	return pairs[string, int64](ctx, t.Tx, query, appendArgs(nil, owners)...)
 }
 
-// DaysOfRules implements stats.Tx. Days and rules are passed as lists, so that each pair is looked up by index.
+// DaysOfRules implements stats.Tx. The IDs of rules in most lists are close to each other: then one range of each day is read, and rules
+// without scans cost nothing. Otherwise each pair of a day and a rule is looked up by index.
 func (t statisticsQueries) DaysOfRules(ctx context.Context, days, numbers []int64) ([]stats.DayCount[int64], error) {
-	return daysOf(ctx, t.Tx, `SELECT rule, bucket, CAST(SUM(scans) AS BIGINT) FROM statistics_counts WHERE granularity = $1 AND rule IN (`,
-		` GROUP BY rule, bucket`, []any{int64(stats.PerDay)}, days, numbers)
+	first, last := slices.Min(numbers), slices.Max(numbers)
+	condition, args := `rule >= $2 AND rule <= $3`, []any{int64(stats.PerDay), first, last}
+	if last-first > 4*int64(len(numbers)) {
+		condition, args = `rule IN (`+placeholders(2, len(numbers))+`)`, appendArgs(args[:1], numbers)
+	}
+	found, err := daysOf[int64](ctx, t.Tx, `SELECT rule, bucket, CAST(SUM(scans) AS BIGINT) FROM statistics_counts
+		WHERE granularity = $1 AND `+condition, ` GROUP BY rule, bucket`, args, days)
+	return slices.DeleteFunc(found, func(c stats.DayCount[int64]) bool { return !slices.Contains(numbers, c.Key) }), err
 }
 
+// DaysOfOwners implements stats.Tx. Owners that never had scans are not in statistics_owners, so their days are not looked up.
 func (t statisticsQueries) DaysOfOwners(ctx context.Context, days []int64, names []string) ([]stats.DayCount[string], error) {
-	return daysOf(ctx, t.Tx, `SELECT value, bucket, scans FROM statistics_sums WHERE granularity = $1 AND dimension = $2 AND value IN (`, ``,
-		[]any{int64(stats.PerDay), int64(stats.Owner)}, days, names)
+	args := []any{int64(stats.PerDay), int64(stats.Owner)}
+	for _, name := range names {
+		args = append(args, stats.OwnerNumber(name))
+	}
+	return daysOf[string](ctx, t.Tx, `SELECT value, bucket, scans FROM statistics_sums WHERE granularity = $1 AND dimension = $2
+		AND value IN (SELECT name FROM statistics_owners WHERE number IN (`+placeholders(3, len(names))+`))`, ``, args, days)
 }
 
-func daysOf[T comparable](ctx context.Context, t *Tx, query, tail string, args []any, days []int64,
-	items []T) ([]stats.DayCount[T], error) {
-	first := len(args) + 1
-	args = appendArgs(appendArgs(args, items), days)
+func daysOf[T comparable](ctx context.Context, t *Tx, query, tail string, args []any, days []int64) ([]stats.DayCount[T], error) {
 	scan := scanner(func(c *stats.DayCount[T]) []any { return []any{&c.Key, &c.Bucket, &c.Scans} })
-	query += placeholders(first, len(items)) + `) AND bucket IN (` + placeholders(first+len(items), len(days)) + `)` + tail
-	return list(ctx, t, scan, query, args...)
+	return list(ctx, t, scan, query+` AND bucket IN (`+placeholders(len(args)+1, len(days))+`)`+tail, appendArgs(args, days)...)
 }

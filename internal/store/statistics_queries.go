@@ -304,15 +304,25 @@ func (t statisticsQueries) UsersOf(ctx context.Context, q stats.Query, yield fun
 	return nil
 }
 
-func (t statisticsQueries) UnmatchedRows(ctx context.Context, from, to int64) ([]stats.UnmatchedRow, error) {
-	first := min(timebucket.Day(from+23, 0), timebucket.Day(to, 0)) // whole days are read from the counts of days
+func (t statisticsQueries) UnmatchedRows(ctx context.Context, from, to int64) ([]stats.Answer, error) {
+	parts, args := unmatchedParts(from, to)
+	return list(ctx, t.Tx, scanner(func(a *stats.Answer) []any { return []any{&a.Value, &a.Scans} }), `SELECT location, scans FROM (
+			SELECT location, CAST(SUM(scans) AS BIGINT) AS scans FROM (`+parts+`) AS parts GROUP BY location) AS found
+		ORDER BY scans DESC, location LIMIT $7`, append(args, stats.MaxMisses)...)
+}
+
+func (t statisticsQueries) UnmatchedTotal(ctx context.Context, from, to int64) (scans int64, err error) {
+	parts, args := unmatchedParts(from, to)
+	err = t.row(ctx, `SELECT CAST(COALESCE(SUM(scans), 0) AS BIGINT) FROM (`+parts+`) AS parts`, args...).Scan(&scans)
+	return scans, err
+}
+
+// unmatchedParts returns SQL that selects the counts of unmatched scans in a half-open range of hours. Whole days are read from the counts
+// of days.
+func unmatchedParts(from, to int64) (query string, args []any) {
+	first := min(timebucket.Day(from+23, 0), timebucket.Day(to, 0))
 	last := max(first, timebucket.Day(to, 0))
-	part := `SELECT location, scans FROM statistics_unmatched WHERE granularity = `
-	return list(ctx, t.Tx, func(scan func(...any) error) (r stats.UnmatchedRow, err error) {
-		err = scan(&r.Location, &r.Scans)
-		return r, err
-	}, `SELECT location, scans FROM (SELECT location, CAST(SUM(scans) AS BIGINT) AS scans FROM (
-			`+part+`0 AND bucket >= $1 AND bucket < $2 UNION ALL `+part+`1 AND bucket >= $3 AND bucket < $4
-			UNION ALL `+part+`0 AND bucket >= $5 AND bucket < $6) AS parts GROUP BY location) AS found
-		ORDER BY scans DESC, location LIMIT $7`, from, max(from, first*24), first, last, max(from, last*24), to, stats.MaxMisses)
+	const part = `SELECT location, scans FROM statistics_unmatched WHERE granularity = `
+	return part + `0 AND bucket >= $1 AND bucket < $2 UNION ALL ` + part + `1 AND bucket >= $3 AND bucket < $4 UNION ALL ` +
+		part + `0 AND bucket >= $5 AND bucket < $6`, []any{from, max(from, first*24), first, last, max(from, last*24), to}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -671,6 +672,30 @@ func TestNewestScans_TailOfFeed(t *testing.T) {
 		log.Yielded = 0
 		if _, _, err := c.Newest(t.Context(), nil, 10, 10); err != nil || log.Yielded > 500 {
 			t.Errorf("%d of %d entries were read for the newest ten, %v", log.Yielded, len(log.Entries), err)
+		}
+	})
+}
+
+// The unmatched scans of past days include a late scan.
+func TestLargest_UnmatchedLateScan(t *testing.T) {
+	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
+		log, r := &scantest.Memory{}, rand.New(rand.NewPCG(1, 2))
+		c := scantest.NewCounter(s, log)
+		c.Now = func() time.Time { return began.AddDate(0, 0, 3) }
+		for n, text := range []string{"https://a.example/1", "https://b.example/1", "https://b.example/2", "https://b.example/2"} {
+			at := []time.Time{began, began, began.AddDate(0, 0, 1), began.AddDate(0, 0, 3)}[n]
+			require.NoError(t, log.Append(t.Context(), []scanlog.Event{{ID: scantest.ID(at, r), OccurredAt: at, Text: text}}))
+			require.NoError(t, c.CatchUp(t.Context()))
+			for range 2 { // the second query finds the sums in memory
+				list, err := c.UnmatchedRows(t.Context(), nil, "", began.AddDate(0, 0, -1), began.AddDate(0, 0, 4))
+				scans := map[string]int64{}
+				for _, row := range list {
+					scans[row.Value] += row.Scans
+				}
+				want := []map[string]int64{{"a.example/1": 1}, {"a.example/1": 1, "b.example/1": 1},
+					{"a.example/1": 1, "b.example/1": 1, "b.example/2": 1}, {"a.example/1": 1, "b.example/1": 1, "b.example/2": 2}}[n]
+				assert.True(t, err == nil && maps.Equal(scans, want), "after scan %d: %v, want %v: %v", n, scans, want, err)
+			}
 		}
 	})
 }

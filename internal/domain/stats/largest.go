@@ -16,13 +16,13 @@ type ranking struct {
 }
 
 const (
-	maxRankings = 8      // rankings in memory
+	maxRankings = 16     // rankings in memory
 	maxRanked   = 50_000 // values of a ranking
 )
 
 // minRanked is the minimum number of scans of a ranking: the rows of fewer scans are read fast. After a reset of an emulator with several
 // nodes, the total of the past days may equal the one before by chance, but not that of so many scans.
-const minRanked = 10_000
+const minRanked = 1_000
 
 // read runs a query on the store.
 func (q Query) read(ctx context.Context, tx Tx) ([]Answer, error) {
@@ -63,7 +63,11 @@ func (c *Aggregator) largest(ctx context.Context, tx Tx, q Query, offset int64) 
 	if len(past.Spans) == 0 {
 		return q.read(ctx, tx)
 	}
-	r, err := c.ranking(ctx, tx, past, offset)
+	all, err := total(ctx, tx, past.Spans...)
+	if err != nil {
+		return nil, err
+	}
+	r, err := c.ranking(fmt.Sprint(q.Group, past.Spans, offset), all, func() ([]Answer, error) { return past.read(ctx, tx) })
 	if err != nil || r.rows == nil {
 		return q.read(ctx, tx)
 	}
@@ -73,7 +77,13 @@ func (c *Aggregator) largest(ctx context.Context, tx Tx, q Query, offset int64) 
 			return q.read(ctx, tx)
 		}
 	}
-	index, added, end := map[string]int{}, 0, q.Offset+q.Limit
+	list = r.add(list, q.Offset+q.Limit)
+	return list[min(q.Offset, len(list)):], nil
+}
+
+// add adds the sums of r to a list, and returns the largest values, at most limit.
+func (r ranking) add(list []Answer, limit int) []Answer {
+	index, added := map[string]int{}, 0
 	for i := range list {
 		index[list[i].Value] = i
 	}
@@ -81,13 +91,13 @@ func (c *Aggregator) largest(ctx context.Context, tx Tx, q Query, offset int64) 
 		if i, known := index[row.Value]; known {
 			list[i].Scans += row.Scans
 			list[i].FirstScans += row.FirstScans
-		} else if added < end {
+		} else if added < limit {
 			list = append(list, row)
 			added++
 		}
 	}
 	slices.SortFunc(list, func(a, b Answer) int { return cmp.Or(cmp.Compare(b.Scans, a.Scans), cmp.Compare(a.Value, b.Value)) })
-	return list[min(q.Offset, len(list)):min(end, len(list))], nil
+	return list[:min(limit, len(list))]
 }
 
 // total returns the number of all scans in some spans.
@@ -99,21 +109,19 @@ func total(ctx context.Context, tx Tx, spans ...Span) (n Count, err error) {
 	return n, err
 }
 
-// ranking returns the sums of a query on past days, from memory if the total has not changed.
-func (c *Aggregator) ranking(ctx context.Context, tx Tx, q Query, offset int64) (ranking, error) {
-	all, err := total(ctx, tx, q.Spans...)
-	if err != nil || all.Scans < cmp.Or(c.MinRanked, minRanked) {
-		return ranking{}, err
+// ranking returns the sums of past days, which read returns, from memory if the total of these days has not changed.
+func (c *Aggregator) ranking(key string, total Count, read func() ([]Answer, error)) (r ranking, err error) {
+	if total.Scans < cmp.Or(c.MinRanked, minRanked) {
+		return r, nil
 	}
-	key := fmt.Sprint(q.Group, q.Spans, offset)
 	c.rankings.Lock()
 	r, known := c.rankings.known[key]
 	c.rankings.Unlock()
-	if known && r.total == all {
+	if known && r.total == total {
 		return r, nil
 	}
-	r = ranking{total: all}
-	if r.rows, err = q.read(ctx, tx); err != nil {
+	r = ranking{total: total}
+	if r.rows, err = read(); err != nil {
 		return r, err
 	}
 	if len(r.rows) > maxRanked {

@@ -538,11 +538,11 @@ func (c *Aggregator) visitTail(state State, dim Dimension, visit func(day int64,
 // UnmatchedRows returns at most MaxMisses link prefixes of scans that opened nothing, most scanned first. The time range from "from" to
 // "to" is extended to whole hours. "owners" limits the result to hosts with rules of these owners, and "parent" to links below this prefix.
 func (c *Aggregator) UnmatchedRows(ctx context.Context, owners []string, parent string, from, to time.Time) (
-	[]UnmatchedRow, error) {
+	[]Answer, error) {
 	if !from.Before(to) {
 		return nil, BadQuestion("from must be before to")
 	}
-	return view(ctx, c, func(tx Tx) ([]UnmatchedRow, error) {
+	return view(ctx, c, func(tx Tx) ([]Answer, error) {
 		s, err := tx.StatisticsState(ctx)
 		if err != nil {
 			return nil, err
@@ -563,11 +563,26 @@ func (c *Aggregator) UnmatchedRows(ctx context.Context, owners []string, parent 
 }
 
 // unmatched reads the unmatched scans of a half-open range of hours. Up to now it reads the last day, which has fewer rows than its hours.
-func (c *Aggregator) unmatched(ctx context.Context, tx Tx, from, to int64) ([]UnmatchedRow, error) {
-	if to > timebucket.Hour(c.Now()) {
+func (c *Aggregator) unmatched(ctx context.Context, tx Tx, from, to int64) ([]Answer, error) {
+	now := timebucket.Hour(c.Now())
+	if to > now {
 		to = 24 * timebucket.Day(to+23, 0)
 	}
-	return tx.UnmatchedRows(ctx, from, to)
+	today := min(max(from, 24*timebucket.Day(now, 0)), to)
+	past, err := tx.UnmatchedTotal(ctx, from, today)
+	if err != nil {
+		return nil, err
+	}
+	r, err := c.ranking(fmt.Sprint("unmatched ", from, " ", today), Count{Scans: past},
+		func() ([]Answer, error) { return tx.UnmatchedRows(ctx, from, today) })
+	if err != nil {
+		return nil, err
+	}
+	if r.rows == nil {
+		today = from
+	}
+	list, err := tx.UnmatchedRows(ctx, today, to)
+	return r.add(list, MaxMisses), err
 }
 
 // MaxMisses is the maximum number of link prefixes of unmatched scans that are examined or exported. MaxMisses suffices for several days,
@@ -576,28 +591,28 @@ const MaxMisses = 100_000
 
 // missesBelow returns the rows that count links below a prefix: those with the prefix's host and first path segment, or all rows of its
 // host if the prefix has no path.
-func missesBelow(prefix string, list []UnmatchedRow) []UnmatchedRow {
+func missesBelow(prefix string, list []Answer) []Answer {
 	place := placeOfLink(prefix)
 	host, segment, _ := strings.Cut(place, "/")
-	return slices.DeleteFunc(list, func(m UnmatchedRow) bool {
-		return m.Location != place && (segment != "" || m.Location != host && !strings.HasPrefix(m.Location, host+"/"))
+	return slices.DeleteFunc(list, func(m Answer) bool {
+		return m.Value != place && (segment != "" || m.Value != host && !strings.HasPrefix(m.Value, host+"/"))
 	})
 }
 
 // missesOf returns the link prefixes of unmatched scans on hosts on which the owners currently have rules.
-func missesOf(ctx context.Context, tx Tx, owners []string, list []UnmatchedRow) ([]UnmatchedRow, error) {
+func missesOf(ctx context.Context, tx Tx, owners []string, list []Answer) ([]Answer, error) {
 	pairs, err := tx.OwnersOfHosts(ctx, slices.Sorted(maps.Keys(scansByHost(list))))
 	owned := map[string]bool{}
 	for _, pair := range pairs {
 		owned[pair[0]] = owned[pair[0]] || slices.Contains(owners, pair[1])
 	}
-	return slices.DeleteFunc(list, func(m UnmatchedRow) bool { return !owned[hostOf(m.Location)] }), err
+	return slices.DeleteFunc(list, func(m Answer) bool { return !owned[hostOf(m.Value)] }), err
 }
 
-func scansByHost(list []UnmatchedRow) map[string]int64 {
+func scansByHost(list []Answer) map[string]int64 {
 	scans := map[string]int64{}
 	for _, m := range list {
-		scans[hostOf(m.Location)] += m.Scans
+		scans[hostOf(m.Value)] += m.Scans
 	}
 	return scans
 }

@@ -403,8 +403,10 @@ type Tx interface {
 	Tuples(ctx context.Context, q Query) ([]Answer, error)
 	// UsersOf calls yield with each stored sketch that q selects, and separately with each of its additions (AddUsers), in any order.
 	UsersOf(ctx context.Context, q Query, yield func(UsersRow) error) error
-	// UnmatchedRows returns the MaxMisses largest counts of unmatched scans by link prefix in a half-open range of hours, largest first.
-	UnmatchedRows(ctx context.Context, from, to int64) ([]UnmatchedRow, error)
+	// UnmatchedRows returns the MaxMisses largest counts of unmatched scans by link prefix in a half-open range of hours, largest first;
+	// UnmatchedTotal returns the sum of all counts.
+	UnmatchedRows(ctx context.Context, from, to int64) ([]Answer, error)
+	UnmatchedTotal(ctx context.Context, from, to int64) (int64, error)
 
 	// Binding returns the binding of an activation, or ErrNoActivation if the activation does not exist.
 	Binding(ctx context.Context, activation int64) (codes.Binding, error)

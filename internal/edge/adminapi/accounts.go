@@ -64,21 +64,20 @@ func (a accountAPI) listAccounts(ctx context.Context, in *struct {
 	if err != nil {
 		return shown, err
 	}
+	// An unfiltered list in AppID order is read from the store: memory may lack accounts that other nodes created just now.
+	plain := in.Text+in.Kind+in.State == "" && in.Offset == 0 && !in.Reverse && (in.Order == "" || in.Order == string(accounts.ByAppID))
 	found, total, err := a.findAccounts(accounts.Search{Substring: in.Text, Kind: accounts.Kind(in.Kind),
 		State: accounts.SearchState(in.State), Order: accounts.Order(in.Order), Numbers: numbers, Reverse: in.Reverse, Offset: in.Offset,
-		Limit: in.Limit, Sees: adminroute.CallerFromContext(ctx).CanAccess})
+		Limit: map[bool]int{false: in.Limit}[plain], Sees: adminroute.CallerFromContext(ctx).CanAccess})
 	if err != nil {
 		return shown, err
 	}
-	// An unfiltered list in AppID order is read from the store: memory may lack accounts that other nodes created just now.
-	plain := in.Text+in.Kind+in.State == "" && in.Offset == 0 && !in.Reverse && (in.Order == "" || in.Order == string(accounts.ByAppID))
-	shown.Total = max(total, len(found))
 	var page []accounts.Account
 	if plain {
 		page, err = a.listed(ctx, in.After, in.Limit)
 	}
-	for i := 0; i < len(found) && !plain; i++ {
-		page = append(page, *found[i])
+	for _, account := range found {
+		page = append(page, *account)
 	}
 	var linked map[string][]string
 	if err == nil {
@@ -87,6 +86,7 @@ func (a accountAPI) listAccounts(ctx context.Context, in *struct {
 	if err != nil {
 		return shown, err
 	}
+	shown.Total = max(total, len(page))
 	for _, account := range page {
 		shown.Accounts = append(shown.Accounts, showLinked(ctx, account, append([]string{}, linked[account.AppID]...)))
 	}

@@ -26,8 +26,8 @@ func (a scanAPI) marks(ctx context.Context, q stats.Question, from, to time.Time
 		}
 	}
 	isQueried := func(owner string) bool { return len(q.Owners) == 0 || slices.Contains(q.Owners, owner) }
-	limited := func(n int, oldest time.Time) {
-		if n == maxMarked && oldest.After(from) && oldest.After(since) {
+	limited := func(i int, oldest time.Time) {
+		if i == maxMarked-1 && oldest.After(from) && oldest.After(since) {
 			since = oldest
 		}
 	}
@@ -37,10 +37,14 @@ func (a scanAPI) marks(ctx context.Context, q stats.Question, from, to time.Time
 		if err != nil {
 			return
 		}
+		newest := auditlog.Query{Newest: true, Kind: kind, Limit: 1}
 		var found []auditlog.Entry
-		found, err = a.History.Entries(ctx, auditlog.Query{Newest: true, Kind: kind, Limit: maxMarked})
-		for _, e := range found {
-			limited(len(found), e.OccurredAt)
+		if found, err = a.History.Entries(ctx, newest); len(found) > 0 && !found[0].OccurredAt.Before(from) {
+			newest.Limit = maxMarked
+			found, err = a.History.Entries(ctx, newest)
+		}
+		for i, e := range found {
+			limited(i, e.OccurredAt)
 			if e.Action == did {
 				visit(e)
 			}
@@ -70,8 +74,8 @@ func (a scanAPI) marks(ctx context.Context, q stats.Question, from, to time.Time
 		if err == nil {
 			err = wrong
 		}
-		for _, item := range raised {
-			limited(len(raised), item.CreatedAt)
+		for i, item := range raised {
+			limited(i, item.CreatedAt)
 			add(item.CreatedAt, client.MarkAlarm, client.Alarm{ApplicationID: item.Batch, CodeIndex: item.CodeIndex(),
 				Prefix: item.Details.Prefix}.Name())
 		}

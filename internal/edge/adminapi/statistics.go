@@ -153,7 +153,7 @@ func (a scanAPI) listUnmatched(ctx context.Context, in *struct {
 	answer := client.UnmatchedList{Locations: []client.UnmatchedPrefix{}}
 	for i, m := range list {
 		if answer.Scans += m.Scans; i < in.Limit {
-			answer.Locations = append(answer.Locations, client.UnmatchedPrefix{Location: m.Location, Scans: m.Scans})
+			answer.Locations = append(answer.Locations, client.UnmatchedPrefix{Location: m.Value, Scans: m.Scans})
 		}
 	}
 	return answer, err

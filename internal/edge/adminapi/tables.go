@@ -208,7 +208,7 @@ func (a scanAPI) exportUnmatched(ctx context.Context, in *struct {
 			return nil, err
 		}
 		list, err := a.Scans.UnmatchedRows(ctx, accountIDs, in.Below, from, to)
-		return mapped(list, func(m stats.UnmatchedRow) missRow { return missRow{m.Location, m.Scans} }), err
+		return mapped(list, func(m stats.Answer) missRow { return missRow{m.Value, m.Scans} }), err
 	})), nil
 }
 

@@ -181,6 +181,7 @@ func (v *request) alarmTimeline(list []client.Alarm) *drawing {
 			counted.Rows = append(counted.Rows, client.StatisticsRow{StartsAt: &day, Scans: 1})
 		}
 	}
+	slices.SortFunc(counted.Rows, func(a, b client.StatisticsRow) int { return a.StartsAt.Compare(*b.StartsAt) })
 	t := timelineOf(counted, "day")
 	if len(t.rows) == 0 {
 		return nil

@@ -6,7 +6,7 @@ import (
 	"math"
 	"slices"
 	"sort"
-	"strings"
+	"strconv"
 	"time"
 
 	"github.com/qrjump/qrjump/client"
@@ -25,27 +25,26 @@ type timeline struct {
 // maxPeriods is the maximum number of periods in one chart: the hours of 13 months.
 const maxPeriods = 9600
 
-// timelineOf assigns the rows of a result to their periods; the timeline ends at the current time, or earlier if the result was truncated.
-// The timeline is empty if the period of time is too long to draw.
+// timelineOf assigns the rows of a result, sorted by time, to their periods; the timeline ends at the current time, or earlier if the
+// result was truncated. The timeline is empty if the period of time is too long to draw.
 func timelineOf(found client.Statistics, interval string) (t timeline) {
 	_, offset := found.From.Zone()
 	zone := time.FixedZone("", offset)
-	to, rows := found.To, map[int64][]client.StatisticsRow{}
-	for _, row := range found.Rows {
-		if row.StartsAt != nil {
-			rows[row.StartsAt.Unix()] = append(rows[row.StartsAt.Unix()], row)
-		}
-	}
+	to, rest := found.To, found.Rows
 	if n := len(found.Rows); found.More && n > 0 {
 		to = following(found.Rows[n-1].StartsAt.In(zone), interval)
 	}
-	instant := found.From.In(zone)
-	for ; instant.Before(to) && (found.Now.IsZero() || !instant.After(found.Now)); instant = following(instant, interval) {
+	instant, next := found.From.In(zone), time.Time{}
+	for ; instant.Before(to) && (found.Now.IsZero() || !instant.After(found.Now)); instant = next {
 		if len(t.rows) == maxPeriods {
 			return timeline{by: interval}
 		}
-		counted := rows[instant.Unix()]
-		if len(counted) == 0 {
+		n := 0
+		for next = following(instant, interval); n < len(rest) && rest[n].StartsAt.Before(next); {
+			n++
+		}
+		counted := rest[:n]
+		if rest = rest[n:]; n == 0 {
 			counted = []client.StatisticsRow{{StartsAt: new(instant)}}
 		}
 		t.starts, t.rows, t.every = append(t.starts, instant), append(t.rows, counted[len(counted)-1]), append(t.every, counted...)
@@ -102,13 +101,18 @@ var strides = map[string][]int{"hour": {1, 2, 3, 4, 6, 8, 12, 24, 48, 72, 120, 1
 // and similar boundaries.
 func (t timeline) labelled(limit int) (list []int) {
 	const monday = 4 // the first Monday in January 1970, as an offset in days
+	hours, numbers := map[string]int64{"hour": 1, "day": 24, "week": 168}[t.by], make([]int64, len(t.rows))
+	for i, instant := range t.starts[:len(t.rows)] {
+		if t.by == "month" {
+			numbers[i] = int64(12*instant.Year() + int(instant.Month()) - 1)
+			continue
+		}
+		_, offset := instant.Zone()
+		numbers[i] = ((instant.Unix()+int64(offset))/3600 - 24*monday) / hours
+	}
 	for _, stride := range strides[t.by] {
 		list = list[:0]
-		for i, instant := range t.starts[:len(t.rows)] {
-			_, offset := instant.Zone()
-			hours := (instant.Unix()+int64(offset))/3600 - 24*monday
-			n := map[string]int64{"hour": hours, "day": hours / 24, "week": hours / 168,
-				"month": int64(12*instant.Year() + int(instant.Month()) - 1)}[t.by]
+		for i, n := range numbers {
 			if n%int64(stride) == 0 {
 				list = append(list, i)
 			}
@@ -227,11 +231,13 @@ func (v *request) draw(s size, t, oldTimeline timeline, scale int64, signs []hap
 		d.Labels = append(d.Labels, w)
 	}
 	path := func(rows []client.StatisticsRow, number func(client.StatisticsRow) int64) string {
-		var b strings.Builder
+		var b []byte
 		for i, r := range rows[:min(len(rows), len(t.rows))] {
-			fmt.Fprintf(&b, "%c%v %vH%v", "LM"[b2i(i == 0)], x(i), y(number(r)), x(i+1))
+			b = strconv.AppendFloat(append(b, "LM"[b2i(i == 0)]), x(i), 'f', -1, 64)
+			b = strconv.AppendFloat(append(b, ' '), y(number(r)), 'f', -1, 64)
+			b = strconv.AppendFloat(append(b, 'H'), x(i+1), 'f', -1, 64)
 		}
-		return b.String()
+		return string(b)
 	}
 	closed := func(line string) string { return fmt.Sprintf("M%v %vL%sV%vZ", d.Left, d.Floor, line[1:], d.Floor) }
 	d.Before = path(oldTimeline.rows, numberOf)

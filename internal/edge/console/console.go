@@ -233,6 +233,8 @@ type request struct {
 	sections    []section
 	parsed      url.Values // the parameters in parsedQuery; see params
 	parsedQuery string
+	now         time.Time      // see clock
+	zone        *time.Location // time zone of the reader; nil = not determined yet; see pageTime
 }
 
 func (c *Console) visit(w http.ResponseWriter, r *http.Request, caller iam.Caller) *request {

@@ -105,11 +105,15 @@ func (v *request) homeQuota(data *homeView) error {
 	return nil
 }
 
-// clock returns the server's current time in the time zone of the statistics.
+// clock returns the server's time at the request, in the time zone of the statistics.
 func (v *request) clock() (time.Time, error) {
-	answer, err := v.api.Statistics.Get(v.ctx(), client.StatisticsQuery{Limit: 1})
-	if _, kept := refused(err, http.StatusForbidden); kept { // the visitor may not see scans
-		return time.Now(), nil
+	if !v.now.IsZero() {
+		return v.now, nil
 	}
-	return answer.Now, err
+	answer, err := v.api.Statistics.Get(v.ctx(), client.StatisticsQuery{Limit: 1})
+	v.now = answer.Now
+	if _, kept := refused(err, http.StatusForbidden); kept { // the visitor may not see scans
+		v.now, err = time.Now(), nil
+	}
+	return v.now, err
 }

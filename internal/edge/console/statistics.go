@@ -374,22 +374,25 @@ func (v *request) Narrow(group, value string) string {
 	return v.address(Root+"/statistics", "group", "", group, cmp.Or(value, "-"), "by", cmp.Or(v.params().Get("by"), "day"))
 }
 
-// NarrowBy returns the address of this page for the day (by hour), week or month (by day) that starts at t; for an hour, it returns "".
-func (v *request) NarrowBy(t *time.Time, interval string) string {
-	if v.shared {
-		return ""
+// narrowBy returns a function that returns the address of this page for the day (by hour), week or month (by day) that starts at a time;
+// for an hour, the function returns "". The function is fast, because a table has many rows.
+func (v *request) narrowBy(interval string) func(*time.Time) string {
+	by := map[string]string{"day": "hour", "week": "day", "month": "day"}[interval]
+	if v.shared || by == "" {
+		return func(*time.Time) string { return "" }
 	}
-	last := *t
-	scope := map[string]string{"day": "hour", "week": "day", "month": "day"}[interval]
-	switch interval {
-	case "week":
-		last = t.AddDate(0, 0, 6)
-	case "month":
-		last = t.AddDate(0, 1, -1)
-	case "hour":
-		return ""
+	before, rest, _ := strings.Cut(v.address(Root+"/statistics", "days", "", "by", by, "from", "!", "to", "!"), "&from=%21")
+	between, after, _ := strings.Cut(rest, "&to=%21")
+	return func(t *time.Time) string {
+		last := *t
+		switch interval {
+		case "week":
+			last = t.AddDate(0, 0, 6)
+		case "month":
+			last = t.AddDate(0, 1, -1)
+		}
+		return before + "&from=" + t.Format(time.DateOnly) + between + "&to=" + last.Format(time.DateOnly) + after
 	}
-	return v.address(Root+"/statistics", "days", "", "by", scope, "from", t.Format(time.DateOnly), "to", last.Format(time.DateOnly))
 }
 
 // NumberRows renders the rows of the table of a chart.
@@ -400,10 +403,11 @@ func (s statisticsView) NumberRows(v view) template.HTML {
 	var b strings.Builder
 	cell := func(text string) { b.WriteString("<td>" + text + "</td>") }
 	number := func(n int64) { b.WriteString(`<td class="num">` + separated(n) + "</td>") }
+	narrow := v.narrowBy(s.By)
 	for i, row := range s.Numbers.Rows {
 		b.WriteString("\n<tr>")
 		if s.By != "" {
-			cell(linked(v.NarrowBy(row.StartsAt, s.By), string(v.Period(row.StartsAt, s.By))))
+			cell(linked(narrow(row.StartsAt), string(v.Period(row.StartsAt, s.By))))
 		}
 		if nothing := row.Value == "" && numberOf(row) == 0; s.Group != "" && nothing {
 			cell("–")

@@ -39,14 +39,16 @@ func (v view) Zone() string {
 
 // pageTime returns the time at which a page was rendered, and the time zone of its reader.
 func (v view) pageTime() (now time.Time, zone *time.Location) {
-	now, zone = time.Now(), time.Local
-	if chosen, err := time.LoadLocation(v.Zone()); err == nil && v.Zone() != "" {
-		zone = chosen
+	if v.zone == nil { // a list asks for each time
+		v.zone = time.Local
+		if chosen := v.Zone(); chosen != "" {
+			v.zone, _ = time.LoadLocation(chosen) // Zone returns only known zones
+		}
 	}
 	if v.c.Now != nil {
-		now = v.c.Now()
+		return v.c.Now(), v.zone
 	}
-	return now, zone
+	return time.Now(), v.zone
 }
 
 // Time returns the distance of a time from now, with the exact time in the reader's zone as a tooltip.
@@ -85,8 +87,8 @@ func momentOf(value any) time.Time {
 }
 
 func timeElement(t time.Time, text string) template.HTML {
-	return template.HTML(fmt.Sprintf(`<time datetime="%s" title="%s">%s</time>`, t.Format(time.RFC3339),
-		t.Format("2006-01-02 15:04:05 -07:00"), template.HTMLEscapeString(text)))
+	return template.HTML(`<time datetime="` + t.Format(time.RFC3339) + `" title="` + t.Format("2006-01-02 15:04:05 -07:00") + `">` +
+		template.HTMLEscapeString(text) + `</time>`)
 }
 
 // relativeTime returns the distance of a time from now in words, or its date if the distance is 30 days or more.

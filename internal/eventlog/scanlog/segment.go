@@ -284,14 +284,14 @@ type groupReader struct {
 	damaged []damage
 }
 
-// readAhead is the number of bytes read from the file at once.
-const readAhead = 256 << 10
+// readAhead is the number of bytes read from the file at once; the first read of a reader is shorter, because it may look for one scan.
+const readAhead, firstRead = 256 << 10, 16 << 10
 
 // bytes returns n bytes at a file offset, or fewer at the end of the segment. The returned bytes are valid until the next call.
 func (g *groupReader) bytes(pos int64, n int) ([]byte, error) {
 	n = int(min(int64(n), g.limit-pos))
 	if pos < g.off || pos+int64(n) > g.off+int64(len(g.buf)) {
-		want := int(min(int64(max(n, readAhead)), g.limit-pos))
+		want := int(min(int64(max(n, firstRead, min(2*cap(g.buf), readAhead))), g.limit-pos))
 		if cap(g.buf) < want {
 			g.buf = make([]byte, want)
 		}

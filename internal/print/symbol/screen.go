@@ -7,6 +7,7 @@ import (
 	"image"
 	"image/color"
 	"image/png"
+	"sync"
 
 	"github.com/makiuchi-d/gozxing"
 	"github.com/makiuchi-d/gozxing/datamatrix"
@@ -21,9 +22,16 @@ const MaxScreenPixels = 500
 func (g Grid) Picture(pixels int) *image.Paletted {
 	size := image.Rect(0, 0, pixels*(g.Width+2*g.quiet), pixels*(g.Height+2*g.quiet))
 	m := image.NewPaletted(size, color.Palette{color.White, color.Black})
-	for i := range m.Pix {
-		if g.Dark(i%m.Stride/pixels-g.quiet, i/m.Stride/pixels-g.quiet) {
-			m.Pix[i] = 1
+	for y := range size.Dy() {
+		row := m.Pix[y*m.Stride:][:m.Stride]
+		if y%pixels > 0 {
+			copy(row, m.Pix[(y-1)*m.Stride:])
+			continue
+		}
+		for x := range row {
+			if g.Dark(x/pixels-g.quiet, y/pixels-g.quiet) {
+				row[x] = 1
+			}
 		}
 	}
 	return m
@@ -48,11 +56,25 @@ func Readable(text string) (Grid, error) {
 	return g, err
 }
 
+// bufferPool reuses the buffers of png.Encoder, which are much larger than a picture.
+type bufferPool struct{ sync.Pool }
+
+var buffers bufferPool
+
+// Get implements png.EncoderBufferPool; the encoder allocates a buffer if the result is nil.
+func (p *bufferPool) Get() *png.EncoderBuffer {
+	b, _ := p.Pool.Get().(*png.EncoderBuffer)
+	return b
+}
+
+// Put implements png.EncoderBufferPool.
+func (p *bufferPool) Put(b *png.EncoderBuffer) { p.Pool.Put(b) }
+
 // Address returns a data URL that contains the picture of the symbol.
 func (g Grid) Address() (string, error) {
 	// Some browsers smooth enlarged pictures; several pixels per module keep the edges sharp.
 	var b bytes.Buffer
-	encoder := png.Encoder{CompressionLevel: png.BestSpeed}
+	encoder := png.Encoder{CompressionLevel: png.BestSpeed, BufferPool: &buffers}
 	if err := encoder.Encode(&b, g.Picture(max(2, 300/(g.Width+2*g.quiet)))); err != nil {
 		return "", err
 	}
