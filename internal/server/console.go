@@ -10,9 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/danielgtaylor/huma/v2"
-	"github.com/danielgtaylor/huma/v2/adapters/humago"
-
 	"github.com/qrjump/qrjump/internal/contract/settings"
 	"github.com/qrjump/qrjump/internal/domain/iam"
 	"github.com/qrjump/qrjump/internal/edge/console"
@@ -29,7 +26,7 @@ func (s *Server) console(operationsOf http.Handler) *console.Console {
 	scanMux := http.NewServeMux()
 	explain := s.scanAPI()
 	explain.Key = nil // needs no scan key, because the console checks the role of its user
-	explain.Register(scanMux, humago.New(http.NewServeMux(), huma.DefaultConfig("", "")))
+	explain.Register(scanMux)
 	// Callers that are restricted to certain accounts get results for these accounts only.
 	scans := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		scanMux.ServeHTTP(w, r.WithContext(scanapi.WithAccounts(r.Context(), adminroute.CallerFromContext(r.Context()).Accounts)))

@@ -10,10 +10,8 @@ import (
 	"testing"
 
 	"github.com/danielgtaylor/huma/v2"
-	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"github.com/qrjump/qrjump/docs/docgen"
-	"github.com/qrjump/qrjump/internal/edge/adminapi"
 	"github.com/qrjump/qrjump/internal/infra/adminroute"
 	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
@@ -66,8 +64,7 @@ func TestOperations_CoveredByClient(t *testing.T) {
 func TestOperations_RoleEnforced(t *testing.T) {
 	t.Parallel()
 	mux := http.NewServeMux()
-	adminroute.Mount(humago.New(mux, huma.DefaultConfig("", "")), "admin", nil, (&adminapi.Admin{}).Problem, adminroute.Guard{},
-		servertest.Operations())
+	adminroute.Table{Routes: servertest.Operations()}.Mount(mux, huma.DefaultConfig("", ""))
 	for _, o := range servertest.Operations() {
 		path := regexp.MustCompile(`\{[^}]*\}`).ReplaceAllString(o.Path, "1")
 		for _, role := range append(roles, "", "king") {

@@ -11,7 +11,6 @@ import (
 	"sync"
 
 	"github.com/danielgtaylor/huma/v2"
-	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"github.com/qrjump/qrjump/docs"
 	"github.com/qrjump/qrjump/internal/contract/errcode"
@@ -37,51 +36,26 @@ func (s *Server) handler(role listenerRole) http.Handler {
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok\n") })
 	mux.HandleFunc("GET /readyz", s.readiness().ready)
 	s.mountCA(mux)
-	document := huma.DefaultConfig("qrjump", version.Number())
-	document.DocsPath, document.SchemasPath, document.OpenAPIPath = "", "", ""
-	document.CreateHooks = nil // no $schema links in responses
-	document.Components.Schemas = newSchemas()
-	adminroute.Bound(&document)
-	document.Info.License = &huma.License{Name: "Apache-2.0", Identifier: "Apache-2.0"}
-	document.Info.Contact = &huma.Contact{Name: "qrjump", URL: "https://github.com/qrjump/qrjump"}
-	document.Info.Description = "What is this server's own: scans, administration and the emulator. " +
-		"/openapi-wire.json has the platform's calls."
-	document.Servers = []*huma.Server{{URL: "/", Description: "the server that this document comes from"}}
-	document.Tags = []*huma.Tag{{Name: "scan", Description: "for apps that scan"},
-		{Name: "admin", Description: "for operators"}, {Name: "emulator", Description: "with --dev or --emulator"}}
-	document.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
-		"admin": {Type: "http", Scheme: "bearer", Description: "the admin token"},
-		"scan":  {Type: "http", Scheme: "bearer", Description: "a scan key"},
-	}
-	// The OpenAPI document describes all APIs, even those that this listener does not serve.
-	adminMux := http.NewServeMux()
-	humaAPI := humago.New(adminMux, document)
-	scanMux := http.NewServeMux()
-	s.scanAPI().Register(scanMux, humaAPI)
-	s.adminAPI(humaAPI)
-	// The document needs no credentials and takes milliseconds to generate, so it is generated only once.
-	written := sync.OnceValues(humaAPI.OpenAPI().MarshalJSON)
-	mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/openapi+json")
-		b, err := written()
-		if err != nil {
-			scanapi.WriteProblem(w, http.StatusInternalServerError, "the document cannot be written")
-			return
-		}
-		w.Write(b)
-	})
-	mux.HandleFunc("GET /openapi-wire.json", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/openapi+json")
-		w.Write(docs.Wire)
-	})
+	tables := s.operations()
+	mountOpenAPI(mux, tables)
 	// A page of another origin must not send requests with the credentials of the browser's user.
 	sameOrigin := http.NewCrossOriginProtection()
 	sameOrigin.SetDenyHandler(http.HandlerFunc(refuseOrigin))
 	if role&scans != 0 {
+		scanMux := http.NewServeMux()
+		s.scanAPI().Register(scanMux)
 		mux.Handle("/scan/", sameOrigin.Handler(orProblem(scanMux)))
 	}
 	if role&admin != 0 {
 		s.mountGuide(mux)
+		config := huma.DefaultConfig("", "")
+		config.DocsPath, config.SchemasPath, config.OpenAPIPath = "", "", ""
+		config.CreateHooks = nil // no $schema links in responses
+		adminroute.Bound(&config)
+		adminMux := http.NewServeMux()
+		for _, t := range tables {
+			t.Mount(adminMux, config)
+		}
 		pages := s.console(asJSON(orProblem(adminMux))).Handler()
 		mux.Handle(console.Root, pages)
 		mux.Handle(console.Root+"/", pages)
@@ -260,7 +234,8 @@ func (s *Server) scanAPI() *scanapi.API {
 	return a
 }
 
-func (s *Server) adminAPI(h huma.API) {
+// operations returns the operations of the admin API and of the emulator.
+func (s *Server) operations() []adminroute.Table {
 	a := &adminapi.Admin{Accounts: s.domain.accounts, Known: s.domain.current.Accounts.Account, InMemory: s.domain.current.Accounts.All,
 		Rules: s.domain.rules, RuleCount: s.domain.current.Rules.Len, Codes: s.domain.codes, Orders: s.orders(),
 		PackageSigner: s.domain.packageSigner, PassphraseWork: s.seams.PassphraseWork,
@@ -287,7 +262,7 @@ func (s *Server) adminAPI(h huma.API) {
 	if s.config.DatabaseRead != "" {
 		guard.Stale, guard.AsOf = store.WithReplica, store.AsOf
 	}
-	adminroute.Mount(h, "admin", s.log, a.Problem, guard, a.Operations())
+	tables := []adminroute.Table{{Tag: "admin", Routes: a.Operations(), Guard: guard, Problem: a.Problem, Log: s.log}}
 	if s.config.emulates() {
 		control := &emulator.Control[api.Record]{Clock: s.emulation.clock, Plan: s.emulation.plan, Calls: s.emulation.calls,
 			About: func(r api.Record) emulator.Properties {
@@ -298,6 +273,7 @@ func (s *Server) adminAPI(h huma.API) {
 			Platforms: s.platformControls(),
 			Snapshots: s.seeder().snapshotControls()}
 		control.Wrong = func(err error) bool { return errors.Is(err, ErrUsage) }
-		adminroute.Mount(h, "emulator", s.log, a.Problem, adminroute.Guard{}, control.Operations())
+		tables = append(tables, adminroute.Table{Tag: "emulator", Routes: control.Operations(), Problem: a.Problem, Log: s.log})
 	}
+	return tables
 }

@@ -107,8 +107,14 @@ func (f *seedFile) parse() error {
 	if f.tree, err = parser.ParseBytes(f.data, 0); err != nil {
 		return f.yamlError(err)
 	}
-	if err := yaml.NewDecoder(bytes.NewReader(f.data), yaml.Strict()).Decode(&f.Seed); err != nil && !errors.Is(err, io.EOF) {
-		return f.yamlError(err)
+	for _, document := range f.tree.Docs {
+		if document.Body == nil {
+			continue
+		}
+		if err := yaml.NewDecoder(bytes.NewReader(nil), yaml.Strict()).DecodeFromNode(document.Body, &f.Seed); err != nil {
+			return f.yamlError(err)
+		}
+		return nil
 	}
 	return nil
 }

@@ -172,3 +172,11 @@ func TestStart_FailureLeavesNothingBehind(t *testing.T) {
 		assert.NoError(t, s.Close())
 	})
 }
+
+// BenchmarkStart measures a start with the demo seed, and the stop.
+func BenchmarkStart(b *testing.B) {
+	b.ReportAllocs()
+	for b.Loop() {
+		servertest.Start(b, servertest.Options{}).Stop()
+	}
+}

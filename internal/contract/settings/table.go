@@ -102,42 +102,43 @@ var Table = []Field{
 	{Name: "second_factor", Group: "sign_in", Words: []string{string(Optional), string(Admins), string(DemandEveryone)}},
 }
 
-// Value returns the value of this setting in s.
-func (f Field) Value(s Settings) any {
-	v := reflect.ValueOf(s)
-	for i := range v.NumField() {
-		if v.Type().Field(i).Tag.Get("json") == f.Name {
-			return v.Field(i).Interface()
-		}
+// position maps the name of each setting to its position in Settings.
+var position = func() map[string]int {
+	t, positions := reflect.TypeFor[Settings](), map[string]int{}
+	for i := range t.NumField() {
+		positions[t.Field(i).Tag.Get("json")] = i
 	}
-	return nil
-}
+	return positions
+}()
+
+// Value returns the value of this setting in s.
+func (f Field) Value(s Settings) any { return reflect.ValueOf(s).Field(position[f.Name]).Interface() }
 
 // CanBeUnlimited reports whether the setting is a Limit.
 func (f Field) CanBeUnlimited() bool {
-	_, ok := f.Value(Defaults()).(Limit)
+	_, ok := f.Value(Settings{}).(Limit)
 	return ok
 }
 
-// validate returns an error if a number is out of range or a word is not allowed.
-func (f Field) validate(s Settings) error {
-	v := reflect.ValueOf(f.Value(s))
-	switch {
-	case f.Value(s) == Unlimited:
-	case f.CanBeUnlimited() && (v.Int() < f.Min || v.Int() > f.Max):
-		return fmt.Errorf("settings: %s is %d: want %d to %d, or unlimited (null)", f.Name, v.Int(), f.Min, f.Max)
-	case v.CanInt() && (v.Int() < f.Min || v.Int() > f.Max):
-		return fmt.Errorf("settings: %s is %d: want %d to %d", f.Name, v.Int(), f.Min, f.Max)
-	case f.Words != nil && !slices.Contains(f.Words, v.String()):
-		return fmt.Errorf("settings: %s is %q: want %s", f.Name, v.String(), strings.Join(f.Words, " or "))
+// validate returns an error if value, a number, is out of range, or if it is a word that is not allowed.
+func (f Field) validate(value reflect.Value) error {
+	switch limit, isLimit := value.Interface().(Limit); {
+	case isLimit && limit == Unlimited:
+	case isLimit && (value.Int() < f.Min || value.Int() > f.Max):
+		return fmt.Errorf("settings: %s is %d: want %d to %d, or unlimited (null)", f.Name, value.Int(), f.Min, f.Max)
+	case value.CanInt() && (value.Int() < f.Min || value.Int() > f.Max):
+		return fmt.Errorf("settings: %s is %d: want %d to %d", f.Name, value.Int(), f.Min, f.Max)
+	case f.Words != nil && !slices.Contains(f.Words, value.String()):
+		return fmt.Errorf("settings: %s is %q: want %s", f.Name, value.String(), strings.Join(f.Words, " or "))
 	}
 	return nil
 }
 
 // Validate returns an error that names the first invalid setting.
 func (s Settings) Validate() error {
+	values := reflect.ValueOf(s)
 	for _, f := range Table {
-		if err := f.validate(s); err != nil {
+		if err := f.validate(values.Field(position[f.Name])); err != nil {
 			return err
 		}
 	}

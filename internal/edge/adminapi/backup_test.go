@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
-	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 	"github.com/qrjump/qrjump/internal/edge/adminapi"
@@ -25,7 +24,7 @@ import (
 // served is the API for a caller who may do everything.
 func served(a *adminapi.Admin) http.Handler {
 	mux := http.NewServeMux()
-	adminroute.Mount(humago.New(mux, huma.DefaultConfig("", "")), "admin", a.Log, a.Problem, adminroute.Guard{}, a.Operations())
+	adminroute.Table{Routes: a.Operations(), Problem: a.Problem, Log: a.Log}.Mount(mux, huma.DefaultConfig("", ""))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		mux.ServeHTTP(w, r.WithContext(adminroute.WithCaller(r.Context(), adminroute.Caller{Role: adminroute.Admin})))
 	})

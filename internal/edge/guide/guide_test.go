@@ -22,7 +22,6 @@ import (
 	"github.com/qrjump/qrjump/internal/edge/guide"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
-	"github.com/qrjump/qrjump/qrjumptest"
 )
 
 func open(t *testing.T) *guide.Guide {
@@ -369,41 +368,6 @@ func TestGuide_RejectsInconsistentPages(t *testing.T) {
 	_, err = guide.New(more, "", "")
 	assert.True(t, err != nil && strings.Contains(err.Error(), "en/calls/another.md is in no section of the contents"),
 		"a page that the contents do not name: %v", err)
-}
-
-var quoted = regexp.MustCompile("`([^`]+)`(?:\\s*[(（](unpublished|未发布)[)）])?")
-
-// The tables of the page about matching are tried on a real server, line by line.
-func TestGuide_MatchingTablesVerified(t *testing.T) {
-	srv := qrjumptest.Start(t, qrjumptest.Seed("accounts:\n  - {appid: A, kind: mini_program, secret: a, certified: true, versions: [release]}\n"))
-	for _, language := range []string{"en", "zh"} {
-		tried := 0
-		for line := range bytes.Lines(sources(t, language)["matching.md"]) {
-			cells := strings.Split(string(line), "|")
-			if len(cells) != 6 || !strings.Contains(cells[2], "`") {
-				continue
-			}
-			tried++
-			var seed strings.Builder
-			seed.WriteString("rules:\n")
-			for _, rule := range quoted.FindAllStringSubmatch(cells[1], -1) {
-				seed.WriteString(fmt.Sprintf("  - {owner: A, prefix: %q, path: pages/p, published: %v}\n", rule[1], rule[2] == ""))
-			}
-			link := quoted.FindStringSubmatch(cells[2])[1]
-			srv.Reset()
-			done, err := srv.Operator().Emulator.Seed(t.Context(), seed.String())
-			require.True(t, err == nil && done.Applied, "%s: applied %v, %v\n%s", language, done.Applied, err, &seed)
-			d := srv.Scan(link)
-			want := quoted.FindStringSubmatch(cells[3])
-			switch {
-			case want == nil && (d.Action != "open_url" || d.URL != link):
-				t.Errorf("%s: %s opens %+v, wanted the web page", language, link, d)
-			case want != nil && (d.Action != "open_mini_program" || d.Matched.Prefix != want[1]):
-				t.Errorf("%s: %s opens %+v, wanted %s", language, link, d, want[1])
-			}
-		}
-		assert.True(t, tried >= 15, "%s: only %d lines were tried", language, tried)
-	}
 }
 
 // The two first pages of the repository say the same.

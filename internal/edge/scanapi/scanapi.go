@@ -185,25 +185,29 @@ func (p problem) document() []byte {
 	return b.Bytes()
 }
 
-// Register adds the routes of the API and describes them in the API document.
-func (a *API) Register(mux *http.ServeMux, api huma.API) {
+// Register adds the routes of the API to mux.
+func (a *API) Register(mux *http.ServeMux) {
 	mux.HandleFunc("POST "+resolvePath, a.withKey(a.resolve))
 	mux.HandleFunc("POST /scan/v1/explain", a.authenticated(a.explain, a.Operator))
 	mux.HandleFunc("POST /scan/v1/login", a.withKey(a.login))
-	describe[loginRequest, loginAnswer](api, "/scan/v1/login", "login",
+}
+
+// Describe adds the operations of the API to an OpenAPI document.
+func Describe(document *huma.OpenAPI) {
+	describe[loginRequest, loginAnswer](document, "/scan/v1/login", "login",
 		"A js_code by which a Mini Program's server learns the user's openid")
-	describe[request, decision](api, resolvePath, "resolve",
+	describe[request, decision](document, resolvePath, "resolve",
 		"What does a scanned text open? With application/x-ndjson one request a line, one answer a line")
-	describe[explainRequest, explanation](api, "/scan/v1/explain", "explain",
+	describe[explainRequest, explanation](document, "/scan/v1/explain", "explain",
 		"The same decision with the rules that were near; records nothing")
 }
 
-func describe[In, Out any](api huma.API, path, id, summary string) {
-	registry := api.OpenAPI().Components.Schemas
+func describe[In, Out any](document *huma.OpenAPI, path, id, summary string) {
+	registry := document.Components.Schemas
 	body := func(t reflect.Type) map[string]*huma.MediaType {
 		return map[string]*huma.MediaType{"application/json": {Schema: registry.Schema(t, true, id)}}
 	}
-	api.OpenAPI().AddOperation(&huma.Operation{
+	document.AddOperation(&huma.Operation{
 		Method: http.MethodPost, Path: path, OperationID: id, Summary: summary, Tags: []string{"scan"},
 		Description: "For an app that scans, with its scan key; a server with --dev wants none.",
 		Security:    []map[string][]string{{"scan": {}}},

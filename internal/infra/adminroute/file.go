@@ -50,14 +50,14 @@ func (e edge) send(hctx huma.Context, f File) {
 		return
 	}
 	if out.lost != nil {
-		e.log.InfoContext(r.Context(), "a client did not take an export to its end", "file", f.Name, "error", out.lost)
+		e.Log.InfoContext(r.Context(), "a client did not take an export to its end", "file", f.Name, "error", out.lost)
 		panic(http.ErrAbortHandler)
 	}
 	if out.began {
-		e.log.ErrorContext(r.Context(), "an export broke off", "file", f.Name, "error", err)
+		e.Log.ErrorContext(r.Context(), "an export broke off", "file", f.Name, "error", err)
 		panic(http.ErrAbortHandler)
 	}
-	problem, status := e.problem(hctx.Context(), err), http.StatusInternalServerError
+	problem, status := e.Problem(hctx.Context(), err), http.StatusInternalServerError
 	if known, ok := errors.AsType[huma.StatusError](problem); ok {
 		status = known.GetStatus()
 	}

@@ -127,29 +127,5 @@ func (e *edge) guarded(ctx context.Context, in any, call func(context.Context) (
 	}
 	_, arriving := in.(interface{ Arrived() })
 	saw.Repeatable = !arriving
-	return e.guard.Run(ctx, in.(Changing).Object(), saw, call)
-}
-
-// describeMatch documents If-Match and the ETag header of an operation in the OpenAPI document.
-func (e *edge) describeMatch(h *huma.Operation, out reflect.Type, matches string) {
-	if matches != "" && e.guard.Run != nil {
-		text := &huma.Schema{Type: huma.TypeString}
-		h.Parameters = append(h.Parameters,
-			&huma.Param{Name: "If-Match", In: "header", Schema: text, Example: `"Xk2sQ0b7mE4uJ1pVt9aLhw"`,
-				Description: "The `revision` that was read of the " + matches + ", in quotes: where it is another meanwhile, nothing is changed and " +
-					"the answer is 412. `*`: any, where there is one. Left out: whatever it is, it is changed."},
-			&huma.Param{Name: "If-None-Match", In: "header", Schema: &huma.Schema{Type: huma.TypeString, Enum: []any{"*"}},
-				Description: "`*`: only where there is none yet."})
-		if h.Responses == nil {
-			h.Responses = map[string]*huma.Response{}
-		}
-		problem := e.api.OpenAPI().Components.Schemas.Schema(e.guard.Problem, true, "")
-		h.Responses["412"] = &huma.Response{
-			Description: "It is another than the one that was read, and nothing was changed: who changed what, and how it is now",
-			Content:     map[string]*huma.MediaType{"application/problem+json": {Schema: problem}}}
-	}
-	if tagged(out) && h.Responses["200"] != nil {
-		h.Responses["200"].Headers = map[string]*huma.Param{"ETag": {Schema: &huma.Schema{Type: huma.TypeString},
-			Description: "its `revision`, for If-Match"}}
-	}
+	return e.Guard.Run(ctx, in.(Changing).Object(), saw, call)
 }

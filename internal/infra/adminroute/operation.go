@@ -29,25 +29,33 @@ type Route struct {
 	Least                     Role   // the least privileged role that may call the operation
 	Matches                   string // the kind of object whose revision the operation accepts in If-Match; "" = none
 
-	described huma.Operation // optional parts of the operation's description
+	described huma.Operation // optional parts of the operation's description in the OpenAPI document
 	wants     func(huma.Registry) *huma.Schema
 	patient   bool
 	everyone  bool // callers restricted to some accounts may call the operation, and see only the data of their accounts
 	of        func(context.Context, func(string) string) (string, error)
-	busy      string // the error message if the operation is already running; "" = concurrent calls are allowed
-	mount     func(edge, huma.Operation)
+	busy      string       // the error message if the operation is already running; "" = concurrent calls are allowed
+	answer    reflect.Type // Out
+	register  func(edge, huma.Operation)
+}
+
+// Table is the operations with one tag of the OpenAPI document, and what they have in common.
+type Table struct {
+	Tag     string
+	Routes  []Route
+	Guard   Guard                              // checks the preconditions of If-Match
+	Problem func(context.Context, error) error // converts the errors of the functions to responses
+	Log     *slog.Logger
 }
 
 // edge holds the dependencies of a mounted operation.
 type edge struct {
+	Table
 	api     huma.API
-	log     *slog.Logger
-	problem func(context.Context, error) error
 	busy    string
 	running *sync.Mutex
 	file    bool // the response is a File
 	stale   bool // the response may come from stale reads
-	guard   Guard
 }
 
 // Empty is the response of an operation without a result: HTTP 204.
@@ -78,43 +86,16 @@ func Delete[In, Out any](path, id string, role Role, f func(context.Context, *In
 // line returns a Route. line contains little generic code, because the compiler compiles generic code separately for every
 // operation; huma.Register alone takes most of the build time.
 func line[In, Out any](method, path, id string, role Role, f func(context.Context, *In) (Out, error), summary string) Route {
-	o := Route{Method: method, Path: path, ID: id, Summary: summary, Least: role}
+	o := Route{Method: method, Path: path, ID: id, Summary: summary, Least: role, answer: reflect.TypeFor[Out]()}
 	if in, names := any(new(In)).(Changing); names && method != http.MethodGet {
 		o.Matches = in.Object().Kind
 	}
-	o.mount = func(e edge, h huma.Operation) {
-		e.describe(&h, reflect.TypeFor[Out](), o.Matches)
+	o.register = func(e edge, h huma.Operation) {
 		huma.Register(e.api, h, func(ctx context.Context, in *In) (*huma.StreamResponse, error) {
 			return e.run(ctx, in, func(ctx context.Context) (any, error) { return f(ctx, in) })
 		})
 	}
 	return o
-}
-
-// describe documents the response of an operation: JSON of a type, an empty response, or the File described by Answers.
-func (e *edge) describe(h *huma.Operation, out reflect.Type, matches string) {
-	defer func() { e.describeMatch(h, out, matches) }()
-	switch out {
-	case reflect.TypeFor[Empty]():
-		h.DefaultStatus = http.StatusNoContent
-	case reflect.TypeFor[File]():
-		e.file = true
-	default:
-		schemas := e.api.OpenAPI().Components.Schemas
-		schema := schemas.Schema(out, true, h.OperationID+"Response")
-		if e.stale {
-			schemas.SchemaFromRef(schema.Ref).Properties["as_of"] = &huma.Schema{Type: huma.TypeString, Format: "date-time",
-				Description: "The response was read from a replica and has all changes up to this time; absent = it is current."}
-		}
-		described := h.Responses["200"]
-		if described == nil {
-			described = &huma.Response{}
-			h.Responses = map[string]*huma.Response{"200": described}
-		}
-		if described.Content == nil {
-			described.Content = map[string]*huma.MediaType{"application/json": {Schema: schema}}
-		}
-	}
 }
 
 // run calls the function of an operation, and returns a response that is written afterwards.
@@ -127,7 +108,7 @@ func (e edge) run(ctx context.Context, in any, call func(context.Context) (any, 
 	}
 	out, err := e.guarded(ctx, in, call)
 	if err != nil {
-		return nil, e.problem(ctx, err)
+		return nil, e.Problem(ctx, err)
 	}
 	switch out := out.(type) {
 	case Empty:
@@ -148,7 +129,7 @@ func (e edge) write(hctx huma.Context, out any) {
 	}
 	body, err := e.api.Transform(hctx, "200", out)
 	if err != nil {
-		_ = huma.WriteErr(e.api, hctx, http.StatusInternalServerError, e.problem(hctx.Context(), err).Error())
+		_ = huma.WriteErr(e.api, hctx, http.StatusInternalServerError, e.Problem(hctx.Context(), err).Error())
 		return
 	}
 	hctx.SetHeader("Content-Type", kind)
@@ -157,7 +138,7 @@ func (e edge) write(hctx huma.Context, out any) {
 	}
 	hctx.SetStatus(http.StatusOK)
 	if err := e.marshal(hctx, kind, body); err != nil && hctx.Context().Err() == nil {
-		e.log.ErrorContext(hctx.Context(), "an answer could not be written", "operation", hctx.Operation().OperationID, "error", err)
+		e.Log.ErrorContext(hctx.Context(), "an answer could not be written", "operation", hctx.Operation().OperationID, "error", err)
 	}
 }
 
@@ -165,7 +146,7 @@ func (e edge) write(hctx huma.Context, out any) {
 func (e edge) marshal(hctx huma.Context, kind string, body any) error {
 	var asOf time.Time
 	if e.stale {
-		asOf = e.guard.AsOf(hctx.Context())
+		asOf = e.Guard.AsOf(hctx.Context())
 	}
 	if asOf.IsZero() {
 		return e.api.Marshal(hctx.BodyWriter(), kind, body)
@@ -246,115 +227,87 @@ func (o Route) checkAccount(hctx huma.Context) error {
 // Patient removes the write deadline of the response.
 func (o Route) Patient() Route { o.patient = true; return o }
 
-// Wants sets the documented schema of a PUT body. The handler, not huma, validates the body.
-func (o Route) Wants(schema func(huma.Registry) *huma.Schema) Route {
-	o.wants = schema
-	return o
-}
-
-// Description sets a text that supplements the summary.
-func (o Route) Description(text string) Route { o.described.Description = text; return o }
-
-// Takes describes a request body that has no Go type.
-func (o Route) Takes(kind, description string) Route {
-	o.described.RequestBody = &huma.RequestBody{Required: true, Description: description, Content: binary(kind)}
-	return o
-}
-
-// Answers describes the response; kinds are the media types of a File.
-func (o Route) Answers(description string, kinds ...string) Route {
-	o.described.Responses = map[string]*huma.Response{"200": {Description: description, Content: binary(kinds...)}}
-	return o
-}
-
-func binary(kinds ...string) map[string]*huma.MediaType {
-	var content map[string]*huma.MediaType
-	for _, kind := range kinds {
-		if content == nil {
-			content = map[string]*huma.MediaType{}
-		}
-		content[kind] = &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}}
-	}
-	return content
-}
-
-// Mount registers the operations of a table and adds them to the OpenAPI document. problem converts the errors of the functions to
-// responses; guard checks the preconditions of If-Match.
-func Mount(api huma.API, tag string, log *slog.Logger, problem func(context.Context, error) error, guard Guard, table []Route) {
-	for _, o := range table {
-		e := edge{api: api, log: log, problem: problem, busy: o.busy, running: &sync.Mutex{}, stale: guard.Stale != nil && o.mayBeStale(),
-			guard: guard}
-		h := o.described
-		h.Method, h.Path, h.OperationID, h.Summary, h.Tags = o.Method, Base+o.Path, o.ID, o.Summary, []string{tag}
-		h.Description = strings.TrimSpace(h.Description + " It wants the role " + string(o.Least) + ", or one that may do what it may.")
-		h.Security, h.MaxBodyBytes, h.BodyReadTimeout = []map[string][]string{{"admin": {}}}, 1<<20, 10*time.Second
-		h.DefaultStatus = http.StatusOK
-		h.Middlewares = huma.Middlewares{func(hctx huma.Context, next func(huma.Context)) {
-			tracing.Describe(hctx.Context(), o.ID)
-			if refused := Authorise(hctx.Context(), o.Least); refused != nil {
-				_ = huma.WriteErr(api, hctx, refused.GetStatus(), refused.Error())
-				return
-			}
-			if err := o.checkAccount(hctx); err != nil {
-				status := http.StatusInternalServerError
-				answered := problem(hctx.Context(), err)
-				if known, ok := errors.AsType[huma.StatusError](answered); ok {
-					status = known.GetStatus()
-				}
-				_ = huma.WriteErr(api, hctx, status, answered.Error())
-				return
-			}
-			if o.patient {
-				_, w := humago.Unwrap(hctx)
-				_ = http.NewResponseController(w).SetWriteDeadline(time.Time{})
-			}
-			if e.stale && hctx.Query("wait") != "true" {
-				hctx = huma.WithContext(hctx, guard.Stale(hctx.Context()))
-			}
-			if o.Method != http.MethodGet {
-				var err error
-				if hctx, err = withSeen(hctx, o.Matches != "" && guard.Run != nil); err != nil {
-					_ = huma.WriteErr(api, hctx, http.StatusBadRequest, err.Error())
-					return
-				}
-			}
-			next(hctx)
-		}}
-		o.mount(e, h)
-		nameWhole(api.OpenAPI(), h.Path, o.Spelled())
-		if o.wants != nil {
-			api.OpenAPI().Paths[h.Path].Put.RequestBody.Content["application/json"].Schema = o.wants(api.OpenAPI().Components.Schemas)
-		}
+// Mount adds the operations of a table to mux. The parsers and validators of an operation are made on its first call, because making them
+// for all operations is half of the processor time of a server start.
+func (t Table) Mount(mux *http.ServeMux, config huma.Config) {
+	for _, o := range t.Routes {
+		h := o.operation()
+		handler := sync.OnceValue(func() http.Handler { return t.handler(config, o, h) })
+		mux.HandleFunc(h.Method+" "+h.Path, func(w http.ResponseWriter, r *http.Request) { handler().ServeHTTP(w, r) })
 	}
 }
 
-// mayBeStale reports whether a read replica may serve the operation: lists, statistics and history. Clients expect the present from the
+// operationMux is a humago.Mux with the handler of one operation.
+type operationMux struct{ http.Handler }
+
+func (m *operationMux) HandleFunc(_ string, f func(http.ResponseWriter, *http.Request)) {
+	m.Handler = http.HandlerFunc(f)
+}
+
+// handler returns the handler of one operation. The schemas that validate its calls are in no OpenAPI document.
+func (t Table) handler(config huma.Config, o Route, h huma.Operation) http.Handler {
+	config.OpenAPI = &huma.OpenAPI{Components: &huma.Components{Schemas: huma.NewMapRegistry("#/", func(in reflect.Type, _ string) string {
+		return in.PkgPath() + " " + in.String()
+	})}}
+	mux := &operationMux{}
+	e := edge{Table: t, api: humago.New(mux, config), busy: o.busy, running: &sync.Mutex{}, file: o.answer == reflect.TypeFor[File](),
+		stale: o.readsStale(t.Guard)}
+	h.Hidden, h.Middlewares = true, huma.Middlewares{func(hctx huma.Context, next func(huma.Context)) { e.admit(hctx, o, next) }}
+	o.register(e, h)
+	return mux
+}
+
+// admit calls next if the caller may call the operation, with a context for its reads and its preconditions.
+func (e edge) admit(hctx huma.Context, o Route, next func(huma.Context)) {
+	tracing.Describe(hctx.Context(), o.ID)
+	if refused := Authorise(hctx.Context(), o.Least); refused != nil {
+		_ = huma.WriteErr(e.api, hctx, refused.GetStatus(), refused.Error())
+		return
+	}
+	if err := o.checkAccount(hctx); err != nil {
+		status := http.StatusInternalServerError
+		answered := e.Problem(hctx.Context(), err)
+		if known, ok := errors.AsType[huma.StatusError](answered); ok {
+			status = known.GetStatus()
+		}
+		_ = huma.WriteErr(e.api, hctx, status, answered.Error())
+		return
+	}
+	if o.patient {
+		_, w := humago.Unwrap(hctx)
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Time{})
+	}
+	if e.stale && hctx.Query("wait") != "true" {
+		hctx = huma.WithContext(hctx, e.Guard.Stale(hctx.Context()))
+	}
+	if o.Method != http.MethodGet {
+		var err error
+		if hctx, err = withSeen(hctx, o.Matches != "" && e.Guard.Run != nil); err != nil {
+			_ = huma.WriteErr(e.api, hctx, http.StatusBadRequest, err.Error())
+			return
+		}
+	}
+	next(hctx)
+}
+
+// operation returns what a mounted operation and its description have in common.
+func (o Route) operation() huma.Operation {
+	status := http.StatusOK
+	if o.answer == reflect.TypeFor[Empty]() {
+		status = http.StatusNoContent
+	}
+	return huma.Operation{Method: o.Method, Path: Base + o.Path, OperationID: o.ID, DefaultStatus: status, MaxBodyBytes: 1 << 20,
+		BodyReadTimeout: 10 * time.Second}
+}
+
+// readsStale reports whether a read replica serves the operation: lists, statistics and history. Clients expect the present from the
 // feed of scans and the list of nodes, and a list of codes is a file, which cannot have the field as_of.
-func (o Route) mayBeStale() bool {
+func (o Route) readsStale(g Guard) bool {
 	switch o.ID {
 	case "listScans", "listScanNodes", "listCodes":
 		return false
 	case "getStatistics", "getRuleHistory":
-		return true
+		return g.Stale != nil
 	}
-	return o.Method == http.MethodGet && strings.HasPrefix(o.ID, "list")
-}
-
-// Spelled returns the path as written in the OpenAPI document.
-func (o Route) Spelled() string { return Base + strings.ReplaceAll(o.Path, "...}", "}") }
-
-// nameWhole replaces the path in the argument "path" by the argument "plain" in the OpenAPI document. Only the router knows the syntax
-// {key...} for the last parameter of path.
-func nameWhole(document *huma.OpenAPI, path, plain string) {
-	item := document.Paths[path]
-	if plain == path || item == nil {
-		return
-	}
-	delete(document.Paths, path)
-	if storedPathItem := document.Paths[plain]; storedPathItem != nil {
-		storedPathItem.Get, storedPathItem.Put, storedPathItem.Delete = cmp.Or(storedPathItem.Get, item.Get),
-			cmp.Or(storedPathItem.Put, item.Put), cmp.Or(storedPathItem.Delete, item.Delete)
-		item = storedPathItem
-	}
-	document.Paths[plain] = item
+	return g.Stale != nil && o.Method == http.MethodGet && strings.HasPrefix(o.ID, "list")
 }

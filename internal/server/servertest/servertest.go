@@ -4,6 +4,7 @@ package servertest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -15,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -70,6 +72,7 @@ type Server struct {
 
 	t       testing.TB
 	chance  *chance
+	seeded  func() map[string]string // the secrets of the seed's accounts and platforms, by AppID
 	options Options
 	logs    *log
 	mu      sync.Mutex
@@ -182,10 +185,11 @@ func Try(t testing.TB, o Options) (*Server, error) {
 		o.Began = Began
 	}
 	s := &Server{Clock: &Clock{now: o.Began}, t: t, options: o, logs: &log{}, tokens: map[string]string{}}
+	s.seeded = sync.OnceValue(func() map[string]string { return seededSecrets(t, o.Seed) })
 	s.secrets = []string{AdminToken, "secret0001", "secret0002", "secret0003", "c0ffee00000000000000000000000001",
 		"c0ffee00000000000000000000000002", "c0ffee00000000000000000000000003", "0123456789abcdef",
 		"abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE"}
-	for _, found := range regexp.MustCompile(`(?:secret|marketcode_key|aes_key): *([^,}\s]+)`).FindAllStringSubmatch(o.Seed, -1) {
+	for _, found := range secretInSeed.FindAllStringSubmatch(o.Seed, -1) {
 		s.secrets = append(s.secrets, found[1])
 	}
 	seed := [32]byte{1}
@@ -257,6 +261,8 @@ func Reached(id string) bool {
 }
 
 var (
+	secretInSeed = regexp.MustCompile(`(?:secret|marketcode_key|aes_key): *([^,}\s]+)`)
+
 	refusal = regexp.MustCompile(` errcode=[1-9][0-9]* `)
 	rows    = regexp.MustCompile(` behaviours="?\[([a-z_. ]+)\]`)
 )
@@ -439,22 +445,23 @@ func (s *Server) Advance(d time.Duration) {
 
 // secretOf returns the AppSecret of an account or a platform: the seed's, or else "the-secret-of-" and its AppID.
 func (s *Server) secretOf(appid string) string {
-	seed := struct {
+	return cmp.Or(s.seeded()[appid], "the-secret-of-"+appid)
+}
+
+// seededSecrets returns the secrets in a seed, and those of the demo seed.
+func seededSecrets(t testing.TB, text string) map[string]string {
+	t.Helper()
+	secrets := map[string]string{"wxminiprogram0001": "secret0001", "wxserviceacct0001": "secret0002"}
+	var seed struct {
 		Accounts, Components []struct{ AppID, Secret string }
-	}{}
-	require.NoError(s.t, yaml.Unmarshal([]byte(s.options.Seed), &seed))
-	for _, entry := range append(seed.Accounts, seed.Components...) {
-		if entry.AppID == appid && entry.Secret != "" {
-			return entry.Secret
+	}
+	require.NoError(t, yaml.Unmarshal([]byte(text), &seed))
+	for _, entry := range slices.Concat(seed.Accounts, seed.Components) {
+		if entry.Secret != "" {
+			secrets[entry.AppID] = entry.Secret
 		}
 	}
-	switch appid {
-	case "wxminiprogram0001":
-		return "secret0001"
-	case "wxserviceacct0001":
-		return "secret0002"
-	}
-	return "the-secret-of-" + appid
+	return secrets
 }
 
 // Token returns an account's access token, fetched at its first use.

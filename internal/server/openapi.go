@@ -1,0 +1,79 @@
+package server
+
+import (
+	"net/http"
+	"reflect"
+	"sync"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/qrjump/qrjump/docs"
+	"github.com/qrjump/qrjump/internal/edge/scanapi"
+	"github.com/qrjump/qrjump/internal/infra/adminroute"
+	"github.com/qrjump/qrjump/internal/infra/version"
+)
+
+// mountOpenAPI serves the OpenAPI documents. That of the operations describes all APIs, even those that this listener does not serve. It
+// needs no credentials and takes milliseconds to generate, so it is generated only once, for the first request.
+func mountOpenAPI(mux *http.ServeMux, tables []adminroute.Table) {
+	written := sync.OnceValues(func() ([]byte, error) { return openAPI(tables).MarshalJSON() })
+	mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/openapi+json")
+		b, err := written()
+		if err != nil {
+			scanapi.WriteProblem(w, http.StatusInternalServerError, "the document cannot be written")
+			return
+		}
+		w.Write(b)
+	})
+	mux.HandleFunc("GET /openapi-wire.json", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/openapi+json")
+		w.Write(docs.Wire)
+	})
+}
+
+// openAPI returns the OpenAPI document of the scan API and of the operations.
+func openAPI(tables []adminroute.Table) *huma.OpenAPI {
+	document := huma.DefaultConfig("qrjump", version.Number()).OpenAPI
+	document.Components.Schemas = newSchemas()
+	document.Info.License = &huma.License{Name: "Apache-2.0", Identifier: "Apache-2.0"}
+	document.Info.Contact = &huma.Contact{Name: "qrjump", URL: "https://github.com/qrjump/qrjump"}
+	document.Info.Description = "What is this server's own: scans, administration and the emulator. " +
+		"/openapi-wire.json has the platform's calls."
+	document.Servers = []*huma.Server{{URL: "/", Description: "the server that this document comes from"}}
+	document.Tags = []*huma.Tag{{Name: "scan", Description: "for apps that scan"},
+		{Name: "admin", Description: "for operators"}, {Name: "emulator", Description: "with --dev or --emulator"}}
+	document.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
+		"admin": {Type: "http", Scheme: "bearer", Description: "the admin token"},
+		"scan":  {Type: "http", Scheme: "bearer", Description: "a scan key"},
+	}
+	scanapi.Describe(document)
+	for _, t := range tables {
+		t.Describe(document)
+	}
+	return document
+}
+
+// schemaNames maps names of Go types to better schema names. The Go names are unclear without their package, or break generated code: the
+// code generator ogen fails with Request, and Record is a global type of TypeScript.
+var schemaNames = map[string]string{
+	"Agreed": "AuthorizationAnswer", "Amount": "DeletionCount", "Assumed": "AssumedRule", "CallListRecord": "CallRecordList",
+	"Change": "AuditEntry", "Checked": "AuditVerification", "Difference": "RecountDifference", "Drill": "BackupDrill",
+	"Erased": "ErasedScans", "Fault": "AuditFault", "Found": "SearchResult", "Hit": "SearchHit", "Holding": "ComponentGrant",
+	"Imported": "ImportResult", "Item": "GS1LinkInput", "Mark": "StatisticsMark", "Matched": "ScanMatch", "Miss": "UnmatchedScans",
+	"MoveInput": "ClockInput", "Need": "AbilityNeed", "Notification": "AccountNotification", "Past": "PastScan",
+	"Planted": "SeedResult", "Record": "CallRecord",
+	"Released": "ReleaseResult", "Request": "ScanRequest", "Step": "ExplanationStep", "Trial": "BehaviourTrial",
+	"Turn": "ReplayDifference", "Why": "AlarmEvidence",
+}
+
+// newSchemas returns a schema registry whose names are clear without their Go package.
+func newSchemas() huma.Registry {
+	return huma.NewMapRegistry("#/components/schemas/", func(t reflect.Type, hint string) string {
+		name := huma.DefaultSchemaNamer(t, hint)
+		if full, ok := schemaNames[name]; ok {
+			return full
+		}
+		return name
+	})
+}
