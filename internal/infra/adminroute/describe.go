@@ -46,7 +46,8 @@ func (t Table) Describe(document *huma.OpenAPI) {
 	for _, o := range t.Routes {
 		h := o.operation()
 		h.Path, h.Summary, h.Tags = o.Spelled(), o.Summary, []string{t.Tag}
-		h.Description = strings.TrimSpace(o.described.Description + " It wants the role " + string(o.Least) + ", or one that may do what it may.")
+		h.Description = strings.TrimSpace(o.described.Description + " It wants the role " + string(o.Least) +
+			", or one that may do what it may.")
 		h.Security = []map[string][]string{{"admin": {}}}
 		h.RequestBody = o.described.RequestBody
 		o.describeAnswer(&h, t.Guard, document.Components.Schemas)
