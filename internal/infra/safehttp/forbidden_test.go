@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -62,210 +63,38 @@ func (c *canary) reached(t *testing.T, client *safehttp.Client, url, at string) 
 	assert.True(t, c.visits.Load() == visits+1, "%d visits, want one", c.visits.Load()-visits)
 }
 
-// addresses is written by hand and not derived from the table of blocks. With
-// says empty the address is public; private tells whether AllowPrivate opens it.
-var addresses = []struct {
-	addr    string
-	says    string
-	private bool
-}{
-	// IPv4: first, some and last of each block, and the neighbours.
-	{"0.0.0.0", "This host on this network (RFC 1122)", false},
-	{"0.0.0.1", "This network (RFC 791)", false},
-	{"0.255.255.255", "This network", false},
-	{"1.0.0.0", "", false},
-	{"1.1.1.1", "", false},
-	{"8.8.8.8", "", false},
-	{"9.255.255.255", "", false},
-	{"10.0.0.0", "Private-Use (RFC 1918)", true},
-	{"10.0.0.1", "Private-Use", true},
-	{"10.255.255.255", "Private-Use", true},
-	{"11.0.0.0", "", false},
-	{"100.63.255.255", "", false},
-	{"100.64.0.0", "Shared Address Space (RFC 6598)", true},
-	{"100.100.100.100", "Shared Address Space", true},
-	{"100.100.100.200", "Cloud metadata (Alibaba Cloud)", false},
-	{"100.127.255.255", "Shared Address Space", true},
-	{"100.128.0.0", "", false},
-	{"126.255.255.255", "", false},
-	{"127.0.0.0", "Loopback (RFC 1122)", true},
-	{"127.0.0.1", "Loopback", true},
-	{"127.0.1.1", "Loopback", true},
-	{"127.0.0.53", "Loopback", true},
-	{"127.255.255.255", "Loopback", true},
-	{"128.0.0.0", "", false},
-	{"168.63.129.16", "Cloud platform address (Azure)", false},
-	{"168.63.129.17", "", false},
-	{"169.253.255.255", "", false},
-	{"169.254.0.0", "Link Local (RFC 3927)", false},
-	{"169.254.0.23", "Link Local", false},
-	{"169.254.169.254", "Link Local", false},
-	{"169.254.170.2", "Link Local", false},
-	{"169.254.255.255", "Link Local", false},
-	{"169.255.0.0", "", false},
-	{"172.15.255.255", "", false},
-	{"172.16.0.0", "Private-Use", true},
-	{"172.17.0.1", "Private-Use", true},
-	{"172.31.255.255", "Private-Use", true},
-	{"172.32.0.0", "", false},
-	{"191.255.255.255", "", false},
-	{"192.0.0.0", "IPv4 Service Continuity Prefix (RFC 7335)", false},
-	{"192.0.0.7", "IPv4 Service Continuity Prefix", false},
-	{"192.0.0.8", "IPv4 dummy address (RFC 7600)", false},
-	{"192.0.0.9", "Port Control Protocol Anycast (RFC 7723)", false},
-	{"192.0.0.10", "Traversal Using Relays around NAT Anycast (RFC 8155)", false},
-	{"192.0.0.11", "IETF Protocol Assignments (RFC 6890)", false},
-	{"192.0.0.170", "NAT64/DNS64 Discovery (RFC 7050)", false},
-	{"192.0.0.171", "NAT64/DNS64 Discovery", false},
-	{"192.0.0.192", "IETF Protocol Assignments", false},
-	{"192.0.0.255", "IETF Protocol Assignments", false},
-	{"192.0.1.0", "", false},
-	{"192.0.2.0", "Documentation (TEST-NET-1) (RFC 5737)", false},
-	{"192.0.2.255", "Documentation (TEST-NET-1)", false},
-	{"192.0.3.0", "", false},
-	{"192.31.196.1", "AS112-v4 (RFC 7535)", false},
-	{"192.52.193.1", "AMT (RFC 7450)", false},
-	{"192.88.98.255", "", false},
-	{"192.88.99.0", "6to4 Relay Anycast, deprecated (RFC 7526)", false},
-	{"192.88.99.255", "6to4 Relay Anycast", false},
-	{"192.88.100.0", "", false},
-	{"192.167.255.255", "", false},
-	{"192.168.0.0", "Private-Use", true},
-	{"192.168.1.1", "Private-Use", true},
-	{"192.168.255.255", "Private-Use", true},
-	{"192.169.0.0", "", false},
-	{"192.175.48.6", "Direct Delegation AS112 Service (RFC 7534)", false},
-	{"198.17.255.255", "", false},
-	{"198.18.0.0", "Benchmarking (RFC 2544)", true},
-	{"198.19.255.255", "Benchmarking", true},
-	{"198.20.0.0", "", false},
-	{"198.51.99.255", "", false},
-	{"198.51.100.1", "Documentation (TEST-NET-2)", false},
-	{"203.0.112.255", "", false},
-	{"203.0.113.1", "Documentation (TEST-NET-3)", false},
-	{"203.0.114.0", "", false},
-	{"223.255.255.255", "", false},
-	{"224.0.0.0", "Multicast (RFC 5771)", false},
-	{"224.0.0.251", "Multicast", false},
-	{"239.255.255.255", "Multicast", false},
-	{"240.0.0.0", "Reserved (RFC 1112)", false},
-	{"255.255.255.254", "Reserved", false},
-	{"255.255.255.255", "Limited Broadcast (RFC 919)", false},
-
-	// IPv6.
-	{"::", "Unspecified Address (RFC 4291)", false},
-	{"::1", "Loopback Address (RFC 4291)", true},
-	{"::2", "IPv4-compatible Address, deprecated", false},
-	{"::7f00:1", "IPv4-compatible Address, deprecated", false},
-	{"::5db8:d822", "IPv4-compatible Address, deprecated", false},
-	{"0:0:0:1::", "Not global unicast", false},
-	{"64:ff9b:1::1", "IPv4-IPv6 Translation (local NAT64) (RFC 8215)", false},
-	{"64:ff9b:1:ffff:ffff:ffff:ffff:ffff", "local NAT64", false},
-	{"64:ff9b:2::1", "Not global unicast", false},
-	{"100::1", "Discard-Only Address Block (RFC 6666)", false},
-	{"100:0:0:1::1", "Dummy IPv6 Prefix (RFC 9780)", false},
-	{"200::1", "Not global unicast (RFC 4291)", false},
-	{"1fff:ffff::1", "Not global unicast", false},
-	{"2001::1", "Teredo (RFC 4380)", false},
-	{"2001:0:5db8:d822::1", "Teredo", false},
-	{"2001:1::1", "Port Control Protocol Anycast", false},
-	{"2001:1::2", "Traversal Using Relays around NAT Anycast", false},
-	{"2001:1::3", "DNS-SD Service Registration Protocol Anycast", false},
-	{"2001:1::4", "IETF Protocol Assignments (RFC 2928)", false},
-	{"2001:2::1", "Benchmarking (RFC 5180)", false},
-	{"2001:3::1", "AMT (RFC 7450)", false},
-	{"2001:4:112::1", "AS112-v6 (RFC 7535)", false},
-	{"2001:10::1", "ORCHID, deprecated (RFC 4843)", false},
-	{"2001:20::1", "ORCHIDv2 (RFC 7343)", false},
-	{"2001:2f:ffff::1", "ORCHIDv2", false},
-	{"2001:30::1", "Drone Remote ID Protocol Entity Tags (RFC 9374)", false},
-	{"2001:1ff:ffff::1", "IETF Protocol Assignments", false},
-	{"2001:200::1", "", false},
-	{"2001:4860:4860::8888", "", false},
-	{"2001:db7:ffff::1", "", false},
-	{"2001:db8::1", "Documentation (RFC 3849)", false},
-	{"2001:db9::1", "", false},
-	{"2002:7f00:1::", "6to4 (RFC 3056)", false},
-	{"2002:5db8:d822::1", "6to4", false},
-	{"2003::1", "", false},
-	{"2400:3200::1", "", false},
-	{"2606:4700:4700::1111", "", false},
-	{"2620:4f:8000::1", "Direct Delegation AS112 Service", false},
-	{"3ffd:ffff::1", "", false},
-	{"3ffe::1", "6bone, returned (RFC 3701)", false},
-	{"3fff::1", "Documentation (RFC 9637)", false},
-	{"3fff:fff:ffff::1", "Documentation (RFC 9637)", false},
-	{"3fff:1000::1", "", false},
-	{"4000::1", "Not global unicast", false},
-	{"5f00::1", "Segment Routing (SRv6) SIDs (RFC 9602)", false},
-	{"8000::1", "Not global unicast", false},
-	{"fbff::1", "Not global unicast", false},
-	{"fc00::1", "Unique-Local (RFC 4193)", true},
-	{"fd00::1", "Unique-Local", true},
-	{"fd00:ec2::254", "Cloud services (AWS)", false},
-	{"fd00:ec2::", "Cloud services (AWS)", false},
-	{"fd00:ec2::23", "Cloud services (AWS)", false}, // credentials of pods; issue 12, 10
-	{"fd00:ec2::123", "Cloud services (AWS)", false},
-	{"fd00:ec2::253", "Cloud services (AWS)", false},
-	{"fd00:ec2:ffff:ffff:ffff:ffff:ffff:ffff", "Cloud services (AWS)", false},
-	{"fd00:ec3::", "Unique-Local", true},
-	{"fd00:c1::a9fe:a9fe", "Cloud services (Oracle Cloud)", false},
-	{"fd00:c1::", "Cloud services (Oracle Cloud)", false},
-	{"fd00:c1:ffff:ffff:ffff:ffff:ffff:ffff", "Cloud services (Oracle Cloud)", false},
-	{"fd00:c0:ffff::", "Unique-Local", true},
-	{"fd00:c2::", "Unique-Local", true},
-	{"fd20:ce::254", "Cloud metadata (Google Cloud)", false},
-	{"fd00:42::42", "Cloud metadata (Scaleway)", false},
-	{"fdff:ffff::1", "Unique-Local", true},
-	{"fe00::1", "Not global unicast", false},
-	{"fe80::1", "Link-Local Unicast (RFC 4291)", false},
-	{"febf:ffff::1", "Link-Local Unicast", false},
-	{"fec0::1", "Site-Local Unicast, deprecated (RFC 3879)", false},
-	{"feff:ffff::1", "Site-Local Unicast", false},
-	{"ff02::1", "Multicast (RFC 4291)", false},
-	{"ff0e::1", "Multicast", false},
-
-	// IPv4 inside IPv6.
-	{"::ffff:127.0.0.1", "IPv4-mapped Address (RFC 4291), ::ffff:0.0.0.0/96 around 127.0.0.1: Loopback", true},
-	{"::ffff:10.0.0.1", "around 10.0.0.1: Private-Use", true},
-	{"::ffff:169.254.169.254", "around 169.254.169.254: Link Local", false},
-	{"::ffff:0.0.0.0", "around 0.0.0.0: This host", false},
-	{"::ffff:100.100.100.200", "around 100.100.100.200: Cloud metadata", false},
-	{"::ffff:255.255.255.255", "around 255.255.255.255: Limited Broadcast", false},
-	{"::ffff:93.184.216.34", "IPv4-mapped Address (RFC 4291), ::ffff:0.0.0.0/96 around 93.184.216.34", true},
-	{"64:ff9b::7f00:1", "NAT64) (RFC 6052), 64:ff9b::/96 around 127.0.0.1: Loopback", true},
-	{"64:ff9b::a9fe:a9fe", "around 169.254.169.254: Link Local", false},
-	{"64:ff9b::5db8:d822", "64:ff9b::/96 around 93.184.216.34", true},
-	{"::ffff:0:7f00:1", "IPv4-translated Address (RFC 2765)", false},
-
-	// Zones.
-	{"fe80::1%eth0", "IPv6 zone (RFC 4007)", false},
-	{"2606:4700::1%1", "IPv6 zone", false},
-	{"::1%lo", "IPv6 zone", false},
-	{"::ffff:127.0.0.1%lo", "IPv6 zone", false},
-}
-
+// The addresses in testdata/addresses.txt are written by hand and not derived from the table of blocks. A line has an address, "private" if
+// AllowPrivate permits it, and what the error says; an address without such words is public.
 func TestSafeHTTP_AllowedAddresses(t *testing.T) {
 	c := newCanary(t)
-	for _, row := range addresses {
-		t.Run(row.addr, func(t *testing.T) {
-			client := &safehttp.Client{Resolver: knows("h.example", []string{row.addr}), Dial: c.dial}
-			at := netip.AddrPortFrom(netip.MustParseAddr(row.addr), 80).String()
-			if row.says == "" {
+	addresses, err := os.ReadFile("testdata/addresses.txt")
+	require.NoError(t, err)
+	rows := 0
+	for line := range strings.Lines(string(addresses)) {
+		if strings.HasPrefix(line, "#") {
+			continue
+		}
+		row := strings.Split(strings.TrimSuffix(line, "\n"), "\t")
+		addr, private, says := row[0], row[1] == "private", row[2]
+		rows++
+		t.Run(addr, func(t *testing.T) {
+			client := &safehttp.Client{Resolver: knows("h.example", []string{addr}), Dial: c.dial}
+			at := netip.AddrPortFrom(netip.MustParseAddr(addr), 80).String()
+			if says == "" {
 				c.reached(t, client, "http://h.example/", at)
 			} else {
-				c.refuses(t, client, "http://h.example/", safehttp.AddressRefused, row.addr+" refused: ")
-				c.refuses(t, client, "https://h.example/", safehttp.AddressRefused, row.says)
+				c.refuses(t, client, "http://h.example/", safehttp.AddressRefused, addr+" refused: ")
+				c.refuses(t, client, "https://h.example/", safehttp.AddressRefused, says)
 			}
-
 			client.AllowPrivate = true
-			if row.says == "" || row.private {
+			if says == "" || private {
 				c.reached(t, client, "http://h.example/", at)
 			} else {
-				c.refuses(t, client, "http://h.example/", safehttp.AddressRefused, row.says)
+				c.refuses(t, client, "http://h.example/", safehttp.AddressRefused, says)
 			}
 		})
 	}
+	assert.True(t, rows >= 167, "%d addresses are tested, want 167 or more", rows)
 }
 
 // Behaviour(outbound.address.mixed).
@@ -389,8 +218,6 @@ func TestSafeHTTP_RejectsURLs(t *testing.T) {
 			assert.True(t, !strings.Contains(err.Error(), "hush"), "secret in %q", err)
 		})
 	}
-	n := len(urls) + len(addresses)
-	assert.True(t, n >= 200, "%d cases, want 200", n)
 }
 
 func TestSafeHTTP_AcceptsURLs(t *testing.T) {
