@@ -289,7 +289,7 @@ func TestAlarms_GroupsAndOneNoteForMany(t *testing.T) {
 	v.did("/console/cases/1", url.Values{"did": {"save"}, "title": {"a <stall>"}, "state": {"closed"}, "assignee": {"李娜"}})
 	v.get("/console/cases/1").wants(t, "Case a &lt;stall&gt;", "李娜", "two bought", "Closed", batch+":7", batch+":8", batch+":9")
 	v.get("/console/statistics/alarms.csv?state=all&assignee=%E6%9D%8E%E5%A8%9C").wants(t, "1,a <stall>,李娜")
-	v.get("/console/cases/1/sheet.html").wants(t, "a &lt;stall&gt;", batch+":9", "10.0.0.0/24", "Further scans are not listed")
+	v.get("/console/cases/1/sheet.html").wants(t, "a &lt;stall&gt;", batch+":9", "10.0.0.0/24", "Only the first 20 scans are listed")
 	v.get("/console/cases/1/sheet.pdf").wants(t, "%PDF-1.6", "/STSong-Light", "UniGB-UCS2-H")
 	v.did("/console/cases/1", url.Values{"did": {"remove"}, "id": {"2"}, "title": {"a <stall>"}})
 	v.get("/console/cases?state=closed").wants(t, "a &lt;stall&gt;")
