@@ -47,6 +47,10 @@ func TestMetrics_WebhookBacklog(t *testing.T) {
 		wants(t, s, "at the start", map[string]float64{`qrjump_ready{kind="scan"}`: 1, `qrjump_ready{kind="change"}`: 1,
 			"qrjump_nodes_unreachable": 0, `qrjump_outbox_pending{queue="deliveries"}`: 0,
 			`qrjump_outbox_oldest_age_seconds{queue="pushes"}`: 0})
+		for _, name := range []string{"go_memstats_heap_inuse_bytes", "process_cpu_seconds_total", "process_max_fds", "process_open_fds",
+			"process_resident_memory_bytes"} { // the dashboard shows them
+			assert.True(t, metricOf(t, s, name) > 0, "%s is 0", name)
+		}
 		most := metricOf(t, s, "qrjump_db_connections_max")
 		assert.True(t, !(most < 2), "at most %v connections", most)
 		away := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) }))

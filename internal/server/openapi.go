@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"net/http"
 	"reflect"
 	"sync"
@@ -16,37 +17,37 @@ import (
 // mountOpenAPI serves the OpenAPI documents. That of the operations describes all APIs, even those that this listener does not serve. It
 // needs no credentials and takes milliseconds to generate, so it is generated only once, for the first request.
 func mountOpenAPI(mux *http.ServeMux, tables []adminroute.Table) {
-	written := sync.OnceValues(func() ([]byte, error) { return openAPI(tables).MarshalJSON() })
-	mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/openapi+json")
-		b, err := written()
-		if err != nil {
-			scanapi.WriteProblem(w, http.StatusInternalServerError, "the document cannot be written")
-			return
-		}
-		w.Write(b)
-	})
-	mux.HandleFunc("GET /openapi-wire.json", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/openapi+json")
-		w.Write(docs.Wire)
-	})
+	documents := map[string]func() ([]byte, error){"/openapi-wire.json": func() ([]byte, error) { return docs.Wire, nil },
+		"/openapi.json": sync.OnceValues(func() ([]byte, error) { return openAPI(tables).MarshalJSON() })}
+	for path, document := range documents {
+		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, _ *http.Request) {
+			b, err := document()
+			if err != nil {
+				scanapi.WriteProblem(w, http.StatusInternalServerError, "the document cannot be written")
+				return
+			}
+			w.Header().Set("Content-Type", "application/openapi+json")
+			w.Write(b)
+		})
+	}
 }
 
 // openAPI returns the OpenAPI document of the scan API and of the operations.
 func openAPI(tables []adminroute.Table) *huma.OpenAPI {
-	document := huma.DefaultConfig("qrjump", version.Number()).OpenAPI
-	document.Components.Schemas = newSchemas()
-	document.Info.License = &huma.License{Name: "Apache-2.0", Identifier: "Apache-2.0"}
-	document.Info.Contact = &huma.Contact{Name: "qrjump", URL: "https://github.com/qrjump/qrjump"}
-	document.Info.Description = "What is this server's own: scans, administration and the emulator. " +
-		"/openapi-wire.json has the platform's calls."
-	document.Servers = []*huma.Server{{URL: "/", Description: "the server that this document comes from"}}
-	document.Tags = []*huma.Tag{{Name: "scan", Description: "for apps that scan"},
-		{Name: "admin", Description: "for operators"}, {Name: "emulator", Description: "with --dev or --emulator"}}
-	document.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
-		"admin": {Type: "http", Scheme: "bearer", Description: "the admin token"},
-		"scan":  {Type: "http", Scheme: "bearer", Description: "a scan key"},
-	}
+	schemas := huma.NewMapRegistry("#/components/schemas/", func(t reflect.Type, hint string) string {
+		name := huma.DefaultSchemaNamer(t, hint)
+		return cmp.Or(schemaNames[name], name)
+	})
+	document := &huma.OpenAPI{OpenAPI: "3.1.0", Info: &huma.Info{Title: "qrjump", Version: version.Number(),
+		Description: "What is this server's own: scans, administration and the emulator. /openapi-wire.json has the platform's calls.",
+		License:     &huma.License{Name: "Apache-2.0", Identifier: "Apache-2.0"},
+		Contact:     &huma.Contact{Name: "qrjump", URL: "https://github.com/qrjump/qrjump"}},
+		Servers: []*huma.Server{{URL: "/", Description: "the server that this document comes from"}},
+		Tags: []*huma.Tag{{Name: "scan", Description: "for apps that scan"}, {Name: "admin", Description: "for operators"},
+			{Name: "emulator", Description: "with --dev or --emulator"}},
+		Components: &huma.Components{Schemas: schemas, SecuritySchemes: map[string]*huma.SecurityScheme{
+			"admin": {Type: "http", Scheme: "bearer", Description: "the admin token"},
+			"scan":  {Type: "http", Scheme: "bearer", Description: "a scan key"}}}}
 	scanapi.Describe(document)
 	for _, t := range tables {
 		t.Describe(document)
@@ -65,15 +66,4 @@ var schemaNames = map[string]string{
 	"Planted": "SeedResult", "Record": "CallRecord",
 	"Released": "ReleaseResult", "Request": "ScanRequest", "Step": "ExplanationStep", "Trial": "BehaviourTrial",
 	"Turn": "ReplayDifference", "Why": "AlarmEvidence",
-}
-
-// newSchemas returns a schema registry whose names are clear without their Go package.
-func newSchemas() huma.Registry {
-	return huma.NewMapRegistry("#/components/schemas/", func(t reflect.Type, hint string) string {
-		name := huma.DefaultSchemaNamer(t, hint)
-		if full, ok := schemaNames[name]; ok {
-			return full
-		}
-		return name
-	})
 }

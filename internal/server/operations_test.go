@@ -9,9 +9,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/danielgtaylor/huma/v2"
-
 	"github.com/qrjump/qrjump/docs/docgen"
+	"github.com/qrjump/qrjump/internal/edge/adminapi"
 	"github.com/qrjump/qrjump/internal/infra/adminroute"
 	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
@@ -64,7 +63,7 @@ func TestOperations_CoveredByClient(t *testing.T) {
 func TestOperations_RoleEnforced(t *testing.T) {
 	t.Parallel()
 	mux := http.NewServeMux()
-	adminroute.Table{Routes: servertest.Operations()}.Mount(mux, huma.DefaultConfig("", ""))
+	adminroute.Table{Routes: servertest.Operations(), Problem: (&adminapi.Admin{}).Problem}.Mount(mux)
 	for _, o := range servertest.Operations() {
 		path := regexp.MustCompile(`\{[^}]*\}`).ReplaceAllString(o.Path, "1")
 		for _, role := range append(roles, "", "king") {

@@ -10,8 +10,6 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/danielgtaylor/huma/v2"
-
 	"github.com/qrjump/qrjump/docs"
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 	"github.com/qrjump/qrjump/internal/domain/auditlog"
@@ -48,13 +46,9 @@ func (s *Server) handler(role listenerRole) http.Handler {
 	}
 	if role&admin != 0 {
 		s.mountGuide(mux)
-		config := huma.DefaultConfig("", "")
-		config.DocsPath, config.SchemasPath, config.OpenAPIPath = "", "", ""
-		config.CreateHooks = nil // no $schema links in responses
-		adminroute.Bound(&config)
 		adminMux := http.NewServeMux()
 		for _, t := range tables {
-			t.Mount(adminMux, config)
+			t.Mount(adminMux)
 		}
 		pages := s.console(asJSON(orProblem(adminMux))).Handler()
 		mux.Handle(console.Root, pages)

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/goccy/go-yaml"
@@ -107,14 +108,11 @@ func (f *seedFile) parse() error {
 	if f.tree, err = parser.ParseBytes(f.data, 0); err != nil {
 		return f.yamlError(err)
 	}
-	for _, document := range f.tree.Docs {
-		if document.Body == nil {
-			continue
-		}
-		if err := yaml.NewDecoder(bytes.NewReader(nil), yaml.Strict()).DecodeFromNode(document.Body, &f.Seed); err != nil {
-			return f.yamlError(err)
-		}
-		return nil
+	if i := slices.IndexFunc(f.tree.Docs, func(d *ast.DocumentNode) bool { return d.Body != nil }); i >= 0 {
+		err = yaml.NewDecoder(bytes.NewReader(nil), yaml.Strict()).DecodeFromNode(f.tree.Docs[i].Body, &f.Seed)
+	}
+	if err != nil {
+		return f.yamlError(err)
 	}
 	return nil
 }

@@ -104,9 +104,9 @@ var Table = []Field{
 
 // position maps the name of each setting to its position in Settings.
 var position = func() map[string]int {
-	t, positions := reflect.TypeFor[Settings](), map[string]int{}
-	for i := range t.NumField() {
-		positions[t.Field(i).Tag.Get("json")] = i
+	positions := map[string]int{}
+	for field := range reflect.TypeFor[Settings]().Fields() {
+		positions[field.Tag.Get("json")] = field.Index[0]
 	}
 	return positions
 }()

@@ -13,8 +13,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/danielgtaylor/huma/v2"
-
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 	"github.com/qrjump/qrjump/internal/edge/adminapi"
 	"github.com/qrjump/qrjump/internal/infra/adminroute"
@@ -24,7 +22,7 @@ import (
 // served is the API for a caller who may do everything.
 func served(a *adminapi.Admin) http.Handler {
 	mux := http.NewServeMux()
-	adminroute.Table{Routes: a.Operations(), Problem: a.Problem, Log: a.Log}.Mount(mux, huma.DefaultConfig("", ""))
+	adminroute.Table{Routes: a.Operations(), Problem: a.Problem, Log: a.Log}.Mount(mux)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		mux.ServeHTTP(w, r.WithContext(adminroute.WithCaller(r.Context(), adminroute.Caller{Role: adminroute.Admin})))
 	})

@@ -187,9 +187,9 @@ func (p problem) document() []byte {
 
 // Register adds the routes of the API to mux.
 func (a *API) Register(mux *http.ServeMux) {
-	mux.HandleFunc("POST "+resolvePath, a.withKey(a.resolve))
+	mux.HandleFunc("POST "+resolvePath, a.authenticated(a.resolve, nil))
 	mux.HandleFunc("POST /scan/v1/explain", a.authenticated(a.explain, a.Operator))
-	mux.HandleFunc("POST /scan/v1/login", a.withKey(a.login))
+	mux.HandleFunc("POST /scan/v1/login", a.authenticated(a.login, nil))
 }
 
 // Describe adds the operations of the API to an OpenAPI document.
@@ -219,11 +219,6 @@ func describe[In, Out any](document *huma.OpenAPI, path, id, summary string) {
 					true, "problem")}}},
 		},
 	})
-}
-
-// withKey passes only requests with a valid scan key to next.
-func (a *API) withKey(next func(w http.ResponseWriter, r *http.Request, namespace string)) http.HandlerFunc {
-	return a.authenticated(next, nil)
 }
 
 // keyAdvice tells callers how to create a scan key.

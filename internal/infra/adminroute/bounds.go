@@ -19,10 +19,11 @@ const (
 	maxDetail  = 2000
 )
 
-// Bound limits the cost of rejected bodies: a body with more than 1,000 keys in one object is rejected before validation. An error
-// response lists at most ten errors and contains no objects, long values or secrets.
-func Bound(config *huma.Config) {
-	unmarshal := func(body []byte, v any) error {
+// bounded returns the configuration of an operation, which limits the cost of rejected bodies: a body with more than 1,000 keys in one
+// object is rejected before validation. An error response lists at most ten errors and contains no objects, long values or secrets.
+func bounded() huma.Config {
+	format := huma.DefaultJSONFormat
+	format.Unmarshal = func(body []byte, v any) error {
 		if _, validates := v.(*any); validates {
 			if err := checkKeys(body); err != nil {
 				return err
@@ -30,18 +31,14 @@ func Bound(config *huma.Config) {
 		}
 		return json.Unmarshal(body, v)
 	}
-	formats := map[string]huma.Format{}
-	for name, format := range config.Formats {
-		format.Unmarshal = unmarshal
-		formats[name] = format
-	}
-	config.Formats = formats
-	config.Transformers = append(config.Transformers, func(_ huma.Context, _ string, v any) (any, error) {
-		if rejected, ok := v.(*huma.ErrorModel); ok {
-			bound(rejected)
-		}
-		return v, nil
-	})
+	return huma.Config{OpenAPI: &huma.OpenAPI{Components: &huma.Components{}}, DefaultFormat: "application/json",
+		Formats: map[string]huma.Format{"application/json": format, "json": format},
+		Transformers: []huma.Transformer{func(_ huma.Context, _ string, v any) (any, error) {
+			if rejected, ok := v.(*huma.ErrorModel); ok {
+				bound(rejected)
+			}
+			return v, nil
+		}}}
 }
 
 // checkKeys returns an error if any object in a JSON text has more than maxKeys keys. Other faults of the JSON text are reported by

@@ -57,11 +57,7 @@ func (e edge) send(hctx huma.Context, f File) {
 		e.Log.ErrorContext(r.Context(), "an export broke off", "file", f.Name, "error", err)
 		panic(http.ErrAbortHandler)
 	}
-	problem, status := e.Problem(hctx.Context(), err), http.StatusInternalServerError
-	if known, ok := errors.AsType[huma.StatusError](problem); ok {
-		status = known.GetStatus()
-	}
-	_ = huma.WriteErr(e.api, hctx, status, problem.Error())
+	e.fail(hctx, err)
 }
 
 // sending is a file that is being sent; the headers are sent with its first byte.

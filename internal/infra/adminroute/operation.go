@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -51,10 +52,9 @@ type Table struct {
 // edge holds the dependencies of a mounted operation.
 type edge struct {
 	Table
+	Route
 	api     huma.API
-	busy    string
 	running *sync.Mutex
-	file    bool // the response is a File
 	stale   bool // the response may come from stale reads
 }
 
@@ -100,7 +100,7 @@ func line[In, Out any](method, path, id string, role Role, f func(context.Contex
 
 // run calls the function of an operation, and returns a response that is written afterwards.
 func (e edge) run(ctx context.Context, in any, call func(context.Context) (any, error)) (*huma.StreamResponse, error) {
-	if !e.file { // the function of a File runs while the file is sent
+	if e.answer != reflect.TypeFor[File]() { // the function of a File runs while the file is sent
 		if !e.begin() {
 			return nil, huma.Error409Conflict(e.busy)
 		}
@@ -200,28 +200,19 @@ func (o Route) checkAccount(hctx huma.Context) error {
 	refused := huma.NewError(http.StatusForbidden, "you have access to "+strings.Join(caller.Accounts, ", ")+" only: give one of them")
 	if o.of != nil {
 		appid, err := o.of(ctx, func(name string) string { return cmp.Or(hctx.Param(name), hctx.Query(name)) })
-		if err != nil {
-			return err
-		}
-		if !caller.CanAccess(appid) {
+		if err == nil && !caller.CanAccess(appid) {
 			return refused
 		}
-		return nil
+		return err
 	}
-	named := false
-	for _, name := range []string{"appid", "mini_program"} {
-		if !strings.Contains(o.Path, "{"+name+"}") {
-			continue
-		}
-		named = true
-		if !caller.CanAccess(hctx.Param(name)) {
-			return refused
-		}
+	named := slices.DeleteFunc([]string{"appid", "mini_program"}, func(name string) bool { return !strings.Contains(o.Path, "{"+name+"}") })
+	if slices.ContainsFunc(named, func(name string) bool { return !caller.CanAccess(hctx.Param(name)) }) {
+		return refused
 	}
-	if named {
-		return nil
+	if len(named) == 0 {
+		return unlimited(ctx)
 	}
-	return unlimited(ctx)
+	return nil
 }
 
 // Patient removes the write deadline of the response.
@@ -229,11 +220,10 @@ func (o Route) Patient() Route { o.patient = true; return o }
 
 // Mount adds the operations of a table to mux. The parsers and validators of an operation are made on its first call, because making them
 // for all operations is half of the processor time of a server start.
-func (t Table) Mount(mux *http.ServeMux, config huma.Config) {
+func (t Table) Mount(mux *http.ServeMux) {
 	for _, o := range t.Routes {
-		h := o.operation()
-		handler := sync.OnceValue(func() http.Handler { return t.handler(config, o, h) })
-		mux.HandleFunc(h.Method+" "+h.Path, func(w http.ResponseWriter, r *http.Request) { handler().ServeHTTP(w, r) })
+		handler := sync.OnceValue(func() http.Handler { return t.handler(o) })
+		mux.HandleFunc(o.Method+" "+Base+o.Path, func(w http.ResponseWriter, r *http.Request) { handler().ServeHTTP(w, r) })
 	}
 }
 
@@ -245,49 +235,52 @@ func (m *operationMux) HandleFunc(_ string, f func(http.ResponseWriter, *http.Re
 }
 
 // handler returns the handler of one operation. The schemas that validate its calls are in no OpenAPI document.
-func (t Table) handler(config huma.Config, o Route, h huma.Operation) http.Handler {
-	config.OpenAPI = &huma.OpenAPI{Components: &huma.Components{Schemas: huma.NewMapRegistry("#/", func(in reflect.Type, _ string) string {
-		return in.PkgPath() + " " + in.String()
-	})}}
-	mux := &operationMux{}
-	e := edge{Table: t, api: humago.New(mux, config), busy: o.busy, running: &sync.Mutex{}, file: o.answer == reflect.TypeFor[File](),
-		stale: o.readsStale(t.Guard)}
-	h.Hidden, h.Middlewares = true, huma.Middlewares{func(hctx huma.Context, next func(huma.Context)) { e.admit(hctx, o, next) }}
+func (t Table) handler(o Route) http.Handler {
+	mux, config := &operationMux{}, bounded()
+	config.Components.Schemas = huma.NewMapRegistry("#/", func(in reflect.Type, _ string) string { return in.PkgPath() + in.String() })
+	e := edge{Table: t, Route: o, api: humago.New(mux, config), running: &sync.Mutex{}, stale: o.readsStale(t.Guard)}
+	h := o.operation()
+	h.Hidden, h.Middlewares = true, huma.Middlewares{func(hctx huma.Context, next func(huma.Context)) {
+		admitted, err := e.admit(hctx)
+		if err != nil {
+			e.fail(hctx, err)
+			return
+		}
+		next(admitted)
+	}}
 	o.register(e, h)
 	return mux
 }
 
-// admit calls next if the caller may call the operation, with a context for its reads and its preconditions.
-func (e edge) admit(hctx huma.Context, o Route, next func(huma.Context)) {
-	tracing.Describe(hctx.Context(), o.ID)
-	if refused := Authorise(hctx.Context(), o.Least); refused != nil {
-		_ = huma.WriteErr(e.api, hctx, refused.GetStatus(), refused.Error())
-		return
+// admit returns an error if the caller may not call the operation, else the context for its reads and its preconditions.
+func (e edge) admit(hctx huma.Context) (huma.Context, error) {
+	tracing.Describe(hctx.Context(), e.ID)
+	if refused := Authorise(hctx.Context(), e.Least); refused != nil {
+		return nil, refused
 	}
-	if err := o.checkAccount(hctx); err != nil {
-		status := http.StatusInternalServerError
-		answered := e.Problem(hctx.Context(), err)
-		if known, ok := errors.AsType[huma.StatusError](answered); ok {
-			status = known.GetStatus()
-		}
-		_ = huma.WriteErr(e.api, hctx, status, answered.Error())
-		return
+	if err := e.checkAccount(hctx); err != nil {
+		return nil, err
 	}
-	if o.patient {
+	if e.patient {
 		_, w := humago.Unwrap(hctx)
 		_ = http.NewResponseController(w).SetWriteDeadline(time.Time{})
 	}
 	if e.stale && hctx.Query("wait") != "true" {
 		hctx = huma.WithContext(hctx, e.Guard.Stale(hctx.Context()))
 	}
-	if o.Method != http.MethodGet {
-		var err error
-		if hctx, err = withSeen(hctx, o.Matches != "" && e.Guard.Run != nil); err != nil {
-			_ = huma.WriteErr(e.api, hctx, http.StatusBadRequest, err.Error())
-			return
-		}
+	if e.Method == http.MethodGet {
+		return hctx, nil
 	}
-	next(hctx)
+	return withSeen(hctx, e.Matches != "" && e.Guard.Run != nil)
+}
+
+// fail sends an error response.
+func (e edge) fail(hctx huma.Context, err error) {
+	problem, status := e.Problem(hctx.Context(), err), http.StatusInternalServerError
+	if known, ok := errors.AsType[huma.StatusError](problem); ok {
+		status = known.GetStatus()
+	}
+	_ = huma.WriteErr(e.api, hctx, status, problem.Error())
 }
 
 // operation returns what a mounted operation and its description have in common.
@@ -311,3 +304,87 @@ func (o Route) readsStale(g Guard) bool {
 	}
 	return g.Stale != nil && o.Method == http.MethodGet && strings.HasPrefix(o.ID, "list")
 }
+
+// Wants sets the documented schema of a PUT body. The handler, not huma, validates the body.
+func (o Route) Wants(schema func(huma.Registry) *huma.Schema) Route {
+	o.wants = schema
+	return o
+}
+
+// Description sets a text that supplements the summary.
+func (o Route) Description(text string) Route { o.described.Description = text; return o }
+
+// Takes describes a request body that has no Go type.
+func (o Route) Takes(kind, description string) Route {
+	o.described.RequestBody = &huma.RequestBody{Required: true, Description: description, Content: binary(kind)}
+	return o
+}
+
+// Answers describes the response; kinds are the media types of a File.
+func (o Route) Answers(description string, kinds ...string) Route {
+	o.described.Responses = map[string]*huma.Response{"200": {Description: description, Content: binary(kinds...)}}
+	return o
+}
+
+func binary(kinds ...string) map[string]*huma.MediaType {
+	content := map[string]*huma.MediaType{}
+	for _, kind := range kinds {
+		content[kind] = &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}}
+	}
+	return content
+}
+
+// Describe adds the operations of a table to an OpenAPI document. It may be called while the operations are served.
+func (t Table) Describe(document *huma.OpenAPI) {
+	api := humago.New(&operationMux{}, huma.Config{OpenAPI: document})
+	for _, o := range t.Routes {
+		h := o.operation()
+		h.Path, h.Summary, h.RequestBody = o.Spelled(), o.Summary, o.described.RequestBody
+		h.Description = strings.TrimSpace(o.described.Description + " It wants the role " + string(o.Least) +
+			", or one that may do what it may.")
+		h.Tags, h.Security = []string{t.Tag}, []map[string][]string{{"admin": {}}}
+		o.describeAnswer(&h, t.Guard, document.Components.Schemas)
+		o.register(edge{api: api}, h)
+		if o.wants != nil {
+			document.Paths[h.Path].Put.RequestBody.Content["application/json"].Schema = o.wants(document.Components.Schemas)
+		}
+	}
+}
+
+// describeAnswer documents the response of an operation (JSON of a type, nothing, or the File described by Answers) and its headers.
+func (o Route) describeAnswer(h *huma.Operation, g Guard, schemas huma.Registry) {
+	h.Responses = map[string]*huma.Response{}
+	for status, response := range o.described.Responses {
+		h.Responses[status] = new(*response)
+	}
+	if o.answer != reflect.TypeFor[Empty]() && o.answer != reflect.TypeFor[File]() {
+		schema := schemas.Schema(o.answer, true, h.OperationID+"Response")
+		if o.readsStale(g) {
+			schemas.SchemaFromRef(schema.Ref).Properties["as_of"] = &huma.Schema{Type: huma.TypeString, Format: "date-time",
+				Description: "The response was read from a replica and has all changes up to this time; absent = it is current."}
+		}
+		h.Responses["200"] = cmp.Or(h.Responses["200"], &huma.Response{})
+		if len(h.Responses["200"].Content) == 0 {
+			h.Responses["200"].Content = map[string]*huma.MediaType{"application/json": {Schema: schema}}
+		}
+	}
+	if o.Matches != "" && g.Run != nil {
+		text := &huma.Schema{Type: huma.TypeString}
+		h.Parameters = append(h.Parameters,
+			&huma.Param{Name: "If-Match", In: "header", Schema: text, Example: `"Xk2sQ0b7mE4uJ1pVt9aLhw"`,
+				Description: "The `revision` that was read of the " + o.Matches + ", in quotes: where it is another meanwhile, nothing is changed and " +
+					"the answer is 412. `*`: any, where there is one. Left out: whatever it is, it is changed."},
+			&huma.Param{Name: "If-None-Match", In: "header", Schema: &huma.Schema{Type: huma.TypeString, Enum: []any{"*"}},
+				Description: "`*`: only where there is none yet."})
+		h.Responses["412"] = &huma.Response{
+			Description: "It is another than the one that was read, and nothing was changed: who changed what, and how it is now",
+			Content:     map[string]*huma.MediaType{"application/problem+json": {Schema: schemas.Schema(g.Problem, true, "")}}}
+	}
+	if tagged(o.answer) && h.Responses["200"] != nil {
+		h.Responses["200"].Headers = map[string]*huma.Param{"ETag": {Schema: &huma.Schema{Type: huma.TypeString},
+			Description: "its `revision`, for If-Match"}}
+	}
+}
+
+// Spelled returns the path as written in the OpenAPI document: only the router knows the syntax {key...} for the last parameter.
+func (o Route) Spelled() string { return Base + strings.ReplaceAll(o.Path, "...}", "}") }

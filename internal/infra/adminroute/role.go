@@ -1,6 +1,7 @@
 package adminroute
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"net/http"
@@ -80,11 +81,7 @@ func unlimited(ctx context.Context) huma.StatusError {
 // RequireRole wraps h so that it serves only callers with at least the given role and access to all accounts.
 func RequireRole(role Role, h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		refused := Authorise(r.Context(), role)
-		if refused == nil {
-			refused = unlimited(r.Context())
-		}
-		if refused != nil {
+		if refused := cmp.Or(Authorise(r.Context(), role), unlimited(r.Context())); refused != nil {
 			w.Header().Set("Content-Type", "application/problem+json")
 			w.WriteHeader(refused.GetStatus())
 			_ = json.NewEncoder(w).Encode(refused)
