@@ -96,7 +96,7 @@ func TestServer_CloseLeaksNoGoroutines(t *testing.T) {
 			var err error
 			l.do(func(ctx context.Context) { s, err = server.Start(ctx, c, io.Discard, server.TestHooks{}) })
 			require.NoError(t, err)
-			assert.True(t, len(l.goroutines(t)) >= 10, "only %d goroutines are told from others", len(l.goroutines(t)))
+			eventually(t, "ten goroutines of the server are told from others", func() bool { return len(l.goroutines(t)) >= 10 })
 			client := http.Client{Transport: &http.Transport{}}
 			for _, call := range []struct{ url, body, token string }{
 				{s.AdminURL + "/admin/v1/scan-keys", `{"name":"app"}`, servertest.AdminToken},

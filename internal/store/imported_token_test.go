@@ -114,7 +114,7 @@ func TestImportTexts_RejectsInvalidList(t *testing.T) {
 			batch     codes.Batch
 		}{
 			"65 characters":        {good + head + strings.Repeat("x", 65), "length of 65: want {token:8-64}", 2, 0, second},
-			"length of 7":          {good + head + "1234567", "7 characters", 2, 0, second},
+			"7 characters":         {good + head + "1234567", "length of 7: want", 2, 0, second},
 			"a space":              {good + head + "12345 678", "%20", 2, 0, second},
 			"a tab":                {good + head + "12345\t678", "U+0009", 2, 0, second},
 			"a quote":              {good + head + `1234"5678`, "%22", 2, 0, second},

@@ -106,7 +106,7 @@ func TestImportTexts_Form(t *testing.T) {
 	for _, c := range []struct{ name, list, column, english, chinese string }{
 		{"duplicates", text("aBcDeFg1") + text("aBcDeFg1"), "", "Line 2: the text equals that of line 1.", "第 2 行：与第 1 行的文本相同。"},
 		{"65 characters", text("aBcDeFg1") + text(strings.Repeat("x", 65)) + text("short"), "", "Line 3: ", "第 3 行："},
-		{"a truncated CSV file", "name,link\nx," + text("aBcDeFg1") + "y\n", "link", "Line 3: 1 columns, and", "第 3 行："},
+		{"a truncated CSV file", "name,link\nx," + text("aBcDeFg1") + "y\n", "link", "Line 3: the row has 1 columns", "第 3 行："},
 		{"UTF-16", "\xff\xfeh\x00", "", "Line 1: the list is UTF-16", "第 1 行："},
 		{"a text of a rule", text("aBcDeFg1") + text("ofARule1/x"), "", "Line 2: ", "第 2 行："},
 		{"no text", "", "", "", ""},
