@@ -78,7 +78,7 @@ func (p *converter) value(raw json.RawMessage) error {
 		return err
 	}
 	rows := []json.RawMessage{raw}
-	if bytes.ContainsRune(raw, '\n') { // a whole answer
+	if bytes.ContainsRune(raw, '\n') || raw[0] == '[' { // a whole answer
 		var err error
 		if rows, err = p.onlyList(raw); err != nil {
 			return err
@@ -87,9 +87,13 @@ func (p *converter) value(raw json.RawMessage) error {
 	return p.rows(rows)
 }
 
-// onlyList returns the rows of a response: the elements of its only list of objects. Without such a list, a response of a list command has
-// no rows, and any other response is a single row.
+// onlyList returns the rows of a response: the objects of an array, or of its only list of objects. Without such a list, a response of a
+// list command has no rows, and any other response is a single row.
 func (p *converter) onlyList(answer json.RawMessage) ([]json.RawMessage, error) {
+	var array []json.RawMessage
+	if json.Unmarshal(answer, &array) == nil && !slices.ContainsFunc(array, func(raw json.RawMessage) bool { return raw[0] != '{' }) {
+		return array, nil
+	}
 	fields, err := fieldsOf(answer)
 	if err != nil {
 		return nil, err

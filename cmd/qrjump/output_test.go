@@ -96,12 +96,14 @@ func TestPrintJob_MatchesConsoleFields(t *testing.T) {
 func TestOutputCSV_RejectsNestedValues(t *testing.T) {
 	for text, want := range map[string]string{
 		"{\n\"a\": [{\"b\": 1}], \"c\": [{\"d\": 2}]\n}": "--output csv: the response has several lists: use --output json or yaml",
-		"[1]":                      "--output csv: the response is not a list: use --output json or yaml",
-		"{\"a\":1}\n{\"b\":2}\n":   "--output csv: a later row has the field b, which is not in the header: use --output json",
-		"pages: [a]":               "--output csv: the response is not JSON: remove --output",
-		"{\"a\":1}\n{\"a\":":       "--output csv: the response is not JSON: remove --output",
-		"{\"a\":{\"b\":-1}}\n{}\n": "",
-		"{\n\"a\":1,\"l\":[]\n}\n": "",
+		"[1]":                         "--output csv: the response is not a list: use --output json or yaml",
+		"{\"a\":1}\n{\"b\":2}\n":      "--output csv: a later row has the field b, which is not in the header: use --output json",
+		"pages: [a]":                  "--output csv: the response is not JSON: remove --output",
+		"{\"a\":1}\n{\"a\":":          "--output csv: the response is not JSON: remove --output",
+		"{\"a\":{\"b\":-1}}\n{}\n":    "",
+		"{\n\"a\":1,\"l\":[]\n}\n":    "",
+		"[\n{\"a\":1},\n{\"a\":2}\n]": "",
+		"[]\n":                        "",
 	} {
 		var out bytes.Buffer
 		p := &converter{to: &out, form: "csv"}

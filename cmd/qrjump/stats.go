@@ -303,11 +303,8 @@ func (c *statsAlarms) Run(s *session, operator *client.Client) error {
 	if c.Note != "" {
 		change.Note = &c.Note
 	}
-	asked := client.AlarmQuery{Acknowledged: c.Acknowledged, Case: caseID, Assignee: c.Assignee, ApplicationID: c.Batch, Owner: c.Owner,
-		Limit: 1000}
-	if c.State != "all" {
-		asked.State = c.State
-	}
+	asked := client.AlarmQuery{State: textIf(c.State != "all", c.State), Acknowledged: c.Acknowledged, Case: caseID, Assignee: c.Assignee,
+		ApplicationID: c.Batch, Owner: c.Owner, Limit: 1000}
 	if wanted, err := c.write(s, !c.isTable() || c.Dismiss+c.Acknowledge+c.Confirm != 0, func(w io.Writer) error {
 		return operator.Alarms.Export(s.ctx, c.format(), s.inLanguage("en", "zh"), asked, w)
 	}); wanted {
@@ -345,10 +342,7 @@ func (c *statsAlarms) Run(s *session, operator *client.Client) error {
 
 // dismissal returns the name of the person that dismissed an alarm, with their note; "" if the alarm is not dismissed.
 func dismissal(a client.Alarm) string {
-	if a.DismissedAt == nil {
-		return ""
-	}
-	return a.DismissedBy + ": " + a.Note
+	return textIf(a.DismissedAt != nil, a.DismissedBy+": "+a.Note)
 }
 
 // reason describes in words why an alarm was raised.

@@ -297,11 +297,9 @@ func TestAlarms_GroupsAndOneNoteForMany(t *testing.T) {
 	p := v.post("/console/alarms", url.Values{"did": {"dismiss"}, "note": {"a fair"}})
 	assert.True(t, p.Status == http.StatusUnprocessableEntity, "dismissing none: status %d, want 422", p.Status)
 	v.did("/console/alarms", url.Values{"did": {"dismiss"}, "id": {"1", "2"}, "note": {"a fair"}})
-	left := v.get("/console/alarms?state=open")
-	n := strings.Count(left.Body, `name="id"`)
+	n := strings.Count(v.get("/console/alarms?state=open").Body, `name="id"`)
 	assert.True(t, n == 1, "%d alarms are open after two of three were dismissed, want 1", n)
-	all := v.get("/console/alarms?state=all")
-	n = strings.Count(all.Body, ">Dismissed</span>")
+	n = strings.Count(v.get("/console/alarms?state=all").Body, ">Dismissed</span>")
 	assert.True(t, n == 2, "%d alarms have the note, want 2", n)
 	v.get("/console/alarms/1").wants(t, "a fair", "Times of its scans", "<time ")
 }
