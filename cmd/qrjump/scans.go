@@ -247,7 +247,7 @@ func pageSize(limit, printed int) int {
 	return min(1000, limit-printed)
 }
 
-// printScans prints a page of scans, each as soon as it is read; the header comes before the first scan.
+// printScans prints a page of scans, below the header if it is the first page.
 func (r *scanReading) printScans(w io.Writer, scans []client.RecordedScan) error {
 	begins := r.printed == 0 && len(scans) > 0
 	r.printed += len(scans)

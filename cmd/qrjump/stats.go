@@ -334,15 +334,10 @@ func (c *statsAlarms) Run(s *session, operator *client.Client) error {
 		heads := []string{"ID", "TIME", "CODE", "SCORE", "STATE", "REASON", "ACKNOWLEDGED BY", "CASE", "ASSIGNEE", "DISMISSED"}
 		printRows(w, heads, list, func(a client.Alarm) []string {
 			return []string{orDash(textIf(a.ID != 0, number(a.ID))), formatTime(a.OccurredAt),
-				a.Name(), number(a.Score), orDash(a.State), reason(s.reader, a),
-				orDash(a.AcknowledgedBy), orDash(a.CaseTitle), orDash(a.Assignee), orDash(dismissal(a))}
+				a.Name(), number(a.Score), orDash(a.State), reason(s.reader, a), orDash(a.AcknowledgedBy), orDash(a.CaseTitle),
+				orDash(a.Assignee), orDash(textIf(a.DismissedAt != nil, a.DismissedBy+": "+a.Note))}
 		})
 	})
-}
-
-// dismissal returns the name of the person that dismissed an alarm, with their note; "" if the alarm is not dismissed.
-func dismissal(a client.Alarm) string {
-	return textIf(a.DismissedAt != nil, a.DismissedBy+": "+a.Note)
 }
 
 // reason describes in words why an alarm was raised.

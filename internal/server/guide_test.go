@@ -39,7 +39,7 @@ func TestEvidence_RowsAndCounts(t *testing.T) {
 // The tables of the page about matching are tried on a real server, line by line.
 func TestGuide_MatchingTablesVerified(t *testing.T) {
 	quoted := regexp.MustCompile("`([^`]+)`(?:\\s*[(（](unpublished|未发布)[)）])?")
-	srv := qrjumptest.Start(t, qrjumptest.Seed("accounts:\n  - {appid: A, kind: mini_program, secret: a, certified: true, versions: [release]}\n"))
+	srv := qrjumptest.Start(t, qrjumptest.Seed("accounts: [{appid: A,kind: mini_program,secret: a,certified: true,versions: [release]}]"))
 	for _, language := range []string{"en", "zh"} {
 		page, err := docs.Pages.ReadFile(language + "/matching.md")
 		require.NoError(t, err)

@@ -117,10 +117,10 @@ func (t alarmQueries) WatchedCodes(ctx context.Context, q alarms.Query, threshol
 	var w criteria
 	w.and(`score > ?`, (2*min(lowest, threshold)-1)/3) // the lowest score of any batch, for the index
 	t.filterBatches(&w, q)
-	limit := fmt.Sprintf(`COALESCE(threshold, %d)`, threshold)
-	w.and(`score > 0 AND ` + limit + ` BETWEEN 1 AND score * 3 / 2 AND NOT EXISTS (SELECT 1 FROM alarms
+	applied := fmt.Sprintf(`COALESCE(threshold, %d)`, threshold)
+	w.and(`score > 0 AND ` + applied + ` BETWEEN 1 AND score * 3 / 2 AND NOT EXISTS (SELECT 1 FROM alarms
 		WHERE alarms.batch = code_counts.batch AND alarms.idx = code_counts.idx AND dismissed_at = 0)`)
-	query := `SELECT ` + codeCountRows.columns + `, ` + lastDismissed + `, ` + limit +
+	query := `SELECT ` + codeCountRows.columns + `, ` + lastDismissed + `, ` + applied +
 		` FROM code_counts LEFT JOIN alarm_thresholds USING (batch)` + w.String() + ` ORDER BY score DESC, batch, idx
 		LIMIT ` + w.bind(q.Limit) + ` + (SELECT COUNT(*) FROM alarms WHERE dismissal > 0)`
 	return list(ctx, t.Tx, scanWatched, query, w.args...)

@@ -103,7 +103,8 @@ var deviationRows = mapper[apiusage.Deviation]{table: "deviations", key: "accoun
 
 // AddDeviations implements apiusage.Tx. A row may already contain an earlier first call or a later last call, written by another node.
 func (t usageQueries) AddDeviations(ctx context.Context, list []apiusage.Deviation) error {
-	return deviationRows.addAll(ctx, t.Tx, list, ` ON CONFLICT (`+deviationRows.key+`) DO UPDATE SET count = deviations.count + excluded.count,
+	return deviationRows.addAll(ctx, t.Tx, list, ` ON CONFLICT (`+deviationRows.key+`) DO UPDATE SET
+		count = deviations.count + excluded.count,
 		first_rid = CASE WHEN excluded.first_at < deviations.first_at THEN excluded.first_rid ELSE deviations.first_rid END,
 		first_at = CASE WHEN excluded.first_at < deviations.first_at THEN excluded.first_at ELSE deviations.first_at END,
 		last_rid = CASE WHEN excluded.last_at < deviations.last_at THEN deviations.last_rid ELSE excluded.last_rid END,

@@ -304,7 +304,8 @@ func compiling(ctx context.Context, s settings, root string, mutants []mutant) e
 		if err != nil {
 			return err
 		}
-		cmd := exec.CommandContext(ctx, "go", "build", "-gcflags="+module+"/...=-e", "-overlay", overlay, "./cmd/...", module+"/client", "./qrjumptest")
+		cmd := exec.CommandContext(ctx, "go", "build", "-gcflags="+module+"/...=-e", "-overlay", overlay,
+			"./cmd/...", module+"/client", "./qrjumptest")
 		cmd.Dir = root
 		out, err := cmd.CombinedOutput()
 		if err == nil {

@@ -108,11 +108,12 @@ func importColumn(in io.Reader, column string, first int64, yield func(ImportTex
 		limit.remaining = maxImportRow
 		row, err := rows.Read()
 		if wrong, ok := errors.AsType[*csv.ParseError](err); ok {
+			line := first + int64(wrong.StartLine) - 1
 			if errors.Is(err, csv.ErrFieldCount) {
-				return faultAt(first+int64(wrong.StartLine)-1,
-					"the row has %d columns, and the first row has %d: it is cut off, or has an extra comma", len(row), rows.FieldsPerRecord)
+				return faultAt(line, "the row has %d columns, and the first row has %d: it is cut off, or has an extra comma",
+					len(row), rows.FieldsPerRecord)
 			}
-			return faultAt(first+int64(wrong.StartLine)-1, "%v", wrong.Err)
+			return faultAt(line, "%v", wrong.Err)
 		}
 		switch {
 		case errors.Is(err, errLongRow):

@@ -106,7 +106,9 @@ func (s PINCheck) Check(ctx context.Context, b Batch, index int64, typed string)
 		if result != "" {
 			return nil
 		}
-		result = map[bool]PINResult{false: WrongPIN, true: PINExhausted}[wrong == MaxWrongPINs-1]
+		if result = WrongPIN; wrong == MaxWrongPINs-1 {
+			result = PINExhausted
+		}
 		_, err = tx.AddEvent(ctx, Event{Batch: b.ID, Action: EnterWrongPIN, Codes: NewSet(Range{index, index}), OccurredAt: t, From: t})
 		return err
 	}

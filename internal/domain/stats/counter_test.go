@@ -683,8 +683,8 @@ func TestLargest_UnmatchedLateScan(t *testing.T) {
 		c := scantest.NewCounter(s, log)
 		c.Now = func() time.Time { return began.AddDate(0, 0, 3) }
 		for n, text := range []string{"https://a.example/1", "https://b.example/1", "https://b.example/2", "https://b.example/2"} {
-			at := []time.Time{began, began, began.AddDate(0, 0, 1), began.AddDate(0, 0, 3)}[n]
-			require.NoError(t, log.Append(t.Context(), []scanlog.Event{{ID: scantest.ID(at, r), OccurredAt: at, Text: text}}))
+			scanned := []time.Time{began, began, began.AddDate(0, 0, 1), began.AddDate(0, 0, 3)}[n]
+			require.NoError(t, log.Append(t.Context(), []scanlog.Event{{ID: scantest.ID(scanned, r), OccurredAt: scanned, Text: text}}))
 			require.NoError(t, c.CatchUp(t.Context()))
 			for range 2 { // the second query finds the sums in memory
 				list, err := c.UnmatchedRows(t.Context(), nil, "", began.AddDate(0, 0, -1), began.AddDate(0, 0, 4))

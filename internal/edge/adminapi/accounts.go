@@ -66,9 +66,13 @@ func (a accountAPI) listAccounts(ctx context.Context, in *struct {
 	}
 	// An unfiltered list in AppID order is read from the store: memory may lack accounts that other nodes created just now.
 	plain := in.Text+in.Kind+in.State == "" && in.Offset == 0 && !in.Reverse && (in.Order == "" || in.Order == string(accounts.ByAppID))
+	limit := in.Limit
+	if plain {
+		limit = 0 // only the total is read from memory
+	}
 	found, total, err := a.findAccounts(accounts.Search{Substring: in.Text, Kind: accounts.Kind(in.Kind),
 		State: accounts.SearchState(in.State), Order: accounts.Order(in.Order), Numbers: numbers, Reverse: in.Reverse, Offset: in.Offset,
-		Limit: map[bool]int{false: in.Limit}[plain], Sees: adminroute.CallerFromContext(ctx).CanAccess})
+		Limit: limit, Sees: adminroute.CallerFromContext(ctx).CanAccess})
 	if err != nil {
 		return shown, err
 	}

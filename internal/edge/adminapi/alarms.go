@@ -63,7 +63,7 @@ type AlarmFilter struct {
 	After         int64  `query:"after" minimum:"0" doc:"only alarms with a greater ID"`
 	Before        int64  `query:"before" minimum:"0" doc:"only alarms with a smaller ID; with newest, pages backwards"`
 	Newest        bool   `query:"newest" doc:"newest first"`
-	State         string `query:"state" enum:"open,dismissed,suspicious,confirmed,watch" doc:"dismissed; open: all, unconfirmed, confirmed; watch: codes near an alarm"`
+	State         string `query:"state" enum:"open,dismissed,suspicious,confirmed,watch" doc:"open = suspicious, confirmed; watch = near"`
 	Acknowledged  string `query:"acknowledged" enum:"true,false" doc:"only acknowledged, or only unacknowledged alarms"`
 	Case          int64  `query:"case" minimum:"0" doc:"only alarms of this case"`
 	Assignee      string `query:"assignee" maxLength:"128" doc:"only alarms of cases with this assignee"`

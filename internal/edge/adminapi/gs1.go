@@ -46,9 +46,7 @@ func (p *KeyPath) Resolve(ctx huma.Context) []error {
 	return nil
 }
 
-func (p KeyPath) Object() adminroute.Object {
-	return object(gs1Thing, digitallink.KeyOf(p.Key))
-}
+func (p KeyPath) Object() adminroute.Object { return object(gs1Thing, digitallink.KeyOf(p.Key)) }
 
 // Words is a list of strings that may also be given as a single string in JSON.
 type Words []string

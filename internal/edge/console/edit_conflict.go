@@ -198,7 +198,7 @@ func flat(current json.RawMessage) map[string]string {
 		case []any:
 			var parts []string
 			for _, v := range value {
-				if object, is := v.(map[string]any); is { // an alarm of a case
+				if object, _ := v.(map[string]any); object["id"] != nil { // an alarm of a case
 					v = fmt.Sprintf("%.0f", object["id"])
 				}
 				parts = append(parts, fmt.Sprint(v))

@@ -340,8 +340,8 @@ func (t Table) Describe(document *huma.OpenAPI) {
 	for _, o := range t.Routes {
 		h := o.operation()
 		h.Path, h.Summary, h.RequestBody = o.Spelled(), o.Summary, o.described.RequestBody
-		h.Description = strings.TrimSpace(o.described.Description + " It wants the role " + string(o.Least) +
-			", or one that may do what it may.")
+		h.Description = strings.TrimSpace(o.described.Description + " Requires the role " + string(o.Least) +
+			", or a role with all its permissions.")
 		h.Tags, h.Security = []string{t.Tag}, []map[string][]string{{"admin": {}}}
 		o.describeAnswer(&h, t.Guard, document.Components.Schemas)
 		o.register(edge{api: api}, h)
@@ -372,12 +372,12 @@ func (o Route) describeAnswer(h *huma.Operation, g Guard, schemas huma.Registry)
 		text := &huma.Schema{Type: huma.TypeString}
 		h.Parameters = append(h.Parameters,
 			&huma.Param{Name: "If-Match", In: "header", Schema: text, Example: `"Xk2sQ0b7mE4uJ1pVt9aLhw"`,
-				Description: "The `revision` that was read of the " + o.Matches + ", in quotes: where it is another meanwhile, nothing is changed and " +
-					"the answer is 412. `*`: any, where there is one. Left out: whatever it is, it is changed."},
+				Description: "The `revision` of the " + o.Matches + " as last read, in quotes. If it has changed since then, nothing is " +
+					"changed and the response is 412. `*` matches any revision. Without this header, the change is unconditional."},
 			&huma.Param{Name: "If-None-Match", In: "header", Schema: &huma.Schema{Type: huma.TypeString, Enum: []any{"*"}},
-				Description: "`*`: only where there is none yet."})
+				Description: "`*` creates the object only if it does not exist."})
 		h.Responses["412"] = &huma.Response{
-			Description: "It is another than the one that was read, and nothing was changed: who changed what, and how it is now",
+			Description: "The object has changed since it was read. Nothing was changed; the response has the changes and the object.",
 			Content:     map[string]*huma.MediaType{"application/problem+json": {Schema: schemas.Schema(g.Problem, true, "")}}}
 	}
 	if tagged(o.answer) && h.Responses["200"] != nil {

@@ -20,25 +20,25 @@ import (
 
 func TestErrorText_Localized(t *testing.T) {
 	t.Parallel()
-	for english, want := range map[string]string{
-		"account wx1 was deleted":                                               "账号 wx1 已不存在",
-		`prefix "https://a.example/" belongs to wx1`:                            `前缀 "https://a.example/" 属于 wx1`,
-		"accounts: there is no account wx1: did you mean wx2?":                  "账号：没有 wx1 这个账号：是不是 wx2？",
-		"accounts: there is no account wx1":                                     "账号：没有 wx1 这个账号",
-		"3 of the 9 codes of application 7 are imported: import the rest first": "申请单 7 的 9 个码中这里只有 3 个：请先把其余的导入",
-		"serials[2]: code_index 9: the application has the indexes 0 to 3":      "第 2 个序列号：序号 9：这个申请单的序号是 0 到 3",
-		`text "{secret}{digits:20}": has two secret parts: want one of {secret}, {digits:N} and {token:N}`: `文本 "{secret}{digits:20}"：` +
-			`有两处密文：{secret}、{digits:N}、{token:N} 只能用一个`,
-		"line 3 cannot be loaded: the row has 2 columns, and the first row has 3: it is cut off, or has an extra comma": "第 3 行：该行有 2 列，" +
-			"而第一行有 3 列：该行不完整，或多了逗号",
-		"none of these codes was imported; line 1 cannot be loaded: the text is that of code 0 of application 7": "这些码一个也没有导入；" +
-			"第 1 行：该文本已是申请单 7 中第 0 个码",
-		"nothing that the book knows": "nothing that the book knows",
+	for _, text := range [][2]string{
+		{"account wx1 was deleted", "账号 wx1 已不存在"},
+		{`prefix "https://a.example/" belongs to wx1`, `前缀 "https://a.example/" 属于 wx1`},
+		{"accounts: there is no account wx1: did you mean wx2?", "账号：没有 wx1 这个账号：是不是 wx2？"},
+		{"accounts: there is no account wx1", "账号：没有 wx1 这个账号"},
+		{"3 of the 9 codes of application 7 are imported: import the rest first", "申请单 7 的 9 个码中这里只有 3 个：请先把其余的导入"},
+		{"serials[2]: code_index 9: the application has the indexes 0 to 3", "第 2 个序列号：序号 9：这个申请单的序号是 0 到 3"},
+		{`text "{secret}{digits:20}": has two secret parts: want one of {secret}, {digits:N} and {token:N}`,
+			`文本 "{secret}{digits:20}"：有两处密文：{secret}、{digits:N}、{token:N} 只能用一个`},
+		{"line 3 cannot be loaded: the row has 2 columns, and the first row has 3: it is cut off, or has an extra comma",
+			"第 3 行：该行有 2 列，而第一行有 3 列：该行不完整，或多了逗号"},
+		{"none of these codes was imported; line 1 cannot be loaded: the text is that of code 0 of application 7",
+			"这些码一个也没有导入；第 1 行：该文本已是申请单 7 中第 0 个码"},
+		{"not in the catalogue", "not in the catalogue"},
 	} {
-		got := errortext.In(i18n.Chinese, english)
-		assert.True(t, got == want, "%q is %q in Chinese, want %q", english, got, want)
-		got = errortext.In(i18n.English, english)
-		assert.True(t, got == english, "%q is %q in English", english, got)
+		got := errortext.In(i18n.Chinese, text[0])
+		assert.True(t, got == text[1], "%q is %q in Chinese, want %q", text[0], got, text[1])
+		got = errortext.In(i18n.English, text[0])
+		assert.True(t, got == text[0], "%q is %q in English", text[0], got)
 	}
 }
 

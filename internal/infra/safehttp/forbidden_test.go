@@ -79,16 +79,16 @@ func TestSafeHTTP_AllowedAddresses(t *testing.T) {
 		rows++
 		t.Run(addr, func(t *testing.T) {
 			client := &safehttp.Client{Resolver: knows("h.example", []string{addr}), Dial: c.dial}
-			at := netip.AddrPortFrom(netip.MustParseAddr(addr), 80).String()
+			dialed := netip.AddrPortFrom(netip.MustParseAddr(addr), 80).String()
 			if says == "" {
-				c.reached(t, client, "http://h.example/", at)
+				c.reached(t, client, "http://h.example/", dialed)
 			} else {
 				c.refuses(t, client, "http://h.example/", safehttp.AddressRefused, addr+" refused: ")
 				c.refuses(t, client, "https://h.example/", safehttp.AddressRefused, says)
 			}
 			client.AllowPrivate = true
 			if says == "" || private {
-				c.reached(t, client, "http://h.example/", at)
+				c.reached(t, client, "http://h.example/", dialed)
 			} else {
 				c.refuses(t, client, "http://h.example/", safehttp.AddressRefused, says)
 			}
