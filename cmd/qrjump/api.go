@@ -289,22 +289,27 @@ func (c *apiCommand) show(s *session, o apiOperation, answer *http.Response) err
 		_, err := io.WriteString(s.out, strings.TrimSpace(fullBuffer.String())+"\n")
 		return err
 	}
-	return printAnswer(s.out, text)
+	return printAnswer(s.out, text, c.lists())
 }
 
 // lists reports whether the output of the command is a list, which CSV prints with a row per element.
 func (c *apiCommand) lists() bool { return c.Operation == "" || strings.HasPrefix(c.Operation, "list") }
 
-// printAnswer prints a response of the admin API: a response with a single list as a table, any other response as fields.
-func printAnswer(w io.Writer, answer json.RawMessage) error {
+// printAnswer prints a response of the admin API: its fields, and below them its only list as a table; isList = without the fields.
+func printAnswer(w io.Writer, answer json.RawMessage, isList bool) error {
 	rows, err := (&converter{list: true}).onlyList(answer)
-	if err != nil || len(rows) == 0 {
+	if err != nil || len(rows) == 0 || !isList && !bytes.HasPrefix(answer, []byte("[")) {
 		fields, err := cellsOf(answer, "")
 		if err != nil {
 			return err
 		}
+		if len(rows) > 0 {
+			fields = slices.DeleteFunc(fields, func(f jsonField) bool { return bytes.HasPrefix(f.value, []byte("[{")) })
+		}
 		printFields(w, mapped(fields, func(f jsonField) [2]string { return [2]string{f.name, cellForPeople(f.value)} })...)
-		return nil
+	}
+	if err != nil || len(rows) == 0 {
+		return err
 	}
 	var heads []string
 	var cells []map[string]string

@@ -104,3 +104,12 @@ func TestServerDiscovery_ByDataFolder(t *testing.T) {
 		})
 	}
 }
+
+func TestFirstLine_RejectsLongSecret(t *testing.T) {
+	for n, want := range map[int]bool{1: true, maxSecret: true, maxSecret + 1: false, 3 * maxSecret: false} {
+		for _, end := range []string{"", "\n", "\r\n", "\nsecond line\n"} {
+			line, err := firstLine(strings.NewReader(strings.Repeat("s", n) + end))
+			assert.True(t, (err == nil) == want && (err != nil || len(line) == n), "%d bytes and %q: %d bytes, %v", n, end, len(line), err)
+		}
+	}
+}

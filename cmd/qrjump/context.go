@@ -275,13 +275,16 @@ func readSome(path string, limit int64) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, limit))
 }
 
-// firstLine reads the first line of a secret's source, without the end of the line.
+// firstLine reads the first line of a secret's source, at most maxSecret bytes, without the end of the line.
 func firstLine(in io.Reader) (string, error) {
-	line, err := bufio.NewReader(io.LimitReader(in, maxSecret)).ReadString('\n')
+	line, err := bufio.NewReader(io.LimitReader(in, maxSecret+2)).ReadString('\n')
 	if errors.Is(err, io.EOF) {
 		err = nil
 	}
-	return strings.TrimRight(line, "\r\n"), err
+	if line = strings.TrimRight(line, "\r\n"); len(line) > maxSecret {
+		return "", misused("context.secret_too_long", maxSecret)
+	}
+	return line, err
 }
 
 type contextList struct {

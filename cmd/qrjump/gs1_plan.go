@@ -17,6 +17,7 @@ import (
 
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/domain/digitallink"
+	"github.com/qrjump/qrjump/internal/infra/safeyaml"
 )
 
 // gs1Columns lists the columns of a CSV table of links, with one link per line. Fields of the key itself may be in any of the key's lines.
@@ -49,8 +50,12 @@ func readGS1(file string, text []byte) (list []digitallink.Entry, err error) {
 		var seed struct {
 			GS1 []map[string]any `json:"gs1"`
 		}
-		if err := yaml.Unmarshal(text, &seed); err != nil {
-			return nil, misused("gs1.file", file, strings.SplitN(err.Error(), "\n", 2)[0])
+		err := safeyaml.Check(text)
+		if err == nil {
+			err = yaml.Unmarshal(text, &seed)
+		}
+		if err != nil {
+			return nil, misused("gs1.file", file, safeyaml.Message(err))
 		}
 		rows, location = seed.GS1, "entry"
 	}

@@ -343,5 +343,5 @@ func (c *statsAlarms) Run(s *session, operator *client.Client) error {
 // reason describes in words why an alarm was raised.
 func reason(r reader, a client.Alarm) string {
 	words := mapped(a.Reasons, func(reason client.AlarmReason) string { return r.inLanguage(reason.English, reason.Chinese) })
-	return strings.Join(words, textIf(r.language() != i18n.Chinese, " "))
+	return i18n.Sentences(r.language(), words)
 }

@@ -234,7 +234,7 @@ func (a scanAPI) exportAlarms(ctx context.Context, in *struct {
 				group := caseOf(ctx, item)
 				reasons := mapped(item.Reasons(), func(t i18n.Message) string { return t.In(language) })
 				rows = append(rows, alarmRow{item.ID, string(item.Kind), item.Batch, item.CodeIndex(), item.CreatedAt, item.Scan,
-					item.Score, strings.Join(reasons, " "), optional(item.AcknowledgedAt), item.AcknowledgedBy, item.State(),
+					item.Score, i18n.Sentences(language, reasons), optional(item.AcknowledgedAt), item.AcknowledgedBy, item.State(),
 					optional(item.ConfirmedAt), item.ConfirmedBy, optional(item.DismissedAt), item.DismissedBy, item.Note,
 					group.ID, group.Title, group.Assignee})
 			}

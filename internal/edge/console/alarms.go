@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/infra/i18n"
 )
 
 // alarmsView contains the data of the page of alarms.
@@ -84,7 +85,7 @@ func (v *request) withReasons(list []client.Alarm) []alarmView {
 			}
 		}
 		if a.Brief = strings.Join(facts, " · "); alarm.Kind != client.CopiedCode || a.Brief == "" {
-			a.Brief = strings.Join(a.Reasons, " ")
+			a.Brief = i18n.Sentences(v.Language, a.Reasons)
 		}
 		shown = append(shown, a)
 	}

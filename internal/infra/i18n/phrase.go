@@ -287,6 +287,14 @@ func (t Message) MarshalText() ([]byte, error) { return []byte(t.String()), nil 
 // Cookie is the name of the cookie with the language that the reader has chosen.
 const Cookie = "qrjump_lang"
 
+// Sentences joins sentences of a language into a paragraph.
+func Sentences(l Language, list []string) string {
+	if l == Chinese {
+		return strings.Join(list, "")
+	}
+	return strings.Join(list, " ")
+}
+
 // Parse returns the language for the codes zh and en, with or without a region.
 func Parse(name string) (Language, bool) {
 	primary, _, _ := strings.Cut(strings.ToLower(strings.TrimSpace(name)), "-")

@@ -50,6 +50,24 @@ func TestCheck_ManyLinesAreNoCrowd(t *testing.T) {
 	}
 }
 
+// A file has one document, with or without its marks; nothing of another is left out silently.
+func TestCheck_OneDocument(t *testing.T) {
+	for text, want := range map[string]string{
+		"":                                 "",
+		"a: 1":                             "",
+		"# note\n---\na: 1\n...\n# end\n":  "",
+		"%YAML 1.2\n---\na: 1\n":           "",
+		"a: 1\n---\nb: 1\n":                "line 2: a second document",
+		"---\na: 1\n---\nb: 1\n":           "line 3: a second document",
+		"---\n---\nb: 1\n":                 "line 2: a second document",
+		"a: 1\n...\nb: 1\n":                "line 3: a second document",
+		"a: |\n  ---\n  ...\n  text\nb: 1": "",
+	} {
+		err := Check([]byte(text))
+		assert.True(t, (err == nil) == (want == "") && (err == nil || strings.HasPrefix(err.Error(), want)), "%q: %v, want %q", text, err, want)
+	}
+}
+
 func TestPieces_KeepLines(t *testing.T) {
 	var text strings.Builder
 	text.WriteString("# head\nrules:\n")

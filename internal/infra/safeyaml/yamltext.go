@@ -28,18 +28,29 @@ func Check(text []byte) error {
 		return fmt.Errorf("line %d: a map has more than %d keys: write a list", line, maxKeys)
 	}
 	var columns, keys []int // columns and numbers of keys of the block lists and maps around the current token
-	flow, documents := 0, 0
+	flow := 0
+	begun, ended := false, false // whether the only document has begun or ended
+	directive := 0 // line of the last directive
 	var last *token.Token
 	for _, t := range lexer.Tokenize(string(text)) {
+		if t.Type == token.DirectiveType {
+			directive = t.Position.Line
+		}
+		if t.Type == token.CommentType || t.Position.Line == directive {
+			continue
+		}
 		switch t.Type {
 		case token.AliasType:
 			return fmt.Errorf("line %d: aliases (*) are not read here: write out what it stands for", t.Position.Line)
-		case token.DocumentHeaderType, token.DocumentEndType:
-			documents++
-			if documents > 2 { // two document markers are allowed: one before and one after the only document
-				return fmt.Errorf("line %d: want one document", t.Position.Line)
+		case token.DocumentHeaderType:
+			if begun || ended {
+				return fmt.Errorf("line %d: a second document begins: want one document", t.Position.Line)
 			}
-			columns, keys, flow = nil, nil, 0
+			begun = true
+			continue
+		case token.DocumentEndType:
+			ended = true
+			continue
 		case token.SequenceStartType, token.MappingStartType:
 			flow++
 		case token.SequenceEndType, token.MappingEndType:
@@ -66,7 +77,10 @@ func Check(text []byte) error {
 				return fmt.Errorf("line %d: a map has more than %d keys: write a list", t.Position.Line, maxKeys)
 			}
 		}
-		if len(columns)+flow > maxDepth {
+		if ended {
+			return fmt.Errorf("line %d: a second document begins: want one document", t.Position.Line)
+		}
+		if begun = true; len(columns)+flow > maxDepth {
 			return fmt.Errorf("line %d: it is nested deeper than %d levels", t.Position.Line, maxDepth)
 		}
 		last = t
@@ -83,18 +97,12 @@ func Parse(file string, text []byte) (ast.Node, error) {
 	if err != nil {
 		return nil, errors.New(ErrorLine(file, err))
 	}
-	switch len(parsed.Docs) {
-	case 0:
-		return nil, nil
-	case 1:
-	default:
-		return nil, fmt.Errorf("%s: want one document, not %d", file, len(parsed.Docs))
+	for _, d := range parsed.Docs { // the parser returns empty documents as well
+		if d.Body != nil && d.Body.Type() != ast.NullType && d.Body.Type() != ast.CommentType {
+			return d.Body, nil
+		}
 	}
-	body := parsed.Docs[0].Body
-	if body == nil || body.Type() == ast.NullType || body.Type() == ast.CommentType {
-		return nil, nil
-	}
-	return body, nil
+	return nil, nil
 }
 
 // Location returns the file and line of a node.
