@@ -143,11 +143,11 @@ func (c Config) Check() error {
 		}
 		if c.emulates() && !c.DevPublic && !loopback(host) {
 			return usage(
-				"%s %s can be reached by strangers, and --dev and --emulator let everybody do everything: listen on 127.0.0.1, or add --dev-public if you mean it", flag, address)
+				"%s %s is reachable from other machines, and --dev and --emulator give every caller full access: listen on 127.0.0.1, or add --dev-public", flag, address)
 		}
 		if c.TLSDev && !c.DevPublic && !loopback(host) {
 			return usage(
-				"%s %s can be reached by strangers, and --tls-dev is for development: listen on 127.0.0.1, or add --dev-public if you mean it", flag, address)
+				"%s %s is reachable from other machines, and --tls-dev is for development: listen on 127.0.0.1, or add --dev-public", flag, address)
 		}
 	}
 	for _, name := range c.DevHost {

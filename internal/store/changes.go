@@ -118,7 +118,7 @@ func (t *Tx) note(ctx context.Context, kind, key, did string, detail any) error 
 
 func (t *Tx) noteAt(ctx context.Context, instant time.Time, kind, key, did string, detail any) error {
 	if !slices.Contains(auditlog.Kinds, kind) {
-		return fmt.Errorf("a change of the kind %q: nobody could ask for it", kind)
+		return fmt.Errorf("unknown kind of change %q", kind)
 	}
 	text := "{}"
 	if detail != nil {

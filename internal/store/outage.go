@@ -127,17 +127,17 @@ func refusal(code string) (what, do string) {
 	case "53300":
 		return crowdedDatabase, "raise max_connections (or the limit of the role), or give each node fewer: pool_max_conns=… in the URL"
 	case "53100", "58030":
-		return unwritableDatabase, "make room or repair it; PostgreSQL's own log says which"
+		return unwritableDatabase, "free disk space, or repair the disk; see the log of PostgreSQL"
 	case "53200":
-		return "has no memory left", "give it more, or lower its settings for memory"
+		return "is out of memory", "give it more memory, or lower its memory settings"
 	case "55P03":
 		return lockedDatabase,
 			"look for a long transaction in pg_stat_activity and end it; lock_timeout=… in the URL sets how long is waited"
 	case "57014":
 		return "cancelled a statement",
-			"somebody called pg_cancel_backend, or a timeout is set for the role or the database: qrjump needs statement_timeout 0"
+			"an administrator called pg_cancel_backend, or the role or the database has a statement_timeout: set it to 0"
 	case "28000", "28P01":
-		return "does not let qrjump in", "check user and password of the URL and pg_hba.conf"
+		return "rejects the login of qrjump", "check user and password of the URL and pg_hba.conf"
 	case "3D000":
 		return "does not exist", "make it with createdb, or correct the URL"
 	case "42501":

@@ -45,10 +45,10 @@ func wantOutage(t *testing.T, err error, what string) {
 func TestPostgresOutage_ByErrorCode(t *testing.T) {
 	e := postgresEngine{path: "db:5432/q"}
 	for code, what := range map[string]string{
-		"25006": "is read-only", "53100": "cannot write to its disk", "58030": "cannot write to its disk", "53200": "has no memory left",
+		"25006": "is read-only", "53100": "cannot write to its disk", "58030": "cannot write to its disk", "53200": "is out of memory",
 		"53300": "has no free connection", "57P01": "ended the session", "57P02": "crashed and ended all sessions",
 		"57P03": "does not accept connections yet",
-		"55P03": "did not grant a lock in time", "57014": "cancelled a statement", "28P01": "does not let qrjump in",
+		"55P03": "did not grant a lock in time", "57014": "cancelled a statement", "28P01": "rejects the login of qrjump",
 		"3D000": "does not exist", "08006": "closed the connection", "25P03": "ended a session that was idle",
 	} {
 		t.Run(code, func(t *testing.T) {

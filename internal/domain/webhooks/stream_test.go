@@ -277,7 +277,7 @@ func TestWebhookStream_LostBehindCounter(t *testing.T) {
 		w.told("after two losses", one, two)
 		n := w.counter.Counted()
 		assert.True(t, n == int64(30+one.scanned+two.scanned), "the metric says that %d were counted", n)
-		if n := strings.Count(w.logs.String(), "the stream lost what was in it"); n != 4 {
+		if n := strings.Count(w.logs.String(), "the stream lost events"); n != 4 {
 			t.Errorf("%d lines of two losses on two nodes:\n%s", n, w.logs.String())
 		}
 		w.scan(two, 5)

@@ -321,7 +321,7 @@ func (r *Recorder) Close() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.unreported > 0 {
-		return fmt.Errorf("scans that nobody waited for are lost (%d): %w", r.unreported, r.last)
+		return fmt.Errorf("scans without a waiting caller are lost (%d): %w", r.unreported, r.last)
 	}
 	return nil
 }

@@ -68,7 +68,7 @@ type Erasure struct {
 }
 
 // ErrNotThere is returned by Ship if a different offset is recorded for the node.
-var ErrNotThere = errors.New("scanlog: this node's events were taken up to another place")
+var ErrNotThere = errors.New("scanlog: a different offset is recorded for this node")
 
 // Shipper sends the events of a node's journal to the shared log. A Shipper removes events from the journal some time after they
 // were shipped.

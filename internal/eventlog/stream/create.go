@@ -52,7 +52,7 @@ func (l *Log) ready(ctx context.Context) (jetstream.Stream, error) {
 		c.Discard != jetstream.DiscardNew {
 		return nil,
 			fmt.Errorf(
-				"the stream %s does not keep what it takes: it needs file storage, retention by limits, and to discard new messages when it is full", l.options.Stream)
+				"stream %s: want file storage, retention by limits, and discard of new messages when the stream is full", l.options.Stream)
 	}
 	made := createdAt(stream.CachedInfo())
 	for _, id := range []string{oldTo.stream, l.id()} {
@@ -174,7 +174,7 @@ func flushes(ctx context.Context, monitor string) error {
 	case varz.JetStream.Config == nil:
 		return fmt.Errorf("%w: JetStream is off on %s", ErrNotFlushed, monitor)
 	case !varz.JetStream.Config.SyncAlways:
-		return fmt.Errorf("%w: set sync_interval: always in the jetstream block of the server behind %s and start it again", ErrNotFlushed,
+		return fmt.Errorf("%w: set sync_interval: always in the jetstream block of the server of %s, and restart it", ErrNotFlushed,
 			monitor)
 	}
 	return nil

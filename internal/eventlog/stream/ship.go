@@ -154,10 +154,10 @@ func (l *Log) Rewind(ctx context.Context, mark scanlog.Offset, settled int64) (r
 	case oldTo.stream == l.target && holds:
 		r.LeaveOut, l.leaveOut = oldTo.leaveOut, oldTo.leaveOut
 	case oldTo.address == l.address():
-		r.From, r.Reason = min(oldTo.begin, mark.Position), "the stream lost what was in it"
+		r.From, r.Reason = min(oldTo.begin, mark.Position), "the stream lost events"
 	case settled >= 0:
 		// The former stream is at another address, and its events up to the position settled were counted and reported to webhooks.
-		r.From, r.LeaveOut, r.Reason = min(max(settled, oldTo.begin), mark.Position), mark.Position, "the stream is another one"
+		r.From, r.LeaveOut, r.Reason = min(max(settled, oldTo.begin), mark.Position), mark.Position, "the stream has another address"
 	}
 	return r, nil
 }

@@ -88,10 +88,10 @@ type Options struct {
 func (o Options) answerTime() time.Duration { return cmp.Or(o.Patience, 10*time.Second) }
 
 // ErrNotFlushed is returned if a server acknowledges messages before it syncs them to disk, or if its setting cannot be read.
-var ErrNotFlushed = errors.New("the NATS server is not known to flush before it acknowledges")
+var ErrNotFlushed = errors.New("the NATS server may acknowledge messages before it syncs them to disk")
 
 // ErrTooOld is returned for a NATS server before 2.10, which cannot create a stream whose first sequence is above 1.
-var ErrTooOld = errors.New("qrjump needs NATS 2.10 or later, which can begin a stream at a number")
+var ErrTooOld = errors.New("qrjump requires NATS 2.10 or later")
 
 // tooOld returns ErrTooOld for a version before 2.10; an unknown version is accepted.
 func tooOld(version string) error {
@@ -103,7 +103,7 @@ func tooOld(version string) error {
 }
 
 // ErrNoMonitor is returned if a server's monitoring address does not respond.
-var ErrNoMonitor = errors.New("its monitoring address does not answer")
+var ErrNoMonitor = errors.New("its monitoring address does not respond")
 
 // Parse parses the value of the flag --scan-stream:
 // nats://HOST:4222[,HOST:4222][?monitor=http://HOST:8222&stream=NAME&replicas=3&creds=FILE&flush=vouched].
@@ -149,7 +149,7 @@ func Parse(text string) (o Options, err error) {
 	if len(o.Monitors) == 0 && !o.Vouched {
 		return o,
 			errors.New(
-				"nobody can tell whether the server flushes before it acknowledges: set sync_interval: always there and add ?monitor=http://HOST:8222, or flush=vouched if you are sure")
+				"the server may acknowledge scans before it syncs them to disk: set sync_interval: always there and add ?monitor=http://HOST:8222, or add flush=vouched")
 	}
 	return o, nil
 }
@@ -355,7 +355,7 @@ func (l *Log) end(ctx context.Context) (end int64, id string, err error) {
 }
 
 // errAnew is returned if the stream is gone or was recreated since this Log opened it.
-var errAnew = errors.New("the stream was made anew, or is about to be")
+var errAnew = errors.New("the stream was deleted or recreated")
 
 // currentInfo returns the state of the current stream; if the stream was recreated, currentInfo opens it again.
 func (l *Log) currentInfo(ctx context.Context) (info *jetstream.StreamInfo, err error) {

@@ -526,7 +526,7 @@ func TestStream_ErasureDuringRecreation(t *testing.T) {
 				assert.True(t, err == nil, "%v", err)
 			}
 			n, err := l.Erase(t.Context(), scanlog.Users{anEvent(1).User: true}, math.MaxInt64)
-			assert.True(t, err != nil, "%d scans were erased, and the stream is another one", n)
+			assert.True(t, err != nil, "%d scans were erased, and the stream has another address", n)
 			require.True(t, way.happen == nil, "the stream was not made anew")
 			got := require.All(t, other.Read(t.Context(), 0))
 			require.True(t, len(got) != 0, "nothing is left")
@@ -568,7 +568,7 @@ func TestStream_LossDetectedOnce(t *testing.T) {
 		seen[e.ID] = true
 	}
 	assert.True(t, len(got) == 700 && len(seen) == 700, "%d scans are in the stream, %d different ones", len(got), len(seen))
-	n := strings.Count(logs.String(), "the stream lost what was in it")
+	n := strings.Count(logs.String(), "the stream lost events")
 	assert.True(t, n == 1, "%d lines of one loss:\n%s", n, logs.String())
 }
 
