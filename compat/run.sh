@@ -144,7 +144,7 @@ run() {
 	[ "$folder" != gs1 ] || limit=2h # 100,000 texts, or as many as GS1_CASES says
 	# Clients made from our own document call no platform: there is nothing to compare.
 	# Nor do the snippets of the pages go through a recorder.
-	case $folder in typescript | python | openapi | lake | wechatpy | wxjava | zpl | gs1 | axios | golang | distribution | rust | jest | pytest) cassettes= ;; esac
+	case $folder in typescript | python | openapi | lake | wechatpy | wxjava | zpl | zxing | gs1 | axios | golang | distribution | rust | jest | pytest) cassettes= ;; esac
 	echo "== $library"
 	(cd "$folder" && "$fetch") 2>"$log"
 	status=$?
@@ -189,6 +189,7 @@ start distribution fetch_distribution "clients for PHP, Ruby, Perl and shells"
 start jest fetch_npm "Jest $(npm_version jest jest)"
 start pytest fetch_pip "$(head -n 1 pytest/requirements.txt)"
 start zpl fetch_npm "zpl-renderer-js $(npm_version zpl zpl-renderer-js)"
+start zxing fetch_mvn "ZXing $(sed -n 's|.*<version>\(.*[.].*\)</version>.*|\1|p' zxing/pom.xml) for Java"
 start gs1 fetch_gs1 "bwip-js $(npm_version gs1 bwip-js), gs1-barcode-parser-mod, $(head -n 1 gs1/requirements.txt)"
 start python fetch_pip "$(head -n 1 python/requirements.txt)"
 start wechatpy fetch_pip "$(head -n 1 wechatpy/requirements.txt)"
