@@ -80,6 +80,7 @@ type Aggregator struct {
 	rankings struct {
 		sync.Mutex
 		known map[string]ranking // by dimension, days and time zone
+		rows  int                // of all rankings
 	}
 }
 

@@ -9,15 +9,16 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/stats/timebucket"
 )
 
-// ranking contains the sums of past days by value, largest first.
+// ranking contains the sums of some days by value, largest first.
 type ranking struct {
 	total Count
 	rows  []Answer // nil = more than maxRanked values
 }
 
 const (
-	maxRankings = 16     // rankings in memory
-	maxRanked   = 50_000 // values of a ranking
+	maxRankedRows = 400_000 // values of all rankings in memory
+	maxRanked     = 50_000  // values of a ranking
+	maxTop        = 1_000   // values of a ranking that includes today
 )
 
 // minRanked is the minimum number of scans of a ranking: the rows of fewer scans are read fast. After a reset of an emulator with several
@@ -32,9 +33,30 @@ func (q Query) read(ctx context.Context, tx Tx) ([]Answer, error) {
 	return tx.Tuples(ctx, q)
 }
 
-// largest returns the values of a dimension with the most scans. The counts of past days rarely change, and only grow: their sums stay in
-// memory while the total of these days is the same.
+// largest returns the values of a dimension with the most scans. Counts only grow, so the result stays in memory while the total of the
+// days is the same.
 func (c *Aggregator) largest(ctx context.Context, tx Tx, q Query, offset int64) ([]Answer, error) {
+	end := q.Offset + q.Limit
+	if end > maxTop {
+		return c.computeLargest(ctx, tx, q, offset)
+	}
+	sum, err := total(ctx, tx, q.Spans...)
+	if err != nil {
+		return nil, err
+	}
+	top := q
+	top.Offset, top.Limit = 0, maxTop
+	r, err := c.ranking(fmt.Sprint("top ", q.Group, q.Spans, offset), sum,
+		func() ([]Answer, error) { return c.computeLargest(ctx, tx, top, offset) })
+	if err != nil || r.rows == nil {
+		return q.read(ctx, tx)
+	}
+	return slices.Clone(r.rows[min(q.Offset, len(r.rows)):min(end, len(r.rows))]), nil
+}
+
+// computeLargest computes the values of a dimension with the most scans. The counts of past days rarely change: their sums stay in memory
+// while the total of these days is the same.
+func (c *Aggregator) computeLargest(ctx context.Context, tx Tx, q Query, offset int64) ([]Answer, error) {
 	today := timebucket.Day(timebucket.Hour(c.Now()), offset)
 	past, rest := q, q
 	past.Spans, rest.Spans = nil, nil
@@ -109,7 +131,7 @@ func total(ctx context.Context, tx Tx, spans ...Span) (n Count, err error) {
 	return n, err
 }
 
-// ranking returns the sums of past days, which read returns, from memory if the total of these days has not changed.
+// ranking returns the sums of some days, which read returns, from memory if the total of these days has not changed.
 func (c *Aggregator) ranking(key string, total Count, read func() ([]Answer, error)) (r ranking, err error) {
 	if total.Scans < cmp.Or(c.MinRanked, minRanked) {
 		return r, nil
@@ -129,9 +151,11 @@ func (c *Aggregator) ranking(key string, total Count, read func() ([]Answer, err
 	}
 	c.rankings.Lock()
 	defer c.rankings.Unlock()
-	if len(c.rankings.known) >= maxRankings || c.rankings.known == nil {
-		c.rankings.known = map[string]ranking{}
+	if c.rankings.known == nil || c.rankings.rows+len(r.rows) > maxRankedRows {
+		c.rankings.known, c.rankings.rows = map[string]ranking{}, 0
 	}
+	// Each ranking counts as at least one value, so that the number of rankings is limited too.
+	c.rankings.rows += len(r.rows) + 1 - len(c.rankings.known[key].rows)
 	c.rankings.known[key] = r
 	return r, nil
 }
