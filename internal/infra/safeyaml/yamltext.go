@@ -30,7 +30,7 @@ func Check(text []byte) error {
 	var columns, keys []int // columns and numbers of keys of the block lists and maps around the current token
 	flow := 0
 	begun, ended := false, false // whether the only document has begun or ended
-	directive := 0 // line of the last directive
+	directive := 0               // line of the last directive
 	var last *token.Token
 	for _, t := range lexer.Tokenize(string(text)) {
 		if t.Type == token.DirectiveType {
