@@ -210,8 +210,6 @@ func TestLookup_InvalidTextNotFound(t *testing.T) {
 					assert.True(t, err == accounts.ErrNoComponent, "component: %v", err)
 					_, err = tx.accounts().Token(ctx, text)
 					assert.True(t, err == accounts.ErrNoToken, "token: %v", err)
-					_, err = s.ScanKey(ctx, text)
-					assert.True(t, err == accounts.ErrNoScanKey, "scan key: %v", err)
 					found, err := tx.rules().RulesAt(ctx, []string{text, "https://h.example/", text})
 					want(t, "rules at", found, list)
 					assert.True(t, err == nil, "%v", err)

@@ -143,13 +143,6 @@ var scanKeyRows = mapper[accounts.ScanKey]{table: "scan_keys", key: "name", notF
 		return []any{&k.Hash, &k.Name, &k.Namespace, moment{&k.CreatedAt}}
 	}}
 
-// ScanKey implements accounts.ScanKeyStore.
-func (s *Store) ScanKey(ctx context.Context, hash string) (accounts.ScanKey, error) {
-	return viewed(ctx, s, func(tx *Tx) (accounts.ScanKey, error) {
-		return scanKeyRows.find(ctx, tx, `hash = $1`, hash)
-	})
-}
-
 // ScanKeys implements accounts.ScanKeyStore.
 func (s *Store) ScanKeys(ctx context.Context) ([]accounts.ScanKey, error) {
 	return viewed(ctx, s, func(tx *Tx) ([]accounts.ScanKey, error) {

@@ -570,9 +570,6 @@ func (s *Store) Erasures(ctx context.Context, start int64) ([]scanlog.Erasure, e
 	})
 }
 
-// Close implements scanlog.Log; the store stays open.
-func (l *Scans) Close() error { return nil }
-
 // ScansDestination makes the method Load write an archive's scans to files beside the database; begin creates a scan log with a given id.
 func (s *Store) ScansDestination(begin func(id string) (*scanlog.Restoring, error)) {
 	s.scansInto = begin

@@ -223,12 +223,8 @@ func (d *Service) platform(ctx context.Context, tx Tx, t Token, caller *Caller) 
 	return err
 }
 
-// Authenticate identifies the caller of an API call by or on behalf of an account; it returns 48001 for a component's own token.
-func (d *Service) Authenticate(ctx context.Context, text string) (Caller, error) {
-	return d.AuthenticateWithin(ctx, text, nil)
-}
-
-// AuthenticateWithin identifies the caller like Authenticate, and counts the call like IdentifyWithin.
+// AuthenticateWithin identifies the caller of an API call by or on behalf of an account, and counts the call like IdentifyWithin; it
+// returns 48001 for a component's own token.
 func (d *Service) AuthenticateWithin(ctx context.Context, text string, rate *Rate) (Caller, error) {
 	caller, err := d.IdentifyWithin(ctx, text, rate)
 	if err == nil && caller.AppID == "" {

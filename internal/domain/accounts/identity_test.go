@@ -191,7 +191,7 @@ func TestIdentityCache_RevokedTokenRejected(t *testing.T) {
 					continue
 				}
 				over := l.over.Load() // before the call
-				_, err := w.Authenticate(context.WithoutCancel(ctx), l.text)
+				_, err := w.AuthenticateWithin(context.WithoutCancel(ctx), l.text, nil)
 				switch {
 				case over && err == nil: // what else it answers then, later rounds change
 					t.Error("a token passes after its end")
@@ -303,7 +303,7 @@ func TestIdentityCache_FollowsGrants(t *testing.T) {
 	text := must[accounts.Authorization](t)(w.TradeAuthCode(t.Context(), "wxp", w.agreed("wxp", "wxa", 18))).Token.Text
 	granted := func(set int) int {
 		t.Helper()
-		return code(must[accounts.Caller](t)(w.Authenticate(t.Context(), text)).Granted(set))
+		return code(must[accounts.Caller](t)(w.AuthenticateWithin(t.Context(), text, nil)).Granted(set))
 	}
 	for _, step := range []struct {
 		sets []int

@@ -174,26 +174,26 @@ func TestAuthorizerToken_GrantedPermissions(t *testing.T) {
 	got := must[accounts.Authorization](t)(w.TradeAuthCode(ctx, "wxc", w.agreed("wxc", "wxa", 33, 18, 33)))
 	same(t, "sets", fmt.Sprint(got.Sets), "[18 33]")
 
-	_, err := w.Authenticate(ctx, component.Text)
+	_, err := w.AuthenticateWithin(ctx, component.Text, nil)
 	same(t, "a component token where an account's belongs", code(err), 48001)
 	for _, text := range []string{own.Text, got.Token.Text} {
 		_, err := w.AuthenticatePlatform(ctx, text)
 		same(t, "an account's token where a component's belongs", code(err), 61014)
 	}
-	caller := must[accounts.Caller](t)(w.Authenticate(ctx, got.Token.Text))
+	caller := must[accounts.Caller](t)(w.AuthenticateWithin(ctx, got.Token.Text, nil))
 	same(t, "account", caller.AppID, "wxa")
 	same(t, "component", caller.Component, "wxc")
 	for set, want := range map[int]int{0: 0, 18: 0, 33: 0, 3: 61007, 46: 61007} {
 		same(t, fmt.Sprint("set ", set), code(caller.Granted(set)), want)
 	}
-	caller = must[accounts.Caller](t)(w.Authenticate(ctx, own.Text))
+	caller = must[accounts.Caller](t)(w.AuthenticateWithin(ctx, own.Text, nil))
 	same(t, "a set that the account needs for itself", code(caller.Granted(46)), 0)
 
 	// A new authorisation ends the token from before; fewer sets count with the next.
 	before := got.Token.Text
 	got = must[accounts.Authorization](t)(w.TradeAuthCode(ctx, "wxc", w.agreed("wxc", "wxa", 33)))
 	w.wantAnswer("a token from before a new authorisation", before, 40001)
-	caller = must[accounts.Caller](t)(w.Authenticate(ctx, got.Token.Text))
+	caller = must[accounts.Caller](t)(w.AuthenticateWithin(ctx, got.Token.Text, nil))
 	same(t, "a set that was taken back", code(caller.Granted(18)), 61007)
 
 	require.NoError(t, w.Withdraw(ctx, "wxc", "wxa"))

@@ -31,8 +31,6 @@ var ErrNoScanKey = errors.New("accounts: no such scan key")
 
 // ScanKeyStore stores scan keys.
 type ScanKeyStore interface {
-	// ScanKey returns the key with the given hash, or ErrNoScanKey.
-	ScanKey(ctx context.Context, hash string) (ScanKey, error)
 	ScanKeys(ctx context.Context) ([]ScanKey, error)
 	// PutScanKey stores a key and replaces an existing key of the same name.
 	PutScanKey(ctx context.Context, k ScanKey) error

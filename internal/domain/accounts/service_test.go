@@ -112,7 +112,7 @@ func code(err error) int {
 // answers is what a call with the token would be answered.
 func (w *world) answers(text string) int {
 	w.t.Helper()
-	_, err := w.Authenticate(w.t.Context(), text)
+	_, err := w.AuthenticateWithin(w.t.Context(), text, nil)
 	return code(err)
 }
 

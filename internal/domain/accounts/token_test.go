@@ -52,7 +52,7 @@ func TestToken_ExpiresAfterTwoHours(t *testing.T) {
 	same(t, "expires_in", a.ExpiresIn, 7200)
 	assert.True(t, regexp.MustCompile(`^[0-9]+_[0-9A-Za-z_-]{100,150}$`).MatchString(a.Text),
 		"the token %q has not the shape of a live one", a.Text)
-	caller, err := w.Authenticate(t.Context(), a.Text)
+	caller, err := w.AuthenticateWithin(t.Context(), a.Text, nil)
 	require.NoError(t, err)
 	same(t, "caller", caller.AppID, "wxa")
 	for _, moment := range []time.Duration{0, accounts.TokenOverlap, accounts.TokenLife} {

@@ -168,9 +168,6 @@ func (s *Service) flushCalls(ctx context.Context) error {
 	return nil
 }
 
-// Get returns the call of any account for the operator, or ErrNoCall.
-func (s *Service) Get(ctx context.Context, rid string) (Call, error) { return s.find(ctx, rid) }
-
 // Find returns a logged call of an account. The errors are 76002 for a malformed request ID, 76004 for a request ID older than seven days,
 // 76001 for a call that is not in the log, and 76003 for another account's call. Contract: rules §3.1.
 func (s *Service) Find(ctx context.Context, account, rid string) (Call, error) {
@@ -181,7 +178,7 @@ func (s *Service) Find(ctx context.Context, account, rid string) (Call, error) {
 	if s.Now().Sub(t) > Retention {
 		return Call{}, errcode.RIDTooOld.WithDetail(behaviour.RIDOld, "%s is of %s", rid, t.UTC().Format(time.RFC3339))
 	}
-	c, err := s.find(ctx, rid)
+	c, err := s.Get(ctx, rid)
 	switch {
 	case errors.Is(err, ErrNoCall):
 		return Call{}, errcode.RIDNotFound.WithDetail(behaviour.RIDUnknown, "no call of a known account has the request id %s", rid)
@@ -195,8 +192,9 @@ func (s *Service) Find(ctx context.Context, account, rid string) (Call, error) {
 	return c, nil
 }
 
-// find searches the queue first and then the store, because calls move from the queue to the store.
-func (s *Service) find(ctx context.Context, rid string) (Call, error) {
+// Get returns the call of any account for the operator, or ErrNoCall. It searches the queue first and then the store, because calls move
+// from the queue to the store.
+func (s *Service) Get(ctx context.Context, rid string) (Call, error) {
 	s.calls.mu.Lock()
 	i := slices.IndexFunc(s.calls.waiting, func(c Call) bool { return c.RID == rid })
 	if i >= 0 {

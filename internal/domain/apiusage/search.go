@@ -59,7 +59,7 @@ func (s *Service) List(ctx context.Context, q Search, limit int) ([]Call, Search
 
 // listOne returns the list for a search by request ID. listOne reads only the blocks of the second that the request ID contains.
 func (s *Service) listOne(ctx context.Context, q Search) ([]Call, Searched, error) {
-	c, err := s.find(ctx, q.RID)
+	c, err := s.Get(ctx, q.RID)
 	switch {
 	case errors.Is(err, ErrNoCall):
 		return []Call{}, Searched{}, nil

@@ -1,9 +1,12 @@
 package codes
 
 import (
+	"context"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -175,4 +178,133 @@ func (r *ticketCache) clear() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.ringIndex, r.ring, r.next, r.apps, r.appIndex = nil, nil, 0, nil, nil
+}
+
+// Exchange returns the code that a user scanned, identified by the user's ticket. Exchange returns 40097 with the error texts of the Weixin
+// platform. Contract: marketcode §3.6. In a call without a token, which a setting can allow, caller is zero and the ticket alone identifies
+// the account.
+func (s *Service) Exchange(ctx context.Context, caller accounts.Account, openid, ticket string) (Found, error) {
+	anyAccount := caller.AppID == ""
+	if err := CheckPermission(caller); err != nil && !anyAccount {
+		return Found{}, err
+	}
+	if err := checkExchange(openid, ticket); err != nil {
+		return Found{}, err
+	}
+	s.ticketHashOnce.Do(func() { s.ticketHasher = s.Vault.Hasher(ticketPurpose) })
+	t, err := s.ticket(ctx, s.ticketHasher.Sum(ticket))
+	if errors.Is(err, ErrNoTicket) {
+		return Found{}, errcode.InvalidArgs.WithDetail(behaviour.CodesTicketBad, badTicket)
+	}
+	if err != nil {
+		return Found{}, err
+	}
+	if err := t.CheckUser(openid, s.Now()); err != nil {
+		return Found{}, err
+	}
+	b, err := s.Memory.BatchOrLoad(ctx, t.Batch)
+	if err != nil && !errors.Is(err, ErrNoBatch) {
+		return Found{}, err
+	}
+	if err != nil || b.Account != caller.AppID && !anyAccount {
+		return Found{}, errcode.InvalidArgs.WithDetail(behaviour.CodesTicketOther, badTicket)
+	}
+	f := Found{Batch: b, Index: t.Index, State: s.Memory.State(b.ID, t.Index, s.Now())}
+	if f.Code, err = s.codeOf(ctx, b, t.Index); err != nil {
+		return Found{}, err
+	}
+	if f.State.Frozen || f.State.Void || f.State.Activation == nil {
+		return Found{}, errcode.InvalidArgs.WithDetail(behaviour.CodesTicketState, badTicket)
+	}
+	return f, nil
+}
+
+const (
+	ticketPurpose = "code_ticket"
+	loginPurpose  = "js_code"
+)
+
+// ticketGrace and loginGrace are the times for which an expired ticket and an expired js_code stay stored. Even if the clock is up to a day
+// ahead, no ticket is deleted before its expiry. A call with a deleted ticket receives the same error as one with an invented ticket.
+const (
+	ticketGrace = 24 * time.Hour
+	loginGrace  = 24 * time.Hour
+)
+
+// newTicket returns a new ticket for a user's scan of a code, and the text of the ticket. TicketWriter stores the ticket before the text is
+// returned to the client.
+func (s *Service) newTicket(f Found, namespace, user string) (t Ticket, text string, err error) {
+	if text, err = newTicketText(s.Random); err != nil {
+		return t, "", err
+	}
+	now, app := s.Now(), f.State.Activation.Binding.WxaAppID
+	life := time.Duration(s.Settings.Get().TicketTTLMinutes) * time.Minute
+	return Ticket{Hash: s.Vault.Hash(ticketPurpose, text), Batch: f.Batch.ID, Index: f.Index,
+		OwnerID: s.OpenIDs.OpenID(namespace, f.Batch.Account, user),
+		AppID:   app, AppUserID: s.OpenIDs.OpenID(namespace, app, user), ScannedAt: now, ExpiresAt: now.Add(life)}, text, nil
+}
+
+// ticket returns a ticket by its hash: from the cache if this node created or read it before, otherwise from the store. A cached
+// ticket is always up to date, because a ticket never changes and its expiry is checked against the clock. ErrNoTicket.
+func (s *Service) ticket(ctx context.Context, hash [sha256.Size]byte) (t Ticket, err error) {
+	if t, ok := s.ticketCache.get(hash); ok {
+		return t, nil
+	}
+	t, err = accounts.Transact(ctx, s.Store.ViewCodes, func(tx Tx) (Ticket, error) { return tx.Ticket(ctx, hex.EncodeToString(hash[:])) })
+	if err == nil {
+		s.ticketCache.add(t)
+	}
+	return t, err
+}
+
+// ClearTicketCache clears this node's ticket cache, after tickets were deleted from the store.
+func (s *Service) ClearTicketCache() { s.ticketCache.clear() }
+
+// Login creates a js_code, with which a Mini Program's server obtains a user's openid.
+func (s *Service) Login(ctx context.Context, appid, namespace, user string) (string, error) {
+	var raw [24]byte
+	if _, err := io.ReadFull(s.Random, raw[:]); err != nil {
+		return "", fmt.Errorf("drawing a login code: %w", err)
+	}
+	text := base64.RawURLEncoding.EncodeToString(raw[:])
+	now := s.Now()
+	deleteExpired := s.canDeleteExpired()
+	return text, s.Store.UpdateCodes(ctx, func(tx Tx) error {
+		if deleteExpired {
+			// Each call deletes at most 100 expired js_codes, so that no call waits for the deletion of a whole day's js_codes.
+			if _, err := tx.ForgetLogins(ctx, now.Add(-loginGrace), 100); err != nil {
+				return err
+			}
+		}
+		a, err := tx.Account(ctx, appid)
+		if err != nil && !errors.Is(err, accounts.ErrNoAccount) {
+			return err
+		}
+		return tx.PutLogin(ctx, Login{Hash: s.Vault.Hash(loginPurpose, text), AppID: appid,
+			OpenID: s.OpenIDs.OpenID(namespace, appid, user), UnionID: s.OpenIDs.UnionID(namespace, a.OpenPlatform, user),
+			ExpiresAt: now.Add(loginLife)})
+	})
+}
+
+// ExchangeLoginCode implements /sns/jscode2session after the account check: it returns 40029 for a js_code that is unknown, expired
+// or of another account, and 40163 for a used js_code.
+func (s *Service) ExchangeLoginCode(ctx context.Context, appid, code string) (login Login, err error) {
+	err = s.Store.UpdateCodes(ctx, func(tx Tx) error {
+		// Two concurrent requests with the same js_code must not both succeed.
+		if err := tx.LockAccount(ctx, appid); err != nil {
+			return err
+		}
+		l, err := tx.Login(ctx, s.Vault.Hash(loginPurpose, code))
+		switch {
+		case errors.Is(err, ErrNoLogin) || err == nil && (l.AppID != appid || !l.isValid(s.Now())):
+			return errcode.InvalidLoginCode.WithDetail(behaviour.LoginCodeUnknown, "the js_code is unknown, has expired, or belongs to another account")
+		case err != nil:
+			return err
+		case l.Used:
+			return errcode.LoginCodeUsed.WithDetail(behaviour.LoginCodeUsed, "the js_code was exchanged already")
+		}
+		l.Used, login = true, l
+		return tx.PutLogin(ctx, l)
+	})
+	return login, err
 }

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"unsafe"
 
 	"github.com/qrjump/qrjump/internal/domain/rules"
 )
@@ -28,10 +27,9 @@ type core struct {
 	testMu    sync.RWMutex
 	tests     map[string][]string // maps a test link to the keys of the rules that list it
 
-	testBytes int64 // approximate number of bytes of the map tests
-	scratch   []byte
-	unseen    atomic.Uint64 // version counter for changes of data that no reader accesses, in place of Index.version
-	grownAt   int64         // size of texts in bytes after the last Load
+	scratch []byte
+	unseen  atomic.Uint64 // version counter for changes of data that no reader accesses, in place of Index.version
+	grownAt int64         // size of texts in bytes after the last Load
 }
 
 func newCore(n int) *core {
@@ -40,11 +38,6 @@ func newCore(n int) *core {
 		textTable: newTable(0), ruleTable: newTable(n),
 		tests: map[string][]string{},
 	}
-}
-
-// bytes returns the memory that the state uses, in bytes.
-func (c *core) bytes() int64 {
-	return int64(unsafe.Sizeof(*c)) + c.hosts.bytes + c.texts.bytes + c.rules.bytes + c.textTable.bytes + c.ruleTable.bytes + c.testBytes
 }
 
 // window is the number of places whose buckets are loaded together, before judge examines the first of these places.
@@ -280,7 +273,6 @@ func (c *core) lists(addr address) []string {
 func (c *core) retest(key string, oldNames, currentNames []string) {
 	for _, text := range oldNames {
 		keys := slices.DeleteFunc(slices.Clone(c.tests[text]), func(k string) bool { return k == key })
-		c.testBytes -= testBytes(text, key)
 		if len(keys) == 0 {
 			delete(c.tests, text)
 		} else {
@@ -290,14 +282,10 @@ func (c *core) retest(key string, oldNames, currentNames []string) {
 	for _, text := range currentNames {
 		if !slices.Contains(c.tests[text], key) {
 			c.tests[text] = append(slices.Clone(c.tests[text]), key)
-			c.testBytes += testBytes(text, key)
 		}
 	}
 	c.testCount.Store(int64(len(c.tests)))
 }
-
-// testBytes estimates the memory of one entry of core.tests.
-func testBytes(text, key string) int64 { return int64(len(text) + len(key) + 64) }
 
 // bury marks a record as dead, because nothing points to the record any more.
 func (c *core) bury(addr address) { c.rules.bury(addr, int32(c.rules.record(addr).size())) }
@@ -386,9 +374,6 @@ func build(list iter.Seq2[rules.Rule, error]) (*core, error) {
 		c.tests[text] = keys
 		if len(keys) == 0 {
 			delete(c.tests, text)
-		}
-		for _, key := range keys {
-			c.testBytes += testBytes(text, key)
 		}
 	}
 	c.testCount.Store(int64(len(c.tests)))

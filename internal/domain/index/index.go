@@ -22,7 +22,6 @@ type Index struct {
 	state   atomic.Pointer[core]
 	writing sync.Mutex
 	count   atomic.Int64
-	memory  atomic.Int64
 
 	snapshots sync.Mutex // serializes the writing of snapshots
 
@@ -45,14 +44,8 @@ func New() *Index {
 // Len returns the number of rules.
 func (x *Index) Len() int { return int(x.count.Load()) }
 
-// Bytes returns the memory that the index uses, in bytes.
-func (x *Index) Bytes() int64 { return x.memory.Load() }
-
-// measure stores the values that Len and Bytes return, so that these methods need not wait for a writer.
-func (x *Index) measure(c *core) {
-	x.count.Store(int64(c.ruleTable.n))
-	x.memory.Store(c.bytes())
-}
+// measure stores the value that Len returns, so that Len need not wait for a writer.
+func (x *Index) measure(c *core) { x.count.Store(int64(c.ruleTable.n)) }
 
 // replace makes c the current state.
 func (x *Index) replace(c *core) {

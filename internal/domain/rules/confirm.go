@@ -88,3 +88,26 @@ func CheckFile(body []byte, content string) error {
 	}
 	return nil
 }
+
+// confirmationMemory is the retention period of checks of verification files.
+const confirmationMemory = 30 * 24 * time.Hour
+
+// keep stores a check of a verification file, and deletes expired checks.
+func (s *Service) keep(ctx context.Context, c Confirmation) error {
+	s.deleteExpired(ctx)
+	return s.Store.UpdateRules(ctx, func(tx Tx) error { return tx.PutConfirmation(ctx, c) })
+}
+
+// deleteExpired deletes expired checks of verification files, at most once a minute. If the deletion fails, the caller's change still
+// proceeds.
+func (s *Service) deleteExpired(ctx context.Context) {
+	if s.ClockBelieved != nil && !s.ClockBelieved() {
+		return
+	}
+	now := s.Now()
+	last := s.forgot.Load()
+	if start := now.Unix() - last; start >= 0 && start < 60 || !s.forgot.CompareAndSwap(last, now.Unix()) {
+		return
+	}
+	_ = s.Store.UpdateRules(ctx, func(tx Tx) error { return tx.ForgetConfirmations(ctx, now.Add(-confirmationMemory)) })
+}

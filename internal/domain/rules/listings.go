@@ -1,9 +1,14 @@
 package rules
 
 import (
+	"context"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/qrjump/qrjump/internal/contract/behaviour"
+	"github.com/qrjump/qrjump/internal/contract/errcode"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
 // Epoch returns the name of the counter in accounts.Epochs that counts an account's publishes and the changes of its rules.
@@ -87,4 +92,119 @@ func (m *listings) remove(wanted listed) {
 		m.weight -= wanted.size(l)
 		delete(m.lists, wanted)
 	}
+}
+
+// The modes of listing rules. Contract: rules §1.3.
+const (
+	ListNewest   = 0 // the most recently added rules, at most 10,000
+	ListPrefixes = 1
+	ListPage     = 2
+)
+
+// Size limits of a list. Contract: rules §1.3.
+const (
+	maxNewest   = 10_000
+	maxPrefixes = 200
+	maxPage     = 200
+)
+
+// ListRequest selects rules of the caller.
+type ListRequest struct {
+	AppID    string // service accounts only: list only rules that open this Mini Program
+	Type     int
+	Prefixes []string
+	Page     int // from 1
+	PageSize int
+}
+
+// Listing is a list of the caller's rules.
+type Listing struct {
+	Rules         []Rule
+	Total         int // number of rules on all pages together
+	Open          bool
+	PublishesLeft int // publishes left this month
+}
+
+// List returns rules of the caller. The error is 40097 for an invalid request, and 40166 for a Mini Program that the service
+// account is not linked to. Contract: rules §1.3.
+func (s *Service) List(ctx context.Context, owner accounts.Account, req ListRequest) (Listing, error) {
+	// Inferred(rules.get.own): only the caller's own rules, not rules that other accounts created for the caller
+	q := Query{Owner: owner.AppID}
+	switch req.Type {
+	case ListNewest: // Inferred(rules.get.order)
+		q.Newest, q.Limit = true, maxNewest
+	case ListPrefixes:
+		if len(req.Prefixes) < 1 || len(req.Prefixes) > maxPrefixes {
+			return Listing{}, errcode.InvalidArgs.WithDetail(behaviour.RulesGetPrefixes, "prefix_list has %d entries: want 1 to %d",
+				len(req.Prefixes), maxPrefixes)
+		}
+		q.Limit = maxPrefixes
+	case ListPage:
+		if req.Page < 1 || req.PageSize < 1 || req.PageSize > maxPage {
+			return Listing{}, errcode.InvalidArgs.WithDetail(behaviour.RulesGetPage,
+				"page_num %d, page_size %d: want 1 or more, and 1 to %d",
+				req.Page, req.PageSize,
+				maxPage)
+		}
+		// A page beyond number 2^40 is empty; the limit prevents an integer overflow of the product.
+		q.Offset, q.Limit = min(req.Page-1, 1<<40)*req.PageSize, req.PageSize
+	default:
+		return Listing{}, errcode.InvalidArgs.WithDetail(behaviour.RulesGetType, "get_type is %d: want 0, 1 or 2", req.Type)
+	}
+	if err := owner.JumpRules(); err != nil {
+		return Listing{}, err
+	}
+	conf := s.Settings.Get()
+	if kindFor(owner) == KindService && req.AppID == "" {
+		if err := conf.NoteOrRefuse(ctx, behaviour.RulesGetAll, "appid is missing"); err != nil {
+			return Listing{}, err
+		}
+	}
+	month := conf.MonthStart(s.countNow())
+	wanted := listed{owner: owner.AppID, newest: q.Newest, offset: q.Offset, limit: q.Limit}
+	remembers := s.Epochs != nil && req.AppID == ""
+	if req.Type == ListPrefixes {
+		var exclusive bool
+		wanted.prefixes, exclusive = asOne(req.Prefixes)
+		remembers = remembers && exclusive
+	}
+	var epoch uint64
+	quiet := false
+	if remembers {
+		epoch, quiet = s.Epochs.Lookup(Epoch(owner.AppID))
+		if l, ok := s.listings.get(wanted, epoch, month); ok {
+			return s.listing(owner, l), nil
+		}
+	}
+	if req.Type == ListPrefixes {
+		q.Keys = []string{} // Inferred(rules.get.whole)
+		for _, p := range req.Prefixes {
+			if link, ok := ParseLink(p); ok && PlainText(p) {
+				q.Keys = append(q.Keys, link.Key)
+			}
+		}
+	}
+	l := remembered{epoch: epoch, month: month}
+	err := s.Store.ViewRules(ctx, func(tx Tx) error {
+		if kindFor(owner) == KindService && req.AppID != "" {
+			if _, _, err := checkTarget(ctx, tx, owner, req.AppID); err != nil {
+				return err
+			}
+			q.Target = req.AppID
+		}
+		var err error
+		l.rules, l.total, l.spent, err = tx.Listing(ctx, q, month)
+		return err
+	})
+	if err != nil {
+		return Listing{}, err
+	}
+	if remembers && quiet {
+		s.listings.put(wanted, &l)
+	}
+	return s.listing(owner, &l), nil
+}
+
+func (s *Service) listing(owner accounts.Account, l *remembered) Listing {
+	return Listing{Rules: l.rules, Total: l.total, Open: owner.JumpOpen, PublishesLeft: s.publishesLeft(owner, l.spent)}
 }

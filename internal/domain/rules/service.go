@@ -3,7 +3,6 @@ package rules
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -517,29 +516,6 @@ func ownedBy(owner accounts.Account, prefix string, rule Rule, err error) (Rule,
 	return rule, err
 }
 
-// confirmationMemory is the retention period of checks of verification files.
-const confirmationMemory = 30 * 24 * time.Hour
-
-// keep stores a check of a verification file, and deletes expired checks.
-func (s *Service) keep(ctx context.Context, c Confirmation) error {
-	s.deleteExpired(ctx)
-	return s.Store.UpdateRules(ctx, func(tx Tx) error { return tx.PutConfirmation(ctx, c) })
-}
-
-// deleteExpired deletes expired checks of verification files, at most once a minute. If the deletion fails, the caller's change still
-// proceeds.
-func (s *Service) deleteExpired(ctx context.Context) {
-	if s.ClockBelieved != nil && !s.ClockBelieved() {
-		return
-	}
-	now := s.Now()
-	last := s.forgot.Load()
-	if start := now.Unix() - last; start >= 0 && start < 60 || !s.forgot.CompareAndSwap(last, now.Unix()) {
-		return
-	}
-	_ = s.Store.UpdateRules(ctx, func(tx Tx) error { return tx.ForgetConfirmations(ctx, now.Add(-confirmationMemory)) })
-}
-
 // platformQuota is the number of publishes per month that the platform allows a Mini Program, independent of the settings.
 // Contract: rules §1.
 const platformQuota = 100
@@ -653,121 +629,6 @@ func (s *Service) Delete(ctx context.Context, owner accounts.Account, prefix, ap
 	return s.awaitMemory(ctx, key, err)
 }
 
-// The modes of listing rules. Contract: rules §1.3.
-const (
-	ListNewest   = 0 // the most recently added rules, at most 10,000
-	ListPrefixes = 1
-	ListPage     = 2
-)
-
-// Size limits of a list. Contract: rules §1.3.
-const (
-	maxNewest   = 10_000
-	maxPrefixes = 200
-	maxPage     = 200
-)
-
-// ListRequest selects rules of the caller.
-type ListRequest struct {
-	AppID    string // service accounts only: list only rules that open this Mini Program
-	Type     int
-	Prefixes []string
-	Page     int // from 1
-	PageSize int
-}
-
-// Listing is a list of the caller's rules.
-type Listing struct {
-	Rules         []Rule
-	Total         int // number of rules on all pages together
-	Open          bool
-	PublishesLeft int // publishes left this month
-}
-
-// List returns rules of the caller. The error is 40097 for an invalid request, and 40166 for a Mini Program that the service
-// account is not linked to. Contract: rules §1.3.
-func (s *Service) List(ctx context.Context, owner accounts.Account, req ListRequest) (Listing, error) {
-	// Inferred(rules.get.own): only the caller's own rules, not rules that other accounts created for the caller
-	q := Query{Owner: owner.AppID}
-	switch req.Type {
-	case ListNewest: // Inferred(rules.get.order)
-		q.Newest, q.Limit = true, maxNewest
-	case ListPrefixes:
-		if len(req.Prefixes) < 1 || len(req.Prefixes) > maxPrefixes {
-			return Listing{}, errcode.InvalidArgs.WithDetail(behaviour.RulesGetPrefixes, "prefix_list has %d entries: want 1 to %d",
-				len(req.Prefixes), maxPrefixes)
-		}
-		q.Limit = maxPrefixes
-	case ListPage:
-		if req.Page < 1 || req.PageSize < 1 || req.PageSize > maxPage {
-			return Listing{}, errcode.InvalidArgs.WithDetail(behaviour.RulesGetPage,
-				"page_num %d, page_size %d: want 1 or more, and 1 to %d",
-				req.Page, req.PageSize,
-				maxPage)
-		}
-		// A page beyond number 2^40 is empty; the limit prevents an integer overflow of the product.
-		q.Offset, q.Limit = min(req.Page-1, 1<<40)*req.PageSize, req.PageSize
-	default:
-		return Listing{}, errcode.InvalidArgs.WithDetail(behaviour.RulesGetType, "get_type is %d: want 0, 1 or 2", req.Type)
-	}
-	if err := owner.JumpRules(); err != nil {
-		return Listing{}, err
-	}
-	conf := s.Settings.Get()
-	if kindFor(owner) == KindService && req.AppID == "" {
-		if err := conf.NoteOrRefuse(ctx, behaviour.RulesGetAll, "appid is missing"); err != nil {
-			return Listing{}, err
-		}
-	}
-	month := conf.MonthStart(s.countNow())
-	wanted := listed{owner: owner.AppID, newest: q.Newest, offset: q.Offset, limit: q.Limit}
-	remembers := s.Epochs != nil && req.AppID == ""
-	if req.Type == ListPrefixes {
-		var exclusive bool
-		wanted.prefixes, exclusive = asOne(req.Prefixes)
-		remembers = remembers && exclusive
-	}
-	var epoch uint64
-	quiet := false
-	if remembers {
-		epoch, quiet = s.Epochs.Lookup(Epoch(owner.AppID))
-		if l, ok := s.listings.get(wanted, epoch, month); ok {
-			return s.listing(owner, l), nil
-		}
-	}
-	if req.Type == ListPrefixes {
-		q.Keys = []string{} // Inferred(rules.get.whole)
-		for _, p := range req.Prefixes {
-			if link, ok := ParseLink(p); ok && PlainText(p) {
-				q.Keys = append(q.Keys, link.Key)
-			}
-		}
-	}
-	l := remembered{epoch: epoch, month: month}
-	err := s.Store.ViewRules(ctx, func(tx Tx) error {
-		if kindFor(owner) == KindService && req.AppID != "" {
-			if _, _, err := checkTarget(ctx, tx, owner, req.AppID); err != nil {
-				return err
-			}
-			q.Target = req.AppID
-		}
-		var err error
-		l.rules, l.total, l.spent, err = tx.Listing(ctx, q, month)
-		return err
-	})
-	if err != nil {
-		return Listing{}, err
-	}
-	if remembers && quiet {
-		s.listings.put(wanted, &l)
-	}
-	return s.listing(owner, &l), nil
-}
-
-func (s *Service) listing(owner accounts.Account, l *remembered) Listing {
-	return Listing{Rules: l.rules, Total: l.total, Open: owner.JumpOpen, PublishesLeft: s.publishesLeft(owner, l.spent)}
-}
-
 // publishesLeft returns the number of publishes that an account has left this month; spent is the number of publishes that the account has
 // already made. The result is never negative, because some clients read it as unsigned.
 func (s *Service) publishesLeft(owner accounts.Account, spent int) int {
@@ -796,69 +657,6 @@ func (s *Service) PublishesLeft(ctx context.Context, owner accounts.Account) (in
 // ConfirmFile returns the caller's verification file, which never changes. Contract: rules §1.6.
 func (s *Service) ConfirmFile(owner accounts.Account) (accounts.ConfirmFile, error) {
 	return owner.Confirm, owner.JumpRules()
-}
-
-// ValidateSeed returns the prefix of a rule for Seed, or an error if the rule is invalid regardless of the stored data.
-func ValidateSeed(owner accounts.Account, d Draft) (Prefix, error) {
-	err := checkDraft(owner, d)
-	if err == nil {
-		var p Prefix
-		if p, err = ParsePrefix(d.Prefix, kindFor(owner), true); err == nil {
-			return p, nil
-		}
-	}
-	return Prefix{}, fmt.Errorf("rule %q of %s: %w", d.Prefix, owner.AppID, err)
-}
-
-// Seed stores a rule from an operator's seed file. Seed checks the same as Add, except the verification file and the quota. If the
-// owner already has the rule, Seed updates it to match the seed file.
-func (s *Service) Seed(ctx context.Context, owner accounts.Account, d Draft, published bool) error {
-	p, err := ValidateSeed(owner, d)
-	if err != nil {
-		return err
-	}
-	conf := s.Settings.Get()
-	conf.RuleLimit, conf.ServiceRuleLimit = 1<<40, 1<<40
-	// The operator chose the host, so private hosts are allowed in a seed file even if accounts may not use them.
-	conf.AllowPrivateHosts, conf.Strict, conf.Behaviours = true, false, nil
-	var key string
-	err = s.Store.UpdateRules(ctx, func(tx Tx) error {
-		if err := lock(ctx, tx, limitHolder(owner, d), p.Origin()); err != nil {
-			return err
-		}
-		if _, err := accounts.Keep(ctx, tx, owner.AppID); err != nil {
-			return err
-		}
-		now := s.Now()
-		did := ChangeMeta{At: now, Action: "add"}
-		rule, _, err := s.admit(ctx, tx, owner, d, conf)
-		exists := errors.Is(err, errcode.PrefixAdded)
-		if exists {
-			did.Action = "edit"
-			if rule, err = ownRule(ctx, tx, owner, d.Prefix); err == nil {
-				rule.Published = false
-				rule, err = rule.Edit(d, now)
-			}
-		}
-		if err != nil {
-			return err
-		}
-		rule.Published = published
-		if published {
-			rule.PublishedAt = now
-		}
-		key = rule.Prefix.Key
-		if exists {
-			return tx.PutRule(ctx, rule, did)
-		}
-		rule.CreatedAt, rule.UpdatedAt = now, now
-		_, err = tx.AddRule(ctx, rule, did)
-		return err
-	})
-	if err = s.awaitMemory(ctx, key, err); err != nil {
-		return fmt.Errorf("rule %q of %s: %w", d.Prefix, owner.AppID, err)
-	}
-	return nil
 }
 
 // Occupiers returns the rules, of any owner, that prevent other accounts from adding a prefix: the rule with the prefix itself, and the

@@ -126,8 +126,8 @@ func (s *Service) move(ctx context.Context, tx Tx, source string, from, to curso
 	if err := tx.PutMark(ctx, source, to.checkpoint); err != nil {
 		return err
 	}
-	// The queued events of some journals are unknown, because an older program version ran before. If the counted position is between the
-	// reader's old and new positions, all counted events are queued, as are the events read in this step.
+	// After an import, the queued events of some journals are unknown, because exports do not contain them. If the counted position is
+	// between the reader's old and new positions, all counted events are queued, as are the events read in this step.
 	if to.learn && !from.all {
 		if err := tx.AdoptCountedOffsets(ctx, from.position, to.position); err != nil {
 			return err

@@ -113,7 +113,7 @@ func (s side) Moment(t time.Time) (string, error) {
 func (s side) Machine(t time.Time) string { return t.Format(time.RFC3339) }
 
 // TimesChecked returns a sentence with the number of checks of the code.
-func (s side) TimesChecked() (string, error) { return s.Count("code.times", int(s.Checked.Times)) }
+func (s side) TimesChecked() (string, error) { return s.Say("code.times", int(s.Checked.Times)) }
 
 func notice(key string) view { return view{Kind: "notice", Key: key} }
 

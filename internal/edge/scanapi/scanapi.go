@@ -3,7 +3,6 @@
 package scanapi
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"embed"
@@ -27,7 +26,6 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/qrjump/qrjump/client"
-	"github.com/qrjump/qrjump/internal/contract/behaviour"
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/domain/codes"
@@ -42,9 +40,6 @@ const resolvePath = "/scan/v1/resolve"
 
 // MaxRequest is the maximum size in bytes of one request, alone or as a line of a stream.
 const MaxRequest = 16 << 10
-
-// maxExplain is the maximum size in bytes of an explain request, which may contain rules.
-const maxExplain = 1 << 20
 
 // API serves the scan API.
 type API struct {
@@ -119,42 +114,6 @@ type (
 	Request  = request
 	Decision = decision
 )
-
-// explainRequest is a scan, with rules to assume in addition to the stored rules.
-type explainRequest struct {
-	Request
-	AssumePublished bool          `json:"assume_published,omitempty" doc:"if true, resolves as if every rule were published"`
-	Assume          []assumedRule `json:"assume,omitempty" doc:"rules that are assumed to exist"`
-}
-
-// assumedRule is a rule in the format of a seed file.
-type assumedRule struct {
-	Owner       string   `json:"owner"`
-	Prefix      string   `json:"prefix"`
-	AppID       string   `json:"appid,omitempty"`
-	Path        string   `json:"path,omitempty"`
-	Published   *bool    `json:"published,omitempty" doc:"whether the rule is published; default: true"`
-	Occupy      bool     `json:"occupy,omitempty"`
-	OpenVersion int      `json:"open_version,omitempty"`
-	TestLinks   []string `json:"test_links,omitempty"`
-}
-
-type explanation struct {
-	Decision
-	Steps []client.Step `json:"steps"`
-	// CodePrefix is set if the text begins with a prefix of codes, whether or not the text is a valid code.
-	CodePrefix string `json:"code_prefix,omitempty" doc:"prefix of codes at the start of the text; omitted if there is none"`
-}
-
-// newStep adds the evidence level of its verdict to a step.
-func newStep(s scan.Step, now time.Time) client.Step {
-	row, _ := behaviour.ByID(s.Behaviour)
-	b := row.Get()
-	known := b.Known(now)
-	return client.Step{Prefix: s.Rule.Prefix.Text, Owner: s.Rule.Owner, Verdict: string(s.Verdict), English: s.Reason.English(),
-		Chinese: s.Reason.Chinese(), Behaviour: s.Behaviour, EvidenceLevel: string(b.Evidence), Date: b.Date,
-		Known: known.English(), KnownZH: known.Chinese()}
-}
 
 // problem is an RFC 9457 problem document.
 type problem struct {
@@ -529,254 +488,4 @@ func message(d *scan.Decision, reason codes.Reason) string {
 		reason = scratchLayer
 	}
 	return messages()[reason]
-}
-
-const (
-	// streamGroup is the maximum number of lines that are decided before they are recorded and answered together.
-	streamGroup = 256
-	streamRead  = 64 << 10
-)
-
-// stream writes one response line per request line, in order of arrival; lines that arrive together are recorded together. For an
-// invalid line the response line is {"error": …}, and the stream continues.
-func (a *API) stream(w http.ResponseWriter, r *http.Request, namespace string) {
-	control := http.NewResponseController(w)
-	// Without full duplex, HTTP/1 reads the rest of the body before the first response line.
-	if err := control.EnableFullDuplex(); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		a.fail(w, err)
-		return
-	}
-	w.Header().Set("Content-Type", "application/x-ndjson")
-	w.Header().Set("Cache-Control", "no-store")
-	in := bufio.NewReaderSize(r.Body, streamRead)
-	group := make([]pendingScan, 0, 8)
-	answered := false
-	var out []byte
-	for {
-		// The deadline applies only to the next line, because a stream may last long.
-		_ = control.SetReadDeadline(time.Now().Add(a.BodyTimeout))
-		group = group[:0]
-		var readErr error
-		for readErr == nil && len(group) < streamGroup && (len(group) == 0 || hasLine(in)) {
-			line, tooLong, err := readLine(in)
-			if readErr = err; readErr != nil && readErr != io.EOF {
-				break // the rest of this line may not have arrived yet
-			}
-			if line = bytes.TrimSpace(line); len(line) == 0 {
-				continue
-			}
-			group = append(group, pendingScan{})
-			s := &group[len(group)-1]
-			if tooLong {
-				s.err = problem{http.StatusRequestEntityTooLarge, fmt.Sprintf("the line is longer than %d bytes", MaxRequest)}
-			} else {
-				s.err = a.decide(s, namespace, line)
-			}
-		}
-		if len(group) > 0 {
-			out = a.answerLines(context.WithoutCancel(r.Context()), group, out[:0])
-			_ = control.SetWriteDeadline(time.Now().Add(a.BodyTimeout))
-			answered = true
-			if _, err := w.Write(out); err != nil {
-				return
-			}
-		}
-		if readErr == io.EOF {
-			return
-		}
-		if readErr != nil {
-			a.abortStream(w, control, readErr, answered)
-			return
-		}
-		if !hasLine(in) && control.Flush() != nil {
-			return
-		}
-	}
-}
-
-// abortStream ends a stream whose body did not arrive completely. With full duplex the handler must close the connection itself,
-// because net/http would read the rest of the body as the next request.
-func (a *API) abortStream(w http.ResponseWriter, control *http.ResponseController, readErr error, answered bool) {
-	if answered {
-		_ = control.Flush()
-		panic(http.ErrAbortHandler) // net/http closes the connection, so that the client notices missing response lines
-	}
-	w.Header().Set("Connection", "close")
-	a.fail(w, bodyProblem(readErr))
-}
-
-// hasLine reports whether a complete line is already buffered.
-func hasLine(in *bufio.Reader) bool {
-	buffered, _ := in.Peek(in.Buffered())
-	return bytes.IndexByte(buffered, '\n') >= 0
-}
-
-// answerLines records a group of decided scans and appends one response line for each.
-func (a *API) answerLines(ctx context.Context, group []pendingScan, out []byte) []byte {
-	parent := ctx
-	for i := range group {
-		if group[i].err == nil && group[i].isCode() {
-			var cancel context.CancelFunc
-			parent, cancel = context.WithTimeout(ctx, ticketTimeout)
-			defer cancel()
-			break
-		}
-	}
-	for i := range group {
-		if group[i].err == nil {
-			a.visit(parent, &group[i])
-		}
-	}
-	for i := range group {
-		if group[i].err == nil {
-			a.record(parent, &group[i])
-		}
-	}
-	for i := range group {
-		s := &group[i]
-		if s.err == nil {
-			_ = a.await(parent, s)
-		}
-		if s.err != nil {
-			out = append(appendString(append(out, `{"error":`...), a.asProblem(a.ticketProblem(s.err)).detail), '}', '\n')
-			continue
-		}
-		out = s.append(out)
-	}
-	return out
-}
-
-// readLine returns a line of at most MaxRequest bytes. For a longer line readLine returns only tooLong = true.
-func readLine(in *bufio.Reader) (line []byte, tooLong bool, err error) {
-	line, err = in.ReadSlice('\n')
-	if !errors.Is(err, bufio.ErrBufferFull) {
-		return line, len(bytes.TrimRight(line, "\r\n")) > MaxRequest, err
-	}
-	blank := len(bytes.TrimSpace(line)) == 0
-	for errors.Is(err, bufio.ErrBufferFull) {
-		line, err = in.ReadSlice('\n')
-		blank = blank && len(bytes.TrimSpace(line)) == 0
-	}
-	if blank {
-		return nil, false, err
-	}
-	return []byte("…"), true, err
-}
-
-func (a *API) explain(w http.ResponseWriter, r *http.Request, namespace string) {
-	e, err := a.newExplanation(w, r, namespace)
-	if err != nil {
-		a.fail(w, err)
-		return
-	}
-	writeJSON(w, e)
-}
-
-func (a *API) newExplanation(w http.ResponseWriter, r *http.Request, namespace string) (explanation, error) {
-	body, err := a.readBody(w, r, maxExplain)
-	if err != nil {
-		return explanation{}, err
-	}
-	var req explainRequest
-	if err := unmarshal(body, &req); err != nil {
-		return explanation{}, err
-	}
-	q := parsedRequest{request: req.Request, userReplaced: userReplaced(body, req.User)}
-	if req.Text != nil {
-		q.text, q.hasText = *req.Text, true
-	}
-	in, err := a.newRequest(namespace, q)
-	if err != nil {
-		return explanation{}, err
-	}
-	assumption, err := a.assumption(req)
-	if err != nil {
-		return explanation{}, err
-	}
-	scope := scopeFromContext(r.Context())
-	if len(scope) > 0 {
-		if err := scope.restrict(&assumption); err != nil {
-			return explanation{}, err
-		}
-	}
-	var nearRules []rules.Rule
-	if link, ok := rules.ParseLink(in.Text); ok && rules.PlainText(in.Text) {
-		// A client that half-closes the connection after its last request still reads the response, but net/http cancels the
-		// context of such a request.
-		parent, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), explainTime)
-		defer cancel()
-		nearRules, err = a.Near(parent, link)
-		if errors.Is(err, rules.ErrBusy) {
-			return explanation{}, problem{http.StatusServiceUnavailable, "others are waiting for explanations: try again in a moment"}
-		}
-		if _, unavailable := errors.AsType[*errcode.Unavailable](err); err != nil && !unavailable {
-			a.Log.Error("the rules near a link cannot be read", "error", err)
-			return explanation{}, problem{http.StatusServiceUnavailable, "the rules near this link cannot be read now: try again in a moment"}
-		}
-		if err != nil {
-			return explanation{}, err
-		}
-		nearRules = scope.filter(assumption.NearestRules(link, nearRules))
-	}
-	resolver := a.Resolver
-	resolver.Finder = assumption
-	e := resolver.Explain(in, nearRules)
-	if in.User != "" && !scope.includesDecision(e.Decision) { // the result must not reveal which users may test links of another account
-		in.User = ""
-		e = resolver.Explain(in, nearRules)
-	}
-	if err := e.Decision.Code.Err; err != nil {
-		return explanation{}, a.ticketProblem(err)
-	}
-	if replaced(body, in.Text) {
-		// as in a resolve request, a text with invalid Unicode opens nothing
-		e = scan.Explanation{Decision: scan.Decision{Action: scan.ShowText, Text: in.Text}}
-	}
-	result := explanation{Decision: newDecision(e.Decision), Steps: []client.Step{}, CodePrefix: a.Codes.PrefixOf(in.Text)}
-	for _, s := range e.Steps {
-		if scope.includes(s.Rule.Owner) {
-			result.Steps = append(result.Steps, newStep(s, a.Now()))
-		}
-	}
-	return result, nil
-}
-
-// explainTime is the maximum time that an explain request waits for the database.
-const explainTime = 20 * time.Second
-
-// maxAssumed is the maximum number of rules that an explain request may assume.
-const maxAssumed = 1000
-
-func (a *API) assumption(req explainRequest) (scan.Overlay, error) {
-	assumption := scan.Overlay{Base: a.Resolver.Finder, Rules: map[string]*rules.Rule{}, AllPublished: req.AssumePublished}
-	if len(req.Assume) > maxAssumed {
-		return assumption, problem{http.StatusUnprocessableEntity,
-			fmt.Sprintf("assume has %d rules: at most %d", len(req.Assume), maxAssumed)}
-	}
-	for i, item := range req.Assume {
-		owner, ok := a.Resolver.Accounts.Account(item.Owner)
-		if !ok {
-			return assumption, problem{http.StatusUnprocessableEntity, fmt.Sprintf("assume %d: there is no account %.40q", i, item.Owner)}
-		}
-		rule := &rules.Rule{Kind: rules.Ordinary, Owner: item.Owner, Target: item.Owner, Path: item.Path, Occupy: item.Occupy,
-			OpenVersion: item.OpenVersion, TestLinks: item.TestLinks, Published: item.Published == nil || *item.Published}
-		if rule.OpenVersion == 0 {
-			rule.OpenVersion = rules.OpenRelease
-		}
-		if rule.OpenVersion < rules.OpenDevelopment || rule.OpenVersion > rules.OpenRelease || len(rule.TestLinks) > rules.MaxTestLinks {
-			return assumption, problem{http.StatusUnprocessableEntity,
-				fmt.Sprintf("assume %d: want open_version 1, 2 or 3 and at most %d test links", i, rules.MaxTestLinks)}
-		}
-		if owner.Kind == accounts.ServiceAccount {
-			rule.Kind, rule.Target = rules.KindService, item.AppID
-		}
-		var err error
-		if rule.Prefix, err = rules.ParsePrefix(item.Prefix, rule.Kind, true); err != nil {
-			return assumption, problem{http.StatusUnprocessableEntity, fmt.Sprintf("assume %d: %v", i, err)}
-		}
-		if _, duplicate := assumption.Rules[rule.Prefix.Key]; !duplicate {
-			assumption.Rules[rule.Prefix.Key] = rule
-		}
-	}
-	return assumption, nil
 }

@@ -1,19 +1,14 @@
 package cassette
 
 import (
-	"encoding/json"
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
-	"time"
 
-	"github.com/qrjump/qrjump/internal/contract/behaviour"
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/domain/rules"
-	"github.com/qrjump/qrjump/internal/emulator/seedfile"
 )
 
 // party is an account or a platform that the recorded lines mention.
@@ -74,25 +69,6 @@ func NewStage(lines []Recorded) *Fixture {
 	s.assignExclusiveSet()
 	s.addForeignRules()
 	return s
-}
-
-// foreignOwner is a token number that no recording uses; it identifies the account that owns the rules added by addForeignRules.
-const foreignOwner = 89_999_999
-
-// addForeignRules adds a rule for each prefix that the platform rejected because another account owns the prefix, unless that
-// account appears in the lines.
-func (s *Fixture) addForeignRules() {
-	for _, prefix := range slices.Sorted(maps.Keys(s.foreign)) {
-		if s.owners[prefix] == 0 {
-			s.plant("", rules.SeedRule{Owner: s.appID(s.unknownParty(mark{n: foreignOwner}), s.Began()), Path: "pages/index/index",
-				OpenVersion: new(3), Prefix: plainText(prefix, s.Began()), Published: true})
-		}
-	}
-}
-
-// plainText replaces the placeholders in a masked text with generated values.
-func plainText(masked string, t time.Time) string {
-	return expand(masked, func(m mark) string { return m.standIn(t) })
 }
 
 // recorded returns a field of the request, from its query or its body.
@@ -426,8 +402,6 @@ func setsOf(info value) (sets []int) {
 	return slices.Compact(sets)
 }
 
-const rulePath = "/cgi-bin/wxopen/qrcodejump"
-
 // learnCall records the facts that a call with a token reveals about the token's owner.
 func (s *Fixture) learnCall(r *Recorded, p *party) {
 	refused := r.number() == errcode.Unauthorized.Number
@@ -527,178 +501,6 @@ func (s *Fixture) learnLink(p, to *party, r *Recorded) {
 	s.touched["new "+key] = s.touched["new "+key] || r.worked()
 }
 
-// privateHost matches a port or an IP address in a masked prefix.
-var privateHost = regexp.MustCompile(`^https?://(\{ip:|[^/]*:\{number:|[^/]*:[0-9])`)
-
-func (s *Fixture) learnRule(r *Recorded, p *party, call string) {
-	p = s.sameAccount(r, p)
-	target := p
-	if named := r.recorded("appid"); asStandIn(named).n != 0 && !slices.Contains(noSuchParty, r.number()) {
-		target = s.party(named)
-		if r.worked() {
-			p.service = true
-			s.link(p, target)
-		}
-	}
-	switch r.number() {
-	case errcode.Unauthorized.Number:
-		p.service, p.uncertain = true, true
-	case errcode.PersonalSubject.Number:
-		target.personal = true
-	case errcode.NotReleased.Number:
-		target.draft = true
-	}
-	prefix, c := r.recorded("prefix"), ruleCall{s, r, p, target}
-	key := c.key(prefix.text)
-	had := rules.SeedRule{Owner: s.appID(p, r.OccurredAt), Path: "pages/index/index", OpenVersion: new(3), Prefix: plainText(prefix.text,
-		r.OccurredAt)}
-	if target != p {
-		had.AppID = s.appID(target, r.OccurredAt)
-	}
-	switch {
-	case r.number() == errcode.PrefixAdded.Number && !c.isKnown(prefix.text):
-		s.plant(key, had)
-		s.vague[key] = true
-	case r.number() == errcode.SystemError.Number || r.number() == errcode.Busy.Number:
-		if call == "add" && s.busy[key] == 0 && !s.touched[key] {
-			s.busy[key] = r.Number
-		} else if call == "delete" && s.busy["delete "+key] == 0 {
-			s.busy["delete "+key] = r.Number
-		}
-	case call == "delete" && r.number() == errcode.InvalidArgs.Number && s.busy["delete "+key] > 0:
-		s.done[s.busy["delete "+key]] = true // the rule was deleted by the earlier call that returned a system error
-	case r.number() == errcode.PrefixOwned.Number && target == p:
-		s.foreign[sameHost(prefix.text)] = true
-	}
-	if !r.worked() {
-		return
-	}
-	switch call {
-	case "get":
-		c.learnList(had)
-	case "publish", "delete", "add":
-		target.released = target.released || call == "publish"
-		s.private = s.private || privateHost.MatchString(prefix.text)
-		edit, _ := r.recorded("is_edit").int()
-		if !c.isKnown(prefix.text) && (call != "add" || edit != 0) {
-			s.plant(key, had)
-			s.vague[key] = true
-		}
-		if call == "publish" {
-			s.touched["published "+key] = true
-		} else {
-			delete(s.vague, key) // later lists show the rule as this call left it, not as it was before the recording
-		}
-		if call == "delete" {
-			s.owners[sameHost(prefix.text)] = -1
-		}
-	}
-}
-
-// ruleCall is a recorded call of the account p about rules that open the Mini Program target.
-type ruleCall struct {
-	*Fixture
-	r         *Recorded
-	p, target *party
-}
-
-// key returns the key that the maps of Fixture use for this account's rule with a masked prefix.
-func (c ruleCall) key(masked string) string { return fmt.Sprint(c.p.n, " ", sameHost(masked)) }
-
-// isKnown reports whether an earlier call showed that the rule exists, and records that this call shows it.
-func (c ruleCall) isKnown(masked string) bool {
-	if c.target == c.p {
-		c.owners[sameHost(masked)] = c.p.n
-	}
-	key := c.key(masked)
-	known, line := c.touched[key], c.busy[key]
-	if !known && line > 0 { // the "add" call that returned a system error took effect: it created the rule
-		c.done[line] = true
-		known = true
-	}
-	c.touched[key] = true
-	return known
-}
-
-// learnList stores the rules that a response lists; the parameter had contains the values of fields that a list does not show.
-func (c ruleCall) learnList(had rules.SeedRule) {
-	items := slices.Clone(c.r.answer.field("rule_list").items)
-	kind, _ := c.r.recorded("get_type").int()
-	if kind != 2 { // unless get_type is 2, the list begins with the newest rule
-		slices.Reverse(items)
-	}
-	var listed []string
-	for _, item := range items {
-		key := c.key(item.field("prefix").text)
-		listed = append(listed, key)
-		if c.isKnown(item.field("prefix").text) && !c.vague[key] {
-			continue
-		}
-		state, _ := item.field("state").int()
-		occupy, _ := item.field("permit_sub_rule").int()
-		had.Prefix, had.Path = plainText(item.field("prefix").text, c.r.OccurredAt), plainText(item.field("path").text, c.r.OccurredAt)
-		version, _ := item.field("open_version").int()
-		had.OpenVersion = &version
-		had.Published, had.Occupy, had.TestLinks = state == 2, occupy == 2, nil
-		for _, link := range item.field("debug_url").items {
-			had.TestLinks = append(had.TestLinks, plainText(link.text, c.r.OccurredAt))
-		}
-		if i := slices.Index(c.keys, key); i >= 0 {
-			had.Published = had.Published && !c.touched["published "+key]
-			c.rules[i] = had
-			delete(c.vague, key)
-		} else {
-			c.plant(key, had)
-		}
-	}
-	if kind != 1 {
-		c.orderRules(listed)
-	}
-}
-
-// sameHost returns a masked prefix with its scheme and host in lower case.
-func sameHost(masked string) string {
-	host := origin.FindString(masked)
-	return strings.ReplaceAll(strings.ToLower(host), "{^", "{") + masked[len(host):]
-}
-
-// plant records a rule that existed before the recording.
-func (s *Fixture) plant(key string, rule rules.SeedRule) {
-	s.rules, s.keys = append(s.rules, rule), append(s.keys, key)
-}
-
-// orderRules sorts s.rules in the order of listed (keys of rules, oldest first); unlisted rules keep their positions.
-func (s *Fixture) orderRules(listed []string) {
-	listed = slices.DeleteFunc(listed, func(key string) bool { return !slices.Contains(s.keys, key) })
-	rules, keys, next := slices.Clone(s.rules), slices.Clone(s.keys), 0
-	for i, key := range keys {
-		if slices.Contains(listed, key) {
-			s.rules[i], s.keys[i] = rules[slices.Index(keys, listed[next])], listed[next]
-			next++
-		}
-	}
-}
-
-// sameAccount returns the account that requested a list of rules. If its token was issued before the recording, the account is the owner
-// of any rule in the list, because two accounts never share a prefix.
-func (s *Fixture) sameAccount(r *Recorded, p *party) *party {
-	if r.Path != rulePath+"get" || !r.worked() || r.recorded("appid").kind != absent {
-		return p
-	}
-	for _, item := range r.answer.field("rule_list").items {
-		owner := s.parties[s.owners[sameHost(item.field("prefix").text)]]
-		switch {
-		case owner == nil || owner == p:
-		case p.n < 0:
-			s.merge(p, owner)
-			p = owner
-		case owner.n < 0:
-			s.merge(owner, p)
-		}
-	}
-	return p
-}
-
 // merge replaces stranger, a party of which only a token is known, with the party dst.
 func (s *Fixture) merge(stranger, dst *party) {
 	s.owner[-stranger.n] = dst.n
@@ -736,105 +538,4 @@ func (s *Fixture) merge(stranger, dst *party) {
 			s.owners[prefix] = dst.n
 		}
 	}
-}
-
-// appID returns the AppID that an account or a platform has on the local server.
-func (s *Fixture) appID(p *party, t time.Time) string { return p.appID.standIn(t) }
-
-// secretOf returns the app secret that an account or a platform has on the local server.
-func (s *Fixture) secretOf(p *party, t time.Time) string {
-	if p.secret.n == 0 {
-		return fmt.Sprintf("nobody-said-the-secret-of-%d", p.n)
-	}
-	return p.secret.standIn(t)
-}
-
-// Began returns the time of the first call or, if earlier, the time at which a recorded stable token was first fetched.
-func (s *Fixture) Began() time.Time {
-	began := s.lines[0].OccurredAt
-	for _, token := range s.early {
-		if token.at.Before(began) {
-			began = token.at
-		}
-	}
-	return began
-}
-
-// earlyToken is a stable token that was first fetched before the recording.
-type earlyToken struct {
-	at   time.Time
-	line *Recorded
-}
-
-// stableSeconds is the lifetime of a stable token.
-const stableSeconds = 7200
-
-// learnStable records a stable token that is older than the call that returned the token.
-func (s *Fixture) learnStable(r *Recorded) {
-	left, ok := r.answer.field("expires_in").int()
-	age := stableSeconds - left
-	force := r.request.field("force_refresh").text == "true"
-	token := asStandIn(r.answer.field("access_token"))
-	if !ok || force || age <= aFewSeconds || age >= stableSeconds || token.n == 0 || s.owner[token.n] != 0 {
-		return
-	}
-	s.early = append(s.early, earlyToken{r.OccurredAt.Add(-time.Duration(age) * time.Second), r})
-}
-
-// ForgetRules removes the rules from before the recording, and reports whether there were any.
-func (s *Fixture) ForgetRules() bool {
-	had := len(s.rules) > 0
-	s.rules = nil
-	return had
-}
-
-// Seed returns a seed file for a server on which the cassette can be played.
-func (s *Fixture) Seed() []byte {
-	t := s.Began()
-	var seed seedfile.Seed
-	for _, n := range slices.Sorted(maps.Keys(s.parties)) {
-		p := s.parties[n]
-		if p.platform {
-			c := seedfile.Component{AppID: s.appID(p, t), Secret: s.secretOf(p, t), MessageToken: "token",
-				EncodingAESKey: "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE"}
-			for _, to := range slices.Sorted(maps.Keys(p.grants)) {
-				if g := p.grants[to]; g.before && len(g.sets) > 0 && !s.parties[to].platform {
-					c.Authorizations = append(c.Authorizations,
-						seedfile.Authorization{AppID: s.appID(s.parties[to], t), PermissionSets: g.sets})
-				}
-			}
-			seed.Components = append(seed.Components, c)
-			continue
-		}
-		a := accounts.SeedAccount{AppID: s.appID(p, t), AccountInput: accounts.AccountInput{Kind: accounts.MiniProgram,
-			Subject: accounts.Company, Secret: s.secretOf(p, t), Certified: !p.uncertain || p.verified, Name: plainText(p.name, t),
-			Options: p.options, OpenPlatform: p.openPlatform}}
-		if p.service {
-			a.Kind = accounts.ServiceAccount
-			for _, to := range p.linked {
-				a.Linked = append(a.Linked, s.appID(s.parties[to], t))
-			}
-		} else if p.follower {
-			a.Kind = accounts.SubscriptionAccount
-		} else if !p.draft || p.released {
-			a.Versions = []accounts.Version{accounts.Release}
-		}
-		if p.codes {
-			a.Features, a.MarketcodeKey = []string{"marketcode"}, "0123456789abcdef"
-		}
-		if p.personal {
-			a.Subject = accounts.Personal
-		}
-		seed.Accounts = append(seed.Accounts, a)
-	}
-	seed.Rules = s.rules
-	seed.Settings = map[string]any{"verification": "trust", "rule_rate_limit": nil, "allow_private_hosts": s.private}
-	if s.ownLink {
-		seed.Settings["behaviours"] = map[string]string{behaviour.LinkOwnTaken.String(): "allow"}
-	}
-	text, err := json.Marshal(seed)
-	if err != nil {
-		panic(err) // impossible: the seed contains only texts and numbers
-	}
-	return text
 }

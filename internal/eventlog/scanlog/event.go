@@ -113,5 +113,4 @@ type Log interface {
 	Announce(ctx context.Context, user UserHash) error
 	// Erase makes all events of the given users up to a position anonymous, and returns their number.
 	Erase(ctx context.Context, users Users, upTo int64) (int64, error)
-	Close() error
 }

@@ -57,7 +57,6 @@ type Recorder struct {
 	done chan struct{}
 
 	waiting atomic.Int64
-	dropped atomic.Int64
 	lost    atomic.Int64
 	flushes atomic.Int64
 	events  atomic.Int64
@@ -124,7 +123,6 @@ func (r *Recorder) Enqueue(e *Event) (*Group, error) {
 		}
 	} else if g.batch.n >= r.maxCount || len(g.batch.buf)+maxRecord > r.maxBytes {
 		r.mu.Unlock()
-		r.dropped.Add(1)
 		return nil, ErrFull
 	}
 	g.batch.add(e)
@@ -336,9 +334,6 @@ func (r *Recorder) IsLate() bool {
 
 // Waiting returns the number of events that are not durable yet.
 func (r *Recorder) Waiting() int64 { return r.waiting.Load() }
-
-// Dropped returns the number of events rejected with ErrFull.
-func (r *Recorder) Dropped() int64 { return r.dropped.Load() }
 
 // Lost returns the number of enqueued events that could not be written; waiting callers received the error.
 func (r *Recorder) Lost() int64 { return r.lost.Load() }

@@ -173,9 +173,6 @@ func (s Localizer) Say(key string, values ...any) (string, error) {
 // Has reports whether the catalog contains a key.
 func (s Localizer) Has(key string) bool { return s.catalog.Has(key) }
 
-// Count formats a text with the number n.
-func (s Localizer) Count(key string, n int) (string, error) { return s.Say(key, n) }
-
 // oneSuffix is the end of the key of a singular text, which exists if the singular differs from the plural.
 const oneSuffix = ".one"
 

@@ -71,7 +71,7 @@ func TestI18n_SingularForm(t *testing.T) {
 	b := bookOf(`{"a":"%d calls","a.one":"one call"}`, `{"a":"%d 次调用"}`)
 	for n, want := range map[int][2]string{1: {"one call", "1 次调用"}, 2: {"2 calls", "2 次调用"}} {
 		for i, l := range []i18n.Language{i18n.English, i18n.Chinese} {
-			got, err := b.In(l).Count("a", n)
+			got, err := b.In(l).Say("a", n)
 			assert.True(t, err == nil && got == want[i], "%d in %s: got %q, %v", n, l, got, err)
 		}
 	}
