@@ -26,28 +26,26 @@ import (
 
 var update = flag.Bool("update", false, "rewrite what the scripts expect")
 
+var temp = os.TempDir()
+
 func TestMain(m *testing.M) {
 	// testscript copies this program for the scripts. It must lie on the disk: a start from a folder in memory has half as many page faults
 	// again, a third more of the kernel's time.
-	temp, self := os.TempDir(), os.Args[0]
+	self, _ := os.Executable() // testscript reports the error
 	os.Setenv("TMPDIR", filepath.Dir(self))
-	restore := func() { os.Setenv("TMPDIR", temp) }
 	// It is the program, but for what a passphrase costs: that is there against guesses, a second and 256 MiB each time.
-	testscript.Main(inEnglish{m, restore}, map[string]func(){"qrjump": func() {
-		restore()
+	testscript.Main(inEnglish{m}, map[string]func(){"qrjump": func() {
+		os.Setenv("TMPDIR", temp)
 		program(server.TestHooks{PassphraseWork: testscope.Choose(0, 4)})
 	}})
 }
 
 // inEnglish are tests of a program that speaks English, wherever they run.
-type inEnglish struct {
-	*testing.M
-	restore func()
-}
+type inEnglish struct{ *testing.M }
 
 func (m inEnglish) Run() int {
 	os.Setenv("LC_ALL", "C")
-	m.restore()
+	os.Setenv("TMPDIR", temp)
 	return m.M.Run()
 }
 

@@ -79,32 +79,19 @@ func Imports(schema int64) error {
 
 // migrateTo migrates the schema to a version. Many processes may call migrateTo at the same time.
 func (s *Store) migrateTo(ctx context.Context, want int64) error {
-	schema, err := s.checkedSchema(ctx)
-	if err != nil {
-		return err
-	}
-	// At most starts the schema is there: goose would open further connections and repeat the question.
-	if schema != want {
-		if err := s.migrateFrom(ctx, schema, want); err != nil {
-			return err
-		}
-	}
-	if s.engine.name == "postgres" {
-		if err := s.update(ctx, func(tx *Tx) error { return tx.unlog(ctx) }); err != nil {
-			return fmt.Errorf("making the table of limits unlogged: %w", err)
-		}
-	}
-	return nil
-}
-
-// migrateFrom migrates the schema from a version to another; 0 = no schema.
-func (s *Store) migrateFrom(ctx context.Context, schema, want int64) error {
 	files, err := fs.Sub(cmp.Or(s.migration.files, Migrations), "migrations")
 	if err != nil {
 		return err
 	}
 	if s.patient != nil && !s.patient.Swap(true) { // no read timeout: an index over many rows takes long
 		defer s.patient.Store(false)
+	}
+	schema, err := s.checkedSchema(ctx)
+	if err != nil {
+		return err
+	}
+	if schema == want { // goose would open further connections and repeat the query
+		return s.unlogLimits(ctx)
 	}
 	db, err := s.migrating()
 	if err != nil {
@@ -147,7 +134,7 @@ func (s *Store) migrateFrom(ctx context.Context, schema, want int64) error {
 	if err := s.migrateBeside(ctx, p, want); err != nil {
 		return fmt.Errorf("migrating the database: %w", s.outage(err))
 	}
-	return nil
+	return s.unlogLimits(ctx)
 }
 
 // A migration that changes whole tables waits migrationPatience for a lock. Other transactions that need the same tables queue behind the

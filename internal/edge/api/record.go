@@ -150,14 +150,12 @@ func maskPath(path string) string {
 	if !strings.Contains(path, "=") {
 		return truncate(path, 256)
 	}
-	return truncate(secretPair().ReplaceAllString(path, "${1}"+masked), 256)
+	return truncate(secretPair.ReplaceAllString(path, "${1}"+masked), 256)
 }
 
 // secretPair matches name/value pairs to mask in a body that is not valid JSON.
-var secretPair = sync.OnceValue(func() *regexp.Regexp {
-	return regexp.MustCompile(
-		`(?i)(["']?[a-z_]*(?:secret|token|ticket|code|key)[a-z_]*["']?\s*[:=]\s*)("(?:[^"\\]|\\.)*"?|'(?:[^'\\]|\\.)*'?|[^,&}\s]+)`)
-})
+var secretPair = regexp.MustCompile(
+	`(?i)(["']?[a-z_]*(?:secret|token|ticket|code|key)[a-z_]*["']?\s*[:=]\s*)("(?:[^"\\]|\\.)*"?|'(?:[^'\\]|\\.)*'?|[^,&}\s]+)`)
 
 // maskBody masks secrets at any depth of a JSON body.
 func maskBody(body []byte) string {
@@ -175,7 +173,7 @@ func maskAny(body []byte) string {
 	var v any
 	if json.Unmarshal(body, &v) != nil {
 		// Only the recorded beginning is searched, because searching a megabyte from an unknown client would take long.
-		return truncate(secretPair().ReplaceAllString(string(body[:min(len(body), maxRecorded+1)]), "${1}"+masked), maxRecorded)
+		return truncate(secretPair.ReplaceAllString(string(body[:min(len(body), maxRecorded+1)]), "${1}"+masked), maxRecorded)
 	}
 	var shown strings.Builder
 	out := json.NewEncoder(&shown)
@@ -187,16 +185,14 @@ func maskAny(body []byte) string {
 }
 
 // secretMember matches values to mask in the beginning of a response of this server.
-var secretMember = sync.OnceValue(func() *regexp.Regexp {
-	return regexp.MustCompile(`("(?:` + strings.Join(secretNames, "|") + `)":)"(?:[^"\\]|\\.)*"?`)
-})
+var secretMember = regexp.MustCompile(`("(?:` + strings.Join(secretNames, "|") + `)":)"(?:[^"\\]|\\.)*"?`)
 
 // maskResponse implements maskBody for a response of this server; of a long response only the recorded beginning is processed.
 func maskResponse(answer []byte) string {
 	if len(answer) <= 2*maxRecorded {
 		return maskBody(answer)
 	}
-	return truncate(secretMember().ReplaceAllString(string(answer[:maxRecorded+1]), `${1}"`+masked+`"`), maxRecorded)
+	return truncate(secretMember.ReplaceAllString(string(answer[:maxRecorded+1]), `${1}"`+masked+`"`), maxRecorded)
 }
 
 func maskValue(v any) any {

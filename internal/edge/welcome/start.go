@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"sync"
 
 	"github.com/qrjump/qrjump/internal/edge/assets"
 	"github.com/qrjump/qrjump/internal/infra/errortext"
@@ -21,7 +20,7 @@ var files embed.FS
 
 var (
 	catalog = i18n.Open(files)
-	page    = sync.OnceValue(func() *template.Template { return template.Must(template.ParseFS(files, "page.html")) })
+	page    = template.Must(template.ParseFS(files, "page.html"))
 )
 
 // Policy is a Content-Security-Policy that allows only styles and scripts of this server.
@@ -86,7 +85,7 @@ func (s Server) Serve(w http.ResponseWriter, r *http.Request) {
 		v.Lines, v.SDKs = s.CommandLines(a), s.Libraries(a)
 	}
 	var b bytes.Buffer
-	if err := page().Execute(&b, v); err != nil {
+	if err := page.Execute(&b, v); err != nil {
 		http.Error(w, "the page could not be made", http.StatusInternalServerError)
 		return
 	}

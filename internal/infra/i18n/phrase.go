@@ -91,20 +91,18 @@ func read(files fs.FS, language Language, strict bool) (texts map[string]string,
 // the time that encoding/json takes, at the start of each command.
 func cutString(text string) (value, rest string) {
 	_, text, _ = strings.Cut(text, `"`)
-	end := 0
-	for end < len(text) && text[end] != '"' {
-		if text[end] == '\\' {
+	for end := 0; end < len(text); end++ {
+		switch text[end] {
+		case '\\':
 			end++
+		case '"':
+			if value = text[:end]; strings.Contains(value, `\`) {
+				_ = json.Unmarshal([]byte(`"`+value+`"`), &value)
+			}
+			return value, text[end+1:]
 		}
-		end++
 	}
-	if end >= len(text) {
-		return "", ""
-	}
-	if value, rest = text[:end], text[end+1:]; strings.Contains(value, `\`) {
-		_ = json.Unmarshal([]byte(`"`+value+`"`), &value)
-	}
-	return value, rest
+	return "", ""
 }
 
 // verb matches a formatting verb of package fmt.

@@ -16,7 +16,6 @@ import (
 	"fmt"
 	"io"
 	"regexp"
-	"sync"
 	"time"
 
 	"filippo.io/age"
@@ -66,7 +65,7 @@ type Part struct {
 }
 
 // partName matches safe file names, so that a part cannot be written outside the target folder.
-var partName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,63}$`) })
+var partName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,63}$`)
 
 // check returns an error if the manifest is invalid.
 func (m Manifest) check() error {
@@ -75,7 +74,7 @@ func (m Manifest) check() error {
 	}
 	seen := map[string]bool{ManifestName: true, SignatureName: true}
 	for _, p := range m.Parts {
-		if !partName().MatchString(p.Name) || seen[p.Name] || p.Bytes < 0 {
+		if !partName.MatchString(p.Name) || seen[p.Name] || p.Bytes < 0 {
 			return fmt.Errorf("its part %.70q cannot be", p.Name)
 		}
 		seen[p.Name] = true

@@ -3,7 +3,6 @@ package printpackage
 import (
 	"regexp"
 	"strings"
-	"sync"
 
 	"github.com/qrjump/qrjump/internal/domain/codes"
 )
@@ -109,7 +108,7 @@ func (r *Run) verdictOn(read string) (Verdict, int64) {
 
 // identifier matches the symbology identifier that scanners send before a symbol's text: ]Q1 for QR codes, ]d2 for Data Matrix.
 // ISO/IEC 15424.
-var identifier = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^\][A-Za-z][0-9A-Za-z]`) })
+var identifier = regexp.MustCompile(`^\][A-Za-z][0-9A-Za-z]`)
 
 // unwrapped removes additions of cameras and spreadsheets around a code text: blanks, a byte order mark, quotes, a symbology identifier.
 func unwrapped(read string) string {
@@ -120,7 +119,7 @@ func unwrapped(read string) string {
 				bare = bare[1 : len(bare)-1]
 			}
 		}
-		if bare = identifier().ReplaceAllString(bare, ""); bare == read {
+		if bare = identifier.ReplaceAllString(bare, ""); bare == read {
 			return bare
 		}
 		read = bare

@@ -6,7 +6,6 @@ import (
 	"math"
 	"regexp"
 	"strconv"
-	"sync"
 )
 
 const (
@@ -27,13 +26,11 @@ const (
 // Length is a length in micrometres.
 type Length int
 
-var lengthForm = sync.OnceValue(func() *regexp.Regexp {
-	return regexp.MustCompile(`^([0-9]{1,6})(?:\.([0-9]{1,4}))?(mm|cm|m|um|µm|μm)$`)
-})
+var lengthForm = regexp.MustCompile(`^([0-9]{1,6})(?:\.([0-9]{1,4}))?(mm|cm|m|um|µm|μm)$`)
 
 // ParseLength parses a length such as 0.4mm or 400um, or for larger things 30cm or 2m; its error lists the valid units.
 func ParseLength(text string) (Length, error) {
-	m := lengthForm().FindStringSubmatch(text)
+	m := lengthForm.FindStringSubmatch(text)
 	if m == nil {
 		return 0, fmt.Errorf("%q is not a length: want a number with the unit um, mm, cm or m, as in 0.4mm or 30cm", text)
 	}
