@@ -93,16 +93,26 @@ func (s RateLimits) Advance(ctx context.Context, d time.Duration) error {
 		d.Microseconds())
 }
 
-// unlog makes the table of limits unlogged, so that calls do not wait for the disk.
-func (t *Tx) unlog(ctx context.Context) error {
-	// The lock prevents two processes from altering the table at the same time. Only a logged table is altered, so that a process
-	// without the privilege can start if the table is already unlogged.
-	if err := t.lock(ctx, "limits unlogged", ""); err != nil {
-		return err
+// unlogLimits makes the table of limits unlogged on PostgreSQL, so that calls do not wait for the disk.
+func (s *Store) unlogLimits(ctx context.Context) error {
+	if s.engine.name != "postgres" {
+		return nil
 	}
-	var logged bool
-	if err := t.row(ctx, `SELECT relpersistence = 'p' FROM pg_class WHERE oid = 'rate_limits'::regclass`).Scan(&logged); err != nil || !logged {
-		return err
+	err := s.update(ctx, func(t *Tx) error {
+		// The lock prevents two processes from altering the table at the same time. Only a logged table is altered, so that a process
+		// without the privilege can start if the table is already unlogged.
+		if err := t.lock(ctx, "limits unlogged", ""); err != nil {
+			return err
+		}
+		var logged bool
+		err := t.row(ctx, `SELECT relpersistence = 'p' FROM pg_class WHERE oid = 'rate_limits'::regclass`).Scan(&logged)
+		if err != nil || !logged {
+			return err
+		}
+		return t.run(ctx, `ALTER TABLE rate_limits SET UNLOGGED`)
+	})
+	if err != nil {
+		return fmt.Errorf("making the table of limits unlogged: %w", err)
 	}
-	return t.run(ctx, `ALTER TABLE rate_limits SET UNLOGGED`)
+	return nil
 }

@@ -86,6 +86,13 @@ func (s *Store) migrateTo(ctx context.Context, want int64) error {
 	if s.patient != nil && !s.patient.Swap(true) { // no read timeout: an index over many rows takes long
 		defer s.patient.Store(false)
 	}
+	schema, err := s.checkedSchema(ctx)
+	if err != nil {
+		return err
+	}
+	if schema == want { // goose would open further connections and repeat the query
+		return s.unlogLimits(ctx)
+	}
 	db, err := s.migrating()
 	if err != nil {
 		return fmt.Errorf("connecting to the database: %w", err)
@@ -105,10 +112,6 @@ func (s *Store) migrateTo(ctx context.Context, want int64) error {
 			return err
 		}
 		options = append(options, goose.WithSessionLocker(locker))
-		schema, err := s.checkedSchema(ctx)
-		if err != nil {
-			return err
-		}
 		if schema > 0 {
 			lines = append(lines, inUse, strongest)
 			first = fmt.Sprintf("SET LOCAL lock_timeout = %d;\n", cmp.Or(s.migration.patience, migrationPatience).Milliseconds())
@@ -131,12 +134,7 @@ func (s *Store) migrateTo(ctx context.Context, want int64) error {
 	if err := s.migrateBeside(ctx, p, want); err != nil {
 		return fmt.Errorf("migrating the database: %w", s.outage(err))
 	}
-	if s.engine.name == "postgres" {
-		if err := s.update(ctx, func(tx *Tx) error { return tx.unlog(ctx) }); err != nil {
-			return fmt.Errorf("making the table of limits unlogged: %w", err)
-		}
-	}
-	return nil
+	return s.unlogLimits(ctx)
 }
 
 // A migration that changes whole tables waits migrationPatience for a lock. Other transactions that need the same tables queue behind the

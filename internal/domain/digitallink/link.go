@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -108,8 +109,8 @@ func invalidf(format string, args ...any) error {
 }
 
 var (
-	typeName    = regexp.MustCompile(`^gs1:[A-Za-z][A-Za-z0-9]{0,63}$`)
-	typeAddress = regexp.MustCompile(`^https?://[A-Za-z0-9._/]+$`)
+	typeName    = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^gs1:[A-Za-z][A-Za-z0-9]{0,63}$`) })
+	typeAddress = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^https?://[A-Za-z0-9._/]+$`) })
 )
 
 // Parse parses and checks an entry of a seed file.
@@ -189,8 +190,8 @@ func (l *Link) isActive(t time.Time) bool {
 }
 
 var (
-	language    = regexp.MustCompile(`^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,4}$`)
-	contextName = regexp.MustCompile(`^[A-Za-z0-9._:-]{1,40}$`)
+	language    = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,4}$`) })
+	contextName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9._:-]{1,40}$`) })
 )
 
 func (l Link) normalize() (Link, error) {
@@ -198,12 +199,12 @@ func (l Link) normalize() (Link, error) {
 	switch {
 	case l.Type == curie+"defaultLink" || l.Type == curie+"defaultLinkMulti":
 		return l, fmt.Errorf("linktype %s says nothing of what is there: choose a descriptive one, such as gs1:pip, and default: true", l.Type)
-	case typeName.MatchString(l.Type):
+	case typeName().MatchString(l.Type):
 	case strings.HasPrefix(l.Type, "http"):
 		if err := validAddress(l.Type, l.Type); err != nil {
 			return l, fmt.Errorf("linktype: %w", err)
 		}
-		if !typeAddress.MatchString(l.Type) {
+		if !typeAddress().MatchString(l.Type) {
 			return l, fmt.Errorf("linktype %.60q: GS1's schema of a linkset takes letters, digits, '.', '_' and '/' in its address", l.Type)
 		}
 	default:
@@ -223,12 +224,12 @@ func (l Link) normalize() (Link, error) {
 		return l, fmt.Errorf("hreflang and context have at most %d values each", maxWords)
 	}
 	for _, name := range l.Hreflang {
-		if !language.MatchString(name) {
+		if !language().MatchString(name) {
 			return l, fmt.Errorf("hreflang %.40q: want a language, such as en or zh-CN", name)
 		}
 	}
 	for _, name := range l.Context {
-		if !contextName.MatchString(name) {
+		if !contextName().MatchString(name) {
 			return l, fmt.Errorf("context %.40q: want up to 40 letters, digits and . _ : -", name)
 		}
 	}

@@ -279,7 +279,7 @@ func (a *answer) reportFollowed(levels []*Entry, to candidate, languages []prefe
 	switch {
 	case len(to.Hreflang) > 0:
 		f.Language = to.Hreflang[0]
-	case len(languages) > 0 && language.MatchString(languages[0].name):
+	case len(languages) > 0 && language().MatchString(languages[0].name):
 		f.Language = languages[0].name
 	}
 	a.Followed(a.q, f)

@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -192,11 +193,11 @@ const (
 )
 
 // namePattern does not limit the length of a name (CheckName does), because a pattern with a limit takes 27 ms to compile at each start.
-var namePattern = regexp.MustCompile(`^[\p{L}\p{N}][\p{L}\p{N}._@-]*$`)
+var namePattern = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[\p{L}\p{N}][\p{L}\p{N}._@-]*$`) })
 
 // CheckName returns accounts.Invalid for an invalid name.
 func CheckName(name string) error {
-	if !utf8.ValidString(name) || utf8.RuneCountInString(name) > 40 || !namePattern.MatchString(name) || name == "admin" {
+	if !utf8.ValidString(name) || utf8.RuneCountInString(name) > 40 || !namePattern().MatchString(name) || name == "admin" {
 		return accounts.Invalid("name: want 1 to 40 letters, digits and . _ @ -, beginning with a letter or a digit; admin is the admin token's")
 	}
 	return nil

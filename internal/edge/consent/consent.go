@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/edge/assets"
@@ -50,7 +51,7 @@ var locale embed.FS
 
 var catalog = i18n.Open(locale)
 
-var page = template.Must(template.New("page").Parse(pageText))
+var page = sync.OnceValue(func() *template.Template { return template.Must(template.New("page").Parse(pageText)) })
 
 // policy returns a Content-Security-Policy that allows only the styles of this server. Browsers apply form-action also to the
 // redirect after a form submission, so the policy includes the redirect target.
@@ -124,7 +125,7 @@ func show(w http.ResponseWriter, r *http.Request, status int, back string, v vie
 	}
 	v.OtherURL = "?" + q.Encode()
 	var b bytes.Buffer
-	if err := page.Execute(&b, v); err != nil {
+	if err := page().Execute(&b, v); err != nil {
 		http.Error(w, "the page could not be made", http.StatusInternalServerError)
 		return
 	}

@@ -9,6 +9,7 @@ import (
 	"html/template"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/qrjump/qrjump/internal/domain/branding"
@@ -154,7 +155,7 @@ func file(name string) string {
 var (
 	style   = file("page.css")
 	script  = file("page.js")
-	page    = template.Must(template.New("page").Parse(file("page.html")))
+	page    = sync.OnceValue(func() *template.Template { return template.Must(template.New("page").Parse(file("page.html"))) })
 	catalog = i18n.Open(files)
 )
 
@@ -207,7 +208,7 @@ func (g *Gateway) show(w http.ResponseWriter, r *http.Request, kind Page, status
 		v.Script = template.JS(script)
 	}
 	var b bytes.Buffer
-	if err := page.Execute(&b, &v); err != nil {
+	if err := page().Execute(&b, &v); err != nil {
 		g.Log.ErrorContext(r.Context(), "a page could not be made", "page", string(kind), "error", err)
 		http.Error(w, "the page could not be made", http.StatusInternalServerError)
 		return

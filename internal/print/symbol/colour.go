@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"github.com/qrjump/qrjump/internal/print/pdf"
@@ -25,12 +26,12 @@ var (
 	White = Colour{R: 255, G: 255, B: 255}
 )
 
-var colourForm = regexp.MustCompile(`^#?([0-9A-Fa-f]{6})$`)
+var colourForm = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^#?([0-9A-Fa-f]{6})$`) })
 
 // spotForm matches a spot colour, whose name has at most 127 bytes in a PDF. Of the noSpots, All and None are no inks, and the others
 // are the inks of every four-colour press.
 var (
-	spotForm = regexp.MustCompile(`^` + pdf.Spot + `[\pL\pN][\pL\pN .+*&#_/-]*$`)
+	spotForm = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^` + pdf.Spot + `[\pL\pN][\pL\pN .+*&#_/-]*$`) })
 	noSpots  = []string{"All", "None", "Cyan", "Magenta", "Yellow", "Black"}
 )
 
@@ -41,7 +42,7 @@ var errInk = errors.New("only pdf, eps and sheets have the inks of a press: take
 func ParseColour(text string) (Colour, error) {
 	name, spot := strings.CutPrefix(text, pdf.Spot)
 	switch {
-	case spot && (utf8.RuneCountInString(name) > 31 || !spotForm.MatchString(text) || slices.Contains(noSpots, name)):
+	case spot && (utf8.RuneCountInString(name) > 31 || !spotForm().MatchString(text) || slices.Contains(noSpots, name)):
 		return Colour{}, fmt.Errorf("%.80q is no spot colour: want spot: and a name of up to 31 letters, digits, spaces and .+*&#_/-, except %s",
 			text, strings.Join(noSpots, ", "))
 	case spot || text == pdf.K:
@@ -53,7 +54,7 @@ func ParseColour(text string) (Colour, error) {
 	case "white":
 		return White, nil
 	}
-	m := colourForm.FindStringSubmatch(text)
+	m := colourForm().FindStringSubmatch(text)
 	if m == nil {
 		return Colour{}, fmt.Errorf("%q is no colour: want black, white or six digits, as in #1a3c6e, or for a press k or spot:NAME", text)
 	}

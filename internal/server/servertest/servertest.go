@@ -27,10 +27,9 @@ import (
 
 	"github.com/qrjump/qrjump/internal/infra/safehttp"
 	"github.com/qrjump/qrjump/internal/server"
-	"github.com/qrjump/qrjump/internal/store"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
-	"github.com/qrjump/qrjump/internal/testkit/dbtest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
+	"github.com/qrjump/qrjump/internal/testkit/storetest"
 	"github.com/qrjump/qrjump/internal/testkit/testdiag"
 )
 
@@ -140,15 +139,6 @@ func (l *log) String() string {
 	return l.text.String()
 }
 
-// newest is a folder whose database has its tables and nothing in them.
-var newest = dbtest.CopiesOf(func(_, folder string) error {
-	s, err := store.Open(context.Background(), store.Target{Dir: folder})
-	if err != nil {
-		return err
-	}
-	return s.Close()
-})
-
 // Start starts a server that stops at the end of the test.
 func Start(t testing.TB, o Options) *Server {
 	t.Helper()
@@ -166,7 +156,7 @@ func Try(t testing.TB, o Options) (*Server, error) {
 	}
 	if o.Data == folder {
 		require.NoError(t, os.Mkdir(folder, 0o700))
-		newest.Embedded(t, folder)
+		storetest.Copies.Embedded(t, folder)
 	}
 	c := server.Default()
 	c.Data, c.Listen, c.Dev, c.Emulator, c.AdminToken = o.Data, "127.0.0.1:0", !o.Guarded, o.Emulator, AdminToken

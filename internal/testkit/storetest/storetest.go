@@ -9,7 +9,8 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
 )
 
-var copies = dbtest.CopiesOf(func(url, folder string) error {
+// Copies are databases that have their tables and no rows.
+var Copies = dbtest.CopiesOf(func(url, folder string) error {
 	s, err := store.Open(context.Background(), store.Target{URL: url, Dir: folder})
 	if err != nil {
 		return err
@@ -21,12 +22,12 @@ var copies = dbtest.CopiesOf(func(url, folder string) error {
 func Folder(t testing.TB) string {
 	t.Helper()
 	dir := t.TempDir()
-	copies.Embedded(t, dir)
+	Copies.Embedded(t, dir)
 	return dir
 }
 
 // Postgres is such a database on PostgreSQL, which ends with the test. The package's TestMain must call dbtest.Run.
 func Postgres(t testing.TB) string {
 	t.Helper()
-	return copies.Postgres(t)
+	return Copies.Postgres(t)
 }
