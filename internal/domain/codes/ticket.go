@@ -93,7 +93,7 @@ func (l Login) isValid(now time.Time) bool {
 func newTicketText(random io.Reader) (string, error) {
 	var raw [16]byte
 	if _, err := io.ReadFull(random, raw[:]); err != nil {
-		return "", fmt.Errorf("drawing a ticket: %w", err)
+		return "", fmt.Errorf("generating a ticket: %w", err)
 	}
 	return hex.EncodeToString(raw[:]), nil
 }

@@ -309,7 +309,7 @@ func (a *API) asProblem(err error) problem {
 	if out, ok := errors.AsType[*errcode.Unavailable](err); ok {
 		return problem{http.StatusServiceUnavailable, "the database " + out.Condition + ": try again later; the server's log says more"}
 	}
-	return problem{http.StatusInternalServerError, "the call failed inside the server: its log says why"}
+	return problem{http.StatusInternalServerError, "internal error: see the server's log"}
 }
 
 func (a *API) readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
@@ -333,7 +333,7 @@ func bodyProblem(err error) problem {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return problem{http.StatusRequestTimeout, "the request did not arrive in time"}
 	}
-	return problem{http.StatusBadRequest, "the request broke off"}
+	return problem{http.StatusBadRequest, "the request ended early"}
 }
 
 func writeJSON(w http.ResponseWriter, v any) {
@@ -707,10 +707,11 @@ func (a *API) newExplanation(w http.ResponseWriter, r *http.Request, namespace s
 		defer cancel()
 		nearRules, err = a.Near(parent, link)
 		if errors.Is(err, rules.ErrBusy) {
-			return explanation{}, problem{http.StatusServiceUnavailable, "others are waiting for explanations: try again in a moment"}
+			return explanation{}, problem{http.StatusServiceUnavailable,
+				"too many concurrent requests for explanations: try again in a moment"}
 		}
 		if _, unavailable := errors.AsType[*errcode.Unavailable](err); err != nil && !unavailable {
-			a.Log.Error("the rules near a link cannot be read", "error", err)
+			a.Log.Error("rules near a link not readable", "error", err)
 			return explanation{}, problem{http.StatusServiceUnavailable, "the rules near this link cannot be read now: try again in a moment"}
 		}
 		if err != nil {
