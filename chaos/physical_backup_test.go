@@ -198,7 +198,7 @@ func TestRestoreDrill_PhysicalBackup(t *testing.T) {
 	rule := w.values(restored, `SELECT prefix FROM rules WHERE published = 0 ORDER BY id LIMIT 1`)[0]
 	activation := dbtest.Number(t, restored, `SELECT min(seq) FROM changes WHERE kind = 'codes' AND action = 'activate'`)
 	dbtest.Exec(t, restored, `DELETE FROM rules WHERE prefix = '`+rule+`'`)
-	drill("the rule " + rule + " is gone, and nothing says that it was deleted")
+	drill("the rule " + rule + " is missing, and the audit log has no deletion of it")
 	dbtest.Exec(t, restored, fmt.Sprintf(`DELETE FROM changes WHERE seq = %d`, activation))
 	drill(fmt.Sprintf("change %d: it is gone", activation))
 	if text, err := page.run(stop); err != nil {

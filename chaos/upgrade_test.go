@@ -471,7 +471,7 @@ func TestRollingUpgrade_UnderWriters(t *testing.T) {
 		c.stop()
 		c.later = false
 		newest := store.NewestSchema()
-		c.refused(fmt.Sprintf("the database has schema %d, this qrjump knows %d: use a newer qrjump", newest+1, newest), nil)
+		c.refused(fmt.Sprintf("the database has schema %d, and this qrjump supports up to %d: use a newer qrjump", newest+1, newest), nil)
 		c.exec(fmt.Sprintf(`UPDATE goose_db_version SET version_id = 107 WHERE version_id >= %d`, newest))
 		c.refused("the database has schema 107 of a build from before 0.1.0, which this qrjump does not migrate: "+
 			"use an empty folder or database", nil)

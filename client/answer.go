@@ -103,7 +103,7 @@ func (c *transport) readAnswer(method, path string, a answer, reply any) error {
 func decode(body []byte, reply any, wire bool) error {
 	var object map[string]json.RawMessage
 	if err := json.Unmarshal(body, &object); err != nil || object == nil {
-		return errors.New("no JSON object: " + excerpt(body))
+		return errors.New("not a JSON object: " + excerpt(body))
 	}
 	t := reflect.TypeOf(reply).Elem()
 	if code, ok := object["errcode"]; ok && !wire && !hasField(t, "errcode") {

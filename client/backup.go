@@ -46,7 +46,7 @@ func (c *transport) pour(ctx context.Context, r request, kind string, w io.Write
 	from := &received{r: resp.Body}
 	if _, err := io.Copy(w, from); err != nil {
 		if broken := from.failed(); broken != nil {
-			return &Unreachable{URL: c.baseOf(r.path), Err: fmt.Errorf("the export broke off: %w", withoutAddress(broken))}
+			return &Unreachable{URL: c.baseOf(r.path), Err: fmt.Errorf("the export ended early: %w", withoutAddress(broken))}
 		}
 		return fmt.Errorf("writing the export: %w", err)
 	}
@@ -161,7 +161,7 @@ func (c *transport) sendLines(ctx context.Context, r request, lines io.Reader, d
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err != nil {
-		return &Unreachable{URL: c.baseOf(r.path), Err: fmt.Errorf("the answer broke off: %w", withoutAddress(err))}
+		return &Unreachable{URL: c.baseOf(r.path), Err: fmt.Errorf("the response ended early: %w", withoutAddress(err))}
 	}
 	return c.readAnswer(r.method, r.path, answer{status: resp.StatusCode, header: resp.Header, body: body}, done)
 }

@@ -223,10 +223,10 @@ func (c *transport) send(ctx context.Context, r request, limit int64) (answer, e
 	defer resp.Body.Close()
 	body := bytes.NewBuffer(make([]byte, 0, min(max(resp.ContentLength, 0), limit)+bytes.MinRead))
 	if _, err := body.ReadFrom(io.LimitReader(resp.Body, limit+1)); err != nil {
-		return answer{}, &Unreachable{URL: c.baseOf(r.path), Err: fmt.Errorf("the answer broke off: %w", withoutAddress(err))}
+		return answer{}, &Unreachable{URL: c.baseOf(r.path), Err: fmt.Errorf("the response ended early: %w", withoutAddress(err))}
 	}
 	if int64(body.Len()) > limit {
-		return answer{}, fmt.Errorf("%s %s: the answer is longer than %d bytes", r.method, r.path, limit)
+		return answer{}, fmt.Errorf("%s %s: the response is longer than %d bytes", r.method, r.path, limit)
 	}
 	return answer{status: resp.StatusCode, header: resp.Header, body: body.Bytes()}, nil
 }

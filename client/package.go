@@ -54,7 +54,7 @@ func (c WireService) DownloadCodes(ctx context.Context, id int64, r CodeRange) (
 func (c *transport) openPackage(ctx context.Context, r request) (*CodePackage, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	quiet := time.AfterFunc(c.options.Timeout, func() {
-		cancel(fmt.Errorf("nothing came for %v: %w", c.options.Timeout, context.DeadlineExceeded))
+		cancel(fmt.Errorf("no data received for %v: %w", c.options.Timeout, context.DeadlineExceeded))
 	})
 	p := &CodePackage{base: c.base, ctx: ctx, closed: func() { quiet.Stop(); cancel(nil) }}
 	resp, err := c.open(ctx, r)
@@ -166,7 +166,7 @@ func (p *CodePackage) broken(err error) error {
 	if cause := context.Cause(p.ctx); cause != nil {
 		err = cause
 	}
-	return &Unreachable{URL: p.base, Err: fmt.Errorf("the package did not come whole: %w", withoutAddress(err))}
+	return &Unreachable{URL: p.base, Err: fmt.Errorf("incomplete package: %w", withoutAddress(err))}
 }
 
 // Read reads the Base64 text. Read returns io.EOF only after a complete response.
@@ -253,7 +253,7 @@ func (p *CodePackage) Close() error {
 }
 
 // ErrPackageKey is the error for a key that does not decrypt a package.
-var ErrPackageKey = errors.New("the key does not open this package")
+var ErrPackageKey = errors.New("the key does not decrypt this package")
 
 // Rows decrypts a package while the package is read. Rows converts the Base64 text of pkg to rows, one code per line: dot matrix, code,
 // index, code text. The key has 16 characters. A read from the result returns ErrPackageKey if the key belongs to another account.
@@ -298,7 +298,7 @@ func (r *rows) nextPiece() ([]byte, error) {
 	n, err := io.ReadFull(r.in, r.sealed[kept:])
 	last := err == io.EOF || err == io.ErrUnexpectedEOF
 	if _, corrupt := errors.AsType[base64.CorruptInputError](err); corrupt {
-		err = fmt.Errorf("the package is no Base64: %w", err)
+		err = fmt.Errorf("the package is not Base64: %w", err)
 	}
 	if err != nil && !last {
 		return nil, err
@@ -309,7 +309,7 @@ func (r *rows) nextPiece() ([]byte, error) {
 		piece = piece[:len(piece)-aes.BlockSize]
 	}
 	if len(piece) == 0 || len(piece)%aes.BlockSize != 0 {
-		return nil, fmt.Errorf("the package is cut: %w", io.ErrUnexpectedEOF)
+		return nil, fmt.Errorf("the package is truncated: %w", io.ErrUnexpectedEOF)
 	}
 	r.cbc.CryptBlocks(piece, piece)
 	if r.first && !printable(piece[:aes.BlockSize]) {

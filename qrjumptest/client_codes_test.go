@@ -152,9 +152,9 @@ func TestClientDownload_JSONVariants(t *testing.T) {
 		"a text that is none":     {answer: `{"buffer":null}`, fault: "does not answer like the wire"},
 		"another escape":          {answer: `{"buffer":"\u4f60"}`, fault: "does not answer like the wire"},
 		"no JSON":                 {answer: `<html>`, fault: "does not answer like the wire"},
-		"cut before the text":     {answer: `{"errcode":0,"errm`, fault: "the package did not come whole: unexpected EOF"},
-		"cut in the text":         {answer: `{"buffer":"QUJD`, fault: "the package did not come whole: unexpected EOF"},
-		"cut behind it":           {answer: `{"buffer":"QUJD"`, fault: "the package did not come whole: unexpected EOF"},
+		"cut before the text":     {answer: `{"errcode":0,"errm`, fault: "incomplete package: unexpected EOF"},
+		"cut in the text":         {answer: `{"buffer":"QUJD`, fault: "incomplete package: unexpected EOF"},
+		"cut behind it":           {answer: `{"buffer":"QUJD"`, fault: "incomplete package: unexpected EOF"},
 		"endless before the text": {answer: `{"more":"` + long + `","buffer":""}`, fault: "unexpected EOF"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -136,8 +136,8 @@ func TestCassette_RecordCompareReplay(t *testing.T) {
 		{"record --upstream " + upstream.URL + " --out y.ndjson --listen nowhere:x", "--listen: ", 2},
 		{"record --upstream " + upstream.URL + " --out y.ndjson --timeout 0s", "--timeout: must be greater than 0s", 2},
 		{"compare none.ndjson", "FILE: no such file: none.ndjson", 2},
-		{"compare answers.ndjson", "answers.ndjson:1: no call of a cassette: ", 1},
-		{"compare differences.ndjson --behaviour wire.falt", `--behaviour: there is no behaviour "wire.falt": did you mean wire.fault?`, 2},
+		{"compare answers.ndjson", "answers.ndjson:1: not a call of a cassette: ", 1},
+		{"compare differences.ndjson --behaviour wire.falt", `--behaviour: unknown behaviour "wire.falt": did you mean wire.fault?`, 2},
 		{"compare same.ndjson --keep nowhere", "--keep: no such folder: nowhere", 2},
 		{"replay none.ndjson", "FILE: no such file: none.ndjson", 2},
 	} {

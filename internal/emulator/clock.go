@@ -98,7 +98,7 @@ func (c *Clock) Apply(m Move) error {
 	if m.Real {
 		actual := c.Real()
 		if actual.Before(now) {
-			return fmt.Errorf("the clock shows %s and cannot go back to %s, which is real: reset the emulator instead",
+			return fmt.Errorf("the clock shows %s and cannot go back to the real time %s: reset the emulator instead",
 				now.UTC().Format(time.RFC3339), actual.UTC().Format(time.RFC3339))
 		}
 		return c.advance(clockState{}, actual.Sub(now))
@@ -150,7 +150,7 @@ func (c *Clock) set(s clockState, forward bool) error {
 			return err
 		}
 		if err := c.Save(string(text)); err != nil {
-			return fmt.Errorf("keeping the clock over a restart: %w", err)
+			return fmt.Errorf("storing the clock: %w", err)
 		}
 	}
 	c.mu.Lock()

@@ -61,15 +61,15 @@ func checkResponse(f Fault) error {
 	case !strings.HasPrefix(f.Path, "/") || strings.ContainsAny(f.Path, "?#") || len(f.Path) > 1024:
 		return fmt.Errorf("path: want a path such as /cgi-bin/menu/get, without a query")
 	case slices.ContainsFunc(reservedPaths, func(p string) bool { return strings.HasPrefix(f.Path, p) }):
-		return fmt.Errorf("path: %s is this server's own: a response replaces one of the platform", f.Path)
+		return fmt.Errorf("path: %s is not a path of the platform: only responses of the platform can be replaced", f.Path)
 	case !slices.Contains(methods, f.Method):
-		return fmt.Errorf("method: want one of %s, or none for any", strings.Join(methods[1:], ", "))
+		return fmt.Errorf("method: want one of %s, or leave it out for any method", strings.Join(methods[1:], ", "))
 	case f.Response.Status < 200 || f.Response.Status > 599:
 		return fmt.Errorf("response: status: want 200 to 599")
 	case f.ErrCode != nil || f.Drop || f.DropAfter:
-		return fmt.Errorf("response answers, and so do errcode and drop: choose one")
+		return fmt.Errorf("response cannot be combined with errcode or drop: choose one")
 	case f.AppID != "":
-		return fmt.Errorf("response answers before the account is known: leave appid out")
+		return fmt.Errorf("response is returned before the account is known: remove appid")
 	}
 	return nil
 }
@@ -123,13 +123,13 @@ func (p *Plan) Add(f Fault) (Fault, error) {
 	case f.ErrCode == nil && f.Delay == 0 && !f.Drop && !f.DropAfter && f.Response == nil:
 		return f, fmt.Errorf("a fault needs at least one of errcode, delay, drop, drop_after, response")
 	case f.Method != "" && f.Response == nil:
-		return f, fmt.Errorf("method goes with response")
+		return f, fmt.Errorf("method requires response")
 	case f.ErrCode != nil && *f.ErrCode == 0:
 		return f, fmt.Errorf("errcode 0 is success: a fault needs another")
 	case f.After && f.ErrCode == nil:
-		return f, fmt.Errorf("after says that the call is done and errcode answered all the same: give errcode too")
+		return f, fmt.Errorf("after executes the call and then returns errcode: give errcode too")
 	case f.ErrCode != nil && (f.Drop || f.DropAfter):
-		return f, fmt.Errorf("errcode answers and drop does not: choose one")
+		return f, fmt.Errorf("errcode and drop cannot be combined: choose one")
 	case f.Probability < 0 || f.Probability > 1:
 		return f, fmt.Errorf("probability is %v: want 0 to 1", f.Probability)
 	case f.Count < 0:
@@ -140,7 +140,7 @@ func (p *Plan) Add(f Fault) (Fault, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.faults) >= maxFaults {
-		return f, fmt.Errorf("there are %d faults already: delete some", maxFaults)
+		return f, fmt.Errorf("the maximum of %d faults is reached: delete some", maxFaults)
 	}
 	p.next++
 	f.ID, f.TriggerCount = p.next, 0

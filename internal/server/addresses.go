@@ -32,7 +32,7 @@ func ReadAddresses(dir string) (Addresses, error) {
 		return a, err
 	}
 	if err := json.Unmarshal(text, &a); err != nil || a.Wire == "" || a.Scan == "" || a.Admin == "" {
-		return a, errors.New(file + " does not name the addresses of a server: remove it, or start the server again")
+		return a, errors.New(file + " does not contain the addresses of a server: remove it, or restart the server")
 	}
 	return a, nil
 }

@@ -135,7 +135,7 @@ func Import(ctx context.Context, c Config, file string, passphrase func() (strin
 	}
 	m := a.Manifest
 	if newest := store.NewestSchema(); m.Schema > newest {
-		return m, fmt.Errorf("%w: it has schema %d, this qrjump knows %d", archive.ErrNewer, m.Schema, newest)
+		return m, fmt.Errorf("%w: it has schema %d, and this qrjump supports up to %d", archive.ErrNewer, m.Schema, newest)
 	}
 	if err := store.Imports(m.Schema); err != nil {
 		return m, fmt.Errorf("the archive cannot be imported: %w", err)
@@ -154,7 +154,7 @@ func Import(ctx context.Context, c Config, file string, passphrase func() (strin
 		}
 	}
 	if err := os.MkdirAll(c.Data, 0o700); err != nil {
-		return m, fmt.Errorf("making the data folder: %w", err)
+		return m, fmt.Errorf("creating the data folder: %w", err)
 	}
 	s, err := store.OpenEmpty(ctx, store.Target{URL: c.Database, Dir: c.Data}, m.Schema)
 	if err != nil {
@@ -188,7 +188,7 @@ func Import(ctx context.Context, c Config, file string, passphrase func() (strin
 	}
 	// The data folder now belongs to the restored database, so the file that identifies the previous database is removed.
 	if err := os.Remove(identityFile(c.Data)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return m, fmt.Errorf("forgetting which database the folder worked with: %w", err)
+		return m, fmt.Errorf("removing the identity of the previous database from the folder: %w", err)
 	}
 	return m, s.Migrate(ctx)
 }

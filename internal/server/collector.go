@@ -165,7 +165,7 @@ func (s *Server) logPrimaries(ctx context.Context, found store.Servers, said str
 			all = append(all, fmt.Sprintf("%s (timeline %d)", server.Name, server.Timeline))
 		}
 		if found.Missing > 0 {
-			all = append(all, fmt.Sprintf("one that this node does not reach (timeline %d)", found.Missing))
+			all = append(all, fmt.Sprintf("a server that this node cannot reach (timeline %d)", found.Missing))
 		}
 		current = strings.Join(all, ", ")
 	}

@@ -117,13 +117,13 @@ func (s *Server) callAgain(ctx context.Context, account, path, query, body strin
 	}
 	r.RemoteAddr = "127.0.0.1:1"
 	if s.serving.wireCalls == nil {
-		return "", errors.New("the wire is not served")
+		return "", errors.New("this server does not serve the platform API")
 	}
 	w := &discarded{header: http.Header{}}
 	s.serving.wireCalls.ServeHTTP(w, r)
 	rid = strings.TrimPrefix(w.header.Get("X-Qrjump-Trace"), s.tracePathPrefix())
 	if rid == "" {
-		return "", errors.New("the call left no record")
+		return "", errors.New("the call was not recorded")
 	}
 	return rid, nil
 }

@@ -150,7 +150,7 @@ func startAndTest(ctx context.Context, c Config, r *DrillReport) (err error) {
 // silent returns an HTTP client without network access.
 func silent() *safehttp.Client {
 	return &safehttp.Client{Dial: func(context.Context, string, string) (net.Conn, error) {
-		return nil, errors.New("a drill sends nothing")
+		return nil, errors.New("a drill makes no network connections")
 	}}
 }
 
@@ -170,7 +170,7 @@ func compareRestored(ctx context.Context, c Config, m archive.Manifest) (equal i
 	}
 	journal, err := scanlog.OpenJournal(c.scansDir(), scanlog.JournalOptions{})
 	if err != nil {
-		return 0, fmt.Errorf("opening the restored ledger of scans: %w", err)
+		return 0, fmt.Errorf("opening the restored scan log: %w", err)
 	}
 	defer journal.Close()
 	if err := s.SetLocalScanLog(ctx, journal); err != nil {
@@ -186,7 +186,7 @@ func compareRestored(ctx context.Context, c Config, m archive.Manifest) (equal i
 				return err
 			}
 			if rows != want.Rows || hex.EncodeToString(sum.Sum(nil)) != want.SHA256 {
-				return fmt.Errorf("the table %s was restored as other rows: %d, the archive has %d", table, rows, want.Rows)
+				return fmt.Errorf("the restored rows of table %s (%d) differ from the rows in the archive (%d)", table, rows, want.Rows)
 			}
 			equal++
 		}
@@ -208,7 +208,7 @@ const drillTimeout = 5 * time.Minute
 func (d *drill) scanRules(ctx context.Context, r *DrillReport) error {
 	key, err := d.client.ScanKeys.Create(ctx, client.ScanKey{Name: "drill-" + strings.ToLower(rand.Text())[:8]})
 	if err != nil {
-		return fmt.Errorf("making a scan key: %w", err)
+		return fmt.Errorf("creating a scan key: %w", err)
 	}
 	scanner, err := client.New(d.server.URL, client.Options{ScanKey: key, Timeout: drillTimeout})
 	if err != nil {
@@ -264,7 +264,7 @@ func opens(ctx context.Context, scanner *client.Client, rule rules.Rule) (bool, 
 		case "no_release", "owner_switched_off", "matches_but_shorter", "unpublished_hides":
 			return false, nil
 		}
-		return false, fmt.Errorf("a scan of it says %s", cmp.Or(step.Verdict, got.Action))
+		return false, fmt.Errorf("a scan of it returned %s", cmp.Or(step.Verdict, got.Action))
 	}
 	return false, fmt.Errorf("a scan of it does not find it: %s", got.Action)
 }
@@ -288,7 +288,7 @@ func (d *drill) findCodes(ctx context.Context, r *DrillReport) error {
 					return fmt.Errorf("code %d of application %d cannot be read: %w", index, b.ID, err)
 				}
 				if found.Batch.ID != b.ID || found.Index != index {
-					return fmt.Errorf("code %d of application %d is read as code %d of %d", index, b.ID, found.Index, found.Batch.ID)
+					return fmt.Errorf("code %d of application %d was resolved as code %d of %d", index, b.ID, found.Index, found.Batch.ID)
 				}
 			}
 			r.Codes++

@@ -27,7 +27,7 @@ func checkDatabaseExists(c Config) error {
 	if _, err := os.Stat(filepath.Join(c.Data, "qrjump.db")); errors.Is(err, fs.ErrNotExist) {
 		return refuseEmpty(c, true)
 	} else if err != nil {
-		return usage("looking for the database: %v", err)
+		return usage("checking for the database file: %v", err)
 	}
 	return nil
 }
@@ -41,16 +41,18 @@ func refuseEmpty(c Config, empty bool) error {
 	trace, err := traceOf(c)
 	switch {
 	case err != nil:
-		return usage("looking for the database that %s worked with: %v", c.Data, err)
+		return usage("checking which database the data folder %s was used with: %v", c.Data, err)
 	case trace == "":
 		return nil
 	case c.Database == "":
 		return usage(
-			"%s is missing or empty, but %s worked with a database (%s is there), and a new one would know none of its codes: put qrjump.db back with qrjump.db-wal, "+
+			"%s is missing or empty, but the data folder %s was used with a database (%s exists), and a new database would have none of "+
+				"its codes: restore qrjump.db with qrjump.db-wal, "+
 				"restore an export into another folder (qrjump import), give --database if it was PostgreSQL, or choose another --data for a new one", filepath.Join(c.Data, "qrjump.db"), c.Data, trace)
 	}
 	return usage(
-		"the database is empty, but %s worked with one that was not: give its address with --database, restore it with qrjump import, or remove %s if a new one is meant",
+		"the database is empty, but the data folder %s was used with another one: give its address with --database, restore it with "+
+			"qrjump import, or remove %s to use the new one",
 		c.Data, identityFile(c.Data))
 }
 
@@ -85,10 +87,10 @@ func checkIdentity(c Config, key *sealer.Key) error {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	case err != nil:
-		return usage("reading which database %s worked with: %v", c.Data, err)
+		return usage("reading which database the data folder %s was used with: %v", c.Data, err)
 	case strings.TrimSpace(string(text)) != identity(key):
 		return usage(
-			"the database is another than the one that %s worked with: give its address with --database, or remove %s if this one is meant",
+			"the data folder %s was used with another database: give its address with --database, or remove %s to use this one",
 			c.Data, identityFile(c.Data))
 	}
 	return nil
@@ -104,7 +106,7 @@ func keepIdentity(c Config, key *sealer.Key) error {
 		return nil
 	}
 	if err := writeSecret(path, identity(key)); err != nil && !errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("noting which database this is: %w", err)
+		return fmt.Errorf("recording the identity of the database: %w", err)
 	}
 	return nil
 }

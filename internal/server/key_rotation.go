@@ -66,7 +66,8 @@ func (t KeyRotation) Run(ctx context.Context) (KeyRotationResult, error) {
 	if inEnvironment && t.NewKeyFile == "" {
 		return done,
 			usage(
-				"the master key is in QRJUMP_MASTER_KEY, so the new one cannot be put in its place: write it to a file (openssl rand -hex 32), " +
+				"the master key is in QRJUMP_MASTER_KEY, so qrjump cannot replace it: write the new key to a file (openssl rand -hex " +
+					"32), " +
 					"name that with --new-key-file, and put it into QRJUMP_MASTER_KEY afterwards")
 	}
 	text, err := t.newText()
@@ -118,7 +119,7 @@ func (t KeyRotation) Run(ctx context.Context) (KeyRotationResult, error) {
 		err := atomicfile.Move(newMasterFile(t.Config.Data), masterFile(t.Config.Data))
 		// A server that started after the commit may already have moved the file.
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return done, fmt.Errorf("putting the new master key into its place (the next start does it): %w", err)
+			return done, fmt.Errorf("moving the new master key into place (the next start does it): %w", err)
 		}
 	}
 	return done, t.Reached(stepMoved)
@@ -148,7 +149,7 @@ func (t KeyRotation) open(ctx context.Context, check func(context.Context, *stor
 		need = filepath.Join(t.Config.Data, "qrjump.db")
 	}
 	if _, err := os.Stat(need); err != nil {
-		return nil, usage("there is no database to turn the key of: %v", err)
+		return nil, usage("no database found whose master key could be rotated: %v", err)
 	}
 	s, err := store.OpenAlone(ctx, store.Target{URL: t.Config.Database, Dir: t.Config.Data, Check: check})
 	if err != nil {
@@ -157,7 +158,7 @@ func (t KeyRotation) open(ctx context.Context, check func(context.Context, *stor
 	return s, nil
 }
 
-var errNoKeys = usage("the database has no keys yet: the first start of a server makes them")
+var errNoKeys = usage("the database has no keys yet: the first start of a server creates them")
 
 // check opens the keys before any change; finished reports that the database is already sealed with the new master key.
 func (t KeyRotation) check(ctx context.Context, db *store.Store, fresh *sealer.Key) (ring *keyring, finished bool, err error) {
@@ -177,7 +178,7 @@ func (t KeyRotation) check(ctx context.Context, db *store.Store, fresh *sealer.K
 		return ring, false, err
 	}
 	if _, err := ring.master.Open(place(dataKey), sealed); err == nil {
-		return nil, false, usage("the key in %s is the master key already: give another", t.NewKeyFile)
+		return nil, false, usage("the key in %s is already the master key: give another key", t.NewKeyFile)
 	}
 	return ring, true, nil // the rotation is complete, and only the environment variable still has the old key
 }
@@ -238,7 +239,7 @@ func finishTurn(c Config, sealed string) (bool, error) {
 		return false, nil
 	}
 	if err := atomicfile.Move(newMasterFile(c.Data), masterFile(c.Data)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return false, fmt.Errorf("putting the new master key into its place: %w", err)
+		return false, fmt.Errorf("moving the new master key into place: %w", err)
 	}
 	return true, nil
 }

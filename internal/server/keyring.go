@@ -137,7 +137,7 @@ func (k *keyring) secret(ctx context.Context, name string) ([]byte, error) {
 	secret, err := k.master.Open(place(name), sealed)
 	if err != nil {
 		return nil,
-			usage("the master key (%s) is not the one that this database's keys are sealed by; if it was turned, the new one belongs there",
+			usage("the keys of this database are not encrypted with this master key (%s); if the master key was rotated, use the new one",
 				k.source)
 	}
 	if name == sealKey {
@@ -171,7 +171,7 @@ func (k *keyring) openIDs(ctx context.Context) (*accounts.OpenIDs, error) {
 func (k *keyring) anyBatch(ctx context.Context) (int64, error) {
 	for batch, err := range k.store.Batches(ctx) {
 		if err != nil {
-			return 0, fmt.Errorf("looking for batches: %w", err)
+			return 0, fmt.Errorf("listing batches: %w", err)
 		}
 		return batch.ID, nil
 	}
@@ -194,7 +194,8 @@ func (k *keyring) codes(ctx context.Context) (codes.Keys, error) {
 		if batch != 0 && sealed == "" {
 			return codes.Keys{},
 				usage(
-					"the database has codes (application %d) but not the key %q that they were made with: put the keys back from an export",
+					"the database has codes (application %d) but not the key %q that they were generated with: restore the keys from an "+
+						"export",
 					batch, name)
 		}
 		if secrets[i], err = k.secret(ctx, name); err != nil {
@@ -222,7 +223,7 @@ func masterKey(c Config, random io.Reader, fresh bool) (key *sealer.Key, locatio
 	text, err := os.ReadFile(location)
 	if errors.Is(err, fs.ErrNotExist) {
 		if !fresh {
-			return nil, location, usage("the master key %s is missing, and the database has secrets that only it opens: put it back; "+
+			return nil, location, usage("the master key %s is missing, and the database has secrets encrypted with it: restore it; "+
 				"another node of the same database needs the key of the first: its file master.key, or QRJUMP_MASTER_KEY", location)
 		}
 		secret, err := sealer.NewSecret(random)
@@ -255,7 +256,7 @@ func parseKey(text, location string) (*sealer.Key, error) {
 func writeSecret(path, text string) error {
 	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".new-*") // 0600
 	if err != nil {
-		return fmt.Errorf("making %s: %w", path, err)
+		return fmt.Errorf("creating %s: %w", path, err)
 	}
 	defer os.Remove(f.Name())
 	_, err = io.WriteString(f, text+"\n")
@@ -264,7 +265,7 @@ func writeSecret(path, text string) error {
 	}
 	// Unlike a rename, a hard link never replaces a file that another process created.
 	if err := os.Link(f.Name(), path); err != nil {
-		return fmt.Errorf("making %s: %w", path, err)
+		return fmt.Errorf("creating %s: %w", path, err)
 	}
 	return atomicfile.Named(path)
 }
@@ -287,7 +288,8 @@ func (c Config) checkAdminToken(token, location string) error {
 	if token == "" || c.Dev || n >= minAdminToken {
 		return nil
 	}
-	return usage("the admin token (%s) has %d characters: without --dev it needs %d at least; openssl rand -hex 24 makes one", location, n,
+	return usage("the admin token (%s) has %d characters: without --dev it needs at least %d; openssl rand -hex 24 generates one", location,
+		n,
 		minAdminToken)
 }
 
@@ -301,7 +303,7 @@ func adminToken(c Config, random io.Reader) (token string, first bool, err error
 	if err == nil {
 		token = strings.TrimSpace(string(text))
 		if token == "" {
-			return "", false, usage("%s is empty: delete it, and the next start makes a new token", path)
+			return "", false, usage("%s is empty: delete it, and the next start creates a new token", path)
 		}
 		return token, false, c.checkAdminToken(token, path)
 	}
@@ -310,7 +312,7 @@ func adminToken(c Config, random io.Reader) (token string, first bool, err error
 	}
 	var raw [24]byte
 	if _, err := io.ReadFull(random, raw[:]); err != nil {
-		return "", false, fmt.Errorf("drawing the admin token: %w", err)
+		return "", false, fmt.Errorf("generating the admin token: %w", err)
 	}
 	token = "qra_" + base64.RawURLEncoding.EncodeToString(raw[:])
 	return token, true, writeSecret(path, token)
@@ -329,7 +331,7 @@ func oidcSecret(c Config) (string, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return "", nil
 	case err != nil:
-		return "", usage("reading the secret at the provider of people: %v", err)
+		return "", usage("reading the client secret of the identity provider: %v", err)
 	case secret == "":
 		return "", usage("%s is empty: write the client's secret into it, or delete it", path)
 	default:

@@ -55,7 +55,7 @@ func (r *lifecycle) start(ctx context.Context, list []component) error {
 
 func (r *lifecycle) begin(ctx context.Context, p component) error {
 	if err := ctx.Err(); err != nil {
-		return fmt.Errorf("the start ended before the part %q: %w", p.name, err)
+		return fmt.Errorf("the start was cancelled before the component %q: %w", p.name, err)
 	}
 	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	b := &startedComponent{component: p, cancel: cancel}
@@ -100,10 +100,10 @@ func (b *startedComponent) end() error {
 	select {
 	case err := <-ended:
 		if err != nil {
-			return fmt.Errorf("ending the part %q: %w", b.name, err)
+			return fmt.Errorf("stopping the component %q: %w", b.name, err)
 		}
 		return nil
 	case <-time.After(patience):
-		return fmt.Errorf("the part %q did not end within %s", b.name, patience)
+		return fmt.Errorf("the component %q did not stop within %s", b.name, patience)
 	}
 }

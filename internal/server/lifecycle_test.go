@@ -149,7 +149,7 @@ func TestLifecycle_StuckComponentNamed(t *testing.T) {
 				failing.stop = func(context.Context) error { return errNo }
 				require.NoError(t, r.start(t.Context(), []component{d.part("a"), b, failing}))
 				err := r.stop()
-				for _, want := range []string{`the part "b" did not end within 30s`, `ending the part "c": it cannot`} {
+				for _, want := range []string{`the component "b" did not stop within 30s`, `stopping the component "c": it cannot`} {
 					assert.True(t, err != nil && strings.Contains(err.Error(), want), "%v, want %s", err, want)
 				}
 				assert.True(t, errors.Is(err, errNo) && !strings.Contains(err.Error(), `"a"`), "%v", err)

@@ -155,9 +155,10 @@ func listenOn(ctx context.Context, address string) (net.Listener, error) {
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		return nil, usage("cannot listen on %s: %v: end the program that listens there, or choose another port (0 is any free one)", address, err)
+		return nil, usage("cannot listen on %s: %v: stop the program that listens there, or choose another port (0 = any free port)",
+			address, err)
 	case errors.Is(err, fs.ErrPermission):
-		return nil, usage("cannot listen on %s: %v: a port below 1024 wants a right: setcap cap_net_bind_service=+ep FILE-OF-QRJUMP, "+
+		return nil, usage("cannot listen on %s: %v: a port below 1024 needs a capability: setcap cap_net_bind_service=+ep FILE-OF-QRJUMP, "+
 			"AmbientCapabilities=CAP_NET_BIND_SERVICE in a systemd unit, or a port from 1024 on", address, err)
 	case err != nil:
 		return nil, usage("cannot listen on %s: %v", address, err)

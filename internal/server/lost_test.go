@@ -51,7 +51,7 @@ func TestStart_RejectsMissingSQLiteFile(t *testing.T) {
 	}
 	kept := file + ".kept"
 	move(file, kept)
-	refused("it is gone")
+	refused("it is missing")
 	refused("and the second time")
 	require.NoError(t, os.WriteFile(file, nil, 0o600))
 	_, err := p.try(t, o)

@@ -69,7 +69,7 @@ func (s *Server) outboxComponent(name string, open func() (outbox.Policy, *func(
 func (s requests) recordSlow(kind outbox.Kind, r outbox.Row) {
 	t, row := s.now(), behaviour.MessageSlow
 	record := api.Record{RID: api.NewRID(s.random, t), At: t, Account: r.Receiver, Method: http.MethodPost,
-		URL: strings.TrimSpace(string(kind) + " " + r.Event), Request: r.Shown, Detail: "no answer within five seconds",
+		URL: strings.TrimSpace(string(kind) + " " + r.Event), Request: r.Shown, Detail: "no response within five seconds",
 		Behaviours: []behaviour.Row{row}}
 	if s.config.emulates() {
 		s.emulation.calls.Add(record)
@@ -102,7 +102,7 @@ func (s requests) fetch(ctx context.Context, url string, allowPrivate bool) ([]b
 		steps[i] = rules.FetchStep{OccurredAt: step.OccurredAt, Action: step.Action, Detail: step.Detail, Failed: step.Failed}
 	}
 	if err == nil && answer.Status != http.StatusOK {
-		err = fmt.Errorf("the host answered status %d, want 200", answer.Status)
+		err = fmt.Errorf("the host returned status %d, want 200", answer.Status)
 	}
 	result := "ok"
 	if err != nil {

@@ -51,7 +51,8 @@ func (s health) ready(w http.ResponseWriter, r *http.Request) {
 		text += fmt.Sprintf("%s %s of %s\n", ReadingImport, i18n.Grouped(done), i18n.Grouped(all))
 	}
 	if n, first, err := s.domain.current.Unreadable(); n > 0 {
-		text += fmt.Sprintf("%s %d committed changes, one of them of %.120s: %.200v; scans show what was before it\n", Unreadable, n, first, err)
+		text += fmt.Sprintf("%s %d committed changes, one of them of %.120s: %.200v; scans still show the state before\n", Unreadable, n,
+			first, err)
 	}
 	io.WriteString(w, text+s.scans.missingScans(ctx))
 }
@@ -103,14 +104,14 @@ func (s health) scanFault() (fault string, err error) {
 // fails too.
 func (l *scanLedger) room(dir string) error {
 	if free, known := scanlog.FreeSpace(dir); known && free < scanlog.MinFreeSpace {
-		return fmt.Errorf("the disk of %s has %d bytes left: make room, at least %d", dir, free, scanlog.MinFreeSpace)
+		return fmt.Errorf("the disk of %s has %d bytes free: free at least %d", dir, free, scanlog.MinFreeSpace)
 	}
 	lost := l.recorder.Lost()
 	if l.recorder.LastError() == nil || l.mended.Load() == lost {
 		return nil
 	}
 	if err := scanlog.CheckFreeSpace(dir); err != nil {
-		return fmt.Errorf("scans cannot be written down: %w", err)
+		return fmt.Errorf("scans cannot be recorded: %w", err)
 	}
 	l.mended.Store(lost)
 	return nil

@@ -81,7 +81,7 @@ func (s *Server) alive(ctx context.Context) error {
 	}
 	defer answer.Body.Close()
 	if answer.StatusCode != http.StatusOK {
-		return fmt.Errorf("GET /healthz is answered by %s", answer.Status)
+		return fmt.Errorf("GET /healthz returned %s", answer.Status)
 	}
 	return nil
 }
@@ -89,7 +89,7 @@ func (s *Server) alive(ctx context.Context) error {
 // logDeviations logs, at the end of a server with --dev, the number of calls that the platform might have rejected.
 func (s *Server) logDeviations() {
 	if times, kinds := s.domain.usage.Deviated(); s.config.Dev && times > 0 {
-		s.log.Info("calls deviated from the platform; to list them, with what to change, start again with this database, then: "+
+		s.log.Info("calls deviated from the platform; to list them and how to fix them, restart with this database, then run: "+
 			"qrjump deviations --server "+s.URL, "times", times, "behaviours", kinds)
 	}
 }

@@ -44,7 +44,7 @@ func (s scanRecords) openScanLog(ctx context.Context) error {
 	}
 	scans, err := s.store.OpenScans(ctx, store.ScansOptions{Random: s.random, Now: s.now, Log: s.log})
 	if err != nil {
-		return fmt.Errorf("opening the ledger of scans: %w", err)
+		return fmt.Errorf("opening the scan log: %w", err)
 	}
 	node, err := l.journal.NodeID(s.random)
 	if err != nil {
@@ -73,7 +73,7 @@ func (s scanRecords) leaveStream(ctx context.Context, skip func(node string, to 
 			if equal, err := journal.Is(ctx, to); err != nil {
 				return err
 			} else if !equal {
-				s.log.WarnContext(ctx, "scan stream detached with another journal than the shipped one; counted scans unknown")
+				s.log.WarnContext(ctx, "scan stream detached; journal differs from the shipped one, counted offset unknown")
 				return skip(node, to)
 			}
 			counted, err := s.store.Origin(ctx, node)
@@ -105,7 +105,7 @@ func (s scanRecords) leaveStream(ctx context.Context, skip func(node string, to 
 		}
 	})
 	if err != nil {
-		return fmt.Errorf("leaving the stream of scans: %w", err)
+		return fmt.Errorf("detaching the scan stream: %w", err)
 	}
 	return nil
 }
@@ -116,7 +116,7 @@ func (s scanRecords) settleRemaining(ctx context.Context, node string, begin, up
 	journal := s.scanning.ledger.journal
 	start := max(begin, min(journal.NamedAt(), upTo))
 	if unknown := counted.Missing(start) - counted.Missing(begin); unknown > 0 {
-		s.log.WarnContext(ctx, "scan stream detached with a copied journal; counted scans unknown", "max_scans", unknown)
+		s.log.WarnContext(ctx, "scan stream detached; journal is a copy, counted offset unknown", "max_scans", unknown)
 	}
 	erased := int64(0)
 	rest := func(start int64) iter.Seq2[scanlog.Entry, error] {
@@ -150,11 +150,11 @@ func (s scanRecords) settleRemaining(ctx context.Context, node string, begin, up
 	service := &webhooks.Service{Store: s.store.Webhooks(), Vault: s.secrets.vault, Now: s.now, Random: s.random}
 	told, err := service.QueueRest(ctx, node, counted, start, rest)
 	if err != nil {
-		return fmt.Errorf("telling of the scans that were not told in the stream: %w", err)
+		return fmt.Errorf("queueing the pending scans of the stream for webhooks: %w", err)
 	}
 	n, err := s.newCounter(journal, nil).BackfillJournal(ctx, node, max(start, counted.From()), rest)
 	if err != nil {
-		return fmt.Errorf("counting the scans that were not counted in the stream: %w", err)
+		return fmt.Errorf("counting the pending scans of the stream: %w", err)
 	}
 	if told > 0 || n > 0 {
 		s.log.InfoContext(ctx, "scan stream detached", "counted", n, "told", told)
@@ -220,7 +220,7 @@ func (s scanRecords) openStream(ctx context.Context) error {
 	} else {
 		s.store.SetSharedScanLog(l)
 		if scans, err = s.store.OpenScans(ctx, store.ScansOptions{Random: s.random, Now: s.now, Log: s.log}); err != nil {
-			return fmt.Errorf("opening the ledger of scans: %w", err)
+			return fmt.Errorf("opening the scan log: %w", err)
 		}
 		s.scanning.ledger.earlier = scans
 	}
@@ -261,7 +261,7 @@ func (s scanRecords) beginOrigin(ctx context.Context, node string) error {
 		err = s.store.BeginOrigin(ctx, node, mark.Position)
 	}
 	if err != nil {
-		return fmt.Errorf("noting from where on scans go to the stream: %w", err)
+		return fmt.Errorf("recording the first offset that goes to the stream: %w", err)
 	}
 	return nil
 }
@@ -282,19 +282,20 @@ func (s scanRecords) countRemaining(ctx context.Context, log scanlog.Log, id str
 	// The steps are repeated, because another node may count scans, or make the counter read another log, during this loop.
 	for range 20 {
 		if err := s.newCounter(log, nil).CatchUpAndSave(ctx); err != nil {
-			return fmt.Errorf("counting the scans that no stream has: %w", err)
+			return fmt.Errorf("counting the scans from before the stream: %w", err)
 		}
 		service := &webhooks.Service{Store: s.store.Webhooks(), Vault: s.secrets.vault, Now: s.now, Random: s.random, Log: log}
 		for hasMore := true; hasMore; {
 			if hasMore, err = service.Collect(ctx); err != nil {
-				return fmt.Errorf("telling of the scans that no stream has: %w", err)
+				return fmt.Errorf("queueing the scans from before the stream for webhooks: %w", err)
 			}
 		}
 		if _, left, err = s.leftAt(ctx, id); err != nil || left.WebhookOffset >= left.Position {
 			return err
 		}
 	}
-	return fmt.Errorf("webhooks were told of the scans from before --scan-stream up to %d of %d, for another node counted meanwhile: start this node again",
+	return fmt.Errorf("the scans from before --scan-stream are queued for webhooks up to offset %d of %d only, because another node "+
+		"counted concurrently: restart this node",
 		left.WebhookOffset, left.Position)
 }
 

@@ -87,7 +87,7 @@ func (s *Server) ledgerComponent() component {
 func (s scanRecords) openLedger(ctx context.Context) error {
 	journal, err := scanlog.OpenJournal(s.config.scansDir(), scanlog.JournalOptions{Log: s.log, Random: s.random})
 	if err != nil {
-		return fmt.Errorf("opening the ledger of scans: %w", err)
+		return fmt.Errorf("opening the scan log: %w", err)
 	}
 	s.scanning.ledger = &scanLedger{journal: journal, recorder: scanlog.NewRecorder(journal, scanlog.RecorderOptions{})}
 	watchGauge(s.metrics, "qrjump_scan_queue_length", s.scanning.ledger.recorder.Waiting)

@@ -317,7 +317,7 @@ func (s seeder) plantSeed(ctx context.Context, f *seedFile, now func() time.Time
 	for i, r := range f.Rules {
 		owner, err := directory.Get(ctx, r.Owner)
 		if errors.Is(err, accounts.ErrNoAccount) {
-			return false, f.atLine("rules", i, fmt.Errorf("rule %q: there is no account %q", r.Prefix, r.Owner))
+			return false, f.atLine("rules", i, fmt.Errorf("rule %q: account %q not found", r.Prefix, r.Owner))
 		}
 		if err != nil {
 			return false, f.planted("rules", i, err)

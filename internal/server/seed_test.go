@@ -68,7 +68,7 @@ func TestSeed_RejectsInvalid(t *testing.T) {
 			"  - {appid: b, kind: mini_program}\nrules:\n  - {owner: a, prefix: \"https://a.example/\", path: p}\n  - {owner: b, prefix: \"https://a.example\", path: p}\n", "line 6"},
 		{"an unknown setting", account + "settings:\n  rate_limi: 5\n", "line 4"},
 		{"a behaviour that does not exist", account + "settings:\n  rule_rate_limit: 5\n  behaviours: {wire.list.txt: reject}\n",
-			"line 4: settings: behaviours: there is no behaviour \"wire.list.txt\": did you mean wire.list.text?"},
+			"line 4: settings: behaviours: unknown behaviour \"wire.list.txt\": did you mean wire.list.text?"},
 		{"a setting out of range", account + "settings: {rule_rate_limit: -1}\n", "line 3"},
 		{"a setting of another type", account + "settings:\n  verification: maybe\n", "line 4"},
 	} {

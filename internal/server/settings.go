@@ -114,7 +114,7 @@ func (s settingsService) saveSettings(ctx context.Context, object []byte) error 
 	}
 	given := map[string]json.RawMessage{}
 	if err := json.Unmarshal(object, &given); err != nil {
-		return fmt.Errorf("keeping the settings: %w", err)
+		return fmt.Errorf("storing the settings: %w", err)
 	}
 	return s.editSettings(ctx, func(kept map[string]json.RawMessage) bool {
 		for name, value := range given {
@@ -150,7 +150,7 @@ func (s settingsService) keptSettings(ctx context.Context) (map[string]json.RawM
 		err = json.Unmarshal([]byte(text), &kept)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("keeping the settings: %w", err)
+		return nil, fmt.Errorf("storing the settings: %w", err)
 	}
 	return kept, nil
 }

@@ -71,7 +71,7 @@ func (s scanRecords) missingScans(ctx context.Context) string {
 	if err != nil || n == 0 {
 		return ""
 	}
-	return fmt.Sprintf("the ledger lacks %d scans that were counted; their counts stay: put back the files of scans if you have them\n", n)
+	return fmt.Sprintf("the scan log lacks %d counted scans; their counts are kept: restore the journal files if you have them\n", n)
 }
 
 func (s scanRecords) newCounter(log scanlog.Log, flush func(context.Context) error) *stats.Aggregator {

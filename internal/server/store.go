@@ -15,7 +15,7 @@ func (s *Server) storeComponent() component {
 		name: "store",
 		start: func(ctx context.Context) (err error) {
 			if err := os.MkdirAll(s.config.Data, 0o700); err != nil {
-				return usage("making the data folder: %v", err)
+				return usage("creating the data folder: %v", err)
 			}
 			if err := checkDatabaseExists(s.config); err != nil {
 				return err

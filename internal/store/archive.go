@@ -46,7 +46,8 @@ func (s *Store) Snapshot(ctx context.Context, f func(*Snapshot) error) error {
 		}
 		// A node with a newer version of the program may have created tables that this version would leave out of the archive.
 		if newest := NewestSchema(); p.Schema != newest {
-			return fmt.Errorf("the database has schema %d, this qrjump knows %d: export with the newer qrjump", p.Schema, newest)
+			return fmt.Errorf("the database has schema %d, and this qrjump supports up to %d: export with the newer qrjump", p.Schema,
+				newest)
 		}
 		if p.Keys, err = pairs[string, string](ctx, tx, `SELECT name, sealed FROM sealing_keys`); err != nil {
 			return fmt.Errorf("reading the keys: %w", err)
@@ -73,7 +74,7 @@ func (p *Snapshot) Tables() (names []string) {
 func (p *Snapshot) WriteRows(ctx context.Context, table string, w io.Writer) (n int64, err error) {
 	known, ok := tableOf(table)
 	if !ok {
-		return 0, fmt.Errorf("no table %q is in an archive", table)
+		return 0, fmt.Errorf("table %q is not part of an archive", table)
 	}
 	columns, err := p.tx.columns(ctx, table)
 	if err != nil {
@@ -143,12 +144,12 @@ const sequencesUpTo = `(SELECT name, CASE WHEN name = 'scan' THEN CAST($1 AS BIG
 func (t *Tx) columns(ctx context.Context, table string) ([]string, error) {
 	rows, err := t.query(ctx, `SELECT * FROM `+table+` WHERE 1 = 0`)
 	if err != nil {
-		return nil, fmt.Errorf("looking at %s: %w", table, err)
+		return nil, fmt.Errorf("inspecting %s: %w", table, err)
 	}
 	defer rows.Close()
 	columns, err := rows.Columns()
 	if err != nil {
-		return nil, fmt.Errorf("looking at %s: %w", table, err)
+		return nil, fmt.Errorf("inspecting %s: %w", table, err)
 	}
 	slices.Sort(columns)
 	return columns, rows.Err()
@@ -222,7 +223,7 @@ func (s *Store) loadOn(ctx context.Context, conn *sql.Conn, f func(*Restore) err
 		}
 		tables, err := list(ctx, tx, scanText, tx.engine.tablesQuery)
 		if err != nil {
-			return fmt.Errorf("looking at the database: %w", err)
+			return fmt.Errorf("inspecting the database: %w", err)
 		}
 		slices.Sort(tables)
 		// Tables of other programs in the same database are ignored.
@@ -237,9 +238,9 @@ func (s *Store) loadOn(ctx context.Context, conn *sql.Conn, f func(*Restore) err
 			var n int
 			switch err := tx.row(ctx, `SELECT 1 FROM `+name+` LIMIT 1`).Scan(&n); {
 			case err == nil:
-				return fmt.Errorf("%w: there are rows in %s", ErrNotEmpty, name)
+				return fmt.Errorf("%w: table %s has rows", ErrNotEmpty, name)
 			case !errors.Is(err, sql.ErrNoRows):
-				return fmt.Errorf("looking at %s: %w", name, err)
+				return fmt.Errorf("inspecting %s: %w", name, err)
 			}
 		}
 		l := &Restore{tx: tx, tables: tables, loaded: map[string]bool{"sealing_keys": true}, scansInto: s.scansInto, days: map[int64]bool{}}
@@ -275,7 +276,7 @@ func (l *Restore) Key(ctx context.Context, name, sealed string) error {
 // LoadRows stores the rows that WriteRows wrote and returns their number.
 func (l *Restore) LoadRows(ctx context.Context, table string, r io.Reader) (n int64, err error) {
 	if !slices.Contains(l.tables, table) || l.loaded[table] {
-		return 0, fmt.Errorf("the archive has a table %q, which has no place in the database", table)
+		return 0, fmt.Errorf("the archive has a table %q, which does not exist in the database", table)
 	}
 	l.loaded[table] = true
 	if table == "scan_events" && l.scansInto != nil {
@@ -324,7 +325,7 @@ func (l *Restore) LoadRows(ctx context.Context, table string, r io.Reader) (n in
 // arguments returns the values of a row, in the order of the columns.
 func arguments(columns []string, row map[string]any) ([]any, error) {
 	if len(row) != len(columns) {
-		return nil, fmt.Errorf("it has %d columns, not %d", len(row), len(columns))
+		return nil, fmt.Errorf("got %d columns, want %d", len(row), len(columns))
 	}
 	args := make([]any, len(columns))
 	for i, name := range columns {

@@ -172,7 +172,7 @@ func (r *rowReader) line() ([]byte, error) {
 	r.long = r.long[:0]
 	for errors.Is(err, bufio.ErrBufferFull) {
 		if len(r.long) > maxRow {
-			return nil, fmt.Errorf("it is longer than %d MiB", maxRow>>20)
+			return nil, fmt.Errorf("longer than %d MiB", maxRow>>20)
 		}
 		r.long = append(r.long, line...)
 		line, err = r.lines.ReadSlice('\n')
@@ -195,7 +195,7 @@ func anyRow(line []byte, columns []string) ([]any, error) {
 		return w, err
 	}
 	if begin, err := word(); err != nil || begin != json.Delim('{') {
-		return nil, cmp.Or(err, errors.New("it is no object"))
+		return nil, cmp.Or(err, errors.New("not a JSON object"))
 	}
 	row := make(map[string]any, len(columns))
 	for d.More() {
@@ -205,7 +205,7 @@ func anyRow(line []byte, columns []string) ([]any, error) {
 		}
 		column, _ := name.(string)
 		if !slices.Contains(columns, column) {
-			return nil, fmt.Errorf("there is no column %.40q", column)
+			return nil, fmt.Errorf("unknown column %.40q", column)
 		}
 		if row[column], err = word(); err != nil {
 			return nil, err
@@ -218,7 +218,7 @@ func anyRow(line []byte, columns []string) ([]any, error) {
 		return nil, err
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("something follows it in its line")
+		return nil, errors.New("unexpected data after the JSON object")
 	}
 	return arguments(columns, row)
 }

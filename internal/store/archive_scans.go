@@ -36,7 +36,7 @@ func (s *Store) SetLocalScanLog(ctx context.Context, extraLog scanlog.Log) error
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("noting the id of the ledger: %w", err)
+		return fmt.Errorf("recording the scan log ID: %w", err)
 	}
 	s.embedded = extraLog
 	return nil
@@ -52,7 +52,7 @@ func (s *Store) SetSharedScanLog(log scanlog.Log) { s.external = log }
 func (t *Tx) findOutside(ctx context.Context, s *Store, prev int64) (*externalScans, error) {
 	state, err := t.statistics().StatisticsState(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("reading how far scans are counted: %w", err)
+		return nil, fmt.Errorf("reading the counted offset: %w", err)
 	}
 	switch {
 	case s.embedded != nil:
@@ -62,17 +62,17 @@ func (t *Tx) findOutside(ctx context.Context, s *Store, prev int64) (*externalSc
 	}
 	o := &externalScans{log: s.external}
 	if _, err := o.log.End(ctx); err != nil {
-		return nil, fmt.Errorf("the scans are in a stream that does not answer; export again when it does: %w", err)
+		return nil, fmt.Errorf("the scan stream does not respond; export again when it does: %w", err)
 	}
 	if state.LogID == o.log.ID() {
 		o.upTo = state.CountedOffset
 	} else if left, err := t.statistics().RecallLedger(ctx, o.log.ID()); err != nil {
-		return nil, fmt.Errorf("reading up to where the stream is counted: %w", err)
+		return nil, fmt.Errorf("reading the counted offset of the stream: %w", err)
 	} else if left.Position > 0 {
-		return nil, errors.New("nodes with and without --scan-stream count in turns: export again when all nodes have the same --scan-stream")
+		return nil, errors.New("some nodes have --scan-stream and others do not: export again when all nodes have the same --scan-stream")
 	}
 	if o.base, err = t.scansEnd(ctx); err != nil {
-		return nil, fmt.Errorf("reading the number of the last scan: %w", err)
+		return nil, fmt.Errorf("reading the offset of the last scan: %w", err)
 	}
 	o.counted = o.base + o.upTo
 	return o, nil
@@ -87,7 +87,7 @@ func (t *Tx) besideUpTo(ctx context.Context, log scanlog.Log, state stats.State,
 	if state.LogID == log.ID() || state.LogID == "" {
 		if err := t.row(ctx, `SELECT COALESCE(MAX(read_offset), 0) FROM webhook_readers WHERE name = $1`,
 			webhooks.ScanSource).Scan(&o.upTo); err != nil {
-			return nil, fmt.Errorf("reading how far scans were told of: %w", err)
+			return nil, fmt.Errorf("reading the webhook offset: %w", err)
 		}
 		o.upTo = max(o.upTo, state.CountedOffset)
 	} else if id, err := scanlog.ParseScanID(state.LastScanID); err == nil {
@@ -107,7 +107,7 @@ func (o *externalScans) rows(ctx context.Context, w io.Writer) (int64, error) {
 	lines := newRowWriter(scanRowColumns, w)
 	for e, err := range o.log.Read(ctx, 0) {
 		if err != nil {
-			return lines.n, fmt.Errorf("reading the ledger of scans: %w", err)
+			return lines.n, fmt.Errorf("reading the scan log: %w", err)
 		}
 		if e.Position > o.upTo {
 			break

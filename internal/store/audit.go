@@ -105,7 +105,7 @@ func (v *verification) run(ctx context.Context) error {
 	var last head
 	if err := v.tx.row(ctx, `SELECT seq, hash FROM audit_log_head WHERE id = 1`).Scan(&last.seq, &last.hash); errors.Is(err,
 		sql.ErrNoRows) {
-		return faultAt(0, "the row that names the last change is gone")
+		return faultAt(0, "the row with the head of the audit log is missing")
 	} else if err != nil {
 		return err
 	}
@@ -132,13 +132,13 @@ func (v *verification) run(ctx context.Context) error {
 	}
 	switch {
 	case v.Seq < last.seq && (v.Changes > 0 || last.hash != ""):
-		return faultAt(v.Seq+1, "it is gone: the last change is %d, the log ends with %d", last.seq, v.Seq)
+		return faultAt(v.Seq+1, "it is missing: the last change is %d, but the log ends with %d", last.seq, v.Seq)
 	case v.Seq > last.seq, v.Hash != last.hash:
-		return faultAt(v.Seq, "it is not the last change that was noted (%d)", last.seq)
+		return faultAt(v.Seq, "it is not the recorded last change (%d)", last.seq)
 	}
 	for _, s := range v.stretches {
 		if s.read && !s.shown {
-			return faultAt(s.first, "it and what follows up to %d were written by an import, and nothing says that it came to its end",
+			return faultAt(s.first, "changes up to %d were written by an import without a record of its completion",
 				s.last)
 		}
 	}
@@ -168,10 +168,10 @@ func (v *verification) checkHidden(c *change) (is bool, err error) {
 		return false, nil
 	}
 	if c.seq != v.Seq+1 {
-		return true, faultAt(v.Seq+1, "it is gone")
+		return true, faultAt(v.Seq+1, "it is missing")
 	}
 	if hash := v.tx.keeping.hash(c.text(s.hash)); hash != c.hash {
-		return true, faultAt(c.seq, "it, or its place, was altered: the hash does not fit")
+		return true, faultAt(c.seq, "it or its position was altered: the hash does not match")
 	}
 	s.read, s.hash, v.within = true, c.hash, s
 	if c.seq == s.last {
@@ -188,11 +188,11 @@ func (v *verification) shows(c *change) error {
 	var record seqRangeRecord
 	switch {
 	case json.Unmarshal([]byte(c.detail), &record) != nil || s == nil || s.last != last || s.shown:
-		return faultAt(c.seq, "it shows what was given no numbers")
+		return faultAt(c.seq, "it publishes a range of changes that was not reserved")
 	case !s.read:
-		return faultAt(first, "it and what follows up to %d are gone", last)
+		return faultAt(first, "it and the changes up to %d are missing", last)
 	case s.hash != record.Hash:
-		return faultAt(last, "it is not what the import ended with")
+		return faultAt(last, "it is not the last change of the import")
 	}
 	s.shown = true
 	return nil
@@ -207,14 +207,14 @@ func (v *verification) link(c *change) error {
 	unwritten := s != nil && c.seq == s.last+1 && c.kind == ofNumbers
 	switch {
 	case v.Changes > 0 && c.seq != v.Seq+1 && !unwritten:
-		return faultAt(v.Seq+1, "it is gone")
+		return faultAt(v.Seq+1, "it is missing")
 	case v.Changes == 0 && c.seq != 1 && c.kind != ofReset:
-		return faultAt(c.seq, "it is not the first of a log: what was before it is gone")
+		return faultAt(c.seq, "it is not the first change of a log: earlier changes are missing")
 	case v.Changes > 0 && c.kind == ofReset:
-		return faultAt(c.seq, "a reset begins a log and stands in none")
+		return faultAt(c.seq, "a reset can only be the first change of a log")
 	}
 	if hash := v.tx.keeping.hash(c.text(v.Hash)); hash != c.hash {
-		return faultAt(c.seq, "it, or its place, was altered: the hash does not fit")
+		return faultAt(c.seq, "it or its position was altered: the hash does not match")
 	}
 	if v.Changes == 0 {
 		v.FirstSeq = c.seq
@@ -235,7 +235,7 @@ func (v *verification) codes(ctx context.Context, page []change) error {
 		}
 		var record codesRecord
 		if err := json.Unmarshal([]byte(c.detail), &record); err != nil {
-			return faultAt(c.seq, "its detail cannot be read")
+			return faultAt(c.seq, "its detail is not valid JSON")
 		}
 		found, err := list(ctx, v.tx, eventRows.scan, `SELECT `+eventColumns+
 			` FROM code_events WHERE seq > $1 AND seq <= $2 ORDER BY seq LIMIT 1`, v.events, record.Event)
@@ -243,7 +243,7 @@ func (v *verification) codes(ctx context.Context, page []change) error {
 			return err
 		}
 		if len(found) == 0 || found[0].seq != record.Event || found[0].digest() != record.Digest {
-			return faultAt(c.seq, "the event %d of codes was altered, or is gone", record.Event)
+			return faultAt(c.seq, "the code event %d was altered or is missing", record.Event)
 		}
 		v.events = record.Event
 	}
@@ -255,7 +255,7 @@ func (v *verification) present(ctx context.Context) error {
 	var n int64
 	switch err := v.tx.row(ctx, `SELECT seq FROM code_events WHERE seq > $1 ORDER BY seq LIMIT 1`, v.events).Scan(&n); {
 	case err == nil:
-		return faultAt(0, "the event %d of codes is not in the log of changes", n)
+		return faultAt(0, "the code event %d is not in the audit log", n)
 	case !errors.Is(err, sql.ErrNoRows):
 		return err
 	}
@@ -284,7 +284,7 @@ func (v *verification) checkRemoved(ctx context.Context, kind, table, key string
 	if err != nil {
 		return err
 	}
-	return faultAt(seq, "the %s %.200s is gone, and nothing says that it was deleted", kind, name)
+	return faultAt(seq, "the %s %.200s is missing, and the audit log has no deletion of it", kind, name)
 }
 
 // compare reads a table together with the last change of each row; compareRow reports whether the row equals the state in the change.
@@ -302,9 +302,9 @@ func (v *verification) compare(ctx context.Context, kind, table, key, columns st
 		case err != nil:
 			return err
 		case seq == 0:
-			return faultAt(0, "the %s %.200s is not in the log of changes", kind, name)
+			return faultAt(0, "the %s %.200s is not in the audit log", kind, name)
 		case !equal:
-			return faultAt(seq, "the %s %.200s is another than this change made it", kind, name)
+			return faultAt(seq, "the %s %.200s differs from what this change stored", kind, name)
 		}
 	}
 	return rows.Err()

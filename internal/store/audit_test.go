@@ -230,7 +230,7 @@ func TestAuditChain_RowsRemovedSwappedAdded(t *testing.T) {
 			"the end is gone and the head says so without its hash": {[]string{`DELETE FROM changes WHERE seq > 9`,
 				`UPDATE audit_log_head SET seq = 9`}, "change 9: it is not the last"},
 			"all is gone": {[]string{`DELETE FROM changes`}, "change 1: it is gone"},
-			"no head":     {[]string{`DELETE FROM audit_log_head`}, "the row that names the last change is gone"},
+			"no head":     {[]string{`DELETE FROM audit_log_head`}, "the row with the head of the audit log is missing"},
 			"two are swapped": {[]string{`UPDATE changes SET seq = 1000 WHERE seq = 5`, `UPDATE changes SET seq = 5 WHERE seq = 6`,
 				`UPDATE changes SET seq = 6 WHERE seq = 1000`}, "change 5: it, or its place"},
 			"one is repeated": {[]string{copied("(SELECT seq + 1 FROM audit_log_head)") + `5`}, "it, or its place"},

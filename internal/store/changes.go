@@ -118,7 +118,7 @@ func (t *Tx) note(ctx context.Context, kind, key, did string, detail any) error 
 
 func (t *Tx) noteAt(ctx context.Context, instant time.Time, kind, key, did string, detail any) error {
 	if !slices.Contains(auditlog.Kinds, kind) {
-		return fmt.Errorf("unknown kind of change %q", kind)
+		return fmt.Errorf("unknown change kind %q", kind)
 	}
 	text := "{}"
 	if detail != nil {
@@ -144,12 +144,12 @@ func (t *Tx) lockHead(ctx context.Context) error {
 	}
 	if query := t.engine.holding; query != "" {
 		if err := t.execQueued(ctx, nil, query); err != nil {
-			return fmt.Errorf("looking for the last change: %w", err)
+			return fmt.Errorf("reading the head of the audit log: %w", err)
 		}
 	}
 	var h head
 	if err := t.row(ctx, t.engine.headQuery).Scan(&h.seq, &h.hash); err != nil {
-		return fmt.Errorf("looking for the last change: %w", err)
+		return fmt.Errorf("reading the head of the audit log: %w", err)
 	}
 	if err := t.unmoved(ctx, h); err != nil {
 		return err
@@ -174,7 +174,7 @@ func (t *Tx) unmoved(ctx context.Context, h head) error {
 	scan := scanner(func(name *auditlog.Name) []any { return []any{&name.Kind, &name.Key} })
 	firstNames, err := list(ctx, t, scan, `SELECT kind, key FROM changes WHERE seq > $1 AND seq <= $2 ORDER BY seq LIMIT $3`, expected.Since, h.seq, most)
 	if err != nil {
-		return fmt.Errorf("looking for what changed meanwhile: %w", err)
+		return fmt.Errorf("reading concurrent changes: %w", err)
 	}
 	// An import publishes entries whose numbers may be below expected.Since, so every import counts as a change of the data.
 	if len(firstNames) == most || slices.ContainsFunc(firstNames,
@@ -223,7 +223,7 @@ func (t *Tx) insertsBut(ctx context.Context, rows []change) (query string, args 
 	for chunk := range slices.Chunk(rows, t.engine.rowsAtOnce) {
 		if query != "" {
 			if _, err := t.exec(ctx, query, args...); err != nil {
-				return "", nil, fmt.Errorf("writing down the changes: %w", err)
+				return "", nil, fmt.Errorf("writing to the audit log: %w", err)
 			}
 		}
 		all := make([][]any, len(chunk))
@@ -242,7 +242,7 @@ func (t *Tx) writeQueued(ctx context.Context) error {
 		_, err = t.addMany(ctx, `INSERT INTO changes (`+changeColumns+`)`, ``, 10, len(rows), func(i int) []any { return rows[i].args() })
 	}
 	if err != nil {
-		return fmt.Errorf("writing down the changes: %w", err)
+		return fmt.Errorf("writing to the audit log: %w", err)
 	}
 	return nil
 }
@@ -262,7 +262,7 @@ func (t *Tx) writeRemaining(ctx context.Context) error {
 		return err
 	}
 	if err := t.engine.writeLast(ctx, t, *t.head, query, args); err != nil {
-		return fmt.Errorf("writing down the last change: %w", err)
+		return fmt.Errorf("writing the head of the audit log: %w", err)
 	}
 	return nil
 }
@@ -322,7 +322,7 @@ func (s *Store) ChangesFrom(ctx context.Context, from int64, limit int) ([]repli
 	var list []replica.Change
 	for c, err := range rows {
 		if err != nil {
-			return nil, fmt.Errorf("reading what changed: %w", err)
+			return nil, fmt.Errorf("reading changes: %w", err)
 		}
 		list = append(list, c)
 	}
@@ -332,7 +332,7 @@ func (s *Store) ChangesFrom(ctx context.Context, from int64, limit int) ([]repli
 // Listen implements replica.ChangeLog.
 func (s *Store) Listen(ctx context.Context) (replica.Notifier, error) {
 	if s.listen == nil {
-		return nil, errors.New("no other process writes to this database")
+		return nil, errors.New("an embedded database has no change notifications")
 	}
 	return s.listen(ctx)
 }

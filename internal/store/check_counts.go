@@ -50,10 +50,10 @@ func (p *Snapshot) CheckCounts(ctx context.Context) error {
 		err := p.tx.patiently(func() error { return p.tx.row(ctx, query+` LIMIT 1`).Scan(&owner, &subject, &n) })
 		switch {
 		case err == nil:
-			return fmt.Errorf("what is counted of %s is not what is there: %s, %s", strconv.Quote(owner), strconv.Quote(subject),
+			return fmt.Errorf("wrong stored counter of owner %s: %s, count %s", strconv.Quote(owner), strconv.Quote(subject),
 				strconv.FormatInt(n, 10))
 		case !errors.Is(err, sql.ErrNoRows):
-			return fmt.Errorf("counting what is counted: %w", err)
+			return fmt.Errorf("checking the stored counters: %w", err)
 		}
 	}
 	return nil

@@ -85,7 +85,7 @@ func (t codeQueries) PutTickets(ctx context.Context, all []codes.Ticket) error {
 			ON CONFLICT (hash) DO UPDATE SET hash = excluded.hash
 			WHERE k.batch = excluded.batch AND k.idx = excluded.idx AND k.app_user_id = excluded.app_user_id AND k.scanned_at = excluded.scanned_at`, args...)
 		if err == nil && n != int64(len(tickets)) {
-			err = errors.New("another ticket with the same text is stored already")
+			err = errors.New("a ticket with the same text is already stored")
 		}
 		return err
 	})

@@ -69,7 +69,7 @@ func (l *Restore) copyRows(ctx context.Context, rows *rowReader) error {
 }
 
 // errBroken is the error with which the client aborts a COPY; it has no details, because it appears in the log of the database server.
-var errBroken = errors.New("a row cannot be read")
+var errBroken = errors.New("invalid row")
 
 // fit returns an error if a value of a row has another type than its column.
 func (r *rowReader) fit(row []any, kinds []string) error {
@@ -85,12 +85,12 @@ func (r *rowReader) fit(row []any, kinds []string) error {
 func (t *Tx) kinds(ctx context.Context, table string, columns []string) ([]string, error) {
 	rows, err := t.query(ctx, `SELECT `+strings.Join(columns, ", ")+` FROM `+table+` WHERE 1 = 0`)
 	if err != nil {
-		return nil, fmt.Errorf("looking at %s: %w", table, err)
+		return nil, fmt.Errorf("inspecting %s: %w", table, err)
 	}
 	defer rows.Close()
 	types, err := rows.ColumnTypes()
 	if err != nil {
-		return nil, fmt.Errorf("looking at %s: %w", table, err)
+		return nil, fmt.Errorf("inspecting %s: %w", table, err)
 	}
 	kinds := make([]string, len(types))
 	for i, t := range types {
@@ -111,7 +111,7 @@ func copyFault(err, broken error, rows *rowReader, prev int64) error {
 			return fmt.Errorf("storing row %d of %s: %w", prev+line, rows.table, err)
 		}
 	}
-	return fmt.Errorf("storing row %d of %s or one before it: %w", rows.n, rows.table, err)
+	return fmt.Errorf("storing row %d of %s or an earlier row: %w", rows.n, rows.table, err)
 }
 
 // copyFailed is the SQLSTATE for a COPY that the client cancelled.

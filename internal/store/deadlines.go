@@ -40,7 +40,7 @@ type deadlines struct {
 const stopReadTimeout, nextReadTimeout = time.Second, 100 * time.Millisecond
 
 // errStopping is returned to callers that need a new connection after Abort was called because the process ends.
-var errStopping = errors.New("the process ends: it makes no connection any more")
+var errStopping = errors.New("the process is stopping: it opens no new connections")
 
 // end sets the read timeout of all connections to stopReadTimeout, also for running reads, and makes dial reject new connections.
 func (p *deadlines) end() {
@@ -71,7 +71,7 @@ func (p *deadlines) listening() (dial func(ctx context.Context, network, address
 	}
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		if c := line.Load(); c != nil && c.commits.Load() {
-			return nil, errors.New("a commit is not cancelled")
+			return nil, errors.New("a running COMMIT cannot be cancelled")
 		}
 		if p.ending() {
 			return nil, errStopping
@@ -152,7 +152,7 @@ func (c *deadlineConn) Read(p []byte) (int, error) {
 	began := c.since
 	c.since = time.Time{}
 	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() && (c.until.IsZero() || time.Now().Before(c.until)) {
-		err = fmt.Errorf("no answer in %v: %w", time.Since(began).Round(time.Millisecond), err)
+		err = fmt.Errorf("no response within %v: %w", time.Since(began).Round(time.Millisecond), err)
 		if c.patience.ending() {
 			c.patience.limit.Store(int64(nextReadTimeout))
 		}

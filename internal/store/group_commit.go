@@ -49,10 +49,10 @@ const maxBlocking = 8
 const ungroupedTime = 10 * time.Second
 
 // errUngrouped reports that a group did not make a change, which must now run in a separate transaction.
-var errUngrouped = errors.New("this change goes alone")
+var errUngrouped = errors.New("the change needs a separate transaction")
 
 // errLockedOut reports to a change of a group that another transaction holds a lock of the change.
-var errLockedOut = fmt.Errorf("%w: its owner or origin is locked", errUngrouped)
+var errLockedOut = fmt.Errorf("%w: the owner or origin is locked", errUngrouped)
 
 // ChangeRules implements rules.Store.
 func (s *Store) ChangeRules(ctx context.Context, owner, origin string, f func(rules.Tx) error) error {
@@ -401,7 +401,7 @@ func (s *Store) runGroup(all []*pendingChange) {
 func safely(f func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("changes together: %v", p)
+			err = fmt.Errorf("panic in a group commit: %v", p)
 		}
 	}()
 	return f()

@@ -236,7 +236,7 @@ func (t bulkQueries) writeApart(ctx context.Context) error {
 	}
 	if _, err := t.addMany(ctx, `INSERT INTO changes (`+changeColumns+`)`, ``, 10, len(entries),
 		func(i int) []any { return entries[i].args() }); err != nil {
-		return fmt.Errorf("writing down the changes: %w", err)
+		return fmt.Errorf("writing to the audit log: %w", err)
 	}
 	return nil
 }
@@ -247,7 +247,7 @@ func (t bulkQueries) checkReserved(ctx context.Context, reserved accounts.SeqRan
 	var hash string
 	err := t.row(ctx, `SELECT hash FROM changes WHERE seq = $1`, reserved.Last+1).Scan(&hash)
 	if errors.Is(err, sql.ErrNoRows) || err == nil && hash != reserved.Hash {
-		return fmt.Errorf("the numbers of this import were taken back: %w", accounts.ErrConflict)
+		return fmt.Errorf("the sequence numbers of this import are no longer reserved: %w", accounts.ErrConflict)
 	}
 	return err
 }

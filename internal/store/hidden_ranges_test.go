@@ -399,7 +399,7 @@ func TestImportRules_AuditChainVerified(t *testing.T) {
 		"the last is gone":             {fmt.Sprintf(`DELETE FROM changes WHERE seq = %d`, given-1), given - 1},
 		"all are gone":                 {fmt.Sprintf(`DELETE FROM changes WHERE seq >= %d AND seq < %d`, given-many, given), given - many},
 		"what gave the numbers is not": {fmt.Sprintf(`UPDATE changes SET kind = 'meta' WHERE seq = %d`, given), 0},
-		"it is gone":                   {fmt.Sprintf(`DELETE FROM changes WHERE seq = %d`, given), 0},
+		"it is missing":                {fmt.Sprintf(`DELETE FROM changes WHERE seq = %d`, given), 0},
 		"what shows them is gone":      {`DELETE FROM changes WHERE kind = 'import'`, given + 1},
 		"what shows them is altered":   {`UPDATE changes SET key = '1-2' WHERE kind = 'import'`, given + 1},
 	} {

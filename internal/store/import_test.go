@@ -66,7 +66,7 @@ func TestImportRules_DryRunFaultsAndCommit(t *testing.T) {
 			},
 			"no JSON": func(p *rules.Planned) {
 				if at7(p) {
-					p.Err = errors.New("no JSON")
+					p.Err = errors.New("not JSON")
 				}
 			},
 		} {

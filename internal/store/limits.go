@@ -112,7 +112,7 @@ func (s *Store) unlogLimits(ctx context.Context) error {
 		return t.run(ctx, `ALTER TABLE rate_limits SET UNLOGGED`)
 	})
 	if err != nil {
-		return fmt.Errorf("making the table of limits unlogged: %w", err)
+		return fmt.Errorf("making the rate limit table unlogged: %w", err)
 	}
 	return nil
 }

@@ -119,7 +119,7 @@ type moment struct{ t *time.Time }
 func (m moment) Scan(src any) error {
 	ms, is := src.(int64)
 	if !is {
-		return fmt.Errorf("a time is stored as %T", src)
+		return fmt.Errorf("unexpected column type %T of a time", src)
 	}
 	*m.t = fromMillis(ms)
 	return nil

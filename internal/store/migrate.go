@@ -61,7 +61,7 @@ func (s *Store) checkedSchema(ctx context.Context) (schema int64, err error) {
 func fitting(schema int64) error {
 	switch newest := NewestSchema(); {
 	case schema > newest:
-		return fmt.Errorf("the database has schema %d, this qrjump knows %d: use a newer qrjump", schema, newest)
+		return fmt.Errorf("the database has schema %d, and this qrjump supports up to %d: use a newer qrjump", schema, newest)
 	case schema > 0 && schema < firstSchema:
 		return fmt.Errorf("the database has schema %d of a build from before 0.1.0, which this qrjump does not migrate: "+
 			"use an empty folder or database", schema)
@@ -104,7 +104,7 @@ func (s *Store) migrateTo(ctx context.Context, want int64) error {
 	if s.engine.name == "postgres" {
 		dialect = goose.DialectPostgres
 		if err := s.update(ctx, func(tx *Tx) error { return makeBinary(ctx, tx) }); err != nil {
-			return fmt.Errorf(`making the collation "binary": %w`, err)
+			return fmt.Errorf(`creating the collation "binary": %w`, err)
 		}
 		// The session lock is retried once a second, for five minutes.
 		locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, 300))
@@ -129,7 +129,7 @@ func (s *Store) migrateTo(ctx context.Context, want int64) error {
 		return err
 	}
 	if have > want {
-		return fmt.Errorf("the database has schema %d already, not %d: use a new one", have, want)
+		return fmt.Errorf("the database already has schema %d, not %d: use an empty database", have, want)
 	}
 	if err := s.migrateBeside(ctx, p, want); err != nil {
 		return fmt.Errorf("migrating the database: %w", s.outage(err))

@@ -33,7 +33,7 @@ const (
 	brokenConnection   = "closed the connection"
 	crowdedDatabase    = "has no free connection"
 	oldDatabase        = "is an old primary"
-	tiedDatabase       = "has two servers that take writes"
+	tiedDatabase       = "has two servers that accept writes"
 )
 
 // Causes lists the reasons for which changes fail, as label values of a metric.
@@ -61,7 +61,7 @@ func causeOf(kind string) string {
 }
 
 // errReadOnly reports that the database is read-only, according to its response to a query.
-var errReadOnly = errors.New("changes are refused")
+var errReadOnly = errors.New("the database rejects writes")
 
 // outage wraps an error of an unavailable database in an *errcode.Unavailable with advice for the operator, and returns all other
 // errors unchanged.
@@ -87,7 +87,7 @@ func (e postgresEngine) outage(err error) error {
 	}
 	if old, is := errors.AsType[*oldPrimaryError](err); is {
 		return unavailable(old.advice(),
-			"stop the server that is not to stay, and make it a replica of the other; nodes go on by themselves when they reach that one")
+			"stop one of the servers and make it a replica of the other; nodes reconnect when they reach the remaining primary")
 	}
 	refused, is := errors.AsType[*pgconn.PgError](err)
 	if is {
@@ -99,12 +99,12 @@ func (e postgresEngine) outage(err error) error {
 	case errors.Is(err, context.Canceled):
 		return err // the client disconnected
 	case errors.Is(err, context.DeadlineExceeded):
-		return unavailable(lateDatabase, "look for what it waits for: a lock, its disk, a replica that has to confirm commits")
+		return unavailable(lateDatabase, "check whether it waits for a lock, its disk, or a replica that must confirm commits")
 	case untrusted(err):
 		return unavailable("has a certificate that is not trusted",
-			"sslrootcert=FILE in the URL names who signed it, and sslmode=verify-full wants the name of the host in it")
+			"set sslrootcert=FILE in the URL to its CA certificate; sslmode=verify-full requires the host name in the certificate")
 	case lostConnection(err):
-		return unavailable(silentDatabase, "see that it runs and can be reached from here; nodes go on by themselves when it is back")
+		return unavailable(silentDatabase, "check that it is running and reachable from here; nodes reconnect automatically")
 	}
 	return err
 }
@@ -114,16 +114,17 @@ func refusal(code string) (what, do string) {
 	switch code {
 	case "25006":
 		return readOnlyDatabase,
-			"it is a replica, or set so: name the primary too and add target_session_attrs=read-write, or end default_transaction_read_only"
+			"it is a replica or configured as read-only: add the primary and target_session_attrs=read-write to the URL, or turn off " +
+				"default_transaction_read_only"
 	case "57P01":
-		return stoppedDatabase, "it is being stopped, or an administrator ended it; nodes go on by themselves when it answers"
+		return stoppedDatabase, "it is stopping, or an administrator terminated the session; nodes reconnect automatically"
 	case "57P02":
-		return crashedDatabase, "its own log says why; nodes go on by themselves when it answers"
+		return crashedDatabase, "the log of PostgreSQL says why; nodes reconnect automatically"
 	case "57P03":
-		return startingDatabase, "it is starting, recovering or stopping; nodes go on by themselves when it answers"
+		return startingDatabase, "it is starting, recovering or stopping; nodes reconnect automatically"
 	case "25P03", "57P05":
-		return "ended a session that was idle",
-			"a node stood still in the middle of a transaction (a paused machine?); it goes on by itself"
+		return "terminated a session that was idle",
+			"a node stopped responding during a transaction (a paused machine?); it recovers automatically"
 	case "53300":
 		return crowdedDatabase, "raise max_connections (or the limit of the role), or give each node fewer: pool_max_conns=… in the URL"
 	case "53100", "58030":
@@ -132,21 +133,21 @@ func refusal(code string) (what, do string) {
 		return "is out of memory", "give it more memory, or lower its memory settings"
 	case "55P03":
 		return lockedDatabase,
-			"look for a long transaction in pg_stat_activity and end it; lock_timeout=… in the URL sets how long is waited"
+			"find a long transaction in pg_stat_activity and terminate it; lock_timeout=… in the URL sets the maximum wait"
 	case "57014":
 		return "cancelled a statement",
 			"an administrator called pg_cancel_backend, or the role or the database has a statement_timeout: set it to 0"
 	case "28000", "28P01":
 		return "rejects the login of qrjump", "check user and password of the URL and pg_hba.conf"
 	case "3D000":
-		return "does not exist", "make it with createdb, or correct the URL"
+		return "does not exist", "create it with createdb, or correct the URL"
 	case "42501":
-		return "refuses what this role may not do", "grant the role the tables, or let the role that owns them do this step"
+		return "denied permission to the role", "grant the role access to the tables, or run this step as their owner"
 	case "42704":
-		return "does not know a setting of the URL", "correct the URL"
+		return "does not recognize a setting of the URL", "correct the URL"
 	}
 	if strings.HasPrefix(code, "08") {
-		return brokenConnection, "see that it runs and can be reached from here"
+		return brokenConnection, "check that it is running and reachable from here"
 	}
 	return "", ""
 }
@@ -182,13 +183,13 @@ func (e sqliteEngine) outage(err error) error {
 	u := &errcode.Unavailable{Location: "the database in " + e.dir, Err: err}
 	switch fault.Code() & 0xff {
 	case sqlite3.SQLITE_FULL:
-		u.Condition, u.Do = fullDatabase, "make room; it goes on without a start"
+		u.Condition, u.Do = fullDatabase, "free disk space; no restart is needed"
 	case sqlite3.SQLITE_READONLY:
 		u.Condition, u.Do = readOnlyDatabase, "make the folder and its files writable for this user"
 	case sqlite3.SQLITE_IOERR:
-		u.Condition, u.Do = brokenDatabase, "look at the disk and at the system's log"
+		u.Condition, u.Do = brokenDatabase, "check the disk and the system log"
 	case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
-		u.Condition, u.Do = "is damaged", "stop, keep a copy of the folder, and restore an export"
+		u.Condition, u.Do = "is corrupted", "stop the server, keep a copy of the folder, and restore an export"
 	default:
 		return err
 	}

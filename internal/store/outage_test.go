@@ -49,7 +49,7 @@ func TestPostgresOutage_ByErrorCode(t *testing.T) {
 		"53300": "has no free connection", "57P01": "ended the session", "57P02": "crashed and ended all sessions",
 		"57P03": "does not accept connections yet",
 		"55P03": "did not grant a lock in time", "57014": "cancelled a statement", "28P01": "rejects the login of qrjump",
-		"3D000": "does not exist", "08006": "closed the connection", "25P03": "ended a session that was idle",
+		"3D000": "does not exist", "08006": "closed the connection", "25P03": "terminated a session that was idle",
 	} {
 		t.Run(code, func(t *testing.T) {
 			wantOutage(t, outageOf(e, fmt.Errorf("committing: %w", &pgconn.PgError{Code: code, Message: "two\nlines"})), what)

@@ -55,7 +55,7 @@ func (c codeSet) text() string { return c.s.Encode() }
 func (c codeSet) Scan(src any) (err error) {
 	text, is := src.(string)
 	if !is {
-		return fmt.Errorf("a set is stored as %T", src)
+		return fmt.Errorf("unexpected column type %T of a code set", src)
 	}
 	*c.s, err = codes.DecodeSet(text)
 	return err

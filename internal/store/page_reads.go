@@ -13,7 +13,7 @@ import (
 // of the cost of reads that is independent of the machine. PageReads waits for running reads. PageReads returns an error on PostgreSQL.
 func (s *Store) PageReads(ctx context.Context) (pages int64, err error) {
 	if s.engine.name != "sqlite" {
-		return 0, fmt.Errorf("%s does not say which pages it looked at", s.engine.name)
+		return 0, fmt.Errorf("%s does not report page reads", s.engine.name)
 	}
 	held := make([]*sql.Conn, 0, s.read.Stats().MaxOpenConnections)
 	defer func() {

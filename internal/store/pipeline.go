@@ -532,7 +532,7 @@ func setTo(dst, value any) error {
 		variable.SetInt(n)
 		return err
 	default:
-		return fmt.Errorf("a %T is no %s", value, variable.Type())
+		return fmt.Errorf("cannot store a %T in a %s", value, variable.Type())
 	}
 	return nil
 }

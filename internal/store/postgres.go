@@ -109,7 +109,7 @@ func unreadURL(text string, err error) error {
 
 // errPooled is the error for a database behind PgBouncer or another connection pooler. Locks, LISTEN and session settings require
 // that a connection always uses the same server process.
-var errPooled = errors.New("a connection pooler is in front of PostgreSQL: connect directly")
+var errPooled = errors.New("the connection goes through a connection pooler: connect to PostgreSQL directly")
 
 // checkDirect returns errPooled unless the process id that the server sent at the start of the connection is the id of the process
 // that executes queries: a pooler sends an invented id.
@@ -150,7 +150,7 @@ func CheckUnused(ctx context.Context, address string) error {
 		return nil
 	}
 	if err == nil {
-		err = fmt.Errorf("session %d (%s) uses the database %s: name a restored copy that no other program uses", pid,
+		err = fmt.Errorf("session %d (%s) uses the database %s: give a restored copy without other connections", pid,
 			cmp.Or(program, "without a name"), config.Database)
 	}
 	return err
@@ -303,7 +303,7 @@ type notificationListener struct {
 func listen(ctx context.Context, config *pgx.ConnConfig, all *servers, asked chan<- struct{}) (replica.Notifier, error) {
 	conn, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
-		return nil, fmt.Errorf("connecting to hear of changes: %w", err)
+		return nil, fmt.Errorf("connecting to listen for changes: %w", err)
 	}
 	b := notificationListener{conn, asked}
 	var channel string
@@ -370,17 +370,17 @@ func enter(ctx context.Context, c *pgx.Conn, known *fence) error {
 		return err
 	}
 	if !free {
-		return errors.New("the master key of the database is being turned: try again when that is done")
+		return errors.New("the master key of the database is being rotated: try again when the rotation is complete")
 	}
 	if known == nil {
 		return nil
 	}
 	var sealed string
 	if err := c.QueryRow(ctx, `SELECT sealed FROM sealing_keys WHERE name = $1`, known.name).Scan(&sealed); err != nil {
-		return fmt.Errorf("looking at the key %s: %w", known.name, err)
+		return fmt.Errorf("reading the key %s: %w", known.name, err)
 	}
 	if sealed != known.sealed {
-		return errors.New("the master key of the database was turned while this process was cut off from it: start it again")
+		return errors.New("the master key of the database was rotated while this process was disconnected: restart this process")
 	}
 	return nil
 }

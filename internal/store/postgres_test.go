@@ -113,7 +113,8 @@ func TestOpen_PgBouncer(t *testing.T) {
 					require.True(t, err == nil, "pgbouncer ended: %s", log.String())
 				}
 				_, err = Open(t.Context(), Target{URL: "postgres://any@127.0.0.1:" + port + "/pooled?sslmode=disable"})
-				want := "database 127.0.0.1:" + port + "/pooled: a connection pooler is in front of PostgreSQL: connect directly"
+				want := "database 127.0.0.1:" + port + "/pooled: the connection goes through a connection pooler: connect to PostgreSQL " +
+					"directly"
 				assert.True(t, err != nil && err.Error() == want, "Open() = %v, want %s", err, want)
 			})
 		}

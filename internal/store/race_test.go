@@ -20,7 +20,7 @@ import (
 
 var race = dbtest.Race
 
-// books are the rules as two nodes see them; the operator vouches for every host.
+// books are the rules as two nodes see them; the operator trusts every host.
 func books(nodes [2]*Store, change func(*settings.Settings)) (b [2]*rules.Service) {
 	values := settings.Defaults()
 	values.Verification.Mode = settings.Trust

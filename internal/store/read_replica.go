@@ -22,7 +22,7 @@ type readReplica struct {
 }
 
 // errBehind reports that a read replica lacks a change that was committed on this node.
-var errBehind = errors.New("the read replica lacks the newest change of this node")
+var errBehind = errors.New("the read replica is behind the latest change of this node")
 
 // openReplica prepares connections to a read replica; it does not connect.
 func (way connecting) openReplica(address string, pool int, failed func(error)) (*readReplica, error) {

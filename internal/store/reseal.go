@@ -29,7 +29,7 @@ type sealedColumn struct {
 }
 
 // ErrInUse is returned if exclusive use of the database is needed but another process uses it.
-var ErrInUse = errors.New("the database is in use by a running qrjump: stop every one first")
+var ErrInUse = errors.New("the database is in use by a running qrjump: stop all qrjump processes first")
 
 // OpenAlone works like Open, with exclusive use of the database and the data folder. ErrInUse.
 func OpenAlone(ctx context.Context, t Target) (*Store, error) {
@@ -71,7 +71,7 @@ func retryWhileInUse(ctx context.Context, f func() error) error {
 func (s *Store) Reseal(ctx context.Context, key func(name, sealed string) (string, error),
 	column func(place, sealed string) (string, error)) (n int, err error) {
 	if err := s.engine.overwrite(ctx, s.write); err != nil {
-		return 0, fmt.Errorf("asking the database to forget: %w", err)
+		return 0, fmt.Errorf("enabling overwriting of deleted data: %w", err)
 	}
 	err = s.update(ctx, func(tx *Tx) error {
 		n = 0
@@ -84,7 +84,7 @@ func (s *Store) Reseal(ctx context.Context, key func(name, sealed string) (strin
 				return column(c.place+strings.Join(names, "/"), old)
 			})
 			if err != nil {
-				return fmt.Errorf("sealing %s.%s anew: %w", c.table, c.column, err)
+				return fmt.Errorf("re-encrypting %s.%s: %w", c.table, c.column, err)
 			}
 		}
 		err := tx.reseal(ctx, "sealing_keys", "sealed", []string{"name"}, func(names []string, old string) (string, error) {

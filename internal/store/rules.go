@@ -45,7 +45,7 @@ func scanRule(scan func(...any) error) (rules.Rule, error) {
 func readPrefix(r *rules.Rule, text string) error {
 	var ok bool
 	if r.Prefix, ok = rules.StoredPrefix(text); !ok {
-		return fmt.Errorf("rule %d is damaged: %.120q is no prefix", r.ID, text)
+		return fmt.Errorf("rule %d is corrupted: %.120q is not a valid prefix", r.ID, text)
 	}
 	return nil
 }
@@ -366,7 +366,7 @@ const (
 )
 
 // errBeingImported is the error for a rule whose prefix an unfinished import has written but not yet published.
-var errBeingImported = errors.New("one of the prefixes is being written by an import that is not at its end; try again")
+var errBeingImported = errors.New("one of the prefixes is locked by a running import; try again")
 
 // insertRules inserts new rules. If an uncommitted import has written one of the prefixes, insertRules waits for at most 200 ms: this
 // transaction may have locked the end of the audit log, and all other writers wait for this lock.
@@ -386,7 +386,7 @@ func (t ruleQueries) insertRules(ctx context.Context, all []rules.Rule) error {
 	n, err := t.addMany(ctx, insertRule, freeKey, columns, len(all), func(i int) []any { return ruleArgs(&all[i]) })
 	switch {
 	case isLocked(outageOf(t.engine, err)) && t.reservedRange != nil:
-		return fmt.Errorf("another change of one of the prefixes is not at its end: %w", accounts.ErrConflict)
+		return fmt.Errorf("one of the prefixes is locked by another change: %w", accounts.ErrConflict)
 	case isLocked(outageOf(t.engine, err)):
 		return fmt.Errorf("storing rules: %w: %w", errBeingImported, err)
 	case err != nil:

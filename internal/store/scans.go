@@ -41,16 +41,16 @@ type ScansOptions struct {
 // OpenScans opens the scan log in a PostgreSQL database.
 func (s *Store) OpenScans(ctx context.Context, o ScansOptions) (*Scans, error) {
 	if s.Engine() != "postgres" {
-		return nil, errors.New("the ledger of the embedded database is in files beside it")
+		return nil, errors.New("the embedded database stores scans in journal files, not in tables")
 	}
 	var id [16]byte
 	if _, err := io.ReadFull(o.Random, id[:]); err != nil {
-		return nil, fmt.Errorf("making the id of the ledger: %w", err)
+		return nil, fmt.Errorf("creating the scan log ID: %w", err)
 	}
 	l := &Scans{s: s, now: o.Now, log: o.Log, days: map[int64]time.Time{}}
 	var err error
 	if l.id, err = s.firstLedger(ctx, hex.EncodeToString(id[:])); err != nil {
-		return nil, fmt.Errorf("reading the id of the ledger: %w", err)
+		return nil, fmt.Errorf("reading the scan log ID: %w", err)
 	}
 	return l, nil
 }
@@ -117,16 +117,16 @@ func scanEntry(scan func(...any) error) (e scanlog.Entry, err error) {
 	}
 	e.OccurredAt = time.UnixMilli(pos).UTC()
 	if e.ID, err = scanlog.ParseScanID(id); err != nil {
-		return e, fmt.Errorf("the scan at position %d has the id %q: %w", e.Position, id, err)
+		return e, fmt.Errorf("scan at offset %d: invalid ID %q: %w", e.Position, id, err)
 	}
 	if user != "" {
 		if n, err := hex.Decode(e.User[:], []byte(user[:min(len(user), 32)])); err != nil || n != len(e.User) || len(user) != 32 {
-			return e, fmt.Errorf("the user of the scan at position %d cannot be read", e.Position)
+			return e, fmt.Errorf("scan at offset %d: invalid user hash", e.Position)
 		}
 	}
 	if network != "" {
 		if e.Network, err = netip.ParsePrefix(network); err != nil {
-			return e, fmt.Errorf("the network of the scan at position %d: %w", e.Position, err)
+			return e, fmt.Errorf("scan at offset %d: invalid network: %w", e.Position, err)
 		}
 	}
 	return e, nil
@@ -191,7 +191,7 @@ func shipped(scan func(...any) error) (m scanlog.Offset, err error) {
 		return m, err
 	}
 	if m.ID, err = scanlog.ParseScanID(id); err != nil {
-		return m, fmt.Errorf("how far a node's scans were taken cannot be read: %w", err)
+		return m, fmt.Errorf("decoding the shipped offset of a node: %w", err)
 	}
 	return m, nil
 }
@@ -250,7 +250,7 @@ func (s *Store) insertScans(ctx context.Context, c *pgx.Conn, events []scanlog.E
 	var last int64
 	if err := tx.QueryRow(ctx, `UPDATE sequences SET value = value + $1 WHERE name = 'scan' RETURNING value`,
 		len(events)).Scan(&last); err != nil {
-		return fmt.Errorf("numbering scans: %w", err)
+		return fmt.Errorf("assigning scan offsets: %w", err)
 	}
 	if fn != nil {
 		if err := fn(tx); err != nil {
@@ -259,7 +259,7 @@ func (s *Store) insertScans(ctx context.Context, c *pgx.Conn, events []scanlog.E
 	}
 	if _, err := tx.Exec(ctx, `UPDATE scan_batch SET user_hash = '', client = '', network = '' FROM scan_log_erasures e
 		WHERE scan_batch.user_hash = e.user_hash AND scan_batch.occurred_at <= e.erased_at`); err != nil {
-		return fmt.Errorf("leaving out users who were erased: %w", err)
+		return fmt.Errorf("anonymizing scans of erased users: %w", err)
 	}
 	if _, err := tx.Exec(ctx, `INSERT INTO scan_events (seq, day, `+scanColumns+`)
 		SELECT seq + $1, day, `+scanColumns+` FROM scan_batch ORDER BY seq ON CONFLICT (day, id) DO NOTHING`, last-int64(len(events))); err != nil {
@@ -365,7 +365,7 @@ func (l *Scans) PositionBefore(ctx context.Context, moment time.Time) (position 
 			moment.UnixMilli()/millisOfDay-1).Scan(&position)
 	})
 	if err != nil {
-		return 0, fmt.Errorf("looking for the scans since %s: %w", moment.UTC().Format(time.RFC3339), err)
+		return 0, fmt.Errorf("finding the first scan since %s: %w", moment.UTC().Format(time.RFC3339), err)
 	}
 	return position, nil
 }
@@ -453,7 +453,7 @@ func (l *Scans) pages(ctx context.Context, start int64,
 			}
 		}
 		if err != nil {
-			yield(scanlog.Entry{}, fmt.Errorf("reading the ledger: %w", err))
+			yield(scanlog.Entry{}, fmt.Errorf("reading the scan log: %w", err))
 		}
 	}
 }
@@ -474,7 +474,7 @@ func (l *Scans) Forget(ctx context.Context, before time.Time) error {
 			WHERE i.inhparent = to_regclass('scan_events') AND c.relname <> 'scan_events_other' AND c.relname < $1 ORDER BY 1`, dayName(first))
 	})
 	if err != nil {
-		return fmt.Errorf("looking for old scans: %w", err)
+		return fmt.Errorf("finding expired scans: %w", err)
 	}
 	for _, name := range names {
 		err := l.s.update(ctx, func(tx *Tx) error {
@@ -552,7 +552,7 @@ func (s *Store) AddErasure(ctx context.Context, e scanlog.Erasure) error {
 			hex.EncodeToString(e.User[:]), e.ErasedAt)
 	})
 	if err != nil {
-		return fmt.Errorf("noting that a user was erased: %w", err)
+		return fmt.Errorf("recording an erased user: %w", err)
 	}
 	return nil
 }
@@ -579,7 +579,7 @@ func (s *Store) ScansDestination(begin func(id string) (*scanlog.Restoring, erro
 func (l *Restore) loadScans(ctx context.Context, r io.Reader) (n int64, err error) {
 	id, err := l.tx.ledgerHere(ctx)
 	if err != nil {
-		return 0, fmt.Errorf("reading the id of the ledger: %w", err)
+		return 0, fmt.Errorf("reading the scan log ID: %w", err)
 	}
 	if l.restoring, err = l.scansInto(id); errors.Is(err, scanlog.ErrNotEmpty) {
 		return 0, fmt.Errorf("%w: %w", ErrNotEmpty, err)
@@ -625,7 +625,7 @@ func assign(dst, args []any, columns []string) error {
 			*to, ok = args[i].(string)
 		}
 		if !ok {
-			return fmt.Errorf("%s is of the wrong kind", columns[i])
+			return fmt.Errorf("%s has the wrong type", columns[i])
 		}
 	}
 	return nil
@@ -650,7 +650,7 @@ func (l *Restore) finish(ctx context.Context) error {
 	}
 	end, err := l.tx.scansEnd(ctx)
 	if err != nil {
-		return fmt.Errorf("reading the number of the last scan: %w", err)
+		return fmt.Errorf("reading the offset of the last scan: %w", err)
 	}
 	err = l.restoring.Finish(end)
 	if err == nil {

@@ -95,7 +95,8 @@ func TestSchema_RejectsNewer(t *testing.T) {
 		for range 2 { // the refusal leaves nothing locked
 			_, err = Open(t.Context(), target)
 			require.True(t, err != nil, "a newer schema was opened")
-			want(t, "error", err.Error(), fmt.Sprintf("the database has schema %d, this qrjump knows %d: use a newer qrjump", latest+1,
+			want(t, "error", err.Error(), fmt.Sprintf("the database has schema %d, and this qrjump supports up to %d: use a newer qrjump",
+				latest+1,
 				latest))
 		}
 	})

@@ -82,13 +82,13 @@ type oldPrimaryError struct {
 // advice says which server the operator must stop, as part of the error text that rejected clients and the log get.
 func (e *oldPrimaryError) advice() string {
 	if e.own == e.highest {
-		return fmt.Sprintf("%s on timeline %d, one of which is to be stopped", tiedDatabase, e.own)
+		return fmt.Sprintf("%s on timeline %d: stop one of them", tiedDatabase, e.own)
 	}
-	return fmt.Sprintf("%s that is to be stopped for good (it is on timeline %d, and another server on %d)", oldDatabase, e.own, e.highest)
+	return fmt.Sprintf("%s: stop it permanently (it is on timeline %d, another server is on %d)", oldDatabase, e.own, e.highest)
 }
 
 func (e *oldPrimaryError) Error() string {
-	return fmt.Sprintf("timeline %d, the latest seen is %d", e.own, e.highest)
+	return fmt.Sprintf("timeline %d, but the latest known timeline is %d", e.own, e.highest)
 }
 
 // compare returns an oldPrimaryError if a timeline after the server's is known, or if two servers accept writes on the server's timeline.

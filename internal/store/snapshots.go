@@ -42,10 +42,10 @@ const maxState = 128 << 20
 // The reasons for which a state cannot be saved or loaded.
 var (
 	ErrNotSaved     = errors.New("there is no snapshot with this name")
-	ErrManySaved    = fmt.Errorf("there are %d snapshots, the maximum: delete one", MaxSaved)
-	ErrLargeState   = fmt.Errorf("the state has more than %d MiB of rows, which is the most that a snapshot can hold", maxState>>20)
-	ErrSavedByNewer = errors.New("the snapshot was saved by a newer qrjump: load it with that")
-	ErrDamaged      = errors.New("the snapshot is damaged: delete it, and save the state again")
+	ErrManySaved    = fmt.Errorf("the maximum of %d snapshots is reached: delete one", MaxSaved)
+	ErrLargeState   = fmt.Errorf("the state has more than %d MiB of rows, the maximum size of a snapshot", maxState>>20)
+	ErrSavedByNewer = errors.New("the snapshot was saved by a newer qrjump: load it with that version version")
+	ErrDamaged      = errors.New("the snapshot is corrupted: delete it, and save the state again")
 )
 
 var savedRows = mapper[Saved]{table: "snapshots", columns: "name, created_at, program, schema, accounts, rules, batches, LENGTH(data)",

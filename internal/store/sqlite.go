@@ -153,17 +153,17 @@ func (sqliteEngine) unindex(ctx context.Context, t *Tx) (func() error, error) {
 	scan := scanner(func(i *index) []any { return []any{&i.name, &i.made} })
 	all, err := list(ctx, t, scan, `SELECT name, sql FROM sqlite_schema WHERE type = 'index' AND sql IS NOT NULL ORDER BY name`)
 	if err != nil {
-		return nil, fmt.Errorf("looking for indexes: %w", err)
+		return nil, fmt.Errorf("listing indexes: %w", err)
 	}
 	for _, i := range all {
 		if _, err := t.exec(ctx, `DROP INDEX `+i.name); err != nil {
-			return nil, fmt.Errorf("taking the index %s away: %w", i.name, err)
+			return nil, fmt.Errorf("dropping index %s: %w", i.name, err)
 		}
 	}
 	return func() error {
 		for _, i := range all {
 			if _, err := t.sql.ExecContext(ctx, i.made); err != nil {
-				return fmt.Errorf("making the index %s: %w", i.name, err)
+				return fmt.Errorf("creating index %s: %w", i.name, err)
 			}
 		}
 		return nil

@@ -22,7 +22,7 @@ func (t statisticsQueries) ShiftDays(ctx context.Context, hour, previous, offset
 			return t.run(ctx, query, args...)
 		})
 		if err != nil {
-			err = fmt.Errorf("counting the days again: %w", err)
+			err = fmt.Errorf("recomputing daily statistics: %w", err)
 		}
 		return err
 	}
@@ -63,7 +63,7 @@ func (t statisticsQueries) ShiftDays(ctx context.Context, hour, previous, offset
 		var from, to sql.NullInt64
 		if err := t.row(ctx, `SELECT (SELECT MIN(bucket) FROM statistics_counts WHERE granularity = $1 AND bucket >= $2),
 			(SELECT MAX(bucket) FROM statistics_counts WHERE granularity = $1 AND bucket >= $2)`, per, hour).Scan(&from, &to); err != nil {
-			return fmt.Errorf("looking for hours: %w", err)
+			return fmt.Errorf("finding hourly statistics: %w", err)
 		}
 		if from.Valid {
 			begin, end = min(begin, from.Int64), max(end, to.Int64)

@@ -103,7 +103,7 @@ func (s *Store) Ping(ctx context.Context) error {
 // tryChange makes a change without effect. If the last error concerned the disk, tryChange first tests whether the disk has free space.
 func (s *Store) tryChange(ctx context.Context, last *errcode.Unavailable) error {
 	if slices.Contains([]string{fullDatabase, unwritableDatabase, brokenDatabase}, last.Condition) {
-		cause := errors.New("there is room")
+		cause := errors.New("free disk space")
 		err := s.run(ctx, s.write, false, func(tx *Tx) error {
 			if err := s.engine.room(ctx, tx); err != nil {
 				return err
@@ -132,7 +132,7 @@ func (s *Store) IntegrityCheck(ctx context.Context) (fault string, err error) {
 	}
 	err = single(ctx, s.read.QueryRowContext(ctx, `PRAGMA quick_check(1)`).Scan(&fault))
 	if err != nil {
-		return "", fmt.Errorf("reading the file of the database: %w", s.outage(err))
+		return "", fmt.Errorf("reading the database file: %w", s.outage(err))
 	}
 	if fault == "ok" {
 		fault = ""

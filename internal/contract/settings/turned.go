@@ -62,7 +62,7 @@ func (o Overrides) validate() error {
 		if _, known := behaviour.ByID(id); known {
 			return fmt.Errorf("settings: behaviours: %s lets nothing pass that could be rejected%s", id, suggest.DidYouMean(id, overridable()...))
 		}
-		return fmt.Errorf("settings: behaviours: there is no behaviour %.60q%s", id, suggest.DidYouMean(id, overridable()...))
+		return fmt.Errorf("settings: behaviours: unknown behaviour %.60q%s", id, suggest.DidYouMean(id, overridable()...))
 	}
 	return nil
 }

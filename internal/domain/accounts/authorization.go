@@ -64,7 +64,7 @@ func (c GrantCode) expired(now time.Time) bool {
 func newMarkedText(random io.Reader, mark string) (string, error) {
 	raw := make([]byte, 48)
 	if _, err := io.ReadFull(random, raw); err != nil {
-		return "", fmt.Errorf("drawing a code: %w", err)
+		return "", fmt.Errorf("generating a code: %w", err)
 	}
 	return mark + base64.RawURLEncoding.EncodeToString(raw), nil
 }

@@ -54,7 +54,7 @@ func (e Envelope) Seal(random io.Reader, now time.Time, message []byte) (Sealed,
 	}
 	drawn := make([]byte, 24)
 	if _, err := io.ReadFull(random, drawn); err != nil {
-		return Sealed{}, fmt.Errorf("drawing an envelope: %w", err)
+		return Sealed{}, fmt.Errorf("generating an envelope: %w", err)
 	}
 	plain := bytes.NewBuffer(drawn[:16:16])
 	length := binary.BigEndian.AppendUint32(nil, uint32(len(message)))

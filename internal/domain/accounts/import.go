@@ -67,10 +67,10 @@ type Imported struct {
 }
 
 // ErrImporting is returned while another node runs a large import.
-var ErrImporting = errors.New("another import is running: wait for its end")
+var ErrImporting = errors.New("another import is running: wait until it ends")
 
 // ErrConflict is returned if data on which an import depends have changed since the import checked them.
-var ErrConflict = errors.New("what an import depends on changed while it was written, again and again: try again later")
+var ErrConflict = errors.New("accounts that the import depends on were changed concurrently several times: try again later")
 
 // ImportTries is the number of attempts after which an import that conflicts with concurrent changes locks out such changes.
 const ImportTries = 5
@@ -445,7 +445,7 @@ func (i *importing) link(ctx context.Context, d *Service, tx Tx, p ImportRow) (f
 		if !ok {
 			a, err := tx.Account(ctx, mini)
 			if errors.Is(err, ErrNoAccount) {
-				return fmt.Errorf("linked: there is no account %.120q", mini), nil
+				return fmt.Errorf("linked: account %.120q not found", mini), nil
 			}
 			if err != nil {
 				return nil, err

@@ -116,7 +116,7 @@ func (d *Service) MessagePolicy() outbox.Policy {
 			})
 			return func(r *outbox.Row) (safehttp.Request, error) {
 				if a.MessageURL == "" {
-					return safehttp.Request{}, outbox.ErrSkip("the account has no message URL any more")
+					return safehttp.Request{}, outbox.ErrSkip("the account no longer has a message URL")
 				}
 				query, err := messageQuery(d.Random, d.realNow())
 				return postXML(a.MessageURL, query, []byte(r.Body)), err
@@ -129,7 +129,7 @@ func (d *Service) MessagePolicy() outbox.Policy {
 			case err != nil:
 				return err.Error()
 			case a.Status != http.StatusOK:
-				return fmt.Sprintf("the answer's status is %d, not 200", a.Status)
+				return fmt.Sprintf("the response status is %d, want 200", a.Status)
 			}
 			return ""
 		},
@@ -141,7 +141,7 @@ func (d *Service) MessagePolicy() outbox.Policy {
 func messageQuery(random io.Reader, now time.Time) (url.Values, error) {
 	var raw [4]byte
 	if _, err := io.ReadFull(random, raw[:]); err != nil {
-		return nil, fmt.Errorf("drawing a nonce: %w", err)
+		return nil, fmt.Errorf("generating a nonce: %w", err)
 	}
 	timestamp, nonce := strconv.FormatInt(now.Unix(), 10), strconv.FormatUint(uint64(binary.BigEndian.Uint32(raw[:])), 10)
 	return url.Values{"signature": {signature("", timestamp, nonce)}, "timestamp": {timestamp}, "nonce": {nonce}}, nil

@@ -104,9 +104,9 @@ func (d *Service) PushPolicy() outbox.Policy {
 			case err != nil:
 				return err.Error()
 			case a.Status != http.StatusOK:
-				return "the answer's status is not 200"
+				return "the response status is not 200"
 			case strings.TrimSpace(string(a.Body)) != "success":
-				return "the answer is not the text success"
+				return "the response body is not the text success"
 			}
 			return ""
 		},
@@ -130,9 +130,9 @@ func (d *Service) openEventURL(ctx context.Context, component string) (func(*out
 		text, err := d.Key.Open(pushPlace(r.ID), r.Body)
 		switch {
 		case c.EventURL == "":
-			return safehttp.Request{}, outbox.ErrSkip("the platform has no event URL any more")
+			return safehttp.Request{}, outbox.ErrSkip("the platform no longer has an event URL")
 		case err != nil:
-			return safehttp.Request{}, outbox.ErrSkip("it cannot be opened any more")
+			return safehttp.Request{}, outbox.ErrSkip("it can no longer be decrypted")
 		}
 		sealed, err := Envelope{AppID: component, Token: string(token), AESKey: string(key)}.Seal(d.Random, d.realNow(), text)
 		r.URL = c.EventURL

@@ -148,7 +148,7 @@ func sceneText(s string) bool {
 func (q *QRCode) draw(random io.Reader) error {
 	var raw [19]byte
 	if _, err := io.ReadFull(random, raw[:]); err != nil {
-		return fmt.Errorf("drawing a parametric code: %w", err)
+		return fmt.Errorf("generating a parametric code: %w", err)
 	}
 	q.Code = "02" + base64.RawURLEncoding.EncodeToString(raw[:15])
 	q.Ticket = q.ticket([4]byte(raw[15:]))

@@ -85,7 +85,7 @@ func (k *ScanKeys) load(ctx context.Context) error {
 func (k *ScanKeys) swap(keys map[string]ScanKey) error {
 	next := &knownScanKeys{byHash: keys}
 	if _, err := io.ReadFull(k.Random, next.salt[:]); err != nil {
-		return fmt.Errorf("drawing a salt: %w", err)
+		return fmt.Errorf("generating a salt: %w", err)
 	}
 	k.known.Store(next)
 	return nil
@@ -98,7 +98,7 @@ func (k *ScanKeys) Create(ctx context.Context, name, namespace string) (string, 
 	}
 	var raw [24]byte
 	if _, err := io.ReadFull(k.Random, raw[:]); err != nil {
-		return "", fmt.Errorf("drawing a scan key: %w", err)
+		return "", fmt.Errorf("generating a scan key: %w", err)
 	}
 	text := "qrs_" + base64.RawURLEncoding.EncodeToString(raw[:])
 	key := ScanKey{Hash: k.Vault.Hash(scanKeyPurpose, text), Name: name, Namespace: namespace, CreatedAt: k.Now()}

@@ -545,7 +545,7 @@ const alphanumeric = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuv
 func newConfirmFile(random io.Reader) (ConfirmFile, error) {
 	raw := make([]byte, 26)
 	if _, err := io.ReadFull(random, raw); err != nil {
-		return ConfirmFile{}, fmt.Errorf("drawing a verification file: %w", err)
+		return ConfirmFile{}, fmt.Errorf("generating a verification file: %w", err)
 	}
 	name := make([]byte, 10)
 	for i := range name {

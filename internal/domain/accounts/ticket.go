@@ -48,7 +48,7 @@ func ticketPurpose(component string) string { return "component_verify_ticket/" 
 func newTicketText(random io.Reader, n int) (string, error) {
 	raw := make([]byte, n)
 	if _, err := io.ReadFull(random, raw); err != nil {
-		return "", fmt.Errorf("drawing a verify ticket: %w", err)
+		return "", fmt.Errorf("generating a verify ticket: %w", err)
 	}
 	return "ticket@@@" + base64.RawURLEncoding.EncodeToString(raw)[:n], nil
 }
@@ -90,7 +90,7 @@ func (d *Service) newTicket(ctx context.Context, tx Tx, c Component, now time.Ti
 		previous := old.NextAt
 		old.NextAt = time.Time{}
 		if old.Error == "" {
-			old.Error = "a newer ticket was made before this one was sent"
+			old.Error = "a newer ticket was created before this one was sent"
 		}
 		if _, err := tx.SaveRow(ctx, outbox.Pushes, old, previous); err != nil {
 			return "", err

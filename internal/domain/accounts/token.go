@@ -112,7 +112,7 @@ func tokenShaped(text string) bool {
 func newTokenText(random io.Reader, appid string, now time.Time) (string, error) {
 	raw := make([]byte, 96)
 	if _, err := io.ReadFull(random, raw); err != nil {
-		return "", fmt.Errorf("drawing a token: %w", err)
+		return "", fmt.Errorf("generating a token: %w", err)
 	}
 	copy(raw, tokenMark(appid))
 	// On the Weixin platform the number before the underscore grows slowly; on this server the number counts months.

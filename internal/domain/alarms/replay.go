@@ -84,7 +84,7 @@ func (s *Service) Replay(ctx context.Context, counted Counted, batch, threshold 
 		}
 	})
 	if err != nil {
-		return r, fmt.Errorf("which codes of application %d have %d points: %w", batch, threshold, err)
+		return r, fmt.Errorf("listing codes of application %d with a score of at least %d: %w", batch, threshold, err)
 	}
 	for rows := range slices.Chunk(reached, replayChunk) {
 		if err := s.replay(ctx, &r, counted, rows, dismissed); err != nil {
@@ -110,7 +110,7 @@ func (s *Service) replay(ctx context.Context, r *Replay, counted Counted, rows [
 	}
 	for e, err := range counted.Log.ListRange(ctx, 0, first, r.To.Add(time.Millisecond)) {
 		if err != nil {
-			return fmt.Errorf("reading the ledger: %w", err)
+			return fmt.Errorf("reading the scan log: %w", err)
 		}
 		if e.Position > counted.Position {
 			break

@@ -183,7 +183,7 @@ func Read(r Row) (*Scans, error) {
 		}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("what is known of the scans of code %d of application %d cannot be read: %w", r.Index, r.Batch, err)
+		return nil, fmt.Errorf("the scan state of code %d of application %d cannot be read: %w", r.Index, r.Batch, err)
 	}
 	return c, nil
 }
@@ -339,7 +339,7 @@ func encodeNumbers(list []uint32) string {
 func decodeNumbers(text string) (list []uint32, err error) {
 	b, err := base64.RawStdEncoding.DecodeString(text)
 	if err != nil || len(b)%4 != 0 {
-		return nil, fmt.Errorf("a list of numbers cannot be read")
+		return nil, fmt.Errorf("invalid list of numbers")
 	}
 	for ; len(b) > 0; b = b[4:] {
 		list = append(list, binary.BigEndian.Uint32(b))

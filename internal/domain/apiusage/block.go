@@ -113,7 +113,7 @@ func (b Block) find(rid string) (c Call, ok bool, err error) {
 		}
 		var c Call
 		if err := json.Unmarshal([]byte(line), &c); err != nil {
-			return Call{}, false, fmt.Errorf("reading the log of calls: %w", err)
+			return Call{}, false, fmt.Errorf("reading the call log: %w", err)
 		}
 		if c.RID == rid { // the line of another call may contain this request ID too
 			return c, true, nil

@@ -181,5 +181,5 @@ func (s *Service) flushDeviations(ctx context.Context) error {
 		}
 	}
 	d.waiting = taken
-	return fmt.Errorf("writing the deviations: %w", err)
+	return fmt.Errorf("storing deviations: %w", err)
 }

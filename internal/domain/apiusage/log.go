@@ -155,7 +155,7 @@ func (s *Service) flushCalls(ctx context.Context) error {
 		return tx.ForgetCalls(ctx, newest-int64(rows), oldest, len(blocks)+forgetMore)
 	})
 	if err != nil {
-		return fmt.Errorf("writing the log of calls: %w", err)
+		return fmt.Errorf("writing the call log: %w", err)
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -135,7 +135,7 @@ func (s *Service) search(ctx context.Context, q Search, take func(Call) (hasMore
 				}
 				var c Call
 				if err := json.Unmarshal([]byte(lines[i]), &c); err != nil {
-					return looked, fmt.Errorf("reading the log of calls: %w", err)
+					return looked, fmt.Errorf("reading the call log: %w", err)
 				}
 				if q.wants(c) && !take(c) {
 					looked.Next = n

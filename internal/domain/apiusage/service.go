@@ -102,9 +102,9 @@ func (s *Service) Run(ctx context.Context) {
 		if (err != nil) != failing { // logs once when writes begin to fail, and once when they succeed again
 			failing = err != nil
 			if failing {
-				s.Log.WarnContext(ctx, "counts of calls and the log of calls cannot be written; they wait in memory", "error", err)
+				s.Log.WarnContext(ctx, "call counts and call log not writable; kept in memory", "error", err)
 			} else {
-				s.Log.InfoContext(ctx, "counts of calls and the log of calls are written again")
+				s.Log.InfoContext(ctx, "call counts and call log writable again")
 			}
 		}
 		if failing {
@@ -124,7 +124,7 @@ func (s *Service) mayForget() bool { return s.ClockBelieved == nil || s.ClockBel
 // Flush writes everything that was counted and logged before Flush was called.
 func (s *Service) Flush(ctx context.Context) error {
 	if err := s.flushCounts(ctx); err != nil {
-		return fmt.Errorf("writing the counts of calls: %w", err)
+		return fmt.Errorf("storing counts of calls: %w", err)
 	}
 	if err := s.flushCalls(ctx); err != nil {
 		return err

@@ -91,7 +91,7 @@ type Store interface {
 
 // ErrMoved is returned by the store if an object named in a Precondition changed after the change that the caller has seen; the
 // transaction is rolled back.
-var ErrMoved = errors.New("auditlog: what was looked at changed meanwhile")
+var ErrMoved = errors.New("auditlog: the object was changed concurrently")
 
 // Precondition is a condition that a transaction checks before it commits a change.
 type Precondition struct {

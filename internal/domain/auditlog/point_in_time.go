@@ -40,7 +40,7 @@ func (t PointInTime) Resolve(ctx context.Context, req scan.Request) (Answer, err
 	}
 	d := r.Resolve(req)
 	if p.err != nil {
-		return Answer{}, fmt.Errorf("looking into the past: %w", p.err)
+		return Answer{}, fmt.Errorf("resolving at a past time: %w", p.err)
 	}
 	return Answer{d, p.names}, nil
 }

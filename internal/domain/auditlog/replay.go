@@ -88,7 +88,7 @@ func Replay(ctx context.Context, log scanlog.Log, live scan.Resolver, q ReplayQu
 	cache := map[string]outcomePair{}
 	for e, err := range log.ListRange(ctx, 0, since, endOfTime) {
 		if err != nil {
-			return done, fmt.Errorf("reading the log of scans: %w", err)
+			return done, fmt.Errorf("reading the scan log: %w", err)
 		}
 		if read == q.MaxScans {
 			done.Truncated = true

@@ -143,7 +143,7 @@ func (s *Service) Lookup(ctx context.Context, appid string) Appearance {
 	}
 	entry.until = time.Time{}
 	if err != nil {
-		s.Log.WarnContext(ctx, "how an account looks could not be read; its pages show nothing of it", "account", appid, "error", err)
+		s.Log.WarnContext(ctx, "account appearance not readable; pages use the default", "account", appid, "error", err)
 		entry = cachedAppearance{until: now.Add(errorTTL)}
 	}
 	s.mu.Lock()

@@ -333,7 +333,7 @@ func (s *Service) duplicateError(ctx context.Context, tx Tx, rows []ImportedCode
 			}
 		}
 	}
-	return errors.New("codes: some rows were not stored, and no other has their texts")
+	return errors.New("codes: some rows were not stored, but no duplicate was found")
 }
 
 // readImport parses lines; it returns accounts.RowErrors for the first invalid line.

@@ -43,7 +43,7 @@ func ImportLines(r io.Reader, first int64) iter.Seq2[ImportLine, error] {
 			if err == nil {
 				l, err = importLine(text.Text)
 				if err == nil && prev >= 0 && l.Index != prev+1 {
-					err = fmt.Errorf("index %d follows %d: lines come in the order of their indexes, without a gap", l.Index, prev)
+					err = fmt.Errorf("index %d follows %d: lines must be in the order of their indexes, without gaps", l.Index, prev)
 				}
 				err = FaultOfLine(text.Number, err)
 			}
@@ -66,11 +66,11 @@ func importLine(text string) (l ImportLine, err error) {
 		return l, fmt.Errorf(`column 1 is no dot matrix of %d characters 0 and 1, and no "-" for none`, ImportedMatrix)
 	}
 	if _, ok := packCode(code); !ok {
-		return l, fmt.Errorf("column 2 is no original code: want 1 to %d of %s", CodeLength, platformSymbols)
+		return l, fmt.Errorf("column 2 is not an original code: want 1 to %d of %s", CodeLength, platformSymbols)
 	}
 	n, err := strconv.ParseUint(index, 10, 32)
 	if err != nil {
-		return l, errors.New("column 3 is no index")
+		return l, errors.New("column 3 is not an index")
 	}
 	return ImportLine{Code: code, Index: int64(n), Text: full}, nil
 }

@@ -47,7 +47,7 @@ func (s *Service) decryptSecret(row ImportedCode, part templatePart) (secret str
 
 // importedPrint returns the printed text of an imported code.
 func (s *Service) importedPrint(b Batch, row ImportedCode) (text string, err error) {
-	foreign := fmt.Errorf("code %d of application %d was stored under another key", row.Index, b.ID)
+	foreign := fmt.Errorf("code %d of application %d was stored with another key", row.Index, b.ID)
 	if b.Template == "" {
 		t, ok := s.decryptTail(row.TextHi, row.TextLo)
 		if !ok {

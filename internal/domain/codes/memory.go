@@ -106,13 +106,13 @@ func (m *Memory) Load(ctx context.Context) error {
 	broken := map[int64]*batchMemory{}
 	for e, err := range m.Store.Events(ctx, 0, 0) {
 		if err != nil {
-			return fmt.Errorf("loading what happened to codes: %w", err)
+			return fmt.Errorf("loading code events: %w", err)
 		}
 		b := m.batch(e.Batch)
 		if b == nil {
 			// Another node created the batch after the list of batches was read.
 			if b, err = m.addStored(ctx, e.Batch); err != nil {
-				return fmt.Errorf("event %d is of the batch %d: %w", e.Seq, e.Batch, err)
+				return fmt.Errorf("event %d belongs to batch %d: %w", e.Seq, e.Batch, err)
 			}
 		}
 		if !b.enqueue(e) {
@@ -124,7 +124,7 @@ func (m *Memory) Load(ctx context.Context) error {
 	for id, b := range broken {
 		b.clear()
 		if err := m.catchUp(ctx, b); err != nil {
-			return fmt.Errorf("loading what happened to codes of %d: %w", id, err)
+			return fmt.Errorf("loading code events of %d: %w", id, err)
 		}
 	}
 	return nil

@@ -144,7 +144,7 @@ func (l readLimits) eventsOf(ctx context.Context, tx Tx, batch, index int64, yie
 	read := 0
 	for prev := int64(0); ; {
 		if read >= l.total {
-			return fmt.Errorf("%d events or more of application %d are around code %d: that is all that is read", l.total, batch, index)
+			return fmt.Errorf("the limit of %d events was reached in application %d around code %d", l.total, batch, index)
 		}
 		events, err := tx.EventsAt(ctx, batch, index, prev, min(l.page, l.total-read))
 		if err != nil {

@@ -44,7 +44,7 @@ func (p PackageRange) check() error {
 	case p.Code == nil || p.Text == nil:
 		return fmt.Errorf("codes: a package needs both keys")
 	case p.From > p.To:
-		return fmt.Errorf("codes: a package from %d to %d", p.From, p.To)
+		return fmt.Errorf("codes: invalid package range %d to %d", p.From, p.To)
 	case p.Start >= Space || p.To >= Space-p.Start:
 		return errCounter
 	}
@@ -141,7 +141,7 @@ type relay struct {
 // goroutines waited for each other.
 const relayDepth = 4
 
-var errAbandoned = errors.New("codes: nobody reads the rows any more")
+var errAbandoned = errors.New("codes: the reader of the rows has stopped")
 
 func newRelay() *relay {
 	r := &relay{free: make(chan []byte, relayDepth), full: make(chan []byte, relayDepth), stopped: make(chan struct{})}

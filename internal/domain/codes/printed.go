@@ -118,7 +118,7 @@ var (
 	// errNoPrefix is returned by ParseText for a text without a known prefix.
 	errNoPrefix = errors.New("codes: the text has no known prefix")
 	// errNoText is returned by ParseText for a text that begins with a known prefix but does not have the format of a code text.
-	errNoText = errors.New("codes: the text is under a known prefix but is no code text")
+	errNoText = errors.New("codes: the text has a known prefix but is not a code text")
 )
 
 // HasPrefix reports whether text begins with prefix, ignoring case and ignoring http:// or https://.

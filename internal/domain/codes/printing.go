@@ -289,7 +289,7 @@ func (s *Service) RecalledPackages(ctx context.Context, batch int64, set Set) (l
 }
 
 // errUnchanged is returned by the parameter "change" of changePackage if the package needs no change.
-var errUnchanged = errors.New("codes: the package is so already")
+var errUnchanged = errors.New("codes: the package is unchanged")
 
 // changePackage changes a package that is not recalled, under the lock of its batch.
 func (s *Service) changePackage(ctx context.Context, id int64, action string,

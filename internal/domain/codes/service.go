@@ -220,7 +220,7 @@ func (s *Service) CheckKeys(ctx context.Context) error {
 		}
 		if b.Imported {
 			if b.FirstCode != s.keyCheckValue(importMark) {
-				return fmt.Errorf("the codes of application %d were imported under another key than that of this database: put the right one back",
+				return fmt.Errorf("the codes of application %d were imported with another key than that of this database: restore that key",
 					b.ID)
 			}
 			continue
@@ -365,7 +365,7 @@ func (s *Service) Package(ctx context.Context, caller accounts.Account, id int64
 	}
 	secret, err := s.Vault.Open("accounts/marketcode_key/"+caller.AppID, caller.MarketcodeKey)
 	if err != nil || len(secret) != len(key) {
-		return PackageRange{}, key, fmt.Errorf("the package key of %s cannot be opened: %w", caller.AppID, err)
+		return PackageRange{}, key, fmt.Errorf("the package key of %s cannot be decrypted: %w", caller.AppID, err)
 	}
 	copy(key[:], secret)
 	return s.PrintedRange(b, r), key, nil

@@ -106,19 +106,19 @@ func (s Set) Encode() string {
 func DecodeSet(text string) (Set, error) {
 	b, err := base64.RawStdEncoding.DecodeString(text)
 	if err != nil {
-		return nil, fmt.Errorf("codes: a stored set is damaged: %w", err)
+		return nil, fmt.Errorf("codes: a stored set is corrupted: %w", err)
 	}
 	var s Set
 	next := int64(0)
 	for len(b) > 0 {
 		gap, n := binary.Uvarint(b)
 		if n <= 0 {
-			return nil, fmt.Errorf("codes: a stored set is damaged")
+			return nil, fmt.Errorf("codes: a stored set is corrupted")
 		}
 		length, m := binary.Uvarint(b[n:])
 		const most = 1 << 40 // above every index
 		if m <= 0 || gap > most || length > most || next > most {
-			return nil, fmt.Errorf("codes: a stored set is damaged")
+			return nil, fmt.Errorf("codes: a stored set is corrupted")
 		}
 		b = b[n+m:]
 		r := Range{next + int64(gap), next + int64(gap) + int64(length)}

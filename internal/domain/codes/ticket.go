@@ -96,7 +96,7 @@ func (l Login) isValid(now time.Time) bool {
 func newTicketText(random io.Reader) (string, error) {
 	var raw [16]byte
 	if _, err := io.ReadFull(random, raw[:]); err != nil {
-		return "", fmt.Errorf("drawing a ticket: %w", err)
+		return "", fmt.Errorf("generating a ticket: %w", err)
 	}
 	return hex.EncodeToString(raw[:]), nil
 }
@@ -264,7 +264,7 @@ func (s *Service) ClearTicketCache() { s.ticketCache.clear() }
 func (s *Service) Login(ctx context.Context, appid, namespace, user string) (string, error) {
 	var raw [24]byte
 	if _, err := io.ReadFull(s.Random, raw[:]); err != nil {
-		return "", fmt.Errorf("drawing a login code: %w", err)
+		return "", fmt.Errorf("generating a login code: %w", err)
 	}
 	text := base64.RawURLEncoding.EncodeToString(raw[:])
 	now := s.Now()

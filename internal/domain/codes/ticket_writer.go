@@ -34,11 +34,11 @@ type FirstScan struct {
 
 var (
 	// ErrNoFirstScan is returned for a code that was never scanned by an app.
-	ErrNoFirstScan = errors.New("codes: no app scanned this code yet")
+	ErrNoFirstScan = errors.New("codes: the code has not been scanned")
 	// ErrScanNotWritten is returned if a scan of a code cannot be written.
-	ErrScanNotWritten = errors.New("codes: the scan cannot be written")
+	ErrScanNotWritten = errors.New("codes: the scan cannot be stored")
 	// ErrQueueFull is returned if the queue of scans stays full.
-	ErrQueueFull = fmt.Errorf("%w: too many wait", ErrScanNotWritten)
+	ErrQueueFull = fmt.Errorf("%w: the queue is full", ErrScanNotWritten)
 )
 
 const (

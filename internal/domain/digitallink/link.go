@@ -198,7 +198,8 @@ func (l Link) normalize() (Link, error) {
 	l.Type = shortType(l.Type)
 	switch {
 	case l.Type == curie+"defaultLink" || l.Type == curie+"defaultLinkMulti":
-		return l, fmt.Errorf("linktype %s says nothing of what is there: choose a descriptive one, such as gs1:pip, and default: true", l.Type)
+		return l, fmt.Errorf("linktype %s does not describe the target: use a descriptive link type, such as gs1:pip, and default: true",
+			l.Type)
 	case typeName().MatchString(l.Type):
 	case strings.HasPrefix(l.Type, "http"):
 		if err := validAddress(l.Type, l.Type); err != nil {
@@ -255,11 +256,11 @@ func validAddress(written, filled string) error {
 	}
 	for _, c := range []byte(filled) {
 		if c <= ' ' || c >= 0x7f || strings.IndexByte(`"<>\^`+"`{|}", c) >= 0 {
-			return fmt.Errorf("%.80q: %q cannot stand in an address: percent-encode it", written, c)
+			return fmt.Errorf("%.80q: %q is not allowed in a URL: percent-encode it", written, c)
 		}
 	}
 	if pos := strings.IndexByte(written, '{'); pos >= 0 && pos < len(u.Scheme)+len("://")+len(u.Host)+1 {
-		return fmt.Errorf("%.80q: {…} can stand only behind the host and its slash", written)
+		return fmt.Errorf("%.80q: {…} is allowed only after the slash that follows the host", written)
 	}
 	return nil
 }
@@ -272,13 +273,13 @@ func plain(text string, limit int) bool {
 }
 
 // errUnfilled reports that a request has no value for a placeholder of a link.
-var errUnfilled = errors.New("the request has not all that stands in braces")
+var errUnfilled = errors.New("the request lacks a value for a placeholder")
 
 // anyValue returns a sample value for each known AI; it is used to check the syntax of a text with placeholders.
 func anyValue(ai string) (string, bool) { return "0", gs1.Known(ai) }
 
 // errBrace reports an unbalanced brace.
-var errBrace = errors.New("a brace without its other one: want {01}, {21} and the like")
+var errBrace = errors.New("unbalanced brace: want {01}, {21} and the like")
 
 // fill replaces each placeholder {AI} by the request's value. The values "." and ".." are rejected, because a browser would resolve
 // them as relative path segments.
@@ -298,7 +299,7 @@ func fill(text string, value func(ai string) (string, bool), escape func(string)
 		v, ok := value(ai)
 		switch {
 		case !ok && !gs1.Known(ai):
-			return "", fmt.Errorf("{%s}: there is no such GS1 application identifier", ai)
+			return "", fmt.Errorf("{%s} is not a GS1 application identifier", ai)
 		case !ok || v == "." || v == "..":
 			return "", errUnfilled
 		}

@@ -17,10 +17,10 @@ import (
 )
 
 // ErrNone reports that a GS1 key has no entry.
-var ErrNone = errors.New("nothing is said of this GS1 key")
+var ErrNone = errors.New("GS1 key not found")
 
 // ErrExists reports that a new entry cannot be created because the GS1 key already has an entry.
-var ErrExists = errors.New("this GS1 key has links already: change them, or delete them first")
+var ErrExists = errors.New("this GS1 key already has links: change or delete them")
 
 // Tx is one database transaction on GS1 key entries.
 type Tx interface {
@@ -437,7 +437,7 @@ func (s *Service) Import(ctx context.Context, read iter.Seq2[Planned, error], dr
 			l.Entry, l.Err = l.Entry.normalize()
 		}
 		if earlier, duplicate := first[l.Entry.Key]; l.Err == nil && duplicate {
-			l.Err = fmt.Errorf("%s stands in line %d already", l.Entry.Key, earlier)
+			l.Err = fmt.Errorf("%s is a duplicate of line %d", l.Entry.Key, earlier)
 		}
 		if l.Err != nil {
 			if rowErrors = append(rowErrors, accounts.RowError{Line: l.Line, Reason: l.Err.Error()}); len(rowErrors) == accounts.MaxFaults {

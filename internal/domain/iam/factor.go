@@ -55,12 +55,12 @@ func matchCode(secret, given string, now time.Time, last int64) (step int64, ok 
 func (d *Service) newFactor() (secret string, recovery []string, err error) {
 	raw := make([]byte, 20)
 	if _, err := io.ReadFull(d.Random, raw); err != nil {
-		return "", nil, fmt.Errorf("drawing a second factor: %w", err)
+		return "", nil, fmt.Errorf("generating a second factor: %w", err)
 	}
 	for range recoveries {
 		piece := make([]byte, 10)
 		if _, err := io.ReadFull(d.Random, piece); err != nil {
-			return "", nil, fmt.Errorf("drawing a recovery code: %w", err)
+			return "", nil, fmt.Errorf("generating a recovery code: %w", err)
 		}
 		recovery = append(recovery, strings.ToLower(base.EncodeToString(piece)))
 	}

@@ -11,7 +11,8 @@ import (
 )
 
 // ErrPending reports that a new second factor was not confirmed within ten minutes, or that the code did not match the new second factor.
-var ErrPending = errors.New("this code does not fit the new second factor: type the one that the app shows now, or draw another one")
+var ErrPending = errors.New(
+	"this code does not match the new second factor: enter the code that the app shows now, or generate a new second factor")
 
 // PersonOf returns the person behind a caller, or ErrNoPerson if the caller used the admin token.
 func (d *Service) PersonOf(ctx context.Context, c Caller) (Person, error) {

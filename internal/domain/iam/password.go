@@ -65,7 +65,7 @@ func (d *Service) derive(ctx context.Context, password string, salt []byte, c ar
 func (d *Service) hashPassword(ctx context.Context, password string) (string, error) {
 	salt := make([]byte, saltSize)
 	if _, err := io.ReadFull(d.Random, salt); err != nil {
-		return "", fmt.Errorf("drawing a salt: %w", err)
+		return "", fmt.Errorf("generating a salt: %w", err)
 	}
 	key, err := d.derive(ctx, password, salt, argonCost{hashMemory, hashPasses, hashThreads, hashSize})
 	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, hashMemory, hashPasses, hashThreads,

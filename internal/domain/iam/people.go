@@ -67,21 +67,21 @@ type Caller struct {
 }
 
 var (
-	ErrNoPerson = errors.New("there is no person with this name")
+	ErrNoPerson = errors.New("person not found")
 	// ErrNoKey reports that an admin key with this ID or text does not exist or has expired.
-	ErrNoKey = errors.New("there is no admin key with this id")
+	ErrNoKey = errors.New("admin key not found")
 	// ErrNoSession reports that a session does not exist or has ended.
-	ErrNoSession = errors.New("there is no such session")
-	ErrNoLink    = errors.New("this link was used, or is older than ten minutes: ask for another one")
+	ErrNoSession = errors.New("session not found")
+	ErrNoLink    = errors.New("this link was already used or has expired: request a new one")
 	// ErrRefused reports that the name, the password or the code is wrong. The message does not tell which one.
-	ErrRefused = errors.New("the name, the password or the code is not right")
+	ErrRefused = errors.New("wrong name, password or code")
 	// ErrSecondFactor reports that name and password are correct and that a code of the second factor is required.
-	ErrSecondFactor = errors.New("a code of the second factor is wanted")
+	ErrSecondFactor = errors.New("a code of the second factor is required")
 	// ErrTooMany reports that an address made too many failed attempts within a minute.
-	ErrTooMany = errors.New("too many wrong attempts came from this address: try again in a minute")
+	ErrTooMany = errors.New("too many failed attempts from this address: try again in a minute")
 	// ErrBusy reports that too many passwords are already waiting to be checked.
 	ErrBusy   = errors.New("too many passwords are being checked: try again in a few seconds")
-	ErrExists = errors.New("a person with this name exists already")
+	ErrExists = errors.New("a person with this name already exists")
 )
 
 const (
@@ -174,7 +174,7 @@ func (d *Service) reportGuess(method LoginMethod, name string, b Browser, tooMan
 func (d *Service) newSecret(begin string) (string, error) {
 	var raw [32]byte
 	if _, err := io.ReadFull(d.Random, raw[:]); err != nil {
-		return "", fmt.Errorf("drawing a secret: %w", err)
+		return "", fmt.Errorf("generating a secret: %w", err)
 	}
 	return begin + base64.RawURLEncoding.EncodeToString(raw[:]), nil
 }
@@ -501,7 +501,7 @@ func (d *Service) consumeCode(ctx context.Context, name, code string) error {
 		}
 		secret, err := d.Vault.Open("people/totp/"+name, p.TOTP)
 		if err != nil {
-			return fmt.Errorf("opening the second factor of %s: %w", name, err)
+			return fmt.Errorf("decrypting the second factor of %s: %w", name, err)
 		}
 		code = normalizeCode(code)
 		oldPerson := p

@@ -27,7 +27,7 @@ type SharedLink struct {
 }
 
 // ErrNoShared reports that a shared chart does not exist or has ended.
-var ErrNoShared = errors.New("there is no such shared chart, or it ended")
+var ErrNoShared = errors.New("shared chart not found or expired")
 
 // MaxShared is the maximum number of shared charts of one actor.
 const MaxShared = 200

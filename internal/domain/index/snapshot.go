@@ -211,7 +211,7 @@ func (x *Index) writeSnapshot(f io.WriteSeeker, mark Checkpoint, list []Snapshot
 		image.Rules = c.ruleTable.n
 	})
 	if stale {
-		return errors.New("the rules were loaded anew meanwhile")
+		return errors.New("the rules were reloaded concurrently")
 	}
 	w.head.Rules = image.Rules
 	image.Rules = 0
@@ -362,18 +362,18 @@ func damaged(format string, args ...any) error {
 func readHead(r io.Reader, size int64) (head snapshotHead, err error) {
 	block := make([]byte, snapshotBlock)
 	if _, err := io.ReadFull(r, block); err != nil {
-		return head, damaged("its head is cut short")
+		return head, damaged("truncated header")
 	}
 	if string(block[:8]) != snapshotMagic {
-		return head, damaged("it does not begin as a snapshot")
+		return head, damaged("not a snapshot file")
 	}
 	n := binary.LittleEndian.Uint32(block[12:])
 	if n > snapshotBlock-20 || crc32.Checksum(block[20:20+n], castagnoli) != binary.LittleEndian.Uint32(block[16:]) ||
 		len(bytes.Trim(block[20+n:], "\x00")) > 0 {
-		return head, damaged("its head is not what was written")
+		return head, damaged("header checksum mismatch")
 	}
 	if version := binary.LittleEndian.Uint32(block[8:]); version != snapshotFormat {
-		return head, fmt.Errorf("%w (format %d, this one reads %d)", ErrSnapshotFormat, version, snapshotFormat)
+		return head, fmt.Errorf("%w (format %d, this version reads %d)", ErrSnapshotFormat, version, snapshotFormat)
 	}
 	if err := json.Unmarshal(block[20:20+n], &head); err != nil {
 		return head, damaged("its head: %v", err)
@@ -381,12 +381,12 @@ func readHead(r io.Reader, size int64) (head snapshotHead, err error) {
 	total := int64(snapshotBlock)
 	for i, part := range head.Parts {
 		if i >= len(snapshotParts) || part.Name != snapshotParts[i] || part.Length < 0 || part.Length > size-total {
-			return head, damaged("its parts are not those of its format, or it is cut short")
+			return head, damaged("unexpected parts, or truncated")
 		}
 		total += part.Length
 	}
 	if len(head.Parts) != len(snapshotParts) || total != size {
-		return head, damaged("it is %d bytes long, its parts are %d", size, total)
+		return head, damaged("it has %d bytes, its parts have %d", size, total)
 	}
 	return head, nil
 }
@@ -426,7 +426,7 @@ func (s *partSequence) next(read func(*partReader) error) error {
 		return err
 	}
 	if r.remaining != 0 || r.sum.Sum32() != p.Sum {
-		return damaged("the sum of its part %q is wrong", p.Name)
+		return damaged("checksum mismatch in part %q", p.Name)
 	}
 	return nil
 }
@@ -461,7 +461,7 @@ func readSnapshot(in io.Reader, size int64) (*Snapshot, error) {
 		return nil, fmt.Errorf("%w for machines of another byte order", ErrSnapshotFormat)
 	}
 	if image.Bits < minSegmentBits || image.Bits > 24 {
-		return nil, damaged("its tables have no possible size")
+		return nil, damaged("invalid table sizes")
 	}
 	c := &core{seed: image.Seed, textTable: newTable(0), tests: map[string][]string{}}
 	c.ruleTable = table{segments: make([]segment, 1<<image.Bits), use: make([]segmentUse, 1<<image.Bits), bits: image.Bits, n: image.Rules,
@@ -514,7 +514,7 @@ func (c changedRule) apply(x *Index) error {
 	}
 	prefix, ok := rules.StoredPrefix(r.Prefix.Text)
 	if !ok {
-		return damaged("%.120q is no prefix", r.Prefix.Text)
+		return damaged("%.120q is not a valid prefix", r.Prefix.Text)
 	}
 	r.Prefix = prefix
 	x.Set(*r)
@@ -526,7 +526,7 @@ func (t *table) read(r *partReader, image []segmentImage, cut *blocks) error {
 	cut.remaining = uint64(r.remaining / 64)
 	for _, s := range image {
 		if !s.possible(last, len(t.segments), slots, r.remaining) {
-			return damaged("a segment has no possible size")
+			return damaged("invalid segment size")
 		}
 		last = s.At
 		if err := r.fill(words(t.place(last, s.N, cut), s.N)); err != nil {
@@ -541,7 +541,7 @@ func (t *hostTable) read(r *partReader, image []segmentImage) error {
 	last := -1
 	for _, s := range image {
 		if !s.possible(last, 1<<hostBits, 1, r.remaining) {
-			return damaged("a segment of hosts has no possible size")
+			return damaged("invalid size of a segment of hosts")
 		}
 		lines := make([]host, s.N)
 		if err := r.fill(words(&lines[0], s.N)); err != nil {
@@ -568,7 +568,7 @@ func (a *arena) read(r *partReader, image [][2]int32) error {
 	}
 	for i, use := range image {
 		if use[0] < 0 || use[0] > chunkSize || use[1] < 0 || use[1] > use[0] || int64(use[0]) > r.remaining {
-			return damaged("a chunk has no possible size")
+			return damaged("invalid chunk size")
 		}
 		if use[0] == 0 {
 			a.enter(nil, int32(max(0, len(a.slabs)-1)))

@@ -112,7 +112,7 @@ func (c *Replica) RefreshRule(ctx context.Context, key string) {
 	err = c.readKeys(ctx, batch.keys)
 }
 
-var errUnread = errors.New("reading it broke off")
+var errUnread = errors.New("an earlier read of it failed")
 
 // changedRules is a list of changed rules that wait to be reloaded.
 type changedRules struct {
@@ -252,7 +252,7 @@ func (c *Replica) recordFailure(kind string, retry func(context.Context) error, 
 	}
 	// One outage makes many reads fail: only the first failed read is logged; Ready and Unreadable report all failed reads.
 	if len(c.missed) == 0 {
-		c.Log.Error("committed changes cannot be read back; scans may show the state before them until they can be", "what", kind, "error", err)
+		c.Log.Error("committed changes not readable; scans may use the previous state", "what", kind, "error", err)
 	}
 	m.retry = retry
 	c.missed[kind] = m
@@ -331,9 +331,9 @@ func (c *Replica) Ready() error {
 	case !loaded:
 		return errors.New("rules are being loaded")
 	case n > 0:
-		return fmt.Errorf("behind the store by %d changes, one of them of %s", n, name)
+		return fmt.Errorf("%d changes behind the store, one of them of %s", n, name)
 	case c.Changes != nil && silence > FollowLimit:
-		return fmt.Errorf("changes of other nodes were last read %s ago: the store does not answer", silence.Truncate(time.Second))
+		return fmt.Errorf("changes of other nodes were last read %s ago: the store does not respond", silence.Truncate(time.Second))
 	}
 	return nil
 }

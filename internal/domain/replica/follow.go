@@ -150,7 +150,7 @@ func (c *Replica) listen(ctx context.Context, rung chan<- struct{}) {
 		if ctx.Err() != nil {
 			return
 		}
-		c.Log.WarnContext(ctx, "the connection that tells of changes is lost; until it is back they are looked for once a second", "error",
+		c.Log.WarnContext(ctx, "change notification connection lost; polling once a second", "error",
 			err)
 		select {
 		case <-ctx.Done():
@@ -198,7 +198,7 @@ func (c *Replica) catchUp(ctx context.Context) (hasMore bool, err error) {
 }
 
 // errOtherLog is returned if the log was replaced by another log, so that everything must be reloaded.
-var errOtherLog = errors.New("replica: the log of changes is another one")
+var errOtherLog = errors.New("replica: the audit log was replaced")
 
 // page applies the log entries after pos, at most one page, to the memory dst. page returns errOtherLog if the log was replaced.
 func (c *Replica) page(ctx context.Context, dst memory, pos *position) (hasMore bool, err error) {
@@ -215,7 +215,8 @@ func (c *Replica) page(ctx context.Context, dst memory, pos *position) (hasMore 
 	if pos.seq > 0 {
 		if len(list) == 0 || list[0].Seq != pos.seq || list[0].Hash != pos.hash {
 			c.Log.WarnContext(ctx,
-				"the log of changes is another than the one that was followed (a reset, or a database that lost its last commits): everything is read again", "seq", pos.seq)
+				"the audit log was replaced (by a reset, or by a database that lost its last commits): all data is reloaded", "seq",
+				pos.seq)
 			return false, errOtherLog
 		}
 		list = list[1:]
@@ -298,7 +299,7 @@ func (c *Replica) applyAll(ctx context.Context, dst memory, list []Change) error
 			continue
 		}
 		if err := read(kind+" "+key, func(ctx context.Context) error { return c.apply(ctx, dst, kind, change) }); err != nil {
-			return fmt.Errorf("following change %d of %s %.120s: %w", change.Seq, change.Kind, change.Key, err)
+			return fmt.Errorf("applying change %d of %s %.120s: %w", change.Seq, change.Kind, change.Key, err)
 		}
 	}
 	if dst.accounts == nil { // dst contains only rules
@@ -311,7 +312,7 @@ func (c *Replica) applyAll(ctx context.Context, dst memory, list []Change) error
 		}
 		for _, key := range keys {
 			if err := read(kind+" "+key, func(ctx context.Context) error { return f(ctx, key) }); err != nil {
-				return fmt.Errorf("following changes of %s %.120s: %w", kind, key, err)
+				return fmt.Errorf("applying changes of %s %.120s: %w", kind, key, err)
 			}
 		}
 		return nil

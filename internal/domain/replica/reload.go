@@ -87,7 +87,7 @@ func (c *Replica) followOnce(ctx context.Context, all bool) (done bool, err erro
 	var pos position
 	// All changes after this log position are applied later, even those that the reads below already include.
 	if pos.seq, pos.hash, err = c.log().ChangeHead(ctx); err != nil {
-		return false, fmt.Errorf("reading the log of changes: %w", err)
+		return false, fmt.Errorf("reading the audit log: %w", err)
 	}
 	fresh := memory{rules: index.New()}
 	if all {

@@ -79,9 +79,9 @@ func (c *Replica) fits(ctx context.Context, pos position, rules int) error {
 	case err != nil:
 		return err
 	case pos.seq == 0 || len(list) == 0 || list[0].Seq != pos.seq || list[0].Hash != pos.hash:
-		return errors.New("it is of another history")
+		return errors.New("it belongs to another audit log")
 	case head-pos.seq > fewChanges+int64(rules/changeCost):
-		return fmt.Errorf("%d changes were made since", head-pos.seq)
+		return fmt.Errorf("%d changes since it was written", head-pos.seq)
 	}
 	return nil
 }

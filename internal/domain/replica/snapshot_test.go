@@ -213,7 +213,7 @@ func TestKeepStart_SnapshotPlusChanges(t *testing.T) {
 			s.commit(RuleChange, aKeptRule(t, 1, "https://h.example/a/"), true)
 		}, 0, "rules loaded from the snapshot"},
 		"a reset came after it": {func(s *keptStore, _ string) { s.commit(ResetChange, rules.Rule{}, false) }, 1, ""},
-		"it is of another history": {func(s *keptStore, _ string) { s.changes[len(s.changes)-1].Hash = "other" }, 1,
+		"it belongs to another audit log": {func(s *keptStore, _ string) { s.changes[len(s.changes)-1].Hash = "other" }, 1,
 			"is stale"},
 		"the store lost its last commits": {func(s *keptStore, _ string) { s.changes = s.changes[:1] }, 1, "is stale"},
 		"it is damaged": {func(_ *keptStore, file string) {
@@ -230,7 +230,7 @@ func TestKeepStart_SnapshotPlusChanges(t *testing.T) {
 			for range 10_001 {
 				s.commit(RuleChange, aKeptRule(t, 1, "https://h.example/a/"), false)
 			}
-		}, 1, "10001 changes were made since"},
+		}, 1, "10001 changes since it was written"},
 		"there is none": {func(_ *keptStore, file string) { os.Remove(file) }, 1, ""},
 	} {
 		t.Run(name, func(t *testing.T) {

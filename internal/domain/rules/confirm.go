@@ -37,7 +37,7 @@ func (s *Service) confirm(ctx context.Context, owner accounts.Account, p Prefix,
 	error) {
 	c := Confirmation{Owner: owner.AppID, Prefix: p.Text, URL: p.ConfirmAddress(owner.Confirm.Name)}
 	if vouched(p, status, conf) {
-		c.OK, c.Reason = true, "the operator vouches for "+p.Host
+		c.OK, c.Reason = true, "the operator trusts "+p.Host
 		row := behaviour.RulesConfirmVouched
 		if named(p, status, conf) {
 			row = behaviour.RulesConfirmNamed
@@ -57,7 +57,7 @@ func (s *Service) confirm(ctx context.Context, owner accounts.Account, p Prefix,
 	case err != nil:
 		c.Reason = err.Error()
 	case string(body) != owner.Confirm.Content:
-		if err := conf.NoteOrRefuse(ctx, behaviour.RulesConfirmTrim, "%s: white space stands round the content", c.URL); err != nil {
+		if err := conf.NoteOrRefuse(ctx, behaviour.RulesConfirmTrim, "%s: white space before or after the content", c.URL); err != nil {
 			_, c.Reason = errcode.FromError(err)
 			return c, err
 		}
@@ -84,7 +84,7 @@ func named(p Prefix, status DomainStatus, s settings.Settings) bool {
 // CheckFile returns an error if a response body differs from the content of a verification file. Contract: rules §2.7.
 func CheckFile(body []byte, content string) error {
 	if got := strings.TrimSpace(string(body)); got != content { // Assumed(rules.confirm.trim)
-		return fmt.Errorf("the answer is %.40q, want exactly %q", got, content)
+		return fmt.Errorf("the file contains %.40q, want exactly %q", got, content)
 	}
 	return nil
 }

@@ -41,7 +41,7 @@ func (s *Service) History(ctx context.Context, prefix string, limit int) ([]Chan
 }
 
 // ErrBusy reports that NearestRules waited too long for other calls of NearestRules.
-var ErrBusy = errors.New("too many ask for the rules near a link at once")
+var ErrBusy = errors.New("too many concurrent requests for the rules near a link")
 
 const (
 	// nearAtOnce is the maximum number of concurrent reads of NearestRules: explanations must leave database connections for other work.

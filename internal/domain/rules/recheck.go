@@ -91,7 +91,7 @@ func (r *Verifier) Run(ctx context.Context, interval time.Duration) {
 		for ctx.Err() == nil {
 			n, err := r.RunDue(ctx, 4*recheckHands)
 			if err != nil && ctx.Err() == nil {
-				r.Log.ErrorContext(ctx, "verification files could not be looked at again", "error", err)
+				r.Log.ErrorContext(ctx, "verification recheck failed", "error", err)
 			}
 			if err != nil || n == 0 {
 				break
@@ -173,7 +173,7 @@ func (r *Verifier) plan(ctx context.Context, planned Reverification, now time.Ti
 			return err
 		})
 		if err != nil {
-			return fmt.Errorf("looking for the directories of rules: %w", err)
+			return fmt.Errorf("listing the directories of rules: %w", err)
 		}
 		fresh = fresh[:0]
 		for i := range page {
@@ -271,14 +271,14 @@ func (r *Verifier) verifyDirectory(ctx context.Context, reverification Reverific
 	switch {
 	case found.OK:
 		if !reverification.FailingSince.IsZero() {
-			r.Log.InfoContext(ctx, "a verification file is in place again", "owner", reverification.Owner, "url", found.URL)
+			r.Log.InfoContext(ctx, "verification file restored", "owner", reverification.Owner, "url", found.URL)
 		}
 		reverification.FailingSince = time.Time{}
 	default:
 		if reverification.FailingSince.IsZero() {
 			reverification.FailingSince = now
 		}
-		r.Log.WarnContext(ctx, "a verification file is not in place any more; its rules go on, but its owner may have lost the host",
+		r.Log.WarnContext(ctx, "verification file missing; rules stay active, but the owner may have lost the host",
 			"owner", reverification.Owner,
 			"url", found.URL, "since", reverification.FailingSince.UTC().Format(time.RFC3339), "reason", found.Reason)
 	}

@@ -49,7 +49,7 @@ func nightfall(t *testing.T) *night {
 			n.asked = append(n.asked, url)
 			text, ok := n.files[url]
 			if !ok {
-				return nil, nil, errors.New("the host answered status 404, want 200")
+				return nil, nil, errors.New("the host returned status 404, want 200")
 			}
 			return []byte(text), nil, nil
 		}}

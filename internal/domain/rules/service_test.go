@@ -474,10 +474,10 @@ func TestAddRule_VerificationExemptHosts(t *testing.T) {
 		fetched      bool
 	}{
 		{"any host is asked", "https://h.example/", settings.Verification{Mode: settings.Fetch}, "", true},
-		{"the operator vouches for every host", "https://h.example/", settings.Verification{Mode: settings.Trust}, "", false},
-		{"the operator vouches for the host", "https://H.example/",
+		{"the operator trusts every host", "https://h.example/", settings.Verification{Mode: settings.Trust}, "", false},
+		{"the operator trusts the host", "https://H.example/",
 			settings.Verification{Mode: settings.TrustHosts, Hosts: []string{"h.example"}}, "", false},
-		{"the operator vouches for another host", "https://h.example/",
+		{"the operator trusts another host", "https://h.example/",
 			settings.Verification{Mode: settings.TrustHosts, Hosts: []string{"i.example"}}, "", true},
 		{"a host below is another host", "https://a.h.example/",
 			settings.Verification{Mode: settings.TrustHosts, Hosts: []string{"h.example"}}, "", true},

@@ -160,7 +160,7 @@ func (c *Aggregator) lookAgain() {
 func (c *Aggregator) RunOnce(ctx context.Context) error {
 	end, err := c.Log.End(ctx)
 	if err != nil {
-		return fmt.Errorf("looking for the end of the ledger: %w", err)
+		return fmt.Errorf("reading the end of the scan log: %w", err)
 	}
 	came := 0
 	for {
@@ -215,12 +215,12 @@ func (c *Aggregator) slice(ctx context.Context, end int64) (n int, hasMore bool,
 func (c *Aggregator) CatchUp(ctx context.Context) error {
 	if c.Flush != nil {
 		if err := c.Flush(ctx); err != nil {
-			return fmt.Errorf("moving scans into the ledger: %w", err)
+			return fmt.Errorf("moving scans into the scan log: %w", err)
 		}
 	}
 	end, err := c.Log.End(ctx)
 	if err != nil {
-		return fmt.Errorf("looking for the end of the ledger: %w", err)
+		return fmt.Errorf("reading the end of the scan log: %w", err)
 	}
 	for {
 		_, hasMore, err := c.slice(ctx, end)
@@ -299,14 +299,14 @@ func (c *Aggregator) countRest(ctx context.Context, node string, start int64, jo
 		return err
 	})
 	if err != nil {
-		return 0, start, false, fmt.Errorf("reading how far scans are counted: %w", err)
+		return 0, start, false, fmt.Errorf("reading the counted offset: %w", err)
 	}
 	c.groups, c.byID, c.places, c.large = map[groupKey]*group{}, map[int64]*group{}, map[int64]map[string]bool{}, nil
 	c.pending, c.tail = newPending(c.state.CountedOffset), newTail()
 	reached = start
 	for e, err := range journal {
 		if err != nil {
-			return 0, start, false, fmt.Errorf("reading the journal of scans: %w", err)
+			return 0, start, false, fmt.Errorf("reading the scan journal: %w", err)
 		}
 		if hasMore = len(c.pending.uncounted) == sliceEvents || c.isFull(); hasMore {
 			break
@@ -332,7 +332,7 @@ func (c *Aggregator) countRest(ctx context.Context, node string, start int64, jo
 		_, err := c.mergeUsers(ctx, tx, slices.SortedFunc(maps.Keys(sketches), UsersKey.Compare), sketches)
 		return err
 	}); err != nil {
-		return 0, start, false, fmt.Errorf("writing the distinct users: %w", err)
+		return 0, start, false, fmt.Errorf("storing distinct users: %w", err)
 	}
 	if err = c.save(ctx); errors.Is(err, errMoved) {
 		return 0, start, true, context.Cause(ctx)

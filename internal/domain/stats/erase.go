@@ -162,7 +162,7 @@ func (c *Aggregator) erase(ctx context.Context, all []*erasing) error {
 			upTo = end
 		}
 		if _, err := log.Erase(ctx, r.users, upTo); err != nil {
-			return fmt.Errorf("making the scans of a user anonymous: %w", err)
+			return fmt.Errorf("anonymizing the scans of a user: %w", err)
 		}
 	}
 	for _, x := range all {
@@ -175,7 +175,7 @@ func (c *Aggregator) erase(ctx context.Context, all []*erasing) error {
 func (r *round) read(ctx context.Context, c *Aggregator, log scanlog.Log, start, upTo int64) error {
 	for e, err := range log.ForUsers(ctx, r.users, start) {
 		if err != nil {
-			return fmt.Errorf("looking for the scans of a user: %w", err)
+			return fmt.Errorf("finding the scans of a user: %w", err)
 		}
 		if e.Position > upTo {
 			return nil
@@ -213,7 +213,7 @@ func (c *Aggregator) forgetUsers(ctx context.Context, r *round, log string, star
 		return start, err
 	}
 	if c.state.LogID != log || c.state.Offset != r.offset {
-		return 0, errors.New("the ledger or the zone of days was changed while the scans of a user were looked for: erase again")
+		return 0, errors.New("the scan log or the time zone was changed during the erasure of a user: erase the user again")
 	}
 	end := c.state.CountedOffset
 	if end > start {
@@ -224,10 +224,10 @@ func (c *Aggregator) forgetUsers(ctx context.Context, r *round, log string, star
 	for user, item := range r.byUser {
 		var b [8]byte
 		if _, err := io.ReadFull(cmp.Or(c.Random, rand.Reader), b[:]); err != nil {
-			return 0, fmt.Errorf("drawing a number: %w", err)
+			return 0, fmt.Errorf("generating a random number: %w", err)
 		}
 		if err := c.replace(ctx, item.keys, item.names, user, binary.BigEndian.Uint64(b[:])); err != nil {
-			return 0, fmt.Errorf("taking a user out of the counts: %w", err)
+			return 0, fmt.Errorf("removing a user from the counts: %w", err)
 		}
 	}
 	return end, nil

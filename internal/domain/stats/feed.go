@@ -14,7 +14,7 @@ import (
 )
 
 // ErrForgotten is returned for a scan ID that is older than all scans in the scan log; such a scan may or may not have existed.
-var ErrForgotten = errors.New("stats: the scan is older than what the ledger keeps")
+var ErrForgotten = errors.New("stats: the scan is older than the retention of the scan log")
 
 // Counted is a scan of the feed, with the activity, brand and product of its code.
 type Counted struct {
@@ -231,7 +231,7 @@ func (c *Aggregator) find(ctx context.Context, id scanlog.ScanID) (int64, error)
 		return 0, scanlog.ErrNoScan
 	}
 	if err != nil {
-		return 0, fmt.Errorf("looking for the scan %s: %w", id, err)
+		return 0, fmt.Errorf("finding the scan %s: %w", id, err)
 	}
 	return position, nil
 }
@@ -293,7 +293,7 @@ func (c *Aggregator) untilCounted(ctx context.Context, read func() iter.Seq2[sca
 		}
 		for e, err := range read() {
 			if err != nil {
-				err = fmt.Errorf("reading the ledger: %w", err)
+				err = fmt.Errorf("reading the scan log: %w", err)
 			} else if e.Position > state.CountedOffset {
 				return
 			}
@@ -326,7 +326,7 @@ func (c *Aggregator) Forget(ctx context.Context, before time.Time) error {
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("noting that scans are forgotten: %w", err)
+		return fmt.Errorf("recording the removal of old scans: %w", err)
 	}
 	c.mu.Lock()
 	c.state.RetentionFloor = state.RetentionFloor

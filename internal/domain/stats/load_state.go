@@ -22,7 +22,7 @@ func (c *Aggregator) load(ctx context.Context, end int64) error {
 	}
 	taken, err := c.loadState(ctx, end)
 	if err != nil {
-		return fmt.Errorf("reading how far scans are counted: %w", err)
+		return fmt.Errorf("reading the counted offset: %w", err)
 	}
 	c.countedSets, c.pending = taken, newPending(c.state.CountedOffset)
 	c.groups, c.byID, c.places = map[groupKey]*group{}, map[int64]*group{}, map[int64]map[string]bool{}
@@ -39,7 +39,7 @@ func (c *Aggregator) readWindow(ctx context.Context, end int64) error {
 	if c.windowLog != c.state.LogID || c.windowTo > end {
 		start, err := c.Log.PositionBefore(ctx, c.state.LastScanAt.Truncate(time.Hour))
 		if err != nil {
-			return fmt.Errorf("looking for the scans of the last hour: %w", err)
+			return fmt.Errorf("finding the scans of the last hour: %w", err)
 		}
 		c.window, c.windowLog, c.windowTo = alarms.Window{}, c.state.LogID, start
 	}
@@ -55,7 +55,7 @@ func (c *Aggregator) readWindow(ctx context.Context, end int64) error {
 }
 
 // errChanged reports that the state changed since it was compared with the log.
-var errChanged = errors.New("stats: somebody else counted meanwhile")
+var errChanged = errors.New("stats: concurrent update")
 
 // comparison is the result of comparing a state with the log; the comparison is done before the transaction that changes the state,
 // because no transaction may wait for the log.
@@ -81,7 +81,7 @@ func (c *Aggregator) loadState(ctx context.Context, end int64) (taken map[string
 		if t.cut >= 0 && !t.differs && t.state.CountedOffset != passed {
 			passed = t.state.CountedOffset
 			if end, err = c.Log.End(ctx); err != nil {
-				return nil, fmt.Errorf("looking for the end of the ledger: %w", err)
+				return nil, fmt.Errorf("reading the end of the scan log: %w", err)
 			}
 			continue
 		}
@@ -116,7 +116,7 @@ func (c *Aggregator) loadState(ctx context.Context, end int64) (taken map[string
 // compareWithLog determines how the stored state differs from the log.
 func (c *Aggregator) compareWithLog(ctx context.Context, end int64) (t comparison, err error) {
 	if t.ledger, t.cut = c.Log.ID(), -1; t.ledger == "" {
-		return t, errors.New("the ledger was not seen yet")
+		return t, errors.New("the scan log ID is not known yet")
 	}
 	var oldCheckpoint LogCheckpoint
 	err = c.Store.ViewStatistics(ctx, func(tx Tx) error {
@@ -154,7 +154,7 @@ func (c *Aggregator) compareWithLog(ctx context.Context, end int64) (t compariso
 func (c *Aggregator) lastScanDiffers(ctx context.Context, state State) (bool, error) {
 	for e, err := range c.Log.Read(ctx, state.CountedOffset-1) {
 		if err != nil {
-			return false, fmt.Errorf("looking at the last scan that was counted: %w", err)
+			return false, fmt.Errorf("reading the last counted scan: %w", err)
 		}
 		return e.Position == state.CountedOffset && e.ID.String() != state.Checkpoint, nil
 	}
@@ -170,7 +170,7 @@ func (c *Aggregator) uncounted(ctx context.Context, end int64) (upTo int64, orig
 	}
 	for e, err := range c.Log.Read(ctx, 0) {
 		if err != nil {
-			return end, false, fmt.Errorf("looking for the first scan that is not counted: %w", err)
+			return end, false, fmt.Errorf("finding the first uncounted scan: %w", err)
 		}
 		if e.Position > end {
 			break
@@ -264,7 +264,7 @@ func (c *Aggregator) switchLog(ctx context.Context, tx Tx, s *State, t compariso
 		s.SketchOffset = max(0, s.CountedOffset-(left.CountedOffset-left.SketchOffset))
 	}
 	if err := tx.TurnReaders(ctx, left, t.ledger, s.CountedOffset, !c.SingleNode); err != nil {
-		return fmt.Errorf("turning readers of scans to another ledger: %w", err)
+		return fmt.Errorf("switching scan readers to another scan log: %w", err)
 	}
 	return nil
 }
@@ -297,7 +297,7 @@ func (c *Aggregator) countedBefore(ctx context.Context, left State, oldCheckpoin
 		case err == nil:
 			position = max(position, pos)
 		case !errors.Is(err, scanlog.ErrNoScan):
-			return 0, fmt.Errorf("looking for the last scan that was counted: %w", err)
+			return 0, fmt.Errorf("finding the last counted scan: %w", err)
 		}
 	}
 	return position, nil
@@ -310,10 +310,10 @@ func (c *Aggregator) Begin(ctx context.Context) error {
 	defer c.mu.Unlock()
 	end, err := c.Log.End(ctx)
 	if err != nil {
-		return fmt.Errorf("looking for the end of the ledger: %w", err)
+		return fmt.Errorf("reading the end of the scan log: %w", err)
 	}
 	if _, err := c.loadState(ctx, end); err != nil {
-		return fmt.Errorf("reading how far scans are counted: %w", err)
+		return fmt.Errorf("reading the counted offset: %w", err)
 	}
 	if n := c.Missing(c.state); n > 0 {
 		c.Logger.ErrorContext(ctx, "counted scans are missing in the scan log", "missing", n)

@@ -180,7 +180,7 @@ func (c *Aggregator) Roll(ctx context.Context, now time.Time) (hasMore bool, err
 			}
 			s.RollupMonth = month
 		} else if err := json.Unmarshal([]byte(s.RollupCursor), &key); err != nil {
-			return fmt.Errorf("reading how far a month is rolled up: %w", err)
+			return fmt.Errorf("reading the roll-up position of a month: %w", err)
 		}
 		hasMore = true
 		if key, err = c.rollPart(ctx, tx, s.RollupMonth, key); err != nil {
@@ -388,7 +388,7 @@ func (c *Aggregator) PruneRollups(ctx context.Context, hours, days time.Time) (h
 			n, err := tx.RemoveMisses(ctx, s.missesKept(), left)
 			left -= n
 			if err != nil {
-				return fmt.Errorf("removing old scans that found nothing: %w", err)
+				return fmt.Errorf("removing old counts of unmatched scans: %w", err)
 			}
 		}
 		hasMore = left == 0

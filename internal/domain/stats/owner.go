@@ -79,7 +79,7 @@ func (c *Aggregator) owner(ctx context.Context, rule, batch int64) (item owner, 
 	if !known {
 		name, err := view(ctx, c, func(tx Tx) (string, error) { return tx.BatchOwner(ctx, batch) })
 		if err != nil {
-			return item, fmt.Errorf("reading whose application %d is: %w", batch, err)
+			return item, fmt.Errorf("reading the owner of application %d: %w", batch, err)
 		}
 		if o.batches == nil || len(o.batches) >= maxKnown {
 			o.batches = map[int64]uint32{}
@@ -97,7 +97,7 @@ func (c *Aggregator) ownerOfRule(ctx context.Context, o *owners, rule int64) (it
 		first := key * rulesTogether
 		names, err := view(ctx, c, func(tx Tx) (map[int64]string, error) { return tx.RuleOwners(ctx, first, first+rulesTogether) })
 		if err != nil {
-			return item, fmt.Errorf("reading whose rules are: %w", err)
+			return item, fmt.Errorf("reading the owners of rules: %w", err)
 		}
 		if o.rules == nil || len(o.rules) >= maxRuleBlocks {
 			o.rules = map[int64]*[rulesTogether]uint32{}
@@ -111,7 +111,7 @@ func (c *Aggregator) ownerOfRule(ctx context.Context, o *owners, rule int64) (it
 	if block[pos] == 0 { // the rule was added after the block was read, or is unknown
 		name, err := view(ctx, c, func(tx Tx) (string, error) { return tx.RuleOwner(ctx, rule) })
 		if err != nil {
-			return item, fmt.Errorf("reading whose rule %d is: %w", rule, err)
+			return item, fmt.Errorf("reading the owner of rule %d: %w", rule, err)
 		}
 		block[pos] = o.number(name)
 	}

@@ -113,7 +113,7 @@ func (p *pending) origins(all map[string]*scanlog.OffsetSet) map[string]*scanlog
 func (c *Aggregator) collect(ctx context.Context, limit int) (n int, err error) {
 	for e, fault := range c.Log.Read(ctx, c.pending.to) {
 		if err = fault; err != nil {
-			err = fmt.Errorf("reading the ledger after position %d: %w", c.pending.to, err)
+			err = fmt.Errorf("reading the scan log after offset %d: %w", c.pending.to, err)
 			break
 		}
 		if err = c.countTraced(ctx, &e); err != nil {
@@ -133,13 +133,13 @@ func (c *Aggregator) collect(ctx context.Context, limit int) (n int, err error) 
 		// The stream was recreated: even if the read failed halfway, the events that were read may come from the new stream, and their
 		// positions do not apply to the old stream.
 		c.loaded = false
-		return 0, errors.Join(fmt.Errorf("%w: reading %s, it is %s", errOtherLedger, c.state.LogID, id), err)
+		return 0, errors.Join(fmt.Errorf("%w: %s became %s", errOtherLedger, c.state.LogID, id), err)
 	}
 	return n, err
 }
 
 // errOtherLedger is returned when the scan log was replaced by another scan log during a read.
-var errOtherLedger = errors.New("stats: the ledger became another one")
+var errOtherLedger = errors.New("stats: the scan log was replaced")
 
 // countTraced counts an event; if the scan has a trace, countTraced records a span in this trace.
 func (c *Aggregator) countTraced(ctx context.Context, e *scanlog.Entry) error {
@@ -222,7 +222,7 @@ func (c *Aggregator) place(ctx context.Context, day int64, name string) (string,
 		}
 		list, err := view(ctx, c, func(tx Tx) ([]string, error) { return tx.Places(ctx, day, MaxPlaces+1) })
 		if err != nil {
-			return "", fmt.Errorf("reading what was scanned and found nothing: %w", err)
+			return "", fmt.Errorf("reading unmatched scans: %w", err)
 		}
 		places = map[string]bool{}
 		for _, item := range list {

@@ -42,7 +42,7 @@ func OpenRegions(path string) (*Regions, error) {
 	}
 	db, err := maxminddb.OpenBytes(data)
 	if err != nil {
-		return nil, fmt.Errorf("%s is no MaxMind DB file: %w", path, err)
+		return nil, fmt.Errorf("%s is not a MaxMind DB file: %w", path, err)
 	}
 	// Every entry of the region file is read once here, so that damage is detected now and not during a scan. A field with an unexpected
 	// type is not treated as damage.
@@ -53,7 +53,7 @@ func OpenRegions(path string) (*Regions, error) {
 			err = entry.Decode(&found)
 		}
 		if broken, ok := errors.AsType[maxminddb.InvalidDatabaseError](err); ok {
-			return nil, errors.Join(fmt.Errorf("%s is a damaged MaxMind DB file: %w", path, broken), db.Close())
+			return nil, errors.Join(fmt.Errorf("%s is a corrupted MaxMind DB file: %w", path, broken), db.Close())
 		}
 	}
 	return &Regions{db: db}, nil

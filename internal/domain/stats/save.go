@@ -76,31 +76,31 @@ func (c *Aggregator) save(ctx context.Context) error {
 			}
 		}
 		if err := tx.PutOrigins(ctx, origins); err != nil {
-			return fmt.Errorf("noting which scans of each node are counted: %w", err)
+			return fmt.Errorf("recording the counted offsets of each node: %w", err)
 		}
 		firsts, err := c.saveCodes(ctx, tx, names)
 		if err != nil {
-			return fmt.Errorf("counting codes: %w", err)
+			return fmt.Errorf("storing counts of codes: %w", err)
 		}
 		if err := c.Alarms.RaiseFrom(ctx, tx, &c.window); err != nil {
 			return fmt.Errorf("raising the alarms of the last hour: %w", err)
 		}
 		counts, sums := p.rows(firsts, s.Offset)
 		if err := tx.NameOwners(ctx, slices.Sorted(maps.Values(p.owners))); err != nil {
-			return fmt.Errorf("naming owners: %w", err)
+			return fmt.Errorf("storing names of owners: %w", err)
 		}
 		if err := tx.NameTuples(ctx, tuples); err != nil {
-			return fmt.Errorf("naming combinations: %w", err)
+			return fmt.Errorf("storing combinations of dimensions: %w", err)
 		}
 		counts, sums = placeRows(s, counts), placeRows(s, sums)
 		if err := tx.AddScanCounts(ctx, counts); err != nil {
-			return fmt.Errorf("counting combinations: %w", err)
+			return fmt.Errorf("storing counts of combinations: %w", err)
 		}
 		if err := tx.AddSums(ctx, sums); err != nil {
-			return fmt.Errorf("counting sums: %w", err)
+			return fmt.Errorf("storing sums: %w", err)
 		}
 		if err := tx.AddMisses(ctx, p.missRows(s)); err != nil {
-			return fmt.Errorf("counting scans that found nothing: %w", err)
+			return fmt.Errorf("storing counts of unmatched scans: %w", err)
 		}
 		return nil
 	})

@@ -51,7 +51,7 @@ func (c *Aggregator) readTail(ctx context.Context, s State, visit func(*scanlog.
 	}
 	for e, err := range c.Log.Read(ctx, s.SketchOffset) {
 		if err != nil {
-			return fmt.Errorf("reading the scans since position %d: %w", s.SketchOffset, err)
+			return fmt.Errorf("reading scans after offset %d: %w", s.SketchOffset, err)
 		}
 		if e.Position > s.CountedOffset {
 			break
@@ -180,7 +180,7 @@ func (c *Aggregator) foldUpTo(ctx context.Context, position int64) error {
 	})
 	if err != nil {
 		c.loaded = c.loaded && !errors.Is(err, errMoved)
-		return fmt.Errorf("writing the distinct users: %w", err)
+		return fmt.Errorf("storing distinct users: %w", err)
 	}
 	c.state, c.tail, c.foldedAt, c.large = state, newTail(), c.Now(), large
 	return nil

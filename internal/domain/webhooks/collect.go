@@ -49,7 +49,7 @@ type pendingEvent struct {
 }
 
 // errMoved reports that another reader moved the position, or that the scan log was replaced.
-var errMoved = errors.New("webhooks: the position was moved meanwhile")
+var errMoved = errors.New("webhooks: the offset was changed concurrently")
 
 // cursor is the position of a webhook reader in an event source.
 type cursor struct {
@@ -259,7 +259,7 @@ func (s *Service) collectScans(ctx context.Context) (hasMore bool, err error) {
 	n := 0
 	for e, err := range s.Log.Read(ctx, start) {
 		if err != nil {
-			return false, fmt.Errorf("reading the log of scans: %w", err)
+			return false, fmt.Errorf("reading the scan log: %w", err)
 		}
 		if e.Position == from.position {
 			if markOf(e.Position, e.ID) != from.checkpoint {
@@ -302,7 +302,7 @@ func (s *Service) rewindToUnqueued(ctx context.Context, from cursor) error {
 	to := cursor{}
 	for e, err := range s.Log.Read(ctx, 0) {
 		if err != nil {
-			return fmt.Errorf("looking for the first scan that was not told: %w", err)
+			return fmt.Errorf("finding the first scan that is not queued: %w", err)
 		}
 		isQueued := e.Position <= from.position && (e.From.Node == "" || !from.knowsJournal(e.From.Node))
 		if !isQueued && (e.From.Node == "" || !from.wasQueued(&e)) {
@@ -332,7 +332,7 @@ func (s *Service) QueueRest(ctx context.Context, node string, counted *scanlog.O
 	var entries []scanlog.Entry
 	for e, err := range journal(max(start, queued.From())) {
 		if err != nil {
-			return n, fmt.Errorf("reading the journal of scans: %w", err)
+			return n, fmt.Errorf("reading the scan journal: %w", err)
 		}
 		if queued.Has(e.Position) {
 			continue

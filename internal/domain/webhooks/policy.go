@@ -47,7 +47,7 @@ func (s *Service) Policy() outbox.Policy {
 			case err != nil && a.Status != http.StatusGone:
 				return err.Error()
 			}
-			return fmt.Sprintf("the answer's status is %d, not 2xx", a.Status)
+			return fmt.Sprintf("the response status is %d, want 2xx", a.Status)
 		},
 	}
 }
@@ -106,11 +106,11 @@ func (s *Service) open(ctx context.Context, receiver string) (func(*outbox.Row) 
 	}
 	secret, err := s.Vault.Open(secretPurpose(id), w.Secret)
 	if err != nil {
-		return nil, fmt.Errorf("the secret of webhook %d cannot be opened: %w", id, err)
+		return nil, fmt.Errorf("the secret of webhook %d cannot be decrypted: %w", id, err)
 	}
 	return func(r *outbox.Row) (safehttp.Request, error) {
 		if s.Now().Sub(r.CreatedAt) > s.life()+retention {
-			return safehttp.Request{}, outbox.ErrSkip("its time was over before its turn came")
+			return safehttp.Request{}, outbox.ErrSkip("expired before it could be sent")
 		}
 		r.URL = w.URL
 		return safehttp.Request{Method: http.MethodPost, URL: w.URL, Header: signed(r.Event, s.RealNow(), []byte(r.Body), secret),

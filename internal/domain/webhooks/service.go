@@ -88,7 +88,7 @@ func (s *Service) Add(ctx context.Context, url string, filter Filter) (w Webhook
 	}
 	var raw [secretBytes]byte
 	if _, err := io.ReadFull(s.Random, raw[:]); err != nil {
-		return w, "", fmt.Errorf("drawing the secret of a webhook: %w", err)
+		return w, "", fmt.Errorf("generating the secret of a webhook: %w", err)
 	}
 	w = Webhook{URL: url, Filter: filter, Enabled: true}
 	if w.WantsScans() { // a webhook that wants only alarms can be created while the scan log is unavailable
@@ -180,7 +180,7 @@ func (s *Service) scansEnd(ctx context.Context) (int64, error) {
 	}
 	end, err := s.Log.End(ctx)
 	if err != nil {
-		return 0, fmt.Errorf("where the log of scans ends: %w", err)
+		return 0, fmt.Errorf("reading the end of the scan log: %w", err)
 	}
 	return end, nil
 }
@@ -191,7 +191,7 @@ func (s *Service) alarmsEnd(ctx context.Context) (int64, error) {
 	}
 	last, err := s.LastAlarm(ctx)
 	if err != nil {
-		return 0, fmt.Errorf("which alarm is the last: %w", err)
+		return 0, fmt.Errorf("reading the last alarm: %w", err)
 	}
 	return last, nil
 }
@@ -279,7 +279,7 @@ func (s *Service) Replay(ctx context.Context, id int64) (d outbox.Row, err error
 		d.CreatedAt = s.Now()
 		ok, err := tx.SaveRow(ctx, outbox.Deliveries, d, previous)
 		if err == nil && !ok {
-			err = fmt.Errorf("webhooks: delivery %d changed meanwhile", id)
+			err = fmt.Errorf("webhooks: delivery %d was changed concurrently", id)
 		}
 		return err
 	})
@@ -291,7 +291,7 @@ func (s *Service) Replay(ctx context.Context, id int64) (d outbox.Row, err error
 func (s *Service) SendTest(ctx context.Context, id int64) (event string, err error) {
 	var raw [8]byte
 	if _, err := io.ReadFull(s.Random, raw[:]); err != nil {
-		return "", fmt.Errorf("drawing an event id: %w", err)
+		return "", fmt.Errorf("generating an event ID: %w", err)
 	}
 	now := s.Now()
 	body, err := encode(message{Test, now.UTC(), map[string]int64{"webhook": id}})

@@ -166,7 +166,7 @@ func (a *Admin) Problem(ctx context.Context, err error) error {
 		}
 	}
 	if unreached, ok := errors.AsType[scanlog.UnreachableError](err); ok {
-		a.Log.WarnContext(ctx, "a question for all scans is refused", "error", err)
+		a.Log.WarnContext(ctx, "statistics query over all scans rejected", "error", err)
 		return huma.Error503ServiceUnavailable(unreached.Error())
 	}
 	if invalid, ok := errors.AsType[accounts.Invalid](err); ok {
@@ -208,7 +208,7 @@ func (a *Admin) Problem(ctx context.Context, err error) error {
 		return huma.Error503ServiceUnavailable(fmt.Sprintf("the data folder is full or not writable: %s; nothing was changed: free space there, then try again",
 			file.Err))
 	}
-	return huma.Error500InternalServerError("the call failed inside the server: its log says why")
+	return huma.Error500InternalServerError("internal error: see the server's log")
 }
 
 // refused returns a 422 error for an invalid input; it is used for inputs that no domain package checks.

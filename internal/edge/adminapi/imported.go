@@ -72,7 +72,7 @@ func (a codeAPI) takeBackImport(ctx context.Context, in *struct {
 }
 
 // errBroken reports that a request body did not arrive completely.
-var errBroken = errors.New("the body broke off")
+var errBroken = errors.New("the body ended early")
 
 // bounded is a request body with a maximum length. At the end of the body the connection's read deadline is removed, so that the import may
 // take longer than the upload of the body.

@@ -146,12 +146,12 @@ func strictly(text []byte, dst any) error {
 	}
 	switch {
 	case errors.Is(err, io.ErrUnexpectedEOF):
-		return errors.New("the line ends in the middle of its object")
+		return errors.New("the line ends in the middle of the JSON object")
 	case err != nil:
 		return errors.New(strings.TrimPrefix(err.Error(), "json: "))
 	}
 	if _, err := d.Token(); err != io.EOF {
-		return errors.New("there is more than one object on the line")
+		return errors.New("the line has more than one JSON object")
 	}
 	return nil
 }

@@ -127,7 +127,7 @@ func smallEnough(ctx context.Context, p labels.Printing, batch int64, source cod
 			return err
 		}
 		if label.Width*label.Height > maxDots {
-			return fmt.Errorf("a label of %d×%d dots is larger than a server draws: take smaller modules, or draw it by qrjump label",
+			return fmt.Errorf("a label of %d×%d dots exceeds the limit of the server: use smaller modules, or draw it with qrjump label",
 				label.Width, label.Height)
 		}
 	}
@@ -151,7 +151,7 @@ func partOf(p codes.PrintPackage, batch int64, format string, list codes.CodeSou
 	var drawing client.LabelDrawing
 	if isDrawn(format) {
 		if err := json.Unmarshal([]byte(p.Drawing), &drawing); err != nil {
-			return nil, fmt.Errorf("package %d: how its labels are drawn: %w", p.ID, err)
+			return nil, fmt.Errorf("package %d: decoding its label settings: %w", p.ID, err)
 		}
 	}
 	return func(ctx context.Context, w io.Writer) error {
@@ -161,7 +161,7 @@ func partOf(p codes.PrintPackage, batch int64, format string, list codes.CodeSou
 		case format == "lines":
 			fileRange, is := list.(codes.PackageRange)
 			if !is {
-				return fmt.Errorf("package %d: the rows of codes made elsewhere have no dot matrix", p.ID)
+				return fmt.Errorf("package %d: imported codes have no dot matrix", p.ID)
 			}
 			return codes.WriteRows(ctx, w, fileRange)
 		}
@@ -221,4 +221,4 @@ func labelRows(ctx context.Context, list codes.CodeSource, matrix bool) iter.Seq
 	}
 }
 
-var errEnough = errors.New("nobody wants more rows")
+var errEnough = errors.New("the reader of the rows has stopped")

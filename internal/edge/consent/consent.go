@@ -126,7 +126,7 @@ func show(w http.ResponseWriter, r *http.Request, status int, back string, v vie
 	v.OtherURL = "?" + q.Encode()
 	var b bytes.Buffer
 	if err := page().Execute(&b, v); err != nil {
-		http.Error(w, "the page could not be made", http.StatusInternalServerError)
+		http.Error(w, "the page could not be rendered", http.StatusInternalServerError)
 		return
 	}
 	h := w.Header()

@@ -273,7 +273,7 @@ func (c *Console) signedIn(serve handler) http.HandlerFunc {
 		}
 		v := c.visit(w, r, iam.Caller{})
 		if err != iam.ErrNoSession {
-			c.Log.ErrorContext(r.Context(), "a session could not be looked up", "error", err)
+			c.Log.ErrorContext(r.Context(), "session lookup failed", "error", err)
 			v.fail(http.StatusServiceUnavailable, v.say("fault.store"))
 			return
 		}
@@ -384,8 +384,8 @@ func (v *request) show(status int, name string, data any) error {
 		err = execute()
 	}
 	if err != nil {
-		v.c.Log.ErrorContext(v.r.Context(), "a page could not be made", "page", name, "error", err)
-		http.Error(v.w, "the page could not be made: the server's log says why", http.StatusInternalServerError)
+		v.c.Log.ErrorContext(v.r.Context(), "page not rendered", "page", name, "error", err)
+		http.Error(v.w, "the page could not be rendered: see the server's log", http.StatusInternalServerError)
 		return errAnswered
 	}
 	v.write(status, v.withNames(b.String()))
@@ -458,7 +458,7 @@ func (v *request) failed(err error) bool {
 	case wrong && otherServer.NoSuchCall: // an empty name in the API path reached another route
 		v.nowhere()
 	default:
-		v.c.Log.ErrorContext(v.r.Context(), "a page failed", "path", v.r.URL.Path, "error", err)
+		v.c.Log.ErrorContext(v.r.Context(), "page failed", "path", v.r.URL.Path, "error", err)
 		v.fail(http.StatusInternalServerError, v.say("fault.inside"))
 	}
 	return true

@@ -130,7 +130,7 @@ func (v *request) signInFault(err error, prefix string) (status int, text string
 		}
 		return f.status, v.say(prefix + f.key)
 	}
-	v.c.Log.ErrorContext(v.r.Context(), "a sign-in failed", "path", v.r.URL.Path, "error", err)
+	v.c.Log.ErrorContext(v.r.Context(), "sign-in failed", "path", v.r.URL.Path, "error", err)
 	return http.StatusServiceUnavailable, v.say("fault.store")
 }
 
@@ -155,7 +155,7 @@ func (c *Console) logout(v *request) error {
 			to += "?out=provider"
 		}
 		if err := c.People.End(ctx, caller.Name, caller.Session); err != nil && !errors.Is(err, iam.ErrNoSession) {
-			c.Log.ErrorContext(ctx, "a session could not be ended", "error", err)
+			c.Log.ErrorContext(ctx, "session not ended", "error", err)
 			return v.fail(http.StatusServiceUnavailable, v.say("fault.store"))
 		}
 	}

@@ -61,7 +61,7 @@ func (c *Console) toProvider(v *request) error {
 
 // unreached shows that the identity provider is unreachable, and offers the other ways to sign in.
 func (c *Console) unreached(v *request, next string, err error) error {
-	c.Log.WarnContext(v.r.Context(), "a sign-in at the provider failed", "provider", c.Provider.Issuer, "error", err)
+	c.Log.WarnContext(v.r.Context(), "sign-in at the identity provider failed", "provider", c.Provider.Issuer, "error", err)
 	return v.show(http.StatusServiceUnavailable, "login", signingIn{Next: next, Provider: c.offered(),
 		Error: v.say("provider.down", c.Provider.Host())})
 }
@@ -129,7 +129,7 @@ func (c *Console) refused(ctx context.Context, v *request, user iam.FederatedUse
 			}
 		}
 	default:
-		c.Log.ErrorContext(ctx, "a sign-in failed", "error", err)
+		c.Log.ErrorContext(ctx, "sign-in failed", "error", err)
 		page.Error, status = v.say("fault.store"), http.StatusServiceUnavailable
 	}
 	return c.turnAway(v, tooMany, status, page)

@@ -353,7 +353,7 @@ func TestOIDC_ProviderUnavailable(t *testing.T) {
 	s.Clock.Step(time.Minute)
 	down("down before", v.get("/console/login/provider"))
 	assert.Equal(t, v.signIn("bob", password, "").Status, http.StatusSeeOther, "a name and password of this server")
-	assert.True(t, strings.Contains(s.Log(), "a sign-in at the provider failed"), "the log does not say that the provider is down")
+	assert.True(t, strings.Contains(s.Log(), "sign-in at the identity provider failed"), "the log does not say that the provider is down")
 }
 
 // A configuration that cannot be is refused at the start, in one line.

@@ -201,7 +201,7 @@ func (v *request) withNames(page string) string {
 		var err error
 		names, err = v.api.Accounts.ListNames(v.ctx(), slices.Sorted(maps.Keys(wanted)))
 		if _, said := errors.AsType[*client.Problem](err); err != nil && !said { // the page is shown without names
-			v.c.Log.ErrorContext(v.r.Context(), "names of accounts could not be read", "error", err)
+			v.c.Log.ErrorContext(v.r.Context(), "account names not readable", "error", err)
 		}
 	}
 	for i, part := range parts[1:] {

@@ -45,7 +45,7 @@ func (c *Console) sharedPage(v *request) error {
 	case errors.Is(err, iam.ErrNoShared):
 		return v.fail(http.StatusNotFound, v.say("shared.gone"))
 	case err != nil:
-		c.Log.ErrorContext(r.Context(), "a shared chart could not be looked up", "error", err)
+		c.Log.ErrorContext(r.Context(), "shared chart lookup failed", "error", err)
 		return v.fail(http.StatusServiceUnavailable, v.say("fault.store"))
 	}
 	v.r, v.caller, v.shared = r.Clone(r.Context()), caller, true

@@ -44,7 +44,7 @@ func (l *Listener) nextLoop() *loop {
 		if len(l.loops) > 0 {
 			go l.sweep()
 		} else if runtime.GOOS == "linux" {
-			l.Log.Warn("idle connections of the scan listener keep their goroutines: the system gave no epoll", "path", l.Path)
+			l.Log.Warn("epoll unavailable; idle connections of the scan listener keep their goroutines", "path", l.Path)
 		}
 	}
 	if len(l.loops) == 0 {

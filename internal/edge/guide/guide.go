@@ -125,7 +125,7 @@ func New(pages fs.FS, url, version string) (*Guide, error) {
 			p := &page{language: language, name: strings.TrimSuffix(name, "README"), source: Body(source)}
 			p.title = title(p.source)
 			if p.title == "" {
-				return fmt.Errorf("%s begins with no title", path)
+				return fmt.Errorf("%s does not begin with a title", path)
 			}
 			g.pages[language.Code+"/"+p.name] = p
 			p.rendered = sync.OnceValue(func() rendered { return g.render(p) })
@@ -158,7 +158,7 @@ func (g *Guide) arrange(l Language) error {
 		for _, name := range names {
 			p := g.pages[language+"/"+name]
 			if p == nil {
-				return fmt.Errorf("the contents have %q, which is no page in %q", name, language)
+				return fmt.Errorf("the contents list %q, which is not a page in %q", name, language)
 			}
 			used[p] = true
 			s.pages = append(s.pages, p)
@@ -168,7 +168,7 @@ func (g *Guide) arrange(l Language) error {
 	}
 	for key, p := range g.pages {
 		if p.language.Code == language && !used[p] {
-			return fmt.Errorf("%s.md is in no section of the contents: name it in internal/edge/guide/contents.go", key)
+			return fmt.Errorf("%s.md is missing in the contents: add it in internal/edge/guide/contents.go", key)
 		}
 	}
 	return nil
@@ -337,7 +337,7 @@ func (g *Guide) missing(w http.ResponseWriter, l Language) {
 func (g *Guide) write(w http.ResponseWriter, status int, v view) {
 	var b bytes.Buffer
 	if err := layout().Execute(&b, v); err != nil {
-		http.Error(w, errors.New("the page cannot be made").Error(), http.StatusInternalServerError)
+		http.Error(w, errors.New("the page cannot be rendered").Error(), http.StatusInternalServerError)
 		return
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")

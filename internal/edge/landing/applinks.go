@@ -56,7 +56,7 @@ func (g *Gateway) serveLinks(w http.ResponseWriter, r *http.Request, host, file 
 	}
 	made, err := g.linksFile(r.Context(), host, file)
 	if err != nil {
-		g.Log.WarnContext(r.Context(), "the file of app links cannot be made", "host", host, "file", file, "error", err)
+		g.Log.WarnContext(r.Context(), "app links file not created", "host", host, "file", file, "error", err)
 	}
 	if made.away {
 		g.serveUnavailable(w, r)
@@ -145,7 +145,7 @@ func (g *Gateway) makeLinks(ctx context.Context, host, file string) ([]byte, err
 		return nil, err
 	}
 	if len(list) > maxHostRules {
-		return nil, tooLong(fmt.Sprintf("the host has more than %d rules: give the app a host of its own", maxHostRules))
+		return nil, tooLong(fmt.Sprintf("the host has more than %d rules: use a separate host for the app", maxHostRules))
 	}
 	lines := g.components(host, list)
 	if !slices.ContainsFunc(lines, func(c component) bool { return !c.Exclude }) {
@@ -181,7 +181,8 @@ func (g *Gateway) makeLinks(ctx context.Context, host, file string) ([]byte, err
 		return nil, err
 	}
 	if b.Len() > maxLinks {
-		return nil, tooLong(fmt.Sprintf("it has %d bytes and telephones read %d: give the app a host with fewer rules", b.Len(), maxLinks))
+		return nil, tooLong(fmt.Sprintf("the file has %d bytes, but phones read at most %d: use a host with fewer rules for the app",
+			b.Len(), maxLinks))
 	}
 	return b.Bytes(), nil
 }

@@ -231,7 +231,7 @@ func (g *Gateway) answer(w http.ResponseWriter, r *http.Request, text string, d 
 		return
 	}
 	if d.Code.Err != nil { // the database did not respond, so whether the text is a code is unknown
-		g.Log.ErrorContext(r.Context(), "whether a text is a code made elsewhere cannot be read", "error", d.Code.Err)
+		g.Log.ErrorContext(r.Context(), "lookup of an imported code failed", "error", d.Code.Err)
 		g.serveUnavailable(w, r)
 		return
 	}
@@ -340,7 +340,7 @@ func (g *Gateway) checkPIN(w http.ResponseWriter, r *http.Request, s codes.Scann
 	r.Body = http.MaxBytesReader(w, r.Body, 1<<10)
 	result, err := g.CheckPIN(r.Context(), s.Batch, s.Index, r.PostFormValue("pin"))
 	if err != nil {
-		g.Log.ErrorContext(r.Context(), "a PIN could not be checked", "batch", s.Batch.ID, "index", s.Index, "error", err)
+		g.Log.ErrorContext(r.Context(), "PIN check failed", "batch", s.Batch.ID, "index", s.Index, "error", err)
 		g.serveUnavailable(w, r)
 		return ""
 	}
@@ -389,14 +389,14 @@ func (g *Gateway) checked(ctx context.Context, s codes.Scanned) checked {
 	// The queries whose results may warn a buyer run first; the slowest query runs last.
 	if g.First != nil && g.Checks != nil && g.Copied != nil {
 		if err := g.count(ctx, &c, batch, index, zone); err != nil {
-			g.Log.WarnContext(ctx, "a page could not tell how often a code was checked; it says so", "batch", batch, "index", index,
+			g.Log.WarnContext(ctx, "number of checks of a code not readable; the page says so", "batch", batch, "index", index,
 				"error", err)
 		}
 	}
 	if c.Redeemed && g.Redeemed != nil {
 		t, err := g.Redeemed(ctx, batch, index)
 		if err != nil {
-			g.Log.WarnContext(ctx, "a page could not tell when a code was redeemed; it says so", "batch", batch, "index", index, "error",
+			g.Log.WarnContext(ctx, "redemption time of a code not readable; the page says so", "batch", batch, "index", index, "error",
 				err)
 		} else if !t.IsZero() {
 			c.RedeemedAt = t.In(zone)

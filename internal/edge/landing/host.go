@@ -103,7 +103,7 @@ func (c *hostCache) put(host string, known bool, now time.Time) {
 }
 
 // errAnswered means that a response was already sent.
-var errAnswered = errors.New("landing: answered")
+var errAnswered = errors.New("landing: response already written")
 
 // known reports whether a host belongs to printed codes or has rules. A host that is not cached counts against the client's rate
 // limit, because it needs a database query; known responds and returns errAnswered if the limit is exceeded.
@@ -121,7 +121,7 @@ func (g *Gateway) known(w http.ResponseWriter, r *http.Request, host string) (bo
 	}
 	known, err := g.Rules.HasRules(r.Context(), host)
 	if err != nil {
-		g.Log.WarnContext(r.Context(), "whether a host has rules could not be read; the API answers instead of a page", "host", host,
+		g.Log.WarnContext(r.Context(), "lookup of the rules of a host failed; request passed to the API", "host", host,
 			"error", err)
 		if file := r.URL.Path; !cached.known && (file == applePath || file == androidPath) {
 			g.serveUnavailable(w, r) // a phone that requests an app link file would cache the API's response

@@ -209,8 +209,8 @@ func (g *Gateway) show(w http.ResponseWriter, r *http.Request, kind Page, status
 	}
 	var b bytes.Buffer
 	if err := page().Execute(&b, &v); err != nil {
-		g.Log.ErrorContext(r.Context(), "a page could not be made", "page", string(kind), "error", err)
-		http.Error(w, "the page could not be made", http.StatusInternalServerError)
+		g.Log.ErrorContext(r.Context(), "page not rendered", "page", string(kind), "error", err)
+		http.Error(w, "the page could not be rendered", http.StatusInternalServerError)
 		return
 	}
 	h := w.Header()
@@ -253,7 +253,7 @@ func (g *Gateway) logo(w http.ResponseWriter, r *http.Request, hash string) {
 			g.show(w, r, MissingPage, http.StatusNotFound, notice("missing"))
 			return
 		} else if err != nil {
-			g.Log.WarnContext(r.Context(), "a logo could not be read", "hash", hash, "error", err)
+			g.Log.WarnContext(r.Context(), "logo not readable", "hash", hash, "error", err)
 			g.serveUnavailable(w, r)
 			return
 		}

@@ -77,13 +77,13 @@ const (
 )
 
 // ErrDown reports that the provider is unreachable or returns an invalid response.
-var ErrDown = errors.New("the provider cannot be asked")
+var ErrDown = errors.New("the identity provider is unavailable")
 
 // unavailable returns ErrDown with its cause, truncated for the log because the cause may contain a whole external page.
 func unavailable(cause error) error { return fmt.Errorf("%w: %s", ErrDown, plain(cause.Error())) }
 
 // ErrNotBegun reports that this browser did not start this sign-in within the last ten minutes.
-var ErrNotBegun = errors.New("this sign-in was not begun in this browser, or more than ten minutes ago")
+var ErrNotBegun = errors.New("this sign-in was not started in this browser, or more than ten minutes ago")
 
 // Denial is the error for a rejected response of the provider.
 type Denial struct {
@@ -110,7 +110,7 @@ func CheckIssuer(text string) error {
 	u, err := url.Parse(text)
 	switch {
 	case err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "":
-		return errors.New("want the address of a provider, as its discovery document names it: https://login.example")
+		return errors.New("want the issuer URL of a provider, as in its discovery document: https://login.example")
 	case !private(u):
 		return errors.New("want https://, or http:// with a loopback address")
 	}
@@ -187,7 +187,7 @@ func (p *Provider) fetchDocument(ctx context.Context) (*found, error) {
 			continue // this endpoint is optional: without it, the ID token contains all claims
 		}
 		if u, err := url.Parse(text); err != nil || u.Host == "" || !private(u) {
-			return nil, fmt.Errorf("its %s is not https", name)
+			return nil, fmt.Errorf("its %s is not an https URL", name)
 		}
 	}
 	// Some providers include a claim of groups or roles only if the scope of the same name is requested.
@@ -226,7 +226,7 @@ func (p *Provider) Begin(ctx context.Context, redirect, next string) (address, k
 	f := flow{Redirect: redirect, Next: next, Until: p.Now().Add(FlowTime)}
 	for _, text := range []*string{&f.State, &f.Nonce, &f.Verifier} {
 		if *text, err = p.text(); err != nil {
-			return "", "", fmt.Errorf("drawing a secret: %w", err)
+			return "", "", fmt.Errorf("generating a secret: %w", err)
 		}
 	}
 	written, err := json.Marshal(f)
@@ -250,7 +250,7 @@ func (p *Provider) Finish(ctx context.Context, kept string, came url.Values) (us
 	next = f.Next
 	// RFC 9207: the iss parameter, if present, must name this provider.
 	if iss := came.Get("iss"); iss != "" && iss != p.Issuer {
-		return user, next, &Denial{Token, "the answer is another issuer's"}
+		return user, next, &Denial{Token, "the issuer of the response is wrong"}
 	}
 	if code := came.Get("error"); code != "" {
 		return user, next, &Denial{Rejected, plain(code)}
@@ -289,7 +289,7 @@ func (p *Provider) exchange(ctx context.Context, found *found, f flow, code stri
 	}
 	raw, ok := token.Extra("id_token").(string)
 	if !ok {
-		return c, &Denial{Token, "there is no ID token"}
+		return c, &Denial{Token, "the response has no ID token"}
 	}
 	keys, weak, err := found.publicKeys(ctx)
 	if err != nil {
@@ -299,21 +299,21 @@ func (p *Provider) exchange(ctx context.Context, found *found, f flow, code stri
 		SupportedSigningAlgs: found.more.SigningAlgs}).Verify(ctx, raw)
 	switch {
 	case err != nil && weak > 0:
-		return c, &Denial{Token, plain(fmt.Sprintf("%v; RSA keys with fewer than %d bits that do not count: %d", err, minRSABits, weak))}
+		return c, &Denial{Token, plain(fmt.Sprintf("%v; ignored RSA keys with fewer than %d bits: %d", err, minRSABits, weak))}
 	case err != nil:
 		return c, &Denial{Token, plain(err.Error())}
 	case id.IssuedAt.After(p.Now().Add(clockSkew)):
 		return c, &Denial{Token, "it was issued in the future: " + id.IssuedAt.UTC().Format(time.RFC3339)}
 	}
 	if subtle.ConstantTimeCompare([]byte(id.Nonce), []byte(f.Nonce)) != 1 {
-		return c, &Denial{Token, "the nonce is another one"}
+		return c, &Denial{Token, "wrong nonce"}
 	}
 	c = claims{subject: id.Subject}
 	if err := id.Claims(&c.all); err != nil {
 		return c, &Denial{Token, err.Error()}
 	}
 	if azp, _ := c.all["azp"].(string); azp != p.ClientID && (azp != "" || len(id.Audience) > 1) {
-		return c, &Denial{Token, "it was made for another client"}
+		return c, &Denial{Token, "it was issued for another client"}
 	}
 	if c.subject == "" || len(c.subject) > maxSubject {
 		return c, &Denial{Token, "its subject is empty or too long"}
@@ -327,7 +327,7 @@ func (p *Provider) exchange(ctx context.Context, found *found, f flow, code stri
 		return c, unavailable(err)
 	}
 	if info.Subject != c.subject {
-		return c, &Denial{Token, "the user's information is of somebody else"}
+		return c, &Denial{Token, "the subject of the userinfo response is wrong"}
 	}
 	claims := map[string]any{}
 	if err := info.Claims(&claims); err != nil {
@@ -366,9 +366,9 @@ func (f *found) publicKeys(ctx context.Context) (keys []crypto.PublicKey, weak i
 	defer w.Body.Close()
 	var set struct{ Keys []json.RawMessage }
 	if w.StatusCode != http.StatusOK {
-		return nil, 0, fmt.Errorf("its jwks_uri answers %s", w.Status)
+		return nil, 0, fmt.Errorf("its jwks_uri returned %s", w.Status)
 	} else if err := json.NewDecoder(w.Body).Decode(&set); err != nil {
-		return nil, 0, fmt.Errorf("its jwks_uri answers no keys: %w", err)
+		return nil, 0, fmt.Errorf("its jwks_uri returned no valid keys: %w", err)
 	}
 	for _, text := range set.Keys {
 		var jsonWebKey jose.JSONWebKey

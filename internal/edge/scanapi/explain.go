@@ -98,10 +98,11 @@ func (a *API) newExplanation(w http.ResponseWriter, r *http.Request, namespace s
 		defer cancel()
 		nearRules, err = a.Near(parent, link)
 		if errors.Is(err, rules.ErrBusy) {
-			return explanation{}, problem{http.StatusServiceUnavailable, "others are waiting for explanations: try again in a moment"}
+			return explanation{}, problem{http.StatusServiceUnavailable,
+				"too many concurrent requests for explanations: try again in a moment"}
 		}
 		if _, unavailable := errors.AsType[*errcode.Unavailable](err); err != nil && !unavailable {
-			a.Log.Error("the rules near a link cannot be read", "error", err)
+			a.Log.Error("rules near a link not readable", "error", err)
 			return explanation{}, problem{http.StatusServiceUnavailable, "the rules near this link cannot be read now: try again in a moment"}
 		}
 		if err != nil {

@@ -88,7 +88,7 @@ func (a *API) decide(s *pendingScan, namespace string, body []byte) error {
 }
 
 // errWouldBlock ends processNonBlocking without a response: begin must serve the scan.
-var errWouldBlock = errors.New("this scan waits for something")
+var errWouldBlock = errors.New("the scan cannot be recorded synchronously")
 
 // mayBlock reports whether a scan of a text may have to wait: for the database (Codes.Scan, Codes.Withhold, Accounts.ScannedCode), for
 // the ticket writer, or for a slow disk.
@@ -198,10 +198,10 @@ func (a *API) logProblem(err error) error {
 		return err
 	}
 	if errors.Is(err, scanlog.ErrFull) {
-		return problem{http.StatusServiceUnavailable, "the ledger of scans cannot keep up: try again in a moment"}
+		return problem{http.StatusServiceUnavailable, "the scan log cannot keep up: try again in a moment"}
 	}
-	a.Log.Error("a scan cannot be written into the ledger", "error", err)
-	return problem{http.StatusServiceUnavailable, "the ledger of scans cannot be written: try again in a moment"}
+	a.Log.Error("scan not written to the scan log", "error", err)
+	return problem{http.StatusServiceUnavailable, "the scan log cannot be written: try again in a moment"}
 }
 
 // countLost counts a scan that the scan log rejected or could not write.
@@ -285,13 +285,13 @@ func (s *pendingScan) append(dst []byte) []byte {
 func (a *API) ticketProblem(err error) error {
 	switch {
 	case errors.Is(err, codes.ErrQueueFull):
-		return problem{http.StatusServiceUnavailable, "scans of codes cannot be written as fast as they come: try again in a moment"}
+		return problem{http.StatusServiceUnavailable, "code scans cannot be stored fast enough: try again in a moment"}
 	case errors.Is(err, codes.ErrUnread):
-		a.Log.Error("whether a text is a code made elsewhere cannot be read", "error", err)
-		return problem{http.StatusServiceUnavailable, "whether this is a code cannot be read now: try again in a moment"}
+		a.Log.Error("lookup of an imported code failed", "error", err)
+		return problem{http.StatusServiceUnavailable, "the code lookup failed: try again in a moment"}
 	case errors.Is(err, codes.ErrScanNotWritten):
-		a.Log.Error("a scan of a code cannot be written", "error", err)
-		return problem{http.StatusServiceUnavailable, "the scan of this code cannot be written now: try again in a moment"}
+		a.Log.Error("code scan not stored", "error", err)
+		return problem{http.StatusServiceUnavailable, "the scan of this code cannot be stored: try again in a moment"}
 	}
 	return err
 }
@@ -423,7 +423,7 @@ func (a *API) newScanID(t time.Time) (id scanlog.ScanID) {
 		c.source, c.rest = a.Random, c.buf[:]
 		if _, err := io.ReadFull(a.Random, c.rest); err != nil {
 			c.rest = nil
-			panic(fmt.Errorf("drawing a scan id: %w", err))
+			panic(fmt.Errorf("generating a scan ID: %w", err))
 		}
 	}
 	copy(id[6:], c.rest)

@@ -268,7 +268,7 @@ func (a *API) asProblem(err error) problem {
 	if out, ok := errors.AsType[*errcode.Unavailable](err); ok {
 		return problem{http.StatusServiceUnavailable, "the database " + out.Condition + ": try again later; the server's log says more"}
 	}
-	return problem{http.StatusInternalServerError, "the call failed inside the server: its log says why"}
+	return problem{http.StatusInternalServerError, "internal error: see the server's log"}
 }
 
 func (a *API) readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
@@ -292,7 +292,7 @@ func bodyProblem(err error) problem {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return problem{http.StatusRequestTimeout, "the request did not arrive in time"}
 	}
-	return problem{http.StatusBadRequest, "the request broke off"}
+	return problem{http.StatusBadRequest, "the request ended early"}
 }
 
 func writeJSON(w http.ResponseWriter, v any) {

@@ -83,7 +83,8 @@ func read(file string, from io.Reader) (list []Recorded, err error) {
 			return nil, fmt.Errorf("%s:%d: %w", file, n, err)
 		}
 		if price += recorded.price() - standInsPerByte*len(lines.Bytes()); price > 0 {
-			return nil, fmt.Errorf("%s:%d: the stand-ins until here stand for more than %d characters a byte: no recording does that", file, n,
+			return nil, fmt.Errorf("%s:%d: the placeholders up to this line expand to more than %d characters per byte, which is not "+
+				"possible in a recording", file, n,
 				standInsPerByte)
 		}
 		recorded.Number = n
@@ -93,7 +94,7 @@ func read(file string, from io.Reader) (list []Recorded, err error) {
 		return nil, fmt.Errorf("%s:%d: %w", file, n+1, err)
 	}
 	if len(list) == 0 {
-		return nil, fmt.Errorf("%s: no call is in it", file)
+		return nil, fmt.Errorf("%s: the file contains no calls", file)
 	}
 	return list, nil
 }
@@ -141,17 +142,17 @@ func parseLine(raw []byte) (r Recorded, err error) {
 	d.DisallowUnknownFields()
 	if err := d.Decode(&r.Line); err != nil {
 		if !json.Valid(raw) {
-			return r, fmt.Errorf("no whole JSON object: the line is cut or was edited (%v)", err)
+			return r, fmt.Errorf("not a complete JSON object: the line is truncated or was edited (%v)", err)
 		}
-		return r, fmt.Errorf("no call of a cassette: %v", err)
+		return r, fmt.Errorf("not a call of a cassette: %v", err)
 	}
 	switch {
 	case d.More():
-		return r, fmt.Errorf("something stands behind the call")
+		return r, fmt.Errorf("unexpected data after the call")
 	case r.OccurredAt.IsZero() || r.Method == "" || !strings.HasPrefix(r.Path, "/"):
-		return r, fmt.Errorf("no call of a cassette: want occurred_at, method and path")
+		return r, fmt.Errorf("not a call of a cassette: want occurred_at, method and path")
 	case r.Error == "" && (r.Status < 100 || r.Status > 999):
-		return r, fmt.Errorf("no call of a cassette: want status, or error for a call without an answer")
+		return r, fmt.Errorf("not a call of a cassette: want status, or error for a call without an answer")
 	}
 	for name := range r.Headers {
 		if !slices.Contains(headerNames, name) {
@@ -188,11 +189,11 @@ func parseLine(raw []byte) (r Recorded, err error) {
 		case text:
 			m, ok := wholeMark(field.into.text)
 			if field.raw == nil || !ok || !slices.Contains(rawKinds, m.kind) {
-				return r, fmt.Errorf("%s: want an object, a list, or a stand-in such as {html:1:512}", field.name)
+				return r, fmt.Errorf("%s: want an object, a list, or a placeholder such as {html:1:512}", field.name)
 			}
 			*field.raw = m.kind
 		default:
-			return r, fmt.Errorf("%s: want an object, a list, or a stand-in such as {html:1:512}", field.name)
+			return r, fmt.Errorf("%s: want an object, a list, or a placeholder such as {html:1:512}", field.name)
 		}
 	}
 	r.rewritten = r.answer.escapedTexts() != r.Escaped && r.Escaped > 0 || r.answer.slashes() == slashes{true, true} ||
@@ -210,7 +211,7 @@ var almostMark = regexp.MustCompile(`^\{[#/]?[A-Za-z]+:[^{}]*\}$`)
 func checkMarks(v value) error {
 	for t := range v.texts {
 		if _, ok := wholeMark(t.text); !ok && almostMark.MatchString(t.text) {
-			return fmt.Errorf("%.60q is no stand-in: want {KIND:NUMBER:LENGTH}", t.text)
+			return fmt.Errorf("%.60q is not a valid placeholder: want {KIND:NUMBER:LENGTH}", t.text)
 		}
 	}
 	return nil
@@ -225,5 +226,5 @@ func CheckRow(id string) error {
 	for _, b := range behaviour.All() {
 		names = append(names, b.ID)
 	}
-	return fmt.Errorf("there is no behaviour %.60q%s", id, suggest.DidYouMean(id, names...))
+	return fmt.Errorf("unknown behaviour %.60q%s", id, suggest.DidYouMean(id, names...))
 }

@@ -93,7 +93,7 @@ func (r *Recorder) ServeHTTP(w http.ResponseWriter, in *http.Request) {
 		case err != nil:
 			line.Error = fmt.Sprintf("the upstream broke off after %d bytes of its answer", length)
 		case length > longestBody:
-			line.Error = fmt.Sprintf("the answer is longer than %d bytes and was passed on without a record", longestBody)
+			line.Error = fmt.Sprintf("the response is longer than %d bytes and was passed on without a record", longestBody)
 		default:
 			line.Response = mask.body(plainBody(resp.Header, kept))
 			if answer, err := parseValue(line.Response); err == nil {
@@ -188,7 +188,7 @@ func (r *Recorder) refuse(w http.ResponseWriter, line Line, status int, said str
 	line.Error = said
 	r.write(line)
 	lines, _ := r.Lines()
-	r.Log.Warn("no answer passed on", "fault", said, "line", lines)
+	r.Log.Warn("request failed; error returned to the client", "fault", said, "line", lines)
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.WriteHeader(status)
 	fmt.Fprintf(w, "qrjump cassette record: %s\n", said)
@@ -245,7 +245,7 @@ func (r *Recorder) write(line Line) {
 	}
 	r.lines++
 	if err != nil && r.err == nil {
-		r.err = fmt.Errorf("line %d of the cassette is not written: %w", r.lines, err)
-		r.Log.Error("the cassette is not whole", "error", r.err)
+		r.err = fmt.Errorf("writing line %d of the cassette: %w", r.lines, err)
+		r.Log.Error("cassette incomplete", "error", r.err)
 	}
 }

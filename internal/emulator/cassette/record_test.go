@@ -249,7 +249,7 @@ func TestCassetteRecord_DiskFull(t *testing.T) {
 	resp, err := http.Get(proxy.URL)
 	require.True(t, err == nil && resp.StatusCode == 200, "%v %v", resp, err)
 	resp.Body.Close()
-	if n, err := r.Lines(); n != 1 || err == nil || err.Error() != "line 1 of the cassette is not written: no space left on device" {
+	if n, err := r.Lines(); n != 1 || err == nil || err.Error() != "writing line 1 of the cassette: no space left on device" {
 		t.Errorf("%d lines, %v", n, err)
 	}
 }
@@ -259,14 +259,16 @@ func TestCassetteRead_InvalidLineNumber(t *testing.T) {
 	t.Parallel()
 	const good = `{"occurred_at":"2026-01-15T02:00:00Z","method":"GET","path":"/cgi-bin/token","status":200,"response":{"errcode":0}}`
 	for name, test := range map[string]struct{ text, want string }{
-		"cut in the middle":   {good + "\n" + good[:60], ":2: no whole JSON object: the line is cut or was edited (unexpected EOF)"},
-		"an empty file":       {"\n\n", ": no call is in it"},
+		"cut in the middle": {good + "\n" + good[:60],
+			":2: not a complete JSON object: the line is truncated or was edited (unexpected EOF)"},
+		"an empty file":       {"\n\n", ": the file contains no calls"},
 		"no JSON":             {"hello\n", ":1: no whole JSON object: the line is cut or was edited"},
-		"two calls in a line": {good + good, ":1: something stands behind the call"},
-		"another object":      {`{"errcode":0}`, `:1: no call of a cassette: json: unknown field "errcode"`},
-		"no time":             {`{"method":"GET","path":"/x","status":200}`, ":1: no call of a cassette: want occurred_at, method and path"},
+		"two calls in a line": {good + good, ":1: unexpected data after the call"},
+		"another object":      {`{"errcode":0}`, `:1: not a call of a cassette: json: unknown field "errcode"`},
+		"no time": {`{"method":"GET","path":"/x","status":200}`,
+			":1: not a call of a cassette: want occurred_at, method and path"},
 		"no status": {`{"occurred_at":"2026-01-15T02:00:00Z","method":"GET","path":"/x"}`,
-			":1: no call of a cassette: want status, or error"},
+			":1: not a call of a cassette: want status, or error"},
 		"a query that is a text": {strings.Replace(good, `"status"`, `"query":"a=b","status"`, 1), ":1: query: want an object"},
 		"an answer that is one": {strings.Replace(good, `{"errcode":0}`, `"hello"`, 1),
 			":1: answer: want an object, a list, or a stand-in"},
@@ -275,7 +277,7 @@ func TestCassetteRead_InvalidLineNumber(t *testing.T) {
 		"a header that is unkept": {strings.Replace(good, `"response"`, `"headers":{"Server":"x"},"response"`, 1),
 			`:1: the header "Server": want one of Cache-Control,`},
 		"a behaviour that is none": {good + "\n\n" + strings.Replace(good, `"status"`, `"accepted":["wire.answer.typ"],"status"`, 1),
-			`:3: there is no behaviour "wire.answer.typ": did you mean wire.answer.type?`},
+			`:3: unknown behaviour "wire.answer.typ": did you mean wire.answer.type?`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

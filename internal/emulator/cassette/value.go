@@ -38,12 +38,12 @@ type value struct {
 // deepest is the maximum nesting depth of a value.
 const deepest = 100
 
-var errTooDeep = errors.New("nested too deep")
+var errTooDeep = errors.New("nested too deeplyly")
 
 // parseValue parses exactly one JSON value.
 func parseValue(from []byte) (value, error) {
 	if !json.Valid(from) {
-		return value{}, errors.New("no JSON")
+		return value{}, errors.New("not JSON")
 	}
 	d := json.NewDecoder(bytes.NewReader(from))
 	d.UseNumber()
@@ -94,7 +94,7 @@ func readValue(d *json.Decoder, from []byte, deep int) (value, error) {
 		_, err := d.Token() // the closing bracket
 		return v, err
 	}
-	return value{}, errors.New("no JSON")
+	return value{}, errors.New("not JSON")
 }
 
 // mapped returns v with the results of f in place of its items.

@@ -30,7 +30,7 @@ type bucket struct {
 func parseBucket(text string) (Place, error) {
 	u, err := url.Parse(text)
 	if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return nil, errors.New("want s3://BUCKET/PREFIX and nothing else: AWS_ENDPOINT_URL says where the bucket is, " +
+		return nil, errors.New("want only s3://BUCKET/PREFIX: AWS_ENDPOINT_URL sets the server of the bucket, " +
 			"AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY who writes to it")
 	}
 	region := cmp.Or(os.Getenv("AWS_REGION"), os.Getenv("AWS_DEFAULT_REGION"))
@@ -38,7 +38,7 @@ func parseBucket(text string) (Place, error) {
 	address, err := url.Parse(endpoint)
 	if err != nil || address.Host == "" || address.Scheme != "http" && address.Scheme != "https" ||
 		address.User != nil || strings.Trim(address.Path, "/") != "" {
-		return nil, errors.New("AWS_ENDPOINT_URL is no address of a server: want one such as https://s3.example.com")
+		return nil, errors.New("AWS_ENDPOINT_URL is not a valid server URL: want a URL such as https://s3.example.com")
 	}
 	transport, err := minio.DefaultTransport(address.Scheme == "https")
 	if err != nil {

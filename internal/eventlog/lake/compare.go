@@ -138,7 +138,7 @@ func (l *Lake) readDay(ctx context.Context, day string, visit func(id scanlog.Sc
 			}
 			id, err := scanlog.ParseScanID(row.ScanID)
 			if err != nil {
-				return fmt.Errorf("%s in the lake has a scan %q: %w", name, row.ScanID, err)
+				return fmt.Errorf("%s in the lake has an invalid scan ID %q: %w", name, row.ScanID, err)
 			}
 			visit(id, row.UserHash == "")
 		}

@@ -15,7 +15,7 @@ import (
 func (l *Lake) learn(ctx context.Context) error {
 	list, err := l.Erased(ctx, l.learned-eraseOverlap.Milliseconds())
 	if err != nil {
-		return fmt.Errorf("asking who was erased: %w", err)
+		return fmt.Errorf("reading erased users: %w", err)
 	}
 	for _, e := range list {
 		if upTo, known := l.erased[e.User]; known && upTo >= e.ErasedAt {
@@ -54,7 +54,7 @@ func (l *Lake) erase(ctx context.Context) error {
 	if l.Others != nil {
 		var err error
 		if others, err = l.Others(ctx); err != nil {
-			return fmt.Errorf("asking which nodes there are: %w", err)
+			return fmt.Errorf("listing nodes: %w", err)
 		}
 	}
 	names, err := l.Place.List(ctx, scansFolder)

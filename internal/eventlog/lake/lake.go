@@ -232,7 +232,7 @@ func (l *Lake) step(ctx context.Context, end int64) (hasMore bool, err error) {
 	}
 	rows, err := l.Rows(ctx, entries)
 	if err != nil {
-		return false, fmt.Errorf("finding out what scans count for: %w", err)
+		return false, fmt.Errorf("resolving the owners of scans: %w", err)
 	}
 	days := map[string][]Placed{}
 	for i := range rows {
@@ -342,7 +342,7 @@ func (l *Lake) locate(ctx context.Context) error {
 		return err
 	}
 	if all.Format != format {
-		return fmt.Errorf("the lake has format %d, this program writes %d: name another folder or prefix", all.Format, format)
+		return fmt.Errorf("the lake has format %d, but this version writes %d: use another folder or prefix", all.Format, format)
 	}
 	base, renamed := l.Name(), l.base != "" && l.base != l.Name()
 	if l.created == nil {

@@ -99,7 +99,7 @@ func loadPart(ctx context.Context, from Place, name string) (*scanFile, error) {
 	text, _ := file.Lookup(upToKey)
 	upTo, err := strconv.ParseInt(text, 10, 64)
 	if err != nil {
-		return nil, fmt.Errorf("%s in the lake does not say up to which scan it goes: %w", name, err)
+		return nil, fmt.Errorf("%s in the lake has no valid last offset: %w", name, err)
 	}
 	return &scanFile{name, content, int(file.NumRows()), upTo}, nil
 }

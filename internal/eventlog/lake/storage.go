@@ -30,7 +30,7 @@ type Place interface {
 func Parse(text string) (Place, error) {
 	if scheme, _, found := strings.Cut(text, "://"); found {
 		if scheme != "s3" {
-			return nil, fmt.Errorf("%q is no lake: want a folder, or s3://BUCKET/PREFIX", scheme+"://…")
+			return nil, fmt.Errorf("%q is not a valid lake: want a folder, or s3://BUCKET/PREFIX", scheme+"://…")
 		}
 		return parseBucket(text)
 	}

@@ -197,7 +197,7 @@ func (s *Sender) batch(ctx context.Context, receiver string, seen *health) (n in
 	began, now := s.RealNow(), s.Now()
 	until := now.Add(s.Lease)
 	var rows []Row
-	gaveUp, reason := 0, fmt.Sprintf("more than %d waited, and it was among the oldest", s.MaxWaiting)
+	gaveUp, reason := 0, fmt.Sprintf("more than %d deliveries were pending, and it was one of the oldest", s.MaxWaiting)
 	err = s.Store.UpdateOutbox(ctx, func(tx Tx) (err error) {
 		gaveUp = 0
 		if s.MaxWaiting > 0 {

@@ -44,7 +44,7 @@ const (
 )
 
 // errRecord is returned for bytes that are not a valid record.
-var errRecord = errors.New("scanlog: not a record of a scan")
+var errRecord = errors.New("scanlog: invalid scan record")
 
 // words lists frequent texts, which records store as their index in this list. New entries may only be appended at the end, because files
 // contain indexes into this list.

@@ -83,10 +83,10 @@ func OpenJournal(dir string, o JournalOptions) (*Journal, error) {
 	if j.disk == nil {
 		j.disk = realDisk{}
 		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return nil, fmt.Errorf("making the folder of scans: %w", err)
+			return nil, fmt.Errorf("creating the journal folder: %w", err)
 		}
 		if err := j.disk.syncDir(filepath.Dir(dir)); err != nil {
-			return nil, fmt.Errorf("making the folder of scans: %w", err)
+			return nil, fmt.Errorf("creating the journal folder: %w", err)
 		}
 	}
 	if j.log == nil {
@@ -97,7 +97,7 @@ func OpenJournal(dir string, o JournalOptions) (*Journal, error) {
 	}
 	names, err := j.disk.list(dir)
 	if err != nil {
-		return nil, fmt.Errorf("looking at the folder of scans: %w", err)
+		return nil, fmt.Errorf("inspecting the journal folder: %w", err)
 	}
 	if err := j.identify(names, o.Random); err != nil {
 		return nil, err
@@ -230,7 +230,7 @@ func (j *Journal) write(groups ...*batch) error {
 	}
 	if j.active == nil {
 		if err := j.start(); err != nil {
-			return fmt.Errorf("beginning a file of scans in %s: %w", j.dir, err)
+			return fmt.Errorf("creating a journal file in %s: %w", j.dir, err)
 		}
 	}
 	s := j.last()
@@ -250,7 +250,7 @@ func (j *Journal) write(groups ...*batch) error {
 	}
 	if err := j.active.sync(); err != nil {
 		j.abandon()
-		return fmt.Errorf("flushing scans to %s: %w", j.path(s.name), err)
+		return fmt.Errorf("syncing scans to %s: %w", j.path(s.name), err)
 	}
 	for _, b := range groups {
 		j.users.addRecords(b.buf[groupHeaderSize:])
@@ -349,7 +349,7 @@ func (j *Journal) Close() error {
 		return err
 	}
 	if err := j.seal(); err != nil {
-		return fmt.Errorf("closing the ledger in %s: %w", j.dir, err)
+		return fmt.Errorf("closing the journal in %s: %w", j.dir, err)
 	}
 	return nil
 }

@@ -33,7 +33,7 @@ func (j *Journal) removeFiles(ctx context.Context, old func(*segment) bool) erro
 	if all {
 		// One file must remain, because it contains the next position.
 		if _, err := j.renew(); err != nil {
-			return fmt.Errorf("beginning a file of scans in %s: %w", j.dir, err)
+			return fmt.Errorf("creating a journal file in %s: %w", j.dir, err)
 		}
 	}
 	j.mu.Lock()
@@ -76,7 +76,7 @@ func (j *Journal) removeFiles(ctx context.Context, old func(*segment) bool) erro
 func (j *Journal) Clear(ctx context.Context) error {
 	next, err := j.renew()
 	if err != nil {
-		return fmt.Errorf("beginning a file of scans in %s: %w", j.dir, err)
+		return fmt.Errorf("creating a journal file in %s: %w", j.dir, err)
 	}
 	return j.removeFiles(ctx, func(s *segment) bool { return s.first < next })
 }
@@ -137,7 +137,7 @@ func (j *Journal) eraseAll(ctx context.Context, users map[UserHash]int64, positi
 	item := usersOf(users)
 	next, err := j.leave(item)
 	if err != nil {
-		return 0, fmt.Errorf("beginning a file of scans in %s: %w", j.dir, err)
+		return 0, fmt.Errorf("creating a journal file in %s: %w", j.dir, err)
 	}
 	// From here on, new events of the erased users are written to a file that the loop below skips.
 	list, _ := j.views(0)

@@ -15,7 +15,7 @@ func (j *Journal) identify(names []string, random io.Reader) error {
 	if slices.Contains(names, ledgerFile) {
 		f, err := j.disk.open(j.path(ledgerFile))
 		if err != nil {
-			return fmt.Errorf("reading the id of the ledger: %w", err)
+			return fmt.Errorf("reading the scan log ID: %w", err)
 		}
 		defer f.Close()
 		text := make([]byte, 32)
@@ -24,7 +24,7 @@ func (j *Journal) identify(names []string, random io.Reader) error {
 				return nil
 			}
 		}
-		return fmt.Errorf("the file %s is damaged: put back the one of this folder, or remove it to take the id from the files of scans",
+		return fmt.Errorf("the file %s is corrupted: restore it, or remove it to use the ID in the journal files",
 			j.path(ledgerFile))
 	}
 	found := false
@@ -39,14 +39,14 @@ func (j *Journal) identify(names []string, random io.Reader) error {
 	}
 	if !found {
 		if random == nil {
-			return errors.New("scanlog: no source of chance for the id of a new scan log")
+			return errors.New("scanlog: no random source for the ID of a new scan log")
 		}
 		if _, err := io.ReadFull(random, j.id[:]); err != nil {
-			return fmt.Errorf("making the id of the ledger: %w", err)
+			return fmt.Errorf("creating the scan log ID: %w", err)
 		}
 	}
 	if err := writeWhole(j.disk, j.path(ledgerFile), []byte(hex.EncodeToString(j.id[:])+"\n")); err != nil {
-		return fmt.Errorf("storing the id of the ledger: %w", err)
+		return fmt.Errorf("storing the scan log ID: %w", err)
 	}
 	return nil
 }
@@ -56,13 +56,13 @@ func (j *Journal) load(names []string) error {
 	for _, name := range names {
 		if strings.HasSuffix(name, newSuffix) {
 			if err := j.disk.remove(j.path(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return fmt.Errorf("removing what a crash left over: %w", err)
+				return fmt.Errorf("removing temporary files: %w", err)
 			}
 			continue
 		}
 		if subject, is := strings.CutSuffix(name, usersSuffix); is && !slices.Contains(names, subject+segmentSuffix) {
 			if err := j.disk.remove(j.path(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return fmt.Errorf("removing what a crash left over: %w", err)
+				return fmt.Errorf("removing temporary files: %w", err)
 			}
 			continue
 		}
@@ -78,7 +78,7 @@ func (j *Journal) load(names []string) error {
 			bound = j.segments[i+1].first
 		}
 		if err := j.loadSegment(s, bound); err != nil {
-			return fmt.Errorf("the file of scans %s: %w", j.path(s.name), err)
+			return fmt.Errorf("journal file %s: %w", j.path(s.name), err)
 		}
 		if i > 0 && j.next < s.first-s.skip {
 			j.log.Error("scans are missing in the journal", "after_file", j.path(j.segments[i-1].name), "from", j.next, "before",
@@ -101,7 +101,7 @@ func (j *Journal) loadKept() error {
 	case errors.Is(err, fs.ErrNotExist):
 		return j.keepFrom(first)
 	case err != nil:
-		return fmt.Errorf("reading from where on scans are kept: %w", err)
+		return fmt.Errorf("reading the first offset of the journal: %w", err)
 	}
 	defer f.Close()
 	text := make([]byte, 20)
@@ -118,7 +118,7 @@ func (j *Journal) loadKept() error {
 // keepFrom records durably that events before a position may be missing.
 func (j *Journal) keepFrom(position int64) error {
 	if err := writeWhole(j.disk, j.path(keptFile), fmt.Appendf(nil, "%d\n", position)); err != nil {
-		return fmt.Errorf("noting from where on scans are kept: %w", err)
+		return fmt.Errorf("recording the first offset of the journal: %w", err)
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -153,9 +153,9 @@ func (j *Journal) loadSegment(s *segment, bound int64) error {
 	case err != nil:
 		return err
 	case ledger != j.id:
-		return fmt.Errorf("it belongs to the ledger %x, this folder to %x: move it away", ledger, j.id)
+		return fmt.Errorf("it belongs to the scan log %x, but this folder belongs to %x: move the file out of the folder", ledger, j.id)
 	case head.first != s.first:
-		return fmt.Errorf("it begins at %d, its name says %d: move it away", head.first, s.first)
+		return fmt.Errorf("it begins at offset %d, but its name says %d: move the file out of the folder", head.first, s.first)
 	default:
 		s.skip, s.edition = head.skip, head.edition
 	}

@@ -220,7 +220,7 @@ func (j *Journal) Find(ctx context.Context, id ScanID) (position int64, err erro
 		}
 		found := func(e Entry, _ error) bool { position = e.Position; return false }
 		if _, err := j.readSegment(ctx, &v, &r, &in, &buf, found); err != nil {
-			return 0, fmt.Errorf("looking for a scan in %s: %w", v.path, err)
+			return 0, fmt.Errorf("searching for a scan in %s: %w", v.path, err)
 		}
 		if position > 0 {
 			return position, nil

@@ -72,15 +72,15 @@ type UnreachableError []string
 
 // Error returns the reason for each node.
 func (u UnreachableError) Error() string {
-	return "not every scan that was acknowledged is in the ledger: " + strings.Join(u, "; ") +
-		". Start it or wait for it; if it never comes back, its scans are lost: DELETE /admin/v1/scan-nodes/{node}"
+	return "not all acknowledged scans are in the scan log: " + strings.Join(u, "; ") +
+		". Start the node or wait for it; if it is lost permanently, so are its scans: DELETE /admin/v1/scan-nodes/{node}"
 }
 
 // Join registers this node; it must be called before the node acknowledges its first scan.
 func (n *Nodes) Join(ctx context.Context) error {
 	err := n.put(ctx, 0, false)
 	if err != nil {
-		return fmt.Errorf("making this node known to those who ask for its scans: %w", err)
+		return fmt.Errorf("registering this node: %w", err)
 	}
 	return nil
 }
@@ -151,7 +151,7 @@ func (n *Nodes) SyncAll(ctx context.Context) error {
 	}
 	ask, err := n.Store.RequestShipping(ctx)
 	if err != nil {
-		return fmt.Errorf("asking the other nodes for their scans: %w", err)
+		return fmt.Errorf("requesting the scans of other nodes: %w", err)
 	}
 	// The wait uses real time, because it waits for other processes.
 	end := time.NewTimer(cmp.Or(n.Wait, 10*time.Second))
@@ -164,10 +164,10 @@ func (n *Nodes) SyncAll(ctx context.Context) error {
 		for _, node := range others {
 			switch {
 			case node.StoppedCleanly && node.ShippedOffset < node.LastOffset:
-				silent = append(silent, fmt.Sprintf("node %s (%s) is stopped and did not bring its last %d scans", node.ID, node.Name,
+				silent = append(silent, fmt.Sprintf("node %s (%s) is stopped and has not shipped its last %d scans", node.ID, node.Name,
 					node.LastOffset-node.ShippedOffset))
 			case !node.StoppedCleanly && node.AckedRequest < ask:
-				silent = append(silent, fmt.Sprintf("node %s (%s) does not answer; it was last heard of at %s", node.ID, node.Name,
+				silent = append(silent, fmt.Sprintf("node %s (%s) does not respond; last seen at %s", node.ID, node.Name,
 					node.LastSeenAt.UTC().Format(time.RFC3339)))
 			}
 		}
@@ -188,7 +188,7 @@ func (n *Nodes) SyncAll(ctx context.Context) error {
 func (n *Nodes) peers(ctx context.Context) (others []Node, err error) {
 	all, _, err := n.Store.ScanNodes(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("looking which nodes there are: %w", err)
+		return nil, fmt.Errorf("listing nodes: %w", err)
 	}
 	for _, node := range all {
 		if node.ID != n.Shipper.ID() {

@@ -92,7 +92,7 @@ func DecodeTaken(upTo int64, text string) (*OffsetSet, error) {
 		return t, nil
 	}
 	if _, err := t.beyond.FromBase64(text); err != nil {
-		return nil, fmt.Errorf("which scans of a node are counted cannot be read: %w", err)
+		return nil, fmt.Errorf("decoding the counted offsets of a node: %w", err)
 	}
 	return t, nil
 }

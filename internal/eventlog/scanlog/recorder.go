@@ -15,7 +15,7 @@ import (
 const Window = time.Second
 
 // ErrFull is returned by Enqueue if too many events wait for the disk.
-var ErrFull = errors.New("scanlog: too many scans wait for the disk")
+var ErrFull = errors.New("scanlog: the write queue is full")
 
 // Pauses before an fsync. An fsync costs about as much processor time for one scan as for a hundred. A pause makes groups larger and fsyncs
 // fewer, and it is so short that callers hardly wait longer than for the fsync alone.
@@ -319,7 +319,7 @@ func (r *Recorder) Close() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.unreported > 0 {
-		return fmt.Errorf("scans without a waiting caller are lost (%d): %w", r.unreported, r.last)
+		return fmt.Errorf("%d queued scans were lost: %w", r.unreported, r.last)
 	}
 	return nil
 }

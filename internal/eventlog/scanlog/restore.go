@@ -20,7 +20,7 @@ type Restoring struct {
 }
 
 // ErrNotEmpty is returned if a journal with events already exists at the target.
-var ErrNotEmpty = errors.New("there are scans already")
+var ErrNotEmpty = errors.New("the folder already has scans")
 
 // restoreSuffix marks the folder of a journal that is being restored.
 const restoreSuffix = ".import"
@@ -32,17 +32,17 @@ func RestoreJournal(dir, ledger string, o JournalOptions) (*Restoring, error) {
 		return nil, err
 	}
 	if err := os.RemoveAll(dir + restoreSuffix); err != nil {
-		return nil, fmt.Errorf("removing what an import left over: %w", err)
+		return nil, fmt.Errorf("removing the files of an interrupted import: %w", err)
 	}
 	if ledger != "" {
 		if id, err := hex.DecodeString(ledger); err != nil || len(id) != 16 {
-			return nil, fmt.Errorf("%q is not the id of a ledger", ledger)
+			return nil, fmt.Errorf("%q is not a valid scan log ID", ledger)
 		}
 		if err := os.MkdirAll(dir+restoreSuffix, 0o700); err != nil {
-			return nil, fmt.Errorf("making the folder of scans: %w", err)
+			return nil, fmt.Errorf("creating the journal folder: %w", err)
 		}
 		if err := writeWhole(realDisk{}, filepath.Join(dir+restoreSuffix, ledgerFile), []byte(ledger+"\n")); err != nil {
-			return nil, fmt.Errorf("storing the id of the ledger: %w", err)
+			return nil, fmt.Errorf("storing the scan log ID: %w", err)
 		}
 	}
 	j, err := OpenJournal(dir+restoreSuffix, o)
@@ -66,7 +66,7 @@ func emptied(dir string, remove bool) error {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("looking at the folder of scans: %w", err)
+		return fmt.Errorf("inspecting the journal folder: %w", err)
 	}
 	for _, name := range names {
 		if strings.HasSuffix(name, segmentSuffix) {
@@ -83,12 +83,12 @@ func emptied(dir string, remove bool) error {
 		isOurs := strings.HasSuffix(name, segmentSuffix) || strings.HasSuffix(name, usersSuffix)
 		if isOurs || name == ledgerFile || name == keptFile || name == nodeFile {
 			if err := os.Remove(filepath.Join(dir, name)); err != nil {
-				return fmt.Errorf("removing an empty ledger: %w", err)
+				return fmt.Errorf("removing an empty journal: %w", err)
 			}
 		}
 	}
 	if err := os.Remove(dir); err != nil {
-		return fmt.Errorf("removing the folder of an empty ledger: %w", err)
+		return fmt.Errorf("removing the folder of an empty journal: %w", err)
 	}
 	return nil
 }
@@ -96,7 +96,7 @@ func emptied(dir string, remove bool) error {
 // Add appends an event, whose position must be greater than all earlier positions.
 func (r *Restoring) Add(e Entry) error {
 	if e.Position < r.at {
-		return fmt.Errorf("position %d comes after %d", e.Position, r.at-1)
+		return fmt.Errorf("offset %d follows offset %d", e.Position, r.at-1)
 	}
 	if r.batch.n > 0 && (e.Position > r.at || len(r.batch.buf) > 1<<20) {
 		if err := r.flush(); err != nil {
@@ -145,7 +145,7 @@ func (r *Restoring) Finish(end int64) error {
 		return err
 	}
 	if err := os.Rename(r.dir+restoreSuffix, r.dir); err != nil {
-		return fmt.Errorf("putting the ledger in its place: %w", err)
+		return fmt.Errorf("moving the restored journal into place: %w", err)
 	}
 	return realDisk{}.syncDir(filepath.Dir(r.dir))
 }

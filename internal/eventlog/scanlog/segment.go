@@ -115,7 +115,7 @@ func segmentHeader(ledger [16]byte, first, skip int64) []byte {
 }
 
 // errHeader is returned for a file that does not begin with a segment header.
-var errHeader = errors.New("it does not begin like a file of scans")
+var errHeader = errors.New("not a journal file")
 
 // editionAt is the offset of the edition in the header. The checksum of the header does not cover the edition.
 const editionAt = 48
@@ -129,7 +129,7 @@ func readHeader(r io.ReaderAt) (ledger [16]byte, s segment, err error) {
 		return ledger, s, errHeader
 	}
 	if v := binary.LittleEndian.Uint32(b[8:]); v != segmentVersion {
-		return ledger, s, fmt.Errorf("its format is %d, this qrjump knows %d: use a newer qrjump", v, segmentVersion)
+		return ledger, s, fmt.Errorf("its format is %d, and this qrjump supports up to %d: use a newer qrjump", v, segmentVersion)
 	}
 	copy(ledger[:], b[16:])
 	s.first, s.skip = int64(binary.LittleEndian.Uint64(b[32:])), int64(binary.LittleEndian.Uint64(b[40:]))

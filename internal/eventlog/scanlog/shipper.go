@@ -135,11 +135,11 @@ func (j *Journal) NamedAt() (upTo int64) {
 func (j *Journal) newNodeID(random io.Reader, namedAt int64) (string, error) {
 	var id [16]byte
 	if _, err := io.ReadFull(random, id[:]); err != nil {
-		return "", fmt.Errorf("making the id of this node: %w", err)
+		return "", fmt.Errorf("creating the node ID: %w", err)
 	}
 	text := hex.EncodeToString(id[:])
 	if err := writeWhole(j.disk, filepath.Join(j.dir, nodeFile), fmt.Appendf(nil, "%s %d\n", text, namedAt)); err != nil {
-		return "", fmt.Errorf("storing the id of this node: %w", err)
+		return "", fmt.Errorf("storing the node ID: %w", err)
 	}
 	return text, nil
 }
@@ -270,7 +270,7 @@ func (s *Shipper) verifyShipped(ctx context.Context) error {
 		// If the database was restored to an earlier state, or lost its last commits, the lost events must be shipped again.
 		storedOffset, err := s.To.Shipped(ctx, s.Node)
 		if err != nil {
-			return fmt.Errorf("asking how far scans were shipped: %w", err)
+			return fmt.Errorf("reading the shipped offset: %w", err)
 		}
 		s.known = storedOffset == s.shipped
 		return nil
@@ -280,7 +280,7 @@ func (s *Shipper) verifyShipped(ctx context.Context) error {
 		s.known = false
 	}
 	if err != nil {
-		return fmt.Errorf("asking whether what was shipped is still there: %w", err)
+		return fmt.Errorf("checking whether the stream still has the shipped scans: %w", err)
 	}
 	return nil
 }
@@ -332,7 +332,7 @@ func (s *Shipper) step(ctx context.Context, end int64) error {
 func (s *Shipper) locate(ctx context.Context) error {
 	mark, err := s.To.Shipped(ctx, s.Node)
 	if err != nil {
-		return fmt.Errorf("asking how far scans were shipped: %w", err)
+		return fmt.Errorf("reading the shipped offset: %w", err)
 	}
 	former := ""
 	if mark.Position > 0 {
@@ -394,11 +394,11 @@ func (s *Shipper) rewind(ctx context.Context, r Rewinder, mark Offset, former st
 		}
 	}
 	if err != nil {
-		return mark, fmt.Errorf("asking which scans of this node are counted: %w", err)
+		return mark, fmt.Errorf("reading the counted offsets of this node: %w", err)
 	}
 	back, err := r.Rewind(ctx, mark, settled)
 	if err != nil {
-		return mark, fmt.Errorf("asking how far scans were shipped: %w", err)
+		return mark, fmt.Errorf("reading the shipped offset: %w", err)
 	}
 	s.countedSet, s.reported, s.leaveOut = taken, told, back.LeaveOut
 	if back.Reason == "" {
@@ -440,7 +440,7 @@ func (s *Shipper) skipFormer(ctx context.Context, r Rewinder, mark Offset, back 
 	}
 	counted, err := r.CountedSet(ctx, former)
 	if err != nil {
-		return mark, fmt.Errorf("asking which scans of this node are counted under its former name: %w", err)
+		return mark, fmt.Errorf("reading the counted offsets of this node under its former ID: %w", err)
 	}
 	if back.From = min(back.From, counted.From(), s.Journal.end()); back.From <= mark.Position {
 		return mark, nil

@@ -37,7 +37,7 @@ type kernelFlush struct {
 }
 
 // errNotTaken is returned if the kernel did not accept a flush.
-var errNotTaken = errors.New("scanlog: the kernel took no flush")
+var errNotTaken = errors.New("scanlog: asynchronous fsync: the kernel did not accept the request")
 
 // kernelFlushes returns the kernelFlush of this process; nil if the kernel does not support or permit asynchronous flushes.
 var kernelFlushes = sync.OnceValue(func() *kernelFlush {
@@ -104,7 +104,7 @@ func (k *kernelFlush) flush(f *os.File) error {
 			return errno
 		}
 		if n != 1 || ended.data != k.last {
-			return errors.New("the kernel tells of another flush")
+			return errors.New("scanlog: asynchronous fsync: unexpected completion event")
 		}
 		break
 	}

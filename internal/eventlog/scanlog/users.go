@@ -174,7 +174,7 @@ func usersName(segment string) string { return segment[:len(segment)-len(segment
 const usersAtOnce = 32
 
 // errNoFilter means that a segment has no valid filter.
-var errNoFilter = errors.New("scanlog: no valid filter of users")
+var errNoFilter = errors.New("scanlog: invalid user index")
 
 // mayHold reports whether a segment may contain events of the users. Without a valid filter, it returns true and an error.
 func (j *Journal) mayHold(s *segment, users Users) (allowed bool, err error) {

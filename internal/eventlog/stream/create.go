@@ -75,7 +75,7 @@ func (l *Log) create(ctx context.Context, brought int64) (jetstream.Stream, erro
 	if l.options.Counted != nil {
 		counted, err := l.options.Counted(ctx)
 		if err != nil {
-			return nil, fmt.Errorf("asking where the numbers of a stream can begin: %w", err)
+			return nil, fmt.Errorf("finding the first sequence number for a new stream: %w", err)
 		}
 		known = max(known, counted)
 	}
@@ -168,7 +168,7 @@ func flushes(ctx context.Context, monitor string) error {
 		} `json:"jetstream"`
 	}
 	if err := json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&varz); err != nil || resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("%w: %s/varz does not answer like a NATS server", ErrNotFlushed, monitor)
+		return fmt.Errorf("%w: the response of %s/varz is not that of a NATS server", ErrNotFlushed, monitor)
 	}
 	switch {
 	case varz.JetStream.Config == nil:

@@ -101,7 +101,7 @@ func (l *Log) holds(ctx context.Context, last brought) (bool, error) {
 		return true, nil // the message was erased, or removed by retention
 	}
 	if err != nil {
-		return false, fmt.Errorf("looking at the last scan that was brought to the stream: %w", err)
+		return false, fmt.Errorf("reading the last shipped scan of the stream: %w", err)
 	}
 	return m.Header.Get(nats.MsgIdHdr) == last.id.String(), nil
 }
@@ -220,7 +220,7 @@ func (l *Log) intend(to scanlog.Offset) error {
 func (l *Log) write(s shippedTo) error {
 	if err := scanlog.WriteFile(l.markFile(), fmt.Appendf(nil, "%d %s %d %d %q %q %s %d %d %s\n", s.Position, s.ID, s.begin,
 		s.last.sequence, s.stream, s.address, s.last.id, s.leaveOut, s.upTo.Position, s.upTo.ID)); err != nil {
-		return fmt.Errorf("noting how far scans were shipped: %w", err)
+		return fmt.Errorf("recording the shipped offset: %w", err)
 	}
 	return nil
 }

@@ -27,7 +27,7 @@ import (
 // twice, but Read yields it once (repeats).
 //
 // A NATS server acknowledges a message before the server syncs it to disk, unless the server's setting sync_interval is "always". Log
-// publishes nothing until it has verified the setting sync_interval of each server, unless the operator vouches for the setting.
+// publishes nothing until it has verified the setting sync_interval of each server, unless the operator trusts the setting.
 type Log struct {
 	options Options
 	conn    *nats.Conn
@@ -143,7 +143,7 @@ func Parse(text string) (o Options, err error) {
 			}
 			o.Vouched = true
 		default:
-			return o, fmt.Errorf("there is no parameter %s: want monitor, stream, replicas, creds or flush", name)
+			return o, fmt.Errorf("unknown parameter %s: want monitor, stream, replicas, creds or flush", name)
 		}
 	}
 	if len(o.Monitors) == 0 && !o.Vouched {
@@ -379,7 +379,7 @@ func (l *Log) info(ctx context.Context) (*jetstream.StreamInfo, error) {
 			l.forgetServer()
 			return nil, fmt.Errorf("%w: %w", errAnew, err)
 		}
-		return nil, fmt.Errorf("asking for the end of the stream: %w", err)
+		return nil, fmt.Errorf("reading the end of the stream: %w", err)
 	}
 	info := stream.CachedInfo()
 	l.mu.Lock()
@@ -436,7 +436,7 @@ func (l *Log) visit(ctx context.Context, in string, c jetstream.ConsumerConfig, 
 				return fmt.Errorf("reading the stream: %w", err)
 			}
 			if meta.Sequence.Consumer != expected {
-				return fmt.Errorf("reading the stream: message %d came where %d was due", meta.Sequence.Consumer, expected)
+				return fmt.Errorf("reading the stream: got message %d, want %d", meta.Sequence.Consumer, expected)
 			}
 			expected++
 			pending = meta.NumPending
@@ -454,7 +454,7 @@ func (l *Log) visit(ctx context.Context, in string, c jetstream.ConsumerConfig, 
 			return fmt.Errorf("reading the stream: %w", err)
 		}
 		if got == 0 {
-			return errors.New("reading the stream: it does not answer")
+			return errors.New("reading the stream: no response")
 		}
 		if ctx.Err() != nil {
 			return context.Cause(ctx)

@@ -232,7 +232,7 @@ func TestStream_RequiresSyncAlways(t *testing.T) {
 	_, err = Parse(strings.Split(address, "?")[0])
 	assert.True(t, err != nil && strings.Contains(err.Error(), "monitor="), "nobody vouches for it: %v", err)
 	vouched := openLog(t, strings.Split(address, "?")[0]+"?flush=vouched", t.TempDir())
-	assert.NoErrorf(t, vouched.Append(t.Context(), events(0, 1)), "the operator vouches for it")
+	assert.NoErrorf(t, vouched.Append(t.Context(), events(0, 1)), "the operator trusts it")
 
 	_, address = startNATS(t, t.TempDir(), true)
 	l = openLog(t, address, t.TempDir())

@@ -50,11 +50,11 @@ func (e edge) send(hctx huma.Context, f File) {
 		return
 	}
 	if out.lost != nil {
-		e.Log.InfoContext(r.Context(), "a client did not take an export to its end", "file", f.Name, "error", out.lost)
+		e.Log.InfoContext(r.Context(), "client disconnected during an export", "file", f.Name, "error", out.lost)
 		panic(http.ErrAbortHandler)
 	}
 	if out.began {
-		e.Log.ErrorContext(r.Context(), "an export broke off", "file", f.Name, "error", err)
+		e.Log.ErrorContext(r.Context(), "export aborted", "file", f.Name, "error", err)
 		panic(http.ErrAbortHandler)
 	}
 	e.fail(hctx, err)
@@ -121,7 +121,7 @@ const (
 	minPace = 16 << 10
 )
 
-var errTooSlow = errors.New("the client reads slower than 16 KiB a second")
+var errTooSlow = errors.New("the client reads slower than 16 KiB per second")
 
 // pacer sends an export in parts, and aborts the export if the client is too slow.
 type pacer struct {

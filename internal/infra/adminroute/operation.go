@@ -138,7 +138,7 @@ func (e edge) write(hctx huma.Context, out any) {
 	}
 	hctx.SetStatus(http.StatusOK)
 	if err := e.marshal(hctx, kind, body); err != nil && hctx.Context().Err() == nil {
-		e.Log.ErrorContext(hctx.Context(), "an answer could not be written", "operation", hctx.Operation().OperationID, "error", err)
+		e.Log.ErrorContext(hctx.Context(), "response not written", "operation", hctx.Operation().OperationID, "error", err)
 	}
 }
 

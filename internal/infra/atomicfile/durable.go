@@ -46,7 +46,7 @@ func Move(from, to string) error {
 // Named makes the directory entry of a newly created or renamed file durable.
 func Named(path string) error {
 	if err := SyncDir(filepath.Dir(path)); err != nil {
-		return fmt.Errorf("making %s durable: %w", path, err)
+		return fmt.Errorf("syncing %s: %w", path, err)
 	}
 	return nil
 }

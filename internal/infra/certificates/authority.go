@@ -54,16 +54,17 @@ func AuthorityFile(data string) string { return filepath.Join(data, "tls", "ca.p
 func OpenAuthority(data string, names []string, now func() time.Time) (*Authority, error) {
 	ca := &Authority{dir: filepath.Join(data, "tls"), names: names, now: now}
 	if err := os.MkdirAll(ca.dir, 0o700); err != nil {
-		return nil, fmt.Errorf("making the folder of --tls-dev: %v", err)
+		return nil, fmt.Errorf("creating the folder of --tls-dev: %v", err)
 	}
 	err := ca.read(AuthorityFile(data), filepath.Join(ca.dir, "ca.key"))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%s is there, its key is not: delete the folder %s, and trust the ca.pem that the next start makes",
+		return nil, fmt.Errorf("the key of %s is missing: delete the folder %s, and trust the ca.pem that the next start creates",
 			AuthorityFile(data), ca.dir)
 	}
 	if err != nil {
 		return nil,
-			fmt.Errorf("the authority of --tls-dev cannot be used (%v): delete the folder %s, and trust the ca.pem that the next start makes",
+			fmt.Errorf(
+				"the authority of --tls-dev cannot be used (%v): delete the folder %s, and trust the ca.pem that the next start creates",
 				err, ca.dir)
 	}
 	// A leaf file that is unreadable or signed by another authority is replaced.
@@ -96,10 +97,10 @@ func (ca *Authority) read(certFile, keyFile string) error {
 	}
 	signer, ok := read.PrivateKey.(crypto.Signer)
 	if !ok || !read.Leaf.IsCA {
-		return errors.New("it is no authority")
+		return errors.New("not a CA certificate")
 	}
 	if !ca.now().Before(read.Leaf.NotAfter) {
-		return fmt.Errorf("it ended on %s", read.Leaf.NotAfter.Format(time.DateOnly))
+		return fmt.Errorf("it expired on %s", read.Leaf.NotAfter.Format(time.DateOnly))
 	}
 	ca.cert, ca.key = read.Leaf, signer
 	return nil
@@ -158,7 +159,7 @@ func (ca *Authority) Get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	}
 	leaf, err := ca.issue()
 	if err != nil {
-		return nil, fmt.Errorf("making the certificate of --tls-dev: %w", err)
+		return nil, fmt.Errorf("creating the certificate of --tls-dev: %w", err)
 	}
 	ca.leaf = leaf
 	return leaf, nil

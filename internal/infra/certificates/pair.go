@@ -34,7 +34,7 @@ func OpenPair(cert, key string, now func() time.Time, log *slog.Logger) (*Pair, 
 		return nil, err
 	}
 	if t := now(); t.Before(p.current.Leaf.NotBefore) || t.After(p.current.Leaf.NotAfter) {
-		log.Warn("clients will refuse the certificate: it is valid at another time", "file", cert,
+		log.Warn("certificate is not valid now; clients will reject it", "file", cert,
 			"from", p.current.Leaf.NotBefore, "until", p.current.Leaf.NotAfter)
 	}
 	return p, nil
@@ -60,7 +60,7 @@ func (p *Pair) read() error {
 	}
 	read, err := tls.X509KeyPair(cert, key)
 	if err != nil {
-		return fmt.Errorf("--tls-cert %s and --tls-key %s are no pair: %w", p.cert, p.key, err)
+		return fmt.Errorf("--tls-cert %s and --tls-key %s do not match: %w", p.cert, p.key, err)
 	}
 	p.current = &read
 	return nil
@@ -76,9 +76,9 @@ func (p *Pair) Get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	}
 	p.loaded = seen
 	if err := p.read(); err != nil {
-		p.log.Error("the new certificate cannot be used, the old one stays", "error", err)
+		p.log.Error("new certificate not usable; the old one stays in use", "error", err)
 	} else {
-		p.log.Info("the certificate was read again", "file", p.cert, "until", p.current.Leaf.NotAfter)
+		p.log.Info("certificate reloaded", "file", p.cert, "until", p.current.Leaf.NotAfter)
 	}
 	return p.current, nil
 }

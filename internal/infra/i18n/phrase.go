@@ -251,10 +251,10 @@ func (b *Catalog) Has(key string) bool { _, ok := b.texts[English]()[key]; retur
 func (b *Catalog) checkArgs(key string, value int) error {
 	text, ok := b.texts[English]()[key]
 	if !ok {
-		return fmt.Errorf("no text is called %q", key)
+		return fmt.Errorf("unknown message key %q", key)
 	}
 	if want := len(places(text)); want != value {
-		return fmt.Errorf("%q speaks of %d things, and was given %d", key, want, value)
+		return fmt.Errorf("message %q takes %d arguments, got %d", key, want, value)
 	}
 	return nil
 }

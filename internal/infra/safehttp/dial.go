@@ -57,13 +57,13 @@ func (c *Client) control(want netip.AddrPort) func(network, address string, _ sy
 	return func(network, address string, _ syscall.RawConn) error {
 		got, err := netip.ParseAddrPort(address)
 		if err != nil {
-			return fmt.Errorf("about to dial %q, which is no address: %w", address, err)
+			return fmt.Errorf("dial blocked: invalid address %q: %w", address, err)
 		}
 		if network != "tcp4" && network != "tcp6" {
-			return fmt.Errorf("about to dial by %s", network)
+			return fmt.Errorf("dial blocked: unexpected network %s", network)
 		}
 		if got.Addr().Unmap() != want.Addr().Unmap() || got.Port() != want.Port() {
-			return fmt.Errorf("about to dial %s, but %s was checked", got, want)
+			return fmt.Errorf("dial blocked: %s is not the checked address %s", got, want)
 		}
 		if err := checkAddress(got.Addr(), c.AllowPrivate); err != nil {
 			return fmt.Errorf("%s refused at dial: %w", got.Addr(), err)

@@ -83,7 +83,7 @@ func readAnswer(r *bufio.Reader, out *http.Request) (*http.Response, error) {
 		case err != nil:
 			return nil, err
 		case resp.StatusCode == http.StatusSwitchingProtocols:
-			return nil, errors.New("status 101: the server changes the protocol unasked")
+			return nil, errors.New("status 101: the server switched protocols without a request")
 		case resp.StatusCode >= 200:
 			return resp, nil
 		}

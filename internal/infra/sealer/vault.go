@@ -21,7 +21,7 @@ import (
 const KeySize = 32
 
 // ErrSealed is returned by Open for a text that was sealed with another key or for another storage place.
-var ErrSealed = errors.New("sealer: not sealed by this key for this place")
+var ErrSealed = errors.New("sealer: not encrypted with this key for this location")
 
 // Key encrypts and hashes secrets. The zero value is invalid; use NewKey.
 type Key struct {
@@ -60,7 +60,7 @@ func NewKey(secret []byte) (*Key, error) {
 func NewSecret(random io.Reader) ([]byte, error) {
 	secret := make([]byte, KeySize)
 	if _, err := io.ReadFull(random, secret); err != nil {
-		return nil, fmt.Errorf("sealer: drawing a key: %w", err)
+		return nil, fmt.Errorf("sealer: generating a key: %w", err)
 	}
 	return secret, nil
 }

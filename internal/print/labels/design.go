@@ -86,9 +86,9 @@ func (d Design) Draw(batch int64, r Row) (symbol.Drawing, error) {
 		case err != nil && !isOurs:
 			// The dot matrix comes from another system, and may be a symbol that only its maker can decode.
 		case err != nil:
-			return symbol.Drawing{}, fmt.Errorf("what was drawn is not read: %w", err)
+			return symbol.Drawing{}, fmt.Errorf("the drawn symbol cannot be read back: %w", err)
 		case says != want:
-			return symbol.Drawing{}, fmt.Errorf("what was drawn says %.60q, and should say %.60q: do not print it", says, want)
+			return symbol.Drawing{}, fmt.Errorf("the drawn symbol contains %.60q, want %.60q: do not print it", says, want)
 		}
 		if isGS1 && says != r.Text {
 			says = data.Bracketed() // the form with brackets, because an element string contains invisible characters
@@ -121,7 +121,7 @@ func (d Design) grid(kind Kind, r Row) (symbol.Grid, error) {
 		}
 		return symbol.Field(r.Matrix)
 	}
-	return symbol.Grid{}, fmt.Errorf("%q is no kind of label", kind)
+	return symbol.Grid{}, fmt.Errorf("unknown label kind %q", kind)
 }
 
 // identifiers maps GS1 kinds to the symbology identifiers that scanners send before the text.
@@ -143,9 +143,10 @@ func gs1Data(kind Kind, text string) (d gs1.Data, wanted bool, err error) {
 		if err != nil {
 			return d, true, err
 		}
-		return d, true, fmt.Errorf("%.80q is no Digital Link: write it with the host that answers for it, %s", text, uri)
+		return d, true, fmt.Errorf("%.80q is not a Digital Link: write it with the host of its resolver, %s", text, uri)
 	case kind != GS1DigitalLink && len(d.Rest) > 0:
-		return d, true, fmt.Errorf("%.80q: %s is no AI, and a symbol with FNC1 holds AIs only: take gs1-digital-link", text, d.Rest[0].Name)
+		return d, true, fmt.Errorf("%.80q: %s is not an AI, and a symbol with FNC1 contains only AIs: use gs1-digital-link", text,
+			d.Rest[0].Name)
 	}
 	return d, true, nil
 }

@@ -161,7 +161,8 @@ func (p Printing) layout(s *Sheet) (err error) {
 	} {
 		room := side.paper - side.before - side.after
 		if *side.pitch > 0 && p.Gap != "" && *side.label > 0 && *side.pitch != *side.label+side.between {
-			return &WordError{"pitch", fmt.Errorf("labels of %v with a gap of %v stand every %v, not every %v: leave one of the three away", *side.label,
+			return &WordError{"pitch", fmt.Errorf(
+				"labels of %v with a gap of %v have a pitch of %v, not %v: remove one of the three values", *side.label,
 				side.between, *side.label+side.between, *side.pitch)}
 		}
 		switch {

@@ -46,19 +46,19 @@ func (p Printing) Design() (d Design, err error) {
 	d = Design{Kind: Kind(p.Kind), Rectangular: p.Rectangular, Lines: p.Lines,
 		Style: symbol.Style{DPI: p.DPI, Quiet: p.Quiet, Beside: p.TextPosition == "right"}}
 	if !slices.Contains([]string{"", "below", "right"}, p.TextPosition) {
-		return d, &WordError{"text_position", fmt.Errorf("%.40q is none: want below or right", p.TextPosition)}
+		return d, &WordError{"text_position", fmt.Errorf("invalid value %.40q: want below or right", p.TextPosition)}
 	}
 	if !slices.Contains(Kinds, d.Kind) {
-		return d, &WordError{"kind", fmt.Errorf("%.40q is none: want one of %v", p.Kind, Kinds)}
+		return d, &WordError{"kind", fmt.Errorf("invalid value %.40q: want one of %v", p.Kind, Kinds)}
 	}
 	if p.Rectangular && d.Kind != DataMatrix && d.Kind != GS1DataMatrix {
-		return d, &WordError{"rectangular", fmt.Errorf("a symbol of kind %s is square: take %s or %s", d.Kind, DataMatrix, GS1DataMatrix)}
+		return d, &WordError{"rectangular", fmt.Errorf("a symbol of kind %s is square: use %s or %s", d.Kind, DataMatrix, GS1DataMatrix)}
 	}
 	switch p.Level {
 	case "L", "M", "Q", "H":
 		d.Level = symbol.Level(p.Level[0])
 	default:
-		return d, &WordError{"level", fmt.Errorf("%.40q is none: want L, M, Q or H", p.Level)}
+		return d, &WordError{"level", fmt.Errorf("invalid value %.40q: want L, M, Q or H", p.Level)}
 	}
 	if d.Style.Module, err = length("module", p.Module); err != nil {
 		return d, err

@@ -58,7 +58,7 @@ func Rows(in io.Reader) iter.Seq2[Row, error] {
 			}
 		}
 		if err := lines.Err(); errors.Is(err, bufio.ErrTooLong) {
-			yield(Row{}, fmt.Errorf("line %d is longer than a row", n))
+			yield(Row{}, fmt.Errorf("line %d is longer than the maximum row length", n))
 		} else if err != nil {
 			yield(Row{}, err) // of in
 		}
@@ -88,11 +88,11 @@ func parseRow(line string) (Row, error) {
 	index, err := strconv.ParseInt(columns[2], 10, 64)
 	switch {
 	case len(r.Matrix) != matrixLength || strings.Trim(r.Matrix, "01") != "":
-		return Row{}, fmt.Errorf("the first column is no dot matrix of %d characters 0 and 1", matrixLength)
+		return Row{}, fmt.Errorf("the first column is not a dot matrix of %d characters 0 and 1", matrixLength)
 	case len(r.Code) > longestCode:
 		return Row{}, fmt.Errorf("the second column has more than %d characters", longestCode)
 	case err != nil || index < 0:
-		return Row{}, fmt.Errorf("the third column is no index")
+		return Row{}, fmt.Errorf("the third column is not an index")
 	case len(r.Text) > longestText:
 		return Row{}, fmt.Errorf("the fourth column has more than %d characters", longestText)
 	}

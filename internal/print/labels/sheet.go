@@ -71,11 +71,13 @@ func (s Sheet) Check() error {
 	}
 	switch {
 	case s.Columns > 1 && s.PitchX < s.Width || s.Rows > 1 && s.PitchY < s.Height:
-		return fmt.Errorf("labels of %v by %v every %v by %v lie on each other: want a pitch of at least their size", s.Width, s.Height, s.PitchX,
+		return fmt.Errorf("labels of %v by %v overlap with a pitch of %v by %v: want a pitch of at least their size", s.Width, s.Height,
+			s.PitchX,
 			s.PitchY)
 	case right < 0 || below < 0:
-		return fmt.Errorf("%d by %d labels of %v by %v end %v by %v from the top left corner, and the paper has %v by %v: take fewer, or smaller "+
-			"margins", s.Columns, s.Rows, s.Width, s.Height, s.Paper.Width-right, s.Paper.Height-below, s.Paper.Width, s.Paper.Height)
+		return fmt.Errorf(
+			"%d by %d labels of %v by %v end %v by %v from the top left corner, and the paper is %v by %v: use fewer, or smaller "+
+				"margins", s.Columns, s.Rows, s.Width, s.Height, s.Paper.Width-right, s.Paper.Height-below, s.Paper.Width, s.Paper.Height)
 	case s.CropMarks && margin < markGap+markLength+markGap:
 		return fmt.Errorf("crop marks are printed in the margin, and %v is too narrow: want %v or more", margin, markGap+markLength+markGap)
 	case s.Footer != "" && below < s.minFooter():

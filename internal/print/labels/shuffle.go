@@ -96,7 +96,7 @@ func fill(spool io.Writer, rows iter.Seq2[Row, error], count int64) error {
 		n++
 	}
 	if n != count {
-		return fmt.Errorf("%d rows came, not %d", n, count)
+		return fmt.Errorf("got %d rows, want %d", n, count)
 	}
 	return w.Flush()
 }

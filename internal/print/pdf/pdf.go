@@ -259,7 +259,7 @@ func references(objects []int) string {
 // Close completes the file. A file must contain at least one page.
 func (w *Writer) Close() error {
 	if w.pages == 0 {
-		return cmp.Or(w.err, errors.New("pdf: a file without a page"))
+		return cmp.Or(w.err, errors.New("pdf: the file has no pages"))
 	}
 	// Each level except the highest is closed into the level above; closing a level may create a new highest level.
 	for level := 0; level < len(w.levels)-1; level++ {
@@ -286,7 +286,7 @@ func (w *Writer) Close() error {
 	}
 	w.write("trailer\n<</Size %d/Root %d 0 R/Info %d 0 R%s>>\nstartxref\n%d\n%%%%EOF\n", len(w.places)+1, catalog, info, inTrailer, xref)
 	if w.err == nil && w.at > 9_999_999_999 {
-		w.err = errors.New("pdf: the file is larger than 10 GB: write several")
+		w.err = errors.New("pdf: the file exceeds 10 GB: split it into several files")
 	}
 	return w.err
 }

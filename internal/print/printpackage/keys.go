@@ -27,7 +27,7 @@ func Recipients(keys []string) ([]age.Recipient, error) {
 		all = append(all, item)
 	}
 	if len(all) == 0 {
-		return nil, errors.New("there is no recipient")
+		return nil, errors.New("no recipient given")
 	}
 	// Some kinds of keys cannot be used together; the test encryption reports this now, before a download fails.
 	if _, err := age.Encrypt(io.Discard, all...); err != nil {
@@ -42,7 +42,7 @@ func recipient(key string) (age.Recipient, error) {
 	}
 	found, err := age.ParseRecipients(strings.NewReader(key))
 	if err != nil || len(found) != 1 {
-		return nil, errors.New("no age recipient")
+		return nil, errors.New("not an age recipient")
 	}
 	return found[0], nil
 }
@@ -66,13 +66,13 @@ func Identities(text []byte) ([]age.Identity, error) {
 	if bytes.HasPrefix(bytes.TrimSpace(text), []byte("-----BEGIN")) {
 		identity, err := agessh.ParseIdentity(text)
 		if err != nil {
-			return nil, fmt.Errorf("the SSH key cannot be read (%v); one with a passphrase the program age opens: age -d -i KEY FILE", err)
+			return nil, fmt.Errorf("the SSH key cannot be read (%v); if it has a passphrase, use the program age: age -d -i KEY FILE", err)
 		}
 		return []age.Identity{identity}, nil
 	}
 	all, err := age.ParseIdentities(bytes.NewReader(text))
 	if err != nil {
-		return nil, errors.New("there is no private key: want a file of age-keygen, or an SSH key")
+		return nil, errors.New("no private key found: want a file of age-keygen, or an SSH key")
 	}
 	return all, nil
 }

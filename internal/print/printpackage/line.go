@@ -141,7 +141,7 @@ func ReadLine(r io.Reader) (*Job, error) {
 	line, err := in.ReadSlice('\n')
 	j := &Job{}
 	if err != nil || json.Unmarshal(line, &j.LineHead) != nil || j.Format != j.FormatFor() {
-		return nil, fmt.Errorf("it is no file for the line of the formats %s and %s", LineFormat, LineFormatByTemplate)
+		return nil, fmt.Errorf("not a line file of format %s or %s", LineFormat, LineFormatByTemplate)
 	}
 	sum.Write(line)
 	salt, err := hex.DecodeString(j.Salt)
@@ -149,12 +149,12 @@ func ReadLine(r io.Reader) (*Job, error) {
 	if err != nil || len(salt) > maxSalt || len(j.Prefix) > maxLinePrefix ||
 		j.From < 0 || j.To < j.From || j.Proofs < 0 || j.Spare < 0 || j.Spare >= j.codes() ||
 		max(j.codes(), j.Proofs, n) > maxLineCodes { // each number is checked first, because the sum may overflow int64
-		return nil, errors.New("the header of the file for the line cannot be")
+		return nil, errors.New("the header of the line file is invalid")
 	}
 	if j.Text != "" {
 		t, err := codes.ParseTemplate(j.Text)
 		if err != nil {
-			return nil, fmt.Errorf("the header of the file for the line: %w", err)
+			return nil, fmt.Errorf("the header of the line file: %w", err)
 		}
 		j.template = &t
 	}
@@ -162,7 +162,7 @@ func ReadLine(r io.Reader) (*Job, error) {
 	var record [lineRecord]byte
 	for pos := range n {
 		if _, err := io.ReadFull(in, record[:]); err != nil {
-			return nil, fmt.Errorf("%w: the file for the line has %d codes, and its header says %d", ErrCut, pos, n)
+			return nil, fmt.Errorf("%w: the line file has %d codes, but its header says %d", ErrCut, pos, n)
 		}
 		sum.Write(record[:])
 		for i := range j.places {
@@ -171,7 +171,7 @@ func ReadLine(r io.Reader) (*Job, error) {
 	}
 	var want [sha256.Size + 1]byte
 	if got, _ := io.ReadFull(in, want[:]); got != sha256.Size || !bytes.Equal(want[:sha256.Size], sum.Sum(nil)) {
-		return nil, fmt.Errorf("%w: the sum of the file for the line does not fit", ErrCut)
+		return nil, fmt.Errorf("%w: the checksum of the line file does not match", ErrCut)
 	}
 	for i := range j.places {
 		slices.SortFunc(j.places[i], func(a, b place) int {

@@ -70,17 +70,17 @@ var partName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,63}$`)
 // check returns an error if the manifest is invalid.
 func (m Manifest) check() error {
 	if m.Format != Format {
-		return fmt.Errorf("its format is %.40q, and this qrjump reads %s: a newer one may read it", m.Format, Format)
+		return fmt.Errorf("its format is %.40q, but this qrjump reads %s: try a newer qrjump", m.Format, Format)
 	}
 	seen := map[string]bool{ManifestName: true, SignatureName: true}
 	for _, p := range m.Parts {
 		if !partName.MatchString(p.Name) || seen[p.Name] || p.Bytes < 0 {
-			return fmt.Errorf("its part %.70q cannot be", p.Name)
+			return fmt.Errorf("its part %.70q is invalid or a duplicate", p.Name)
 		}
 		seen[p.Name] = true
 	}
 	if m.From < 0 || m.To < m.From || m.Codes != m.To-m.From+1 || m.Spare < 0 || m.Spare > m.Codes || m.Proofs < 0 {
-		return errors.New("its numbers do not fit")
+		return errors.New("its numbers of codes are inconsistent")
 	}
 	return nil
 }
@@ -99,13 +99,13 @@ func Pack(ctx context.Context, w io.Writer, m Manifest, contents []Content, sign
 	for _, c := range contents {
 		sum, n := sha256.New(), counter{}
 		if err := c.Write(ctx, io.MultiWriter(sum, &n)); err != nil {
-			return fmt.Errorf("making %s: %w", c.Name, err)
+			return fmt.Errorf("creating %s: %w", c.Name, err)
 		}
 		c.Bytes, c.SHA256 = n.n, hex.EncodeToString(sum.Sum(nil))
 		m.Parts = append(m.Parts, c.Part)
 	}
 	if err := m.check(); err != nil {
-		return fmt.Errorf("printpackage: a manifest cannot be: %w", err)
+		return fmt.Errorf("printpackage: invalid manifest: %w", err)
 	}
 	text, err := json.MarshalIndent(m, "", "  ")
 	if err != nil {
@@ -154,9 +154,9 @@ func (c *counter) Write(b []byte) (int, error) {
 
 // Errors for a package that cannot be opened.
 var (
-	ErrWrongKey = errors.New("the package is encrypted to another key")
-	ErrCut      = errors.New("the package is cut off or damaged")
-	ErrChanged  = errors.New("a part is not what the manifest says")
+	ErrWrongKey = errors.New("the package is encrypted for another key")
+	ErrCut      = errors.New("the package is truncated or corrupted")
+	ErrChanged  = errors.New("a part does not match the manifest")
 )
 
 // Open decrypts, verifies and reads a package. Open first verifies the manifest, then calls the function part for each file, in the order
@@ -168,7 +168,7 @@ func Open(r io.Reader, identities []age.Identity, signers Signers, part func(p P
 		return m, ErrWrongKey
 	}
 	if err != nil {
-		return m, fmt.Errorf("%w: it is no file of age: %w", ErrCut, err)
+		return m, fmt.Errorf("%w: not an age file: %w", ErrCut, err)
 	}
 	plain = damageReader{plain}
 	t := tar.NewReader(plain)
@@ -178,7 +178,7 @@ func Open(r io.Reader, identities []age.Identity, signers Signers, part func(p P
 		case err != nil:
 			return nil, 0, asDamage(err)
 		case h.Name != name || h.Typeflag != tar.TypeReg:
-			return nil, 0, fmt.Errorf("%w: %.70q stands where %s should", ErrChanged, h.Name, name)
+			return nil, 0, fmt.Errorf("%w: got %.70q, want %s", ErrChanged, h.Name, name)
 		case limit > 0 && h.Size > limit:
 			return nil, 0, fmt.Errorf("%w: %s has %d bytes", ErrChanged, name, h.Size)
 		}
@@ -216,7 +216,7 @@ func Open(r io.Reader, identities []age.Identity, signers Signers, part func(p P
 		}
 	}
 	if h, err := t.Next(); err == nil {
-		return m, fmt.Errorf("%w: %.70q is more than it says", ErrChanged, h.Name)
+		return m, fmt.Errorf("%w: unexpected part %.70q", ErrChanged, h.Name)
 	} else if err != io.EOF {
 		return m, asDamage(err)
 	}
@@ -224,7 +224,7 @@ func Open(r io.Reader, identities []age.Identity, signers Signers, part func(p P
 	if n, err := io.Copy(io.Discard, plain); err != nil {
 		return m, err
 	} else if n > 0 {
-		return m, fmt.Errorf("%w: %d bytes stand behind it", ErrChanged, n)
+		return m, fmt.Errorf("%w: %d unexpected bytes after the last part", ErrChanged, n)
 	}
 	return m, nil
 }
@@ -253,10 +253,10 @@ func Verify(text, signature []byte, signers Signers) (m Manifest, err error) {
 		return m, err
 	}
 	if err := json.Unmarshal(text, &m); err != nil {
-		return m, fmt.Errorf("the manifest is signed and cannot be read: %w", err)
+		return m, fmt.Errorf("the manifest is signed, but cannot be read: %w", err)
 	}
 	if err := m.check(); err != nil {
-		return m, fmt.Errorf("the manifest is signed and cannot be: %w", err)
+		return m, fmt.Errorf("the manifest is signed, but invalid: %w", err)
 	}
 	return m, nil
 }
@@ -275,7 +275,7 @@ func (p Part) Check(in io.Reader, use func(io.Reader) error) error {
 	case n.n != p.Bytes:
 		return fmt.Errorf("%w: %s has %d bytes, not %d", ErrChanged, p.Name, n.n, p.Bytes)
 	case hex.EncodeToString(sum.Sum(nil)) != p.SHA256:
-		return fmt.Errorf("%w: %s has another SHA-256", ErrChanged, p.Name)
+		return fmt.Errorf("%w: %s has a different SHA-256", ErrChanged, p.Name)
 	}
 	return nil
 }

@@ -30,7 +30,7 @@ const (
 )
 
 // ErrSignature is returned for a manifest whose signature is invalid or was made with another key.
-var ErrSignature = errors.New("the signature of the manifest is not that of the signer")
+var ErrSignature = errors.New("the signature of the manifest is invalid")
 
 // Signer signs manifests with one Ed25519 key.
 type Signer struct{ key ssh.Signer }
@@ -102,20 +102,20 @@ func ParseSigners(text []byte) (Signers, error) {
 		}
 		prev, rest, found := strings.Cut(string(line), ssh.KeyAlgoED25519+" ")
 		if !found {
-			return nil, fmt.Errorf("the line %.40q has no ssh-ed25519 key", line)
+			return nil, fmt.Errorf("line %.40q has no ssh-ed25519 key", line)
 		}
 		if prev = strings.TrimSpace(prev); prev != "" && prev != Principal && prev != Principal+" "+onlyPackages {
-			return nil, fmt.Errorf("the line %.40q is not for packages of %s: want one that begins with %s %s", line, Principal, Principal,
+			return nil, fmt.Errorf("line %.40q is not for packages of %s: want a line that begins with %s %s", line, Principal, Principal,
 				onlyPackages)
 		}
 		key, _, _, _, err := ssh.ParseAuthorizedKey([]byte(ssh.KeyAlgoED25519 + " " + rest))
 		if err != nil || key.Type() != ssh.KeyAlgoED25519 {
-			return nil, fmt.Errorf("the key of the line %.40q is damaged", line)
+			return nil, fmt.Errorf("line %.40q has an invalid key", line)
 		}
 		all = append(all, key)
 	}
 	if len(all) == 0 {
-		return nil, errors.New("there is no key")
+		return nil, errors.New("no key found")
 	}
 	return all, nil
 }
@@ -124,17 +124,17 @@ func ParseSigners(text []byte) (Signers, error) {
 func (all Signers) Verify(message, armoured []byte) error {
 	block, _ := pem.Decode(armoured)
 	if block == nil || block.Type != sigBlock || !bytes.HasPrefix(block.Bytes, []byte(sigMagic)) {
-		return fmt.Errorf("%w: it is damaged", ErrSignature)
+		return fmt.Errorf("%w: it is corrupted", ErrSignature)
 	}
 	var e envelope
 	if err := ssh.Unmarshal(block.Bytes[len(sigMagic):], &e); err != nil || e.Version != 1 || e.Namespace != Namespace ||
 		e.Hash != sigHash ||
 		e.Reserved != "" {
-		return fmt.Errorf("%w: it is none of the kind that a package has", ErrSignature)
+		return fmt.Errorf("%w: it is not the signature of a package", ErrSignature)
 	}
 	var made ssh.Signature
 	if err := ssh.Unmarshal(e.Signature, &made); err != nil || len(made.Rest) != 0 {
-		return fmt.Errorf("%w: it is damaged", ErrSignature)
+		return fmt.Errorf("%w: it is corrupted", ErrSignature)
 	}
 	for _, key := range all {
 		if bytes.Equal(key.Marshal(), e.Key) {
@@ -144,5 +144,5 @@ func (all Signers) Verify(message, armoured []byte) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("%w: another key made it", ErrSignature)
+	return fmt.Errorf("%w: it was created with another key", ErrSignature)
 }

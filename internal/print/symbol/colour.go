@@ -36,14 +36,15 @@ var (
 )
 
 // errInk is returned by the picture formats for screens if a style has an ink of a press.
-var errInk = errors.New("only pdf, eps and sheets have the inks of a press: take one of these, or a colour as in #1a3c6e")
+var errInk = errors.New("only pdf, eps and sheets support press inks: use one of these formats, or a colour as in #1a3c6e")
 
 // ParseColour parses a colour such as #1a3c6e, black or white, or an ink of a press: k or spot:NAME.
 func ParseColour(text string) (Colour, error) {
 	name, spot := strings.CutPrefix(text, pdf.Spot)
 	switch {
 	case spot && (utf8.RuneCountInString(name) > 31 || !spotForm().MatchString(text) || slices.Contains(noSpots, name)):
-		return Colour{}, fmt.Errorf("%.80q is no spot colour: want spot: and a name of up to 31 letters, digits, spaces and .+*&#_/-, except %s",
+		return Colour{}, fmt.Errorf(
+			"%.80q is not a valid spot colour: want spot: and a name of up to 31 letters, digits, spaces and .+*&#_/-, except %s",
 			text, strings.Join(noSpots, ", "))
 	case spot || text == pdf.K:
 		return Colour{Ink: text}, nil
@@ -56,7 +57,8 @@ func ParseColour(text string) (Colour, error) {
 	}
 	m := colourForm().FindStringSubmatch(text)
 	if m == nil {
-		return Colour{}, fmt.Errorf("%q is no colour: want black, white or six digits, as in #1a3c6e, or for a press k or spot:NAME", text)
+		return Colour{}, fmt.Errorf(
+			"%q is not a valid colour: want black, white or six digits, as in #1a3c6e, or for a press k or spot:NAME", text)
 	}
 	v, _ := strconv.ParseUint(m[1], 16, 32) // six digits
 	return Colour{R: uint8(v >> 16), G: uint8(v >> 8), B: uint8(v)}, nil
@@ -95,11 +97,11 @@ func linear(v uint8) float64 {
 // CheckContrast returns an error if cameras cannot read a symbol printed in the ink colour on the paper colour.
 func CheckContrast(ink, paper Colour) error {
 	if ink.Ink != "" && paper != White {
-		return errors.New("a press with one ink prints no background: leave the background away")
+		return errors.New("a press with one ink cannot print a background: remove the background")
 	}
-	advice := "take a darker ink or a lighter paper; black on white is best"
+	advice := "use a darker ink or a lighter paper; black on white is best"
 	if ink.grey() > paper.grey() {
-		return fmt.Errorf("%v on %v is light on dark, which many cameras do not read: exchange the two", ink, paper)
+		return fmt.Errorf("%v on %v is light on dark, which many cameras cannot read: swap the colours", ink, paper)
 	}
 	if c := paper.grey() - ink.grey(); c < minContrast {
 		return fmt.Errorf("%v on %v has a contrast of %.0f %%, and cameras need %.0f %%: %s", ink, paper, 100*c, 100*minContrast, advice)

@@ -53,7 +53,7 @@ func DataMatrix(text string, rectangular bool) (Grid, error) {
 	var bytes []byte
 	for _, r := range text {
 		if r < ' ' || r > '~' && r < 0xa0 || r > 0xff {
-			return Grid{}, fmt.Errorf("a Data Matrix holds printable ASCII and the letters of Western Europe, not %q: take a QR code", r)
+			return Grid{}, fmt.Errorf("a Data Matrix holds printable ASCII and the letters of Western Europe, not %q: use a QR code", r)
 		}
 		bytes = append(bytes, byte(r))
 	}
@@ -69,7 +69,7 @@ func dataMatrixOf(bytes []byte, rectangular bool) (Grid, error) {
 	}
 	switch {
 	case size == nil && rectangular:
-		return Grid{}, fmt.Errorf("a text of %d characters is too long for a rectangular Data Matrix: take a square one", len(bytes))
+		return Grid{}, fmt.Errorf("a text of %d characters is too long for a rectangular Data Matrix: use a square one", len(bytes))
 	case size == nil:
 		return Grid{}, fmt.Errorf("a text of %d characters is too long for a Data Matrix: shorten it", len(bytes))
 	}

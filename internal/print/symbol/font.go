@@ -57,7 +57,7 @@ func ParseFont(file []byte) (*Font, error) {
 	}
 	f, err := sfnt.Parse(data)
 	if err != nil {
-		return nil, fmt.Errorf("no TrueType or OpenType font: %w", err)
+		return nil, fmt.Errorf("not a TrueType or OpenType font: %w", err)
 	}
 	return &Font{font: f, seen: map[rune]glyph{}}, nil
 }
@@ -70,7 +70,7 @@ const outlineTables = "CFF  OS/2 cmap glyf head hhea hmtx loca maxp post"
 // collection. In the returned file, each table starts at a multiple of four bytes; the tables in Debian's fonts do not, and the
 // font library rejects a font file with such tables.
 func onlyOutlines(file []byte) ([]byte, error) {
-	errNone := errors.New("no TrueType or OpenType font: want a file that ends in .ttf, .otf or .ttc")
+	errNone := errors.New("not a TrueType or OpenType font: want a file that ends in .ttf, .otf or .ttc")
 	part := func(pos, size uint32) []byte {
 		if end := uint64(pos) + uint64(size); end > uint64(len(file)) {
 			return nil
@@ -99,7 +99,7 @@ func onlyOutlines(file []byte) ([]byte, error) {
 		}
 		content := part(number(record[8:]), number(record[12:]))
 		if content == nil {
-			return nil, fmt.Errorf("the font ends before its table %s: fetch the file again", tag)
+			return nil, fmt.Errorf("the font is truncated before its table %s: download the file again", tag)
 		}
 		tables = append(tables, table{tag, content})
 	}
@@ -187,7 +187,8 @@ func interpolate(a, b [2]float64, share float64) [2]float64 {
 func (f *Font) Check(text string) error {
 	for _, r := range text {
 		if _, _, ok := f.Glyph(r); !ok || unicode.IsControl(r) {
-			return fmt.Errorf("the font has no %q: give another by --font, a TrueType or OpenType file that has it, for Chinese e.g. %s", r, chineseFont)
+			return fmt.Errorf("the font has no %q: use --font with a TrueType or OpenType file that has it, for Chinese e.g. %s", r,
+				chineseFont)
 		}
 	}
 	return nil

@@ -19,7 +19,7 @@ import (
 var (
 	ErrNoSymbol   = errors.New("the picture has no readable QR code")
 	ErrSeveral    = errors.New("the picture has several QR codes")
-	ErrDataMatrix = errors.New("the picture has a Data Matrix, and only QR codes are graded")
+	ErrDataMatrix = errors.New("the picture has a Data Matrix, but only QR codes can be graded")
 )
 
 // GradedParameter is a parameter of ISO/IEC 15415 with its grade from A to D, or F.

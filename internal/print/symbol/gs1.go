@@ -42,7 +42,7 @@ func GS1QR(elements string, level Level) (Grid, error) {
 	}
 	code, err := qrencoder.Encoder_encode(elements, l, map[gozxing.EncodeHintType]any{gozxing.EncodeHintType_GS1_FORMAT: true})
 	if err != nil {
-		return Grid{}, fmt.Errorf("%d characters are too many for a GS1 QR code of level %c: take fewer, or a lower error correction",
+		return Grid{}, fmt.Errorf("%d characters are too many for a GS1 QR code of level %c: use fewer, or a lower error correction",
 			len(elements), level)
 	}
 	m := code.GetMatrix()

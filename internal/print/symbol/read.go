@@ -67,7 +67,7 @@ func (d Drawing) Grids() ([]Grid, error) {
 			}
 		}
 		if pos, wrong := p.wrongDot(b, d.Module); wrong {
-			return nil, fmt.Errorf("symbol %d is not drawn in whole modules: the dots of row %d are not those of its modules", n+1, pos)
+			return nil, fmt.Errorf("symbol %d is not drawn in whole modules: the dots of row %d do not match its modules", n+1, pos)
 		}
 		outlined := make([]bool, len(p.dark))
 		for r := range p.rects() {
@@ -79,7 +79,7 @@ func (d Drawing) Grids() ([]Grid, error) {
 		}
 		for i, dark := range outlined {
 			if dark != seen.dark[i] {
-				return nil, fmt.Errorf("symbol %d: the outline of module %v is not what its dots are", n+1, image.Pt(i%p.Width, i/p.Width))
+				return nil, fmt.Errorf("symbol %d: the outline of module %v does not match its dots", n+1, image.Pt(i%p.Width, i/p.Width))
 			}
 		}
 		grids = append(grids, seen)

@@ -129,7 +129,7 @@ type Media struct {
 }
 
 // errColour is returned by the label printer formats if a style has colours other than black on white.
-var errColour = errors.New("a label printer has one ribbon: its formats are black on white, and the ribbon makes the colour")
+var errColour = errors.New("label printer formats are black on white: the ribbon determines the colour")
 
 // onMedia returns the dots of a whole label, and the number of its copies. The error is errColour if the drawing has colours, a *SizeError
 // if the drawing is larger than the label, and another error if the offset moves ink beyond the label.
@@ -147,10 +147,10 @@ func (d Drawing) onMedia() (*bitmap, int, error) {
 	switch {
 	case width < b.width || height < b.height:
 		return nil, 0, &SizeError{Reason: fmt.Sprintf("a drawing of %v by %v is larger than a label of %v by %v", LengthOf(b.width, d.DPI),
-			LengthOf(b.height, d.DPI), d.media.Width, d.media.Height), Next: "take smaller modules, shorter lines or a larger label"}
+			LengthOf(b.height, d.DPI), d.media.Width, d.media.Height), Next: "use smaller modules, shorter lines or a larger label"}
 	case width > MaxDots || height > MaxDots:
 		return nil, 0, &SizeError{Reason: fmt.Sprintf("a label of %d×%d dots is larger than %d a side", width, height, MaxDots),
-			Next: "take a smaller label"}
+			Next: "use a smaller label"}
 	case x == 0 && y == 0 && width == b.width && height == b.height:
 		return b, copies, nil
 	}
@@ -161,7 +161,8 @@ func (d Drawing) onMedia() (*bitmap, int, error) {
 			switch toX, toY := column+x, row+y; {
 			case !b.inked(column, row):
 			case toX < 0 || toY < 0 || toX >= width || toY >= height:
-				return nil, 0, fmt.Errorf("an offset of %v,%v moves ink beyond the label: take a smaller one", d.media.OffsetX, d.media.OffsetY)
+				return nil, 0, fmt.Errorf("an offset of %v,%v moves the print beyond the label: use a smaller offset", d.media.OffsetX,
+					d.media.OffsetY)
 			default:
 				label.set(toX, toY)
 			}

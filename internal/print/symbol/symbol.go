@@ -53,7 +53,7 @@ func QR(text string, level Level) (Grid, error) {
 	if err != nil {
 		next := "shorten it"
 		if level != 'L' {
-			next = "shorten it, or take a lower error correction"
+			next = "shorten it, or use a lower error correction"
 		}
 		return Grid{}, fmt.Errorf("a text of %d bytes is too long for a QR code of level %c: %s", len(text), level, next)
 	}
@@ -63,9 +63,9 @@ func QR(text string, level Level) (Grid, error) {
 func checkText(text string) error {
 	switch {
 	case text == "":
-		return fmt.Errorf("an empty text has no symbol")
+		return fmt.Errorf("the text is empty")
 	case !utf8.ValidString(text):
-		return fmt.Errorf("the text is no UTF-8")
+		return fmt.Errorf("the text is not UTF-8")
 	}
 	return nil
 }
@@ -84,7 +84,7 @@ func gridOf(m image.Image) Grid {
 // off, since a quiet zone is added around the symbol later. Contract: marketcode §4.2.
 func Field(dots string) (Grid, error) {
 	if len(dots) != FieldSide*FieldSide || strings.Trim(dots, "01") != "" {
-		return Grid{}, fmt.Errorf("a dot matrix is %d characters 0 and 1, not these %d", FieldSide*FieldSide, len(dots))
+		return Grid{}, fmt.Errorf("a dot matrix has %d characters 0 and 1, got %d", FieldSide*FieldSide, len(dots))
 	}
 	left, top, right, bottom := FieldSide, FieldSide, -1, -1
 	for i := range len(dots) {
@@ -94,7 +94,7 @@ func Field(dots string) (Grid, error) {
 		}
 	}
 	if right < 0 {
-		return Grid{}, fmt.Errorf("a dot matrix without a black dot is no symbol")
+		return Grid{}, fmt.Errorf("the dot matrix has no black dot")
 	}
 	g := Grid{Width: right - left + 1, Height: bottom - top + 1, family: dataMatrix, quiet: dataMatrixQuiet}
 	for y := top; y <= bottom; y++ {

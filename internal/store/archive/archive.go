@@ -24,9 +24,9 @@ const MinPassphrase = 12
 
 // The reasons for which an archive is rejected.
 var (
-	ErrDamaged    = errors.New("the archive is damaged or cut off")
+	ErrDamaged    = errors.New("the archive is corrupted or truncated")
 	ErrNewer      = errors.New("the archive was made by a newer qrjump")
-	ErrPassphrase = errors.New("the passphrase is not the one that the archive was sealed with")
+	ErrPassphrase = errors.New("the passphrase is not the one that the archive was encrypted with")
 )
 
 // Manifest describes the content of an archive.

@@ -89,7 +89,7 @@ type text struct {
 }
 
 // errBroken stops the producer of a text whose compression failed.
-var errBroken = errors.New("packing has failed")
+var errBroken = errors.New("an earlier write to the archive failed")
 
 // Write implements io.Writer.
 func (t *text) Write(b []byte) (n int, err error) {
@@ -125,7 +125,7 @@ func (t *text) packPieces(dst *packed, sum hash.Hash) (err error) {
 		err = t.packer.flate.Flush() // align the compressed text to a byte boundary
 	}
 	if err != nil {
-		err = fmt.Errorf("packing: %w", err)
+		err = fmt.Errorf("compressing the archive: %w", err)
 	}
 	return err
 }

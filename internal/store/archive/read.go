@@ -32,7 +32,7 @@ const maxHead = 1 << 20
 func Open(file io.ReaderAt, size int64) (*Archive, error) {
 	a := &Archive{file: file, size: size - trailerSize}
 	if a.size <= 0 {
-		return nil, damaged("it is no archive of qrjump")
+		return nil, damaged("not an archive of qrjump")
 	}
 	// The manifest is read before the checksum, because an archive in a newer format may end differently.
 	if err := a.readHead(); errors.Is(err, ErrNewer) {
@@ -46,7 +46,7 @@ func Open(file io.ReaderAt, size int64) (*Archive, error) {
 		return nil, fmt.Errorf("reading the archive: %w", err)
 	}
 	if !bytes.Equal(end, trailer(all.sum())) {
-		return nil, damaged("its checksum is not that of its content")
+		return nil, damaged("checksum mismatch")
 	}
 	if err := a.readHead(); err != nil {
 		return nil, err
@@ -87,7 +87,7 @@ func (a *Archive) readHead() error {
 		return err
 	}
 	if len(a.Manifest.Members) == 0 || a.Manifest.Members[0].Name != keysName {
-		return damaged("%s does not follow %s", keysName, manifestName)
+		return damaged("%s is not directly after %s", keysName, manifestName)
 	}
 	want := a.Manifest.Members[0]
 	if err := nextIs(members, want); err != nil {
@@ -100,7 +100,7 @@ func (a *Archive) readHead() error {
 func (a *Archive) readManifest(members *tar.Reader) error {
 	head, err := members.Next()
 	if err != nil || head.Name != manifestName || head.Size > maxHead {
-		return damaged("it does not begin with %s", manifestName)
+		return damaged("the first member is not %s", manifestName)
 	}
 	// The format version is parsed first, because a manifest in a newer format may lack every other field.
 	text, err := io.ReadAll(members)
@@ -109,7 +109,7 @@ func (a *Archive) readManifest(members *tar.Reader) error {
 		return damaged("%s cannot be read", manifestName)
 	}
 	if format.Format > Format {
-		return fmt.Errorf("%w: it has format %d, this qrjump knows %d", ErrNewer, format.Format, Format)
+		return fmt.Errorf("%w: it has format %d, and this qrjump supports up to %d", ErrNewer, format.Format, Format)
 	}
 	if err := json.Unmarshal(text, &a.Manifest); err != nil {
 		return damaged("%s: %v", manifestName, err)
@@ -120,7 +120,7 @@ func (a *Archive) readManifest(members *tar.Reader) error {
 // nextIs advances to the next member of the tar file, and returns ErrDamaged unless this member has the name and the size of want.
 func nextIs(members *tar.Reader, want Member) error {
 	if head, err := members.Next(); err != nil || head.Name != want.Name || head.Size != want.Size {
-		return damaged("%s is not where the manifest says", want.Name)
+		return damaged("%s is missing or not in the order of the manifest", want.Name)
 	}
 	return nil
 }
@@ -136,7 +136,7 @@ func readKeys(r io.Reader, want Member) ([]byte, error) {
 	sum := newSummer(io.Discard)
 	sum.Write(keys)
 	if sum.member(want.Name, 0) != want {
-		return nil, damaged("%s has another checksum than the manifest says", want.Name)
+		return nil, damaged("%s has a different checksum than in the manifest", want.Name)
 	}
 	return keys, nil
 }
@@ -164,7 +164,7 @@ func (a *Archive) EachTable(f func(table string, rows io.Reader) error) error {
 		}
 		table, ok := tableOf(want.Name)
 		if !ok {
-			return damaged("%q is no member of an archive", want.Name)
+			return damaged("%q is not a valid member of an archive", want.Name)
 		}
 		lines := &lineCounter{}
 		sum := newSummer(lines)
@@ -181,11 +181,11 @@ func (a *Archive) EachTable(f func(table string, rows io.Reader) error) error {
 			return err
 		}
 		if sum.member(want.Name, lines.n) != want {
-			return damaged("%s has another checksum or number of rows than the manifest says", want.Name)
+			return damaged("%s has a different checksum or number of rows than in the manifest", want.Name)
 		}
 	}
 	if _, err := members.Next(); !errors.Is(err, io.EOF) {
-		return damaged("it has members that the manifest does not name")
+		return damaged("it has members that are not in the manifest")
 	}
 	return end()
 }
@@ -223,7 +223,7 @@ func (a *Archive) Keys(passphrase string) (map[string][]byte, error) {
 		return nil, damaged("%s cannot be read", keysName)
 	}
 	if s.Schema != a.Manifest.Schema || !slices.Equal(s.Tables, a.Manifest.Tables()) {
-		return nil, damaged("its tables are not those that were sealed with the keys")
+		return nil, damaged("its tables do not match the checksum that was encrypted with the keys")
 	}
 	return s.Keys, nil
 }

@@ -75,7 +75,7 @@ func Pack(ctx context.Context, dir string, c Contents) (*Packed, error) {
 func packRows(ctx context.Context, dir string, c Contents) (p *Packed, err error) {
 	f, err := os.CreateTemp(dir, ".export-*") // with file mode 0600
 	if err != nil {
-		return nil, fmt.Errorf("making a file for rows: %w", err)
+		return nil, fmt.Errorf("creating a temporary file for rows: %w", err)
 	}
 	// An unnamed file does not outlive the process; some operating systems cannot remove the name of an open file.
 	p = &Packed{rows: f, named: os.Remove(f.Name()) != nil}
@@ -104,7 +104,7 @@ func (p *Packed) describe(c Contents, keys *sealing) error {
 		return errors.Join(err, keys.end(nil))
 	}
 	if err := keys.end(text); err != nil {
-		return fmt.Errorf("sealing the keys: %w", err)
+		return fmt.Errorf("encrypting the keys: %w", err)
 	}
 	p.keys = keys.sealed.Bytes()
 	sum := newSummer(io.Discard)

@@ -273,7 +273,7 @@ func (s *Users) MergeText(text string) error {
 }
 
 // errSketch reports that a stored sketch is invalid.
-var errSketch = errors.New("hyperloglog: a stored sketch cannot be read")
+var errSketch = errors.New("hyperloglog: invalid encoded sketch")
 
 // Encode returns the sketch as text.
 func (s *Users) Encode() string {

@@ -168,7 +168,7 @@ func (n *recounting) compareMisses(ctx context.Context) error {
 			describe := func(key missOf) func() string {
 				return func() string {
 					kind := [...]string{"hour", "UTC day"}[key.per]
-					return fmt.Sprintf("scans that found nothing in %s %d at %q", kind, key.bucket, key.place)
+					return fmt.Sprintf("unmatched scans in %s %d at %q", kind, key.bucket, key.place)
 				}
 			}
 			compare := func(row stats.UnmatchedRow) error {

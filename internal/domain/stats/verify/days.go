@@ -87,7 +87,7 @@ type dayRecord struct {
 }
 
 // errRecords reports that the records of a recount differ from the records that were written.
-var errRecords = errors.New("stats: records in a file were altered")
+var errRecords = errors.New("stats: temporary records were altered")
 
 // recordReader decodes records; the first error makes all later reads fail.
 type recordReader struct {

@@ -66,10 +66,10 @@ type Recounter struct {
 }
 
 // errBehind reports that events were counted which the recount has not read from the scan log yet.
-var errBehind = errors.New("stats: more is counted meanwhile")
+var errBehind = errors.New("stats: new scans were counted concurrently")
 
 // errTurned reports that the scan log or the time zone changed since the recount began.
-var errTurned = errors.New("stats: the ledger or the zone of days was changed meanwhile")
+var errTurned = errors.New("stats: the scan log or the time zone was changed concurrently")
 
 // Run recounts the whole scan log scan by scan and compares the result with the stored counts, while counting continues. Run reads the scan
 // log once, from start to end, and writes records by day and by code. Run then compares one part after the other, each in its own
@@ -114,7 +114,7 @@ func (o Recounter) run(ctx context.Context) (r Result, err error) {
 			}
 		}
 		r.Missing = state.MissingCount + n.c.Missing(state)
-		r.compare(r.Missing, 0, func() string { return "counted scans that the ledger lacks" })
+		r.compare(r.Missing, 0, func() string { return "counted scans missing in the scan log" })
 		if state.RetentionFloor.IsZero() {
 			r.compare(state.Scans, r.Scans, func() string { return "scans" })
 		}
@@ -132,7 +132,7 @@ func (o Recounter) begin(ctx context.Context, r *Result) (*recounting, error) {
 		return err
 	})
 	if err != nil {
-		err = fmt.Errorf("reading how far scans are counted: %w", err)
+		err = fmt.Errorf("reading the counted offset: %w", err)
 	}
 	return n, err
 }
@@ -178,7 +178,7 @@ func (n *recounting) firstCompleteDay(state stats.State) int64 {
 func (n *recounting) readUpTo(ctx context.Context, position int64) error {
 	for e, err := range n.c.Log.Read(ctx, n.reached) {
 		if err != nil {
-			return fmt.Errorf("reading the ledger: %w", err)
+			return fmt.Errorf("reading the scan log: %w", err)
 		}
 		if e.Position > position {
 			break

@@ -82,11 +82,11 @@ func (s *scratch) move() error {
 	if s.file == nil {
 		f, err := os.CreateTemp(s.dir, "*"+scratchSuffix)
 		if err != nil {
-			return fmt.Errorf("making a file for records: %w", err)
+			return fmt.Errorf("creating a temporary file for records: %w", err)
 		}
 		s.file = f
 		if err := os.Remove(f.Name()); err != nil {
-			return fmt.Errorf("taking the name of a file for records: %w", err)
+			return fmt.Errorf("unlinking the temporary file for records: %w", err)
 		}
 	}
 	for _, d := range slices.SortedFunc(maps.Keys(s.partitions), partition.compare) {

@@ -81,7 +81,7 @@ func (r *Recorder) Close(ctx context.Context) error { return r.provider.Shutdown
 // SetLogger implements tracing.Recorder.
 func (r *Recorder) SetLogger(log *slog.Logger) {
 	r.exporter.log.Store(log)
-	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { log.Warn("error of OpenTelemetry", "error", err) }))
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { log.Warn("OpenTelemetry error", "error", err) }))
 }
 
 // Handler implements tracing.Recorder.
