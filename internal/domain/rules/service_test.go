@@ -17,6 +17,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/storetest"
+	"github.com/qrjump/qrjump/internal/testkit/testtable"
 )
 
 // desk is a book on a real store. Verification files are what serves says.
@@ -302,78 +303,21 @@ func TestAddRule_FieldValidation(t *testing.T) {
 
 // Contract: rules 2.4, 2.10.
 func TestAddRule_PrefixOwnership(t *testing.T) {
-	type set struct {
-		owner, prefix string
-		occupy        bool
-	}
-	for _, c := range []struct {
-		name    string
-		earlier []set
-		next    set
-		want    *errcode.Code
-	}{
-		{"one's own prefix again", []set{{"wxa", "https://h.example/a", false}}, set{"wxa", "https://h.example/a", false},
-			errcode.PrefixAdded},
-		{"one's own prefix again, occupied", []set{{"wxa", "https://h.example/a", true}}, set{"wxa", "https://h.example/a", true},
-			errcode.PrefixAdded},
-		{"one's own prefix in other letters", []set{{"wxa", "https://h.example/a", false}}, set{"wxa", "HTTPS://H.EXAMPLE/a", false},
-			errcode.PrefixAdded},
-		{"one's own host with and without /", []set{{"wxa", "https://h.example", false}}, set{"wxa", "https://h.example/", false},
-			errcode.PrefixAdded},
-		{"another's host with and without /", []set{{"wxb", "https://h.example/", false}}, set{"wxa", "https://h.example", false},
-			errcode.PrefixOwned},
-		{"the same path in other letters", []set{{"wxa", "https://h.example/a", false}}, set{"wxa", "https://h.example/A", false},
-			errcode.OK},
-		{"another scheme", []set{{"wxb", "https://h.example/a", true}}, set{"wxa", "http://h.example/a", false}, errcode.OK},
-		{"another host", []set{{"wxb", "https://h.example/a", true}}, set{"wxa", "https://i.example/a", false}, errcode.OK},
-		{"below one's own", []set{{"wxa", "https://h.example/a/", true}}, set{"wxa", "https://h.example/a/b", false}, errcode.OK},
-		{"above one's own", []set{{"wxa", "https://h.example/a/b", true}}, set{"wxa", "https://h.example/a/", true}, errcode.OK},
-		{"another's prefix, not occupied", []set{{"wxb", "https://h.example/a", false}}, set{"wxa", "https://h.example/a", false},
-			errcode.PrefixOwned},
-		{"below another's that is not occupied", []set{{"wxb", "https://h.example/a/", false}}, set{"wxa", "https://h.example/a/b", false},
-			errcode.OK},
-		{"below another's that is occupied", []set{{"wxb", "https://h.example/a/", true}}, set{"wxa", "https://h.example/a/b", false},
-			errcode.PrefixOwned},
-		{"far below another's that is occupied", []set{{"wxb", "https://h.example/a/", true}},
-			set{"wxa", "https://h.example/a/b/c/?d=1", false}, errcode.PrefixOwned},
-		{"the official example", []set{{"wxb", "https://wx.qq.com/mp?id=123", true}}, set{"wxa", "https://wx.qq.com/mp?id=1234", false},
-			errcode.PrefixOwned},
-		{"beside the official example", []set{{"wxb", "https://wx.qq.com/mp?id=123", true}},
-			set{"wxa", "https://wx.qq.com/mp?id=12", false}, errcode.OK},
-		{"another path with the parameters of the official example", []set{{"wxb", "https://wx.qq.com/mp?id=123", true}},
-			set{"wxa", "https://wx.qq.com/other?id=1234", false}, errcode.OK},
-		{"parameters of another's occupied path", []set{{"wxb", "https://h.example/a", true}}, set{"wxa", "https://h.example/a?x=1", false},
-			errcode.PrefixOwned},
-		{"what only begins alike", []set{{"wxb", "https://h.example/a", true}}, set{"wxa", "https://h.example/ab", false}, errcode.OK},
-		{"below what is no sub-path rule", []set{{"wxb", "https://h.example/a", true}}, set{"wxa", "https://h.example/a/b", false},
-			errcode.OK},
-		{"below a host that is no sub-path rule", []set{{"wxb", "https://h.example", true}}, set{"wxa", "https://h.example/a", false},
-			errcode.OK},
-		{"below a host that is one", []set{{"wxb", "https://h.example/", true}}, set{"wxa", "https://h.example/a", false},
-			errcode.PrefixOwned},
-		{"above what another occupies", []set{{"wxb", "https://h.example/a/b/", true}}, set{"wxa", "https://h.example/a/", false},
-			errcode.OK},
-		{"occupying above what another has", []set{{"wxb", "https://h.example/a/b/", false}}, set{"wxa", "https://h.example/a/", true},
-			errcode.OK},
-		{"any foreign occupier above forbids", []set{{"wxb", "https://h.example/a/b/", false}, {"wxc", "https://h.example/a/", true}},
-			set{"wxb", "https://h.example/a/b/c", false}, errcode.PrefixOwned},
-		{"one's own occupier between does not help", []set{{"wxa", "https://h.example/a/b/", true}, {"wxb", "https://h.example/a/", true}},
-			set{"wxa", "https://h.example/a/b/c", false}, errcode.PrefixOwned},
-		{"a code of another service account", []set{{"wxs2", code + "AAA", false}}, set{"wxs", code + "AAA", false}, errcode.PrefixOwned},
-		{"a code in other letters is another", []set{{"wxs2", code + "AAA", false}}, set{"wxs", code + "aaa", false}, errcode.OK},
-		{"a code that begins alike", []set{{"wxs2", code + "AAA", false}}, set{"wxs", code + "AAAA", false}, errcode.OK},
-		{"a code as a Mini Program", nil, set{"wxa", code + "AAA", false}, errcode.IllegalPrefix},
-		{"a link as a service account", nil, set{"wxs", "https://h.example/", false}, errcode.IllegalPrefix},
-	} {
-		t.Run(c.name, func(t *testing.T) {
+	for _, c := range testtable.Rows(t, "testdata/prefix_owners.txt", 4) {
+		t.Run(c[0], func(t *testing.T) {
 			d := newDesk(t)
-			for _, s := range c.earlier {
-				d.added(s.owner, draft(s.prefix, func(d *rules.Draft) { d.Occupy = s.occupy }))
+			added := func(text string) error {
+				words := strings.Fields(text)
+				return d.Add(d.by(words[0]), d.as(words[0]), draft(words[len(words)-1], opening("wxa"),
+					func(d *rules.Draft) { d.Occupy = len(words) == 3 }))
 			}
-			err := d.Add(t.Context(), d.as(c.next.owner),
-				draft(c.next.prefix, opening("wxa"), func(d *rules.Draft) { d.Occupy = c.next.occupy }))
-			wantCode(t, err, c.want)
-			wantEqual(t, "rules", len(d.all()), len(c.earlier)+map[bool]int{true: 1}[err == nil])
+			earlier := testtable.List(c[1])
+			for _, text := range earlier {
+				require.NoError(t, added(text))
+			}
+			err := added(c[2])
+			wantCode(t, err, codeOf(t, c[3]))
+			wantEqual(t, "rules", len(d.all()), len(earlier)+map[bool]int{true: 1}[err == nil])
 		})
 	}
 }
@@ -711,32 +655,16 @@ func TestPublishRule_ReaddSpendsQuota(t *testing.T) {
 
 // Contract: rules 1.5.
 func TestDeleteRule_Responses(t *testing.T) {
-	for _, c := range []struct {
-		name, caller, prefix, appid string
-		want                        *errcode.Code
-	}{
-		{"a rule of one's own", "wxa", "https://h.example/a", "", errcode.OK},
-		{"a published rule", "wxa", "https://h.example/live", "", errcode.OK},
-		{"by another spelling", "wxa", "HTTPS://h.example/a", "", errcode.OK},
-		{"an appid means nothing for an ordinary rule", "wxa", "https://h.example/a", "wxb", errcode.OK},
-		{"a prefix that is nobody's", "wxa", "https://h.example/nobody", "", errcode.InvalidArgs},
-		{"a rule of another", "wxb", "https://h.example/a", "", errcode.InvalidArgs},
-		{"a text that is no link", "wxa", "a", "", errcode.InvalidArgs},
-		{"a link that no database holds", "wxa", "https://h.example/\x00", "", errcode.InvalidArgs},
-		{"a service-account rule without its Mini Program", "wxs", code + "a", "", errcode.InvalidArgs},
-		{"a service-account rule with its Mini Program", "wxs", code + "a", "wxa", errcode.OK},
-		{"a service-account rule with another Mini Program", "wxs", code + "a", "wxb", errcode.InvalidArgs},
-		{"by a personal Mini Program", "wxpersonal", "https://h.example/a", "", errcode.PersonalSubject},
-		{"by a subscription account", "wxsubscription", "https://h.example/a", "", errcode.Unauthorized},
-	} {
-		t.Run(c.name, func(t *testing.T) {
+	for _, c := range testtable.Rows(t, "testdata/deletes.txt", 5) {
+		t.Run(c[0], func(t *testing.T) {
+			caller, prefix := c[1], c[2]
 			d := newDesk(t)
 			d.added("wxa", draft("https://h.example/a"))
 			d.published("wxa", draft("https://h.example/live"))
 			d.added("wxs", draft(code+"a"))
 			d.told = nil
-			err := d.Delete(t.Context(), d.as(c.caller), c.prefix, c.appid)
-			wantCode(t, err, c.want)
+			err := d.Delete(t.Context(), d.as(caller), prefix, c[3])
+			wantCode(t, err, codeOf(t, c[4]))
 			if err != nil {
 				wantEqual(t, "rules", len(d.all()), 3)
 				wantEqual(t, "told", d.told, nil)
@@ -744,8 +672,8 @@ func TestDeleteRule_Responses(t *testing.T) {
 			}
 			wantEqual(t, "rules", len(d.all()), 2)
 			wantEqual(t, "told", len(d.told), 1)
-			if c.caller == "wxa" {
-				d.added("wxb", draft(c.prefix)) // the prefix is free at once
+			if caller == "wxa" {
+				d.added("wxb", draft(prefix)) // the prefix is free at once
 			}
 		})
 	}
