@@ -411,42 +411,21 @@ func TestAddRule_VerificationFile(t *testing.T) {
 
 // Behaviour(rules.confirm.named).
 func TestAddRule_VerificationExemptHosts(t *testing.T) {
-	for _, c := range []struct {
-		name, prefix string
-		set          settings.Verification
-		trusted      string
-		fetched      bool
-	}{
-		{"any host is asked", "https://h.example/", settings.Verification{Mode: settings.Fetch}, "", true},
-		{"the operator vouches for every host", "https://h.example/", settings.Verification{Mode: settings.Trust}, "", false},
-		{"the operator vouches for the host", "https://H.example/",
-			settings.Verification{Mode: settings.TrustHosts, Hosts: []string{"h.example"}}, "", false},
-		{"the operator vouches for another host", "https://h.example/",
-			settings.Verification{Mode: settings.TrustHosts, Hosts: []string{"i.example"}}, "", true},
-		{"a host below is another host", "https://a.h.example/",
-			settings.Verification{Mode: settings.TrustHosts, Hosts: []string{"h.example"}}, "", true},
-		{"a host is meant on every port", "https://h.example:8443/",
-			settings.Verification{Mode: settings.TrustHosts, Hosts: []string{"h.example"}}, "", false},
-		{"a host with a port is meant on that port", "https://h.example:8443/",
-			settings.Verification{Mode: settings.TrustHosts, Hosts: []string{"h.example:8443"}}, "", false},
-		{"a host with a port is not meant on another", "https://h.example/",
-			settings.Verification{Mode: settings.TrustHosts, Hosts: []string{"h.example:8443"}}, "", true},
-		{"the operator marked the host", "https://h.example/", settings.Verification{Mode: settings.Fetch}, "h.example", false},
-		{"the operator marked the host above", "https://a.h.example/", settings.Verification{Mode: settings.Fetch}, "h.example", true},
-		{"a code of a service account", code + "AAA", settings.Verification{Mode: settings.Fetch}, "", false},
-	} {
-		t.Run(c.name, func(t *testing.T) {
+	for _, c := range testtable.Rows(t, "testdata/exempt_hosts.txt", 6) {
+		t.Run(c[0], func(t *testing.T) {
 			d := newDesk(t)
-			d.set(func(s *settings.Settings) { s.Verification, s.AllowPrivateHosts = c.set, true })
-			if c.trusted != "" {
-				require.NoError(t, d.SetDomain(t.Context(), c.trusted, rules.Trusted))
+			d.set(func(s *settings.Settings) {
+				s.Verification, s.AllowPrivateHosts = settings.Verification{Mode: settings.Mode(c[2]), Hosts: testtable.List(c[3])}, true
+			})
+			if c[4] != "" {
+				require.NoError(t, d.SetDomain(t.Context(), c[4], rules.Trusted))
 			}
 			caller := "wxa"
-			if strings.HasPrefix(c.prefix, code) {
+			if strings.HasPrefix(c[1], code) {
 				caller = "wxs"
 			}
-			d.added(caller, draft(c.prefix))
-			wantEqual(t, "fetched", len(d.fetched) > 0, c.fetched)
+			d.added(caller, draft(c[1]))
+			wantEqual(t, "fetched", len(d.fetched) > 0, c[5] == "yes")
 		})
 	}
 }
