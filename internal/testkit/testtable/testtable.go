@@ -17,8 +17,8 @@ func Rows(t require.T, name string, cells int) [][]string {
 	return Parse(t, string(text), cells)
 }
 
-// Parse returns the rows of a text. Tabs separate cells. A cell has the escapes of a Go string; "" is an empty cell. Empty lines and lines that
-// begin with # are comments. A text without rows, or a row without the given number of cells, ends the test.
+// Parse returns the rows of a text. Tabs separate cells. A cell has the escapes of a Go string; "" is an empty cell. Empty lines and lines
+// that begin with # are comments. A text without rows, or a row without the given number of cells, ends the test.
 func Parse(t require.T, text string, cells int) (rows [][]string) {
 	t.Helper()
 	for line := range strings.Lines(text) {
