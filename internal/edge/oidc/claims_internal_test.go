@@ -24,7 +24,8 @@ func TestOIDC_RolesClaim(t *testing.T) {
 			role, accounts, err := (&Provider{RolesClaim: c[1]}).role(all)
 			refusal, _ := errors.AsType[*Denial](err)
 			refused := (err != nil) != (c[5] != "") || refusal != nil && string(refusal.Reason) != c[5]
-			assert.True(t, string(role) == c[3] && slices.Equal(accounts, testtable.List(c[4])) && !refused, "%q for %q, %v", role, accounts, err)
+			assert.True(t, string(role) == c[3] && slices.Equal(accounts, testtable.List(c[4])) && !refused, "%q for %q, %v", role,
+				accounts, err)
 		})
 	}
 }
