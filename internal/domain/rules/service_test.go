@@ -133,6 +133,28 @@ func opening(appid string) func(*rules.Draft) { return func(d *rules.Draft) { d.
 
 func withPath(path string) func(*rules.Draft) { return func(d *rules.Draft) { d.Path = path } }
 
+// drafted returns the draft of a table: a prefix, then path=PAGE, appid=APPID, links=TEXT,TEXT and occupy where they are not the usual.
+func drafted(t *testing.T, text string) rules.Draft {
+	t.Helper()
+	words := strings.Fields(text)
+	d := draft(words[0])
+	for _, word := range words[1:] {
+		switch key, value, _ := strings.Cut(word, "="); key {
+		case "path":
+			d.Path = value
+		case "appid":
+			d.AppID = value
+		case "links":
+			d.TestLinks = strings.Split(value, ",")
+		case "occupy":
+			d.Occupy = true
+		default:
+			t.Fatalf("%s: what is %s?", text, key)
+		}
+	}
+	return d
+}
+
 // added adds a rule, which must succeed.
 func (d *desk) added(appid string, draft rules.Draft) {
 	d.t.Helper()
@@ -191,50 +213,27 @@ func TestAddRule_ErrorPrecedence(t *testing.T) {
 	d.serves = func(string) (string, error) { return "", errors.New("no file") }
 	d.fetched = nil
 	d.set(func(s *settings.Settings) { s.RuleLimit, s.ServiceRuleLimit = 1, 0 })
-	const bad, foreign = "ftp://bad", "https://other.example/"
-	for _, c := range []struct {
-		name, caller string
-		draft        rules.Draft
-		want         *errcode.Code
-		before       func()
-	}{
-		{"a page that cannot be, of a personal Mini Program", "wxpersonal", draft(bad, withPath("")), errcode.InvalidArgs, nil},
-		{"six test links, of a subscription account", "wxsubscription", draft(bad, withLinks("1", "2", "3", "4", "5", "6")),
-			errcode.InvalidArgs, nil},
-		{"no Mini Program, of a service account without certificate", "wxuncertified", draft(bad), errcode.InvalidArgs, nil},
-		{"a personal Mini Program", "wxpersonal", draft(bad), errcode.PersonalSubject, nil},
-		{"a subscription account", "wxsubscription", draft(bad), errcode.Unauthorized, nil},
-		{"a service account without certificate", "wxuncertified", draft(bad, opening("wxc")), errcode.Unauthorized, nil},
-		{"a Mini Program that is not linked", "wxs", draft(bad, opening("wxc")), errcode.InvalidWeappAppID, nil},
-		{"a personal Mini Program that is linked", "wxs", draft(bad, opening("wxpersonal")), errcode.PersonalSubject, nil},
-		{"an illegal prefix of a service account", "wxs", draft(bad, opening("wxa")), errcode.IllegalPrefix, nil},
-		{"too many rules that open one Mini Program", "wxs", draft(code + "free"), errcode.PrefixLimit, nil},
-		{"an illegal prefix", "wxa", draft(bad, withLinks(foreign)), errcode.IllegalPrefix, nil},
-		{"a test link that is not below", "wxa", draft("https://full.example/mine", withLinks(foreign)), errcode.TestLinkNotBelow, nil},
-		{"a rule of one's own", "wxa", draft("https://full.example/mine"), errcode.PrefixAdded, nil},
-		{"a prefix of another", "wxa", draft("https://full.example/theirs"), errcode.PrefixOwned, nil},
-		{"below what another occupies", "wxa", draft("https://full.example/new"), errcode.PrefixOwned, nil},
-		{"too many rules", "wxa", draft("https://denied.example/"), errcode.PrefixLimit, nil},
-		{"a denied host", "wxa", draft("https://denied.example/"), errcode.PrefixDenied,
-			func() { d.set(func(s *settings.Settings) { s.RuleLimit = 2 }) }},
-		{"a host below a denied one", "wxa", draft("https://a.denied.example/"), errcode.PrefixDenied, nil},
-		{"a host without ICP record", "wxa", draft("https://noicp.example/"), errcode.ICPFailed, nil},
-		{"no verification file", "wxa", draft("https://free.example/"), errcode.ConfirmFileFailed, func() {
+	before := map[string]func(){
+		"a denied host": func() { d.set(func(s *settings.Settings) { s.RuleLimit = 2 }) },
+		"no verification file": func() {
 			assert.True(t, len(d.fetched) == 0, "%v was fetched while something else was wrong", d.fetched)
-		}},
-		{"nothing wrong", "wxa", draft("https://free.example/"), errcode.OK,
-			func() { d.serves = func(string) (string, error) { return confirmText, nil } }},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			if c.before != nil {
-				c.before()
+		},
+		"nothing wrong": func() { d.serves = func(string) (string, error) { return confirmText, nil } },
+	}
+	seen := 0
+	for _, c := range testtable.Rows(t, "testdata/add_precedence.txt", 4) {
+		t.Run(c[0], func(t *testing.T) {
+			if f := before[c[0]]; f != nil {
+				seen++
+				f()
 			}
 			n := len(d.all())
-			err := d.Add(t.Context(), d.as(c.caller), c.draft)
-			wantCode(t, err, c.want)
+			err := d.Add(t.Context(), d.as(c[1]), drafted(t, c[2]))
+			wantCode(t, err, codeOf(t, c[3]))
 			assert.True(t, err == nil || len(d.all()) == n, "a rule was added all the same")
 		})
 	}
+	assert.Equal(t, seen, len(before), "changes between the rows")
 }
 
 // Contract: rules 1.1, 1.8 (40097).
@@ -447,44 +446,22 @@ func TestAddRule_PrefixTakenDuringFetch(t *testing.T) {
 
 // Contract: rules 1.2.
 func TestEditRule_Responses(t *testing.T) {
-	for _, c := range []struct {
-		name, caller string
-		given        rules.Draft
-		want         *errcode.Code
-	}{
-		{"an unpublished rule", "wxa", draft("https://h.example/draft", withPath("other")), errcode.OK},
-		{"a published rule with its page", "wxa", draft("https://h.example/live", occupying), errcode.OK},
-		{"a published rule with another page", "wxa", draft("https://h.example/live", withPath("other")), errcode.InvalidArgs},
-		{"a rule by another spelling", "wxa", draft("HTTPS://H.Example/draft", withPath("other")), errcode.OK},
-		{"a prefix that is nobody's", "wxa", draft("https://h.example/nobody"), errcode.InvalidArgs},
-		{"a rule of another", "wxb", draft("https://h.example/draft"), errcode.InvalidArgs},
-		{"an illegal prefix", "wxa", draft("https://h.example/*"), errcode.IllegalPrefix},
-		{"a test link that is below", "wxa", draft("https://h.example/live", withLinks("https://h.example/live?x=1")), errcode.OK},
-		{"a test link that is not below", "wxa", draft("https://h.example/live", withLinks("https://h.example/draft")),
-			errcode.TestLinkNotBelow},
-		{"six test links", "wxa", draft("https://h.example/live", withLinks(make([]string, 6)...)), errcode.InvalidArgs},
-		{"by a personal Mini Program", "wxpersonal", draft("https://h.example/draft"), errcode.PersonalSubject},
-		{"an unpublished service-account rule", "wxs", draft(code+"draft", opening("wxb"), withPath("other")), errcode.OK},
-		{"a published service-account rule", "wxs", draft(code + "live"), errcode.InvalidArgs},
-		{"a service-account rule of another", "wxs2", draft(code + "draft"), errcode.InvalidArgs},
-		{"a Mini Program that is not linked", "wxs", draft(code+"draft", opening("wxc")), errcode.InvalidWeappAppID},
-		{"test links of a service-account rule mean nothing", "wxs", draft(code+"draft", withLinks("https://h.example/")), errcode.OK},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			d := newDesk(t)
+	for _, c := range testtable.Rows(t, "testdata/edits.txt", 4) {
+		t.Run(c[0], func(t *testing.T) {
+			d, given := newDesk(t), drafted(t, c[2])
 			d.added("wxa", draft("https://h.example/draft"))
 			d.published("wxa", draft("https://h.example/live"))
 			d.added("wxs", draft(code+"draft"))
 			d.published("wxs", draft(code+"live"))
 			before, left := d.all(), d.left("wxa")
 			d.fetched, d.told, d.now = nil, nil, later
-			err := d.Edit(t.Context(), d.as(c.caller), c.given)
-			wantCode(t, err, c.want)
+			err := d.Edit(t.Context(), d.as(c[1]), given)
+			wantCode(t, err, codeOf(t, c[3]))
 			want := slices.Clone(before)
 			if err == nil {
-				link, _ := rules.ParseLink(c.given.Prefix)
+				link, _ := rules.ParseLink(given.Prefix)
 				i := slices.IndexFunc(want, func(r rules.Rule) bool { return r.Prefix.Key == link.Key })
-				want[i], err = before[i].Edit(c.given, later)
+				want[i], err = before[i].Edit(given, later)
 				require.NoError(t, err)
 				wantEqual(t, "told", d.told, []string{link.Key})
 			} else {
@@ -750,23 +727,12 @@ func TestPlantRule_SkipsVerificationAndQuota(t *testing.T) {
 	wantEqual(t, "retargeted", d.rule(code+"a").Target, "wxb")
 
 	wantCode(t, plant("wxa", draft("https://occupied.example/", occupying), false), errcode.OK)
-	for _, c := range []struct {
-		name, caller string
-		given        rules.Draft
-		want         *errcode.Code
-	}{
-		{"a prefix of another", "wxb", draft("http://127.0.0.1:8080/"), errcode.PrefixOwned},
-		{"below what another occupies", "wxb", draft("https://occupied.example/a"), errcode.PrefixOwned},
-		{"an illegal prefix", "wxa", draft("ftp://x"), errcode.IllegalPrefix},
-		{"no page", "wxa", draft("https://h.example/", withPath("")), errcode.InvalidArgs},
-		{"a personal Mini Program", "wxpersonal", draft("https://h.example/"), errcode.PersonalSubject},
-		{"a Mini Program that is not linked", "wxs", draft(code+"b", opening("wxc")), errcode.InvalidWeappAppID},
-		{"a test link that is not below", "wxa", draft("https://h.example/", withLinks("https://i.example/")), errcode.TestLinkNotBelow},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			err := plant(c.caller, c.given, true)
-			wantCode(t, err, c.want)
-			assert.True(t, err != nil && strings.Contains(err.Error(), c.given.Prefix), "%v does not name the rule", err)
+	for _, c := range testtable.Rows(t, "testdata/invalid_seeds.txt", 4) {
+		t.Run(c[0], func(t *testing.T) {
+			given := drafted(t, c[2])
+			err := plant(c[1], given, true)
+			wantCode(t, err, codeOf(t, c[3]))
+			assert.True(t, err != nil && strings.Contains(err.Error(), given.Prefix), "%v does not name the rule", err)
 		})
 	}
 }
