@@ -17,6 +17,7 @@ import (
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
+	"github.com/qrjump/qrjump/internal/testkit/testtable"
 )
 
 // commandModel is the table of commands as the program parses it.
@@ -80,35 +81,9 @@ func TestCompletion_PartialLine(t *testing.T) {
 			"no context")
 	}
 	completed := completing(t)
-	for line, want := range map[string]string{
-		"rule hist":                            "history",
-		"--server http://x rule hist":          "history",
-		"--output json rule hist":              "history",
-		"rule add --":                          "--access-token --admin", // begins with
-		"rule plan":                            "plan",
-		"rule plan ":                           anyFile,
-		"export a --passphrase-file ":          anyFile,
-		"serve --data ":                        anyFolder,
-		"serve --data=":                        anyFolder,
-		"help --man ":                          anyFolder,
-		"completion bash ":                     "",
-		"account set shop --version tr":        "trial",
-		"completion -- ":                       "bash zsh fish powershell",
-		"completion -- bash --":                "",
-		"help rule pl":                         "plan",
-		"help rule plan":                       "plan",
-		"completion ":                          "bash zsh fish powershell",
-		"rule list --context ":                 "prod test",
-		"rule list --context p":                "prod",
-		"--context=t":                          "--context=test",
-		"context set ":                         "prod test",
-		"stats unm":                            "unmatched",
-		"stats --by ":                          "hour day week month",
-		"nothing ":                             "",
-		"rule list --no-such-flag=":            "",
-		"rule list --appid ":                   "", // the operator's token would have to be asked for
-		"account show --server http://127.1:1": "",
-	} {
+	places := strings.NewReplacer("FILE", anyFile, "FOLDER", anyFolder)
+	for _, row := range testtable.Rows(t, "testdata/completed_lines.txt", 2) {
+		line, want := row[0], places.Replace(row[1])
 		words := strings.Split(line, " ")
 		got := strings.Join(completed(words...), " ")
 		if line == "rule add --" {
@@ -150,25 +125,9 @@ func TestCompletion_ServerNames(t *testing.T) {
 	s := session{ctx: t.Context(), in: strings.NewReader(""), out: io.Discard, err: io.Discard}
 	model := commandModel(t)
 	completed := func(line string) []candidate { return completions(&s, model, strings.Split(line, " ")) }
-	for line, want := range map[string]candidate{
-		"rule delete https://tea":          {"https://tea.example/t/", "pages/t/t"},
-		"rule delete https://many249":      {"https://many249.example/t/", "pages/249"}, // the list that is asked for ends before it
-		"scans --rule https://tea":         {"https://tea.example/t/", "pages/t/t"},
-		"verification list --prefix=https": {"--prefix=https://tea.example/t/", "pages/t/t"},
-		"batch activate ":                  {batch, "spring"},
-		"code freeze " + batch[:3]:         {batch, "spring"},
-		"package make " + batch:            {batch, "spring"},
-		"webhook add http://x --codes ":    {batch, "spring"},
-		"snapshot load ch":                 {"checkout", ""},
-		"webhook delete ":                  {"1", w.found["HOOK"]},
-		"webhook deliveries --webhook ":    {"1", w.found["HOOK"]},
-		"setting set rule_r":               {"rule_rate_limit", ""},
-		"behaviour list rules.confirm.v":   {"rules.confirm.vouched", ""},
-		"component show ":                  {"isv", ""},
-		"component revoke i":               {"isv", ""},
-		"component revoke isv s":           {"shop", ""},
-		"account show sh":                  {"shop", ""},
-	} {
+	places := strings.NewReplacer("BATCH", batch, "BAT", batch[:3], "HOOK", w.found["HOOK"])
+	for _, row := range testtable.Rows(t, "testdata/completed_names.txt", 3) {
+		line, want := places.Replace(row[0]), candidate{places.Replace(row[1]), places.Replace(row[2])}
 		list := completed(line)
 		i := slices.IndexFunc(list, func(c candidate) bool { return c.word == want.word })
 		kind, _, _ := strings.Cut(line, " ")

@@ -7,6 +7,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
+	"github.com/qrjump/qrjump/internal/testkit/testtable"
 )
 
 // folders makes ./qrjump-data and ./named with a token and, where it is not empty, a file of addresses.
@@ -54,49 +55,20 @@ func TestAdminToken_NotSentToPlatform(t *testing.T) {
 
 // Issue 11, 4: the command line finds the listeners of a server by its folder.
 func TestServerDiscovery_ByDataFolder(t *testing.T) {
-	const here = `{"wire":"http://127.0.0.1:1","scan":"http://127.0.0.1:2","admin":"http://127.0.0.1:3"}`
-	const away = `{"wire":"http://10.0.0.1:4","scan":"http://10.0.0.1:5","admin":"http://10.0.0.1:6"}`
-	local := func(port string) string { return "http://127.0.0.1:" + port }
-	for name, test := range map[string]struct {
-		here, named       string // what the folders say
-		flags             serverFlags
-		adminURL, scanURL string
-		wire, scan, admin string // "" = refused
-	}{
-		"nothing at all":     {wire: local("8080"), scan: local("8080"), admin: local("8080")},
-		"a server runs here": {here: here, wire: local("1"), scan: local("2"), admin: local("3")},
-		"one runs in the folder": {here: here, named: away, flags: serverFlags{Data: "named"}, wire: "http://10.0.0.1:4",
-			scan: "http://10.0.0.1:5", admin: "http://10.0.0.1:6"},
-		"none runs in the folder": {here: here, flags: serverFlags{Data: "named"}},
-		"no such folder":          {here: here, flags: serverFlags{Data: "missing"}},
-		"one that lies about":     {here: away},
-		"a damaged file":          {here: "{"},
-		"a named server": {here: here, flags: serverFlags{Server: "http://x"}, wire: "http://x", scan: "http://x",
-			admin: "http://x"},
-		"and its folder": {named: here, flags: serverFlags{Server: local("1"), Data: "named"}, wire: local("1"),
-			scan: local("2"), admin: local("3")},
-		"by another name": {here: here, flags: serverFlags{Server: "http://localhost:1/"}, wire: "http://localhost:1/",
-			scan: local("2"), admin: local("3")},
-		"away, named by its user": {here: away, flags: serverFlags{Server: "http://10.0.0.1:4"}, wire: "http://10.0.0.1:4",
-			scan: "http://10.0.0.1:5", admin: "http://10.0.0.1:6"},
-		"one that lies about it": {here: strings.Replace(away, "10.0.0.1:6", "10.0.0.2:6", 1),
-			flags: serverFlags{Server: "http://10.0.0.1:4"}, wire: "http://10.0.0.1:4", scan: "http://10.0.0.1:5"},
-		"another one's folder": {named: here, flags: serverFlags{Server: local("7"), Data: "named"}, wire: local("7"),
-			scan: local("7"), admin: local("7")},
-		"flags of their own": {here: here, flags: serverFlags{Server: "http://x"}, adminURL: "http://a", scanURL: "http://s",
-			wire: "http://x", scan: "http://s", admin: "http://a"},
-		"a damaged file, and flags": {here: "{", flags: serverFlags{Server: "http://x"}, adminURL: "http://a", wire: "http://x",
-			scan: "http://x", admin: "http://a"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			folders(t, test.here, test.named)
-			wire, wireErr := test.flags.wire()
-			scan, scanErr := test.flags.scan(test.scanURL)
-			admin, _, adminErr := test.flags.admin(adminFlags{AdminServer: test.adminURL})
+	fill := strings.NewReplacer(
+		"HERE", `{"wire":"http://127.0.0.1:1","scan":"http://127.0.0.1:2","admin":"http://127.0.0.1:3"}`,
+		"AWAY", `{"wire":"http://10.0.0.1:4","scan":"http://10.0.0.1:5","admin":"http://10.0.0.1:6"}`)
+	for _, row := range testtable.Rows(t, "testdata/discovered.txt", 10) {
+		t.Run(row[0], func(t *testing.T) {
+			folders(t, fill.Replace(row[1]), fill.Replace(row[2]))
+			flags := serverFlags{Server: row[3], Data: row[4]}
+			wire, wireErr := flags.wire()
+			scan, scanErr := flags.scan(row[6])
+			admin, _, adminErr := flags.admin(adminFlags{AdminServer: row[5]})
 			for _, got := range []struct {
 				what, url, want string
 				err             error
-			}{{"wire", wire.url, test.wire, wireErr}, {"scan", scan.url, test.scan, scanErr}, {"admin", admin.url, test.admin, adminErr}} {
+			}{{"wire", wire.url, row[7], wireErr}, {"scan", scan.url, row[8], scanErr}, {"admin", admin.url, row[9], adminErr}} {
 				assert.True(t, got.url == got.want && (got.err != nil) == (got.want == ""),
 					"%s: got %q, %v, want %q", got.what, got.url, got.err, got.want)
 				assert.True(t, got.err == nil || !strings.Contains(got.err.Error(), "\n"), "%s: more than a line: %v", got.what, got.err)

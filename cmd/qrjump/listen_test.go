@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	_ "embed"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -18,17 +19,8 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-const listenSeed = `accounts:
-  - {appid: shop, kind: mini_program, secret: the-secret-of-shop, certified: true, versions: [release]}
-components:
-  - appid: isv
-    secret: the-secret-of-isv
-    message_token: tok
-    encoding_aes_key: abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE
-rules:
-  - {owner: shop, prefix: "https://shop.example/", path: pages/index/index, published: true}
-settings: {verification: trust, allow_private_hosts: true}
-`
+//go:embed testdata/seeds/listen.yaml
+var listenSeed string
 
 // TestListen_Secret: a receiver written to the guide answers 200 with the secret that is printed, or with the one that it has.
 func TestListen_Secret(t *testing.T) {

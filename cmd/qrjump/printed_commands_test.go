@@ -31,6 +31,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/proctest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/testscope"
+	"github.com/qrjump/qrjump/internal/testkit/testtable"
 )
 
 // printedText is a text that the program says, with where it stands: a key of a catalog, or a file.
@@ -282,38 +283,9 @@ func (c *copyist) kit() {
 		require.NoError(c.t, err)
 		c.writes(name, string(text))
 	}
-	for _, line := range []string{
-		"qrjump account set " + fresh + " --kind mini_program --certified",
-		"qrjump batch apply 10000 --isv order-1",
-		"qrjump batch activate 500000001 0-99 --activity Spring --brand Coffee --title Beans --product-code 6901234567892" +
-			" --target " + mini +
-			" --path pages/item/item",
-		"qrjump batch download 500000001 0-19 --plain --key-file key.txt --out rows.txt",
-		"sed -n 8p rows.txt | cut -d' ' -f4 > stolen.txt", `m=$(head -c 361 /dev/zero | tr "\0" 1)
-			printf "%s 044GZ*J10 0 P.URL.CN/0ALL\$V2QCNVRHYPO:K3\n" $m > codes.txt
-			printf "text\nhttps://old.example/c/aBcDeFgH\n" > old.csv
-			printf "%s 044GZ*J11 0 P.URL.CN/0ALM\$V2QCNVRHYPO:K4\n" $m > others.txt`,
-		"qrjump batch import others.txt --account " + service + " --isv old --application 581865877",
-		"qrjump package signer > signer.txt", "qrjump package make 500000001 0-49 --for printer.pub --format csv,text --out package-1.age",
-		"qrjump package open package-1.age --identity identity.txt --signer signer.txt --out job", "cp job/codes.text.txt camera.log",
-		"qrjump person add alice --role rules-editor --account " + mini + " --password -",
-		"qrjump component set wxc0ffee0000000003 --redirect-host isv.example", "qrjump api putDomain host=tea.example status=trusted",
-		"qrjump api putDomain host=fresh.example status=trusted",
-		"qrjump scan-key add till", "qrjump admin-key add till --role marketer --output json",
-		"qrjump gs1 set 01/09506000134352 --href 'https://coffee.example/p/{01}' --title Beans",
-		"qrjump gs1 set 01/09506000134352/10/LOT --href 'https://coffee.example/p/{01}' --title Beans",
-		"qrjump gs1 export links.csv --as csv", "qrjump rule export rules.ndjson", "qrjump account export accounts.ndjson",
-		"qrjump webhook add " + c.hook() + " --alarms", "qrjump webhook test 1",
-		"qrjump setting set order_approval_required true",
-		"qrjump batch apply 10000 --appid " + service + " --isv waiting --for-approval --admin-token ADMINKEY",
-		"qrjump setting set order_approval_required --default",
-		"qrjump api shareChart 'question=by=day&days=30' days=7", "qrjump account show " + service + " --user alice",
-		"qrjump scan https://coffee.example/t/7", "qrjump symbol https://coffee.example/t/7 --format png --out photo.jpg",
-		"qrjump context set prod --server " + c.found["URL"],
-		"mkdir backups rules; cp rules.yaml rules/" + mini + ".yaml; qrjump export plain.tar.gz; cp plain.tar.gz backups",
-		"qrjump export qrjump-export.tar.gz --passphrase-file passphrase.txt",
-		"qrjump import plain.tar.gz --data lib", "qrjump snapshot save base", "qrjump snapshot save checkout",
-	} {
+	fill := strings.NewReplacer("MINI", mini, "SERVICE", service, "FRESH", fresh, "HOOK", c.hook(), "SERVER-URL", c.found["URL"])
+	for _, row := range testtable.Rows(c.t, "testdata/prepared.txt", 1) {
+		line := fill.Replace(row[0])
 		out := c.works(strings.ReplaceAll(line, "ADMINKEY", c.found["ADMINKEY"]), c.as(line)...)
 		for place, pattern := range findings {
 			if found := pattern.FindStringSubmatch(out); found != nil {

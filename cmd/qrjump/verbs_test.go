@@ -27,6 +27,7 @@ import (
 	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
+	"github.com/qrjump/qrjump/internal/testkit/testtable"
 )
 
 // The APIs that a verb calls.
@@ -111,13 +112,8 @@ var steps = map[string]func(*world){
 
 const bound = "--activity a --brand b --title t --product-code 6901234567892 --target shop --path pages/i/i"
 
-const verbsSeed = `
-accounts:
-  - {appid: shop, kind: mini_program, secret: the-secret-of-both, certified: true, versions: [release]}
-  - {appid: brand, kind: service_account, secret: the-secret-of-both, certified: true, features: [marketcode],
-     marketcode_key: 0123456789abcdef, linked: [shop]}
-settings: {verification: trust, rule_rate_limit: null}
-`
+//go:embed testdata/seeds/verbs.yaml
+var verbsSeed string
 
 // faultsFile is for fault add.
 const faultsFile = `faults: [{method: GET, path: /cgi-bin/menu/get, response: {body: {menu: {button: []}}}, count: 3}]
@@ -410,48 +406,18 @@ type meaning struct {
 	why   string // it differs
 }
 
-// meanings has each verb that is named show, add, set or delete, and what stands for one of these.
-var meanings = []meaning{
-	{path: "batch show", words: "500000999 $BRAND", exit: exitRefused,
-		why: "the platform refuses a number that is none as it refuses any other"},
-	{path: "code show", words: "500000999:1", exit: exitAbsent},
-	{path: "account show", words: "nobody", exit: exitAbsent},
-	{path: "component show", words: "nobody", exit: exitAbsent},
-	{path: "verification list", words: "--rid 00000000-00000000-00000000", exit: exitAbsent},
-	{path: "clock show", why: "there is one clock"},
-	{path: "stats show", why: "it shows all scans"},
-
-	{path: "rule add", words: "https://tea.example/t/ pages/t/t", twice: "https://tea.example/t/ pages/t/t", exit: exitRefused},
-	{path: "scan-key add", words: "till", twice: "till", exit: exitRefused},
-	{path: "person add", words: "alice --role viewer --password four-wild-geese-over-Urumqi",
-		twice: "alice --role viewer --password four-wild-geese-over-Urumqi", exit: exitRefused},
-	{path: "admin-key add", words: "till --role viewer", twice: "till --role viewer", why: "a key is known by its id"},
-	{path: "webhook add", words: "$HOOK --alarms", twice: "$HOOK --alarms", why: "a webhook is known by its id"},
-	{path: "fault add", words: "/cgi-bin/wxopen/qrcodejumpget --errcode=-1",
-		twice: "/cgi-bin/wxopen/qrcodejumpget --errcode=-1", why: "a fault is known by its id"},
-
-	{path: "setting set", words: "rule_rate_limit 7", twice: "rule_rate_limit 8"},
-	{path: "gs1 set", words: "01/9506000134352 --href https://tea.example/a --title A",
-		twice: "01/9506000134352 --href https://tea.example/b --title B"},
-	{path: "context set", words: "mill --server http://127.0.0.1:1", twice: "mill --appid shop"},
-	{path: "account set", words: "shop5 --kind mini_program", twice: "shop5 --name Tea"},
-	{path: "component set", words: "isv --secret the-secret-of-the-isv --message-token tok --encoding-aes-key $AESKEY",
-		twice: "isv --redirect-host isv.example"},
-	{path: "clock set", words: "2099-01-31T15:04:05Z", twice: "2099-02-01T15:04:05Z"},
-
-	{path: "rule delete", words: "https://none.example/ --yes", exit: exitAbsent},
-	{path: "account delete", words: "nobody --yes", exit: exitAbsent},
-	{path: "component delete", words: "nobody --yes", exit: exitAbsent},
-	{path: "scan-key delete", words: "nothing --yes", exit: exitAbsent},
-	{path: "gs1 delete", words: "01/04012345678901 --yes", exit: exitAbsent},
-	{path: "webhook delete", words: "99 --yes", exit: exitAbsent},
-	{path: "person delete", words: "nobody --yes", exit: exitAbsent},
-	{path: "admin-key delete", words: "0123456789abcdef --yes", exit: exitAbsent},
-	{path: "context delete", words: "nothing --yes", exit: exitAbsent},
+func readMeanings(t *testing.T) (list []meaning) {
+	for _, row := range testtable.Rows(t, "testdata/meanings.txt", 5) {
+		exit, err := strconv.Atoi(row[3])
+		require.NoError(t, err)
+		list = append(list, meaning{row[0], row[1], row[2], exit, row[4]})
+	}
+	return list
 }
 
 // Issue 33, 3: list, show, add, set and delete mean one thing. A list is looked at by TestVerbs_SeparateListeners.
 func TestVerbs_ConsistentNaming(t *testing.T) {
+	meanings := readMeanings(t)
 	t.Chdir(t.TempDir())
 	w := newWorld(t)
 	environment(t, map[string]string{"DATA": filepath.Join(w.dir, "data"), "APPID": "shop", "SECRET": "the-secret-of-both",
@@ -464,7 +430,7 @@ func TestVerbs_ConsistentNaming(t *testing.T) {
 		path := leaf.Path()
 		switch {
 		case usual[leaf.Name] && !slices.ContainsFunc(meanings, func(m meaning) bool { return m.path == path }):
-			t.Errorf("%s is not in meanings: add a line that shows what it means", path)
+			t.Errorf("%s is not in meanings.txt: add a line that shows what it means", path)
 		case near[leaf.Name]:
 			t.Errorf("%s is nearly show, add, set or delete: name it so", path)
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
+	"github.com/qrjump/qrjump/internal/testkit/testtable"
 )
 
 // Issue 11, 4: a listener without an API says so, and where the API is as far as a stranger may know.
@@ -24,43 +25,28 @@ func TestListener_WrongAPINotFound(t *testing.T) {
 	}})
 	here, err := server.ReadAddresses(data)
 	require.NoError(t, err)
-	for _, test := range []struct{ listener, method, path, flag string }{
-		{here.Wire, "GET", "/admin/v1/accounts", "--admin-listen"},
-		{here.Wire, "PUT", "/admin/v1/accounts/shop/jump", "--admin-listen"},
-		{here.Wire, "GET", "/admin", "--admin-listen"},
-		{here.Wire, "POST", "//admin//v1/audit/verify", "--admin-listen"},
-		{here.Wire, "GET", "/metrics", "--admin-listen"},
-		{here.Wire, "POST", "/scan/v1/resolve", "--scan-listen"},
-		{here.Wire, "GET", "/scan/", "--scan-listen"},
-		{here.Scan, "POST", "/admin/v1/audit/verify", "--admin-listen"},
-		{here.Scan, "POST", "/cgi-bin/stable_token", "--listen"},
-		{here.Scan, "GET", "/sns/jscode2session", "--listen"},
-		{here.Admin, "POST", "/scan/v1/resolve", "--scan-listen"},
-		{here.Admin, "POST", "/intp/marketcode/applycode", "--listen"},
-		{here.Admin, "GET", "/cgi-bin/nothing", "--listen"},
-		{here.Admin, "GET", "/cgi-bin", "--listen"},
-		{here.Scan, "GET", "/nothing", ""},
-		{here.Admin, "GET", "/admin/v1/nothing", ""},
-	} {
-		r, err := http.NewRequest(test.method, test.listener+test.path, nil)
+	listeners := map[string]string{"wire": here.Wire, "scan": here.Scan, "admin": here.Admin}
+	for _, row := range testtable.Rows(t, "testdata/wrong_listeners.txt", 4) {
+		listener, method, path, flag := listeners[row[0]], row[1], row[2], row[3]
+		r, err := http.NewRequest(method, listener+path, nil)
 		require.NoError(t, err)
 		r.Header.Set("Authorization", "Bearer "+servertest.AdminToken)
 		a := s.Send(r)
 		var problem struct{ Type, Title, Detail string }
 		err = json.Unmarshal([]byte(a.Body), &problem)
 		if err != nil || a.Status != http.StatusNotFound || a.Header.Get("Content-Type") != "application/problem+json" {
-			t.Errorf("%s %s%s: %d %s", test.method, test.listener, test.path, a.Status, a.Body)
+			t.Errorf("%s %s%s: %d %s", method, listener, path, a.Status, a.Body)
 			continue
 		}
 		want := "urn:qrjump:problem:wrong-listener"
-		if test.flag == "" {
+		if flag == "" {
 			want = "urn:qrjump:problem:no-such-path"
 		}
-		assert.True(t, problem.Type == want && strings.Contains(problem.Detail+" ", test.flag),
-			"%s %s%s: %+v, want %s and %s", test.method, test.listener, test.path, problem, want, test.flag)
+		assert.True(t, problem.Type == want && strings.Contains(problem.Detail+" ", flag),
+			"%s %s%s: %+v, want %s and %s", method, listener, path, problem, want, flag)
 		for _, secret := range []string{here.Wire, here.Scan, here.Admin} {
 			_, port, _ := strings.Cut(strings.TrimPrefix(secret, "http://"), ":")
-			assert.True(t, !strings.Contains(a.Body, port), "%s: a stranger reads where another listener is: %s", test.path, a.Body)
+			assert.True(t, !strings.Contains(a.Body, port), "%s: a stranger reads where another listener is: %s", path, a.Body)
 		}
 	}
 	// The rest of the public listener answers as the platform does.

@@ -3,6 +3,7 @@ package server_test
 import (
 	"bytes"
 	"context"
+	_ "embed"
 	"errors"
 	"fmt"
 	"io"
@@ -32,14 +33,8 @@ import (
 
 const passphrase = "a passphrase of a test"
 
-const brand = `
-accounts:
-  - {appid: shop, kind: mini_program, name: 茶馆, secret: the-secret-of-shop, versions: [release, trial], members: {ann: admin}}
-  - {appid: svc, kind: service_account, secret: the-secret-of-svc, certified: true, features: [marketcode], marketcode_key: a-16-byte-secret, linked: [shop]}
-components:
-  - {appid: isv, secret: the-secret-of-isv, message_token: tok, encoding_aes_key: abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE, authorizations: [{appid: shop, permission_sets: [18]}]}
-settings: {verification: trust, rule_rate_limit: null}
-`
+//go:embed testdata/seeds/brand.yaml
+var brand string
 
 // a place is where a server keeps its state: a data folder and, maybe, a database on PostgreSQL.
 type place struct{ data, database string }

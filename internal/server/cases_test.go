@@ -12,6 +12,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/storetest"
+	"github.com/qrjump/qrjump/internal/testkit/testtable"
 )
 
 // TestCases_Life creates, fills, empties, reports and closes cases as a caller of the account brand, who has the alarms 1 and 2, and as
@@ -31,56 +32,12 @@ func TestCases_Life(t *testing.T) {
 		_, ofBrand := adminKey(t, w.Server, `{"name":"b","role":"marketer","accounts":["brand"]}`)
 		_, ofRival := adminKey(t, w.Server, `{"name":"r","role":"marketer","accounts":["rival"]}`)
 		admin := func(method, path, body string) servertest.Answer { return matched(w.Server, method, path, body, "") }
-		const title, filled, emptied = `"title":"<script>王"`, `"alarms":[{"id":1,`, `"note":"","created_at"`
-		for i, c := range []struct {
-			call               func(method, path, body string) servertest.Answer
-			method, path, body string
-			status             int
-			want               string // part of the response
-		}{
-			{ofBrand, "POST", "/cases", `{"title":"x","alarms":[3]}`, 403, "brand only"},
-			{ofBrand, "POST", "/cases", `{"title":"x","alarms":[1,3]}`, 404, "no case with this id for this caller and these alarms"},
-			{ofBrand, "POST", "/cases", `{"title":"x","account":"rival"}`, 403, "brand only"},
-			{admin, "POST", "/cases", `{"title":"x","account":"rival","alarms":[1]}`, 404,
-				"no case with this id for this caller and these alarms"},
-			{ofBrand, "POST", "/cases", `{"title":"x","alarms":[9]}`, 404, "no alarm with this id"},
-			{admin, "GET", "/cases", "", 200, `{"cases":[]}`},
-			{admin, "GET", "/alarms?acknowledged=true", "", 200, `"alarms":[]`},
-			{ofBrand, "POST", "/cases", `{` + title + `,"assignee":"Li Na","alarms":[1,2,1]}`, 200, filled},
-			{ofBrand, "GET", "/cases?state=open&assignee=Li+Na", "", 200, title + `,"state":"open"`},
-			{ofBrand, "GET", "/cases?state=closed", "", 200, `{"cases":[]}`},
-			{ofRival, "GET", "/cases", "", 200, `{"cases":[]}`},
-			{ofRival, "GET", "/cases?owner=brand", "", 403, "rival only"},
-			{ofRival, "GET", "/cases/CASE", "", 403, "rival only"},
-			{ofRival, "GET", "/cases/CASE/sheet", "", 403, "rival only"},
-			{ofRival, "PUT", "/cases/CASE", `{"title":"x"}`, 403, "rival only"},
-			{ofRival, "POST", "/alarms/3/acknowledge", `{"case":CASE}`, 404, "no case with this id"},
-			{ofRival, "POST", "/alarms/1/acknowledge", `{"case":0}`, 403, "rival only"},
-			{ofBrand, "PUT", "/cases/CASE", `{"title":"x","alarms":[1,3]}`, 404, "no case with this id for this caller and these alarms"},
-			{ofBrand, "GET", "/alarms?case=CASE", "", 200, `"case_title":"<script>王","assignee":"Li Na"`},
-			{ofBrand, "GET", "/alarms/export", "", 200, ",CASE,<script>王,Li Na\n"},
-			{ofBrand, "GET", "/cases/CASE/sheet?format=html", "", 200, `<title>Case CASE: &lt;script&gt;王</title>`},
-			{ofBrand, "GET", "/cases/CASE/sheet?format=html&language=zh", "", 200, `<html lang="zh">`},
-			{ofBrand, "GET", "/cases/CASE/sheet", "", 200, "%PDF-1.6\n"},
-			{ofBrand, "GET", "/cases/CASE/sheet?language=zh", "", 200, "/BaseFont/STSong-Light"},
-			{ofBrand, "POST", "/alarms/2/acknowledge", `{"case":0}`, 200, `"id":2`},
-			{ofBrand, "GET", "/cases/CASE", "", 200, filled},
-			{ofBrand, "PUT", "/cases/CASE", `{` + title + `}`, 200, emptied},
-			{ofBrand, "PUT", "/cases/CASE", `{"title":"x","alarms":[]}`, 200, `"alarms":[]`},
-			{ofBrand, "GET", "/alarms?case=CASE", "", 200, `"alarms":[]`},
-			{ofBrand, "PUT", "/cases/CASE", `{"title":"x","state":"closed"}`, 200, `"state":"closed"`},
-			{admin, "GET", "/cases?state=closed", "", 200, `"title":"x"`},
-			{admin, "GET", "/cases/9", "", 404, "no case"},
-			{admin, "POST", "/cases", `{"title":"both","state":"closed","alarms":[1,3]}`, 200,
-				`"account":"","title":"both","state":"closed"`},
-			{ofBrand, "GET", "/alarms", "", 200, `"acknowledged_by"`},
-			{ofBrand, "POST", "/alarms/1/acknowledge", `{"case":1}`, 404, "no case"},
-		} {
+		callers := map[string]func(method, path, body string) servertest.Answer{"brand": ofBrand, "rival": ofRival, "admin": admin}
+		for i, c := range testtable.Rows(t, "testdata/case_calls.txt", 6) {
 			fill := strings.NewReplacer("CASE", "1").Replace
-			a := c.call(c.method, fill(c.path), fill(c.body))
-			assert.True(t, a.Status == c.status && strings.Contains(a.Body, fill(c.want)), "call %d, %s %s %s: %d %s, want %d %s", i,
-				c.method,
-				c.path, c.body, a.Status, a.Body, c.status, c.want)
+			a := callers[c[0]](c[1], fill(c[2]), fill(c[3]))
+			assert.True(t, fmt.Sprint(a.Status) == c[4] && strings.Contains(a.Body, fill(c[5])), "call %d, %q: %d %s", i, c,
+				a.Status, a.Body)
 		}
 
 		for format, want := range map[string]string{"pdf": `attachment; filename="qrjump-case.pdf"`,

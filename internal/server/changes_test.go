@@ -30,7 +30,7 @@ func changesAfter(t *testing.T, s *servertest.Server, seq int64) []loggedChange 
 	return list.Changes
 }
 
-const everything = brand + `
+var everything = brand + `
 rules:
   - {owner: shop, prefix: "https://shop.example/seeded/", path: p, published: true}
 `

@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	_ "embed"
 	"fmt"
 	"strings"
 	"sync"
@@ -41,17 +42,8 @@ func TestEmulatorClock_AdvanceDuringWrites(t *testing.T) {
 	writers.Wait()
 }
 
-const isvSeed = `
-accounts:
-  - {appid: shop, kind: mini_program, secret: the-secret-of-shop, certified: true, versions: [release]}
-components:
-  - appid: isv
-    secret: isv-secret-1
-    message_token: isv-token-1
-    encoding_aes_key: abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG
-    ip_allowlist: [127.0.0.0/8]
-    redirect_hosts: [isv.example]
-`
+//go:embed testdata/seeds/platform.yaml
+var isvSeed string
 
 func TestPlatformUpdate_OmittedFieldsKept(t *testing.T) {
 	t.Parallel()

@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"database/sql"
+	_ "embed"
 	"encoding/json"
 	"fmt"
 	"path/filepath"
@@ -18,16 +19,8 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-const fleeting = `
-accounts:
-  - {appid: gone, kind: mini_program, secret: the-secret-of-gone, versions: [release]}
-  - {appid: sold, kind: service_account, secret: the-secret-of-sold, certified: true, features: [marketcode],
-     marketcode_key: a-16-byte-secret, linked: [kept]}
-  - {appid: kept, kind: mini_program, secret: the-secret-of-kept, versions: [release]}
-  - {appid: brand, kind: service_account, secret: the-secret-of-brand, certified: true, features: [marketcode],
-     marketcode_key: a-16-byte-secret, linked: [gone]}
-settings: {verification: trust, rule_rate_limit: null, code_finish_delay_seconds: 0, token_daily_limit: 100000}
-`
+//go:embed testdata/seeds/deleted_accounts.yaml
+var fleeting string
 
 const activationOfGone = `{"code_start":0,"code_end":9,"binding":{"activity_name":"a","product_brand":"b","product_title":"t",
 	"product_code":"4006381333931","wxa_appid":"gone","wxa_path":"p"}}`

@@ -2,7 +2,6 @@ package server_test
 
 import (
 	"bytes"
-	"cmp"
 	"crypto/tls"
 	"fmt"
 	"io"
@@ -11,7 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -21,6 +20,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/testscope"
+	"github.com/qrjump/qrjump/internal/testkit/testtable"
 )
 
 // refusal is a request that is refused before anybody wants its body.
@@ -28,60 +28,19 @@ type refusal struct {
 	name, method, path string
 	headers            []string
 	status             int
-	length             int // of the body; 0 = long enough for several pieces on the way
+	length             int // of the body
 }
 
-const (
-	jsonBody = "Content-Type: application/json"
-	formBody = "Content-Type: application/x-www-form-urlencoded"
-)
-
-// refusals are requests of every listener's parts that are answered before their body is read.
-// Their method is POST and their length 40 KiB, where they say no other; KEY stands for a scan key.
-var refusals = []refusal{
-	{name: "a token that is none", path: "/cgi-bin/wxopen/qrcodejumpget?access_token=none", status: 200},
-	{name: "a token that is none, a short body", path: "/cgi-bin/wxopen/qrcodejumpget?access_token=none", status: 200, length: 20},
-	{name: "no token", path: "/intp/marketcode/tickettocode", status: 200},
-	{name: "an unknown call", path: "/cgi-bin/nothing", status: 200},
-	{name: "a method that the call does not take", method: "PUT", path: "/cgi-bin/stable_token", status: 200},
-	{name: "a platform's token that is none", path: "/cgi-bin/component/api_query_auth?component_access_token=none", status: 200},
-	{name: "a body that is longer than calls take", path: "/cgi-bin/stable_token", status: 200, length: 1<<20 - 1},
-	{name: "token that is none, 3 MiB", path: "/cgi-bin/wxopen/qrcodejumpget?access_token=none", status: 200, length: 3 << 20},
-	{name: "3 MiB in place of 1", path: "/cgi-bin/stable_token", status: 200, length: 3 << 20},
-	{name: "import of 10 MiB without a token", path: "/admin/v1/rules/import", headers: []string{"Content-Type: application/x-ndjson"},
-		status: 401, length: 10 << 20},
-	{name: "import of 80 MiB without a token", path: "/admin/v1/rules/import", headers: []string{"Content-Type: application/x-ndjson"},
-		status: 401, length: 80 << 20},
-	{name: "a page of the console, not signed in, 80 MiB", path: "/console/people", headers: []string{formBody}, status: 401,
-		length: 80 << 20},
-	{name: "token that is none, 80 MiB", path: "/cgi-bin/wxopen/qrcodejumpget?access_token=none", status: 413, length: 80 << 20},
-	{name: "80 MiB in place of 1", path: "/cgi-bin/stable_token", status: 413, length: 80 << 20},
-	{name: "unknown call, 80 MiB", path: "/cgi-bin/nothing", status: 413, length: 80 << 20},
-	{name: "80 MiB of a scan", path: "/scan/v1/resolve", headers: []string{"Authorization: Bearer KEY"}, status: 413, length: 80 << 20},
-	{name: "the authorisation page without its address", path: "/cgi-bin/componentloginpage", headers: []string{formBody}, status: 400},
-	{name: "the authorisation page from another site", path: "/cgi-bin/componentloginpage", headers: []string{formBody,
-		"Sec-Fetch-Site: cross-site"}, status: 403},
-	{name: "a scan without a key", path: "/scan/v1/resolve", headers: []string{jsonBody}, status: 401},
-	{name: "a scan with a wrong key", path: "/scan/v1/explain", headers: []string{"Authorization: Bearer qrs_none"}, status: 401},
-	{name: "a scan that is too long", path: "/scan/v1/resolve", headers: []string{"Authorization: Bearer KEY"}, status: 413,
-		length: 300 << 10},
-	{name: "a call of scans that is none", path: "/scan/v1/nothing", headers: []string{jsonBody}, status: 404},
-	{name: "a scan by another method", method: "PUT", path: "/scan/v1/resolve", headers: []string{jsonBody}, status: 405},
-	{name: "no admin token", path: "/admin/v1/accounts", headers: []string{jsonBody}, status: 401},
-	{name: "an import without a token", path: "/admin/v1/rules/import", headers: []string{"Content-Type: application/x-ndjson"},
-		status: 401},
-	{name: "an operation that is none", path: "/admin/v1/nothing", headers: []string{asAdmin}, status: 404},
-	{name: "an operation by another method", method: "PATCH", path: "/admin/v1/accounts", headers: []string{asAdmin}, status: 405},
-	{name: "a body that the operation does not take", path: "/admin/v1/scan-keys", headers: []string{asAdmin, jsonBody}, status: 400},
-	{name: "another site's page", path: "/admin/v1/accounts", headers: []string{asAdmin, "Sec-Fetch-Site: cross-site"}, status: 403},
-	{name: "the metrics by a POST", path: "/metrics", status: 404},
-	{name: "a page of the console, not signed in", path: "/console/people", headers: []string{formBody}, status: 401},
-	{name: "a form of another site", path: "/console/login", headers: []string{formBody, "Sec-Fetch-Site: cross-site"}, status: 403},
-	{name: "a page of the console that is none", path: "/console/nothing", headers: []string{formBody}, status: 401},
-	{name: "the provider's way in, without a provider", path: "/console/login/callback", headers: []string{formBody}, status: 404},
-	{name: "a page of a host that is not ours", path: "/t/1", headers: []string{"Host: cafe.example"}, status: 200},
-	{name: "the health by a POST", path: "/healthz", status: 200},
-	{name: "a document by a POST", path: "/openapi.json", status: 200},
+// refusals returns the requests of testdata/refusals.txt, to each listener's parts.
+func refusals(t *testing.T) (list []refusal) {
+	for _, row := range testtable.Rows(t, "testdata/refusals.txt", 6) {
+		status, err := strconv.Atoi(row[4])
+		require.NoError(t, err)
+		length, err := strconv.Atoi(row[5])
+		require.NoError(t, err)
+		list = append(list, refusal{row[0], row[1], row[2], testtable.List(row[3]), status, length})
+	}
+	return list
 }
 
 // Issue 28, 5: libcurl 7.88 of Debian 12 lost the answer of 10 to 45 in 100 such calls over HTTP/2: the answer came while
@@ -113,11 +72,9 @@ func TestHTTP2_EarlyResponseReachesCurl(t *testing.T) {
 	send(create).JSON(t, &made)
 	s.Hide(made.Key)
 	folder := t.TempDir()
-	list := slices.Clone(refusals)
+	list, fill := refusals(t), strings.NewReplacer("KEY", made.Key, "TOKEN", servertest.AdminToken)
 	var plan strings.Builder
-	for i := range list {
-		r := &list[i]
-		r.method, r.length = cmp.Or(r.method, "POST"), cmp.Or(r.length, 40<<10)
+	for i, r := range list {
 		file := filepath.Join(folder, fmt.Sprint(i))
 		// No JSON and no form: an operation that reads it refuses it as well.
 		require.NoError(t, os.WriteFile(file, bytes.Repeat([]byte("x"), r.length), 0o600))
@@ -137,7 +94,7 @@ func TestHTTP2_EarlyResponseReachesCurl(t *testing.T) {
 			"max-time = 30\nnoproxy = \"*\"\nwrite-out = \"%d %%{http_code} %%{http_version} %%{exitcode} %%{errormsg}\\n\"\n",
 			listener, r.path, joined, times, r.method, file, i)
 		for _, h := range r.headers {
-			fmt.Fprintf(&plan, "header = %q\n", strings.Replace(h, "KEY", made.Key, 1))
+			fmt.Fprintf(&plan, "header = %q\n", fill.Replace(h))
 		}
 	}
 	curl := exec.CommandContext(t.Context(), "curl", "-q", "-K", "-")

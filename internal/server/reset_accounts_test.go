@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	_ "embed"
 	"fmt"
 	"net/http"
 	"sync"
@@ -12,17 +13,8 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-const twoSuites = `
-accounts:
-  - {appid: suite0, kind: mini_program, secret: secret-suite0, certified: true, versions: [release]}
-  - {appid: suite1, kind: mini_program, secret: secret-suite1, certified: true, versions: [release]}
-  - {appid: brand0, kind: service_account, secret: secret-brand0, certified: true, features: [marketcode], linked: [suite0]}
-  - {appid: brand1, kind: service_account, secret: secret-brand1, certified: true, features: [marketcode], linked: [suite1]}
-rules:
-  - {owner: suite0, prefix: "https://suite0.example/seed/", path: pages/index/index, published: true}
-  - {owner: suite1, prefix: "https://suite1.example/seed/", path: pages/index/index, published: true}
-settings: {verification: trust, publish_quota: 2, rule_rate_limit: null}
-`
+//go:embed testdata/seeds/two_suites.yaml
+var twoSuites string
 
 // Issue 32: two suites share a server. Each resets its own accounts between its tests, and never sees that the other does.
 func TestResetAccounts_ConcurrentSuites(t *testing.T) {

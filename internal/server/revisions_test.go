@@ -14,6 +14,7 @@ import (
 	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
+	"github.com/qrjump/qrjump/internal/testkit/testtable"
 )
 
 // guardedChange is a change of one thing.
@@ -23,60 +24,13 @@ type guardedChange struct {
 	thing, field, value string
 }
 
-// guardedChanges are the changes that take If-Match, by their operations. BATCH, IMPORTED, HOOK and GONE
-// stand for ids, %d for a number that differs each time.
-var guardedChanges = map[string]guardedChange{
-	"putAccount":      {"/accounts/shop", `{"kind":"mini_program","name":"%d","versions":["release"]}`, "/accounts/shop", "", ""},
-	"setVersions":     {"/accounts/shop/versions", `{"versions":["release","trial"]}`, "/accounts/shop", "", ""},
-	"setRulesEnabled": {"/accounts/shop/jump", `{"open":true}`, "/accounts/shop", "", ""},
-	"deleteAccount":   {"/accounts/gone", ``, "/accounts/gone", "", ""},
-	"deleteComponent": {"/components/gone-isv", ``, "/components/gone-isv", "", ""},
-	"revokeTokens":    {"/accounts/shop/tokens", ``, "/accounts/shop", "", ""},
-	"putMember":       {"/accounts/shop/members/u%d", `{"role":"trial"}`, "/accounts/shop", "", ""},
-	"deleteMember":    {"/accounts/shop/members/u", ``, "/accounts/shop", "", ""},
-	"putLink":         {"/accounts/svc/links/shop", ``, "/accounts/svc", "", ""},
-	"deleteLink":      {"/accounts/svc/links/shop", ``, "/accounts/svc", "", ""},
-	"putAppearance":   {"/accounts/shop/appearance", `{"help":"https://help.example/%d"}`, "/accounts/shop/appearance", "", ""},
-	"confirmLink":     {"/accounts/svc/links/new/confirm", `{"side":"account","approve":true}`, "/accounts/svc", "", ""},
-	"addRule":         {"/accounts/shop/rules", `{"prefix":"https://shop.example/%d/","path":"p"}`, "/accounts/shop", "", ""},
-	"createOrder":     {"/accounts/svc/orders", `{"code_count":10000,"isv_application_id":"wish-%d"}`, "/accounts/svc", "", ""},
-	"decideOrder":     {"/accounts/svc/orders/decisions", `{"isv_application_id":"waiting","approve":false}`, "/accounts/svc", "", ""},
-	"createImport": {"/accounts/svc/imported-batches", `{"isv_application_id":"old-%d","code_count":1,"prefix":"P.URL.CN/"}`,
-		"/accounts/svc", "", ""},
-	"revokeAccountAuthorization": {"/accounts/shop/authorizations/isv", ``, "/accounts/shop", "", ""},
-	"putComponent":               {"/components/isv", `{"redirect_hosts":["h%d.example"]}`, "/components/isv", "", ""},
-	"revokeAuthorization":        {"/components/isv/authorizations/svc", ``, "/components/isv", "", ""},
-	"editRule": {"/accounts/shop/rules", `{"prefix":"https://shop.example/own/","path":"p%d"}`, "/rules?owner=shop", "prefix",
-		"https://shop.example/own/"},
-	"publishRule": {"/accounts/shop/rules/publish", `{"prefix":"https://shop.example/own/"}`, "/rules?owner=shop", "prefix",
-		"https://shop.example/own/"},
-	"deleteRule": {"/accounts/shop/rules?prefix=https://shop.example/gone/", ``, "/rules?owner=shop", "prefix",
-		"https://shop.example/gone/"},
-	"bindSerials": {"/batches/BATCH/serials", `{"serials":[{"code_index":%d,"serial":"number-%[1]d"}]}`, "/batches/BATCH", "", ""},
-	"importCodes": {"/batches/IMPORTED/imported-codes",
-		strings.Repeat("0", 361) + " 044GZ*J10 0 P.URL.CN/0ALL$V2QCNVRHYPO:K3\n", "/batches/IMPORTED", "", ""},
-	"changeCodes": {"/batches/BATCH/states", `{"action":"freeze","ranges":[{"from":9000,"to":9000}]}`, "/batches/BATCH", "", ""},
-	"activateCodes": {"/batches/BATCH/activations", `{"code_start":100,"code_end":109,"binding":{"activity_name":"a","product_brand":"b",
-		"product_title":"t","product_code":"4006381333931","wxa_appid":"shop","wxa_path":"p"}}`, "/batches/BATCH", "", ""},
-	"deactivateCodes": {"/batches/BATCH/deactivations", `{"ranges":[{"from":100,"to":104}]}`, "/batches/BATCH", "", ""},
-	"retargetCodes":   {"/batches/BATCH/retarget", `{"code_start":105,"code_end":109,"wxa_appid":"shop","wxa_path":"p%d"}`, "/batches/BATCH", "", ""},
-	"undoImport":      {"/batches/IMPORTED/undo-import", `{"code_start":0,"code_end":0}`, "/batches/IMPORTED", "", ""},
-	"createPackage": {"/batches/BATCH/packages", `{"code_start":5000,"code_end":5999,"printer":"p",
-		"recipients":["age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"]}`, "/batches/BATCH", "", ""},
-	"putBatchAlarm": {"/batches/BATCH/alarm", `{"threshold":%d}`, "/batches/BATCH/alarm", "", ""},
-	"putWebhook":    {"/webhooks/HOOK", `{"url":"https://receiver.example/%d","alarms":true}`, "/webhooks", "id", "HOOK"},
-	"deleteWebhook": {"/webhooks/GONE", ``, "/webhooks", "id", "GONE"},
-	"testWebhook":   {"/webhooks/HOOK/test", ``, "/webhooks", "id", "HOOK"},
-	"putSettings":   {"/settings", `{"webhook_retry_days":%d}`, "/settings/described", "name", "webhook_retry_days"},
-	"resetSetting":  {"/settings/rule_limit", ``, "/settings/described", "name", "rule_limit"},
-	"putGS1Links": {"/gs1/links/01/09506000134352", `{"wxa_path":"p%d","wxa_appid":"shop","links":[]}`,
-		"/gs1/links/01/09506000134352", "", ""},
-	"deleteGS1Links":  {"/gs1/links/01/09506000134369", ``, "/gs1/links/01/09506000134369", "", ""},
-	"updatePerson":    {"/people/alice", `{"accounts":["shop"],"password":"a very long word %d"}`, "/people", "name", "alice"},
-	"createLoginLink": {"/login-links", `{"name":"alice"}`, "/people", "name", "alice"},
-	"deleteSessions":  {"/people/alice/sessions", ``, "/people", "name", "alice"},
-	"deletePerson":    {"/people/bob", ``, "/people", "name", "bob"},
-	"putCase":         {"/cases/1", `{"title":"case %d"}`, "/cases/1", "", ""},
+// guardedChanges returns the changes that take If-Match, by their operations.
+func guardedChanges(t *testing.T) map[string]guardedChange {
+	list := map[string]guardedChange{}
+	for _, row := range testtable.Rows(t, "testdata/guarded_changes.txt", 6) {
+		list[row[0]] = guardedChange{row[1], row[2], row[3], row[4], row[5]}
+	}
+	return list
 }
 
 // named are the parts of a path that name what has a revision: an operation that changes it there takes If-Match, apart from checkRule,
@@ -145,12 +99,12 @@ func filled(text string, n int) string {
 // Issues 28 and 42: every operation that changes something evaluates If-Match where it names an account, a rule, a component, a person, a
 // webhook, a setting, a batch, a case, a GS1 key or an appearance, rejects the header elsewhere, and ignores it nowhere. Every answer that
 // shows one thing alone has its revision as ETag. The operations are those of the table itself: a new one that takes If-Match without a
-// line in guardedChanges fails the test, and so does one that takes none although its path names a thing.
+// line in guarded_changes.txt fails the test, and so does one that takes none although its path names a thing.
 func TestIfMatch_EveryMutation(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: strings.Replace(brand, "authorizations: [",
 		"authorizations: [{appid: svc, permission_sets: [33]}, ", 1)})
-	ids := revised(t, s)
+	ids, changes := revised(t, s), guardedChanges(t)
 	var document struct {
 		Paths map[string]map[string]struct {
 			Parameters []struct{ Name string }
@@ -184,11 +138,11 @@ func TestIfMatch_EveryMutation(t *testing.T) {
 		if o.Method == "GET" {
 			continue
 		}
-		c, guarded := guardedChanges[o.ID]
+		c, guarded := changes[o.ID]
 		seen[o.ID] = true
 		switch {
 		case takes != guarded:
-			t.Errorf("%s takes If-Match: %v; guardedChanges says %v", o.ID, takes, guarded)
+			t.Errorf("%s takes If-Match: %v; guarded_changes.txt says %v", o.ID, takes, guarded)
 		case guarded:
 			evaluates(t, s, o, c, ids)
 		case named.MatchString(o.Path) && o.ID != "checkRule" && o.ID != "eraseUser":
@@ -197,7 +151,7 @@ func TestIfMatch_EveryMutation(t *testing.T) {
 			rejects(t, s, o)
 		}
 	}
-	for id := range guardedChanges {
+	for id := range changes {
 		assert.True(t, seen[id], "there is no operation %s", id)
 	}
 }
@@ -291,7 +245,7 @@ func TestIfMatch_ConcurrentUpdatesOneWins(t *testing.T) {
 		ids := revised(t, one)
 		for _, id := range []string{"putAccount", "putAppearance", "putComponent", "editRule", "putWebhook", "putSettings",
 			"updatePerson", "putBatchAlarm", "putCase"} {
-			c := guardedChanges[id]
+			c := guardedChanges(t)[id]
 			method := "PUT"
 			if id == "updatePerson" {
 				method = "PATCH"

@@ -11,6 +11,7 @@ import (
 	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
+	"github.com/qrjump/qrjump/internal/testkit/testtable"
 )
 
 // Each content is applied once, so what was deleted later stays deleted.
@@ -41,42 +42,12 @@ func TestSeed_AppliedOnce(t *testing.T) {
 func TestSeed_RejectsInvalid(t *testing.T) {
 	t.Parallel()
 	const account = "accounts:\n  - {appid: a, kind: mini_program}\n"
-	for _, c := range []struct{ name, seed, want string }{
-		{"no YAML", "accounts: [", "line 1"},
-		{"a tab", "accounts:\n\t- x", "line 2"},
-		{"an unknown section", account + "robots: []\n", "line 3"},
-		{"an unknown field", account + "  - appid: b\n    kind: mini_program\n    secrt: x\n", "line 5"},
-		{"a wrong type", account + "  - appid: b\n    kind: mini_program\n    versions: release\n", "line 5"},
-		{"a text for a flag", account + "  - appid: b\n    kind: mini_program\n    certified: perhaps\n", "line 5"},
-		{"a list for an account", "accounts:\n  - [a]\n", "line 2"},
-		{"an account without kind", account + "  - appid: b\n", "line 3"},
-		{"an account without appid", account + "  - kind: mini_program\n", "line 3"},
-		{"an unknown kind", account + "  - {appid: b, kind: robot}\n", "line 3"},
-		{"an unknown role", account + "  - appid: b\n    kind: mini_program\n    members: {u: king}\n", "line 3"},
-		{"a link with nobody", account + "  - {appid: s, kind: service_account, linked: [nobody]}\n", "line 3"},
-		{"a component's key", account + "components:\n  - {appid: c, secret: s, encoding_aes_key: short}\n", "line 4"},
-		{"a component for nobody", account +
-			"components:\n  - {appid: c, secret: s, encoding_aes_key: abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE, authorizations: [{appid: x, permission_sets: [3]}]}\n", "line 4"},
-		{"a rule of nobody", account + "rules:\n  - {owner: x, prefix: \"https://a.example/\", path: p}\n", "line 4"},
-		{"a prefix that is none", account +
-			"rules:\n  - {owner: a, prefix: \"https://a.example/\", path: p}\n\n  # a comment\n  - owner: a\n    prefix: ftp://a\n    path: p\n", "line 7"},
-		{"a rule without path", account + "rules:\n  - {owner: a, prefix: \"https://a.example/\"}\n", "line 4"},
-		{"an unknown test range", account + "rules:\n  - {owner: a, prefix: \"https://a.example/\", path: p, open_version: 0}\n", "line 4"},
-		{"a test link beside the rule", account +
-			"rules:\n  - {owner: a, prefix: \"https://a.example/\", path: p, test_links: [\"https://b.example/\"]}\n", "line 4"},
-		{"a prefix of another", account +
-			"  - {appid: b, kind: mini_program}\nrules:\n  - {owner: a, prefix: \"https://a.example/\", path: p}\n  - {owner: b, prefix: \"https://a.example\", path: p}\n", "line 6"},
-		{"an unknown setting", account + "settings:\n  rate_limi: 5\n", "line 4"},
-		{"a behaviour that does not exist", account + "settings:\n  rule_rate_limit: 5\n  behaviours: {wire.list.txt: reject}\n",
-			"line 4: settings: behaviours: unknown behaviour \"wire.list.txt\": did you mean wire.list.text?"},
-		{"a setting out of range", account + "settings: {rule_rate_limit: -1}\n", "line 3"},
-		{"a setting of another type", account + "settings:\n  verification: maybe\n", "line 4"},
-	} {
-		t.Run(c.name, func(t *testing.T) {
+	for _, c := range testtable.Rows(t, "testdata/invalid_seeds.txt", 3) {
+		t.Run(c[0], func(t *testing.T) {
 			t.Parallel()
-			_, err := servertest.Try(t, servertest.Options{Seed: c.seed})
-			assert.True(t, errors.Is(err, server.ErrUsage) && strings.Contains(err.Error()+":", "seed.yaml, "+c.want+":") &&
-				!strings.Contains(err.Error(), "\n"), "got %v, want one line with %q", err, c.want)
+			_, err := servertest.Try(t, servertest.Options{Seed: c[1]})
+			assert.True(t, errors.Is(err, server.ErrUsage) && strings.Contains(err.Error()+":", "seed.yaml, "+c[2]+":") &&
+				!strings.Contains(err.Error(), "\n"), "got %v, want one line with %q", err, c[2])
 		})
 	}
 	for _, fine := range []string{"", "# nothing\n", "accounts: []\nrules:\nsettings:\n", account} {

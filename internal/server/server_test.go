@@ -4,7 +4,9 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	_ "embed"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -20,43 +22,27 @@ import (
 	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
+	"github.com/qrjump/qrjump/internal/testkit/testtable"
 )
 
-const shop = `
-accounts:
-  - {appid: shop, kind: mini_program, secret: the-secret-of-shop, versions: [release]}
-rules:
-  - {owner: shop, prefix: "https://shop.example/t/", path: p, published: true}
-settings: {verification: trust, rule_rate_limit: null}
-`
+//go:embed testdata/seeds/shop.yaml
+var shop string
 
 // design 8: what a stranger can do: nothing.
 func TestServer_UnauthenticatedAccess(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: shop, Guarded: true, Emulator: true})
-	for _, c := range []struct {
-		method, path string
-		want         int
-	}{
-		{"GET", "/healthz", 200}, {"GET", "/readyz", 200}, {"GET", "/readyz?for=scan", 200}, {"GET", "/readyz?for=change", 200},
-		{"GET", "/readyz?for=all", 400}, {"GET", "/openapi.json", 200},
-		{"GET", "/debug/pprof/goroutine", 401},
-		{"GET", "/debug/slow-statements", 401},
-		{"GET", "/metrics", 401}, {"GET", "/admin/v1/accounts", 401}, {"GET", "/admin/v1/nothing", 401}, {"PUT", "/admin/v1/settings", 401},
-		{"GET", "/admin/v1/emulator/clock", 401}, {"POST", "/admin/v1/emulator/reset", 401}, {"GET", "/admin/v1/emulator/calls", 401},
-		{"POST", "/scan/v1/resolve", 401}, {"POST", "/scan/v1/explain", 401},
-		{"POST", "/cgi-bin/wxopen/qrcodejumpget", 200}, // with errcode 41001
-	} {
+	for _, c := range testtable.Rows(t, "testdata/without_credentials.txt", 3) {
 		for _, header := range []string{"", "Authorization: Bearer ", "Authorization: Bearer wrong", "Authorization: Basic " +
 			servertest.AdminToken, "Authorization: " + servertest.AdminToken} {
 			var send []string
 			if header != "" {
 				send = []string{header}
 			}
-			a := s.Do(c.method, c.path, "", send...)
-			assert.True(t, a.Status == c.want, "%s %s with %q: %d %s, want %d", c.method, c.path, header, a.Status, a.Body, c.want)
+			a := s.Do(c[0], c[1], "", send...)
+			assert.True(t, fmt.Sprint(a.Status) == c[2], "%s with %q: %d %s", c, header, a.Status, a.Body)
 			assert.True(t, a.Status != 401 || a.Header.Get("WWW-Authenticate") == "Bearer" &&
-				a.Header.Get("Content-Type") == "application/problem+json", "%s: %v", c.path, a.Header)
+				a.Header.Get("Content-Type") == "application/problem+json", "%s: %v", c[1], a.Header)
 		}
 	}
 	token := "Authorization: Bearer " + servertest.AdminToken
@@ -246,38 +232,17 @@ func TestServer_Metrics(t *testing.T) {
 func TestServer_ForwardedFor(t *testing.T) {
 	t.Parallel()
 	fenced := strings.Replace(shop, "versions:", "ip_allowlist: [203.0.113.0/24, '2001:db8::/32'], versions:", 1)
-	for _, c := range []struct {
-		name    string
-		proxies []string
-		header  string
-		want    string // the address in the answer; "" = a token
-	}{
-		{"nobody is trusted", nil, "203.0.113.9", "127.0.0.1"},
-		{"another is trusted", []string{"10.0.0.0/8"}, "203.0.113.9", "127.0.0.1"},
-		{"the proxy is trusted", []string{"127.0.0.0/8"}, "203.0.113.9", ""},
-		{"what stands left a stranger may have written", []string{"127.0.0.0/8"}, "203.0.113.9, 198.51.100.1", "198.51.100.1"},
-		{"two proxies", []string{"127.0.0.0/8", "10.0.0.0/8"}, "198.51.100.1, 203.0.113.9, 10.1.1.1", ""},
-		{"no header", []string{"127.0.0.0/8"}, "", "127.0.0.1"},
-		{"not an address", []string{"127.0.0.0/8"}, "203.0.113.9, unknown", "127.0.0.1"},
-		{"not an address, between", []string{"127.0.0.0/8", "10.0.0.0/8"}, "203.0.113.9, 203.0.113.9;, 10.1.1.1", "10.1.1.1"},
-		{"nothing, between", []string{"127.0.0.0/8", "10.0.0.0/8"}, "203.0.113.9,, 10.1.1.1", "10.1.1.1"},
-		{"an address on somebody's interface", []string{"127.0.0.0/8"}, "203.0.113.9, ::ffff:203.0.113.9%eth0", "127.0.0.1"},
-		{"an interface of a proxy's", []string{"127.0.0.0/8", "fe80::/10"}, "203.0.113.9, [fe80::1%eth0]:7", "127.0.0.1"},
-		{"mapped to version 6", []string{"127.0.0.0/8"}, "::ffff:203.0.113.9", ""},
-		{"version 6", []string{"127.0.0.0/8"}, "2001:db8::7", ""},
-		{"with a port, as some proxies write it", []string{"127.0.0.0/8"}, "203.0.113.9:51234", ""},
-		{"version 6 with a port", []string{"127.0.0.0/8"}, "[2001:db8::7]:51234", ""},
-	} {
-		t.Run(c.name, func(t *testing.T) {
+	for _, c := range testtable.Rows(t, "testdata/forwarded.txt", 4) {
+		t.Run(c[0], func(t *testing.T) {
 			t.Parallel()
 			s := servertest.Start(t, servertest.Options{Seed: fenced,
-				Config: func(config *server.Config) { config.TrustedProxy = c.proxies }})
+				Config: func(config *server.Config) { config.TrustedProxy = testtable.List(c[1]) }})
 			r := s.Request("GET", "/cgi-bin/token?grant_type=client_credential&appid=shop&secret=the-secret-of-shop", "")
-			if c.header != "" {
-				r.Header.Set("X-Forwarded-For", c.header)
+			if c[2] != "" {
+				r.Header.Set("X-Forwarded-For", c[2])
 			}
 			a := s.Send(r)
-			if c.want == "" {
+			if c[3] == "" {
 				var issued struct {
 					Token string `json:"access_token"`
 				}
@@ -285,8 +250,8 @@ func TestServer_ForwardedFor(t *testing.T) {
 					t.Fatal(a.Body)
 				}
 				s.Hide(issued.Token)
-			} else if !strings.Contains(a.Body, "invalid ip "+c.want+" ipv6 ") {
-				t.Errorf("got %s, want %s", a.Body, c.want)
+			} else if !strings.Contains(a.Body, "invalid ip "+c[3]+" ipv6 ") {
+				t.Errorf("got %s, want %s", a.Body, c[3])
 			}
 		})
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
+	"github.com/qrjump/qrjump/internal/testkit/testtable"
 )
 
 const (
@@ -403,57 +404,29 @@ func TestTokenCall_ErrorPrecedence(t *testing.T) {
 	w.put(accounts.Registration{Account: accounts.Account{AppID: "wxa", SecretFrozen: true, IPAllowlist: []string{"10.0.0.0/8"}},
 		Secret: "right"})
 	require.NoError(t, w.PutComponent(t.Context(), accounts.Component{AppID: "wxc"}, "right", "t", aesKey))
-	outside, inside := netip.MustParseAddr("9.9.9.9"), netip.MustParseAddr("::ffff:10.1.2.3")
-	const cc = "client_credential"
-	long := strings.Repeat("x", 257)
-	for _, c := range []struct {
-		name   string
-		given  accounts.Credentials
-		before func(*accounts.Account)
-		want   int
-		says   string
-	}{
-		{"nothing", accounts.Credentials{IP: outside}, nil, 41002, ""},
-		{"no AppID", accounts.Credentials{GrantType: "x", Secret: long, IP: outside}, nil, 41002, ""},
-		{"an AppID of nobody, and nothing else", accounts.Credentials{AppID: "wxnobody", IP: outside}, nil, 40013, ""},
-		{"an AppID of nobody", accounts.Credentials{GrantType: cc, AppID: "wxnobody", Secret: long, IP: outside}, nil, 40013, ""},
-		{"an AppID in another case", accounts.Credentials{GrantType: cc, AppID: "WXA", Secret: "right", IP: inside}, nil, 40013, ""},
-		{"an AppID that no database holds", accounts.Credentials{GrantType: cc, AppID: "wxa\x00", Secret: "right", IP: inside}, nil, 40013,
-			""},
-		{"an AppID that is no text", accounts.Credentials{GrantType: cc, AppID: "wxa\xff", Secret: "right", IP: inside}, nil, 40013, ""},
-		{"the AppID of a component", accounts.Credentials{AppID: "wxc", Secret: long, IP: outside}, nil, 61024, ""},
-		{"an AppID, and nothing else", accounts.Credentials{AppID: "wxa", IP: outside}, nil, 40002, ""},
-		{"another grant_type", accounts.Credentials{GrantType: "authorization_code", AppID: "wxa", Secret: "wrong", IP: outside}, nil,
-			40002, ""},
-		{"the grant_type in capitals", accounts.Credentials{GrantType: "CLIENT_CREDENTIAL", AppID: "wxa", Secret: "right", IP: inside}, nil,
-			40002, ""},
-		{"no secret", accounts.Credentials{GrantType: cc, AppID: "wxa", IP: outside}, nil, 41004, ""},
-		{"a secret that cannot be one", accounts.Credentials{GrantType: cc, AppID: "wxa", Secret: long, IP: outside}, nil, 40125, ""},
-		{"a wrong secret", accounts.Credentials{GrantType: cc, AppID: "wxa", Secret: "wrong", IP: outside}, nil, 40125, ""},
-		{"the longest secret, wrong", accounts.Credentials{GrantType: cc, AppID: "wxa", Secret: long[1:], IP: outside}, nil, 40125, ""},
-		{"a frozen secret", accounts.Credentials{GrantType: cc, AppID: "wxa", Secret: "right", IP: outside}, nil, 40243, ""},
-		{"a foreign address", accounts.Credentials{GrantType: cc, AppID: "wxa", Secret: "right", IP: outside},
-			func(a *accounts.Account) { a.SecretFrozen = false }, 40164, "invalid ip 9.9.9.9 ipv6 ::ffff:9.9.9.9, not in whitelist"},
-		{"no address", accounts.Credentials{GrantType: cc, AppID: "wxa", Secret: "right"}, nil, 40164, ""},
-		{"nothing wrong", accounts.Credentials{GrantType: cc, AppID: "wxa", Secret: "right", IP: inside}, nil, 0, ""},
-		{"no secret was ever set", accounts.Credentials{GrantType: cc, AppID: "wxa", Secret: "right", IP: inside},
-			func(a *accounts.Account) { a.SecretHash = "" }, 40125, ""},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			if c.before != nil {
-				_, err := w.Change(t.Context(), "wxa", func(a *accounts.Account) error { c.before(a); return nil })
+	changes := map[string]func(*accounts.Account){"unfreeze": func(a *accounts.Account) { a.SecretFrozen = false },
+		"no secret": func(a *accounts.Account) { a.SecretHash = "" }}
+	fill := strings.NewReplacer("LONGEST", strings.Repeat("x", 256), "LONG", strings.Repeat("x", 257))
+	for _, c := range testtable.Rows(t, "testdata/token_calls.txt", 8) {
+		t.Run(c[0], func(t *testing.T) {
+			if change := changes[c[5]]; change != nil {
+				_, err := w.Change(t.Context(), "wxa", func(a *accounts.Account) error { change(a); return nil })
 				require.NoError(t, err)
 			}
+			given := accounts.Credentials{GrantType: c[1], AppID: c[2], Secret: fill.Replace(c[3])}
+			if c[4] != "" {
+				given.IP = netip.MustParseAddr(c[4])
+			}
 			for series, fetch := range map[string]func() (accounts.Issued, error){
-				"token":                func() (accounts.Issued, error) { return w.IssueToken(t.Context(), c.given) },
-				"stable_token":         func() (accounts.Issued, error) { return w.StableToken(t.Context(), c.given, false) },
-				"stable_token, forced": func() (accounts.Issued, error) { return w.StableToken(t.Context(), c.given, true) },
+				"token":                func() (accounts.Issued, error) { return w.IssueToken(t.Context(), given) },
+				"stable_token":         func() (accounts.Issued, error) { return w.StableToken(t.Context(), given, false) },
+				"stable_token, forced": func() (accounts.Issued, error) { return w.StableToken(t.Context(), given, true) },
 			} {
 				issued, err := fetch()
-				same(t, series, code(err), c.want)
+				same(t, series, fmt.Sprint(code(err)), c[6])
 				assert.True(t, err == nil || issued == (accounts.Issued{}), "%s: a token comes with the error", series)
-				if row, _ := errcode.FromError(err); c.says != "" {
-					same(t, series+", text", row.Text, c.says)
+				if row, _ := errcode.FromError(err); c[7] != "" {
+					same(t, series+", text", row.Text, c[7])
 				}
 			}
 		})
@@ -462,27 +435,14 @@ func TestTokenCall_ErrorPrecedence(t *testing.T) {
 
 func TestToken_IPAllowlist(t *testing.T) {
 	w := newWorld(t)
-	for _, c := range []struct {
-		name string
-		list []string
-		ip   string
-		want int
-	}{
-		{"anybody where no list is", nil, "9.9.9.9", 0},
-		{"an address in a range", []string{"192.0.2.0/24", "10.0.0.0/8"}, "10.255.255.255", 0},
-		{"an address beside it", []string{"10.0.0.0/8"}, "11.0.0.0", 40164},
-		{"the one address", []string{"192.0.2.7/32"}, "192.0.2.7", 0},
-		{"its neighbour", []string{"192.0.2.7/32"}, "192.0.2.8", 40164},
-		{"an IPv4 address in IPv6 form", []string{"192.0.2.7/32"}, "::ffff:192.0.2.7", 0},
-		{"an IPv6 range", []string{"2001:db8::/32"}, "2001:db8::1", 0},
-		{"beside the IPv6 range", []string{"2001:db8::/32"}, "2001:db9::1", 40164},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			w.put(accounts.Registration{Account: accounts.Account{AppID: "wxa", IPAllowlist: c.list}, Secret: "secret of wxa"})
+	for _, c := range testtable.Rows(t, "testdata/allowlists.txt", 4) {
+		t.Run(c[0], func(t *testing.T) {
+			account := accounts.Account{AppID: "wxa", IPAllowlist: testtable.List(c[1])}
+			w.put(accounts.Registration{Account: account, Secret: "secret of wxa"})
 			given := credentials("wxa")
-			given.IP = netip.MustParseAddr(c.ip)
+			given.IP = netip.MustParseAddr(c[2])
 			_, err := w.StableToken(t.Context(), given, false)
-			same(t, "code", code(err), c.want)
+			same(t, "code", fmt.Sprint(code(err)), c[3])
 		})
 	}
 }

@@ -9,67 +9,24 @@ import (
 
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
+	"github.com/qrjump/qrjump/internal/testkit/testtable"
 )
 
 func TestParseText_EverySpelling(t *testing.T) {
-	const canonical = "P.URL.CN/0$-JYJXP3HJI2C98A9O"
 	prefixes := []string{"FORMER.EXAMPLE/C/", "P.URL.CN/", "HTTP://CBG.PUB/G/", "P.URL.CN/0"}
-	for _, test := range []struct{ name, text, want string }{
-		{"as printed", canonical, canonical},
-		{"in lower case", strings.ToLower(canonical), canonical},
-		{"in mixed case", "p.Url.cN/0$-jyjXP3HJI2C98a9O", canonical},
-		{"with http://", "http://" + canonical, canonical},
-		{"with https:// in upper case", "HTTPS://" + canonical, canonical},
-		{"with a percent-escape", "https://p.url.cn/0%24-JYJXP3HJI2C98A9O", canonical},
-		{"with escapes in lower case", "P.URL.CN/0%24%2djyjxp3hji2c98a9o", canonical},
-		{"with an escaped letter in lower case", "P.URL.CN/0$-%6aYJXP3HJI2C98A9O", canonical},
-		{"with every character escaped", "P.URL.CN/%30%24%2D%4A%59%4A%58%50%33%48%4A%49%32%43%39%38%41%39%4F", canonical},
-		{"of a former prefix", "former.example/c/0AAAAAAAAAAAAAAAAAA", "FORMER.EXAMPLE/C/0AAAAAAAAAAAAAAAAAA"},
-		{"of a prefix with a scheme", "HTTP://CBG.PUB/G/0AAAAAAAAAAAAAAAAAA", "HTTP://CBG.PUB/G/0AAAAAAAAAAAAAAAAAA"},
-		{"of a prefix with another scheme", "https://cbg.pub/g/0AAAAAAAAAAAAAAAAAA", "HTTP://CBG.PUB/G/0AAAAAAAAAAAAAAAAAA"},
-		{"of a prefix with a scheme, without it", "CBG.PUB/G/0AAAAAAAAAAAAAAAAAA", "HTTP://CBG.PUB/G/0AAAAAAAAAAAAAAAAAA"},
-		{"of the longer of two prefixes", "P.URL.CN/0ZAAAAAAAAAAAAAAAAAA", "P.URL.CN/0ZAAAAAAAAAAAAAAAAAA"},
-		{"of another version", "P.URL.CN/-AAAAAAAAAAAAAAAAAA", "P.URL.CN/-AAAAAAAAAAAAAAAAAA"},
-	} {
-		got, err := ParseText(test.text, prefixes)
-		assert.True(t, err == nil && got.String() == test.want, "a text %s: %q is read as %q %v", test.name, test.text, got, err)
+	for _, c := range testtable.Rows(t, "testdata/spellings.txt", 3) {
+		got, err := ParseText(c[1], prefixes)
+		assert.True(t, err == nil && got.String() == c[2], "a text %s: %q is read as %q %v", c[0], c[1], got, err)
 	}
 }
 
 func TestParseText_Invalid(t *testing.T) {
 	prefixes := []string{"P.URL.CN/", "HTTPS://QR.EXAMPLE/"}
-	for _, test := range []struct {
-		name, text string
-		want       error
-	}{
-		{"nothing", "", errNoPrefix},
-		{"a scheme", "http://", errNoPrefix},
-		{"another host", "HTTP://P.URL.CM/0AAAAAAAAAAAAAAAAAA", errNoPrefix},
-		{"two schemes", "http://http://P.URL.CN/0AAAAAAAAAAAAAAAAAA", errNoPrefix},
-		{"another scheme", "ftp://P.URL.CN/0AAAAAAAAAAAAAAAAAA", errNoPrefix},
-		{"a space before it", " P.URL.CN/0AAAAAAAAAAAAAAAAAA", errNoPrefix},
-		{"a letter that only Unicode folds", "P.URL.CN\u017f/0AAAAAAAAAAAAAAAAAA", errNoPrefix},
-		{"the prefix alone", "P.URL.CN/", errNoText},
-		{"one character less", "P.URL.CN/0AAAAAAAAAAAAAAAAA", errNoText},
-		{"one character more", "P.URL.CN/0AAAAAAAAAAAAAAAAAAA", errNoText},
-		{"a space after it", "P.URL.CN/0AAAAAAAAAAAAAAAAAA ", errNoText},
-		{"a line end after it", "P.URL.CN/0AAAAAAAAAAAAAAAAAA\n", errNoText},
-		{"a query", "P.URL.CN/0AAAAAAAAAAAAAAAAAA?x=1", errNoText},
-		{"a fragment", "P.URL.CN/0AAAAAAAAAAAAAAAAAA#", errNoText},
-		{"/../ in the middle", "P.URL.CN/X/../0AAAAAAAAAAAAAAAAAA", errNoText},
-		{"/../ in the right length", "P.URL.CN/0AAAAAAAAAAAAAA/../", errNoText},
-		{"/../ escaped", "P.URL.CN/0AAAAAAAAAAAAAA%2F%2E%2E%2F", errNoText},
-		{"/./", "P.URL.CN/./0AAAAAAAAAAAAAAAAAA", errNoText},
-		{"//", "P.URL.CN//0AAAAAAAAAAAAAAAAAA", errNoText},
-		{"an escape of an escape", "P.URL.CN/0%2524AAAAAAAAAAAAAAAAA", errNoText},
-		{"half an escape", "P.URL.CN/0AAAAAAAAAAAAAAAAA%2", errNoText},
-		{"an escape that is none", "P.URL.CN/0AAAAAAAAAAAAAAAAA%G0", errNoText},
-		{"an escaped NUL", "P.URL.CN/0AAAAAAAAAAAAAAAAA%00", errNoText},
-		{"a symbol of foreign codes", "P.URL.CN/0U.JYJXP3HJI2C98A9O", errNoText},
-		{"the prefix with an escape", "P.URL.CN%2F0AAAAAAAAAAAAAAAAAA", errNoPrefix},
-	} {
-		got, err := ParseText(test.text, prefixes)
-		assert.ErrorIs(t, err, test.want, "%s: %q is read as %q", test.name, test.text, got)
+	faults := map[string]error{"prefix": errNoPrefix, "text": errNoText}
+	for _, c := range testtable.Rows(t, "testdata/no_codes.txt", 3) {
+		got, err := ParseText(c[1], prefixes)
+		require.True(t, faults[c[2]] != nil, "there is no fault %s", c[2])
+		assert.ErrorIs(t, err, faults[c[2]], "%s: %q is read as %q", c[0], c[1], got)
 	}
 	assert.ErrorIs(t, assert.ErrorOf(ParseText("P.URL.CN/0AAAAAAAAAAAAAAAAAA", nil)), errNoPrefix, "without prefixes")
 }
@@ -94,34 +51,8 @@ func TestTextPrefix_Validation(t *testing.T) {
 		"A/" + strings.Repeat("B", MaxPrefix-2)} {
 		assert.NoErrorf(t, CheckPrefix(good), "%q", good)
 	}
-	for bad, why := range map[string]string{
-		"":                                      "after the host",
-		"P.URL.CN":                              "after the host",
-		"/":                                     "host",
-		"HTTP://":                               "after the host",
-		"HTTP:///":                              "host",
-		"p.url.cn/":                             "upper case",
-		"P.URL.CN/c/":                           "upper case",
-		"http://P.URL.CN/":                      "upper case",
-		"FTP://P.URL.CN/":                       "host",
-		"P URL.CN/":                             "host",
-		"P.URL.CN./":                            "host",
-		"-P.URL.CN/":                            "host",
-		"P..URL.CN/":                            "host",
-		"U@P.URL.CN/":                           "host",
-		"P.URL.CN:/":                            "host",
-		"P.URL.CN/A B/":                         "only",
-		"P.URL.CN/%41/":                         "only",
-		"P.URL.CN/?C=":                          "only",
-		"P.URL.CN/#":                            "only",
-		"P.URL.CN/\u00c4/":                      "only",
-		"P.URL.CN/\xff":                         "only",
-		"P.URL.CN/A\n":                          "only",
-		"P.URL.CN//":                            "cleaned",
-		"P.URL.CN/A/../":                        "cleaned",
-		"P.URL.CN/./":                           "cleaned",
-		"A/" + strings.Repeat("B", MaxPrefix-1): "longer",
-	} {
+	for _, c := range append(testtable.Rows(t, "testdata/prefixes.txt", 2), []string{"A/" + strings.Repeat("B", MaxPrefix-1), "longer"}) {
+		bad, why := c[0], c[1]
 		err := CheckPrefix(bad)
 		assert.True(t, err != nil && strings.Contains(err.Error(), why), "%q: %v, want a reason with %q", bad, err, why)
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/gs1"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
+	"github.com/qrjump/qrjump/internal/testkit/testtable"
 )
 
 // filledTemplates are templates as an application keeps them.
@@ -117,65 +118,17 @@ func TestTemplateDigits_ForgedRejected(t *testing.T) {
 }
 
 func TestTemplate_FillPlaceholders(t *testing.T) {
-	gtin, given := "9506000134352", "12345678901"
-	for _, test := range []struct {
-		text, gtin, given, filled, fault string
-		bits                             int // of 10,000 codes
-	}{
-		{"", "", "", "", "", 81},
-		{"{prefix}{secret}", "", "", "", "", 81},
-		{"{prefix}A/{secret}", "", "", "HTTPS://Q.EXAMPLE/A/{secret}", "", 81},
-		{"https://id.brand.example/01/{gtin}/21/{serial}?98={secret}", gtin, "",
-			"https://id.brand.example/01/09506000134352/21/{serial}?98={secret}", "", 94},
-		{"{given:11}{digits:21}", "", given, "12345678901{digits:21}", "", 56},
-		{"{given:5}{digits:15}", "", "81234", "81234{digits:15}", "", 36},
-		{"name\r\n{digits:20}", "", "", "name\n{digits:20}", "", 53},
-		{"https://id.brand.example/01/{gtin}/21/{number:42000}?98={secret}", gtin, "",
-			"https://id.brand.example/01/09506000134352/21/{number:42000}?98={secret}", "", 94},
-		{"https://q.example/{serial}{digits:4}", "", "", "https://q.example/{serial}{digits:4}", "", 0},
-		{"https://q.example/{serial}/{secret}{digits:8}", "", "", "https://q.example/{serial}/{secret}{digits:8}", "", 94},
-		{"{number:1}{digits:4}", "", "", "", "no {secret} and no {digits:15} to {digits:36}", 0},
-		{"{serial}{digits:4}{digits:4}", "", "", "", "the digits of a PIN more than once", 0},
-		{"{secret}{digits:3}", "", "", "", "4 to 8 for a PIN", 0},
-		{"{secret}{digits:9}", "", "", "", "4 to 8 for a PIN", 0},
-		{"{serial}{digits:14}", "", "", "", "want 15 to 36 digits, or 4 to 8 for a PIN under a scratch layer", 0},
-		{"https://q.example/{token:10}{digits:4}", "", "", "", "no {digits:4} in the texts of another system", 0},
-		{"{number:1}{number:2}{secret}", "", "", "", "more than once", 0},
-		{"{number:}{secret}", "", "", "", "the number of the first code", 0},
-		{"{number:+1}{secret}", "", "", "", "the number of the first code", 0},
-		{"{number:1234567890123456}{secret}", "", "", "", "1 to 15 digits", 0},
-		{"{number:7}", "", "", "", "no {secret}", 0},
-		{"https://q.example/{serial}", "", "", "", "no {secret}", 0},
-		{"{secret}{digits:20}", "", "", "", "two secret parts", 0},
-		{"{serial}{serial}{secret}", "", "", "", "more than once", 0},
-		{"{digits:14}", "", "", "", "want 15 to 36", 0},
-		{"{digits:37}", "", "", "", "want 15 to 36", 0},
-		{"{digits:+20}", "", "", "", "want 15 to 36", 0},
-		{"{gtin}{secret}", "", "", "", "wants a GTIN", 0},
-		{"{secret}x", gtin, "", "", "wants a GTIN", 0},
-		{"{gtin}{secret}", "9506000134353", "", "", "its check digit is 2, not 3", 0},
-		{"{gtin}{secret}", "950600013435", "", "", "its check digit", 0},
-		{"{gtin}{secret}", "95060001", "", "", "its check digit", 0},
-		{"{gtin}{secret}", "1", "", "", "want 8, 12, 13 or 14", 0},
-		{"{given:11}{digits:21}", "", "1", "", "{given:1}", 0},
-		{"{given:11}{given:1}{digits:21}", "", given, "", "{given:11}", 0},
-		{"{secret}", "", "1", "", "{given:1}", 0},
-		{"{secret", "", "", "", "brace", 0},
-		{"secret}", "", "", "", "brace", 0},
-		{"{secrets}", "", "", "", "no part of a text", 0},
-		{"{secret}\n", "", "", "", "space", 0},
-		{"a\tb{secret}", "", "", "", "control", 0},
-		{"{secret}" + strings.Repeat("x", MaxText), "", "", "", "more than 512", 0},
-		{"https://id.brand.example/01/{gtin}/22/{serial}?21={secret}", gtin, "", "", "no GS1 Digital Link", 0},
-	} {
-		filled, err := FillTemplate(test.text, TemplateValues{Prefix: "HTTPS://Q.EXAMPLE/", GTIN: test.gtin, Digits: test.given})
-		if test.fault != "" {
-			assert.True(t, err != nil && strings.Contains(err.Error(), test.fault), "%q: %v, want %q", test.text, err, test.fault)
+	long := []string{"{secret}" + strings.Repeat("x", MaxText), "", "", "", "more than 512", "0"}
+	for _, c := range append(testtable.Rows(t, "testdata/template_fills.txt", 6), long) {
+		text, want, fault := c[0], c[3], c[4]
+		filled, err := FillTemplate(text, TemplateValues{Prefix: "HTTPS://Q.EXAMPLE/", GTIN: c[1], Digits: c[2]})
+		if fault != "" {
+			assert.True(t, err != nil && strings.Contains(err.Error(), fault), "%q: %v, want %q", text, err, fault)
 			continue
 		}
-		if err != nil || filled != test.filled || TextBits(filled, 10_000) != test.bits {
-			t.Errorf("%q becomes %q (%v), %d bits, not %q, %d", test.text, filled, err, TextBits(filled, 10_000), test.filled, test.bits)
-		}
+		bits := fmt.Sprint(TextBits(filled, 10_000))
+		assert.True(t, err == nil && filled == want && bits == c[5], "%q becomes %q (%v), %s bits, not %q, %s", text, filled, err, bits,
+			want, c[5])
 	}
 }
 

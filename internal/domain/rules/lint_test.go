@@ -14,6 +14,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/scan"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
+	"github.com/qrjump/qrjump/internal/testkit/testtable"
 )
 
 // lintRule is a rule of a test: "A+ https://h.example/a/ page" is a published rule of A, "A- …" an unpublished one.
@@ -33,56 +34,18 @@ func lintRule(t testing.TB, text string) rules.Rule {
 }
 
 func TestLint_SuspiciousRules(t *testing.T) {
-	for name, test := range map[string]struct {
-		set  []string
-		want []string // kind, rule, other, link, prefixes
-	}{
-		"a rule with a final slash is as it should be": {set: []string{"A+ https://h.example/t/"}},
-		"a file by its name is meant alone":            {set: []string{"A+ https://h.example/t.html"}},
-		"a parameter without a value is meant so":      {set: []string{"A+ https://h.example/t?id="}},
-		"a number catches longer ones": {set: []string{"A+ https://h.example/t?id=1"},
-			want: []string{"also_catches 0 -1 https://h.example/t?id=10 10"}},
-		"a number that is closed by & catches none": {set: []string{"A+ https://h.example/t?id=1&"}},
-		"longer numbers with rules of their own are not caught": {set: []string{"A+ https://h.example/t?id=1",
-			"A+ https://h.example/t?id=10& q", "A- https://h.example/t?id=12"},
-			want: []string{"also_catches 0 -1 https://h.example/t?id=10 9", "hides_published 2 0 https://h.example/t?id=12 0"}},
-		"where every longer number is kept out, nothing is to be said": {set: []string{"A+ https://h.example/t?id=1",
-			"A- https://h.example/t?id=10", "A- https://h.example/t?id=11", "A- https://h.example/t?id=12", "A- https://h.example/t?id=13",
-			"A- https://h.example/t?id=14", "A- https://h.example/t?id=15", "A- https://h.example/t?id=16", "A- https://h.example/t?id=17",
-			"A- https://h.example/t?id=18", "A- https://h.example/t?id=19"}},
-		"an unpublished rule hides a published one": {set: []string{"A+ https://h.example/t/", "A- https://h.example/t/x/"},
-			want: []string{"hides_published 1 0 https://h.example/t/x/ 0"}},
-		"an unpublished rule leaves its links to another owner": {set: []string{"B+ https://h.example/t/", "A- https://h.example/t/x/"},
-			want: []string{"others_open 1 0 https://h.example/t/x/ 0"}},
-		"an unpublished rule that hides nothing is a draft": {set: []string{"A- https://h.example/t/", "A- https://h.example/t/x/"}},
-		"a longer rule of another owner takes links": {set: []string{"A+ https://h.example/t/", "B+ https://h.example/t/x/"},
-			want: []string{"others_take 0 1 https://h.example/t/x/ 0"}},
-		"the same page is opened without the longer rule": {set: []string{"A+ https://h.example/t/ p", "A+ https://h.example/t/x/ p"},
-			want: []string{"redundant 1 0 https://h.example/t/x/ 0"}},
-		"a longer rule with test links is there for them": {
-			set: []string{"A+ https://h.example/t/ p", "A+ https://h.example/t/x/ p https://h.example/t/x/1"}},
-		"a longer rule for another page has its use": {set: []string{"A+ https://h.example/t/ p", "A+ https://h.example/t/x/ q"}},
-		"nothing below opens without a slash": {set: []string{"A+ https://h.example/t"},
-			want: []string{"no_final_slash 0 -1 https://h.example/t/1 1"}},
-		"a host alone is one page": {set: []string{"A+ https://h.example"},
-			want: []string{"no_final_slash 0 -1 https://h.example/1 1"}},
-		"both with and without a slash is meant so": {set: []string{"A+ https://h.example/t q", "A+ https://h.example/t/ p"}},
-		"a bare question mark takes all": {set: []string{"A+ https://h.example/t", "A- https://h.example/t?"},
-			want: []string{"shadowed 0 1 https://h.example/t 0", "hides_published 1 0 https://h.example/t? 0"}},
-		"test links must match": {set: []string{"A+ https://h.example/t/ p https://h.example/u/1 https://h.example/t/1"},
-			want: []string{"test_link 0 -1 https://h.example/u/1 0"}},
-		"an identity is there once": {set: []string{"A+ https://h.example/", "A+ https://H.example"}, want: []string{"duplicate 1 0  0"}},
-	} {
-		t.Run(name, func(t *testing.T) {
+	for _, c := range testtable.Rows(t, "testdata/lint.txt", 3) {
+		t.Run(c[0], func(t *testing.T) {
 			var set []rules.Rule
-			for _, one := range test.set {
+			for _, one := range testtable.List(c[1]) {
 				set = append(set, lintRule(t, one))
 			}
 			var got []string
 			for _, f := range rules.Lint(set) {
 				got = append(got, fmt.Sprintf("%s %d %d %s %d", f.Kind, f.Rule, f.OtherIndex, f.Link, len(f.Prefixes)))
 			}
-			assert.True(t, slices.Equal(got, test.want), "got  %q\nwant %q", got, test.want)
+			want := testtable.List(c[2])
+			assert.True(t, slices.Equal(got, want), "got  %q\nwant %q", got, want)
 		})
 	}
 }

@@ -1,6 +1,7 @@
 package rules_test
 
 import (
+	"strconv"
 	"testing"
 	"time"
 
@@ -18,6 +19,15 @@ func wantCode(t *testing.T, err error, want *errcode.Code) {
 	t.Helper()
 	got, detail := errcode.FromError(err)
 	assert.True(t, got.Number == want.Number, "%d %s (%s) %v, want %d %s", got.Number, got.Text, detail, err, want.Number, want.Text)
+}
+
+// codeOf returns the code with a number of a table.
+func codeOf(t *testing.T, number string) *errcode.Code {
+	t.Helper()
+	n, err := strconv.Atoi(number)
+	code, ok := errcode.ByNumber(n)
+	require.True(t, err == nil && ok, "there is no code %s", number)
+	return code
 }
 
 func wantEqual[T any](t *testing.T, what string, got, want T) {

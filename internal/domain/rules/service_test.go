@@ -17,6 +17,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/storetest"
+	"github.com/qrjump/qrjump/internal/testkit/testtable"
 )
 
 // desk is a book on a real store. Verification files are what serves says.
@@ -132,6 +133,28 @@ func opening(appid string) func(*rules.Draft) { return func(d *rules.Draft) { d.
 
 func withPath(path string) func(*rules.Draft) { return func(d *rules.Draft) { d.Path = path } }
 
+// drafted returns the draft of a table: a prefix, then path=PAGE, appid=APPID, links=TEXT,TEXT and occupy where they are not the usual.
+func drafted(t *testing.T, text string) rules.Draft {
+	t.Helper()
+	words := strings.Fields(text)
+	d := draft(words[0])
+	for _, word := range words[1:] {
+		switch key, value, _ := strings.Cut(word, "="); key {
+		case "path":
+			d.Path = value
+		case "appid":
+			d.AppID = value
+		case "links":
+			d.TestLinks = strings.Split(value, ",")
+		case "occupy":
+			d.Occupy = true
+		default:
+			t.Fatalf("%s: what is %s?", text, key)
+		}
+	}
+	return d
+}
+
 // added adds a rule, which must succeed.
 func (d *desk) added(appid string, draft rules.Draft) {
 	d.t.Helper()
@@ -190,50 +213,27 @@ func TestAddRule_ErrorPrecedence(t *testing.T) {
 	d.serves = func(string) (string, error) { return "", errors.New("no file") }
 	d.fetched = nil
 	d.set(func(s *settings.Settings) { s.RuleLimit, s.ServiceRuleLimit = 1, 0 })
-	const bad, foreign = "ftp://bad", "https://other.example/"
-	for _, c := range []struct {
-		name, caller string
-		draft        rules.Draft
-		want         *errcode.Code
-		before       func()
-	}{
-		{"a page that cannot be, of a personal Mini Program", "wxpersonal", draft(bad, withPath("")), errcode.InvalidArgs, nil},
-		{"six test links, of a subscription account", "wxsubscription", draft(bad, withLinks("1", "2", "3", "4", "5", "6")),
-			errcode.InvalidArgs, nil},
-		{"no Mini Program, of a service account without certificate", "wxuncertified", draft(bad), errcode.InvalidArgs, nil},
-		{"a personal Mini Program", "wxpersonal", draft(bad), errcode.PersonalSubject, nil},
-		{"a subscription account", "wxsubscription", draft(bad), errcode.Unauthorized, nil},
-		{"a service account without certificate", "wxuncertified", draft(bad, opening("wxc")), errcode.Unauthorized, nil},
-		{"a Mini Program that is not linked", "wxs", draft(bad, opening("wxc")), errcode.InvalidWeappAppID, nil},
-		{"a personal Mini Program that is linked", "wxs", draft(bad, opening("wxpersonal")), errcode.PersonalSubject, nil},
-		{"an illegal prefix of a service account", "wxs", draft(bad, opening("wxa")), errcode.IllegalPrefix, nil},
-		{"too many rules that open one Mini Program", "wxs", draft(code + "free"), errcode.PrefixLimit, nil},
-		{"an illegal prefix", "wxa", draft(bad, withLinks(foreign)), errcode.IllegalPrefix, nil},
-		{"a test link that is not below", "wxa", draft("https://full.example/mine", withLinks(foreign)), errcode.TestLinkNotBelow, nil},
-		{"a rule of one's own", "wxa", draft("https://full.example/mine"), errcode.PrefixAdded, nil},
-		{"a prefix of another", "wxa", draft("https://full.example/theirs"), errcode.PrefixOwned, nil},
-		{"below what another occupies", "wxa", draft("https://full.example/new"), errcode.PrefixOwned, nil},
-		{"too many rules", "wxa", draft("https://denied.example/"), errcode.PrefixLimit, nil},
-		{"a denied host", "wxa", draft("https://denied.example/"), errcode.PrefixDenied,
-			func() { d.set(func(s *settings.Settings) { s.RuleLimit = 2 }) }},
-		{"a host below a denied one", "wxa", draft("https://a.denied.example/"), errcode.PrefixDenied, nil},
-		{"a host without ICP record", "wxa", draft("https://noicp.example/"), errcode.ICPFailed, nil},
-		{"no verification file", "wxa", draft("https://free.example/"), errcode.ConfirmFileFailed, func() {
+	before := map[string]func(){
+		"a denied host": func() { d.set(func(s *settings.Settings) { s.RuleLimit = 2 }) },
+		"no verification file": func() {
 			assert.True(t, len(d.fetched) == 0, "%v was fetched while something else was wrong", d.fetched)
-		}},
-		{"nothing wrong", "wxa", draft("https://free.example/"), errcode.OK,
-			func() { d.serves = func(string) (string, error) { return confirmText, nil } }},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			if c.before != nil {
-				c.before()
+		},
+		"nothing wrong": func() { d.serves = func(string) (string, error) { return confirmText, nil } },
+	}
+	seen := 0
+	for _, c := range testtable.Rows(t, "testdata/add_precedence.txt", 4) {
+		t.Run(c[0], func(t *testing.T) {
+			if f := before[c[0]]; f != nil {
+				seen++
+				f()
 			}
 			n := len(d.all())
-			err := d.Add(t.Context(), d.as(c.caller), c.draft)
-			wantCode(t, err, c.want)
+			err := d.Add(t.Context(), d.as(c[1]), drafted(t, c[2]))
+			wantCode(t, err, codeOf(t, c[3]))
 			assert.True(t, err == nil || len(d.all()) == n, "a rule was added all the same")
 		})
 	}
+	assert.Equal(t, seen, len(before), "changes between the rows")
 }
 
 // Contract: rules 1.1, 1.8 (40097).
@@ -302,78 +302,21 @@ func TestAddRule_FieldValidation(t *testing.T) {
 
 // Contract: rules 2.4, 2.10.
 func TestAddRule_PrefixOwnership(t *testing.T) {
-	type set struct {
-		owner, prefix string
-		occupy        bool
-	}
-	for _, c := range []struct {
-		name    string
-		earlier []set
-		next    set
-		want    *errcode.Code
-	}{
-		{"one's own prefix again", []set{{"wxa", "https://h.example/a", false}}, set{"wxa", "https://h.example/a", false},
-			errcode.PrefixAdded},
-		{"one's own prefix again, occupied", []set{{"wxa", "https://h.example/a", true}}, set{"wxa", "https://h.example/a", true},
-			errcode.PrefixAdded},
-		{"one's own prefix in other letters", []set{{"wxa", "https://h.example/a", false}}, set{"wxa", "HTTPS://H.EXAMPLE/a", false},
-			errcode.PrefixAdded},
-		{"one's own host with and without /", []set{{"wxa", "https://h.example", false}}, set{"wxa", "https://h.example/", false},
-			errcode.PrefixAdded},
-		{"another's host with and without /", []set{{"wxb", "https://h.example/", false}}, set{"wxa", "https://h.example", false},
-			errcode.PrefixOwned},
-		{"the same path in other letters", []set{{"wxa", "https://h.example/a", false}}, set{"wxa", "https://h.example/A", false},
-			errcode.OK},
-		{"another scheme", []set{{"wxb", "https://h.example/a", true}}, set{"wxa", "http://h.example/a", false}, errcode.OK},
-		{"another host", []set{{"wxb", "https://h.example/a", true}}, set{"wxa", "https://i.example/a", false}, errcode.OK},
-		{"below one's own", []set{{"wxa", "https://h.example/a/", true}}, set{"wxa", "https://h.example/a/b", false}, errcode.OK},
-		{"above one's own", []set{{"wxa", "https://h.example/a/b", true}}, set{"wxa", "https://h.example/a/", true}, errcode.OK},
-		{"another's prefix, not occupied", []set{{"wxb", "https://h.example/a", false}}, set{"wxa", "https://h.example/a", false},
-			errcode.PrefixOwned},
-		{"below another's that is not occupied", []set{{"wxb", "https://h.example/a/", false}}, set{"wxa", "https://h.example/a/b", false},
-			errcode.OK},
-		{"below another's that is occupied", []set{{"wxb", "https://h.example/a/", true}}, set{"wxa", "https://h.example/a/b", false},
-			errcode.PrefixOwned},
-		{"far below another's that is occupied", []set{{"wxb", "https://h.example/a/", true}},
-			set{"wxa", "https://h.example/a/b/c/?d=1", false}, errcode.PrefixOwned},
-		{"the official example", []set{{"wxb", "https://wx.qq.com/mp?id=123", true}}, set{"wxa", "https://wx.qq.com/mp?id=1234", false},
-			errcode.PrefixOwned},
-		{"beside the official example", []set{{"wxb", "https://wx.qq.com/mp?id=123", true}},
-			set{"wxa", "https://wx.qq.com/mp?id=12", false}, errcode.OK},
-		{"another path with the parameters of the official example", []set{{"wxb", "https://wx.qq.com/mp?id=123", true}},
-			set{"wxa", "https://wx.qq.com/other?id=1234", false}, errcode.OK},
-		{"parameters of another's occupied path", []set{{"wxb", "https://h.example/a", true}}, set{"wxa", "https://h.example/a?x=1", false},
-			errcode.PrefixOwned},
-		{"what only begins alike", []set{{"wxb", "https://h.example/a", true}}, set{"wxa", "https://h.example/ab", false}, errcode.OK},
-		{"below what is no sub-path rule", []set{{"wxb", "https://h.example/a", true}}, set{"wxa", "https://h.example/a/b", false},
-			errcode.OK},
-		{"below a host that is no sub-path rule", []set{{"wxb", "https://h.example", true}}, set{"wxa", "https://h.example/a", false},
-			errcode.OK},
-		{"below a host that is one", []set{{"wxb", "https://h.example/", true}}, set{"wxa", "https://h.example/a", false},
-			errcode.PrefixOwned},
-		{"above what another occupies", []set{{"wxb", "https://h.example/a/b/", true}}, set{"wxa", "https://h.example/a/", false},
-			errcode.OK},
-		{"occupying above what another has", []set{{"wxb", "https://h.example/a/b/", false}}, set{"wxa", "https://h.example/a/", true},
-			errcode.OK},
-		{"any foreign occupier above forbids", []set{{"wxb", "https://h.example/a/b/", false}, {"wxc", "https://h.example/a/", true}},
-			set{"wxb", "https://h.example/a/b/c", false}, errcode.PrefixOwned},
-		{"one's own occupier between does not help", []set{{"wxa", "https://h.example/a/b/", true}, {"wxb", "https://h.example/a/", true}},
-			set{"wxa", "https://h.example/a/b/c", false}, errcode.PrefixOwned},
-		{"a code of another service account", []set{{"wxs2", code + "AAA", false}}, set{"wxs", code + "AAA", false}, errcode.PrefixOwned},
-		{"a code in other letters is another", []set{{"wxs2", code + "AAA", false}}, set{"wxs", code + "aaa", false}, errcode.OK},
-		{"a code that begins alike", []set{{"wxs2", code + "AAA", false}}, set{"wxs", code + "AAAA", false}, errcode.OK},
-		{"a code as a Mini Program", nil, set{"wxa", code + "AAA", false}, errcode.IllegalPrefix},
-		{"a link as a service account", nil, set{"wxs", "https://h.example/", false}, errcode.IllegalPrefix},
-	} {
-		t.Run(c.name, func(t *testing.T) {
+	for _, c := range testtable.Rows(t, "testdata/prefix_owners.txt", 4) {
+		t.Run(c[0], func(t *testing.T) {
 			d := newDesk(t)
-			for _, s := range c.earlier {
-				d.added(s.owner, draft(s.prefix, func(d *rules.Draft) { d.Occupy = s.occupy }))
+			added := func(text string) error {
+				words := strings.Fields(text)
+				return d.Add(d.by(words[0]), d.as(words[0]), draft(words[len(words)-1], opening("wxa"),
+					func(d *rules.Draft) { d.Occupy = len(words) == 3 }))
 			}
-			err := d.Add(t.Context(), d.as(c.next.owner),
-				draft(c.next.prefix, opening("wxa"), func(d *rules.Draft) { d.Occupy = c.next.occupy }))
-			wantCode(t, err, c.want)
-			wantEqual(t, "rules", len(d.all()), len(c.earlier)+map[bool]int{true: 1}[err == nil])
+			earlier := testtable.List(c[1])
+			for _, text := range earlier {
+				require.NoError(t, added(text))
+			}
+			err := added(c[2])
+			wantCode(t, err, codeOf(t, c[3]))
+			wantEqual(t, "rules", len(d.all()), len(earlier)+map[bool]int{true: 1}[err == nil])
 		})
 	}
 }
@@ -467,42 +410,21 @@ func TestAddRule_VerificationFile(t *testing.T) {
 
 // Behaviour(rules.confirm.named).
 func TestAddRule_VerificationExemptHosts(t *testing.T) {
-	for _, c := range []struct {
-		name, prefix string
-		set          settings.Verification
-		trusted      string
-		fetched      bool
-	}{
-		{"any host is asked", "https://h.example/", settings.Verification{Mode: settings.Fetch}, "", true},
-		{"the operator trusts every host", "https://h.example/", settings.Verification{Mode: settings.Trust}, "", false},
-		{"the operator trusts the host", "https://H.example/",
-			settings.Verification{Mode: settings.TrustHosts, Hosts: []string{"h.example"}}, "", false},
-		{"the operator trusts another host", "https://h.example/",
-			settings.Verification{Mode: settings.TrustHosts, Hosts: []string{"i.example"}}, "", true},
-		{"a host below is another host", "https://a.h.example/",
-			settings.Verification{Mode: settings.TrustHosts, Hosts: []string{"h.example"}}, "", true},
-		{"a host is meant on every port", "https://h.example:8443/",
-			settings.Verification{Mode: settings.TrustHosts, Hosts: []string{"h.example"}}, "", false},
-		{"a host with a port is meant on that port", "https://h.example:8443/",
-			settings.Verification{Mode: settings.TrustHosts, Hosts: []string{"h.example:8443"}}, "", false},
-		{"a host with a port is not meant on another", "https://h.example/",
-			settings.Verification{Mode: settings.TrustHosts, Hosts: []string{"h.example:8443"}}, "", true},
-		{"the operator marked the host", "https://h.example/", settings.Verification{Mode: settings.Fetch}, "h.example", false},
-		{"the operator marked the host above", "https://a.h.example/", settings.Verification{Mode: settings.Fetch}, "h.example", true},
-		{"a code of a service account", code + "AAA", settings.Verification{Mode: settings.Fetch}, "", false},
-	} {
-		t.Run(c.name, func(t *testing.T) {
+	for _, c := range testtable.Rows(t, "testdata/exempt_hosts.txt", 6) {
+		t.Run(c[0], func(t *testing.T) {
 			d := newDesk(t)
-			d.set(func(s *settings.Settings) { s.Verification, s.AllowPrivateHosts = c.set, true })
-			if c.trusted != "" {
-				require.NoError(t, d.SetDomain(t.Context(), c.trusted, rules.Trusted))
+			d.set(func(s *settings.Settings) {
+				s.Verification, s.AllowPrivateHosts = settings.Verification{Mode: settings.Mode(c[2]), Hosts: testtable.List(c[3])}, true
+			})
+			if c[4] != "" {
+				require.NoError(t, d.SetDomain(t.Context(), c[4], rules.Trusted))
 			}
 			caller := "wxa"
-			if strings.HasPrefix(c.prefix, code) {
+			if strings.HasPrefix(c[1], code) {
 				caller = "wxs"
 			}
-			d.added(caller, draft(c.prefix))
-			wantEqual(t, "fetched", len(d.fetched) > 0, c.fetched)
+			d.added(caller, draft(c[1]))
+			wantEqual(t, "fetched", len(d.fetched) > 0, c[5] == "yes")
 		})
 	}
 }
@@ -524,44 +446,22 @@ func TestAddRule_PrefixTakenDuringFetch(t *testing.T) {
 
 // Contract: rules 1.2.
 func TestEditRule_Responses(t *testing.T) {
-	for _, c := range []struct {
-		name, caller string
-		given        rules.Draft
-		want         *errcode.Code
-	}{
-		{"an unpublished rule", "wxa", draft("https://h.example/draft", withPath("other")), errcode.OK},
-		{"a published rule with its page", "wxa", draft("https://h.example/live", occupying), errcode.OK},
-		{"a published rule with another page", "wxa", draft("https://h.example/live", withPath("other")), errcode.InvalidArgs},
-		{"a rule by another spelling", "wxa", draft("HTTPS://H.Example/draft", withPath("other")), errcode.OK},
-		{"a prefix that is nobody's", "wxa", draft("https://h.example/nobody"), errcode.InvalidArgs},
-		{"a rule of another", "wxb", draft("https://h.example/draft"), errcode.InvalidArgs},
-		{"an illegal prefix", "wxa", draft("https://h.example/*"), errcode.IllegalPrefix},
-		{"a test link that is below", "wxa", draft("https://h.example/live", withLinks("https://h.example/live?x=1")), errcode.OK},
-		{"a test link that is not below", "wxa", draft("https://h.example/live", withLinks("https://h.example/draft")),
-			errcode.TestLinkNotBelow},
-		{"six test links", "wxa", draft("https://h.example/live", withLinks(make([]string, 6)...)), errcode.InvalidArgs},
-		{"by a personal Mini Program", "wxpersonal", draft("https://h.example/draft"), errcode.PersonalSubject},
-		{"an unpublished service-account rule", "wxs", draft(code+"draft", opening("wxb"), withPath("other")), errcode.OK},
-		{"a published service-account rule", "wxs", draft(code + "live"), errcode.InvalidArgs},
-		{"a service-account rule of another", "wxs2", draft(code + "draft"), errcode.InvalidArgs},
-		{"a Mini Program that is not linked", "wxs", draft(code+"draft", opening("wxc")), errcode.InvalidWeappAppID},
-		{"test links of a service-account rule mean nothing", "wxs", draft(code+"draft", withLinks("https://h.example/")), errcode.OK},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			d := newDesk(t)
+	for _, c := range testtable.Rows(t, "testdata/edits.txt", 4) {
+		t.Run(c[0], func(t *testing.T) {
+			d, given := newDesk(t), drafted(t, c[2])
 			d.added("wxa", draft("https://h.example/draft"))
 			d.published("wxa", draft("https://h.example/live"))
 			d.added("wxs", draft(code+"draft"))
 			d.published("wxs", draft(code+"live"))
 			before, left := d.all(), d.left("wxa")
 			d.fetched, d.told, d.now = nil, nil, later
-			err := d.Edit(t.Context(), d.as(c.caller), c.given)
-			wantCode(t, err, c.want)
+			err := d.Edit(t.Context(), d.as(c[1]), given)
+			wantCode(t, err, codeOf(t, c[3]))
 			want := slices.Clone(before)
 			if err == nil {
-				link, _ := rules.ParseLink(c.given.Prefix)
+				link, _ := rules.ParseLink(given.Prefix)
 				i := slices.IndexFunc(want, func(r rules.Rule) bool { return r.Prefix.Key == link.Key })
-				want[i], err = before[i].Edit(c.given, later)
+				want[i], err = before[i].Edit(given, later)
 				require.NoError(t, err)
 				wantEqual(t, "told", d.told, []string{link.Key})
 			} else {
@@ -711,32 +611,16 @@ func TestPublishRule_ReaddSpendsQuota(t *testing.T) {
 
 // Contract: rules 1.5.
 func TestDeleteRule_Responses(t *testing.T) {
-	for _, c := range []struct {
-		name, caller, prefix, appid string
-		want                        *errcode.Code
-	}{
-		{"a rule of one's own", "wxa", "https://h.example/a", "", errcode.OK},
-		{"a published rule", "wxa", "https://h.example/live", "", errcode.OK},
-		{"by another spelling", "wxa", "HTTPS://h.example/a", "", errcode.OK},
-		{"an appid means nothing for an ordinary rule", "wxa", "https://h.example/a", "wxb", errcode.OK},
-		{"a prefix that is nobody's", "wxa", "https://h.example/nobody", "", errcode.InvalidArgs},
-		{"a rule of another", "wxb", "https://h.example/a", "", errcode.InvalidArgs},
-		{"a text that is no link", "wxa", "a", "", errcode.InvalidArgs},
-		{"a link that no database holds", "wxa", "https://h.example/\x00", "", errcode.InvalidArgs},
-		{"a service-account rule without its Mini Program", "wxs", code + "a", "", errcode.InvalidArgs},
-		{"a service-account rule with its Mini Program", "wxs", code + "a", "wxa", errcode.OK},
-		{"a service-account rule with another Mini Program", "wxs", code + "a", "wxb", errcode.InvalidArgs},
-		{"by a personal Mini Program", "wxpersonal", "https://h.example/a", "", errcode.PersonalSubject},
-		{"by a subscription account", "wxsubscription", "https://h.example/a", "", errcode.Unauthorized},
-	} {
-		t.Run(c.name, func(t *testing.T) {
+	for _, c := range testtable.Rows(t, "testdata/deletes.txt", 5) {
+		t.Run(c[0], func(t *testing.T) {
+			caller, prefix := c[1], c[2]
 			d := newDesk(t)
 			d.added("wxa", draft("https://h.example/a"))
 			d.published("wxa", draft("https://h.example/live"))
 			d.added("wxs", draft(code+"a"))
 			d.told = nil
-			err := d.Delete(t.Context(), d.as(c.caller), c.prefix, c.appid)
-			wantCode(t, err, c.want)
+			err := d.Delete(t.Context(), d.as(caller), prefix, c[3])
+			wantCode(t, err, codeOf(t, c[4]))
 			if err != nil {
 				wantEqual(t, "rules", len(d.all()), 3)
 				wantEqual(t, "told", d.told, nil)
@@ -744,8 +628,8 @@ func TestDeleteRule_Responses(t *testing.T) {
 			}
 			wantEqual(t, "rules", len(d.all()), 2)
 			wantEqual(t, "told", len(d.told), 1)
-			if c.caller == "wxa" {
-				d.added("wxb", draft(c.prefix)) // the prefix is free at once
+			if caller == "wxa" {
+				d.added("wxb", draft(prefix)) // the prefix is free at once
 			}
 		})
 	}
@@ -843,23 +727,12 @@ func TestPlantRule_SkipsVerificationAndQuota(t *testing.T) {
 	wantEqual(t, "retargeted", d.rule(code+"a").Target, "wxb")
 
 	wantCode(t, plant("wxa", draft("https://occupied.example/", occupying), false), errcode.OK)
-	for _, c := range []struct {
-		name, caller string
-		given        rules.Draft
-		want         *errcode.Code
-	}{
-		{"a prefix of another", "wxb", draft("http://127.0.0.1:8080/"), errcode.PrefixOwned},
-		{"below what another occupies", "wxb", draft("https://occupied.example/a"), errcode.PrefixOwned},
-		{"an illegal prefix", "wxa", draft("ftp://x"), errcode.IllegalPrefix},
-		{"no page", "wxa", draft("https://h.example/", withPath("")), errcode.InvalidArgs},
-		{"a personal Mini Program", "wxpersonal", draft("https://h.example/"), errcode.PersonalSubject},
-		{"a Mini Program that is not linked", "wxs", draft(code+"b", opening("wxc")), errcode.InvalidWeappAppID},
-		{"a test link that is not below", "wxa", draft("https://h.example/", withLinks("https://i.example/")), errcode.TestLinkNotBelow},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			err := plant(c.caller, c.given, true)
-			wantCode(t, err, c.want)
-			assert.True(t, err != nil && strings.Contains(err.Error(), c.given.Prefix), "%v does not name the rule", err)
+	for _, c := range testtable.Rows(t, "testdata/invalid_seeds.txt", 4) {
+		t.Run(c[0], func(t *testing.T) {
+			given := drafted(t, c[2])
+			err := plant(c[1], given, true)
+			wantCode(t, err, codeOf(t, c[3]))
+			assert.True(t, err != nil && strings.Contains(err.Error(), given.Prefix), "%v does not name the rule", err)
 		})
 	}
 }

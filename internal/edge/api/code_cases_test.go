@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
+	"github.com/qrjump/qrjump/internal/testkit/testtable"
 )
 
 // decrypted undoes a package as deployed clients do: Base64, AES-128-CBC with the key as IV, PKCS#7.
@@ -46,25 +48,11 @@ func TestApplyCodeDownload_Cases(t *testing.T) {
 	id := applied(t, s, "brand", "x", 60_000)
 	theirs := applied(t, s, "rival", "theirs", 10_000)
 	applied(t, s, "keyless", "x", 10_000)
-	for _, c := range []struct {
-		name, body string
-		number     int
-		detail     string
-	}{
-		{"across two segments", `{"application_id":500000001,"code_start":49999,"code_end":50000}`, 80310, ""},
-		{"the whole batch", `{"application_id":500000001,"code_start":0,"code_end":59999}`, 80310, ""},
-		{"one too far", `{"application_id":500000001,"code_start":50000,"code_end":60000}`, 80306, ""},
-		{"start after end", `{"application_id":500000001,"code_start":2,"code_end":1}`, 40097, "code_start 2 is after code_end 1"},
-		{"negative", `{"application_id":500000001,"code_start":-1,"code_end":1}`, 40097, "code_start -1"},
-		{"no end", `{"application_id":500000001,"code_start":0}`, 40097, "code_start and code_end must both be given"},
-		{"null", `{"application_id":500000001,"code_start":null,"code_end":1}`, 40097, "code_start and code_end must both be given"},
-		{"no application_id", `{"code_start":0,"code_end":1}`, 40097, "application_id is missing"},
-		{"the order number instead", `{"isv_application_id":"x","code_start":0,"code_end":1}`, 40097, "application_id is missing"},
-		{"a stranger's", fmt.Sprintf(`{"application_id":%d,"code_start":0,"code_end":1}`, theirs), 80301, ""},
-		{"a stranger's, behind its end", fmt.Sprintf(`{"application_id":%d,"code_start":0,"code_end":99999999}`, theirs), 80301, ""},
-		{"unknown", `{"application_id":7,"code_start":0,"code_end":1}`, 80300, ""},
-	} {
-		refused(t, c.name, codeCall(s, "brand", "applycodedownload", c.body), c.number, c.detail)
+	for _, c := range testtable.Rows(t, "testdata/refused_downloads.txt", 4) {
+		number, err := strconv.Atoi(c[2])
+		require.NoError(t, err)
+		body := strings.ReplaceAll(c[1], "THEIRS", fmt.Sprint(theirs))
+		refused(t, c[0], codeCall(s, "brand", "applycodedownload", body), number, c[3])
 	}
 	refused(t, "an account without a package key",
 		codeCall(s, "keyless", "applycodedownload", `{"application_id":500000003,"code_start":0,"code_end":1}`), 80313, "")

@@ -23,80 +23,33 @@ var codeBodies = []string{
 	`{"openid":"oiV2luCau8Cx0TMOy9lvZSLqRcKc","code_ticket":"6cb4bc95e1f1abc97034cbe8fd484989"}`, `{"openid":7,"code_ticket":"a\u0000"}`,
 }
 
-func fuzzCodeDecoder(f *testing.F, read func(*fields) error) {
-	for _, b := range codeBodies {
-		f.Add(b)
-	}
-	fuzzDecoder(f, read)
-}
-
-func FuzzDecodeApplyCode(f *testing.F) {
-	fuzzCodeDecoder(f, func(fs *fields) error {
+// codeDecoders read the bodies of the code family.
+var codeDecoders = map[string]func(*fields) error{
+	"applycode": func(fs *fields) error {
 		a, err := readApplyCode(fs)
-		if err == nil && strings.Contains(a.ISV, "\x00") {
-			panic("an order number that no database keeps")
-		}
-		return err
-	})
-}
-
-func FuzzDecodeApplyCodeQuery(f *testing.F) {
-	fuzzCodeDecoder(f, func(fs *fields) error {
+		return unless(err, !strings.Contains(a.ISV, "\x00"), "an order number that no database keeps")
+	},
+	"applycodequery": func(fs *fields) error {
 		key, err := readBatchKey(fs)
-		if err == nil && key.ID < 0 {
-			panic("a negative application")
-		}
-		return err
-	})
-}
-
-func FuzzDecodeApplyCodeDownload(f *testing.F) {
-	fuzzCodeDecoder(f, func(fs *fields) error {
+		return unless(err, key.ID >= 0, "a negative application")
+	},
+	"applycodedownload": func(fs *fields) error {
 		id, _, err := readDownload(fs)
-		if err == nil && id <= 0 {
-			panic("no application")
-		}
-		return err
-	})
-}
-
-func FuzzDecodeCodeActive(f *testing.F) {
-	fuzzCodeDecoder(f, func(fs *fields) error {
+		return unless(err, id > 0, "no application")
+	},
+	"codeactive": func(fs *fields) error {
 		a, err := readActivation(fs)
-		if err == nil && a.Batch <= 0 {
-			panic("no application")
-		}
-		return err
-	})
-}
-
-func FuzzDecodeCodeActiveQuery(f *testing.F) {
-	fuzzCodeDecoder(f, func(fs *fields) error {
+		return unless(err, a.Batch > 0, "no application")
+	},
+	"codeactivequery": func(fs *fields) error {
 		name, err := readCodeName(fs)
-		if err == nil && (name.ID < 0 || !name.HasIndex && name.Index != 0) {
-			panic("a name that cannot be")
-		}
-		return err
-	})
+		return unless(err, name.ID >= 0 && (name.HasIndex || name.Index == 0), "a name that cannot be")
+	},
+	"tickettocode":   texts("openid", "code_ticket"),
+	"jscode2session": texts("js_code", "grant_type", "appid", "secret"),
 }
 
-func FuzzDecodeTicketToCode(f *testing.F) {
-	fuzzCodeDecoder(f, func(fs *fields) error {
-		fs.text("openid")
-		fs.text("code_ticket")
-		return fs.err
-	})
-}
-
-func FuzzDecodeJSCode(f *testing.F) {
-	fuzzCodeDecoder(f, func(fs *fields) error {
-		fs.text("js_code")
-		fs.text("grant_type")
-		fs.text("appid")
-		fs.text("secret")
-		return fs.err
-	})
-}
+func FuzzDecodeCodeCalls(f *testing.F) { fuzzDecoders(f, append(codeBodies, bodies...), codeDecoders) }
 
 // Leading zeros matter: a code is a text, also where a client sends its digits as a number. Contract: marketcode 2, 3.5.
 func TestCodeName_NumberOrText(t *testing.T) {

@@ -22,6 +22,7 @@ import (
 	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
+	"github.com/qrjump/qrjump/internal/testkit/testtable"
 )
 
 // owner is the host of somebody who adds rules.
@@ -125,25 +126,11 @@ func TestConfirm_FileLocation(t *testing.T) {
 	s := servertest.Start(t, servertest.Options{Seed: strict, Outbound: abroad(plain, &resolver{answers: []string{"93.184.216.34"}})})
 	f := file(t, s)
 	o.answer(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, f.Content) })
-	for _, c := range []struct{ prefix, want string }{
-		{"http://a.example/index.html", "a.example/"},
-		{"http://a.example/sub/dist/index.html", "a.example/sub/dist/"},
-		{"http://h.example/v1/wx/t/", "h.example/v1/wx/t/"},
-		{"http://h.example/wx_xcx/wx989e", "h.example/wx_xcx/"},
-		{"http://h.example", "h.example/"},
-		{"http://i.example/", "i.example/"},
-		{"http://j.example?id=1", "j.example/"},
-		{"http://j.example/a/b?id=1/2", "j.example/a/"},
-		{"http://k.example/sub/dist/index.html#/params", "k.example/sub/dist/index.html%23/"},
-		{"http://l.example#/params", "l.example/%23/"},
-		{"http://k.example/%E9%A3%9F/x", "k.example/%E9%A3%9F/"},
-		{"http://K.EXAMPLE/Upper/x", "k.example/Upper/"},
-		{"http://l.example/a//b", "l.example/a//"},
-	} {
+	for prefix, want := range testtable.Map(t, "testdata/file_locations.txt") {
 		o.answer(o.serve)
-		s.OK("shop", "add", rule(c.prefix))
+		s.OK("shop", "add", rule(prefix))
 		got := o.requests()
-		assert.True(t, len(got) == 1 && got[0] == c.want+f.Name, "%s: asked for %q, want %q", c.prefix, got, c.want+f.Name)
+		assert.True(t, len(got) == 1 && got[0] == want+f.Name, "%s: asked for %q, want %q", prefix, got, want+f.Name)
 	}
 
 	secure := httptest.NewUnstartedServer(o)

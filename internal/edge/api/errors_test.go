@@ -16,6 +16,7 @@ import (
 	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
+	"github.com/qrjump/qrjump/internal/testkit/testtable"
 )
 
 const (
@@ -150,36 +151,11 @@ func testErrorRows(t *testing.T, s *servertest.Server, rows []errorRow) {
 	}
 }
 
-const ofCodes = "its text has a hint: the transcripts of the code family, TestCodeCalls_CommonErrors where it is injected"
-
-// elsewhere are the codes that no row of a story can produce.
-var elsewhere = map[int]string{
-	40090: "address_off_the_list.txt",
-	40014: "only as an injected fault: faults_only.txt",
-	42007: "only as an injected fault: faults_only.txt",
-	40226: "only as an injected fault: faults_only.txt",
-	61007: "component_sets.txt",
-	45011: "TestRateLimit_PerMinute makes the 10,001 calls",
-	80300: ofCodes,
-	80301: ofCodes,
-	80302: ofCodes,
-	80303: ofCodes,
-	80304: ofCodes,
-	80305: ofCodes,
-	80306: ofCodes,
-	80307: ofCodes,
-	80308: ofCodes,
-	80309: ofCodes,
-	80310: ofCodes,
-	80311: ofCodes,
-	80312: ofCodes,
-	80313: ofCodes,
-}
-
 func TestErrorCodes_TableComplete(t *testing.T) {
+	elsewhere := testtable.Map(t, "testdata/no_story.txt")
 	rows := append(errorRows(t, "errors"), errorRows(t, "component_errors")...)
 	for _, c := range errcode.All() {
-		if _, named := elsewhere[c.Number]; !named && !slices.ContainsFunc(rows, func(r errorRow) bool { return r.code == c.Number }) {
+		if elsewhere[strconv.Itoa(c.Number)] == "" && !slices.ContainsFunc(rows, func(r errorRow) bool { return r.code == c.Number }) {
 			t.Errorf("no row produces %d %s", c.Number, c.Text)
 		}
 	}

@@ -22,75 +22,74 @@ var bodies = []string{
 	`{"prefix":"a","prefix":"b"}`,
 }
 
-func fuzzDecoder(f *testing.F, read func(*fields) error) {
+// unless panics with a text if a body without an error does not hold a condition. It returns the error.
+func unless(err error, ok bool, text string) error {
+	if err == nil && !ok {
+		panic(text)
+	}
+	return err
+}
+
+// texts reads text fields.
+func texts(names ...string) func(*fields) error {
+	return func(fs *fields) error {
+		for _, name := range names {
+			fs.text(name)
+		}
+		return fs.err
+	}
+}
+
+// fuzzDecoders gives each body to each decoder.
+func fuzzDecoders(f *testing.F, bodies []string, decoders map[string]func(*fields) error) {
 	for _, b := range bodies {
 		f.Add(b)
 	}
 	f.Fuzz(func(t *testing.T, body string) {
-		fs, err := parseFields([]byte(body))
-		if err == nil {
-			err = read(fs)
-		} else if code, _ := errcode.FromError(err); code != errcode.DataFormat {
-			t.Fatalf("%q: %v, want 47001", body, err)
+		for name, read := range decoders {
+			fs, err := parseFields([]byte(body))
+			if err == nil {
+				err = read(fs)
+			} else if code, _ := errcode.FromError(err); code != errcode.DataFormat {
+				t.Fatalf("%s %q: %v, want 47001", name, body, err)
+			}
+			if err == nil {
+				continue
+			}
+			code, detail := errcode.FromError(err)
+			require.True(t, (code == errcode.DataFormat || code == errcode.InvalidArgs) && detail != "",
+				"%s %q: %v, want 47001 or 40097 with a reason", name, body, err)
 		}
-		if err == nil {
-			return
-		}
-		code, detail := errcode.FromError(err)
-		require.True(t, (code == errcode.DataFormat || code == errcode.InvalidArgs) && detail != "",
-			"%q: %v, want 47001 or 40097 with a reason", body, err)
 	})
 }
 
-func FuzzDecodeAdd(f *testing.F) {
-	fuzzDecoder(f, func(fs *fields) error {
+// decoders read the bodies of rules and tokens.
+var decoders = map[string]func(*fields) error{
+	"qrcodejumpadd": func(fs *fields) error {
 		req, err := readAddRule(fs, accounts.MiniProgram)
-		if err == nil && (req.draft.Prefix == "" || !utf8.ValidString(req.draft.Prefix) || req.draft.KeepLinks &&
-			req.draft.TestLinks != nil) {
-			panic("a draft that cannot be")
-		}
-		return err
-	})
-}
-
-func FuzzDecodeAddForService(f *testing.F) {
-	fuzzDecoder(f, func(fs *fields) error {
+		return unless(err, req.draft.Prefix != "" && utf8.ValidString(req.draft.Prefix) &&
+			(!req.draft.KeepLinks || req.draft.TestLinks == nil), "a draft that cannot be")
+	},
+	"qrcodejumpadd of a service account": func(fs *fields) error {
 		_, err := readAddRule(fs, accounts.ServiceAccount)
 		return err
-	})
-}
-
-func FuzzDecodeGet(f *testing.F) {
-	fuzzDecoder(f, func(fs *fields) error {
+	},
+	"qrcodejumpget": func(fs *fields) error {
 		_, err := readListRules(fs)
 		return err
-	})
-}
-
-func FuzzDecodePublish(f *testing.F) {
-	fuzzDecoder(f, func(fs *fields) error {
-		fs.required("prefix", behaviour.RulesPrefixMissing, "prefix is missing")
-		return fs.err
-	})
-}
-
-func FuzzDecodeDelete(f *testing.F) {
-	fuzzDecoder(f, func(fs *fields) error {
+	},
+	"qrcodejumpdelete": func(fs *fields) error { // that of qrcodejumppublish reads less
 		fs.required("prefix", behaviour.RulesPrefixMissing, "prefix is missing")
 		fs.text("appid")
 		return fs.err
-	})
-}
-
-func FuzzDecodeToken(f *testing.F) {
-	fuzzDecoder(f, func(fs *fields) error {
-		fs.text("grant_type")
-		fs.text("appid")
-		fs.text("secret")
+	},
+	"stable_token": func(fs *fields) error {
 		fs.flag("force_refresh")
-		return fs.err
-	})
+		return texts("grant_type", "appid", "secret")(fs)
+	},
 }
+
+func FuzzDecodeCalls(f *testing.F) { fuzzDecoders(f, bodies, decoders) }
 
 // FuzzMask: whatever stands around it, a secret under its name is not shown.
 func FuzzMask(f *testing.F) {

@@ -2,6 +2,7 @@ package console_test
 
 import (
 	"bytes"
+	_ "embed"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -33,6 +34,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/browsertest"
 	"github.com/qrjump/qrjump/internal/testkit/pagetest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
+	"github.com/qrjump/qrjump/internal/testkit/testtable"
 )
 
 func TestMain(m *testing.M) { os.Exit(browsertest.Main(m)) }
@@ -137,81 +139,20 @@ var cheapHash = sync.OnceValue(func() string {
 	return fmt.Sprintf("$argon2id$v=%d$m=8,t=1,p=1$%s$%s", argon2.Version, text(salt), text(key))
 })
 
-// pages are every page, with the least role that sees it.
-var pages = []struct {
+// pageRole is a page with the least role that may see it.
+type pageRole struct {
 	method, path string
 	least        adminroute.Role
-}{
-	{"GET", "/console/home", adminroute.Viewer}, {"GET", "/console/components", adminroute.Viewer},
-	{"GET", "/console/gs1", adminroute.Viewer}, {"GET", "/console/gs1/key", adminroute.Viewer},
-	{"POST", "/console/gs1/key", adminroute.RulesEditor}, {"POST", "/console/gs1/transfer", adminroute.Operator},
-	{"GET", "/console/gs1/symbol?key=01/09506000134352&text=(01)09506000134352&kind=gs1-qr&module=0.5mm&as=svg", adminroute.Viewer},
-	{"GET", "/console/calls", adminroute.Viewer}, {"GET", "/console/calls?view=errors", adminroute.Viewer},
-	{"GET", "/console/calls/RID", adminroute.Operator}, {"GET", "/console/calls/RID.har", adminroute.Operator},
-	{"GET", "/console/scan", adminroute.Viewer}, {"GET", "/console/scan?text=https://shop.example/7", adminroute.Viewer},
-	{"GET", "/console/scan?text=https://shop.example/7&moment=published", adminroute.Viewer},
-	{"GET", "/console/scan?text=https://shop.example/7&moment=then&at=2026-01-15T01:00:00Z", adminroute.Viewer},
-	{"GET", "/console/rules", adminroute.Viewer}, {"GET", "/console/rules?owner=shop", adminroute.Viewer},
-	{"GET", "/console/rules?prefix=https://shop.example/", adminroute.Viewer},
-	{"GET", "/console/rules/new", adminroute.Viewer}, {"GET", "/console/rules/file?owner=shop", adminroute.Viewer},
-	{"GET", "/console/rules/code?owner=shop&prefix=https://shop.example/&text=https://shop.example/&module=2mm&as=pdf", adminroute.Viewer},
-	{"GET", "/console/rules/new?owner=shop&prefix=https://shop.example/x/", adminroute.RulesEditor},
-	{"GET", "/console/rules/edit?owner=shop&prefix=https://shop.example/", adminroute.RulesEditor},
-	{"GET", "/console/rules/import", adminroute.Viewer}, {"GET", "/console/rules/export?owner=shop", adminroute.Viewer},
-	{"POST", "/console/rules/new", adminroute.RulesEditor}, {"POST", "/console/rules/edit", adminroute.RulesEditor},
-	{"POST", "/console/rules/do", adminroute.RulesEditor}, {"POST", "/console/rules", adminroute.RulesEditor},
-	{"POST", "/console/accounts/selected", adminroute.Operator},
-	{"GET", "/console/accounts", adminroute.Viewer}, {"GET", "/console/accounts/shop", adminroute.Viewer},
-	{"GET", "/console/accounts?make=mini_program", adminroute.Viewer}, {"GET", "/console/accounts/shop/edit", adminroute.Viewer},
-	{"POST", "/console/accounts", adminroute.Operator}, {"POST", "/console/accounts/shop", adminroute.Operator},
-	{"POST", "/console/accounts/shop/edit", adminroute.Operator},
-	{"GET", "/console/accounts/shop/appearance", adminroute.Viewer}, {"POST", "/console/accounts/shop/appearance", adminroute.Operator},
-	{"GET", "/console/sessions", adminroute.Viewer},
-	{"GET", "/console/codes", adminroute.Viewer}, {"GET", "/console/codes/BATCH", adminroute.Viewer},
-	{"GET", "/console/codes/BATCH/list.csv?from=0&to=9", adminroute.Operator},
-	{"POST", "/console/rules/import", adminroute.Viewer}, {"POST", "/console/codes/picture", adminroute.Viewer},
-	{"GET", "/console/statistics", adminroute.Viewer}, {"GET", "/console/statistics/most", adminroute.Viewer},
-	{"GET", "/console/statistics/nothing", adminroute.Viewer}, {"GET", "/console/statistics/recent?owner=shop", adminroute.Viewer},
-	{"GET", "/console/statistics?by=&group=app&count=first", adminroute.Viewer},
-	{"GET", "/console/statistics/numbers.csv", adminroute.Viewer}, {"GET", "/console/statistics/scans.parquet", adminroute.Viewer},
-	{"POST", "/console/statistics", adminroute.Marketer}, {"GET", "/console/health", adminroute.Operator},
-	{"POST", "/console/health", adminroute.Operator},
-	{"GET", "/console/alarms", adminroute.Viewer}, {"GET", "/console/alarms/1", adminroute.Viewer},
-	{"POST", "/console/alarms", adminroute.Marketer},
-	{"GET", "/console/cases", adminroute.Viewer}, {"POST", "/console/cases", adminroute.Marketer},
-	{"GET", "/console/cases/1", adminroute.Viewer}, {"POST", "/console/cases/1", adminroute.Marketer},
-	{"GET", "/console/cases/1/sheet.pdf", adminroute.Viewer},
-	{"POST", "/console/codes/BATCH/alarm", adminroute.Operator},
-	{"GET", "/console/platforms", adminroute.Viewer}, {"POST", "/console/platforms", adminroute.Operator},
-	{"GET", "/console/operate", adminroute.Operator}, {"POST", "/console/operate", adminroute.Admin},
-	{"GET", "/console/operate/audit", adminroute.Operator}, {"POST", "/console/operate/audit", adminroute.Operator},
-	{"GET", "/console/operate/settings", adminroute.Viewer}, {"POST", "/console/operate/settings", adminroute.Admin},
-	{"GET", "/console/operate/webhooks", adminroute.Operator}, {"POST", "/console/operate/webhooks", adminroute.Operator},
-	{"GET", "/console/operate/checks", adminroute.Viewer}, {"POST", "/console/operate/checks", adminroute.Operator},
-	{"GET", "/console/platforms/plat", adminroute.Viewer}, {"POST", "/console/platforms/plat", adminroute.Operator},
-	{"GET", "/console/statistics/unmatched.csv", adminroute.Viewer}, {"GET", "/console/statistics/alarms.parquet", adminroute.Viewer},
-	{"GET", "/console/people", adminroute.Admin},
-	{"GET", "/console/statistics/scans", adminroute.Viewer}, {"POST", "/console/statistics/scans", adminroute.Admin},
-	{"GET", "/console/statistics/scans?user=ann&appid=shop", adminroute.Operator},
-	{"GET", "/console/statistics/scans/SCAN", adminroute.Viewer},
-	{"GET", "/console/packages", adminroute.Viewer}, {"POST", "/console/packages", adminroute.Marketer},
-	{"GET", "/console/packages/PACKAGE", adminroute.Viewer}, {"POST", "/console/packages/PACKAGE", adminroute.Marketer},
-	{"POST", "/console/packages/job", adminroute.Marketer},
-	{"POST", "/console/packages/PACKAGE/file", adminroute.Marketer}, {"POST", "/console/codes/BATCH/serials", adminroute.Marketer},
-	{"GET", "/console/operate/apps", adminroute.Operator}, {"POST", "/console/operate/apps", adminroute.Admin},
-	{"GET", "/console/operate/bulk", adminroute.Viewer}, {"POST", "/console/operate/bulk", adminroute.Operator},
-	{"GET", "/console/operate/bulk/accounts.ndjson", adminroute.Operator},
-	{"GET", "/console/operate/bulk/rules.ndjson", adminroute.RulesEditor},
-	{"GET", "/console/calls/deviations", adminroute.Viewer}, {"POST", "/console/calls/deviations", adminroute.Operator},
-	{"GET", "/console/calls/behaviours", adminroute.Viewer},
-	{"GET", "/console/emulator", adminroute.Viewer}, {"POST", "/console/people", adminroute.Admin},
-	{"POST", "/console/emulator", adminroute.Operator}, {"POST", "/console/codes", adminroute.Marketer},
-	{"POST", "/console/rules/undo", adminroute.RulesEditor}, {"POST", "/console/calls/RID", adminroute.Operator},
-	{"GET", "/console/search", adminroute.Viewer}, {"GET", "/console/search?q=shop", adminroute.Viewer},
-	{"GET", "/console/account-names?q=sh", adminroute.Viewer}, {"GET", "/console/rules?account=shop", adminroute.Viewer},
-	{"GET", "/console/orders", adminroute.Viewer}, {"POST", "/console/orders", adminroute.Marketer},
-	{"POST", "/console/orders/texts", adminroute.Operator},
-	{"POST", "/console/scan", adminroute.Viewer}, {"POST", "/console/sessions", adminroute.Viewer},
+}
+
+// pages returns every page.
+func pages(t *testing.T) (list []pageRole) {
+	for _, row := range testtable.Rows(t, "testdata/roles.txt", 3) {
+		role := adminroute.Role(row[2])
+		require.True(t, role.Known(), "there is no role %s", role)
+		list = append(list, pageRole{row[0], row[1], role})
+	}
+	return list
 }
 
 // Every page against every role and none: nobody sees what the table of operations keeps from them.
@@ -275,7 +216,7 @@ func TestPages_RoleMatrix(t *testing.T) {
 		"/console/gs1/key":           {"did": {"save"}, "key": {"01/09506000134352"}, "owner": {""}, "archived": {"yes"}},
 		"/console/gs1/transfer":      {"of": {"9506"}, "to": {"shop"}, "sure": {"9506"}},
 	}
-	for _, c := range pages {
+	for _, c := range pages(t) {
 		for name, v := range role {
 			var p page
 			target := fill.Replace(c.path)
@@ -324,18 +265,8 @@ func scanKey(t *testing.T, s *servertest.Server) string {
 	return s.NewKey("/scan-keys", `{"name":"till","namespace":"default"}`)
 }
 
-const shop = `
-accounts:
-  - {appid: shop, kind: mini_program, name: "<b>Tea</b>", secret: the-secret-of-shop, certified: true, versions: [release],
-     members: {"<i>eve</i>": admin}}
-  - {appid: press, kind: service_account, secret: the-secret-of-press, certified: true, features: [marketcode],
-     marketcode_key: 0123456789abcdef, linked: [shop]}
-rules:
-  - {owner: shop, prefix: "https://shop.example/", path: pages/index/index, published: true}
-components:
-  - {appid: plat, secret: the-secret-of-plat, message_token: tok, encoding_aes_key: abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE}
-settings: {verification: trust, rule_rate_limit: null}
-`
+//go:embed testdata/seeds/shop.yaml
+var shop string
 
 // ASVS 7.2.4, 7.4.1, 7.5.2, 3.3, 3.7.2: what a session is worth, and when it ends.
 func TestSession_Lifetime(t *testing.T) {

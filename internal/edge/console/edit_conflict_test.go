@@ -17,6 +17,7 @@ import (
 	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
+	"github.com/qrjump/qrjump/internal/testkit/testtable"
 )
 
 var (
@@ -64,31 +65,6 @@ func fieldsOf(form string) url.Values {
 	return fields
 }
 
-// revisionless are forms that change nothing that others could have changed meanwhile, by where they go, with the reason.
-var revisionless = map[string]string{
-	"/console/login": "a way in", "/console/login/callback": "a way in", "/console/logout": "a way out",
-	"{{.To}}":            "a form that waited, whole",
-	"{{$.Keep .Action}}": "a form that is asked back, whole", "/console/preferences/theme": "the reader's own",
-	"/console/self":     "the reader's own",
-	"/console/sessions": "the reader's own", "/console/scan": "changes nothing", "/console/codes/picture": "changes nothing",
-	"/console/operate/audit": "changes nothing", "/console/codes": "what is done to codes is added to what was",
-	"{{$.Self}}":                "counts again, or shares a chart",
-	"/console/alarms{{.Query}}": "likewise, of alarms",
-	"/console/operate/apps":     "keys never change", "/console/operate/checks": "a word about a host, said whole",
-	"/console/operate": "a node comes and goes by itself", "/console/operate/bulk": "a file, shown before",
-	"/console/rules": "asks about each that was selected", "/console/accounts/selected": "asks about each that was selected",
-	"/console/gs1/transfer": "says how many keys go, and asks",
-	"/console/rules/import": "a plan, with its sum",
-	"/console/rules/undo":   "names the change that it undoes", "/console/platforms": "makes one that is not there",
-	"/console/calls/deviations": "a list that callers fill", "/console/calls/{{seg .RID}}": "a call is made again",
-	"/console/emulator": "the emulator's", "/console/emulator#plant": "the emulator's", "/console/packages": "makes one",
-	"/console/packages/job":     "fills a form, and makes nothing",
-	"/console/packages/{{.ID}}": "what is done to a package is added", "/console/packages/{{.ID}}/file": "what is sent is counted",
-	"/console/statistics/scans": "erases", "/console/agree": "works once, by the code in it",
-	"/console/see-as": "changes nothing of the server", "/console/orders": "makes one, or names the revision that was seen",
-	"/console/orders/texts": "makes one",
-}
-
 // Of pages that also have forms which make something, end a key, or undo the change that they name: these forms.
 var makers = []string{`value="add"`, `value="add-key"`, `value="delete-key"`, `name="delivery"`, `value="release"`, `value="authorize"`,
 	`value="ticket"`, `value="undo"`}
@@ -96,6 +72,7 @@ var makers = []string{`value="add"`, `value="add-key"`, `value="delete-key"`, `n
 // Issue 28: a form that changes a thing says which revision it shows; a new form cannot forget it.
 func TestForms_CarryRevision(t *testing.T) {
 	t.Parallel()
+	revisionless := testtable.Map(t, "testdata/revisionless.txt")
 	names, err := fs.Glob(os.DirFS("templates"), "*.html")
 	parts, errParts := fs.Glob(os.DirFS("templates"), "parts/*.html")
 	require.True(t, err == nil && errParts == nil && len(names) >= 30, "%v %v %v", err, errParts, names)
@@ -225,70 +202,40 @@ func TestForms_ConflictShowsBothVersions(t *testing.T) {
 	if at := strings.Index(made.Body, "whsec_"); at > 0 {
 		s.Hide(made.Body[at : at+strings.IndexByte(made.Body[at:], '<')])
 	}
-	rule := url.Values{"owner": {"press"}, "prefix": {"https://shop.example/"}}
-	rule.Set("owner", "shop")
-	for _, c := range []struct {
-		name, page, to, with string
-		theirs, mine         url.Values
-		shows                []string // in both languages
-		now                  string   // where the winner is to be seen
-		wins                 string
-	}{
-		{"account", "/console/accounts/shop/edit", "/console/accounts/shop/edit", "", url.Values{"name": {"Bob's"}},
-			url.Values{"name": {"Ada's <tea>"}, "certified": nil, "secret": {"a-new-secret-of-shop"}},
-			[]string{"Bob&#39;s", "Ada&#39;s &lt;tea&gt;", "person:bob", "a-new-secret-of-shop</textarea>"},
-			"/accounts/shop", `"name":"Ada's <tea>"`},
-		{"versions", "/console/accounts/shop", "/console/accounts/shop", `value="versions"`,
-			url.Values{"did": {"versions"}, "versions": {"release", "trial"}}, url.Values{"did": {"versions"}, "versions": {"development"}},
-			[]string{"release, trial", "development", "person:bob"}, "/accounts/shop", `"versions":["development"]`},
-		{"appearance", "/console/accounts/shop/appearance", "/console/accounts/shop/appearance", "",
-			url.Values{"help": {"https://bob.example/"}},
-			url.Values{"help": {"https://ada.example/"}, "landing_zh": {"欢迎"}},
-			[]string{"https://bob.example/", "https://ada.example/", "欢迎", "person:bob"}, "/accounts/shop/appearance", "ada.example"},
-		{"platform", "/console/platforms/plat", "/console/platforms/plat", `value="put"`,
-			url.Values{"did": {"put"}, "redirect_hosts": {"bob.example"}}, url.Values{"did": {"put"}, "redirect_hosts": {"ada.example"}},
-			[]string{"bob.example", "ada.example", "person:bob"}, "/components/plat", "ada.example"},
-		{"rule", "/console/rules/edit?" + rule.Encode(), "/console/rules/edit", "", url.Values{"occupy": {"1"}},
-			url.Values{"links": {"https://shop.example/a\r\nhttps://shop.example/b"}},
-			[]string{"https://shop.example/a, https://shop.example/b", "person:bob"}, "/rules?owner=shop", "https://shop.example/b"},
-		{"setting", "/console/operate/settings", "/console/operate/settings", `name="publish_quota"`,
-			url.Values{"publish_quota": {"7"}}, url.Values{"publish_quota": {"9"}},
-			[]string{"<td>7</td>", "<td>9</td>", "person:bob"}, "/settings", `"publish_quota":9`},
-		{"settings", "/console/operate/settings", "/console/operate/settings", `name="rule_limit"`,
-			url.Values{"rule_limit": {"71"}, "service_rule_limit": {"72"}}, url.Values{"rule_limit": {"91"}, "service_rule_limit": {"92"}},
-			[]string{"<td>71</td>", "<td>91</td>", "<td>72</td>", "<td>92</td>", "person:bob"}, "/settings", `"service_rule_limit":92`},
-		{"webhook", "/console/operate/webhooks", "/console/operate/webhooks", `value="off"`, url.Values{"did": {"off"}},
-			url.Values{"did": {"off"}},
-			[]string{"person:bob", "hooks.example"}, "/webhooks", `"enabled":false`},
-	} {
-		form := ada.get(c.page).filledIn(t, c.to, c.with)
-		theirs := bob.get(c.page).filledIn(t, c.to, c.with)
-		require.True(t, form.Get("revision") != "", "%s: the form has no revision: %v", c.name, form)
-		maps.Copy(theirs, c.theirs)
-		bob.did(c.to, theirs)
-		for name, values := range c.mine {
-			if form[name] = values; values == nil {
-				delete(form, name)
+	for _, row := range testtable.Rows(t, "testdata/edit_conflicts.txt", 9) {
+		name, address, to, shows, now := row[0], row[1], row[2], testtable.List(row[6]), row[7]
+		changed, err := url.ParseQuery(row[4])
+		require.NoError(t, err)
+		mine, err := url.ParseQuery(row[5])
+		require.NoError(t, err)
+		form := ada.get(address).filledIn(t, to, row[3])
+		theirs := bob.get(address).filledIn(t, to, row[3])
+		require.True(t, form.Get("revision") != "", "%s: the form has no revision: %v", name, form)
+		maps.Copy(theirs, changed)
+		bob.did(to, theirs)
+		for field, values := range mine {
+			if form[field] = values; values[0] == "" {
+				delete(form, field)
 			}
 		}
-		before := s.Admin("GET", c.now, "").Body
-		ada.get(c.page + map[bool]string{true: "&lang=zh", false: "?lang=zh"}[strings.Contains(c.page, "?")])
-		p := ada.post(c.to, form)
-		p.wants(t, append(c.shows, "保存我的版本", "保留当前版本")...)
+		before := s.Admin("GET", now, "").Body
+		ada.get(address + map[bool]string{true: "&lang=zh", false: "?lang=zh"}[strings.Contains(address, "?")])
+		p := ada.post(to, form)
+		p.wants(t, append(shows, "保存我的版本", "保留当前版本")...)
 		ada.get("/console/calls?lang=en")
-		p = ada.post(c.to, form)
-		require.True(t, p.Status == http.StatusPreconditionFailed, "%s: a form that came too late: %d %s", c.name, p.Status, p.Body)
-		p.wants(t, append(c.shows, "Save my version", "Keep the current version", "Compare versions")...)
-		ada.small(c.page, p)
-		assert.Equal(t, s.Admin("GET", c.now, "").Body, before, "%s: it was changed", c.name)
-		again := p.filledIn(t, c.to, "")
-		for name, values := range form {
-			if name != "revision" && strings.Join(again[name], "|") != strings.ReplaceAll(strings.Join(values, "|"), "\r\n", "\r\n") {
-				t.Errorf("%s: %s was %q, and is %q in the form that is kept", c.name, name, values, again[name])
+		p = ada.post(to, form)
+		require.True(t, p.Status == http.StatusPreconditionFailed, "%s: a form that came too late: %d %s", name, p.Status, p.Body)
+		p.wants(t, append(shows, "Save my version", "Keep the current version", "Compare versions")...)
+		ada.small(address, p)
+		assert.Equal(t, s.Admin("GET", now, "").Body, before, "%s: it was changed", name)
+		again := p.filledIn(t, to, "")
+		for field, values := range form {
+			if field != "revision" && strings.Join(again[field], "|") != strings.ReplaceAll(strings.Join(values, "|"), "\r\n", "\r\n") {
+				t.Errorf("%s: %s was %q, and is %q in the form that is kept", name, field, values, again[field])
 			}
 		}
-		ada.did(c.to, again)
-		assert.Contains(t, s.Admin("GET", c.now, "").Body, c.wins, "%s: mine was kept, and it", c.name)
+		ada.did(to, again)
+		assert.Contains(t, s.Admin("GET", now, "").Body, row[8], "%s: mine was kept, and it", name)
 	}
 	// What is gone cannot be kept, and what was typed is still there.
 	form := ada.get("/console/people").filledIn(t, "/console/people", `value="bob"`)

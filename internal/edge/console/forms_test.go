@@ -12,6 +12,7 @@ import (
 	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
+	"github.com/qrjump/qrjump/internal/testkit/testtable"
 )
 
 // Whatever is refused: what was typed is still there, the field is marked and says why, in the reader's language, and a secret is not
@@ -22,37 +23,16 @@ func TestForms_RejectedKeepsInput(t *testing.T) {
 	person(s, "ada", adminroute.Admin)
 	v := request(t, s)
 	v.signIn("ada", password, "")
-	for _, c := range []struct {
-		path, typed, field string
-		kept               []string
-		english, chinese   string
-	}{
-		{"/console/people", "did=add&name=alice&role=rules-editor&accounts=none&password=" + password, "accounts",
-			[]string{`value="alice"`, `value="rules-editor" selected`}, "there is no account none", "没有 none 这个账号"},
-		{"/console/people", "did=add&name=a%20b&role=viewer&password=" + password, "name", []string{`value="a b"`},
-			"want 1 to 40 letters", "要 1 到 40 个字母"},
-		{"/console/people", "did=add&name=bob&role=viewer&password=q9zx", "password", []string{`value="bob"`},
-			"12 characters or more", "至少 12 个字符"},
-		{"/console/operate/settings", "group=rules&publish_quota=-7", "publish_quota", []string{`value="-7"`},
-			"publish_quota is -7: want", "设置 publish_quota 是 -7：要 0 到"},
-		{"/console/operate/webhooks", "did=add&url=https%3A%2F%2Fx.example%2F&rules=&codes=", "codes",
-			[]string{`value="https://x.example/"`},
-			"would never receive an event", "永远收不到通知"},
-		{"/console/rules/new", "owner=shop&prefix=https%3A%2F%2Fnew.example%2F&path=+&link=", "path",
-			[]string{`value="https://new.example/"`}, "want a page", "页面路径：要"},
-		{"/console/accounts", "kind=mini_program&appid=wxnew&name=a%E2%80%AEb&subject=company", "name", []string{`value="wxnew"`},
-			"control characters", "不能有控制字符"},
-		{"/console/operate/checks", "did=domain&host=no+host&status=denied", "host", []string{`value="no host"`, `value="denied" selected`},
-			"want a host name", "请写主机名"},
-	} {
-		form, err := url.ParseQuery(c.typed)
+	for _, c := range testtable.Rows(t, "testdata/rejected_forms.txt", 6) {
+		path := c[0]
+		form, err := url.ParseQuery(strings.ReplaceAll(c[1], "PASSWORD", password))
 		require.NoError(t, err)
-		for language, says := range map[string]string{"en": c.english, "zh": c.chinese} {
+		for language, says := range map[string]string{"en": c[4], "zh": c[5]} {
 			v.get("/console/self?lang=" + language)
-			p := v.post(c.path, form)
+			p := v.post(path, form)
 			assert.True(t, p.Status == http.StatusUnprocessableEntity && (!strings.Contains(p.Body, form.Get("password")) ||
-				!form.Has("password")), "%s in %s: %d, or the password is on the page", c.path, language, p.Status)
-			p.wants(t, append(c.kept, `aria-invalid="true"`, `id="`+c.field+`-wrong"`, `role="alert"`, says)...)
+				!form.Has("password")), "%s in %s: %d, or the password is on the page", path, language, p.Status)
+			p.wants(t, append(testtable.List(c[3]), `aria-invalid="true"`, `id="`+c[2]+`-wrong"`, `role="alert"`, says)...)
 		}
 	}
 	v.get("/console/self?lang=en")

@@ -29,7 +29,7 @@ func TestSeenAs_ReadOnlyRoleView(t *testing.T) {
 		them.signIn(name, password, "")
 		p := admin.post("/console/see-as", url.Values{"role": {string(role)}, "accounts": {"shop"}})
 		require.True(t, p.Status == http.StatusSeeOther, "%s: %d %s", role, p.Status, p.Body)
-		for _, c := range pages {
+		for _, c := range pages(t) {
 			if c.method != "GET" || strings.ContainsAny(c.path, "RBSP") { // those that name what is not here
 				continue
 			}
@@ -38,7 +38,7 @@ func TestSeenAs_ReadOnlyRoleView(t *testing.T) {
 			html := strings.Contains(mine.Header.Get("Content-Type"), "html") && mine.Body != ""
 			assert.True(t, !html || strings.Contains(mine.Body, `id="seen-as"`), "%s as %s does not say so", c.path, role)
 		}
-		for _, c := range pages {
+		for _, c := range pages(t) {
 			if c.method == "POST" && c.path != "/console/scan" {
 				p := admin.post(c.path, url.Values{"did": {"add"}})
 				assert.Equal(t, p.Status, http.StatusForbidden, "%s is sent while only looking as %s", c.path, role)

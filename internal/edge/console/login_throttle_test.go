@@ -2,6 +2,7 @@ package console_test
 
 import (
 	"cmp"
+	_ "embed"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -17,13 +18,8 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-const platform = `
-accounts:
-  - {appid: shop, kind: mini_program, secret: the-secret-of-shop}
-components:
-  - {appid: isv, secret: the-secret-of-isv, message_token: tok, encoding_aes_key: abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE, redirect_hosts: [isv.example]}
-settings: {verification: trust, rule_rate_limit: null, default_rate_limit: null}
-`
+//go:embed testdata/seeds/platform.yaml
+var platform string
 
 // A surface is a place that takes a credential.
 type surface struct {

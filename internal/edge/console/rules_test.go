@@ -1,6 +1,7 @@
 package console_test
 
 import (
+	_ "embed"
 	"fmt"
 	"image/png"
 	"io"
@@ -41,14 +42,8 @@ func newHost(t testing.TB) *host {
 	return h
 }
 
-const fetching = `
-accounts:
-  - {appid: shop, kind: mini_program, name: "<b>Tea</b>", secret: the-secret-of-shop, certified: true, versions: [release]}
-  - {appid: other, kind: mini_program, name: Other, secret: the-secret-of-other, certified: true, versions: [release]}
-rules:
-  - {owner: other, prefix: "https://other.example/", path: pages/index/index, published: true}
-settings: {verification: fetch, allow_private_hosts: true, rule_rate_limit: null}
-`
+//go:embed testdata/seeds/fetching.yaml
+var fetching string
 
 // A rule from its form to its undo, by somebody whose role is rules, without script: what is wrong comes back with what was
 // typed, and every change is theirs in the audit log.

@@ -39,7 +39,7 @@ func TestPageTable_CoversEveryRoute(t *testing.T) {
 		"POST /console/see-as": true,                              // TestSeenAs_ReadOnlyRoleView
 		"GET /console/agree":   true, "POST /console/agree": true, // TestAgreeReference_SingleUse
 		"GET /console/self": true, "POST /console/self": true} // TestSelfService_ChangeSignIn
-	for _, p := range pages {
+	for _, p := range pages(t) {
 		r, err := http.NewRequestWithContext(t.Context(), p.method, p.path, nil)
 		require.NoError(t, err)
 		_, pattern := mux.Handler(r)
@@ -228,7 +228,7 @@ func TestGET_NoSideEffects(t *testing.T) {
 			get(fill.Replace(path) + "?once=" + once + "&code=a&state=b&did=delete&name=shop&id=1&sure=1&lang=zh")
 		}
 	}
-	for _, p := range pages {
+	for _, p := range pages(t) {
 		if p.method == "GET" {
 			get(fillPage.Replace(p.path))
 		}
@@ -313,7 +313,7 @@ func TestSecretFields_MaskedAndSignOut(t *testing.T) {
 		}
 	}
 	look("/console/login", request(t, s).get("/console/login").Body)
-	for _, p := range pages {
+	for _, p := range pages(t) {
 		if p.method != "GET" {
 			continue
 		}

@@ -22,6 +22,7 @@ import (
 	"github.com/qrjump/qrjump/internal/edge/guide"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
+	"github.com/qrjump/qrjump/internal/testkit/testtable"
 )
 
 func open(t *testing.T) *guide.Guide {
@@ -300,31 +301,7 @@ func TestGuideSearch_EnglishAndChinese(t *testing.T) {
 func TestGuideSearch_Synonyms(t *testing.T) {
 	g := open(t)
 	place := regexp.MustCompile(`<li><a href="([^"#]*)(#[^"]*)?"`)
-	for asked, want := range map[string]string{
-		"防伪": "how/copied-codes", "窜货": "how/copied-codes", "监控": "metrics",
-		"单点登录": "how/sign-in#openid-connect-provider",
-		"SSO":  "how/sign-in#openid-connect-provider", "密钥轮换": "handbook#keys-and-their-rotation", "回调": "how/webhooks",
-		"验签": "how/webhooks", "安装": "how/install", "普通链接二维码规则": "calls/qrcodejumpadd",
-		"个人信息": "handbook#erasure-of-a-user",
-		"落地页":  "how/pages-for-buyers", "沙箱": "how/sdk", "集群": "how/nodes", "证书": "how/production#tls-and-proxies",
-		"限流": "calls/every-call", "getAccessToken": "calls/token", "addJumpQRCode": "calls/qrcodejumpadd",
-		"startPushTicket": "calls/api_start_push_ticket", "备份": "how/production#backup-and-restore-drill",
-		"升级": "how/production#upgrade", "校验文件": "calls/qrcodejumpdownload", "激活": "calls/codeactive", "打印": "how/print",
-		"扫码接口": "how/app", "unionid": "calls/jscode2session", "码包": "calls/applycodedownload",
-		"nginx":       "how/install#reverse-proxy-nginx",
-		"counterfeit": "how/copied-codes", "术语": "#glossary", "如何发布规则？": "tour#add-a-rule-of-your-own",
-		"小程序码":  "calls/not-offered",
-		"扫码打不开": "tour#explanation-of-a-scan-that-opens-nothing", "安卓": "settings#hosts-and-pages",
-		"how do I back it up?": "how/production#backup-and-restore-drill",
-		"10,000 labels":        "how/print", "erase a user": "handbook#erasure-of-a-user", "java": "calls/sdks",
-		"key rotation":   "handbook#keys-and-their-rotation",
-		"docker compose": "how/install#docker-podman-and-kubernetes", "kubernetes": "how/install#docker-podman-and-kubernetes",
-		"which port do I open in the firewall": "how/install#ports", "uninstall": "how/install", "windows": "how/install",
-		"campaign": "how/statistics", "license": "questions",
-		"GDPR": "handbook#erasure-of-a-user",
-		"时区":   "how/sign-in#time-zones", "timezone": "how/sign-in#time-zones", "订单": "calls/applycode",
-		"备份恢复": "how/production#backup-and-restore-drill", "exit codes": "commands#exit-codes", "退出码": "commands#exit-codes",
-	} {
+	for asked, want := range testtable.Map(t, "testdata/searches.txt") {
 		for _, language := range []string{"en", "zh"} {
 			_, body := get(t, g, guide.Root+language+"/search?q="+url.QueryEscape(asked))
 			_, list, _ := strings.Cut(body, `class="found"`)

@@ -14,32 +14,13 @@ import (
 
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
+	"github.com/qrjump/qrjump/internal/testkit/testtable"
 )
 
 // statement is a row of docs/contract-tests.md.
 type statement struct {
 	page, section, text string
 	tests               []string
-}
-
-// sectionsWithoutStatements are the numbered sections of the contract that say nothing a test can hold, each with the reason.
-var sectionsWithoutStatements = map[string]string{
-	"rules 1.10":      "misprints of translated pages",
-	"rules 2":         "a heading",
-	"rules 3":         "a heading",
-	"rules 4":         "interfaces that are not served",
-	"rules 5":         "reports, with the sections that rest on them",
-	"rules 6":         "the choices of the sections before, once more",
-	"marketcode 0":    "a summary of the sections behind it",
-	"marketcode 3":    "a heading",
-	"marketcode 4":    "a heading",
-	"marketcode 5":    "a heading",
-	"marketcode 6":    "a heading",
-	"marketcode 8":    "what peers offer beyond the wire",
-	"marketcode 10":   "questions",
-	"marketcode 11":   "the choices of the sections before, once more",
-	"marketcode 11.1": "cases, held by the rows of their sections",
-	"marketcode 12":   "sources",
 }
 
 // statements returns the rows of docs/contract-tests.md.
@@ -81,6 +62,7 @@ func TestStatements_EachIsHeld(t *testing.T) {
 			assert.Equal(t, cases.missing(name), "", "%s %q: %s", section, row.text, name)
 		}
 	}
+	sectionsWithoutStatements := testtable.Map(t, "testdata/sections_without_statements.txt")
 	heading := regexp.MustCompile(`(?m)^#{2,3} ([0-9]+(?:\.[0-9]+)?)\.? `)
 	var all []string
 	for _, page := range []string{"rules", "marketcode"} {
@@ -101,7 +83,7 @@ func TestStatements_EachIsHeld(t *testing.T) {
 		assert.True(t, slices.Contains(all, section), "docs/contract-tests.md cites %s, which the contract does not have", section)
 	}
 	for section := range sectionsWithoutStatements {
-		assert.True(t, slices.Contains(all, section), "sectionsWithoutStatements has %s, which the contract does not have", section)
+		assert.True(t, slices.Contains(all, section), "sections_without_statements.txt has %s, which the contract does not have", section)
 	}
 }
 
@@ -162,7 +144,7 @@ func (x *caseIndex) missingInFile(file, text string) string {
 	return ""
 }
 
-// literalsOf returns the string literals of the tests of a directory, and the names of its stories.
+// literalsOf returns the string literals of the tests of a directory, the names of its stories and the first cells of its tables.
 func (x *caseIndex) literalsOf(dir string) []string {
 	if list, known := x.literals[dir]; known {
 		return list
@@ -189,6 +171,16 @@ func (x *caseIndex) literalsOf(dir string) []string {
 		require.NoError(x.t, err)
 		for _, heading := range regexp.MustCompile(`(?m)^## (.+)$`).FindAllSubmatch(text, -1) {
 			list = append(list, string(heading[1]))
+		}
+	}
+	tables, err := filepath.Glob(filepath.Join(dir, "testdata/*.txt"))
+	require.NoError(x.t, err)
+	for _, file := range tables {
+		text, err := os.ReadFile(file)
+		require.NoError(x.t, err)
+		for line := range strings.Lines(string(text)) {
+			name, _, _ := strings.Cut(line, "\t")
+			list = append(list, name)
 		}
 	}
 	x.literals[dir] = list

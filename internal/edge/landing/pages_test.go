@@ -3,6 +3,7 @@ package landing_test
 import (
 	"bytes"
 	"crypto/sha256"
+	_ "embed"
 	"encoding/base64"
 	"fmt"
 	"image/png"
@@ -24,20 +25,8 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-const town = `
-accounts:
-  - {appid: shop, kind: mini_program, secret: secret-shop-0000, name: "<script>alert(1)</script> & Co", versions: [release]}
-  - {appid: tea, kind: mini_program, secret: secret-tea-00000, name: 茶馆, versions: [release], url_scheme: "teaapp://open?app={appid}&page={path}&query={query}"}
-  - {appid: brand, kind: service_account, secret: secret-brand-000, certified: true, features: [marketcode], marketcode_key: 0123456789abcdef, linked: [shop]}
-rules:
-  - {owner: shop, prefix: "http://coffee.example/t/", path: pages/table/table, published: true}
-  - {owner: shop, prefix: "http://coffee.example/draft/", path: pages/draft, published: false}
-  - {owner: shop, prefix: "http://coffee.example/cgi-bin/t/", path: pages/table/table, published: true}
-  - {owner: shop, prefix: "https://secure.example/t/", path: pages/table/table, published: true}
-  - {owner: shop, prefix: "http://cup.example/safe/", path: pages/cup/cup, published: true}
-  - {owner: tea, prefix: "http://tea.example/", path: "pages/tea?x=1", published: true}
-settings: {verification: trust, rule_rate_limit: null}
-`
+//go:embed testdata/seeds/town.yaml
+var town string
 
 type place struct {
 	*servertest.Server

@@ -11,45 +11,21 @@ import (
 	"testing"
 	"time"
 
-	"github.com/qrjump/qrjump/internal/infra/adminroute"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
+	"github.com/qrjump/qrjump/internal/testkit/testtable"
 )
 
 func TestOIDC_RolesClaim(t *testing.T) {
-	for name, c := range map[string]struct {
-		claim, token string
-		role         adminroute.Role
-		accounts     []string
-		why          DenyReason
-	}{
-		"a list":                              {"roles", `{"roles":["staff","operator"]}`, "operator", nil, ""},
-		"one text":                            {"roles", `{"roles":"staff,operator"}`, "operator", nil, ""},
-		"the names of an object":              {"urn:roles", `{"urn:roles":{"viewer":{"org":"x"}}}`, "viewer", nil, ""},
-		"a name that is false, or nothing":    {"g", `{"g":{"admin":false,"operator":null,"viewer":true}}`, "viewer", nil, ""},
-		"a path":                              {"access.q.roles", `{"access":{"q":{"roles":["rules-editor"]}}}`, "rules-editor", nil, ""},
-		"a name with dots":                    {"https://x.example/roles", `{"https://x.example/roles":["viewer"]}`, "viewer", nil, ""},
-		"the role that covers the others":     {"g", `{"g":["viewer","marketer","operator"]}`, "operator", nil, ""},
-		"AppIDs":                              {"g", `{"g":["rules-editor:b","rules-editor:a","rules-editor:b","viewer"]}`, "rules-editor", []string{"a", "b"}, ""},
-		"all AppIDs beside one":               {"g", `{"g":["rules-editor:a","rules-editor"]}`, "rules-editor", nil, ""},
-		"those of others do not count":        {"g", `{"g":["admin","qrjump:viewer"]}`, "viewer", nil, ""},
-		"an AppID among those of others":      {"g", `{"g":["operator","qrjump:rules-editor:wx1"]}`, "rules-editor", []string{"wx1"}, ""},
-		"no claim":                            {"g", `{}`, "", nil, Absent},
-		"an empty list":                       {"g", `{"g":[]}`, "", nil, NoRole},
-		"no role of ours":                     {"g", `{"g":["staff","Admin","superadmin"]}`, "", nil, NoRole},
-		"a limit without an AppID is no role": {"g", `{"g":["operator:"]}`, "", nil, NoRole},
-		"numbers are no roles":                {"g", `{"g":[1,null,{"admin":true}]}`, "", nil, NoRole},
-		"neither covers the other":            {"g", `{"g":["rules-editor","marketer"]}`, "", nil, Two},
-		"one that covers both":                {"g", `{"g":["rules-editor","marketer","operator"]}`, "operator", nil, ""},
-		"an admin of one AppID":               {"g", `{"g":["admin:a"]}`, "", nil, Limited},
-	} {
-		t.Run(name, func(t *testing.T) {
+	for _, c := range testtable.Rows(t, "testdata/roles_claims.txt", 6) {
+		t.Run(c[0], func(t *testing.T) {
 			var all map[string]any
-			require.NoError(t, json.Unmarshal([]byte(c.token), &all))
-			role, accounts, err := (&Provider{RolesClaim: c.claim}).role(all)
+			require.NoError(t, json.Unmarshal([]byte(c[2]), &all))
+			role, accounts, err := (&Provider{RolesClaim: c[1]}).role(all)
 			refusal, _ := errors.AsType[*Denial](err)
-			refused := (err != nil) != (c.why != "") || refusal != nil && refusal.Reason != c.why
-			assert.True(t, role == c.role && slices.Equal(accounts, c.accounts) && !refused, "%q for %q, %v", role, accounts, err)
+			refused := (err != nil) != (c[5] != "") || refusal != nil && string(refusal.Reason) != c[5]
+			assert.True(t, string(role) == c[3] && slices.Equal(accounts, testtable.List(c[4])) && !refused, "%q for %q, %v", role,
+				accounts, err)
 		})
 	}
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
+	"github.com/qrjump/qrjump/internal/testkit/testtable"
 )
 
 const shopScan = `{"text":"https://shop.example/t/7"}`
@@ -25,31 +26,21 @@ func post(body string, lines ...string) string {
 		fmt.Sprintf("Content-Length: %d\r\n\r\n%s", len(body), body)
 }
 
-// asked are requests of every kind that lets two readers of HTTP disagree, some of them several on one connection: those of
-// testdata/requests.txt, a name and a request a line, with the escapes of a Go string, and long ones.
-var asked = readRequests(map[string]string{
-	"two hundred, pipelined":  strings.Repeat(post(shopScan), 200),
-	"16 KiB":                  post(`{"text":"` + strings.Repeat("x", 16<<10-11) + `"}`),
-	"above 16 KiB":            post(`{"text":"` + strings.Repeat("x", 16<<10-10) + `"}`),
-	"64 KiB":                  post(`{"text":"https://shop.example/t/` + strings.Repeat("/", 64<<10) + `"}`),
-	"thousands of slashes":    post(`{"text":"https://shop.example/t` + strings.Repeat("/", 4000) + `"}`),
-	"a long head":             post(shopScan, "X-A: "+strings.Repeat("a", 20_000)),
-	"a head that is too long": post(shopScan, "X-A: "+strings.Repeat("a", 100_000)),
-	"many lines":              post(shopScan, strings.TrimSuffix(strings.Repeat("X-A: b\r\n", 500), "\r\n")),
-	"a path that is too long": strings.Replace(post(shopScan), "resolve ", "resolve?"+strings.Repeat("a", 80_000)+" ", 1),
-})
-
-func readRequests(requests map[string]string) map[string]string {
-	text, err := os.ReadFile("testdata/requests.txt")
-	if err != nil {
-		panic(err)
-	}
-	for line := range strings.Lines(string(text)) {
-		name, request, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "\t")
-		if requests[name], err = strconv.Unquote(`"` + strings.ReplaceAll(request, `"`, `\"`) + `"`); err != nil {
-			panic(fmt.Sprint(name, ": ", err))
-		}
-	}
+// asked returns requests of every kind that lets two readers of HTTP disagree, some of them several on one connection: those of
+// testdata/requests.txt, by their names, and long ones.
+func asked(t *testing.T) map[string]string {
+	requests := testtable.Map(t, "testdata/requests.txt")
+	maps.Copy(requests, map[string]string{
+		"two hundred, pipelined":  strings.Repeat(post(shopScan), 200),
+		"16 KiB":                  post(`{"text":"` + strings.Repeat("x", 16<<10-11) + `"}`),
+		"above 16 KiB":            post(`{"text":"` + strings.Repeat("x", 16<<10-10) + `"}`),
+		"64 KiB":                  post(`{"text":"https://shop.example/t/` + strings.Repeat("/", 64<<10) + `"}`),
+		"thousands of slashes":    post(`{"text":"https://shop.example/t` + strings.Repeat("/", 4000) + `"}`),
+		"a long head":             post(shopScan, "X-A: "+strings.Repeat("a", 20_000)),
+		"a head that is too long": post(shopScan, "X-A: "+strings.Repeat("a", 100_000)),
+		"many lines":              post(shopScan, strings.TrimSuffix(strings.Repeat("X-A: b\r\n", 500), "\r\n")),
+		"a path that is too long": strings.Replace(post(shopScan), "resolve ", "resolve?"+strings.Repeat("a", 80_000)+" ", 1),
+	})
 	return requests
 }
 
@@ -58,8 +49,9 @@ func TestScanListeners_IdenticalResponses(t *testing.T) {
 	t.Parallel()
 	shared := servertest.Start(t, servertest.Options{Seed: scanTown})
 	own := servertest.Start(t, servertest.Options{Seed: scanTown, ScanListener: true})
-	assert.True(t, len(asked) >= 140, "%d requests", len(asked))
-	for name, raw := range asked {
+	requests := asked(t)
+	assert.True(t, len(requests) >= 140, "%d requests", len(requests))
+	for name, raw := range requests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			want, got := told(t, shared, raw), told(t, own, raw)
@@ -97,9 +89,10 @@ func TestScanListeners_IdenticalResponsesRandomized(t *testing.T) {
 	bareKey, laneKey := key(guarded.bare), key(guarded.lane)
 
 	var bases []string
-	for _, name := range slices.Sorted(maps.Keys(asked)) {
-		if len(asked[name]) <= 1<<10 {
-			bases = append(bases, asked[name])
+	requests := asked(t)
+	for _, name := range slices.Sorted(maps.Keys(requests)) {
+		if len(requests[name]) <= 1<<10 {
+			bases = append(bases, requests[name])
 		}
 	}
 	const stands = "THE-KEY"
