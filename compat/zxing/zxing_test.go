@@ -44,7 +44,7 @@ func TestGrade_UnusedErrorCorrection(t *testing.T) {
 		}
 	}
 	drawn := filepath.Join(dir, "drawn.png")
-	if _, err := output(t, qrjump, "symbol", "draw", text, "--level", "M", "--dpi", "300", "--module", "0.85mm", "--out", drawn); err != nil {
+	if _, err := output(t, qrjump, "symbol", "draw", text, "--level", "M", "--module", "0.85mm", "--out", drawn); err != nil {
 		t.Fatal(err)
 	}
 	f, err := os.Open(drawn)
@@ -95,7 +95,7 @@ func TestGrade_UnusedErrorCorrection(t *testing.T) {
 		unused := g.Parameters[len(g.Parameters)-1]
 		want := 1 - 2*float64(wrong)/correction
 		if unused.Parameter != "unused_error_correction" || math.Abs(unused.Value-want) > 0.006 {
-			t.Errorf("%d flipped modules: %s is %v, want %.3f: ZXing corrected %d codewords", i, unused.Parameter, unused.Value, want, wrong)
+			t.Errorf("%d flipped modules, %d wrong codewords: %s is %v, want %.3f", i, wrong, unused.Parameter, unused.Value, want)
 		}
 		extents[wrong] = true
 	}

@@ -143,11 +143,11 @@ func (c Config) Check() error {
 		}
 		if c.emulates() && !c.DevPublic && !loopback(host) {
 			return usage(
-				"%s %s is reachable from other machines, and --dev and --emulator give every caller full access: listen on 127.0.0.1, or add --dev-public", flag, address)
+				"%s %s: other machines would have full access with --dev and --emulator: listen on 127.0.0.1, or add --dev-public", flag, address)
 		}
 		if c.TLSDev && !c.DevPublic && !loopback(host) {
 			return usage(
-				"%s %s is reachable from other machines, and --tls-dev is for development: listen on 127.0.0.1, or add --dev-public", flag, address)
+				"%s %s: --tls-dev is for development on this machine: listen on 127.0.0.1, or add --dev-public", flag, address)
 		}
 	}
 	for _, name := range c.DevHost {

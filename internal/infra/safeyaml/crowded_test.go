@@ -64,7 +64,8 @@ func TestCheck_OneDocument(t *testing.T) {
 		"a: |\n  ---\n  ...\n  text\nb: 1": "",
 	} {
 		err := Check([]byte(text))
-		assert.True(t, (err == nil) == (want == "") && (err == nil || strings.HasPrefix(err.Error(), want)), "%q: %v, want %q", text, err, want)
+		fits := (err == nil) == (want == "") && (err == nil || strings.HasPrefix(err.Error(), want))
+		assert.True(t, fits, "%q: %v, want %q", text, err, want)
 	}
 }
 
