@@ -63,7 +63,7 @@ func TestScanQuery_StoppedNode(t *testing.T) {
 	refused := func(when string) {
 		t.Helper()
 		status, text := call(asked, "GET", "/admin/v1/statistics?wait=true", "", adminToken)
-		assert.True(t, status == 503 && strings.Contains(text, other.config().Data+") does not answer"),
+		assert.True(t, status == 503 && strings.Contains(text, other.config().Data+") does not respond"),
 			"%s: %d %s, want a refusal that names the node", when, status, text)
 	}
 	scan(asked)

@@ -223,7 +223,7 @@ func TestClientRows_InvalidPackage(t *testing.T) {
 		"nothing":           {fault: "cut"},
 		"cut at a block":    {pkg: string(whole[:64*100]), fault: client.ErrPackageKey.Error()}, // the last block has no padding
 		"cut within one":    {pkg: string(whole[:64*100+4]), fault: "cut"},
-		"something foreign": {pkg: string(whole[:6400]) + "<>" + string(whole[6402:]), fault: "no Base64"},
+		"something foreign": {pkg: string(whole[:6400]) + "<>" + string(whole[6402:]), fault: "not Base64"},
 	} {
 		in, err := client.Rows(iotest.HalfReader(strings.NewReader(k.pkg)), cmp.Or(k.key, packageKey))
 		var got []byte

@@ -190,7 +190,7 @@ func wantAway(w works) {
 		for _, call := range calls {
 			a := w.Do("POST", "/scan/v1/"+call, fmt.Sprintf(`{"user":"u","text":%q}`, text))
 			assert.True(w.t, a.Status == http.StatusServiceUnavailable && a.Header.Get("Content-Type") == "application/problem+json" &&
-				strings.Contains(a.Body, "whether this is a code cannot be read now"), "%s of %s: %d %s", call, text, a.Status, a.Body)
+				strings.Contains(a.Body, "the code lookup failed"), "%s of %s: %d %s", call, text, a.Status, a.Body)
 		}
 		a := pageOfImported(w, strings.TrimPrefix(text, "https://"))
 		assert.True(w.t, a.Status == http.StatusServiceUnavailable && a.Header.Get("Retry-After") != "" &&

@@ -194,7 +194,7 @@ func TestMasterKeyRotation_NewKeyFromFile(t *testing.T) {
 	turn := server.KeyRotation{Config: p.config(), NewKeyFile: file}
 	old := content(t, p.master())
 	for text, want := range map[string]string{"": "64 hexadecimal digits", "hello": "64 hexadecimal digits",
-		string(old): "is the master key already"} {
+		string(old): "is already the master key"} {
 		write(text)
 		_, err := turn.Run(t.Context())
 		assert.True(t, errors.Is(err, server.ErrUsage) && strings.Contains(err.Error(), want) && !strings.Contains(err.Error(), "\n"),

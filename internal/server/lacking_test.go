@@ -32,7 +32,7 @@ func (c *counter) lacks(when string, total, lacking int64) {
 	}
 	want := "ready\n"
 	if lacking > 0 {
-		want += "the ledger lacks " + strconv.FormatInt(lacking, 10) + " scans that were counted"
+		want += "the scan log lacks " + strconv.FormatInt(lacking, 10) + " counted scans"
 	}
 	if b := c.Send(c.Request("GET", "/readyz", "")); b.Status != 200 || !strings.HasPrefix(b.Body, want) || lacking == 0 && b.Body != want {
 		c.t.Errorf("%s: /readyz: %d %q, want %q", when, b.Status, b.Body, want)

@@ -41,7 +41,7 @@ func TestStart_RejectsMissingSQLiteFile(t *testing.T) {
 		before := names(t, p.data)
 		_, err := p.try(t, o)
 		assert.True(t, err != nil && errors.Is(err, server.ErrUsage) && strings.Contains(err.Error(), "qrjump.db is missing or empty") &&
-			strings.Contains(err.Error(), "put qrjump.db back") && !strings.Contains(err.Error(), "\n"), "%s: %v", why, err)
+			strings.Contains(err.Error(), "restore qrjump.db") && !strings.Contains(err.Error(), "\n"), "%s: %v", why, err)
 		after := names(t, p.data)
 		assert.True(t, slices.Equal(before, after), "%s: the folder had %v and has %v", why, before, after)
 	}

@@ -189,7 +189,7 @@ func TestNodes_RejectLostDatabase(t *testing.T) {
 		require.NoError(t, err)
 	}
 	_, err := mixed.try(t, servertest.Options{})
-	require.True(t, err != nil && strings.Contains(err.Error(), "the database is another"), "another's: %v", err)
+	require.True(t, err != nil && strings.Contains(err.Error(), "was used with another database"), "another's: %v", err)
 	// The calls that were meant go on.
 	require.NoError(t, os.Remove(filepath.Join(lost.data, "database")))
 	lost.start(t, servertest.Options{})

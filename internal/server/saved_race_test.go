@@ -62,7 +62,7 @@ func TestSnapshotLoad_UnderTraffic(t *testing.T) {
 		traffic.Wait()
 		p.tamper(t, `UPDATE snapshots SET data = SUBSTR(data, 1, LENGTH(data) / 2)`)
 		a := nodes[0].Do("POST", "/admin/v1/emulator/snapshots/base/load", "", asAdmin)
-		assert.True(t, a.Status == http.StatusConflict && strings.Contains(a.Body, "the snapshot is damaged"),
+		assert.True(t, a.Status == http.StatusConflict && strings.Contains(a.Body, "the snapshot is corrupted"),
 			"load of a damaged snapshot: %d %s, want 409", a.Status, a.Body)
 		for _, s := range nodes {
 			a := s.Admin("POST", "/statistics/recount", "{}")

@@ -129,7 +129,7 @@ func TestScans_DatabaseUnavailable(t *testing.T) {
 	assert.Equal(t, w.ask("resolve", "u", "https://p.url.cn/x").Action, "open_mini_program", "a rule")
 	a := w.Do("POST", "/scan/v1/resolve", `{"user":"u","text":"`+code+`"}`)
 	assert.True(t, a.Status == 503 && a.Header.Get("Content-Type") == "application/problem+json" &&
-		strings.Contains(a.Body, "cannot be written now"), "a code: %d %s", a.Status, a.Body)
+		strings.Contains(a.Body, "cannot be stored"), "a code: %d %s", a.Status, a.Body)
 	eventually(t, "the store is asked the next time", func() bool {
 		return strings.Contains(w.Do("GET", "/metrics", "").Body, "\nqrjump_replica_staleness_seconds 0.001\n")
 	})

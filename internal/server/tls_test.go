@@ -227,10 +227,10 @@ func TestLocalCA_LeafRenewal(t *testing.T) {
 	ended := o
 	ended.Began = servertest.Began.Add(11 * 366 * 24 * time.Hour)
 	_, err = servertest.Try(t, ended)
-	assert.True(t, errors.Is(err, server.ErrUsage) && strings.Contains(err.Error(), "it ended on"), "the authority has ended: %v", err)
+	assert.True(t, errors.Is(err, server.ErrUsage) && strings.Contains(err.Error(), "it expired on"), "the authority has ended: %v", err)
 	require.NoError(t, os.Remove(filepath.Join(data, "tls", "ca.key")))
 	_, err = servertest.Try(t, o)
-	assert.True(t, errors.Is(err, server.ErrUsage) && strings.Contains(err.Error(), "its key is not"), "ca.key is gone: %v", err)
+	assert.True(t, errors.Is(err, server.ErrUsage) && strings.Contains(err.Error(), "is missing"), "ca.key is gone: %v", err)
 }
 
 // ownPair writes a certificate that signed itself, and its key.
@@ -301,7 +301,7 @@ func TestServerTLS_OperatorCertificate(t *testing.T) {
 		got := shown(t, s).DNSNames[0]
 		assert.True(t, got == "two.example", "with half a pair %s is shown", got)
 	}
-	n := strings.Count(s.Log(), "the new certificate cannot be used")
+	n := strings.Count(s.Log(), "new certificate not usable")
 	assert.True(t, n == 1, "this was told %d times, want once", n)
 	require.NoError(t, os.Remove(cert))
 	got := shown(t, s).DNSNames[0]
@@ -326,8 +326,8 @@ func TestServerTLS_RejectsInvalidCertificate(t *testing.T) {
 		{"no such certificate", "--tls-cert", func(c *server.Config) { c.TLSCert, c.TLSKey = file("none"), file("a.key") }},
 		{"no such key", "--tls-key", func(c *server.Config) { c.TLSCert, c.TLSKey = file("a.pem"), file("none") }},
 		{"a folder", "--tls-key", func(c *server.Config) { c.TLSCert, c.TLSKey = file("a.pem"), dir }},
-		{"another's key", "no pair", func(c *server.Config) { c.TLSCert, c.TLSKey = file("a.pem"), file("b.key") }},
-		{"swapped", "no pair", func(c *server.Config) { c.TLSCert, c.TLSKey = file("a.key"), file("a.pem") }},
+		{"another's key", "do not match", func(c *server.Config) { c.TLSCert, c.TLSKey = file("a.pem"), file("b.key") }},
+		{"swapped", "do not match", func(c *server.Config) { c.TLSCert, c.TLSKey = file("a.key"), file("a.pem") }},
 		{"the local authority for strangers", "--tls-dev is for development",
 			func(c *server.Config) { c.Dev, c.TLSDev, c.Listen = false, true, "0.0.0.0:0" }},
 		{"its scan API for strangers", "--scan-listen", func(c *server.Config) { c.Dev, c.TLSDev, c.ScanListen = false, true, ":0" }},
@@ -359,7 +359,7 @@ func TestServerTLS_ExpiredCertificate(t *testing.T) {
 	s, err := servertest.Try(t, servertest.Options{Seed: shop, Began: servertest.Began.Add(2 * time.Hour),
 		Config: func(c *server.Config) { c.TLSCert, c.TLSKey = cert, key }})
 	require.NoError(t, err)
-	assert.True(t, strings.Contains(s.Log(), "clients will refuse the certificate"), "nobody is told")
+	assert.True(t, strings.Contains(s.Log(), "clients will reject it"), "nobody is told")
 	if resp, err := fixedClient(s, authority(t, cert), s.Clock.Now).Get("https://old.example/healthz"); err == nil {
 		resp.Body.Close()
 		t.Error("a client was served")

@@ -256,7 +256,7 @@ func TestFollow_NoGapsNoRepeats(t *testing.T) {
 	})
 	succeeded(t, errs, nil)
 	// Somebody has to notice: a connection may be made again at any moment.
-	for cut(); !strings.Contains(log.String(), "connection that tells of changes is lost"); cut() {
+	for cut(); !strings.Contains(log.String(), "change notification connection lost"); cut() {
 	}
 	require.NoError(t, nodes[0].PutMeta(ctx, "end", "1"))
 	for i, c := range followers {

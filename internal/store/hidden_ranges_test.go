@@ -89,7 +89,7 @@ func TestImportRules_DoesNotBlockOthers(t *testing.T) {
 
 		// The same prefix: whoever adds it is told to try again, and holds up nobody for long.
 		err := add(ctx, b[1], other, "r", "https://h1.example/1/", false)
-		assert.True(t, isLocked(err) && strings.Contains(err.Error(), "an import that is not at its end"), "the same prefix: %v", err)
+		assert.True(t, isLocked(err) && strings.Contains(err.Error(), "locked by a running import"), "the same prefix: %v", err)
 		assert.True(t, !nodes[1].committer.separate[ownerPart(other.AppID)].IsZero(),
 			"the next change of that owner is made together with those of others, and breaks them up again")
 		// One import at a time is written like this, but a short one waits for none.
@@ -259,7 +259,7 @@ func TestImportRules_UpdatesDoNotBlockOthers(t *testing.T) {
 			"edit":   b[1].Edit(ctx, own, rules.Draft{Prefix: "https://h0.example/0/", Path: "mine", OpenVersion: rules.OpenRelease}),
 			"delete": b[1].Delete(ctx, own, "https://h2.example/2/", ""),
 		} {
-			assert.True(t, isLocked(err) && strings.Contains(err.Error(), "an import that is not at its end"),
+			assert.True(t, isLocked(err) && strings.Contains(err.Error(), "locked by a running import"),
 				"%s of a rule that is being imported: %v", what, err)
 		}
 		want(t, "rules that others see changed", number(t, nodes[1], `SELECT COUNT(*) FROM rules WHERE test_links <> 'null'`), 0)

@@ -331,7 +331,7 @@ func TestReseal_OldKeyProcessLockedOut(t *testing.T) {
 		if late, err := Open(t.Context(), target); err == nil {
 			late.Close()
 			t.Error("a process started in between")
-		} else if !strings.Contains(err.Error(), "being turned") {
+		} else if !strings.Contains(err.Error(), "being rotated") {
 			t.Error(err)
 		}
 		return "new " + name, nil
@@ -346,7 +346,7 @@ func TestReseal_OldKeyProcessLockedOut(t *testing.T) {
 	}
 	turn(reseal) // the connection of that Ping ends before
 	err = served.Ping(t.Context())
-	assert.True(t, err != nil && strings.Contains(err.Error(), "start it again"), "a process with the old keys: %v", err)
+	assert.True(t, err != nil && strings.Contains(err.Error(), "restart this process"), "a process with the old keys: %v", err)
 	// The connection that was refused is gone: it keeps nobody from working alone.
 	turn(func(name, _ string) (string, error) { return "newer " + name, nil })
 	assert.NoErrorf(t, open(t, target).Ping(t.Context()), "a new process is locked out")

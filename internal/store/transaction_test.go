@@ -170,7 +170,7 @@ func TestTransaction_ReturnsCancelCause(t *testing.T) {
 			leave()
 			return untilIt(func() error { return rows.Scan(new(int)) })
 		}},
-		"what was noted": {"looking for the last change", func(ctx context.Context, leave func(), tx *Tx) error {
+		"what was noted": {"reading the head of the audit log", func(ctx context.Context, leave func(), tx *Tx) error {
 			if err := tx.note(ctx, ofMeta, "x", "put", nil); err != nil {
 				return err
 			}

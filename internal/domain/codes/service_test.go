@@ -204,7 +204,7 @@ func TestApply_SpaceExhausted(t *testing.T) {
 	p.Floor = codes.Space - 15_000
 	last := p.apply("last", 10_000)
 	_, err := p.Apply(t.Context(), p.owner, codes.Application{ISV: "too much", Count: 10_000})
-	assert.True(t, err != nil && strings.Contains(err.Error(), "used up"), "%v", err)
+	assert.True(t, err != nil && strings.Contains(err.Error(), "exhausted"), "%v", err)
 	f, err := p.Lookup(t.Context(), codes.CodeName{URL: p.Text(last, 9_999)})
 	assert.True(t, err == nil && f.Index == 9_999, "%+v, %v", f, err)
 }

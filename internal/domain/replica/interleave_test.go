@@ -758,7 +758,7 @@ func TestReplicaRetry_HealsReady(t *testing.T) {
 			p.changed(ctx, thing) // counts once
 		}
 		err := p.Ready()
-		assert.True(t, err != nil && strings.Contains(err.Error(), "by 3 changes"), "Ready says %v", err)
+		assert.True(t, err != nil && strings.Contains(err.Error(), "3 changes behind"), "Ready says %v", err)
 		time.Sleep(10*time.Second + time.Millisecond)
 		got := tries.Load()
 		assert.True(t, got == 2*things+10*2*things && p.Ready() != nil, "%d tries in ten seconds, Ready says %v", got, p.Ready())

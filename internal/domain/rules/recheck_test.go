@@ -141,20 +141,20 @@ func TestRecheck_MissingFileWarnsOnly(t *testing.T) {
 	n.day()
 	found := n.list(true)
 	require.True(t, len(found) == 2 && !found[0].OK && strings.Contains(found[0].Reason, "404") &&
-		strings.Contains(found[1].Reason, `the answer is "another content"`) && found[0].Directory == "https://a.example/x/",
+		strings.Contains(found[1].Reason, `the file contains "another content"`) && found[0].Directory == "https://a.example/x/",
 		"%+v", found)
 	since := found[0].FailingSince
 	n.day()
 	failing := n.list(true)
 	assert.True(t, len(failing) == 2 && failing[0].FailingSince.Equal(since) && failing[0].CheckedAt.After(since), "%+v", failing)
-	got := strings.Count(n.logs.String(), "not in place any more")
+	got := strings.Count(n.logs.String(), "verification file missing")
 	assert.True(t, got >= 4, "%d warnings: %s", got, n.logs.String())
 	after := n.rules()
 	assert.True(t, slices.Equal(before, after), "the rules were %v, are %v", before, after)
 	n.files[gone], n.files[other] = "content of shop", "content of tea"
 	n.day()
 	found = n.list(true)
-	assert.True(t, len(found) == 0 && strings.Count(n.logs.String(), "in place again") == 2, "%+v %s", found, n.logs.String())
+	assert.True(t, len(found) == 0 && strings.Count(n.logs.String(), "verification file restored") == 2, "%+v %s", found, n.logs.String())
 }
 
 // rules are all rules in words.

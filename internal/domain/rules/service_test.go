@@ -382,7 +382,7 @@ func TestAddRule_VerificationFile(t *testing.T) {
 		{"may have white space around it", "\r\n " + confirmText + "\n", nil, errcode.OK, "in place"},
 		{"may have no more than its text", confirmText + "0", nil, errcode.ConfirmFileFailed, confirmText},
 		{"has the case that it has", strings.ToUpper(confirmText), nil, errcode.ConfirmFileFailed, "want exactly"},
-		{"is empty", "", nil, errcode.ConfirmFileFailed, `the answer is ""`},
+		{"is empty", "", nil, errcode.ConfirmFileFailed, `the file contains ""`},
 		{"is another's", strings.Repeat("f", 32), nil, errcode.ConfirmFileFailed, "ffff"},
 		{"is no text", "\xff\x00", nil, errcode.ConfirmFileFailed, "want exactly"},
 		{"cannot be had", confirmText, errors.New("status 302"), errcode.ConfirmFileFailed, "status 302"},

@@ -361,7 +361,7 @@ func TestOIDC_InvalidConfiguration(t *testing.T) {
 	t.Parallel()
 	for want, o := range map[string]server.OIDC{
 		"--oidc-issuer and --oidc-client-id": {Issuer: "https://login.example"}, "belong together": {ClientSecret: "x"},
-		"want https://": {Issuer: "http://login.example", ClientID: "c"}, "as its discovery": {Issuer: "login", ClientID: "c"}} {
+		"want https://": {Issuer: "http://login.example", ClientID: "c"}, "as in its discovery": {Issuer: "login", ClientID: "c"}} {
 		c := server.Default()
 		c.OIDC = o
 		err := c.Check()

@@ -284,7 +284,7 @@ func TestJournal_RejectsForeignFiles(t *testing.T) {
 	b, _ := os.ReadFile(filepath.Join(other, segmentName(1)))
 	os.WriteFile(filepath.Join(one, segmentName(1)), b, 0o600)
 	_, err := OpenJournal(one, JournalOptions{})
-	assert.True(t, err != nil && strings.Contains(err.Error(), "belongs to the ledger"), "opened: %v", err)
+	assert.True(t, err != nil && strings.Contains(err.Error(), "belongs to the scan log"), "opened: %v", err)
 	// Without its id, a folder is what its files say.
 	os.Remove(filepath.Join(one, ledgerFile))
 	j := openJournal(t, one, JournalOptions{})

@@ -182,7 +182,7 @@ func TestJournal_EraseReadsOnlyMatchingFiles(t *testing.T) {
 	j.Close()
 	require.NoError(t, os.WriteFile(name, before, 0o600))
 	j, d = rareJournal(t, dir, 0)
-	erase(someUser(10_020), 1, len(all), "put back")
+	erase(someUser(10_020), 1, len(all), "restore")
 	assert.Equal(t, len(require.All(t, j.Read(t.Context(), 0))), 10_000, "events are missing")
 	require.NoError(t, j.Forget(t.Context(), time.Now().AddDate(100, 0, 0)))
 	left, _ := filepath.Glob(filepath.Join(dir, "*"+usersSuffix))

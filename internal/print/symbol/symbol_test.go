@@ -177,7 +177,7 @@ func TestDataMatrix_Rectangular(t *testing.T) {
 		assert.Equal(t, readtest.WrongDataMatrix(t, rows), 0, "wrong blocks of %v", size)
 	}
 	_, err := symbol.DataMatrix(strings.Repeat("a,", 25), true)
-	assert.True(t, err != nil && strings.Contains(err.Error(), "take a square one"), "50 characters: %v", err)
+	assert.True(t, err != nil && strings.Contains(err.Error(), "use a square one"), "50 characters: %v", err)
 }
 
 // Issue 28: the Chinese fonts of Debian come as collections whose tables stand anywhere in the file, and were refused.
@@ -263,7 +263,7 @@ func TestSymbol_InvalidSizeSuggestsValid(t *testing.T) {
 		{"no such printer", func(s *symbol.Style) { s.DPI = 10 }, "10 dots an inch: want 72 to 4800"},
 		{"light ink", func(s *symbol.Style) { s.Ink = symbol.Colour{R: 200, G: 200, B: 200} }, "#c8c8c8 on #ffffff has a contrast of 42 %"},
 		{"light on dark", func(s *symbol.Style) { s.Ink, s.Paper = s.Paper, s.Ink }, "light on dark"},
-		{"a background on a press", func(s *symbol.Style) { s.Ink.Ink, s.Paper = "k", symbol.Colour{R: 255} }, "leave the background away"},
+		{"a background on a press", func(s *symbol.Style) { s.Ink.Ink, s.Paper = "k", symbol.Colour{R: 255} }, "remove the background"},
 		{"red ink", func(s *symbol.Style) { s.Ink = symbol.Colour{R: 220} }, "under the red light of industrial cameras"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
