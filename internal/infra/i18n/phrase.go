@@ -34,13 +34,13 @@ type Catalog struct {
 }
 
 // Open returns the catalog of a package, whose file system contains the folder "locale". The first use of a text reads the files of
-// its language, so that commands start faster; absent files cause a panic. Only the test TestTranslations_KeysAndArgumentsMatch
-// compares the languages and finds malformed files: it calls Read for every catalog.
+// its language, so that commands start faster; malformed files cause a panic. Only the test TestTranslations_KeysAndArgumentsMatch
+// compares the languages: it calls Read for every catalog.
 func Open(files fs.FS) *Catalog {
 	b := &Catalog{texts: map[Language]func() map[string]string{}}
 	for language := range Languages {
 		b.texts[language] = sync.OnceValue(func() map[string]string {
-			texts, faults := read(files, language, false)
+			texts, faults := read(files, language)
 			if len(faults) > 0 {
 				panic(strings.Join(faults, "\n"))
 			}
@@ -54,14 +54,14 @@ func Open(files fs.FS) *Catalog {
 func Read(files fs.FS) (texts map[Language]map[string]string, faults []string) {
 	texts = map[Language]map[string]string{}
 	for language := range Languages {
-		found, malformed := read(files, language, true)
+		found, malformed := read(files, language)
 		texts[language], faults = found, append(faults, malformed...)
 	}
 	return texts, append(faults, compared(texts)...)
 }
 
-// read returns the texts of one language, and reports keys that two files define; strict, it also reports files that are malformed.
-func read(files fs.FS, language Language, strict bool) (texts map[string]string, faults []string) {
+// read returns the texts of one language, and reports malformed files and keys that two files define.
+func read(files fs.FS, language Language) (texts map[string]string, faults []string) {
 	texts = map[string]string{}
 	names, err := fs.Glob(files, Folder+"/*"+Languages[language])
 	if err != nil || len(names) == 0 {
@@ -69,40 +69,21 @@ func read(files fs.FS, language Language, strict bool) (texts map[string]string,
 	}
 	for _, name := range names {
 		content, err := fs.ReadFile(files, name)
-		if err == nil && strict {
-			err = json.Unmarshal(content, &map[string]string{})
+		said := map[string]string{}
+		if err == nil {
+			err = json.Unmarshal(content, &said)
 		}
 		if err != nil {
 			faults = append(faults, fmt.Sprintf("%s: %v", name, err))
 		}
-		key, rest := cutString(string(content))
-		for key != "" {
+		for key, text := range said {
 			if _, duplicate := texts[key]; duplicate {
 				faults = append(faults, fmt.Sprintf("%s: another file has %s too", name, key))
 			}
-			texts[key], rest = cutString(rest)
-			key, rest = cutString(rest)
+			texts[key] = text
 		}
 	}
 	return texts, faults
-}
-
-// cutString returns the first JSON string of a text and what follows it, "" if there is none. A package's texts are read in a fifth of
-// the time that encoding/json takes, at the start of each command.
-func cutString(text string) (value, rest string) {
-	_, text, _ = strings.Cut(text, `"`)
-	for end := 0; end < len(text); end++ {
-		switch text[end] {
-		case '\\':
-			end++
-		case '"':
-			if value = text[:end]; strings.Contains(value, `\`) {
-				_ = json.Unmarshal([]byte(`"`+value+`"`), &value)
-			}
-			return value, text[end+1:]
-		}
-	}
-	return "", ""
 }
 
 // verb matches a formatting verb of package fmt.
