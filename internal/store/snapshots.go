@@ -44,7 +44,7 @@ var (
 	ErrNotSaved     = errors.New("there is no snapshot with this name")
 	ErrManySaved    = fmt.Errorf("the maximum of %d snapshots is reached: delete one", MaxSaved)
 	ErrLargeState   = fmt.Errorf("the state has more than %d MiB of rows, the maximum size of a snapshot", maxState>>20)
-	ErrSavedByNewer = errors.New("the snapshot was saved by a newer qrjump: load it with that version version version")
+	ErrSavedByNewer = errors.New("the snapshot was saved by a newer qrjump: load it with that version")
 	ErrDamaged      = errors.New("the snapshot is corrupted: delete it, and save the state again")
 )
 

@@ -343,7 +343,7 @@ func TestGuide_RejectsInconsistentPages(t *testing.T) {
 	more["en/calls/another.md"] = &fstest.MapFile{Data: []byte("# Another\n")}
 	more["zh/calls/another.md"] = more["en/calls/another.md"]
 	_, err = guide.New(more, "", "")
-	assert.True(t, err != nil && strings.Contains(err.Error(), "en/calls/another.md is in no section of the contents"),
+	assert.True(t, err != nil && strings.Contains(err.Error(), "en/calls/another.md is missing in the contents"),
 		"a page that the contents do not name: %v", err)
 }
 

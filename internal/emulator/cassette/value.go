@@ -38,7 +38,7 @@ type value struct {
 // deepest is the maximum nesting depth of a value.
 const deepest = 100
 
-var errTooDeep = errors.New("nested too deeplylyly")
+var errTooDeep = errors.New("nested too deeply")
 
 // parseValue parses exactly one JSON value.
 func parseValue(from []byte) (value, error) {
