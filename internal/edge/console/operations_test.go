@@ -181,7 +181,7 @@ func drawnPackage(c *recorded, batch string) {
 	wrong("module", "dpi=203&module=9yards", "9yards")
 	wrong("colour", "dpi=203&module=0.5mm&colour=mauve", `value="mauve"`)
 	wrong("dpi", "dpi=many&module=0.5mm", "Enter a number that is not negative.", `value="many"`)
-	wrong("kind", "dpi=203&module=9mm", "larger than")
+	wrong("kind", "dpi=203&module=9mm", "exceeds the limit")
 	wrong("spare", "dpi=203&module=0.5mm&spare=99", "spare is 99")
 	wrong("format", "dpi=203&module=0.5mm&did=job", "Choose one label format")
 	job := c.post("/console/packages", strings.ReplaceAll(form, "&format=zpl", "")+"&dpi=203&module=0.5mm&did=job&printer=")
