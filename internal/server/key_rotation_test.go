@@ -78,7 +78,7 @@ func TestMasterKeyRotation_ResealsOnly(t *testing.T) {
 		// The old key opens nothing any more: not from its file, not from the environment.
 		require.NoError(t, os.WriteFile(p.master(), old, 0o600))
 		for name, o := range map[string]servertest.Options{
-			"is not the one":    {},
+			"are not encrypted": {},
 			"QRJUMP_MASTER_KEY": {Config: func(c *server.Config) { c.MasterKey = string(old) }},
 		} {
 			_, err := p.try(t, o)

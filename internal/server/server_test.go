@@ -373,7 +373,7 @@ func TestMasterKey_MissingOrInvalid(t *testing.T) {
 		want string // "" = it starts
 	}{
 		"missing":                            {"", "", "missing"},
-		"another":                            {strings.Repeat("0", 64), "", "is not the one"},
+		"another":                            {strings.Repeat("0", 64), "", "are not encrypted with this master key"},
 		"not a key":                          {"hello", "", "64 hexadecimal digits"},
 		"too short":                          {strings.Repeat("0", 62), "", "64 hexadecimal digits"},
 		"another in the environment":         {string(key), strings.Repeat("0", 64), "QRJUMP_MASTER_KEY"},

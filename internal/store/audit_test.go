@@ -245,7 +245,7 @@ func TestAuditChain_RowsRemovedSwappedAdded(t *testing.T) {
 			"an event is gone":    {[]string{`DELETE FROM code_events WHERE seq = 2`}, "the event 2 of codes"},
 			"the last event":      {[]string{`DELETE FROM code_events WHERE seq = 4`}, "the event 4 of codes"},
 			"an event is new":     {[]string{`INSERT INTO code_events SELECT 5, batch, action, first_idx, last_idx, codes, binding, occurred_at, from_at, actor, rid, note FROM code_events WHERE seq = 1`}, "the event 5 of codes is not in the log"},
-			"the head has a word": {[]string{`UPDATE audit_log_head SET hash = ''`}, "it is not the last change"},
+			"the head has a word": {[]string{`UPDATE audit_log_head SET hash = ''`}, "it is not the recorded last change"},
 		} {
 			before := rowsOf(t, s)
 			for _, q := range c.alter {
