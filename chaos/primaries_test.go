@@ -73,7 +73,8 @@ func TestFailover_SplitBrainFenced(t *testing.T) {
 	until(t, "the node that reaches both to see both", func() bool { return both.metric("qrjump_db_primaries") == 2 })
 	until(t, "the node that sees the old one alone to hear of the other", func() bool {
 		status, said := askFor(t, one, "change")
-		return status == http.StatusServiceUnavailable && strings.Contains(said, "old primary") && strings.Contains(said, "to be stopped for good (it is on timeline 1, and another server on 2)")
+		return status == http.StatusServiceUnavailable && strings.Contains(said,
+			"is an old primary: stop it permanently (it is on timeline 1, another server is on 2)")
 	})
 	before := rules(hosts[0])
 	for range 5 {

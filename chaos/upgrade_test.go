@@ -564,7 +564,7 @@ func TestServerStart_RefusalLeavesSchema(t *testing.T) {
 			c.refused(why, change)
 		}
 		other := strings.Repeat("5a", 32)
-		refused("the master key (QRJUMP_MASTER_KEY) is not the one", func(child *childConfig) { child.MasterKey = other })
+		refused("not encrypted with this master key (QRJUMP_MASTER_KEY)", func(child *childConfig) { child.MasterKey = other })
 		c.exec(`INSERT INTO meta (name, value) VALUES ('demo', '1')`)
 		refused("was created by serve --dev", func(child *childConfig) { child.Emulator = false })
 		c.exec(`DELETE FROM meta WHERE name = 'demo'`)

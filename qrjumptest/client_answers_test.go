@@ -216,7 +216,7 @@ func TestClientDecode_NamesMissingField(t *testing.T) {
 		`{"changes":[],"errcode":40066,"errmsg":"invalid url"}`: "(errcode 40066 invalid url)",
 		`{"changes":[{"seq":1,"occurred_at":"2026-01-15T10:00:00Z","actor":"a","action":"add",` +
 			`"rule":{"id":null}}]}`: "(changes[0].rule.id is missing",
-		`{"changes":[]`: `(no JSON object: {"changes":[])`,
+		`{"changes":[]`: `(not a JSON object: {"changes":[])`,
 	} {
 		s := &stub{answers: []func(*http.Request) (int, string){says(200, answer)}}
 		_, err := connect(t, "http://x", client.Options{HTTP: &http.Client{Transport: s}}).Rules.ListChanges(t.Context(), "p")

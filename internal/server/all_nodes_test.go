@@ -69,7 +69,7 @@ func TestScanQueries_CoverAllNodes(t *testing.T) {
 			for _, q := range promises {
 				all.Go(func() {
 					a := first.Send(first.Request(q.method, "/admin/v1"+q.path, "", "Authorization: Bearer "+servertest.AdminToken))
-					assert.True(t, a.Status == 503 && strings.Contains(a.Body, "node dead (rack-7:/data) does not answer"),
+					assert.True(t, a.Status == 503 && strings.Contains(a.Body, "node dead (rack-7:/data) does not respond"),
 						"%s %s beside a node that does not answer: %d %.300s", q.method, q.path, a.Status, a.Body)
 				})
 			}

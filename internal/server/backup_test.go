@@ -494,7 +494,7 @@ func TestImportCommand_Rejects(t *testing.T) {
 			is         error
 		}{
 			{"no file", file + ".not", empty, passphrase, "no such file", os.ErrNotExist},
-			{"a damaged one", damaged, empty, passphrase, "damaged", archive.ErrDamaged},
+			{"a damaged one", damaged, empty, passphrase, "corrupted", archive.ErrDamaged},
 			{"another passphrase", file, empty, "another passphrase", "passphrase", archive.ErrPassphrase},
 			{"a newer schema", made(func(c *archive.Contents) { c.Schema = store.NewestSchema() + 1 }), empty, passphrase, "newer",
 				archive.ErrNewer},
@@ -570,7 +570,7 @@ func TestExportEndpoint_Rejects(t *testing.T) {
 	a = s.Do("POST", "/admin/v1/export", `{"passphrase":"`+passphrase+`"}`, "Authorization: Bearer "+servertest.AdminToken,
 		"Content-Type: application/json")
 	assert.True(t, a.Status == 500 && a.Header.Get("Content-Type") == "application/problem+json" && !strings.Contains(a.Body, "seeds") &&
-		strings.Contains(s.Log(), "looking at seeds"), "without a table: %d %v %s", a.Status, a.Header, a.Body)
+		strings.Contains(s.Log(), "inspecting seeds"), "without a table: %d %v %s", a.Status, a.Header, a.Body)
 }
 
 // No secret is in the clear in an archive.

@@ -51,10 +51,10 @@ func TestAdminToken_MinLength(t *testing.T) {
 		dev              bool
 		want             string // in the one line that refuses the start; "" = it starts
 	}{
-		{"flag", nineteen, "", false, "the admin token (--admin-token) has 19 characters: without --dev it needs 20 at least"},
+		{"flag", nineteen, "", false, "the admin token (--admin-token) has 19 characters: without --dev it needs at least 20"},
 		{"one character", "x", "", false, "(--admin-token) has 1 characters"},
 		{"characters, not bytes", strings.Repeat("茶", 19), "", false, "(--admin-token) has 19 characters"},
-		{"file", "", nineteen + "\n", false, "admin-token) has 19 characters: without --dev it needs 20 at least"},
+		{"file", "", nineteen + "\n", false, "admin-token) has 19 characters: without --dev it needs at least 20"},
 		{"the flag stands above the file", nineteen, twenty, false, "(--admin-token) has 19 characters"},
 		{"enough by flag", twenty, "", false, ""},
 		{"enough by file", "", twenty + "\n", false, ""},

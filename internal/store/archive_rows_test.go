@@ -266,7 +266,7 @@ func TestReadRows_RejectsMalformedRow(t *testing.T) {
 		assert.True(t, !(got > 50), "%.20s takes %v allocations", line, got)
 	}
 	_, err := newRowReader("seeds", columns, zeros{}).next()
-	assert.True(t, err != nil && err.Error() == "row 1 of seeds: it is longer than 16 MiB", "a line without an end: %v", err)
+	assert.True(t, err != nil && err.Error() == "row 1 of seeds: longer than 16 MiB", "a line without an end: %v", err)
 }
 
 func TestWriteRows_MatchesEncodingJSON(t *testing.T) {

@@ -21,10 +21,10 @@ func TestSilentRead_Timeout(t *testing.T) {
 		after    time.Duration // the read ends
 		fault    string
 	}{
-		{"silence ends it", false, 0, 0, time.Minute, "no answer in 1m0s"},
+		{"silence ends it", false, 0, 0, time.Minute, "no response within 1m0s"},
 		{"a word in time is read", false, 0, 59 * time.Second, 59 * time.Second, ""},
 		{"the user's deadline comes first", false, time.Second, 0, time.Second, "timeout"},
-		{"the user's deadline comes later", false, time.Hour, 0, time.Minute, "no answer in 1m0s"},
+		{"the user's deadline comes later", false, time.Hour, 0, time.Minute, "no response within 1m0s"},
 		{"who is patient waits", true, 0, time.Hour, time.Hour, ""},
 		{"who is patient keeps the user's deadline", true, time.Second, 0, time.Second, "timeout"},
 		{"a commit is waited for", false, 0, time.Hour, time.Hour, ""},

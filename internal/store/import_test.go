@@ -64,7 +64,7 @@ func TestImportRules_DryRunFaultsAndCommit(t *testing.T) {
 					p.Draft.Prefix = "HTTPS://h1.example/1/"
 				}
 			},
-			"no JSON": func(p *rules.Planned) {
+			"not JSON": func(p *rules.Planned) {
 				if at7(p) {
 					p.Err = errors.New("not JSON")
 				}

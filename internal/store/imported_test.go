@@ -180,7 +180,7 @@ func TestImportCodes_RejectsInvalidFile(t *testing.T) {
 			"the wrong order":        {good(1) + good(0), "index 0 follows 1", 2},
 			"a gap":                  {good(0) + good(2), "index 2 follows 0", 2},
 			"an index past the end":  {good(9) + good(10), "indexes 0 to 9", 2},
-			"no index":               {strings.Replace(good(0), " 0 ", " -1 ", 1), "no index", 1},
+			"no index":               {strings.Replace(good(0), " 0 ", " -1 ", 1), "not an index", 1},
 			"a doubled text":         {good(0) + fourColumns(1, "OTHER", printed(100)), "text is a duplicate of line 1", 2},
 			"a doubled code":         {good(0) + fourColumns(1, drawnCode(100), printed(101)), "code is a duplicate of line 1", 2},
 			"a foreign symbol":       {fourColumns(0, "AB_C", printed(100)), "column 2", 1},

@@ -289,7 +289,7 @@ func TestAppLinks_NotFoundWithoutAppOrLink(t *testing.T) {
 	g = ruled(many)
 	var logs bytes.Buffer
 	g.Log = slog.New(slog.NewTextHandler(&logs, nil))
-	if w := g.file(t, "h.example", androidPath); w.Code != 404 || !strings.Contains(logs.String(), "use a host with fewer rules for the app") {
+	if w := g.file(t, "h.example", androidPath); w.Code != 404 || !strings.Contains(logs.String(), "use a host with fewer rules") {
 		t.Errorf("too long: %d %s", w.Code, logs.String())
 	}
 }

@@ -50,7 +50,7 @@ func TestRecorder_DurableExactlyOnce(t *testing.T) {
 
 // Issue 28, 9: a stop on a full disk said that something was lost, where all that was lost had been refused to its caller.
 func TestRecorder_CloseReportsLostAsyncScans(t *testing.T) {
-	for waits, wanted := range map[bool]string{true: "", false: "scans without a waiting caller are lost (1)"} {
+	for waits, wanted := range map[bool]string{true: "", false: "1 queued scans were lost"} {
 		j := openJournal(t, t.TempDir(), JournalOptions{})
 		r := NewRecorder(j, RecorderOptions{})
 		j.Close() // from now on nothing can be written
