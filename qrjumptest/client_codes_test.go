@@ -220,9 +220,9 @@ func TestClientRows_InvalidPackage(t *testing.T) {
 		"with line ends":    {pkg: string(whole[:76]) + "\r\n" + string(whole[76:]) + "\n"},
 		"another key":       {pkg: string(whole), key: "fedcba9876543210", fault: client.ErrPackageKey.Error()},
 		"a key of 15":       {pkg: string(whole), key: "fedcba987654321", fault: "16 characters, not 15"},
-		"nothing":           {fault: "cut"},
+		"nothing":           {fault: "truncated"},
 		"cut at a block":    {pkg: string(whole[:64*100]), fault: client.ErrPackageKey.Error()}, // the last block has no padding
-		"cut within one":    {pkg: string(whole[:64*100+4]), fault: "cut"},
+		"cut within one":    {pkg: string(whole[:64*100+4]), fault: "truncated"},
 		"something foreign": {pkg: string(whole[:6400]) + "<>" + string(whole[6402:]), fault: "not Base64"},
 	} {
 		in, err := client.Rows(iotest.HalfReader(strings.NewReader(k.pkg)), cmp.Or(k.key, packageKey))

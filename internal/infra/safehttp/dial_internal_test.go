@@ -25,7 +25,7 @@ func TestSafeDial_SocketAddressRechecked(t *testing.T) {
 			allowPrivate: true},
 		{name: "another address", network: "tcp4", address: "93.184.216.35:80", checked: "93.184.216.34:80",
 			says: "is not the checked address 93.184.216.34:80"},
-		{name: "another port", network: "tcp4", address: "93.184.216.34:81", checked: "93.184.216.34:80", says: "is not the checked address"},
+		{name: "another port", network: "tcp4", address: "93.184.216.34:81", checked: "93.184.216.34:80", says: "not the checked address"},
 		{name: "a special address", network: "tcp4", address: "127.0.0.1:80", checked: "127.0.0.1:80", says: "refused at dial: Loopback"},
 		{name: "a closed address in spite of AllowPrivate", network: "tcp4", address: "169.254.169.254:80", checked: "169.254.169.254:80",
 			allowPrivate: true, says: "Link Local"},
