@@ -98,7 +98,7 @@ func TestFailover_SplitBrainFenced(t *testing.T) {
 	}
 	// The operator reads what to do.
 	status, problem := putTo(t, one, "/admin/v1/settings", `{"publish_quota":7}`)
-	assert.True(t, status == http.StatusServiceUnavailable && strings.Contains(problem, "an old primary that is to be stopped"),
+	assert.True(t, status == http.StatusServiceUnavailable && strings.Contains(problem, "an old primary: stop it"),
 		"%d %s", status, problem)
 	if n := one.metric(`qrjump_db_write_errors_total{cause="primaries"}`); n == 0 {
 		t.Error("no change is counted as refused for that")
