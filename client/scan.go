@@ -177,8 +177,7 @@ func (c ScansService) ResolveStream(ctx context.Context, requests iter.Seq[ScanR
 			err = io.ErrUnexpectedEOF
 		}
 		if err != nil {
-			yield(Decision{}, &Unreachable{URL: c.baseOf(path), Err: fmt.Errorf("the response ended early after %d results: %w", received,
-				err)})
+			yield(Decision{}, &Unreachable{URL: c.baseOf(path), Err: fmt.Errorf("the response ended after %d results: %w", received, err)})
 		}
 	}
 }

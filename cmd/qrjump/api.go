@@ -297,8 +297,8 @@ func (c *apiCommand) lists() bool { return c.Operation == "" || strings.HasPrefi
 
 // printAnswer prints a response of the admin API: its fields, and below them its only list as a table; isList = without the fields.
 func printAnswer(w io.Writer, answer json.RawMessage, isList bool) error {
-	rows, err := (&converter{list: true}).onlyList(answer)
-	if err != nil || len(rows) == 0 || !isList && !bytes.HasPrefix(answer, []byte("[")) {
+	rows, _ := (&converter{list: true}).onlyList(answer) // an answer without a list has no rows
+	if len(rows) == 0 || !isList && !bytes.HasPrefix(answer, []byte("[")) {
 		fields, err := cellsOf(answer, "")
 		if err != nil {
 			return err
@@ -308,8 +308,8 @@ func printAnswer(w io.Writer, answer json.RawMessage, isList bool) error {
 		}
 		printFields(w, mapped(fields, func(f jsonField) [2]string { return [2]string{f.name, cellForPeople(f.value)} })...)
 	}
-	if err != nil || len(rows) == 0 {
-		return err
+	if len(rows) == 0 {
+		return nil
 	}
 	var heads []string
 	var cells []map[string]string

@@ -258,11 +258,11 @@ func readSecret(source, subject string) (string, error) {
 	if err != nil {
 		return "", fault("context.reading_it_from", subject, source, err)
 	}
-	line, _, _ := bytes.Cut(text, []byte("\n"))
-	if line = bytes.TrimRight(line, "\r"); len(line) == 0 || len(line) > maxSecret {
+	line, err := firstLine(bytes.NewReader(text))
+	if err != nil || line == "" {
 		return "", misused("context.no_secret", subject, source, maxSecret)
 	}
-	return string(line), nil
+	return line, nil
 }
 
 // readSome reads the beginning of a file, at most limit bytes.

@@ -142,12 +142,10 @@ func (c Config) Check() error {
 			return usage("%s %q: want HOST:PORT, for example 127.0.0.1:8080", flag, address)
 		}
 		if c.emulates() && !c.DevPublic && !loopback(host) {
-			return usage(
-				"%s %s: other machines would have full access with --dev and --emulator: listen on 127.0.0.1, or add --dev-public", flag, address)
+			return usage("%s %s: --dev and --emulator give other machines access: listen on 127.0.0.1, or add --dev-public", flag, address)
 		}
 		if c.TLSDev && !c.DevPublic && !loopback(host) {
-			return usage(
-				"%s %s: --tls-dev is for development on this machine: listen on 127.0.0.1, or add --dev-public", flag, address)
+			return usage("%s %s: --tls-dev is for development on this machine: listen on 127.0.0.1, or add --dev-public", flag, address)
 		}
 	}
 	for _, name := range c.DevHost {

@@ -238,13 +238,15 @@ func TestAuditChain_RowsRemovedSwappedAdded(t *testing.T) {
 				"change 3: the rule https://h2.example/ differs"},
 			"a rule is gone": {[]string{`DELETE FROM rules WHERE key = 'https://h2.example/'`},
 				"change 3: the rule https://h2.example/ is missing"},
-			"a rule is new": {[]string{`INSERT INTO rules SELECT 999, 'https://new.example/', kind, owner, target, 'https://new.example/', path, occupy, open_version, test_links, published,
-				created_at, updated_at, published_at, host, segment, link_path FROM rules WHERE key = 'https://h2.example/'`}, "the rule https://new.example/ is not in the audit log"},
-			"an account":          {[]string{`UPDATE accounts SET certified = 1 WHERE appid = 'wxs'`}, "the account wxs differs"},
-			"an account is gone":  {[]string{`DELETE FROM accounts WHERE appid = 'wxs'`}, "the account wxs is missing"},
-			"an event is gone":    {[]string{`DELETE FROM code_events WHERE seq = 2`}, "the code event 2"},
-			"the last event":      {[]string{`DELETE FROM code_events WHERE seq = 4`}, "the code event 4"},
-			"an event is new":     {[]string{`INSERT INTO code_events SELECT 5, batch, action, first_idx, last_idx, codes, binding, occurred_at, from_at, actor, rid, note FROM code_events WHERE seq = 1`}, "the code event 5 is not in the audit log"},
+			"a rule is new": {[]string{`INSERT INTO rules SELECT 999, 'https://new.example/', kind, owner, target, 'https://new.example/',
+				path, occupy, open_version, test_links, published, created_at, updated_at, published_at, host, segment, link_path FROM rules
+				WHERE key = 'https://h2.example/'`}, "the rule https://new.example/ is not in the audit log"},
+			"an account":         {[]string{`UPDATE accounts SET certified = 1 WHERE appid = 'wxs'`}, "the account wxs differs"},
+			"an account is gone": {[]string{`DELETE FROM accounts WHERE appid = 'wxs'`}, "the account wxs is missing"},
+			"an event is gone":   {[]string{`DELETE FROM code_events WHERE seq = 2`}, "the code event 2"},
+			"the last event":     {[]string{`DELETE FROM code_events WHERE seq = 4`}, "the code event 4"},
+			"an event is new": {[]string{`INSERT INTO code_events SELECT 5, batch, action, first_idx, last_idx, codes, binding, occurred_at,
+				from_at, actor, rid, note FROM code_events WHERE seq = 1`}, "the code event 5 is not in the audit log"},
 			"the head has a word": {[]string{`UPDATE audit_log_head SET hash = ''`}, "it is not the recorded last change"},
 		} {
 			before := rowsOf(t, s)

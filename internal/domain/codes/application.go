@@ -205,8 +205,7 @@ func FloorAt(now time.Time) uint64 {
 // checkBlock returns an error if the counters of a block do not fit into nine characters.
 func checkBlock(start uint64, count int64) error {
 	if start >= Space || uint64(count) > Space-start {
-		return fmt.Errorf("codes: the nine-character codes are exhausted: %d codes from %d exceed the maximum %d", count, start,
-			uint64(Space))
+		return fmt.Errorf("codes: the nine-character codes are exhausted: %d from %d exceed %d", count, start, uint64(Space))
 	}
 	return nil
 }

@@ -225,9 +225,8 @@ func (s *Service) UndoImport(ctx context.Context, batch int64, r Range, note str
 	if !b.Imported {
 		return done, Conflict(fmt.Sprintf("the codes of application %d were generated here, not imported: freeze or void them", batch))
 	}
-	if !plain(note, 0, maxCodesNote) || !plain(accounts.ActorFromContext(ctx).ActorID, 1, maxCodesNote) {
-		return done, errcode.InvalidArgs.WithDetail(behaviour.NoRow, "note and actor: want at most %d characters, none of them a control character",
-			maxCodesNote)
+	if err := checkNote(ctx, note); err != nil {
+		return done, err
 	}
 	if err := b.CheckRange(r); err != nil {
 		return done, err

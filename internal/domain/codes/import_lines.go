@@ -59,7 +59,7 @@ func ImportLines(r io.Reader, first int64) iter.Seq2[ImportLine, error] {
 func importLine(text string) (l ImportLine, err error) {
 	columns := strings.FieldsFunc(text, func(r rune) bool { return r == ' ' || r == '\t' || r == '\r' })
 	if len(columns) != 4 {
-		return l, fmt.Errorf("want four columns, not %d: dot matrix, original code, index, code text, with spaces between them", len(columns))
+		return l, fmt.Errorf("want four columns, not %d: dot matrix, original code, index, code text, separated by spaces", len(columns))
 	}
 	matrix, code, index, full := columns[0], columns[1], columns[2], columns[3]
 	if matrix != "-" && (len(matrix) != ImportedMatrix || !allOf(matrix, "01")) {

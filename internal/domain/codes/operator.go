@@ -34,6 +34,15 @@ type Change struct {
 // maxCodesNote is the maximum length of notes and actor names.
 const maxCodesNote = 256
 
+// checkNote checks a note and the name of the caller that writes it.
+func checkNote(ctx context.Context, note string) error {
+	if !plain(note, 0, maxCodesNote) || !plain(accounts.ActorFromContext(ctx).ActorID, 1, maxCodesNote) {
+		return errcode.InvalidArgs.WithDetail(behaviour.NoRow,
+			"note and actor: want at most %d characters, none of them a control character", maxCodesNote)
+	}
+	return nil
+}
+
 // Change activates or withdraws codes, at once or later, or freezes, unfreezes, voids or redeems codes at once. Voiding is permanent.
 // Redeeming a single code a second time fails. Change returns the number of codes that were not yet in the requested state.
 func (s *Service) Change(ctx context.Context, c Change) (changed int64, err error) {
@@ -43,9 +52,8 @@ func (s *Service) Change(ctx context.Context, c Change) (changed int64, err erro
 		return 0, err
 	case len(c.Codes) == 0:
 		return 0, errcode.InvalidArgs.WithDetail(behaviour.NoRow, "no codes are given")
-	case !plain(c.Note, 0, maxCodesNote) || !plain(accounts.ActorFromContext(ctx).ActorID, 1, maxCodesNote):
-		return 0, errcode.InvalidArgs.WithDetail(behaviour.NoRow, "note and actor: want at most %d characters, none of them a control character",
-			maxCodesNote)
+	case checkNote(ctx, c.Note) != nil:
+		return 0, checkNote(ctx, c.Note)
 	case !c.From.IsZero() && c.Action != Activate && c.Action != Withdraw:
 		return 0, errcode.InvalidArgs.WithDetail(behaviour.NoRow, "only an activation or a deactivation can be scheduled, not %s", c.Action)
 	case !c.From.IsZero() && c.From.Before(s.Now()):

@@ -180,9 +180,9 @@ func (r *ticketCache) clear() {
 	r.ringIndex, r.ring, r.next, r.apps, r.appIndex = nil, nil, 0, nil, nil
 }
 
-// Exchange returns the code that a user scanned, identified by the user's ticket. Exchange returns 40097 with the error texts of the Weixin
-// platform. Contract: marketcode §3.6. In a call without a token, which a setting can allow, caller is zero and the ticket alone identifies
-// the account.
+// Exchange returns the code that a user scanned, identified by the user's ticket. Exchange returns 40097 with the error texts of the
+// Weixin platform. Contract: marketcode §3.6. In a call without a token, which a setting can allow, caller is zero and the ticket alone
+// identifies the account.
 func (s *Service) Exchange(ctx context.Context, caller accounts.Account, openid, ticket string) (Found, error) {
 	anyAccount := caller.AppID == ""
 	if err := CheckPermission(caller); err != nil && !anyAccount {
@@ -297,7 +297,8 @@ func (s *Service) ExchangeLoginCode(ctx context.Context, appid, code string) (lo
 		l, err := tx.Login(ctx, s.Vault.Hash(loginPurpose, code))
 		switch {
 		case errors.Is(err, ErrNoLogin) || err == nil && (l.AppID != appid || !l.isValid(s.Now())):
-			return errcode.InvalidLoginCode.WithDetail(behaviour.LoginCodeUnknown, "the js_code is unknown, has expired, or belongs to another account")
+			return errcode.InvalidLoginCode.WithDetail(behaviour.LoginCodeUnknown,
+				"the js_code is unknown, has expired, or belongs to another account")
 		case err != nil:
 			return err
 		case l.Used:

@@ -198,8 +198,7 @@ func (l Link) normalize() (Link, error) {
 	l.Type = shortType(l.Type)
 	switch {
 	case l.Type == curie+"defaultLink" || l.Type == curie+"defaultLinkMulti":
-		return l, fmt.Errorf("linktype %s does not describe the target: use a descriptive link type, such as gs1:pip, and default: true",
-			l.Type)
+		return l, fmt.Errorf("linktype %s does not describe the target: use one that does, such as gs1:pip, and default: true", l.Type)
 	case typeName().MatchString(l.Type):
 	case strings.HasPrefix(l.Type, "http"):
 		if err := validAddress(l.Type, l.Type); err != nil {

@@ -215,8 +215,7 @@ func (c *Replica) page(ctx context.Context, dst memory, pos *position) (hasMore 
 	if pos.seq > 0 {
 		if len(list) == 0 || list[0].Seq != pos.seq || list[0].Hash != pos.hash {
 			c.Log.WarnContext(ctx,
-				"the audit log was replaced (by a reset, or by a database that lost its last commits): all data is reloaded", "seq",
-				pos.seq)
+				"the audit log was replaced (by a reset, or a database that lost commits): all data is reloaded", "seq", pos.seq)
 			return false, errOtherLog
 		}
 		list = list[1:]

@@ -16,7 +16,8 @@ type ranking struct {
 }
 
 const (
-	maxRankedRows = 400_000 // values of all rankings in memory
+	maxRankings   = 1_000   // rankings in memory
+	maxRankedRows = 400_000 // their values
 	maxRanked     = 50_000  // values of a ranking
 	maxTop        = 1_000   // values of a ranking that includes today
 )
@@ -151,11 +152,10 @@ func (c *Aggregator) ranking(key string, total Count, read func() ([]Answer, err
 	}
 	c.rankings.Lock()
 	defer c.rankings.Unlock()
-	if c.rankings.known == nil || c.rankings.rows+len(r.rows) > maxRankedRows {
+	if len(c.rankings.known) >= maxRankings || c.rankings.rows+len(r.rows) > maxRankedRows || c.rankings.known == nil {
 		c.rankings.known, c.rankings.rows = map[string]ranking{}, 0
 	}
-	// Each ranking counts as at least one value, so that the number of rankings is limited too.
-	c.rankings.rows += len(r.rows) + 1 - len(c.rankings.known[key].rows)
+	c.rankings.rows += len(r.rows) - len(c.rankings.known[key].rows)
 	c.rankings.known[key] = r
 	return r, nil
 }

@@ -152,10 +152,10 @@ func testErrorRows(t *testing.T, s *servertest.Server, rows []errorRow) {
 }
 
 func TestErrorCodes_TableComplete(t *testing.T) {
-	elsewhere := testtable.Map(t, "testdata/no_story.txt")
+	covered := testtable.Map(t, "testdata/no_story.txt")
 	rows := append(errorRows(t, "errors"), errorRows(t, "component_errors")...)
 	for _, c := range errcode.All() {
-		if elsewhere[strconv.Itoa(c.Number)] == "" && !slices.ContainsFunc(rows, func(r errorRow) bool { return r.code == c.Number }) {
+		if covered[strconv.Itoa(c.Number)] == "" && !slices.ContainsFunc(rows, func(r errorRow) bool { return r.code == c.Number }) {
 			t.Errorf("no row produces %d %s", c.Number, c.Text)
 		}
 	}

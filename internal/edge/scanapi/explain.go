@@ -103,7 +103,7 @@ func (a *API) newExplanation(w http.ResponseWriter, r *http.Request, namespace s
 		}
 		if _, unavailable := errors.AsType[*errcode.Unavailable](err); err != nil && !unavailable {
 			a.Log.Error("rules near a link not readable", "error", err)
-			return explanation{}, problem{http.StatusServiceUnavailable, "the rules near this link cannot be read now: try again in a moment"}
+			return explanation{}, problem{http.StatusServiceUnavailable, "the rules near this link cannot be read: try again in a moment"}
 		}
 		if err != nil {
 			return explanation{}, err

@@ -36,8 +36,7 @@ func TestStream_ReplacesUnwritable(t *testing.T) {
 			}
 			made, connected := l.ID(), l.conn.StatusChanged(nats.CONNECTED)
 			server.End() // the server opens the files of the stream again only when it writes to them
-			server = natstest.Start(t, natstest.Options{Dir: dir})
-			m.lead(server)
+			m.lead(natstest.Start(t, natstest.Options{Dir: dir}))
 			<-connected
 			require.NoError(t, os.RemoveAll(filepath.Join(dir, "jetstream", "$G", "streams", "QRJUMP_SCANS")))
 			require.True(t, l.Append(t.Context(), events(10, 30)) != nil, "a stream without a folder took messages")

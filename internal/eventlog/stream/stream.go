@@ -147,9 +147,7 @@ func Parse(text string) (o Options, err error) {
 		}
 	}
 	if len(o.Monitors) == 0 && !o.Vouched {
-		return o,
-			errors.New(
-				"the server may not sync scans before it acknowledges them: set sync_interval: always, and add ?monitor=http://HOST:8222 or flush=vouched")
+		return o, errors.New("the server may not sync scans before it acknowledges them: add ?monitor=http://HOST:8222 or flush=vouched")
 	}
 	return o, nil
 }

@@ -108,7 +108,7 @@ func TestLabelSheet_RejectsInvalid(t *testing.T) {
 		{labels.Printing{Offset: "one"}, "offset: "},
 		{labels.Printing{StartAt: 41}, "start_at: 41: the labels of a page have the numbers 1 to 40"},
 		{labels.Printing{Sheet: "l7160", StartAt: 22}, "start_at: 22: the labels of a page have the numbers 1 to 21"},
-		{labels.Printing{Label: "60x30mm", Pitch: "61x30mm", Gap: "2mm,0mm"}, "pitch: labels of 60mm with a gap of 2mm have a pitch of 62mm, not 61mm"},
+		{labels.Printing{Label: "60x30mm", Pitch: "61x30mm", Gap: "2mm,0mm"}, "with a gap of 2mm have a pitch of 62mm, not 61mm"},
 		{labels.Printing{Label: "60x30mm", Pitch: "50x30mm", Columns: 2, Rows: 2}, "overlap with a pitch"},
 		{labels.Printing{Label: "60x30mm", Columns: 4, Rows: 2}, "4 by 2 labels of 60mm by 30mm end 250mm by 70mm from the top left corner"},
 		{labels.Printing{Sheet: "a4-24", CropMarks: true}, "crop marks are printed in the margin, and 0mm is too narrow"},
