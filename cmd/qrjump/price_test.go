@@ -112,6 +112,7 @@ func shapes(t *testing.T) []shape {
 		{"archive", "a manifest of members", func(size int) string { return packed(size, `{},`) }},
 		{"picture", "many dots", picture}}
 	for _, row := range testtable.Rows(t, "testdata/shapes.txt", 5) {
+		require.True(t, row[3] != "", "%s, %s: nothing is repeated", row[0], row[1])
 		for _, kind := range testtable.List(row[0]) {
 			list = append(list, shape{kind, row[1], repeated(row[2], row[3], row[4])})
 		}
@@ -175,9 +176,7 @@ func TestFileParsing_LinearCost(t *testing.T) { // not parallel: it counts what 
 		// A cost that grows with the square of the length shows at a quarter of it as well.
 		small, large := s.text(testscope.Choose(16<<10, 4<<10)), s.text(testscope.Choose(64<<10, 16<<10))
 		first, tr := cost(s.kind, small)
-		if testing.Verbose() {
-			t.Logf("%s, %s: %d bytes cost %d KiB: %.120s", s.kind, s.name, len(small), first>>10, strings.TrimSpace(tr))
-		}
+		t.Logf("%s, %s: %d bytes cost %d KiB: %.120s", s.kind, s.name, len(small), first>>10, strings.TrimSpace(tr))
 		if first > whatever+perByte*len(small) {
 			t.Errorf("%s, %s: %d bytes cost %d MiB: %.200s", s.kind, s.name, len(small), first>>20, tr)
 			continue
