@@ -121,7 +121,7 @@ func (l *changeLog) add(name string, sent time.Time, ok bool) {
 
 // Issue 48: the commands that nodes.md gives for a physical backup make one while clients change rules, activate codes and scan codes
 // on two nodes, and restore it to a time. The restored database has every change that was acknowledged before that time, and none that
-// was sent later. restore-drill --database accepts it, and names a rule and an entry of the audit log that are deleted from it.
+// was sent later. restore-drill --database accepts it, and names a rule and an entry of the audit log that are missing from it.
 func TestRestoreDrill_PhysicalBackup(t *testing.T) {
 	testscope.WholeOnly(t, "the drill of an archive in cmd/qrjump checks the same, and the commands of a physical backup are PostgreSQL's")
 	p := newSingle(t)
@@ -200,7 +200,7 @@ func TestRestoreDrill_PhysicalBackup(t *testing.T) {
 	dbtest.Exec(t, restored, `DELETE FROM rules WHERE prefix = '`+rule+`'`)
 	drill("the rule " + rule + " is missing, and the audit log has no deletion of it")
 	dbtest.Exec(t, restored, fmt.Sprintf(`DELETE FROM changes WHERE seq = %d`, activation))
-	drill(fmt.Sprintf("change %d: it is gone", activation))
+	drill(fmt.Sprintf("change %d: it is missing", activation))
 	if text, err := page.run(stop); err != nil {
 		t.Errorf("%s: %v\n%s", stop, err, text)
 	}

@@ -9,6 +9,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -232,10 +233,11 @@ func (c *copyist) asTyped(m manual, line string) string {
 		regexp.MustCompile("^qrjump cassette (record|replay) ").MatchString(full) {
 		full += " --listen 127.0.0.1:0"
 	}
-	for place, value := range c.found {
-		full = strings.ReplaceAll(full, place, value)
+	var found []string // replaced in one pass: what was made at random may contain the name of a place
+	for _, place := range slices.Backward(slices.Sorted(maps.Keys(c.found))) {
+		found = append(found, place, c.found[place])
 	}
-	return full
+	return strings.NewReplacer(found...).Replace(full)
 }
 
 // split returns the words of a line without anything that only a shell does; false where a shell is needed.
