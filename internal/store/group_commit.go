@@ -426,8 +426,9 @@ func (t *Tx) openGroup(all []*pendingChange, lockTimeout time.Duration) *groupOp
 			lockNumber(allRules), lockNumber(all[0].parts[0]), lockNumber(all[0].parts[1]))
 		o.statements = append(o.statements, o.locks)
 	}
-	o.statements = append(o.statements, o.head, ask(`SELECT set_config('lock_timeout', $1, true)`, fmt.Sprint(lockTimeout.Milliseconds())),
-		ask(shortLockTimeout))
+	// The statements of a group find rows by unique keys, so a plan made for other values serves as well.
+	o.statements = append(o.statements, o.head, ask(`SELECT set_config('lock_timeout', $1, true),
+		set_config('plan_cache_mode', 'force_generic_plan', true)`, fmt.Sprint(lockTimeout.Milliseconds())), ask(shortLockTimeout))
 	if t.engine.holding != "" {
 		o.statements = append(o.statements, ask(t.engine.holding))
 	}
