@@ -3,7 +3,6 @@ package chaos_test
 import (
 	"cmp"
 	"fmt"
-	"io"
 	"net/http"
 	"path/filepath"
 	"strings"
@@ -128,16 +127,8 @@ func usedIn(t *testing.T, child childConfig) (n int64) {
 func waitUntilWritten(t *testing.T, base string) {
 	t.Helper()
 	for {
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, base+"/metrics", nil)
-		require.NoError(t, err)
-		req.Header.Set("Authorization", "Bearer "+adminToken)
-		resp, err := http.DefaultClient.Do(req)
-		require.NoErrorf(t, err, "waiting until the calls are written")
-		b, err := io.ReadAll(resp.Body)
-		resp.Body.Close()
-		require.NoError(t, err)
-		if strings.Contains(string(b), "\nqrjump_call_log_dropped_total 0\n") &&
-			strings.Contains(string(b), "\nqrjump_call_log_queue_length 0\n") {
+		_, text := sends(t, http.DefaultClient, http.MethodGet, base+"/metrics", "", "", adminToken)
+		if strings.Contains(text, "\nqrjump_call_log_dropped_total 0\n") && strings.Contains(text, "\nqrjump_call_log_queue_length 0\n") {
 			return
 		}
 	}

@@ -3,7 +3,6 @@ package chaos_test
 import (
 	"encoding/json"
 	"fmt"
-	"io"
 	"io/fs"
 	"math/rand/v2"
 	"net/http"
@@ -154,12 +153,7 @@ func scanOnce(server, user string) (string, error) {
 // request makes a request of the admin API.
 func request(t *testing.T, method, url string) []byte {
 	t.Helper()
-	r, err := http.NewRequestWithContext(t.Context(), method, url, nil)
-	require.NoError(t, err)
-	resp, err := http.DefaultClient.Do(r)
-	require.NoError(t, err)
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	require.True(t, err == nil && resp.StatusCode < 300, "%s %s: %s %s %v", method, url, resp.Status, body, err)
-	return body
+	status, body := sends(t, http.DefaultClient, method, url, "", "", "")
+	require.True(t, status < 300, "%s %s: %d %s", method, url, status, body)
+	return []byte(body)
 }

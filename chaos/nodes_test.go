@@ -3,7 +3,6 @@ package chaos_test
 import (
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"strings"
@@ -24,16 +23,7 @@ func TestScanQuery_StoppedNode(t *testing.T) {
 	asked, other := c.nodes[0], c.nodes[1]
 	call := func(n *node, method, path, body, bearer string) (int, string) {
 		t.Helper()
-		req, err := http.NewRequestWithContext(t.Context(), method, n.running.Load().URL+path, strings.NewReader(body))
-		require.NoError(t, err)
-		req.Header.Set("Authorization", "Bearer "+bearer)
-		req.Header.Set("Content-Type", "application/json")
-		resp, err := http.DefaultClient.Do(req)
-		require.NoError(t, err)
-		defer resp.Body.Close()
-		text, err := io.ReadAll(resp.Body)
-		require.NoError(t, err)
-		return resp.StatusCode, string(text)
+		return sends(t, http.DefaultClient, method, n.running.Load().URL+path, "application/json", body, bearer)
 	}
 	var made struct{ Key string }
 	if status, text := call(asked, "POST", "/admin/v1/scan-keys", `{"name":"app"}`, adminToken); json.Unmarshal([]byte(text),

@@ -1,7 +1,6 @@
 package chaos_test
 
 import (
-	"io"
 	"net/http"
 	"net/url"
 	"os"
@@ -21,12 +20,7 @@ import (
 // askFor is what GET /readyz?for= answers.
 func askFor(t *testing.T, n *node, kind string) (status int, said string) {
 	t.Helper()
-	resp, err := http.Get(n.running.Load().URL + "/readyz?for=" + kind)
-	require.NoError(t, err)
-	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
-	require.NoError(t, err)
-	return resp.StatusCode, string(b)
+	return sends(t, http.DefaultClient, http.MethodGet, n.running.Load().URL+"/readyz?for="+kind, "", "", "")
 }
 
 // on is a URL of a cluster's database with one of the servers alone, or with several, as a user.
@@ -140,16 +134,7 @@ func TestFailover_SplitBrainFenced(t *testing.T) {
 // putTo changes something of a node by its admin API.
 func putTo(t *testing.T, n *node, path, body string) (status int, text string) {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, n.running.Load().URL+path, strings.NewReader(body))
-	require.NoError(t, err)
-	req.Header.Set("Authorization", "Bearer "+adminToken)
-	req.Header.Set("Content-Type", "application/json")
-	resp, err := http.DefaultClient.Do(req)
-	require.NoError(t, err)
-	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
-	require.NoError(t, err)
-	return resp.StatusCode, string(b)
+	return sends(t, http.DefaultClient, http.MethodPut, n.running.Load().URL+path, "application/json", body, adminToken)
 }
 
 // Issue 29, 6: a node is told to end while a commit of it waits for a replica that is gone. It ends in order, without an answer to

@@ -188,7 +188,7 @@ func TestEmbeddedDatabase_DiskFull(t *testing.T) {
 	jar, err := cookiejar.New(nil)
 	require.NoError(t, err)
 	operator := &http.Client{Jar: jar}
-	if status, said := sends(t, operator, admin.base+"/console/login", "application/x-www-form-urlencoded",
+	if status, said := sends(t, operator, http.MethodPost, admin.base+"/console/login", "application/x-www-form-urlencoded",
 		"password="+adminToken, ""); status != 200 {
 		t.Fatalf("signing in = %d %s", status, said)
 	}
@@ -206,7 +206,8 @@ func TestEmbeddedDatabase_DiskFull(t *testing.T) {
 	for i := range 20_000 { // more than is free
 		fmt.Fprintf(&lines, line, i)
 	}
-	status, said := sends(t, http.DefaultClient, admin.base+"/admin/v1/import/rules", "application/x-ndjson", lines.String(), adminToken)
+	status, said := sends(t, http.DefaultClient, http.MethodPost, admin.base+"/admin/v1/import/rules", "application/x-ndjson",
+		lines.String(), adminToken)
 	assert.True(t, status == http.StatusServiceUnavailable && strings.Contains(said, "no space left on device"),
 		"an import on a full disk = %d %s, want 503 and the cause", status, said)
 	keeper.has() // reading goes on
@@ -241,15 +242,15 @@ func consoleOnAFullDisk(t *testing.T, base string, operator *http.Client) {
 	t.Helper()
 	for language, not := range map[string]string{"en": "Not ready: the d", "zh": "服务未就绪：数据"} {
 		for _, path := range []string{"/console/home", "/console/health"} {
-			status, page := sends(t, operator, base+path+"?lang="+language, "", "", "")
+			status, page := sends(t, operator, http.MethodGet, base+path+"?lang="+language, "", "", "")
 			fault, disk, warning := strings.Index(page, not), strings.Index(page, "0.0 kB"), strings.Index(page, `"warn"`)
 			if status != http.StatusOK || fault < 0 || disk < fault || warning >= 0 && warning < disk ||
 				strings.Contains(page, "No scans yet") || strings.Contains(page, "还没有扫码记录") {
 				t.Errorf("%s in %s on a full disk = %d, without the fault and the disk before everything else: %s", path, language, status, page)
 			}
 		}
-		status, page := sends(t, http.DefaultClient, base+"/console/login?lang="+language, "application/x-www-form-urlencoded",
-			"password="+adminToken, "")
+		status, page := sends(t, http.DefaultClient, http.MethodPost, base+"/console/login?lang="+language,
+			"application/x-www-form-urlencoded", "password="+adminToken, "")
 		if status != http.StatusServiceUnavailable || strings.Contains(page, "does not answer") || strings.Contains(page, "数据库") ||
 			!strings.Contains(page, "/readyz") {
 			t.Errorf("signing in on a full disk in %s = %d %s, want 503 and what is true", language, status, page)
@@ -257,13 +258,9 @@ func consoleOnAFullDisk(t *testing.T, base string, operator *http.Client) {
 	}
 }
 
-// sends posts a body, or gets a page where the type is "", and returns the status and the answer.
-func sends(t *testing.T, browser *http.Client, url, kind, body, bearer string) (int, string) {
+// sends makes a request with a body of the content type kind, and returns the status and the text of the response.
+func sends(t *testing.T, browser *http.Client, method, url, kind, body, bearer string) (int, string) {
 	t.Helper()
-	method := http.MethodPost
-	if kind == "" {
-		method = http.MethodGet
-	}
 	r, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
 	require.NoError(t, err)
 	r.Header.Set("Content-Type", kind)

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -172,12 +171,7 @@ func ownOf(database string) string {
 // readiness is what /readyz answers.
 func readiness(t *testing.T, base string) (status int, said string) {
 	t.Helper()
-	resp, err := http.Get(base + "/readyz")
-	require.NoError(t, err)
-	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
-	require.NoError(t, err)
-	return resp.StatusCode, string(b)
+	return sends(t, http.DefaultClient, http.MethodGet, base+"/readyz", "", "", "")
 }
 
 // TestPostgresSessions_TerminatedUnderLoad: issue 12, 11. All sessions of the database are

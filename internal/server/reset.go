@@ -6,7 +6,6 @@ import (
 	"slices"
 
 	"github.com/qrjump/qrjump/internal/domain/accounts"
-	"github.com/qrjump/qrjump/internal/domain/rules"
 	"github.com/qrjump/qrjump/internal/emulator"
 )
 
@@ -80,7 +79,8 @@ func (s seeder) resetAccounts(ctx context.Context, appids []string) error {
 		seed = &seedFile{}
 	}
 	for _, appid := range appids {
-		if _, err := s.domain.accounts.Get(ctx, appid); errors.Is(err, accounts.ErrNoAccount) && !seed.names(appid) {
+		if _, err := s.domain.accounts.Get(ctx, appid); errors.Is(err, accounts.ErrNoAccount) && !slices.ContainsFunc(seed.Accounts,
+			func(a accounts.SeedAccount) bool { return a.AppID == appid }) {
 			return emulator.Unknown(appid)
 		} else if err != nil && !errors.Is(err, accounts.ErrNoAccount) {
 			return err
@@ -102,53 +102,14 @@ func (s seeder) resetAccounts(ctx context.Context, appids []string) error {
 	return errors.Join(s.store.RateLimits().Clear(ctx, appids...), s.domain.current.Reload(ctx))
 }
 
-// names reports whether a seed contains an account.
-func (f *seedFile) names(appid string) bool {
-	for _, a := range f.Accounts {
-		if a.AppID == appid {
-			return true
-		}
-	}
-	return false
-}
-
 // replant deletes the data of accounts and stores the seed's data of these accounts.
 func (s seeder) replant(ctx context.Context, seed *seedFile, appids []string) error {
-	directory := &accounts.Service{Store: s.store, Key: s.secrets.vault, Settings: s.chosen.settings, Now: s.now,
-		Random: s.random, MinSecret: s.config.minSecret()}
-	service := &rules.Service{Store: s.store, Settings: s.chosen.settings, Now: s.now}
-	for i, a := range seed.Accounts {
-		if slices.Contains(appids, a.AppID) {
-			if err := directory.Put(ctx, seed.registration(i)); err != nil {
-				return seed.planted("accounts", i, err)
-			}
-		}
-	}
 	for _, appid := range appids {
 		if err := s.store.EmptyAccount(ctx, appid); err != nil {
 			return err
 		}
 	}
-	for i, a := range seed.Accounts {
-		for _, mini := range a.Linked {
-			if slices.Contains(appids, a.AppID) {
-				if err := directory.Link(ctx, a.AppID, mini); err != nil {
-					return seed.planted("accounts", i, err)
-				}
-			}
-		}
-	}
-	for i, r := range seed.Rules {
-		if !slices.Contains(appids, r.Owner) {
-			continue
-		}
-		owner, err := directory.Get(ctx, r.Owner)
-		if err == nil {
-			err = service.Seed(ctx, owner, r.Draft(), r.Published)
-		}
-		if err != nil {
-			return seed.planted("rules", i, err)
-		}
-	}
-	return nil
+	planted := *seed
+	planted.Components = nil
+	return s.plantAccounts(ctx, &planted, s.chosen.settings, s.now, func(appid string) bool { return slices.Contains(appids, appid) })
 }

@@ -292,42 +292,8 @@ func (s seeder) plantSeed(ctx context.Context, f *seedFile, now func() time.Time
 	if err != nil {
 		return false, err
 	}
-	// These services do not update the in-memory copy, which is loaded after all data is stored.
-	directory := &accounts.Service{Store: s.store, Key: s.secrets.vault, Settings: settings.NewLive(next), Now: now,
-		Random: s.random, MinSecret: s.config.minSecret()}
-	service := &rules.Service{Store: s.store, Settings: settings.NewLive(next), Now: now}
-	// A link may name an account that comes later in the seed file, so links are stored last.
-	for i := range f.Accounts {
-		if err := directory.Put(ctx, f.registration(i)); err != nil {
-			return false, f.planted("accounts", i, err)
-		}
-	}
-	for i, a := range f.Accounts {
-		for _, mini := range a.Linked {
-			if err := directory.Link(ctx, a.AppID, mini); err != nil {
-				return false, f.planted("accounts", i, err)
-			}
-		}
-	}
-	for i, c := range f.Components {
-		if err := directory.PutComponent(ctx, f.component(i), c.Secret, c.MessageToken, c.EncodingAESKey); err != nil {
-			return false, f.planted("components", i, err)
-		}
-	}
-	for i, r := range f.Rules {
-		owner, err := directory.Get(ctx, r.Owner)
-		if errors.Is(err, accounts.ErrNoAccount) {
-			return false, f.atLine("rules", i, fmt.Errorf("rule %q: account %q not found", r.Prefix, r.Owner))
-		}
-		if err != nil {
-			return false, f.planted("rules", i, err)
-		}
-		if _, err := rules.ValidateSeed(owner, r.Draft()); err != nil {
-			return false, f.atLine("rules", i, err)
-		}
-		if err := service.Seed(ctx, owner, r.Draft(), r.Published); err != nil {
-			return false, f.planted("rules", i, err)
-		}
+	if err := s.plantAccounts(ctx, f, settings.NewLive(next), now, func(string) bool { return true }); err != nil {
+		return false, err
 	}
 	links := &digitallink.Service{Store: s.store.GS1(), Now: now, Changed: func(context.Context, ...string) {}}
 	for i := range f.GS1 {
@@ -350,6 +316,56 @@ func (s seeder) plantSeed(ctx context.Context, f *seedFile, now func() time.Time
 	s.log.InfoContext(ctx, "seed applied", "seed", f.name, "accounts", len(f.Accounts), "components", len(f.Components), "rules",
 		len(f.Rules))
 	return true, nil
+}
+
+// plantAccounts stores the accounts of a seed that match, their links and their rules, and all platforms of the seed.
+func (s seeder) plantAccounts(ctx context.Context, f *seedFile, chosen *settings.Live, now func() time.Time,
+	matches func(appid string) bool) error {
+	// These services do not update the in-memory copy, which is loaded after all data is stored.
+	directory := &accounts.Service{Store: s.store, Key: s.secrets.vault, Settings: chosen, Now: now, Random: s.random,
+		MinSecret: s.config.minSecret()}
+	service := &rules.Service{Store: s.store, Settings: chosen, Now: now}
+	for i, a := range f.Accounts {
+		if matches(a.AppID) {
+			if err := directory.Put(ctx, f.registration(i)); err != nil {
+				return f.planted("accounts", i, err)
+			}
+		}
+	}
+	// A link may name an account that comes later in the seed file.
+	for i, a := range f.Accounts {
+		for _, mini := range a.Linked {
+			if matches(a.AppID) {
+				if err := directory.Link(ctx, a.AppID, mini); err != nil {
+					return f.planted("accounts", i, err)
+				}
+			}
+		}
+	}
+	for i, c := range f.Components {
+		if err := directory.PutComponent(ctx, f.component(i), c.Secret, c.MessageToken, c.EncodingAESKey); err != nil {
+			return f.planted("components", i, err)
+		}
+	}
+	for i, r := range f.Rules {
+		if !matches(r.Owner) {
+			continue
+		}
+		owner, err := directory.Get(ctx, r.Owner)
+		if errors.Is(err, accounts.ErrNoAccount) {
+			return f.atLine("rules", i, fmt.Errorf("rule %q: account %q not found", r.Prefix, r.Owner))
+		}
+		if err != nil {
+			return f.planted("rules", i, err)
+		}
+		if _, err := rules.ValidateSeed(owner, r.Draft()); err != nil {
+			return f.atLine("rules", i, err)
+		}
+		if err := service.Seed(ctx, owner, r.Draft(), r.Published); err != nil {
+			return f.planted("rules", i, err)
+		}
+	}
+	return nil
 }
 
 // demoMeta marks a database that contains the demo accounts, whose secrets are public.

@@ -112,26 +112,17 @@ func TestImportRules_DoesNotBlockOthers(t *testing.T) {
 	// Whoever read before the import was shown has not seen its rules, though their numbers are lower.
 	key := "https://h1.example/1/"
 	since := auditlog.WithPrecondition(ctx, readAt, auditlog.Name{Kind: ofRule, Key: key})
-	assert.ErrorIs(t, b[1].Delete(since, miniProgramOf("wxb"), key, ""), auditlog.ErrMoved, "a change of what was read before")
+	owner := accounts.Account{AppID: "wxb", Kind: accounts.MiniProgram, Subject: accounts.Company, JumpOpen: true,
+		Versions: []accounts.Version{accounts.Release}, CreatedAt: at}
+	assert.ErrorIs(t, b[1].Delete(since, owner, key, ""), auditlog.ErrMoved, "a change of what was read before")
 	// Pages of an owner's rules hang on what was counted.
-	list, err := nodes[1].rulesOf(ctx, "wxa", many/2)
-	assert.True(t, err == nil && len(list) == 2, "the page at %d: %v, %v", many/2, list, err)
+	require.NoError(t, nodes[1].view(ctx, func(tx *Tx) error {
+		list, _, err := tx.rules().List(ctx, rules.Query{Owner: "wxa", Offset: many / 2, Limit: 2})
+		assert.True(t, len(list) == 2, "the page at %d: %v", many/2, list)
+		return err
+	}))
 	third := open(t, target)
 	want(t, "rules that a start reads", follower(t, third).Rules.Len(), many+9+5)
-}
-
-func miniProgramOf(appid string) accounts.Account {
-	return accounts.Account{AppID: appid, Kind: accounts.MiniProgram, Subject: accounts.Company, JumpOpen: true,
-		Versions: []accounts.Version{accounts.Release}, CreatedAt: at}
-}
-
-// rulesOf are two rules of an owner from an offset on.
-func (s *Store) rulesOf(ctx context.Context, owner string, offset int) (list []rules.Rule, err error) {
-	err = s.view(ctx, func(tx *Tx) error {
-		list, _, err = tx.rules().List(ctx, rules.Query{Owner: owner, Offset: offset, Limit: 2})
-		return err
-	})
-	return list, err
 }
 
 // What an import depends on may change while it is written. Then it is as if that had come first: it is checked again.

@@ -95,7 +95,7 @@ func TestTextLists_ByteOrder(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			domains, err := tx.rules().Domains(ctx)
+			domains, err := tx.rules().Domains(ctx, "", 0)
 			if err != nil {
 				return err
 			}

@@ -369,7 +369,7 @@ func TestDomain_RoundTrip(t *testing.T) {
 			t.Helper()
 			update(t, s, func(ctx context.Context, tx *Tx) error { return tx.rules().PutDomain(ctx, d) })
 			view(t, s, func(ctx context.Context, tx *Tx) error {
-				got, err := tx.rules().Domains(ctx)
+				got, err := tx.rules().Domains(ctx, "", 0)
 				want(t, "domains", got, []rules.Domain{d})
 				return err
 			})
@@ -378,7 +378,7 @@ func TestDomain_RoundTrip(t *testing.T) {
 		put(rules.Domain{Host: d.Host, Status: rules.NoICP, At: at})
 		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.rules().DeleteDomain(ctx, d.Host) })
 		view(t, s, func(ctx context.Context, tx *Tx) error {
-			got, err := tx.rules().Domains(ctx)
+			got, err := tx.rules().Domains(ctx, "", 0)
 			want(t, "domains after the delete", got, []rules.Domain{})
 			return err
 		})

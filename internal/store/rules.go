@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -630,12 +631,8 @@ func (t ruleQueries) Domain(ctx context.Context, host string) (rules.DomainStatu
 var domainRows = mapper[rules.Domain]{table: "domains", key: "host", columns: "host, status, updated_at",
 	targets: func(d *rules.Domain) []any { return []any{&d.Host, &d.Status, moment{&d.At}} }}
 
-func (t ruleQueries) Domains(ctx context.Context) ([]rules.Domain, error) {
-	return domainRows.all(ctx, t.Tx, `ORDER BY host`)
-}
-
-func (t ruleQueries) DomainsAfter(ctx context.Context, rest string, limit int) ([]rules.Domain, error) {
-	return domainRows.all(ctx, t.Tx, `WHERE host > $1 ORDER BY host LIMIT $2`, rest, limit)
+func (t ruleQueries) Domains(ctx context.Context, after string, limit int) ([]rules.Domain, error) {
+	return domainRows.all(ctx, t.Tx, `WHERE host > $1 ORDER BY host LIMIT $2`, after, cmp.Or(limit, math.MaxInt))
 }
 
 func (t ruleQueries) PutDomain(ctx context.Context, d rules.Domain) error {

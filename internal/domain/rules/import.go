@@ -508,7 +508,7 @@ type importCheck struct {
 }
 
 func newImportCheck(ctx context.Context, tx Tx) (*importCheck, error) {
-	domains, err := tx.Domains(ctx)
+	domains, err := tx.Domains(ctx, "", 1)
 	return &importCheck{tx: tx, domains: len(domains) > 0, accounts: map[string]accounts.Account{}, linked: map[[2]string]error{}}, err
 }
 

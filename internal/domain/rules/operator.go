@@ -68,14 +68,9 @@ func (s *Service) Confirmations(ctx context.Context, q ConfirmationQuery) ([]Con
 	return accounts.Transact(ctx, s.Store.ViewRules, func(tx Tx) ([]Confirmation, error) { return tx.Confirmations(ctx, q) })
 }
 
-// Domains lists the hosts that have a status set by the operator.
-func (s *Service) Domains(ctx context.Context) ([]Domain, error) {
-	return accounts.Transact(ctx, s.Store.ViewRules, func(tx Tx) ([]Domain, error) { return tx.Domains(ctx) })
-}
-
-// DomainsAfter lists, in order, at most limit hosts with a status, beginning after a given host (cursor).
-func (s *Service) DomainsAfter(ctx context.Context, cursor string, limit int) ([]Domain, error) {
-	return accounts.Transact(ctx, s.Store.ViewRules, func(tx Tx) ([]Domain, error) { return tx.DomainsAfter(ctx, cursor, limit) })
+// Domains lists, in order, at most limit hosts with a status set by the operator (0 = all), beginning after a given host.
+func (s *Service) Domains(ctx context.Context, after string, limit int) ([]Domain, error) {
+	return accounts.Transact(ctx, s.Store.ViewRules, func(tx Tx) ([]Domain, error) { return tx.Domains(ctx, after, limit) })
 }
 
 var domainHost = sync.OnceValue(func() *regexp.Regexp {

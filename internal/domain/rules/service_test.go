@@ -794,7 +794,7 @@ func TestSetDomain_LowercaseAndRevert(t *testing.T) {
 		assert.True(t, ok, "%q was taken", host)
 	}
 	require.NoError(t, d.SetDomain(t.Context(), "h.EXAMPLE", ""))
-	list, err := d.Domains(t.Context())
+	list, err := d.Domains(t.Context(), "", 0)
 	require.NoError(t, err)
 	var got []string
 	for _, domain := range list {

@@ -107,9 +107,8 @@ type Tx interface {
 
 	// Domain returns the operator's status of a host, or of a parent domain if that status covers subdomains; "" = no status.
 	Domain(ctx context.Context, host string) (DomainStatus, error)
-	Domains(ctx context.Context) ([]Domain, error)
-	// DomainsAfter lists, in order, at most limit hosts with a status, beginning after a given host.
-	DomainsAfter(ctx context.Context, after string, limit int) ([]Domain, error)
+	// Domains lists, in order, at most limit hosts with a status (0 = all), beginning after a given host.
+	Domains(ctx context.Context, after string, limit int) ([]Domain, error)
 	PutDomain(ctx context.Context, d Domain) error
 	DeleteDomain(ctx context.Context, host string) error
 

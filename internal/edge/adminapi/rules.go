@@ -145,31 +145,21 @@ func (a ruleAPI) recheckNow(ctx context.Context, _ *noInput) (done client.Rechec
 	return done, err
 }
 
-func (a ruleAPI) listDomains(ctx context.Context, in *struct {
+type domainPage struct {
 	After string `query:"after" maxLength:"300" doc:"last host of the previous page; requires limit"`
 	Limit int    `query:"limit" minimum:"0" maximum:"1000" doc:"maximum number of hosts; default: all"`
-}) (client.DomainList, error) {
-	if in.Limit > 0 {
-		list, err := a.Rules.DomainsAfter(ctx, in.After, in.Limit)
-		return showDomains(list), err
-	}
-	return a.allDomains(ctx, nil)
 }
 
-func (a ruleAPI) allDomains(ctx context.Context, _ *noInput) (client.DomainList, error) {
-	list, err := a.Rules.Domains(ctx)
-	return showDomains(list), err
-}
-
-func showDomains(list []rules.Domain) client.DomainList {
+func (a ruleAPI) listDomains(ctx context.Context, in *domainPage) (client.DomainList, error) {
+	list, err := a.Rules.Domains(ctx, in.After, in.Limit)
 	return client.DomainList{Domains: mapped(list, func(d rules.Domain) client.Domain {
 		return client.Domain{Host: d.Host, Status: string(d.Status), UpdatedAt: d.At}
-	})}
+	})}, err
 }
 
 // setDomain sets the status that the operator gives a host ("" = no status) and returns the list of hosts.
 func (a ruleAPI) setDomain(ctx context.Context, host string, status rules.DomainStatus) (client.DomainList, error) {
-	return readAfter(ctx, a.Rules.SetDomain(ctx, host, status), a.allDomains, nil)
+	return readAfter(ctx, a.Rules.SetDomain(ctx, host, status), a.listDomains, &domainPage{})
 }
 
 type HostPath struct {

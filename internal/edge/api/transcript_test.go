@@ -30,7 +30,12 @@ var (
 func TestWireTranscripts_Replay(t *testing.T) {
 	t.Parallel()
 	played := servertest.Transcripts{Folder: "testdata/wire", Update: *update, Seed: "town", Wire: true,
-		Lines: map[string]func(*testing.T, *servertest.Server) string{"deviations": deviationRows}}.Replay(t)
+		Lines: map[string]func(*testing.T, *servertest.Server) string{"deviations": func(t *testing.T, s *servertest.Server) (line string) {
+			for _, d := range reported(t, s) {
+				line += fmt.Sprintf(" [%s %s %s %d]", d.Behaviour, d.Account, d.Endpoint, d.Count)
+			}
+			return strings.TrimLeft(line, " ")
+		}}}.Replay(t)
 	if played == nil {
 		return
 	}
@@ -39,14 +44,6 @@ func TestWireTranscripts_Replay(t *testing.T) {
 		assert.True(t, slices.Contains(played, path) || pending[family] != "",
 			"no transcript calls %s: write its calls into a file of testdata/wire, and run this test with -update for the answers", path)
 	}
-}
-
-// deviationRows returns what callers deviated in: row, account, endpoint, number of calls.
-func deviationRows(t *testing.T, s *servertest.Server) (line string) {
-	for _, d := range reported(t, s) {
-		line += fmt.Sprintf(" [%s %s %s %d]", d.Behaviour, d.Account, d.Endpoint, d.Count)
-	}
-	return strings.TrimLeft(line, " ")
 }
 
 // pending are families whose transcripts are not written yet.

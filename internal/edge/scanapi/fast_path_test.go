@@ -74,11 +74,9 @@ func TestScanFastPath_PlainRequests(t *testing.T) {
 	conn := dial(t, s)
 	in := bufio.NewReader(conn)
 	for n := range 4 {
-		if _,
-			err := io.WriteString(conn,
-			"POST /scan/v1/resolve HTTP/1.1\r\nHost: localhost\r\nUser-Agent: app/1\r\nAccept: */*\r\nContent-Type: application/json\r\nContent-Length: 35\r\n\r\n"+`{"text":"https://shop.example/t/7"}`); err != nil {
-			t.Fatal(err)
-		}
+		_, err := io.WriteString(conn, "POST /scan/v1/resolve HTTP/1.1\r\nHost: localhost\r\nUser-Agent: app/1\r\nAccept: */*\r\n"+
+			"Content-Type: application/json\r\nContent-Length: 35\r\n\r\n"+`{"text":"https://shop.example/t/7"}`)
+		require.NoError(t, err)
 		resp, err := http.ReadResponse(in, nil)
 		require.NoErrorf(t, err, "%v", n)
 		answer, err := io.ReadAll(resp.Body)

@@ -157,14 +157,6 @@ func wantFailure(t *testing.T, steps []safehttp.Step, err error, reason safehttp
 	}
 }
 
-func didAll(steps []safehttp.Step) string {
-	var did []string
-	for _, step := range steps {
-		did = append(did, step.Action)
-	}
-	return strings.Join(did, " ")
-}
-
 func TestSafeHTTP_TraceSteps(t *testing.T) {
 	client, w := site(t, func(rw http.ResponseWriter, r *http.Request) {
 		rw.Header().Set("Content-Type", "text/plain")

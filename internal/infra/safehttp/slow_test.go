@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -111,8 +112,11 @@ func TestSafeDial_TimeoutPerAddress(t *testing.T) {
 			}
 			answer, steps, err := client.Do(t.Context(), safehttp.Request{URL: "http://h.example/"})
 			require.True(t, err == nil && string(answer.Body) == "abc", "%q, %v", answer.Body, err)
-			got, want := didAll(steps), "url resolve connect connect send answer body"
-			assert.Equal(t, got, want, "steps")
+			var got []string
+			for _, step := range steps {
+				got = append(got, step.Action)
+			}
+			assert.Equal(t, strings.Join(got, " "), "url resolve connect connect send answer body", "steps")
 		})
 	})
 	t.Run("two silent addresses leave no connection", func(t *testing.T) {
