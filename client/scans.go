@@ -346,7 +346,7 @@ type AlarmReason struct {
 
 // Alarm is a suspicion about a code, raised by its scans.
 type Alarm struct {
-	ID             int64           `json:"id" doc:"0 = no alarm: the code is in the state watch"`
+	ID             int64           `json:"id" doc:"0 = no alarm: the code, prefix or user is in the state watch"`
 	Kind           string          `json:"kind"`
 	Account        string          `json:"account" answer:"optional" doc:"AppID of the code's account"`
 	ApplicationID  int64           `json:"application_id" doc:"0 = several accounts share the prefix"`

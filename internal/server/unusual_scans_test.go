@@ -138,16 +138,36 @@ func TestAlarms_Window(t *testing.T) {
 				w.ask("resolve", "", text[:len(text)-2]+"!!") // no text of a code
 			}
 		}
+		watched := func() string { return w.Admin("GET", "/alarms?state=watch", "").Body }
+		scan(0, 10)
+		assert.True(t, strings.Contains(listed(), `"alarms":[]`) && strings.Contains(watched(), `"alarms":[]`), "10 are below two thirds")
 		scan(0, 31)
 		scan(0, 31)
-		assert.Contains(t, listed(), `"alarms":[]`, "31 codes and 31 unknown texts, each twice")
+		assert.Contains(t, listed(), `{"alarms":[],"unacknowledged":0}`, "31 codes and 31 unknown texts, each twice")
+		near := watched()
+		assert.True(t, strings.Count(near, `{"id":0,"kind":`) == 2 && strings.Count(near, `"score":99,`) == 2 &&
+			strings.Count(near, `"state":"watch"`) == 2 && strings.Contains(near, `"unknown_texts":31`) &&
+			strings.Contains(near, `"codes":31`), "near an alarm: %s", near)
 		scan(31, 39)
 		list := listed()
+		assert.Contains(t, watched(), `"alarms":[]`, "both have an alarm")
 		assert.Equal(t, strings.Count(list, `"code_index":-1`), 2, "alarms after 39 codes and 39 unknown texts: %s", list)
 		assert.True(t, strings.Contains(list, fmt.Sprintf(" different codes of application %d.", id)) &&
 			strings.Contains(list, `"account":"brand"`) && strings.Contains(list, `"unknown_texts":3`) &&
 			strings.Contains(list, `"window_start":"2026-01-15T02:00:00Z","prefix":"P.URL.CN/"`), "the alarms say %s", list)
 		assert.Contains(t, w.Admin("GET", "/alarms/export?language=zh", "").Body, "个前缀或模板为 P.URL.CN/、却不属于任何码的文本", "CSV")
+		for _, id := range regexp.MustCompile(`"id":(\d+)`).FindAllStringSubmatch(list, -1) {
+			w.Admin("POST", "/alarms/"+id[1]+"/dismiss", `{"note":"stocktaking"}`)
+		}
+		scan(39, 45)
+		listed()
+		assert.Contains(t, watched(), `"alarms":[]`, "dismissed in this hour")
+		w.Advance(time.Hour)
+		scan(0, 12)
+		listed()
+		assert.Equal(t, strings.Count(watched(), `"score":71,`), 2, "in the next hour: %s", watched())
+		w.Advance(time.Hour)
+		assert.Contains(t, watched(), `"alarms":[]`, "two hours later")
 		assert.Contains(t, w.Admin("POST", "/statistics/recount", "").Body, `"difference_count":0`, "a recount")
 	})
 }

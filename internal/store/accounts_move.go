@@ -176,7 +176,8 @@ func (t *Tx) forThisCell(ctx context.Context, table string, columns []string, re
 	}
 	return func(row []any) error {
 		for _, column := range numbers.columns {
-			if i := slices.Index(columns, column); row[i] != int64(0) {
+			i := slices.Index(columns, column)
+			if n, _ := row[i].(int64); n > 0 { // negative numbers are random
 				row[i] = next
 				next++
 			}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strconv"
 	"time"
@@ -44,27 +45,42 @@ func (s *Store) ViewAlarms(ctx context.Context, f func(alarms.Tx) error) error {
 	return s.view(ctx, func(tx *Tx) error { return f(tx.statistics()) })
 }
 
+// AddAlarm implements alarms.Tx. Only the rows of the state "watch" have negative ids.
 func (t alarmQueries) AddAlarm(ctx context.Context, a alarms.Alarm) (alarms.Alarm, bool, error) {
+	if a.Index < 0 {
+		_, err := t.exec(ctx, `DELETE FROM alarms WHERE id < 0 AND kind = $1 AND batch = $2 AND idx = $3 AND dismissed_at = 0`, a.Kind,
+			a.Batch, a.Index)
+		if err != nil {
+			return a, false, err
+		}
+	}
 	var n int
 	if err := t.row(ctx, `SELECT COUNT(*) FROM alarms WHERE kind = $1 AND batch = $2 AND idx = $3
 		AND (dismissed_at = 0 OR dismissed_at >= $4)`,
 		a.Kind, a.Batch, a.Index, millis(cmp.Or(a.Details.WindowStart, a.CreatedAt))).Scan(&n); err != nil || n > 0 {
 		return a, false, err
 	}
-	id, err := t.next(ctx, "alarm")
-	if err != nil {
+	var err error
+	if a.ID < 0 {
+		a.ID = -1 - rand.Int64()
+	} else if a.ID, err = t.next(ctx, "alarm"); err != nil {
 		return a, false, err
 	}
-	a.ID = id
 	err = alarmRows.add(ctx, t.Tx, a)
 	return a, err == nil, err
+}
+
+func (t alarmQueries) ForgetWatched(ctx context.Context, before time.Time) error {
+	return t.run(ctx, `DELETE FROM alarms WHERE id < 0 AND created_at < $1`, millis(before))
 }
 
 func (t alarmQueries) Alarms(ctx context.Context, q alarms.Query) ([]alarms.Alarm, error) {
 	w := t.alarmsAsked(q)
 	w.andIf(q.Before > 0, `id < ?`, q.Before)
 	order := ` ORDER BY id`
-	if q.Newest {
+	if q.State == alarms.StateWatch {
+		order = ` ORDER BY created_at DESC`
+	} else if q.Newest {
 		order += ` DESC`
 	}
 	rest := w.String() + order + ` LIMIT ` + w.bind(q.Limit)
@@ -83,7 +99,8 @@ func (t alarmQueries) UnacknowledgedAlarms(ctx context.Context, owners []string,
 
 // alarmsAsked returns the conditions of an alarm query, without its limits.
 func (t alarmQueries) alarmsAsked(q alarms.Query) (w criteria) {
-	w.and(`id > ?`, q.After)
+	w.andIf(q.State == alarms.StateWatch, `id < 0`)
+	w.andIf(q.State != alarms.StateWatch, `id > ?`, q.After)
 	for _, condition := range []string{
 		map[string]string{alarms.StateOpen: `dismissed_at = 0`, alarms.StateDismissed: `dismissed_at > 0`,
 			alarms.StateSuspicious: `dismissed_at = 0 AND confirmed_at = 0`,

@@ -362,6 +362,20 @@ func TestUpdateRule_RoundTrip(t *testing.T) {
 	})
 }
 
+// The alarms of a moved account get numbers of this cell; rows of the state "watch", which have negative ids, do not become alarms.
+func TestMovedAlarms_NewNumbers(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		update(t, s, func(ctx context.Context, tx *Tx) error {
+			change, err := tx.forThisCell(ctx, "alarms", renumbered["alarms"].columns, nil)
+			require.NoError(t, err)
+			alarm, watched := []any{int64(5), int64(7), int64(0), int64(0)}, []any{int64(-5), int64(0), int64(0), int64(0)}
+			require.NoError(t, errors.Join(change(alarm), change(watched)))
+			assert.Equal(t, fmt.Sprint(alarm, watched), "[1 2 0 0] [-5 0 0 0]", "the numbers")
+			return nil
+		})
+	})
+}
+
 func TestDomain_RoundTrip(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		d := filled[rules.Domain](t)

@@ -46,7 +46,8 @@ func userPoints(users *hyperloglog.Users) int {
 	return int(29 * math.Log2(max(1, float64(users.Count()))))
 }
 
-// The states of an alarm; a code without an alarm can be in the state StateWatch. StateOpen selects all alarms that are not dismissed.
+// The states of an alarm; a code, prefix or user without an alarm can be in the state StateWatch. StateOpen selects all alarms that are
+// not dismissed.
 const (
 	StateWatch      = "watch"      // the score is at least two thirds of the threshold
 	StateSuspicious = "suspicious" // an alarm is open
@@ -65,7 +66,7 @@ const (
 // Alarm reports a suspected problem of a code, derived from its scans. An alarm is open until it is dismissed. Each code has at
 // most one open alarm of each kind.
 type Alarm struct {
-	ID   int64 // 0 = there is no alarm, and the code is in the state StateWatch
+	ID   int64 // 0 = there is no alarm, and the code, prefix or user is in the state StateWatch
 	Kind string
 	// CodeName has a negative Index if the alarm is about a prefix or a user: a hash of the prefix or the user. Its Batch is 0 if
 	// batches of several accounts have the prefix.

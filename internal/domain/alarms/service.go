@@ -77,8 +77,10 @@ type Tx interface {
 	AllCodes(ctx context.Context, from, to CodeName, yield func(Row) error) error
 
 	// AddAlarm stores an alarm and assigns its ID. AddAlarm returns false if the code already has an open alarm of the same kind, or an
-	// alarm was dismissed after the scan or, for alarms of a window, after the start of the window.
+	// alarm was dismissed after the scan or, for alarms of a window, after the start of the window. With a negative ID, AddAlarm stores
+	// that the prefix or user is in the state StateWatch, until it has an alarm; ForgetWatched removes what is older than a time.
 	AddAlarm(ctx context.Context, a Alarm) (Alarm, bool, error)
+	ForgetWatched(ctx context.Context, before time.Time) error
 	// Alarms returns the alarms that match the query, oldest first unless the query sets Newest.
 	Alarms(ctx context.Context, q Query) ([]Alarm, error)
 	// UnacknowledgedAlarms returns the number of alarms of the owners' applications (empty = all) that are neither acknowledged nor
@@ -141,8 +143,8 @@ func (s *Service) Code(ctx context.Context, name CodeName) (*Scans, error) {
 	return &Scans{CodeName: name}, err
 }
 
-// Alarms returns the alarms that match a query, oldest first; with StateWatch, instead an alarm without ID for each code in this state,
-// highest score first.
+// Alarms returns the alarms that match a query, oldest first; with StateWatch, instead an alarm without ID for each code, prefix and user
+// in this state, highest score first.
 func (s *Service) Alarms(ctx context.Context, q Query) ([]Alarm, error) {
 	return view(ctx, s, func(tx Tx) (list []Alarm, err error) {
 		switch {
@@ -150,6 +152,9 @@ func (s *Service) Alarms(ctx context.Context, q Query) ([]Alarm, error) {
 			return tx.Alarms(ctx, q)
 		case q.Case != 0 || q.Assignee != "" || q.Acknowledged == "true":
 			return nil, nil // these conditions are about alarms
+		}
+		if list, err = s.watched(ctx, tx, q); err != nil {
+			return nil, err
 		}
 		rows, err := tx.WatchedCodes(ctx, q, s.serverThreshold())
 		for _, row := range rows {

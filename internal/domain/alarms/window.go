@@ -109,7 +109,8 @@ func (s *Service) alarm(key subject, scans subjectScans) Alarm {
 	return a
 }
 
-// RaiseFrom raises the alarms of the scans that were added to a Window since Saved, in the transaction that counts these scans.
+// RaiseFrom raises the alarms of the scans that were added to a Window since Saved, and stores which prefixes and users are in the state
+// StateWatch, in the transaction that counts these scans.
 func (s *Service) RaiseFrom(ctx context.Context, tx Tx, w *Window) error {
 	list, names := make([]Alarm, 0, len(w.changed)), make([]CodeName, 0, len(w.changed))
 	for key := range w.changed {
@@ -124,11 +125,26 @@ func (s *Service) RaiseFrom(ctx context.Context, tx Tx, w *Window) error {
 		return err
 	}
 	for _, a := range list {
-		if threshold := thresholds(a.Batch); threshold != NoAlarm && a.Score >= threshold {
-			if err := s.add(ctx, tx, a); err != nil {
-				return err
-			}
+		switch threshold := thresholds(a.Batch); {
+		case threshold != NoAlarm && a.Score >= threshold:
+			err = s.add(ctx, tx, a)
+		case StateOf(nil, a.Score, threshold) == StateWatch:
+			a.ID = -1
+			_, _, err = tx.AddAlarm(ctx, a)
+		}
+		if err != nil {
+			return err
 		}
 	}
-	return nil
+	return tx.ForgetWatched(ctx, time.Unix((w.newest-1)*3600, 0))
+}
+
+// watched returns the alarms of an hour that are near their thresholds in the current hour.
+func (s *Service) watched(ctx context.Context, tx Tx, q Query) ([]Alarm, error) {
+	list, err := tx.Alarms(ctx, q)
+	list = slices.DeleteFunc(list, func(a Alarm) bool { return timebucket.Hour(a.Details.WindowStart) != timebucket.Hour(s.Now()) })
+	for i := range list {
+		list[i].ID = 0
+	}
+	return list, err
 }
