@@ -48,9 +48,8 @@ func (s *Store) ViewAlarms(ctx context.Context, f func(alarms.Tx) error) error {
 // AddAlarm implements alarms.Tx. Only the rows of the state "watch" have negative ids.
 func (t alarmQueries) AddAlarm(ctx context.Context, a alarms.Alarm) (alarms.Alarm, bool, error) {
 	if a.Index < 0 {
-		_, err := t.exec(ctx, `DELETE FROM alarms WHERE id < 0 AND kind = $1 AND batch = $2 AND idx = $3 AND dismissed_at = 0`, a.Kind,
-			a.Batch, a.Index)
-		if err != nil {
+		if err := t.execQueued(ctx, nil, `DELETE FROM alarms WHERE id < 0 AND kind = $1 AND batch = $2 AND idx = $3 AND dismissed_at = 0`,
+			a.Kind, a.Batch, a.Index); err != nil {
 			return a, false, err
 		}
 	}
@@ -71,7 +70,7 @@ func (t alarmQueries) AddAlarm(ctx context.Context, a alarms.Alarm) (alarms.Alar
 }
 
 func (t alarmQueries) ForgetWatched(ctx context.Context, before time.Time) error {
-	return t.run(ctx, `DELETE FROM alarms WHERE id < 0 AND created_at < $1`, millis(before))
+	return t.execQueued(ctx, nil, `DELETE FROM alarms WHERE id < 0 AND created_at < $1`, millis(before))
 }
 
 func (t alarmQueries) Alarms(ctx context.Context, q alarms.Query) ([]alarms.Alarm, error) {

@@ -146,7 +146,7 @@ func (a ruleAPI) recheckNow(ctx context.Context, _ *noInput) (done client.Rechec
 }
 
 type domainPage struct {
-	After string `query:"after" maxLength:"300" doc:"last host of the previous page; requires limit"`
+	After string `query:"after" maxLength:"300" doc:"last host of the previous page"`
 	Limit int    `query:"limit" minimum:"0" maximum:"1000" doc:"maximum number of hosts; default: all"`
 }
 
