@@ -69,40 +69,23 @@ func (s scanRecords) leaveStream(ctx context.Context, skip func(node string, to 
 		if err != nil {
 			return err
 		}
-		for to, settled := left.To, int64(0); ; {
-			if equal, err := journal.Is(ctx, to); err != nil {
-				return err
-			} else if !equal {
-				s.log.WarnContext(ctx, "scan stream detached; journal differs from the shipped one, counted offset unknown")
-				return skip(node, to)
-			}
-			counted, err := s.store.Origin(ctx, node)
-			if err != nil {
-				return err
-			}
-			// a killed program of an earlier version may not have stored the offset of the last shipped scan
-			if last := counted.Last(); last > to.Position {
-				for e, err := range journal.Read(ctx, last-1) {
-					if err != nil {
-						return err
-					}
-					if e.Position == last {
-						to = scanlog.Offset{Position: last, ID: e.ID}
-					}
-					break
-				}
-			}
-			if to.Position <= settled { // no further scans were counted since the last call of settleRemaining
-				if to == (scanlog.Offset{}) {
-					return nil
-				}
-				return skip(node, to)
-			}
-			if err := s.settleRemaining(ctx, node, left.Begin, to.Position, counted); err != nil {
-				return err
-			}
-			settled = to.Position
+		if equal, err := journal.Is(ctx, left.To); err != nil {
+			return err
+		} else if !equal {
+			s.log.WarnContext(ctx, "scan stream detached; journal differs from the shipped one, counted offset unknown")
+			return skip(node, left.To)
 		}
+		if left.To == (scanlog.Offset{}) {
+			return nil
+		}
+		counted, err := s.store.Origin(ctx, node)
+		if err != nil {
+			return err
+		}
+		if err := s.settleRemaining(ctx, node, left.Begin, left.To.Position, counted); err != nil {
+			return err
+		}
+		return skip(node, left.To)
 	})
 	if err != nil {
 		return fmt.Errorf("detaching the scan stream: %w", err)
