@@ -233,7 +233,7 @@ func (c *copyist) asTyped(m manual, line string) string {
 		regexp.MustCompile("^qrjump cassette (record|replay) ").MatchString(full) {
 		full += " --listen 127.0.0.1:0"
 	}
-	var found []string // replaced in one pass: what was made at random may contain the name of a place
+	var found []string // replaced in one pass, because a random value may contain another key of c.found
 	for _, place := range slices.Backward(slices.Sorted(maps.Keys(c.found))) {
 		found = append(found, place, c.found[place])
 	}

@@ -79,8 +79,9 @@ func (s seeder) resetAccounts(ctx context.Context, appids []string) error {
 		seed = &seedFile{}
 	}
 	for _, appid := range appids {
-		if _, err := s.domain.accounts.Get(ctx, appid); errors.Is(err, accounts.ErrNoAccount) && !slices.ContainsFunc(seed.Accounts,
-			func(a accounts.SeedAccount) bool { return a.AppID == appid }) {
+		seeded := func(a accounts.SeedAccount) bool { return a.AppID == appid }
+		_, err := s.domain.accounts.Get(ctx, appid)
+		if errors.Is(err, accounts.ErrNoAccount) && !slices.ContainsFunc(seed.Accounts, seeded) {
 			return emulator.Unknown(appid)
 		} else if err != nil && !errors.Is(err, accounts.ErrNoAccount) {
 			return err

@@ -426,7 +426,7 @@ func (t *Tx) openGroup(all []*pendingChange, lockTimeout time.Duration) *groupOp
 			lockNumber(allRules), lockNumber(all[0].parts[0]), lockNumber(all[0].parts[1]))
 		o.statements = append(o.statements, o.locks)
 	}
-	// The statements of a group find rows by unique keys, so a plan made for other values serves as well.
+	// The statements of a group use the same indexes for all values, so one plan serves all of them.
 	o.statements = append(o.statements, o.head, ask(`SELECT set_config('lock_timeout', $1, true),
 		set_config('plan_cache_mode', 'force_generic_plan', true)`, fmt.Sprint(lockTimeout.Milliseconds())), ask(shortLockTimeout))
 	if t.engine.holding != "" {

@@ -12,6 +12,7 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/settings"
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/domain/codes"
+	"github.com/qrjump/qrjump/internal/domain/stats/timebucket"
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
@@ -153,8 +154,13 @@ func (s *Service) Alarms(ctx context.Context, q Query) ([]Alarm, error) {
 		case q.Case != 0 || q.Assignee != "" || q.Acknowledged == "true":
 			return nil, nil // these conditions are about alarms
 		}
-		if list, err = s.watched(ctx, tx, q); err != nil {
+		if list, err = tx.Alarms(ctx, q); err != nil { // prefixes and users of the last two hours
 			return nil, err
+		}
+		hour := timebucket.Hour(s.Now())
+		list = slices.DeleteFunc(list, func(a Alarm) bool { return timebucket.Hour(a.Details.WindowStart) != hour })
+		for i := range list {
+			list[i].ID = 0
 		}
 		rows, err := tx.WatchedCodes(ctx, q, s.serverThreshold())
 		for _, row := range rows {

@@ -112,6 +112,9 @@ func (s *Service) alarm(key subject, scans subjectScans) Alarm {
 // RaiseFrom raises the alarms of the scans that were added to a Window since Saved, and stores which prefixes and users are in the state
 // StateWatch, in the transaction that counts these scans.
 func (s *Service) RaiseFrom(ctx context.Context, tx Tx, w *Window) error {
+	if len(w.changed) == 0 {
+		return nil
+	}
 	list, names := make([]Alarm, 0, len(w.changed)), make([]CodeName, 0, len(w.changed))
 	for key := range w.changed {
 		list = append(list, s.alarm(key, w.subjects[key]))
@@ -137,14 +140,4 @@ func (s *Service) RaiseFrom(ctx context.Context, tx Tx, w *Window) error {
 		}
 	}
 	return tx.ForgetWatched(ctx, time.Unix((w.newest-1)*3600, 0))
-}
-
-// watched returns the alarms of an hour that are near their thresholds in the current hour.
-func (s *Service) watched(ctx context.Context, tx Tx, q Query) ([]Alarm, error) {
-	list, err := tx.Alarms(ctx, q)
-	list = slices.DeleteFunc(list, func(a Alarm) bool { return timebucket.Hour(a.Details.WindowStart) != timebucket.Hour(s.Now()) })
-	for i := range list {
-		list[i].ID = 0
-	}
-	return list, err
 }
