@@ -101,35 +101,30 @@ func TestLoad_CopyTextEscaping(t *testing.T) {
 	})
 }
 
-// scanRow is a row of scan_events on a day.
-func scanRow(t *testing.T, s *Store, day, n int64) string {
-	t.Helper()
-	row := map[string]any{}
-	view(t, s, func(ctx context.Context, tx *Tx) error {
-		columns, err := tx.columns(ctx, "scan_events")
-		for _, name := range columns {
-			row[name] = ""
-		}
-		return err
-	})
-	for _, name := range []string{"activation", "occurred_at", "batch", "idx", "rule"} {
-		row[name] = 0
-	}
-	row["day"], row["seq"], row["id"] = day, n, fmt.Sprintf("id%08d", n)
-	b, err := json.Marshal(row)
-	require.NoError(t, err)
-	return string(b)
-}
-
 // A day that comes again does not need its partition again; a row is counted through all of them.
 func TestLoad_ScanPartitions(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		empty := rowsOf(t, s)
 		all := maps.Clone(empty)
+		row := map[string]any{}
+		view(t, s, func(ctx context.Context, tx *Tx) error {
+			columns, err := tx.columns(ctx, "scan_events")
+			for _, name := range columns {
+				row[name] = ""
+			}
+			return err
+		})
+		for _, name := range []string{"activation", "occurred_at", "batch", "idx", "rule"} {
+			row[name] = 0
+		}
 		var rows []string
 		for n := range int64(60) {
-			// The last of them has no partition of its own.
-			rows = append(rows, scanRow(t, s, []int64{20_000, 20_001, 20_000, 20_002, 1}[n/3%5], n+1))
+			// The last of these days has no partition of its own.
+			row["day"] = []int64{20_000, 20_001, 20_000, 20_002, 1}[n/3%5]
+			row["seq"], row["id"] = n+1, fmt.Sprintf("id%08d", n+1)
+			b, err := json.Marshal(row)
+			require.NoError(t, err)
+			rows = append(rows, string(b))
 		}
 		all["scan_events"] = linesOf(rows)
 		for name, broken := range map[string]string{"no JSON": "{", "a row that there is": rows[40],

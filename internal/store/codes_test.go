@@ -568,9 +568,17 @@ func TestTemplateTexts_StoredWithApplication(t *testing.T) {
 			assert.Equal(t, b.Weak(), order.Weak, "%q", template)
 			text := p[0].Text(b, 77)
 			require.NoError(t, assert.ErrorOf(p[1].Memory.BatchOrLoad(t.Context(), b.ID)))
+			// What a reader may give for the text that was printed.
+			spellings := []string{text, strings.ReplaceAll(text, "\n", "\r\n"), strings.ToUpper(text)}
+			if rest, https := strings.CutPrefix(text, "https://"); https {
+				spellings = append(spellings, "http://"+rest, rest)
+			}
+			if data, err := gs1.Parse(text); err == nil && !data.Key.IsZero() {
+				spellings = append(spellings, data.Bracketed(), data.ElementString())
+			}
 			for _, press := range p {
 				nobody := func(string) (accounts.Account, bool) { return accounts.Account{}, false }
-				for _, spelling := range spellings(text) {
+				for _, spelling := range spellings {
 					s, ok := press.Scan(spelling, "", nobody)
 					assert.True(t, ok && s.Batch.ID == b.ID && s.Index == 77 && s.Reason == codes.NotActive,
 						"%q is code %d of %d (%t, %q), not %d of %d", spelling, s.Index, s.Batch.ID, ok, s.Reason, 77, b.ID)
@@ -600,18 +608,6 @@ func withholds(t *testing.T, p *codes.Service, template, text string) {
 		got := p.Redact(around)
 		assert.True(t, len(got) <= most && strings.HasPrefix(around, got), "of %q is left %q", around, got)
 	}
-}
-
-// spellings are texts that a reader may give for one that was printed.
-func spellings(text string) []string {
-	list := []string{text, strings.ReplaceAll(text, "\n", "\r\n"), strings.ToUpper(text)}
-	if rest, https := strings.CutPrefix(text, "https://"); https {
-		list = append(list, "http://"+rest, rest)
-	}
-	if data, err := gs1.Parse(text); err == nil && !data.Key.IsZero() {
-		list = append(list, data.Bracketed(), data.ElementString())
-	}
-	return list
 }
 
 // opensNot changes each character of a text, one at a time.

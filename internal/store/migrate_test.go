@@ -12,9 +12,10 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// withOneMore is the program's migrations and one more, which makes an index of the rules and drops another.
-func withOneMore(t *testing.T) fs.FS {
-	t.Helper()
+// A transaction of another node holds what a migration needs. Changes that come meanwhile go on, and the migration is done when that
+// transaction ends.
+func TestMigration_DoesNotBlockWriters(t *testing.T) {
+	// The program's migrations and one more, which makes an index of the rules and drops another.
 	more := fstest.MapFS{}
 	names, err := fs.Glob(Migrations, "migrations/*.sql")
 	require.NoError(t, err)
@@ -28,12 +29,6 @@ func withOneMore(t *testing.T) fs.FS {
 CREATE INDEX idx_rules_created_at_id ON rules (created_at, id);
 DROP INDEX idx_rules_target_id;
 `)}
-	return more
-}
-
-// A transaction of another node holds what a migration needs. Changes that come meanwhile go on, and the migration is done when that
-// transaction ends.
-func TestMigration_DoesNotBlockWriters(t *testing.T) {
 	for name, held := range map[string]string{
 		"a reader that will write": `SELECT COUNT(*) FROM rules`,
 		"a writer":                 `LOCK TABLE rules IN ROW EXCLUSIVE MODE`,
@@ -49,7 +44,7 @@ func TestMigration_DoesNotBlockWriters(t *testing.T) {
 			defer other.Rollback()
 			require.NoError(t, assert.ErrorOf(other.ExecContext(t.Context(), held)))
 			said, done := make(chan string, 1000), make(chan error, 1)
-			s.migration.files, s.migration.patience = withOneMore(t), 20*time.Millisecond
+			s.migration.files, s.migration.patience = more, 20*time.Millisecond
 			s.migration.waits = func(what string, until time.Time) { said <- what }
 			go func() { done <- s.migrateTo(context.WithoutCancel(t.Context()), 99999) }()
 			for range 3 { // it tries more than once

@@ -36,7 +36,16 @@ func TestSealedColumns_AllListed(t *testing.T) {
 			dir == filepath.Join(root, "internal", "infra", "sealer") {
 			return filepath.SkipDir
 		}
-		p := parsePackage(t, dir)
+		p := goPackage{token.NewFileSet(), map[string]*ast.File{}}
+		entries, err := os.ReadDir(dir)
+		require.NoError(t, err)
+		for _, e := range entries {
+			name := filepath.Join(dir, e.Name())
+			if strings.HasSuffix(name, ".go") && !strings.HasSuffix(name, "_test.go") {
+				p.files[name], err = parser.ParseFile(p.set, name, nil, parser.SkipObjectResolution)
+				require.NoError(t, err)
+			}
+		}
 		for file, tree := range p.files {
 			ast.Inspect(tree, func(n ast.Node) bool {
 				call, ok := n.(*ast.CallExpr)
@@ -72,22 +81,6 @@ func TestSealedColumns_AllListed(t *testing.T) {
 type goPackage struct {
 	set   *token.FileSet
 	files map[string]*ast.File
-}
-
-func parsePackage(t *testing.T, dir string) goPackage {
-	t.Helper()
-	p := goPackage{token.NewFileSet(), map[string]*ast.File{}}
-	entries, err := os.ReadDir(dir)
-	require.NoError(t, err)
-	for _, e := range entries {
-		name := filepath.Join(dir, e.Name())
-		if !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") {
-			continue
-		}
-		p.files[name], err = parser.ParseFile(p.set, name, nil, parser.SkipObjectResolution)
-		require.NoError(t, err)
-	}
-	return p
 }
 
 // beginning is the literal text that an expression begins with, through functions and constants of the package.

@@ -139,7 +139,31 @@ func TestSchema_ConcurrentCreation(t *testing.T) {
 
 func TestStoreReset_KeepsKeysOnly(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
-		fillEveryTable(t, s)
+		for _, table := range tables(t, s) {
+			if table == "sequences" || table == "rules" || table == "changes" || table == "audit_log_head" {
+				continue
+			}
+			var names, values []string
+			for _, c := range slices.SortedFunc(slices.Values(columnsOf(t, s, table)), cmp.Compare) {
+				name, kind, _ := strings.Cut(c, " ")
+				value := "'x'"
+				switch {
+				case table == "sealing_keys" && name == "name":
+					value = "'data'"
+				case table == "sealing_keys":
+					value = "'sealed'"
+				case strings.EqualFold(kind, "bigint"):
+					value = "1"
+				}
+				names, values = append(names, name), append(values, value)
+			}
+			query := `INSERT INTO ` + table + ` (` + strings.Join(names, ", ") + `) VALUES (` + strings.Join(values, ", ") + `)`
+			require.NoErrorf(t, assert.ErrorOf(s.write.ExecContext(t.Context(), query)), "%s", query)
+		}
+		addRules(t, s, aRule(t, "wxa", "https://h.example/"))
+		for _, table := range tables(t, s) { // no table is empty, so that what follows says something
+			require.True(t, number(t, s, `SELECT COUNT(*) FROM `+table) != 0, "%s is empty", table)
+		}
 		require.NoError(t, s.Reset(t.Context()))
 		for _, table := range schema {
 			// The log begins again with the reset itself.
@@ -152,41 +176,6 @@ func TestStoreReset_KeepsKeysOnly(t *testing.T) {
 		// The history is gone, but no number comes back: who follows the changes sees a later one.
 		want(t, "number of the next change", addRules(t, s, aRule(t, "wxa", "https://h.example/"))[0].ID, 3)
 	})
-}
-
-// fillEveryTable leaves no table empty, so that a test that goes through all of them says something.
-func fillEveryTable(t *testing.T, s *Store) {
-	t.Helper()
-	for _, table := range tables(t, s) {
-		if table == "sequences" || table == "rules" || table == "changes" || table == "audit_log_head" {
-			continue
-		}
-		columns := slices.SortedFunc(slices.Values(columnsOf(t, s, table)), cmp.Compare)
-		var values []string
-		for _, c := range columns {
-			name, kind, _ := strings.Cut(c, " ")
-			value := "'x'"
-			switch {
-			case table == "sealing_keys" && name == "name":
-				value = "'data'"
-			case table == "sealing_keys":
-				value = "'sealed'"
-			case strings.EqualFold(kind, "bigint"):
-				value = "1"
-			}
-			values = append(values, value)
-		}
-		names := make([]string, len(columns))
-		for i, c := range columns {
-			names[i], _, _ = strings.Cut(c, " ")
-		}
-		query := `INSERT INTO ` + table + ` (` + strings.Join(names, ", ") + `) VALUES (` + strings.Join(values, ", ") + `)`
-		require.NoErrorf(t, assert.ErrorOf(s.write.ExecContext(t.Context(), query)), "%s", query)
-	}
-	addRules(t, s, aRule(t, "wxa", "https://h.example/"))
-	for _, table := range tables(t, s) {
-		require.True(t, number(t, s, `SELECT COUNT(*) FROM `+table) != 0, "%s is empty", table)
-	}
 }
 
 // columnsOf lists "name type".

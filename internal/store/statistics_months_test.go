@@ -20,33 +20,6 @@ const (
 	yearRules = 100
 )
 
-// yearOfCounts opens a database with two years in which each of 100 rules is scanned every day and hour.
-func yearOfCounts(t *testing.T, url string) (*Store, *stats.Aggregator) {
-	t.Helper()
-	target := newEmbedded(t)
-	target.URL = url
-	s := open(t, target)
-	s.read.SetMaxOpenConns(1)
-	c := newAggregator(s)
-	update(t, s, func(ctx context.Context, tx *Tx) error {
-		var days []stats.CountRow
-		for day := int64(yearFrom - 365); day < yearFrom+365; day++ {
-			for rule := int64(1); rule <= yearRules; rule++ {
-				days = append(days, stats.CountRow{Granularity: stats.PerDay, Bucket: day, Rule: rule, Tuple: 7,
-					Count: stats.Count{Scans: 24, FirstScans: rule % 2}})
-			}
-			days = append(days, stats.CountRow{Granularity: stats.PerDayOfAll, Bucket: day, Tuple: 7,
-				Count: stats.Count{Scans: 24 * yearRules}})
-		}
-		if err := tx.statistics().AddScanCounts(ctx, days); err != nil {
-			return err
-		}
-		return tx.statistics().PutStatisticsState(ctx, stats.State{CountedOffset: 1, Scans: 1, Offset: 8})
-	})
-	settled(t, s)
-	return s, c
-}
-
 // newAggregator returns an aggregator that has no sums in memory.
 func newAggregator(s *Store) *stats.Aggregator {
 	return &stats.Aggregator{Store: s, Settings: settings.NewLive(settings.Defaults()), Logger: slog.New(slog.DiscardHandler),
@@ -57,7 +30,27 @@ func newAggregator(s *Store) *stats.Aggregator {
 // its ends; a part of a month that is rolled up reads its own rows.
 func TestStatistics_YearReadsMonthlyRollUps(t *testing.T) {
 	dbtest.OnEach(t, copies.Postgres, func(t *testing.T, url string) {
-		s, c := yearOfCounts(t, url)
+		target := newEmbedded(t)
+		target.URL = url
+		s := open(t, target)
+		s.read.SetMaxOpenConns(1)
+		c := newAggregator(s)
+		update(t, s, func(ctx context.Context, tx *Tx) error {
+			var days []stats.CountRow // of two years in which each of 100 rules is scanned every day and hour
+			for day := int64(yearFrom - 365); day < yearFrom+365; day++ {
+				for rule := int64(1); rule <= yearRules; rule++ {
+					days = append(days, stats.CountRow{Granularity: stats.PerDay, Bucket: day, Rule: rule, Tuple: 7,
+						Count: stats.Count{Scans: 24, FirstScans: rule % 2}})
+				}
+				days = append(days, stats.CountRow{Granularity: stats.PerDayOfAll, Bucket: day, Tuple: 7,
+					Count: stats.Count{Scans: 24 * yearRules}})
+			}
+			if err := tx.statistics().AddScanCounts(ctx, days); err != nil {
+				return err
+			}
+			return tx.statistics().PutStatisticsState(ctx, stats.State{CountedOffset: 1, Scans: 1, Offset: 8})
+		})
+		settled(t, s)
 		ask := func() ([]stats.Answer, read) {
 			q := stats.Question{From: stats.PerDay.Start(yearFrom-14, 8), To: stats.PerDay.Start(yearFrom+351, 8), Group: stats.Rule,
 				Metric: stats.Scans, Limit: yearRules}

@@ -14,16 +14,6 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// rulesThenAsItWas finds the last change of each key up to a moment by looking at all of them: what RulesAsOf did before issue 14.
-func rulesThenAsItWas(ctx context.Context, t *Tx, keys []string, at time.Time) ([]rules.Change, error) {
-	args := []any{millis(at)}
-	for _, key := range keys {
-		args = append(args, key)
-	}
-	return list(ctx, t, scanRuleChange, `SELECT `+ruleChangeColumns+` FROM changes WHERE seq IN (SELECT MAX(seq) FROM changes
-		WHERE kind = 'rule' AND key IN (`+placeholders(2, len(keys))+`) AND occurred_at <= $1 GROUP BY key)`, args...)
-}
-
 // historyOf notes changes of rules, each at a time of its own.
 func historyOf(t *testing.T, s *Store, keys []string, times []int64) {
 	t.Helper()
@@ -62,7 +52,14 @@ func TestRulesAsOf_MatchesFullReplay(t *testing.T) {
 			require.NoError(t, err)
 			var wanted []rules.Change
 			view(t, s, func(ctx context.Context, tx *Tx) (err error) {
-				wanted, err = rulesThenAsItWas(ctx, tx, asked, at)
+				// What RulesAsOf did before issue 14: of all changes of a key up to the moment, the last.
+				args := []any{millis(at)}
+				for _, key := range asked {
+					args = append(args, key)
+				}
+				wanted, err = list(ctx, tx, scanRuleChange, `SELECT `+ruleChangeColumns+` FROM changes WHERE seq IN (
+					SELECT MAX(seq) FROM changes WHERE kind = 'rule' AND key IN (`+placeholders(2, len(asked))+`)
+					AND occurred_at <= $1 GROUP BY key)`, args...)
 				return err
 			})
 			slices.SortFunc(got, bySeq)
