@@ -377,25 +377,18 @@ type question struct {
 	n   int
 }
 
-// HISTORY_QUESTIONS is how many questions are asked in all.
-func questions(t *testing.T, otherwise int) int {
-	t.Helper()
-	text := os.Getenv("HISTORY_QUESTIONS")
-	if text == "" {
-		return otherwise
-	}
-	n, err := strconv.Atoi(text)
-	require.NoError(t, err)
-	return n
-}
-
 // What did it open at time t? The answer made from the log of changes is that of a replay of the history by the definition.
 func TestAuditThen_EqualsReplay(t *testing.T) {
 	target := store.Target{Dir: storetest.Folder(t)}
 	if url := os.Getenv("HISTORY_POSTGRES"); url != "" {
 		target.URL = url // a database of its own
 	}
-	n := questions(t, testscope.Choose(20_000, 2_000))
+	n := testscope.Choose(20_000, 2_000)
+	if text := os.Getenv("HISTORY_QUESTIONS"); text != "" { // how many questions are asked in all
+		var err error
+		n, err = strconv.Atoi(text)
+		require.NoError(t, err)
+	}
 	events := testscope.Choose(1500, 600)
 	w := newWorld(t, target, 7)
 	for range events {

@@ -141,16 +141,11 @@ func TestLogo_Reencoded(t *testing.T) {
 	}
 }
 
-// pixels is a PNG that says that it is so large, and has next to nothing in it.
-func pixels(t *testing.T, width, height int) []byte {
-	t.Helper()
-	file := encoded(t, image.NewGray(image.Rect(0, 0, 1, 1)), "png")
-	copy(file, encoded(t, image.NewGray(image.Rect(0, 0, width, height)), "png")[:33]) // its size and the sum of it
-	return file
-}
-
 func TestLogo_InvalidFile(t *testing.T) {
 	t.Parallel()
+	// A PNG that says that it is so large, and has next to nothing in it: its size and the sum of it are those of another.
+	large := encoded(t, image.NewGray(image.Rect(0, 0, 1, 1)), "png")
+	copy(large, encoded(t, image.NewGray(image.Rect(0, 0, 2049, 2048)), "png")[:33])
 	for name, c := range map[string]struct {
 		file []byte
 		says string
@@ -162,7 +157,7 @@ func TestLogo_InvalidFile(t *testing.T) {
 		"no picture":           {[]byte("hello"), "upload a PNG, JPEG or WebP image"},
 		"half of one":          {encoded(t, drawn(40, 30), "png")[:200], "cannot be read"},
 		"too long":             {make([]byte, MaxUpload+1), "524289 bytes"},
-		"too large":            {pixels(t, 2049, 2048), "2049 × 2048 pixels"},
+		"too large":            {large, "2049 × 2048 pixels"},
 		"wide beyond counting": {[]byte("\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x7f\xff\xff\xff\x7f\xff\xff\xff\x08\x00\x00\x00\x00"), "logo: "},
 	} {
 		_, _, err := new(Service).encodeLogo(t.Context(), c.file)

@@ -223,9 +223,14 @@ func TestCassetteMask_NoSecrets(t *testing.T) {
 		proxy, _, out := record(t, upstream.URL, time.Now)
 		for range 12 {
 			body, _ := c.body(plant())
-			address := fmt.Sprintf("%s/cgi-bin/%s/token?access_token=%s&%s=%s&lang=%s", proxy, url.PathEscape(plant()),
-				url.QueryEscape(plant()),
-				url.QueryEscape(plant()), url.QueryEscape(plant()), encodedQuery(encodings(plant())[c.IntN(11)]))
+			address := fmt.Sprintf("%s/cgi-bin/%s/token?access_token=%s&%s=%s&lang=", proxy, url.PathEscape(plant()),
+				url.QueryEscape(plant()), url.QueryEscape(plant()), url.QueryEscape(plant()))
+			value := encodings(plant())[c.IntN(11)]
+			if strings.ContainsAny(value, " #&\"<>\\^`{|}\x7f") ||
+				strings.ContainsFunc(value, func(r rune) bool { return r > 126 || r < 33 }) {
+				value = url.QueryEscape(value) // others are encoded already
+			}
+			address += value
 			method := "POST"
 			if c.IntN(8) == 0 {
 				method = "X" + c.of(letters, 12)
@@ -257,14 +262,6 @@ func TestCassetteMask_NoSecrets(t *testing.T) {
 			}
 		}
 	}
-}
-
-// encodedQuery keeps a value that is encoded already, and encodes others.
-func encodedQuery(s string) string {
-	if strings.ContainsAny(s, " #&\"<>\\^`{|}\x7f") || strings.ContainsFunc(s, func(r rune) bool { return r > 126 || r < 33 }) {
-		return url.QueryEscape(s)
-	}
-	return s
 }
 
 // The same value is the same stand-in wherever it stands, so that a reader can see which calls belong together.
