@@ -33,22 +33,6 @@ func call(t *testing.T, s *servertest.Server, method, path, body string) servert
 	return a
 }
 
-// scans makes scans of a link and returns their ids.
-func scans(t *testing.T, s *servertest.Server, texts ...string) (ids []string) {
-	t.Helper()
-	for i, text := range texts {
-		var d struct {
-			ID string `json:"scan_id"`
-		}
-		body, err := json.Marshal(map[string]any{"text": text, "user": fmt.Sprintf("u%d", i%3), "ip": "203.0.113.77", "client": "=app/1"})
-		require.NoError(t, err)
-		s.Do("POST", "/scan/v1/resolve", string(body)).JSON(t, &d)
-		require.True(t, d.ID != "", "the scan of %s has no id", text)
-		ids = append(ids, d.ID)
-	}
-	return ids
-}
-
 type fedScan struct {
 	ID      string `json:"scan_id"`
 	Action  string `json:"action"`
@@ -67,7 +51,17 @@ type feedPage struct {
 func TestScanExport_Complete(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: cafe})
-	ids := scans(t, s, "https://cafe.example/t/1", "https://nobody.example/=2", "+49")
+	var ids []string
+	for i, text := range []string{"https://cafe.example/t/1", "https://nobody.example/=2", "+49"} {
+		var d struct {
+			ID string `json:"scan_id"`
+		}
+		body, err := json.Marshal(map[string]any{"text": text, "user": fmt.Sprintf("u%d", i%3), "ip": "203.0.113.77", "client": "=app/1"})
+		require.NoError(t, err)
+		s.Do("POST", "/scan/v1/resolve", string(body)).JSON(t, &d)
+		require.True(t, d.ID != "", "the scan of %s has no id", text)
+		ids = append(ids, d.ID)
+	}
 	a := call(t, s, "GET", "/scans/export", "")
 	assert.True(t, a.Header.Get("Content-Type") == "text/csv; charset=utf-8", "%v", a.Header)
 	lines, err := csv.NewReader(strings.NewReader(a.Body)).ReadAll()

@@ -121,33 +121,29 @@ var ridText = regexp.MustCompile(`^(.*) rid: ([0-9a-f]{8})-([0-9a-f]{8})-([0-9a-
 func TestErrorCodes_EachProduced(t *testing.T) {
 	t.Parallel()
 	for file, of := range errorFiles {
-		testErrorRows(t, servertest.Start(t, servertest.Options{Seed: of.seed}), errorRows(t, file))
-	}
-}
-
-func testErrorRows(t *testing.T, s *servertest.Server, rows []errorRow) {
-	t.Helper()
-	for _, r := range rows {
-		t.Run(fmt.Sprintf("%d %s %s", r.code, r.path[strings.LastIndex(r.path, "/")+1:], r.name), func(t *testing.T) {
-			s.Renew(t)
-			s.Advance(36 * time.Hour) // the time of a request id is the server's, not the world's
-			a := r.how(s)
-			assert.True(t, a.Status == http.StatusOK && a.Header.Get("Content-Type") == contentType(a),
-				"status %d, Content-Type %q", a.Status, a.Header.Get("Content-Type"))
-			if r.code == 0 {
-				assert.True(t, strings.HasPrefix(a.Body, `{"errcode":0,"errmsg":"ok"`), "got %s", a.Body)
-				return
-			}
-			e := servertest.Decode[struct{ ErrMsg string }](t, a)
-			m := ridText.FindStringSubmatch(e.ErrMsg)
-			require.True(t, m != nil && a.Code(t) == r.code && m[1] == r.text,
-				"got %s, want %d %q and a request id", a.Body, r.code, r.text)
-			want := fmt.Sprintf(`{"errcode":%d,"errmsg":"%s rid: %s-%s-%s"}`, r.code, r.text, m[2], m[3], m[4])
-			assert.True(t, a.Body == want, "got  %s\nwant %s", a.Body, want)
-			clock := servertest.Decode[struct{ Now time.Time }](t, s.Admin("GET", "/emulator/clock", ""))
-			assert.Equal(t, strconv.FormatInt(clock.Now.Unix(), 16), m[2], "the request id begins with %s, the server's second", m[2])
-			assert.True(t, !clock.Now.Before(servertest.Began.Add(36*time.Hour)), "the clock shows %s", clock.Now)
-		})
+		s := servertest.Start(t, servertest.Options{Seed: of.seed})
+		for _, r := range errorRows(t, file) {
+			t.Run(fmt.Sprintf("%d %s %s", r.code, r.path[strings.LastIndex(r.path, "/")+1:], r.name), func(t *testing.T) {
+				s.Renew(t)
+				s.Advance(36 * time.Hour) // the time of a request id is the server's, not the world's
+				a := r.how(s)
+				assert.True(t, a.Status == http.StatusOK && a.Header.Get("Content-Type") == contentType(a),
+					"status %d, Content-Type %q", a.Status, a.Header.Get("Content-Type"))
+				if r.code == 0 {
+					assert.True(t, strings.HasPrefix(a.Body, `{"errcode":0,"errmsg":"ok"`), "got %s", a.Body)
+					return
+				}
+				e := servertest.Decode[struct{ ErrMsg string }](t, a)
+				m := ridText.FindStringSubmatch(e.ErrMsg)
+				require.True(t, m != nil && a.Code(t) == r.code && m[1] == r.text,
+					"got %s, want %d %q and a request id", a.Body, r.code, r.text)
+				want := fmt.Sprintf(`{"errcode":%d,"errmsg":"%s rid: %s-%s-%s"}`, r.code, r.text, m[2], m[3], m[4])
+				assert.True(t, a.Body == want, "got  %s\nwant %s", a.Body, want)
+				clock := servertest.Decode[struct{ Now time.Time }](t, s.Admin("GET", "/emulator/clock", ""))
+				assert.Equal(t, strconv.FormatInt(clock.Now.Unix(), 16), m[2], "the request id begins with %s, the server's second", m[2])
+				assert.True(t, !clock.Now.Before(servertest.Began.Add(36*time.Hour)), "the clock shows %s", clock.Now)
+			})
+		}
 	}
 }
 

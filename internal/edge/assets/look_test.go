@@ -39,23 +39,7 @@ func TestLookCSS_ColourContrast(t *testing.T) {
 		{"info", "bad-ground", 4.5}, {"info", "good-ground", 4.5}, {"edge", "ground", 3}, {"edge", "raised", 3}, {"focus", "ground", 3},
 		{"focus", "raised", 3}, {"accent", "ground", 3},
 	}
-	for _, pair := range pairs {
-		for i, scheme := range []string{"light", "dark"} {
-			front, back := colours[pair.front][i], colours[pair.back][i]
-			if front == "" || back == "" {
-				t.Errorf("look.css has no colour %s or %s", pair.front, pair.back)
-				continue
-			}
-			if got := contrast(t, front, back); got < pair.least {
-				t.Errorf("%s: --%s on --%s has a contrast of %.2f, wanted %g", scheme, pair.front, pair.back, got, pair.least)
-			}
-		}
-	}
-}
-
-// contrast is the ratio of WCAG 2.2 of two colours of six hexadecimal digits.
-func contrast(t *testing.T, one, other string) float64 {
-	light := func(colour string) float64 {
+	light := func(colour string) float64 { // the relative luminance of six hexadecimal digits
 		sum := 0.0
 		for i, weight := range []float64{0.2126, 0.7152, 0.0722} {
 			n, err := strconv.ParseUint(colour[2*i:2*i+2], 16, 8)
@@ -70,8 +54,19 @@ func contrast(t *testing.T, one, other string) float64 {
 		}
 		return sum
 	}
-	a, b := light(one), light(other)
-	return (max(a, b) + 0.05) / (min(a, b) + 0.05)
+	for _, pair := range pairs {
+		for i, scheme := range []string{"light", "dark"} {
+			front, back := colours[pair.front][i], colours[pair.back][i]
+			if front == "" || back == "" {
+				t.Errorf("look.css has no colour %s or %s", pair.front, pair.back)
+				continue
+			}
+			a, b := light(front), light(back)
+			if got := (max(a, b) + 0.05) / (min(a, b) + 0.05); got < pair.least {
+				t.Errorf("%s: --%s on --%s has a contrast of %.2f, wanted %g", scheme, pair.front, pair.back, got, pair.least)
+			}
+		}
+	}
 }
 
 func TestLookCSS_SizeAndNoExternalURLs(t *testing.T) {

@@ -23,9 +23,11 @@ type statement struct {
 	tests               []string
 }
 
-// statements returns the rows of docs/contract-tests.md.
-func statements(t *testing.T) (rows []statement) {
-	t.Helper()
+// TestStatements_EachIsHeld checks that each statement of the contract in docs/contract-tests.md names a section that exists, and tests and
+// cases that exist, and that each numbered section has a statement or a reason to have none.
+func TestStatements_EachIsHeld(t *testing.T) {
+	t.Parallel()
+	var rows []statement
 	quoted := regexp.MustCompile("`([^`]+)`")
 	for _, page := range []string{"rules", "marketcode"} {
 		for _, line := range linesOf(t, "contract-tests.md", page+".md") {
@@ -38,14 +40,6 @@ func statements(t *testing.T) (rows []statement) {
 			rows = append(rows, row)
 		}
 	}
-	return rows
-}
-
-// TestStatements_EachIsHeld checks that each statement of the contract in docs/contract-tests.md names a section that exists, and tests and
-// cases that exist, and that each numbered section has a statement or a reason to have none.
-func TestStatements_EachIsHeld(t *testing.T) {
-	t.Parallel()
-	rows := statements(t)
 	held := map[string]bool{}
 	seen := map[string]bool{}
 	tests, stories := testsAndStories(t)

@@ -6,23 +6,12 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/domain/codes"
 	"github.com/qrjump/qrjump/internal/domain/scan"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
-
-// slowly reads a request as encoding/json does.
-func slowly(body []byte) (q parsedRequest, err error) {
-	if err := unmarshal(body, &q.request); err != nil {
-		return q, err
-	}
-	if q.Text != nil {
-		q.text, q.hasText, q.Text = *q.Text, true, nil
-	}
-	q.replaced, q.userReplaced = replaced(body, q.text), userReplaced(body, q.User)
-	return q, nil
-}
 
 var plainRequests = []string{
 	`{"text":"https://shop.example/t/7","user":"u-1","source":"scan","ip":"192.0.2.7","client":"app/1"}`,
@@ -59,8 +48,13 @@ func FuzzQuick(f *testing.F) {
 		if !ok {
 			return
 		}
-		want, err := slowly(body)
+		var want parsedRequest
+		err := unmarshal(body, &want.request)
 		require.True(t, err == nil, "%q: quickly %+v, slowly %v", body, q, err)
+		if want.Text != nil {
+			want.text, want.hasText, want.Text = *want.Text, true, nil
+		}
+		want.replaced, want.userReplaced = replaced(body, want.text), userReplaced(body, want.User)
 		require.True(t, q == want, "%q:\nquickly %+v\nslowly  %+v", body, q, want)
 	})
 }
@@ -76,8 +70,8 @@ func FuzzAppendDecision(f *testing.F) {
 		text string) {
 		d := scan.Decision{Action: scan.Action(action), AppID: appid, Path: path, Scene: scene, Kind: scan.MatchKind(kind),
 			Reason: codes.Reason(reason), URL: url, Text: text}
-		d.Version = fuzzedVersion(version)
-		setPrefix(&d, prefix)
+		d.Version = accounts.Version(version)
+		d.Matched.Prefix = prefix
 		d.Code.Batch.ID, d.Code.Index = batch, index
 		got := appendDecision(nil, "0123", &d)
 		shown := newDecision(d)
