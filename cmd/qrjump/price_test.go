@@ -105,21 +105,6 @@ type shape struct {
 	text       func(size int) string
 }
 
-func shapes(t *testing.T) []shape {
-	list := []shape{{"plan", "deeper lines", staircase},
-		{"plan", "one name of one", func(size int) string { return "rules:\n  - " + strings.Repeat("x", size) + ": 1\n" }},
-		{"archive", "a manifest of spaces", func(size int) string { return packed(size, " ") }},
-		{"archive", "a manifest of members", func(size int) string { return packed(size, `{},`) }},
-		{"picture", "many dots", picture}}
-	for _, row := range testtable.Rows(t, "testdata/shapes.txt", 5) {
-		require.True(t, row[3] != "", "%s, %s: nothing is repeated", row[0], row[1])
-		for _, kind := range testtable.List(row[0]) {
-			list = append(list, shape{kind, row[1], repeated(row[2], row[3], row[4])})
-		}
-	}
-	return list
-}
-
 // packed is an archive whose manifest is a thousand times as long as the file.
 func packed(size int, of string) string {
 	var b bytes.Buffer
@@ -172,7 +157,18 @@ func TestFileParsing_LinearCost(t *testing.T) { // not parallel: it counts what 
 		runtime.ReadMemStats(&after)
 		return int(after.TotalAlloc - before.TotalAlloc), tr
 	}
-	for _, s := range shapes(t) {
+	list := []shape{{"plan", "deeper lines", staircase},
+		{"plan", "one name of one", func(size int) string { return "rules:\n  - " + strings.Repeat("x", size) + ": 1\n" }},
+		{"archive", "a manifest of spaces", func(size int) string { return packed(size, " ") }},
+		{"archive", "a manifest of members", func(size int) string { return packed(size, `{},`) }},
+		{"picture", "many dots", picture}}
+	for _, row := range testtable.Rows(t, "testdata/shapes.txt", 5) {
+		require.True(t, row[3] != "", "%s, %s: nothing is repeated", row[0], row[1])
+		for _, kind := range testtable.List(row[0]) {
+			list = append(list, shape{kind, row[1], repeated(row[2], row[3], row[4])})
+		}
+	}
+	for _, s := range list {
 		// A cost that grows with the square of the length shows at a quarter of it as well.
 		small, large := s.text(testscope.Choose(16<<10, 4<<10)), s.text(testscope.Choose(64<<10, 16<<10))
 		first, tr := cost(s.kind, small)

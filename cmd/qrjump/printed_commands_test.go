@@ -168,26 +168,6 @@ type printedTables struct {
 	places     *strings.Replacer // what stands for something, and what only a reader has, by what is there in the test
 }
 
-func readPrintedTables(t *testing.T) printedTables {
-	t.Helper()
-	archive, err := txtar.ParseFile(filepath.Join("testdata", "printed_commands.txt"))
-	require.NoError(t, err)
-	tables := map[string]map[string]string{}
-	var places []string
-	for _, file := range archive.Files {
-		table := map[string]string{}
-		for line := range strings.Lines(string(file.Data)) {
-			printed, means, ok := strings.Cut(strings.TrimSuffix(line, "\n"), " => ")
-			require.True(t, ok, "%s: %q has no =>", file.Name, line)
-			if table[printed] = means; file.Name == "places" {
-				places = append(places, printed, means)
-			}
-		}
-		tables[file.Name] = table
-	}
-	return printedTables{tables["completed"], tables["formats"], tables["unexecuted"], tables["expected"], strings.NewReplacer(places...)}
-}
-
 // endless are the verbs that go on until they are stopped.
 var endless = regexp.MustCompile(`^qrjump (serve|listen|cassette (record|replay))\b| --follow\b`)
 
@@ -196,21 +176,16 @@ var formatVerb = regexp.MustCompile(`%(\[[0-9]+\])?(\.0)?[a-z]`)
 // listens are addresses of listeners, which are others in a test.
 var listens = regexp.MustCompile(`--listen \S+`)
 
-// verbOf is the verb of a line, and how many words it has.
-func verbOf(root *kong.Node, line string) (node *kong.Node, n int) {
-	words := strings.Fields(line)[1:]
-	for node = root; n < len(words) && childNamed(node, words[n]) != nil; n++ {
-		node = childNamed(node, words[n])
-	}
-	return node, n
-}
-
 // asTyped returns a printed command as its reader types it.
 func (c *copyist) asTyped(m manual, line string) string {
 	full, is := c.completed[line]
-	if node, n := verbOf(m.Node, line); !is {
+	node, n, typed := m.Node, 0, strings.Fields(line)[1:]
+	for ; n < len(typed) && childNamed(node, typed[n]) != nil; n++ {
+		node = childNamed(node, typed[n])
+	}
+	if !is {
 		full = line
-		if wants := func(p *kong.Positional) bool { return p.Required }; n == len(strings.Fields(line))-1 &&
+		if wants := func(p *kong.Positional) bool { return p.Required }; n == len(typed) &&
 			(slices.ContainsFunc(node.Positional, wants) ||
 				slices.ContainsFunc(node.Flags, func(f *kong.Flag) bool { return f.Required })) {
 			return c.asTyped(m, m.example(node)) // the verb alone is named
@@ -497,7 +472,23 @@ func TestEveryPrintedCommand_SameInBothLanguages(t *testing.T) {
 // Every command that a text of the program names is run as it is printed. A new one is run as soon as a text has it.
 func TestEveryPrintedCommand_Works(t *testing.T) {
 	needs(t, "bash", "cut", "grep", "head", "script", "sed", "tr", "wc")
-	met, tables := map[string]bool{}, readPrintedTables(t)
+	archive, err := txtar.ParseFile(filepath.Join("testdata", "printed_commands.txt"))
+	require.NoError(t, err)
+	files := map[string]map[string]string{}
+	var places []string
+	for _, file := range archive.Files {
+		table := map[string]string{}
+		for line := range strings.Lines(string(file.Data)) {
+			printed, means, ok := strings.Cut(strings.TrimSuffix(line, "\n"), " => ")
+			require.True(t, ok, "%s: %q has no =>", file.Name, line)
+			if table[printed] = means; file.Name == "places" {
+				places = append(places, printed, means)
+			}
+		}
+		files[file.Name] = table
+	}
+	tables := printedTables{files["completed"], files["formats"], files["unexecuted"], files["expected"], strings.NewReplacer(places...)}
+	met := map[string]bool{}
 	for _, language := range testscope.Choose([]string{"en", "zh"}, []string{"en"}) {
 		t.Run(language, func(t *testing.T) {
 			environment(t, nil)

@@ -57,22 +57,6 @@ func left(t *testing.T, s *servertest.Server) (prefixes []string) {
 	return prefixes
 }
 
-// turn sets the behaviours that a server turns; none = all are as the table has them.
-func turn(t *testing.T, s *servertest.Server, rows ...behaviour.Row) {
-	t.Helper()
-	turned := map[string]string{}
-	for _, row := range rows {
-		turned[row.String()] = "reject"
-		if d, deviates := row.Deviation(); deviates && d.Closed() {
-			turned[row.String()] = "allow"
-		}
-	}
-	text, err := json.Marshal(map[string]any{"behaviours": turned})
-	require.NoError(t, err)
-	a := s.Admin("PUT", "/settings", string(text))
-	require.True(t, a.Status == 200, "PUT /settings %s = %d %s, want 200", text, a.Status, a.Body)
-}
-
 // spent returns the calls that a run stated at its begin, and those that it made.
 func spent(t *testing.T, tr string) (stated, made int) {
 	t.Helper()
@@ -101,7 +85,14 @@ func TestProbe_EachRowTurned(t *testing.T) {
 		"%v, or the secret is in the cassette", err)
 	assert.True(t, probes[0].row == behaviour.WireBodyEmptyAccepted, "probes[0] = %v, want the empty body of qrcodejumpget", probes[0].row)
 	for _, p := range probes {
-		turn(t, s, p.row)
+		turned := "reject"
+		if d, deviates := p.row.Deviation(); deviates && d.Closed() {
+			turned = "allow"
+		}
+		text, err := json.Marshal(map[string]any{"behaviours": map[string]string{p.row.String(): turned}})
+		require.NoError(t, err)
+		a := s.Admin("PUT", "/settings", string(text))
+		require.True(t, a.Status == 200, "PUT /settings %s = %d %s, want 200", text, a.Status, a.Body)
 		code, tr, errs := probed(t, s.URL, filepath.Join(dir, p.row.String()), everything...)
 		if code != exitDone || !strings.Contains(tr, "\n"+p.row.String()+": DIFFERENT") || strings.Count(tr, "DIFFERENT") != 1 ||
 			len(left(t, s)) > 0 {

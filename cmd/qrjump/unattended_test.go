@@ -134,20 +134,6 @@ func TestEveryCommand_MissingFileIsUsage(t *testing.T) {
 	}
 }
 
-// stoppedWith runs the program until a server was asked, sends it a signal, and returns its exit code and what it said.
-func stoppedWith(t *testing.T, one syscall.Signal, asked <-chan string, args ...string) (code int, says string) {
-	t.Helper()
-	cmd := exec.Command("qrjump", args...)
-	cmd.Dir = t.TempDir()
-	var errs bytes.Buffer
-	cmd.Stderr = &errs
-	require.NoError(t, cmd.Start())
-	<-asked
-	assert.NoError(t, cmd.Process.Signal(one))
-	_ = cmd.Wait()
-	return cmd.ProcessState.ExitCode(), errs.String()
-}
-
 func TestInterrupted_SaysWhatIsLeft(t *testing.T) {
 	asked, end := make(chan string), make(chan struct{})
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -173,7 +159,15 @@ func TestInterrupted_SaysWhatIsLeft(t *testing.T) {
 			"(DELETE /admin/v1/emulator/faults): check before you repeat it\n"},
 		{syscall.SIGINT, []string{"account", "list", "--output=json"}, 130, `"kind":"interrupted","exit":130`},
 	} {
-		code, says := stoppedWith(t, one.signal, asked, append(one.args, "--admin-server="+server.URL)...)
+		cmd := exec.Command("qrjump", append(one.args, "--admin-server="+server.URL)...)
+		cmd.Dir = t.TempDir()
+		var errs bytes.Buffer
+		cmd.Stderr = &errs
+		require.NoError(t, cmd.Start())
+		<-asked
+		assert.NoError(t, cmd.Process.Signal(one.signal))
+		_ = cmd.Wait()
+		code, says := cmd.ProcessState.ExitCode(), errs.String()
 		assert.True(t, code == one.code && strings.Contains(says, one.says),
 			"%q with %v = %d %q, want %d %q", one.args, one.signal, code, says, one.code, one.says)
 	}

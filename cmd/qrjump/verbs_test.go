@@ -406,18 +406,14 @@ type meaning struct {
 	why   string // it differs
 }
 
-func readMeanings(t *testing.T) (list []meaning) {
+// Issue 33, 3: list, show, add, set and delete mean one thing. A list is looked at by TestVerbs_SeparateListeners.
+func TestVerbs_ConsistentNaming(t *testing.T) {
+	var meanings []meaning
 	for _, row := range testtable.Rows(t, "testdata/meanings.txt", 5) {
 		exit, err := strconv.Atoi(row[3])
 		require.NoError(t, err)
-		list = append(list, meaning{row[0], row[1], row[2], exit, row[4]})
+		meanings = append(meanings, meaning{row[0], row[1], row[2], exit, row[4]})
 	}
-	return list
-}
-
-// Issue 33, 3: list, show, add, set and delete mean one thing. A list is looked at by TestVerbs_SeparateListeners.
-func TestVerbs_ConsistentNaming(t *testing.T) {
-	meanings := readMeanings(t)
 	t.Chdir(t.TempDir())
 	w := newWorld(t)
 	environment(t, map[string]string{"DATA": filepath.Join(w.dir, "data"), "APPID": "shop", "SECRET": "the-secret-of-both",

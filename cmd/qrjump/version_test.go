@@ -39,31 +39,20 @@ func TestVersion_SameEverywhere(t *testing.T) {
 	file := filepath.Join(w.dir, "archive")
 	code, _, errs := play(t, verb{path: "export", words: file + " --passphrase-file $PASSPHRASE"}, w.found)
 	require.True(t, code == 0, "%v", errs)
-	manifest, err := inArchive(file, "manifest.json")
+	archive, err := os.Open(file)
+	require.NoError(t, err)
+	defer archive.Close()
+	unzipped, err := gzip.NewReader(archive)
+	require.NoError(t, err)
+	files := tar.NewReader(unzipped)
+	header, err := files.Next()
+	for err == nil && header.Name != "manifest.json" {
+		header, err = files.Next()
+	}
+	require.NoErrorf(t, err, "manifest.json in the archive")
+	manifest, err := io.ReadAll(files)
 	assert.True(t, err == nil && bytes.Contains(manifest, []byte(`"program": "qrjump `+want+`"`)),
 		"the archive says %.200s, %v, want %s", manifest, err, want)
-}
-
-// inArchive is the text of one file of a .tar.gz.
-func inArchive(archive, name string) ([]byte, error) {
-	f, err := os.Open(archive)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	unzipped, err := gzip.NewReader(f)
-	if err != nil {
-		return nil, err
-	}
-	for files := tar.NewReader(unzipped); ; {
-		header, err := files.Next()
-		if err != nil {
-			return nil, err
-		}
-		if header.Name == name {
-			return io.ReadAll(files)
-		}
-	}
 }
 
 func TestVersion_HumanOutput(t *testing.T) {

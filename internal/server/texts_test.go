@@ -69,8 +69,9 @@ func textsOf(t *testing.T, dir string) {
 	catalog := i18n.Open(files)
 	named := mentions{whole: map[string]bool{}}
 	require.NoError(t, fs.WalkDir(files, ".", func(name string, d fs.DirEntry, err error) error {
+		_, noBook := fs.Stat(files, name+"/"+i18n.Folder) // whether a folder below is a package with texts of its own
 		switch {
-		case err != nil || name == "." || d.IsDir() && d.Name() != i18n.Folder && d.Name() != "testdata" && !hasBook(files, name):
+		case err != nil || name == "." || d.IsDir() && d.Name() != i18n.Folder && d.Name() != "testdata" && noBook != nil:
 			return err
 		case d.IsDir():
 			return fs.SkipDir
@@ -84,12 +85,6 @@ func textsOf(t *testing.T, dir string) {
 	for key := range texts[i18n.English] {
 		assert.True(t, named.has(key), "%s: nothing says %q", dir, key)
 	}
-}
-
-// hasBook reports whether a folder below is a package with texts of its own.
-func hasBook(files fs.FS, name string) bool {
-	_, err := fs.Stat(files, name+"/"+i18n.Folder)
-	return err == nil
 }
 
 // inCode reads which keys a file of Go names.
