@@ -171,6 +171,10 @@ var grownAsks = []struct {
 	{"the audit log by a kind of many, a page in its middle", entriesOfMiddle(auditlog.Query{Kind: "webhook", Limit: 100}), 100, nil},
 	{"the audit log by a kind of many, the page before its middle",
 		entriesOfMiddle(auditlog.Query{Kind: "webhook", Newest: true, Limit: 100}), 100, nil},
+	{"the last changes, with their rules", func(ctx context.Context, s *Store, n int64) (int, error) {
+		found, err := s.ChangesFrom(ctx, n-19, 1000)
+		return len(found), err
+	}, 20, nil},
 	{"rules by target", listOf(rules.Query{Target: "wxt", NoTotal: true, Limit: 100}), 100, nil},
 	{"rules by target, newest", listOf(rules.Query{Target: "wxt", NoTotal: true, Newest: true, Limit: 100}), 100, nil},
 	{"rules of service accounts that open a program", func(ctx context.Context, s *Store, _ int64) (found int, err error) {

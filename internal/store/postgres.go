@@ -321,11 +321,15 @@ func listen(ctx context.Context, config *pgx.ConnConfig, all *servers, asked cha
 }
 
 // Wait implements replica.Notifier.
-func (b notificationListener) Wait(ctx context.Context) error {
+func (b notificationListener) Wait(ctx context.Context) (int64, error) {
 	for {
 		rung, err := b.conn.WaitForNotification(ctx)
-		if err != nil || rung.Payload != shipRequest {
-			return err
+		if err != nil {
+			return 0, err
+		}
+		if rung.Payload != shipRequest {
+			seq, _ := strconv.ParseInt(rung.Payload, 10, 64)
+			return seq, nil
 		}
 		select {
 		case b.asked <- struct{}{}:
@@ -406,6 +410,8 @@ func postgresDialect(server postgresEngine, hosts int) *dialect {
 		replication: `SELECT wanted, CASE WHEN wanted THEN (SELECT COUNT(*) FROM pg_stat_replication
 			WHERE COALESCE(sync_state, 'sync') IN ('sync', 'quorum')) ELSE 0 END
 			FROM (SELECT current_setting('synchronous_standby_names') <> '' AS wanted) AS w`,
+		indexPlan: `SELECT set_config('plan_cache_mode', 'force_generic_plan', true), set_config('enable_seqscan', 'off', true),
+			set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)`,
 		readOnlyQuery: `SELECT current_setting('transaction_read_only')::bool`,
 		tablesQuery: `SELECT table_name FROM information_schema.tables
 			WHERE table_schema = current_schema() AND table_type = 'BASE TABLE'`,

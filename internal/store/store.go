@@ -61,6 +61,7 @@ type database struct {
 	slow      slowStatements
 	replica   *readReplica // for reads that may be stale; nil = none
 	committed atomic.Int64 // newest audit log entry that this node committed
+	commits   atomic.Int64 // number of commits of this node that have ended, whatever their outcome
 	committer groupCommitter
 	tokens    queryCombiner  // look-ups of access tokens
 	ending    sync.WaitGroup // goroutines that end read-only transactions
@@ -82,7 +83,9 @@ type dialect struct {
 	lasted  string // undoes the effect of lasting; "" = not needed, because the settings end with the transaction
 	// holding shortens the idle timeout of a transaction that is about to lock the end of the audit log, for which all writers
 	// wait; "" = transactions never wait for this lock, or the URL sets the timeout.
-	holding       string
+	holding string
+	// indexPlan makes the queries of a transaction use one plan for all values, with indexes only; "" = not needed.
+	indexPlan     string
 	hosts         int    // number of servers in the URL; 0 = embedded database
 	replication   string // query for whether commits wait for replicas and for how many; "" = no replicas
 	readOnlyQuery string // query for whether the database is read-only
@@ -345,6 +348,9 @@ func (s *Store) run(ctx context.Context, db beginner, looks bool, f func(*Tx) er
 		if err := s.servers.checkPrimary(t.pipe.pg); err != nil {
 			return err // another server became the primary meanwhile
 		}
+	}
+	if !looks {
+		defer s.commits.Add(1)
 	}
 	if err := t.end.Commit(); err != nil {
 		_, unsent := errors.AsType[*unsentError](err)

@@ -50,6 +50,7 @@ type Replica struct {
 	Now func() time.Time
 
 	reading          sync.Mutex // held while data is being read into memory
+	commits          int64      // number of commits of this node that the memory contains; guarded by the mutex "reading"
 	reloading        sync.Mutex // serializes full reloads; locked before the mutex "reading"
 	mu               sync.Mutex
 	missed           map[string]missed // reads that failed and must be repeated, by name
@@ -75,7 +76,8 @@ type missed struct {
 	unreadable error
 }
 
-// RefreshRule reloads the rule with a key from the store. Rules that wait for the read lock are read together in one query.
+// RefreshRule makes the memory contain the committed change of the rule with a key: it follows the log, or reads the rule if there is no
+// log to follow or the log cannot be read to its end. Rules that wait for the read lock are read together.
 func (c *Replica) RefreshRule(ctx context.Context, key string) {
 	c.mu.Lock()
 	batch := c.next
@@ -96,6 +98,9 @@ func (c *Replica) RefreshRule(ctx context.Context, key string) {
 		c.next = nil
 	}
 	c.mu.Unlock()
+	if c.readOwn(ctx) {
+		return
+	}
 	err := errUnread // after a panic, err is still errUnread, and the rules are read again later
 	defer func() {
 		for _, key := range batch.keys {

@@ -57,6 +57,8 @@ type ChangeLog interface {
 	// ChangesFrom returns at most limit entries with numbers from the given one on, together with the current versions of the rules
 	// that the entries name.
 	ChangesFrom(ctx context.Context, from int64, limit int) ([]Change, error)
+	// Commits returns the number of commits of this process that have ended, whatever their outcome.
+	Commits() int64
 	// Listen opens a connection that receives notifications of the commits of all nodes.
 	Listen(ctx context.Context) (Notifier, error)
 }
@@ -64,8 +66,8 @@ type ChangeLog interface {
 // Notifier wakes the replica when something may have been committed. Notifications may be spurious, and a broken connection loses
 // notifications: only the log is authoritative.
 type Notifier interface {
-	// Wait returns nil after a commit, or the error of a broken connection or of ctx.
-	Wait(ctx context.Context) error
+	// Wait returns the number of the last entry of a commit, 0 if it is not known, or the error of a broken connection or of ctx.
+	Wait(ctx context.Context) (seq int64, err error)
 	Close()
 }
 
@@ -98,18 +100,20 @@ func (c *Replica) Follow(ctx context.Context) {
 	if c.Changes == nil {
 		return
 	}
-	rung := make(chan struct{}, 1)
+	rung := make(chan int64, 1)
 	var listening sync.WaitGroup
 	listening.Go(func() { c.listen(ctx, rung) })
 	defer listening.Wait() // the notification connection must be closed before the store is closed
-	for ctx.Err() == nil {
-		err := c.CatchUp(ctx)
-		if err != nil && ctx.Err() == nil {
-			c.notFollowing(ctx, err)
+	for seq := int64(0); ctx.Err() == nil; {
+		if seq == 0 || !c.contains(seq) { // after a change of this node, the memory often contains the change already
+			if err := c.CatchUp(ctx); err != nil && ctx.Err() == nil {
+				c.notFollowing(ctx, err)
+			}
 		}
+		seq = 0
 		select {
 		case <-ctx.Done():
-		case <-rung:
+		case seq = <-rung:
 		case <-time.After(followEvery):
 		}
 	}
@@ -126,23 +130,26 @@ func (c *Replica) notFollowing(ctx context.Context, err error) {
 	}
 }
 
-// listen forwards notifications to the channel rung. If the connection breaks, listen opens a new connection.
-func (c *Replica) listen(ctx context.Context, rung chan<- struct{}) {
-	ring := func() {
+// listen forwards the newest notification to the channel rung; 0 = anything may have been committed. If the connection breaks, listen opens
+// a new connection.
+func (c *Replica) listen(ctx context.Context, rung chan int64) {
+	ring := func(seq int64) {
 		select {
-		case rung <- struct{}{}:
-		default: // a notification is already pending
+		case <-rung: // a notification of an earlier commit
+		default:
 		}
+		rung <- seq
 	}
 	pause := firstPause
 	for ctx.Err() == nil {
 		bell, err := c.Changes.Listen(ctx)
 		if err == nil {
-			ring() // this signal covers commits made before the connection was opened
+			ring(0) // this signal covers commits made before the connection was opened
 			for err == nil {
-				if err = bell.Wait(ctx); err == nil {
+				var seq int64
+				if seq, err = bell.Wait(ctx); err == nil {
 					pause = firstPause
-					ring()
+					ring(seq)
 				}
 			}
 			bell.Close()
@@ -173,9 +180,43 @@ func (c *Replica) CatchUp(ctx context.Context) error {
 // catchUp applies one page of the log while holding the read lock, so that it never replaces newer data by older data.
 func (c *Replica) catchUp(ctx context.Context) (hasMore bool, err error) {
 	c.reading.Lock()
-	began, pos, swaps := c.clockNow(), c.currentPosition(), c.swapped()
+	swaps := c.swapped()
+	hasMore, err = c.nextPage(ctx)
+	c.reading.Unlock()
+	if errors.Is(err, errOtherLog) {
+		return false, c.reload(ctx, func() bool { return c.swapped() == swaps })
+	}
+	return hasMore, err
+}
+
+// contains reports whether the last change that the memory contains has the given number. contains waits for a running read.
+func (c *Replica) contains(seq int64) bool {
+	c.reading.Lock()
+	defer c.reading.Unlock()
+	return c.currentPosition().seq == seq
+}
+
+// readOwn makes the memory contain all changes that this node committed before the call, and returns false if it could not. It reads the
+// log only if no read that began after these commits has succeeded. The caller must hold the mutex "reading".
+func (c *Replica) readOwn(ctx context.Context) bool {
+	if c.Changes == nil || c.currentPosition().seq == 0 { // there is no log, or nothing was loaded
+		return false
+	}
+	if c.commits >= c.Changes.Commits() {
+		return true
+	}
+	hasMore, err := c.nextPage(ctx)
+	return err == nil && !hasMore
+}
+
+// nextPage applies one page of the log to the memory. The caller must hold the mutex "reading".
+func (c *Replica) nextPage(ctx context.Context) (hasMore bool, err error) {
+	began, pos, commits := c.clockNow(), c.currentPosition(), c.Changes.Commits()
 	hasMore, err = c.page(ctx, c.current(), &pos)
 	if err == nil {
+		if !hasMore {
+			c.commits = commits
+		}
 		if pos.seq > c.ruled.seq {
 			c.ruled = pos
 		}
@@ -189,10 +230,6 @@ func (c *Replica) catchUp(ctx context.Context) (hasMore bool, err error) {
 			c.Log.InfoContext(ctx, "replication recovered", "seq", pos.seq)
 		}
 		c.mu.Unlock()
-	}
-	c.reading.Unlock()
-	if errors.Is(err, errOtherLog) {
-		return false, c.reload(ctx, func() bool { return c.swapped() == swaps })
 	}
 	return hasMore, err
 }

@@ -21,9 +21,11 @@ func (l *silentLog) ChangesFrom(context.Context, int64, int) ([]Change, error) {
 
 func (l *silentLog) Listen(context.Context) (Notifier, error) { return l, nil }
 
-func (l *silentLog) Wait(ctx context.Context) error {
+func (l *silentLog) Commits() int64 { return 0 }
+
+func (l *silentLog) Wait(ctx context.Context) (int64, error) {
 	<-ctx.Done()
-	return context.Cause(ctx)
+	return 0, context.Cause(ctx)
 }
 
 func (l *silentLog) Close() {
@@ -47,5 +49,65 @@ func TestFollow_ConnectionClosed(t *testing.T) {
 		cancel()
 		<-ended
 		time.Sleep(2 * time.Second)
+	})
+}
+
+// ringingLog is a log of changes that counts its reads and notifies of the numbers that the test sends.
+type ringingLog struct {
+	fakeStore
+	reads atomic.Int64
+	rings chan int64
+}
+
+func (l *ringingLog) Listen(context.Context) (Notifier, error) { return l, nil }
+
+func (l *ringingLog) Wait(ctx context.Context) (int64, error) {
+	select {
+	case seq := <-l.rings:
+		return seq, nil
+	case <-ctx.Done():
+		return 0, context.Cause(ctx)
+	}
+}
+
+func (l *ringingLog) Close() {}
+
+// A node reads the log once for all changes that it committed before, and not again when it is notified of the last one.
+func TestFollow_OneReadForOwnChanges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := &ringingLog{rings: make(chan int64)}
+		log.step = func(_ context.Context, name string) error {
+			if name == "begin" {
+				log.reads.Add(1)
+			}
+			return nil
+		}
+		p := followShared(&log.fakeStore)
+		p.Changes = log
+		ctx, cancel := context.WithCancel(t.Context())
+		go p.Follow(ctx)
+		synctest.Wait()
+		reads := func(what string, want int64, act func()) {
+			t.Helper()
+			before := log.reads.Load()
+			act()
+			synctest.Wait()
+			assert.Equal(t, log.reads.Load()-before, want, "reads of the log, %s", what)
+		}
+		for range 3 {
+			log.commit(0)
+		}
+		reads("after three commits", 1, func() {
+			for range 3 {
+				p.RefreshRule(ctx, names[0])
+			}
+		})
+		last := log.Commits()
+		reads("notified of the last commit", 0, func() { log.rings <- last })
+		reads("notified of an unknown commit", 1, func() { log.rings <- 0 })
+		reads("notified of a later commit", 1, func() { log.rings <- last + 1 })
+		log.commit(0)
+		reads("after one more commit", 1, func() { p.RefreshRule(ctx, names[0]) })
+		cancel()
 	})
 }

@@ -152,6 +152,13 @@ func (f *fakeStore) ChangesFrom(ctx context.Context, from int64, _ int) (list []
 	return list, err
 }
 
+// Commits counts every commit: this node makes all of them.
+func (f *fakeStore) Commits() int64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return int64(len(f.log))
+}
+
 func (*fakeStore) Listen(context.Context) (Notifier, error) { return nil, errStore }
 
 type rulesTx struct {
@@ -243,10 +250,17 @@ type protocol struct {
 	crowded bool
 }
 
-// follow is the protocol of this package.
-func follow(store *fakeStore) *protocol {
-	c := &Replica{Rules: index.New(), Accounts: NewAccounts(), RuleStore: store, AccountStore: store, History: store,
-		Log: slog.New(slog.DiscardHandler)}
+// follow is the protocol of this package on the only node.
+func follow(store *fakeStore) *protocol { return followWith(&Replica{History: store}, store) }
+
+// followShared is the protocol of this package on one of several nodes, with a log that is not empty.
+func followShared(store *fakeStore) *protocol {
+	store.commit(anAccount)
+	return followWith(&Replica{Changes: store}, store)
+}
+
+func followWith(c *Replica, store *fakeStore) *protocol {
+	c.Rules, c.Accounts, c.RuleStore, c.AccountStore, c.Log = index.New(), NewAccounts(), store, store, slog.New(slog.DiscardHandler)
 	if err := c.Load(context.Background()); err != nil {
 		panic(err)
 	}
@@ -532,7 +546,7 @@ func (s *schedule) end() string {
 }
 
 func TestReplica_Interleavings(t *testing.T) {
-	interleavings := testscope.Choose(100_000, 5_000)
+	interleavings := testscope.Choose(200_000, 10_000)
 	if testing.Short() {
 		interleavings = 1_000 // one actor moves at a time: the race detector learns no more from the rest
 	}
@@ -542,7 +556,7 @@ func TestReplica_Interleavings(t *testing.T) {
 	faults := 0
 	seed := maphash.MakeSeed()
 	for n := range uint64(interleavings) {
-		wrong, trace := play(n, follow)
+		wrong, trace := play(n, []func(*fakeStore) *protocol{follow, followShared}[n%2])
 		require.True(t, wrong == "", "interleaving %d: %s\n%v", n, wrong, trace)
 		var h maphash.Hash
 		h.SetSeed(seed)
@@ -652,6 +666,17 @@ func TestReplica_InterleavingsDetectFaults(t *testing.T) {
 			}
 			return p
 		},
+		"a read is taken for the commits that ended while it ran": func(store *fakeStore) *protocol {
+			p := followShared(store)
+			own := p.changed
+			p.changed = func(ctx context.Context, thing int) {
+				own(ctx, thing)
+				p.reading.Lock()
+				defer p.reading.Unlock()
+				p.commits = store.Commits()
+			}
+			return p
+		},
 		"a change is only read by the next retry": func(store *fakeStore) *protocol {
 			p := follow(store)
 			p.changed = func(context.Context, int) {}
@@ -673,6 +698,11 @@ func TestReplica_InterleavingsDetectFaults(t *testing.T) {
 // TestFollow_ConcurrentRace runs all goroutines without a schedule, for the race detector: only the code under test orders the accesses to
 // the memory.
 func TestFollow_ConcurrentRace(t *testing.T) {
+	t.Run("one node", func(t *testing.T) { raceUnder(t, follow) })
+	t.Run("several nodes", func(t *testing.T) { raceUnder(t, followShared) })
+}
+
+func raceUnder(t *testing.T, under func(*fakeStore) *protocol) {
 	const writers, readers, changes = 4, 2, 1_000
 	store := &fakeStore{step: func(context.Context, string) error {
 		if rand.IntN(4) == 0 {
@@ -680,7 +710,7 @@ func TestFollow_ConcurrentRace(t *testing.T) {
 		}
 		return nil
 	}}
-	p := follow(store)
+	p := under(store)
 	var acknowledged, seen [things]atomic.Int64
 	raise := func(to *atomic.Int64, version int) {
 		for {
