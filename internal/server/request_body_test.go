@@ -31,18 +31,6 @@ type refusal struct {
 	length             int // of the body
 }
 
-// refusals returns the requests of testdata/refusals.txt, to each listener's parts.
-func refusals(t *testing.T) (list []refusal) {
-	for _, row := range testtable.Rows(t, "testdata/refusals.txt", 6) {
-		status, err := strconv.Atoi(row[4])
-		require.NoError(t, err)
-		length, err := strconv.Atoi(row[5])
-		require.NoError(t, err)
-		list = append(list, refusal{row[0], row[1], row[2], testtable.List(row[3]), status, length})
-	}
-	return list
-}
-
 // Issue 28, 5: libcurl 7.88 of Debian 12 lost the answer of 10 to 45 in 100 such calls over HTTP/2: the answer came while
 // it was sending, and after it that nobody wants the rest.
 func TestHTTP2_EarlyResponseReachesCurl(t *testing.T) {
@@ -72,7 +60,15 @@ func TestHTTP2_EarlyResponseReachesCurl(t *testing.T) {
 	send(create).JSON(t, &made)
 	s.Hide(made.Key)
 	folder := t.TempDir()
-	list, fill := refusals(t), strings.NewReplacer("KEY", made.Key, "TOKEN", servertest.AdminToken)
+	var list []refusal // requests to each listener's parts
+	for _, row := range testtable.Rows(t, "testdata/refusals.txt", 6) {
+		status, err := strconv.Atoi(row[4])
+		require.NoError(t, err)
+		length, err := strconv.Atoi(row[5])
+		require.NoError(t, err)
+		list = append(list, refusal{row[0], row[1], row[2], testtable.List(row[3]), status, length})
+	}
+	fill := strings.NewReplacer("KEY", made.Key, "TOKEN", servertest.AdminToken)
 	var plan strings.Builder
 	for i, r := range list {
 		file := filepath.Join(folder, fmt.Sprint(i))

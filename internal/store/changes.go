@@ -299,11 +299,11 @@ var nowRule = func() string {
 	return b.String()
 }()
 
-// Commits implements replica.ChangeLog.
-func (s *Store) Commits() int64 { return s.commits.Load() }
+// Updates implements replica.ChangeLog.
+func (s *Store) Updates() int64 { return s.updates.Load() }
 
 // ChangesFrom implements replica.ChangeLog.
-func (s *Store) ChangesFrom(ctx context.Context, from int64, limit int) (all []replica.Change, err error) {
+func (s *Store) ChangesFrom(ctx context.Context, from int64, limit int) ([]replica.Change, error) {
 	scan := func(row func(...any) error) (c replica.Change, err error) {
 		var stored bool
 		var unread error
@@ -320,21 +320,18 @@ func (s *Store) ChangesFrom(ctx context.Context, from int64, limit int) (all []r
 		}
 		return c, nil
 	}
-	err = s.onLive(ctx, s.read, func() error {
-		return s.run(ctx, s.read, true, func(tx *Tx) (err error) {
-			if s.engine.indexPlan != "" {
-				err = tx.execQueued(ctx, nil, s.engine.indexPlan)
+	all, err := viewed(ctx, s, func(tx *Tx) ([]replica.Change, error) {
+		if s.engine.indexPlan != "" {
+			if err := tx.execQueued(ctx, nil, s.engine.indexPlan); err != nil {
+				return nil, err
 			}
-			if err == nil {
-				// The current rules come from the same query as the changes, so that rules and changes belong to the same snapshot.
-				all, err = list(ctx, tx, scan, `SELECT c.seq, c.hash, c.kind, c.key, CASE WHEN r.id IS NULL THEN 0 ELSE 1 END, `+nowRule+`
-					FROM changes c LEFT JOIN rules r ON c.kind = '`+ofRule+`' AND r.key = c.key WHERE c.seq >= $1 ORDER BY c.seq LIMIT $2`,
-					from, limit)
-			}
-			return err
-		})
+		}
+		// The current rules come from the same query as the changes, so that rules and changes belong to the same snapshot.
+		return list(ctx, tx, scan, `SELECT c.seq, c.hash, c.kind, c.key, CASE WHEN r.id IS NULL THEN 0 ELSE 1 END, `+nowRule+`
+			FROM changes c LEFT JOIN rules r ON c.kind = '`+ofRule+`' AND r.key = c.key WHERE c.seq >= $1 ORDER BY c.seq LIMIT $2`,
+			from, limit)
 	})
-	if err = s.outage(err); err != nil {
+	if err != nil {
 		return nil, fmt.Errorf("reading changes: %w", err)
 	}
 	return all, nil

@@ -122,6 +122,27 @@ func TestFollow_OtherNodeCommits(t *testing.T) {
 	})
 }
 
+// A change that finds its result made by another node writes nothing; the scans of its node see the result all the same.
+func TestRefreshRule_ChangeOfOtherNodeSeen(t *testing.T) {
+	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
+		r := addRules(t, nodes[0], aRule(t, "wxa", "https://h.example/"))[0]
+		c := follower(t, nodes[1])
+		change := func() {
+			t.Helper()
+			assert.NoError(t, nodes[1].ChangeRules(t.Context(), "wxa", r.Prefix.Origin(), func(tx rules.Tx) error {
+				_, err := tx.RulesAt(t.Context(), []string{r.Prefix.Key})
+				return err
+			}))
+			c.RefreshRule(t.Context(), r.Prefix.Key)
+		}
+		change()
+		r.Path = "p2"
+		update(t, nodes[0], func(ctx context.Context, tx *Tx) error { return tx.rules().PutRule(ctx, r, someone) })
+		change()
+		want(t, "page of the rule", pathOf(c, "https://h.example/1"), "p2")
+	})
+}
+
 func TestFollow_ReloadOnReplacedLog(t *testing.T) {
 	for name, happens := range map[string]func(t *testing.T, s *Store){
 		"a reset": func(t *testing.T, s *Store) { require.NoError(t, s.Reset(t.Context())) },

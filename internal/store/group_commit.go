@@ -427,8 +427,8 @@ func (t *Tx) openGroup(all []*pendingChange, lockTimeout time.Duration) *groupOp
 		o.statements = append(o.statements, o.locks)
 	}
 	// The statements of a group use the same indexes for all values, so one plan serves all of them.
-	o.statements = append(o.statements, o.head, ask(`SELECT set_config('lock_timeout', $1, true),
-		set_config('plan_cache_mode', 'force_generic_plan', true)`, fmt.Sprint(lockTimeout.Milliseconds())), ask(shortLockTimeout))
+	o.statements = append(o.statements, o.head, ask(`SELECT set_config('lock_timeout', $1, true), `+onePlan,
+		fmt.Sprint(lockTimeout.Milliseconds())), ask(shortLockTimeout))
 	if t.engine.holding != "" {
 		o.statements = append(o.statements, ask(t.engine.holding))
 	}

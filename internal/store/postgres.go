@@ -328,7 +328,7 @@ func (b notificationListener) Wait(ctx context.Context) (int64, error) {
 			return 0, err
 		}
 		if rung.Payload != shipRequest {
-			seq, _ := strconv.ParseInt(rung.Payload, 10, 64)
+			seq, _ := strconv.ParseInt(rung.Payload, 10, 64) // 0 if the payload is not the number of a change
 			return seq, nil
 		}
 		select {
@@ -403,6 +403,10 @@ func makeBinary(ctx context.Context, t *Tx) error {
 	return t.run(ctx, `CREATE COLLATION "binary" FROM pg_catalog."C"`)
 }
 
+// onePlan makes PostgreSQL use one plan for all values of a statement until the transaction ends. Without values the planner expects
+// many rows, for which it would compile the plan at each execution.
+const onePlan = `set_config('plan_cache_mode', 'force_generic_plan', true), set_config('jit', 'off', true)`
+
 // postgresDialect returns the dialect of a server; the caller sets the fields lasting and holding: they depend on the URL.
 func postgresDialect(server postgresEngine, hosts int) *dialect {
 	return &dialect{engine: server, name: "postgres", sharesRows: true, rowsAtOnce: 200, hosts: hosts,
@@ -410,8 +414,8 @@ func postgresDialect(server postgresEngine, hosts int) *dialect {
 		replication: `SELECT wanted, CASE WHEN wanted THEN (SELECT COUNT(*) FROM pg_stat_replication
 			WHERE COALESCE(sync_state, 'sync') IN ('sync', 'quorum')) ELSE 0 END
 			FROM (SELECT current_setting('synchronous_standby_names') <> '' AS wanted) AS w`,
-		indexPlan: `SELECT set_config('plan_cache_mode', 'force_generic_plan', true), set_config('enable_seqscan', 'off', true),
-			set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)`,
+		indexPlan: `SELECT ` + onePlan + `, set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true),
+			set_config('enable_mergejoin', 'off', true)`,
 		readOnlyQuery: `SELECT current_setting('transaction_read_only')::bool`,
 		tablesQuery: `SELECT table_name FROM information_schema.tables
 			WHERE table_schema = current_schema() AND table_type = 'BASE TABLE'`,

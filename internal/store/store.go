@@ -61,7 +61,7 @@ type database struct {
 	slow      slowStatements
 	replica   *readReplica // for reads that may be stale; nil = none
 	committed atomic.Int64 // newest audit log entry that this node committed
-	commits   atomic.Int64 // number of commits of this node that have ended, whatever their outcome
+	updates   atomic.Int64 // number of update transactions of this node that have ended, whatever their outcome
 	committer groupCommitter
 	tokens    queryCombiner  // look-ups of access tokens
 	ending    sync.WaitGroup // goroutines that end read-only transactions
@@ -312,6 +312,9 @@ func (s *Store) run(ctx context.Context, db beginner, looks bool, f func(*Tx) er
 	if err != nil {
 		return &sessionLostError{error: withCause(ctx, fmt.Errorf("beginning a transaction: %w", err))}
 	}
+	if !looks {
+		defer s.updates.Add(1)
+	}
 	defer func() {
 		if t.ended {
 			return
@@ -348,9 +351,6 @@ func (s *Store) run(ctx context.Context, db beginner, looks bool, f func(*Tx) er
 		if err := s.servers.checkPrimary(t.pipe.pg); err != nil {
 			return err // another server became the primary meanwhile
 		}
-	}
-	if !looks {
-		defer s.commits.Add(1)
 	}
 	if err := t.end.Commit(); err != nil {
 		_, unsent := errors.AsType[*unsentError](err)

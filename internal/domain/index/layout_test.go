@@ -31,15 +31,6 @@ type world struct {
 	host []uint32 // of each Mini Program
 }
 
-func newWorld(n int) *world {
-	rng := rand.New(rand.NewPCG(5, 10))
-	w := &world{n: n, rng: rng, zipf: rand.NewZipf(rng, 1.05, 1, 19_999)}
-	for range n/100 + 1 {
-		w.host = append(w.host, uint32(w.zipf.Uint64()))
-	}
-	return w
-}
-
 func (w *world) prefix(i int) string {
 	app, role := i/100, i%100
 	at := fmt.Sprintf("https://m.brand%d.example.com/", w.host[app])
@@ -160,7 +151,11 @@ func BenchmarkLayouts(b *testing.B) {
 	if text := os.Getenv("LAYOUT_RULES"); text != "" {
 		n, _ = strconv.Atoi(text)
 	}
-	w := newWorld(n)
+	rng := rand.New(rand.NewPCG(5, 10))
+	w := &world{n: n, rng: rng, zipf: rand.NewZipf(rng, 1.05, 1, 19_999)}
+	for range n/100 + 1 {
+		w.host = append(w.host, uint32(w.zipf.Uint64()))
+	}
 	heap := func() uint64 {
 		runtime.GC()
 		runtime.GC()

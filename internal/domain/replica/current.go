@@ -50,7 +50,8 @@ type Replica struct {
 	Now func() time.Time
 
 	reading          sync.Mutex // held while data is being read into memory
-	commits          int64      // number of commits of this node that the memory contains; guarded by the mutex "reading"
+	updates          int64      // number of this node's update transactions whose results the memory contains; guarded by "reading"
+	replaced         bool       // true if the last read found another log and the memory must be reloaded; guarded by "reading"
 	reloading        sync.Mutex // serializes full reloads; locked before the mutex "reading"
 	mu               sync.Mutex
 	missed           map[string]missed // reads that failed and must be repeated, by name
@@ -98,11 +99,11 @@ func (c *Replica) RefreshRule(ctx context.Context, key string) {
 		c.next = nil
 	}
 	c.mu.Unlock()
-	if c.readOwn(ctx) {
-		return
-	}
-	err := errUnread // after a panic, err is still errUnread, and the rules are read again later
+	contained, err := false, errUnread // after a panic, err is still errUnread, and the rules are read again later
 	defer func() {
+		if contained { // the read of the log has recorded what it could not read
+			return
+		}
 		for _, key := range batch.keys {
 			kind, err := "rule "+key, err
 			// After an error each rule is read by itself, so that one unreadable rule does not block the other rules.
@@ -114,7 +115,9 @@ func (c *Replica) RefreshRule(ctx context.Context, key string) {
 			}, err)
 		}
 	}()
-	err = c.readKeys(ctx, batch.keys)
+	if contained = c.readOwn(ctx); !contained {
+		err = c.readKeys(ctx, batch.keys)
+	}
 }
 
 var errUnread = errors.New("an earlier read of it failed")

@@ -57,8 +57,8 @@ type ChangeLog interface {
 	// ChangesFrom returns at most limit entries with numbers from the given one on, together with the current versions of the rules
 	// that the entries name.
 	ChangesFrom(ctx context.Context, from int64, limit int) ([]Change, error)
-	// Commits returns the number of commits of this process that have ended, whatever their outcome.
-	Commits() int64
+	// Updates returns the number of update transactions of this process that have ended, whatever their outcome.
+	Updates() int64
 	// Listen opens a connection that receives notifications of the commits of all nodes.
 	Listen(ctx context.Context) (Notifier, error)
 }
@@ -196,13 +196,15 @@ func (c *Replica) contains(seq int64) bool {
 	return c.currentPosition().seq == seq
 }
 
-// readOwn makes the memory contain all changes that this node committed before the call, and returns false if it could not. It reads the
-// log only if no read that began after these commits has succeeded. The caller must hold the mutex "reading".
+// readOwn makes the memory contain everything that the ended update transactions of this node wrote or saw, and returns false if it could
+// not. It reads the log only if no read that began after the end of these transactions has succeeded. The caller must hold the mutex
+// "reading".
 func (c *Replica) readOwn(ctx context.Context) bool {
-	if c.Changes == nil || c.currentPosition().seq == 0 { // there is no log, or nothing was loaded
+	// Without a position there is no log, or nothing was loaded. The pages of an import take long.
+	if pos := c.currentPosition(); c.Changes == nil || pos.seq == 0 || pos.shown > 0 || c.replaced {
 		return false
 	}
-	if c.commits >= c.Changes.Commits() {
+	if c.updates >= c.Changes.Updates() {
 		return true
 	}
 	hasMore, err := c.nextPage(ctx)
@@ -211,11 +213,12 @@ func (c *Replica) readOwn(ctx context.Context) bool {
 
 // nextPage applies one page of the log to the memory. The caller must hold the mutex "reading".
 func (c *Replica) nextPage(ctx context.Context) (hasMore bool, err error) {
-	began, pos, commits := c.clockNow(), c.currentPosition(), c.Changes.Commits()
+	began, pos, updates := c.clockNow(), c.currentPosition(), c.Changes.Updates()
 	hasMore, err = c.page(ctx, c.current(), &pos)
+	c.replaced = errors.Is(err, errOtherLog)
 	if err == nil {
 		if !hasMore {
-			c.commits = commits
+			c.updates = updates
 		}
 		if pos.seq > c.ruled.seq {
 			c.ruled = pos

@@ -2,62 +2,39 @@ package replica
 
 import (
 	"context"
-	"log/slog"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/qrjump/qrjump/internal/domain/index"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
-// silentLog is a log of changes in which nothing happens.
-type silentLog struct{ closed atomic.Bool }
-
-func (l *silentLog) ChangeHead(context.Context) (int64, string, error) { return 0, "", nil }
-
-func (l *silentLog) ChangesFrom(context.Context, int64, int) ([]Change, error) { return nil, nil }
-
-func (l *silentLog) Listen(context.Context) (Notifier, error) { return l, nil }
-
-func (l *silentLog) Commits() int64 { return 0 }
-
-func (l *silentLog) Wait(ctx context.Context) (int64, error) {
-	<-ctx.Done()
-	return 0, context.Cause(ctx)
-}
-
-func (l *silentLog) Close() {
-	time.Sleep(time.Second) // as a connection does that is closed in order
-	l.closed.Store(true)
-}
-
-// Issue 12, 12: Follow ends when the connection on which it listens is closed, so that the store can be.
-func TestFollow_ConnectionClosed(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		log := &silentLog{}
-		c := &Replica{Changes: log, Log: slog.New(slog.DiscardHandler), Now: time.Now, Rules: index.New(), Accounts: NewAccounts()}
-		ctx, cancel := context.WithCancel(t.Context())
-		ended := make(chan struct{})
-		go func() {
-			defer close(ended)
-			c.Follow(ctx)
-			assert.True(t, log.closed.Load(), "Follow ended before its connection did")
-		}()
-		synctest.Wait()
-		cancel()
-		<-ended
-		time.Sleep(2 * time.Second)
-	})
-}
-
-// ringingLog is a log of changes that counts its reads and notifies of the numbers that the test sends.
+// ringingLog is the log of changes of several nodes; it counts the reads, and notifies of the numbers that the test sends.
 type ringingLog struct {
 	fakeStore
-	reads atomic.Int64
-	rings chan int64
+	updates, reads atomic.Int64
+	rings          chan int64
+	breaks, closed atomic.Bool
 }
+
+func newLog() *ringingLog {
+	log := &ringingLog{rings: make(chan int64)}
+	log.step = func(_ context.Context, name string) error {
+		if name == "begin" {
+			log.reads.Add(1)
+			if log.breaks.Load() {
+				panic("while the log was read")
+			}
+		}
+		return nil
+	}
+	return log
+}
+
+// Updates counts the transactions of the node under test: any node commits.
+func (l *ringingLog) Updates() int64 { return l.updates.Load() }
 
 func (l *ringingLog) Listen(context.Context) (Notifier, error) { return l, nil }
 
@@ -70,22 +47,21 @@ func (l *ringingLog) Wait(ctx context.Context) (int64, error) {
 	}
 }
 
-func (l *ringingLog) Close() {}
+func (l *ringingLog) Close() {
+	time.Sleep(time.Second) // as a connection does that is closed in order
+	l.closed.Store(true)
+}
 
-// A node reads the log once for all changes that it committed before, and not again when it is notified of the last one.
-func TestFollow_OneReadForOwnChanges(t *testing.T) {
+// A node reads the log once for all transactions that it ended before, also for one that only saw the change of another node, and not again
+// when it is notified of the last change. Follow ends when the connection on which it listens is closed, so that the store can be.
+func TestFollow_OneReadForOwnTransactions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		log := &ringingLog{rings: make(chan int64)}
-		log.step = func(_ context.Context, name string) error {
-			if name == "begin" {
-				log.reads.Add(1)
-			}
-			return nil
-		}
+		log := newLog()
 		p := followShared(&log.fakeStore)
 		p.Changes = log
 		ctx, cancel := context.WithCancel(t.Context())
-		go p.Follow(ctx)
+		var following sync.WaitGroup
+		following.Go(func() { p.Follow(ctx) })
 		synctest.Wait()
 		reads := func(what string, want int64, act func()) {
 			t.Helper()
@@ -94,20 +70,39 @@ func TestFollow_OneReadForOwnChanges(t *testing.T) {
 			synctest.Wait()
 			assert.Equal(t, log.reads.Load()-before, want, "reads of the log, %s", what)
 		}
-		for range 3 {
-			log.commit(0)
+		seen := func(want int) {
+			t.Helper()
+			version, _ := p.see(0)
+			assert.Equal(t, version, want, "version of the rule in memory")
 		}
-		reads("after three commits", 1, func() {
+		reads("after three transactions", 1, func() {
+			for range 4 { // versions 1, 2 and 4 exist, 3 is deleted
+				log.commit(0)
+			}
+			log.updates.Add(3)
 			for range 3 {
 				p.RefreshRule(ctx, names[0])
 			}
 		})
-		last := log.Commits()
-		reads("notified of the last commit", 0, func() { log.rings <- last })
-		reads("notified of an unknown commit", 1, func() { log.rings <- 0 })
-		reads("notified of a later commit", 1, func() { log.rings <- last + 1 })
-		log.commit(0)
-		reads("after one more commit", 1, func() { p.RefreshRule(ctx, names[0]) })
+		seen(4)
+		reads("notified of the last change", 0, func() { log.rings <- int64(len(log.log)) })
+		reads("notified without a number", 1, func() { log.rings <- 0 })
+		reads("notified of a later change", 1, func() { log.rings <- int64(len(log.log)) + 1 })
+		reads("after a transaction that saw the change of another node", 1, func() {
+			log.commit(0)
+			log.updates.Add(1)
+			p.RefreshRule(ctx, names[0])
+		})
+		seen(5)
+		log.breaks.Store(true)
+		reads("after a panic", 1, func() {
+			defer func() { assert.True(t, recover() != nil, "the panic did not reach its caller") }()
+			log.updates.Add(1)
+			p.RefreshRule(ctx, names[0])
+		})
+		assert.True(t, p.ready() != nil, "after a panic, the memory is said to be complete")
 		cancel()
+		following.Wait()
+		assert.True(t, log.closed.Load(), "Follow ended before its connection did")
 	})
 }

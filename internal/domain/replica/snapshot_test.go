@@ -165,7 +165,7 @@ func (s *keptStore) ChangesFrom(_ context.Context, from int64, limit int) (list 
 	return list, nil
 }
 
-func (s *keptStore) Commits() int64 { return int64(len(s.changes)) }
+func (s *keptStore) Updates() int64 { return int64(len(s.changes)) }
 
 func (s *keptStore) Listen(context.Context) (Notifier, error) { return nil, errors.New("nobody rings") }
 

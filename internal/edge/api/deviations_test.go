@@ -44,7 +44,16 @@ func deviations(t *testing.T) map[string]how {
 	stories := map[string]how{}
 	for id, text := range servertest.ReadStories(t, "testdata/stories/deviations.txt") {
 		stories[id] = func(s *servertest.Server) servertest.Answer {
-			return s.Tell(text, servertest.Verbs{"import": func(line string) servertest.Answer { return importHundred(t, s, line) }})
+			return s.Tell(text, servertest.Verbs{"import": func(line string) servertest.Answer { // a hundred rules; %n is their number
+				var lines strings.Builder
+				for n := range 100 {
+					lines.WriteString(strings.ReplaceAll(line, "%n", strconv.Itoa(n)) + "\n")
+				}
+				a := s.Do("POST", "/admin/v1/import/rules", lines.String(), "Content-Type: application/x-ndjson",
+					"Authorization: Bearer "+servertest.AdminToken)
+				a.WantStatus(t, 200, "an import of a hundred rules")
+				return a
+			}})
 		}
 	}
 	for id, long := range longDeviations {
@@ -77,19 +86,6 @@ var longDeviations = map[string]func(*testing.T, *servertest.Server) servertest.
 		}
 		return a
 	},
-}
-
-// importHundred imports a hundred rules; %n in the line is their number.
-func importHundred(t *testing.T, s *servertest.Server, line string) servertest.Answer {
-	t.Helper()
-	var lines strings.Builder
-	for n := range 100 {
-		lines.WriteString(strings.ReplaceAll(line, "%n", strconv.Itoa(n)) + "\n")
-	}
-	a := s.Do("POST", "/admin/v1/import/rules", lines.String(), "Content-Type: application/x-ndjson",
-		"Authorization: Bearer "+servertest.AdminToken)
-	a.WantStatus(t, 200, "an import of a hundred rules")
-	return a
 }
 
 // Each deviation is produced through HTTP and found in the report, with what to change and request ids of calls that say the same.
