@@ -320,7 +320,7 @@ func (s *Store) ChangesFrom(ctx context.Context, from int64, limit int) ([]repli
 		}
 		return c, nil
 	}
-	all, err := viewed(ctx, s, func(tx *Tx) ([]replica.Change, error) {
+	changes, err := viewed(ctx, s, func(tx *Tx) ([]replica.Change, error) {
 		if s.engine.indexPlan != "" {
 			if err := tx.execQueued(ctx, nil, s.engine.indexPlan); err != nil {
 				return nil, err
@@ -334,7 +334,7 @@ func (s *Store) ChangesFrom(ctx context.Context, from int64, limit int) ([]repli
 	if err != nil {
 		return nil, fmt.Errorf("reading changes: %w", err)
 	}
-	return all, nil
+	return changes, nil
 }
 
 // Listen implements replica.ChangeLog.
