@@ -213,7 +213,7 @@ func (c *Replica) readOwn(ctx context.Context) bool {
 
 // nextPage applies one page of the log to the memory. The caller must hold the mutex "reading".
 func (c *Replica) nextPage(ctx context.Context) (hasMore bool, err error) {
-	began, pos, updates := c.clockNow(), c.currentPosition(), c.Changes.Updates()
+	began, pos, updates := c.clockNow(), c.currentPosition(), c.log().Updates()
 	hasMore, err = c.page(ctx, c.current(), &pos)
 	c.replaced = errors.Is(err, errOtherLog)
 	if err == nil {

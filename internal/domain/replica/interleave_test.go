@@ -152,7 +152,6 @@ func (f *fakeStore) ChangesFrom(ctx context.Context, from int64, _ int) (list []
 	return list, err
 }
 
-// Updates counts every commit: this node makes all of them.
 func (f *fakeStore) Updates() int64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -250,7 +249,6 @@ type protocol struct {
 	crowded bool
 }
 
-// follow is the protocol of this package on the only node.
 func follow(store *fakeStore) *protocol { return followWith(&Replica{History: store}, store) }
 
 // followShared is the protocol of this package on one of several nodes, with a log that is not empty.
@@ -270,7 +268,11 @@ func followWith(c *Replica, store *fakeStore) *protocol {
 			a.beside = false
 		}
 	}
-	p := &protocol{Replica: c, ready: c.Ready, reload: c.Load}
+	p := &protocol{Replica: c, reload: c.Load}
+	p.ready = func() error {
+		_, _, unreadable := c.Unreadable() // /readyz names it
+		return errors.Join(c.Ready(), unreadable)
+	}
 	p.changed = func(ctx context.Context, thing int) {
 		if thing == anAccount {
 			c.RefreshAccounts(ctx, names[thing])
@@ -541,6 +543,9 @@ func (s *schedule) end() string {
 		if version, ok := s.protocol.see(thing); ok == absent(latest) || ok && version != latest {
 			return fmt.Sprintf("%s: version %d (there: %v) in the end, %d is stored", names[thing], version, ok, latest)
 		}
+	}
+	if err := s.protocol.CatchUp(context.Background()); err != nil {
+		return fmt.Sprintf("following the log at the end: %v", err)
 	}
 	return ""
 }
