@@ -568,7 +568,7 @@ func TestTemplateTexts_StoredWithApplication(t *testing.T) {
 			assert.Equal(t, b.Weak(), order.Weak, "%q", template)
 			text := p[0].Text(b, 77)
 			require.NoError(t, assert.ErrorOf(p[1].Memory.BatchOrLoad(t.Context(), b.ID)))
-			// What a reader may give for the text that was printed.
+			// The texts that a reader may give for the printed text.
 			spellings := []string{text, strings.ReplaceAll(text, "\n", "\r\n"), strings.ToUpper(text)}
 			if rest, https := strings.CutPrefix(text, "https://"); https {
 				spellings = append(spellings, "http://"+rest, rest)

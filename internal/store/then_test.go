@@ -52,7 +52,7 @@ func TestRulesAsOf_MatchesFullReplay(t *testing.T) {
 			require.NoError(t, err)
 			var wanted []rules.Change
 			view(t, s, func(ctx context.Context, tx *Tx) (err error) {
-				// What RulesAsOf did before issue 14: of all changes of a key up to the moment, the last.
+				// RulesAsOf returns for each key the last of all its changes up to the moment.
 				args := []any{millis(at)}
 				for _, key := range asked {
 					args = append(args, key)

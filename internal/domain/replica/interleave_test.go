@@ -673,9 +673,9 @@ func TestReplica_InterleavingsDetectFaults(t *testing.T) {
 		},
 		"a read is taken for the commits that ended while it ran": func(store *fakeStore) *protocol {
 			p := followShared(store)
-			own := p.changed
+			refresh := p.changed
 			p.changed = func(ctx context.Context, thing int) {
-				own(ctx, thing)
+				refresh(ctx, thing)
 				if p.reading.TryLock() { // the schedule knows only the locks of the protocol
 					p.updates = store.Updates()
 					p.reading.Unlock()

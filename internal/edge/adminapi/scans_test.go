@@ -52,7 +52,7 @@ func TestScanExport_Complete(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: cafe})
 	var ids []string
-	for i, text := range []string{"https://cafe.example/t/1", "https://nobody.example/=2", "+49"} {
+	for i, text := range []string{"https://cafe.example/t/1", "https://unknown.example/=2", "+49"} {
 		var d struct {
 			ID string `json:"scan_id"`
 		}
@@ -76,7 +76,7 @@ func TestScanExport_Complete(t *testing.T) {
 	}](bytes.NewReader([]byte(a.Body)), int64(len(a.Body)))
 	require.NoError(t, err)
 	assert.True(t, len(rows) == 3 && rows[1].ID == ids[1] && rows[1].At.Equal(servertest.Began) &&
-		rows[1].Text == "https://nobody.example/=2", "%+v", rows)
+		rows[1].Text == "https://unknown.example/=2", "%+v", rows)
 	rule := lines[1][12]
 	for query, want := range map[string]int{"?from=2026-01-16": 1, "?to=2026-01-14": 1, "?user=nobody": 1, "?rule=" + rule: 2,
 		"?format=csv&rule=999," + rule: 2, "?application_id=7&code_index=1": 1} {
