@@ -99,11 +99,12 @@ func TestTracing_ScanAcrossNodes(t *testing.T) {
 		})
 	}
 	id := func(index int) string { return fmt.Sprintf("4bf92f3577b34da6a3ce929d%08x", index+1) }
+	counter := c.nodes[1].admin() // waits for the counts, so this node counts, too
 	const scans = 12
 	for index := range scans {
 		scan(c.nodes[0], index, "00-"+id(index)+"-00f067aa0ba902b7-01")
 		var counted map[string]any
-		admin.check(admin.do(http.MethodGet, "/admin/v1/statistics?wait=true", nil, &counted))
+		counter.check(counter.do(http.MethodGet, "/admin/v1/statistics?wait=true", nil, &counted))
 	}
 	c.stop() // exports the remaining spans
 

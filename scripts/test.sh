@@ -17,8 +17,9 @@ rest=(deps lint whole race compat codes)
 read -ra race_packages <<<"${RACE_PACKAGES:-./internal/domain/index ./internal/domain/replica ./internal/domain/scan ./internal/domain/apiusage ./internal/emulator ./internal/edge/consent ./internal/domain/webhooks ./internal/eventlog/scanlog ./internal/eventlog/stream ./internal/edge/scanapi ./internal/edge/fastpath ./internal/domain/iam}"
 # of these only the tests that start goroutines: the others run one, and take most of the time
 read -ra race_parts <<<"${RACE_PARTS-./internal/store ./internal/domain/stats ./internal/domain/stats/verify ./internal/domain/alarms ./internal/domain/accounts ./internal/edge/api ./internal/edge/console}"
-# client is a module of its own: ./... does not contain it
-read -ra test_packages <<<"${TEST_PACKAGES:-./... github.com/qrjump/qrjump/client}"
+# The packages whose tests take longest begin first, so that none of them runs alone at the end. client is a module of its own: ./...
+# does not contain it.
+read -ra test_packages <<<"${TEST_PACKAGES:-./chaos ./cmd/qrjump ./internal/server ./internal/store ./internal/edge/console ./internal/domain/stats ./internal/edge/api ./... github.com/qrjump/qrjump/client}"
 read -ra test_flags <<<"${TEST_FLAGS:--count=1 -timeout 30m}"
 
 # Small servers that live for a second, and the compiler, have small heaps, which Go would collect all the time: up to a
@@ -163,7 +164,7 @@ run_stage() {
   format | lint) run make --no-print-directory "$1" ;;
   chaos) POSTGRES_FSYNC=on on_postgres env TEST_WHOLE=1 go test -count=1 -v -timeout 24h ./chaos ;; # bounded by CHAOS_MINUTES
   # With all of vet: it reads what the tests compile anyway. The later stages need not repeat it.
-  tests) on_postgres "${gotest[@]}" --jsonfile "$report/tests.json" -- -p "$(($(nproc) + 1))" -vet=all "${test_flags[@]}" "${test_packages[@]}" ;;
+  tests) on_postgres "${gotest[@]}" --jsonfile "$report/tests.json" -- -p "$(($(nproc) + 2))" -vet=all "${test_flags[@]}" "${test_packages[@]}" ;;
   # The tests that the stage before plays a part of, and those that it leaves out.
   whole)
     local packages

@@ -18,8 +18,7 @@ var caseRows = mapper[alarms.Case]{table: "cases", key: "id", notFound: alarms.E
 const caseQuery = `SELECT id, account, title, state, assignee, note, created_at, created_by,
 	(SELECT COUNT(*) || '.' || COALESCE(MAX(assignment), 0) FROM alarms WHERE case_id = cases.id) FROM cases`
 
-var scanCase = mapper[alarms.Case]{notFound: alarms.ErrNoCase,
-	targets: func(c *alarms.Case) []any { return append(caseRows.targets(c), &c.Alarms) }}.scan
+var scanCase = scanner(func(c *alarms.Case) []any { return append(caseRows.targets(c), &c.Alarms) })
 
 func (t alarmQueries) Cases(ctx context.Context, q alarms.CaseQuery) ([]alarms.Case, error) {
 	var w criteria
@@ -32,7 +31,8 @@ func (t alarmQueries) Cases(ctx context.Context, q alarms.CaseQuery) ([]alarms.C
 }
 
 func (t alarmQueries) Case(ctx context.Context, id int64) (alarms.Case, error) {
-	return scanCase(t.row(ctx, caseQuery+` WHERE id = $1`, id).Scan)
+	c, err := scanCase(t.row(ctx, caseQuery+` WHERE id = $1`, id).Scan)
+	return c, replaceNoRows(err, alarms.ErrNoCase)
 }
 
 func (t alarmQueries) PutCase(ctx context.Context, c alarms.Case) (_ alarms.Case, err error) {

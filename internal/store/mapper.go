@@ -24,11 +24,14 @@ type mapper[T any] struct {
 
 // scanner returns a scan function that stores the columns of a row in the variables that targets returns.
 func scanner[T any](targets func(*T) []any) func(scan func(...any) error) (T, error) {
-	return mapper[T]{targets: targets}.scan
+	return func(scan func(...any) error) (v T, err error) {
+		err = scan(targets(&v)...)
+		return v, err
+	}
 }
 
 // args returns the values of a row in column order.
-func (n mapper[T]) args(v *T) []any {
+func (n *mapper[T]) args(v *T) []any {
 	all := n.targets(v)
 	for i, value := range all {
 		all[i] = stored(value)
@@ -55,48 +58,48 @@ func stored(value any) any {
 }
 
 // scan reads a row.
-func (n mapper[T]) scan(scan func(...any) error) (v T, err error) {
+func (n *mapper[T]) scan(scan func(...any) error) (v T, err error) {
 	if err = scan(n.targets(&v)...); errors.Is(err, sql.ErrNoRows) && n.notFound != nil {
 		err = n.notFound
 	}
 	return v, err
 }
 
-func (n mapper[T]) query(rest string) string {
+func (n *mapper[T]) query(rest string) string {
 	return `SELECT ` + n.columns + ` FROM ` + n.table + ` ` + rest
 }
 
 // find reads the row for which the WHERE condition in "location" is true.
-func (n mapper[T]) find(ctx context.Context, t *Tx, location string, args ...any) (T, error) {
+func (n *mapper[T]) find(ctx context.Context, t *Tx, location string, args ...any) (T, error) {
 	return n.scan(t.row(ctx, n.query(`WHERE `+location), args...).Scan)
 }
 
 // all reads rows; rest is the SQL after FROM table.
-func (n mapper[T]) all(ctx context.Context, t *Tx, rest string, args ...any) ([]T, error) {
+func (n *mapper[T]) all(ctx context.Context, t *Tx, rest string, args ...any) ([]T, error) {
 	return list(ctx, t, n.scan, n.query(rest), args...)
 }
 
 // add inserts a new row.
-func (n mapper[T]) add(ctx context.Context, t *Tx, v T) error { return n.insert(ctx, t, v, ``) }
+func (n *mapper[T]) add(ctx context.Context, t *Tx, v T) error { return n.insert(ctx, t, v, ``) }
 
 // put inserts a row; if a row with the same key exists, put replaces its values in all columns that are not in kept.
-func (n mapper[T]) put(ctx context.Context, t *Tx, v T, kept ...string) error {
+func (n *mapper[T]) put(ctx context.Context, t *Tx, v T, kept ...string) error {
 	return n.insert(ctx, t, v, n.replacing(kept...))
 }
 
 // putAll inserts or replaces rows like put, with several rows per statement; all rows must have different keys.
-func (n mapper[T]) putAll(ctx context.Context, t *Tx, list []T) error {
+func (n *mapper[T]) putAll(ctx context.Context, t *Tx, list []T) error {
 	return n.addAll(ctx, t, list, n.replacing())
 }
 
 // addAll inserts rows, with several rows per statement; tail is the SQL after the values.
-func (n mapper[T]) addAll(ctx context.Context, t *Tx, list []T, tail string) error {
+func (n *mapper[T]) addAll(ctx context.Context, t *Tx, list []T, tail string) error {
 	return t.insertMany(ctx, `INSERT INTO `+n.table+` (`+n.columns+`)`, tail, strings.Count(n.columns, ",")+1, len(list),
 		func(i int, args []any) []any { return append(args, n.args(&list[i])...) })
 }
 
 // replacing returns the end of an INSERT that replaces a row with the same key.
-func (n mapper[T]) replacing(kept ...string) string {
+func (n *mapper[T]) replacing(kept ...string) string {
 	kept = append(kept, strings.Split(n.key, ", ")...)
 	var set []string
 	for column := range strings.SplitSeq(n.columns, ", ") {
@@ -107,7 +110,7 @@ func (n mapper[T]) replacing(kept ...string) string {
 	return ` ON CONFLICT (` + n.key + `) DO UPDATE SET ` + strings.Join(set, ", ")
 }
 
-func (n mapper[T]) insert(ctx context.Context, t *Tx, v T, tail string) error {
+func (n *mapper[T]) insert(ctx context.Context, t *Tx, v T, tail string) error {
 	args := n.args(&v)
 	return t.run(ctx, `INSERT INTO `+n.table+` (`+n.columns+`) VALUES (`+placeholders(1, len(args))+`)`+tail, args...)
 }

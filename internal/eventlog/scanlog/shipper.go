@@ -104,8 +104,7 @@ type Shipper struct {
 	position atomic.Int64
 	id       atomic.Pointer[string] // the value of Node after a renaming
 	lost     atomic.Int64
-	mu       sync.Mutex
-	last     error
+	last     error // result of the last Flush that ended
 }
 
 const nodeFile = "node"
@@ -243,10 +242,8 @@ func (s *Shipper) Flush(ctx context.Context) error {
 			err = s.step(ctx, end) // try again, because the first attempt may have changed the start offset
 		}
 	}
-	s.mu.Lock()
 	prevErr := s.last
 	s.last = err
-	s.mu.Unlock()
 	if ctx.Err() == nil && (prevErr != nil) != (err != nil) {
 		if err != nil {
 			s.Log.WarnContext(ctx, "scan shipping failed", "will_retry", true, "error", err)
@@ -552,11 +549,4 @@ func (s *Shipper) Backlog() int64 {
 		return 0
 	}
 	return max(0, s.Journal.end()-s.position.Load())
-}
-
-// LastError returns the error of the last attempt to ship; nil if it succeeded.
-func (s *Shipper) LastError() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.last
 }

@@ -129,7 +129,7 @@ func TestShipper_Lifecycle(t *testing.T) {
 		time.Sleep(10 * time.Minute)
 		synctest.Wait()
 		p.Lock()
-		assert.True(t, s.Backlog() == 35 && s.LastError() != nil, "while nobody takes them: %d behind, %v", s.Backlog(), s.LastError())
+		assert.True(t, s.Backlog() == 35 && s.last != nil, "while nobody takes them: %d behind, %v", s.Backlog(), s.last)
 		assert.True(t, p.ships-ships <= 200, "it tried %d times in ten minutes", p.ships-ships)
 		p.away = false
 		p.erased = []Erasure{{UserHash{1, 1}, now.UnixMilli() + 1}}
@@ -137,8 +137,8 @@ func TestShipper_Lifecycle(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
 		p.Lock()
-		assert.True(t, len(p.events) == 60 && s.Backlog() == 0 && s.LastError() == nil,
-			"afterwards: %d events, %d behind, %v", len(p.events), s.Backlog(), s.LastError())
+		assert.True(t, len(p.events) == 60 && s.Backlog() == 0 && s.last == nil,
+			"afterwards: %d events, %d behind, %v", len(p.events), s.Backlog(), s.last)
 		p.Unlock()
 		time.Sleep(2 * time.Minute)
 		for e := range j.Read(t.Context(), 0) {
