@@ -26,7 +26,7 @@ demo: build ## play the main job against a server of its own, in your language (
 demo-codes: ## 20,000,000 codes from application to ticket, each one checked (DEMO_CODES=100000)
 	scripts/demo-codes.sh
 
-test: ## what every change must pass, in 10 to 16 minutes; installs what it needs where it may, starts its own PostgreSQL
+test: ## what every change must pass, in 10 to 18 minutes; installs what it needs where it may, starts its own PostgreSQL
 	scripts/test.sh
 
 test-all: test ## make test and the rest: staticcheck, whole tables, the race detector, other people's clients, 20,000,000 codes

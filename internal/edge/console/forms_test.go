@@ -47,7 +47,7 @@ func TestForms_RejectedKeepsInput(t *testing.T) {
 		MustCompile(`<time datetime="[^"]+Z" title="[^"]+ \+00:00">just now<`).MatchString(p.Body) {
 		t.Error("the audit log does not say how long ago, in the reader's zone")
 	}
-	// An invitation lets somebody in once, to choose a password, and the audit log has it.
+	// An invitation lets somebody in once, to choose a password.
 	p := v.post("/console/people", url.Values{"did": {"add"}, "name": {"carol"}, "role": {"viewer"}, "invite_days": {"3"}})
 	link := regexp.MustCompile(`/console/login\?once=([^&<]+)&amp;next=([^<]+)`).FindStringSubmatch(p.Body)
 	require.True(t, link != nil, "no link: %d", p.Status)
@@ -58,10 +58,10 @@ func TestForms_RejectedKeepsInput(t *testing.T) {
 	assert.Equal(t, carol.post("/console/login", once).Header.Get("Location"), "/console/self?done=invited", "the invitation leads to")
 	assert.Equal(t, request(t, s).post("/console/login", once).Status, http.StatusForbidden, "the invitation, once more")
 	carol.did("/console/self", url.Values{"did": {"password"}, "new-password": {password}})
-	v.get("/console/operate/audit?kind=person&key=carol").wants(t, "invite")
 	// What is edited counts; who would be deleted is named first.
 	v.did("/console/people", url.Values{"did": {"change"}, "name": {"carol"}, "role": {"rules-editor"}, "accounts": {"shop"}})
 	v.get("/console/people").wants(t, `value="shop"`, `value="rules-editor" selected`)
 	v.post("/console/people", url.Values{"did": {"delete"}, "name": {"carol"}}).wants(t, `id="sure"`, "carol can no longer sign in")
 	v.did("/console/people", url.Values{"did": {"delete"}, "name": {"carol"}, "sure": {"carol"}})
+	v.get("/console/operate/audit?kind=person&key=carol&lang=zh").wants(t, "<td>邀请</td>", "<td>删除</td>")
 }
