@@ -4,6 +4,8 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"regexp"
+	"strconv"
 	"time"
 )
 
@@ -56,6 +58,24 @@ type CodeName struct {
 	Code  string // the nine characters
 	ID    int64  // application_id
 	Index int64
+}
+
+var (
+	indexName    = regexp.MustCompile(`^([0-9]{1,18}):([0-9]{1,18})$`)
+	originalCode = regexp.MustCompile(`^[0-9A-Za-z]{9}$`)
+)
+
+// ParseCodeName parses the name of a code as users type it: APPLICATION:INDEX, the nine characters, or else the code text.
+func ParseCodeName(text string) CodeName {
+	if m := indexName.FindStringSubmatch(text); m != nil {
+		id, _ := strconv.ParseInt(m[1], 10, 64) // 18 digits fit
+		index, _ := strconv.ParseInt(m[2], 10, 64)
+		return CodeName{ID: id, Index: index}
+	}
+	if originalCode.MatchString(text) {
+		return CodeName{Code: text}
+	}
+	return CodeName{URL: text}
 }
 
 func (n CodeName) fields() map[string]any {

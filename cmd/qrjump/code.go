@@ -4,9 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -16,25 +14,13 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/errortext"
 )
 
-var (
-	indexName   = regexp.MustCompile(`^([0-9]{1,18}):([0-9]{1,18})$`)
-	codePattern = regexp.MustCompile(`^[0-9A-Za-z]{9}$`)
-)
-
 // codeName parses the name of a code as users type it.
 func codeName(text string) (client.CodeName, error) {
-	if m := indexName.FindStringSubmatch(text); m != nil {
-		id, _ := strconv.ParseInt(m[1], 10, 64) // 18 digits fit
-		index, _ := strconv.ParseInt(m[2], 10, 64)
-		return client.CodeName{ID: id, Index: index}, nil
+	name := client.ParseCodeName(text)
+	if name.URL != "" && !strings.Contains(text, "/") {
+		return name, misused("code.invalid", text)
 	}
-	if codePattern.MatchString(text) {
-		return client.CodeName{Code: text}, nil
-	}
-	if !strings.Contains(text, "/") {
-		return client.CodeName{}, misused("code.invalid", text)
-	}
-	return client.CodeName{URL: text}, nil
+	return name, nil
 }
 
 type codeShow struct {

@@ -7,7 +7,6 @@ import (
 	"io"
 	"path/filepath"
 	"regexp"
-	"strconv"
 	"strings"
 
 	"github.com/qrjump/qrjump/client"
@@ -105,8 +104,8 @@ func (c *symbolCommand) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	m := indexName.FindStringSubmatch(c.What)
-	if m == nil {
+	name := client.ParseCodeName(c.What)
+	if name.URL != "" || name.Code != "" {
 		if err := c.notOneCode(); err != nil {
 			return err
 		}
@@ -121,9 +120,7 @@ func (c *symbolCommand) Run(s *session) error {
 		}
 		return c.draw(s, c.outputFlags, design, 0, labels.Row{Text: c.What, Code: c.What})
 	}
-	id, _ := strconv.ParseInt(m[1], 10, 64) // 18 digits fit
-	index, _ := strconv.ParseInt(m[2], 10, 64)
-	source, codeRange := rowSource{id: id}, client.CodeRange{From: index, To: index}
+	source, codeRange := rowSource{id: name.ID}, client.CodeRange{From: name.Index, To: name.Index}
 	exists, err := source.isListed(s, c.member, c.adminFlags, codeRange)
 	if err == nil {
 		err = source.needKind(c.Kind)
@@ -142,11 +139,11 @@ func (c *symbolCommand) Run(s *session) error {
 			return err
 		}
 	}
-	for r, err := range source.rows(s.ctx, index) {
+	for r, err := range source.rows(s.ctx, name.Index) {
 		if err != nil {
 			return err
 		}
-		return c.draw(s, c.outputFlags, design, id, r)
+		return c.draw(s, c.outputFlags, design, name.ID, r)
 	}
 	return fault("symbol.no_rows", c.What)
 }

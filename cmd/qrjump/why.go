@@ -54,18 +54,15 @@ func (c *whyCommand) explain(s *session, qrjump *client.Client, subject string) 
 	if ridPattern.MatchString(subject) {
 		return explainCall(s, qrjump, subject)
 	}
+	name := client.ParseCodeName(subject)
 	if m := numberedObject.FindStringSubmatch(subject); m != nil {
 		id, _ := strconv.ParseInt(m[2], 10, 64) // 18 digits fit
 		if e, err := explainNumber(s, qrjump, m[1], id); err != nil || e.Kind != "" {
 			return e, err
 		}
-		if !codePattern.MatchString(subject) {
+		if name.Code == "" {
 			return explanation{}, absent(fault("why.no_such_number"))
 		}
-	}
-	name, err := codeName(subject)
-	if err != nil {
-		name = client.CodeName{URL: subject}
 	}
 	code, err := qrjump.Codes.Get(s.ctx, name)
 	if err == nil {

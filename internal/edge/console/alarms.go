@@ -242,7 +242,7 @@ func (pages alarmPages) actOnAlarm(v *request) error {
 			return v.api.Alarms.Dismiss(ctx, id, v.word("note"))
 		}),
 		"freeze": {"sure.freeze", form("code"), func() error {
-			name := nameOf(form("code"))
+			name := client.ParseCodeName(form("code"))
 			if name.ID == 0 {
 				return v.reject("fault.form")
 			}

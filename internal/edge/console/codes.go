@@ -21,21 +21,6 @@ type codesView struct {
 	Error   string
 }
 
-// nameOf parses a code name typed by a person: APPLICATION:INDEX, the nine characters of the code, or the code text.
-func nameOf(asked string) client.CodeName {
-	if batch, index, ok := strings.Cut(asked, ":"); ok {
-		b, err1 := strconv.ParseInt(batch, 10, 64)
-		i, err2 := strconv.ParseInt(index, 10, 64)
-		if err1 == nil && err2 == nil {
-			return client.CodeName{ID: b, Index: i}
-		}
-	}
-	if len(asked) == 9 {
-		return client.CodeName{Code: asked}
-	}
-	return client.CodeName{URL: asked}
-}
-
 // codes lists applications and shows the state of a code.
 func (pages codePages) codes(v *request) error {
 	q := v.r.URL.Query()
@@ -45,7 +30,7 @@ func (pages codePages) codes(v *request) error {
 		data.Error = v.say("scan.fault." + key)
 	}
 	if data.Asked != "" {
-		found, err := v.api.Codes.Get(v.ctx(), nameOf(data.Asked))
+		found, err := v.api.Codes.Get(v.ctx(), client.ParseCodeName(data.Asked))
 		if said, is := refused(err, http.StatusNotFound, http.StatusUnprocessableEntity); is {
 			data.Error, status = v.say("codes.unknown"), said.Status
 		} else if err != nil {

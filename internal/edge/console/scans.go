@@ -26,7 +26,7 @@ func (pages scanPages) showScans(v *request, status int, erased *client.ErasureR
 	text := func(name string) string { return strings.TrimSpace(v.r.URL.Query().Get(name)) }
 	data := scansView{From: text("from"), To: text("to"), User: text("user"), Namespace: text("namespace"), Rule: text("rule"),
 		Code: text("code"), AppID: text("appid"), Owner: cmp.Or(text("owner"), v.Account()), Erased: erased}
-	name := nameOf(data.Code)
+	name := client.ParseCodeName(data.Code)
 	if data.Code != "" && name.ID <= 0 {
 		data.Error = v.say("scans.code.form")
 		return v.show(http.StatusUnprocessableEntity, "scans", data)

@@ -5,7 +5,7 @@ import "testing"
 
 // A change raises a ceiling in a commit of its own, with the reason; those of commands and methods only go down.
 var ceilings = map[string]ceiling{
-	"product lines":     {136_606, 1},
+	"product lines":     {136_591, 1},
 	"test lines":        {79_111, 1},
 	"packages":          {72, 0},
 	"operations":        {164, 0},
