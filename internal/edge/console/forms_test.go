@@ -47,7 +47,7 @@ func TestForms_RejectedKeepsInput(t *testing.T) {
 		MustCompile(`<time datetime="[^"]+Z" title="[^"]+ \+00:00">just now<`).MatchString(p.Body) {
 		t.Error("the audit log does not say how long ago, in the reader's zone")
 	}
-	// An invitation lets somebody in once, to choose a password.
+	// An invitation admits its person once, to choose a password.
 	p := v.post("/console/people", url.Values{"did": {"add"}, "name": {"carol"}, "role": {"viewer"}, "invite_days": {"3"}})
 	link := regexp.MustCompile(`/console/login\?once=([^&<]+)&amp;next=([^<]+)`).FindStringSubmatch(p.Body)
 	require.True(t, link != nil, "no link: %d", p.Status)
