@@ -208,7 +208,7 @@ func TestStory_OperatorDuringIncident(t *testing.T) {
 			p.click(`main a[href*="view=errors"]`)
 			p.shows("40097")
 			p.to("/console/operate/audit")
-			p.await(`/admin\s+webhook\s+2\s+put/.test(document.querySelector('tbody tr').innerText)`)
+			p.await(fmt.Sprintf(`/admin\s+webhook\s+2\s+%s/.test(document.querySelector('tbody tr').innerText)`, p.say["did.put"]))
 			status.Store(http.StatusNoContent)
 			p.to("/console/operate/webhooks")
 			p.click(`button[value="on"]`)
