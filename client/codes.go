@@ -65,7 +65,7 @@ var (
 	originalCode = regexp.MustCompile(`^[0-9A-Za-z]{9}$`)
 )
 
-// ParseCodeName parses the name of a code as users type it: APPLICATION:INDEX, the nine characters, or else the code text.
+// ParseCodeName parses a code name that a user typed: APPLICATION:INDEX, the nine characters, or the code text; "" gives the zero CodeName.
 func ParseCodeName(text string) CodeName {
 	if m := indexName.FindStringSubmatch(text); m != nil {
 		id, _ := strconv.ParseInt(m[1], 10, 64) // 18 digits fit

@@ -104,7 +104,7 @@ type Shipper struct {
 	position atomic.Int64
 	id       atomic.Pointer[string] // the value of Node after a renaming
 	lost     atomic.Int64
-	last     error // result of the last Flush that ended
+	last     error // result of the last Flush that ended; the channel shipping guards it
 }
 
 const nodeFile = "node"
