@@ -61,7 +61,7 @@ type Fault struct {
 	ErrMsg      string   `json:"errmsg,omitempty"`      // If ErrMsg is "", the text of ErrCode is sent.
 	After       bool     `json:"after,omitempty"`       // With ErrCode, the server executes the call and then returns ErrCode nevertheless.
 	AppID       string   `json:"appid,omitempty"`       // If AppID is "", the fault applies to all accounts.
-	Count       int      `json:"count,omitempty"`       // Maximum number of occurrences; 0 means unlimited.
+	Remaining   *int     `json:"remaining,omitempty"`   // Number of calls affected, in a list of further calls; nil means unlimited.
 	Probability *float64 `json:"probability,omitempty"` // nil = always
 	Delay       string   `json:"delay,omitempty"`       // for example "3s"
 	Drop        bool     `json:"drop,omitempty"`        // The server closes the connection without executing the call.
@@ -76,7 +76,7 @@ type FaultResponse struct {
 	Body   json.RawMessage `json:"body,omitempty"`   // Body is JSON, or a JSON string with the literal body.
 }
 
-// FaultInForce is an active fault with the number of its occurrences.
+// FaultInForce is an active fault with the number of calls that it affected.
 type FaultInForce struct {
 	ID int `json:"id"` // for Emulator.DeleteFault
 	Fault

@@ -155,7 +155,7 @@ func ExampleEmulatorService_CreateFault() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	err = shop.Emulator.CreateFault(ctx, client.Fault{Path: "/cgi-bin/wxopen/qrcodejumpdownload", ErrCode: -1, Count: 1})
+	err = shop.Emulator.CreateFault(ctx, client.Fault{Path: "/cgi-bin/wxopen/qrcodejumpdownload", ErrCode: -1, Remaining: new(1)})
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -157,11 +157,11 @@ func TestClientEmulator_AllCalls(t *testing.T) {
 	if after, err := c.Emulator.GetClock(ctx); err != nil || !after.Frozen || after.Now.Sub(before.Now) < 36*time.Hour {
 		t.Errorf("got the clock %+v, %v, from %+v", after, err, before)
 	}
-	require.NoError(t, c.Emulator.CreateFault(ctx, client.Fault{Path: "/cgi-bin/wxopen/qrcodejumpdownload", ErrCode: 886001, Count: 1}))
+	require.NoError(t, c.Emulator.CreateFault(ctx, client.Fault{Path: "/cgi-bin/wxopen/qrcodejumpdownload", ErrCode: 886001, Remaining: new(1)}))
 	_, err = c.Wire.GetVerificationFile(ctx)
 	w, ok := errors.AsType[*client.WireError](err)
 	assert.True(t, ok && w.Code == 886001, "got %v, want the fault", err)
-	require.NoError(t, c.Emulator.CreateFault(ctx, client.Fault{Path: "/cgi-bin/wxopen/qrcodejumpadd", ErrCode: -1, After: true, Count: 1}))
+	require.NoError(t, c.Emulator.CreateFault(ctx, client.Fault{Path: "/cgi-bin/wxopen/qrcodejumpadd", ErrCode: -1, After: true, Remaining: new(1)}))
 	rule := client.RuleDraft{Prefix: "https://coffee.example/after/", Path: "p", OpenVersion: 3}
 	err = c.Wire.CreateRule(ctx, rule)
 	w, ok = errors.AsType[*client.WireError](err)

@@ -66,7 +66,7 @@ func ExampleServer_Fail() {
 	t, done := newTest()
 	defer done()
 	srv := qrjumptest.Start(t)
-	srv.Fail(qrjumptest.Fault{Path: "/cgi-bin/wxopen/qrcodejumpdownload", ErrCode: -1, Count: 1})
+	srv.Fail(qrjumptest.Fault{Path: "/cgi-bin/wxopen/qrcodejumpdownload", ErrCode: -1, Remaining: new(1)})
 	shop := srv.As("wxc0ffee0000000001", "c0ffee00000000000000000000000001")
 	for range 2 {
 		_, err := shop.Wire.GetVerificationFile(t.Context())

@@ -21,7 +21,7 @@ func TestShop_TableOpensPage(t *testing.T) {
 	}
 
 	// The platform answers "system error" once. A good program calls again.
-	srv.Fail(qrjumptest.Fault{Path: "/cgi-bin/wxopen/qrcodejumppublish", ErrCode: -1, Count: 1})
+	srv.Fail(qrjumptest.Fault{Path: "/cgi-bin/wxopen/qrcodejumppublish", ErrCode: -1, Remaining: new(1)})
 	err = shop.Wire.PublishRule(t.Context(), "https://tea.example/t/")
 	if refused, ok := errors.AsType[*client.WireError](err); !ok || refused.Code != -1 {
 		t.Fatalf("the first try ended with %v", err)

@@ -123,6 +123,7 @@ listen_addresses = '127.0.0.1'
 unix_socket_directories = '$socket'
 max_connections = 500 # packages are tested side by side, with several nodes each
 fsync = ${POSTGRES_FSYNC:-on}
+autovacuum = ${POSTGRES_FSYNC:-on} # a database of a test lives for seconds
 wal_keep_size = 64MB # for a replica that is being made
 synchronous_commit = on
 full_page_writes = on

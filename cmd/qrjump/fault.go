@@ -20,13 +20,13 @@ type faultList struct{ operator }
 func (c *faultList) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.Emulator.ListFaults(s.ctx)
 	return listing[client.FaultInForce]{name: "faults", none: tr("fault.none"),
-		heads: []string{"ID", "PATH", "ACCOUNT", "EFFECT", "COUNT", "TRIGGERED"}, row: func(f client.FaultInForce) []string {
-			times := tr("fault.without_end")
-			if f.Count > 0 {
-				times = tr("fault.of", f.TriggerCount, f.Count)
+		heads: []string{"ID", "PATH", "ACCOUNT", "EFFECT", "REMAINING", "TRIGGERED"}, row: func(f client.FaultInForce) []string {
+			remaining := tr("fault.without_end")
+			if f.Remaining != nil {
+				remaining = strconv.Itoa(*f.Remaining)
 			}
 			path := strings.TrimSpace(f.Method + " " + f.Path)
-			return []string{strconv.Itoa(f.ID), path, cmp.Or(f.AppID, "any"), faultText(f.Fault), times, strconv.Itoa(f.TriggerCount)}
+			return []string{strconv.Itoa(f.ID), path, cmp.Or(f.AppID, "any"), faultText(f.Fault), remaining, strconv.Itoa(f.TriggerCount)}
 		}}.print(s, c.outputFlags, list, emulated(tr("fault.list_faults"), err))
 }
 
@@ -58,19 +58,19 @@ func faultText(f client.Fault) string {
 
 type faultAdd struct {
 	operator
-	Path      string `arg:"" optional:""`
-	FromFile  string `placeholder:"FILE" file:"in"`
-	ErrCode   int    `name:"errcode" placeholder:"NUMBER"`
-	After     bool
-	Drop      bool
-	DropAfter bool
-	Delay     time.Duration `placeholder:"TIME"`
-	Times     int           `placeholder:"N"`
-	Chance    *float64      `placeholder:"0..1"`
-	Account   string        `placeholder:"APPID"`
-	Method    string        `placeholder:"METHOD"`
-	Status    int           `placeholder:"NUMBER"`
-	Body      string        `placeholder:"TEXT"`
+	Path        string `arg:"" optional:""`
+	FromFile    string `placeholder:"FILE" file:"in"`
+	ErrCode     int    `name:"errcode" placeholder:"NUMBER"`
+	After       bool
+	Drop        bool
+	DropAfter   bool
+	Delay       time.Duration `placeholder:"TIME"`
+	Times       int           `placeholder:"N"`
+	Probability *float64      `placeholder:"0..1"`
+	Account     string        `placeholder:"APPID"`
+	Method      string        `placeholder:"METHOD"`
+	Status      int           `placeholder:"NUMBER"`
+	Body        string        `placeholder:"TEXT"`
 }
 
 // Run adds a fault that makes calls of an endpoint fail, or that sends a fixed response to calls of a path.
@@ -88,8 +88,8 @@ func (c *faultAdd) Run(s *session, qrjump *client.Client) error {
 	if err := emptyFor(s, qrjump, tr("fault.add_fault_for"), c.Account, 0, nil); err != nil {
 		return err // The AppID belongs to no account and no platform, so a fault for its calls would never occur.
 	}
-	f := client.Fault{Method: c.Method, Path: c.Path, ErrCode: c.ErrCode, After: c.After, AppID: c.Account, Count: c.Times,
-		Probability: c.Chance, Drop: c.Drop, DropAfter: c.DropAfter}
+	f := client.Fault{Method: c.Method, Path: c.Path, ErrCode: c.ErrCode, After: c.After, AppID: c.Account, Probability: c.Probability,
+		Drop: c.Drop, DropAfter: c.DropAfter}
 	if c.Delay != 0 {
 		f.Delay = c.Delay.String()
 	}
@@ -105,6 +105,7 @@ func (c *faultAdd) Run(s *session, qrjump *client.Client) error {
 		owner += " of " + c.Account
 	}
 	if c.Times > 0 {
+		f.Remaining = &c.Times
 		text = ", " + counted(c.Times, "time")
 	}
 	return c.outcome(s, f, emulated(tr("fault.add_fault_on")+c.Path, qrjump.Emulator.CreateFault(s.ctx, f)),

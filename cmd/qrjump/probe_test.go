@@ -179,11 +179,11 @@ func TestProbe_SystemBusy(t *testing.T) {
 	for _, faults := range [][]string{
 		{`{"path":"/cgi-bin/wxopen/qrcodejumpadd","errcode":-1,"after":true}`},
 		{`{"path":"/cgi-bin/wxopen/qrcodejumpadd","errcode":-1,"after":true,"probability":0.5}`,
-			`{"path":"/cgi-bin/wxopen/qrcodejumpdelete","errcode":-1,"count":4}`},
-		{`{"path":"/cgi-bin/wxopen/qrcodejumpadd","drop_after":true,"count":3}`,
-			`{"path":"/cgi-bin/wxopen/qrcodejumpdelete","drop":true,"count":4}`},
-		{`{"path":"/cgi-bin/wxopen/qrcodejumpadd","errcode":-1,"after":true,"count":2}`,
-			`{"path":"/cgi-bin/wxopen/qrcodejumpdelete","errcode":-1,"after":true,"count":3}`},
+			`{"path":"/cgi-bin/wxopen/qrcodejumpdelete","errcode":-1,"remaining":4}`},
+		{`{"path":"/cgi-bin/wxopen/qrcodejumpadd","drop_after":true,"remaining":3}`,
+			`{"path":"/cgi-bin/wxopen/qrcodejumpdelete","drop":true,"remaining":4}`},
+		{`{"path":"/cgi-bin/wxopen/qrcodejumpadd","errcode":-1,"after":true,"remaining":2}`,
+			`{"path":"/cgi-bin/wxopen/qrcodejumpdelete","errcode":-1,"after":true,"remaining":3}`},
 	} {
 		for _, fault := range faults {
 			a := s.Admin("POST", "/emulator/faults", fault)

@@ -116,7 +116,7 @@ const bound = "--activity a --brand b --title t --product-code 6901234567892 --t
 var verbsSeed string
 
 // faultsFile is for fault add.
-const faultsFile = `faults: [{method: GET, path: /cgi-bin/menu/get, response: {body: {menu: {button: []}}}, count: 3}]
+const faultsFile = `faults: [{method: GET, path: /cgi-bin/menu/get, response: {body: {menu: {button: []}}}, remaining: 3}]
 `
 
 // world is a server in production as the README starts it, each API on a listener of its own, with the emulator's controls.

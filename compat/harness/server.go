@@ -391,7 +391,7 @@ func (s *Server) Scan(t testing.TB, user, text string) Scan {
 func (s *Server) FailOnce(t testing.TB, path string, errcode int) {
 	t.Helper()
 	s.faulty = true
-	body, err := json.Marshal(map[string]any{"path": path, "errcode": errcode, "count": 1})
+	body, err := json.Marshal(map[string]any{"path": path, "errcode": errcode, "remaining": 1})
 	if err != nil {
 		t.Fatal(err)
 	}

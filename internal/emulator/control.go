@@ -63,7 +63,7 @@ type faultInput struct {
 	ErrCode     *int           `json:"errcode,omitempty" doc:"errcode to return instead of processing the call"`
 	ErrMsg      string         `json:"errmsg,omitempty" maxLength:"200" doc:"errmsg to return; default: the platform's text"`
 	After       bool           `json:"after,omitempty" doc:"with errcode: if true, processes the call and then returns errcode"`
-	Count       *int           `json:"count,omitempty" minimum:"1" doc:"number of calls affected; default: unlimited"`
+	Remaining   int            `json:"remaining,omitempty" minimum:"1" doc:"number of calls affected; default: unlimited"`
 	Probability *float64       `json:"probability,omitempty" minimum:"0" maximum:"1" doc:"probability of the fault; default: 1"`
 	Delay       string         `json:"delay,omitempty" doc:"delay before the call, for example 3s"`
 	Drop        bool           `json:"drop,omitempty" doc:"if true, closes the connection instead of processing the call"`
@@ -73,11 +73,15 @@ type faultInput struct {
 
 type faultView struct {
 	Fault
-	Delay string `json:"delay,omitempty"`
+	Remaining *int   `json:"remaining,omitempty" doc:"number of further calls affected; absent: unlimited"`
+	Delay     string `json:"delay,omitempty"`
 }
 
 func viewFault(f Fault) faultView {
 	v := faultView{Fault: f}
+	if f.Count > 0 {
+		v.Remaining = new(f.Count - f.TriggerCount)
+	}
 	if f.Delay > 0 {
 		v.Delay = f.Delay.String()
 	}
@@ -87,25 +91,25 @@ func viewFault(f Fault) faultView {
 // Operations returns the emulator's operations of the admin API.
 func (c *Control[Call]) Operations() []o.Route {
 	return append([]o.Route{
-		o.Get("/emulator/clock", "getClock", o.Viewer, c.getClock, "The time of the server"),
-		o.Put("/emulator/clock", "setClock", o.Operator, c.moveClock, "Set, move, stop or start the clock; never back"),
-		o.Get("/emulator/faults", "listFaults", o.Viewer, c.listFaults, "The faults in force"),
-		o.Post("/emulator/faults", "addFault", o.Operator, c.addFault, "Make calls of an endpoint go wrong, or answer calls of a path").
-			Description("With `response` calls of the path are answered so before everything else, whether the server has the path or not; the " +
-				"record of calls says `wire.stub`."),
-		o.Delete("/emulator/faults", "clearFaults", o.Operator, c.clearFaults, "Drop every fault, or the one with an id"),
-		o.Post("/emulator/reset", "resetEmulator", o.Admin, c.reset, "Back to the seed and to real time; keys stay").
-			Description("With `accounts` these alone: their rules, codes, tokens, quotas, links, faults and calls go, what the seed says of them " +
-				"comes back, and others keep everything. An account that the seed does not name stays as it is, without what it had. The clock, " +
-				"settings and statistics stay."),
+		o.Get("/emulator/clock", "getClock", o.Viewer, c.getClock, "Get the clock of the server"),
+		o.Put("/emulator/clock", "setClock", o.Operator, c.moveClock, "Set, advance, freeze or resume the clock; the clock never moves back"),
+		o.Get("/emulator/faults", "listFaults", o.Viewer, c.listFaults, "List the active faults, oldest first"),
+		o.Post("/emulator/faults", "addFault", o.Operator, c.addFault, "Make calls of an endpoint fail, or respond to calls of any path").
+			Description("With `response`, the server sends this response before all other processing, whether or not it has the path; the call " +
+				"log records the behaviour `wire.stub`."),
+		o.Delete("/emulator/faults", "clearFaults", o.Operator, c.clearFaults, "Delete all faults, or the one with an ID; returns the remaining faults"),
+		o.Post("/emulator/reset", "resetEmulator", o.Admin, c.reset, "Restore the seed and real time; keys are kept").
+			Description("With `accounts`, only these accounts are reset: their rules, codes, tokens, quotas, links, faults and calls are " +
+				"deleted, then the seed is applied to them. An account that is not in the seed is kept without its data. Other accounts, the " +
+				"clock, settings and statistics do not change."),
 		o.Post("/emulator/seed", "applySeed", o.Admin, c.addSeed,
-			"Apply a seed over what there is, all of it or, naming the line that is wrong, nothing").
-			Description("The very same text is applied once: `applied` is false the next time. A reset goes back to the seed of `--seed` " +
-				"and not to this one, which may be applied again then."),
+			"Apply a seed to the current state; if a line is invalid, nothing is applied and the response names it").
+			Description("The same text is applied once; `applied` is false if it was applied before. A reset restores the seed of `--seed`; " +
+				"afterwards, this text can be applied again."),
 		o.Get("/emulator/calls", "listRecentCalls", o.Viewer, c.listCalls,
-			"The last calls with request and answer, newest first; secrets are masked").
-			Description("With `after`, the `next` of another answer, they are those that came since, oldest first: so calls are followed. " +
-				"`missed` is how many came since and are forgotten, because only the last 1,000 are kept. Each node keeps its own."),
+			"List the latest calls with request and response, newest first; secrets are masked").
+			Description("With `after`, the `next` of a previous response, the list contains the calls since that response, oldest first. A node " +
+				"keeps the last 1,000 calls that it received; `missed` is the number of calls since `after` that are no longer kept."),
 	}, append(c.Snapshots.operations(), c.Platforms.operations()...)...)
 }
 
@@ -234,15 +238,12 @@ func (c *Control[Call]) addFault(_ context.Context, in *struct{ Body faultInput 
 			suggest.DidYouMean(b.Path, c.Paths...))
 	}
 	f := Fault{Method: b.Method, Path: b.Path, AppID: b.AppID, ErrCode: b.ErrCode, ErrMsg: b.ErrMsg, After: b.After, Probability: 1,
-		Drop: b.Drop, DropAfter: b.DropAfter}
+		Drop: b.Drop, DropAfter: b.DropAfter, Count: b.Remaining}
 	if b.Response != nil {
 		f.Response = &FaultResponse{cmp.Or(b.Response.Status, 200), b.Response.Body}
 	}
 	if b.Probability != nil {
 		f.Probability = *b.Probability
-	}
-	if b.Count != nil {
-		f.Count = *b.Count
 	}
 	if b.Delay != "" {
 		var err error
@@ -281,9 +282,9 @@ type Platforms struct {
 
 func (p Platforms) operations() []o.Route {
 	return []o.Route{
-		o.Post("/emulator/authorize", "authorize", o.Operator, p.authorize, "A person agrees to what a third-party platform asks"),
+		o.Post("/emulator/authorize", "authorize", o.Operator, p.authorize, "Grant an authorisation request of a third-party platform, as its user would"),
 		o.Post("/emulator/ticket", "createTicket", o.Operator, p.makeTicket,
-			"A verify ticket for a third-party platform, for tests without an event URL"),
+			"Create a verify ticket for a third-party platform, for tests without an event URL"),
 	}
 }
 

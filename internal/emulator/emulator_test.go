@@ -142,15 +142,15 @@ func TestEmulator_Faults(t *testing.T) {
 		appid string
 		want  string
 	}{
-		{"twice", `{"path":"` + get + `","errcode":-1,"count":2}`, "shop", "[-1 -1 0 0]"},
+		{"twice", `{"path":"` + get + `","errcode":-1,"remaining":2}`, "shop", "[-1 -1 0 0]"},
 		{"without end", `{"path":"` + get + `","errcode":45009}`, "shop", "[45009 45009 45009 45009]"},
-		{"a code that nobody knows", `{"path":"` + get + `","errcode":12345,"count":1}`, "shop", "[12345 0 0 0]"},
+		{"a code that nobody knows", `{"path":"` + get + `","errcode":12345,"remaining":1}`, "shop", "[12345 0 0 0]"},
 		{"one account's", `{"path":"` + get + `","errcode":-1,"appid":"shop"}`, "shop", "[-1 -1 -1 -1]"},
 		{"not another's", `{"path":"` + get + `","errcode":-1,"appid":"shop"}`, "rival", "[0 0 0 0]"},
 		{"not another endpoint's", `{"path":"` + add + `","errcode":-1}`, "shop", "[0 0 0 0]"},
 		{"never", `{"path":"` + get + `","errcode":-1,"probability":0}`, "shop", "[0 0 0 0]"},
-		{"a delay and then the call", `{"path":"` + get + `","delay":"1ms","count":1}`, "shop", "[0 0 0 0]"},
-		{"a delay and then a code", `{"path":"` + get + `","delay":"1ms","errcode":-1,"count":1}`, "shop", "[-1 0 0 0]"},
+		{"a delay and then the call", `{"path":"` + get + `","delay":"1ms","remaining":1}`, "shop", "[0 0 0 0]"},
+		{"a delay and then a code", `{"path":"` + get + `","delay":"1ms","errcode":-1,"remaining":1}`, "shop", "[-1 0 0 0]"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s.Renew(t)
@@ -208,9 +208,9 @@ func TestEmulator_Faults(t *testing.T) {
 		name, fault string
 		rules       int
 	}{
-		{"drop: no answer and no effect", `{"path":"` + add + `","drop":true,"count":1}`, 1},
-		{"drop_after: no answer, but the effect", `{"path":"` + add + `","drop_after":true,"count":1}`, 2},
-		{"drop after a delay", `{"path":"` + add + `","drop":true,"delay":"1ms","count":1}`, 1},
+		{"drop: no answer and no effect", `{"path":"` + add + `","drop":true,"remaining":1}`, 1},
+		{"drop_after: no answer, but the effect", `{"path":"` + add + `","drop_after":true,"remaining":1}`, 2},
+		{"drop after a delay", `{"path":"` + add + `","drop":true,"delay":"1ms","remaining":1}`, 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s.Renew(t)
@@ -230,7 +230,7 @@ func TestEmulator_Faults(t *testing.T) {
 	// Issue 11, 2: seen live on add, -1 although the rule was there afterwards.
 	t.Run("after: the code, and the effect", func(t *testing.T) {
 		s.Renew(t)
-		fault(t, s, `{"path":"`+add+`","errcode":-1,"after":true,"count":1}`)
+		fault(t, s, `{"path":"`+add+`","errcode":-1,"after":true,"remaining":1}`)
 		a := s.Rule("shop", "add", newRule)
 		assert.True(t, strings.HasPrefix(a.Body, `{"errcode":-1,"errmsg":"system error rid: `), "got %s", a.Body)
 		rules(2)
@@ -240,7 +240,7 @@ func TestEmulator_Faults(t *testing.T) {
 	})
 	t.Run("after: a call that is refused by itself", func(t *testing.T) {
 		s.Renew(t)
-		fault(t, s, `{"path":"`+add+`","errcode":-1,"errmsg":"busy","after":true,"delay":"1ms","count":1}`)
+		fault(t, s, `{"path":"`+add+`","errcode":-1,"errmsg":"busy","after":true,"delay":"1ms","remaining":1}`)
 		a := s.Rule("shop", "add", "{}")
 		assert.True(t, strings.HasPrefix(a.Body, `{"errcode":-1,"errmsg":"busy rid: `), "got %s", a.Body)
 		rules(1)
@@ -252,7 +252,7 @@ func TestEmulator_Faults(t *testing.T) {
 	t.Run("after: a token that nobody sees ends the one before", func(t *testing.T) {
 		s.Renew(t)
 		old := s.Token("shop")
-		fault(t, s, `{"path":"/cgi-bin/token","errcode":-1,"after":true,"count":1}`)
+		fault(t, s, `{"path":"/cgi-bin/token","errcode":-1,"after":true,"remaining":1}`)
 		a := s.Do("GET", "/cgi-bin/token?grant_type=client_credential&appid=shop&secret=the-secret-of-shop", "")
 		assert.True(t, a.Code(t) == -1 && !strings.Contains(a.Body, "expires_in"), "got %s", a.Body)
 		s.Advance(5 * time.Minute)
@@ -264,7 +264,7 @@ func TestEmulator_Faults(t *testing.T) {
 		s.Renew(t)
 		for _, body := range []string{
 			`{"path":"` + get + `"}`, `{"path":"/cgi-bin/nothing","errcode":-1}`, `{"errcode":-1}`, `{"path":"` + get + `","errcode":0}`,
-			`{"path":"` + get + `","errcode":-1,"count":0}`, `{"path":"` + get + `","errcode":-1,"count":-1}`, `{"path":"` + get +
+			`{"path":"` + get + `","errcode":-1,"remaining":0}`, `{"path":"` + get + `","errcode":-1,"remaining":-1}`, `{"path":"` + get +
 				`","errcode":-1,"probability":1.1}`,
 			`{"path":"` + get + `","errcode":-1,"probability":-0.1}`, `{"path":"` + get + `","delay":"soon"}`, `{"path":"` + get +
 				`","delay":"-1s"}`,
@@ -285,10 +285,10 @@ func TestEmulator_Faults(t *testing.T) {
 func TestEmulator_ListAndDeleteFaults(t *testing.T) {
 	t.Parallel()
 	s := start(t)
-	fault(t, s, `{"path":"`+get+`","errcode":-1,"count":3}`)
+	fault(t, s, `{"path":"`+get+`","errcode":-1,"remaining":3}`)
 	fault(t, s, `{"path":"`+add+`","delay":"1500ms","appid":"shop"}`)
 	s.Rule("shop", "get", "{}")
-	want := `{"faults":[{"id":1,"path":"` + get + `","errcode":-1,"count":3,"probability":1,"trigger_count":1},{"id":2,"path":"` + add +
+	want := `{"faults":[{"id":1,"path":"` + get + `","errcode":-1,"probability":1,"trigger_count":1,"remaining":2},{"id":2,"path":"` + add +
 		`","appid":"shop","probability":1,"trigger_count":0,"delay":"1.5s"}]}` + "\n"
 	a := call(s, "GET", "/faults", "")
 	assert.True(t, a.Body == want, "got  %swant %s", a.Body, want)

@@ -19,7 +19,7 @@ type Fault struct {
 	ErrCode      *int           `json:"errcode,omitempty"`
 	ErrMsg       string         `json:"errmsg,omitempty"`
 	After        bool           `json:"after,omitempty"` // the call is executed before errcode is returned
-	Count        int            `json:"count,omitempty"` // 0 = unlimited
+	Count        int            `json:"-"`               // number of calls affected; 0 = unlimited
 	Probability  float64        `json:"probability"`
 	Delay        time.Duration  `json:"-"`
 	Drop         bool           `json:"drop,omitempty"`
@@ -133,7 +133,7 @@ func (p *Plan) Add(f Fault) (Fault, error) {
 	case f.Probability < 0 || f.Probability > 1:
 		return f, fmt.Errorf("probability is %v: want 0 to 1", f.Probability)
 	case f.Count < 0:
-		return f, fmt.Errorf("count is %d: want 1 or more; leave it out for no limit", f.Count)
+		return f, fmt.Errorf("remaining is %d: want 1 or more; leave it out for no limit", f.Count)
 	case f.Delay < 0 || f.Delay > MaxDelay:
 		return f, fmt.Errorf("delay is %s: want at most %s", f.Delay, MaxDelay)
 	}

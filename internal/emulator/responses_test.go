@@ -23,7 +23,7 @@ func TestEmulator_CannedResponses(t *testing.T) {
 	t.Parallel()
 	s := start(t)
 	respond(t, s,
-		`{"method":"POST","path":"/cgi-bin/menu/create","response":{"body":{"errcode":40033,"errmsg":"invalid charset","b":1,"a":2}},"count":1}`,
+		`{"method":"POST","path":"/cgi-bin/menu/create","response":{"body":{"errcode":40033,"errmsg":"invalid charset","b":1,"a":2}},"remaining":1}`,
 		`{"path":"/cgi-bin/menu/create","response":{"body":{"errcode":0,"errmsg":"ok"}},"delay":"1ms"}`,
 		`{"path":"/wxa/getwxacode","response":{"status":503,"body":"<html>busy</html>"}}`,
 		`{"path":"/wxa/text","response":{"body":"{\"errcode\" : 7}"}}`, `{"path":"/wxa/plain","response":{"status":204}}`,
@@ -58,8 +58,8 @@ func TestEmulator_CannedResponses(t *testing.T) {
 	}
 	s.Do("POST", "/cgi-bin/menu/delete", "{}").WantCode(t, 40066, "a path without a response")
 	list := call(s, "GET", "/faults", "").Body
-	for _, want := range []string{`{"id":1,"method":"POST","path":"/cgi-bin/menu/create","count":1,"probability":1,` +
-		`"response":{"status":200,"body":{"errcode":40033,"errmsg":"invalid charset","b":1,"a":2}},"trigger_count":1}`, `"trigger_count":2,"delay":"1ms"}`} {
+	for _, want := range []string{`{"id":1,"method":"POST","path":"/cgi-bin/menu/create","probability":1,` +
+		`"response":{"status":200,"body":{"errcode":40033,"errmsg":"invalid charset","b":1,"a":2}},"trigger_count":1,"remaining":0}`, `"trigger_count":2,"delay":"1ms"}`} {
 		assert.True(t, strings.Contains(list, want), "the faults are %s, want %s among them", list, want)
 	}
 	for name, end := range map[string]func(){
@@ -84,7 +84,7 @@ func TestEmulator_RejectsInvalidResponse(t *testing.T) {
 		`{"path":"/x","response":{"status":99}}`, `{"path":"/x","response":{"status":101}}`, `{"path":"/x","response":{"status":600}}`,
 		`{"path":"/x","response":{},"delay":"soon"}`, `{"path":"/x","response":{},"delay":"61s"}`,
 		`{"path":"/x","response":{},"delay":"-1s"}`,
-		`{"path":"/x","response":{},"count":0}`, `{"path":"/x","response":{"bodi":1}}`, `{"path":"/x","response":{},"errcode":-1}`,
+		`{"path":"/x","response":{},"remaining":0}`, `{"path":"/x","response":{"bodi":1}}`, `{"path":"/x","response":{},"errcode":-1}`,
 		`{"path":"/x","response":{},"drop":true}`, `{"path":"/x","response":{},"appid":"shop"}`, `{"path":"/x","response":{},"after":true}`,
 	} {
 		a := call(s, "POST", "/faults", body)

@@ -32,19 +32,19 @@ func (r SnapshotRefused) Error() string { return string(r) }
 
 func (s Snapshots) operations() []o.Route {
 	return []o.Route{
-		o.Get("/emulator/snapshots", "listSnapshots", o.Viewer, s.list, "The states that are saved, by name"),
+		o.Get("/emulator/snapshots", "listSnapshots", o.Viewer, s.list, "List the snapshots by name"),
 		o.Put("/emulator/snapshots/{name}", "saveSnapshot", o.Admin, s.save,
-			"Save the state under a name, in the place of the one before").
-			Description("It has accounts, platforms, rules, codes, tokens, quotas, settings, webhooks, the seeds that were applied and the " +
-				"clock. Not in it are people, keys and faults, and what tells of the past: scans, statistics, calls and the " +
-				"history. Secrets in it stay sealed; an export does not have it, and a reset leaves it. There can be 20, each of up to " +
-				"128 MiB of rows."),
+			"Save the state under a name; replaces a snapshot with the same name").
+			Description("A snapshot contains accounts, platforms, rules, codes, tokens, quotas, settings, webhooks, the applied seeds and the " +
+				"clock. It does not contain people, keys, faults, scans, statistics, calls or the audit log. Its secrets are sealed. Exports " +
+				"do not contain snapshots, and a reset does not delete them. A server keeps at most 20 snapshots, each with at most 128 MiB " +
+				"of rows."),
 		o.Post("/emulator/snapshots/{name}/load", "loadSnapshot", o.Admin, s.load,
-			"Back to a saved state: everything since is gone").
-			Description("All of it or nothing, on every node. People, admin keys and scan keys stay as they are; faults end; scans, " +
-				"statistics, calls and the history begin anew. A clock that stood still shows the time of then; one that ran is as far " +
-				"ahead of real time as then. What an earlier version saved is migrated."),
-		o.Delete("/emulator/snapshots/{name}", "deleteSnapshot", o.Admin, s.delete, "Remove a saved state; the ones that are left"),
+			"Restore a snapshot; all later changes are lost").
+			Description("The restore is atomic and applies to all nodes. People, admin keys and scan keys do not change; faults, scans, " +
+				"statistics, calls and the audit log start empty. A frozen clock shows the time of the snapshot; a running clock is as far " +
+				"ahead of real time as it was then. A snapshot of an earlier version is migrated."),
+		o.Delete("/emulator/snapshots/{name}", "deleteSnapshot", o.Admin, s.delete, "Delete a snapshot; returns the remaining snapshots"),
 	}
 }
 

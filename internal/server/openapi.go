@@ -39,7 +39,7 @@ func openAPI(tables []adminroute.Table) *huma.OpenAPI {
 		return cmp.Or(schemaNames[name], name)
 	})
 	document := &huma.OpenAPI{OpenAPI: "3.1.0", Info: &huma.Info{Title: "qrjump", Version: version.Number(),
-		Description: "What is this server's own: scans, administration and the emulator. /openapi-wire.json has the platform's calls.",
+		Description: "The APIs of qrjump: scan API, admin API and emulator. /openapi-wire.json describes the platform's calls.",
 		License:     &huma.License{Name: "Apache-2.0", Identifier: "Apache-2.0"},
 		Contact:     &huma.Contact{Name: "qrjump", URL: "https://github.com/qrjump/qrjump"}},
 		Servers: []*huma.Server{{URL: "/", Description: "the server that this document comes from"}},
@@ -58,12 +58,8 @@ func openAPI(tables []adminroute.Table) *huma.OpenAPI {
 // schemaNames maps names of Go types to better schema names. The Go names are unclear without their package, or break generated code: the
 // code generator ogen fails with Request, and Record is a global type of TypeScript.
 var schemaNames = map[string]string{
-	"Agreed": "AuthorizationAnswer", "Amount": "DeletionCount", "Assumed": "AssumedRule", "CallListRecord": "CallRecordList",
-	"Change": "AuditEntry", "Checked": "AuditVerification", "Difference": "RecountDifference", "Drill": "BackupDrill",
-	"Erased": "ErasedScans", "Fault": "AuditFault", "Found": "SearchResult", "Hit": "SearchHit", "Holding": "ComponentGrant",
-	"Imported": "ImportResult", "Item": "GS1LinkInput", "Mark": "StatisticsMark", "Matched": "ScanMatch", "Miss": "UnmatchedScans",
-	"MoveInput": "ClockInput", "Need": "AbilityNeed", "Notification": "AccountNotification", "Past": "PastScan",
-	"Planted": "SeedResult", "Record": "CallRecord",
-	"Released": "ReleaseResult", "Request": "ScanRequest", "Step": "ExplanationStep", "Trial": "BehaviourTrial",
-	"Turn": "ReplayDifference", "Why": "AlarmEvidence",
+	"Amount": "DeletionCount", "CallListRecord": "CallRecordList", "Change": "AuditEntry", "Checked": "AuditVerification",
+	"Difference": "RecountDifference", "Drill": "BackupDrill", "Holding": "ComponentGrant", "Imported": "ImportResult", "Item": "GS1LinkInput",
+	"Matched": "ScanMatch", "MoveInput": "ClockInput", "Notification": "AccountNotification", "Planted": "SeedResult",
+	"Record": "CallRecord", "Released": "ReleaseResult", "Request": "ScanRequest", "Step": "ExplanationStep", "Trial": "BehaviourTrial",
 }

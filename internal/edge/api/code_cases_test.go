@@ -164,7 +164,7 @@ func TestCodeCalls_CommonErrors(t *testing.T) {
 			if number == 40097 {
 				continue // its detail is the endpoint's
 			}
-			s.Admin("POST", "/emulator/faults", fmt.Sprintf(`{"path":%q,"errcode":%d,"count":1}`, path, number))
+			s.Admin("POST", "/emulator/faults", fmt.Sprintf(`{"path":%q,"errcode":%d,"remaining":1}`, path, number))
 			refused(t, fmt.Sprintf("%s with the fault %d", call, number), codeCall(s, "brand", call, body), number, "")
 		}
 	}

@@ -240,7 +240,7 @@ func TestDeviationReport_RefusedCall(t *testing.T) {
 		t.Errorf("%s rested on %q, and is reported %+v", a.Body, call.Behaviours, reported(t, s))
 	}
 	// What a fault answers after the call was done does not unmake it.
-	s.Admin("POST", "/emulator/faults", fmt.Sprintf(`{"path":%q,"errcode":-1,"count":1,"after":true}`, addPath))
+	s.Admin("POST", "/emulator/faults", fmt.Sprintf(`{"path":%q,"errcode":-1,"remaining":1,"after":true}`, addPath))
 	s.Rule("shop", "add", rule("https://shop.example/", `"open_version":"3"`))
 	if !slices.ContainsFunc(reported(t, s), func(d client.Deviation) bool { return d.Behaviour == "wire.number.text" }) {
 		t.Errorf("the add was done, and reported is %+v", reported(t, s))

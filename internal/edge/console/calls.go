@@ -318,7 +318,7 @@ func (pages callPages) repeatCall(v *request) error {
 	}
 	if v.r.FormValue("did") == "fault" {
 		return v.done(Root+"/calls/"+url.PathEscape(oldCall.RID)+"?done=fault", v.api.Emulator.CreateFault(v.ctx(),
-			client.Fault{Path: oldCall.Endpoint, ErrCode: oldCall.ErrCode, AppID: oldCall.Account, Count: 1}))
+			client.Fault{Path: oldCall.Endpoint, ErrCode: oldCall.ErrCode, AppID: oldCall.Account, Remaining: new(1)}))
 	}
 	if v.c.Again == nil || v.caller.Role != "admin" {
 		return v.fail(http.StatusForbidden, v.say("call.again.dev"))

@@ -34,7 +34,7 @@ func (pages operatePages) showEmulator(v *request, data emulatorView) error {
 
 // faultForm parses the fault in a form; ok is false if a number is invalid or the code means success.
 func (v *request) faultForm() (f client.Fault, ok bool) {
-	faults := v.decode(&f, "path appid delay count")
+	faults := v.decode(&f, "path appid delay remaining")
 	ok = true
 	switch how := v.word("how"); how {
 	case "drop":

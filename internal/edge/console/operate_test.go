@@ -113,7 +113,7 @@ func TestEmulatorForms_ClockFaultsReset(t *testing.T) {
 	do := func(form url.Values) page { return v.did("/console/emulator", form) }
 	do(url.Values{"did": {"freeze"}}).wants(t, `value="run"`)
 	do(url.Values{"did": {"set"}, "now": {"2031-02-03T04:05"}}).wants(t, "2031-02-03")
-	do(url.Values{"did": {"fault"}, "path": {"/cgi-bin/token"}, "how": {"answer"}, "errcode": {"-1"}, "count": {"2"}, "percent": {"100"},
+	do(url.Values{"did": {"fault"}, "path": {"/cgi-bin/token"}, "how": {"answer"}, "errcode": {"-1"}, "remaining": {"2"}, "percent": {"100"},
 		"delay": {""}}).wants(t, `name="id" value="1"`)
 	p := v.post("/console/emulator", url.Values{"did": {"fault"}, "path": {"/cgi-bin/token"}, "how": {"answer"}, "errcode": {"x"}})
 	assert.Equal(t, p.Status, http.StatusUnprocessableEntity, "no number")

@@ -154,11 +154,11 @@ func (a *API) Register(mux *http.ServeMux) {
 // Describe adds the operations of the API to an OpenAPI document.
 func Describe(document *huma.OpenAPI) {
 	describe[loginRequest, loginAnswer](document, "/scan/v1/login", "login",
-		"A js_code by which a Mini Program's server learns the user's openid")
+		"Create a js_code, with which the server of a Mini Program gets the user's openid")
 	describe[request, decision](document, resolvePath, "resolve",
-		"What does a scanned text open? With application/x-ndjson one request a line, one answer a line")
+		"Resolve a scanned text; with application/x-ndjson, one request and one response per line")
 	describe[explainRequest, explanation](document, "/scan/v1/explain", "explain",
-		"The same decision with the rules that were near; records nothing")
+		"Explain the decision for a scanned text, with the rules considered; records nothing")
 }
 
 func describe[In, Out any](document *huma.OpenAPI, path, id, summary string) {
@@ -168,7 +168,7 @@ func describe[In, Out any](document *huma.OpenAPI, path, id, summary string) {
 	}
 	document.AddOperation(&huma.Operation{
 		Method: http.MethodPost, Path: path, OperationID: id, Summary: summary, Tags: []string{"scan"},
-		Description: "For an app that scans, with its scan key; a server with --dev wants none.",
+		Description: "Requires the scan key of a scanning app; with --dev, no key is required.",
 		Security:    []map[string][]string{{"scan": {}}},
 		RequestBody: &huma.RequestBody{Required: true, Content: body(reflect.TypeFor[In]())},
 		Responses: map[string]*huma.Response{

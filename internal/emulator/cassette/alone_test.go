@@ -132,14 +132,14 @@ func TestCompare_BusyAndStable(t *testing.T) {
 	c.do("POST", rules+"get?access_token="+token, `{}`)
 	for i, after := range []bool{true, false} {
 		s.Admin("POST", "/emulator/faults",
-			fmt.Sprintf(`{"path":"/cgi-bin/wxopen/qrcodejumpadd","errcode":-1,"after":%t,"count":1}`, after))
+			fmt.Sprintf(`{"path":"/cgi-bin/wxopen/qrcodejumpadd","errcode":-1,"after":%t,"remaining":1}`, after))
 		c.do("POST", rules+"add?access_token="+token,
 			fmt.Sprintf(`{"prefix":"https://tea.example/%d/","path":"p","is_edit":0,"permit_sub_rule":1,"open_version":3}`, i))
 	}
 	c.do("POST", rules+"get?access_token="+token, `{}`)
 	s.Clock.Step(time.Minute)
 	c.do("POST", "/cgi-bin/stable_token", stable)
-	s.Admin("POST", "/emulator/faults", `{"path":"/cgi-bin/wxopen/qrcodejumpdelete","errcode":-1,"after":true,"count":1}`)
+	s.Admin("POST", "/emulator/faults", `{"path":"/cgi-bin/wxopen/qrcodejumpdelete","errcode":-1,"after":true,"remaining":1}`)
 	for range 2 {
 		c.do("POST", rules+"delete?access_token="+token, `{"prefix":"https://tea.example/0/"}`)
 	}

@@ -146,7 +146,7 @@ func (s *Server) tell(line string, last Answer, taken map[string]string, verbs V
 		path, body, _ := strings.Cut(second, " ")
 		return s.Admin(first, path, body)
 	case "fault":
-		s.Admin("POST", "/emulator/faults", fmt.Sprintf(`{"path":%q,"errcode":%s,"count":1}`, first, second))
+		s.Admin("POST", "/emulator/faults", fmt.Sprintf(`{"path":%q,"errcode":%s,"remaining":1}`, first, second))
 	case "allow":
 		s.allow(rest)
 	case "used":
