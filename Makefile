@@ -20,19 +20,19 @@ help: ## print this list
 build: ## the program, as bin/qrjump
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o bin/qrjump ./cmd/qrjump
 
-demo: build ## play the main job against a server of its own, in your language (LANG)
+demo: build ## run the main workflow against a temporary server, in your language (LANG)
 	CGO_ENABLED=0 go run -trimpath ./demo
 
 demo-codes: ## 20,000,000 codes from application to ticket, each one checked (DEMO_CODES=100000)
 	scripts/demo-codes.sh
 
-test: ## what every change must pass, in 10 to 18 minutes; installs what it needs where it may, starts its own PostgreSQL
+test: ## required checks of every change, 10 to 18 minutes; installs dependencies if possible, starts its own PostgreSQL
 	scripts/test.sh
 
 test-all: test ## make test and the rest: staticcheck, whole tables, the race detector, other people's clients, 20,000,000 codes
 	scripts/test.sh rest
 
-check: format ## formatting, vet, names and comments, and the ceilings: what a compiler's time finds
+check: format ## formatting, vet, names, comments and ceilings; about a minute
 	go vet ./... $(CLIENT)
 	go test -run 'TestCeilings_WithinLimits|TestVocabulary' ./internal/testkit/vocabulary ./internal/server ./cmd/qrjump
 
@@ -65,7 +65,7 @@ bench: ## side by side with the peers, into docs/benchmarks.md (BENCH=index,http
 	scripts/install-bench-deps.sh
 	cd bench && go run . -sections $(BENCH) -scale $(BENCH_SCALE) -rounds $(BENCH_ROUNDS) $(if $(BENCH_DIR),-dir $(BENCH_DIR)) $(BENCH_FLAGS)
 
-grown: ## a year of a large brand at three sizes, and what each thing costs there (GROWN=0.01 in minutes, GROWN_FLAGS)
+grown: ## measure costs with a year of data of a large brand at three sizes (GROWN=0.01 in minutes, GROWN_FLAGS)
 	cd bench && go run . -sections grown -grown $(GROWN) $(if $(BENCH_DIR),-dir $(BENCH_DIR)) $(GROWN_FLAGS)
 
 bench-alarms: ## which copied codes raise an alarm, and which honest ones; writes docs/alarms.md
@@ -85,7 +85,7 @@ pictures: ## the pages and the trace that README and documents show, into docs/p
 	PICTURES_DIR=$(CURDIR)/docs/pictures TEST_POSTGRES=$$url go test -count=1 -run 'TestTracing_ScanAcrossNodes$$' ./chaos; \
 	status=$$?; scripts/postgres.sh stop $$dir/postgres; rmdir $$dir; exit $$status
 
-release: ## what people install, of this commit, into dist (RELEASE_PLATFORMS)
+release: ## build packages and images of this commit into dist (RELEASE_PLATFORMS)
 	cd release && go run . -platforms $(RELEASE_PLATFORMS)
 
 release-check: ## build this commit twice, in two places, and compare every byte (RELEASE_PLATFORMS)

@@ -41,7 +41,7 @@ var consolePages = []string{
 	"/console/rules/new?owner=OWNER&prefix=PREFIX&path=pages/a", "/console/rules/edit?owner=OWNER&prefix=PREFIX",
 	"/console/codes", "/console/codes?code=BATCH:7", "/console/codes/BATCH",
 	"/console/packages", "/console/packages/PACKAGE", "/console/orders", "/console/gs1", "/console/alarms",
-	"/console/statistics", "/console/statistics/most", "/console/statistics/nothing", "/console/statistics?by=&group=activity", "/console/statistics?by=&group=result&alarms=all",
+	"/console/statistics", "/console/statistics/most", "/console/statistics/unmatched", "/console/statistics?by=&group=activity", "/console/statistics?by=&group=result&alarms=all",
 	"/console/statistics?account=OWNER", "/console/statistics?activity=activity+1", "/console/statistics?from=BEGAN&to=ENDED",
 	"/console/statistics/scans", "/console/statistics/scans?appid=OWNER", "/console/statistics/scans/SCAN",
 	"/console/accounts", "/console/accounts/OWNER", "/console/accounts/wxserviceacct0001", "/console/accounts?make=mini_program",

@@ -94,7 +94,7 @@ func TestGrownFolder_HoldsAllRows(t *testing.T) {
 			did[e.Action]++
 		}
 	}
-	if did["activate"] != g.Activations || did["withdraw"]+did["freeze"] != g.Ranges || did["freeze"] == 0 {
+	if did["activate"] != g.Activations || did["deactivate"]+did["freeze"] != g.Ranges || did["freeze"] == 0 {
 		t.Errorf("events %v; want %d activations and %d ranges", did, g.Activations, g.Ranges)
 	}
 	kinds := map[string]int{}

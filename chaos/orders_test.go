@@ -82,12 +82,12 @@ func TestOrderApproval_KillDuringApprove(t *testing.T) {
 				last := n == together-1
 				now := state(o.ISV)
 				switch {
-				case approved[n] && !last && now != "made", approved[n] && last && now != "refused":
+				case approved[n] && !last && now != "generated", approved[n] && last && now != "rejected":
 					t.Errorf("%s is %s after its decision was acknowledged", o.ISV, now)
-				case last && now == "refused":
+				case last && now == "rejected":
 					rejected++
 					continue
-				case now == "waits":
+				case now == "pending_approval":
 					undecided++
 					if last {
 						continue
@@ -97,7 +97,7 @@ func TestOrderApproval_KillDuringApprove(t *testing.T) {
 						t.Errorf("%s once more: %v", o.ISV, err)
 					}
 				}
-				if again := place(o.ISV); again.State != "made" || again.ApplicationID == 0 {
+				if again := place(o.ISV); again.State != "generated" || again.ApplicationID == 0 {
 					t.Errorf("%s was %s after the start, and is %s when it is sent again", o.ISV, now, again.State)
 				}
 			}
@@ -147,7 +147,7 @@ func interruptedOrders(t *testing.T, c childConfig) (n int) {
 	if err == nil {
 		defer db.Close()
 		err = db.QueryRow(`SELECT COUNT(*) FROM meta WHERE name LIKE 'order/%' AND value LIKE '%"decided_by":%'
-			AND value NOT LIKE '%"refused":true%' AND value NOT LIKE '%,"application_id":%'`).Scan(&n)
+			AND value NOT LIKE '%"rejected":true%' AND value NOT LIKE '%,"application_id":%'`).Scan(&n)
 	}
 	require.NoError(t, err)
 	return n

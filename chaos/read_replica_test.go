@@ -72,7 +72,7 @@ func TestDatabaseRead_StaleListsReportAsOf(t *testing.T) {
 		}
 	}
 	near.admin().check(near.admin().do(http.MethodGet, "/openapi.json", nil, &document))
-	for schema, has := range map[string]bool{"StoredRuleList": true, "StatisticsAnswer": true, "Account": false} {
+	for schema, has := range map[string]bool{"StoredRuleList": true, "StatisticsResponse": true, "Account": false} {
 		_, is := document.Components.Schemas[schema].Properties["as_of"]
 		assert.True(t, is == has, "as_of in the schema %s: %v, want %v", schema, is, has)
 	}

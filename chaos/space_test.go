@@ -251,7 +251,7 @@ func consoleOnAFullDisk(t *testing.T, base string, operator *http.Client) {
 		}
 		status, page := sends(t, http.DefaultClient, http.MethodPost, base+"/console/login?lang="+language,
 			"application/x-www-form-urlencoded", "password="+adminToken, "")
-		if status != http.StatusServiceUnavailable || strings.Contains(page, "does not answer") || strings.Contains(page, "数据库") ||
+		if status != http.StatusServiceUnavailable || strings.Contains(page, "does not respond") || strings.Contains(page, "数据库") ||
 			!strings.Contains(page, "/readyz") {
 			t.Errorf("signing in on a full disk in %s = %d %s, want 503 and what is true", language, status, page)
 		}

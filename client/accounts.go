@@ -8,27 +8,27 @@ import (
 
 // Account is an account with an AppID, as an operator sees it.
 type Account struct {
-	AppID        string            `json:"appid"`
-	Kind         string            `json:"kind"` // Kind is mini_program, service_account or subscription_account.
-	Name         string            `json:"name"`
-	Subject      string            `json:"subject"` // Subject is company, personal, media, government or other.
-	Certified    bool              `json:"certified"`
-	Versions     []string          `json:"versions"` // Versions lists the versions that exist: release, trial, development.
-	JumpOpen     bool              `json:"jump_open" doc:"if false, all rules of the account are disabled"`
-	Features     []string          `json:"features"`
-	Members      map[string]string `json:"members" doc:"role of each member, by user ID"` // Each role is admin, developer or trial.
-	MessageURL   string            `json:"message_url"`
-	URLScheme    string            `json:"url_scheme" doc:"template of the URL that opens the Mini Program from a browser"`
-	Pages        []string          `json:"pages" answer:"optional" doc:"pages of the Mini Program; empty if unknown, which disables the check of pages"`
-	Options      map[string]string `json:"options,omitempty" answer:"optional" doc:"options that platforms set with api_set_authorizer_option, by name"`
-	OpenPlatform string            `json:"open_platform,omitempty" answer:"optional" doc:"open-platform account to which this account is bound"`
-	IPAllowlist  []string          `json:"ip_allowlist" doc:"address ranges that may request tokens; empty = any"`
-	Linked       []string          `json:"linked" doc:"AppIDs of the Mini Programs linked to a service account"`
-	SecretFrozen bool              `json:"secret_frozen"`
-	CreatedAt    time.Time         `json:"created_at"`
-	ConfirmFile  ConfirmFile       `json:"confirm_file" doc:"verification file"`
-	Scans        *AccountActivity  `json:"scans,omitempty" answer:"optional"` // Scans is nil if the scan numbers were not requested.
-	Revised
+	AppID            string            `json:"appid"`
+	Kind             string            `json:"kind"` // Kind is mini_program, service_account or subscription_account.
+	Name             string            `json:"name"`
+	Subject          string            `json:"subject"` // Subject is company, personal, media, government or other.
+	Certified        bool              `json:"certified"`
+	Versions         []string          `json:"versions"` // Versions lists the versions that exist: release, trial, development.
+	JumpOpen         bool              `json:"jump_open" doc:"if false, all rules of the account are disabled"`
+	Features         []string          `json:"features"`
+	Members          map[string]string `json:"members" doc:"role of each member, by user ID"` // Each role is admin, developer or trial.
+	MessageURL       string            `json:"message_url"`
+	URLScheme        string            `json:"url_scheme" doc:"template of the URL that opens the Mini Program from a browser"`
+	Pages            []string          `json:"pages" answer:"optional" doc:"pages of the Mini Program; empty if unknown, which disables the check of pages"`
+	Options          map[string]string `json:"options,omitempty" answer:"optional" doc:"options that platforms set with api_set_authorizer_option, by name"`
+	OpenPlatform     string            `json:"open_platform,omitempty" answer:"optional" doc:"open-platform account to which this account is bound"`
+	IPAllowlist      []string          `json:"ip_allowlist" doc:"address ranges that may request tokens; empty = any"`
+	Linked           []string          `json:"linked" doc:"AppIDs of the Mini Programs linked to a service account"`
+	SecretFrozen     bool              `json:"secret_frozen"`
+	CreatedAt        time.Time         `json:"created_at"`
+	VerificationFile VerificationFile  `json:"confirm_file" doc:"verification file"`
+	Scans            *AccountActivity  `json:"scans,omitempty" answer:"optional"` // Scans is nil if the scan numbers were not requested.
+	HasRevision
 }
 
 // AccountPut is the requested state of an account. An empty secret leaves the stored secret unchanged.
@@ -141,14 +141,14 @@ func (c AccountsService) Set(ctx context.Context, appid string, a AccountPut) er
 
 // Deletion lists the objects that are deleted with an account or a platform, and the objects that block its deletion.
 type Deletion struct {
-	AppID     string   `json:"appid"`
-	Deleted   bool     `json:"deleted" doc:"whether the account was deleted; false for a dry run"`
-	Deletes   []Amount `json:"deletes" doc:"amounts deleted: links, authorizations, tokens, temporary_qrcodes, followers"`
-	BlockedBy []Amount `json:"blocked_by" doc:"objects that prevent deletion: rules, rules_that_open_it, applications, gs1_keys, permanent_qrcodes, active_codes; empty = none"`
+	AppID     string          `json:"appid"`
+	Deleted   bool            `json:"deleted" doc:"whether the account was deleted; false for a dry run"`
+	Deletes   []DeletionCount `json:"deletes" doc:"amounts deleted: links, authorizations, tokens, temporary_qrcodes, followers"`
+	BlockedBy []DeletionCount `json:"blocked_by" doc:"objects that prevent deletion: rules, rules_that_open_it, applications, gs1_keys, permanent_qrcodes, active_codes; empty = none"`
 }
 
-// Amount is a number of objects of one kind.
-type Amount struct {
+// DeletionCount is a number of objects of one kind.
+type DeletionCount struct {
 	Kind  string `json:"kind"`
 	Count int    `json:"count"`
 }
@@ -215,7 +215,7 @@ func (c AccountsService) GetQuota(ctx context.Context, appid string) (Quota, err
 
 // Requirement is a precondition of an ability.
 type Requirement struct {
-	Requirement string `json:"requirement" enum:"secret,secret_active,organisation,released,publishes_left,switched_on,certified,linked,feature,key,prefix"`
+	Requirement string `json:"requirement" enum:"secret,secret_not_frozen,not_personal,released,publishes_left,rules_enabled,certified,linked,feature,key,prefix"`
 	Fulfilled   bool   `json:"fulfilled"`
 }
 
@@ -241,10 +241,10 @@ func (c AccountsService) ListAbilities(ctx context.Context, appid string) ([]Abi
 
 // The values of AccountLink.Status.
 const (
-	LinkStands       = 1
-	LinkWaitsProgram = 2  // The link waits for the consent of the Mini Program's administrator.
-	LinkRefused      = 3  // One of the two administrators rejected the link.
-	LinkWaitsAccount = 12 // The link waits for the consent of the service account's administrator.
+	LinkActive             = 1
+	LinkPendingMiniProgram = 2  // The link waits for the consent of the Mini Program's administrator.
+	LinkRejected           = 3  // One of the two administrators rejected the link.
+	LinkPendingAccount     = 12 // The link waits for the consent of the service account's administrator.
 )
 
 // The two sides of a link.
@@ -272,9 +272,9 @@ type AccountLinkList struct {
 // Waits returns the side whose administrator must decide, SideAccount or SideMiniProgram; "" means that no decision is pending.
 func (l AccountLink) Waits() string {
 	switch {
-	case l.Status == LinkWaitsProgram:
+	case l.Status == LinkPendingMiniProgram:
 		return SideMiniProgram
-	case l.Status == LinkWaitsAccount, l.Unlinking:
+	case l.Status == LinkPendingAccount, l.Unlinking:
 		return SideAccount
 	}
 	return ""

@@ -20,10 +20,10 @@ type Problem struct {
 	Detail string         `json:"detail"`
 	Errors []ProblemError `json:"errors,omitempty"`
 
-	// If an object changed since the caller read it (see ChangedMeanwhile), Current is its current state and Changes lists its
+	// If an object changed since the caller read it (see PreconditionFailed), Current is its current state and Changes lists its
 	// latest changes.
 	Current json.RawMessage `json:"current,omitempty"`
-	Changes []ThingChange   `json:"changes,omitempty"`
+	Changes []ObjectChange  `json:"changes,omitempty"`
 }
 
 // ProblemError is one error in a request.

@@ -13,7 +13,7 @@ import (
 
 // The names of the three APIs in a WrongServer error.
 const (
-	apiWire  = "wire"
+	apiWire  = "platform API"
 	apiScan  = "scan API"
 	apiAdmin = "admin API"
 )
@@ -32,22 +32,22 @@ func apiOf(path string) string {
 // WrongServer is the error for a response that does not come from the called API. The called address belongs to another program, to another
 // listener of the server or to a server of another qrjump version. The call may have taken effect; check before you repeat the call.
 type WrongServer struct {
-	URL  string // Base URL of the call.
-	API  string // API is wire, scan API or admin API.
-	Call string // method and path
-	Flaw string // Description of the unexpected response.
+	URL    string // Base URL of the call.
+	API    string // API is platform API, scan API or admin API.
+	Call   string // method and path
+	Reason string // Description of the unexpected response.
 	// NoSuchCall means that a qrjump server responded but does not have the call: the server has another version, or runs without a
 	// feature that the call needs, such as the emulator.
 	NoSuchCall bool
 }
 
 func (w *WrongServer) Error() string {
-	return fmt.Sprintf("%s: %s does not answer like the %s (%s); check the address", w.Call, w.URL, w.API, w.Flaw)
+	return fmt.Sprintf("%s: the response from %s is not from the %s (%s); check the address", w.Call, w.URL, w.API, w.Reason)
 }
 
 // invalidResponse returns the error for a response that does not come from the called API.
 func (c *transport) invalidResponse(method, path, flaw string, args ...any) error {
-	return &WrongServer{URL: c.baseOf(path), API: apiOf(path), Call: method + " " + path, Flaw: fmt.Sprintf(flaw, args...)}
+	return &WrongServer{URL: c.baseOf(path), API: apiOf(path), Call: method + " " + path, Reason: fmt.Sprintf(flaw, args...)}
 }
 
 // The problem types of a call that reached the wrong listener or path.
@@ -65,7 +65,7 @@ func (c *transport) refused(method, path string, a answer) error {
 	}
 	if p.Type == problemElsewhere || p.Type == problemNoPath {
 		return &WrongServer{URL: c.baseOf(path), API: apiOf(path), Call: method + " " + path,
-			Flaw: fmt.Sprintf("%d: %s", a.status, p.Detail), NoSuchCall: p.Type == problemNoPath}
+			Reason: fmt.Sprintf("%d: %s", a.status, p.Detail), NoSuchCall: p.Type == problemNoPath}
 	}
 	return p
 }
@@ -87,7 +87,7 @@ func (c *transport) readAnswer(method, path string, a answer, reply any) error {
 	if a.status/100 != 2 {
 		return c.refused(method, path, a)
 	}
-	if c.options.Inside {
+	if c.options.InProcess {
 		if err := json.Unmarshal(a.body, reply); err != nil {
 			return c.invalidResponse(method, path, "%v in %s", err, excerpt(a.body))
 		}

@@ -14,7 +14,7 @@ type Appearance struct {
 	OpenAtOnce bool                  `json:"open_at_once" doc:"if true, browsers are redirected to the account's url_scheme; otherwise the page shows a button"`
 	Texts      map[string]BuyerTexts `json:"texts" doc:"texts by language: en, zh"`
 	Logo       *Logo                 `json:"logo,omitempty"`
-	Revised
+	HasRevision
 }
 
 // BuyerTexts holds an account's texts for the pages that buyers see, in one language.

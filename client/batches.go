@@ -29,7 +29,7 @@ type Batch struct {
 	Frozen    int64     `json:"frozen" minimum:"0"`
 	Void      int64     `json:"void" minimum:"0"`
 	Redeemed  int64     `json:"redeemed" minimum:"0"`
-	Revised
+	HasRevision
 }
 
 // BatchQuery selects applications for codes, of one account or of all accounts.
@@ -180,7 +180,7 @@ type OpenAlarm struct {
 // CodeEvent is an event in the history of codes.
 type CodeEvent struct {
 	Seq         int64        `json:"seq"`
-	Action      string       `json:"action"` // activate, withdraw, freeze, unfreeze, void, redeem, import, take-back or wrong-pin
+	Action      string       `json:"action"` // activate, deactivate, freeze, unfreeze, void, redeem, import, undo_import or wrong_pin
 	Ranges      []CodeRange  `json:"ranges" doc:"index ranges, at most 100"`
 	Codes       int64        `json:"codes" doc:"number of codes"`
 	Binding     *CodeBinding `json:"binding,omitempty"`

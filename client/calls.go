@@ -76,8 +76,8 @@ func (c CallsService) Get(ctx context.Context, rid string) (Call, error) {
 	return get[Call](ctx, c.transport, "calls/"+url.PathEscape(rid))
 }
 
-// Searched describes which part of the call log the server searched to produce a response.
-type Searched struct {
+// SearchRange describes which part of the call log the server searched to produce a response.
+type SearchRange struct {
 	Examined int `json:"examined"` // number of searched calls
 	// Time of the oldest searched call, to the second; nil if no call was searched.
 	Since *time.Time `json:"since,omitempty" answer:"optional"`
@@ -88,8 +88,8 @@ type Searched struct {
 	Newest int64 `json:"newest"`
 }
 
-// KeptCallQuery selects calls of the log; the zero value selects the newest calls.
-type KeptCallQuery struct {
+// CallLogQuery selects calls of the log; the zero value selects the newest calls.
+type CallLogQuery struct {
 	CallSearch
 	RID    string `query:"rid" maxLength:"64" doc:"only the call with this request ID"`
 	Failed bool   `query:"failed" doc:"only calls whose errcode is not 0"`
@@ -105,16 +105,16 @@ type CallSearch struct {
 	After   int64  `query:"after" minimum:"0" doc:"return calls newer than this; the newest of a previous response"`
 }
 
-// KeptCallPage is a page of calls from the log, newest first; the field Rows of the calls is empty.
-type KeptCallPage struct {
+// CallLogPage is a page of calls from the log, newest first; the field Rows of the calls is empty.
+type CallLogPage struct {
 	Calls []Call `json:"calls"`
-	Searched
+	SearchRange
 }
 
 // ListPersisted lists the calls with an account's token or secret, on all nodes in the last seven days, newest first. A page can
 // contain few or no calls even though Next indicates older calls.
-func (c CallsService) ListPersisted(ctx context.Context, q KeptCallQuery) (KeptCallPage, error) {
-	return get[KeptCallPage](ctx, c.transport, withQuery("calls", paramsOf(q)))
+func (c CallsService) ListPersisted(ctx context.Context, q CallLogQuery) (CallLogPage, error) {
+	return get[CallLogPage](ctx, c.transport, withQuery("calls", paramsOf(q)))
 }
 
 // CallError counts the failed calls of one endpoint with one errcode.
@@ -130,10 +130,10 @@ type CallError struct {
 // CallErrorList is a list of failed calls by endpoint and errcode, most frequent first.
 type CallErrorList struct {
 	Errors []CallError `json:"errors"`
-	Searched
+	SearchRange
 }
 
-// ListErrors groups failed calls of the log by endpoint and errcode. One response covers a part of the log: see Searched. An empty
+// ListErrors groups failed calls of the log by endpoint and errcode. One response covers a part of the log: see SearchRange. An empty
 // account or path, or the errcode 0, matches all calls.
 func (c CallsService) ListErrors(ctx context.Context, account, path string, errcode int, prev int64) (CallErrorList, error) {
 	return get[CallErrorList](ctx, c.transport, withQuery("call-errors",

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// CasePut is what a caller can change of a case. An empty Assignee or Note removes the stored one.
+// CasePut holds the changes of a case. An empty Assignee or Note removes the stored one.
 type CasePut struct {
 	Title    string `json:"title" minLength:"1" maxLength:"128" pattern:"^[^\\x00]*$"`
 	State    string `json:"state,omitempty" enum:"open,closed" doc:"default: the state stays, and a new case is open"`
@@ -35,16 +35,16 @@ type Case struct {
 	CreatedBy string    `json:"created_by"`
 	// Alarms contains the alarms, oldest first; a list of cases does not contain them.
 	Alarms []Alarm `json:"alarms,omitzero" doc:"alarms of the case, oldest first; absent in lists"`
-	Revised
+	HasRevision
 }
 
 // CaseQuery selects cases; the zero value selects the newest 100 cases.
 type CaseQuery struct {
-	Before   int64  `query:"before"`                   // only cases with a lower ID; 0 means no limit
-	State    string `query:"state" enum:"open,closed"` // "" means both
-	Assignee string `query:"assignee"`                 // "" means all
-	Owner    string `query:"owner"`                    // AppID of the account of the cases; "" means all that the caller may see
-	Limit    int    `query:"limit"`                    // maximum number of cases, at most 1,000; 0 means 100
+	Owner    string `query:"owner" maxLength:"128" doc:"AppID: only cases of this account; default: all visible accounts"`
+	Before   int64  `query:"before" minimum:"0" doc:"only cases with a smaller ID"`
+	State    string `query:"state" enum:"open,closed"` // "" means both.
+	Assignee string `query:"assignee" maxLength:"128" doc:"only cases with this assignee"`
+	Limit    int    `query:"limit" default:"100" minimum:"1" maximum:"1000"` // 0 means 100.
 }
 
 // ListCases returns cases without their alarms, newest first.

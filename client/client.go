@@ -43,8 +43,8 @@ type Options struct {
 	RateRetries int           // Number of retries of a rate-limited wire API call, one second apart.
 	HTTP        *http.Client  // HTTP provides the transport for all calls; nil means a default transport.
 
-	// Inside means that the transport passes calls to a server in the same program, so responses are not checked for missing fields.
-	Inside bool
+	// InProcess means that the transport passes calls to a server in the same program, so responses are not checked for missing fields.
+	InProcess bool
 }
 
 // Client calls one server. The calls of a Client are grouped by resource.
@@ -151,7 +151,7 @@ type Unreachable struct {
 	Err error
 }
 
-func (u *Unreachable) Error() string { return fmt.Sprintf("no answer from %s: %v", u.URL, u.Err) }
+func (u *Unreachable) Error() string { return fmt.Sprintf("no response from %s: %v", u.URL, u.Err) }
 
 // Unwrap returns the network error.
 func (u *Unreachable) Unwrap() error { return u.Err }

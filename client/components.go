@@ -15,7 +15,7 @@ type Component struct {
 	CreatedAt      time.Time       `json:"created_at"`
 	Total          int             `json:"total_authorizations"`
 	Authorizations []Authorization `json:"authorizations" doc:"authorisations, at most 500"`
-	Revised
+	HasRevision
 }
 
 // Authorization is the set of permissions that an account has granted to a platform.
@@ -99,21 +99,21 @@ func (c ComponentsService) ListPushes(ctx context.Context, component string, lim
 	return reply.Pushes, err
 }
 
-// Holding is an authorisation that an account granted, with the authorised platform.
-type Holding struct {
+// ComponentGrant is an authorisation that an account granted, with the authorised platform.
+type ComponentGrant struct {
 	Component      string    `json:"component"`
 	PermissionSets []int     `json:"permission_sets"`
 	GrantedAt      time.Time `json:"granted_at"`
 }
 
-// HoldingList is the list of platforms that an account authorised.
-type HoldingList struct {
-	Authorizations []Holding `json:"authorizations"`
+// ComponentGrantList is the list of platforms that an account authorised.
+type ComponentGrantList struct {
+	Authorizations []ComponentGrant `json:"authorizations"`
 }
 
 // ListAuthorizations lists the platforms that an account authorised. For an unknown account, the result is a *Problem with status 404.
-func (c AccountsService) ListAuthorizations(ctx context.Context, appid string) ([]Holding, error) {
-	reply, err := get[HoldingList](ctx, c.transport, accountPath(appid, "authorizations"))
+func (c AccountsService) ListAuthorizations(ctx context.Context, appid string) ([]ComponentGrant, error) {
+	reply, err := get[ComponentGrantList](ctx, c.transport, accountPath(appid, "authorizations"))
 	return reply.Authorizations, err
 }
 
@@ -136,8 +136,8 @@ func (c AccountsService) RevokeAuthorization(ctx context.Context, appid, compone
 	return err
 }
 
-// Agreement is the consent that a person gives on the consent page; with the emulator, the page is not needed.
-type Agreement struct {
+// Consent is the consent that a person gives on the consent page; with the emulator, the page is not needed.
+type Consent struct {
 	Component      string `json:"component" doc:"AppID of the requesting platform"`
 	PreAuthCode    string `json:"pre_auth_code"`
 	AppID          string `json:"appid" doc:"AppID of the granting account"`
@@ -147,7 +147,7 @@ type Agreement struct {
 
 // Authorize grants a platform's authorisation request and returns the authorization_code. Authorize works only on a server with
 // --dev or --emulator.
-func (c EmulatorService) Authorize(ctx context.Context, a Agreement) (code string, err error) {
+func (c EmulatorService) Authorize(ctx context.Context, a Consent) (code string, err error) {
 	var reply struct {
 		AuthCode string `json:"auth_code"`
 	}
@@ -167,22 +167,22 @@ func (c EmulatorService) CreateTicket(ctx context.Context, component string) (ti
 
 // AuthorizationRequest is a third-party platform's request for authorisation, made with a link to the authorisation page.
 type AuthorizationRequest struct {
-	Component      string         `json:"component" doc:"AppID of the requesting platform"`
-	ReturnTo       string         `json:"return_to" doc:"origin to which the user is redirected after granting"`
-	PermissionSets []int          `json:"permission_sets" doc:"IDs of the requested permission sets"`
-	Accounts       []AskedAccount `json:"accounts" doc:"requested accounts for which the caller may grant the authorisation, by AppID"`
-	More           bool           `json:"more" doc:"whether more accounts match; narrow them with part"`
+	Component      string             `json:"component" doc:"AppID of the requesting platform"`
+	ReturnTo       string             `json:"return_to" doc:"origin to which the user is redirected after granting"`
+	PermissionSets []int              `json:"permission_sets" doc:"IDs of the requested permission sets"`
+	Accounts       []RequestedAccount `json:"accounts" doc:"requested accounts for which the caller may grant the authorisation, by AppID"`
+	More           bool               `json:"more" doc:"whether more accounts match; narrow them with part"`
 }
 
-// AskedAccount is an account for which a platform requests authorisation.
-type AskedAccount struct {
+// RequestedAccount is an account for which a platform requests authorisation.
+type RequestedAccount struct {
 	AppID string `json:"appid"`
 	Name  string `json:"name"`
 	Kind  string `json:"kind"`
 }
 
-// AuthorizationQuestion is a request for the details of an authorisation link.
-type AuthorizationQuestion struct {
+// ConsentQuery is a request for the details of an authorisation link.
+type ConsentQuery struct {
 	Reference string `json:"reference" maxLength:"8192" doc:"reference from the authorisation page, or the platform's whole link"`
 	Part      string `json:"part,omitempty" maxLength:"128" doc:"text that must occur in the AppID or name of an account"`
 	Limit     int    `json:"limit,omitempty" minimum:"0" maximum:"500" doc:"maximum number of accounts; default: 50"`
@@ -190,27 +190,27 @@ type AuthorizationQuestion struct {
 
 // Get returns the details of a platform's authorisation request. If the reference is invalid, expired or used, the result is a
 // *Problem with status 422.
-func (c ConsentsService) Get(ctx context.Context, q AuthorizationQuestion) (AuthorizationRequest, error) {
+func (c ConsentsService) Get(ctx context.Context, q ConsentQuery) (AuthorizationRequest, error) {
 	return post[AuthorizationRequest](ctx, c.transport, "authorizations/lookup", q)
 }
 
-// AuthorizationAgreed is a person's consent to an authorisation request.
-type AuthorizationAgreed struct {
+// ConsentGrant is a person's consent to an authorisation request.
+type ConsentGrant struct {
 	Reference      string `json:"reference" maxLength:"8192" doc:"reference from the authorisation page, or the platform's whole link; works once"`
 	AppID          string `json:"appid" maxLength:"128" doc:"AppID of the granting account"`
 	PermissionSets []int  `json:"permission_sets" doc:"IDs of the permission sets to grant, a subset of the requested ones"`
 	Move           bool   `json:"force_exclusive,omitempty" doc:"if true, exclusive permission sets are revoked from the platform that has them"`
 }
 
-// AuthorizationMade holds the address to which the browser is redirected after consent.
-type AuthorizationMade struct {
+// ConsentResult holds the address to which the browser is redirected after consent.
+type ConsentResult struct {
 	Location string `json:"location" doc:"platform's redirect URL with the auth_code"`
 }
 
 // Create authorises a platform to act for an account and returns the platform's redirect address with the auth_code. A *Problem
 // with status 409 means that another platform has an exclusive permission set; status 422 means that the consent does not match the
 // request, or that the reference is invalid.
-func (c ConsentsService) Create(ctx context.Context, a AuthorizationAgreed) (location string, err error) {
-	made, err := post[AuthorizationMade](ctx, c.transport, "authorizations", a)
+func (c ConsentsService) Create(ctx context.Context, a ConsentGrant) (location string, err error) {
+	made, err := post[ConsentResult](ctx, c.transport, "authorizations", a)
 	return made.Location, err
 }

@@ -38,8 +38,8 @@ func (c DeviationsService) Reset(ctx context.Context, account string) ([]Deviati
 	return reply.Deviations, err
 }
 
-// Trial is a platform behaviour that every program encounters sooner or later.
-type Trial struct {
+// CoverageItem is a platform behaviour that every program encounters sooner or later.
+type CoverageItem struct {
 	Behaviour string `json:"behaviour,omitempty"` // ID of the platform behaviour; "" if only an errcode identifies the behaviour.
 	ErrCode   int    `json:"errcode"`             // The errcode of the response in which the platform behaviour occurs.
 	English   string `json:"en"`                  // description of the platform behaviour
@@ -53,10 +53,10 @@ type Trial struct {
 
 // Coverage reports which of the listed platform behaviours the calls of a program have triggered.
 type Coverage struct {
-	Covered int     `json:"covered"` // Number of platform behaviours in the list that have occurred for the program.
-	Total   int     `json:"total"`   // number of platform behaviours in the list
-	Trials  []Trial `json:"trials"`
-	Searched
+	Covered int            `json:"covered"` // Number of platform behaviours in the list that have occurred for the program.
+	Total   int            `json:"total"`   // number of platform behaviours in the list
+	Trials  []CoverageItem `json:"trials"`
+	SearchRange
 }
 
 // GetCoverage reports, for each platform behaviour that every program encounters sooner or later, whether it occurred in the calls

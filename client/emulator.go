@@ -76,19 +76,19 @@ type FaultResponse struct {
 	Body   json.RawMessage `json:"body,omitempty"`   // Body is JSON, or a JSON string with the literal body.
 }
 
-// FaultInForce is an active fault with the number of calls that it affected.
-type FaultInForce struct {
+// ActiveFault is an active fault with the number of calls that it affected.
+type ActiveFault struct {
 	ID int `json:"id"` // for Emulator.DeleteFault
 	Fault
 	TriggerCount int `json:"trigger_count"`
 }
 
 type faultList struct {
-	Faults []FaultInForce `json:"faults"`
+	Faults []ActiveFault `json:"faults"`
 }
 
 // ListFaults lists the active faults, oldest first.
-func (c EmulatorService) ListFaults(ctx context.Context) ([]FaultInForce, error) {
+func (c EmulatorService) ListFaults(ctx context.Context) ([]ActiveFault, error) {
 	list, err := get[faultList](ctx, c.transport, "emulator/faults")
 	return list.Faults, err
 }
@@ -117,8 +117,8 @@ func (c EmulatorService) ReseedFaults(ctx context.Context, seed uint64) error {
 	return err
 }
 
-// Planted is the result of Seed: the numbers of entries in the seed file, and whether the server applied the file.
-type Planted struct {
+// SeedResult is the result of Seed: the numbers of entries in the seed file, and whether the server applied the file.
+type SeedResult struct {
 	Applied    bool `json:"applied" doc:"whether the seed was applied; false if the same text was applied before"`
 	Accounts   int  `json:"accounts" doc:"number of accounts in the seed"`
 	Components int  `json:"components" doc:"number of third-party platforms in the seed"`
@@ -127,8 +127,8 @@ type Planted struct {
 
 // Seed applies the text of a seed file (YAML; the request is at most 1 MiB) to the current state. A *Problem with status 422 names
 // the invalid line; in this case, nothing was applied.
-func (c EmulatorService) Seed(ctx context.Context, text string) (Planted, error) {
-	return post[Planted](ctx, c.transport, "emulator/seed", map[string]string{"seed": text})
+func (c EmulatorService) Seed(ctx context.Context, text string) (SeedResult, error) {
+	return post[SeedResult](ctx, c.transport, "emulator/seed", map[string]string{"seed": text})
 }
 
 // Reset restores the server to its seed file and to real time.

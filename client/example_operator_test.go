@@ -88,7 +88,7 @@ func ExampleIfMatch() {
 	want := read.Put()
 	want.Name = "Coffee and tea"
 	err = operator.Accounts.Set(client.IfMatch(ctx, read.Revision), "wxc0ffee0000000001", want)
-	if changed := client.ChangedMeanwhile(err); changed != nil {
+	if changed := client.PreconditionFailed(err); changed != nil {
 		fmt.Println(changed.Status, changed.Changes[0].Fields)
 	}
 	// Output: 412 [jump_open]

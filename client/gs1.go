@@ -38,7 +38,7 @@ type GS1Entry struct {
 	ID int64 `json:"rule_id,omitempty" doc:"ID under which scans of the key are counted, in the sequence of rule IDs"`
 	GS1Put
 	UpdatedAt time.Time `json:"updated_at"`
-	Revised
+	HasRevision
 }
 
 // GS1List is a list of GS1 entries, sorted by key.

@@ -87,7 +87,7 @@ type Setting struct {
 	Meaning string          `json:"meaning"`
 	Allowed string          `json:"allowed" doc:"allowed values; empty = true and false"`
 	Effect  string          `json:"effect" doc:"time from which a change takes effect"`
-	Revised
+	HasRevision
 }
 
 // Changed reports whether the value differs from the default.

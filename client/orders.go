@@ -14,8 +14,8 @@ type Order struct {
 	TextBits  int    `json:"text_bits" doc:"entropy of a code text in bits"`
 	Guessable bool   `json:"guessable,omitempty" doc:"whether a code text has less than 40 bits of entropy, so that it never shows that a product is genuine"`
 	Sample    string `json:"sample,omitempty" doc:"example of a code text, for a dry run; it opens nothing"`
-	Revised
-	State         string     `json:"state" enum:"tried,waits,refused,making,made" doc:"tried for a dry run"`
+	HasRevision
+	State         string     `json:"state" enum:"dry_run,pending_approval,rejected,generating,generated"`
 	RequestedBy   string     `json:"requested_by"`
 	CreatedAt     time.Time  `json:"created_at"`
 	DecidedBy     string     `json:"decided_by,omitempty"`
@@ -23,7 +23,7 @@ type Order struct {
 	ApplicationID int64      `json:"application_id,omitempty" doc:"application_id, after the codes are generated"`
 	Active        int64      `json:"active" doc:"number of active codes, counted in the first 1,000 runs"`
 	Packages      int64      `json:"packages" doc:"number of printers' packages, at most 1,000"`
-	Fetched       int64      `json:"fetched" doc:"number of these packages that were downloaded"`
+	Downloaded    int64      `json:"downloaded_packages" doc:"number of these packages that were downloaded"`
 }
 
 // OrderList are orders.

@@ -152,7 +152,7 @@ func (p *CodePackage) odd(err error) error {
 	if _, bad := errors.AsType[*json.SyntaxError](err); err != nil && !bad {
 		return p.broken(err)
 	}
-	return &WrongServer{URL: p.base, API: apiWire, Call: "POST /intp/marketcode/applycodedownload", Flaw: "no package is in it"}
+	return &WrongServer{URL: p.base, API: apiWire, Call: "POST /intp/marketcode/applycodedownload", Reason: "no package is in it"}
 }
 
 // broken returns the error for a response that does not arrive or is truncated.

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// PackageWish is a request for a package: the codes for a printer, and their format.
-type PackageWish struct {
+// PackageRequest is a request for a package: the codes for a printer, and their format.
+type PackageRequest struct {
 	From    int64  `json:"code_start" minimum:"0"`
 	To      int64  `json:"code_end" minimum:"0"`
 	Spare   int64  `json:"spare,omitempty" minimum:"0" doc:"number of these codes, at the end of the range, that are spares"`
@@ -91,7 +91,7 @@ type Package struct {
 // Create records the hand-off of codes to a printer; Download then writes the file. A *Problem with status 409 means: another
 // printer has the codes, some codes are frozen or void, or w has no Reason although too many packages contain the codes. With
 // w.DryRun, Create stores nothing, and Plan in the response describes the labels.
-func (c PackagesService) Create(ctx context.Context, batch int64, w PackageWish) (Package, error) {
+func (c PackagesService) Create(ctx context.Context, batch int64, w PackageRequest) (Package, error) {
 	return post[Package](ctx, c.transport, batchPath(batch, "packages"), w)
 }
 
@@ -117,7 +117,7 @@ type PackageQuery struct {
 	Account       string `query:"account"`                    // If Account is "", packages of all accounts match.
 	ApplicationID int64  `query:"application_id" minimum:"0"` // If ApplicationID is 0, packages of all applications match.
 	After         int64  `query:"after" minimum:"0"`          // After is a package ID and selects only later packages.
-	Waiting       bool   `query:"waiting" doc:"only packages that were neither downloaded nor recalled"`
+	Pending       bool   `query:"pending" doc:"only packages that were neither downloaded nor recalled"`
 	Limit         int    `query:"limit" default:"100" minimum:"1" maximum:"1000"`
 }
 

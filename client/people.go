@@ -16,7 +16,7 @@ type Person struct {
 	Provider     string     `json:"provider,omitempty" doc:"issuer of the OpenID Connect provider that manages the person's rights"`
 	CreatedAt    time.Time  `json:"created_at"`
 	LastSeenAt   *time.Time `json:"last_seen_at,omitempty" doc:"time of the last sign-in"` // Time of the last sign-in; nil means never.
-	Revised
+	HasRevision
 }
 
 // PersonList is the list of all users of the console.
@@ -44,8 +44,8 @@ type PersonChange struct {
 	InviteDays   int       `json:"invite_days,omitempty" minimum:"0" maximum:"30" doc:"days for which the invitation is valid; the response contains a link for choosing a password once"`
 }
 
-// PersonMade is a new or changed person, with the credentials that the server returns only once.
-type PersonMade struct {
+// CreatedPerson is a new or changed person, with the credentials that the server returns only once.
+type CreatedPerson struct {
 	Person
 	FactorURI     string   `json:"factor_uri,omitempty" doc:"URI of the new second factor for an authenticator app; returned only once"`
 	RecoveryCodes []string `json:"recovery_codes,omitempty" doc:"codes that replace the second factor once each; returned only once"`
@@ -53,7 +53,7 @@ type PersonMade struct {
 	Invitation *LoginLink `json:"invitation,omitempty" doc:"invitation, which works once and revokes earlier ones; returned only once"`
 }
 
-// AdminKey describes a credential with which a program calls the admin API. Only AdminKeyMade contains the credential itself.
+// AdminKey describes a credential with which a program calls the admin API. Only CreatedAdminKey contains the credential itself.
 type AdminKey struct {
 	ID         string     `json:"id"`
 	Name       string     `json:"name"`
@@ -77,8 +77,8 @@ type AdminKeyPut struct {
 	ExpiresAt *time.Time `json:"expires_at,omitempty"`
 }
 
-// AdminKeyMade is a new admin key. Key is shown only in this response.
-type AdminKeyMade struct {
+// CreatedAdminKey is a new admin key. Key is shown only in this response.
+type CreatedAdminKey struct {
 	ID  string `json:"id"`
 	Key string `json:"key" doc:"secret key; returned only once"`
 }
@@ -96,13 +96,13 @@ func (c PeopleService) List(ctx context.Context) ([]Person, error) {
 }
 
 // Create creates a person; if the name is taken, the result is a *Problem with status 409.
-func (c PeopleService) Create(ctx context.Context, p PersonPut) (PersonMade, error) {
-	return post[PersonMade](ctx, c.transport, "people", p)
+func (c PeopleService) Create(ctx context.Context, p PersonPut) (CreatedPerson, error) {
+	return post[CreatedPerson](ctx, c.transport, "people", p)
 }
 
 // Update changes a person, and ends all their sessions.
-func (c PeopleService) Update(ctx context.Context, name string, p PersonChange) (PersonMade, error) {
-	return patch[PersonMade](ctx, c.transport, "people/"+url.PathEscape(name), p)
+func (c PeopleService) Update(ctx context.Context, name string, p PersonChange) (CreatedPerson, error) {
+	return patch[CreatedPerson](ctx, c.transport, "people/"+url.PathEscape(name), p)
 }
 
 // Delete deletes a person and returns the remaining people.
@@ -123,8 +123,8 @@ func (c AdminKeysService) List(ctx context.Context) ([]AdminKey, error) {
 }
 
 // Create creates an admin key.
-func (c AdminKeysService) Create(ctx context.Context, k AdminKeyPut) (AdminKeyMade, error) {
-	return post[AdminKeyMade](ctx, c.transport, "admin-keys", k)
+func (c AdminKeysService) Create(ctx context.Context, k AdminKeyPut) (CreatedAdminKey, error) {
+	return post[CreatedAdminKey](ctx, c.transport, "admin-keys", k)
 }
 
 // Delete revokes an admin key immediately and returns the remaining keys.
@@ -143,8 +143,8 @@ func (c PeopleService) CreateLoginLink(ctx context.Context, name string) (LoginL
 	return post[LoginLink](ctx, c.transport, "login-links", body)
 }
 
-// RefusedCredential is an invalid credential that was sent several times, with the address that sent it.
-type RefusedCredential struct {
+// FailedAuthentication is an invalid credential that was sent several times, with the address that sent it.
+type FailedAuthentication struct {
 	// Kind is the kind of credential; admin keys count as admin_token.
 	Kind    string    `json:"kind" enum:"admin_token,app_secret,scan_key,person,login_link,provider" doc:"kind of credential"`
 	Name    string    `json:"name,omitempty" doc:"account or person of the credential, name of an expired admin key, or start of an unknown key"`
@@ -154,15 +154,15 @@ type RefusedCredential struct {
 	LastAt  time.Time `json:"last_at"`
 }
 
-// RefusedCredentialList lists the credentials that were rejected in the last 24 hours.
-type RefusedCredentialList struct {
-	Credentials []RefusedCredential `json:"credentials"`
+// FailedAuthenticationList lists the credentials that were rejected in the last 24 hours.
+type FailedAuthenticationList struct {
+	Credentials []FailedAuthentication `json:"credentials"`
 }
 
-// ListRefused lists the invalid credentials that the responding node received in the last 24 hours, most frequent first. The list
+// ListFailed lists the invalid credentials that the responding node received in the last 24 hours, most frequent first. The list
 // of invalid credentials shows, for example, a program that still uses an old key. A node loses its list of invalid credentials
 // when the node stops.
-func (c AdminKeysService) ListRefused(ctx context.Context) ([]RefusedCredential, error) {
-	reply, err := get[RefusedCredentialList](ctx, c.transport, "failed-authentications")
+func (c AdminKeysService) ListFailed(ctx context.Context) ([]FailedAuthentication, error) {
+	reply, err := get[FailedAuthenticationList](ctx, c.transport, "failed-authentications")
 	return reply.Credentials, err
 }

@@ -22,7 +22,7 @@ type StoredRule struct {
 	PublishedAt *time.Time `json:"published_at,omitempty" answer:"optional"` // nil = never
 	// Scans is nil if the scan numbers were not requested.
 	Scans *RecentScans `json:"scans,omitempty" answer:"optional"`
-	Revised
+	HasRevision
 }
 
 // StoredRuleList is a page of rules.
@@ -88,10 +88,10 @@ type RuleChange struct {
 	OccurredAt time.Time  `json:"occurred_at"`
 	Actor      string     `json:"actor" doc:"AppID, seed, admin, person:NAME or key:NAME"`
 	RID        string     `json:"rid,omitempty" answer:"optional"` // Request ID of the call; "" if the change was not made by a call.
-	Action     string     `json:"action" doc:"add, edit, publish, delete or release"`
-	Rule       StoredRule `json:"rule" doc:"rule after the change; before it, for a delete or release"`
-	// Reason is the operator's reason for a change with the action release (see Release).
-	Reason string `json:"reason,omitempty" answer:"optional" doc:"reason, for a release"`
+	Action     string     `json:"action" doc:"add, edit, publish, delete or force_delete"`
+	Rule       StoredRule `json:"rule" doc:"rule after the change; before it, for delete and force_delete"`
+	// Reason is the operator's reason for a change with the action force_delete.
+	Reason string `json:"reason,omitempty" answer:"optional" doc:"reason, for force_delete"`
 }
 
 // RuleChanges is a list of changes of rules.
@@ -105,32 +105,32 @@ func (c RulesService) ListChanges(ctx context.Context, prefix string) ([]RuleCha
 	return reply.Changes, err
 }
 
-// Release is a request to delete the rules under a prefix without their owners' consent, because the domain has a new owner.
-type Release struct {
+// ForceDeleteRequest is a request to delete the rules under a prefix without their owners' consent, because the domain has a new owner.
+type ForceDeleteRequest struct {
 	Prefix string `json:"prefix"`
 	Below  bool   `json:"below,omitempty" doc:"if true, includes all rules that start with the prefix, which must end in /"`
 	Reason string `json:"reason" answer:"optional" doc:"reason for the audit log and the previous owners, at most 500 bytes"`
 	DryRun bool   `json:"dry_run,omitempty" doc:"if true, only lists the rules; more in the response reports whether there are others"`
 }
 
-// Released lists the rules that were deleted.
-type Released struct {
-	Released []StoredRule `json:"released" doc:"deleted rules as they were"`
-	More     bool         `json:"more" doc:"whether matching rules are left; repeat the request"`
+// ForceDeleteResult lists the rules that were deleted.
+type ForceDeleteResult struct {
+	Deleted []StoredRule `json:"deleted" doc:"deleted rules as they were"`
+	More    bool         `json:"more" doc:"whether matching rules are left; repeat the request"`
 }
 
 // ForceDelete deletes rules without their owners' consent, and returns the deleted rules. If hasMore is true, further rules remain:
 // repeat the call.
-func (c RulesService) ForceDelete(ctx context.Context, r Release) (released []StoredRule, hasMore bool, err error) {
-	reply, err := post[Released](ctx, c.patient(), "rules/force-delete", r)
-	return reply.Released, reply.More, err
+func (c RulesService) ForceDelete(ctx context.Context, r ForceDeleteRequest) (deleted []StoredRule, hasMore bool, err error) {
+	reply, err := post[ForceDeleteResult](ctx, c.patient(), "rules/force-delete", r)
+	return reply.Deleted, reply.More, err
 }
 
 // Notification is a message to an account about an operator's change of one of its objects.
 type Notification struct {
 	ID        int64     `json:"id"`
 	CreatedAt time.Time `json:"created_at"`
-	Kind      string    `json:"kind" doc:"prefix_released: a rule was deleted by the operator"`
+	Kind      string    `json:"kind" doc:"prefix_force_deleted: a rule was deleted by the operator"`
 	Prefix    string    `json:"prefix"`
 	Reason    string    `json:"reason"`
 }
@@ -155,11 +155,11 @@ type DomainVerification struct {
 	URL        string             `json:"url"` // The address from which the server tried to fetch the file.
 	OK         bool               `json:"ok"`
 	Reason     string             `json:"reason"`
-	Steps      []ConfirmationStep `json:"steps"`
+	Steps      []VerificationStep `json:"steps"`
 }
 
-// ConfirmationStep is one step of fetching a file.
-type ConfirmationStep struct {
+// VerificationStep is one step of fetching a file.
+type VerificationStep struct {
 	OccurredAt time.Time `json:"occurred_at"`
 	Action     string    `json:"action"`
 	Detail     string    `json:"detail"`
@@ -171,21 +171,18 @@ type DomainVerificationList struct {
 	Verifications []DomainVerification `json:"verifications"`
 }
 
-// ConfirmationQuery selects checks of verification files, newest first.
-type ConfirmationQuery struct {
-	RID, Owner string // "" = any
-	Prefix     string // Prefix of the rule as the caller sent it; "" matches any prefix.
-	Failed     bool   // Failed selects only checks that did not find the file.
-	Limit      int    // A Limit of 0 selects the server's default page size.
+// VerificationQuery selects checks of verification files, newest first.
+type VerificationQuery struct {
+	RID    string `query:"rid" doc:"request ID of the call"`
+	Owner  string `query:"owner"`
+	Prefix string `query:"prefix" doc:"prefix of the rule, as it was sent"`
+	OK     string `query:"ok" enum:"true,false" doc:"only checks that succeeded, or only checks that failed"`
+	Limit  int    `query:"limit" default:"100" minimum:"1" maximum:"1000"`
 }
 
 // ListChecks lists checks of verification files. Failed checks explain the error 85069 of a call that adds a rule.
-func (c VerificationsService) ListChecks(ctx context.Context, q ConfirmationQuery) ([]DomainVerification, error) {
-	query := params{"rid": q.RID, "owner": q.Owner, "prefix": q.Prefix, "limit": q.Limit}
-	if q.Failed {
-		query["ok"] = "false"
-	}
-	reply, err := get[DomainVerificationList](ctx, c.transport, withQuery("verifications", query))
+func (c VerificationsService) ListChecks(ctx context.Context, q VerificationQuery) ([]DomainVerification, error) {
+	reply, err := get[DomainVerificationList](ctx, c.transport, withQuery("verifications", paramsOf(q)))
 	return reply.Verifications, err
 }
 
@@ -206,8 +203,8 @@ type ReverificationList struct {
 	Reverifications []Reverification `json:"reverifications"`
 }
 
-// RecheckQuery selects checks, sorted by owner and directory; the zero value selects the first page.
-type RecheckQuery struct {
+// ReverificationQuery selects checks, sorted by owner and directory; the zero value selects the first page.
+type ReverificationQuery struct {
 	Owner          string `query:"owner"`
 	Failing        bool   `query:"failing" doc:"only files whose check fails"`
 	AfterOwner     string `query:"after_owner" doc:"with after_directory: owner of the last entry of the previous page"`
@@ -216,21 +213,21 @@ type RecheckQuery struct {
 }
 
 // List lists the daily checks of verification files.
-func (c VerificationsService) List(ctx context.Context, q RecheckQuery) ([]Reverification, error) {
+func (c VerificationsService) List(ctx context.Context, q ReverificationQuery) ([]Reverification, error) {
 	reply, err := get[ReverificationList](ctx, c.transport, withQuery("reverifications", paramsOf(q)))
 	return reply.Reverifications, err
 }
 
-// RechecksDone is the result of a check of all verification files.
-type RechecksDone struct {
+// ReverificationRun is the result of a check of all verification files.
+type ReverificationRun struct {
 	Files   int   `json:"files" doc:"number of files checked by this request; others follow in the background"`
 	Failing int64 `json:"failing" doc:"number of all files whose check fails"`
 }
 
 // Run makes the server check all verification files; the first files are checked before Run returns, the other files in the
 // background. With slow hosts, Run takes a long time; limit the duration with ctx.
-func (c VerificationsService) Run(ctx context.Context) (RechecksDone, error) {
-	return post[RechecksDone](ctx, c.patient(), "reverifications", nil)
+func (c VerificationsService) Run(ctx context.Context) (ReverificationRun, error) {
+	return post[ReverificationRun](ctx, c.patient(), "reverifications", nil)
 }
 
 // The values of PlannedRule.Action.
@@ -253,8 +250,8 @@ type PlannedRule struct {
 	Published   *bool  `json:"published,omitempty" doc:"whether the rule is published; default: true for add, unchanged for edit"`
 }
 
-// Replayed reports the effect that planned changes would have had on the scans of the last days.
-type Replayed struct {
+// ReplayResult reports the effect that planned changes would have had on the scans of the last days.
+type ReplayResult struct {
 	Since     time.Time       `json:"since"`
 	Scans     int64           `json:"scans" doc:"scans of links in the period"`
 	Examined  int64           `json:"examined" doc:"scans that a planned rule could affect"`
@@ -273,18 +270,18 @@ type OutcomeChange struct {
 }
 
 // PreviewPlan is like ReplayPlan, but reads at most limit scans, oldest first.
-func (c RulesService) PreviewPlan(ctx context.Context, changes []PlannedRule, days int, limit int64) (Replayed, error) {
-	return post[Replayed](ctx, c.transport, "rules/plan/replay", map[string]any{"changes": changes, "days": days, "max_scans": limit})
+func (c RulesService) PreviewPlan(ctx context.Context, changes []PlannedRule, days int, limit int64) (ReplayResult, error) {
+	return post[ReplayResult](ctx, c.transport, "rules/plan/replay", map[string]any{"changes": changes, "days": days, "max_scans": limit})
 }
 
 // ReplayPlan reports the effect that at most 1,000 planned changes of rules would have had on the scans of the last days; the call changes
 // nothing. A *Problem with status 422 names an invalid change. The duration grows with the number of scans; limit the duration with ctx.
-func (c RulesService) ReplayPlan(ctx context.Context, changes []PlannedRule, days int) (Replayed, error) {
-	return post[Replayed](ctx, c.patient(), "rules/plan/replay", map[string]any{"changes": changes, "days": days})
+func (c RulesService) ReplayPlan(ctx context.Context, changes []PlannedRule, days int) (ReplayResult, error) {
+	return post[ReplayResult](ctx, c.patient(), "rules/plan/replay", map[string]any{"changes": changes, "days": days})
 }
 
-// OwnRule is a rule that an operator sets for an account.
-type OwnRule struct {
+// RuleInput is a rule that an operator sets for an account.
+type RuleInput struct {
 	Prefix string `json:"prefix"`
 	Path   string `json:"path" doc:"page, for example pages/index/index"`
 	AppID  string `json:"appid,omitempty" doc:"AppID of the Mini Program to open, for a service account's rule"`
@@ -307,23 +304,23 @@ type FileStep struct {
 
 // RuleCheck is the expected result of adding a rule.
 type RuleCheck struct {
-	ErrCode     int         `json:"errcode" doc:"errcode that an add would return; 0 = only the verification file could fail"`
-	Detail      string      `json:"detail" doc:"description of the error"`
-	File        string      `json:"file" doc:"URL of the verification file; empty if no file is required or the prefix is invalid"`
-	ConfirmFile ConfirmFile `json:"confirm_file"`
-	Trusted     bool        `json:"trusted" doc:"whether the operator trusts the host, so that an add does not check the file"`
-	InPlace     bool        `json:"in_place" doc:"whether the file was fetched and is correct"`
-	Steps       []FileStep  `json:"steps" doc:"steps of the check; empty if the file was not fetched"`
+	ErrCode          int              `json:"errcode" doc:"errcode that an add would return; 0 = only the verification file could fail"`
+	Detail           string           `json:"detail" doc:"description of the error"`
+	File             string           `json:"file" doc:"URL of the verification file; empty if no file is required or the prefix is invalid"`
+	VerificationFile VerificationFile `json:"confirm_file"`
+	Trusted          bool             `json:"trusted" doc:"whether the operator trusts the host, so that an add does not check the file"`
+	InPlace          bool             `json:"in_place" doc:"whether the file was fetched and is correct"`
+	Steps            []FileStep       `json:"steps" doc:"steps of the check; empty if the file was not fetched"`
 }
 
 // Create adds an unpublished rule for an account, with the same checks as Wire.CreateRule, but without a token of the account. If
 // the rule is invalid, the result is a *Problem with status 422 that describes the error.
-func (c RulesService) Create(ctx context.Context, appid string, r OwnRule) (StoredRule, error) {
+func (c RulesService) Create(ctx context.Context, appid string, r RuleInput) (StoredRule, error) {
 	return post[StoredRule](ctx, c.patient(), accountPath(appid, "rules"), r)
 }
 
 // Update changes a rule of an account; see Wire.UpdateRule.
-func (c RulesService) Update(ctx context.Context, appid string, r OwnRule) (StoredRule, error) {
+func (c RulesService) Update(ctx context.Context, appid string, r RuleInput) (StoredRule, error) {
 	return put[StoredRule](ctx, c.transport, accountPath(appid, "rules"), r)
 }
 
@@ -339,9 +336,9 @@ func (c RulesService) Delete(ctx context.Context, appid, prefix string) (StoredR
 
 // Check returns the expected result of Create and the required address of the verification file; if fetch is true, the server also
 // fetches the file. It changes nothing.
-func (c RulesService) Check(ctx context.Context, appid string, r OwnRule, fetch bool) (RuleCheck, error) {
+func (c RulesService) Check(ctx context.Context, appid string, r RuleInput, fetch bool) (RuleCheck, error) {
 	return post[RuleCheck](ctx, c.patient(), accountPath(appid, "rules", "check"), struct {
-		OwnRule
+		RuleInput
 		Fetch bool `json:"fetch,omitempty"`
 	}{r, fetch})
 }

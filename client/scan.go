@@ -48,7 +48,7 @@ type Decision struct {
 
 // Matched is the rule, code or key that a scan matched.
 type Matched struct {
-	Kind          string `json:"kind"` // Kind is rule, test_link, service_rule, code, …
+	Kind          string `json:"kind" enum:"rule,test_link,service_rule,code,gs1"`
 	Prefix        string `json:"prefix,omitempty"`
 	ApplicationID int64  `json:"application_id,omitempty"` // of a code
 	CodeIndex     *int64 `json:"code_index,omitempty"`
@@ -94,7 +94,7 @@ type Explanation struct {
 type Step struct {
 	Prefix  string `json:"prefix"`
 	Owner   string `json:"owner"`
-	Verdict string `json:"verdict"`
+	Verdict string `json:"verdict" enum:"opens,matches_but_shorter,unpublished_hides,unpublished,scheme_differs,host_differs,not_sub_path,path_differs,parameters_differ,no_release,owner_switched_off"`
 	English string `json:"en"`
 	Chinese string `json:"zh"`
 

@@ -11,7 +11,7 @@ type ScanNode struct {
 	Node           string    `json:"node" doc:"ID of the node's journal"`
 	Name           string    `json:"name" doc:"host and data directory"`
 	StoppedCleanly bool      `json:"stopped_cleanly" doc:"whether the node stopped cleanly"`
-	Backlog        int64     `json:"backlog" doc:"scans not yet in the ledger at the node's last heartbeat"`
+	Backlog        int64     `json:"backlog" doc:"scans not yet in the scan log at the node's last heartbeat"`
 	LastSeenAt     time.Time `json:"last_seen_at"`
 	// Lag is nil for a node that is stopped, or that has never reported a lag.
 	Lag *NodeLag `json:"lag,omitempty" doc:"lag behind the audit log at the node's last report, which it sends once a minute"`
@@ -45,19 +45,19 @@ func (c ScanNodesService) Delete(ctx context.Context, node string) ([]ScanNode, 
 
 // LakeVerification compares the scan lake (serve --lake) with the scan log.
 type LakeVerification struct {
-	Days  []LakeDay  `json:"days" doc:"results by day; days whose scans were partly removed from the ledger are omitted"`
+	Days  []LakeDay  `json:"days" doc:"results by day; days whose scans were partly removed from the scan log are omitted"`
 	Nodes []LakeNode `json:"nodes"`
 }
 
 // LakeDay compares one day of the scan log with the same day in the lake.
 type LakeDay struct {
 	Date       string `json:"date"`
-	ScanLog    int64  `json:"scan_log" doc:"scans in the ledger"`
+	ScanLog    int64  `json:"scan_log" doc:"scans in the scan log"`
 	Lake       int64  `json:"lake" doc:"rows in the data lake"`
 	Missing    int64  `json:"missing" doc:"scans that are overdue in the data lake"`
 	Pending    int64  `json:"pending" doc:"scans of the last minute that are not in the data lake yet"`
 	Duplicates int64  `json:"duplicates" doc:"additional rows of scans that are in the data lake more than once"`
-	Unexpected int64  `json:"unexpected" doc:"rows without a scan in the ledger"`
+	Unexpected int64  `json:"unexpected" doc:"rows without a scan in the scan log"`
 	NotErased  int64  `json:"not_erased" doc:"rows with the hash of an erased user"`
 }
 

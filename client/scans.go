@@ -234,7 +234,7 @@ type Statistics struct {
 	Counted    struct {
 		ScanID     string     `json:"scan_id" answer:"optional"`
 		OccurredAt *time.Time `json:"occurred_at"`
-		Scans      int64      `json:"scans"`
+		Scans      int64      `json:"scans" answer:"optional"` // 0 for a caller who is restricted to some accounts.
 	} `json:"counted"`
 }
 
@@ -312,9 +312,9 @@ type Difference struct {
 
 // Recount is the result of recounting the entire scan log.
 type Recount struct {
-	Scans           int64        `json:"scans" doc:"scans in the ledger"`
-	Duplicates      int64        `json:"duplicates" doc:"scans that are in the ledger more than once; 0 in a sound ledger"`
-	Missing         int64        `json:"missing" doc:"counted scans that the ledger lost, for example with a damaged file; more than 0 counts as one difference"`
+	Scans           int64        `json:"scans" doc:"scans in the scan log"`
+	Duplicates      int64        `json:"duplicates" doc:"scans that occur more than once in the scan log; expected: 0"`
+	Missing         int64        `json:"missing" doc:"counted scans that are missing from the scan log, for example because of a corrupted file; more than 0 counts as one difference"`
 	Compared        int64        `json:"compared" doc:"number of counts compared"`
 	DifferenceCount int64        `json:"difference_count"`
 	Differences     []Difference `json:"differences" doc:"differences, at most 100"`
@@ -387,20 +387,17 @@ type Acknowledgement struct {
 
 // AlarmQuery selects alarms; the zero value selects the oldest 100 alarms.
 type AlarmQuery struct {
-	After  int64 `query:"after"`  // After selects only alarms with a higher ID.
-	Before int64 `query:"before"` // Before selects only alarms with a lower ID; 0 means no limit.
-	Newest bool  `query:"newest"` // newest first
-	// State selects dismissed alarms, open alarms (not dismissed), or the suspicious or confirmed open alarms; "" means all.
-	// watch selects codes near an alarm instead, highest score first and without further pages.
-	State string `query:"state" enum:"open,dismissed,suspicious,confirmed,watch"`
-	// Acknowledged selects alarms that are acknowledged ("true") or not ("false"); "" means both.
-	Acknowledged string `query:"acknowledged" enum:"true,false"`
-	Case         int64  `query:"case"`     // only alarms of this case; 0 means all
-	Assignee     string `query:"assignee"` // only alarms of cases of this person; "" means all
-	// ApplicationID selects only alarms about codes of one application; 0 means all applications.
-	ApplicationID int64  `query:"application_id"`
-	Owner         string `query:"owner"` // AppID of the owner of the applications; "" means all accounts that the caller may see.
-	Limit         int    `query:"limit"` // Maximum number of alarms, at most 1,000; 0 means 100.
+	Owner  string `query:"owner" maxLength:"128" doc:"AppID: only alarms about codes of this account; default: all visible accounts"`
+	After  int64  `query:"after" minimum:"0" doc:"only alarms with a greater ID"`
+	Before int64  `query:"before" minimum:"0" doc:"only alarms with a smaller ID; with newest, pages backwards"`
+	Newest bool   `query:"newest" doc:"newest first"`
+	// watch selects codes near an alarm instead of alarms, highest score first and without further pages; "" means all alarms.
+	State         string `query:"state" enum:"open,dismissed,suspicious,confirmed,watch" doc:"open = suspicious or confirmed; watch = at least two thirds of the threshold"`
+	Acknowledged  string `query:"acknowledged" enum:"true,false" doc:"only acknowledged, or only unacknowledged alarms"`
+	Case          int64  `query:"case" minimum:"0" doc:"only alarms of this case"`
+	Assignee      string `query:"assignee" maxLength:"128" doc:"only alarms of cases with this assignee"`
+	ApplicationID int64  `query:"application_id" minimum:"0" doc:"only alarms of codes of this application"`
+	Limit         int    `query:"limit" minimum:"0" maximum:"1000" doc:"maximum number of alarms; default: 100, in an export all"`
 }
 
 // CountUnacknowledged returns the number of alarms about an account's applications that are neither acknowledged nor dismissed;
@@ -451,7 +448,7 @@ type BatchAlarm struct {
 	// ProposedThreshold is 0 if fewer than 3,000 codes were scanned in the first four weeks.
 	ProposedThreshold int64 `json:"proposed_threshold,omitempty" answer:"optional" doc:"threshold with one false alarm in 1,000 codes"`
 	ProposalCodes     int   `json:"proposal_codes,omitempty" answer:"optional" doc:"codes scanned in the first four weeks, at most 20,000"`
-	Revised
+	HasRevision
 }
 
 // BatchAlarmPut sets the alarm threshold of an application. If Threshold is 0 and Off is false, the server's default applies.
@@ -482,7 +479,7 @@ type AlarmReplay struct {
 	Dismissed      int64           `json:"dismissed" doc:"number of these alarms that were dismissed"`
 	StillDismissed int64           `json:"still_dismissed" doc:"codes whose alarm was dismissed and for which the threshold would have raised one too"`
 	FirstAlarms    []ReplayedAlarm `json:"first_alarms" doc:"first 100 alarms that the threshold would have raised, oldest first"`
-	Since          *time.Time      `json:"since,omitempty" doc:"time before which scans were removed from the ledger, which may reduce scores in the replay"`
+	Since          *time.Time      `json:"since,omitempty" doc:"time before which scans were removed from the scan log, which may reduce scores in the replay"`
 }
 
 // ReplayedAlarm is an alarm that a threshold would have raised.

@@ -18,7 +18,7 @@ type Webhook struct {
 	Alarms    bool           `json:"alarms"`
 	Enabled   bool           `json:"enabled" doc:"whether events are collected and sent; a response with status 410 disables the webhook"`
 	CreatedAt time.Time      `json:"created_at"`
-	Revised
+	HasRevision
 	FailingSince *time.Time `json:"failing_since,omitempty" doc:"in lists: creation time of the oldest pending delivery that failed"`
 }
 
@@ -47,8 +47,8 @@ func (w Webhook) Put() WebhookPut {
 	return WebhookPut{URL: w.URL, Codes: w.Codes, Rules: w.Rules, Alarms: w.Alarms}
 }
 
-// WebhookAdded is a new webhook with its secret.
-type WebhookAdded struct {
+// CreatedWebhook is a new webhook with its secret.
+type CreatedWebhook struct {
 	Webhook Webhook `json:"webhook"`
 	Secret  string  `json:"secret" doc:"secret for verifying signatures as in the Standard Webhooks specification; returned only once"`
 }
@@ -66,8 +66,8 @@ func (c *transport) webhooks(ctx context.Context, method, path string) ([]Webhoo
 
 // Create adds a webhook, which receives scans and alarms from now on. The webhook's secret is shown only in this response. If w is
 // invalid, the result is a *Problem with status 422 that describes the error.
-func (c WebhooksService) Create(ctx context.Context, w WebhookPut) (WebhookAdded, error) {
-	return post[WebhookAdded](ctx, c.transport, "webhooks", w)
+func (c WebhooksService) Create(ctx context.Context, w WebhookPut) (CreatedWebhook, error) {
+	return post[CreatedWebhook](ctx, c.transport, "webhooks", w)
 }
 
 // Update changes the events and the address of a webhook. Update also enables or disables the webhook, unless enabled is nil.
@@ -104,7 +104,7 @@ type Delivery struct {
 	ID          int64           `json:"id"`
 	Webhook     int64           `json:"webhook"`
 	Event       string          `json:"event" doc:"event ID, equal for all attempts; header webhook-id"`
-	State       string          `json:"state" enum:"waiting,delivered,failed"`
+	State       string          `json:"state" enum:"pending,delivered,failed"`
 	Body        json.RawMessage `json:"body"`
 	CreatedAt   time.Time       `json:"created_at"`
 	Attempts    int             `json:"attempts"`
@@ -123,7 +123,7 @@ type DeliveryList struct {
 // DeliveryQuery selects deliveries, newest first; the zero value selects all deliveries.
 type DeliveryQuery struct {
 	Webhook int64  `query:"webhook" minimum:"0"`                   // ID of a webhook; 0 means all webhooks.
-	State   string `query:"state" enum:"waiting,delivered,failed"` // "" = any
+	State   string `query:"state" enum:"pending,delivered,failed"` // "" = any
 	Before  int64  `query:"before" minimum:"0" doc:"only deliveries with a smaller ID"`
 	Limit   int    `query:"limit" default:"100" minimum:"1" maximum:"1000"`
 }

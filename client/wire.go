@@ -255,21 +255,21 @@ func (c WireService) DeleteRule(ctx context.Context, prefix, appid string) error
 	return c.call(ctx, "/cgi-bin/wxopen/qrcodejumpdelete", body, nil)
 }
 
-// ConfirmFile is the verification file of an account. The verification file must be accessible in the directory of a prefix before
+// VerificationFile is the verification file of an account. The verification file must be accessible in the directory of a prefix before
 // the rule is added.
-type ConfirmFile struct {
+type VerificationFile struct {
 	Name    string `json:"name"`
 	Content string `json:"content"`
 }
 
 // GetVerificationFile returns the account's verification file, which never changes.
-func (c WireService) GetVerificationFile(ctx context.Context) (ConfirmFile, error) {
+func (c WireService) GetVerificationFile(ctx context.Context) (VerificationFile, error) {
 	var reply struct {
 		Name    string `json:"file_name"`
 		Content string `json:"file_content"`
 	}
 	err := c.call(ctx, "/cgi-bin/wxopen/qrcodejumpdownload", map[string]any{}, &reply)
-	return ConfirmFile(reply), err
+	return VerificationFile(reply), err
 }
 
 func wirePost(path string, query url.Values, body []byte) request {

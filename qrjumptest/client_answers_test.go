@@ -128,7 +128,7 @@ func TestClientCalls_MinimalSchemaResponse(t *testing.T) {
 	for name, call := range everyCall {
 		err := call(t.Context(), c)
 		_, notOurs := errors.AsType[*client.WrongServer](err)
-		assert.True(t, err == nil || notOurs && strings.Contains(err.Error(), " wire ("), "%s: %v", name, err)
+		assert.True(t, err == nil || notOurs && strings.Contains(err.Error(), " platform API ("), "%s: %v", name, err)
 	}
 }
 
@@ -220,7 +220,7 @@ func TestClientDecode_NamesMissingField(t *testing.T) {
 	} {
 		s := &stub{answers: []func(*http.Request) (int, string){says(200, answer)}}
 		_, err := connect(t, "http://x", client.Options{HTTP: &http.Client{Transport: s}}).Rules.ListChanges(t.Context(), "p")
-		want := "GET /admin/v1/rules/history: http://x does not answer like the admin API "
+		want := "GET /admin/v1/rules/history: the response from http://x is not from the admin API "
 		assert.True(t, (flaw != "" || err == nil) && (flaw == "" || strings.HasPrefix(fmt.Sprint(err), want+flaw)),
 			"%s: got %v, want %s%s", answer, err, want, flaw)
 	}

@@ -116,14 +116,14 @@ func TestClientAdmin_AllCalls(t *testing.T) {
 	all, err := c.Accounts.List(ctx, "", 1)
 	require.True(t, err == nil && len(all) == 1 && all[0].AppID == shop.AppID, "got %+v, %v", all, err)
 	one, err := c.Accounts.Get(ctx, shop.AppID)
-	require.True(t, err == nil && one.Members["bob"] == "trial" && one.ConfirmFile.Name != "", "got %+v, %v", one, err)
+	require.True(t, err == nil && one.Members["bob"] == "trial" && one.VerificationFile.Name != "", "got %+v, %v", one, err)
 	stored, err := c.Rules.List(ctx, client.StoredRuleQuery{Owner: shop.AppID})
 	assert.True(t, err == nil && len(stored) == 2 && stored[0].PublishedAt != nil && stored[1].PublishedAt == nil,
 		"got the rules %+v, %v", stored, err)
 	rest, err := c.Rules.List(ctx, client.StoredRuleQuery{After: stored[0].ID, Limit: 1})
 	assert.True(t, err == nil && len(rest) == 1 && rest[0].ID == stored[1].ID, "got %+v, %v after the first rule", rest, err)
 	require.NoError(t, c.Wire.CreateRule(ctx, client.RuleDraft{Prefix: "https://tea.example/", Path: "p"}))
-	checks, err := c.Verifications.ListChecks(ctx, client.ConfirmationQuery{Owner: shop.AppID, Limit: 1})
+	checks, err := c.Verifications.ListChecks(ctx, client.VerificationQuery{Owner: shop.AppID, Limit: 1})
 	assert.True(t, err == nil && len(checks) == 1 && checks[0].OK && checks[0].Prefix == "https://tea.example/",
 		"got the checks %+v, %v", checks, err)
 	require.NoError(t, c.Settings.Update(ctx, map[string]any{"publish_quota": 7}))
@@ -157,14 +157,14 @@ func TestClientEmulator_AllCalls(t *testing.T) {
 	if after, err := c.Emulator.GetClock(ctx); err != nil || !after.Frozen || after.Now.Sub(before.Now) < 36*time.Hour {
 		t.Errorf("got the clock %+v, %v, from %+v", after, err, before)
 	}
-	require.NoError(t, c.Emulator.CreateFault(ctx, client.Fault{Path: "/cgi-bin/wxopen/qrcodejumpdownload", ErrCode: 886001, Remaining: new(1)}))
-	_, err = c.Wire.GetVerificationFile(ctx)
-	w, ok := errors.AsType[*client.WireError](err)
+	require.NoError(t, c.Emulator.CreateFault(ctx, client.Fault{Path: "/cgi-bin/wxopen/qrcodejumpdownload", ErrCode: 886001,
+		Remaining: new(1)}))
+	w, ok := errors.AsType[*client.WireError](assert.ErrorOf(c.Wire.GetVerificationFile(ctx)))
 	assert.True(t, ok && w.Code == 886001, "got %v, want the fault", err)
-	require.NoError(t, c.Emulator.CreateFault(ctx, client.Fault{Path: "/cgi-bin/wxopen/qrcodejumpadd", ErrCode: -1, After: true, Remaining: new(1)}))
+	require.NoError(t, c.Emulator.CreateFault(ctx, client.Fault{Path: "/cgi-bin/wxopen/qrcodejumpadd", ErrCode: -1, After: true,
+		Remaining: new(1)}))
 	rule := client.RuleDraft{Prefix: "https://coffee.example/after/", Path: "p", OpenVersion: 3}
-	err = c.Wire.CreateRule(ctx, rule)
-	w, ok = errors.AsType[*client.WireError](err)
+	w, ok = errors.AsType[*client.WireError](c.Wire.CreateRule(ctx, rule))
 	assert.True(t, ok && w.Code == -1, "got %v, want the fault", err)
 	err = c.Wire.CreateRule(ctx, rule)
 	w, ok = errors.AsType[*client.WireError](err)

@@ -103,7 +103,7 @@ func TestClientCodes_ApplyToTicket(t *testing.T) {
 	for _, e := range found.History {
 		did = append(did, e.Action+" by "+e.Actor)
 	}
-	if got := strings.Join(did, ", "); got != "withdraw by admin, activate by dora, redeem by admin, redeem by till, activate by "+
+	if got := strings.Join(did, ", "); got != "deactivate by admin, activate by dora, redeem by admin, redeem by till, activate by "+
 		brand.AppID+", activate by "+brand.AppID ||
 		!found.Redeemed || !found.Active || found.Activation == nil || found.Activation.Binding.WxaPath != "pages/j/j" {
 		t.Errorf("got %s of %+v", got, found)
@@ -148,10 +148,10 @@ func TestClientDownload_JSONVariants(t *testing.T) {
 			fault: "errcode 80309 expired (rid "},
 		"an error and a text":     {answer: `{"errcode":80309,"errmsg":"expired","buffer":""}`, fault: "errcode 80309 expired"},
 		"an error at the end":     {answer: `{"buffer":"QUJD","errcode":80309,"errmsg":"expired"}`, fault: "errcode 80309 expired"},
-		"no text":                 {answer: `{"errcode":0,"errmsg":"ok"}`, fault: "does not answer like the wire"},
-		"a text that is none":     {answer: `{"buffer":null}`, fault: "does not answer like the wire"},
-		"another escape":          {answer: `{"buffer":"\u4f60"}`, fault: "does not answer like the wire"},
-		"no JSON":                 {answer: `<html>`, fault: "does not answer like the wire"},
+		"no text":                 {answer: `{"errcode":0,"errmsg":"ok"}`, fault: "is not from the platform API"},
+		"a text that is none":     {answer: `{"buffer":null}`, fault: "is not from the platform API"},
+		"another escape":          {answer: `{"buffer":"\u4f60"}`, fault: "is not from the platform API"},
+		"no JSON":                 {answer: `<html>`, fault: "is not from the platform API"},
 		"cut before the text":     {answer: `{"errcode":0,"errm`, fault: "incomplete package: unexpected EOF"},
 		"cut in the text":         {answer: `{"buffer":"QUJD`, fault: "incomplete package: unexpected EOF"},
 		"cut behind it":           {answer: `{"buffer":"QUJD"`, fault: "incomplete package: unexpected EOF"},

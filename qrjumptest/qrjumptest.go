@@ -132,7 +132,7 @@ func (s *Server) Fail(f Fault) {
 }
 
 // Faults returns the active faults with the number of their occurrences.
-func (s *Server) Faults() (list []client.FaultInForce) {
+func (s *Server) Faults() (list []client.ActiveFault) {
 	s.t.Helper()
 	s.operate("reading the faults", func(ctx context.Context, c *client.Client) (err error) {
 		list, err = c.Emulator.ListFaults(ctx)

@@ -10,17 +10,17 @@ import (
 )
 
 func TestShop_TableOpensPage(t *testing.T) {
-	// A server of this test alone, on a free port. It ends with the test.
+	// A separate server for this test, on a free port. It stops when the test ends.
 	srv := qrjumptest.Start(t, qrjumptest.Strict())
 
-	// Your program calls srv.URL in place of the platform. Here a client of ours stands for it.
+	// Your program calls srv.URL in place of the platform. In this example, the qrjump client takes its place.
 	shop := srv.As("wxc0ffee0000000001", "c0ffee00000000000000000000000001")
 	err := shop.Wire.CreateRule(t.Context(), client.RuleDraft{Prefix: "https://tea.example/t/", Path: "pages/table/table"})
 	if err != nil {
 		t.Fatal(err)
 	}
 
-	// The platform answers "system error" once. A good program calls again.
+	// The server returns "system error" once. A correct program retries.
 	srv.Fail(qrjumptest.Fault{Path: "/cgi-bin/wxopen/qrcodejumppublish", ErrCode: -1, Remaining: new(1)})
 	err = shop.Wire.PublishRule(t.Context(), "https://tea.example/t/")
 	if refused, ok := errors.AsType[*client.WireError](err); !ok || refused.Code != -1 {
@@ -35,7 +35,7 @@ func TestShop_TableOpensPage(t *testing.T) {
 		t.Errorf("it opens %+v", d)
 	}
 
-	// Three hours later the token of the program is over. It must get a new one.
+	// Three hours later the token has expired, so the program must get a new one.
 	srv.Advance(3 * time.Hour)
 	if err := shop.Wire.DeleteRule(t.Context(), "https://tea.example/t/", ""); err != nil {
 		t.Error(err)

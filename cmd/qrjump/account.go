@@ -68,7 +68,7 @@ func (c *accountList) Run(s *session, qrjump *client.Client) error {
 		rest = tr("account.see_account_show")
 	}
 	return listing[client.Account]{name: "accounts", none: tr("account.no_account"), more: rest,
-		heads: []string{"APPID", "KIND", "SUBJECT", "CERTIFIED", "VERSIONS", "JUMP", "NAME"},
+		heads: []string{"APPID", "KIND", "SUBJECT", "CERTIFIED", "VERSIONS", "RULES", "NAME"},
 		row: func(a client.Account) []string {
 			return []string{a.AppID, a.Kind, a.Subject, yesNo(a.Certified), orDash(strings.Join(a.Versions, " ")),
 				onOff(a.JumpOpen), a.Name}
@@ -107,15 +107,15 @@ type accountShow struct {
 type accountSections struct {
 	client.Account
 	client.Quota
-	Authorizations []client.Holding      `json:"authorizations"`
-	Links          []client.AccountLink  `json:"links"`
-	Notifications  []client.Notification `json:"notifications"`
-	OpenID         string                `json:"openid,omitempty"`
+	Authorizations []client.ComponentGrant `json:"authorizations"`
+	Links          []client.AccountLink    `json:"links"`
+	Notifications  []client.Notification   `json:"notifications"`
+	OpenID         string                  `json:"openid,omitempty"`
 }
 
-// Run shows one account with its permissions, platforms, links and notices.
+// Run shows one account with its permissions, platforms, links and notifications.
 func (c *accountShow) Run(s *session, qrjump *client.Client) error {
-	a := accountSections{Authorizations: []client.Holding{}, Links: []client.AccountLink{}, Notifications: []client.Notification{}}
+	a := accountSections{Authorizations: []client.ComponentGrant{}, Links: []client.AccountLink{}, Notifications: []client.Notification{}}
 	var err error
 	if a.Account, err = qrjump.Accounts.Get(s.ctx, c.AppID); err != nil {
 		return aboutAccount(s, qrjump, "show", c.AppID, err)
@@ -168,7 +168,7 @@ func (a *accountSections) printSections(w io.Writer) {
 	if waiting != "" {
 		fmt.Fprintln(w, waiting)
 	}
-	section("account.notices", []string{"TIME", "WHAT", "PREFIX", "REASON"}, told)
+	section("account.notifications", []string{"TIME", "KIND", "PREFIX", "REASON"}, told)
 }
 
 // printAbilities prints each ability and whether the account has it. For the missing abilities, printAbilities also prints the unfulfilled
@@ -209,12 +209,12 @@ func printAccount(w io.Writer, a client.Account) {
 	printFields(w,
 		[2]string{"appid", a.AppID}, [2]string{"kind", a.Kind}, [2]string{"name", a.Name}, [2]string{"subject", a.Subject},
 		[2]string{"certified", yesNo(a.Certified)}, [2]string{"versions", orDash(strings.Join(a.Versions, ", "))},
-		[2]string{"pages", strings.Join(a.Pages, ", ")}, [2]string{"jump", onOff(a.JumpOpen)},
+		[2]string{"pages", strings.Join(a.Pages, ", ")}, [2]string{"rules", onOff(a.JumpOpen)},
 		[2]string{"features", strings.Join(a.Features, ", ")},
 		[2]string{"members", strings.Join(members, ", ")}, [2]string{"linked", strings.Join(a.Linked, ", ")},
 		[2]string{"messages", a.MessageURL}, [2]string{"addresses", strings.Join(a.IPAllowlist, ", ")},
 		[2]string{"secret", textIf(a.SecretFrozen, "frozen")},
-		[2]string{"file", a.ConfirmFile.Name + " with " + a.ConfirmFile.Content}, [2]string{"created", formatTime(a.CreatedAt)})
+		[2]string{"file", a.VerificationFile.Name + " with " + a.VerificationFile.Content}, [2]string{"created", formatTime(a.CreatedAt)})
 }
 
 type accountSet struct {
@@ -268,7 +268,7 @@ func changedFeatures(have, changes []string) ([]string, error) {
 // Run creates an account, or changes the fields whose flags are set; a change fails if the account changed after this command read it.
 func (c *accountSet) Run(s *session, qrjump *client.Client) error {
 	want := client.AccountPut{JumpOpen: true}
-	did, ctx := tr("account.created", c.AppID), client.IfNone(s.ctx)
+	did, ctx := tr("account.created", c.AppID), client.IfNoneMatch(s.ctx)
 	old, err := qrjump.Accounts.Get(s.ctx, c.AppID)
 	switch {
 	case err == nil:

@@ -86,7 +86,7 @@ func readAPI(ctx context.Context, qrjump *client.Client) (apiTable, error) {
 	err = json.NewDecoder(answer.Body).Decode(&document)
 	if err != nil || len(document.Paths) == 0 || len(document.Components.Schemas) == 0 {
 		return apiTable{}, &client.WrongServer{URL: qrjump.URL(), API: "admin API", Call: "GET /openapi.json",
-			Flaw: "(no document of its operations)"}
+			Reason: "(no document of its operations)"}
 	}
 	table := apiTable{schemas: document.Components.Schemas}
 	for path, methods := range document.Paths {

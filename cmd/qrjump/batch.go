@@ -173,8 +173,6 @@ func (f templateFlags) place(s *session, o outputFlags, operator *client.Client,
 	return o.outcome(s, order, nil, "batch.text_costs_bits", orderState(order), order.Text, order.TextBits)
 }
 
-func orDefaultText(template string) string { return cmp.Or(template, "{prefix}{secret}") }
-
 type batchShow struct {
 	member
 	adminFlags
@@ -211,7 +209,7 @@ func (c *batchShow) Run(s *session, wire *client.Client) error {
 			[2]string{"ready", countedCodes(ready) + " in " + counted(len(a.Segments), "segment")},
 			[2]string{"created", formatTime(a.CreatedAt)}, [2]string{"updated", formatTime(a.UpdatedAt)})
 		if known {
-			printFields(w, [2]string{"text", strconv.Quote(orDefaultText(form.Text))},
+			printFields(w, [2]string{"text", strconv.Quote(cmp.Or(form.Text, "{prefix}{secret}"))},
 				[2]string{"guess", fmt.Sprintf("%d bits", form.TextBits)})
 		}
 		if len(rows) > 0 {
@@ -393,11 +391,11 @@ func (c *batchRetarget) Run(s *session, qrjump *client.Client) error {
 // orderState describes the state of an order, and the next step.
 func orderState(o client.Order) string {
 	switch o.State {
-	case "waits":
+	case "pending_approval":
 		return tr("batch_order.waiting_for_approval", o.ISV, o.Account, o.Account, o.Revision, shellWord(o.ISV))
-	case "refused":
+	case "rejected":
 		return tr("batch_order.refused_order_of", o.DecidedBy, o.ISV, o.Account)
-	case "making":
+	case "generating":
 		return tr("batch_order.approved_without_codes", o.ISV, o.Account)
 	}
 	return tr("batch_order.application_next_qrjump_batch_schedule", o.ApplicationID)
@@ -439,6 +437,6 @@ func (c *batchOrders) Run(s *session, qrjump *client.Client) error {
 			"ACTIVE", "PACKAGES", "DOWNLOADED"},
 		row: func(o client.Order) []string {
 			return []string{o.Account, o.ISV, number(o.Count), orDash(o.Text), o.RequestedBy, o.State, o.Revision,
-				orDash(o.DecidedBy), numberOrNone(o.ApplicationID), number(o.Active), number(o.Packages), number(o.Fetched)}
+				orDash(o.DecidedBy), numberOrNone(o.ApplicationID), number(o.Active), number(o.Packages), number(o.Downloaded)}
 		}}.print(s, c.outputFlags, all, nil)
 }

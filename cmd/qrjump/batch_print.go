@@ -72,7 +72,6 @@ type batchListCodes struct {
 	rangeFlags
 	Batch     int64    `arg:"" name:"id"`
 	Codes     []string `arg:"" name:"range"`
-	Format    string   `enum:"csv,ndjson,text,lines" default:"csv" placeholder:"csv|ndjson|text|lines"`
 	Columns   []string `enum:"index,code,text,matrix,mark,pin" placeholder:"index|code|text|matrix|mark|pin"`
 	Lanes     int64    `placeholder:"N"`
 	PerFile   int64    `placeholder:"N"`
@@ -87,12 +86,12 @@ const maxLanes = 1000
 
 // table returns the layout of the list: its columns, and the number of codes per line (lanes).
 func (c *batchListCodes) table() (labels.Table, error) {
-	t := labels.Table{List: labels.List(c.Format), Columns: c.Columns, Lanes: int(c.Lanes), Mark: c.MarkEvery}
-	switch isTable := c.Format == "csv" || c.Format == "ndjson"; {
+	t := labels.Table{List: labels.List(c.Output), Columns: c.Columns, Lanes: int(c.Lanes), Mark: c.MarkEvery}
+	switch isTable := c.Output == "csv" || c.Output == "ndjson"; {
 	case c.Lanes < 0 || c.Lanes > maxLanes || c.PerFile < 0 || c.MarkEvery < 0:
 		return t, misused("batch_print.lanes", maxLanes)
 	case !isTable && (len(c.Columns) > 0 || c.Lanes > 0 || c.MarkEvery > 0):
-		return t, misused("batch_print.columns", c.Format)
+		return t, misused("batch_print.columns", c.Output)
 	case len(c.Columns) == 0:
 		t.Columns = labels.UsualColumns
 	}
@@ -112,8 +111,8 @@ func (c *batchListCodes) Run(s *session) error {
 	src, err := c.source(s)
 	switch {
 	case err != nil:
-	case c.Format == "lines":
-		err = src.needMatrix("--format lines")
+	case c.Output == "lines":
+		err = src.needMatrix("--output lines")
 	case slices.Contains(list.Columns, matrixColumn):
 		err = src.needMatrix("--columns " + matrixColumn)
 	case slices.Contains(list.Columns, "pin") && !src.pins:
@@ -124,8 +123,8 @@ func (c *batchListCodes) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	settings := map[string]any{"list": c.Format}
-	if c.Format == "csv" || c.Format == "ndjson" {
+	settings := map[string]any{"list": c.Output}
+	if c.Output == "csv" || c.Output == "ndjson" {
 		settings["table"] = list
 	}
 	if c.PerFile > 0 {

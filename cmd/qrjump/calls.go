@@ -92,16 +92,16 @@ func (c *callsCommand) printStored(s *session, qrjump *client.Client) error {
 			if len(list.Errors) == 0 {
 				printMsg(w, "calls.no_call_failed")
 			} else {
-				heads := []string{"TIMES", "CODE", "ENDPOINT", "LAST", "RID", "REASON"}
+				heads := []string{"COUNT", "CODE", "ENDPOINT", "LAST", "RID", "REASON"}
 				printRows(w, heads, list.Errors, func(e client.CallError) []string {
 					return []string{strconv.Itoa(e.Count), strconv.Itoa(e.ErrCode), e.Endpoint, formatTime(e.LastAt), e.LastRID,
 						orDash(e.Detail)}
 				})
 			}
-			printSearched(w, list.Searched)
+			printSearched(w, list.SearchRange)
 		})
 	}
-	page, err := qrjump.Calls.ListPersisted(s.ctx, client.KeptCallQuery{RID: c.RID, Failed: c.Failed, Limit: min(c.Limit, 100),
+	page, err := qrjump.Calls.ListPersisted(s.ctx, client.CallLogQuery{RID: c.RID, Failed: c.Failed, Limit: min(c.Limit, 100),
 		CallSearch: client.CallSearch{Account: c.Account, Path: c.Path, ErrCode: c.ErrCode, Before: c.Before}})
 	if err != nil {
 		return fault("calls.list_calls_2", err)
@@ -115,12 +115,12 @@ func (c *callsCommand) printStored(s *session, qrjump *client.Client) error {
 	} else if err := c.lines(s, recorded(page.Calls), true); err != nil {
 		return err
 	}
-	printSearched(s.out, page.Searched)
+	printSearched(s.out, page.SearchRange)
 	return nil
 }
 
 // printSearched prints which part of the log was searched, and how to search further.
-func printSearched(w io.Writer, looked client.Searched) {
+func printSearched(w io.Writer, looked client.SearchRange) {
 	if looked.Since != nil {
 		printMsg(w, "calls.searched", counted(looked.Examined, "call"), formatTime(*looked.Since), formatTime(*looked.Until))
 	}
@@ -164,7 +164,7 @@ func (c *callsCommand) followKept(s *session, qrjump *client.Client) error {
 	if c.RID != "" {
 		return misused("calls.follow_and_rid_a_call")
 	}
-	query := client.KeptCallQuery{Failed: c.Failed, Limit: 1,
+	query := client.CallLogQuery{Failed: c.Failed, Limit: 1,
 		CallSearch: client.CallSearch{Account: c.Account, Path: c.Path, ErrCode: c.ErrCode}}
 	return c.follow(s, func() ([]client.RecordedCall, bool, error) {
 		first, newest := query.Limit == 1, query.After

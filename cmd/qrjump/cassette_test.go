@@ -95,7 +95,7 @@ func TestCassette_RecordCompareReplay(t *testing.T) {
 	url, _, stop = serving(t, "cassette", "replay", "same.ndjson", "--listen", "127.0.0.1:0")
 	get(t, url+"/cgi-bin/other")
 	code, tr = stop()
-	assert.True(t, code == 1 && tr == "1 line of the cassette not requested\nqrjump: replay same.ndjson: 1 call not in the cassette, "+
+	assert.True(t, code == 1 && tr == "1 line of the cassette were not requested\nqrjump: replay same.ndjson: 1 call not in the cassette, "+
 		"first GET /cgi-bin/other: line 1 of the cassette is GET /cgi-bin/token, got GET /cgi-bin/other\n",
 		"replay of what is not there: exit %d, %s", code, tr)
 

@@ -115,7 +115,7 @@ func (m cellMap) lines() (lines, mistakes []string) {
 	for _, kind := range []string{"appid/", "link/", "token/"} {
 		cellOf[kind] = m.Default
 	}
-	// While something moves, HAProxy rejects changes through the cells' own admin addresses: they do not tell whose they are.
+	// While something moves, HAProxy rejects changes through the admin addresses of the cells: the requests do not identify an account.
 	cellOf["admin/"] = "open"
 	if moving := m.Cells[movingCell]; len(moving.Accounts)+len(moving.Links) > 0 {
 		cellOf["admin/"] = movingCell

@@ -291,7 +291,7 @@ type codeChange struct {
 	selectedCodes
 }
 
-// Run makes the change that the command's name says.
+// Run makes the change that the command's name states.
 func (c *codeChange) Run(s *session, qrjump *client.Client, chosen *kong.Context) error {
 	return c.change(s, qrjump, c.outputFlags, nil, chosen.Selected().Name)
 }

@@ -24,7 +24,7 @@ func (c *componentList) Run(s *session, qrjump *client.Client) error {
 	})
 	return listing[client.Component]{name: "components",
 		none:  tr("component.there_is_no_third_party"),
-		heads: []string{"APPID", "AUTHORISED BY", "EVENTS GO TO", "MADE"},
+		heads: []string{"APPID", "AUTHORISED BY", "EVENT URL", "CREATED"},
 		row: func(component client.Component) []string {
 			return []string{component.AppID, strconv.Itoa(component.Total), orDash(component.EventURL), formatTime(component.CreatedAt)}
 		}}.print(s, c.outputFlags, all, failed("list", "components", err))
@@ -97,7 +97,7 @@ func (c *componentSet) Run(s *session, qrjump *client.Client) error {
 	old, err := qrjump.Components.Get(s.ctx, c.AppID)
 	ctx := client.IfMatch(s.ctx, old.Revision)
 	if isNotFound(err) {
-		did, ctx = tr("account.created", c.AppID), client.IfNone(s.ctx)
+		did, ctx = tr("account.created", c.AppID), client.IfNoneMatch(s.ctx)
 	} else if err != nil {
 		return failed(tr("component.save"), c.AppID, err)
 	}
@@ -123,9 +123,9 @@ func (c *componentSet) Run(s *session, qrjump *client.Client) error {
 func printPushes(w io.Writer, list []client.Push) {
 	fmt.Fprintln(w)
 	printMsg(w, "component.pushes")
-	heads := []string{"ID", "MADE", "KIND", "ACCOUNT", "STATE", "ATTEMPTS", "RESPONSE", "NEXT ATTEMPT", "ERROR"}
+	heads := []string{"ID", "CREATED", "KIND", "ACCOUNT", "STATE", "ATTEMPTS", "RESPONSE", "NEXT ATTEMPT", "ERROR"}
 	printRows(w, heads, reversed(list), func(p client.Push) []string {
-		state := "waiting"
+		state := "pending"
 		if p.Delivered {
 			state = "delivered"
 		} else if p.NextAt == nil {
@@ -148,7 +148,7 @@ func (c *componentRevoke) Run(s *session, qrjump *client.Client) error {
 	kind := c.AppID + " from " + c.Component
 	held, err := qrjump.Accounts.ListAuthorizations(s.ctx, c.AppID)
 	err = aboutAccount(s, qrjump, "revoke "+c.Component+" from", c.AppID, err)
-	if _, err := named(held, err, func(h client.Holding) string { return h.Component }, "revoke "+kind+": component", c.Component,
+	if _, err := named(held, err, func(h client.ComponentGrant) string { return h.Component }, "revoke "+kind+": component", c.Component,
 		tr("component.platform_that")+c.AppID+" authorised", "qrjump account show "+c.AppID); err != nil {
 		return err
 	}
@@ -172,7 +172,7 @@ type componentConsent struct {
 // Run grants an authorisation on the emulator in place of a human administrator.
 func (c *componentConsent) Run(s *session, qrjump *client.Client) error {
 	did := doing("consent", c.Component+" for "+c.AppID)
-	code, err := qrjump.Emulator.Authorize(s.ctx, client.Agreement{Component: c.Component, AppID: c.AppID, PreAuthCode: c.PreAuthCode,
+	code, err := qrjump.Emulator.Authorize(s.ctx, client.Consent{Component: c.Component, AppID: c.AppID, PreAuthCode: c.PreAuthCode,
 		PermissionSets: c.Set, Move: c.ForceExclusive})
 	if isProblem(err, http.StatusConflict) {
 		p, _ := errors.AsType[*client.Problem](err)
@@ -193,15 +193,15 @@ func (c *componentConsent) Run(s *session, qrjump *client.Client) error {
 // linkState describes the state of a link in words.
 func linkState(l client.AccountLink) string {
 	switch {
-	case l.Status == client.LinkStands && l.Unlinking:
+	case l.Status == client.LinkActive && l.Unlinking:
 		return tr("component.linked_its_end_waits_for")
-	case l.Status == client.LinkStands:
+	case l.Status == client.LinkActive:
 		return "linked"
-	case l.Status == client.LinkWaitsProgram:
+	case l.Status == client.LinkPendingMiniProgram:
 		return tr("component.waits_for_the_mini_program")
-	case l.Status == client.LinkWaitsAccount:
+	case l.Status == client.LinkPendingAccount:
 		return tr("component.waits_for_the_service_account")
-	case l.Status == client.LinkRefused:
+	case l.Status == client.LinkRejected:
 		return "refused"
 	}
 	return strconv.Itoa(l.Status)

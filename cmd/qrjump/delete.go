@@ -66,18 +66,18 @@ func (c *deletion) remove(s *session, remove func(ctx context.Context, appid str
 
 // keptObjects returns the error for an object that cannot be deleted, with a remedy for each dependency that blocks the deletion.
 func keptObjects(d client.Deletion) error {
-	do := mapped(d.BlockedBy, func(item client.Amount) string { return amount(item) + ": " + remedyOf(item, d.AppID) })
+	do := mapped(d.BlockedBy, func(item client.DeletionCount) string { return amount(item) + ": " + remedyOf(item, d.AppID) })
 	return exitError{hintError{error: fault("delete.kept", plain(d.AppID), amounts(d.BlockedBy)), details: do}, exitRefused}
 }
 
-func amount(item client.Amount) string {
+func amount(item client.DeletionCount) string {
 	if key := "delete.of." + item.Kind; catalog.Has(key) {
 		return tr(key, item.Count)
 	}
 	return plain(item.Kind) + " " + strconv.Itoa(item.Count) // Only a newer server sends a kind that this program does not know.
 }
 
-func amounts(list []client.Amount) string {
+func amounts(list []client.DeletionCount) string {
 	return strings.Join(mapped(list, amount), tr("delete.and"))
 }
 
@@ -94,7 +94,7 @@ func printDeletion(w io.Writer, d client.Deletion) {
 }
 
 // remedyOf returns the remedy for an object that blocks the deletion of an account; "" means that this program knows no remedy.
-func remedyOf(item client.Amount, appid string) string {
+func remedyOf(item client.DeletionCount, appid string) string {
 	if key := "delete.do." + item.Kind; catalog.Has(key) {
 		return tr(key, plain(appid))
 	}

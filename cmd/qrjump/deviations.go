@@ -66,7 +66,7 @@ func printDeviations(w io.Writer, r reader, list []client.Deviation) {
 	slices.SortStableFunc(list, func(a, b client.Deviation) int {
 		return slices.Index(evidenceLevels, a.EvidenceLevel) - slices.Index(evidenceLevels, b.EvidenceLevel)
 	})
-	heads := []string{"BEHAVIOUR", "EVIDENCE", "ACCOUNT", "ENDPOINT", "TIMES", "FIRST", "LAST"}
+	heads := []string{"BEHAVIOUR", "EVIDENCE", "ACCOUNT", "ENDPOINT", "COUNT", "FIRST", "LAST"}
 	printRows(w, heads, list, func(d client.Deviation) []string {
 		return []string{d.Behaviour, d.EvidenceLevel, orDash(d.Account), d.Endpoint, number(d.Count), d.FirstRID, d.LastRID}
 	})
@@ -93,7 +93,7 @@ func (c *deviationsCommand) coverage(s *session, qrjump *client.Client) error {
 			printMsg(w, "deviations.no_call_was_made")
 			return
 		}
-		printRows(w, []string{"ERRCODE", "OCCURRED", "CALLS", "DESCRIPTION"}, found.Trials, func(t client.Trial) []string {
+		printRows(w, []string{"ERRCODE", "OCCURRED", "CALLS", "DESCRIPTION"}, found.Trials, func(t client.CoverageItem) []string {
 			met := cmp.Or(textIf(t.Occurred, number(int64(t.Count))), tr("deviations.not_covered"))
 			return []string{number(int64(t.ErrCode)), met, number(int64(t.Calls)), s.reader.inLanguage(t.English, t.Chinese)}
 		})

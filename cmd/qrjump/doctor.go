@@ -331,7 +331,8 @@ func (v *walk) operator(d serverProbe, named bool) {
 		v.Fail("credentials", msg("doctor.token.none", d.base), msg("doctor.metrics.none.next"))
 	case a.status == http.StatusUnauthorized:
 		v.Fail("credentials", msg("doctor.token.refused", d.base), msg("doctor.metrics.none.next"))
-	case json.Unmarshal(a.body, &problem) == nil && problem.Status == a.status && a.status != http.StatusNotFound:
+	case json.Unmarshal(a.body, &problem) == nil && problem.Status == a.status && a.status != http.StatusNotFound &&
+		a.status != http.StatusMisdirectedRequest:
 		v.Fail("credentials", msg("doctor.token.problem", d.base, a.status, problem.Detail), msg("doctor.metrics.none.next"))
 	default:
 		v.Fail("server", msg("doctor.no_admin", d.base), msg("doctor.no_admin.next"))
@@ -478,7 +479,7 @@ func measured(text []byte) map[string]float64 {
 const refusedOften = 3
 
 // wrongCredential returns a message about a credential that is rejected repeatedly, with its probable owner if known, and the next step.
-func wrongCredential(credential client.RefusedCredential) (message, next i18n.Message) {
+func wrongCredential(credential client.FailedAuthentication) (message, next i18n.Message) {
 	key := "doctor.refused." + credential.Kind
 	if !catalog.Has(key + ".next") { // Only a newer server sends a kind that this program does not know.
 		key = "doctor.refused.provider"
@@ -491,7 +492,7 @@ func wrongCredential(credential client.RefusedCredential) (message, next i18n.Me
 
 // credentials reports addresses and keys that are rejected repeatedly.
 func (v *walk) credentials(d serverProbe) {
-	var list client.RefusedCredentialList
+	var list client.FailedAuthenticationList
 	if _, ok := d.read("/admin/v1/failed-authentications", &list); !ok {
 		return
 	}

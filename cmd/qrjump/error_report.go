@@ -60,7 +60,7 @@ func join(happened, next string) string {
 // advice returns the next step for an error that has no advice of its own; the message is empty if no step is known.
 func advice(err error) i18n.Message {
 	if w, ok := errors.AsType[*client.WrongServer](err); ok {
-		if wantsTLS(w.Flaw) {
+		if wantsTLS(w.Reason) {
 			return msg("reach.https")
 		}
 		flag := map[string]string{
@@ -193,7 +193,7 @@ func (o conflictError) Unwrap() error { return o.Problem }
 // If an error means that the object changed after this command had read it, describeConflict adds to the error the author of that change
 // and the command in see, which prints the current state. Any other error is returned unchanged.
 func describeConflict(see string, err error) error {
-	p := client.ChangedMeanwhile(err)
+	p := client.PreconditionFailed(err)
 	if p == nil {
 		return err
 	}

@@ -19,8 +19,8 @@ type faultList struct{ operator }
 // Run lists the active faults.
 func (c *faultList) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.Emulator.ListFaults(s.ctx)
-	return listing[client.FaultInForce]{name: "faults", none: tr("fault.none"),
-		heads: []string{"ID", "PATH", "ACCOUNT", "EFFECT", "REMAINING", "TRIGGERED"}, row: func(f client.FaultInForce) []string {
+	return listing[client.ActiveFault]{name: "faults", none: tr("fault.none"),
+		heads: []string{"ID", "PATH", "ACCOUNT", "EFFECT", "REMAINING", "TRIGGERED"}, row: func(f client.ActiveFault) []string {
 			remaining := tr("fault.without_end")
 			if f.Remaining != nil {
 				remaining = strconv.Itoa(*f.Remaining)
@@ -174,5 +174,5 @@ func (c *faultClear) Run(s *session, qrjump *client.Client) error {
 	if len(ended) == 0 {
 		says = tr("fault.there_was_no_fault")
 	}
-	return c.outcome(s, map[string]any{"ended": append([]client.FaultInForce{}, ended...)}, nil, "plain", says)
+	return c.outcome(s, map[string]any{"ended": append([]client.ActiveFault{}, ended...)}, nil, "plain", says)
 }

@@ -113,7 +113,7 @@ func (c *gs1Set) Run(s *session, qrjump *client.Client) error {
 	}
 	ctx := client.IfMatch(s.ctx, e.Revision)
 	if fresh {
-		ctx = client.IfNone(s.ctx)
+		ctx = client.IfNoneMatch(s.ctx)
 	}
 	e, err = qrjump.GS1.Set(ctx, c.Key, e.GS1Put)
 	return c.print(s, e, failed("set", c.Key, describeConflict("qrjump gs1 list "+shellWord(c.Key), err)),

@@ -165,11 +165,11 @@ func TestGuidePages_CommandBlocksRun(t *testing.T) {
 				t.Errorf("%s: %v: %s", name, err, answer)
 				continue
 			}
-			_, table, _ := strings.Cut(page, "\n## Answer\n")
+			_, table, _ := strings.Cut(page, "\n## Response\n")
 			table, _, _ = strings.Cut(table, "\n## ")
 			tr, sometimes := map[string]string{}, map[string]bool{}
 			for _, row := range regexp.MustCompile("(?m)^\\| `([^`]+)` \\| ([^|]+) \\|([^|]*)").FindAllStringSubmatch(table, -1) {
-				tr[row[1]], sometimes[row[1]] = row[2], strings.Contains(row[3], "; only where ")
+				tr[row[1]], sometimes[row[1]] = row[2], strings.Contains(row[3], "; only if ")
 			}
 			came := map[string]string{}
 			typesOf("", answered, came)

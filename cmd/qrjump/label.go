@@ -167,7 +167,7 @@ func jobFlags(model *kong.Application) map[string]*kong.Flag {
 		member
 		adminFlags
 		packageKeyFlags
-	}{})
+	}{}, usualOutput)
 	if err != nil {
 		panic(err) // Only an invalid struct tag above causes this error.
 	}

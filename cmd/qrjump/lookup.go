@@ -132,7 +132,7 @@ func (c *searchCommand) Run(s *session, qrjump *client.Client) error {
 	if rest != "" {
 		empty += tr("find.incomplete") + strings.Join(found.Partial, ", ")
 	}
-	return listing[client.SearchHit]{name: "hits", none: empty, more: rest, heads: []string{"KIND", "WHAT", "NAME", "ACCOUNT"},
+	return listing[client.SearchHit]{name: "hits", none: empty, more: rest, heads: []string{"KIND", "OBJECT", "NAME", "ACCOUNT"},
 		row: func(h client.SearchHit) []string {
 			return []string{h.Kind, plain(h.Key), orDash(plain(h.Name)), orDash(h.Account)}
 		}}.print(s, c.outputFlags, found.Hits, nil)

@@ -77,7 +77,7 @@ type commands struct {
 	Batch struct {
 		Apply     batchApply     `cmd:"" group:"codes"`
 		Show      batchShow      `cmd:"" group:"codes"`
-		ListCodes batchListCodes `cmd:"" group:"codes"`
+		ListCodes batchListCodes `cmd:"" group:"codes" set:"outputs=csv,ndjson,text,lines" set:"output=csv" set:"output_env=QRJUMP_LIST_OUTPUT" set:"direct=yes"`
 		Download  batchDownload  `cmd:"" group:"codes"`
 		Activate  batchActivate  `cmd:"" group:"codes"`
 
@@ -154,9 +154,9 @@ type commands struct {
 	} `cmd:"" group:"cassettes"`
 	Probe probeCommand `cmd:"" group:"cassettes"`
 
-	Scans scansCommand `cmd:"" group:"scanned"`
+	Scans scansCommand `cmd:"" group:"scanned" set:"direct=yes"`
 	Stats struct {
-		Show      statsShow      `cmd:"" default:"withargs"`
+		Show      statsShow      `cmd:"" default:"withargs" set:"direct=yes"`
 		Unmatched statsUnmatched `cmd:""`
 		Alarms    statsAlarms    `cmd:""`
 	} `cmd:"" group:"scanned"`
@@ -334,8 +334,9 @@ func run(s session, args []string) int {
 	if err == nil {
 		if caller, ok := chosen.Selected().Target.Addr().Interface().(interface{ shape() *outputFlags }); ok {
 			flags := caller.shape()
+			flags.direct = chosen.Selected().Tag.Vars["direct"] != ""
 			withoutHeads, shaped.form = flags.NoHeaders, flags.Output
-			if flags.isCSV() {
+			if flags.direct && flags.Output == "csv" {
 				shaped.form = ""
 			}
 			lister, is := caller.(interface{ lists() bool })
@@ -410,7 +411,8 @@ func withHelpHint(err error) error {
 			see = strings.TrimSpace(see + " " + node.Path())
 		}
 	}
-	english := strings.ReplaceAll(err.Error(), `expected string value but got "EOL" (<EOL>)`, tr("parse.give_value"))
+	english := strings.NewReplacer(`expected string value but got "EOL" (<EOL>)`, tr("parse.give_value"),
+		`must be one of "",`, "must be one of ", `,"" but got`, " but got").Replace(err.Error())
 	says := inParsing(errors.New(english))
 	if found := oneOf.FindStringSubmatch(english); found != nil {
 		says += didYouMean(found[2], strings.Split(strings.ReplaceAll(found[1], `"`, ""), ",")...)
@@ -423,9 +425,13 @@ func withHelpHint(err error) error {
 }
 
 // newParser returns a parser that parses arguments into a table of commands.
+// usualOutput holds the properties of --output; a command with different formats overrides them in its tag.
+var usualOutput = kong.Vars{"outputs": "table,json,yaml,csv", "output": "table", "output_env": "QRJUMP_OUTPUT"}
+
 func newParser(s session, table any) (*kong.Kong, error) {
 	named := cmp.Or(s.named, &contextResolver{})
 	return kong.New(table, kong.Name("qrjump"), kong.Writers(s.out, s.err), kong.Help(s.printHelp), kong.Resolvers(named),
+		usualOutput,
 		kong.TypeMapper(reflect.TypeFor[time.Duration](), kong.MapperFunc(readSpan)), kong.NamedMapper("strict", strictness{}))
 }
 

@@ -81,7 +81,7 @@ func inReader(err error) error {
 		return refused{err, tr("doctor.no_answer", u.URL, u.Err)}
 	}
 	if w, ok := errors.AsType[*client.WrongServer](err); ok && english == w.Error() {
-		status, flaw, _ := strings.Cut(w.Flaw, ": ")
+		status, flaw, _ := strings.Cut(w.Reason, ": ")
 		return refused{err, tr("reach.wrong_server", w.Call, w.URL, errortext.In(outputLanguage.language(), "the "+w.API), status,
 			errortext.In(outputLanguage.language(), flaw))}
 	}

@@ -33,21 +33,20 @@ func (f *errWriter) Write(b []byte) (int, error) {
 }
 
 type outputFlags struct {
-	Output    string `short:"o" env:"QRJUMP_OUTPUT" enum:"table,json,yaml,csv" default:"table" placeholder:"FORMAT"`
+	Output    string `short:"o" env:"${output_env}" enum:"${outputs}" default:"${output}" placeholder:"FORMAT"`
 	NoHeaders bool
 	UTC       bool `name:"utc" env:"QRJUMP_UTC"`
 
-	ownCSV bool // true = the command itself writes CSV
+	direct bool // true = the command itself writes CSV, and formats that other commands do not have
 }
 
 // isTable reports whether the output is a table for people.
 func (o outputFlags) isTable() bool { return o.Output == "table" || o.Output == "" }
 
 // isJSON reports whether the command writes JSON, which is also the source for YAML and CSV output.
-func (o outputFlags) isJSON() bool { return !o.isTable() && !(o.ownCSV && o.Output == "csv") }
-
-// isCSV reports whether the command writes CSV itself.
-func (o outputFlags) isCSV() bool { return o.ownCSV && o.Output == "csv" }
+func (o outputFlags) isJSON() bool {
+	return !o.isTable() && !(o.direct && o.Output != "json" && o.Output != "yaml")
+}
 
 // zone is the time zone of printed times. A process runs a single command, which sets zone at its start.
 var zone = time.Local

@@ -57,7 +57,7 @@ func (c *packageCreate) Run(s *session, qrjump *client.Client) error {
 			return err
 		}
 	}
-	wish := client.PackageWish{From: r.From, To: r.To, Spare: c.Spare, Proofs: c.Proofs, Printer: name, Recipients: keys,
+	wish := client.PackageRequest{From: r.From, To: r.To, Spare: c.Spare, Proofs: c.Proofs, Printer: name, Recipients: keys,
 		Formats: append(c.Format, c.With...), Reason: c.Reason, Actor: c.Actor, DryRun: c.DryRun}
 	if err := c.check(); err != nil {
 		return err
@@ -201,7 +201,7 @@ func everyPackage(ctx context.Context, qrjump *client.Client, q client.PackageQu
 func (c *packageList) Run(s *session, qrjump *client.Client) error {
 	all, err := everyPackage(s.ctx, qrjump, client.PackageQuery{Account: c.Account, ApplicationID: c.Batch})
 	return listing[client.Package]{name: "packages", none: tr("package.no_packages_the_first_qrjump"),
-		heads: []string{"ID", "APPLICATION", "CODES", "PRINTER", "STATE", "SENT", "MADE", "BY", "REASON"},
+		heads: []string{"ID", "APPLICATION", "CODES", "PRINTER", "STATE", "DOWNLOADED", "CREATED", "BY", "REASON"},
 		row: func(p client.Package) []string {
 			state := tr("package.with_the_printer")
 			if p.RecalledAt != nil {

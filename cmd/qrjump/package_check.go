@@ -264,7 +264,7 @@ func printRun(w io.Writer, r printpackage.Report) {
 	fields := [][2]string{{"package", tr("package_check.of_application", r.Package, r.ApplicationID)},
 		{"lines", fmt.Sprint(r.Lines)}, {"ordered", countedCodes(r.Codes)}, {"read", fmt.Sprint(r.Read)},
 		{"spare used", fmt.Sprint(r.SpareUsed)}, {"reprints", fmt.Sprint(r.Count[printpackage.Reprint])},
-		{"unread", fmt.Sprint(r.Count[printpackage.Unread])}, {"false reads", tr("package_check.a_foreign_read", r.FalseRate)}}
+		{"unread", fmt.Sprint(r.Count[printpackage.Unread])}, {"false reads", fmt.Sprintf("%.1g", r.FalseRate)}}
 	printFields(w, fields...)
 	const shown = 20
 	if r.MissingCodes > 0 {

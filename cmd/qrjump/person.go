@@ -71,7 +71,7 @@ func (c *personAdd) Run(s *session, qrjump *client.Client) error {
 }
 
 // printMade prints an invitation and a new second factor, which are shown only once.
-func printMade(w io.Writer, made client.PersonMade) {
+func printMade(w io.Writer, made client.CreatedPerson) {
 	if made.Invitation != nil {
 		printMsg(w, "person.by_this_link_once_until", formatTime(made.Invitation.ExpiresAt), made.Invitation.URL)
 	}

@@ -86,14 +86,15 @@ func costs(list []probe) (calls, publishes int) {
 // probeRun is one run of the probe command.
 type probeRun struct {
 	*probeCommand
-	ctx      context.Context
-	url      string          // of the recorder
-	limit    int             // The maximum number of calls, as announced at the start of the run.
-	names    []string        // The prefixes that must not exist in any account before the run.
-	accounts []*probeAccount // The accounts that make the calls, in the order of their first use.
-	current  *probeAccount
-	calls    int
-	err      error // The error of the current probe; most methods do nothing after an error.
+	ctx       context.Context
+	url       string          // of the recorder
+	limit     int             // The maximum number of calls, as announced at the start of the run.
+	names     []string        // The prefixes that must not exist in any account before the run.
+	accounts  []*probeAccount // The accounts that make the calls, in the order of their first use.
+	current   *probeAccount
+	calls     int
+	publishes int   // successful ones
+	err       error // The error of the current probe; most methods do nothing after an error.
 }
 
 // probeAccount is an account that takes part in a run.
@@ -253,7 +254,11 @@ func (r *probeRun) call(path, contentType, body string) (answer reply) {
 func (r *probeRun) rule(name, body string) reply { return r.send(name, "", jsonType, body) }
 
 func (r *probeRun) send(name, query, contentType, body string) reply {
-	return r.call(rulesFamily+name+"?access_token="+r.current.token+query, contentType, body)
+	answer := r.call(rulesFamily+name+"?access_token="+r.current.token+query, contentType, body)
+	if name == "qrcodejumppublish" && answer.err == nil && answer.code == 0 {
+		r.publishes++
+	}
+	return answer
 }
 
 // requireCall makes a call that must succeed for the probe to continue.
@@ -484,7 +489,7 @@ func (c *probeCommand) Run(s *session) (err error) {
 	deleted, undone := run.undo()
 	_, failed := recorder.Lines()
 	err = errors.Join(err, recording.Close(), failed, out.Sync(), out.Close())
-	printMsg(s.out, "probe.used", counted(run.calls, "call"), counted(deleted, "rule"), c.Out)
+	printMsg(s.out, "probe.used", counted(run.calls, "call"), counted(run.publishes, "publish"), counted(deleted, "rule"), c.Out)
 	switch {
 	case undone != nil: // rules of the run are left on the platform: the next step is to delete them
 		return hintError{error: fault("probe.probe", cmp.Or(err, error(constant("probe.not_undone")))), next: plain(undone.Error())}

@@ -60,7 +60,7 @@ func left(t *testing.T, s *servertest.Server) (prefixes []string) {
 // spent returns the calls that a run stated at its begin, and those that it made.
 func spent(t *testing.T, tr string) (stated, made int) {
 	t.Helper()
-	found := regexp.MustCompile(`(?s)^cost: at most (\d+) calls.*\nused: (\d+) calls?; `).FindStringSubmatch(tr)
+	found := regexp.MustCompile(`(?s)^cost: at most (\d+) calls.*\nused: (\d+) calls?, \d+ publish(?:es)?; `).FindStringSubmatch(tr)
 	require.True(t, found != nil, "the run states no cost:\n%s", tr)
 	stated, _ = strconv.Atoi(found[1])
 	made, _ = strconv.Atoi(found[2])
@@ -209,7 +209,7 @@ func TestProbe_SaysWhatItCouldNotAsk(t *testing.T) {
 	s := servertest.Start(t, servertest.Options{Seed: strings.Replace(probeSeed, "versions: [release]", "versions: []", 1)})
 	out := filepath.Join(t.TempDir(), "out")
 	code, tr, errs := probed(t, s.URL, out, "--only", "rules.publish.again")
-	assert.True(t, code != exitDone && strings.Contains(tr, "rules.publish.again: undecided: /cgi-bin/wxopen/qrcodejumppublish answered") &&
+	assert.True(t, code != exitDone && strings.Contains(tr, "rules.publish.again: undecided: /cgi-bin/wxopen/qrcodejumppublish returned") &&
 		strings.Contains(tr, "85074"), "exit %d\n%s%s", code, tr, errs)
 	if text, err := os.ReadFile(out); err != nil || !strings.Contains(string(text), "/cgi-bin/wxopen/qrcodejumpdelete") {
 		t.Errorf("%v: the cassette has not that the rule was deleted", err)

@@ -174,7 +174,7 @@ func confirmFailed(ctx context.Context, server serverFlags, admin adminFlags, er
 		return err
 	}
 	// This call only adds detail to the error; if the call fails, the original error is returned unchanged.
-	list, listErr := operator.Verifications.ListChecks(ctx, client.ConfirmationQuery{RID: w.RID, Limit: 1})
+	list, listErr := operator.Verifications.ListChecks(ctx, client.VerificationQuery{RID: w.RID, Limit: 1})
 	if listErr != nil || len(list) == 0 {
 		return err
 	}
@@ -311,7 +311,7 @@ func (c *ruleFile) Run(s *session, wire *client.Client) error {
 }
 
 // write writes the verification file into the folder; the file name comes from the server and must not lead out of the folder.
-func write(dir string, file client.ConfirmFile) (path string, err error) {
+func write(dir string, file client.VerificationFile) (path string, err error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return "", misused("rule.write", err)
@@ -372,10 +372,10 @@ func (c *ruleForceDelete) Run(s *session, qrjump *client.Client) error {
 		}
 	}
 	all, rest := []client.StoredRule{}, false
-	asked := client.Release{Prefix: c.Prefix, Below: c.Below, Reason: c.Reason, DryRun: c.DryRun}
+	asked := client.ForceDeleteRequest{Prefix: c.Prefix, Below: c.Below, Reason: c.Reason, DryRun: c.DryRun}
 	for {
-		released, hasMore, err := qrjump.Rules.ForceDelete(s.ctx, asked)
-		all = append(all, released...)
+		deleted, hasMore, err := qrjump.Rules.ForceDelete(s.ctx, asked)
+		all = append(all, deleted...)
 		if err != nil {
 			return failed(tr("release.after_release", counted(len(all), "rule")), c.Prefix, err)
 		}
@@ -384,9 +384,9 @@ func (c *ruleForceDelete) Run(s *session, qrjump *client.Client) error {
 			break
 		}
 	}
-	answer := map[string]any{"released": all}
+	answer := map[string]any{"deleted": all}
 	if c.DryRun {
-		answer = map[string]any{"would_release": all, "more": rest}
+		answer = map[string]any{"would_delete": all, "more": rest}
 	}
 	return c.print(s, answer, nil, func(w io.Writer) {
 		printRows(w, []string{"PREFIX", "FORMER OWNER", "STATE", "PAGE"}, all, func(r client.StoredRule) []string {

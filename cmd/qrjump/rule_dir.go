@@ -66,11 +66,11 @@ func storedRules(ctx context.Context, qrjump *client.Client, owner string) ([]cl
 }
 
 func (o *operatorRules) CreateRule(ctx context.Context, d client.RuleDraft) error {
-	return errorOf(o.Create(ctx, o.appid, ruleplan.OwnRule(d)))
+	return errorOf(o.Create(ctx, o.appid, ruleplan.RuleInput(d)))
 }
 
 func (o *operatorRules) UpdateRule(ctx context.Context, d client.RuleDraft) error {
-	return errorOf(o.Update(ctx, o.appid, ruleplan.OwnRule(d)))
+	return errorOf(o.Update(ctx, o.appid, ruleplan.RuleInput(d)))
 }
 
 func (o *operatorRules) PublishRule(ctx context.Context, prefix string) error {

@@ -402,7 +402,7 @@ func (c *ruleReplay) Run(s *session, wire *client.Client) error {
 	changes := ruleplan.Changes(owner, made.Steps)
 	switch {
 	case len(changes) == 0:
-		return c.print(s, client.Replayed{Changes: []client.OutcomeChange{}}, nil, func(w io.Writer) {
+		return c.print(s, client.ReplayResult{Changes: []client.OutcomeChange{}}, nil, func(w io.Writer) {
 			printMsg(w, "rule_replay.nothing_to_replay_the_rules")
 		})
 	case len(changes) > replayMost:
@@ -431,7 +431,7 @@ func (c *ruleReplay) owner(made plan) (string, error) {
 }
 
 // showReplay prints the changed results: the number of scans, the old result and the new result.
-func showReplay(w io.Writer, file string, days int, done client.Replayed) {
+func showReplay(w io.Writer, file string, days int, done client.ReplayResult) {
 	printMsg(w, "rule_replay.scanned_in_the_last_of",
 		counted(int(done.Scans), "link"), counted(days, "day"), done.Examined, plain(file), done.Changed)
 	if len(done.Changes) > 0 {

@@ -14,7 +14,7 @@ type scanKeyList struct{ operator }
 func (c *scanKeyList) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.ScanKeys.List(s.ctx)
 	return listing[client.ScanKey]{name: "keys", none: tr("scan_key.no_app_has_a_key"),
-		heads: []string{"NAME", "NAMESPACE", "MADE"}, row: func(k client.ScanKey) []string {
+		heads: []string{"NAME", "NAMESPACE", "CREATED"}, row: func(k client.ScanKey) []string {
 			return []string{k.Name, k.Namespace, moment(k.CreatedAt)}
 		}}.print(s, c.outputFlags, list, failed("list", tr("scan_key.scan_keys"), err))
 }

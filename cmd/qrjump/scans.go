@@ -95,11 +95,6 @@ func (c *scansCommand) filter(s *session, operator *client.Client) (*client.Scan
 // maxFilterRules is the maximum number of rules in one filter.
 const maxFilterRules = 100
 
-func (c *scansCommand) shape() *outputFlags {
-	c.ownCSV = true
-	return &c.outputFlags
-}
-
 // file exports the matching scans to the file of --out, as CSV or Parquet from the server.
 func (c *scansCommand) file(s *session, operator *client.Client) error {
 	if !c.isTable() || c.Follow || c.Limit != nil || c.After != "" {
@@ -251,12 +246,12 @@ func pageSize(limit, printed int) int {
 func (r *scanReading) printScans(w io.Writer, scans []client.RecordedScan) error {
 	begins := r.printed == 0 && len(scans) > 0
 	r.printed += len(scans)
-	if r.isCSV() {
+	if r.Output == "csv" {
 		return printCSV(w, begins, scanColumns, mapped(scans, scanCells))
 	}
 	var lines []byte
 	if begins && r.isTable() && !withoutHeads {
-		lines = scanLine(mapped([]string{"TIME", "SCAN", "OPENED", "APP", "WHAT"}, func(head string) string { return tr("head." + head) }))
+		lines = scanLine(mapped([]string{"TIME", "SCAN", "OPENED", "APP", "TEXT"}, func(head string) string { return tr("head." + head) }))
 	}
 	for _, scan := range scans {
 		if r.isJSON() {

@@ -374,9 +374,9 @@ func (c *startCodes) order(s *session, qrjump *client.Client) (item client.Order
 		}
 		i := slices.IndexFunc(list.Orders, func(o client.Order) bool { return o.ISV == c.ISV })
 		switch {
-		case i >= 0 && list.Orders[i].State == "made":
+		case i >= 0 && list.Orders[i].State == "generated":
 			return list.Orders[i], nil
-		case i >= 0 && (list.Orders[i].State == "waits" || list.Orders[i].State == "refused"):
+		case i >= 0 && (list.Orders[i].State == "pending_approval" || list.Orders[i].State == "rejected"):
 			return item, hintError{error: fault("start.order", orderState(list.Orders[i])), next: tr("start.again")}
 		case !ordered:
 			if err := c.do(s, true, "", "batch", "apply", strconv.FormatInt(c.Count, 10), "--appid", c.AppID,
@@ -464,7 +464,7 @@ func (c *startRules) ready(s *session, qrjump *client.Client, file string) error
 	if err == nil && slices.Contains(missingNames, "released") {
 		err = c.do(s, true, "", released(c.AppID, a.Versions)...)
 	}
-	if err == nil && slices.Contains(missingNames, "switched_on") {
+	if err == nil && slices.Contains(missingNames, "rules_enabled") {
 		err = c.do(s, true, "", "account", "set", c.AppID, "--rules")
 	}
 	if err == nil && slices.Contains(missingNames, "secret") {

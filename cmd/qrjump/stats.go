@@ -80,11 +80,6 @@ type statsShow struct {
 	Limit  int               `default:"100" placeholder:"N"`
 }
 
-func (c *statsShow) shape() *outputFlags {
-	c.ownCSV = true
-	return &c.outputFlags
-}
-
 // Run queries the statistics; the server first counts all scans that were recorded so far.
 func (c *statsShow) Run(s *session, operator *client.Client) error {
 	names := []string{"activity", "brand", "product", "batch", "rule", "app", "source", "result", "region", "owner"}
@@ -114,7 +109,7 @@ func (c *statsShow) Run(s *session, operator *client.Client) error {
 	if err != nil {
 		return fault("stats.stats", err)
 	}
-	if c.isCSV() {
+	if c.Output == "csv" {
 		return printCSV(s.out, true, c.header(), mapped(found.Rows, func(r client.StatisticsRow) []string {
 			return append(mapped(c.cells(r), adminroute.EscapeCSVFormula), number(c.number(r)))
 		}))
@@ -202,7 +197,7 @@ func (c *statsShow) table(w io.Writer, found client.Statistics) {
 		printMsg(w, "stats.and_more_limit", min(1000, 10*c.Limit))
 	}
 	if t := found.Counted.OccurredAt; t != nil {
-		printMsg(w, "stats.counted_scans_up_to", i18n.Grouped(found.Counted.Scans), t.In(from.Location()).Format("2006-01-02 15:04:05"))
+		printMsg(w, "stats.counted_up_to", t.In(from.Location()).Format("2006-01-02 15:04:05"))
 	}
 }
 
@@ -263,7 +258,7 @@ func (c *statsUnmatched) Run(s *session, operator *client.Client) error {
 		rows := mapped(list.Locations, func(m client.UnmatchedPrefix) []string {
 			return []string{m.Location, i18n.Grouped(m.Scans), barOf(m.Scans, list.Locations[0].Scans)}
 		})
-		printTable(w, []string{"PLACE", "SCANS"}, rightAligned(rows, 1))
+		printTable(w, []string{"LOCATION", "SCANS"}, rightAligned(rows, 1))
 	})
 }
 
@@ -291,10 +286,15 @@ func (c *statsAlarms) Run(s *session, operator *client.Client) error {
 			return misused("stats.case_is_a_number", *c.Case)
 		}
 	}
-	if c.Dismiss != 0 && (c.Note == "" || c.Case != nil) ||
-		c.Assignee != "" && c.Acknowledge+c.Confirm+c.Dismiss != 0 ||
-		c.Note != "" && c.Acknowledge+c.Confirm+c.Dismiss == 0 {
-		return misused("stats.dismiss_id_and_note_text")
+	switch changed := c.Acknowledge + c.Confirm + c.Dismiss; {
+	case c.Dismiss != 0 && c.Note == "":
+		return misused("stats.dismiss_needs_note")
+	case c.Dismiss != 0 && c.Case != nil:
+		return misused("stats.dismiss_without_case")
+	case c.Assignee != "" && changed != 0:
+		return misused("stats.assignee_selects_alarms")
+	case c.Note != "" && changed == 0:
+		return misused("stats.note_needs_action")
 	}
 	change := client.Acknowledgement{Confirm: c.Confirm != 0}
 	if c.Case != nil {

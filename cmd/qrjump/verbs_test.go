@@ -204,7 +204,7 @@ func (w *world) askForLink() {
 	a := w.post("/cgi-bin/wxopen/wxamplink?access_token="+token.AccessToken,
 		map[string]any{"appid": "shop1", "notify_users": 0, "show_profile": 0})
 	require.True(w.t, fmt.Sprint(a["errcode"]) == "0", "%v", a)
-	list, err := w.operator.Verifications.ListChecks(w.t.Context(), client.ConfirmationQuery{})
+	list, err := w.operator.Verifications.ListChecks(w.t.Context(), client.VerificationQuery{})
 	require.True(w.t, err == nil && len(list) != 0, "%v %v", list, err)
 	w.found["CONFIRMED"] = list[0].RID
 }
@@ -275,8 +275,8 @@ func TestVerbs_EachHasCase(t *testing.T) {
 // Issue 11, 4: the production set-up of the README. The verbs find each API by the data folder, or by flags.
 func TestVerbs_SeparateListeners(t *testing.T) {
 	for name, flags := range map[string]func(*world) map[string]string{
-		"by the data folder": func(w *world) map[string]string { return map[string]string{"DATA": filepath.Join(w.dir, "data")} },
-		"by the public address and the data folder": func(w *world) map[string]string {
+		"by the data directory": func(w *world) map[string]string { return map[string]string{"DATA": filepath.Join(w.dir, "data")} },
+		"by the public address and the data directory": func(w *world) map[string]string {
 			return map[string]string{"SERVER": w.addr.Wire, "DATA": filepath.Join(w.dir, "data")}
 		},
 		"by flags": func(w *world) map[string]string {
@@ -314,7 +314,7 @@ func TestVerbs_SeparateListeners(t *testing.T) {
 				w.found["OUT"] = filepath.Join(w.dir, fmt.Sprint("out-", i))
 				playing.Store(v.path)
 				asks(t, v, w.found, "")
-				if name == "by the data folder" {
+				if name == "by the data directory" {
 					environment(t, production)
 					asks(t, v, w.found, "--yes")
 					environment(t, values)

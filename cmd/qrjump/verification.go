@@ -29,9 +29,8 @@ type verificationCheck struct {
 
 // read returns the checks that the flags select, newest first.
 func (c *verificationList) read(s *session, qrjump *client.Client) (all []verificationCheck, err error) {
-	added, err := qrjump.Verifications.ListChecks(s.ctx, client.ConfirmationQuery{RID: c.RID, Owner: c.Account, Prefix: c.Prefix,
-		Failed: c.Failed,
-		Limit:  c.Limit})
+	added, err := qrjump.Verifications.ListChecks(s.ctx, client.VerificationQuery{RID: c.RID, Owner: c.Account, Prefix: c.Prefix,
+		OK: textIf(c.Failed, "false"), Limit: c.Limit})
 	for _, confirmation := range added {
 		all = append(all, verificationCheck{Kind: "add", DomainVerification: confirmation})
 	}
@@ -40,7 +39,7 @@ func (c *verificationList) read(s *session, qrjump *client.Client) (all []verifi
 	}
 	const page = 1000
 	nightly, err := everyPage(page, func(lastRecheck client.Reverification) ([]client.Reverification, error) {
-		return qrjump.Verifications.List(s.ctx, client.RecheckQuery{Owner: c.Account, Failing: c.Failed, Limit: page,
+		return qrjump.Verifications.List(s.ctx, client.ReverificationQuery{Owner: c.Account, Failing: c.Failed, Limit: page,
 			AfterOwner:     lastRecheck.Owner,
 			AfterDirectory: lastRecheck.Directory})
 	})
@@ -85,7 +84,7 @@ func (one verificationCheck) show(w io.Writer) {
 	}
 	fmt.Fprintln(w)
 	began := one.Steps[0].OccurredAt
-	printRows(w, []string{"AFTER", "STEP", "", "RESULT"}, one.Steps, func(step client.ConfirmationStep) []string {
+	printRows(w, []string{"AFTER", "STEP", "", "RESULT"}, one.Steps, func(step client.VerificationStep) []string {
 		return []string{"+" + step.OccurredAt.Sub(began).Round(time.Millisecond).String(), stepText(step.Action),
 			textIf(step.Failed, "failed"), step.Detail}
 	})

@@ -20,7 +20,7 @@ type webhookList struct{ operator }
 func (c *webhookList) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.Webhooks.List(s.ctx)
 	return listing[client.Webhook]{name: "webhooks", none: tr("webhook.none"),
-		heads: []string{"ID", "STATE", "URL", "EVENTS", "MADE"},
+		heads: []string{"ID", "STATE", "URL", "EVENTS", "CREATED"},
 		row: func(item client.Webhook) []string {
 			return []string{number(item.ID), onOff(item.Enabled), item.URL, orDash(describeEvents(item)), formatTime(item.CreatedAt)}
 		}}.print(s, c.outputFlags, list, failed("list", "webhooks", err))
@@ -213,7 +213,7 @@ func (c *webhookTest) sendTest(ctx context.Context, qrjump *client.Client, event
 		if err != nil {
 			return client.Delivery{}, err
 		}
-		sent := client.Delivery{Webhook: c.ID, Event: event, State: "waiting"}
+		sent := client.Delivery{Webhook: c.ID, Event: event, State: "pending"}
 		if i := slices.IndexFunc(list, func(d client.Delivery) bool { return d.Event == event }); i >= 0 {
 			sent = list[i]
 		}
@@ -233,7 +233,7 @@ func (c *webhookTest) sendTest(ctx context.Context, qrjump *client.Client, event
 type webhookDeliveries struct {
 	operator
 	Webhook int64  `placeholder:"ID"`
-	State   string `enum:",waiting,delivered,failed" default:"" placeholder:"STATE"`
+	State   string `enum:",pending,delivered,failed" default:"" placeholder:"STATE"`
 	Before  int64  `placeholder:"ID"`
 	Limit   int    `default:"50" placeholder:"N"`
 }

@@ -212,8 +212,13 @@ func (c *whyCommand) explainLink(s *session, text string) (explanation, error) {
 		return explanation{}, err
 	}
 	found, err := scanner.Scans.Explain(s.ctx, client.ExplainRequest{ScanRequest: client.ScanRequest{Text: text}})
-	e := explanation{Kind: "link", Link: &found, Reason: found.Reason}
+	e := explanation{Kind: "link", Link: &found}
 	if found.Reason != "" { // the text of a code
+		e.Kind, e.Reason = "code", localizeOr("why."+found.Reason, found.Message)
+		return e, err
+	}
+	if m := found.Matched; m != nil && m.Kind == "gs1" {
+		e.Reason = tr("why.gs1", m.Prefix)
 		return e, err
 	}
 	e.Reason = strings.TrimSpace(tr("scan.no_related_rules"))

@@ -26,16 +26,16 @@ type object = map[string]any
 // The OpenAPI document of the wire API is for programs and their developers, so it is only in English, like the document of the admin API.
 const (
 	wireTitle = "Scan a QR code, open a Mini Program: the platform's calls"
-	wireAbout = "Every call of the wire that qrjump answers as the Weixin Open Platform does. The status is 200 whatever " +
-		"happened: errcode says it, 0 or absent means done. The version is the day of the newest evidence."
-	wireServerHere     = "the server that this document comes from"
+	wireAbout = "Calls of the Weixin Open Platform that qrjump implements. The HTTP status is always 200; errcode is 0 or absent on " +
+		"success. The version is the date of the newest evidence."
+	wireServerHere     = "this server"
 	wireServerPlatform = "the platform"
 	wireToken          = "the token of the caller"
-	wirePicture        = "the picture of the code"
-	wireAnswer         = "done where errcode is 0 or absent, else refused with its number"
-	wireEnvelope       = "errcode and errmsg, which every answer can have beside its own fields"
-	wireNumbersNone    = "It has no error numbers of its own beside those that every call has."
-	wireNumbers        = "Its error numbers, beside those that every call has:"
+	wirePicture        = "the image of the code"
+	wireAnswer         = "success if errcode is 0 or absent, otherwise an error"
+	wireEnvelope       = "errcode and errmsg, which every response can contain"
+	wireNumbersNone    = "This call has only the error codes that all calls have."
+	wireNumbers        = "Error codes, in addition to those that all calls have:"
 )
 
 // limits maps a field name or "page.name" to the constraints of the request field in JSON Schema. Constraints that the platform
@@ -161,14 +161,18 @@ func (p *press) answer(l language, c guide.Call, examples object) object {
 	}
 	name := errorEnvelope
 	if len(fields) > 0 {
-		name = upper(operationID(c.Page)) + "Answer"
+		name = upper(operationID(c.Page)) + "Response"
 		p.wireSchemas[name] = object{"allOf": []object{schemaRef(errorEnvelope), {"type": "object", "properties": fields}}}
 	}
 	media := object{"schema": schemaRef(name)}
 	if len(examples) > 0 {
 		media["examples"] = examples
 	}
-	return object{"description": wireAnswer, "content": object{"application/json": media}}
+	contentType := "application/json"
+	if strings.HasPrefix(c.Path, "/sns/") {
+		contentType = "text/plain"
+	}
+	return object{"description": wireAnswer, "content": object{contentType: media}}
 }
 
 // ownNumbers returns the error numbers of a call in addition to the common ones, as data and as text.
@@ -273,7 +277,7 @@ func (e *examples) take(block, path, method string, fields schemas, required []s
 	}
 	status, body, _ := strings.Cut(answered, "\n")
 	var answer map[string]any
-	if !called || !strings.HasPrefix(status, "200 application/json") || json.Unmarshal([]byte(strings.TrimSpace(body)), &answer) != nil {
+	if !called || !strings.HasPrefix(status, "200 ") || json.Unmarshal([]byte(strings.TrimSpace(body)), &answer) != nil {
 		return
 	}
 	name, number := "done", 0.0

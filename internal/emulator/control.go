@@ -21,15 +21,16 @@ type Control[Call any] struct {
 	Calls *Calls[Call]
 	// About returns the properties by which calls can be filtered.
 	About func(Call) Properties
-	// Paths lists the endpoints for which a fault can be set.
+	// Paths lists the endpoints for which a fault can be set; Has reports whether there is an account or a platform with an AppID.
 	Paths []string
+	Has   func(ctx context.Context, appid string) bool
 	// Reset returns the whole server to its seed and to real time.
 	Reset func(context.Context) error
 	// ResetAccounts returns the given accounts to the seed; the error is Unknown for an account that neither the seed nor the
 	// server contains.
 	ResetAccounts func(ctx context.Context, appids []string) error
 	// AddSeed applies a seed to the current state; Wrong reports whether an error was caused by the content of the seed.
-	AddSeed   func(ctx context.Context, text string) (client.Planted, error)
+	AddSeed   func(ctx context.Context, text string) (client.SeedResult, error)
 	Wrong     func(error) bool
 	Platforms Platforms
 	Snapshots Snapshots
@@ -58,13 +59,13 @@ type moveInput struct {
 // faultInput is the request body that adds a fault.
 type faultInput struct {
 	Method      string         `json:"method,omitempty" doc:"only calls with this HTTP method; requires response"`
-	Path        string         `json:"path" doc:"path of the endpoint; with response, any path of the platform"`
-	AppID       string         `json:"appid,omitempty" doc:"AppID of the account; default: any account"`
+	Path        string         `json:"path" doc:"path of the endpoint, for calls that pass the checks of the token and the parameters; with response, any call of any path"`
+	AppID       string         `json:"appid,omitempty" doc:"AppID of the account or platform whose calls fail, after the checks of the token and the parameters; default: any account"`
 	ErrCode     *int           `json:"errcode,omitempty" doc:"errcode to return instead of processing the call"`
 	ErrMsg      string         `json:"errmsg,omitempty" maxLength:"200" doc:"errmsg to return; default: the platform's text"`
 	After       bool           `json:"after,omitempty" doc:"with errcode: if true, processes the call and then returns errcode"`
 	Remaining   int            `json:"remaining,omitempty" minimum:"1" doc:"number of calls affected; default: unlimited"`
-	Probability *float64       `json:"probability,omitempty" minimum:"0" maximum:"1" doc:"probability of the fault; default: 1"`
+	Probability *float64       `json:"probability,omitempty" exclusiveMinimum:"0" maximum:"1" doc:"probability of the fault; default: 1"`
 	Delay       string         `json:"delay,omitempty" doc:"delay before the call, for example 3s"`
 	Drop        bool           `json:"drop,omitempty" doc:"if true, closes the connection instead of processing the call"`
 	DropAfter   bool           `json:"drop_after,omitempty" doc:"if true, processes the call and then closes the connection without a response"`
@@ -156,11 +157,11 @@ func (c *Control[Call]) addSeed(ctx context.Context, in *struct {
 	Body struct {
 		Seed string `json:"seed" doc:"text of a seed file, YAML"`
 	}
-}) (client.Planted, error) {
+}) (client.SeedResult, error) {
 	// The server stores and loads the seed even if the client disconnects meanwhile.
 	done, err := c.AddSeed(context.WithoutCancel(ctx), in.Body.Seed)
 	if err != nil && c.Wrong(err) {
-		return client.Planted{}, huma.Error422UnprocessableEntity("nothing was applied: " + err.Error())
+		return client.SeedResult{}, huma.Error422UnprocessableEntity("nothing was applied: " + err.Error())
 	}
 	return done, err
 }
@@ -204,7 +205,7 @@ func (c *Control[Call]) moveClock(ctx context.Context, in *struct{ Body moveInpu
 	if in.Body.Advance != "" {
 		var err error
 		if m.Advance, err = time.ParseDuration(in.Body.Advance); err != nil {
-			return clockView{}, huma.Error422UnprocessableEntity("advance: want a duration such as 36h or 90s")
+			return clockView{}, huma.Error422UnprocessableEntity("advance: want a duration of at most 2562047h, such as 36h or 90s")
 		}
 	}
 	switch moves := m.Now != nil || in.Body.Advance != "" || m.Freeze != nil; {
@@ -231,11 +232,14 @@ func (c *Control[Call]) listFaults(context.Context, *noInput) (faultList, error)
 	return shown, nil
 }
 
-func (c *Control[Call]) addFault(_ context.Context, in *struct{ Body faultInput }) (faultView, error) {
+func (c *Control[Call]) addFault(ctx context.Context, in *struct{ Body faultInput }) (faultView, error) {
 	b := in.Body
 	if b.Response == nil && !slices.Contains(c.Paths, b.Path) {
 		return faultView{}, huma.Error422UnprocessableEntity("path: there is no endpoint at " + b.Path +
 			suggest.DidYouMean(b.Path, c.Paths...))
+	}
+	if b.AppID != "" && !c.Has(ctx, b.AppID) {
+		return faultView{}, huma.Error422UnprocessableEntity("appid: there is no account " + b.AppID)
 	}
 	f := Fault{Method: b.Method, Path: b.Path, AppID: b.AppID, ErrCode: b.ErrCode, ErrMsg: b.ErrMsg, After: b.After, Probability: 1,
 		Drop: b.Drop, DropAfter: b.DropAfter, Count: b.Remaining}
@@ -275,7 +279,7 @@ func (c *Control[Call]) clearFaults(ctx context.Context, in *struct {
 // Platforms implements the emulator operations for third-party platforms.
 type Platforms struct {
 	// Authorize records the consent and returns the authorization_code.
-	Authorize func(context.Context, client.Agreement) (string, error)
+	Authorize func(context.Context, client.Consent) (string, error)
 	// Ticket creates a verify ticket, pushes the ticket to the platform and returns it.
 	Ticket func(ctx context.Context, component string) (string, error)
 }
@@ -292,7 +296,7 @@ type agreedView struct {
 	AuthCode string `json:"auth_code"`
 }
 
-func (p Platforms) authorize(ctx context.Context, in *struct{ Body client.Agreement }) (agreedView, error) {
+func (p Platforms) authorize(ctx context.Context, in *struct{ Body client.Consent }) (agreedView, error) {
 	code, err := p.Authorize(ctx, in.Body)
 	return agreedView{code}, err
 }

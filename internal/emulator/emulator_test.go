@@ -148,7 +148,6 @@ func TestEmulator_Faults(t *testing.T) {
 		{"one account's", `{"path":"` + get + `","errcode":-1,"appid":"shop"}`, "shop", "[-1 -1 -1 -1]"},
 		{"not another's", `{"path":"` + get + `","errcode":-1,"appid":"shop"}`, "rival", "[0 0 0 0]"},
 		{"not another endpoint's", `{"path":"` + add + `","errcode":-1}`, "shop", "[0 0 0 0]"},
-		{"never", `{"path":"` + get + `","errcode":-1,"probability":0}`, "shop", "[0 0 0 0]"},
 		{"a delay and then the call", `{"path":"` + get + `","delay":"1ms","remaining":1}`, "shop", "[0 0 0 0]"},
 		{"a delay and then a code", `{"path":"` + get + `","delay":"1ms","errcode":-1,"remaining":1}`, "shop", "[-1 0 0 0]"},
 	} {
@@ -264,6 +263,8 @@ func TestEmulator_Faults(t *testing.T) {
 		s.Renew(t)
 		for _, body := range []string{
 			`{"path":"` + get + `"}`, `{"path":"/cgi-bin/nothing","errcode":-1}`, `{"errcode":-1}`, `{"path":"` + get + `","errcode":0}`,
+			`{"path":"` + get + `","errcode":-1,"probability":0}`, `{"path":"` + get + `","errcode":-1,"appid":"nobody"}`,
+			`{"path":"` + get + `","drop":true,"drop_after":true}`,
 			`{"path":"` + get + `","errcode":-1,"remaining":0}`, `{"path":"` + get + `","errcode":-1,"remaining":-1}`, `{"path":"` + get +
 				`","errcode":-1,"probability":1.1}`,
 			`{"path":"` + get + `","errcode":-1,"probability":-0.1}`, `{"path":"` + get + `","delay":"soon"}`, `{"path":"` + get +

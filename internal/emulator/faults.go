@@ -128,10 +128,10 @@ func (p *Plan) Add(f Fault) (Fault, error) {
 		return f, fmt.Errorf("errcode 0 is success: a fault needs another")
 	case f.After && f.ErrCode == nil:
 		return f, fmt.Errorf("after executes the call and then returns errcode: give errcode too")
-	case f.ErrCode != nil && (f.Drop || f.DropAfter):
-		return f, fmt.Errorf("errcode and drop cannot be combined: choose one")
-	case f.Probability < 0 || f.Probability > 1:
-		return f, fmt.Errorf("probability is %v: want 0 to 1", f.Probability)
+	case f.ErrCode != nil && (f.Drop || f.DropAfter) || f.Drop && f.DropAfter:
+		return f, fmt.Errorf("errcode, drop and drop_after cannot be combined: choose one")
+	case f.Probability <= 0 || f.Probability > 1:
+		return f, fmt.Errorf("probability is %v: want more than 0 and at most 1", f.Probability)
 	case f.Count < 0:
 		return f, fmt.Errorf("remaining is %d: want 1 or more; leave it out for no limit", f.Count)
 	case f.Delay < 0 || f.Delay > MaxDelay:
@@ -175,8 +175,8 @@ func (p *Plan) List() []Fault {
 	return list
 }
 
-// Next returns the fault for a call: the first fault that matches the path and the account, is not used up, and wins its random
-// draw. A fault with Count > 0 is used up after Count calls.
+// Next returns the fault for a call: the first fault that matches the path and the account, has occurrences left, and is selected by its
+// probability. A fault with Count > 0 is used up after Count calls.
 func (p *Plan) Next(path, appid string) (Fault, bool) {
 	return p.first(path, func(f *Fault) bool { return f.Response == nil && (f.AppID == "" || f.AppID == appid) })
 }

@@ -34,13 +34,13 @@ func TestListener_WrongAPINotFound(t *testing.T) {
 		a := s.Send(r)
 		var problem struct{ Type, Title, Detail string }
 		err = json.Unmarshal([]byte(a.Body), &problem)
-		if err != nil || a.Status != http.StatusNotFound || a.Header.Get("Content-Type") != "application/problem+json" {
-			t.Errorf("%s %s%s: %d %s", method, listener, path, a.Status, a.Body)
-			continue
-		}
-		want := "urn:qrjump:problem:wrong-listener"
+		status, want := http.StatusMisdirectedRequest, "urn:qrjump:problem:wrong-listener"
 		if flag == "" {
-			want = "urn:qrjump:problem:no-such-path"
+			status, want = http.StatusNotFound, "urn:qrjump:problem:no-such-path"
+		}
+		if err != nil || a.Status != status || a.Header.Get("Content-Type") != "application/problem+json" {
+			t.Errorf("%s %s%s: %d %s, want %d", method, listener, path, a.Status, a.Body, status)
+			continue
 		}
 		assert.True(t, problem.Type == want && strings.Contains(problem.Detail+" ", flag),
 			"%s %s%s: %+v, want %s and %s", method, listener, path, problem, want, flag)

@@ -79,7 +79,7 @@ func TestScanQueries_CoverAllNodes(t *testing.T) {
 			assert.True(t, a.Status == 200, "a question that promises nothing: %d %s", a.Status, a.Body)
 			first.Admin("DELETE", "/scan-nodes/dead", "")
 			first.counted("without it", total+50)
-			assert.Contains(t, first.Admin("GET", "/changes?newest=true&limit=1", "").Body, "give up node", "no change says so")
+			assert.Contains(t, first.Admin("GET", "/changes?newest=true&limit=1", "").Body, "delete_node", "no change says so")
 		})
 	}
 }

@@ -86,12 +86,12 @@ func (s *Server) importAccounts(ctx context.Context, file io.ReaderAt, size int6
 		return 0, accounts.Invalid(err.Error())
 	}
 	if len(a.Manifest.Accounts) == 0 || a.Manifest.Schema != store.NewestSchema() {
-		return 0, accounts.Invalid("the archive must be one of accounts, and made by the version of this server")
+		return 0, accounts.Invalid("the archive must be an account archive created by the version of this server")
 	}
 	for _, name := range []string{dataKey, openidKey, codeKey, textKey} {
 		if have, err := s.secrets.ring.secret(ctx, name); err != nil || !bytes.Equal(have, keys[name]) {
 			return 0, errors.Join(err,
-				accounts.Invalid("the cells have different keys: a new cell begins with qrjump import of this archive"))
+				accounts.Invalid("the cells have different keys: set up a new cell with qrjump import of this archive"))
 		}
 	}
 	foreign, err := sealer.NewKey(keys[sealKey])
@@ -154,7 +154,7 @@ func Import(ctx context.Context, c Config, file string, passphrase func() (strin
 		}
 	}
 	if err := os.MkdirAll(c.Data, 0o700); err != nil {
-		return m, fmt.Errorf("creating the data folder: %w", err)
+		return m, fmt.Errorf("creating the data directory: %w", err)
 	}
 	s, err := store.OpenEmpty(ctx, store.Target{URL: c.Database, Dir: c.Data}, m.Schema)
 	if err != nil {

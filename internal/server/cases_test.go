@@ -64,7 +64,7 @@ func TestCases_Life(t *testing.T) {
 			assert.True(t, err == nil && len(now.Alarms) == c.want, "UpdateCase with alarms %v = %v, %v, want %d alarms", c.alarms, now,
 				err, c.want)
 			_, err = operator.Alarms.UpdateCase(revised, made.ID, client.CasePut{Title: "of the revision before"})
-			assert.True(t, client.ChangedMeanwhile(err) != nil, "UpdateCase with the revision before: %v, want ChangedMeanwhile", err)
+			assert.True(t, client.PreconditionFailed(err) != nil, "UpdateCase with the revision before: %v, want PreconditionFailed", err)
 			made = now
 		}
 		// The alarms of a case belong to its revision, also in lists, whether the case or the alarm was changed.
@@ -73,7 +73,7 @@ func TestCases_Life(t *testing.T) {
 			require.NoError(t, err)
 			_, err = operator.Alarms.UpdateCase(client.IfMatch(t.Context(), made.Revision), made.ID, client.CasePut{Title: "late",
 				Alarms: []int64{3}})
-			assert.True(t, id == 0 || client.ChangedMeanwhile(err) != nil, "UpdateCase, alarm 2 in case %d: %v, want ChangedMeanwhile",
+			assert.True(t, id == 0 || client.PreconditionFailed(err) != nil, "UpdateCase, alarm 2 in case %d: %v, want PreconditionFailed",
 				id, err)
 			made, err = operator.Alarms.GetCase(t.Context(), made.ID)
 			require.NoError(t, err)

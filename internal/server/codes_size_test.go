@@ -46,8 +46,8 @@ func TestCodes_TwentyMillionStorageSize(t *testing.T) {
 			}
 		}
 		assert.True(t, maps.Equal(got, want), "%s: the tables grew by %v rows, want %v", did, got, want)
-		t.Logf("%s: the data folder has %d bytes, %d more", did, nowBytes, nowBytes-bytes)
-		assert.True(t, nowBytes-bytes <= most, "%s: the data folder grew by %d bytes, want at most %d", did, nowBytes-bytes, most)
+		t.Logf("%s: the data directory has %d bytes, %d more", did, nowBytes, nowBytes-bytes)
+		assert.True(t, nowBytes-bytes <= most, "%s: the data directory grew by %d bytes, want at most %d", did, nowBytes-bytes, most)
 		rows = nowRows
 	}
 

@@ -163,6 +163,9 @@ func (c Config) Check() error {
 			return usage("--trusted-proxy %q: want a range such as 10.0.0.0/8", text)
 		}
 	}
+	if c.MinCodeCounter >= codes.Space {
+		return usage("--min-code-counter %d: want at most %d", c.MinCodeCounter, uint64(codes.Space-1))
+	}
 	if c.ShutdownDelay < 0 || c.ShutdownDelay > longestDelay {
 		return usage("--shutdown-delay %s: want 0s to %s", c.ShutdownDelay, longestDelay)
 	}

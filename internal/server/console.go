@@ -90,7 +90,7 @@ func (s access) isAdminToken(r *http.Request, text string) (bool, error) {
 	if sameSecret(text, s.secrets.adminToken) {
 		return true, nil
 	}
-	if s.refuseAt(r, adminTokenKind, keyMark(text)) {
+	if s.refuseAt(r, adminTokenKind, keyMark(text, "qra_", iam.KeyPrefix)) {
 		return false, iam.ErrTooMany
 	}
 	return false, nil

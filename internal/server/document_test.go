@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -48,22 +49,23 @@ func TestOpenAPI_DescribesAllFields(t *testing.T) {
 		operation := document.Paths[c.path][strings.ToLower(c.method)]
 		answer := s.Do(c.method, c.asked, c.send)
 		require.True(t, answer.Status == 200, "%s: %d %s", c.path, answer.Status, answer.Body)
-		for what, one := range map[string]struct {
-			text      string
-			described map[string]any
-		}{"sent": {c.send, of(operation.RequestBody)}, "answered": {answer.Body, of(operation.Responses["200"])}} {
-			if one.text == "" {
-				continue
-			}
+		for text, described := range map[string]map[string]any{c.send: of(operation.RequestBody),
+			answer.Body: of(operation.Responses["200"])} {
 			var fields map[string]any
-			err := json.Unmarshal([]byte(one.text), &fields)
-			require.True(t, err == nil && len(fields) != 0, "%v %v", one.text, err)
+			err := json.Unmarshal([]byte(text), &fields)
+			require.True(t, text == "" || err == nil && len(fields) != 0, "%v %v", text, err)
 			for name := range fields {
-				assert.True(t, one.described[name] != nil,
-					"%s %s: %s is %s, and the document does not know it", c.method, c.path, name, what)
+				assert.True(t, described[name] != nil, "%s %s has no field %s, want that of %s", c.method, c.path, name, text)
 			}
 		}
 	}
+	for _, c := range [][3]string{{"ScanRequest", "text", "type:string"}, {"CallRecord", "behaviours", "items:map[type:string]"},
+		{"ScanMatch", "kind", "enum:[rule test_link service_rule code gs1]"}, {"ExplanationStep", "verdict", "enum:[opens "}} {
+		got := fmt.Sprint(document.Components.Schemas[c[0]].Properties[c[1]])
+		assert.True(t, strings.Contains(got, c[2]), "%s.%s is %s, want %s", c[0], c[1], got, c[2])
+	}
+	streams := document.Paths["/scan/v1/resolve"]["post"].RequestBody.Content["application/x-ndjson"].Schema.Ref
+	assert.True(t, strings.HasSuffix(streams, "/ScanRequest"), "resolve takes a stream of %q, want ScanRequest", streams)
 }
 
 // TestDocument_SchemaNames: no schema is called like a type that generated code knows already, or by a word that needs its package.
@@ -75,9 +77,7 @@ func TestDocument_SchemaNames(t *testing.T) {
 			Components struct{ Schemas map[string]any }
 		}
 		s.Do("GET", path, "").JSON(t, &document)
-		for _, name := range []string{"Request", "Response", "Record", "Error", "Event", "Notification", "Object", "Map", "Set",
-			"Date", "Entry",
-			"Item", "Fault", "Found", "Hit", "Step", "Why"} {
+		for name := range strings.FieldsSeq("Request Response Record Error Event Notification Object Map Set Date Entry Item Fault Found Hit Step Why") {
 			assert.True(t, document.Components.Schemas[name] == nil, "GET %s has a schema %s, want a name that stands alone", path, name)
 		}
 		assert.True(t, path != "/openapi-wire.json" || document.Components.Schemas["ErrorEnvelope"] != nil,

@@ -126,7 +126,7 @@ func TestSnapshot_RestoredWebhooksNewScansOnly(t *testing.T) {
 		scan("before")
 		hears("before")
 		// One that waits would be sent again after the load.
-		eventually(t, "the delivery", func() bool { return !strings.Contains(s.Admin("GET", "/deliveries", "").Body, `"waiting"`) })
+		eventually(t, "the delivery", func() bool { return !strings.Contains(s.Admin("GET", "/deliveries", "").Body, `"pending"`) })
 		s.Admin("PUT", "/emulator/snapshots/base", "")
 		scan("saved")
 		hears("saved")

@@ -79,6 +79,8 @@ func TestWrongSecrets_Throttled(t *testing.T) {
 	assert.True(t, n == accounts.GuessesPerMinute, "%d warnings of wrong secrets of shop", n)
 	assert.Equal(t, strings.Count(s.Log(), `level=WARN msg="wrong admin token" ip=203.0.113.11`), accounts.GuessesPerMinute,
 		"warnings of wrong admin tokens")
+	s.Do("POST", "/scan/v1/resolve", `{"text":"x"}`, "Authorization: Bearer "+servertest.AdminToken).WantStatus(t, 401, "an admin token")
+	assert.True(t, strings.Contains(s.Log(), `msg="wrong scan key" ip=`), "an admin token as scan key is logged as %s", s.Log())
 	s.Admin("PUT", "/emulator/clock", `{"freeze":true}`)
 	s.Clock.Step(time.Minute)
 	want("a minute later, by a clock that stands still for the wire", token("203.0.113.9", "shop", "guess"), 40125)

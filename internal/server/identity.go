@@ -41,17 +41,17 @@ func refuseEmpty(c Config, empty bool) error {
 	trace, err := traceOf(c)
 	switch {
 	case err != nil:
-		return usage("checking which database the data folder %s was used with: %v", c.Data, err)
+		return usage("checking which database the data directory %s was used with: %v", c.Data, err)
 	case trace == "":
 		return nil
 	case c.Database == "":
 		return usage(
-			"%s is missing or empty, but the data folder %s was used with a database (%s exists), and a new database would have none of "+
+			"%s is missing or empty, but the data directory %s was used with a database (%s exists), and a new database would have none of "+
 				"its codes: restore qrjump.db with qrjump.db-wal, "+
 				"restore an export into another folder (qrjump import), give --database if it was PostgreSQL, or choose another --data for a new one", filepath.Join(c.Data, "qrjump.db"), c.Data, trace)
 	}
 	return usage(
-		"the database is empty, but the data folder %s was used with another one: give its address with --database, restore it with "+
+		"the database is empty, but the data directory %s was used with another one: give its address with --database, restore it with "+
 			"qrjump import, or remove %s to use the new one",
 		c.Data, identityFile(c.Data))
 }
@@ -87,10 +87,10 @@ func checkIdentity(c Config, key *sealer.Key) error {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	case err != nil:
-		return usage("reading which database the data folder %s was used with: %v", c.Data, err)
+		return usage("reading which database the data directory %s was used with: %v", c.Data, err)
 	case strings.TrimSpace(string(text)) != identity(key):
 		return usage(
-			"the data folder %s was used with another database: give its address with --database, or remove %s to use this one",
+			"the data directory %s was used with another database: give its address with --database, or remove %s to use this one",
 			c.Data, identityFile(c.Data))
 	}
 	return nil

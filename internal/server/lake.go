@@ -15,8 +15,8 @@ import (
 // openLake prepares the writing of this node's scans as Parquet files for external query engines. The Parquet files are the lake. When the
 // scan log closes, its last scans are written to the lake.
 func (s scanRecords) openLake(context.Context) error {
-	watchGauge(s.metrics, "qrjump_lake_backlog", func() int64 { return s.scanning.ledger.lake.Backlog() })
-	watchGauge(s.metrics, "qrjump_lake_lag_seconds", func() float64 { return s.scanning.ledger.lake.Age().Seconds() })
+	watchGauge(s.metrics, "qrjump_lake_backlog", func() int64 { return s.scanning.scanLog.lake.Backlog() })
+	watchGauge(s.metrics, "qrjump_lake_lag_seconds", func() float64 { return s.scanning.scanLog.lake.Age().Seconds() })
 	if s.config.Lake == "" {
 		return nil
 	}
@@ -27,11 +27,11 @@ func (s scanRecords) openLake(context.Context) error {
 	if err != nil {
 		return usage("--lake: %v", err)
 	}
-	l := &lake.Lake{Place: place, Journal: s.scanning.ledger.journal, Name: s.scanning.ledger.journal.ID, Rows: s.lakeRows,
+	l := &lake.Lake{Place: place, Journal: s.scanning.scanLog.journal, Name: s.scanning.scanLog.journal.ID, Rows: s.lakeRows,
 		Erased:      s.store.Erasures,
 		OffsetHours: func() int { return s.chosen.settings.Get().UTCOffsetHours }, Now: s.realNow, Log: s.log,
 		Every: s.seams.LakeEvery}
-	if shipper := s.scanning.ledger.shipper; shipper != nil {
+	if shipper := s.scanning.scanLog.shipper; shipper != nil {
 		// The lake uses the shipper's ID for this node, and writes only shipped scans. The shipper keeps in the journal the scans that the
 		// lake has not written yet.
 		l.Name, l.UpTo, shipper.NeededFrom = shipper.ID, shipper.Reached, l.NeededFrom
@@ -48,7 +48,7 @@ func (s scanRecords) openLake(context.Context) error {
 			return others, err
 		}
 	}
-	s.scanning.ledger.lake = l
+	s.scanning.scanLog.lake = l
 	return nil
 }
 

@@ -207,7 +207,7 @@ func TestLifecycle_RequestsEndWithListeners(t *testing.T) {
 func TestReady_ScanJournalUnwritable(t *testing.T) {
 	journal, err := scanlog.OpenJournal(t.TempDir(), scanlog.JournalOptions{Random: rand.Reader})
 	require.NoError(t, err)
-	l := &scanLedger{journal: journal, recorder: scanlog.NewRecorder(journal, scanlog.RecorderOptions{})}
+	l := &scanLog{journal: journal, recorder: scanlog.NewRecorder(journal, scanlog.RecorderOptions{})}
 	away := filepath.Join(t.TempDir(), "away")
 	assert.NoErrorf(t, l.room(away), "before")
 	require.NoError(t, journal.Close())

@@ -30,9 +30,8 @@ func TestSource_MaxLineLength(t *testing.T) {
 		source, err := os.ReadFile("../../" + name)
 		if os.IsNotExist(err) {
 			continue // removed, and not committed yet
-		} else if err != nil {
-			t.Fatal(err)
 		}
+		require.NoError(t, err)
 		texts := longTexts(source)
 		for i, line := range strings.Split(string(source), "\n") {
 			n := columns(line)

@@ -114,7 +114,7 @@ func TestServerLog_CanceledContextLevel(t *testing.T) {
 		err   error
 		level string
 	}{{gone, "INFO"}, {errors.New("no such table"), "ERROR"}, {context.DeadlineExceeded, "ERROR"},
-		{&errcode.Unavailable{Location: "database", Condition: "does not answer", Do: "look at it", Err: gone}, "ERROR"}} {
+		{&errcode.Unavailable{Location: "database", Condition: "does not respond", Do: "look at it", Err: gone}, "ERROR"}} {
 		to := &writes{}
 		newLogger(to, "text").With("rid", "1").Error("call", "endpoint", "/x", "error", c.err)
 		assert.True(t, strings.Contains(to.String(), "level="+c.level+" msg=call "), "%v: %s", c.err, to)

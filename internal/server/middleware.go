@@ -194,16 +194,16 @@ func (s access) adminOnly(next http.Handler) http.Handler {
 			if caller.Name != "" {
 				wrong = "the admin key " + caller.Name + " expired; "
 			}
-			if s.refuseAt(r, adminTokenKind, cmp.Or(caller.Name, keyMark(token))) {
+			if s.refuseAt(r, adminTokenKind, cmp.Or(caller.Name, keyMark(token, "qra_", iam.KeyPrefix))) {
 				w.Header().Set("Retry-After", "60")
-				scanapi.WriteProblem(w, http.StatusTooManyRequests, "too many wrong admin tokens came from this address, and this one is wrong too: correct the "+
-					"token in the client; the right token is accepted at once")
+				scanapi.WriteProblem(w, http.StatusTooManyRequests,
+					"too many wrong admin tokens from this address: correct the token in the client; a valid token is accepted immediately")
 				return
 			}
 		}
 		w.Header().Set("WWW-Authenticate", "Bearer")
 		scanapi.WriteProblem(w, http.StatusUnauthorized,
-			wrong+"send the admin token or an admin key: Authorization: Bearer …; the token is in the file admin-token of the data folder "+
+			wrong+"send the admin token or an admin key: Authorization: Bearer …; the token is in the file admin-token of the data directory "+
 				"unless --admin-token sets another token")
 	})
 }

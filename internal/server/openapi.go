@@ -42,9 +42,9 @@ func openAPI(tables []adminroute.Table) *huma.OpenAPI {
 		Description: "The APIs of qrjump: scan API, admin API and emulator. /openapi-wire.json describes the platform's calls.",
 		License:     &huma.License{Name: "Apache-2.0", Identifier: "Apache-2.0"},
 		Contact:     &huma.Contact{Name: "qrjump", URL: "https://github.com/qrjump/qrjump"}},
-		Servers: []*huma.Server{{URL: "/", Description: "the server that this document comes from"}},
-		Tags: []*huma.Tag{{Name: "scan", Description: "for apps that scan"}, {Name: "admin", Description: "for operators"},
-			{Name: "emulator", Description: "with --dev or --emulator"}},
+		Servers: []*huma.Server{{URL: "/", Description: "this server"}},
+		Tags: []*huma.Tag{{Name: "scan", Description: "scan API, for scanning apps"},
+			{Name: "admin", Description: "admin API, for operators"}, {Name: "emulator", Description: "with --dev or --emulator"}},
 		Components: &huma.Components{Schemas: schemas, SecuritySchemes: map[string]*huma.SecurityScheme{
 			"admin": {Type: "http", Scheme: "bearer", Description: "the admin token"},
 			"scan":  {Type: "http", Scheme: "bearer", Description: "a scan key"}}}}
@@ -58,8 +58,7 @@ func openAPI(tables []adminroute.Table) *huma.OpenAPI {
 // schemaNames maps names of Go types to better schema names. The Go names are unclear without their package, or break generated code: the
 // code generator ogen fails with Request, and Record is a global type of TypeScript.
 var schemaNames = map[string]string{
-	"Amount": "DeletionCount", "CallListRecord": "CallRecordList", "Change": "AuditEntry", "Checked": "AuditVerification",
-	"Difference": "RecountDifference", "Drill": "BackupDrill", "Holding": "ComponentGrant", "Imported": "ImportResult", "Item": "GS1LinkInput",
-	"Matched": "ScanMatch", "MoveInput": "ClockInput", "Notification": "AccountNotification", "Planted": "SeedResult",
-	"Record": "CallRecord", "Released": "ReleaseResult", "Request": "ScanRequest", "Step": "ExplanationStep", "Trial": "BehaviourTrial",
+	"CallListRecord": "CallRecordList", "Change": "AuditEntry", "Checked": "AuditVerification", "Difference": "RecountDifference",
+	"Drill": "BackupDrill", "Imported": "ImportResult", "Item": "GS1LinkInput", "Matched": "ScanMatch", "MoveInput": "ClockInput",
+	"Notification": "AccountNotification", "Record": "CallRecord", "Request": "ScanRequest", "Step": "ExplanationStep",
 }

@@ -79,7 +79,7 @@ func TestOrders_ApprovalOfARevision(t *testing.T) {
 			assert.True(t, a.Status == http.StatusConflict && strings.Contains(a.Body, "revision"),
 				"agreeing to %s: %d %s, want 409", what, a.Status, a.Body)
 		}
-		assert.True(t, weak.State == "waits" && weak.Revision != read.Revision,
+		assert.True(t, weak.State == "pending_approval" && weak.Revision != read.Revision,
 			"the order with another text: %+v, the first: %+v", weak, read)
 		o.post("/decisions", `{"isv_application_id":"a","approve":true,"revision":"`+weak.Revision+`"}`, 409) // its requester
 
@@ -88,8 +88,8 @@ func TestOrders_ApprovalOfARevision(t *testing.T) {
 		a := decide(`{"isv_application_id":"a","approve":false}`)
 		assert.True(t, a.Status == http.StatusConflict, "rejecting an approved order: %d %s, want 409", a.Status, a.Body)
 		list := servertest.Decode[client.OrderList](t, o.Admin("GET", "/orders?making=true", ""))
-		assert.True(t, len(list.Orders) == 1 && list.Orders[0].State == "making", "interrupted orders: %+v, want one", list)
-		if again := o.place("https://weak.example/{digits:20}"); again.State != "made" || again.DecidedBy != "person:bob" {
+		assert.True(t, len(list.Orders) == 1 && list.Orders[0].State == "generating", "interrupted orders: %+v, want one", list)
+		if again := o.place("https://weak.example/{digits:20}"); again.State != "generated" || again.DecidedBy != "person:bob" {
 			t.Errorf("the same again: %+v, want its codes made", again)
 		}
 		_, text := o.post("", `{"code_count":20000,"isv_application_id":"a"}`, 409)
@@ -101,7 +101,7 @@ func TestOrders_ApprovalOfARevision(t *testing.T) {
 		again := p.start(t, servertest.Options{Seed: brand})
 		eventually(t, "the interrupted order is completed after a start", func() bool {
 			again.Admin("GET", "/orders", "").JSON(t, &list)
-			return slices.ContainsFunc(list.Orders, func(o client.Order) bool { return o.ISV == "b" && o.State == "made" })
+			return slices.ContainsFunc(list.Orders, func(o client.Order) bool { return o.ISV == "b" && o.State == "generated" })
 		})
 		batches := servertest.Decode[struct{ Batches []client.Batch }](t, again.Admin("GET", "/batches", ""))
 		assert.True(t, len(batches.Batches) == 2, "%d applications, want one for each order", len(batches.Batches))

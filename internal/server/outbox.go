@@ -70,7 +70,7 @@ func (s requests) recordSlow(kind outbox.Kind, r outbox.Row) {
 	t, row := s.now(), behaviour.MessageSlow
 	record := api.Record{RID: api.NewRID(s.random, t), At: t, Account: r.Receiver, Method: http.MethodPost,
 		URL: strings.TrimSpace(string(kind) + " " + r.Event), Request: r.Shown, Detail: "no response within five seconds",
-		Behaviours: []behaviour.Row{row}}
+		Behaviours: []string{row.String()}}
 	if s.config.emulates() {
 		s.emulation.calls.Add(record)
 	}

@@ -36,12 +36,12 @@ func TestPrintPackages_IdempotentAndRecall(t *testing.T) {
 		batch := s.Apply("wxserviceacct0001", "order", 100_000)
 		operator, err := client.New(s.URL, client.Options{AdminToken: servertest.AdminToken})
 		require.NoError(t, err)
-		make := func(want int64, w client.PackageWish) {
+		make := func(want int64, w client.PackageRequest) {
 			t.Helper()
 			p, err := operator.Packages.Create(t.Context(), batch, w)
 			require.True(t, err == nil && p.ID == want, "package %d, %v, not %d", p.ID, err, want)
 		}
-		wish := client.PackageWish{To: 99_999, Printer: "acme", Proofs: 5, Formats: []string{"lines"}}
+		wish := client.PackageRequest{To: 99_999, Printer: "acme", Proofs: 5, Formats: []string{"lines"}}
 		make(1, wish)
 		make(1, wish)
 		more := wish

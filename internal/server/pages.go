@@ -153,7 +153,7 @@ func (s *Server) consentPage() http.Handler {
 // platformControls returns the emulator controls for third-party platforms.
 func (s *Server) platformControls() emulator.Platforms {
 	return emulator.Platforms{
-		Authorize: func(ctx context.Context, a client.Agreement) (string, error) {
+		Authorize: func(ctx context.Context, a client.Consent) (string, error) {
 			if a.PermissionSets == nil {
 				a.PermissionSets = accounts.AskedByDefault
 			}

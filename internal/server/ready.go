@@ -80,7 +80,7 @@ func (s health) changeFault(ctx context.Context) (fault string, err error) {
 		if out, ok := errors.AsType[*errcode.Unavailable](err); ok {
 			return "the database " + out.Condition, err
 		}
-		return "the database does not answer", err
+		return "the database does not respond", err
 	}
 	if err := s.domain.current.Ready(); err != nil {
 		return err.Error(), nil
@@ -94,15 +94,15 @@ func (s health) scanFault() (fault string, err error) {
 	if !s.domain.current.Loaded() {
 		return "rules are being loaded", nil
 	}
-	if err := s.scanning.ledger.room(s.config.Data); err != nil {
-		return "the data folder is full or not writable", err
+	if err := s.scanning.scanLog.room(s.config.Data); err != nil {
+		return "the data directory is full or not writable", err
 	}
 	return "", nil
 }
 
 // room returns an error if scans cannot be recorded: the disk of the data folder is full, or recent writes failed and a test write
 // fails too.
-func (l *scanLedger) room(dir string) error {
+func (l *scanLog) room(dir string) error {
 	if free, known := scanlog.FreeSpace(dir); known && free < scanlog.MinFreeSpace {
 		return fmt.Errorf("the disk of %s has %d bytes free: free at least %d", dir, free, scanlog.MinFreeSpace)
 	}

@@ -60,11 +60,11 @@ func (s access) refuseAt(r *http.Request, d credentialKind, name string) (tooMan
 	return tooMany
 }
 
-// keyMark returns the first characters of an invalid key, by which an operator can recognise it. For a text that does not look like a key,
-// keyMark returns "", because the text may be a password.
-func keyMark(text string) string {
+// keyMark returns the first characters of an invalid key that begins with a prefix of its kind, by which an operator can recognise it.
+// For another text, keyMark returns "", because the text may be a password or a valid key of another kind.
+func keyMark(text string, prefixes ...string) string {
 	const shown = 8
-	for _, kind := range []string{"qra_", iam.KeyPrefix, "qrs_"} {
+	for _, kind := range prefixes {
 		if strings.HasPrefix(text, kind) && len(text) >= 4*shown {
 			return text[:shown] + "…"
 		}
@@ -79,7 +79,7 @@ type refusal struct {
 }
 
 // refusedCredentials returns the credentials that were rejected in the last 24 hours, for the admin API.
-func (s access) refusedCredentials() []client.RefusedCredential {
+func (s access) refusedCredentials() []client.FailedAuthentication {
 	return s.secrets.refusals.list(s.realNow())
 }
 
@@ -87,7 +87,7 @@ func (s access) refusedCredentials() []client.RefusedCredential {
 // The list is kept only in this node's memory, so that requests without a valid credential cause no database writes.
 type refusals struct {
 	mu    sync.Mutex
-	byKey map[refusal]*client.RefusedCredential
+	byKey map[refusal]*client.FailedAuthentication
 }
 
 const (
@@ -100,14 +100,14 @@ func (l *refusals) note(r refusal, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.byKey == nil {
-		l.byKey = map[refusal]*client.RefusedCredential{}
+		l.byKey = map[refusal]*client.FailedAuthentication{}
 	}
 	item := l.byKey[r]
 	if item == nil {
 		if len(l.byKey) >= maxRefusals {
 			l.dropOne()
 		}
-		item = &client.RefusedCredential{Kind: r.kind, Name: r.name, IP: r.ip.String(), FirstAt: now}
+		item = &client.FailedAuthentication{Kind: r.kind, Name: r.name, IP: r.ip.String(), FirstAt: now}
 		l.byKey[r] = item
 	}
 	item.Count++
@@ -132,10 +132,10 @@ func (l *refusals) dropOne() {
 }
 
 // list returns the credentials that were rejected in the last 24 hours, the most frequent first.
-func (l *refusals) list(now time.Time) []client.RefusedCredential {
+func (l *refusals) list(now time.Time) []client.FailedAuthentication {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	list := []client.RefusedCredential{}
+	list := []client.FailedAuthentication{}
 	for key, r := range l.byKey {
 		if now.Sub(r.LastAt) >= refusalTime {
 			delete(l.byKey, key)
@@ -143,7 +143,7 @@ func (l *refusals) list(now time.Time) []client.RefusedCredential {
 		}
 		list = append(list, *r)
 	}
-	slices.SortFunc(list, func(a, b client.RefusedCredential) int {
+	slices.SortFunc(list, func(a, b client.FailedAuthentication) int {
 		return cmp.Or(cmp.Compare(b.Count, a.Count), b.LastAt.Compare(a.LastAt), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name),
 			cmp.Compare(a.IP, b.IP))
 	})

@@ -58,7 +58,7 @@ func (s *Server) followed() {
 // minuteComponent returns the component that stores the status of this node every minute, if several nodes share the database.
 func (s *Server) minuteComponent() component {
 	return component{name: "report of this node", run: func(ctx context.Context) {
-		for s.scanning.ledger.nodes != nil {
+		for s.scanning.scanLog.nodes != nil {
 			if err := s.scans().eachMinute(ctx); err != nil && ctx.Err() == nil {
 				s.log.WarnContext(ctx, "node status report failed", "error", err)
 			}
@@ -73,7 +73,7 @@ func (s *Server) minuteComponent() component {
 
 // eachMinute stores this node's status, and deletes expired rows of the rate limits that the nodes share.
 func (s scanRecords) eachMinute(ctx context.Context) error {
-	if err := s.scanning.ledger.nodes.Report(ctx); err != nil {
+	if err := s.scanning.scanLog.nodes.Report(ctx); err != nil {
 		return err
 	}
 	return s.store.RateLimits().Forget(ctx)

@@ -81,14 +81,10 @@ func TestHTTP2_EarlyResponseReachesCurl(t *testing.T) {
 		case strings.HasPrefix(r.path, "/admin/"), strings.HasPrefix(r.path, "/console/"):
 			listener = s.AdminURL
 		}
-		joined := "?"
-		if strings.Contains(r.path, "?") {
-			joined = "&"
-		}
-		fmt.Fprintf(&plan, "next\nurl = \"%s%s%sn=[1-%d]\"\nrequest = %s\ndata-binary = \"@%s\"\n"+
+		fmt.Fprintf(&plan, "next\nurl = \"%s%s#[1-%d]\"\nrequest = %s\ndata-binary = \"@%s\"\n"+
 			"output = /dev/null\ninsecure\nsilent\nhttp2\n"+
 			"max-time = 30\nnoproxy = \"*\"\nwrite-out = \"%d %%{http_code} %%{http_version} %%{exitcode} %%{errormsg}\\n\"\n",
-			listener, r.path, joined, times, r.method, file, i)
+			listener, r.path, times, r.method, file, i)
 		for _, h := range r.headers {
 			fmt.Fprintf(&plan, "header = %q\n", fill.Replace(h))
 		}

@@ -46,7 +46,7 @@ func (s seeder) anew(ctx context.Context, f func() error) error {
 			if err := f(); err != nil {
 				return err
 			}
-			return s.scanning.ledger.journal.Clear(ctx)
+			return s.scanning.scanLog.journal.Clear(ctx)
 		})
 	})
 	return errors.Join(err, s.settings.loadSettings(ctx))

@@ -74,7 +74,7 @@ func TestResetAccounts_ConcurrentSuites(t *testing.T) {
 		if a.JSON(t, &list); len(list.Rules) != 1 || list.Rules[0].Prefix != fmt.Sprintf("https://%s.example/seed/", shop) {
 			return fmt.Errorf("after the reset: %s", a.Body)
 		}
-		calls, err := operator.Calls.ListPersisted(t.Context(), client.KeptCallQuery{CallSearch: client.CallSearch{Account: brand}})
+		calls, err := operator.Calls.ListPersisted(t.Context(), client.CallLogQuery{CallSearch: client.CallSearch{Account: brand}})
 		if err != nil || len(calls.Calls) != 0 {
 			return fmt.Errorf("%d calls of %s are left, %v", len(calls.Calls), brand, err)
 		}

@@ -41,6 +41,8 @@ var named = regexp.MustCompile(`^/(accounts|users|components|batches|webhooks|pe
 func revised(t *testing.T, s *servertest.Server) *strings.Replacer {
 	t.Helper()
 	got := s.Plant("testdata/revised.txt")
+	assert.Contains(t, s.Admin("GET", "/people", "").Body, `"revision":"`+got["people"]+`"`, "a POST of a person")
+	assert.Contains(t, s.Admin("GET", "/webhooks", "").Body, `"revision":"`+got["webhooks"]+`"`, "a POST of a webhook")
 	return strings.NewReplacer("BATCH", got["batch"], "IMPORTED", got["imported"], "HOOK", got["hook"], "GONE", got["gone"])
 }
 
@@ -165,7 +167,7 @@ func evaluates(t *testing.T, s *servertest.Server, o adminroute.Route, c guarded
 	now, before := c.revision(t, s, ids), newest(t, s)
 	a := call(1, "another")
 	var p client.Problem
-	if a.JSON(t, &p); a.Status != http.StatusPreconditionFailed || p.Type != client.ProblemChanged || p.Revision() != now || now == "" ||
+	if a.JSON(t, &p); a.Status != 412 || p.Type != client.ProblemPreconditionFailed || p.Revision() != now || now == "" ||
 		p.Changes == nil || p.Detail == "" || a.Header.Get("Content-Type") != "application/problem+json" {
 		t.Errorf("%s of another revision: %d %s, want 412 with the revision %q", o.ID, a.Status, a.Body, now)
 	}

@@ -217,13 +217,15 @@ func wireFault(f emulator.Fault) api.Fault {
 func (s *Server) scanAPI() *scanapi.API {
 	a := &scanapi.API{Resolver: scan.Resolver{Finder: s.domain.current.Rules, Accounts: s.domain.current.Accounts, Codes: s.domain.codes,
 		Products: s.domain.products}, Near: s.domain.rules.NearestRules, Codes: s.domain.codes, TicketWriter: s.domain.ticketWriter,
-		Record: s.scanning.ledger.record, RespondEarly: s.isAsync, IsDiskSlow: s.scanning.ledger.recorder.IsLate, UserHash: s.userHash,
+		Record: s.scanning.scanLog.record, RespondEarly: s.isAsync, IsDiskSlow: s.scanning.scanLog.recorder.IsLate, UserHash: s.userHash,
 		Region: s.scans().region(), Unrecorded: s.metrics.observeUnrecorded, Accounts: s.domain.accounts, OpenIDs: s.secrets.openIDs,
 		Now: s.now, Random: s.random, Replay: s.config.emulates(), BodyTimeout: s.seams.BodyTimeout, Log: s.log,
 		Observe: s.metrics.observeScan, OnAuthenticated: connlimit.Authenticated, OnRejected: connlimit.Rejected}
 	if !s.config.Dev {
 		a.Key, a.Operator = s.domain.keys.Check, s.access().mayExplain
-		a.OnInvalidKey = func(r *http.Request, key string) bool { return s.access().refuseAt(r, scanKeyKind, keyMark(key)) }
+		a.OnInvalidKey = func(r *http.Request, key string) bool {
+			return s.access().refuseAt(r, scanKeyKind, keyMark(key, "qrs_"))
+		}
 	}
 	return a
 }
@@ -247,7 +249,7 @@ func (s *Server) operations() []adminroute.Table {
 		Export:     s.export, ImportAccounts: s.importAccounts,
 		Spool:   s.config.Data,
 		Refused: s.access().refusedCredentials,
-		Scans:   s.scanning.counter, Alarms: s.scanning.alarms, Lake: s.scanning.ledger.lake, UserHash: s.userHash, Log: s.log,
+		Scans:   s.scanning.counter, Alarms: s.scanning.alarms, Lake: s.scanning.scanLog.lake, UserHash: s.userHash, Log: s.log,
 		Following: s.domain.current, History: s.store, Times: auditlog.PointInTime{Store: s.store, Codes: s.domain.codes},
 		Resolver: scan.Resolver{Finder: s.domain.current.Rules, Accounts: s.domain.current.Accounts, Codes: s.domain.codes,
 			Products: s.domain.products},
@@ -263,7 +265,11 @@ func (s *Server) operations() []adminroute.Table {
 				path, _, _ := strings.Cut(r.URL, "?")
 				return emulator.Properties{RID: r.RID, Account: r.Account, Path: path, ErrCode: r.ErrCode}
 			},
-			Paths: api.Paths(), Reset: s.seeder().reset, ResetAccounts: s.seeder().resetAccounts, AddSeed: s.seeder().addSeed,
+			Paths: api.Paths(), Has: func(ctx context.Context, appid string) bool {
+				_, err := s.domain.accounts.Get(ctx, appid)
+				_, noPlatform := s.domain.accounts.GetComponent(ctx, appid)
+				return err == nil || noPlatform == nil
+			}, Reset: s.seeder().reset, ResetAccounts: s.seeder().resetAccounts, AddSeed: s.seeder().addSeed,
 			Platforms: s.platformControls(),
 			Snapshots: s.seeder().snapshotControls()}
 		control.Wrong = func(err error) bool { return errors.Is(err, ErrUsage) }

@@ -88,9 +88,9 @@ func (s *Server) alive(ctx context.Context) error {
 
 // logDeviations logs, at the end of a server with --dev, the number of calls that the platform might have rejected.
 func (s *Server) logDeviations() {
-	if times, kinds := s.domain.usage.Deviated(); s.config.Dev && times > 0 {
-		s.log.Info("calls deviated from the platform; to list them and how to fix them, restart with this database, then run: "+
-			"qrjump deviations --server "+s.URL, "times", times, "behaviours", kinds)
+	if count, kinds := s.domain.usage.Deviated(); s.config.Dev && count > 0 {
+		s.log.Info("calls deviated from the platform", "count", count, "behaviours", kinds,
+			"hint", "to list them and how to fix them, restart with this database, then run: qrjump deviations --server "+s.URL)
 	}
 }
 

@@ -25,7 +25,7 @@ func (c Config) scansDir() string { return filepath.Join(c.Data, "scans") }
 // openScanLog opens the log that collects the scans of all nodes. With --scan-stream, the log is a NATS stream; without it, the log is the
 // journal (embedded database) or a table (PostgreSQL).
 func (s scanRecords) openScanLog(ctx context.Context) error {
-	l := s.scanning.ledger
+	l := s.scanning.scanLog
 	watchCount(s.metrics, "qrjump_scans_corrupted_total", l.journal.Damaged)
 	watchGauge(s.metrics, "qrjump_scan_ship_backlog", func() int64 { return l.shipper.Backlog() })
 	watchCount(s.metrics, "qrjump_scans_lost_total", func() int64 { return l.shipper.Lost() })
@@ -63,7 +63,7 @@ func (s scanRecords) openScanLog(ctx context.Context) error {
 // to webhooks are then taken from the journal. At the end, the function skip records the journal position up to which scans were processed.
 // Every step is idempotent, so leaveStream can run again after a kill. Decision 54.
 func (s scanRecords) leaveStream(ctx context.Context, skip func(node string, to scanlog.Offset) error) error {
-	journal := s.scanning.ledger.journal
+	journal := s.scanning.scanLog.journal
 	err := stream.Leave(s.config.scansDir(), func(left stream.Unshipped) error {
 		node, err := journal.NodeID(s.random)
 		if err != nil {
@@ -96,7 +96,7 @@ func (s scanRecords) leaveStream(ctx context.Context, skip func(node string, to 
 // settleRemaining processes the journal's scans from begin to upTo, which were meant for a stream. settleRemaining counts the scans that
 // were not yet counted, and queues for webhooks the scans that were not yet queued.
 func (s scanRecords) settleRemaining(ctx context.Context, node string, begin, upTo int64, counted *scanlog.OffsetSet) error {
-	journal := s.scanning.ledger.journal
+	journal := s.scanning.scanLog.journal
 	start := max(begin, min(journal.NamedAt(), upTo))
 	if unknown := counted.Missing(start) - counted.Missing(begin); unknown > 0 {
 		s.log.WarnContext(ctx, "scan stream detached; journal is a copy, counted offset unknown", "max_scans", unknown)
@@ -140,7 +140,7 @@ func (s scanRecords) settleRemaining(ctx context.Context, node string, begin, up
 		return fmt.Errorf("counting the pending scans of the stream: %w", err)
 	}
 	if told > 0 || n > 0 {
-		s.log.InfoContext(ctx, "scan stream detached", "counted", n, "told", told)
+		s.log.InfoContext(ctx, "scan stream detached", "counted", n, "queued", told)
 	}
 	if missing > n {
 		s.log.WarnContext(ctx, "scan stream detached with uncounted scans that the journal no longer has", "max_scans", missing-n)
@@ -161,12 +161,12 @@ func (s scanRecords) openNodes(ctx context.Context) error {
 	if err != nil {
 		folder = s.config.Data
 	}
-	nodes := &scanlog.Nodes{Store: s.store, Shipper: s.scanning.ledger.shipper, Name: host + ":" + folder,
+	nodes := &scanlog.Nodes{Store: s.store, Shipper: s.scanning.scanLog.shipper, Name: host + ":" + folder,
 		ShipRequests: s.store.ShipRequests(), Now: s.realNow, Log: s.log, Memory: s.domain.current}
 	if err := nodes.Join(ctx); err != nil {
 		return err
 	}
-	s.scanning.ledger.nodes = nodes
+	s.scanning.scanLog.nodes = nodes
 	return nil
 }
 
@@ -182,37 +182,37 @@ func (s scanRecords) openStream(ctx context.Context) error {
 	o.CountedSet, o.ReportedSet, o.Counted = s.store.Origin, s.store.ReportedSet, s.store.CountedUpTo
 	if o.Tracing = s.config.Tracing; o.Tracing != nil {
 		o.Traces = &tracing.Messages[scanlog.ScanID]{}
-		s.scanning.ledger.traces = o.Traces
+		s.scanning.scanLog.traces = o.Traces
 	}
 	l, err := stream.Open(o)
 	if err != nil {
 		return fmt.Errorf("--scan-stream: %w", err)
 	}
-	s.scanning.ledger.log, s.scanning.ledger.stream = l, l
-	node, err := s.scanning.ledger.journal.NodeID(s.random)
+	s.scanning.scanLog.log, s.scanning.scanLog.stream = l, l
+	node, err := s.scanning.scanLog.journal.NodeID(s.random)
 	if err != nil {
 		return err
 	}
-	s.scanning.ledger.shipper = &scanlog.Shipper{Journal: s.scanning.ledger.journal, To: l, Node: node, Random: s.random,
+	s.scanning.scanLog.shipper = &scanlog.Shipper{Journal: s.scanning.scanLog.journal, To: l, Node: node, Random: s.random,
 		Now: s.realNow, ClockBelieved: s.wall.Believed, Log: s.log}
 	var scans *store.Scans
 	if s.config.Database == "" {
 		// Scans from before --scan-stream are only in the journal, so the journal must keep scans for scan_retention_days.
-		s.scanning.ledger.shipper.Keep = time.Duration(min(s.chosen.settings.Get().ScanRetentionDays, 36_500)) * 24 * time.Hour
-		s.scanning.ledger.earlier = s.scanning.ledger.journal
+		s.scanning.scanLog.shipper.Keep = time.Duration(min(s.chosen.settings.Get().ScanRetentionDays, 36_500)) * 24 * time.Hour
+		s.scanning.scanLog.earlier = s.scanning.scanLog.journal
 	} else {
 		s.store.SetSharedScanLog(l)
 		if scans, err = s.store.OpenScans(ctx, store.ScansOptions{Random: s.random, Now: s.now, Log: s.log}); err != nil {
 			return fmt.Errorf("opening the scan log: %w", err)
 		}
-		s.scanning.ledger.earlier = scans
+		s.scanning.scanLog.earlier = scans
 	}
 	err = l.Begin(func() (scanlog.Offset, error) {
 		if s.config.Database == "" {
-			if err := s.countRemaining(ctx, s.scanning.ledger.journal, s.scanning.ledger.journal.ID(), false); err != nil {
+			if err := s.countRemaining(ctx, s.scanning.scanLog.journal, s.scanning.scanLog.journal.ID(), false); err != nil {
 				return scanlog.Offset{}, err
 			}
-			return s.scanning.ledger.journal.Last(ctx)
+			return s.scanning.scanLog.journal.Last(ctx)
 		}
 		mark, err := scans.Shipped(ctx, node)
 		if err == nil {
@@ -239,7 +239,7 @@ func (s scanRecords) openStream(ctx context.Context) error {
 
 // beginOrigin records in the database the journal position after which this node's scans go to the stream, unless one is recorded.
 func (s scanRecords) beginOrigin(ctx context.Context, node string) error {
-	mark, err := s.scanning.ledger.stream.Shipped(ctx, node)
+	mark, err := s.scanning.scanLog.stream.Shipped(ctx, node)
 	if err == nil {
 		err = s.store.BeginOrigin(ctx, node, mark.Position)
 	}
@@ -316,7 +316,7 @@ func (s scanRecords) leftAt(ctx context.Context, id string) (state stats.State, 
 }
 
 // flush ships all durable scans of the journal to the log that collects the scans of all nodes.
-func (l *scanLedger) flush(ctx context.Context) error {
+func (l *scanLog) flush(ctx context.Context) error {
 	if l.shipper == nil {
 		return nil
 	}

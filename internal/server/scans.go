@@ -47,15 +47,15 @@ func (s *Server) lane(l net.Listener) *fastpath.Listener {
 
 // scanning holds the storage and the counters of scans.
 type scanning struct {
-	ledger  *scanLedger
-	users   *sealer.Hasher // of the ledger
+	scanLog *scanLog
+	users   *sealer.Hasher // of the scan log
 	regions *stats.Regions
 	counter *stats.Aggregator
 	alarms  *alarms.Service
 }
 
-// scanLedger holds the durable storage of this node's scans.
-type scanLedger struct {
+// scanLog holds the durable storage of this node's scans.
+type scanLog struct {
 	journal  *scanlog.Journal
 	recorder *scanlog.Recorder
 	log      scanlog.Log                       // log that collects the scans of all nodes
@@ -68,35 +68,35 @@ type scanLedger struct {
 	mended   atomic.Int64                      // value of recorder.Lost() at the last successful test write
 }
 
-// ledgerComponent returns the component that makes scans durable.
-func (s *Server) ledgerComponent() component {
+// scanLogComponent returns the component that makes scans durable.
+func (s *Server) scanLogComponent() component {
 	return component{
-		name: "ledger of scans",
+		name: "scan log",
 		start: func(ctx context.Context) error {
 			s.scans().openAlarms()
-			if err := s.scans().openLedger(ctx); err != nil {
+			if err := s.scans().openJournal(ctx); err != nil {
 				return err
 			}
 			return s.scans().openNodes(ctx)
 		},
-		stop: func(ctx context.Context) error { return s.scanning.ledger.close(ctx, s.log) },
+		stop: func(ctx context.Context) error { return s.scanning.scanLog.close(ctx, s.log) },
 	}
 }
 
-// openLedger opens the journal in the data folder.
-func (s scanRecords) openLedger(ctx context.Context) error {
+// openJournal opens the journal in the data folder.
+func (s scanRecords) openJournal(ctx context.Context) error {
 	journal, err := scanlog.OpenJournal(s.config.scansDir(), scanlog.JournalOptions{Log: s.log, Random: s.random})
 	if err != nil {
 		return fmt.Errorf("opening the scan log: %w", err)
 	}
-	s.scanning.ledger = &scanLedger{journal: journal, recorder: scanlog.NewRecorder(journal, scanlog.RecorderOptions{})}
-	watchGauge(s.metrics, "qrjump_scan_queue_length", s.scanning.ledger.recorder.Waiting)
-	watchCount(s.metrics, "qrjump_scans_recorded_total", s.scanning.ledger.recorder.Recorded)
-	watchCount(s.metrics, "qrjump_scan_fsyncs_total", s.scanning.ledger.recorder.Flushes)
+	s.scanning.scanLog = &scanLog{journal: journal, recorder: scanlog.NewRecorder(journal, scanlog.RecorderOptions{})}
+	watchGauge(s.metrics, "qrjump_scan_queue_length", s.scanning.scanLog.recorder.Waiting)
+	watchCount(s.metrics, "qrjump_scans_recorded_total", s.scanning.scanLog.recorder.Recorded)
+	watchCount(s.metrics, "qrjump_scan_fsyncs_total", s.scanning.scanLog.recorder.Flushes)
 	return s.openScanLog(ctx)
 }
 
-func (l *scanLedger) record(ctx context.Context, e *scanlog.Event) (scanapi.Durable, error) {
+func (l *scanLog) record(ctx context.Context, e *scanlog.Event) (scanapi.Durable, error) {
 	l.traces.Keep(ctx, e.ID)
 	group, err := l.recorder.Enqueue(e)
 	if err != nil {
@@ -106,7 +106,7 @@ func (l *scanLedger) record(ctx context.Context, e *scanlog.Event) (scanapi.Dura
 }
 
 // close writes the scans that are still buffered. An error of close means that some scans are lost although their responses were sent.
-func (l *scanLedger) close(ctx context.Context, log *slog.Logger) error {
+func (l *scanLog) close(ctx context.Context, log *slog.Logger) error {
 	if l == nil {
 		return nil
 	}

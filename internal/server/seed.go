@@ -11,21 +11,25 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"reflect"
 	"slices"
 	"time"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
+	"github.com/goccy/go-yaml/token"
 
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 	"github.com/qrjump/qrjump/internal/contract/settings"
 	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/domain/codes"
 	"github.com/qrjump/qrjump/internal/domain/digitallink"
 	"github.com/qrjump/qrjump/internal/domain/rules"
 	"github.com/qrjump/qrjump/internal/emulator/seedfile"
 	"github.com/qrjump/qrjump/internal/infra/safeyaml"
+	"github.com/qrjump/qrjump/internal/infra/suggest"
 	"github.com/qrjump/qrjump/internal/store"
 )
 
@@ -119,11 +123,23 @@ func (f *seedFile) parse() error {
 
 // yamlError shortens an error of the YAML library, which prints the position in the file over several lines, to one line.
 func (f *seedFile) yamlError(err error) error {
-	if e, ok := errors.AsType[yaml.Error](err); ok && e.GetToken() != nil {
-		return usage("seed %s, line %d: %s", f.name, e.GetToken().Position.Line, e.GetMessage())
+	e, ok := errors.AsType[yaml.Error](err)
+	if !ok || e.GetToken() == nil {
+		return usage("seed %s: %v", f.name, err)
 	}
-	return usage("seed %s: %v", f.name, err)
+	message := e.GetMessage()
+	if wrong, ok := errors.AsType[*yaml.TypeError](err); ok && yamlKinds[wrong.DstType.Kind()] != "" {
+		message = "want " + yamlKinds[wrong.DstType.Kind()]
+	}
+	if prev := e.GetToken().Prev; prev != nil && prev.Type == token.MappingValueType {
+		message = prev.Prev.Value + ": " + message
+	}
+	return usage("seed %s, line %d: %s", f.name, e.GetToken().Position.Line, message)
 }
+
+// yamlKinds maps the kinds of the fields of a seed to the words for their YAML values.
+var yamlKinds = map[reflect.Kind]string{reflect.Bool: "true or false", reflect.String: "a text", reflect.Int: "a whole number",
+	reflect.Slice: "a list", reflect.Map: "a mapping", reflect.Struct: "a mapping"}
 
 // atLine adds the line of a seed entry to an error.
 func (f *seedFile) atLine(section string, i int, err error) error {
@@ -198,11 +214,20 @@ func (f *seedFile) check() error {
 	if _, _, err := f.settingsOn(settings.Defaults()); err != nil {
 		return err
 	}
-	directory, owners := &accounts.Service{}, map[string]accounts.Account{}
+	directory, owners, components := &accounts.Service{}, map[string]accounts.Account{}, map[string]bool{}
 	for i := range f.Accounts {
 		r := f.registration(i)
 		if err := directory.Check(r); err != nil {
 			return f.atLine("accounts", i, err)
+		}
+		if _, twice := owners[r.AppID]; twice {
+			return f.atLine("accounts", i, fmt.Errorf("account %s is in the seed twice", r.AppID))
+		}
+		for _, name := range r.Features {
+			if name != codes.Feature {
+				return f.atLine("accounts", i, fmt.Errorf("account %s: features: there is no %.60q%s", r.AppID, name,
+					suggest.DidYouMean(name, codes.Feature)))
+			}
 		}
 		owners[r.AppID] = r.Account
 	}
@@ -210,6 +235,10 @@ func (f *seedFile) check() error {
 		if err := directory.CheckComponent(f.component(i), c.Secret, c.EncodingAESKey); err != nil {
 			return f.atLine("components", i, err)
 		}
+		if components[c.AppID] {
+			return f.atLine("components", i, fmt.Errorf("component %s is in the seed twice", c.AppID))
+		}
+		components[c.AppID] = true
 	}
 	for i, r := range f.Rules {
 		// An owner that is missing in the seed may exist in the database.
@@ -239,16 +268,16 @@ func (s seeder) applySeed(ctx context.Context, f *seedFile, now func() time.Time
 
 // addSeed adds a seed from an operator to the existing data; a reset does not apply this seed again. An error about the seed's content
 // names the line.
-func (s seeder) addSeed(ctx context.Context, text string) (client.Planted, error) {
+func (s seeder) addSeed(ctx context.Context, text string) (client.SeedResult, error) {
 	f := &seedFile{name: "that was sent", data: []byte(text)}
 	err := f.parse()
 	if err == nil {
 		err = f.check()
 	}
 	if err != nil {
-		return client.Planted{}, err
+		return client.SeedResult{}, err
 	}
-	done := client.Planted{Accounts: len(f.Accounts), Components: len(f.Components), Rules: len(f.Rules)}
+	done := client.SeedResult{Accounts: len(f.Accounts), Components: len(f.Components), Rules: len(f.Rules)}
 	if done.Applied, err = s.plant(ctx, f, s.now); err != nil || !done.Applied {
 		return done, err
 	}

@@ -18,6 +18,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/qrjump/qrjump/internal/domain/codes"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
@@ -124,9 +125,10 @@ func TestConfig_RejectsInvalid(t *testing.T) {
 		{"no port", "--listen", func(c *server.Config) { c.Listen = "127.0.0.1" }},
 		{"no address", "--listen", func(c *server.Config) { c.Listen = "" }},
 		{"no folder", "--data", func(c *server.Config) { c.Data = "" }},
-		{"a folder that cannot be", "data folder", func(c *server.Config) { c.Data = "/dev/null/x" }},
+		{"a folder that cannot be", "data directory", func(c *server.Config) { c.Data = "/dev/null/x" }},
 		{"a folder in use", "in use", func(c *server.Config) { c.Data = inUse }},
 		{"a proxy that is no range", "--trusted-proxy", func(c *server.Config) { c.TrustedProxy = []string{"10.0.0.1"} }},
+		{"a counter above 36^9", "--min-code-counter", func(c *server.Config) { c.MinCodeCounter = codes.Space }},
 		{"a host with a port", "--dev-host", func(c *server.Config) { c.DevHost = []string{"qrjump.test:80"} }},
 		{"a log of another form", "--log-format", func(c *server.Config) { c.LogFormat = "xml" }},
 		{"a database of another kind", "postgres://", func(c *server.Config) { c.Database = "mysql://x" }},
@@ -192,7 +194,7 @@ func TestServer_Listeners(t *testing.T) {
 			r, err := http.NewRequest(method, url+path, strings.NewReader(`{"text":"x"}`))
 			require.NoError(t, err)
 			a := s.Send(r)
-			// The wire answers every path; another listener has a 404.
+			// The wire answers every path; another listener has a 421.
 			here := a.Status == 200 && !strings.Contains(a.Body, `"errcode":40066`)
 			assert.True(t, here == (what == where), "%s at the %s listener: %d %.100s", path, what, a.Status, a.Body)
 			for _, path := range []string{"/healthz", "/readyz", "/openapi.json"} {
@@ -350,7 +352,7 @@ func TestDevServer_DeviationSummaryOnExit(t *testing.T) {
 		require.True(t, err == nil && resp.Body.Close() == nil, "%v", err)
 		cancel()
 		assert.NoError(t, (<-ended))
-		end := "qrjump deviations --server " + address + `" times=1 behaviours=1` + "\n"
+		end := "qrjump deviations --server " + address + "\"\n"
 		if strings.HasSuffix(stderr.String(), end) != localized {
 			t.Errorf("after %s the log ends with\n%s", body, stderr.String()[max(0, stderr.Len()-400):])
 		}

@@ -52,14 +52,14 @@ func (s scanRecords) openAlarms() {
 // openCounter prepares the counting of scans. If the journal is the scan log, openCounter also checks, before the first scan is written,
 // that earlier scans were counted from the same journal.
 func (s scanRecords) openCounter(ctx context.Context) error {
-	s.scanning.counter = s.newCounter(s.scanning.ledger.log, s.scanning.ledger.flush)
-	if s.scanning.ledger.earlier != nil {
-		s.scanning.counter.Earlier = []scanlog.Log{s.scanning.ledger.earlier}
+	s.scanning.counter = s.newCounter(s.scanning.scanLog.log, s.scanning.scanLog.flush)
+	if s.scanning.scanLog.earlier != nil {
+		s.scanning.counter.Earlier = []scanlog.Log{s.scanning.scanLog.earlier}
 	}
-	s.scanning.counter.Nodes = s.scanning.ledger.nodes
+	s.scanning.counter.Nodes = s.scanning.scanLog.nodes
 	watchCount(s.metrics, "qrjump_scans_counted_total", s.scanning.counter.Counted)
 	watchGauge(s.metrics, "qrjump_scans_missing", timely(s.scanning.counter.MissingScans))
-	if s.scanning.ledger.log != scanlog.Log(s.scanning.ledger.journal) {
+	if s.scanning.scanLog.log != scanlog.Log(s.scanning.scanLog.journal) {
 		return nil
 	}
 	return s.scanning.counter.Begin(ctx)
@@ -75,7 +75,7 @@ func (s scanRecords) missingScans(ctx context.Context) string {
 }
 
 func (s scanRecords) newCounter(log scanlog.Log, flush func(context.Context) error) *stats.Aggregator {
-	return &stats.Aggregator{Log: log, SingleNode: log == scanlog.Log(s.scanning.ledger.journal), Flush: flush, Store: s.store,
+	return &stats.Aggregator{Log: log, SingleNode: log == scanlog.Log(s.scanning.scanLog.journal), Flush: flush, Store: s.store,
 		Alarms: s.scanning.alarms, Settings: s.chosen.settings, Now: s.now, Logger: s.log, Random: s.random,
 		Tracing: s.config.Tracing}
 }

@@ -15,7 +15,7 @@ func (s *Server) storeComponent() component {
 		name: "store",
 		start: func(ctx context.Context) (err error) {
 			if err := os.MkdirAll(s.config.Data, 0o700); err != nil {
-				return usage("creating the data folder: %v", err)
+				return usage("creating the data directory: %v", err)
 			}
 			if err := checkDatabaseExists(s.config); err != nil {
 				return err
@@ -24,7 +24,7 @@ func (s *Server) storeComponent() component {
 				return err
 			}
 			waits := func(kind string, until time.Time) {
-				s.log.WarnContext(ctx, "migration is waiting for a lock", "what", kind, "until", until)
+				s.log.WarnContext(ctx, "migration is waiting for a lock", "reason", kind, "until", until)
 			}
 			target := store.Target{URL: s.config.Database, ReadURL: s.config.DatabaseRead, Dir: s.config.Data, Check: s.check, Waits: waits}
 			target.ReplicaFailed = func(err error) {

@@ -188,7 +188,7 @@ func TestTemplateTexts_ImportIntoOtherServer(t *testing.T) {
 func (w works) refusesOurs(name string, id, own int64) {
 	w.t.Helper()
 	rows := rowsOfBatch(w, own, 0, 0)
-	if a := bring(w.Server, id, 1, rows); a.Status != 422 || !strings.Contains(a.Body, "the text is one that this server can generate") {
+	if a := bring(w.Server, id, 1, rows); a.Status != 422 || !strings.Contains(a.Body, "the text has the format of codes that this server generates") {
 		w.t.Errorf("%s: a row of this server's own: %d %s", name, a.Status, a.Body)
 	}
 }
@@ -220,7 +220,7 @@ func (w works) isReadByACamera(name string, id int64, text string) {
 	operator, err := client.New(w.URL, client.Options{AdminToken: servertest.AdminToken})
 	require.NoError(w.t, err)
 	const word = "a long passphrase of words"
-	made, err := operator.Packages.Create(w.t.Context(), id, client.PackageWish{From: 7, To: 9, Printer: "acme", Proofs: 1,
+	made, err := operator.Packages.Create(w.t.Context(), id, client.PackageRequest{From: 7, To: 9, Printer: "acme", Proofs: 1,
 		Formats: []string{"csv", "lines"}})
 	require.NoError(w.t, err)
 	var file bytes.Buffer

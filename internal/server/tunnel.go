@@ -252,7 +252,7 @@ func (s *Server) mountCA(mux *http.ServeMux) {
 		}
 		if err != nil {
 			s.log.ErrorContext(r.Context(), "local certificate authority not readable", "error", err)
-			scanapi.WriteProblem(w, http.StatusInternalServerError, "the local authority cannot be shown; the server's log says why")
+			scanapi.WriteProblem(w, http.StatusInternalServerError, "the local CA certificate cannot be read; see the server's log")
 			return
 		}
 		w.Header().Set("Content-Type", "application/x-pem-file")

@@ -18,7 +18,7 @@ import (
 // openWebhooks prepares the service that sends scans and alarms to webhooks.
 func (s *Server) openWebhooks() {
 	s.webhooks = &webhooks.Service{Store: s.store.Webhooks(), Vault: s.secrets.vault, Now: s.now, Random: s.random, Log: currentLog{s},
-		Origins: s.scanning.ledger.stream != nil, LastAlarm: s.store.LastAlarm,
+		Origins: s.scanning.scanLog.stream != nil, LastAlarm: s.store.LastAlarm,
 		Alarms: func(ctx context.Context, start int64, limit int) ([]webhooks.Event, error) {
 			list, err := s.scanning.alarms.StateChanges(ctx, start, limit)
 			if err != nil {

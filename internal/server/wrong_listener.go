@@ -21,16 +21,17 @@ const (
 
 // surfaceFlags maps each API to its name and to the flag that sets its address.
 var surfaceFlags = map[listenerRole][2]string{
-	wire: {"the wire", "--listen"}, scans: {"the scan API", "--scan-listen"}, admin: {"the admin API", "--admin-listen"}}
+	wire: {"the platform API", "--listen"}, scans: {"the scan API", "--scan-listen"}, admin: {"the admin API", "--admin-listen"}}
 
-// wrongListener responds with 404 to calls for an API that another listener of this server serves. The response names the flag of the right
-// listener and not its address, because the caller may be untrusted; an operator finds the address in the data folder.
+// wrongListener responds with 421 (RFC 9110, 15.5.20) to calls for an API that another listener of this server serves. The response names
+// the flag of the right listener and not its address, because the caller may be untrusted; an operator finds the address in --data.
 func (s *Server) wrongListener(role listenerRole) http.HandlerFunc {
 	name, flag := surfaceFlags[role][0], s.flagOf(role)
 	detail := fmt.Sprintf("%s is served by another listener of this server (flag %s), whose address is in the file %s of "+
-		"the data folder",
-		name, flag, addressesFile)
-	return func(w http.ResponseWriter, _ *http.Request) { writeNotFound(w, elsewhereType, detail) }
+		"the data directory", name, flag, addressesFile)
+	return func(w http.ResponseWriter, _ *http.Request) {
+		writeProblemType(w, http.StatusMisdirectedRequest, elsewhereType, detail)
+	}
 }
 
 // mountElsewhere makes a listener respond to requests for APIs that it does not serve; the response names the right listener. To unknown
@@ -57,13 +58,12 @@ func (s *Server) mountElsewhere(mux *http.ServeMux, role listenerRole) {
 }
 
 func noSuchPath(w http.ResponseWriter, _ *http.Request) {
-	writeNotFound(w, noPathType, "no operation has this path; /openapi.json lists all paths")
+	writeProblemType(w, http.StatusNotFound, noPathType, "no operation has this path; /openapi.json lists all paths")
 }
 
-func writeNotFound(w http.ResponseWriter, kind, detail string) {
+func writeProblemType(w http.ResponseWriter, status int, kind, detail string) {
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.Header().Set("Cache-Control", "no-store")
-	w.WriteHeader(http.StatusNotFound)
-	_ = json.NewEncoder(w).Encode(huma.ErrorModel{Type: kind, Title: http.StatusText(http.StatusNotFound), Status: http.StatusNotFound,
-		Detail: detail})
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(huma.ErrorModel{Type: kind, Title: http.StatusText(status), Status: status, Detail: detail})
 }

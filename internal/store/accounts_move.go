@@ -62,7 +62,7 @@ func (p *Snapshot) Select(ctx context.Context, appids []string) error {
 		(service IN (`+marks+`)) <> (mini_program IN (`+marks+`)) UNION SELECT component || ' and ' || appid FROM grants WHERE
 		(component IN (`+marks+`)) <> (appid IN (`+marks+`)) ORDER BY 1 LIMIT 1`, appendArgs(nil, appids)...)
 	if err == nil && len(tied) > 0 {
-		err = accounts.Invalid(fmt.Sprintf("%s are linked, so both must be in one cell: name both, or end the link", tied[0]))
+		err = accounts.Invalid(fmt.Sprintf("%s are linked, so both must be in one cell: specify both, or unlink them", tied[0]))
 	}
 	return err
 }

@@ -275,7 +275,7 @@ func lastOf(kind, table, key string) string {
 func (v *verification) checkRemoved(ctx context.Context, kind, table, key string) error {
 	var seq int64
 	var name string
-	err := v.tx.row(ctx, `SELECT c.seq, c.key FROM changes c WHERE c.kind = '`+kind+`' AND c.action NOT IN ('delete', 'release')
+	err := v.tx.row(ctx, `SELECT c.seq, c.key FROM changes c WHERE c.kind = '`+kind+`' AND c.action NOT IN ('delete', 'force_delete')
 		AND c.seq = (SELECT MAX(seq) FROM changes WHERE kind = c.kind AND key = c.key)
 		AND NOT EXISTS (SELECT 1 FROM `+table+` x WHERE x.`+key+` = c.key) ORDER BY c.seq LIMIT 1`).Scan(&seq, &name)
 	if errors.Is(err, sql.ErrNoRows) {
@@ -323,7 +323,7 @@ func (v *verification) rules(ctx context.Context) error {
 		if seq > 0 && json.Unmarshal([]byte(detail), &record) != nil {
 			return r.Prefix.Text, seq, false, nil
 		}
-		return r.Prefix.Text, seq, did != "delete" && did != "release" && reflect.DeepEqual(record, recordOf(r)), nil
+		return r.Prefix.Text, seq, did != "delete" && did != "force_delete" && reflect.DeepEqual(record, recordOf(r)), nil
 	})
 	if err != nil {
 		return err

@@ -36,9 +36,9 @@ func (t alarmQueries) Case(ctx context.Context, id int64) (alarms.Case, error) {
 }
 
 func (t alarmQueries) PutCase(ctx context.Context, c alarms.Case) (_ alarms.Case, err error) {
-	action := "update case"
+	action := "update_case"
 	if c.ID == 0 {
-		action = "create case"
+		action = "create_case"
 		if c.ID, err = t.next(ctx, "case"); err != nil {
 			return c, err
 		}

@@ -155,9 +155,9 @@ var grownAsks = []struct {
 	}, 0, nil},
 	{"deliveries of a webhook", deliveriesOf(outbox.Query{Receiver: "2", Limit: 100}), 100, nil},
 	{"deliveries of a webhook, failed", deliveriesOf(outbox.Query{Receiver: "2", State: outbox.Failed, Limit: 100}), 10, nil},
-	{"deliveries of a webhook, waiting", deliveriesOf(outbox.Query{Receiver: "2", State: outbox.Waiting, Limit: 100}), 10, nil},
+	{"deliveries of a webhook, waiting", deliveriesOf(outbox.Query{Receiver: "2", State: outbox.Pending, Limit: 100}), 10, nil},
 	{"deliveries that failed", deliveriesOf(outbox.Query{State: outbox.Failed, Limit: 100}), 20, nil},
-	{"deliveries that wait", deliveriesOf(outbox.Query{State: outbox.Waiting, Limit: 100}), 20, nil},
+	{"deliveries that wait", deliveriesOf(outbox.Query{State: outbox.Pending, Limit: 100}), 20, nil},
 	{"the audit log by kind", entriesOf(auditlog.Query{Kind: "account", Limit: 100}), 20, nil},
 	{"the audit log by kind, newest", entriesOf(auditlog.Query{Kind: "account", Newest: true, Limit: 100}), 20, nil},
 	{"the audit log by actor", entriesOf(auditlog.Query{Actor: "admin", Limit: 100}), 20, nil},
@@ -189,15 +189,15 @@ var grownAsks = []struct {
 		return len(found), err
 	}, 100, nil},
 	{"failing rechecks", func(ctx context.Context, s *Store, _ int64) (int, error) {
-		found, err := Rechecks{s}.List(ctx, rules.RecheckQuery{Failing: true, Limit: 100})
+		found, err := Rechecks{s}.List(ctx, rules.ReverificationQuery{Failing: true, Limit: 100})
 		return len(found), err
 	}, 20, nil},
 	{"a recheck of a file whose rule is gone", recheckGone("https://h.example/d/gone/", "https://h.example/d/gone/x"), 1,
 		[]string{"domain_reverifications"}},
 	{"a recheck of a file above all rules", recheckGone("https://h.example/", "https://h.example/gone"), 1,
 		[]string{"domain_reverifications"}},
-	{"confirmations by rid", confirmationsOf(rules.ConfirmationQuery{RID: "r7", Limit: 100}), 1, nil},
-	{"confirmations by owner", confirmationsOf(rules.ConfirmationQuery{Owner: "wxo", Limit: 100}), 20, nil},
+	{"confirmations by rid", confirmationsOf(rules.VerificationQuery{RID: "r7", Limit: 100}), 1, nil},
+	{"confirmations by owner", confirmationsOf(rules.VerificationQuery{Owner: "wxo", Limit: 100}), 20, nil},
 	{"what happened to a code", func(ctx context.Context, s *Store, n int64) (found int, err error) {
 		err = s.view(ctx, func(tx *Tx) error {
 			list, err := tx.codes().EventsAt(ctx, 1, 10*(n/3)+5, 0, 1000)
@@ -265,7 +265,7 @@ func listOf(q rules.Query) func(context.Context, *Store, int64) (int, error) {
 	}
 }
 
-func confirmationsOf(q rules.ConfirmationQuery) func(context.Context, *Store, int64) (int, error) {
+func confirmationsOf(q rules.VerificationQuery) func(context.Context, *Store, int64) (int, error) {
 	return func(ctx context.Context, s *Store, _ int64) (found int, err error) {
 		err = s.view(ctx, func(tx *Tx) error {
 			list, err := tx.rules().Confirmations(ctx, q)

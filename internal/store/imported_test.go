@@ -191,8 +191,8 @@ func TestImportCodes_RejectsInvalidFile(t *testing.T) {
 			"another prefix":         {fourColumns(0, "ABC", "Q.EXAMPLE/"+drawnTail(100)), "prefix", 1},
 			"a text of another batch": {good(0) + fourColumns(1, "ABC", printed(3)),
 				fmt.Sprintf("code 3 of application %d", first.ID), 2},
-			"a text of ours":                {fourColumns(0, "ABC", p.Text(own, 5)), "can generate", 1},
-			"one of ours to come":           {fourColumns(0, "ABC", p.Text(toCome, 0)), "can generate", 1},
+			"a text of ours":                {fourColumns(0, "ABC", p.Text(own, 5)), "server generates", 1},
+			"one of ours to come":           {fourColumns(0, "ABC", p.Text(toCome, 0)), "server generates", 1},
 			"nothing":                       {"", "no lines", 0},
 			"another file for what is here": {elsewhere(50, 0, 0), "here already", 1},
 		} {

@@ -129,7 +129,7 @@ func TestImportTexts_RejectsInvalidList(t *testing.T) {
 			"twice, escaped":       {good + head + "%67ood-token\n", "duplicate of line 1", 2, 0, second},
 			"of another batch":     {good + head + "aaaaaaaa\n", fmt.Sprintf("code 0 of application %d", first.ID), 2, 0, second},
 			"a rule's":             {good + head + "sale-2026\n", "the jump rule https://old.example/c/sale", 2, 0, second},
-			"one of ours":          {"https://p.url.cn/" + p.Text(native, 5)[len(codes.DefaultPrefix):], "can generate", 1, 0, wire},
+			"one of ours":          {"https://p.url.cn/" + p.Text(native, 5)[len(codes.DefaultPrefix):], "server generates", 1, 0, wire},
 			"too many":             {good + head + "12345678\n", "indexes 0 to 3", 2, 3, second},
 			"here with another":    {good, "here already", 1, 0, first},
 			"the wire's columns":   {elsewhere(0, 0, 0), "not one of", 1, 0, second},

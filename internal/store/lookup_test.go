@@ -228,7 +228,7 @@ func TestLookup_InvalidTextNotFound(t *testing.T) {
 					changes, err := tx.rules().Changes(ctx, text, 10)
 					want(t, "changes", len(changes), 0)
 					assert.True(t, err == nil, "%v", err)
-					confirmations, err := tx.rules().Confirmations(ctx, rules.ConfirmationQuery{RID: text, Owner: text, Limit: 10})
+					confirmations, err := tx.rules().Confirmations(ctx, rules.VerificationQuery{RID: text, Owner: text, Limit: 10})
 					want(t, "domain_verifications", len(confirmations), 0)
 					assert.True(t, err == nil, "%v", err)
 					_, err = tx.rules().NearestRules(ctx, link, 10)

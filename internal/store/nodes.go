@@ -76,7 +76,7 @@ func (s *Store) GiveUpNode(ctx context.Context, node string) (exists bool, err e
 		if exists = n > 0; err != nil || !exists {
 			return err
 		}
-		return tx.note(ctx, "scans", node, "give up node", nil)
+		return tx.note(ctx, "scans", node, "delete_node", nil)
 	})
 	return exists, err
 }

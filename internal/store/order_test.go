@@ -99,7 +99,7 @@ func TestTextLists_ByteOrder(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			confirmations, err := tx.rules().Confirmations(ctx, rules.ConfirmationQuery{Limit: 1000})
+			confirmations, err := tx.rules().Confirmations(ctx, rules.VerificationQuery{Limit: 1000})
 			if err != nil {
 				return err
 			}

@@ -21,7 +21,7 @@ import (
 // The descriptions of a database outage that operators read in errors and at /readyz, as in "database NAME is read-only".
 const (
 	readOnlyDatabase   = "is read-only"
-	silentDatabase     = "does not answer"
+	silentDatabase     = "does not respond"
 	fullDatabase       = "has a full disk"
 	unwritableDatabase = "cannot write to its disk"
 	brokenDatabase     = "cannot be read or written"
@@ -31,7 +31,7 @@ const (
 	crashedDatabase    = "crashed and ended all sessions"
 	startingDatabase   = "does not accept connections yet"
 	brokenConnection   = "closed the connection"
-	crowdedDatabase    = "has no free connection"
+	crowdedDatabase    = "has no free connections"
 	oldDatabase        = "is an old primary"
 	tiedDatabase       = "has two servers that accept writes"
 )

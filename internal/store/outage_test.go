@@ -46,7 +46,7 @@ func TestPostgresOutage_ByErrorCode(t *testing.T) {
 	e := postgresEngine{path: "db:5432/q"}
 	for code, what := range map[string]string{
 		"25006": "is read-only", "53100": "cannot write to its disk", "58030": "cannot write to its disk", "53200": "is out of memory",
-		"53300": "has no free connection", "57P01": "ended the session", "57P02": "crashed and ended all sessions",
+		"53300": "has no free connections", "57P01": "ended the session", "57P02": "crashed and ended all sessions",
 		"57P03": "does not accept connections yet",
 		"55P03": "did not grant a lock in time", "57014": "cancelled a statement", "28P01": "rejects the login of qrjump",
 		"3D000": "does not exist", "08006": "closed the connection", "25P03": "terminated a session that was idle",
@@ -59,8 +59,8 @@ func TestPostgresOutage_ByErrorCode(t *testing.T) {
 		err  error
 		what string
 	}{
-		"a connection that broke off": {io.ErrUnexpectedEOF, "does not answer"},
-		"nothing listens":             {&net.OpError{Op: "dial", Err: errors.New("connection refused")}, "does not answer"},
+		"a connection that broke off": {io.ErrUnexpectedEOF, "does not respond"},
+		"nothing listens":             {&net.OpError{Op: "dial", Err: errors.New("connection refused")}, "does not respond"},
 		"a call that took too long":   {context.DeadlineExceeded, "did not answer in time"},
 		"a replica":                   {fmt.Errorf("connecting: %w", pgconn.ErrReadOnlyConnection), "is read-only"},
 		"a stranger": {&tls.CertificateVerificationError{Err: errors.New("unknown")},
@@ -129,7 +129,7 @@ func TestPostgresOutage_TooManyConnections(t *testing.T) {
 	require.NoError(t, err)
 	u.User = url.UserPassword(role, "p")
 	_, err = connect(t.Context(), Target{URL: u.String()})
-	wantOutage(t, err, "has no free connection")
+	wantOutage(t, err, "has no free connections")
 }
 
 func TestPostgresLock_TimeoutFromURL(t *testing.T) {

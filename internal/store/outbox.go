@@ -119,12 +119,12 @@ func (t outboxQueries) Rows(ctx context.Context, kind outbox.Kind, q outbox.Quer
 	w.andIf(q.Receiver != "", "{receiver} = ?", q.Receiver)
 	w.andIf(q.Event != "", "{event} = ?", q.Event)
 	w.andIf(q.Before != 0, "id < ?", q.Before)
-	if state, is := map[string]string{outbox.Waiting: "next_attempt_at > 0", outbox.Delivered: "{delivered} > 0",
+	if state, is := map[string]string{outbox.Pending: "next_attempt_at > 0", outbox.Delivered: "{delivered} > 0",
 		outbox.Failed: "next_attempt_at = 0 AND {delivered} = 0"}[q.State]; is {
 		w.and(state)
 	}
 	order := ` ORDER BY id DESC`
-	if q.ID == 0 && q.Receiver == "" && q.State == outbox.Waiting {
+	if q.ID == 0 && q.Receiver == "" && q.State == outbox.Pending {
 		// The plus disables the index on id, so the database sorts the few waiting rows. Without the plus, the database would read
 		// in id order all rows that were delivered since the oldest waiting row.
 		order = ` ORDER BY +id DESC`

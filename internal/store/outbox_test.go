@@ -154,7 +154,7 @@ func TestOutboxRow_DueByTime(t *testing.T) {
 			}
 			got, _ := claim(t, s, kind, "5", 0, 10)
 			want(t, "from a clock that was ahead", ids(got), []int64{101})
-			want(t, "waiting", ids(boxRows(t, s, kind, outbox.Query{Receiver: "3", State: outbox.Waiting})), []int64{10, 7, 4, 1})
+			want(t, "waiting", ids(boxRows(t, s, kind, outbox.Query{Receiver: "3", State: outbox.Pending})), []int64{10, 7, 4, 1})
 			want(t, "failed", len(boxRows(t, s, kind, outbox.Query{Receiver: "3", State: outbox.Failed})), 6)
 		}
 		// The newest stay, and what waits.
@@ -404,8 +404,8 @@ func TestOutboxRow_EvictOldest(t *testing.T) {
 					return err
 				})
 			}
-			want(t, "of the other", len(boxRows(t, s, kind, outbox.Query{Receiver: "2", State: outbox.Waiting})), 150)
-			left := boxRows(t, s, kind, outbox.Query{Receiver: "1", State: outbox.Waiting})
+			want(t, "of the other", len(boxRows(t, s, kind, outbox.Query{Receiver: "2", State: outbox.Pending})), 150)
+			left := boxRows(t, s, kind, outbox.Query{Receiver: "1", State: outbox.Pending})
 			want(t, "left", []any{len(left), left[139].ID}, []any{140, int64(21)})
 			if kind == outbox.Messages {
 				continue

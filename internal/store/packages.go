@@ -65,7 +65,7 @@ func (t codeQueries) NewPackageID(ctx context.Context) (int64, error) { return t
 
 func (t codeQueries) Packages(ctx context.Context, q codes.PackageQuery) ([]codes.PrintPackage, error) {
 	waiting := ""
-	if q.Waiting {
+	if q.Pending {
 		waiting = ` AND download_count = 0 AND recalled_at = 0`
 	}
 	return packageRows.all(ctx, t.Tx, `WHERE id > $1 AND (batch = $2 OR $2 = 0)

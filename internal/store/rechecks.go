@@ -100,7 +100,7 @@ func (s Rechecks) MakeDue(ctx context.Context, now time.Time) error {
 }
 
 // List implements rules.RecheckStore.
-func (s Rechecks) List(ctx context.Context, q rules.RecheckQuery) (found []rules.Reverification, err error) {
+func (s Rechecks) List(ctx context.Context, q rules.ReverificationQuery) (found []rules.Reverification, err error) {
 	var w criteria
 	w.and("(owner, directory) > (?, ?)", q.AfterOwner, q.AfterDirectory)
 	w.and("checked_at > 0 AND owner <> ''")

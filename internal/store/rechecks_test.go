@@ -23,10 +23,10 @@ func TestRecheck_ClaimedOnce(t *testing.T) {
 		other := full
 		other.Prefix = "of a plan that came later"
 		require.NoError(t, Rechecks{nodes[1]}.Add(ctx, []rules.Reverification{other}))
-		found, err := Rechecks{s}.List(ctx, rules.RecheckQuery{Owner: "shop", Failing: true, Limit: 10})
+		found, err := Rechecks{s}.List(ctx, rules.ReverificationQuery{Owner: "shop", Failing: true, Limit: 10})
 		require.NoError(t, err)
 		want(t, "recheck", found, []rules.Reverification{full})
-		found, err = Rechecks{s}.List(ctx, rules.RecheckQuery{AfterOwner: "a", AfterDirectory: "z", Limit: 10})
+		found, err = Rechecks{s}.List(ctx, rules.ReverificationQuery{AfterOwner: "a", AfterDirectory: "z", Limit: 10})
 		assert.True(t, err == nil && len(found) == 1, "List after a/z = %v, %v, want 1", found, err)
 		n, err := Rechecks{s}.CountFailing(ctx)
 		assert.True(t, err == nil && n == 1, "CountFailing() = %d, %v, want 1", n, err)
@@ -41,11 +41,11 @@ func TestRecheck_ClaimedOnce(t *testing.T) {
 		changed.Prefix, changed.CheckedAt, changed.OK, changed.Reason, changed.FailingSince, changed.NextAt = "q",
 			at.Add(time.Minute), false, "r", time.Time{}, at.Add(time.Minute)
 		require.NoError(t, Rechecks{s}.Save(ctx, changed))
-		found, err = Rechecks{nodes[1]}.List(ctx, rules.RecheckQuery{Owner: "shop", Limit: 10})
+		found, err = Rechecks{nodes[1]}.List(ctx, rules.ReverificationQuery{Owner: "shop", Limit: 10})
 		require.NoError(t, err)
 		want(t, "saved", found, []rules.Reverification{changed})
 		require.NoError(t, Rechecks{s}.Delete(ctx, changed.Owner, changed.Directory))
-		found, err = Rechecks{s}.List(ctx, rules.RecheckQuery{Owner: "shop", Limit: 10})
+		found, err = Rechecks{s}.List(ctx, rules.ReverificationQuery{Owner: "shop", Limit: 10})
 		assert.True(t, err == nil && len(found) == 0, "List after Delete = %v, %v, want none", found, err)
 	})
 }

@@ -93,7 +93,7 @@ func (s *Store) Reseal(ctx context.Context, key func(name, sealed string) (strin
 		if err != nil {
 			return err
 		}
-		return tx.note(ctx, ofKeys, "", "turn", map[string]any{"secrets": n})
+		return tx.note(ctx, ofKeys, "", "rotate", map[string]any{"secrets": n})
 	})
 	return n, err
 }

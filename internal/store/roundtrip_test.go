@@ -422,7 +422,7 @@ func TestConfirmation_RoundTrip(t *testing.T) {
 		for _, c := range []rules.Confirmation{full, none, empty} {
 			put(c)
 			view(t, s, func(ctx context.Context, tx *Tx) error {
-				got, err := tx.rules().Confirmations(ctx, rules.ConfirmationQuery{RID: c.RID, Limit: 10})
+				got, err := tx.rules().Confirmations(ctx, rules.VerificationQuery{RID: c.RID, Limit: 10})
 				want(t, c.RID, got, []rules.Confirmation{c})
 				return err
 			})
@@ -430,7 +430,7 @@ func TestConfirmation_RoundTrip(t *testing.T) {
 		again := full
 		again.Reason = "another"
 		put(again)
-		list := func(q rules.ConfirmationQuery) (rids []string) {
+		list := func(q rules.VerificationQuery) (rids []string) {
 			t.Helper()
 			view(t, s, func(ctx context.Context, tx *Tx) error {
 				got, err := tx.rules().Confirmations(ctx, q)
@@ -442,20 +442,20 @@ func TestConfirmation_RoundTrip(t *testing.T) {
 			})
 			return rids
 		}
-		want(t, "newest first, then by rid", list(rules.ConfirmationQuery{Limit: 10}), []string{"empty", "none", full.RID})
-		want(t, "limited", list(rules.ConfirmationQuery{Limit: 1}), []string{"empty"})
-		wantSame(t, "of another owner", list(rules.ConfirmationQuery{Owner: "wxz", Limit: 10}), []string{})
-		want(t, "of the owner", list(rules.ConfirmationQuery{Owner: full.Owner, Limit: 10}), []string{"empty", "none", full.RID})
+		want(t, "newest first, then by rid", list(rules.VerificationQuery{Limit: 10}), []string{"empty", "none", full.RID})
+		want(t, "limited", list(rules.VerificationQuery{Limit: 1}), []string{"empty"})
+		wantSame(t, "of another owner", list(rules.VerificationQuery{Owner: "wxz", Limit: 10}), []string{})
+		want(t, "of the owner", list(rules.VerificationQuery{Owner: full.Owner, Limit: 10}), []string{"empty", "none", full.RID})
 
-		want(t, "of the prefix", list(rules.ConfirmationQuery{Prefix: full.Prefix, Limit: 10}), ofPrefix)
-		wantSame(t, "of another prefix", list(rules.ConfirmationQuery{Prefix: full.Prefix + "x", Limit: 10}), []string{})
-		want(t, "that failed", list(rules.ConfirmationQuery{Failed: true, Limit: 10}), failed)
-		want(t, "that found the file", list(rules.ConfirmationQuery{Found: true, Owner: full.Owner, Limit: 10}), found)
+		want(t, "of the prefix", list(rules.VerificationQuery{Prefix: full.Prefix, Limit: 10}), ofPrefix)
+		wantSame(t, "of another prefix", list(rules.VerificationQuery{Prefix: full.Prefix + "x", Limit: 10}), []string{})
+		want(t, "that failed", list(rules.VerificationQuery{Failed: true, Limit: 10}), failed)
+		want(t, "that found the file", list(rules.VerificationQuery{Found: true, Owner: full.Owner, Limit: 10}), found)
 
 		update(t, s, func(ctx context.Context, tx *Tx) error {
 			return tx.rules().ForgetConfirmations(ctx, full.At.Add(time.Millisecond))
 		})
-		want(t, "without the old ones", list(rules.ConfirmationQuery{Limit: 10}), []string{"empty"})
+		want(t, "without the old ones", list(rules.VerificationQuery{Limit: 10}), []string{"empty"})
 	})
 }
 

@@ -670,7 +670,7 @@ func (t ruleQueries) ForgetConfirmations(ctx context.Context, before time.Time) 
 	return t.run(ctx, `DELETE FROM domain_verifications WHERE created_at < $1`, millis(before))
 }
 
-func (t ruleQueries) Confirmations(ctx context.Context, q rules.ConfirmationQuery) ([]rules.Confirmation, error) {
+func (t ruleQueries) Confirmations(ctx context.Context, q rules.VerificationQuery) ([]rules.Confirmation, error) {
 	var w criteria
 	w.andIf(q.RID != "", `rid = ?`, q.RID)
 	w.andIf(q.Owner != "", `owner = ?`, q.Owner)

@@ -112,10 +112,10 @@ func lockFolder(dir string) (*flock.Flock, error) {
 	lock := flock.New(filepath.Join(dir, "lock"))
 	locked, err := lock.TryLock()
 	if err != nil {
-		return nil, fmt.Errorf("locking the data folder %s: %w", dir, err)
+		return nil, fmt.Errorf("locking the data directory %s: %w", dir, err)
 	}
 	if !locked {
-		return nil, fmt.Errorf("the data folder %s %w", dir, ErrFolderInUse)
+		return nil, fmt.Errorf("the data directory %s %w", dir, ErrFolderInUse)
 	}
 	return lock, nil
 }

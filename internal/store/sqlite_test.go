@@ -25,7 +25,7 @@ func TestDataFolder_SecondOpenInUse(t *testing.T) {
 	// The lock belongs to the open file, so a second Open meets it like a second process.
 	_, err = Open(t.Context(), Target{Dir: dir})
 	require.True(t, err != nil, "two have one folder")
-	want(t, "error", err.Error(), fmt.Sprintf("the data folder %s is in use by another qrjump process", dir))
+	want(t, "error", err.Error(), fmt.Sprintf("the data directory %s is in use by another qrjump process", dir))
 	addRules(t, s, aRule(t, "wxa", "https://h.example/")) // the first does not notice
 	require.NoError(t, s.Close())
 	open(t, Target{Dir: dir})
@@ -42,7 +42,7 @@ func TestDataFolder_RejectsSecondProcess(t *testing.T) {
 	dir := t.TempDir()
 	open(t, Target{Dir: dir})
 	said, err := proctest.Start(t, proctest.Command("open a folder", dir)).End()
-	want := fmt.Sprintf("opened: the data folder %s is in use by another qrjump process\n", dir)
+	want := fmt.Sprintf("opened: the data directory %s is in use by another qrjump process\n", dir)
 	assert.True(t, said == want && err == nil, "the second process says %q (%v), want %q", said, err, want)
 }
 

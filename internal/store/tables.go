@@ -36,9 +36,9 @@ const (
 	openIDText erasureAction = "a text with an openid: the row is removed"
 	userHash   erasureAction = "the user's hash: emptied"
 	erasedHash erasureAction = "the hash of an erased user, so that scans that come later are made anonymous"
-	noUser     erasureAction = "no user: a number, a flag, a sketch, a scan without its user"
+	noUser     erasureAction = "no user data"
 	testers    erasureAction = "people of the account"
-	saved      erasureAction = "what was saved: delete the snapshot, or erase again after a load"
+	saved      erasureAction = "the saved state: delete the snapshot, or repeat the erasure after a load"
 	aged       erasureAction = "texts of calls: removed after their seven days"
 	received   erasureAction = "the receiver's text: kept with the row"
 )

@@ -3,6 +3,7 @@
 package accounts
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -197,22 +198,14 @@ func (a Account) Validate() error {
 			return fault("ip_allowlist", "has %q: want a range such as 10.0.0.0/8", p)
 		}
 	}
-	// Bidirectional control characters and invisible characters can make two different names look equal.
-	if pos := strings.IndexFunc(a.Name, func(r rune) bool {
-		return unicode.Is(unicode.Bidi_Control, r) || unicode.IsControl(r)
-	}); pos >= 0 {
+	// Bidirectional control characters can make two different names look equal.
+	if strings.ContainsFunc(a.Name, func(r rune) bool { return unicode.Is(unicode.Bidi_Control, r) }) {
 		return invalidf("account %s: name: remove the control characters", a.AppID)
 	}
-	if err := a.ValidURLScheme(); err != nil {
-		return err
+	if err := ValidCallback(a.MessageURL); err != nil {
+		return invalidf("account %s: message_url: %v", a.AppID, err)
 	}
-	if err := a.validPages(); err != nil {
-		return err
-	}
-	if err := a.validOptions(); err != nil {
-		return err
-	}
-	return ValidCallback(a.MessageURL)
+	return cmp.Or(a.ValidURLScheme(), a.validPages(), a.validOptions())
 }
 
 // ValidAppID returns an error that explains why appid cannot be an AppID. AppIDs of the Weixin platform consist of "wx" and 16

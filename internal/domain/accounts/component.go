@@ -65,5 +65,8 @@ func (c Component) Validate(aesKey string) error {
 		}
 		seen[g.AppID] = true
 	}
-	return ValidCallback(c.EventURL)
+	if err := ValidCallback(c.EventURL); err != nil {
+		return invalidf("component %s: event_url: %v", c.AppID, err)
+	}
+	return nil
 }

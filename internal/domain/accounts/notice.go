@@ -19,8 +19,8 @@ type Notice struct {
 // NoticeKind is the type of event that a notice reports. The values of NoticeKind are stored and never change.
 type NoticeKind string
 
-// PrefixReleased is the kind for a rule that the operator removed because the domain of the rule has a new owner.
-const PrefixReleased NoticeKind = "prefix_released"
+// ForceDeleted is the kind for a rule that the operator removed because the domain of the rule has a new owner.
+const ForceDeleted NoticeKind = "prefix_force_deleted"
 
 // NoticeTx is the part of a transaction that stores notices.
 type NoticeTx interface {
@@ -31,7 +31,7 @@ type NoticeTx interface {
 }
 
 // Event returns the notice in the form that the account's message URL receives. Assumed(message.released): the Weixin platform has no event
-// for a released rule, so Event uses the format of its other events.
+// for a force-deleted rule, so Event uses the format of its other events.
 func (n Notice) Event(a Account) string {
 	return message([]element{
 		{name: "ToUserName", text: a.UserName()}, {name: "FromUserName", text: "qrjump"},

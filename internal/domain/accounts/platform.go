@@ -44,8 +44,8 @@ func (d *Service) putComponent(ctx context.Context, c Component, change func(*Co
 		}
 		switch {
 		case errors.Is(err, ErrNoComponent):
-			if aesKey == "" {
-				return invalidf("component %s: encoding_aes_key must be 43 characters of Base64", c.AppID)
+			if secret == "" || messageToken == "" || aesKey == "" {
+				return invalidf("component %s: want secret, message_token and encoding_aes_key of a new component", c.AppID)
 			}
 			sealed.CreatedAt = now
 		case err != nil:
@@ -105,7 +105,7 @@ func (d *Service) sealComponent(ctx context.Context, tx Tx, c *Component, secret
 			return err
 		}
 	}
-	if messageToken != "" || c.MessageToken == "" {
+	if messageToken != "" {
 		c.MessageToken = d.Key.Seal("components/message_token/"+c.AppID, []byte(messageToken))
 	}
 	if aesKey != "" {

@@ -67,7 +67,7 @@ func (d *Service) secretOf(appid, secret, hash string, ip netip.Addr) error {
 	}
 	if tooMany {
 		return Guessing{errcode.MinuteLimit.WithDetail(behaviour.TokenSecretGuessing,
-			"%d wrong secrets for %s came from this address within a minute, and this one is wrong too", GuessesPerMinute, appid)}
+			"more than %d wrong secrets for %s came from this address within a minute", GuessesPerMinute, appid)}
 	}
 	return fault
 }

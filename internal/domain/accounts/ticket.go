@@ -82,7 +82,7 @@ func (d *Service) newTicket(ctx context.Context, tx Tx, c Component, now time.Ti
 	}
 	// Earlier tickets that still wait for delivery are obsolete.
 	lateRows, err := tx.Rows(ctx, outbox.Pushes, outbox.Query{Receiver: c.AppID, Event: TicketPush,
-		State: outbox.Waiting, Limit: keptPushes})
+		State: outbox.Pending, Limit: keptPushes})
 	if err != nil {
 		return "", err
 	}

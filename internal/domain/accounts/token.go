@@ -33,7 +33,7 @@ const clockSpread = time.Hour
 // is right again, because it would otherwise stay valid for too long.
 func IssuedInFuture(issued, now time.Time) bool { return issued.Sub(now) > clockSpread }
 
-// TokenKind says which call of the platform API issues a token. A new token replaces only earlier tokens of the same kind, so a call of
+// TokenKind is the call of the platform API that issues a token. A new token replaces only earlier tokens of the same kind, so a call of
 // /cgi-bin/token does not affect the token of /cgi-bin/stable_token, and vice versa. Contract: rules §3.1.
 type TokenKind string
 

@@ -302,7 +302,7 @@ func (w *world) rule() {
 		err = s.UpdateRules(ctx, func(tx rules.Tx) (err error) {
 			switch {
 			case exists && w.pick(4) == 0:
-				did.Action = []string{"delete", "release"}[w.pick(2)]
+				did.Action = []string{"delete", "force_delete"}[w.pick(2)]
 				do = func(m *model) { delete(m.rules, key) }
 				return tx.DeleteRule(ctx, have, did)
 			case exists:
@@ -346,7 +346,7 @@ func (w *world) codes() {
 		return
 	}
 	b := w.batch[w.pick(len(w.batch))]
-	e := codes.Event{Batch: b.ID, Action: []codes.EventType{codes.Activate, codes.Activate, codes.Withdraw, codes.Freeze,
+	e := codes.Event{Batch: b.ID, Action: []codes.EventType{codes.Activate, codes.Activate, codes.Deactivate, codes.Freeze,
 		codes.Unfreeze, codes.Void,
 		codes.Redeem}[w.pick(7)], OccurredAt: w.now, From: w.now, Actor: "admin"}
 	from := int64(w.pick(6))

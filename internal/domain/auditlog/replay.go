@@ -76,9 +76,9 @@ type outcomePair struct{ before, after outcome }
 
 // Replay simulates the effect of a plan on the logged scans since a point in time: each scanned link is resolved with the current
 // rules and with the planned rules.
-func Replay(ctx context.Context, log scanlog.Log, live scan.Resolver, q ReplayQuery) (client.Replayed, error) {
+func Replay(ctx context.Context, log scanlog.Log, live scan.Resolver, q ReplayQuery) (client.ReplayResult, error) {
 	since, read := q.Since, int64(0)
-	done := client.Replayed{Since: since, Anonymous: true, Changes: []client.OutcomeChange{}}
+	done := client.ReplayResult{Since: since, Anonymous: true, Changes: []client.OutcomeChange{}}
 	live.Codes = nil // the scan log does not contain the texts of codes
 	finder := scan.Overlay{Base: live.Finder, Rules: q.Plan}
 	planned := live

@@ -100,16 +100,16 @@ type EventType string
 
 // The kinds of events of codes.
 const (
-	Activate EventType = "activate"
-	Withdraw EventType = "withdraw" // ends the activation of the codes
-	Freeze   EventType = "freeze"
-	Unfreeze EventType = "unfreeze"
-	Void     EventType = "void" // for ever
-	Redeem   EventType = "redeem"
-	Import   EventType = "import"    // codes made elsewhere were imported
-	TakeBack EventType = "take-back" // imported codes were deleted (UndoImport)
+	Activate   EventType = "activate"
+	Deactivate EventType = "deactivate" // ends the activation of the codes
+	Freeze     EventType = "freeze"
+	Unfreeze   EventType = "unfreeze"
+	Void       EventType = "void" // for ever
+	Redeem     EventType = "redeem"
+	Import     EventType = "import"      // codes made elsewhere were imported
+	UndoImport EventType = "undo_import" // imported codes were deleted (UndoImport)
 	// EnterWrongPIN changes no state: PINCheck counts these events.
-	EnterWrongPIN EventType = "wrong-pin"
+	EnterWrongPIN EventType = "wrong_pin"
 )
 
 // coverage maps each index to the activation that applies to it, as disjoint spans keyed by their first index. A look-up in coverage takes
@@ -170,7 +170,7 @@ func (c *coverage) applyTo(e *Event, r Range) {
 	switch e.Action {
 	case Activate:
 		c.cover(r, e)
-	case Withdraw:
+	case Deactivate:
 		c.cover(r, nil)
 	}
 }

@@ -249,7 +249,7 @@ func (s *Service) UndoImport(ctx context.Context, batch int64, r Range, note str
 			}
 		}
 		if len(removed) > 0 {
-			if _, err := tx.AddEvent(ctx, Event{Batch: batch, Action: TakeBack, Codes: removed, OccurredAt: t, From: t,
+			if _, err := tx.AddEvent(ctx, Event{Batch: batch, Action: UndoImport, Codes: removed, OccurredAt: t, From: t,
 				Note: note}); err != nil {
 				return err
 			}
@@ -258,7 +258,7 @@ func (s *Service) UndoImport(ctx context.Context, batch int64, r Range, note str
 			return nil
 		}
 		b.ISV = takenBack + strconv.FormatInt(batch, 10)
-		return tx.PutImport(ctx, b, string(TakeBack))
+		return tx.PutImport(ctx, b, string(UndoImport))
 	})
 	return done, err
 }
@@ -398,7 +398,7 @@ func (s *Service) readWithPrefix(b Batch, l ImportLine) (row ImportedCode, err e
 	case prefix != b.Prefix:
 		return row, faultAt(l.Number, "the text begins with another prefix than %s", b.Prefix)
 	case s.canGenerate(rest):
-		return row, faultAt(l.Number, "the text is one that this server can generate")
+		return row, faultAt(l.Number, "the text has the format of codes that this server generates")
 	}
 	row = ImportedCode{Batch: b.ID, Index: l.Index}
 	row.Code, _ = packCode(l.Code)

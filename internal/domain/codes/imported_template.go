@@ -225,7 +225,7 @@ func (s *Service) readByTemplate(b Batch, t Template, l ImportLine) (row Importe
 		return row, faultAt(l.Number, "the number in the text is not that of index %d, which is %s", l.Index, t.number(l.Index))
 	}
 	if _, isOurs := s.byTemplate(printed); isOurs {
-		return row, faultAt(l.Number, "the text is one that this server can generate")
+		return row, faultAt(l.Number, "the text has the format of codes that this server generates")
 	}
 	row = ImportedCode{Batch: b.ID, Index: l.Index}
 	row.Code, _ = packCode(l.Code)

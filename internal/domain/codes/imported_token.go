@@ -66,7 +66,7 @@ func (t *Template) checkToken() error {
 		case tokenField:
 			literals = append(literals, "")
 		default:
-			return errors.New("{token} stands alone: want no {serial}, {number:…}, {secret} or {digits:N} beside it")
+			return errors.New("{token} cannot be combined with {serial}, {number:…}, {secret} or {digits:N}")
 		}
 	}
 	before, after := literals[0], literals[1]
@@ -95,11 +95,11 @@ func checkURL(text string) error {
 	for i, r := range text {
 		switch {
 		case r == '%' && (i+2 >= len(text) || hexDigit(text[i+1]) == absent || hexDigit(text[i+2]) == absent):
-			return errors.New(`it has a "%" without two hexadecimal digits, which no URL can hold`)
+			return errors.New(`it contains a "%" without two hexadecimal digits, which is not allowed in URLs`)
 		case r == ' ', strings.ContainsRune(`"<>\^{|}`+"`", r):
-			return fmt.Errorf("it has %q, which a URL holds only as %s", r, fmt.Sprintf("%%%02X", r))
+			return fmt.Errorf("it contains %q, which must be written as %s in URLs", r, fmt.Sprintf("%%%02X", r))
 		case r == utf8.RuneError, unicode.IsSpace(r), !unicode.IsPrint(r):
-			return fmt.Errorf("it has %s, which no URL can hold", fmt.Sprintf("U+%04X", r))
+			return fmt.Errorf("it contains %s, which is not allowed in URLs", fmt.Sprintf("U+%04X", r))
 		}
 	}
 	return nil
@@ -200,7 +200,7 @@ func (s *Service) readToken(b Batch, t Template, index int64, text string) (row 
 }
 
 // errOwnText is returned for a text that an import rejects because this server's keys can generate the text.
-var errOwnText = errors.New("the text is one that this server can generate")
+var errOwnText = errors.New("the text has the format of codes that this server generates")
 
 // length returns the length of a token as it is written in the template.
 func (p templatePart) length() string {

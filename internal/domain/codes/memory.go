@@ -72,7 +72,7 @@ type batchState struct {
 	void      *roaring.Bitmap
 	redeemed  *roaring.Bitmap
 	arrived   *roaring.Bitmap // imported batches only
-	// codesRemoved reports that a TakeBack event was read; hasOtherEvents, that an event of another type than Import and TakeBack was read.
+	// codesRemoved reports that an UndoImport event was read; hasOtherEvents, that an event other than Import and UndoImport was read.
 	codesRemoved, hasOtherEvents bool
 }
 
@@ -392,8 +392,8 @@ func (b *batchMemory) enqueue(e Event) bool {
 	if e.OccurredAt.After(b.lastCallAt) {
 		b.lastCallAt = e.OccurredAt
 	}
-	b.codesRemoved = b.codesRemoved || e.Action == TakeBack
-	b.hasOtherEvents = b.hasOtherEvents || e.Action != TakeBack && e.Action != Import
+	b.codesRemoved = b.codesRemoved || e.Action == UndoImport
+	b.hasOtherEvents = b.hasOtherEvents || e.Action != UndoImport && e.Action != Import
 	i, _ := slices.BinarySearchFunc(b.waiting, e, func(a, c Event) int {
 		return cmp.Or(a.From.Compare(c.From), cmp.Compare(a.Seq, c.Seq))
 	})
@@ -435,7 +435,7 @@ func (b *batchMemory) apply(e *Event) {
 func (b *batchMemory) applyTo(e *Event, r Range) {
 	from, to := uint64(r.From), uint64(r.To)+1
 	switch e.Action {
-	case Activate, Withdraw:
+	case Activate, Deactivate:
 		b.active.applyTo(e, r)
 	case Freeze, Unfreeze:
 		switch {
@@ -454,7 +454,7 @@ func (b *batchMemory) applyTo(e *Event, r Range) {
 		if b.arrived != nil {
 			b.arrived.AddRange(from, to)
 		}
-	case TakeBack:
+	case UndoImport:
 		if b.arrived != nil {
 			b.arrived.RemoveRange(from, to)
 		}
@@ -568,7 +568,7 @@ func (m *Memory) Arrived(batch int64, now time.Time) int64 {
 type importState struct {
 	lowest         Set  // the imported codes with the lowest indexes of a range, at most "limit"
 	codesRemoved   bool // imported codes of the batch were deleted
-	hasOtherEvents bool // the batch has events other than Import and TakeBack
+	hasOtherEvents bool // the batch has events other than Import and UndoImport
 }
 
 // importState returns the state of an imported batch, with at most limit codes of a range.

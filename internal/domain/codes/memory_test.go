@@ -53,7 +53,7 @@ func plain(events []codes.Event, now time.Time) (list [indexes]codes.State) {
 				switch e.Action {
 				case codes.Activate:
 					s.Activation = &e
-				case codes.Withdraw:
+				case codes.Deactivate:
 					s.Activation = nil
 				case codes.Freeze, codes.Unfreeze:
 					s.Frozen = e.Action == codes.Freeze
@@ -146,7 +146,7 @@ func (h *history) event(seq int64) codes.Event {
 	case n < 10:
 		e.Action = codes.Activate
 	case n < 14:
-		e.Action = codes.Withdraw
+		e.Action = codes.Deactivate
 	default:
 		e.Action = []codes.EventType{codes.Freeze, codes.Unfreeze, codes.Freeze, codes.Unfreeze, codes.Redeem, codes.Void}[n-14]
 		return e
@@ -313,7 +313,7 @@ func TestMemory_ClockBehind(t *testing.T) {
 	p := newPlant(t)
 	b := p.apply("x", 10_000)
 	p.activate(b, 0, 9)
-	require.NoError(t, assert.ErrorOf(p.Change(t.Context(), codes.Change{Batch: b.ID, Action: codes.Withdraw, Codes: one(9),
+	require.NoError(t, assert.ErrorOf(p.Change(t.Context(), codes.Change{Batch: b.ID, Action: codes.Deactivate, Codes: one(9),
 		From: p.now().Add(time.Minute)})))
 	p.advance(-time.Hour)
 	assert.True(t, p.Memory.State(b.ID, 0, p.now()).Activation != nil, "the activation of before is not in force")

@@ -54,7 +54,7 @@ func (s *Service) Change(ctx context.Context, c Change) (changed int64, err erro
 		return 0, errcode.InvalidArgs.WithDetail(behaviour.NoRow, "no codes are given")
 	case checkNote(ctx, c.Note) != nil:
 		return 0, checkNote(ctx, c.Note)
-	case !c.From.IsZero() && c.Action != Activate && c.Action != Withdraw:
+	case !c.From.IsZero() && c.Action != Activate && c.Action != Deactivate:
 		return 0, errcode.InvalidArgs.WithDetail(behaviour.NoRow, "only an activation or a deactivation can be scheduled, not %s", c.Action)
 	case !c.From.IsZero() && c.From.Before(s.Now()):
 		return 0, errcode.InvalidArgs.WithDetail(behaviour.NoRow, "%s is in the past", c.From.Format(time.RFC3339))
@@ -297,7 +297,7 @@ func (m *Memory) Affected(e Event, now time.Time) int64 {
 	}
 	entireBatch := all == b.Count
 	switch {
-	case e.Action == Withdraw:
+	case e.Action == Deactivate:
 		var n int64
 		for _, r := range e.Codes {
 			for _, have := range active.activeIn(r) {

@@ -51,7 +51,7 @@ func TestCodeChange_Invalid(t *testing.T) {
 		{"before the beginning", "an index is 0 or more", codes.Change{Action: codes.Freeze, Codes: codes.Set{{From: -1, To: 4}}}},
 		{"a scheduled freeze", "only an activation or a deactivation can be scheduled, not freeze",
 			codes.Change{Action: codes.Freeze, Codes: one(1), From: later}},
-		{"a schedule in the past", "is in the past", codes.Change{Action: codes.Withdraw, Codes: one(1), From: p.now().Add(-time.Second)}},
+		{"a past schedule", "is in the past", codes.Change{Action: codes.Deactivate, Codes: one(1), From: p.now().Add(-time.Second)}},
 		{"an activation of nothing", "activity_name invalid", codes.Change{Action: codes.Activate, Codes: one(1)}},
 		{"a note of 257 characters", "note and actor", codes.Change{Action: codes.Freeze, Codes: one(1), Note: strings.Repeat("n", 257)}},
 		{"a note with a line feed", "note and actor", codes.Change{Action: codes.Freeze, Codes: one(1), Note: "a\nb"}},
@@ -92,7 +92,7 @@ func TestRedeem_ConcurrentOnce(t *testing.T) {
 	}
 	// It stays redeemed by the first, whatever comes after, and other codes of a range are not held up by it.
 	p.advance(time.Hour)
-	for _, did := range []codes.EventType{codes.Freeze, codes.Unfreeze, codes.Activate, codes.Withdraw} {
+	for _, did := range []codes.EventType{codes.Freeze, codes.Unfreeze, codes.Activate, codes.Deactivate} {
 		require.NoError(t, p.change(b, did, one(7)))
 	}
 	require.NoError(t, p.change(b, codes.Redeem, codes.NewSet(codes.Range{From: 5, To: 9})))
@@ -269,7 +269,7 @@ func TestActivate_RejectsOverlap(t *testing.T) {
 	p.activate(b, 0, 99)
 	refused("the last", activate(99, 200), "code_start 99, code_end 200: code 99 is active with 0 to 99")
 	works("beside it", activate(100, 200))
-	works("a withdrawal", p.change(b, codes.Withdraw, one(50)))
+	works("a withdrawal", p.change(b, codes.Deactivate, one(50)))
 	works("withdrawn before", activate(50, 50))
 	refused("of old, around another", activate(0, 99), "code 50 is active with 50 to 50")
 
@@ -281,7 +281,7 @@ func TestActivate_RejectsOverlap(t *testing.T) {
 	refused("after the schedule", activate(290, 310), "code 300 is active with 300 to 300")
 	// A schedule that is withdrawn before it takes effect is in nobody's way.
 	refused("a schedule over what stays active", schedule(codes.Activate, 250, 350, time.Hour), "code 300 is active")
-	works("a scheduled end", schedule(codes.Withdraw, 300, 300, time.Hour))
+	works("a scheduled end", schedule(codes.Deactivate, 300, 300, time.Hour))
 	refused("a schedule before that end", schedule(codes.Activate, 250, 350, time.Minute), "code 300 is active")
 	works("a schedule after that end", schedule(codes.Activate, 250, 350, time.Hour))
 	p.advance(2 * time.Hour)
@@ -320,7 +320,7 @@ func TestActivate_OverlapIgnoresRetarget(t *testing.T) {
 		part := sent[r.From : r.To+1]
 		switch random.IntN(4) {
 		case 0:
-			require.NoError(t, p.change(b, codes.Withdraw, codes.NewSet(r)))
+			require.NoError(t, p.change(b, codes.Deactivate, codes.NewSet(r)))
 			clear(part)
 		case 1:
 			require.NoError(t, assert.ErrorOf(p.Retarget(t.Context(), b.ID, r, "bare", fmt.Sprint("pages/", n), 0)))
@@ -373,7 +373,7 @@ func TestActivate_Concurrent(t *testing.T) {
 	}
 	for _, err := range race(len(ranges), func(i int) error {
 		if i%4 == 0 {
-			return p.change(b, codes.Withdraw, codes.NewSet(ranges[i]))
+			return p.change(b, codes.Deactivate, codes.NewSet(ranges[i]))
 		}
 		return p.Activate(t.Context(), p.owner, codes.Activation{Batch: b.ID, Range: ranges[i], Binding: p.binding})
 	}) {
@@ -406,7 +406,7 @@ func TestRetarget_WithdrawnSchedule(t *testing.T) {
 		require.NoError(t, assert.ErrorOf(p.Change(t.Context(), c)))
 	}
 	schedule(codes.Activate, 0, 99, "first")
-	schedule(codes.Withdraw, 40, 59, "")
+	schedule(codes.Deactivate, 40, 59, "")
 	schedule(codes.Activate, 90, 109, "second")
 	n, err := p.Retarget(t.Context(), b.ID, codes.Range{From: 0, To: 9_999}, "bare", "pages/new", codes.WxaTrial)
 	require.True(t, err == nil && n.Activations == 3, "%v, %v", n, err)
@@ -438,11 +438,11 @@ func TestCodeChange_ChangedCount(t *testing.T) {
 	said := map[codes.EventType]func(codes.State) bool{
 		codes.Freeze: func(s codes.State) bool { return s.Frozen }, codes.Unfreeze: func(s codes.State) bool { return s.Frozen },
 		codes.Void: func(s codes.State) bool { return s.Void }, codes.Redeem: func(s codes.State) bool { return s.Redeemed },
-		codes.Withdraw: func(s codes.State) bool { return s.Activation != nil },
+		codes.Deactivate: func(s codes.State) bool { return s.Activation != nil },
 	}
 	counted := map[codes.EventType]int{}
 	for range 400 {
-		did := []codes.EventType{codes.Freeze, codes.Unfreeze, codes.Void, codes.Redeem, codes.Withdraw, codes.Activate}[random.IntN(6)]
+		did := []codes.EventType{codes.Freeze, codes.Unfreeze, codes.Void, codes.Redeem, codes.Deactivate, codes.Activate}[random.IntN(6)]
 		from := random.Int64N(shown)
 		ranges := []codes.Range{{From: from, To: min(shown, from+random.Int64N(4))}}
 		if did != codes.Activate {

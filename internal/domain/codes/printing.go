@@ -207,7 +207,7 @@ type PackageQuery struct {
 	Account string // "" = all accounts
 	Batch   int64  // 0 = all batches
 	After   int64
-	Waiting bool // only packages that are neither sent nor recalled
+	Pending bool // only packages that are neither sent nor recalled
 	Limit   int
 }
 

@@ -123,7 +123,7 @@ func TestCodeScan_States(t *testing.T) {
 		want string
 	}{
 		{codes.Freeze, "frozen"}, {codes.Unfreeze, "shop release pages/index?from=code"},
-		{codes.Redeem, "shop release pages/index?from=code"}, {codes.Withdraw, "not_active"},
+		{codes.Redeem, "shop release pages/index?from=code"}, {codes.Deactivate, "not_active"},
 		{codes.Freeze, "frozen"}, {codes.Void, "void"}, {codes.Unfreeze, "void"}, {codes.Activate, "void"},
 	} {
 		require.NoError(t, p.change(b, c.did, one(5)))

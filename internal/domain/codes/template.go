@@ -79,12 +79,12 @@ func FillTemplate(text string, templateValues TemplateValues) (string, error) {
 	text = strings.ReplaceAll(text, "\r\n", "\n")
 	if text == "" || text == defaultTemplate {
 		if templateValues.GTIN != "" || templateValues.Digits != "" {
-			return "", fmt.Errorf("the text has no {gtin} and no {given:N} for what was given")
+			return "", fmt.Errorf("a GTIN or fixed digits were given, but the template has neither {gtin} nor {given:N}")
 		}
 		return "", nil
 	}
 	if strings.Contains(text, "{gtin}") != (templateValues.GTIN != "") {
-		return "", fmt.Errorf("a text with {gtin} wants a GTIN, and a GTIN wants a text with {gtin}")
+		return "", fmt.Errorf("{gtin} and a GTIN must be given together")
 	}
 	gtin, err := paddedGTIN(templateValues.GTIN)
 	if err != nil {
@@ -95,7 +95,7 @@ func FillTemplate(text string, templateValues TemplateValues) (string, error) {
 	case !allOf(templateValues.Digits, Alphabet[:10]):
 		return "", fmt.Errorf("given %.40q: want digits", templateValues.Digits)
 	case strings.Contains(text, "{given:") != (templateValues.Digits != ""), strings.Count(text, "{given:") != strings.Count(text, given):
-		return "", fmt.Errorf("a text with {given:N} wants N digits, and these digits want a text with %s", given)
+		return "", fmt.Errorf("{given:N} in the text requires N fixed digits: %d are given", len(templateValues.Digits))
 	}
 	filled := strings.NewReplacer("{prefix}", templateValues.Prefix, "{gtin}", gtin, given, templateValues.Digits).Replace(text)
 	t, err := ParseTemplate(filled)
@@ -136,7 +136,7 @@ func ParseTemplate(text string) (t Template, err error) {
 	case !utf8.ValidString(text) || strings.ContainsFunc(text, control):
 		return fault("want UTF-8 without control characters, and no space but blanks and ends of lines")
 	case strings.Contains(text, `\`):
-		return fault(`has a "\", which stands for ends of lines and blanks in rows`)
+		return fault(`contains a backslash, which is the escape character for line ends and spaces in lists`)
 	case strings.TrimSpace(text) != text:
 		return fault("begins or ends with space, which a reader may remove")
 	}
@@ -628,7 +628,7 @@ func (s *Service) FillTemplate(o TemplateOrder) (string, error) {
 			err = errors.New("{token} is for imported codes: want {secret} or {digits:N}")
 		}
 		if _, isLink := t.link(); t.pin > 0 && (o.Imported || !isLink) {
-			err = errors.New("a PIN is for codes of this server whose texts are links: buyers type the PIN into the page of the link")
+			err = errors.New("a PIN requires codes of this server whose texts are links, because buyers enter the PIN on the page of the link")
 		}
 		err = cmp.Or(err, t.checkNumberCapacity(o.Count))
 	}

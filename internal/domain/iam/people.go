@@ -281,7 +281,7 @@ func (d *Service) put(ctx context.Context, name string, c Change, add bool) (p P
 		case add && err == nil:
 			return ErrExists
 		case add && errors.Is(err, ErrNoPerson):
-			p = Person{Name: name, CreatedAt: d.Now()}
+			p = Person{Name: name, CreatedAt: d.Now().UTC().Truncate(time.Millisecond)} // as it is stored
 		case err != nil:
 			return err
 		case p.Issuer != "":
@@ -375,7 +375,7 @@ func (d *Service) AddKey(ctx context.Context, k Key) (Key, string, error) {
 		return k, "", err
 	}
 	if !k.ExpiresAt.IsZero() && !k.ExpiresAt.After(d.Now()) {
-		return k, "", accounts.Invalid("expires: want a time in the future")
+		return k, "", accounts.Invalid("expires_at: want a time in the future")
 	}
 	text, err := d.newSecret(KeyPrefix)
 	if err != nil {

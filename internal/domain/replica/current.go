@@ -260,7 +260,7 @@ func (c *Replica) recordFailure(kind string, retry func(context.Context) error, 
 	}
 	// One outage makes many reads fail: only the first failed read is logged; Ready and Unreadable report all failed reads.
 	if len(c.missed) == 0 {
-		c.Log.Error("committed changes not readable; scans may use the previous state", "what", kind, "error", err)
+		c.Log.Error("committed changes not readable; scans may use the previous state", "kind", kind, "error", err)
 	}
 	m.retry = retry
 	c.missed[kind] = m

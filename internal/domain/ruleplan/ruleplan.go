@@ -339,9 +339,9 @@ func (w *Desired) Draft() client.RuleDraft {
 	return d
 }
 
-// OwnRule converts a draft to the form in which an operator sets a rule for an account.
-func OwnRule(d client.RuleDraft) client.OwnRule {
-	r := client.OwnRule{Prefix: d.Prefix, Path: d.Path, AppID: d.AppID, Occupy: d.Occupy}
+// RuleInput converts a draft to the form in which an operator sets a rule for an account.
+func RuleInput(d client.RuleDraft) client.RuleInput {
+	r := client.RuleInput{Prefix: d.Prefix, Path: d.Path, AppID: d.AppID, Occupy: d.Occupy}
 	if d.AppID == "" {
 		r.OpenVersion = int(d.OpenVersion)
 		if d.TestLinks != nil {

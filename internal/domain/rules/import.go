@@ -132,9 +132,6 @@ type importing struct {
 // Edit is a stored rule (Old) and its new version (Now).
 type Edit struct{ Now, Old Rule }
 
-// inMemory reports whether all changes are in memory.
-func (i *importing) inMemory() bool { return i.added != nil && i.edits != nil }
-
 // store writes the changes that the check found. With exclusive = true, the lines are checked again while a lock prevents other
 // transactions from changing rules.
 func (i *importing) store(ctx context.Context, exclusive bool) error {
@@ -177,7 +174,7 @@ func (i *importing) store(ctx context.Context, exclusive bool) error {
 			return err
 		}
 		i.first = first
-		if i.inMemory() {
+		if i.added != nil && i.edits != nil {
 			return i.storeHeld(ctx, tx)
 		}
 		return i.load(ctx, tx)

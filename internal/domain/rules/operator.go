@@ -64,7 +64,7 @@ func (s *Service) NearestRules(ctx context.Context, link Link) ([]Rule, error) {
 }
 
 // Confirmations lists checks of verification files, newest first.
-func (s *Service) Confirmations(ctx context.Context, q ConfirmationQuery) ([]Confirmation, error) {
+func (s *Service) Confirmations(ctx context.Context, q VerificationQuery) ([]Confirmation, error) {
 	return accounts.Transact(ctx, s.Store.ViewRules, func(tx Tx) ([]Confirmation, error) { return tx.Confirmations(ctx, q) })
 }
 

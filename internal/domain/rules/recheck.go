@@ -40,13 +40,13 @@ type RecheckStore interface {
 	Delete(ctx context.Context, owner, directory string) error
 	// MakeDue makes the rechecks of all directories due.
 	MakeDue(ctx context.Context, now time.Time) error
-	List(ctx context.Context, q RecheckQuery) ([]Reverification, error)
+	List(ctx context.Context, q ReverificationQuery) ([]Reverification, error)
 	// CountFailing counts the directories whose last check failed.
 	CountFailing(ctx context.Context) (int64, error)
 }
 
-// RecheckQuery selects rechecks by owner and directory.
-type RecheckQuery struct {
+// ReverificationQuery selects rechecks by owner and directory.
+type ReverificationQuery struct {
 	Owner   string // "" = any
 	Failing bool   // only directories whose last check failed
 	// AfterOwner and AfterDirectory identify the last entry of the previous page.

@@ -95,7 +95,7 @@ func (n *night) day() []string {
 
 func (n *night) list(failing bool) []rules.Reverification {
 	n.t.Helper()
-	found, err := store.Rechecks{Store: n.store}.List(n.t.Context(), rules.RecheckQuery{Failing: failing, Limit: 100})
+	found, err := store.Rechecks{Store: n.store}.List(n.t.Context(), rules.ReverificationQuery{Failing: failing, Limit: 100})
 	require.NoError(n.t, err)
 	return found
 }

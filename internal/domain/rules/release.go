@@ -89,10 +89,10 @@ func (s *Service) release(ctx context.Context, r Rule, reason string) (gone bool
 			return err
 		}
 		t := s.Now()
-		if err := tx.DeleteRule(ctx, currentRule, ChangeMeta{At: t, Action: "release", Reason: reason}); err != nil {
+		if err := tx.DeleteRule(ctx, currentRule, ChangeMeta{At: t, Action: "force_delete", Reason: reason}); err != nil {
 			return err
 		}
-		notice := accounts.Notice{Account: r.Owner, At: t, Kind: accounts.PrefixReleased, Prefix: currentRule.Prefix.Text, Reason: reason}
+		notice := accounts.Notice{Account: r.Owner, At: t, Kind: accounts.ForceDeleted, Prefix: currentRule.Prefix.Text, Reason: reason}
 		if err := tx.AddNotice(ctx, notice); err != nil {
 			return err
 		}

@@ -396,7 +396,7 @@ func TestAddRule_VerificationFile(t *testing.T) {
 			wantCode(t, err, c.want)
 			wantEqual(t, "fetched", d.fetched, []string{"https://h.example/sub/AbCdEfGhIj.txt"})
 			wantEqual(t, "stored", d.rule("https://h.example/sub/page?x=1") != nil, err == nil)
-			list, listErr := d.Confirmations(t.Context(), rules.ConfirmationQuery{RID: rid, Limit: 10})
+			list, listErr := d.Confirmations(t.Context(), rules.VerificationQuery{RID: rid, Limit: 10})
 			require.True(t, listErr == nil && len(list) == 1, "%d records, %v", len(list), listErr)
 			got := list[0]
 			assert.True(t, strings.Contains(got.Reason, c.reason), "the record says %q, want %q in it", got.Reason, c.reason)

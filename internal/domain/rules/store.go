@@ -119,7 +119,7 @@ type Tx interface {
 	PutConfirmation(ctx context.Context, c Confirmation) error
 	// ForgetConfirmations deletes the confirmations from before a time.
 	ForgetConfirmations(ctx context.Context, before time.Time) error
-	Confirmations(ctx context.Context, q ConfirmationQuery) ([]Confirmation, error)
+	Confirmations(ctx context.Context, q VerificationQuery) ([]Confirmation, error)
 }
 
 // Publishing holds a rule and the data needed to publish it.
@@ -195,8 +195,8 @@ type Confirmation struct {
 	Steps  []FetchStep
 }
 
-// ConfirmationQuery selects confirmations, newest first.
-type ConfirmationQuery struct {
+// VerificationQuery selects confirmations, newest first.
+type VerificationQuery struct {
 	RID    string // "" = any
 	Owner  string // "" = any
 	Prefix string // the prefix as the client sent it; "" = any. If Owner is "", all stored checks are searched

@@ -9,7 +9,7 @@ import (
 )
 
 // IsRemoval reports whether the rule no longer exists after the change.
-func (c Change) IsRemoval() bool { return c.Action == "delete" || c.Action == "release" }
+func (c Change) IsRemoval() bool { return c.Action == "delete" || c.Action == "force_delete" }
 
 // ErrConflict is returned for a change that cannot be undone because a later change of the same rule exists.
 type ErrConflict struct{ By Change }

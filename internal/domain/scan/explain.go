@@ -139,15 +139,14 @@ func common(rule rules.Rule, link rules.Link) int {
 	return n
 }
 
+func newStep(rule rules.Rule, v Verdict, key string, values ...any) Step {
+	return Step{Rule: rule, Verdict: v, Reason: catalog.Text(key, values...), Behaviour: restsOn(v, rule)}
+}
+
 // judgeMatch returns the step for the i-th matching rule.
 func (r Resolver) judgeMatch(d Decision, matching []rules.Rule, i int) Step {
 	rule := matching[i]
-	step := Step{Rule: rule}
-	say := func(v Verdict, key string, values ...any) Step {
-		step.Verdict, step.Reason = v, catalog.Text(key, values...)
-		step.Behaviour = restsOn(v, rule)
-		return step
-	}
+	say := func(v Verdict, key string, values ...any) Step { return newStep(rule, v, key, values...) }
 	governs, governed := governing(matching)
 	switch {
 	case d.Kind == ByTestLink && d.Matched.Prefix == rule.Prefix.Text:
@@ -157,15 +156,18 @@ func (r Resolver) judgeMatch(d Decision, matching []rules.Rule, i int) Step {
 	case d.Action == OpenMiniProgram && d.Kind != ByTestLink && d.Matched.Prefix == rule.Prefix.Text:
 		return say(Opens, "opens", rule.Target)
 	case governed && governs.Prefix.Key == rule.Prefix.Key && d.Kind != ByTestLink:
-		switch r.blocked(rule.Hit().RuleInfo) {
-		case NoRelease:
+		switch {
+		case r.blocked(rule.Hit().RuleInfo) == NoRelease:
 			return say(NoRelease, "no_release", rule.Target)
-		default:
-			if rule.Kind == rules.KindService && !r.Accounts.Linked(rule.Owner, rule.Target) {
-				return say(OwnerSwitchedOff, "not_linked", rule.Owner, rule.Target)
-			}
-			return say(OwnerSwitchedOff, "switched_off", rule.Owner, rule.Target)
+		case rule.Target == "":
+			return say(OwnerSwitchedOff, "no_target")
+		case rule.Kind == rules.KindService && !r.Accounts.Linked(rule.Owner, rule.Target):
+			return say(OwnerSwitchedOff, "not_linked", rule.Owner, rule.Target)
 		}
+		if target, ok := r.Accounts.Account(rule.Target); !ok || !target.JumpOpen {
+			return say(OwnerSwitchedOff, "disabled", rule.Target)
+		}
+		return say(OwnerSwitchedOff, "disabled", rule.Owner)
 	case !rule.Published:
 		for j, otherRule := range matching {
 			if j > i && otherRule.Owner == rule.Owner && otherRule.Published {
@@ -187,12 +189,7 @@ func (r Resolver) judgeMatch(d Decision, matching []rules.Rule, i int) Step {
 
 // judgeMiss returns the step for a rule that does not match, naming the part that differs.
 func judgeMiss(rule rules.Rule, link rules.Link) Step {
-	step := Step{Rule: rule}
-	say := func(v Verdict, key string, values ...any) Step {
-		step.Verdict, step.Reason = v, catalog.Text(key, values...)
-		step.Behaviour = restsOn(v, rule)
-		return step
-	}
+	say := func(v Verdict, key string, values ...any) Step { return newStep(rule, v, key, values...) }
 	p := rule.Prefix
 	switch {
 	case p.Scheme != link.Scheme:
@@ -200,11 +197,10 @@ func judgeMiss(rule rules.Rule, link rules.Link) Step {
 	case p.Host != link.Host:
 		return say(HostDiffers, "host", p.Host, link.Host)
 	case p.Path() != link.Path():
-		base := strings.TrimSuffix(p.Path(), "/")
 		switch {
 		case p.HasQuery():
 			return say(PathDiffers, "path.exactly", p.Path(), link.Path())
-		case p.Sub && link.Path() == base:
+		case p.Sub && link.Path() == strings.TrimSuffix(p.Path(), "/"):
 			return say(NotSubPath, "path.slash", p.Path(), link.Path())
 		case !p.Sub && strings.HasPrefix(link.Path(), p.Path()):
 			return say(NotSubPath, "path.itself", p.Path(), link.Path())

@@ -281,7 +281,7 @@ func (c *Aggregator) tellOfTurn(ctx context.Context, t comparison) {
 			"missing_total", c.state.MissingCount)
 	case t.otherLog && c.state.MissingCount > t.state.MissingCount:
 		c.Logger.ErrorContext(ctx, "counted scan log was replaced by another",
-			"was", t.state.LogID, "is", t.ledger, "missing_total", c.state.MissingCount)
+			"before", t.state.LogID, "after", t.ledger, "missing_total", c.state.MissingCount)
 	}
 }
 

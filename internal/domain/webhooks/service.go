@@ -112,7 +112,7 @@ func (s *Service) Add(ctx context.Context, url string, filter Filter) (w Webhook
 			return accounts.Invalid(fmt.Sprintf("there are %d webhooks, the maximum: delete or change one", len(storedWebhooks)))
 		}
 		w.Secret = s.Vault.Seal(secretPurpose(w.ID), raw[:])
-		w.CreatedAt = s.Now()
+		w.CreatedAt = s.Now().UTC().Truncate(time.Millisecond) // as it is stored
 		if err := s.startReader(ctx, tx, &w); err != nil {
 			return err
 		}

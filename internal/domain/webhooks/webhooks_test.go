@@ -240,7 +240,7 @@ func TestWebhooks_RetryFailedDelivery(t *testing.T) {
 		p.step()
 		require.True(t, len(p.came) == n+1, "%d tries at once", len(p.came)-n)
 		list, err := p.service.Deliveries(t.Context(), outbox.Query{Limit: 10})
-		require.True(t, err == nil && len(list) == 1 && list[0].State() == "waiting" && list[0].Attempts == n+1 && list[0].Error != "" &&
+		require.True(t, err == nil && len(list) == 1 && list[0].State() == "pending" && list[0].Attempts == n+1 && list[0].Error != "" &&
 			!strings.Contains(list[0].Error, "\n"), "%+v %v", list, err)
 		pause := list[0].NextAt.Sub(p.now)
 		base := []time.Duration{5 * time.Second, 5 * time.Minute, 30 * time.Minute}[n]
@@ -536,7 +536,7 @@ func TestWebhookQueue_ExpiresUnsent(t *testing.T) {
 	p.step()
 	got := p.events(url)[tried:]
 	assert.True(t, len(got) == 1 && got[0] == id(121), "sent %v", got)
-	list, err := p.service.Deliveries(t.Context(), outbox.Query{State: "waiting", Limit: 1000})
+	list, err := p.service.Deliveries(t.Context(), outbox.Query{State: "pending", Limit: 1000})
 	assert.True(t, err == nil && len(list) == 0, "%d wait, %v", len(list), err)
 	assert.True(t, strings.Contains(p.logs.String(), "rows=120"), "%v", p.logs.String())
 }
@@ -592,7 +592,7 @@ func TestWebhookQueue_FullDropsOldest(t *testing.T) {
 	assert.True(t, !strings.Contains(p.logs.String(), "deliveries dropped"), "%s", p.logs.String())
 	round(7)
 	round(2)
-	for state, want := range map[string]int{"waiting": 20, "failed": 9} {
+	for state, want := range map[string]int{"pending": 20, "failed": 9} {
 		list, err := p.service.Deliveries(t.Context(), outbox.Query{State: state, Limit: 100})
 		assert.True(t, err == nil && len(list) == want, "%d are %s, want %d: %v", len(list), state, want, err)
 		last := list[len(list)-1]

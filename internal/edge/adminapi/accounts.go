@@ -43,8 +43,8 @@ func showLinked(ctx context.Context, account accounts.Account, linked []string) 
 		Versions:  words[string](account.Versions), JumpOpen: account.JumpOpen, Features: words[string](account.Features), Members: members,
 		MessageURL: account.MessageURL, URLScheme: account.URLScheme, IPAllowlist: words[string](account.IPAllowlist), Linked: linked,
 		Pages: words[string](account.Pages), Options: account.Options, OpenPlatform: account.OpenPlatform,
-		SecretFrozen: account.SecretFrozen, CreatedAt: account.CreatedAt, ConfirmFile: client.ConfirmFile(account.Confirm)}
-	shown.Revised = revisionOf(shown, account.SecretHash, account.MarketcodeKey)
+		SecretFrozen: account.SecretFrozen, CreatedAt: account.CreatedAt, VerificationFile: client.VerificationFile(account.Confirm)}
+	shown.HasRevision = revisionOf(shown, account.SecretHash, account.MarketcodeKey)
 	shown.MessageURL = shownURL(ctx, shown.MessageURL)
 	return shown
 }
@@ -237,7 +237,7 @@ type DryRun struct {
 }
 
 func showDeletion(appid string, has accounts.Dependencies, deleted bool) client.Deletion {
-	shown := func(a accounts.Count) client.Amount { return client.Amount(a) }
+	shown := func(a accounts.Count) client.DeletionCount { return client.DeletionCount(a) }
 	return client.Deletion{AppID: appid, Deleted: deleted, Deletes: mapped(has.Deleted, shown), BlockedBy: mapped(has.Blocking, shown)}
 }
 
@@ -363,7 +363,7 @@ func showAppearance(a branding.Appearance, png []byte) client.Appearance {
 	if shown.Logo != nil {
 		drawn.Logo = &client.Logo{Path: shown.Logo.Path} // the path contains the hash of the image
 	}
-	shown.Revised = revisionOf(drawn)
+	shown.HasRevision = revisionOf(drawn)
 	return shown
 }
 
@@ -401,14 +401,14 @@ type AccountState struct {
 // check the requirements of abilities independently; a test verifies that both checks agree.
 func (s AccountState) Abilities() []client.Ability {
 	released := client.Requirement{Requirement: "released", Fulfilled: s.Has(accounts.Release)}
-	switched := client.Requirement{Requirement: "switched_on", Fulfilled: s.JumpOpen}
+	switched := client.Requirement{Requirement: "rules_enabled", Fulfilled: s.JumpOpen}
 	certified := client.Requirement{Requirement: "certified", Fulfilled: s.Certified}
 	list := []client.Ability{{Ability: "tokens", Requirements: []client.Requirement{{Requirement: "secret", Fulfilled: s.SecretHash != ""},
-		{Requirement: "secret_active", Fulfilled: !s.SecretFrozen}}}}
+		{Requirement: "secret_not_frozen", Fulfilled: !s.SecretFrozen}}}}
 	switch s.Kind {
 	case accounts.MiniProgram:
 		list = append(list,
-			client.Ability{Ability: "rules", Requirements: []client.Requirement{{Requirement: "organisation",
+			client.Ability{Ability: "rules", Requirements: []client.Requirement{{Requirement: "not_personal",
 				Fulfilled: s.Subject != accounts.Personal}}},
 			client.Ability{Ability: "publish", Requirements: []client.Requirement{released, {Requirement: "publishes_left",
 				Fulfilled: s.PublishesLeft > 0}}},

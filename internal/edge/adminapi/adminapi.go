@@ -83,7 +83,7 @@ type Admin struct {
 	// UserHash returns the hash that identifies a user of a namespace in the scan log.
 	UserHash func(namespace, user string) scanlog.UserHash
 	// Refused returns the credentials that this node rejected in the last 24 hours.
-	Refused func() []client.RefusedCredential
+	Refused func() []client.FailedAuthentication
 	// SaveSettings applies the settings in a JSON object and stores them permanently.
 	SaveSettings func(ctx context.Context, object []byte) error
 	// ResetSetting removes the stored value of a setting, so that the value in DefaultSettings applies.
@@ -205,7 +205,7 @@ func (a *Admin) Problem(ctx context.Context, err error) error {
 		return huma.Error503ServiceUnavailable("the database " + out.Condition + ": try again later; the server's log says more")
 	}
 	if file, ok := errors.AsType[*fs.PathError](err); ok {
-		return huma.Error503ServiceUnavailable(fmt.Sprintf("the data folder is full or not writable: %s; nothing was changed: free space there, then try again",
+		return huma.Error503ServiceUnavailable(fmt.Sprintf("the data directory is full or not writable: %s; nothing was changed: free space there, then try again",
 			file.Err))
 	}
 	return huma.Error500InternalServerError("internal error: see the server's log")

@@ -1,6 +1,7 @@
 package adminapi
 
 import (
+	"cmp"
 	"context"
 	"slices"
 
@@ -57,34 +58,19 @@ func (a scanAPI) accountOf(ctx context.Context, item alarms.Alarm) (string, erro
 	return b.Account, err
 }
 
-// AlarmFilter contains the query parameters that select alarms.
-type AlarmFilter struct {
-	OwnedBy
-	After         int64  `query:"after" minimum:"0" doc:"only alarms with a greater ID"`
-	Before        int64  `query:"before" minimum:"0" doc:"only alarms with a smaller ID; with newest, pages backwards"`
-	Newest        bool   `query:"newest" doc:"newest first"`
-	State         string `query:"state" enum:"open,dismissed,suspicious,confirmed,watch" doc:"open = suspicious, confirmed; watch = near"`
-	Acknowledged  string `query:"acknowledged" enum:"true,false" doc:"only acknowledged, or only unacknowledged alarms"`
-	Case          int64  `query:"case" minimum:"0" doc:"only alarms of this case"`
-	Assignee      string `query:"assignee" maxLength:"128" doc:"only alarms of cases with this assignee"`
-	ApplicationID int64  `query:"application_id" minimum:"0" doc:"only alarms of codes of this application"`
-}
-
-func (f AlarmFilter) query(ctx context.Context) (alarms.Query, error) {
+// alarmQuery returns the query for the alarms that the caller selects and may see.
+func alarmQuery(ctx context.Context, f client.AlarmQuery) (alarms.Query, error) {
 	accountIDs, err := owners(ctx, f.Owner)
 	return alarms.Query{Owners: accountIDs, After: f.After, Before: f.Before, Newest: f.Newest, State: f.State,
 		Acknowledged: f.Acknowledged, Case: f.Case, Assignee: f.Assignee, Batch: f.ApplicationID}, err
 }
 
-func (a scanAPI) listAlarms(ctx context.Context, in *struct {
-	AlarmFilter
-	Page
-}) (alarmList, error) {
-	q, err := in.query(ctx)
+func (a scanAPI) listAlarms(ctx context.Context, in *client.AlarmQuery) (alarmList, error) {
+	q, err := alarmQuery(ctx, *in)
 	if err != nil {
 		return alarmList{}, err
 	}
-	q.Limit = in.Limit
+	q.Limit = cmp.Or(in.Limit, 100)
 	list, err := a.Alarms.Alarms(ctx, q)
 	shown := alarmList{Alarms: make([]alarm, len(list))}
 	for i := 0; i < len(list) && err == nil; i++ {
@@ -99,10 +85,7 @@ func (a scanAPI) listAlarms(ctx context.Context, in *struct {
 
 func (a scanAPI) acknowledgeAlarm(ctx context.Context, in *struct {
 	ID   int64 `path:"id" minimum:"1"`
-	Body struct {
-		client.Acknowledgement
-		Actor string `json:"actor,omitempty" maxLength:"128" deprecated:"true" doc:"ignored; the caller is recorded"`
-	}
+	Body client.Acknowledgement
 }) (alarm, error) {
 	ctx = acting(ctx, "")
 	change := alarms.Acknowledgement{Confirm: in.Body.Confirm, Case: in.Body.Case, Note: in.Body.Note,
@@ -114,8 +97,7 @@ func (a scanAPI) acknowledgeAlarm(ctx context.Context, in *struct {
 func (a scanAPI) dismissAlarm(ctx context.Context, in *struct {
 	ID   int64 `path:"id" minimum:"1"`
 	Body struct {
-		Note  string `json:"note" minLength:"1" maxLength:"1000" pattern:"^[^\\x00]*$" doc:"reason why the code is not copied"`
-		Actor string `json:"actor,omitempty" maxLength:"128" deprecated:"true" doc:"ignored; the caller is recorded"`
+		Note string `json:"note" minLength:"1" maxLength:"1000" pattern:"^[^\\x00]*$" doc:"reason why the code is not copied"`
 	}
 }) (alarm, error) {
 	ctx = acting(ctx, "")
@@ -138,7 +120,7 @@ func (a scanAPI) getBatchAlarm(ctx context.Context, in *BatchPath) (client.Batch
 	if !chosen.Overridden { // the threshold is the server-wide default and was not set for this application
 		chosen = client.BatchAlarm{ApplicationID: in.ID}
 	}
-	shown.Revised = revisionOf(chosen)
+	shown.HasRevision = revisionOf(chosen)
 	if shown.ProposedThreshold, shown.ProposalCodes, err = a.Alarms.Propose(ctx, in.ID); err != nil {
 		return client.BatchAlarm{}, err
 	}
@@ -173,7 +155,7 @@ func (a scanAPI) putBatchAlarm(ctx context.Context, in *struct {
 
 func (a scanAPI) replayAlarms(ctx context.Context, in *struct {
 	BatchPath
-	Threshold int64 `query:"threshold" minimum:"0" maximum:"100000" doc:"score from which an alarm is raised; default: the threshold in effect"`
+	Threshold int64 `query:"threshold" minimum:"1" maximum:"100000" doc:"score from which an alarm is raised; default: the threshold in effect"`
 }) (client.AlarmReplay, error) {
 	if _, err := a.Codes.Memory.BatchOrLoad(ctx, in.ID); err != nil {
 		return client.AlarmReplay{}, err

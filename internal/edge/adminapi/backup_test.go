@@ -32,12 +32,12 @@ func served(a *adminapi.Admin) http.Handler {
 func TestBackupExport_DatabaseUnavailable(t *testing.T) {
 	t.Parallel()
 	mux := served(&adminapi.Admin{Log: slog.New(slog.DiscardHandler), Export: func(context.Context, io.Writer, string, []string) error {
-		return fmt.Errorf("reading: %w", &errcode.Unavailable{Condition: "does not answer"})
+		return fmt.Errorf("reading: %w", &errcode.Unavailable{Condition: "does not respond"})
 	}})
 	w := httptest.NewRecorder()
 	r := httptest.NewRequest("POST", "/admin/v1/export", strings.NewReader(`{"passphrase":"correct horse battery"}`))
 	r.Header.Set("Content-Type", "application/json")
-	if mux.ServeHTTP(w, r); w.Code != http.StatusServiceUnavailable || !strings.Contains(w.Body.String(), "the database does not answer") {
+	if mux.ServeHTTP(w, r); w.Code != http.StatusServiceUnavailable || !strings.Contains(w.Body.String(), "the database does not respond") {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
 }

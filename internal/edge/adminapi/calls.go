@@ -12,19 +12,19 @@ func searchOf(s client.CallSearch) apiusage.Search {
 	return apiusage.Search{Account: s.Account, Path: s.Path, ErrCode: s.ErrCode, Before: s.Before, After: s.After}
 }
 
-func showSearched(s apiusage.Searched) client.Searched {
-	shown := client.Searched{Examined: s.Calls, Next: s.Next, Newest: s.Newest}
+func showSearched(s apiusage.Searched) client.SearchRange {
+	shown := client.SearchRange{Examined: s.Calls, Next: s.Next, Newest: s.Newest}
 	if s.Calls > 0 {
 		shown.Since, shown.Until = &s.Since, &s.Until
 	}
 	return shown
 }
 
-func (a serverAPI) listKeptCalls(ctx context.Context, in *client.KeptCallQuery) (client.KeptCallPage, error) {
+func (a serverAPI) listKeptCalls(ctx context.Context, in *client.CallLogQuery) (client.CallLogPage, error) {
 	search := searchOf(in.CallSearch)
 	search.RID, search.Failed = in.RID, in.Failed
 	list, looked, err := a.Calls.List(ctx, search, in.Limit)
-	return client.KeptCallPage{Calls: mapped(list, showCall), Searched: showSearched(looked)}, err
+	return client.CallLogPage{Calls: mapped(list, showCall), SearchRange: showSearched(looked)}, err
 }
 
 func (a serverAPI) listCallErrors(ctx context.Context, in *client.CallSearch) (client.CallErrorList, error) {
@@ -32,7 +32,7 @@ func (a serverAPI) listCallErrors(ctx context.Context, in *client.CallSearch) (c
 	return client.CallErrorList{Errors: mapped(list, func(f apiusage.Failure) client.CallError {
 		return client.CallError{Endpoint: f.Path, ErrCode: f.ErrCode, Count: f.Times, LastRID: f.Last.RID, LastAt: f.Last.OccurredAt,
 			Detail: f.Last.Detail}
-	}), Searched: showSearched(looked)}, err
+	}), SearchRange: showSearched(looked)}, err
 }
 
 // showCall converts a call for a response, with the IDs of its behaviours but without their texts.

@@ -38,17 +38,11 @@ func (a scanAPI) ofCase(ctx context.Context, parameter func(string) string) (str
 func showCase(c alarms.Case) alarmCase {
 	shown := client.Case{ID: c.ID, Account: c.Account, Title: c.Title, State: c.State, Assignee: c.Assignee, Note: c.Note,
 		CreatedAt: c.CreatedAt, CreatedBy: c.CreatedBy}
-	shown.Revised = revisionOf(shown, c.Alarms)
+	shown.HasRevision = revisionOf(shown, c.Alarms)
 	return alarmCase{Case: shown}
 }
 
-func (a scanAPI) listCases(ctx context.Context, in *struct {
-	OwnedBy
-	Before   int64  `query:"before" minimum:"0" doc:"only cases with a smaller ID"`
-	State    string `query:"state" enum:"open,closed"`
-	Assignee string `query:"assignee" maxLength:"128" doc:"only cases with this assignee"`
-	Page
-}) (caseList, error) {
+func (a scanAPI) listCases(ctx context.Context, in *client.CaseQuery) (caseList, error) {
 	accountIDs, err := owners(ctx, in.Owner)
 	if err != nil {
 		return caseList{}, err

@@ -90,13 +90,13 @@ func (in SettingsInput) Object() adminroute.Object {
 
 // revisionOf returns a hash that changes whenever a shown field or a secret of an object changes. The secrets are passed in their
 // stored form: hashed with a key, salted, or encrypted.
-func revisionOf(shown any, secrets ...string) client.Revised {
+func revisionOf(shown any, secrets ...string) client.HasRevision {
 	text, err := json.Marshal(shown)
 	if err != nil {
 		panic(err) // cannot happen: the same value is also sent as JSON
 	}
 	// A value that begins with - would be parsed as a flag on a command line.
-	return client.Revised{Revision: strings.ReplaceAll(truncatedHash(string(text)+"\x00"+strings.Join(secrets, "\x00"), 16), "-", "_")}
+	return client.HasRevision{Revision: strings.ReplaceAll(truncatedHash(string(text)+"\x00"+strings.Join(secrets, "\x00"), 16), "-", "_")}
 }
 
 // truncatedHash returns the first bytes of a text's hash, base64-encoded.
@@ -127,7 +127,7 @@ const matching = 20
 // object and compares its revision. The transaction of the change then verifies, while the lock of all changes is held, that the
 // object has not changed since; otherwise the object is read and compared again.
 func (a *Admin) Guard() adminroute.Guard {
-	return adminroute.Guard{Run: a.unlessChanged, Problem: reflect.TypeFor[changedMeanwhile]()}
+	return adminroute.Guard{Run: a.unlessChanged, Problem: reflect.TypeFor[preconditionFailed]()}
 }
 
 func (a *Admin) unlessChanged(ctx context.Context, t adminroute.Object, saw adminroute.Seen,
@@ -144,14 +144,14 @@ func (a *Admin) unlessChanged(ctx context.Context, t adminroute.Object, saw admi
 			return nil, err
 		}
 		if !matchesSeen(t, saw, tags) {
-			return nil, a.changedMeanwhile(ctx, t, saw, value)
+			return nil, a.preconditionFailed(ctx, t, saw, value)
 		}
 		out, err := change(auditlog.WithPrecondition(ctx, head, touching(t)...))
 		if !errors.Is(err, auditlog.ErrMoved) {
 			return out, err
 		}
 		if !saw.Repeatable {
-			return nil, a.changedMeanwhile(ctx, t, saw, value)
+			return nil, a.preconditionFailed(ctx, t, saw, value)
 		}
 	}
 	return nil, huma.Error503ServiceUnavailable(fmt.Sprintf("%s was changed concurrently several times: nothing was changed; try again", nameOf(t)))
@@ -276,22 +276,22 @@ func (a *Admin) currentSettings(ctx context.Context, names []string) (shown any,
 	return settingsShown{list}, mapped(list.Settings, func(setting client.Setting) string { return setting.Revision }), nil
 }
 
-// changedMeanwhile is the problem document for a change of an object that no longer has the revision that the caller saw.
-type changedMeanwhile struct {
+// preconditionFailed is the problem document for a change of an object that no longer has the revision that the caller saw.
+type preconditionFailed struct {
 	huma.ErrorModel
-	Current any                  `json:"current,omitempty" doc:"current object with its revision; omitted if it was deleted or never existed"`
-	Changes []client.ThingChange `json:"changes" doc:"recent changes of the object, newest first; at least the first is newer than the revision sent"`
+	Current any                   `json:"current,omitempty" doc:"current object with its revision; omitted if it was deleted or never existed"`
+	Changes []client.ObjectChange `json:"changes" doc:"recent changes of the object, newest first; at least the first is newer than the revision sent"`
 }
 
-// Schema returns the JSON schema of the fields of a changedMeanwhile problem. The schema does not describe the fields of the object in
+// Schema returns the JSON schema of the fields of a preconditionFailed problem. The schema does not describe the fields of the object in
 // "current", because the operation that returns the object describes them.
-func (changedMeanwhile) Schema(r huma.Registry) *huma.Schema {
+func (preconditionFailed) Schema(r huma.Registry) *huma.Schema {
 	s := *r.SchemaFromRef(r.Schema(reflect.TypeFor[huma.ErrorModel](), true, "").Ref)
 	s.Properties = maps.Clone(s.Properties)
 	s.Properties["current"] = &huma.Schema{Type: huma.TypeObject, AdditionalProperties: true,
-		Description: "the thing as it is now, with its revision; left out: it is gone, or was never there"}
-	s.Properties["changes"] = &huma.Schema{Type: huma.TypeArray, Items: r.Schema(reflect.TypeFor[client.ThingChange](), true, ""),
-		Description: "its last changes, newest first; the first of them at least came after what the caller saw"}
+		Description: "current object with its revision; omitted if it was deleted or never existed"}
+	s.Properties["changes"] = &huma.Schema{Type: huma.TypeArray, Items: r.Schema(reflect.TypeFor[client.ObjectChange](), true, ""),
+		Description: "recent changes of the object, newest first; at least the first is newer than the revision sent"}
 	s.Required = append(slices.Clone(s.Required), "changes")
 	return &s
 }
@@ -299,9 +299,9 @@ func (changedMeanwhile) Schema(r huma.Registry) *huma.Schema {
 // maxChanges is the maximum number of changes that a problem lists.
 const maxChanges = 5
 
-func (a *Admin) changedMeanwhile(ctx context.Context, t adminroute.Object, saw adminroute.Seen, value any) error {
-	p := &changedMeanwhile{Current: value, Changes: []client.ThingChange{}}
-	p.Type, p.Title, p.Status = client.ProblemChanged, http.StatusText(http.StatusPreconditionFailed), http.StatusPreconditionFailed
+func (a *Admin) preconditionFailed(ctx context.Context, t adminroute.Object, saw adminroute.Seen, value any) error {
+	p := &preconditionFailed{Current: value, Changes: []client.ObjectChange{}}
+	p.Type, p.Title, p.Status = client.ProblemPreconditionFailed, "Precondition Failed", http.StatusPreconditionFailed
 	list, err := a.lastChanges(ctx, t)
 	if err != nil {
 		return err
@@ -315,7 +315,7 @@ func (a *Admin) changedMeanwhile(ctx context.Context, t adminroute.Object, saw a
 		case last.Action == "delete":
 			did = "deleted it"
 		case last.Action == "add":
-			did = "made it"
+			did = "created it"
 		case len(last.Fields) == 0:
 			did = "changed it"
 		}
@@ -323,11 +323,11 @@ func (a *Admin) changedMeanwhile(ctx context.Context, t adminroute.Object, saw a
 	}
 	switch {
 	case saw.MustNotExist:
-		p.Detail = nameOf(t) + " is there already" + actor + "; nothing was changed: read it, and change it with If-Match"
+		p.Detail = nameOf(t) + " already exists" + actor + "; nothing was changed: read it, and update it with If-Match"
 	case value == nil:
-		p.Detail = nameOf(t) + " is not there any more" + actor + "; nothing was changed"
+		p.Detail = nameOf(t) + " does not exist any more" + actor + "; nothing was changed"
 	default:
-		p.Detail = nameOf(t) + " is not as you read it any more" + actor + "; nothing was changed: read it again, and send its revision as If-Match"
+		p.Detail = nameOf(t) + " has changed since you read it" + actor + "; nothing was changed: read it again, and send its revision as If-Match"
 	}
 	return p
 }
@@ -346,7 +346,7 @@ func nameOf(t adminroute.Object) string {
 }
 
 // lastChanges returns the last changes of an object, newest first; every caller that may change the object may also see these changes.
-func (a *Admin) lastChanges(ctx context.Context, t adminroute.Object) (found []client.ThingChange, err error) {
+func (a *Admin) lastChanges(ctx context.Context, t adminroute.Object) (found []client.ObjectChange, err error) {
 	for _, name := range touching(t) {
 		if name.Kind == "reset" {
 			continue
@@ -374,11 +374,11 @@ func (a *Admin) lastChanges(ctx context.Context, t adminroute.Object) (found []c
 			if t.Kind == settingThing && !slices.ContainsFunc(names, func(name string) bool { return slices.Contains(t.Parts, name) }) {
 				continue
 			}
-			found = append(found, client.ThingChange{Seq: e.Seq, OccurredAt: e.OccurredAt, Actor: e.Actor, Via: e.Via, RID: e.RID,
+			found = append(found, client.ObjectChange{Seq: e.Seq, OccurredAt: e.OccurredAt, Actor: e.Actor, Via: e.Via, RID: e.RID,
 				Action: e.Action, Fields: names})
 		}
 	}
-	slices.SortFunc(found, func(x, y client.ThingChange) int { return cmp.Compare(y.Seq, x.Seq) })
+	slices.SortFunc(found, func(x, y client.ObjectChange) int { return cmp.Compare(y.Seq, x.Seq) })
 	return found, nil
 }
 

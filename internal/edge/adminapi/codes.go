@@ -115,7 +115,7 @@ func (a codeAPI) showBatch(ctx context.Context, b codes.Batch) (client.Batch, er
 	if b.Template != "" {
 		shown.QRVersion = 0 // unknown: the QR version depends on the letters of each text; the command qrjump symbol computes it
 	}
-	shown.Revised = revisionOf(shown)
+	shown.HasRevision = revisionOf(shown)
 	// The progress of the batch and the states of its codes are counted on each request.
 	status, _, _, err := a.Codes.Progress(ctx, b)
 	counts := a.Codes.Memory.Counts(b.ID, now)
@@ -259,7 +259,7 @@ func (a codeAPI) withdrawCodes(ctx context.Context, in *struct {
 	}
 }) (client.CodesChanged, error) {
 	b := in.Body
-	return a.change(ctx, b.Actor, in.ID, b.CodeSelection, codes.Change{Action: codes.Withdraw, From: effectiveTime(b.At), Note: b.Note})
+	return a.change(ctx, b.Actor, in.ID, b.CodeSelection, codes.Change{Action: codes.Deactivate, From: effectiveTime(b.At), Note: b.Note})
 }
 
 type retargeted struct {

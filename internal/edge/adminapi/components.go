@@ -28,7 +28,7 @@ func showComponent(ctx context.Context, component accounts.Component, authorized
 		RedirectHosts: words[string](component.RedirectHosts),
 		CreatedAt:     component.CreatedAt}
 	// The grants of accounts to a platform are excluded from the revision, because calls of the wire API change them.
-	shown.Revised = revisionOf(shown, component.SecretHash, component.MessageToken, component.EncodingAESKey)
+	shown.HasRevision = revisionOf(shown, component.SecretHash, component.MessageToken, component.EncodingAESKey)
 	shown.EventURL = shownURL(ctx, shown.EventURL)
 	shown.Total, shown.Authorizations = authorized.Total, mapped(authorized.Page, showGrant)
 	return shown
@@ -118,10 +118,10 @@ func (a accountAPI) withdrawFromAccount(ctx context.Context, in *WithdrawalByAcc
 	return a.withdrawAuthorization(ctx, &in.Withdrawal)
 }
 
-func (a accountAPI) listHolders(ctx context.Context, in *AppIDPath) (client.HoldingList, error) {
+func (a accountAPI) listHolders(ctx context.Context, in *AppIDPath) (client.ComponentGrantList, error) {
 	list, err := a.Accounts.GrantsBy(ctx, in.AppID)
-	return client.HoldingList{Authorizations: mapped(list, func(h accounts.GrantedComponent) client.Holding {
-		return client.Holding{Component: h.Component, PermissionSets: append([]int{}, h.Grant.PermissionSets...),
+	return client.ComponentGrantList{Authorizations: mapped(list, func(h accounts.GrantedComponent) client.ComponentGrant {
+		return client.ComponentGrant{Component: h.Component, PermissionSets: append([]int{}, h.Grant.PermissionSets...),
 			GrantedAt: h.Grant.GrantedAt}
 	})}, err
 }
@@ -130,7 +130,7 @@ func (a accountAPI) listHolders(ctx context.Context, in *AppIDPath) (client.Hold
 const candidates = 50
 
 func (a accountAPI) lookupAuthorization(ctx context.Context, in *struct {
-	Body client.AuthorizationQuestion
+	Body client.ConsentQuery
 }) (client.AuthorizationRequest, error) {
 	asked, err := a.Accounts.OpenRequest(ctx, in.Body.Reference)
 	if err != nil {
@@ -140,8 +140,8 @@ func (a accountAPI) lookupAuthorization(ctx context.Context, in *struct {
 		adminroute.CallerFromContext(ctx).CanAccess)
 	return client.AuthorizationRequest{Component: asked.Component.AppID, ReturnTo: asked.Origin(),
 		PermissionSets: append([]int{}, asked.Sets...), More: hasMore, Accounts: mapped(list,
-			func(account accounts.Account) client.AskedAccount {
-				return client.AskedAccount{AppID: account.AppID, Name: account.Name, Kind: string(account.Kind)}
+			func(account accounts.Account) client.RequestedAccount {
+				return client.RequestedAccount{AppID: account.AppID, Name: account.Name, Kind: string(account.Kind)}
 			})}, err
 }
 
@@ -157,31 +157,31 @@ func unread(err error) error {
 }
 
 func (a accountAPI) agreeToPlatform(ctx context.Context, in *struct {
-	Body client.AuthorizationAgreed
-}) (client.AuthorizationMade, error) {
+	Body client.ConsentGrant
+}) (client.ConsentResult, error) {
 	b := in.Body
 	asked, err := a.Accounts.OpenRequest(ctx, b.Reference)
 	if err != nil {
-		return client.AuthorizationMade{}, unread(err)
+		return client.ConsentResult{}, unread(err)
 	}
 	if !adminroute.CallerFromContext(ctx).CanAccess(b.AppID) {
-		return client.AuthorizationMade{}, huma.Error403Forbidden("appid: you may not grant authorizations of this account")
+		return client.ConsentResult{}, huma.Error403Forbidden("appid: you may not grant authorizations of this account")
 	}
 	account, err := a.Accounts.Get(ctx, b.AppID)
 	if errors.Is(err, accounts.ErrNoAccount) || err == nil && !asked.Suits(account) {
-		return client.AuthorizationMade{}, refused("appid: want one of the accounts that the platform requests")
+		return client.ConsentResult{}, refused("appid: want one of the accounts that the platform requests")
 	}
 	if err != nil {
-		return client.AuthorizationMade{}, err
+		return client.ConsentResult{}, err
 	}
 	if len(b.PermissionSets) == 0 ||
 		slices.ContainsFunc(b.PermissionSets, func(id int) bool { return !slices.Contains(asked.Sets, id) }) {
-		return client.AuthorizationMade{}, refused("permission_sets: want at least one of those that the platform requests")
+		return client.ConsentResult{}, refused("permission_sets: want at least one of those that the platform requests")
 	}
 	code, err := a.Accounts.Agree(ctx, accounts.Agreement{Component: asked.Component.AppID, PreAuthCode: asked.PreAuthCode,
 		AppID: b.AppID, Sets: b.PermissionSets, ForceExclusive: b.Move})
 	if err != nil {
-		return client.AuthorizationMade{}, unread(err)
+		return client.ConsentResult{}, unread(err)
 	}
-	return client.AuthorizationMade{Location: asked.Return(code)}, nil
+	return client.ConsentResult{Location: asked.Return(code)}, nil
 }

@@ -23,7 +23,7 @@ func (a serverAPI) listDeviations(ctx context.Context, in *ofAccount) (client.De
 // account have triggered.
 func (a serverAPI) coverDeviations(ctx context.Context, in *ofAccount) (client.Coverage, error) {
 	list, looked, err := a.Calls.Coverage(ctx, in.Account)
-	shown := client.Coverage{Total: len(list), Searched: showSearched(looked), Trials: mapped(list, showTrial)}
+	shown := client.Coverage{Total: len(list), SearchRange: showSearched(looked), Trials: mapped(list, showTrial)}
 	for _, trial := range shown.Trials {
 		if trial.Occurred {
 			shown.Covered++
@@ -32,8 +32,9 @@ func (a serverAPI) coverDeviations(ctx context.Context, in *ofAccount) (client.C
 	return shown, err
 }
 
-func showTrial(c apiusage.Covered) client.Trial {
-	shown := client.Trial{ErrCode: c.Code.Number, Occurred: c.Met(), Calls: c.Calls, Count: c.Times, LastRID: c.Last, Command: c.Command}
+func showTrial(c apiusage.Covered) client.CoverageItem {
+	shown := client.CoverageItem{ErrCode: c.Code.Number, Occurred: c.Met(), Calls: c.Calls, Count: c.Times, LastRID: c.Last,
+		Command: c.Command}
 	shown.English, shown.Chinese = c.Description()
 	if c.Row != behaviour.NoRow {
 		shown.Behaviour = c.Row.String()

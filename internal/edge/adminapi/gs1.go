@@ -26,7 +26,7 @@ func showGS1(e digitallink.Entry) client.GS1Entry {
 			return client.GS1Link{LinkType: l.Type, Href: l.Href, Title: l.Title, Hreflang: l.Hreflang, Type: l.Media, Context: l.Context,
 				Default: l.Default, From: l.From, Until: l.Until}
 		})}}
-	shown.Revised = revisionOf(shown.GS1Put)
+	shown.HasRevision = revisionOf(shown.GS1Put)
 	return shown
 }
 

@@ -44,7 +44,7 @@ func (a accountAPI) accountOperations() []o.Route {
 			"Approve or reject a link, or its removal, as the administrator of one side"),
 		o.Get("/accounts/{appid}/quota", "getQuota", o.Viewer, a.getQuota, "Get the number of publishes left this month"),
 		o.Get("/accounts/{appid}/notifications", "listNotifications", o.Viewer, a.listNotices,
-			"List notices to an account about the operator's changes to it, newest first"),
+			"List notifications to an account about the operator's changes, newest first"),
 		o.Get("/accounts/{appid}/appearance", "getAppearance", o.Viewer, a.getAppearance,
 			"Get an account's appearance on pages for buyers"),
 		o.Put("/accounts/{appid}/appearance", "putAppearance", o.Operator, a.putAppearance,
@@ -93,14 +93,14 @@ func (a ruleAPI) ruleOperations() []o.Route {
 			"Get the owners and prefixes of rules by their ids, for names in statistics").AnyAccount().
 			Description("Deleted rules are included while the audit log contains them."),
 		o.Post("/accounts/{appid}/rules", "addRule", o.RulesEditor, a.addRule,
-			"Add a rule for an account with the checks and the verification file of the wire's add"),
+			"Add a rule for an account; the checks, including the verification file, are those of qrcodejumpadd"),
 		o.Put("/accounts/{appid}/rules", "editRule", o.RulesEditor, a.editRule,
 			"Update a rule of an account; omitted test links stay; a published rule keeps its page"),
 		o.Post("/accounts/{appid}/rules/publish", "publishRule", o.RulesEditor, a.publishRule,
 			"Publish a rule of an account, which uses one publish of this month's quota"),
 		o.Delete("/accounts/{appid}/rules", "deleteRule", o.RulesEditor, a.deleteRule, "Delete a rule of an account and return it"),
 		o.Post("/accounts/{appid}/rules/check", "checkRule", o.RulesEditor, a.checkRule,
-			"Check how an add would be answered, where the verification file must be and whether it is there; nothing is changed"),
+			"Check whether a rule can be added: result, URL of the verification file and whether it is found; changes nothing"),
 		o.Get("/rules/history", "getRuleHistory", o.Viewer, a.ruleHistory, "List the changes to a prefix, newest first").AnyAccount(),
 		o.Get("/rules/conflicts", "listRuleConflicts", o.Viewer, a.ruleOccupiers,
 			"List the rules that prevent other accounts from adding a prefix").AnyAccount(),
@@ -185,10 +185,10 @@ func (a codeAPI) codeOperations() []o.Route {
 		o.Get("/batches/{application_id}/alarm/replay", "replayAlarms", o.Viewer, a.scans().replayAlarms,
 			"Replay the last 90 days with another alarm threshold").Concerns(a.ofBatch).Patient().Exclusive("another replay is running; " +
 			"try again when it has ended").
-			Description("Nothing is changed. The scans of codes that reach the threshold are read from the ledger again; dismissals do " +
+			Description("Nothing is changed. The scans of codes that reach the threshold are read from the scan log again; dismissals do " +
 				"not reduce a score here."),
 		o.Put("/batches/{application_id}/serials", "bindSerials", o.Marketer, a.bindSerials,
-			"Assign the brand's serial numbers to codes, to all that are named or to none").Concerns(a.ofBatch).
+			"Assign the brand's serial numbers to codes, either to all given codes or to none").Concerns(a.ofBatch).
 			Description("Repeating a request changes nothing. 409: a code has another serial number and `replace` is not set, or the " +
 				"serial number belongs to another code."),
 		o.Post("/accounts/{appid}/imported-batches", "createImport", o.Operator, a.beginImport,
@@ -239,11 +239,11 @@ func (a scanAPI) scanOperations() []o.Route {
 			"Export all or the matching scans as a file, in the order in which the server recorded them").
 			Answers("the scans", "text/csv", parquetType).AnyAccount(),
 		o.Get("/scan-nodes", "listScanNodes", o.Operator, a.listScanNodes,
-			"List the nodes whose journals may contain scans that are not in the ledger; always empty with an embedded database"),
+			"List the nodes whose journals may contain scans that are not in the scan log; always empty with an embedded database"),
 		o.Delete("/scan-nodes/{node}", "deleteScanNode", o.Admin, a.forgetScanNode,
 			"Stop waiting for the scans of a lost node, whose undelivered scans are lost; returns the remaining nodes"),
 		o.Get("/lake/verification", "verifyLake", o.Operator, a.verifyLake,
-			"Compare the data lake with the ledger day by day; 404 if the node runs without --lake").Patient().Exclusive("another " +
+			"Compare the data lake with the scan log for each day; 404 if the node runs without --lake").Patient().Exclusive("another " +
 			"comparison is running; try again when it has ended"),
 		o.Get("/statistics", "getStatistics", o.Viewer, a.askStatistics,
 			"Count scans by time and by dimensions such as rule or batch").AnyAccount(),
@@ -253,7 +253,7 @@ func (a scanAPI) scanOperations() []o.Route {
 			"Export all rows of getStatistics as a file").Answers("the rows", "text/csv", parquetType).AnyAccount(),
 		o.Get("/statistics/unmatched/export", "exportUnmatched", o.Viewer, a.exportUnmatched,
 			"Export scanned texts that resolved to nothing as a file, most scans first").
-			Answers("the places", "text/csv", parquetType).AnyAccount(),
+			Answers("the unmatched locations", "text/csv", parquetType).AnyAccount(),
 		o.Get(sharedPath, "listSharedCharts", o.Marketer, a.listSharedCharts,
 			"List shared charts, newest first: the caller's own, or all for an operator of all accounts").AnyAccount(),
 		o.Post(sharedPath, "shareChart", o.Marketer, a.shareChart,
@@ -262,7 +262,7 @@ func (a scanAPI) scanOperations() []o.Route {
 		o.Delete(sharedPath+"/{id}", "revokeSharedChart", o.Marketer, a.endSharedChart, "Revoke the link to a chart and return it").
 			AnyAccount(),
 		o.Post("/statistics/recount", "recountStatistics", o.Operator, a.recountStatistics,
-			"Count the whole ledger again and report differences from the statistics").Patient().Exclusive("another recount is running; " +
+			"Recount the whole scan log and report differences from the statistics").Patient().Exclusive("another recount is running; " +
 			"try again when it has ended"),
 		o.Get("/alarms", "listAlarms", o.Viewer, a.listAlarms,
 			"List alarms about codes that appear to be copied or were scanned in an unusual state, and about bursts of scans, oldest first").AnyAccount(),
@@ -321,9 +321,9 @@ func (a serverAPI) serverOperations() []o.Route {
 			Description("Covers the calls that one request examines, from `since` to `until`; pass `next` as `before` for older ones.").
 			OfQuery("account"),
 		o.Get("/calls/{rid}", "getCall", o.Operator, a.getCall,
-			"Explain the response to a call by its request id: the error, and the behaviours that decided").Concerns(a.ofCall),
+			"Explain the response to a call by its request ID: the error, and the behaviours that determined the response").Concerns(a.ofCall),
 		o.Get("/deviations", "listDeviations", o.Viewer, a.listDeviations,
-			"List what callers did that this server accepted and the platform may refuse, with the change to make in each caller").
+			"List deviations: calls that this server accepted and the platform may reject, with the necessary change in the caller").
 			Description("`evidence_level` rates the evidence that the platform refuses it; `first_rid` and `last_rid` are request ids. " +
 				"At most 10,000, ordered by account, endpoint and behaviour. Deviations on other nodes appear about a second late.").
 			OfQuery("account"),
@@ -342,7 +342,7 @@ func (a serverAPI) serverOperations() []o.Route {
 		o.Get("/scan-keys", "listScanKeys", o.Operator, a.listScanKeys, "List keys of scanning apps without the secrets"),
 		o.Post("/scan-keys", "createScanKey", o.Admin, a.createScanKey, "Create a key for a scanning app; replaces one of the same name"),
 		o.Delete("/scan-keys/{name}", "deleteScanKey", o.Admin, a.deleteScanKey, "Delete a key; returns the remaining keys"),
-		o.Get("/people", "listPeople", o.Admin, a.listPeople, "List people who may sign in, by name; never passwords"),
+		o.Get("/people", "listPeople", o.Admin, a.listPeople, "List people who may sign in, sorted by name, without passwords"),
 		o.Post("/people", "createPerson", o.Admin, a.addPerson, "Add a person who may sign in, with a role for all or for some accounts"),
 		o.Patch("/people/{name}", "updatePerson", o.Admin, a.changePerson,
 			"Change a person's role, accounts, password or second factor, which ends all sessions of the person"),
@@ -359,7 +359,7 @@ func (a serverAPI) serverOperations() []o.Route {
 		o.Get("/failed-authentications", "listFailedAuthentications", o.Operator, a.listRefusedCredentials,
 			"List failed authentications on this node in the last day by client address, most frequent first"),
 		o.Get("/changes", "listChanges", o.Operator, a.listChanges,
-			"List the audit log, oldest first: every change, its author and its call"),
+			"List entries of the audit log, oldest first, with actor and request ID"),
 		o.Post("/audit/verify", "verifyAudit", o.Operator, a.verifyAudit,
 			"Verify the audit log's hash chain, and that rules, accounts and codes agree with it").Patient(),
 	}

@@ -20,16 +20,16 @@ func (a codeAPI) showOrder(ctx context.Context, order codes.Order) (client.Order
 		TextBits: codes.TextBits(order.Template, order.Count), Guessable: codes.Batch{Template: order.Template, Count: order.Count}.Weak(),
 		RequestedBy: order.RequestedBy, CreatedAt: order.CreatedAt,
 		DecidedBy: order.DecidedBy, DecidedAt: optional(order.DecidedAt), ApplicationID: order.Batch,
-		Revised: client.Revised{Revision: order.Revision()}}
+		HasRevision: client.HasRevision{Revision: order.Revision()}}
 	switch {
 	case order.IsUndecided():
-		shown.State = "waits"
+		shown.State = "pending_approval"
 	case order.Refused:
-		shown.State = "refused"
+		shown.State = "rejected"
 	case order.Interrupted():
-		shown.State = "making"
+		shown.State = "generating"
 	default:
-		shown.State = "made"
+		shown.State = "generated"
 		return shown, a.countOrder(ctx, &shown)
 	}
 	return shown, nil
@@ -50,7 +50,7 @@ func (a codeAPI) countOrder(ctx context.Context, shown *client.Order) error {
 	shown.Packages = int64(len(packages))
 	for _, p := range packages {
 		if p.Sent > 0 {
-			shown.Fetched++
+			shown.Downloaded++
 		}
 	}
 	return err
@@ -103,7 +103,7 @@ func (a codeAPI) placeOrder(ctx context.Context, in *struct {
 	}
 	if in.Body.DryRun {
 		tried, err := a.showOrder(ctx, codes.Order{Account: in.AppID, ISV: in.Body.ISV, Count: in.Body.Count, Template: template})
-		tried.State, tried.Sample = "tried", a.Codes.SampleText(template)
+		tried.State, tried.Sample = "dry_run", a.Codes.SampleText(template)
 		return tried, cmp.Or(codes.CheckPermission(account), err)
 	}
 	order, err := a.Orders.Create(ctx, account, codes.Application{Count: in.Body.Count, ISV: in.Body.ISV, Template: template},

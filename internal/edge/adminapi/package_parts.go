@@ -30,7 +30,7 @@ func isDrawn(format string) bool { return !slices.Contains(labels.Lists, labels.
 
 // drawingOf returns the layout of the requested labels as JSON, or "" if only lists were requested. The first and the last label
 // are drawn as a test, so that labels that cannot be printed are rejected at once.
-func (a codeAPI) drawingOf(ctx context.Context, id int64, w client.PackageWish) (string, error) {
+func (a codeAPI) drawingOf(ctx context.Context, id int64, w client.PackageRequest) (string, error) {
 	for i, f := range w.Formats {
 		if _, known := partEndings[f]; !known || slices.Contains(w.Formats[:i], f) {
 			return "", refused("formats[%d] is %q: want each of %v once at most", i, f, slices.Sorted(maps.Keys(partEndings)))
@@ -75,7 +75,7 @@ func (a codeAPI) drawingOf(ctx context.Context, id int64, w client.PackageWish) 
 }
 
 // planOf returns the label plan of a package request; drawing is the result of drawingOf.
-func (a codeAPI) planOf(ctx context.Context, id int64, w client.PackageWish, drawing string) (*client.LabelPlan, error) {
+func (a codeAPI) planOf(ctx context.Context, id int64, w client.PackageRequest, drawing string) (*client.LabelPlan, error) {
 	p := &client.LabelPlan{Codes: w.To - w.From + 1}
 	b, err := a.batchWith(ctx, id, codes.Range{From: w.From, To: w.To})
 	if err != nil || drawing == "" {

@@ -51,7 +51,7 @@ func showPackage(p codes.PrintPackage) client.Package {
 
 func (a codeAPI) makePackage(ctx context.Context, in *struct {
 	BatchPath
-	Body client.PackageWish
+	Body client.PackageRequest
 }) (client.Package, error) {
 	w := in.Body
 	if len(w.Formats) == 0 {
@@ -78,7 +78,7 @@ func (a codeAPI) makePackage(ctx context.Context, in *struct {
 
 func (a codeAPI) listPackages(ctx context.Context, in *client.PackageQuery) (client.PackageList, error) {
 	list, err := a.Codes.PrintPackages(ctx, codes.PackageQuery{Account: in.Account, Batch: in.ApplicationID, After: in.After,
-		Waiting: in.Waiting, Limit: in.Limit})
+		Pending: in.Pending, Limit: in.Limit})
 	return client.PackageList{Packages: mapped(list, showPackage)}, err
 }
 

@@ -18,7 +18,7 @@ import (
 func showPerson(p iam.Person) client.Person {
 	shown := client.Person{Name: p.Name, Role: p.Role, Accounts: append([]string{}, p.Accounts...), HasPassword: p.Password != "",
 		SecondFactor: p.TOTP != "", Provider: p.Issuer, CreatedAt: p.CreatedAt}
-	shown.Revised = revisionOf(shown, p.Password, p.TOTP)
+	shown.HasRevision = revisionOf(shown, p.Password, p.TOTP)
 	shown.LastSeenAt = optional(p.LastSeenAt)
 	return shown
 }
@@ -64,10 +64,10 @@ func (a serverAPI) listPeople(ctx context.Context, _ *noInput) (client.PersonLis
 	return client.PersonList{People: mapped(list, showPerson)}, err
 }
 
-func (a serverAPI) addPerson(ctx context.Context, in *struct{ Body client.PersonPut }) (client.PersonMade, error) {
+func (a serverAPI) addPerson(ctx context.Context, in *struct{ Body client.PersonPut }) (client.CreatedPerson, error) {
 	b := in.Body
 	if err := a.checkRole(ctx, &b.Role, b.Accounts); err != nil {
-		return client.PersonMade{}, err
+		return client.CreatedPerson{}, err
 	}
 	change := iam.Change{Role: &b.Role, Accounts: &b.Accounts, Password: &b.Password, Invite: b.InviteDays}
 	if b.SecondFactor != "" {
@@ -77,8 +77,8 @@ func (a serverAPI) addPerson(ctx context.Context, in *struct{ Body client.Person
 	return a.personMade(p, made), err
 }
 
-func (a serverAPI) personMade(p iam.Person, made iam.Created) client.PersonMade {
-	shown := client.PersonMade{Person: showPerson(p), FactorURI: made.URI, RecoveryCodes: made.Recovery}
+func (a serverAPI) personMade(p iam.Person, made iam.Created) client.CreatedPerson {
+	shown := client.CreatedPerson{Person: showPerson(p), FactorURI: made.URI, RecoveryCodes: made.Recovery}
 	if made.Invitation != "" {
 		shown.Invitation = &client.LoginLink{URL: a.linkTo(made.Invitation) + "&next=" + url.QueryEscape("/console/self?done=invited"),
 			ExpiresAt: made.Ends.Truncate(time.Second)}
@@ -97,13 +97,13 @@ type PersonPath struct {
 func (a serverAPI) changePerson(ctx context.Context, in *struct {
 	PersonPath
 	Body client.PersonChange
-}) (client.PersonMade, error) {
+}) (client.CreatedPerson, error) {
 	b := in.Body
 	role, appids := b.Role, b.Accounts
 	if role == nil || appids == nil {
 		list, err := a.People.People(ctx)
 		if err != nil {
-			return client.PersonMade{}, err
+			return client.CreatedPerson{}, err
 		}
 		for _, p := range list {
 			if p.Name == in.Name {
@@ -115,7 +115,7 @@ func (a serverAPI) changePerson(ctx context.Context, in *struct {
 		appids = &[]string{}
 	}
 	if err := a.checkRole(ctx, role, *appids); err != nil {
-		return client.PersonMade{}, err
+		return client.CreatedPerson{}, err
 	}
 	p, made, err := a.People.Change(ctx, in.Name, iam.Change{Role: b.Role, Accounts: b.Accounts, Password: b.Password,
 		SecondFactor: b.SecondFactor, Invite: b.InviteDays})
@@ -131,8 +131,8 @@ func (a serverAPI) signOutPerson(ctx context.Context, in *PersonPath) (client.Pe
 	return showPerson(p), err
 }
 
-func (a serverAPI) listRefusedCredentials(context.Context, *noInput) (client.RefusedCredentialList, error) {
-	return client.RefusedCredentialList{Credentials: a.Refused()}, nil
+func (a serverAPI) listRefusedCredentials(context.Context, *noInput) (client.FailedAuthenticationList, error) {
+	return client.FailedAuthenticationList{Credentials: a.Refused()}, nil
 }
 
 func (a serverAPI) listAdminKeys(ctx context.Context, _ *noInput) (client.AdminKeyList, error) {
@@ -140,17 +140,17 @@ func (a serverAPI) listAdminKeys(ctx context.Context, _ *noInput) (client.AdminK
 	return client.AdminKeyList{Keys: mapped(list, showKey)}, err
 }
 
-func (a serverAPI) addAdminKey(ctx context.Context, in *struct{ Body client.AdminKeyPut }) (client.AdminKeyMade, error) {
+func (a serverAPI) addAdminKey(ctx context.Context, in *struct{ Body client.AdminKeyPut }) (client.CreatedAdminKey, error) {
 	b := in.Body
 	if err := a.checkRole(ctx, &b.Role, b.Accounts); err != nil {
-		return client.AdminKeyMade{}, err
+		return client.CreatedAdminKey{}, err
 	}
 	k := iam.Key{Name: b.Name, Role: b.Role, Accounts: b.Accounts}
 	if b.ExpiresAt != nil {
 		k.ExpiresAt = *b.ExpiresAt
 	}
 	k, text, err := a.People.AddKey(ctx, k)
-	return client.AdminKeyMade{ID: k.ID, Key: text}, err
+	return client.CreatedAdminKey{ID: k.ID, Key: text}, err
 }
 
 func (a serverAPI) deleteAdminKey(ctx context.Context, in *struct {

@@ -23,7 +23,7 @@ func TestReleasePrefix_OwnerTold(t *testing.T) {
 	t.Cleanup(receiver.Close)
 	s.Admin("PUT", "/accounts/cafe", `{"kind":"mini_program","versions":["release"],"message_url":"`+receiver.URL+`"}`)
 	s.Admin("POST", "/rules/force-delete", `{"prefix":"https://cafe.example/t/","reason":"sold"}`)
-	want := "<Event><![CDATA[qrcodejump_prefix_released]]></Event><Prefix><![CDATA[https://cafe.example/t/]]></Prefix><Reason><![CDATA[sold"
+	want := "<Event><![CDATA[qrcodejump_prefix_force_deleted]]></Event><Prefix><![CDATA[https://cafe.example/t/]]></Prefix><Reason><![CDATA[sold"
 	event := <-told
 	assert.True(t, strings.Contains(event, want), "the event is %s, want %s in it", event, want)
 }

@@ -15,7 +15,7 @@ import (
 
 type RuleInput struct {
 	AppIDPath
-	Body client.OwnRule
+	Body client.RuleInput
 }
 
 // RuleEdit is a RuleInput whose If-Match precondition concerns the rule instead of its account.
@@ -90,7 +90,7 @@ func (a ruleAPI) deleteRule(ctx context.Context, in *RulePath) (client.StoredRul
 func (a ruleAPI) checkRule(ctx context.Context, in *struct {
 	AppID string `path:"appid" maxLength:"128"` // not an embedded AppIDPath: a check changes nothing, so it has no If-Match
 	Body  struct {
-		client.OwnRule
+		client.RuleInput
 		Fetch bool `json:"fetch,omitempty" doc:"if true, fetches the verification file now, with one attempt"`
 	}
 }) (client.RuleCheck, error) {
@@ -98,9 +98,9 @@ func (a ruleAPI) checkRule(ctx context.Context, in *struct {
 	if err != nil {
 		return client.RuleCheck{}, err
 	}
-	draft := (&RuleInput{Body: in.Body.OwnRule}).draft()
+	draft := (&RuleInput{Body: in.Body.RuleInput}).draft()
 	tried, err := a.Rules.DryRun(ctx, owner, draft)
-	shown := client.RuleCheck{File: tried.File, Trusted: tried.Vouched, ConfirmFile: client.ConfirmFile(owner.Confirm),
+	shown := client.RuleCheck{File: tried.File, Trusted: tried.Vouched, VerificationFile: client.VerificationFile(owner.Confirm),
 		Steps: []client.FileStep{}}
 	if err != nil {
 		code, detail := errcode.FromError(err)

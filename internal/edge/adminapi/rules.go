@@ -16,7 +16,7 @@ func showRule(r rules.Rule) client.StoredRule {
 		Occupy:      r.Occupy,
 		OpenVersion: r.OpenVersion, TestLinks: words[string](r.TestLinks), Published: r.Published,
 		CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt, PublishedAt: optional(r.PublishedAt)}
-	shown.Revised = revisionOf(shown)
+	shown.HasRevision = revisionOf(shown)
 	return shown
 }
 
@@ -108,29 +108,23 @@ func (a ruleAPI) ruleOccupiers(ctx context.Context, in *struct {
 	return client.StoredRuleList{Rules: mapped(list, showRule)}, err
 }
 
-func (a ruleAPI) releasePrefix(ctx context.Context, in *struct{ Body client.Release }) (client.Released, error) {
+func (a ruleAPI) releasePrefix(ctx context.Context, in *struct{ Body client.ForceDeleteRequest }) (client.ForceDeleteResult, error) {
 	list, hasMore, err := a.Rules.Release(ctx, rules.ReleaseRequest(in.Body))
-	return client.Released{Released: mapped(list, showRule), More: hasMore}, err
+	return client.ForceDeleteResult{Deleted: mapped(list, showRule), More: hasMore}, err
 }
 
-func (a ruleAPI) listConfirmations(ctx context.Context, in *struct {
-	RID    string `query:"rid" doc:"request ID of the call"`
-	Owner  string `query:"owner"`
-	Prefix string `query:"prefix" doc:"prefix of the rule, as it was sent"`
-	OK     string `query:"ok" enum:"true,false" doc:"only checks that succeeded, or only checks that failed"`
-	Page
-}) (client.DomainVerificationList, error) {
-	list, err := a.Rules.Confirmations(ctx, rules.ConfirmationQuery{RID: in.RID, Owner: in.Owner, Prefix: in.Prefix,
+func (a ruleAPI) listConfirmations(ctx context.Context, in *client.VerificationQuery) (client.DomainVerificationList, error) {
+	list, err := a.Rules.Confirmations(ctx, rules.VerificationQuery{RID: in.RID, Owner: in.Owner, Prefix: in.Prefix,
 		Failed: in.OK == "false", Found: in.OK == "true", Limit: in.Limit})
 	return client.DomainVerificationList{Verifications: mapped(list, func(c rules.Confirmation) client.DomainVerification {
 		return client.DomainVerification{RID: c.RID, OccurredAt: c.At, Owner: c.Owner, Prefix: c.Prefix, URL: c.URL, OK: c.OK,
 			Reason: c.Reason,
-			Steps:  mapped(c.Steps, func(s rules.FetchStep) client.ConfirmationStep { return client.ConfirmationStep(s) })}
+			Steps:  mapped(c.Steps, func(s rules.FetchStep) client.VerificationStep { return client.VerificationStep(s) })}
 	})}, err
 }
 
-func (a ruleAPI) listRechecks(ctx context.Context, in *client.RecheckQuery) (client.ReverificationList, error) {
-	list, err := a.Rechecks.Store.List(ctx, rules.RecheckQuery{Owner: in.Owner, Failing: in.Failing, AfterOwner: in.AfterOwner,
+func (a ruleAPI) listRechecks(ctx context.Context, in *client.ReverificationQuery) (client.ReverificationList, error) {
+	list, err := a.Rechecks.Store.List(ctx, rules.ReverificationQuery{Owner: in.Owner, Failing: in.Failing, AfterOwner: in.AfterOwner,
 		AfterDirectory: in.AfterDirectory, Limit: in.Limit})
 	return client.ReverificationList{Reverifications: mapped(list, func(r rules.Reverification) client.Reverification {
 		return client.Reverification{Owner: r.Owner, Directory: r.Directory, Prefix: r.Prefix, CheckedAt: r.CheckedAt, OK: r.OK,
@@ -138,7 +132,7 @@ func (a ruleAPI) listRechecks(ctx context.Context, in *client.RecheckQuery) (cli
 	})}, err
 }
 
-func (a ruleAPI) recheckNow(ctx context.Context, _ *noInput) (done client.RechecksDone, err error) {
+func (a ruleAPI) recheckNow(ctx context.Context, _ *noInput) (done client.ReverificationRun, err error) {
 	if done.Files, err = a.Rechecks.RunAll(ctx, 50); err == nil {
 		done.Failing, err = a.Rechecks.Store.CountFailing(ctx)
 	}

@@ -7,6 +7,7 @@ import (
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/domain/stats"
 	"github.com/qrjump/qrjump/internal/domain/stats/verify"
+	"github.com/qrjump/qrjump/internal/infra/adminroute"
 )
 
 // StatisticsFilter contains the query parameters that restrict statistics to scans with given values of dimensions.
@@ -47,7 +48,7 @@ type statisticsRow struct {
 	Users      *int64     `json:"users,omitempty" doc:"distinct users, with an error of about 1 %"`
 }
 
-type statisticsAnswer struct {
+type statisticsResponse struct {
 	From    time.Time             `json:"from" doc:"start of the period, extended to whole hours, days, weeks or months"`
 	To      time.Time             `json:"to"`
 	Now     time.Time             `json:"now" doc:"server's time in the time zone of its days"`
@@ -59,9 +60,9 @@ type statisticsAnswer struct {
 }
 
 type countedUpTo struct {
-	ScanID     string     `json:"scan_id,omitempty"`
+	ScanID     string     `json:"scan_id,omitempty" doc:"omitted for a caller who is restricted to some accounts"`
 	OccurredAt *time.Time `json:"occurred_at,omitempty"`
-	Scans      int64      `json:"scans"`
+	Scans      *int64     `json:"scans,omitempty" doc:"omitted for a caller who is restricted to some accounts"`
 }
 
 // Period contains the query parameters for a period of time.
@@ -110,17 +111,20 @@ func (a scanAPI) askStatistics(ctx context.Context, in *struct {
 	Offset int  `query:"offset" minimum:"0" maximum:"100000"`
 	Marks  bool `query:"marks" doc:"if true, includes publishes of rules, freezes of codes and alarms; limited by rule and batch"`
 	Page
-}) (statisticsAnswer, error) {
+}) (statisticsResponse, error) {
 	q, err := a.question(ctx, &in.StatisticsQuestion)
 	if err != nil {
-		return statisticsAnswer{}, err
+		return statisticsResponse{}, err
 	}
 	q.Limit, q.Offset = in.Limit, in.Offset
 	found, err := a.Scans.Execute(ctx, q)
 	if err != nil {
-		return statisticsAnswer{}, err
+		return statisticsResponse{}, err
 	}
 	shown := showAnswers(q, found)
+	if adminroute.CallerFromContext(ctx).Scoped() {
+		shown.Counted = countedUpTo{OccurredAt: shown.Counted.OccurredAt}
+	}
 	shown.Now = a.Scans.Now().In(shown.To.Location())
 	if in.Marks {
 		var since time.Time
@@ -130,15 +134,15 @@ func (a scanAPI) askStatistics(ctx context.Context, in *struct {
 	return shown, err
 }
 
-// MissFilter contains the query parameters that select misses, which are scans that matched nothing.
-type MissFilter struct {
+// UnmatchedFilter contains the query parameters that select misses, which are scans that matched nothing.
+type UnmatchedFilter struct {
 	OwnedBy
 	Period
 	Below string `query:"below" maxLength:"4096" doc:"prefix of a rule: only places, by host and first path segment, of links below it"`
 }
 
 func (a scanAPI) listUnmatched(ctx context.Context, in *struct {
-	MissFilter
+	UnmatchedFilter
 	Page
 }) (client.UnmatchedList, error) {
 	accountIDs, err := owners(ctx, in.Owner)
@@ -167,11 +171,11 @@ func (a scanAPI) recountStatistics(ctx context.Context, _ *noInput) (client.Reco
 		}), Since: optional(r.Since)}, err
 }
 
-func showAnswers(q stats.Question, found stats.QueryResult) statisticsAnswer {
+func showAnswers(q stats.Question, found stats.QueryResult) statisticsResponse {
 	zone := time.FixedZone("", int(found.Offset)*3600)
-	shown := statisticsAnswer{From: found.From.In(zone), To: found.To.In(zone), Rows: make([]statisticsRow, 0, len(found.Rows)),
+	shown := statisticsResponse{From: found.From.In(zone), To: found.To.In(zone), Rows: make([]statisticsRow, 0, len(found.Rows)),
 		More:    found.More,
-		Counted: countedUpTo{ScanID: found.Scan, OccurredAt: optional(found.ScanAt), Scans: found.Scans}}
+		Counted: countedUpTo{ScanID: found.Scan, OccurredAt: optional(found.ScanAt), Scans: &found.Scans}}
 	for _, r := range found.Rows {
 		row := statisticsRow{Value: r.Value}
 		if q.Interval != stats.AllTime {

@@ -1,6 +1,7 @@
 package adminapi
 
 import (
+	"cmp"
 	"context"
 	"encoding/csv"
 	"errors"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/parquet-go/parquet-go"
 
+	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/domain/alarms"
 	"github.com/qrjump/qrjump/internal/domain/stats"
 	"github.com/qrjump/qrjump/internal/infra/adminroute"
@@ -196,7 +198,7 @@ func (a scanAPI) exportStatistics(ctx context.Context, in *struct {
 
 func (a scanAPI) exportUnmatched(ctx context.Context, in *struct {
 	TableFormat
-	MissFilter
+	UnmatchedFilter
 }) (adminroute.File, error) {
 	accountIDs, err := owners(ctx, in.Owner)
 	if err != nil {
@@ -214,10 +216,10 @@ func (a scanAPI) exportUnmatched(ctx context.Context, in *struct {
 
 func (a scanAPI) exportAlarms(ctx context.Context, in *struct {
 	TableFormat
-	AlarmFilter
+	client.AlarmQuery
 	Language string `query:"language" enum:"en,zh" default:"en" doc:"language of the reasons"`
 }) (adminroute.File, error) {
-	q, err := in.query(ctx)
+	q, err := alarmQuery(ctx, in.AlarmQuery)
 	if err != nil {
 		return adminroute.File{}, err
 	}
@@ -225,7 +227,7 @@ func (a scanAPI) exportAlarms(ctx context.Context, in *struct {
 	return tableFile("qrjump-alarms", in.TableFormat, collected(func(ctx context.Context) (rows []alarmRow, err error) {
 		q := q
 		q.Newest = false // pages are read in ascending order of alarm number
-		for q.Limit = stats.MaxAnswers; ; q.After = rows[len(rows)-1].ID {
+		for q.Limit = cmp.Or(in.Limit, stats.MaxAnswers); ; q.After = rows[len(rows)-1].ID {
 			list, err := a.Alarms.Alarms(ctx, q)
 			if err != nil {
 				return nil, err
@@ -238,7 +240,7 @@ func (a scanAPI) exportAlarms(ctx context.Context, in *struct {
 					optional(item.ConfirmedAt), item.ConfirmedBy, optional(item.DismissedAt), item.DismissedBy, item.Note,
 					group.ID, group.Title, group.Assignee})
 			}
-			if len(list) < q.Limit || q.State == alarms.StateWatch {
+			if len(list) < q.Limit || in.Limit > 0 || q.State == alarms.StateWatch {
 				return rows, nil
 			}
 		}

@@ -48,7 +48,7 @@ func showWebhook(w webhooks.Webhook) client.Webhook {
 			}
 			return codes
 		})}
-	shown.Revised = revisionOf(shown)
+	shown.HasRevision = revisionOf(shown)
 	shown.FailingSince = optional(w.FailingSince)
 	return shown
 }
@@ -74,9 +74,9 @@ func (a webhookAPI) listWebhooks(ctx context.Context, _ *noInput) (client.Webhoo
 	return shown, err
 }
 
-func (a webhookAPI) createWebhook(ctx context.Context, in *struct{ Body client.WebhookPut }) (client.WebhookAdded, error) {
+func (a webhookAPI) createWebhook(ctx context.Context, in *struct{ Body client.WebhookPut }) (client.CreatedWebhook, error) {
 	w, secret, err := a.Webhooks.Add(ctx, in.Body.URL, wanted(in.Body))
-	return client.WebhookAdded{Webhook: showWebhook(w), Secret: secret}, err
+	return client.CreatedWebhook{Webhook: showWebhook(w), Secret: secret}, err
 }
 
 func (a webhookAPI) putWebhook(ctx context.Context, in *struct {

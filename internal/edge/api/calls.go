@@ -49,13 +49,8 @@ func (a *API) recordCall(r Record) {
 // LogEntry returns the call in the form in which the call log stores it.
 func (r Record) LogEntry() apiusage.Call {
 	path, query, _ := strings.Cut(r.URL, "?")
-	entry := apiusage.Call{RID: r.RID, Account: r.Account, OccurredAt: r.At, Duration: r.Took, Path: path, Query: query,
-		Request: r.Request, Response: r.Answer, ClientIP: r.IP, ErrCode: r.ErrCode,
-		Detail: r.Detail}
-	for _, row := range r.Behaviours {
-		entry.Behaviours = append(entry.Behaviours, row.String())
-	}
-	return entry
+	return apiusage.Call{RID: r.RID, Account: r.Account, OccurredAt: r.At, Duration: r.Took, Path: path, Query: query,
+		Request: r.Request, Response: r.Answer, ClientIP: r.IP, ErrCode: r.ErrCode, Detail: r.Detail, Behaviours: r.Behaviours}
 }
 
 // spendBySecret sets the account of a call that authenticates with a secret, and counts the call, as run does for calls with a token.

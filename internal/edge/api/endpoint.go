@@ -199,7 +199,8 @@ type call struct {
 }
 
 func (a *API) newCall(r *http.Request, now time.Time) *call {
-	c := &call{rid: a.newRID(now), ip: a.ClientIP(r), query: r.URL.Query()}
+	// Inferred(wire.answer.rid_time): eight recorded live request ids match this format. Contract: rules §0.
+	c := &call{rid: NewRID(a.Random, now), ip: a.ClientIP(r), query: r.URL.Query()}
 	c.address = c.ip.String()
 	return c
 }
@@ -366,8 +367,8 @@ func (a *API) readFields(w http.ResponseWriter, r *http.Request, e endpoint, c *
 		body = []byte("{}")
 	}
 	f, err := parseFields(body)
-	if err != nil && strings.HasPrefix(e.path, "/cgi-bin/component/") {
-		// If the body is not a JSON object, the component_appid is missing. Contract: rules §3.2.
+	if err != nil && strings.HasPrefix(e.path, "/cgi-bin/component/") && errcode.RowOf(err) != behaviour.WireBodyNotObject {
+		// If the body is not JSON, the component_appid is missing. Contract: corrections of 2026-11-20.
 		return nil, errcode.ComponentMissing.WithDetail(behaviour.WireBodyComponent, "%v", err)
 	}
 	if err == nil && e.needs&queryAllowed != 0 {

@@ -17,10 +17,14 @@ type createQRCodeReply struct {
 	URL           string `json:"url"`
 }
 
-// object returns an object field; names lists its documented fields. If the field is absent or not an object, the function returns nil.
+// object returns an object field, or nil if the field is absent or not an object; names lists the documented fields of the object.
 func (f *fields) object(name string, names ...string) *fields {
+	if f.isAbsent(name) {
+		return nil
+	}
 	object, err := parseFields(f.raw(name))
 	if err != nil {
+		f.setError(behaviour.WireFieldType, name, "an object")
 		return nil
 	}
 	object.notes, object.settings = f.notes, f.settings
@@ -45,11 +49,11 @@ func readQRDraft(f *fields) (accounts.QRDraft, error) {
 	}
 	info := f.object("action_info", "scene")
 	if info == nil {
-		return d, errcode.InvalidActionInfo.WithDetail(behaviour.QRCodeInfo, "action_info is not an object")
+		return d, cmp.Or(f.err, errcode.InvalidActionInfo.WithDetail(behaviour.QRCodeInfo, "action_info is missing"))
 	}
 	scene := info.object("scene", "scene_id", "scene_str")
 	if scene == nil {
-		return d, errcode.InvalidActionInfo.WithDetail(behaviour.QRCodeInfo, "action_info.scene is not an object")
+		return d, cmp.Or(info.err, errcode.InvalidActionInfo.WithDetail(behaviour.QRCodeInfo, "action_info.scene is missing"))
 	}
 	// Only the scene field that matches the action is read; the other scene field may have any value.
 	switch d.Action {
@@ -63,14 +67,7 @@ func readQRDraft(f *fields) (accounts.QRDraft, error) {
 			d.Text = &text
 		}
 	}
-	if err := cmp.Or(info.err, scene.err); err != nil {
-		if _, deviates := errcode.RowOf(err).Deviation(); deviates {
-			return d, err // strict
-		}
-		_, detail := errcode.FromError(err)
-		return d, errcode.InvalidActionInfo.WithDetail(behaviour.QRCodeInfo, "action_info.scene: %s", detail)
-	}
-	return d, nil
+	return d, cmp.Or(info.err, scene.err)
 }
 
 // createQRCode creates a parametric QR code. Contract: rules §3.5.

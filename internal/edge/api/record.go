@@ -11,8 +11,6 @@ import (
 	"sync"
 	"time"
 	"unicode/utf8"
-
-	"github.com/qrjump/qrjump/internal/contract/behaviour"
 )
 
 // Record is one call in the form in which it is shown and stored, without secrets and tokens.
@@ -27,9 +25,9 @@ type Record struct {
 	Answer  string    `json:"response"`
 	ErrCode int       `json:"errcode"`
 	Detail  string    `json:"detail,omitempty" doc:"description of the error"`
-	// Behaviours are the rows of the behaviour table that decided the result.
-	Behaviours []behaviour.Row `json:"behaviours,omitempty" doc:"IDs of the behaviours that applied, see /admin/v1/behaviours"`
-	Took       time.Duration   `json:"duration_ns"`
+	// Behaviours are the IDs of the behaviours that decided the result.
+	Behaviours []string      `json:"behaviours,omitempty" doc:"IDs of the behaviours that applied, see /admin/v1/behaviours"`
+	Took       time.Duration `json:"duration_ns"`
 }
 
 // maxRecorded is the maximum number of bytes of a recorded body, and maxDetail the maximum length of an error detail.
@@ -77,11 +75,15 @@ func newRecord(t time.Time, r *http.Request, e endpoint, c *call, answer []byte,
 	} else {
 		request = maskBody(c.body)
 	}
+	var behaviours []string
+	for _, row := range c.notes.Rows() {
+		behaviours = append(behaviours, row.String())
+	}
 	return Record{
 		RID: c.rid, At: t, Account: c.account(), IP: c.address, Method: truncate(r.Method, 16),
 		URL:     maskPath(r.URL.Path) + maskQuery(c.query),
 		Request: request, Answer: maskResponse(answer),
-		ErrCode: o.code.Number, Detail: o.detail, Behaviours: c.notes.Rows(), Took: o.took,
+		ErrCode: o.code.Number, Detail: o.detail, Behaviours: behaviours, Took: o.took,
 	}
 }
 

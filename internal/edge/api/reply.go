@@ -55,7 +55,7 @@ func (a *API) errorText(e endpoint, c *call, code *errcode.Code, detail string) 
 		return true
 	}
 	text, hint, isFormerHint := code.Text, "", isFormer(behaviour.WireAnswerHintAlone)
-	if e.includesHint() && (code == errcode.InvalidArgs || slices.Contains(errcode.OfCodes, code)) {
+	if strings.HasPrefix(e.path, "/intp/marketcode/") && (code == errcode.InvalidArgs || slices.Contains(errcode.OfCodes, code)) {
 		if code == errcode.InvalidArgs && detail != "" {
 			text += ", " + detail + "..."
 		} else {
@@ -85,10 +85,6 @@ func (a *API) errorText(e endpoint, c *call, code *errcode.Code, detail string) 
 	return text + hint + " rid: " + c.rid // Observed(wire.answer.rid): "rid:" follows a single space.
 }
 
-// newRID returns the request id of a call at time t: the Unix time in seconds and 64 random bits, in hexadecimal.
-// Inferred(wire.answer.rid_time): eight recorded live request ids match this format. Contract: rules §0.
-func (a *API) newRID(t time.Time) string { return NewRID(a.Random, t) }
-
 // NewRID returns a request id for a call at time now.
 func NewRID(random io.Reader, now time.Time) string {
 	var raw [8]byte
@@ -110,9 +106,6 @@ func (e endpoint) advisesStableToken(code *errcode.Code) bool {
 	return (code == errcode.InvalidCredential || code == errcode.DailyLimit) &&
 		(e.needs&(token|platform) != 0 || e.path == "/cgi-bin/token")
 }
-
-// includesHint reports whether errors of the endpoint include a detail and a hint. Contract: marketcode §1.1.
-func (e endpoint) includesHint() bool { return strings.HasPrefix(e.path, "/intp/marketcode/") }
 
 // hint returns the text before the request id in error messages of the endpoints for codes: random letters and the time in China.
 // Observed(wire.answer.hint). Contract: marketcode §1.1.

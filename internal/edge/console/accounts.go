@@ -75,7 +75,7 @@ func (f *accountForm) read(v *request) {
 func (pages accountPages) put(v *request, f accountForm) error {
 	v.fresh = f.New
 	err := v.api.Accounts.Set(v.ctx(), f.AppID, f.AccountPut)
-	if f.New && client.ChangedMeanwhile(err) != nil {
+	if f.New && client.PreconditionFailed(err) != nil {
 		return v.refuse(http.StatusConflict, "appid", v.say("accounts.exists", f.AppID))
 	}
 	return v.done(accountPage(f.AppID)+"?done=account", err)
@@ -112,7 +112,7 @@ type accountView struct {
 	client.Account
 	Abilities     []client.Ability
 	Links         []client.AccountLink
-	Holders       []client.Holding
+	Holders       []client.ComponentGrant
 	Notices       []client.Notification
 	PublishesLeft *int // remaining publishes of this month
 	Users         []string
@@ -125,7 +125,7 @@ func (a accountView) Mend(need string) string {
 	switch current := accountPage(a.AppID); need {
 	case "released":
 		return current + "#releases"
-	case "switched_on":
+	case "rules_enabled":
 		return current + "#jump"
 	case "linked":
 		return current + "#links"
@@ -134,7 +134,7 @@ func (a accountView) Mend(need string) string {
 	case "prefix":
 		return "" // a command-line flag of the server sets the prefix, so no page can change it
 	default:
-		field := map[string]string{"secret_active": "secret_frozen", "organisation": "subject", "feature": "features",
+		field := map[string]string{"secret_not_frozen": "secret_frozen", "not_personal": "subject", "feature": "features",
 			"key": "marketcode_key"}
 		return current + "/edit#" + cmp.Or(field[need], need)
 	}
@@ -165,7 +165,7 @@ func (pages accountPages) account(v *request) error {
 	}
 	active, count := int64(0), int64(0)
 	for _, o := range orders.Orders {
-		active, count = active+o.Active, count+o.Count*int64(b2i(o.State == "made"))
+		active, count = active+o.Active, count+o.Count*int64(b2i(o.State == "generated"))
 	}
 	if count > 0 {
 		data.Activated = v.say("orders.of", active, count) + " (" + (view{request: v}).Percent(active, count) + "%)"
@@ -215,7 +215,7 @@ func (v *request) deletion(remove func(context.Context, string, bool) (client.De
 	return v.done(Root+list+"?done=deleted", err)
 }
 
-func (v *request) amounts(list []client.Amount) string {
+func (v *request) amounts(list []client.DeletionCount) string {
 	var words []string
 	for _, amount := range list {
 		words = append(words, v.say("delete."+amount.Kind, amount.Count))

@@ -50,7 +50,7 @@ func (pages accountPages) showAgreement(v *request, data agreeView, status int, 
 	if !(view{request: v}).HasRole("operator") {
 		return v.fail(http.StatusForbidden, v.say("agree.role", v.say("role.operator")))
 	}
-	asked, err := v.api.Consents.Get(v.ctx(), client.AuthorizationQuestion{Reference: data.Reference, Part: data.Part})
+	asked, err := v.api.Consents.Get(v.ctx(), client.ConsentQuery{Reference: data.Reference, Part: data.Part})
 	if said, is := refused(err, http.StatusUnprocessableEntity); is {
 		return v.fail(http.StatusUnprocessableEntity, v.say("agree.gone", strings.TrimPrefix(said.Detail, "reference: ")))
 	}
@@ -69,9 +69,9 @@ func (pages accountPages) showAgreement(v *request, data agreeView, status int, 
 		return v.fail(http.StatusUnprocessableEntity, v.say("agree.none", asked.Component))
 	}
 	// The selected account stays in the list while the visitor searches for others.
-	if data.AppID != "" && !slices.ContainsFunc(asked.Accounts, func(a client.AskedAccount) bool { return a.AppID == data.AppID }) {
-		if account, err := v.api.Accounts.Get(v.ctx(), data.AppID); err == nil {
-			data.Accounts = append([]client.AskedAccount{{AppID: account.AppID, Name: account.Name, Kind: account.Kind}}, data.Accounts...)
+	if data.AppID != "" && !slices.ContainsFunc(asked.Accounts, func(a client.RequestedAccount) bool { return a.AppID == data.AppID }) {
+		if found, err := v.api.Accounts.Get(v.ctx(), data.AppID); err == nil {
+			data.Accounts = slices.Insert(data.Accounts, 0, client.RequestedAccount{AppID: found.AppID, Name: found.Name, Kind: found.Kind})
 		}
 	}
 	v.w.Header().Set("Content-Security-Policy", strings.Replace(policy, "form-action 'self'", "form-action 'self' "+asked.ReturnTo, 1))
@@ -104,7 +104,7 @@ func (pages accountPages) decideAgreement(v *request) error {
 	if len(data.Faults) > 0 {
 		return pages.showAgreement(v, data, http.StatusUnprocessableEntity, false)
 	}
-	location, err := v.api.Consents.Create(v.ctx(), client.AuthorizationAgreed{Reference: data.Reference, AppID: data.AppID,
+	location, err := v.api.Consents.Create(v.ctx(), client.ConsentGrant{Reference: data.Reference, AppID: data.AppID,
 		PermissionSets: data.Sets, Move: v.word("force_exclusive") != ""})
 	if said, is := refused(err, http.StatusForbidden, http.StatusConflict, http.StatusUnprocessableEntity); is {
 		switch {

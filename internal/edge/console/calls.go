@@ -45,7 +45,7 @@ type callsView struct {
 	Wire   string
 	Clock  client.Clock
 	// Kept describes how much of the stored log was searched; it is empty if the calls do not come from the stored log.
-	Kept     client.Searched
+	Kept     client.SearchRange
 	Accounts []string // choices for a visitor who is limited to several accounts and must choose an account
 }
 
@@ -116,12 +116,12 @@ func (pages callPages) keptCalls(v *request, data callsView, grouping bool) erro
 	}
 	if grouping {
 		list, err := v.api.Calls.ListErrors(v.ctx(), q.Account, q.Path, q.ErrCode, prev)
-		data.Kept, data.Groups = list.Searched, list.Errors
+		data.Kept, data.Groups = list.SearchRange, list.Errors
 		return v.page("calls", data, err)
 	}
-	list, err := v.api.Calls.ListPersisted(v.ctx(), client.KeptCallQuery{RID: q.RID, Failed: q.Failed,
+	list, err := v.api.Calls.ListPersisted(v.ctx(), client.CallLogQuery{RID: q.RID, Failed: q.Failed,
 		CallSearch: client.CallSearch{Account: q.Account, Path: q.Path, ErrCode: q.ErrCode, Before: prev}})
-	data.Kept = list.Searched
+	data.Kept = list.SearchRange
 	for _, call := range list.Calls {
 		data.Page.Calls = append(data.Page.Calls, client.RecordedCall{RID: call.RID, OccurredAt: call.OccurredAt, Account: call.Account,
 			URL: call.Endpoint, ErrCode: call.ErrCode, Detail: call.Detail, Duration: call.Duration})

@@ -21,7 +21,7 @@ type visitKey struct{}
 // newClient returns the client with which pages call the admin API and the scan API through the handlers of this process. The timeout is
 // long, because each call ends at the latest with the page request that makes the call.
 func newClient() *client.Client {
-	api, err := client.New("http://inside", client.Options{HTTP: &http.Client{Transport: transport{}}, Inside: true,
+	api, err := client.New("http://inside", client.Options{HTTP: &http.Client{Transport: transport{}}, InProcess: true,
 		Timeout: 24 * time.Hour})
 	if err != nil {
 		panic(err)
@@ -40,7 +40,7 @@ func (v *request) ctx() context.Context {
 		return ctx
 	}
 	if v.fresh {
-		return client.IfNone(ctx)
+		return client.IfNoneMatch(ctx)
 	}
 	return client.IfMatch(ctx, cmp.Or(v.saw, v.r.PostFormValue(revisionField)))
 }

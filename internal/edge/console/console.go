@@ -449,7 +449,7 @@ func (v *request) failed(err error) bool {
 	switch {
 	case refused && said.Status == http.StatusServiceUnavailable && v.caller.Role == "":
 		v.fail(said.Status, v.say("fault.store"))
-	case client.ChangedMeanwhile(err) != nil:
+	case client.PreconditionFailed(err) != nil:
 		v.changed(said)
 	case refused:
 		if !v.showForm(said.Status, v.faultsOf(said)) {

@@ -204,6 +204,7 @@ func TestPages_RoleMatrix(t *testing.T) {
 		"/console/cases/1":               {"did": {"save"}, "title": {"Market stall"}, "state": {"open"}},
 		"/console/operate/apps":          {"did": {"delete"}, "name": {"nobody"}, "sure": {"nobody"}},
 		"/console/operate/settings":      {"reset": {"rule_limit"}},
+		"/console/emulator":              {"appid": {"shop"}},
 		"/console/operate/bulk":          {"did": {"check"}, "what": {"accounts"}, "text": {`{"appid":"bulk","kind":"mini_program"}`}},
 		"/console/people":                {"name": {"nobody"}, "sure": {"nobody"}},
 		"/console/orders": {"did": {"ask"}, "account": {"press"}, "isv_application_id": {"wish"}, "code_count": {"10000"},

@@ -20,7 +20,7 @@ const revisionField = "revision"
 // changedView is a form that conflicts with a concurrent change, together with the current state of the object.
 type changedView struct {
 	Action, Back string
-	Changes      []client.ThingChange
+	Changes      []client.ObjectChange
 	Fields       []keptField // the fields of the form, for submitting the form again
 	Rows         []version
 	Deleted      bool

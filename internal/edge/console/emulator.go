@@ -13,11 +13,11 @@ import (
 )
 
 type emulatorView struct {
-	Clock     client.Clock
-	Faults    []client.FaultInForce
-	Platforms []client.Component
-	Planted   *client.Planted // the result of an applied seed
-	New       client.Fault
+	Clock      client.Clock
+	Faults     []client.ActiveFault
+	Platforms  []client.Component
+	SeedResult *client.SeedResult // the result of an applied seed
+	New        client.Fault
 }
 
 func (pages operatePages) showEmulator(v *request, data emulatorView) error {
@@ -78,7 +78,7 @@ func (pages operatePages) addSeed(v *request) error {
 		v.r.PostForm.Set("text", seed)
 		return v.refuse(said.Status, "text", v.problemText(said))
 	}
-	return afterwards(err, func() error { return pages.showEmulator(v, emulatorView{Planted: &done}) })
+	return afterwards(err, func() error { return pages.showEmulator(v, emulatorView{SeedResult: &done}) })
 }
 
 func (pages operatePages) changeEmulator(v *request) error {

@@ -221,7 +221,7 @@ func (pages rulePages) changeGS1(v *request) error {
 	}
 	v.fresh = v.word("fresh") != ""
 	e, err := v.api.GS1.Set(v.ctx(), key, want)
-	if v.fresh && client.ChangedMeanwhile(err) != nil {
+	if v.fresh && client.PreconditionFailed(err) != nil {
 		return v.refuse(http.StatusConflict, "key", v.say("gs1.exists", key))
 	}
 	return v.done(gs1Page(e.Key)+"&done=saved", err)

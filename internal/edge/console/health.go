@@ -89,7 +89,7 @@ func (v *request) checks() (list []check) {
 		for _, h := range hooks {
 			if off += b2i(!h.Enabled); h.Enabled && h.FailingSince != nil {
 				add("webhooks", "bad", v.say("health.webhooks.failing", h.ID, h.URL, h.FailingSince.UTC().Format(utcMinute)),
-					v.say("health.webhooks.failing.why"), fmt.Sprintf("/operate/webhooks?webhook=%d&state=waiting#deliveries", h.ID))
+					v.say("health.webhooks.failing.why"), fmt.Sprintf("/operate/webhooks?webhook=%d&state=pending#deliveries", h.ID))
 			}
 		}
 		add("webhooks", wordIf(off, "warn"), v.say("health.webhooks.off", len(hooks), off), v.say("health.webhooks.why"),

@@ -94,7 +94,7 @@ func (v *request) homeScans(data *homeView) error {
 	if err != nil {
 		return err
 	}
-	if shown.Numbers.Counted.Scans == 0 && data.NotReady == "" {
+	if shown.Numbers.Counted.OccurredAt == nil && data.NotReady == "" {
 		first := task{"info", v.say("home.first"), v.say("home.first.why"), Root + "/scan"}
 		if (view{request: v}).HasRole("rules-editor") {
 			first.To = Root + "/rules/new"

@@ -28,7 +28,7 @@ func (v *request) homePackages(data *homeView) error {
 	}
 	var unfetched []string
 	for _, appid := range owners {
-		list, err := v.api.Packages.List(v.ctx(), client.PackageQuery{Account: appid, Waiting: true, Limit: maxOrders})
+		list, err := v.api.Packages.List(v.ctx(), client.PackageQuery{Account: appid, Pending: true, Limit: maxOrders})
 		if err != nil {
 			return err
 		}
@@ -38,7 +38,7 @@ func (v *request) homePackages(data *homeView) error {
 			}
 		}
 	}
-	data.due(v, "home.packages.unfetched", unfetched, "/packages?waiting=1")
+	data.due(v, "home.packages.unfetched", unfetched, "/packages?pending=1")
 	return nil
 }
 
@@ -47,7 +47,7 @@ func (v *request) homeOrders(data *homeView) error {
 	list, err := v.api.Orders.List(v.ctx(), v.Account(), 0, maxOrders)
 	var waiting []string
 	for _, o := range list.Orders {
-		if o.State == "waits" {
+		if o.State == "pending_approval" {
 			waiting = append(waiting, o.Account+" "+o.ISV)
 		}
 	}

@@ -43,8 +43,8 @@ func TestHome_NextTask(t *testing.T) {
 		"Most of them at gone.example/old", `href="/console/statistics#misses"`)
 	// A text that is not a link has no page that explains why the link opened nothing.
 	for path, says := range map[string]string{"home?lang=en": "the text is not a link",
-		"statistics/nothing?lang=en": "the text is not a link",
-		"home?lang=zh":               "文本不是链接", "statistics/nothing?lang=zh": "文本不是链接"} {
+		"statistics/unmatched?lang=en": "the text is not a link",
+		"home?lang=zh":                 "文本不是链接", "statistics/unmatched?lang=zh": "文本不是链接"} {
 		p := mia.get("/console/" + path)
 		p.wants(t, says, `text=https%3a%2f%2fgone.example%2fold`)
 		assert.True(t, !strings.Contains(p.Body, "(no link)") && !strings.Contains(p.Body, "no%20link"),

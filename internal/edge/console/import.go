@@ -116,7 +116,7 @@ func (pages rulePages) replay(v *request, data *importView) error {
 		data.Error = v.problemText(said)
 		return v.show(said.Status, "import", *data)
 	}
-	data.Replayed = &impact{Replayed: done, Days: data.Days}
+	data.Replayed = &impact{ReplayResult: done, Days: data.Days}
 	return v.page("import", *data, err)
 }
 
@@ -161,7 +161,7 @@ func (pages rulePages) apply(v *request, data *importView, stored []client.Store
 	}
 	for i := range data.Steps {
 		step := &data.Steps[i]
-		rule := ruleplan.OwnRule(step.Draft)
+		rule := ruleplan.RuleInput(step.Draft)
 		var err error
 		var currentRule client.StoredRule
 		v.saw = revisions[step.Prefix]

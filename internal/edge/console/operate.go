@@ -25,7 +25,7 @@ const maxFailedCredentials = 50
 type operateView struct {
 	NotReady string // the error that GET /readyz reports; "" = ready
 	Nodes    []client.ScanNode
-	Refused  []client.RefusedCredential
+	Refused  []client.FailedAuthentication
 	Counted  client.Statistics
 	Backup   *client.Change
 	Drill    *client.Change
@@ -35,11 +35,11 @@ type operateView struct {
 func (pages operatePages) operate(v *request) error {
 	data := operateView{NotReady: v.notReady()}
 	// While the node is not ready, the page shows the data that the database can still deliver.
-	var refused []client.RefusedCredential
+	var refused []client.FailedAuthentication
 	var backups, drills []client.Change
 	ctx := v.ctx()
 	for _, err := range []error{storeResult(&data.Nodes)(v.api.ScanNodes.List(ctx)),
-		storeResult(&refused)(v.api.AdminKeys.ListRefused(ctx)),
+		storeResult(&refused)(v.api.AdminKeys.ListFailed(ctx)),
 		storeResult(&data.Counted)(v.api.Statistics.Get(ctx, client.StatisticsQuery{Limit: 1})),
 		storeResult(&backups)(v.api.AuditLog.List(ctx, client.ChangesQuery{Newest: true, Limit: 1, Kind: "export"})),
 		storeResult(&drills)(v.api.AuditLog.List(ctx, client.ChangesQuery{Newest: true, Limit: 1, Kind: "drill"}))} {
@@ -315,8 +315,8 @@ func (pages operatePages) checks(v *request) error {
 	data := checksView{Owner: v.narrowed("owner")}
 	ctx := v.ctx()
 	// There may be a million verification files, so the page shows only failing files.
-	looked := client.RecheckQuery{Owner: data.Owner, Failing: data.Owner == "", Limit: pageRows}
-	err := cmp.Or(storeResult(&data.Verifications)(v.api.Verifications.ListChecks(ctx, client.ConfirmationQuery{Owner: data.Owner,
+	looked := client.ReverificationQuery{Owner: data.Owner, Failing: data.Owner == "", Limit: pageRows}
+	err := cmp.Or(storeResult(&data.Verifications)(v.api.Verifications.ListChecks(ctx, client.VerificationQuery{Owner: data.Owner,
 		Limit: pageRows})), storeResult(&data.Reverifications)(v.api.Verifications.List(ctx, looked)),
 		storeResult(&data.Domains)(v.api.Domains.ListPage(ctx, v.r.URL.Query().Get("after"), pageRows)))
 	return v.page("checks", data, err)

@@ -66,7 +66,7 @@ func TestOperateForms_SettingsWebhooksHosts(t *testing.T) {
 	v.did("/console/operate/checks", url.Values{"did": {"domain"}, "host": {"bad.example"}, "status": {"denied"}}).wants(t, "bad.example")
 	v.did("/console/operate/checks", url.Values{"did": {"forget"}, "host": {"bad.example"}, "sure": {"bad.example"}})
 	s.Admin("POST", "/export", `{"passphrase":"a passphrase of the test"}`)
-	v.get("/console/operate").wants(t, "Last archive made by admin", "No restore drill has been recorded")
+	v.get("/console/operate").wants(t, "Last backup created by admin", "No restore drill has been recorded")
 	s.Admin("POST", "/drills", `{"ok":false,"problem":"the table <rules> was restored as other rows"}`)
 	v.get("/console/operate").wants(t, "Last restore drill recorded by admin", "the table &lt;rules&gt; was", "failed")
 	s.Admin("POST", "/drills", `{"ok":true,"rows":12,"rules":3,"codes":4,"archive":"2026-01-15T01:00:00Z"}`)
@@ -87,7 +87,7 @@ func TestStatisticsFiles_EqualPage(t *testing.T) {
 	}
 	s.Admin("GET", "/statistics?wait=true", "")
 	v.get("/console/statistics?by=day").wants(t, "<pattern", `class="all"`, "/console/statistics?")
-	v.get("/console/statistics/nothing").wants(t, "nobody.example")
+	v.get("/console/statistics/unmatched").wants(t, "nobody.example")
 	v.get("/console/statistics?by=&group=result&lang=zh").wants(t, `<figure class="boxes one">`, "首次")
 	numbers := v.get("/console/statistics/numbers.csv?by=&group=app").Body
 	assert.True(t, strings.Contains(numbers, ",shop,3,") && strings.HasPrefix(numbers, "\ufeffstarts_at,value,scans,first_scans,users\n"),
@@ -113,8 +113,8 @@ func TestEmulatorForms_ClockFaultsReset(t *testing.T) {
 	do := func(form url.Values) page { return v.did("/console/emulator", form) }
 	do(url.Values{"did": {"freeze"}}).wants(t, `value="run"`)
 	do(url.Values{"did": {"set"}, "now": {"2031-02-03T04:05"}}).wants(t, "2031-02-03")
-	do(url.Values{"did": {"fault"}, "path": {"/cgi-bin/token"}, "how": {"answer"}, "errcode": {"-1"}, "remaining": {"2"}, "percent": {"100"},
-		"delay": {""}}).wants(t, `name="id" value="1"`)
+	do(url.Values{"did": {"fault"}, "path": {"/cgi-bin/token"}, "how": {"answer"}, "errcode": {"-1"}, "remaining": {"2"},
+		"percent": {"100"}, "delay": {""}}).wants(t, `name="id" value="1"`)
 	p := v.post("/console/emulator", url.Values{"did": {"fault"}, "path": {"/cgi-bin/token"}, "how": {"answer"}, "errcode": {"x"}})
 	assert.Equal(t, p.Status, http.StatusUnprocessableEntity, "no number")
 	assert.True(t, !strings.Contains(do(url.Values{"did": {"remove"}, "id": {"1"}}).Body, `name="id" value="1"`), "the fault stays")

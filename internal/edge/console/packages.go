@@ -42,7 +42,7 @@ type packageForm struct {
 	To     *int64 `json:"to"`
 	Spare  int64  `json:"spare"`
 	Proofs int64  `json:"proofs"`
-	client.PackageWish
+	client.PackageRequest
 	Layout client.LabelDrawing
 }
 
@@ -64,7 +64,7 @@ var usual = client.LabelDrawing{DPI: 300, Module: "0.4mm", LineHeight: "2mm", Pa
 func (pages codePages) showPackages(v *request, data packagesView) error {
 	data.Form = packageForm{Layout: usual}
 	wanted := client.PackageQuery{Account: v.narrowed("account"), Limit: pageRows}
-	wrong := cmp.Or(v.query(&data.Form, "batch"), v.query(&wanted, "after waiting"))
+	wrong := cmp.Or(v.query(&data.Form, "batch"), v.query(&wanted, "after pending"))
 	wanted.ApplicationID = data.Form.Batch
 	err := cmp.Or(wrong, storeResult(&data.Packages)(v.api.Packages.List(v.ctx(), wanted)),
 		storeResult(&data.Signer)(v.api.Packages.GetSigner(v.ctx())))
@@ -93,7 +93,7 @@ func (pages codePages) makePackage(v *request) error {
 
 // packageWish parses the form; if a job file or a preview is requested without a label format, the format is labels on sheets. If the form
 // is invalid, packageWish shows an error page.
-func (pages codePages) packageWish(v *request, wanted ...string) (batch int64, wish client.PackageWish, err error) {
+func (pages codePages) packageWish(v *request, wanted ...string) (batch int64, wish client.PackageRequest, err error) {
 	faults := map[string]string{}
 	for _, name := range wanted {
 		if v.word(name) == "" {
@@ -103,7 +103,7 @@ func (pages codePages) packageWish(v *request, wanted ...string) (batch int64, w
 	var form packageForm
 	maps.Copy(faults, v.decode(&form, "batch from to spare proofs printer reason"))
 	formats := v.r.PostForm["format"]
-	wish = client.PackageWish{Spare: form.Spare, Proofs: form.Proofs, Printer: form.Printer, Reason: form.Reason, Formats: formats}
+	wish = client.PackageRequest{Spare: form.Spare, Proofs: form.Proofs, Printer: form.Printer, Reason: form.Reason, Formats: formats}
 	if form.From != nil && form.To != nil {
 		wish.From, wish.To = *form.From, *form.To
 	}
@@ -211,7 +211,7 @@ func (pages codePages) drawing(v *request, sheets bool, faults map[string]string
 }
 
 // jobFile returns a job file for the command "qrjump label": one YAML line per key, with the value in JSON.
-func jobFile(batch int64, wish client.PackageWish) []byte {
+func jobFile(batch int64, wish client.PackageRequest) []byte {
 	var b bytes.Buffer
 	format := wish.Formats[0]
 	out := fmt.Sprintf("labels-%d.pdf", batch)

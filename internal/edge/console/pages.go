@@ -92,7 +92,7 @@ func routes() map[string]handler {
 		"/statistics":              {plain(numberPages{}.showStatistics), numberPages{}.actOnStatistics},
 		"/statistics/recent":       {numberPages{}.recent, nil},
 		"/statistics/most":         {numberPages{}.topValues, nil},
-		"/statistics/nothing":      {numberPages{}.unmatched, nil},
+		"/statistics/unmatched":    {numberPages{}.unmatched, nil},
 		"/statistics/scans":        {func(v *request) error { return scanPages{}.showScans(v, http.StatusOK, nil) }, scanPages{}.eraseUser},
 		"/statistics/scans/{scan}": {scanPages{}.oneScan, nil},
 		"/statistics/{table}":      {sameSite(numberPages{}.download), nil},

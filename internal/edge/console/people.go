@@ -11,9 +11,9 @@ import (
 type peopleView struct {
 	People []client.Person
 	Keys   []client.AdminKey
-	Key    string            // a new API key, shown only once
-	Link   string            // a new sign-in link, shown only once
-	Made   client.PersonMade // a new second factor and an invitation, shown only once
+	Key    string               // a new API key, shown only once
+	Link   string               // a new sign-in link, shown only once
+	Made   client.CreatedPerson // a new second factor and an invitation, shown only once
 	// SeenAs and SeenFor are the role and accounts with which an admin wants to view the console; SeenFault is their error.
 	SeenAs, SeenFor, SeenFault string
 	New                        client.PersonPut

@@ -40,7 +40,7 @@ func (pages accountPages) putPlatform(v *request, appid string) error {
 	var put client.ComponentPut
 	v.decode(&put, "secret message_token encoding_aes_key event_url ip_allowlist redirect_hosts")
 	_, err := v.api.Components.Set(v.ctx(), appid, put)
-	if v.fresh && client.ChangedMeanwhile(err) != nil {
+	if v.fresh && client.PreconditionFailed(err) != nil {
 		return v.refuse(http.StatusConflict, "appid", v.say("platform.exists", appid))
 	}
 	return v.done(platformPage(appid)+"?done=account", err)
@@ -61,7 +61,7 @@ type platformView struct {
 	client.Component
 	Pushes       []client.Push
 	Form         client.ComponentPut
-	Agreed       client.Agreement
+	Agreed       client.Consent
 	Ticket, Code string
 }
 
@@ -88,7 +88,7 @@ func (pages accountPages) changePlatform(v *request) error {
 			return afterwards(err, func() error { return pages.showPlatform(v, platformView{Ticket: ticket}) })
 		}},
 		"authorize": {call: func() error {
-			agreed := client.Agreement{Component: component}
+			agreed := client.Consent{Component: component}
 			v.decode(&agreed, "pre_auth_code appid force_exclusive permission_sets")
 			code, err := v.api.Emulator.Authorize(ctx, agreed)
 			return afterwards(err, func() error { return pages.showPlatform(v, platformView{Code: code}) })

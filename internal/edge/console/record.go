@@ -69,13 +69,13 @@ var enums = map[string][]string{"kind": accountKinds, "subject": accountSubjects
 	"invite_days": {"3", "7", "30", "0"}, "seen_as": roles[:len(roles)-1], "member": {"admin", "developer", "trial"},
 	"language": {"en", "zh"}, "lists": {"csv", "ndjson", "lines", "text"}, "labels": drawnFormats, "level": {"L", "M", "Q", "H"},
 	"symbol": {"qr", "datamatrix", "matrix", "both", "gs1-qr", "gs1-datamatrix", "gs1-digital-link"}, "picture": {"pdf", "png", "svg"},
-	"code": {"free", "active", "redeemed", "frozen", "void"}, "delivery": {"waiting", "delivered", "failed"},
+	"code": {"free", "active", "redeemed", "frozen", "void"}, "delivery": {"pending", "delivered", "failed"},
 	"shared_days": {"7", "30", "90"}, "camera": strings.Fields("start stop asking looking found stopped unseen long gone denied none " +
 		"used failed lost ended insecure")}
 
 // states maps the name of a state to the kind of its badge.
-var states = map[string]string{"delivered": "good", "failed": "bad", "waiting": "warn", "made": "good", "refused": "bad", "waits": "warn",
-	"making": "warn", "active": "good", "void": "bad", "frozen": "warn", "redeemed": "info"}
+var states = map[string]string{"delivered": "good", "failed": "bad", "pending": "warn", "generated": "good", "rejected": "bad",
+	"pending_approval": "warn", "generating": "warn", "active": "good", "void": "bad", "frozen": "warn", "redeemed": "info"}
 
 var fieldIndexes sync.Map // maps a reflect.Type to the indexes of its fields by name, a map[string][]int
 

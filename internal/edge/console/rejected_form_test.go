@@ -204,7 +204,7 @@ func TestEveryForm_RejectedKeepsEachField(t *testing.T) {
 var acceptingForms = []string{"/console/accounts/press link", "/console/accounts/press member", "/console/accounts/shop member",
 	"/console/alarms dismiss", "/console/calls/RID again",
 	"/console/cases add", "/console/cases/1 save", "/console/packages/1 recall", "/console/preferences/theme add",
-	"/console/rules/do owner=shop prefix=https://shop.example/ release", "/console/rules/edit ", "/console/see-as ",
+	"/console/rules/do owner=shop prefix=https://shop.example/ force_delete", "/console/rules/edit ", "/console/see-as ",
 	"/console/statistics share", "/console/statistics/scans erase"}
 
 func (f htmlForm) equal(other htmlForm) bool {

@@ -29,7 +29,7 @@ type ruleView struct {
 	Occupiers     []client.StoredRule
 	Check         *client.RuleCheck
 	Link, Wrong   string // the link typed in the form for a code, and its error message
-	Released      *client.Released
+	Deleted       *client.ForceDeleteResult
 }
 
 // ruleDays is the number of days of scans on the pages of rules, accounts and applications.
@@ -67,7 +67,7 @@ func (pages rulePages) showRule(v *request, status int, data ruleView) error {
 
 // impact is the effect that a change of rules would have had on the scans of the last days.
 type impact struct {
-	client.Replayed
+	client.ReplayResult
 	Days    int
 	Unknown bool // the effect is unknown: this server stores no log of scans
 }
@@ -90,7 +90,7 @@ func (v *request) foresee(changes ...client.PlannedRule) (*impact, error) {
 		return nil, nil
 	}
 	done.Changes = done.Changes[:min(len(done.Changes), foreseenTurns)]
-	return &impact{Replayed: done, Days: foreseenDays}, err
+	return &impact{ReplayResult: done, Days: foreseenDays}, err
 }
 
 // undoing returns the rule change that would undo change seq, given the history of its prefix, newest first; found is false if seq
@@ -100,7 +100,7 @@ func undoing(history []client.RuleChange, seq int64) (plan client.PlannedRule, f
 	if i < 0 {
 		return plan, false
 	}
-	gone := func(c client.RuleChange) bool { return c.Action == "delete" || c.Action == "release" }
+	gone := func(c client.RuleChange) bool { return c.Action == "delete" || c.Action == "force_delete" }
 	currentRule := history[i].Rule
 	if i+1 == len(history) || gone(history[i+1]) { // no rule existed before the change
 		return client.PlannedRule{Action: "delete", Owner: currentRule.Owner, Prefix: currentRule.Prefix}, true

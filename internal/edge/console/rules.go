@@ -104,17 +104,17 @@ func (pages rulePages) changeRule(v *request) error {
 	case "delete-sure":
 		done = "rule.deleted"
 		_, err = v.api.Rules.Delete(ctx, data.Owner, data.Prefix)
-	case "release":
+	case "force_delete":
 		isBelow := v.r.FormValue("below") != ""
 		if err := pages.confirmRelease(v, data.Owner, data.Prefix, isBelow); err != nil {
 			return err
 		}
-		data.Released = &client.Released{}
-		data.Released.Released, data.Released.More, err = v.api.Rules.ForceDelete(ctx, client.Release{Prefix: data.Prefix,
+		data.Deleted = &client.ForceDeleteResult{}
+		data.Deleted.Deleted, data.Deleted.More, err = v.api.Rules.ForceDelete(ctx, client.ForceDeleteRequest{Prefix: data.Prefix,
 			Below: isBelow, Reason: strings.TrimSpace(v.r.FormValue("reason"))})
 	case "check":
 		data.Check = &client.RuleCheck{}
-		*data.Check, err = v.api.Rules.Check(v.asking(), data.Owner, client.OwnRule{Prefix: data.Prefix, Path: "-"}, true)
+		*data.Check, err = v.api.Rules.Check(v.asking(), data.Owner, client.RuleInput{Prefix: data.Prefix, Path: "-"}, true)
 		data.Check.ErrCode = 0 // the rule already exists, so only the result for its verification file matters
 	default:
 		return v.reject("fault.form")
@@ -152,7 +152,7 @@ func (pages rulePages) confirmRelease(v *request, owner, prefix string, isBelow 
 			return err
 		}
 	}
-	return v.confirmed(v.say("sure.release", prefix), prefix, f)
+	return v.confirmed(v.say("sure.force_delete", prefix), prefix, f)
 }
 
 // undo reverts a change of a rule.
@@ -178,7 +178,7 @@ func (pages rulePages) undo(v *request) error {
 // confirmFile serves the verification file of an account for download.
 func (pages rulePages) confirmFile(v *request) error {
 	a, err := v.api.Accounts.Get(v.ctx(), v.r.URL.Query().Get("owner"))
-	return v.attach("text/plain; charset=utf-8", a.ConfirmFile.Name, []byte(a.ConfirmFile.Content), err)
+	return v.attach("text/plain; charset=utf-8", a.VerificationFile.Name, []byte(a.VerificationFile.Content), err)
 }
 
 // attach sends a file as a download, or returns the error of the call for its content.
@@ -218,9 +218,9 @@ type ruleForm struct {
 }
 
 // ownRule converts the form to the admin API's rule type.
-func (f ruleForm) ownRule() client.OwnRule {
+func (f ruleForm) ownRule() client.RuleInput {
 	links := append([]string{}, linesOf(f.TestLinks)...)
-	r := client.OwnRule{Prefix: f.Prefix, Path: f.Path, AppID: f.Target}
+	r := client.RuleInput{Prefix: f.Prefix, Path: f.Path, AppID: f.Target}
 	if f.Target == "" { // only rules without a target have these fields
 		r.Occupy, r.OpenVersion, r.TestLinks = f.Occupy, f.OpenVersion, &links
 	}

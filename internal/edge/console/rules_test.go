@@ -274,7 +274,7 @@ rules:
 	do("/console/rules/do", "publish-sure")
 	seq := regexp.MustCompile(`name="seq" value="(\d+)"`).FindStringSubmatch(v.get("/console/rules?" + rule.Encode()).Body)
 	do("/console/rules/undo", "", "seq", seq[1]).wants(t, "Undo the last change of", "2 would have opened something else")
-	do("/console/rules/do", "release", "reason", "sold").wants(t, "are revoked: printed codes",
+	do("/console/rules/do", "force_delete", "reason", "sold").wants(t, "are force-deleted: printed codes",
 		"2 would have opened something else", `id="sure"`)
 	p := do("/console/rules/undo", "undo-sure", "seq", seq[1], "sure", "1")
 	assert.True(t, p.Status == http.StatusSeeOther, "%d %s", p.Status, p.Body)

@@ -351,7 +351,7 @@ func TestConsoleListener_Separate(t *testing.T) {
 	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop,
 		Config: func(c *server.Config) { c.AdminListen = "localhost:0" }})
 	require.True(t, s.AdminURL != s.URL, "one listener")
-	for base, want := range map[string]int{s.AdminURL: http.StatusOK, s.URL: http.StatusNotFound} {
+	for base, want := range map[string]int{s.AdminURL: http.StatusOK, s.URL: http.StatusMisdirectedRequest} {
 		r, err := http.NewRequestWithContext(t.Context(), "GET", base+"/console/login", nil)
 		require.NoError(t, err)
 		s.Send(r).WantStatus(t, want, "%s", base)

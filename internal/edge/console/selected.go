@@ -52,7 +52,7 @@ func (pages rulePages) actOnSelected(v *request, acts map[string]act, back strin
 				return err // no other row can succeed: the same permission is needed for every row
 			}
 		} else {
-			v.c.Log.ErrorContext(v.r.Context(), "one of several could not be changed", "did", did, "error", err)
+			v.c.Log.ErrorContext(v.r.Context(), "bulk action failed for one object", "action", did, "error", err)
 		}
 		data.Faults = append(data.Faults, [3]string{row[0], row[1], reason})
 	}

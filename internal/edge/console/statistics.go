@@ -246,7 +246,7 @@ func (v view) Place(place string) string {
 func (s statisticsView) UnmatchedURL() string { return unmatchedURL(s.fields("from", "to", "owner")) }
 
 func unmatchedURL(query url.Values) string {
-	return strings.TrimSuffix(Root+"/statistics/nothing?"+query.Encode(), "?")
+	return strings.TrimSuffix(Root+"/statistics/unmatched?"+query.Encode(), "?")
 }
 
 // boxes returns the most frequent values of the period for several dimensions.

@@ -74,7 +74,7 @@ func TestStory_BrandManager(t *testing.T) {
 			p.click(`.tabs a[href^="/console/orders"]`)
 			p.write("#isv_application_id", "spring")
 			p.click(`button[value="ask"]`)
-			p.reads("done.order.made")
+			p.reads("done.order.generated")
 			p.await(`document.getElementById('a-to')?.checkVisibility()`)
 			for selector, text := range map[string]string{"#a-from": "0", "#a-to": "4999", "#target": "shop", "#path": "pages/code/code",
 				"#activity": "tour", "#brand": "b", "#titled": "t", "#product": "4006381333931"} {
@@ -201,7 +201,7 @@ func TestStory_OperatorDuringIncident(t *testing.T) {
 			p.shows("40097 /cgi-bin/wxopen/qrcodejumppublish")
 			p.to("/console/health")
 			p.reads("health.bad")
-			p.click(`td a[href*="webhook=1&state=waiting"]`)
+			p.click(`td a[href*="webhook=1&state=pending"]`)
 			p.await(`location.pathname === '/console/operate/webhooks'`)
 			p.shows("503")
 			p.to("/console/calls")

@@ -2,6 +2,7 @@ package landing_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	_ "embed"
 	"encoding/json"
@@ -57,12 +58,8 @@ func TestPages_InChromium(t *testing.T) {
 		a := p.dress(appid, look)
 		require.True(t, a.Status == 200, "%v", a.Body)
 	}
-	folder := os.Getenv("PAGES_DIR")
-	if folder == "" {
-		folder = t.TempDir()
-	} else if err := os.MkdirAll(folder, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	folder := cmp.Or(os.Getenv("PAGES_DIR"), t.TempDir())
+	require.NoError(t, os.MkdirAll(folder, 0o755))
 	ctx := browsertest.Start(t, strings.TrimPrefix(p.URL, "http://"))
 	long := "/t/" + strings.Repeat("abcdefghij", 30) + "?q=" + strings.Repeat("1234567890", 10)
 	for i, c := range []struct {

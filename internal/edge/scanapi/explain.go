@@ -1,6 +1,7 @@
 package scanapi
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,14 +28,10 @@ type explainRequest struct {
 
 // assumedRule is a rule in the format of a seed file.
 type assumedRule struct {
-	Owner       string   `json:"owner"`
-	Prefix      string   `json:"prefix"`
-	AppID       string   `json:"appid,omitempty"`
-	Path        string   `json:"path,omitempty"`
-	Published   *bool    `json:"published,omitempty" doc:"whether the rule is published; default: true"`
-	Occupy      bool     `json:"occupy,omitempty"`
-	OpenVersion int      `json:"open_version,omitempty"`
-	TestLinks   []string `json:"test_links,omitempty"`
+	rules.SeedRule
+	Published *bool `json:"published,omitempty" doc:"whether the rule is published; default: true"`
+
+	_ struct{} `additionalProperties:"true"` // unknown fields are ignored
 }
 
 type explanation struct {
@@ -148,23 +145,19 @@ func (a *API) assumption(req explainRequest) (scan.Overlay, error) {
 	for i, item := range req.Assume {
 		owner, ok := a.Resolver.Accounts.Account(item.Owner)
 		if !ok {
-			return assumption, problem{http.StatusUnprocessableEntity, fmt.Sprintf("assume %d: there is no account %.40q", i, item.Owner)}
+			return assumption, problem{http.StatusUnprocessableEntity, fmt.Sprintf("assume %d: there is no account %.40q", i+1, item.Owner)}
 		}
-		rule := &rules.Rule{Kind: rules.Ordinary, Owner: item.Owner, Target: item.Owner, Path: item.Path, Occupy: item.Occupy,
-			OpenVersion: item.OpenVersion, TestLinks: item.TestLinks, Published: item.Published == nil || *item.Published}
-		if rule.OpenVersion == 0 {
-			rule.OpenVersion = rules.OpenRelease
+		draft := item.Draft()
+		draft.Path = cmp.Or(item.Path, "home") // an assumed rule needs no page
+		prefix, err := rules.ValidateSeed(owner, draft)
+		if err != nil {
+			return assumption, problem{http.StatusUnprocessableEntity, fmt.Sprintf("assume %d: %v", i+1, err)}
 		}
-		if rule.OpenVersion < rules.OpenDevelopment || rule.OpenVersion > rules.OpenRelease || len(rule.TestLinks) > rules.MaxTestLinks {
-			return assumption, problem{http.StatusUnprocessableEntity,
-				fmt.Sprintf("assume %d: want open_version 1, 2 or 3 and at most %d test links", i, rules.MaxTestLinks)}
-		}
+		rule := &rules.Rule{Kind: rules.Ordinary, Owner: item.Owner, Target: item.Owner, Prefix: prefix, Path: item.Path,
+			Occupy: draft.Occupy, OpenVersion: draft.OpenVersion, TestLinks: draft.TestLinks,
+			Published: item.Published == nil || *item.Published}
 		if owner.Kind == accounts.ServiceAccount {
-			rule.Kind, rule.Target = rules.KindService, item.AppID
-		}
-		var err error
-		if rule.Prefix, err = rules.ParsePrefix(item.Prefix, rule.Kind, true); err != nil {
-			return assumption, problem{http.StatusUnprocessableEntity, fmt.Sprintf("assume %d: %v", i, err)}
+			rule.Kind, rule.Target = rules.KindService, draft.AppID
 		}
 		if _, duplicate := assumption.Rules[rule.Prefix.Key]; !duplicate {
 			assumption.Rules[rule.Prefix.Key] = rule

@@ -180,7 +180,7 @@ func appendDecision(b []byte, id string, d *scan.Decision) []byte {
 	default:
 		b = append(b, `,"matched":{"kind":`...)
 		b = appendString(b, string(d.Kind))
-		b = appendField(b, `,"prefix":`, matchedPrefix(d))
+		b = appendField(b, `,"prefix":`, d.Matched.Prefix)
 		b = append(b, '}')
 	}
 	b = appendField(b, `,"message":`, message(d, reason))

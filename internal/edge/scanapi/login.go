@@ -13,7 +13,7 @@ type loginRequest struct {
 	AppID string `json:"appid" required:"true" doc:"AppID of the Mini Program"`
 }
 
-type loginAnswer struct {
+type loginResponse struct {
 	JSCode string `json:"js_code" doc:"code for /sns/jscode2session, valid once within five minutes"`
 }
 
@@ -38,7 +38,7 @@ func (a *API) login(w http.ResponseWriter, r *http.Request, namespace string) {
 		a.fail(w, err)
 		return
 	}
-	writeJSON(w, loginAnswer{JSCode: code})
+	writeJSON(w, loginResponse{JSCode: code})
 }
 
 func (a *API) checkLogin(req loginRequest) error {

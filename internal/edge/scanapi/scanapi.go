@@ -4,6 +4,7 @@ package scanapi
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"embed"
 	"encoding/json"
@@ -86,25 +87,25 @@ type API struct {
 
 // request is one scan as received.
 type request struct {
-	Text   *string     `json:"text" doc:"text read by the camera" required:"true"`
+	Text   *string     `json:"text" doc:"text read by the camera" required:"true" nullable:"false"`
 	User   string      `json:"user,omitempty" doc:"user ID of the app; default: an anonymous scan, which gets no ticket and opens no test link"`
 	Source scan.Source `json:"source,omitempty" enum:"scan,press,album" doc:"source of the scan; default: scan"`
 	IP     string      `json:"ip,omitempty"`
 	Client string      `json:"client,omitempty"`
-	At     *time.Time  `json:"at,omitempty" doc:"time of the scan; emulator only"`
+	At     string      `json:"at,omitempty" format:"date-time" doc:"time of the scan; emulator only"`
 }
 
 // decision is the response to one scan.
 type decision struct {
 	ScanID  string           `json:"scan_id,omitempty"`
-	Action  scan.Action      `json:"action"`
+	Action  scan.Action      `json:"action" enum:"open_mini_program,open_url,show_text,show_message"`
 	AppID   string           `json:"appid,omitempty"`
-	Version accounts.Version `json:"version,omitempty"`
+	Version accounts.Version `json:"version,omitempty" enum:"release,trial,development"`
 	Path    string           `json:"path,omitempty" doc:"page with its query"`
 	Scene   int              `json:"scene,omitempty"`
 	Matched *client.Matched  `json:"matched,omitempty"`
 	Message string           `json:"message,omitempty" doc:"message for the user, in English and Chinese"`
-	Reason  codes.Reason     `json:"reason,omitempty" doc:"not_active, unknown_code, frozen, void, no_release or serial_only"`
+	Reason  codes.Reason     `json:"reason,omitempty" enum:"not_active,unknown_code,frozen,void,no_release,serial_only"`
 	URL     string           `json:"url,omitempty"`
 	Text    *string          `json:"text,omitempty"`
 }
@@ -133,6 +134,7 @@ func WriteProblem(w http.ResponseWriter, status int, detail string) {
 
 const (
 	jsonType    = "application/json"
+	streamType  = "application/x-ndjson"
 	problemType = "application/problem+json"
 	maxDetail   = 2000 // maximum number of bytes of a problem's detail
 )
@@ -153,28 +155,35 @@ func (a *API) Register(mux *http.ServeMux) {
 
 // Describe adds the operations of the API to an OpenAPI document.
 func Describe(document *huma.OpenAPI) {
-	describe[loginRequest, loginAnswer](document, "/scan/v1/login", "login",
-		"Create a js_code, with which the server of a Mini Program gets the user's openid")
+	describe[loginRequest, loginResponse](document, "/scan/v1/login", "login",
+		"Create a js_code, with which the server of a Mini Program gets the user's openid", "the js_code", jsonType)
 	describe[request, decision](document, resolvePath, "resolve",
-		"Resolve a scanned text; with application/x-ndjson, one request and one response per line")
+		"Resolve a scanned text; with application/x-ndjson, one request and one response per line",
+		`the decision; in a stream, one line for each request line, which is {"error": …} for an invalid line`, jsonType, streamType)
 	describe[explainRequest, explanation](document, "/scan/v1/explain", "explain",
-		"Explain the decision for a scanned text, with the rules considered; records nothing")
+		"Explain the decision for a scanned text, with the rules considered; records nothing", "the decision and its explanation", jsonType)
 }
 
-func describe[In, Out any](document *huma.OpenAPI, path, id, summary string) {
+func describe[In, Out any](document *huma.OpenAPI, path, id, summary, result string, contentTypes ...string) {
 	registry := document.Components.Schemas
 	body := func(t reflect.Type) map[string]*huma.MediaType {
-		return map[string]*huma.MediaType{"application/json": {Schema: registry.Schema(t, true, id)}}
+		content := map[string]*huma.MediaType{}
+		for _, contentType := range contentTypes {
+			content[contentType] = &huma.MediaType{Schema: registry.Schema(t, true, id)}
+		}
+		return content
 	}
+	requests := body(reflect.TypeFor[In]())
+	registry.SchemaFromRef(requests[jsonType].Schema.Ref).AdditionalProperties = true // unknown fields are ignored
 	document.AddOperation(&huma.Operation{
 		Method: http.MethodPost, Path: path, OperationID: id, Summary: summary, Tags: []string{"scan"},
 		Description: "Requires the scan key of a scanning app; with --dev, no key is required.",
 		Security:    []map[string][]string{{"scan": {}}},
-		RequestBody: &huma.RequestBody{Required: true, Content: body(reflect.TypeFor[In]())},
+		RequestBody: &huma.RequestBody{Required: true, Content: requests},
 		Responses: map[string]*huma.Response{
-			"200": {Description: "the decision", Content: body(reflect.TypeFor[Out]())},
+			"200": {Description: result, Content: body(reflect.TypeFor[Out]())},
 			"default": {Description: "a problem (RFC 9457)",
-				Content: map[string]*huma.MediaType{"application/problem+json": {Schema: registry.Schema(reflect.TypeFor[huma.ErrorModel](),
+				Content: map[string]*huma.MediaType{problemType: {Schema: registry.Schema(reflect.TypeFor[huma.ErrorModel](),
 					true, "problem")}}},
 		},
 	})
@@ -209,8 +218,8 @@ func (a *API) authenticated(next func(w http.ResponseWriter, r *http.Request, na
 			a.report(a.OnRejected, r)
 			if a.OnInvalidKey != nil && a.OnInvalidKey(r, text) {
 				w.Header().Set("Retry-After", "60")
-				WriteProblem(w, http.StatusTooManyRequests, "too many wrong scan keys came from this address, and this one is wrong too: correct the key "+
-					"in the client; the right key is accepted at once")
+				WriteProblem(w, http.StatusTooManyRequests, "too many wrong scan keys from this address: correct the key "+
+					"in the client; a valid key is accepted immediately")
 				return
 			}
 			w.Header().Set("WWW-Authenticate", "Bearer")
@@ -232,7 +241,7 @@ func (a *API) report(callback func(context.Context), r *http.Request) {
 }
 
 func (a *API) resolve(w http.ResponseWriter, r *http.Request, namespace string) {
-	if kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); kind == "application/x-ndjson" {
+	if kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); kind == streamType {
 		a.stream(w, r, namespace)
 		return
 	}
@@ -381,15 +390,16 @@ func escapedUnit(raw []byte) (rune, bool) {
 	return rune(n), err == nil
 }
 
+// kindNames maps the kinds of the fields of requests to the words for their JSON values.
+var kindNames = map[reflect.Kind]string{reflect.String: "a string", reflect.Int: "a whole number", reflect.Bool: "true or false",
+	reflect.Slice: "an array", reflect.Struct: "a JSON object"}
+
 func unmarshal(body []byte, dst any) error {
 	d := json.NewDecoder(bytes.NewReader(body))
 	err := d.Decode(dst)
 	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		field := wrong.Field[strings.LastIndexByte(wrong.Field, '.')+1:]
-		if field == "" {
-			return problem{http.StatusBadRequest, "the request is a " + wrong.Value + ": want a JSON object"}
-		}
-		return problem{http.StatusBadRequest, fmt.Sprintf("%s is a %s, which it cannot be", field, wrong.Value)}
+		field := cmp.Or(wrong.Field[strings.LastIndexByte(wrong.Field, '.')+1:], "the request")
+		return problem{http.StatusBadRequest, field + ": want " + kindNames[wrong.Type.Kind()] + ", not " + wrong.Value}
 	}
 	switch {
 	case errors.Is(err, io.EOF):
@@ -434,11 +444,17 @@ func (a *API) newRequest(namespace string, req parsedRequest) (scan.Request, err
 	if req.userReplaced {
 		return in, problem{http.StatusUnprocessableEntity, notUnicode}
 	}
-	if req.At != nil {
-		if !a.Replay {
-			return in, problem{http.StatusUnprocessableEntity, "at is for replays with the emulator only"}
-		}
-		in.At = *req.At
+	if req.At == "" {
+		return in, nil
+	}
+	if !a.Replay {
+		return in, problem{http.StatusUnprocessableEntity, "at is for replays with the emulator only"}
+	}
+	// The ids of scans before 1970 would not sort by time; the emulator's clock ends with 2105.
+	var err error
+	if in.At, err = time.Parse(time.RFC3339, req.At); err != nil || in.At.UTC().Year() < 1970 || in.At.UTC().Year() > 2105 {
+		return in, problem{http.StatusUnprocessableEntity,
+			fmt.Sprintf("at is %.40q: want a time from 1970 to 2105 in RFC 3339, such as 2026-01-15T09:00:00Z", req.At)}
 	}
 	return in, nil
 }
@@ -455,13 +471,10 @@ func newDecision(d scan.Decision) decision {
 		// The code itself is never shown: the account's server exchanges a ticket for the code.
 		result.Matched = &client.Matched{Kind: string(d.Kind), ApplicationID: d.Code.Batch.ID, CodeIndex: &d.Code.Index}
 	default:
-		result.Matched = &client.Matched{Kind: string(d.Kind), Prefix: matchedPrefix(&d)}
+		result.Matched = &client.Matched{Kind: string(d.Kind), Prefix: d.Matched.Prefix}
 	}
 	return result
 }
-
-// matchedPrefix returns the prefix of the rule that a scan matched.
-func matchedPrefix(d *scan.Decision) string { return d.Matched.Prefix }
 
 //go:embed locale
 var locale embed.FS

@@ -26,7 +26,7 @@ func (a *API) stream(w http.ResponseWriter, r *http.Request, namespace string) {
 		a.fail(w, err)
 		return
 	}
-	w.Header().Set("Content-Type", "application/x-ndjson")
+	w.Header().Set("Content-Type", streamType)
 	w.Header().Set("Cache-Control", "no-store")
 	in := bufio.NewReaderSize(r.Body, streamRead)
 	group := make([]pendingScan, 0, 8)

@@ -329,7 +329,7 @@ func TestCassetteReplay_Offline(t *testing.T) {
 // A call that is not the next line, or no line at all, is said so.
 func TestCassetteReplay_UnexpectedCall(t *testing.T) {
 	t.Parallel()
-	const text = `{"occurred_at":"2026-01-15T02:00:00Z","method":"POST","path":"/cgi-bin/a","request":{"remaining":1},"status":200,"response":{"errcode":0}}` + "\n" +
+	const text = `{"occurred_at":"2026-01-15T02:00:00Z","method":"POST","path":"/cgi-bin/a","request":{"count":1},"status":200,"response":{"errcode":0}}` + "\n" +
 		`{"occurred_at":"2026-01-15T02:00:00Z","method":"GET","path":"/cgi-bin/token","query":{"appid":"{appid:1:18}"},"error":"the upstream cannot be reached"}` + "\n"
 	ask := func(base, method, path, body string) string {
 		req, err := http.NewRequest(method, base+path, bytes.NewReader([]byte(body)))

@@ -22,11 +22,10 @@ var wordsText string
 
 // vocabulary returns the public words that a recording may contain unmasked.
 var vocabulary = sync.OnceValue(func() map[string]bool {
-	words := map[string]bool{"emulator": true, "clock": true, "faults": true, "admin": true, "advance": true, "utf-8": true, "v1": true,
-		"v2": true, "jscode2session": true, "BizDomain": true, "a": true, "q": true, "r": true,
-		"s": true}
-	for word := range strings.Lines(wordsText) {
-		words[strings.TrimSpace(word)] = true
+	words := map[string]bool{}
+	for word := range strings.FieldsSeq("emulator clock faults remaining probability delay drop drop_after admin advance utf-8 v1 v2 " +
+		"jscode2session BizDomain a q r s " + wordsText) {
+		words[word] = true
 	}
 	codes := []string{errcode.StableTokenAdvice}
 	for _, code := range errcode.All() {
@@ -83,8 +82,8 @@ var formed = []string{"errmsg", "prefix", "prefix_list", "debug_url", "path", "w
 // numbered lists the fields whose numbers stay unmasked if they have at most ten digits.
 var numbered = []string{"errcode", "expires_in", "expire_seconds", "is_edit", "permit_sub_rule", "open_version", "state", "get_type",
 	"page_num", "page_size", "total_count", "list_size", "qrcodejump_open", "qrcodejump_pub_quota", "code_count", "code_start", "code_end",
-	"code_index", "wxa_type", "offset", "count", "daily_limit", "used", "remain", "call_count", "refresh_second", "create_time",
-	"update_time", "invoke_time", "force_refresh", "notify_users", "show_profile", "option_value"}
+	"code_index", "wxa_type", "offset", "count", "daily_limit", "used", "remain", "remaining", "call_count", "refresh_second",
+	"create_time", "update_time", "invoke_time", "force_refresh", "notify_users", "show_profile", "option_value"}
 
 // kindOf returns the placeholder kind for the value of a field.
 func kindOf(name string) string {

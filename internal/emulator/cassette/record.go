@@ -188,7 +188,7 @@ func (r *Recorder) refuse(w http.ResponseWriter, line Line, status int, said str
 	line.Error = said
 	r.write(line)
 	lines, _ := r.Lines()
-	r.Log.Warn("request failed; error returned to the client", "fault", said, "line", lines)
+	r.Log.Warn("request failed; error returned to the client", "error", said, "line", lines)
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.WriteHeader(status)
 	fmt.Fprintf(w, "qrjump cassette record: %s\n", said)

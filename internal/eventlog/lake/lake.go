@@ -375,7 +375,7 @@ func (l *Lake) locate(ctx context.Context) error {
 				}
 				l.Log.WarnContext(ctx, "lake has scans of another journal under this name; journal renamed",
 					"hint", "qrjump doctor --deep lists missing scans",
-					"was", base, "is", node)
+					"before", base, "after", node)
 			}
 		}
 		if !equal {

@@ -46,12 +46,12 @@ type Row struct {
 
 // The states of a row.
 const (
-	Waiting   = "waiting"
+	Pending   = "pending"
 	Delivered = "delivered"
 	Failed    = "failed"
 )
 
-// State returns Waiting, Delivered or Failed.
+// State returns Pending, Delivered or Failed.
 func (r Row) State() string {
 	switch {
 	case !r.DeliveredAt.IsZero():
@@ -59,7 +59,7 @@ func (r Row) State() string {
 	case r.NextAt.IsZero():
 		return Failed
 	}
-	return Waiting
+	return Pending
 }
 
 // Query selects rows.

@@ -72,7 +72,7 @@ func emptied(dir string, remove bool) error {
 		if strings.HasSuffix(name, segmentSuffix) {
 			info, err := os.Stat(filepath.Join(dir, name))
 			if err != nil || info.Size() > headerSize+summarySize {
-				return fmt.Errorf("%w in %s: name another data folder, or move it away", ErrNotEmpty, dir)
+				return fmt.Errorf("%w in %s: name another data directory, or move it away", ErrNotEmpty, dir)
 			}
 		}
 	}

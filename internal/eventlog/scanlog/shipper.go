@@ -360,7 +360,7 @@ func (s *Shipper) rename(ctx context.Context) (emptyOffset Offset, err error) {
 	if err != nil {
 		return emptyOffset, err
 	}
-	s.Log.WarnContext(ctx, "journal differs from the shipped one; journal renamed and shipped again", "was", s.Node, "is", node)
+	s.Log.WarnContext(ctx, "journal differs from the shipped one; journal renamed and shipped again", "before", s.Node, "after", node)
 	s.Node = node
 	s.id.Store(&node)
 	return emptyOffset, nil

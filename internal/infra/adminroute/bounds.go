@@ -32,7 +32,7 @@ func bounded() huma.Config {
 		return json.Unmarshal(body, v)
 	}
 	return huma.Config{OpenAPI: &huma.OpenAPI{Components: &huma.Components{}}, DefaultFormat: "application/json",
-		Formats: map[string]huma.Format{"application/json": format, "json": format},
+		RejectUnknownQueryParameters: true, Formats: map[string]huma.Format{"application/json": format, "json": format},
 		Transformers: []huma.Transformer{func(_ huma.Context, _ string, v any) (any, error) {
 			if rejected, ok := v.(*huma.ErrorModel); ok {
 				bound(rejected)

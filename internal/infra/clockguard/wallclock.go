@@ -88,15 +88,14 @@ func (c *Clock) check(running time.Duration) (believed bool, leadingWait time.Du
 	case c.trusted.IsZero() || lead <= Lead:
 	case !c.ahead:
 		c.ahead, c.since = true, running-c.spent
-		c.log.Warn("the machine's clock is ahead of the time elapsed since the last check: correct it if it is wrong; "+
-			"for one day, nothing is removed because of its age, and daily and monthly limits are not reset",
-			"clock", now.UTC().Format(time.RFC3339), "last seen", c.trusted.UTC().Format(time.RFC3339))
+		c.log.Warn("system clock jumped ahead; deletion by age and limit resets are suspended for a day",
+			"hint", "correct the clock if it is wrong", "clock", now.UTC().Format(time.RFC3339),
+			"last_trusted_at", c.trusted.UTC().Format(time.RFC3339))
 		return false, lead - c.spent
 	case running-c.since < Lead:
 		return false, lead - c.spent
 	default:
-		c.log.Info("the machine's clock has been ahead for a day and is trusted now: old data is removed again", "clock",
-			now.UTC().Format(time.RFC3339))
+		c.log.Info("system clock accepted after one day; deletion by age resumed", "clock", now.UTC().Format(time.RFC3339))
 	}
 	if c.ahead || c.spent > 0 {
 		c.ahead, c.spent = false, 0
@@ -118,7 +117,7 @@ func (c *Clock) keep(running time.Duration) {
 		text += " " + (running - c.since).Round(time.Second).String()
 	}
 	if err := atomicfile.Replace(c.file, []byte(text+"\n"), 0o600); err != nil {
-		c.log.Debug("the time cannot be stored; after a restart, the clock is trusted", "file", c.file, "error", err)
+		c.log.Debug("clock file not written; the clock is trusted after a restart", "file", c.file, "error", err)
 	}
 }
 

@@ -45,12 +45,12 @@ func TestErrorText_Localized(t *testing.T) {
 // refusing are the functions that make refusals, each with the place of the text among its arguments.
 var refusing = map[string]int{"WithDetail": 1, "Strict": 1, "Invalid": 0, "invalidf": 0, "BadQuestion": 0, "Conflict": 0, "refused": 0,
 	"required":     2,
-	"WriteProblem": 2, "writeNotFound": 2,
+	"WriteProblem": 2, "writeProblemType": 3,
 	"NewError": 1, "Error400BadRequest": 0, "Error403Forbidden": 0, "Error404NotFound": 0, "Error409Conflict": 0,
 	"Error415UnsupportedMediaType": 0, "Error422UnprocessableEntity": 0, "Error500InternalServerError": 0, "Error503ServiceUnavailable": 0}
 
 // huma are texts of the library that checks the form of a request.
-var huma = regexp.MustCompile(`^(validation failed|unexpected property|expected .*)$`)
+var huma = regexp.MustCompile(`^(validation failed|unexpected property|unknown query parameter|expected .*)$`)
 
 var (
 	place  = regexp.MustCompile(`%[-+#0-9.]*[a-z]`)

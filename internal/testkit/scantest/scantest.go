@@ -1,4 +1,4 @@
-// Package scantest gives tests scans of many kinds, a ledger that is only in memory, and what counts them.
+// Package scantest provides scans of many kinds, an in-memory scan log and an aggregator for tests.
 package scantest
 
 import (
