@@ -77,7 +77,7 @@ type commands struct {
 	Batch struct {
 		Apply     batchApply     `cmd:"" group:"codes"`
 		Show      batchShow      `cmd:"" group:"codes"`
-		ListCodes batchListCodes `cmd:"" group:"codes" set:"outputs=csv,ndjson,text,lines" set:"output=csv" set:"output_env=QRJUMP_LIST_OUTPUT" set:"direct=yes"`
+		ListCodes batchListCodes `kong:"cmd,group=codes,set='outputs=csv,ndjson,text,lines',set='output=csv',set='output_env=QRJUMP_LIST_OUTPUT',set='direct=yes'"`
 		Download  batchDownload  `cmd:"" group:"codes"`
 		Activate  batchActivate  `cmd:"" group:"codes"`
 
