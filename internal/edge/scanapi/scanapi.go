@@ -159,7 +159,7 @@ func Describe(document *huma.OpenAPI) {
 		"Create a js_code, with which the server of a Mini Program gets the user's openid", "the js_code", jsonType)
 	describe[request, decision](document, resolvePath, "resolve",
 		"Resolve a scanned text; with application/x-ndjson, one request and one response per line",
-		`the decision; in a stream, one line for each request line, which is {"error": …} for an invalid line`, jsonType, streamType)
+		`the decision; in a stream, one line for each request line, which is {"error": …} for an invalid line`, jsonType)
 	describe[explainRequest, explanation](document, "/scan/v1/explain", "explain",
 		"Explain the decision for a scanned text, with the rules considered; records nothing", "the decision and its explanation", jsonType)
 }
