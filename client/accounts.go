@@ -19,9 +19,9 @@ type Account struct {
 	Members          map[string]string `json:"members" doc:"role of each member, by user ID"` // Each role is admin, developer or trial.
 	MessageURL       string            `json:"message_url"`
 	URLScheme        string            `json:"url_scheme" doc:"template of the URL that opens the Mini Program from a browser"`
-	Pages            []string          `json:"pages" answer:"optional" doc:"pages of the Mini Program; empty if unknown, which disables the check of pages"`
-	Options          map[string]string `json:"options,omitempty" answer:"optional" doc:"options that platforms set with api_set_authorizer_option, by name"`
-	OpenPlatform     string            `json:"open_platform,omitempty" answer:"optional" doc:"open-platform account to which this account is bound"`
+	Pages            []string          `json:"pages" answer:"optional" doc:"pages of the Mini Program; if empty, they are not checked"`
+	Options          map[string]string `json:"options,omitempty" answer:"optional" doc:"options set by api_set_authorizer_option, by name"`
+	OpenPlatform     string            `json:"open_platform,omitempty" answer:"optional" doc:"open-platform account of this account"`
 	IPAllowlist      []string          `json:"ip_allowlist" doc:"address ranges that may request tokens; empty = any"`
 	Linked           []string          `json:"linked" doc:"AppIDs of the Mini Programs linked to a service account"`
 	SecretFrozen     bool              `json:"secret_frozen"`

@@ -306,7 +306,7 @@ type FileStep struct {
 type RuleCheck struct {
 	ErrCode          int              `json:"errcode" doc:"errcode that an add would return; 0 = only the verification file could fail"`
 	Detail           string           `json:"detail" doc:"description of the error"`
-	File             string           `json:"file" doc:"URL of the verification file; empty if no file is required or the prefix is invalid"`
+	File             string           `json:"file" doc:"URL of the verification file; empty if none is required or the prefix is invalid"`
 	VerificationFile VerificationFile `json:"confirm_file"`
 	Trusted          bool             `json:"trusted" doc:"whether the operator trusts the host, so that an add does not check the file"`
 	InPlace          bool             `json:"in_place" doc:"whether the file was fetched and is correct"`

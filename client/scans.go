@@ -314,7 +314,7 @@ type Difference struct {
 type Recount struct {
 	Scans           int64        `json:"scans" doc:"scans in the scan log"`
 	Duplicates      int64        `json:"duplicates" doc:"scans that occur more than once in the scan log; expected: 0"`
-	Missing         int64        `json:"missing" doc:"counted scans that are missing from the scan log, for example because of a corrupted file; more than 0 counts as one difference"`
+	Missing         int64        `json:"missing" doc:"counted scans that are missing from the scan log; more than 0 counts as one difference"`
 	Compared        int64        `json:"compared" doc:"number of counts compared"`
 	DifferenceCount int64        `json:"difference_count"`
 	Differences     []Difference `json:"differences" doc:"differences, at most 100"`
@@ -479,7 +479,7 @@ type AlarmReplay struct {
 	Dismissed      int64           `json:"dismissed" doc:"number of these alarms that were dismissed"`
 	StillDismissed int64           `json:"still_dismissed" doc:"codes whose alarm was dismissed and for which the threshold would have raised one too"`
 	FirstAlarms    []ReplayedAlarm `json:"first_alarms" doc:"first 100 alarms that the threshold would have raised, oldest first"`
-	Since          *time.Time      `json:"since,omitempty" doc:"time before which scans were removed from the scan log, which may reduce scores in the replay"`
+	Since          *time.Time      `json:"since,omitempty" doc:"time before which scans were removed, which may reduce scores"`
 }
 
 // ReplayedAlarm is an alarm that a threshold would have raised.

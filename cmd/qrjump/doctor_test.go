@@ -94,7 +94,8 @@ settings: {verification: trust, rule_rate_limit: 4321}
 func TestDoctor_StuckOrdersAndUnreadableChanges(t *testing.T) {
 	t.Parallel()
 	order := func(isv string, ago time.Duration) string {
-		return fmt.Sprintf(`{"account":"brand","isv_application_id":%q,"state":"generating","revision":"r","decided_by":"person:bob","decided_at":%q}`,
+		return fmt.Sprintf(`{"account":"brand","isv_application_id":%q,"state":"generating","revision":"r",`+
+			`"decided_by":"person:bob","decided_at":%q}`,
 			isv, time.Now().Add(-ago).Format(time.RFC3339))
 	}
 	answers := map[string]string{

@@ -241,9 +241,9 @@ func (s session) printHelp(options kong.HelpOptions, ctx *kong.Context) error {
 	err := kong.DefaultHelpPrinter(options, ctx)
 	ctx.Stdout = out
 	if err == nil {
-		// The parser itself writes these English headings, each at the beginning of a line, and turns '' into a curly quote.
+		// The parser itself writes these English headings, each at the beginning of a line.
 		headings := strings.NewReplacer("Usage: ", m.lookup("help.usage"), "\nArguments:\n", "\n"+m.lookup("help.arguments")+"\n",
-			"\nFlags:\n", "\n"+m.lookup("help.flags")+"\n", "”", "''")
+			"\nFlags:\n", "\n"+m.lookup("help.flags")+"\n")
 		tr := headings.Replace(text.String())
 		if m.Chinese() {
 			tr = folded(tr, screen)

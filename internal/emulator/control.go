@@ -59,13 +59,13 @@ type moveInput struct {
 // faultInput is the request body that adds a fault.
 type faultInput struct {
 	Method      string         `json:"method,omitempty" doc:"only calls with this HTTP method; requires response"`
-	Path        string         `json:"path" doc:"path of the endpoint, for calls that pass the checks of the token and the parameters; with response, any call of any path"`
-	AppID       string         `json:"appid,omitempty" doc:"AppID of the account or platform whose calls fail, after the checks of the token and the parameters; default: any account"`
+	Path        string         `json:"path" doc:"path of an endpoint: its calls fail after their checks; with response, any path"`
+	AppID       string         `json:"appid,omitempty" doc:"AppID of the calling account or platform; default: any"`
 	ErrCode     *int           `json:"errcode,omitempty" doc:"errcode to return instead of processing the call"`
 	ErrMsg      string         `json:"errmsg,omitempty" maxLength:"200" doc:"errmsg to return; default: the platform's text"`
 	After       bool           `json:"after,omitempty" doc:"with errcode: if true, processes the call and then returns errcode"`
 	Remaining   int            `json:"remaining,omitempty" minimum:"1" doc:"number of calls affected; default: unlimited"`
-	Probability *float64       `json:"probability,omitempty" minimum:"0" maximum:"1" doc:"probability of the fault; default: 1"`
+	Probability *float64       `json:"probability,omitempty" minimum:"0" maximum:"1" doc:"probability of the fault, more than 0; default: 1"`
 	Delay       string         `json:"delay,omitempty" doc:"delay before the call, for example 3s"`
 	Drop        bool           `json:"drop,omitempty" doc:"if true, closes the connection instead of processing the call"`
 	DropAfter   bool           `json:"drop_after,omitempty" doc:"if true, processes the call and then closes the connection without a response"`
@@ -93,24 +93,24 @@ func viewFault(f Fault) faultView {
 func (c *Control[Call]) Operations() []o.Route {
 	return append([]o.Route{
 		o.Get("/emulator/clock", "getClock", o.Viewer, c.getClock, "Get the clock of the server"),
-		o.Put("/emulator/clock", "setClock", o.Operator, c.moveClock, "Set, advance, freeze or resume the clock; the clock never moves back"),
+		o.Put("/emulator/clock", "setClock", o.Operator, c.moveClock, "Set, advance, freeze or resume the clock, never backwards"),
 		o.Get("/emulator/faults", "listFaults", o.Viewer, c.listFaults, "List the active faults, oldest first"),
 		o.Post("/emulator/faults", "addFault", o.Operator, c.addFault, "Make calls of an endpoint fail, or respond to calls of any path").
-			Description("With `response`, the server sends this response before all other processing, whether or not it has the path; the call " +
-				"log records the behaviour `wire.stub`."),
-		o.Delete("/emulator/faults", "clearFaults", o.Operator, c.clearFaults, "Delete all faults, or the one with an ID; returns the remaining faults"),
+			Description("With `response`, the server sends this response before all other processing, whether or not it has the path; " +
+				"the call log records the behaviour `wire.stub`."),
+		o.Delete("/emulator/faults", "clearFaults", o.Operator, c.clearFaults, "Delete all faults, or one; returns the remaining faults"),
 		o.Post("/emulator/reset", "resetEmulator", o.Admin, c.reset, "Restore the seed and real time; keys are kept").
 			Description("With `accounts`, only these accounts are reset: their rules, codes, tokens, quotas, links, faults and calls are " +
-				"deleted, then the seed is applied to them. An account that is not in the seed is kept without its data. Other accounts, the " +
-				"clock, settings and statistics do not change."),
+				"deleted, then the seed is applied to them. An account that is not in the seed is kept without its data. Other accounts, " +
+				"the clock, settings and statistics do not change."),
 		o.Post("/emulator/seed", "applySeed", o.Admin, c.addSeed,
 			"Apply a seed to the current state; if a line is invalid, nothing is applied and the response names it").
-			Description("The same text is applied once; `applied` is false if it was applied before. A reset restores the seed of `--seed`; " +
-				"afterwards, this text can be applied again."),
+			Description("The same text is applied once; `applied` is false if it was applied before. A reset restores the seed of " +
+				"`--seed`; afterwards, this text can be applied again."),
 		o.Get("/emulator/calls", "listRecentCalls", o.Viewer, c.listCalls,
 			"List the latest calls with request and response, newest first; secrets are masked").
-			Description("With `after`, the `next` of a previous response, the list contains the calls since that response, oldest first. A node " +
-				"keeps the last 1,000 calls that it received; `missed` is the number of calls since `after` that are no longer kept."),
+			Description("With `after`, the `next` of a previous response, the list contains the calls since then, oldest first. A " +
+				"node keeps the last 1,000 calls that it received; `missed` is the number of calls since `after` that are no longer kept."),
 	}, append(c.Snapshots.operations(), c.Platforms.operations()...)...)
 }
 
@@ -286,7 +286,8 @@ type Platforms struct {
 
 func (p Platforms) operations() []o.Route {
 	return []o.Route{
-		o.Post("/emulator/authorize", "authorize", o.Operator, p.authorize, "Grant an authorisation request of a third-party platform, as its user would"),
+		o.Post("/emulator/authorize", "authorize", o.Operator, p.authorize,
+			"Grant an authorisation request of a third-party platform, as its user would"),
 		o.Post("/emulator/ticket", "createTicket", o.Operator, p.makeTicket,
 			"Create a verify ticket for a third-party platform, for tests without an event URL"),
 	}

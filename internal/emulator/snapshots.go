@@ -35,15 +35,16 @@ func (s Snapshots) operations() []o.Route {
 		o.Get("/emulator/snapshots", "listSnapshots", o.Viewer, s.list, "List the snapshots by name"),
 		o.Put("/emulator/snapshots/{name}", "saveSnapshot", o.Admin, s.save,
 			"Save the state under a name; replaces a snapshot with the same name").
-			Description("A snapshot contains accounts, platforms, rules, codes, tokens, quotas, settings, webhooks, the applied seeds and the " +
-				"clock. It does not contain people, keys, faults, scans, statistics, calls or the audit log. Its secrets are sealed. Exports " +
-				"do not contain snapshots, and a reset does not delete them. A server keeps at most 20 snapshots, each with at most 128 MiB " +
-				"of rows."),
+			Description("A snapshot contains accounts, platforms, rules, codes, tokens, quotas, settings, webhooks, the " +
+				"applied seeds and the clock. It does not contain people, keys, faults, scans, statistics, calls or " +
+				"the audit log. Its secrets are sealed. Exports do not contain snapshots, and a reset does not delete " +
+				"them. A server keeps at most 20 snapshots, each with at most 128 MiB of rows."),
 		o.Post("/emulator/snapshots/{name}/load", "loadSnapshot", o.Admin, s.load,
 			"Restore a snapshot; all later changes are lost").
-			Description("The restore is atomic and applies to all nodes. People, admin keys and scan keys do not change; faults, scans, " +
-				"statistics, calls and the audit log start empty. A frozen clock shows the time of the snapshot; a running clock is as far " +
-				"ahead of real time as it was then. A snapshot of an earlier version is migrated."),
+			Description("The restore is atomic and applies to all nodes. People, admin keys and scan keys do not change; " +
+				"faults, scans, statistics, calls and the audit log start empty. A frozen clock shows the time of the " +
+				"snapshot; a running clock is as far ahead of real time as it was then. A snapshot of an earlier " +
+				"version is migrated."),
 		o.Delete("/emulator/snapshots/{name}", "deleteSnapshot", o.Admin, s.delete, "Delete a snapshot; returns the remaining snapshots"),
 	}
 }

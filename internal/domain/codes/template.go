@@ -628,7 +628,8 @@ func (s *Service) FillTemplate(o TemplateOrder) (string, error) {
 			err = errors.New("{token} is for imported codes: want {secret} or {digits:N}")
 		}
 		if _, isLink := t.link(); t.pin > 0 && (o.Imported || !isLink) {
-			err = errors.New("a PIN requires codes of this server whose texts are links, because buyers enter the PIN on the page of the link")
+			err = errors.New("a PIN requires codes of this server whose texts are links, " +
+				"because buyers enter the PIN on the page of the link")
 		}
 		err = cmp.Or(err, t.checkNumberCapacity(o.Count))
 	}

@@ -205,7 +205,8 @@ func (a *Admin) Problem(ctx context.Context, err error) error {
 		return huma.Error503ServiceUnavailable("the database " + out.Condition + ": try again later; the server's log says more")
 	}
 	if file, ok := errors.AsType[*fs.PathError](err); ok {
-		return huma.Error503ServiceUnavailable(fmt.Sprintf("the data directory is full or not writable: %s; nothing was changed: free space there, then try again",
+		return huma.Error503ServiceUnavailable(fmt.Sprintf("the data directory is full or not writable: %s; nothing was changed: "+
+			"free space there, then try again",
 			file.Err))
 	}
 	return huma.Error500InternalServerError("internal error: see the server's log")

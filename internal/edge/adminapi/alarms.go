@@ -155,7 +155,7 @@ func (a scanAPI) putBatchAlarm(ctx context.Context, in *struct {
 
 func (a scanAPI) replayAlarms(ctx context.Context, in *struct {
 	BatchPath
-	Threshold int64 `query:"threshold" minimum:"1" maximum:"100000" doc:"score from which an alarm is raised; default: the threshold in effect"`
+	Threshold int64 `query:"threshold" minimum:"1" maximum:"100000" doc:"score from which an alarm is raised; default: the threshold in use"`
 }) (client.AlarmReplay, error) {
 	if _, err := a.Codes.Memory.BatchOrLoad(ctx, in.ID); err != nil {
 		return client.AlarmReplay{}, err

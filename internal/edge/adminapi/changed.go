@@ -279,8 +279,8 @@ func (a *Admin) currentSettings(ctx context.Context, names []string) (shown any,
 // preconditionFailed is the problem document for a change of an object that no longer has the revision that the caller saw.
 type preconditionFailed struct {
 	huma.ErrorModel
-	Current any                   `json:"current,omitempty" doc:"current object with its revision; omitted if it was deleted or never existed"`
-	Changes []client.ObjectChange `json:"changes" doc:"recent changes of the object, newest first; at least the first is newer than the revision sent"`
+	Current any                   `json:"current,omitempty" doc:"current object with its revision; omitted if it does not exist"`
+	Changes []client.ObjectChange `json:"changes" doc:"recent changes, newest first; at least the first is newer than the revision sent"`
 }
 
 // Schema returns the JSON schema of the fields of a preconditionFailed problem. The schema does not describe the fields of the object in
@@ -289,7 +289,7 @@ func (preconditionFailed) Schema(r huma.Registry) *huma.Schema {
 	s := *r.SchemaFromRef(r.Schema(reflect.TypeFor[huma.ErrorModel](), true, "").Ref)
 	s.Properties = maps.Clone(s.Properties)
 	s.Properties["current"] = &huma.Schema{Type: huma.TypeObject, AdditionalProperties: true,
-		Description: "current object with its revision; omitted if it was deleted or never existed"}
+		Description: "current object with its revision; omitted if it does not exist"}
 	s.Properties["changes"] = &huma.Schema{Type: huma.TypeArray, Items: r.Schema(reflect.TypeFor[client.ObjectChange](), true, ""),
 		Description: "recent changes of the object, newest first; at least the first is newer than the revision sent"}
 	s.Required = append(slices.Clone(s.Required), "changes")
@@ -327,7 +327,8 @@ func (a *Admin) preconditionFailed(ctx context.Context, t adminroute.Object, saw
 	case value == nil:
 		p.Detail = nameOf(t) + " does not exist any more" + actor + "; nothing was changed"
 	default:
-		p.Detail = nameOf(t) + " has changed since you read it" + actor + "; nothing was changed: read it again, and send its revision as If-Match"
+		p.Detail = nameOf(t) + " has changed since you read it" + actor +
+			"; nothing was changed: read it again, and send its revision as If-Match"
 	}
 	return p
 }

@@ -321,7 +321,7 @@ func (a serverAPI) serverOperations() []o.Route {
 			Description("Covers the calls that one request examines, from `since` to `until`; pass `next` as `before` for older ones.").
 			OfQuery("account"),
 		o.Get("/calls/{rid}", "getCall", o.Operator, a.getCall,
-			"Explain the response to a call by its request ID: the error, and the behaviours that determined the response").Concerns(a.ofCall),
+			"Explain the response to a call by its request ID: the error, and the behaviours that determined it").Concerns(a.ofCall),
 		o.Get("/deviations", "listDeviations", o.Viewer, a.listDeviations,
 			"List deviations: calls that this server accepted and the platform may reject, with the necessary change in the caller").
 			Description("`evidence_level` rates the evidence that the platform refuses it; `first_rid` and `last_rid` are request ids. " +

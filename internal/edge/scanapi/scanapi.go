@@ -156,22 +156,18 @@ func (a *API) Register(mux *http.ServeMux) {
 // Describe adds the operations of the API to an OpenAPI document.
 func Describe(document *huma.OpenAPI) {
 	describe[loginRequest, loginResponse](document, "/scan/v1/login", "login",
-		"Create a js_code, with which the server of a Mini Program gets the user's openid", "the js_code", jsonType)
+		"Create a js_code, with which the server of a Mini Program gets the user's openid", "the js_code")
 	describe[request, decision](document, resolvePath, "resolve",
 		"Resolve a scanned text; with application/x-ndjson, one request and one response per line",
-		`the decision; in a stream, one line for each request line, which is {"error": …} for an invalid line`, jsonType)
+		`the decision; in a stream, one line for each request line, which is {"error": …} for an invalid line`)
 	describe[explainRequest, explanation](document, "/scan/v1/explain", "explain",
-		"Explain the decision for a scanned text, with the rules considered; records nothing", "the decision and its explanation", jsonType)
+		"Explain the decision for a scanned text, with the rules considered; records nothing", "the decision and its explanation")
 }
 
-func describe[In, Out any](document *huma.OpenAPI, path, id, summary, result string, contentTypes ...string) {
+func describe[In, Out any](document *huma.OpenAPI, path, id, summary, result string) {
 	registry := document.Components.Schemas
 	body := func(t reflect.Type) map[string]*huma.MediaType {
-		content := map[string]*huma.MediaType{}
-		for _, contentType := range contentTypes {
-			content[contentType] = &huma.MediaType{Schema: registry.Schema(t, true, id)}
-		}
-		return content
+		return map[string]*huma.MediaType{jsonType: {Schema: registry.Schema(t, true, id)}}
 	}
 	requests := body(reflect.TypeFor[In]())
 	registry.SchemaFromRef(requests[jsonType].Schema.Ref).AdditionalProperties = true // unknown fields are ignored
