@@ -54,10 +54,10 @@ func defaultCommand(table reflect.Type, args []string) reflect.Type {
 	return nil
 }
 
-// isVerb reports whether a field of the table is a command or a group of commands.
+// isVerb reports whether a field of the table is a command or a group of commands. Its tag is `cmd:""`, or `kong:"cmd,…"` if a key repeats.
 func isVerb(f reflect.StructField) bool {
 	_, is := f.Tag.Lookup("cmd")
-	return is
+	return is || strings.HasPrefix(f.Tag.Get("kong"), "cmd,")
 }
 
 // wordOf returns the typed name of a command or of a group of commands.
