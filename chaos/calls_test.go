@@ -50,7 +50,11 @@ func TestAPIUsage_KillBetweenWrites(t *testing.T) {
 			}
 			waitUntilWritten(t, s.URL)
 			// The write that emptied the log may have begun before the last count.
-			until(t, "the counts to be written", func() bool { return usedIn(t, child) >= int64(made) })
+			until(t, "the counts to be written", func() bool {
+				database := cmp.Or(child.Database, "file:"+filepath.Join(child.Data, "qrjump.db")+"?mode=ro&_pragma=busy_timeout(600000)")
+				return dbtest.Number(t, database, `SELECT coalesce(max(value), 0) FROM counters WHERE appid = 'shop'
+					AND counter = '/cgi-bin/wxopen/qrcodejumpget'`) >= int64(made)
+			})
 			written = made
 
 			var all sync.WaitGroup
@@ -113,14 +117,6 @@ func TestAPIUsage_KillBetweenWrites(t *testing.T) {
 		}
 		s.stop()
 	})
-}
-
-// usedIn is how many calls of qrcodejumpget the database of a server has counted.
-func usedIn(t *testing.T, child childConfig) (n int64) {
-	t.Helper()
-	const query = `SELECT coalesce(max(value), 0) FROM counters WHERE appid = 'shop' AND counter = '/cgi-bin/wxopen/qrcodejumpget'`
-	return dbtest.Number(t, cmp.Or(child.Database, "file:"+filepath.Join(child.Data, "qrjump.db")+"?mode=ro&_pragma=busy_timeout(600000)"),
-		query)
 }
 
 // waitUntilWritten asks until no call waits to be written.

@@ -111,7 +111,7 @@ func (s *storm) twoPrimaries() string {
 	s.splits++
 	s.stale.Store(true)
 	s.split.Store(true)
-	s.pair.split()
+	s.pair.promote()
 	for _, n := range s.cluster.nodes {
 		until(s.t, fmt.Sprintf("node %d to see two primaries", n.number), func() bool { return n.metric("qrjump_db_primaries") == 2 })
 	}

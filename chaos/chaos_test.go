@@ -168,7 +168,7 @@ func (s *storm) prepare() {
 
 // round lets clients work, kills something under them, mends it, and compares.
 func (s *storm) round(f fault) {
-	s.history = newHistory()
+	s.history = &history{began: time.Now()}
 	s.acks.Store(0)
 	s.ended.Store(false)
 	s.stale.Store(false)
@@ -322,7 +322,8 @@ func (s *storm) killed(primary bool, nodes int) (what string) {
 		what += fmt.Sprintf("kill -9 of node %d; ", n.number)
 	}
 	if primary {
-		s.pair.failOver()
+		s.pair.script("kill", s.pair.dirs[s.pair.primary])
+		s.pair.promote() // until heal, the new primary acknowledges no commit
 		s.primariesKilled++
 		what += "kill -9 of the primary; "
 		s.pair.heal()
@@ -499,16 +500,11 @@ func (c *client) scan(owner string) {
 			assert.True(c.t, d.AppID == owner, "a scan of rule %d of %s %v", e.prefix, owner, d)
 		}
 		c.history.add(e)
-		c.noteScan(d)
+		c.mu.Lock()
+		c.ledger = append(c.ledger, d.ScanID)
+		c.mu.Unlock()
 		time.Sleep(time.Millisecond) // the machine is for the writers
 	}
-}
-
-// noteScan remembers a scan that was answered.
-func (c *client) noteScan(d decision) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.ledger = append(c.ledger, d.ScanID)
 }
 
 // press applies for codes. Others apply with the same numbers, elsewhere.
@@ -565,7 +561,7 @@ func (c *client) scanCodes() {
 		}
 		text, _, _ = strings.Cut(text, "&")
 		c.noteCode(index, d)
-		if c.sure(clocks) && clocks.ahead != c.on {
+		if clocks.moves%2 == 0 && c.moment() == clocks && clocks.ahead != c.on { // no clock has been moved since
 			c.mu.Lock()
 			c.tickets = append(c.tickets, ticket{text, user, index})
 			c.mu.Unlock()

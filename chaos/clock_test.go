@@ -173,6 +173,3 @@ type moment struct {
 }
 
 func (s *storm) moment() moment { return moment{s.moves.Load(), s.ahead.Load()} }
-
-// sure reports whether no clock has been moved since.
-func (s *storm) sure(since moment) bool { return since.moves%2 == 0 && s.moment() == since }

@@ -87,16 +87,8 @@ func (p *pair) database(name string) string {
 	return u.String()
 }
 
-// failOver is kill -9 of the primary and all its processes, and the promotion
-// of the replica. Until heal the new primary acknowledges no commit.
-func (p *pair) failOver() {
-	p.script("kill", p.dirs[p.primary])
-	p.primary = 1 - p.primary
-	p.script("promote", p.dirs[p.primary])
-}
-
-// split is the promotion of the replica while the old primary goes on.
-func (p *pair) split() {
+// promote makes the replica the primary, whether or not the old primary runs.
+func (p *pair) promote() {
 	p.primary = 1 - p.primary
 	p.script("promote", p.dirs[p.primary])
 }

@@ -67,8 +67,6 @@ type history struct {
 	entries []entry
 }
 
-func newHistory() *history { return &history{began: time.Now()} }
-
 func (h *history) now() int64 { return time.Since(h.began).Nanoseconds() }
 
 func (h *history) add(e entry) {

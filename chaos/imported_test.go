@@ -53,7 +53,8 @@ func TestCodeImport_KillBetweenPieces(t *testing.T) {
 					break
 				}
 				var done api.CodesImported
-				if done, err = c.Batches.ImportCodes(t.Context(), b.ID, lines+1, "", strings.NewReader(p)); err == nil {
+				done, err = c.Batches.ImportCodes(t.Context(), b.ID, api.CodeImportQuery{Line: lines + 1}, strings.NewReader(p))
+				if err == nil {
 					lines, added, have = lines+done.Lines, added+done.Added, done.Available
 					acknowledged()
 				}
@@ -153,7 +154,7 @@ func TestCodeImportRevert_KillBetweenPieces(t *testing.T) {
 			c := adminClient(t, s)
 			b, err := c.Batches.CreateImport(t.Context(), "brand", api.NewImport{ISV: "old", ID: id, Count: count, Prefix: "OLD.EXAMPLE/"})
 			if err == nil {
-				_, err = c.Batches.ImportCodes(t.Context(), b.ID, 1, "", strings.NewReader(file.String()))
+				_, err = c.Batches.ImportCodes(t.Context(), b.ID, api.CodeImportQuery{}, strings.NewReader(file.String()))
 			}
 			require.True(t, err == nil && b.ID == id, "application %d, want %d: %v", b.ID, id, err)
 		}
@@ -227,7 +228,8 @@ func TestTextImport_KillWithinPieces(t *testing.T) {
 			for i := 0; err == nil && i < len(pieces); i++ {
 				before()
 				var done api.CodesImported
-				done, err = c.Batches.ImportTexts(t.Context(), b.ID, lines+1, lines, "", strings.NewReader(pieces[i]))
+				from := api.CodeImportQuery{Line: lines + 1, Start: lines}
+				done, err = c.Batches.ImportCodes(t.Context(), b.ID, from, strings.NewReader(pieces[i]))
 				lines, added = lines+done.Lines, added+done.Added
 			}
 			id = max(id, b.ID)

@@ -72,15 +72,6 @@ func (b *commands) block(n int) string {
 	return strings.NewReplacer(b.replace...).Replace(b.blocks[n])
 }
 
-// mkdir makes a directory that the user of PostgreSQL owns.
-func (b *commands) mkdir(path string) {
-	b.t.Helper()
-	require.NoError(b.t, os.MkdirAll(path, 0o700))
-	if b.owner != nil {
-		require.NoError(b.t, os.Chown(path, int(b.owner.Uid), int(b.owner.Gid)))
-	}
-}
-
 // run runs a block as the user of PostgreSQL, and returns its output.
 func (b *commands) run(block string) (string, error) {
 	b.t.Helper()
@@ -137,7 +128,10 @@ func TestRestoreDrill_PhysicalBackup(t *testing.T) {
 		"127.0.0.1:5433", "127.0.0.1:" + port, "port = 5433", "port = " + port, "-p 5433", "-p " + port,
 		"qrjump:PASSWORD", "qrjump:" + password, "/srv/drill", dir + "/drill"}
 	for _, d := range []string{"backup", "backup/wal", "lib", "drill"} {
-		page.mkdir(filepath.Join(dir, d))
+		require.NoError(t, os.MkdirAll(filepath.Join(dir, d), 0o700))
+		if page.owner != nil {
+			require.NoError(t, os.Chown(filepath.Join(dir, d), int(page.owner.Uid), int(page.owner.Gid)))
+		}
 	}
 	settings, err := os.OpenFile(filepath.Join(p.dirs[0], "data", "postgresql.conf"), os.O_APPEND|os.O_WRONLY, 0)
 	require.NoError(t, err)
@@ -187,7 +181,10 @@ func TestRestoreDrill_PhysicalBackup(t *testing.T) {
 	command, stop, _ := strings.Cut(page.block(3), "\n")
 	drill := func(want string) {
 		t.Helper()
-		until(t, "the sessions of the restored database to end", func() bool { return unused(t, restored) })
+		until(t, "the sessions of the restored database to end", func() bool {
+			return dbtest.Number(t, strings.TrimSuffix(restored, "qrjump")+"postgres", `SELECT count(*) FROM pg_stat_activity
+				WHERE datname = 'qrjump' AND usesysid IS NOT NULL`) == 0
+		})
 		text, err := page.run(command)
 		t.Logf("restore-drill (%v)\n%s", err, text)
 		if (err == nil) != (want == "this database can be used") || !strings.Contains(text, want) {
@@ -204,13 +201,6 @@ func TestRestoreDrill_PhysicalBackup(t *testing.T) {
 	if text, err := page.run(stop); err != nil {
 		t.Errorf("%s: %v\n%s", stop, err, text)
 	}
-}
-
-// unused reports whether no session uses the database qrjump of a server.
-func unused(t *testing.T, database string) bool {
-	t.Helper()
-	return dbtest.Number(t, strings.TrimSuffix(database, "qrjump")+"postgres", `SELECT count(*) FROM pg_stat_activity
-		WHERE datname = 'qrjump' AND usesysid IS NOT NULL`) == 0
 }
 
 // writers are clients of two nodes: two add rules, one activates codes, and one scans codes.

@@ -91,7 +91,8 @@ func TestFailover_SplitBrainFenced(t *testing.T) {
 		t.Errorf("the node that sees the old primary alone knows of %v", n)
 	}
 	// The operator reads what to do.
-	status, problem := putTo(t, one, "/admin/v1/settings", `{"publish_quota":7}`)
+	status, problem := sends(t, http.DefaultClient, http.MethodPut, one.running.Load().URL+"/admin/v1/settings", "application/json",
+		`{"publish_quota":7}`, adminToken)
 	assert.True(t, status == http.StatusServiceUnavailable && strings.Contains(problem, "an old primary: stop it"),
 		"%d %s", status, problem)
 	if n := one.metric(`qrjump_db_write_errors_total{cause="primaries"}`); n == 0 {
@@ -129,12 +130,6 @@ func TestFailover_SplitBrainFenced(t *testing.T) {
 		t.Errorf("the old primary got %d rules", after-before)
 	}
 	both.stop()
-}
-
-// putTo changes something of a node by its admin API.
-func putTo(t *testing.T, n *node, path, body string) (status int, text string) {
-	t.Helper()
-	return sends(t, http.DefaultClient, http.MethodPut, n.running.Load().URL+path, "application/json", body, adminToken)
 }
 
 // Issue 29, 6: a node is told to end while a commit of it waits for a replica that is gone. It ends in order, without an answer to

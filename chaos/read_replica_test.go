@@ -86,15 +86,10 @@ func TestDatabaseRead_StaleListsReportAsOf(t *testing.T) {
 	require.Equal(t, theirs.add(), 0, "a change without the replica")
 	prefixes, asOf = lists()
 	assert.True(t, slices.Contains(prefixes, theirs.added[2]) && asOf.IsZero(), "without the replica, rules as of %v: %q", asOf, prefixes)
+	password, _ := userOf(t, near.read).Password()
 	if log := string(near.running.Load().wholeLog()); !strings.Contains(log, "the read replica failed") ||
-		strings.Contains(log, url.QueryEscape(passwordOf(t, near.read))) {
+		strings.Contains(log, url.QueryEscape(password)) {
 		t.Errorf("the log does not report the replica, or has its password:\n%s", log)
 	}
 	c.stop()
-}
-
-func passwordOf(t *testing.T, address string) string {
-	t.Helper()
-	password, _ := userOf(t, address).Password()
-	return password
 }

@@ -147,7 +147,8 @@ func TestHeadLock_NodesStayReady(t *testing.T) {
 	c.allReady()
 	p := c.nodes[0].running.Load()
 	keeper := newShopkeeper(t, p.URL)
-	one := operator(t, ownOf(database))
+	address, _, _ := strings.Cut(database, "&lock_timeout")
+	one := operator(t, address)
 	does(t, one, `BEGIN`)
 	does(t, one, `SELECT 1 FROM audit_log_head FOR UPDATE`)
 	keeper.until(-1)
@@ -160,12 +161,6 @@ func TestHeadLock_NodesStayReady(t *testing.T) {
 	until(t, "a change to work again", func() bool { return keeper.add() == 0 })
 	keeper.has()
 	c.stop()
-}
-
-// ownOf is a URL without what is for the nodes alone.
-func ownOf(database string) string {
-	u, _, _ := strings.Cut(database, "&lock_timeout")
-	return u
 }
 
 // readiness is what /readyz answers.

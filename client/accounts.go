@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"net/http"
 	"time"
 )
 
@@ -62,9 +61,6 @@ func (a Account) Put() AccountPut {
 		SecretFrozen: a.SecretFrozen}
 }
 
-// accountPath returns the path of a resource of an account.
-func accountPath(appid string, rest ...string) string { return pathOf("accounts", appid, rest...) }
-
 // AccountList is a page of accounts.
 type AccountList struct {
 	Accounts []Account `json:"accounts"`
@@ -86,6 +82,7 @@ type AccountActivity struct {
 
 // AccountQuery selects accounts.
 type AccountQuery struct {
+	After string `query:"after" doc:"only accounts with a greater AppID"`
 	Text  string `query:"text" maxLength:"128" doc:"text that must occur in the AppID or name"`
 	Kind  string `query:"kind" enum:"mini_program,service_account,subscription_account"`
 	State string `query:"state" enum:"jump_off,not_released,secret_frozen"`
@@ -99,7 +96,7 @@ type AccountQuery struct {
 
 // ListPage returns a page of matching accounts and their total number.
 func (c AccountsService) ListPage(ctx context.Context, q AccountQuery) (AccountList, error) {
-	return get[AccountList](ctx, c.transport, withQuery("accounts", paramsOf(q)))
+	return OpListAccounts.call(ctx, c.transport, q)
 }
 
 // AccountNames maps AppIDs to names of accounts.
@@ -107,36 +104,40 @@ type AccountNames struct {
 	Names map[string]string `json:"names" doc:"names by AppID; accounts that are unknown, unnamed or not visible to the caller are omitted"`
 }
 
+// AccountNamesQuery selects accounts whose names are returned.
+type AccountNamesQuery struct {
+	AppIDs []string `query:"of" maxItems:"1000" doc:"AppIDs, separated by commas"`
+}
+
 // ListNames returns the names of the given accounts.
 func (c AccountsService) ListNames(ctx context.Context, appids []string) (map[string]string, error) {
-	reply, err := get[AccountNames](ctx, c.transport, withQuery("account-names", params{"of": appids}))
+	reply, err := OpCompleteAccounts.call(ctx, c.transport, AccountNamesQuery{appids})
 	return reply.Names, err
 }
 
 // List returns at most limit accounts whose AppID follows cursor, sorted by AppID. limit 0 selects the server's default page size.
 func (c AccountsService) List(ctx context.Context, cursor string, limit int) ([]Account, error) {
-	reply, err := get[AccountList](ctx, c.transport, withQuery("accounts", params{"after": cursor, "limit": limit}))
+	reply, err := OpListAccounts.call(ctx, c.transport, AccountQuery{After: cursor, Limit: limit})
 	return reply.Accounts, err
 }
 
 // Get returns one account, or a *Problem with status 404 if the account does not exist.
 func (c AccountsService) Get(ctx context.Context, appid string) (Account, error) {
-	return get[Account](ctx, c.transport, accountPath(appid))
+	return OpGetAccount.call(ctx, c.transport, Empty{}, appid)
 }
 
-// changeAccount makes a call that changes an account, and checks that the response contains this account.
-func (c *transport) changeAccount(ctx context.Context, method, appid string, body any, rest ...string) error {
-	var a Account
-	err := c.admin(ctx, method, accountPath(appid, rest...), body, &a)
-	if err == nil && a.AppID != appid {
-		err = c.invalidResponse(method, "/admin/v1/"+accountPath(appid, rest...), "it tells of account %q", a.AppID)
+// changeAccount makes a call that changes an account, and checks that the response contains this account. path begins with its AppID.
+func changeAccount[In any](ctx context.Context, c *transport, op Op[In, Account], in In, path ...any) error {
+	a, err := op.call(ctx, c, in, path...)
+	if err == nil && a.AppID != path[0] {
+		err = c.invalidResponse(op.Method, op.url(path...), "it is about account %q", a.AppID)
 	}
 	return err
 }
 
 // Set creates or replaces an account.
 func (c AccountsService) Set(ctx context.Context, appid string, a AccountPut) error {
-	return c.changeAccount(ctx, http.MethodPut, appid, a)
+	return changeAccount(ctx, c.transport, OpPutAccount, a, appid)
 }
 
 // Deletion lists the objects that are deleted with an account or a platform, and the objects that block its deletion.
@@ -153,53 +154,73 @@ type DeletionCount struct {
 	Count int    `json:"count"`
 }
 
+// DeletionQuery is the query with which a deletion only lists the objects that it would delete.
+type DeletionQuery struct {
+	DryRun bool `query:"dry_run" doc:"if true, deletes nothing and lists what would be deleted and what prevents deletion"`
+}
+
 // Delete deletes an account. With dryRun, Delete only reports which objects would be deleted and which objects block the deletion;
 // without dryRun, Delete returns a *Problem with status 409 if an object blocks the deletion.
 func (c AccountsService) Delete(ctx context.Context, appid string, dryRun bool) (d Deletion, err error) {
-	return c.deleteWhole(ctx, accountPath(appid), appid, dryRun)
+	return c.deleteWhole(ctx, OpDeleteAccount, appid, dryRun)
 }
 
-func (c *transport) deleteWhole(ctx context.Context, path, appid string, dryRun bool) (d Deletion, err error) {
-	err = c.admin(ctx, http.MethodDelete, withQuery(path, params{"dry_run": dryRun}), nil, &d)
+func (c *transport) deleteWhole(ctx context.Context, op Op[DeletionQuery, Deletion], appid string, dryRun bool) (Deletion, error) {
+	d, err := op.call(ctx, c, DeletionQuery{dryRun}, appid)
 	if err == nil && (d.AppID != appid || d.Deleted && dryRun) {
-		err = c.invalidResponse(http.MethodDelete, "/admin/v1/"+path, "it tells of %q, deleted: %v", d.AppID, d.Deleted)
+		err = c.invalidResponse(op.Method, op.url(appid), "it is about %q, deleted: %v", d.AppID, d.Deleted)
 	}
 	return d, err
 }
 
+// VersionsPut is the list of the existing versions of a Mini Program.
+type VersionsPut struct {
+	Versions []string `json:"versions"`
+}
+
 // SetVersions sets which versions of a Mini Program exist.
 func (c AccountsService) SetVersions(ctx context.Context, appid string, versions []string) error {
-	return c.changeAccount(ctx, http.MethodPut, appid, map[string]any{"versions": append([]string{}, versions...)}, "versions")
+	return changeAccount(ctx, c.transport, OpSetVersions, VersionsPut{append([]string{}, versions...)}, appid)
+}
+
+// RulesEnabledPut enables or disables all rules of an account.
+type RulesEnabledPut struct {
+	Open bool `json:"open"`
 }
 
 // SetRulesEnabled switches all rules of an account on or off.
 func (c AccountsService) SetRulesEnabled(ctx context.Context, appid string, open bool) error {
-	return c.changeAccount(ctx, http.MethodPut, appid, map[string]any{"open": open}, "jump")
+	return changeAccount(ctx, c.transport, OpSetRulesEnabled, RulesEnabledPut{open}, appid)
 }
 
 // RevokeTokens revokes all access tokens of an account immediately, including the tokens of third-party platforms.
 func (c AccountsService) RevokeTokens(ctx context.Context, appid string) error {
-	return c.changeAccount(ctx, http.MethodDelete, appid, nil, "tokens")
+	return changeAccount(ctx, c.transport, OpRevokeTokens, Empty{}, appid)
+}
+
+// MemberPut is the role of a user in an account.
+type MemberPut struct {
+	Role string `json:"role" enum:"admin,developer,trial"`
 }
 
 // SetMember gives a user a role: admin, developer or trial.
 func (c AccountsService) SetMember(ctx context.Context, appid, user, role string) error {
-	return c.changeAccount(ctx, http.MethodPut, appid, map[string]any{"role": role}, "members", user)
+	return changeAccount(ctx, c.transport, OpPutMember, MemberPut{role}, appid, user)
 }
 
 // DeleteMember removes a user's role.
 func (c AccountsService) DeleteMember(ctx context.Context, appid, user string) error {
-	return c.changeAccount(ctx, http.MethodDelete, appid, nil, "members", user)
+	return changeAccount(ctx, c.transport, OpDeleteMember, Empty{}, appid, user)
 }
 
 // Create links a service account with a Mini Program.
 func (c LinksService) Create(ctx context.Context, service, miniProgram string) error {
-	return c.changeAccount(ctx, http.MethodPut, service, nil, "links", miniProgram)
+	return changeAccount(ctx, c.transport, OpPutLink, Empty{}, service, miniProgram)
 }
 
 // Delete removes a link.
 func (c LinksService) Delete(ctx context.Context, service, miniProgram string) error {
-	return c.changeAccount(ctx, http.MethodDelete, service, nil, "links", miniProgram)
+	return changeAccount(ctx, c.transport, OpDeleteLink, Empty{}, service, miniProgram)
 }
 
 // Quota is the remaining quota of an account.
@@ -210,7 +231,7 @@ type Quota struct {
 
 // GetQuota returns the number of publishes that an account has left this month, and the hour of its last publish.
 func (c AccountsService) GetQuota(ctx context.Context, appid string) (Quota, error) {
-	return get[Quota](ctx, c.transport, accountPath(appid, "quota"))
+	return OpGetQuota.call(ctx, c.transport, Empty{}, appid)
 }
 
 // Requirement is a precondition of an ability.
@@ -235,7 +256,7 @@ type AbilityList struct {
 // ListAbilities lists the abilities of an account, with the unfulfilled requirements of each ability that is not allowed. If the
 // account does not exist, the result is a *Problem with status 404.
 func (c AccountsService) ListAbilities(ctx context.Context, appid string) ([]Ability, error) {
-	reply, err := get[AbilityList](ctx, c.transport, accountPath(appid, "abilities"))
+	reply, err := OpListAbilities.call(ctx, c.transport, Empty{}, appid)
 	return reply.Abilities, err
 }
 
@@ -282,17 +303,19 @@ func (l AccountLink) Waits() string {
 
 // List lists the links of a service account in all states. If the account does not exist, the result is a *Problem with status 404.
 func (c LinksService) List(ctx context.Context, service string) ([]AccountLink, error) {
-	return c.links(ctx, http.MethodGet, nil, service)
+	reply, err := OpListLinks.call(ctx, c.transport, Empty{}, service)
+	return reply.Links, err
 }
 
-// links makes a call whose response contains all links of a service account.
-func (c *transport) links(ctx context.Context, method string, body any, service string, rest ...string) ([]AccountLink, error) {
-	reply, err := send[AccountLinkList](ctx, c, method, accountPath(service, append([]string{"links"}, rest...)...), body)
-	return reply.Links, err
+// LinkDecision is the decision of the administrator of one side about a link or its removal.
+type LinkDecision struct {
+	Side    string `json:"side" enum:"account,mini_program"`
+	Approve bool   `json:"approve"`
 }
 
 // Confirm accepts or rejects a link or its removal on behalf of the administrator of one side, SideAccount or SideMiniProgram. Confirm
 // returns the links of the service account. If no decision of the given side is pending, the result is a *Problem with status 422.
 func (c LinksService) Confirm(ctx context.Context, service, miniProgram, side string, agree bool) ([]AccountLink, error) {
-	return c.links(ctx, http.MethodPost, map[string]any{"side": side, "approve": agree}, service, miniProgram, "confirm")
+	reply, err := OpConfirmLink.call(ctx, c.transport, LinkDecision{side, agree}, service, miniProgram)
+	return reply.Links, err
 }

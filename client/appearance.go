@@ -49,14 +49,14 @@ func (a Appearance) Put() AppearancePut {
 
 // GetAppearance returns the branding of an account on the pages that buyers see. If no branding is set, the result contains only the AppID.
 func (c AccountsService) GetAppearance(ctx context.Context, appid string) (Appearance, error) {
-	return get[Appearance](ctx, c.transport, accountPath(appid, "appearance"))
+	return OpGetAppearance.call(ctx, c.transport, Empty{}, appid)
 }
 
 // SetAppearance sets the branding of an account and returns the new branding.
 func (c AccountsService) SetAppearance(ctx context.Context, appid string, want AppearancePut) (Appearance, error) {
-	a, err := put[Appearance](ctx, c.transport, accountPath(appid, "appearance"), want)
+	a, err := OpPutAppearance.call(ctx, c.transport, want, appid)
 	if err == nil && a.AppID != appid {
-		err = c.invalidResponse(http.MethodPut, "/admin/v1/"+accountPath(appid, "appearance"), "it tells of account %q", a.AppID)
+		err = c.invalidResponse(http.MethodPut, OpPutAppearance.url(appid), "it is about account %q", a.AppID)
 	}
 	return a, err
 }

@@ -12,19 +12,25 @@ import (
 	"time"
 )
 
+// ExportAllRequest is a request for an archive.
+type ExportAllRequest struct {
+	// The schema sets no length limits, because an error about a violated limit would quote the passphrase.
+	Passphrase string   `json:"passphrase" doc:"at least 12 characters; with it, the archive reveals every secret of the server"`
+	Accounts   []string `json:"accounts,omitempty" maxItems:"1000" doc:"AppIDs: only their data, for importAccounts"`
+}
+
 // Export writes an archive of the entire server state to w; the keys in the archive are encrypted with a passphrase of at least 12
 // characters. The duration grows with the size of the state; limit the duration with ctx. After an error, the written data is not a
 // valid archive. With AppIDs of accounts and platforms, the archive contains only their data, for AccountsService.ImportArchive.
 func (c ArchiveService) Export(ctx context.Context, passphrase string, appids []string, w io.Writer) error {
-	body, err := encode(struct {
-		Passphrase string   `json:"passphrase"`
-		Accounts   []string `json:"accounts,omitempty"`
-	}{passphrase, appids})
+	in := ExportAllRequest{passphrase, appids}
+	body, err := encode(in)
 	if err != nil {
 		return err
 	}
-	return c.pour(ctx, request{method: http.MethodPost, path: "/admin/v1/export", bearer: c.options.AdminToken,
-		contentType: "application/json", body: bytes.NewReader(body)}, "application/gzip", w)
+	r := OpExportAll.request(c.transport, in)
+	r.contentType, r.body = "application/json", bytes.NewReader(body)
+	return c.pour(ctx, r, "application/gzip", w)
 }
 
 // pour makes a call and copies the response to w; the response must have the content type kind.
@@ -90,7 +96,8 @@ type Drill struct {
 
 // RecordDrill records the result of a drill in the audit log, so that the console and the command doctor can show the last drill.
 func (c ArchiveService) RecordDrill(ctx context.Context, d Drill) error {
-	return c.admin(ctx, http.MethodPost, "drills", d, &d)
+	_, err := OpRecordDrill.call(ctx, c.transport, d)
+	return err
 }
 
 const ndjson = "application/x-ndjson"
@@ -98,16 +105,17 @@ const ndjson = "application/x-ndjson"
 // Export writes all rules to w as JSON lines, from one consistent snapshot. The duration grows with the number of rules; limit the
 // duration with ctx. After an error, the written lines are incomplete.
 func (c RulesService) Export(ctx context.Context, w io.Writer) error {
-	return c.exportLines(ctx, "rules", w)
+	return c.pour(ctx, OpExportRules.request(c.transport, Empty{}), ndjson, w)
 }
 
 // Export writes all accounts like RulesService.Export; the lines contain no account secrets.
 func (c AccountsService) Export(ctx context.Context, w io.Writer) error {
-	return c.exportLines(ctx, "accounts", w)
+	return c.pour(ctx, OpExportAccounts.request(c.transport, Empty{}), ndjson, w)
 }
 
-func (c *transport) exportLines(ctx context.Context, kind string, w io.Writer) error {
-	return c.pour(ctx, request{method: http.MethodGet, path: "/admin/v1/export/" + kind, bearer: c.options.AdminToken}, ndjson, w)
+// ImportQuery contains the options of an import.
+type ImportQuery struct {
+	DryRun bool `query:"dry_run" doc:"if true, only checks the lines"`
 }
 
 // Imported is the result of an import, or the expected result with a dry run.
@@ -122,25 +130,26 @@ type Imported struct {
 // Import imports JSON lines in the format of Export, each at most 16 KiB, either all of them or none. A *Problem with status 422
 // names the first invalid lines, at most 20. The duration grows with the number of lines; limit the duration with ctx.
 func (c RulesService) Import(ctx context.Context, lines io.Reader, dryRun bool) (Imported, error) {
-	return c.importLines(ctx, "rules", lines, dryRun)
+	return c.importLines(ctx, OpImportRules, lines, dryRun)
 }
 
 // Import imports accounts like RulesService.Import. An existing account keeps its secret if the line contains no secret.
 func (c AccountsService) Import(ctx context.Context, lines io.Reader, dryRun bool) (Imported, error) {
-	return c.importLines(ctx, "accounts", lines, dryRun)
+	return c.importLines(ctx, OpImportAccounts, lines, dryRun)
 }
 
 // ImportArchive adds the accounts of an archive, with their rules, codes and tokens, to another cell of the server that exported it.
 func (c AccountsService) ImportArchive(ctx context.Context, passphrase string, archive io.Reader) (done Imported, err error) {
-	r := request{method: http.MethodPost, path: "/admin/v1/import/accounts", contentType: "application/gzip",
-		passphrase: base64.StdEncoding.EncodeToString([]byte(passphrase))}
+	r := OpImportAccounts.request(c.transport, ImportQuery{})
+	r.contentType, r.passphrase = "application/gzip", base64.StdEncoding.EncodeToString([]byte(passphrase))
 	err = c.sendLines(ctx, r, archive, &done)
 	return done, err
 }
 
-func (c *transport) importLines(ctx context.Context, kind string, lines io.Reader, dryRun bool) (done Imported, err error) {
-	r := request{method: http.MethodPost, path: "/admin/v1/import/" + kind, contentType: ndjson, query: params{"dry_run": dryRun}.values()}
-	err = c.sendLines(ctx, r, lines, &done)
+func (c *transport) importLines(ctx context.Context, op Op[ImportQuery, Imported], lines io.Reader, dryRun bool) (done Imported, _ error) {
+	r := op.request(c, ImportQuery{dryRun})
+	r.contentType = ndjson
+	err := c.sendLines(ctx, r, lines, &done)
 	return done, err
 }
 

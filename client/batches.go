@@ -3,8 +3,6 @@ package client
 import (
 	"context"
 	"io"
-	"net/http"
-	"net/url"
 	"time"
 )
 
@@ -47,16 +45,14 @@ type BatchList struct {
 
 // List lists applications of all accounts, oldest first.
 func (c BatchesService) List(ctx context.Context, q BatchQuery) ([]Batch, error) {
-	reply, err := get[BatchList](ctx, c.transport, withQuery("batches", paramsOf(q)))
+	reply, err := OpListBatches.call(ctx, c.transport, q)
 	return reply.Batches, err
 }
 
 // Get returns one application, or a *Problem with status 404 if the application does not exist.
 func (c BatchesService) Get(ctx context.Context, id int64) (Batch, error) {
-	return get[Batch](ctx, c.transport, batchPath(id))
+	return OpGetBatch.call(ctx, c.transport, Empty{}, id)
 }
-
-func batchPath(id int64, rest ...string) string { return pathOf("batches", id, rest...) }
 
 // CodeSelection selects codes of a batch; a code that is selected in several ways counts once.
 type CodeSelection struct {
@@ -80,6 +76,18 @@ type CodeChange struct {
 	Note  string `json:"note,omitempty"`
 }
 
+// CodeStateChange is the request of CodesService.Update.
+type CodeStateChange struct {
+	CodeChange
+	Action string `json:"action" enum:"freeze,unfreeze,void,redeem"`
+}
+
+// Deactivation is the request of CodesService.Deactivate.
+type Deactivation struct {
+	CodeChange
+	EffectiveAt time.Time `json:"effective_at,omitzero"`
+}
+
 // CodesChanged is the result of a change of codes.
 type CodesChanged struct {
 	Codes   int64  `json:"codes" doc:"number of codes selected"`
@@ -90,27 +98,21 @@ type CodesChanged struct {
 // Update freezes, unfreezes, voids or redeems codes. If some of several codes have been redeemed already, only the remaining codes
 // are redeemed; compare the counts in the result.
 func (c CodesService) Update(ctx context.Context, id int64, did string, change CodeChange) (CodesChanged, error) {
-	return post[CodesChanged](ctx, c.transport, batchPath(id, "states"), struct {
-		CodeChange
-		Action string `json:"action"`
-	}{change, did})
+	return OpChangeCodes.call(ctx, c.transport, CodeStateChange{change, did}, id)
 }
 
 // Deactivate deactivates codes at the time t; the zero time means immediately.
 func (c CodesService) Deactivate(ctx context.Context, id int64, t time.Time, change CodeChange) (CodesChanged, error) {
-	return post[CodesChanged](ctx, c.transport, batchPath(id, "deactivations"), struct {
-		CodeChange
-		At time.Time `json:"effective_at,omitzero"`
-	}{change, t})
+	return OpDeactivateCodes.call(ctx, c.transport, Deactivation{change, t}, id)
 }
 
 // Activation makes a range of codes open a page from EffectiveAt on; the zero time means immediately. Actor and Note are recorded in
 // the history of the codes; an empty Actor means "admin".
 type Activation struct {
-	From        int64       `json:"code_start"`
-	To          int64       `json:"code_end"`
+	From        int64       `json:"code_start" minimum:"0"`
+	To          int64       `json:"code_end" minimum:"0"`
 	Binding     CodeBinding `json:"binding"`
-	EffectiveAt time.Time   `json:"effective_at,omitzero"`
+	EffectiveAt time.Time   `json:"effective_at,omitzero" doc:"time at which the change takes effect; default: now"`
 	Actor       string      `json:"actor,omitempty"`
 	Note        string      `json:"note,omitempty"`
 }
@@ -118,7 +120,13 @@ type Activation struct {
 // Schedule activates codes of a batch. If the range overlaps a different range that has been activated, the result is a *Problem
 // with status 409.
 func (c CodesService) Schedule(ctx context.Context, id int64, a Activation) (CodesChanged, error) {
-	return post[CodesChanged](ctx, c.transport, batchPath(id, "activations"), a)
+	return OpActivateCodes.call(ctx, c.transport, a, id)
+}
+
+// CodeEventQuery selects events of a batch's codes.
+type CodeEventQuery struct {
+	After int64 `query:"after" minimum:"0" doc:"only events with a greater seq"`
+	Limit int   `query:"limit" default:"100" minimum:"1" maximum:"1000"`
 }
 
 // CodeEventList is a page of events of codes.
@@ -129,23 +137,30 @@ type CodeEventList struct {
 // ListEvents lists at most limit events of a batch's codes, oldest first, after the event whose Seq is start; limit 0 selects the server's
 // default page size. The list includes scheduled events. If the batch does not exist, the result is a *Problem with status 404.
 func (c CodesService) ListEvents(ctx context.Context, id, start int64, limit int) ([]CodeEvent, error) {
-	reply, err := get[CodeEventList](ctx, c.transport, withQuery(batchPath(id, "events"), params{"after": start, "limit": limit}))
+	reply, err := OpListCodeEvents.call(ctx, c.transport, CodeEventQuery{start, limit}, id)
 	return reply.Events, err
+}
+
+// RetargetRequest is the request of Retarget.
+type RetargetRequest struct {
+	From     int64  `json:"code_start" minimum:"0"`
+	To       int64  `json:"code_end" minimum:"0"`
+	WxaAppID string `json:"wxa_appid"`
+	WxaPath  string `json:"wxa_path"`
+	WxaType  int    `json:"wxa_type,omitempty" minimum:"0" maximum:"2"`
+	Actor    string `json:"actor,omitempty"`
 }
 
 // CodesRetargeted is the result of Retarget.
 type CodesRetargeted struct {
-	CodesChanged     // Changed counts the codes that are active or scheduled to become active.
-	Activations  int `json:"activations" doc:"number of activations renewed"`
+	Activations int   `json:"activations" doc:"number of activations renewed"`
+	Codes       int64 `json:"codes" doc:"number of codes selected"`
+	Changed     int64 `json:"changed" doc:"number of active or scheduled codes that now open the other page"`
 }
 
 // Retarget makes the active codes in a range open the page of b; Retarget ignores the fields of b that do not describe the page.
 func (c CodesService) Retarget(ctx context.Context, id int64, r CodeRange, b CodeBinding, actor string) (CodesRetargeted, error) {
-	body := map[string]any{"code_start": r.From, "code_end": r.To, "wxa_appid": b.WxaAppID, "wxa_path": b.WxaPath, "wxa_type": b.WxaType}
-	if actor != "" {
-		body["actor"] = actor
-	}
-	return post[CodesRetargeted](ctx, c.transport, batchPath(id, "retarget"), body)
+	return OpRetargetCodes.call(ctx, c.transport, RetargetRequest{r.From, r.To, b.WxaAppID, b.WxaPath, b.WxaType, actor}, id)
 }
 
 // StoredCode is a code with its state and history.
@@ -192,9 +207,23 @@ type CodeEvent struct {
 	Warning     string       `json:"warning,omitempty"`
 }
 
+// CodeLookup is the request of CodesService.Get.
+type CodeLookup struct {
+	CodeURL       string `json:"code_url,omitempty"`
+	Code          string `json:"code,omitempty"`
+	ApplicationID int64  `json:"application_id,omitempty"`
+	CodeIndex     *int64 `json:"code_index,omitempty"`
+}
+
 // Get returns a code of any account.
 func (c CodesService) Get(ctx context.Context, name CodeName) (StoredCode, error) {
-	return post[StoredCode](ctx, c.transport, "codes/lookup", name.fields())
+	lookup := CodeLookup{ApplicationID: name.ID, CodeIndex: &name.Index}
+	if name.URL != "" {
+		lookup = CodeLookup{CodeURL: name.URL}
+	} else if name.Code != "" {
+		lookup = CodeLookup{Code: name.Code}
+	}
+	return OpLookupCode.call(ctx, c.transport, lookup)
 }
 
 // OpenID is the identifier of a user under one account.
@@ -202,10 +231,15 @@ type OpenID struct {
 	OpenID string `json:"openid"`
 }
 
+// OpenIDQuery selects an account, and the namespace of a user ID.
+type OpenIDQuery struct {
+	AppID     string `query:"appid" required:"true"`
+	Namespace string `query:"namespace" default:"default"`
+}
+
 // GetOpenID returns the openid of a user under an account. namespace is the namespace of the user's scan key; "" = default.
 func (c AccountsService) GetOpenID(ctx context.Context, appid, user, namespace string) (string, error) {
-	reply, err := get[OpenID](ctx, c.transport, withQuery("users/"+url.PathEscape(user)+"/openid",
-		params{"appid": appid, "namespace": namespace}))
+	reply, err := OpGetOpenID.call(ctx, c.transport, OpenIDQuery{appid, namespace}, user)
 	return reply.OpenID, err
 }
 
@@ -233,7 +267,7 @@ const MaxSerials = 10_000
 // another code has the serial number.
 func (c CodesService) BindSerials(ctx context.Context, batch int64, serials []SerialBinding, replace bool,
 	actor string) (CodesChanged, error) {
-	return put[CodesChanged](ctx, c.transport, batchPath(batch, "serials"), SerialsPut{serials, replace, actor})
+	return OpBindSerials.call(ctx, c.transport, SerialsPut{serials, replace, actor}, batch)
 }
 
 // NewImport is a batch for codes that another system produced.
@@ -253,7 +287,14 @@ type NewImport struct {
 // same data. A *Problem with status 409 means that the account used the ISV number for another application, or that the ID belongs
 // to another application.
 func (c BatchesService) CreateImport(ctx context.Context, account string, n NewImport) (Batch, error) {
-	return post[Batch](ctx, c.transport, accountPath(account, "imported-batches"), n)
+	return OpCreateImport.call(ctx, c.transport, n, account)
+}
+
+// CodeImportQuery describes the lines of ImportCodes.
+type CodeImportQuery struct {
+	Line  int64  `query:"line" default:"1" minimum:"1" doc:"number of the first line, for error messages"`
+	Start int64  `query:"code_start" default:"0" minimum:"0" doc:"index of the first text, if the template has {token:N}"`
+	Actor string `query:"actor"`
 }
 
 // CodesImported is the result of ImportCodes.
@@ -267,19 +308,11 @@ type CodesImported struct {
 const MaxImportLines = 50_000
 
 // ImportCodes imports codes that another system produced, either all lines or none. The lines are in index order and have the four
-// columns of a wire API download. Lines that an earlier call imported change nothing. first is the line number of the first line in
-// the source file; a *Problem with status 422 names the invalid line.
-func (c BatchesService) ImportCodes(ctx context.Context, batch, first int64, actor string, lines io.Reader) (done CodesImported,
-	err error) {
-	return c.ImportTexts(ctx, batch, first, 0, actor, lines)
-}
-
-// ImportTexts is like ImportCodes, for a batch whose text template contains {token:N}. Each line is the printed text of one code;
-// start is the code index of the first line.
-func (c BatchesService) ImportTexts(ctx context.Context, batch, first, start int64, actor string, lines io.Reader) (done CodesImported,
-	err error) {
-	r := request{method: http.MethodPut, path: "/admin/v1/" + batchPath(batch, "imported-codes"), contentType: "text/plain",
-		query: params{"line": first, "code_start": start, "actor": actor}.values()}
+// columns of a wire API download; if the text template of the batch contains {token:N}, each line is the printed text of one code. Lines
+// that an earlier call imported change nothing. A *Problem with status 422 names the invalid line.
+func (c BatchesService) ImportCodes(ctx context.Context, batch int64, q CodeImportQuery, lines io.Reader) (done CodesImported, err error) {
+	r := OpImportCodes.request(c.transport, q, batch)
+	r.contentType = "text/plain"
 	err = c.sendLines(ctx, r, lines, &done)
 	return done, err
 }
@@ -302,5 +335,5 @@ type ImportUndone struct {
 // UndoImport removes codes that were imported by mistake, several thousand per call. Repeat the call while More is true. If the
 // application has other events than imports, the result is a *Problem with status 409.
 func (c BatchesService) UndoImport(ctx context.Context, batch int64, w ImportToUndo) (ImportUndone, error) {
-	return post[ImportUndone](ctx, c.transport, batchPath(batch, "undo-import"), w)
+	return OpUndoImport.call(ctx, c.transport, w, batch)
 }

@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"net/url"
 	"time"
 )
 
@@ -46,15 +45,15 @@ type RecordedCall struct {
 
 // CallQuery selects calls; the zero value selects the newest calls.
 type CallQuery struct {
-	RID     string `query:"rid"` // Request ID; an empty RID, Account or Path matches all calls.
-	Account string `query:"account"`
-	Path    string `query:"path"`
-	ErrCode int    `query:"errcode"` // 0 = any
-	Failed  bool   `query:"failed"`  // Failed selects only calls with an errcode other than 0.
+	RID     string `query:"rid" doc:"only the call with this request ID"` // An empty RID, Account or Path matches all calls.
+	Account string `query:"account" doc:"only calls of this account"`
+	Path    string `query:"path" doc:"only calls of this endpoint"`
+	ErrCode int    `query:"errcode" doc:"only calls with this errcode; 0 or omitted = any"`
+	Failed  bool   `query:"failed" doc:"only calls whose errcode is not 0"`
 	// After is the field Next of an earlier page; After selects only calls after that page, oldest first. If After is "", the newest
 	// calls are returned, newest first.
-	After string `query:"after"`
-	Limit int    `query:"limit"` // 0 = 100
+	After string `query:"after" maxLength:"64" doc:"only calls after this position, oldest first"`
+	Limit int    `query:"limit" default:"100" minimum:"1" maximum:"1000"`
 }
 
 // CallPage is a page of calls. Next is the value of After for the following page.
@@ -67,13 +66,13 @@ type CallPage struct {
 // List lists the latest calls of the wire API; the server keeps the last 1,000 calls in memory. Only a server with --dev or
 // --emulator keeps calls in memory; each node keeps its own calls.
 func (c CallsService) List(ctx context.Context, q CallQuery) (CallPage, error) {
-	return get[CallPage](ctx, c.transport, withQuery("emulator/calls", paramsOf(q)))
+	return OpListRecentCalls.call(ctx, c.transport, q)
 }
 
 // Get returns a call of the wire API by its request ID, which is part of the errmsg. If no call with the request ID is kept, the
 // result is a *Problem with status 404.
 func (c CallsService) Get(ctx context.Context, rid string) (Call, error) {
-	return get[Call](ctx, c.transport, "calls/"+url.PathEscape(rid))
+	return OpGetCall.call(ctx, c.transport, Empty{}, rid)
 }
 
 // SearchRange describes which part of the call log the server searched to produce a response.
@@ -114,7 +113,7 @@ type CallLogPage struct {
 // ListPersisted lists the calls with an account's token or secret, on all nodes in the last seven days, newest first. A page can
 // contain few or no calls even though Next indicates older calls.
 func (c CallsService) ListPersisted(ctx context.Context, q CallLogQuery) (CallLogPage, error) {
-	return get[CallLogPage](ctx, c.transport, withQuery("calls", paramsOf(q)))
+	return OpListCalls.call(ctx, c.transport, q)
 }
 
 // CallError counts the failed calls of one endpoint with one errcode.
@@ -136,6 +135,5 @@ type CallErrorList struct {
 // ListErrors groups failed calls of the log by endpoint and errcode. One response covers a part of the log: see SearchRange. An empty
 // account or path, or the errcode 0, matches all calls.
 func (c CallsService) ListErrors(ctx context.Context, account, path string, errcode int, prev int64) (CallErrorList, error) {
-	return get[CallErrorList](ctx, c.transport, withQuery("call-errors",
-		params{"account": account, "path": path, "errcode": errcode, "before": prev}))
+	return OpListCallErrors.call(ctx, c.transport, CallSearch{Account: account, Path: path, ErrCode: errcode, Before: prev})
 }

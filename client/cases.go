@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"time"
 )
@@ -38,6 +37,11 @@ type Case struct {
 	HasRevision
 }
 
+// CaseList is a list of cases without their alarms.
+type CaseList struct {
+	Cases []Case `json:"cases"`
+}
+
 // CaseQuery selects cases; the zero value selects the newest 100 cases.
 type CaseQuery struct {
 	Owner    string `query:"owner" maxLength:"128" doc:"AppID: only cases of this account; default: all visible accounts"`
@@ -49,31 +53,33 @@ type CaseQuery struct {
 
 // ListCases returns cases without their alarms, newest first.
 func (c AlarmsService) ListCases(ctx context.Context, q CaseQuery) ([]Case, error) {
-	reply, err := get[struct {
-		Cases []Case `json:"cases"`
-	}](ctx, c.transport, withQuery("cases", paramsOf(q)))
+	reply, err := OpListCases.call(ctx, c.transport, q)
 	return reply.Cases, err
 }
 
 // GetCase returns a case with its alarms.
 func (c AlarmsService) GetCase(ctx context.Context, id int64) (Case, error) {
-	return get[Case](ctx, c.transport, casePath(id))
+	return OpGetCase.call(ctx, c.transport, Empty{}, id)
 }
 
 // CreateCase creates a case, and acknowledges the alarms that it contains.
 func (c AlarmsService) CreateCase(ctx context.Context, item NewCase) (Case, error) {
-	return post[Case](ctx, c.transport, "cases", item)
+	return OpCreateCase.call(ctx, c.transport, item)
 }
 
 // UpdateCase changes a case. It acknowledges the alarms that are added.
 func (c AlarmsService) UpdateCase(ctx context.Context, id int64, item CasePut) (Case, error) {
-	return put[Case](ctx, c.transport, casePath(id), item)
+	return OpPutCase.call(ctx, c.transport, item, id)
+}
+
+// CaseSheetQuery selects the form of a case's report.
+type CaseSheetQuery struct {
+	Format   string `query:"format" enum:"pdf,html" default:"pdf"`
+	Language string `query:"language" enum:"en,zh" default:"en" doc:"language of the report"`
 }
 
 // WriteCaseSheet writes the report of a case to w, as pdf or html, in a language, en or zh. After an error, the written file is
 // incomplete.
 func (c AlarmsService) WriteCaseSheet(ctx context.Context, id int64, format, language string, w io.Writer) error {
-	return c.exportTable(ctx, casePath(id)+"/sheet", format, params{"language": language}, w)
+	return c.pour(ctx, OpGetCaseSheet.request(c.transport, CaseSheetQuery{format, language}, id), fileTypes[format], w)
 }
-
-func casePath(id int64) string { return fmt.Sprintf("cases/%d", id) }

@@ -3,7 +3,6 @@ package client
 import (
 	"context"
 	"io"
-	"net/http"
 	"regexp"
 	"strconv"
 	"time"
@@ -192,6 +191,13 @@ type CodeRun struct {
 	OpenAlarms []int64      `json:"open_alarms,omitempty" answer:"optional" doc:"indexes of the codes with an open alarm, that is, not dismissed"`
 }
 
+// CodeRunQuery selects a range of codes.
+type CodeRunQuery struct {
+	From  int64 `query:"from" minimum:"0"`
+	To    int64 `query:"to" minimum:"0" doc:"last code_index; default: the last of the application"`
+	Limit int   `query:"limit" default:"100" minimum:"1" maximum:"1000"`
+}
+
 // CodeRuns contains the states of the codes in a range.
 type CodeRuns struct {
 	Runs []CodeRun `json:"runs" doc:"runs in index order, without gaps"`
@@ -201,11 +207,16 @@ type CodeRuns struct {
 // ListRuns returns the current states of the codes in a range; a To of 0 means the end of the application. ListRuns returns at most
 // limit ranges (CodeRun), and sets More if ranges are left over; limit 0 selects the server's default page size.
 func (c CodesService) ListRuns(ctx context.Context, id int64, r CodeRange, limit int) (CodeRuns, error) {
-	return get[CodeRuns](ctx, c.transport, withQuery(batchPath(id, "runs"), params{"from": r.From, "to": r.To, "limit": limit}))
+	return OpListCodeRuns.call(ctx, c.transport, CodeRunQuery{r.From, r.To, limit}, id)
+}
+
+// CodeQuery selects a range of at most 50,000 codes.
+type CodeQuery struct {
+	From int64 `query:"from" minimum:"0"`
+	To   int64 `query:"to" minimum:"0" doc:"last code_index"`
 }
 
 // Export writes the codes of a range, at most 50,000, to w as CSV: index, code and code text. After an error, the CSV is incomplete.
 func (c CodesService) Export(ctx context.Context, id int64, r CodeRange, w io.Writer) error {
-	return c.pour(ctx, request{method: http.MethodGet, path: "/admin/v1/" + batchPath(id, "codes"),
-		query: params{"from": r.From, "to": r.To}.values(), bearer: c.options.AdminToken}, "text/csv", w)
+	return c.pour(ctx, OpListCodes.request(c.transport, CodeQuery(r), id), "text/csv", w)
 }

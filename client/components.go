@@ -30,6 +30,12 @@ type ComponentList struct {
 	Components []Component `json:"components"`
 }
 
+// ComponentQuery selects a page of platforms.
+type ComponentQuery struct {
+	After string `query:"after" doc:"only platforms with a greater AppID"`
+	Limit int    `query:"limit" default:"100" minimum:"1" maximum:"1000"`
+}
+
 // ComponentPut is the requested state of a platform. An omitted field remains unchanged.
 type ComponentPut struct {
 	Secret         string    `json:"secret,omitempty" doc:"AppSecret; omit to keep the stored one"`
@@ -62,40 +68,42 @@ type PushList struct {
 	Pushes []Push `json:"pushes"`
 }
 
-// componentPath returns the admin API path of a platform.
-func componentPath(appid string, rest ...string) string { return pathOf("components", appid, rest...) }
+// PushQuery limits the number of messages in a list.
+type PushQuery struct {
+	Limit int `query:"limit" default:"50" minimum:"1" maximum:"1000"`
+}
 
 // List returns at most limit third-party platforms whose AppID follows cursor, sorted by AppID; limit 0 = the default page size.
 func (c ComponentsService) List(ctx context.Context, cursor string, limit int) ([]Component, error) {
-	reply, err := get[ComponentList](ctx, c.transport, withQuery("components", params{"after": cursor, "limit": limit}))
+	reply, err := OpListComponents.call(ctx, c.transport, ComponentQuery{cursor, limit})
 	return reply.Components, err
 }
 
 // Get returns one third-party platform and the accounts that authorised the platform. If the platform does not exist, the result is
 // a *Problem with status 404.
 func (c ComponentsService) Get(ctx context.Context, appid string) (Component, error) {
-	return get[Component](ctx, c.transport, componentPath(appid))
+	return OpGetComponent.call(ctx, c.transport, Empty{}, appid)
 }
 
 // Set creates a third-party platform, or changes the fields that are set in p; existing authorisations remain. If a field is
 // invalid, the result is a *Problem with status 422 that describes the error.
 func (c ComponentsService) Set(ctx context.Context, appid string, p ComponentPut) (Component, error) {
-	component, err := put[Component](ctx, c.transport, componentPath(appid), p)
+	component, err := OpPutComponent.call(ctx, c.transport, p, appid)
 	if err == nil && component.AppID != appid {
-		err = c.invalidResponse(http.MethodPut, "/admin/v1/"+componentPath(appid), "it tells of platform %q", component.AppID)
+		err = c.invalidResponse(http.MethodPut, OpPutComponent.url(appid), "it is about platform %q", component.AppID)
 	}
 	return component, err
 }
 
 // Delete deletes a third-party platform with all its authorisations. With dryRun, Delete only reports the objects that would be deleted.
 func (c ComponentsService) Delete(ctx context.Context, appid string, dryRun bool) (Deletion, error) {
-	return c.deleteWhole(ctx, componentPath(appid), appid, dryRun)
+	return c.deleteWhole(ctx, OpDeleteComponent, appid, dryRun)
 }
 
 // ListPushes lists at most limit messages that were pushed to a platform's event URL, newest first, with the responses; limit 0
 // selects the server's default page size. If the platform does not exist, the result is a *Problem with status 404.
 func (c ComponentsService) ListPushes(ctx context.Context, component string, limit int) ([]Push, error) {
-	reply, err := get[PushList](ctx, c.transport, withQuery(componentPath(component, "pushes"), params{"limit": limit}))
+	reply, err := OpListPushes.call(ctx, c.transport, PushQuery{limit}, component)
 	return reply.Pushes, err
 }
 
@@ -113,7 +121,7 @@ type ComponentGrantList struct {
 
 // ListAuthorizations lists the platforms that an account authorised. For an unknown account, the result is a *Problem with status 404.
 func (c AccountsService) ListAuthorizations(ctx context.Context, appid string) ([]ComponentGrant, error) {
-	reply, err := get[ComponentGrantList](ctx, c.transport, accountPath(appid, "authorizations"))
+	reply, err := OpListAccountAuthorizations.call(ctx, c.transport, Empty{}, appid)
 	return reply.Authorizations, err
 }
 
@@ -125,14 +133,14 @@ type Revoked struct {
 // RevokeAuthorization revokes an account's authorisation of a platform; the tokens of the authorisation become invalid immediately.
 // If the account has not authorised the platform, the result is a *Problem with status 404.
 func (c ComponentsService) RevokeAuthorization(ctx context.Context, component, appid string) error {
-	_, err := remove[Revoked](ctx, c.transport, componentPath(component, "authorizations", appid))
+	_, err := OpRevokeAuthorization.call(ctx, c.transport, Empty{}, component, appid)
 	return err
 }
 
 // RevokeAuthorization works like ComponentsService.RevokeAuthorization, but IfMatch compares the revision of the account, not that of
 // the platform.
 func (c AccountsService) RevokeAuthorization(ctx context.Context, appid, component string) error {
-	_, err := remove[Revoked](ctx, c.transport, accountPath(appid, "authorizations", component))
+	_, err := OpRevokeAccountAuthorization.call(ctx, c.transport, Empty{}, appid, component)
 	return err
 }
 
@@ -145,23 +153,32 @@ type Consent struct {
 	Move           bool   `json:"force_exclusive,omitempty" doc:"if true, exclusive permission sets are revoked from the platform that has them"`
 }
 
+// AuthCode is the response to a Consent.
+type AuthCode struct {
+	AuthCode string `json:"auth_code"`
+}
+
 // Authorize grants a platform's authorisation request and returns the authorization_code. Authorize works only on a server with
 // --dev or --emulator.
 func (c EmulatorService) Authorize(ctx context.Context, a Consent) (code string, err error) {
-	var reply struct {
-		AuthCode string `json:"auth_code"`
-	}
-	err = c.admin(ctx, http.MethodPost, "emulator/authorize", a, &reply)
+	reply, err := OpAuthorize.call(ctx, c.transport, a)
 	return reply.AuthCode, err
+}
+
+// TicketRequest is a request for a component_verify_ticket of a platform.
+type TicketRequest struct {
+	Component string `json:"component"`
+}
+
+// VerifyTicket contains a component_verify_ticket.
+type VerifyTicket struct {
+	Ticket string `json:"component_verify_ticket"`
 }
 
 // CreateTicket creates a component_verify_ticket for a platform, pushes the ticket and returns it. CreateTicket works only on a
 // server with --dev or --emulator.
 func (c EmulatorService) CreateTicket(ctx context.Context, component string) (ticket string, err error) {
-	var reply struct {
-		Ticket string `json:"component_verify_ticket"`
-	}
-	err = c.admin(ctx, http.MethodPost, "emulator/ticket", map[string]any{"component": component}, &reply)
+	reply, err := OpCreateTicket.call(ctx, c.transport, TicketRequest{component})
 	return reply.Ticket, err
 }
 
@@ -191,7 +208,7 @@ type ConsentQuery struct {
 // Get returns the details of a platform's authorisation request. If the reference is invalid, expired or used, the result is a
 // *Problem with status 422.
 func (c ConsentsService) Get(ctx context.Context, q ConsentQuery) (AuthorizationRequest, error) {
-	return post[AuthorizationRequest](ctx, c.transport, "authorizations/lookup", q)
+	return OpLookupAuthorization.call(ctx, c.transport, q)
 }
 
 // ConsentGrant is a person's consent to an authorisation request.
@@ -211,6 +228,6 @@ type ConsentResult struct {
 // with status 409 means that another platform has an exclusive permission set; status 422 means that the consent does not match the
 // request, or that the reference is invalid.
 func (c ConsentsService) Create(ctx context.Context, a ConsentGrant) (location string, err error) {
-	made, err := post[ConsentResult](ctx, c.transport, "authorizations", a)
+	made, err := OpGrantAuthorization.call(ctx, c.transport, a)
 	return made.Location, err
 }

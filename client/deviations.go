@@ -26,15 +26,20 @@ type DeviationList struct {
 	Deviations []Deviation `json:"deviations"`
 }
 
+// DeviationQuery selects the deviations of an account.
+type DeviationQuery struct {
+	Account string `query:"account" maxLength:"64" doc:"AppID; default: all accounts"`
+}
+
 // List lists the deviations of an account, or of all accounts if account is "", sorted by account, endpoint and behaviour; at most 10,000.
 func (c DeviationsService) List(ctx context.Context, account string) ([]Deviation, error) {
-	reply, err := get[DeviationList](ctx, c.transport, withQuery("deviations", params{"account": account}))
+	reply, err := OpListDeviations.call(ctx, c.transport, DeviationQuery{account})
 	return reply.Deviations, err
 }
 
 // Reset clears the deviations of an account, or of all accounts if account is "", and returns the remaining deviations.
 func (c DeviationsService) Reset(ctx context.Context, account string) ([]Deviation, error) {
-	reply, err := remove[DeviationList](ctx, c.transport, withQuery("deviations", params{"account": account}))
+	reply, err := OpResetDeviations.call(ctx, c.transport, DeviationQuery{account})
 	return reply.Deviations, err
 }
 
@@ -62,7 +67,7 @@ type Coverage struct {
 // GetCoverage reports, for each platform behaviour that every program encounters sooner or later, whether it occurred in the calls
 // of an account, or of all accounts if account is "".
 func (c DeviationsService) GetCoverage(ctx context.Context, account string) (Coverage, error) {
-	return get[Coverage](ctx, c.transport, withQuery("deviations/coverage", params{"account": account}))
+	return OpGetDeviationCoverage.call(ctx, c.transport, DeviationQuery{account})
 }
 
 // Behaviour is a documented behaviour of the server in a case where the platform might differ.
@@ -86,6 +91,6 @@ type BehaviourList struct {
 
 // List lists the server's behaviours in cases where the platform might differ, with the evidence level of each.
 func (c BehavioursService) List(ctx context.Context) ([]Behaviour, error) {
-	reply, err := get[BehaviourList](ctx, c.transport, "behaviours")
+	reply, err := OpListBehaviours.call(ctx, c.transport, Empty{})
 	return reply.Behaviours, err
 }

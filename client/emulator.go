@@ -3,8 +3,6 @@ package client
 import (
 	"context"
 	"encoding/json"
-	"net/http"
-	"net/url"
 	"time"
 )
 
@@ -13,42 +11,50 @@ type Clock struct {
 	Now    time.Time `json:"now"`
 	Frozen bool      `json:"frozen"`
 	// RealTime is the time that the clock would show if it had not been moved; zero if the server does not return this time.
-	RealTime time.Time `json:"real_time,omitzero"`
+	RealTime time.Time `json:"real_time" answer:"optional" doc:"time of an unmodified clock"`
 }
 
 // GetClock returns the server's clock.
 func (c EmulatorService) GetClock(ctx context.Context) (Clock, error) {
-	return get[Clock](ctx, c.transport, "emulator/clock")
+	return OpGetClock.call(ctx, c.transport, Empty{})
+}
+
+// ClockInput is a requested change of the clock; the server applies Now first, then Advance, then Freeze.
+type ClockInput struct {
+	Now            *time.Time `json:"now,omitempty" doc:"time to set, in RFC 3339"`
+	Advance        string     `json:"advance,omitempty" doc:"duration by which to move the clock, for example 36h"`
+	Freeze         *bool      `json:"freeze,omitempty" doc:"true stops the clock, false lets it run"`
+	FollowRealTime bool       `json:"follow_real_time,omitempty" doc:"return to real time, unless the clock is ahead of it"`
 }
 
 // Advance moves the server's clock forward; the clock cannot move back.
 func (c EmulatorService) Advance(ctx context.Context, d time.Duration) error {
-	return c.moveClock(ctx, map[string]any{"advance": d.String()})
+	return c.moveClock(ctx, ClockInput{Advance: d.String()})
 }
 
 // SetClock sets the server's clock to a later time.
 func (c EmulatorService) SetClock(ctx context.Context, now time.Time) error {
-	return c.moveClock(ctx, map[string]any{"now": now.Format(time.RFC3339Nano)})
+	return c.moveClock(ctx, ClockInput{Now: &now})
 }
 
 // FreezeClock stops the server's clock.
 func (c EmulatorService) FreezeClock(ctx context.Context) error {
-	return c.moveClock(ctx, map[string]any{"freeze": true})
+	return c.moveClock(ctx, ClockInput{Freeze: new(true)})
 }
 
 // ResumeClock resumes a frozen clock from its current time.
 func (c EmulatorService) ResumeClock(ctx context.Context) error {
-	return c.moveClock(ctx, map[string]any{"freeze": false})
+	return c.moveClock(ctx, ClockInput{Freeze: new(false)})
 }
 
 // FollowRealTime makes the server's clock follow real time again. If the clock is ahead of real time, the result is a *Problem with
 // status 409; only Reset moves the clock back.
 func (c EmulatorService) FollowRealTime(ctx context.Context) error {
-	return c.moveClock(ctx, map[string]any{"follow_real_time": true})
+	return c.moveClock(ctx, ClockInput{FollowRealTime: true})
 }
 
-func (c *transport) moveClock(ctx context.Context, move map[string]any) error {
-	_, err := put[Clock](ctx, c, "emulator/clock", move)
+func (c *transport) moveClock(ctx context.Context, move ClockInput) error {
+	_, err := OpSetClock.call(ctx, c, move)
 	return err
 }
 
@@ -83,29 +89,33 @@ type ActiveFault struct {
 	TriggerCount int `json:"trigger_count"`
 }
 
-type faultList struct {
+// FaultList is the list of active faults.
+type FaultList struct {
 	Faults []ActiveFault `json:"faults"`
 }
 
 // ListFaults lists the active faults, oldest first.
 func (c EmulatorService) ListFaults(ctx context.Context) ([]ActiveFault, error) {
-	list, err := get[faultList](ctx, c.transport, "emulator/faults")
+	list, err := OpListFaults.call(ctx, c.transport, Empty{})
 	return list.Faults, err
+}
+
+// FaultDeletion is a request to delete faults; the zero value deletes all faults.
+type FaultDeletion struct {
+	ID   int    `query:"id" minimum:"0" doc:"ID of the fault; default: all"`
+	Seed uint64 `query:"seed" doc:"seed of a new random sequence; default: restart the present one"`
 }
 
 // DeleteFault deletes the fault with an ID. If the fault does not exist, the result is a *Problem with status 404.
 func (c EmulatorService) DeleteFault(ctx context.Context, id int) error {
-	_, err := remove[faultList](ctx, c.transport, withQuery("emulator/faults", params{"id": id}))
+	_, err := OpClearFaults.call(ctx, c.transport, FaultDeletion{ID: id})
 	return err
 }
 
 // CreateFault adds a fault, effective immediately.
 func (c EmulatorService) CreateFault(ctx context.Context, f Fault) error {
-	var added struct {
-		ID      int `json:"id"`
-		ErrCode int `json:"errcode,omitempty"` // The errcode of the fault.
-	}
-	return c.admin(ctx, http.MethodPost, "emulator/faults", f, &added)
+	_, err := OpAddFault.call(ctx, c.transport, f)
+	return err
 }
 
 // DeleteFaults deletes all faults.
@@ -113,7 +123,7 @@ func (c EmulatorService) DeleteFaults(ctx context.Context) error { return c.Rese
 
 // ReseedFaults deletes all faults and restarts the random sequence for fault probabilities from seed; 0 means the previous seed.
 func (c EmulatorService) ReseedFaults(ctx context.Context, seed uint64) error {
-	_, err := remove[faultList](ctx, c.transport, withQuery("emulator/faults", params{"seed": seed}))
+	_, err := OpClearFaults.call(ctx, c.transport, FaultDeletion{Seed: seed})
 	return err
 }
 
@@ -125,27 +135,37 @@ type SeedResult struct {
 	Rules      int  `json:"rules" doc:"number of rules in the seed"`
 }
 
+// SeedRequest is a request to apply a seed.
+type SeedRequest struct {
+	Seed string `json:"seed" doc:"text of a seed file, YAML"`
+}
+
 // Seed applies the text of a seed file (YAML; the request is at most 1 MiB) to the current state. A *Problem with status 422 names
 // the invalid line; in this case, nothing was applied.
 func (c EmulatorService) Seed(ctx context.Context, text string) (SeedResult, error) {
-	return post[SeedResult](ctx, c.transport, "emulator/seed", map[string]string{"seed": text})
+	return OpApplySeed.call(ctx, c.transport, SeedRequest{text})
 }
 
 // Reset restores the server to its seed file and to real time.
 func (c EmulatorService) Reset(ctx context.Context) error {
-	return c.reset(ctx, nil)
+	_, err := Op[Empty, ResetDone](OpResetEmulator).call(ctx, c.transport, Empty{}) // without a body
+	return err
+}
+
+// ResetEmulatorRequest is a request to restore the seed file.
+type ResetEmulatorRequest struct {
+	Accounts *[]string `json:"accounts,omitempty" maxItems:"100" doc:"AppIDs of the accounts to reset; default: everything"`
+}
+
+// ResetDone is the response after a reset.
+type ResetDone struct {
+	Reset bool `json:"reset"`
 }
 
 // ResetAccounts restores some accounts to the seed file; other accounts remain unchanged. A *Problem with status 422 names an
 // account that does not exist; in this case, nothing was reset.
 func (c EmulatorService) ResetAccounts(ctx context.Context, appids []string) error {
-	return c.reset(ctx, map[string]any{"accounts": append([]string{}, appids...)})
-}
-
-func (c *transport) reset(ctx context.Context, body any) error {
-	_, err := post[struct {
-		Reset bool `json:"reset"`
-	}](ctx, c, "emulator/reset", body)
+	_, err := OpResetEmulator.call(ctx, c.transport, ResetEmulatorRequest{new(append([]string{}, appids...))})
 	return err
 }
 
@@ -160,32 +180,31 @@ type Snapshot struct {
 	Bytes     int64     `json:"bytes" doc:"size in the database, in bytes"`
 }
 
-type snapshotList struct {
+// SnapshotList is the list of all snapshots.
+type SnapshotList struct {
 	Snapshots []Snapshot `json:"snapshots"`
 }
 
-func snapshotPath(name string) string { return "emulator/snapshots/" + url.PathEscape(name) }
-
 // ListSnapshots lists the saved snapshots, sorted by name.
 func (c EmulatorService) ListSnapshots(ctx context.Context) ([]Snapshot, error) {
-	list, err := get[snapshotList](ctx, c.transport, "emulator/snapshots")
+	list, err := OpListSnapshots.call(ctx, c.transport, Empty{})
 	return list.Snapshots, err
 }
 
 // SaveSnapshot saves the state of the server under a name and replaces an existing snapshot with the same name. A *Problem with
 // status 409 means that there are too many snapshots, or that the state is too large.
 func (c EmulatorService) SaveSnapshot(ctx context.Context, name string) (Snapshot, error) {
-	return put[Snapshot](ctx, c.transport, snapshotPath(name), nil)
+	return OpSaveSnapshot.call(ctx, c.transport, Empty{}, name)
 }
 
 // LoadSnapshot restores the server to a snapshot: all later changes are lost, except changes of people and keys. If no snapshot has
 // the name, the result is a *Problem with status 404.
 func (c EmulatorService) LoadSnapshot(ctx context.Context, name string) (Snapshot, error) {
-	return post[Snapshot](ctx, c.transport, snapshotPath(name)+"/load", nil)
+	return OpLoadSnapshot.call(ctx, c.transport, Empty{}, name)
 }
 
 // DeleteSnapshot deletes a snapshot. If no snapshot has the name, the result is a *Problem with status 404.
 func (c EmulatorService) DeleteSnapshot(ctx context.Context, name string) error {
-	_, err := remove[snapshotList](ctx, c.transport, snapshotPath(name))
+	_, err := OpDeleteSnapshot.call(ctx, c.transport, Empty{}, name)
 	return err
 }

@@ -3,9 +3,6 @@ package client
 import (
 	"context"
 	"io"
-	"net/http"
-	"strconv"
-	"strings"
 	"time"
 )
 
@@ -56,38 +53,39 @@ type GS1Query struct {
 
 // List lists the entries of GS1 keys, sorted by key.
 func (c GS1Service) List(ctx context.Context, q GS1Query) ([]GS1Entry, error) {
-	list, err := get[GS1List](ctx, c.transport, withQuery("gs1/links", paramsOf(q)))
+	list, err := OpListGS1Links.call(ctx, c.transport, q)
 	return list.Entries, err
 }
 
-func gs1Path(key string) string { return "gs1/links/" + strings.TrimPrefix(key, "/") }
-
 // Get returns the entry of one GS1 key.
 func (c GS1Service) Get(ctx context.Context, key string) (GS1Entry, error) {
-	return get[GS1Entry](ctx, c.transport, gs1Path(key))
+	return OpGetGS1Links.call(ctx, c.transport, Empty{}, key)
+}
+
+// NewGS1Entry is the request of Create.
+type NewGS1Entry struct {
+	Key string `json:"key"`
+	GS1Put
 }
 
 // Create creates the entry of a GS1 key that has no entry yet.
 func (c GS1Service) Create(ctx context.Context, key string, want GS1Put) (GS1Entry, error) {
-	return post[GS1Entry](ctx, c.transport, "gs1/links", struct {
-		Key string `json:"key"`
-		GS1Put
-	}{key, want})
+	return OpAddGS1Links.call(ctx, c.transport, NewGS1Entry{key, want})
 }
 
 // Set creates or replaces the entry of a GS1 key.
 func (c GS1Service) Set(ctx context.Context, key string, want GS1Put) (GS1Entry, error) {
-	return put[GS1Entry](ctx, c.transport, gs1Path(key), want)
+	return OpPutGS1Links.call(ctx, c.transport, want, key)
 }
 
 // Delete deletes and returns the entry of a GS1 key; the entry of a more general key, if any, then applies again.
 func (c GS1Service) Delete(ctx context.Context, key string) (GS1Entry, error) {
-	return remove[GS1Entry](ctx, c.transport, gs1Path(key))
+	return OpDeleteGS1Links.call(ctx, c.transport, Empty{}, key)
 }
 
 // UndoChange reverts a change of a GS1 key, if no later change of the key exists.
 func (c GS1Service) UndoChange(ctx context.Context, seq int64) (GS1Entry, error) {
-	return post[GS1Entry](ctx, c.transport, "gs1/changes/"+strconv.FormatInt(seq, 10)+"/undo", nil)
+	return OpUndoGS1Change.call(ctx, c.transport, Empty{}, seq)
 }
 
 // GS1Transfer selects the keys to transfer and their new owner.
@@ -104,16 +102,16 @@ type GS1TransferResult struct {
 }
 
 // Transfer transfers a GS1 key with all keys below it, or a GS1 Company Prefix with its keys, to another account.
-func (c GS1Service) Transfer(ctx context.Context, want GS1Transfer) (done GS1TransferResult, err error) {
-	return done, c.admin(ctx, http.MethodPost, "gs1/transfer", want, &done)
+func (c GS1Service) Transfer(ctx context.Context, want GS1Transfer) (GS1TransferResult, error) {
+	return OpTransferGS1.call(ctx, c.transport, want)
 }
 
 // Export writes the entries of all GS1 keys that the caller may see, as JSON lines.
 func (c GS1Service) Export(ctx context.Context, w io.Writer) error {
-	return c.exportLines(ctx, "gs1", w)
+	return c.pour(ctx, OpExportGS1Links.request(c.transport, Empty{}), ndjson, w)
 }
 
 // Import imports JSON lines in the format of Export, either all of them or none.
 func (c GS1Service) Import(ctx context.Context, lines io.Reader, dryRun bool) (Imported, error) {
-	return c.importLines(ctx, "gs1", lines, dryRun)
+	return c.importLines(ctx, OpImportGS1Links, lines, dryRun)
 }

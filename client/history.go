@@ -3,8 +3,6 @@ package client
 import (
 	"context"
 	"encoding/json"
-	"fmt"
-	"net/http"
 	"time"
 )
 
@@ -22,6 +20,11 @@ type Change struct {
 	Hash       string          `json:"hash" doc:"keyed hash of this change and the previous hash"`
 }
 
+// ChangeList is a page of changes.
+type ChangeList struct {
+	Changes []Change `json:"changes"`
+}
+
 // ChangesQuery selects changes; the zero value selects the oldest changes.
 type ChangesQuery struct {
 	After  int64  `query:"after" doc:"only changes with a greater number" minimum:"0"`
@@ -35,9 +38,7 @@ type ChangesQuery struct {
 
 // List lists entries of the audit log.
 func (c AuditLogService) List(ctx context.Context, q ChangesQuery) ([]Change, error) {
-	reply, err := get[struct {
-		Changes []Change `json:"changes"`
-	}](ctx, c.transport, withQuery("changes", paramsOf(q)))
+	reply, err := OpListChanges.call(ctx, c.transport, q)
 	return reply.Changes, err
 }
 
@@ -65,12 +66,21 @@ type Orphan struct {
 
 // Verify verifies the whole audit log of a server. The duration grows with the size of the log; limit the duration with ctx.
 func (c AuditLogService) Verify(ctx context.Context) (Verified, error) {
-	return post[Verified](ctx, c.patient(), "audit/verify", nil)
+	return OpVerifyAudit.call(ctx, c.patient(), Empty{})
 }
 
 // UndoChange restores a rule to its state before a change. A *Problem with status 409 names a later change that prevents the restoration.
 func (c RulesService) UndoChange(ctx context.Context, seq int64) (RuleChange, error) {
-	return post[RuleChange](ctx, c.transport, fmt.Sprintf("rules/changes/%d/undo", seq), nil)
+	return OpUndoRuleChange.call(ctx, c.transport, Empty{}, seq)
+}
+
+// ResolveAsOfQuery is a query for the page that a text opened at a past time.
+type ResolveAsOfQuery struct {
+	Text   string    `query:"text" required:"true" maxLength:"4096" doc:"text read by the camera"`
+	At     time.Time `query:"at" required:"true" doc:"time in RFC 3339"`
+	Owner  string    `query:"owner" maxLength:"128" doc:"AppID: only scans of the account's rules and codes; default: all visible accounts"`
+	User   string    `query:"user" maxLength:"128" doc:"ID of the scanning user; default: an anonymous user"`
+	Source string    `query:"source" enum:"scan,press,album" default:"scan"`
 }
 
 // StateAsOf compares the page that a text opened at a past time with the page that the text opens now.
@@ -117,19 +127,9 @@ type ChangedSince struct {
 	Seq        int64     `json:"seq,omitempty" doc:"number of the change in the audit log; a change of a rule can be undone with it"`
 }
 
-// ResolveAsOf returns the page that a scan opened at a past time, and the changes since then.
-func (c ScansService) ResolveAsOf(ctx context.Context, r ScanRequest, t time.Time) (StateAsOf, error) {
-	return c.ResolveAsOfFor(ctx, "", r, t)
-}
-
-// ResolveAsOfFor is like ResolveAsOf, limited to the rules and codes of one account; owner "" means all accounts that the caller
-// may see. If another account's rule or code matched, the call returns an error.
-func (c ScansService) ResolveAsOfFor(ctx context.Context, owner string, r ScanRequest, t time.Time) (StateAsOf, error) {
-	query := params{"text": r.Text, "at": t.Format(time.RFC3339Nano), "owner": owner, "user": r.User, "source": r.Source}.values()
-	var pastOf StateAsOf
-	raw, err := c.adminCall(ctx, call{method: http.MethodGet, path: "/admin/v1/history/resolve", query: query,
-		bearer: c.options.AdminToken},
-		&pastOf)
-	pastOf.Raw = raw
-	return pastOf, err
+// ResolveAsOf returns the page that a text opened at a past time, and the changes since then. If a rule or code of another account than
+// Owner matched, the call returns an error.
+func (c ScansService) ResolveAsOf(ctx context.Context, q ResolveAsOfQuery) (state StateAsOf, err error) {
+	state.Raw, err = OpResolveAsOf.raw(ctx, c.transport, q, &state)
+	return state, err
 }

@@ -24,29 +24,35 @@ type DomainList struct {
 
 // List lists the hosts that the operator trusts or denies.
 func (c DomainsService) List(ctx context.Context) ([]Domain, error) {
-	return c.domains(ctx, http.MethodGet, "domains", nil)
+	return c.ListPage(ctx, "", 0)
+}
+
+// DomainQuery selects a page of hosts.
+type DomainQuery struct {
+	After string `query:"after" maxLength:"300" doc:"last host of the previous page"`
+	Limit int    `query:"limit" minimum:"0" maximum:"1000" doc:"maximum number of hosts; default: all"`
 }
 
 // ListPage is like List, but returns at most limit hosts whose name follows cursor, sorted by name.
 func (c DomainsService) ListPage(ctx context.Context, cursor string, limit int) ([]Domain, error) {
-	return c.domains(ctx, http.MethodGet, withQuery("domains", params{"after": cursor, "limit": limit}), nil)
+	reply, err := OpListDomains.call(ctx, c.transport, DomainQuery{cursor, limit})
+	return reply.Domains, err
 }
 
-// domains makes a call whose response contains hosts.
-func (c *transport) domains(ctx context.Context, method, path string, body any) ([]Domain, error) {
-	reply, err := send[DomainList](ctx, c, method, path, body)
-	return reply.Domains, err
+// DomainPut is the operator's decision about a host.
+type DomainPut struct {
+	Status string `json:"status" enum:"trusted,denied,no_icp"`
 }
 
 // Set sets the operator's decision about a host: trusted, denied or no_icp.
 func (c DomainsService) Set(ctx context.Context, host, status string) error {
-	_, err := c.domains(ctx, http.MethodPut, "domains/"+url.PathEscape(host), map[string]any{"status": status})
+	_, err := OpPutDomain.call(ctx, c.transport, DomainPut{status}, host)
 	return err
 }
 
 // Delete deletes the operator's decision about a host.
 func (c DomainsService) Delete(ctx context.Context, host string) error {
-	_, err := c.domains(ctx, http.MethodDelete, "domains/"+url.PathEscape(host), nil)
+	_, err := OpDeleteDomain.call(ctx, c.transport, Empty{}, host)
 	return err
 }
 
@@ -56,26 +62,23 @@ type Settings map[string]json.RawMessage
 
 // Get returns the current settings.
 func (c SettingsService) Get(ctx context.Context) (Settings, error) {
-	return c.settings(ctx, http.MethodGet, "", nil)
-}
-
-// settings makes a call whose response contains all settings.
-func (c *transport) settings(ctx context.Context, method, rest string, body any) (Settings, error) {
-	// The names of the settings depend on the server; reply checks only for "verification", which every server has.
-	var reply struct {
-		Verification json.RawMessage `json:"verification"`
-	}
-	raw, err := c.adminCall(ctx, call{method: method, path: "/admin/v1/settings" + rest, bearer: c.options.AdminToken, body: body}, &reply)
+	var s Settings
+	raw, err := OpGetSettings.raw(ctx, c.transport, Empty{}, &SettingsResponse{})
 	if err != nil {
 		return nil, err
 	}
-	var s Settings
 	return s, json.Unmarshal(raw, &s)
+}
+
+// SettingsResponse is a response with all settings. The names of the settings depend on the server; SettingsResponse has only the one
+// that every server has.
+type SettingsResponse struct {
+	Verification json.RawMessage `json:"verification"`
 }
 
 // Update changes the given settings and leaves all other settings unchanged.
 func (c SettingsService) Update(ctx context.Context, values map[string]any) error {
-	_, err := c.settings(ctx, http.MethodPut, "", values)
+	_, err := OpPutSettings.call(ctx, c.transport, values)
 	return err
 }
 
@@ -100,50 +103,56 @@ type SettingList struct {
 
 // List returns all settings with their values, defaults and descriptions; related settings are adjacent.
 func (c SettingsService) List(ctx context.Context) ([]Setting, error) {
-	reply, err := get[SettingList](ctx, c.transport, "settings/described")
+	reply, err := OpDescribeSettings.call(ctx, c.transport, Empty{})
 	return reply.Settings, err
 }
 
 // Reset removes the operator's value of a setting. From then on, the default applies, including a changed default of a later
 // version. If the setting does not exist, the result is a *Problem with status 404.
 func (c SettingsService) Reset(ctx context.Context, name string) error {
-	_, err := c.settings(ctx, http.MethodDelete, "/"+url.PathEscape(name), nil)
+	_, err := OpResetSetting.call(ctx, c.transport, Empty{}, name)
 	return err
 }
 
 // ScanKey is a credential with which an app scans. The same user ID in two namespaces means two different users.
 type ScanKey struct {
-	Name      string `json:"name"`
-	Namespace string `json:"namespace"`
-	// CreatedAt is the creation time of the key; nil in a request for a new key.
-	CreatedAt *time.Time `json:"created_at,omitempty"`
+	Name      string     `json:"name"`
+	Namespace string     `json:"namespace" doc:"namespace of user IDs; equal IDs in two namespaces are different users"`
+	CreatedAt *time.Time `json:"created_at" nullable:"false"`
+}
+
+// ScanKeyList is the list of all scan keys.
+type ScanKeyList struct {
+	Keys []ScanKey `json:"keys"`
+}
+
+// ScanKeyPut is a request for a new scan key.
+type ScanKeyPut struct {
+	Name      string `json:"name" minLength:"1" maxLength:"64" pattern:"^[0-9A-Za-z._-]+$"`
+	Namespace string `json:"namespace,omitempty" maxLength:"64" pattern:"^[0-9A-Za-z._-]*$"`
+}
+
+// CreatedScanKey is a new scan key. Key is shown only in this response.
+type CreatedScanKey struct {
+	Name string `json:"name"`
+	Key  string `json:"key" doc:"secret key; returned only once"`
 }
 
 // List lists the names and namespaces of the scan keys, but not the secret keys.
 func (c ScanKeysService) List(ctx context.Context) ([]ScanKey, error) {
-	return c.scanKeys(ctx, http.MethodGet, "scan-keys")
-}
-
-// scanKeys makes a call whose response contains all scan keys.
-func (c *transport) scanKeys(ctx context.Context, method, path string) ([]ScanKey, error) {
-	reply, err := send[struct {
-		Keys []ScanKey `json:"keys"`
-	}](ctx, c, method, path, nil)
+	reply, err := OpListScanKeys.call(ctx, c.transport, Empty{})
 	return reply.Keys, err
 }
 
 // Create creates a scan key. The key is shown only in this response.
 func (c ScanKeysService) Create(ctx context.Context, k ScanKey) (key string, err error) {
-	k.CreatedAt = nil // The server sets the creation time.
-	reply, err := post[struct {
-		Key string `json:"key"`
-	}](ctx, c.transport, "scan-keys", k)
+	reply, err := OpCreateScanKey.call(ctx, c.transport, ScanKeyPut{k.Name, k.Namespace})
 	return reply.Key, err
 }
 
 // Delete revokes a scan key.
 func (c ScanKeysService) Delete(ctx context.Context, name string) error {
-	_, err := c.scanKeys(ctx, http.MethodDelete, "scan-keys/"+url.PathEscape(name))
+	_, err := OpDeleteScanKey.call(ctx, c.transport, Empty{}, name)
 	return err
 }
 
@@ -193,5 +202,5 @@ type SearchQuery struct {
 // Search finds the objects that a text identifies completely or in part: accounts, rules, batches, codes, serial numbers,
 // activities and calls. The server searches the rules for at most two seconds.
 func (c *Client) Search(ctx context.Context, q SearchQuery) (SearchResult, error) {
-	return get[SearchResult](ctx, c.transport, withQuery("search", paramsOf(q)))
+	return OpSearch.call(ctx, c.transport, q)
 }

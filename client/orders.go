@@ -51,20 +51,28 @@ type OrderDecision struct {
 	Revision string `json:"revision,omitempty" maxLength:"64" doc:"revision of the order that was read; 409 if the order has changed or if an approval omits it"`
 }
 
+// OrderQuery selects orders, newest first.
+type OrderQuery struct {
+	Account string `query:"account" maxLength:"128"`
+	Making  bool   `query:"making" doc:"only approved orders whose codes are not generated yet, at most 1,000"`
+	Offset  int    `query:"offset" minimum:"0" maximum:"1000000000" doc:"number of orders to skip"`
+	Limit   int    `query:"limit" default:"100" minimum:"1" maximum:"1000"`
+}
+
 // List lists orders of an account, or of all accounts if account is "", newest first. List skips offset orders and returns at most
 // limit orders, or the server's default page size if limit is 0.
 func (c OrdersService) List(ctx context.Context, account string, offset, limit int) (OrderList, error) {
-	return get[OrderList](ctx, c.transport, withQuery("orders", params{"account": account, "offset": offset, "limit": limit}))
+	return OpListOrders.call(ctx, c.transport, OrderQuery{Account: account, Offset: offset, Limit: limit})
 }
 
 // Create orders codes; the server produces them immediately, unless the setting order_approval_required requires the approval of a
 // second person. If the account has a different order with the same ISV number, the result is a *Problem with status 409.
 func (c OrdersService) Create(ctx context.Context, account string, p OrderPut) (Order, error) {
-	return post[Order](ctx, c.transport, accountPath(account, "orders"), p)
+	return OpCreateOrder.call(ctx, c.transport, p, account)
 }
 
 // Decide approves or rejects an order. A *Problem with status 409 means that the order has been decided already, that it has
 // changed since it was read, or that its author may not approve it.
 func (c OrdersService) Decide(ctx context.Context, account string, d OrderDecision) (Order, error) {
-	return post[Order](ctx, c.transport, accountPath(account, "orders", "decisions"), d)
+	return OpDecideOrder.call(ctx, c.transport, d, account)
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"io"
-	"net/http"
 	"time"
 )
 
@@ -92,24 +91,25 @@ type Package struct {
 // printer has the codes, some codes are frozen or void, or w has no Reason although too many packages contain the codes. With
 // w.DryRun, Create stores nothing, and Plan in the response describes the labels.
 func (c PackagesService) Create(ctx context.Context, batch int64, w PackageRequest) (Package, error) {
-	return post[Package](ctx, c.transport, batchPath(batch, "packages"), w)
+	return OpCreatePackage.call(ctx, c.transport, w, batch)
 }
 
-func packagePath(id int64, rest ...string) string { return pathOf("packages", id, rest...) }
+// PackagePassphrase is the request of Download.
+type PackagePassphrase struct {
+	Passphrase string `json:"passphrase,omitempty" doc:"at least 12 characters, never stored; for a package without recipients"`
+}
 
 // Download writes the file of a package to w. passphrase is "" if the package has recipients. The duration grows with the number of codes;
 // limit the duration with ctx. After an error, the written data is not a valid package; repeat the call to get the complete package.
 func (c PackagesService) Download(ctx context.Context, id int64, passphrase string, w io.Writer) error {
-	var wish struct {
-		Passphrase string `json:"passphrase,omitempty"`
-	}
-	wish.Passphrase = passphrase
-	body, err := encode(wish)
+	in := PackagePassphrase{passphrase}
+	body, err := encode(in)
 	if err != nil {
 		return err
 	}
-	return c.pour(ctx, request{method: http.MethodPost, path: "/admin/v1/" + packagePath(id, "file"), bearer: c.options.AdminToken,
-		contentType: "application/json", body: bytes.NewReader(body)}, "application/age", w)
+	r := OpDownloadPackage.request(c.transport, in, id)
+	r.contentType, r.body = "application/json", bytes.NewReader(body)
+	return c.pour(ctx, r, "application/age", w)
 }
 
 // PackageQuery selects packages.
@@ -128,24 +128,24 @@ type PackageList struct {
 
 // List lists packages, sorted by ID.
 func (c PackagesService) List(ctx context.Context, q PackageQuery) ([]Package, error) {
-	reply, err := get[PackageList](ctx, c.transport, withQuery("packages", paramsOf(q)))
+	reply, err := OpListPackages.call(ctx, c.transport, q)
 	return reply.Packages, err
 }
 
 // Get returns one package. If the package does not exist, the result is a *Problem with status 404.
 func (c PackagesService) Get(ctx context.Context, id int64) (Package, error) {
-	return get[Package](ctx, c.transport, packagePath(id))
+	return OpGetPackage.call(ctx, c.transport, Empty{}, id)
 }
 
 // Recall freezes the codes of a package, and blocks further downloads of the package. If the package has been recalled already, the
 // result is a *Problem with status 409.
 func (c PackagesService) Recall(ctx context.Context, id int64, note, actor string) (Package, error) {
-	return post[Package](ctx, c.transport, packagePath(id, "recall"), PackageNote{note, actor})
+	return OpRecallPackage.call(ctx, c.transport, PackageNote{note, actor}, id)
 }
 
 // VoidCodes records that the printer destroyed codes of a package: the codes become void permanently and are removed from the package.
 func (c PackagesService) VoidCodes(ctx context.Context, id int64, ranges []CodeRange, note, actor string) (Package, error) {
-	return post[Package](ctx, c.transport, packagePath(id, "spoiled"), SpoiledCodes{ranges, PackageNote{note, actor}})
+	return OpMarkCodesSpoiled.call(ctx, c.transport, SpoiledCodes{ranges, PackageNote{note, actor}}, id)
 }
 
 // PackageNote is the reason for a change of a package, and its author.
@@ -169,5 +169,5 @@ type PackageSigner struct {
 
 // GetSigner returns the public key with which printers verify packages.
 func (c PackagesService) GetSigner(ctx context.Context) (PackageSigner, error) {
-	return get[PackageSigner](ctx, c.transport, "package-signer")
+	return OpGetPackageSigner.call(ctx, c.transport, Empty{})
 }

@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"net/url"
 	"time"
 )
 
@@ -91,56 +90,57 @@ type LoginLink struct {
 
 // List lists the users of the console, sorted by name.
 func (c PeopleService) List(ctx context.Context) ([]Person, error) {
-	reply, err := get[PersonList](ctx, c.transport, "people")
+	reply, err := OpListPeople.call(ctx, c.transport, Empty{})
 	return reply.People, err
 }
 
 // Create creates a person; if the name is taken, the result is a *Problem with status 409.
 func (c PeopleService) Create(ctx context.Context, p PersonPut) (CreatedPerson, error) {
-	return post[CreatedPerson](ctx, c.transport, "people", p)
+	return OpCreatePerson.call(ctx, c.transport, p)
 }
 
 // Update changes a person, and ends all their sessions.
 func (c PeopleService) Update(ctx context.Context, name string, p PersonChange) (CreatedPerson, error) {
-	return patch[CreatedPerson](ctx, c.transport, "people/"+url.PathEscape(name), p)
+	return OpUpdatePerson.call(ctx, c.transport, p, name)
 }
 
 // Delete deletes a person and returns the remaining people.
 func (c PeopleService) Delete(ctx context.Context, name string) ([]Person, error) {
-	reply, err := remove[PersonList](ctx, c.transport, "people/"+url.PathEscape(name))
+	reply, err := OpDeletePerson.call(ctx, c.transport, Empty{}, name)
 	return reply.People, err
 }
 
 // SignOut ends all sessions of a person without deleting the person.
 func (c PeopleService) SignOut(ctx context.Context, name string) (Person, error) {
-	return remove[Person](ctx, c.transport, "people/"+url.PathEscape(name)+"/sessions")
+	return OpDeleteSessions.call(ctx, c.transport, Empty{}, name)
 }
 
 // List lists the admin keys, oldest first, but not the secret keys.
 func (c AdminKeysService) List(ctx context.Context) ([]AdminKey, error) {
-	reply, err := get[AdminKeyList](ctx, c.transport, "admin-keys")
+	reply, err := OpListAdminKeys.call(ctx, c.transport, Empty{})
 	return reply.Keys, err
 }
 
 // Create creates an admin key.
 func (c AdminKeysService) Create(ctx context.Context, k AdminKeyPut) (CreatedAdminKey, error) {
-	return post[CreatedAdminKey](ctx, c.transport, "admin-keys", k)
+	return OpCreateAdminKey.call(ctx, c.transport, k)
 }
 
 // Delete revokes an admin key immediately and returns the remaining keys.
 func (c AdminKeysService) Delete(ctx context.Context, id string) ([]AdminKey, error) {
-	reply, err := remove[AdminKeyList](ctx, c.transport, "admin-keys/"+url.PathEscape(id))
+	reply, err := OpDeleteAdminKey.call(ctx, c.transport, Empty{}, id)
 	return reply.Keys, err
+}
+
+// LoginLinkRequest is a request for a login link.
+type LoginLinkRequest struct {
+	Name string `json:"name,omitempty" maxLength:"40" doc:"name of the person; default: a session with all rights of the admin token"`
 }
 
 // CreateLoginLink creates a link that signs a person in to the console once, within ten minutes. If name is "", the link grants all
 // rights of the admin token.
 func (c PeopleService) CreateLoginLink(ctx context.Context, name string) (LoginLink, error) {
-	var body struct {
-		Name string `json:"name,omitempty"`
-	}
-	body.Name = name
-	return post[LoginLink](ctx, c.transport, "login-links", body)
+	return OpCreateLoginLink.call(ctx, c.transport, LoginLinkRequest{name})
 }
 
 // FailedAuthentication is an invalid credential that was sent several times, with the address that sent it.
@@ -163,6 +163,6 @@ type FailedAuthenticationList struct {
 // of invalid credentials shows, for example, a program that still uses an old key. A node loses its list of invalid credentials
 // when the node stops.
 func (c AdminKeysService) ListFailed(ctx context.Context) ([]FailedAuthentication, error) {
-	reply, err := get[FailedAuthenticationList](ctx, c.transport, "failed-authentications")
+	reply, err := OpListFailedAuthentications.call(ctx, c.transport, Empty{})
 	return reply.Credentials, err
 }

@@ -46,6 +46,16 @@ type StoredRuleQuery struct {
 	Limit  int    `query:"limit" default:"100" minimum:"1" maximum:"1000"`
 }
 
+// PrefixQuery selects the rules with a prefix.
+type PrefixQuery struct {
+	Prefix string `query:"prefix" required:"true"`
+}
+
+// RuleNamesQuery selects rules by their IDs.
+type RuleNamesQuery struct {
+	IDs []int64 `query:"of" maxItems:"1000" doc:"IDs of rules, separated by commas"`
+}
+
 // RuleNames is a list of rules with their display names.
 type RuleNames struct {
 	Rules []RuleName `json:"rules" doc:"names of the rules that exist and are visible to the caller, unordered"`
@@ -61,13 +71,13 @@ type RuleName struct {
 
 // ListNames returns the display names of at most 1,000 rules.
 func (c RulesService) ListNames(ctx context.Context, ids []int64) ([]RuleName, error) {
-	reply, err := get[RuleNames](ctx, c.transport, withQuery("rules/names", params{"of": ids}))
+	reply, err := OpCompleteRules.call(ctx, c.transport, RuleNamesQuery{ids})
 	return reply.Rules, err
 }
 
 // ListPage returns a page of matching rules, their total number and the cursor for the next page.
 func (c RulesService) ListPage(ctx context.Context, q StoredRuleQuery) (StoredRuleList, error) {
-	return get[StoredRuleList](ctx, c.transport, withQuery("rules", paramsOf(q)))
+	return OpListRules.call(ctx, c.transport, q)
 }
 
 // List lists rules of all owners, sorted by ID.
@@ -78,7 +88,7 @@ func (c RulesService) List(ctx context.Context, q StoredRuleQuery) ([]StoredRule
 
 // ListConflicts lists the rules that prevent other accounts from adding a prefix.
 func (c RulesService) ListConflicts(ctx context.Context, prefix string) ([]StoredRule, error) {
-	reply, err := get[StoredRuleList](ctx, c.transport, withQuery("rules/conflicts", params{"prefix": prefix}))
+	reply, err := OpListRuleConflicts.call(ctx, c.transport, PrefixQuery{prefix})
 	return reply.Rules, err
 }
 
@@ -101,7 +111,7 @@ type RuleChanges struct {
 
 // ListChanges lists the changes of all owners' rules with a prefix.
 func (c RulesService) ListChanges(ctx context.Context, prefix string) ([]RuleChange, error) {
-	reply, err := get[RuleChanges](ctx, c.transport, withQuery("rules/history", params{"prefix": prefix}))
+	reply, err := OpGetRuleHistory.call(ctx, c.transport, PrefixQuery{prefix})
 	return reply.Changes, err
 }
 
@@ -122,7 +132,7 @@ type ForceDeleteResult struct {
 // ForceDelete deletes rules without their owners' consent, and returns the deleted rules. If hasMore is true, further rules remain:
 // repeat the call.
 func (c RulesService) ForceDelete(ctx context.Context, r ForceDeleteRequest) (deleted []StoredRule, hasMore bool, err error) {
-	reply, err := post[ForceDeleteResult](ctx, c.patient(), "rules/force-delete", r)
+	reply, err := OpForceDeleteRules.call(ctx, c.patient(), r)
 	return reply.Deleted, reply.More, err
 }
 
@@ -140,9 +150,14 @@ type NotificationList struct {
 	Notifications []Notification `json:"notifications"`
 }
 
+// NotificationQuery limits the number of notifications in a list.
+type NotificationQuery struct {
+	Limit int `query:"limit" default:"100" minimum:"1" maximum:"1000"`
+}
+
 // ListNotifications lists at most limit notifications of an account, newest first; limit 0 selects the server's default page size.
 func (c AccountsService) ListNotifications(ctx context.Context, appid string, limit int) ([]Notification, error) {
-	reply, err := get[NotificationList](ctx, c.transport, withQuery(accountPath(appid, "notifications"), params{"limit": limit}))
+	reply, err := OpListNotifications.call(ctx, c.transport, NotificationQuery{limit}, appid)
 	return reply.Notifications, err
 }
 
@@ -182,7 +197,7 @@ type VerificationQuery struct {
 
 // ListChecks lists checks of verification files. Failed checks explain the error 85069 of a call that adds a rule.
 func (c VerificationsService) ListChecks(ctx context.Context, q VerificationQuery) ([]DomainVerification, error) {
-	reply, err := get[DomainVerificationList](ctx, c.transport, withQuery("verifications", paramsOf(q)))
+	reply, err := OpListVerifications.call(ctx, c.transport, q)
 	return reply.Verifications, err
 }
 
@@ -214,7 +229,7 @@ type ReverificationQuery struct {
 
 // List lists the daily checks of verification files.
 func (c VerificationsService) List(ctx context.Context, q ReverificationQuery) ([]Reverification, error) {
-	reply, err := get[ReverificationList](ctx, c.transport, withQuery("reverifications", paramsOf(q)))
+	reply, err := OpListReverifications.call(ctx, c.transport, q)
 	return reply.Reverifications, err
 }
 
@@ -227,7 +242,7 @@ type ReverificationRun struct {
 // Run makes the server check all verification files; the first files are checked before Run returns, the other files in the
 // background. With slow hosts, Run takes a long time; limit the duration with ctx.
 func (c VerificationsService) Run(ctx context.Context) (ReverificationRun, error) {
-	return post[ReverificationRun](ctx, c.patient(), "reverifications", nil)
+	return OpReverifyNow.call(ctx, c.patient(), Empty{})
 }
 
 // The values of PlannedRule.Action.
@@ -250,6 +265,13 @@ type PlannedRule struct {
 	Published   *bool  `json:"published,omitempty" doc:"whether the rule is published; default: true for add, unchanged for edit"`
 }
 
+// ReplayPlanRequest is a request to replay scans with planned changes.
+type ReplayPlanRequest struct {
+	Changes  []PlannedRule `json:"changes" minItems:"1" maxItems:"1000"`
+	Days     int           `json:"days" minimum:"1" maximum:"3660" default:"7"`
+	MaxScans int64         `json:"max_scans,omitempty" minimum:"1" maximum:"20000000" doc:"oldest scans; default: 20,000,000"`
+}
+
 // ReplayResult reports the effect that planned changes would have had on the scans of the last days.
 type ReplayResult struct {
 	Since     time.Time       `json:"since"`
@@ -269,15 +291,15 @@ type OutcomeChange struct {
 	Examples []string `json:"examples" doc:"examples of links"`
 }
 
-// PreviewPlan is like ReplayPlan, but reads at most limit scans, oldest first.
+// PreviewPlan is like ReplayPlan, but reads at most limit scans, oldest first, within the timeout of a call; 0 means the server's limit.
 func (c RulesService) PreviewPlan(ctx context.Context, changes []PlannedRule, days int, limit int64) (ReplayResult, error) {
-	return post[ReplayResult](ctx, c.transport, "rules/plan/replay", map[string]any{"changes": changes, "days": days, "max_scans": limit})
+	return OpReplayPlan.call(ctx, c.transport, ReplayPlanRequest{changes, days, limit})
 }
 
 // ReplayPlan reports the effect that at most 1,000 planned changes of rules would have had on the scans of the last days; the call changes
 // nothing. A *Problem with status 422 names an invalid change. The duration grows with the number of scans; limit the duration with ctx.
 func (c RulesService) ReplayPlan(ctx context.Context, changes []PlannedRule, days int) (ReplayResult, error) {
-	return post[ReplayResult](ctx, c.patient(), "rules/plan/replay", map[string]any{"changes": changes, "days": days})
+	return OpReplayPlan.call(ctx, c.patient(), ReplayPlanRequest{Changes: changes, Days: days})
 }
 
 // RuleInput is a rule that an operator sets for an account.
@@ -290,6 +312,17 @@ type RuleInput struct {
 	OpenVersion int `json:"open_version,omitempty" minimum:"0" maximum:"3" doc:"version that test links open: 1 development, 2 trial, 3 release; 0 or omitted = 3"`
 	// A nil TestLinks leaves the test links unchanged in an edit.
 	TestLinks *[]string `json:"test_links,omitempty" doc:"test links, at most five; an edit without them keeps the stored ones"`
+}
+
+// PublishRuleRequest is a request to publish the rule with a prefix.
+type PublishRuleRequest struct {
+	Prefix string `json:"prefix"`
+}
+
+// CheckRuleRequest is a request to check whether a rule can be added.
+type CheckRuleRequest struct {
+	RuleInput
+	Fetch bool `json:"fetch,omitempty" doc:"if true, fetches the verification file now, with one attempt"`
 }
 
 // FileStep is one step of fetching a verification file.
@@ -316,29 +349,26 @@ type RuleCheck struct {
 // Create adds an unpublished rule for an account, with the same checks as Wire.CreateRule, but without a token of the account. If
 // the rule is invalid, the result is a *Problem with status 422 that describes the error.
 func (c RulesService) Create(ctx context.Context, appid string, r RuleInput) (StoredRule, error) {
-	return post[StoredRule](ctx, c.patient(), accountPath(appid, "rules"), r)
+	return OpAddRule.call(ctx, c.patient(), r, appid)
 }
 
 // Update changes a rule of an account; see Wire.UpdateRule.
 func (c RulesService) Update(ctx context.Context, appid string, r RuleInput) (StoredRule, error) {
-	return put[StoredRule](ctx, c.transport, accountPath(appid, "rules"), r)
+	return OpEditRule.call(ctx, c.transport, r, appid)
 }
 
 // Publish publishes a rule of an account and uses up one of the account's publishes of this month; see Wire.PublishRule.
 func (c RulesService) Publish(ctx context.Context, appid, prefix string) (StoredRule, error) {
-	return post[StoredRule](ctx, c.transport, accountPath(appid, "rules", "publish"), map[string]string{"prefix": prefix})
+	return OpPublishRule.call(ctx, c.transport, PublishRuleRequest{prefix}, appid)
 }
 
 // Delete deletes a rule of an account and returns the deleted rule.
 func (c RulesService) Delete(ctx context.Context, appid, prefix string) (StoredRule, error) {
-	return remove[StoredRule](ctx, c.transport, withQuery(accountPath(appid, "rules"), params{"prefix": prefix}))
+	return OpDeleteRule.call(ctx, c.transport, PrefixQuery{prefix}, appid)
 }
 
 // Check returns the expected result of Create and the required address of the verification file; if fetch is true, the server also
 // fetches the file. It changes nothing.
 func (c RulesService) Check(ctx context.Context, appid string, r RuleInput, fetch bool) (RuleCheck, error) {
-	return post[RuleCheck](ctx, c.patient(), accountPath(appid, "rules", "check"), struct {
-		RuleInput
-		Fetch bool `json:"fetch,omitempty"`
-	}{r, fetch})
+	return OpCheckRule.call(ctx, c.patient(), CheckRuleRequest{r, fetch}, appid)
 }

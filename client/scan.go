@@ -57,7 +57,7 @@ type Matched struct {
 // Resolve returns the decision about a scan.
 func (c ScansService) Resolve(ctx context.Context, r ScanRequest) (Decision, error) {
 	var d Decision
-	raw, err := c.adminCall(ctx, call{method: http.MethodPost, path: "/scan/v1/resolve", bearer: c.options.ScanKey, body: r}, &d)
+	raw, err := c.adminCall(ctx, request{method: http.MethodPost, path: "/scan/v1/resolve", bearer: c.options.ScanKey}, r, &d)
 	d.Raw = raw
 	return d, err
 }
@@ -108,7 +108,7 @@ type Step struct {
 // Explain returns the result of a scan and its explanation. It records nothing.
 func (c ScansService) Explain(ctx context.Context, r ExplainRequest) (Explanation, error) {
 	var e Explanation
-	raw, err := c.adminCall(ctx, call{method: http.MethodPost, path: "/scan/v1/explain", bearer: c.options.ScanKey, body: r}, &e)
+	raw, err := c.adminCall(ctx, request{method: http.MethodPost, path: "/scan/v1/explain", bearer: c.options.ScanKey}, r, &e)
 	e.Raw = raw
 	return e, err
 }

@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"net/url"
 	"time"
 )
 
@@ -32,14 +31,14 @@ type ScanNodeList struct {
 
 // List lists the nodes whose journals may contain scans that are not yet in the scan log; with an embedded database, the list is empty.
 func (c ScanNodesService) List(ctx context.Context) ([]ScanNode, error) {
-	reply, err := get[ScanNodeList](ctx, c.transport, "scan-nodes")
+	reply, err := OpListScanNodes.call(ctx, c.transport, Empty{})
 	return reply.Nodes, err
 }
 
 // Delete removes a node that will never return, and returns the remaining nodes. Scans that the node has not shipped are lost. If
 // the node does not exist, the result is a *Problem with status 404.
 func (c ScanNodesService) Delete(ctx context.Context, node string) ([]ScanNode, error) {
-	reply, err := remove[ScanNodeList](ctx, c.transport, "scan-nodes/"+url.PathEscape(node))
+	reply, err := OpDeleteScanNode.call(ctx, c.transport, Empty{}, node)
 	return reply.Nodes, err
 }
 
@@ -70,8 +69,14 @@ type LakeNode struct {
 	CompleteUntil time.Time `json:"complete_until" doc:"time before which the data lake has every scan that the node recorded"`
 }
 
+// LakeQuery selects the days of a verification.
+type LakeQuery struct {
+	From string `query:"from" maxLength:"40" doc:"first day; default: seven days before the last"`
+	To   string `query:"to" maxLength:"40" doc:"last day; default: today"`
+}
+
 // Verify compares the lake with the scan log for the days from "from" to "to"; if both are "", for the last seven days. If the server
 // writes no lake, the result is a *Problem with status 404.
 func (c LakeService) Verify(ctx context.Context, from, to string) (LakeVerification, error) {
-	return get[LakeVerification](ctx, c.transport, withQuery("lake/verification", params{"from": from, "to": to}))
+	return OpVerifyLake.call(ctx, c.transport, LakeQuery{from, to})
 }

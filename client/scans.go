@@ -7,8 +7,8 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"net/http"
-	"net/url"
+	"maps"
+	"reflect"
 	"time"
 )
 
@@ -74,36 +74,25 @@ type ScanFilter struct {
 	CodeIndex     int64 `query:"code_index" minimum:"0"`
 }
 
-// FindPage is like ListPage for scans that match a filter. The server searches at most 20,000 scans per call, so a page can be
-// empty although More is true: continue with Next.
-func (c ScansService) FindPage(ctx context.Context, f ScanFilter, cursor string, limit int) (ScanPage, error) {
-	query := paramsOf(f)
-	query["after"], query["limit"] = cursor, limit
-	return get[ScanPage](ctx, c.transport, withQuery("scans", query))
+// ScanQuery selects a page of scans.
+type ScanQuery struct {
+	After  string `query:"after" maxLength:"100" doc:"last known scan ID; default: start with the oldest scan"`
+	Newest int    `query:"newest" minimum:"0" maximum:"100000" doc:"start with this many scans before the end; alternative to after"`
+	Limit  int    `query:"limit" default:"100" minimum:"1" maximum:"1000" doc:"maximum number of scans per page"`
+	ScanFilter
 }
 
-// ListPage returns the scans after the cursor, in the order of their recording; an empty cursor starts at the oldest scan. limit is
-// at most 1,000; 0 means 100.
-func (c ScansService) ListPage(ctx context.Context, cursor string, limit int) (ScanPage, error) {
-	return get[ScanPage](ctx, c.transport, withQuery("scans", params{"after": cursor, "limit": limit}))
-}
-
-// ListNewest returns the newest n scans, at most 100,000, in the order of their recording. If n is more than 1,000, the result is
-// the first page of these scans; pass the Next of this page to ListPage as the cursor.
-func (c ScansService) ListNewest(ctx context.Context, n int) (ScanPage, error) {
-	return c.ListNewestOf(ctx, "", n)
-}
-
-// ListNewestOf is like ListNewest for the rules and codes of one account, or of all accounts that the caller may see if owner is "".
-func (c ScansService) ListNewestOf(ctx context.Context, owner string, n int) (ScanPage, error) {
-	return get[ScanPage](ctx, c.transport, withQuery("scans", params{"newest": n, "limit": 1000, "owner": owner}))
+// ListPage returns a page of at most Limit scans in the order of their recording; continue with Next as After. With a filter, the server
+// searches at most 20,000 scans per call, so a page can be empty although More is true.
+func (c ScansService) ListPage(ctx context.Context, q ScanQuery) (ScanPage, error) {
+	return OpListScans.call(ctx, c.transport, q)
 }
 
 // List yields every scan after the cursor, page by page, up to the newest.
 func (c ScansService) List(ctx context.Context, cursor string) iter.Seq2[RecordedScan, error] {
 	return func(yield func(RecordedScan, error) bool) {
 		for {
-			page, err := c.ListPage(ctx, cursor, 1000)
+			page, err := c.ListPage(ctx, ScanQuery{After: cursor, Limit: 1000})
 			if err != nil {
 				yield(RecordedScan{}, err)
 				return
@@ -123,22 +112,34 @@ func (c ScansService) List(ctx context.Context, cursor string) iter.Seq2[Recorde
 
 // Get returns one scan.
 func (c ScansService) Get(ctx context.Context, id string) (RecordedScan, error) {
-	return get[RecordedScan](ctx, c.transport, "scans/"+url.PathEscape(id))
+	return OpGetScan.call(ctx, c.transport, Empty{}, id)
 }
 
 // Export writes the scans that match a filter to w, as csv or parquet; an empty filter matches all. The duration grows with the
 // number of scans; limit the duration with ctx. After an error, the written file is incomplete.
 func (c ScansService) Export(ctx context.Context, format string, f ScanFilter, w io.Writer) error {
-	return c.exportTable(ctx, "scans/export", format, paramsOf(f), w)
+	return c.exportTable(ctx, OpExportScans, format, f, w)
 }
 
-// exportTable writes a table that the server exports as csv or parquet to w.
-func (c *transport) exportTable(ctx context.Context, path, format string, asked params, w io.Writer) error {
-	query := asked.values()
-	query.Set("format", format)
-	kind := map[string]string{"csv": "text/csv", "parquet": "application/vnd.apache.parquet", "pdf": "application/pdf",
-		"html": "text/html"}[format]
-	return c.pour(ctx, request{method: http.MethodGet, path: "/admin/v1/" + path, query: query, bearer: c.options.AdminToken}, kind, w)
+// TableFormat selects the format of an exported table.
+type TableFormat struct {
+	Format string `query:"format" enum:"csv,parquet" default:"csv"`
+}
+
+// fileTypes maps the formats of exported files to media types.
+var fileTypes = map[string]string{"csv": "text/csv", "parquet": "application/vnd.apache.parquet", "pdf": "application/pdf",
+	"html": "text/html"}
+
+// exportTable writes the table with the rows of a query to w.
+func (c *transport) exportTable(ctx context.Context, op Op[TableFormat, File], format string, query any, w io.Writer) error {
+	r := op.request(c, TableFormat{format})
+	maps.Copy(r.query, queryOf(reflect.ValueOf(query)))
+	return c.pour(ctx, r, fileTypes[format], w)
+}
+
+// ErasureQuery contains the namespace of a user whose scans become anonymous.
+type ErasureQuery struct {
+	Namespace string `query:"namespace" default:"default"`
 }
 
 // ErasureResult is the result of an erasure.
@@ -148,7 +149,7 @@ type ErasureResult struct {
 
 // EraseUser makes every scan of a user anonymous and returns the number of scans. Namespace "" means the default namespace.
 func (c ScansService) EraseUser(ctx context.Context, namespace, user string) (scans int64, err error) {
-	reply, err := remove[ErasureResult](ctx, c.patient(), withQuery("users/"+url.PathEscape(user)+"/scans", params{"namespace": namespace}))
+	reply, err := OpEraseUser.call(ctx, c.patient(), ErasureQuery{namespace}, user)
 	return reply.Scans, err
 }
 
@@ -190,20 +191,22 @@ type CodePlace struct {
 
 // GetScans returns a summary of the scans of a code.
 func (c CodesService) GetScans(ctx context.Context, applicationID, index int64) (CodeScans, error) {
-	return get[CodeScans](ctx, c.transport, fmt.Sprintf("batches/%d/codes/%d/scans", applicationID, index))
+	return OpGetCodeScans.call(ctx, c.transport, Empty{}, applicationID, index)
 }
 
 // StatisticsQuery is a query for numbers of scans. The zero value counts the scans of the last 30 days.
 type StatisticsQuery struct {
-	From, To string            // RFC 3339 times, or days such as 2026-01-31.
-	By       string            // By is hour, day, week (from Monday) or month; "" means the whole period.
-	Group    string            // The dimension of the rows: activity, brand, product, batch, rule, app, source, result, region or owner.
-	Count    string            // Count is scans, first or users; "" means scans.
-	Filter   map[string]string // Filter maps dimensions (see Group) to required values; "-" matches scans without a value.
-	Limit    int               // Maximum number of rows, at most 1,000; 0 means 100.
-	Offset   int
-	Wait     bool // Wait makes the server first count all scans that were recorded before this call.
-	Marks    bool // Marks adds the events in the period of the query to the result.
+	From string `query:"from"` // RFC 3339 time, or day such as 2026-01-31.
+	To   string `query:"to"`
+	By   string `query:"by"` // By is hour, day, week (from Monday) or month; "" means the whole period.
+	// Group is the dimension of the rows: activity, brand, product, batch, rule, app, source, result, region or owner.
+	Group  string            `query:"group"`
+	Count  string            `query:"count"`  // Count is scans, first or users; "" means scans.
+	Filter map[string]string `query:"filter"` // Filter maps dimensions to required values; "-" matches scans without a value.
+	Limit  int               `query:"limit"`  // Maximum number of rows, at most 1,000; 0 means 100.
+	Offset int               `query:"offset"`
+	Wait   bool              `query:"wait"`  // Wait makes the server first count all scans that were recorded before this call.
+	Marks  bool              `query:"marks"` // Marks adds the events in the period of the query to the result.
 }
 
 // The values of ScanPosition.Kind. A newer server version may return further kinds.
@@ -247,26 +250,16 @@ type StatisticsRow struct {
 	Users      int64      `json:"users,omitempty"`
 }
 
-// params returns the query as parameters, without limit and offset.
-func (q StatisticsQuery) params() params {
-	query := params{"from": q.From, "to": q.To, "by": q.By, "group": q.Group, "count": q.Count, "wait": q.Wait}
-	for name, value := range q.Filter {
-		query[name] = value
-	}
-	return query
-}
-
 // Get returns numbers of scans.
 func (c StatisticsService) Get(ctx context.Context, q StatisticsQuery) (Statistics, error) {
-	query := q.params()
-	query["limit"], query["offset"], query["marks"] = q.Limit, q.Offset, q.Marks
-	return get[Statistics](ctx, c.transport, withQuery("statistics", query))
+	return OpGetStatistics.call(ctx, c.transport, q)
 }
 
 // Export writes the complete result of a query to w, as csv or parquet, and ignores Limit and Offset. After an error, the written
 // file is incomplete.
 func (c StatisticsService) Export(ctx context.Context, format string, q StatisticsQuery, w io.Writer) error {
-	return c.exportTable(ctx, "statistics/export", format, q.params(), w)
+	q.Limit, q.Offset, q.Marks = 0, 0, false
+	return c.exportTable(ctx, OpExportStatistics, format, q, w)
 }
 
 // UnmatchedPrefix is a link prefix (host and first path segment) with the number of its scans that matched no rule.
@@ -293,14 +286,14 @@ type UnmatchedQuery struct {
 
 // ListUnmatched returns the link prefixes with scans that matched no rule, most scanned first.
 func (c StatisticsService) ListUnmatched(ctx context.Context, q UnmatchedQuery) (UnmatchedList, error) {
-	return get[UnmatchedList](ctx, c.transport, withQuery("statistics/unmatched", paramsOf(q)))
+	return OpListUnmatched.call(ctx, c.transport, q)
 }
 
 // ExportUnmatched writes all link prefixes with unmatched scans to w, as csv or parquet, and ignores Limit. After an error, the
 // written file is incomplete.
 func (c StatisticsService) ExportUnmatched(ctx context.Context, format string, q UnmatchedQuery, w io.Writer) error {
 	q.Limit = 0
-	return c.exportTable(ctx, "statistics/unmatched/export", format, paramsOf(q), w)
+	return c.exportTable(ctx, OpExportUnmatched, format, q, w)
 }
 
 // Difference is a number in the statistics that differs from the number recounted from the scan log.
@@ -324,7 +317,7 @@ type Recount struct {
 // Verify makes the server recount its entire scan log and compare the result with the statistics. The duration grows with the scan
 // log; limit the duration with ctx.
 func (c StatisticsService) Verify(ctx context.Context) (Recount, error) {
-	return post[Recount](ctx, c.patient(), "statistics/recount", nil)
+	return OpRecountStatistics.call(ctx, c.patient(), Empty{})
 }
 
 // The kinds of alarms. A newer server version may return further kinds.
@@ -346,28 +339,45 @@ type AlarmReason struct {
 
 // Alarm is a suspicion about a code, raised by its scans.
 type Alarm struct {
-	ID             int64           `json:"id" doc:"0 = no alarm: the code, prefix or user is in the state watch"`
-	Kind           string          `json:"kind"`
-	Account        string          `json:"account" answer:"optional" doc:"AppID of the code's account"`
-	ApplicationID  int64           `json:"application_id" doc:"0 = several accounts share the prefix"`
-	CodeIndex      int64           `json:"code_index" doc:"-1 = the alarm is about the prefix, or about the user of scan_id"`
-	Prefix         string          `json:"prefix,omitempty" doc:"prefix or template of the unknown texts"`
-	OccurredAt     time.Time       `json:"occurred_at" doc:"time of the scan that raised the alarm"`
-	ScanID         string          `json:"scan_id"`
-	Score          int64           `json:"score"`
-	State          string          `json:"state" enum:"watch,suspicious,confirmed,dismissed"`
-	Details        json.RawMessage `json:"details"`
-	Reasons        []AlarmReason   `json:"reasons" answer:"optional" doc:"readable reasons, most points first"`
-	AcknowledgedAt *time.Time      `json:"acknowledged_at,omitempty"`
-	AcknowledgedBy string          `json:"acknowledged_by,omitempty"`
-	ConfirmedAt    *time.Time      `json:"confirmed_at,omitempty" doc:"time at which the alarm was confirmed as justified"`
-	ConfirmedBy    string          `json:"confirmed_by,omitempty"`
-	DismissedAt    *time.Time      `json:"dismissed_at,omitempty" doc:"time of the dismissal"`
-	DismissedBy    string          `json:"dismissed_by,omitempty"`
-	Note           string          `json:"note,omitempty" doc:"note of the acknowledgement, or reason for the dismissal"`
-	Case           int64           `json:"case,omitempty" doc:"ID of the case that groups the alarm with others"`
-	CaseTitle      string          `json:"case_title,omitempty" doc:"title of the case"`
-	Assignee       string          `json:"assignee,omitempty" doc:"person who works on the case"`
+	ID             int64         `json:"id" doc:"0 = no alarm: the code, prefix or user is in the state watch"`
+	Kind           string        `json:"kind"`
+	Account        string        `json:"account" answer:"optional" doc:"AppID of the code's account"`
+	ApplicationID  int64         `json:"application_id" doc:"0 = several accounts share the prefix"`
+	CodeIndex      int64         `json:"code_index" doc:"-1 = the alarm is about the prefix, or about the user of scan_id"`
+	Prefix         string        `json:"prefix,omitempty" doc:"prefix or template of the unknown texts"`
+	OccurredAt     time.Time     `json:"occurred_at" doc:"time of the scan that raised the alarm"`
+	ScanID         string        `json:"scan_id"`
+	Score          int64         `json:"score"`
+	State          string        `json:"state" enum:"watch,suspicious,confirmed,dismissed"`
+	Details        AlarmDetails  `json:"details" doc:"state of the code at that time"`
+	Reasons        []AlarmReason `json:"reasons" answer:"optional" doc:"readable reasons, most points first"`
+	AcknowledgedAt *time.Time    `json:"acknowledged_at,omitempty"`
+	AcknowledgedBy string        `json:"acknowledged_by,omitempty"`
+	ConfirmedAt    *time.Time    `json:"confirmed_at,omitempty" doc:"time at which the alarm was confirmed as justified"`
+	ConfirmedBy    string        `json:"confirmed_by,omitempty"`
+	DismissedAt    *time.Time    `json:"dismissed_at,omitempty" doc:"time of the dismissal"`
+	DismissedBy    string        `json:"dismissed_by,omitempty"`
+	Note           string        `json:"note,omitempty" doc:"note of the acknowledgement, or reason for the dismissal"`
+	Case           int64         `json:"case,omitempty" doc:"ID of the case that groups the alarm with others"`
+	CaseTitle      string        `json:"case_title,omitempty" doc:"title of the case"`
+	Assignee       string        `json:"assignee,omitempty" doc:"person who works on the case"`
+}
+
+// AlarmDetails holds statistics of the code's scans at the time of the alarm.
+type AlarmDetails struct {
+	Scans                 int64 `json:"scans"`
+	Users                 int64 `json:"users"`
+	Networks              int   `json:"networks"`
+	Regions               int   `json:"regions"`
+	ImpossibleTravelCount int   `json:"impossible_travel_count"`
+	Days                  int   `json:"days"`
+	UsersBeforeActivation int64 `json:"users_before_activation,omitempty"`
+	UsersAfterRedemption  int64 `json:"users_after_redemption,omitempty"`
+	// Of an alarm about a prefix or a user, only the following fields are set: the start of the hour, and the counts within the hour.
+	WindowStart  time.Time `json:"window_start,omitzero"`
+	Prefix       string    `json:"prefix,omitempty"` // prefix or template of the unknown texts
+	UnknownTexts int64     `json:"unknown_texts,omitempty"`
+	Codes        int64     `json:"codes,omitempty"`
 }
 
 // Name returns the subject of the alarm: the code as people type it, or the prefix, or "ID:*" if a user scanned many codes.
@@ -385,6 +395,11 @@ type Acknowledgement struct {
 	Note    *string `json:"note,omitempty" maxLength:"1000" pattern:"^[^\\x00]*$" doc:"note of the alarm; a dismissed alarm keeps the reason of the dismissal"`
 }
 
+// DismissAlarmRequest is the request of Dismiss.
+type DismissAlarmRequest struct {
+	Note string `json:"note" minLength:"1" maxLength:"1000" pattern:"^[^\\x00]*$" doc:"reason why the code is not copied"`
+}
+
 // AlarmQuery selects alarms; the zero value selects the oldest 100 alarms.
 type AlarmQuery struct {
 	Owner  string `query:"owner" maxLength:"128" doc:"AppID: only alarms about codes of this account; default: all visible accounts"`
@@ -400,20 +415,28 @@ type AlarmQuery struct {
 	Limit         int    `query:"limit" minimum:"0" maximum:"1000" doc:"maximum number of alarms; default: 100, in an export all"`
 }
 
+// AlarmExport is the query of exported alarms.
+type AlarmExport struct {
+	AlarmQuery
+	Language string `query:"language" enum:"en,zh" default:"en" doc:"language of the reasons"`
+}
+
+// AlarmList is a page of alarms.
+type AlarmList struct {
+	Alarms         []Alarm `json:"alarms"`
+	Unacknowledged int64   `json:"unacknowledged" doc:"open alarms of the owner, or all visible to the caller; at most 1,000"`
+}
+
 // CountUnacknowledged returns the number of alarms about an account's applications that are neither acknowledged nor dismissed;
 // owner "" means all accounts that the caller may see. The server counts at most 1,000 alarms.
 func (c AlarmsService) CountUnacknowledged(ctx context.Context, owner string) (int64, error) {
-	reply, err := get[struct {
-		Unacknowledged int64 `json:"unacknowledged"`
-	}](ctx, c.transport, withQuery("alarms", params{"state": "open", "acknowledged": "false", "owner": owner, "limit": 1}))
+	reply, err := OpListAlarms.call(ctx, c.transport, AlarmQuery{Owner: owner, State: "open", Acknowledged: "false", Limit: 1})
 	return reply.Unacknowledged, err
 }
 
 // List returns alarms, oldest first.
 func (c AlarmsService) List(ctx context.Context, q AlarmQuery) ([]Alarm, error) {
-	reply, err := get[struct {
-		Alarms []Alarm `json:"alarms"`
-	}](ctx, c.transport, withQuery("alarms", paramsOf(q)))
+	reply, err := OpListAlarms.call(ctx, c.transport, q)
 	return reply.Alarms, err
 }
 
@@ -421,21 +444,19 @@ func (c AlarmsService) List(ctx context.Context, q AlarmQuery) ([]Alarm, error) 
 // zh; "" means en. After an error, the written file is incomplete.
 func (c AlarmsService) Export(ctx context.Context, format, language string, q AlarmQuery, w io.Writer) error {
 	q.Limit = 0
-	query := paramsOf(q)
-	query["language"] = language
-	return c.exportTable(ctx, "alarms/export", format, query, w)
+	return c.exportTable(ctx, OpExportAlarms, format, AlarmExport{q, language}, w)
 }
 
 // Acknowledge records that the caller has seen an alarm, and makes the changes: it puts the alarm into a case, or confirms the alarm as
 // justified. The page of a code with a confirmed alarm warns buyers, whatever the kind of the alarm.
 func (c AlarmsService) Acknowledge(ctx context.Context, id int64, change Acknowledgement) (Alarm, error) {
-	return post[Alarm](ctx, c.transport, fmt.Sprintf("alarms/%d/acknowledge", id), change)
+	return OpAcknowledgeAlarm.call(ctx, c.transport, change, id)
 }
 
 // Dismiss dismisses an alarm, with a note that explains why the code is not a copy. After a dismissal, the code opens the same page
 // as before the alarm, and only later scans can raise another alarm. A second dismissal of an alarm changes nothing.
 func (c AlarmsService) Dismiss(ctx context.Context, id int64, note string) (Alarm, error) {
-	return post[Alarm](ctx, c.transport, fmt.Sprintf("alarms/%d/dismiss", id), map[string]string{"note": note})
+	return OpDismissAlarm.call(ctx, c.transport, DismissAlarmRequest{note}, id)
 }
 
 // BatchAlarm is the score at which codes of an application raise an alarm about probable copies.
@@ -459,12 +480,12 @@ type BatchAlarmPut struct {
 
 // GetAlarmThreshold returns the score at which codes of an application raise an alarm.
 func (c BatchesService) GetAlarmThreshold(ctx context.Context, id int64) (BatchAlarm, error) {
-	return get[BatchAlarm](ctx, c.transport, batchPath(id, "alarm"))
+	return OpGetBatchAlarm.call(ctx, c.transport, Empty{}, id)
 }
 
 // SetAlarmThreshold sets the score at which codes of an application raise an alarm, effective from the next scan. Earlier alarms stay.
 func (c BatchesService) SetAlarmThreshold(ctx context.Context, id int64, alarm BatchAlarmPut) (BatchAlarm, error) {
-	return put[BatchAlarm](ctx, c.transport, batchPath(id, "alarm"), alarm)
+	return OpPutBatchAlarm.call(ctx, c.transport, alarm, id)
 }
 
 // AlarmReplay lists the alarms that a threshold would have raised in the last 90 days.
@@ -489,8 +510,13 @@ type ReplayedAlarm struct {
 	Score      int64     `json:"score"`
 }
 
+// AlarmReplayQuery is the query of ReplayAlarms.
+type AlarmReplayQuery struct {
+	Threshold int64 `query:"threshold" minimum:"1" maximum:"100000" doc:"score that raises an alarm; default: the threshold in use"`
+}
+
 // ReplayAlarms returns the alarms that a threshold would have raised for an application in the last 90 days; a threshold of 0 means
 // the current threshold. It changes nothing. The server reads its scan log for this call; limit the duration with ctx.
 func (c BatchesService) ReplayAlarms(ctx context.Context, id, threshold int64) (AlarmReplay, error) {
-	return get[AlarmReplay](ctx, c.patient(), withQuery(batchPath(id, "alarm", "replay"), params{"threshold": threshold}))
+	return OpReplayAlarms.call(ctx, c.patient(), AlarmReplayQuery{threshold}, id)
 }

@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"net/url"
 	"time"
 )
 
@@ -32,16 +31,16 @@ type NewSharedChart struct {
 
 // Create creates a link to a chart.
 func (c ChartsService) Create(ctx context.Context, n NewSharedChart) (SharedChart, error) {
-	return post[SharedChart](ctx, c.transport, "statistics/shared", n)
+	return OpShareChart.call(ctx, c.transport, n)
 }
 
 // List lists the charts that are currently shared, newest first: the caller's charts, or all charts for an operator of all accounts.
 func (c ChartsService) List(ctx context.Context) ([]SharedChart, error) {
-	list, err := get[SharedCharts](ctx, c.transport, "statistics/shared")
+	list, err := OpListSharedCharts.call(ctx, c.transport, Empty{})
 	return list.Charts, err
 }
 
 // Revoke revokes the link to a shared chart immediately.
 func (c ChartsService) Revoke(ctx context.Context, id string) (SharedChart, error) {
-	return remove[SharedChart](ctx, c.transport, "statistics/shared/"+url.PathEscape(id))
+	return OpRevokeSharedChart.call(ctx, c.transport, Empty{}, id)
 }

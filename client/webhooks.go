@@ -3,9 +3,6 @@ package client
 import (
 	"context"
 	"encoding/json"
-	"fmt"
-	"net/http"
-	"strconv"
 	"time"
 )
 
@@ -42,6 +39,12 @@ type WebhookPut struct {
 	Alarms bool           `json:"alarms,omitempty" doc:"if true, sends alarms about codes, as in listAlarms, and reminders of packages"`
 }
 
+// WebhookUpdate is the request of Update.
+type WebhookUpdate struct {
+	WebhookPut
+	Enabled *bool `json:"enabled,omitempty" doc:"whether events are sent; omit to keep the stored value"`
+}
+
 // Put returns a WebhookPut that leaves the webhook unchanged.
 func (w Webhook) Put() WebhookPut {
 	return WebhookPut{URL: w.URL, Codes: w.Codes, Rules: w.Rules, Alarms: w.Alarms}
@@ -55,36 +58,27 @@ type CreatedWebhook struct {
 
 // List lists the webhooks, oldest first.
 func (c WebhooksService) List(ctx context.Context) ([]Webhook, error) {
-	return c.webhooks(ctx, http.MethodGet, "webhooks")
-}
-
-// webhooks makes a call whose response contains all webhooks.
-func (c *transport) webhooks(ctx context.Context, method, path string) ([]Webhook, error) {
-	reply, err := send[WebhookList](ctx, c, method, path, nil)
+	reply, err := OpListWebhooks.call(ctx, c.transport, Empty{})
 	return reply.Webhooks, err
 }
 
 // Create adds a webhook, which receives scans and alarms from now on. The webhook's secret is shown only in this response. If w is
 // invalid, the result is a *Problem with status 422 that describes the error.
 func (c WebhooksService) Create(ctx context.Context, w WebhookPut) (CreatedWebhook, error) {
-	return post[CreatedWebhook](ctx, c.transport, "webhooks", w)
+	return OpCreateWebhook.call(ctx, c.transport, w)
 }
 
 // Update changes the events and the address of a webhook. Update also enables or disables the webhook, unless enabled is nil.
 // Pending events of the webhook are kept. If the webhook does not exist, the result is a *Problem with status 404.
 func (c WebhooksService) Update(ctx context.Context, id int64, w WebhookPut, enabled *bool) (Webhook, error) {
-	return put[Webhook](ctx, c.transport, webhookPath(id), struct {
-		WebhookPut
-		Enabled *bool `json:"enabled,omitempty"`
-	}{w, enabled})
+	return OpPutWebhook.call(ctx, c.transport, WebhookUpdate{w, enabled}, id)
 }
-
-func webhookPath(id int64) string { return "webhooks/" + strconv.FormatInt(id, 10) }
 
 // Delete deletes a webhook with its pending events, and returns the remaining webhooks. If the webhook does not exist, the result
 // is a *Problem with status 404.
 func (c WebhooksService) Delete(ctx context.Context, id int64) ([]Webhook, error) {
-	return c.webhooks(ctx, http.MethodDelete, webhookPath(id))
+	reply, err := OpDeleteWebhook.call(ctx, c.transport, Empty{}, id)
+	return reply.Webhooks, err
 }
 
 // WebhookTest identifies a test message that was sent.
@@ -95,7 +89,7 @@ type WebhookTest struct {
 // Test sends a test message, and returns the event ID with which ListDeliveries shows the message. If the webhook does not exist,
 // the result is a *Problem with status 404.
 func (c WebhooksService) Test(ctx context.Context, id int64) (event string, err error) {
-	sent, err := post[WebhookTest](ctx, c.transport, webhookPath(id)+"/test", nil)
+	sent, err := OpTestWebhook.call(ctx, c.transport, Empty{}, id)
 	return sent.Event, err
 }
 
@@ -130,12 +124,12 @@ type DeliveryQuery struct {
 
 // ListDeliveries lists the webhook deliveries with their results, newest first.
 func (c WebhooksService) ListDeliveries(ctx context.Context, q DeliveryQuery) ([]Delivery, error) {
-	reply, err := get[DeliveryList](ctx, c.transport, withQuery("deliveries", paramsOf(q)))
+	reply, err := OpListDeliveries.call(ctx, c.transport, q)
 	return reply.Deliveries, err
 }
 
 // RetryDelivery sends a message again with the same event ID, whatever the state of the delivery is. If the delivery does not
 // exist, the result is a *Problem with status 404.
 func (c WebhooksService) RetryDelivery(ctx context.Context, id int64) (Delivery, error) {
-	return post[Delivery](ctx, c.transport, fmt.Sprintf("deliveries/%d/replay", id), nil)
+	return OpReplayDelivery.call(ctx, c.transport, Empty{}, id)
 }

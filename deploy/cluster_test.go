@@ -1,7 +1,6 @@
 package deploy
 
 import (
-	"bufio"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -76,19 +75,6 @@ func dotEnv(t *testing.T) map[string]string {
 	return variables
 }
 
-// environmentFile are the variables of a file as systemd reads it.
-func environmentFile(t *testing.T, name string) map[string]string {
-	t.Helper()
-	variables := map[string]string{}
-	lines := bufio.NewScanner(strings.NewReader(clusterFile(t, "systemd/"+name)))
-	for lines.Scan() {
-		if key, value, is := strings.Cut(lines.Text(), "="); is && !strings.HasPrefix(key, "#") {
-			variables[key] = value
-		}
-	}
-	return variables
-}
-
 // Issue 29, 8: the parts of cluster/compose.yaml fit together.
 func TestClusterCompose_Consistent(t *testing.T) {
 	c := compose(t, clusterFile(t, "compose.yaml"), dotEnv(t))
@@ -126,7 +112,12 @@ func TestClusterCompose_Consistent(t *testing.T) {
 
 	// The files for systemd say what compose.yaml says.
 	for file, name := range map[string]string{"environment": "node1", "postgres.env": "postgres1", "nats.env": "nats1"} {
-		alone, together := environmentFile(t, file), c.Services[name].Environment
+		alone, together := map[string]string{}, c.Services[name].Environment
+		for line := range strings.SplitSeq(clusterFile(t, "systemd/"+file), "\n") {
+			if key, value, is := strings.Cut(line, "="); is && !strings.HasPrefix(key, "#") {
+				alone[key] = value
+			}
+		}
 		if name == "postgres1" {
 			alone["PGDATA"] = together["PGDATA"] // in the unit
 		}

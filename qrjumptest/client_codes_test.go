@@ -92,10 +92,10 @@ func TestClientCodes_ApplyToTicket(t *testing.T) {
 	}
 	page := client.CodeBinding{WxaAppID: "wxc0ffee0000000001", WxaPath: "pages/j/j"}
 	n, err := c.Codes.Retarget(ctx, id, client.CodeRange{From: 0, To: 99}, page, "dora")
-	assert.True(t, n.Activations == 1 && changed(n.CodesChanged, 100, 10) && err == nil, "retarget: %v, %v", n, err)
+	assert.True(t, n == (client.CodesRetargeted{Activations: 1, Codes: 100, Changed: 10}) && err == nil, "retarget: %v, %v", n, err)
 	if n, err := c.Codes.Deactivate(ctx, id, time.Now().Add(time.Hour),
 		client.CodeChange{CodeSelection: client.CodeSelection{All: true}}); !changed(n, 10_000, 10) || err != nil {
-		t.Errorf("withdraw: %v, %v", n, err)
+		t.Errorf("deactivate: %v, %v", n, err)
 	}
 	found, err := c.Codes.Get(ctx, client.CodeName{Code: row[1]})
 	check("lookup", err)

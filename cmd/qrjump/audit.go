@@ -65,7 +65,8 @@ func (c *scanCommand) resolveThen(s *session) error {
 	if err != nil {
 		return err
 	}
-	pastOf, err := qrjump.Scans.ResolveAsOfFor(s.ctx, c.Owner, c.request(c.Link), t)
+	q := client.ResolveAsOfQuery{Text: c.Link, At: t, Owner: c.Owner, User: c.User, Source: c.Source}
+	pastOf, err := qrjump.Scans.ResolveAsOf(s.ctx, q)
 	return c.print(s, pastOf.Raw, failed("scan", c.Link, err), func(w io.Writer) {
 		printFields(w, [2]string{"at that time", opened(pastOf.Past)}, [2]string{"now", opened(pastOf.Current)})
 		if len(pastOf.Changes) == 0 {

@@ -170,7 +170,7 @@ func (c *batchImport) sendPart(s *session, api *client.Client, id int64, part im
 		if len(piece) == 0 {
 			return fault("batch_import.read_it_changed_while_it", plain(part.name), line)
 		}
-		imported, err := api.Batches.ImportCodes(s.ctx, id, line+1, c.Actor, bytes.NewReader(piece))
+		imported, err := api.Batches.ImportCodes(s.ctx, id, client.CodeImportQuery{Line: line + 1, Actor: c.Actor}, bytes.NewReader(piece))
 		if err != nil {
 			return aboutBatch(tr("batch_import.import_into", plain(part.name)), id, err)
 		}

@@ -94,7 +94,7 @@ func (c *batchImport) bringTexts(s *session, qrjump *client.Client, id int64, pa
 	var piece bytes.Buffer
 	first, count, index := int64(0), int64(0), part.codes.From
 	send := func() error {
-		imported, err := qrjump.Batches.ImportTexts(s.ctx, id, first, index, c.Actor, &piece)
+		imported, err := qrjump.Batches.ImportCodes(s.ctx, id, client.CodeImportQuery{Line: first, Start: index, Actor: c.Actor}, &piece)
 		if err != nil {
 			return aboutBatch(tr("batch_import.import_into", plain(part.name)), id, err)
 		}

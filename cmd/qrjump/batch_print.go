@@ -269,7 +269,7 @@ func (c *labelPrint) sheet(design labels.Design) (sheet labels.Sheet, err error)
 		if sheet.LogoAt, err = length("logo-width", c.LogoWidth); err != nil {
 			return sheet, err
 		}
-		if sheet.Logo, err = readLogo(c.Logo); err != nil {
+		if sheet.Logo, err = readPicture("--logo "+c.Logo, c.Logo, largestLogo, labels.MaxLogo); err != nil {
 			return sheet, err
 		}
 	}

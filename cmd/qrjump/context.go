@@ -81,6 +81,7 @@ func contextPath() (string, error) {
 
 // readContexts reads the file of named contexts; if the file does not exist, the result is empty.
 func readContexts() (file contextFile, path string, err error) {
+	file.Contexts = map[string]serverContext{} // JSON output has an object, not null
 	if path, err = contextPath(); err != nil {
 		if os.Getenv("QRJUMP_CONTEXT") == "" {
 			return file, "", nil // A system service may have no home directory.

@@ -122,11 +122,6 @@ func withFlagName(err error) error {
 // largestLogo is the maximum size of a logo's file in bytes.
 const largestLogo = 16 << 20
 
-// readLogo reads a PNG or JPEG image.
-func readLogo(path string) (image.Image, error) {
-	return readPicture("--logo "+path, path, largestLogo, labels.MaxLogo)
-}
-
 // readPicture reads a PNG or JPEG image with a maximum size in bytes and in pixels; name is the file's name in errors.
 func readPicture(name, path string, maxSize int64, maxPixels int) (image.Image, error) {
 	f, err := os.Open(path)

@@ -110,7 +110,10 @@ func commandsIn(root *kong.Node, text string) (list []string) {
 			case node == root, len(node.Children) > 0 && node.DefaultCmd == nil:
 				node, more = root, false
 			case flag != nil, printedArgument.MatchString(word), words[len(words)-1] == "--":
-				words, flag = append(words, word), flagOf(node, word)
+				words, flag = append(words, word), nil
+				if i := slices.IndexFunc(node.Flags, func(f *kong.Flag) bool { return "--"+f.Name == word && !f.IsBool() }); i >= 0 {
+					flag = node.Flags[i] // the next word is its value
+				}
 			case helps != nil && (childNamed(helps, word) != nil || slices.Contains(topics, word)):
 				words, helps = append(words, word), childNamed(helps, word)
 			default:
@@ -122,16 +125,6 @@ func commandsIn(root *kong.Node, text string) (list []string) {
 		}
 	}
 	return list
-}
-
-// flagOf is the flag of a word whose value is the next word, else nil.
-func flagOf(node *kong.Node, word string) *kong.Flag {
-	for _, f := range node.Flags {
-		if "--"+f.Name == word && !f.IsBool() {
-			return f
-		}
-	}
-	return nil
 }
 
 // nextWord cuts a word of a shell off; more is false where the command ends with it.

@@ -35,51 +35,47 @@ func (c *scansCommand) filters() bool {
 	return c.Since != "" || c.From != "" || c.To != "" || c.User != "" || c.Code != "" || c.Rule != ""
 }
 
-// filter returns the scan filter that the flags define; nil if no filter flag is set.
-func (c *scansCommand) filter(s *session, operator *client.Client) (*client.ScanFilter, error) {
-	if !c.filters() && c.Owner == "" {
-		return nil, nil
-	}
-	f := client.ScanFilter{User: c.User, Namespace: c.Namespace, Owner: c.Owner}
-	var err error
+// filter returns the scan filter that the flags define.
+func (c *scansCommand) filter(s *session, operator *client.Client) (f client.ScanFilter, err error) {
+	f = client.ScanFilter{User: c.User, Namespace: c.Namespace, Owner: c.Owner}
 	if f.From, err = parseDay("--from", c.From); err != nil {
-		return nil, err
+		return f, err
 	}
 	if f.To, err = parseDay("--to", c.To); err != nil {
-		return nil, err
+		return f, err
 	}
 	if c.Since != "" {
 		t, err := parseTime("--since", c.Since, false)
 		if err != nil {
-			return nil, err
+			return f, err
 		}
 		f.From = t.UTC().Format(time.RFC3339)
 	}
 	if c.Code != "" {
 		name, err := codeName(c.Code)
 		if err != nil {
-			return nil, err
+			return f, err
 		}
 		f.ApplicationID, f.CodeIndex = name.ID, name.Index
 		if name.ID == 0 {
 			found, err := operator.Codes.Get(s.ctx, name)
 			if err != nil {
-				return nil, failed(tr("scans.scans_of"), c.Code, err)
+				return f, failed(tr("scans.scans_of"), c.Code, err)
 			}
 			f.ApplicationID, f.CodeIndex = found.ApplicationID, found.CodeIndex
 		}
 	}
 	if c.Rule == "" {
-		return &f, nil
+		return f, nil
 	}
 	if id, err := strconv.ParseInt(c.Rule, 10, 64); err == nil {
 		f.Rules = []int64{id}
-		return &f, nil
+		return f, nil
 	}
 	// A prefix that is deleted and added again is a new rule with a new ID.
 	changes, err := operator.Rules.ListChanges(s.ctx, c.Rule)
 	if err != nil {
-		return nil, failed(tr("scans.scans_of"), c.Rule, err)
+		return f, failed(tr("scans.scans_of"), c.Rule, err)
 	}
 	for _, change := range changes {
 		if !slices.Contains(f.Rules, change.Rule.ID) && len(f.Rules) < maxFilterRules {
@@ -87,9 +83,9 @@ func (c *scansCommand) filter(s *session, operator *client.Client) (*client.Scan
 		}
 	}
 	if len(f.Rules) == 0 {
-		return nil, absent(fault("scans.no_such_rule", c.Rule))
+		return f, absent(fault("scans.no_such_rule", c.Rule))
 	}
-	return &f, nil
+	return f, nil
 }
 
 // maxFilterRules is the maximum number of rules in one filter.
@@ -104,11 +100,8 @@ func (c *scansCommand) file(s *session, operator *client.Client) error {
 	if err != nil {
 		return err
 	}
-	if wanted == nil {
-		wanted = &client.ScanFilter{}
-	}
 	_, err = c.write(s, false, func(w io.Writer) error {
-		if err := operator.Scans.Export(s.ctx, c.format(), *wanted, w); err != nil {
+		if err := operator.Scans.Export(s.ctx, c.format(), wanted, w); err != nil {
 			return fault("scans.export_scans", err)
 		}
 		return nil
@@ -154,7 +147,7 @@ const maxNewestScans = 100_000
 
 // list prints at most limit scans; 0 = no limit. With --after, list prints scans after the given ID; with a filter, the first matching
 // scans; otherwise the newest scans, or all scans if limit is 0.
-func (c *scansCommand) list(s *session, operator *client.Client, wanted *client.ScanFilter, limit int) error {
+func (c *scansCommand) list(s *session, operator *client.Client, wanted client.ScanFilter, limit int) error {
 	r := scanReading{scansCommand: c, operator: operator, wanted: wanted, limit: limit, after: c.After}
 	page, err := r.first(s.ctx)
 	for err == nil {
@@ -183,7 +176,7 @@ func (c *scansCommand) list(s *session, operator *client.Client, wanted *client.
 type scanReading struct {
 	*scansCommand
 	operator *client.Client
-	wanted   *client.ScanFilter
+	wanted   client.ScanFilter
 	limit    int    // The maximum number of printed scans; 0 means no limit.
 	after    string // The cursor of the last scan that was read.
 	printed  int
@@ -195,10 +188,10 @@ func (r *scanReading) first(ctx context.Context) (client.ScanPage, error) {
 	switch {
 	case r.after == "" && r.Follow && r.Since == "" && r.From == "":
 		// --follow prints only new scans: those after the newest existing scan, or all if there is none yet.
-		page, err := r.operator.Scans.ListNewest(ctx, 1)
+		page, err := r.operator.Scans.ListPage(ctx, client.ScanQuery{Newest: 1})
 		return client.ScanPage{Next: page.Next, More: true}, err
 	case r.after == "" && r.limit > 0 && !r.filters():
-		page, err := r.operator.Scans.ListNewestOf(ctx, r.Owner, r.limit)
+		page, err := r.operator.Scans.ListPage(ctx, client.ScanQuery{Newest: r.limit, Limit: 1000, ScanFilter: r.wanted})
 		r.older = page.Older
 		return page, err
 	}
@@ -206,11 +199,7 @@ func (r *scanReading) first(ctx context.Context) (client.ScanPage, error) {
 }
 
 func (r *scanReading) next(ctx context.Context) (client.ScanPage, error) {
-	size := pageSize(r.limit, r.printed)
-	if r.wanted != nil {
-		return r.operator.Scans.FindPage(ctx, *r.wanted, r.after, size)
-	}
-	return r.operator.Scans.ListPage(ctx, r.after, size)
+	return r.operator.Scans.ListPage(ctx, client.ScanQuery{After: r.after, Limit: pageSize(r.limit, r.printed), ScanFilter: r.wanted})
 }
 
 func (r *scanReading) failed(err error) error {
@@ -223,7 +212,7 @@ func (r *scanReading) failed(err error) error {
 // printMsg prints a note after the last scan: that no scan was found, or how to print the scans that were not printed.
 func (r *scanReading) printMsg(to io.Writer, hasMore bool) {
 	switch {
-	case r.printed == 0 && (r.wanted != nil || r.After != ""):
+	case r.printed == 0 && (r.filters() || r.Owner != "" || r.After != ""):
 		printMsg(to, "scans.none")
 	case r.printed == 0:
 		printMsg(to, "scans.nothing_was_scanned_yet")

@@ -42,20 +42,6 @@ type Properties struct {
 	ErrCode            int
 }
 
-type clockView struct {
-	Now      time.Time `json:"now"`
-	Frozen   bool      `json:"frozen"`
-	RealTime time.Time `json:"real_time" doc:"time of an unmodified clock"`
-}
-
-// moveInput is a requested change of the clock; the server applies Now first, then Advance, then Freeze.
-type moveInput struct {
-	Now            *time.Time `json:"now,omitempty" doc:"time to set, in RFC 3339"`
-	Advance        string     `json:"advance,omitempty" doc:"duration by which to move the clock, for example 36h"`
-	Freeze         *bool      `json:"freeze,omitempty" doc:"true stops the clock, false lets it run"`
-	FollowRealTime bool       `json:"follow_real_time,omitempty" doc:"return to real time, unless the clock is ahead of it"`
-}
-
 // faultInput is the request body that adds a fault.
 type faultInput struct {
 	Method      string         `json:"method,omitempty" doc:"only calls with this HTTP method; requires response"`
@@ -92,33 +78,26 @@ func viewFault(f Fault) faultView {
 // Operations returns the emulator's operations of the admin API.
 func (c *Control[Call]) Operations() []o.Route {
 	return append([]o.Route{
-		o.Get("/emulator/clock", "getClock", o.Viewer, c.getClock, "Get the clock of the server"),
-		o.Put("/emulator/clock", "setClock", o.Operator, c.moveClock, "Set, advance, freeze or resume the clock, never backwards"),
-		o.Get("/emulator/faults", "listFaults", o.Viewer, c.listFaults, "List the active faults, oldest first"),
-		o.Post("/emulator/faults", "addFault", o.Operator, c.addFault, "Make calls of an endpoint fail, or respond to calls of any path").
+		o.Serve(client.OpGetClock, o.Viewer, c.getClock, "Get the clock of the server"),
+		o.Serve(client.OpSetClock, o.Operator, c.setClock, "Set, advance, freeze or resume the clock, never backwards"),
+		o.ServeAs(client.OpListFaults, o.Viewer, c.listFaults, "List the active faults, oldest first"),
+		o.ServeAs(client.OpAddFault, o.Operator, c.addFault, "Make calls of an endpoint fail, or respond to calls of any path").
 			Description("With `response`, the server sends this response before all other processing, whether or not it has the path; " +
 				"the call log records the behaviour `wire.stub`."),
-		o.Delete("/emulator/faults", "clearFaults", o.Operator, c.clearFaults, "Delete all faults, or one; returns the remaining faults"),
-		o.Post("/emulator/reset", "resetEmulator", o.Admin, c.reset, "Restore the seed and real time; keys are kept").
+		o.ServeAs(client.OpClearFaults, o.Operator, c.clearFaults, "Delete all faults, or one; returns the remaining faults"),
+		o.Serve(client.OpResetEmulator, o.Admin, c.resetEmulator, "Restore the seed and real time; keys are kept").
 			Description("With `accounts`, only these accounts are reset: their rules, codes, tokens, quotas, links, faults and calls are " +
 				"deleted, then the seed is applied to them. An account that is not in the seed is kept without its data. Other accounts, " +
 				"the clock, settings and statistics do not change."),
-		o.Post("/emulator/seed", "applySeed", o.Admin, c.addSeed,
+		o.Serve(client.OpApplySeed, o.Admin, c.applySeed,
 			"Apply a seed to the current state; if a line is invalid, nothing is applied and the response names it").
 			Description("The same text is applied once; `applied` is false if it was applied before. A reset restores the seed of " +
 				"`--seed`; afterwards, this text can be applied again."),
-		o.Get("/emulator/calls", "listRecentCalls", o.Viewer, c.listCalls,
+		o.ServeAs(client.OpListRecentCalls, o.Viewer, c.listRecentCalls,
 			"List the latest calls with request and response, newest first; secrets are masked").
 			Description("With `after`, the `next` of a previous response, the list contains the calls since then, oldest first. A " +
 				"node keeps the last 1,000 calls that it received; `missed` is the number of calls since `after` that are no longer kept."),
 	}, append(c.Snapshots.operations(), c.Platforms.operations()...)...)
-}
-
-// noInput is the input of an operation without parameters.
-type noInput struct{}
-
-type resetDone struct {
-	Reset bool `json:"reset"`
 }
 
 // Unknown is the error for an AppID that does not exist.
@@ -126,38 +105,30 @@ type Unknown string
 
 func (u Unknown) Error() string { return "there is no account " + string(u) }
 
-func (c *Control[Call]) reset(ctx context.Context, in *struct {
-	Body *struct {
-		Accounts *[]string `json:"accounts,omitempty" maxItems:"100" doc:"AppIDs of the accounts to reset; default: everything"`
-	}
-}) (resetDone, error) {
+func (c *Control[Call]) resetEmulator(ctx context.Context, in *struct{ Body *client.ResetEmulatorRequest }) (client.ResetDone, error) {
 	if in.Body != nil && in.Body.Accounts != nil {
 		appids := *in.Body.Accounts
 		if len(appids) == 0 {
-			return resetDone{}, huma.Error422UnprocessableEntity("accounts: name one, or leave it out to reset everything")
+			return client.ResetDone{}, huma.Error422UnprocessableEntity("accounts: name one, or leave it out to reset everything")
 		}
 		err := c.ResetAccounts(context.WithoutCancel(ctx), appids)
 		if unknown, is := errors.AsType[Unknown](err); is {
-			return resetDone{}, huma.Error422UnprocessableEntity("accounts: " + unknown.Error() + "; nothing was reset")
+			return client.ResetDone{}, huma.Error422UnprocessableEntity("accounts: " + unknown.Error() + "; nothing was reset")
 		}
 		if err != nil {
-			return resetDone{}, huma.Error500InternalServerError("the reset failed: " + err.Error())
+			return client.ResetDone{}, huma.Error500InternalServerError("the reset failed: " + err.Error())
 		}
 		c.Calls.Forget(func(item Call) bool { return slices.Contains(appids, c.About(item).Account) })
-		return resetDone{true}, nil
+		return client.ResetDone{Reset: true}, nil
 	}
 	// The reset completes even if the client disconnects, because a partial reset leaves an inconsistent state.
 	if err := c.Reset(context.WithoutCancel(ctx)); err != nil {
-		return resetDone{}, huma.Error500InternalServerError("the reset failed: " + err.Error())
+		return client.ResetDone{}, huma.Error500InternalServerError("the reset failed: " + err.Error())
 	}
-	return resetDone{true}, nil
+	return client.ResetDone{Reset: true}, nil
 }
 
-func (c *Control[Call]) addSeed(ctx context.Context, in *struct {
-	Body struct {
-		Seed string `json:"seed" doc:"text of a seed file, YAML"`
-	}
-}) (client.SeedResult, error) {
+func (c *Control[Call]) applySeed(ctx context.Context, in *struct{ Body client.SeedRequest }) (client.SeedResult, error) {
 	// The server stores and loads the seed even if the client disconnects meanwhile.
 	done, err := c.AddSeed(context.WithoutCancel(ctx), in.Body.Seed)
 	if err != nil && c.Wrong(err) {
@@ -172,15 +143,7 @@ type callList[Call any] struct {
 	Missed int64  `json:"missed" doc:"number of calls after the requested position that were discarded"`
 }
 
-func (c *Control[Call]) listCalls(_ context.Context, in *struct {
-	RID     string `query:"rid" doc:"only the call with this request ID"`
-	Account string `query:"account" doc:"only calls of this account"`
-	Path    string `query:"path" doc:"only calls of this endpoint"`
-	ErrCode int    `query:"errcode" doc:"only calls with this errcode; 0 or omitted = any"`
-	Failed  bool   `query:"failed" doc:"only calls whose errcode is not 0"`
-	After   string `query:"after" maxLength:"64" doc:"only calls after this position, oldest first"`
-	Limit   int    `query:"limit" default:"100" minimum:"1" maximum:"1000"`
-}) (list callList[Call], err error) {
+func (c *Control[Call]) listRecentCalls(_ context.Context, in *client.CallQuery) (list callList[Call], err error) {
 	keep := func(item Call) bool {
 		properties := c.About(item)
 		return properties.RID != "" && (in.RID == "" || properties.RID == in.RID) && (in.Account == "" ||
@@ -196,26 +159,26 @@ func (c *Control[Call]) listCalls(_ context.Context, in *struct {
 	return list, nil
 }
 
-func (c *Control[Call]) getClock(context.Context, *noInput) (clockView, error) {
-	return clockView{c.Clock.Now(), c.Clock.Frozen(), c.Clock.Real()}, nil
+func (c *Control[Call]) getClock(context.Context, *client.Empty) (client.Clock, error) {
+	return client.Clock{Now: c.Clock.Now(), Frozen: c.Clock.Frozen(), RealTime: c.Clock.Real()}, nil
 }
 
-func (c *Control[Call]) moveClock(ctx context.Context, in *struct{ Body moveInput }) (clockView, error) {
+func (c *Control[Call]) setClock(ctx context.Context, in *struct{ Body client.ClockInput }) (client.Clock, error) {
 	m := Move{Now: in.Body.Now, Freeze: in.Body.Freeze, Real: in.Body.FollowRealTime}
 	if in.Body.Advance != "" {
 		var err error
 		if m.Advance, err = time.ParseDuration(in.Body.Advance); err != nil {
-			return clockView{}, huma.Error422UnprocessableEntity("advance: want a duration of at most 2562047h, such as 36h or 90s")
+			return client.Clock{}, huma.Error422UnprocessableEntity("advance: want a duration of at most 2562047h, such as 36h or 90s")
 		}
 	}
 	switch moves := m.Now != nil || in.Body.Advance != "" || m.Freeze != nil; {
 	case moves && m.Real:
-		return clockView{}, huma.Error422UnprocessableEntity("follow_real_time cannot be combined with now, advance or freeze")
+		return client.Clock{}, huma.Error422UnprocessableEntity("follow_real_time cannot be combined with now, advance or freeze")
 	case !moves && !m.Real:
-		return clockView{}, huma.Error422UnprocessableEntity("want now, advance, freeze or follow_real_time")
+		return client.Clock{}, huma.Error422UnprocessableEntity("want now, advance, freeze or follow_real_time")
 	}
 	if err := c.Clock.Apply(m); err != nil {
-		return clockView{}, huma.Error409Conflict(err.Error())
+		return client.Clock{}, huma.Error409Conflict(err.Error())
 	}
 	return c.getClock(ctx, nil)
 }
@@ -224,7 +187,7 @@ type faultList struct {
 	Faults []faultView `json:"faults"`
 }
 
-func (c *Control[Call]) listFaults(context.Context, *noInput) (faultList, error) {
+func (c *Control[Call]) listFaults(context.Context, *client.Empty) (faultList, error) {
 	shown := faultList{[]faultView{}}
 	for _, f := range c.Plan.List() {
 		shown.Faults = append(shown.Faults, viewFault(f))
@@ -262,10 +225,7 @@ func (c *Control[Call]) addFault(ctx context.Context, in *struct{ Body faultInpu
 	return viewFault(added), nil
 }
 
-func (c *Control[Call]) clearFaults(ctx context.Context, in *struct {
-	ID   int    `query:"id" minimum:"0" doc:"ID of the fault; default: all"`
-	Seed uint64 `query:"seed" doc:"seed of a new random sequence; default: restart the present one"`
-}) (faultList, error) {
+func (c *Control[Call]) clearFaults(ctx context.Context, in *client.FaultDeletion) (faultList, error) {
 	if in.Seed != 0 {
 		c.Plan.Reseed(in.Seed)
 	} else if in.ID == 0 {
@@ -286,31 +246,18 @@ type Platforms struct {
 
 func (p Platforms) operations() []o.Route {
 	return []o.Route{
-		o.Post("/emulator/authorize", "authorize", o.Operator, p.authorize,
-			"Grant an authorisation request of a third-party platform, as its user would"),
-		o.Post("/emulator/ticket", "createTicket", o.Operator, p.makeTicket,
+		o.Serve(client.OpAuthorize, o.Operator, p.authorize, "Grant an authorisation request of a third-party platform, as its user would"),
+		o.Serve(client.OpCreateTicket, o.Operator, p.createTicket,
 			"Create a verify ticket for a third-party platform, for tests without an event URL"),
 	}
 }
 
-type agreedView struct {
-	AuthCode string `json:"auth_code"`
-}
-
-func (p Platforms) authorize(ctx context.Context, in *struct{ Body client.Consent }) (agreedView, error) {
+func (p Platforms) authorize(ctx context.Context, in *struct{ Body client.Consent }) (client.AuthCode, error) {
 	code, err := p.Authorize(ctx, in.Body)
-	return agreedView{code}, err
+	return client.AuthCode{AuthCode: code}, err
 }
 
-type ticketView struct {
-	Ticket string `json:"component_verify_ticket"`
-}
-
-func (p Platforms) makeTicket(ctx context.Context, in *struct {
-	Body struct {
-		Component string `json:"component"`
-	}
-}) (ticketView, error) {
+func (p Platforms) createTicket(ctx context.Context, in *struct{ Body client.TicketRequest }) (client.VerifyTicket, error) {
 	text, err := p.Ticket(ctx, in.Body.Component)
-	return ticketView{text}, err
+	return client.VerifyTicket{Ticket: text}, err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/emulator"
 	"github.com/qrjump/qrjump/internal/infra/version"
 	"github.com/qrjump/qrjump/internal/store"
@@ -12,7 +13,7 @@ import (
 // snapshotControls returns the emulator's controls for saved states.
 func (s seeder) snapshotControls() emulator.Snapshots {
 	return emulator.Snapshots{
-		List: func(ctx context.Context) (list []emulator.Snapshot, err error) {
+		List: func(ctx context.Context) (list []client.Snapshot, err error) {
 			all, err := s.store.SavedStates(ctx)
 			for _, saved := range all {
 				list = append(list, snapshotOf(saved))
@@ -25,8 +26,8 @@ func (s seeder) snapshotControls() emulator.Snapshots {
 	}
 }
 
-func snapshotOf(saved store.Saved) emulator.Snapshot {
-	return emulator.Snapshot{Name: saved.Name, CreatedAt: saved.At.UTC(), Program: saved.Program,
+func snapshotOf(saved store.Saved) client.Snapshot {
+	return client.Snapshot{Name: saved.Name, CreatedAt: saved.At.UTC(), Program: saved.Program,
 		Accounts: saved.Accounts, Rules: saved.Rules,
 		Batches: saved.Batches, Bytes: saved.Bytes}
 }
@@ -43,16 +44,16 @@ func savedFault(err error) error {
 	return err
 }
 
-func (s seeder) saveState(ctx context.Context, name string) (emulator.Snapshot, error) {
+func (s seeder) saveState(ctx context.Context, name string) (client.Snapshot, error) {
 	if err := s.domain.usage.Flush(ctx); err != nil {
-		return emulator.Snapshot{}, err
+		return client.Snapshot{}, err
 	}
 	saved, err := s.store.SaveState(ctx, name, version.Number(), s.realNow())
 	return snapshotOf(saved), savedFault(err)
 }
 
 // loadState restores a saved state; keys are kept.
-func (s seeder) loadState(ctx context.Context, name string) (emulator.Snapshot, error) {
+func (s seeder) loadState(ctx context.Context, name string) (client.Snapshot, error) {
 	var saved store.Saved
 	err := s.anew(ctx, func() (err error) {
 		saved, err = s.store.LoadState(ctx, name)

@@ -58,7 +58,7 @@ func openAPI(tables []adminroute.Table) *huma.OpenAPI {
 // schemaNames maps names of Go types to better schema names. The Go names are unclear without their package, or break generated code: the
 // code generator ogen fails with Request, and Record is a global type of TypeScript.
 var schemaNames = map[string]string{
-	"CallListRecord": "CallRecordList", "Change": "AuditEntry", "Checked": "AuditVerification", "Difference": "RecountDifference",
-	"Drill": "BackupDrill", "Imported": "ImportResult", "Item": "GS1LinkInput", "Matched": "ScanMatch", "MoveInput": "ClockInput",
+	"CallListRecord": "CallRecordList", "Case": "AlarmCase", "Change": "AuditEntry", "Checked": "AuditVerification",
+	"Difference": "RecountDifference", "Drill": "BackupDrill", "Imported": "ImportResult", "Item": "GS1LinkInput", "Matched": "ScanMatch",
 	"Notification": "AccountNotification", "Record": "CallRecord", "Request": "ScanRequest", "Step": "ExplanationStep",
 }

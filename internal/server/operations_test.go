@@ -1,13 +1,17 @@
 package server_test
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/qrjump/qrjump/docs/docgen"
 	"github.com/qrjump/qrjump/internal/edge/adminapi"
@@ -48,6 +52,36 @@ func TestOperations_TableComplete(t *testing.T) {
 	}
 	for path, left := range document.Paths {
 		assert.True(t, !strings.HasPrefix(path, adminroute.Base) || len(left) == 0, "%s is in openapi.json and in no table: %v", path, left)
+	}
+}
+
+// TestOperations_ClientSendsDocumentedFields compares the input of the client's calls with the document.
+func TestOperations_ClientSendsDocumentedFields(t *testing.T) {
+	t.Parallel()
+	document := huma.DefaultConfig("", "").OpenAPI
+	adminroute.Table{Routes: servertest.Operations()}.Describe(document)
+	for _, o := range servertest.Operations() {
+		item := document.Paths[o.Spelled()]
+		documented := map[string]*huma.Operation{"GET": item.Get, "POST": item.Post, "PUT": item.Put, "PATCH": item.Patch,
+			"DELETE": item.Delete}[o.Method]
+		accepted := map[string]bool{"-": true, "query filter": true} // each entry of a filter is a parameter
+		for _, p := range documented.Parameters {
+			accepted[p.In+" "+p.Name] = true
+		}
+		if body := documented.RequestBody; body != nil && body.Content["application/json"] != nil {
+			schema := body.Content["application/json"].Schema
+			for name := range cmp.Or(document.Components.Schemas.SchemaFromRef(schema.Ref), schema).Properties {
+				accepted[name] = true
+			}
+		}
+		if o.Input.Kind() == reflect.Map {
+			continue // its fields depend on the server
+		}
+		for _, f := range reflect.VisibleFields(o.Input) {
+			name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+			known := f.Anonymous || accepted[name] || accepted["query "+f.Tag.Get("query")]
+			assert.True(t, known, "%s: the client sends %s", o.ID, f.Name)
+		}
 	}
 }
 

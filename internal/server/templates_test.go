@@ -163,7 +163,9 @@ func TestTemplateTexts_ImportIntoOtherServer(t *testing.T) {
 				t.Errorf("%s: %+v, and it was %+v", one.name, stored, texts[7])
 			}
 			own := moved.order(one.OrderPut, fmt.Sprint("own ", i)).ApplicationID
-			moved.refusesOurs(one.name, batch.ID, own)
+			refused := bring(moved.Server, batch.ID, 1, rowsOfBatch(moved, own, 0, 0))
+			assert.True(t, refused.Status == 422 && strings.Contains(refused.Body, "the format of codes that this server generates"),
+				"%s: a row of this server's own: %d %s", one.name, refused.Status, refused.Body)
 			known = append(known, moved.code(batch.ID, 8), moved.code(own, 9_999))
 			// What a reader adds makes a text no code; its secret is written down all the same as little as that of a code.
 			around := strings.ReplaceAll(row.Text, "\n", "\r\n") + "#x"
@@ -182,15 +184,6 @@ func TestTemplateTexts_ImportIntoOtherServer(t *testing.T) {
 				"restored, %q is %+v, and it was %+v", one.CodeURL, found, one)
 		}
 	})
-}
-
-// refusesOurs tries to import a text that this server prints itself.
-func (w works) refusesOurs(name string, id, own int64) {
-	w.t.Helper()
-	rows := rowsOfBatch(w, own, 0, 0)
-	if a := bring(w.Server, id, 1, rows); a.Status != 422 || !strings.Contains(a.Body, "the text has the format of codes that this server generates") {
-		w.t.Errorf("%s: a row of this server's own: %d %s", name, a.Status, a.Body)
-	}
 }
 
 func jsonOf(t testing.TB, v any) string {

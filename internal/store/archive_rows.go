@@ -151,16 +151,11 @@ func (r *rowReader) next() ([]any, error) {
 			err = r.change(r.args)
 		}
 		if err != nil {
-			return nil, r.wrap(err)
+			return nil, fmt.Errorf("row %d of %s: %w", r.n+1, r.table, err)
 		}
 		r.n++
 		return r.args, nil
 	}
-}
-
-// wrap adds to err the table and the number of the row that is being read.
-func (r *rowReader) wrap(err error) error {
-	return fmt.Errorf("row %d of %s: %w", r.n+1, r.table, err)
 }
 
 // line returns the next line of the file; the line is valid until the following call of line.

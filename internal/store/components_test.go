@@ -183,7 +183,7 @@ func TestComponentGrants_ExclusiveSetRace(t *testing.T) {
 				require.True(t, errs[i] == nil || taken && !move, "round %d: %s: %v", round, name, errs[i])
 			}
 			require.True(t, len(have) == 1, "round %d: %v have it", round, have)
-			require.NoError(t, d[round%2].Withdraw(ctx, have[0], "wxa"))
+			require.NoError(t, d[round%2].Revoke(ctx, have[0], "wxa"))
 		}
 	})
 }

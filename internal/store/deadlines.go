@@ -55,9 +55,6 @@ func (p *deadlines) end() {
 // ending reports whether the process is stopping, which sets a final time limit for every connection.
 func (p *deadlines) ending() bool { return p.limit.Load() != 0 }
 
-// current returns the current read timeout.
-func (p *deadlines) current() time.Duration { return cmp.Or(time.Duration(p.limit.Load()), silence) }
-
 // listening returns the dial function for one PostgreSQL connection with the silence timeout. pgx also calls dial to cancel a running
 // statement. While a COMMIT runs, dial fails, because PostgreSQL shows the changes of a cancelled COMMIT before the replica has them.
 //
@@ -179,7 +176,7 @@ func (c *deadlineConn) end() {
 
 // bound sets the deadline of a read to c.since plus the read timeout, or to c.until if c.until is earlier or if no read timeout applies.
 func (c *deadlineConn) bound() error {
-	end := c.since.Add(c.patience.current())
+	end := c.since.Add(cmp.Or(time.Duration(c.patience.limit.Load()), silence))
 	if !c.patience.ending() && (c.patience.Load() || c.waits.Load() || c.commits.Load()) || !c.until.IsZero() && c.until.Before(end) {
 		end = c.until
 	}

@@ -203,7 +203,7 @@ func (g *groupCommitter) join(ctx context.Context, s *Store, m *pendingChange, f
 func (g *groupCommitter) leavesQueue(m *pendingChange) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.impatient < maxImpatient && g.takeBack(m) {
+	if g.impatient < maxImpatient && g.remove(m) {
 		m.impatient = true
 		g.impatient++
 	}
@@ -214,10 +214,10 @@ func (g *groupCommitter) leavesQueue(m *pendingChange) bool {
 func (g *groupCommitter) removePending(m *pendingChange) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.takeBack(m)
+	return g.remove(m)
 }
 
-func (g *groupCommitter) takeBack(m *pendingChange) bool {
+func (g *groupCommitter) remove(m *pendingChange) bool {
 	i := slices.Index(g.waiting, m)
 	if i >= 0 {
 		g.waiting = slices.Delete(g.waiting, i, i+1)

@@ -261,11 +261,6 @@ func (p *pipe) release() (err error) {
 
 // The following methods of Tx run or queue statements; on SQLite every statement runs at once.
 
-// queues reports whether the next statement is sent together with queued statements.
-func (t *Tx) queues() bool {
-	return t.pipe != nil && len(t.pipe.waiting) > 0 && t.pipe.errLate() == nil
-}
-
 // Prefetch runs f, which calls reading methods of t, and sends the queries of these calls in one round trip. The calls in f return
 // invalid results; when the caller repeats a call after Prefetch, the call returns the prefetched result, until the transaction
 // writes. f must not take new locks. On SQLite, Prefetch does nothing.
@@ -302,7 +297,7 @@ func (t *Tx) enqueue(ctx context.Context, query string, args []any) (*question, 
 		return t.known[i], nil
 	case t.groupChange != nil:
 		return q, t.groupChange.askAll([]*question{q})
-	case t.queues():
+	case t.pipe != nil && len(t.pipe.waiting) > 0 && t.pipe.errLate() == nil: // there are queued statements
 		return q, t.pipe.answer(ctx, q)
 	}
 	return nil, nil

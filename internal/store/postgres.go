@@ -34,8 +34,9 @@ func openPostgres(ctx context.Context, t Target) (*Store, error) {
 	if err != nil {
 		return nil, unreadURL(t.URL, err)
 	}
-	server := postgresEngine{path: whereIs(config)}
-	engine := postgresDialect(server, len(hostsOf(config)))
+	hosts := hostsOf(config)
+	server := postgresEngine{path: strings.Join(hosts, ",") + "/" + config.Database} // without user and password
+	engine := postgresDialect(server, len(hosts))
 	engine.lasting, engine.holding = limitSessions(config, t.alone)
 	limit, err := poolSize(config)
 	if err != nil {
@@ -277,11 +278,6 @@ func poolSize(config *pgx.ConnConfig) (int, error) {
 		return 0, fmt.Errorf("database: %s of the URL is %.20q: want %d to %d", connsParameter, text, minConns, maxConns)
 	}
 	return n, nil
-}
-
-// whereIs returns the servers and the database of a URL, without user and password.
-func whereIs(config *pgx.ConnConfig) string {
-	return strings.Join(hostsOf(config), ",") + "/" + config.Database
 }
 
 func hostsOf(config *pgx.ConnConfig) []string {

@@ -258,7 +258,7 @@ func (d *Service) makeRoom(ctx context.Context, tx Tx, a Agreement, holders []Gr
 			return ExclusiveConflict{AppID: a.AppID, Set: MiniProgramDev, By: h.Component}
 		}
 		if len(left) == 0 {
-			if err := d.withdraw(ctx, tx, h.Component, a.AppID, now); err != nil {
+			if err := d.revoke(ctx, tx, h.Component, a.AppID, now); err != nil {
 				return err
 			}
 			continue
@@ -319,8 +319,8 @@ func (d *Service) pushGrant(ctx context.Context, tx Tx, c Component, e grantEven
 		CreatedAt: e.occurredAt}, elements)
 }
 
-// Withdraw deletes the grant of an account to a component; the component's tokens for the account end at once. ErrNoGrant.
-func (d *Service) Withdraw(ctx context.Context, component, appid string) error {
+// Revoke deletes the grant of an account to a component; the component's tokens for the account end at once. ErrNoGrant.
+func (d *Service) Revoke(ctx context.Context, component, appid string) error {
 	return d.push(ctx, func(tx Tx) error {
 		if _, err := lockGrants(ctx, tx, appid, component); err != nil {
 			return err
@@ -328,11 +328,11 @@ func (d *Service) Withdraw(ctx context.Context, component, appid string) error {
 		if _, err := tx.Grant(ctx, component, appid); err != nil {
 			return err
 		}
-		return d.withdraw(ctx, tx, component, appid, d.Now())
+		return d.revoke(ctx, tx, component, appid, d.Now())
 	})
 }
 
-func (d *Service) withdraw(ctx context.Context, tx Tx, component, appid string, now time.Time) error {
+func (d *Service) revoke(ctx context.Context, tx Tx, component, appid string, now time.Time) error {
 	if err := tx.DeleteGrant(ctx, component, appid); err != nil {
 		return err
 	}
@@ -357,7 +357,7 @@ type Authorization struct {
 }
 
 // TradeAuthCode implements api_query_auth: it exchanges an authorization_code for the tokens of the account. TradeAuthCode returns 61009
-// for an unknown code, 61010 for a used or expired code, or 61003 if the account has withdrawn the grant. Contract: rules §3.2.
+// for an unknown code, 61010 for a used or expired code, or 61003 if the account has revoked the grant. Contract: rules §3.2.
 func (d *Service) TradeAuthCode(ctx context.Context, component, text string) (Authorization, error) {
 	var code GrantCode
 	find := func(tx Tx) (err error) {

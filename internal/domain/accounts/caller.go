@@ -71,7 +71,7 @@ func (c Caller) Granted(set int) error {
 }
 
 // Identify returns the owner of an access token: it returns 40001 for a replaced or unknown token, 42001 for an expired token, and
-// 61003 for a token of a component whose grant the account has withdrawn. Contract: rules §3.6.
+// 61003 for a token of a component whose grant the account has revoked. Contract: rules §3.6.
 func (d *Service) Identify(ctx context.Context, text string) (Caller, error) {
 	return d.IdentifyWithin(ctx, text, nil)
 }
@@ -200,7 +200,7 @@ func Keep(ctx context.Context, tx interface {
 	return a, err
 }
 
-// platform checks token t of a component: it returns an error if the component was deleted, or if the account has withdrawn its grant.
+// platform checks token t of a component: it returns an error if the component was deleted, or if the account has revoked its grant.
 func (d *Service) platform(ctx context.Context, tx Tx, t Token, caller *Caller) error {
 	c, err := tx.ComponentWithoutGrants(ctx, caller.Component)
 	if errors.Is(err, ErrNoComponent) {

@@ -66,7 +66,7 @@ func (d *Service) Delete(ctx context.Context, appid string, dry bool) (Dependenc
 			return InUse{AppID: appid, Blocking: deps.Blocking}
 		}
 		for _, h := range holders {
-			if err := d.withdraw(ctx, tx, h.Component, appid, d.Now()); err != nil {
+			if err := d.revoke(ctx, tx, h.Component, appid, d.Now()); err != nil {
 				return err
 			}
 		}

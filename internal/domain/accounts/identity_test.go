@@ -92,7 +92,7 @@ func TestIdentityCache_EqualsStore(t *testing.T) {
 					tokens = append(tokens, a.Token.Text)
 					return err
 				}},
-				{"a withdrawal", func() error { return w.Withdraw(ctx, pick(platforms), pick(apps)) }},
+				{"a revocation", func() error { return w.Revoke(ctx, pick(platforms), pick(apps)) }},
 				{"an account is changed", func() error {
 					_, err := w.Change(ctx, pick(apps), func(a *accounts.Account) error {
 						a.Name = fmt.Sprint("name ", random.IntN(1000))
@@ -207,7 +207,7 @@ func TestIdentityCache_RevokedTokenRejected(t *testing.T) {
 		var end func() error
 		if round%2 == 0 {
 			l.text, l.want = must[accounts.Authorization](t)(w.TradeAuthCode(ctx, "wxp", w.agreed("wxp", "wxa", 18))).Token.Text, "61003"
-			end = func() error { return w.Withdraw(ctx, "wxp", "wxa") }
+			end = func() error { return w.Revoke(ctx, "wxp", "wxa") }
 		} else {
 			now = now.Add(2 * accounts.ForceInterval)
 			if round%18 == 1 {

@@ -121,7 +121,7 @@ func (d *Service) replaceGrants(ctx context.Context, tx Tx, c Component, oldName
 		if slices.ContainsFunc(c.Grants, func(g Grant) bool { return g.AppID == appid }) {
 			continue
 		}
-		if err := d.withdraw(ctx, tx, c.AppID, appid, now); err != nil {
+		if err := d.revoke(ctx, tx, c.AppID, appid, now); err != nil {
 			return nil, err
 		}
 	}
@@ -199,7 +199,7 @@ func cutEarlier(ctx context.Context, tx Tx, t Token, moment time.Time) error {
 // returns 40013 if the account "target" did not authorise the component. Contract: rules §3.2.
 func (d *Service) CheckPlatform(ctx context.Context, c PlatformCredentials, target string) error {
 	return d.Store.ViewAccounts(ctx, func(tx Tx) error {
-		if _, err := d.checkPlatform(ctx, tx, c); err != nil || target == c.AppID {
+		if err := d.checkPlatform(ctx, tx, c); err != nil || target == c.AppID {
 			return err
 		}
 		_, err := tx.Grant(ctx, c.AppID, target)

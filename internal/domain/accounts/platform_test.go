@@ -196,11 +196,11 @@ func TestAuthorizerToken_GrantedPermissions(t *testing.T) {
 	caller = must[accounts.Caller](t)(w.AuthenticateWithin(ctx, got.Token.Text, nil))
 	same(t, "a set that was taken back", code(caller.Granted(18)), 61007)
 
-	require.NoError(t, w.Withdraw(ctx, "wxc", "wxa"))
+	require.NoError(t, w.Revoke(ctx, "wxc", "wxa"))
 	w.wantAnswer("a token whose grant is gone", got.Token.Text, 61003)
 	_, err = w.RefreshAuthorizerToken(ctx, "wxc", "wxa", got.RefreshToken)
 	same(t, "a refresh without a grant", code(err), 61003)
-	assert.ErrorIs(t, w.Withdraw(ctx, "wxc", "wxa"), accounts.ErrNoGrant, "withdrawn twice")
+	assert.ErrorIs(t, w.Revoke(ctx, "wxc", "wxa"), accounts.ErrNoGrant, "revoked twice")
 	// Another authorisation does not bring old tokens back.
 	again := must[accounts.Authorization](t)(w.TradeAuthCode(ctx, "wxc", w.agreed("wxc", "wxa", 18)))
 	w.wantAnswer("a token of the earlier grant", got.Token.Text, 40001)
@@ -319,7 +319,7 @@ func TestExclusivePermissionSet_RaceOfPlatforms(t *testing.T) {
 			}
 		}
 		require.True(t, len(winners) == 1, "round %d: %v have it", round, winners)
-		require.NoError(t, w.Withdraw(t.Context(), winners[0], "wxa"))
+		require.NoError(t, w.Revoke(t.Context(), winners[0], "wxa"))
 	}
 }
 

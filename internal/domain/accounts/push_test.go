@@ -206,7 +206,7 @@ func TestPushPadding_BothBlockSizes(t *testing.T) {
 			r.platform(appid, "http://isv.example/"+appid)
 			r.agreed(appid, "wxa", 33)
 			r.agreed(appid, "wxa", 34)
-			require.NoError(t, r.Withdraw(t.Context(), appid, "wxa"))
+			require.NoError(t, r.Revoke(t.Context(), appid, "wxa"))
 		}
 		got := r.take(3 * time.Second)
 		same(t, "messages", len(got), 4*32)
@@ -246,12 +246,12 @@ func TestPushEvents_AuthorizationChanges(t *testing.T) {
 		same(t, "a move", types(got), "updateauthorized authorized")
 		// The code of the update is good.
 		must[accounts.Authorization](t)(r.TradeAuthCode(t.Context(), "wxc", got[0].fields["AuthorizationCode"]))
-		require.NoError(t, r.Withdraw(t.Context(), "wxd", "wxa"))
+		require.NoError(t, r.Revoke(t.Context(), "wxd", "wxa"))
 		got = r.take(0)
-		same(t, "a withdrawal", types(got), "unauthorized")
+		same(t, "a revocation", types(got), "unauthorized")
 		same(t, "account", got[0].fields["AuthorizerAppid"], "wxa")
 		_, has := got[0].fields["AuthorizationCode"]
-		assert.True(t, !has, "a withdrawal carries a code")
+		assert.True(t, !has, "a revocation carries a code")
 	})
 }
 
@@ -287,7 +287,7 @@ func TestPush_RetryBackoff(t *testing.T) {
 			for _, secret := range []string{"queryauthcode@@@", "preauthcode@@@", "ticket@@@"} {
 				assert.True(t, !strings.Contains(fmt.Sprint(list), secret), "a list of pushes shows %s", secret)
 			}
-			require.NoError(t, r.Withdraw(t.Context(), "wxc", "wxa"))
+			require.NoError(t, r.Revoke(t.Context(), "wxc", "wxa"))
 			r.take(time.Minute)
 		}
 	})

@@ -169,24 +169,24 @@ type PlatformCredentials struct {
 }
 
 // checkPlatform validates the credentials of a request with a component's secret, in the order of the platform. Contract: rules §3.2.
-func (d *Service) checkPlatform(ctx context.Context, tx Tx, c PlatformCredentials) (Component, error) {
+func (d *Service) checkPlatform(ctx context.Context, tx Tx, c PlatformCredentials) error {
 	if c.AppID == "" {
-		return Component{}, errcode.ComponentMissing.WithRow(behaviour.CallerPlatformMissing)
+		return errcode.ComponentMissing.WithRow(behaviour.CallerPlatformMissing)
 	}
 	p, err := tx.ComponentWithoutGrants(ctx, c.AppID)
 	if errors.Is(err, ErrNoComponent) {
-		return Component{}, noPlatform(ctx, tx, c.AppID)
+		return noPlatform(ctx, tx, c.AppID)
 	}
 	switch {
 	case err != nil:
-		return Component{}, err
+		return err
 	case c.Secret == "":
-		return Component{}, errcode.SecretMissing.WithRow(behaviour.TokenSecretMissing)
+		return errcode.SecretMissing.WithRow(behaviour.TokenSecretMissing)
 	}
 	if err := d.secretOf(c.AppID, c.Secret, p.SecretHash, c.IP); err != nil {
-		return Component{}, err
+		return err
 	}
-	return p, d.Reached(ctx, Caller{Component: p.AppID, addrs: p.IPAllowlist}, c.IP)
+	return d.Reached(ctx, Caller{Component: p.AppID, addrs: p.IPAllowlist}, c.IP)
 }
 
 // noPlatform returns the error for an AppID that belongs to no component: 61011 if it belongs to an account, otherwise 40013.
@@ -204,7 +204,7 @@ func noPlatform(ctx context.Context, tx Tx, appid string) error {
 func (d *Service) PlatformToken(ctx context.Context, c PlatformCredentials, ticket string) (Issued, error) {
 	var issued Issued
 	check := func(tx Tx) error {
-		if _, err := d.checkPlatform(ctx, tx, c); err != nil {
+		if err := d.checkPlatform(ctx, tx, c); err != nil {
 			return err
 		}
 		t, err := tx.VerifyTicket(ctx, c.AppID, d.Key.Hash(ticketPurpose(c.AppID), ticket))

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/domain/stats/hyperloglog"
 )
 
@@ -151,21 +152,7 @@ type StateChange struct {
 }
 
 // Details holds statistics of the code's scans at the time of the alarm.
-type Details struct {
-	Scans                 int64 `json:"scans"`
-	Users                 int64 `json:"users"`
-	Networks              int   `json:"networks"`
-	Regions               int   `json:"regions"`
-	ImpossibleTravelCount int   `json:"impossible_travel_count"`
-	Days                  int   `json:"days"`
-	UsersBeforeActivation int64 `json:"users_before_activation,omitempty"`
-	UsersAfterRedemption  int64 `json:"users_after_redemption,omitempty"`
-	// Of an alarm about a prefix or a user, only the following fields are set: the start of the hour, and the counts within the hour.
-	WindowStart  time.Time `json:"window_start,omitzero"`
-	Prefix       string    `json:"prefix,omitempty"` // prefix or template of the unknown texts
-	UnknownTexts int64     `json:"unknown_texts,omitempty"`
-	Codes        int64     `json:"codes,omitempty"`
-}
+type Details = client.AlarmDetails
 
 // Score rates how likely the code is on more than one item; a score at or above the threshold of the batch raises an alarm.
 func (c *Scans) Score() int {

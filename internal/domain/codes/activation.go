@@ -68,7 +68,7 @@ func (b Binding) Version(role accounts.Role) (v accounts.Version, allowed bool) 
 	return accounts.Release, true
 }
 
-// Event is one change of codes of a batch, such as an activation, a withdrawal or a freeze. Event numbers increase in commit order. A
+// Event is one change of codes of a batch, such as an activation, a deactivation or a freeze. Event numbers increase in commit order. A
 // stored event never changes. The events that have taken effect for a code determine its state; events are applied in the order of From.
 type Event struct {
 	Seq     int64
@@ -158,14 +158,14 @@ func (c *coverage) cover(r Range, event *Event) {
 	c.spans.Set(r.From, span{r.To, event})
 }
 
-// apply applies an event that activates or withdraws codes.
+// apply applies an event that activates or deactivates codes.
 func (c *coverage) apply(e *Event) {
 	for _, r := range e.Codes {
 		c.applyTo(e, r)
 	}
 }
 
-// applyTo applies an activation or withdrawal, the only events that can be scheduled, to a range of indexes.
+// applyTo applies an activation or deactivation, the only events that can be scheduled, to a range of indexes.
 func (c *coverage) applyTo(e *Event, r Range) {
 	switch e.Action {
 	case Activate:

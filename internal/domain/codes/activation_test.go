@@ -32,7 +32,7 @@ func TestCoverage_EqualsArrayModel(t *testing.T) {
 			}
 			by := &Event{Seq: int64(call)}
 			if random.IntN(4) == 0 {
-				by = nil // a withdrawal
+				by = nil // a deactivation
 			}
 			c.cover(r, by)
 			for i := r.From; i <= r.To; i++ {

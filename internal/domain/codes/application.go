@@ -46,13 +46,13 @@ type Batch struct {
 	Imported bool
 }
 
-// takenBack is the prefix of the isv_application_id of an application whose import was undone. No caller can choose this prefix, because an
+// importUndone is the prefix of the isv_application_id of an application whose import was undone. No caller can choose it, because an
 // isv_application_id from a caller cannot contain a control character.
-const takenBack = "\x01taken back "
+const importUndone = "\x01import undone "
 
-// TakenBack reports whether the import of the batch was undone. A batch whose import was undone no longer counts as an application; its
+// ImportUndone reports whether the import of the batch was undone. A batch whose import was undone no longer counts as an application; its
 // ID and its events stay stored.
-func (b Batch) TakenBack() bool { return b.Imported && strings.HasPrefix(b.ISV, takenBack) }
+func (b Batch) ImportUndone() bool { return b.Imported && strings.HasPrefix(b.ISV, importUndone) }
 
 // Status is the progress of an application.
 type Status string

@@ -104,7 +104,7 @@ func (s *Service) restartImport(ctx context.Context, tx Tx, newBatch Batch) (boo
 	if errors.Is(err, ErrNoBatch) {
 		return false, nil
 	}
-	if err != nil || !b.TakenBack() {
+	if err != nil || !b.ImportUndone() {
 		return false, err
 	}
 	return true, tx.PutImport(ctx, newBatch, "import")
@@ -257,7 +257,7 @@ func (s *Service) UndoImport(ctx context.Context, batch int64, r Range, note str
 		if done.Stored > 0 || r != (Range{0, b.Count - 1}) {
 			return nil
 		}
-		b.ISV = takenBack + strconv.FormatInt(batch, 10)
+		b.ISV = importUndone + strconv.FormatInt(batch, 10)
 		return tx.PutImport(ctx, b, string(UndoImport))
 	})
 	return done, err

@@ -164,7 +164,7 @@ func (m *Memory) Swap(fresh *Memory) bool {
 
 // addPrefix adds the prefix of a batch. addPrefix copies the slice m.prefixes, because readers may still use the old one.
 func (m *Memory) addPrefix(b Batch) {
-	if b.TakenBack() {
+	if b.ImportUndone() {
 		return
 	}
 	m.templates = m.templates.add(b)
@@ -189,7 +189,7 @@ func (m *Memory) Newest(prefix string) (id int64) {
 	account := ""
 	for _, b := range m.batches {
 		switch {
-		case b.TakenBack() || cmp.Or(b.Template, b.Prefix) != prefix:
+		case b.ImportUndone() || cmp.Or(b.Template, b.Prefix) != prefix:
 		case account != "" && account != b.Account:
 			return 0
 		default:
@@ -315,7 +315,7 @@ func (m *Memory) BatchOrLoad(ctx context.Context, id int64) (Batch, error) {
 		return Batch{}, ErrNoBatch
 	}
 	b, err := m.addStored(ctx, id)
-	if err == nil && b.TakenBack() {
+	if err == nil && b.ImportUndone() {
 		err = ErrNoBatch
 	}
 	if err != nil {
@@ -511,7 +511,7 @@ func (m *Memory) Batch(id int64) (b Batch, ok bool) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	memory, ok := m.batches[id]
-	if !ok || memory.TakenBack() {
+	if !ok || memory.ImportUndone() {
 		return Batch{}, false
 	}
 	return memory.Batch, true
@@ -523,7 +523,7 @@ func (m *Memory) Batches() []Batch {
 	defer m.mu.RUnlock()
 	list := make([]Batch, 0, len(m.batches))
 	for _, batch := range m.batches {
-		if !batch.TakenBack() {
+		if !batch.ImportUndone() {
 			list = append(list, batch.Batch)
 		}
 	}

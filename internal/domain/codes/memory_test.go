@@ -157,7 +157,7 @@ func (h *history) event(seq int64) codes.Event {
 	return e
 }
 
-// Memory has the same states as a model with arrays, for overlapping activations, withdrawals, schedules and states while time passes, also
+// Memory has the same states as a model with arrays, for overlapping activations, deactivations and schedules while time passes, also
 // if events are read late or all events are read again.
 func TestMemory_EqualsArrayModel(t *testing.T) {
 	t.Parallel()

@@ -43,7 +43,7 @@ func checkNote(ctx context.Context, note string) error {
 	return nil
 }
 
-// Change activates or withdraws codes, at once or later, or freezes, unfreezes, voids or redeems codes at once. Voiding is permanent.
+// Change activates or deactivates codes, at once or later, or freezes, unfreezes, voids or redeems codes at once. Voiding is permanent.
 // Redeeming a single code a second time fails. Change returns the number of codes that were not yet in the requested state.
 func (s *Service) Change(ctx context.Context, c Change) (changed int64, err error) {
 	b, err := s.Memory.BatchOrLoad(ctx, c.Batch)
@@ -216,7 +216,7 @@ func (s *Service) Retarget(ctx context.Context, batch int64, r Range, appid, pat
 			if err := e.Binding.check(); err != nil {
 				return err
 			}
-			if err := checkBinding(ctx, tx, b, e.Binding, s.Settings.Get(), lenient); err != nil {
+			if err := checkBinding(ctx, tx, b, e.Binding, lenient); err != nil {
 				return err
 			}
 			if _, err := tx.AddEvent(ctx, e); err != nil {

@@ -269,8 +269,8 @@ func TestActivate_RejectsOverlap(t *testing.T) {
 	p.activate(b, 0, 99)
 	refused("the last", activate(99, 200), "code_start 99, code_end 200: code 99 is active with 0 to 99")
 	works("beside it", activate(100, 200))
-	works("a withdrawal", p.change(b, codes.Deactivate, one(50)))
-	works("withdrawn before", activate(50, 50))
+	works("a deactivation", p.change(b, codes.Deactivate, one(50)))
+	works("deactivated before", activate(50, 50))
 	refused("of old, around another", activate(0, 99), "code 50 is active with 50 to 50")
 
 	works("a schedule", schedule(codes.Activate, 300, 300, time.Hour))
@@ -279,7 +279,7 @@ func TestActivate_RejectsOverlap(t *testing.T) {
 	works("the same range before its schedule", activate(300, 300))
 	p.advance(2 * time.Hour)
 	refused("after the schedule", activate(290, 310), "code 300 is active with 300 to 300")
-	// A schedule that is withdrawn before it takes effect is in nobody's way.
+	// A schedule that is deactivated before it takes effect prevents nothing.
 	refused("a schedule over what stays active", schedule(codes.Activate, 250, 350, time.Hour), "code 300 is active")
 	works("a scheduled end", schedule(codes.Deactivate, 300, 300, time.Hour))
 	refused("a schedule before that end", schedule(codes.Activate, 250, 350, time.Minute), "code 300 is active")
@@ -387,8 +387,8 @@ func TestActivate_Concurrent(t *testing.T) {
 	checkAll(t, "read again", again, b.ID, events, p.now())
 }
 
-// An operator that withdraws a schedule at its very moment takes it back, and a re-target does not bring it again.
-func TestRetarget_WithdrawnSchedule(t *testing.T) {
+// An operator that deactivates codes at the moment of their schedule cancels it, and a re-target does not bring it again.
+func TestRetarget_DeactivatedSchedule(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)
 	p.set(func(s *settings.Settings) {

@@ -423,7 +423,7 @@ func (s *Service) addEvent(ctx context.Context, e Event, policy deviationPolicy)
 			return err
 		}
 		if e.Action == Activate {
-			if err := checkBinding(ctx, tx, b, e.Binding, cfg, policy); err != nil {
+			if err := checkBinding(ctx, tx, b, e.Binding, policy); err != nil {
 				return err
 			}
 		}
@@ -455,7 +455,7 @@ func (s *Service) inBatch(ctx context.Context, id int64, f func(tx Tx, b Batch, 
 			return err
 		}
 		b, err := tx.Batch(ctx, id)
-		if err == nil && b.TakenBack() {
+		if err == nil && b.ImportUndone() {
 			err = ErrNoBatch
 		}
 		if err != nil {
@@ -483,7 +483,7 @@ func (s *Service) inBatch(ctx context.Context, id int64, f func(tx Tx, b Batch, 
 
 // checkOverlap returns 80302 if the range of an activation overlaps another activated range: one that is active when the activation takes
 // effect, or one with an activation scheduled for later. An activation of exactly the same range is replaced, even if parts of the range
-// were re-targeted or withdrawn. Contract: marketcode §3.4.
+// were re-targeted or deactivated. Contract: marketcode §3.4.
 func (s *Service) checkOverlap(e Event, replace bool, policy deviationPolicy) error {
 	r := e.Codes.Bounds()
 	active := s.Memory.ActiveFrom(e.Batch, r, e.OccurredAt, e.From)
@@ -515,7 +515,7 @@ func (s *Service) checkOverlap(e Event, replace bool, policy deviationPolicy) er
 	return nil
 }
 
-func checkBinding(ctx context.Context, tx Tx, b Batch, bind Binding, s settings.Settings, policy deviationPolicy) error {
+func checkBinding(ctx context.Context, tx Tx, b Batch, bind Binding, policy deviationPolicy) error {
 	target, err := tx.KeepAccount(ctx, bind.WxaAppID)
 	if errors.Is(err, accounts.ErrNoAccount) || err == nil && target.Kind != accounts.MiniProgram {
 		return errcode.InvalidArgs.WithDetail(behaviour.CodesActivateAppIDUnknown, "wxa_appid %q is not a Mini Program", bind.WxaAppID)

@@ -21,7 +21,7 @@ type FederatedUser struct {
 }
 
 // OutsideTime is the maximum duration of a session of a federated person. The role is read from the provider only at sign-in: when the
-// provider withdraws a role, the person loses it on this server within OutsideTime.
+// provider revokes a role, the person loses it on this server within OutsideTime.
 const OutsideTime = time.Hour
 
 // errFederated returns the error for an attempt to change, on this server, a person managed by an identity provider.

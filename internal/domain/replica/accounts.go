@@ -69,9 +69,6 @@ func (a *Accounts) Remove(appid string) {
 	a.change(appid, func(m map[string]*accountLinks) { delete(m, appid) })
 }
 
-// newEmpty returns an empty set of accounts with the same seed, so that the receiver can adopt this set later.
-func (a *Accounts) newEmpty() *Accounts { return &Accounts{seed: a.seed} }
-
 // adopt replaces all accounts by the accounts in other; other must have no other user.
 func (a *Accounts) adopt(other *Accounts) {
 	a.writing.Lock()

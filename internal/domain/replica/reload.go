@@ -96,7 +96,7 @@ func (c *Replica) followOnce(ctx context.Context, all bool) (done bool, err erro
 				return false, err
 			}
 		}
-		fresh.accounts = c.Accounts.newEmpty()
+		fresh.accounts = &Accounts{seed: c.Accounts.seed} // the same seed, so that c.Accounts can adopt the set
 		if err := c.readAccounts(ctx, fresh.accounts); err != nil {
 			return false, fmt.Errorf("loading accounts: %w", err)
 		}

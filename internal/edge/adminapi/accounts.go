@@ -26,6 +26,12 @@ type AppIDPath struct {
 	AppID string `path:"appid" maxLength:"128"`
 }
 
+// appIDInput is the input of an operation on an account with a JSON body.
+type appIDInput[T any] struct {
+	AppIDPath
+	Body T
+}
+
 // showAccount returns an account for a response, without secrets or hashes of secrets.
 func (a accountAPI) showAccount(ctx context.Context, account accounts.Account) (client.Account, error) {
 	linked, err := a.Accounts.Links(ctx, account.AppID)
@@ -55,10 +61,7 @@ func (a accountAPI) changeAccount(ctx context.Context, appid string, f func(*acc
 	return readAfter(ctx, err, a.showAccount, account)
 }
 
-func (a accountAPI) listAccounts(ctx context.Context, in *struct {
-	After string `query:"after" doc:"only accounts with a greater AppID"`
-	client.AccountQuery
-}) (client.AccountList, error) {
+func (a accountAPI) listAccounts(ctx context.Context, in *client.AccountQuery) (client.AccountList, error) {
 	shown := client.AccountList{Accounts: []client.Account{}}
 	numbers, err := a.Scans.Measure(ctx, in.Order, nil)
 	if err != nil {
@@ -126,12 +129,10 @@ func showRecent(r stats.Recent) *client.RecentScans {
 	return &client.RecentScans{Days: r.Days[:], LastAt: optional(r.Last)}
 }
 
-func (a accountAPI) nameAccounts(ctx context.Context, in *struct {
-	Of []string `query:"of" maxItems:"1000" doc:"AppIDs, separated by commas"`
-}) (client.AccountNames, error) {
+func (a accountAPI) completeAccounts(ctx context.Context, in *client.AccountNamesQuery) (client.AccountNames, error) {
 	caller := adminroute.CallerFromContext(ctx)
 	names := client.AccountNames{Names: map[string]string{}}
-	for _, appid := range in.Of {
+	for _, appid := range in.AppIDs {
 		if account, is := a.Known(appid); is && caller.CanAccess(appid) && account.Name != "" {
 			names.Names[appid] = account.Name
 		}
@@ -155,10 +156,7 @@ func (a accountAPI) getAccount(ctx context.Context, in *AppIDPath) (client.Accou
 	return readAfter(ctx, err, a.showAccount, account)
 }
 
-func (a accountAPI) putAccount(ctx context.Context, in *struct {
-	AppIDPath
-	Body accounts.AccountInput
-}) (client.Account, error) {
+func (a accountAPI) putAccount(ctx context.Context, in *appIDInput[accounts.AccountInput]) (client.Account, error) {
 	if err := a.knownFeatures(ctx, in.AppID, in.Body.Features); err != nil {
 		return client.Account{}, err
 	}
@@ -203,37 +201,22 @@ func (a accountAPI) knownFeatures(ctx context.Context, appid string, wanted []st
 	return nil
 }
 
-func (a accountAPI) setVersions(ctx context.Context, in *struct {
-	AppIDPath
-	Body struct {
-		Versions []accounts.Version `json:"versions"`
-	}
-}) (client.Account, error) {
+func (a accountAPI) setVersions(ctx context.Context, in *appIDInput[client.VersionsPut]) (client.Account, error) {
 	return a.changeAccount(ctx, in.AppID, func(account *accounts.Account) error {
-		account.Versions = in.Body.Versions
+		account.Versions = words[accounts.Version](in.Body.Versions)
 		return nil
 	})
 }
 
-func (a accountAPI) setJump(ctx context.Context, in *struct {
-	AppIDPath
-	Body struct {
-		Open bool `json:"open"`
-	}
-}) (client.Account, error) {
+func (a accountAPI) setRulesEnabled(ctx context.Context, in *appIDInput[client.RulesEnabledPut]) (client.Account, error) {
 	return a.changeAccount(ctx, in.AppID, func(account *accounts.Account) error {
 		account.JumpOpen = in.Body.Open
 		return nil
 	})
 }
 
-func (a accountAPI) endTokens(ctx context.Context, in *AppIDPath) (client.Account, error) {
+func (a accountAPI) revokeTokens(ctx context.Context, in *AppIDPath) (client.Account, error) {
 	return readAfter(ctx, a.Accounts.ExpireTokens(ctx, in.AppID), a.getAccount, in)
-}
-
-// DryRun is the parameter with which a delete only lists the objects that it would delete.
-type DryRun struct {
-	DryRun bool `query:"dry_run" doc:"if true, deletes nothing and lists what would be deleted and what prevents deletion"`
 }
 
 func showDeletion(appid string, has accounts.Dependencies, deleted bool) client.Deletion {
@@ -243,10 +226,10 @@ func showDeletion(appid string, has accounts.Dependencies, deleted bool) client.
 
 func (a accountAPI) deleteAccount(ctx context.Context, in *struct {
 	AppIDPath
-	DryRun
+	client.DeletionQuery
 }) (client.Deletion, error) {
-	has, err := a.Accounts.Delete(ctx, in.AppID, in.DryRun.DryRun)
-	return showDeletion(in.AppID, has, !in.DryRun.DryRun), err
+	has, err := a.Accounts.Delete(ctx, in.AppID, in.DryRun)
+	return showDeletion(in.AppID, has, !in.DryRun), err
 }
 
 type MemberPath struct {
@@ -270,11 +253,9 @@ func (a accountAPI) setMember(ctx context.Context, path MemberPath, role account
 
 func (a accountAPI) putMember(ctx context.Context, in *struct {
 	MemberPath
-	Body struct {
-		Role accounts.Role `json:"role" enum:"admin,developer,trial"`
-	}
+	Body client.MemberPut
 }) (client.Account, error) {
-	return a.setMember(ctx, in.MemberPath, in.Body.Role)
+	return a.setMember(ctx, in.MemberPath, accounts.Role(in.Body.Role))
 }
 
 func (a accountAPI) deleteMember(ctx context.Context, in *MemberPath) (client.Account, error) {
@@ -292,9 +273,8 @@ func (a accountAPI) getQuota(ctx context.Context, in *AppIDPath) (client.Quota, 
 }
 
 func (a accountAPI) getOpenID(ctx context.Context, in *struct {
-	User      string `path:"user" maxLength:"512"`
-	AppID     string `query:"appid" required:"true"`
-	Namespace string `query:"namespace" default:"default"`
+	User string `path:"user" maxLength:"512"`
+	client.OpenIDQuery
 }) (client.OpenID, error) {
 	if _, err := a.Accounts.Get(ctx, in.AppID); err != nil {
 		return client.OpenID{}, err
@@ -302,9 +282,9 @@ func (a accountAPI) getOpenID(ctx context.Context, in *struct {
 	return client.OpenID{OpenID: a.OpenIDs.OpenID(in.Namespace, in.AppID, in.User)}, nil
 }
 
-func (a accountAPI) listNotices(ctx context.Context, in *struct {
+func (a accountAPI) listNotifications(ctx context.Context, in *struct {
 	AppIDPath
-	Page
+	client.NotificationQuery
 }) (client.NotificationList, error) {
 	list, err := a.Accounts.Notices(ctx, in.AppID, in.Limit)
 	return client.NotificationList{Notifications: mapped(list, func(n accounts.Notice) client.Notification {
@@ -335,12 +315,9 @@ func (a accountAPI) listLinks(ctx context.Context, in *AppIDPath) (client.Accoun
 
 func (a accountAPI) confirmLink(ctx context.Context, in *struct {
 	LinkPath
-	Body struct {
-		Side  accounts.Side `json:"side" enum:"account,mini_program"`
-		Agree bool          `json:"approve"`
-	}
+	Body client.LinkDecision
 }) (client.AccountLinkList, error) {
-	err := a.Accounts.ConfirmLink(ctx, in.AppID, in.MiniProgram, in.Body.Side, in.Body.Agree)
+	err := a.Accounts.ConfirmLink(ctx, in.AppID, in.MiniProgram, accounts.Side(in.Body.Side), in.Body.Approve)
 	if errors.Is(err, errcode.InvalidAppID) {
 		err = accounts.ErrNoAccount
 	}

@@ -230,9 +230,6 @@ type Page struct {
 	Limit int `query:"limit" default:"100" minimum:"1" maximum:"1000"`
 }
 
-// noInput is the input of an operation without parameters.
-type noInput struct{}
-
 // mapped converts every entry of a list with the function show; nil becomes [].
 func mapped[T, U any](list []T, show func(T) U) []U {
 	shown := make([]U, 0, len(list))

@@ -13,32 +13,21 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/i18n"
 )
 
-// alarm is an alarm; the type of its details gives them a schema in the OpenAPI document.
-type alarm struct {
-	client.Alarm
-	Details alarms.Details `json:"details" doc:"state of the code at that time"`
-}
-
-type alarmList struct {
-	Alarms         []alarm `json:"alarms"`
-	Unacknowledged int64   `json:"unacknowledged" doc:"open alarms of the owner, or all visible to the caller; at most 1,000"`
-}
-
 // inBoth returns a reason in English and Chinese.
 func inBoth(reason i18n.Message) client.AlarmReason {
 	return client.AlarmReason{English: reason.English(), Chinese: reason.Chinese()}
 }
 
-func (a scanAPI) showAlarm(ctx context.Context, item alarms.Alarm) (alarm, error) {
+func (a scanAPI) showAlarm(ctx context.Context, item alarms.Alarm) (client.Alarm, error) {
 	account, err := a.accountOf(ctx, item)
 	group := caseOf(ctx, item)
-	return alarm{client.Alarm{ID: item.ID, Kind: item.Kind, State: item.State(), Account: account, ApplicationID: item.Batch,
+	return client.Alarm{ID: item.ID, Kind: item.Kind, State: item.State(), Account: account, ApplicationID: item.Batch,
 		CodeIndex: item.CodeIndex(), Prefix: item.Details.Prefix, OccurredAt: item.CreatedAt, ScanID: item.Scan, Score: item.Score,
 		Reasons:        mapped(item.Reasons(), inBoth),
 		AcknowledgedAt: optional(item.AcknowledgedAt), AcknowledgedBy: item.AcknowledgedBy,
 		ConfirmedAt: optional(item.ConfirmedAt), ConfirmedBy: item.ConfirmedBy,
 		DismissedAt: optional(item.DismissedAt), DismissedBy: item.DismissedBy, Note: item.Note,
-		Case: group.ID, CaseTitle: group.Title, Assignee: group.Assignee}, item.Details}, err
+		Case: group.ID, CaseTitle: group.Title, Assignee: group.Assignee, Details: item.Details}, err
 }
 
 // caseOf returns the case of an alarm; the zero Case if the caller may not see it.
@@ -65,19 +54,19 @@ func alarmQuery(ctx context.Context, f client.AlarmQuery) (alarms.Query, error) 
 		Acknowledged: f.Acknowledged, Case: f.Case, Assignee: f.Assignee, Batch: f.ApplicationID}, err
 }
 
-func (a scanAPI) listAlarms(ctx context.Context, in *client.AlarmQuery) (alarmList, error) {
+func (a scanAPI) listAlarms(ctx context.Context, in *client.AlarmQuery) (client.AlarmList, error) {
 	q, err := alarmQuery(ctx, *in)
 	if err != nil {
-		return alarmList{}, err
+		return client.AlarmList{}, err
 	}
 	q.Limit = cmp.Or(in.Limit, 100)
 	list, err := a.Alarms.Alarms(ctx, q)
-	shown := alarmList{Alarms: make([]alarm, len(list))}
+	shown := client.AlarmList{Alarms: make([]client.Alarm, len(list))}
 	for i := 0; i < len(list) && err == nil; i++ {
 		shown.Alarms[i], err = a.showAlarm(ctx, list[i])
 	}
 	if err != nil {
-		return alarmList{}, err
+		return client.AlarmList{}, err
 	}
 	shown.Unacknowledged, err = a.Alarms.Unacknowledged(ctx, q.Owners)
 	return shown, err
@@ -86,7 +75,7 @@ func (a scanAPI) listAlarms(ctx context.Context, in *client.AlarmQuery) (alarmLi
 func (a scanAPI) acknowledgeAlarm(ctx context.Context, in *struct {
 	ID   int64 `path:"id" minimum:"1"`
 	Body client.Acknowledgement
-}) (alarm, error) {
+}) (client.Alarm, error) {
 	ctx = acting(ctx, "")
 	change := alarms.Acknowledgement{Confirm: in.Body.Confirm, Case: in.Body.Case, Note: in.Body.Note,
 		Owners: adminroute.CallerFromContext(ctx).Accounts}
@@ -96,10 +85,8 @@ func (a scanAPI) acknowledgeAlarm(ctx context.Context, in *struct {
 
 func (a scanAPI) dismissAlarm(ctx context.Context, in *struct {
 	ID   int64 `path:"id" minimum:"1"`
-	Body struct {
-		Note string `json:"note" minLength:"1" maxLength:"1000" pattern:"^[^\\x00]*$" doc:"reason why the code is not copied"`
-	}
-}) (alarm, error) {
+	Body client.DismissAlarmRequest
+}) (client.Alarm, error) {
 	ctx = acting(ctx, "")
 	found, err := a.Alarms.Dismiss(ctx, in.ID, accounts.ActorFromContext(ctx).ActorID, in.Body.Note)
 	return readAfter(ctx, err, a.showAlarm, found)
@@ -155,7 +142,7 @@ func (a scanAPI) putBatchAlarm(ctx context.Context, in *struct {
 
 func (a scanAPI) replayAlarms(ctx context.Context, in *struct {
 	BatchPath
-	Threshold int64 `query:"threshold" minimum:"1" maximum:"100000" doc:"score from which an alarm is raised; default: the threshold in use"`
+	client.AlarmReplayQuery
 }) (client.AlarmReplay, error) {
 	if _, err := a.Codes.Memory.BatchOrLoad(ctx, in.ID); err != nil {
 		return client.AlarmReplay{}, err

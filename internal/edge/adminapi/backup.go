@@ -10,13 +10,7 @@ import (
 	"github.com/qrjump/qrjump/internal/store/archive"
 )
 
-func (a archiveAPI) exportEverything(_ context.Context, in *struct {
-	Body struct {
-		// The schema sets no length limits, because an error about a violated limit would quote the passphrase.
-		Passphrase string   `json:"passphrase" doc:"at least 12 characters; with it, the archive reveals every secret of the server"`
-		Accounts   []string `json:"accounts,omitempty" maxItems:"1000" doc:"AppIDs: only their data, for importAccounts"`
-	}
-}) (adminroute.File, error) {
+func (a archiveAPI) exportAll(_ context.Context, in *struct{ Body client.ExportAllRequest }) (adminroute.File, error) {
 	if err := archive.CheckPassphrase(in.Body.Passphrase); err != nil {
 		return adminroute.File{}, refused("%v", err)
 	}
@@ -28,8 +22,8 @@ func (a archiveAPI) exportEverything(_ context.Context, in *struct {
 	}}, nil
 }
 
-// noteDrill records the result of a restore drill in the audit log. The drill ran on another machine, with an archive of this server.
-func (a archiveAPI) noteDrill(ctx context.Context, in *struct{ Body client.Drill }) (client.Drill, error) {
+// recordDrill records the result of a restore drill in the audit log. The drill ran on another machine, with an archive of this server.
+func (a archiveAPI) recordDrill(ctx context.Context, in *struct{ Body client.Drill }) (client.Drill, error) {
 	did := "restored"
 	switch d := in.Body; {
 	case d.OK && d.Problem != "":

@@ -20,7 +20,7 @@ func showSearched(s apiusage.Searched) client.SearchRange {
 	return shown
 }
 
-func (a serverAPI) listKeptCalls(ctx context.Context, in *client.CallLogQuery) (client.CallLogPage, error) {
+func (a serverAPI) listCalls(ctx context.Context, in *client.CallLogQuery) (client.CallLogPage, error) {
 	search := searchOf(in.CallSearch)
 	search.RID, search.Failed = in.RID, in.Failed
 	list, looked, err := a.Calls.List(ctx, search, in.Limit)

@@ -62,8 +62,7 @@ func (w *sheetWriter) time(t time.Time) string { return t.In(w.zone).Format("200
 
 func (a scanAPI) getCaseSheet(ctx context.Context, in *struct {
 	CasePath
-	Format   string `query:"format" enum:"pdf,html" default:"pdf"`
-	Language string `query:"language" enum:"en,zh" default:"en" doc:"language of the report"`
+	client.CaseSheetQuery
 }) (adminroute.File, error) {
 	language, _ := i18n.Parse(in.Language)
 	w := &sheetWriter{scanAPI: a, language: language, zone: a.Settings.Get().Zone()}

@@ -62,8 +62,8 @@ func (p SettingPath) Object() adminroute.Object {
 func (p RulePath) Object() adminroute.Object            { return ruleObject(p.AppID, p.Prefix) }
 func (in RuleEdit) Object() adminroute.Object           { return ruleObject(in.AppID, in.Body.Prefix) }
 func (in PublishInput) Object() adminroute.Object       { return ruleObject(in.AppID, in.Body.Prefix) }
-func (w Withdrawal) Object() adminroute.Object          { return w.ComponentPath.Object() }
-func (w WithdrawalByAccount) Object() adminroute.Object { return w.AppIDPath.Object() }
+func (w Revocation) Object() adminroute.Object          { return w.ComponentPath.Object() }
+func (w RevocationByAccount) Object() adminroute.Object { return w.AppIDPath.Object() }
 
 // object returns the object of a kind that a key identifies: a name or a number.
 func object(kind string, key any) adminroute.Object {
@@ -224,7 +224,7 @@ func (a *Admin) current(ctx context.Context, t adminroute.Object) (shown any, ta
 		list, failed := a.People.People(ctx)
 		shown, err = pick(list, showPerson, func(p iam.Person) bool { return p.Name == t.Key }), failed
 	case gs1Thing:
-		shown, err = a.rules().getGS1(ctx, &KeyPath{t.Key})
+		shown, err = a.rules().getGS1Links(ctx, &KeyPath{t.Key})
 	case settingThing:
 		return a.currentSettings(ctx, t.Parts)
 	}

@@ -59,6 +59,12 @@ type BatchPath struct {
 	ID int64 `path:"application_id" minimum:"1"`
 }
 
+// batchInput is the input of an operation on a batch with a JSON body.
+type batchInput[T any] struct {
+	BatchPath
+	Body T
+}
+
 // batchWith returns a batch that contains a range of codes, or an error if it does not.
 func (a *Admin) batchWith(ctx context.Context, id int64, r codes.Range) (codes.Batch, error) {
 	b, err := a.Codes.Memory.BatchOrLoad(ctx, id)
@@ -172,8 +178,7 @@ func (a codeAPI) ofBatch(ctx context.Context, parameter func(string) string) (st
 
 func (a codeAPI) listCodeEvents(ctx context.Context, in *struct {
 	BatchPath
-	After int64 `query:"after" minimum:"0" doc:"only events with a greater seq"`
-	Page
+	client.CodeEventQuery
 }) (client.CodeEventList, error) {
 	shown := client.CodeEventList{Events: []client.CodeEvent{}}
 	if _, err := a.Codes.Memory.BatchOrLoad(ctx, in.ID); err != nil {
@@ -188,14 +193,6 @@ func (a codeAPI) listCodeEvents(ctx context.Context, in *struct {
 		}
 	}
 	return shown, nil
-}
-
-// effectiveTime returns the time at which a change takes effect; nil means immediately.
-func effectiveTime(t *time.Time) (from time.Time) {
-	if t != nil {
-		from = *t
-	}
-	return from
 }
 
 func (a codeAPI) change(ctx context.Context, actor string, id int64, s client.CodeSelection, c codes.Change) (client.CodesChanged, error) {
@@ -224,77 +221,34 @@ func (a codeAPI) change(ctx context.Context, actor string, id int64, s client.Co
 	return done, err
 }
 
-func (a codeAPI) changeCodes(ctx context.Context, in *struct {
-	BatchPath
-	Body struct {
-		client.CodeChange
-		Action codes.EventType `json:"action" enum:"freeze,unfreeze,void,redeem"`
-	}
-}) (client.CodesChanged, error) {
+func (a codeAPI) changeCodes(ctx context.Context, in *batchInput[client.CodeStateChange]) (client.CodesChanged, error) {
 	b := in.Body
-	return a.change(ctx, b.Actor, in.ID, b.CodeSelection, codes.Change{Action: b.Action, Note: b.Note})
+	return a.change(ctx, b.Actor, in.ID, b.CodeSelection, codes.Change{Action: codes.EventType(b.Action), Note: b.Note})
 }
 
-func (a codeAPI) activateCodes(ctx context.Context, in *struct {
-	BatchPath
-	Body struct {
-		From    int64              `json:"code_start" minimum:"0"`
-		To      int64              `json:"code_end" minimum:"0"`
-		Binding client.CodeBinding `json:"binding"`
-		At      *time.Time         `json:"effective_at,omitempty" doc:"time at which the change takes effect; default: now"`
-		Actor   string             `json:"actor,omitempty"`
-		Note    string             `json:"note,omitempty"`
-	}
-}) (client.CodesChanged, error) {
+func (a codeAPI) activateCodes(ctx context.Context, in *batchInput[client.Activation]) (client.CodesChanged, error) {
 	b := in.Body
 	return a.change(ctx, b.Actor, in.ID, client.CodeSelection{Ranges: []client.CodeRange{{From: b.From, To: b.To}}},
-		codes.Change{Action: codes.Activate, Binding: codes.Binding(b.Binding), From: effectiveTime(b.At), Note: b.Note})
+		codes.Change{Action: codes.Activate, Binding: codes.Binding(b.Binding), From: b.EffectiveAt, Note: b.Note})
 }
 
-func (a codeAPI) withdrawCodes(ctx context.Context, in *struct {
-	BatchPath
-	Body struct {
-		client.CodeChange
-		At *time.Time `json:"effective_at,omitempty"`
-	}
-}) (client.CodesChanged, error) {
+func (a codeAPI) deactivateCodes(ctx context.Context, in *batchInput[client.Deactivation]) (client.CodesChanged, error) {
 	b := in.Body
-	return a.change(ctx, b.Actor, in.ID, b.CodeSelection, codes.Change{Action: codes.Deactivate, From: effectiveTime(b.At), Note: b.Note})
+	return a.change(ctx, b.Actor, in.ID, b.CodeSelection, codes.Change{Action: codes.Deactivate, From: b.EffectiveAt, Note: b.Note})
 }
 
-type retargeted struct {
-	Activations int   `json:"activations" doc:"number of activations renewed"`
-	Codes       int64 `json:"codes" doc:"number of codes selected"`
-	Changed     int64 `json:"changed" doc:"number of active or scheduled codes that now open the other page"`
-}
-
-func (a codeAPI) retargetCodes(ctx context.Context, in *struct {
-	BatchPath
-	Body struct {
-		From     int64  `json:"code_start" minimum:"0"`
-		To       int64  `json:"code_end" minimum:"0"`
-		WxaAppID string `json:"wxa_appid"`
-		WxaPath  string `json:"wxa_path"`
-		WxaType  int    `json:"wxa_type,omitempty" minimum:"0" maximum:"2"`
-		Actor    string `json:"actor,omitempty"`
-	}
-}) (retargeted, error) {
+func (a codeAPI) retargetCodes(ctx context.Context, in *batchInput[client.RetargetRequest]) (client.CodesRetargeted, error) {
 	r := codes.Range{From: in.Body.From, To: in.Body.To}
 	done, err := a.Codes.Retarget(acting(ctx, in.Body.Actor), in.ID, r, in.Body.WxaAppID, in.Body.WxaPath, in.Body.WxaType)
 	if err != nil {
-		return retargeted{}, err
+		return client.CodesRetargeted{}, err
 	}
-	return retargeted{Activations: done.Activations, Codes: codes.NewSet(r).Len(), Changed: done.Codes}, nil
+	return client.CodesRetargeted{Activations: done.Activations, Codes: codes.NewSet(r).Len(), Changed: done.Codes}, nil
 }
 
 func (a codeAPI) lookupCode(ctx context.Context, in *struct {
 	OwnedBy
-	Body struct {
-		CodeURL       string `json:"code_url,omitempty"`
-		Code          string `json:"code,omitempty"`
-		ApplicationID int64  `json:"application_id,omitempty"`
-		CodeIndex     *int64 `json:"code_index,omitempty"`
-	}
+	Body client.CodeLookup
 }) (client.StoredCode, error) {
 	name := codes.CodeName{URL: in.Body.CodeURL, Code: in.Body.Code, ID: in.Body.ApplicationID}
 	if in.Body.CodeIndex != nil {
@@ -385,10 +339,7 @@ func (a codeAPI) getCodeScans(ctx context.Context, in *struct {
 	return shown, err
 }
 
-func (a codeAPI) bindSerials(ctx context.Context, in *struct {
-	BatchPath
-	Body struct{ client.SerialsPut }
-}) (client.CodesChanged, error) {
+func (a codeAPI) bindSerials(ctx context.Context, in *batchInput[client.SerialsPut]) (client.CodesChanged, error) {
 	list := make([]codes.Serial, 0, len(in.Body.Serials))
 	for i, s := range in.Body.Serials {
 		name := codes.CodeName{URL: s.CodeURL, Code: s.Code, ID: in.ID}
@@ -436,9 +387,7 @@ func (a codeAPI) addSerials(ctx context.Context, scans []client.RecordedScan) er
 
 func (a codeAPI) listCodeRuns(ctx context.Context, in *struct {
 	BatchPath
-	From int64 `query:"from" minimum:"0"`
-	To   int64 `query:"to" minimum:"0" doc:"last code_index; default: the last of the application"`
-	Page
+	client.CodeRunQuery
 }) (client.CodeRuns, error) {
 	shown := client.CodeRuns{Runs: []client.CodeRun{}}
 	b, err := a.Codes.Memory.BatchOrLoad(ctx, in.ID)
@@ -470,10 +419,9 @@ const maxListed = 50_000
 
 func (a codeAPI) listCodes(ctx context.Context, in *struct {
 	BatchPath
-	From int64 `query:"from" minimum:"0"`
-	To   int64 `query:"to" minimum:"0" doc:"last code_index"`
+	client.CodeQuery
 }) (adminroute.File, error) {
-	r := codes.Range{From: in.From, To: in.To}
+	r := codes.Range(in.CodeQuery)
 	b, err := a.batchWith(ctx, in.ID, r)
 	if err != nil {
 		return adminroute.File{}, err

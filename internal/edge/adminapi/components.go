@@ -34,10 +34,7 @@ func showComponent(ctx context.Context, component accounts.Component, authorized
 	return shown
 }
 
-func (a accountAPI) listComponents(ctx context.Context, in *struct {
-	After string `query:"after" doc:"only platforms with a greater AppID"`
-	Page
-}) (client.ComponentList, error) {
+func (a accountAPI) listComponents(ctx context.Context, in *client.ComponentQuery) (client.ComponentList, error) {
 	page, err := a.Accounts.ListComponents(ctx, in.After, in.Limit)
 	shown := client.ComponentList{Components: []client.Component{}}
 	if err != nil {
@@ -84,15 +81,15 @@ func (a accountAPI) putComponent(ctx context.Context, in *struct {
 
 func (a accountAPI) deleteComponent(ctx context.Context, in *struct {
 	ComponentPath
-	DryRun
+	client.DeletionQuery
 }) (client.Deletion, error) {
-	has, err := a.Accounts.DeleteComponent(ctx, in.Component, in.DryRun.DryRun)
-	return showDeletion(in.Component, has, !in.DryRun.DryRun), err
+	has, err := a.Accounts.DeleteComponent(ctx, in.Component, in.DryRun)
+	return showDeletion(in.Component, has, !in.DryRun), err
 }
 
 func (a accountAPI) listPushes(ctx context.Context, in *struct {
 	ComponentPath
-	Limit int `query:"limit" default:"50" minimum:"1" maximum:"1000"`
+	client.PushQuery
 }) (client.PushList, error) {
 	list, err := a.Accounts.Pushes(ctx, in.Component, in.Limit)
 	return client.PushList{Pushes: mapped(list, func(p outbox.Row) client.Push {
@@ -102,23 +99,23 @@ func (a accountAPI) listPushes(ctx context.Context, in *struct {
 	})}, err
 }
 
-type Withdrawal struct {
+type Revocation struct {
 	ComponentPath
 	AppIDPath
 }
 
-func (a accountAPI) withdrawAuthorization(ctx context.Context, in *Withdrawal) (client.Revoked, error) {
-	return client.Revoked{Revoked: true}, a.Accounts.Withdraw(ctx, in.Component, in.AppID)
+func (a accountAPI) revokeAuthorization(ctx context.Context, in *Revocation) (client.Revoked, error) {
+	return client.Revoked{Revoked: true}, a.Accounts.Revoke(ctx, in.Component, in.AppID)
 }
 
-// WithdrawalByAccount is a Withdrawal whose If-Match precondition concerns the account.
-type WithdrawalByAccount struct{ Withdrawal }
+// RevocationByAccount is a Revocation whose If-Match precondition concerns the account.
+type RevocationByAccount struct{ Revocation }
 
-func (a accountAPI) withdrawFromAccount(ctx context.Context, in *WithdrawalByAccount) (client.Revoked, error) {
-	return a.withdrawAuthorization(ctx, &in.Withdrawal)
+func (a accountAPI) revokeAccountAuthorization(ctx context.Context, in *RevocationByAccount) (client.Revoked, error) {
+	return a.revokeAuthorization(ctx, &in.Revocation)
 }
 
-func (a accountAPI) listHolders(ctx context.Context, in *AppIDPath) (client.ComponentGrantList, error) {
+func (a accountAPI) listAccountAuthorizations(ctx context.Context, in *AppIDPath) (client.ComponentGrantList, error) {
 	list, err := a.Accounts.GrantsBy(ctx, in.AppID)
 	return client.ComponentGrantList{Authorizations: mapped(list, func(h accounts.GrantedComponent) client.ComponentGrant {
 		return client.ComponentGrant{Component: h.Component, PermissionSets: append([]int{}, h.Grant.PermissionSets...),
@@ -156,7 +153,7 @@ func unread(err error) error {
 	return err
 }
 
-func (a accountAPI) agreeToPlatform(ctx context.Context, in *struct {
+func (a accountAPI) grantAuthorization(ctx context.Context, in *struct {
 	Body client.ConsentGrant
 }) (client.ConsentResult, error) {
 	b := in.Body

@@ -9,19 +9,14 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/apiusage"
 )
 
-// ofAccount contains the query parameter that selects the account whose deviations are listed.
-type ofAccount struct {
-	Account string `query:"account" maxLength:"64" doc:"AppID; default: all accounts"`
-}
-
-func (a serverAPI) listDeviations(ctx context.Context, in *ofAccount) (client.DeviationList, error) {
+func (a serverAPI) listDeviations(ctx context.Context, in *client.DeviationQuery) (client.DeviationList, error) {
 	list, err := a.Calls.Deviations(ctx, in.Account)
 	return client.DeviationList{Deviations: mapped(list, showDeviation)}, err
 }
 
-// coverDeviations lists the behaviours that every client program triggers sooner or later, and reports which of them the calls of an
+// getDeviationCoverage lists the behaviours that every client program triggers sooner or later, and reports which of them the calls of an
 // account have triggered.
-func (a serverAPI) coverDeviations(ctx context.Context, in *ofAccount) (client.Coverage, error) {
+func (a serverAPI) getDeviationCoverage(ctx context.Context, in *client.DeviationQuery) (client.Coverage, error) {
 	list, looked, err := a.Calls.Coverage(ctx, in.Account)
 	shown := client.Coverage{Total: len(list), SearchRange: showSearched(looked), Trials: mapped(list, showTrial)}
 	for _, trial := range shown.Trials {
@@ -53,11 +48,11 @@ func showDeviation(d apiusage.Deviation) client.Deviation {
 	return shown
 }
 
-func (a serverAPI) forgetDeviations(ctx context.Context, in *ofAccount) (client.DeviationList, error) {
-	return readAfter(ctx, a.Calls.ForgetDeviations(ctx, in.Account), a.listDeviations, &ofAccount{})
+func (a serverAPI) resetDeviations(ctx context.Context, in *client.DeviationQuery) (client.DeviationList, error) {
+	return readAfter(ctx, a.Calls.ForgetDeviations(ctx, in.Account), a.listDeviations, &client.DeviationQuery{})
 }
 
-func (a serverAPI) listBehaviours(context.Context, *noInput) (client.BehaviourList, error) {
+func (a serverAPI) listBehaviours(context.Context, *client.Empty) (client.BehaviourList, error) {
 	now := a.Now()
 	return client.BehaviourList{Behaviours: mapped(behaviour.All(),
 		func(b behaviour.Behaviour) client.Behaviour { return showBehaviour(b, now) })}, nil

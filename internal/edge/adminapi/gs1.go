@@ -35,12 +35,10 @@ type KeyPath struct {
 	Key string `path:"key" maxLength:"1024" doc:"key as in a Digital Link without the host: 01/09506000134352/10/LOT, with its slashes"`
 }
 
-const gs1Links = "/gs1/links"
-
 // Resolve implements huma.Resolver; the router has already unescaped the key.
 func (p *KeyPath) Resolve(ctx huma.Context) []error {
 	address := ctx.URL()
-	if _, key, is := strings.Cut(address.EscapedPath(), gs1Links+"/"); is {
+	if _, key, is := strings.Cut(address.EscapedPath(), client.OpListGS1Links.Path+"/"); is {
 		p.Key = key
 	}
 	return nil
@@ -79,7 +77,7 @@ func (w GS1Wanted) entry(key string) digitallink.Entry {
 	return e
 }
 
-func (a ruleAPI) listGS1(ctx context.Context, in *client.GS1Query) (client.GS1List, error) {
+func (a ruleAPI) listGS1Links(ctx context.Context, in *client.GS1Query) (client.GS1List, error) {
 	accountIDs, err := accountsOf(ctx, in.Owner)
 	if err != nil {
 		return client.GS1List{}, err
@@ -97,7 +95,7 @@ func (a ruleAPI) ofTheirs(ctx context.Context, key string) (digitallink.Entry, e
 	return e, err
 }
 
-func (a ruleAPI) getGS1(ctx context.Context, in *KeyPath) (client.GS1Entry, error) {
+func (a ruleAPI) getGS1Links(ctx context.Context, in *KeyPath) (client.GS1Entry, error) {
 	e, err := a.ofTheirs(ctx, in.Key)
 	return showGS1(e), err
 }
@@ -124,7 +122,7 @@ func (a ruleAPI) saveGS1(ctx context.Context, e digitallink.Entry, fresh bool) (
 	return showGS1(e), err
 }
 
-func (a ruleAPI) addGS1(ctx context.Context, in *struct {
+func (a ruleAPI) addGS1Links(ctx context.Context, in *struct {
 	Body struct {
 		Key string `json:"key" maxLength:"1024"`
 		GS1Wanted
@@ -133,14 +131,14 @@ func (a ruleAPI) addGS1(ctx context.Context, in *struct {
 	return a.saveGS1(ctx, in.Body.entry(in.Body.Key), true)
 }
 
-func (a ruleAPI) putGS1(ctx context.Context, in *struct {
+func (a ruleAPI) putGS1Links(ctx context.Context, in *struct {
 	KeyPath
 	Body GS1Wanted
 }) (client.GS1Entry, error) {
 	return a.saveGS1(ctx, in.Body.entry(in.Key), false)
 }
 
-func (a ruleAPI) deleteGS1(ctx context.Context, in *KeyPath) (client.GS1Entry, error) {
+func (a ruleAPI) deleteGS1Links(ctx context.Context, in *KeyPath) (client.GS1Entry, error) {
 	if _, err := a.ofTheirs(ctx, in.Key); err != nil {
 		return client.GS1Entry{}, err
 	}
@@ -148,8 +146,8 @@ func (a ruleAPI) deleteGS1(ctx context.Context, in *KeyPath) (client.GS1Entry, e
 	return showGS1(e), err
 }
 
-// undoGS1 undoes the change with the given number: it restores the previous entry of the key; only the last change of a key can be undone.
-func (a ruleAPI) undoGS1(ctx context.Context, in *struct {
+// undoGS1Change restores the entry that a key had before a change; only the last change of a key can be undone.
+func (a ruleAPI) undoGS1Change(ctx context.Context, in *struct {
 	Seq int64 `path:"seq" minimum:"1"`
 }) (client.GS1Entry, error) {
 	head, err := a.ChangeHead(ctx)
@@ -177,7 +175,7 @@ func (a ruleAPI) undoGS1(ctx context.Context, in *struct {
 	oldEntry := last // for a delete, Detail contains the deleted entry
 	if last.Action != "delete" {
 		if len(list) < 2 || list[1].Action == "delete" {
-			return a.deleteGS1(ctx, &KeyPath{last.Key})
+			return a.deleteGS1Links(ctx, &KeyPath{last.Key})
 		}
 		oldEntry = list[1]
 	}
@@ -225,7 +223,7 @@ func (a ruleAPI) transferGS1(ctx context.Context, in *struct{ Body client.GS1Tra
 	return done, err
 }
 
-func (a ruleAPI) exportGS1(ctx context.Context, _ *noInput) (adminroute.File, error) {
+func (a ruleAPI) exportGS1Links(ctx context.Context, _ *client.Empty) (adminroute.File, error) {
 	accountIDs, err := accountsOf(ctx, "")
 	if err != nil {
 		return adminroute.File{}, err
@@ -247,7 +245,7 @@ func (a ruleAPI) exportGS1(ctx context.Context, _ *noInput) (adminroute.File, er
 	})
 }
 
-func (a ruleAPI) importGS1(ctx context.Context, in *importInput) (client.Imported, error) {
+func (a ruleAPI) importGS1Links(ctx context.Context, in *importInput) (client.Imported, error) {
 	caller := adminroute.CallerFromContext(ctx)
 	return a.archives().load(ctx, "gs1", in, func(text io.ReadSeeker) (accounts.Imported, error) {
 		planned := plan(text, func(e *digitallink.Entry, line int) digitallink.Planned {

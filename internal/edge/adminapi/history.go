@@ -37,13 +37,7 @@ func showPast(d scan.Decision) client.PastDecision {
 // sinceShown is the maximum number of changes since a point in time that a response lists.
 const sinceShown = 100
 
-func (a serverAPI) resolveThen(ctx context.Context, in *struct {
-	Text string    `query:"text" required:"true" maxLength:"4096" doc:"text read by the camera"`
-	At   time.Time `query:"at" required:"true" doc:"time in RFC 3339"`
-	OwnedBy
-	User   string      `query:"user" maxLength:"128" doc:"ID of the scanning user; default: an anonymous user"`
-	Source scan.Source `query:"source" enum:"scan,press,album" default:"scan"`
-}) (pastOf client.StateAsOf, err error) {
+func (a serverAPI) resolveAsOf(ctx context.Context, in *client.ResolveAsOfQuery) (pastOf client.StateAsOf, err error) {
 	accountIDs, err := owners(ctx, in.Owner)
 	if err != nil {
 		return pastOf, err
@@ -53,7 +47,7 @@ func (a serverAPI) resolveThen(ctx context.Context, in *struct {
 		return pastOf, refused("at: %s is not in the past: the server's clock shows %s", in.At.UTC().Format(time.RFC3339),
 			now.UTC().Format(time.RFC3339))
 	}
-	req := scan.Request{Text: in.Text, User: in.User, Source: in.Source, At: in.At}
+	req := scan.Request{Text: in.Text, User: in.User, Source: scan.Source(in.Source), At: in.At}
 	pastAnswer, err := a.Times.Resolve(ctx, req)
 	if err != nil {
 		return pastOf, err
@@ -93,20 +87,13 @@ func (a serverAPI) addCodeEvents(ctx context.Context, firstSinces []client.Chang
 	events, err := a.Codes.EventsAfter(ctx, d.Code.Batch.ID, d.Code.Index, t)
 	for _, e := range slices.Backward(events) {
 		firstSinces = append(firstSinces, client.ChangedSince{OccurredAt: e.OccurredAt, Kind: replica.CodesChange,
-			Key:   strconv.FormatInt(d.Code.Batch.ID, 10),
-			Actor: e.Actor, RID: e.RID, Action: string(e.Action)})
+			Key: strconv.FormatInt(d.Code.Batch.ID, 10), Actor: e.Actor, RID: e.RID, Action: string(e.Action)})
 	}
 	slices.SortStableFunc(firstSinces, func(x, y client.ChangedSince) int { return x.OccurredAt.Compare(y.OccurredAt) })
 	return firstSinces[:min(len(firstSinces), sinceShown)], err
 }
 
-func (a serverAPI) replayPlan(ctx context.Context, in *struct {
-	Body struct {
-		Changes  []client.PlannedRule `json:"changes" minItems:"1" maxItems:"1000"`
-		Days     int                  `json:"days" minimum:"1" maximum:"3660" default:"7"`
-		MaxScans int64                `json:"max_scans,omitempty" minimum:"1" maximum:"20000000" doc:"oldest scans; default: 20,000,000"`
-	}
-}) (client.ReplayResult, error) {
+func (a serverAPI) replayPlan(ctx context.Context, in *struct{ Body client.ReplayPlanRequest }) (client.ReplayResult, error) {
 	var log scanlog.Log
 	if a.ScanLog != nil {
 		log = a.ScanLog()
@@ -198,7 +185,7 @@ func (a serverAPI) listChanges(ctx context.Context, in *client.ChangesQuery) (ch
 	return changeList{append([]auditlog.Entry{}, list...)}, err
 }
 
-func (a serverAPI) verifyAudit(ctx context.Context, _ *noInput) (auditlog.Checked, error) {
+func (a serverAPI) verifyAudit(ctx context.Context, _ *client.Empty) (auditlog.Checked, error) {
 	done, err := a.History.VerifyChanges(ctx)
 	if err == nil {
 		done.Orphans, err = a.History.Orphans(ctx, a.Codes.Memory.Targets(a.Now()))

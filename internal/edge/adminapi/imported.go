@@ -21,10 +21,7 @@ const fourColumns = "text/plain"
 // maxImportBody is the maximum size in bytes of an importCodes body: the maximum number of lines, each with a long prefix.
 const maxImportBody = codes.MaxImportLines * 600
 
-func (a codeAPI) beginImport(ctx context.Context, in *struct {
-	AppIDPath
-	Body client.NewImport
-}) (client.Batch, error) {
+func (a codeAPI) createImport(ctx context.Context, in *appIDInput[client.NewImport]) (client.Batch, error) {
 	n := in.Body
 	b, err := a.Codes.BeginImport(acting(ctx, n.Actor), codes.NewImport{Account: in.AppID, ISV: n.ISV, ID: n.ID, Count: n.Count,
 		Prefix: n.Prefix, Text: codes.TemplateOrder{Text: n.Text, GTIN: n.GTIN, Digits: n.FixedDigits, Weak: n.AllowGuessable}})
@@ -34,9 +31,7 @@ func (a codeAPI) beginImport(ctx context.Context, in *struct {
 func (a codeAPI) importCodes(ctx context.Context, in *struct {
 	BatchPath
 	adminroute.StreamBody
-	Line  int64  `query:"line" default:"1" minimum:"1" doc:"number of the first line, for error messages"`
-	Start int64  `query:"code_start" default:"0" minimum:"0" doc:"index of the first text, if the template has {token:N}"`
-	Actor string `query:"actor"`
+	client.CodeImportQuery
 }) (client.CodesImported, error) {
 	defer in.Answering()
 	if kind, _, _ := mime.ParseMediaType(in.Header().Get("Content-Type")); kind != fourColumns {
@@ -62,10 +57,7 @@ func (a codeAPI) importCodes(ctx context.Context, in *struct {
 		namingLines(err, "none of these codes was imported")
 }
 
-func (a codeAPI) takeBackImport(ctx context.Context, in *struct {
-	BatchPath
-	Body client.ImportToUndo
-}) (client.ImportUndone, error) {
+func (a codeAPI) undoImport(ctx context.Context, in *batchInput[client.ImportToUndo]) (client.ImportUndone, error) {
 	w := in.Body
 	done, err := a.Codes.UndoImport(acting(ctx, w.Actor), in.ID, codes.Range{From: w.From, To: w.To}, w.Note)
 	return client.ImportUndone{Removed: done.Removed, Available: done.Stored, More: done.More}, err

@@ -14,10 +14,7 @@ import (
 )
 
 // verifyLake compares the lake with the scan log, day by day.
-func (a scanAPI) verifyLake(ctx context.Context, in *struct {
-	From string `query:"from" maxLength:"40" doc:"first day; default: seven days before the last"`
-	To   string `query:"to" maxLength:"40" doc:"last day; default: today"`
-}) (v client.LakeVerification, err error) {
+func (a scanAPI) verifyLake(ctx context.Context, in *client.LakeQuery) (v client.LakeVerification, err error) {
 	l := a.Lake
 	if l == nil {
 		return v, huma.Error404NotFound("this node does not write a data lake: start it with --lake")

@@ -173,7 +173,7 @@ func written(kind string, visit func(context.Context, func(any) error) error) (a
 	}}, nil
 }
 
-func (a archiveAPI) exportRules(context.Context, *noInput) (adminroute.File, error) {
+func (a archiveAPI) exportRules(context.Context, *client.Empty) (adminroute.File, error) {
 	return written("rules", func(ctx context.Context, write func(any) error) error {
 		for r, err := range a.Rules.Store.AllRules(ctx) {
 			if err == nil {
@@ -187,7 +187,7 @@ func (a archiveAPI) exportRules(context.Context, *noInput) (adminroute.File, err
 	})
 }
 
-func (a archiveAPI) exportAccounts(context.Context, *noInput) (adminroute.File, error) {
+func (a archiveAPI) exportAccounts(context.Context, *client.Empty) (adminroute.File, error) {
 	return written("accounts", func(ctx context.Context, write func(any) error) error {
 		return a.Accounts.ForEach(ctx, func(account accounts.Account, linked []string) error {
 			return write(lineOfAccount(account, linked))
@@ -198,7 +198,7 @@ func (a archiveAPI) exportAccounts(context.Context, *noInput) (adminroute.File, 
 // importInput is the request of an import.
 type importInput struct {
 	adminroute.StreamBody
-	DryRun bool `query:"dry_run" doc:"if true, only checks the lines"`
+	client.ImportQuery
 }
 
 func (a archiveAPI) importRules(ctx context.Context, in *importInput) (client.Imported, error) {

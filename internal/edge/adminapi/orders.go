@@ -56,12 +56,7 @@ func (a codeAPI) countOrder(ctx context.Context, shown *client.Order) error {
 	return err
 }
 
-func (a codeAPI) listOrders(ctx context.Context, in *struct {
-	Account string `query:"account" maxLength:"128"`
-	Making  bool   `query:"making" doc:"only approved orders whose codes are not generated yet, at most 1,000"`
-	Offset  int    `query:"offset" minimum:"0" maximum:"1000000000" doc:"number of orders to skip"`
-	Page
-}) (client.OrderList, error) {
+func (a codeAPI) listOrders(ctx context.Context, in *client.OrderQuery) (client.OrderList, error) {
 	shown := client.OrderList{Orders: []client.Order{}}
 	accountIDs, err := accountsOf(ctx, in.Account)
 	if err != nil {
@@ -88,10 +83,7 @@ func (a codeAPI) listOrders(ctx context.Context, in *struct {
 	return shown, nil
 }
 
-func (a codeAPI) placeOrder(ctx context.Context, in *struct {
-	AppIDPath
-	Body client.OrderPut
-}) (client.Order, error) {
+func (a codeAPI) createOrder(ctx context.Context, in *appIDInput[client.OrderPut]) (client.Order, error) {
 	account, err := a.Accounts.Get(ctx, in.AppID)
 	if err != nil {
 		return client.Order{}, err
@@ -111,10 +103,7 @@ func (a codeAPI) placeOrder(ctx context.Context, in *struct {
 	return readAfter(ctx, err, a.showOrder, order)
 }
 
-func (a codeAPI) decideOrder(ctx context.Context, in *struct {
-	AppIDPath
-	Body client.OrderDecision
-}) (client.Order, error) {
+func (a codeAPI) decideOrder(ctx context.Context, in *appIDInput[client.OrderDecision]) (client.Order, error) {
 	account, err := a.Accounts.Get(ctx, in.AppID)
 	if err != nil {
 		return client.Order{}, err

@@ -21,6 +21,12 @@ type PackagePath struct {
 	ID int64 `path:"package" minimum:"1"`
 }
 
+// packageInput is the input of an operation on a package with a JSON body.
+type packageInput[T any] struct {
+	PackagePath
+	Body T
+}
+
 // ofPackage returns the account that owns the package named in a request.
 func (a codeAPI) ofPackage(ctx context.Context, parameter func(string) string) (string, error) {
 	id, err := strconv.ParseInt(parameter("package"), 10, 64)
@@ -49,10 +55,7 @@ func showPackage(p codes.PrintPackage) client.Package {
 		RecalledAt: optional(p.RecalledAt), RecalledBy: p.RecalledBy}
 }
 
-func (a codeAPI) makePackage(ctx context.Context, in *struct {
-	BatchPath
-	Body client.PackageRequest
-}) (client.Package, error) {
+func (a codeAPI) createPackage(ctx context.Context, in *batchInput[client.PackageRequest]) (client.Package, error) {
 	w := in.Body
 	if len(w.Formats) == 0 {
 		w.Formats = []string{"csv"}
@@ -87,12 +90,7 @@ func (a codeAPI) getPackage(ctx context.Context, in *PackagePath) (client.Packag
 	return showPackage(p), err
 }
 
-func (a codeAPI) sendPackage(ctx context.Context, in *struct {
-	PackagePath
-	Body struct {
-		Passphrase string `json:"passphrase,omitempty" doc:"at least 12 characters, never stored; for a package without recipients"`
-	}
-}) (adminroute.File, error) {
+func (a codeAPI) downloadPackage(ctx context.Context, in *packageInput[client.PackagePassphrase]) (adminroute.File, error) {
 	p, err := a.Codes.PrintPackage(ctx, in.ID)
 	if err != nil {
 		return adminroute.File{}, err
@@ -206,18 +204,12 @@ func (u *untilRecalled) Write(b []byte) (int, error) {
 	return u.Writer.Write(b)
 }
 
-func (a codeAPI) recallPackage(ctx context.Context, in *struct {
-	PackagePath
-	Body struct{ client.PackageNote }
-}) (client.Package, error) {
+func (a codeAPI) recallPackage(ctx context.Context, in *packageInput[client.PackageNote]) (client.Package, error) {
 	p, err := a.Codes.RecallPackage(acting(ctx, in.Body.Actor), in.ID, in.Body.Note)
 	return showPackage(p), err
 }
 
-func (a codeAPI) spoilCodes(ctx context.Context, in *struct {
-	PackagePath
-	Body struct{ client.SpoiledCodes }
-}) (client.Package, error) {
+func (a codeAPI) markCodesSpoiled(ctx context.Context, in *packageInput[client.SpoiledCodes]) (client.Package, error) {
 	ranges := mapped(in.Body.Ranges, func(r client.CodeRange) codes.Range { return codes.Range(r) })
 	for i, r := range ranges {
 		if r.From < 0 || r.From > r.To {
@@ -228,7 +220,7 @@ func (a codeAPI) spoilCodes(ctx context.Context, in *struct {
 	return showPackage(p), err
 }
 
-func (a codeAPI) packageSigner(context.Context, *noInput) (client.PackageSigner, error) {
+func (a codeAPI) getPackageSigner(context.Context, *client.Empty) (client.PackageSigner, error) {
 	s := a.PackageSigner
 	return client.PackageSigner{PublicKey: s.PublicKey(), AllowedSigners: s.AllowedSigners(), Fingerprint: s.Fingerprint()}, nil
 }

@@ -59,12 +59,12 @@ func (a serverAPI) nearAccount(ctx context.Context, appid string) string {
 	return suggest.DidYouMean(appid, mapped(list, func(account accounts.Account) string { return account.AppID })...)
 }
 
-func (a serverAPI) listPeople(ctx context.Context, _ *noInput) (client.PersonList, error) {
+func (a serverAPI) listPeople(ctx context.Context, _ *client.Empty) (client.PersonList, error) {
 	list, err := a.People.People(ctx)
 	return client.PersonList{People: mapped(list, showPerson)}, err
 }
 
-func (a serverAPI) addPerson(ctx context.Context, in *struct{ Body client.PersonPut }) (client.CreatedPerson, error) {
+func (a serverAPI) createPerson(ctx context.Context, in *struct{ Body client.PersonPut }) (client.CreatedPerson, error) {
 	b := in.Body
 	if err := a.checkRole(ctx, &b.Role, b.Accounts); err != nil {
 		return client.CreatedPerson{}, err
@@ -94,7 +94,7 @@ type PersonPath struct {
 	Name string `path:"name"`
 }
 
-func (a serverAPI) changePerson(ctx context.Context, in *struct {
+func (a serverAPI) updatePerson(ctx context.Context, in *struct {
 	PersonPath
 	Body client.PersonChange
 }) (client.CreatedPerson, error) {
@@ -126,21 +126,21 @@ func (a serverAPI) deletePerson(ctx context.Context, in *PersonPath) (client.Per
 	return readAfter(ctx, a.People.Delete(ctx, in.Name), a.listPeople, nil)
 }
 
-func (a serverAPI) signOutPerson(ctx context.Context, in *PersonPath) (client.Person, error) {
+func (a serverAPI) deleteSessions(ctx context.Context, in *PersonPath) (client.Person, error) {
 	p, err := a.People.SignOut(ctx, in.Name)
 	return showPerson(p), err
 }
 
-func (a serverAPI) listRefusedCredentials(context.Context, *noInput) (client.FailedAuthenticationList, error) {
+func (a serverAPI) listFailedAuthentications(context.Context, *client.Empty) (client.FailedAuthenticationList, error) {
 	return client.FailedAuthenticationList{Credentials: a.Refused()}, nil
 }
 
-func (a serverAPI) listAdminKeys(ctx context.Context, _ *noInput) (client.AdminKeyList, error) {
+func (a serverAPI) listAdminKeys(ctx context.Context, _ *client.Empty) (client.AdminKeyList, error) {
 	list, err := a.People.Keys(ctx)
 	return client.AdminKeyList{Keys: mapped(list, showKey)}, err
 }
 
-func (a serverAPI) addAdminKey(ctx context.Context, in *struct{ Body client.AdminKeyPut }) (client.CreatedAdminKey, error) {
+func (a serverAPI) createAdminKey(ctx context.Context, in *struct{ Body client.AdminKeyPut }) (client.CreatedAdminKey, error) {
 	b := in.Body
 	if err := a.checkRole(ctx, &b.Role, b.Accounts); err != nil {
 		return client.CreatedAdminKey{}, err
@@ -159,13 +159,9 @@ func (a serverAPI) deleteAdminKey(ctx context.Context, in *struct {
 	return readAfter(ctx, a.People.DeleteKey(ctx, in.ID), a.listAdminKeys, nil)
 }
 
-type LoginLinkInput struct {
-	Body struct {
-		Name string `json:"name,omitempty" maxLength:"40" doc:"name of the person; default: a session with all rights of the admin token"`
-	}
-}
+type LoginLinkInput struct{ Body client.LoginLinkRequest }
 
-func (a serverAPI) makeLoginLink(ctx context.Context, in *LoginLinkInput) (client.LoginLink, error) {
+func (a serverAPI) createLoginLink(ctx context.Context, in *LoginLinkInput) (client.LoginLink, error) {
 	text, ends, err := a.People.NewLink(ctx, in.Body.Name)
 	return client.LoginLink{URL: a.linkTo(text), ExpiresAt: ends.Truncate(time.Second)}, err
 }

@@ -54,9 +54,7 @@ func (a ruleAPI) editRule(ctx context.Context, in *RuleEdit) (client.StoredRule,
 
 type PublishInput struct {
 	AppIDPath
-	Body struct {
-		Prefix string `json:"prefix"`
-	}
+	Body client.PublishRuleRequest
 }
 
 func (a ruleAPI) publishRule(ctx context.Context, in *PublishInput) (client.StoredRule, error) {
@@ -70,7 +68,7 @@ func (a ruleAPI) publishRule(ctx context.Context, in *PublishInput) (client.Stor
 
 type RulePath struct {
 	AppIDPath
-	Prefix string `query:"prefix" required:"true"`
+	client.PrefixQuery
 }
 
 func (a ruleAPI) deleteRule(ctx context.Context, in *RulePath) (client.StoredRule, error) {
@@ -89,10 +87,7 @@ func (a ruleAPI) deleteRule(ctx context.Context, in *RulePath) (client.StoredRul
 // set, checkRule also downloads the verification file.
 func (a ruleAPI) checkRule(ctx context.Context, in *struct {
 	AppID string `path:"appid" maxLength:"128"` // not an embedded AppIDPath: a check changes nothing, so it has no If-Match
-	Body  struct {
-		client.RuleInput
-		Fetch bool `json:"fetch,omitempty" doc:"if true, fetches the verification file now, with one attempt"`
-	}
+	Body  client.CheckRuleRequest
 }) (client.RuleCheck, error) {
 	owner, err := a.Accounts.Get(ctx, in.AppID)
 	if err != nil {

@@ -13,8 +13,7 @@ import (
 
 func showRule(r rules.Rule) client.StoredRule {
 	shown := client.StoredRule{ID: r.ID, Kind: string(r.Kind), Owner: r.Owner, Target: r.Target, Prefix: r.Prefix.Text, Path: r.Path,
-		Occupy:      r.Occupy,
-		OpenVersion: r.OpenVersion, TestLinks: words[string](r.TestLinks), Published: r.Published,
+		Occupy: r.Occupy, OpenVersion: r.OpenVersion, TestLinks: words[string](r.TestLinks), Published: r.Published,
 		CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt, PublishedAt: optional(r.PublishedAt)}
 	shown.HasRevision = revisionOf(shown)
 	return shown
@@ -55,11 +54,9 @@ func (a ruleAPI) listRules(ctx context.Context, in *client.StoredRuleQuery) (sho
 	return shown, err
 }
 
-func (a ruleAPI) nameRules(ctx context.Context, in *struct {
-	Of []int64 `query:"of" maxItems:"1000" doc:"IDs of rules, separated by commas"`
-}) (shown client.RuleNames, err error) {
+func (a ruleAPI) completeRules(ctx context.Context, in *client.RuleNamesQuery) (shown client.RuleNames, err error) {
 	caller := adminroute.CallerFromContext(ctx)
-	list, err := a.Rules.Named(ctx, in.Of)
+	list, err := a.Rules.Named(ctx, in.IDs)
 	shown.Rules = []client.RuleName{}
 	for _, named := range list {
 		if caller.CanAccess(named.Owner) {
@@ -89,8 +86,8 @@ func (a ruleAPI) withScansOfRules(ctx context.Context, list []client.StoredRule)
 	return err
 }
 
-func (a ruleAPI) ruleHistory(ctx context.Context, in *struct {
-	Prefix string `query:"prefix" required:"true"`
+func (a ruleAPI) getRuleHistory(ctx context.Context, in *struct {
+	client.PrefixQuery
 	Page
 }) (client.RuleChanges, error) {
 	list, err := a.Rules.History(ctx, in.Prefix, in.Limit)
@@ -99,21 +96,19 @@ func (a ruleAPI) ruleHistory(ctx context.Context, in *struct {
 	return client.RuleChanges{Changes: mapped(list, showRuleChange)}, err
 }
 
-func (a ruleAPI) ruleOccupiers(ctx context.Context, in *struct {
-	Prefix string `query:"prefix" required:"true"`
-}) (client.StoredRuleList, error) {
+func (a ruleAPI) listRuleConflicts(ctx context.Context, in *client.PrefixQuery) (client.StoredRuleList, error) {
 	list, err := a.Rules.Occupiers(ctx, in.Prefix)
 	caller := adminroute.CallerFromContext(ctx)
 	list = slices.DeleteFunc(list, func(r rules.Rule) bool { return !caller.CanAccess(r.Owner) })
 	return client.StoredRuleList{Rules: mapped(list, showRule)}, err
 }
 
-func (a ruleAPI) releasePrefix(ctx context.Context, in *struct{ Body client.ForceDeleteRequest }) (client.ForceDeleteResult, error) {
+func (a ruleAPI) forceDeleteRules(ctx context.Context, in *struct{ Body client.ForceDeleteRequest }) (client.ForceDeleteResult, error) {
 	list, hasMore, err := a.Rules.Release(ctx, rules.ReleaseRequest(in.Body))
 	return client.ForceDeleteResult{Deleted: mapped(list, showRule), More: hasMore}, err
 }
 
-func (a ruleAPI) listConfirmations(ctx context.Context, in *client.VerificationQuery) (client.DomainVerificationList, error) {
+func (a ruleAPI) listVerifications(ctx context.Context, in *client.VerificationQuery) (client.DomainVerificationList, error) {
 	list, err := a.Rules.Confirmations(ctx, rules.VerificationQuery{RID: in.RID, Owner: in.Owner, Prefix: in.Prefix,
 		Failed: in.OK == "false", Found: in.OK == "true", Limit: in.Limit})
 	return client.DomainVerificationList{Verifications: mapped(list, func(c rules.Confirmation) client.DomainVerification {
@@ -123,7 +118,7 @@ func (a ruleAPI) listConfirmations(ctx context.Context, in *client.VerificationQ
 	})}, err
 }
 
-func (a ruleAPI) listRechecks(ctx context.Context, in *client.ReverificationQuery) (client.ReverificationList, error) {
+func (a ruleAPI) listReverifications(ctx context.Context, in *client.ReverificationQuery) (client.ReverificationList, error) {
 	list, err := a.Rechecks.Store.List(ctx, rules.ReverificationQuery{Owner: in.Owner, Failing: in.Failing, AfterOwner: in.AfterOwner,
 		AfterDirectory: in.AfterDirectory, Limit: in.Limit})
 	return client.ReverificationList{Reverifications: mapped(list, func(r rules.Reverification) client.Reverification {
@@ -132,19 +127,14 @@ func (a ruleAPI) listRechecks(ctx context.Context, in *client.ReverificationQuer
 	})}, err
 }
 
-func (a ruleAPI) recheckNow(ctx context.Context, _ *noInput) (done client.ReverificationRun, err error) {
+func (a ruleAPI) reverifyNow(ctx context.Context, _ *client.Empty) (done client.ReverificationRun, err error) {
 	if done.Files, err = a.Rechecks.RunAll(ctx, 50); err == nil {
 		done.Failing, err = a.Rechecks.Store.CountFailing(ctx)
 	}
 	return done, err
 }
 
-type domainPage struct {
-	After string `query:"after" maxLength:"300" doc:"last host of the previous page"`
-	Limit int    `query:"limit" minimum:"0" maximum:"1000" doc:"maximum number of hosts; default: all"`
-}
-
-func (a ruleAPI) listDomains(ctx context.Context, in *domainPage) (client.DomainList, error) {
+func (a ruleAPI) listDomains(ctx context.Context, in *client.DomainQuery) (client.DomainList, error) {
 	list, err := a.Rules.Domains(ctx, in.After, in.Limit)
 	return client.DomainList{Domains: mapped(list, func(d rules.Domain) client.Domain {
 		return client.Domain{Host: d.Host, Status: string(d.Status), UpdatedAt: d.At}
@@ -153,7 +143,7 @@ func (a ruleAPI) listDomains(ctx context.Context, in *domainPage) (client.Domain
 
 // setDomain sets the status that the operator gives a host ("" = no status) and returns the list of hosts.
 func (a ruleAPI) setDomain(ctx context.Context, host string, status rules.DomainStatus) (client.DomainList, error) {
-	return readAfter(ctx, a.Rules.SetDomain(ctx, host, status), a.listDomains, &domainPage{})
+	return readAfter(ctx, a.Rules.SetDomain(ctx, host, status), a.listDomains, &client.DomainQuery{})
 }
 
 type HostPath struct {
@@ -162,11 +152,9 @@ type HostPath struct {
 
 func (a ruleAPI) putDomain(ctx context.Context, in *struct {
 	HostPath
-	Body struct {
-		Status rules.DomainStatus `json:"status" enum:"trusted,denied,no_icp"`
-	}
+	Body client.DomainPut
 }) (client.DomainList, error) {
-	return a.setDomain(ctx, in.Host, in.Body.Status)
+	return a.setDomain(ctx, in.Host, rules.DomainStatus(in.Body.Status))
 }
 
 func (a ruleAPI) deleteDomain(ctx context.Context, in *HostPath) (client.DomainList, error) {

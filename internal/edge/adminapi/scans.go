@@ -68,18 +68,13 @@ func (a scanAPI) period(from, to string, days int) (begin, end time.Time, err er
 	return begin, end, nil
 }
 
-func (a scanAPI) listScans(ctx context.Context, in *struct {
-	After  string `query:"after" maxLength:"100" doc:"last known scan ID; default: start with the oldest scan"`
-	Newest int    `query:"newest" minimum:"0" maximum:"100000" doc:"start with this many scans before the end; alternative to after"`
-	Limit  int    `query:"limit" default:"100" minimum:"1" maximum:"1000" doc:"maximum number of scans per page"`
-	client.ScanFilter
-}) (client.ScanPage, error) {
+func (a scanAPI) listScans(ctx context.Context, in *client.ScanQuery) (client.ScanPage, error) {
 	accountIDs, err := owners(ctx, in.Owner)
 	if err != nil {
 		return client.ScanPage{}, err
 	}
 	if selects(in.ScanFilter) || len(accountIDs) > 0 && in.Newest == 0 {
-		return a.matchingScans(ctx, in.After, in.Newest, in.Limit, &in.ScanFilter)
+		return a.matchingScans(ctx, in)
 	}
 	var list []stats.Counted
 	older, hasMore := in.After != "", true
@@ -161,21 +156,20 @@ func (a scanAPI) filter(ctx context.Context, in *client.ScanFilter) (f stats.Fil
 }
 
 // matchingScans implements listScans for requests with a filter.
-func (a scanAPI) matchingScans(ctx context.Context, from string, newest, limit int, in *client.ScanFilter) (
-	page client.ScanPage, err error) {
-	if newest > 0 {
+func (a scanAPI) matchingScans(ctx context.Context, in *client.ScanQuery) (page client.ScanPage, err error) {
+	if in.Newest > 0 {
 		return page, refused("newest counts from the newest of all scans and cannot be combined with a filter: give from instead")
 	}
-	lastScanID, err := scanIDOf(from)
+	lastScanID, err := scanIDOf(in.After)
 	if err != nil {
 		return page, err
 	}
-	f, err := a.filter(ctx, in)
+	f, err := a.filter(ctx, &in.ScanFilter)
 	if err != nil {
 		return page, err
 	}
-	list, next, looked, hasMore, err := a.Scans.Matching(ctx, lastScanID, f, limit)
-	page = client.ScanPage{Next: from, More: hasMore, Older: from != "", Examined: looked}
+	list, next, looked, hasMore, err := a.Scans.Matching(ctx, lastScanID, f, in.Limit)
+	page = client.ScanPage{Next: in.After, More: hasMore, Older: in.After != "", Examined: looked}
 	if next != (scanlog.ScanID{}) {
 		page.Next = next.String()
 	}
@@ -195,7 +189,7 @@ func (a scanAPI) getScan(ctx context.Context, in *struct {
 	return shown[0], err
 }
 
-func (a scanAPI) listScanNodes(ctx context.Context, _ *noInput) (client.ScanNodeList, error) {
+func (a scanAPI) listScanNodes(ctx context.Context, _ *client.Empty) (client.ScanNodeList, error) {
 	nodes := a.Scans.Nodes
 	if nodes == nil {
 		return client.ScanNodeList{Nodes: []client.ScanNode{}}, nil
@@ -221,7 +215,7 @@ func (a scanAPI) listScanNodes(ctx context.Context, _ *noInput) (client.ScanNode
 	})}, err
 }
 
-func (a scanAPI) forgetScanNode(ctx context.Context, in *struct {
+func (a scanAPI) deleteScanNode(ctx context.Context, in *struct {
 	Node string `path:"node" maxLength:"100"`
 }) (client.ScanNodeList, error) {
 	exists := false
@@ -238,8 +232,8 @@ func (a scanAPI) forgetScanNode(ctx context.Context, in *struct {
 }
 
 func (a scanAPI) eraseUser(ctx context.Context, in *struct {
-	User      string `path:"user"`
-	Namespace string `query:"namespace" default:"default"`
+	User string `path:"user"`
+	client.ErasureQuery
 }) (client.ErasureResult, error) {
 	hash := a.UserHash(in.Namespace, in.User)
 	n, err := a.Scans.Erase(ctx, hash)
@@ -296,14 +290,13 @@ func scanRowOf(r client.RecordedScan) scanRow {
 		index = *r.CodeIndex
 	}
 	return scanRow{ScanID: r.ScanID, At: r.OccurredAt, User: r.User, Source: r.Source, Client: r.Client, Network: r.Network,
-		Region: r.Region, Action: r.Action,
-		Kind: r.Kind, Reason: r.Reason, AppID: r.AppID, Version: r.Version, RuleID: r.RuleID, ApplicationID: r.ApplicationID,
-		CodeIndex: index,
-		Activity:  r.Activity, Brand: r.Brand, Product: r.Product, Text: r.Text, Serial: r.Serial, Owner: r.Owner}
+		Region: r.Region, Action: r.Action, Kind: r.Kind, Reason: r.Reason, AppID: r.AppID, Version: r.Version, RuleID: r.RuleID,
+		ApplicationID: r.ApplicationID, CodeIndex: index, Activity: r.Activity, Brand: r.Brand, Product: r.Product, Text: r.Text,
+		Serial: r.Serial, Owner: r.Owner}
 }
 
 func (a scanAPI) exportScans(ctx context.Context, in *struct {
-	TableFormat
+	client.TableFormat
 	client.ScanFilter
 }) (adminroute.File, error) {
 	f, err := a.filter(ctx, &in.ScanFilter)

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"reflect"
 	"slices"
-	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -69,7 +68,7 @@ func SettingSchema(r huma.Registry, f settings.Field) *huma.Schema {
 	return s
 }
 
-func (a serverAPI) getSettings(context.Context, *noInput) (settingsNow, error) {
+func (a serverAPI) getSettings(context.Context, *client.Empty) (settingsNow, error) {
 	return settingsNow(a.Settings.Get()), nil
 }
 
@@ -91,7 +90,7 @@ func (a serverAPI) putSettings(ctx context.Context, in *SettingsInput) (settings
 	return settingsNow(a.Settings.Get()), err
 }
 
-func (a serverAPI) describeSettings(context.Context, *noInput) (client.SettingList, error) {
+func (a serverAPI) describeSettings(context.Context, *client.Empty) (client.SettingList, error) {
 	return a.describe(a.Settings.Get())
 }
 
@@ -126,40 +125,20 @@ func (a serverAPI) resetSetting(ctx context.Context, in *SettingPath) (settingsN
 	return settingsNow(a.Settings.Get()), err
 }
 
-// scanKey is the description of a scan key without the secret key itself. scanKey differs from client.ScanKey, which is also the
-// request body for a new key.
-type scanKey struct {
-	Name      string    `json:"name"`
-	Namespace string    `json:"namespace" doc:"namespace of user IDs; equal IDs in two namespaces are different users"`
-	CreatedAt time.Time `json:"created_at"`
-}
-
-type scanKeyList struct {
-	Keys []scanKey `json:"keys"`
-}
-
-func (a serverAPI) listScanKeys(ctx context.Context, _ *noInput) (scanKeyList, error) {
+func (a serverAPI) listScanKeys(ctx context.Context, _ *client.Empty) (client.ScanKeyList, error) {
 	list, err := a.Keys.Store.ScanKeys(ctx)
-	return scanKeyList{mapped(list, func(k accounts.ScanKey) scanKey { return scanKey{k.Name, k.Namespace, k.CreatedAt} })}, err
+	return client.ScanKeyList{Keys: mapped(list, func(k accounts.ScanKey) client.ScanKey {
+		return client.ScanKey{Name: k.Name, Namespace: k.Namespace, CreatedAt: &k.CreatedAt}
+	})}, err
 }
 
-type createdScanKey struct {
-	Name string `json:"name"`
-	Key  string `json:"key" doc:"secret key; returned only once"`
-}
-
-func (a serverAPI) createScanKey(ctx context.Context, in *struct {
-	Body struct {
-		Name      string `json:"name" minLength:"1" maxLength:"64" pattern:"^[0-9A-Za-z._-]+$"`
-		Namespace string `json:"namespace,omitempty" maxLength:"64" pattern:"^[0-9A-Za-z._-]*$"`
-	}
-}) (createdScanKey, error) {
+func (a serverAPI) createScanKey(ctx context.Context, in *struct{ Body client.ScanKeyPut }) (client.CreatedScanKey, error) {
 	text, err := a.Keys.Create(ctx, in.Body.Name, in.Body.Namespace)
-	return createdScanKey{in.Body.Name, text}, err
+	return client.CreatedScanKey{Name: in.Body.Name, Key: text}, err
 }
 
 func (a serverAPI) deleteScanKey(ctx context.Context, in *struct {
 	Name string `path:"name"`
-}) (scanKeyList, error) {
+}) (client.ScanKeyList, error) {
 	return readAfter(ctx, a.Keys.Delete(ctx, in.Name), a.listScanKeys, nil)
 }

@@ -15,9 +15,6 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/adminroute"
 )
 
-// sharedPath is the path of the admin API for shared charts.
-const sharedPath = "/statistics/shared"
-
 // chartQuestion returns the query of a statistics page in the form that is stored: only known parameters, and only accounts that
 // the caller may see.
 func chartQuestion(ctx context.Context, text string) (string, error) {
@@ -81,12 +78,12 @@ func (a scanAPI) shareChart(ctx context.Context, in *struct{ Body client.NewShar
 	return shown, err
 }
 
-func (a scanAPI) listSharedCharts(ctx context.Context, _ *noInput) (client.SharedCharts, error) {
+func (a scanAPI) listSharedCharts(ctx context.Context, _ *client.Empty) (client.SharedCharts, error) {
 	list, err := a.Shared.List(ctx, theirShared(ctx))
 	return client.SharedCharts{Charts: mapped(list, showShared)}, err
 }
 
-func (a scanAPI) endSharedChart(ctx context.Context, in *struct {
+func (a scanAPI) revokeSharedChart(ctx context.Context, in *struct {
 	ID string `path:"id" maxLength:"64"`
 }) (client.SharedChart, error) {
 	link, err := a.Shared.End(ctx, in.ID, theirShared(ctx))

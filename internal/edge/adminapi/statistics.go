@@ -106,7 +106,7 @@ func (a scanAPI) question(ctx context.Context, in *StatisticsQuestion) (stats.Qu
 	return q, err
 }
 
-func (a scanAPI) askStatistics(ctx context.Context, in *struct {
+func (a scanAPI) getStatistics(ctx context.Context, in *struct {
 	StatisticsQuestion
 	Offset int  `query:"offset" minimum:"0" maximum:"100000"`
 	Marks  bool `query:"marks" doc:"if true, includes publishes of rules, freezes of codes and alarms; limited by rule and batch"`
@@ -163,7 +163,7 @@ func (a scanAPI) listUnmatched(ctx context.Context, in *struct {
 	return answer, err
 }
 
-func (a scanAPI) recountStatistics(ctx context.Context, _ *noInput) (client.Recount, error) {
+func (a scanAPI) recountStatistics(ctx context.Context, _ *client.Empty) (client.Recount, error) {
 	r, err := verify.Recounter{Counter: a.Scans, Scratch: a.Spool}.Run(ctx)
 	return client.Recount{Scans: r.Scans, Missing: r.Missing, Compared: r.Compared, DifferenceCount: r.Differences,
 		Differences: mapped(r.Shown, func(d verify.Difference) client.Difference {
@@ -174,8 +174,7 @@ func (a scanAPI) recountStatistics(ctx context.Context, _ *noInput) (client.Reco
 func showAnswers(q stats.Question, found stats.QueryResult) statisticsResponse {
 	zone := time.FixedZone("", int(found.Offset)*3600)
 	shown := statisticsResponse{From: found.From.In(zone), To: found.To.In(zone), Rows: make([]statisticsRow, 0, len(found.Rows)),
-		More:    found.More,
-		Counted: countedUpTo{ScanID: found.Scan, OccurredAt: optional(found.ScanAt), Scans: &found.Scans}}
+		More: found.More, Counted: countedUpTo{ScanID: found.Scan, OccurredAt: optional(found.ScanAt), Scans: &found.Scans}}
 	for _, r := range found.Rows {
 		row := statisticsRow{Value: r.Value}
 		if q.Interval != stats.AllTime {

@@ -21,11 +21,6 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/i18n"
 )
 
-// TableFormat contains the query parameter for the file format of a table.
-type TableFormat struct {
-	Format string `query:"format" enum:"csv,parquet" default:"csv"`
-}
-
 // tableKinds maps table formats to content types.
 var tableKinds = map[string]string{"csv": "text/csv; charset=utf-8", "parquet": parquetType}
 
@@ -33,7 +28,7 @@ var tableKinds = map[string]string{"csv": "text/csv; charset=utf-8", "parquet": 
 const rowsAtOnce = 20_000
 
 // tableFile returns a file to which rows are written as they are read. The columns are the fields of a row, named by their Parquet tags.
-func tableFile[Row any](name string, format TableFormat, rows func(context.Context) iter.Seq2[Row, error]) adminroute.File {
+func tableFile[Row any](name string, format client.TableFormat, rows func(context.Context) iter.Seq2[Row, error]) adminroute.File {
 	return adminroute.File{Name: name + "." + format.Format, Type: tableKinds[format.Format],
 		Write: func(ctx context.Context, w io.Writer) error {
 			if format.Format == "parquet" {
@@ -164,7 +159,7 @@ type alarmRow struct {
 }
 
 func (a scanAPI) exportStatistics(ctx context.Context, in *struct {
-	TableFormat
+	client.TableFormat
 	StatisticsQuestion
 }) (adminroute.File, error) {
 	if _, err := owners(ctx, in.Owner); err != nil {
@@ -197,7 +192,7 @@ func (a scanAPI) exportStatistics(ctx context.Context, in *struct {
 }
 
 func (a scanAPI) exportUnmatched(ctx context.Context, in *struct {
-	TableFormat
+	client.TableFormat
 	UnmatchedFilter
 }) (adminroute.File, error) {
 	accountIDs, err := owners(ctx, in.Owner)
@@ -215,9 +210,8 @@ func (a scanAPI) exportUnmatched(ctx context.Context, in *struct {
 }
 
 func (a scanAPI) exportAlarms(ctx context.Context, in *struct {
-	TableFormat
-	client.AlarmQuery
-	Language string `query:"language" enum:"en,zh" default:"en" doc:"language of the reasons"`
+	client.TableFormat
+	client.AlarmExport
 }) (adminroute.File, error) {
 	q, err := alarmQuery(ctx, in.AlarmQuery)
 	if err != nil {

@@ -65,7 +65,7 @@ type WebhookPath struct {
 	ID int64 `path:"id" minimum:"1"`
 }
 
-func (a webhookAPI) listWebhooks(ctx context.Context, _ *noInput) (client.WebhookList, error) {
+func (a webhookAPI) listWebhooks(ctx context.Context, _ *client.Empty) (client.WebhookList, error) {
 	list, err := a.Webhooks.List(ctx)
 	shown := client.WebhookList{Webhooks: mapped(list, showWebhook)}
 	for i := range shown.Webhooks {
@@ -81,10 +81,7 @@ func (a webhookAPI) createWebhook(ctx context.Context, in *struct{ Body client.W
 
 func (a webhookAPI) putWebhook(ctx context.Context, in *struct {
 	WebhookPath
-	Body struct {
-		client.WebhookPut
-		Enabled *bool `json:"enabled,omitempty" doc:"whether events are sent; omit to keep the stored value"`
-	}
+	Body client.WebhookUpdate
 }) (client.Webhook, error) {
 	w, err := a.Webhooks.Change(ctx, in.ID, func(w *webhooks.Webhook) error {
 		w.URL, w.Filter = in.Body.URL, wanted(in.Body.WebhookPut)

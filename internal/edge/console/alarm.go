@@ -2,9 +2,9 @@ package console
 
 import (
 	"cmp"
-	"encoding/json"
 	"math"
 	"net/url"
+	"slices"
 	"strconv"
 	"time"
 
@@ -63,7 +63,7 @@ func (pages alarmPages) alarm(v *request, id int64) error {
 	if first := data.Scans.FirstAt; first != nil {
 		asked.From = first.Format(time.RFC3339)
 	}
-	times, err := v.api.Scans.FindPage(v.ctx(), asked, "", pageRows)
+	times, err := v.api.Scans.ListPage(v.ctx(), client.ScanQuery{Limit: pageRows, ScanFilter: asked})
 	data.Times = times.Scans
 	data.Traces = Root + "/statistics/scans?" + url.Values{"code": {data.Name()}, "from": {asked.From}}.Encode()
 	data.Map = mapOf(data.Scans.Places)
@@ -76,17 +76,10 @@ func (pages alarmPages) alarm(v *request, id int64) error {
 }
 
 // factsOf returns the numbers in an alarm's reason.
-func factsOf(raw json.RawMessage) (list []fact) {
-	numbers := map[string]any{}
-	if json.Unmarshal(raw, &numbers) != nil { // a newer server may use another format; the reasons in words are still shown
-		return nil
-	}
-	for _, name := range []string{"scans", "users", "networks", "regions", "impossible_travel_count", "days", "unknown_texts", "codes"} {
-		if n, _ := numbers[name].(float64); n > 0 {
-			list = append(list, fact{name, int64(n)})
-		}
-	}
-	return list
+func factsOf(d client.AlarmDetails) []fact {
+	return slices.DeleteFunc([]fact{{"scans", d.Scans}, {"users", d.Users}, {"networks", int64(d.Networks)}, {"regions", int64(d.Regions)},
+		{"impossible_travel_count", int64(d.ImpossibleTravelCount)}, {"days", int64(d.Days)}, {"unknown_texts", d.UnknownTexts},
+		{"codes", d.Codes}}, func(f fact) bool { return f.Value == 0 })
 }
 
 // buyerSees returns the key of the text that a buyer reads on the page of a code in its current state.

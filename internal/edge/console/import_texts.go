@@ -81,7 +81,7 @@ func (pages codePages) importTexts(v *request) error {
 	if err != nil {
 		return err
 	}
-	_, err = v.api.Batches.ImportTexts(ctx, b.ID, read.first, 0, "", strings.NewReader(read.lines.String()))
+	_, err = v.api.Batches.ImportCodes(ctx, b.ID, client.CodeImportQuery{Line: read.first}, strings.NewReader(read.lines.String()))
 	if said, is := mendable(err); is && b.Arrived == 0 {
 		undo := client.ImportToUndo{To: b.Count - 1, Note: v.say("texts.refused")}
 		if _, failed := v.api.Batches.UndoImport(ctx, b.ID, undo); failed != nil {

@@ -164,7 +164,9 @@ func TestEveryForm_RejectedKeepsEachField(t *testing.T) {
 			for _, now := range after {
 				if now.named() != name {
 					i := slices.IndexFunc(before, func(b htmlForm) bool { return b.named() == now.named() })
-					if i >= 0 && !now.equal(before[i]) {
+					if i >= 0 && !slices.EqualFunc(now.fields, before[i].fields, func(a, b htmlField) bool {
+						return a.name == b.name && a.value == b.value && a.on == b.on
+					}) {
 						t.Errorf("%s was rejected, and %s changed from\n%+v to\n%+v", name, now.named(), before[i].fields, now.fields)
 					}
 					continue
@@ -206,12 +208,6 @@ var acceptingForms = []string{"/console/accounts/press link", "/console/accounts
 	"/console/cases add", "/console/cases/1 save", "/console/packages/1 recall", "/console/preferences/theme add",
 	"/console/rules/do owner=shop prefix=https://shop.example/ force_delete", "/console/rules/edit ", "/console/see-as ",
 	"/console/statistics share", "/console/statistics/scans erase"}
-
-func (f htmlForm) equal(other htmlForm) bool {
-	return slices.EqualFunc(f.fields, other.fields, func(a, b htmlField) bool {
-		return a.name == b.name && a.value == b.value && a.on == b.on
-	})
-}
 
 // sendForm sends a form as a browser does.
 func (v *visitor) sendForm(f htmlForm, typed url.Values) page {

@@ -52,9 +52,9 @@ func (pages scanPages) showScans(v *request, status int, erased *client.ErasureR
 		data.OpenID, failed = v.api.Accounts.GetOpenID(v.ctx(), data.AppID, data.User, data.Namespace)
 	}
 	if data.Newest = data.From+data.To+data.User+data.Rule+data.Code == ""; data.Newest {
-		page, err = v.api.Scans.ListNewestOf(v.ctx(), data.Owner, pageRows)
+		page, err = v.api.Scans.ListPage(v.ctx(), client.ScanQuery{Newest: pageRows, Limit: pageRows, ScanFilter: asked})
 	} else {
-		page, err = v.api.Scans.FindPage(v.ctx(), asked, v.r.URL.Query().Get("after"), pageRows)
+		page, err = v.api.Scans.ListPage(v.ctx(), client.ScanQuery{After: v.r.URL.Query().Get("after"), Limit: pageRows, ScanFilter: asked})
 	}
 	if err := cmp.Or(failed, err); err != nil {
 		return err

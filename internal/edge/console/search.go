@@ -52,7 +52,7 @@ func (pages homePages) search(v *request) error {
 	}
 	if hits := found.Hits; len(hits) == 1 && strings.EqualFold(cmp.Or(map[string]string{"serial": hits[0].Name}[hits[0].Kind],
 		hits[0].Key), data.Text) {
-		return v.redirect(pages.pageOf(v, hits[0]))
+		return v.redirect(pages.pageOf(hits[0]))
 	}
 	rules := 0
 	for i, hit := range found.Hits {
@@ -61,7 +61,7 @@ func (pages homePages) search(v *request) error {
 			data.Groups = append(data.Groups, nil)
 		}
 		last := &data.Groups[len(data.Groups)-1]
-		*last = append(*last, hitView{hit, pages.pageOf(v, hit)})
+		*last = append(*last, hitView{hit, pages.pageOf(hit)})
 	}
 	if quick && slices.Contains(found.Partial, "rule") && rules < 10 {
 		data.Rest = Root + "/search?" + url.Values{"q": {data.Text}, "all": {"1"}}.Encode()
@@ -72,7 +72,7 @@ func (pages homePages) search(v *request) error {
 }
 
 // pageOf returns the address of the page of a search result.
-func (pages homePages) pageOf(v *request, hit client.SearchHit) string {
+func (pages homePages) pageOf(hit client.SearchHit) string {
 	switch hit.Kind {
 	case "account":
 		return accountPage(hit.Key)

@@ -61,7 +61,8 @@ func (pages scanPages) scan(v *request) error {
 		}
 		data.At = t.In(time.Local).Format(fieldTime)
 		data.Then = &client.StateAsOf{}
-		*data.Then, err = v.api.Scans.ResolveAsOf(v.ctx(), asked, t)
+		*data.Then, err = v.api.Scans.ResolveAsOf(v.ctx(), client.ResolveAsOfQuery{Text: asked.Text, At: t, User: asked.User,
+			Source: asked.Source})
 	} else {
 		data.Now = &client.Explanation{}
 		*data.Now, err = v.api.Scans.Explain(v.ctx(), client.ExplainRequest{ScanRequest: asked,

@@ -319,7 +319,7 @@ func (g *Gateway) code(w http.ResponseWriter, r *http.Request, text string, s co
 	if a := s.State.Activation; a != nil && v.Key == "active" {
 		v.Brand, v.Product = a.Binding.ProductBrand, a.Binding.ProductTitle
 	}
-	// A withdrawn code may have been copied, so its page shows the number of checks in every state.
+	// A deactivated code may have been copied, so its page shows the number of checks in every state.
 	v.Checked, v.Uncounted = g.checked(r.Context(), s), s.Batch.HasPublicTexts()
 	if v.Key = v.Checked.doubt(v.Key); v.Key == "active" {
 		switch v.PIN = s.Batch.PINDigits(); {

@@ -63,7 +63,7 @@ func (p *player) prepareInfo(ctx context.Context, r *Recorded) error {
 	return p.allow(ctx, r, component, account, setsOf(info), asStandIn(info.field("authorizer_refresh_token")))
 }
 
-// prepareList makes the accounts in the recorded list authorize the platform. If the list is complete, all other accounts withdraw.
+// prepareList makes the accounts in the recorded list authorize the platform. If the list is complete, the others revoke theirs.
 func (p *player) prepareList(ctx context.Context, r *Recorded) error {
 	component := p.stage.parties[asStandIn(r.recorded("component_appid")).n]
 	if !r.worked() || component == nil {
@@ -101,7 +101,7 @@ func (p *player) allow(ctx context.Context, r *Recorded, component, account *par
 		return nil
 	case has == nil:
 	case sets != nil && !slices.Equal(has.sets, sets):
-	case refresh.n != 0 && has.refresh != 0 && refresh.n != has.refresh: // the grant was withdrawn and made again
+	case refresh.n != 0 && has.refresh != 0 && refresh.n != has.refresh: // the grant was revoked and made again
 	default:
 		has.refresh = cmp.Or(refresh.n, has.refresh)
 		return nil
@@ -161,7 +161,7 @@ func (p *player) agree(ctx context.Context, r *Recorded, component, account *par
 	return agreed.field("auth_code").text, nil
 }
 
-// end withdraws the account's authorization of the platform.
+// end revokes the account's authorization of the platform.
 func (p *player) end(ctx context.Context, component, account *party) error {
 	delete(p.grants[component.n], account.n)
 	if p.holder[account.n] == component.n {

@@ -27,7 +27,7 @@ func (p *player) prepare(ctx context.Context, r *Recorded) (missing string, err 
 		return missing, nil
 	}
 	if r.number() == errcode.NotAuthorizing.Number {
-		if err := p.withdraw(ctx, r); err != nil {
+		if err := p.revoke(ctx, r); err != nil {
 			return "", err
 		}
 	}
@@ -186,8 +186,8 @@ func (p *player) prepareTokens(ctx context.Context, r *Recorded) error {
 	return nil
 }
 
-// withdraw ends, on the local server, the authorization that the account withdrew on the platform before the recorded call.
-func (p *player) withdraw(ctx context.Context, r *Recorded) error {
+// revoke ends, on the local server, the authorization that the account revoked on the platform before the recorded call.
+func (p *player) revoke(ctx context.Context, r *Recorded) error {
 	token := asStandIn(r.query.field("access_token")).n
 	component, account := p.stage.parties[p.stage.agent[token]], p.stage.parties[p.stage.owner[token]]
 	if token == 0 {

@@ -131,7 +131,7 @@ func (j *Journal) eraseAll(ctx context.Context, users map[UserHash]int64, positi
 	for _, upTo := range users {
 		last = max(last, upTo)
 	}
-	if list, _ := j.views(0); !slices.ContainsFunc(list, func(v view) bool { return v.minAt <= last }) {
+	if list := j.views(0); !slices.ContainsFunc(list, func(v view) bool { return v.minAt <= last }) {
 		return 0, nil // every event is newer than the erasures
 	}
 	item := usersOf(users)
@@ -140,7 +140,7 @@ func (j *Journal) eraseAll(ctx context.Context, users map[UserHash]int64, positi
 		return 0, fmt.Errorf("creating a journal file in %s: %w", j.dir, err)
 	}
 	// From here on, new events of the erased users are written to a file that the loop below skips.
-	list, _ := j.views(0)
+	list := j.views(0)
 	total := int64(0)
 	for i := range list {
 		if v := &list[i]; v.end <= next && v.minAt <= last && v.first <= position {

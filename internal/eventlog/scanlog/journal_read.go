@@ -18,7 +18,7 @@ type view struct {
 }
 
 // views copies the state of the segments that contain events after a position.
-func (j *Journal) views(start int64) (list []view, end int64) {
+func (j *Journal) views(start int64) (list []view) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	for _, s := range j.segments {
@@ -26,12 +26,12 @@ func (j *Journal) views(start int64) (list []view, end int64) {
 			list = append(list, view{*s, j.path(s.name)})
 		}
 	}
-	return list, j.next - 1
+	return list
 }
 
 // PositionBefore implements Log with the granularity of whole files.
 func (j *Journal) PositionBefore(_ context.Context, moment time.Time) (position int64, err error) {
-	list, _ := j.views(0)
+	list := j.views(0)
 	for i := range list {
 		if list[i].maxAt >= moment.UnixMilli() {
 			break
@@ -67,7 +67,7 @@ func (j *Journal) ListRange(ctx context.Context, start int64, from, to time.Time
 func (j *Journal) read(ctx context.Context, r reading) iter.Seq2[Entry, error] {
 	r.upTo = j.end()
 	return func(yield func(Entry, error) bool) {
-		list, _ := j.views(r.after)
+		list := j.views(r.after)
 		if r.users != nil {
 			list = j.maySegments(list, r.users)
 		}
@@ -210,7 +210,7 @@ func (j *Journal) readStretch(ctx context.Context, v *view, g *groupReader, r *r
 
 // Find implements Log. Find searches only the segments and blocks whose time range may include the id's time.
 func (j *Journal) Find(ctx context.Context, id ScanID) (position int64, err error) {
-	list, _ := j.views(0)
+	list := j.views(0)
 	r := reading{upTo: math.MaxInt64, from: math.MinInt64, to: math.MaxInt64, id: &id}
 	var in Texts
 	var buf []byte

@@ -338,8 +338,8 @@ func (s *Shipper) locate(ctx context.Context) error {
 			return err
 		}
 		if !equal {
-			former = s.Node
-			if mark, err = s.rename(ctx); err != nil {
+			mark, former = Offset{}, s.Node
+			if err = s.rename(ctx); err != nil {
 				return err
 			}
 		}
@@ -355,15 +355,15 @@ func (s *Shipper) locate(ctx context.Context) error {
 }
 
 // rename gives the journal a new node name, under which no event was shipped before.
-func (s *Shipper) rename(ctx context.Context) (emptyOffset Offset, err error) {
+func (s *Shipper) rename(ctx context.Context) error {
 	node, err := s.Journal.newNodeID(s.Random, s.Journal.end())
 	if err != nil {
-		return emptyOffset, err
+		return err
 	}
 	s.Log.WarnContext(ctx, "journal differs from the shipped one; journal renamed and shipped again", "before", s.Node, "after", node)
 	s.Node = node
 	s.id.Store(&node)
-	return emptyOffset, nil
+	return nil
 }
 
 // needed returns this node's counted events, the events reported to webhooks, and the position up to which all events are counted and
@@ -385,8 +385,8 @@ func (s *Shipper) rewind(ctx context.Context, r Rewinder, mark Offset, former st
 	if err == nil && taken.Last() > s.Journal.end() {
 		// If events beyond this journal's end are already counted under the journal's name, this journal is an older copy, which
 		// would reuse the positions of these events for new scans.
-		former = s.Node
-		if mark, err = s.rename(ctx); err == nil {
+		mark, former = Offset{}, s.Node
+		if err = s.rename(ctx); err == nil {
 			taken, told, settled, err = s.needed(ctx, r)
 		}
 	}

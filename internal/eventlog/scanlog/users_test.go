@@ -124,7 +124,7 @@ func rareJournal(t *testing.T, dir string, events int64) (*Journal, *countingDis
 func TestJournal_EraseReadsOnlyMatchingFiles(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "scans")
 	j, d := rareJournal(t, dir, 10_000)
-	all, _ := j.views(0)
+	all := j.views(0)
 	require.True(t, len(all) >= 35, "%d files", len(all))
 	erase := func(user UserHash, want int64, most int, what string) {
 		t.Helper()
@@ -199,7 +199,7 @@ func TestJournal_EraseDoesNotBlock(t *testing.T) {
 	for _, name := range filters {
 		os.Remove(name)
 	}
-	files, _ := j.views(0)
+	files := j.views(0)
 	held, let := make(chan struct{}), make(chan struct{})
 	var holds atomic.Bool
 	d.mu.Lock()

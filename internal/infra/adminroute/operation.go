@@ -18,6 +18,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
+	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/infra/tracing"
 )
 
@@ -27,8 +28,9 @@ const Base = "/admin/v1"
 // Route is one operation of the admin API.
 type Route struct {
 	Method, Path, ID, Summary string
-	Least                     Role   // the least privileged role that may call the operation
-	Matches                   string // the kind of object whose revision the operation accepts in If-Match; "" = none
+	Least                     Role         // the least privileged role that may call the operation
+	Matches                   string       // the kind of object whose revision the operation accepts in If-Match; "" = none
+	Input                     reflect.Type // the type of the input of the client's call: a query or a JSON body
 
 	described huma.Operation // optional parts of the operation's description in the OpenAPI document
 	wants     func(huma.Registry) *huma.Schema
@@ -58,40 +60,23 @@ type edge struct {
 	stale   bool // the response may come from stale reads
 }
 
-// Empty is the response of an operation without a result: HTTP 204.
-type Empty struct{}
-
-// Get, Post, Put, Patch and Delete return a Route for the HTTP method. In is the type of the parameters and the body (see huma);
-// Out is the type of the JSON response, Empty or File.
-func Get[In, Out any](path, id string, role Role, f func(context.Context, *In) (Out, error), summary string) Route {
-	return line(http.MethodGet, path, id, role, f, summary)
+// Serve returns a Route for an operation of the client. Request is the type of the parameters and the body (see huma); it has at least the
+// fields of In, and fields for the parameters of the path.
+func Serve[In, Out, Request any](op client.Op[In, Out], role Role, f func(context.Context, *Request) (Out, error), summary string) Route {
+	return ServeAs(op, role, f, summary)
 }
 
-func Post[In, Out any](path, id string, role Role, f func(context.Context, *In) (Out, error), summary string) Route {
-	return line(http.MethodPost, path, id, role, f, summary)
-}
-
-func Put[In, Out any](path, id string, role Role, f func(context.Context, *In) (Out, error), summary string) Route {
-	return line(http.MethodPut, path, id, role, f, summary)
-}
-
-func Patch[In, Out any](path, id string, role Role, f func(context.Context, *In) (Out, error), summary string) Route {
-	return line(http.MethodPatch, path, id, role, f, summary)
-}
-
-func Delete[In, Out any](path, id string, role Role, f func(context.Context, *In) (Out, error), summary string) Route {
-	return line(http.MethodDelete, path, id, role, f, summary)
-}
-
-// line returns a Route. line contains little generic code, because the compiler compiles generic code separately for every
-// operation; huma.Register alone takes most of the build time.
-func line[In, Out any](method, path, id string, role Role, f func(context.Context, *In) (Out, error), summary string) Route {
-	o := Route{Method: method, Path: path, ID: id, Summary: summary, Least: role, answer: reflect.TypeFor[Out]()}
-	if in, names := any(new(In)).(Changing); names && method != http.MethodGet {
+// ServeAs is like Serve, for a response of another type than the client's. It is File if the operation returns a file. ServeAs contains
+// little generic code, because that is compiled separately for every operation; huma.Register alone takes most of the build time.
+func ServeAs[In, Out, Request, Response any](op client.Op[In, Out], role Role, f func(context.Context, *Request) (Response, error),
+	summary string) Route {
+	o := Route{Method: op.Method, Path: op.Path, ID: op.ID, Summary: summary, Least: role, Input: reflect.TypeFor[In](),
+		answer: reflect.TypeFor[Response]()}
+	if in, names := any(new(Request)).(Changing); names && op.Method != http.MethodGet {
 		o.Matches = in.Object().Kind
 	}
 	o.register = func(e edge, h huma.Operation) {
-		huma.Register(e.api, h, func(ctx context.Context, in *In) (*huma.StreamResponse, error) {
+		huma.Register(e.api, h, func(ctx context.Context, in *Request) (*huma.StreamResponse, error) {
 			return e.run(ctx, in, func(ctx context.Context) (any, error) { return f(ctx, in) })
 		})
 	}
@@ -110,14 +95,10 @@ func (e edge) run(ctx context.Context, in any, call func(context.Context) (any, 
 	if err != nil {
 		return nil, e.Problem(ctx, err)
 	}
-	switch out := out.(type) {
-	case Empty:
-		return nil, nil // for a nil response, huma sends only the status
-	case File:
-		return &huma.StreamResponse{Body: func(hctx huma.Context) { e.send(hctx, out) }}, nil
-	default:
-		return &huma.StreamResponse{Body: func(hctx huma.Context) { e.write(hctx, out) }}, nil
+	if file, is := out.(File); is {
+		return &huma.StreamResponse{Body: func(hctx huma.Context) { e.send(hctx, file) }}, nil
 	}
+	return &huma.StreamResponse{Body: func(hctx huma.Context) { e.write(hctx, out) }}, nil
 }
 
 // write sends a JSON response, as huma does for types that it knows.
@@ -285,11 +266,7 @@ func (e edge) fail(hctx huma.Context, err error) {
 
 // operation returns what a mounted operation and its description have in common.
 func (o Route) operation() huma.Operation {
-	status := http.StatusOK
-	if o.answer == reflect.TypeFor[Empty]() {
-		status = http.StatusNoContent
-	}
-	return huma.Operation{Method: o.Method, Path: Base + o.Path, OperationID: o.ID, DefaultStatus: status, MaxBodyBytes: 1 << 20,
+	return huma.Operation{Method: o.Method, Path: Base + o.Path, OperationID: o.ID, DefaultStatus: http.StatusOK, MaxBodyBytes: 1 << 20,
 		BodyReadTimeout: 10 * time.Second}
 }
 
@@ -351,13 +328,13 @@ func (t Table) Describe(document *huma.OpenAPI) {
 	}
 }
 
-// describeAnswer documents the response of an operation (JSON of a type, nothing, or the File described by Answers) and its headers.
+// describeAnswer documents the response of an operation (JSON of a type, or the File described by Answers) and its headers.
 func (o Route) describeAnswer(h *huma.Operation, g Guard, schemas huma.Registry) {
 	h.Responses = map[string]*huma.Response{}
 	for status, response := range o.described.Responses {
 		h.Responses[status] = new(*response)
 	}
-	if o.answer != reflect.TypeFor[Empty]() && o.answer != reflect.TypeFor[File]() {
+	if o.answer != reflect.TypeFor[File]() {
 		schema := schemas.Schema(o.answer, true, h.OperationID+"Response")
 		if o.readsStale(g) {
 			schemas.SchemaFromRef(schema.Ref).Properties["as_of"] = &huma.Schema{Type: huma.TypeString, Format: "date-time",
