@@ -65,22 +65,23 @@ func (p *process) signal(s syscall.Signal) {
 // with begin, when it is locked.
 func holdAtHead(t testing.TB, database, table string, begin func()) (node, pid int, goOn func()) {
 	t.Helper()
-	one := operator(t, database)
-	does(t, one, `BEGIN`)
-	does(t, one, `LOCK TABLE `+table+` IN SHARE MODE`)
+	session := operator(t, database)
+	does(t, session, `BEGIN`)
+	does(t, session, `LOCK TABLE `+table+` IN SHARE MODE`)
 	begin()
 	// A lock of the row shows as one of its table. A session that still waits for the row does
 	// not wait for the other table yet.
 	until(t, "a session of a node to hold the head", func() bool {
-		err := one.QueryRow(context.Background(), `SELECT replace(s.application_name, 'node', '')::int, pid FROM pg_locks waits JOIN pg_locks holds USING (pid) JOIN pg_stat_activity s USING (pid)
+		err := session.QueryRow(context.Background(), `SELECT replace(s.application_name, 'node', '')::int, pid FROM pg_locks waits
+			JOIN pg_locks holds USING (pid) JOIN pg_stat_activity s USING (pid)
 			WHERE NOT waits.granted AND waits.relation = '`+table+`'::regclass AND s.application_name LIKE 'node%'
 			AND holds.granted AND holds.relation = 'audit_log_head'::regclass AND holds.mode = 'RowShareLock'`).Scan(&node, &pid)
 		require.True(t, err == nil || errors.Is(err, pgx.ErrNoRows), "%v", err)
 		return err == nil
 	})
 	return node, pid, func() {
-		does(t, one, `ROLLBACK`)
-		one.Close(context.Background())
+		does(t, session, `ROLLBACK`)
+		session.Close(context.Background())
 	}
 }
 
@@ -148,16 +149,16 @@ func TestHeadLock_NodesStayReady(t *testing.T) {
 	p := c.nodes[0].running.Load()
 	keeper := newShopkeeper(t, p.URL)
 	address, _, _ := strings.Cut(database, "&lock_timeout")
-	one := operator(t, address)
-	does(t, one, `BEGIN`)
-	does(t, one, `SELECT 1 FROM audit_log_head FOR UPDATE`)
+	session := operator(t, address)
+	does(t, session, `BEGIN`)
+	does(t, session, `SELECT 1 FROM audit_log_head FOR UPDATE`)
 	keeper.until(-1)
 	for range 3 {
 		if got, said := readiness(t, p.URL); got != http.StatusOK {
 			t.Errorf("while a lock is held: %d %s", got, said)
 		}
 	}
-	does(t, one, `ROLLBACK`)
+	does(t, session, `ROLLBACK`)
 	until(t, "a change to work again", func() bool { return keeper.add() == 0 })
 	keeper.has()
 	c.stop()
@@ -227,11 +228,11 @@ func TestPostgresSessions_TerminatedUnderLoad(t *testing.T) {
 		}
 		return err
 	})
-	one := operator(t, database)
+	session := operator(t, database)
 	times := amount(60, 12)
 	for range times {
 		before := [3]int64{asked[0].Load(), asked[1].Load(), asked[2].Load()}
-		does(t, one,
+		does(t, session,
 			`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()`)
 		until(t, "some calls of each kind", func() bool {
 			for kind := range asked {

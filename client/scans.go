@@ -307,7 +307,7 @@ type Difference struct {
 type Recount struct {
 	Scans           int64        `json:"scans" doc:"scans in the scan log"`
 	Duplicates      int64        `json:"duplicates" doc:"scans that occur more than once in the scan log; expected: 0"`
-	Missing         int64        `json:"missing" doc:"counted scans that are missing from the scan log; more than 0 counts as one difference"`
+	Missing         int64        `json:"missing" doc:"counted scans that are not in the scan log; more than 0 counts as one difference"`
 	Compared        int64        `json:"compared" doc:"number of counts compared"`
 	DifferenceCount int64        `json:"difference_count"`
 	Differences     []Difference `json:"differences" doc:"differences, at most 100"`

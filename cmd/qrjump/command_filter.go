@@ -54,7 +54,7 @@ func defaultCommand(table reflect.Type, args []string) reflect.Type {
 	return nil
 }
 
-// isVerb reports whether a field of the table is a command or a group of commands. Its tag is `cmd:""`, or `kong:"cmd,…"` if a key repeats.
+// isVerb reports whether a field of the table is a command or a group of commands: its tag is `cmd:""`, or `kong:"cmd,…"` if keys repeat.
 func isVerb(f reflect.StructField) bool {
 	_, is := f.Tag.Lookup("cmd")
 	return is || strings.HasPrefix(f.Tag.Get("kong"), "cmd,")

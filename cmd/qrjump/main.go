@@ -77,7 +77,7 @@ type commands struct {
 	Batch struct {
 		Apply     batchApply     `cmd:"" group:"codes"`
 		Show      batchShow      `cmd:"" group:"codes"`
-		ListCodes batchListCodes `kong:"cmd,group=codes,set='outputs=csv,ndjson,text,lines',set='output=csv',set='output_env=QRJUMP_LIST_OUTPUT',set='direct=yes'"`
+		ListCodes batchListCodes `kong:"cmd,group=codes,set='enum=csv,ndjson,text,lines',set='format=csv',set='env=QRJUMP_LIST_OUTPUT'"`
 		Download  batchDownload  `cmd:"" group:"codes"`
 		Activate  batchActivate  `cmd:"" group:"codes"`
 
@@ -334,7 +334,7 @@ func run(s session, args []string) int {
 	if err == nil {
 		if caller, ok := chosen.Selected().Target.Addr().Interface().(interface{ shape() *outputFlags }); ok {
 			flags := caller.shape()
-			flags.direct = chosen.Selected().Tag.Vars["direct"] != ""
+			flags.direct = cmp.Or(chosen.Selected().Tag.Vars["direct"], chosen.Selected().Tag.Vars["enum"]) != ""
 			withoutHeads, shaped.form = flags.NoHeaders, flags.Output
 			if flags.direct && flags.Output == "csv" {
 				shaped.form = ""
@@ -426,7 +426,7 @@ func withHelpHint(err error) error {
 
 // newParser returns a parser that parses arguments into a table of commands.
 // usualOutput holds the properties of --output; a command with different formats overrides them in its tag.
-var usualOutput = kong.Vars{"outputs": "table,json,yaml,csv", "output": "table", "output_env": "QRJUMP_OUTPUT"}
+var usualOutput = kong.Vars{"enum": "table,json,yaml,csv", "format": "table", "env": "QRJUMP_OUTPUT"}
 
 func newParser(s session, table any) (*kong.Kong, error) {
 	named := cmp.Or(s.named, &contextResolver{})

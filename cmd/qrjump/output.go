@@ -33,7 +33,7 @@ func (f *errWriter) Write(b []byte) (int, error) {
 }
 
 type outputFlags struct {
-	Output    string `short:"o" env:"${output_env}" enum:"${outputs}" default:"${output}" placeholder:"FORMAT"`
+	Output    string `short:"o" env:"${env}" enum:"${enum}" default:"${format}" placeholder:"FORMAT"`
 	NoHeaders bool
 	UTC       bool `name:"utc" env:"QRJUMP_UTC"`
 

@@ -51,7 +51,7 @@ type faultInput struct {
 	ErrMsg      string         `json:"errmsg,omitempty" maxLength:"200" doc:"errmsg to return; default: the platform's text"`
 	After       bool           `json:"after,omitempty" doc:"with errcode: if true, processes the call and then returns errcode"`
 	Remaining   int            `json:"remaining,omitempty" minimum:"1" doc:"number of calls affected; default: unlimited"`
-	Probability *float64       `json:"probability,omitempty" minimum:"0" maximum:"1" doc:"probability of the fault, more than 0; default: 1"`
+	Probability *float64       `json:"probability,omitempty" minimum:"0" maximum:"1" doc:"probability of the fault, above 0; default: 1"`
 	Delay       string         `json:"delay,omitempty" doc:"delay before the call, for example 3s"`
 	Drop        bool           `json:"drop,omitempty" doc:"if true, closes the connection instead of processing the call"`
 	DropAfter   bool           `json:"drop_after,omitempty" doc:"if true, processes the call and then closes the connection without a response"`

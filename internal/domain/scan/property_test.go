@@ -106,8 +106,8 @@ func TestScan_EqualsSlowMatcher(t *testing.T) {
 			}
 			// The explanation must give the same decision.
 			e := resolver.Explain(scan.Request{Text: link, At: time.Unix(0, 0)}, nil)
-			other := slices.DeleteFunc(slices.Clone(e.Steps), func(s scan.Step) bool { return s.Verdict == scan.Opens })
-			require.True(t, e.Action == got.Action && (!opens || len(other) == len(e.Steps)-1),
+			unopened := slices.DeleteFunc(slices.Clone(e.Steps), func(s scan.Step) bool { return s.Verdict == scan.Opens })
+			require.True(t, e.Action == got.Action && (!opens || len(unopened) == len(e.Steps)-1),
 				"seed %d, set %d: link %q: explained as %+v", seed, n, link, e)
 		}
 	}
