@@ -3,7 +3,7 @@
 .PHONY: release release-check release-stories pictures
 .PHONY: mutants evidence bench-alarms grown help build demo demo-codes test test-all check format lint race fuzz chaos bench compat pages update
 
-# The Go client is a module of its own, so ./... does not contain it.
+# The Go client is a separate module, which ./... does not include.
 CLIENT := github.com/qrjump/qrjump/client
 FUZZTIME ?= 20s
 BENCH ?= all
@@ -29,7 +29,7 @@ demo-codes: ## 20,000,000 codes from application to ticket, each one checked (DE
 test: ## required checks of every change, 10 to 18 minutes; installs dependencies if possible, starts its own PostgreSQL
 	scripts/test.sh
 
-test-all: test ## make test and the rest: staticcheck, whole tables, the race detector, other people's clients, 20,000,000 codes
+test-all: test ## make test, then staticcheck, complete tables, the race detector, third-party clients, 20,000,000 codes
 	scripts/test.sh rest
 
 check: format ## formatting, vet, names, comments and ceilings; about a minute
@@ -39,46 +39,46 @@ check: format ## formatting, vet, names, comments and ceilings; about a minute
 format: ## formatting alone
 	! gofmt -l . | grep .
 
-evidence: ## behaviours by the age of their evidence, oldest first, with terms to search for newer
+evidence: ## list behaviours by the age of their evidence, oldest first, with search terms
 	@go run ./docs/print -evidence
 
-lint: ## modern forms of Go, staticcheck, and that the benchmarks and the program for other systems compile
+lint: ## go fix, staticcheck, and whether the benchmarks and the program for other systems compile
 	go fix -diff ./...
 	go -C client fix -diff ./...
 	go tool -modfile=tools.mod staticcheck ./... $(CLIENT)
 	go -C bench vet ./...
 	for os in darwin windows; do GOOS=$$os go build -o /dev/null ./cmd/qrjump || exit 1; done
 
-race: ## the concurrent packages and tests under the race detector (RACE_PACKAGES, RACE_PARTS)
+race: ## run concurrent packages and tests with the race detector (RACE_PACKAGES, RACE_PARTS)
 	scripts/test.sh race
 
-mutants: ## which of 200 faults in the product the tests find (MUTANTS_DIR, MUTANTS_FLAGS='-first 60 -commit HEAD~20')
+mutants: ## mutation testing: how many of 200 mutants the tests detect (MUTANTS_DIR, MUTANTS_FLAGS='-first 60 -commit HEAD~20')
 	scripts/test.sh mutants
 
-fuzz: ## each fuzz target for a while (FUZZTIME=20s)
+fuzz: ## run each fuzz target (FUZZTIME=20s)
 	scripts/fuzz.sh $(FUZZTIME)
 
-chaos: ## kill nodes, databases, streams and power, move clocks, race, upgrade; count what survives (CHAOS_MINUTES=8)
+chaos: ## kill nodes, databases and streams, cut power, move clocks, upgrade; check acknowledged writes (CHAOS_MINUTES=8)
 	CHAOS_MINUTES=$(CHAOS_MINUTES) scripts/test.sh chaos
 
-bench: ## side by side with the peers, into docs/benchmarks.md (BENCH=index,http BENCH_SCALE=0.1 for a quick look)
+bench: ## compare with other implementations, into docs/benchmarks.md (for a short run: BENCH=index,http BENCH_SCALE=0.1)
 	scripts/install-bench-deps.sh
 	cd bench && go run . -sections $(BENCH) -scale $(BENCH_SCALE) -rounds $(BENCH_ROUNDS) $(if $(BENCH_DIR),-dir $(BENCH_DIR)) $(BENCH_FLAGS)
 
 grown: ## measure costs with a year of data of a large brand at three sizes (GROWN=0.01 in minutes, GROWN_FLAGS)
 	cd bench && go run . -sections grown -grown $(GROWN) $(if $(BENCH_DIR),-dir $(BENCH_DIR)) $(GROWN_FLAGS)
 
-bench-alarms: ## which copied codes raise an alarm, and which honest ones; writes docs/alarms.md
+bench-alarms: ## measure alarms for copied and for genuine codes; writes docs/alarms.md
 	go test -count=1 -run TestAlarms_FalseAlarmRate ./internal/domain/alarms -update
 	TEST_WHOLE=1 go test -count=1 -v -run TestAlarms_FalseAlarmRate ./internal/domain/alarms -update
 
-compat: ## other people's client libraries against a running server
+compat: ## run third-party client libraries against a server
 	compat/run.sh
 
-pages: ## the scan pages and the console in a real Chromium, as pictures in PAGES_DIR (default: pages)
+pages: ## take screenshots of the landing pages and the console in Chromium, into PAGES_DIR (default: pages)
 	PAGES_DIR=$(PAGES_DIR) QRJUMP_REQUIRE_CHROMIUM=1 go test -count=1 -run 'TestPages_InChromium$$' ./internal/edge/landing ./internal/edge/console
 
-pictures: ## the pages and the trace that README and documents show, into docs/pictures
+pictures: ## draw the screenshots and the trace of README and documents, into docs/pictures
 	mkdir -p docs/pictures
 	PICTURES_DIR=$(CURDIR)/docs/pictures QRJUMP_REQUIRE_CHROMIUM=1 TEST_WHOLE=1 go test -count=1 -run 'TestPictures_OfTheDocuments$$' ./internal/edge/console
 	dir=$$(mktemp -d /tmp/qrjump-pictures.XXXXXX) && chmod 711 $$dir && url=$$(scripts/postgres.sh start $$dir/postgres) && \
@@ -88,14 +88,14 @@ pictures: ## the pages and the trace that README and documents show, into docs/p
 release: ## build packages and images of this commit into dist (RELEASE_PLATFORMS)
 	cd release && go run . -platforms $(RELEASE_PLATFORMS)
 
-release-check: ## build this commit twice, in two places, and compare every byte (RELEASE_PLATFORMS)
+release-check: ## build this commit twice, in two directories, and compare the bytes (RELEASE_PLATFORMS)
 	cd release && go test . && go run . -check -platforms $(RELEASE_PLATFORMS)
 
-release-stories: ## play the life of the package and the image in dist, on a machine that may be thrown away (DISPOSABLE=yes)
+release-stories: ## test the life cycle of the package and the image in dist, on a disposable machine (DISPOSABLE=yes)
 	release/deb-story.sh dist/qrjump_*_amd64.deb
 	release/systemd-story.sh dist/qrjump_*_amd64.deb
 	release/image-story.sh dist/qrjump-*.oci.tar
 
-update: ## rewrite transcripts, golden files and the pages that are tables of the code; read the diff
+update: ## regenerate transcripts, golden files and generated pages; review the diff
 	go run ./docs/print
 	go test $$(grep -rl --include='*_test.go' --exclude-dir=bench --exclude-dir=compat --exclude-dir=release 'flag.Bool("update"' . | xargs -r dirname | sort -u) -update

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Runs other people's client libraries against this qrjump, each in a module of its own, so that one that cannot be
-# had does not stop the others.
+# Runs third-party client libraries against this qrjump. Each is in a separate module, so that a library that cannot be
+# downloaded does not prevent the others from running.
 #
-# A library that its registry does not hand out today is "not run", with the reason: it has neither passed nor
-# failed. Only a test that failed, or a server that does not build, makes this script fail.
+# A library that cannot be downloaded from its registry is reported as "not run", with the reason: it has neither passed
+# nor failed. This script fails only if a test fails or the server does not build.
 #
-# QRJUMP_URL names a running server (started with --dev and harness/seed.yaml), QRJUMP_BINARY a built one.
+# QRJUMP_URL is the URL of a running server (started with --dev and harness/seed.yaml), QRJUMP_BINARY a built server.
 #
-# Most of them wait most of the time, so some run at once, each with servers of its own; what each says comes as a whole, in
-# the order below. QRJUMP_AT_ONCE says how many; against one named server it is one after the other.
+# The libraries wait most of the time, so several run concurrently, each with its own servers. The complete output of each
+# library is printed in the order below. QRJUMP_AT_ONCE is the maximum number; with QRJUMP_URL they run one after the other.
 set -u
 cd "$(dirname "$0")" || exit 2
 
@@ -16,7 +16,7 @@ scratch=$(mktemp -d) || exit 2
 trap 'rm -rf "$scratch"' EXIT
 
 if [ -z "${QRJUMP_URL:-}" ] && [ -z "${QRJUMP_BINARY:-}" ]; then
-	# Once for all libraries, and apart from them: it is not their fault if this fails.
+	# Built once for all libraries. An error here is not an error of a library.
 	if ! (cd .. && go build -o "$scratch/qrjump" ./cmd/qrjump); then
 		echo "compat: the server does not build" >&2
 		exit 1
@@ -24,7 +24,7 @@ if [ -z "${QRJUMP_URL:-}" ] && [ -z "${QRJUMP_BINARY:-}" ]; then
 	export QRJUMP_BINARY=$scratch/qrjump
 fi
 
-# bounded SECONDS COMMAND...: where there is no timeout command, the tools' own limits must do.
+# bounded SECONDS COMMAND... runs a command with a timeout; without the program timeout, the command's own limits apply.
 bounded() {
 	local seconds=$1
 	shift
@@ -35,8 +35,8 @@ bounded() {
 	fi
 }
 
-# fetch_go gets the packages that the tests need. `go mod download` would want every module that any of them ever
-# mentioned, and call a library missing for the sake of one that it does not use.
+# fetch_go downloads the packages that the tests import. `go mod download` would also download modules that are only
+# mentioned in go.mod files, and would fail if one of them is unavailable.
 fetch_go() {
 	bounded 600 go list -deps -test ./... >/dev/null
 }
@@ -68,7 +68,7 @@ fetch_mvn() {
 		echo "javac or mvn is not installed" >&2
 		return 1
 	fi
-	# Maven says what goes wrong on standard output.
+	# Maven prints errors to standard output.
 	bounded 600 mvn -B -q -ntp dependency:build-classpath -Dmdep.outputFile=target/classpath >&2
 }
 
@@ -80,7 +80,7 @@ fetch_cargo() {
 	bounded 600 cargo build -q --locked
 }
 
-# fetch_distribution is for what the system's own packages bring.
+# fetch_distribution checks libraries that are packages of the distribution.
 fetch_distribution() {
 	local name missing=
 	for name in curl wget php ruby perl; do command -v $name >/dev/null || missing+=" $name"; done
@@ -92,7 +92,7 @@ fetch_distribution() {
 	[ -z "$missing" ] || { echo "not installed:$missing" >&2 && return 1; }
 }
 
-# The linters come from npm, the generator is a jar.
+# The linters are npm packages, the generator is a jar.
 fetch_openapi() {
 	if ! command -v java >/dev/null || ! command -v mvn >/dev/null; then
 		echo "java or mvn is not installed" >&2
@@ -101,11 +101,11 @@ fetch_openapi() {
 	fetch_npm && bounded 600 mvn -B -q -ntp dependency:copy dependency:build-classpath -Dmdep.outputFile=target/classpath >&2
 }
 
-# What a fetch says when the fault lies in our own files (wrong sums, a manifest that does not fit its lock file, no
-# such package in the module): that is a failure, and must not hide behind "not run".
+# Messages of a failed download that are caused by files of this repository (wrong checksums, a manifest that does not match
+# its lock file, a missing package): these are failures and are not reported as "not run".
 ours='go\.sum|updates to go\.mod|errors parsing go\.mod|checksum mismatch|SECURITY ERROR|does not contain package|no required module provides|is not in std|\.go:[0-9]+:[0-9]+: (expected|illegal)|EUSAGE|EINTEGRITY|EJSONPARSE'
 
-# compared FOLDER LIBRARY sums what its recorded calls came to on a fresh server; a difference has failed the test.
+# compared FOLDER LIBRARY prints how many recorded calls were compared with a fresh server; a difference fails the test.
 compared() {
 	[ -s "$scratch/$1.compared" ] || return 0
 	awk -v library="$2" '{ compared += $1; calls += $3 }
@@ -113,37 +113,37 @@ compared() {
 		"$scratch/$1.compared"
 }
 
-# deviations FOLDER LIBRARY prints what the library's calls would meet on the real platform, the surest first.
+# deviations FOLDER LIBRARY prints the deviations of the library's calls, those with the strongest evidence first.
 deviations() {
 	[ -s "$scratch/$1.deviations" ] || return 0
 	echo
-	echo "$2 deviates from the platform; how sure it is that the platform minds (choice: nothing says so), how often, what to change:"
+	echo "$2 has deviations; evidence that the platform rejects the call, number of calls, what to change:"
 	awk -F '\t' '
 		{ times[$1 FS $2 FS $5] += $3 }
 		END {
-			rank["seen"] = 1; rank["page"] = 2; rank["inferred"] = 3; rank["choice"] = 4
+			rank["observed"] = 1; rank["documented"] = 2; rank["inferred"] = 3; rank["assumed"] = 4
 			for (key in times) { split(key, part, FS); printf "%d\t%s\t%s\t%d\t%s\n", rank[part[1]], part[1], part[2], times[key], part[3] }
 		}' "$scratch/$1.deviations" | LC_ALL=C sort -t "$(printf '\t')" -k1,1n -k3,3 |
-		awk -F '\t' '{ printf "  %-8s  %-26s  %5d  %s\n", $2, $3, $4, $5 }'
+		awk -F '\t' '{ printf "  %-10s  %-26s  %5d  %s\n", $2, $3, $4, $5 }'
 }
 
 at_once=${QRJUMP_AT_ONCE:-3}
 [ -z "${QRJUMP_URL:-}" ] || at_once=1
 folders=()
 
-# start FOLDER FETCH LIBRARY runs it beside the others, as soon as fewer than at_once do.
+# start FOLDER FETCH LIBRARY runs a library in the background, as soon as fewer than at_once are running.
 start() {
 	while [ "$(jobs -rp | wc -l)" -ge "$at_once" ]; do wait -n; done
 	folders+=("$1")
 	run "$@" >"$scratch/$1.says" 2>&1 &
 }
 
-# run FOLDER FETCH LIBRARY leaves one line of a result in FOLDER.result.
+# run FOLDER FETCH LIBRARY runs a library and writes one line to FOLDER.result.
 run() {
 	local folder=$1 fetch=$2 library=$3 result=$scratch/$1.result log=$scratch/$1.fetch cassettes=$scratch/$1.compared limit=30m status why
 	[ "$folder" != gs1 ] || limit=2h # 100,000 texts, or as many as GS1_CASES says
-	# Clients made from our own document call no platform: there is nothing to compare.
-	# Nor do the snippets of the pages go through a recorder.
+	# Clients generated from qrjump's OpenAPI document and the snippets of the documents do not call the platform's API through a
+	# recorder, so there are no calls to compare.
 	case $folder in typescript | python | openapi | lake | wechatpy | wxjava | zpl | zxing | gs1 | axios | golang | distribution | rust | jest | pytest) cassettes= ;; esac
 	echo "== $library"
 	(cd "$folder" && "$fetch") 2>"$log"
@@ -151,7 +151,7 @@ run() {
 	if [ $status -ne 0 ]; then
 		if grep -Eq "$ours" "$log"; then
 			cat "$log"
-			echo "failed:  $library: its files here do not fit together" >"$result"
+			echo "failed:  $library: its files in this repository are inconsistent" >"$result"
 			return
 		fi
 		if [ $status -eq 124 ]; then
@@ -169,7 +169,7 @@ run() {
 	fi
 }
 
-# The version is read where it is pinned.
+# The pinned version.
 go_version() { awk -v m="$2" '$1 == m { print $2; exit } $2 == m { print $3; exit }' "$1/go.mod"; }
 npm_version() { sed -n "s|.*\"$2\": \"\(.*\)\".*|\1|p" "$1/package.json"; }
 
@@ -203,7 +203,7 @@ echo
 echo "compat: client libraries against qrjump"
 failed=0
 for folder in "${folders[@]}"; do
-	# No result: it was ended.
+	# Without a result the library was interrupted.
 	result=$(cat "$scratch/$folder.result" 2>/dev/null || echo "failed:  $folder: it left no result")
 	printf '  %s\n' "$result"
 	case $result in failed:*) failed=1 ;; esac

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Plays the life of a Debian package on this machine: install, configure, start, apply for codes, stop, remove, install
-# again, purge. It changes the machine, so it wants one that may be thrown away, and to be told so.
+# Tests the life cycle of a Debian package on this machine: install, configure, start, apply for codes, stop, remove, install
+# again, purge. It changes the machine, so it requires a disposable one and DISPOSABLE=yes.
 #
 #   DISPOSABLE=yes release/deb-story.sh dist/qrjump_0.1.0-1_amd64.deb
 #
-# With systemd the service is started by it. Without one, the unit's own ExecStart runs as the unit's user, with no right
-# but that user's; the sandbox of the unit is then not tried, only its system calls are (with strace, where it is here).
+# With systemd, the unit is started. Without systemd, the unit's ExecStart runs as the unit's user with only that user's
+# permissions; then the sandbox of the unit is not tested, only its system calls are (if strace is installed).
 set -euo pipefail
 deb=$(realpath "${1:?name the package}")
 [ "${DISPOSABLE:-}" = yes ] || { echo "this installs and purges qrjump on this machine: say DISPOSABLE=yes" >&2; exit 2; }
@@ -25,7 +25,7 @@ finish() {
 trap finish EXIT
 
 step() { doing=$1; echo "== $1"; }
-# grep -q closes its pipe at the first line that fits, which is no fault of the program before it
+# grep -q closes its pipe at the first matching line; this is not an error of the program that writes to it
 want() { (set +o pipefail && eval "$1") || { echo "not so: $1" >&2; exit 1; }; }
 unit=/usr/lib/systemd/system/qrjump.service
 of_unit() { sed -n "s/^$1=//p" "$unit" | tail -n 1; }
@@ -50,7 +50,7 @@ start() {
 stop() {
   if systemd; then systemctl stop qrjump; return; fi
   local main=$pid status=0
-  # strace hands a signal on to nobody: its child is the server.
+  # strace does not forward signals: its child is the server.
   main=$(pgrep -P "$pid" -x qrjump 2>/dev/null || echo "$pid")
   kill -TERM "$main"
   wait "$pid" || status=$?
@@ -63,7 +63,7 @@ dpkg -i "$deb" >"$work/dpkg" 2>&1 || { cat "$work/dpkg"; exit 1; }
 want 'getent passwd qrjump >/dev/null'
 want '[ "$(stat -c %U:%a /var/lib/qrjump)" = qrjump:700 ]'
 want 'dpkg-query -W -f "\${Conffiles}" qrjump | grep -q "/etc/qrjump/qrjump.yaml"'
-want '[ -z "$(ls -A /var/lib/qrjump)" ]' # nothing has been started
+want '[ -z "$(ls -A /var/lib/qrjump)" ]' # the server was not started
 want 'qrjump version | grep -q "^qrjump [0-9]"'
 if command -v man >/dev/null && [ -e /usr/share/man/man1/qrjump.1.gz ]; then want 'man -w qrjump-serve >/dev/null && [ -e /usr/share/man/zh_CN/man1/qrjump-serve.1.gz ]'; fi
 if command -v systemd-analyze >/dev/null; then

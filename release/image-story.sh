@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Reads the image as a registry's tools do (skopeo), unpacks it (umoci), and runs the program of its layer as the image's
-# user with nothing else in sight (chroot). No engine is needed; root is.
+# Reads the image with skopeo, unpacks it with umoci, and runs the program of its layer as the image's user in a chroot.
+# It needs root, but no container engine.
 #
 #   release/image-story.sh dist/qrjump-0.1.0.oci.tar
 set -euo pipefail
@@ -24,7 +24,7 @@ for arch in amd64 arm64; do
   want 'grep -q "\"User\":\"65532:65532\"" "$work/config" || grep -q "\"User\": \"65532:65532\"" "$work/config"'
   echo "$arch: $(skopeo --override-arch "$arch" inspect --format '{{.Digest}} {{.Architecture}} {{index .Labels "org.opencontainers.image.version"}}' "oci:$work/image")"
 done
-# One architecture of the index, as an engine pulls it; umoci unpacks what has a name.
+# One architecture of the index, as a container engine pulls it; umoci unpacks only tagged images.
 skopeo --override-arch amd64 copy -q "oci:$work/image" "oci:$work/one:here"
 umoci unpack --image "$work/one:here" "$work/bundle"
 root=$work/bundle/rootfs
@@ -39,7 +39,7 @@ env -i QRJUMP_DATA=/var/lib/qrjump QRJUMP_LISTEN=127.0.0.1:0 QRJUMP_SHUTDOWN_DEL
 pid=$!
 read -r -t 60 line <"$work/ready" || true
 [[ ${line:-} == "qrjump ready "* ]] || { cat "$work/log"; echo "not ready" >&2; exit 1; }
-inside health # as the image's health check does
+inside health # the image's health check
 kill -TERM "$pid"
 wait "$pid"
 pid=

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Plays the life of a Debian package (deb-story.sh) in a Debian of its own, started by a real systemd: the service runs in
-# the sandbox of its unit. No engine is needed; root, debootstrap and systemd-container are. What is made is removed again.
+# Tests the life cycle of a Debian package (deb-story.sh) in a Debian container with systemd: the service runs in the
+# sandbox of its unit. It needs root, debootstrap and systemd-container, but no container engine. It removes the container.
 #
 #   release/systemd-story.sh dist/qrjump_0.1.0-1_amd64.deb
 #
-# ROOT keeps the system for a next time, MIRROR names another archive than Debian's.
+# ROOT keeps the container for the next run, MIRROR sets a mirror of Debian.
 set -euo pipefail
 deb=$(realpath "${1:?name the package}")
 [ "$(id -u)" = 0 ] || { echo "only root starts systems" >&2; exit 2; }
@@ -26,7 +26,7 @@ install -D -m 644 "$deb" "$root/story/qrjump.deb"
 install -m 755 "$here/deb-story.sh" "$root/story/deb-story.sh"
 cat >"$root/story/play" <<'PLAY'
 #!/bin/sh
-systemctl is-system-running --wait >/story/system # without a network it may say "degraded", which is no matter here
+systemctl is-system-running --wait >/story/system # without a network the state can be "degraded", which is accepted
 cd /story && DISPOSABLE=yes ./deb-story.sh qrjump.deb >/story/said 2>&1
 echo $? >/story/status
 journalctl --no-pager -u qrjump >/story/journal
@@ -43,7 +43,7 @@ UNIT
 mkdir -p "$root/etc/systemd/system/multi-user.target.wants"
 ln -sf ../story.service "$root/etc/systemd/system/multi-user.target.wants/story.service"
 
-# A network of its own: nothing but the loopback.
+# A private network with only the loopback interface.
 timeout 900 systemd-nspawn --quiet -D "$root" --boot --register=no --keep-unit --private-network </dev/null >"$work/console" 2>&1 ||
   { tail -n 20 "$work/console" >&2; echo "the system did not end well" >&2; exit 1; }
 cat "$root/story/said"

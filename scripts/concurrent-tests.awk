@@ -1,5 +1,5 @@
-# Prints the names of the tests in *_test.go files that start goroutines, themselves or through a helper of those
-# files: what the race detector can say something about.
+# Prints the names of the tests in *_test.go files that start goroutines, directly or through a helper in these
+# files. Only these tests can have data races.
 #
 #   awk -f scripts/concurrent-tests.awk internal/store/*_test.go
 
@@ -8,7 +8,7 @@
   sub(/^func (\([^)]*\) )?/, "", name)
   sub(/[^A-Za-z0-9_].*/, "", name)
   sub(/^[^{]*\{/, "", rest)
-  if (rest ~ /\}$/) { body[name] = body[name] "\n" rest; name = "" } # all on one line
+  if (rest ~ /\}$/) { body[name] = body[name] "\n" rest; name = "" } # a function on one line
   next
 }
 /^}/ { name = "" }

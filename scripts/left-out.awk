@@ -1,6 +1,6 @@
-# Reads what go test -json printed and says, a line a reason, how many tests were left out.
+# Reads the output of go test -json and prints the number of skipped tests for each reason.
 #
-# A test says why just before it is skipped: the last line of its own that names a file of tests is the reason.
+# The reason is the last line with the name of a test file that a test logged before it was skipped.
 /"Action":"output"/ && /_test\.go:[0-9]+: |dbtest\.go:[0-9]+: |\.go:[0-9]+: / {
   if (match($0, /"Test":"[^"]*"/)) {
     test = key($0)

@@ -1,21 +1,21 @@
 #!/usr/bin/env bash
 # A private PostgreSQL server for tests: its own directory, its own port, a random password.
 #
-#   scripts/postgres.sh start DIR   make a fresh server in DIR, print its postgres:// URL (one line); with
-#                                   POSTGRES_FSYNC=off what it writes survives kill -9, and not the machine's end
+#   scripts/postgres.sh start DIR   create a server in DIR and print its postgres:// URL (one line); with
+#                                   POSTGRES_FSYNC=off its data survives kill -9, but not a power failure
 #   scripts/postgres.sh stop DIR    stop it and remove DIR
-#   scripts/postgres.sh bin         print where the PostgreSQL programs are
+#   scripts/postgres.sh bin         print the directory of the PostgreSQL programs
 #
-# and for tests that take it down:
+# For tests of failures:
 #
-#   scripts/postgres.sh replica DIR OF   make DIR the synchronous replica of the server in OF, print its URL; what
-#                                        was in DIR is replaced, the port stays. OF acknowledges a commit only
-#                                        when DIR has it, and waits while there is no DIR; returns when it is so
+#   scripts/postgres.sh replica DIR OF   make DIR the synchronous replica of the server in OF and print its URL. The
+#                                        data in DIR is replaced, its port is kept. From then on OF acknowledges a
+#                                        commit only when DIR has it; the command returns when replication is synchronous
 #   scripts/postgres.sh promote DIR      make a replica the primary
 #   scripts/postgres.sh kill DIR         kill -9 of all its processes
-#   scripts/postgres.sh again DIR        start a killed server on what it left
+#   scripts/postgres.sh again DIR        restart a killed server with its data
 #
-# Starting a running server prints its URL again; stopping a stopped one is fine.
+# Starting a running server prints its URL again; stopping a stopped server is no error.
 set -euo pipefail
 
 oldest=15
@@ -23,8 +23,8 @@ marker=.qrjump-postgres
 
 fail() { printf 'postgres.sh: %s\n' "$*" >&2; exit 1; }
 
-# programs prints the directory of the newest PostgreSQL that can really make a database:
-# a client package alone, or an initdb script that points nowhere, does not count.
+# programs prints the directory of the newest PostgreSQL that can create a database:
+# a client package alone, or an initdb script with a broken link, is ignored.
 programs() {
   local dir major best='' best_major=0
   for dir in /usr/lib/postgresql/*/bin \
@@ -41,8 +41,8 @@ programs() {
   printf '%s\n' "$best"
 }
 
-# server runs a program as the server's user, away from the caller's environment (PGDATA, PGPORT, LANG)
-# and directory, and without the caller's open files.
+# server runs a program as the server's user, without the caller's environment (PGDATA, PGPORT, LANG),
+# directory and open files.
 server() {
   local as=()
   if [ "$(id -u)" = 0 ]; then
@@ -51,8 +51,8 @@ server() {
   (cd / && exec env -i "PATH=$PATH" LC_ALL=C "${as[@]}" "$@" </dev/null 9>&-)
 }
 
-# running also looks at the process itself: in a container whose first process never collects the dead,
-# pg_ctl takes a killed server for a live one.
+# running reports whether the server runs. It also checks the process state: in a container whose init does not reap
+# zombies, pg_ctl takes a killed server for a running one.
 running() {
   local pid
   pid=$(head -n 1 "$dir/data/postmaster.pid" 2>/dev/null) || return 1
@@ -66,7 +66,7 @@ halt() {
     server "$bin/pg_ctl" stop -s -D "$dir/data" -m immediate -t 180 >&2
 }
 
-# discard undoes a start that did not get to its end.
+# discard undoes an interrupted or failed start.
 discard() {
   local status=$?
   trap '' INT TERM HUP
@@ -78,7 +78,7 @@ start() {
   local password port socket
   [ ! -e "$dir" ] || [ -d "$dir" ] || fail "$dir is not a directory"
   mkdir -p "$dir"
-  exec 9<"$dir" && flock 9 # a second start of the same DIR waits, then finds it running
+  exec 9<"$dir" && flock 9 # a concurrent start of the same DIR waits, and then finds it running
   if [ -e "$dir/$marker" ]; then
     if [ -s "$dir/url" ] && running; then
       cat "$dir/url"
@@ -87,7 +87,7 @@ start() {
     halt # left behind by a crash
     rm -rf "$dir"
   elif [ -n "$(ls -A "$dir")" ]; then
-    fail "$dir is not empty, and not a server of ours"
+    fail "$dir is not empty and was not created by this script"
   fi
 
   trap discard EXIT
@@ -99,12 +99,12 @@ start() {
   [ "$(id -u)" != 0 ] || chown "$user" "$dir" "$dir/$marker"
   server test -w "$dir" || fail "user $user cannot reach $dir: choose a directory under /tmp"
 
-  # Text sorts by language here, as in most installations, and not by bytes as in SQLite:
-  # code that relies on the order of texts fails in the tests, and not at the user's.
+  # Text is sorted by language, as in most installations, and not by bytes as in SQLite:
+  # code that relies on the order of texts fails in the tests instead of in production.
   password=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')
   (umask 077 && printf '%s\n' "$password" >"$dir/password")
   [ "$(id -u)" != 0 ] || chown "$user" "$dir/password"
-  # It is drawn at random: to hash it thousands of times for each of thousands of sessions is nothing but time.
+  # The password is random: thousands of hash iterations for each of thousands of sessions would only take time.
   local auth=(--auth=md5)
   [ "$("$bin/postgres" --version | sed -nE 's/^postgres \(PostgreSQL\) ([0-9]+).*/\1/p')" -lt 16 ] ||
     auth=(--auth=scram-sha-256 --set=scram_iterations=1)
@@ -113,7 +113,7 @@ start() {
     --no-sync --no-instructions >"$dir/initdb.log" 2>&1 || { cat "$dir/initdb.log" >&2; fail "initdb failed"; }
   rm "$dir/password"
 
-  # The kernel refuses socket paths over 107 bytes; everything works over TCP without one.
+  # The kernel rejects socket paths over 107 bytes; TCP is sufficient.
   socket=$dir
   if [ "$(printf %s "$dir/.s.PGSQL.65535.lock" | wc -c)" -gt 107 ] || [[ $dir == *[\'\",\\]* ]]; then
     socket=
@@ -121,15 +121,15 @@ start() {
   cat >>"$dir/data/postgresql.conf" <<CONF
 listen_addresses = '127.0.0.1'
 unix_socket_directories = '$socket'
-max_connections = 500 # packages are tested side by side, with several nodes each
+max_connections = 500 # packages are tested concurrently, with several nodes each
 fsync = ${POSTGRES_FSYNC:-on}
-autovacuum = ${POSTGRES_FSYNC:-on} # a database of a test lives for seconds
-wal_keep_size = 64MB # for a replica that is being made
+autovacuum = ${POSTGRES_FSYNC:-on} # the database of a test exists only for seconds
+wal_keep_size = 64MB # for a replica that is being created
 synchronous_commit = on
 full_page_writes = on
 CONF
 
-  # Below the ports that the kernel gives to outgoing connections. Only binding it shows that a port is free.
+  # Below the ephemeral ports. Only binding a port shows whether it is free.
   for _ in {1..20}; do
     port=$((20000 + RANDOM % 12000))
     if up "$port"; then
@@ -150,7 +150,7 @@ up() {
   server "$bin/pg_ctl" start -s -w -t 600 -D "$dir/data" -l "$dir/log" -o "-p $1" >/dev/null 2>&1
 }
 
-# part of a URL that start printed: of $1 the password or the port
+# the password and the port in the URL of the server in $1
 password_of() { sed -E 's|^[^:]*://[^:]*:([^@]*)@.*|\1|' "$1/url"; }
 port_of() { sed -E 's|.*@[^/]*:([0-9]+)/.*|\1|' "$1/url"; }
 
@@ -158,13 +158,13 @@ ask() { PGPASSWORD=$(password_of "$1") "$bin/psql" -XAtq -v ON_ERROR_STOP=1 -h 1
 
 replica() {
   local port ports password
-  [ -s "$of/url" ] && [ -e "$of/$marker" ] || fail "$of is not a server of ours"
+  [ -s "$of/url" ] && [ -e "$of/$marker" ] || fail "$of was not created by this script"
   password=$(password_of "$of")
   if [ -e "$dir/$marker" ]; then
     halt
     ports=$(port_of "$dir")
   else
-    [ -z "$(ls -A "$dir" 2>/dev/null)" ] || fail "$dir is not empty, and not a server of ours"
+    [ -z "$(ls -A "$dir" 2>/dev/null)" ] || fail "$dir is not empty and was not created by this script"
     ports=$(for _ in {1..20}; do echo $((20000 + RANDOM % 12000)); done)
   fi
   trap discard EXIT
@@ -174,7 +174,7 @@ replica() {
   : >"$dir/$marker"
   [ "$(id -u)" != 0 ] || chown "$user" "$dir" "$dir/$marker"
   server env "PGPASSWORD=$password" "$bin/pg_basebackup" -h 127.0.0.1 -p "$(port_of "$of")" -U qrjump -D "$dir/data" \
-    -R -c fast -X stream --no-sync >"$dir/basebackup.log" 2>&1 || { cat "$dir/basebackup.log" >&2; fail "no copy of $of could be made"; }
+    -R -c fast -X stream --no-sync >"$dir/basebackup.log" 2>&1 || { cat "$dir/basebackup.log" >&2; fail "pg_basebackup of $of failed"; }
   sed -i "s|^unix_socket_directories = .*|unix_socket_directories = ''|" "$dir/data/postgresql.conf"
   for port in $ports; do
     (umask 077 && printf 'postgres://qrjump:%s@127.0.0.1:%s/postgres?sslmode=disable\n' "$password" "$port" >"$dir/url")
@@ -199,7 +199,7 @@ promote() {
   server "$bin/pg_ctl" promote -s -w -t 600 -D "$dir/data" >&2
 }
 
-# ended PID...: none of these processes does anything any more.
+# ended PID... reports whether all these processes have exited or are zombies.
 ended() {
   local pid
   for pid; do
@@ -207,32 +207,32 @@ ended() {
   done
 }
 
-# killed ends everything at once: the first process is stopped before the others die, so that it can start no new ones.
+# killed kills all processes. The postmaster is stopped first, so that it cannot start new processes.
 killed() {
   local pid children
   pid=$(head -n 1 "$dir/data/postmaster.pid" 2>/dev/null) || return 0
   kill -STOP "$pid" 2>/dev/null || return 0
-  # By cat, which goes on when some process of this machine has just ended; mawk would not read the rest.
+  # cat continues if a process has just exited; mawk would not read the rest.
   children=$(cat /proc/[0-9]*/stat 2>/dev/null | sed -n "s/^\([0-9]*\) (.*) [A-Za-z] $pid .*/\1/p" || true)
   # shellcheck disable=SC2086 # a list
   kill -KILL "$pid" $children 2>/dev/null || true
-  for _ in {1..6000}; do # one that writes to a slow disk dies when that is done
+  for _ in {1..6000}; do # a process that writes to a slow disk exits only after the write
     # shellcheck disable=SC2086 # a list
     ! ended "$pid" $children || return 0
     sleep 0.02
   done
-  fail "the server in $dir does not die"
+  fail "the server in $dir does not exit"
 }
 
 again() {
   ! running || return 0
-  rm -f "$dir/data/postmaster.pid" "$dir"/.s.PGSQL.* # the process that it names may be a dead one that nobody collects
+  rm -f "$dir/data/postmaster.pid" "$dir"/.s.PGSQL.* # its process may be a zombie
   up "$(port_of "$dir")" || { tail -n 20 "$dir/log" >&2; fail "PostgreSQL did not start again"; }
 }
 
 stop() {
   [ -e "$dir" ] || return 0
-  [ -e "$dir/$marker" ] || { rmdir "$dir" 2>/dev/null || fail "$dir is not a server of ours"; return 0; }
+  [ -e "$dir/$marker" ] || { rmdir "$dir" 2>/dev/null || fail "$dir was not created by this script"; return 0; }
   halt
   rm -rf "$dir"
 }

@@ -20,7 +20,7 @@ def qrjump_server(tmp_path_factory):
     server = subprocess.Popen(["qrjump", "serve", "--dev", "--listen", address, "--data", data])
     os.environ["QRJUMP_SERVER"] = "http://" + address
     try:
-        # Ends at once where the server ended.
+        # Returns immediately if the server has exited.
         subprocess.run(["qrjump", "health", "--wait", "60s", "--pid", str(server.pid)], check=True)
         yield os.environ["QRJUMP_SERVER"]
     finally:

@@ -1,4 +1,4 @@
-// Ends the server of jest-setup.js.
+// Stops the server of jest-setup.js.
 const { once } = require("node:events");
 const { rmSync } = require("node:fs");
 

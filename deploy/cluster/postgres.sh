@@ -1,11 +1,11 @@
 #!/bin/sh
 # One of the two PostgreSQL servers of the cluster.
 #
-#   postgres.sh serve   run it. Where there is no data yet, it is made first: a copy of the other server where that one takes writes, else a
-#                       new one with POSTGRES_FIRST=yes; any other server waits. What is new confirms nothing until it has a replica.
-#   postgres.sh copy    replace the data, of a server that does not run, by a copy of the other one: after that one was promoted
+#   postgres.sh serve   run the server. If it has no data, first copy the other server if that is a primary, or create a new database if
+#                       POSTGRES_FIRST=yes, or else wait. A new database does not acknowledge commits until it has a replica.
+#   postgres.sh copy    replace the data of the stopped server by a copy of the other one, after the other one was promoted
 #
-# postgresql.conf and pg_hba.conf are beside this file. The environment has PGDATA, POSTGRES_LISTEN and POSTGRES_OTHER (HOST:PORT),
+# postgresql.conf and pg_hba.conf are in the same directory. The environment contains PGDATA, POSTGRES_LISTEN and POSTGRES_OTHER (HOST:PORT),
 # POSTGRES_FIRST, POSTGRES_PASSWORD (of the role qrjump) and REPLICA_PASSWORD (of the role standby).
 set -eu
 umask 077
@@ -13,7 +13,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 made=$PGDATA.new
 other_host=${POSTGRES_OTHER%:*} other_port=${POSTGRES_OTHER##*:}
 
-# other_leads: the other server answers and takes writes.
+# other_leads reports whether the other server is reachable and accepts writes.
 other_leads() {
   [ "$(PGPASSWORD=$POSTGRES_PASSWORD PGCONNECT_TIMEOUT=2 psql -XAtq -h "$other_host" -p "$other_port" -U qrjump -d qrjump \
     -c 'SELECT NOT pg_is_in_recovery()' 2>/dev/null)" = t ]
@@ -28,7 +28,7 @@ copy() {
   mv "$made" "$PGDATA"
 }
 
-# quoted prints a text of SQL.
+# quoted prints its argument as an SQL string.
 quoted() { printf "'%s'" "$(printf %s "$1" | sed "s/'/''/g")"; }
 
 new() {

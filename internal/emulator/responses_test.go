@@ -52,7 +52,7 @@ func TestEmulator_CannedResponses(t *testing.T) {
 		}
 		record := s.Do("GET", a.Header.Get("X-Qrjump-Trace"), "")
 		record.JSON(t, &why)
-		assert.True(t, why.Detail == "answered by a stub" && fmt.Sprint(why.Behaviours) == "[wire.stub]" &&
+		assert.True(t, why.Detail == "canned response of a fault" && fmt.Sprint(why.Behaviours) == "[wire.canned_response]" &&
 			!strings.Contains(record.Body, "hush"), "%d: on record: %s", i, record.Body)
 		assert.True(t, i != 0 || why.ErrCode == 40033, "on record is errcode %d, want 40033", why.ErrCode)
 	}

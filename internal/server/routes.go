@@ -178,13 +178,13 @@ func (s *Server) wireAPI() *api.API {
 		}
 		a.TracePathPrefix = s.tracePathPrefix()
 		a.PageOf = func(rid string) string { return s.AdminURL + console.Root + "/calls/" + rid }
-		a.Stub = func(method, path string) (api.Stub, bool) {
+		a.Canned = func(method, path string) (api.CannedResponse, bool) {
 			f, ok := s.emulation.plan.NextResponse(method, path)
 			if !ok {
-				return api.Stub{}, false
+				return api.CannedResponse{}, false
 			}
 			body, kind := f.Response.Text()
-			return api.Stub{Status: f.Response.Status, Body: body, ContentType: kind, Delay: f.Delay}, true
+			return api.CannedResponse{Status: f.Response.Status, Body: body, ContentType: kind, Delay: f.Delay}, true
 		}
 		a.Faults = func(path, appid string) api.Fault {
 			f, ok := s.emulation.plan.Next(path, appid)

@@ -47,8 +47,8 @@ type API struct {
 	BodyTimeout time.Duration
 	// Faults returns the fault to inject into a call; nil outside the emulator.
 	Faults func(path, appid string) Fault
-	// Stub returns the canned response that an operator set for a path; nil outside the emulator.
-	Stub func(method, path string) (Stub, bool)
+	// Canned returns the canned response that an operator set for a path; nil outside the emulator.
+	Canned func(method, path string) (CannedResponse, bool)
 	// Record is called for every call, with secrets masked; may be nil.
 	Record func(Record)
 	// TracePathPrefix, followed by a request id, is the path of the record of a call; a header of every response contains this path. If
@@ -214,9 +214,9 @@ func unknownPathError(path string) error {
 }
 
 func (a *API) serve(w http.ResponseWriter, r *http.Request) {
-	if a.Stub != nil {
-		if stub, ok := a.Stub(r.Method, r.URL.Path); ok {
-			a.serveStub(w, r, stub)
+	if a.Canned != nil {
+		if canned, ok := a.Canned(r.Method, r.URL.Path); ok {
+			a.serveCanned(w, r, canned)
 			return
 		}
 	}
@@ -420,7 +420,7 @@ func (a *API) log(r *http.Request, e endpoint, c *call, o outcome) {
 	case o.code == errcode.SystemError && o.detail == "":
 		level = slog.LevelError
 		attrs = append(attrs, slog.Any("error", o.err))
-	case e.path != "" && !isDeclared(e, o.code) && !strings.HasPrefix(o.detail, injectedDetail) && o.detail != stubDetail:
+	case e.path != "" && !isDeclared(e, o.code) && !strings.HasPrefix(o.detail, injectedDetail) && o.detail != cannedDetail:
 		level = slog.LevelWarn
 		attrs = append(attrs, slog.String("undeclared", "the endpoint's line does not name this code"))
 	}
