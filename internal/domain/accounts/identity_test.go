@@ -20,8 +20,8 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// answer is what a token leads to, in one text that can be compared.
-func answer(d *accounts.Service, t *testing.T, text string) (string, *accounts.Caller) {
+// identify returns the error code of a token and no caller, or "works" and its caller.
+func identify(d *accounts.Service, t *testing.T, text string) (string, *accounts.Caller) {
 	caller, err := d.Identify(t.Context(), text)
 	if err != nil {
 		return fmt.Sprint(code(err)), nil
@@ -29,37 +29,37 @@ func answer(d *accounts.Service, t *testing.T, text string) (string, *accounts.C
 	return "works", &caller
 }
 
-// A directory that remembers answers at every moment as one that asks the store each time, whatever was done in between.
+// TestIdentityCache_EqualsStore verifies that after random changes a Service with a cache returns the results of one that reads the store.
 func TestIdentityCache_EqualsStore(t *testing.T) {
 	for seed := range uint64(4) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			random := rand.New(rand.NewPCG(seed, 1))
-			w := newWorld(t)
+			w := newFixture(t)
 			ctx := t.Context()
-			asks := &accounts.Service{Store: w.store, Key: w.Key, Settings: w.Settings, Random: w.Random, Now: w.Now}
+			uncached := &accounts.Service{Store: w.store, Key: w.Key, Settings: w.Settings, Random: w.Random, Now: w.Now}
 			apps, platforms := []string{"wxa", "wxb", "wxd"}, []string{"wxp", "wxq"}
 			for _, app := range apps {
-				w.mini(app)
+				w.addMiniProgram(app)
 			}
 			isv := map[string]accounts.PlatformCredentials{}
 			for _, p := range platforms {
-				isv[p] = w.platform(p, "")
+				isv[p] = w.addPlatform(p, "")
 			}
 			var tokens []string
 			now := begin
 			pick := func(list []string) string { return list[random.IntN(len(list))] }
 			steps := []struct {
 				name string
-				do   func() error
+				run  func() error
 			}{
-				{"time goes on", func() error {
+				{"time passes", func() error {
 					now = now.Add([]time.Duration{time.Second, 4 * time.Minute, 31 * time.Minute, 121 * time.Minute}[random.IntN(4)])
-					w.set(now)
+					w.setTime(now)
 					return nil
 				}},
-				{"the clock goes back", func() error {
+				{"the clock is set back", func() error {
 					now = now.Add(-10 * time.Minute)
-					w.set(now)
+					w.setTime(now)
 					return nil
 				}},
 				{"a plain token", func() error {
@@ -84,7 +84,7 @@ func TestIdentityCache_EqualsStore(t *testing.T) {
 				}},
 				{"an authorisation", func() error {
 					p, app := pick(platforms), pick(apps)
-					text, err := w.agree(p, app, true, [][]int{{18}, {30}, {18, 30}}[random.IntN(3)]...)
+					text, err := w.authorize(p, app, true, [][]int{{18}, {30}, {18, 30}}[random.IntN(3)]...)
 					if err != nil || random.IntN(2) == 0 {
 						return err
 					}
@@ -117,7 +117,7 @@ func TestIdentityCache_EqualsStore(t *testing.T) {
 						random.IntN(2) == 0 {
 						return err
 					}
-					w.mini(app)
+					w.addMiniProgram(app)
 					return nil
 				}},
 				{"a transaction that fails", func() error {
@@ -130,155 +130,155 @@ func TestIdentityCache_EqualsStore(t *testing.T) {
 					})
 				}},
 			}
-			worked, kept := 0, 0
-			var told []string
+			valid, cached := 0, 0
+			var history []string
 			for range 60 {
 				i := random.IntN(len(steps))
 				if steps[i].name == "an account is deleted" && random.IntN(4) > 0 {
 					continue // most accounts stay
 				}
-				err := steps[i].do()
-				told = append(told, fmt.Sprint(steps[i].name, " ", err))
+				err := steps[i].run()
+				history = append(history, fmt.Sprint(steps[i].name, " ", err))
 				for _, app := range apps {
-					var answers []string
-					for _, d := range []*accounts.Service{w.Service, w.Service, asks} { // the second time from memory
+					var results []string
+					for _, d := range []*accounts.Service{w.Service, w.Service, uncached} { // the second time from the cache
 						issued, err := d.StableToken(ctx, credentials(app), false)
-						answers = append(answers, fmt.Sprint(issued, " ", code(err)))
+						results = append(results, fmt.Sprint(issued, " ", code(err)))
 					}
-					require.True(t, answers[0] == answers[2] && answers[1] == answers[2],
-						"after %q: the stable token of %s: %q", told, app, answers)
-					kept += strings.Count(answers[1], " 0")
+					require.True(t, results[0] == results[2] && results[1] == results[2],
+						"after %q: stable tokens of %s = %q, want equal tokens", history, app, results)
+					cached += strings.Count(results[1], " 0")
 				}
 				tokens = slices.DeleteFunc(tokens, func(s string) bool { return s == "" })
 				for _, text := range tokens[max(0, len(tokens)-12):] {
-					for range 2 { // from the store, and from memory
-						got, caller := answer(w.Service, t, text)
-						want, whose := answer(asks, t, text)
-						require.True(t, got == want && cmp.Equal(caller, whose, cmp.AllowUnexported(accounts.Caller{})),
-							"after %q: remembered: %s %+v, stored: %s %+v", told, got, caller, want, whose)
+					for range 2 { // from the store and from the cache
+						got, caller := identify(w.Service, t, text)
+						want, wantCaller := identify(uncached, t, text)
+						require.True(t, got == want && cmp.Equal(caller, wantCaller, cmp.AllowUnexported(accounts.Caller{})),
+							"after %q: cached: %s %+v, stored: %s %+v", history, got, caller, want, wantCaller)
 						if caller != nil {
-							worked++
+							valid++
 						}
 					}
 				}
 			}
-			assert.True(t, worked >= 50 && kept >= 50, "only %d tokens worked, %d stable ones came: the test shows little", worked, kept)
+			assert.True(t, valid >= 50 && cached >= 50, "%d valid tokens, %d stable tokens, want at least 50 of each", valid, cached)
 		})
 	}
 }
 
-// A call after a change was acknowledged meets it: eight callers never rest while one token after another is ended.
+// TestIdentityCache_RevokedTokenRejected revokes one token after another during calls of eight goroutines and verifies that a call that
+// starts after the revocation is rejected.
 func TestIdentityCache_RevokedTokenRejected(t *testing.T) {
-	w := newWorld(t)
+	w := newFixture(t)
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
-	w.mini("wxa")
-	w.platform("wxp", "")
+	w.addMiniProgram("wxa")
+	w.addPlatform("wxp", "")
 	now := begin
-	type life struct {
-		text string
-		want string      // what it answers after its end
-		over atomic.Bool // its end was acknowledged
+	type token struct {
+		text    string
+		want    string      // the error code after the revocation
+		revoked atomic.Bool // the revocation returned
 	}
-	var current atomic.Pointer[life]
-	var passed atomic.Int64
+	var current atomic.Pointer[token]
+	var accepted atomic.Int64
 	var callers sync.WaitGroup
 	for range 8 {
 		callers.Go(func() {
-			for ; ctx.Err() == nil; runtime.Gosched() { // others have work to do
+			for ; ctx.Err() == nil; runtime.Gosched() {
 				l := current.Load()
 				if l == nil {
 					continue
 				}
-				over := l.over.Load() // before the call
+				revoked := l.revoked.Load() // before the call
 				_, err := w.AuthenticateWithin(context.WithoutCancel(ctx), l.text, nil)
 				switch {
-				case over && err == nil: // what else it answers then, later rounds change
-					t.Error("a token passes after its end")
+				case revoked && err == nil: // later rounds change the error code, so it is not checked
+					t.Error("a revoked token was accepted")
 					return
 				case err == nil:
-					passed.Add(1)
+					accepted.Add(1)
 				}
 			}
 		})
 	}
 	for round := range 20 {
-		l := &life{}
-		var end func() error
+		l := &token{}
+		var revoke func() error
 		if round%2 == 0 {
-			l.text, l.want = must[accounts.Authorization](t)(w.TradeAuthCode(ctx, "wxp", w.agreed("wxp", "wxa", 18))).Token.Text, "61003"
-			end = func() error { return w.Revoke(ctx, "wxp", "wxa") }
+			l.text, l.want = must[accounts.Authorization](t)(w.TradeAuthCode(ctx, "wxp",
+				w.mustAuthorize("wxp", "wxa", 18))).Token.Text, "61003"
+			revoke = func() error { return w.Revoke(ctx, "wxp", "wxa") }
 		} else {
 			now = now.Add(2 * accounts.ForceInterval)
 			if round%18 == 1 {
-				now = now.Add(24 * time.Hour) // for the refreshes of another day
+				now = now.Add(24 * time.Hour) // forced refreshes per day are limited
 			}
-			w.set(now)
+			w.setTime(now)
 			l.text, l.want = must[accounts.Issued](t)(w.StableToken(ctx, credentials("wxa"), false)).Text, "40001"
-			end = func() error {
-				_, err := w.StableToken(ctx, credentials("wxa"), true)
-				return err
-			}
+			revoke = func() error { return assert.ErrorOf(w.StableToken(ctx, credentials("wxa"), true)) }
 		}
-		before := passed.Load()
+		before := accepted.Load()
 		current.Store(l)
-		for passed.Load() < before+20 && !t.Failed() {
-			runtime.Gosched() // until it is remembered
+		for accepted.Load() < before+20 && !t.Failed() {
+			runtime.Gosched() // until the token is cached
 		}
-		require.NoError(t, end())
-		l.over.Store(true)
-		got, _ := answer(w.Service, t, l.text)
-		require.Equal(t, got, l.want, "round %d", round)
+		require.NoError(t, revoke())
+		l.revoked.Store(true)
+		got, _ := identify(w.Service, t, l.text)
+		require.Equal(t, got, l.want, "round %d: code of the revoked token", round)
 	}
 	stop()
 	callers.Wait()
 }
 
-// An identity that is read while a change is being stored is not remembered.
+// TestIdentityCache_SkipsReadDuringChange verifies that an identity that is read during a transaction that changes it is not cached.
 func TestIdentityCache_SkipsReadDuringChange(t *testing.T) {
-	w := newWorld(t)
+	w := newFixture(t)
 	ctx := t.Context()
-	text := w.plain(w.mini("wxa")).Text
+	text := w.mustIssueToken(w.addMiniProgram("wxa")).Text
 	require.NoError(t, w.Store.UpdateAccounts(ctx, func(tx accounts.Tx) error {
-		w.wantAnswer("before the change is stored", text, works)
-		w.wantAnswer("before the change is stored, remembered", text, works)
+		w.assertTokenCode("the token before the commit", text, works)
+		w.assertTokenCode("the token before the commit, again", text, works)
 		return tx.DeleteAccount(ctx, "wxa")
 	}))
-	w.wantAnswer("after it", text, replaced)
+	w.assertTokenCode("the token after the commit", text, replaced)
 }
 
-// counted is a store in which every token is valid, and counts what is read.
-type counted struct {
+// tokenStore is a store in which every token is valid. It counts read transactions.
+type tokenStore struct {
 	accounts.Store
 	accounts.Tx
 	reads int
 }
 
-func (s *counted) ViewAccounts(_ context.Context, f func(accounts.Tx) error) error {
+func (s *tokenStore) ViewAccounts(_ context.Context, f func(accounts.Tx) error) error {
 	s.reads++
 	return f(s)
 }
 
-func (s *counted) Bearer(context.Context, string, string, *accounts.Rate) (accounts.Token, accounts.Account, error) {
+func (s *tokenStore) Bearer(context.Context, string, string, *accounts.Rate) (accounts.Token, accounts.Account, error) {
 	return accounts.Token{ExpiresAt: begin.Add(time.Hour)}, accounts.Account{}, nil
 }
 
-// newCounted returns a directory on a counted store.
-func newCounted(t testing.TB) (*accounts.Service, *counted) {
-	s := &counted{}
+// newTokenStore returns a Service on a tokenStore.
+func newTokenStore(t testing.TB) (*accounts.Service, *tokenStore) {
+	s := &tokenStore{}
 	return &accounts.Service{Store: s, Epochs: new(accounts.Epochs), Key: newKey(t), Now: func() time.Time { return begin }}, s
 }
 
 func TestIdentityCache_Eviction(t *testing.T) {
-	d, s := newCounted(t)
-	const capacity, more = 1 << 13, 1000
+	d, s := newTokenStore(t)
+	const capacity, excess = 1 << 13, 1000
 	for range 2 {
 		s.reads = 0
-		for n := range capacity + more {
+		for n := range capacity + excess {
 			require.NoError(t, assert.ErrorOf(d.Identify(t.Context(), fmt.Sprintf("1_%064d", n))))
 		}
 	}
-	assert.True(t, s.reads >= more && s.reads < capacity+more, "%d tokens were read again, want at least %d", s.reads, more)
+	assert.True(t, s.reads >= excess && s.reads < capacity+excess, "%d tokens were read again, want %d to %d", s.reads, excess,
+		capacity+excess-1)
 }
 
 func FuzzTheShapeOfATokenIsThatOfTheContract(f *testing.F) {
@@ -290,17 +290,17 @@ func FuzzTheShapeOfATokenIsThatOfTheContract(f *testing.F) {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		d, s := newCounted(t)
+		d, s := newTokenStore(t)
 		_, err := d.Identify(t.Context(), text)
 		assert.True(t, (s.reads == 1 && err == nil) == shape.MatchString(text) && s.reads < 2, "%q: %v, %d reads", text, err, s.reads)
 	})
 }
 
 func TestIdentityCache_FollowsGrants(t *testing.T) {
-	w := newWorld(t)
-	w.mini("wxa")
-	w.platform("wxp", "")
-	text := must[accounts.Authorization](t)(w.TradeAuthCode(t.Context(), "wxp", w.agreed("wxp", "wxa", 18))).Token.Text
+	w := newFixture(t)
+	w.addMiniProgram("wxa")
+	w.addPlatform("wxp", "")
+	text := must[accounts.Authorization](t)(w.TradeAuthCode(t.Context(), "wxp", w.mustAuthorize("wxp", "wxa", 18))).Token.Text
 	granted := func(set int) int {
 		t.Helper()
 		return code(must[accounts.Caller](t)(w.AuthenticateWithin(t.Context(), text, nil)).Granted(set))
@@ -311,10 +311,11 @@ func TestIdentityCache_FollowsGrants(t *testing.T) {
 	}{{nil, 61007}, {[]int{18, 30}, works}, {[]int{18}, 61007}} {
 		if step.sets != nil {
 			before := text
-			text = must[accounts.Authorization](t)(w.TradeAuthCode(t.Context(), "wxp", w.agreed("wxp", "wxa", step.sets...))).Token.Text
-			w.wantAnswer("the token from before", before, 40001)
+			text = must[accounts.Authorization](t)(w.TradeAuthCode(t.Context(), "wxp",
+				w.mustAuthorize("wxp", "wxa", step.sets...))).Token.Text
+			w.assertTokenCode("the previous token", before, 40001)
 		}
-		same(t, "set 18", granted(18), works)
-		same(t, "set 30", granted(30), step.want)
+		assertEqual(t, "set 18", granted(18), works)
+		assertEqual(t, "set 30", granted(30), step.want)
 	}
 }

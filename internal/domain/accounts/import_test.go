@@ -11,80 +11,81 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// locking counts how accounts are locked.
-type locking struct {
+// lockCounter counts locks of single accounts and of all accounts.
+type lockCounter struct {
 	accounts.Store
 	single, all int
 }
 
-func (l *locking) UpdateAccounts(ctx context.Context, f func(accounts.Tx) error) error {
-	return l.Store.UpdateAccounts(ctx, func(tx accounts.Tx) error { return f(&lockingTx{tx, l}) })
+func (l *lockCounter) UpdateAccounts(ctx context.Context, f func(accounts.Tx) error) error {
+	return l.Store.UpdateAccounts(ctx, func(tx accounts.Tx) error { return f(&lockCounterTx{tx, l}) })
 }
 
-type lockingTx struct {
+type lockCounterTx struct {
 	accounts.Tx
-	l *locking
+	l *lockCounter
 }
 
-func (t *lockingTx) LockAccount(ctx context.Context, appid string) error {
+func (t *lockCounterTx) LockAccount(ctx context.Context, appid string) error {
 	t.l.single++
 	return t.Tx.LockAccount(ctx, appid)
 }
 
-func (t *lockingTx) LockAccounts(ctx context.Context) error {
+func (t *lockCounterTx) LockAccounts(ctx context.Context) error {
 	t.l.all++
 	return t.Tx.LockAccounts(ctx)
 }
 
-// A lock for each of many accounts is more than PostgreSQL has room for.
-func TestAccountImport_SingleLockAboveThreshold(t *testing.T) {
-	for n, wanted := range map[int][2]int{1000: {1000, 0}, 1001: {0, 1}} {
-		w := newWorld(t)
-		l := &locking{Store: w.Store}
-		w.Store = l
-		plan := func() iter.Seq2[accounts.ImportRow, error] {
-			return func(yield func(accounts.ImportRow, error) bool) {
-				for i := range n {
-					r := accounts.Registration{Account: accounts.Account{AppID: fmt.Sprint("wx", i), Kind: accounts.MiniProgram}}
-					if !yield(accounts.ImportRow{Line: i + 1, Registration: r}, nil) {
-						return
-					}
-				}
-			}
-		}
-		for _, dry := range []bool{true, false} {
-			done, err := w.Import(t.Context(), plan, dry)
-			require.True(t, err == nil && done.Added == n, "%v %v", done, err)
-		}
-		same(t, fmt.Sprintf("locks of %d lines", n), [2]int{l.single, l.all}, wanted)
-	}
-}
-
-// Issue 14: every line was read once more for its links.
-func TestAccountImport_SinglePass(t *testing.T) {
-	const n = 3000
-	w, read := newWorld(t), 0
-	plan := func() iter.Seq2[accounts.ImportRow, error] {
+// newPlan returns a plan of n rows.
+func newPlan(n int, row func(i int) accounts.Registration) func() iter.Seq2[accounts.ImportRow, error] {
+	return func() iter.Seq2[accounts.ImportRow, error] {
 		return func(yield func(accounts.ImportRow, error) bool) {
 			for i := range n {
-				r := accounts.Registration{Account: accounts.Account{AppID: fmt.Sprint("wx", i), Kind: accounts.ServiceAccount}}
-				r.Linked = []string{fmt.Sprint("wx", i+1)} // further down
-				if i%2 == 1 {
-					r.Kind, r.Linked = accounts.MiniProgram, nil
-				}
-				read++
-				if !yield(accounts.ImportRow{Line: i + 1, Registration: r}, nil) {
+				if !yield(accounts.ImportRow{Line: i + 1, Registration: row(i)}, nil) {
 					return
 				}
 			}
 		}
 	}
+}
+
+// TestAccountImport_SingleLockAboveThreshold verifies that a large import takes one lock for all accounts: the lock table of PostgreSQL has
+// no room for one lock per account.
+func TestAccountImport_SingleLockAboveThreshold(t *testing.T) {
+	for n, want := range map[int][2]int{1000: {1000, 0}, 1001: {0, 1}} {
+		w := newFixture(t)
+		l := &lockCounter{Store: w.Store}
+		w.Store = l
+		plan := newPlan(n, func(i int) accounts.Registration {
+			return accounts.Registration{Account: accounts.Account{AppID: fmt.Sprint("wx", i), Kind: accounts.MiniProgram}}
+		})
+		for _, dry := range []bool{true, false} {
+			done, err := w.Import(t.Context(), plan, dry)
+			require.True(t, err == nil && done.Added == n, "Import = %v, %v, want %d added", done, err, n)
+		}
+		assertEqual(t, fmt.Sprintf("locks of %d lines", n), [2]int{l.single, l.all}, want)
+	}
+}
+
+// TestAccountImport_SinglePass verifies that each line is read once, including its links to later lines.
+func TestAccountImport_SinglePass(t *testing.T) {
+	const n = 3000
+	w, read := newFixture(t), 0
+	plan := newPlan(n, func(i int) accounts.Registration {
+		read++
+		r := accounts.Registration{Account: accounts.Account{AppID: fmt.Sprint("wx", i), Kind: accounts.ServiceAccount}}
+		r.Linked = []string{fmt.Sprint("wx", i+1)} // a later line
+		if i%2 == 1 {
+			r.Kind, r.Linked = accounts.MiniProgram, nil
+		}
+		return r
+	})
 	done, err := w.Import(t.Context(), plan, false)
-	require.True(t, err == nil && done.Added == n, "%v %v", done, err)
-	// A thousand lines are read before, to know whether there are as many.
-	assert.True(t, read <= n+1001, "%d lines were read %d times", n, read)
+	require.True(t, err == nil && done.Added == n, "Import = %v, %v, want %d added", done, err, n)
+	// Import reads up to 1,001 lines twice to choose the locks.
+	assert.True(t, read <= n+1001, "%d lines were read for %d, want at most 1001 more", read, n)
 	links, err := w.Links(t.Context(), "wx0")
-	assert.True(t, err == nil && len(links) == 1, "%v %v", links, err)
+	assert.True(t, err == nil && len(links) == 1, "links of wx0 = %v, %v, want one", links, err)
 }
 
 func TestRowErrors_SingularMessage(t *testing.T) {

@@ -20,10 +20,10 @@ func TestLinkRequest_Status(t *testing.T) {
 		want accounts.LinkStatus
 		code *errcode.Code
 	}{
-		{"a new link is done at once", 0, false, accounts.LinkDone, nil},
+		{"a new link is done immediately", 0, false, accounts.LinkDone, nil},
 		{"a new link that is held waits for the account's administrator", 0, true, accounts.LinkAwaitsAccount, nil},
-		{"after a refusal it may be asked for again", accounts.LinkRefused, true, accounts.LinkAwaitsAccount, nil},
-		{"after a refusal it is done at once where nothing is held any more", accounts.LinkRefused, false, accounts.LinkDone, nil},
+		{"after a refusal it may be requested again", accounts.LinkRefused, true, accounts.LinkAwaitsAccount, nil},
+		{"after a refusal it is done immediately if links are no longer held", accounts.LinkRefused, false, accounts.LinkDone, nil},
 		{"a link that is done", accounts.LinkDone, false, accounts.LinkDone, errcode.HasLinked},
 		{"a link that waits for the account", accounts.LinkAwaitsAccount, true, accounts.LinkAwaitsAccount, errcode.LinkSent},
 		{"a link that waits for the Mini Program", accounts.LinkAwaitsMiniProgram, false, accounts.LinkAwaitsMiniProgram, errcode.LinkSent},
@@ -31,43 +31,43 @@ func TestLinkRequest_Status(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			got, err := accounts.Link{Status: c.from}.Request(c.hold, now)
 			require.True(t, (c.code != nil || err == nil) && (c.code == nil || errors.Is(err, c.code)), "got %v, want %v", err, c.code)
-			assert.True(t, got.Status == c.want && (err != nil || got.CreatedAt.Equal(now)), "got %+v, want status %d", got, c.want)
+			assert.True(t, got.Status == c.want && (err != nil || got.CreatedAt.Equal(now)), "Request() = %+v, want status %d", got, c.want)
 		})
 	}
 }
 
 // Behaviour(link.refused).
 func TestLinkConfirm_Status(t *testing.T) {
-	const account, mini, nothing = accounts.AccountSide, accounts.MiniProgramSide, accounts.LinkStatus(-1)
+	const account, mini, invalid = accounts.AccountSide, accounts.MiniProgramSide, accounts.LinkStatus(-1)
 	for _, c := range []struct {
 		name  string
 		from  accounts.Link
 		side  accounts.Side
 		agree bool
-		want  accounts.LinkStatus // nothing = refused to decide, 0 = the link goes
+		want  accounts.LinkStatus // 0 if the link is deleted
 	}{
 		{"the account agrees first", accounts.Link{Status: accounts.LinkAwaitsAccount}, account, true, accounts.LinkAwaitsMiniProgram},
 		{"then the Mini Program", accounts.Link{Status: accounts.LinkAwaitsMiniProgram}, mini, true, accounts.LinkDone},
 		{"the account refuses", accounts.Link{Status: accounts.LinkAwaitsAccount}, account, false, accounts.LinkRefused},
 		{"the Mini Program refuses", accounts.Link{Status: accounts.LinkAwaitsMiniProgram}, mini, false, accounts.LinkRefused},
-		{"the Mini Program before the account", accounts.Link{Status: accounts.LinkAwaitsAccount}, mini, true, nothing},
-		{"the account twice", accounts.Link{Status: accounts.LinkAwaitsMiniProgram}, account, true, nothing},
-		{"a link that is done", accounts.Link{Status: accounts.LinkDone}, mini, true, nothing},
-		{"a link that was refused", accounts.Link{Status: accounts.LinkRefused}, mini, true, nothing},
-		{"no link", accounts.Link{}, account, true, nothing},
-		{"no such side", accounts.Link{Status: accounts.LinkAwaitsAccount}, "both", true, nothing},
+		{"the Mini Program before the account", accounts.Link{Status: accounts.LinkAwaitsAccount}, mini, true, invalid},
+		{"the account twice", accounts.Link{Status: accounts.LinkAwaitsMiniProgram}, account, true, invalid},
+		{"a link that is done", accounts.Link{Status: accounts.LinkDone}, mini, true, invalid},
+		{"a link that was refused", accounts.Link{Status: accounts.LinkRefused}, mini, true, invalid},
+		{"no link", accounts.Link{}, account, true, invalid},
+		{"no such side", accounts.Link{Status: accounts.LinkAwaitsAccount}, "both", true, invalid},
 		{"the account agrees to the end", accounts.Link{Status: accounts.LinkDone, Unlinking: true}, account, true, 0},
 		{"the account keeps the link", accounts.Link{Status: accounts.LinkDone, Unlinking: true}, account, false, accounts.LinkDone},
-		{"the Mini Program about the end", accounts.Link{Status: accounts.LinkDone, Unlinking: true}, mini, true, nothing},
+		{"the Mini Program about the end", accounts.Link{Status: accounts.LinkDone, Unlinking: true}, mini, true, invalid},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got, err := c.from.Confirm(c.side, c.agree)
-			_, invalid := errors.AsType[accounts.Invalid](err)
-			require.True(t, invalid == (c.want == nothing), "got %v", err)
-			if c.want == nothing {
+			_, ok := errors.AsType[accounts.Invalid](err)
+			require.Equal(t, ok, c.want == invalid, "Confirm: %v, Invalid error", err)
+			if c.want == invalid {
 				return
 			}
-			assert.True(t, got.Status == c.want && !got.Unlinking, "got %+v, want status %d", got, c.want)
+			assert.True(t, got.Status == c.want && !got.Unlinking, "Confirm() = %+v, want status %d", got, c.want)
 		})
 	}
 }
@@ -77,21 +77,21 @@ func TestLinkEnd_Status(t *testing.T) {
 		name string
 		from accounts.Link
 		hold bool
-		over bool
+		ends bool
 		code *errcode.Code
 	}{
-		{"a link that is done ends at once", accounts.Link{Status: accounts.LinkDone}, false, true, nil},
-		{"held, it waits", accounts.Link{Status: accounts.LinkDone}, true, false, nil},
+		{"a link that is done ends immediately", accounts.Link{Status: accounts.LinkDone}, false, true, nil},
+		{"the end waits if links are held", accounts.Link{Status: accounts.LinkDone}, true, false, nil},
 		{"the end twice", accounts.Link{Status: accounts.LinkDone, Unlinking: true}, true, false, errcode.UnlinkSent},
-		{"the end twice, held no more", accounts.Link{Status: accounts.LinkDone, Unlinking: true}, false, false, errcode.UnlinkSent},
+		{"the end twice, no longer held", accounts.Link{Status: accounts.LinkDone, Unlinking: true}, false, false, errcode.UnlinkSent},
 		{"a link that waits is withdrawn", accounts.Link{Status: accounts.LinkAwaitsMiniProgram}, true, true, nil},
-		{"a refused one as well", accounts.Link{Status: accounts.LinkRefused}, true, true, nil},
+		{"a link that was refused is withdrawn", accounts.Link{Status: accounts.LinkRefused}, true, true, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got, err := c.from.End(c.hold)
 			require.True(t, (c.code != nil || err == nil) && (c.code == nil || errors.Is(err, c.code)), "got %v, want %v", err, c.code)
-			over := got.Status == 0
-			assert.True(t, over == c.over && (err != nil || over || got.Unlinking), "got %+v, over %t", got, over)
+			ended := got.Status == 0
+			assert.True(t, ended == c.ends && (err != nil || ended || got.Unlinking), "End() = %+v, ended %t, want %t", got, ended, c.ends)
 		})
 	}
 }
@@ -102,6 +102,6 @@ func TestLaunchAddress_SchemeTemplate(t *testing.T) {
 		"app://{appid}/{path}?{query}": "app://a%2Fb/p%2Fq%20r?x%3D%7Bpath%7D%26y%3D%2520", "app:open": "app:open", "": "", "https://x": "",
 	} {
 		got, ok := accounts.Account{AppID: "a/b", URLScheme: scheme}.LaunchAddress("p/q r?x={path}&y=%20")
-		assert.True(t, ok == (want != "") && got == want, "%q: %q %v", scheme, got, ok)
+		assert.True(t, ok == (want != "") && got == want, "LaunchAddress with %q = %q, %v, want %q", scheme, got, ok, want)
 	}
 }

@@ -14,12 +14,12 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
-// certified is the account of world.service without its address.
+// certified is the account of fixture.addServiceAccount without its address.
 var certified = accounts.Account{AppID: "wxs", Kind: accounts.ServiceAccount, Certified: true}
 
 func TestQRCodeDraft_Validation(t *testing.T) {
-	w := newWorld(t)
-	w.service("")
+	w := newFixture(t)
+	w.addServiceAccount("")
 	const numberForEver, textForEver, forEver = accounts.QRNumberForEver, accounts.QRTextForEver, -1
 	for _, c := range []struct {
 		name  string
@@ -44,7 +44,8 @@ func TestQRCodeDraft_Validation(t *testing.T) {
 		{"65 characters", accounts.QRDraft{Action: textForEver, Text: new(strings.Repeat("码", 65))}, "", 0, errcode.InvalidActionInfo},
 		{"an empty text", accounts.QRDraft{Action: textForEver, Text: new("")}, "", 0, errcode.InvalidActionInfo},
 		{"a control character", accounts.QRDraft{Action: textForEver, Text: new("a\tb")}, "", 0, errcode.InvalidActionInfo},
-		{"what XML cannot hold", accounts.QRDraft{Action: textForEver, Text: new("\ufffe")}, "", 0, errcode.InvalidActionInfo},
+		{"a character that XML does not allow", accounts.QRDraft{Action: textForEver, Text: new("\ufffe")}, "", 0,
+			errcode.InvalidActionInfo},
 		{"no text", accounts.QRDraft{Action: textForEver, ID: new(1)}, "", 0, errcode.InvalidActionInfo},
 		{"the life of a permanent code", accounts.QRDraft{Action: textForEver, Text: new("x"), Life: new(-1)}, "x", forEver, nil},
 		{"no action", accounts.QRDraft{ID: new(1)}, "", 0, errcode.InvalidActionName},
@@ -55,14 +56,15 @@ func TestQRCodeDraft_Validation(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			q, err := w.CreateQRCode(t.Context(), certified, c.draft)
 			if c.code != nil {
-				assert.True(t, errors.Is(err, c.code), "got %v, want %v", err, c.code)
+				assert.True(t, errors.Is(err, c.code), "CreateQRCode: %v, want %v", err, c.code)
 				return
 			}
 			life := forEver
 			if !q.Permanent() {
 				life = int(q.ExpiresAt.Sub(begin) / time.Second)
 			}
-			assert.True(t, err == nil && q.Scene == c.scene && life == c.life, "got %+v, %v", q, err)
+			assert.True(t, err == nil && q.Scene == c.scene && life == c.life, "CreateQRCode = %+v, %v, want scene %q, life %d", q, err,
+				c.scene, c.life)
 		})
 	}
 }
@@ -70,25 +72,25 @@ func TestQRCodeDraft_Validation(t *testing.T) {
 // Contract: rules 3.5, the sample; clients: some send a ticket encoded, some not.
 // Behaviour(qrcode.ticket).
 func TestQRCodeTicket_Encoding(t *testing.T) {
-	w := newWorld(t)
-	w.service("")
+	w := newFixture(t)
+	w.addServiceAccount("")
 	w.Random = bytes.NewReader(bytes.Repeat([]byte{0xfb}, 19))
 	draft := accounts.QRDraft{Action: accounts.QRNumber, ID: new(1)}
 	q := must[accounts.QRCode](t)(w.CreateQRCode(t.Context(), certified, draft))
-	assert.True(t, regexp.MustCompile(`^gQ[0-9A-Za-z_-]{94}$`).MatchString(q.Ticket), "ticket %s", q.Ticket)
+	assert.True(t, regexp.MustCompile(`^gQ[0-9A-Za-z_-]{94}$`).MatchString(q.Ticket), "ticket = %s, want gQ and 94 characters", q.Ticket)
 	raw, err := base64.RawURLEncoding.DecodeString(q.Ticket)
-	assert.True(t, err == nil && bytes.Contains(raw, []byte(q.URL())), "the ticket does not hold the URL %s", q.URL())
+	assert.True(t, err == nil && bytes.Contains(raw, []byte(q.URL())), "the decoded ticket does not contain the URL %s", q.URL())
 	code, ok := accounts.CodeOf(q.URL())
-	assert.True(t, ok && code == q.Code, "the URL %s is not seen as a code", q.URL())
-	assert.True(t, assert.ErrorOf(w.CreateQRCode(t.Context(), certified, draft)) != nil, "without chance there is a ticket")
+	assert.True(t, ok && code == q.Code, "CodeOf(%s) = %v, %t, want %v", q.URL(), code, ok, q.Code)
+	assert.True(t, assert.ErrorOf(w.CreateQRCode(t.Context(), certified, draft)) != nil, "CreateQRCode without random bytes succeeded")
 }
 
-// A scene may hold what ends a CDATA section.
+// TestScanEvent_EscapesCDATA verifies that a scene with the end of a CDATA section is escaped.
 func TestScanEvent_EscapesCDATA(t *testing.T) {
-	w := newWorld(t)
-	w.service("http://h.example/")
+	w := newFixture(t)
+	w.addServiceAccount("http://h.example/")
 	draft := accounts.QRDraft{Action: accounts.QRText, Text: new("a]]><b>&")}
-	w.scanned(must[accounts.QRCode](t)(w.CreateQRCode(t.Context(), certified, draft)), "o123")
+	w.scanCode(must[accounts.QRCode](t)(w.CreateQRCode(t.Context(), certified, draft)), "o123")
 	want := "<EventKey>qrscene_a]]&gt;&lt;b&gt;&amp;</EventKey>"
-	assert.Contains(t, w.events()[0].Body, want, "%s is not in", want)
+	assert.Contains(t, w.events()[0].Body, want, "body of the event")
 }

@@ -14,26 +14,26 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// shelf is a store of keys that counts what it is asked, and may be away.
-type shelf struct {
+// scanKeyStore is a store of keys in memory that counts list reads and fails them with err.
+type scanKeyStore struct {
 	mu    sync.Mutex
 	keys  []accounts.ScanKey
 	reads int
-	away  error
+	err   error
 }
 
-func (s *shelf) ScanKey(context.Context, string) (accounts.ScanKey, error) {
-	panic("a check asks no store")
+func (s *scanKeyStore) ScanKey(context.Context, string) (accounts.ScanKey, error) {
+	panic("Check must not read the store")
 }
 
-func (s *shelf) ScanKeys(context.Context) ([]accounts.ScanKey, error) {
+func (s *scanKeyStore) ScanKeys(context.Context) ([]accounts.ScanKey, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.reads++
-	return slices.Clone(s.keys), s.away
+	return slices.Clone(s.keys), s.err
 }
 
-func (s *shelf) PutScanKey(ctx context.Context, k accounts.ScanKey) error {
+func (s *scanKeyStore) PutScanKey(ctx context.Context, k accounts.ScanKey) error {
 	_ = s.DeleteScanKey(ctx, k.Name)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -41,63 +41,63 @@ func (s *shelf) PutScanKey(ctx context.Context, k accounts.ScanKey) error {
 	return nil
 }
 
-func (s *shelf) DeleteScanKey(_ context.Context, name string) error {
+func (s *scanKeyStore) DeleteScanKey(_ context.Context, name string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.keys = slices.DeleteFunc(s.keys, func(k accounts.ScanKey) bool { return k.Name == name })
 	return nil
 }
 
-func newKeys(t *testing.T, s *shelf) *accounts.ScanKeys {
+func newScanKeys(t *testing.T, s *scanKeyStore) *accounts.ScanKeys {
 	t.Helper()
 	return &accounts.ScanKeys{Store: s, Vault: newKey(t), Now: time.Now, Random: rand.Reader}
 }
 
 func TestScanKeys_CheckedInMemory(t *testing.T) {
-	s := &shelf{}
-	one, other := newKeys(t, s), newKeys(t, s) // two nodes
-	text, err := one.Create(t.Context(), "app", "ns")
+	s := &scanKeyStore{}
+	first, second := newScanKeys(t, s), newScanKeys(t, s) // two nodes
+	text, err := first.Create(t.Context(), "app", "ns")
 	require.NoError(t, err)
-	opens := func(k *accounts.ScanKeys, text, namespace string) {
+	check := func(k *accounts.ScanKeys, text, namespace string) {
 		t.Helper()
 		got, err := k.Check(t.Context(), text)
 		valid, unknown := err == nil && got.Namespace == namespace, errors.Is(err, accounts.ErrNoScanKey)
 		assert.True(t, namespace == "" && unknown || namespace != "" && valid,
-			"got %+v %v, want %q", got, err, namespace)
+			"Check = %+v, %v, want namespace %q", got, err, namespace)
 	}
-	opens(one, text, "ns")
-	opens(other, text, "ns")
+	check(first, text, "ns")
+	check(second, text, "ns")
 	reads := s.reads
 	for range 100 {
-		opens(one, text, "ns")
-		opens(one, text+"x", "")
-		opens(other, text, "ns")
+		check(first, text, "ns")
+		check(first, text+"x", "")
+		check(second, text, "ns")
 	}
-	assert.True(t, s.reads == reads, "checks read the store %d times", s.reads-reads)
-	// A key of the same name replaces it, at once here, and elsewhere with the next Load.
-	second, err := one.Create(t.Context(), "app", "")
+	assert.Equal(t, s.reads-reads, 0, "store reads of Check")
+	// A key of the same name replaces the first: immediately on this node, on the other after its next Load.
+	replacement, err := first.Create(t.Context(), "app", "")
 	require.NoError(t, err)
-	opens(one, text, "")
-	opens(one, second, accounts.DefaultNamespace)
-	opens(other, text, "ns")
-	require.NoError(t, other.Load(t.Context()))
-	opens(other, text, "")
-	opens(other, second, accounts.DefaultNamespace)
-	// While the store is away keys go on, but one that ended does not.
-	third, err := one.Create(t.Context(), "third", "")
+	check(first, text, "")
+	check(first, replacement, accounts.DefaultNamespace)
+	check(second, text, "ns")
+	require.NoError(t, second.Load(t.Context()))
+	check(second, text, "")
+	check(second, replacement, accounts.DefaultNamespace)
+	// While the store is unavailable, valid keys remain valid and a deleted key does not.
+	third, err := first.Create(t.Context(), "third", "")
 	require.NoError(t, err)
-	s.away = errors.New("away")
-	assert.ErrorIs(t, one.Load(t.Context()), s.away, "a Load")
-	opens(one, second, accounts.DefaultNamespace)
-	assert.ErrorIs(t, one.Delete(t.Context(), "app"), s.away, "a Delete that cannot be read back")
-	opens(one, second, "")
-	opens(one, third, accounts.DefaultNamespace)
+	s.err = errors.New("unavailable")
+	assert.ErrorIs(t, first.Load(t.Context()), s.err, "Load")
+	check(first, replacement, accounts.DefaultNamespace)
+	assert.ErrorIs(t, first.Delete(t.Context(), "app"), s.err, "Delete that cannot be read back")
+	check(first, replacement, "")
+	check(first, third, accounts.DefaultNamespace)
 }
 
-// A check while keys come and go never opens with one that ended before.
+// TestScanKeys_RevokedDuringChanges verifies that Check rejects a revoked key during concurrent loads.
 func TestScanKeys_RevokedDuringChanges(t *testing.T) {
-	s := &shelf{}
-	k := newKeys(t, s)
+	s := &scanKeyStore{}
+	k := newScanKeys(t, s)
 	var loads sync.WaitGroup
 	ctx, stop := context.WithCancel(t.Context())
 	for range 2 {
@@ -112,7 +112,7 @@ func TestScanKeys_RevokedDuringChanges(t *testing.T) {
 		require.NoError(t, err)
 		require.NoErrorf(t, assert.ErrorOf(k.Check(t.Context(), text)), "a new key")
 		require.NoError(t, k.Delete(t.Context(), "app"))
-		require.ErrorIs(t, assert.ErrorOf(k.Check(t.Context(), text)), accounts.ErrNoScanKey, "a key that ended")
+		require.ErrorIs(t, assert.ErrorOf(k.Check(t.Context(), text)), accounts.ErrNoScanKey, "Check of a revoked key")
 	}
 	stop()
 	loads.Wait()

@@ -12,7 +12,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// A page that is found without sorting all is the page of all in order.
+// TestAccountSearch_PageEqualsFullSort verifies that Find, which sorts only a part of the accounts, returns the page of the full order.
 func TestAccountSearch_PageEqualsFullSort(t *testing.T) {
 	t.Parallel()
 	r := rand.New(rand.NewPCG(31, 3))
@@ -32,8 +32,8 @@ func TestAccountSearch_PageEqualsFullSort(t *testing.T) {
 		}
 		slices.SortFunc(want, func(a, b *accounts.Account) int { return strings.Compare(a.Name+a.AppID, b.Name+b.AppID) })
 		if i := slices.IndexFunc(want, func(a *accounts.Account) bool { return strings.EqualFold(a.AppID, q.Substring) }); i > 0 {
-			one := want[i]
-			want = slices.Insert(slices.Delete(want, i, i+1), 0, one)
+			exact := want[i]
+			want = slices.Insert(slices.Delete(want, i, i+1), 0, exact)
 		}
 		total := len(want)
 		from := min(q.Offset, total)

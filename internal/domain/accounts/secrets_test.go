@@ -18,9 +18,9 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// spellings are the ways in which a secret could stand in a file: as it is,
-// hexadecimal, Base64 of either alphabet at each of its three alignments.
-func spellings(secret []byte) map[string][]byte {
+// encodings returns the forms in which a file could contain a secret: unchanged, hexadecimal, and Base64 of either alphabet at each of its
+// three alignments.
+func encodings(secret []byte) map[string][]byte {
 	list := map[string][]byte{
 		"as it is": secret,
 		"hex":      []byte(hex.EncodeToString(secret)),
@@ -29,7 +29,7 @@ func spellings(secret []byte) map[string][]byte {
 	for name, encoding := range map[string]*base64.Encoding{"base64": base64.RawStdEncoding, "base64url": base64.RawURLEncoding} {
 		for shift := range 3 {
 			text := encoding.EncodeToString(append(make([]byte, shift), secret...))
-			// The characters at both ends also hold bits of what stands around.
+			// The characters at both ends also encode bits of the bytes around the secret.
 			text = text[(shift*8+5)/6:]
 			if (shift+len(secret))%3 != 0 {
 				text = text[:len(text)-1]
@@ -47,17 +47,18 @@ func TestSpellings_MatchAtAnyOffset(t *testing.T) {
 			hay := []byte(base64.StdEncoding.EncodeToString(bytes.Join([][]byte{bytes.Repeat([]byte("<"), before), secret,
 				bytes.Repeat([]byte(">"), after)}, nil)))
 			found := false
-			for _, needle := range spellings(secret) {
+			for _, needle := range encodings(secret) {
 				found = found || bytes.Contains(hay, needle)
 			}
-			assert.True(t, found, "not found after %d and before %d other bytes", before, after)
+			assert.True(t, found, "secret after %d and before %d other bytes not found", before, after)
 		}
 	}
 }
 
-// A copy of the database without the master key lets nobody in.
+// TestDatabaseCopy_NoPlaintextSecrets searches the database files for every secret in every encoding: a copy of the database without the
+// master key must be worthless.
 func TestDatabaseCopy_NoPlaintextSecrets(t *testing.T) {
-	w := newWorld(t)
+	w := newFixture(t)
 	ctx := t.Context()
 	dataKey, err := sealer.NewSecret(rand.Reader)
 	require.NoError(t, err)
@@ -70,47 +71,47 @@ func TestDatabaseCopy_NoPlaintextSecrets(t *testing.T) {
 	require.NoError(t, assert.ErrorOf(w.store.FirstSealedKey(ctx, "data", master.Seal("sealing_keys/data", dataKey))))
 
 	secrets := map[string]string{"data key": string(dataKey), "master key": string(masterKey)}
-	keep := func(name, text string) {
+	addSecret := func(name, text string) {
 		secrets[name] = text
-		// The source of a token or key would do as well.
-		if _, drawn, ok := strings.Cut(text, "_"); ok {
-			if raw, err := base64.RawURLEncoding.DecodeString(drawn); err == nil {
-				secrets[name+", drawn"] = string(raw)
+		// The random bytes of a token or key are secret too.
+		if _, random, ok := strings.Cut(text, "_"); ok {
+			if raw, err := base64.RawURLEncoding.DecodeString(random); err == nil {
+				secrets[name+", random bytes"] = string(raw)
 			}
 		}
 	}
 	for _, appid := range []string{"wxa", "wxb"} {
 		secret, marketcode := "AppSecret-of-"+appid+"-is-this", "0123456789abcd"+appid[1:]
-		w.put(accounts.Registration{Account: accounts.Account{AppID: appid, Name: "this name is no secret"}, Secret: secret,
+		w.putAccount(accounts.Registration{Account: accounts.Account{AppID: appid, Name: "this name is no secret"}, Secret: secret,
 			MarketcodeKey: marketcode})
-		keep("secret of "+appid, secret)
-		keep("marketcode key of "+appid, marketcode)
+		addSecret("secret of "+appid, secret)
+		addSecret("marketcode key of "+appid, marketcode)
 		c := credentials(appid)
 		c.Secret = secret
 		for range 3 {
-			keep("a plain token of "+appid+" "+hex.EncodeToString([]byte{byte(len(secrets))}), w.plain(c).Text)
+			addSecret("a plain token of "+appid+" "+hex.EncodeToString([]byte{byte(len(secrets))}), w.mustIssueToken(c).Text)
 		}
-		keep("the stable token of "+appid, w.stable(c, false).Text)
-		keep("the forced token of "+appid, w.stable(c, true).Text)
+		addSecret("the stable token of "+appid, w.mustStableToken(c, false).Text)
+		addSecret("the forced token of "+appid, w.mustStableToken(c, true).Text)
 	}
-	const oldSecret = "the-secret-that-was-before"
-	w.put(accounts.Registration{Account: accounts.Account{AppID: "wxold"}, Secret: oldSecret})
-	w.put(accounts.Registration{Account: accounts.Account{AppID: "wxold"}, Secret: "the-secret-that-came-after"})
-	keep("the replaced secret", oldSecret)
-	keep("the replacing secret", "the-secret-that-came-after")
+	const oldSecret = "the-replaced-secret-of-wxold"
+	w.putAccount(accounts.Registration{Account: accounts.Account{AppID: "wxold"}, Secret: oldSecret})
+	w.putAccount(accounts.Registration{Account: accounts.Account{AppID: "wxold"}, Secret: "the-replacing-secret"})
+	addSecret("the replaced secret", oldSecret)
+	addSecret("the replacing secret", "the-replacing-secret")
 	component := accounts.Component{AppID: "wxc", Grants: []accounts.Grant{{AppID: "wxa", PermissionSets: []int{18}}}}
 	require.NoError(t, w.PutComponent(ctx, component, "component-secret-0003", "component-message-token", aesKey))
-	keep("component secret", "component-secret-0003")
-	keep("message token", "component-message-token")
-	keep("EncodingAESKey", aesKey)
+	addSecret("component secret", "component-secret-0003")
+	addSecret("message token", "component-message-token")
+	addSecret("EncodingAESKey", aesKey)
 	raw, err := base64.StdEncoding.DecodeString(aesKey + "=")
 	require.NoError(t, err)
-	keep("EncodingAESKey, its bytes", string(raw))
+	addSecret("EncodingAESKey, its bytes", string(raw))
 	keys := accounts.ScanKeys{Store: w.store, Vault: w.Key, Now: w.Now, Random: rand.Reader}
 	for _, name := range []string{"phone", "phone", "other"} {
 		text, err := keys.Create(ctx, name, "")
 		require.NoError(t, err)
-		keep("a scan key of "+name+" "+hex.EncodeToString([]byte{byte(len(secrets))}), text)
+		addSecret("a scan key of "+name+" "+hex.EncodeToString([]byte{byte(len(secrets))}), text)
 	}
 	require.True(t, len(secrets) >= 25, "only %d secrets", len(secrets))
 
@@ -128,16 +129,16 @@ func TestDatabaseCopy_NoPlaintextSecrets(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, files["qrjump.db"] && files["qrjump.db-wal"], "read %v, want the database and its log", files)
 	require.True(t, bytes.Contains(dump, []byte("this name is no secret")),
-		"what is stored in the clear is not found: this test finds nothing")
+		"the plaintext name is not in the database: the search finds nothing")
 	for name, secret := range secrets {
-		for how, needle := range spellings([]byte(secret)) {
-			assert.True(t, !bytes.Contains(dump, needle), "%s stands in the database, %s", name, how)
+		for encoding, needle := range encodings([]byte(secret)) {
+			assert.True(t, !bytes.Contains(dump, needle), "the database contains %s, encoded %s", name, encoding)
 		}
 	}
 }
 
-// swap exchanges a column of two rows behind the server's back.
-func (w *world) swap(table, column, key, a, b string) {
+// swapColumn exchanges a column of two rows without the knowledge of the server.
+func (w *fixture) swapColumn(table, column, key, a, b string) {
 	w.t.Helper()
 	db, err := sql.Open("sqlite", "file:"+filepath.Join(w.dir, "qrjump.db")+"?_busy_timeout=10000")
 	require.NoError(w.t, err)
@@ -153,66 +154,66 @@ func (w *world) swap(table, column, key, a, b string) {
 }
 
 func TestSealedToken_MovedToOtherRow(t *testing.T) {
-	w := newWorld(t)
-	a, b := w.mini("wxa"), w.mini("wxb")
-	texts := map[string]bool{w.stable(a, false).Text: true, w.stable(b, false).Text: true}
-	w.swap("access_tokens", "sealed", "appid", "wxa", "wxb")
-	started := &accounts.Service{Store: w.store, Key: w.Key, Settings: w.Settings, Random: w.Random, Now: w.Now} // remembers nothing
+	w := newFixture(t)
+	a, b := w.addMiniProgram("wxa"), w.addMiniProgram("wxb")
+	texts := map[string]bool{w.mustStableToken(a, false).Text: true, w.mustStableToken(b, false).Text: true}
+	w.swapColumn("access_tokens", "sealed", "appid", "wxa", "wxb")
+	restarted := &accounts.Service{Store: w.store, Key: w.Key, Settings: w.Settings, Random: w.Random, Now: w.Now} // with empty caches
 	for _, c := range []accounts.Credentials{a, b} {
-		issued, err := started.StableToken(t.Context(), c, false)
+		issued, err := restarted.StableToken(t.Context(), c, false)
 		if row, _ := errcode.FromError(err); row != errcode.SystemError || issued != (accounts.Issued{}) || texts[issued.Text] {
-			t.Errorf("%s got %q, %v", c.AppID, issued.Text, err)
+			t.Errorf("StableToken of %s = %q, %v, want a system error", c.AppID, issued.Text, err)
 		}
-		// A forced refresh helps: it reads no old token.
-		w.stable(c, true)
+		// A forced refresh succeeds, because it reads no stored token.
+		w.mustStableToken(c, true)
 	}
 }
 
 func TestSecretHash_MovedToOtherAccount(t *testing.T) {
-	w := newWorld(t)
-	a, b := w.mini("wxa"), w.mini("wxb")
-	w.swap("accounts", "secret_hash", "appid", "wxa", "wxb")
+	w := newFixture(t)
+	a, b := w.addMiniProgram("wxa"), w.addMiniProgram("wxb")
+	w.swapColumn("accounts", "secret_hash", "appid", "wxa", "wxb")
 	a.Secret, b.Secret = b.Secret, a.Secret
 	for _, c := range []accounts.Credentials{a, b} {
 		_, err := w.IssueToken(t.Context(), c)
-		same(t, "with the secret whose hash is there", code(err), 40125)
+		assertEqual(t, "code with the secret of the other account", code(err), 40125)
 	}
 }
 
 func TestSealedKeys_BoundToRowAndColumn(t *testing.T) {
-	w := newWorld(t)
+	w := newFixture(t)
 	ctx := t.Context()
 	for _, appid := range []string{"wxa", "wxb"} {
-		w.put(accounts.Registration{Account: accounts.Account{AppID: appid}, MarketcodeKey: "0123456789abcd" + appid[1:]})
+		w.putAccount(accounts.Registration{Account: accounts.Account{AppID: appid}, MarketcodeKey: "0123456789abcd" + appid[1:]})
 	}
 	for _, appid := range []string{"wxc", "wxd"} {
 		require.NoError(t, w.PutComponent(ctx, accounts.Component{AppID: appid}, "s", "token of "+appid, aesKey))
 	}
-	places := map[string]string{} // place -> sealed
+	sealed := map[string]string{} // column and row -> value
 	err := w.store.ViewAccounts(ctx, func(tx accounts.Tx) error {
 		for _, appid := range []string{"wxa", "wxb"} {
 			a, err := tx.Account(ctx, appid)
 			if err != nil {
 				return err
 			}
-			places["accounts/marketcode_key/"+appid] = a.MarketcodeKey
+			sealed["accounts/marketcode_key/"+appid] = a.MarketcodeKey
 		}
 		for _, appid := range []string{"wxc", "wxd"} {
 			c, err := tx.Component(ctx, appid)
 			if err != nil {
 				return err
 			}
-			places["components/message_token/"+appid] = c.MessageToken
-			places["components/encoding_aes_key/"+appid] = c.EncodingAESKey
+			sealed["components/message_token/"+appid] = c.MessageToken
+			sealed["components/encoding_aes_key/"+appid] = c.EncodingAESKey
 		}
 		return nil
 	})
 	require.NoError(t, err)
-	for place := range places {
-		for from, sealed := range places {
-			secret, err := w.Key.Open(place, sealed)
-			assert.True(t, place != from || (err == nil && len(secret) != 0), "%s does not open: %v", place, err)
-			assert.True(t, place == from || err != nil, "%s opens at %s", from, place)
+	for column := range sealed {
+		for from, value := range sealed {
+			secret, err := w.Key.Open(column, value)
+			assert.True(t, column != from || (err == nil && len(secret) != 0), "%s cannot be opened: %v", column, err)
+			assert.True(t, column == from || err != nil, "value of %s can be opened as %s, want an error", from, column)
 		}
 	}
 }

@@ -19,18 +19,19 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/sealer"
 	"github.com/qrjump/qrjump/internal/store"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
+	"github.com/qrjump/qrjump/internal/testkit/dbtest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/storetest"
 )
 
-// zone is where the days of the platform begin.
+// zone is the time zone of the platform's days.
 var zone = time.FixedZone("", 8*3600)
 
 // begin is in the middle of a day and of a minute.
 var begin = time.Date(2026, 1, 31, 12, 0, 30, 0, zone)
 
-// world is a directory on a real store with a clock that stands still.
-type world struct {
+// fixture is a Service on a real store with a clock that the test sets.
+type fixture struct {
 	*accounts.Service
 	t     *testing.T
 	store *store.Store
@@ -46,13 +47,13 @@ func newKey(t testing.TB) *sealer.Key {
 	return key
 }
 
-func newWorld(t *testing.T) *world {
+func newFixture(t *testing.T) *fixture {
 	t.Helper()
 	dir := storetest.Folder(t)
 	s, err := store.Open(t.Context(), store.Target{Dir: dir})
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, s.Close()) })
-	w := &world{t: t, store: s, dir: dir, now: begin}
+	w := &fixture{t: t, store: s, dir: dir, now: begin}
 	w.Service = &accounts.Service{Store: s, Epochs: s.Epochs(), Key: newKey(t), Settings: settings.NewLive(settings.Defaults()),
 		Minutes: new(apiusage.Minutes).Allow, Random: rand.Reader, Now: func() time.Time {
 			w.mu.Lock()
@@ -62,13 +63,13 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-func (w *world) set(now time.Time) {
+func (w *fixture) setTime(now time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.now = now
 }
 
-func (w *world) put(r accounts.Registration) {
+func (w *fixture) putAccount(r accounts.Registration) {
 	w.t.Helper()
 	if r.Kind == "" {
 		r.Kind = accounts.MiniProgram
@@ -76,10 +77,10 @@ func (w *world) put(r accounts.Registration) {
 	require.NoError(w.t, w.Put(w.t.Context(), r))
 }
 
-// mini makes a Mini Program with the secret "secret of APPID".
-func (w *world) mini(appid string) accounts.Credentials {
+// addMiniProgram creates a Mini Program with the secret "secret of APPID" and returns its credentials.
+func (w *fixture) addMiniProgram(appid string) accounts.Credentials {
 	w.t.Helper()
-	w.put(accounts.Registration{Account: accounts.Account{AppID: appid}, Secret: "secret of " + appid})
+	w.putAccount(accounts.Registration{Account: accounts.Account{AppID: appid}, Secret: "secret of " + appid})
 	return credentials(appid)
 }
 
@@ -88,77 +89,87 @@ func credentials(appid string) accounts.Credentials {
 		IP: netip.MustParseAddr("203.0.113.1")}
 }
 
-// plain and stable fetch a token, which must succeed.
-func (w *world) plain(c accounts.Credentials) accounts.Issued {
+func (w *fixture) mustIssueToken(c accounts.Credentials) accounts.Issued {
 	w.t.Helper()
 	issued, err := w.IssueToken(w.t.Context(), c)
 	require.NoError(w.t, err)
 	return issued
 }
 
-func (w *world) stable(c accounts.Credentials, force bool) accounts.Issued {
+func (w *fixture) mustStableToken(c accounts.Credentials, force bool) accounts.Issued {
 	w.t.Helper()
 	issued, err := w.StableToken(w.t.Context(), c, force)
 	require.NoError(w.t, err)
 	return issued
 }
 
-// code is the number that a caller of the wire would see; 0 = ok.
+// code returns the number of the error code of err, 0 for nil.
 func code(err error) int {
 	c, _ := errcode.FromError(err)
 	return c.Number
 }
 
-// answers is what a call with the token would be answered.
-func (w *world) answers(text string) int {
+// tokenCode returns the error code of a call with the token.
+func (w *fixture) tokenCode(text string) int {
 	w.t.Helper()
 	_, err := w.AuthenticateWithin(w.t.Context(), text, nil)
 	return code(err)
 }
 
-func (w *world) wantAnswer(what, text string, want int) {
+func (w *fixture) assertTokenCode(name, text string, want int) {
 	w.t.Helper()
-	assert.Equal(w.t, w.answers(text), want, "%s, %s", w.now.Format(time.StampMilli), what)
+	assert.Equal(w.t, w.tokenCode(text), want, "%s: error code of a call with %s", w.now.Format(time.StampMilli), name)
 }
 
-func same[T any](t *testing.T, what string, got, want T) {
+// assertEqual fails the test with a diff unless got equals want.
+func assertEqual[T any](t *testing.T, name string, got, want T) {
 	t.Helper()
-	assert.Equal(t, cmp.Diff(want, got), "", "%s (-want +got)", what)
+	assert.Equal(t, cmp.Diff(want, got), "", "%s (-want +got)", name)
+}
+
+// assertInvalid fails the test unless err is an Invalid error that contains want.
+func assertInvalid(t *testing.T, name string, err error, want string) {
+	t.Helper()
+	_, ok := errors.AsType[accounts.Invalid](err)
+	assert.True(t, ok && strings.Contains(err.Error(), want), "%s: %v, want an Invalid error with %q", name, err, want)
 }
 
 func TestDirectory_AccountImmutableFields(t *testing.T) {
-	w := newWorld(t)
-	w.put(accounts.Registration{Account: accounts.Account{AppID: "wxa", Name: "first"}, Secret: "s", MarketcodeKey: "0123456789abcdef"})
+	w := newFixture(t)
+	w.putAccount(accounts.Registration{Account: accounts.Account{AppID: "wxa", Name: "first"}, Secret: "s",
+		MarketcodeKey: "0123456789abcdef"})
 	first, err := w.Get(t.Context(), "wxa")
 	require.NoError(t, err)
-	same(t, "subject that nobody named", first.Subject, accounts.Company)
-	same(t, "day of creation", first.CreatedAt, begin)
+	assertEqual(t, "default subject", first.Subject, accounts.Company)
+	assertEqual(t, "day of creation", first.CreatedAt, begin)
 	name, content := first.Confirm.Name, first.Confirm.Content
-	assert.True(t, len(name) == 14 && strings.HasSuffix(name, ".txt") && len(content) == 32, "verification file: %q with %q", name, content)
-	w.set(begin.Add(time.Hour))
-	w.put(accounts.Registration{Account: accounts.Account{AppID: "wxa", Name: "second", Confirm: accounts.ConfirmFile{Name: "mine.txt"}}})
+	assert.True(t, len(name) == 14 && strings.HasSuffix(name, ".txt") && len(content) == 32,
+		"verification file %q with %q, want 10 characters + .txt with 32 characters", name, content)
+	w.setTime(begin.Add(time.Hour))
+	w.putAccount(accounts.Registration{Account: accounts.Account{AppID: "wxa", Name: "second",
+		Confirm: accounts.ConfirmFile{Name: "mine.txt"}}})
 	second, err := w.Get(t.Context(), "wxa")
 	require.NoError(t, err)
 	want := first
 	want.Name = "second"
-	same(t, "replaced without secrets", second, want)
+	assertEqual(t, "replaced without secrets", second, want)
 
-	w.put(accounts.Registration{Account: accounts.Account{AppID: "wxa"}, Secret: "other"})
+	w.putAccount(accounts.Registration{Account: accounts.Account{AppID: "wxa"}, Secret: "other"})
 	third, err := w.Get(t.Context(), "wxa")
 	require.NoError(t, err)
 	assert.True(t, third.SecretHash != first.SecretHash && third.MarketcodeKey == first.MarketcodeKey,
-		"a new secret alone changes the secret alone")
+		"account after a new secret = %+v, want the marketcode key unchanged", third)
 }
 
 func TestDirectory_InvalidAccount(t *testing.T) {
-	w := newWorld(t)
-	w.mini("wxmini")
-	w.put(accounts.Registration{Account: accounts.Account{AppID: "wxservice", Kind: accounts.ServiceAccount}})
+	w := newFixture(t)
+	w.addMiniProgram("wxmini")
+	w.putAccount(accounts.Registration{Account: accounts.Account{AppID: "wxservice", Kind: accounts.ServiceAccount}})
 	require.NoError(t, w.PutComponent(t.Context(), accounts.Component{AppID: "wxcomponent"}, "s", "t", aesKey))
 	for _, c := range []struct {
-		name  string
-		given accounts.Registration
-		says  string
+		name         string
+		registration accounts.Registration
+		want         string // part of the error
 	}{
 		{"no AppID", accounts.Registration{}, "appid"},
 		{"an AppID with a space", accounts.Registration{Account: accounts.Account{AppID: "a b"}}, "appid"},
@@ -185,20 +196,18 @@ func TestDirectory_InvalidAccount(t *testing.T) {
 			"component's"},
 		{"links of a Mini Program", accounts.Registration{Account: accounts.Account{AppID: "wxa", Kind: accounts.MiniProgram},
 			Linked: []string{"wxmini"}}, "linked"},
-		{"a link with nobody", accounts.Registration{Account: accounts.Account{AppID: "wxs", Kind: accounts.ServiceAccount},
-			Linked: []string{"wxnobody"}}, "no account wxnobody"},
+		{"a link with an unknown account", accounts.Registration{Account: accounts.Account{AppID: "wxs", Kind: accounts.ServiceAccount},
+			Linked: []string{"wxunknown"}}, "no account wxunknown"},
 		{"a link with a service account", accounts.Registration{Account: accounts.Account{AppID: "wxs", Kind: accounts.ServiceAccount},
 			Linked: []string{"wxservice"}}, "not a mini_program"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			before, err := w.List(t.Context(), "", 100)
 			require.NoError(t, err)
-			err = w.Put(t.Context(), c.given)
-			_, ok := errors.AsType[accounts.Invalid](err)
-			assert.True(t, ok && strings.Contains(err.Error(), c.says), "error: %v, want one that says %q", err, c.says)
+			assertInvalid(t, "Put", w.Put(t.Context(), c.registration), c.want)
 			after, err := w.List(t.Context(), "", 100)
 			require.NoError(t, err)
-			same(t, "accounts after the refusal", after, before)
+			assertEqual(t, "accounts after the error", after, before)
 		})
 	}
 }
@@ -206,21 +215,21 @@ func TestDirectory_InvalidAccount(t *testing.T) {
 const aesKey = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE"
 
 func TestDirectory_InvalidComponent(t *testing.T) {
-	w := newWorld(t)
-	w.mini("wxmini")
+	w := newFixture(t)
+	w.addMiniProgram("wxmini")
 	for _, c := range []struct {
-		name  string
-		given accounts.Component
-		key   string
-		says  string
+		name      string
+		component accounts.Component
+		key       string
+		want      string // part of the error
 	}{
 		{"no AppID", accounts.Component{}, aesKey, "appid"},
 		{"the AppID of an account", accounts.Component{AppID: "wxmini"}, aesKey, "account's"},
 		{"a key of 42 characters", accounts.Component{AppID: "wxc"}, aesKey[1:], "encoding_aes_key"},
 		{"a key of 44 characters", accounts.Component{AppID: "wxc"}, aesKey + "E", "encoding_aes_key"},
 		{"a key that is no Base64", accounts.Component{AppID: "wxc"}, "-" + aesKey[1:], "encoding_aes_key"},
-		{"a grant of nobody", accounts.Component{AppID: "wxc", Grants: []accounts.Grant{{AppID: "wxnobody"}}}, aesKey,
-			"no account wxnobody"},
+		{"a grant of an unknown account", accounts.Component{AppID: "wxc", Grants: []accounts.Grant{{AppID: "wxunknown"}}}, aesKey,
+			"no account wxunknown"},
 		{"a permission set 0", accounts.Component{AppID: "wxc", Grants: []accounts.Grant{{AppID: "wxmini", PermissionSets: []int{18, 0}}}},
 			aesKey, "permission_sets"},
 		{"a redirect host with a path", accounts.Component{AppID: "wxc", RedirectHosts: []string{"isv.example/x"}}, aesKey,
@@ -229,105 +238,92 @@ func TestDirectory_InvalidComponent(t *testing.T) {
 		{"an event URL of another scheme", accounts.Component{AppID: "wxc", EventURL: "ftp://h/"}, aesKey, "address"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			err := w.PutComponent(t.Context(), c.given, "s", "t", c.key)
-			_, ok := errors.AsType[accounts.Invalid](err)
-			assert.True(t, ok && strings.Contains(err.Error(), c.says), "error: %v, want one that says %q", err, c.says)
+			assertInvalid(t, "PutComponent", w.PutComponent(t.Context(), c.component, "s", "t", c.key), c.want)
 		})
 	}
 }
 
 func TestDirectory_AppIDUniqueAcrossKinds(t *testing.T) {
-	w := newWorld(t)
-	errs := make([]error, 16)
-	var wg sync.WaitGroup
-	for i := range errs {
-		wg.Go(func() {
-			if i%2 == 0 {
-				errs[i] = w.PutComponent(t.Context(), accounts.Component{AppID: "wxa"}, "s", "t", aesKey)
-			} else {
-				errs[i] = w.Put(t.Context(), accounts.Registration{Account: accounts.Account{AppID: "wxa", Kind: accounts.MiniProgram}})
-			}
-		})
-	}
-	wg.Wait()
+	w := newFixture(t)
 	ok := [2]int{}
-	for i, err := range errs {
+	for i, err := range dbtest.Race(16, func(i int) error {
+		if i%2 == 0 {
+			return w.PutComponent(t.Context(), accounts.Component{AppID: "wxa"}, "s", "t", aesKey)
+		}
+		return w.Put(t.Context(), accounts.Registration{Account: accounts.Account{AppID: "wxa", Kind: accounts.MiniProgram}})
+	}) {
 		if err == nil {
 			ok[i%2]++
 		}
 	}
-	assert.True(t, ok == [2]int{8, 0} || ok == [2]int{0, 8}, "%d times a component, %d times an account", ok[0], ok[1])
+	assert.True(t, ok == [2]int{8, 0} || ok == [2]int{0, 8}, "%d components, %d accounts created, want 8 of one kind", ok[0], ok[1])
 }
 
 func TestDirectoryChange_AllOrNothing(t *testing.T) {
-	w := newWorld(t)
-	w.mini("wxa")
-	var told []string
-	w.Changed = func(_ context.Context, appids ...string) { told = append(told, appids...) }
+	w := newFixture(t)
+	w.addMiniProgram("wxa")
+	var notified []string
+	w.Changed = func(_ context.Context, appids ...string) { notified = append(notified, appids...) }
 	require.NoError(t, assert.ErrorOf(w.Change(t.Context(), "wxa", func(a *accounts.Account) error { a.Name = "new"; return nil })))
-	refused := errors.New("refused")
-	_, err := w.Change(t.Context(), "wxa", func(a *accounts.Account) error { a.Name = "newer"; return refused })
-	assert.True(t, errors.Is(err, refused), "a function that fails: %v", err)
+	failure := errors.New("failure")
+	_, err := w.Change(t.Context(), "wxa", func(a *accounts.Account) error { a.Name = "newer"; return failure })
+	assert.ErrorIs(t, err, failure, "Change with a failing function")
 	assert.True(t, assert.ErrorOf(w.Change(t.Context(), "wxa", func(a *accounts.Account) error { a.Name = "\x00"; return nil })) != nil,
-		"a change to what cannot be was saved")
-	_, err = w.Change(t.Context(), "wxnobody", func(*accounts.Account) error { return nil })
-	assert.True(t, errors.Is(err, accounts.ErrNoAccount), "of nobody: %v", err)
+		"Change to an invalid name succeeded, want an error")
+	_, err = w.Change(t.Context(), "wxunknown", func(*accounts.Account) error { return nil })
+	assert.ErrorIs(t, err, accounts.ErrNoAccount, "Change of an unknown account")
 	a, err := w.Get(t.Context(), "wxa")
 	require.NoError(t, err)
-	same(t, "name", a.Name, "new")
-	// Told after a failure, too: an error may hide a commit whose answer was lost.
-	same(t, "told", told, []string{"wxa", "wxa", "wxa", "wxnobody"})
+	assertEqual(t, "name", a.Name, "new")
+	// Changed is called after a failure too: the response of a successful commit may have been lost.
+	assertEqual(t, "notified", notified, []string{"wxa", "wxa", "wxa", "wxunknown"})
 }
 
 func TestDirectoryChange_ConcurrentNoLostUpdates(t *testing.T) {
-	w := newWorld(t)
-	w.mini("wxa")
-	var wg sync.WaitGroup
-	for range 32 {
-		wg.Go(func() {
-			assert.NoError(t, assert.ErrorOf(w.Change(t.Context(), "wxa", func(a *accounts.Account) error { a.Name += "x"; return nil })))
-		})
+	w := newFixture(t)
+	w.addMiniProgram("wxa")
+	for _, err := range dbtest.Race(32, func(int) error {
+		return assert.ErrorOf(w.Change(t.Context(), "wxa", func(a *accounts.Account) error { a.Name += "x"; return nil }))
+	}) {
+		assert.NoError(t, err)
 	}
-	wg.Wait()
 	a, err := w.Get(t.Context(), "wxa")
 	require.NoError(t, err)
-	same(t, "name", a.Name, strings.Repeat("x", 32))
+	assertEqual(t, "name", a.Name, strings.Repeat("x", 32))
 }
 
 func TestDirectory_LinkAndUnlink(t *testing.T) {
-	w := newWorld(t)
+	w := newFixture(t)
 	for _, appid := range []string{"wxb", "wxa"} {
-		w.mini(appid)
+		w.addMiniProgram(appid)
 	}
-	w.put(accounts.Registration{Account: accounts.Account{AppID: "wxs", Kind: accounts.ServiceAccount}, Linked: []string{"wxb"}})
-	told := 0
+	w.putAccount(accounts.Registration{Account: accounts.Account{AppID: "wxs", Kind: accounts.ServiceAccount}, Linked: []string{"wxb"}})
+	notifications := 0
 	w.Changed = func(_ context.Context, appids ...string) {
-		appid := appids[0]
-		if appid == "wxs" {
-			told++
+		if appids[0] == "wxs" {
+			notifications++
 		}
 	}
 	links := func(want ...string) {
 		t.Helper()
 		got, err := w.Links(t.Context(), "wxs")
 		require.NoError(t, err)
-		same(t, "links", got, append([]string{}, want...))
+		assertEqual(t, "links", got, append([]string{}, want...))
 	}
 	links("wxb")
-	w.set(begin.Add(time.Second))
+	w.setTime(begin.Add(time.Second))
 	for range 2 {
 		require.NoError(t, w.Link(t.Context(), "wxs", "wxa"))
 	}
 	links("wxb", "wxa")
-	for _, c := range [][2]string{{"wxa", "wxb"}, {"wxs", "wxs"}, {"wxs", "wxnobody"}, {"wxnobody", "wxa"}} {
-		_, ok := errors.AsType[accounts.Invalid](w.Link(t.Context(), c[0], c[1]))
-		assert.True(t, ok, "%s was linked with %s", c[0], c[1])
+	for _, c := range [][2]string{{"wxa", "wxb"}, {"wxs", "wxs"}, {"wxs", "wxunknown"}, {"wxunknown", "wxa"}} {
+		assertInvalid(t, "Link with "+c[1], w.Link(t.Context(), c[0], c[1]), "")
 	}
 	for range 2 {
 		require.NoError(t, w.Unlink(t.Context(), "wxs", "wxb"))
 	}
 	links("wxa")
-	assert.True(t, told >= 4, "told %d times of 4 changes", told)
+	assert.True(t, notifications >= 4, "%d notifications of 4 changes, want at least 4", notifications)
 }
 
 func TestAccount_JumpRulesEligibility(t *testing.T) {
@@ -347,6 +343,6 @@ func TestAccount_JumpRulesEligibility(t *testing.T) {
 		{"a subscription account may not", accounts.Account{Kind: accounts.SubscriptionAccount, Subject: accounts.Company, Certified: true},
 			errcode.Unauthorized},
 	} {
-		t.Run(c.name, func(t *testing.T) { same(t, "code", code(c.account.JumpRules()), c.want.Number) })
+		t.Run(c.name, func(t *testing.T) { assertEqual(t, "code", code(c.account.JumpRules()), c.want.Number) })
 	}
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// The definition of coverage is a plain array: the last call wins, index by index. Every index is compared after every call.
+// TestCoverage_EqualsArrayModel compares coverage with an array of the last event of each index, after every random call.
 func TestCoverage_EqualsArrayModel(t *testing.T) {
 	t.Parallel()
 	const indexes = 200
@@ -23,24 +23,24 @@ func TestCoverage_EqualsArrayModel(t *testing.T) {
 	}
 	for history := range histories {
 		var c coverage
-		var plain [indexes]*Event
+		var model [indexes]*Event
 		for call := 1; call <= 1+random.IntN(30); call++ {
 			from := random.Int64N(indexes)
 			r := Range{from, from + random.Int64N(indexes-from)}
-			if random.IntN(3) == 0 { // many short ones: these cut
+			if random.IntN(3) == 0 { // short ranges split earlier ones
 				r.To = min(from+random.Int64N(4), indexes-1)
 			}
-			by := &Event{Seq: int64(call)}
+			event := &Event{Seq: int64(call)}
 			if random.IntN(4) == 0 {
-				by = nil // a deactivation
+				event = nil // a deactivation
 			}
-			c.cover(r, by)
+			c.cover(r, event)
 			for i := r.From; i <= r.To; i++ {
-				plain[i] = by
+				model[i] = event
 			}
-			for i, want := range plain {
+			for i, want := range model {
 				if got := c.eventAt(int64(i)); got != want {
-					t.Fatalf("history %d, call %d of %v: index %d is governed by %v, want %v", history, call, r, i, got, want)
+					t.Fatalf("history %d, call %d of %v: event of index %d = %v, want %v", history, call, r, i, got, want)
 				}
 			}
 			n := c.spans.Len()
@@ -53,7 +53,8 @@ func TestCoverage_EqualsArrayModel(t *testing.T) {
 				next = s.to + 1
 			}
 		}
-		require.True(t, c.eventAt(-1) == nil && c.eventAt(indexes) == nil, "history %d: something governs what does not exist", history)
+		require.True(t, c.eventAt(-1) == nil && c.eventAt(indexes) == nil, "history %d: indexes outside the range have an event, want none",
+			history)
 	}
 }
 
@@ -91,7 +92,8 @@ func TestBinding_Validation(t *testing.T) {
 		b := good
 		c.change(&b)
 		code, detail := errcode.FromError(b.check())
-		assert.True(t, code == c.code && strings.Contains(detail, c.detail), "%s: %v %s", c.name, code, detail)
+		assert.True(t, code == c.code && strings.Contains(detail, c.detail), "%s: %v %s, want %v %q", c.name, code, detail, c.code,
+			c.detail)
 	}
 	for _, c := range []struct {
 		wxaType int

@@ -11,7 +11,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
-var began = time.Date(2026, 1, 15, 2, 0, 0, 0, time.UTC)
+var testTime = time.Date(2026, 1, 15, 2, 0, 0, 0, time.UTC)
 
 // Contract: marketcode 3.1, 11.1.
 func TestApplication_Validation(t *testing.T) {
@@ -19,8 +19,8 @@ func TestApplication_Validation(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		a    Application
-		most int64
-		want string // of the detail; "" = it can
+		max  int64
+		want string // part of the detail; "" = no error
 	}{
 		{"the smallest", Application{ISV: "x", Count: 10_000}, 20_000_000, ""},
 		{"the largest", Application{ISV: "x", Count: 20_000_000}, 20_000_000, ""},
@@ -36,19 +36,18 @@ func TestApplication_Validation(t *testing.T) {
 		{"no id", Application{ISV: "", Count: 10_000}, 20_000_000, "isv_application_id"},
 		{"a control character", Application{ISV: "a\nb", Count: 10_000}, 20_000_000, "isv_application_id"},
 	} {
-		err := c.a.check(c.most)
+		err := c.a.check(c.max)
 		code, detail := errcode.FromError(err)
 		assert.True(t, (c.want != "" || err == nil) && (c.want == "" || code == errcode.InvalidArgs && strings.Contains(detail, c.want)),
 			"%s: %v, want %q", c.name, err, c.want)
 	}
 }
 
-// Contract: marketcode 3.1: INIT at once, PROCESSING while running, FINISH at
-// the end; segments appear as they are ready.
+// Contract: marketcode 3.1: INIT first, PROCESSING during the work, FINISH at the end; segments appear as they are ready.
 func TestBatch_StatusOverTime(t *testing.T) {
 	t.Parallel()
-	b := Batch{Count: 410_000, Segment: 50_000, CreatedAt: began}
-	const takes = 40 * time.Second
+	b := Batch{Count: 410_000, Segment: 50_000, CreatedAt: testTime}
+	const delay = 40 * time.Second
 	for _, c := range []struct {
 		after  time.Duration
 		status Status
@@ -60,16 +59,16 @@ func TestBatch_StatusOverTime(t *testing.T) {
 		{40*time.Second - 1, Processing, 8, 10 * time.Second},
 		{40 * time.Second, Finish, 9, 40 * time.Second}, {time.Hour, Finish, 9, 40 * time.Second},
 	} {
-		now := began.Add(c.after)
-		if got, list := b.Status(now, takes), b.Ready(now, takes); got != c.status || len(list) != c.ready ||
+		now := testTime.Add(c.after)
+		if got, list := b.Status(now, delay), b.Ready(now, delay); got != c.status || len(list) != c.ready ||
 			!slices.Equal(list, b.Segments()[:c.ready]) {
 			t.Errorf("after %s: %s with %d segments, want %s with %d", c.after, got, len(list), c.status, c.ready)
 		}
-		got := b.UpdatedAt(now, takes)
-		assert.True(t, got.Equal(began.Add(c.update)), "after %s: changed at %s", c.after, got)
+		got := b.UpdatedAt(now, delay)
+		assert.True(t, got.Equal(testTime.Add(c.update)), "UpdatedAt after %s = %s, want %s", c.after, got, testTime.Add(c.update))
 	}
-	got := b.Status(began, 0)
-	assert.True(t, got == Finish && len(b.Ready(began, 0)) == 9, "without a setting an application is %s at once", got)
+	got := b.Status(testTime, 0)
+	assert.True(t, got == Finish && len(b.Ready(testTime, 0)) == 9, "status without a delay = %s, want %s", got, Finish)
 }
 
 func TestBatch_Segments(t *testing.T) {
@@ -116,7 +115,7 @@ func TestBatch_Segments(t *testing.T) {
 	}
 }
 
-// Design 9: a restored older backup does not issue a code twice.
+// TestBlockStart_AfterRestoredBackup verifies that a server with a restored older backup issues no code twice. Design 9.
 func TestBlockStart_AfterRestoredBackup(t *testing.T) {
 	t.Parallel()
 	now := epoch.Add(1000 * time.Second)
@@ -128,13 +127,13 @@ func TestBlockStart_AfterRestoredBackup(t *testing.T) {
 		want           uint64
 	}{
 		{"the counter, with --dev", 70_000, 0, now, false, 70_000},
-		{"the time, on a server that forgot", 70_000, 0, now, true, 10_000_000},
+		{"the time, with a lost counter", 70_000, 0, now, true, 10_000_000},
 		{"the counter, where it is ahead of the time", 10_000_001, 0, now, true, 10_000_001},
 		{"the floor", 70_000, 99_000_000, now, true, 99_000_000},
 		{"the floor, with --dev", 70_000, 99_000_000, now, false, 99_000_000},
 		{"a clock before the epoch", 70_000, 0, epoch.Add(-time.Hour), true, 70_000},
 	} {
-		assert.Equal(t, blockStart(c.counter, c.now, c.floor, c.byTime), c.want, "%s", c.name)
+		assert.Equal(t, blockStart(c.counter, c.now, c.floor, c.byTime), c.want, "blockStart with %s", c.name)
 	}
 	for _, c := range []struct {
 		start uint64
@@ -144,7 +143,7 @@ func TestBlockStart_AfterRestoredBackup(t *testing.T) {
 		if err := checkBlock(c.start, c.count); (err == nil) != c.fits {
 			t.Errorf("%d codes from %d: %v", c.count, c.start, err)
 		} else if err != nil && errors.Is(err, errcode.InvalidArgs) {
-			t.Errorf("the caller can do nothing about it: %v", err)
+			t.Errorf("%d codes from %d: %v, want a server error", c.count, c.start, err)
 		}
 	}
 }

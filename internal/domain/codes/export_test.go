@@ -1,6 +1,6 @@
 package codes
 
-// Spans returns the number of spans in which memory holds the activations of a batch; Bytes returns the size of its states in bytes.
+// Spans returns the number of spans of the activations of a batch.
 func (m *Memory) Spans(batch int64) int {
 	b := m.batch(batch)
 	b.mu.Lock()
@@ -8,14 +8,15 @@ func (m *Memory) Spans(batch int64) int {
 	return b.active.spans.Len()
 }
 
-// Waits is how many events of a batch are in memory and not in force.
-func (m *Memory) Waits(batch int64) int {
+// PendingEvents returns the number of events of a batch that are in memory and not in force.
+func (m *Memory) PendingEvents(batch int64) int {
 	b := m.batch(batch)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return len(b.waiting)
 }
 
+// Bytes returns the size of the states of a batch in bytes.
 func (m *Memory) Bytes(batch int64) uint64 {
 	b := m.batch(batch)
 	b.mu.Lock()

@@ -14,16 +14,16 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-func importPress(t testing.TB) *Service {
+func newImportService(t testing.TB) *Service {
 	t.Helper()
 	key, err := sealer.NewKey(bytes.Repeat([]byte("k"), 32))
 	require.NoError(t, err)
 	return &Service{Vault: key}
 }
 
-// The stored form of imported codes never changes: an implementation with openssl computed these values, and no flag updates them.
+// TestImportedCodes_GoldenStorage verifies the stored form of imported codes, which never changes. The values were computed with openssl.
 func TestImportedCodes_GoldenStorage(t *testing.T) {
-	p := importPress(t)
+	p := newImportService(t)
 	for text, want := range map[string]struct {
 		code   string
 		n      int64
@@ -35,7 +35,8 @@ func TestImportedCodes_GoldenStorage(t *testing.T) {
 	} {
 		n, ok := packCode(want.code)
 		hi, lo := p.encryptTail(tail([]byte(text)))
-		assert.True(t, ok && n == want.n && hi == want.hi && lo == want.lo, "%s %s: %d, %d, %d", text, want.code, n, hi, lo)
+		assert.True(t, ok && n == want.n && hi == want.hi && lo == want.lo, "%s %s is stored as %d, %d, %d, want %+v", text, want.code, n,
+			hi, lo, want)
 		if back, ok := p.decryptTail(hi, lo); !ok || string(back[:]) != text || unpackCode(n) != want.code {
 			t.Errorf("%s is read back as %s, %s as %s", text, back[:], want.code, unpackCode(n))
 		}
@@ -49,7 +50,7 @@ func TestImportedCodes_GoldenStorage(t *testing.T) {
 		"999999999999999999999999999999999999": {8525218265197632447, 8925312320304364702},
 	} {
 		hi, lo := p.encryptSecret(digits, digitsField)
-		assert.True(t, hi == want[0] && lo == want[1], "%s: %d, %d", digits, hi, lo)
+		assert.True(t, hi == want[0] && lo == want[1], "%s is stored as %d, %d, want %v", digits, hi, lo, want)
 	}
 	for _, wrong := range []string{"", "ABCDEFGHIJ", "A B", "a", "É"} {
 		n, ok := packCode(wrong)
@@ -78,14 +79,15 @@ func TestPrefixTails_PercentEscapes(t *testing.T) {
 	}
 }
 
-// Any file is read to its end or rejected with a line number, and the rows that were read can be written again.
+// FuzzImportLines verifies that ImportLines reads a file to its end or rejects it with a line number, and that the stored form of each row
+// decrypts to the row.
 func FuzzImportLines(f *testing.F) {
 	line := strings.Repeat("0", 361) + " 044GZ*J10 0 P.URL.CN/0ALL$V2QCNVRHYPO:K3\n"
 	f.Add(line)
 	f.Add(line + strings.Replace(line, " 0 ", "\t1 ", 1))
 	f.Add("\ufeff" + strings.ReplaceAll(line, "\n", "\r\n"))
 	f.Fuzz(func(t *testing.T, text string) {
-		p := importPress(t)
+		p := newImportService(t)
 		for l, err := range ImportLines(iotest.OneByteReader(strings.NewReader(text)), 1) {
 			if err != nil {
 				faults, ok := errors.AsType[accounts.RowErrors](err)
@@ -98,17 +100,18 @@ func FuzzImportLines(f *testing.F) {
 				continue
 			}
 			hi, lo := p.encryptTail(tail([]byte(rest)))
-			if back, whole := p.decryptTail(hi, lo); !ok || unpackCode(n) != l.Code || !whole || prefix+string(back[:]) != l.Text {
+			if back, textOK := p.decryptTail(hi, lo); !ok || unpackCode(n) != l.Code || !textOK || prefix+string(back[:]) != l.Text {
 				t.Errorf("%+v is read back as %s and %s", l, unpackCode(n), back[:])
 			}
 		}
 	})
 }
 
-// Digits of each length come back as they were stored, and as those of no other length; no symbols are taken for digits.
+// TestImportedDigits_RoundTrip verifies that stored digits of each length decrypt to themselves, and neither to digits of another length
+// nor to symbols.
 func TestImportedDigits_RoundTrip(t *testing.T) {
 	t.Parallel()
-	p := importPress(t)
+	p := newImportService(t)
 	seen := map[[2]int64]string{}
 	for n := minDigits; n <= maxDigits; n++ {
 		part := templatePart{field: digitsField, size: n}
@@ -117,14 +120,14 @@ func TestImportedDigits_RoundTrip(t *testing.T) {
 			hi, lo := p.encryptSecret(digits, digitsField)
 			row := ImportedCode{TextHi: hi, TextLo: lo}
 			back, ok := p.decryptSecret(row, part)
-			assert.True(t, ok && back == digits, "%s comes back as %s, %t", digits, back, ok)
-			earlier, twice := seen[[2]int64{hi, lo}]
-			assert.True(t, !twice, "%s is stored as %s is", digits, earlier)
+			assert.True(t, ok && back == digits, "%s decrypts to %s, %t", digits, back, ok)
+			earlier, duplicate := seen[[2]int64{hi, lo}]
+			assert.True(t, !duplicate, "%s and %s have one stored form", digits, earlier)
 			seen[[2]int64{hi, lo}] = digits
 			_, ok = p.decryptSecret(row, templatePart{field: digitsField, size: n ^ 1})
-			assert.True(t, !ok, "%s comes back with %d digits", digits, n^1)
+			assert.True(t, !ok, "%s decrypts to %d digits, want an error", digits, n^1)
 			_, ok = p.decryptTail(hi, lo)
-			assert.True(t, !ok, "%s comes back as symbols", digits)
+			assert.True(t, !ok, "%s decrypts to symbols, want an error", digits)
 		}
 	}
 }

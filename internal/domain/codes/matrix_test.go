@@ -16,8 +16,8 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// matrixCodes are the shapes that encoders treat in different ways, and n random codes, always the same.
-func matrixCodes(n int) [][CodeLength]byte {
+// sampleCodes returns n codes, the same in every run: shapes that encoders treat in different ways, then random codes.
+func sampleCodes(n int) [][CodeLength]byte {
 	var codes [][CodeLength]byte
 	for _, s := range []string{"000000000", "999999999", "123456789", "AAAAAAAAA", "ZZZZZZZZZ", "ABCDEFGHI", "A1B2C3D4E", "1A2B3C4D5",
 		"12ABCDE34", "ABCD00000", "00000ABCD", "0A00A000A"} {
@@ -44,7 +44,7 @@ func TestMatrix_ExternalDecoder(t *testing.T) {
 		n = 1_000
 	}
 	read := decoder.NewDecoder()
-	for _, code := range matrixCodes(n) {
+	for _, code := range sampleCodes(n) {
 		field := Matrix(code)
 		bits, err := gozxing.NewBitMatrix(symbolSide, symbolSide)
 		require.NoError(t, err)
@@ -63,10 +63,10 @@ func TestMatrix_ExternalDecoder(t *testing.T) {
 	}
 }
 
-// As a camera sees it: the field as an image, symbol to be found first.
+// TestMatrix_DecodedFromImage draws the field as a camera image and verifies that a reader locates and decodes the symbol.
 func TestMatrix_DecodedFromImage(t *testing.T) {
 	const scale = 8
-	for _, code := range matrixCodes(100) {
+	for _, code := range sampleCodes(100) {
 		field := Matrix(code)
 		picture := image.NewGray(image.Rect(0, 0, fieldSide*scale, fieldSide*scale))
 		for y := range fieldSide * scale {
@@ -77,14 +77,14 @@ func TestMatrix_DecodedFromImage(t *testing.T) {
 		bitmap, err := gozxing.NewBinaryBitmapFromImage(picture)
 		require.NoError(t, err)
 		got, err := reader.NewDataMatrixReader().Decode(bitmap, nil)
-		require.True(t, err == nil && got.GetText() == string(code[:]), "a picture of %s is read as %v %v", code, got, err)
+		require.True(t, err == nil && got.GetText() == string(code[:]), "image of %s is decoded as %v, %v", code, got, err)
 	}
 }
 
-// The library pairs adjacent digits, so it is asked for codes without them.
+// TestMatrix_EqualsLibrary compares Matrix with the library for codes without adjacent digits, which the library would encode in pairs.
 func TestMatrix_EqualsLibrary(t *testing.T) {
 	compared := 0
-	for _, code := range matrixCodes(20_000) {
+	for _, code := range sampleCodes(20_000) {
 		digit := func(i int) bool { return code[i] <= '9' }
 		paired := false
 		for i := range CodeLength - 1 {
@@ -104,10 +104,11 @@ func TestMatrix_EqualsLibrary(t *testing.T) {
 			}
 		}
 	}
-	assert.True(t, compared >= 2_000, "%d codes compared", compared)
+	assert.True(t, compared >= 2_000, "%d codes compared, want at least 2000", compared)
 }
 
-// One module more or less would shift every row that a factory cuts into 19.
+// TestMatrix_SymbolOffset verifies the position of the symbol in the field. With one module more or less, every row that a factory cuts to
+// 19 modules would be shifted.
 func TestMatrix_SymbolOffset(t *testing.T) {
 	field := Matrix([CodeLength]byte([]byte("044GZ0J10")))
 	rows := make([]string, fieldSide)
@@ -125,7 +126,8 @@ func TestMatrix_SymbolOffset(t *testing.T) {
 	assert.Equal(t, rows[16], want, "the lower edge")
 	for i := 1; i <= 16; i++ {
 		want := byte('0' + (i+1)%2)
-		assert.True(t, rows[i][0] == '0' && rows[i][1] == '1' && rows[i][16] == want && rows[i][17:] == "00", "row %d is %s", i, rows[i])
+		assert.True(t, rows[i][0] == '0' && rows[i][1] == '1' && rows[i][16] == want && rows[i][17:] == "00",
+			"row %d = %s, want the dotted right edge %c", i, rows[i], want)
 	}
 }
 

@@ -11,27 +11,26 @@ import (
 	"testing"
 	"time"
 
-	"github.com/qrjump/qrjump/internal/contract/settings"
 	"github.com/qrjump/qrjump/internal/domain/codes"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/testscope"
 )
 
-// journal is the part of a store that a Memory reads, as plain as can be: one batch and its events in the order of commits.
-type journal struct {
+// eventStore implements the methods of Store that a Memory calls: one batch and its events in the order of commits.
+type eventStore struct {
 	codes.Store
 	batch  codes.Batch
 	events []codes.Event
 }
 
-func (j *journal) Batches(context.Context) iter.Seq2[codes.Batch, error] {
-	return func(yield func(codes.Batch, error) bool) { yield(j.batch, nil) }
+func (s *eventStore) Batches(context.Context) iter.Seq2[codes.Batch, error] {
+	return func(yield func(codes.Batch, error) bool) { yield(s.batch, nil) }
 }
 
-func (j *journal) Events(_ context.Context, batch, after int64) iter.Seq2[codes.Event, error] {
+func (s *eventStore) Events(_ context.Context, batch, after int64) iter.Seq2[codes.Event, error] {
 	return func(yield func(codes.Event, error) bool) {
-		for _, e := range j.events {
+		for _, e := range s.events {
 			if e.Seq > after && (batch == 0 || e.Batch == batch) && !yield(e, nil) {
 				return
 			}
@@ -41,9 +40,8 @@ func (j *journal) Events(_ context.Context, batch, after int64) iter.Seq2[codes.
 
 const indexes = 200
 
-// plain is the definition of what governs codes: every event that is in force,
-// in the order in which they took effect, written over plain arrays.
-func plain(events []codes.Event, now time.Time) (list [indexes]codes.State) {
+// arrayModel returns the state of each index by definition: it applies the events in force to an array in the order of their effect.
+func arrayModel(events []codes.Event, now time.Time) (list [indexes]codes.State) {
 	inForce := slices.DeleteFunc(slices.Clone(events), func(e codes.Event) bool { return e.From.After(now) })
 	slices.SortStableFunc(inForce, func(a, b codes.Event) int { return a.From.Compare(b.From) })
 	for _, e := range inForce {
@@ -68,7 +66,7 @@ func plain(events []codes.Event, now time.Time) (list [indexes]codes.State) {
 	return list
 }
 
-func same(a, b codes.State) bool {
+func equalStates(a, b codes.State) bool {
 	seq := func(e *codes.Event) int64 {
 		if e == nil {
 			return 0
@@ -78,66 +76,66 @@ func same(a, b codes.State) bool {
 	return seq(a.Activation) == seq(b.Activation) && a.Frozen == b.Frozen && a.Void == b.Void && a.Redeemed == b.Redeemed
 }
 
-// checkAll compares every index, the counts and what is listed as active.
-func checkAll(t *testing.T, what string, m *codes.Memory, batch int64, events []codes.Event, now time.Time) {
+// checkMemory compares the state of every index, the counts, the runs and the active ranges of m with arrayModel.
+func checkMemory(t *testing.T, name string, m *codes.Memory, batch int64, events []codes.Event, now time.Time) {
 	t.Helper()
-	want := plain(events, now)
+	want := arrayModel(events, now)
 	var counts codes.Counts
 	for i, w := range want {
 		got := m.State(batch, int64(i), now)
-		require.True(t, same(got, w), "%s: index %d at %s is %+v, want %+v", what, i, now.Format(time.TimeOnly), got, w)
+		require.True(t, equalStates(got, w), "%s: index %d at %s is %+v, want %+v", name, i, now.Format(time.TimeOnly), got, w)
 		for flag, n := range map[*uint64]bool{&counts.Frozen: w.Frozen, &counts.Void: w.Void, &counts.Redeemed: w.Redeemed} {
 			if n {
 				*flag++
 			}
 		}
 	}
-	require.Equal(t, m.Counts(batch, now), counts, "%s", what)
+	require.Equal(t, m.Counts(batch, now), counts, "%s: counts", name)
 	ranges := 0
 	for _, e := range events {
 		ranges += len(e.Codes)
 	}
 	n := m.Spans(batch)
-	require.True(t, n <= 2*ranges+1, "%s: %d spans after calls of %d ranges", what, n, ranges)
+	require.True(t, n <= 2*ranges+1, "%s: %d spans for %d ranges, want at most 2n+1", name, n, ranges)
 	from, to := int64(now.UnixNano()%indexes), int64(indexes-1)
 	runs, more := m.StateRuns(batch, codes.Range{From: from, To: to}, now, indexes)
-	at := from
+	next := from
 	for i, r := range runs {
-		require.True(t, r.From == at && r.To >= at && (i <= 0 || !same(r.State, runs[i-1].State)),
-			"%s: run %d is %+v, and begins at %d", what, i, r, at)
-		for ; at <= r.To; at++ {
-			require.True(t, same(r.State, want[at]), "%s: index %d is %+v in a run, want %+v", what, at, r.State, want[at])
+		require.True(t, r.From == next && r.To >= next && (i <= 0 || !equalStates(r.State, runs[i-1].State)),
+			"%s: run %d is %+v, want another state from %d", name, i, r, next)
+		for ; next <= r.To; next++ {
+			require.True(t, equalStates(r.State, want[next]), "%s: index %d is %+v in a run, want %+v", name, next, r.State, want[next])
 		}
 	}
-	require.True(t, at == to+1 && !more, "%s: the runs end at %d, others follow: %v", what, at, more)
+	require.True(t, next == to+1 && !more, "%s: the runs end before %d, want %d; more = %v", name, next, to+1, more)
 	first, more := m.StateRuns(batch, codes.Range{From: from, To: to}, now, 1)
 	require.True(t, len(first) == 1 && first[0] == runs[0] && more == (len(runs) > 1),
-		"%s: the first run of %d is %+v, others follow: %v", what, len(runs), first, more)
-	next := from
+		"%s: StateRuns with limit 1 = %+v, more %v, want the first of %d runs", name, first, more, len(runs))
+	next = from
 	for _, a := range m.Active(batch, codes.Range{From: from, To: to}, now) {
 		for ; next < a.From; next++ {
-			require.True(t, want[next].Activation == nil, "%s: %d is not listed as active", what, next)
+			require.True(t, want[next].Activation == nil, "%s: active index %d is missing from Active", name, next)
 		}
 		for ; next <= a.To; next++ {
-			require.True(t, same(codes.State{Activation: a.Activation}, codes.State{Activation: want[next].Activation}),
-				"%s: %d is listed under another activation", what, next)
+			require.True(t, equalStates(codes.State{Activation: a.Activation}, codes.State{Activation: want[next].Activation}),
+				"%s: index %d has another activation in Active, want %+v", name, next, want[next].Activation)
 		}
 	}
 	for ; next <= to; next++ {
-		require.True(t, want[next].Activation == nil, "%s: %d is not listed as active", what, next)
+		require.True(t, want[next].Activation == nil, "%s: active index %d is missing from Active", name, next)
 	}
 }
 
-// history draws what may happen to a batch, one event after the other.
-type history struct {
+// eventGenerator generates random events of one batch.
+type eventGenerator struct {
 	random *rand.Rand
 	now    time.Time
 }
 
-func (h *history) event(seq int64) codes.Event {
+func (h *eventGenerator) next(seq int64) codes.Event {
 	from := h.random.Int64N(indexes)
 	set := codes.NewSet(codes.Range{From: from, To: from + h.random.Int64N(indexes-from)})
-	if h.random.IntN(3) == 0 { // short ones cut
+	if h.random.IntN(3) == 0 { // short ranges split earlier ones
 		set = codes.NewSet(codes.Range{From: from, To: min(from+h.random.Int64N(4), indexes-1)},
 			codes.Range{From: indexes - 1 - from, To: indexes - 1 - from})
 	}
@@ -157,8 +155,8 @@ func (h *history) event(seq int64) codes.Event {
 	return e
 }
 
-// Memory has the same states as a model with arrays, for overlapping activations, deactivations and schedules while time passes, also
-// if events are read late or all events are read again.
+// TestMemory_EqualsArrayModel verifies that Memory has the states of arrayModel for overlapping activations, deactivations and schedules
+// while time passes, and also if events are read late or all events are read again.
 func TestMemory_EqualsArrayModel(t *testing.T) {
 	t.Parallel()
 	histories := testscope.Choose(3_000, 300)
@@ -166,50 +164,50 @@ func TestMemory_EqualsArrayModel(t *testing.T) {
 		histories = 300
 	}
 	random := rand.New(rand.NewPCG(11, 2))
-	adopted := map[string]int{}
+	swaps, retriedSwaps := 0, 0
 	for n := range histories {
-		h := &history{random, time.Date(2026, 1, 15, 2, 0, 0, n, time.UTC)}
-		j := &journal{batch: codes.Batch{ID: 1, Count: indexes}}
+		h := &eventGenerator{random, time.Date(2026, 1, 15, 2, 0, 0, n, time.UTC)}
+		j := &eventStore{batch: codes.Batch{ID: 1, Count: indexes}}
 		m := codes.NewMemory(j)
 		require.NoError(t, m.Load(t.Context()))
-		var beside *codes.Memory // all is read again
+		var rebuilt *codes.Memory // reads all events again
 		for seq := range 1 + random.IntN(25) {
 			if random.IntN(6) == 0 {
-				beside = m.Rebuild()
-				require.NoError(t, beside.Load(t.Context()))
-			} else if beside != nil && random.IntN(3) == 0 {
-				for !m.Swap(beside) {
-					adopted["after more"]++
-					require.NoError(t, beside.Changed(t.Context(), 1))
+				rebuilt = m.Rebuild()
+				require.NoError(t, rebuilt.Load(t.Context()))
+			} else if rebuilt != nil && random.IntN(3) == 0 {
+				for !m.Swap(rebuilt) {
+					retriedSwaps++
+					require.NoError(t, rebuilt.Changed(t.Context(), 1))
 				}
-				adopted["in all"]++
-				beside = nil
+				swaps++
+				rebuilt = nil
 			}
 			h.now = h.now.Add(time.Duration(random.IntN(30)) * time.Second)
-			e := h.event(int64(seq + 1))
+			e := h.next(int64(seq + 1))
 			if random.IntN(4) == 0 {
-				// A scan between the moment of a call and its commit.
+				// A scan between the time of a change and its commit.
 				_ = m.State(1, 0, h.now.Add(time.Duration(random.IntN(5))*time.Second))
 				h.now = h.now.Add(5 * time.Second)
 			}
 			j.events = append(j.events, e)
-			if random.IntN(5) > 0 { // otherwise it is read with the next
+			if random.IntN(5) > 0 { // otherwise the event is read with the next one
 				require.NoError(t, m.Changed(t.Context(), 1))
-				checkAll(t, fmt.Sprintf("history %d, event %d", n, e.Seq), m, 1, j.events, h.now)
+				checkMemory(t, fmt.Sprintf("history %d, event %d", n, e.Seq), m, 1, j.events, h.now)
 			}
 		}
 		require.NoError(t, m.Changed(t.Context(), 1))
 		h.now = h.now.Add(2 * time.Minute)
-		checkAll(t, fmt.Sprintf("history %d at the end", n), m, 1, j.events, h.now)
-		again := codes.NewMemory(j)
-		require.NoError(t, again.Load(t.Context()))
-		checkAll(t, fmt.Sprintf("history %d read again", n), again, 1, j.events, h.now)
+		checkMemory(t, fmt.Sprintf("history %d at the end", n), m, 1, j.events, h.now)
+		reloaded := codes.NewMemory(j)
+		require.NoError(t, reloaded.Load(t.Context()))
+		checkMemory(t, fmt.Sprintf("history %d reloaded", n), reloaded, 1, j.events, h.now)
 	}
-	assert.True(t, adopted["in all"] >= histories/4 && adopted["after more"] >= histories/40,
-		"what was read again was adopted %v times", adopted)
+	assert.True(t, swaps >= histories/4 && retriedSwaps >= histories/40,
+		"%d swaps, %d retried, want at least %d and %d", swaps, retriedSwaps, histories/4, histories/40)
 }
 
-// The same through the real calls and the real store, which keeps milliseconds.
+// TestMemoryCalls_EqualArrayModel is TestMemory_EqualsArrayModel through the Service and a real store, which keeps milliseconds.
 func TestMemoryCalls_EqualArrayModel(t *testing.T) {
 	t.Parallel()
 	histories := testscope.Choose(25, 4)
@@ -217,18 +215,16 @@ func TestMemoryCalls_EqualArrayModel(t *testing.T) {
 		histories = 4
 	}
 	random := rand.New(rand.NewPCG(5, 5))
-	p := newPlant(t)
-	p.set(func(s *settings.Settings) {
-		s.Behaviours = settings.Overrides{"codes.activate.overlap_taken": settings.Allow}
-	})
+	p := newFixture(t)
+	p.allowOverlap()
 	for n := range histories {
 		batch := p.apply(fmt.Sprintf("history %d", n), 10_000)
-		h := &history{random: random, now: p.now()}
+		h := &eventGenerator{random: random, now: p.now()}
 		var events []codes.Event
 		for range 20 {
 			p.advance(time.Duration(random.IntN(30_000))*time.Millisecond + time.Duration(random.IntN(1e6)))
 			h.now = p.now()
-			e := h.event(0)
+			e := h.next(0)
 			c := codes.Change{Batch: batch.ID, Action: e.Action, Codes: e.Codes}
 			if !e.From.Equal(h.now) {
 				c.From = e.From
@@ -237,24 +233,23 @@ func TestMemoryCalls_EqualArrayModel(t *testing.T) {
 				c.Binding = p.binding
 			}
 			if e.Action == codes.Redeem {
-				continue // refused for frozen codes: TestRedeem…
+				continue // frozen codes cannot be redeemed: TestRedeem_FrozenOrVoid
 			}
 			require.NoError(t, assert.ErrorOf(p.Change(t.Context(), c)))
 			events = require.All(t, p.Store.Events(t.Context(), batch.ID, 0))
-			checkAll(t, fmt.Sprintf("history %d", n), p.Memory, batch.ID, events, p.now())
+			checkMemory(t, fmt.Sprintf("history %d", n), p.Memory, batch.ID, events, p.now())
 		}
-		again := codes.NewMemory(p.Store)
-		require.NoError(t, again.Load(t.Context()))
-		checkAll(t, fmt.Sprintf("history %d read again", n), again, batch.ID, events, p.now())
+		checkMemory(t, fmt.Sprintf("history %d reloaded", n), p.reloadMemory(), batch.ID, events, p.now())
 		p.advance(time.Hour)
-		checkAll(t, fmt.Sprintf("history %d when all is in force", n), p.Memory, batch.ID, events, p.now())
+		checkMemory(t, fmt.Sprintf("history %d with all events in force", n), p.Memory, batch.ID, events, p.now())
 	}
 }
 
-// Issue 3: ten thousand scattered frozen codes cost kilobytes.
+// TestMemory_ScatteredCodesFootprint verifies that 10,000 scattered frozen codes take at most 64 KiB each in the store and in memory, and
+// that a range of an entire batch takes nearly nothing.
 func TestMemory_ScatteredCodesFootprint(t *testing.T) {
 	t.Parallel()
-	p := newPlant(t)
+	p := newFixture(t)
 	batch := p.apply("scattered", 20_000_000)
 	random := rand.New(rand.NewPCG(1, 1))
 	var ranges []codes.Range
@@ -265,26 +260,25 @@ func TestMemory_ScatteredCodesFootprint(t *testing.T) {
 	set := codes.NewSet(ranges...)
 	stored := len(set.Encode())
 	t.Logf("%d scattered codes: %d bytes stored", set.Len(), stored)
-	assert.True(t, stored <= 64<<10, "%d bytes stored", stored)
+	assert.True(t, stored <= 64<<10, "%d bytes stored, want at most 64 KiB", stored)
 	require.NoError(t, assert.ErrorOf(p.Change(t.Context(), codes.Change{Batch: batch.ID, Action: codes.Freeze, Codes: set})))
 	got := p.Memory.Counts(batch.ID, p.now())
-	assert.True(t, got.Frozen == uint64(set.Len()), "%d frozen, want %d", got.Frozen, set.Len())
-	t.Logf("%d bytes in memory", p.Memory.Bytes(batch.ID))
+	assert.Equal(t, got.Frozen, uint64(set.Len()), "frozen codes")
 	n := p.Memory.Bytes(batch.ID)
-	assert.True(t, n <= 64<<10, "%d bytes in memory", n)
-	// A whole batch costs next to nothing.
+	t.Logf("%d bytes in memory", n)
+	assert.True(t, n <= 64<<10, "%d bytes in memory, want at most 64 KiB", n)
 	all := codes.NewSet(codes.Range{From: 0, To: batch.Count - 1})
-	before := p.Memory.Bytes(batch.ID)
 	require.NoError(t, assert.ErrorOf(p.Change(t.Context(), codes.Change{Batch: batch.ID, Action: codes.Void, Codes: all})))
 	got = p.Memory.Counts(batch.ID, p.now())
-	assert.True(t, got.Void == 20_000_000 && len(all.Encode()) <= 16 && p.Memory.Bytes(batch.ID)-before <= 16<<10,
-		"%d void, %d bytes stored, %d more in memory", got.Void, len(all.Encode()), p.Memory.Bytes(batch.ID)-before)
+	assert.True(t, got.Void == 20_000_000 && len(all.Encode()) <= 16 && p.Memory.Bytes(batch.ID)-n <= 16<<10,
+		"%d void codes, %d bytes stored, %d more in memory, want 20000000, at most 16 and at most 16 KiB",
+		got.Void, len(all.Encode()), p.Memory.Bytes(batch.ID)-n)
 }
 
-// A counter is found in its batch, or in none: the blocks may have gaps.
+// TestMemory_FindBatchOfCounter verifies that Find returns the batch of a counter, or none for a counter in a gap between blocks.
 func TestMemory_FindBatchOfCounter(t *testing.T) {
 	t.Parallel()
-	p := newPlant(t)
+	p := newFixture(t)
 	p.Floor = 500_000
 	first := p.apply("a", 10_000)
 	p.Floor = 900_000
@@ -306,48 +300,48 @@ func TestMemory_FindBatchOfCounter(t *testing.T) {
 	}
 }
 
-// A call is in force when it is answered, whatever the clock says: one that was
-// set back, or that of a node behind the one that took the call.
+// TestMemory_ClockBehind verifies that a change is in force when its call returns, even if the clock was set back or if another node with a
+// slower clock reads it.
 func TestMemory_ClockBehind(t *testing.T) {
 	t.Parallel()
-	p := newPlant(t)
+	p := newFixture(t)
 	b := p.apply("x", 10_000)
 	p.activate(b, 0, 9)
-	require.NoError(t, assert.ErrorOf(p.Change(t.Context(), codes.Change{Batch: b.ID, Action: codes.Deactivate, Codes: one(9),
+	require.NoError(t, assert.ErrorOf(p.Change(t.Context(), codes.Change{Batch: b.ID, Action: codes.Deactivate, Codes: single(9),
 		From: p.now().Add(time.Minute)})))
 	p.advance(-time.Hour)
-	assert.True(t, p.Memory.State(b.ID, 0, p.now()).Activation != nil, "the activation of before is not in force")
+	assert.True(t, p.Memory.State(b.ID, 0, p.now()).Activation != nil,
+		"activation before the clock was set back: not in force, want in force")
 	p.activate(b, 10, 19)
-	assert.True(t, p.Memory.State(b.ID, 10, p.now()).Activation != nil, "an activation that was answered is not in force")
-	require.NoError(t, p.change(b, codes.Freeze, one(0)))
-	again := codes.NewMemory(p.Store)
-	require.NoError(t, again.Load(t.Context()))
-	for what, m := range map[string]*codes.Memory{"here": p.Memory, "of another node": again} {
-		assert.True(t, m.State(b.ID, 0, p.now()).Frozen, "the memory %s: a freeze that was answered is not in force", what)
-		assert.True(t, m.State(b.ID, 9, p.now()).Activation != nil, "the memory %s: a scheduled change took effect too early", what)
+	assert.True(t, p.Memory.State(b.ID, 10, p.now()).Activation != nil,
+		"activation after the clock was set back: not in force, want in force")
+	require.NoError(t, p.change(b, codes.Freeze, single(0)))
+	for node, m := range map[string]*codes.Memory{"this node": p.Memory, "another node": p.reloadMemory()} {
+		assert.True(t, m.State(b.ID, 0, p.now()).Frozen, "%s: acknowledged freeze is not in force, want in force", node)
+		assert.True(t, m.State(b.ID, 9, p.now()).Activation != nil, "%s: scheduled deactivation is in force before its time", node)
 	}
-	_, conflict := errors.AsType[codes.Conflict](p.change(b, codes.Redeem, one(0)))
-	assert.True(t, conflict, "a frozen code was redeemed")
+	_, conflict := errors.AsType[codes.Conflict](p.change(b, codes.Redeem, single(0)))
+	assert.True(t, conflict, "a frozen code was redeemed, want a conflict")
 	if got, err := p.Query(t.Context(), p.owner, codes.BatchKey{ID: b.ID}); err != nil ||
 		got.Status(p.now(), p.FinishDelay()) != codes.Finish {
-		t.Errorf("%s, %v: an application that was finished is not any more", got.Status(p.now(), p.FinishDelay()), err)
+		t.Errorf("status of a finished application = %s, %v, want %s", got.Status(p.now(), p.FinishDelay()), err, codes.Finish)
 	}
 }
 
-// A batch that is activated over and over, and never scanned, is held as what
-// governs it, also while a server starts and where much is scheduled.
+// TestMemory_SupersededEventsBounded activates a batch repeatedly without a scan and verifies that Memory keeps a bounded number of events,
+// also during a start and with many scheduled events.
 func TestMemory_SupersededEventsBounded(t *testing.T) {
 	t.Parallel()
 	random := rand.New(rand.NewPCG(3, 9))
-	for name, later := range map[string]int{"nothing scheduled": 0, "much scheduled": 3_000} {
-		h := &history{random, time.Date(2026, 1, 15, 2, 0, 0, 0, time.UTC)}
-		j := &journal{batch: codes.Batch{ID: 1, Count: indexes}}
+	for name, scheduled := range map[string]int{"no scheduled events": 0, "many scheduled events": 3_000} {
+		h := &eventGenerator{random, time.Date(2026, 1, 15, 2, 0, 0, 0, time.UTC)}
+		j := &eventStore{batch: codes.Batch{ID: 1, Count: indexes}}
 		live := codes.NewMemory(j)
 		require.NoError(t, live.Load(t.Context()))
-		for n := range later + testscope.Choose(20_000, 6_000) {
+		for n := range scheduled + testscope.Choose(20_000, 6_000) {
 			h.now = h.now.Add(time.Duration(random.IntN(2_000)) * time.Millisecond)
-			e := h.event(int64(n + 1))
-			if n < later {
+			e := h.next(int64(n + 1))
+			if n < scheduled {
 				e.Action, e.From = codes.Activate, h.now.Add(24*365*time.Hour)
 			}
 			j.events = append(j.events, e)
@@ -356,42 +350,42 @@ func TestMemory_SupersededEventsBounded(t *testing.T) {
 			}
 		}
 		require.NoError(t, live.Changed(t.Context(), 1))
-		again := codes.NewMemory(j)
-		require.NoError(t, again.Load(t.Context()))
-		for which, m := range map[string]*codes.Memory{"live": live, "read at a start": again} {
-			n := m.Waits(1)
-			assert.True(t, n <= 2*later+1_500, "%s, %s: %d events are kept", name, which, n)
-			checkAll(t, name+", "+which, m, 1, j.events, h.now)
-			checkAll(t, name+", "+which+", when all is in force", m, 1, j.events, h.now.Add(2*365*24*time.Hour))
+		reloaded := codes.NewMemory(j)
+		require.NoError(t, reloaded.Load(t.Context()))
+		for source, m := range map[string]*codes.Memory{"live": live, "loaded at start": reloaded} {
+			n := m.PendingEvents(1)
+			assert.True(t, n <= 2*scheduled+1_500, "%s, %s: %d events are kept, want at most %d", name, source, n, 2*scheduled+1_500)
+			checkMemory(t, name+", "+source, m, 1, j.events, h.now)
+			checkMemory(t, name+", "+source+", all in force", m, 1, j.events, h.now.Add(2*365*24*time.Hour))
 		}
 	}
 }
 
-// Should times of a batch go back all the same, a start reads them as they are.
+// TestMemoryLoad_UnorderedEvents verifies that Load applies events whose times are not in the order of commits.
 func TestMemoryLoad_UnorderedEvents(t *testing.T) {
 	t.Parallel()
 	random := rand.New(rand.NewPCG(8, 1))
-	h := &history{random, time.Date(2026, 1, 15, 2, 0, 0, 0, time.UTC)}
-	j := &journal{batch: codes.Batch{ID: 1, Count: indexes}}
-	began := h.now
+	h := &eventGenerator{random, time.Date(2026, 1, 15, 2, 0, 0, 0, time.UTC)}
+	j := &eventStore{batch: codes.Batch{ID: 1, Count: indexes}}
+	start := h.now
 	for n := range 5_000 {
-		h.now = began.Add(time.Duration(random.IntN(3600)) * time.Second)
-		j.events = append(j.events, h.event(int64(n+1)))
+		h.now = start.Add(time.Duration(random.IntN(3600)) * time.Second)
+		j.events = append(j.events, h.next(int64(n+1)))
 	}
 	m := codes.NewMemory(j)
 	require.NoError(t, m.Load(t.Context()))
-	checkAll(t, "times that go back", m, 1, j.events, began.Add(2*time.Hour))
+	checkMemory(t, "unordered times", m, 1, j.events, start.Add(2*time.Hour))
 }
 
-// lots is a store with many batches and no events.
-type lots struct {
+// manyBatchStore is a store with n batches and no events.
+type manyBatchStore struct {
 	codes.Store
 	n int64
 }
 
-func (l lots) Batches(context.Context) iter.Seq2[codes.Batch, error] {
+func (s manyBatchStore) Batches(context.Context) iter.Seq2[codes.Batch, error] {
 	return func(yield func(codes.Batch, error) bool) {
-		for i := range l.n {
+		for i := range s.n {
 			if !yield(codes.Batch{ID: i + 1, Count: 10_000, Start: uint64(i) * 10_000, Prefix: "A/"}, nil) {
 				return
 			}
@@ -399,23 +393,23 @@ func (l lots) Batches(context.Context) iter.Seq2[codes.Batch, error] {
 	}
 }
 
-func (lots) Events(context.Context, int64, int64) iter.Seq2[codes.Event, error] {
+func (manyBatchStore) Events(context.Context, int64, int64) iter.Seq2[codes.Event, error] {
 	return func(func(codes.Event, error) bool) {}
 }
 
-// With a thousand applications a day and account, the work of a start for each batch must not grow with their number. The test is not
-// parallel, because it counts the allocations of the process.
+// TestMemoryLoad_EachBatchOnce verifies that Load allocates a bounded number of bytes for each batch, because an account may create a
+// thousand batches a day. The test is not parallel, because it counts the allocations of the process.
 func TestMemoryLoad_EachBatchOnce(t *testing.T) {
 	const n = 10_000
-	m := codes.NewMemory(lots{n: n})
+	m := codes.NewMemory(manyBatchStore{n: n})
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	require.NoError(t, m.Load(t.Context()))
 	runtime.ReadMemStats(&after)
-	each := (after.TotalAlloc - before.TotalAlloc) / n
-	assert.True(t, each <= 4<<10, "%d bytes were taken for each batch", each)
+	perBatch := (after.TotalAlloc - before.TotalAlloc) / n
+	assert.True(t, perBatch <= 4<<10, "Load allocates %d bytes per batch, want at most 4 KiB", perBatch)
 	for _, i := range []int64{0, 4_321, n - 1} {
 		b, index, ok := m.Find(uint64(i)*10_000 + 7)
-		assert.True(t, ok && b.ID == i+1 && index == 7, "batch %d, index %d, %v", b.ID, index, ok)
+		assert.True(t, ok && b.ID == i+1 && index == 7, "Find = batch %d, index %d, %v, want batch %d, index 7", b.ID, index, ok, i+1)
 	}
 }

@@ -14,14 +14,13 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// BenchmarkSegment compares a segment of 50,000 codes with AES-128-CBC of as many bytes, one after the other in each round: CPU time as the
-// operating system counts it, and wall time, as ratios. A neighbour on the machine disturbs the wall, so -cpu 2 says something on two idle
-// cores only.
+// BenchmarkSegment reports the CPU time and the wall time of a package of 50,000 codes as ratios to AES-128-CBC of the same number of
+// bytes. Each round measures both. Other processes disturb the wall time, so -cpu 2 needs two idle cores.
 func BenchmarkSegment(b *testing.B) {
 	p := testRange(b, 0, 49_999)
 	c, _ := aes.NewCipher(testPackageKey[:])
 	plain := make([]byte, rowsSize(p)/16*16)
-	took := func(f func()) (cpu, wall float64) {
+	measure := func(f func()) (cpu, wall float64) {
 		var before, after syscall.Rusage
 		start := time.Now()
 		require.NoError(b, syscall.Getrusage(syscall.RUSAGE_SELF, &before))
@@ -31,12 +30,12 @@ func BenchmarkSegment(b *testing.B) {
 		return float64(nanos), float64(time.Since(start).Nanoseconds())
 	}
 	for i := range plain {
-		plain[i] = '0' // so that the first round does not pay for fresh pages
+		plain[i] = '0' // touches the pages before the first round
 	}
 	var cpu, wall []float64
 	for b.Loop() {
-		plainCPU, plainWall := took(func() { cipher.NewCBCEncrypter(c, testPackageKey[:]).CryptBlocks(plain, plain) })
-		packageCPU, packageWall := took(func() { require.NoError(b, WritePackage(b.Context(), io.Discard, p, testPackageKey)) })
+		plainCPU, plainWall := measure(func() { cipher.NewCBCEncrypter(c, testPackageKey[:]).CryptBlocks(plain, plain) })
+		packageCPU, packageWall := measure(func() { require.NoError(b, WritePackage(b.Context(), io.Discard, p, testPackageKey)) })
 		cpu, wall = append(cpu, packageCPU/plainCPU), append(wall, packageWall/plainWall)
 	}
 	for unit, ratios := range map[string][]float64{"cpu": cpu, "wall": wall} {

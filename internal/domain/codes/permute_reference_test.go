@@ -12,8 +12,8 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/testscope"
 )
 
-// ff1Reference is FF1 as NIST SP 800-38G writes it (algorithms 7 and 8), step by step with big integers, for every radix up to 65536. The
-// fast way is tested against it, and it against NIST's own samples.
+// ff1Reference implements FF1 of NIST SP 800-38G (algorithms 7 and 8) step by step with big integers for every radix up to 65536. Tests
+// compare the fast implementation with it, and it with NIST's samples.
 type ff1Reference struct {
 	key, tweak []byte
 	radix      int
@@ -41,11 +41,11 @@ func (f ff1Reference) decrypt(x []uint16) []uint16 {
 	return append(append([]uint16{}, a...), b...)
 }
 
-// round is y of round i over n numerals for the half that stays.
+// round returns y of round i over n numerals for the half that the round keeps.
 func (f ff1Reference) round(n, i int, half []uint16) *big.Int {
 	u := n / 2
-	most := new(big.Int).Exp(big.NewInt(int64(f.radix)), big.NewInt(int64(n-u)), nil)
-	b := (most.Sub(most, big.NewInt(1)).BitLen() + 7) / 8
+	maxHalf := new(big.Int).Exp(big.NewInt(int64(f.radix)), big.NewInt(int64(n-u)), nil)
+	b := (maxHalf.Sub(maxHalf, big.NewInt(1)).BitLen() + 7) / 8
 	d := 4*((b+3)/4) + 4
 	t := len(f.tweak)
 	p := []byte{1, 2, 1, byte(f.radix >> 16), byte(f.radix >> 8), byte(f.radix), 10, byte(u),
@@ -87,7 +87,7 @@ func (f ff1Reference) number(x []uint16) *big.Int {
 	return n
 }
 
-// numerals is a number modulo radix^m in m numerals.
+// numerals returns n modulo radix^m as m numerals.
 func (f ff1Reference) numerals(n *big.Int, m int) []uint16 {
 	x := make([]uint16, m)
 	n, radix := new(big.Int).Set(n), big.NewInt(int64(f.radix))
@@ -122,7 +122,7 @@ func fromHex(t testing.TB, s string) []byte {
 	return b
 }
 
-// The nine FF1 samples that NIST publishes with SP 800-38G.
+// TestReferenceFF1_NISTSamples verifies ff1Reference with the nine FF1 samples that NIST publishes with SP 800-38G.
 func TestReferenceFF1_NISTSamples(t *testing.T) {
 	const (
 		key128 = "2B7E151628AED2A6ABF7158809CF4F3C"
@@ -146,9 +146,9 @@ func TestReferenceFF1_NISTSamples(t *testing.T) {
 	} {
 		f := ff1Reference{key: fromHex(t, test.key), tweak: fromHex(t, test.tweak), radix: len(test.alphabet)}
 		got := printNumerals(test.alphabet, f.encrypt(parseNumerals(test.alphabet, test.plain)))
-		assert.Equal(t, got, test.cipher, "sample %s: %s became", test.name, test.plain)
+		assert.Equal(t, got, test.cipher, "sample %s: encrypt(%s)", test.name, test.plain)
 		got = printNumerals(test.alphabet, f.decrypt(parseNumerals(test.alphabet, test.cipher)))
-		assert.Equal(t, got, test.plain, "sample %s: %s came back as", test.name, test.cipher)
+		assert.Equal(t, got, test.plain, "sample %s: decrypt(%s)", test.name, test.cipher)
 	}
 }
 
@@ -160,35 +160,36 @@ func TestReferenceFF1_PermutesSmallSpaces(t *testing.T) {
 		for i := range max(space.texts, 300) {
 			x := f.numerals(big.NewInt(int64(i)), space.length)
 			y := f.encrypt(x)
-			require.Equal(t, f.number(f.decrypt(y)).Int64(), int64(i), "radix %d, length %d: %d came back as", space.radix, space.length, i)
+			require.Equal(t, f.number(f.decrypt(y)).Int64(), int64(i), "radix %d, length %d: decryption of %d", space.radix, space.length,
+				i)
 			seen[f.number(y).String()] = true
 		}
-		assert.Equal(t, len(seen), max(space.texts, 300), "radix %d, length %d", space.radix, space.length)
+		assert.Equal(t, len(seen), max(space.texts, 300), "radix %d, length %d: different texts", space.radix, space.length)
 	}
 }
 
-// The construction of code texts at a size where all of them can be tried: radix 4, four zero symbols and a counter below 3⁴ in four
-// symbols (make test: three, and below 3³).
+// TestReferenceText_ToySpaceExhaustive verifies the construction of code texts exhaustively in a small space: radix 4, four zero symbols
+// and a counter below 3⁴ in four symbols (make test: three symbols and a counter below 3³). Exactly the encrypted counters must decode.
 func TestReferenceText_ToySpaceExhaustive(t *testing.T) {
 	t.Parallel()
 	const radix = 4
 	half, counters := testscope.Choose(4, 3), testscope.Choose[int64](81, 27)
 	for _, tweak := range []string{"0", "$"} {
 		f := ff1Reference{key: []byte("0123456789abcdef0123456789abcdef"), tweak: []byte(tweak), radix: radix}
-		made := make(map[string]int64)
+		encrypted := make(map[string]int64)
 		for c := range counters {
-			made[f.number(f.encrypt(f.numerals(big.NewInt(c), 2*half))).String()] = c
+			encrypted[f.number(f.encrypt(f.numerals(big.NewInt(c), 2*half))).String()] = c
 		}
 		decoded := int64(0)
 		for text := range int64(1 << (4 * half)) { // 4⁸, or 4⁶
 			y := f.number(f.decrypt(f.numerals(big.NewInt(text), 2*half))).Int64()
-			if y >= counters { // a non-zero redundancy, or no counter
+			if y >= counters { // not a counter
 				continue
 			}
 			decoded++
-			c, ok := made[big.NewInt(text).String()]
-			require.True(t, ok && c == y, "tweak %s: text %d decodes to %d and was never made for it", tweak, text, y)
+			c, ok := encrypted[big.NewInt(text).String()]
+			require.True(t, ok && c == y, "tweak %s: text %d decodes to %d but is not its encryption", tweak, text, y)
 		}
-		assert.Equal(t, decoded, counters, "tweak %s", tweak)
+		assert.Equal(t, decoded, counters, "tweak %s: texts that decode", tweak)
 	}
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/testscope"
 )
 
-// testSecret gives the bytes from first on: 00 01 02 ... or 20 21 22 ...
+// testSecret returns KeySize ascending bytes from first on: 00 01 02 ... or 20 21 22 ...
 func testSecret(first byte) []byte {
 	secret := make([]byte, KeySize)
 	for i := range secret {
@@ -35,8 +35,8 @@ func testKeys(t testing.TB) (*CodeKey, *TextKey) {
 	return code, text
 }
 
-// someCounters are the edges of the space and many between, always the same.
-func someCounters(n int) []uint64 {
+// sampleCounters returns n counters: the limits of the space and values between them, the same in every run.
+func sampleCounters(n int) []uint64 {
 	cs := []uint64{0, 1, pow36x5 - 1, pow36x5, pow36x5 + 1, Space / 2, Space - 2, Space - 1}
 	random := rand.New(rand.NewPCG(1, 2))
 	for len(cs) < n {
@@ -53,7 +53,7 @@ func TestPermute_EqualsReference(t *testing.T) {
 	}
 	code, text := testKeys(t)
 	codes := ff1Reference{key: testSecret(0), radix: 36}
-	for i, c := range someCounters(n) {
+	for i, c := range sampleCounters(n) {
 		want := printNumerals(Alphabet, codes.encrypt(codes.numerals(new(big.Int).SetUint64(c), 9)))
 		got := code.Code(c)
 		require.True(t, string(got[:]) == want, "the code of %d is %s, want %s", c, got, want)
@@ -70,11 +70,11 @@ func TestPermute_EqualsReference(t *testing.T) {
 	}
 }
 
-// Every text decodes as the reference decodes it, made by us or not.
+// TestCodeKeyCounter_EqualsReference verifies that Counter decodes codes as the reference does, issued or not.
 func TestCodeKeyCounter_EqualsReference(t *testing.T) {
 	code, _ := testKeys(t)
 	reference := ff1Reference{key: testSecret(0), radix: 36}
-	for _, c := range someCounters(2_000) {
+	for _, c := range sampleCounters(2_000) {
 		x := reference.numerals(new(big.Int).SetUint64(c), 9)
 		want := reference.number(reference.decrypt(x)).Uint64()
 		got, ok := code.Counter([9]byte([]byte(printNumerals(Alphabet, x))))
@@ -85,7 +85,7 @@ func TestCodeKeyCounter_EqualsReference(t *testing.T) {
 func TestPermuteBurst_EqualsSingleCalls(t *testing.T) {
 	code, text := testKeys(t)
 	s := new(burst)
-	for i, c := range someCounters(2_000) {
+	for i, c := range sampleCounters(2_000) {
 		n := int(min(uint64(i%lanes+1), Space-c))
 		version := Alphabet[i%len(Alphabet)]
 		s.run(code, text, version, c, n)
@@ -98,7 +98,8 @@ func TestPermuteBurst_EqualsSingleCalls(t *testing.T) {
 	}
 }
 
-// These lines are printed on products. They may be added to, never changed: there is no flag that rewrites them.
+// TestPermute_GoldenCodes verifies codes and texts that may be printed on products. Lines of the file may be added, never changed; for this
+// reason there is no -update flag.
 func TestPermute_GoldenCodes(t *testing.T) {
 	file, err := os.Open("testdata/golden.txt")
 	require.NoError(t, err)
@@ -115,7 +116,7 @@ func TestPermute_GoldenCodes(t *testing.T) {
 		lines++
 		nine := code.Code(c)
 		field := Matrix(nine)
-		// The symbol alone, four modules a hexadecimal digit.
+		// The symbol without its border, four modules per hexadecimal digit.
 		var dots strings.Builder
 		for row := 1; row <= 16; row++ {
 			bits, _ := new(big.Int).SetString(string(field[row*19+1:row*19+17]), 2)
@@ -130,7 +131,7 @@ func TestPermute_GoldenCodes(t *testing.T) {
 	assert.True(t, lines >= 16, "%d golden lines", lines)
 }
 
-// In make test it is a million of them.
+// TestPermute_ConsecutiveCodesUnique verifies that consecutive counters have different codes, each of which decodes to its counter.
 func TestPermute_ConsecutiveCodesUnique(t *testing.T) {
 	t.Parallel()
 	window := testscope.Choose[uint64](1<<24, 1<<20)
@@ -138,7 +139,7 @@ func TestPermute_ConsecutiveCodesUnique(t *testing.T) {
 		window = 1 << 18
 	}
 	code, text := testKeys(t)
-	// Where a server begins that is set up in the middle of 2026.
+	// The first counter of a server that is set up in the middle of 2026.
 	const from = 10_000 * 86_400 * 180
 	seen := make([]uint64, window/64)
 	s := new(burst)
@@ -149,7 +150,7 @@ func TestPermute_ConsecutiveCodesUnique(t *testing.T) {
 			back, ok := code.Counter(nine)
 			require.True(t, ok && back == c+j, "the code %s of %d is read as %d", nine, c+j, back)
 			i := back - from
-			require.True(t, seen[i/64]>>(i%64)&1 != 1, "the code %s of %d is also another's", nine, c+j)
+			require.True(t, seen[i/64]>>(i%64)&1 != 1, "the code %s of %d is also the code of another counter", nine, c+j)
 			seen[i/64] |= 1 << (i % 64)
 		}
 	}
@@ -165,18 +166,18 @@ func TestCodeText_SingleCharacterChange(t *testing.T) {
 		n = 200
 	}
 	_, text := testKeys(t)
-	for _, c := range someCounters(n) {
+	for _, c := range sampleCounters(n) {
 		symbols := text.Text(c, '0')
-		for place, right := range symbols {
+		for pos, symbol := range symbols {
 			for i := range len(Alphabet) {
-				if Alphabet[i] == right {
+				if Alphabet[i] == symbol {
 					continue
 				}
-				symbols[place] = Alphabet[i]
+				symbols[pos] = Alphabet[i]
 				counter, ok := text.Counter(symbols, '0')
-				require.True(t, !ok, "%s, one character off the text of %d, is the text of %d", symbols, c, counter)
+				require.True(t, !ok, "%s, which differs in one character from the text of %d, is the text of %d", symbols, c, counter)
 			}
-			symbols[place] = right
+			symbols[pos] = symbol
 		}
 		_, ok := text.Counter(symbols, '1')
 		require.True(t, !ok, "%s of version 0 is also a text of version 1", symbols)
@@ -187,7 +188,7 @@ func TestCodeKeyCounter_InvalidSymbols(t *testing.T) {
 	code, text := testKeys(t)
 	for _, s := range []string{"00000000a", "00000000$", "-00000000", "0000 0000", "0000\x000000", "é0000000"} {
 		_, ok := code.Counter([9]byte([]byte(s)))
-		assert.True(t, !ok, "%q has a counter", s)
+		assert.True(t, !ok, "%q has a counter, want none", s)
 	}
 	for i := range 256 {
 		symbols := text.Text(7, '0')
@@ -207,7 +208,7 @@ func TestCodeKey_CounterOutOfRange(t *testing.T) {
 	} {
 		func() {
 			defer func() {
-				assert.True(t, recover() != nil, "%s answers for a counter outside the space", name)
+				assert.True(t, recover() != nil, "%s of a counter outside the space returned, want a panic", name)
 			}()
 			call()
 		}()
@@ -216,17 +217,17 @@ func TestCodeKey_CounterOutOfRange(t *testing.T) {
 
 func TestCodeKey_LengthAndRedaction(t *testing.T) {
 	for _, n := range []int{0, 16, 24, 31, 33} {
-		assert.True(t, assert.ErrorOf(NewCodeKey(make([]byte, n))) != nil, "%d bytes were taken for a CodeKey", n)
-		assert.True(t, assert.ErrorOf(NewTextKey(make([]byte, n))) != nil, "%d bytes were taken for a TextKey", n)
+		assert.True(t, assert.ErrorOf(NewCodeKey(make([]byte, n))) != nil, "NewCodeKey of %d bytes succeeded, want an error", n)
+		assert.True(t, assert.ErrorOf(NewTextKey(make([]byte, n))) != nil, "NewTextKey of %d bytes succeeded, want an error", n)
 	}
 	code, text := testKeys(t)
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x", "%d"} {
-		assert.Equal(t, fmt.Sprintf(verb+" "+verb, code, *text), "[secret] [secret]", "%s prints", verb)
+		assert.Equal(t, fmt.Sprintf(verb+" "+verb, code, *text), "[secret] [secret]", "keys formatted with %s", verb)
 	}
 }
 
-// withoutRaceDetector skips a test of allocations where the detector makes some of its own, and pools forget on purpose.
-func withoutRaceDetector(t *testing.T) {
+// skipUnderRaceDetector skips a test of allocations under the race detector, which allocates itself and drops items from pools at random.
+func skipUnderRaceDetector(t *testing.T) {
 	info, _ := debug.ReadBuildInfo()
 	if info != nil && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
 		t.Skip("the race detector allocates")
@@ -234,7 +235,7 @@ func withoutRaceDetector(t *testing.T) {
 }
 
 func TestPermute_NoAllocation(t *testing.T) {
-	withoutRaceDetector(t)
+	skipUnderRaceDetector(t)
 	code, text := testKeys(t)
 	nine, symbols := code.Code(5), text.Text(5, '0')
 	Matrix(code.Code(0)) // the tables

@@ -16,7 +16,7 @@ func TestParseText_EverySpelling(t *testing.T) {
 	prefixes := []string{"FORMER.EXAMPLE/C/", "P.URL.CN/", "HTTP://CBG.PUB/G/", "P.URL.CN/0"}
 	for _, c := range testtable.Rows(t, "testdata/spellings.txt", 3) {
 		got, err := ParseText(c[1], prefixes)
-		assert.True(t, err == nil && got.String() == c[2], "a text %s: %q is read as %q %v", c[0], c[1], got, err)
+		assert.True(t, err == nil && got.String() == c[2], "%s: ParseText(%q) = %q, %v, want %q", c[0], c[1], got, err, c[2])
 	}
 }
 
@@ -25,8 +25,8 @@ func TestParseText_Invalid(t *testing.T) {
 	faults := map[string]error{"prefix": errNoPrefix, "text": errNoText}
 	for _, c := range testtable.Rows(t, "testdata/no_codes.txt", 3) {
 		got, err := ParseText(c[1], prefixes)
-		require.True(t, faults[c[2]] != nil, "there is no fault %s", c[2])
-		assert.ErrorIs(t, err, faults[c[2]], "%s: %q is read as %q", c[0], c[1], got)
+		require.True(t, faults[c[2]] != nil, "unknown error %s in the table", c[2])
+		assert.ErrorIs(t, err, faults[c[2]], "%s: ParseText(%q) = %q, error", c[0], c[1], got)
 	}
 	assert.ErrorIs(t, assert.ErrorOf(ParseText("P.URL.CN/0AAAAAAAAAAAAAAAAAA", nil)), errNoPrefix, "without prefixes")
 }
@@ -34,7 +34,7 @@ func TestParseText_Invalid(t *testing.T) {
 func TestPrintedText_RoundTrip(t *testing.T) {
 	_, key := testKeys(t)
 	printed := DefaultPrinted()
-	for _, c := range someCounters(1000) {
+	for _, c := range sampleCounters(1000) {
 		text := printed.Text(key, c)
 		require.True(t, len(text) == 28, "%q has %d characters", text, len(text))
 		got, err := ParseText("http://"+strings.ToLower(text), []string{printed.Prefix})
@@ -57,12 +57,12 @@ func TestTextPrefix_Validation(t *testing.T) {
 		assert.True(t, err != nil && strings.Contains(err.Error(), why), "%q: %v, want a reason with %q", bad, err, why)
 	}
 	for _, version := range []byte{0, ' ', 'a', '%', '.', 0xff} {
-		assert.True(t, (Printed{DefaultPrefix, version}).Check() != nil, "version %q was taken", version)
+		assert.True(t, (Printed{DefaultPrefix, version}).Check() != nil, "Check of version %q = nil, want an error", version)
 	}
 	assert.NoError(t, DefaultPrinted().Check())
 }
 
-// The library chooses the smallest version by itself.
+// TestQRVersion_EqualsLibrary compares QRVersion with the smallest version, which the library chooses.
 func TestQRVersion_EqualsLibrary(t *testing.T) {
 	for n := 2; n <= MaxPrefix; n++ {
 		prefix := "A/" + strings.Repeat("B", n-2)
@@ -70,7 +70,7 @@ func TestQRVersion_EqualsLibrary(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, QRVersion(prefix), (image.Bounds().Dx()-17)/4, "a prefix of %d characters", n)
 	}
-	assert.Equal(t, QRVersion(DefaultPrefix), 2, "the default is printed in version")
+	assert.Equal(t, QRVersion(DefaultPrefix), 2, "version of the default prefix")
 	assert.Equal(t, QRVersion(strings.Repeat("A", 300)), 0, "300 characters")
 }
 
@@ -100,18 +100,18 @@ func FuzzParseText(f *testing.F) {
 		prefixes := []string{DefaultPrefix, prefix}
 		got, err := ParseText(text, prefixes)
 		if err != nil {
-			require.True(t, errors.Is(err, errNoPrefix) || errors.Is(err, errNoText), "%q is refused with %v", text, err)
+			require.True(t, errors.Is(err, errNoPrefix) || errors.Is(err, errNoText), "ParseText(%q): %v", text, err)
 			return
 		}
 		require.NoErrorf(t, got.Check(), "%q is read as %q", text, got)
 		printed := got.String()
 		require.True(t, len(printed) == len(got.Prefix)+TailLength && len(printed) <= 128,
 			"%q is printed as %q, %d characters", text, printed, len(printed))
-		again, err := ParseText(printed, prefixes)
-		require.True(t, err == nil && again.String() == printed && again.Symbols == got.Symbols && again.Version == got.Version,
-			"%q is printed as %q and then read as %q %v", text, printed, again, err)
-		again, err = ParseText("https://"+strings.ToLower(cutScheme(printed)), prefixes)
-		require.True(t, err == nil && again.Symbols == got.Symbols, "%q in lower case is read as %q %v", printed, again, err)
+		back, err := ParseText(printed, prefixes)
+		require.True(t, err == nil && back.String() == printed && back.Symbols == got.Symbols && back.Version == got.Version,
+			"%q is printed as %q and then read as %q %v", text, printed, back, err)
+		back, err = ParseText("https://"+strings.ToLower(cutScheme(printed)), prefixes)
+		require.True(t, err == nil && back.Symbols == got.Symbols, "%q in lower case is read as %q %v", printed, back, err)
 	})
 }
 

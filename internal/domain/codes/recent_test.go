@@ -18,10 +18,11 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// A cached ticket equals the stored one, the oldest tickets are evicted, and tickets with similar hashes are not confused.
+// TestRecentTickets_EvictionAndCollision verifies that a cached ticket equals the stored one, that the oldest tickets are evicted, and that
+// tickets with similar hashes are not confused.
 func TestRecentTickets_EvictionAndCollision(t *testing.T) {
 	var r ticketCache
-	nth := func(i int) (Ticket, [sha256.Size]byte) {
+	newTicket := func(i int) (Ticket, [sha256.Size]byte) {
 		hash := sha256.Sum256(fmt.Append(nil, i))
 		user := fmt.Sprintf("o%027d", i)
 		at := time.UnixMilli(int64(1_800_000_000_000 + i)).UTC()
@@ -29,63 +30,64 @@ func TestRecentTickets_EvictionAndCollision(t *testing.T) {
 			AppUserID: "p" + user[1:],
 			ScannedAt: at, ExpiresAt: at.Add(time.Hour)}, hash
 	}
-	const more = 1000
-	for i := range maxCachedTickets + more {
-		ticket, _ := nth(i)
+	const evicted = 1000
+	for i := range maxCachedTickets + evicted {
+		ticket, _ := newTicket(i)
 		r.add(ticket)
-		r.add(ticket) // twice is once
+		r.add(ticket) // must not add a second row
 	}
 	assert.True(t, len(r.ring) == maxCachedTickets && len(r.ringIndex) == maxCachedTickets && len(r.apps) == 3,
 		"%d rows, %d hashes, %d apps", len(r.ring), len(r.ringIndex), len(r.apps))
-	for i := range maxCachedTickets + more {
-		want, hash := nth(i)
+	for i := range maxCachedTickets + evicted {
+		want, hash := newTicket(i)
 		got, ok := r.get(hash)
-		require.Equal(t, ok, i >= more, "ticket %d", i)
+		require.Equal(t, ok, i >= evicted, "ticket %d is cached", i)
 		if ok && !cmp.Equal(got, want) {
 			t.Fatal(cmp.Diff(want, got))
 		}
 	}
-	last, hash := nth(maxCachedTickets + more - 1)
+	last, hash := newTicket(maxCachedTickets + evicted - 1)
 	alike := hash
 	alike[31]++
 	_, ok := r.get(alike)
-	assert.True(t, !ok, "another hash that begins alike is found")
+	assert.True(t, !ok, "found a hash that differs in its last byte, want none")
 	other := last
 	other.Hash, other.Index = hex.EncodeToString(alike[:]), 42
 	r.add(other)
 	got, ok := r.get(alike)
-	assert.True(t, ok && got.Index == 42, "%+v %t", got, ok)
+	assert.True(t, ok && got.Index == 42, "get = %+v, %t, want index 42", got, ok)
 	got, ok = r.get(hash)
-	assert.True(t, !ok, "the other's place has %+v", got)
-	odd := last
-	odd.Hash = "no hash"
-	r.add(odd)
-	odd.Hash, odd.OwnerID = hex.EncodeToString(alike[:]), "short"
-	r.add(odd)
+	assert.True(t, !ok, "get of the replaced ticket = %+v, want none", got)
+	invalid := last
+	invalid.Hash = "no hash"
+	r.add(invalid)
+	invalid.Hash, invalid.OwnerID = hex.EncodeToString(alike[:]), "short"
+	r.add(invalid)
 	r.clear()
 	_, ok = r.get(alike)
-	assert.True(t, !ok, "it is there after a clear")
+	assert.True(t, !ok, "found a ticket after clear, want none")
 }
 
 // Contract: marketcode 1.1, 3.6.
 func TestTicketTrade_OpenIDMatch(t *testing.T) {
 	t.Parallel()
-	ticket := Ticket{OwnerID: "o-under-the-service-account", AppUserID: "o-under-the-mini-program", ExpiresAt: began.Add(30 * time.Minute)}
+	ticket := Ticket{OwnerID: "o-under-the-service-account", AppUserID: "o-under-the-mini-program",
+		ExpiresAt: testTime.Add(30 * time.Minute)}
 	for _, c := range []struct {
 		name, openid string
 		after        time.Duration
-		may          bool
+		want         bool
 	}{
 		{"the user under the service account", ticket.OwnerID, 0, true},
 		{"the user under the Mini Program", ticket.AppUserID, 0, true},
 		{"the last moment", ticket.OwnerID, 30*time.Minute - 1, true},
 		{"the end", ticket.OwnerID, 30 * time.Minute, false},
 		{"later", ticket.OwnerID, time.Hour, false},
-		{"another user", "o-somebody-else", 0, false},
-		{"nobody", "", 0, false},
+		{"another user", "o-another-user", 0, false},
+		{"no user", "", 0, false},
 	} {
-		code, detail := errcode.FromError(ticket.CheckUser(c.openid, began.Add(c.after)))
-		assert.True(t, (!c.may || code == errcode.OK) && (c.may || code == errcode.InvalidArgs && detail == "无效的code_ticket或与openid不对应"),
+		code, detail := errcode.FromError(ticket.CheckUser(c.openid, testTime.Add(c.after)))
+		assert.True(t, (!c.want || code == errcode.OK) && (c.want || code == errcode.InvalidArgs && detail == "无效的code_ticket或与openid不对应"),
 			"%s: %v %s", c.name, code, detail)
 	}
 	const openid = "oiV2luCau8Cx0TMOy9lvZSLqRcKc"
@@ -97,7 +99,7 @@ func TestTicketTrade_OpenIDMatch(t *testing.T) {
 		{"", "", badOpenID},
 	} {
 		_, detail := errcode.FromError(checkExchange(c.openid, c.ticket))
-		assert.Equal(t, detail, c.want, "%q with %.40q", c.openid, c.ticket)
+		assert.Equal(t, detail, c.want, "checkExchange(%q, %.40q)", c.openid, c.ticket)
 	}
 }
 
@@ -108,6 +110,6 @@ func TestNewTicketText_Lowercase128Bit(t *testing.T) {
 		"%q, %v", text, err)
 	for _, broken := range []io.Reader{strings.NewReader("short"), iotest.ErrReader(io.ErrClosedPipe)} {
 		text, err := newTicketText(broken)
-		assert.True(t, err != nil, "a ticket without chance: %q", text)
+		assert.True(t, err != nil, "newTicketText without random bytes = %q, want an error", text)
 	}
 }

@@ -12,10 +12,10 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// The text of a link in the ledger holds no code that was made.
+// TestWithhold_CodeInLink verifies that Redact cuts off a link from the first issued code on, in every spelling of the code.
 func TestWithhold_CodeInLink(t *testing.T) {
 	t.Parallel()
-	p := newPlant(t)
+	p := newFixture(t)
 	b := p.apply("x", 10_000)
 	text := p.Text(b, 7)
 	prefix, tail := text[:len(text)-codes.TailLength], text[len(text)-codes.TailLength:]
@@ -29,9 +29,9 @@ func TestWithhold_CodeInLink(t *testing.T) {
 		"https://a.example/" + strings.Repeat("食", 200) + "/": {""},
 	} {
 		for _, after := range afters {
-			for _, spelled := range []string{tail, strings.ToLower(tail), tail[:3] + "%" + hexOf(tail[3]) + tail[4:], "%" + hexOf(tail[0]) +
-				tail[1:]} {
-				assert.Equal(t, p.Redact(before+spelled+after), before, "of %q", before+spelled+after)
+			for _, spelling := range []string{tail, strings.ToLower(tail), tail[:3] + "%" + mixedCaseHex(tail[3]) + tail[4:],
+				"%" + mixedCaseHex(tail[0]) + tail[1:]} {
+				assert.Equal(t, p.Redact(before+spelling+after), before, "Redact(%q)", before+spelling+after)
 			}
 		}
 	}
@@ -39,62 +39,65 @@ func TestWithhold_CodeInLink(t *testing.T) {
 	forged[9] = "AB"[map[bool]int{true: 1}[forged[9] == 'A']]
 	for _, link := range []string{"", "https://coffee.example/t/1", "https://" + prefix, "https://" + prefix + string(forged), "https://" +
 		prefix + tail[1:] + "?" + tail[:1], "https://a.example/" + strings.Repeat("z", 4000), "%", "%0", strings.Repeat("%3", 60)} {
-		got := p.Redact(link)
-		assert.True(t, got == link, "of %q %q: there is no code in it", link, got)
+		assert.Equal(t, p.Redact(link), link, "Redact(%q), which contains no code,", link)
 	}
 }
 
-// However long a link is, only so many places of it are tried.
+// TestWithhold_CandidateLimit verifies that Redact tries a bounded number of positions of a long link and cuts off the rest.
 func TestWithhold_CandidateLimit(t *testing.T) {
 	t.Parallel()
-	p := newPlant(t)
+	p := newFixture(t)
 	link := "https://a.example/" + strings.Repeat("0", 4000)
 	got := p.Redact(link)
-	assert.True(t, len(got) <= 100 && strings.HasPrefix(link, got), "%d bytes are left", len(got))
+	assert.True(t, len(got) <= 100 && strings.HasPrefix(link, got), "Redact kept %d bytes, want a prefix of at most 100", len(got))
 }
 
-// counted counts how often the store is asked.
-type counted struct {
+// countingStore counts read transactions.
+type countingStore struct {
 	codes.Store
-	asked int
+	reads int
 }
 
-func (c *counted) ViewCodes(ctx context.Context, f func(codes.Tx) error) error {
-	c.asked++
+func (c *countingStore) ViewCodes(ctx context.Context, f func(codes.Tx) error) error {
+	c.reads++
 	return c.Store.ViewCodes(ctx, f)
 }
 
-// If May returns false, neither Scan nor Withhold reads the store for any text; the fast path of scans relies on this.
+// TestMay_NoStoreAccess verifies that neither Scan nor Redact reads the store for a text for which MayBeCode returns false. The fast path
+// of scans relies on this.
 func TestMay_NoStoreAccess(t *testing.T) {
 	t.Parallel()
-	p := newPlant(t)
-	ours := p.Text(p.apply("x", 10_000), 7)
-	by := accounts.WithActor(t.Context(), accounts.Actor{ActorID: "admin"})
-	require.NoError(t, assert.ErrorOf(p.BeginImport(by, codes.NewImport{Account: "svc", ISV: "old", Count: 10, Prefix: "OLD.EXAMPLE/"})))
-	store := &counted{Store: p.Store}
+	p := newFixture(t)
+	printed := p.Text(p.apply("x", 10_000), 7)
+	require.NoError(t, assert.ErrorOf(p.BeginImport(withActor(t, "admin"),
+		codes.NewImport{Account: "svc", ISV: "old", Count: 10, Prefix: "OLD.EXAMPLE/"})))
+	store := &countingStore{Store: p.Store}
 	p.Store = store
 	account := func(string) (accounts.Account, bool) { return accounts.Account{}, false }
 	r, may, mayNot := rand.New(rand.NewPCG(1, 1)), 0, 0
 	pieces := []string{"https://", "http://", "a.example/", "OLD.EXAMPLE/", "old.example/", "old%2Eexample%2F", "OLD.EXAMPLE", "?to=", "%",
-		"%4f", "0$00000000000000099", "0%2400000000000000099", ours, ours[:len(ours)-codes.TailLength],
-		ours[len(ours)-codes.TailLength:], "ABC123DEF", "t/1", "ſ", "食", "&x=", "#", strings.Repeat("z", 40)}
+		"%4f", "0$00000000000000099", "0%2400000000000000099", printed, printed[:len(printed)-codes.TailLength],
+		printed[len(printed)-codes.TailLength:], "ABC123DEF", "t/1", "ſ", "食", "&x=", "#", strings.Repeat("z", 40)}
 	for range 30_000 {
-		some := make([]string, 1+r.IntN(5))
-		for i := range some {
-			some[i] = pieces[r.IntN(len(pieces))]
+		parts := make([]string, 1+r.IntN(5))
+		for i := range parts {
+			parts[i] = pieces[r.IntN(len(pieces))]
 		}
-		text := strings.Join(some, "")
+		text := strings.Join(parts, "")
 		if p.MayBeCode(text) {
 			may++
 			continue
 		}
 		mayNot++
-		store.asked = 0
+		store.reads = 0
 		p.Scan(text, "u", account)
 		p.Redact(text)
-		require.True(t, store.asked == 0, "%q asked the store %d times", text, store.asked)
+		require.Equal(t, store.reads, 0, "store reads for %q, which cannot be a code,", text)
 	}
-	assert.True(t, may >= 1000 && mayNot >= 1000, "%d texts may be codes, %d may not", may, mayNot)
+	assert.True(t, may >= 1000 && mayNot >= 1000, "%d texts may be codes, %d cannot, want at least 1000 of each", may, mayNot)
 }
 
-func hexOf(c byte) string { return string("0123456789ABCDEF"[c>>4]) + string("0123456789abcdef"[c&15]) }
+// mixedCaseHex returns c in hexadecimal with an upper-case first and a lower-case second digit.
+func mixedCaseHex(c byte) string {
+	return string("0123456789ABCDEF"[c>>4]) + string("0123456789abcdef"[c&15])
+}

@@ -13,8 +13,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-func (p *plant) account(appid string) (accounts.Account, bool) {
-	var a accounts.Account
+func (p *fixture) account(appid string) (a accounts.Account, ok bool) {
 	err := p.store.ViewAccounts(p.t.Context(), func(tx accounts.Tx) (err error) {
 		a, err = tx.Account(p.t.Context(), appid)
 		return err
@@ -22,8 +21,8 @@ func (p *plant) account(appid string) (accounts.Account, bool) {
 	return a, err == nil
 }
 
-// scan is the decision on a text in a few words.
-func (p *plant) scan(text, user string) string {
+// scan returns the decision on text in one line: AppID, version and path, or the reason.
+func (p *fixture) scan(text, user string) string {
 	s, ok := p.Scan(text, user, p.account)
 	switch {
 	case !ok:
@@ -34,8 +33,8 @@ func (p *plant) scan(text, user string) string {
 	return fmt.Sprint(s.AppID, " ", s.Version, " ", s.Path)
 }
 
-// swapped returns a code text with one character exchanged: it has the form of a generated text, but was never generated.
-func swapped(text string, i int) string {
+// replaceChar returns text with the character at i replaced: it has the form of an issued text, but was never issued.
+func replaceChar(text string, i int) string {
 	c := byte('A')
 	if text[i] == c {
 		c = 'B'
@@ -47,7 +46,7 @@ func swapped(text string, i int) string {
 // Behaviour(scan.code.unknown) Behaviour(scan.code.serial).
 func TestCodeScan_TextKinds(t *testing.T) {
 	t.Parallel()
-	p := newPlant(t)
+	p := newFixture(t)
 	b := p.apply("x", 10_000)
 	p.activate(b, 0, 99)
 	text := p.Text(b, 7)
@@ -63,7 +62,8 @@ func TestCodeScan_TextKinds(t *testing.T) {
 		{strings.ReplaceAll(dollar, "$", "%24"), opens}, {codes.DefaultPrefix + fmt.Sprintf("%%%02x", tail[0]) + tail[1:], opens},
 
 		{p.Text(b, 100), "not_active"}, {"https://" + p.Text(b, 9_999), "not_active"},
-		{swapped(text, 20), "unknown_code"}, {swapped(text, 27), "unknown_code"}, {codes.DefaultPrefix + "1" + tail[1:], "unknown_code"},
+		{replaceChar(text, 20), "unknown_code"}, {replaceChar(text, 27), "unknown_code"}, {codes.DefaultPrefix + "1" + tail[1:],
+			"unknown_code"},
 		{codes.DefaultPrefix + strings.Repeat("0", 19), "unknown_code"},
 
 		{text + "?a=1", "another text"}, {text + "/", "another text"}, {text + "#", "another text"}, {" " + text, "another text"},
@@ -81,14 +81,14 @@ func TestCodeScan_TextKinds(t *testing.T) {
 		{p.Code(b, 7), "serial_only"}, {strings.ToLower(p.Code(b, 7)), "serial_only"}, {p.Code(b, 5_000), "serial_only"},
 		{p.Code(b, 7) + " ", "another text"}, {"044GZ*J10", "another text"}, {"someword", "another text"},
 	} {
-		assert.Equal(t, p.scan(c.text, "u-1"), c.want, "%q", c.text)
+		assert.Equal(t, p.scan(c.text, "u-1"), c.want, "scan of %q", c.text)
 	}
-	// The public samples of the platform's own texts: the same prefix, symbols that ours never have.
+	// Published samples of the platform's texts have the same prefix and symbols that this server never issues.
 	for _, sample := range []string{"0P$M%LZ4LHSVSDCR2L2", "0U.JYJXP3HJI2C98A9O", "0Q%L$BP4-J:G3I%BLV:", "0FQR/LZ6/0HD0Q7Y3-*",
 		"0P$N*4B91XDA.N4X4E6", "0P$9HBPIHQ6QDO0FSF.", "0V/L$O*CBI/WJATNX+Y", "0+:IXDRUT/GF21DR$XA", "0ALL$V2QCNVRHYPO:K3"} {
 		for _, spelling := range []string{"P.URL.CN/" + sample, "http://P.URL.CN/" + sample, "https://p.url.cn/" + strings.ToLower(sample),
 			"http://p.url.cn/" + strings.NewReplacer("%", "%25", "$", "%24", ":", "%3A", "/", "%2f").Replace(sample)} {
-			assert.Equal(t, p.scan(spelling, "u-1"), "unknown_code", "%s", spelling)
+			assert.Equal(t, p.scan(spelling, "u-1"), "unknown_code", "scan of %s", spelling)
 		}
 	}
 }
@@ -96,7 +96,7 @@ func TestCodeScan_TextKinds(t *testing.T) {
 // Behaviour(scan.code.state) Behaviour(scan.code.version).
 func TestCodeScan_States(t *testing.T) {
 	t.Parallel()
-	p := newPlant(t)
+	p := newFixture(t)
 	b := p.apply("x", 10_000)
 	for i := range int64(4) {
 		p.binding.WxaType = []int{codes.WxaRelease, codes.WxaDevelopment, codes.WxaTrial, codes.WxaRelease}[i]
@@ -119,113 +119,119 @@ func TestCodeScan_States(t *testing.T) {
 		assert.Equal(t, p.scan(p.Text(b, c.index), c.user), c.want, "index %d by %q", c.index, c.user)
 	}
 	for _, c := range []struct {
-		did  codes.EventType
-		want string
+		action codes.EventType
+		want   string
 	}{
 		{codes.Freeze, "frozen"}, {codes.Unfreeze, "shop release pages/index?from=code"},
 		{codes.Redeem, "shop release pages/index?from=code"}, {codes.Deactivate, "not_active"},
 		{codes.Freeze, "frozen"}, {codes.Void, "void"}, {codes.Unfreeze, "void"}, {codes.Activate, "void"},
 	} {
-		require.NoError(t, p.change(b, c.did, one(5)))
-		assert.Equal(t, p.scan(p.Text(b, 5), ""), c.want, "after %s", c.did)
-		assert.Equal(t, p.scan(p.Code(b, 5), ""), "serial_only", "the nine characters after %s", c.did)
+		require.NoError(t, p.change(b, c.action, single(5)))
+		assert.Equal(t, p.scan(p.Text(b, 5), ""), c.want, "after %s", c.action)
+		assert.Equal(t, p.scan(p.Code(b, 5), ""), "serial_only", "scan of the nine characters after %s", c.action)
 	}
 	got := p.scan(p.Text(b, 4), "")
-	assert.True(t, strings.HasPrefix(got, "shop"), "its neighbour: %s", got)
+	assert.True(t, strings.HasPrefix(got, "shop"), "scan of another code of the activation = %q, want shop", got)
 }
 
-// A text that was printed once stays known, under the prefix it was printed with.
+// TestCodeScan_FormerPrefix verifies that printed texts are found under the prefix they were printed with after the server got another
+// prefix, was restarted, or was closed for new codes.
 func TestCodeScan_FormerPrefix(t *testing.T) {
 	t.Parallel()
-	p := newPlant(t)
+	p := newFixture(t)
 	p.Closed = true
-	assert.Equal(t, p.scan(codes.DefaultPrefix+strings.Repeat("0", 19), ""), "another text", "a server without codes")
+	assert.Equal(t, p.scan(codes.DefaultPrefix+strings.Repeat("0", 19), ""), "another text", "scan on a server without codes")
 	p.Closed = false
-	old := p.apply("old", 10_000)
-	p.activate(old, 0, 9)
+	former := p.apply("former", 10_000)
+	p.activate(former, 0, 9)
 	p.Prefix = "HTTPS://B.EXAMPLE/C/"
-	young := p.apply("young", 10_000)
-	p.activate(young, 0, 9)
+	current := p.apply("current", 10_000)
+	p.activate(current, 0, 9)
 	const opens = "shop release pages/index/index"
 	check := func(when string) {
 		t.Helper()
 		for text, want := range map[string]string{
-			p.Text(old, 3): opens, "http://" + p.Text(old, 3): opens, p.Text(young, 3): opens, strings.ToLower(p.Text(young, 3)): opens,
-			strings.TrimPrefix(p.Text(young, 3), "HTTPS://"): opens, "https://b.example/c/" + strings.Repeat("0", 19): "unknown_code",
+			p.Text(former, 3): opens, "http://" + p.Text(former, 3): opens, p.Text(current,
+				3): opens, strings.ToLower(p.Text(current, 3)): opens,
+			strings.TrimPrefix(p.Text(current, 3), "HTTPS://"): opens, "https://b.example/c/" + strings.Repeat("0", 19): "unknown_code",
 			"https://b.example/d/" + strings.Repeat("0", 19): "another text",
 		} {
-			assert.Equal(t, p.scan(text, ""), want, "%s, %s", when, text)
+			assert.Equal(t, p.scan(text, ""), want, "%s: scan of %s", when, text)
 		}
-		f, err := p.Lookup(t.Context(), codes.CodeName{URL: p.Text(old, 3)})
-		assert.True(t, err == nil && f.Batch.ID == old.ID && f.Index == 3, "%s: %+v, %v", when, f, err)
+		f, err := p.Lookup(t.Context(), codes.CodeName{URL: p.Text(former, 3)})
+		assert.True(t, err == nil && f.Batch.ID == former.ID && f.Index == 3, "%s: %+v, %v", when, f, err)
 	}
-	require.True(t, strings.HasPrefix(p.Text(old, 3), "P.URL.CN/") && strings.HasPrefix(p.Text(young, 3), "HTTPS://B.EXAMPLE/C/"),
-		"%s, %s", p.Text(old, 3), p.Text(young, 3))
-	check("at once")
+	require.True(t, strings.HasPrefix(p.Text(former, 3), "P.URL.CN/") && strings.HasPrefix(p.Text(current, 3), "HTTPS://B.EXAMPLE/C/"),
+		"%s, %s", p.Text(former, 3), p.Text(current, 3))
+	check("before a restart")
 	p.close()
 	p.open()
-	check("back under the first prefix")
+	check("under the first prefix after a restart")
 	p.Prefix = "C.EXAMPLE/"
 	check("under a third prefix")
-	// Without --dev and --code-prefix nothing new is given out, and all that was printed opens.
+	// Without --dev and --code-prefix no new codes are issued; printed texts open.
 	p.Prefix, p.Closed = codes.DefaultPrefix, true
 	check("closed")
 	p.close()
 	p.open()
 	p.Closed = true
-	check("closed after a start")
+	check("closed after a restart")
 }
 
-// FuzzScanCode: among all scanned texts, only printed texts open a page.
+// FuzzScanCode verifies that among all scanned texts only printed texts of active codes open a page.
 func FuzzScanCode(f *testing.F) {
-	p := newPlant(f)
+	p := newFixture(f)
 	shop, _ := p.account("shop")
 	account := func(appid string) (accounts.Account, bool) { return shop, appid == "shop" }
-	old := p.apply("old", 10_000)
-	p.activate(old, 0, 4_999)
+	former := p.apply("former", 10_000)
+	p.activate(former, 0, 4_999)
 	p.Prefix = "HTTP://B.EXAMPLE/"
-	young := p.apply("young", 20_000)
-	p.activate(young, 10, 10)
+	current := p.apply("current", 20_000)
+	p.activate(current, 10, 10)
 	prefixes := []string{codes.DefaultPrefix, p.Prefix}
 	for _, text := range []string{
-		p.Text(old, 0), p.Text(old, 9_999), p.Text(young, 10), strings.ToLower(p.Text(young, 11)), p.Code(old, 7),
-		swapped(p.Text(old, 1), 15), "https://" + p.Text(old, 5),
-		"P.URL.CN/0P$M%LZ4LHSVSDCR2L2", "http://p.url.cn/%30%24%25%2f%2e%2e", "P.URL.CN/../" + p.Text(old, 0), "\xff", "P.URL.CN/\x00",
-		"https://shop.example/", p.Text(old, 3) + "?x",
+		p.Text(former, 0), p.Text(former, 9_999), p.Text(current, 10), strings.ToLower(p.Text(current, 11)), p.Code(former, 7),
+		replaceChar(p.Text(former, 1), 15), "https://" + p.Text(former, 5),
+		"P.URL.CN/0P$M%LZ4LHSVSDCR2L2", "http://p.url.cn/%30%24%25%2f%2e%2e", "P.URL.CN/../" + p.Text(former, 0), "\xff", "P.URL.CN/\x00",
+		"https://shop.example/", p.Text(former, 3) + "?x",
 	} {
 		f.Add(text, "dev")
 	}
 	f.Fuzz(func(t *testing.T, text, user string) {
 		s, ok := p.Scan(text, user, account)
 		if !ok {
-			require.True(t, s.Reason == "" && s.AppID == "" && s.Batch.ID == 0, "%q is no code, but %+v", text, s)
+			require.True(t, s.Reason == "" && s.AppID == "" && s.Batch.ID == 0,
+				"Scan(%q) = %+v, want the zero value for a text that is no code", text, s)
 			return
 		}
-		require.True(t, utf8.ValidString(text), "%q is a code", text)
+		require.True(t, utf8.ValidString(text), "invalid UTF-8 %q is a code", text)
 		if s.Batch.ID == 0 {
-			require.True(t, s.Reason == codes.UnknownCode, "%q: %+v", text, s)
+			require.True(t, s.Reason == codes.UnknownCode, "Scan(%q) = %+v, want unknown_code", text, s)
 			return
 		}
 		require.True(t, s.Index >= 0 && s.Index < s.Batch.Count, "%q: index %d", text, s.Index)
 		if s.Reason == codes.SerialOnly {
-			require.True(t, strings.ToUpper(text) == p.Code(s.Batch, s.Index), "%q is taken for %s", text, p.Code(s.Batch, s.Index))
+			require.True(t, strings.ToUpper(text) == p.Code(s.Batch, s.Index), "Scan(%q) found the code %s", text, p.Code(s.Batch, s.Index))
 			return
 		}
-		// The text of the code found is the text scanned, in another spelling.
-		scanned, err := codes.ParseText(text, prefixes)
-		made, errMade := codes.ParseText(p.Text(s.Batch, s.Index), prefixes)
-		require.True(t, err == nil && errMade == nil && scanned.Symbols == made.Symbols && scanned.Version == made.Version,
-			"%q is taken for %s: %v %v", text, p.Text(s.Batch, s.Index), err, errMade)
-		active := s.Batch.ID == old.ID && s.Index <= 4_999 || s.Batch.ID == young.ID && s.Index == 10
+		// The text of the code found is another spelling of the scanned text.
+		got, err := codes.ParseText(text, prefixes)
+		require.NoError(t, err)
+		want, err := codes.ParseText(p.Text(s.Batch, s.Index), prefixes)
+		require.True(t, err == nil && got.Symbols == want.Symbols && got.Version == want.Version,
+			"Scan(%q) found %s: %v", text, p.Text(s.Batch, s.Index), err)
+		active := s.Batch.ID == former.ID && s.Index <= 4_999 || s.Batch.ID == current.ID && s.Index == 10
 		opens := s.Reason == ""
-		require.True(t, opens == active && opens == (s.AppID == "shop") && (opens || s.Reason == codes.NotActive), "%q: %+v", text, s)
+		require.True(t, opens == active && opens == (s.AppID == "shop") && (opens || s.Reason == codes.NotActive),
+			"Scan(%q) = %+v, active %t", text, s, active)
 	})
 }
 
-// Every one-character change of a valid text is refused: the redundancy is counted in permute_test.go; here through the whole look-up.
+// TestCodeScan_ForgedText verifies that the complete look-up rejects every one-character change of issued texts. permute_test.go verifies
+// the redundancy of the texts themselves.
 func TestCodeScan_ForgedText(t *testing.T) {
 	t.Parallel()
-	p := newPlant(t)
+	p := newFixture(t)
 	b := p.apply("x", 20_000_000)
 	p.activate(b, 0, b.Count-1)
 	for index := int64(0); index < b.Count; index += 1_999_993 {
@@ -234,10 +240,11 @@ func TestCodeScan_ForgedText(t *testing.T) {
 			for _, c := range codes.Alphabet {
 				forged := text[:i] + string(c) + text[i+1:]
 				got := p.scan(forged, "")
-				require.True(t, forged == text || got == "unknown_code", "%s beside %s: %s", forged, text, got)
+				require.True(t, forged == text || got == "unknown_code", "scan of %s, forged from %s, = %s, want unknown_code", forged,
+					text, got)
 			}
 		}
 	}
 	prefixes := p.Memory.Prefixes(codes.DefaultPrefix)
-	assert.True(t, slices.Equal(prefixes, []string{codes.DefaultPrefix}), "%v", prefixes)
+	assert.True(t, slices.Equal(prefixes, []string{codes.DefaultPrefix}), "Prefixes() = %v, want the default", prefixes)
 }

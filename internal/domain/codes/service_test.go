@@ -3,9 +3,9 @@ package codes_test
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -24,8 +24,8 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/storetest"
 )
 
-// plant is a Press on the real store, with a clock that a test moves.
-type plant struct {
+// fixture is a Service on a real store with a clock that the test advances.
+type fixture struct {
 	*codes.Service
 	t       testing.TB
 	dir     string
@@ -34,49 +34,39 @@ type plant struct {
 	owner   accounts.Account
 	binding codes.Binding
 
-	mu sync.Mutex
-	at time.Time
+	mu   sync.Mutex
+	time time.Time
 }
 
-func (p *plant) now() time.Time {
+func (p *fixture) now() time.Time {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.at
+	return p.time
 }
 
-func (p *plant) advance(d time.Duration) {
+func (p *fixture) advance(d time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.at = p.at.Add(d)
+	p.time = p.time.Add(d)
 }
 
 func secret(first byte) []byte { return bytes.Repeat([]byte{first}, 32) }
 
-type lockedReader struct {
-	mu     sync.Mutex
-	source *rand.ChaCha8
-}
-
-func (r *lockedReader) Read(b []byte) (int, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.source.Read(b)
-}
-
-// newPlant has a service account svc with the feature, a Mini Program shop with all versions, and codes from the counter 0.
-func newPlant(t testing.TB) *plant {
+// newFixture returns a Service with the service account svc, which has the feature, and the Mini Program shop, which has all versions.
+// The first code has the counter 0.
+func newFixture(t testing.TB) *fixture {
 	t.Helper()
-	p := &plant{t: t, dir: storetest.Folder(t), at: time.Date(2026, 1, 15, 2, 0, 0, 0, time.UTC),
+	p := &fixture{t: t, dir: storetest.Folder(t), time: time.Date(2026, 1, 15, 2, 0, 0, 0, time.UTC),
 		binding: codes.Binding{ActivityName: "a", ProductBrand: "b", ProductTitle: "t", ProductCode: "6901234567892", WxaAppID: "shop",
 			WxaPath: "pages/index/index"}}
 	p.open()
 	t.Cleanup(func() { p.close() })
 	svc := accounts.Account{AppID: "svc", Kind: accounts.ServiceAccount, Subject: accounts.Company, Certified: true,
-		Features: []string{codes.Feature}, JumpOpen: true, CreatedAt: p.at}
-	shop := accounts.Account{AppID: "shop", Kind: accounts.MiniProgram, Subject: accounts.Company, JumpOpen: true, CreatedAt: p.at,
+		Features: []string{codes.Feature}, JumpOpen: true, CreatedAt: p.time}
+	shop := accounts.Account{AppID: "shop", Kind: accounts.MiniProgram, Subject: accounts.Company, JumpOpen: true, CreatedAt: p.time,
 		Versions: []accounts.Version{accounts.Release, accounts.Trial, accounts.Development},
 		Members:  map[string]accounts.Role{"dev": accounts.Developer, "tri": accounts.TrialUser, "adm": accounts.Admin}}
-	bare := accounts.Account{AppID: "bare", Kind: accounts.MiniProgram, Subject: accounts.Company, CreatedAt: p.at}
+	bare := accounts.Account{AppID: "bare", Kind: accounts.MiniProgram, Subject: accounts.Company, CreatedAt: p.time}
 	other := svc
 	other.AppID = "other"
 	require.NoError(t, p.store.UpdateAccounts(t.Context(), func(tx accounts.Tx) error {
@@ -87,74 +77,81 @@ func newPlant(t testing.TB) *plant {
 	return p
 }
 
-// visit scans a code as a user and returns the ticket.
-func (p *plant) visit(f codes.Found, user string) (string, error) {
+// issueTicket scans a code as user and returns the ticket.
+func (p *fixture) issueTicket(f codes.Found, user string) string {
+	p.t.Helper()
 	r, err := p.writer.Enqueue(p.t.Context(), codes.CodeScan{Found: f, Scan: "s", At: p.now(), UserHash: "h",
 		Namespace: "default", User: user})
-	if err != nil {
-		return "", err
-	}
-	return r.Wait(p.t.Context())
+	require.NoError(p.t, err)
+	ticket, err := r.Wait(p.t.Context())
+	require.NoError(p.t, err)
+	return ticket
 }
 
-func (p *plant) open() {
+func (p *fixture) open() {
 	p.t.Helper()
 	s, err := store.Open(context.Background(), store.Target{Dir: p.dir})
 	require.NoError(p.t, err)
-	key, err := sealer.NewKey(secret(9))
-	require.NoError(p.t, err)
-	code, err := codes.NewCodeKey(secret(1))
-	require.NoError(p.t, err)
-	text, err := codes.NewTextKey(secret(2))
-	require.NoError(p.t, err)
+	key, keyErr := sealer.NewKey(secret(9))
+	code, codeErr := codes.NewCodeKey(secret(1))
+	text, textErr := codes.NewTextKey(secret(2))
+	require.NoError(p.t, errors.Join(keyErr, codeErr, textErr))
 	p.store = s
 	p.Service = &codes.Service{Store: s, Memory: codes.NewMemory(s), Vault: key, OpenIDs: accounts.NewOpenIDs(secret(3)), Now: p.now,
 		Keys:     codes.Keys{Code: code, Text: map[byte]*codes.TextKey{codes.FirstVersion: text}, Current: codes.FirstVersion},
-		Settings: settings.NewLive(settings.Defaults()), Random: &lockedReader{source: rand.NewChaCha8([32]byte{1})},
+		Settings: settings.NewLive(settings.Defaults()), Random: rand.Reader,
 		Prefix: codes.DefaultPrefix}
 	p.writer = codes.NewTicketWriter(p.Service)
 	p.Changed = func(ctx context.Context, id int64) { assert.NoError(p.t, p.Memory.Changed(ctx, id)) }
 	require.NoError(p.t, p.Memory.Load(context.Background()))
 }
 
-func (p *plant) close() {
+func (p *fixture) close() {
 	p.t.Helper()
 	assert.NoError(p.t, p.store.Close())
 }
 
-func (p *plant) set(change func(*settings.Settings)) {
+// allowOverlap lets activations overlap.
+func (p *fixture) allowOverlap() {
 	s := p.Settings.Get()
-	change(&s)
+	s.Behaviours = settings.Overrides{"codes.activate.overlap_taken": settings.Allow}
 	p.Settings.Set(s)
 }
 
-func (p *plant) apply(isv string, count int64) codes.Batch {
+// reloadMemory returns a new Memory with the contents of the store.
+func (p *fixture) reloadMemory() *codes.Memory {
+	p.t.Helper()
+	m := codes.NewMemory(p.Store)
+	require.NoError(p.t, m.Load(p.t.Context()))
+	return m
+}
+
+func (p *fixture) apply(isv string, count int64) codes.Batch {
 	p.t.Helper()
 	b, err := p.Apply(p.t.Context(), p.owner, codes.Application{ISV: isv, Count: count})
 	require.NoError(p.t, err)
 	return b
 }
 
-func (p *plant) activate(b codes.Batch, from, to int64) {
+func (p *fixture) activate(b codes.Batch, from, to int64) {
 	p.t.Helper()
 	require.NoError(p.t, p.Activate(accounts.WithActor(p.t.Context(), accounts.Actor{ActorID: p.owner.AppID, RID: "rid"}), p.owner,
 		codes.Activation{Batch: b.ID, Range: codes.Range{From: from, To: to}, Binding: p.binding}))
 }
 
-var race = dbtest.Race
-
-func wantCode(t testing.TB, what string, err error, want *errcode.Code, detail string) {
+// assertCode fails the test unless err has the error code want and a text that contains detail.
+func assertCode(t testing.TB, name string, err error, want *errcode.Code, detail string) {
 	t.Helper()
 	code, got := errcode.FromError(err)
-	assert.True(t, code == want && strings.Contains(got, detail), "%s: %v %q, want %v %q", what, code, got, want, detail)
+	assert.True(t, code == want && strings.Contains(got, detail), "%s: %v %q, want %v %q", name, code, got, want, detail)
 }
 
-// A code is issued once: blocks that many ask for at once are disjoint, and so are the codes in them.
+// TestApply_ConcurrentBlocksDisjoint verifies that concurrent applications get consecutive blocks and that each code is issued once.
 func TestApply_ConcurrentBlocksDisjoint(t *testing.T) {
 	t.Parallel()
-	p := newPlant(t)
+	p := newFixture(t)
 	list := make([]codes.Batch, 40)
-	for _, err := range race(len(list), func(i int) (err error) {
+	for _, err := range dbtest.Race(len(list), func(i int) (err error) {
 		list[i], err = p.Apply(t.Context(), p.owner, codes.Application{ISV: fmt.Sprint(i), Count: int64(1+i%3) * 10_000})
 		return err
 	}) {
@@ -164,11 +161,11 @@ func TestApply_ConcurrentBlocksDisjoint(t *testing.T) {
 	next := uint64(0)
 	seen := map[string]bool{}
 	for _, b := range list {
-		assert.True(t, b.Start == next, "batch %d begins at %d, want %d: blocks follow each other", b.ID, b.Start, next)
+		assert.True(t, b.Start == next, "batch %d begins at %d, want %d, the end of the block before", b.ID, b.Start, next)
 		next = b.Start + uint64(b.Count)
 		for _, i := range []int64{0, 1, b.Count - 1} {
 			for _, text := range []string{p.Code(b, i), p.Text(b, i)} {
-				assert.True(t, !seen[text], "%s was issued twice", text)
+				assert.True(t, !seen[text], "%s was issued twice, want once", text)
 				seen[text] = true
 			}
 		}
@@ -177,42 +174,43 @@ func TestApply_ConcurrentBlocksDisjoint(t *testing.T) {
 
 func TestApply_IdempotentOrderNumber(t *testing.T) {
 	t.Parallel()
-	p := newPlant(t)
+	p := newFixture(t)
 	ids := make([]int64, 32)
-	for _, err := range race(len(ids), func(i int) error {
+	for _, err := range dbtest.Race(len(ids), func(i int) error {
 		b, err := p.Apply(t.Context(), p.owner, codes.Application{ISV: "same", Count: 10_000})
 		ids[i] = b.ID
 		return err
 	}) {
 		require.NoError(t, err)
 	}
-	assert.True(t, len(slices.Compact(ids)) == 1 && len(p.Memory.Batches()) == 1, "one number made the applications %v", ids)
+	assert.True(t, len(slices.Compact(ids)) == 1 && len(p.Memory.Batches()) == 1, "one order number created the applications %v, want one",
+		ids)
 	_, err := p.Apply(t.Context(), p.owner, codes.Application{ISV: "same", Count: 20_000})
-	wantCode(t, "another count", err, errcode.ApplicationExists, fmt.Sprintf("is application %d with 10000 codes, not 20000", ids[0]))
+	assertCode(t, "another count", err, errcode.ApplicationExists, fmt.Sprintf("is application %d with 10000 codes, not 20000", ids[0]))
 	b := p.Memory.Batches()
-	assert.True(t, len(b) == 1 && b[0].Count == 10_000, "another count: %+v", b)
+	assert.True(t, len(b) == 1 && b[0].Count == 10_000, "batches after another count: %+v, want one of 10000 codes", b)
 	other := p.owner
 	other.AppID = "other"
 	if b, err := p.Apply(t.Context(), other, codes.Application{ISV: "same", Count: 10_000}); err != nil || b.ID == ids[0] {
-		t.Errorf("another account's number: %+v, %v", b, err)
+		t.Errorf("same order number of another account: %+v, %v, want a new application", b, err)
 	}
 }
 
 func TestApply_SpaceExhausted(t *testing.T) {
 	t.Parallel()
-	p := newPlant(t)
+	p := newFixture(t)
 	p.Floor = codes.Space - 15_000
 	last := p.apply("last", 10_000)
 	_, err := p.Apply(t.Context(), p.owner, codes.Application{ISV: "too much", Count: 10_000})
-	assert.True(t, err != nil && strings.Contains(err.Error(), "exhausted"), "%v", err)
+	assert.True(t, err != nil && strings.Contains(err.Error(), "exhausted"), "application beyond the space: %v, want exhausted", err)
 	f, err := p.Lookup(t.Context(), codes.CodeName{URL: p.Text(last, 9_999)})
-	assert.True(t, err == nil && f.Index == 9_999, "%+v, %v", f, err)
+	assert.True(t, err == nil && f.Index == 9_999, "last code: %+v, %v, want index 9999", f, err)
 }
 
 // Contract: marketcode 7; design 8.
 func TestApply_AccountEligibility(t *testing.T) {
 	t.Parallel()
-	p := newPlant(t)
+	p := newFixture(t)
 	b := p.apply("x", 10_000)
 	for name, change := range map[string]func(*accounts.Account){
 		"no feature":             func(a *accounts.Account) { a.Features = nil },
@@ -224,52 +222,51 @@ func TestApply_AccountEligibility(t *testing.T) {
 		call := p.owner
 		change(&call)
 		_, err := p.Apply(t.Context(), call, codes.Application{})
-		wantCode(t, name+" applies", err, errcode.Unauthorized, "svc")
+		assertCode(t, name+" applies", err, errcode.Unauthorized, "svc")
 		_, err = p.Query(t.Context(), call, codes.BatchKey{ID: b.ID})
-		wantCode(t, name+" queries", err, errcode.Unauthorized, "svc")
+		assertCode(t, name+" queries", err, errcode.Unauthorized, "svc")
 		_, _, err = p.Package(t.Context(), call, b.ID, codes.Range{})
-		wantCode(t, name+" downloads", err, errcode.Unauthorized, "svc")
-		wantCode(t, name+" activates", p.Activate(t.Context(), call, codes.Activation{Batch: b.ID}), errcode.Unauthorized, "svc")
+		assertCode(t, name+" downloads", err, errcode.Unauthorized, "svc")
+		assertCode(t, name+" activates", p.Activate(t.Context(), call, codes.Activation{Batch: b.ID}), errcode.Unauthorized, "svc")
 		_, err = p.Get(t.Context(), call, codes.CodeName{ID: b.ID, HasIndex: true})
-		wantCode(t, name+" looks", err, errcode.Unauthorized, "svc")
+		assertCode(t, name+" gets a code", err, errcode.Unauthorized, "svc")
 		_, err = p.Exchange(t.Context(), call, "", "")
-		wantCode(t, name+" trades", err, errcode.Unauthorized, "svc")
+		assertCode(t, name+" exchanges a ticket", err, errcode.Unauthorized, "svc")
 	}
 	p.Closed = true
 	_, err := p.Apply(t.Context(), p.owner, codes.Application{ISV: "y", Count: 10_000})
-	wantCode(t, "without a prefix", err, errcode.Unauthorized, "--code-prefix")
+	assertCode(t, "without a prefix", err, errcode.Unauthorized, "--code-prefix")
 }
 
-// Of another account's batch nothing is told but that it is another's.
+// TestBatch_ForeignAccount verifies that a call for another account's batch discloses only that the batch belongs to another account.
 func TestBatch_ForeignAccount(t *testing.T) {
 	t.Parallel()
-	p := newPlant(t)
+	p := newFixture(t)
 	b := p.apply("x", 10_000)
 	other := p.owner
 	other.AppID = "other"
 	for name, code := range map[string]codes.CodeName{
-		"by index": {ID: b.ID, HasIndex: true}, "without an index": {ID: b.ID}, "behind the end": {ID: b.ID, Index: 10_000, HasIndex: true},
+		"by index": {ID: b.ID, HasIndex: true}, "without an index": {ID: b.ID}, "after the end": {ID: b.ID, Index: 10_000, HasIndex: true},
 		"by code": {Code: p.Code(b, 0)}, "by text": {URL: p.Text(b, 0)}, "by text, with a wrong id": {URL: p.Text(b, 0), ID: 7},
 	} {
 		_, err := p.Get(t.Context(), other, code)
-		wantCode(t, name, err, errcode.NotOwnApplication, "another account's")
+		assertCode(t, name, err, errcode.NotOwnApplication, "another account's")
 	}
 	_, err := p.Get(t.Context(), other, codes.CodeName{ID: b.ID + 1})
-	wantCode(t, "unknown", err, errcode.NoApplication, "")
+	assertCode(t, "unknown", err, errcode.NoApplication, "")
 	_, err = p.Query(t.Context(), other, codes.BatchKey{ISV: "x"})
-	wantCode(t, "by the other's order number", err, errcode.NoApplication, "")
+	assertCode(t, "by the other's order number", err, errcode.NoApplication, "")
 }
 
-// An acknowledged ticket, activation and batch are in the database.
+// TestPress_DurableAfterReopen reopens the store and verifies that acknowledged tickets, login codes, activations and batches survive, and
+// that CheckKeys rejects other or missing keys.
 func TestPress_DurableAfterReopen(t *testing.T) {
 	t.Parallel()
-	p := newPlant(t)
+	p := newFixture(t)
 	b := p.apply("x", 10_000)
 	p.activate(b, 0, 200)
-	f, err := p.Lookup(t.Context(), codes.CodeName{ID: b.ID, Index: 7, HasIndex: true})
-	require.NoError(t, err)
-	ticket, err := p.visit(f, "u-1")
-	require.NoError(t, err)
+	f := p.lookup(b, 7)
+	ticket := p.issueTicket(f, "u-1")
 	login, err := p.Login(t.Context(), "shop", "default", "u-1")
 	require.NoError(t, err)
 	p.close()
@@ -278,94 +275,90 @@ func TestPress_DurableAfterReopen(t *testing.T) {
 	for _, openid := range []string{p.OpenIDs.OpenID("default", "svc", "u-1"), p.OpenIDs.OpenID("default", "shop", "u-1")} {
 		got, err := p.Exchange(t.Context(), p.owner, openid, ticket)
 		assert.True(t, err == nil && got.Code == f.Code && got.State.Activation.Binding == p.binding &&
-			got.State.Activation.Codes.Bounds() == (codes.Range{From: 0, To: 200}), "%+v, %v", got, err)
+			got.State.Activation.Codes.Bounds() == (codes.Range{From: 0, To: 200}), "ticket after reopening: %+v, %v", got, err)
 	}
 	openid, err := p.ExchangeLoginCode(t.Context(), "shop", login)
-	assert.True(t, err == nil && openid.OpenID == p.OpenIDs.OpenID("default", "shop", "u-1"), "%s, %v", openid.OpenID, err)
-	assert.Equal(t, p.apply("y", 10_000).Start, 10_000, "the next block begins at")
-	// With other keys the server must not start.
+	assert.True(t, err == nil && openid.OpenID == p.OpenIDs.OpenID("default", "shop", "u-1"), "login code after reopening: %s, %v",
+		openid.OpenID, err)
+	assert.Equal(t, p.apply("y", 10_000).Start, 10_000, "start of the next block")
+	// A server with other keys must not start.
 	other, err := codes.NewCodeKey(secret(4))
 	require.NoError(t, err)
 	keys := p.Keys
 	p.Keys.Code = other
 	err = p.CheckKeys(t.Context())
-	assert.True(t, err != nil && strings.Contains(err.Error(), "other code keys"), "another key: %v", err)
+	assert.True(t, err != nil && strings.Contains(err.Error(), "other code keys"), "CheckKeys with another code key = %v", err)
 	p.Keys = keys
 	p.Keys.Text = nil
 	err = p.CheckKeys(t.Context())
-	assert.True(t, err != nil && strings.Contains(err.Error(), "missing"), "no key: %v", err)
+	assert.True(t, err != nil && strings.Contains(err.Error(), "missing"), "CheckKeys without text keys = %v", err)
 }
 
-// Of 32 trades of one js_code one wins.
+// TestJSCodeTrade_ConcurrentOnce verifies that one of 32 concurrent exchanges of a js_code succeeds.
 func TestJSCodeTrade_ConcurrentOnce(t *testing.T) {
 	t.Parallel()
-	p := newPlant(t)
+	p := newFixture(t)
 	code, err := p.Login(t.Context(), "shop", "default", "u-1")
 	require.NoError(t, err)
-	won := 0
-	for _, err := range race(32, func(int) error { _, err := p.ExchangeLoginCode(t.Context(), "shop", code); return err }) {
+	succeeded := 0
+	for _, err := range dbtest.Race(32, func(int) error { _, err := p.ExchangeLoginCode(t.Context(), "shop", code); return err }) {
 		if err == nil {
-			won++
+			succeeded++
 		} else {
-			wantCode(t, "a later trade", err, errcode.LoginCodeUsed, "")
+			assertCode(t, "a later exchange", err, errcode.LoginCodeUsed, "")
 		}
 	}
-	assert.Equal(t, won, 1, "trades won")
+	assert.Equal(t, succeeded, 1, "successful exchanges")
 }
 
-// An expired ticket is forgotten a day later, not before: an old ticket and a made up one answer the same.
+// TestTicketPurge_OneDayAfterExpiry verifies that an expired ticket is deleted one day after its expiry and no earlier, and that an
+// exchange of it returns the same error as one of an invalid ticket.
 func TestTicketPurge_OneDayAfterExpiry(t *testing.T) {
 	t.Parallel()
-	p := newPlant(t)
+	p := newFixture(t)
 	b := p.apply("x", 10_000)
 	p.activate(b, 0, 9)
-	f, err := p.Lookup(t.Context(), codes.CodeName{ID: b.ID, HasIndex: true})
-	require.NoError(t, err)
-	scan := func() string {
-		text, err := p.visit(f, "u")
-		require.NoError(t, err)
-		return text
-	}
+	f := p.lookup(b, 0)
 	openid := p.OpenIDs.OpenID("default", "svc", "u")
-	kept := func(text string) bool {
+	exists := func(text string) bool {
 		err := p.Store.ViewCodes(t.Context(), func(tx codes.Tx) error {
 			_, err := tx.Ticket(t.Context(), p.Vault.Hash("code_ticket", text))
 			return err
 		})
-		require.True(t, err == nil || errors.Is(err, codes.ErrNoTicket), "%v", err)
+		require.True(t, err == nil || errors.Is(err, codes.ErrNoTicket), "Ticket: %v, want nil or ErrNoTicket", err)
 		return err == nil
 	}
-	first := scan()
+	first := p.issueTicket(f, "u")
 	p.advance(30*time.Minute - time.Millisecond)
-	assert.NoErrorf(t, assert.ErrorOf(p.Exchange(t.Context(), p.owner, openid, first)), "a moment before the end")
+	assert.NoErrorf(t, assert.ErrorOf(p.Exchange(t.Context(), p.owner, openid, first)), "one millisecond before the expiry")
 	p.advance(time.Millisecond)
-	_, err = p.Exchange(t.Context(), p.owner, openid, first)
-	wantCode(t, "30 minutes", err, errcode.InvalidArgs, "无效的code_ticket或与openid不对应")
+	_, err := p.Exchange(t.Context(), p.owner, openid, first)
+	assertCode(t, "30 minutes", err, errcode.InvalidArgs, "无效的code_ticket或与openid不对应")
 	p.advance(24 * time.Hour)
-	scan()
-	assert.True(t, kept(first), "forgotten within a day")
-	// It is looked for once a minute, not with every scan.
+	p.issueTicket(f, "u")
+	assert.True(t, exists(first), "expired ticket was deleted within a day, want it kept")
+	// Scans purge at most once a minute.
 	p.advance(time.Minute)
-	scan()
-	assert.True(t, !kept(first), "kept for ever")
+	p.issueTicket(f, "u")
+	assert.True(t, !exists(first), "expired ticket exists after a day and a minute, want it deleted")
 }
 
-// After a rest many tickets have expired. No scan removes all of them in its
-// own transaction, which has ten seconds, and none are left in the end.
+// TestTicketPurge_Incremental expires 2,500 tickets and verifies that each scan deletes a bounded number of them, because its transaction
+// is limited to ten seconds, and that later scans delete the rest.
 func TestTicketPurge_Incremental(t *testing.T) {
 	t.Parallel()
-	p := newPlant(t)
+	p := newFixture(t)
 	b := p.apply("x", 10_000)
 	p.activate(b, 0, 9)
-	f := p.found(b, 0)
-	require.NoError(t, assert.ErrorOf(p.visit(f, "u")))
+	f := p.lookup(b, 0)
+	p.issueTicket(f, "u")
 	old := make([]codes.Ticket, 2_500)
 	for i := range old {
 		old[i] = codes.Ticket{Hash: fmt.Sprintf("%064x", i), Batch: b.ID, OwnerID: "o", AppID: "shop", AppUserID: "u", ScannedAt: p.now(),
 			ExpiresAt: p.now()}
 	}
 	require.NoError(t, p.Store.UpdateCodes(t.Context(), func(tx codes.Tx) error { return tx.PutTickets(t.Context(), old) }))
-	left := func() (n int) {
+	count := func() (n int) {
 		require.NoError(t, p.Store.ViewCodes(t.Context(), func(tx codes.Tx) error {
 			n = 0
 			for _, k := range old {
@@ -382,9 +375,9 @@ func TestTicketPurge_Incremental(t *testing.T) {
 	}
 	p.advance(30 * time.Hour)
 	for n, want := range []int{2_500 - 1_024 + 1, 2_500 - 2*1_024 + 1, 0} {
-		require.NoError(t, assert.ErrorOf(p.visit(f, "u")))
-		// The one of the first scan goes with them, whichever is first.
-		got := left()
-		assert.True(t, got <= want && got >= want-1, "after scan %d: %d are left, want %d", n+1, got, want)
+		p.issueTicket(f, "u")
+		// The ticket of the first scan is deleted too, at any position.
+		got := count()
+		assert.True(t, got <= want && got >= want-1, "after scan %d: %d tickets remain, want %d", n+1, got, want)
 	}
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/testtable"
 )
 
-// filledTemplates are templates as an application keeps them.
+// filledTemplates are templates as an application stores them.
 var filledTemplates = []string{
 	"https://id.brand.example/01/09506000134352/21/{serial}?98={secret}",
 	"(01)09506000134352(21){serial}(98){secret}",
@@ -27,11 +27,11 @@ var filledTemplates = []string{
 	"https://id.brand.example/01/09506000134352/21/{number:0000042000}?98={secret}",
 }
 
-func parsed(t testing.TB, text string) Template {
+func mustParseTemplate(t testing.TB, text string) Template {
 	t.Helper()
-	one, err := ParseTemplate(text)
+	template, err := ParseTemplate(text)
 	require.NoError(t, err)
-	return one
+	return template
 }
 
 func templateKeys(t testing.TB) Keys {
@@ -42,28 +42,28 @@ func templateKeys(t testing.TB) Keys {
 func TestTemplateDigits_EqualReference(t *testing.T) {
 	_, key := testKeys(t)
 	for n := minDigits; n <= maxDigits; n++ {
-		slow := ff1Reference{key: testSecret(0x20), tweak: []byte{'7'}, radix: 10}
-		fast := key.digitsKey(n)
-		for _, c := range someCounters(40) {
+		reference := ff1Reference{key: testSecret(0x20), tweak: []byte{'7'}, radix: 10}
+		digitsKey := key.digitsKey(n)
+		for _, c := range sampleCounters(40) {
 			x := make([]uint16, n)
 			for i, digit := range fmt.Sprintf("%0*d", n, c) {
 				x[i] = uint16(digit - '0')
 			}
 			var want strings.Builder
-			for _, digit := range slow.encrypt(x) {
+			for _, digit := range reference.encrypt(x) {
 				fmt.Fprint(&want, digit)
 			}
-			a, b := fast.permute(c, '7')
+			a, b := digitsKey.permute(c, '7')
 			got := string(digitPair{a, b}.append(nil, n))
 			require.Equal(t, got, want.String(), "%d digits of %d", n, c)
 			pair, ok := readDigits(got)
-			back, found := fast.counter(pair.a, pair.b, '7')
-			require.True(t, ok && found && back == c, "%s reads back as %d, %t, not %d", got, back, found, c)
+			back, found := digitsKey.counter(pair.a, pair.b, '7')
+			require.True(t, ok && found && back == c, "counter of %s = %d, %t, want %d", got, back, found, c)
 		}
 	}
 }
 
-// The texts of an application stay for ever: lines may be added, never changed.
+// TestTemplateText_Golden verifies that the texts of an application never change. Lines of the file may be added, not changed.
 func TestTemplateText_Golden(t *testing.T) {
 	want, err := os.ReadFile("testdata/templates.txt")
 	require.NoError(t, err)
@@ -77,43 +77,42 @@ func TestTemplateText_Golden(t *testing.T) {
 	for _, template := range filledTemplates {
 		for _, c := range []uint64{0, 1, 155_520_000_000, Space - 1} {
 			for _, version := range []byte{FirstVersion, '$'} {
-				fmt.Fprintf(&got, "%q %d %c %q\n", template, c, version, parsed(t, template).render(keys, version, c, c%1000))
+				fmt.Fprintf(&got, "%q %d %c %q\n", template, c, version, mustParseTemplate(t, template).render(keys, version, c, c%1000))
 			}
 		}
 	}
-	assert.Equal(t, got.String(), string(want), "texts changed; they")
+	assert.Equal(t, got.String(), string(want), "texts by template")
 }
 
 func TestTemplateText_RoundTrip(t *testing.T) {
 	keys := templateKeys(t)
 	for _, template := range filledTemplates {
-		one := parsed(t, template)
-		shape := one.shape(FirstVersion)
-		for _, c := range someCounters(500) {
-			text := one.render(keys, FirstVersion, c, c%1000)
+		parsed := mustParseTemplate(t, template)
+		shape := parsed.shape(FirstVersion)
+		for _, c := range sampleCounters(500) {
+			text := parsed.render(keys, FirstVersion, c, c%1000)
 			bare := cutScheme(text)
-			require.True(t, len(text) == one.size && one.matchesLiterals(bare),
-				"%q has %d bytes of %d, or is not like its template", text, len(text), one.size)
-			back, ok := shape.counter(bare, keys)
-			require.True(t, ok && back == c, "%q reads back as %d, %t, not %d", text, back, ok, c)
-			back, ok = shape.counter(strings.ToLower(bare), keys)
-			require.True(t, ok && back == c, "%q in lower case reads back as %d, %t, not %d", text, back, ok, c)
+			require.True(t, len(text) == parsed.size && parsed.matchesLiterals(bare),
+				"%q has %d bytes, want %d, or does not match its template", text, len(text), parsed.size)
+			for _, spelling := range []string{bare, strings.ToLower(bare)} {
+				back, ok := shape.counter(spelling, keys)
+				require.True(t, ok && back == c, "counter of %q = %d, %t, want %d", spelling, back, ok, c)
+			}
 		}
 	}
 }
 
-// Of the numbers of N digits only one in 10^N / 36^9 has a counter.
+// TestTemplateDigits_ForgedRejected verifies that made-up digits are rejected: one in 10^N / 36^9 numbers of N digits has a counter.
 func TestTemplateDigits_ForgedRejected(t *testing.T) {
 	keys := templateKeys(t)
-	one := parsed(t, "{digits:36}")
-	shape := one.shape(FirstVersion)
+	shape := mustParseTemplate(t, "{digits:36}").shape(FirstVersion)
 	number := new(big.Int)
 	for i := range 100_000 {
 		number.Exp(big.NewInt(int64(i)+3), big.NewInt(22), nil)
 		text := fmt.Sprintf("%036s", number.Text(10))
 		text = text[len(text)-36:]
 		c, ok := shape.counter(text, keys)
-		require.True(t, !ok, "the made-up %s has the counter %d", text, c)
+		require.True(t, !ok, "counter of the forged %s = %d, want none", text, c)
 	}
 }
 
@@ -127,21 +126,22 @@ func TestTemplate_FillPlaceholders(t *testing.T) {
 			continue
 		}
 		bits := fmt.Sprint(TextBits(filled, 10_000))
-		assert.True(t, err == nil && filled == want && bits == c[5], "%q becomes %q (%v), %s bits, not %q, %s", text, filled, err, bits,
-			want, c[5])
+		assert.True(t, err == nil && filled == want && bits == c[5], "FillTemplate(%q) = %q, %v with %s bits, want %q with %s", text,
+			filled,
+			err, bits, want, c[5])
 	}
 }
 
 func TestTemplateText_ValidGS1(t *testing.T) {
 	keys := templateKeys(t)
 	for _, template := range filledTemplates[:2] {
-		for _, c := range someCounters(100) {
-			text := parsed(t, template).render(keys, FirstVersion, c, c%1000)
+		for _, c := range sampleCounters(100) {
+			text := mustParseTemplate(t, template).render(keys, FirstVersion, c, c%1000)
 			data, err := gs1.Parse(text)
 			require.NoErrorf(t, err, "%s", text)
 			code := keys.Code.Code(c)
 			serial, _ := data.Value("21")
-			assert.Equal(t, serial, string(code[:]), "%s has the serial", text)
+			assert.Equal(t, serial, string(code[:]), "serial of %s", text)
 		}
 	}
 }
@@ -152,17 +152,17 @@ func FuzzParseTemplate(f *testing.F) {
 	}
 	f.Add("{", uint64(0))
 	f.Fuzz(func(t *testing.T, template string, c uint64) {
-		one, err := ParseTemplate(template)
+		parsed, err := ParseTemplate(template)
 		if err != nil {
 			return
 		}
 		keys := templateKeys(t)
 		c %= Space
-		text := one.render(keys, FirstVersion, c, 0)
-		require.True(t, len(text) == one.size && utf8.ValidString(text), "%q gives %q, %d bytes", template, text, one.size)
-		if back, ok := one.shape(FirstVersion).counter(cutScheme(text), keys); !ok || back != c || !one.matchesLiterals(cutScheme(text)) {
-			t.Fatalf("%q of %q reads back as %d, %t, not %d", text, template, back, ok, c)
-		}
+		text := parsed.render(keys, FirstVersion, c, 0)
+		require.True(t, len(text) == parsed.size && utf8.ValidString(text), "%q renders as %q, want %d bytes", template, text, parsed.size)
+		back, ok := parsed.shape(FirstVersion).counter(cutScheme(text), keys)
+		require.True(t, ok && back == c && parsed.matchesLiterals(cutScheme(text)),
+			"counter of %q by %q = %d, %t, want %d", text, template, back, ok, c)
 	})
 }
 
@@ -170,21 +170,21 @@ func FuzzReadTextByTemplate(f *testing.F) {
 	keys := templateKeys(f)
 	var templates []Template
 	for _, template := range filledTemplates {
-		templates = append(templates, parsed(f, template))
+		templates = append(templates, mustParseTemplate(f, template))
 		f.Add(templates[len(templates)-1].render(keys, FirstVersion, 7, 7))
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		for _, one := range templates {
-			c, ok := one.shape(FirstVersion).counter(cutScheme(text), keys)
-			if made := one.render(keys, FirstVersion, c%Space, 0); ok && len(cutScheme(made)) != len(cutScheme(text)) {
-				t.Fatalf("%q was read as %d of %q, whose text is %q", text, c, one, made)
+		for _, template := range templates {
+			c, ok := template.shape(FirstVersion).counter(cutScheme(text), keys)
+			if printed := template.render(keys, FirstVersion, c%Space, 0); ok && len(cutScheme(printed)) != len(cutScheme(text)) {
+				t.Fatalf("%q was read as %d of %q, which prints %q", text, c, template, printed)
 			}
-			one.matchesLiterals(cutScheme(text))
+			template.matchesLiterals(cutScheme(text))
 		}
 	})
 }
 
-// Links of many GTINs are one: the files of app links have room for some thousand lines.
+// TestTemplate_LinkPattern verifies that links with different GTINs have one pattern, because files of app links hold a few thousand lines.
 func TestTemplate_LinkPattern(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]Link{
@@ -204,37 +204,36 @@ func TestTemplate_LinkPattern(t *testing.T) {
 		p, err := ParseTemplate(text)
 		require.NoError(t, err)
 		got, ok := p.link()
-		assert.True(t, got == want && ok == (want != Link{}), "%q is %+v, %t", text, got, ok)
+		assert.True(t, got == want && ok == (want != Link{}), "link of %q = %+v, %t, want %+v", text, got, ok, want)
 	}
 }
 
-// Serial numbers of the brand's own run from that of the first code on; an application that has more codes than numbers is refused.
+// TestTemplate_CustomSerialNumbers verifies that custom serial numbers are consecutive from the number of the first code on, and that an
+// application with more codes than numbers is rejected.
 func TestTemplate_CustomSerialNumbers(t *testing.T) {
 	t.Parallel()
-	p := importPress(t)
-	tried := map[string]int64{"{number:089999}{secret}": 10_001, "{number:999999}{digits:20}": 2, "{number:0}{secret}": 11}
-	for text, count := range tried {
+	p := newImportService(t)
+	counts := map[string]int64{"{number:089999}{secret}": 10_001, "{number:999999}{digits:20}": 2, "{number:0}{secret}": 11}
+	for text, count := range counts {
 		_, err := p.FillTemplate(TemplateOrder{Text: text, Count: count})
-		assert.True(t, err != nil == (text != "{number:089999}{secret}"), "%q for %d codes: %v", text, count, err)
+		assert.True(t, err != nil == (text != "{number:089999}{secret}"), "FillTemplate(%q) for %d codes: %v", text, count, err)
 		filled, err := p.FillTemplate(TemplateOrder{Text: text, Count: 1})
-		assert.True(t, err == nil && filled == text, "%q for one code: %q, %v", text, filled, err)
+		assert.True(t, err == nil && filled == text, "FillTemplate(%q) for one code = %q, %v", text, filled, err)
 	}
-	one := parsed(t, "{number:089999}{secret}")
-	text := one.render(templateKeys(t), FirstVersion, 7, 10_000)
-	assert.True(t, strings.HasPrefix(text, "099999"), "the number of index 10000 stands in %q", text)
+	text := mustParseTemplate(t, "{number:089999}{secret}").render(templateKeys(t), FirstVersion, 7, 10_000)
+	assert.True(t, strings.HasPrefix(text, "099999"), "text of index 10000 = %q, want the number 099999", text)
 }
 
-// What a camera reads is a text as it is printed, or none: read once more it is the same. The index finds a text where one of its
-// templates does.
+// FuzzReading verifies that PrintedForm is idempotent, and that the index finds a text if and only if one of its templates matches it.
 func FuzzReading(f *testing.F) {
 	keys := templateKeys(f)
 	var templates []Template
 	var index templateIndex
 	for i, template := range filledTemplates {
-		one := parsed(f, template)
-		templates = append(templates, one)
+		parsed := mustParseTemplate(f, template)
+		templates = append(templates, parsed)
 		index = index.add(Batch{Template: template, Version: FirstVersion, Imported: i%2 == 0})
-		text := one.render(keys, FirstVersion, 7, 7)
+		text := parsed.render(keys, FirstVersion, 7, 7)
 		f.Add(text)
 		f.Add("http://" + strings.ToLower(rowEscaper.Replace(cutScheme(text))))
 		if data, err := gs1.Parse(text); err == nil && !data.Key.IsZero() {
@@ -243,21 +242,23 @@ func FuzzReading(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		for _, one := range templates {
-			printed, ok := one.PrintedForm(text)
-			if again, same := one.PrintedForm(printed); ok && (!same || again != printed || len(printed) != one.size) {
-				t.Fatalf("%q is read as %q, which is read as %q", text, printed, again)
+		for _, template := range templates {
+			printed, ok := template.PrintedForm(text)
+			if repeated, repeatedOK := template.PrintedForm(printed); ok &&
+				(!repeatedOK || repeated != printed || len(printed) != template.size) {
+				t.Fatalf("%q is read as %q, which is read as %q", text, printed, repeated)
 			}
-			end, is := one.TrimRead(text)
-			require.True(t, !is || len(end) == one.bareSize(), "%q ends with %q", text, end)
+			suffix, ok := template.TrimRead(text)
+			require.True(t, !ok || len(suffix) == template.bareSize(), "TrimRead(%q) = %q, want %d bytes", text, suffix,
+				template.bareSize())
 		}
 		bare := cutScheme(text)
-		like := slices.ContainsFunc(templates, func(one Template) bool { return one.matchesLiterals(bare) })
-		found := slices.ContainsFunc(index.groups, func(w *templateGroup) bool {
-			one, is := w.find(bare)
-			require.True(t, !is || one.matchesLiterals(bare), "%q is found as one of %q", bare, one)
-			return is
+		matches := slices.ContainsFunc(templates, func(template Template) bool { return template.matchesLiterals(bare) })
+		found := slices.ContainsFunc(index.groups, func(group *templateGroup) bool {
+			template, ok := group.find(bare)
+			require.True(t, !ok || template.matchesLiterals(bare), "%q is found by the template %q, which does not match", bare, template)
+			return ok
 		})
-		require.True(t, like == found, "%q is like a template: %t, and found: %t", bare, like, found)
+		require.Equal(t, found, matches, "index finds %q", bare)
 	})
 }

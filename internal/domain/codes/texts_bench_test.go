@@ -11,11 +11,11 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// BenchmarkScan is what it costs to decide a text, on a server whose applications have no templates, and on one with a thousand: a text of
-// the server's own, a text by template, and a link that is no code. Decision 68 has the numbers.
+// BenchmarkScan measures the scan of a text in the server's format, of a text by template, and of a link that is no code, with no and with
+// a thousand templates. Decision 68 has the results.
 func BenchmarkScan(b *testing.B) {
 	for _, templates := range []int{0, 1000} {
-		p := manyTemplates(b, templates)
+		p := newTemplateService(b, templates)
 		texts := map[string]string{"own": p.Text(p.batchAt(0), 7), "link": "https://shop.example/table/12?from=scan&desk=77&x=" +
 			strings.Repeat("y", 20)}
 		if templates > 0 {
@@ -23,35 +23,34 @@ func BenchmarkScan(b *testing.B) {
 		}
 		for name, text := range texts {
 			b.Run(fmt.Sprintf("%s,templates=%d", name, templates), func(b *testing.B) {
-				nobody := func(string) (accounts.Account, bool) { return accounts.Account{}, false }
-				if _, ok := p.Scan(text, "", nobody); ok != (name != "link") {
-					b.Fatalf("%q is a code: %t", text, ok)
+				if _, ok := p.Scan(text, "", noAccount); ok != (name != "link") {
+					b.Fatalf("%q is a code: %t, want %t", text, ok, name != "link")
 				}
 				b.ReportAllocs()
 				for b.Loop() {
 					p.MayBeCode(text)
-					p.Scan(text, "", nobody)
+					p.Scan(text, "", noAccount)
 				}
 			})
 		}
 	}
 }
 
-// What a thousand templates cost texts that are by none of them is said by no clock here: nothing is allocated, and each is found by one
-// look, not by a thousand.
+// TestTemplateLookup_ConstantCost verifies without a clock that a thousand templates add nothing to the scan of a text: one group has all
+// templates, and a scan allocates nothing.
 func TestTemplateLookup_ConstantCost(t *testing.T) {
-	p := manyTemplates(t, 1000)
-	n := len(p.Memory.allTemplates().groups)
-	assert.True(t, n == 1, "a thousand GTINs are looked for in %d places", n)
-	nobody := func(string) (accounts.Account, bool) { return accounts.Account{}, false }
+	p := newTemplateService(t, 1000)
+	assert.Equal(t, len(p.Memory.allTemplates().groups), 1, "groups of a thousand templates")
 	for _, text := range []string{p.Text(p.batchAt(0), 7), "https://shop.example/table/12?from=scan",
 		"https://id.brand.example/01/09506000134352/21/A" + strings.Repeat("b", 31)} {
-		n := testing.AllocsPerRun(100, func() { p.MayBeCode(text); p.Scan(text, "", nobody) })
-		assert.True(t, !(n > 0), "%q: %.0f allocations", text, n)
+		n := testing.AllocsPerRun(100, func() { p.MayBeCode(text); p.Scan(text, "", noAccount) })
+		assert.True(t, !(n > 0), "scan of %q: %.0f allocations, want 0", text, n)
 	}
 }
 
-// BenchmarkTexts is what it costs to write texts of each form.
+func noAccount(string) (accounts.Account, bool) { return accounts.Account{}, false }
+
+// BenchmarkTexts measures the output of texts of each format.
 func BenchmarkTexts(b *testing.B) {
 	for name, template := range map[string]string{"own": "", "GS1": benchTemplate(1), "digits": "12345678901{digits:21}"} {
 		b.Run(name, func(b *testing.B) {
@@ -65,22 +64,22 @@ func BenchmarkTexts(b *testing.B) {
 	}
 }
 
-// benchTemplate is a link of a GTIN.
+// benchTemplate returns the template of a GS1 link with the GTIN i.
 func benchTemplate(i int) string {
 	return fmt.Sprintf("https://id.brand.example/01/%014d/21/{serial}?98={secret}", i)
 }
 
-// manyTemplates is a press with a batch of its own texts, and one for each of so many templates.
-func manyTemplates(t testing.TB, templates int) *Service {
+// newTemplateService returns a Service with a batch in the server's format and one batch for each of n templates.
+func newTemplateService(t testing.TB, n int) *Service {
 	code, text := testKeys(t)
 	p := &Service{Keys: Keys{Code: code, Text: map[byte]*TextKey{FirstVersion: text}, Current: FirstVersion}, Prefix: DefaultPrefix,
 		Memory: NewMemory(nil), Now: time.Now}
-	for i := range templates + 1 {
-		one := Batch{ID: int64(i + 1), Count: 10_000, Start: uint64(i) * 10_000, Prefix: DefaultPrefix, Version: FirstVersion}
+	for i := range n + 1 {
+		batch := Batch{ID: int64(i + 1), Count: 10_000, Start: uint64(i) * 10_000, Prefix: DefaultPrefix, Version: FirstVersion}
 		if i > 0 {
-			one.Template = benchTemplate(i)
+			batch.Template = benchTemplate(i)
 		}
-		p.Memory.add(one)
+		p.Memory.add(batch)
 	}
 	return p
 }

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -13,34 +13,31 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// held is a store whose transactions wait for a test, and may fail.
-type held struct {
+// blockingStore signals each transaction on started and runs it when the test sends nil on result; another value fails it.
+type blockingStore struct {
 	codes.Store
-	mu     sync.Mutex
-	begun  chan struct{}
-	let    chan error
-	writes int
+	started chan struct{}
+	result  chan error
+	writes  atomic.Int64
 }
 
-func (h *held) UpdateCodes(ctx context.Context, f func(codes.Tx) error) error {
-	h.begun <- struct{}{}
-	err := <-h.let
-	h.mu.Lock()
-	h.writes++
-	h.mu.Unlock()
+func (s *blockingStore) UpdateCodes(ctx context.Context, f func(codes.Tx) error) error {
+	s.started <- struct{}{}
+	err := <-s.result
+	s.writes.Add(1)
 	if err != nil {
 		return err
 	}
-	return h.Store.UpdateCodes(ctx, f)
+	return s.Store.UpdateCodes(ctx, f)
 }
 
-func (p *plant) hold() *held {
-	h := &held{Store: p.Store, begun: make(chan struct{}), let: make(chan error)}
-	p.Store = h
-	return h
+func (p *fixture) blockStore() *blockingStore {
+	s := &blockingStore{Store: p.Store, started: make(chan struct{}), result: make(chan error)}
+	p.Store = s
+	return s
 }
 
-func (p *plant) found(b codes.Batch, index int64) codes.Found {
+func (p *fixture) lookup(b codes.Batch, index int64) codes.Found {
 	p.t.Helper()
 	f, err := p.Lookup(p.t.Context(), codes.CodeName{ID: b.ID, Index: index, HasIndex: true})
 	require.NoError(p.t, err)
@@ -49,60 +46,61 @@ func (p *plant) found(b codes.Batch, index int64) codes.Found {
 
 func TestDesk_FirstScanKept(t *testing.T) {
 	t.Parallel()
-	p := newPlant(t)
+	p := newFixture(t)
 	b := p.apply("x", 10_000)
 	p.activate(b, 0, 9)
 	_, ok, err := p.writer.FirstScan(t.Context(), b.ID, 3)
-	require.True(t, !ok && err == nil, "%v %v", ok, err)
-	began := p.now()
+	require.True(t, !ok && err == nil, "first scan of a new code: %v, %v, want none", ok, err)
+	start := p.now()
 	for n, scan := range []codes.CodeScan{{Scan: "first", UserHash: "aa", User: "u", Namespace: "default"},
 		{Scan: "second", UserHash: "bb"},
 		{Scan: "third"}} {
-		scan.Found, scan.At = p.found(b, 3), p.now()
+		scan.Found, scan.At = p.lookup(b, 3), p.now()
 		r, err := p.writer.Enqueue(t.Context(), scan)
 		require.NoError(t, err)
 		ticket, err := r.Wait(t.Context())
-		require.True(t, err == nil && (ticket == "") == (n > 0), "%v %v", ticket, err)
+		require.True(t, err == nil && (ticket == "") == (n > 0), "scan %d: ticket %q, %v, want a ticket for the first scan only", n, ticket,
+			err)
 		p.advance(time.Minute)
 	}
-	want := codes.FirstScan{Batch: b.ID, Index: 3, At: began, Scan: "first", User: "aa"}
+	want := codes.FirstScan{Batch: b.ID, Index: 3, At: start, Scan: "first", User: "aa"}
 	got, ok, err := p.writer.FirstScan(t.Context(), b.ID, 3)
-	assert.True(t, ok && err == nil && got == want, "got %+v %v %v, want %+v", got, ok, err, want)
+	assert.True(t, ok && err == nil && got == want, "FirstScan = %+v, %v, %v, want %+v", got, ok, err, want)
 	_, ok, err = p.writer.FirstScan(t.Context(), b.ID, 4)
-	assert.True(t, !ok && err == nil, "its neighbour was scanned %v", err)
-	nobody := func(string) string { return "no openid" }
-	require.NoError(t, p.writer.Erase(t.Context(), "bb", nobody))
+	assert.True(t, !ok && err == nil, "first scan of another code: %v, %v, want none", ok, err)
+	openID := func(string) string { return "no openid" }
+	require.NoError(t, p.writer.Erase(t.Context(), "bb", openID))
 	got, _, _ = p.writer.FirstScan(t.Context(), b.ID, 3)
-	assert.Equal(t, got, want, "after another user was erased")
-	require.NoError(t, p.writer.Erase(t.Context(), "aa", nobody))
+	assert.Equal(t, got, want, "first scan after the erasure of another user")
+	require.NoError(t, p.writer.Erase(t.Context(), "aa", openID))
 	want.User = ""
 	got, _, _ = p.writer.FirstScan(t.Context(), b.ID, 3)
-	assert.Equal(t, got, want, "after the user was erased")
+	assert.Equal(t, got, want, "first scan after the erasure of its user")
 }
 
-// Scans that come while a transaction runs share the next one.
+// TestDesk_BatchesTransactions verifies that scans that are enqueued while a transaction runs are written together in the next one.
 func TestDesk_BatchesTransactions(t *testing.T) {
 	t.Parallel()
-	p := newPlant(t)
+	p := newFixture(t)
 	b := p.apply("x", 10_000)
 	p.activate(b, 0, 999)
-	h := p.hold()
-	visit := func(n int) *codes.Pending {
-		r, err := p.writer.Enqueue(t.Context(), codes.CodeScan{Found: p.found(b, int64(n%100)), Scan: fmt.Sprint(n), At: p.now(),
+	s := p.blockStore()
+	enqueue := func(n int) *codes.Pending {
+		r, err := p.writer.Enqueue(t.Context(), codes.CodeScan{Found: p.lookup(b, int64(n%100)), Scan: fmt.Sprint(n), At: p.now(),
 			User: fmt.Sprint(n), Namespace: "default"})
 		require.NoError(t, err)
 		return r
 	}
-	all := []*codes.Pending{visit(0)}
-	<-h.begun
+	all := []*codes.Pending{enqueue(0)}
+	<-s.started
 	for n := 1; n <= 300; n++ {
-		all = append(all, visit(n))
+		all = append(all, enqueue(n))
 	}
 	go func() {
 		for range 3 {
-			h.let <- nil
+			s.result <- nil
 			select {
-			case <-h.begun:
+			case <-s.started:
 			case <-t.Context().Done():
 			}
 		}
@@ -113,50 +111,55 @@ func TestDesk_BatchesTransactions(t *testing.T) {
 		require.NoError(t, err)
 		tickets[ticket] = true
 	}
-	if h.writes != 3 || len(tickets) != 301 { // 1, 256, 44
-		t.Errorf("%d transactions, %d tickets", h.writes, len(tickets))
+	if n := s.writes.Load(); n != 3 || len(tickets) != 301 { // 1, 256 and 44 scans
+		t.Errorf("%d transactions, %d tickets, want 3 and 301", n, len(tickets))
 	}
 	for index := range int64(100) {
 		first, ok, err := p.writer.FirstScan(t.Context(), b.ID, index)
-		assert.True(t, ok && err == nil && first.Scan == fmt.Sprint(index), "code %d was first scanned by %+v, %v", index, first, err)
+		assert.True(t, ok && err == nil && first.Scan == fmt.Sprint(index), "FirstScan(%d) = %+v, %v, want scan %d", index, first, err,
+			index)
 	}
 }
 
-// A transaction that fails hands out no ticket; the next may succeed.
+// TestDesk_FailedTransactionNoTicket verifies that a failed transaction returns its error and no ticket, and that the next one succeeds.
 func TestDesk_FailedTransactionNoTicket(t *testing.T) {
 	t.Parallel()
-	p := newPlant(t)
+	p := newFixture(t)
 	b := p.apply("x", 10_000)
 	p.activate(b, 0, 9)
-	h := p.hold()
+	s := p.blockStore()
 	fault := errors.New("no database")
-	for _, lost := range []error{fault, nil} {
-		r, err := p.writer.Enqueue(t.Context(), codes.CodeScan{Found: p.found(b, 0), Scan: "s", At: p.now(), User: "u",
+	for _, result := range []error{fault, nil} {
+		r, err := p.writer.Enqueue(t.Context(), codes.CodeScan{Found: p.lookup(b, 0), Scan: "s", At: p.now(), User: "u",
 			Namespace: "default"})
 		require.NoError(t, err)
-		<-h.begun
-		h.let <- lost
+		<-s.started
+		s.result <- result
 		ticket, err := r.Wait(t.Context())
-		assert.True(t, (lost == nil || ticket == "" && errors.Is(err, codes.ErrScanNotWritten) && errors.Is(err, fault)) && (lost != nil ||
-			ticket != "" && err == nil), "%v: %q %v", lost, ticket, err)
+		if result == nil {
+			assert.True(t, ticket != "" && err == nil, "ticket %q, %v, want a ticket", ticket, err)
+			continue
+		}
+		assert.True(t, ticket == "" && errors.Is(err, codes.ErrScanNotWritten) && errors.Is(err, fault), "ticket %q, %v, want %v", ticket,
+			err, fault)
 	}
 }
 
-// A scan that finds the queue full waits for a place as long as its caller does.
+// TestDesk_QueueFull verifies that Enqueue blocks while the queue is full until a place is free or the context is done.
 func TestDesk_QueueFull(t *testing.T) {
 	t.Parallel()
-	p := newPlant(t)
+	p := newFixture(t)
 	b := p.apply("x", 10_000)
 	p.activate(b, 0, 9)
-	h := p.hold()
-	v := codes.CodeScan{Found: p.found(b, 0), Scan: "s", At: p.now()}
+	s := p.blockStore()
+	v := codes.CodeScan{Found: p.lookup(b, 0), Scan: "s", At: p.now()}
 	for range 4096 {
 		require.NoError(t, assert.ErrorOf(p.writer.Enqueue(t.Context(), v)))
 	}
-	<-h.begun
-	gone, leave := context.WithCancel(t.Context())
-	leave()
-	assert.ErrorIs(t, assert.ErrorOf(p.writer.Enqueue(gone, v)), codes.ErrQueueFull, "no place, and the caller left")
+	<-s.started
+	canceled, cancel := context.WithCancel(t.Context())
+	cancel()
+	assert.ErrorIs(t, assert.ErrorOf(p.writer.Enqueue(canceled, v)), codes.ErrQueueFull, "Enqueue with a full queue and a canceled context")
 	waiting := make(chan error, 1)
 	go func() {
 		r, err := p.writer.Enqueue(t.Context(), v)
@@ -168,8 +171,8 @@ func TestDesk_QueueFull(t *testing.T) {
 	go func() {
 		for {
 			select {
-			case h.let <- nil:
-			case <-h.begun:
+			case s.result <- nil:
+			case <-s.started:
 			case <-t.Context().Done():
 				return
 			}
@@ -178,21 +181,20 @@ func TestDesk_QueueFull(t *testing.T) {
 	assert.NoError(t, (<-waiting))
 }
 
-// A ticket is traded by a node that neither made nor read it, and by one that did it is not looked for again.
+// TestDesk_TicketCache verifies that Exchange reads a ticket from the store if it is not cached, and otherwise needs no store access.
 func TestDesk_TicketCache(t *testing.T) {
 	t.Parallel()
-	p := newPlant(t)
+	p := newFixture(t)
 	b := p.apply("x", 10_000)
 	p.activate(b, 0, 9)
-	ticket, err := p.visit(p.found(b, 0), "u")
-	require.NoError(t, err)
+	ticket := p.issueTicket(p.lookup(b, 0), "u")
 	openid := p.OpenIDs.OpenID("default", "svc", "u")
 	store := p.Store
-	p.Store = nil // any look-up would be a fault
+	p.Store = nil // a store access would panic
 	assert.NoError(t, assert.ErrorOf(p.Exchange(t.Context(), p.owner, openid, ticket)))
 	p.Store = store
 	p.ClearTicketCache()
-	assert.NoErrorf(t, assert.ErrorOf(p.Exchange(t.Context(), p.owner, openid, ticket)), "from the store")
+	assert.NoErrorf(t, assert.ErrorOf(p.Exchange(t.Context(), p.owner, openid, ticket)), "exchange from the store")
 	p.Store = nil
-	assert.NoErrorf(t, assert.ErrorOf(p.Exchange(t.Context(), p.owner, openid, ticket)), "from memory again")
+	assert.NoErrorf(t, assert.ErrorOf(p.Exchange(t.Context(), p.owner, openid, ticket)), "exchange from the cache")
 }

@@ -12,9 +12,10 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// FuzzEntry: an entry that is taken is its own normal form, and whatever a request says, its links stay on their hosts.
+// FuzzEntry verifies that a valid entry is its own normal form and that no request value moves its links to another host.
 func FuzzEntry(f *testing.F) {
-	f.Add(`{"key":"01/9506000134352","links":[{"linktype":"gs1:pip","href":"https://a.example/{21}?x={10}#y","title":"t","default":true}]}`, "../../b")
+	f.Add(`{"key":"01/9506000134352","links":[{"linktype":"gs1:pip","href":"https://a.example/{21}?x={10}#y","title":"t","default":true}]}`,
+		"../../b")
 	f.Add(`{"key":"01/09506000134352/10/A%2FB","wxa_path":"p?g={01}","owner":"o","links":[],"archived":true}`, "\r\nX: y")
 	f.Add(`{"key":"8003/09506000134352","links":[{"linktype":"http://a.example/b","href":"http://a.example/{","title":"t"}]}`, "//evil")
 	f.Fuzz(func(t *testing.T, text, value string) {
@@ -26,21 +27,22 @@ func FuzzEntry(f *testing.F) {
 		if err != nil {
 			return
 		}
-		again, err := e.normalize()
-		require.True(t, err == nil && again.equal(e), "%s is not its own normal form: %+v %v", text, again, err)
-		for _, one := range e.activeLinks(time.Unix(0, 0), func(string) (string, bool) { return value, true }) {
-			filled, err := fill(one.Href, anyValue, url.PathEscape)
+		normal, err := e.normalize()
+		require.True(t, err == nil && normal.equal(e), "%s is not its own normal form: %+v %v", text, normal, err)
+		for _, link := range e.activeLinks(time.Unix(0, 0), func(string) (string, bool) { return value, true }) {
+			filled, err := fill(link.Href, anyValue, url.PathEscape)
 			require.NoError(t, err)
 			want, err := url.Parse(filled)
 			require.NoError(t, err)
-			to, err := url.Parse(one.address)
+			to, err := url.Parse(link.address)
 			require.True(t, err == nil && to.Scheme == want.Scheme && to.Host == want.Host && to.User == nil &&
-				!strings.ContainsAny(one.address, "\r\n \"<>"), "%q with %q leads to %q: %v", one.Href, value, one.address, err)
+				!strings.ContainsAny(link.address, "\r\n \"<>"), "%q with %q leads to %q: %v", link.Href, value, link.address, err)
 		}
 	})
 }
 
-// FuzzRequest: whatever is asked, an answer is one of a few, and leads to what the book says or to a GTIN of 14 digits.
+// FuzzRequest verifies that every request gets one of the known status codes and redirects only to the links of the entry or to a GTIN of
+// 14 digits.
 func FuzzRequest(f *testing.F) {
 	e, err := Parse(map[string]any{"key": "01/09506000134352", "links": []any{
 		map[string]any{"linktype": "gs1:pip", "href": "https://brand.example/{21}", "title": "a serial"},
@@ -59,12 +61,12 @@ func FuzzRequest(f *testing.F) {
 		to := w.Header().Get("Location")
 		switch w.Code {
 		case 200, 300, 400, 404:
-			require.True(t, to == "", "%d leads to %q", w.Code, to)
+			require.Equal(t, to, "", "Location of status %d", w.Code)
 		case 307:
 			require.True(t, (strings.HasPrefix(to, "https://brand.example/") || strings.HasPrefix(to, "/01/0")) &&
 				!strings.ContainsAny(to, "\r\n \"<>"), "%q?%q leads to %q", path, query, to)
 		default:
-			t.Fatalf("answered %d", w.Code)
+			t.Fatalf("status %d, want 200, 300, 307, 400 or 404", w.Code)
 		}
 		links := w.Header().Values("Link")
 		require.True(t, !strings.ContainsAny(strings.Join(links, ""), "\r\n"), "Link: %q", links)

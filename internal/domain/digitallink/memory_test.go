@@ -13,19 +13,19 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// Serial numbers use no memory: a thousand GTINs with templates resolve each of their serial numbers, and the heap does not grow. A map
-// entry for each of 20,000 serial numbers would use ten times the limit of the test.
+// TestDigitalLinkMemory_SerialsFree resolves 20,000 serial numbers of a thousand GTINs with templates and verifies that the heap does not
+// grow. A map entry per serial number would use ten times the limit of the test.
 func TestDigitalLinkMemory_SerialsFree(t *testing.T) {
 	const gtins, serials = 1000, 20_000
-	known, keys := map[string]*Entry{}, make([]string, gtins)
+	entries, keys := map[string]*Entry{}, make([]string, gtins)
 	for i := range gtins {
 		digits := fmt.Sprintf("0950600%06d", i)
 		e, err := Parse(map[string]any{"key": "01/" + digits + string(gs1.CheckDigit(digits)), "links": []any{
 			map[string]any{"linktype": "gs1:pip", "href": "https://brand.example/{01}/{21}", "title": "a unit", "default": true}}})
 		require.NoError(t, err)
-		known[e.Key], keys[i] = &e, e.Key
+		entries[e.Key], keys[i] = &e, e.Key
 	}
-	b := &Service{Hosts: func() []string { return []string{"id.example"} }, Now: time.Now, entries: known}
+	b := &Service{Hosts: func() []string { return []string{"id.example"} }, Now: time.Now, entries: entries}
 	handler := (&Resolver{Service: b, Scheme: func(*http.Request) string { return "https" }, Reserved: func(string) bool { return false },
 		Opens: func(string) bool { return false }}).Middleware(http.NotFoundHandler())
 	resolve := func(i int) {
@@ -48,8 +48,8 @@ func TestDigitalLinkMemory_SerialsFree(t *testing.T) {
 	for i := range serials {
 		resolve(i)
 	}
-	// What a serial would cost in a map is 100 bytes and more; something else may have grown a little.
+	// A serial in a map would take at least 100 bytes; the limit leaves room for unrelated growth.
 	grown := heap() - before
-	assert.True(t, grown <= serials*10, "%d serials left %d bytes in memory", serials, grown)
-	assert.Equal(t, b.Len(), gtins, "keys are known")
+	assert.True(t, grown <= serials*10, "the heap grew by %d bytes for %d serials, want at most %d", grown, serials, serials*10)
+	assert.Equal(t, b.Len(), gtins, "keys")
 }

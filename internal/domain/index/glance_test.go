@@ -10,8 +10,8 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// TestGlance_EqualsSearch: the result of a glance equals that of core.search, which a glance calls only for texts that it cannot decide.
-// Parts have all lengths around a word of eight bytes.
+// TestGlance_EqualsSearch verifies that a glance, which leaves texts that it cannot decide to core.search, has the same results as
+// core.search. The parts of the texts have all lengths around a word of eight bytes.
 func TestGlance_EqualsSearch(t *testing.T) {
 	const seed = 20173
 	rng := rand.New(rand.NewPCG(seed, 0))
@@ -32,7 +32,7 @@ func TestGlance_EqualsSearch(t *testing.T) {
 		return b.String()
 	}
 	glances, hits, searches := 0, 0, 0
-	for world := range 400 {
+	for round := range 400 {
 		x := New()
 		for i := range 30 {
 			p, ok := rules.StoredPrefix(text())
@@ -49,8 +49,8 @@ func TestGlance_EqualsSearch(t *testing.T) {
 		c := x.state.Load()
 		for range 200 {
 			link := text()
-			var seen rules.Match
-			result := c.glance(link, x, &seen)
+			var match rules.Match
+			result := c.glance(link, x, &match)
 			if result == glanceUnsure {
 				searches++
 				continue
@@ -61,10 +61,10 @@ func TestGlance_EqualsSearch(t *testing.T) {
 				hits++
 			}
 			hit, found := c.search(link, x)
-			require.True(t, found == ok && hit == seen,
-				"seed %d, world %d: link %q: a glance sees %v %+v, the search finds %v %+v", seed, world, link, ok, seen, found, hit)
+			require.True(t, found == ok && hit == match,
+				"seed %d, round %d: glance(%q) = %v %+v, search = %v %+v", seed, round, link, ok, match, found, hit)
 		}
 	}
 	assert.True(t, glances >= 10_000 && hits >= 1000 && searches >= 1000,
-		"%d glances, %d of them hits, and %d searches show little", glances, hits, searches)
+		"%d glances, %d hits, %d searches, want at least 10000, 1000, 1000", glances, hits, searches)
 }

@@ -21,19 +21,19 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/testscope"
 )
 
-func linkOf(t testing.TB, text string) rules.Link {
+func mustParseLink(t testing.TB, text string) rules.Link {
 	t.Helper()
 	link, ok := rules.ParseLink(text)
-	require.True(t, ok, "%q is no link", text)
+	require.True(t, ok, "%q is not a link", text)
 	return link
 }
 
-// The small world: forty prefixes and every link of their alphabet.
+// The exhaustive test compares forty prefixes with every link of their alphabet.
 var (
 	//go:embed testdata/prefixes.txt
-	worldText     string
-	worldPrefixes = strings.Fields(worldText)
-	worldLinks    = func() (list []string) {
+	modelText     string
+	modelPrefixes = strings.Fields(modelText)
+	modelLinks    = func() (list []string) {
 		for _, path := range []string{"", "/", "/a", "/a/", "/ab", "/ab/a", "/a/a", "/a/a/", "/a/a/a", "/a/a/a/b", "/a/b", "/a/b/a", "/a//",
 			"/a//b", "//", "//a", "//a/b", "/a#", "/a#/a", "#/", "#/a", "#a", "/b"} {
 			for _, query := range []string{"", "?", "?a", "?a=b", "?ab", "?a?", "?a/", "?b"} {
@@ -49,16 +49,16 @@ var (
 	}()
 )
 
-// TestIndex_ExhaustiveThreeRules: every set of up to three of the forty prefixes, each of two owners and published or not, against every
-// link, compared with rules.Prefix.Matches and the contract's sentence on owners. In make test a thirteenth of the sets of three,
-// those above every thirteenth set of two.
+// TestIndex_ExhaustiveThreeRules compares the index with rules.Prefix.Matches and the contract's sentence on owners, for every set of up to
+// three of the forty prefixes, each of two owners and published or not, and every link. make test extends only every thirteenth set of two
+// rules.
 func TestIndex_ExhaustiveThreeRules(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a table, read by one goroutine")
 	}
-	require.Equal(t, len(worldPrefixes), 40, "prefixes")
+	require.Equal(t, len(modelPrefixes), 40, "prefixes")
 	var prefixes []rules.Prefix
-	for _, text := range worldPrefixes {
+	for _, text := range modelPrefixes {
 		p, err := rules.ParsePrefix(text, rules.Ordinary, true)
 		if err != nil {
 			p, err = rules.ParsePrefix(text, rules.KindService, true)
@@ -67,8 +67,8 @@ func TestIndex_ExhaustiveThreeRules(t *testing.T) {
 		prefixes = append(prefixes, p)
 	}
 	var links []rules.Link
-	for _, text := range worldLinks {
-		links = append(links, linkOf(t, text))
+	for _, text := range modelLinks {
+		links = append(links, mustParseLink(t, text))
 	}
 	// matches[p] has the links that a prefix matches.
 	matches := make([][]bool, len(prefixes))
@@ -77,7 +77,6 @@ func TestIndex_ExhaustiveThreeRules(t *testing.T) {
 			matches[p] = append(matches[p], prefix.Matches(link))
 		}
 	}
-	// chosen rules, each prefix*4 + owner*2 + published, longest key first.
 	type chosen struct{ prefix, owner, published int }
 	x := New()
 	var set []chosen
@@ -99,8 +98,8 @@ func TestIndex_ExhaustiveThreeRules(t *testing.T) {
 				hidden |= 1 << c.owner
 			}
 			hit, ok := x.Governing(links[i].Text)
-			if ok != (want >= 0) || ok && hit.Prefix != worldPrefixes[want] {
-				t.Fatalf("%+v: %q is governed by %+v, want %d", set, worldLinks[i], hit, want)
+			if ok != (want >= 0) || ok && hit.Prefix != modelPrefixes[want] {
+				t.Fatalf("%+v: Governing(%q) = %+v, want rule %d", set, modelLinks[i], hit, want)
 			}
 			if ok {
 				opened++
@@ -109,23 +108,23 @@ func TestIndex_ExhaustiveThreeRules(t *testing.T) {
 		checked += len(links)
 	}
 	owners := []string{"A", "B"}
-	pairs, every := 0, testscope.Choose(1, 13) // no multiple of the four variants: each comes
-	var grow func(from, more int)
-	grow = func(from, more int) {
+	pairs, every := 0, testscope.Choose(1, 13) // not a multiple of the four variants, so that each occurs
+	var grow func(from, depth int)
+	grow = func(from, depth int) {
 		check()
-		if more == 0 {
+		if depth == 0 {
 			return
 		}
 		for p := from; p < len(prefixes); p++ {
 			if slices.ContainsFunc(set, func(c chosen) bool { return prefixes[c.prefix].Key == prefixes[p].Key }) {
-				continue // one identity
+				continue // equal keys
 			}
 			for variant := range 4 {
 				c := chosen{p, variant >> 1, variant & 1}
 				x.Set(rules.Rule{ID: int64(p), Kind: rules.Ordinary, Owner: owners[c.owner], Target: owners[c.owner], Prefix: prefixes[p],
 					Path: "p", Published: c.published == 1})
 				set = append(set, c)
-				next := more - 1
+				next := depth - 1
 				if len(set) == 2 {
 					if pairs++; pairs%every != 0 {
 						next = 0
@@ -139,18 +138,18 @@ func TestIndex_ExhaustiveThreeRules(t *testing.T) {
 	}
 	size := 3
 	if raceDetector {
-		size = 2 // nothing here runs at the same time
+		size = 2 // the test has no concurrency
 	}
 	grow(0, size)
 	t.Logf("%d cases, %d open something", checked, opened)
-	assert.Equal(t, x.Len(), 0, "rules are left")
+	assert.Equal(t, x.Len(), 0, "rules at the end")
 }
 
 func TestIndexLookup_NoAllocation(t *testing.T) {
 	x := New()
-	require.NoError(t, x.Load(each(someRules(t))))
+	require.NoError(t, x.Load(each(sampleRules(t))))
 	for _, text := range []string{"https://h.example/a/x", "https://h.example/a/b?id=12", "https://h.example/a/b/c",
-		"https://h.example/zzz", "https://nobody.example/a",
+		"https://h.example/zzz", "https://unknown.example/a",
 		"http://weixin.qq.com/q/02AAAAAAAAAAAAAA", "http://a-host-whose-name-is-longer-than-a-line.example/x", "https://g.example/?x=1"} {
 		hits := 0
 		n := testing.AllocsPerRun(100, func() {
@@ -160,21 +159,21 @@ func TestIndexLookup_NoAllocation(t *testing.T) {
 				}
 			}
 		})
-		assert.True(t, n == 0, "%q: %v allocations, %d hits", text, n, hits)
+		assert.True(t, n == 0, "%q: %v allocations, want 0; %d hits", text, n, hits)
 	}
 }
 
 func TestIndexLookup_HostileLinkBounded(t *testing.T) {
 	x := New()
-	x.Set(aRuleOf(t, 1, "https://h.example/a/"))
-	x.Set(aRuleOf(t, 3, "https://h.example/a/b?id="))
-	// A host with a rule at every place that there can be.
+	x.Set(newRule(t, 1, "https://h.example/a/"))
+	x.Set(newRule(t, 3, "https://h.example/a/b?id="))
+	// A host with a rule at every possible prefix end.
 	for i := range 900 {
-		x.Set(aRuleOf(t, int64(2*i+1), "https://deep.example"+strings.Repeat("/", i+1)))
-		x.Set(aRuleOf(t, int64(2*i+1), "https://deep.example/q?"+strings.Repeat("x", i)))
+		x.Set(newRule(t, int64(2*i+1), "https://deep.example"+strings.Repeat("/", i+1)))
+		x.Set(newRule(t, int64(2*i+1), "https://deep.example/q?"+strings.Repeat("x", i)))
 	}
 	probes := func(text string) int {
-		link := linkOf(t, text)
+		link := mustParseLink(t, text)
 		_, found := x.state.Load().begin(&link, nil)
 		x.Governing(link.Text)
 		x.Matching(link)
@@ -182,7 +181,7 @@ func TestIndexLookup_HostileLinkBounded(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		text string
-		most int
+		max  int
 	}{
 		"thousands of slashes":               {"https://h.example" + strings.Repeat("/", 4000), 1},
 		"thousands of parameters":            {"https://h.example/a/b?" + strings.Repeat("id=", 1300), 2},
@@ -193,63 +192,64 @@ func TestIndexLookup_HostileLinkBounded(t *testing.T) {
 		"an unknown host":                    {"https://" + strings.Repeat("h", 4000) + strings.Repeat("/", 4000), 0},
 	} {
 		n := probes(c.text)
-		assert.True(t, n <= c.most, "%s: %d places are looked at, want at most %d", name, n, c.most)
+		assert.True(t, n <= c.max, "%s: %d probes, want at most %d", name, n, c.max)
 	}
-	hit, ok := x.Governing(linkOf(t, "https://deep.example"+strings.Repeat("/", 4000)).Text)
-	assert.True(t, ok && len(hit.Prefix) == len("https://deep.example")+900, "the longest of 900 is not found: %v %q", ok, hit.Prefix)
-	hit, ok = x.Governing(linkOf(t, "https://deep.example/q?"+strings.Repeat("x", 500)).Text)
-	assert.True(t, ok && len(hit.Prefix) == len("https://deep.example/q?")+500, "the longest of 500 is not found: %v %q", ok, hit.Prefix)
+	hit, ok := x.Governing(mustParseLink(t, "https://deep.example"+strings.Repeat("/", 4000)).Text)
+	assert.True(t, ok && len(hit.Prefix) == len("https://deep.example")+900, "longest of 900 rules: %v %q", ok, hit.Prefix)
+	hit, ok = x.Governing(mustParseLink(t, "https://deep.example/q?"+strings.Repeat("x", 500)).Text)
+	assert.True(t, ok && len(hit.Prefix) == len("https://deep.example/q?")+500, "longest of 500 rules: %v %q", ok, hit.Prefix)
 }
 
 func TestIndexLookup_FortyOwnersUnpublished(t *testing.T) {
-	// Unpublished rules of many owners, each above a published one of its own.
+	// Each of 40 owners has an unpublished rule that hides its shorter published rule.
 	x := New()
 	for i := range 40 {
-		r := aRuleOf(t, int64(i), "https://h.example/"+strings.Repeat("a/", 100+i))
+		r := newRule(t, int64(i), "https://h.example/"+strings.Repeat("a/", 100+i))
 		r.Owner, r.Published = fmt.Sprint("owner", i), false
 		x.Set(r)
-		r = aRuleOf(t, int64(i), "https://h.example/"+strings.Repeat("a/", 1+i))
+		r = newRule(t, int64(i), "https://h.example/"+strings.Repeat("a/", 1+i))
 		r.Owner, r.Published = fmt.Sprint("owner", i), true
 		x.Set(r)
 	}
-	link := linkOf(t, "https://h.example/"+strings.Repeat("a/", 300))
+	link := mustParseLink(t, "https://h.example/"+strings.Repeat("a/", 300))
 	hit, ok := x.Governing(link.Text)
-	assert.True(t, !ok, "governed by %+v", hit)
-	open := aRuleOf(t, 999, "https://h.example/a/")
+	assert.True(t, !ok, "Governing() = %+v, want none", hit)
+	open := newRule(t, 999, "https://h.example/a/")
 	open.Owner = "another"
 	x.Set(open)
 	hit, ok = x.Governing(link.Text)
-	assert.True(t, ok && hit.ID == 999, "governed by %+v", hit)
+	assert.True(t, ok && hit.ID == 999, "Governing() = %+v, want rule 999", hit)
 }
 
 func TestIndexLoad_FailureLeavesUnchanged(t *testing.T) {
 	x := New()
-	x.Set(aRuleOf(t, 1, "https://h.example/a/"))
+	x.Set(newRule(t, 1, "https://h.example/a/"))
 	broken := errors.New("broken")
 	err := x.Load(func(yield func(rules.Rule, error) bool) {
-		if yield(aRuleOf(t, 3, "https://h.example/b/"), nil) {
+		if yield(newRule(t, 3, "https://h.example/b/"), nil) {
 			yield(rules.Rule{}, broken)
 		}
 	})
-	assert.True(t, errors.Is(err, broken), "got %v", err)
-	_, ok := x.Governing(linkOf(t, "https://h.example/a/").Text)
-	assert.True(t, ok && x.Len() == 1, "%d rules are left of one", x.Len())
+	assert.ErrorIs(t, err, broken, "Load with a failing iterator")
+	_, ok := x.Governing(mustParseLink(t, "https://h.example/a/").Text)
+	assert.True(t, ok && x.Len() == 1, "%d rules after a failed Load, want the one before", x.Len())
 	err = x.Load(each([]rules.Rule{{ID: 7}}))
-	assert.True(t, err != nil && strings.Contains(err.Error(), "rule 7"), "a rule without a prefix: %v", err)
+	assert.True(t, err != nil && strings.Contains(err.Error(), "rule 7"),
+		"Load of a rule without a prefix: %v, want an error with its number", err)
 }
 
 func TestIndexLoad_DuplicateRuleLastWins(t *testing.T) {
 	x := New()
-	first := aRuleOf(t, 1, "https://h.example/a", "https://h.example/a?test")
-	second := aRuleOf(t, 3, "https://h.example/a")
+	first := newRule(t, 1, "https://h.example/a", "https://h.example/a?test")
+	second := newRule(t, 3, "https://h.example/a")
 	require.NoError(t, x.Load(each([]rules.Rule{first, second})))
-	hit, ok := x.Governing(linkOf(t, "https://h.example/a").Text)
-	assert.True(t, ok && hit.ID == 3 && x.Len() == 1, "%+v of %d rules", hit, x.Len())
+	hit, ok := x.Governing(mustParseLink(t, "https://h.example/a").Text)
+	assert.True(t, ok && hit.ID == 3 && x.Len() == 1, "Governing() = %+v of %d rules, want rule 3 of 1", hit, x.Len())
 	got := x.Testing("https://h.example/a?test")
-	assert.True(t, len(got) == 0, "a test link of the first is left: %v", got)
+	assert.True(t, len(got) == 0, "test links of the replaced rule = %v, want none", got)
 }
 
-// TestIndex_ChurnMemoryBounded: rules come and go for ever; what is dead is given back.
+// TestIndex_ChurnMemoryBounded verifies that the memory of replaced and removed rules is reclaimed.
 func TestIndex_ChurnMemoryBounded(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a table, read by one goroutine")
@@ -257,28 +257,28 @@ func TestIndex_ChurnMemoryBounded(t *testing.T) {
 	x := New()
 	many := testscope.Choose(20_000, 4_000)
 	for i := range many {
-		x.Set(aRuleOf(t, int64(i), fmt.Sprintf("https://h%d.example/t/%d/", i%50, i)))
+		x.Set(newRule(t, int64(i), fmt.Sprintf("https://h%d.example/t/%d/", i%50, i)))
 	}
 	full := x.Bytes()
 	for i := range 10 * many {
-		r := aRuleOf(t, int64(i), fmt.Sprintf("https://h%d.example/t/%d/", i%50, i%many))
+		r := newRule(t, int64(i), fmt.Sprintf("https://h%d.example/t/%d/", i%50, i%many))
 		if i%3 == 0 {
 			x.Remove(r.Prefix.Key)
 		}
 		x.Set(r)
 	}
 	if now := x.Bytes(); now > 2*full+1<<20 || x.Len() != many {
-		t.Errorf("%d rules took %d bytes, after much coming and going %d take %d", many, full, x.Len(), now)
+		t.Errorf("%d rules take %d bytes; after replacements %d rules take %d", many, full, x.Len(), now)
 	}
 	for i := range many {
-		_, ok := x.Governing(linkOf(t, fmt.Sprintf("https://h%d.example/t/%d/x", i%50, i)).Text)
-		list := x.Matching(linkOf(t, fmt.Sprintf("https://h%d.example/t/%d/x", i%50, i)))
-		require.True(t, len(list) == 1, "rule %d is gone", i)
-		require.Equal(t, ok, list[0].Published, "rule %d", i)
+		_, ok := x.Governing(mustParseLink(t, fmt.Sprintf("https://h%d.example/t/%d/x", i%50, i)).Text)
+		list := x.Matching(mustParseLink(t, fmt.Sprintf("https://h%d.example/t/%d/x", i%50, i)))
+		require.True(t, len(list) == 1, "%d rules match link %d, want one", len(list), i)
+		require.Equal(t, ok, list[0].Published, "rule %d governs", i)
 	}
 }
 
-// TestIndexChange_ConstantCost: nothing that is copied for a change grows with the table.
+// TestIndexChange_ConstantCost verifies that the number of bytes that a change copies is independent of the number of rules.
 func TestIndexChange_ConstantCost(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a table, read by one goroutine")
@@ -287,14 +287,13 @@ func TestIndexChange_ConstantCost(t *testing.T) {
 	x := New()
 	require.NoError(t, x.Load(func(yield func(rules.Rule, error) bool) {
 		for i := range many {
-			if !yield(aRuleOf(t, int64(i), fmt.Sprintf("https://h%d.example/t/%d/", i%500, i)), nil) {
+			if !yield(newRule(t, int64(i), fmt.Sprintf("https://h%d.example/t/%d/", i%500, i)), nil) {
 				return
 			}
 		}
 	}))
-	r := aRuleOf(t, 1, "https://h1.example/t/1/")
-	// So many that what is allocated beside them does not matter.
-	const times = 20_000
+	r := newRule(t, 1, "https://h1.example/t/1/")
+	const times = 20_000 // makes other allocations negligible
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	for i := range times {
@@ -303,11 +302,11 @@ func TestIndexChange_ConstantCost(t *testing.T) {
 	}
 	runtime.ReadMemStats(&after)
 	n := (after.TotalAlloc - before.TotalAlloc) / times
-	assert.True(t, n <= 4096, "a change copies %d bytes of %d rules", n, many)
+	assert.True(t, n <= 4096, "a change of %d rules copies %d bytes, want at most 4096", many, n)
 }
 
-// A history of the index, per host: three rules of which two can govern one link, set (published or not), removed, and looked up.
-
+// indexInput is an operation in a history of the index, which is checked per host: a rule is set (published or not) or removed, or a link
+// that three rules match is looked up.
 type indexInput struct {
 	host int
 	rule int // -1 = a look-up
@@ -322,7 +321,7 @@ const (
 
 var historyRules = []struct{ tail, owner string }{{"/a/", "A"}, {"/a/b", "A"}, {"/a/b?i", "B"}}
 
-// indexModel is what an index may answer: it takes every rule at once.
+// indexModel is the sequential specification of an index.
 var indexModel = porcupine.Model{
 	Partition: func(history []porcupine.Operation) (parts [][]porcupine.Operation) {
 		byHost := map[int][]porcupine.Operation{}
@@ -342,7 +341,7 @@ var indexModel = porcupine.Model{
 			s[in.rule] = in.set
 			return true, s
 		}
-		// The look-up is of "/a/b?i", which all three match.
+		// All three rules match the link of the look-up, "/a/b?i".
 		want, hidden := 0, ""
 		for i := len(s) - 1; i >= 0 && want == 0; i-- {
 			switch {
@@ -358,13 +357,13 @@ var indexModel = porcupine.Model{
 }
 
 func historyRule(t testing.TB, in indexInput) rules.Rule {
-	r := aRuleOf(t, int64(in.rule+1), fmt.Sprintf("https://h%d.example%s", in.host, historyRules[in.rule].tail))
+	r := newRule(t, int64(in.rule+1), fmt.Sprintf("https://h%d.example%s", in.host, historyRules[in.rule].tail))
 	r.Owner, r.Target, r.Published = historyRules[in.rule].owner, historyRules[in.rule].owner, in.set == rulePublished
 	return r
 }
 
-// play does one operation and notes it.
-func (h *indexHistory) play(t testing.TB, client int, in indexInput) {
+// run executes one operation and records it.
+func (h *indexHistory) run(t testing.TB, client int, in indexInput) {
 	op := porcupine.Operation{ClientId: client, Input: in, Output: 0, Call: h.clock.Add(1)}
 	switch {
 	case in.rule < 0:
@@ -382,15 +381,15 @@ func (h *indexHistory) play(t testing.TB, client int, in indexInput) {
 	op.Return = h.clock.Add(1)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.done = append(h.done, op)
+	h.operations = append(h.operations, op)
 }
 
 type indexHistory struct {
-	searched bool // links are such that a glance leaves them to the search
-	x        *Index
-	clock    atomic.Int64
-	mu       sync.Mutex
-	done     []porcupine.Operation
+	searched   bool // uses links that a glance leaves to the search
+	x          *Index
+	clock      atomic.Int64
+	mu         sync.Mutex
+	operations []porcupine.Operation
 }
 
 func TestIndex_Linearizable(t *testing.T) {
@@ -409,78 +408,78 @@ func TestIndex_Linearizable(t *testing.T) {
 					if client < 2 {
 						in.rule, in.set = g.IntN(3), g.IntN(3)
 					}
-					h.play(t, client, in)
+					h.run(t, client, in)
 				}
 			})
 		}
 		clients.Wait()
-		require.True(t, porcupine.CheckOperations(indexModel, h.done), "round %d: the history is illegal", round)
+		require.True(t, porcupine.CheckOperations(indexModel, h.operations), "round %d: the history is not linearizable", round)
 	}
 }
 
-// TestIndexLookup_ConsistentBetweenChanges: between two steps of a look-up the longer rule is published and the shorter one taken back. One
-// of them governs at every moment. Without the check of the version the look-up finds neither, and the checker of histories says so: of the
-// search, and of the glance in front of it.
+// TestIndexLookup_ConsistentBetweenChanges publishes a longer rule and unpublishes a shorter one between two steps of a look-up, so that
+// one of them governs at every moment. Without the version check (careless) the look-up finds neither, and the linearizability checker
+// reports it, both for the search and for the glance that precedes it.
 func TestIndexLookup_ConsistentBetweenChanges(t *testing.T) {
-	for _, of := range []struct {
+	for _, c := range []struct {
 		searched, careless bool
 		legal              bool
 	}{
 		{true, false, true}, {true, true, false},
 		{false, false, true}, {false, true, false},
 	} {
-		h := &indexHistory{x: New(), searched: of.searched}
-		h.play(t, 0, indexInput{rule: 0, set: rulePublished})
-		h.play(t, 0, indexInput{rule: 1, set: ruleUnpublished}) // there is something to look for at every place
-		h.play(t, 0, indexInput{rule: 2, set: ruleUnpublished})
-		h.play(t, 0, indexInput{rule: 1, set: ruleAbsent})
-		h.play(t, 0, indexInput{rule: 2, set: ruleAbsent})
-		h.x.careless = of.careless
-		takenBack, reusers := ruleUnpublished, 0
-		if !of.searched {
-			// A glance leaves unpublished rules to the search. A slot that
-			// is free keeps what it had until another rule takes it: one of these does.
-			takenBack, reusers = ruleAbsent, 20_000
+		h := &indexHistory{x: New(), searched: c.searched}
+		h.run(t, 0, indexInput{rule: 0, set: rulePublished})
+		h.run(t, 0, indexInput{rule: 1, set: ruleUnpublished}) // every prefix end has an entry
+		h.run(t, 0, indexInput{rule: 2, set: ruleUnpublished})
+		h.run(t, 0, indexInput{rule: 1, set: ruleAbsent})
+		h.run(t, 0, indexInput{rule: 2, set: ruleAbsent})
+		h.x.careless = c.careless
+		withdrawn, reusers := ruleUnpublished, 0
+		if !c.searched {
+			// A glance leaves unpublished rules to the search, so the rule is removed. A free slot keeps its content until another rule
+			// uses it: one of the reusers does.
+			withdrawn, reusers = ruleAbsent, 20_000
 		}
 		steps := 0
 		h.x.midway = func(string) {
-			if steps++; steps == 3 { // the longer ones were looked for, the shortest is next
+			if steps++; steps == 3 { // before the look-up of the shortest prefix
 				h.x.midway = nil
-				h.play(t, 1, indexInput{rule: 2, set: rulePublished})
-				h.play(t, 1, indexInput{rule: 0, set: takenBack})
+				h.run(t, 1, indexInput{rule: 2, set: rulePublished})
+				h.run(t, 1, indexInput{rule: 0, set: withdrawn})
 				for i := range reusers {
-					h.x.Set(aRuleOf(t, int64(i), fmt.Sprintf("https://other.example/%d", i)))
+					h.x.Set(newRule(t, int64(i), fmt.Sprintf("https://other.example/%d", i)))
 				}
 			}
 		}
-		h.play(t, 0, indexInput{rule: -1})
-		require.True(t, h.x.midway == nil, "the look-up had no third step")
-		if legal := porcupine.CheckOperations(indexModel, h.done); legal != of.legal {
-			t.Errorf("%+v: the history is legal: %v\n%+v", of, legal, h.done)
+		h.run(t, 0, indexInput{rule: -1})
+		require.True(t, h.x.midway == nil, "the look-up has fewer than three steps")
+		if legal := porcupine.CheckOperations(indexModel, h.operations); legal != c.legal {
+			t.Errorf("%+v: the history is linearizable: %v\n%+v", c, legal, h.operations)
 		}
 	}
 }
 
-// TestIndexLookup_ConcurrentChanges runs look-ups against single changes, chunks that are given back, segments that grow, loads and
-// snapshots. One of two rules governs at every moment.
+// TestIndexLookup_ConcurrentChanges runs look-ups during single changes, reclaimed chunks, growing segments, loads and snapshots. One of
+// two rules governs at every moment.
 func TestIndexLookup_ConcurrentChanges(t *testing.T) {
 	x := New()
-	short, long := aRuleOf(t, 1, "https://h.example/a/"), aRuleOf(t, 3, "https://h.example/a/b")
+	short, long := newRule(t, 1, "https://h.example/a/"), newRule(t, 3, "https://h.example/a/b")
 	long.Owner = short.Owner
 	x.Set(short)
 	x.Set(long)
-	link, none := linkOf(t, "https://h.example/a/b"), linkOf(t, "https://h.example/b")
+	link, none := mustParseLink(t, "https://h.example/a/b"), mustParseLink(t, "https://h.example/b")
 	var stop atomic.Bool
 	var readers sync.WaitGroup
 	for range 3 {
 		readers.Go(func() {
 			for !stop.Load() {
 				if hit, ok := x.Governing(link.Text); !ok || hit.ID != 1 && hit.ID != 3 || hit.Page != fmt.Sprintf("pages/p%d", hit.ID%5) {
-					t.Errorf("governed by %+v", hit)
+					t.Errorf("Governing() = %+v, %v, want rule 1 or 3", hit, ok)
 					return
 				}
 				if hit, ok := x.Governing(none.Text); ok {
-					t.Errorf("nothing is governed by %+v", hit)
+					t.Errorf("Governing() of an unmatched link = %+v, want none", hit)
 					return
 				}
 				x.Matching(link)
@@ -499,7 +498,7 @@ func TestIndexLookup_ConcurrentChanges(t *testing.T) {
 		x.Set(long)
 		x.Remove(short.Prefix.Key)
 		x.Set(short)
-		x.Set(aRuleOf(t, int64(i), fmt.Sprintf("https://h%d.example/%d/%d", i%30, i%7, i)))
+		x.Set(newRule(t, int64(i), fmt.Sprintf("https://h%d.example/%d/%d", i%30, i%7, i)))
 		switch i % 1000 {
 		case 500:
 			assert.NoError(t, x.Load(x.state.Load().all()))

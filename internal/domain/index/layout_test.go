@@ -19,54 +19,54 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// The layouts that were tried for the index, side by side with one probe of a Go map with the whole link. docs/decisions/0012-rule-index.md
-// has the figures. LAYOUT_RULES sets how many rules there are (100,000).
+// BenchmarkLayouts compares candidate layouts of the index with one probe of a Go map with the full link. docs/decisions/0012-rule-index.md
+// has the results. LAYOUT_RULES sets the number of rules (100,000).
 
-// world generates any number of rules: 70 % exact paths, 20 % with sub-paths, 10 % query prefixes, a third nested, 100 for each
-// Mini Program, 20,000 hosts by Zipf's law.
-type world struct {
+// ruleGenerator generates n rules: 70 % exact paths, 20 % with sub-paths, 10 % query prefixes, a third nested, 100 per Mini Program,
+// 20,000 hosts by Zipf's law.
+type ruleGenerator struct {
 	n    int
 	zipf *rand.Zipf
 	rng  *rand.Rand
 	host []uint32 // of each Mini Program
 }
 
-func (w *world) prefix(i int) string {
+func (w *ruleGenerator) prefix(i int) string {
 	app, role := i/100, i%100
-	at := fmt.Sprintf("https://m.brand%d.example.com/", w.host[app])
+	origin := fmt.Sprintf("https://m.brand%d.example.com/", w.host[app])
 	name := func(i int) string { return strconv.FormatInt(int64(i)*7919%1_000_003+int64(i)*1_000_003, 36) }
 	switch {
 	case role < 13:
-		return at + "t/" + name(i) + "/"
+		return origin + "t/" + name(i) + "/"
 	case role < 20: // nested
-		return at + "t/" + name(i-role) + "/" + name(i) + "/"
+		return origin + "t/" + name(i-role) + "/" + name(i) + "/"
 	case role < 70:
-		return at + "item/" + name(i)
+		return origin + "item/" + name(i)
 	case role < 90: // nested
-		return at + "t/" + name(i-role+role%13) + "/" + name(i)
+		return origin + "t/" + name(i-role+role%13) + "/" + name(i)
 	case role < 94:
-		return at + "q/" + name(i) + "?id=" + strconv.Itoa(10+role)
+		return origin + "q/" + name(i) + "?id=" + strconv.Itoa(10+role)
 	}
-	return at + "item/" + name(i-role+20+role%13) + "?id=" + strconv.Itoa(i%1000) // nested
+	return origin + "item/" + name(i-role+20+role%13) + "?id=" + strconv.Itoa(i%1000) // nested
 }
 
-func (w *world) link(i int) string {
-	p, more := w.prefix(i), strconv.FormatInt(int64(w.rng.IntN(1<<30)), 36)
+func (w *ruleGenerator) link(i int) string {
+	p, suffix := w.prefix(i), strconv.FormatInt(int64(w.rng.IntN(1<<30)), 36)
 	if w.rng.IntN(5) == 0 { // a near miss
-		return strings.Replace(p, "/item/", "/items/", 1) + "-/" + more
+		return strings.Replace(p, "/item/", "/items/", 1) + "-/" + suffix
 	}
 	switch {
 	case strings.HasSuffix(p, "/"):
-		return p + more
+		return p + suffix
 	case strings.Contains(p, "?"):
-		return p + "&x=" + more
+		return p + "&x=" + suffix
 	case w.rng.IntN(2) == 0:
-		return p + "?from=" + more
+		return p + "?from=" + suffix
 	}
 	return p
 }
 
-func (w *world) links(n int, zipf bool) []string {
+func (w *ruleGenerator) links(n int, zipf bool) []string {
 	ranks := rand.NewZipf(w.rng, 1.05, 1, uint64(w.n-1))
 	list := make([]string, n)
 	for i := range list {
@@ -79,7 +79,7 @@ func (w *world) links(n int, zipf bool) []string {
 	return list
 }
 
-func (w *world) rules() iter.Seq2[rules.Rule, error] {
+func (w *ruleGenerator) rules() iter.Seq2[rules.Rule, error] {
 	return func(yield func(rules.Rule, error) bool) {
 		for i := range w.n {
 			p, _ := rules.StoredPrefix(w.prefix(i))
@@ -106,26 +106,26 @@ func ends(link string, f func(key string) bool) {
 	}
 }
 
-// packed is open addressing without pointers: one slot of eight bytes a rule,
-// whole keys in one arena, a probe at each place where a rule can end.
+// packed is a hash table with open addressing and without pointers: one slot of eight bytes per rule, complete keys in one arena, one probe
+// per prefix end.
 type packed struct {
 	seed  maphash.Seed
-	slots []uint64 // 24 bits of hash, 40 of the place in keys
+	slots []uint64 // 24 bits of hash, 40 bits of the offset in keys
 	keys  []byte   // number of the rule, length, key
 }
 
-func newPacked(w *world) *packed {
+func newPacked(w *ruleGenerator) *packed {
 	p := &packed{seed: maphash.MakeSeed(), slots: make([]uint64, w.n*10/6), keys: make([]byte, 8, w.n*52)}
 	for i := range w.n {
 		key := w.prefix(i)
-		at := len(p.keys)
+		offset := len(p.keys)
 		p.keys = binary.LittleEndian.AppendUint32(p.keys, uint32(i))
 		p.keys = binary.LittleEndian.AppendUint16(p.keys, uint16(len(key)))
 		p.keys = append(p.keys, key...)
 		h := maphash.String(p.seed, key)
 		for j := h % uint64(len(p.slots)); ; j = (j + 1) % uint64(len(p.slots)) {
 			if p.slots[j] == 0 {
-				p.slots[j] = h>>40<<40 | uint64(at)
+				p.slots[j] = h>>40<<40 | uint64(offset)
 				break
 			}
 		}
@@ -152,7 +152,7 @@ func BenchmarkLayouts(b *testing.B) {
 		n, _ = strconv.Atoi(text)
 	}
 	rng := rand.New(rand.NewPCG(5, 10))
-	w := &world{n: n, rng: rng, zipf: rand.NewZipf(rng, 1.05, 1, 19_999)}
+	w := &ruleGenerator{n: n, rng: rng, zipf: rand.NewZipf(rng, 1.05, 1, 19_999)}
 	for range n/100 + 1 {
 		w.host = append(w.host, uint32(w.zipf.Uint64()))
 	}
@@ -163,43 +163,43 @@ func BenchmarkLayouts(b *testing.B) {
 		runtime.ReadMemStats(&m)
 		return m.HeapAlloc
 	}
-	grown := func(name string, make func()) {
-		before, began := heap(), time.Now()
-		make()
-		took := time.Since(began)
-		b.Logf("%-22s %6.1f bytes a rule, built in %v", name, float64(heap()-before)/float64(n), took.Round(time.Millisecond))
+	measure := func(name string, build func()) {
+		before, start := heap(), time.Now()
+		build()
+		duration := time.Since(start)
+		b.Logf("%-22s %6.1f bytes per rule, built in %v", name, float64(heap()-before)/float64(n), duration.Round(time.Millisecond))
 	}
 	var text int
 	for i := range n {
 		text += len(w.prefix(i))
 	}
 	b.Logf("%d rules, prefixes of %.1f bytes", n, float64(text)/float64(n))
-	var one map[string]uint32
+	var goMap map[string]uint32
 	var flat *packed
 	x := index.New()
-	grown("Go map", func() {
-		one = make(map[string]uint32, n)
+	measure("Go map", func() {
+		goMap = make(map[string]uint32, n)
 		for i := range n {
-			one[w.prefix(i)] = uint32(i)
+			goMap[w.prefix(i)] = uint32(i)
 		}
 	})
-	grown("packed, places", func() { flat = newPacked(w) })
-	grown("index", func() { require.NoError(b, x.Load(w.rules())) })
-	b.Logf("%-22s %6.1f by its own account", "index", float64(x.Bytes())/float64(n))
+	measure("packed, prefix ends", func() { flat = newPacked(w) })
+	measure("index", func() { require.NoError(b, x.Load(w.rules())) })
+	b.Logf("%-22s %6.1f bytes per rule by Bytes", "index", float64(x.Bytes())/float64(n))
 	var sink, hits int
 	layouts := []struct {
 		name string
 		find func(link string)
 	}{
-		{"Go map, one probe", func(link string) { sink += int(one[link]) }},
-		{"Go map, places", func(link string) {
+		{"Go map, one probe", func(link string) { sink += int(goMap[link]) }},
+		{"Go map, prefix ends", func(link string) {
 			ends(link, func(key string) bool {
-				i, ok := one[key]
+				i, ok := goMap[key]
 				sink += int(i)
 				return ok && i%20 != 0
 			})
 		}},
-		{"packed, places", func(link string) {
+		{"packed, prefix ends", func(link string) {
 			ends(link, func(key string) bool {
 				i, ok := flat.find(key)
 				sink += int(i)
@@ -219,42 +219,41 @@ func BenchmarkLayouts(b *testing.B) {
 	}
 	for _, zipf := range []bool{false, true} {
 		b.Run(fmt.Sprintf("%d/zipf=%v", n, zipf), func(b *testing.B) {
-			// Short turns, one layout after the other, and the median of them: what
-			// else the machine does then spoils few turns and hits all alike.
+			// Short alternating turns and their median limit the influence of other processes.
 			const turn, turns = 400, 250
 			links := w.links(8*turn*turns, zipf)
-			taken := make([][]float64, len(layouts)) // ns a link, by round
+			medians := make([][]float64, len(layouts)) // ns per link, by round
 			next := 0
 			for b.Loop() {
 				round := make([][]float64, len(layouts))
 				for range turns {
 					part := links[next%(8*turns)*turn:][:turn]
 					for i := range layouts {
-						i = (i + next) % len(layouts) // not always in one order
-						began := time.Now()
+						i = (i + next) % len(layouts) // in rotating order
+						start := time.Now()
 						for _, link := range part {
 							layouts[i].find(link)
 						}
-						round[i] = append(round[i], float64(time.Since(began).Nanoseconds())/turn)
+						round[i] = append(round[i], float64(time.Since(start).Nanoseconds())/turn)
 					}
 					next++
 				}
 				for i := range layouts {
 					slices.Sort(round[i])
-					taken[i] = append(taken[i], round[i][turns/2])
+					medians[i] = append(medians[i], round[i][turns/2])
 				}
 			}
 			for i, layout := range layouts {
 				var ratios []float64
-				for r := range taken[i] {
-					ratios = append(ratios, taken[i][r]/taken[0][r])
+				for r := range medians[i] {
+					ratios = append(ratios, medians[i][r]/medians[0][r])
 				}
 				slices.Sort(ratios)
-				slices.Sort(taken[i])
+				slices.Sort(medians[i])
 				b.Logf("%-22s min %.2f median %.2f max %.2f, %.0f ns, %d rounds", layout.name, ratios[0], ratios[len(ratios)/2],
-					ratios[len(ratios)-1], taken[i][len(ratios)/2], len(ratios))
+					ratios[len(ratios)-1], medians[i][len(ratios)/2], len(ratios))
 			}
 		})
 	}
-	require.True(b, sink != 0 && hits != 0, "nothing was found")
+	require.True(b, sink != 0 && hits != 0, "no rule was found")
 }

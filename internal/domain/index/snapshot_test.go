@@ -18,8 +18,8 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// aRuleOf is a rule with a prefix; an odd number is published.
-func aRuleOf(t testing.TB, id int64, prefix string, tests ...string) rules.Rule {
+// newRule returns a rule with a prefix. Rules with odd numbers are published.
+func newRule(t testing.TB, id int64, prefix string, tests ...string) rules.Rule {
 	t.Helper()
 	kind := rules.Ordinary
 	if strings.HasPrefix(prefix, "http://weixin.qq.com/q/") {
@@ -28,38 +28,36 @@ func aRuleOf(t testing.TB, id int64, prefix string, tests ...string) rules.Rule 
 	p, err := rules.ParsePrefix(prefix, kind, true)
 	require.NoError(t, err)
 	r := rules.Rule{ID: id, Kind: kind, Owner: fmt.Sprintf("owner%d", id%3), Prefix: p, Path: fmt.Sprintf("pages/p%d", id%5),
-		OpenVersion: int(id % 4),
-		Occupy:      id%4 == 0, Published: id%2 == 1, TestLinks: tests}
+		OpenVersion: int(id % 4), Occupy: id%4 == 0, Published: id%2 == 1, TestLinks: tests}
 	if r.Target = r.Owner; kind == rules.KindService {
 		r.Target = "target"
 	}
 	return r
 }
 
-// someRules are rules of every form that the index knows.
-func someRules(t testing.TB) []rules.Rule {
+// sampleRules returns rules of every form that the index supports.
+func sampleRules(t testing.TB) []rules.Rule {
 	return []rules.Rule{
-		aRuleOf(t, 1, "https://h.example/a/"),
-		aRuleOf(t, 2, "https://h.example/a/b", "https://h.example/a/b", "https://h.example/a/b?t=1"),
-		aRuleOf(t, 3, "https://h.example"),
-		aRuleOf(t, 5, "HTTPS://G.Example?x=1"),
-		aRuleOf(t, 7, "https://h.example/a/b?id=", "https://h.example/a/b?id=1"),
-		aRuleOf(t, 300, "http://a-host-whose-name-is-longer-than-a-line.example/x"),
-		aRuleOf(t, 1<<40+1, "http://weixin.qq.com/q/02AAAAAAAAAAAAAA"),
-		aRuleOf(t, 9, "https://h.example/?"),
+		newRule(t, 1, "https://h.example/a/"),
+		newRule(t, 2, "https://h.example/a/b", "https://h.example/a/b", "https://h.example/a/b?t=1"),
+		newRule(t, 3, "https://h.example"),
+		newRule(t, 5, "HTTPS://G.Example?x=1"),
+		newRule(t, 7, "https://h.example/a/b?id=", "https://h.example/a/b?id=1"),
+		newRule(t, 300, "http://a-host-whose-name-is-longer-than-a-line.example/x"),
+		newRule(t, 1<<40+1, "http://weixin.qq.com/q/02AAAAAAAAAAAAAA"),
+		newRule(t, 9, "https://h.example/?"),
 	}
 }
 
-var someLinks = []string{
+var sampleLinks = []string{
 	"https://h.example/a/x", "https://h.example/a/b", "https://h.example/a/b?id=1", "https://h.example", "https://h.example/?q",
-	"https://g.example?x=12",
-	"http://weixin.qq.com/q/02AAAAAAAAAAAAAA", "http://a-host-whose-name-is-longer-than-a-line.example/x",
+	"https://g.example?x=12", "http://weixin.qq.com/q/02AAAAAAAAAAAAAA", "http://a-host-whose-name-is-longer-than-a-line.example/x",
 	"https://a-host-whose-name-is-longer-than-a-line.example/x",
 	"http://h.example/a/b", "https://other.example/", "https://h.example/a", "http://weixin.qq.com/q/02AAAAAAAAAAAAAB",
 }
 
-// sameIndex fails unless two indexes answer alike.
-func sameIndex(t testing.TB, got, want *Index, links []string) {
+// assertEqualIndex fails the test unless got and want return the same results for links.
+func assertEqualIndex(t testing.TB, got, want *Index, links []string) {
 	t.Helper()
 	require.Equal(t, got.Len(), want.Len(), "rules")
 	for _, text := range links {
@@ -86,77 +84,77 @@ func each(list []rules.Rule) iter.Seq2[rules.Rule, error] {
 	}
 }
 
-var someAccounts = []SnapshotAccount{{AppID: "owner0", Kind: accounts.ServiceAccount, JumpOpen: true, Linked: []string{"target"}},
+var sampleAccounts = []SnapshotAccount{{AppID: "owner0", Kind: accounts.ServiceAccount, JumpOpen: true, Linked: []string{"target"}},
 	{AppID: "owner1", Kind: accounts.MiniProgram, JumpOpen: true, Versions: []accounts.Version{accounts.Release}}}
 
-// snapshotOf is the file of an index.
-func snapshotOf(t testing.TB, x *Index) []byte {
+// marshalSnapshot returns the snapshot file of x.
+func marshalSnapshot(t testing.TB, x *Index) []byte {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "rules.snapshot")
-	require.NoError(t, x.WriteSnapshot(path, Checkpoint{7, "history"}, someAccounts))
+	require.NoError(t, x.WriteSnapshot(path, Checkpoint{7, "history"}, sampleAccounts))
 	b, err := os.ReadFile(path)
 	require.NoError(t, err)
 	return b
 }
 
-func read(file []byte) (*Snapshot, error) {
+func unmarshalSnapshot(file []byte) (*Snapshot, error) {
 	return readSnapshot(bytes.NewReader(file), int64(len(file)))
 }
 
 func TestSnapshot_EqualsIndex(t *testing.T) {
 	built := New()
-	require.NoError(t, built.Load(each(someRules(t))))
+	require.NoError(t, built.Load(each(sampleRules(t))))
 	written := New()
-	for _, r := range someRules(t) {
-		written.Set(aRuleOf(t, r.ID+1, r.Prefix.Text)) // what will be overwritten
+	for _, r := range sampleRules(t) {
+		written.Set(newRule(t, r.ID+1, r.Prefix.Text)) // is replaced below
 	}
-	for _, r := range someRules(t) {
+	for _, r := range sampleRules(t) {
 		written.Set(r)
 	}
-	gone := aRuleOf(t, 11, "https://h.example/gone", "https://h.example/gone")
-	written.Set(gone)
-	written.Remove(gone.Prefix.Key)
+	removed := newRule(t, 11, "https://h.example/gone", "https://h.example/gone")
+	written.Set(removed)
+	written.Remove(removed.Prefix.Key)
 	for name, x := range map[string]*Index{"loaded": built, "written one by one": written} {
-		s, err := read(snapshotOf(t, x))
+		s, err := unmarshalSnapshot(marshalSnapshot(t, x))
 		require.NoErrorf(t, err, "%s", name)
-		sameIndex(t, s.Rules, built, append(someLinks, "https://h.example/gone"))
-		assert.True(t, s.Checkpoint == (Checkpoint{7, "history"}) && fmt.Sprint(s.Accounts) == fmt.Sprint(someAccounts),
-			"%s: %+v %+v", name, s.Checkpoint, s.Accounts)
-		// It goes on as the index would.
-		s.Rules.Set(gone)
-		built.Set(gone)
-		sameIndex(t, s.Rules, built, append(someLinks, "https://h.example/gone"))
-		s.Rules.Remove(gone.Prefix.Key)
-		built.Remove(gone.Prefix.Key)
-		sameIndex(t, s.Rules, built, append(someLinks, "https://h.example/gone"))
+		assertEqualIndex(t, s.Rules, built, append(sampleLinks, "https://h.example/gone"))
+		assert.True(t, s.Checkpoint == (Checkpoint{7, "history"}) && fmt.Sprint(s.Accounts) == fmt.Sprint(sampleAccounts),
+			"%s: checkpoint %+v, accounts %+v", name, s.Checkpoint, s.Accounts)
+		// Later changes have the same effect as on the index.
+		s.Rules.Set(removed)
+		built.Set(removed)
+		assertEqualIndex(t, s.Rules, built, append(sampleLinks, "https://h.example/gone"))
+		s.Rules.Remove(removed.Prefix.Key)
+		built.Remove(removed.Prefix.Key)
+		assertEqualIndex(t, s.Rules, built, append(sampleLinks, "https://h.example/gone"))
 	}
-	empty, err := read(snapshotOf(t, New()))
+	empty, err := unmarshalSnapshot(marshalSnapshot(t, New()))
 	require.True(t, err == nil && empty.Rules.Len() == 0, "an empty index: %v", err)
-	sameIndex(t, empty.Rules, New(), someLinks)
-	empty.Rules.Set(gone)
+	assertEqualIndex(t, empty.Rules, New(), sampleLinks)
+	empty.Rules.Set(removed)
 }
 
-// slowly is a file that lets something happen between two of its writes.
-type slowly struct {
+// hookedFile calls between before each write.
+type hookedFile struct {
 	*os.File
 	between func()
 }
 
-func (f slowly) Write(b []byte) (int, error) {
+func (f hookedFile) Write(b []byte) (int, error) {
 	f.between()
 	return f.File.Write(b)
 }
 
 func TestSnapshot_PointInTime(t *testing.T) {
 	x := New()
-	list := someRules(t)
+	list := sampleRules(t)
 	require.NoError(t, x.Load(each(list[:4])))
 	f, err := os.Create(filepath.Join(t.TempDir(), "rules.snapshot"))
 	require.NoError(t, err)
 	defer f.Close()
 	want := New()
 	require.NoError(t, want.Load(each(list[2:])))
-	// Changes between the copies of two segments: what they tell is in the file.
+	// Changes between the copies of two segments are in the file.
 	x.midway = func(step string) {
 		if step == "segment copied" {
 			x.midway = nil
@@ -167,15 +165,15 @@ func TestSnapshot_PointInTime(t *testing.T) {
 			}
 		}
 	}
-	// Changes while the file is written: they are not.
-	late := aRuleOf(t, 99, "https://h.example/late")
-	err = x.writeSnapshot(slowly{f, func() { x.Set(late); x.Remove(list[3].Prefix.Key) }}, Checkpoint{1, "h"}, nil)
+	// Changes while the file is written are not in the file.
+	late := newRule(t, 99, "https://h.example/late")
+	err = x.writeSnapshot(hookedFile{f, func() { x.Set(late); x.Remove(list[3].Prefix.Key) }}, Checkpoint{1, "h"}, nil)
 	require.NoError(t, err)
 	file, err := os.ReadFile(f.Name())
 	require.NoError(t, err)
-	s, err := read(file)
+	s, err := unmarshalSnapshot(file)
 	require.NoError(t, err)
-	sameIndex(t, s.Rules, want, append(someLinks, "https://h.example/late"))
+	assertEqualIndex(t, s.Rules, want, append(sampleLinks, "https://h.example/late"))
 	x.midway = func(step string) {
 		if step == "segment copied" {
 			x.midway = nil
@@ -183,59 +181,61 @@ func TestSnapshot_PointInTime(t *testing.T) {
 		}
 	}
 	err = x.writeSnapshot(f, Checkpoint{1, "h"}, nil)
-	require.True(t, err != nil, "rules that were loaded anew while they were copied made a snapshot")
+	require.True(t, err != nil, "writeSnapshot during a Load succeeded, want an error")
 }
 
 func TestSnapshot_Corrupted(t *testing.T) {
 	x := New()
-	require.NoError(t, x.Load(each(someRules(t))))
-	file := snapshotOf(t, x)
+	require.NoError(t, x.Load(each(sampleRules(t))))
+	file := marshalSnapshot(t, x)
 	t.Logf("%d bytes", len(file))
-	refused := func(what string, file []byte) {
-		_, err := read(file)
+	assertRejected := func(name string, file []byte) {
+		_, err := unmarshalSnapshot(file)
 		assert.True(t, (errors.Is(err, ErrSnapshotDamaged) || errors.Is(err, ErrSnapshotFormat)) && !strings.Contains(err.Error(), "\n"),
-			"%s: %v", what, err)
+			"%s: %v, want ErrSnapshotDamaged or ErrSnapshotFormat in one line", name, err)
 	}
 	for i := range file {
 		if raceDetector && i%11 != 0 {
-			continue // nothing here runs at the same time
+			continue // the test has no concurrency
 		}
-		refused(fmt.Sprintf("cut after %d bytes", i), file[:i])
+		assertRejected(fmt.Sprintf("cut after %d bytes", i), file[:i])
 		for _, bit := range []byte{1, 0x80, 0xff} {
 			file[i] ^= bit
-			refused(fmt.Sprintf("byte %d altered by %02x", i, bit), file)
+			assertRejected(fmt.Sprintf("byte %d altered by %02x", i, bit), file)
 			file[i] ^= bit
 		}
 	}
-	refused("a byte too many", append(slices.Clone(file), 0))
-	require.NoErrorf(t, assert.ErrorOf(read(file)), "as it was")
-	// The file of the next format is not called damaged.
+	assertRejected("an extra byte", append(slices.Clone(file), 0))
+	require.NoErrorf(t, assert.ErrorOf(unmarshalSnapshot(file)), "the unchanged file")
+	// The error of a later format is not ErrSnapshotDamaged.
 	file[8]++
-	assert.ErrorIs(t, assert.ErrorOf(read(file)), ErrSnapshotFormat, "another format")
+	assert.ErrorIs(t, assert.ErrorOf(unmarshalSnapshot(file)), ErrSnapshotFormat, "file of another format")
 }
 
 func TestSnapshot_AtomicReplace(t *testing.T) {
 	x := New()
-	x.Set(aRuleOf(t, 1, "https://h.example/a/"))
+	x.Set(newRule(t, 1, "https://h.example/a/"))
 	path := filepath.Join(t.TempDir(), "rules.snapshot")
 	require.NoError(t, x.WriteSnapshot(path, Checkpoint{1, "one"}, nil))
 	x.midway = func(string) { x.midway = nil; _ = x.Load(each(nil)) }
 	err := x.WriteSnapshot(path, Checkpoint{2, "two"}, nil)
-	assert.True(t, err != nil && strings.Contains(err.Error(), path), "a snapshot that cannot be taken: %v", err)
+	assert.True(t, err != nil && strings.Contains(err.Error(), path), "WriteSnapshot during a Load: %v, want an error with the path", err)
 	s, err := ReadSnapshot(path)
-	assert.True(t, err == nil && s.Checkpoint == (Checkpoint{1, "one"}), "the old one: %+v, %v", s, err)
+	assert.True(t, err == nil && s.Checkpoint == (Checkpoint{1, "one"}), "snapshot after a failed WriteSnapshot = %+v, %v, want the first",
+		s, err)
 	names, _ := filepath.Glob(filepath.Dir(path) + "/*")
-	assert.True(t, len(names) == 1, "what is left: %v", names)
-	assert.True(t, x.WriteSnapshot(filepath.Join(path, "no", "folder"), Checkpoint{}, nil) != nil, "written into a folder that is none")
-	assert.ErrorIs(t, assert.ErrorOf(ReadSnapshot(path+".none")), os.ErrNotExist, "no file")
+	assert.True(t, len(names) == 1, "files = %v, want the snapshot only", names)
+	assert.True(t, x.WriteSnapshot(filepath.Join(path, "no", "folder"), Checkpoint{}, nil) != nil,
+		"WriteSnapshot into a missing directory succeeded, want an error")
+	assert.ErrorIs(t, assert.ErrorOf(ReadSnapshot(path+".none")), os.ErrNotExist, "ReadSnapshot of a missing file")
 }
 
-// FuzzSnapshot: whatever a file holds, it is refused or answers.
+// FuzzSnapshot verifies that arbitrary files are rejected, or that their index can be used without a panic.
 func FuzzSnapshot(f *testing.F) {
 	x := New()
-	f.Add(snapshotOf(f, x))
-	require.NoError(f, x.Load(each(someRules(f))))
-	file := snapshotOf(f, x)
+	f.Add(marshalSnapshot(f, x))
+	require.NoError(f, x.Load(each(sampleRules(f))))
+	file := marshalSnapshot(f, x)
 	f.Add(file)
 	f.Add(file[:len(file)-1])
 	f.Add([]byte(snapshotMagic))
@@ -245,7 +245,7 @@ func FuzzSnapshot(f *testing.F) {
 		if err != nil {
 			return
 		}
-		for _, text := range someLinks {
+		for _, text := range sampleLinks {
 			link, _ := rules.ParseLink(text)
 			s.Rules.Governing(link.Text)
 			s.Rules.Matching(link)

@@ -10,7 +10,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// FuzzParsePrefix holds the parser to what everything else relies on.
+// FuzzParsePrefix verifies the invariants of parsed prefixes that the other packages rely on.
 func FuzzParsePrefix(f *testing.F) {
 	for _, s := range []string{"https://coffee.example/t/", "HTTPS://H.Example", "https://h.example?x=1", "https://h.example#x",
 		"https://h.example#/x", "http://weixin.qq.com/q/02AA",
@@ -23,30 +23,30 @@ func FuzzParsePrefix(f *testing.F) {
 			p, err := rules.ParsePrefix(text, kind, private)
 			if err != nil {
 				code, detail := errcode.FromError(err)
-				require.True(t, code == errcode.IllegalPrefix && detail != "", "%q: refused with %v, want 85066 and a reason", text, err)
+				require.True(t, code == errcode.IllegalPrefix && detail != "", "%q: error %v, want 85066 and a reason", text, err)
 				continue
 			}
 			switch {
 			case len(text) > rules.MaxPrefix:
-				t.Fatalf("%q has %d bytes and was taken", text, len(text))
+				t.Fatalf("%q with %d bytes was accepted, want an error", text, len(text))
 			case p.Text != text:
-				t.Fatalf("%q became %q", text, p.Text)
+				t.Fatalf("Text of %q = %q", text, p.Text)
 			case !p.Matches(p.Link):
 				t.Fatalf("%q does not match itself", text)
 			case !slices.Contains(p.Ends(), p.Key):
-				t.Fatalf("%q: a look-up would not find its key %q among %q", text, p.Key, p.Ends())
+				t.Fatalf("%q: the key %q is missing in Ends %q", text, p.Key, p.Ends())
 			case kind == rules.Ordinary == p.IsService():
-				t.Fatalf("%q was taken as a %s", text, kind)
+				t.Fatalf("%q was accepted as %s", text, kind)
 			case p.Origin() != strings.ToLower(p.Origin()):
-				t.Fatalf("%q: origin %q", text, p.Origin())
+				t.Fatalf("%q: origin %q, want lower case", text, p.Origin())
 			}
-			again, ok := rules.ParseLink(p.Key)
-			require.True(t, ok && again.Key == p.Key, "the key %q of %q is not its own key", p.Key, text)
+			link, ok := rules.ParseLink(p.Key)
+			require.True(t, ok && link.Key == p.Key, "key of the key %q of %q = %q", p.Key, text, link.Key)
 			require.True(t, private || kind != rules.Ordinary || !strings.ContainsAny(p.Host, ":[]@*"),
-				"%q: host %q was taken", text, p.Host)
+				"%q: private host %q was accepted", text, p.Host)
 			address := p.ConfirmAddress("FILE.txt")
 			require.True(t, strings.HasPrefix(address, p.Origin()+"/") && !strings.ContainsAny(address, "?#") &&
-				strings.HasSuffix(address, "/FILE.txt"), "%q: the verification file would be asked at %q", text, address)
+				strings.HasSuffix(address, "/FILE.txt"), "%q: URL of the verification file = %q", text, address)
 		}
 	})
 }

@@ -17,8 +17,8 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/testtable"
 )
 
-// lintRule is a rule of a test: "A+ https://h.example/a/ page" is a published rule of A, "A- …" an unpublished one.
-func lintRule(t testing.TB, text string) rules.Rule {
+// parseLintRule parses a rule: "A+ https://h.example/a/ page" is a published rule of A, "A- …" an unpublished one.
+func parseLintRule(t testing.TB, text string) rules.Rule {
 	t.Helper()
 	words := strings.Fields(text)
 	p, err := rules.ParsePrefix(words[1], rules.Ordinary, false)
@@ -37,45 +37,45 @@ func TestLint_SuspiciousRules(t *testing.T) {
 	for _, c := range testtable.Rows(t, "testdata/lint.txt", 3) {
 		t.Run(c[0], func(t *testing.T) {
 			var set []rules.Rule
-			for _, one := range testtable.List(c[1]) {
-				set = append(set, lintRule(t, one))
+			for _, text := range testtable.List(c[1]) {
+				set = append(set, parseLintRule(t, text))
 			}
 			var got []string
 			for _, f := range rules.Lint(set) {
 				got = append(got, fmt.Sprintf("%s %d %d %s %d", f.Kind, f.Rule, f.OtherIndex, f.Link, len(f.Prefixes)))
 			}
 			want := testtable.List(c[2])
-			assert.True(t, slices.Equal(got, want), "got  %q\nwant %q", got, want)
+			assert.True(t, slices.Equal(got, want), "Lint() = %q\nwant     %q", got, want)
 		})
 	}
 }
 
-// opener is the real matcher over a set of rules.
-func opener(set []rules.Rule) func(link string) (rule int, opens bool) {
+// newMatcher returns a function that scans a link with the product's matcher over a set of rules.
+func newMatcher(set []rules.Rule) func(link string) (rule int, opens bool) {
 	x := index.New()
 	for i, r := range set {
 		r.ID = int64(i)
 		x.Set(r)
 	}
-	resolver := scan.Resolver{Finder: x, Accounts: able{}}
+	resolver := scan.Resolver{Finder: x, Accounts: eligibleAccounts{}}
 	return func(link string) (int, bool) {
 		d := resolver.Resolve(scan.Request{Text: link, At: time.Unix(0, 0)})
 		return int(d.Matched.ID), d.Action == scan.OpenMiniProgram
 	}
 }
 
-// able are accounts that have all they need to open.
-type able struct{}
+// eligibleAccounts is a scan.Accounts in which every account satisfies all conditions to open a link.
+type eligibleAccounts struct{}
 
-func (able) Account(appid string) (accounts.Account, bool) {
+func (eligibleAccounts) Account(appid string) (accounts.Account, bool) {
 	return accounts.Account{AppID: appid, Kind: accounts.MiniProgram, JumpOpen: true, Versions: []accounts.Version{accounts.Release}}, true
 }
-func (able) Linked(string, string) bool { return true }
+func (eligibleAccounts) Linked(string, string) bool { return true }
 
-// What lint says of a random set is what the matcher does with it.
+// TestLint_EqualsMatcher verifies the findings of Lint for random sets of rules with the matcher.
 func TestLint_EqualsMatcher(t *testing.T) {
 	g := rand.New(rand.NewPCG(16, 0))
-	pick := func(from ...string) string { return from[g.IntN(len(from))] }
+	pick := func(list ...string) string { return list[g.IntN(len(list))] }
 	prefix := func() string {
 		text := "https://h.example" + pick("/", "/a", "/a/", "/a/b", "/a/b/", "/a/1")
 		return text + pick("", "", "?",
@@ -86,22 +86,22 @@ func TestLint_EqualsMatcher(t *testing.T) {
 		var set []rules.Rule
 		keys := map[string]bool{}
 		for range 1 + g.IntN(9) {
-			r := lintRule(t, pick("A+", "A+", "A-", "B+", "B-")+" "+prefix()+" "+pick("p", "q"))
+			r := parseLintRule(t, pick("A+", "A+", "A-", "B+", "B-")+" "+prefix()+" "+pick("p", "q"))
 			if !keys[r.Prefix.Key] { // one identity has one owner
 				keys[r.Prefix.Key] = true
 				set = append(set, r)
 			}
 		}
-		opens := opener(set)
+		opens := newMatcher(set)
 		links := []string{}
 		for _, r := range set {
-			for _, end := range []string{"", "0", "3", "12", "a", "&", "&x=1", "/", "/z", "?id=1", "?id=12&y", "?"} {
-				links = append(links, r.Prefix.Text+end)
+			for _, suffix := range []string{"", "0", "3", "12", "a", "&", "&x=1", "/", "/z", "?id=1", "?id=12&y", "?"} {
+				links = append(links, r.Prefix.Text+suffix)
 			}
 		}
-		fail := func(f rules.Finding, why string) {
+		fail := func(f rules.Finding, reason string) {
 			t.Helper()
-			t.Fatalf("set %d: %s\n%+v\n%s", n, why, f, describe(set))
+			t.Fatalf("set %d: %s\n%+v\n%s", n, reason, f, describe(set))
 		}
 		caught := map[int]bool{}
 		for _, f := range rules.Lint(set) {
@@ -110,12 +110,12 @@ func TestLint_EqualsMatcher(t *testing.T) {
 			switch f.Kind {
 			case rules.AlsoCatches:
 				caught[f.Rule] = true
-				checkCatches(t, set, f, func(why string) { fail(f, why) })
+				checkAlsoCatches(t, set, f, func(reason string) { fail(f, reason) })
 			case rules.HidesPublished:
 				without := slices.Clone(set)
-				without[f.Rule].Prefix = lintRule(t, "A+ https://elsewhere.example/").Prefix
-				if _, opensWithout := opener(without)(f.Link); opened && rule == f.OtherIndex || !opensWithout {
-					fail(f, "nothing is hidden")
+				without[f.Rule].Prefix = parseLintRule(t, "A+ https://elsewhere.example/").Prefix
+				if _, opensWithout := newMatcher(without)(f.Link); opened && rule == f.OtherIndex || !opensWithout {
+					fail(f, "the rule hides no published rule")
 				}
 			case rules.OthersOpen:
 				if !opened || rule != f.OtherIndex || set[rule].Owner == set[f.Rule].Owner {
@@ -128,73 +128,74 @@ func TestLint_EqualsMatcher(t *testing.T) {
 			case rules.Shadowed:
 				for _, link := range links {
 					if rule, opened := opens(link); opened && rule == f.Rule {
-						fail(f, "it opens "+link)
+						fail(f, "the shadowed rule opens "+link)
 					}
 				}
 			case rules.Redundant:
-				without := opener(slices.Delete(slices.Clone(set), f.Rule, f.Rule+1))
+				without := newMatcher(slices.Delete(slices.Clone(set), f.Rule, f.Rule+1))
 				for _, link := range links {
 					before, opened := opens(link)
-					after, still := without(link)
+					after, openedAfter := without(link)
 					if after >= f.Rule {
 						after++
 					}
-					if opened != still || opened && (set[before].Path != set[after].Path || set[before].Owner != set[after].Owner) {
-						fail(f, "it makes a difference for "+link)
+					if opened != openedAfter || opened && (set[before].Path != set[after].Path || set[before].Owner != set[after].Owner) {
+						fail(f, "the redundant rule changes the result of "+link)
 					}
 				}
 			case rules.NoFinalSlash:
 				if opened && rule == f.Rule {
-					fail(f, "it opens what is below")
+					fail(f, "the rule opens links below its prefix")
 				}
 			}
 		}
-		// Nothing that a longer number opens is passed over.
+		// Every rule that opens a longer number has a finding.
 		for i, r := range set {
 			if _, value, ok := strings.Cut(r.Prefix.Text, "id="); ok && value != "" && !strings.HasSuffix(value, "&") {
 				for _, d := range "0123456789" {
 					if rule, opened := opens(r.Prefix.Text + string(d)); opened && rule == i && !caught[i] {
-						t.Fatalf("set %d: nothing is said of rule %d, which catches %s%c\n%s", n, i, r.Prefix.Text, d, describe(set))
+						t.Fatalf("set %d: no finding for rule %d, which catches %s%c\n%s", n, i, r.Prefix.Text, d, describe(set))
 					}
 				}
 			}
 		}
 	}
 	for _, kind := range rules.FindingKinds {
-		assert.True(t, kinds[kind] != 0 || kind == rules.Duplicate || kind == rules.LostTestLink, "no set had a finding %s", kind)
+		assert.True(t, kinds[kind] != 0 || kind == rules.Duplicate || kind == rules.LostTestLink,
+			"no set has a finding %s, want at least one", kind)
 	}
 }
 
-// checkCatches holds a finding to the matcher: it catches what it is said to
-// catch, the prefixes keep that out and nothing else, and none can be spared.
-func checkCatches(t *testing.T, set []rules.Rule, f rules.Finding, fail func(why string)) {
+// checkAlsoCatches verifies an AlsoCatches finding with the matcher: the rule catches the prefixes of the finding, rules on these prefixes
+// exclude the longer numbers and no other links, and each of the prefixes is necessary.
+func checkAlsoCatches(t *testing.T, set []rules.Rule, f rules.Finding, fail func(reason string)) {
 	t.Helper()
-	opens := opener(set)
-	mended := slices.Clone(set)
+	opens := newMatcher(set)
+	fixed := slices.Clone(set)
 	for _, p := range f.Prefixes {
 		if rule, opened := opens(p); !opened || rule != f.Rule {
-			fail("it does not catch " + p)
+			fail("the rule does not catch " + p)
 		}
-		mended = append(mended, lintRule(t, set[f.Rule].Owner+"- "+p))
+		fixed = append(fixed, parseLintRule(t, set[f.Rule].Owner+"- "+p))
 	}
-	after := opener(mended)
+	after := newMatcher(fixed)
 	text := set[f.Rule].Prefix.Text
-	for _, end := range []string{"", "&", "&x=1", "a", "-1"} {
-		before, opened := opens(text + end)
-		if now, still := after(text + end); still != opened || now != before {
-			fail("with the prefixes " + text + end + " does not open any more")
+	for _, suffix := range []string{"", "&", "&x=1", "a", "-1"} {
+		before, opened := opens(text + suffix)
+		if rule, openedAfter := after(text + suffix); openedAfter != opened || rule != before {
+			fail("with the prefixes another rule opens " + text + suffix)
 		}
 	}
 	for n := range 130 {
 		longer := fmt.Sprintf("%s%d", text, n)
 		if rule, opened := after(longer); opened && rule == f.Rule {
-			fail("with the prefixes it still catches " + longer)
+			fail("with the prefixes the rule still catches " + longer)
 		}
 	}
 	for i, p := range f.Prefixes {
-		at := len(set) + i
-		if rule, opened := opener(slices.Delete(slices.Clone(mended), at, at+1))(p); !opened || rule != f.Rule {
-			fail(p + " could be spared")
+		n := len(set) + i
+		if rule, opened := newMatcher(slices.Delete(slices.Clone(fixed), n, n+1))(p); !opened || rule != f.Rule {
+			fail("the prefix " + p + " is unnecessary")
 		}
 	}
 }

@@ -13,87 +13,89 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// reads counts the transactions that only look.
-type reads struct {
+// countingStore counts read transactions.
+type countingStore struct {
 	rules.Store
 	n int
 }
 
-func (r *reads) ViewRules(ctx context.Context, f func(rules.Tx) error) error {
+func (r *countingStore) ViewRules(ctx context.Context, f func(rules.Tx) error) error {
 	r.n++
 	return r.Store.ViewRules(ctx, f)
 }
 
-// A list of an account's rules is read once until one of them changes, or a
-// publish, or the month; other accounts' changes do not matter to what it says.
+// TestListings_InvalidatedByChange verifies that a list of an account's rules is cached until one of its rules changes, the account
+// publishes or the month ends, and that changes of other accounts keep the list valid.
 func TestListings_InvalidatedByChange(t *testing.T) {
-	d := newDesk(t)
-	counted := &reads{Store: d.store}
-	d.Service.Store = counted
-	list := func(what string, read, total, left int, prefixes ...string) {
+	d := newFixture(t)
+	counter := &countingStore{Store: d.store}
+	d.Service.Store = counter
+	list := func(name string, reads, total, quota int, prefixes ...string) {
 		t.Helper()
-		some := append([]string{"https://h.example/none/", "not a link"}, prefixes...)
+		queried := append([]string{"https://h.example/none/", "not a link"}, prefixes...)
 		for _, req := range []rules.ListRequest{{}, {Type: rules.ListPage, Page: 1, PageSize: 10},
-			{Type: rules.ListPage, Page: 1, PageSize: 200}, {Type: rules.ListPrefixes, Prefixes: some}} {
-			for again := range 2 {
-				before := counted.n
-				got, err := d.List(t.Context(), d.as("wxa"), req)
+			{Type: rules.ListPage, Page: 1, PageSize: 200}, {Type: rules.ListPrefixes, Prefixes: queried}} {
+			for repeat := range 2 {
+				before := counter.n
+				got, err := d.List(t.Context(), d.account("wxa"), req)
 				require.NoError(t, err)
-				if want := read * (1 - again); counted.n-before != want {
-					t.Errorf("%s: %+v, time %d: %d reads of the store, want %d", what, req, again+1, counted.n-before, want)
-				}
-				if got.Total != total || got.PublishesLeft != left || len(got.Rules) != len(prefixes) {
-					t.Errorf("%s: %+v: %d of %d rules, %d publishes left", what, req, len(got.Rules), got.Total, got.PublishesLeft)
+				assert.Equal(t, counter.n-before, reads*(1-repeat), "%s: %+v, call %d: reads of the store", name, req, repeat+1)
+				if got.Total != total || got.PublishesLeft != quota || len(got.Rules) != len(prefixes) {
+					t.Errorf("%s: %+v: %d of %d rules, %d publishes left, want %d of %d, %d", name, req, len(got.Rules), got.Total,
+						got.PublishesLeft, len(prefixes), total, quota)
 					continue
 				}
 				if last := len(prefixes) - 1; req.Type == rules.ListNewest && last >= 0 && got.Rules[0].Prefix.Text != prefixes[last] {
-					t.Errorf("%s: the newest is %s, not %s", what, got.Rules[0].Prefix.Text, prefixes[last])
+					t.Errorf("%s: newest rule = %s, want %s", name, got.Rules[0].Prefix.Text, prefixes[last])
 				}
 			}
 		}
 	}
 	quota := settings.Defaults().PublishQuota
 	list("none", 1, 0, quota)
-	d.added("wxa", draft("https://h.example/a/"))
+	d.addRule("wxa", draft("https://h.example/a/"))
 	list("after an add", 1, 1, quota, "https://h.example/a/")
-	d.added("wxb", draft("https://other.example/"))
-	d.published("wxa", draft("https://h.example/b/"))
+	d.addRule("wxb", draft("https://other.example/"))
+	d.publishRule("wxa", draft("https://h.example/b/"))
 	list("after a publish", 1, 2, quota-1, "https://h.example/a/", "https://h.example/b/")
-	d.set(func(s *settings.Settings) { s.PublishQuota = 7 })
+	d.updateSettings(func(s *settings.Settings) { s.PublishQuota = 7 })
 	list("another quota", 0, 2, 6, "https://h.example/a/", "https://h.example/b/")
 	d.now = d.now.Add(32 * 24 * time.Hour)
 	list("another month", 1, 2, 7, "https://h.example/a/", "https://h.example/b/")
-	require.NoError(t, d.Delete(d.by("wxa"), d.as("wxa"), "https://h.example/b/", ""))
+	require.NoError(t, d.Delete(d.actorContext("wxa"), d.account("wxa"), "https://h.example/b/", ""))
 	list("after a delete", 1, 1, 7, "https://h.example/a/")
-	// One text with a line's end in it is not two.
+	// A text with a line feed is one prefix.
 	for prefix, found := range map[string]int{"https://h.example/a/\nhttps://h.example/none/": 0, "https://h.example/a/": 1} {
 		prefixes := []string{prefix}
 		if found > 0 {
 			prefixes = append(prefixes, "https://h.example/none/")
 		}
 		for range 2 {
-			got, err := d.List(t.Context(), d.as("wxa"), rules.ListRequest{Type: rules.ListPrefixes, Prefixes: prefixes})
+			got, err := d.List(t.Context(), d.account("wxa"), rules.ListRequest{Type: rules.ListPrefixes, Prefixes: prefixes})
 			assert.True(t, err == nil && len(got.Rules) == found, "%q: %d rules, want %d (%v)", prefixes, len(got.Rules), found, err)
 		}
 	}
 	for _, prefixes := range [][]string{{"https://h.example/a/"}, {"https://h.example/b/"}, {"https://h.example/a/b/"}, {"not a link"}} {
 		for range 2 {
-			got, err := d.List(t.Context(), d.as("wxb"), rules.ListRequest{Type: rules.ListPrefixes, Prefixes: prefixes})
-			assert.True(t, err == nil && len(got.Rules) == 0 && got.Total == 1, "%v of nobody: %v, %v", prefixes, got, err)
+			got, err := d.List(t.Context(), d.account("wxb"), rules.ListRequest{Type: rules.ListPrefixes, Prefixes: prefixes})
+			assert.True(t, err == nil && len(got.Rules) == 0 && got.Total == 1, "prefixes %v of other accounts = %v, %v, want none",
+				prefixes, got, err)
 		}
 	}
-	a := d.as("wxa")
+	a := d.account("wxa")
 	a.JumpOpen = false
-	d.put(a)
-	got, err := d.List(t.Context(), d.as("wxa"), rules.ListRequest{})
-	assert.True(t, err != nil || !got.Open, "a list is open of an account that is not")
+	d.putAccount(a)
+	got, err := d.List(t.Context(), d.account("wxa"), rules.ListRequest{})
+	assert.True(t, err != nil || !got.Open, "list of a closed account is open, want closed")
 	require.NoError(t, d.store.Reset(t.Context()))
-	before := counted.n
+	before := counter.n
 	got, err = d.List(t.Context(), a, rules.ListRequest{})
-	assert.True(t, err != nil || got.Total == 0 && counted.n != before, "after a reset: %d rules, %d reads", got.Total, counted.n-before)
+	assert.True(t, err != nil || got.Total == 0 && counter.n != before, "after a reset: %d rules, %d reads, want 0 rules from the store",
+		got.Total,
+		counter.n-before)
 }
 
-// listStore is a store that has one list.
+// listStore is a store with one list.
 type listStore struct {
 	rules.Store
 	rules.Tx
@@ -110,7 +112,7 @@ func (s *listStore) Listing(context.Context, rules.Query, time.Time) ([]rules.Ru
 	return s.list, len(s.list), 0, nil
 }
 
-// The cache of listings is bounded for any number of requests, and contains the latest listing.
+// TestListings_CacheBounded verifies that the cache of listings is bounded for any number of requests and contains the latest listing.
 func TestListings_CacheBounded(t *testing.T) {
 	const tooLong = 1025
 	var list [tooLong]rules.Rule

@@ -11,16 +11,16 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// heldStore is a store whose reads stand still.
-type heldStore struct {
+// blockingStore is a store whose reads block until release receives a value.
+type blockingStore struct {
 	rules.Store
-	inside  atomic.Int64
+	active  atomic.Int64
 	release chan struct{}
 }
 
-func (s *heldStore) ViewRules(ctx context.Context, _ func(rules.Tx) error) error {
-	s.inside.Add(1)
-	defer s.inside.Add(-1)
+func (s *blockingStore) ViewRules(ctx context.Context, _ func(rules.Tx) error) error {
+	s.active.Add(1)
+	defer s.active.Add(-1)
 	select {
 	case <-s.release:
 		return nil
@@ -29,38 +29,39 @@ func (s *heldStore) ViewRules(ctx context.Context, _ func(rules.Tx) error) error
 	}
 }
 
-// Two at most read the rules near a link; the others wait their turn, and not for ever. Issue 12, 6.
+// TestNear_SemaphoreOfTwo verifies that at most two callers read the rules near a link at a time, and that waiting callers return when
+// their context is done or after a timeout.
 func TestNear_SemaphoreOfTwo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &heldStore{release: make(chan struct{})}
+		s := &blockingStore{release: make(chan struct{})}
 		b := &rules.Service{Store: s}
 		link, _ := rules.ParseLink("https://h.example/a")
-		ended := make(chan error, 8)
+		results := make(chan error, 8)
 		for range 5 {
 			go func() {
 				_, err := b.NearestRules(t.Context(), link)
-				ended <- err
+				results <- err
 			}()
 		}
-		gone, leave := context.WithCancel(t.Context())
+		ctx, cancel := context.WithCancel(t.Context())
 		for waiting := 5; waiting > 2; waiting-- {
 			synctest.Wait()
-			require.Equal(t, s.inside.Load(), 2, "read at once")
+			require.Equal(t, s.active.Load(), 2, "concurrent reads")
 			s.release <- struct{}{}
-			require.NoError(t, <-ended)
+			require.NoError(t, <-results)
 		}
 		synctest.Wait()
 		go func() {
-			_, err := b.NearestRules(gone, link)
-			ended <- err
+			_, err := b.NearestRules(ctx, link)
+			results <- err
 		}()
 		synctest.Wait()
-		leave()
-		assert.ErrorIs(t, (<-ended), context.Canceled, "a caller that left")
-		assert.ErrorIs(t, assert.ErrorOf(b.NearestRules(t.Context(), link)), rules.ErrBusy, "while two stand still")
+		cancel()
+		assert.ErrorIs(t, (<-results), context.Canceled, "NearestRules with a canceled context")
+		assert.ErrorIs(t, assert.ErrorOf(b.NearestRules(t.Context(), link)), rules.ErrBusy, "NearestRules during two blocked reads")
 		close(s.release)
 		for range 2 {
-			assert.NoError(t, (<-ended))
+			assert.NoError(t, (<-results))
 		}
 	})
 }

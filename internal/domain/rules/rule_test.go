@@ -15,24 +15,26 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-func wantCode(t *testing.T, err error, want *errcode.Code) {
+// assertCode fails the test unless err has the error code want.
+func assertCode(t *testing.T, err error, want *errcode.Code) {
 	t.Helper()
 	got, detail := errcode.FromError(err)
 	assert.True(t, got.Number == want.Number, "%d %s (%s) %v, want %d %s", got.Number, got.Text, detail, err, want.Number, want.Text)
 }
 
-// codeOf returns the code with a number of a table.
+// codeOf returns the error code with a number of a table.
 func codeOf(t *testing.T, number string) *errcode.Code {
 	t.Helper()
 	n, err := strconv.Atoi(number)
 	code, ok := errcode.ByNumber(n)
-	require.True(t, err == nil && ok, "there is no code %s", number)
+	require.True(t, err == nil && ok, "unknown error code %s in the table", number)
 	return code
 }
 
-func wantEqual[T any](t *testing.T, what string, got, want T) {
+// assertEqual fails the test with a diff unless got equals want.
+func assertEqual[T any](t *testing.T, name string, got, want T) {
 	t.Helper()
-	assert.Equal(t, cmp.Diff(want, got, cmp.AllowUnexported(rules.Link{})), "", "%s (-want +got)", what)
+	assert.Equal(t, cmp.Diff(want, got, cmp.AllowUnexported(rules.Link{})), "", "%s (-want +got)", name)
 }
 
 var (
@@ -43,14 +45,12 @@ var (
 func ordinaryRule(published bool) rules.Rule {
 	return rules.Rule{ID: 7, Kind: rules.Ordinary, Owner: "wxa", Target: "wxa", Path: "pages/index", Occupy: true,
 		OpenVersion: rules.OpenTrial,
-		TestLinks:   []string{"https://h.example/1"}, Published: published,
-		CreatedAt: noon, UpdatedAt: noon, PublishedAt: noon}
+		TestLinks:   []string{"https://h.example/1"}, Published: published, CreatedAt: noon, UpdatedAt: noon, PublishedAt: noon}
 }
 
 func serviceRule(published bool) rules.Rule {
 	return rules.Rule{ID: 7, Kind: rules.KindService, Owner: "wxs", Target: "wxa", Path: "pages/index", Published: published,
-		CreatedAt: noon,
-		UpdatedAt: noon}
+		CreatedAt: noon, UpdatedAt: noon}
 }
 
 // Contract: rules 1.2.
@@ -74,14 +74,14 @@ func TestRuleEdit_AllowedFields(t *testing.T) {
 			}},
 		{"the page of a published rule may not change", ordinaryRule(true),
 			rules.Draft{Path: "pages/other", Occupy: true, OpenVersion: rules.OpenTrial, KeepLinks: true}, nil},
-		{"nothing changes and that is fine", ordinaryRule(true), same, func(*rules.Rule) {}},
-		{"test links that nobody speaks of stay", ordinaryRule(false), same, func(*rules.Rule) {}},
+		{"a draft without changes", ordinaryRule(true), same, func(*rules.Rule) {}},
+		{"test links that the draft omits stay", ordinaryRule(false), same, func(*rules.Rule) {}},
 		{"no test links clear them", ordinaryRule(true),
 			rules.Draft{Path: "pages/index", Occupy: true, OpenVersion: rules.OpenTrial, TestLinks: []string{}},
 			func(r *rules.Rule) { r.TestLinks = []string{} }},
 		{"page and Mini Program of an unpublished service-account rule", serviceRule(false), rules.Draft{Path: "pages/other", AppID: "wxb"},
 			func(r *rules.Rule) { r.Path, r.Target = "pages/other", "wxb" }},
-		{"what a service-account rule does not have is left alone", serviceRule(false),
+		{"fields that a service-account rule lacks are ignored", serviceRule(false),
 			rules.Draft{Path: "pages/index", AppID: "wxa", Occupy: true, OpenVersion: rules.OpenTrial,
 				TestLinks: []string{"https://h.example/1"}}, func(*rules.Rule) {}},
 		{"a published service-account rule may not change", serviceRule(true), rules.Draft{Path: "pages/other", AppID: "wxa"}, nil},
@@ -91,14 +91,14 @@ func TestRuleEdit_AllowedFields(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			got, err := c.rule.Edit(c.d, later)
 			if c.want == nil {
-				wantCode(t, err, errcode.InvalidArgs)
+				assertCode(t, err, errcode.InvalidArgs)
 				return
 			}
-			wantCode(t, err, errcode.OK)
+			assertCode(t, err, errcode.OK)
 			want := c.rule
 			want.UpdatedAt = later
 			c.want(&want)
-			wantEqual(t, "rule", got, want)
+			assertEqual(t, "rule", got, want)
 		})
 	}
 }
@@ -108,7 +108,7 @@ func TestRuleEdit_CopiesTestLinks(t *testing.T) {
 	r, err := ordinaryRule(false).Edit(d, later)
 	require.NoError(t, err)
 	d.TestLinks[0] = "changed"
-	wantEqual(t, "test links", r.TestLinks, []string{"https://h.example/2"})
+	assertEqual(t, "test links", r.TestLinks, []string{"https://h.example/2"})
 }
 
 // Contract: rules 1.4.
@@ -122,8 +122,8 @@ func TestRulePublish_Preconditions(t *testing.T) {
 	}{
 		{"a released program may publish", released, 0, 100, errcode.OK},
 		{"a released program may publish until the quota is spent", released, 99, 100, errcode.OK},
-		{"not once more", released, 100, 100, errcode.PublishQuota},
-		{"nor after the quota was lowered", released, 50, 10, errcode.PublishQuota},
+		{"the quota is spent", released, 100, 100, errcode.PublishQuota},
+		{"the quota was lowered", released, 50, 10, errcode.PublishQuota},
 		{"a quota of 0 is spent before the first publish", released, 0, 0, errcode.PublishQuota},
 		{"an unlimited quota", released, 1 << 30, int(settings.Unlimited), errcode.OK},
 		{"a program without release may not", accounts.Account{Versions: []accounts.Version{accounts.Trial, accounts.Development}}, 0, 100,
@@ -134,10 +134,10 @@ func TestRulePublish_Preconditions(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			for _, rule := range []rules.Rule{ordinaryRule(false), serviceRule(false)} {
 				got, err := rule.Publish(c.target, c.spent, c.quota, later)
-				wantCode(t, err, c.want)
+				assertCode(t, err, c.want)
 				if err == nil {
 					rule.Published, rule.UpdatedAt, rule.PublishedAt = true, later, later
-					wantEqual(t, "rule", got, rule)
+					assertEqual(t, "rule", got, rule)
 				}
 			}
 		})
@@ -148,7 +148,7 @@ func TestRulePublish_Preconditions(t *testing.T) {
 func TestTestLink_OpenVersion(t *testing.T) {
 	for _, c := range []struct {
 		name string
-		span int
+		open int
 		role accounts.Role
 		want accounts.Version // "" = an ordinary user
 	}{
@@ -166,16 +166,16 @@ func TestTestLink_OpenVersion(t *testing.T) {
 		{"an unknown range opens nothing", 4, accounts.Developer, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			version, ok := rules.Rule{OpenVersion: c.span}.TestVersion(c.role)
+			version, ok := rules.Rule{OpenVersion: c.open}.TestVersion(c.role)
 			if !ok {
 				version = ""
 			}
-			wantEqual(t, "version", version, c.want)
+			assertEqual(t, "version", version, c.want)
 		})
 	}
 }
 
 func TestRuleState_WireNumbers(t *testing.T) {
-	wantEqual(t, "unpublished", ordinaryRule(false).State(), 1)
-	wantEqual(t, "published", ordinaryRule(true).State(), 2)
+	assertEqual(t, "unpublished", ordinaryRule(false).State(), 1)
+	assertEqual(t, "published", ordinaryRule(true).State(), 2)
 }

@@ -18,17 +18,17 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// small makes rules and links from so few parts that they meet often.
-type small struct{ *rand.Rand }
+// generator generates rules and links from few parts, so that they match often.
+type generator struct{ *rand.Rand }
 
-func (g small) pick(from ...string) string { return from[g.IntN(len(from))] }
+func (g generator) pick(list ...string) string { return list[g.IntN(len(list))] }
 
-func (g small) origin() string {
+func (g generator) origin() string {
 	return g.pick("http", "https", "https", "https", "HTTPS") + "://" +
 		g.pick("h.example", "h.example", "h.example", "H.Example", "g.example")
 }
 
-func (g small) path() string {
+func (g generator) path() string {
 	var b strings.Builder
 	for range g.IntN(4) {
 		b.WriteString("/" + g.pick("", "a", "a", "b", "ab", "%61", "a#", "#"))
@@ -42,7 +42,7 @@ func (g small) path() string {
 	return b.String()
 }
 
-func (g small) query() string {
+func (g generator) query() string {
 	switch g.IntN(3) {
 	case 0:
 		return "?" + g.pick("", "i", "id=", "id=1", "id=1", "id=12", "id=1&", "id=1&x=/", "x=2&id=1", "id=1?x")
@@ -50,22 +50,22 @@ func (g small) query() string {
 	return ""
 }
 
-func (g small) link() string { return g.origin() + g.path() + g.query() }
+func (g generator) link() string { return g.origin() + g.path() + g.query() }
 
-// everyone are owners that have all they need to open.
-type everyone struct{}
+// eligibleAccounts is a scan.Accounts in which every account satisfies all conditions to open a link.
+type eligibleAccounts struct{}
 
-func (everyone) Account(appid string) (accounts.Account, bool) {
+func (eligibleAccounts) Account(appid string) (accounts.Account, bool) {
 	return accounts.Account{AppID: appid, Kind: accounts.MiniProgram, JumpOpen: true, Versions: []accounts.Version{accounts.Release}}, true
 }
-func (everyone) Linked(string, string) bool { return true }
+func (eligibleAccounts) Linked(string, string) bool { return true }
 
 func load(t testing.TB, set []slowRule) *index.Index {
 	t.Helper()
 	x := index.New()
 	for i, r := range set {
 		p, err := rules.ParsePrefix(r.prefix, rules.Ordinary, false)
-		require.NoErrorf(t, err, "the generator made a prefix that is none")
+		require.NoErrorf(t, err, "generated prefix %s", r.prefix)
 		x.Set(rules.Rule{ID: int64(i), Kind: rules.Ordinary, Owner: r.owner, Target: r.owner, Prefix: p, Path: "p", Published: r.published})
 	}
 	return x
@@ -77,7 +77,7 @@ func TestScan_EqualsSlowMatcher(t *testing.T) {
 		sets = 600
 	}
 	const seed = 20171
-	g := small{rand.New(rand.NewPCG(seed, 0))}
+	g := generator{rand.New(rand.NewPCG(seed, 0))}
 	opened := 0
 	for n := range sets {
 		var set []slowRule
@@ -90,7 +90,7 @@ func TestScan_EqualsSlowMatcher(t *testing.T) {
 			keys[slowKey(r.prefix)] = true
 			set = append(set, r)
 		}
-		resolver := scan.Resolver{Finder: load(t, set), Accounts: everyone{}}
+		resolver := scan.Resolver{Finder: load(t, set), Accounts: eligibleAccounts{}}
 		for i := range links {
 			link := g.link()
 			if i%3 == 0 { // near a rule
@@ -99,93 +99,93 @@ func TestScan_EqualsSlowMatcher(t *testing.T) {
 			want, opens := slowOpens(set, link)
 			got := resolver.Resolve(scan.Request{Text: link, At: time.Unix(0, 0)})
 			require.True(t, opens == (got.Action == scan.OpenMiniProgram) && (!opens || got.Matched.Prefix == want.prefix),
-				"seed %d, set %d: link %q\n rules %+v\n opens %q (%s), the slow matcher says %v %q", seed, n, link, set,
+				"seed %d, set %d: link %q\n rules %+v\n opens %q (%s), want %v %q", seed, n, link, set,
 				got.Matched.Prefix, got.Action, opens, want.prefix)
 			if opens {
 				opened++
 			}
-			// The explanation must give the same decision.
+			// The explanation has the same decision.
 			e := resolver.Explain(scan.Request{Text: link, At: time.Unix(0, 0)}, nil)
 			unopened := slices.DeleteFunc(slices.Clone(e.Steps), func(s scan.Step) bool { return s.Verdict == scan.Opens })
 			require.True(t, e.Action == got.Action && (!opens || len(unopened) == len(e.Steps)-1),
 				"seed %d, set %d: link %q: explained as %+v", seed, n, link, e)
 		}
 	}
-	require.True(t, opened >= sets, "only %d of %d cases opened something: the generator is too wide", opened, sets*links)
+	require.True(t, opened >= sets, "%d of %d cases opened a Mini Program, want at least %d", opened, sets*links, sets)
 	t.Logf("%d cases, %d opened", sets*links, opened)
 }
 
-// TestScan_EqualsSlowMatcherUnderChanges lets rules come, change and go one by one, all at once, and through a file; after each step links
-// are compared with the slow matcher.
+// TestScan_EqualsSlowMatcherUnderChanges adds, changes and removes rules one by one, loads all rules, and reads them from a snapshot. After
+// each step it compares links with the slow matcher.
 func TestScan_EqualsSlowMatcherUnderChanges(t *testing.T) {
-	worlds, steps, links := 60, 60, 8
+	rounds, steps, links := 60, 60, 8
 	if testing.Short() {
-		worlds = 6
+		rounds = 6
 	}
 	const seed = 20172
-	g := small{rand.New(rand.NewPCG(seed, 0))}
+	g := generator{rand.New(rand.NewPCG(seed, 0))}
 	path := filepath.Join(t.TempDir(), "rules.snapshot")
-	for n := range worlds {
+	for n := range rounds {
 		x := index.New()
-		world := map[string]slowRule{} // by key
+		stored := map[string]slowRule{} // by key
 		rule := func(r slowRule) rules.Rule {
 			p, err := rules.ParsePrefix(r.prefix, rules.Ordinary, false)
 			require.NoError(t, err)
 			return rules.Rule{ID: 1, Kind: rules.Ordinary, Owner: r.owner, Target: r.owner, Prefix: p, Path: "p", Published: r.published}
 		}
 		for step := range steps {
-			did := ""
+			action := ""
 			switch g.IntN(12) {
 			case 0:
-				did = "load"
+				action = "load"
 				require.NoError(t, x.Load(func(yield func(rules.Rule, error) bool) {
-					for _, r := range world {
+					for _, r := range stored {
 						if !yield(rule(r), nil) {
 							return
 						}
 					}
 				}))
 			case 1:
-				did = "snapshot"
+				action = "snapshot"
 				require.NoError(t, x.WriteSnapshot(path, index.Checkpoint{Seq: int64(n)}, nil))
 				s, err := index.ReadSnapshot(path)
 				require.NoError(t, err)
 				x = s.Rules
 			case 2, 3, 4:
-				did = "remove"
-				for key := range world {
+				action = "remove"
+				for key := range stored {
 					x.Remove(key)
-					delete(world, key)
+					delete(stored, key)
 					break
 				}
 			default:
-				did = "set"
+				action = "set"
 				r := slowRule{prefix: g.link(), owner: g.pick("A", "B", "C"), published: g.IntN(3) > 0}
-				world[slowKey(r.prefix)] = r
+				stored[slowKey(r.prefix)] = r
 				x.Set(rule(r))
 			}
-			require.Equal(t, x.Len(), len(world), "seed %d, world %d, step %d (%s)", seed, n, step, did)
-			set := slices.Collect(maps.Values(world))
+			require.Equal(t, x.Len(), len(stored), "seed %d, round %d, step %d (%s): rules", seed, n, step, action)
+			set := slices.Collect(maps.Values(stored))
 			for range links {
 				text := g.link()
 				want, opens := slowOpens(set, text)
 				if got, ok := x.Governing(text); ok != opens || ok && (got.Prefix != want.prefix || got.Owner != want.owner) {
-					t.Fatalf("seed %d, world %d, step %d (%s): link %q\n rules %+v\n governed by %+v, the slow matcher says %v %+v", seed,
-						n, step, did, text, set, got, opens, want)
+					t.Fatalf("seed %d, round %d, step %d (%s): link %q\n rules %+v\n governed by %+v, want %v %+v", seed,
+						n, step, action, text, set, got, opens, want)
 				}
 			}
 		}
 	}
 }
 
-// What explains with assumed rules, tries a plan and looks into the past is
-// one overlay: it answers as if the rules existed, test links included.
+// TestScanOverlay_EqualsRealRules verifies that an Overlay, which explanations, plans and point-in-time queries use, has the results of an
+// index that contains its rules, including test links.
 func TestScanOverlay_EqualsRealRules(t *testing.T) {
-	const seed, worlds, links = 20173, 400, 30
-	g := small{rand.New(rand.NewPCG(seed, 0))}
-	people := members{everyone{}}
+	const seed, rounds, links = 20173, 400, 30
+	g := generator{rand.New(rand.NewPCG(seed, 0))}
+	testers := members{eligibleAccounts{}}
 	tested := 0
-	for n := range worlds {
+	for n := range rounds {
 		stored, want := index.New(), map[string]rules.Rule{}
 		changed := map[string]*rules.Rule{}
 		var texts []string
@@ -201,11 +201,11 @@ func TestScanOverlay_EqualsRealRules(t *testing.T) {
 				r.TestLinks = []string{p.Key + g.pick("", "/", "x")}
 				texts = append(texts, r.TestLinks...)
 			}
-			_, there := want[p.Key]
+			_, exists := want[p.Key]
 			switch {
-			case !there && g.IntN(2) == 0:
+			case !exists && g.IntN(2) == 0:
 				stored.Set(r)
-			case there && g.IntN(4) == 0:
+			case exists && g.IntN(4) == 0:
 				changed[p.Key] = nil
 				delete(want, p.Key)
 				continue
@@ -214,13 +214,13 @@ func TestScanOverlay_EqualsRealRules(t *testing.T) {
 			}
 			want[p.Key] = r
 		}
-		all, alone := index.New(), map[string]*rules.Rule{}
+		complete, wanted := index.New(), map[string]*rules.Rule{}
 		for key, r := range want {
-			all.Set(r)
-			alone[key] = &r
+			complete.Set(r)
+			wanted[key] = &r
 		}
-		for name, overlay := range map[string]scan.Overlay{"over what is stored": {Base: stored, Rules: changed},
-			"over nothing": {Rules: alone}} {
+		for name, overlay := range map[string]scan.Overlay{"over an index": {Base: stored, Rules: changed},
+			"without an index": {Rules: wanted}} {
 			for range links {
 				text := g.link()
 				if len(texts) > 0 && g.IntN(3) == 0 {
@@ -228,11 +228,12 @@ func TestScanOverlay_EqualsRealRules(t *testing.T) {
 				}
 				for _, user := range []string{"", "dev"} {
 					req := scan.Request{Text: text, User: user, At: time.Unix(0, 0)}
-					want := scan.Resolver{Finder: all, Accounts: people}.Resolve(req)
-					r := scan.Resolver{Finder: overlay, Accounts: people}
-					got, why := r.Resolve(req), r.Explain(req, nil)
-					require.True(t, got == want && why.Decision == want,
-						"seed %d, world %d, %s: %q by %q\ngot  %+v\nsaid %+v\nwant %+v", seed, n, name, text, user, got, why.Decision, want)
+					want := scan.Resolver{Finder: complete, Accounts: testers}.Resolve(req)
+					r := scan.Resolver{Finder: overlay, Accounts: testers}
+					got, explained := r.Resolve(req), r.Explain(req, nil)
+					require.True(t, got == want && explained.Decision == want,
+						"seed %d, round %d, %s: %q by %q\nResolve %+v\nExplain %+v\nwant    %+v", seed, n, name, text, user, got,
+						explained.Decision, want)
 					if want.Kind == scan.ByTestLink {
 						tested++
 					}
@@ -240,14 +241,14 @@ func TestScanOverlay_EqualsRealRules(t *testing.T) {
 			}
 		}
 	}
-	require.True(t, tested >= worlds, "only %d scans fell on test links", tested)
+	require.True(t, tested >= rounds, "%d scans of test links, want at least %d", tested, rounds)
 }
 
-// members are accounts that one developer may test.
-type members struct{ everyone }
+// members is eligibleAccounts with the developer dev.
+type members struct{ eligibleAccounts }
 
 func (m members) Account(appid string) (accounts.Account, bool) {
-	a, ok := m.everyone.Account(appid)
+	a, ok := m.eligibleAccounts.Account(appid)
 	a.Members = map[string]accounts.Role{"dev": accounts.Developer}
 	return a, ok
 }
@@ -255,11 +256,12 @@ func (m members) Account(appid string) (accounts.Account, bool) {
 // Behaviour(scan.plain).
 func TestScan_OverlongTextAsPlain(t *testing.T) {
 	x := load(t, []slowRule{{prefix: "https://h.example/a/", owner: "wx1", published: true}})
-	d := scan.Resolver{Finder: x, Accounts: everyone{}}.Resolve(scan.Request{Text: "https://h.example/a/" + strings.Repeat("b/", 32<<10)})
-	assert.True(t, d.Action == scan.ShowText, "it is to %s", d.Action)
+	d := scan.Resolver{Finder: x, Accounts: eligibleAccounts{}}.Resolve(scan.Request{Text: "https://h.example/a/" + strings.Repeat("b/",
+		32<<10)})
+	assert.Equal(t, d.Action, scan.ShowText, "action of an overlong text")
 }
 
-// FuzzMatch compares the definition with the slow matcher on any texts.
+// FuzzMatch compares Prefix.Matches and the index with the slow matcher.
 func FuzzMatch(f *testing.F) {
 	for _, pair := range [][2]string{
 		{"https://www.qq.com/a/", "https://www.qq.com/a/b"}, {"https://h.example", "https://h.example?x"},
@@ -278,11 +280,11 @@ func FuzzMatch(f *testing.F) {
 		}
 		l, ok := rules.ParseLink(link)
 		if !ok {
-			require.True(t, !slowMatches(prefix, link), "%q is no link, yet the slow matcher matches it with %q", link, prefix)
+			require.True(t, !slowMatches(prefix, link), "ParseLink rejects %q, which the slow matcher matches with %q", link, prefix)
 			return
 		}
 		require.Equal(t, p.Matches(l), slowMatches(prefix, link), "rule %q, link %q", prefix, link)
-		// The index must find exactly what the definition matches.
+		// The index finds exactly the rules that match.
 		x := index.New()
 		x.Set(rules.Rule{ID: 1, Owner: "A", Target: "A", Prefix: p, Published: true})
 		if q, err := rules.ParsePrefix(other, rules.Ordinary, true); err == nil {
@@ -299,7 +301,7 @@ func FuzzMatch(f *testing.F) {
 	})
 }
 
-// FuzzResolve takes any text that a camera can bring.
+// FuzzResolve verifies the invariants of decisions for arbitrary texts.
 func FuzzResolve(f *testing.F) {
 	for _, s := range []string{"", "hello", "https://h.example/a/1?q=2", "https://", "http://weixin.qq.com/q/AB", "\x00",
 		"https://h.example/\xff", strings.Repeat("https://h.example/", 300)} {
@@ -307,7 +309,7 @@ func FuzzResolve(f *testing.F) {
 	}
 	set := []slowRule{{"https://h.example/a/", "A", true}, {"https://h.example/a/b", "A", false}, {"https://h.example", "B", true}}
 	f.Fuzz(func(t *testing.T, text string) {
-		r := scan.Resolver{Finder: load(t, set), Accounts: everyone{}}
+		r := scan.Resolver{Finder: load(t, set), Accounts: eligibleAccounts{}}
 		d := r.Resolve(scan.Request{Text: text, User: "u", At: time.Unix(1_600_000_000, 0)})
 		switch d.Action {
 		case scan.OpenMiniProgram:

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// The slow matcher: the contract's sentences (rules 2.1, 2.9, 2.10) written down again from nothing, one after the other, over plain
-// strings. It shares no code with the one under test.
+// The slow matcher implements the sentences of the contract (rules 2.1, 2.9, 2.10) one after the other with strings. It shares no code with
+// the matcher under test.
 
 type slowRule struct {
 	prefix, owner string
@@ -15,7 +15,7 @@ type slowRule struct {
 
 var slowLink = regexp.MustCompile(`^(?i:(https?))://([^/?#]+)((?s).*)$`)
 
-// slowCut returns scheme and host in lower case, and the rest with an empty path made "/".
+// slowCut returns scheme and host in lower case, and the rest, in which an empty path is "/".
 func slowCut(s string) (origin, rest string, hostOnly, ok bool) {
 	m := slowLink.FindStringSubmatch(s)
 	if m == nil {
@@ -38,8 +38,8 @@ func asciiLower(s string) string {
 	return string(b)
 }
 
-// slowMatches: 1. scheme and host are equal; 2. the path is equal, or below a
-// rule that ends with "/"; 3. parameters match by prefix, with equal paths.
+// slowMatches reports whether 1. scheme and host are equal, 2. the path is equal, or below a rule that ends with "/", and 3. the parameters
+// match by prefix, with equal paths.
 func slowMatches(rule, link string) bool {
 	ruleOrigin, ruleRest, hostOnly, ok := slowCut(rule)
 	linkOrigin, linkRest, _, ok2 := slowCut(link)
@@ -53,9 +53,9 @@ func slowMatches(rule, link string) bool {
 	if ruleOrigin != linkOrigin {
 		return false
 	}
-	rulePath, ruleQuery, ruleAsks := strings.Cut(ruleRest, "?")
+	rulePath, ruleQuery, hasQuery := strings.Cut(ruleRest, "?")
 	linkPath, linkQuery, _ := strings.Cut(linkRest, "?")
-	if ruleAsks {
+	if hasQuery {
 		return rulePath == linkPath && strings.HasPrefix(linkQuery, ruleQuery)
 	}
 	if rulePath == linkPath {
@@ -64,20 +64,20 @@ func slowMatches(rule, link string) bool {
 	return strings.HasSuffix(rulePath, "/") && !hostOnly && strings.HasPrefix(linkPath, rulePath)
 }
 
-// slowKey is a rule's identity: "https://h" and "https://h/" are one.
+// slowKey returns the identity of a rule: "https://h" and "https://h/" have the same.
 func slowKey(rule string) string {
 	origin, rest, _, _ := slowCut(rule)
 	return origin + rest
 }
 
-// slowOpens is step 4 of rules 2.9, word for word.
+// slowOpens implements step 4 of rules 2.9.
 func slowOpens(all []slowRule, link string) (winner slowRule, ok bool) {
 	longest := map[string]slowRule{}
 	for _, r := range all {
 		if !slowMatches(r.prefix, link) {
 			continue
 		}
-		if have, seen := longest[r.owner]; !seen || len(slowKey(r.prefix)) > len(slowKey(have.prefix)) {
+		if previous, ok := longest[r.owner]; !ok || len(slowKey(r.prefix)) > len(slowKey(previous.prefix)) {
 			longest[r.owner] = r
 		}
 	}

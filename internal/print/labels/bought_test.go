@@ -16,8 +16,8 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/testscope"
 )
 
-// Issue 28: on a bought sheet the labels of the tenth row drifted, since each cell was rounded to dots and the next stood behind it.
-// Measures are those on the box; a symbol stands in the middle of its label, within a tenth of a millimetre, on every row.
+// TestLabelSheet_NoCumulativeRounding verifies that each symbol is within 0.1 mm of the center of its label, with the measures of
+// commercial sheets. If cells were placed at rounded distances from their predecessors, the tenth row would drift.
 func TestLabelSheet_NoCumulativeRounding(t *testing.T) {
 	t.Parallel()
 	readtest.Need(t, "pdftoppm")
@@ -34,44 +34,44 @@ func TestLabelSheet_NoCumulativeRounding(t *testing.T) {
 			7.0, 15.5, 63.5, 25.1, 66.04, 25.7, 3, 10},
 	} {
 		for _, dpi := range testscope.Choose([]int{300, 600}, []int{300}) {
-			d := design(labels.Matrix, dpi)
+			d := newDesign(labels.Matrix, dpi)
 			d.Lines = nil
-			s := sheet(t, c.p, d)
+			s := newSheet(t, c.p, d)
 			if s.Columns != c.columns || s.Rows != c.rows {
-				t.Errorf("%+v: %d by %d labels, not %d by %d", c.p, s.Columns, s.Rows, c.columns, c.rows)
+				t.Errorf("%+v: %d by %d labels, want %d by %d", c.p, s.Columns, s.Rows, c.columns, c.rows)
 				continue
 			}
-			rows := made(t, 1)
+			rows := newRows(t, 1)
 			for len(rows) < s.PerPage() {
 				rows = append(rows, rows[0])
 			}
 			var file bytes.Buffer
 			require.NoError(t, s.Write(&file, batch, each(rows), 1, func(int) {}))
 			assert.True(t, strings.Contains(file.String(), "/ViewerPreferences << /PrintScaling /None >>"),
-				"a viewer fits the page to its paper")
+				"sheet without /PrintScaling /None: a viewer would scale it")
 			page := readtest.Pages(t, file.Bytes(), dpi)[0]
 			mm := func(dots float64) float64 { return dots * 25.4 / float64(dpi) }
 			for i := range rows {
 				middleX := c.left + float64(i%c.columns)*c.across + c.width/2
 				middleY := c.top + float64(i/c.columns)*c.down + c.height/2
-				ink := inkWithin(page, mm, middleX, middleY, min(c.width, c.height)/2)
-				atX, atY := mm(float64(ink.Min.X+ink.Max.X)/2), mm(float64(ink.Min.Y+ink.Max.Y)/2)
-				off := max(math.Abs(atX-middleX), math.Abs(atY-middleY))
-				assert.True(t, !(off >= 0.1), "%+v at %d: label %d is %.3f mm from its place", c.p, dpi, i, off)
+				ink := findInk(page, mm, middleX, middleY, min(c.width, c.height)/2)
+				centerX, centerY := mm(float64(ink.Min.X+ink.Max.X)/2), mm(float64(ink.Min.Y+ink.Max.Y)/2)
+				offset := max(math.Abs(centerX-middleX), math.Abs(centerY-middleY))
+				assert.True(t, !(offset >= 0.1), "%+v at %d: label %d is off by %.3f mm, want less than 0.1 mm", c.p, dpi, i, offset)
 			}
 			first, tenth := s.Cells()[0], s.Cells()[9*c.columns]
 			drift := math.Abs(mm(float64(tenth.Min.Y-first.Min.Y)) - 9*c.down)
-			assert.True(t, !(drift >= 0.1), "%+v at %d: the tenth row drifts by %.3f mm", c.p, dpi, drift)
+			assert.True(t, !(drift >= 0.1), "%+v at %d: the tenth row drifts by %.3f mm, want less than 0.1 mm", c.p, dpi, drift)
 		}
 	}
 }
 
-// inkWithin are the dark dots within a distance of a place, in millimetres.
-func inkWithin(page image.Image, mm func(float64) float64, x, y, around float64) (ink image.Rectangle) {
+// findInk returns the bounds of the dark dots within a distance of x, y, in millimetres.
+func findInk(page image.Image, mm func(float64) float64, x, y, distance float64) (ink image.Rectangle) {
 	dots := func(v float64) int { return int(v / mm(1)) }
-	for py := dots(y - around); py < dots(y+around); py++ {
-		for px := dots(x - around); px < dots(x+around); px++ {
-			if dark(page, px, py) {
+	for py := dots(y - distance); py < dots(y+distance); py++ {
+		for px := dots(x - distance); px < dots(x+distance); px++ {
+			if isDark(page, px, py) {
 				ink = ink.Union(image.Rect(px, py, px+1, py+1))
 			}
 		}
@@ -79,17 +79,18 @@ func inkWithin(page image.Image, mm func(float64) float64, x, y, around float64)
 	return ink
 }
 
-// Every sheet that is known has its labels on its paper, and none on another.
+// TestLabelSheet_KnownSheetsFitPaper verifies that the labels of each known sheet are on its paper and do not overlap.
 func TestLabelSheet_KnownSheetsFitPaper(t *testing.T) {
 	t.Parallel()
 	for _, name := range labels.SheetNames() {
-		s := sheet(t, labels.Printing{Sheet: strings.ToUpper(name)}, design(labels.QR, 300))
+		s := newSheet(t, labels.Printing{Sheet: strings.ToUpper(name)}, newDesign(labels.QR, 300))
 		assert.NoErrorf(t, s.Check(), "%s", name)
 		n := strings.TrimPrefix(name, "a4-")
 		assert.True(t, n == name || fmt.Sprint(s.PerPage()) == n, "%s has %d labels", name, s.PerPage())
-		// Blocks stand in the middle of the paper.
+		// The labels are horizontally centered.
 		right := s.Paper.Width - s.Left - (s.PitchX*symbol.Length(s.Columns-1) + s.Width)
-		assert.True(t, !(math.Abs(float64(right-s.Left)) > 50), "%s: %v are free at the left, and %v at the right", name, s.Left, right)
+		assert.True(t, !(math.Abs(float64(right-s.Left)) > 50), "%s: margins of %v at the left and %v at the right, want equal margins",
+			name, s.Left, right)
 	}
 }
 
@@ -97,7 +98,7 @@ func TestLabelSheet_RejectsInvalid(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		p    labels.Printing
-		says string
+		want string
 	}{
 		{labels.Printing{Sheet: "L9999"}, `sheet: "L9999" is not a known label sheet: want one of 5160, `},
 		{labels.Printing{Label: "63.5mm"}, "label: "},
@@ -110,33 +111,34 @@ func TestLabelSheet_RejectsInvalid(t *testing.T) {
 		{labels.Printing{Sheet: "l7160", StartAt: 22}, "start_at: 22: the labels of a page have the numbers 1 to 21"},
 		{labels.Printing{Label: "60x30mm", Pitch: "61x30mm", Gap: "2mm,0mm"}, "with a gap of 2mm have a pitch of 62mm, not 61mm"},
 		{labels.Printing{Label: "60x30mm", Pitch: "50x30mm", Columns: 2, Rows: 2}, "overlap with a pitch"},
-		{labels.Printing{Label: "60x30mm", Columns: 4, Rows: 2}, "4 by 2 labels of 60mm by 30mm end 250mm by 70mm from the top left corner"},
+		{labels.Printing{Label: "60x30mm", Columns: 4, Rows: 2},
+			"4 by 2 labels of 60mm by 30mm end 250mm by 70mm from the top left corner"},
 		{labels.Printing{Sheet: "a4-24", CropMarks: true}, "crop marks are printed in the margin, and 0mm is too narrow"},
 		{labels.Printing{Sheet: "a4-24", Footer: "page {page}"}, "the footer is printed in the margin, and 0.5mm is too narrow"},
 	} {
-		s, err := c.p.OnSheets(design(labels.QR, 300))
+		s, err := c.p.OnSheets(newDesign(labels.QR, 300))
 		if err == nil {
 			err = s.Check()
 		}
-		assert.True(t, err != nil && strings.Contains(err.Error(), c.says), "%+v: %v, not %s", c.p, err, c.says)
+		assert.True(t, err != nil && strings.Contains(err.Error(), c.want), "%+v: %v, want %s", c.p, err, c.want)
 	}
 }
 
-// A sheet that was used in part is printed from one of its labels on; the next page is used whole.
+// TestLabelSheet_StartAtLabel verifies that StartAt skips labels on the first page only.
 func TestLabelSheet_StartAtLabel(t *testing.T) {
 	t.Parallel()
 	readtest.Need(t, "pdftoppm")
-	d := design(labels.Matrix, 203)
+	d := newDesign(labels.Matrix, 203)
 	d.Lines = nil
-	s := sheet(t, labels.Printing{Page: "100x60mm", Columns: 3, Rows: 2, Margin: "0", StartAt: 5}, d)
-	one := made(t, 1)[0]
+	s := newSheet(t, labels.Printing{Page: "100x60mm", Columns: 3, Rows: 2, Margin: "0", StartAt: 5}, d)
+	row := newRows(t, 1)[0]
 	for _, c := range []struct {
 		first, rows int
-		want        string // of each page, X where a label is
+		want        string // of each page, X for a printed label
 	}{{1, 1, "    X "}, {1, 4, "    XX XX    "}, {2, 2, "XX    "}} {
 		var rows []labels.Row
 		for range c.rows {
-			rows = append(rows, one)
+			rows = append(rows, row)
 		}
 		var file bytes.Buffer
 		require.NoError(t, s.Write(&file, batch, each(rows), c.first, func(int) {}))
@@ -144,18 +146,18 @@ func TestLabelSheet_StartAtLabel(t *testing.T) {
 		for _, page := range readtest.Pages(t, file.Bytes(), 203) {
 			var cells strings.Builder
 			for _, cell := range s.Cells() {
-				has := " "
+				mark := " "
 				for y := cell.Min.Y; y < cell.Max.Y; y++ {
 					for x := cell.Min.X; x < cell.Max.X; x++ {
-						if dark(page, x, y) {
-							has = "X"
+						if isDark(page, x, y) {
+							mark = "X"
 						}
 					}
 				}
-				cells.WriteString(has)
+				cells.WriteString(mark)
 			}
 			seen = append(seen, cells.String())
 		}
-		assert.Equal(t, strings.Join(seen, " "), c.want, "from page %d on %d labels are at", c.first, c.rows)
+		assert.Equal(t, strings.Join(seen, " "), c.want, "labels of %d rows from page %d", c.rows, c.first)
 	}
 }

@@ -35,22 +35,22 @@ func assertPlate(t *testing.T, plate string, file []byte, dpi int, text string) 
 	assert.Equal(t, readtest.QR(t, plates[plate])[0], text, "%s at %d", plate, dpi)
 }
 
-// No validator of PDF/X is free. So what PDF/X-4 requires is read by poppler and qpdf, and Ghostscript separates the colours: all ink is on
-// the plate that was wanted, also that of the logo, the crop marks and the footer.
+// TestSheet_PDFX4 verifies the requirements of PDF/X-4 with poppler and qpdf, because there is no free validator, and separates the colours
+// with Ghostscript: all ink must be on the configured plate, including the ink of the logo, the crop marks and the footer.
 func TestSheet_PDFX4(t *testing.T) {
 	t.Parallel()
-	r := made(t, 1)[0]
+	r := newRows(t, 1)[0]
 	for colour, plate := range map[string]string{"k": "Black", "spot:PANTONE 186 C": "PANTONE 186 C"} {
 		p := labels.Printing{Colour: colour, Page: "120x70mm", Columns: 3, Rows: 1, Footer: "{page}", CropMarks: true,
 			Lines: []string{"{serial}"}}
 		d, err := p.OrUsual().Design()
 		require.NoError(t, err)
-		s := sheet(t, p.OrUsual(), d)
-		s.Logo, s.LogoAt = logo(), 5000
-		var file, again bytes.Buffer
+		s := newSheet(t, p.OrUsual(), d)
+		s.Logo, s.LogoAt = newLogo(), 5000
+		var file, second bytes.Buffer
 		require.NoError(t, s.Write(&file, batch, each([]labels.Row{r}), 1, func(int) {}))
-		require.NoError(t, s.Write(&again, batch, each([]labels.Row{r}), 1, func(int) {}))
-		assert.True(t, bytes.Equal(file.Bytes(), again.Bytes()), "two runs differ")
+		require.NoError(t, s.Write(&second, batch, each([]labels.Row{r}), 1, func(int) {}))
+		assert.True(t, bytes.Equal(file.Bytes(), second.Bytes()), "two files of one sheet differ, want equal bytes")
 		name := filepath.Join(t.TempDir(), "sheet.pdf")
 		require.NoError(t, os.WriteFile(name, file.Bytes(), 0o600))
 
@@ -86,26 +86,23 @@ func TestSheet_PDFX4(t *testing.T) {
 		}
 		assert.True(t, regexp.MustCompile(`/DestOutputProfile \d+ 0 R\n`).MatchString(plain), "%s: no embedded profile", colour)
 		for _, bad := range []string{"DeviceRGB", " rg\n", " RG\n", "/SMask", "/Group", "/ExtGState", "/Encrypt"} {
-			assert.True(t, !strings.Contains(plain, bad), "%s: there is %q", colour, bad)
+			assert.True(t, !strings.Contains(plain, bad), "%s: the file contains %q", colour, bad)
 		}
 
 		assertPlate(t, plate, file.Bytes(), 300, r.Text)
 		for _, dpi := range testscope.Choose([]int{203, 300, 600}, []int{300}) {
 			d.Style.DPI = dpi
 			for _, format := range []labels.Format{"pdf", "eps"} {
-				require.NoError(t, d.Labels(batch, each([]labels.Row{r}), format, func(_ labels.Row, label []byte) error {
-					assertPlate(t, plate, label, dpi, r.Text)
-					return nil
-				}))
+				assertPlate(t, plate, writeLabel(t, d, r, format), dpi, r.Text)
 			}
 		}
 		for _, format := range []labels.Format{"svg", "png", "zpl"} {
 			err := d.Labels(batch, each([]labels.Row{r}), format, func(labels.Row, []byte) error { return nil })
-			assert.True(t, err != nil, "%s as %s was written", colour, format)
+			assert.True(t, err != nil, "%s was written as %s, want an error", colour, format)
 		}
 	}
 	for _, bad := range []labels.Printing{{Colour: "spot:"}, {Colour: "spot:All"}, {Colour: "spot:a(b"},
 		{Colour: "spot:" + strings.Repeat("a", 32)}, {Kind: "both", Rectangular: true}} {
-		assert.True(t, assert.ErrorOf(bad.OrUsual().Design()) != nil, "%+v was accepted", bad)
+		assert.True(t, assert.ErrorOf(bad.OrUsual().Design()) != nil, "%+v was accepted, want an error", bad)
 	}
 }

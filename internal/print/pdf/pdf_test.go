@@ -18,12 +18,12 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// file is a file of so many pages, each with a black square at its own place.
-func file(t *testing.T, pages int) *bytes.Buffer {
+// newFile returns a file with n pages, each with a black dot at another position.
+func newFile(t *testing.T, n int) *bytes.Buffer {
 	t.Helper()
 	var b bytes.Buffer
 	w := pdf.NewWriter(&b, pdf.Info{Title: "码 (1)"})
-	for i := range pages {
+	for i := range n {
 		p := pdf.NewPage(25.4, 25.4, 72)
 		p.Colour(0, 0, 0)
 		p.Rect(i%72, i/72%72, 1, 1)
@@ -34,36 +34,36 @@ func file(t *testing.T, pages int) *bytes.Buffer {
 	return &b
 }
 
-// A tree of pages has a level for each power of 64.
+// TestPDF_PageTreeLevels verifies the page tree, which has one level per power of 64 pages, with pdfinfo.
 func TestPDF_PageTreeLevels(t *testing.T) {
 	readtest.Need(t, "pdfinfo")
 	for _, pages := range []int{1, 63, 64, 65, 4096, 4097, 5000} {
 		cmd := exec.CommandContext(t.Context(), "pdfinfo", "-")
-		cmd.Stdin = file(t, pages)
-		said, err := cmd.CombinedOutput()
-		assert.True(t, err == nil && strings.Contains(string(said), "Title:           码 (1)\n") && !strings.Contains(string(said), "rror"),
-			"%d pages: %v: %s", pages, err, said)
-		found := regexp.MustCompile(`(?m)^Pages: +(\d+)$`).FindSubmatch(said)
-		assert.True(t, found != nil && string(found[1]) == strconv.Itoa(pages), "%d pages: %s", pages, said)
+		cmd.Stdin = newFile(t, pages)
+		out, err := cmd.CombinedOutput()
+		assert.True(t, err == nil && strings.Contains(string(out), "Title:           码 (1)\n") && !strings.Contains(string(out), "rror"),
+			"%d pages: %v: %s", pages, err, out)
+		found := regexp.MustCompile(`(?m)^Pages: +(\d+)$`).FindSubmatch(out)
+		assert.True(t, found != nil && string(found[1]) == strconv.Itoa(pages), "%d pages: %s", pages, out)
 	}
 }
 
 func TestPDF_PageOrder(t *testing.T) {
-	for i, page := range readtest.Pages(t, file(t, 130).Bytes(), 72) {
+	for i, page := range readtest.Pages(t, newFile(t, 130).Bytes(), 72) {
 		dark := image.Pt(-1, -1)
 		b := page.Bounds()
-		for at := range b.Dx() * b.Dy() {
-			if p := image.Pt(at%b.Dx(), at/b.Dx()); color.GrayModel.Convert(page.At(p.X, p.Y)).(color.Gray).Y < 128 {
+		for n := range b.Dx() * b.Dy() {
+			if p := image.Pt(n%b.Dx(), n/b.Dx()); color.GrayModel.Convert(page.At(p.X, p.Y)).(color.Gray).Y < 128 {
 				dark = p
 				break
 			}
 		}
 		want := image.Pt(i%72, i/72)
-		require.True(t, dark == want, "page %d begins at %v, not at %v", i, dark, want)
+		require.Equal(t, dark, want, "first dark dot of page %d", i)
 	}
 }
 
-// What is kept of a page is a few bytes.
+// TestPDF_ConstantMemory verifies that the writer keeps only a few bytes per page.
 func TestPDF_ConstantMemory(t *testing.T) {
 	w := pdf.NewWriter(io.Discard, pdf.Info{})
 	heap := func() uint64 {
@@ -87,10 +87,10 @@ func TestPDF_ConstantMemory(t *testing.T) {
 	before := heap()
 	add(20_000)
 	grown := int64(heap()) - int64(before)
-	assert.True(t, grown <= 20_000*64, "20000 pages left %d bytes", grown)
+	assert.True(t, grown <= 20_000*64, "the heap grew by %d bytes for 20000 pages, want at most 64 per page", grown)
 	require.NoError(t, w.Close())
 }
 
 func TestPDF_RejectsEmptyFile(t *testing.T) {
-	assert.True(t, pdf.NewWriter(io.Discard, pdf.Info{}).Close() != nil, "a file without a page was written")
+	assert.True(t, pdf.NewWriter(io.Discard, pdf.Info{}).Close() != nil, "Close without a page succeeded, want an error")
 }

@@ -2,7 +2,6 @@ package printpackage_test
 
 import (
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -14,53 +13,55 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// Whom a file of allowed_signers believes for something else signs no package.
+// TestParseSigners_PackageNamespace verifies that a signer of allowed_signers with another principal or namespace cannot sign packages.
 func TestParseSigners_PackageNamespace(t *testing.T) {
 	signer, err := printpackage.NewSigner(make([]byte, 32))
 	require.NoError(t, err)
 	signature, err := signer.Sign([]byte("manifest"))
 	require.NoError(t, err)
+	verify := func(allowedSigners string) error {
+		signers, err := printpackage.ParseSigners([]byte(allowedSigners))
+		if err != nil {
+			return err
+		}
+		return signers.Verify([]byte("manifest"), signature)
+	}
 	key := signer.PublicKey()
-	for line, believed := range map[string]bool{signer.AllowedSigners(): true, key + " comment": true, "# x\n\nqrjump " + key: true,
+	for line, trusted := range map[string]bool{signer.AllowedSigners(): true, key + " comment": true, "# x\n\nqrjump " + key: true,
 		"alice@example.com " + key: false, `qrjump namespaces="git" ` + key: false, `qrjump cert-authority ` + key: false,
 		`qrjump valid-before="20200101",namespaces="qrjump-package" ` + key: false, `namespaces="git" ` + key: false, "": false} {
-		all, err := printpackage.ParseSigners([]byte(line))
-		if err == nil {
-			err = all.Verify([]byte("manifest"), signature)
-		}
-		assert.True(t, (err == nil) == believed, "%q: %v", line, err)
+		err := verify(line)
+		assert.True(t, (err == nil) == trusted, "Verify with %q: %v, want success %t", line, err, trusted)
 	}
 	other, err := printpackage.NewSigner([]byte(strings.Repeat("k", 32)))
 	require.NoError(t, err)
-	all, err := printpackage.ParseSigners([]byte(other.AllowedSigners()))
-	if err == nil {
-		err = all.Verify([]byte("manifest"), signature)
-	}
-	assert.True(t, errors.Is(err, printpackage.ErrSignature), "another signer's: %v", err)
+	assert.ErrorIs(t, verify(other.AllowedSigners()), printpackage.ErrSignature, "Verify with another signer")
 }
 
-// What cannot be downloaded is not made.
+// TestPrintPackage_RejectsMixedRecipients verifies that Recipients rejects classic and hybrid keys in one package, which age cannot
+// encrypt.
 func TestPrintPackage_RejectsMixedRecipients(t *testing.T) {
 	classic, err := age.GenerateX25519Identity()
 	require.NoError(t, err)
 	hybrid, err := age.GenerateHybridIdentity()
 	require.NoError(t, err)
-	one, two := classic.Recipient().String(), hybrid.Recipient().String()
+	classicKey, hybridKey := classic.Recipient().String(), hybrid.Recipient().String()
 	for _, c := range []struct {
 		keys []string
 		good bool
-	}{{[]string{one, one}, true}, {[]string{two}, true}, {[]string{one, two}, false}, {nil, false}} {
+	}{{[]string{classicKey, classicKey}, true}, {[]string{hybridKey}, true}, {[]string{classicKey, hybridKey}, false}, {nil, false}} {
 		_, err := printpackage.Recipients(c.keys)
-		assert.True(t, (err == nil) == c.good, "%d keys: %v", len(c.keys), err)
+		assert.True(t, (err == nil) == c.good, "Recipients of %d keys: %v, want success %t", len(c.keys), err, c.good)
 	}
 }
 
-// The numbers of a header may be any that a stranger writes.
+// TestLineFile_RejectsInvalidNumbers verifies that ReadLine rejects invalid numbers in a header, which may come from an attacker.
 func TestLineFile_RejectsInvalidNumbers(t *testing.T) {
 	for _, numbers := range []string{`"from":0,"to":9223372036854775806,"proofs":9223372036854775807`, `"from":0,"to":9223372036854775807`,
 		`"from":0,"to":0,"proofs":9223372036854775807`, `"from":0,"to":100000000`, `"from":5,"to":4`, `"from":0,"to":1,"spare":2`} {
 		head := fmt.Sprintf("{\"format\":%q,%s,\"salt\":\"00\"}\n", printpackage.LineFormat, numbers)
 		sum := sha256.Sum256([]byte(head))
-		assert.True(t, assert.ErrorOf(printpackage.ReadLine(strings.NewReader(head+string(sum[:])))) != nil, "%s: taken", numbers)
+		assert.True(t, assert.ErrorOf(printpackage.ReadLine(strings.NewReader(head+string(sum[:])))) != nil,
+			"ReadLine with %s succeeded, want an error", numbers)
 	}
 }

@@ -11,25 +11,25 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// What is advised is read from what a camera sees of it, flat and around bottles.
+// TestSymbolAdvice_Readable verifies that symbols of the advised size are read from simulated camera images, flat and around bottles.
 func TestSymbolAdvice_Readable(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{"HTTPS://WEIXIN.QQ.COM/R/AB12CD34", "https://example.com/t?c=ABCDEFGHI123456789012"} {
 		for _, level := range []Level{'L', 'Q'} {
 			g, err := QR(text, level)
 			require.NoError(t, err)
-			for _, at := range []Spot{{100_000, 203, 0}, {300_000, 203, 0}, {1_000_000, 300, 0},
+			for _, spot := range []Spot{{100_000, 203, 0}, {300_000, 203, 0}, {1_000_000, 300, 0},
 				{150_000, 203, 65_000}, {300_000, 600, 90_000}} {
-				a, err := g.Advise(at)
+				a, err := g.Advise(spot)
 				if err != nil {
-					t.Errorf("%d modules at %+v: %v", g.Width, at, err)
+					t.Errorf("%d modules at %+v: %v", g.Width, spot, err)
 					continue
 				}
-				// A photograph of the symbol: grey, and a little out of focus.
-				radius := a.Pixels * float64(at.Diameter) / 2 / float64(a.Module) // pixels; 0 = flat
+				// A grey image of the symbol, slightly out of focus.
+				radius := a.Pixels * float64(spot.Diameter) / 2 / float64(a.Module) // pixels; 0 = flat
 				side := int(math.Ceil(a.Pixels*float64(max(g.Width, g.Height)+2*g.quiet))) + 8
 				m := image.NewGray(image.Rect(0, 0, side, side))
-				const samples = 4 // a side, over a pixel and a half
+				const samples = 4 // per side of a square of 1.5 pixels
 				for i := range side * side {
 					light := 0
 					for s := range samples * samples {
@@ -44,40 +44,40 @@ func TestSymbolAdvice_Readable(t *testing.T) {
 					}
 					m.Pix[i] = color.Gray{Y: uint8(40 + light*180/(samples*samples))}.Y
 				}
-				says, err := FindQR(m)
-				assert.True(t, err == nil && says == text, "%d modules at %+v: %+v is read as %q: %v", g.Width, at, a, says, err)
+				got, err := FindQR(m)
+				assert.True(t, err == nil && got == text, "%d modules at %+v: FindQR of %+v = %q, %v", g.Width, spot, a, got, err)
 			}
 		}
 	}
 }
 
-// The further away, the more bent, the longer the text and the coarser the printer, the larger a symbol has to be.
+// TestSymbolAdvice_SizeGrowsWithDifficulty verifies that the advised size grows with distance, curvature, length of the text and dot size.
 func TestSymbolAdvice_SizeGrowsWithDifficulty(t *testing.T) {
 	t.Parallel()
 	short, err := QR("HTTPS://WEIXIN.QQ.COM/R/AB12CD34", 'M')
 	require.NoError(t, err)
 	long, err := QR("https://example.com/a/much/longer/path/of/a/product/and/its/lot?which=is&written=out&in=full&0123456789", 'M')
 	require.NoError(t, err)
-	advise := func(g Grid, at Spot, by Cause) Advice {
+	advise := func(g Grid, spot Spot, cause Cause) Advice {
 		t.Helper()
-		a, err := g.Advise(at)
+		a, err := g.Advise(spot)
 		require.NoError(t, err)
-		assert.True(t, a.By == by && a.Module == LengthOf(a.Dots, at.DPI), "at %+v: %+v, want by %s", at, a, by)
+		assert.True(t, a.By == cause && a.Module == LengthOf(a.Dots, spot.DPI), "Advise(%+v) = %+v, want the cause %s", spot, a, cause)
 		return a
 	}
 	near := advise(short, Spot{Distance: 60_000, DPI: 203}, ByPrinter)
-	assert.True(t, near.Dots == 2, "so near two dots are enough: %+v", near)
+	assert.True(t, near.Dots == 2, "advice at 60 mm = %+v, want modules of 2 dots", near)
 	far := advise(short, Spot{Distance: 300_000, DPI: 203}, ByDistance)
 	bent := advise(short, Spot{Distance: 300_000, DPI: 1200, Diameter: 65_000}, ByCurve)
 	flat := advise(short, Spot{Distance: 300_000, DPI: 1200}, ByDistance)
 	assert.True(t, far.Width > near.Width && bent.Width > flat.Width && bent.Edge < 1 && bent.MaxWidth <= 65_000,
 		"near %+v, far %+v, flat %+v, bent %+v", near, far, flat, bent)
 	a := advise(long, Spot{Distance: 300_000, DPI: 203}, ByDistance)
-	assert.True(t, a.Width > far.Width && a.Dots == far.Dots, "a longer text: %+v", a)
-	size := new(SizeError)
+	assert.True(t, a.Width > far.Width && a.Dots == far.Dots, "advice for a longer text = %+v, want a larger width and equal dots", a)
 	_, err = long.Advise(Spot{Distance: 300_000, DPI: 300, Diameter: 20_000})
-	assert.True(t, errors.As(err, &size), "around a pencil: %v", err)
+	_, ok := errors.AsType[*SizeError](err)
+	assert.True(t, ok, "Advise with a diameter of 20 mm: %v, want a SizeError", err)
 	for _, wrong := range []Spot{{Distance: 1, DPI: 300}, {Distance: 300_000, DPI: 3}, {Distance: 300_000, DPI: 300, Diameter: 1}} {
-		assert.True(t, assert.ErrorOf(short.Advise(wrong)) != nil, "%+v was taken", wrong)
+		assert.True(t, assert.ErrorOf(short.Advise(wrong)) != nil, "Advise(%+v) succeeded, want an error", wrong)
 	}
 }

@@ -13,16 +13,16 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// photograph draws a symbol with margins, and applies a defect to the picture.
-func photograph(g Grid, filter func(*image.Gray) *image.Gray) *image.Gray {
+// drawDefect draws a symbol with margins and applies filter to the picture.
+func drawDefect(g Grid, filter func(*image.Gray) *image.Gray) *image.Gray {
 	m := image.NewGray(image.Rect(0, 0, 640, 640))
 	draw.Draw(m, m.Rect, image.White, image.Point{}, draw.Src)
 	draw.Draw(m, m.Rect.Inset(40), g.Picture(10), image.Point{}, draw.Src)
 	return filter(m)
 }
 
-// around returns a picture whose pixels are made from those of a square of n pixels around them.
-func around(n int, value func(square []byte) byte) func(*image.Gray) *image.Gray {
+// filterSquare returns a filter that computes each pixel from the square of n pixels around it.
+func filterSquare(n int, value func(square []byte) byte) func(*image.Gray) *image.Gray {
 	return func(m *image.Gray) *image.Gray {
 		out := image.NewGray(m.Rect)
 		for i := range out.Pix {
@@ -37,8 +37,8 @@ func around(n int, value func(square []byte) byte) func(*image.Gray) *image.Gray
 	}
 }
 
-// tilted returns a picture as a camera sees it that looks from below by a strength in thousandths of a pixel per row.
-func tilted(n int) func(*image.Gray) *image.Gray {
+// tilt returns a filter that draws the picture in perspective, with a strength of n thousandths of a pixel per row.
+func tilt(n int) func(*image.Gray) *image.Gray {
 	return func(m *image.Gray) *image.Gray {
 		out := image.NewGray(m.Rect)
 		for i := range out.Pix {
@@ -58,8 +58,9 @@ func mean(square []byte) byte {
 	return byte(sum / len(square))
 }
 
-// independentUnused counts the codewords of each block that differ between two symbols, with the block table of another decoder.
-func independentUnused(t *testing.T, original, damaged Grid, level qrdecoder.ErrorCorrectionLevel) float64 {
+// unusedCorrection returns the unused error correction of damaged, computed from the codewords that differ from original with the block
+// table of another decoder.
+func unusedCorrection(t *testing.T, original, damaged Grid, level qrdecoder.ErrorCorrectionLevel) float64 {
 	var blocks [2][]*qrdecoder.DataBlock
 	for i, g := range []Grid{original, damaged} {
 		bits, err := g.bits()
@@ -73,7 +74,7 @@ func independentUnused(t *testing.T, original, damaged Grid, level qrdecoder.Err
 		blocks[i], err = qrdecoder.DataBlock_GetDataBlocks(codewords, version, level)
 		require.NoError(t, err)
 	}
-	least := 1.0
+	unused := 1.0
 	for b, block := range blocks[0] {
 		wrong := 0
 		for i, w := range block.GetCodewords() {
@@ -81,19 +82,19 @@ func independentUnused(t *testing.T, original, damaged Grid, level qrdecoder.Err
 				wrong++
 			}
 		}
-		least = min(least, 1-2*float64(wrong)/float64(len(block.GetCodewords())-block.GetNumDataCodewords()))
+		unused = min(unused, 1-2*float64(wrong)/float64(len(block.GetCodewords())-block.GetNumDataCodewords()))
 	}
-	return least
+	return unused
 }
 
-// Issue 49, 6: the grades of 20 symbols with known defects fall with each defect.
+// TestGrade_Defects verifies that the grades of symbols with known defects fall with the strength of the defect.
 func TestGrade_Defects(t *testing.T) {
 	text := strings.Repeat("https://coffee.example/t/", 3) + "7"
 	original, err := QR(text, 'Q')
 	require.NoError(t, err)
-	intact := func(int) func(*image.Gray) *image.Gray { return around(1, slices.Min) }
+	intact := func(int) func(*image.Gray) *image.Gray { return filterSquare(1, slices.Min) }
 	undamaged := func(int) Grid { return original }
-	flipped := func(module func(k int) int) func(n int) Grid {
+	flip := func(module func(k int) int) func(n int) Grid {
 		return func(n int) Grid {
 			g := original
 			g.dark = slices.Clone(g.dark)
@@ -106,26 +107,26 @@ func TestGrade_Defects(t *testing.T) {
 	for _, test := range []struct {
 		parameter string
 		strengths []int
-		worst     string // the overall grade at the last strength
+		worst     string // overall grade at the last strength
 		grid      func(n int) Grid
 		filter    func(n int) func(*image.Gray) *image.Gray
 	}{
 		{"contrast", []int{60, 155, 190, 220}, "D", undamaged, func(n int) func(*image.Gray) *image.Gray {
-			return around(1, func(square []byte) byte { return max(square[0], byte(n)) })
+			return filterSquare(1, func(square []byte) byte { return max(square[0], byte(n)) })
 		}},
-		{"modulation", []int{7, 8, 9, 10}, "F", undamaged, func(n int) func(*image.Gray) *image.Gray { return around(n, mean) }},
+		{"modulation", []int{7, 8, 9, 10}, "F", undamaged, func(n int) func(*image.Gray) *image.Gray { return filterSquare(n, mean) }},
 		{"reflectance_margin", []int{3, 4, 5, 6}, "D", undamaged,
-			func(n int) func(*image.Gray) *image.Gray { return around(n, slices.Min) }},
-		{"fixed_pattern_damage", []int{1, 2, 3}, "D", flipped(func(k int) int { return []int{0, 6, 6 * original.Width}[k] }), intact},
+			func(n int) func(*image.Gray) *image.Gray { return filterSquare(n, slices.Min) }},
+		{"fixed_pattern_damage", []int{1, 2, 3}, "D", flip(func(k int) int { return []int{0, 6, 6 * original.Width}[k] }), intact},
 		{"unused_error_correction", []int{12, 24, 36, 108}, "F",
-			flipped(func(k int) int { return (25+k/36)*original.Width + 9 + k%36 }), intact},
-		{"grid_nonuniformity", []int{50, 100, 150, 200}, "F", undamaged, tilted},
+			flip(func(k int) int { return (25+k/36)*original.Width + 9 + k%36 }), intact},
+		{"grid_nonuniformity", []int{50, 100, 150, 200}, "F", undamaged, tilt},
 	} {
 		t.Run(test.parameter, func(t *testing.T) {
 			before, parameter := "A", "A"
 			for _, n := range test.strengths {
 				grid := test.grid(n)
-				g, err := Grade(photograph(grid, test.filter(n)))
+				g, err := Grade(drawDefect(grid, test.filter(n)))
 				require.NoErrorf(t, err, "strength %d", n)
 				i := slices.IndexFunc(g.Parameters, func(p GradedParameter) bool { return p.Parameter == test.parameter })
 				if got := g.Parameters[i].Grade; got < parameter || g.Overall < before || got > g.Overall {
@@ -133,7 +134,7 @@ func TestGrade_Defects(t *testing.T) {
 						n, test.parameter, got, g.Overall, parameter, before)
 				}
 				before, parameter = g.Overall, g.Parameters[i].Grade
-				want := rounded(independentUnused(t, original, grid, qrdecoder.ErrorCorrectionLevel_Q))
+				want := rounded(unusedCorrection(t, original, grid, qrdecoder.ErrorCorrectionLevel_Q))
 				if got := g.Parameters[6].Value; got != want || g.Text != text {
 					t.Errorf("strength %d: unused error correction %v of %q, want %v of %q", n, got, g.Text, want, text)
 				}
@@ -145,7 +146,7 @@ func TestGrade_Defects(t *testing.T) {
 	}
 	sheet := image.NewGray(image.Rect(0, 0, 1280, 640))
 	for i := range 2 {
-		draw.Draw(sheet, sheet.Rect.Add(image.Pt(640*i, 0)), photograph(original, intact(0)), image.Point{}, draw.Src)
+		draw.Draw(sheet, sheet.Rect.Add(image.Pt(640*i, 0)), drawDefect(original, intact(0)), image.Point{}, draw.Src)
 	}
 	if _, err := Grade(sheet); !errors.Is(err, ErrSeveral) {
 		t.Errorf("Grade of two codes: %v, want ErrSeveral", err)

@@ -10,11 +10,11 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/readtest"
 )
 
-// Issue 34, line 4: symbols with FNC1 are read as GS1's by this program's reader, and by another maker's with the same text.
+// TestSymbol_GS1FNC1 verifies that this program's reader reads symbols with FNC1 as GS1 symbols, and that other readers read the same text.
 func TestSymbol_GS1FNC1(t *testing.T) {
 	t.Parallel()
 	const separator = "\x1d"
-	for _, c := range []struct{ of, elements string }{
+	for _, c := range []struct{ name, elements string }{
 		{"digits alone", "010950600013435217271231"},
 		{"capital letters", "010950600013435210LOT1"},
 		{"a separator", "010950600013435210LOT1" + separator + "21ABC"},
@@ -25,23 +25,22 @@ func TestSymbol_GS1FNC1(t *testing.T) {
 		{"a long text", "010950600013435298" + strings.Repeat("aB3", 30)},
 	} {
 		qr := must[symbol.Grid](t)(symbol.GS1QR(c.elements, 'M'))
-		says, err := qr.Read()
-		assert.True(t, says == "]Q3"+c.elements && err == nil, "%s: the QR code says %q: %v", c.of, says, err)
+		got, err := qr.Read()
+		assert.True(t, got == "]Q3"+c.elements && err == nil, "%s: Read of the QR code = %q, %v", c.name, got, err)
 		dm := must[symbol.Grid](t)(symbol.GS1DataMatrix(c.elements, false))
-		says, err = dm.Read()
-		assert.True(t, says == "]d2"+c.elements && err == nil, "%s: the Data Matrix says %q: %v", c.of, says, err)
-		for _, other := range []struct {
-			by   string
+		got, err = dm.Read()
+		assert.True(t, got == "]d2"+c.elements && err == nil, "%s: Read of the Data Matrix = %q, %v", c.name, got, err)
+		for _, reader := range []struct {
+			name string
 			grid symbol.Grid
 			read func(testing.TB, image.Image) string
 		}{{"zbarimg", qr, readtest.Zbarimg}, {"dmtxread", dm, readtest.DmtxreadGS1}} {
-			found := other.read(t, picture(t, must[symbol.Drawing](t)(style(203).Draw(nil, other.grid))))
-			found = strings.TrimPrefix(found, separator)
-			assert.True(t, found == c.elements, "%s: %s finds %q, not %q", c.of, other.by, found, c.elements)
+			found := reader.read(t, drawPNG(t, must[symbol.Drawing](t)(newStyle(203).Draw(nil, reader.grid))))
+			assert.Equal(t, strings.TrimPrefix(found, separator), c.elements, "%s: text of %s", c.name, reader.name)
 		}
 	}
-	assert.True(t, assert.ErrorOf(symbol.GS1QR(strings.Repeat("a", 3000), 'H')) != nil, "3000 characters make a QR code")
+	assert.True(t, assert.ErrorOf(symbol.GS1QR(strings.Repeat("a", 3000), 'H')) != nil, "GS1QR of 3000 characters succeeded, want an error")
 	plain := must[symbol.Grid](t)(symbol.QR("0109506000134352", 'M'))
-	says, _ := plain.Read()
-	assert.Equal(t, says, "0109506000134352", "a plain QR code says")
+	got, _ := plain.Read()
+	assert.Equal(t, got, "0109506000134352", "text of a plain QR code")
 }

@@ -27,8 +27,8 @@ const code = "P.URL.CN/0A$-Z0123456789QWER"
 
 var texts = []string{code, "1", "https://coffee.example/t/7?from=door&x=%20", "0123456789", strings.Repeat("A1b", 60)}
 
-// picture is a drawing as its PNG shows it.
-func picture(t *testing.T, d symbol.Drawing) image.Image {
+// drawPNG returns the picture of the PNG file of a drawing.
+func drawPNG(t *testing.T, d symbol.Drawing) image.Image {
 	t.Helper()
 	var file bytes.Buffer
 	require.NoError(t, symbol.PNG(&file, d))
@@ -37,7 +37,7 @@ func picture(t *testing.T, d symbol.Drawing) image.Image {
 	return m
 }
 
-func style(dpi int) symbol.Style {
+func newStyle(dpi int) symbol.Style {
 	return symbol.Style{Module: 400, DPI: dpi, Ink: symbol.Black, Paper: symbol.White}
 }
 
@@ -49,7 +49,7 @@ func must[T any](t *testing.T) func(T, error) T {
 	}
 }
 
-func square(text string) (symbol.Grid, error) { return symbol.DataMatrix(text, false) }
+func squareDataMatrix(text string) (symbol.Grid, error) { return symbol.DataMatrix(text, false) }
 
 func TestSymbol_DrawingReadable(t *testing.T) {
 	t.Parallel()
@@ -60,12 +60,12 @@ func TestSymbol_DrawingReadable(t *testing.T) {
 		read func(testing.TB, ...image.Image) []string
 	}{
 		{"QR", func(text string) (symbol.Grid, error) { return symbol.QR(text, 'M') }, readtest.QR},
-		{"Data Matrix", square, readtest.DataMatrix},
+		{"Data Matrix", squareDataMatrix, readtest.DataMatrix},
 	} {
 		for _, dpi := range testscope.Choose([]int{203, 300}, []int{203}) {
 			for i, text := range texts {
-				d := must[symbol.Drawing](t)(style(dpi).Draw([]string{"A serial 1"}, must[symbol.Grid](t)(kind.grid(text))))
-				sharp := picture(t, d)
+				d := must[symbol.Drawing](t)(newStyle(dpi).Draw([]string{"A serial 1"}, must[symbol.Grid](t)(kind.grid(text))))
+				sharp := drawPNG(t, d)
 				pictures := []image.Image{sharp, readtest.Blur(sharp, d.Module)}
 				if testscope.Run() || i == 0 {
 					var file bytes.Buffer
@@ -80,32 +80,32 @@ func TestSymbol_DrawingReadable(t *testing.T) {
 	}
 }
 
-// A program that draws an SVG for a printer rounds its size up to whole dots: there is
-// not one more than those of the PNG, and each is the same.
+// TestSymbol_SVGMatchesPrinterDots verifies that a rendered SVG has the size and the dots of the PNG, although a renderer rounds the size
+// up to full dots.
 func TestSymbol_SVGMatchesPrinterDots(t *testing.T) {
 	t.Parallel()
 	readtest.Need(t, "rsvg-convert")
 	for _, dpi := range testscope.Choose([]int{203, 254, 300, 600}, []int{254}) {
 		for _, text := range testscope.Choose(texts, texts[:1]) {
 			for _, draw := range []func(string) (symbol.Grid, error){
-				func(text string) (symbol.Grid, error) { return symbol.QR(text, 'M') }, square,
+				func(text string) (symbol.Grid, error) { return symbol.QR(text, 'M') }, squareDataMatrix,
 			} {
-				d := must[symbol.Drawing](t)(style(dpi).Draw(nil, must[symbol.Grid](t)(draw(text))))
+				d := must[symbol.Drawing](t)(newStyle(dpi).Draw(nil, must[symbol.Grid](t)(draw(text))))
 				var file bytes.Buffer
 				require.NoError(t, symbol.SVG(&file, d))
-				want, got := picture(t, d), readtest.Picture(t, file.Bytes(), dpi)
+				want, got := drawPNG(t, d), readtest.Picture(t, file.Bytes(), dpi)
 				if want.Bounds() != got.Bounds() {
-					t.Errorf("%d dots an inch: %v dots, not %v", dpi, got.Bounds().Size(), want.Bounds().Size())
-				} else if n := different(want, got); n > 0 {
-					t.Errorf("%d dots an inch: %d of the dots are not those of the PNG", dpi, n)
+					t.Errorf("%d dots per inch: %v dots, want %v", dpi, got.Bounds().Size(), want.Bounds().Size())
+				} else if n := countDifferentDots(want, got); n > 0 {
+					t.Errorf("%d dots per inch: %d dots differ from the PNG, want 0", dpi, n)
 				}
 			}
 		}
 	}
 }
 
-// different counts the dots of two pictures of one size that are not alike.
-func different(a, b image.Image) (n int) {
+// countDifferentDots returns the number of dots in which two pictures of one size differ.
+func countDifferentDots(a, b image.Image) (n int) {
 	for y := range a.Bounds().Dy() {
 		for x := range a.Bounds().Dx() {
 			if color.GrayModel.Convert(a.At(x, y)) != color.GrayModel.Convert(b.At(x, y)) {
@@ -116,19 +116,18 @@ func different(a, b image.Image) (n int) {
 	return n
 }
 
-// Issue 28: a Data Matrix was as large as ASCII alone makes it. Of the encodations the smallest is taken, and a reader of another maker
-// reads each.
+// TestDataMatrix_SmallestEncodation verifies that the smallest encodation is chosen and that another reader reads each symbol.
 func TestDataMatrix_SmallestEncodation(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		text string
 		side int
-		of   string
+		name string
 	}{
-		{"A1B2C3D4E", 14, "C40 that ends before its symbol does"},
+		{"A1B2C3D4E", 14, "C40 that ends before the end of its symbol"},
 		{"AB", 10, "two letters of ASCII"},
-		{"ABCDEF", 12, "C40 that fills its symbol, and needs no end"},
-		{"0123456789", 12, "digits, two a codeword"},
+		{"ABCDEF", 12, "C40 that fills its symbol and needs no unlatch"},
+		{"0123456789", 12, "digits, two per codeword"},
 		{strings.Repeat("abcdefghij", 4), 22, "text"},
 		{strings.Repeat("ABCDEFGHIJ", 4), 22, "C40"},
 		{code, 22, "a code text"},
@@ -138,32 +137,33 @@ func TestDataMatrix_SmallestEncodation(t *testing.T) {
 		{strings.Repeat("äöü", 100), 0, "base 256 with a long length"},
 		{strings.Repeat("A1b", 300), 0, "several blocks"},
 	} {
-		grid := must[symbol.Grid](t)(square(c.text))
+		grid := must[symbol.Grid](t)(squareDataMatrix(c.text))
 		assert.True(t, (c.side <= 0 || grid.Width == c.side) && grid.Width == grid.Height,
-			"%s: %d×%d modules, not %d a side", c.of, grid.Width, grid.Height, c.side)
-		says, err := grid.Read()
-		assert.True(t, says == c.text && err == nil, "%s: it says %q, not %q: %v", c.of, says, c.text, err)
-		d := must[symbol.Drawing](t)(style(203).Draw(nil, grid))
-		assert.Equal(t, readtest.Dmtxread(t, picture(t, d)), c.text, "%s", c.of)
+			"%s: %d×%d modules, want %d per side", c.name, grid.Width, grid.Height, c.side)
+		got, err := grid.Read()
+		assert.True(t, got == c.text && err == nil, "%s: Read() = %q, %v, want %q", c.name, got, err, c.text)
+		d := must[symbol.Drawing](t)(newStyle(203).Draw(nil, grid))
+		assert.Equal(t, readtest.Dmtxread(t, drawPNG(t, d)), c.text, "%s: dmtxread", c.name)
 	}
-	for text := range strings.FieldsSeq("0 A a 1A AB Ab aB !a 12 123 A12 ABC abc ABCD abcd ABCDE 9ABCabc") { // each size of what is left over
+	for text := range strings.FieldsSeq("0 A a 1A AB Ab aB !a 12 123 A12 ABC abc ABCD abcd ABCDE 9ABCabc") { // each length of the remainder
 		for n := range testscope.Choose(40, 8) {
 			text := strings.Repeat(text, n+1)
-			says, err := must[symbol.Grid](t)(symbol.DataMatrix(text, false)).Read()
-			assert.True(t, says == text && err == nil, "%q is read as %q: %v", text, says, err)
+			got, err := must[symbol.Grid](t)(symbol.DataMatrix(text, false)).Read()
+			assert.True(t, got == text && err == nil, "%q is read as %q: %v", text, got, err)
 		}
 	}
 }
 
-// Each of the six rectangular symbols is read by two readers at the resolutions of label printers, and no codeword is wrong.
+// TestDataMatrix_Rectangular verifies that two readers read each of the six rectangular symbols at the resolutions of label printers,
+// without a wrong codeword.
 func TestDataMatrix_Rectangular(t *testing.T) {
 	t.Parallel()
 	for n, size := range map[int]image.Point{4: {18, 8}, 9: {32, 8}, 15: {26, 12}, 21: {36, 12}, 31: {36, 16}, 48: {48, 16}} {
-		text := strings.Repeat("a,1B;", 10)[:n] // characters of ASCII, one a codeword
+		text := strings.Repeat("a,1B;", 10)[:n] // ASCII characters, one per codeword
 		grid := must[symbol.Grid](t)(symbol.DataMatrix(text, true))
-		assert.Equal(t, image.Pt(grid.Width, grid.Height), size, "%d characters", n)
+		assert.Equal(t, image.Pt(grid.Width, grid.Height), size, "size of %d characters", n)
 		for _, dpi := range []int{203, 300, 600} {
-			m := picture(t, must[symbol.Drawing](t)(style(dpi).Draw(nil, grid)))
+			m := drawPNG(t, must[symbol.Drawing](t)(newStyle(dpi).Draw(nil, grid)))
 			assert.Equal(t, readtest.Dmtxread(t, m), text, "%v at %d by dmtxread", size, dpi)
 			assert.Equal(t, readtest.DataMatrix(t, m)[0], text, "%v at %d", size, dpi)
 		}
@@ -180,23 +180,23 @@ func TestDataMatrix_Rectangular(t *testing.T) {
 	assert.True(t, err != nil && strings.Contains(err.Error(), "use a square one"), "50 characters: %v", err)
 }
 
-// Issue 28: the Chinese fonts of Debian come as collections whose tables stand anywhere in the file, and were refused.
+// TestFont_TrueTypeCollection verifies that ParseFont accepts collections, such as the Chinese fonts of Debian, with tables at any offset.
 func TestFont_TrueTypeCollection(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("/usr/share/fonts/truetype/*/*.ttc")
 	require.NoError(t, err)
-	// A font as the first of a collection, with its tables at odd places.
+	// A collection of one font whose tables have unaligned offsets.
 	out := []byte("ttcf\x00\x01\x00\x00\x00\x00\x00\x01\x00\x00\x00\x10")
 	tables := int(binary.BigEndian.Uint16(gomono.TTF[4:]))
 	out = append(out, gomono.TTF[:12+16*tables]...)
 	for i := range tables {
 		record := out[16+12+16*i:][:16]
-		at, size := binary.BigEndian.Uint32(record[8:]), binary.BigEndian.Uint32(record[12:])
+		offset, size := binary.BigEndian.Uint32(record[8:]), binary.BigEndian.Uint32(record[12:])
 		for len(out)%4 != 1 {
 			out = append(out, 0)
 		}
 		binary.BigEndian.PutUint32(out[16+12+16*i+8:], uint32(len(out)))
-		out = append(out, gomono.TTF[at:at+size]...)
+		out = append(out, gomono.TTF[offset:offset+size]...)
 	}
 	fonts := map[string][]byte{"Go Mono in a collection": out}
 	for _, name := range files {
@@ -215,14 +215,14 @@ func TestFont_TrueTypeCollection(t *testing.T) {
 		if name == "Go Mono in a collection" {
 			text = "ABC123"
 		}
-		s := style(300)
+		s := newStyle(300)
 		s.Font, s.Text = font, 3000
-		blank := style(300)
+		blank := newStyle(300)
 		blank.Text = 3000
 		d := must[symbol.Drawing](t)(s.Draw([]string{text}, must[symbol.Grid](t)(symbol.QR(code, 'M'))))
 		without := must[symbol.Drawing](t)(blank.Draw(nil, must[symbol.Grid](t)(symbol.QR(code, 'M'))))
-		n := dark(picture(t, d)) - dark(picture(t, without))
-		assert.True(t, n >= 500, "%s: its line has %d dark dots", name, n)
+		n := countDark(drawPNG(t, d)) - countDark(drawPNG(t, without))
+		assert.True(t, n >= 500, "%s: the line of text has %d dark dots, want at least 500", name, n)
 	}
 	for name, file := range map[string][]byte{"nothing": nil, "a picture": []byte("\x89PNG\r\n\x1a\n0123456789"),
 		"a cut font": gomono.TTF[:2000], "a collection of nothing": []byte("ttcf\x00\x01\x00\x00\x00\x00\x00\x01\xff\xff\xff\xf0")} {
@@ -231,7 +231,7 @@ func TestFont_TrueTypeCollection(t *testing.T) {
 	}
 }
 
-func dark(m image.Image) (n int) {
+func countDark(m image.Image) (n int) {
 	for y := range m.Bounds().Dy() {
 		for x := range m.Bounds().Dx() {
 			if r, _, _, _ := m.At(x, y).RGBA(); r == 0 {
@@ -247,17 +247,20 @@ func TestSymbol_InvalidSizeSuggestsValid(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		change func(*symbol.Style)
-		says   string
+		want   string
 	}{
 		{"one dot of a label printer", func(s *symbol.Style) { s.Module, s.DPI = 200, 203 },
 			"modules of 0.2mm are 1.6 dots at 203 dots per inch, and must be at least 2 dots: use modules of 0.251mm, or a printer with at least 254 dots per inch"},
 		{"smaller than cameras see", func(s *symbol.Style) { s.Module, s.DPI = 100, 2400 },
 			"modules of 0.1mm are smaller than cameras can resolve (0.19mm): use modules of 0.191mm"},
-		{"a hoarding", func(s *symbol.Style) { s.Module, s.DPI, s.Text = 200_000, 72, 5000 }, "modules of 200mm are larger than 100mm: use modules of 100mm"},
+		{"a hoarding", func(s *symbol.Style) { s.Module, s.DPI, s.Text = 200_000, 72, 5000 },
+			"modules of 200mm are larger than 100mm: use modules of 100mm"},
 		{"a picture of many dots", func(s *symbol.Style) { s.Module, s.DPI = 100_000, 300 },
 			"an image of 38973×38973 pixels is larger than 20000 pixels on a side: use modules of 51.308mm"},
-		{"a quiet zone of two", func(s *symbol.Style) { s.Quiet = new(2) }, "a quiet zone of 2 modules is too small for this symbol: use 4 or more"},
-		{"no quiet zone", func(s *symbol.Style) { s.Quiet = new(0) }, "a quiet zone of 0 modules is too small for this symbol: use 4 or more"},
+		{"a quiet zone of two", func(s *symbol.Style) { s.Quiet = new(2) },
+			"a quiet zone of 2 modules is too small for this symbol: use 4 or more"},
+		{"no quiet zone", func(s *symbol.Style) { s.Quiet = new(0) },
+			"a quiet zone of 0 modules is too small for this symbol: use 4 or more"},
 		{"letters of eight dots", func(s *symbol.Style) { s.Text, s.DPI = 1000, 203 },
 			"lines of 1mm are 8 dots at 203 dots per inch, and must be at least 10 dots to be readable: use lines of 1.252mm"},
 		{"no such printer", func(s *symbol.Style) { s.DPI = 10 }, "10 dots an inch: want 72 to 4800"},
@@ -267,16 +270,16 @@ func TestSymbol_InvalidSizeSuggestsValid(t *testing.T) {
 		{"red ink", func(s *symbol.Style) { s.Ink = symbol.Colour{R: 220} }, "under the red light of industrial cameras"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := style(300)
+			s := newStyle(300)
 			c.change(&s)
 			_, err := s.Draw(nil, grid)
-			require.True(t, err != nil && strings.Contains(err.Error(), c.says), "%v, want %s", err, c.says)
+			require.True(t, err != nil && strings.Contains(err.Error(), c.want), "%v, want %s", err, c.want)
 			size, ok := errors.AsType[*symbol.SizeError](err)
 			if !ok || size.Can == 0 {
 				return
 			}
-			s.Module = size.Can // what was named is printed
-			assert.NoErrorf(t, assert.ErrorOf(s.Draw(nil, grid)), "the size that was named")
+			s.Module = size.Can
+			assert.NoErrorf(t, assert.ErrorOf(s.Draw(nil, grid)), "Draw with the suggested module size")
 		})
 	}
 }
@@ -284,10 +287,10 @@ func TestSymbol_InvalidSizeSuggestsValid(t *testing.T) {
 func TestSymbol_ColorContrast(t *testing.T) {
 	for _, c := range [][2]string{{"black", "white"}, {"#1a3c6e", "white"}, {"#0b5d2a", "#fff3c0"}, {"000000", "#ffd28a"}} {
 		ink, paper := must[symbol.Colour](t)(symbol.ParseColour(c[0])), must[symbol.Colour](t)(symbol.ParseColour(c[1]))
-		s := style(300)
+		s := newStyle(300)
 		s.Ink, s.Paper = ink, paper
 		d := must[symbol.Drawing](t)(s.Draw(nil, must[symbol.Grid](t)(symbol.QR(code, 'M'))))
-		assert.Equal(t, readtest.QR(t, picture(t, d))[0], code, "%v", c)
+		assert.Equal(t, readtest.QR(t, drawPNG(t, d))[0], code, "text of a QR code with colours %v", c)
 		err := symbol.ZPL(new(bytes.Buffer), d)
 		assert.True(t, (err == nil) == (ink == symbol.Black && paper == symbol.White), "%v as ZPL: %v", c, err)
 	}
@@ -304,10 +307,10 @@ func TestSymbolField_DrawnUnchanged(t *testing.T) {
 		}
 	}
 	found := must[symbol.Grid](t)(symbol.Field(row.String()))
-	d := must[symbol.Drawing](t)(style(203).Draw(nil, found))
-	assert.Equal(t, readtest.DataMatrix(t, picture(t, d))[0], "A1B2C3D4E", "found")
+	d := must[symbol.Drawing](t)(newStyle(203).Draw(nil, found))
+	assert.Equal(t, readtest.DataMatrix(t, drawPNG(t, d))[0], "A1B2C3D4E", "text of the field")
 	for _, bad := range []string{"", row.String()[1:], strings.Repeat("0", 361), strings.Repeat("2", 361)} {
-		assert.True(t, assert.ErrorOf(symbol.Field(bad)) != nil, "%.20q... was drawn", bad)
+		assert.True(t, assert.ErrorOf(symbol.Field(bad)) != nil, "Field(%.20q...) succeeded, want an error", bad)
 	}
 }
 
@@ -321,19 +324,19 @@ func TestSymbol_RejectsUnencodableText(t *testing.T) {
 		"a matrix too long":     func() (symbol.Grid, error) { return symbol.DataMatrix(strings.Repeat("a", 3000), false) },
 		"a matrix with a break": func() (symbol.Grid, error) { return symbol.DataMatrix("a\nb", false) },
 	} {
-		assert.True(t, assert.ErrorOf(draw()) != nil, "%s: there is a symbol", name)
+		assert.True(t, assert.ErrorOf(draw()) != nil, "%s: encoding succeeded, want an error", name)
 	}
-	_, err := style(300).Draw([]string{"第一"}, symbol.Grid{})
+	_, err := newStyle(300).Draw([]string{"第一"}, symbol.Grid{})
 	assert.True(t, err != nil && strings.Contains(err.Error(), `the font has no '第'`), "a line that the font cannot write: %v", err)
 }
 
 func TestSymbol_PDFTextLines(t *testing.T) {
 	readtest.Need(t, "pdftotext")
-	d := must[symbol.Drawing](t)(style(300).Draw([]string{"AB12CD34E", "Größe ½"}, must[symbol.Grid](t)(symbol.QR(code, 'M'))))
+	d := must[symbol.Drawing](t)(newStyle(300).Draw([]string{"AB12CD34E", "Größe ½"}, must[symbol.Grid](t)(symbol.QR(code, 'M'))))
 	var file bytes.Buffer
 	require.NoError(t, symbol.PDF(&file, d))
 	cmd := exec.CommandContext(t.Context(), "pdftotext", "-", "-")
 	cmd.Stdin = &file
-	said, err := cmd.CombinedOutput()
-	assert.True(t, err == nil && strings.Join(strings.Fields(string(said)), " ") == "AB12CD34E Größe ½", "pdftotext: %v: %q", err, said)
+	out, err := cmd.CombinedOutput()
+	assert.True(t, err == nil && strings.Join(strings.Fields(string(out)), " ") == "AB12CD34E Größe ½", "pdftotext: %v: %q", err, out)
 }
