@@ -1,38 +1,30 @@
 package chaos_test
 
 import (
-	"cmp"
 	"fmt"
 	"net/http"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// TestAPIUsage_KillBetweenWrites kills the server between the writes of its counts
-// and of its log of calls: what was written stays, what came since then may be
-// lost, and nothing is counted that was not called.
+// TestAPIUsage_KillBetweenWrites kills the server between two flushes of its API usage counts and its request log: flushed values survive,
+// later values may be lost, and no call is counted that was never made.
 func TestAPIUsage_KillBetweenWrites(t *testing.T) {
-	eachBackend(t, func(t *testing.T, database string) {
+	runOnEachBackend(t, func(t *testing.T, database string) {
 		seed := fmt.Sprintf("accounts: [{appid: shop, kind: mini_program, secret: %q, versions: [release]}]\nsettings: {rule_rate_limit: null}\n",
 			secretOf("shop"))
 		child := newChild(t, database, seed)
 		s := start(t, child)
-		// In the middle of a day, and standing still: the end of the real day
-		// must not come in between.
-		admin := must{connect(t, s.URL, adminToken), t}
-		now := admin.now()
-		admin.setClock(time.Date(now.Year(), now.Month()+1, 15, 4, 0, 0, 0, time.UTC), true)
+		mustConnect(t, s.URL, adminToken).freezeNextMonth(4)
 
-		written, made := 0, 0     // calls of qrcodejumpget that count
-		var kept, unsure []string // their request ids
-		for round := range amount(4, 2) {
-			wire := must{connect(t, s.URL, ""), t}
+		flushed, called := 0, 0           // numbers of calls of qrcodejumpget
+		var flushedIDs, laterIDs []string // their request ids
+		for round := range choose(4, 2) {
+			wire := mustConnect(t, s.URL, "")
 			token := wire.token("shop")
 			call := func(c *connection) (rid string, err error) {
 				r, err := c.wire("qrcodejumpget", token, map[string]any{"get_type": 9})
@@ -45,31 +37,34 @@ func TestAPIUsage_KillBetweenWrites(t *testing.T) {
 			for range 30 {
 				rid, err := call(wire.connection)
 				wire.check(err)
-				made++
-				kept = append(kept, rid)
+				called++
+				flushedIDs = append(flushedIDs, rid)
 			}
-			waitUntilWritten(t, s.URL)
-			// The write that emptied the log may have begun before the last count.
-			until(t, "the counts to be written", func() bool {
-				database := cmp.Or(child.Database, "file:"+filepath.Join(child.Data, "qrjump.db")+"?mode=ro&_pragma=busy_timeout(600000)")
-				return dbtest.Number(t, database, `SELECT coalesce(max(value), 0) FROM counters WHERE appid = 'shop'
-					AND counter = '/cgi-bin/wxopen/qrcodejumpget'`) >= int64(made)
+			waitFor(t, "the request log to be flushed", func() bool {
+				text := mustSend(t, http.MethodGet, s.URL+"/metrics", "", "", adminToken).body
+				return strings.Contains(text, "\nqrjump_call_log_dropped_total 0\n") &&
+					strings.Contains(text, "\nqrjump_call_log_queue_length 0\n")
 			})
-			written = made
+			// The flush that emptied the queue may have begun before the last count.
+			waitFor(t, "the counts to be flushed", func() bool {
+				return dbtest.Number(t, child.databaseURL(), `SELECT coalesce(max(value), 0) FROM counters WHERE appid = 'shop'
+					AND counter = '/cgi-bin/wxopen/qrcodejumpget'`) >= int64(called)
+			})
+			flushed = called
 
-			var all sync.WaitGroup
+			var clients sync.WaitGroup
 			var mu sync.Mutex
 			for range 4 {
 				c := connect(t, s.URL, "")
-				all.Go(func() {
+				clients.Go(func() {
 					for {
 						rid, err := call(c)
 						mu.Lock()
-						made++ // the one without an answer may count too
+						called++ // a call without a response may be counted, too
 						if err == nil {
-							unsure = append(unsure, rid)
+							laterIDs = append(laterIDs, rid)
 						}
-						if len(unsure) == 40*(round+1) {
+						if len(laterIDs) == 40*(round+1) {
 							s.kill()
 						}
 						mu.Unlock()
@@ -79,53 +74,37 @@ func TestAPIUsage_KillBetweenWrites(t *testing.T) {
 					}
 				})
 			}
-			all.Wait()
-			s.gone()
-			endSessions(t, database)
-
-			s = start(t, child)
-			wire = must{connect(t, s.URL, ""), t}
+			clients.Wait()
+			s = s.restart(child)
+			wire = mustConnect(t, s.URL, "")
 			token = wire.token("shop")
 			var quota struct{ Quota struct{ Used int } }
 			wire.check(wire.do(http.MethodPost, "/cgi-bin/openapi/quota/get?access_token="+token,
 				map[string]any{"cgi_path": "/cgi-bin/wxopen/qrcodejumpget"}, &quota))
-			require.True(t, quota.Quota.Used >= written && quota.Quota.Used <= made,
-				"round %d: %d calls are counted: %d were written and %d made", round, quota.Quota.Used, written, made)
+			require.True(t, quota.Quota.Used >= flushed && quota.Quota.Used <= called,
+				"round %d: %d calls are counted, want %d (flushed) to %d (made)", round, quota.Quota.Used, flushed, called)
 			find := func(rid string) int {
 				var r reply
 				wire.check(wire.do(http.MethodPost, "/cgi-bin/openapi/rid/get?access_token="+token, map[string]any{"rid": rid}, &r))
 				return r.ErrCode
 			}
-			for _, rid := range kept {
-				if code := find(rid); code != 0 {
-					t.Fatalf("round %d: %s was written, and is answered %d", round, rid, code)
-				}
+			for _, rid := range flushedIDs {
+				require.Equal(t, find(rid), 0, "round %d: errcode of rid/get for the flushed request %s", round, rid)
 			}
 			found := 0
-			for _, rid := range unsure {
+			for _, rid := range laterIDs {
 				switch code := find(rid); code {
 				case 0:
 					found++
 				case 76001:
 				default:
-					t.Fatalf("round %d: %s: %d", round, rid, code)
+					t.Fatalf("round %d: rid/get(%s) = %d, want 0 or 76001", round, rid, code)
 				}
 			}
-			t.Logf("round %d: %d counted of %d to %d, %d of %d in the log", round, quota.Quota.Used, written, made, len(kept)+found,
-				len(kept)+len(unsure))
-			made = quota.Quota.Used
+			t.Logf("round %d: %d counted of %d to %d, %d of %d in the log", round, quota.Quota.Used, flushed, called,
+				len(flushedIDs)+found, len(flushedIDs)+len(laterIDs))
+			called = quota.Quota.Used
 		}
 		s.stop()
 	})
-}
-
-// waitUntilWritten asks until no call waits to be written.
-func waitUntilWritten(t *testing.T, base string) {
-	t.Helper()
-	for {
-		_, text := sends(t, http.DefaultClient, http.MethodGet, base+"/metrics", "", "", adminToken)
-		if strings.Contains(text, "\nqrjump_call_log_dropped_total 0\n") && strings.Contains(text, "\nqrjump_call_log_queue_length 0\n") {
-			return
-		}
-	}
 }

@@ -2,15 +2,16 @@ package chaos_test
 
 import (
 	"cmp"
-	"context"
-	"crypto/rand"
+	cryptorand "crypto/rand"
 	"encoding/hex"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -20,9 +21,9 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// pair is a PostgreSQL primary and its synchronous replica, started by this
-// test in folders of its own: what the primary acknowledges, both have.
-type pair struct {
+// postgresServers are a PostgreSQL primary and possibly its synchronous replica, which a test starts in directories of its own. Both
+// servers have what the primary acknowledged.
+type postgresServers struct {
 	t       testing.TB
 	dirs    []string
 	urls    []string
@@ -31,24 +32,24 @@ type pair struct {
 
 const postgresScript = "../scripts/postgres.sh"
 
-// newPair starts a primary and a replica, which end with the test.
-func newPair(t testing.TB) *pair {
+// newPrimaryWithReplica starts a primary and a synchronous replica, which end with the test.
+func newPrimaryWithReplica(t testing.TB) *postgresServers {
 	t.Helper()
-	p := newSingle(t)
+	p := newPrimary(t)
 	p.dirs = append(p.dirs, filepath.Join(filepath.Dir(p.dirs[0]), "b"))
 	p.urls = append(p.urls, p.script("replica", p.dirs[1], p.dirs[0]))
 	return p
 }
 
-// newSingle starts a primary without a replica, which ends with the test.
-func newSingle(t testing.TB) *pair {
+// newPrimary starts a primary without a replica, which ends with the test.
+func newPrimary(t testing.TB) *postgresServers {
 	t.Helper()
 	dbtest.Server(t)
-	// Under /tmp itself: the server's own user must get there.
-	dir, err := os.MkdirTemp("/tmp", "qrjump-pair-")
+	// In /tmp: the user that runs the server needs access to the parent directories.
+	dir, err := os.MkdirTemp("/tmp", "qrjump-postgres-")
 	require.NoError(t, err)
 	require.NoError(t, os.Chmod(dir, 0o755))
-	p := &pair{t: t, dirs: []string{filepath.Join(dir, "a")}}
+	p := &postgresServers{t: t, dirs: []string{filepath.Join(dir, "a")}}
 	t.Cleanup(func() {
 		for _, d := range p.dirs {
 			p.script("stop", d)
@@ -59,115 +60,112 @@ func newSingle(t testing.TB) *pair {
 	return p
 }
 
-func (p *pair) script(args ...string) string {
+func (p *postgresServers) script(args ...string) string {
 	p.t.Helper()
 	cmd := exec.Command(postgresScript, args...)
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
-	if err != nil {
-		p.t.Fatalf("postgres.sh %s: %v\n%s", strings.Join(args, " "), err, stderr.String())
-	}
+	require.True(p.t, err == nil, "postgres.sh %s: %v\n%s", strings.Join(args, " "), err, stderr.String())
 	return strings.TrimSpace(string(out))
 }
 
-// database makes an empty database and returns the URL that names both
-// servers: a program finds the one that takes writes.
-func (p *pair) database(name string) string {
+// createDatabase creates an empty database and returns a URL that names all servers, so that a client finds the primary.
+func (p *postgresServers) createDatabase(name string) string {
 	p.t.Helper()
 	dbtest.Exec(p.t, p.urls[p.primary], "CREATE DATABASE "+name)
 	var hosts []string
-	var u *url.URL
-	for _, text := range p.urls {
-		one, err := url.Parse(text)
-		require.True(p.t, err == nil, "the URL of a server cannot be read")
-		u, hosts = one, append(hosts, one.Host)
+	for _, address := range p.urls {
+		hosts = append(hosts, parseURL(p.t, address).Host)
 	}
+	u := parseURL(p.t, p.urls[p.primary])
 	u.Host, u.Path, u.RawQuery = strings.Join(hosts, ","), "/"+name, "sslmode=disable&target_session_attrs=read-write&connect_timeout=60"
 	return u.String()
 }
 
-// promote makes the replica the primary, whether or not the old primary runs.
-func (p *pair) promote() {
+// parseURL parses the URL of a database. The message has no URL, because it contains a password.
+func parseURL(t testing.TB, address string) *url.URL {
+	t.Helper()
+	u, err := url.Parse(address)
+	require.True(t, err == nil, "the URL of a database server is invalid")
+	return u
+}
+
+// setSynchronousStandby sets synchronous_standby_names of the first server. With the name of a replica that does not exist, commits wait.
+func (p *postgresServers) setSynchronousStandby(name string) {
+	p.t.Helper()
+	dbtest.Exec(p.t, p.urls[0], `ALTER SYSTEM SET synchronous_standby_names = '`+name+`'`)
+	dbtest.Exec(p.t, p.urls[0], `SELECT pg_reload_conf()`)
+}
+
+// promote promotes the replica, whether or not the old primary runs.
+func (p *postgresServers) promote() {
 	p.primary = 1 - p.primary
 	p.script("promote", p.dirs[p.primary])
 }
 
-// heal makes a new replica where the killed primary was and waits until it is
-// a synchronous one.
-func (p *pair) heal() {
+// rebuildReplica creates a new replica in the directory of the killed primary and waits until it is synchronous.
+func (p *postgresServers) rebuildReplica() {
 	p.script("replica", p.dirs[1-p.primary], p.dirs[p.primary])
 }
 
-// quiet waits until no session of a node has anything under way: what a killed
-// process had sent has happened by then, or never will.
-func quiet(t testing.TB, database string) {
-	t.Helper()
-	until(t, "the database to be quiet", func() bool {
-		return dbtest.Number(t, database, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
-			AND pid <> pg_backend_pid() AND backend_type = 'client backend' AND state <> 'idle' AND query NOT LIKE 'LISTEN%'`) == 0
-	})
-}
-
-// until polls for what happens in other processes, for ten minutes at most, so that a failure names what is missing and the tests
-// that follow still run.
-func until(t testing.TB, what string, done func() bool) {
+// waitFor polls a condition on other processes. It ends the test after ten minutes or shortly before the test's deadline, so that the
+// failure names the condition and later tests still run.
+func waitFor(t testing.TB, condition string, done func() bool) {
 	t.Helper()
 	end := time.Now().Add(10 * time.Minute)
-	if t, is := t.(interface{ Deadline() (time.Time, bool) }); is {
-		if last, bounded := t.Deadline(); bounded && last.Before(end) {
-			end = last.Add(-10 * time.Second)
+	if t, ok := t.(interface{ Deadline() (time.Time, bool) }); ok {
+		if deadline, ok := t.Deadline(); ok && deadline.Before(end) {
+			end = deadline.Add(-10 * time.Second)
 		}
 	}
 	for !done() {
-		require.True(t, !time.Now().After(end), "waited in vain for %s", what)
-		time.Sleep(20 * time.Millisecond) // between two looks at real processes
+		require.True(t, !time.Now().After(end), "timed out waiting for %s", condition)
+		time.Sleep(20 * time.Millisecond) // between two polls of real processes
 	}
 }
 
-// cluster is several nodes on one database.
-type cluster struct {
-	t        testing.TB
-	dir      string
-	logs     string // "" = beside the data of each node
-	database string
-	seed     string
-	master   string
-	emulator bool
-	later    bool          // nodes that start are a later version
-	clocks   bool          // the nodes' clocks can be moved
-	events   string        // --scan-stream
-	spans    string        // --otlp-endpoint
-	looks    time.Duration // how often nodes look for two primaries; 0 = as it is
-	nodes    []*node
+// waitForMore waits until a counter of acknowledged calls has grown by n or the test has failed.
+func waitForMore(t testing.TB, acknowledged *atomic.Int64, n int) {
+	t.Helper()
+	want := acknowledged.Load() + int64(n)
+	waitFor(t, "clients to make progress", func() bool { return acknowledged.Load() >= want || t.Failed() })
 }
 
-// node is one place of a cluster and the process that runs there now.
+// cluster is a number of nodes that share a database. Fields change before the nodes start.
+type cluster struct {
+	t                 testing.TB
+	dir               string
+	logDir            string // "" = next to the data of each node
+	database          string
+	seed              string
+	masterKey         string
+	emulator          bool
+	laterVersion      bool // nodes that start from now on are a later version
+	movableClocks     bool // node.setClock moves the nodes' clocks
+	scanStream        string
+	otlpEndpoint      string
+	primariesInterval time.Duration // between two searches for a second primary; 0 = default
+	nodes             []*node
+}
+
+// node is a member of a cluster and its current process.
 type node struct {
 	*cluster
-	number int
-	delay  time.Duration // between SIGTERM and the drain
-	url    string        // of its database; "" = that of the cluster
-	read   string        // of its read replica; "" = none
+	number         int
+	shutdownDelay  time.Duration
+	databaseURL    string // "" = that of the cluster
+	readReplicaURL string // "" = none
 	// running is nil while the node is down.
 	running atomic.Pointer[process]
 }
 
-// newCluster prepares nodes; none runs yet.
+// newCluster creates a cluster whose nodes are not started.
 func newCluster(t testing.TB, database, seed string, nodes int) *cluster {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "qrjump-cluster-")
-	require.NoError(t, err)
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("logs of the nodes are kept in %s", dir)
-			return
-		}
-		os.RemoveAll(dir)
-	})
-	key := make([]byte, 32)
-	rand.Read(key)
-	c := &cluster{t: t, dir: dir, database: database, seed: filepath.Join(dir, "seed.yaml"), master: hex.EncodeToString(key)}
+	dir, key := keptDir(t), make([]byte, 32)
+	cryptorand.Read(key)
+	c := &cluster{t: t, dir: dir, database: database, seed: filepath.Join(dir, "seed.yaml"), masterKey: hex.EncodeToString(key)}
 	require.NoError(t, os.WriteFile(c.seed, []byte(seed), 0o600))
 	for n := range nodes {
 		c.nodes = append(c.nodes, &node{cluster: c, number: n})
@@ -175,46 +173,41 @@ func newCluster(t testing.TB, database, seed string, nodes int) *cluster {
 	return c
 }
 
-func (n *node) config() childConfig {
-	var child childConfig
-	child.Data, child.Database, child.Listen, child.LogFormat = filepath.Join(n.dir, fmt.Sprintf("node%d", n.number), "data"),
-		cmp.Or(n.url, n.database),
-		anyPort, "text"
-	child.AdminToken, child.Seed, child.MasterKey, child.CodePrefix = adminToken, n.seed, n.master, "C.EXAMPLE/"
+func (n *node) config() (c childConfig) {
+	c.Data, c.Database = filepath.Join(n.dir, fmt.Sprintf("node%d", n.number), "data"), cmp.Or(n.databaseURL, n.database)
+	c.Listen, c.LogFormat, c.logDir = loopbackAddress, "text", n.logDir
+	c.AdminToken, c.Seed, c.MasterKey, c.CodePrefix = adminToken, n.seed, n.masterKey, "C.EXAMPLE/"
 	if n.database != "" {
-		child.Database += fmt.Sprintf("&application_name=node%d", n.number)
+		c.Database += fmt.Sprintf("&application_name=node%d", n.number)
 	}
-	child.Later, child.DatabaseRead = n.later, n.read
-	child.Emulator, child.ShutdownDelay, child.ScanStream, child.PrimariesEvery = n.emulator, n.delay, n.events, n.looks
-	child.Collector, child.Instance = n.spans, fmt.Sprintf("node%d", n.number+1)
-	if n.clocks {
-		child.Clock = n.clock()
+	c.LaterVersion, c.DatabaseRead, c.Collector, c.Instance = n.laterVersion, n.readReplicaURL, n.otlpEndpoint, fmt.Sprintf("node%d",
+		n.number+1)
+	c.Emulator, c.ShutdownDelay, c.ScanStream, c.PrimariesEvery = n.emulator, n.shutdownDelay, n.scanStream, n.primariesInterval
+	if n.movableClocks {
+		c.Clock = n.clockFile()
 	}
-	return child
+	return c
 }
 
-// clock is the file that moves the node's clock.
-func (n *node) clock() string { return filepath.Join(n.dir, fmt.Sprintf("clock%d", n.number)) }
+// clockFile returns the file that sets the node's clock.
+func (n *node) clockFile() string { return filepath.Join(n.dir, fmt.Sprintf("clock%d", n.number)) }
 
-// start runs the node until it is ready; while the database is away it does
-// what a supervisor does, and tries again.
+// start starts the node and waits until it is ready. While the database is down it retries, like a supervisor.
 func (n *node) start() {
 	n.t.Helper()
-	child := n.config()
-	require.NoError(n.t, os.MkdirAll(filepath.Dir(child.Data), 0o700))
 	var p *process
-	until(n.t, fmt.Sprintf("node %d to start", n.number), func() (ready bool) {
-		p, ready = tryIn(n.t, child, cmp.Or(n.logs, filepath.Dir(child.Data)))
+	waitFor(n.t, fmt.Sprintf("node %d to start", n.number), func() (ready bool) {
+		p, ready = tryStart(n.t, n.config())
 		return ready
 	})
 	n.running.Store(p)
 }
 
-// kill is kill -9.
+// kill sends SIGKILL and waits until the process has ended.
 func (n *node) kill() {
 	p := n.running.Swap(nil)
 	p.kill()
-	p.gone()
+	p.wait()
 }
 
 func (n *node) stop() { n.running.Swap(nil).stop() }
@@ -233,35 +226,52 @@ func (c *cluster) stop() {
 	}
 }
 
-// admin is the admin API of a node that runs.
-func (n *node) admin() must {
-	return must{connect(n.t, n.running.Load().URL, adminToken), n.t}
-}
+// randomNode returns one of the nodes.
+func (c *cluster) randomNode(rnd *rand.Rand) *node { return c.nodes[rnd.IntN(len(c.nodes))] }
 
-// ready reports whether a node says that its memory holds all there is.
-func (n *node) ready() bool {
+// serverURL returns the URL of the running process.
+func (n *node) serverURL() string { return n.running.Load().URL }
+
+// connect returns a connection to the running process.
+func (n *node) connect(bearer string) mustConnection { return mustConnect(n.t, n.serverURL(), bearer) }
+
+// admin returns a connection to the admin API of the running process.
+func (n *node) admin() mustConnection { return n.connect(adminToken) }
+
+// isReady reports whether the node runs and GET /readyz returns 200.
+func (n *node) isReady() bool {
 	p := n.running.Load()
 	if p == nil {
 		return false
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.URL+"/readyz", nil)
-	if err != nil {
-		return false
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return false
-	}
-	resp.Body.Close()
-	return resp.StatusCode == http.StatusOK
+	r, err := send(&http.Client{Timeout: 20 * time.Second}, http.MethodGet, p.URL+"/readyz", "", "", "")
+	return err == nil && r.status == http.StatusOK
 }
 
-// allReady waits until every node says so.
-func (c *cluster) allReady() {
+// readyz returns the response of GET /readyz; query is "" or "?for=" with a kind of calls.
+func (n *node) readyz(query string) response {
+	n.t.Helper()
+	return mustSend(n.t, http.MethodGet, n.serverURL()+"/readyz"+query, "", "", "")
+}
+
+// waitUntilReady waits until every node is ready.
+func (c *cluster) waitUntilReady() {
 	c.t.Helper()
 	for _, n := range c.nodes {
-		until(c.t, fmt.Sprintf("node %d to be ready", n.number), n.ready)
+		waitFor(c.t, fmt.Sprintf("node %d to be ready", n.number), n.isReady)
 	}
+}
+
+// metric returns the value of a line of GET /metrics.
+func (n *node) metric(name string) float64 {
+	n.t.Helper()
+	for line := range strings.Lines(mustSend(n.t, http.MethodGet, n.serverURL()+"/metrics", "", "", adminToken).body) {
+		if text, ok := strings.CutPrefix(line, name+" "); ok {
+			value, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
+			require.NoError(n.t, err)
+			return value
+		}
+	}
+	n.t.Fatalf("GET /metrics has no %s", name)
+	return 0
 }

@@ -12,23 +12,22 @@ import (
 	"github.com/qrjump/qrjump/chaos/faultfs"
 )
 
-// powerCut says when a child's power goes, and where to put what is left.
+// powerCut describes a power failure of a child process.
 type powerCut struct {
-	// Starting is the operation that fails while the server starts; 0 = none.
+	// Starting is the number of the operation that fails while the server starts; 0 = none.
 	Starting int
-	// At is the operation that fails, counted from the signal SIGUSR1.
+	// At is the number of the operation that fails, counted from the signal SIGUSR1.
 	At   int
 	Seed uint64
-	Into string
+	Into string // directory of the surviving files
 }
 
-// putDiskUnder puts a disk under the embedded database of this process. When
-// the power goes the process ends as by kill -9.
-func putDiskUnder(data string, p powerCut) (*faultfs.Disk, error) {
+// simulateDisk puts a faultfs.Disk under the SQLite database of this process. The power failure ends the process like kill -9.
+func simulateDisk(data string, p powerCut) (*faultfs.Disk, error) {
 	d := &faultfs.Disk{CutAt: p.Starting}
 	d.Cut = func() {
 		if err := d.Image(p.Into, rand.New(rand.NewPCG(p.Seed, 0))); err != nil {
-			fmt.Fprintln(os.Stderr, "the image of the disk:", err)
+			fmt.Fprintln(os.Stderr, "writing the disk image:", err)
 		}
 		_ = syscall.Kill(syscall.Getpid(), syscall.SIGKILL)
 	}
@@ -50,13 +49,13 @@ func putDiskUnder(data string, p powerCut) (*faultfs.Disk, error) {
 	return d, err
 }
 
-// untilReady is standard output, and ends what is planned for the start.
-type untilReady struct{ disk *faultfs.Disk }
+// readyWriter writes to standard output and cancels the power failure that is planned for the start.
+type readyWriter struct{ disk *faultfs.Disk }
 
-func (u untilReady) Write(p []byte) (int, error) {
-	u.disk.CutIn(0)
+func (w readyWriter) Write(p []byte) (int, error) {
+	w.disk.CutIn(0)
 	return os.Stdout.Write(p)
 }
 
-// sqliteFiles are the files of the embedded database that are on the disk.
+// sqliteFiles are the files of a SQLite database on the disk.
 var sqliteFiles = []string{"qrjump.db", "qrjump.db-wal", "qrjump.db-journal"}

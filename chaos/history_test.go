@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -17,50 +18,45 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// The common promises of three nodes, as two models that porcupine checks a
-// history against (docs/decisions/0019):
+// The guarantees of several nodes, as two models against which porcupine checks a history (docs/decisions/0019):
 //
-//   - books: add, publish, delete, get and the quota of an owner are
-//     linearizable, whichever nodes are called;
-//   - views: a scan on a node shows a state that the rule had, never an older
-//     one than a scan on that node showed before; after a write that this very
-//     node acknowledged, at least that write, unless the database broke off in
-//     between: then from the moment at which the node is ready again; after a
-//     start, at least what was acknowledged before the start.
+//   - ruleHistoryModel: add, publish, delete, get and the quota of an owner are linearizable, whichever nodes are called;
+//   - scanHistoryModel: a scan on a node returns a state that the rule had, never an older one than an earlier scan on that node returned.
+//     After a write that this node acknowledged it returns at least that write, unless the database failed in between: then from the
+//     moment at which the node is ready again. After a start it returns at least what was acknowledged before the start.
 
-// entry is one call and what came of it.
+// entry is a call and its result.
 type entry struct {
-	call, back int64 // nanoseconds; back = never for a call without an answer
-	id         int64 // of a write
-	did        string
-	owner      string
-	prefix     int
-	path       string
-	life       int64 // which start of which node answered
+	call, back  int64 // nanoseconds; back = never for a call without a response
+	id          int64 // of a write
+	action      string
+	owner       string
+	prefix      int
+	path        string
+	incarnation int64 // the process that responded
 
-	// The answer: errcode, or lost for a call that was not answered or
-	// answered -1: it may have happened, at any time after the call.
-	code  int
-	rules [chaosPrefixes]ruleState // of get
-	left  int                      // of get: publishes left
-	shows string                   // of scan: the page that opens, "" for none
+	// code is the errcode, or lost for a call without a response or with -1: it may take effect at any time after the call.
+	code       int
+	rules      [chaosPrefixes]ruleState // of get
+	left       int                      // of get: publishes left
+	openedPage string                   // of scan: the opened page, "" for none
 }
 
 const (
-	// lost is the code of a call whose outcome is not known.
+	// lost is the code of a call whose outcome is unknown.
 	lost  = math.MinInt
 	never = math.MaxInt64
-	// chaosPrefixes is how many prefixes an owner has in a history.
+	// chaosPrefixes is the number of prefixes of an owner.
 	chaosPrefixes = 3
 	chaosQuota    = 12
 )
 
 type ruleState struct {
-	Living, Published bool
+	Exists, Published bool
 	Path              string
 }
 
-// history collects entries from many clients.
+// history collects the entries of all clients.
 type history struct {
 	began   time.Time
 	mu      sync.Mutex
@@ -75,221 +71,215 @@ func (h *history) add(e entry) {
 	h.entries = append(h.entries, e)
 }
 
-// storm notes when something was down. A node that could not read back what it
-// committed meanwhile may see it late, until every node is ready again.
-func (h *history) storm(from, to int64) {
+// allowLateReads marks the time of a fault. A node that could not read its own commit meanwhile may see it late, until every node is ready
+// again.
+func (h *history) allowLateReads(from, to int64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for i := range h.entries {
-		if e := &h.entries[i]; e.did == "seen" && e.call <= to && e.back >= from {
+		if e := &h.entries[i]; e.action == "seen" && e.call <= to && e.back >= from {
 			e.back = max(e.back, to)
 		}
 	}
 }
 
-// The codes that the calls of a history answer.
+// The errcodes in a history.
 const (
-	done       = 0
-	noSuchRule = 40097
-	addedTwice = 85071
-	quotaSpent = 886000
+	done          = 0
+	noSuchRule    = 40097
+	duplicateRule = 85071
+	quotaExceeded = 886000
 )
 
-// bookState is an owner's rules and what was published this month.
-type bookState struct {
-	Rules [chaosPrefixes]ruleState
-	Spent int
+// accountState is an owner's rules and the number of publishes in this month.
+type accountState struct {
+	Rules     [chaosPrefixes]ruleState
+	Publishes int
 }
 
-// step is what a call does to the books, and whether it may answer so.
-func (s bookState) step(e entry) (bool, bookState) {
+// step returns the state after a call, and whether the call may return its result.
+func (s accountState) step(e entry) (bool, accountState) {
 	r := &s.Rules[e.prefix]
 	before := s
 	if e.code == lost {
-		// It happened here, if it could; a call that never happened is one that
-		// happens after everything else.
+		// It takes effect here if possible; a call that never took effect is placed after all other calls.
 		switch {
-		case e.did == "add" && !r.Living:
-			*r = ruleState{Living: true, Path: e.path}
-		case e.did == "publish" && r.Living && !r.Published && s.Spent < chaosQuota:
+		case e.action == "add" && !r.Exists:
+			*r = ruleState{Exists: true, Path: e.path}
+		case e.action == "publish" && r.Exists && !r.Published && s.Publishes < chaosQuota:
 			r.Published = true
-			s.Spent++
-		case e.did == "delete" && r.Living:
+			s.Publishes++
+		case e.action == "delete" && r.Exists:
 			*r = ruleState{}
 		}
 		return true, s
 	}
-	switch e.did {
+	switch e.action {
 	case "add":
-		if r.Living {
-			return e.code == addedTwice, before
+		if r.Exists {
+			return e.code == duplicateRule, before
 		}
-		*r = ruleState{Living: true, Path: e.path}
+		*r = ruleState{Exists: true, Path: e.path}
 		return e.code == done, s
 	case "publish":
 		switch {
-		case !r.Living:
+		case !r.Exists:
 			return e.code == noSuchRule, before
 		case r.Published:
 			return e.code == done, before
-		case s.Spent >= chaosQuota:
-			return e.code == quotaSpent, before
+		case s.Publishes >= chaosQuota:
+			return e.code == quotaExceeded, before
 		}
 		r.Published = true
-		s.Spent++
+		s.Publishes++
 		return e.code == done, s
 	case "delete":
-		if !r.Living {
+		if !r.Exists {
 			return e.code == noSuchRule, before
 		}
 		*r = ruleState{}
 		return e.code == done, s
 	case "get":
-		return e.code == done && e.rules == s.Rules && e.left == chaosQuota-s.Spent, before
+		return e.code == done && e.rules == s.Rules && e.left == chaosQuota-s.Publishes, before
 	}
 	return false, before
 }
 
 func (e entry) String() string {
-	what := e.did
-	switch {
-	case e.did == "scan":
-		return fmt.Sprintf("scan on %d: %q", e.life, e.shows)
-	case e.did == "get":
-		what += fmt.Sprintf(" %v, %d left", e.rules, e.left)
-	case e.did == "seen", e.did == "start":
-		return fmt.Sprintf("%s on %d", e.did, e.life)
-	default:
-		what += fmt.Sprintf(" %d %s", e.prefix, e.path)
-	}
+	result := strconv.Itoa(e.code)
 	if e.code == lost {
-		return what + ": no answer"
+		result = "no response"
 	}
-	return fmt.Sprintf("%s: %d on %d", what, e.code, e.life)
+	return fmt.Sprintf("%s of prefix %d on %d, page %q, opened %q, rules %v, %d left: %s",
+		e.action, e.prefix, e.incarnation, e.path, e.openedPage, e.rules, e.left, result)
 }
 
-var books = porcupine.Model{
-	Init: func() any { return bookState{} },
+var ruleHistoryModel = porcupine.Model{
+	Init: func() any { return accountState{} },
 	Step: func(state, input, _ any) (bool, any) {
-		ok, next := state.(bookState).step(input.(entry))
+		ok, next := state.(accountState).step(input.(entry))
 		return ok, next
 	},
 	DescribeOperation: func(input, _ any) string { return input.(entry).String() },
 	DescribeState:     func(state any) string { return fmt.Sprint(state) },
 }
 
-// viewState is one rule, everything that scans could show of it so far, and
-// how far each node's memory is known to be.
-type viewState struct {
+// scanState is a rule, all pages that scans could open so far, and the position of each node in them.
+type scanState struct {
 	rule  ruleState
 	shown []string
-	// acknowledged are writes that were done, and where in shown they are,
-	// until their node is known to have seen them.
+	// acknowledged has the positions in shown of completed writes, until their node has seen them.
 	acknowledged []position
 	nodes        []position
 }
 
+// position is an index in scanState.shown.
 type position struct {
-	key int64 // a write, or a life of a node
-	at  int
+	key   int64 // a write or an incarnation
+	index int
 }
 
-func at(list []position, key int64) int {
-	i, ok := slices.BinarySearchFunc(list, key, func(p position, key int64) int { return cmp.Compare(p.key, key) })
-	if !ok {
-		return -1
+func searchPosition(list []position, key int64) (i int, ok bool) {
+	return slices.BinarySearchFunc(list, key, func(p position, key int64) int { return cmp.Compare(p.key, key) })
+}
+
+// indexOf returns the index of a key; -1 if it has none.
+func indexOf(list []position, key int64) int {
+	if i, ok := searchPosition(list, key); ok {
+		return list[i].index
 	}
-	return list[i].at
+	return -1
 }
 
-// put returns a copy with one position set.
-func put(list []position, key int64, where int) []position {
-	i, ok := slices.BinarySearchFunc(list, key, func(p position, key int64) int { return cmp.Compare(p.key, key) })
+// withPosition returns a copy of list with the index of a key.
+func withPosition(list []position, key int64, index int) []position {
+	i, ok := searchPosition(list, key)
+	list = slices.Clone(list)
 	if ok {
-		list = slices.Clone(list)
-		list[i].at = where
+		list[i].index = index
 		return list
 	}
-	return slices.Insert(slices.Clone(list), i, position{key, where})
+	return slices.Insert(list, i, position{key, index})
 }
 
-func (s viewState) step(e entry) (bool, viewState) {
+// step returns the state after a call, and whether the call may return its result.
+func (s scanState) step(e entry) (bool, scanState) {
 	newest := len(s.shown) - 1
-	becomes := func(page string) {
+	setPage := func(page string) {
 		s.shown = append(slices.Clone(s.shown), page)
 		newest++
 	}
-	switch e.did {
+	switch e.action {
 	case "add":
-		if !s.rule.Living {
-			s.rule = ruleState{Living: true, Path: e.path}
+		if !s.rule.Exists {
+			s.rule = ruleState{Exists: true, Path: e.path}
 		} else if e.code != lost {
 			return false, s
 		}
 	case "publish":
-		if s.rule.Living && !s.rule.Published {
+		if s.rule.Exists && !s.rule.Published {
 			s.rule.Published = true
-			becomes(s.rule.Path)
-		} else if e.code != lost && !s.rule.Living {
+			setPage(s.rule.Path)
+		} else if e.code != lost && !s.rule.Exists {
 			return false, s
 		}
 	case "delete":
-		if s.rule.Living {
+		if s.rule.Exists {
 			if s.rule.Published {
-				becomes("")
+				setPage("")
 			}
 			s.rule = ruleState{}
 		} else if e.code != lost {
 			return false, s
 		}
 	case "seen":
-		where := at(s.acknowledged, e.id)
-		if where < 0 {
-			return false, s // not done yet
+		index := indexOf(s.acknowledged, e.id)
+		if index < 0 {
+			return false, s // not completed
 		}
-		s.nodes = put(s.nodes, e.life, max(where, at(s.nodes, e.life)))
+		s.nodes = withPosition(s.nodes, e.incarnation, max(index, indexOf(s.nodes, e.incarnation)))
 		s.acknowledged = slices.DeleteFunc(slices.Clone(s.acknowledged), func(p position) bool { return p.key == e.id })
 		return true, s
 	case "start":
-		s.nodes = put(s.nodes, e.life, newest)
+		s.nodes = withPosition(s.nodes, e.incarnation, newest)
 		return true, s
 	case "scan":
-		// The oldest state that it can have been leaves the most possible.
-		for i := max(0, at(s.nodes, e.life)); i <= newest; i++ {
-			if s.shown[i] == e.shows {
-				s.nodes = put(s.nodes, e.life, i)
+		// The oldest possible state restricts later scans the least.
+		for i := max(0, indexOf(s.nodes, e.incarnation)); i <= newest; i++ {
+			if s.shown[i] == e.openedPage {
+				s.nodes = withPosition(s.nodes, e.incarnation, i)
 				return true, s
 			}
 		}
 		return false, s
 	}
 	if e.code != lost {
-		s.acknowledged = put(s.acknowledged, e.id, newest)
+		s.acknowledged = withPosition(s.acknowledged, e.id, newest)
 	}
 	return true, s
 }
 
-var views = porcupine.Model{
-	Init: func() any { return viewState{shown: []string{""}} },
+var scanHistoryModel = porcupine.Model{
+	Init: func() any { return scanState{shown: []string{""}} },
 	Step: func(state, input, _ any) (bool, any) {
-		ok, next := state.(viewState).step(input.(entry))
+		ok, next := state.(scanState).step(input.(entry))
 		return ok, next
 	},
 	Equal: func(a, b any) bool {
-		x, y := a.(viewState), b.(viewState)
+		x, y := a.(scanState), b.(scanState)
 		return x.rule == y.rule && slices.Equal(x.shown, y.shown) && slices.Equal(x.acknowledged, y.acknowledged) &&
 			slices.Equal(x.nodes, y.nodes)
 	},
 	DescribeOperation: func(input, _ any) string { return input.(entry).String() },
 	DescribeState: func(state any) string {
-		s := state.(viewState)
-		return fmt.Sprintf("%v shown %q at %v", s.rule, s.shown, s.nodes)
+		s := state.(scanState)
+		return fmt.Sprintf("%v shown %q, nodes at %v", s.rule, s.shown, s.nodes)
 	},
 }
 
-// check returns what is wrong with a history, and how many calls were compared.
-// pictures of what is wrong go to a folder, if one is named.
-func (h *history) check(pictures string) (wrong []string, calls int) {
+// check returns the violations of a history, and the number of checked calls. Pictures of the violations are written to dir unless it is
+// "".
+func (h *history) check(dir string) (violations []string, calls int) {
 	type rule struct {
 		owner  string
 		prefix int
@@ -302,7 +292,7 @@ func (h *history) check(pictures string) (wrong []string, calls int) {
 	}
 	for _, e := range h.entries {
 		key := rule{e.owner, e.prefix}
-		switch e.did {
+		switch e.action {
 		case "start":
 			starts = append(starts, operation(e))
 		case "scan":
@@ -312,105 +302,105 @@ func (h *history) check(pictures string) (wrong []string, calls int) {
 			continue
 		default:
 			byOwner[e.owner] = append(byOwner[e.owner], operation(e))
-			if e.did != "get" && (e.code == done || e.code == lost) {
+			if e.action != "get" && (e.code == done || e.code == lost) {
 				byRule[key] = append(byRule[key], operation(e))
 			}
 		}
 		calls++
 	}
-	judge := func(what string, m porcupine.Model, operations []porcupine.Operation) {
+	checkModel := func(what string, m porcupine.Model, operations []porcupine.Operation) {
 		result, info := porcupine.CheckOperationsVerbose(m, operations, 10*time.Minute)
 		if result == porcupine.Ok {
 			return
 		}
-		said := fmt.Sprintf("%s: %d calls, %s", what, len(operations), result)
-		if pictures != "" {
-			file := filepath.Join(pictures, strings.NewReplacer(" ", "-", "/", "-").Replace(what)+".html")
+		violation := fmt.Sprintf("%s: %d calls, %s", what, len(operations), result)
+		if dir != "" {
+			file := filepath.Join(dir, strings.NewReplacer(" ", "-", "/", "-").Replace(what)+".html")
 			if f, err := os.Create(file); err == nil {
 				if porcupine.Visualize(m, info, f) == nil {
-					said += ", see " + file
+					violation += ", see " + file
 				}
 				f.Close()
 			}
 		}
-		wrong = append(wrong, said)
+		violations = append(violations, violation)
 	}
 	for owner, operations := range byOwner {
-		judge("the books of "+owner, books, operations)
+		checkModel("the rules of "+owner, ruleHistoryModel, operations)
 	}
 	for key, operations := range byRule {
-		judge(fmt.Sprintf("what scans show of rule %d of %s", key.prefix, key.owner), views, append(slices.Clone(starts), operations...))
+		checkModel(fmt.Sprintf("scans of rule %d of %s", key.prefix, key.owner), scanHistoryModel, append(slices.Clone(starts),
+			operations...))
 	}
-	slices.Sort(wrong)
-	return wrong, calls
+	slices.Sort(violations)
+	return violations, calls
 }
 
-// TestHistoryChecker_DetectsPlantedBugs plants one bug after the other into a history that is
-// right, and the checker must find each of them.
+// TestHistoryChecker_DetectsPlantedBugs adds one fault at a time to a correct history; the checker must report each of them.
 func TestHistoryChecker_DetectsPlantedBugs(t *testing.T) {
-	at := int64(0)
-	tick := func() int64 { at += 10; return at }
-	e := func(did string, life int64, more func(*entry)) entry {
-		e := entry{call: tick(), back: tick(), did: did, owner: "shop", life: life, id: at}
+	now := int64(0)
+	tick := func() int64 { now += 10; return now }
+	e := func(action string, incarnation int64, more func(*entry)) entry {
+		e := entry{call: tick(), back: tick(), action: action, owner: "shop", incarnation: incarnation, id: now}
 		if more != nil {
 			more(&e)
 		}
 		return e
 	}
 	page := func(text string) func(*entry) { return func(e *entry) { e.path = text } }
-	shows := func(text string) func(*entry) { return func(e *entry) { e.shows = text } }
+	opens := func(text string) func(*entry) { return func(e *entry) { e.openedPage = text } }
 	holds := func(spent int, r ruleState) func(*entry) {
 		return func(e *entry) { e.rules[0], e.left = r, chaosQuota-spent }
 	}
 	seen := func(write entry) entry {
-		return entry{call: write.call, back: write.back, did: "seen", owner: write.owner, prefix: write.prefix, life: write.life,
-			id: write.id}
+		return entry{call: write.call, back: write.back, action: "seen", owner: write.owner, prefix: write.prefix,
+			incarnation: write.incarnation, id: write.id}
 	}
-	// Two nodes, 1 and 2; node 2 starts again as 3.
-	right := func() []entry {
-		at = 0
-		list := []entry{e("start", 1, nil), e("start", 2, nil), e("add", 1, page("a")), e("scan", 1, shows("")), e("publish", 1, nil)}
+	// Two nodes, 1 and 2; node 2 restarts as 3.
+	correctHistory := func() []entry {
+		now = 0
+		list := []entry{e("start", 1, nil), e("start", 2, nil), e("add", 1, page("a")), e("scan", 1, opens("")), e("publish", 1, nil)}
 		list = append(list, seen(list[4]),
-			e("scan", 1, shows("a")),
-			e("scan", 2, shows("")), // has not followed yet
+			e("scan", 1, opens("a")),
+			e("scan", 2, opens("")), // replica lags
 			e("get", 2, holds(1, ruleState{true, true, "a"})),
-			e("scan", 2, shows("a")),
+			e("scan", 2, opens("a")),
 			e("publish", 2, nil), // free
 			e("delete", 2, nil))
-		list = append(list, seen(list[11]), e("scan", 2, shows("")), e("scan", 1, shows("a")), e("start", 3, nil), e("scan", 3, shows("")),
+		list = append(list, seen(list[11]), e("scan", 2, opens("")), e("scan", 1, opens("a")), e("start", 3, nil), e("scan", 3, opens("")),
 			e("add", 3, page("b")), e("publish", 3, nil))
 		list[18].code, list[18].back = lost, never
-		return append(list, e("scan", 1, shows("")), e("scan", 1, shows("b")), e("scan", 3, shows("")),
+		return append(list, e("scan", 1, opens("")), e("scan", 1, opens("b")), e("scan", 3, opens("")),
 			e("get", 1, holds(2, ruleState{true, true, "b"})),
 			e("publish", 1, nil), e("delete", 1, nil), e("publish", 1, func(e *entry) { e.code = noSuchRule }))
 	}
-	judge := func(entries []entry) []string {
+	check := func(entries []entry) []string {
 		h := &history{began: time.Now().Add(-time.Second), entries: entries}
-		wrong, _ := h.check("")
-		return wrong
+		violations, _ := h.check("")
+		return violations
 	}
-	require.Equal(t, len(judge(right())), 0, "a history that is right")
-	for what, bug := range map[string]func([]entry){
-		"a publish is counted twice":                       func(h []entry) { h[8].left-- },
-		"a publish is not counted":                         func(h []entry) { h[8].left++ },
-		"an acknowledged publish is lost":                  func(h []entry) { h[8].rules[0].Published = false },
-		"an acknowledged add is lost":                      func(h []entry) { h[8].rules[0] = ruleState{} },
-		"a page is another rule's":                         func(h []entry) { h[8].rules[0].Path = "b" },
-		"a prefix is added twice":                          func(h []entry) { h[10].did, h[10].path = "add", "c" },
-		"a publish is refused before the quota is spent":   func(h []entry) { h[4].code = quotaSpent },
-		"a deleted rule is published":                      func(h []entry) { h[25].code = done },
-		"a scan after the acknowledgement shows the old":   func(h []entry) { h[6].shows = "" },
-		"a scan shows what never was":                      func(h []entry) { h[7].shows = "b" },
-		"a scan shows the state before an unpublished add": func(h []entry) { h[3].shows = "a" },
-		"a node goes back":                                 func(h []entry) { h[7].shows, h[9].shows = "a", "" },
-		"a node forgets its own delete":                    func(h []entry) { h[13].shows = "a" },
-		"a started node shows what was before it":          func(h []entry) { h[16].shows = "a" },
+	require.Equal(t, len(check(correctHistory())), 0, "violations of a correct history")
+	for name, bug := range map[string]func([]entry){
+		"a publish is counted twice":                          func(h []entry) { h[8].left-- },
+		"a publish is not counted":                            func(h []entry) { h[8].left++ },
+		"an acknowledged publish is lost":                     func(h []entry) { h[8].rules[0].Published = false },
+		"an acknowledged add is lost":                         func(h []entry) { h[8].rules[0] = ruleState{} },
+		"a rule has the page of another rule":                 func(h []entry) { h[8].rules[0].Path = "b" },
+		"a prefix is added twice":                             func(h []entry) { h[10].action, h[10].path = "add", "c" },
+		"a publish is refused before the quota is spent":      func(h []entry) { h[4].code = quotaExceeded },
+		"a deleted rule is published":                         func(h []entry) { h[25].code = done },
+		"a scan after the acknowledgement opens the old page": func(h []entry) { h[6].openedPage = "" },
+		"a scan opens a page that never existed":              func(h []entry) { h[7].openedPage = "b" },
+		"a scan opens an unpublished rule":                    func(h []entry) { h[3].openedPage = "a" },
+		"a node returns to an older state":                    func(h []entry) { h[7].openedPage, h[9].openedPage = "a", "" },
+		"a node forgets its own delete":                       func(h []entry) { h[13].openedPage = "a" },
+		"a restarted node returns an older state":             func(h []entry) { h[16].openedPage = "a" },
 	} {
-		t.Run(what, func(t *testing.T) {
-			h := right()
+		t.Run(name, func(t *testing.T) {
+			h := correctHistory()
 			bug(h)
-			if wrong := judge(h); len(wrong) == 0 {
-				t.Error("the checker found nothing")
+			if violations := check(h); len(violations) == 0 {
+				t.Error("the checker found no violation")
 			}
 		})
 	}

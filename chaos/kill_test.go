@@ -4,16 +4,15 @@ import (
 	"cmp"
 	"fmt"
 	"math/rand/v2"
-	"net/http"
 	"net/url"
 	"os"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -24,66 +23,64 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/testscope"
 )
 
-// TestServerKill_AcknowledgedWritesSurvive kills a server again and again while many write to it, starts it
-// on the same data and compares it with what it had acknowledged. Of the one
-// call of each writer that was under way, all or nothing must be there.
+// TestServerKill_AcknowledgedWritesSurvive kills a server repeatedly while clients write, restarts it on the same data and compares the
+// data with the acknowledged writes. The one interrupted call of each writer must have taken effect completely or not at all.
 func TestServerKill_AcknowledgedWritesSurvive(t *testing.T) {
 	seed := testdiag.Seed(t)
-	eachBackend(t, func(t *testing.T, database string) {
-		rounds := amount(20, 4)
+	runOnEachBackend(t, func(t *testing.T, database string) {
+		rounds := choose(20, 4)
 		if database != "" {
-			rounds = amount(10, 3)
+			rounds = choose(10, 3)
 		}
-		newChaos(t, database, seed).run(another(t, "KILL_ROUNDS", rounds, 5))
+		newKillTest(t, database, seed).run(moreRounds(t, "KILL_ROUNDS", rounds, 5))
 	})
 }
 
-// another says whether there is one more round: as many as an environment
-// variable says, else for a share of CHAOS_MINUTES, in percent, else as many as
-// in a short run.
-func another(t testing.TB, name string, short, percent int) func(round int) bool {
-	minutes := number(t, "CHAOS_MINUTES", 0)
-	if rounds := number(t, name, 0); rounds > 0 || minutes == 0 {
-		short = cmp.Or(rounds, short)
-		return func(round int) bool { return round < short }
+// moreRounds returns a function that reports whether there is another round: the number of rounds is in an environment variable, otherwise
+// the rounds take a percentage of CHAOS_MINUTES, otherwise there are defaultRounds.
+func moreRounds(t testing.TB, name string, defaultRounds, percent int) func(round int) bool {
+	minutes := envNumber(t, "CHAOS_MINUTES", 0)
+	if rounds := envNumber(t, name, 0); rounds > 0 || minutes == 0 {
+		defaultRounds = cmp.Or(rounds, defaultRounds)
+		return func(round int) bool { return round < defaultRounds }
 	}
 	end := time.Now().Add(time.Duration(minutes) * time.Minute * time.Duration(percent) / 100)
 	return func(int) bool { return time.Now().Before(end) }
 }
 
-// amount is complete in a whole run and in make chaos, and part in make test.
-func amount[T any](complete, part T) T {
+// choose returns full in a complete run and in make chaos, otherwise reduced.
+func choose[T any](full, reduced T) T {
 	if os.Getenv("CHAOS_MINUTES") != "" {
-		return complete
+		return full
 	}
-	return testscope.Choose(complete, part)
+	return testscope.Choose(full, reduced)
 }
 
-// number is an environment variable that holds a number.
-func number(t testing.TB, name string, otherwise int) int {
+// envNumber returns the number in an environment variable, or a default.
+func envNumber(t testing.TB, name string, defaultValue int) int {
 	text := os.Getenv(name)
 	if text == "" {
-		return otherwise
+		return defaultValue
 	}
 	n, err := strconv.Atoi(text)
-	require.True(t, err == nil && n >= 0, "%s is %q: want a number", name, text)
+	require.True(t, err == nil && n >= 0, "%s = %q, want a number", name, text)
 	return n
 }
 
 const (
-	adminToken  = "the token of the chaos tests"
-	writerCount = 8
-	// prefixCount is how many prefixes a writer uses: two writers of one Mini
-	// Program stay far below its 100 rules.
+	adminToken = "the token of the chaos tests"
+	// prefixCount is the number of prefixes of a writer: two writers of a Mini Program stay far below its limit of 100 rules.
 	prefixCount = 12
 	quota       = 100
-	// monthEvery rounds the clock goes on to the next month.
+	// monthEvery is the number of rounds after which the clock advances to the next month.
 	monthEvery = 20
 )
 
-// chaosSeed: writers 0 to 5 work in pairs for Mini Programs, 6 and 7 for
-// service accounts that are linked with all of them.
-var chaosSeed = fmt.Sprintf(`
+// writerAccounts has the account of each writer: two writers share each Mini Program.
+var writerAccounts = []string{"mini0", "mini0", "mini1", "mini1", "mini2", "mini2", "service0", "service1"}
+
+// killTestSeed has the accounts of the writers; the service accounts are linked with all Mini Programs.
+var killTestSeed = fmt.Sprintf(`
 accounts:
   - {appid: mini0, kind: mini_program, secret: %q, versions: [release]}
   - {appid: mini1, kind: mini_program, secret: %q, versions: [release]}
@@ -93,54 +90,35 @@ accounts:
 settings: {rule_rate_limit: null, verification: trust, service_publish_quota: %d, token_daily_limit: 1000000}
 `, secretOf("mini0"), secretOf("mini1"), secretOf("mini2"), secretOf("service0"), secretOf("service1"), quota)
 
-// chaos is a server, its writers, and all that it acknowledged.
-type chaos struct {
+// killTest is a server, its writers, and everything that it acknowledged.
+type killTest struct {
 	t        *testing.T
 	database string
 	child    childConfig
 	rnd      *rand.Rand
 	writers  []*writer
 	scanKey  string
-	month    time.Time // the middle of the month that the server's clock shows
+	month    time.Time // the server's frozen clock
 	server   *process
-	// again starts the server after it was killed; nil = start.
-	again func() *process
-	// writes is after how many acknowledgements the server is killed; nil = 30 to 329.
-	writes func() int
+	// beforeRestart is called before the killed server is restarted, unless it is nil.
+	beforeRestart func()
+	// killAfter is the number of acknowledgements until the kill; 0 = 30 to 329.
+	killAfter int
 
-	left  atomic.Int64 // acknowledgements until the kill
-	acked atomic.Int64
-	mu    sync.Mutex
+	remaining    atomic.Int64 // acknowledgements until the kill
+	acknowledged atomic.Int64
+	mu           sync.Mutex
 	// stable is the stable token of each account, this month.
 	stable map[string]string
 
-	underway, landed, spent int // calls without an answer, those that took effect, quotas that were used up
+	interrupted, effective, exhausted int // calls without a response, those that took effect, exhausted quotas
 }
 
-// account is what two writers may share.
-func (c *chaos) account(n int) string {
-	if n < 6 {
-		return fmt.Sprintf("mini%d", n/2)
-	}
-	return fmt.Sprintf("service%d", n-6)
-}
-
-func newChaos(t *testing.T, database string, seed uint64) *chaos {
-	dir, err := os.MkdirTemp("", "qrjump-kill-")
-	require.NoError(t, err)
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("data and log are kept in %s", dir)
-			return
-		}
-		os.RemoveAll(dir)
-	})
-	c := &chaos{t: t, database: database, rnd: rand.New(rand.NewPCG(seed, 0)), stable: map[string]string{}}
-	c.child.Data, c.child.Database, c.child.Listen, c.child.LogFormat = filepath.Join(dir, "data"), database, anyPort, "text"
-	c.child.Emulator, c.child.AdminToken, c.child.Seed = true, adminToken, filepath.Join(dir, "seed.yaml")
-	require.NoError(t, os.WriteFile(c.child.Seed, []byte(chaosSeed), 0o600))
-	for n := range writerCount {
-		w := &writer{chaos: c, name: fmt.Sprintf("w%d", n), account: c.account(n), service: n >= 6,
+func newKillTest(t *testing.T, database string, seed uint64) *killTest {
+	c := &killTest{t: t, database: database, child: newChild(t, database, killTestSeed), rnd: rand.New(rand.NewPCG(seed, 0)),
+		stable: map[string]string{}}
+	for n, account := range writerAccounts {
+		w := &writer{killTest: c, name: fmt.Sprintf("w%d", n), account: account, service: strings.HasPrefix(account, "service"),
 			rnd: rand.New(rand.NewPCG(seed, uint64(n+1))), published: map[time.Time]int{}}
 		for p := range prefixCount {
 			prefix := fmt.Sprintf("https://%s.example/p%d/", w.name, p)
@@ -154,23 +132,19 @@ func newChaos(t *testing.T, database string, seed uint64) *chaos {
 	return c
 }
 
-func (c *chaos) run(another func(round int) bool) {
+func (c *killTest) run(more func(round int) bool) {
 	c.server = start(c.t, c.child)
 	admin := c.admin()
 	c.scanKey = admin.scanKey("chaos")
 	rounds := 0
-	for round := 0; another(round); round++ {
+	for round := 0; more(round); round++ {
 		rounds++
 		if round%monthEvery == 0 {
 			c.nextMonth()
 		}
-		writes := 30 + c.rnd.IntN(300)
-		if c.writes != nil {
-			writes = c.writes()
-		}
-		c.round(writes)
+		c.round(cmp.Or(c.killAfter, 30+c.rnd.IntN(300)))
 		if c.t.Failed() {
-			c.t.Fatalf("round %d; the server's log ends:\n%s", round, c.server.lastLog())
+			c.t.Fatalf("round %d failed; the server's log ends with:\n%s", round, c.server.logTail())
 		}
 	}
 	for _, w := range c.writers {
@@ -181,105 +155,96 @@ func (c *chaos) run(another func(round int) bool) {
 	c.check()
 	c.server.stop()
 	c.t.Logf(
-		"%d rounds: %d writes acknowledged, all there; %d were under way at a kill, %d of them took effect; %d times a spent quota was exact",
-		rounds, c.acked.Load(), c.underway, c.landed, c.spent)
+		"%d rounds: all of %d acknowledged writes survived; %d calls were interrupted, %d of them took effect; %d exhausted quotas were exact",
+		rounds, c.acknowledged.Load(), c.interrupted, c.effective, c.exhausted)
 }
 
-func (c *chaos) admin() must { return must{connect(c.t, c.server.URL, adminToken), c.t} }
+func (c *killTest) admin() mustConnection { return mustConnect(c.t, c.server.URL, adminToken) }
 
-// nextMonth moves the server's clock to the middle of the next month, which
-// gives the quotas back and ends all tokens.
-func (c *chaos) nextMonth() {
-	admin := c.admin()
-	now := admin.now()
-	c.month = time.Date(now.Year(), now.Month()+1, 15, 12, 0, 0, 0, time.UTC)
-	// Standing still: tokens that others replaced must not end on a slow machine.
-	admin.setClock(c.month, true)
+// nextMonth moves the server's clock to the next month, which resets quotas and expires all tokens. The clock is frozen, so that replaced
+// tokens do not expire on a slow machine.
+func (c *killTest) nextMonth() {
+	c.month = c.admin().freezeNextMonth(12)
 	c.stable = map[string]string{}
 	for _, w := range c.writers {
-		w.token, w.tokens, w.refused = "", nil, false
+		w.token, w.tokens, w.quotaError = "", nil, false
 	}
 }
 
-// round lets everybody write until so many writes are acknowledged, kills the
-// server, starts it again and compares.
-func (c *chaos) round(writes int) {
-	c.left.Store(int64(writes))
+// round runs all writers until the given number of writes is acknowledged, kills the server, restarts it and compares the data.
+func (c *killTest) round(writes int) {
+	c.remaining.Store(int64(writes))
 	if c.child.PowerCut != nil {
-		c.server.arm()
+		c.server.signal(syscall.SIGUSR1) // arms the power failure
 	}
-	var all sync.WaitGroup
+	var clients sync.WaitGroup
 	for _, w := range c.writers {
 		w.pending = nil
 		w.connection = connect(c.t, c.server.URL, "")
-		all.Go(w.write)
+		clients.Go(w.write)
 	}
-	all.Wait()
-	if c.left.Load() > 0 {
-		c.server.kill() // all writers found something wrong
+	clients.Wait()
+	if c.remaining.Load() > 0 {
+		c.server.kill() // all writers have failed
 	}
-	c.server.gone()
-	endSessions(c.t, c.database)
-	if c.again != nil {
-		c.server = c.again()
-	} else {
-		c.server = start(c.t, c.child)
+	c.server.wait()
+	if c.beforeRestart != nil {
+		c.beforeRestart()
 	}
+	c.server = c.server.restart(c.child)
 	c.check()
 }
 
-// acknowledged counts an acknowledgement; the last one kills the server while
-// the other writers are somewhere in a call.
-func (c *chaos) acknowledged() {
-	c.acked.Add(1)
-	if c.left.Add(-1) == 0 {
+// acknowledge counts an acknowledgement; the last one kills the server while the other writers make calls.
+func (c *killTest) acknowledge() {
+	c.acknowledged.Add(1)
+	if c.remaining.Add(-1) == 0 {
 		c.server.kill()
 	}
 }
 
-// writer makes calls one after the other for an account. Nobody else touches
-// its rules.
+// writer makes calls sequentially for an account. No other writer uses its rules.
 type writer struct {
-	*chaos
+	*killTest
 	name       string
 	account    string
 	service    bool
 	rnd        *rand.Rand
 	connection *connection
 	token      string
-	tokens     []string // acknowledged lately: all must work
+	tokens     []string // the latest acknowledged tokens, which must be valid
 	rules      []*ruleModel
 	published  map[time.Time]int // publishes by month
-	refused    bool              // a publish was refused this month: the quota is spent
-	pending    *change           // the call that was not answered
+	quotaError bool              // a publish of this month failed because of the quota
+	pending    *change           // the call without a response
 }
 
-// ruleModel is all that is known of a prefix.
+// ruleModel is the expected state of a prefix.
 type ruleModel struct {
 	prefix  string
-	living  *ruleView // nil = there is no rule
+	current *ruleView // nil = there is no rule
 	target  string
-	did     []string // its whole history, oldest first
-	touched bool     // by a call since the last comparison
+	actions []string // its complete history, oldest first
+	touched bool     // by a call since the last check
 }
 
-// change is a call and what it makes of a rule.
+// change is a call and its effect on a rule.
 type change struct {
 	rule   *ruleModel
-	did    string
+	action string
 	after  *ruleView
 	target string
 }
 
 func (w *writer) apply(c change) {
-	c.rule.living, c.rule.target = c.after, c.target
-	c.rule.did = append(c.rule.did, c.did)
-	if c.did == "publish" {
+	c.rule.current, c.rule.target = c.after, c.target
+	c.rule.actions = append(c.rule.actions, c.action)
+	if c.action == "publish" {
 		w.published[w.month]++
 	}
 }
 
-// write makes calls until one is not answered.
+// write makes calls until one has no response.
 func (w *writer) write() {
 	for step := 0; !w.t.Failed(); step++ {
 		var err error
@@ -287,7 +252,7 @@ func (w *writer) write() {
 		case w.token == "" || w.rnd.IntN(20) == 0:
 			err = w.fetchToken()
 		case w.rnd.IntN(20) == 0:
-			err = w.fetchStable()
+			err = w.fetchStableToken()
 		default:
 			err = w.changeRule()
 		}
@@ -298,18 +263,18 @@ func (w *writer) write() {
 }
 
 func (w *writer) fetchToken() error {
-	text, err := w.connection.token(w.account)
+	token, err := w.connection.token(w.account)
 	if err != nil {
 		return err
 	}
-	w.token = text
-	w.tokens = append(w.tokens, text)
+	w.token = token
+	w.tokens = append(w.tokens, token)
 	w.tokens = w.tokens[max(0, len(w.tokens)-4):]
-	w.acknowledged()
+	w.acknowledge()
 	return nil
 }
 
-func (w *writer) fetchStable() error {
+func (w *writer) fetchStableToken() error {
 	text, err := w.connection.stableToken(w.account)
 	if err != nil {
 		return err
@@ -320,39 +285,39 @@ func (w *writer) fetchStable() error {
 		w.t.Errorf("the stable token of %s changed", w.account)
 	}
 	w.stable[w.account] = text
-	w.acknowledged()
+	w.acknowledge()
 	return nil
 }
 
-// changeRule makes one call on one rule: mostly one that succeeds.
+// changeRule makes a call on a random rule, usually a successful one.
 func (w *writer) changeRule() error {
 	r := w.rules[w.rnd.IntN(len(w.rules))]
 	r.touched = true
 	switch dice := w.rnd.IntN(100); {
-	case r.living == nil && dice < 90:
+	case r.current == nil && dice < 90:
 		after, body := w.draft(r, nil)
 		return w.call("qrcodejumpadd", body, 0, &change{r, "add", after, body["appid"].(string)})
-	case r.living == nil:
+	case r.current == nil:
 		return w.call("qrcodejumppublish", prefixOnly(r.prefix), 40097, nil)
-	case dice < 60 && r.living.State == 1:
-		after := *r.living
+	case dice < 60 && r.current.State == 1:
+		after := *r.current
 		after.State = 2
 		return w.call("qrcodejumppublish", prefixOnly(r.prefix), 0, &change{r, "publish", &after, r.target})
 	case dice < 10:
-		// Publishing again is free.
+		// A repeated publish is free.
 		return w.call("qrcodejumppublish", prefixOnly(r.prefix), 0, nil)
-	case dice < 40 && r.living.State == 2 && w.service:
-		_, body := w.draft(r, r.living)
+	case dice < 40 && r.current.State == 2 && w.service:
+		_, body := w.draft(r, r.current)
 		return w.call("qrcodejumpadd", body, 40097, nil)
-	case dice < 40 || dice < 65 && r.living.State == 1:
-		after, body := w.draft(r, r.living)
+	case dice < 40 || dice < 65 && r.current.State == 1:
+		after, body := w.draft(r, r.current)
 		return w.call("qrcodejumpadd", body, 0, &change{r, "edit", after, body["appid"].(string)})
 	default:
 		return w.call("qrcodejumpdelete", map[string]any{"prefix": r.prefix, "appid": r.target}, 0, &change{r, "delete", nil, ""})
 	}
 }
 
-// draft draws what a rule shall be, new or changed, and the body that says so.
+// draft returns a random rule, new or changed, and the body of the call for it.
 func (w *writer) draft(r *ruleModel, now *ruleView) (*ruleView, map[string]any) {
 	after := &ruleView{Prefix: r.prefix, Path: fmt.Sprintf("pages/%x", w.rnd.Uint64()), State: 1}
 	body := map[string]any{"prefix": r.prefix, "is_edit": 0, "appid": ""}
@@ -375,32 +340,31 @@ func (w *writer) draft(r *ruleModel, now *ruleView) (*ruleView, map[string]any) 
 	return after, body
 }
 
-// call makes a call of the wire. c is what it changes; nil = nothing.
+// call makes a call of the rule API, which must return errcode want. c is its effect; nil = none.
 func (w *writer) call(call string, body any, want int, c *change) error {
 	got, err := w.connection.wire(call, w.token, body)
 	switch {
 	case err != nil:
 		w.pending = c
 		return err
-	case got.ErrCode == 886000 && c != nil && c.did == "publish":
-		w.refused = true
+	case got.ErrCode == 886000 && c != nil && c.action == "publish":
+		w.quotaError = true
 		return nil
 	case got.ErrCode != want:
-		w.t.Errorf("%s: %s %v: %d %s, want %d", w.account, call, body, got.ErrCode, got.ErrMsg, want)
+		w.t.Errorf("%s: %s(%v) = %d %s, want %d", w.account, call, body, got.ErrCode, got.ErrMsg, want)
 		return nil
 	case c != nil:
 		w.apply(*c)
-		w.acknowledged()
+		w.acknowledge()
 	}
 	return nil
 }
 
-// check compares the server with all that was acknowledged, and learns which
-// of the calls under way took effect.
-func (c *chaos) check() {
+// check compares the server with everything that was acknowledged, and finds which of the interrupted calls took effect.
+func (c *killTest) check() {
 	admin := c.admin()
 	if now := admin.now(); !c.month.IsZero() && !now.Equal(c.month) {
-		c.t.Errorf("the clock shows %v, it was set to %v and stopped", now, c.month)
+		c.t.Errorf("the frozen clock shows %v, want %v", now, c.month)
 	}
 	for _, w := range c.writers {
 		for _, r := range w.rules {
@@ -409,7 +373,7 @@ func (c *chaos) check() {
 			}
 		}
 	}
-	scans := must{connect(c.t, c.server.URL, c.scanKey), c.t}
+	scans := mustConnect(c.t, c.server.URL, c.scanKey)
 	for n, w := range c.writers {
 		for _, r := range w.rules {
 			if r.touched {
@@ -424,12 +388,12 @@ func (c *chaos) check() {
 	}
 }
 
-// historyEntry is one change of a rule as the operator sees it.
+// historyEntry is a change of a rule in the audit log.
 type historyEntry struct {
-	Seq  int64     `json:"seq"`
-	At   time.Time `json:"occurred_at"`
-	Did  string    `json:"action"`
-	Rule struct {
+	Seq    int64     `json:"seq"`
+	At     time.Time `json:"occurred_at"`
+	Action string    `json:"action"`
+	Rule   struct {
 		Owner       string   `json:"owner"`
 		Target      string   `json:"target"`
 		Path        string   `json:"path"`
@@ -440,36 +404,36 @@ type historyEntry struct {
 	} `json:"rule"`
 }
 
-// checkHistory wants exactly the acknowledged changes, and at most the one
-// that was under way; then the model takes that in.
-func (c *chaos) checkHistory(admin must, w *writer, r *ruleModel) {
+// checkHistory checks that the audit log has exactly the acknowledged changes and possibly the interrupted one, which is then applied to
+// the model.
+func (c *killTest) checkHistory(admin mustConnection, w *writer, r *ruleModel) {
 	var history struct{ Changes []historyEntry }
-	admin.check(admin.do(http.MethodGet, "/admin/v1/rules/history?limit=1000&prefix="+url.QueryEscape(r.prefix), nil, &history))
+	admin.get("/admin/v1/rules/history?limit=1000&prefix="+url.QueryEscape(r.prefix), &history)
 	slices.Reverse(history.Changes) // oldest first
-	var did []string
+	var actions []string
 	for i, entry := range history.Changes {
-		did = append(did, entry.Did)
+		actions = append(actions, entry.Action)
 		if i > 0 && entry.Seq <= history.Changes[i-1].Seq {
-			c.t.Errorf("%s: change %d comes after %d", r.prefix, entry.Seq, history.Changes[i-1].Seq)
+			c.t.Errorf("%s: change %d follows change %d, want ascending numbers", r.prefix, entry.Seq, history.Changes[i-1].Seq)
 		}
 	}
 	if w.pending != nil && w.pending.rule == r {
-		c.underway++
-		if len(did) == len(r.did)+1 {
-			c.landed++
+		c.interrupted++
+		if len(actions) == len(r.actions)+1 {
+			c.effective++
 			w.apply(*w.pending)
 		}
 		w.pending = nil
 	}
-	require.True(c.t, len(did) <= 1000-prefixCount, "%s: the history is too long for one page", r.prefix)
-	if !slices.Equal(did, r.did) {
-		c.t.Errorf("%s: the history is %q, want %q", r.prefix, did, r.did)
+	require.True(c.t, len(actions) <= 1000-prefixCount, "%s: the history exceeds one page", r.prefix)
+	if !slices.Equal(actions, r.actions) {
+		c.t.Errorf("%s: the actions of the history are %q, want %q", r.prefix, actions, r.actions)
 		return
 	}
-	if len(did) == 0 || r.living == nil {
+	if len(actions) == 0 || r.current == nil {
 		return
 	}
-	last, want := history.Changes[len(did)-1].Rule, *r.living
+	last, want := history.Changes[len(actions)-1].Rule, *r.current
 	got := ruleView{Prefix: r.prefix, Path: last.Path, State: 1}
 	if last.Published {
 		got.State = 2
@@ -480,39 +444,36 @@ func (c *chaos) checkHistory(admin must, w *writer, r *ruleModel) {
 			got.PermitSubRule = 2
 		}
 	}
-	target := r.target
-	if !w.service {
-		target = w.account
-	}
+	target := cmp.Or(r.target, w.account)
 	if !reflect.DeepEqual(got, want) || last.Owner != w.account || last.Target != target {
-		c.t.Errorf("%s: the last change left %+v of %s for %s, want %+v of %s for %s", r.prefix, got, last.Owner, last.Target, want,
+		c.t.Errorf("%s: the rule after the last change is %+v of %s for %s, want %+v of %s for %s", r.prefix, got, last.Owner,
+			last.Target, want,
 			w.account, target)
 	}
 }
 
-// checkAccount wants the rules and the quota of an account to be what they
-// were acknowledged to be.
-func (c *chaos) checkAccount(account string) {
+// checkAccount compares the rules and the quota of an account with the acknowledged changes.
+func (c *killTest) checkAccount(account string) {
 	var want []ruleView
 	var token string
-	published, refused := 0, false
+	published, quotaError := 0, false
 	for _, w := range c.writers {
 		if w.account != account {
 			continue
 		}
 		for _, r := range w.rules {
-			if r.living != nil {
-				want = append(want, *r.living)
+			if r.current != nil {
+				want = append(want, *r.current)
 			}
 		}
 		published += w.published[c.month]
-		refused = refused || w.refused
+		quotaError = quotaError || w.quotaError
 		token = w.token
 	}
 	if token == "" {
 		return // killed before the first token
 	}
-	wire := must{connect(c.t, c.server.URL, ""), c.t}
+	wire := mustConnect(c.t, c.server.URL, "")
 	got := wire.ok("qrcodejumpget", token, map[string]any{})
 	byPrefix := func(a, b ruleView) int { return strings.Compare(a.Prefix, b.Prefix) }
 	slices.SortFunc(want, byPrefix)
@@ -521,66 +482,62 @@ func (c *chaos) checkAccount(account string) {
 		c.t.Errorf("%s has the rules\n%+v, want\n%+v", account, got.RuleList, want)
 	}
 	if got.TotalCount != len(want) || got.QRCodeJumpPubQuota != quota-published {
-		c.t.Errorf("%s: total_count %d, want %d; %d publishes left, want %d - %d", account, got.TotalCount, len(want),
-			got.QRCodeJumpPubQuota, quota, published)
+		c.t.Errorf("%s: total_count %d, want %d; %d publishes left, want %d", account, got.TotalCount, len(want),
+			got.QRCodeJumpPubQuota, quota-published)
 	}
-	if refused {
-		c.spent++
-		assert.True(c.t, published == quota, "%s was refused a publish after %d", account, published)
+	if quotaError {
+		c.exhausted++
+		assert.Equal(c.t, published, quota, "publishes of %s before a publish failed because of the quota", account)
 	}
 }
 
-// checkScan wants a scan to open what the rule says.
-func (c *chaos) checkScan(scans must, r *ruleModel) {
+// checkScan checks that a scan opens the rule if it is published.
+func (c *killTest) checkScan(scans mustConnection, r *ruleModel) {
 	got := scans.scan(r.prefix)
-	if r.living == nil || r.living.State == 1 {
-		assert.True(c.t, !got.opens(), "a scan of %s %v", r.prefix, got)
+	if r.current == nil || r.current.State == 1 {
+		assert.True(c.t, !got.opens(), "a scan of %s %v, want no rule", r.prefix, got)
 		return
 	}
-	assert.True(c.t, got.opens() && strings.HasPrefix(got.Path, r.living.Path+"?q=") && (r.target == "" || got.AppID == r.target),
-		"a scan of %s %v, want %s", r.prefix, got, r.living.Path)
+	assert.True(c.t, got.opens() && strings.HasPrefix(got.Path, r.current.Path+"?q=") && (r.target == "" || got.AppID == r.target),
+		"a scan of %s %v, want %s", r.prefix, got, r.current.Path)
 }
 
-// checkTokens wants every acknowledged token to work, and the stable token to
-// be the one that it was.
-func (c *chaos) checkTokens(w *writer) {
-	wire := must{connect(c.t, c.server.URL, ""), c.t}
+// checkTokens checks that every acknowledged token is valid, and that the stable token has not changed.
+func (c *killTest) checkTokens(w *writer) {
+	wire := mustConnect(c.t, c.server.URL, "")
 	for _, token := range w.tokens {
 		wire.ok("qrcodejumpget", token, map[string]any{"get_type": 2, "page_num": 1, "page_size": 1})
 	}
 	if known := c.stable[w.account]; known != "" {
 		text := wire.stableToken(w.account)
-		assert.True(c.t, text == known, "the stable token of %s is another one after the kill", w.account)
+		assert.True(c.t, text == known, "the stable token of %s changed after the kill", w.account)
 	}
 }
 
-// TestFirstStart_KillAtEachRandomDraw kills a new server at every draw of random bytes on its
-// way to being ready (make test: at some of them): while it makes its keys and
-// stores its seed. The next start goes on from there.
+// TestFirstStart_KillAtEachRandomDraw kills a new server at every read of random bytes before it is ready (in make test: at every fourth),
+// while it creates its keys and stores its seed. The next start must continue from there.
 func TestFirstStart_KillAtEachRandomDraw(t *testing.T) {
-	dbtest.OnEach(t, emptyDatabase, func(t *testing.T, database string) {
-		c := newChaos(t, database, 1)
+	dbtest.OnEach(t, newEmptyDatabase, func(t *testing.T, database string) {
+		c := newKillTest(t, database, 1)
 		kills := 0
-		for draws := 1; ; draws += amount(1, 4) {
-			c.child.DrawsToLive = draws
-			p, ready := try(t, c.child)
+		for reads := 1; ; reads += choose(1, 4) {
+			c.child.ReadsUntilKill = reads
+			p, ready := tryStart(t, c.child)
 			if ready {
 				c.server = p
 				break
 			}
 			if !strings.Contains(p.ProcessState.String(), "killed") {
-				t.Fatalf("after %d kills: %v\n%s", kills, p.ProcessState, p.lastLog())
+				t.Fatalf("after %d kills: %v\n%s", kills, p.ProcessState, p.logTail())
 			}
 			kills++
-			endSessions(t, database)
+			terminateSessions(t, database)
 		}
 		c.server.kill()
-		c.server.gone()
-		c.child.DrawsToLive = 0
-		c.server = start(t, c.child)
+		c.child.ReadsUntilKill = 0
+		c.server = c.server.restart(c.child)
 		for _, w := range c.writers {
-			wire := must{connect(t, c.server.URL, ""), t}
-			w.token = wire.token(w.account)
+			w.token = c.admin().token(w.account)
 		}
 		c.check()
 		c.server.stop()
@@ -588,15 +545,15 @@ func TestFirstStart_KillAtEachRandomDraw(t *testing.T) {
 	})
 }
 
-// TestMasterKey_KillDuringWrite: a process that dies with the file of its master
-// key made but not written leaves nothing behind that stops the next start.
+// TestMasterKey_KillDuringWrite kills a process after it has created the file of its master key and before it has written it. The next
+// start must succeed.
 func TestMasterKey_KillDuringWrite(t *testing.T) {
-	c := newChaos(t, ownDatabase(t), 1) // the embedded database would be the first to write
+	c := newKillTest(t, newDatabase(t), 1) // SQLite would write before
 	c.child.NoFiles = true
-	if _, ready := try(t, c.child); ready {
-		t.Fatal("the server became ready without a master key")
+	if _, ready := tryStart(t, c.child); ready {
+		t.Fatal("the server became ready although it could not write its master key")
 	}
-	endSessions(t, c.database)
+	terminateSessions(t, c.database)
 	c.child.NoFiles = false
 	c.server = start(t, c.child)
 	c.server.stop()

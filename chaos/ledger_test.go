@@ -28,15 +28,15 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/testdiag"
 )
 
-// ledgerChild says what a process does that writes scans into a ledger and counts them.
-type ledgerChild struct {
+// scanLogConfig is the configuration of a process that writes scans to a scan log and counts them.
+type scanLogConfig struct {
 	Dir, Database string
 	Seed          uint64
-	From, To      int // which scans of the stream it writes
+	From, To      int // the range of scans to write
 }
 
-// scanStream makes scans that depend on their numbers alone: activities,
-// brands, places, repeats of codes and users, late ones.
+// scanStream generates scans that depend only on their numbers: with activities, brands, regions, repeated codes and users, and late
+// arrivals.
 type scanStream struct {
 	seed  uint64
 	total int
@@ -54,20 +54,21 @@ var streamBegan = time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
 
 func (s scanStream) event(n int) scanlog.Event {
 	r := rand.New(rand.NewPCG(s.seed, uint64(n)))
-	at := streamBegan.Add(time.Duration(n) * (streamDays * 24 * time.Hour / time.Duration(s.total))).Truncate(time.Millisecond)
+	occurredAt := streamBegan.Add(time.Duration(n) * (streamDays * 24 * time.Hour / time.Duration(s.total))).Truncate(time.Millisecond)
 	if r.IntN(50) == 0 { // it arrives late
-		at = at.Add(-time.Duration(r.IntN(3*24*3600)) * time.Second)
+		occurredAt = occurredAt.Add(-time.Duration(r.IntN(3*24*3600)) * time.Second)
 	}
-	e := scanlog.Event{OccurredAt: at, Source: []string{"scan", "scan", "scan", "press", "album"}[r.IntN(5)], Action: "open_mini_program",
-		App: fmt.Sprintf("wxapp%d", r.IntN(5)), Version: "release"}
-	binary.BigEndian.PutUint64(e.ID[:], uint64(at.UnixMilli())<<16|r.Uint64N(1<<16))
+	e := scanlog.Event{OccurredAt: occurredAt, Source: []string{"scan", "scan", "scan", "press", "album"}[r.IntN(5)],
+		Action: "open_mini_program",
+		App:    fmt.Sprintf("wxapp%d", r.IntN(5)), Version: "release"}
+	binary.BigEndian.PutUint64(e.ID[:], uint64(occurredAt.UnixMilli())<<16|r.Uint64N(1<<16))
 	binary.BigEndian.PutUint64(e.ID[8:], r.Uint64())
 	if user := s.user(r); user > 0 {
 		binary.BigEndian.PutUint64(e.User[:], uint64(user))
 	}
-	place := r.IntN(20)
-	e.Region = fmt.Sprintf("CN-%d", 11+place)
-	e.Network = netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(place), byte(r.IntN(250)), 0}), 24)
+	region := r.IntN(20)
+	e.Region = fmt.Sprintf("CN-%d", 11+region)
+	e.Network = netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(region), byte(r.IntN(250)), 0}), 24)
 	switch k := r.IntN(10); {
 	case k < 4:
 		e.Kind, e.Batch, e.Index = "code", streamBatch, int64(streamCodes*r.Float64()*r.Float64())
@@ -82,29 +83,29 @@ func (s scanStream) event(n int) scanlog.Event {
 	return e
 }
 
-// user is 0 for nobody, and some of them much more often than others.
+// user returns a user, or 0 for none; small numbers are more frequent.
 func (s scanStream) user(r *rand.Rand) int { return int(streamUsers * r.Float64() * r.Float64()) }
 
-// childBatch is how many scans are made durable together.
+// childBatch is the number of scans in one append.
 const childBatch = 2000
 
-// writeLedger writes and counts until everything is counted.
-func writeLedger(ctx context.Context, c ledgerChild) error {
+// writeScanLog appends and counts scans until all are counted. It prints the number of acknowledged scans, and at the end "counted".
+func writeScanLog(ctx context.Context, c scanLogConfig) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	l, err := openLedger(ctx, c.Dir, c.Database)
+	l, err := openScanLog(ctx, c.Dir, c.Database)
 	if err != nil {
 		return err
 	}
 	defer l.close()
 	go l.counter.Run(ctx)
 	stream := scanStream{c.Seed, c.To}
-	// What was under way may be there or not: nobody was told.
+	// An interrupted append may be stored or not, because it was not acknowledged.
 	end, err := l.journal.End(ctx)
 	if err != nil || int(end) < c.From {
-		return errors.Join(err, fmt.Errorf("%d of %d acknowledged scans are there", end, c.From))
+		return errors.Join(err, fmt.Errorf("%d of %d acknowledged scans are stored", end, c.From))
 	}
-	// All of it may be there, and only the line that said so was lost with the process.
+	// Everything may be stored if only the last line of output was lost.
 	fmt.Println(end)
 	for n := int(end); n < c.To; {
 		var list []scanlog.Event
@@ -116,7 +117,7 @@ func writeLedger(ctx context.Context, c ledgerChild) error {
 			return err
 		}
 		fmt.Println(n)
-		// The counting runs beside the writing, not after it.
+		// Counting runs concurrently with writing.
 		if part := c.To / 4; n/part != (n-childBatch)/part {
 			if err := l.counter.CatchUp(ctx); err != nil {
 				return err
@@ -130,46 +131,45 @@ func writeLedger(ctx context.Context, c ledgerChild) error {
 	return nil
 }
 
-// openedLedger is a journal, a store and who counts.
-type openedLedger struct {
+// openedScanLog is a journal with the store and the aggregator that counts its scans.
+type openedScanLog struct {
 	store   *store.Store
 	journal *scanlog.Journal
 	counter *stats.Aggregator
 }
 
-func openLedger(ctx context.Context, dir, database string) (*openedLedger, error) {
+func openScanLog(ctx context.Context, dir, database string) (*openedScanLog, error) {
 	s, err := store.Open(ctx, store.Target{URL: database, Dir: dir})
 	if err != nil {
 		return nil, err
 	}
-	j, err := scanlog.OpenJournal(filepath.Join(dir, "scans"), scanlog.JournalOptions{Random: &mortal{left: 1 << 62}})
+	j, err := scanlog.OpenJournal(filepath.Join(dir, "scans"), scanlog.JournalOptions{Random: &killingReader{left: 1 << 62}})
 	if err != nil {
 		return nil, err
 	}
-	return &openedLedger{s, j, &stats.Aggregator{Log: j, SingleNode: true, Store: s, Alarms: scantest.Alarms(s),
+	return &openedScanLog{s, j, &stats.Aggregator{Log: j, SingleNode: true, Store: s, Alarms: scantest.Alarms(s),
 		Settings: settings.NewLive(settings.Defaults()), Now: time.Now,
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))}}, nil
 }
 
-func (l *openedLedger) close() {
+func (l *openedScanLog) close() {
 	l.journal.Close()
 	l.store.Close()
 }
 
-// TestLedger_ExactlyOnceAfterKill writes scans into a ledger and counts them, while kill -9 ends
-// the process again and again. What was acknowledged counts once, and so does what
-// is there of a batch that was under way. SCANS=10000000 KILLS=20 is the large run.
+// TestLedger_ExactlyOnceAfterKill kills a process repeatedly while it appends scans to a scan log and counts them. Every acknowledged scan
+// must be counted once, and so must the stored part of an interrupted append. SCANS=10000000 KILLS=20 is the long run.
 func TestLedger_ExactlyOnceAfterKill(t *testing.T) {
 	seed := testdiag.Seed(t)
-	eachBackend(t, func(t *testing.T, database string) {
-		total, kills := number(t, "SCANS", amount(200_000, 40_000)), number(t, "KILLS", amount(5, 3))
+	runOnEachBackend(t, func(t *testing.T, database string) {
+		total, kills := envNumber(t, "SCANS", choose(200_000, 40_000)), envNumber(t, "KILLS", choose(5, 3))
 		if database != "" && os.Getenv("SCANS") == "" {
 			total /= 2
 		}
 		t.Logf("%d scans, %d kills", total, kills)
 		dir := t.TempDir()
 		stream := scanStream{seed, total}
-		plantActivations(t, dir, database)
+		createActivations(t, dir, database)
 		r := rand.New(rand.NewPCG(seed, 99))
 		acked := 0
 		for kill := range kills + 1 {
@@ -177,11 +177,11 @@ func TestLedger_ExactlyOnceAfterKill(t *testing.T) {
 			if kill < kills {
 				killAt = acked + r.IntN(max(1, 2*(total-acked)/(kills-kill+1))+1)
 			}
-			acked = writeUntil(t, ledgerChild{dir, database, seed, acked, total}, killAt)
-			endSessions(t, database)
+			acked = runUntilKill(t, scanLogConfig{dir, database, seed, acked, total}, killAt)
+			terminateSessions(t, database)
 		}
-		require.True(t, acked == total, "%d of %d scans were written", acked, total)
-		l, err := openLedger(t.Context(), dir, database)
+		require.True(t, acked == total, "%d of %d scans were appended", acked, total)
+		l, err := openScanLog(t.Context(), dir, database)
 		require.NoError(t, err)
 		defer l.close()
 		type key struct {
@@ -226,61 +226,60 @@ func TestLedger_ExactlyOnceAfterKill(t *testing.T) {
 				break
 			}
 		}
-		assert.Equal(t, got, len(want), "numbers")
+		assert.Equal(t, got, len(want), "rows of scans by day and activity")
 		a, err := l.counter.Execute(t.Context(), stats.Question{From: from, To: to, Interval: stats.ByDay, Metric: stats.Users,
 			Limit: stats.MaxAnswers})
 		require.NoError(t, err)
-		assert.True(t, len(a.Rows) == len(users), "users of %d days, want %d", len(a.Rows), len(users))
+		assert.True(t, len(a.Rows) == len(users), "the users of %d days, want %d", len(a.Rows), len(users))
 		for _, row := range a.Rows {
 			exact := int64(0)
-			for user, was := range users[row.Bucket] {
-				if was && user > 0 {
+			for user, found := range users[row.Bucket] {
+				if found && user > 0 {
 					exact++
 				}
 			}
-			// The answer of a sketch depends on its users alone. 1 % is five standard errors
-			// at these numbers: one run in 50,000 misses it.
+			// The count of a sketch depends only on its users. 1 % is five standard errors: one run in 50,000 exceeds it.
 			sketch := sketches[row.Bucket].Count()
 			if off := row.Users - exact; row.Users != sketch || 100*max(off, -off) > exact {
-				t.Errorf("day %d: %d users, want %d: a sketch of %d within 1 %%", row.Bucket, row.Users, sketch, exact)
+				t.Errorf("day %d: %d users, want %d, which is within 1 %% of %d", row.Bucket, row.Users, sketch, exact)
 			}
 		}
 		found, err := verify.Recounter{Counter: l.counter}.Run(t.Context())
 		require.NoError(t, err)
 		if found.Differences > 0 || found.Scans != int64(stream.total) {
-			t.Errorf("a recount of %d scans: %d of %d numbers differ: %+v", found.Scans, found.Differences, found.Compared,
+			t.Errorf("a recount of %d scans: %d of %d counts differ: %+v", found.Scans, found.Differences, found.Compared,
 				found.Shown[:min(10, len(found.Shown))])
 		}
-		t.Logf("%d scans are counted; %d numbers compared with a recount, %d differ", found.Scans, found.Compared, found.Differences)
+		t.Logf("%d scans are counted; %d counts compared with a recount, %d differ", found.Scans, found.Compared, found.Differences)
 	})
 }
 
-// writeUntil lets a process write and kills it when so many scans are
-// acknowledged; -1 = it ends by itself. It returns how many were.
-func writeUntil(t *testing.T, c ledgerChild, killAt int) (acked int) {
+// runUntilKill runs a process and kills it when killAt scans are acknowledged; with -1 it runs to its end. It returns the number of
+// acknowledged scans.
+func runUntilKill(t *testing.T, c scanLogConfig, killAt int) (acked int) {
 	t.Helper()
-	p := proctest.Start(t, proctest.Command("ledger", c))
+	p := proctest.Start(t, proctest.Command("scanlog", c))
 	acked = c.From
 	done := false
 	for line, more := p.Line(); more; line, more = p.Line() {
 		if done = line == "counted"; !done {
 			if _, err := fmt.Sscan(line, &acked); err != nil {
-				t.Fatalf("the process wrote %q", line)
+				t.Fatalf("the process printed %q, want a number", line)
 			}
 		}
 		if killAt >= 0 && (acked >= killAt || done) {
 			require.NoError(t, p.Process.Kill())
-			killAt = 1 << 62 // what it wrote before it died is acknowledged too
+			killAt = 1 << 62 // scans printed before the kill are acknowledged, too
 		}
 	}
 	if err := p.Wait(); err != nil && killAt < 0 || killAt < 0 && !done {
-		t.Fatalf("the process ended by itself: %v\n%s", err, p.Log())
+		t.Fatalf("the process ended without a kill: %v\n%s", err, p.Log())
 	}
 	return acked
 }
 
-// plantActivations makes the activations that the scans count for.
-func plantActivations(t *testing.T, dir, database string) {
+// createActivations creates the activations of the scanned codes.
+func createActivations(t *testing.T, dir, database string) {
 	t.Helper()
 	s, err := store.Open(t.Context(), store.Target{URL: database, Dir: dir})
 	require.NoError(t, err)

@@ -3,11 +3,9 @@ package chaos_test
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 	"net"
-	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -15,16 +13,18 @@ import (
 
 	"github.com/qrjump/qrjump/internal/domain/rules"
 	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
+	"github.com/qrjump/qrjump/internal/testkit/dbtest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
+	"github.com/qrjump/qrjump/qrjumptest"
 )
 
-// TestCommit_LostResponse: PostgreSQL commits a change, and the connection breaks
-// before the answer. The caller learns that something went wrong; what is
-// stored and what a scan opens must still be the same.
+// TestCommit_LostResponse breaks the connection after PostgreSQL has committed a change and before its response. The caller receives an
+// error; the stored state and the result of a scan must still agree.
 func TestCommit_LostResponse(t *testing.T) {
-	proxy := proxyTo(t, ownDatabase(t))
-	srv := inProcess(t, proxy.URL, visibleSeed)
-	wire := must{connect(t, srv.URL, ""), t}
+	proxy := newPGProxy(t, newDatabase(t), "127.0.0.1:0")
+	srv := qrjumptest.Start(t, qrjumptest.Database(proxy.URL), qrjumptest.Seed(visibleSeed))
+	wire := mustConnect(t, srv.URL, "")
 	token := wire.token("left")
 	const prefix = "https://left.example/t/"
 	stored := func() string {
@@ -34,40 +34,38 @@ func TestCommit_LostResponse(t *testing.T) {
 		}
 		return fmt.Sprintf("state %d", rules[0].State)
 	}
-	lose := func(call string, body any) {
+	commitWithoutResponse := func(call string, body any) {
 		t.Helper()
-		proxy.lose.Store(true)
-		if got := wire.code(call, token, body); got.ErrCode != -1 {
-			t.Fatalf("%s without an answer to its commit: %d %s", call, got.ErrCode, got.ErrMsg)
-		}
-		require.True(t, !proxy.lose.Load(), "%s made no commit", call)
+		proxy.dropResponse.Store(true)
+		got := wire.code(call, token, body)
+		require.Equal(t, got.ErrCode, -1, "errcode of %s whose commit has no response: %s", call, got.ErrMsg)
+		require.True(t, !proxy.dropResponse.Load(), "%s made no commit", call)
 	}
 
 	wire.ok("qrcodejumpadd", token, add(prefix, "pages/a"))
-	lose("qrcodejumppublish", prefixOnly(prefix))
+	commitWithoutResponse("qrcodejumppublish", prefixOnly(prefix))
 	if got, d := stored(), wire.scan(prefix+"1"); got != "state 2" || !d.opens() {
-		t.Errorf("published, answer lost: stored %s, a scan %v", got, d)
+		t.Errorf("after a publish without a response: stored %s, a scan %v, want state 2 and the rule", got, d)
 	}
 	wire.ok("qrcodejumpdelete", token, prefixOnly(prefix))
 	wire.ok("qrcodejumpadd", token, add(prefix, "pages/b"))
 	wire.ok("qrcodejumppublish", token, prefixOnly(prefix))
-	lose("qrcodejumpdelete", prefixOnly(prefix))
+	commitWithoutResponse("qrcodejumpdelete", prefixOnly(prefix))
 	if got, d := stored(), wire.scan(prefix+"1"); got != "nothing" || d.opens() {
-		t.Errorf("deleted, answer lost: stored %s, a scan %v", got, d)
+		t.Errorf("after a delete without a response: stored %s, a scan %v, want neither", got, d)
 	}
 }
 
-// TestCommit_CallerDisconnects: a caller who goes away while PostgreSQL commits
-// does not cut the commit off. Cut off, it could happen after everybody has
-// looked whether it did.
+// TestCommit_CallerDisconnects verifies that a caller that disconnects while PostgreSQL commits does not cancel the commit: a cancelled
+// commit could still take effect after the outcome was checked.
 func TestCommit_CallerDisconnects(t *testing.T) {
-	proxy := proxyTo(t, ownDatabase(t))
+	proxy := newPGProxy(t, newDatabase(t), "127.0.0.1:0")
 	s, err := store.Open(t.Context(), store.Target{URL: proxy.URL})
 	require.NoError(t, err)
 	defer s.Close()
-	ctx, goAway := context.WithCancel(t.Context())
+	ctx, disconnect := context.WithCancel(t.Context())
 	proxy.held = make(chan chan struct{})
-	proxy.hold.Store(true)
+	proxy.holdCommit.Store(true)
 	done := make(chan error, 1)
 	go func() {
 		done <- s.UpdateRules(ctx, func(tx rules.Tx) error {
@@ -75,45 +73,40 @@ func TestCommit_CallerDisconnects(t *testing.T) {
 		})
 	}()
 	release := <-proxy.held
-	goAway()
+	disconnect()
 	close(release)
 	if err := <-done; err != nil {
-		t.Errorf("the commit of a caller who went away: %v", err)
+		t.Errorf("the commit of a disconnected caller: %v, want success", err)
 	}
-	if err := s.UpdateRules(ctx, func(rules.Tx) error { t.Error("a transaction began"); return nil }); !errors.Is(err, context.Canceled) {
-		t.Errorf("a transaction of a caller who is gone: %v", err)
-	}
+	err = s.UpdateRules(ctx, func(rules.Tx) error { t.Error("a transaction began"); return nil })
+	assert.ErrorIs(t, err, context.Canceled, "a transaction of a disconnected caller")
 }
 
-// pgProxy stands between a server and PostgreSQL.
+// pgProxy is a proxy between a server and PostgreSQL.
 type pgProxy struct {
 	URL string
-	// lose makes it close the connection in place of the answer to the next
-	// commit of a transaction that changes a rule: a server also writes by itself.
-	lose atomic.Bool
-	// hold makes it hand the next commit of a transaction that may write to held
-	// and wait until what it hands over is closed.
-	hold atomic.Bool
-	held chan chan struct{}
-
-	// silent makes it swallow nothing and pass on nothing, as a network does
-	// that has lost its way: connections stay, and nobody says anything.
+	// dropResponse makes the proxy close the connection instead of forwarding the response to the next commit of a transaction that changes
+	// a rule; other transactions of the server do not count.
+	dropResponse atomic.Bool
+	// holdCommit makes the proxy send a channel to held at the next commit of a writing transaction, and wait until the channel is closed.
+	holdCommit atomic.Bool
+	held       chan chan struct{}
+	// silent, while write-locked, makes the proxy forward nothing, like a network that drops all packets: connections stay open.
 	silent sync.RWMutex
 
 	upstream string
 }
 
-func proxyTo(t *testing.T, database string) *pgProxy {
+// newPGProxy starts a proxy to a database that listens on an address; pgProxy.URL is the URL of the database with this address.
+func newPGProxy(t *testing.T, database, address string) *pgProxy {
 	t.Helper()
-	u, err := url.Parse(database)
-	require.NoError(t, err)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	u := parseURL(t, database)
+	l, err := net.Listen("tcp", address)
 	require.NoError(t, err)
 	t.Cleanup(func() { l.Close() })
 	p := &pgProxy{upstream: u.Host}
 	u.Host = l.Addr().String()
-	u.RawQuery = "sslmode=disable"
-	p.URL = u.String()
+	p.URL = dbtest.WithOption(dbtest.WithOption(u.String(), "sslmode", "disable"), "connect_timeout", "")
 	go func() {
 		for {
 			client, err := l.Accept()
@@ -133,81 +126,67 @@ func (p *pgProxy) serve(client net.Conn) {
 		return
 	}
 	defer server.Close()
-	var lost atomic.Bool
+	var dropping atomic.Bool
 	go func() {
 		defer client.Close()
 		defer server.Close()
 		buffer := make([]byte, 64<<10)
 		for {
 			n, err := server.Read(buffer)
-			// PostgreSQL's next answer is that to the commit.
-			if err != nil || lost.Load() {
-				return
-			}
-			p.silent.RLock()
-			_, err = client.Write(buffer[:n])
-			p.silent.RUnlock()
-			if err != nil {
+			// The next response of PostgreSQL is that to the commit.
+			if err != nil || dropping.Load() || p.forward(client, buffer[:n]) != nil {
 				return
 			}
 		}
 	}()
 	// The first message has no type: length and parameters.
-	head := make([]byte, 4)
-	if _, err := io.ReadFull(client, head); err != nil {
-		return
-	}
-	if err := forward(server, client, head); err != nil {
-		return
-	}
-	writes, rules := false, false
-	prepared := map[string]string{} // queries by the names of their statements
-	for {
-		message := make([]byte, 5)
-		if _, err := io.ReadFull(client, message); err != nil {
-			return
-		}
-		body := make([]byte, binary.BigEndian.Uint32(message[1:])-4)
-		if _, err := io.ReadFull(client, body); err != nil {
+	message, _, err := readMessage(client, 0)
+	writes, changesRules := false, false
+	prepared := map[string]string{} // queries by statement name
+	for err == nil && p.forward(server, message) == nil {
+		var body string
+		if message, body, err = readMessage(client, 1); err != nil {
 			return
 		}
 		query := ""
-		switch text := strings.Split(string(body), "\x00"); {
-		case message[0] == 'Q':
+		switch text := strings.Split(body, "\x00"); message[0] {
+		case 'Q':
 			query = text[0]
-		case message[0] == 'P': // name, query
+		case 'P': // name, query
 			prepared[text[0]] = text[1]
-		case message[0] == 'B': // portal, name
+		case 'B': // portal, name
 			query = prepared[text[1]]
 		}
-		if query = strings.ToLower(query); query != "" {
-			switch {
-			case strings.HasPrefix(query, "begin"):
-				writes, rules = !strings.Contains(query, "read only"), false
-			case strings.Contains(query, "update rules "), strings.Contains(query, "delete from rules "):
-				rules = true
-			case strings.HasPrefix(query, "commit") && rules && p.lose.CompareAndSwap(true, false):
-				lost.Store(true)
-			case strings.HasPrefix(query, "commit") && writes && p.hold.CompareAndSwap(true, false):
-				release := make(chan struct{})
-				p.held <- release
-				<-release
-			}
-		}
-		p.silent.RLock()
-		_, err := server.Write(append(message, body...))
-		p.silent.RUnlock()
-		if err != nil {
-			return
+		switch query = strings.ToLower(query); {
+		case strings.HasPrefix(query, "begin"):
+			writes, changesRules = !strings.Contains(query, "read only"), false
+		case strings.Contains(query, "update rules "), strings.Contains(query, "delete from rules "):
+			changesRules = true
+		case strings.HasPrefix(query, "commit") && changesRules && p.dropResponse.CompareAndSwap(true, false):
+			dropping.Store(true)
+		case strings.HasPrefix(query, "commit") && writes && p.holdCommit.CompareAndSwap(true, false):
+			release := make(chan struct{})
+			p.held <- release
+			<-release
 		}
 	}
 }
 
-// forward copies the rest of a message whose length was read.
-func forward(to io.Writer, from io.Reader, head []byte) error {
-	if _, err := to.Write(head); err != nil {
-		return err
-	}
-	_, err := io.CopyN(to, from, int64(binary.BigEndian.Uint32(head))-4)
+// forward writes a part of a stream, unless the proxy is silent.
+func (p *pgProxy) forward(to io.Writer, part []byte) error {
+	p.silent.RLock()
+	defer p.silent.RUnlock()
+	_, err := to.Write(part)
 	return err
+}
+
+// readMessage reads a message with typeLength bytes before its length.
+func readMessage(from io.Reader, typeLength int) (message []byte, body string, err error) {
+	message = make([]byte, typeLength+4)
+	if _, err = io.ReadFull(from, message); err != nil {
+		return nil, "", err
+	}
+	rest := make([]byte, binary.BigEndian.Uint32(message[typeLength:])-4)
+	_, err = io.ReadFull(from, rest)
+	return append(message, rest...), string(rest), err
 }

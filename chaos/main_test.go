@@ -1,6 +1,7 @@
 package chaos_test
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -24,40 +25,45 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// childConfig is what a server in a process of its own runs with.
+// childConfig is the configuration of a server that runs as a child process.
 type childConfig struct {
 	server.Config
-	// DrawsToLive is after how many draws of random bytes the process kills
-	// itself; 0 = never.
-	DrawsToLive int
-	// NoFiles: the process dies when it writes to a file.
+	// ReadsUntilKill is the number of reads of random bytes after which the process kills itself; 0 = never.
+	ReadsUntilKill int
+	// NoFiles sets the limit on file sizes to 0, so that the process dies when it writes to a file.
 	NoFiles bool
-	// PowerCut ends the process while it writes to the embedded database.
+	// PowerCut ends the process while it writes to SQLite.
 	PowerCut *powerCut
-	// Clock is the file that says how far the wall clock of the process is ahead;
-	// "" = it is right.
+	// Clock is the file with the offset of the process's wall clock; "" = none.
 	Clock string
-	// LakeEvery is how often scans are written to the lake; 0 = as it is.
+	// LakeEvery is the interval between two writes to the lake; 0 = default.
 	LakeEvery time.Duration
-	// PrimariesEvery is how often servers of the database are asked whether they take writes; 0 = as it is.
+	// PrimariesEvery is the interval between two searches for a second primary; 0 = default.
 	PrimariesEvery time.Duration
-	// Later makes the process a later version, with one schema more.
-	Later bool
+	// LaterVersion makes the process a later version, which has one more schema.
+	LaterVersion bool
 	// Collector receives the spans of the process, under the name Instance; "" = no export.
 	Collector, Instance string
+
+	logDir string // "" = the parent of Data
 }
 
-// later is the migration of a version that is to come: it changes a table that every node writes to.
-const later = `-- +goose Up
+// databaseURL returns a URL with which a test reads the server's database.
+func (c childConfig) databaseURL() string {
+	return cmp.Or(c.Database, "file:"+filepath.Join(c.Data, "qrjump.db")+"?_pragma=busy_timeout(600000)")
+}
+
+// laterMigration is the migration of a later version: it changes a table that every node writes to.
+const laterMigration = `-- +goose Up
 -- postgres strongest lock: LOCK TABLE rules IN ACCESS EXCLUSIVE MODE;
 ALTER TABLE rules ADD COLUMN later TEXT NOT NULL DEFAULT 'as before';
 CREATE INDEX rules_by_age ON rules (created_at, id);
 CREATE TABLE of_later (id BIGINT NOT NULL PRIMARY KEY);
 `
 
-// upgraded are the migrations of that version.
-func upgraded() (fs.FS, error) {
-	files := fstest.MapFS{fmt.Sprintf("migrations/%05d_later.sql", store.NewestSchema()+1): {Data: []byte(later)}}
+// laterMigrations returns all migrations of the later version.
+func laterMigrations() (fs.FS, error) {
+	files := fstest.MapFS{fmt.Sprintf("migrations/%05d_later.sql", store.NewestSchema()+1): {Data: []byte(laterMigration)}}
 	names, err := fs.Glob(store.Migrations, "migrations/*.sql")
 	for _, name := range names {
 		text, problem := fs.ReadFile(store.Migrations, name)
@@ -67,30 +73,30 @@ func upgraded() (fs.FS, error) {
 }
 
 func TestMain(m *testing.M) {
-	proctest.Roles{"server": proctest.Role(serve), "stream": proctest.Role(serveStream), "ledger": proctest.Role(writeLedger)}.Play()
+	proctest.Roles{"server": proctest.Role(serve), "stream": proctest.Role(serveStream), "scanlog": proctest.Role(writeScanLog)}.Play()
 	code := dbtest.Run(m)
-	if builtIn != "" {
-		os.RemoveAll(builtIn)
+	if buildDir != "" {
+		os.RemoveAll(buildDir)
 	}
 	os.Exit(code)
 }
 
-var builtIn string // the folder of the program
+var buildDir string // the directory of the built program
 
-// build builds qrjump, once for all tests, and returns the file.
+// build builds qrjump once for all tests and returns the path.
 var build = sync.OnceValues(func() (file string, err error) {
-	if builtIn, err = os.MkdirTemp("", "qrjump"); err != nil {
+	if buildDir, err = os.MkdirTemp("", "qrjump"); err != nil {
 		return "", err
 	}
-	file = filepath.Join(builtIn, "qrjump")
+	file = filepath.Join(buildDir, "qrjump")
 	text, err := exec.Command("go", "build", "-o", file, "../cmd/qrjump").CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("go build: %w\n%s", err, text)
 	}
-	return file, os.Chmod(builtIn, 0o755) // users of other tests run it
+	return file, os.Chmod(buildDir, 0o755) // tests run it as other users
 })
 
-// program returns the file of qrjump.
+// program returns the path of qrjump.
 func program(t testing.TB) string {
 	t.Helper()
 	file, err := build()
@@ -98,11 +104,11 @@ func program(t testing.TB) string {
 	return file
 }
 
-// serve is what "qrjump serve" does.
+// serve runs "qrjump serve" with the faults of c.
 func serve(ctx context.Context, c childConfig) error {
-	if c.Later {
+	if c.LaterVersion {
 		var err error
-		if store.Migrations, err = upgraded(); err != nil {
+		if store.Migrations, err = laterMigrations(); err != nil {
 			return err
 		}
 	}
@@ -123,43 +129,34 @@ func serve(ctx context.Context, c childConfig) error {
 	}
 	var stdout io.Writer = os.Stdout
 	if c.PowerCut != nil {
-		d, err := putDiskUnder(c.Data, *c.PowerCut)
+		d, err := simulateDisk(c.Data, *c.PowerCut)
 		if err != nil {
 			return err
 		}
-		stdout = untilReady{d}
+		stdout = readyWriter{d}
 	}
-	seams := server.TestHooks{LakeEvery: c.LakeEvery, PrimariesEvery: c.PrimariesEvery}
-	if c.DrawsToLive != 0 {
-		seams.Random = &mortal{left: c.DrawsToLive}
+	hooks := server.TestHooks{LakeEvery: c.LakeEvery, PrimariesEvery: c.PrimariesEvery}
+	if c.ReadsUntilKill != 0 {
+		hooks.Random = &killingReader{left: c.ReadsUntilKill}
 	}
 	if c.Clock != "" {
 		var err error
-		if seams.RealNow, err = movedClock(c.Clock); err != nil {
+		if hooks.RealNow, err = newMappedClock(c.Clock); err != nil {
 			return err
 		}
 	}
-	if seams.Random == nil && seams.RealNow == nil {
-		err := server.Run(ctx, c.Config, seams, stdout, os.Stderr)
-		if errors.Is(err, server.ErrUsage) {
-			fmt.Fprintln(os.Stderr, "qrjump:", err)
-			os.Exit(2)
-		}
-		return err
+	err := server.Run(ctx, c.Config, hooks, stdout, os.Stderr)
+	if errors.Is(err, server.ErrUsage) {
+		fmt.Fprintln(os.Stderr, "qrjump:", err)
+		os.Exit(2)
 	}
-	s, err := server.Start(ctx, c.Config, os.Stderr, seams)
-	if err != nil {
-		return err
-	}
-	fmt.Printf("qrjump ready %s\n", s.URL)
-	<-ctx.Done()
-	return s.Close()
+	return err
 }
 
-// mortal is randomness that ends with the process.
-type mortal struct{ left int }
+// killingReader returns random bytes and kills the process at the last of so many reads.
+type killingReader struct{ left int }
 
-func (m *mortal) Read(p []byte) (int, error) {
+func (m *killingReader) Read(p []byte) (int, error) {
 	if m.left--; m.left <= 0 {
 		err := syscall.Kill(syscall.Getpid(), syscall.SIGKILL)
 		return 0, errors.Join(errors.New("this process should be dead"), err)

@@ -1,10 +1,8 @@
 package chaos_test
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/http"
-	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -13,68 +11,57 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// TestScanQuery_StoppedNode: a question for everything that was scanned is refused
-// while a node stands still or is dead, names it, and is answered whole when it is
-// there again.
+// TestScanQuery_StoppedNode verifies that statistics of all scans fail while a node is stopped or dead, that the error names the node, and
+// that they are complete when the node is back.
 func TestScanQuery_StoppedNode(t *testing.T) {
-	database := ownDatabase(t) // several nodes share PostgreSQL only
+	database := newDatabase(t) // several nodes share PostgreSQL only
 	c := newCluster(t, database, "accounts: []\n", 2)
 	c.start()
-	asked, other := c.nodes[0], c.nodes[1]
-	call := func(n *node, method, path, body, bearer string) (int, string) {
-		t.Helper()
-		return sends(t, http.DefaultClient, method, n.running.Load().URL+path, "application/json", body, bearer)
-	}
-	var made struct{ Key string }
-	if status, text := call(asked, "POST", "/admin/v1/scan-keys", `{"name":"app"}`, adminToken); json.Unmarshal([]byte(text),
-		&made) != nil || made.Key == "" {
-		t.Fatal(status, text)
-	}
+	queried, other := c.nodes[0], c.nodes[1]
+	key := queried.admin().scanKey("app")
 	total := 0
 	scan := func(n *node) {
 		t.Helper()
 		for range 20 {
-			until(t, "the key to be known on the other node", func() bool {
-				status, text := call(n, "POST", "/scan/v1/resolve", `{"text":"https://nowhere.example/"}`, made.Key)
-				if status != 200 && status != 401 {
-					t.Fatal(status, text)
-				}
-				return status == 200
+			waitFor(t, "the node to know the scan key", func() bool {
+				r := mustSend(t, http.MethodPost, n.serverURL()+"/scan/v1/resolve", "application/json",
+					`{"text":"https://nowhere.example/"}`, key)
+				require.True(t, r.status == http.StatusOK || r.status == http.StatusUnauthorized, "a scan = %d %s, want 200 or 401",
+					r.status, r.body)
+				return r.status == http.StatusOK
 			})
 			total++
 		}
 	}
-	whole := func(when string) {
+	check := func(when string, status int, text string) {
 		t.Helper()
-		status, text := call(asked, "GET", "/admin/v1/statistics?wait=true", "", adminToken)
-		assert.True(t, status == 200 && strings.Contains(text, fmt.Sprintf(`"scans":%d`, total)),
-			"%s: %d %s, want %d scans", when, status, text, total)
+		r := mustSend(t, http.MethodGet, queried.serverURL()+"/admin/v1/statistics?wait=true", "", "", adminToken)
+		assert.True(t, r.status == status && strings.Contains(r.body, text), "%s: statistics = %d %s, want %d and %s", when, r.status,
+			r.body, status, text)
 	}
-	refused := func(when string) {
+	checkComplete := func(when string) {
 		t.Helper()
-		status, text := call(asked, "GET", "/admin/v1/statistics?wait=true", "", adminToken)
-		assert.True(t, status == 503 && strings.Contains(text, other.config().Data+") does not respond"),
-			"%s: %d %s, want a refusal that names the node", when, status, text)
+		check(when, http.StatusOK, fmt.Sprintf(`"scans":%d`, total))
 	}
-	scan(asked)
+	checkRefused := func(when string) {
+		t.Helper()
+		check(when, http.StatusServiceUnavailable, other.config().Data+") does not respond")
+	}
+	scan(queried)
 	scan(other)
-	whole("both run")
+	checkComplete("both nodes run")
 	scan(other)
-	signal := func(s os.Signal) {
-		t.Helper()
-		require.NoError(t, other.running.Load().Process.Signal(s))
-	}
-	signal(syscall.SIGSTOP)
-	refused("one stands still")
-	signal(syscall.SIGCONT)
-	whole("it goes on")
+	other.running.Load().signal(syscall.SIGSTOP)
+	checkRefused("a node is stopped")
+	other.running.Load().signal(syscall.SIGCONT)
+	checkComplete("the node continues")
 	scan(other)
 	other.kill()
-	refused("one was killed")
+	checkRefused("the node was killed")
 	other.start()
-	whole("it is there again")
+	checkComplete("the node was restarted")
 	scan(other)
 	other.stop()
-	whole("it ended in order")
-	asked.stop()
+	checkComplete("the node shut down")
+	queried.stop()
 }

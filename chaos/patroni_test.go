@@ -10,9 +10,9 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -25,8 +25,8 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/testscope"
 )
 
-// patroni is the cluster of deploy/patroni on three addresses of the loopback network: three PostgreSQL servers, each run by
-// Patroni, and three etcd servers.
+// patroni is the cluster of deploy/patroni on three addresses of the loopback network: three PostgreSQL servers, each run by Patroni, and
+// three etcd servers.
 type patroni struct {
 	t        *testing.T
 	dir      string
@@ -87,11 +87,11 @@ func newPatroni(t *testing.T) *patroni {
 		t.Cleanup(m.kill)
 		m.start()
 	}
-	p.complete()
+	p.waitUntilComplete()
 	return p
 }
 
-// file returns a file of deploy/patroni as it is on this machine.
+// file returns a file of deploy/patroni with the addresses of the loopback network.
 func (m *machine) file(name string) string {
 	m.t.Helper()
 	text, err := os.ReadFile(filepath.Join("..", "deploy", "patroni", name))
@@ -100,13 +100,13 @@ func (m *machine) file(name string) string {
 	return strings.NewReplacer("10.0.0.0/24", "127.0.0.0/8", "10.0.0.", m.network).Replace(string(text))
 }
 
-// environment returns the variables of a file for this machine: only what follows CLUSTER= names all of them.
+// environment returns the variables of a file for this machine; only ETCD_INITIAL_CLUSTER names all machines.
 func (m *machine) environment(name string) []string {
 	m.t.Helper()
 	list := []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C.UTF-8", "HOME=" + m.dir}
 	for line := range strings.Lines(m.file(name)) {
-		key, value, is := strings.Cut(strings.TrimSpace(line), "=")
-		if !is || strings.HasPrefix(key, "#") {
+		key, value, ok := strings.Cut(strings.TrimSpace(line), "=")
+		if !ok || strings.HasPrefix(key, "#") {
 			continue
 		}
 		if key != "ETCD_INITIAL_CLUSTER" {
@@ -142,7 +142,7 @@ func (m *machine) start() {
 	require.NoError(m.t, m.manager.Start())
 }
 
-// kill ends Patroni and all processes of PostgreSQL at once.
+// kill sends SIGKILL to Patroni and all processes of PostgreSQL.
 func (m *machine) kill() {
 	if m.manager != nil {
 		_, _ = m.manager.Process.Kill(), m.manager.Wait()
@@ -155,59 +155,45 @@ func (m *machine) kill() {
 	line, _, _ := strings.Cut(string(text), "\n")
 	_ = exec.Command("pkill", "-KILL", "-P", line).Run() // its children
 	_ = exec.Command("kill", "-KILL", line).Run()
-	until(m.t, "PostgreSQL of "+m.name+" to end", func() bool { return exec.Command("pgrep", "-P", line).Run() != nil })
+	waitFor(m.t, "PostgreSQL of "+m.name+" to end", func() bool { return exec.Command("pgrep", "-P", line).Run() != nil })
 }
 
 // member describes a server of the cluster, as Patroni reports it.
 type member struct{ Name, Role, State string }
 
-// members asks the Patroni of a machine for the servers of the cluster; nil if it does not answer.
+// members returns the servers of the cluster as the machine's Patroni reports them; nil if it does not respond.
 func (m *machine) members() []member {
-	var answer struct{ Members []member }
-	client := http.Client{Timeout: 5 * time.Second}
-	resp, err := client.Get("http://" + m.address + ":8008/cluster")
-	if err != nil {
+	var cluster struct{ Members []member }
+	resp, err := send(&http.Client{Timeout: 5 * time.Second}, http.MethodGet, "http://"+m.address+":8008/cluster", "", "", "")
+	if err != nil || json.Unmarshal([]byte(resp.body), &cluster) != nil {
 		return nil
 	}
-	defer resp.Body.Close()
-	if json.NewDecoder(resp.Body).Decode(&answer) != nil {
-		return nil
-	}
-	return answer.Members
+	return cluster.Members
 }
 
-// in returns the machine whose server has a role, as the first Patroni that answers reports it.
-func (p *patroni) in(role string) *machine {
+// withRole returns the machine whose server has a role, as the first machine that knows one reports it; nil if there is none.
+func (p *patroni) withRole(role string) *machine {
 	for _, m := range p.machines {
-		for _, each := range m.members() {
-			if each.Role != role {
-				continue
-			}
-			for _, machine := range p.machines {
-				if machine.name == each.Name {
-					return machine
-				}
+		for _, server := range m.members() {
+			if server.Role == role {
+				return p.machines[slices.IndexFunc(p.machines, func(m *machine) bool { return m.name == server.Name })]
 			}
 		}
 	}
 	return nil
 }
 
-// complete waits for a primary and two replicas that run, one of which confirms commits.
-func (p *patroni) complete() {
+// waitUntilComplete waits for a primary and two replicas that run, one of them synchronous.
+func (p *patroni) waitUntilComplete() {
 	p.t.Helper()
-	until(p.t, "a primary and two replicas", func() bool {
-		running := 0
-		for _, m := range p.machines[0].members() {
-			if m.State == "running" || m.State == "streaming" {
-				running++
-			}
-		}
-		return running == 3 && p.in("leader") != nil && p.in("sync_standby") != nil
+	waitFor(p.t, "a primary and two replicas", func() bool {
+		members := p.machines[0].members()
+		stopped := slices.ContainsFunc(members, func(m member) bool { return m.State != "running" && m.State != "streaming" })
+		return len(members) == 3 && !stopped && p.withRole("leader") != nil && p.withRole("sync_standby") != nil
 	})
 }
 
-// url is the URL of a database that names all three servers.
+// url returns the URL of a database that names all three servers.
 func (p *patroni) url(user, database string) string {
 	var hosts []string
 	for _, m := range p.machines {
@@ -220,8 +206,8 @@ func (p *patroni) url(user, database string) string {
 // switchover asks Patroni for a planned change of the primary, until Patroni accepts: a replica that still catches up is no candidate.
 func (p *patroni) switchover() {
 	p.t.Helper()
-	until(p.t, "Patroni to accept a switchover", func() bool {
-		leader := p.in("leader")
+	waitFor(p.t, "Patroni to accept a switchover", func() bool {
+		leader := p.withRole("leader")
 		if leader == nil {
 			return false
 		}
@@ -236,13 +222,14 @@ func (p *patroni) switchover() {
 		// Patroni waits twenty seconds for another primary; a switchover that takes longer has an unknown status, and continues.
 		unknown := resp.StatusCode == http.StatusServiceUnavailable && string(text) == "Switchover status unknown"
 		require.True(p.t, unknown || resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusPreconditionFailed,
-			"a switchover is answered %s: %s", resp.Status, text)
+			"POST /switchover = %s: %s, want acceptance or an unknown status", resp.Status, text)
 		return unknown || resp.StatusCode == http.StatusOK
 	})
 }
 
-// Issue 48, 5: Patroni promotes a replica after the machine of the primary died, after Patroni alone stopped on it, and when the
-// operator asks. Six clients change rules through two nodes throughout: no acknowledged change is lost. Scans of rules always open.
+// TestPatroni_FailoverLosesNoChange makes Patroni promote a replica: the machine of the primary dies, Patroni alone stops on it, and an
+// operator switches over. Six clients change rules through two nodes throughout: no acknowledged change is lost, and scans of rules always
+// open.
 func TestPatroni_FailoverLosesNoChange(t *testing.T) {
 	testscope.WholeOnly(t, "TestChaos_NodesOnPostgres fails over two PostgreSQL servers; Patroni takes twenty seconds for each failover")
 	p := newPatroni(t)
@@ -250,57 +237,46 @@ func TestPatroni_FailoverLosesNoChange(t *testing.T) {
 	dbtest.Exec(t, p.url("postgres:replace-2", "postgres"), `CREATE DATABASE qrjump OWNER qrjump`)
 	c := newCluster(t, p.url("qrjump:qrjump", "qrjump"), spaceSeed, 2)
 	c.start()
-	c.allReady()
+	c.waitUntilReady()
 	key := c.nodes[0].admin().scanKey("app")
 
-	var ended atomic.Bool
 	var acknowledged, unknown, scans atomic.Int64
-	var clients sync.WaitGroup
-	var keepers []*shopkeeper
+	clients := &clientGroup{t: t}
+	defer clients.stop()
+	var ruleWriters []*ruleWriter
 	for n := range 6 {
-		k := newShopkeeper(t, c.nodes[n%2].running.Load().URL)
-		k.n = n * 1_000_000
-		keepers = append(keepers, k)
-		clients.Go(func() {
-			for !ended.Load() {
-				switch code := k.add(); code {
-				case 0:
-					acknowledged.Add(1)
-				case -1:
-					unknown.Add(1)
-				default:
-					t.Errorf("an add is answered %d", code)
-				}
+		w := newRuleWriter(t, c.nodes[n%2].serverURL())
+		w.n = n * 1_000_000
+		ruleWriters = append(ruleWriters, w)
+		clients.run(func() {
+			switch code := w.add(); code {
+			case 0:
+				acknowledged.Add(1)
+			case -1:
+				unknown.Add(1)
+			default:
+				t.Errorf("errcode of an add = %d, want 0 or -1", code)
 			}
 		})
 	}
 	for _, n := range c.nodes {
-		scanner := connect(t, n.running.Load().URL, key)
-		clients.Go(func() {
-			for !ended.Load() {
-				d, err := scanner.scan("https://shop.example/open/1")
-				assert.True(t, err == nil && d.opens(), "a scan of a rule is answered %v, %v", d, err)
-				scans.Add(1)
-				time.Sleep(5 * time.Millisecond) // the machine is for the servers
-			}
+		scanner := connect(t, n.serverURL(), key)
+		clients.run(func() {
+			d, err := scanner.scan("https://shop.example/open/1")
+			assert.True(t, err == nil && d.opens(), "a scan of a rule %v, %v, want the rule", d, err)
+			scans.Add(1)
+			time.Sleep(5 * time.Millisecond) // leaves CPU time to the servers
 		})
 	}
-	defer clients.Wait()
-	defer ended.Store(true)
-	acknowledges := func() {
+	fault := func(name string, cause func(primary *machine), repair func(old *machine)) {
 		t.Helper()
-		after := acknowledged.Load() + 20
-		until(t, "changes to be acknowledged", func() bool { return acknowledged.Load() >= after })
-	}
-	fault := func(name string, cause func(primary *machine), heal func(old *machine)) {
-		t.Helper()
-		acknowledges()
-		old, began := p.in("leader"), time.Now()
+		waitForMore(t, &acknowledged, 20)
+		old, began := p.withRole("leader"), time.Now()
 		cause(old)
-		until(t, "another primary after "+name, func() bool {
+		waitFor(t, "another primary after: "+name, func() bool {
 			for _, m := range p.machines {
-				for _, each := range m.members() {
-					if m != old && each.Role == "leader" && each.Name != old.name {
+				for _, server := range m.members() {
+					if m != old && server.Role == "leader" && server.Name != old.name {
 						return true
 					}
 				}
@@ -308,29 +284,28 @@ func TestPatroni_FailoverLosesNoChange(t *testing.T) {
 			return false
 		})
 		promoted := time.Since(began)
-		acknowledges()
+		waitForMore(t, &acknowledged, 20)
 		t.Logf("%s: another primary after %.0f s, changes acknowledged after %.0f s", name, promoted.Seconds(), time.Since(began).Seconds())
-		heal(old)
-		p.complete()
+		repair(old)
+		p.waitUntilComplete()
 	}
 	fault("the primary's machine died", func(m *machine) { m.kill() }, func(m *machine) { m.start() })
-	// The machine of a suspended Patroni is restarted, as its watchdog does: Patroni before 3.0.3 may otherwise take the lead back
-	// with a server that lacks acknowledged changes (github.com/patroni/patroni/pull/2689).
+	// The machine of a suspended Patroni is restarted, as its watchdog does: Patroni before 3.0.3 may otherwise take the lead back with a
+	// server that lacks acknowledged changes (github.com/patroni/patroni/pull/2689).
 	fault("Patroni stopped on the primary", func(m *machine) { require.NoError(t, m.manager.Process.Signal(syscall.SIGSTOP)) },
 		func(m *machine) { m.kill(); m.start() })
 	fault("a switchover", func(*machine) { p.switchover() }, func(*machine) {})
-	acknowledges()
+	waitForMore(t, &acknowledged, 20)
 
-	ended.Store(true)
-	clients.Wait()
-	c.allReady()
-	for _, k := range keepers {
-		k.has()
+	clients.stop()
+	c.waitUntilReady()
+	for _, w := range ruleWriters {
+		w.checkRules()
 	}
 	rules := dbtest.Number(t, c.database, `SELECT count(*) FROM rules`) - 1 // the rule of the seed
 	assert.True(t, rules >= acknowledged.Load() && rules <= acknowledged.Load()+unknown.Load(),
 		"%d rules: %d changes were acknowledged, and the outcome of %d is unknown", rules, acknowledged.Load(), unknown.Load())
-	t.Logf("%d changes acknowledged, all of them there; the outcome of %d unknown; %d scans opened", acknowledged.Load(), unknown.Load(),
+	t.Logf("all of %d acknowledged changes exist; the outcome of %d is unknown; %d scans opened", acknowledged.Load(), unknown.Load(),
 		scans.Load())
 	c.stop()
 }

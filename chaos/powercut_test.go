@@ -3,65 +3,60 @@ package chaos_test
 import (
 	"context"
 	"database/sql"
-	"fmt"
 	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"testing"
 
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/testdiag"
 	_ "modernc.org/sqlite" // the driver "sqlite"
 )
 
-// TestPowerCut_AcknowledgedWritesSurvive is TestServerKill_AcknowledgedWritesSurvive with the power gone instead: of what the embedded
-// database wrote and did not sync any part survives, blocks torn, in any
-// order. The next start must find a whole database with everything that was
-// acknowledged. Every run goes on with what the one before left.
+// TestPowerCut_AcknowledgedWritesSurvive is TestServerKill_AcknowledgedWritesSurvive with a power failure: of the writes of SQLite that
+// were not synced, any part survives, in any order and with torn blocks. The next start must find a consistent database with everything
+// that was acknowledged. Each run continues with the data of the previous one.
 //
 //	POWER_CUTS=1000 QRJUMP_TEST_SEED=1 go test -run 'TestPowerCut_AcknowledgedWritesSurvive$' -timeout 60m ./chaos
 func TestPowerCut_AcknowledgedWritesSurvive(t *testing.T) {
 	seed := testdiag.Seed(t)
 	rnd := rand.New(rand.NewPCG(seed, 1))
-	c := newChaos(t, "", seed)
-	c.again = func() *process {
-		afterCut(t, c.child)
-		c.child.PowerCut = &powerCut{At: 1 + rnd.IntN([]int{60, 600, 4000}[rnd.IntN(3)]), Seed: rnd.Uint64(), Into: imageOf(c.child)}
-		return start(t, c.child)
+	c := newKillTest(t, "", seed)
+	c.beforeRestart = func() {
+		restoreImage(t, c.child)
+		c.child.PowerCut = &powerCut{At: 1 + rnd.IntN([]int{60, 600, 4000}[rnd.IntN(3)]), Seed: rnd.Uint64(), Into: imageDir(c.child)}
 	}
-	require.NoError(t, os.Mkdir(imageOf(c.child), 0o700))
-	c.child.PowerCut = &powerCut{At: 500, Seed: seed, Into: imageOf(c.child)}
-	// The kill after so many writes never comes: the cut does.
-	c.writes = func() int { return math.MaxInt32 }
-	c.run(another(t, "POWER_CUTS", amount(12, 4), 10))
+	require.NoError(t, os.Mkdir(imageDir(c.child), 0o700))
+	c.child.PowerCut = &powerCut{At: 500, Seed: seed, Into: imageDir(c.child)}
+	c.killAfter = math.MaxInt32 // the power failure comes first
+	c.run(moreRounds(t, "POWER_CUTS", choose(12, 4), 10))
 }
 
-// TestFirstStart_PowerCutAtEachWrite cuts the power of a server's very first start at any
-// of its writes: while it makes its tables, its keys and its seed. The next
-// start goes on from there, or begins anew.
+// TestFirstStart_PowerCutAtEachWrite simulates a power failure at random writes of a server's first start, while it creates its tables, its
+// keys and its seed. The next start must continue or begin again.
 func TestFirstStart_PowerCutAtEachWrite(t *testing.T) {
 	seed := testdiag.Seed(t)
-	more, runs := another(t, "POWER_STARTS", amount(5, 2), 3), 0
+	more, runs := moreRounds(t, "POWER_STARTS", choose(5, 2), 3), 0
 	rnd := rand.New(rand.NewPCG(seed, 2))
 	furthest := 64
 	for ; more(runs); runs++ {
-		c := newChaos(t, "", seed)
-		require.NoError(t, os.Mkdir(imageOf(c.child), 0o700))
-		c.child.PowerCut = &powerCut{Starting: 1 + rnd.IntN(furthest), Seed: rnd.Uint64(), Into: imageOf(c.child)}
-		p, ready := try(t, c.child)
+		c := newKillTest(t, "", seed)
+		require.NoError(t, os.Mkdir(imageDir(c.child), 0o700))
+		c.child.PowerCut = &powerCut{Starting: 1 + rnd.IntN(furthest), Seed: rnd.Uint64(), Into: imageDir(c.child)}
+		p, ready := tryStart(t, c.child)
 		if ready {
-			p.stop() // it needs fewer writes
+			p.stop() // the start needs fewer writes
 			continue
 		}
-		require.True(t, p.ProcessState.String() == "signal: killed", "%v\n%s", p.ProcessState, p.lastLog())
+		require.Equal(t, p.ProcessState.String(), "signal: killed", "the end of the process\n%s", p.logTail())
 		furthest = max(furthest, 2*c.child.PowerCut.Starting)
-		afterCut(t, c.child)
+		restoreImage(t, c.child)
 		c.child.PowerCut = nil
 		c.server = start(t, c.child)
 		for _, w := range c.writers {
-			wire := must{connect(t, c.server.URL, ""), t}
-			w.token = wire.token(w.account)
+			w.token = c.admin().token(w.account)
 		}
 		c.check()
 		c.server.stop()
@@ -69,23 +64,23 @@ func TestFirstStart_PowerCutAtEachWrite(t *testing.T) {
 	t.Logf("%d starts, cut at up to %d writes", runs, furthest)
 }
 
-func imageOf(child childConfig) string { return filepath.Join(filepath.Dir(child.Data), "image") }
+// imageDir returns the directory for the files that survive a power failure.
+func imageDir(child childConfig) string { return filepath.Join(filepath.Dir(child.Data), "image") }
 
-// afterCut puts in place what the disk held when the power went, and wants it
-// to be a whole database.
-func afterCut(t *testing.T, child childConfig) {
+// restoreImage replaces the files of the database with those that survived the power failure, and checks the integrity of the database.
+func restoreImage(t *testing.T, child childConfig) {
 	t.Helper()
 	if child.PowerCut == nil {
-		return // killed by hand: the files are as the process left them
+		return // killed by the test: the files are those of the process
 	}
 	for _, name := range append([]string{"qrjump.db-shm"}, sqliteFiles...) {
 		if err := os.Remove(filepath.Join(child.Data, name)); err != nil && !os.IsNotExist(err) {
 			t.Fatal(err)
 		}
-		err := os.Rename(filepath.Join(imageOf(child), name), filepath.Join(child.Data, name))
+		err := os.Rename(filepath.Join(imageDir(child), name), filepath.Join(child.Data, name))
 		require.True(t, err == nil || os.IsNotExist(err), "%v", err)
 	}
-	// On a copy: looking takes the log in.
+	// Checks a copy, because opening a database replays its WAL.
 	dir := t.TempDir()
 	for _, name := range sqliteFiles {
 		text, err := os.ReadFile(filepath.Join(child.Data, name))
@@ -98,9 +93,9 @@ func afterCut(t *testing.T, child childConfig) {
 	require.NoError(t, err)
 	defer os.RemoveAll(dir)
 	defer db.Close()
-	var said string
-	if err := db.QueryRowContext(context.Background(), `PRAGMA integrity_check`).Scan(&said); err != nil || said != "ok" {
-		t.Errorf("%s after the cut at operation %d, seed %d: %s %v", "integrity_check", child.PowerCut.At, child.PowerCut.Seed, said, err)
-		t.Log(fmt.Sprint("the files are in ", child.Data))
-	}
+	var result string
+	err = db.QueryRowContext(context.Background(), `PRAGMA integrity_check`).Scan(&result)
+	assert.True(t, err == nil && result == "ok",
+		"integrity_check after the power failure at operation %d, seed %d = %s, %v, want ok; files in %s",
+		child.PowerCut.At, child.PowerCut.Seed, result, err, child.Data)
 }

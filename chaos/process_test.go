@@ -1,12 +1,15 @@
 package chaos_test
 
 import (
-	"bytes"
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -17,62 +20,79 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/testdiag"
 )
 
-// lives counts processes.
-var lives atomic.Int64
+// processes counts the processes that tests have started.
+var processes atomic.Int64
 
-// anyPort is where servers listen: an address of the loopback network that no
-// other program uses. On 127.0.0.1 somebody else could get the port of a server
-// that was killed, while it is still being called.
-var anyPort = fmt.Sprintf("127.%d.%d.%d:0", 1+rand.IntN(254), rand.IntN(256), 1+rand.IntN(254))
+// loopbackAddress is the address on which servers listen: an address of the loopback network that no other program uses. On 127.0.0.1
+// another program could get the port of a killed server while clients still call it.
+var loopbackAddress = fmt.Sprintf("127.%d.%d.%d:0", 1+rand.IntN(254), rand.IntN(256), 1+rand.IntN(254))
 
-// process is a server in a process of its own.
+// process is a server that runs as a child process.
 type process struct {
 	*proctest.Child
 	URL string
-	// life tells this process from all others of the test.
-	life int64
+	// incarnation is unique among all processes of the test.
+	incarnation int64
 
-	t   testing.TB
-	log string
+	t       testing.TB
+	logFile string
 }
 
 // newChild returns the configuration of a server with the emulator, whose data directory and seed file are in a new directory.
 func newChild(t testing.TB, database, seed string) (c childConfig) {
-	dir := t.TempDir()
-	c.Data, c.Database, c.Listen, c.LogFormat = filepath.Join(dir, "data"), database, anyPort, "text"
+	dir := keptDir(t)
+	c.Data, c.Database, c.Listen, c.LogFormat = filepath.Join(dir, "data"), database, loopbackAddress, "text"
 	c.Emulator, c.AdminToken, c.Seed = true, adminToken, filepath.Join(dir, "seed.yaml")
 	require.NoError(t, os.WriteFile(c.Seed, []byte(seed), 0o600))
 	return c
 }
 
-// start runs a server until it is ready.
+// keptDir returns a new directory that is removed at the end of the test unless the test fails.
+func keptDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "qrjump-chaos-")
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("data and logs are kept in %s", dir)
+			return
+		}
+		os.RemoveAll(dir)
+	})
+	return dir
+}
+
+// start starts a server and waits until it is ready.
 func start(t testing.TB, c childConfig) *process {
 	t.Helper()
-	p, ready := try(t, c)
-	require.True(t, ready, "the server did not become ready: %v\n%s", p.ProcessState, p.lastLog())
+	p, ready := tryStart(t, c)
+	require.True(t, ready, "the server did not become ready: %v\n%s", p.ProcessState, p.logTail())
 	return p
 }
 
-// try runs a server until it is ready or has ended.
-func try(t testing.TB, c childConfig) (p *process, ready bool) {
-	t.Helper()
-	return tryIn(t, c, filepath.Dir(c.Data))
+// restart waits for the end of a killed server, ends its database sessions, and starts the server again.
+func (p *process) restart(c childConfig) *process {
+	p.t.Helper()
+	p.wait()
+	terminateSessions(p.t, c.Database)
+	return start(p.t, c)
 }
 
-// tryIn is try with the log in another folder.
-func tryIn(t testing.TB, c childConfig, logs string) (p *process, ready bool) {
+// tryStart starts a server and waits until it is ready or has ended.
+func tryStart(t testing.TB, c childConfig) (p *process, ready bool) {
 	t.Helper()
-	return begin(t, proctest.Command("server", c), logs)
+	require.NoError(t, os.MkdirAll(filepath.Dir(c.Data), 0o700))
+	return startCommand(t, proctest.Command("server", c), cmp.Or(c.logDir, filepath.Dir(c.Data)))
 }
 
-// begin runs a program that is a server until it is ready or has ended.
-func begin(t testing.TB, cmd *exec.Cmd, logs string) (p *process, ready bool) {
+// startCommand starts a program that is a server and waits until it is ready or has ended. The log is appended to a file in logDir.
+func startCommand(t testing.TB, cmd *exec.Cmd, logDir string) (p *process, ready bool) {
 	t.Helper()
-	p = &process{t: t, life: lives.Add(1), log: filepath.Join(logs, "server.log")}
-	if _, err := os.Stat(p.log); err != nil { // the first process of this folder: each appends to one log
-		testdiag.Log(t, p.log, func() string { return string(p.wholeLog()) })
+	p = &process{t: t, incarnation: processes.Add(1), logFile: filepath.Join(logDir, "server.log")}
+	if _, err := os.Stat(p.logFile); err != nil { // the first process that logs to this directory
+		testdiag.Log(t, p.logFile, p.readLog)
 	}
-	log, err := os.OpenFile(p.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	log, err := os.OpenFile(p.logFile, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	require.NoError(t, err)
 	defer log.Close()
 	cmd.Stderr = log
@@ -81,50 +101,58 @@ func begin(t testing.TB, cmd *exec.Cmd, logs string) (p *process, ready bool) {
 	return p, ready
 }
 
-// kill is kill -9. It may be called from any goroutine.
+// kill sends SIGKILL. It may be called from any goroutine.
 func (p *process) kill() {
 	if err := p.Process.Kill(); err != nil {
 		p.t.Errorf("kill -9: %v", err)
 	}
 }
 
-// pause stops the process for a while, as a machine that is too busy does.
+// signal sends a signal. After SIGSTOP it waits until all threads are stopped.
+func (p *process) signal(s syscall.Signal) {
+	p.t.Helper()
+	if s == syscall.SIGSTOP {
+		// A stopped process does not end with its parent.
+		p.t.Cleanup(func() { _ = p.Process.Signal(syscall.SIGCONT) })
+	}
+	require.NoErrorf(p.t, p.Process.Signal(s), "%v", s)
+	if s == syscall.SIGSTOP && runtime.GOOS == "linux" {
+		waitFor(p.t, "all threads of the process to stop", func() bool {
+			threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.Process.Pid))
+			return len(threads) > 0 && !slices.ContainsFunc(threads, func(file string) bool {
+				text, err := os.ReadFile(file)
+				return err == nil && !strings.Contains(string(text), ") T ")
+			})
+		})
+	}
+}
+
+// pause stops the process for a duration, like a machine without free CPU time.
 func (p *process) pause(d time.Duration) {
-	if err := p.Process.Signal(syscall.SIGSTOP); err != nil {
-		p.t.Errorf("stopping a process: %v", err)
-	}
-	time.Sleep(d) // real time is what is missing to a process that stands still
-	if err := p.Process.Signal(syscall.SIGCONT); err != nil {
-		p.t.Errorf("letting a process go on: %v", err)
-	}
+	p.t.Helper()
+	p.signal(syscall.SIGSTOP)
+	time.Sleep(d) // real time passes for the clients of a stopped process
+	p.signal(syscall.SIGCONT)
 }
 
-// arm lets the planned power cut come.
-func (p *process) arm() {
-	if err := p.Process.Signal(syscall.SIGUSR1); err != nil {
-		p.t.Errorf("arming the power cut: %v", err)
-	}
-}
+// wait blocks until the process has ended.
+func (p *process) wait() { p.Wait() }
 
-// gone waits until the process has ended.
-func (p *process) gone() { p.Wait() }
-
-// stop asks the server to end and wants exit code 0.
+// stop sends SIGTERM and checks that the exit code is 0.
 func (p *process) stop() {
 	p.t.Helper()
 	if _, err := p.Stop(); err != nil {
-		p.t.Errorf("after SIGTERM: %v\n%s", err, p.lastLog())
+		p.t.Errorf("after SIGTERM: %v\n%s", err, p.logTail())
 	}
 }
 
-func (p *process) wholeLog() []byte {
-	b, _ := os.ReadFile(p.log)
-	return b
+func (p *process) readLog() string {
+	b, _ := os.ReadFile(p.logFile)
+	return string(b)
 }
 
-// lastLog is the end of the server's log.
-func (p *process) lastLog() []byte {
-	b, _ := os.ReadFile(p.log)
-	lines := bytes.Split(b, []byte("\n"))
-	return bytes.Join(lines[max(0, len(lines)-40):], []byte("\n"))
+// logTail returns the last 40 lines of the log.
+func (p *process) logTail() string {
+	lines := strings.Split(p.readLog(), "\n")
+	return strings.Join(lines[max(0, len(lines)-40):], "\n")
 }

@@ -3,7 +3,6 @@ package chaos_test
 import (
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/cookiejar"
 	"os"
@@ -18,13 +17,13 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// smallDisk is a file system of its own, in memory, with so many bytes.
+// smallDisk is a mounted tmpfs of a limited size.
 type smallDisk struct {
 	t   *testing.T
 	dir string
 }
 
-// newSmallDisk mounts one; only root may, so the test is skipped for others.
+// newSmallDisk mounts a tmpfs with size bytes. The test is skipped unless it runs as root.
 func newSmallDisk(t *testing.T, size int64) *smallDisk {
 	t.Helper()
 	dir, err := os.MkdirTemp("/tmp", "qrjump-disk-")
@@ -42,7 +41,7 @@ func newSmallDisk(t *testing.T, size int64) *smallDisk {
 	return &smallDisk{t, dir}
 }
 
-// fill leaves at most so many bytes free.
+// fill writes a file that leaves at most the given number of bytes free.
 func (d *smallDisk) fill(leave int64) {
 	d.t.Helper()
 	var s syscall.Statfs_t
@@ -53,7 +52,7 @@ func (d *smallDisk) fill(leave int64) {
 	}
 	filler := filepath.Join(d.dir, "filler")
 	err := os.WriteFile(filler, make([]byte, free), 0o600)
-	if errors.Is(err, syscall.ENOSPC) { // a server wrote something meanwhile
+	if errors.Is(err, syscall.ENOSPC) { // a server wrote at the same time
 		var got os.FileInfo
 		if got, err = os.Stat(filler); err == nil {
 			err = os.Truncate(filler, max(0, got.Size()-leave))
@@ -62,17 +61,17 @@ func (d *smallDisk) fill(leave int64) {
 	require.NoError(d.t, err)
 }
 
-func (d *smallDisk) clear() {
+// removeFiller removes the file that fill wrote.
+func (d *smallDisk) removeFiller() {
 	d.t.Helper()
 	require.NoError(d.t, os.Remove(filepath.Join(d.dir, "filler")))
 }
 
-// readOnly makes it so, or takes it back. Files that are open for writing stand
-// in the way of the first, so it is for a stopped server.
-func (d *smallDisk) readOnly(yes bool) {
+// setReadOnly remounts the file system. It needs a stopped server, because a file that is open for writing prevents the remount.
+func (d *smallDisk) setReadOnly(readOnly bool) {
 	d.t.Helper()
 	flags := uintptr(syscall.MS_REMOUNT)
-	if yes {
+	if readOnly {
 		flags |= syscall.MS_RDONLY
 	}
 	require.NoError(d.t, syscall.Mount("qrjump", d.dir, "", flags, ""))
@@ -86,214 +85,179 @@ rules: [{owner: shop, prefix: "https://shop.example/open/", path: pages/open, pu
 settings: {rule_rate_limit: null, verification: trust, rule_limit: 1000000}
 `, secretOf("shop"), secretOf("brand"))
 
-// shopkeeper adds rules and remembers which were acknowledged.
-type shopkeeper struct {
-	must
+// ruleWriter adds rules and remembers the acknowledged ones.
+type ruleWriter struct {
+	mustConnection
 	token string
 	added []string
 	n     int
 }
 
-func newShopkeeper(t *testing.T, base string) *shopkeeper {
+func newRuleWriter(t *testing.T, base string) *ruleWriter {
 	t.Helper()
-	s := &shopkeeper{must: must{connect(t, base, ""), t}}
-	token := s.stableToken("shop")
-	s.token = token
-	return s
+	w := &ruleWriter{mustConnection: mustConnect(t, base, "")}
+	w.token = w.stableToken("shop")
+	return w
 }
 
-// outlives wants every acknowledged rule to be there after the node was killed
-// and started again, and stops it.
-func (s *shopkeeper) outlives(n *node) {
-	s.t.Helper()
+// checkAfterRestart kills and starts the node, checks that it has every acknowledged rule, and stops it.
+func (w *ruleWriter) checkAfterRestart(n *node) {
+	w.t.Helper()
 	n.kill()
 	n.start()
-	s.base = n.running.Load().URL
-	s.has()
+	w.base = n.serverURL()
+	w.checkRules()
 	n.stop()
-	s.t.Logf("%d rules acknowledged, all there", len(s.added))
+	w.t.Logf("all of %d acknowledged rules exist", len(w.added))
 }
 
-// add returns the errcode of one more rule.
-func (s *shopkeeper) add() int {
-	s.t.Helper()
-	s.n++
-	prefix := fmt.Sprintf("https://shop.example/%d/", s.n)
-	got := s.code("qrcodejumpadd", s.token, add(prefix, "pages/"+strings.Repeat("x", 900)))
+// add adds the next rule and returns the errcode.
+func (w *ruleWriter) add() int {
+	w.t.Helper()
+	w.n++
+	prefix := fmt.Sprintf("https://shop.example/%d/", w.n)
+	got := w.code("qrcodejumpadd", w.token, add(prefix, "pages/"+strings.Repeat("x", 900)))
 	if got.ErrCode == 0 {
-		s.added = append(s.added, prefix)
+		w.added = append(w.added, prefix)
 	}
 	return got.ErrCode
 }
 
-// until adds until it is answered so.
-func (s *shopkeeper) until(code int) {
-	s.t.Helper()
+// addSome adds n rules, each of which must be acknowledged.
+func (w *ruleWriter) addSome(n int) {
+	w.t.Helper()
+	for range n {
+		require.Equal(w.t, w.add(), 0, "errcode of qrcodejumpadd")
+	}
+}
+
+// addUntilError adds rules until an add returns -1.
+func (w *ruleWriter) addUntilError() {
+	w.t.Helper()
 	for range 20_000 {
-		switch got := s.add(); got {
-		case code:
+		code := w.add()
+		if code == -1 {
 			return
-		case 0, -1:
-		default:
-			s.t.Fatalf("an add is answered %d", got)
 		}
+		require.Equal(w.t, code, 0, "errcode of qrcodejumpadd")
 	}
-	s.t.Fatalf("no add is answered %d", code)
+	w.t.Fatal("20,000 rules were added, want an add that returns -1")
 }
 
-// has wants every acknowledged rule to be there.
-func (s *shopkeeper) has() {
-	s.t.Helper()
-	there := map[string]bool{}
-	for page := 1; ; page++ {
-		list := s.ok("qrcodejumpget", s.token, map[string]any{"get_type": 2, "page_num": page, "page_size": 200}).RuleList
-		for _, r := range list {
-			there[r.Prefix] = true
-		}
-		if len(list) == 0 {
-			break
-		}
-	}
-	for _, prefix := range s.added {
-		assert.True(s.t, there[prefix], "%s was acknowledged and is lost", prefix)
+// waitForAdd waits until an add succeeds.
+func (w *ruleWriter) waitForAdd() {
+	w.t.Helper()
+	waitFor(w.t, "an add to succeed", func() bool { return w.add() == 0 })
+}
+
+// checkRules checks that every acknowledged rule exists.
+func (w *ruleWriter) checkRules() {
+	w.t.Helper()
+	rules := w.rules(w.token)
+	for _, prefix := range w.added {
+		assert.Equal(w.t, rules[prefix].Prefix, prefix, "an acknowledged rule")
 	}
 }
 
-// statusOf is the status of a page.
-func statusOf(t *testing.T, url string) int {
-	t.Helper()
-	resp, err := http.Get(url)
-	require.NoError(t, err)
-	resp.Body.Close()
-	return resp.StatusCode
-}
-
-// TestEmbeddedDatabase_DiskFull: when the disk of the embedded database and the ledger is full,
-// changes are answered -1, nothing that was acknowledged is lost, and when
-// there is space again the server works on without a start.
+// TestEmbeddedDatabase_DiskFull fills the disk of SQLite and of the scan log: changes return -1, no acknowledged change is lost, and when
+// the disk has free space again, the server works without a restart.
 func TestEmbeddedDatabase_DiskFull(t *testing.T) {
 	d := newSmallDisk(t, 48<<20)
 	c := newCluster(t, "", spaceSeed, 1)
-	c.logs, c.dir = c.dir, d.dir // what the server says of the full disk must find room
+	c.logDir, c.dir = c.dir, d.dir // the log about the full disk needs space
 	n := c.nodes[0]
 	n.start()
 	admin := n.admin()
-	key := admin.scanKey("space")
-	keeper := newShopkeeper(t, admin.base)
-	scans := must{connect(t, admin.base, key), t}
-	for range 20 {
-		require.Equal(t, keeper.add(), 0, "before")
-	}
+	scans := n.connect(admin.scanKey("space"))
+	writer := newRuleWriter(t, admin.base)
+	writer.addSome(20)
 
 	jar, err := cookiejar.New(nil)
 	require.NoError(t, err)
 	operator := &http.Client{Jar: jar}
-	if status, said := sends(t, operator, http.MethodPost, admin.base+"/console/login", "application/x-www-form-urlencoded",
-		"password="+adminToken, ""); status != 200 {
-		t.Fatalf("signing in = %d %s", status, said)
-	}
+	signedIn, err := send(operator, http.MethodPost, admin.base+"/console/login", "application/x-www-form-urlencoded",
+		"password="+adminToken, "")
+	require.True(t, err == nil && signedIn.status == http.StatusOK, "login = %d %s, %v, want 200", signedIn.status, signedIn.body, err)
 	d.fill(256 << 10)
-	keeper.until(-1)
+	writer.addUntilError()
 	for range 20 {
-		keeper.add() // a small one may still find room
+		writer.add() // a small rule may still fit
 	}
-	if status, said := readiness(t, admin.base); status != http.StatusServiceUnavailable || !strings.Contains(said, "full") {
-		t.Errorf("on a full disk /readyz answers %d %s", status, said)
-	}
-	consoleOnAFullDisk(t, admin.base, operator)
+	ready := n.readyz("")
+	assert.True(t, ready.status == http.StatusServiceUnavailable && strings.Contains(ready.body, "full"),
+		"GET /readyz on a full disk = %d %s, want 503 and the cause", ready.status, ready.body)
+	checkConsoleOnFullDisk(t, admin.base, operator)
 	line := `{"owner":"shop","prefix":"https://shop.example/imported/%d/","path":"pages/x"}` + "\n"
 	var lines strings.Builder
-	for i := range 20_000 { // more than is free
+	for i := range 20_000 { // more than fits
 		fmt.Fprintf(&lines, line, i)
 	}
-	status, said := sends(t, http.DefaultClient, http.MethodPost, admin.base+"/admin/v1/import/rules", "application/x-ndjson",
-		lines.String(), adminToken)
-	assert.True(t, status == http.StatusServiceUnavailable && strings.Contains(said, "no space left on device"),
-		"an import on a full disk = %d %s, want 503 and the cause", status, said)
-	keeper.has() // reading goes on
-	if log := string(n.running.Load().wholeLog()); !strings.Contains(log, "full") && !strings.Contains(log, "no space left") {
-		t.Errorf("the log does not say that the disk is full:\n%s", n.running.Load().lastLog())
+	imported := mustSend(t, http.MethodPost, admin.base+"/admin/v1/import/rules", "application/x-ndjson", lines.String(), adminToken)
+	assert.True(t, imported.status == http.StatusServiceUnavailable && strings.Contains(imported.body, "no space left on device"),
+		"an import on a full disk = %d %s, want 503 and the cause", imported.status, imported.body)
+	writer.checkRules() // reads still work
+	if log := n.running.Load().readLog(); !strings.Contains(log, "full") && !strings.Contains(log, "no space left") {
+		t.Errorf("the log does not report the full disk:\n%s", n.running.Load().logTail())
 	}
-	// A scan is answered rightly, or not at all.
+	// A scan opens the rule or fails with 503.
 	switch decided, err := scans.connection.scan("https://shop.example/open/1"); {
 	case err == nil && !decided.opens():
-		t.Errorf("a scan on a full disk %v", decided)
+		t.Errorf("a scan on a full disk %v, want the rule or 503", decided)
 	case err != nil && !strings.Contains(err.Error(), "503"):
-		t.Errorf("a scan on a full disk: %v", err)
+		t.Errorf("a scan on a full disk: %v, want the rule or 503", err)
 	default:
 		t.Logf("a scan on a full disk: %v %v", decided, err)
 	}
 
-	d.clear()
-	until(t, "the node to be ready again by itself", n.ready)
-	until(t, "an add to work again", func() bool { return keeper.add() == 0 })
-	until(t, "a scan to be answered again", func() bool {
+	d.removeFiller()
+	c.waitUntilReady()
+	writer.waitForAdd()
+	waitFor(t, "a scan to open the rule again", func() bool {
 		got, err := scans.connection.scan("https://shop.example/open/1")
 		return err == nil && got.opens()
 	})
-	until(t, "the node to be ready again", n.ready)
-	keeper.has()
-	keeper.outlives(n)
+	c.waitUntilReady()
+	writer.checkRules()
+	writer.checkAfterRestart(n)
 }
 
-// consoleOnAFullDisk wants the home and the operator's page to begin with what /readyz reports, and a visitor who is not signed in to read
-// nothing that is false.
-func consoleOnAFullDisk(t *testing.T, base string, operator *http.Client) {
+// checkConsoleOnFullDisk checks that the home page and the health page begin with the fault that /readyz reports, and that the login page
+// names no other cause.
+func checkConsoleOnFullDisk(t *testing.T, base string, operator *http.Client) {
 	t.Helper()
-	for language, not := range map[string]string{"en": "Not ready: the d", "zh": "服务未就绪：数据"} {
+	for language, notReady := range map[string]string{"en": "Not ready: the d", "zh": "服务未就绪：数据"} {
 		for _, path := range []string{"/console/home", "/console/health"} {
-			status, page := sends(t, operator, http.MethodGet, base+path+"?lang="+language, "", "", "")
-			fault, disk, warning := strings.Index(page, not), strings.Index(page, "0.0 kB"), strings.Index(page, `"warn"`)
-			if status != http.StatusOK || fault < 0 || disk < fault || warning >= 0 && warning < disk ||
-				strings.Contains(page, "No scans yet") || strings.Contains(page, "还没有扫码记录") {
-				t.Errorf("%s in %s on a full disk = %d, without the fault and the disk before everything else: %s", path, language, status, page)
-			}
+			r, err := send(operator, http.MethodGet, base+path+"?lang="+language, "", "", "")
+			fault, disk, warning := strings.Index(r.body, notReady), strings.Index(r.body, "0.0 kB"), strings.Index(r.body, `"warn"`)
+			assert.True(t, err == nil && r.status == http.StatusOK && fault >= 0 && disk >= fault && (warning < 0 || warning >= disk) &&
+				!strings.Contains(r.body, "No scans yet") && !strings.Contains(r.body, "还没有扫码记录"),
+				"%s in %s on a full disk = %d, %v, want the fault and the disk first: %s", path, language, r.status, err, r.body)
 		}
-		status, page := sends(t, http.DefaultClient, http.MethodPost, base+"/console/login?lang="+language,
-			"application/x-www-form-urlencoded", "password="+adminToken, "")
-		if status != http.StatusServiceUnavailable || strings.Contains(page, "does not respond") || strings.Contains(page, "数据库") ||
-			!strings.Contains(page, "/readyz") {
-			t.Errorf("signing in on a full disk in %s = %d %s, want 503 and what is true", language, status, page)
-		}
+		r := mustSend(t, http.MethodPost, base+"/console/login?lang="+language, "application/x-www-form-urlencoded",
+			"password="+adminToken, "")
+		assert.True(t, r.status == http.StatusServiceUnavailable && !strings.Contains(r.body, "does not respond") &&
+			!strings.Contains(r.body, "数据库") && strings.Contains(r.body, "/readyz"),
+			"login in %s on a full disk = %d %s, want 503 and the cause", language, r.status, r.body)
 	}
 }
 
-// sends makes a request with a body of the content type kind, and returns the status and the text of the response.
-func sends(t *testing.T, browser *http.Client, method, url, kind, body, bearer string) (int, string) {
-	t.Helper()
-	r, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
-	require.NoError(t, err)
-	r.Header.Set("Content-Type", kind)
-	if bearer != "" {
-		r.Header.Set("Authorization", "Bearer "+bearer)
-	}
-	resp, err := browser.Do(r)
-	require.NoError(t, err)
-	defer resp.Body.Close()
-	answer, err := io.ReadAll(resp.Body)
-	require.NoError(t, err)
-	return resp.StatusCode, string(answer)
-}
-
-// TestShutdown_DiskFull: issue 28, 9. A stop while the disk is full ended with 1, as if something had been lost. What was
-// acknowledged is there after it, so it ends with 0; counts and the log of calls, which no caller waits for, are not, and
-// the server's log says so.
+// TestShutdown_DiskFull stops a server while its disk is full. Everything that was acknowledged survives, so the exit code is 0; the log
+// reports the loss of API usage counts and of the request log, for which no caller waits.
 func TestShutdown_DiskFull(t *testing.T) {
-	for name, postgres := range map[string]bool{"of the embedded database": false, "of the folder beside PostgreSQL": true} {
+	for name, postgres := range map[string]bool{"SQLite": false, "data directory with PostgreSQL": true} {
 		t.Run(name, func(t *testing.T) {
 			database := ""
 			if postgres {
-				database = ownDatabase(t)
+				database = newDatabase(t)
 			}
 			d := newSmallDisk(t, 48<<20)
 			c := newCluster(t, database, spaceSeed, 1)
-			c.logs, c.dir = c.dir, d.dir
+			c.logDir, c.dir = c.dir, d.dir
 			n := c.nodes[0]
 			n.start()
 			admin := n.admin()
-			key := admin.scanKey("space")
-			keeper := newShopkeeper(t, admin.base)
-			scans := must{connect(t, admin.base, key), t}
+			scans := n.connect(admin.scanKey("space"))
+			writer := newRuleWriter(t, admin.base)
 			acknowledged := 0
 			scan := func() bool {
 				_, err := scans.connection.scan("https://shop.example/open/1")
@@ -306,258 +270,222 @@ func TestShutdown_DiskFull(t *testing.T) {
 				scan()
 			}
 			d.fill(0)
-			for range 20 { // on a full disk some may still find room
+			for range 20 { // some writes may still fit
 				scan()
-				keeper.add()
-				_, _ = keeper.wire("qrcodejumpget", keeper.token, map[string]any{"get_type": 0})
+				writer.add()
+				_, _ = writer.wire("qrcodejumpget", writer.token, map[string]any{"get_type": 0})
 			}
-			for scan() { // until the room that the journal has beforehand is used up
-				require.True(t, acknowledged <= 100_000, "scans are answered on a full disk for ever")
+			for scan() { // until the preallocated space of the journal is used up
+				require.True(t, acknowledged <= 100_000, "%d scans were acknowledged on a full disk, want an error", acknowledged)
 			}
 			p := n.running.Load()
 			n.stop()
-			if said := string(p.wholeLog()); !postgres && !strings.Contains(said, "call statistics not saved") {
-				t.Errorf("the log does not say what was not kept:\n%s", p.lastLog())
+			if !postgres {
+				assert.Contains(t, p.readLog(), "call statistics not saved", "the log")
 			}
-			d.clear()
+			d.removeFiller()
 			n.start()
 			admin = n.admin()
-			keeper.base = admin.base
-			keeper.has()
-			var asked struct{ Counted struct{ Scans int } }
-			admin.check(admin.do(http.MethodGet, "/admin/v1/statistics?wait=true", nil, &asked))
-			assert.True(t, asked.Counted.Scans >= acknowledged,
-				"%d scans were answered, and %d are there", acknowledged, asked.Counted.Scans)
-			t.Logf("%d scans answered, %d there", acknowledged, asked.Counted.Scans)
+			writer.base = admin.base
+			writer.checkRules()
+			var statistics struct{ Counted struct{ Scans int } }
+			admin.get("/admin/v1/statistics?wait=true", &statistics)
+			assert.True(t, statistics.Counted.Scans >= acknowledged,
+				"%d scans were acknowledged, and %d are counted", acknowledged, statistics.Counted.Scans)
+			t.Logf("%d scans acknowledged, %d counted", acknowledged, statistics.Counted.Scans)
 			n.stop()
 		})
 	}
 }
 
-// TestServerStart_ReadOnlyFolder: a server whose folder cannot be written does not start,
-// and says why in one line.
+// TestServerStart_ReadOnlyFolder verifies that a server with a read-only data directory does not start and reports the cause in one line.
 func TestServerStart_ReadOnlyFolder(t *testing.T) {
 	d := newSmallDisk(t, 48<<20)
 	c := newCluster(t, "", spaceSeed, 1)
-	logs := c.dir
+	logDir := c.dir
 	c.dir = d.dir
 	n := c.nodes[0]
 	n.start()
 	n.stop()
-	d.readOnly(true)
-	defer d.readOnly(false)
+	d.setReadOnly(true)
+	defer d.setReadOnly(false)
 	child := n.config()
-	p, ready := tryIn(t, child, logs)
-	require.True(t, !ready, "a server started on a read-only folder")
-	said := string(p.lastLog())
-	if !strings.Contains(said, child.Data) || !strings.Contains(said, "read-only") || strings.Count(strings.TrimSpace(said), "\n") > 1 {
-		t.Errorf("it says:\n%s", said)
-	}
-	t.Log(strings.TrimSpace(said))
+	child.logDir = logDir
+	p, ready := tryStart(t, child)
+	require.True(t, !ready, "the server became ready with a read-only data directory")
+	log := strings.TrimSpace(p.logTail())
+	assert.True(t, strings.Contains(log, child.Data) && strings.Contains(log, "read-only") && strings.Count(log, "\n") <= 1,
+		"the log of the failed start is\n%s\nwant one line with the directory and the cause", log)
+	t.Log(log)
 }
 
-// TestPostgres_DiskFull: the same on PostgreSQL, whose disk is full.
+// TestPostgres_DiskFull fills the disk of PostgreSQL: changes return -1, no acknowledged change is lost, and the node recovers by itself.
 func TestPostgres_DiskFull(t *testing.T) {
 	dbtest.Server(t)
 	d := newSmallDisk(t, 160<<20)
-	p := &pair{t: t}
+	p := &postgresServers{t: t}
 	dir := filepath.Join(d.dir, "postgres")
 	database := p.script("start", dir)
 	t.Cleanup(func() { p.script("stop", dir) })
 	c := newCluster(t, database, spaceSeed, 1)
 	n := c.nodes[0]
 	n.start()
-	keeper := newShopkeeper(t, n.running.Load().URL)
-	for range 20 {
-		require.Equal(t, keeper.add(), 0, "before")
-	}
+	writer := newRuleWriter(t, n.serverURL())
+	writer.addSome(20)
 	d.fill(64 << 10)
-	keeper.until(-1)
-	if status, said := readiness(t, n.running.Load().URL); status != http.StatusServiceUnavailable {
-		t.Errorf("while the database is full /readyz answers %d %s", status, said)
+	writer.addUntilError()
+	assert.Equal(t, n.readyz("").status, http.StatusServiceUnavailable, "status of /readyz while the database is full")
+	if log := n.running.Load().readLog(); !strings.Contains(log, "No space left") && !strings.Contains(log, "53100") {
+		t.Errorf("the log does not report the full database:\n%s", n.running.Load().logTail())
 	}
-	if log := string(n.running.Load().wholeLog()); !strings.Contains(log, "No space left") && !strings.Contains(log, "53100") {
-		t.Errorf("the log does not say that the database is full:\n%s", n.running.Load().lastLog())
-	}
-	d.clear()
-	until(t, "the node to be ready again by itself", func() bool {
-		// A PostgreSQL that found no room for its log ends itself, now or in a moment.
+	d.removeFiller()
+	waitFor(t, "the node to be ready again", func() bool {
+		// PostgreSQL shuts down when its WAL does not fit, possibly after a delay.
 		p.script("again", dir)
-		return n.ready()
+		return n.isReady()
 	})
-	until(t, "an add to work again", func() bool { return keeper.add() == 0 })
-	keeper.has()
-	keeper.outlives(n)
+	writer.waitForAdd()
+	writer.checkRules()
+	writer.checkAfterRestart(n)
 }
 
-// TestNodeFolder_DiskFullNotReady: issue 12, 10. A node on PostgreSQL whose own disk is full makes
-// changes, and cannot write scans down: it says that it is not ready until it can.
+// TestNodeFolder_DiskFullNotReady fills the disk of a node on PostgreSQL: the node makes changes but cannot record scans, so it is not
+// ready until the disk has free space again.
 func TestNodeFolder_DiskFullNotReady(t *testing.T) {
 	d := newSmallDisk(t, 48<<20)
-	c := newCluster(t, ownDatabase(t), spaceSeed, 1)
-	c.logs, c.dir = c.dir, d.dir
+	c := newCluster(t, newDatabase(t), spaceSeed, 1)
+	c.logDir, c.dir = c.dir, d.dir
 	n := c.nodes[0]
 	n.start()
-	until(t, "the node to be ready", n.ready)
-	keeper := newShopkeeper(t, n.running.Load().URL)
+	waitFor(t, "the node to be ready", n.isReady)
+	writer := newRuleWriter(t, n.serverURL())
 	d.fill(256 << 10)
-	until(t, "/readyz to say so", func() bool {
-		status, said := readiness(t, keeper.base)
-		return status == http.StatusServiceUnavailable && strings.Contains(said, "full or not writable")
+	waitFor(t, "/readyz to report the full disk", func() bool {
+		ready := n.readyz("")
+		return ready.status == http.StatusServiceUnavailable && strings.Contains(ready.body, "full or not writable")
 	})
-	if got := keeper.add(); got != 0 {
-		t.Errorf("a change is answered %d", got)
-	}
-	d.clear()
-	until(t, "the node to be ready again by itself", n.ready)
+	assert.Equal(t, writer.add(), 0, "errcode of a change on a full disk")
+	d.removeFiller()
+	waitFor(t, "the node to be ready again", n.isReady)
 	n.stop()
 }
 
-// TestPostgres_ReadOnly: a database that takes no writes is said to be so, not
-// taken for an empty one.
+// TestPostgres_ReadOnly makes the database read-only under a node: changes return -1, scans work, and a second node either reports that it
+// is not ready or does not start and names the cause; it must not treat the database as empty.
 func TestPostgres_ReadOnly(t *testing.T) {
-	c := newCluster(t, ownDatabase(t), spaceSeed, 2)
+	c := newCluster(t, newDatabase(t), spaceSeed, 2)
 	n := c.nodes[0]
 	n.start()
 	defer n.stop()
-	keeper := newShopkeeper(t, n.running.Load().URL)
-	require.Equal(t, keeper.add(), 0, "before")
+	writer := newRuleWriter(t, n.serverURL())
+	writer.addSome(1)
 	set := func(value string) {
 		dbtest.Exec(t, dbtest.Server(t), `ALTER DATABASE `+dbtest.Name(c.database)+` SET default_transaction_read_only = `+value)
-		endSessions(t, c.database)
+		terminateSessions(t, c.database)
 	}
 	set("on")
-	until(t, "an add to be refused", func() bool {
-		if keeper.add() == -1 {
+	waitFor(t, "an add to return -1", func() bool {
+		if writer.add() == -1 {
 			return true
 		}
-		endSessions(t, c.database) // one that was just beginning may have read what was set before, and was not there yet to be ended
+		terminateSessions(t, c.database) // a session that was starting may have read the previous setting
 		return false
 	})
 	for path, want := range map[string]int{"/healthz": 200, "/readyz?for=scan": 200, "/readyz?for=change": 503, "/readyz?for=codes": 400} {
-		if got := statusOf(t, n.running.Load().URL+path); got != want {
-			t.Errorf("with a database that takes no changes %s answers %d, want %d", path, got, want)
-		}
+		assert.Equal(t, mustSend(t, http.MethodGet, n.serverURL()+path, "", "", "").status, want,
+			"status of %s with a read-only database", path)
 	}
-	child := c.nodes[1].config()
-	require.NoError(t, os.MkdirAll(filepath.Dir(child.Data), 0o700))
-	p, ready := try(t, child)
-	switch said := string(p.lastLog()); {
-	case ready:
-		// It may answer scans; what it cannot do it says.
-		if got := statusOf(t, p.URL+"/readyz"); got == http.StatusOK {
-			t.Error("a node on a read-only database says that it is ready")
-		}
+	p, ready := tryStart(t, c.nodes[1].config())
+	if ready { // it may serve scans
+		status := mustSend(t, http.MethodGet, p.URL+"/readyz", "", "", "").status
+		assert.True(t, status != http.StatusOK, "GET /readyz with a read-only database = 200, want an error")
 		p.stop()
-	case !strings.Contains(said, "read-only"):
-		t.Errorf("it says:\n%s", said)
-	default:
-		t.Log(strings.TrimSpace(said))
+	} else {
+		assert.Contains(t, p.logTail(), "read-only", "the log of the failed start")
+		t.Log(strings.TrimSpace(p.logTail()))
 	}
 	dbtest.Exec(t, dbtest.Server(t), `ALTER DATABASE `+dbtest.Name(c.database)+` SET default_transaction_read_only = off`)
-	endSessions(t, c.database+"&default_transaction_read_only=off")
-	until(t, "an add to work again", func() bool { return keeper.add() == 0 })
-	keeper.has()
+	terminateSessions(t, c.database+"&default_transaction_read_only=off")
+	writer.waitForAdd()
+	writer.checkRules()
 }
 
-// TestPostgres_Unreachable: a node that finds no database does not start, and says
-// which one in one line, without its password; one that loses it answers scans
-// from memory, -1 to changes, and says in /readyz that it may be behind.
+// TestPostgres_Unreachable stops the database. The running node serves scans from memory, returns -1 for changes and reports in /readyz
+// that it may be stale. A second node does not start and reports the database in one line, without its password.
 func TestPostgres_Unreachable(t *testing.T) {
-	p := newSingle(t)
-	database := p.database("down")
+	p := newPrimary(t)
+	database := p.createDatabase("down")
 	c := newCluster(t, database, spaceSeed, 2)
 	n := c.nodes[0]
 	n.start()
 	admin := n.admin()
-	key := admin.scanKey("down")
-	keeper := newShopkeeper(t, admin.base)
-	scans := must{connect(t, admin.base, key), t}
+	scans := n.connect(admin.scanKey("down"))
+	writer := newRuleWriter(t, admin.base)
 	scans.scan("https://shop.example/open/1")
 
-	for _, dir := range p.dirs {
-		p.script("kill", dir)
+	p.script("kill", p.dirs[0])
+	assert.Equal(t, writer.add(), -1, "errcode of an add without a database")
+	d := scans.scan("https://shop.example/open/1")
+	assert.True(t, d.opens(), "a scan without a database %v, want the rule", d)
+	waitFor(t, "/readyz to report the database", func() bool { return n.readyz("").status == http.StatusServiceUnavailable })
+	for path, want := range map[string]int{"/readyz?for=change": http.StatusServiceUnavailable, "/readyz?for=scan": http.StatusOK,
+		"/healthz": http.StatusOK} {
+		got := mustSend(t, http.MethodGet, n.serverURL()+path, "", "", "")
+		assert.Equal(t, got.status, want, "status of %s without a database: %s", path, got.body)
 	}
-	if got := keeper.add(); got != -1 {
-		t.Errorf("an add without a database is answered %d", got)
-	}
-	if d := scans.scan("https://shop.example/open/1"); !d.opens() {
-		t.Errorf("a scan without a database %v", d)
-	}
-	until(t, "/readyz to say so", func() bool { return statusOf(t, n.running.Load().URL+"/readyz") == http.StatusServiceUnavailable })
-	for kind, want := range map[string]int{"change": http.StatusServiceUnavailable, "scan": http.StatusOK} {
-		if got, said := askFor(t, n, kind); got != want {
-			t.Errorf("/readyz?for=%s is %d %s", kind, got, said)
-		}
-	}
-	if got := statusOf(t, n.running.Load().URL+"/healthz"); got != http.StatusOK {
-		t.Errorf("healthz answers %d", got)
-	}
-	child := c.nodes[1].config()
-	require.NoError(t, os.MkdirAll(filepath.Dir(child.Data), 0o700))
-	second, ready := try(t, child)
-	require.True(t, !ready, "a node started without a database")
-	said := strings.TrimSpace(string(second.lastLog()))
-	assert.True(t, strings.Contains(said, "127.0.0.1") && !strings.Contains(said, password(p.urls[0])), "it says:\n%s", said)
-	t.Log(said)
+	second, ready := tryStart(t, c.nodes[1].config())
+	require.True(t, !ready, "a node became ready without a database")
+	log := strings.TrimSpace(second.logTail())
+	password, _ := parseURL(t, p.urls[0]).User.Password()
+	assert.True(t, strings.Contains(log, "127.0.0.1") && !strings.Contains(log, password),
+		"the log of the failed start is\n%s\nwant the address of the database without the password", log)
+	t.Log(log)
 
-	for _, dir := range p.dirs {
-		p.script("again", dir)
-	}
-	until(t, "an add to work again", func() bool { return keeper.add() == 0 })
+	p.script("again", p.dirs[0])
+	writer.waitForAdd()
 	c.nodes[1].start()
-	c.allReady()
-	keeper.has()
+	c.waitUntilReady()
+	writer.checkRules()
 	c.stop()
 }
 
-// TestPostgres_BlackholedNetwork: the network to the database loses its way. No connection
-// ends, and nobody answers. Changes are answered -1 after a while, scans from
-// memory at once, and /readyz says that the node may be behind.
+// TestPostgres_BlackholedNetwork drops all traffic between a node and the database without closing a connection. Changes return -1 after a
+// timeout, scans are served from memory without delay, and /readyz reports that the node may be stale.
 func TestPostgres_BlackholedNetwork(t *testing.T) {
 	if os.Getenv("CHAOS_MINUTES") == "" {
 		t.Skip("CHAOS_MINUTES is not set: it takes a minute")
 	}
-	proxy := proxyTo(t, ownDatabase(t))
+	proxy := newPGProxy(t, newDatabase(t), "127.0.0.1:0")
 	c := newCluster(t, proxy.URL, spaceSeed, 1)
 	n := c.nodes[0]
 	n.start()
 	admin := n.admin()
-	key := admin.scanKey("silent")
-	keeper := newShopkeeper(t, admin.base)
-	scans := must{connect(t, admin.base, key), t}
+	scans := n.connect(admin.scanKey("silent"))
+	writer := newRuleWriter(t, admin.base)
 	scans.scan("https://shop.example/open/1")
 
 	proxy.silent.Lock()
-	answer := make(chan int, 1)
+	result := make(chan int, 1)
 	began := time.Now()
-	go func() { answer <- keeper.add() }()
+	go func() { result <- writer.add() }()
 	for range 10 {
-		if d := scans.scan("https://shop.example/open/1"); !d.opens() {
-			t.Errorf("a scan without a database %v", d)
-		}
+		d := scans.scan("https://shop.example/open/1")
+		assert.True(t, d.opens(), "a scan without a database %v, want the rule", d)
 	}
 	scanned := time.Since(began)
-	until(t, "/readyz to say so", func() bool { return statusOf(t, n.running.Load().URL+"/readyz") == http.StatusServiceUnavailable })
-	said := time.Since(began)
+	waitFor(t, "/readyz to report the database", func() bool { return n.readyz("").status == http.StatusServiceUnavailable })
+	reported := time.Since(began)
 	select {
-	case got := <-answer:
-		assert.True(t, got == -1, "an add without a database is answered %d", got)
-		t.Logf("ten scans took %v, /readyz said so after %v, an add was answered -1 after %v", scanned.Round(time.Millisecond),
-			said.Round(time.Millisecond), time.Since(began).Round(time.Millisecond))
+	case got := <-result:
+		assert.Equal(t, got, -1, "errcode of an add without a database")
+		t.Logf("ten scans took %v, /readyz reported the database after %v, an add returned -1 after %v", scanned.Round(time.Millisecond),
+			reported.Round(time.Millisecond), time.Since(began).Round(time.Millisecond))
 	case <-time.After(2 * time.Minute):
-		t.Error("an add without a database is not answered in two minutes")
+		t.Error("an add without a database has not returned after two minutes")
 	}
 	proxy.silent.Unlock()
-	until(t, "an add to work again", func() bool { return keeper.add() == 0 })
-	until(t, "the node to be ready again", n.ready)
-	keeper.has()
+	writer.waitForAdd()
+	c.waitUntilReady()
+	writer.checkRules()
 	n.stop()
-}
-
-func password(url string) string {
-	_, rest, _ := strings.Cut(url, "://")
-	user, _, _ := strings.Cut(rest, "@")
-	_, text, _ := strings.Cut(user, ":")
-	return text
 }

@@ -2,21 +2,21 @@ package chaos_test
 
 import (
 	"fmt"
-	"net/http"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 
 	"github.com/qrjump/qrjump/internal/testkit/assert"
+	"github.com/qrjump/qrjump/internal/testkit/dbtest"
 )
 
-// TestChanges_ConcurrentOwnersOnTwoNodes hammers two nodes: many owners add and publish, one has a small quota, and pairs of owners want
-// the same host. One node is killed in the middle. Everything that was acknowledged is there, quotas are exact,
-// nobody has what another one occupies, and the log of changes is one chain.
+// TestChanges_ConcurrentOwnersOnTwoNodes has many owners add and publish rules through two nodes, with a small quota, while pairs of owners
+// compete for prefixes of one host and a node is killed. Every acknowledged change must survive, quotas must be exact, no rule may be below
+// a prefix that another owner occupied earlier, and the audit log must be one valid chain.
 func TestChanges_ConcurrentOwnersOnTwoNodes(t *testing.T) {
-	const owners, each, quota, shared = 10, 12, 8, 12
-	database := ownDatabase(t) // several nodes share PostgreSQL only
+	const owners, adds, quota, shared = 10, 12, 8, 12
+	database := newDatabase(t) // several nodes share PostgreSQL only
 	var seed strings.Builder
 	fmt.Fprintf(&seed, "settings: {rule_rate_limit: null, verification: trust, publish_quota: %d}\naccounts:\n", quota)
 	for i := range owners {
@@ -29,15 +29,15 @@ func TestChanges_ConcurrentOwnersOnTwoNodes(t *testing.T) {
 	for i := range tokens {
 		tokens[i] = c.nodes[0].admin().token(fmt.Sprint("owner", i))
 	}
-	c.nodes[1].kill() // and both have the tokens: they are in the database
+	c.nodes[1].kill() // so that both nodes read the tokens from the database
 	c.nodes[1].start()
 
 	var mu sync.Mutex
-	added, published := map[string]int{}, map[string]int{} // acknowledged, by prefix: the owner
-	maybe := map[int]int{}                                 // publishes of an owner without an answer
-	var acked atomic.Int64
+	added, published := map[string]int{}, map[string]int{} // owner of each acknowledged prefix
+	unknown := map[int]int{}                               // publishes of an owner without a response
+	var acknowledged atomic.Int64
 	halfway := make(chan struct{})
-	// call asks a node, and the other one while that is away; false = it was refused, or nobody knows.
+	// call calls a node, or the other one while it is down. It returns false if the call failed or its outcome is unknown.
 	call := func(client, owner int, name string, body any, lost func()) bool {
 		for try := 0; ; try++ {
 			p := c.nodes[(client+try)%2].running.Load()
@@ -45,27 +45,27 @@ func TestChanges_ConcurrentOwnersOnTwoNodes(t *testing.T) {
 				continue
 			}
 			r, err := connect(t, p.URL, "").wire(name, tokens[owner], body)
-			if err != nil { // the node was killed, and may have done it
+			if err != nil { // the node was killed, possibly after the change
 				lost()
 				return false
 			}
-			if r.ErrCode == 0 && acked.Add(1) == owners*each {
+			if r.ErrCode == 0 && acknowledged.Add(1) == owners*adds {
 				close(halfway)
 			}
 			switch r.ErrCode {
 			case 0, 85071, 85072, 886000, 40097:
 			default:
-				t.Errorf("%s %v: %d %s", name, body, r.ErrCode, r.ErrMsg)
+				t.Errorf("%s(%v) = %d %s, want a documented errcode", name, body, r.ErrCode, r.ErrMsg)
 			}
 			return r.ErrCode == 0
 		}
 	}
 	nothing := func() {}
-	var all sync.WaitGroup
+	var clients sync.WaitGroup
 	for i := range owners {
-		for client := range 2 { // both nodes work for each owner
-			all.Go(func() {
-				for n := client; n < 2*each; n += 2 {
+		for client := range 2 { // each owner uses both nodes
+			clients.Go(func() {
+				for n := client; n < 2*adds; n += 2 {
 					prefix := fmt.Sprintf("https://owner%d.example/%d/", i, n)
 					if !call(client, i, "qrcodejumpadd", add(prefix, "pages/a"), nothing) {
 						continue
@@ -73,7 +73,7 @@ func TestChanges_ConcurrentOwnersOnTwoNodes(t *testing.T) {
 					mu.Lock()
 					added[prefix] = i
 					mu.Unlock()
-					if call(client, i, "qrcodejumppublish", prefixOnly(prefix), func() { mu.Lock(); maybe[i]++; mu.Unlock() }) {
+					if call(client, i, "qrcodejumppublish", prefixOnly(prefix), func() { mu.Lock(); unknown[i]++; mu.Unlock() }) {
 						mu.Lock()
 						published[prefix] = i
 						mu.Unlock()
@@ -81,13 +81,13 @@ func TestChanges_ConcurrentOwnersOnTwoNodes(t *testing.T) {
 				}
 			})
 		}
-		all.Go(func() {
+		clients.Go(func() {
 			for n := range shared {
 				below := add(fmt.Sprintf("https://shared.example/%d/", n), "pages/s")
 				if i%2 == 1 {
 					below["prefix"] = fmt.Sprintf("https://shared.example/%d/below/%d/", n, i)
 				}
-				below["permit_sub_rule"] = 2 // it occupies
+				below["permit_sub_rule"] = 2 // occupies
 				if call(i, i, "qrcodejumpadd", below, nothing) {
 					mu.Lock()
 					added[below["prefix"].(string)] = i
@@ -97,51 +97,48 @@ func TestChanges_ConcurrentOwnersOnTwoNodes(t *testing.T) {
 		})
 	}
 	ended := make(chan struct{})
-	go func() { all.Wait(); close(ended) }()
+	go func() { clients.Wait(); close(ended) }()
 	select {
 	case <-halfway:
 		c.nodes[1].kill()
 		c.nodes[1].start()
 	case <-ended:
-		t.Error("everything had ended before a node was killed")
+		t.Error("all calls completed before the kill, want a kill in between")
 	}
 	<-ended
-	c.allReady()
+	c.waitUntilReady()
 
-	there, state := map[string]int{}, map[string]int{}
+	stored, state := map[string]int{}, map[string]int{}
 	for i := range owners {
 		r := c.nodes[1].admin().ok("qrcodejumpget", tokens[i], map[string]any{"get_type": 2, "page_num": 1, "page_size": 200})
 		spent := 0
 		for _, rule := range r.RuleList {
-			there[rule.Prefix], state[rule.Prefix] = i, rule.State
+			stored[rule.Prefix], state[rule.Prefix] = i, rule.State
 			if rule.State == 2 {
 				spent++
 			}
 		}
-		assert.True(t, r.TotalCount == len(r.RuleList), "owner%d has %d rules, and a count of %d", i, len(r.RuleList), r.TotalCount)
-		if spent != quota || r.QRCodeJumpPubQuota != 0 {
-			t.Errorf("owner%d published %d times, and has %d left of %d (%d without an answer)", i, spent, r.QRCodeJumpPubQuota, quota,
-				maybe[i])
-		}
+		assert.True(t, r.TotalCount == len(r.RuleList), "owner%d has %d rules, and total_count is %d", i, len(r.RuleList), r.TotalCount)
+		assert.True(t, spent == quota && r.QRCodeJumpPubQuota == 0,
+			"owner%d published %d times and has %d left, want %d and 0 (%d without a response)",
+			i, spent, r.QRCodeJumpPubQuota, quota, unknown[i])
 	}
 	for prefix, owner := range added {
-		assert.True(t, there[prefix] == owner && state[prefix] != 0, "%s of owner%d was acknowledged, and is not there", prefix, owner)
+		assert.True(t, stored[prefix] == owner && state[prefix] != 0, "%s of owner%d was acknowledged and is missing", prefix, owner)
 	}
 	for prefix := range published {
-		assert.True(t, state[prefix] == 2, "the publish of %s was acknowledged, and it is in state %d", prefix, state[prefix])
+		assert.True(t, state[prefix] == 2, "the publish of %s was acknowledged, and its state is %d, want 2", prefix, state[prefix])
 	}
-	// Numbers of rules are in the order of their commits.
-	var wrong int
-	if err := operator(t, database).QueryRow(t.Context(), `SELECT COUNT(*) FROM rules low JOIN rules up ON up.occupy = 1
-			AND up.owner <> low.owner AND up.id < low.id AND starts_with(low.key, up.key)`).Scan(&wrong); err != nil || wrong > 0 {
-		t.Errorf("%d rules were added below what another owner occupied already (%v)", wrong, err)
-	}
+	// The ids of rules are in the order of their commits.
+	assert.Equal(t, dbtest.Number(t, database, `SELECT COUNT(*) FROM rules low JOIN rules up ON up.occupy = 1
+		AND up.owner <> low.owner AND up.id < low.id AND starts_with(low.key, up.key)`), 0, "rules below a prefix that another owner had occupied")
 	var checked struct {
 		Changes int
 		Fault   *struct{ What string }
 	}
-	c.nodes[0].admin().check(c.nodes[0].admin().do(http.MethodPost, "/admin/v1/audit/verify", map[string]any{}, &checked))
-	assert.True(t, checked.Fault == nil && checked.Changes >= len(there), "the log of changes: %+v", checked)
-	t.Logf("%d rules, %d acknowledged, %d publishes", len(there), len(added), len(published))
+	c.nodes[0].admin().post("/admin/v1/audit/verify", map[string]any{}, &checked)
+	assert.True(t, checked.Fault == nil && checked.Changes >= len(stored),
+		"audit/verify = %+v, want at least %d changes without an error", checked, len(stored))
+	t.Logf("%d rules, %d acknowledged, %d publishes", len(stored), len(added), len(published))
 	c.stop()
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/xml"
 	"fmt"
+	"html"
 	"io"
 	"math"
 	"net"
@@ -63,18 +64,18 @@ func (c *spanCollector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// Issue 48: one trace connects the scan of a code on one node with its transactions, with the message in the stream, and with the count
-// on the other node. make pictures draws this trace for the documents, into PICTURES_DIR.
+// TestTracing_ScanAcrossNodes verifies that one trace connects the scan of a code on a node with its transactions, with the message in the
+// stream, and with the count on the other node. make pictures writes the trace as an SVG file for the documents to PICTURES_DIR.
 func TestTracing_ScanAcrossNodes(t *testing.T) {
 	spans := &spanCollector{traces: map[string][]span{}}
 	backend := httptest.NewServer(spans)
 	t.Cleanup(backend.Close)
 	s := newStream(t)
 	s.start()
-	c := newCluster(t, ownDatabase(t), spaceSeed, 2)
-	c.spans, c.events = backend.URL, fmt.Sprintf("nats://%s?flush=vouched", net.JoinHostPort(s.Host, strconv.Itoa(s.Port)))
+	c := newCluster(t, newDatabase(t), spaceSeed, 2)
+	c.otlpEndpoint, c.scanStream = backend.URL, fmt.Sprintf("nats://%s?flush=vouched", net.JoinHostPort(s.Host, strconv.Itoa(s.Port)))
 	c.start()
-	c.allReady()
+	c.waitUntilReady()
 	admin := c.nodes[0].admin()
 	key := admin.scanKey("app")
 	brand := admin.stableToken("brand")
@@ -83,8 +84,8 @@ func TestTracing_ScanAcrossNodes(t *testing.T) {
 	scan := func(n *node, index int, traceParent string) {
 		t.Helper()
 		body := fmt.Sprintf(`{"text":%q,"user":"u-1"}`, admin.codeText(batch, int64(index)))
-		until(t, "the node to know the scan key and the code", func() bool {
-			address := n.running.Load().URL + "/scan/v1/resolve"
+		waitFor(t, "the node to know the scan key and the code", func() bool {
+			address := n.serverURL() + "/scan/v1/resolve"
 			req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, address, strings.NewReader(body))
 			require.NoError(t, err)
 			req.Header.Set("Authorization", "Bearer "+key)
@@ -99,20 +100,20 @@ func TestTracing_ScanAcrossNodes(t *testing.T) {
 		})
 	}
 	id := func(index int) string { return fmt.Sprintf("4bf92f3577b34da6a3ce929d%08x", index+1) }
-	counter := c.nodes[1].admin() // waits for the counts, so this node counts, too
+	counter := c.nodes[1].admin() // statistics wait for the counts, so this node counts, too
 	const scans = 12
 	for index := range scans {
 		scan(c.nodes[0], index, "00-"+id(index)+"-00f067aa0ba902b7-01")
 		var counted map[string]any
-		counter.check(counter.do(http.MethodGet, "/admin/v1/statistics?wait=true", nil, &counted))
+		counter.get("/admin/v1/statistics?wait=true", &counted)
 	}
 	c.stop() // exports the remaining spans
 
-	// The picture is of the shortest trace: in the others, the nodes waited longer before they read the stream again.
+	// The picture shows the shortest trace: in the others, the nodes waited longer before the next read of the stream.
 	trace := spans.traces[id(0)]
 	for index := range scans {
-		if list := spans.traces[id(index)]; nodes(list) == 2 && (nodes(trace) < 2 || length(list) < length(trace)) {
-			trace = list
+		if other := spans.traces[id(index)]; countNodes(other) == 2 && (countNodes(trace) < 2 || duration(other) < duration(trace)) {
+			trace = other
 		}
 	}
 	find := func(name, node string, kind otel.Span_SpanKind, parent *span) *span {
@@ -122,7 +123,7 @@ func TestTracing_ScanAcrossNodes(t *testing.T) {
 				return &s
 			}
 		}
-		t.Fatalf("no span %q of %s in %v", name, node, trace)
+		t.Fatalf("the trace has no span %q of %s: %v", name, node, trace)
 		return nil
 	}
 	request := find("resolve scan", "node1", otel.Span_SPAN_KIND_SERVER, nil)
@@ -138,8 +139,8 @@ func TestTracing_ScanAcrossNodes(t *testing.T) {
 	}
 }
 
-// nodes returns the number of nodes that have spans in a trace.
-func nodes(trace []span) int {
+// countNodes returns the number of nodes that have spans in a trace.
+func countNodes(trace []span) int {
 	names := map[string]bool{}
 	for _, s := range trace {
 		names[s.node] = true
@@ -147,8 +148,8 @@ func nodes(trace []span) int {
 	return len(names)
 }
 
-// length returns the nanoseconds from the start of the first span to the end of the last span.
-func length(trace []span) uint64 {
+// duration returns the nanoseconds from the start of the first span to the end of the last span.
+func duration(trace []span) uint64 {
 	begin, end := uint64(math.MaxUint64), uint64(0)
 	for _, s := range trace {
 		begin, end = min(begin, s.StartTimeUnixNano), max(end, s.EndTimeUnixNano)
@@ -165,7 +166,7 @@ func waterfall(trace []span) []byte {
 	const (
 		width, top, rowHeight    = 900, 40, 30
 		nodeLeft, systemLeft     = 210, 275
-		left, right              = 380, 800 // the first and the last moment
+		left, right              = 380, 800 // start and end of the trace
 		tick, indent, barMinimum = 5, 18, 2
 	)
 	slices.SortFunc(trace, func(a, b span) int {
@@ -191,7 +192,7 @@ func waterfall(trace []span) []byte {
 	}
 	add("none", 0)
 	begin := trace[0].StartTimeUnixNano
-	end := begin + length(trace)
+	end := begin + duration(trace)
 	step := uint64(math.Pow(10, math.Floor(math.Log10(float64(end-begin)/2))))
 	for (end-begin)/step > tick {
 		step *= 2
@@ -200,13 +201,13 @@ func waterfall(trace []span) []byte {
 	milliseconds := func(n uint64) string { return strconv.FormatFloat(math.Round(float64(n)/1e3)/1e3, 'f', -1, 64) + " ms" }
 	height := top + len(rows)*rowHeight + 14
 	var b strings.Builder
-	// Attributes have the light colours, and the style the dark ones. A background of its own keeps the text readable on any page.
+	// Attributes have the light colours, and the style the dark ones. The background keeps the text readable on any page.
 	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" width="%d" height="%d" role="img" font-family="sans-serif" font-size="13">
 <title>%s</title>
 <style>@media (prefers-color-scheme: dark) { .page { fill: #16191d } .text { fill: #e8eaed } .line { stroke: #3a4048 }
 .node1 { fill: #4aa8e0 } .node2 { fill: #f0924a } }</style>
 <rect class="page" width="%d" height="%d" rx="6" fill="#ffffff"/>
-`, width, height, width, height, escape(rows[0].Name), width, height)
+`, width, height, width, height, html.EscapeString(rows[0].Name), width, height)
 	for moment := begin; moment <= end; moment += step {
 		fmt.Fprintf(&b, `<path class="line" d="M%.1f %dV%d" stroke="#d5d9de"/><text class="text" x="%.1f" y="%d" text-anchor="middle" fill="#1c1f23">%s</text>
 `, x(moment), top-8, height-10, x(moment), top-16, milliseconds(moment-begin))
@@ -216,16 +217,10 @@ func waterfall(trace []span) []byte {
 		from, to := x(r.StartTimeUnixNano), x(r.EndTimeUnixNano)
 		fmt.Fprintf(&b, `<text class="text" y="%d" fill="#1c1f23"><tspan x="%d">%s</tspan><tspan x="%d">%s</tspan><tspan x="%d">%s</tspan><tspan x="%.1f">%s</tspan></text>
 <rect class="%s" x="%.1f" y="%d" width="%.1f" height="%d" rx="1" fill="%s"/>
-`, y+19, 16+r.depth*indent, escape(r.Name), nodeLeft, escape(r.node), systemLeft, systems[r.Kind],
-			max(to, from+barMinimum)+6, milliseconds(r.EndTimeUnixNano-r.StartTimeUnixNano), escape(r.node), from, y+6,
+`, y+19, 16+r.depth*indent, html.EscapeString(r.Name), nodeLeft, html.EscapeString(r.node), systemLeft, systems[r.Kind],
+			max(to, from+barMinimum)+6, milliseconds(r.EndTimeUnixNano-r.StartTimeUnixNano), html.EscapeString(r.node), from, y+6,
 			max(to-from, barMinimum), rowHeight-12, map[string]string{"node1": "#0072b2", "node2": "#c14f00"}[r.node])
 	}
 	b.WriteString("</svg>\n")
 	return []byte(b.String())
-}
-
-func escape(text string) string {
-	var b strings.Builder
-	_ = xml.EscapeText(&b, []byte(text)) // writing to memory cannot fail
-	return b.String()
 }

@@ -1,7 +1,6 @@
 package chaos_test
 
 import (
-	"cmp"
 	"database/sql"
 	"encoding/json"
 	"errors"
@@ -20,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	api "github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/store"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
@@ -27,292 +27,234 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// TestServerStart_TenNodesOnEmptyDatabase: ten nodes (make test: four) start on an empty database at once.
-// All become ready, with one set of tables, one seed and one set of keys.
+// TestServerStart_TenNodesOnEmptyDatabase starts ten nodes (in make test: four) concurrently on an empty database. All must become ready
+// with one schema, one seed and one set of keys.
 func TestServerStart_TenNodesOnEmptyDatabase(t *testing.T) {
-	c := newCluster(t, emptyDatabase(t), chaosSeed, amount(10, 4))
-	errs := make([]error, len(c.nodes))
+	c := newCluster(t, newEmptyDatabase(t), killTestSeed, choose(10, 4))
 	began := time.Now()
-	var all sync.WaitGroup
-	for i, n := range c.nodes {
-		all.Go(func() {
-			child := n.config()
-			if errs[i] = os.MkdirAll(filepath.Dir(child.Data), 0o700); errs[i] != nil {
-				return
-			}
-			p, ready := try(t, child)
-			if !ready {
-				errs[i] = fmt.Errorf("node %d: %s", n.number, p.lastLog())
-				return
-			}
-			n.running.Store(p)
-		})
-	}
-	all.Wait()
-	require.NoError(t, errors.Join(errs...))
+	require.NoError(t, errors.Join(dbtest.Race(len(c.nodes), func(i int) error {
+		p, ready := tryStart(t, c.nodes[i].config())
+		if !ready {
+			return fmt.Errorf("node %d did not become ready: %s", i, p.logTail())
+		}
+		c.nodes[i].running.Store(p)
+		return nil
+	})...))
 	t.Logf("%d nodes on an empty database were ready after %v", len(c.nodes), time.Since(began).Round(time.Millisecond))
 	defer c.stop()
-	c.allReady()
-	if n := dbtest.Number(t, c.database, `SELECT count(*) FROM goose_db_version WHERE version_id > 0`); n != dbtest.Number(t, c.database,
-		`SELECT count(DISTINCT version_id) FROM goose_db_version WHERE version_id > 0`) {
-		t.Errorf("migrations ran %d times", n)
-	}
+	c.waitUntilReady()
+	assert.Equal(t, dbtest.Number(t, c.database,
+		`SELECT count(*) - count(DISTINCT version_id) FROM goose_db_version WHERE version_id > 0`), 0, "repeated migrations")
 	assert.Equal(t, dbtest.Number(t, c.database, `SELECT count(*) FROM accounts`), 5, "accounts")
-	// A token of the first node opens every other one: the keys are the same.
+	// A token of the first node is valid on every other node: the keys are the same.
 	first := c.nodes[0].admin()
 	token := first.token("mini0")
 	first.ok("qrcodejumpadd", token, add("https://ten.example/a/", "pages/a"))
 	for _, n := range c.nodes {
-		if got := n.admin().ok("qrcodejumpget", token, map[string]any{}); len(got.RuleList) != 1 {
-			t.Errorf("node %d has %d rules", n.number, len(got.RuleList))
-		}
+		assert.Equal(t, len(n.admin().rules(token)), 1, "rules on node %d", n.number)
 	}
 }
 
-// facts are what must be true of the old data, whoever serves them.
-type facts struct {
-	Now     time.Time              `json:"now"`
-	Tokens  map[string]string      `json:"tokens"`
-	Rules   map[string][]ruleView  `json:"rules"`
-	Left    map[string]int         `json:"left"`
-	History map[string][]string    `json:"history"` // what was done to a prefix
-	Scans   map[string]string      `json:"scans"`   // text to what opens
-	Codes   map[string]json.Number `json:"codes"`   // code text to its index
-	Tickets map[string]string      `json:"tickets"` // ticket to the user
-	ScanKey string                 `json:"scan_key"`
+// storedData is the data of createStoredData as a server returns it.
+type storedData struct {
+	Rules   map[string][]ruleView // by account
+	Left    map[string]int        // publishes left by account
+	History map[string][]string   // actions by prefix
+	Scans   map[string]string     // results by text
 }
 
-// story does a little of everything on a server and returns what came of it.
-func story(m must) facts {
-	m.setClock(m.now().Add(time.Second), true) // so that tokens and tickets live as long as the archive
-	f := facts{Now: m.now(), Tokens: map[string]string{}, Rules: map[string][]ruleView{}, Left: map[string]int{},
-		History: map[string][]string{},
-		Scans:   map[string]string{}, Codes: map[string]json.Number{}, Tickets: map[string]string{}}
-	f.ScanKey = m.scanKey("story")
+// dataKeys are the keys of storedData, which do not change.
+type dataKeys struct {
+	scanKey string
+	tokens  map[string]string // by account
+	codes   map[string]int64  // indexes by text
+	tickets map[string]string // users by ticket
+}
+
+const servicePrefix = "http://weixin.qq.com/q/02storystory"
+
+// createStoredData creates rules, codes and tickets on a server.
+func createStoredData(m mustConnection) dataKeys {
+	m.freezeClock(m.now().Add(time.Second)) // so that tokens and tickets do not expire
+	k := dataKeys{m.scanKey("app"), map[string]string{}, map[string]int64{}, map[string]string{}}
 	for _, account := range []string{"mini0", "mini1", "service0"} {
-		token := m.stableToken(account)
-		f.Tokens[account] = token
+		k.tokens[account] = m.stableToken(account)
 	}
 	for n := range 12 {
 		account := fmt.Sprint("mini", n%2)
 		prefix := fmt.Sprintf("https://old.example/%s/%d/", account, n)
-		m.ok("qrcodejumpadd", f.Tokens[account], add(prefix, fmt.Sprint("pages/", n)))
+		m.ok("qrcodejumpadd", k.tokens[account], add(prefix, fmt.Sprint("pages/", n)))
 		if n%3 != 0 {
-			m.ok("qrcodejumppublish", f.Tokens[account], prefixOnly(prefix))
+			m.ok("qrcodejumppublish", k.tokens[account], prefixOnly(prefix))
 		}
 		if n%5 == 4 {
-			m.ok("qrcodejumpdelete", f.Tokens[account], prefixOnly(prefix))
+			m.ok("qrcodejumpdelete", k.tokens[account], prefixOnly(prefix))
 		}
 	}
-	body := add("http://weixin.qq.com/q/02storystory", "pages/service")
+	token := k.tokens["service0"]
+	body := add(servicePrefix, "pages/service")
 	body["appid"] = "mini0"
-	m.ok("qrcodejumpadd", f.Tokens["service0"], body)
-	m.ok("qrcodejumppublish", f.Tokens["service0"], prefixOnly("http://weixin.qq.com/q/02storystory"))
-	batch := m.apply(f.Tokens["service0"], "story", 10_000)
-	m.activate(f.Tokens["service0"], batch, 5000, "mini0")
-	for _, index := range []int{0, 1, 4999, 5000, 9999} {
-		var found struct {
-			CodeURL string      `json:"code_url"`
-			Index   json.Number `json:"code_index"`
-		}
-		m.check(m.do(http.MethodPost, "/admin/v1/codes/lookup",
-			map[string]any{"application_id": batch, "code_index": index}, &found))
-		f.Codes[found.CodeURL] = found.Index
+	m.ok("qrcodejumpadd", token, body)
+	m.ok("qrcodejumppublish", token, prefixOnly(servicePrefix))
+	batch := m.apply(token, "data", 10_000)
+	m.activate(token, batch, 5000, "mini0")
+	scans := mustConnect(m.t, m.base, k.scanKey)
+	for _, index := range []int64{0, 1, 4999, 5000, 9999} {
+		text := m.codeText(batch, index)
+		k.codes[text] = index
 		if index < 5000 {
-			var d decision
-			scans := connect(m.t, m.base, f.ScanKey)
-			m.check(scans.do(http.MethodPost, "/scan/v1/resolve", map[string]any{"text": found.CodeURL, "user": "u-1"}, &d))
-			_, ticket, _ := strings.Cut(d.Path, "code_ticket=")
-			ticket, _, _ = strings.Cut(ticket, "&")
-			f.Tickets[ticket] = "u-1"
+			d, err := scans.scanAs(text, "u-1")
+			m.check(err)
+			k.tickets[d.ticket()] = "u-1"
 		}
 	}
-	m.look(&f)
-	return f
+	return k
 }
 
-// look notes what a server says of the story.
-func (m must) look(f *facts) {
-	for account, token := range f.Tokens {
+// read returns the data that a server has, and checks that codes and tickets are valid.
+func (k dataKeys) read(m mustConnection) storedData {
+	data := storedData{map[string][]ruleView{}, map[string]int{}, map[string][]string{}, map[string]string{}}
+	for account, token := range k.tokens {
 		got := m.ok("qrcodejumpget", token, map[string]any{})
 		slices.SortFunc(got.RuleList, func(a, b ruleView) int { return strings.Compare(a.Prefix, b.Prefix) })
-		f.Rules[account], f.Left[account] = got.RuleList, got.QRCodeJumpPubQuota
+		data.Rules[account], data.Left[account] = got.RuleList, got.QRCodeJumpPubQuota
 	}
-	prefixes := []string{"http://weixin.qq.com/q/02storystory"}
+	texts := map[string]string{servicePrefix: servicePrefix} // scanned texts by prefix
 	for n := range 12 {
-		prefixes = append(prefixes, fmt.Sprintf("https://old.example/mini%d/%d/", n%2, n))
+		prefix := fmt.Sprintf("https://old.example/mini%d/%d/", n%2, n)
+		texts[prefix] = prefix + "x"
 	}
-	scans := must{connect(m.t, m.base, f.ScanKey), m.t}
-	for _, prefix := range prefixes {
+	scans := mustConnect(m.t, m.base, k.scanKey)
+	for prefix, text := range texts {
 		var history struct{ Changes []historyEntry }
-		m.check(m.do(http.MethodGet, "/admin/v1/rules/history?limit=100&prefix="+url.QueryEscape(prefix), nil, &history))
-		f.History[prefix] = []string{}
+		m.get("/admin/v1/rules/history?limit=100&prefix="+url.QueryEscape(prefix), &history)
 		for _, entry := range history.Changes {
-			f.History[prefix] = append(f.History[prefix], entry.Did)
+			data.History[prefix] = append(data.History[prefix], entry.Action)
 		}
-		text := prefix
-		if strings.HasPrefix(prefix, "https") {
-			text += "x"
-		}
-		f.Scans[text] = scans.scan(text).String()
+		data.Scans[text] = scans.scan(text).String()
 	}
+	for text, index := range k.codes {
+		var code struct {
+			Index int64 `json:"code_index"`
+		}
+		m.post("/admin/v1/codes/lookup", map[string]any{"code_url": text}, &code)
+		assert.Equal(m.t, code.Index, index, "the index of %s", text)
+	}
+	path := "/intp/marketcode/tickettocode?access_token=" + url.QueryEscape(k.tokens["service0"])
+	for ticket, user := range k.tickets {
+		var code reply
+		m.post(path, map[string]any{"openid": m.openID("mini0", user), "code_ticket": ticket}, &code)
+		assert.Equal(m.t, code.ErrCode, 0, "errcode of tickettocode for %s: %s", user, code.ErrMsg)
+	}
+	return data
 }
 
-// holds compares a server with the story.
-func (f facts) holds(t *testing.T, m must) {
-	t.Helper()
-	got := facts{Now: f.Now, Tokens: f.Tokens, Rules: map[string][]ruleView{}, Left: map[string]int{}, History: map[string][]string{},
-		Scans: map[string]string{},
-		Codes: map[string]json.Number{}, Tickets: map[string]string{}, ScanKey: f.ScanKey}
-	m.look(&got)
-	for text := range f.Codes {
-		var found struct {
-			Index json.Number `json:"code_index"`
-		}
-		m.check(m.do(http.MethodPost, "/admin/v1/codes/lookup", map[string]any{"code_url": text}, &found))
-		got.Codes[text] = found.Index
-	}
-	for ticket, user := range f.Tickets {
-		var id struct {
-			OpenID string `json:"openid"`
-		}
-		m.check(m.do(http.MethodGet, "/admin/v1/users/"+user+"/openid?appid=mini0", nil, &id))
-		var traded struct {
-			ErrCode int `json:"errcode"`
-		}
-		m.check(m.do(http.MethodPost, "/intp/marketcode/tickettocode?access_token="+url.QueryEscape(f.Tokens["service0"]),
-			map[string]any{"openid": id.OpenID, "code_ticket": ticket}, &traded))
-		if traded.ErrCode == 0 {
-			got.Tickets[ticket] = user
-		}
-	}
-	if !reflect.DeepEqual(got, f) {
+// check compares the data of a server with want.
+func (k dataKeys) check(m mustConnection, want storedData) {
+	m.t.Helper()
+	if got := k.read(m); !reflect.DeepEqual(got, want) {
 		a, _ := json.MarshalIndent(got, "", " ")
-		b, _ := json.MarshalIndent(f, "", " ")
-		t.Errorf("the server says\n%s\nwant\n%s", a, b)
+		b, _ := json.MarshalIndent(want, "", " ")
+		m.t.Errorf("the server has\n%s\nwant\n%s", a, b)
 	}
 }
 
-// chaosSeedWithCodes lets the first service account have codes.
-var chaosSeedWithCodes = strings.Replace(chaosSeed, "service_account, certified: true",
+// killTestSeedWithCodes is killTestSeed with a first service account that may apply for codes.
+var killTestSeedWithCodes = strings.Replace(killTestSeed, "service_account, certified: true",
 	"service_account, certified: true, features: [marketcode], marketcode_key: 0123456789abcdef", 1)
 
-// upgrade is clients that write while nodes are replaced.
-type upgrade struct {
-	t       *testing.T
-	cluster *cluster
-	acks    atomic.Int64
-	refused atomic.Int64
-	mu      sync.Mutex
-	rules   map[string]string // prefix to page, acknowledged as published
-	unsure  map[string]bool
-	pause   time.Duration // the longest time in which no write was acknowledged
+// upgradeClients are clients that write while nodes are replaced.
+type upgradeClients struct {
+	clientGroup
+	cluster      *cluster
+	acknowledged atomic.Int64
+	failed       atomic.Int64 // without a response or with -1
+	mu           sync.Mutex
+	rules        map[string]string // pages of acknowledged rules by prefix
+	unknown      map[string]bool   // prefixes with an unknown outcome
+	pause        time.Duration     // the longest time without an acknowledged write
 }
 
-func (u *upgrade) wait(more int64) {
-	want := u.acks.Load() + more
-	until(u.t, "clients to get on", func() bool { return u.acks.Load() >= want || u.t.Failed() })
+// wait waits for n more acknowledged writes.
+func (u *upgradeClients) wait(n int) { waitForMore(u.t, &u.acknowledged, n) }
+
+// runOnNodes starts a client that calls f with a connection to each running node in turn.
+func (u *upgradeClients) runOnNodes(bearer string, f func(c *connection, i int) error) {
+	c, i := connect(u.t, "", bearer), -1
+	c.http.Timeout = 20 * time.Second
+	u.run(func() {
+		i++
+		p := u.cluster.nodes[i%len(u.cluster.nodes)].running.Load()
+		if p == nil {
+			time.Sleep(time.Millisecond) // leaves CPU time to the starting node
+			return
+		}
+		c.base = p.URL
+		if f(c, i) != nil {
+			time.Sleep(time.Millisecond) // as above
+		}
+	})
 }
 
-// write lets clients add rules of mini2, on whatever node takes them, until the returned function is called.
-func (u *upgrade) write(clients int) (end func()) {
-	u.rules, u.unsure = map[string]string{}, map[string]bool{}
-	var ended atomic.Bool
-	var all sync.WaitGroup
+// addRules starts clients that add rules of mini2.
+func (u *upgradeClients) addRules(clients int) {
 	last := time.Now()
 	for n := range clients {
-		c := connect(u.t, "", "")
-		c.http.Timeout, c.secretOf = 20*time.Second, secretOf
-		all.Go(func() {
-			token := ""
-			for i := 0; !ended.Load() && !u.t.Failed(); i++ {
-				p := u.cluster.nodes[i%len(u.cluster.nodes)].running.Load()
-				if p == nil {
-					time.Sleep(time.Millisecond) // the machine is for the node that starts
-					continue
+		token := ""
+		u.runOnNodes("", func(c *connection, i int) (err error) {
+			if token == "" {
+				if token, err = c.stableToken("mini2"); err != nil {
+					return err
 				}
-				c.base = p.URL
-				var err error
-				if token == "" {
-					if token, err = c.stableToken("mini2"); err != nil {
-						token = ""
-						time.Sleep(time.Millisecond) // the machine is for the node that starts
-						continue
-					}
-				}
-				prefix, page := fmt.Sprintf("https://upgrade%d.example/%d/", n, i), fmt.Sprint("pages/", i)
-				got, err := c.wire("qrcodejumpadd", token, add(prefix, page))
-				if err == nil && got.ErrCode == 85066 {
-					// 100 rules: the oldest ones make room.
-					u.t.Error("too many rules")
-					return
-				}
-				if err != nil || got.ErrCode == -1 {
-					u.refused.Add(1)
-					u.mu.Lock()
-					u.unsure[prefix] = true
-					u.mu.Unlock()
-					continue
-				}
-				if got.ErrCode != 0 {
-					u.t.Errorf("add on %s: %d %s", p.URL, got.ErrCode, got.ErrMsg)
-					return
-				}
-				u.mu.Lock()
+			}
+			prefix, page := fmt.Sprintf("https://upgrade%d.example/%d/", n, i), fmt.Sprint("pages/", i)
+			got, err := c.wire("qrcodejumpadd", token, add(prefix, page))
+			u.mu.Lock()
+			defer u.mu.Unlock()
+			switch {
+			case err != nil || got.ErrCode == -1:
+				u.failed.Add(1)
+				u.unknown[prefix] = true
+			case got.ErrCode != 0:
+				u.t.Errorf("qrcodejumpadd on %s = %d %s, want 0 or -1", c.base, got.ErrCode, got.ErrMsg)
+			default:
 				u.rules[prefix] = page
 				u.pause = max(u.pause, time.Since(last))
 				last = time.Now()
-				u.mu.Unlock()
-				u.acks.Add(1)
+				u.acknowledged.Add(1)
 			}
+			return nil
 		})
 	}
-	return func() {
-		ended.Store(true)
-		all.Wait()
-	}
 }
 
-// check wants every acknowledged rule, on every node.
-func (u *upgrade) check() {
+// checkRules checks that every node has every acknowledged rule and no other rules.
+func (u *upgradeClients) checkRules() {
 	for _, n := range u.cluster.nodes {
 		admin := n.admin()
-		admin.secretOf = secretOf
-		token := admin.stableToken("mini2")
-		got := map[string]string{}
-		for page := 1; ; page++ {
-			list := admin.ok("qrcodejumpget", token, map[string]any{"get_type": 2, "page_num": page, "page_size": 200}).RuleList
-			for _, r := range list {
-				got[r.Prefix] = r.Path
-			}
-			if len(list) == 0 {
-				break
-			}
-		}
+		rules := admin.rules(admin.stableToken("mini2"))
 		for prefix, page := range u.rules {
-			if got[prefix] != page {
-				u.t.Errorf("node %d: %s was acknowledged as %s and is %q", n.number, prefix, page, got[prefix])
-			}
+			assert.Equal(u.t, rules[prefix].Path, page, "the page of the acknowledged rule %s on node %d", prefix, n.number)
 		}
-		for prefix := range got {
-			assert.True(u.t, u.rules[prefix] != "" || u.unsure[prefix], "node %d has %s, which nobody added", n.number, prefix)
+		for prefix := range rules {
+			assert.True(u.t, u.rules[prefix] != "" || u.unknown[prefix], "node %d has %s, which no client added", n.number, prefix)
 		}
 	}
-	u.t.Logf("%d writes acknowledged during the upgrade, %d without an answer or answered -1; the longest time without one was %v",
-		u.acks.Load(), u.refused.Load(), u.pause.Round(time.Millisecond))
+	u.t.Logf("%d writes acknowledged during the upgrade, %d failed; the longest time without an acknowledged write was %v",
+		u.acknowledged.Load(), u.failed.Load(), u.pause.Round(time.Millisecond))
 }
 
-// told is a webhook, and the scans that it must tell of.
-type told struct {
-	t        *testing.T
+// webhookReceiver receives a webhook for scans.
+type webhookReceiver struct {
+	t        testing.TB
 	mu       sync.Mutex
-	answered []string        // ids of scans
-	heard    map[string]bool // scans that the receiver was told of
+	expected []string        // ids of acknowledged scans
+	received map[string]bool // ids of delivered scans
 }
 
-// hear makes a webhook for a rule.
-func hear(t *testing.T, admin must, prefix string) *told {
-	w := &told{t: t, heard: map[string]bool{}}
+// newWebhookReceiver creates a webhook for the rule of a prefix, and its receiver.
+func newWebhookReceiver(t testing.TB, admin mustConnection, prefix string) *webhookReceiver {
+	w := &webhookReceiver{t: t, received: map[string]bool{}}
 	receiver := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		var message struct {
 			Data struct {
@@ -320,205 +262,153 @@ func hear(t *testing.T, admin must, prefix string) *told {
 			}
 		}
 		if err := json.NewDecoder(r.Body).Decode(&message); err != nil {
-			return // a sender that was killed; it is sent again
+			return // the sender was killed, and repeats the delivery
 		}
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		w.heard[message.Data.ScanID] = true
+		w.received[message.Data.ScanID] = true
 	}))
 	t.Cleanup(receiver.Close)
-	var list struct {
-		Rules []struct {
-			ID     int64
-			Prefix string
-		}
-	}
-	admin.check(admin.do(http.MethodGet, "/admin/v1/rules?limit=1000", nil, &list))
-	for _, r := range list.Rules {
-		if r.Prefix == prefix {
-			admin.check(admin.do(http.MethodPost, "/admin/v1/webhooks", map[string]any{"url": receiver.URL, "rules": []int64{r.ID}}, nil))
-			return w
-		}
-	}
-	t.Fatalf("there is no rule %s", prefix)
-	return nil
+	rules, err := adminClient(t, admin.base).Rules.List(t.Context(), api.StoredRuleQuery{Prefix: prefix})
+	require.True(t, err == nil && len(rules) == 1, "rules with the prefix %s = %v, %v, want one", prefix, rules, err)
+	admin.post("/admin/v1/webhooks", map[string]any{"url": receiver.URL, "rules": []int64{rules[0].ID}}, nil)
+	return w
 }
 
-// listen makes a webhook for a rule of the story, and scans it on whatever node answers until the returned function is called.
-func (u *upgrade) listen(f facts) (w *told, end func()) {
-	const prefix = "https://old.example/mini1/1/"
-	w = hear(u.t, u.cluster.nodes[0].admin(), prefix)
-	var ended atomic.Bool
-	var all sync.WaitGroup
-	c := connect(u.t, "", f.ScanKey)
-	c.http.Timeout = 20 * time.Second
-	all.Go(func() {
-		for i := 0; !ended.Load() && !u.t.Failed(); i++ {
-			time.Sleep(5 * time.Millisecond) // between two scans: the machine is for the writers
-			p := u.cluster.nodes[i%len(u.cluster.nodes)].running.Load()
-			if p == nil {
-				continue
-			}
-			c.base = p.URL
-			if d, err := c.scan(prefix + "x"); err == nil {
-				w.note(d)
-			}
-		}
-	})
-	return w, func() {
-		ended.Store(true)
-		all.Wait()
-	}
-}
-
-func (w *told) note(d decision) {
-	assert.True(w.t, d.opens(), "a scan %s", d)
+// expect adds an acknowledged scan.
+func (w *webhookReceiver) expect(d decision) {
+	assert.True(w.t, d.opens(), "a scan %s, want the rule", d)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.answered = append(w.answered, d.ScanID)
+	w.expected = append(w.expected, d.ScanID)
 }
 
-// hasAll waits until the webhook told of every scan that was answered.
-func (w *told) hasAll() {
-	until(w.t, "a webhook to tell of every scan that was answered", func() bool {
+// waitForAll waits until every acknowledged scan is delivered.
+func (w *webhookReceiver) waitForAll() {
+	waitFor(w.t, "the delivery of every acknowledged scan", func() bool {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		return !slices.ContainsFunc(w.answered, func(id string) bool { return !w.heard[id] })
+		return !slices.ContainsFunc(w.expected, func(id string) bool { return !w.received[id] })
 	})
-	w.t.Logf("%d scans were answered, a webhook told of %d", len(w.answered), len(w.heard))
+	w.t.Logf("%d scans were acknowledged, %d delivered", len(w.expected), len(w.received))
 }
 
-// works looks what an old node still does, as the handbook says ("Upgrade without downtime").
-func (u *upgrade) works(n *node, scanKey string) {
+// checkOldNode checks that a node of the earlier version serves the calls that the handbook lists ("Upgrade without downtime").
+func (u *upgradeClients) checkOldNode(n *node, scanKey string) {
 	u.t.Helper()
 	admin := n.admin()
-	token := admin.stableToken("mini2")
 	handbook, err := os.ReadFile("../docs/en/handbook.md")
 	admin.check(err)
-	says := func(what string, err error) {
-		u.t.Helper()
-		assert.True(u.t, err == nil, "an old node beside a new one: %s: %v", what, err)
-	}
-	assert.True(u.t, strings.Contains(string(handbook), "old nodes continue to work: they answer calls, changes, scans and their console"),
-		"the handbook does not say any more that old nodes go on")
+	assert.Contains(u.t, string(handbook), "old nodes continue to work: they answer calls, changes, scans and their console", "handbook.md")
 	const prefix, page = "https://beside.example/a/", "pages/beside"
-	got, err := admin.wire("qrcodejumpadd", token, add(prefix, page))
-	if err == nil && got.ErrCode != 0 {
-		err = fmt.Errorf("errcode %d", got.ErrCode)
+	admin.ok("qrcodejumpadd", admin.stableToken("mini2"), add(prefix, page))
+	u.mu.Lock()
+	u.rules[prefix] = page
+	u.mu.Unlock()
+	n.connect(scanKey).scan("https://old.example/mini1/1/y")
+	for _, path := range []string{"/admin/v1/statistics", "/admin/v1/accounts/mini0/appearance", "/console"} {
+		assert.NoErrorf(u.t, admin.do(http.MethodGet, path, nil, nil), "GET %s on an old node next to a new one", path)
 	}
-	says("a change", err)
-	if err == nil {
-		u.mu.Lock()
-		u.rules[prefix] = page
-		u.mu.Unlock()
-	}
-	_, err = connect(u.t, admin.base, scanKey).scan("https://old.example/mini1/1/y")
-	says("a scan", err)
-	says("a question about the counts", admin.do(http.MethodGet, "/admin/v1/statistics", nil, nil))
-	says("a page of buyers", admin.do(http.MethodGet, "/admin/v1/accounts/mini0/appearance", nil, nil))
-	says("the console", admin.do(http.MethodGet, "/console", nil, nil))
 }
 
-// TestRollingUpgrade_UnderWriters: three nodes are replaced by ones of a later schema, one after the other, under writers and a reader of a
-// webhook. Nothing that was acknowledged is lost, the webhook tells of every scan, old nodes beside new ones do what the handbook
-// says, and what an old node saved is loaded by a new one. Then a program of another schema, an older or a newer one, is refused
-// by one line, exits 2 and changes nothing.
+// TestRollingUpgrade_UnderWriters replaces three nodes one by one by nodes of a later schema, under writers and a webhook. No acknowledged
+// change is lost, the webhook receives every scan, old nodes next to new ones serve what the handbook lists, and a new node loads the
+// emulator snapshot of an old one. Then a program of an older or of an unknown schema must exit with 2 and one line, and change nothing.
 func TestRollingUpgrade_UnderWriters(t *testing.T) {
-	eachBackend(t, func(t *testing.T, database string) {
+	runOnEachBackend(t, func(t *testing.T, database string) {
 		nodes := 3
 		if database == "" {
 			nodes = 1
 		}
-		seed := strings.Replace(chaosSeedWithCodes, "settings: {", "settings: {rule_limit: 100000, allow_private_hosts: true, ", 1)
+		seed := strings.Replace(killTestSeedWithCodes, "settings: {", "settings: {rule_limit: 100000, allow_private_hosts: true, ", 1)
 		c := newCluster(t, database, seed, nodes)
 		c.emulator = true
 		c.start()
-		f := story(c.nodes[0].admin())
 		admin := c.nodes[0].admin()
+		keys := createStoredData(admin)
+		want := keys.read(admin)
 		admin.check(admin.do(http.MethodPut, "/admin/v1/emulator/snapshots/before", nil, nil))
-		u := &upgrade{t: t, cluster: c}
-		end := u.write(amount(8, 2))
-		webhook, ends := u.listen(f)
+		u := &upgradeClients{clientGroup: clientGroup{t: t}, cluster: c, rules: map[string]string{}, unknown: map[string]bool{}}
+		u.addRules(choose(8, 2))
+		const scannedRule = "https://old.example/mini1/1/"
+		webhook := newWebhookReceiver(t, admin, scannedRule)
+		u.runOnNodes(keys.scanKey, func(c *connection, _ int) error {
+			time.Sleep(5 * time.Millisecond) // leaves CPU time to the writers
+			d, err := c.scan(scannedRule + "x")
+			if err == nil {
+				webhook.expect(d)
+			}
+			return err
+		})
 		u.wait(50)
-		c.later = true
+		c.laterVersion = true
 		for i, n := range c.nodes {
 			n.stop()
 			n.start()
 			u.wait(50)
 			if i == 0 && nodes > 1 {
-				u.works(c.nodes[2], f.ScanKey)
+				u.checkOldNode(c.nodes[2], keys.scanKey)
 			}
 		}
-		end()
-		ends()
-		c.allReady()
+		u.stop()
+		c.waitUntilReady()
 		for _, n := range c.nodes {
-			f.holds(t, n.admin())
+			keys.check(n.admin(), want)
 		}
-		u.check()
+		u.checkRules()
 		admin = c.nodes[0].admin()
-		admin.setClock(admin.now().Add(time.Hour), true) // what a node that stopped had begun to send is due
-		webhook.hasAll()
-		assert.True(t, u.rows(`SELECT later FROM rules`) != 0, "the new schema has no rows")
-		admin.check(admin.do(http.MethodPost, "/admin/v1/emulator/snapshots/before/load", nil, nil))
-		for account, want := range f.Rules {
-			token := admin.stableToken(account)
-			got := admin.ok("qrcodejumpget", token, map[string]any{}).RuleList
+		admin.freezeClock(admin.now().Add(time.Hour)) // makes the deliveries of stopped nodes due
+		webhook.waitForAll()
+		assert.True(t, dbtest.Number(t, c.databaseURL(), `SELECT count(later) FROM rules`) != 0, "the later schema has no rules")
+		admin.post("/admin/v1/emulator/snapshots/before/load", nil, nil)
+		for account, rules := range want.Rules {
+			got := admin.ok("qrcodejumpget", admin.stableToken(account), map[string]any{}).RuleList
 			slices.SortFunc(got, func(a, b ruleView) int { return strings.Compare(a.Prefix, b.Prefix) })
-			assert.True(t, reflect.DeepEqual(got, want),
-				"rules of %s in a snapshot of the schema before: %v, want %v", account, got, want)
+			assert.True(t, reflect.DeepEqual(got, rules), "rules of %s in a snapshot of the earlier schema: %v, want %v", account, got,
+				rules)
 		}
 		c.stop()
-		c.later = false
+		c.laterVersion = false
 		newest := store.NewestSchema()
-		c.refused(fmt.Sprintf("the database has schema %d, and this qrjump supports up to %d: use a newer qrjump", newest+1, newest), nil)
+		c.checkStartRefused(fmt.Sprintf("the database has schema %d, and this qrjump supports up to %d: use a newer qrjump", newest+1,
+			newest), nil)
 		c.exec(fmt.Sprintf(`UPDATE goose_db_version SET version_id = 107 WHERE version_id >= %d`, newest))
-		c.refused("the database has schema 107 of a build from before 0.1.0, which this qrjump does not migrate: "+
+		c.checkStartRefused("the database has schema 107 of a build from before 0.1.0, which this qrjump does not migrate: "+
 			"use an empty folder or database", nil)
 	})
 }
 
-// rows counts the rows of a query.
-func (u *upgrade) rows(query string) (n int) {
-	dbtest.Rows(u.t, cmp.Or(u.cluster.database, u.cluster.file()), query, func(*sql.Rows) error {
-		n++
-		return nil
-	})
-	return n
-}
-
-// refused wants the start of a changed node to end with exit code 2, its reason in the last line, and the database as it was.
-func (c *cluster) refused(why string, change func(*childConfig)) {
+// checkStartRefused checks that the first node with a changed configuration exits with code 2 and a reason in the last line of its log, and
+// does not change the database.
+func (c *cluster) checkStartRefused(reason string, change func(*childConfig)) {
 	c.t.Helper()
-	before := c.dump()
+	before := c.dumpTables()
 	child := c.nodes[0].config()
 	if change != nil {
 		change(&child)
 	}
-	p, ready := try(c.t, child)
+	p, ready := tryStart(c.t, child)
 	if ready {
 		p.stop()
-		c.t.Fatalf("%s: it started", why)
+		c.t.Fatalf("the server became ready, want an error: %s", reason)
 	}
-	lines := strings.Split(strings.TrimSpace(string(p.lastLog())), "\n")
-	if said := lines[len(lines)-1]; !strings.Contains(said, why) {
-		c.t.Errorf("it said %s, want %q", said, why)
-	}
-	assert.Equal(c.t, p.ProcessState.ExitCode(), 2, "%s", why)
-	if after := c.dump(); !slices.Equal(before, after) {
-		c.t.Errorf("%s: the database is another: %d rows and tables, there were %d", why, len(after), len(before))
-	}
+	lines := strings.Split(strings.TrimSpace(p.logTail()), "\n")
+	assert.Contains(c.t, lines[len(lines)-1], reason, "the last line of the log")
+	assert.Equal(c.t, p.ProcessState.ExitCode(), 2, "exit code: %s", reason)
+	after := c.dumpTables()
+	assert.True(c.t, slices.Equal(before, after), "%s: the database changed: %d rows and tables, before %d", reason, len(after),
+		len(before))
 }
 
-// dump is every row of every table, but for what a look takes no part in.
-func (c *cluster) dump() (all []string) {
+// dumpTables returns the name and the rows of every table.
+func (c *cluster) dumpTables() (all []string) {
 	c.t.Helper()
 	tables := `SELECT tablename FROM pg_tables WHERE schemaname = current_schema() ORDER BY tablename`
 	if c.database == "" {
 		tables = `SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name`
 	}
 	texts := func(query string) (list []string) {
-		dbtest.Rows(c.t, cmp.Or(c.database, c.file()), query, func(rows *sql.Rows) error {
+		dbtest.Rows(c.t, c.databaseURL(), query, func(rows *sql.Rows) error {
 			columns, err := rows.Columns()
 			row, into := make([]any, len(columns)), make([]any, len(columns))
 			for i := range row {
@@ -538,72 +428,64 @@ func (c *cluster) dump() (all []string) {
 	return all
 }
 
-// file is the embedded database.
-func (c *cluster) file() string {
-	return "file:" + filepath.Join(c.nodes[0].config().Data, "qrjump.db")
-}
+func (c *cluster) databaseURL() string { return c.nodes[0].config().databaseURL() }
 
-// exec changes the database behind the program.
+// exec changes the database without the program.
 func (c *cluster) exec(query string) {
 	c.t.Helper()
-	dbtest.Exec(c.t, cmp.Or(c.database, c.file()), query)
+	dbtest.Exec(c.t, c.databaseURL(), query)
 }
 
-// Issue 12, 4: a start that is refused for its keys, its seed or a busy port leaves a database of an
-// earlier schema as it was, so that the program of that time can still use it.
+// TestServerStart_RefusalLeavesSchema verifies that a start which fails because of its keys, its seed or a used port leaves a database of
+// an earlier schema unchanged, so that the earlier program can still use it.
 func TestServerStart_RefusalLeavesSchema(t *testing.T) {
-	eachBackend(t, func(t *testing.T, database string) {
-		c := newCluster(t, database, chaosSeedWithCodes, 1)
+	runOnEachBackend(t, func(t *testing.T, database string) {
+		c := newCluster(t, database, killTestSeedWithCodes, 1)
 		c.emulator = true
 		c.start()
-		story(c.nodes[0].admin())
+		createStoredData(c.nodes[0].admin())
 		c.stop()
-		c.later = true
-		refused := func(why string, change func(*childConfig)) {
-			t.Helper()
-			c.refused(why, change)
-		}
+		c.laterVersion = true
 		other := strings.Repeat("5a", 32)
-		refused("not encrypted with this master key (QRJUMP_MASTER_KEY)", func(child *childConfig) { child.MasterKey = other })
+		c.checkStartRefused("not encrypted with this master key (QRJUMP_MASTER_KEY)", func(child *childConfig) { child.MasterKey = other })
 		c.exec(`INSERT INTO meta (name, value) VALUES ('demo', '1')`)
-		refused("was created by serve --dev", func(child *childConfig) { child.Emulator = false })
+		c.checkStartRefused("was created by serve --dev", func(child *childConfig) { child.Emulator = false })
 		c.exec(`DELETE FROM meta WHERE name = 'demo'`)
 		c.exec(`UPDATE batches SET first_text = 'X' || first_text`)
-		refused("was made with other code keys", func(*childConfig) {})
+		c.checkStartRefused("was made with other code keys", func(*childConfig) {})
 		c.exec(`UPDATE batches SET first_text = SUBSTR(first_text, 2)`)
 		c.exec(`UPDATE sealing_keys SET name = 'away' WHERE name = 'code'`)
-		refused(`not the key "code"`, func(*childConfig) {})
+		c.checkStartRefused(`not the key "code"`, func(*childConfig) {})
 		c.exec(`UPDATE sealing_keys SET name = 'code' WHERE name = 'away'`)
-		for text, why := range map[string]string{
+		for text, reason := range map[string]string{
 			"accounts: {":                        "seed.yaml",
 			"nobody: []":                         "line 1",
 			"settings: {publish_quota: -1}":      "publish_quota",
 			"accounts: [{appid: x, kind: king}]": "kind is \"king\"",
 			"accounts: [{appid: x, kind: mini_program}]\nrules: [{owner: x, prefix: nowhere, path: p}]": "rule \"nowhere\" of x",
 		} {
-			if amount(false, why == "seed.yaml" || why == "publish_quota" || strings.HasPrefix(why, "kind ")) {
-				continue // in make test one that cannot be read, and one whose rule is rejected
+			if choose(false, reason == "seed.yaml" || reason == "publish_quota" || strings.HasPrefix(reason, "kind ")) {
+				continue // make test has an invalid key and an invalid rule
 			}
 			seed := filepath.Join(t.TempDir(), "seed.yaml")
 			require.NoError(t, os.WriteFile(seed, []byte(text), 0o600))
-			refused(why, func(child *childConfig) { child.Seed = seed })
+			c.checkStartRefused(reason, func(child *childConfig) { child.Seed = seed })
 		}
-		refused("no such file", func(child *childConfig) { child.Seed = filepath.Join(t.TempDir(), "none.yaml") })
+		c.checkStartRefused("no such file", func(child *childConfig) { child.Seed = filepath.Join(t.TempDir(), "none.yaml") })
 		busy, err := net.Listen("tcp", "127.0.0.1:0")
 		require.NoError(t, err)
 		defer busy.Close()
-		refused("cannot listen on", func(child *childConfig) { child.AdminListen = busy.Addr().String() })
-		before := c.dump()
+		c.checkStartRefused("cannot listen on", func(child *childConfig) { child.AdminListen = busy.Addr().String() })
+		before := c.dumpTables()
 		child := c.nodes[0].config()
 		newKey := filepath.Join(t.TempDir(), "key")
 		require.NoError(t, os.WriteFile(newKey, []byte(strings.Repeat("6b", 32)), 0o600))
-		turn := server.KeyRotation{Config: server.Config{Data: child.Data, Database: child.Database, MasterKey: other}, NewKeyFile: newKey}
-		if _, err := turn.Run(t.Context()); !errors.Is(err, server.ErrUsage) || !strings.Contains(err.Error(), "are not encrypted") {
-			t.Errorf("a turn of another master key: %v", err)
+		rotation := server.KeyRotation{Config: server.Config{Data: child.Data, Database: child.Database, MasterKey: other},
+			NewKeyFile: newKey}
+		if _, err := rotation.Run(t.Context()); !errors.Is(err, server.ErrUsage) || !strings.Contains(err.Error(), "are not encrypted") {
+			t.Errorf("a rotation of another master key: %v, want a usage error", err)
 		}
-		if after := c.dump(); !slices.Equal(before, after) {
-			t.Error("a refused turn of the master key changed the database")
-		}
+		assert.True(t, slices.Equal(before, c.dumpTables()), "a failed rotation of the master key changed the database")
 		c.nodes[0].start()
 		c.stop()
 	})

@@ -1,8 +1,8 @@
 // Package faultfs simulates a power failure under SQLite.
 //
-// A Disk records every write, truncate, sync and delete that SQLite makes. At a chosen operation the simulated power fails: this
-// operation and all later operations return an error. Image then returns the files that a restarted machine could find: all synced
-// data, and an arbitrary part of the unsynced writes, in any order, with torn blocks.
+// A Disk records every write, truncate, sync and delete that SQLite makes. At a chosen operation the simulated power fails: this operation
+// and all later operations return an error. Image then returns the files that a restarted machine could find: all synced data, and an
+// arbitrary part of the unsynced writes, in any order, with torn blocks.
 package faultfs
 
 import (
@@ -21,8 +21,7 @@ var ErrNoPower = errors.New("no power")
 
 const sector = 512
 
-// Disk is a simulation of the durable content of all files that SQLite has open. The zero value is an empty disk without a power
-// failure.
+// Disk is a simulation of the durable content of all files that SQLite has open. The zero value is an empty disk without a power failure.
 type Disk struct {
 	CutAt int // Number of the first operation that fails, counted from 1; 0 means that no operation fails; see CutIn.
 	// Cut is called at the first operation without power; if Cut is nil, the operation only fails.
@@ -30,7 +29,6 @@ type Disk struct {
 
 	mu    sync.Mutex
 	ops   int
-	syncs int
 	files map[string]*file
 }
 
@@ -38,10 +36,7 @@ type Disk struct {
 func (d *Disk) Put(name string, content []byte) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.files == nil {
-		d.files = map[string]*file{}
-	}
-	d.files[name] = &file{durable: content}
+	d.put(name, &file{durable: content})
 }
 
 // CutIn makes the power fail at the n-th operation from now; 0 means never.
@@ -54,13 +49,6 @@ func (d *Disk) CutIn(n int) {
 	}
 }
 
-// Counts returns the number of operations, and the number of syncs among them.
-func (d *Disk) Counts() (ops, syncs int) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.ops, d.syncs
-}
-
 type file struct {
 	durable []byte
 	pending []change
@@ -71,84 +59,63 @@ type change struct {
 	data []byte // If data is nil, the change truncates the file to off.
 }
 
-func (d *Disk) step(name string) (*file, error) {
+// record counts an operation on a file and applies it. Without power it calls Cut and returns ErrNoPower; the changes of the first
+// operation without power may be stored partially.
+func (d *Disk) record(name string, inProgress []change, apply func(f *file)) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	d.ops++
+	f := d.files[name]
 	if d.CutAt > 0 && d.ops >= d.CutAt {
-		return nil, ErrNoPower
+		if f != nil && d.ops == d.CutAt {
+			f.pending = append(f.pending, inProgress...)
+		}
+		if d.Cut != nil {
+			d.Cut()
+		}
+		return ErrNoPower
 	}
+	if f == nil {
+		f = new(file)
+		d.put(name, f)
+	}
+	apply(f)
+	return nil
+}
+
+func (d *Disk) put(name string, f *file) {
 	if d.files == nil {
 		d.files = map[string]*file{}
 	}
-	f := d.files[name]
-	if f == nil {
-		f = new(file)
-		d.files[name] = f
-	}
-	return f, nil
+	d.files[name] = f
 }
 
-// dark calls Cut while the caller holds the lock.
-func (d *Disk) dark(err error) error {
-	if d.Cut != nil {
-		d.Cut()
-	}
-	return err
-}
-
-// Write records a write that SQLite is about to make; if Write, Truncate, Sync or Delete returns an error, the SQLite operation
-// must fail too.
+// Write records a write that SQLite is about to make; if Write, Truncate, Sync or Delete returns an error, the SQLite operation must fail
+// too.
 func (d *Disk) Write(name string, p []byte, off int64) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	f, err := d.step(name)
-	if err != nil {
-		if f := d.files[name]; f != nil && d.ops == d.CutAt { // The write in progress may be stored partially.
-			f.pending = append(f.pending, change{off, append([]byte{}, p...)})
-		}
-		return d.dark(err)
-	}
-	f.pending = append(f.pending, change{off, append([]byte{}, p...)})
-	return nil
+	write := change{off, append([]byte{}, p...)}
+	return d.record(name, []change{write}, func(f *file) { f.pending = append(f.pending, write) })
 }
 
 func (d *Disk) Truncate(name string, size int64) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	f, err := d.step(name)
-	if err != nil {
-		return d.dark(err)
-	}
-	f.pending = append(f.pending, change{off: size})
-	return nil
+	return d.record(name, nil, func(f *file) { f.pending = append(f.pending, change{off: size}) })
 }
 
 func (d *Disk) Sync(name string) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	f, err := d.step(name)
-	if err != nil {
-		return d.dark(err)
-	}
-	for _, c := range f.pending {
-		f.durable = c.apply(f.durable)
-	}
-	f.pending = nil
-	d.syncs++
-	return nil
+	return d.record(name, nil, func(f *file) {
+		for _, c := range f.pending {
+			f.durable = c.apply(f.durable)
+		}
+		f.pending = nil
+	})
 }
 
 func (d *Disk) Delete(name string) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if _, err := d.step(name); err != nil {
-		return d.dark(err)
-	}
-	delete(d.files, name)
-	return nil
+	return d.record(name, nil, func(*file) { delete(d.files, name) })
 }
 
-// Image writes a possible disk content after the power failure to dir: an arbitrary part of the unsynced writes survives. Only Cut
-// may use the disk while Image runs.
+// Image writes a possible disk content after the power failure to dir: an arbitrary part of the unsynced writes survives. Only Cut may use
+// the disk while Image runs.
 func (d *Disk) Image(dir string, r *rand.Rand) error {
 	for _, name := range slices.Sorted(maps.Keys(d.files)) {
 		f := d.files[name]

@@ -11,12 +11,12 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 )
 
-// RegisterModernc inserts d under the modernc SQLite driver and returns the name for ?vfs=. If first is true, d is also used for
-// all files that SQLite later opens in this process without a VFS name.
+// RegisterModernc inserts d under the modernc SQLite driver and returns the name for ?vfs=. If first is true, d is also used for all files
+// that SQLite later opens in this process without a VFS name.
 //
-// The package modernc.org/sqlite/vfs is read-only and lacks WAL, so RegisterModernc uses the translated C interface: it copies the
-// default VFS and, for each opened file, the method table, in which it replaces four methods. The file structure remains that of
-// the default VFS, so locks and shared memory continue to work.
+// The package modernc.org/sqlite/vfs is read-only and lacks WAL, so RegisterModernc uses the translated C interface: it copies the default
+// VFS and, for each opened file, the method table, in which it replaces four methods. The file structure remains that of the default VFS,
+// so locks and shared memory continue to work.
 func RegisterModernc(d *Disk, first bool) (name string, err error) {
 	tls := libc.NewTLS()
 	defer tls.Close()
@@ -40,12 +40,12 @@ func RegisterModernc(d *Disk, first bool) (name string, err error) {
 	modernc.Lock()
 	modernc.disks[p] = moderncVFS{d, lower}
 	modernc.Unlock()
-	asDefault := int32(0)
+	makeDefault := int32(0)
 	if first {
-		asDefault = 1
+		makeDefault = 1
 	}
-	if rc := sqlite3.Xsqlite3_vfs_register(tls, p, asDefault); rc != sqlite3.SQLITE_OK {
-		return "", fmt.Errorf("registering the disk: SQLite says %d", rc)
+	if rc := sqlite3.Xsqlite3_vfs_register(tls, p, makeDefault); rc != sqlite3.SQLITE_OK {
+		return "", fmt.Errorf("registering the disk: SQLite returned %d", rc)
 	}
 	return name, nil
 }
