@@ -18,19 +18,20 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// What is text stands out from its ground by 4.5, what is an edge by 3, in the light and in the dark: WCAG 2.2, 1.4.3 and 1.4.11.
+// TestLookCSS_ColourContrast verifies the contrast ratios of WCAG 2.2 in both colour schemes: 4.5 for text (1.4.3), 3 for edges and focus
+// rings (1.4.11).
 func TestLookCSS_ColourContrast(t *testing.T) {
 	css, err := os.ReadFile("look.css")
 	require.NoError(t, err)
 	colours := map[string][2]string{}
-	pair := regexp.MustCompile(`--([a-z-]+): light-dark\(#([0-9a-f]{6}), #([0-9a-f]{6})\)`)
-	for _, is := range pair.FindAllStringSubmatch(string(css), -1) {
-		colours[is[1]] = [2]string{is[2], is[3]}
+	declaration := regexp.MustCompile(`--([a-z-]+): light-dark\(#([0-9a-f]{6}), #([0-9a-f]{6})\)`)
+	for _, match := range declaration.FindAllStringSubmatch(string(css), -1) {
+		colours[match[1]] = [2]string{match[2], match[3]}
 	}
 	pairs := []struct {
-		front string
-		back  string
-		least float64
+		front    string
+		back     string
+		minRatio float64
 	}{
 		{"text", "ground", 7}, {"text", "raised", 7}, {"muted", "ground", 4.5}, {"muted", "raised", 4.5}, {"on-accent", "accent", 4.5},
 		{"info", "ground", 4.5}, {"info", "raised", 4.5}, {"good", "good-ground", 4.5}, {"warn", "warn-ground", 4.5},
@@ -39,7 +40,7 @@ func TestLookCSS_ColourContrast(t *testing.T) {
 		{"info", "bad-ground", 4.5}, {"info", "good-ground", 4.5}, {"edge", "ground", 3}, {"edge", "raised", 3}, {"focus", "ground", 3},
 		{"focus", "raised", 3}, {"accent", "ground", 3},
 	}
-	light := func(colour string) float64 { // the relative luminance of six hexadecimal digits
+	luminance := func(colour string) float64 { // relative luminance of six hexadecimal digits
 		sum := 0.0
 		for i, weight := range []float64{0.2126, 0.7152, 0.0722} {
 			n, err := strconv.ParseUint(colour[2*i:2*i+2], 16, 8)
@@ -61,9 +62,9 @@ func TestLookCSS_ColourContrast(t *testing.T) {
 				t.Errorf("look.css has no colour %s or %s", pair.front, pair.back)
 				continue
 			}
-			a, b := light(front), light(back)
-			if got := (max(a, b) + 0.05) / (min(a, b) + 0.05); got < pair.least {
-				t.Errorf("%s: --%s on --%s has a contrast of %.2f, wanted %g", scheme, pair.front, pair.back, got, pair.least)
+			a, b := luminance(front), luminance(back)
+			if got := (max(a, b) + 0.05) / (min(a, b) + 0.05); got < pair.minRatio {
+				t.Errorf("%s: contrast of --%s on --%s = %.2f, want at least %g", scheme, pair.front, pair.back, got, pair.minRatio)
 			}
 		}
 	}
@@ -72,12 +73,12 @@ func TestLookCSS_ColourContrast(t *testing.T) {
 func TestLookCSS_SizeAndNoExternalURLs(t *testing.T) {
 	css, err := os.ReadFile("look.css")
 	require.NoError(t, err)
-	assert.True(t, len(css) <= 15<<10, "look.css has %d bytes, wanted 15 KiB at most", len(css))
-	assert.True(t, !regexp.MustCompile(`url\(|@import|https?:|//`).Match(css), "look.css asks for something else")
+	assert.True(t, len(css) <= 15<<10, "look.css has %d bytes, want at most 15 KiB", len(css))
+	assert.True(t, !regexp.MustCompile(`url\(|@import|https?:|//`).Match(css), "look.css refers to another resource, want none")
 	head, rest, _ := strings.Cut(string(css), "*/")
 	selectors := regexp.MustCompile(`\{[^}]*\}`).ReplaceAllString(rest, "")
 	for _, class := range regexp.MustCompile(`\.([a-z]+)\b`).FindAllStringSubmatch(selectors, -1) {
-		assert.True(t, strings.Contains(head, "."+class[1]), "the head of look.css does not list .%s", class[1])
+		assert.True(t, strings.Contains(head, "."+class[1]), "the comment at the top of look.css does not list .%s", class[1])
 	}
 }
 
@@ -92,19 +93,19 @@ func TestAssets_CacheOneYear(t *testing.T) {
 		return w.Result()
 	}
 	assert.True(t, regexp.MustCompile(`^/qrjump/look-[0-9a-f]{16}\.css$`).MatchString(assets.Sheet.Path()),
-		"served at %s, wanted a hash in the name", assets.Sheet.Path())
+		"Sheet.Path() = %s, want a hash in the name", assets.Sheet.Path())
 	plain := get()
 	want, _ := io.ReadAll(plain.Body)
 	assert.True(t, plain.Header.Get("Cache-Control") == "public, max-age=31536000, immutable" && plain.Header.Get("Content-Encoding") == "",
-		"headers %v", plain.Header)
-	zipped := get("Accept-Encoding", "br;q=1.0, gzip;q=0.8")
-	assert.True(t, zipped.Header.Get("Content-Encoding") == "gzip" && zipped.Header.Get("ETag") != plain.Header.Get("ETag"),
-		"a browser that takes gzip got %v", zipped.Header)
-	if r, err := gzip.NewReader(zipped.Body); err != nil {
+		"headers = %v, want one year of caching and no encoding", plain.Header)
+	compressed := get("Accept-Encoding", "br;q=1.0, gzip;q=0.8")
+	assert.True(t, compressed.Header.Get("Content-Encoding") == "gzip" && compressed.Header.Get("ETag") != plain.Header.Get("ETag"),
+		"headers for a client that accepts gzip = %v, want gzip and another ETag", compressed.Header)
+	if r, err := gzip.NewReader(compressed.Body); err != nil {
 		t.Error(err)
 	} else if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, want) {
-		t.Errorf("unzipped: %d bytes, %v, wanted %d", len(got), err, len(want))
+		t.Errorf("decompressed body: %d bytes, %v, want %d bytes", len(got), err, len(want))
 	}
-	assert.Equal(t, get("Accept-Encoding", "gzip;q=0").Header.Get("Content-Encoding"), "", "zipped for a caller that refuses gzip")
-	assert.Equal(t, get("If-None-Match", `"x", W/`+plain.Header.Get("ETag")).StatusCode, http.StatusNotModified, "the same again")
+	assert.Equal(t, get("Accept-Encoding", "gzip;q=0").Header.Get("Content-Encoding"), "", "Content-Encoding with gzip;q=0")
+	assert.Equal(t, get("If-None-Match", `"x", W/`+plain.Header.Get("ETag")).StatusCode, http.StatusNotModified, "with a matching ETag")
 }

@@ -13,20 +13,20 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
-// Issue 17: in production calls are listed as with an emulator, from the log of seven days: by page, by account, endpoint, number and
-// request id; failed ones grouped over a window that is said. Nothing in it lets anybody in.
+// TestCallsPage_Production verifies that a production server lists the calls of seven days from its log: by page, account, endpoint, error
+// number and request id, with errors grouped over a stated window. No page may contain a credential or a call of another account.
 func TestCallsPage_Production(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop})
-	person(s, "op", adminroute.Operator)
-	person(s, "eve", adminroute.Viewer)
-	person(s, "one", "operator", "press")
-	person(s, "two", "operator", "press", "shop")
-	v := request(t, s)
+	createPerson(s, "op", adminroute.Operator)
+	createPerson(s, "eve", adminroute.Viewer)
+	createPerson(s, "one", "operator", "press")
+	createPerson(s, "two", "operator", "press", "shop")
+	v := newVisitor(t, s)
 	v.signIn("op", password, "")
-	v.get("/console/calls").wants(t, "No calls yet", "No older calls are stored")
+	v.get("/console/calls").wantText(t, "No calls yet", "No older calls are stored")
 
-	const text = `{"errcode":40097}` // in what was sent; it is no answer
+	const text = `{"errcode":40097}` // an error number in the request, not in the response
 	var rids []string
 	for n := range 60 {
 		a := s.Do("POST", "/cgi-bin/wxopen/qrcodejumppublish?access_token="+s.Token("shop"),
@@ -37,18 +37,18 @@ func TestCallsPage_Production(t *testing.T) {
 	s.Do("GET", "/cgi-bin/token?grant_type=client_credential&appid=shop&secret=the-secret-of-shop", "")
 
 	p := v.get("/console/calls")
-	p.wants(t, "Calls of the last seven days", rids[59], "/cgi-bin/token", "Older calls")
+	p.wantText(t, "Calls of the last seven days", rids[59], "/cgi-bin/token", "Older calls")
 	newer, older := strings.Index(p.Body, rids[59]), strings.Index(p.Body, rids[58])
-	assert.True(t, newer <= older && !strings.Contains(p.Body, rids[0]), "the newest do not come first, or all come at once")
+	assert.True(t, newer <= older && !strings.Contains(p.Body, rids[0]),
+		"first page: rids at %d and %d, want the newest first and a second page", newer, older)
 	next := regexp.MustCompile(`/console/calls\?before=\d+`).FindString(p.Body)
 	q := v.get(next)
-	q.wants(t, rids[0], "Newest calls", "No older calls are stored")
+	q.wantText(t, rids[0], "Newest calls", "No older calls are stored")
 	for _, rid := range rids {
-		assert.True(t, strings.Count(p.Body+q.Body, `href="/console/calls/`+rid+`"`) == 1, "%s is not on one of two pages", rid)
+		assert.True(t, strings.Count(p.Body+q.Body, `href="/console/calls/`+rid+`"`) == 1, "%s is not on exactly one of the two pages", rid)
 	}
-	// The same page of one call, in both languages.
-	v.get("/console/calls/"+rids[0]+"?lang=zh").wants(t, "https://none-0.example/", rids[0])
-	for query, has := range map[string][]string{
+	v.get("/console/calls/"+rids[0]+"?lang=zh").wantText(t, "https://none-0.example/", rids[0])
+	for query, texts := range map[string][]string{
 		"account=press":            {"/cgi-bin/wxopen/qrcodejumpget"},
 		"path=/cgi-bin/token":      {"/cgi-bin/token"},
 		"failed=true&account=shop": {rids[59]},
@@ -57,28 +57,30 @@ func TestCallsPage_Production(t *testing.T) {
 		"account=nobody":           {"没有结果", "没有更早的调用记录"},
 	} {
 		p := v.get("/console/calls?" + query)
-		p.wants(t, has...)
+		p.wantText(t, texts...)
 		for _, rid := range rids[:7] {
-			assert.True(t, !strings.Contains(p.Body, rid), "%s: has %s", query, rid)
+			p.wantNoText(t, rid)
 		}
 	}
-	assert.Equal(t, v.get("/console/calls?errcode=many&lang=en").Status, http.StatusUnprocessableEntity, "no number")
-	v.get("/console/calls?view=errors").wants(t, `<td class="num">60</td>`, "/cgi-bin/wxopen/qrcodejumppublish", "calls searched, from")
+	assert.Equal(t, v.get("/console/calls?errcode=many&lang=en").Status, http.StatusUnprocessableEntity, "filter by an invalid number")
+	v.get("/console/calls?view=errors").wantText(t, `<td class="num">60</td>`, "/cgi-bin/wxopen/qrcodejumppublish", "calls searched, from")
 	for _, p := range []page{p, q, v.get("/console/calls?path=/cgi-bin/token"), v.get("/console/calls/" + rids[0])} {
 		assert.True(t, !strings.Contains(p.Body, "the-secret-of") && !strings.Contains(p.Body, s.Token("shop")),
-			"a secret is on a page of calls")
+			"a page of calls shows a credential")
 	}
-	// Others see what is theirs.
-	eve, one, two := request(t, s), request(t, s), request(t, s)
+	// Other roles see the calls of their accounts.
+	eve, limited, both := newVisitor(t, s), newVisitor(t, s), newVisitor(t, s)
 	eve.signIn("eve", password, "")
 	p = eve.get("/console/calls")
-	assert.True(t, !strings.Contains(p.Body, rids[59]) && strings.Contains(p.Body, "role operator"), "a viewer: %d", p.Status)
-	one.signIn("one", password, "")
-	if p := one.get("/console/calls"); strings.Contains(p.Body, rids[59]) || !strings.Contains(p.Body, "/cgi-bin/wxopen/qrcodejumpget") {
-		t.Errorf("whoever sees press alone: %d", p.Status)
+	assert.True(t, !strings.Contains(p.Body, rids[59]) && strings.Contains(p.Body, "role operator"),
+		"calls as a viewer: status %d, want the required role", p.Status)
+	limited.signIn("one", password, "")
+	p = limited.get("/console/calls")
+	if strings.Contains(p.Body, rids[59]) || !strings.Contains(p.Body, "/cgi-bin/wxopen/qrcodejumpget") {
+		t.Errorf("calls limited to press: %d", p.Status)
 	}
-	assert.Equal(t, one.get("/console/calls?account=shop").Status, http.StatusForbidden, "whoever sees press alone asks for shop")
-	two.signIn("two", password, "")
-	two.get("/console/calls").wants(t, "/console/calls?account=press", "/console/calls?account=shop")
-	two.get("/console/calls?"+url.Values{"account": {"shop"}}.Encode()).wants(t, rids[59])
+	assert.Equal(t, limited.get("/console/calls?account=shop").Status, http.StatusForbidden, "calls of shop, limited to press")
+	both.signIn("two", password, "")
+	both.get("/console/calls").wantText(t, "/console/calls?account=press", "/console/calls?account=shop")
+	both.get("/console/calls?"+url.Values{"account": {"shop"}}.Encode()).wantText(t, rids[59])
 }

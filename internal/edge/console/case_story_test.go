@@ -10,8 +10,8 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/browsertest"
 )
 
-// An operator imports a list of texts of another system. One of the codes is copied: the manager of the brand puts the alarm into a new
-// case, reads the report in the language of the page, and closes the case.
+// TestStory_CaseOfImportedCode imports a list of texts of another system as an operator. One of the codes is copied: the brand manager puts
+// the alarm into a new case, reads the report in the language of the page, and closes the case.
 func TestStory_CaseOfImportedCode(t *testing.T) {
 	screens := []screen{{"en", 390}, {"zh-CN", 1600}}
 	report := []string{"<h1>Case 1: Stall &lt;7&gt;</h1>", "<h1>案件 2：Stall &lt;7&gt;</h1>"}
@@ -22,15 +22,15 @@ func TestStory_CaseOfImportedCode(t *testing.T) {
 			"features: [marketcode], marketcode_key: 0123456789abcdef}\n", i)
 	}
 	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: seed.String()})
-	key, window := scanKey(t, s), browsertest.Start(t, "")
-	person(s, "olga", adminroute.Operator)
+	key, window := newScanKey(s), browsertest.Start(t, "")
+	createPerson(s, "olga", adminroute.Operator)
 	for i, c := range screens {
 		t.Run(fmt.Sprint(c.language, c.width), func(t *testing.T) {
 			name, brand := fmt.Sprintf("mia%d", i), fmt.Sprintf("brand%d", i)
-			person(s, name, adminroute.Marketer, brand)
-			p := sitDown(t, window, c.language, c.width)
+			createPerson(s, name, adminroute.Marketer, brand)
+			p := resetTab(t, window, c.language, c.width)
 			p.signIn(s, "olga")
-			p.to("/console/codes")
+			p.navigate("/console/codes")
 			p.click(`.tabs a[href^="/console/orders"]`)
 			site := fmt.Sprintf("https://old%d.example/c/", i)
 			for field, text := range map[string]string{"account": brand, "isv_application_id": "old", "text": site + "{token:8}",
@@ -38,16 +38,16 @@ func TestStory_CaseOfImportedCode(t *testing.T) {
 				p.write(fmt.Sprintf(`form[action^="/console/orders/texts"] [name=%q]`, field), text)
 			}
 			p.click(`form[action^="/console/orders/texts"] button.primary`)
-			p.reads("done.texts")
-			scannedByMany(t, s, brand, key)
+			p.waitMessage("done.texts")
+			scanAsCopy(t, s, brand, key)
 
-			p = sitDown(t, window, c.language, c.width)
+			p = resetTab(t, window, c.language, c.width)
 			p.signIn(s, name)
-			p.to("/console/alarms")
+			p.navigate("/console/alarms")
 			p.click(".every input")
 			p.write("#case_title", "Stall <7>")
 			p.click(`button[value="assign"]`)
-			p.reads("stats.alarms.none")
+			p.waitMessage("stats.alarms.none")
 			p.click(`main a[href^="/console/cases"]`)
 			p.click(`td a[href^="/console/cases/"]`)
 			p.await(`!!document.querySelector('a[href*="sheet.html"]')`)
@@ -56,8 +56,8 @@ func TestStory_CaseOfImportedCode(t *testing.T) {
 			p.await(fmt.Sprintf(`!!window.report?.includes(%q)`, report[i]))
 			p.choose(`select[name="state"]`, "closed")
 			p.click(`button[value="save"]`)
-			p.reads("done.alarm")
-			p.until(func() bool {
+			p.waitMessage("done.alarm")
+			p.waitFor(func() bool {
 				return strings.Contains(s.Admin("GET", "/cases?state=closed&owner="+brand, "").Body, "Stall")
 			})
 		})

@@ -26,288 +26,284 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// drawn is what a reader sees of a chart.
-type drawn struct {
+// drawnChart is the visible content of a chart.
+type drawnChart struct {
 	labels, lines []string
-	bars          []string // their texts
-	flat          int      // how many have no height
+	bars          []string // their titles
+	flatBars      int      // bars without height
 	marks         []string
-	before        bool
-	about         string
+	hasPrevious   bool
+	label         string
 }
 
 var (
-	chartOf = regexp.MustCompile(`(?s)<svg class="chart (\w+)".*?</svg>`)
-	labelOf = regexp.MustCompile(`<text class="tick"[^>]*>([^<]*)<`)
-	lineOf  = regexp.MustCompile(`<text x="0"[^>]*>([^<]*)</text><path class="grid"`)
-	barOf   = regexp.MustCompile(`<title>([^<]*)</title><rect class="all[^"]*" [^>]* height="([^"]*)"`)
-	markOf  = regexp.MustCompile(`aria-label="([^"]*)"><title>[^<]*</title><path class="since"`)
-	aboutOf = regexp.MustCompile(`<svg class="chart [^>]* aria-label="([^"]*)"`)
+	chartTag  = regexp.MustCompile(`(?s)<svg class="chart (\w+)".*?</svg>`)
+	labelTag  = regexp.MustCompile(`<text class="tick"[^>]*>([^<]*)<`)
+	gridLine  = regexp.MustCompile(`<text x="0"[^>]*>([^<]*)</text><path class="grid"`)
+	barTag    = regexp.MustCompile(`<title>([^<]*)</title><rect class="all[^"]*" [^>]* height="([^"]*)"`)
+	markTag   = regexp.MustCompile(`aria-label="([^"]*)"><title>[^<]*</title><path class="since"`)
+	ariaLabel = regexp.MustCompile(`<svg class="chart [^>]* aria-label="([^"]*)"`)
 )
 
-// charts are the charts of a page, by how large they are.
-func charts(p page) map[string][]drawn {
-	found := map[string][]drawn{}
-	all := func(is *regexp.Regexp, text string) (list []string) {
-		for _, m := range is.FindAllStringSubmatch(text, -1) {
+// parseCharts returns the charts of a page by size class.
+func parseCharts(p page) map[string][]drawnChart {
+	byClass := map[string][]drawnChart{}
+	submatches := func(pattern *regexp.Regexp, text string) (list []string) {
+		for _, m := range pattern.FindAllStringSubmatch(text, -1) {
 			list = append(list, html.UnescapeString(m[1]))
 		}
 		return list
 	}
-	for _, m := range chartOf.FindAllStringSubmatch(p.Body, -1) {
-		d := drawn{labels: all(labelOf, m[0]), lines: all(lineOf, m[0]), bars: all(barOf, m[0]), marks: all(markOf, m[0]),
-			before: strings.Contains(m[0], `class="before"`), about: all(aboutOf, m[0])[0]}
-		for _, b := range barOf.FindAllStringSubmatch(m[0], -1) {
+	for _, m := range chartTag.FindAllStringSubmatch(p.Body, -1) {
+		d := drawnChart{labels: submatches(labelTag, m[0]), lines: submatches(gridLine, m[0]), bars: submatches(barTag, m[0]),
+			marks:       submatches(markTag, m[0]),
+			hasPrevious: strings.Contains(m[0], `class="before"`), label: submatches(ariaLabel, m[0])[0]}
+		for _, b := range barTag.FindAllStringSubmatch(m[0], -1) {
 			if b[2] == "0" {
-				d.flat++
+				d.flatBars++
 			}
 		}
-		found[m[1]] = append(found[m[1]], d)
+		byClass[m[1]] = append(byClass[m[1]], d)
 	}
-	return found
+	return byClass
 }
 
-// A week in January 2040, by a clock that is moved: three scans on Sunday the 1st, nothing until Wednesday the 4th, on which a rule is
-// published, and on the 5th a code looks copied and others are frozen.
-func januaryWeek(t *testing.T) (s *servertest.Server, batch string) {
+// startWithJanuaryWeek starts a server with a week of January 2040: three scans on Sunday the 1st, none until Wednesday the 4th, when a
+// rule is published, and on the 5th a suspected copy and frozen codes.
+func startWithJanuaryWeek(t *testing.T) (s *servertest.Server, batch string) {
 	t.Helper()
 	s = servertest.Start(t, servertest.Options{Seed: shop, Config: func(c *server.Config) { c.CodePrefix = "C.EXAMPLE/" }})
 	clock := func(at string) { s.Admin("PUT", "/emulator/clock", `{"now":"`+at+`"}`) }
-	scan := func(n int, text string) {
-		for i := range n {
-			s.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":%q,"user":"u%d","ip":"10.%d.%d.1"}`, text, i, i, i))
-		}
-	}
 	clock("2040-01-01T02:00:00Z")
-	batch = activated(t, s)
-	scan(3, "https://shop.example/7")
+	batch = applyAndActivate(t, s)
+	scanByUsers(s, "https://shop.example/7", 3)
 	clock("2040-01-04T02:00:00Z")
 	s.OK("shop", "add", `{"prefix":"https://new.example/","path":"pages/a","open_version":"3","permit_sub_rule":"1","is_edit":0}`)
 	s.OK("shop", "publish", `{"prefix":"https://new.example/"}`)
-	scan(2, "https://new.example/7")
+	scanByUsers(s, "https://new.example/7", 2)
 	clock("2040-01-05T02:00:00Z")
-	scan(60, codeText(t, s, batch, 7))
+	scanByUsers(s, codeText(t, s, batch, 7), 60)
 	s.Admin("POST", "/batches/"+batch+"/states", `{"action":"freeze","ranges":[{"from":8,"to":9}]}`)
 	clock("2040-01-07T02:30:00Z")
 	s.Admin("GET", "/statistics?wait=true", "")
 	return s, batch
 }
 
-// tableRow matches a line of the table of statistics by day.
+// tableRow matches a row of the table of statistics by day.
 var tableRow = regexp.MustCompile(`<tr><td>(?:<a [^>]*>)?<time [^>]*>([^<]*)</time>(?:</a>)?</td><td class="num">([^<]*)</td>`)
 
-// A chart says what happened when, also where nothing did: an axis with round labels, three lines, the zone, the time before, and marks.
+// TestChart_AxisZoneAndMarks verifies the contents of a chart: periods without scans, rounded axis labels, at most five grid lines, the
+// time zone, the previous period, and marks for events.
 func TestChart_AxisZoneAndMarks(t *testing.T) {
 	t.Parallel()
-	s, batch := januaryWeek(t)
-	v := request(t, s)
+	s, batch := startWithJanuaryWeek(t)
+	v := newVisitor(t, s)
 	p := v.get("/console/statistics?days=7&by=day")
-	p.wants(t, "Times are in UTC&#43;08:00.", `aria-current="true">7 days`, `value="2040-01-01"`)
-	week := charts(p)["wide"][0]
+	p.wantText(t, "Times are in UTC&#43;08:00.", `aria-current="true">7 days`, `value="2040-01-01"`)
+	week := parseCharts(p)["wide"][0]
 	want := []string{"2040-01-01: 3 scans, 0 of them first scans", "2040-01-02: 0 scans, 0 of them first scans",
 		"2040-01-03: 0 scans, 0 of them first scans", "2040-01-04: 2 scans, 0 of them first scans",
 		"2040-01-05: 60 scans, 1 of them first scans", "2040-01-06: 0 scans, 0 of them first scans",
 		"2040-01-07: 0 scans, 0 of them first scans, not complete yet"}
-	assert.True(t, slices.Equal(week.bars, want) && week.flat == 4, "%d flat bars of %q", week.flat, week.bars)
-	// The table has a line for each day, with its date.
+	assert.True(t, slices.Equal(week.bars, want) && week.flatBars == 4, "%d flat bars of %q", week.flatBars, week.bars)
 	var table []string
-	for _, found := range tableRow.FindAllStringSubmatch(p.Body, -1) {
-		table = append(table, found[1]+" "+found[2])
+	for _, charts := range tableRow.FindAllStringSubmatch(p.Body, -1) {
+		table = append(table, charts[1]+" "+charts[2])
 	}
 	wantTable := []string{"2040-01-01 3", "2040-01-02 0", "2040-01-03 0", "2040-01-04 2", "2040-01-05 60", "2040-01-06 0", "2040-01-07 0"}
 	assert.True(t, slices.Equal(table, wantTable), "table of statistics = %q, want %q", table, wantTable)
 	days := []string{"Jan 1", "Jan 2", "Jan 3", "Jan 4", "Jan 5", "Jan 6", "Jan 7"}
-	assert.True(t, slices.Equal(week.labels, days), "labels %q", week.labels)
-	if lines := []string{"20", "40", "60"}; !slices.Equal(week.lines, lines) || week.before {
-		t.Errorf("lines %q; the week before, in which nothing was scanned, is drawn: %v", week.lines, week.before)
+	assert.True(t, slices.Equal(week.labels, days), "labels = %q, want %q", week.labels, days)
+	if lines := []string{"20", "40", "60"}; !slices.Equal(week.lines, lines) || week.hasPrevious {
+		t.Errorf("grid lines = %q, want %q; the empty previous week is drawn = %v, want false", week.lines, lines, week.hasPrevious)
 	}
 	marks := []string{"Published: https://new.example/", "Alarm: code " + batch + ":7", "Codes frozen, application " + batch}
 	slices.Sort(week.marks)
 	slices.Sort(marks)
-	assert.True(t, slices.Equal(week.marks, marks), "marks %q", week.marks)
-	about := "From 2040-01-01 to 2040-01-07; the maximum was 60, 2040-01-05"
-	assert.Equal(t, week.about, about, "the chart is about")
-	for _, address := range []string{"days=1&by=hour", "days=30&by=day", "days=90&by=day", "", "days=7&by=hour",
+	assert.True(t, slices.Equal(week.marks, marks), "marks = %q, want %q", week.marks, marks)
+	label := "From 2040-01-01 to 2040-01-07; the maximum was 60, 2040-01-05"
+	assert.Equal(t, week.label, label, "label of the chart")
+	for _, query := range []string{"days=1&by=hour", "days=30&by=day", "days=90&by=day", "", "days=7&by=hour",
 		"from=2039-01-01&to=2040-01-07&by=week", "from=2039-01-01&to=2040-01-07&by=month"} {
-		found := charts(v.get("/console/statistics?" + address))
-		wide, phone := found["wide"][0], found["phone"][0]
+		charts := parseCharts(v.get("/console/statistics?" + query))
+		wide, phone := charts["wide"][0], charts["phone"][0]
 		if n := len(wide.labels); n < 5 || n > 7 || len(wide.lines) < 1 || len(wide.lines) > 5 {
-			t.Errorf("%s: %d labels %q, lines %q", address, n, wide.labels, wide.lines)
+			t.Errorf("%s: %d labels %q, grid lines %q; want 5 to 7 labels and 1 to 5 lines", query, n, wide.labels, wide.lines)
 		}
 		n := len(phone.labels)
-		assert.True(t, n >= 2 && n <= 5, "%s: %d labels on a phone: %q", address, n, phone.labels)
+		assert.True(t, n >= 2 && n <= 5, "%s: %d labels on a phone, want 2 to 5: %q", query, n, phone.labels)
 	}
-	part := charts(v.get("/console/statistics?by=day&from=2040-01-04&to=2040-01-05"))["wide"][0]
-	if after := charts(v.get("/console/statistics?by=day&from=2040-01-02&to=2040-01-02"))["wide"][0]; part.before || !after.before {
-		t.Errorf("the time before is drawn: %v where nothing was scanned, %v where something was", part.before, after.before)
-	}
+	withoutPrevious := parseCharts(v.get("/console/statistics?by=day&from=2040-01-04&to=2040-01-05"))["wide"][0]
+	assert.True(t, !withoutPrevious.hasPrevious, "the chart draws a previous period without scans")
+	withPrevious := parseCharts(v.get("/console/statistics?by=day&from=2040-01-02&to=2040-01-02"))["wide"][0]
+	assert.True(t, withPrevious.hasPrevious, "the chart does not draw the previous period, which has scans")
 	zh := v.get("/console/statistics?days=7&by=day&lang=zh")
-	zh.wants(t, "时间均为 UTC&#43;08:00。", "同期事件：3 件", "发布规则：https://new.example/")
-	got := charts(zh)["wide"][0].labels[0]
-	assert.True(t, got == "1月1日", "%v", got)
+	zh.wantText(t, "时间均为 UTC&#43;08:00。", "同期事件：3 件", "发布规则：https://new.example/")
+	got := parseCharts(zh)["wide"][0].labels[0]
+	assert.True(t, got == "1月1日", "first label = %v, want 1月1日", got)
 }
 
-// A group over time is a drawing for each value; what is most frequent stands beside the chart, and a click on it narrows the page.
+// TestChart_GroupsAndTopValues verifies that a group over time has one chart for each value, and that the link of a top value narrows the
+// page to it.
 func TestChart_GroupsAndTopValues(t *testing.T) {
 	t.Parallel()
-	s, batch := januaryWeek(t)
-	v := request(t, s)
+	s, batch := startWithJanuaryWeek(t)
+	v := newVisitor(t, s)
 	p := v.get("/console/statistics?days=7&by=day&group=activity")
-	small := charts(p)["small"]
-	assert.True(t, len(small) == 2 && slices.Equal(small[0].lines, small[1].lines) && strings.Contains(small[0].about, "60, 2040-01-05"),
-		"small multiples %+v", small)
+	small := parseCharts(p)["small"]
+	assert.True(t, len(small) == 2 && slices.Equal(small[0].lines, small[1].lines) && strings.Contains(small[0].label, "60, 2040-01-05"),
+		"small charts = %+v, want two with equal grid lines", small)
 	p = v.get("/console/statistics?days=7&by=day&lang=en")
-	p = v.later(p)
+	p = v.getDeferred(p)
 	link := regexp.MustCompile(`<section><h2>application</h2><ol><li><a href="([^"]*)"><bdi>` + batch).FindStringSubmatch(p.Body)
-	require.True(t, link != nil, "no box of applications")
-	p.wants(t, `"><bdi>https://shop.example/</bdi></a> <span class="num">3 <span class="muted">5%</span></span>`) // a rule is named by its prefix
-	one := charts(v.get(html.UnescapeString(link[1])))["wide"][0]
-	assert.True(t, strings.HasPrefix(one.bars[0], "2040-01-01: 0 scans") && strings.HasPrefix(one.bars[4], "2040-01-05: 60 scans"),
-		"of one application: %q", one.bars)
-	assert.True(t, !slices.ContainsFunc(one.marks, func(text string) bool { return strings.HasPrefix(text, "Published") }) &&
-		len(one.marks) == 2, "marks of one application: %q", one.marks)
-	for address, first := range map[string]string{"/console/statistics/numbers.csv?by=day": "\ufeffstarts_at,value",
+	require.True(t, link != nil, "the page has no top value for the application")
+	// A rule is named by its prefix.
+	p.wantText(t, `"><bdi>https://shop.example/</bdi></a> <span class="num">3 <span class="muted">5%</span></span>`)
+	chart := parseCharts(v.get(html.UnescapeString(link[1])))["wide"][0]
+	assert.True(t, strings.HasPrefix(chart.bars[0], "2040-01-01: 0 scans") && strings.HasPrefix(chart.bars[4], "2040-01-05: 60 scans"),
+		"bars of one application = %q", chart.bars)
+	assert.True(t, !slices.ContainsFunc(chart.marks, func(text string) bool { return strings.HasPrefix(text, "Published") }) &&
+		len(chart.marks) == 2, "marks of one application = %q, want 2 without a published rule", chart.marks)
+	for path, prefix := range map[string]string{"/console/statistics/numbers.csv?by=day": "\ufeffstarts_at,value",
 		"/console/statistics/unmatched.csv": "\ufefflocation", "/console/codes/" + batch + "/list.csv?from=0&to=1": "\ufeffindex,code"} {
-		list := v.get(address)
-		assert.True(t, list.Status == http.StatusOK && strings.HasPrefix(list.Body, first), "%s: %d %.40q", address, list.Status, list.Body)
+		file := v.get(path)
+		assert.True(t, file.Status == http.StatusOK && strings.HasPrefix(file.Body, prefix), "%s: %d %.40q", path, file.Status, file.Body)
 	}
 	s.Admin("DELETE", "/accounts/shop/rules?prefix="+url.QueryEscape("https://shop.example/"), "")
-	v.get("/console/statistics?days=7&by=&group=rule").wants(t, "<bdi>https://shop.example/</bdi>") // also when it is deleted
+	v.get("/console/statistics?days=7&by=&group=rule").wantText(t, "<bdi>https://shop.example/</bdi>") // also when it is deleted
 	s.Exec(`INSERT INTO statistics_sums (granularity, dimension, bucket, value, scans, first_scans)
 		WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1001)
 		SELECT 1, 7, (SELECT MIN(bucket) FROM statistics_sums WHERE granularity = 1), 'x' || i, 1, 0 FROM n`)
-	v.get("/console/statistics?days=7&by=&group=source").wants(t, "x10<") // more values than a result has rows
+	v.get("/console/statistics?days=7&by=&group=source").wantText(t, "x10<") // more values than a result has rows
 }
 
-// Somebody who is limited to an account sees the marks of this account.
+// TestChartMarks_LimitedToAccount verifies that a caller limited to an account gets the marks of this account only.
 func TestChartMarks_LimitedToAccount(t *testing.T) {
 	t.Parallel()
-	s, _ := januaryWeek(t)
+	s, _ := startWithJanuaryWeek(t)
 	for account, want := range map[string]string{"shop": "published", "press": "frozen alarm"} {
 		key := s.NewKey("/admin-keys", `{"name":"of-`+account+`","role":"`+string(adminroute.Marketer)+`","accounts":["`+
 			account+`"]}`)
 		var got struct{ Marks []struct{ Kind string } }
 		s.Do("GET", "/admin/v1/statistics?marks=true", "", "Authorization: Bearer "+key).JSON(t, &got)
 		for _, m := range got.Marks {
-			assert.True(t, strings.Contains(want, m.Kind), "%s sees a mark of kind %s", account, m.Kind)
+			assert.True(t, strings.Contains(want, m.Kind), "%s gets a mark of kind %s", account, m.Kind)
 		}
-		assert.True(t, len(got.Marks) == len(strings.Fields(want)), "%s sees %d marks", account, len(got.Marks))
+		assert.True(t, len(got.Marks) == len(strings.Fields(want)), "%s gets %d marks, want %s", account, len(got.Marks), want)
 	}
 }
 
-// An alarm has a page: why, how many, where on a map, what a buyer sees, and what can be done; the navigation has their number, and the
-// page of the code begins with it.
+// TestAlarmPage_ReasonsMapAndActions verifies the page of an alarm: reasons, scan counts, map, the page that the buyer gets, and actions.
+// The navigation must count open alarms, and the page of the code must begin with the alarm.
 func TestAlarmPage_ReasonsMapAndActions(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: shop, Config: func(c *server.Config) {
 		c.CodePrefix, c.Regions = "C.EXAMPLE/", regionsFile(t)
 	}})
-	batch := activated(t, s)
+	batch := applyAndActivate(t, s)
 	code := codeText(t, s, batch, 7)
-	v := request(t, s)
-	assert.True(t, !strings.Contains(v.get("/console/home").Body, `/console/alarms">Alarms <span`),
-		"the navigation counts alarms that there are not")
+	v := newVisitor(t, s)
+	v.get("/console/home").wantNoText(t, `/console/alarms">Alarms <span`)
 	for i := range 60 {
 		s.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":%q,"user":"u%d","ip":"10.%d.%d.1"}`, code, i, 1+i%3/2, i))
 	}
 	s.Admin("GET", "/statistics?wait=true", "")
 	p := v.get("/console/alarms/1")
-	p.wants(t, "<h1>Alarm of code "+batch+":7</h1>", `<a href="/console/alarms" aria-current="page">Alarms <span class="tag bad">1<`,
+	p.wantText(t, "<h1>Alarm of code "+batch+":7</h1>", `<a href="/console/alarms" aria-current="page">Alarms <span class="tag bad">1<`,
 		`<text class="name"`, ">CN-SH 40</text>", ">CN-BJ 20</text>", "at a score of 100 or higher",
 		"The location is known for 60 of 60 scans", "CN-SH (networks: 40)",
 		"The page warns that the code may have been copied.", `value="freeze"`, `value="dismiss"`, `name="note"`,
 		`href="/console/statistics/scans?code=`+batch)
 	spots := regexp.MustCompile(`<circle class="all" cx="([\d.]+)" cy="([\d.]+)" r="([\d.]+)"`).FindAllStringSubmatch(p.Body, -1)
-	assert.True(t, len(spots) == 2 && !(number(t, spots[0][1]) <= number(t, spots[1][1])) &&
-		!(number(t, spots[0][2]) <= number(t, spots[1][2])) && !(number(t, spots[0][3]) <= number(t, spots[1][3])),
-		"Shanghai is not to the east and south of Beijing, or not larger: %q", spots)
-	v.get("/console/alarms/1?lang=zh").wants(t, "码 "+batch+":7 的告警", "扫码地点", "页面提示该码可能已被复制。")
+	assert.True(t, len(spots) == 2 && !(parseFloat(t, spots[0][1]) <= parseFloat(t, spots[1][1])) &&
+		!(parseFloat(t, spots[0][2]) <= parseFloat(t, spots[1][2])) && !(parseFloat(t, spots[0][3]) <= parseFloat(t, spots[1][3])),
+		"circles %q: Shanghai must be to the east and south of Beijing, and larger", spots)
+	v.get("/console/alarms/1?lang=zh").wantText(t, "码 "+batch+":7 的告警", "扫码地点", "页面提示该码可能已被复制。")
 	body := v.get("/console/codes?lang=en&code=" + batch + ":7").Body
 	alarm, facts := strings.Index(body, `href="/console/alarms/1"`), strings.Index(body, `<dl class="facts">`)
-	assert.True(t, alarm >= 0 && alarm <= facts, "the page of the code has its alarm at %d and its facts at %d", alarm, facts)
+	assert.True(t, alarm >= 0 && alarm <= facts, "alarm at %d, facts at %d of the page of the code; want the alarm first", alarm, facts)
 	assert.True(t, !strings.Contains(body, ">Confirmed<") && strings.Contains(body, ">Suspicious<"),
-		"the page of a code with an alarm does not say that it is suspicious: %s", body)
-	v.did("/console/alarms", url.Values{"did": {"confirm"}, "id": {"1"}})
-	v.get("/console/alarms?state=confirmed").wants(t, `href="/console/alarms/1"`, ">Confirmed</span>")
-	v.get("/console/codes?code="+batch+":7").wants(t, ">Confirmed<")
-	assert.True(t, !strings.Contains(v.get("/console/alarms?state=suspicious").Body, `href="/console/alarms/1"`),
-		"a confirmed alarm is listed as suspicious")
-	v.did("/console/alarms?state=open", url.Values{"did": {"dismiss"}, "id": {"1"}, "note": {"a fair"}})
-	v.get("/console/alarms/1").wants(t, "a fair", "The page says that the code is genuine.")
-	assert.Equal(t, v.get("/console/alarms/2").Status, http.StatusNotFound, "an alarm that is not there")
+		"page of a code with an alarm = %s, want Suspicious", body)
+	v.submit("/console/alarms", url.Values{"did": {"confirm"}, "id": {"1"}})
+	v.get("/console/alarms?state=confirmed").wantText(t, `href="/console/alarms/1"`, ">Confirmed</span>")
+	v.get("/console/codes?code="+batch+":7").wantText(t, ">Confirmed<")
+	v.get("/console/alarms?state=suspicious").wantNoText(t, `href="/console/alarms/1"`)
+	v.submit("/console/alarms?state=open", url.Values{"did": {"dismiss"}, "id": {"1"}, "note": {"a fair"}})
+	v.get("/console/alarms/1").wantText(t, "a fair", "The page says that the code is genuine.")
+	assert.Equal(t, v.get("/console/alarms/2").Status, http.StatusNotFound, "unknown alarm")
 	key := s.NewKey("/admin-keys", `{"name":"other","role":"marketer","accounts":["shop"]}`)
 	a := s.Do("GET", "/admin/v1/alarms?newest=true", "", "Authorization: Bearer "+key)
-	assert.True(t, !strings.Contains(string(a.Body), `"code_index"`), "another account's alarm is shown: %s", a.Body)
+	assert.True(t, !strings.Contains(string(a.Body), `"code_index"`), "alarms of shop = %s, want none of another account", a.Body)
 }
 
-// The page of an application proposes a threshold, and applies it after a confirmation.
+// TestBatchAlarm_ProposedThreshold verifies that the page of an application proposes a threshold and applies it after a confirmation.
 func TestBatchAlarm_ProposedThreshold(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: shop, Config: func(c *server.Config) { c.CodePrefix = "C.EXAMPLE/" }})
-	batch, v := fmt.Sprint(applied(t, s)), request(t, s)
+	batch, v := fmt.Sprint(s.Apply("press", "<b>order", 10_000)), newVisitor(t, s)
 	s.Exec(`INSERT INTO code_counts (batch, idx, scans, users, first_at, last_at, score, first_score, state)
 		WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 2999)
 		SELECT ` + batch + `, i, 1, 1, 1, 1, 150, 133, '{}' FROM n`)
-	v.get("/console/codes/"+batch).wants(t, "Proposed: 135 points.", "computed from 3,000 codes", `value="propose"`)
+	v.get("/console/codes/"+batch).wantText(t, "Proposed: 135 points.", "computed from 3,000 codes", `value="propose"`)
 	form := url.Values{"did": {"propose"}, "threshold": {"135"}}
-	v.post("/console/codes/"+batch+"/alarm", form).wants(t, "at a score of 135 or higher. The threshold applies from the next scan")
-	v.get("/console/codes/"+batch).wants(t, "at a score of 100 or higher")
+	v.post("/console/codes/"+batch+"/alarm", form).wantText(t, "at a score of 135 or higher. The threshold applies from the next scan")
+	v.get("/console/codes/"+batch).wantText(t, "at a score of 100 or higher")
 	form.Set("sure", "1")
-	v.did("/console/codes/"+batch+"/alarm", form)
-	v.get("/console/codes/"+batch+"?lang=zh").wants(t, "得分达到 135 即告警。")
+	v.submit("/console/codes/"+batch+"/alarm", form)
+	v.get("/console/codes/"+batch+"?lang=zh").wantText(t, "得分达到 135 即告警。")
 }
 
-// activated applies for codes, activates the first hundred and returns the number of their application.
-func activated(t *testing.T, s *servertest.Server) (batch string) {
+// applyAndActivate applies for codes, activates the first hundred and returns the number of the application.
+func applyAndActivate(t *testing.T, s *servertest.Server) (batch string) {
 	t.Helper()
-	id := applied(t, s)
+	id := s.Apply("press", "<b>order", 10_000)
 	s.Activate(id, 0, 99, "shop")
 	return fmt.Sprint(id)
 }
 
-// Alarms are lines in groups, in the order of their score if asked, and one note dismisses all that were selected.
+// TestAlarms_GroupsAndOneNoteForMany verifies that alarms are listed in groups or by score, and that one form dismisses all selected alarms
+// with one note.
 func TestAlarms_GroupsAndOneNoteForMany(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: shop, Config: func(c *server.Config) { c.CodePrefix = "C.EXAMPLE/" }})
-	batch, v := activated(t, s), request(t, s)
+	batch, v := applyAndActivate(t, s), newVisitor(t, s)
 	for index, n := range map[int]int{7: 60, 8: 70, 9: 80} {
 		code := codeText(t, s, batch, index)
-		for i := range n {
-			s.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":%q,"user":"u%d","ip":"10.%d.%d.1"}`, code, i, i, i))
-		}
+		scanByUsers(s, code, n)
 	}
 	s.Admin("GET", "/statistics?wait=true", "")
-	v.get("/console/alarms?order=score").wants(t, "Application "+batch, `<span class="tag">3</span>`,
+	v.get("/console/alarms?order=score").wantText(t, "Application "+batch, `<span class="tag">3</span>`,
 		`name="id"`, "People ", `<svg class="chart wide"`)
 	for _, group := range []string{"application", "network", "account", "day"} {
 		p := v.get("/console/alarms?group=" + group)
 		assert.True(t, strings.Contains(p.Body, "<summary>") && strings.Contains(p.Body, batch+":9</a>"),
-			"alarms by %s: status %d, no group with the alarm of code 9", group, p.Status)
+			"alarms by %s: status %d, want a group with the alarm of code 9", group, p.Status)
 	}
-	v.did("/console/alarms", url.Values{"did": {"assign"}, "id": {"1", "3"}, "case_title": {"a <stall>"}})
-	v.did("/console/alarms", url.Values{"did": {"assign"}, "id": {"2"}, "to_case": {"1"}, "note": {"two bought"}})
-	v.did("/console/cases/1", url.Values{"did": {"save"}, "title": {"a <stall>"}, "state": {"closed"}, "assignee": {"李娜"}})
-	v.get("/console/cases/1").wants(t, "Case a &lt;stall&gt;", "李娜", "two bought", "Closed", batch+":7", batch+":8", batch+":9")
-	v.get("/console/statistics/alarms.csv?state=all&assignee=%E6%9D%8E%E5%A8%9C").wants(t, "1,a <stall>,李娜")
-	v.get("/console/cases/1/sheet.html").wants(t, "a &lt;stall&gt;", batch+":9", "10.0.0.0/24", "Only the first 20 scans are listed")
-	v.get("/console/cases/1/sheet.pdf").wants(t, "%PDF-1.6", "/STSong-Light", "UniGB-UCS2-H")
-	v.did("/console/cases/1", url.Values{"did": {"remove"}, "id": {"2"}, "title": {"a <stall>"}})
-	v.get("/console/cases?state=closed").wants(t, "a &lt;stall&gt;")
-	v.did("/console/cases", url.Values{"did": {"add"}, "title": {"a second case"}})
+	v.submit("/console/alarms", url.Values{"did": {"assign"}, "id": {"1", "3"}, "case_title": {"a <stall>"}})
+	v.submit("/console/alarms", url.Values{"did": {"assign"}, "id": {"2"}, "to_case": {"1"}, "note": {"two bought"}})
+	v.submit("/console/cases/1", url.Values{"did": {"save"}, "title": {"a <stall>"}, "state": {"closed"}, "assignee": {"李娜"}})
+	v.get("/console/cases/1").wantText(t, "Case a &lt;stall&gt;", "李娜", "two bought", "Closed", batch+":7", batch+":8", batch+":9")
+	v.get("/console/statistics/alarms.csv?state=all&assignee=%E6%9D%8E%E5%A8%9C").wantText(t, "1,a <stall>,李娜")
+	v.get("/console/cases/1/sheet.html").wantText(t, "a &lt;stall&gt;", batch+":9", "10.0.0.0/24", "Only the first 20 scans are listed")
+	v.get("/console/cases/1/sheet.pdf").wantText(t, "%PDF-1.6", "/STSong-Light", "UniGB-UCS2-H")
+	v.submit("/console/cases/1", url.Values{"did": {"remove"}, "id": {"2"}, "title": {"a <stall>"}})
+	v.get("/console/cases?state=closed").wantText(t, "a &lt;stall&gt;")
+	v.submit("/console/cases", url.Values{"did": {"add"}, "title": {"a second case"}})
 	p := v.post("/console/alarms", url.Values{"did": {"dismiss"}, "note": {"a fair"}})
 	assert.True(t, p.Status == http.StatusUnprocessableEntity, "dismissing none: status %d, want 422", p.Status)
-	v.did("/console/alarms", url.Values{"did": {"dismiss"}, "id": {"1", "2"}, "note": {"a fair"}})
+	v.submit("/console/alarms", url.Values{"did": {"dismiss"}, "id": {"1", "2"}, "note": {"a fair"}})
 	n := strings.Count(v.get("/console/alarms?state=open").Body, `name="id"`)
 	assert.True(t, n == 1, "%d alarms are open after two of three were dismissed, want 1", n)
 	n = strings.Count(v.get("/console/alarms?state=all").Body, ">Dismissed</span>")
 	assert.True(t, n == 2, "%d alarms have the note, want 2", n)
-	v.get("/console/alarms/1").wants(t, "a fair", "Times of its scans", "<time ")
+	v.get("/console/alarms/1").wantText(t, "a fair", "Times of its scans", "<time ")
 }
 
-// 49 alarms of three days, a line each, take at most two screens of a phone and of a tablet.
+// TestAlarms_OfTwoScreensInChromium verifies that 49 alarms of three days take one line each and at most two screens of a phone and of a
+// tablet.
 func TestAlarms_OfTwoScreensInChromium(t *testing.T) {
 	s := servertest.Start(t, servertest.Options{Seed: shop, Config: func(c *server.Config) { c.CodePrefix = "C.EXAMPLE/" }})
-	batch := activated(t, s)
+	batch := applyAndActivate(t, s)
 	for day := range 3 {
 		s.Admin("PUT", "/emulator/clock", fmt.Sprintf(`{"now":"2040-01-0%dT02:00:00Z"}`, day+1))
 		var lines strings.Builder
@@ -332,43 +328,43 @@ func TestAlarms_OfTwoScreensInChromium(t *testing.T) {
 	}
 }
 
-// In a browser, a chart has a cross-hair with the values of a day, and a click on the day opens its hours.
+// TestChart_InChromium verifies that the cross-hair of a chart shows the values of a day, and that a click on the day opens its hours.
 func TestChart_InChromium(t *testing.T) {
-	s, _ := januaryWeek(t)
+	s, _ := startWithJanuaryWeek(t)
 	ctx := browsertest.Start(t, "")
 	browsertest.Run(t, ctx, chromedp.EmulateViewport(1024, 900))
 	require.NoError(t, chromedp.Do(ctx, chromedp.Navigate(s.AdminURL+"/console/statistics?days=7&by=day")))
 	browsertest.Await(t, ctx, `!!document.querySelector('.plotted .u-over') && !document.querySelector('svg.wide').checkVisibility()`)
-	const send = `(...kinds) => { const over = document.querySelector('.u-over'), box = over.getBoundingClientRect();
+	const dispatch = `(...kinds) => { const over = document.querySelector('.u-over'), box = over.getBoundingClientRect();
 		const at = { bubbles: true, detail: 1, movementX: 1, clientX: box.left + box.width * 4.5 / 7, clientY: box.top + 50 };
 		kinds.forEach(kind => over.dispatchEvent(new MouseEvent(kind, at))); }`
-	browsertest.Await(t, ctx, `(`+send+`)('mouseenter', 'mousemove'),
+	browsertest.Await(t, ctx, `(`+dispatch+`)('mouseenter', 'mousemove'),
 		/2040-01-05\s*Scans\s*60\D/.test(document.querySelector('.u-legend').innerText)`)
-	browsertest.Run(t, ctx, chromedp.Evaluate[chromedp.Void](`(`+send+`)('mousedown', 'mouseup', 'click')`))
+	browsertest.Run(t, ctx, chromedp.Evaluate[chromedp.Void](`(`+dispatch+`)('mousedown', 'mouseup', 'click')`))
 	browsertest.Await(t, ctx, `location.search.includes('by=hour') && location.search.includes('from=2040-01-05')`)
 }
 
-func number(t *testing.T, text string) float64 {
+func parseFloat(t *testing.T, text string) float64 {
 	t.Helper()
 	n, err := strconv.ParseFloat(text, 64)
 	require.NoError(t, err)
 	return n
 }
 
-// regionsFile says that 10.1.0.0/16 is in Shanghai, and 10.2.0.0/16 in Beijing.
+// regionsFile writes a GeoLite2 database with 10.1.0.0/16 in Shanghai and 10.2.0.0/16 in Beijing.
 func regionsFile(t *testing.T) string {
 	t.Helper()
 	tree, err := mmdbwriter.New(mmdbwriter.Options{DatabaseType: "GeoLite2-City", IncludeReservedNetworks: true, RecordSize: 24})
 	require.NoError(t, err)
 	iso := func(code string) mmdbtype.Map { return mmdbtype.Map{"iso_code": mmdbtype.String(code)} }
-	for network, where := range map[string]struct {
+	for network, location := range map[string]struct {
 		region   string
 		lat, lon mmdbtype.Float64
 	}{"10.1.0.0/16": {"SH", 31.2, 121.5}, "10.2.0.0/16": {"BJ", 39.9, 116.4}} {
 		_, ip, err := net.ParseCIDR(network)
 		require.NoError(t, err)
-		require.NoError(t, tree.Insert(ip, mmdbtype.Map{"country": iso("CN"), "subdivisions": mmdbtype.Slice{iso(where.region)},
-			"location": mmdbtype.Map{"latitude": where.lat, "longitude": where.lon}}))
+		require.NoError(t, tree.Insert(ip, mmdbtype.Map{"country": iso("CN"), "subdivisions": mmdbtype.Slice{iso(location.region)},
+			"location": mmdbtype.Map{"latitude": location.lat, "longitude": location.lon}}))
 	}
 	path := filepath.Join(t.TempDir(), "regions.mmdb")
 	file, err := os.Create(path)

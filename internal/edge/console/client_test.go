@@ -14,48 +14,48 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// Issue 30, Build 1: pages call the admin API by the client, which knows its paths. Past it go files alone, which are answered as
-// they come; a new one is a new line here.
+// TestPages_CallThroughClient verifies that pages call the admin API through the client, which alone knows its paths. The exceptions are
+// functions that pass on a file unchanged; a new one must be added here.
 func TestPages_CallThroughClient(t *testing.T) {
 	t.Parallel()
 	files, err := os.ReadDir(".")
 	require.NoError(t, err)
-	var past []string
+	var calls []string
 	for _, f := range files {
 		if name := f.Name(); strings.HasSuffix(name, ".go") && !strings.HasSuffix(name, "_test.go") && name != "client.go" {
-			past = append(past, pastTheClient(t, name)...)
+			calls = append(calls, findDirectCalls(t, name)...)
 		}
 	}
-	slices.Sort(past)
+	slices.Sort(calls)
 	want := []string{"bulkFile passes a file", "caseSheet passes a file", "codeList passes a file",
 		"download passes a file", "sendPackage passes a file"}
-	assert.True(t, slices.Equal(past, want), "these go past the client: %q; want %q", past, want)
+	assert.True(t, slices.Equal(calls, want), "these go past the client: %q; want %q", calls, want)
 }
 
-// pastTheClient are the places of a file that know a path of an API, make a request or pass an answer on, by their functions.
-func pastTheClient(t *testing.T, name string) (found []string) {
+// findDirectCalls returns the functions of a source file that contain a path of an API, create a request or pass on a response.
+func findDirectCalls(t *testing.T, name string) (found []string) {
 	file, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
 	require.NoError(t, err)
 	for _, d := range file.Decls {
-		in := name
-		if f, is := d.(*ast.FuncDecl); is {
-			in = f.Name.Name
+		function := name
+		if f, ok := d.(*ast.FuncDecl); ok {
+			function = f.Name.Name
 		}
 		ast.Inspect(d, func(n ast.Node) bool {
 			switch n := n.(type) {
 			case *ast.BasicLit:
 				for _, api := range []string{`"/admin/v1`, "`/admin/v1", `"/scan/v1`, "`/scan/v1"} {
 					if strings.HasPrefix(n.Value, api) {
-						found = append(found, fmt.Sprintf("%s knows the path %s", in, n.Value))
+						found = append(found, fmt.Sprintf("%s knows the path %s", function, n.Value))
 					}
 				}
 			case *ast.SelectorExpr:
-				switch of, _ := n.X.(*ast.Ident); {
+				switch receiver, _ := n.X.(*ast.Ident); {
 				case n.Sel.Name == "forward":
-					found = append(found, in+" passes a file")
-				case of != nil && of.Name == "operations" && n.Sel.Name == "Base", strings.HasPrefix(n.Sel.Name, "NewRequest"),
-					n.Sel.Name == "API", n.Sel.Name == "Scan" && of == nil:
-					found = append(found, in+" uses "+n.Sel.Name)
+					found = append(found, function+" passes a file")
+				case receiver != nil && receiver.Name == "operations" && n.Sel.Name == "Base", strings.HasPrefix(n.Sel.Name, "NewRequest"),
+					n.Sel.Name == "API", n.Sel.Name == "Scan" && receiver == nil:
+					found = append(found, function+" uses "+n.Sel.Name)
 				}
 			}
 			return true

@@ -21,26 +21,26 @@ import (
 //go:embed testdata/seeds/platform.yaml
 var platform string
 
-// A surface is a place that takes a credential.
-type surface struct {
+// credentialCase is an endpoint that accepts a credential.
+type credentialCase struct {
 	name string
-	// door is what the metrics and the list of those that keep failing call it; "" = wrong ones are not limited there.
-	door string
-	// show shows a credential from an address: "" is the right one, any other text a wrong one. It returns "in", "out", or "limited".
-	show func(from, wrong string) string
+	// kind is the name in the metrics and in the list of failed authentications; "" means that failures are not limited.
+	kind string
+	// present sends a credential from an IP address; wrong "" means the valid one. It returns "in", "out" or "limited".
+	present func(from, wrong string) string
 }
 
-// passwords are dear to compare: those of people keep their limit, which TestSignIn_ConcurrentGuessesThrottled holds.
-const passwords = "person"
+// passwordKind is the kind of passwords. They are slow to compare and have a limit of their own: see TestSignIn_ConcurrentGuessesThrottled.
+const passwordKind = "person"
 
-// Issue 28, 4: twenty wrong tokens of an address kept the right one out, at the admin API, the console and the wire, and the
-// authorisation page compared as many as somebody sent, and told nobody.
+// TestThrottle_ValidCredentialPasses sends twice the limit of wrong credentials from one address to each endpoint. Wrong credentials must
+// be limited, logged and counted, and the valid credential must pass afterwards.
 func TestThrottle_ValidCredentialPasses(t *testing.T) {
 	t.Parallel()
-	c := crookedProvider(t)
-	s := c.with(t, servertest.Options{Guarded: true, Emulator: true, Seed: platform,
-		Config: func(c *server.Config) { c.TrustedProxy = []string{"127.0.0.0/8"} }})
-	held := map[string]bool{passwords: true}
+	provider := newFakeProvider(t)
+	s := provider.startServer(t, servertest.Options{Guarded: true, Emulator: true, Seed: platform,
+		Config: func(provider *server.Config) { provider.TrustedProxy = []string{"127.0.0.0/8"} }})
+	kinds := map[string]bool{passwordKind: true}
 	status := func(got int, in ...int) string {
 		if slices.Contains(in, got) {
 			return "in"
@@ -50,32 +50,31 @@ func TestThrottle_ValidCredentialPasses(t *testing.T) {
 		}
 		return "out"
 	}
-	made := servertest.Decode[struct{ Key string }](t, s.Admin("POST", "/scan-keys", `{"name":"app"}`))
-	scanKey := made.Key
-	s.Admin("POST", "/admin-keys", `{"name":"till","role":"viewer"}`).JSON(t, &made)
-	adminKey := made.Key
+	key := servertest.Decode[struct{ Key string }](t, s.Admin("POST", "/scan-keys", `{"name":"app"}`))
+	scanKey := key.Key
+	s.Admin("POST", "/admin-keys", `{"name":"till","role":"viewer"}`).JSON(t, &key)
+	adminKey := key.Key
 	var link struct{ URL string }
 	s.Admin("POST", "/statistics/shared", `{"question":"by=&group=activity","title":"scans","days":7}`).JSON(t, &link)
 	chart, chartSecret, _ := strings.Cut(link.URL[strings.LastIndex(link.URL, "/")+1:], ".")
 	s.Hide(chartSecret)
 	s.Hide(scanKey)
 	s.Hide(adminKey)
-	bearer := func(method, path, body, right string, header ...string) func(from, wrong string) string {
-		return func(from, wrong string) string {
-			if wrong == "" {
-				wrong = right
-			}
-			a := s.Do(method, path, body, append([]string{"Authorization: Bearer " + wrong, "X-Forwarded-For: " + from}, header...)...)
-			return status(a.Status, 200)
+	bearer := func(method, path, body, valid string, header ...string) func(ip, wrong string) string {
+		return func(ip, wrong string) string {
+			header := append([]string{"Authorization: Bearer " + cmp.Or(wrong, valid), "X-Forwarded-For: " + ip}, header...)
+			return status(s.Do(method, path, body, header...).Status, 200)
 		}
 	}
-	wire := func(method, path, body, right string) func(from, wrong string) string {
-		return func(from, wrong string) string {
-			if wrong == "" {
-				wrong = right
-			}
-			a := s.Do(method, strings.ReplaceAll(path, "SECRET", wrong), strings.ReplaceAll(body, "SECRET", wrong),
-				"X-Forwarded-For: "+from)
+	callback := func(v *visitor, ip, code, state string) string {
+		return status(v.post("/console/login/callback", url.Values{"code": {code}, "state": {state}, "iss": {provider.URL}},
+			"X-Forwarded-For: "+ip, "Sec-Fetch-Site: same-origin").Status, 303)
+	}
+	wire := func(method, path, body, valid string) func(ip, wrong string) string {
+		return func(ip, wrong string) string {
+			secret := cmp.Or(wrong, valid)
+			a := s.Do(method, strings.ReplaceAll(path, "SECRET", secret), strings.ReplaceAll(body, "SECRET", secret),
+				"X-Forwarded-For: "+ip)
 			for _, token := range regexp.MustCompile(`"access_token":"([^"]+)"`).FindAllStringSubmatch(a.Body, -1) {
 				s.Hide(token[1])
 			}
@@ -85,56 +84,44 @@ func TestThrottle_ValidCredentialPasses(t *testing.T) {
 			case 40125, 40001:
 				return "out"
 			}
-			return "in" // whatever else is wrong
+			return "in" // another error after the authentication
 		}
 	}
 	token := s.ComponentToken("isv")
 	const json = "Content-Type: application/json"
-	for i, place := range []surface{
+	for i, c := range []credentialCase{
 		{"the admin API by the admin token", "admin_token", bearer("GET", "/admin/v1/settings", "", servertest.AdminToken)},
 		{"the admin API by an admin key", "admin_token", bearer("GET", "/admin/v1/accounts", "", adminKey)},
 		{"the metrics", "admin_token", bearer("GET", "/metrics", "", adminKey)},
-		{"the console's form", "admin_token", func(from, wrong string) string {
-			if wrong == "" {
-				wrong = servertest.AdminToken
-			}
-			return status(request(t, s).post("/console/login", url.Values{"password": {wrong}}, "X-Forwarded-For: "+from).Status, 303)
+		{"the console's form", "admin_token", func(ip, wrong string) string {
+			form := url.Values{"password": {cmp.Or(wrong, servertest.AdminToken)}}
+			return status(newVisitor(t, s).post("/console/login", form, "X-Forwarded-For: "+ip).Status, 303)
 		}},
-		{"the authorisation page", "admin_token", func(from, wrong string) string {
-			if wrong == "" {
-				wrong = servertest.AdminToken
-			}
+		{"the authorisation page", "admin_token", func(ip, wrong string) string {
 			address := "/cgi-bin/componentloginpage?" + url.Values{"component_appid": {"isv"}, "auth_type": {"3"},
 				"pre_auth_code": {s.PreAuthCode(token, "isv")}, "redirect_uri": {"https://isv.example/back"}}.Encode()
-			return status(request(t, s).post(address,
-				url.Values{"decision": {"approve"}, "appid": {"shop"}, "set": {"18"}, "admin_token": {wrong}},
-				"X-Forwarded-For: "+from, "Sec-Fetch-Site: same-origin").Status, 303)
+			form := url.Values{"decision": {"approve"}, "appid": {"shop"}, "set": {"18"},
+				"admin_token": {cmp.Or(wrong, servertest.AdminToken)}}
+			return status(newVisitor(t, s).post(address, form, "X-Forwarded-For: "+ip, "Sec-Fetch-Site: same-origin").Status, 303)
 		}},
-		{"a link that signs in once", "login_link", func(from, wrong string) string {
+		{"a link that signs in once", "login_link", func(ip, wrong string) string {
 			if wrong == "" {
-				link := servertest.Decode[struct{ URL string }](t, s.Admin("POST", "/login-links", `{}`))
-				_, wrong, _ = strings.Cut(link.URL, "once=")
-				s.Hide(wrong)
+				wrong = newLoginLink(t, s, `{}`)
 			}
-			return status(request(t, s).post("/console/login", url.Values{"once": {wrong}}, "X-Forwarded-For: "+from).Status, 303)
+			return status(newVisitor(t, s).post("/console/login", url.Values{"once": {wrong}}, "X-Forwarded-For: "+ip).Status, 303)
 		}},
-		{"a sign-in at the provider", "provider", func(from, wrong string) string {
-			v := request(t, s)
+		{"a sign-in at the provider", "provider", func(ip, wrong string) string {
+			v := newVisitor(t, s)
 			if wrong != "" {
-				return status(v.post("/console/login/callback", url.Values{"state": {wrong}}, "X-Forwarded-For: "+from).Status, 303)
+				return status(v.post("/console/login/callback", url.Values{"state": {wrong}}, "X-Forwarded-For: "+ip).Status, 303)
 			}
-			asked := c.sent(v)
-			return status(v.post("/console/login/callback", url.Values{"code": {"good"}, "state": {asked.Get("state")}, "iss": {c.URL}},
-				"X-Forwarded-For: "+from, "Sec-Fetch-Site: same-origin").Status, 303)
+			request := provider.beginSignIn(v)
+			return callback(v, ip, "good", request.Get("state"))
 		}},
-		{"a code of the provider", "provider", func(from, wrong string) string {
-			v := request(t, s)
-			asked, code := c.sent(v), "good"
-			if wrong != "" {
-				code = wrong
-			}
-			return status(v.post("/console/login/callback", url.Values{"code": {code}, "state": {asked.Get("state")}, "iss": {c.URL}},
-				"X-Forwarded-For: "+from, "Sec-Fetch-Site: same-origin").Status, 303)
+		{"a code of the provider", "provider", func(ip, wrong string) string {
+			v := newVisitor(t, s)
+			request := provider.beginSignIn(v)
+			return callback(v, ip, cmp.Or(wrong, "good"), request.Get("state"))
 		}},
 		{"a scan", "scan_key", bearer("POST", "/scan/v1/resolve", `{"text":"x"}`, scanKey, json)},
 		{"scans line by line", "scan_key", bearer("POST", "/scan/v1/resolve", `{"text":"x"}`, scanKey,
@@ -153,40 +140,40 @@ func TestThrottle_ValidCredentialPasses(t *testing.T) {
 			`{"component_appid":"isv","component_secret":"SECRET"}`, "the-secret-of-isv")},
 		{"a platform's token", "app_secret", wire("POST", "/cgi-bin/component/api_component_token",
 			`{"component_appid":"isv","component_appsecret":"SECRET","component_verify_ticket":"none"}`, "the-secret-of-isv")},
-		// 192 random bits that end within two hours: a program refreshes one that is refused, and 45011 would stop it.
+		// 192 random bits, valid for two hours. A client renews a rejected token; 45011 would stop it.
 		{"an access token", "", wire("POST", "/cgi-bin/wxopen/qrcodejumpget?access_token=SECRET", `{}`, s.Token("shop"))},
-		// 256 random bits; whoever has another one is asked to sign in.
-		{"a session", "", func(from, wrong string) string {
-			v := request(t, s)
+		// 256 random bits; a wrong one redirects to the sign-in.
+		{"a session", "", func(ip, wrong string) string {
+			v := newVisitor(t, s)
 			if wrong == "" {
 				v.signIn("", servertest.AdminToken, "")
-				return status(v.get("/console/rules", "X-Forwarded-For: "+from).Status, 200)
+				return status(v.get("/console/rules", "X-Forwarded-For: "+ip).Status, 200)
 			}
-			return status(v.get("/console/rules", "X-Forwarded-For: "+from, "Cookie: qrjump_session="+wrong).Status, 200)
+			return status(v.get("/console/rules", "X-Forwarded-For: "+ip, "Cookie: qrjump_session="+wrong).Status, 200)
 		}},
 		// 256 random bits.
-		{"a link to a chart", "", func(from, wrong string) string {
-			return status(request(t, s).get("/console/shared/"+chart+"."+cmp.Or(wrong, chartSecret), "X-Forwarded-For: "+from).Status, 200)
+		{"a link to a chart", "", func(ip, wrong string) string {
+			return status(newVisitor(t, s).get("/console/shared/"+chart+"."+cmp.Or(wrong, chartSecret), "X-Forwarded-For: "+ip).Status, 200)
 		}},
 	} {
-		held[place.door] = true
-		guest := fmt.Sprintf("203.0.113.%d", i+1)
+		kinds[c.kind] = true
+		ip := fmt.Sprintf("203.0.113.%d", i+1)
 		for n := range 2 * accounts.GuessesPerMinute {
 			want := "out"
-			if place.door != "" && n >= accounts.GuessesPerMinute {
+			if c.kind != "" && n >= accounts.GuessesPerMinute {
 				want = "limited"
 			}
-			require.Equal(t, place.show(guest, fmt.Sprintf("qrs_a-wrong-one-that-is-long-enough-%d", n)), want,
-				"%s, wrong for the %d. time", place.name, n+1)
+			require.Equal(t, c.present(ip, fmt.Sprintf("qrs_a-wrong-one-that-is-long-enough-%d", n)), want,
+				"%s, attempt %d with a wrong credential", c.name, n+1)
 		}
-		assert.Equal(t, place.show(guest, ""), "in", "%s", place.name)
+		assert.Equal(t, c.present(ip, ""), "in", "%s, valid credential", c.name)
 		logged := 0
 		for line := range strings.Lines(s.Log()) {
-			if strings.Contains(line, "level=WARN") && strings.HasSuffix(strings.TrimSpace(line), "ip="+guest) {
+			if strings.Contains(line, "level=WARN") && strings.HasSuffix(strings.TrimSpace(line), "ip="+ip) {
 				logged++
 			}
 		}
-		assert.Equal(t, logged, map[bool]int{true: accounts.GuessesPerMinute}[place.door != ""], "%s", place.name)
+		assert.Equal(t, logged, map[bool]int{true: accounts.GuessesPerMinute}[c.kind != ""], "%s, logged warnings", c.name)
 		var list struct {
 			Credentials []struct {
 				Kind, Name, IP string
@@ -195,17 +182,17 @@ func TestThrottle_ValidCredentialPasses(t *testing.T) {
 		}
 		s.Admin("GET", "/failed-authentications", "").JSON(t, &list)
 		listed := 0
-		for _, one := range list.Credentials {
-			if one.IP == guest && one.Kind == place.door {
-				listed += one.Count
+		for _, entry := range list.Credentials {
+			if entry.IP == ip && entry.Kind == c.kind {
+				listed += entry.Count
 			}
-			assert.True(t, (one.Kind != "scan_key" || one.Name == "qrs_a-wr…") && (one.Kind != "app_secret" || one.Name == "shop" ||
-				one.Name == "isv"), "%s: it is called %q", place.name, one.Name)
+			assert.True(t, (entry.Kind != "scan_key" || entry.Name == "qrs_a-wr…") && (entry.Kind != "app_secret" || entry.Name == "shop" ||
+				entry.Name == "isv"), "%s: name of the credential = %q, want it redacted", c.name, entry.Name)
 		}
-		assert.Equal(t, listed, map[bool]int{true: 2 * accounts.GuessesPerMinute}[place.door != ""], "%s", place.name)
+		assert.Equal(t, listed, map[bool]int{true: 2 * accounts.GuessesPerMinute}[c.kind != ""], "%s, listed failures", c.name)
 	}
 	metrics := s.Do("GET", "/metrics", "", "Authorization: Bearer "+servertest.AdminToken).Body
 	for _, m := range regexp.MustCompile(`qrjump_auth_failures_total\{kind="([^"]+)",result="wrong"\}`).FindAllStringSubmatch(metrics, -1) {
-		assert.True(t, held[m[1]], "no surface of the table takes what the metrics call %s", m[1])
+		assert.True(t, kinds[m[1]], "the table has no case for the kind %s of the metrics", m[1])
 	}
 }

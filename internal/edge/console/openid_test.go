@@ -24,15 +24,14 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/testscope"
 )
 
-// realProvider is the program in testdata/openid with what npm's lock file names, which is fetched once. Where it cannot be had, the
-// test is skipped and says why.
-type realProvider struct {
+// certifiedProvider is the program in testdata/openid with the packages of its lock file, which npm fetches once.
+type certifiedProvider struct {
 	Issuer string
 	lines  *bufio.Scanner
 	in     io.Writer
 }
 
-func startProvider(t *testing.T, people string) *realProvider {
+func startCertifiedProvider(t *testing.T, people string) *certifiedProvider {
 	t.Helper()
 	lock, err := os.ReadFile("testdata/openid/package-lock.json")
 	require.NoError(t, err)
@@ -53,10 +52,10 @@ func startProvider(t *testing.T, people string) *realProvider {
 	if _, err := os.Stat(filepath.Join(folder, "node_modules", ".package-lock.json")); err != nil {
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 		defer cancel()
-		fetch := exec.CommandContext(ctx, "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries", "1")
-		fetch.Dir = folder
-		if said, err := fetch.CombinedOutput(); err != nil {
-			t.Skipf("the provider cannot be fetched: %v: %.300s", err, said)
+		npm := exec.CommandContext(ctx, "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries", "1")
+		npm.Dir = folder
+		if output, err := npm.CombinedOutput(); err != nil {
+			t.Skipf("the provider cannot be fetched: %v: %.300s", err, output)
 		}
 	}
 	node := exec.CommandContext(t.Context(), "node", "provider.mjs")
@@ -67,30 +66,30 @@ func startProvider(t *testing.T, people string) *realProvider {
 	require.NoError(t, err)
 	require.NoError(t, node.Start())
 	t.Cleanup(func() { in.Close(); _ = node.Wait() })
-	p := &realProvider{in: in, lines: bufio.NewScanner(out)}
+	p := &certifiedProvider{in: in, lines: bufio.NewScanner(out)}
 	p.Issuer = p.line(t, "http://")
 	return p
 }
 
-func (p *realProvider) line(t *testing.T, begins string) string {
+func (p *certifiedProvider) line(t *testing.T, prefix string) string {
 	t.Helper()
 	for p.lines.Scan() {
-		if strings.HasPrefix(p.lines.Text(), begins) {
+		if strings.HasPrefix(p.lines.Text(), prefix) {
 			return p.lines.Text()
 		}
 	}
-	t.Fatalf("the provider ended before it said %s", begins)
+	t.Fatalf("the output of the provider ended before a line with %q", prefix)
 	return ""
 }
 
-// Somebody signs in by clicks at a certified provider on another site, whose roles are in its user information; goes on to the
-// page that they wanted; signs out here and is led there. Whose role is taken away is told so, and is signed out everywhere.
+// TestOIDC_CertifiedProvider signs in with a browser at a certified provider on another site, whose roles are in the user information,
+// returns to the requested page, and signs out. A person who loses the role must get an error and be signed out of all sessions.
 func TestOIDC_CertifiedProvider(t *testing.T) {
 	testscope.WholeOnly(t, "the same steps are taken at a provider of this package's own")
 	people := filepath.Join(t.TempDir(), "people.json")
-	are := func(text string) { require.NoError(t, os.WriteFile(people, []byte(text), 0o600)) }
-	are(`{"alice": {"roles": ["staff", "qrjump:operator"]}}`)
-	p := startProvider(t, people)
+	setPeople := func(text string) { require.NoError(t, os.WriteFile(people, []byte(text), 0o600)) }
+	setPeople(`{"alice": {"roles": ["staff", "qrjump:operator"]}}`)
+	p := startCertifiedProvider(t, people)
 	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop, Began: time.Now(), Config: func(c *server.Config) {
 		c.OIDC = server.OIDC{Issuer: p.Issuer, ClientID: "console", ClientSecret: clientSecret, RolesClaim: "roles"}
 	}})
@@ -98,28 +97,28 @@ func TestOIDC_CertifiedProvider(t *testing.T) {
 	fmt.Fprintln(p.in, s.AdminURL+"/console/login/callback")
 	p.line(t, "ready")
 	page := browsertest.Start(t, "~NOTFOUND , EXCLUDE 127.0.0.1 , EXCLUDE localhost")
-	click := func(what string) string {
-		return fmt.Sprintf(`(e => !!e && (e.click(), true))(document.querySelector(%q))`, what)
+	click := func(selector string) string {
+		return fmt.Sprintf(`(e => !!e && (e.click(), true))(document.querySelector(%q))`, selector)
 	}
 	require.NoError(t, chromedp.Do(page, chromedp.Navigate(s.AdminURL+"/console/operate")))
 	browsertest.Await(t, page, click(`a[href^="/console/login/provider"]`))
 	browsertest.Await(t, page, `(f => !!f && (f.login.value = "alice", f.password.value = "any", f.querySelector("[type=submit]").click(), true))(
 		location.hostname === "localhost" && [...document.forms].find(f => f.login))`)
-	browsertest.Await(t, page, `location.hostname === "localhost" && !document.forms[0]?.login && `+click(`[type=submit]`)) // what it may know
+	browsertest.Await(t, page, `location.hostname === "localhost" && !document.forms[0]?.login && `+click(`[type=submit]`)) // consent page
 	browsertest.Await(t, page, `location.pathname === "/console/operate" && location.hostname === "127.0.0.1"`)
-	who := browsertest.Run(t, page, chromedp.Evaluate[string](`document.querySelector('a[href="/console/self"]').textContent`))
-	assert.Contains(t, who, "alice", "signed in as")
+	name := browsertest.Run(t, page, chromedp.Evaluate[string](`document.querySelector('a[href="/console/self"]').textContent`))
+	assert.Contains(t, name, "alice", "name of the signed-in person")
 	log := s.Admin("GET", "/changes?kind=person&newest=true", "").Body
-	assert.True(t, strings.Contains(log, `"key":"alice"`) && strings.Contains(log, `"role":"operator"`), "the log of changes: %s", log)
+	assert.True(t, strings.Contains(log, `"key":"alice"`) && strings.Contains(log, `"role":"operator"`), "audit log = %s", log)
 	browsertest.Await(t, page, click(`form[action="/console/logout"] button`))
 	browsertest.Await(t, page, `!!document.querySelector('a[href*="/session/end?client_id=console"]')`)
 	require.NoError(t, chromedp.Do(page, chromedp.Navigate(s.AdminURL+"/console/operate")))
 	browsertest.Await(t, page, `location.pathname === "/console/login"`)
-	// There she is signed in still: one click is enough, and her role is read anew.
-	are(`{"alice": {"roles": ["staff"]}}`)
+	// The session of the provider remains: one click signs in, and the role is read again.
+	setPeople(`{"alice": {"roles": ["staff"]}}`)
 	browsertest.Await(t, page, click(`a[href^="/console/login/provider"]`))
 	browsertest.Await(t, page, `location.pathname === "/console/login/callback" &&
 		!!document.querySelector('[role=alert]')?.innerText.includes("staff")`)
 	list := s.Admin("GET", "/people", "").Body
-	assert.True(t, !strings.Contains(list, "alice"), "she has no role, and is there: %s", list)
+	assert.True(t, !strings.Contains(list, "alice"), "people = %s, want alice removed", list)
 }

@@ -20,8 +20,8 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/testscope"
 )
 
-// The documents show pages as pictures, in both languages: home, statistics, an alarm, and the page that a buyer sees. Each picture has at
-// most 150 KB. make pictures writes them to PICTURES_DIR.
+// TestPictures_OfTheDocuments takes the pictures of the documents in both languages: home, statistics, an alarm, and the page of a buyer.
+// Each picture must have at most 150 KB. make pictures writes them to PICTURES_DIR.
 func TestPictures_OfTheDocuments(t *testing.T) {
 	testscope.WholeOnly(t, "the browser opens the same pages in TestPages_InChromium; the size of the pictures matters to the documents alone")
 	s := servertest.Start(t, servertest.Options{Seed: `
@@ -36,10 +36,10 @@ settings: {verification: trust, rule_rate_limit: 0}
 `, Config: func(c *server.Config) { c.CodePrefix, c.Regions = "C.EXAMPLE/", regionsFile(t) }})
 	start := time.Date(2040, 1, 2, 2, 0, 0, 0, time.UTC)
 	s.Admin("PUT", "/emulator/clock", fmt.Sprintf(`{"now":%q}`, start.Format(time.RFC3339)))
-	made := s.Apply("press", "spring", 10_000)
-	s.Admin("POST", fmt.Sprintf("/batches/%d/activations", made), `{"code_start":0,"code_end":999,"binding":{"wxa_appid":"coffee",
+	batch := s.Apply("press", "spring", 10_000)
+	s.Admin("POST", fmt.Sprintf("/batches/%d/activations", batch), `{"code_start":0,"code_end":999,"binding":{"wxa_appid":"coffee",
 		"wxa_path":"pages/bag","activity_name":"Spring","product_brand":"Coffee Beans","product_title":"House blend, 250 g","product_code":"1"}}`)
-	code := s.CodeText(made, 7)
+	code := s.CodeText(batch, 7)
 	for i := range 14 {
 		s.Admin("PUT", "/emulator/clock", fmt.Sprintf(`{"now":%q}`, start.AddDate(0, 0, i).Add(time.Hour).Format(time.RFC3339)))
 		var lines strings.Builder

@@ -20,7 +20,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// appCode is what an authenticator app shows for an address at a time.
+// appCode returns the code of an authenticator app for an otpauth address at a time.
 func appCode(t *testing.T, address string, at time.Time) string {
 	t.Helper()
 	u, err := url.Parse(address)
@@ -33,18 +33,18 @@ func appCode(t *testing.T, address string, at time.Time) string {
 	return fmt.Sprintf("%06d", (binary.BigEndian.Uint32(sum[sum[19]&15:])&^(1<<31))%1_000_000)
 }
 
-// ASVS 6.2.2, 6.2.3, 7.2.4, 7.4.3, 7.5.1: people change what they sign in by themselves, and prove before who they are; their other
-// sessions end, and so does the text of this one.
+// TestSelfService_ChangeSignIn changes a person's own password and second factor. Each change must require a proof of identity, end the
+// other sessions and renew the token of this one (ASVS 6.2.2, 6.2.3, 7.2.4, 7.4.3, 7.5.1).
 func TestSelfService_ChangeSignIn(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop})
-	person(s, "alice", adminroute.Viewer)
-	v, other := request(t, s), request(t, s)
+	createPerson(s, "alice", adminroute.Viewer)
+	v, other := newVisitor(t, s), newVisitor(t, s)
 	v.signIn("alice", password, "")
 	other.signIn("alice", password, "")
 	const better = "eleven grey cranes by the lake"
 	for method, want := range map[string]int{"GET": http.StatusSeeOther, "POST": http.StatusUnauthorized} {
-		assert.Equal(t, request(t, s).send(method, "/console/self", "", nil).Status, want, "%s by nobody", method)
+		assert.Equal(t, newVisitor(t, s).send(method, "/console/self", "", nil).Status, want, "%s without a session", method)
 	}
 	change := func(v *visitor, form url.Values) page { return v.post("/console/self", form) }
 	for name, c := range map[string]struct {
@@ -61,107 +61,108 @@ func TestSelfService_ChangeSignIn(t *testing.T) {
 		"none of the forms":      {url.Values{"did": {"x"}}, http.StatusUnprocessableEntity, ""},
 	} {
 		p := change(v, c.form)
-		assert.True(t, p.Status == c.status && strings.Contains(p.Body, c.says), "%s: %d %s", name, p.Status, p.Body)
+		assert.True(t, p.Status == c.status && strings.Contains(p.Body, c.says),
+			"%s: status %d, want %d with %q: %s", name, p.Status, c.status, c.says, p.Body)
 	}
-	require.Equal(t, other.get("/console/self").Status, http.StatusOK, "nothing was changed")
+	require.Equal(t, other.get("/console/self").Status, http.StatusOK, "other session after rejected changes")
 	p := change(v, url.Values{"did": {"password"}, "password": {password}, "new-password": {better}})
 	require.True(t, p.Status == http.StatusSeeOther && strings.Contains(p.Header.Get("Set-Cookie"), "qrjump_session="),
-		"another password: %d %s", p.Status, p.Body)
-	assert.Equal(t, v.get("/console/self?done=self").Status, http.StatusOK, "whoever changed it is signed in")
-	assert.Equal(t, other.get("/console/self").Status, http.StatusSeeOther, "another session goes on")
-	assert.Equal(t, other.signIn("alice", password, "").Status, http.StatusForbidden, "the old password")
-	assert.Contains(t, s.Admin("GET", "/changes?kind=person&newest=true&limit=1", "").Body, `"actor":"person:alice"`, "the log of changes")
-	draw := func(form url.Values) (uri, waits string, recovery []string) {
+		"new password: status %d, want 303: %s", p.Status, p.Body)
+	assert.Equal(t, v.get("/console/self?done=self").Status, http.StatusOK, "session that changed the password")
+	assert.Equal(t, other.get("/console/self").Status, http.StatusSeeOther, "other session after the change")
+	assert.Equal(t, other.signIn("alice", password, "").Status, http.StatusForbidden, "sign-in with the old password")
+	assert.Contains(t, s.Admin("GET", "/changes?kind=person&newest=true&limit=1", "").Body, `"actor":"person:alice"`, "audit log")
+	newFactor := func(form url.Values) (uri, sealed string, recovery []string) {
 		t.Helper()
 		body := change(v, form).Body
-		found := regexp.MustCompile(`(?s)(otpauth://[^<]*)<.*<code class="copy">([a-z2-7\s]*)</code>.*name="waits" value="([^"]*)"`).
+		match := regexp.MustCompile(`(?s)(otpauth://[^<]*)<.*<code class="copy">([a-z2-7\s]*)</code>.*name="waits" value="([^"]*)"`).
 			FindStringSubmatch(body)
-		require.True(t, found != nil && strings.Contains(body, `src="data:image/png;base64,`), "no factor: %s", body)
-		recovery = strings.Fields(found[2])
+		require.True(t, match != nil && strings.Contains(body, `src="data:image/png;base64,`), "page without a second factor: %s", body)
+		recovery = strings.Fields(match[2])
 		for _, code := range recovery {
 			s.Hide(code)
 		}
-		return html.UnescapeString(found[1]), html.UnescapeString(found[3]), recovery
+		return html.UnescapeString(match[1]), html.UnescapeString(match[3]), recovery
 	}
-	proof := url.Values{"did": {"factor"}, "password": {better}}
-	uri, waits, _ := draw(proof)
-	assert.Equal(t, other.signIn("alice", better, "").Status, http.StatusSeeOther, "a factor counts before a code showed that it is there")
-	confirm := func(waits, code string) int {
-		return change(v, url.Values{"did": {"confirm"}, "waits": {waits}, "code": {code}}).Status
+	request := url.Values{"did": {"factor"}, "password": {better}}
+	uri, sealed, _ := newFactor(request)
+	assert.Equal(t, other.signIn("alice", better, "").Status, http.StatusSeeOther, "sign-in before the factor is confirmed")
+	confirm := func(sealed, code string) int {
+		return change(v, url.Values{"did": {"confirm"}, "waits": {sealed}, "code": {code}}).Status
 	}
-	for name, got := range map[string]int{"a wrong code": confirm(waits, "000000"),
-		"no factor":    confirm("", appCode(t, uri, s.Clock.Now())),
-		"a forged one": confirm("AAAA", "000000")} {
-		assert.Equal(t, got, http.StatusForbidden, "%s", name)
+	for name, got := range map[string]int{"a wrong code": confirm(sealed, "000000"),
+		"no factor":       confirm("", appCode(t, uri, s.Clock.Now())),
+		"a forged factor": confirm("AAAA", "000000")} {
+		assert.Equal(t, got, http.StatusForbidden, "confirmation with %s", name)
 	}
 	s.Clock.Step(10 * time.Minute)
-	assert.Equal(t, confirm(waits, appCode(t, uri, s.Clock.Now())), http.StatusForbidden, "ten minutes later")
-	uri, waits, recovery := draw(proof)
+	assert.Equal(t, confirm(sealed, appCode(t, uri, s.Clock.Now())), http.StatusForbidden, "confirmation ten minutes later")
+	uri, sealed, recovery := newFactor(request)
 	code := appCode(t, uri, s.Clock.Now())
-	require.Equal(t, confirm(waits, code), http.StatusSeeOther, "the right code")
-	assert.Equal(t, other.get("/console/self").Status, http.StatusSeeOther, "another session goes on beside the new factor")
+	require.Equal(t, confirm(sealed, code), http.StatusSeeOther, "confirmation with the valid code")
+	assert.Equal(t, other.get("/console/self").Status, http.StatusSeeOther, "other session after the new factor")
 	for given, want := range map[string]int{"": http.StatusUnauthorized, code: http.StatusForbidden, recovery[0]: http.StatusSeeOther} {
-		assert.Equal(t, other.signIn("alice", better, given).Status, want, "signing in with the code %.3q", given)
+		assert.Equal(t, other.signIn("alice", better, given).Status, want, "sign-in with the code %.3q", given)
 	}
-	off := url.Values{"did": {"no-factor"}, "password": {better}}
-	if p := change(v, off); p.Status != http.StatusForbidden || !strings.Contains(p.Body, "second factor") {
-		t.Errorf("without a code the factor goes: %d %s", p.Status, p.Body)
+	removal := url.Values{"did": {"no-factor"}, "password": {better}}
+	if p := change(v, removal); p.Status != http.StatusForbidden || !strings.Contains(p.Body, "second factor") {
+		t.Errorf("removal of the factor without a code: status %d, want 403: %s", p.Status, p.Body)
 	}
-	off.Set("code", recovery[1])
-	p = change(v, off)
-	assert.True(t, p.Status == http.StatusSeeOther, "with a code: %d %s", p.Status, p.Body)
-	// Whoever has no password proves it by a new sign-in; the admin token is nobody.
+	removal.Set("code", recovery[1])
+	p = change(v, removal)
+	p.wantStatus(t, http.StatusSeeOther, "removal of the factor with a code")
+	// A person without a password needs a recent sign-in as proof. The admin token belongs to no person.
 	s.Admin("POST", "/people", `{"name":"bob","role":"viewer"}`)
-	link := servertest.Decode[struct{ URL string }](t, s.Admin("POST", "/login-links", `{"name":"bob"}`))
-	_, once, _ := strings.Cut(link.URL, "once=")
-	s.Hide(once)
+	once := newLoginLink(t, s, `{"name":"bob"}`)
 	v.post("/console/login", url.Values{"once": {once}})
-	set := url.Values{"did": {"password"}, "new-password": {better}}
+	form := url.Values{"did": {"password"}, "new-password": {better}}
 	s.Clock.Step(10 * time.Minute)
-	assert.Equal(t, change(v, set).Status, http.StatusForbidden, "ten minutes after the link")
+	assert.Equal(t, change(v, form).Status, http.StatusForbidden, "change ten minutes after the sign-in")
 	v.signIn("", servertest.AdminToken, "")
-	assert.Equal(t, change(v, set).Status, http.StatusForbidden, "the admin token has a password")
+	assert.Equal(t, change(v, form).Status, http.StatusForbidden, "change with the admin token")
 }
 
-// ASVS 6.3.3, issue 17: where a second factor is demanded, who has none can do nothing before one is set up; others are not concerned.
+// TestSecondFactor_Required verifies that a person without a required second factor can only set one up, and that other people are
+// unaffected (ASVS 6.3.3).
 func TestSecondFactor_Required(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop})
-	person(s, "ada", adminroute.Admin)
-	person(s, "vera", adminroute.Viewer)
-	ada, vera, token := request(t, s), request(t, s), request(t, s)
+	createPerson(s, "ada", adminroute.Admin)
+	createPerson(s, "vera", adminroute.Viewer)
+	ada, vera, token := newVisitor(t, s), newVisitor(t, s), newVisitor(t, s)
 	ada.signIn("ada", password, "")
 	vera.signIn("vera", password, "")
 	token.post("/console/login", url.Values{"password": {servertest.AdminToken}})
-	held := func(v *visitor, what string, want bool) {
+	checkHeld := func(v *visitor, what string, want bool) {
 		t.Helper()
 		p := v.get("/console/rules")
-		to := p.Header.Get("Location")
-		got := p.Status == http.StatusSeeOther && to == "/console/self?done=factor"
-		assert.True(t, got == want && (got || p.Status == http.StatusOK), "%s: %d %s", what, p.Status, to)
+		location := p.Header.Get("Location")
+		got := p.Status == http.StatusSeeOther && location == "/console/self?done=factor"
+		assert.True(t, got == want && (got || p.Status == http.StatusOK), "%s: %d %s", what, p.Status, location)
 	}
-	demand := func(of string) { s.Admin("PUT", "/settings", `{"second_factor":"`+of+`"}`) }
-	held(ada, "by default", false)
-	demand("admins")
-	held(ada, "an admin, where admins must", true)
-	held(vera, "a viewer, where admins must", false)
-	demand("everyone")
-	held(vera, "a viewer, where everybody must", true)
-	held(token, "the admin token", false)
+	setRequired := func(value string) { s.Admin("PUT", "/settings", `{"second_factor":"`+value+`"}`) }
+	checkHeld(ada, "by default", false)
+	setRequired("admins")
+	checkHeld(ada, "an admin, required for admins", true)
+	checkHeld(vera, "a viewer, required for admins", false)
+	setRequired("everyone")
+	checkHeld(vera, "a viewer, required for everyone", true)
+	checkHeld(token, "the admin token", false)
 	undo := url.Values{"reset": {"second_factor"}}
-	assert.Equal(t, vera.post("/console/operate/settings", undo).Status, http.StatusForbidden, "a form before the factor")
-	assert.Equal(t, vera.get("/console/calls/live", "Accept: text/event-stream").Status, http.StatusForbidden, "a stream before the factor")
-	vera.get("/console/self?done=factor&lang=zh").wants(t, "本服务器要求启用两步验证", `value="factor"`)
+	assert.Equal(t, vera.post("/console/operate/settings", undo).Status, http.StatusForbidden, "form before the factor is set up")
+	assert.Equal(t, vera.get("/console/calls/live", "Accept: text/event-stream").Status, http.StatusForbidden,
+		"stream before the factor is set up")
+	vera.get("/console/self?done=factor&lang=zh").wantText(t, "本服务器要求启用两步验证", `value="factor"`)
 	p := vera.post("/console/self", url.Values{"did": {"factor"}, "password": {password}})
 	uri := html.UnescapeString(regexp.MustCompile(`otpauth://[^<"]*`).FindString(p.Body))
-	waits := regexp.MustCompile(`name="waits" value="([^"]*)"`).FindStringSubmatch(p.Body)
-	require.True(t, uri != "" && waits != nil, "no factor: %d %s", p.Status, p.Body)
-	secret, err := url.Parse(uri)
+	sealed := regexp.MustCompile(`name="waits" value="([^"]*)"`).FindStringSubmatch(p.Body)
+	require.True(t, uri != "" && sealed != nil, "new factor: status %d without an address: %s", p.Status, p.Body)
+	address, err := url.Parse(uri)
 	require.NoError(t, err)
-	s.Hide(secret.Query().Get("secret"))
-	vera.post("/console/self", url.Values{"did": {"confirm"}, "waits": {html.UnescapeString(waits[1])},
+	s.Hide(address.Query().Get("secret"))
+	vera.post("/console/self", url.Values{"did": {"confirm"}, "waits": {html.UnescapeString(sealed[1])},
 		"code": {appCode(t, uri, s.Clock.Now())}})
-	held(vera, "with a factor", false)
+	checkHeld(vera, "with a factor", false)
 	assert.Equal(t, s.Do("PUT", "/admin/v1/settings", `{"second_factor":"nobody"}`, "Authorization: Bearer "+servertest.AdminToken,
-		"Content-Type: application/json").Status, http.StatusUnprocessableEntity, "no such word")
+		"Content-Type: application/json").Status, http.StatusUnprocessableEntity, "second_factor with an unknown value")
 }

@@ -16,42 +16,38 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// A viewer and an editor of rules, each limited to one account, read statistics, scans, alarms, unmatched scans and codes of that account,
-// but neither the text of a code nor anything of another account, and have no button that the server would refuse.
+// TestReadOnlyRoles_SeeDataOfTheirAccounts verifies that a viewer and an editor of rules, each limited to one account, read statistics,
+// scans, alarms, unmatched scans and codes of that account only, without the texts of codes and without buttons that the server would
+// refuse.
 func TestReadOnlyRoles_SeeDataOfTheirAccounts(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Guarded: true, Emulator: true, Seed: shop,
 		Config: func(c *server.Config) { c.CodePrefix = "C.EXAMPLE/" }})
-	batch := applied(t, s)
+	batch := s.Apply("press", "<b>order", 10_000)
 	code := s.CodeText(batch, 7)
-	key := scanKey(t, s)
-	for i := range 60 {
-		s.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":%q,"user":"u%d","ip":"10.%d.%d.1"}`, code, i, i, i),
-			"Authorization: Bearer "+key)
-	}
+	key := newScanKey(s)
+	scanByUsers(s, code, 60, "Authorization: Bearer "+key)
 	s.Admin("GET", "/statistics?wait=true", "")
 	for _, role := range []adminroute.Role{adminroute.Viewer, adminroute.RulesEditor} {
 		for _, account := range []string{"press", "shop"} {
 			name := string(role) + "-" + account
-			person(s, name, role, account)
-			v := request(t, s)
-			v.signIn(name, password, "")
-			own := account == "press"
-			for path, shows := range map[string]string{"/console/alarms": fmt.Sprint(batch, ":7"),
+			v := newUser(t, s, name, role, account)
+			permitted := account == "press"
+			for path, text := range map[string]string{"/console/alarms": fmt.Sprint(batch, ":7"),
 				"/console/statistics/scans":           fmt.Sprint(batch, ":7"),
 				"/console/statistics?by=&group=batch": fmt.Sprint(batch)} {
-				if p := v.get(path); p.Status != http.StatusOK || strings.Contains(p.Body, shows) != own {
-					t.Errorf("%s reads %s: status %d, shows %s = %v, want %v", name, path, p.Status, shows, !own, own)
+				if p := v.get(path); p.Status != http.StatusOK || strings.Contains(p.Body, text) != permitted {
+					t.Errorf("%s reads %s: status %d, shows %s = %v, want %v", name, path, p.Status, text, !permitted, permitted)
 				}
 			}
-			want := map[bool]int{true: http.StatusOK, false: http.StatusForbidden}[own]
+			want := map[bool]int{true: http.StatusOK, false: http.StatusForbidden}[permitted]
 			for _, path := range []string{"/console/alarms/1", fmt.Sprint("/console/codes?code=", batch, ":7"),
 				fmt.Sprint("/console/codes/", batch)} {
 				p := v.get(path)
-				assert.True(t, p.Status == want || !own && p.Status == http.StatusNotFound,
+				assert.True(t, p.Status == want || !permitted && p.Status == http.StatusNotFound,
 					"%s reads %s: status %d, want %d", name, path, p.Status, want)
 				for _, hidden := range []string{code, `value="dismiss"`, `value="freeze"`, `value="share"`} {
-					assert.True(t, !strings.Contains(p.Body, hidden), "%s reads %s: the page has %s", name, path, hidden)
+					p.wantNoText(t, hidden)
 				}
 			}
 			v.changesNothing(s, name, strings.NewReplacer("{batch}", fmt.Sprint(batch), "{appid}", account), role)
@@ -59,8 +55,8 @@ func TestReadOnlyRoles_SeeDataOfTheirAccounts(t *testing.T) {
 	}
 }
 
-// changesNothing sends a form that would change something to each route that accepts forms, and expects that the server refuses it.
-// Forms that concern only the person who sends them, or only look something up, are not sent.
+// changesNothing sends a form to each route that accepts changes and verifies that the server refuses it. It skips forms that concern only
+// the sender or only look something up.
 func (v *visitor) changesNothing(s *servertest.Server, name string, fill *strings.Replacer, role adminroute.Role) {
 	v.t.Helper()
 	exempt := []string{"/login", "/login/callback", "/logout", "/preferences/{of}", "/self", "/sessions", "/see-as", "/scan", "/scan/frame"}

@@ -1,10 +1,8 @@
 package console_test
 
 import (
-	"bytes"
 	"fmt"
 	"html"
-	"mime/multipart"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -13,71 +11,73 @@ import (
 	"testing"
 
 	"github.com/qrjump/qrjump/internal/testkit/assert"
-	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // htmlField is a field of a form of a page.
 type htmlField struct {
 	kind, name, value string // kind is its type, or select, textarea, button
-	on                bool   // a check box that is ticked
+	checked           bool
 	options           []string
 }
 
 // htmlForm is a form of a page that is sent by POST.
 type htmlForm struct {
-	action, enctype string
-	fields          []htmlField
+	html, action, enctype string
+	fields                []htmlField
 }
 
 var (
-	formTag   = regexp.MustCompile(`(?s)<form method="post"([^>]*)>(.*?)</form>`)
+	formTag   = regexp.MustCompile(`(?s)<form\b([^>]*)>(.*?)</form>`)
 	fieldTag  = regexp.MustCompile(`(?s)<(input|select|textarea|button)\b([^>]*)>`)
 	optionTag = regexp.MustCompile(`<option\b([^>]*)>([^<]*)`)
 	attribute = regexp.MustCompile(`([a-z-]+)(?:="([^"]*)")?`)
 )
 
-func attributesOf(text string) map[string]string {
-	all := map[string]string{}
+func parseAttributes(text string) map[string]string {
+	values := map[string]string{}
 	for _, a := range attribute.FindAllStringSubmatch(text, -1) {
-		all[a[1]] = html.UnescapeString(a[2])
+		values[a[1]] = html.UnescapeString(a[2])
 	}
-	return all
+	return values
 }
 
-// formsOf reads the forms of a page.
-func formsOf(page string) (list []htmlForm) {
+// parseForms returns the forms of a page.
+func parseForms(page string) (list []htmlForm) {
 	_, page, _ = strings.Cut(page, "<main")
-	for _, found := range formTag.FindAllStringSubmatch(page, -1) {
-		about := attributesOf(found[1])
-		f := htmlForm{action: about["action"], enctype: about["enctype"]}
-		for _, at := range fieldTag.FindAllStringSubmatchIndex(found[2], -1) {
-			element, has, rest := found[2][at[2]:at[3]], attributesOf(found[2][at[4]:at[5]]), found[2][at[1]:]
-			one := htmlField{kind: element, name: has["name"], value: has["value"]}
-			_, one.on = has["checked"]
-			switch element {
+	for _, form := range formTag.FindAllStringSubmatch(page, -1) {
+		attributes, content := parseAttributes(form[1]), form[2]
+		if attributes["method"] != "post" {
+			continue
+		}
+		f := htmlForm{html: form[0], action: attributes["action"], enctype: attributes["enctype"]}
+		for _, span := range fieldTag.FindAllStringSubmatchIndex(content, -1) {
+			kind, attributes, rest := content[span[2]:span[3]], parseAttributes(content[span[4]:span[5]]), content[span[1]:]
+			field := htmlField{kind: kind, name: attributes["name"], value: attributes["value"]}
+			_, field.checked = attributes["checked"]
+			switch kind {
 			case "input":
-				if one.kind = has["type"]; one.kind == "" {
-					one.kind = "text"
+				if field.kind = attributes["type"]; field.kind == "" {
+					field.kind = "text"
 				}
 			case "textarea":
 				content, _, _ := strings.Cut(rest, "</textarea>")
-				one.value = strings.TrimPrefix(html.UnescapeString(content), "\n")
+				field.value = strings.TrimPrefix(html.UnescapeString(content), "\n")
 			case "select":
 				content, _, _ := strings.Cut(rest, "</select>")
 				for i, o := range optionTag.FindAllStringSubmatch(content, -1) {
-					option := attributesOf(o[1])
-					value, has := option["value"]
-					if !has {
+					option := parseAttributes(o[1])
+					value, attributes := option["value"]
+					if !attributes {
 						value = html.UnescapeString(o[2])
 					}
 					if _, selected := option["selected"]; selected || i == 0 {
-						one.value = value
+						field.value = value
 					}
-					one.options = append(one.options, value)
+					field.options = append(field.options, value)
 				}
 			}
-			if one.name != "" {
-				f.fields = append(f.fields, one)
+			if field.name != "" {
+				f.fields = append(f.fields, field)
 			}
 		}
 		list = append(list, f)
@@ -85,110 +85,129 @@ func formsOf(page string) (list []htmlForm) {
 	return list
 }
 
-// named tells the forms of a page apart: by where they are sent, by their hidden fields and by what their first button does.
-func (f htmlForm) named() string {
-	action, _ := url.Parse(f.action)
-	name, did := action.Path, ""
-	for _, one := range f.fields {
-		if one.kind == "hidden" && one.name != "revision" {
-			name += " " + one.name + "=" + one.value
+// values returns the fields of a form as a browser sends them without a button.
+func (f htmlForm) values() url.Values {
+	values := url.Values{}
+	for _, field := range f.fields {
+		isChoice := field.kind == "checkbox" || field.kind == "radio"
+		if field.kind != "button" && field.kind != "file" && (!isChoice || field.checked) {
+			values.Add(field.name, field.value)
 		}
-		if one.name == "did" && one.kind != "hidden" && did == "" {
-			if did = one.value; one.kind == "select" {
-				did = "of a choice"
+	}
+	return values
+}
+
+// key identifies a form of a page by its action, its hidden fields and the value of its first button.
+func (f htmlForm) key() string {
+	action, _ := url.Parse(f.action)
+	name, button := action.Path, ""
+	for _, field := range f.fields {
+		if field.kind == "hidden" && field.name != "revision" {
+			name += " " + field.name + "=" + field.value
+		}
+		if field.name == "did" && field.kind != "hidden" && button == "" {
+			if button = field.value; field.kind == "select" {
+				button = "of a choice"
 			}
 		}
 	}
-	return name + " " + did
+	return name + " " + button
 }
 
-// secretField matches fields that no page sends back.
+// secretField matches the names of fields whose values no page sends back.
 var secretField = regexp.MustCompile(`password|^secret$|marketcode_key|_token|encoding_aes_key|passphrase|^code$`)
 
-// Every form of every page is filled in with texts that nothing accepts. If it is rejected, each of its fields still has what was typed
-// into it, the same form says why, and no other form of the page has changed.
+// TestEveryForm_RejectedKeepsEachField fills every form of every page with texts that no operation accepts. A rejected form must keep the
+// input of each field and give a reason, and must not change other forms of the page.
 func TestEveryForm_RejectedKeepsEachField(t *testing.T) {
 	t.Parallel()
-	s, fill := brought(t)
-	v := request(t, s)
+	s, fill := startWithHostileText(t)
+	v := newVisitor(t, s)
 	seen, rejected := map[string]bool{}, map[string]bool{}
-	for _, p := range everyPage {
+	for _, p := range openPages {
 		if p.form != "" {
 			continue
 		}
 		path := fill.Replace(p.path)
 		first := v.get(path)
-		for _, f := range formsOf(first.Body) {
-			name := f.named()
-			if seen[name] || !slices.ContainsFunc(f.fields, func(one htmlField) bool {
-				return one.kind == "text" ||
-					one.kind == "textarea"
+		for _, f := range parseForms(first.Body) {
+			name := f.key()
+			if seen[name] || !slices.ContainsFunc(f.fields, func(field htmlField) bool {
+				return field.kind == "text" ||
+					field.kind == "textarea"
 			}) {
 				continue
 			}
 			seen[name] = true
-			before := formsOf(v.get(path).Body)
-			typed := url.Values{}
-			pressed := false
+			before := parseForms(v.get(path).Body)
+			values := url.Values{}
+			hasButton := false
 			for i := range f.fields {
-				one := &f.fields[i]
-				switch one.kind {
+				field := &f.fields[i]
+				switch field.kind {
 				case "file":
 				case "hidden":
-					typed.Add(one.name, one.value)
+					values.Add(field.name, field.value)
 				case "button":
-					if !pressed {
-						pressed = true
-						typed.Add(one.name, one.value)
+					if !hasButton {
+						hasButton = true
+						values.Add(field.name, field.value)
 					}
 				case "checkbox", "radio":
-					if one.on = !one.on && (one.kind == "checkbox" || !typed.Has(one.name)); one.on {
-						typed.Add(one.name, one.value)
+					if field.checked = !field.checked && (field.kind == "checkbox" || !values.Has(field.name)); field.checked {
+						values.Add(field.name, field.value)
 					}
 				case "select":
-					one.value = one.options[len(one.options)-1]
-					typed.Add(one.name, one.value)
+					field.value = field.options[len(field.options)-1]
+					values.Add(field.name, field.value)
 				default:
-					one.value = fmt.Sprintf("typed %d \u202e<b>", i)
-					typed.Add(one.name, one.value)
+					field.value = fmt.Sprintf("typed %d \u202e<b>", i)
+					values.Add(field.name, field.value)
 				}
 			}
-			answer := v.sendForm(f, typed)
+			action, _, _ := strings.Cut(f.action, "#")
+			var answer page
+			if f.enctype == "" {
+				answer = v.post(action, values)
+			} else {
+				answer = v.upload(action, values, "", nil)
+			}
 			if answer.Status/100 != 4 || answer.Status == http.StatusPreconditionFailed {
 				continue
 			}
 			rejected[name] = true
-			assert.True(t, strings.Contains(answer.Body, `role="alert"`), "%s: %d, without a reason", name, answer.Status)
-			after := formsOf(answer.Body)
-			found := false
-			for _, now := range after {
-				if now.named() != name {
-					i := slices.IndexFunc(before, func(b htmlForm) bool { return b.named() == now.named() })
-					if i >= 0 && !slices.EqualFunc(now.fields, before[i].fields, func(a, b htmlField) bool {
-						return a.name == b.name && a.value == b.value && a.on == b.on
+			assert.True(t, strings.Contains(answer.Body, `role="alert"`), "%s: status %d without a reason", name, answer.Status)
+			after := parseForms(answer.Body)
+			present := false
+			for _, form := range after {
+				if form.key() != name {
+					i := slices.IndexFunc(before, func(b htmlForm) bool { return b.key() == form.key() })
+					if i >= 0 && !slices.EqualFunc(form.fields, before[i].fields, func(a, b htmlField) bool {
+						return a.name == b.name && a.value == b.value && a.checked == b.checked
 					}) {
-						t.Errorf("%s was rejected, and %s changed from\n%+v to\n%+v", name, now.named(), before[i].fields, now.fields)
+						t.Errorf("%s was rejected, and %s changed from\n%+v to\n%+v", name, form.key(), before[i].fields, form.fields)
 					}
 					continue
 				}
-				found = true
-				if len(now.fields) != len(f.fields) {
-					t.Errorf("%s has %d fields after it was rejected, want %d", name, len(now.fields), len(f.fields))
+				present = true
+				if len(form.fields) != len(f.fields) {
+					t.Errorf("%s has %d fields after it was rejected, want %d", name, len(form.fields), len(f.fields))
 					continue
 				}
-				for i, one := range now.fields {
-					was := f.fields[i]
+				for i, field := range form.fields {
+					previous := f.fields[i]
 					switch {
-					case one.kind == "button" || one.kind == "hidden" || one.kind == "file":
-					case secretField.MatchString(one.name) && one.kind != "textarea":
-						assert.True(t, one.value == "", "%s sends the secret %s back", name, one.name)
-					case one.value != was.value || one.on != was.on:
-						t.Errorf("%s, rejected: %s = %q (%v), want %q (%v)", name, one.name, one.value, one.on, was.value, was.on)
+					case field.kind == "button" || field.kind == "hidden" || field.kind == "file":
+					case secretField.MatchString(field.name) && field.kind != "textarea":
+						assert.True(t, field.value == "", "%s sends the secret %s back", name, field.name)
+					case field.value != previous.value || field.checked != previous.checked:
+						t.Errorf("%s, rejected: %s = %q (%v), want %q (%v)", name, field.name,
+							field.value, field.checked, previous.value, previous.checked)
 					}
 				}
 			}
 			_, title, _ := strings.Cut(answer.Body, "<h1>")
-			assert.True(t, found, "%s: %d, without the form: %.200s", name, answer.Status, title)
+			assert.True(t, present, "%s: status %d without the form: %.200s", name, answer.Status, title)
 		}
 	}
 	accepted := slices.Sorted(func(yield func(string) bool) {
@@ -202,80 +221,63 @@ func TestEveryForm_RejectedKeepsEachField(t *testing.T) {
 		"%d forms were rejected; the others are %q, want %q", len(rejected), accepted, acceptingForms)
 }
 
-// acceptingForms take any text, or answer with a page that asks whether that is really wanted.
+// acceptingForms accept any text, or answer with a confirmation page.
 var acceptingForms = []string{"/console/accounts/press link", "/console/accounts/press member", "/console/accounts/shop member",
 	"/console/alarms dismiss", "/console/calls/RID again",
 	"/console/cases add", "/console/cases/1 save", "/console/packages/1 recall", "/console/preferences/theme add",
 	"/console/rules/do owner=shop prefix=https://shop.example/ force_delete", "/console/rules/edit ", "/console/see-as ",
 	"/console/statistics share", "/console/statistics/scans erase"}
 
-// sendForm sends a form as a browser does.
-func (v *visitor) sendForm(f htmlForm, typed url.Values) page {
-	v.t.Helper()
-	action, _, _ := strings.Cut(f.action, "#")
-	if f.enctype == "" {
-		return v.post(action, typed)
-	}
-	var b bytes.Buffer
-	w := multipart.NewWriter(&b)
-	for name, values := range typed {
-		for _, value := range values {
-			require.NoError(v.t, w.WriteField(name, value))
-		}
-	}
-	require.NoError(v.t, w.Close())
-	return v.send("POST", action, w.FormDataContentType(), &b)
-}
-
-// leak matches what a template writes of a value that it cannot show: an address, a wrong verb, a map, nothing, an object of a script.
-var leak = regexp.MustCompile(`0x[0-9a-f]{6,}|%!|map\[|&lt;nil&gt;|<nil>|\[object|ZgotmplZ`)
+// leakedValue matches what a template writes for a value that it cannot render: a pointer, a wrong verb, a map, nil, an object of a script.
+var leakedValue = regexp.MustCompile(`0x[0-9a-f]{6,}|%!|map\[|&lt;nil&gt;|<nil>|\[object|ZgotmplZ`)
 
 // inConsole matches the addresses of pages and forms in a page.
 var inConsole = regexp.MustCompile(` (?:href|action|formaction)="(/console(?:[/?][^"]*)?)"`)
 
-// No page shows the inside of the program, and each page that is filtered by an account leads only to pages that are.
+// TestEveryPage_ShowsValuesAndKeepsTheAccount verifies that no page shows an internal value, and that a page filtered by an account links
+// only to pages with the same filter.
 func TestEveryPage_ShowsValuesAndKeepsTheAccount(t *testing.T) {
 	t.Parallel()
-	s, fill := brought(t)
-	v := request(t, s)
+	s, fill := startWithHostileText(t)
+	v := newVisitor(t, s)
 	pages := 0
 	for _, language := range []string{"en", "zh"} {
 		v.get("/console/self?lang=" + language)
-		for _, p := range everyPage {
+		for _, p := range openPages {
 			path, form := fill.Replace(p.path), fill.Replace(p.form)
 			for _, account := range []string{"", "shop"} {
-				to := path
+				target := path
 				if account != "" && (strings.Contains(path, "account=") || !strings.HasPrefix(path, "/console/") ||
 					strings.HasPrefix(path, "/console/shared/")) {
 					continue
 				}
 				if account != "" {
-					to += map[bool]string{true: "&", false: "?"}[strings.Contains(path, "?")] + "account=" + account
+					target += map[bool]string{true: "&", false: "?"}[strings.Contains(path, "?")] + "account=" + account
 				}
-				answer := v.send("GET", to, "", nil, "Accept: text/html")
+				answer := v.send("GET", target, "", nil, "Accept: text/html")
 				if form != "" {
-					answer = v.send("POST", to, "application/x-www-form-urlencoded", strings.NewReader(form))
+					answer = v.send("POST", target, "application/x-www-form-urlencoded", strings.NewReader(form))
 				}
 				if answer.Status/100 == 3 {
 					continue
 				}
 				pages++
-				assert.True(t, answer.Status != http.StatusInternalServerError, "%s %s cannot be drawn: %s", to, form, answer.Body)
-				if at := leak.FindStringIndex(answer.Body); at != nil {
-					t.Errorf("%s %s shows %q", to, form, answer.Body[max(0, at[0]-80):min(len(answer.Body), at[1]+80)])
+				assert.True(t, answer.Status != http.StatusInternalServerError, "%s %s: status 500: %s", target, form, answer.Body)
+				if match := leakedValue.FindStringIndex(answer.Body); match != nil {
+					t.Errorf("%s %s shows %q", target, form, answer.Body[max(0, match[0]-80):min(len(answer.Body), match[1]+80)])
 				}
 				for _, element := range []string{"<img class=pwned", "<b class=pwned"} {
-					assert.True(t, !strings.Contains(answer.Body, element), "%s %s has a stranger's text as an element", to, form)
+					assert.True(t, !strings.Contains(answer.Body, element), "%s %s renders a hostile text as an element", target, form)
 				}
-				for _, found := range inConsole.FindAllStringSubmatch(answer.Body, -1) {
-					link := html.UnescapeString(found[1])
+				for _, match := range inConsole.FindAllStringSubmatch(answer.Body, -1) {
+					link := html.UnescapeString(match[1])
 					assert.True(t, account == "" || strings.Contains(link, "account=") || strings.HasSuffix(link, ".css") ||
 						strings.HasPrefix(link, "/console/shared/") || strings.HasPrefix(link, "/console/switch"),
-						"%s %s leads to %s, without the account", to, form, link)
+						"%s %s links to %s without the account", target, form, link)
 				}
 				for _, filter := range regexp.MustCompile(`(?s)<form method="get".*?</form>`).FindAllString(answer.Body, -1) {
 					assert.True(t, account == "" || strings.Contains(filter, `name="account"`),
-						"%s %s has a form that forgets the account: %.200s", to, form, filter)
+						"%s %s has a form without the account: %.200s", target, form, filter)
 				}
 			}
 		}

@@ -13,49 +13,49 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// linesOf are the lines of the table under a heading of a page, each as its first cell and the rest.
-func linesOf(t *testing.T, page, heading string) (lines [][2]string) {
+// tableRows returns the rows of the table under a heading of a page, each as its first cell and the rest.
+func tableRows(t *testing.T, page, heading string) (rows [][2]string) {
 	t.Helper()
 	text, err := os.ReadFile("../../../docs/" + page)
 	require.NoError(t, err)
-	_, section, found := strings.Cut(string(text), "\n## "+heading+"\n")
-	require.True(t, found, "%s has no section %q", page, heading)
+	_, section, ok := strings.Cut(string(text), "\n## "+heading+"\n")
+	require.True(t, ok, "%s has no section %q", page, heading)
 	section, _, _ = strings.Cut(section, "\n## ")
 	for line := range strings.Lines(section) {
-		if line, is := strings.CutPrefix(line, "| "); is {
+		if line, ok := strings.CutPrefix(line, "| "); ok {
 			first, rest, _ := strings.Cut(line, " | ")
-			lines = append(lines, [2]string{first, rest})
+			rows = append(rows, [2]string{first, rest})
 		}
 	}
-	require.True(t, len(lines) >= 3, "%s has no table under %q", page, heading)
-	return lines[2:]
+	require.True(t, len(rows) >= 3, "%s has no table under %q", page, heading)
+	return rows[2:]
 }
 
-// docs/handbook-tests.md lists tests for each line of the table "Failures and their effects" of the handbook. The first cell of a line is
-// its name.
+// TestShownBy_CoversFailureTable verifies that docs/handbook-tests.md lists tests for each row of the table "Failures and their effects" of
+// the handbook. The first cell of a row is its name.
 func TestShownBy_CoversFailureTable(t *testing.T) {
 	t.Parallel()
-	handbook, chinese := linesOf(t, "en/handbook.md", "Failures and their effects"), linesOf(t, "zh/handbook.md", "故障及影响")
-	shown := linesOf(t, "handbook-tests.md", "Failures and their effects")
-	names := func(lines [][2]string) (list []string) {
-		for _, line := range lines {
-			list = append(list, line[0])
+	handbook, chinese := tableRows(t, "en/handbook.md", "Failures and their effects"), tableRows(t, "zh/handbook.md", "故障及影响")
+	tested := tableRows(t, "handbook-tests.md", "Failures and their effects")
+	names := func(rows [][2]string) (list []string) {
+		for _, row := range rows {
+			list = append(list, row[0])
 		}
 		return list
 	}
-	if want, got := names(handbook), names(shown); !slices.Equal(want, got) {
-		t.Errorf("the handbook has the lines\n%s\ndocs/handbook-tests.md has\n%s", strings.Join(want, "\n"), strings.Join(got, "\n"))
+	if want, got := names(handbook), names(tested); !slices.Equal(want, got) {
+		t.Errorf("docs/handbook-tests.md has the rows\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
-	assert.True(t, len(chinese) == len(handbook), "the Chinese handbook has %d lines, the English one %d", len(chinese), len(handbook))
-	for _, line := range shown {
-		assert.True(t, strings.Contains(line[1], "`"), "%s: no test", line[0])
+	assert.Equal(t, len(chinese), len(handbook), "rows of the Chinese handbook")
+	for _, row := range tested {
+		assert.True(t, strings.Contains(row[1], "`"), "%s: no test", row[0])
 	}
 }
 
-// Every test and story that docs/handbook-tests.md names is there.
+// TestShownBy_TestsExist verifies that every test and story that docs/handbook-tests.md names exists.
 func TestShownBy_TestsExist(t *testing.T) {
 	t.Parallel()
-	tests, stories := testsAndStories(t)
+	tests, stories := listTestsAndStories(t)
 	text, err := os.ReadFile("../../../docs/handbook-tests.md")
 	require.NoError(t, err)
 	for _, name := range regexp.MustCompile("`(Test\\w+|\\w+\\.txtar)`").FindAllStringSubmatch(string(text), -1) {
@@ -63,9 +63,9 @@ func TestShownBy_TestsExist(t *testing.T) {
 	}
 }
 
-// testsAndStories returns the test functions of the repository with the directories that declare them, and its scripts with their
+// listTestsAndStories returns the test functions of the repository with the directories that declare them, and its scripts with their
 // paths.
-func testsAndStories(t *testing.T) (tests map[string][]string, stories map[string]string) {
+func listTestsAndStories(t *testing.T) (tests map[string][]string, stories map[string]string) {
 	t.Helper()
 	tests, stories = map[string][]string{}, map[string]string{}
 	function := regexp.MustCompile(`(?m)^func (Test\w+)\(`)
@@ -80,8 +80,8 @@ func testsAndStories(t *testing.T) (tests map[string][]string, stories map[strin
 			if err != nil {
 				return err
 			}
-			for _, found := range function.FindAllSubmatch(text, -1) {
-				name := string(found[1])
+			for _, match := range function.FindAllSubmatch(text, -1) {
+				name := string(match[1])
 				tests[name] = append(tests[name], filepath.Dir(path))
 			}
 		}

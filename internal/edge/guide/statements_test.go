@@ -23,35 +23,32 @@ type statement struct {
 	tests               []string
 }
 
-// TestStatements_EachIsHeld checks that each statement of the contract in docs/contract-tests.md names a section that exists, and tests and
-// cases that exist, and that each numbered section has a statement or a reason to have none.
+// TestStatements_EachIsHeld verifies that each statement of the contract in docs/contract-tests.md names an existing section and existing
+// tests and cases, and that each numbered section has either a statement or a reason to have none.
 func TestStatements_EachIsHeld(t *testing.T) {
 	t.Parallel()
 	var rows []statement
 	quoted := regexp.MustCompile("`([^`]+)`")
 	for _, page := range []string{"rules", "marketcode"} {
-		for _, line := range linesOf(t, "contract-tests.md", page+".md") {
-			said, held, found := strings.Cut(strings.TrimSuffix(strings.TrimSpace(line[1]), " |"), " | ")
-			row := statement{page: page, section: line[0], text: said}
-			for _, name := range quoted.FindAllStringSubmatch(held, -1) {
+		for _, cells := range tableRows(t, "contract-tests.md", page+".md") {
+			text, tests, ok := strings.Cut(strings.TrimSuffix(strings.TrimSpace(cells[1]), " |"), " | ")
+			row := statement{page: page, section: cells[0], text: text}
+			for _, name := range quoted.FindAllStringSubmatch(tests, -1) {
 				row.tests = append(row.tests, name[1])
 			}
-			assert.True(t, found && len(row.tests) != 0, "%s %s %q names no test", page, row.section, said)
+			assert.True(t, ok && len(row.tests) != 0, "%s %s %q names no test", page, row.section, text)
 			rows = append(rows, row)
 		}
 	}
-	held := map[string]bool{}
+	covered := map[string]bool{}
 	seen := map[string]bool{}
-	tests, stories := testsAndStories(t)
-	cases := &caseIndex{t: t, tests: tests, stories: stories, literals: map[string][]string{}}
+	tests, stories := listTestsAndStories(t)
+	cases := &caseIndex{t: t, tests: tests, stories: stories, names: map[string][]string{}}
 	for _, row := range rows {
 		section := row.page + " " + row.section
-		held[section] = true
-		if key := section + row.text; seen[key] {
-			t.Errorf("%s %q stands there twice", section, row.text)
-		} else {
-			seen[key] = true
-		}
+		covered[section] = true
+		assert.True(t, !seen[section+row.text], "%s %q is listed twice", section, row.text)
+		seen[section+row.text] = true
 		for _, name := range row.tests {
 			assert.Equal(t, cases.missing(name), "", "%s %q: %s", section, row.text, name)
 		}
@@ -62,18 +59,15 @@ func TestStatements_EachIsHeld(t *testing.T) {
 	for _, page := range []string{"rules", "marketcode"} {
 		text, err := os.ReadFile("../../../docs/contract/" + page + ".md")
 		require.NoError(t, err)
-		for _, found := range heading.FindAllSubmatch(text, -1) {
-			section := page + " " + string(found[1])
+		for _, match := range heading.FindAllSubmatch(text, -1) {
+			section := page + " " + string(match[1])
 			all = append(all, section)
-			switch _, silent := sectionsWithoutStatements[section]; {
-			case silent && held[section]:
-				t.Errorf("%s has a statement and a reason to have none", section)
-			case !silent && !held[section]:
-				t.Errorf("%s has no statement in docs/contract-tests.md", section)
-			}
+			_, exempt := sectionsWithoutStatements[section]
+			assert.True(t, exempt != covered[section],
+				"%s: statements in docs/contract-tests.md = %v, exempt = %v; want one", section, covered[section], exempt)
 		}
 	}
-	for section := range held {
+	for section := range covered {
 		assert.True(t, slices.Contains(all, section), "docs/contract-tests.md cites %s, which the contract does not have", section)
 	}
 	for section := range sectionsWithoutStatements {
@@ -81,15 +75,15 @@ func TestStatements_EachIsHeld(t *testing.T) {
 	}
 }
 
-// caseIndex finds what a row may name: a test with a case of its table, or a file with a text of it.
+// caseIndex looks up the tests that a row names: a test function with a case of its table, or a file with a text in it.
 type caseIndex struct {
-	t        *testing.T
-	tests    map[string][]string // name -> directories
-	stories  map[string]string
-	literals map[string][]string // directory -> string literals of its tests
+	t       *testing.T
+	tests   map[string][]string // name -> directories
+	stories map[string]string
+	names   map[string][]string // directory -> string literals of its tests
 }
 
-// missing returns why a name leads nowhere, or "".
+// missing returns the reason why no test has the name, or "" if there is one.
 func (x *caseIndex) missing(name string) string {
 	if !strings.HasPrefix(name, "Test") {
 		file, text, _ := strings.Cut(name, ": ")
@@ -104,7 +98,7 @@ func (x *caseIndex) missing(name string) string {
 		return ""
 	}
 	for _, dir := range dirs {
-		if slices.ContainsFunc(x.literalsOf(dir), func(literal string) bool { return strings.Contains(literal, tableCase) }) {
+		if slices.ContainsFunc(x.caseNames(dir), func(literal string) bool { return strings.Contains(literal, tableCase) }) {
 			return ""
 		}
 	}
@@ -117,9 +111,9 @@ func (x *caseIndex) missingInFile(file, text string) string {
 	case path != "":
 	case strings.HasSuffix(file, ".txt"):
 		for _, folder := range []string{"../../server", "../adminapi", "../scanapi", "../api"} {
-			for _, found := range []string{folder + "/testdata/calls/" + file, folder + "/testdata/wire/" + file} {
-				if _, err := os.Stat(found); err == nil {
-					path = found
+			for _, candidate := range []string{folder + "/testdata/calls/" + file, folder + "/testdata/wire/" + file} {
+				if _, err := os.Stat(candidate); err == nil {
+					path = candidate
 				}
 			}
 		}
@@ -138,9 +132,9 @@ func (x *caseIndex) missingInFile(file, text string) string {
 	return ""
 }
 
-// literalsOf returns the string literals of the tests of a directory, the names of its stories and the first cells of its tables.
-func (x *caseIndex) literalsOf(dir string) []string {
-	if list, known := x.literals[dir]; known {
+// caseNames returns the string literals of the tests in a directory, the names of its stories and the first cells of its tables.
+func (x *caseIndex) caseNames(dir string) []string {
+	if list, ok := x.names[dir]; ok {
 		return list
 	}
 	var list []string
@@ -150,7 +144,7 @@ func (x *caseIndex) literalsOf(dir string) []string {
 		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.SkipObjectResolution)
 		require.NoError(x.t, err)
 		ast.Inspect(parsed, func(n ast.Node) bool {
-			if literal, is := n.(*ast.BasicLit); is && literal.Kind == token.STRING {
+			if literal, ok := n.(*ast.BasicLit); ok && literal.Kind == token.STRING {
 				if value, err := strconv.Unquote(literal.Value); err == nil {
 					list = append(list, value)
 				}
@@ -177,6 +171,6 @@ func (x *caseIndex) literalsOf(dir string) []string {
 			list = append(list, name)
 		}
 	}
-	x.literals[dir] = list
+	x.names[dir] = list
 	return list
 }

@@ -32,30 +32,30 @@ import (
 //go:embed testdata/axe/axe.min.js
 var axe string
 
-func call[P, R any](t *testing.T, ctx context.Context, command cdp.Command[P, R], params P) {
+// callBrowser runs a browser command.
+func callBrowser[P, R any](t *testing.T, ctx context.Context, command cdp.Command[P, R], params P) {
 	t.Helper()
 	require.NoErrorf(t, assert.ErrorOf(chromedp.Call(ctx, command, params)), "%s", command.Method)
 }
 
-// The pages in a real browser: both languages, narrow and wide, light and dark. Screenshots go to PAGES_DIR, where one is named.
+// TestPages_InChromium opens the pages in both languages, narrow and wide, light and dark, and checks policy, layout, QR code and axe-core
+// findings. It writes screenshots to PAGES_DIR, if set.
 func TestPages_InChromium(t *testing.T) {
-	p := open(t, servertest.Options{})
-	p.Admin("PUT", "/settings", `{"landing_page_rate_limit":null}`)
+	p := startUnlimited(t, servertest.Options{})
 	p.Admin("PUT", "/accounts/shop", `{"kind":"mini_program","versions":["release"],"name":"咖啡 Coffee & Co"}`)
-	batch, codes := p.codes(6)
+	batch, codes := p.applyForCodes(6)
 	p.activate(batch, 1, 5)
-	p.copied(codes[4])
-	for i, did := range map[int]string{2: "freeze", 3: "void", 5: "redeem"} {
-		p.Admin("POST", fmt.Sprintf("/batches/%d/states", batch), fmt.Sprintf(`{"action":%q,"ranges":[{"from":%d,"to":%d}]}`, did, i, i))
+	p.scanAsCopy(codes[4])
+	for i, action := range map[int]string{2: "freeze", 3: "void", 5: "redeem"} {
+		p.changeStates(batch, action, i, i)
 	}
-	p.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":"https://q.example%s","user":"u"}`, codes[1]), "Authorization: Bearer "+
-		p.scanKey())
-	look := map[string]any{"accent": "#7a3e00", "help": "https://help.example/",
+	p.scan(codes[1], 1)
+	appearance := map[string]any{"accent": "#7a3e00", "help": "https://help.example/",
 		"logo": logoFile(t, color.NRGBA{122, 62, 0, 255}, 300, 100),
 		"texts": map[string]any{"en": map[string]string{"app": "Coffee App", "landing": "Order at your table."},
 			"zh": map[string]string{"app": "咖啡应用", "landing": "在桌边点单。"}}}
 	for _, appid := range []string{"tea", "brand"} {
-		a := p.dress(appid, look)
+		a := p.setAppearance(appid, appearance)
 		require.True(t, a.Status == 200, "%v", a.Body)
 	}
 	folder := cmp.Or(os.Getenv("PAGES_DIR"), t.TempDir())
@@ -64,10 +64,10 @@ func TestPages_InChromium(t *testing.T) {
 	long := "/t/" + strings.Repeat("abcdefghij", 30) + "?q=" + strings.Repeat("1234567890", 10)
 	for i, c := range []struct {
 		name, url string
-		fails     bool // a page with a status of 400 or more
+		fails     bool // status of 400 or more
 		english   string
 		chinese   string
-		link      string // what the QR code must hold
+		link      string // text of the QR code
 	}{
 		{name: "landing", url: "http://coffee.example/t/7?from=door", english: "This link opens a Mini Program.", chinese: "此链接将打开小程序。",
 			link: "http://coffee.example/t/7?from=door"},
@@ -86,39 +86,39 @@ func TestPages_InChromium(t *testing.T) {
 		{name: "not-found", url: "http://q.example/A000000000000000000", fails: true, english: "Nothing was found", chinese: "未找到内容"},
 	} {
 		for l, language := range []string{"en-GB", "zh-CN"} {
-			says := []string{c.english, c.chinese}[l]
+			want := []string{c.english, c.chinese}[l]
 			for w, width := range []int64{320, 1280} {
 				for s, scheme := range []string{"light", "dark"} {
-					// Of each page one in each language; of two neighbours all widths and schemes with each.
+					// An incomplete run takes each page once in each language; two neighbours cover all widths and schemes.
 					if !testscope.Run() && ((l+w)%2 != i%2 || (l+s)%2 != i/2%2) {
 						continue
 					}
 					name := fmt.Sprintf("%s-%s-%d-%s", c.name, language[:2], width, scheme)
 					t.Run(name, func(t *testing.T) {
-						call(t, ctx, network.SetExtraHTTPHeaders,
+						callBrowser(t, ctx, network.SetExtraHTTPHeaders,
 							network.SetExtraHTTPHeadersParams{Headers: network.Headers{"Accept-Language": language}})
-						call(t, ctx, emulation.SetEmulatedMedia,
+						callBrowser(t, ctx, emulation.SetEmulatedMedia,
 							emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme",
 								Value: scheme}}})
 						browsertest.Run(t, ctx, chromedp.EmulateViewport(width, 900))
-						call(t, ctx, cdppage.SetBypassCSP, cdppage.SetBypassCSPParams{Enabled: false})
+						callBrowser(t, ctx, cdppage.SetBypassCSP, cdppage.SetBypassCSPParams{Enabled: false})
 						v := visit(t, ctx, c.url)
-						assert.True(t, strings.Contains(v.text, says), "the page does not say %q: %s", says, v.text)
+						assert.True(t, strings.Contains(v.text, want), "page lacks %q: %s", want, v.text)
 						for _, request := range v.requests {
-							own := strings.HasPrefix(request, "data:") || strings.Contains(request, ".example/qrjump/logo/")
-							assert.True(t, request == c.url || own, "the page asks for %s", request)
+							permitted := strings.HasPrefix(request, "data:") || strings.Contains(request, ".example/qrjump/logo/")
+							assert.True(t, request == c.url || permitted, "the page requests %s", request)
 						}
 						for _, message := range v.console {
 							assert.True(t, c.fails && strings.Contains(message,
 								"Failed to load resource: the server responded with a status of 404"), "console: %s", message)
 						}
-						assert.True(t, v.overflow <= 0, "the page is %d pixels wider than the window", v.overflow)
+						assert.True(t, v.overflow <= 0, "the page is %d pixels wider than the window, want 0", v.overflow)
 						require.NoError(t, os.WriteFile(filepath.Join(folder, name+".png"), v.picture, 0o644))
 						if c.link != "" {
 							screen, err := png.Decode(bytes.NewReader(v.picture))
 							require.NoError(t, err)
 							text, err := symbol.Find(screen)
-							assert.True(t, err == nil && text == c.link, "the QR code on the screen is of %q, %v", text, err)
+							assert.True(t, err == nil && text == c.link, "QR code of the screenshot = %q, %v, want %q", text, err, c.link)
 						}
 						for _, violation := range violations(t, ctx, c.url) {
 							t.Errorf("axe: %s", violation)
@@ -131,37 +131,33 @@ func TestPages_InChromium(t *testing.T) {
 	t.Logf("screenshots in %s", folder)
 }
 
-// What a page does when it is used: the other language by a link alone, and a copy of
-// the printed link, which does not change with the language.
+// TestLandingPage_ChromiumLanguageAndCopy verifies that a link switches the language, and that the button copies the printed link in either
+// language.
 func TestLandingPage_ChromiumLanguageAndCopy(t *testing.T) {
-	p := open(t, servertest.Options{})
+	p := startServer(t, servertest.Options{})
 	ctx := browsertest.Start(t, strings.TrimPrefix(p.URL, "http://"))
-	call(t, ctx, network.SetExtraHTTPHeaders, network.SetExtraHTTPHeadersParams{Headers: network.Headers{"Accept-Language": "zh-CN"}})
+	callBrowser(t, ctx, network.SetExtraHTTPHeaders,
+		network.SetExtraHTTPHeadersParams{Headers: network.Headers{"Accept-Language": "zh-CN"}})
 	const link = "http://coffee.example/t/7?from=door"
 	require.NoError(t, chromedp.Do(ctx, chromedp.Navigate(link)))
-	seen := func() string { return browsertest.Run(t, ctx, chromedp.Evaluate[string](`document.body.innerText`)) }
-	text := seen()
+	pageText := func() string { return browsertest.Run(t, ctx, chromedp.Evaluate[string](`document.body.innerText`)) }
+	text := pageText()
 	assert.True(t, strings.Contains(text, "此链接将打开小程序") && !strings.Contains(text, "This link opens"), "in Chinese: %s", text)
 	browsertest.Run(t, ctx, chromedp.Evaluate[chromedp.Void](`document.querySelector("a.switch.first").click()`))
-	text = seen()
+	text = pageText()
 	assert.True(t, !strings.Contains(text, "此链接将打开小程序") && strings.Contains(text, "This link opens"), "in English: %s", text)
-	// Plain http has no clipboard: the page copies what it marks, when a person clicks.
+	// Plain HTTP has no clipboard API: the page selects the link and copies the selection.
 	browsertest.Run(t, ctx, chromedp.Click(".second button[data-copy]"))
-	said := browsertest.Run(t, ctx, chromedp.Poll[string](`document.querySelector(".second [role=status]").textContent`))
-	marked := browsertest.Run(t, ctx, chromedp.Evaluate[string](`getSelection().toString()`))
-	assert.True(t, said == "Copied." && marked == link, "the page says %q and copied %q, want %q", said, marked, link)
+	status := browsertest.Run(t, ctx, chromedp.Poll[string](`document.querySelector(".second [role=status]").textContent`))
+	selection := browsertest.Run(t, ctx, chromedp.Evaluate[string](`getSelection().toString()`))
+	assert.True(t, status == "Copied." && selection == link, "status = %q, copied text = %q, want %q", status, selection, link)
 	browsertest.Run(t, ctx, chromedp.Evaluate[chromedp.Void](`document.querySelector("a.switch.second").click()`))
-	text = seen()
+	text = pageText()
 	assert.True(t, strings.Contains(text, "此链接将打开小程序") && !strings.Contains(text, "This link opens"), "in Chinese again: %s", text)
 }
 
-// scanKey is a key for the scan API.
-func (p place) scanKey() string {
-	return p.NewKey("/scan-keys", `{"name":"phone"}`)
-}
-
-// visited is what a page did in the browser.
-type visited struct {
+// pageVisit is what a page did in the browser.
+type pageVisit struct {
 	text     string
 	overflow int
 	picture  []byte
@@ -169,25 +165,25 @@ type visited struct {
 	console  []string
 }
 
-const theEnd = "the page was looked at"
+const endMark = "end of the page's messages"
 
-func visit(t *testing.T, parent context.Context, url string) (v visited) {
+func visit(t *testing.T, parent context.Context, url string) (v pageVisit) {
 	t.Helper()
-	ctx, cancel := context.WithCancel(parent) // of what is watched
+	ctx, cancel := context.WithCancel(parent) // ends both streams
 	defer cancel()
-	// Both streams are in the browser's order, so a known last thing ends them.
+	// Both streams are in the order of the browser, so a known last entry ends them.
 	requests, messages := chromedp.Events(ctx, network.RequestWillBeSent), chromedp.Console(ctx)
 	require.NoErrorf(t, chromedp.Do(ctx, chromedp.Navigate(url)), "%s", url)
-	if bytes := browsertest.Loaded(t, ctx); bytes > pagetest.Budget || bytes < 4<<10 { // less: it did not count
-		t.Errorf("%s: %d bytes with all that it loaded", url, bytes)
+	if bytes := browsertest.Loaded(t, ctx); bytes > pagetest.Budget || bytes < 4<<10 { // less: the measurement failed
+		t.Errorf("%s: %d bytes with its files, want 4 KiB to %d bytes", url, bytes, pagetest.Budget)
 	}
 	v.text = browsertest.Run(t, ctx, chromedp.Evaluate[string](`document.body.innerText`))
 	v.overflow = browsertest.Run(t, ctx, chromedp.Evaluate[int](`document.documentElement.scrollWidth - document.documentElement.clientWidth`))
 	v.picture = browsertest.Run(t, ctx, chromedp.FullScreenshot(100))
-	browsertest.Run(t, ctx, chromedp.Evaluate[chromedp.Void](`console.debug("`+theEnd+`")`))
+	browsertest.Run(t, ctx, chromedp.Evaluate[chromedp.Void](`console.debug("`+endMark+`")`))
 	for m, err := range messages {
 		require.NoError(t, err)
-		if m.Text == theEnd {
+		if m.Text == endMark {
 			break
 		}
 		v.console = append(v.console, m.String())
@@ -201,14 +197,14 @@ func visit(t *testing.T, parent context.Context, url string) (v visited) {
 		}
 		v.requests = append(v.requests, r.Request.URL)
 	}
-	assert.True(t, len(v.requests) != 0, "no request was seen: the watch is broken")
+	assert.True(t, len(v.requests) != 0, "the page made no request, want at least its own")
 	return v
 }
 
 // violations returns the findings of axe-core on a page. The browser ignores the policy of the page, which allows no scripts.
 func violations(t *testing.T, ctx context.Context, url string) (list []string) {
 	t.Helper()
-	call(t, ctx, cdppage.SetBypassCSP, cdppage.SetBypassCSPParams{Enabled: true})
+	callBrowser(t, ctx, cdppage.SetBypassCSP, cdppage.SetBypassCSPParams{Enabled: true})
 	require.NoError(t, chromedp.Do(ctx, chromedp.Navigate(url)))
 	browsertest.Run(t, ctx, chromedp.Evaluate[chromedp.Void](axe))
 	text := browsertest.Run(t, ctx, chromedp.Evaluate[string](`axe.run(document).then(r => JSON.stringify({
@@ -219,6 +215,6 @@ func violations(t *testing.T, ctx context.Context, url string) (list []string) {
 		Passes     int
 	}
 	require.NoError(t, json.Unmarshal([]byte(text), &result))
-	assert.True(t, result.Passes >= 10, "axe-core passed only %d rules: it did not look", result.Passes)
+	assert.True(t, result.Passes >= 10, "axe-core passed %d rules, want at least 10", result.Passes)
 	return result.Violations
 }

@@ -2,5 +2,5 @@ package landing
 
 import "time"
 
-// A busy machine may take its time, and then a page says that nobody can tell.
+// A page on a busy machine must not time out, which would change its text.
 func init() { lookTime = time.Hour }
