@@ -8,18 +8,19 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// The table says what every field of Settings means, in their order.
+// TestSettingsTable_CoversEveryField verifies that the table has every field of Settings in order, with a meaning.
 func TestSettingsTable_CoversEveryField(t *testing.T) {
-	kind := reflect.TypeFor[Settings]()
-	fields := kind.NumField() - 2 // StrictFrom and AsOf are flags alone
-	require.True(t, len(Table) == fields, "%d settings and %d lines of the table", fields, len(Table))
+	typ := reflect.TypeFor[Settings]()
+	fields := typ.NumField() - 2 // StrictFrom and AsOf are only flags
+	require.True(t, len(Table) == fields, "table of %d settings, want %d", len(Table), fields)
 	for i, f := range Table {
-		name := kind.Field(i).Tag.Get("json")
-		assert.True(t, f.Name == name && !f.Meaning().IsZero(), "the setting %s is %q in the table and means %q", name, f.Name, f.Meaning())
+		name := typ.Field(i).Tag.Get("json")
+		assert.True(t, f.Name == name && !f.Meaning().IsZero(),
+			"table row %d = %q with the meaning %q, want %s with one", i, f.Name, f.Meaning(), name)
 	}
 }
 
-// TestDefaults_AreThePlatforms holds the limits that the platform's pages name. Contract: rules 0, 1, 3.1, 3.5; marketcode 3.1, 3.2, 3.6.
+// TestDefaults_AreThePlatforms verifies the limits that the platform documents. Contract: rules 0, 1, 3.1, 3.5; marketcode 3.1, 3.2, 3.6.
 func TestDefaults_AreThePlatforms(t *testing.T) {
 	d := Defaults()
 	for _, c := range []struct {
@@ -40,6 +41,6 @@ func TestDefaults_AreThePlatforms(t *testing.T) {
 		{"code_segment_size", d.CodeSegmentSize, 50_000},
 		{"ticket_ttl_minutes", int64(d.TicketTTLMinutes), 30},
 	} {
-		assert.Equal(t, c.got, c.want, "the default of %s", c.name)
+		assert.Equal(t, c.got, c.want, "default of %s", c.name)
 	}
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
-// What is told of an account is what the domain decides, whatever the account is.
+// TestAbilities_EqualDomain verifies that Abilities reports what the domain decides, for accounts with every combination of properties.
 func TestAbilities_EqualDomain(t *testing.T) {
 	for bits := range 1 << 6 {
 		bit := func(n int) bool { return bits&(1<<n) != 0 }
@@ -28,23 +28,23 @@ func TestAbilities_EqualDomain(t *testing.T) {
 			if bit(4) {
 				a.Features, a.MarketcodeKey = []string{codes.Feature}, "sealed"
 			}
-			left := 0
+			quota := 0
 			if bit(5) {
-				left = 1
+				quota = 1
 			}
-			_, published := rules.Rule{Target: "a"}.Publish(a, 1-left, 1, time.Time{})
-			want := map[string]bool{"rules": a.JumpRules() == nil, "codes": codes.CheckPermission(a) == nil, "publish": published == nil}
-			for _, ability := range (adminapi.AccountState{a, 1, left, true}).Abilities() {
-				may, ok := want[ability.Ability]
-				assert.True(t, !ok || may == ability.Allowed, "%+v: %+v, and the domain says %v", a, ability, may)
+			_, publishErr := rules.Rule{Target: "a"}.Publish(a, 1-quota, 1, time.Time{})
+			want := map[string]bool{"rules": a.JumpRules() == nil, "codes": codes.CheckPermission(a) == nil, "publish": publishErr == nil}
+			for _, ability := range (adminapi.AccountState{a, 1, quota, true}).Abilities() {
+				allowed, ok := want[ability.Ability]
+				assert.True(t, !ok || allowed == ability.Allowed, "%+v: ability %+v, want allowed %v", a, ability, allowed)
 				delete(want, ability.Ability)
 			}
-			for ability, may := range want { // an ability that is not told of is none
-				assert.True(t, !may || ability == "publish" && kind != accounts.MiniProgram, "%+v: %s is not told of", a, ability)
+			for ability, allowed := range want { // an ability that is not listed is not allowed
+				assert.True(t, !allowed || ability == "publish" && kind != accounts.MiniProgram, "%+v: ability %s is missing", a, ability)
 			}
-			assert.True(t, !slices.ContainsFunc((adminapi.AccountState{a, 0, left, false}).Abilities(), func(one client.Ability) bool {
-				return one.Allowed && (one.Ability == "codes" || one.Ability == "rules" && kind == accounts.ServiceAccount)
-			}), "%+v: it may without a link or a prefix", a)
+			assert.True(t, !slices.ContainsFunc((adminapi.AccountState{a, 0, quota, false}).Abilities(), func(got client.Ability) bool {
+				return got.Allowed && (got.Ability == "codes" || got.Ability == "rules" && kind == accounts.ServiceAccount)
+			}), "%+v: ability is allowed without a link or a prefix", a)
 		}
 	}
 }

@@ -19,47 +19,45 @@ import (
 //go:embed testdata/seeds/shop.yaml
 var shop string
 
-func bring(s *servertest.Server, path, text string) servertest.Answer {
+func importNDJSON(s *servertest.Server, path, text string) servertest.Answer {
 	return s.Send(s.Request("POST", "/admin/v1/import/"+path, text, "Content-Type: application/x-ndjson"))
 }
 
-type brought struct {
+type importResult struct {
 	Lines, Added, Changed, Unchanged int
-	Detail                           string
-	Errors                           []struct{ Location, Message string }
+	Errors                           []struct{ Location string }
 }
 
-func ruleOf(owner, prefix string) string {
+func ruleLine(owner, prefix string) string {
 	return fmt.Sprintf(`{"owner":%q,"prefix":%q,"path":"p","published":true}`, owner, prefix)
 }
 
-func rulesNow(s *servertest.Server) string { return s.Admin("GET", "/export/rules", "").Body }
+func exportRules(s *servertest.Server) string { return s.Admin("GET", "/export/rules", "").Body }
 
-// Of many wrong lines the first twenty are named, in their order, whatever is wrong with them.
+// TestRuleImport_NamesFirstTwentyErrors verifies that an import reports the first twenty invalid lines in order, whatever their errors.
 func TestRuleImport_NamesFirstTwentyErrors(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: shop})
 	var text strings.Builder
 	for i := range 2000 {
-		switch owner := "shop"; {
-		case i%3 == 1:
-			fmt.Fprintln(&text, ruleOf("nobody", fmt.Sprintf("https://h%d.example/", i)))
-		case i%3 == 2:
+		switch i % 3 {
+		case 0:
+			fmt.Fprintln(&text, ruleLine("shop", fmt.Sprintf("https://h%d.example/", i)))
+		case 1:
+			fmt.Fprintln(&text, ruleLine("unknown", fmt.Sprintf("https://h%d.example/", i)))
+		case 2:
 			fmt.Fprintln(&text, "{")
-		default:
-			fmt.Fprintln(&text, ruleOf(owner, fmt.Sprintf("https://h%d.example/", i)))
 		}
 	}
-	got := servertest.Decode[brought](t, bring(s, "rules", text.String()))
-	require.Equal(t, len(got.Errors), 20, "lines are named")
+	got := servertest.Decode[importResult](t, importNDJSON(s, "rules", text.String()))
+	require.Equal(t, len(got.Errors), 20, "reported errors")
 	for i, e := range got.Errors {
-		want := fmt.Sprintf("line %d", i/2*3+i%2+2)
-		assert.True(t, e.Location == want, "named %d: %+v, want %s", i, e, want)
+		assert.Equal(t, e.Location, fmt.Sprintf("line %d", i/2*3+i%2+2), "location of error %d", i)
 	}
 }
 
-// An import that is acknowledged is what scans find and what the log says, in
-// the state of the file: also a rule below one that another occupies.
+// TestRuleImport_VisibleToScans verifies that a completed import is visible to scans and in the audit log, also for a rule below an
+// occupied prefix, that a dry run and a repeated import change nothing, and that a large import does the same.
 func TestRuleImport_VisibleToScans(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: shop})
@@ -67,76 +65,73 @@ func TestRuleImport_VisibleToScans(t *testing.T) {
 		`{"owner":"shop","prefix":"https://big.example/","path":"above","published":true,"occupy":true}`,
 		`{"owner":"rival","prefix":"https://big.example/below/","path":"below","published":true,"open_version":2,"test_links":["https://big.example/below/1"]}`,
 	}, "\r\n")
-	got := servertest.Decode[brought](t, bring(s, "rules?dry_run=true", text))
-	require.True(t, got.Added == 2 && !strings.Contains(rulesNow(s), "big.example"), "dry: %+v", got)
-	bring(s, "rules", text).JSON(t, &got)
-	require.True(t, got.Lines == 2 && got.Added == 2, "%+v", got)
+	got := servertest.Decode[importResult](t, importNDJSON(s, "rules?dry_run=true", text))
+	require.True(t, got.Added == 2 && !strings.Contains(exportRules(s), "big.example"), "dry run = %+v, want 2 added and no rule", got)
+	importNDJSON(s, "rules", text).JSON(t, &got)
+	require.True(t, got.Lines == 2 && got.Added == 2, "import = %+v, want 2 added", got)
 	for link, want := range map[string]string{"https://big.example/x": `"appid":"shop"`, "https://big.example/below/x": `"appid":"rival"`} {
-		assert.Contains(t, s.Do("POST", "/scan/v1/resolve", `{"text":"`+link+`"}`).Body, want, "%s", link)
+		assert.Contains(t, s.Do("POST", "/scan/v1/resolve", `{"text":"`+link+`"}`).Body, want, "scan of %s", link)
 	}
 	assert.Contains(t, s.Admin("GET", "/rules/history?prefix=https://big.example/", "").Body, `"actor":"admin","action":"add"`, "history")
-	// An export goes in again and changes nothing, not even the log.
+	// Importing an export changes nothing and adds nothing to the audit log.
 	head := s.Admin("GET", "/changes?limit=1", "").Body
-	bring(s, "rules", rulesNow(s)).JSON(t, &got)
-	assert.True(t, got.Added+got.Changed == 0 && got.Unchanged != 0, "again: %+v", got)
-	assert.Equal(t, s.Admin("GET", "/changes?limit=1", "").Body, head, "the same again is noted")
-	// Many at once are read another way.
+	importNDJSON(s, "rules", exportRules(s)).JSON(t, &got)
+	assert.True(t, got.Added+got.Changed == 0 && got.Unchanged != 0, "second import = %+v, want only unchanged rules", got)
+	assert.Equal(t, s.Admin("GET", "/changes?limit=1", "").Body, head, "last change after the second import")
+	// A large import is inserted in bulk.
 	var many strings.Builder
 	for i := range 1500 {
-		fmt.Fprintln(&many, ruleOf("shop", fmt.Sprintf("https://many.example/%d/", i)))
+		fmt.Fprintln(&many, ruleLine("shop", fmt.Sprintf("https://many.example/%d/", i)))
 	}
 	for range 2 {
-		a := bring(s, "rules", many.String())
-		require.True(t, a.Status == 200, "%v", a.Body)
-		assert.Contains(t, s.Do("POST", "/scan/v1/resolve", `{"text":"https://many.example/1499/x"}`).Body, `"appid":"shop"`, "after many")
+		importNDJSON(s, "rules", many.String()).WantStatus(t, 200, "a large import")
+		assert.Contains(t, s.Do("POST", "/scan/v1/resolve", `{"text":"https://many.example/1499/x"}`).Body, `"appid":"shop"`,
+			"scan after a large import")
 	}
-	bring(s, "rules", strings.ReplaceAll(many.String(), `"published":true`, `"published":false`)).JSON(t, &got)
-	assert.True(t, got.Changed == 1500, "unpublished: %+v", got)
+	importNDJSON(s, "rules", strings.ReplaceAll(many.String(), `"published":true`, `"published":false`)).JSON(t, &got)
+	assert.True(t, got.Changed == 1500, "import that unpublishes = %+v, want 1500 changed", got)
 	a := s.Do("POST", "/scan/v1/resolve", `{"text":"https://many.example/1499/x"}`)
-	assert.True(t, !strings.Contains(a.Body, `"appid":"shop"`), "after they were unpublished: %s", a.Body)
-	var verified struct {
-		Fault any `json:"first_error"`
-	}
-	s.Admin("POST", "/audit/verify", "").JSON(t, &verified)
-	assert.True(t, verified.Fault == nil, "the log: %v", verified.Fault)
+	assert.True(t, !strings.Contains(a.Body, `"appid":"shop"`), "scan after the rules were unpublished = %s, want no page of shop", a.Body)
+	verified := servertest.Decode[map[string]any](t, s.Admin("POST", "/audit/verify", ""))
+	assert.True(t, verified["first_error"] == nil, "first error of the audit log = %v, want none", verified["first_error"])
 }
 
-// Next steps print revisions as words of a command line.
+// TestRevisionOf_IsNoFlag verifies that no revision begins with a hyphen, because revisions are printed as arguments of commands.
 func TestRevisionOf_IsNoFlag(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: shop})
 	var text strings.Builder
 	for i := range 500 {
-		fmt.Fprintln(&text, ruleOf("shop", fmt.Sprintf("https://many.example/%d/", i)))
+		fmt.Fprintln(&text, ruleLine("shop", fmt.Sprintf("https://many.example/%d/", i)))
 	}
-	bring(s, "rules", text.String())
+	importNDJSON(s, "rules", text.String())
 	list := s.Admin("GET", "/rules?limit=1000", "").Body
 	assert.True(t, strings.Count(list, `"revision":"`) == 500 && !strings.Contains(list, `"revision":"-`), "got %s, want no -", list)
 }
 
-// A body that breaks off is no file, even where it breaks between two lines.
+// TestRuleImport_TruncatedBody verifies that a body that is truncated between two lines is rejected and leaves no rule and no file.
 func TestRuleImport_TruncatedBody(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	s := servertest.Start(t, servertest.Options{Seed: shop, Data: dir})
-	before := rulesNow(s)
+	before := exportRules(s)
 	u, err := url.Parse(s.URL)
 	require.NoError(t, err)
 	conn, err := net.Dial("tcp", u.Host)
 	require.NoError(t, err)
 	defer conn.Close()
-	line := ruleOf("shop", "https://half.example/") + "\n"
+	line := ruleLine("shop", "https://half.example/") + "\n"
 	fmt.Fprintf(conn,
 		"POST /admin/v1/import/rules HTTP/1.1\r\nHost: %s\r\nContent-Type: application/x-ndjson\r\nContent-Length: %d\r\n\r\n%s", u.Host,
 		2*len(line), line)
 	require.NoError(t, conn.(*net.TCPConn).CloseWrite())
 	status, _ := bufio.NewReader(conn).ReadString('\n')
 	_, _ = io.Copy(io.Discard, conn)
-	assert.True(t, strings.Contains(status, " 400 "), "answered %q", status)
-	assert.Equal(t, rulesNow(s), before, "loaded by halves")
+	assert.True(t, strings.Contains(status, " 400 "), "status %q, want 400", status)
+	assert.Equal(t, exportRules(s), before, "rules after a truncated import")
 	entries, err := os.ReadDir(dir)
 	require.NoError(t, err)
 	for _, e := range entries {
-		assert.True(t, !strings.HasPrefix(e.Name(), ".import"), "%s stayed behind", e.Name())
+		assert.True(t, !strings.HasPrefix(e.Name(), ".import"), "temporary file %s was not removed", e.Name())
 	}
 }

@@ -20,32 +20,17 @@ import (
 //go:embed testdata/seeds/cafe.yaml
 var cafe string
 
-// call makes a call that may fail and checks that a failure is a problem document.
+// call calls the admin API and verifies that a failure is a problem document.
 func call(t *testing.T, s *servertest.Server, method, path, body string) servertest.Answer {
 	t.Helper()
 	a := s.Do(method, "/admin/v1"+path, body, "Authorization: Bearer "+servertest.AdminToken, "Content-Type: application/json")
 	if a.Status/100 != 2 {
 		var p struct{ Status int }
 		if a.JSON(t, &p); p.Status != a.Status || a.Header.Get("Content-Type") != "application/problem+json" {
-			t.Errorf("%s %s: %s %s", method, path, a.Header.Get("Content-Type"), a.Body)
+			t.Errorf("%s %s = %d %s %s, want a problem document", method, path, a.Status, a.Header.Get("Content-Type"), a.Body)
 		}
 	}
 	return a
-}
-
-type fedScan struct {
-	ID      string `json:"scan_id"`
-	Action  string `json:"action"`
-	Kind    string `json:"kind"`
-	Network string `json:"network"`
-	Text    string `json:"text"`
-	User    string `json:"user"`
-}
-
-type feedPage struct {
-	Scans []fedScan `json:"scans"`
-	Next  string    `json:"next"`
-	More  bool      `json:"more"`
 }
 
 func TestScanExport_Complete(t *testing.T) {
@@ -53,21 +38,18 @@ func TestScanExport_Complete(t *testing.T) {
 	s := servertest.Start(t, servertest.Options{Seed: cafe})
 	var ids []string
 	for i, text := range []string{"https://cafe.example/t/1", "https://unknown.example/=2", "+49"} {
-		var d struct {
-			ID string `json:"scan_id"`
-		}
 		body, err := json.Marshal(map[string]any{"text": text, "user": fmt.Sprintf("u%d", i%3), "ip": "203.0.113.77", "client": "=app/1"})
 		require.NoError(t, err)
-		s.Do("POST", "/scan/v1/resolve", string(body)).JSON(t, &d)
-		require.True(t, d.ID != "", "the scan of %s has no id", text)
-		ids = append(ids, d.ID)
+		id := s.Do("POST", "/scan/v1/resolve", string(body)).Text(t, "scan_id")
+		require.True(t, id != "", "response to the scan of %s has no scan_id", text)
+		ids = append(ids, id)
 	}
 	a := call(t, s, "GET", "/scans/export", "")
-	assert.True(t, a.Header.Get("Content-Type") == "text/csv; charset=utf-8", "%v", a.Header)
+	assert.Equal(t, a.Header.Get("Content-Type"), "text/csv; charset=utf-8", "Content-Type")
 	lines, err := csv.NewReader(strings.NewReader(a.Body)).ReadAll()
 	require.NoError(t, err)
 	assert.True(t, len(lines) == 4 && lines[1][0] == ids[0] && lines[3][0] == ids[2] && lines[0][4] == "client" && lines[1][4] == "'=app/1",
-		"%v", lines)
+		"CSV export = %v", lines)
 	a = call(t, s, "GET", "/scans/export?format=parquet", "")
 	rows, err := parquet.Read[struct {
 		ID   string    `parquet:"scan_id"`
@@ -76,17 +58,18 @@ func TestScanExport_Complete(t *testing.T) {
 	}](bytes.NewReader([]byte(a.Body)), int64(len(a.Body)))
 	require.NoError(t, err)
 	assert.True(t, len(rows) == 3 && rows[1].ID == ids[1] && rows[1].At.Equal(servertest.Began) &&
-		rows[1].Text == "https://unknown.example/=2", "%+v", rows)
+		rows[1].Text == "https://unknown.example/=2", "Parquet export = %+v", rows)
 	rule := lines[1][12]
 	for query, want := range map[string]int{"?from=2026-01-16": 1, "?to=2026-01-14": 1, "?user=nobody": 1, "?rule=" + rule: 2,
 		"?format=csv&rule=999," + rule: 2, "?application_id=7&code_index=1": 1} {
 		a := call(t, s, "GET", "/scans/export"+query, "")
-		assert.True(t, strings.Count(a.Body, "\n") == want, "%s: want %d lines\n%s", query, want, a.Body)
+		assert.True(t, strings.Count(a.Body, "\n") == want, "export%s has %d lines, want %d\n%s", query, strings.Count(a.Body,
+			"\n"), want, a.Body)
 	}
 }
 
-// aBatch applies for codes and activates them; it returns the application.
-func aBatch(t *testing.T, s *servertest.Server) int64 {
+// newActivatedBatch applies for codes, activates the first hundred and returns the application.
+func newActivatedBatch(t *testing.T, s *servertest.Server) int64 {
 	t.Helper()
 	batch := s.Apply("maker", "order", 10_000)
 	s.Admin("POST", fmt.Sprintf("/batches/%d/activations", batch), `{"code_start":0,"code_end":99,

@@ -15,7 +15,8 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// Any input gets an answer that repeats no secret, and the next call works. Each test ends with a search for secrets in the log.
+// TestWireAPI_BadInput sends malformed bodies, queries and tokens to every kind of endpoint. Each must be answered without a secret in
+// the response, the emulator's calls or the log, and the next call must succeed.
 func TestWireAPI_BadInput(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: town})
@@ -43,21 +44,21 @@ func TestWireAPI_BadInput(t *testing.T) {
 			}
 			require.NoError(t, err)
 			assert.True(t, a.Status == http.StatusOK && strings.HasPrefix(a.Body, `{"errcode":`),
-				"%s %.60q: %d %s", path, body, a.Status, a.Body)
+				"POST %s %.60q = %d %s, want 200 with an errcode", path, body, a.Status, a.Body)
 			for _, hidden := range []string{secret, tokens} {
-				assert.True(t, !strings.Contains(a.Body, hidden), "%s shows %s: %s", path, hidden, a.Body)
+				assert.True(t, !strings.Contains(a.Body, hidden), "response of %s contains the secret %s: %s", path, hidden, a.Body)
 			}
 		}
 		var calls struct {
 			Calls []struct{ URL, Request, Detail string }
 		}
 		s.Admin("GET", "/emulator/calls?limit=1000", "").JSON(t, &calls)
-		// Under no name that is known, a secret is hidden only where one belongs.
+		// A value without a known field name is masked only on endpoints that take secrets.
 		unnamed := strings.HasPrefix(body, "<xml>") || strings.HasPrefix(body, "[") || body == secret
 		for _, c := range calls.Calls {
-			shown := c.URL + c.Request + c.Detail
-			assert.True(t, (!strings.Contains(shown, secret) || unnamed && strings.HasPrefix(c.URL, "/cgi-bin/wxopen/")) &&
-				!strings.Contains(shown, tokens), "the emulator's calls show a secret: %.300s", shown)
+			logged := c.URL + c.Request + c.Detail
+			assert.True(t, (!strings.Contains(logged, secret) || unnamed && strings.HasPrefix(c.URL, "/cgi-bin/wxopen/")) &&
+				!strings.Contains(logged, tokens), "/emulator/calls contains a secret: %.300s", logged)
 		}
 		s.Admin("POST", "/emulator/reset", "")
 		tokens = s.NewToken("shop")
@@ -65,26 +66,27 @@ func TestWireAPI_BadInput(t *testing.T) {
 	for _, query := range []string{"?access_token=%00", "?access_token=%ff", "?access_token=1_%00" + strings.Repeat("x", 64),
 		"?access_token=" + strings.Repeat("1", 30_000), "?%zz", "?a;b"} {
 		a := s.Do("POST", getPath+query, "{}")
-		assert.True(t, a.Code(t) != 0 && a.Code(t) != -1, "%.60s: %s", query, a.Body)
+		assert.True(t, a.Code(t) != 0 && a.Code(t) != -1, "%.60s = %s, want an errcode other than 0 and -1", query, a.Body)
 	}
 	for query, want := range map[string]int{
 		"appid=%00&secret=x": 40097, "appid=%ff&secret=x": 40013, "appid=" + strings.Repeat("x", 30_000) + "&secret=x": 40013,
 		"appid=shop&appid=isv&secret=secret-shop": 0, "appid=shop&secret=%00": 40097,
 	} {
 		if a := s.Do("GET", tokenPath+"?grant_type=client_credential&"+query, ""); a.Code(t) != want {
-			t.Errorf("%.60s: %s, want %d", query, a.Body, want)
+			t.Errorf("%.60s = %s, want errcode %d", query, a.Body, want)
 		} else if want == 0 {
 			s.Hide(strings.Split(a.Body, `"`)[3])
 		}
 	}
 	for line := range strings.SplitSeq(s.Log(), "\n") {
-		assert.True(t, len(line) <= 4000, "a log line of %d bytes: %.200s", len(line), line)
-		assert.True(t, !strings.Contains(line, "level=ERROR"), "bad input is no error of ours: %.300s", line)
+		assert.True(t, len(line) <= 4000, "log line of %d bytes, want at most 4000: %.200s", len(line), line)
+		assert.True(t, !strings.Contains(line, "level=ERROR"), "bad input is logged as a server error: %.300s", line)
 	}
 	s.OK("shop", "get", "{}")
 }
 
-// A body that does not come is not waited for, also where nobody wants it.
+// TestWireBody_StalledTimeout sends half of a body to endpoints that read it and to paths that do not. The server must respond after
+// BodyTimeout and close the connection; without a response the test hangs.
 func TestWireBody_StalledTimeout(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: town, BodyTimeout: 20 * time.Millisecond})
@@ -106,12 +108,11 @@ func TestWireBody_StalledTimeout(t *testing.T) {
 				auth = "Authorization: Bearer " + c.auth + "\r\n"
 			}
 			fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: localhost\r\n%s%s", c.path, auth, framing)
-			// The test would hang here, not fail, if nothing came.
 			resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
-			require.NoErrorf(t, err, "%s", c.path)
+			require.NoErrorf(t, err, "response of %s", c.path)
 			body, err := io.ReadAll(resp.Body)
-			assert.True(t, err == nil && strings.Contains(string(body), c.want), "%s: %s, %v; want %s", c.path, body, err, c.want)
-			assert.True(t, resp.Close, "%s: the connection stays open with half a body on it", c.path)
+			assert.True(t, err == nil && strings.Contains(string(body), c.want), "%s = %s, %v, want %s", c.path, body, err, c.want)
+			assert.True(t, resp.Close, "%s: connection is kept alive after half a body, want close", c.path)
 		}
 	}
 	s.OK("shop", "get", "{}")

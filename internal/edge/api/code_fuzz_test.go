@@ -10,8 +10,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// codeBodies are what clients of the code family were seen to send, and worse.
-// Contract: marketcode 9, 11.1.
+// codeBodies are bodies that clients of the code family are known to send, and malformed variants. Contract: marketcode 9, 11.1.
 var codeBodies = []string{
 	`{"code_count":100000,"isv_application_id":"testid124"}`, `{"code_count":"10000","isv_application_id":20260115}`,
 	`{"code_count":1e4,"isv_application_id":null}`,
@@ -27,31 +26,32 @@ var codeBodies = []string{
 var codeDecoders = map[string]func(*fields) error{
 	"applycode": func(fs *fields) error {
 		a, err := readApplyCode(fs)
-		return unless(err, !strings.Contains(a.ISV, "\x00"), "an order number that no database keeps")
+		return checkDecoded(err, !strings.Contains(a.ISV, "\x00"), "order number contains NUL")
 	},
 	"applycodequery": func(fs *fields) error {
 		key, err := readBatchKey(fs)
-		return unless(err, key.ID >= 0, "a negative application")
+		return checkDecoded(err, key.ID >= 0, "negative application_id")
 	},
 	"applycodedownload": func(fs *fields) error {
 		id, _, err := readDownload(fs)
-		return unless(err, id > 0, "no application")
+		return checkDecoded(err, id > 0, "application_id is not positive")
 	},
 	"codeactive": func(fs *fields) error {
 		a, err := readActivation(fs)
-		return unless(err, a.Batch > 0, "no application")
+		return checkDecoded(err, a.Batch > 0, "application_id is not positive")
 	},
 	"codeactivequery": func(fs *fields) error {
 		name, err := readCodeName(fs)
-		return unless(err, name.ID >= 0 && (name.HasIndex || name.Index == 0), "a name that cannot be")
+		return checkDecoded(err, name.ID >= 0 && (name.HasIndex || name.Index == 0), "inconsistent code name")
 	},
-	"tickettocode":   texts("openid", "code_ticket"),
-	"jscode2session": texts("js_code", "grant_type", "appid", "secret"),
+	"tickettocode":   readTexts("openid", "code_ticket"),
+	"jscode2session": readTexts("js_code", "grant_type", "appid", "secret"),
 }
 
 func FuzzDecodeCodeCalls(f *testing.F) { fuzzDecoders(f, append(codeBodies, bodies...), codeDecoders) }
 
-// Leading zeros matter: a code is a text, also where a client sends its digits as a number. Contract: marketcode 2, 3.5.
+// TestCodeName_NumberOrText verifies that a code keeps its leading zeros, and that a client may send its digits as a number.
+// Contract: marketcode 2, 3.5.
 func TestCodeName_NumberOrText(t *testing.T) {
 	for body, want := range map[string]codes.CodeName{
 		`{"code":"044GZ0J10"}`: {Code: "044GZ0J10"}, `{"code":"000000001"}`: {Code: "000000001"}, `{"code":123456789}`: {Code: "123456789"},
@@ -64,6 +64,6 @@ func TestCodeName_NumberOrText(t *testing.T) {
 		require.NoError(t, err)
 		fs.settings = settings.NewLive(settings.Defaults())
 		got, err := readCodeName(fs)
-		assert.True(t, err == nil && got == want, "%s: %+v, %v; want %+v", body, got, err, want)
+		assert.True(t, err == nil && got == want, "readCodeName(%s) = %+v, %v, want %+v", body, got, err, want)
 	}
 }

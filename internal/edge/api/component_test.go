@@ -9,20 +9,20 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-const family = "/cgi-bin/component/"
+const componentPath = "/cgi-bin/component/"
 
-// A call above the day's limit does nothing.
+// TestComponentAPI_DailyLimit verifies that a call above the daily limit returns 45009 and pushes no ticket.
 func TestComponentAPI_DailyLimit(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: agency})
 	s.Admin("PUT", "/components/isv", `{"event_url":"http://127.0.0.1/"}`)
-	s.Admin("PUT", "/settings", `{"daily_limits":{"`+family+`api_start_push_ticket":1}}`)
-	start := func() (errcode, tickets int) {
-		a := s.Do("POST", family+"api_start_push_ticket", `{"component_appid":"isv","component_secret":"secret-isv"}`)
+	s.Admin("PUT", "/settings", `{"daily_limits":{"`+componentPath+`api_start_push_ticket":1}}`)
+	startPush := func() (errcode, tickets int) {
+		a := s.Do("POST", componentPath+"api_start_push_ticket", `{"component_appid":"isv","component_secret":"secret-isv"}`)
 		return a.Code(t), strings.Count(s.Admin("GET", "/components/isv/pushes", "").Body, `"component_verify_ticket"`)
 	}
-	code, tickets := start()
-	require.True(t, code == 0 && tickets >= 1, "the first: errcode %d, %d tickets", code, tickets)
-	code, again := start()
-	assert.True(t, code == 45009 && again == tickets, "the second: errcode %d, %d tickets after %d", code, again, tickets)
+	code, before := startPush()
+	require.True(t, code == 0 && before >= 1, "first call: errcode %d, %d tickets, want 0 and at least 1", code, before)
+	code, after := startPush()
+	assert.True(t, code == 45009 && after == before, "second call: errcode %d, %d tickets, want 45009 and %d", code, after, before)
 }

@@ -23,51 +23,51 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// reported lists what callers deviated in.
-func reported(t *testing.T, s *servertest.Server) (list []client.Deviation) {
+// listDeviations returns the report of deviations.
+func listDeviations(t *testing.T, s *servertest.Server) []client.Deviation {
 	t.Helper()
-	answer := servertest.Decode[client.DeviationList](t, s.Admin("GET", "/deviations", ""))
-	return answer.Deviations
+	return servertest.Decode[client.DeviationList](t, s.Admin("GET", "/deviations", "")).Deviations
 }
 
-// nobody is a client to whom no server answers, and who does not wait long.
-func nobody() *safehttp.Client {
+// unreachableClient returns a client whose dials hang until its short timeout.
+func unreachableClient() *safehttp.Client {
 	return &safehttp.Client{Patience: time.Millisecond, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		<-ctx.Done()
 		return nil, ctx.Err()
 	}}
 }
 
-// deviations are, by the row, a story in which a caller deviates so.
-func deviations(t *testing.T) map[string]how {
+// deviationStories returns by behaviour row a story in which a caller deviates from it.
+func deviationStories(t *testing.T) map[string]callFunc {
 	t.Helper()
-	stories := map[string]how{}
+	stories := map[string]callFunc{}
 	for id, text := range servertest.ReadStories(t, "testdata/stories/deviations.txt") {
 		stories[id] = func(s *servertest.Server) servertest.Answer {
-			return s.Tell(text, servertest.Verbs{"import": func(line string) servertest.Answer { // a hundred rules; %n is their number
-				var lines strings.Builder
-				for n := range 100 {
-					lines.WriteString(strings.ReplaceAll(line, "%n", strconv.Itoa(n)) + "\n")
-				}
-				a := s.Do("POST", "/admin/v1/import/rules", lines.String(), "Content-Type: application/x-ndjson",
-					"Authorization: Bearer "+servertest.AdminToken)
-				a.WantStatus(t, 200, "an import of a hundred rules")
-				return a
-			}})
+			return s.Tell(text,
+				servertest.Verbs{"import": func(line string) servertest.Answer { // imports a hundred rules; %n is the number of each
+					var lines strings.Builder
+					for n := range 100 {
+						lines.WriteString(strings.ReplaceAll(line, "%n", strconv.Itoa(n)) + "\n")
+					}
+					a := s.Do("POST", "/admin/v1/import/rules", lines.String(), "Content-Type: application/x-ndjson",
+						"Authorization: Bearer "+servertest.AdminToken)
+					a.WantStatus(t, 200, "an import of a hundred rules")
+					return a
+				}})
 		}
 	}
-	for id, long := range longDeviations {
-		stories[id] = func(s *servertest.Server) servertest.Answer { return long(t, s) }
+	for id, story := range slowStories {
+		stories[id] = func(s *servertest.Server) servertest.Answer { return story(t, s) }
 	}
 	return stories
 }
 
-var longDeviations = map[string]func(*testing.T, *servertest.Server) servertest.Answer{
+var slowStories = map[string]func(*testing.T, *servertest.Server) servertest.Answer{
 	"message.slow": func(t *testing.T, s *servertest.Server) servertest.Answer {
 		s.Admin("PUT", "/components/isv", `{"event_url":"http://127.0.0.1:9/"}`)
-		a := s.Do("POST", family+"api_start_push_ticket", `{"component_appid":"isv","component_secret":"secret-isv"}`)
-		for began := time.Now(); time.Since(began) < 3*time.Minute; {
-			if slices.ContainsFunc(reported(t, s), func(d client.Deviation) bool { return d.Behaviour == "message.slow" }) {
+		a := s.Do("POST", componentPath+"api_start_push_ticket", `{"component_appid":"isv","component_secret":"secret-isv"}`)
+		for start := time.Now(); time.Since(start) < 3*time.Minute; {
+			if slices.ContainsFunc(listDeviations(t, s), func(d client.Deviation) bool { return d.Behaviour == "message.slow" }) {
 				break
 			}
 		}
@@ -77,22 +77,23 @@ var longDeviations = map[string]func(*testing.T, *servertest.Server) servertest.
 		s.Admin("PUT", "/settings", `{"publish_quota":200}`)
 		var a servertest.Answer
 		for n := range 101 {
-			s.Clock.Step(time.Second) // no more calls a second than the platform grants
-			s.OK("shop", "add", rule(fmt.Sprintf("https://shop.example/%d/", n)))
-			if a = s.Rule("shop", "publish", prefix(fmt.Sprintf("https://shop.example/%d/", n))); a.Code(t) != 0 {
+			s.Clock.Step(time.Second) // stays below the limit of calls per second
+			s.OK("shop", "add", addRuleBody(fmt.Sprintf("https://shop.example/%d/", n)))
+			if a = s.Rule("shop", "publish", prefixBody(fmt.Sprintf("https://shop.example/%d/", n))); a.Code(t) != 0 {
 				break
 			}
-			s.OK("shop", "delete", prefix(fmt.Sprintf("https://shop.example/%d/", n)))
+			s.OK("shop", "delete", prefixBody(fmt.Sprintf("https://shop.example/%d/", n)))
 		}
 		return a
 	},
 }
 
-// Each deviation is produced through HTTP and found in the report, with what to change and request ids of calls that say the same.
+// TestDeviationReport_EveryDeviation runs the story of every deviation and verifies that the report has it with its advice, and that the
+// calls under the reported request ids have it too.
 func TestDeviationReport_EveryDeviation(t *testing.T) {
 	t.Parallel()
-	s := servertest.Start(t, servertest.Options{Seed: agency, Outbound: nobody()})
-	stories := deviations(t)
+	s := servertest.Start(t, servertest.Options{Seed: agency, Outbound: unreachableClient()})
+	stories := deviationStories(t)
 	for _, d := range behaviour.Deviations() {
 		id := d.Row.String()
 		if strings.HasPrefix(id, "rules.confirm.") && id != "rules.confirm.vouched" {
@@ -100,120 +101,122 @@ func TestDeviationReport_EveryDeviation(t *testing.T) {
 		}
 		story := stories[id]
 		if story == nil {
-			t.Errorf("no story deviates in %s", id)
+			t.Errorf("deviation %s has no story", id)
 			continue
 		}
 		s.Renew(t)
 		answer := story(s)
-		list := reported(t, s)
-		i := slices.IndexFunc(list, func(one client.Deviation) bool { return one.Behaviour == id })
+		list := listDeviations(t, s)
+		i := slices.IndexFunc(list, func(d client.Deviation) bool { return d.Behaviour == id })
 		if i < 0 {
-			t.Errorf("%s is not reported: %s %+v", id, answer.Body, list)
+			t.Errorf("report after %s lacks %s: %+v", answer.Body, id, list)
 			continue
 		}
 		found := list[i]
 		assert.True(t, found.EvidenceLevel == string(d.Minds) && found.Advice == d.Advice().English() &&
-			found.Chinese == d.Advice().Chinese() && found.Count >= 1 && found.Endpoint != "", "%s: %+v", id, found)
+			found.Chinese == d.Advice().Chinese() && found.Count >= 1 && found.Endpoint != "", "report of %s = %+v", id, found)
 		for _, rid := range []string{found.FirstRID, found.LastRID} {
 			call := servertest.Decode[client.Call](t, s.Admin("GET", "/calls/"+rid, ""))
 			assert.True(t, call.Endpoint == found.Endpoint && call.Account == found.Account && slices.Contains(call.Deviations, id),
-				"%s: %s is %+v", id, rid, call)
+				"%s: call %s = %+v, want the reported endpoint, account and deviation", id, rid, call)
 		}
 		assert.True(t, id != "rules.add.icp_unasked" || answer.Header.Get("X-Qrjump-Trace") == "/admin/v1/calls/"+found.FirstRID,
-			"%s is another call than that of %q", found.FirstRID, answer.Header)
+			"first request id %s differs from that in the header %q", found.FirstRID, answer.Header)
 	}
 	for id := range stories {
 		row, known := behaviour.ByID(id)
 		_, deviates := row.Deviation()
-		assert.True(t, known && deviates, "the story of %s is of no deviation", id)
+		assert.True(t, known && deviates, "the story %s is not a deviation", id)
 	}
 }
 
-// The report counts by account and endpoint, can be asked for by account, and begins anew where the operator or a reset wants it so.
+// TestDeviationReport_FilterAndReset verifies that the report counts by account and endpoint, can be filtered by account, and is cleared
+// by a DELETE and by a reset.
 func TestDeviationReport_FilterAndReset(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: agency})
-	story := deviations(t)["wire.number.text"]
+	story := deviationStories(t)["wire.number.text"]
 	var first, last servertest.Answer
 	produce := func() {
 		first = story(s)
 		for range 3 {
 			last = story(s)
 		}
-		as("rival", getPath, `{"get_type":"0"}`)(s)
+		post(s, "rival", getPath, `{"get_type":"0"}`)
 	}
 	produce()
-	of := func(query string) (list []client.Deviation) {
+	listReported := func(query string) []client.Deviation {
 		t.Helper()
 		answer := servertest.Decode[client.DeviationList](t, s.Admin("GET", "/deviations"+query, ""))
 		return slices.DeleteFunc(answer.Deviations, func(d client.Deviation) bool { return d.Behaviour != "wire.number.text" })
 	}
-	why := func(a servertest.Answer) string {
+	tracedRID := func(a servertest.Answer) string {
 		return strings.TrimPrefix(a.Header.Get("X-Qrjump-Trace"), "/admin/v1/calls/")
 	}
-	list := of("?account=shop")
-	if len(list) != 1 || list[0].Count != 4 || list[0].FirstRID != why(first) || list[0].LastRID != why(last) ||
+	list := listReported("?account=shop")
+	if len(list) != 1 || list[0].Count != 4 || list[0].FirstRID != tracedRID(first) || list[0].LastRID != tracedRID(last) ||
 		list[0].Endpoint != getPath {
-		t.Errorf("%+v; first %s, last %s", list, why(first), why(last))
+		t.Errorf("report of shop = %+v, want 4 calls from %s to %s", list, tracedRID(first), tracedRID(last))
 	}
-	all := of("")
-	assert.True(t, len(all) == 2 && all[0].Account == "rival" && all[1] == list[0], "of all: %+v", all)
+	all := listReported("")
+	assert.True(t, len(all) == 2 && all[0].Account == "rival" && all[1] == list[0], "report of all accounts = %+v", all)
 	s.Admin("DELETE", "/deviations?account=rival", "")
-	assert.Equal(t, len(of("")), 1, "without those of one")
+	assert.Equal(t, len(listReported("")), 1, "deviations after those of rival were deleted")
 	left := servertest.Decode[json.RawMessage](t, s.Admin("DELETE", "/deviations", ""))
-	assert.True(t, string(left) == `{"deviations":[]}`, "nothing is left, and the answer is %s", left)
+	assert.Equal(t, string(left), `{"deviations":[]}`, "response to DELETE /deviations")
 	produce()
 	s.Renew(t)
-	all = of("")
-	assert.True(t, len(all) == 0, "a reset left %+v", all)
+	assert.Equal(t, len(listReported("")), 0, "deviations after a reset")
 }
 
-// Strict refuses what the platform is known or inferred to mind and lets the rest pass;
-// a single behaviour can be turned either way, with strict and without.
+// TestStrict_RejectsByBehaviour verifies that strict mode rejects the deviations that the platform is known or inferred to reject and
+// accepts the rest, and that a setting overrides a single behaviour with and without strict mode.
 func TestStrict_RejectsByBehaviour(t *testing.T) {
 	t.Parallel()
-	s := servertest.Start(t, servertest.Options{Seed: agency, Outbound: nobody(),
+	s := servertest.Start(t, servertest.Options{Seed: agency, Outbound: unreachableClient(),
 		Config: func(c *server.Config) { c.Strict = behaviour.Inferred }})
-	stories := deviations(t)
+	stories := deviationStories(t)
 	for _, d := range behaviour.Deviations() {
 		if d.Refusal == 0 || d.Row == behaviour.RulesConfirmTrim {
 			continue
 		}
 		id, story := d.Row.String(), stories[d.Row.String()]
-		try := func(what, settings string, refused bool) {
-			t.Helper()
+		for _, c := range []struct {
+			name, settings string
+			rejected       bool
+		}{
+			{"strict", `{}`, d.Minds.Surer(behaviour.Inferred) || d.Closed()},
+			{"strict, but allowed", fmt.Sprintf(`{"behaviours":{%q:"allow"}}`, id), false},
+			{"not strict", `{"strict":false}`, false},
+			{"not strict, but rejected", fmt.Sprintf(`{"strict":false,"behaviours":{%q:"reject"}}`, id), true},
+		} {
 			s.Renew(t)
-			if settings != "" {
-				s.Admin("PUT", "/settings", settings)
-			}
+			s.Admin("PUT", "/settings", c.settings)
 			a := story(s)
-			assert.True(t, (a.Code(t) == d.Refusal) == refused, "%s, %s: %s", id, what, a.Body)
+			assert.True(t, (a.Code(t) == d.Refusal) == c.rejected, "%s, %s = %s, want rejected %v", id, c.name, a.Body, c.rejected)
 		}
-		try("strict", "", d.Minds.Surer(behaviour.Inferred) || d.Closed())
-		try("strict, and it is allowed", fmt.Sprintf(`{"behaviours":{%q:"allow"}}`, id), false)
-		try("not strict", `{"strict":false}`, false)
-		try("it alone is rejected", fmt.Sprintf(`{"strict":false,"behaviours":{%q:"reject"}}`, id), true)
 	}
 }
 
-// Each way in which a row lets something pass is answered as ever and reported; rejected, it is answered with the row's number.
+// TestDeviationReport_EveryLeniency verifies that a call that depends on a leniency succeeds and is reported, and that it receives the
+// error number of the row once the behaviour is set to reject.
 func TestDeviationReport_EveryLeniency(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: agency})
-	always := []string{"rules.add.path_unasked", "codes.activate.path_unasked", "rules.edit.unchecked", "rules.add.icp_unasked",
+	ignored := []string{"rules.add.path_unasked", "codes.activate.path_unasked", "rules.edit.unchecked", "rules.add.icp_unasked",
 		"rules.confirm.vouched"} // reported by each of these stories
 	for head, story := range servertest.ReadStories(t, "testdata/stories/leniencies.txt") {
 		s.Renew(t)
 		row, name, _ := strings.Cut(head, ": ")
 		row, number, _ := strings.Cut(row, " ")
-		tell := func() servertest.Answer {
+		runStory := func() servertest.Answer {
 			return s.Tell(story, servertest.Verbs{"exec": func(query string) (a servertest.Answer) { s.Exec(query); return a }})
 		}
-		a := tell()
-		assert.True(t, !strings.HasPrefix(a.Body, `{"errcode":`) || a.Code(t) == 0, "%s: it is refused: %s", name, a.Body)
+		a := runStory()
+		assert.True(t, !strings.HasPrefix(a.Body, `{"errcode":`) || a.Code(t) == 0, "%s = %s, want success", name, a.Body)
 		var got []string
-		for _, d := range reported(t, s) {
-			if !slices.Contains(always, d.Behaviour) {
+		for _, d := range listDeviations(t, s) {
+			if !slices.Contains(ignored, d.Behaviour) {
 				got = append(got, d.Behaviour)
 			}
 		}
@@ -226,39 +229,43 @@ func TestDeviationReport_EveryLeniency(t *testing.T) {
 		s.Admin("PUT", "/settings", fmt.Sprintf(`{"behaviours":{%q:"reject"}}`, row))
 		want, err := strconv.Atoi(number)
 		require.NoError(t, err)
-		tell().WantCode(t, want, "%s, rejected", name)
+		runStory().WantCode(t, want, "%s, rejected", name)
 	}
 }
 
-// A call that is refused rested on none of the leniencies that it met on its way.
+// TestDeviationReport_RefusedCall verifies that a rejected call reports none of the leniencies that were recorded before its rejection.
 func TestDeviationReport_RefusedCall(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: agency})
-	a := s.Rule("shop", "add", rule("ftp://shop.example/", `"open_version":"3","colour":"red"`))
+	a := s.Rule("shop", "add", addRuleBody("ftp://shop.example/", `"open_version":"3","colour":"red"`))
 	call := servertest.Decode[client.Call](t, s.Admin("GET", "/calls/"+a.RID(t), ""))
-	if len(call.Behaviours) != 1 || call.Behaviours[0] != "rules.prefix.scheme" || len(call.Deviations) != 0 || len(reported(t, s)) != 0 {
-		t.Errorf("%s rested on %q, and is reported %+v", a.Body, call.Behaviours, reported(t, s))
+	if len(call.Behaviours) != 1 || call.Behaviours[0] != "rules.prefix.scheme" || len(call.Deviations) != 0 || len(listDeviations(t,
+		s)) != 0 {
+		t.Errorf("%s has the behaviours %q and the report %+v, want only rules.prefix.scheme", a.Body, call.Behaviours, listDeviations(t,
+			s))
 	}
-	// What a fault answers after the call was done does not unmake it.
+	// A fault that replaces the response of a completed call does not undo its deviations.
 	s.Admin("POST", "/emulator/faults", fmt.Sprintf(`{"path":%q,"errcode":-1,"remaining":1,"after":true}`, addPath))
-	s.Rule("shop", "add", rule("https://shop.example/", `"open_version":"3"`))
-	if !slices.ContainsFunc(reported(t, s), func(d client.Deviation) bool { return d.Behaviour == "wire.number.text" }) {
-		t.Errorf("the add was done, and reported is %+v", reported(t, s))
+	s.Rule("shop", "add", addRuleBody("https://shop.example/", `"open_version":"3"`))
+	if !slices.ContainsFunc(listDeviations(t, s), func(d client.Deviation) bool { return d.Behaviour == "wire.number.text" }) {
+		t.Errorf("report after a completed add = %+v, want wire.number.text", listDeviations(t, s))
 	}
 }
 
-// White space round the content of a verification file, and a # in front of its directory, are reported; strict may refuse the first.
+// TestConfirm_NearMatchReported verifies that white space around the content of a verification file and a fragment before its directory
+// are reported, and that the first can be rejected by a setting.
 func TestConfirm_NearMatchReported(t *testing.T) {
 	t.Parallel()
-	o := &owner{}
-	plain := httptest.NewServer(o)
+	files := &fileHost{}
+	plain := httptest.NewServer(files)
 	t.Cleanup(plain.Close)
-	s := servertest.Start(t, servertest.Options{Seed: strict, Outbound: abroad(plain, &resolver{answers: []string{"93.184.216.34"}})})
-	f := file(t, s)
-	o.answer(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, f.Content+"\n") })
-	s.OK("shop", "add", rule("http://shop.example/#/d/"))
+	s := servertest.Start(t, servertest.Options{Seed: fetchSeed, Outbound: publicClient(plain,
+		&resolver{answers: []string{"93.184.216.34"}})})
+	f := downloadFile(t, s)
+	files.setHandler(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, f.Content+"\n") })
+	s.OK("shop", "add", addRuleBody("http://shop.example/#/d/"))
 	var got []string
-	for _, d := range reported(t, s) {
+	for _, d := range listDeviations(t, s) {
 		if strings.HasPrefix(d.Behaviour, "rules.confirm.") {
 			got = append(got, d.Behaviour)
 		}
@@ -266,5 +273,5 @@ func TestConfirm_NearMatchReported(t *testing.T) {
 	slices.Sort(got)
 	assert.True(t, slices.Equal(got, []string{"rules.confirm.fragment", "rules.confirm.trim"}), "reported %q", got)
 	s.Admin("PUT", "/settings", `{"behaviours":{"rules.confirm.trim":"reject"}}`)
-	s.Rule("shop", "add", rule("http://shop.example/e/")).WantCode(t, 85069, "strict")
+	s.Rule("shop", "add", addRuleBody("http://shop.example/e/")).WantCode(t, 85069, "strict")
 }

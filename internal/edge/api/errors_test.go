@@ -29,14 +29,14 @@ const (
 	stablePath   = "/cgi-bin/stable_token"
 )
 
-// The texts of a call that takes or makes an ordinary token, spelt as they were met live. Contract: rules 3.6.
+// Error texts of calls that accept or issue access tokens, spelled as observed on the platform. Contract: rules 3.6.
 const (
 	badToken = "invalid credential, access_token is invalid or not latest, could get access_token by getStableAccessToken, more details at https://mmbizurl.cn/s/JtxxFh33r"
 	dayQuota = "reach max api daily quota limit, could get access_token by getStableAccessToken, more details at https://mmbizurl.cn/s/JtxxFh33r"
 )
 
-// quoted is a text as JSON; fmt's %q writes control characters as Go does.
-func quoted(s string) string {
+// quoteJSON returns s as a JSON string. Unlike %q it writes control characters as JSON escapes.
+func quoteJSON(s string) string {
 	b, err := json.Marshal(s)
 	if err != nil {
 		panic(err)
@@ -44,33 +44,26 @@ func quoted(s string) string {
 	return string(b)
 }
 
-// rule is the body of an add of an ordinary rule; extra fields come last and win.
-func rule(prefix string, extra ...string) string {
-	fields := append([]string{`"prefix":` + quoted(prefix) +
+// addRuleBody returns the request body that adds an ordinary rule; extra fields come last and override.
+func addRuleBody(prefix string, extra ...string) string {
+	fields := append([]string{`"prefix":` + quoteJSON(prefix) +
 		`,"path":"pages/index/index","is_edit":0,"permit_sub_rule":1,"open_version":3`}, extra...)
 	return "{" + strings.Join(fields, ",") + "}"
 }
 
-// code is the body of an add of a service-account rule.
-func code(prefix, appid string, extra ...string) string {
-	fields := append([]string{fmt.Sprintf(`"prefix":%q,"appid":%q,"path":"pages/index/index","is_edit":0`, prefix, appid)}, extra...)
-	return "{" + strings.Join(fields, ",") + "}"
+func prefixBody(p string) string { return fmt.Sprintf(`{"prefix":%q}`, p) }
+
+const codeURLPrefix = "http://weixin.qq.com/q/"
+
+// callFunc makes the calls of a story and returns the last response.
+type callFunc func(s *servertest.Server) servertest.Answer
+
+// post calls an endpoint with the access token of appid.
+func post(s *servertest.Server, appid, path, body string) servertest.Answer {
+	return s.Do("POST", path+"?access_token="+s.Token(appid), body)
 }
 
-func prefix(p string) string { return fmt.Sprintf(`{"prefix":%q}`, p) }
-
-const q = "http://weixin.qq.com/q/"
-
-type how func(s *servertest.Server) servertest.Answer
-
-// as makes one call of a rule endpoint.
-func as(appid, path, body string) how {
-	return func(s *servertest.Server) servertest.Answer {
-		return s.Do("POST", path+"?access_token="+s.Token(appid), body)
-	}
-}
-
-func stable(appid string) string {
+func stableTokenBody(appid string) string {
 	return fmt.Sprintf(`{"grant_type":"client_credential","appid":%q,"secret":"secret-%s"}`, appid, appid)
 }
 
@@ -79,20 +72,20 @@ type errorRow struct {
 	text string // errmsg before the request id
 	path string
 	name string
-	how  how
+	call callFunc
 }
 
-// stories are those of a file of testdata/stories, each after the lines of a preamble.
-func stories(t *testing.T, file, preamble string) map[string]how {
+// readStories returns the stories of a file of testdata/stories; each runs after the lines of the preamble.
+func readStories(t *testing.T, file, preamble string) map[string]callFunc {
 	t.Helper()
-	list := map[string]how{}
+	list := map[string]callFunc{}
 	for name, text := range servertest.ReadStories(t, "testdata/stories/"+file+".txt") {
 		list[name] = func(s *servertest.Server) servertest.Answer { return s.Tell(preamble+text, nil) }
 	}
 	return list
 }
 
-// errorFiles are the files of testdata/stories whose rows are error numbers, each with its seed and the lines before each story.
+// errorFiles are the files of testdata/stories with one story per error number, each with its seed and the preamble of its stories.
 var errorFiles = map[string]struct{ seed, preamble string }{
 	"errors": {town, ""},
 	"component_errors": {agency, `ticket = ticket isv
@@ -102,16 +95,16 @@ access = access <component> isv shop
 `},
 }
 
-// errorRows are those of a file of testdata/stories.
+// errorRows returns the rows of a file of testdata/stories.
 func errorRows(t *testing.T, file string) (rows []errorRow) {
 	t.Helper()
-	for head, how := range stories(t, file, errorFiles[file].preamble) {
+	for head, call := range readStories(t, file, errorFiles[file].preamble) {
 		number, rest, _ := strings.Cut(head, " ")
 		path, rest, _ := strings.Cut(rest, ": ")
 		name, text, ok := strings.Cut(rest, " | ")
 		code, err := strconv.Atoi(number)
 		require.True(t, err == nil && ok, "%s.txt: %q, %v", file, head, err)
-		rows = append(rows, errorRow{code, text, path, name, how})
+		rows = append(rows, errorRow{code, text, path, name, call})
 	}
 	return rows
 }
@@ -120,13 +113,13 @@ var ridText = regexp.MustCompile(`^(.*) rid: ([0-9a-f]{8})-([0-9a-f]{8})-([0-9a-
 
 func TestErrorCodes_EachProduced(t *testing.T) {
 	t.Parallel()
-	for file, of := range errorFiles {
-		s := servertest.Start(t, servertest.Options{Seed: of.seed})
+	for file, fixture := range errorFiles {
+		s := servertest.Start(t, servertest.Options{Seed: fixture.seed})
 		for _, r := range errorRows(t, file) {
 			t.Run(fmt.Sprintf("%d %s %s", r.code, r.path[strings.LastIndex(r.path, "/")+1:], r.name), func(t *testing.T) {
 				s.Renew(t)
-				s.Advance(36 * time.Hour) // the time of a request id is the server's, not the world's
-				a := r.how(s)
+				s.Advance(36 * time.Hour) // the time in a request id comes from the server's clock
+				a := r.call(s)
 				assert.True(t, a.Status == http.StatusOK && a.Header.Get("Content-Type") == contentType(a),
 					"status %d, Content-Type %q", a.Status, a.Header.Get("Content-Type"))
 				if r.code == 0 {
@@ -140,8 +133,9 @@ func TestErrorCodes_EachProduced(t *testing.T) {
 				want := fmt.Sprintf(`{"errcode":%d,"errmsg":"%s rid: %s-%s-%s"}`, r.code, r.text, m[2], m[3], m[4])
 				assert.True(t, a.Body == want, "got  %s\nwant %s", a.Body, want)
 				clock := servertest.Decode[struct{ Now time.Time }](t, s.Admin("GET", "/emulator/clock", ""))
-				assert.Equal(t, strconv.FormatInt(clock.Now.Unix(), 16), m[2], "the request id begins with %s, the server's second", m[2])
-				assert.True(t, !clock.Now.Before(servertest.Began.Add(36*time.Hour)), "the clock shows %s", clock.Now)
+				assert.Equal(t, strconv.FormatInt(clock.Now.Unix(), 16), m[2], "server time in hexadecimal seconds, as in the request id")
+				assert.True(t, !clock.Now.Before(servertest.Began.Add(36*time.Hour)),
+					"/emulator/clock = %s, want 36 hours after the start", clock.Now)
 			})
 		}
 	}
@@ -152,62 +146,64 @@ func TestErrorCodes_TableComplete(t *testing.T) {
 	rows := append(errorRows(t, "errors"), errorRows(t, "component_errors")...)
 	for _, c := range errcode.All() {
 		if covered[strconv.Itoa(c.Number)] == "" && !slices.ContainsFunc(rows, func(r errorRow) bool { return r.code == c.Number }) {
-			t.Errorf("no row produces %d %s", c.Number, c.Text)
+			t.Errorf("no story produces %d %s", c.Number, c.Text)
 		}
 	}
 }
 
-// TestErrorCodes_NeverReturned holds the numbers that pages list for a call by mistake. Contract: rules 1.8; marketcode 2, 7.
+// TestErrorCodes_NeverReturned checks the numbers that the platform's pages list for a call by mistake. Contract: rules 1.8; marketcode 2,
+// 7.
 func TestErrorCodes_NeverReturned(t *testing.T) {
 	code, known := errcode.ByNumber(45112)
 	assert.True(t, !known, "ByNumber(45112) = %v, want none", code)
 	for _, e := range api.Describe() {
-		assert.True(t, !strings.HasPrefix(e.Path, codeFamily) || !slices.Contains(e.Codes, errcode.InvalidGrantType),
-			"%s may answer 40002, want never", e.Path)
+		assert.True(t, !strings.HasPrefix(e.Path, marketcodePath) || !slices.Contains(e.Codes, errcode.InvalidGrantType),
+			"%s lists 40002, which it never returns", e.Path)
 	}
 }
 
-// Issue 11, 2: twenty codes in a row gave fifteen errors, and a shop trades a ticket for every scan.
+// TestRateLimit_DefaultJumpRulesOnly verifies that by default only the calls of jump rules are limited to five a second: a shop creates
+// many codes in a row and exchanges a ticket for every scan.
 func TestRateLimit_DefaultJumpRulesOnly(t *testing.T) {
 	t.Parallel()
 	granted := strings.Replace(town, "secret: secret-svc,", "secret: secret-svc, features: [marketcode],", 1)
 	s := servertest.Start(t, servertest.Options{Seed: strings.Replace(granted, ", rule_rate_limit: null", "", 1)})
-	often := func(appid, path, body string) (refused int) {
+	countRateLimited := func(appid, path, body string) (n int) {
 		for range 20 {
-			if as(appid, path, body)(s).Code(t) == 44990 {
-				refused++
+			if post(s, appid, path, body).Code(t) == 44990 {
+				n++
 			}
 		}
-		return refused
+		return n
 	}
-	perSecond := func(appid, path string) string {
-		a := as(appid, quotaOf, fmt.Sprintf(`{"cgi_path":%q}`, path))(s)
+	rateLimit := func(appid, path string) string {
+		a := post(s, appid, quotaGetPath, fmt.Sprintf(`{"cgi_path":%q}`, path))
 		_, rate, _ := strings.Cut(a.Body, `"rate_limit":`)
 		rate, _, _ = strings.Cut(rate, "}")
 		return rate + "}"
 	}
-	const tradePath = "/intp/marketcode/tickettocode"
-	rest := map[string]string{createPath: wanted("QR_SCENE", `"scene_id":1`, ""), tradePath: "{}", "/cgi-bin/get_api_domain_ip": "{}"}
-	for path, body := range rest {
-		assert.Equal(t, often("svc", path, body), 0, "%s", path)
+	otherCalls := map[string]string{createPath: createQRCodeBody("QR_SCENE", `"scene_id":1`, ""), ticketToCodePath: "{}",
+		"/cgi-bin/get_api_domain_ip": "{}"}
+	for path, body := range otherCalls {
+		assert.Equal(t, countRateLimited("svc", path, body), 0, "rate-limited calls of 20 to %s", path)
 	}
 	for _, path := range []string{addPath, getPath, publishPath, deletePath, downloadPath} {
-		assert.Equal(t, often("shop", path, "{}"), 15, "%s", path)
+		assert.Equal(t, countRateLimited("shop", path, "{}"), 15, "rate-limited calls of 20 to %s", path)
 	}
-	assert.Equal(t, perSecond("svc", getPath), `{"call_count":5,"refresh_second":1}`, "quota/get of a jump rule's call")
-	assert.Equal(t, perSecond("svc", createPath), `{"call_count":500000,"refresh_second":86400}`, "quota/get of qrcode/create")
+	assert.Equal(t, rateLimit("svc", getPath), `{"call_count":5,"refresh_second":1}`, "quota/get of a jump rule's call")
+	assert.Equal(t, rateLimit("svc", createPath), `{"call_count":500000,"refresh_second":86400}`, "quota/get of qrcode/create")
 
-	// The setting for the rest leaves the jump rules alone.
+	// default_rate_limit applies to the other calls only.
 	s.Admin("PUT", "/settings", `{"rule_rate_limit":null,"default_rate_limit":7}`)
 	s.Clock.Step(time.Minute)
-	for path, body := range rest {
-		assert.Equal(t, often("svc", path, body), 13, "%s", path)
+	for path, body := range otherCalls {
+		assert.Equal(t, countRateLimited("svc", path, body), 13, "rate-limited calls of 20 to %s", path)
 	}
-	assert.Equal(t, often("shop", getPath, "{}"), 0, "%s", getPath)
+	assert.Equal(t, countRateLimited("shop", getPath, "{}"), 0, "rate-limited calls of 20 to %s", getPath)
 	s.Clock.Step(time.Minute)
-	assert.Equal(t, perSecond("svc", createPath), `{"call_count":7,"refresh_second":1}`, "quota/get of qrcode/create with a limit")
+	assert.Equal(t, rateLimit("svc", createPath), `{"call_count":7,"refresh_second":1}`, "quota/get of qrcode/create with a limit")
 	s.Admin("PUT", "/settings", `{"rule_rate_limit":0}`)
-	assert.Equal(t, often("shop", getPath, "{}"), 20, "%s with a limit of 0", getPath)
+	assert.Equal(t, countRateLimited("shop", getPath, "{}"), 20, "rate-limited calls of 20 to %s with a limit of 0", getPath)
 }
 
 func TestRateLimit_PerMinute(t *testing.T) {
@@ -216,12 +212,10 @@ func TestRateLimit_PerMinute(t *testing.T) {
 	}
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: town})
-	a := s.Do("POST", stablePath, stable("shop"))
-	issued := a.Text(t, "access_token")
-	s.Hide(issued)
+	s.Hide(s.Do("POST", stablePath, stableTokenBody("shop")).Text(t, "access_token"))
 	client := &http.Client{}
 	send := func() int {
-		resp, err := client.Do(s.Request("POST", stablePath, stable("shop")))
+		resp, err := client.Do(s.Request("POST", stablePath, stableTokenBody("shop")))
 		require.NoError(t, err)
 		defer resp.Body.Close()
 		b := make([]byte, 4096)
@@ -229,13 +223,13 @@ func TestRateLimit_PerMinute(t *testing.T) {
 		return servertest.Answer{Body: string(b[:n])}.Code(t)
 	}
 	for n := range 9_999 {
-		require.Equal(t, send(), 0, "call %d", n+2)
+		require.Equal(t, send(), 0, "errcode of call %d", n+2)
 	}
-	a = s.Do("POST", stablePath, stable("shop"))
+	a := s.Do("POST", stablePath, stableTokenBody("shop"))
 	checkText(t, a, 45011, "api minute-quota reach limit, must slower, retry next minute")
-	s.Do("POST", stablePath, stable("rival")).WantCode(t, 0, "another account")
+	s.Do("POST", stablePath, stableTokenBody("rival")).WantCode(t, 0, "another account")
 	s.Advance(time.Minute)
-	s.Do("POST", stablePath, stable("shop")).WantCode(t, 0, "in the next minute")
+	s.Do("POST", stablePath, stableTokenBody("shop")).WantCode(t, 0, "in the next minute")
 }
 
 func checkText(t *testing.T, a servertest.Answer, code int, text string) {

@@ -16,8 +16,8 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// TestNamedFields_MatchSource holds the list of fields that pages name against the source: a field that an endpoint reads and the list
-// lacks would be reported to callers as unknown, and one that no endpoint reads says nothing when it is wrong.
+// TestNamedFields_MatchSource compares the fields in endpoints.go with those that the source reads. A field that an endpoint reads but
+// does not list would be reported to callers as unknown; a listed field that no endpoint reads would never be validated.
 func TestNamedFields_MatchSource(t *testing.T) {
 	t.Parallel()
 	unread := map[string]string{
@@ -26,14 +26,13 @@ func TestNamedFields_MatchSource(t *testing.T) {
 		"/cgi-bin/component/api_query_auth component_appid":          "the same",
 		"/cgi-bin/component/api_authorizer_token component_appid":    "the same",
 		"/cgi-bin/component/api_get_authorizer_info component_appid": "the same",
-
-		"/cgi-bin/component/clear_quota component_appid": "the same",
+		"/cgi-bin/component/clear_quota component_appid":             "the same",
 	}
-	reads := fieldsRead(t)
-	require.True(t, len(reads) >= 30, "%d endpoints found in the source", len(reads))
+	reads := readFieldsByPath(t)
+	require.True(t, len(reads) >= 30, "%d endpoints found in the source, want at least 30", len(reads))
 	for _, e := range Describe() {
 		path, read := e.Path, reads[e.Path]
-		assert.True(t, read != nil, "%s is not found in the source", path)
+		assert.True(t, read != nil, "%s has no function in the source", path)
 		var named []string
 		for _, f := range e.Fields {
 			named = append(named, f.Name)
@@ -44,45 +43,45 @@ func TestNamedFields_MatchSource(t *testing.T) {
 		for _, name := range named {
 			key := path + " " + name
 			reason := unread[key]
-			assert.True(t, (reason != "") != (read[name] != ""), "%s: %q is read by %q, with the reason %q", path, name, read[name], reason)
+			assert.True(t, (reason != "") != (read[name] != ""),
+				"%s: %q is read by %q and has the reason %q, want one of both", path, name, read[name], reason)
 			delete(unread, key)
 		}
 	}
 	for key := range unread {
-		t.Errorf("%s is not named", key)
+		t.Errorf("%s is not listed in endpoints.go", key)
 	}
 }
 
-// typeRead is what a page says of a field that is read so.
-var typeRead = map[string]string{"text": "string", "required": "string", "number": "number", "flag": "boolean", "numericFlag": "number",
+// typeByMethod maps a method of fields to the type that a page shows for the field.
+var typeByMethod = map[string]string{"text": "string", "required": "string", "number": "number", "flag": "boolean", "numericFlag": "number",
 	"texts": "array of string", "textOrNumber": "string", "object": "object"}
 
-// TestCallPages_FieldTypesMatchSource holds the types of requests' fields on the pages of calls against how the source reads them.
+// TestCallPages_FieldTypesMatchSource compares the types of request fields on the pages of calls with the methods that read them.
 func TestCallPages_FieldTypesMatchSource(t *testing.T) {
 	t.Parallel()
 	calls := map[string]guide.Call{}
 	for _, c := range guide.Calls() {
 		calls[c.Path] = c
 	}
-	reads, held := fieldsRead(t), 0
+	reads, compared := readFieldsByPath(t), 0
 	for _, e := range Describe() {
 		for _, f := range e.Fields {
-			said := calls[e.Path].FieldType(f.Name)
-			read := typeRead[reads[e.Path][f.Name]]
-			if read == "" {
-				t.Logf("%s: how %q is read is not seen: %s", e.Path, f.Name, reads[e.Path][f.Name])
+			want := typeByMethod[reads[e.Path][f.Name]]
+			if want == "" {
+				t.Logf("%s: unknown type of %q, which is read by %s", e.Path, f.Name, reads[e.Path][f.Name])
 				continue
 			}
-			held++
-			assert.True(t, said == read, "%s: the page says that %q is %q, the source reads a %s", e.Path, f.Name, said, read)
+			compared++
+			assert.Equal(t, calls[e.Path].FieldType(f.Name), want, "%s: type of %q on the page", e.Path, f.Name)
 		}
 	}
-	assert.True(t, held >= 60, "only %d fields were held", held)
+	assert.True(t, compared >= 60, "%d fields were compared, want at least 60", compared)
 }
 
-// fieldsRead are the names that each endpoint's function looks up in the fields of a
-// call, itself or through functions that it hands them to, each with what reads it.
-func fieldsRead(t *testing.T) map[string]map[string]string {
+// readFieldsByPath returns, by the path of each endpoint, the names of the fields that its function reads, itself or through functions
+// that it passes them to, each with the method that reads it.
+func readFieldsByPath(t *testing.T) map[string]map[string]string {
 	t.Helper()
 	files, err := os.ReadDir(".")
 	require.NoError(t, err)
@@ -105,14 +104,14 @@ func fieldsRead(t *testing.T) map[string]map[string]string {
 		if !ok || len(call.Args) < 2 {
 			return true
 		}
-		path, is := literal(call.Args[0])
-		if !is || !strings.HasPrefix(path, "/") {
+		path, ok := stringLiteral(call.Args[0])
+		if !ok || !strings.HasPrefix(path, "/") {
 			return true
 		}
 		for _, arg := range call.Args[1:] {
 			if serve, ok := arg.(*ast.SelectorExpr); ok && isNamed(serve.X, "a") {
 				reads[path] = map[string]string{}
-				collect(bodies, serve.Sel.Name, reads[path], map[string]bool{})
+				collectFields(bodies, serve.Sel.Name, reads[path], map[string]bool{})
 			}
 		}
 		return true
@@ -120,10 +119,12 @@ func fieldsRead(t *testing.T) map[string]map[string]string {
 	return reads
 }
 
-// lookUps are the methods of fields that read one by its name.
-var lookUps = []string{"raw", "peek", "isAbsent", "text", "required", "number", "flag", "numericFlag", "texts", "textOrNumber", "object"}
+// fieldMethods are the methods of fields that read a field by its name.
+var fieldMethods = []string{"raw", "peek", "isAbsent", "text", "required", "number", "flag", "numericFlag", "texts", "textOrNumber",
+	"object"}
 
-func collect(bodies map[string]*ast.FuncDecl, name string, into map[string]string, seen map[string]bool) {
+// collectFields adds to fields what the function with a name reads.
+func collectFields(bodies map[string]*ast.FuncDecl, name string, fields map[string]string, seen map[string]bool) {
 	body := bodies[name]
 	if body == nil || seen[name] {
 		return
@@ -141,26 +142,26 @@ func collect(bodies map[string]*ast.FuncDecl, name string, into map[string]strin
 		case *ast.SelectorExpr:
 			callee, method = f.Sel.Name, isNamed(f.X, "f")
 		}
-		given := slices.ContainsFunc(call.Args, func(arg ast.Expr) bool { return isNamed(arg, "f") })
+		passed := slices.ContainsFunc(call.Args, func(arg ast.Expr) bool { return isNamed(arg, "f") })
 		switch {
-		case method && slices.Contains(lookUps, callee):
-			if field, ok := literal(call.Args[0]); ok && (into[field] == "" || typeRead[callee] != "") {
-				into[field] = callee
+		case method && slices.Contains(fieldMethods, callee):
+			if field, ok := stringLiteral(call.Args[0]); ok && (fields[field] == "" || typeByMethod[callee] != "") {
+				fields[field] = callee
 			}
-		case method || given:
-			// The name of a field may be handed on, as that of a platform's secret is.
+		case method || passed:
+			// The name of a field may be an argument, as that of a platform's secret is.
 			for _, arg := range call.Args {
-				if field, ok := literal(arg); ok && given && into[field] == "" {
-					into[field] = callee
+				if field, ok := stringLiteral(arg); ok && passed && fields[field] == "" {
+					fields[field] = callee
 				}
 			}
-			collect(bodies, callee, into, seen)
+			collectFields(bodies, callee, fields, seen)
 		}
 		return true
 	})
 }
 
-func literal(e ast.Expr) (string, bool) {
+func stringLiteral(e ast.Expr) (string, bool) {
 	l, ok := e.(*ast.BasicLit)
 	if !ok || l.Kind != gotoken.STRING {
 		return "", false

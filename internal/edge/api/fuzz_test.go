@@ -11,8 +11,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// Each endpoint's decoder takes any body: it reads it, or says 47001 or 40097 with a reason.
-
+// bodies are seeds of FuzzDecodeCalls.
 var bodies = []string{
 	`{}`, `null`, `[]`,
 	`{"prefix":"https://h.example/t/","path":"p","is_edit":0,"permit_sub_rule":1,"open_version":1,"debug_url":["https://h.example/t/1"]}`,
@@ -22,16 +21,16 @@ var bodies = []string{
 	`{"prefix":"a","prefix":"b"}`,
 }
 
-// unless panics with a text if a body without an error does not hold a condition. It returns the error.
-func unless(err error, ok bool, text string) error {
+// checkDecoded returns err. It panics with a message if a body was decoded without an error into an invalid value.
+func checkDecoded(err error, ok bool, message string) error {
 	if err == nil && !ok {
-		panic(text)
+		panic(message)
 	}
 	return err
 }
 
-// texts reads text fields.
-func texts(names ...string) func(*fields) error {
+// readTexts returns a decoder of text fields.
+func readTexts(names ...string) func(*fields) error {
 	return func(fs *fields) error {
 		for _, name := range names {
 			fs.text(name)
@@ -40,7 +39,7 @@ func texts(names ...string) func(*fields) error {
 	}
 }
 
-// fuzzDecoders gives each body to each decoder.
+// fuzzDecoders passes each body to each decoder, which must decode it or return 47001 or 40097 with a reason.
 func fuzzDecoders(f *testing.F, bodies []string, decoders map[string]func(*fields) error) {
 	for _, b := range bodies {
 		f.Add(b)
@@ -67,8 +66,8 @@ func fuzzDecoders(f *testing.F, bodies []string, decoders map[string]func(*field
 var decoders = map[string]func(*fields) error{
 	"qrcodejumpadd": func(fs *fields) error {
 		req, err := readAddRule(fs, accounts.MiniProgram)
-		return unless(err, req.draft.Prefix != "" && utf8.ValidString(req.draft.Prefix) &&
-			(!req.draft.KeepLinks || req.draft.TestLinks == nil), "a draft that cannot be")
+		return checkDecoded(err, req.draft.Prefix != "" && utf8.ValidString(req.draft.Prefix) &&
+			(!req.draft.KeepLinks || req.draft.TestLinks == nil), "inconsistent draft")
 	},
 	"qrcodejumpadd of a service account": func(fs *fields) error {
 		_, err := readAddRule(fs, accounts.ServiceAccount)
@@ -78,20 +77,20 @@ var decoders = map[string]func(*fields) error{
 		_, err := readListRules(fs)
 		return err
 	},
-	"qrcodejumpdelete": func(fs *fields) error { // that of qrcodejumppublish reads less
+	"qrcodejumpdelete": func(fs *fields) error { // qrcodejumppublish reads a subset
 		fs.required("prefix", behaviour.RulesPrefixMissing, "prefix is missing")
 		fs.text("appid")
 		return fs.err
 	},
 	"stable_token": func(fs *fields) error {
 		fs.flag("force_refresh")
-		return texts("grant_type", "appid", "secret")(fs)
+		return readTexts("grant_type", "appid", "secret")(fs)
 	},
 }
 
 func FuzzDecodeCalls(f *testing.F) { fuzzDecoders(f, bodies, decoders) }
 
-// FuzzMask: whatever stands around it, a secret under its name is not shown.
+// FuzzMask verifies that maskBody hides a secret under its field name in any context.
 func FuzzMask(f *testing.F) {
 	f.Add(`{"a":`, `}`)
 	f.Add(`[[`, `]]`)
@@ -102,11 +101,11 @@ func FuzzMask(f *testing.F) {
 		for _, name := range []string{"secret", "access_token", "component_appsecret"} {
 			body := before + `{"` + name + `":"` + secret + `"}` + after
 			if strings.Contains(before+after, secret) || strings.Count(before, `"`)%2 == 1 || strings.Contains(before, `\`) {
-				return // the name stands inside another text
+				return // the name is part of another string
 			}
-			shown := maskBody([]byte(body))
-			require.True(t, !strings.Contains(shown, secret), "%q is shown as %q", body, shown)
-			require.True(t, utf8.ValidString(shown), "%q is shown as invalid UTF-8", body)
+			masked := maskBody([]byte(body))
+			require.True(t, !strings.Contains(masked, secret), "maskBody(%q) = %q, which contains the secret", body, masked)
+			require.True(t, utf8.ValidString(masked), "maskBody(%q) = %q, want valid UTF-8", body, masked)
 		}
 	})
 }

@@ -14,9 +14,9 @@ func TestLimiter_KeysBounded(t *testing.T) {
 	for n := range 3 * maxKeys {
 		l.allow(strconv.Itoa(n), 5, now)
 	}
-	assert.Equal(t, len(l.calls), maxKeys, "keys are remembered")
+	assert.Equal(t, len(l.calls), maxKeys, "keys of %d callers", 3*maxKeys)
 	now = now.Add(2 * time.Second)
 	l.allow("one", 1, now)
-	assert.Equal(t, len(l.calls), 1, "keys are remembered when all but one are quiet")
+	assert.Equal(t, len(l.calls), 1, "keys after all others expired")
 	assert.True(t, !l.allow("one", 1, now), "the second call within a second was allowed")
 }

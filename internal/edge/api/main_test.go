@@ -11,7 +11,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/behaviourrefs"
 )
 
-// A row that code names is reached when a call of this package's tests met it: a run of all of them says which are not.
+// TestMain verifies after a complete run that the calls of this package's tests reached every behaviour row that the code records.
 func TestMain(m *testing.M) {
 	code := m.Run()
 	complete := !testing.Short()
@@ -27,13 +27,13 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	for _, b := range behaviour.All() {
-		// What the operator turns to be done otherwise says when something happens, and no answer carries it.
+		// An override without an error number changes what happens later, so no response carries it.
 		row, _ := behaviour.ByID(b.ID)
-		if number, turns := row.Rejection(); turns && number == 0 {
+		if number, ok := row.Rejection(); ok && number == 0 {
 			continue
 		}
-		if at := named.Recorded[b.ID]; at != "" && !servertest.Reached(b.ID) {
-			fmt.Printf("no call of these tests reaches %s, which %s decides\n", b.ID, at)
+		if position := named.Recorded[b.ID]; position != "" && !servertest.Reached(b.ID) {
+			fmt.Printf("no call of these tests reaches %s, which %s decides\n", b.ID, position)
 			code = 1
 		}
 	}

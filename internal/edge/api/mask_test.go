@@ -12,7 +12,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// objects are bodies that are plain, nearly plain, and none.
+// objects are seeds: plain JSON objects, objects that are almost plain, and invalid ones.
 var objects = []string{
 	`{}`, ` { } `, `{"a":1}`, `{"openid":"o","code_ticket":"secret"}`, "{\"b\" : true ,\n\"a\":null, \"c\":-12}\t", `{"a":1,"a":2}`,
 	`{"errcode":0,"errmsg":"ok","code":"x"}`, `{"a":"<&>"}`, `{"a":"\u0041"}`, `{"a":"é"}`, "{\"a\":\"\x7f\"}", `{"a":-0}`, `{"a":01}`,
@@ -28,17 +28,18 @@ var objects = []string{
 	`{"c":1,"a":1,"b":{"z":1,"y":"拿铁"}}`, `{"a":[],}`,
 }
 
+// FuzzMaskPlainIsMaskAny verifies that the fast path of masking, where it applies, returns what the general one does.
 func FuzzMaskPlainIsMaskAny(f *testing.F) {
 	for _, body := range objects {
 		f.Add([]byte(body))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		shown, ok := maskPlain(body)
-		assert.True(t, !ok || truncate(shown, maxRecorded) == maskAny(body), "%q is shown as %q, not as %q", body, shown, maskAny(body))
+		masked, ok := maskPlain(body)
+		assert.True(t, !ok || truncate(masked, maxRecorded) == maskAny(body), "maskPlain(%q) = %q, want %q", body, masked, maskAny(body))
 	})
 }
 
-// FuzzPlainFieldsAreFields: what is read at a fraction of the cost is what a JSON decoder reads.
+// FuzzPlainFieldsAreFields verifies that parsePlainFields, where it succeeds, reads what encoding/json reads.
 func FuzzPlainFieldsAreFields(f *testing.F) {
 	for _, body := range objects {
 		f.Add([]byte(body))
@@ -50,20 +51,20 @@ func FuzzPlainFieldsAreFields(f *testing.F) {
 		}
 		var object map[string]json.RawMessage
 		err := json.Unmarshal(body, &object)
-		require.True(t, err == nil && len(object) == len(plain.list), "%q: %d fields, not %d, %v", body, len(plain.list), len(object), err)
+		require.True(t, err == nil && len(object) == len(plain.list), "%q: %d fields, want %d, %v", body, len(plain.list), len(object), err)
 		for name, raw := range object {
 			got := plain.raw(name)
-			assert.True(t, string(got) == string(raw), "%q: %q is %q, not %q", body, name, got, raw)
-			text, is := stringValue(raw)
+			assert.True(t, string(got) == string(raw), "%q: %q = %q, want %q", body, name, got, raw)
+			text, ok := stringValue(raw)
 			var want string
 			if raw[0] == '[' {
 				var list []string
 				if got, _ := plain.texts(name); json.Unmarshal(raw, &list) != nil || !slices.Equal(got, list) {
-					t.Errorf("%q: %q is the list %q, not %q", body, name, got, list)
+					t.Errorf("%q: list %q = %q, want %q", body, name, got, list)
 				}
 			}
-			wants := raw[0] == '"' && json.Unmarshal(raw, &want) == nil
-			assert.True(t, is == wants && text == want, "%q: %q is the text %q, not %q", body, name, text, want)
+			wantOK := raw[0] == '"' && json.Unmarshal(raw, &want) == nil
+			assert.True(t, ok == wantOK && text == want, "%q: text %q = %q, %v, want %q, %v", body, name, text, ok, want, wantOK)
 		}
 	})
 }
@@ -72,19 +73,20 @@ func TestMask_FrequentCallsFastPath(t *testing.T) {
 	for _, body := range []string{`{"openid":"o","code_ticket":"secret"}`, `{"errcode":0,"errmsg":"ok","code":"x","application_id":12}`,
 		`{"errcode":0,"errmsg":"ok","rule_list":[{"prefix":"https://h.example/","path":"p?a&b","state":1,"debug_url":["x"]}],"total_count":1}`} {
 		_, ok := maskPlain([]byte(body))
-		assert.True(t, ok, "%s is not", body)
+		assert.True(t, ok, "maskPlain(%s) reports false, want the fast path", body)
 	}
 }
 
-// What is known beforehand of a name is what the rule says of it.
+// TestMask_KnownNamesFollowRule verifies that the names listed in isSecretName are classified as the general rule classifies them.
 func TestMask_KnownNamesFollowRule(t *testing.T) {
 	source, err := os.ReadFile("record.go")
 	require.NoError(t, err)
 	_, known, _ := strings.Cut(string(source), "switch name {")
 	known, _, _ = strings.Cut(known, "return isHiddenName(name)")
 	names := regexp.MustCompile(`"([a-z_]+)"`).FindAllStringSubmatch(known, -1)
-	require.True(t, len(names) >= 30, "%d names are known: this test looks in the wrong place", len(names))
+	require.True(t, len(names) >= 30, "%d names found in record.go, want at least 30", len(names))
 	for _, name := range names {
-		assert.True(t, isSecretName(name[1]) == resemblesSecretName(name[1]), "%s", name[1])
+		assert.True(t, isSecretName(name[1]) == resemblesSecretName(name[1]),
+			"isSecretName(%s) = %v, want the general rule", name[1], isSecretName(name[1]))
 	}
 }

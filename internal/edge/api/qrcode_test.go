@@ -26,76 +26,82 @@ const (
 	showPath   = "/cgi-bin/showqrcode"
 )
 
-// wanted is the body of a call that makes a code.
-func wanted(action, scene, more string) string {
+// createQRCodeBody returns the request body of qrcode/create.
+func createQRCodeBody(action, scene, more string) string {
 	return fmt.Sprintf(`{"action_name":%q,"action_info":{"scene":{%s}}%s}`, action, scene, more)
 }
 
-type madeCode struct {
+// qrCode is the response of qrcode/create.
+type qrCode struct {
 	Ticket        string
 	ExpireSeconds *int `json:"expire_seconds"`
 	URL           string
 }
 
-// create makes a code and checks the form of the answer.
-func create(t *testing.T, s *servertest.Server, appid, body string) madeCode {
+// createQRCode creates a code and verifies the form of the response.
+func createQRCode(t *testing.T, s *servertest.Server, appid, body string) qrCode {
 	t.Helper()
-	a := as(appid, createPath, body)(s)
+	a := post(s, appid, createPath, body)
 	fields := servertest.Decode[map[string]json.RawMessage](t, a)
-	made := servertest.Decode[madeCode](t, a)
-	// Contract: clients 6: one client takes any errmsg for a failure.
-	want := 2 + len(fields["expire_seconds"])/max(1, len(fields["expire_seconds"]))
-	require.True(t, len(fields) == want && made.Ticket != "", "%s: %s", body, a.Body)
-	assert.True(t, regexp.MustCompile(`^http://weixin\.qq\.com/q/02[0-9A-Za-z_-]{20}$`).MatchString(made.URL), "url %s", made.URL)
-	assert.True(t, regexp.MustCompile(`^gQ[0-9A-Za-z_-]{94}$`).MatchString(made.Ticket), "ticket %s", made.Ticket)
-	return made
+	code := servertest.Decode[qrCode](t, a)
+	// Contract: clients 6: one client treats any errmsg as a failure.
+	want := 2
+	if fields["expire_seconds"] != nil {
+		want = 3
+	}
+	require.True(t, len(fields) == want && code.Ticket != "", "qrcode/create of %s = %s, want a ticket in %d fields", body, a.Body, want)
+	assert.True(t, regexp.MustCompile(`^http://weixin\.qq\.com/q/02[0-9A-Za-z_-]{20}$`).MatchString(code.URL), "url %s", code.URL)
+	assert.True(t, regexp.MustCompile(`^gQ[0-9A-Za-z_-]{94}$`).MatchString(code.Ticket), "ticket %s", code.Ticket)
+	return code
 }
 
-// read is what a phone reads in a picture.
-func read(t *testing.T, picture string) string {
+// decodeQRCode returns the text of the QR code in a JPEG image.
+func decodeQRCode(t *testing.T, picture string) string {
 	t.Helper()
 	m, err := jpeg.Decode(strings.NewReader(picture))
 	require.NoError(t, err)
 	b := m.Bounds()
-	assert.True(t, b.Dx() == 430 && b.Dy() == 430, "the picture has %d×%d pixels", b.Dx(), b.Dy())
+	assert.True(t, b.Dx() == 430 && b.Dy() == 430, "image of %d×%d pixels, want 430×430", b.Dx(), b.Dy())
 	text, err := symbol.FindQR(m)
 	require.NoError(t, err)
 	return text
 }
 
-// Contract: rules 3.5.
+// TestQRCodeCreate_AllFourKinds verifies the lifetime of each kind of code, that only permanent codes are the same on a second call, and
+// that the image shows the URL. Contract: rules 3.5.
 func TestQRCodeCreate_AllFourKinds(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: town})
 	urls := map[string]bool{}
 	for _, c := range []struct {
 		name, body string
-		life       int // 0 = permanent
+		seconds    int // lifetime; 0 = permanent
 	}{
-		{"a number", wanted("QR_SCENE", `"scene_id":123`, `,"expire_seconds":604800`), 604800},
-		{"a number without a life", wanted("QR_SCENE", `"scene_id":123`, ""), 30},
-		{"a number and a life as texts", wanted("QR_SCENE", `"scene_id":"4294967295"`, `,"expire_seconds":"2592000"`), 2592000},
-		{"a text", wanted("QR_STR_SCENE", `"scene_str":"test"`, `,"expire_seconds":1`), 1},
-		{"a text as a number", wanted("QR_STR_SCENE", `"scene_str":7`, `,"expire_seconds":null`), 30},
-		{"a text with the other scene beside it", wanted("QR_STR_SCENE", `"scene_str":"test","scene_id":"none"`, ""), 30},
-		{"a permanent number", wanted("QR_LIMIT_SCENE", `"scene_id":100000`, ""), 0},
-		{"a permanent number with a life", wanted("QR_LIMIT_SCENE", `"scene_id":1`, `,"expire_seconds":99999999`), 0},
-		{"a permanent text", wanted("QR_LIMIT_STR_SCENE", `"scene_str":"`+strings.Repeat("码", 64)+`"`, ""), 0},
-		{"a permanent text of a digit", wanted("QR_LIMIT_STR_SCENE", `"scene_str":"1"`, ""), 0},
+		{"a number", createQRCodeBody("QR_SCENE", `"scene_id":123`, `,"expire_seconds":604800`), 604800},
+		{"a number without a life", createQRCodeBody("QR_SCENE", `"scene_id":123`, ""), 30},
+		{"a number and a life as texts", createQRCodeBody("QR_SCENE", `"scene_id":"4294967295"`, `,"expire_seconds":"2592000"`), 2592000},
+		{"a text", createQRCodeBody("QR_STR_SCENE", `"scene_str":"test"`, `,"expire_seconds":1`), 1},
+		{"a text as a number", createQRCodeBody("QR_STR_SCENE", `"scene_str":7`, `,"expire_seconds":null`), 30},
+		{"a text with a scene_id as well", createQRCodeBody("QR_STR_SCENE", `"scene_str":"test","scene_id":"none"`, ""), 30},
+		{"a permanent number", createQRCodeBody("QR_LIMIT_SCENE", `"scene_id":100000`, ""), 0},
+		{"a permanent number with a life", createQRCodeBody("QR_LIMIT_SCENE", `"scene_id":1`, `,"expire_seconds":99999999`), 0},
+		{"a permanent text", createQRCodeBody("QR_LIMIT_STR_SCENE", `"scene_str":"`+strings.Repeat("码", 64)+`"`, ""), 0},
+		{"a permanent text of a digit", createQRCodeBody("QR_LIMIT_STR_SCENE", `"scene_str":"1"`, ""), 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			made := create(t, s, "svc", c.body)
-			assert.True(t, (made.ExpireSeconds != nil) == (c.life > 0) && (c.life <= 0 || *made.ExpireSeconds == c.life),
-				"expire_seconds is %v, want %d", made.ExpireSeconds, c.life)
-			assert.True(t, !urls[made.URL], "the URL %s is of another code", made.URL)
-			urls[made.URL] = true
-			again := create(t, s, "svc", c.body)
-			same := again.URL == made.URL && again.Ticket == made.Ticket
-			assert.True(t, same == (c.life == 0), "asked for again: %+v, %+v", made, again)
-			assert.True(t, create(t, s, "svc2", c.body).URL != made.URL, "two accounts have one code")
-			a := s.Do("GET", showPath+"?ticket="+made.Ticket, "")
-			require.True(t, a.Status == 200 && a.Header.Get("Content-Type") == "image/jpeg", "%d %v", a.Status, a.Header)
-			assert.Equal(t, read(t, a.Body), made.URL, "the picture says")
+			code := createQRCode(t, s, "svc", c.body)
+			assert.True(t, (code.ExpireSeconds != nil) == (c.seconds > 0) && (c.seconds <= 0 || *code.ExpireSeconds == c.seconds),
+				"expire_seconds = %v, want %d", code.ExpireSeconds, c.seconds)
+			assert.True(t, !urls[code.URL], "URL %s belongs to another code", code.URL)
+			urls[code.URL] = true
+			second := createQRCode(t, s, "svc", c.body)
+			same := second.URL == code.URL && second.Ticket == code.Ticket
+			assert.True(t, same == (c.seconds == 0), "created twice: %+v, %+v, want the same if permanent", code, second)
+			assert.True(t, createQRCode(t, s, "svc2", c.body).URL != code.URL, "two accounts share the code %s", code.URL)
+			a := s.Do("GET", showPath+"?ticket="+code.Ticket, "")
+			require.True(t, a.Status == 200 && a.Header.Get("Content-Type") == "image/jpeg",
+				"showqrcode = %d %v, want a JPEG", a.Status, a.Header)
+			assert.Equal(t, decodeQRCode(t, a.Body), code.URL, "text of the image")
 		})
 	}
 }
@@ -105,23 +111,23 @@ func TestShowQRCode_PublicUntilExpiry(t *testing.T) {
 	s := servertest.Start(t,
 		servertest.Options{Seed: "accounts: [{appid: svc, kind: service_account, secret: the-secret-of-svc, certified: true}]",
 			Guarded: true, Emulator: true})
-	short := create(t, s, "svc", wanted("QR_STR_SCENE", `"scene_str":"x"`, `,"expire_seconds":60`))
-	forEver := create(t, s, "svc", wanted("QR_LIMIT_STR_SCENE", `"scene_str":"x"`, ""))
+	short := createQRCode(t, s, "svc", createQRCodeBody("QR_STR_SCENE", `"scene_str":"x"`, `,"expire_seconds":60`))
+	permanent := createQRCode(t, s, "svc", createQRCodeBody("QR_LIMIT_STR_SCENE", `"scene_str":"x"`, ""))
 	show := func(ticket, host string) servertest.Answer {
 		t.Helper()
 		return s.Do("GET", showPath+"?ticket="+ticket, "", "Host: "+host)
 	}
-	// Contract: clients 15, showqrcode: another host name, encoded or not.
+	// Contract: clients 15, showqrcode: on another host name, with the ticket encoded or not.
 	for _, ticket := range []string{short.Ticket, url.QueryEscape(short.Ticket)} {
 		a := show(ticket, "mp.weixin.qq.com")
-		assert.True(t, a.Status == 200 && read(t, a.Body) == short.URL && a.Header.Get("Cache-Control") == "public, max-age=60",
-			"%s: %d %v", ticket, a.Status, a.Header)
+		assert.True(t, a.Status == 200 && decodeQRCode(t, a.Body) == short.URL && a.Header.Get("Cache-Control") == "public, max-age=60",
+			"showqrcode of %s = %d %v, want its image for 60 seconds", ticket, a.Status, a.Header)
 	}
-	a := show(forEver.Ticket, "api.weixin.qq.com")
-	assert.True(t, a.Status == 200 && a.Header.Get("Cache-Control") == "public, max-age=86400", "%d %v", a.Status, a.Header)
+	a := show(permanent.Ticket, "api.weixin.qq.com")
+	assert.True(t, a.Status == 200 && a.Header.Get("Cache-Control") == "public, max-age=86400", "permanent code: %d %v", a.Status, a.Header)
 	for _, ticket := range []string{"", "x", "%00", "%ff", strings.Repeat("x", 10_000), short.Ticket + "x", strings.ToLower(short.Ticket)} {
 		if a := show(ticket, "mp.weixin.qq.com"); a.Status != 404 || strings.HasPrefix(a.Header.Get("Content-Type"), "image/") {
-			t.Errorf("%.20s: %d %v", ticket, a.Status, a.Header)
+			t.Errorf("showqrcode of %.20s = %d %v, want 404", ticket, a.Status, a.Header)
 		}
 	}
 	s.Do("GET", showPath, "").WantStatus(t, 404, "without a ticket")
@@ -129,29 +135,28 @@ func TestShowQRCode_PublicUntilExpiry(t *testing.T) {
 	a = show(short.Ticket, "mp.weixin.qq.com")
 	assert.True(t, a.Status == 200 && a.Header.Get("Cache-Control") == "public, max-age=1", "in the last second: %d %v", a.Status, a.Header)
 	s.Advance(time.Second)
-	assert.Equal(t, show(short.Ticket, "mp.weixin.qq.com").Status, 404, "after its life")
+	assert.Equal(t, show(short.Ticket, "mp.weixin.qq.com").Status, 404, "status after expiry")
 	s.Advance(100 * 24 * time.Hour)
-	assert.Equal(t, show(forEver.Ticket, "mp.weixin.qq.com").Status, 200, "a permanent one")
+	assert.Equal(t, show(permanent.Ticket, "mp.weixin.qq.com").Status, 200, "status of a permanent code after 100 days")
 }
 
-// Behaviour(qrcode.show.rate).
+// TestShowQRCode_RateLimitPerAddress verifies that images above qrcode_image_rate_limit a second return 429. Behaviour(qrcode.show.rate).
 func TestShowQRCode_RateLimitPerAddress(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: town})
 	s.Admin("PUT", "/settings", `{"qrcode_image_rate_limit":2}`)
-	made := create(t, s, "svc", wanted("QR_LIMIT_SCENE", `"scene_id":1`, ""))
+	code := createQRCode(t, s, "svc", createQRCodeBody("QR_LIMIT_SCENE", `"scene_id":1`, ""))
 	for i, want := range []int{200, 200, 429, 429} {
-		s.Do("GET", showPath+"?ticket="+made.Ticket, "").WantStatus(t, want, "picture %d", i+1)
+		s.Do("GET", showPath+"?ticket="+code.Ticket, "").WantStatus(t, want, "image %d", i+1)
 	}
 	s.Clock.Step(time.Second)
-	s.Do("GET", showPath+"?ticket="+made.Ticket, "").WantStatus(t, 200, "a second later")
+	s.Do("GET", showPath+"?ticket="+code.Ticket, "").WantStatus(t, 200, "a second later")
 }
 
-// receiver is an account's own server: what it was told, in order.
-type receiver struct {
+// eventReceiver is the server behind an account's message_url.
+type eventReceiver struct {
 	*httptest.Server
-	got    chan message
-	status func(n int) int
+	messages chan message // as received
 }
 
 type message struct {
@@ -159,137 +164,139 @@ type message struct {
 	body  string
 }
 
-func newReceiver(t *testing.T, status func(n int) int) *receiver {
-	r := &receiver{got: make(chan message, 100), status: status}
-	n := 0
+// newEventReceiver starts a receiver that responds with 500 to the first messages.
+func newEventReceiver(t *testing.T, failures int) *eventReceiver {
+	r := &eventReceiver{messages: make(chan message, 100)}
 	r.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		b, _ := io.ReadAll(req.Body)
-		n++ // one connection at a time comes from the server
-		w.WriteHeader(r.status(n))
+		if failures--; failures >= 0 { // the sender uses one connection at a time
+			w.WriteHeader(http.StatusInternalServerError)
+		}
 		io.WriteString(w, "success")
-		r.got <- message{req.URL.Query(), string(b)}
+		r.messages <- message{req.URL.Query(), string(b)}
 	}))
 	t.Cleanup(r.Close)
 	return r
 }
 
-func always(status int) func(int) int { return func(int) int { return status } }
-
-// tell gives svc a message URL.
-func tell(s *servertest.Server, address string) {
-	s.Admin("PUT", "/accounts/svc", `{"kind":"service_account","certified":true,"message_url":`+quoted(address)+`}`)
+// setMessageURL sets the message_url of svc.
+func setMessageURL(s *servertest.Server, address string) {
+	s.Admin("PUT", "/accounts/svc", `{"kind":"service_account","certified":true,"message_url":`+quoteJSON(address)+`}`)
 }
 
-func scanBy(s *servertest.Server, user, text string) servertest.Answer {
-	return s.Do("POST", "/scan/v1/resolve", `{"user":`+quoted(user)+`,"text":`+quoted(text)+`}`)
+func resolveScan(s *servertest.Server, user, text string) servertest.Answer {
+	return s.Do("POST", "/scan/v1/resolve", `{"user":`+quoteJSON(user)+`,"text":`+quoteJSON(text)+`}`)
 }
 
 var eventShape = regexp.MustCompile(
 	`^<xml><ToUserName><!\[CDATA\[(gh_[0-9a-f]{12})\]\]></ToUserName><FromUserName><!\[CDATA\[(o[0-9A-Za-z_-]{27})\]\]></FromUserName>` +
 		`<CreateTime>([0-9]+)</CreateTime><MsgType><!\[CDATA\[event\]\]></MsgType><Event><!\[CDATA\[(.*)\]\]></Event><EventKey><!\[CDATA\[(.*)\]\]></EventKey><Ticket><!\[CDATA\[(.*)\]\]></Ticket></xml>$`)
 
-// wantEvent takes the next event and compares it.
+// wantEvent receives the next event and verifies its fields and signature.
 // Behaviour(message.signature).
-func wantEvent(t *testing.T, s *servertest.Server, r *receiver, user, event, key, ticket string) {
+func wantEvent(t *testing.T, s *servertest.Server, r *eventReceiver, user, event, key, ticket string) {
 	t.Helper()
 	var m message
 	select {
-	case m = <-r.got:
+	case m = <-r.messages:
 	case <-time.After(time.Minute):
-		t.Fatalf("%s got no event %s %s", user, event, key)
+		t.Fatalf("no event in a minute, want %s %s of %s", event, key, user)
 	}
 	got := eventShape.FindStringSubmatch(m.body)
-	require.True(t, got != nil, "the event is %s", m.body)
-	known := servertest.Decode[struct{ OpenID string }](t, s.Admin("GET", "/users/"+user+"/openid?appid=svc", ""))
-	if got[2] != known.OpenID || got[4] != event || got[5] != key || got[6] != ticket {
-		t.Errorf("got %q\nwant %s %s %s %s", got[1:], known.OpenID, event, key, ticket)
+	require.True(t, got != nil, "malformed event %s", m.body)
+	follower := servertest.Decode[struct{ OpenID string }](t, s.Admin("GET", "/users/"+user+"/openid?appid=svc", ""))
+	if got[2] != follower.OpenID || got[4] != event || got[5] != key || got[6] != ticket {
+		t.Errorf("got %q\nwant %s %s %s %s", got[1:], follower.OpenID, event, key, ticket)
 	}
 	parts := []string{"", m.query.Get("timestamp"), m.query.Get("nonce")}
 	slices.Sort(parts)
 	want := fmt.Sprintf("%x", sha1.Sum([]byte(strings.Join(parts, ""))))
-	assert.True(t, m.query.Get("signature") == want && parts[1] != "", "the query is %v", m.query)
+	assert.True(t, m.query.Get("signature") == want && parts[1] != "", "query %v, want a timestamp and the signature %s", m.query, want)
 }
 
-// Contract: rules 3.5: subscribe for a new follower, SCAN for an old one.
+// TestQRCodeScan_SubscribeAndScanEvents verifies that a scan sends subscribe for a new follower and SCAN for an existing one, and that
+// scans of other texts, expired codes and codes with a rule send nothing. Contract: rules 3.5.
 // Behaviour(qrcode.event).
 func TestQRCodeScan_SubscribeAndScanEvents(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: town})
-	r := newReceiver(t, always(200))
-	tell(s, r.URL+"/wx?of=svc")
-	number := create(t, s, "svc", wanted("QR_LIMIT_SCENE", `"scene_id":123`, ""))
-	text := create(t, s, "svc", wanted("QR_STR_SCENE", `"scene_str":"a b"`, `,"expire_seconds":60`))
+	r := newEventReceiver(t, 0)
+	setMessageURL(s, r.URL+"/wx?of=svc")
+	number := createQRCode(t, s, "svc", createQRCodeBody("QR_LIMIT_SCENE", `"scene_id":123`, ""))
+	text := createQRCode(t, s, "svc", createQRCodeBody("QR_STR_SCENE", `"scene_str":"a b"`, `,"expire_seconds":60`))
 
-	a := scanBy(s, "u-1", number.URL)
+	a := resolveScan(s, "u-1", number.URL)
 	d := servertest.Decode[struct{ Action, URL string }](t, a)
-	assert.True(t, d.Action == "open_url" && d.URL == number.URL, "the app gets %s", a.Body)
+	assert.True(t, d.Action == "open_url" && d.URL == number.URL, "scan of a code = %s, want open_url", a.Body)
 	wantEvent(t, s, r, "u-1", "subscribe", "qrscene_123", number.Ticket)
-	scanBy(s, "u-1", number.URL)
+	resolveScan(s, "u-1", number.URL)
 	wantEvent(t, s, r, "u-1", "SCAN", "123", number.Ticket)
-	scanBy(s, "u-1", text.URL)
+	resolveScan(s, "u-1", text.URL)
 	wantEvent(t, s, r, "u-1", "SCAN", "a b", text.Ticket)
-	scanBy(s, "u-2", text.URL)
+	resolveScan(s, "u-2", text.URL)
 	wantEvent(t, s, r, "u-2", "subscribe", "qrscene_a b", text.Ticket)
 
-	// None of these tells anybody anything: the event after them is the next one.
-	scanBy(s, "", number.URL)
-	scanBy(s, "u-3", number.URL+"?x=1")
-	scanBy(s, "u-3", strings.Replace(number.URL, "http://", "https://", 1))
-	scanBy(s, "u-3", q+"02"+strings.Repeat("x", 20))
-	s.Do("POST", "/scan/v1/explain", `{"user":"u-3","text":`+quoted(number.URL)+`}`)
-	published := create(t, s, "svc", wanted("QR_LIMIT_SCENE", `"scene_id":9`, ""))
-	s.OK("svc", "add", code(published.URL, "shop"))
-	s.OK("svc", "publish", prefix(published.URL))
-	opened := scanBy(s, "u-3", published.URL)
-	assert.True(t, strings.Contains(opened.Body, `"open_mini_program"`), "the code's rule does not open: %s", opened.Body)
+	// None of these scans sends an event: the next event is that of the last scan.
+	resolveScan(s, "", number.URL)
+	resolveScan(s, "u-3", number.URL+"?x=1")
+	resolveScan(s, "u-3", strings.Replace(number.URL, "http://", "https://", 1))
+	resolveScan(s, "u-3", codeURLPrefix+"02"+strings.Repeat("x", 20))
+	s.Do("POST", "/scan/v1/explain", `{"user":"u-3","text":`+quoteJSON(number.URL)+`}`)
+	published := createQRCode(t, s, "svc", createQRCodeBody("QR_LIMIT_SCENE", `"scene_id":9`, ""))
+	s.OK("svc", "add", `{"appid":"shop","path":"pages/index/index","is_edit":0,"prefix":`+quoteJSON(published.URL)+`}`)
+	s.OK("svc", "publish", prefixBody(published.URL))
+	opened := resolveScan(s, "u-3", published.URL)
+	assert.True(t, strings.Contains(opened.Body, `"open_mini_program"`),
+		"scan of a code with a rule = %s, want open_mini_program", opened.Body)
 	s.Advance(time.Minute)
-	scanBy(s, "u-3", text.URL) // expired
-	foreign := create(t, s, "svc2", wanted("QR_LIMIT_SCENE", `"scene_id":9`, ""))
-	scanBy(s, "u-3", foreign.URL) // an account without a message URL
-	scanBy(s, "u-3", number.URL)
+	resolveScan(s, "u-3", text.URL) // expired
+	foreign := createQRCode(t, s, "svc2", createQRCodeBody("QR_LIMIT_SCENE", `"scene_id":9`, ""))
+	resolveScan(s, "u-3", foreign.URL) // an account without a message URL
+	resolveScan(s, "u-3", number.URL)
 	wantEvent(t, s, r, "u-3", "subscribe", "qrscene_123", number.Ticket)
 
-	// A user that followed unnoticed is no new follower later.
-	tell(s, "")
-	scanBy(s, "u-4", number.URL)
-	tell(s, r.URL)
-	scanBy(s, "u-4", number.URL)
+	// A user that followed while there was no message URL is an existing follower.
+	setMessageURL(s, "")
+	resolveScan(s, "u-4", number.URL)
+	setMessageURL(s, r.URL)
+	resolveScan(s, "u-4", number.URL)
 	wantEvent(t, s, r, "u-4", "SCAN", "123", number.Ticket)
 
-	// A stream of scans tells as well.
-	s.Do("POST", "/scan/v1/resolve", `{"user":"u-5","text":`+quoted(number.URL)+"}\n", "Content-Type: application/x-ndjson")
+	// Scans of a stream send events as well.
+	s.Do("POST", "/scan/v1/resolve", `{"user":"u-5","text":`+quoteJSON(number.URL)+"}\n", "Content-Type: application/x-ndjson")
 	wantEvent(t, s, r, "u-5", "subscribe", "qrscene_123", number.Ticket)
 }
 
+// TestQRCodeEvent_RetryUntilAccepted verifies that an event is resent after errors, and not after its success.
 func TestQRCodeEvent_RetryUntilAccepted(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: town})
-	r := newReceiver(t, func(n int) int { return map[bool]int{true: 500, false: 200}[n <= 2] })
-	tell(s, r.URL)
-	made := create(t, s, "svc", wanted("QR_LIMIT_SCENE", `"scene_id":1`, ""))
-	scanBy(s, "u-1", made.URL)
+	r := newEventReceiver(t, 2)
+	setMessageURL(s, r.URL)
+	code := createQRCode(t, s, "svc", createQRCodeBody("QR_LIMIT_SCENE", `"scene_id":1`, ""))
+	resolveScan(s, "u-1", code.URL)
 	for range 2 {
-		wantEvent(t, s, r, "u-1", "subscribe", "qrscene_1", made.Ticket)
-		// The next try is due by the server's clock, whether or not the answer to this one is noted yet.
+		wantEvent(t, s, r, "u-1", "subscribe", "qrscene_1", code.Ticket)
+		// The next attempt is due by the server's clock, whether or not the response to this one is recorded.
 		s.Advance(time.Hour)
 	}
-	wantEvent(t, s, r, "u-1", "subscribe", "qrscene_1", made.Ticket)
-	scanBy(s, "u-1", made.URL)
-	wantEvent(t, s, r, "u-1", "SCAN", "1", made.Ticket)
+	wantEvent(t, s, r, "u-1", "subscribe", "qrscene_1", code.Ticket)
+	resolveScan(s, "u-1", code.URL)
+	wantEvent(t, s, r, "u-1", "SCAN", "1", code.Ticket)
 }
 
-// A scan is durable before the app hears of it.
+// TestQRCodeEvent_AfterRestart verifies that the event of a scan is durable: it is sent after a restart.
 func TestQRCodeEvent_AfterRestart(t *testing.T) {
 	t.Parallel()
-	r := newReceiver(t, always(200))
+	r := newEventReceiver(t, 0)
 	data := t.TempDir()
 	s := servertest.Start(t, servertest.Options{Seed: town, Data: data})
-	tell(s, "http://127.0.0.1:1/") // nobody is there
-	made := create(t, s, "svc", wanted("QR_LIMIT_SCENE", `"scene_id":1`, ""))
-	scanBy(s, "u-1", made.URL)
+	setMessageURL(s, "http://127.0.0.1:1/") // refuses connections
+	code := createQRCode(t, s, "svc", createQRCodeBody("QR_LIMIT_SCENE", `"scene_id":1`, ""))
+	resolveScan(s, "u-1", code.URL)
 	s.Stop()
 	s = servertest.Start(t, servertest.Options{Seed: town, Data: data})
-	tell(s, r.URL)
+	setMessageURL(s, r.URL)
 	s.Advance(time.Hour)
-	wantEvent(t, s, r, "u-1", "subscribe", "qrscene_1", made.Ticket)
+	wantEvent(t, s, r, "u-1", "subscribe", "qrscene_1", code.Ticket)
 }

@@ -3,7 +3,6 @@ package api_test
 import (
 	"fmt"
 	"net/http"
-	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -15,127 +14,99 @@ import (
 )
 
 const (
-	clearQuota    = "/cgi-bin/clear_quota"
-	clearBySecret = "/cgi-bin/clear_quota/v2"
-	clearOne      = "/cgi-bin/openapi/quota/clear"
-	quotaOf       = "/cgi-bin/openapi/quota/get"
-	ridOfCall     = "/cgi-bin/openapi/rid/get"
+	clearQuotaPath         = "/cgi-bin/clear_quota"
+	clearQuotaV2Path       = "/cgi-bin/clear_quota/v2"
+	clearEndpointQuotaPath = "/cgi-bin/openapi/quota/clear"
+	quotaGetPath           = "/cgi-bin/openapi/quota/get"
+	ridGetPath             = "/cgi-bin/openapi/rid/get"
 )
-
-// ridOf is the request id at the end of an error's text.
-func ridOf(a servertest.Answer) string {
-	m := regexp.MustCompile(`rid: ([0-9a-f-]{26})"`).FindStringSubmatch(a.Body)
-	if m == nil {
-		return "no request id in " + a.Body
-	}
-	return m[1]
-}
 
 func wantUsed(t *testing.T, s *servertest.Server, appid, path string, want int) {
 	t.Helper()
-	a := as(appid, quotaOf, fmt.Sprintf(`{"cgi_path":%q}`, path))(s)
+	a := post(s, appid, quotaGetPath, fmt.Sprintf(`{"cgi_path":%q}`, path))
 	var reply struct {
 		Quota struct{ Daily_limit, Used, Remain int }
 	}
 	a.JSON(t, &reply)
 	require.True(t, a.Code(t) == 0 && reply.Quota.Used+reply.Quota.Remain == reply.Quota.Daily_limit, "quota of %s: %s", path, a.Body)
 	got := reply.Quota.Used
-	assert.True(t, got == want, "%s called %s %d times today, want %d", appid, path, got, want)
+	assert.True(t, got == want, "used quota of %s for %s = %d, want %d", appid, path, got, want)
 }
 
-func tokenOf(t *testing.T, a servertest.Answer) string {
-	t.Helper()
-	issued := a.Text(t, "access_token")
-	require.True(t, issued != "", "no token: %s", a.Body)
-	return issued
-}
-
-// The day's limit lets exactly so many through, however many come at once, and a call that it refuses counts for nothing.
+// TestDailyQuota_ConcurrentExact verifies that concurrent calls succeed exactly up to the daily limit, that rejected calls do not
+// count, and that a changed limit takes effect with the next call.
 func TestDailyQuota_ConcurrentExact(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: town})
 	s.Admin("PUT", "/settings", fmt.Sprintf(`{"daily_limits":{%q:100,%q:3}}`, getPath, stablePath))
-	codes := atOnce(t, s, 32, 5, "POST", getPath+"?access_token="+s.Token("shop"), "{}")
-	assert.True(t, codes[0] == 100 && codes[45009] == 60, "160 calls at once: %v", codes)
+	path := getPath + "?access_token=" + s.Token("shop")
+	codes := callConcurrently(t, s, 32, 5, func(int) *http.Request { return s.Request("POST", path, "{}") })
+	assert.True(t, codes[0] == 100 && codes[45009] == 60, "responses to 160 calls by errcode: %v, want 100 of 0 and 60 of 45009", codes)
 	wantUsed(t, s, "shop", getPath, 100)
-	as("rival", getPath, "{}")(s).WantCode(t, 0, "another account")
+	post(s, "rival", getPath, "{}").WantCode(t, 0, "another account")
 	for n, want := range []int{0, 0, 0, 45009, 45009} {
-		a := s.Do("POST", stablePath, stable("shop"))
+		a := s.Do("POST", stablePath, stableTokenBody("shop"))
 		if a.Code(t) != want {
-			t.Errorf("stable_token call %d: %s", n+1, a.Body)
+			t.Errorf("stable_token call %d = %s, want errcode %d", n+1, a.Body, want)
 		} else if want == 0 {
-			s.Hide(tokenOf(t, a))
+			s.Hide(a.Text(t, "access_token"))
 		}
 	}
-	// A higher limit holds at once, a lower one as well.
 	s.Admin("PUT", "/settings", fmt.Sprintf(`{"daily_limits":{%q:101}}`, getPath))
 	for n, want := range []int{0, 45009} {
-		as("shop", getPath, "{}")(s).WantCode(t, want, "call %d above the old limit", n+1)
+		post(s, "shop", getPath, "{}").WantCode(t, want, "call %d above the old limit", n+1)
 	}
 	s.Admin("PUT", "/settings", `{"daily_limits":{}}`)
-	as("shop", getPath, "{}")(s).WantCode(t, 0, "without a limit of its own")
+	post(s, "shop", getPath, "{}").WantCode(t, 0, "without a limit for the endpoint")
 	wantUsed(t, s, "shop", getPath, 102)
 }
 
-// Contract: rules 3.1: ten a calendar month for all ways together. Of many at
-// once exactly ten succeed.
+// TestClearQuota_TenPerMonth sends 32 concurrent clears through all three endpoints, of which exactly ten must succeed. A clear that
+// fails for another reason does not count. Contract: rules 3.1: ten a calendar month for all endpoints together.
 func TestClearQuota_TenPerMonth(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: town})
 	token := s.Token("shop")
-	codes := map[int]int{}
-	var mu sync.Mutex
-	var all sync.WaitGroup
-	for i := range 32 {
-		all.Go(func() {
-			ways := []*http.Request{
-				s.Request("POST", clearQuota+"?access_token="+token, `{"appid":"shop"}`),
-				s.Request("POST", clearOne+"?access_token="+token, fmt.Sprintf(`{"cgi_path":%q}`, getPath)),
-				s.Request("POST", clearBySecret+"?appid=shop&appsecret=secret-shop", ""),
-			}
-			a, err := s.TrySend(ways[i%len(ways)])
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			codes[a.Code(t)]++
-		})
-	}
-	all.Wait()
-	assert.True(t, codes[0] == 10 && codes[48006] == 22, "32 clears at once: %v", codes)
-	// One that fails for another reason uses none.
+	codes := callConcurrently(t, s, 32, 1, func(client int) *http.Request {
+		switch client % 3 {
+		case 0:
+			return s.Request("POST", clearQuotaPath+"?access_token="+token, `{"appid":"shop"}`)
+		case 1:
+			return s.Request("POST", clearEndpointQuotaPath+"?access_token="+token, fmt.Sprintf(`{"cgi_path":%q}`, getPath))
+		}
+		return s.Request("POST", clearQuotaV2Path+"?appid=shop&appsecret=secret-shop", "")
+	})
+	assert.True(t, codes[0] == 10 && codes[48006] == 22, "responses to 32 clears by errcode: %v, want 10 of 0 and 22 of 48006", codes)
 	for range 12 {
-		as("rival", clearQuota, `{"appid":"shop"}`)(s)
-		as("rival", clearOne, `{"cgi_path":"/cgi-bin/nothing"}`)(s)
-		s.Do("POST", clearBySecret+"?appid=rival&appsecret=wrong", "")
+		post(s, "rival", clearQuotaPath, `{"appid":"shop"}`)
+		post(s, "rival", clearEndpointQuotaPath, `{"cgi_path":"/cgi-bin/nothing"}`)
+		s.Do("POST", clearQuotaV2Path+"?appid=rival&appsecret=wrong", "")
 	}
 	for n := range 11 {
-		a, want := as("rival", clearQuota, `{"appid":"rival"}`)(s), map[bool]int{true: 0, false: 48006}[n < 10]
-		assert.True(t, a.Code(t) == want, "clear %d of another account: %s, want %d", n+1, a.Body, want)
+		a, want := post(s, "rival", clearQuotaPath, `{"appid":"rival"}`), map[bool]int{true: 0, false: 48006}[n < 10]
+		assert.True(t, a.Code(t) == want, "clear %d of another account = %s, want errcode %d", n+1, a.Body, want)
 	}
-	// The month is the settings' zone's: it ends here, and not eight hours later.
+	// The month ends in the time zone of the settings, eight hours before it ends in UTC.
 	end := time.Date(2026, 2, 1, 0, 0, 0, 0, time.FixedZone("", 8*3600))
 	for _, c := range []struct {
-		at   time.Time
+		now  time.Time
 		want int
 	}{{end.Add(-time.Second), 48006}, {end, 0}} {
-		s.Admin("PUT", "/emulator/clock", fmt.Sprintf(`{"now":%q}`, c.at.Format(time.RFC3339)))
-		s.Do("POST", clearBySecret+"?appid=shop&appsecret=secret-shop", "").WantCode(t, c.want, "at %s", c.at)
+		s.Admin("PUT", "/emulator/clock", fmt.Sprintf(`{"now":%q}`, c.now.Format(time.RFC3339)))
+		s.Do("POST", clearQuotaV2Path+"?appid=shop&appsecret=secret-shop", "").WantCode(t, c.want, "at %s", c.now)
 	}
 }
 
-// atOnce makes a call from many connections, some times on each, and counts what came.
-func atOnce(t *testing.T, s *servertest.Server, clients, times int, method, path, body string) map[int]int {
+// callConcurrently sends requests from concurrent clients, each so many times in a row, and counts the responses by errcode.
+func callConcurrently(t *testing.T, s *servertest.Server, clients, times int, request func(client int) *http.Request) map[int]int {
 	t.Helper()
 	codes := map[int]int{}
 	var mu sync.Mutex
-	var all sync.WaitGroup
-	for range clients {
-		all.Go(func() {
+	var running sync.WaitGroup
+	for client := range clients {
+		running.Go(func() {
 			for range times {
-				a, err := s.TrySend(s.Request(method, path, body))
+				a, err := s.TrySend(request(client))
 				if err != nil {
 					t.Error(err)
 					return
@@ -146,11 +117,11 @@ func atOnce(t *testing.T, s *servertest.Server, clients, times int, method, path
 			}
 		})
 	}
-	all.Wait()
+	running.Wait()
 	return codes
 }
 
-// The counts and the log of a server are there after it stopped and started.
+// TestCountsAndCallLog_AfterRestart verifies that daily counts, the monthly count of clears and the call log survive a restart.
 func TestCountsAndCallLog_AfterRestart(t *testing.T) {
 	t.Parallel()
 	folder := t.TempDir()
@@ -158,29 +129,25 @@ func TestCountsAndCallLog_AfterRestart(t *testing.T) {
 	s.Admin("PUT", "/settings", fmt.Sprintf(`{"daily_limits":{%q:8}}`, getPath))
 	var last string
 	for range 7 {
-		last = ridOf(as("shop", getPath, `{"get_type":9}`)(s))
+		last = post(s, "shop", getPath, `{"get_type":9}`).RID(t)
 	}
-	as("shop", clearQuota, `{"appid":"shop"}`)(s)
+	post(s, "shop", clearQuotaPath, `{"appid":"shop"}`)
 	for range 7 {
-		last = ridOf(as("shop", getPath, `{"get_type":9}`)(s))
+		last = post(s, "shop", getPath, `{"get_type":9}`).RID(t)
 	}
-	ask := func(s *servertest.Server) string {
-		t.Helper()
-		a := as("shop", ridOfCall, fmt.Sprintf(`{"rid":%q}`, last))(s)
-		require.True(t, a.Code(t) == 0, "%s: %s", last, a.Body)
-		return a.Body
-	}
-	shown := ask(s)
+	request := fmt.Sprintf(`{"rid":%q}`, last)
+	before := post(s, "shop", ridGetPath, request)
+	before.WantCode(t, 0, "rid/get before the restart")
 	s.Stop()
 	s = servertest.Start(t, servertest.Options{Seed: town, Data: folder})
 	wantUsed(t, s, "shop", getPath, 7)
-	assert.Equal(t, ask(s), shown, "before the stop\n%s\nafter", shown)
+	assert.Equal(t, post(s, "shop", ridGetPath, request).Body, before.Body, "rid/get after the restart")
 	for n, want := range []int{0, 45009} {
-		as("shop", getPath, "{}")(s).WantCode(t, want, "call %d after the start", n+8)
+		post(s, "shop", getPath, "{}").WantCode(t, want, "call %d after the start", n+8)
 	}
-	for n := range 10 { // one of the ten was used before
-		a, want := as("shop", clearQuota, `{"appid":"shop"}`)(s), map[bool]int{true: 0, false: 48006}[n < 9]
-		assert.True(t, a.Code(t) == want, "clear %d: %s, want %d", n+2, a.Body, want)
+	for n := range 10 { // one of the ten was used before the restart
+		a, want := post(s, "shop", clearQuotaPath, `{"appid":"shop"}`), map[bool]int{true: 0, false: 48006}[n < 9]
+		assert.True(t, a.Code(t) == want, "clear %d = %s, want errcode %d", n+2, a.Body, want)
 	}
 }
 
@@ -189,5 +156,5 @@ func TestSeed_InvalidQuotaSetting(t *testing.T) {
 	bad := strings.Replace(town, "rule_rate_limit: null", `rule_rate_limit: null, daily_limits: {"/cgi-bin/nothing": 5}`, 1)
 	_, err := servertest.Try(t, servertest.Options{Seed: bad})
 	assert.True(t, err != nil && strings.Contains(err.Error(), "line ") && strings.Contains(err.Error(), "/cgi-bin/nothing"),
-		"a seed: %v", err)
+		"Start with an unknown path in daily_limits = %v, want an error with its line", err)
 }

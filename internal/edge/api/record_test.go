@@ -9,7 +9,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// A long answer is looked at in its beginning only, and shows no more of what is hidden than a short one.
+// TestMask_LongResponse verifies that a response longer than maxRecorded, of which only the beginning is scanned, reveals no secret.
 func TestMask_LongResponse(t *testing.T) {
 	const secret = "S3CRETS3CRETS3CRET"
 	padding := strings.Repeat("x", maxRecorded/2)
@@ -17,10 +17,10 @@ func TestMask_LongResponse(t *testing.T) {
 		for _, before := range []string{"", padding, strings.Repeat("x", maxRecorded-40-len(name)), strings.Repeat("x", maxRecorded-20)} {
 			body := `{"errcode":0,"before":"` + before + `","` + name + `":"` + secret + `\"` + secret + `","after":"` + padding + padding +
 				padding + padding + `"}`
-			require.True(t, json.Valid([]byte(body)) && len(body) > 2*maxRecorded, "the test is wrong: %d bytes", len(body))
-			shown := maskResponse([]byte(body))
-			assert.True(t, !strings.Contains(shown, secret[:4]), "%s is shown: …%s", name, shown[max(0, len(shown)-200):])
-			assert.True(t, strings.HasPrefix(shown, `{"errcode":0,`), "it begins %.60s", shown)
+			require.True(t, json.Valid([]byte(body)) && len(body) > 2*maxRecorded, "invalid test body of %d bytes", len(body))
+			masked := maskResponse([]byte(body))
+			assert.True(t, !strings.Contains(masked, secret[:4]), "%s is not masked: …%s", name, masked[max(0, len(masked)-200):])
+			assert.True(t, strings.HasPrefix(masked, `{"errcode":0,`), "maskResponse = %.60s, want the errcode first", masked)
 		}
 	}
 }
@@ -32,26 +32,26 @@ func TestMask_HiddenNames(t *testing.T) {
 		"js_code": true, "auth_code": true, "session_key": true, "code": true, "code_url": true, "buffer": true,
 		"openid": false, "appid": false, "errcode": false, "prefix": false, "code_index": false, "rid": false, "scene_str": false,
 	} {
-		assert.True(t, isSecretName(name) == want, "%s: hidden %t", name, !want)
+		assert.True(t, isSecretName(name) == want, "isSecretName(%s) = %t, want %t", name, !want, want)
 	}
 }
 
-// A body that is no JSON, and a path in which "&" stands for "?", hide no less.
+// TestMask_MalformedBodyAndPath verifies that secrets are masked in bodies that are not JSON and in paths with "&" in place of "?".
 func TestMask_MalformedBodyAndPath(t *testing.T) {
 	for _, name := range secretNames {
 		if name == "buffer" {
-			continue // an answer's only
+			continue // occurs in responses only
 		}
 		for _, body := range []string{`{"x":1,"` + name + `":"S3CRET",}`, `{'` + name + `': 'S3CRET'}`, name + `=S3CRET&x=1`, `{"` + name +
 			`":"S3CRET`} {
-			shown := maskBody([]byte(body))
-			assert.True(t, !strings.Contains(shown, "S3CRET"), "%s is shown as %s", body, shown)
+			masked := maskBody([]byte(body))
+			assert.True(t, !strings.Contains(masked, "S3CRET"), "maskBody(%s) = %s, which contains the secret", body, masked)
 		}
 	}
-	for n := range 64 { // across the end of what is kept
+	for n := range 64 { // the secret crosses the end of the recorded part
 		body := `{"x":"` + strings.Repeat("y", maxRecorded-50+n) + `","secret":"S3CRET\"S3CRET",` + strings.Repeat(" ", 1<<20)
-		if shown := maskBody([]byte(body)); strings.Contains(shown, "S3") || len(shown) > maxRecorded+16 {
-			t.Errorf("%d: it ends in %s", n, shown[maxRecorded-40:])
+		if masked := maskBody([]byte(body)); strings.Contains(masked, "S3") || len(masked) > maxRecorded+16 {
+			t.Errorf("%d bytes before the secret: masked body ends in %s", n, masked[maxRecorded-40:])
 		}
 	}
 	for path, want := range map[string]string{
@@ -59,11 +59,11 @@ func TestMask_MalformedBodyAndPath(t *testing.T) {
 		"/cgi-bin/wxopen/qrcodejumpget&access_token=S3CRET":                 "/cgi-bin/wxopen/qrcodejumpget&access_token=[masked]",
 		"/cgi-bin/token": "/cgi-bin/token",
 	} {
-		assert.Equal(t, maskPath(path), want, "%s is shown as", path)
+		assert.Equal(t, maskPath(path), want, "maskPath(%s)", path)
 	}
 }
 
-// Issue 12, 10: of a path in the log only this server's own words are shown.
+// TestPathLog_NoSecrets verifies that a logged path shows only the segments that this server knows.
 func TestPathLog_NoSecrets(t *testing.T) {
 	for path, want := range map[string]string{
 		"/cgi-bin/token":                          "/cgi-bin/token",
@@ -75,6 +75,6 @@ func TestPathLog_NoSecrets(t *testing.T) {
 		"/admin/v1/users/u-17/scans":              "/admin/v1/[5 bytes]/[4 bytes]/[5 bytes]",
 		"/cgi-bin/component/api_component_token/": "/cgi-bin/component/api_component_token/",
 	} {
-		assert.Equal(t, LoggedPath(path), want, "%.60s is logged as", path)
+		assert.Equal(t, LoggedPath(path), want, "LoggedPath(%.60s)", path)
 	}
 }

@@ -1,7 +1,6 @@
 package api_test
 
 import (
-	"bufio"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -19,44 +18,41 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// seenLine is a line of docs/contract/seen/answers.ndjson.
-type seenLine struct {
+// publishedAnswer is a line of docs/contract/seen/answers.ndjson: a response of the platform.
+type publishedAnswer struct {
 	ID, Endpoint, Request, Date, Source, Play string
 	EvidenceLevel                             string `json:"evidence_level"`
 	Answer                                    json.RawMessage
 }
 
-// difference is a line of docs/contract/seen/differences.ndjson.
+// difference is a line of docs/contract/seen/differences.ndjson: why the response of this server differs.
 type difference struct{ ID, Kind, Reason string }
 
 func readLines[T any](t *testing.T, name string) (list []T) {
 	t.Helper()
-	f, err := os.Open("../../../docs/contract/seen/" + name)
+	text, err := os.ReadFile("../../../docs/contract/seen/" + name)
 	require.NoError(t, err)
-	defer f.Close()
-	lines := bufio.NewScanner(f)
-	for lines.Scan() {
-		var one T
-		d := json.NewDecoder(strings.NewReader(lines.Text()))
+	for line := range strings.Lines(string(text)) {
+		var value T
+		d := json.NewDecoder(strings.NewReader(line))
 		d.DisallowUnknownFields()
-		err := d.Decode(&one)
-		require.NoErrorf(t, err, "%s: %v in %s", name, err, lines.Text())
-		list = append(list, one)
+		require.NoErrorf(t, d.Decode(&value), "%s: %s", name, line)
+		list = append(list, value)
 	}
-	require.True(t, lines.Err() == nil && len(list) != 0, "%s: %d lines, %v", name, len(list), lines.Err())
+	require.True(t, len(list) != 0, "%s has no lines", name)
 	return list
 }
 
 var (
-	anyRID     = regexp.MustCompile(` ?rid: ?[0-9a-f]{8}-[0-9a-f]{8}-[0-9a-f]{8}| rid:[0-9a-f]{8}-… \(copied without the space\)`)
-	anyHint    = regexp.MustCompile(` hint: \[[^\]]*\](\[[^\]]*\])?`)
-	anyAddress = regexp.MustCompile(`\b127\.0\.0\.1\b`)
-	anyYear    = regexp.MustCompile(`20\d\d(-\d\d(-\d\d)?)?`)
-	escaped    = regexp.MustCompile(`\\+/`)
+	anyRID       = regexp.MustCompile(` ?rid: ?[0-9a-f]{8}-[0-9a-f]{8}-[0-9a-f]{8}| rid:[0-9a-f]{8}-… \(copied without the space\)`)
+	anyHint      = regexp.MustCompile(` hint: \[[^\]]*\](\[[^\]]*\])?`)
+	anyAddress   = regexp.MustCompile(`\b127\.0\.0\.1\b`)
+	anyYear      = regexp.MustCompile(`20\d\d(-\d\d(-\d\d)?)?`)
+	escapedSlash = regexp.MustCompile(`\\+/`)
 )
 
-// shape is an answer as names in their order, types, and numbers: of a list only the first entry. An errmsg is there with its words.
-func shape(t *testing.T, answer string) string {
+// responseShape returns a response with names in their order, types, numbers, the text of errmsg, and only the first element of lists.
+func responseShape(t *testing.T, answer string) string {
 	t.Helper()
 	d := json.NewDecoder(strings.NewReader(answer))
 	d.UseNumber()
@@ -89,7 +85,7 @@ func shape(t *testing.T, answer string) string {
 			return tok.String()
 		case string:
 			if name == "errmsg" {
-				tok = anyHint.ReplaceAllString(anyRID.ReplaceAllString(tok, " R"), " H") // what changes is masked where it stands
+				tok = anyHint.ReplaceAllString(anyRID.ReplaceAllString(tok, " R"), " H") // the variable parts are masked in place
 				return anyAddress.ReplaceAllString(tok, "a.b.*.*")
 			}
 			return "text"
@@ -99,145 +95,142 @@ func shape(t *testing.T, answer string) string {
 	return value("")
 }
 
-var dayOf = regexp.MustCompile(`^20[0-9]{2}(-[0-9]{2}(-[0-9]{2})?)?`)
+var datePattern = regexp.MustCompile(`^20[0-9]{2}(-[0-9]{2}(-[0-9]{2})?)?`)
 
-// Every answer of the platform that others published is answered so here, or is a
-// difference with a reason. What agrees is evidence of the row that decided.
-// Behaviour(wire.answer.comma) Behaviour(wire.answer.rid).
-// What the platform left since is answered so as of its day: Behaviour(wire.answer.hint_alone)
-// Behaviour(wire.answer.unadvised) Behaviour(wire.answer.textless).
+// TestWireResponses_EqualPublished verifies that this server answers like every published response of the platform, or that the
+// difference is listed with a reason. Equal responses are evidence for the rows that decided. A form that the platform has given up is
+// compared as of its date. Behaviour(wire.answer.comma) Behaviour(wire.answer.rid).
+// Behaviour(wire.answer.hint_alone) Behaviour(wire.answer.unadvised) Behaviour(wire.answer.textless).
 func TestWireResponses_EqualPublished(t *testing.T) {
 	t.Parallel()
-	differ := map[string]difference{}
+	differences := map[string]difference{}
 	for _, d := range readLines[difference](t, "differences.ndjson") {
 		assert.True(t, slices.Contains([]string{"family", "unknown", "differs", "earlier"}, d.Kind) && d.Reason != "" &&
-			differ[d.ID].ID == "", "the difference %+v", d)
-		differ[d.ID] = d
+			differences[d.ID].ID == "", "invalid or repeated difference %+v", d)
+		differences[d.ID] = d
 	}
 	s := servertest.Start(t, servertest.Options{Seed: agency})
-	asked := map[string]servertest.Answer{}
+	answers := map[string]servertest.Answer{} // by play
 	newest := map[behaviour.Row]string{}
 	seen, dates := map[string]bool{}, map[string]bool{}
-	plays := stories(t, "plays", `component = component isv
+	plays := readStories(t, "plays", `component = component isv
 ticket = ticket isv
 access = access <component> isv shop
 `)
-	then := map[string]*servertest.Server{} // by the day as of which it answers
-	for _, line := range readLines[seenLine](t, "answers.ndjson") {
-		d, named := differ[line.ID]
-		assert.True(t, !seen[line.ID] && line.ID != "" && line.Source != "", "%s is there twice, or has no source", line.ID)
+	past := map[string]*servertest.Server{} // by the date that they emulate
+	for _, line := range readLines[publishedAnswer](t, "answers.ndjson") {
+		d, listed := differences[line.ID]
+		assert.True(t, !seen[line.ID] && line.ID != "" && line.Source != "", "%s is repeated or has no source", line.ID)
 		seen[line.ID] = true
-		dates[dayOf.FindString(line.Date)] = true // a line of another family may be newer evidence
+		dates[datePattern.FindString(line.Date)] = true // a line of another family may be newer evidence
 		if line.Play == "" {
-			assert.True(t, named && d.Kind != "differs" && d.Kind != "earlier", "%s says neither how to ask for it nor why not", line.ID)
+			assert.True(t, listed && d.Kind != "differs" && d.Kind != "earlier",
+				"%s has neither a play nor a difference without one", line.ID)
 			assert.True(t, d.Kind != "family" || !slices.Contains(api.Paths(), line.Endpoint),
-				"%s: %s is an endpoint of ours: say how to ask for the answer", line.ID, line.Endpoint)
+				"%s: %s is implemented here, but the line has no play", line.ID, line.Endpoint)
 			continue
 		}
 		if line.Play == "table of codes" {
 			checkTableRow(t, line)
 			continue
 		}
-		a, known := asked[line.Play]
-		if !known {
+		a, ok := answers[line.Play]
+		if !ok {
 			play := plays[line.Play]
 			if play == nil {
-				t.Errorf("%s: there is no play %q", line.ID, line.Play)
+				t.Errorf("%s names an unknown play %q", line.ID, line.Play)
 				continue
 			}
 			s.Renew(t)
 			a = play(s)
-			asked[line.Play] = a
+			answers[line.Play] = a
 		}
-		agrees := agree(t, line, a)
-		if named && d.Kind == "earlier" {
+		equal := hasPublishedShape(t, line, a)
+		if listed && d.Kind == "earlier" {
 			day := anyYear.FindString(line.Date)
-			if then[day] == nil {
-				then[day] = servertest.Start(t, servertest.Options{Seed: agency, Config: func(c *server.Config) { c.AsOf = day }})
+			if past[day] == nil {
+				past[day] = servertest.Start(t, servertest.Options{Seed: agency, Config: func(c *server.Config) { c.AsOf = day }})
 			}
-			then[day].Renew(t)
-			if b := plays[line.Play](then[day]); agree(t, line, b) {
-				evidence(t, then[day], line, b, newest)
+			past[day].Renew(t)
+			if b := plays[line.Play](past[day]); hasPublishedShape(t, line, b) {
+				recordEvidence(t, past[day], line, b, newest)
 			} else {
-				t.Errorf("%s, %s, as of %s:\nlive %s\nours %s", line.ID, line.Play, day, line.Answer, b.Body)
+				t.Errorf("%s, %s, as of %s:\ngot  %s\nwant %s", line.ID, line.Play, day, b.Body, line.Answer)
 			}
 		}
 		switch {
-		case agrees && named:
-			t.Errorf("%s is answered as the platform did: it is no difference any more (%s)", line.ID, d.Reason)
-		case !agrees && (!named || d.Kind != "differs" && d.Kind != "earlier"):
-			t.Errorf("%s, %s, %s:\nlive %s\nours %s", line.ID, line.Play, line.Date, line.Answer, a.Body)
-		case agrees:
-			evidence(t, s, line, a, newest)
+		case equal && listed:
+			t.Errorf("%s is answered as published, but listed as a difference (%s)", line.ID, d.Reason)
+		case !equal && (!listed || d.Kind != "differs" && d.Kind != "earlier"):
+			t.Errorf("%s, %s, %s:\ngot  %s\nwant %s", line.ID, line.Play, line.Date, a.Body, line.Answer)
+		case equal:
+			recordEvidence(t, s, line, a, newest)
 		}
 	}
-	for id := range differ {
-		assert.True(t, seen[id], "there is no line %s to differ from", id)
+	for id := range differences {
+		assert.True(t, seen[id], "difference %s has no line in answers.ndjson", id)
 	}
 	for play := range plays {
-		_, was := asked[play]
-		assert.True(t, was, "no line is asked for by %q", play)
+		_, ok := answers[play]
+		assert.True(t, ok, "no line uses the play %q", play)
 	}
 	for row, date := range newest {
 		b := row.Get()
-		assert.True(t, b.Date >= date && dates[b.Date], "the newest evidence of %s is of %s, its row says %s", b.ID, date, b.Date)
+		assert.True(t, b.Date >= date && dates[b.Date], "row %s has the date %s, want that of its newest evidence, %s", b.ID, b.Date, date)
 	}
 }
 
-// agree reports whether our answer is the platform's: names, types, numbers and words, and how slashes are
-// written. Behaviour(wire.answer.slash).
-func agree(t *testing.T, line seenLine, a servertest.Answer) bool {
+// hasPublishedShape reports whether the response a equals the platform's in names, types, numbers, texts and escaped slashes.
+// Behaviour(wire.answer.slash).
+func hasPublishedShape(t *testing.T, line publishedAnswer, a servertest.Answer) bool {
 	t.Helper()
-	live, ours := shape(t, string(line.Answer)), shape(t, a.Body)
-	if !strings.Contains(live, "errcode:") && strings.Contains(live, "errmsg:") {
-		ours = "{" + ours[strings.Index(ours, "errmsg:"):] // the number was not printed
+	got, want := responseShape(t, a.Body), responseShape(t, string(line.Answer))
+	if !strings.Contains(want, "errcode:") && strings.Contains(want, "errmsg:") {
+		got = "{" + got[strings.Index(got, "errmsg:"):] // published without its number
 	}
-	bare := strings.Contains(escaped.ReplaceAllString(a.Body, ""), "/")
-	return live == ours && !(bare && escaped.Match(line.Answer))
+	unescaped := strings.Contains(escapedSlash.ReplaceAllString(a.Body, ""), "/")
+	return got == want && !(unescaped && escapedSlash.Match(line.Answer))
 }
 
-// checkTableRow compares a row of the platform's table of codes with ours.
-func checkTableRow(t *testing.T, line seenLine) {
+// checkTableRow compares a row of the platform's table of codes with errcode.
+func checkTableRow(t *testing.T, line publishedAnswer) {
 	t.Helper()
 	var row struct {
 		ErrCode int
 		ErrMsg  string
 	}
 	require.NoError(t, json.Unmarshal(line.Answer, &row))
-	c, known := errcode.ByNumber(row.ErrCode)
-	assert.True(t, known && c.Text == row.ErrMsg, "%s: the platform's table has %d %s", line.ID, row.ErrCode, row.ErrMsg)
+	c, ok := errcode.ByNumber(row.ErrCode)
+	assert.True(t, ok && c.Text == row.ErrMsg, "%s: ByNumber(%d) = %q, want %q", line.ID, row.ErrCode, c.Text, row.ErrMsg)
 }
 
-// evidence notes a line's date for the rows that decided our answer, of which one must have been seen.
-func evidence(t *testing.T, s *servertest.Server, line seenLine, a servertest.Answer, newest map[behaviour.Row]string) {
+// recordEvidence stores the line's date in newest for the rows that decided the response, one of which must be observed.
+func recordEvidence(t *testing.T, s *servertest.Server, line publishedAnswer, a servertest.Answer, newest map[behaviour.Row]string) {
 	t.Helper()
 	rid := regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{8}-[0-9a-f]{8}`).FindString(a.Body)
 	if rid == "" {
 		return
 	}
-	var met []behaviour.Row
+	var rows []behaviour.Row
 	for logged := range strings.Lines(s.Log()) {
-		_, rows, ok := strings.Cut(logged, ` behaviours="`)
-		if !ok || !strings.Contains(logged, "rid="+rid) {
-			_, rows, ok = strings.Cut(logged, ` behaviours=`)
-		}
+		_, ids, ok := strings.Cut(logged, ` behaviours=`)
 		if !ok || !strings.Contains(logged, "rid="+rid) {
 			continue
 		}
-		rows, _, _ = strings.Cut(strings.TrimPrefix(rows, "["), "]")
-		for id := range strings.FieldsSeq(rows) {
-			if row, known := behaviour.ByID(id); known {
-				met = append(met, row)
+		ids, _, _ = strings.Cut(strings.TrimLeft(ids, `"[`), "]")
+		for id := range strings.FieldsSeq(ids) {
+			if row, ok := behaviour.ByID(id); ok {
+				rows = append(rows, row)
 			}
 		}
 	}
-	if slices.Contains(met, behaviour.WireFault) {
+	if slices.Contains(rows, behaviour.WireFault) {
 		return
 	}
-	assert.True(t, slices.ContainsFunc(met, func(r behaviour.Row) bool { return r.Get().Evidence == behaviour.Observed }),
-		"%s was seen, and no row that decided our answer says so: %v", line.ID, met)
-	date := dayOf.FindString(line.Date)
-	for _, row := range met {
+	assert.True(t, slices.ContainsFunc(rows, func(r behaviour.Row) bool { return r.Get().Evidence == behaviour.Observed }),
+		"%s is a published response, but no row that decided it is observed: %v", line.ID, rows)
+	date := datePattern.FindString(line.Date)
+	for _, row := range rows {
 		if b := row.Get(); b.Evidence == behaviour.Observed && b.Source == "docs/contract/seen" && date > newest[row] {
 			newest[row] = date
 		}

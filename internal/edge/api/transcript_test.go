@@ -15,7 +15,7 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the transcripts in testdata/wire")
 
-// The seeds of testdata/seeds.
+// Seeds of testdata/seeds.
 var (
 	//go:embed testdata/seeds/town.yaml
 	town string
@@ -25,29 +25,30 @@ var (
 	factory string
 )
 
+// TestWireTranscripts_Replay replays the transcripts of testdata/wire, which must call every endpoint.
 // Behaviour(wire.answer.type) Behaviour(wire.answer.bare) Behaviour(wire.answer.hint)
 // Behaviour(wire.answer.rid_time) Behaviour(wire.answer.plain).
 func TestWireTranscripts_Replay(t *testing.T) {
 	t.Parallel()
-	played := servertest.Transcripts{Folder: "testdata/wire", Update: *update, Seed: "town", Wire: true,
+	paths := servertest.Transcripts{Folder: "testdata/wire", Update: *update, Seed: "town", Wire: true,
 		Lines: map[string]func(*testing.T, *servertest.Server) string{"deviations": func(t *testing.T, s *servertest.Server) (line string) {
-			for _, d := range reported(t, s) {
+			for _, d := range listDeviations(t, s) {
 				line += fmt.Sprintf(" [%s %s %s %d]", d.Behaviour, d.Account, d.Endpoint, d.Count)
 			}
 			return strings.TrimLeft(line, " ")
 		}}}.Replay(t)
-	if played == nil {
+	if paths == nil {
 		return
 	}
 	for _, path := range api.Paths() {
 		family, _, _ := strings.Cut(path[1:], "/")
-		assert.True(t, slices.Contains(played, path) || pending[family] != "",
-			"no transcript calls %s: write its calls into a file of testdata/wire, and run this test with -update for the answers", path)
+		assert.True(t, slices.Contains(paths, path) || pending[family] != "",
+			"no transcript calls %s: add its calls to a file of testdata/wire and run this test with -update", path)
 	}
 }
 
-// pending are families whose transcripts are not written yet.
+// pending are families without transcripts, each with the tests that cover it instead.
 var pending = map[string]string{
-	"intp": "one item, one code: with the tests of that family",
-	"sns":  "the login trade: with the tests of that family",
+	"intp": "marketcode: TestApplyCode and TestCodeCalls",
+	"sns":  "login: TestJSCodeToSession",
 }

@@ -29,37 +29,41 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// slow answers hold, or not, when a test says so.
-type slow struct {
-	mu    sync.Mutex
-	then  func(error)
-	body  string
-	done  chan struct{}
-	err   error
-	asked chan struct{} // closed when somebody waits
-	once  sync.Once
+// pendingResponse is a response that a test makes durable, or fails, with finish.
+type pendingResponse struct {
+	mu        sync.Mutex
+	onDurable func(error)
+	body      string
+	done      chan struct{}
+	err       error
+	waiting   chan struct{} // closed when the listener waits for the response
+	once      sync.Once
 }
 
-func (a *slow) Draft(to []byte) ([]byte, string, bool) {
+func newPendingResponse(body []byte) *pendingResponse {
+	return &pendingResponse{body: string(body), done: make(chan struct{}), waiting: make(chan struct{})}
+}
+
+func (a *pendingResponse) Draft(to []byte) ([]byte, string, bool) {
 	return append(to, a.body...), "text/plain", true
 }
 
-func (a *slow) OnDurable(f func(error)) bool {
+func (a *pendingResponse) OnDurable(f func(error)) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.then = f
-	a.once.Do(func() { close(a.asked) })
+	a.onDurable = f
+	a.once.Do(func() { close(a.waiting) })
 	return true
 }
 
-func (a *slow) Sent() {}
+func (a *pendingResponse) Sent() {}
 
-func (a *slow) Wait(ctx context.Context, to []byte) ([]byte, string, int) {
-	a.once.Do(func() { close(a.asked) })
+func (a *pendingResponse) Wait(ctx context.Context, to []byte) ([]byte, string, int) {
+	a.once.Do(func() { close(a.waiting) })
 	select {
 	case <-a.done:
 	case <-ctx.Done():
-		return append(to, "cut"...), "text/plain", http.StatusServiceUnavailable
+		return append(to, "canceled"...), "text/plain", http.StatusServiceUnavailable
 	}
 	if a.err != nil {
 		return append(to, a.err.Error()...), "text/plain", http.StatusServiceUnavailable
@@ -67,42 +71,42 @@ func (a *slow) Wait(ctx context.Context, to []byte) ([]byte, string, int) {
 	return append(to, a.body...), "text/plain", http.StatusOK
 }
 
-// end makes it hold, or not.
-func (a *slow) end(err error) {
-	<-a.asked
+// finish makes the response durable, or fails it with err.
+func (a *pendingResponse) finish(err error) {
+	<-a.waiting
 	a.err = err
 	close(a.done)
 	a.mu.Lock()
-	then := a.then
+	onDurable := a.onDurable
 	a.mu.Unlock()
-	if then != nil {
-		then(err)
+	if onDurable != nil {
+		onDurable(err)
 	}
 }
 
-// echo is an answer that is known at once: the body again.
+// echo is an immediate response with the body of the request.
 type echo string
 
 func (e echo) Draft(to []byte) ([]byte, string, bool) { return to, "", false }
-func (e echo) OnDurable(func(error)) bool             { panic("a draft was never made") }
-func (e echo) Sent()                                  { panic("a draft was never sent") }
+func (e echo) OnDurable(func(error)) bool             { panic("OnDurable without a draft") }
+func (e echo) Sent()                                  { panic("Sent without a draft") }
 func (e echo) Wait(_ context.Context, to []byte) ([]byte, string, int) {
 	return append(to, e...), "text/plain", http.StatusOK
 }
 
-// echoing is a lane that says again what it is told.
-func echoing() *Listener {
+// newEchoListener returns a listener whose responses repeat the body of the request.
+func newEchoListener() *Listener {
 	return &Listener{Path: "/say", MaxBody: 64, Streams: "ndjson", AnswerTime: time.Minute, IdleTime: time.Minute,
 		Log:   slog.New(slog.DiscardHandler),
 		Begin: func(_ context.Context, _ string, body []byte) Response { return echo(body) }}
 }
 
-// listening begins to accept on an address of its own. dial is a client.
-func listening(t *testing.T, l *Listener) (dial func() *net.TCPConn) {
+// startListener listens on a loopback port and returns a function that connects a client.
+func startListener(t *testing.T, l *Listener) (dial func() *net.TCPConn) {
 	inner, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	if l.Try == nil {
-		l.Try = func(ctx context.Context, who string, body []byte) Response { return l.Begin(ctx, who, body) }
+		l.Try = l.Begin
 	}
 	l.Listen(inner)
 	t.Cleanup(func() { l.Close() })
@@ -114,23 +118,23 @@ func listening(t *testing.T, l *Listener) (dial func() *net.TCPConn) {
 	}
 }
 
-// slowly is a lane whose answers come when a test says so.
-func slowly(t *testing.T) (*Listener, chan *slow, func() *net.TCPConn) {
-	came, l := make(chan *slow, 100), echoing()
+// newPendingListener starts a listener whose responses a test receives from the channel and finishes.
+func newPendingListener(t *testing.T) (*Listener, chan *pendingResponse, func() *net.TCPConn) {
+	responses, l := make(chan *pendingResponse, 100), newEchoListener()
 	l.Begin = func(_ context.Context, _ string, body []byte) Response {
-		a := &slow{body: string(body), done: make(chan struct{}), asked: make(chan struct{})}
-		came <- a
+		a := newPendingResponse(body)
+		responses <- a
 		return a
 	}
-	return l, came, listening(t, l)
+	return l, responses, startListener(t, l)
 }
 
-// say is a plain request.
-func say(text string) string {
+// plainRequest returns a request that the listener handles itself.
+func plainRequest(text string) string {
 	return "POST /say HTTP/1.1\r\nHost: localhost\r\nContent-Length: " + strconv.Itoa(len(text)) + "\r\n\r\n" + text
 }
 
-func nextAnswer(t *testing.T, in *bufio.Reader) (*http.Response, string) {
+func readResponse(t *testing.T, in *bufio.Reader) (*http.Response, string) {
 	t.Helper()
 	resp, err := http.ReadResponse(in, nil)
 	require.NoError(t, err)
@@ -139,129 +143,132 @@ func nextAnswer(t *testing.T, in *bufio.Reader) (*http.Response, string) {
 	return resp, string(body)
 }
 
-func wantAnswer(t *testing.T, in *bufio.Reader, status int, text string) *http.Response {
+func wantResponse(t *testing.T, in *bufio.Reader, status int, text string) *http.Response {
 	t.Helper()
-	resp, body := nextAnswer(t, in)
-	require.True(t, resp.StatusCode == status && body == text, "%d %q, want %d %q", resp.StatusCode, body, status, text)
+	resp, body := readResponse(t, in)
+	require.True(t, resp.StatusCode == status && body == text, "response %d %q, want %d %q", resp.StatusCode, body, status, text)
 	return resp
 }
 
-// Nothing leaves before it holds, answers keep their order, and one that does not hold is said on a connection that goes on.
+// TestLane_AnswersOrderedAndDurable verifies that no response is sent before it is durable, that responses keep the order of their
+// requests, and that a failed response is a 503 that leaves the connection open.
 func TestLane_AnswersOrderedAndDurable(t *testing.T) {
 	t.Parallel()
-	lane, came, dial := slowly(t)
+	listener, responses, dial := newPendingListener(t)
 	client := dial()
 	in := bufio.NewReader(client)
 	for _, text := range []string{"a", "b"} {
-		io.WriteString(client, say(text))
-		a := <-came
-		<-a.asked
+		io.WriteString(client, plainRequest(text))
+		a := <-responses
+		<-a.waiting
 		sent := false
-		lane.visit(func(c *conn) { sent = len(c.free) > 0 })
-		require.True(t, !sent, "the answer left before it held")
-		a.end(nil)
-		wantAnswer(t, in, 200, text)
+		listener.visit(func(c *conn) { sent = len(c.free) > 0 })
+		require.True(t, !sent, "response was sent before it was durable")
+		a.finish(nil)
+		wantResponse(t, in, 200, text)
 	}
-	io.WriteString(client, say("c"))
-	(<-came).end(errors.New("no space left on device"))
-	assert.True(t, !wantAnswer(t, in, 503, "no space left on device").Close, "the connection ended")
-	// The second comes while the first one waits.
-	io.WriteString(client, say("d"))
-	first := <-came
-	<-first.asked
-	io.WriteString(client, say("e"))
-	first.end(nil)
-	(<-came).end(nil)
-	// Two at once.
-	io.WriteString(client, say("f")+say("g"))
-	first = <-came
-	<-first.asked
-	assert.True(t, len(came) == 0, "the second was begun before the first was answered")
-	first.end(nil)
-	(<-came).end(nil)
+	io.WriteString(client, plainRequest("c"))
+	(<-responses).finish(errors.New("no space left on device"))
+	assert.True(t, !wantResponse(t, in, 503, "no space left on device").Close, "connection closes after a 503, want keep-alive")
+	// The second request arrives while the first one waits.
+	io.WriteString(client, plainRequest("d"))
+	first := <-responses
+	<-first.waiting
+	io.WriteString(client, plainRequest("e"))
+	first.finish(nil)
+	(<-responses).finish(nil)
+	// Two requests arrive in one write.
+	io.WriteString(client, plainRequest("f")+plainRequest("g"))
+	first = <-responses
+	<-first.waiting
+	assert.True(t, len(responses) == 0, "second request began before the first response was sent")
+	first.finish(nil)
+	(<-responses).finish(nil)
 	for _, text := range []string{"d", "e", "f", "g"} {
-		wantAnswer(t, in, 200, text)
+		wantResponse(t, in, 200, text)
 	}
 }
 
-// A stop waits for the answer that is under way; a cut does not.
+// TestLaneDrain_WaitsForAnswers verifies that Drain waits for a pending response and closes the listener, and that it returns when its
+// context is canceled.
 func TestLaneDrain_WaitsForAnswers(t *testing.T) {
 	t.Parallel()
-	lane, came, dial := slowly(t)
+	listener, responses, dial := newPendingListener(t)
 	client := dial()
-	io.WriteString(client, say("a"))
-	a := <-came
-	<-a.asked
+	io.WriteString(client, plainRequest("a"))
+	a := <-responses
+	<-a.waiting
 	drained := make(chan error, 1)
-	go func() { drained <- lane.Drain(context.Background()) }()
-	for !lane.draining.Load() {
+	go func() { drained <- listener.Drain(context.Background()) }()
+	for !listener.draining.Load() {
 		runtime.Gosched()
 	}
-	a.end(nil)
-	wantAnswer(t, bufio.NewReader(client), 200, "a")
+	a.finish(nil)
+	wantResponse(t, bufio.NewReader(client), 200, "a")
 	require.NoError(t, <-drained)
-	// Somebody else may have the port by now, so it is not dialed.
-	conn, err := lane.inner.Accept()
-	assert.ErrorIs(t, err, net.ErrClosed, "after the drain it still listens: %v", conn)
+	// The port is not dialed because another process may have it by now.
+	conn, err := listener.inner.Accept()
+	assert.ErrorIs(t, err, net.ErrClosed, "Accept after Drain: %v", conn)
 
-	lane, came, dial = slowly(t)
-	io.WriteString(dial(), say("a"))
-	a = <-came
-	<-a.asked
-	ended, cancel := context.WithCancel(t.Context())
+	listener, responses, dial = newPendingListener(t)
+	io.WriteString(dial(), plainRequest("a"))
+	a = <-responses
+	<-a.waiting
+	canceled, cancel := context.WithCancel(t.Context())
 	cancel()
-	err = lane.Drain(ended)
-	require.True(t, errors.Is(err, context.Canceled), "%v", err)
-	a.end(nil) // to a connection that is gone
+	err = listener.Drain(canceled)
+	require.ErrorIs(t, err, context.Canceled, "Drain")
+	a.finish(nil) // for a closed connection
 }
 
-// A client that does not read delays no other client: the rest of its response is sent when it reads.
+// TestLane_ClientNotReading verifies that finishing a response does not block on a client that does not read, and that the rest of the
+// response is sent when the client reads.
 func TestLane_ClientNotReading(t *testing.T) {
 	t.Parallel()
-	lane, came, dial := slowly(t)
+	listener, responses, dial := newPendingListener(t)
 	client := dial()
-	io.WriteString(client, say("a"))
-	a := <-came
-	<-a.asked
-	// The way to the client is filled up.
+	io.WriteString(client, plainRequest("a"))
+	a := <-responses
+	<-a.waiting
+	// Fill the send buffer.
 	filler, filled := make([]byte, 64<<10), int64(0)
-	lane.visit(func(c *conn) {
+	listener.visit(func(c *conn) {
 		for n := len(filler); n == len(filler); {
 			n = c.direct.write(filler)
 			filled += int64(n)
 		}
 	})
-	a.end(nil) // it returns, or this test does not end
+	a.finish(nil) // blocks if the listener writes synchronously
 	in := bufio.NewReader(client)
 	n, err := io.CopyN(io.Discard, in, filled)
-	require.NoErrorf(t, err, "%v", n)
-	wantAnswer(t, in, 200, "a")
-	// The connection goes on.
-	io.WriteString(client, say("b"))
-	(<-came).end(nil)
-	wantAnswer(t, in, 200, "b")
+	require.NoErrorf(t, err, "filler: read %d of %d bytes", n, filled)
+	wantResponse(t, in, 200, "a")
+	// The connection stays usable.
+	io.WriteString(client, plainRequest("b"))
+	(<-responses).finish(nil)
+	wantResponse(t, in, 200, "b")
 }
 
-// A scan that was begun ends also where nobody waits for the answer any more.
+// TestLane_ClientDisconnects verifies that a request whose client has closed the connection still completes, so that Drain returns.
 func TestLane_ClientDisconnects(t *testing.T) {
 	t.Parallel()
-	lane, came, dial := slowly(t)
+	listener, responses, dial := newPendingListener(t)
 	for _, err := range []error{nil, errors.New("no space left on device")} {
 		client := dial()
-		io.WriteString(client, say("a"))
-		a := <-came
-		<-a.asked
+		io.WriteString(client, plainRequest("a"))
+		a := <-responses
+		<-a.waiting
 		client.SetLinger(0)
 		client.Close()
-		a.end(err)
+		a.finish(err)
 	}
-	require.NoError(t, lane.Drain(t.Context()))
+	require.NoError(t, listener.Drain(t.Context()))
 }
 
-// piped is a listener of connections in memory; errors are those of Accept.
-type piped chan any
+// memListener is a listener of in-memory connections: Accept returns the net.Conn or error that is sent to it.
+type memListener chan any
 
-func (l piped) Accept() (net.Conn, error) {
+func (l memListener) Accept() (net.Conn, error) {
 	switch next := (<-l).(type) {
 	case net.Conn:
 		return next, nil
@@ -271,67 +278,66 @@ func (l piped) Accept() (net.Conn, error) {
 	return nil, net.ErrClosed
 }
 
-func (l piped) Close() error { close(l); return nil }
-func (piped) Addr() net.Addr { return &net.TCPAddr{} }
+func (l memListener) Close() error { close(l); return nil }
+func (memListener) Addr() net.Addr { return &net.TCPAddr{} }
 
-// Plain requests are the lane's also when they come in pieces, as long as they are there in time; others are handed over with every byte.
+// TestLane_RequestInPieces verifies that the listener handles a plain request that arrives in pieces within ReadTimeout, hands an
+// incomplete one to net/http with all of its bytes, and closes idle connections.
 func TestLane_RequestInPieces(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		inner := make(piped)
-		var handed atomic.Int32
-		lane := echoing()
-		lane.OnHandoff = func() { handed.Add(1) }
-		lane.Listen(inner)
+		inner := make(memListener)
+		var handoffs atomic.Int32
+		listener := newEchoListener()
+		listener.OnHandoff = func() { handoffs.Add(1) }
+		listener.Listen(inner)
 		client, server := net.Pipe()
 		defer client.Close()
 		inner <- server
 		in := bufio.NewReader(client)
-		whole := say("abc")
-		at := strings.Index(whole, "\r\n\r\n") + 4
-		for _, cuts := range [][]int{{}, {at}, {7, 30, at, at + 1}, {1, 2, 3, len(whole) - 1}, {}} {
+		request := plainRequest("abc")
+		headEnd := strings.Index(request, "\r\n\r\n") + 4
+		for _, cuts := range [][]int{{}, {headEnd}, {7, 30, headEnd, headEnd + 1}, {1, 2, 3, len(request) - 1}, {}} {
 			from := 0
-			for _, to := range append(cuts, len(whole)) {
-				io.WriteString(client, whole[from:to])
-				if from = to; to < len(whole) {
+			for _, to := range append(cuts, len(request)) {
+				io.WriteString(client, request[from:to])
+				if from = to; to < len(request) {
 					time.Sleep(defaultReadTimeout/4 - 1)
 				}
 			}
-			wantAnswer(t, in, 200, "abc")
-			time.Sleep(time.Minute - time.Second) // nearly as long as it may be idle
+			wantResponse(t, in, 200, "abc")
+			time.Sleep(time.Minute - time.Second) // just below IdleTime
 		}
-		n := handed.Load()
-		assert.True(t, n <= 0, "%d were handed over", n)
-		io.WriteString(client, whole[:at])
-		other, err := lane.Accept()
+		assert.Equal(t, handoffs.Load(), 0, "requests handed to net/http")
+		io.WriteString(client, request[:headEnd])
+		other, err := listener.Accept()
 		synctest.Wait()
-		require.True(t, err == nil && handed.Load() == 1, "%v %v", handed.Load(), err)
-		go io.WriteString(client, whole[at:])
-		if got := make([]byte, len(whole)); true {
-			_, err := io.ReadFull(other, got)
-			assert.True(t, err == nil && string(got) == whole, "handed over: %q %v", got, err)
-		}
+		require.True(t, err == nil && handoffs.Load() == 1, "Accept after half a request: %v, %d handoffs, want 1", err, handoffs.Load())
+		go io.WriteString(client, request[headEnd:])
+		got := make([]byte, len(request))
+		_, err = io.ReadFull(other, got)
+		assert.True(t, err == nil && string(got) == request, "handed over %q, %v, want the whole request", got, err)
 		other.Close()
 
-		// A client that sends nothing, at first or between two requests.
-		for _, first := range []string{"", whole} {
+		// A client that sends nothing, initially or after a request.
+		for _, first := range []string{"", request} {
 			client, server := net.Pipe()
 			inner <- server
-			in, began := bufio.NewReader(client), time.Now()
+			in, start := bufio.NewReader(client), time.Now()
 			wait := firstByteTimeout
 			if io.WriteString(client, first); first != "" {
-				wantAnswer(t, in, 200, "abc")
+				wantResponse(t, in, 200, "abc")
 				wait = time.Minute
 			}
-			if more, err := io.ReadAll(in); err != nil || len(more) > 0 || time.Since(began) != wait {
-				t.Errorf("it ended after %v: %q %v", time.Since(began), more, err)
+			if rest, err := io.ReadAll(in); err != nil || len(rest) > 0 || time.Since(start) != wait {
+				t.Errorf("connection closed after %v with %q, %v, want after %v with nothing", time.Since(start), rest, err, wait)
 			}
 		}
-		assert.NoError(t, lane.Drain(t.Context()))
+		assert.NoError(t, listener.Drain(t.Context()))
 	})
 }
 
-// served lets net/http answer what is not the lane's with what it read of it.
-func served(t *testing.T, l net.Listener) {
+// serveNetHTTP serves the connections that l hands over with responses that describe the request.
+func serveNetHTTP(t *testing.T, l net.Listener) {
 	h := &http.Server{ErrorLog: slog.NewLogLogger(slog.DiscardHandler, 0),
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			body, _ := io.ReadAll(r.Body)
@@ -341,32 +347,35 @@ func served(t *testing.T, l net.Listener) {
 	t.Cleanup(func() { h.Close() })
 }
 
+// TestLane_PartialRequestHandedOver verifies that a request cut off by the client is handed over with all of its bytes.
 func TestLane_PartialRequestHandedOver(t *testing.T) {
 	t.Parallel()
-	lane := echoing()
-	dial := listening(t, lane)
-	for _, half := range []string{"POST /sa", "POST /say HTTP/1.1\r\nHost: loc", say("abc")[:len(say("abc"))-1]} {
+	listener := newEchoListener()
+	dial := startListener(t, listener)
+	for _, half := range []string{"POST /sa", "POST /say HTTP/1.1\r\nHost: loc", plainRequest("abc")[:len(plainRequest("abc"))-1]} {
 		client := dial()
 		io.WriteString(client, half)
 		client.CloseWrite()
-		other, err := lane.Accept()
+		other, err := listener.Accept()
 		require.NoError(t, err)
 		got, err := io.ReadAll(other)
-		assert.True(t, err == nil && string(got) == half, "%q: handed over %q, %v", half, got, err)
+		assert.True(t, err == nil && string(got) == half, "handed over %q, %v, want %q", got, err, half)
 		other.Close()
 	}
 }
 
+// TestFastPath_HandsOverNonPlainRequests verifies for each kind of request whether the listener or net/http responds, and that a
+// connection that was handed over stays with net/http.
 func TestFastPath_HandsOverNonPlainRequests(t *testing.T) {
 	t.Parallel()
-	lane := echoing()
-	lane.KnownHost = func(host string) bool { return host == "localhost" }
-	lane.Key = func(_ context.Context, key string) (string, bool) { return "", key == "right" }
-	dial := listening(t, lane)
-	served(t, lane)
-	right := strings.Replace(say("abc"), "\r\n", "\r\nAuthorization: Bearer right\r\n", 1)
+	listener := newEchoListener()
+	listener.KnownHost = func(host string) bool { return host == "localhost" }
+	listener.Key = func(_ context.Context, key string) (string, bool) { return "", key == "right" }
+	dial := startListener(t, listener)
+	serveNetHTTP(t, listener)
+	right := strings.Replace(plainRequest("abc"), "\r\n", "\r\nAuthorization: Bearer right\r\n", 1)
 	with := func(old, new string) string { return strings.Replace(right, old, new, 1) }
-	long := strings.Replace(say(strings.Repeat("x", 65)), "\r\n", "\r\nAuthorization: Bearer right\r\n", 1)
+	long := strings.Replace(plainRequest(strings.Repeat("x", 65)), "\r\n", "\r\nAuthorization: Bearer right\r\n", 1)
 	for name, c := range map[string]struct{ request, want string }{
 		"a plain request": {right, "abc"},
 		"another method":  {"GET /say HTTP/1.1\r\nHost: localhost\r\n\r\n", "HTTP/1.1 GET of 0 bytes: "},
@@ -378,116 +387,116 @@ func TestFastPath_HandsOverNonPlainRequests(t *testing.T) {
 		"a stream":          {with("\r\n", "\r\nContent-Type: application/x-NDJSON\r\n"), "HTTP/1.1 POST of 3 bytes: abc"},
 		"another host":      {with("localhost", "elsewhere"), "HTTP/1.1 POST of 3 bytes: abc"},
 		"a key that is not": {with("right", "wrong"), "HTTP/1.1 POST of 3 bytes: abc"},
-		"no key":            {say("abc"), "HTTP/1.1 POST of 3 bytes: abc"},
+		"no key":            {plainRequest("abc"), "HTTP/1.1 POST of 3 bytes: abc"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			client := dial()
 			in := bufio.NewReader(client)
-			// Behind a plain one, and then net/http's for ever.
+			// The first request is plain; the third is net/http's if the second was handed over.
 			io.WriteString(client, right+c.request+right)
-			wantAnswer(t, in, 200, "abc")
-			wantAnswer(t, in, 200, c.want)
-			wantAnswer(t, in, 200, map[bool]string{true: "abc", false: "HTTP/1.1 POST of 3 bytes: abc"}[c.want == "abc"])
+			wantResponse(t, in, 200, "abc")
+			wantResponse(t, in, 200, c.want)
+			wantResponse(t, in, 200, map[bool]string{true: "abc", false: "HTTP/1.1 POST of 3 bytes: abc"}[c.want == "abc"])
 		})
 	}
 }
 
 func TestTLS_HandshakeAndRequests(t *testing.T) {
 	t.Parallel()
-	lane := echoing()
+	listener := newEchoListener()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
-	about := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"localhost"}, NotAfter: time.Now().Add(time.Hour)}
-	certificate, err := x509.CreateCertificate(rand.Reader, about, about, key.Public(), key)
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"localhost"}, NotAfter: time.Now().Add(time.Hour)}
+	certificate, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	require.NoError(t, err)
-	lane.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{certificate}, PrivateKey: key}},
+	listener.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{certificate}, PrivateKey: key}},
 		NextProtos: []string{"h2", "http/1.1"}}
-	dial := listening(t, lane)
-	served(t, lane)
+	dial := startListener(t, listener)
+	serveNetHTTP(t, listener)
 	secure := func(protocol string) *tls.Conn {
-		return tls.Client(dial(), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{protocol}}) // nothing else is on that port
+		return tls.Client(dial(), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{protocol}}) // the port is this test's
 	}
 	client := secure("http/1.1")
 	in := bufio.NewReader(client)
-	io.WriteString(client, say("a"))
-	wantAnswer(t, in, 200, "a")
-	io.WriteString(client, say("b")+"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
-	wantAnswer(t, in, 200, "b")
-	wantAnswer(t, in, 200, "HTTP/1.1 GET of 0 bytes: ")
+	io.WriteString(client, plainRequest("a"))
+	wantResponse(t, in, 200, "a")
+	io.WriteString(client, plainRequest("b")+"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	wantResponse(t, in, 200, "b")
+	wantResponse(t, in, 200, "HTTP/1.1 GET of 0 bytes: ")
 
-	two := &http.Transport{ForceAttemptHTTP2: true, DialTLSContext: func(context.Context, string, string) (net.Conn, error) {
+	http2 := &http.Transport{ForceAttemptHTTP2: true, DialTLSContext: func(context.Context, string, string) (net.Conn, error) {
 		client := secure("h2")
 		return client, client.Handshake()
 	}}
-	defer two.CloseIdleConnections()
-	resp, err := (&http.Client{Transport: two}).Post("https://localhost/say", "text/plain", strings.NewReader("abc"))
+	defer http2.CloseIdleConnections()
+	resp, err := (&http.Client{Transport: http2}).Post("https://localhost/say", "text/plain", strings.NewReader("abc"))
 	require.NoError(t, err)
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
-	assert.True(t, err == nil && string(body) == "HTTP/2.0 POST of 3 bytes: abc", "%q %v", body, err)
+	assert.True(t, err == nil && string(body) == "HTTP/2.0 POST of 3 bytes: abc", "response over HTTP/2 = %q, %v", body, err)
 
-	forgot := dial()
-	io.WriteString(forgot, say("a"))
-	got, err := io.ReadAll(forgot)
+	unencrypted := dial()
+	io.WriteString(unencrypted, plainRequest("a"))
+	got, err := io.ReadAll(unencrypted)
 	assert.True(t, err == nil && bytes.Contains(got, []byte("HTTP request to an HTTPS server")), "without TLS: %q %v", got, err)
 }
 
-// broken is an answer that fails at one of its steps.
-type broken struct {
+// panickingResponse is a response that panics in one of its steps.
+type panickingResponse struct {
 	echo
-	at string
+	step string
 }
 
-func (b broken) Draft(to []byte) ([]byte, string, bool) {
-	if b.at == "Draft" {
+func (b panickingResponse) Draft(to []byte) ([]byte, string, bool) {
+	if b.step == "Draft" {
 		panic("in Draft")
 	}
-	return append(to, b.echo...), "text/plain", b.at != "Wait"
+	return append(to, b.echo...), "text/plain", b.step != "Wait"
 }
 
-func (b broken) OnDurable(f func(error)) bool {
-	if b.at == "Then" {
-		panic("in Then")
+func (b panickingResponse) OnDurable(f func(error)) bool {
+	if b.step == "OnDurable" {
+		panic("in OnDurable")
 	}
 	var err error
-	if b.at == "Wait, later" {
-		err = errors.New("it does not hold")
+	if b.step == "Wait, later" {
+		err = errors.New("not durable")
 	}
 	go f(err)
 	return true
 }
 
-func (b broken) Sent() {
-	if b.at == "Sent" {
+func (b panickingResponse) Sent() {
+	if b.step == "Sent" {
 		panic("in Sent")
 	}
 }
 
-func (b broken) Wait(context.Context, []byte) ([]byte, string, int) { panic("in Wait") }
+func (b panickingResponse) Wait(context.Context, []byte) ([]byte, string, int) { panic("in Wait") }
 
+// TestFastPath_PanicClosesOneConnection verifies that a panic in any step of a response is logged and closes only its connection.
 func TestFastPath_PanicClosesOneConnection(t *testing.T) {
 	t.Parallel()
 	var logged lockedBuffer
-	lane := echoing()
-	lane.Log = slog.New(slog.NewTextHandler(&logged, nil))
-	lane.Begin = func(_ context.Context, _ string, body []byte) Response {
+	listener := newEchoListener()
+	listener.Log = slog.New(slog.NewTextHandler(&logged, nil))
+	listener.Begin = func(_ context.Context, _ string, body []byte) Response {
 		if string(body) == "Begin" {
 			panic("in Begin")
 		}
-		return broken{echo(body), string(body)}
+		return panickingResponse{echo(body), string(body)}
 	}
-	dial := listening(t, lane)
+	dial := startListener(t, listener)
 	other := dial()
-	for _, at := range []string{"Begin", "Draft", "Then", "Wait", "Wait, later", "Sent"} {
+	for _, step := range []string{"Begin", "Draft", "OnDurable", "Wait", "Wait, later", "Sent"} {
 		client := dial()
-		io.WriteString(client, say(at))
+		io.WriteString(client, plainRequest(step))
 		got, err := io.ReadAll(client)
-		assert.True(t, err == nil && (len(got) == 0 || at == "Sent"), "%s: %q %v", at, got, err)
-		want := `panic="in ` + strings.TrimSuffix(at, ", later") + `"`
-		assert.Contains(t, logged.String(), want, "the log has no %s", want)
+		assert.True(t, err == nil && (len(got) == 0 || step == "Sent"), "panic in %s: response %q, %v, want the end", step, got, err)
+		assert.Contains(t, logged.String(), `panic="in `+strings.TrimSuffix(step, ", later")+`"`, "log")
 	}
-	io.WriteString(other, say("nowhere"))
-	wantAnswer(t, bufio.NewReader(other), 200, "nowhere")
+	io.WriteString(other, plainRequest("nowhere"))
+	wantResponse(t, bufio.NewReader(other), 200, "nowhere")
 }
 
 type lockedBuffer struct {
@@ -507,59 +516,58 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
-// tooMany is an error that passes, as net/http knows it.
-type tooMany struct{ error }
+// temporaryError is a temporary error of Accept, as net/http recognizes it.
+type temporaryError struct{ error }
 
-func (tooMany) Timeout() bool   { return false }
-func (tooMany) Temporary() bool { return true }
+func (temporaryError) Timeout() bool   { return false }
+func (temporaryError) Temporary() bool { return true }
 
-// Errors of Accept are net/http's: one that passes costs a pause, another one ends the listener.
+// TestFastPath_AcceptErrors verifies that temporary errors of Accept delay the next one and that other errors end Serve, as in net/http.
 func TestFastPath_AcceptErrors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		inner := make(piped)
-		lane := echoing().Listen(inner)
-		ended := make(chan error, 1)
+		inner := make(memListener)
+		listener := newEchoListener().Listen(inner)
+		served := make(chan error, 1)
 		h := &http.Server{ErrorLog: slog.NewLogLogger(slog.DiscardHandler, 0)}
-		go func() { ended <- h.Serve(lane) }()
-		began := time.Now()
+		go func() { served <- h.Serve(listener) }()
+		start := time.Now()
 		for range 3 {
-			inner <- tooMany{errors.New("too many open files")}
+			inner <- temporaryError{errors.New("too many open files")}
 		}
 		client, server := net.Pipe()
 		defer client.Close()
 		inner <- server
-		paused := time.Since(began)
-		assert.True(t, paused >= 10*time.Millisecond && paused <= time.Second, "it paused for %v", paused)
-		io.WriteString(client, say("a"))
-		wantAnswer(t, bufio.NewReader(client), 200, "a")
-		gone := errors.New("the network is gone")
-		inner <- gone
-		err := <-ended
-		assert.True(t, err == gone, "%v", err)
+		paused := time.Since(start)
+		assert.True(t, paused >= 10*time.Millisecond && paused <= time.Second,
+			"three temporary errors paused for %v, want 10 ms to 1 s", paused)
+		io.WriteString(client, plainRequest("a"))
+		wantResponse(t, bufio.NewReader(client), 200, "a")
+		permanent := errors.New("network is down")
+		inner <- permanent
+		assert.ErrorIs(t, <-served, permanent, "Serve")
 	})
 }
 
-// Issue 14: a request on a connection that asked before makes nothing new.
+// TestFastPath_RequestZeroAllocs verifies that a further request on a connection allocates nothing.
 func TestFastPath_RequestZeroAllocs(t *testing.T) {
-	l := echoing()
-	same := Response(echo("all the same"))
-	l.Begin = func(context.Context, string, []byte) Response { return same }
+	l := newEchoListener()
+	response := Response(echo("all the same"))
+	l.Begin = func(context.Context, string, []byte) Response { return response }
 	l.Key = func(_ context.Context, key string) (string, bool) { return "app", len(key) == 40 }
-	conn := listening(t, l)()
+	conn := startListener(t, l)()
 	request := []byte("POST /say HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer " + strings.Repeat("k", 40) +
 		"\r\nContent-Length: 2\r\n\r\nhi")
-	answer := make([]byte, 4096)
-	ask := func() {
+	buffer := make([]byte, 4096)
+	roundTrip := func() {
 		require.NoError(t, assert.ErrorOf(conn.Write(request)))
-		n, err := conn.Read(answer)
-		for err == nil && !bytes.HasSuffix(answer[:n], []byte("all the same")) {
+		n, err := conn.Read(buffer)
+		for err == nil && !bytes.HasSuffix(buffer[:n], []byte("all the same")) {
 			var more int
-			more, err = conn.Read(answer[n:])
+			more, err = conn.Read(buffer[n:])
 			n += more
 		}
 		require.NoError(t, err)
 	}
-	ask()
-	n := testing.AllocsPerRun(2000, ask)
-	assert.True(t, !(n > 0), "a request allocates %v times", n)
+	roundTrip()
+	assert.Equal(t, testing.AllocsPerRun(2000, roundTrip), 0, "allocations of a request")
 }

@@ -19,67 +19,76 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// until waits for what other goroutines make true of the one connection of a lane, and fails when that has ended.
-func until(t *testing.T, l *Listener, is func(*conn) bool) {
+// waitUntil waits until a condition holds for the only connection of l. It fails the test if the connection is closed.
+func waitUntil(t *testing.T, l *Listener, condition func(*conn) bool) {
 	t.Helper()
 	for done := false; !done; runtime.Gosched() {
-		here := false
-		l.visit(func(c *conn) { here, done = true, is(c) })
-		require.True(t, here, "the connection has ended")
+		open := false
+		l.visit(func(c *conn) { open, done = true, condition(c) })
+		require.True(t, open, "connection was closed")
+	}
+}
+
+// waitClosed waits until l has no connections.
+func waitClosed(l *Listener) {
+	for n := 1; n > 0; runtime.Gosched() {
+		n = 0
+		l.visit(func(*conn) { n++ })
 	}
 }
 
 func isParked(c *conn) bool { return c.parked.Load() }
 
-// An idle connection has no goroutine. One whose client writes in pieces has one for each such request, and keeps it in the end.
+// TestFastPath_IdleConnectionParked verifies that an idle connection has no goroutine. A request that waits or arrives in pieces gets
+// one, and a connection whose requests repeatedly arrive in pieces keeps it.
 func TestFastPath_IdleConnectionParked(t *testing.T) {
 	t.Parallel()
-	lane := echoing()
-	// a machine that stands still for a second would hand half a request on, and no connection were left here
-	lane.ReadTimeout = time.Minute
+	listener := newEchoListener()
+	listener.ReadTimeout = time.Minute // on a machine that stalls, the default would hand half a request to net/http
 	var tried atomic.Int32
-	lane.Try = func(ctx context.Context, who string, body []byte) Response {
+	listener.Try = func(ctx context.Context, key string, body []byte) Response {
 		if tried.Add(1); string(body) == "wait" {
 			return nil
 		}
 		return echo(body)
 	}
-	dial := listening(t, lane)
+	dial := startListener(t, listener)
 	client := dial()
 	in := bufio.NewReader(client)
-	ask := func(text string) {
+	roundTrip := func(text string) {
 		t.Helper()
-		io.WriteString(client, say(text))
-		wantAnswer(t, in, 200, text)
+		io.WriteString(client, plainRequest(text))
+		wantResponse(t, in, 200, text)
 	}
-	ask("first")
+	roundTrip("first")
 	for i := range int32(20) {
-		until(t, lane, isParked)
-		ask("again")
-		require.Equal(t, tried.Load(), i+1, "answered by the loop")
+		waitUntil(t, listener, isParked)
+		roundTrip("again")
+		require.Equal(t, tried.Load(), i+1, "requests served by the event loop")
 	}
-	until(t, lane, isParked)
-	ask("wait") // what would wait is begun on a goroutine
-	until(t, lane, isParked)
-	ask("on")
-	whole := say("pieces")
+	waitUntil(t, listener, isParked)
+	roundTrip("wait") // a request that waits is served by a goroutine
+	waitUntil(t, listener, isParked)
+	roundTrip("on")
+	request := plainRequest("pieces")
 	kept := false
-	for range 100 * maxMisses { // an event without bytes looks like the first piece, and the loop answers what arrives whole
-		until(t, lane, func(c *conn) bool { kept = c.idle.Load(); return kept || c.parked.Load() })
+	for range 100 * maxMisses { // spurious events count as a first piece, and the event loop serves requests that arrive complete
+		waitUntil(t, listener, func(c *conn) bool { kept = c.idle.Load(); return kept || c.parked.Load() })
 		if kept {
 			break
 		}
-		io.WriteString(client, whole[:20])
-		until(t, lane, func(c *conn) bool { return !c.parked.Load() && !c.idle.Load() })
-		io.WriteString(client, whole[20:])
-		wantAnswer(t, in, 200, "pieces")
+		io.WriteString(client, request[:20])
+		waitUntil(t, listener, func(c *conn) bool { return !c.parked.Load() && !c.idle.Load() })
+		io.WriteString(client, request[20:])
+		wantResponse(t, in, 200, "pieces")
 	}
-	require.Equal(t, kept, true, "a connection whose requests arrive in pieces keeps its goroutine")
-	ask("kept")
-	require.NoError(t, lane.Drain(t.Context()))
+	require.True(t, kept, "connection whose requests arrive in pieces was parked, want it to keep its goroutine")
+	roundTrip("kept")
+	require.NoError(t, listener.Drain(t.Context()))
 }
 
-// A parked connection ends after its idle time, with its client, when the server closes it, and in a drain.
+// TestParkedConnection_Close verifies that a parked connection is removed after its idle time, when the client or the server closes it,
+// and in a drain.
 func TestParkedConnection_Close(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]func(*Listener, net.Conn){
@@ -90,131 +99,127 @@ func TestParkedConnection_Close(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			lane := echoing()
+			listener := newEchoListener()
 			switch name {
 			case "idle":
-				lane.IdleTime = 100 * time.Millisecond
+				listener.IdleTime = 100 * time.Millisecond
 			case "closed":
-				lane.IdleTime = 4 * time.Second // looked at every second; a machine that stands still must not end it before
+				listener.IdleTime = 4 * time.Second // checked every second; must not expire first on a machine that stalls
 			}
-			dial := listening(t, lane)
+			dial := startListener(t, listener)
 			client := dial()
 			in := bufio.NewReader(client)
-			io.WriteString(client, say("a"))
-			wantAnswer(t, in, 200, "a")
+			io.WriteString(client, plainRequest("a"))
+			wantResponse(t, in, 200, "a")
 			if name != "idle" {
-				until(t, lane, isParked)
+				waitUntil(t, listener, isParked)
 			}
-			end(lane, client)
+			end(listener, client)
 			_, err := in.ReadByte()
-			assert.True(t, name == "client" || errors.Is(err, io.EOF), "%v, want the end", err)
-			for n := 1; n > 0; runtime.Gosched() { // and it is forgotten
-				n = 0
-				lane.visit(func(*conn) { n++ })
-			}
+			assert.True(t, name == "client" || errors.Is(err, io.EOF), "read after %s: %v, want EOF", name, err)
+			waitClosed(listener)
 		})
 	}
 }
 
-// A client that says with its request that it is the last sees the end of its answers. The request and its end are one event.
+// TestParkedConnection_HalfCloseWithRequest verifies that a client that half-closes the connection with its request receives the response
+// and then EOF. The request and the half-close may be one epoll event.
 func TestParkedConnection_HalfCloseWithRequest(t *testing.T) {
 	t.Parallel()
-	lane := echoing()
-	dial := listening(t, lane)
+	listener := newEchoListener()
+	dial := startListener(t, listener)
 	for range 20 {
 		client := dial()
 		in := bufio.NewReader(client)
-		io.WriteString(client, say("a"))
-		wantAnswer(t, in, 200, "a")
-		until(t, lane, isParked)
-		io.WriteString(client, say("b"))
+		io.WriteString(client, plainRequest("a"))
+		wantResponse(t, in, 200, "a")
+		waitUntil(t, listener, isParked)
+		io.WriteString(client, plainRequest("b"))
 		client.CloseWrite()
-		wantAnswer(t, in, 200, "b")
+		wantResponse(t, in, 200, "b")
 		_, err := in.ReadByte()
-		require.ErrorIs(t, err, io.EOF, "%v, want the end", err)
-		for n := 1; n > 0; runtime.Gosched() {
-			n = 0
-			lane.visit(func(*conn) { n++ })
-		}
+		require.ErrorIs(t, err, io.EOF, "read after the response")
+		waitClosed(listener)
 	}
 }
 
-// A client that does not read what the loop has for it gets the rest from a goroutine, and nobody else waits.
+// TestFastPath_SlowReaderLongResponse verifies that a goroutine sends the rest of a long response to a client that does not read, so that
+// other clients do not wait.
 func TestFastPath_SlowReaderLongResponse(t *testing.T) {
 	t.Parallel()
-	lane := echoing()
+	listener := newEchoListener()
 	long := strings.Repeat("long ", 1<<20)
-	lane.Begin = func(_ context.Context, _ string, body []byte) Response {
+	listener.Begin = func(_ context.Context, _ string, body []byte) Response {
 		if string(body) == "long" {
 			return echo(long)
 		}
 		return echo(body)
 	}
-	dial := listening(t, lane)
+	dial := startListener(t, listener)
 	client, other := dial(), dial()
 	in, inOther := bufio.NewReader(client), bufio.NewReader(other)
 	for range 3 {
-		io.WriteString(client, say("short"))
-		wantAnswer(t, in, 200, "short")
-		io.WriteString(client, say("long"))
+		io.WriteString(client, plainRequest("short"))
+		wantResponse(t, in, 200, "short")
+		io.WriteString(client, plainRequest("long"))
 		for range 5 {
-			io.WriteString(other, say("other"))
-			wantAnswer(t, inOther, 200, "other")
+			io.WriteString(other, plainRequest("other"))
+			wantResponse(t, inOther, 200, "other")
 		}
-		_, body := nextAnswer(t, in)
-		require.True(t, body == long, "another answer")
+		_, body := readResponse(t, in)
+		require.True(t, body == long, "response of %d bytes, want the %d sent", len(body), len(long))
 	}
 }
 
-// Many clients write whole requests, pieces and several at once, while answers come when they come; each client gets its own
-// answers in its order, also while the lane drains.
+// TestFastPath_ConcurrentClientsPipelined runs clients that send whole, split and pipelined requests to responses that finish in any
+// order. Each client must receive its responses in the order of its requests.
 func TestFastPath_ConcurrentClientsPipelined(t *testing.T) {
 	t.Parallel()
-	lane := echoing()
-	known := make(chan *slow, 1000)
-	lane.Begin = func(_ context.Context, _ string, body []byte) Response {
+	listener := newEchoListener()
+	pending := make(chan *pendingResponse, 1000)
+	listener.Begin = func(_ context.Context, _ string, body []byte) Response {
 		if len(body)%2 == 0 {
 			return echo(body)
 		}
-		a := &slow{body: string(body), done: make(chan struct{}), asked: make(chan struct{})}
-		known <- a
+		a := newPendingResponse(body)
+		pending <- a
 		return a
 	}
 	for range 3 {
 		go func() {
-			for a := range known {
-				a.end(nil)
+			for a := range pending {
+				a.finish(nil)
 			}
 		}()
 	}
-	defer close(known)
-	dial := listening(t, lane)
+	defer close(pending)
+	dial := startListener(t, listener)
 	var clients sync.WaitGroup
-	for who := range 24 {
-		client, r := dial(), rand.New(rand.NewPCG(uint64(who), 1))
+	for id := range 24 {
+		client, r := dial(), rand.New(rand.NewPCG(uint64(id), 1))
 		clients.Go(func() {
 			in := bufio.NewReader(client)
 			for n := 0; n < 150; {
 				var wants []string
 				text := ""
 				for range 1 + r.IntN(4)/3*r.IntN(3) {
-					wants = append(wants, fmt.Sprintf("%d of %d%s", n, who, strings.Repeat(".", r.IntN(8))))
-					text += say(wants[len(wants)-1])
+					wants = append(wants, fmt.Sprintf("%d of %d%s", n, id, strings.Repeat(".", r.IntN(8))))
+					text += plainRequest(wants[len(wants)-1])
 					n++
 				}
 				for r.IntN(6) == 0 && len(text) > 40 {
-					at := 1 + r.IntN(len(text)-1)
-					io.WriteString(client, text[:at])
-					text = text[at:]
+					cut := 1 + r.IntN(len(text)-1)
+					io.WriteString(client, text[:cut])
+					text = text[cut:]
 					runtime.Gosched()
 				}
 				io.WriteString(client, text)
 				for _, want := range wants {
-					wantAnswer(t, in, 200, want)
+					wantResponse(t, in, 200, want)
 				}
 			}
 		})
 	}
 	clients.Wait()
-	require.NoError(t, lane.Drain(t.Context()))
+	require.NoError(t, listener.Drain(t.Context()))
 }

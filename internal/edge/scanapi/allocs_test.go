@@ -11,22 +11,22 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// counted counts how often an account is asked for.
-type counted struct {
+// countingAccounts counts look-ups of accounts.
+type countingAccounts struct {
 	shop
-	asked *int
+	lookups *int
 }
 
-func (c counted) Account(appid string) (accounts.Account, bool) {
-	*c.asked++
+func (c countingAccounts) Account(appid string) (accounts.Account, bool) {
+	*c.lookups++
 	return c.shop.Account(appid)
 }
 
-// Issue 14: an answer keeps the request's text and makes the page's path; nothing else
-// of it is the collector's, and each account is looked up once.
+// TestScanAPI_ResolveAllocs verifies that a response allocates at most twice, for the request's text and the page's path, and that it
+// looks up each account once.
 func TestScanAPI_ResolveAllocs(t *testing.T) {
-	a, asked := fuzzedAPI(t), 0
-	a.Resolver.Accounts = counted{asked: &asked}
+	a, lookups := newTestAPI(t), 0
+	a.Resolver.Accounts = countingAccounts{lookups: &lookups}
 	body := []byte(`{"text":"https://shop.example/t/7?from=door","user":"u-1","source":"scan","ip":"192.0.2.7","client":"app/1.2"}`)
 	var out []byte
 	answer := func() {
@@ -36,24 +36,25 @@ func TestScanAPI_ResolveAllocs(t *testing.T) {
 		}
 	}
 	answer()
-	assert.Equal(t, asked, 1, "accounts were looked up")
+	assert.Equal(t, lookups, 1, "look-ups of accounts")
 	n := testing.AllocsPerRun(1000, answer)
-	assert.True(t, !(n > 2), "an answer allocates %v times, want 2 at most", n)
+	assert.True(t, n <= 2, "a response allocates %v times, want at most 2", n)
 }
 
-type durableNow struct{}
+// durableEvent is an event that is durable immediately.
+type durableEvent struct{}
 
-func (durableNow) Wait(context.Context) error { return nil }
-func (durableNow) OnDurable(func(error)) bool { return false }
+func (durableEvent) Wait(context.Context) error { return nil }
+func (durableEvent) OnDurable(func(error)) bool { return false }
 
-// BenchmarkAnswer is what one scan costs beside the network and the disk.
+// BenchmarkAnswer measures a scan without network and disk.
 func BenchmarkAnswer(b *testing.B) {
 	key, err := sealer.NewKey(make([]byte, sealer.KeySize))
 	require.NoError(b, err)
 	body := []byte(`{"text":"https://shop.example/t/7?from=door","user":"u-1","source":"scan","ip":"192.0.2.7","client":"app/1.2"}`)
 	for name, record := range map[string]EnqueueFunc{"alone": nil,
-		"recorded": func(context.Context, *scanlog.Event) (Durable, error) { return durableNow{}, nil }} {
-		a := fuzzedAPI(b)
+		"recorded": func(context.Context, *scanlog.Event) (Durable, error) { return durableEvent{}, nil }} {
+		a := newTestAPI(b)
 		a.Record = record
 		users := key.Hasher("scan_user")
 		a.UserHash = func(namespace, user string) scanlog.UserHash {

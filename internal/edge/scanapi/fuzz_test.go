@@ -21,7 +21,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// shop is the only account there is.
+// shop is a set of accounts that contains only shop.
 type shop struct{}
 
 func (shop) Account(appid string) (accounts.Account, bool) {
@@ -32,7 +32,8 @@ var released = []accounts.Version{accounts.Release}
 
 func (shop) Linked(string, string) bool { return false }
 
-func fuzzedAPI(t testing.TB) *API {
+// newTestAPI returns an API with one rule of shop.
+func newTestAPI(t testing.TB) *API {
 	index := index.New()
 	p, err := rules.ParsePrefix("https://shop.example/t/", rules.Ordinary, false)
 	require.NoError(t, err)
@@ -47,12 +48,12 @@ var requests = []string{`{"text":"https://shop.example/t/7"}`, `{"text":5}`, `[]
 	"{\"text\":\"\xff\"}", `{"text":"x","ip":"zz"}`,
 	`{"text":"https://a.example/","assume":[{"owner":"shop","prefix":"https://a.example/","open_version":7}]}`, `{"text":"a"}{}`}
 
-// FuzzResolveBody takes any body: a decision, or a problem that teaches and shows nothing of Go.
+// FuzzResolveBody verifies that any body yields a decision or a problem with a detail that shows nothing of Go.
 func FuzzResolveBody(f *testing.F) {
 	for _, r := range requests {
 		f.Add([]byte(r))
 	}
-	a := fuzzedAPI(f)
+	a := newTestAPI(f)
 	f.Fuzz(func(t *testing.T, body []byte) {
 		answer, err := a.answer(t.Context(), accounts.DefaultNamespace, body, nil)
 		if err != nil {
@@ -61,21 +62,22 @@ func FuzzResolveBody(f *testing.F) {
 		}
 		var d decision
 		err = json.Unmarshal(answer, &d)
-		require.True(t, err == nil && d.Action != "" && len(d.ScanID) == 32, "%q: %s %v", body, answer, err)
+		require.True(t, err == nil && d.Action != "" && len(d.ScanID) == 32, "response to %q = %s, %v, want a decision", body, answer, err)
 	})
 }
 
 func checkProblem(t *testing.T, body []byte, err error) {
 	p, ok := errors.AsType[problem](err)
-	require.True(t, ok && p.status/100 == 4 && p.detail != "" && !strings.Contains(p.detail, "Go "), "%q: %v", body, err)
+	require.True(t, ok && p.status/100 == 4 && p.detail != "" && !strings.Contains(p.detail, "Go "),
+		"response to %q = %v, want a 4xx problem with a detail", body, err)
 }
 
-// FuzzExplainBody is the same for explain with its assumptions.
+// FuzzExplainBody verifies the same for explain.
 func FuzzExplainBody(f *testing.F) {
 	for _, r := range requests {
 		f.Add([]byte(r))
 	}
-	a := fuzzedAPI(f)
+	a := newTestAPI(f)
 	f.Fuzz(func(t *testing.T, body []byte) {
 		e, err := a.newExplanation(httptest.NewRecorder(), httptest.NewRequest("POST", "/scan/v1/explain", bytes.NewReader(body)),
 			accounts.DefaultNamespace)
@@ -83,29 +85,30 @@ func FuzzExplainBody(f *testing.F) {
 			checkProblem(t, body, err)
 			return
 		}
-		require.True(t, e.Action != "", "%q: %+v", body, e)
+		require.True(t, e.Action != "", "explanation of %q = %+v, want an action", body, e)
 	})
 }
 
-// Issue 28: where the store is away, explain says so as resolve does, and is not broken.
+// TestExplain_StoreUnavailable verifies that explain returns 503 while the store is unavailable.
 func TestExplain_StoreUnavailable(t *testing.T) {
 	t.Parallel()
-	a := fuzzedAPI(t)
-	for _, fault := range []error{errors.New("reading rules: unexpected EOF"), context.DeadlineExceeded,
+	a := newTestAPI(t)
+	for _, cause := range []error{errors.New("reading rules: unexpected EOF"), context.DeadlineExceeded,
 		&errcode.Unavailable{Condition: "does not answer"}} {
-		a.Near = func(context.Context, rules.Link) ([]rules.Rule, error) { return nil, fault }
+		a.Near = func(context.Context, rules.Link) ([]rules.Rule, error) { return nil, cause }
 		w := httptest.NewRecorder()
 		a.explain(w, httptest.NewRequest("POST", "/scan/v1/explain", strings.NewReader(requests[0])), accounts.DefaultNamespace)
-		assert.True(t, w.Code == 503 && strings.Contains(w.Body.String(), "try again"), "%v: %d %s", fault, w.Code, w.Body)
+		assert.True(t, w.Code == 503 && strings.Contains(w.Body.String(), "try again"),
+			"explain with %v = %d %s, want 503", cause, w.Code, w.Body)
 	}
 }
 
-// FuzzStream takes any NDJSON: one answer for each line that is not empty.
+// FuzzStream verifies that any NDJSON stream gets one JSON response for each line that is not empty.
 func FuzzStream(f *testing.F) {
 	f.Add([]byte(strings.Join(requests, "\n")))
 	f.Add([]byte("\n\r\n \n"))
 	f.Add([]byte(strings.Repeat("x", MaxRequest+3) + "\n{}"))
-	a := fuzzedAPI(f)
+	a := newTestAPI(f)
 	f.Fuzz(func(t *testing.T, body []byte) {
 		r := httptest.NewRequest("POST", "/scan/v1/resolve", bytes.NewReader(body))
 		r.Header.Set("Content-Type", "application/x-ndjson")
@@ -118,9 +121,9 @@ func FuzzStream(f *testing.F) {
 			}
 		}
 		answers := bytes.Count(w.Body.Bytes(), []byte("\n"))
-		require.True(t, answers == want, "%d lines, %d answers", want, answers)
+		require.True(t, answers == want, "%d responses, want %d", answers, want)
 		for line := range bytes.Lines(w.Body.Bytes()) {
-			require.True(t, json.Valid(line), "answer %q", line)
+			require.True(t, json.Valid(line), "response %q, want JSON", line)
 		}
 	})
 }

@@ -20,7 +20,7 @@ var plainRequests = []string{
 	`{"text":"食\u0026"}`, `{"user":"u"}`, `{"text":""}`,
 }
 
-var otherRequests = []string{
+var fallbackRequests = []string{
 	`{}`, `{"Text":"a"}`, `{"text":"a","text":"b"}`, `{"text":null}`, `{"text":7}`, `{"text":"a"}x`, `{"text":"a"}{}`, `{"text":"a",}`,
 	`{,}`, `{"text":"a" "user":"b"}`,
 	`{"text":"\ud83d\ude00"}`, `{"text":"\ud800"}`, `{"text":"\x"}`, `{"text":"\u12"}`, `{"text":"\u+123"}`, `{"text":"` + "\x01" + `"}`,
@@ -34,13 +34,13 @@ var otherRequests = []string{
 func TestQuick_PlainRequests(t *testing.T) {
 	for _, body := range plainRequests {
 		_, ok := parseRequest(body)
-		assert.True(t, ok, "%s is left to encoding/json", body)
+		assert.True(t, ok, "parseRequest(%s) leaves a plain request to encoding/json", body)
 	}
 }
 
-// FuzzQuick: what is read quickly is read as encoding/json reads it.
+// FuzzQuick verifies that parseRequest, where it succeeds, reads what encoding/json reads.
 func FuzzQuick(f *testing.F) {
-	for _, body := range append(plainRequests, otherRequests...) {
+	for _, body := range append(plainRequests, fallbackRequests...) {
 		f.Add([]byte(body))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
@@ -50,16 +50,16 @@ func FuzzQuick(f *testing.F) {
 		}
 		var want parsedRequest
 		err := unmarshal(body, &want.request)
-		require.True(t, err == nil, "%q: quickly %+v, slowly %v", body, q, err)
+		require.True(t, err == nil, "parseRequest(%q) = %+v, want the error %v", body, q, err)
 		if want.Text != nil {
 			want.text, want.hasText, want.Text = *want.Text, true, nil
 		}
 		want.replaced, want.userReplaced = replaced(body, want.text), userReplaced(body, want.User)
-		require.True(t, q == want, "%q:\nquickly %+v\nslowly  %+v", body, q, want)
+		require.True(t, q == want, "parseRequest(%q)\ngot  %+v\nwant %+v", body, q, want)
 	})
 }
 
-// FuzzAppendDecision: an answer is what a JSON encoder makes of it.
+// FuzzAppendDecision verifies that appendDecision writes what encoding/json writes.
 func FuzzAppendDecision(f *testing.F) {
 	f.Add("open_mini_program", "wx1", "release", "pages/t?q=https%3A", 1011, "rule", "https://a.example/", int64(0), int64(0), "", "", "")
 	f.Add("open_mini_program", "wx1", "release", "p", 1124, "code", "", int64(500000001), int64(0), "", "", "")
@@ -74,12 +74,12 @@ func FuzzAppendDecision(f *testing.F) {
 		d.Matched.Prefix = prefix
 		d.Code.Batch.ID, d.Code.Index = batch, index
 		got := appendDecision(nil, "0123", &d)
-		shown := newDecision(d)
-		shown.ScanID = "0123"
+		decision := newDecision(d)
+		decision.ScanID = "0123"
 		var want bytes.Buffer
 		e := json.NewEncoder(&want)
 		e.SetEscapeHTML(false)
-		require.NoError(t, e.Encode(shown))
+		require.NoError(t, e.Encode(decision))
 		require.True(t, bytes.Equal(got, want.Bytes()), "got  %q\nwant %q", got, want.Bytes())
 	})
 }
@@ -95,7 +95,7 @@ func TestScanAPI_ClientNameSanitized(t *testing.T) {
 		strings.Repeat("食", 30) + "\n": strings.Repeat("食", 21),
 		"a\u202eb":                     "a b",
 	} {
-		assert.Equal(t, cleanClient(in), want, "%q", in)
+		assert.Equal(t, cleanClient(in), want, "cleanClient(%q)", in)
 	}
 }
 
@@ -104,6 +104,6 @@ func TestScanAPI_ClientNetwork(t *testing.T) {
 		"": "invalid Prefix", "192.0.2.77": "192.0.2.0/24", "::ffff:192.0.2.77": "192.0.2.0/24", "2001:db8:1:2::3": "2001:db8:1::/48",
 		"fe80::1%eth0": "fe80::/48", "x": "invalid Prefix",
 	} {
-		assert.Equal(t, network(in).String(), want, "%q", in)
+		assert.Equal(t, network(in).String(), want, "network(%q)", in)
 	}
 }

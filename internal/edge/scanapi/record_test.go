@@ -14,39 +14,39 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// disk is a ledger that a test holds up or breaks.
-type disk struct {
-	events []scanlog.Event
-	err    error         // of Record
-	wait   error         // of the group
-	held   chan struct{} // nil = durable at once
+// fakeLog is a scan log that a test delays or fails.
+type fakeLog struct {
+	events  []scanlog.Event
+	err     error         // of record
+	waitErr error         // of Wait
+	durable chan struct{} // closed when events are durable; nil = immediately
 }
 
-func (d *disk) record(_ context.Context, e *scanlog.Event) (Durable, error) {
-	if d.err != nil {
-		return nil, d.err
+func (l *fakeLog) record(_ context.Context, e *scanlog.Event) (Durable, error) {
+	if l.err != nil {
+		return nil, l.err
 	}
-	d.events = append(d.events, *e)
-	return d, nil
+	l.events = append(l.events, *e)
+	return l, nil
 }
 
-func (*disk) OnDurable(func(error)) bool { return false }
+func (*fakeLog) OnDurable(func(error)) bool { return false }
 
-func (d *disk) Wait(ctx context.Context) error {
-	if d.held == nil {
-		return d.wait
+func (l *fakeLog) Wait(ctx context.Context) error {
+	if l.durable == nil {
+		return l.waitErr
 	}
 	select {
-	case <-d.held:
-		return d.wait
+	case <-l.durable:
+		return l.waitErr
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
 }
 
-func recordedAPI(t *testing.T, d *disk) *API {
-	a := fuzzedAPI(t)
-	a.Record = d.record
+func newRecordingAPI(t *testing.T, l *fakeLog) *API {
+	a := newTestAPI(t)
+	a.Record = l.record
 	a.UserHash = func(namespace, user string) (h scanlog.UserHash) {
 		copy(h[:], namespace+"/"+user)
 		return h
@@ -55,8 +55,8 @@ func recordedAPI(t *testing.T, d *disk) *API {
 }
 
 func TestScanRecord_LedgerFields(t *testing.T) {
-	d := &disk{}
-	a := recordedAPI(t, d)
+	l := &fakeLog{}
+	a := newRecordingAPI(t, l)
 	at := time.Date(2026, 1, 15, 2, 0, 0, 123_456_789, time.UTC)
 	a.Now = func() time.Time { return at }
 	for _, body := range []string{
@@ -67,32 +67,33 @@ func TestScanRecord_LedgerFields(t *testing.T) {
 	} {
 		require.NoError(t, assert.ErrorOf(a.answer(t.Context(), "ns", []byte(body), nil)))
 	}
-	require.Equal(t, len(d.events), 4, "events")
-	first := d.events[0]
+	require.Equal(t, len(l.events), 4, "recorded events")
+	first := l.events[0]
 	assert.True(t, first.ID.Time() == at.Truncate(time.Millisecond) && first.OccurredAt == at.Truncate(time.Millisecond),
-		"the time: %v, of the id %v", first.OccurredAt, first.ID.Time())
+		"event at %v with the id of %v, want both at %v in milliseconds", first.OccurredAt, first.ID.Time(), at)
 	first.ID, first.OccurredAt = scanlog.ScanID{}, time.Time{}
 	want := scanlog.Event{Source: "album", Client: "app/1", Action: "open_mini_program", Kind: "rule", App: "shop", Version: "release",
 		RuleID: 1, Text: "https://shop.example/t/7"}
 	copy(want.User[:], "ns/u")
 	want.Network = network("192.0.2.0")
 	assert.True(t, first == want, "got  %+v\nwant %+v", first, want)
-	if e := d.events[1]; e.Action != "open_url" || e.Source != "scan" || len(e.Text) > 512 || len(e.Text) < 510 ||
+	if e := l.events[1]; e.Action != "open_url" || e.Source != "scan" || len(e.Text) > 512 || len(e.Text) < 510 ||
 		!strings.HasSuffix(e.Text, "食") || e.User != (scanlog.UserHash{}) || e.RuleID != 0 {
-		t.Errorf("a link that opens nothing: %+v", e)
+		t.Errorf("event of an unmatched link = %+v", e)
 	}
-	for _, e := range d.events[2:] {
-		assert.True(t, e.Action == "show_text" && e.Text == "", "a text that is no link: %+v", e)
+	for _, e := range l.events[2:] {
+		assert.True(t, e.Action == "show_text" && e.Text == "", "event of a text that is not a link = %+v", e)
 	}
 }
 
-// An answer leaves once its scan is durable; with soon, one that fell on no code leaves first.
+// TestScanRecord_ResponseAfterDurableWrite verifies that a response waits until its scan is durable. With RespondEarly the response to a
+// scan without a code does not wait, or within the loss window while the disk is slow.
 func TestScanRecord_ResponseAfterDurableWrite(t *testing.T) {
 	body := []byte(`{"text":"https://shop.example/t/7"}`)
 	for _, c := range []struct {
-		name       string
-		soon, late bool
-		waits      time.Duration // 0 = it leaves at once, -1 = when the disk has it
+		name        string
+		early, slow bool
+		delay       time.Duration // -1 = until the scan is durable
 	}{
 		{"durable", false, false, -1},
 		{"soon", true, false, 0},
@@ -100,61 +101,62 @@ func TestScanRecord_ResponseAfterDurableWrite(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				d := &disk{held: make(chan struct{})}
-				a := recordedAPI(t, d)
-				a.RespondEarly, a.IsDiskSlow = func() bool { return c.soon }, func() bool { return c.late }
+				l := &fakeLog{durable: make(chan struct{})}
+				a := newRecordingAPI(t, l)
+				a.RespondEarly, a.IsDiskSlow = func() bool { return c.early }, func() bool { return c.slow }
 				lost := 0
 				a.Unrecorded = func(string) { lost++ }
-				began, answered := time.Now(), make(chan time.Duration, 1)
+				start, answered := time.Now(), make(chan time.Duration, 1)
 				go func() {
 					assert.NoError(t, assert.ErrorOf(a.answer(context.Background(), "", body, nil)))
-					answered <- time.Since(began)
+					answered <- time.Since(start)
 				}()
 				synctest.Wait()
-				if c.waits < 0 {
+				if c.delay < 0 {
 					select {
 					case <-answered:
-						t.Error("it did not wait")
+						t.Error("response was sent before the scan was durable")
 					default:
 					}
 					time.Sleep(time.Hour)
-					close(d.held)
-					assert.Equal(t, (<-answered), time.Hour, "it took")
+					close(l.durable)
+					assert.Equal(t, <-answered, time.Hour, "delay of the response")
 					return
 				}
-				assert.Equal(t, (<-answered), c.waits, "it took")
-				assert.True(t, (lost > 0) == c.late, "%d counted as lost", lost)
+				assert.Equal(t, <-answered, c.delay, "delay of the response")
+				assert.True(t, (lost > 0) == c.slow, "%d scans counted as unrecorded, want some: %v", lost, c.slow)
 			})
 		})
 	}
 }
 
-// A scan that the ledger rejects is refused, or with soon answered and counted.
+// TestScanRecord_LedgerWriteFails verifies that a scan that cannot be recorded is rejected with 503, or answered and counted with
+// RespondEarly.
 func TestScanRecord_LedgerWriteFails(t *testing.T) {
 	body := []byte(`{"text":"https://shop.example/t/7"}`)
 	for _, c := range []struct {
 		name   string
-		d      disk
+		log    fakeLog
 		cause  string
 		detail string
 	}{
-		{"the queue is full", disk{err: scanlog.ErrFull}, UnrecordedFull, "cannot keep up"},
-		{"the disk is full", disk{wait: errors.New("no space left on device")}, UnrecordedFailed, "cannot be written"},
-		{"it is closed", disk{err: scanlog.ErrClosed}, UnrecordedFailed, "cannot be written"},
+		{"the queue is full", fakeLog{err: scanlog.ErrFull}, UnrecordedFull, "cannot keep up"},
+		{"the disk is full", fakeLog{waitErr: errors.New("no space left on device")}, UnrecordedFailed, "cannot be written"},
+		{"the log is closed", fakeLog{err: scanlog.ErrClosed}, UnrecordedFailed, "cannot be written"},
 	} {
-		for _, soon := range []bool{false, true} {
-			a := recordedAPI(t, &c.d)
-			a.RespondEarly, a.IsDiskSlow = func() bool { return soon }, func() bool { return true }
+		for _, early := range []bool{false, true} {
+			a := newRecordingAPI(t, &c.log)
+			a.RespondEarly, a.IsDiskSlow = func() bool { return early }, func() bool { return true }
 			var causes []string
 			a.Unrecorded = func(cause string) { causes = append(causes, cause) }
 			answer, err := a.answer(t.Context(), accounts.DefaultNamespace, body, nil)
-			assert.True(t, !soon || err == nil && len(answer) != 0, "%s, soon: %v", c.name, err)
-			if !soon {
+			assert.True(t, !early || err == nil && len(answer) != 0, "%s, RespondEarly: %q, %v, want a response", c.name, answer, err)
+			if !early {
 				p, ok := errors.AsType[problem](err)
 				assert.True(t, ok && p.status == 503 && strings.Contains(p.detail, c.detail) && strings.Contains(p.detail, "try again") &&
-					len(answer) <= 0, "%s: %s %v", c.name, answer, err)
+					len(answer) == 0, "%s: %s, %v, want 503 with %q", c.name, answer, err, c.detail)
 			}
-			assert.True(t, len(causes) == 1 && causes[0] == c.cause, "%s: counted %v", c.name, causes)
+			assert.True(t, len(causes) == 1 && causes[0] == c.cause, "%s: counted causes %v, want [%s]", c.name, causes, c.cause)
 		}
 	}
 }

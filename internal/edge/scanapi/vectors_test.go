@@ -14,7 +14,7 @@ import (
 	"github.com/qrjump/qrjump/qrjumptest"
 )
 
-// vector is one line of the contract's matching vectors.
+// vector is a case of docs/contract/match-vectors.json.
 type vector struct {
 	Rules []struct {
 		Prefix string
@@ -26,6 +26,7 @@ type vector struct {
 	Why  string
 }
 
+// TestScanAPI_MatchVectors scans the link of each vector of the contract against the rules of the vector.
 // Behaviour(scan.match.path) Behaviour(scan.match.below) Behaviour(scan.match.query)
 // Behaviour(scan.match.origin) Behaviour(scan.match.service) Behaviour(scan.order).
 func TestScanAPI_MatchVectors(t *testing.T) {
@@ -33,7 +34,7 @@ func TestScanAPI_MatchVectors(t *testing.T) {
 	require.NoError(t, err)
 	var file struct{ Vectors []vector }
 	require.NoError(t, json.Unmarshal(raw, &file))
-	require.True(t, len(file.Vectors) >= 25, "only %d vectors", len(file.Vectors))
+	require.True(t, len(file.Vectors) >= 25, "%d vectors, want at least 25", len(file.Vectors))
 	srv := qrjumptest.Start(t, qrjumptest.Seed(`
 accounts:
   - {appid: A, kind: mini_program, secret: a, certified: true, versions: [release]}
@@ -52,33 +53,33 @@ accounts:
 				seed.WriteString("}\n")
 			}
 			srv.Reset()
-			done, err := srv.Operator().Emulator.Seed(t.Context(), seed.String())
-			require.True(t, err == nil && done.Applied, "applied %v, %v\n%s", done.Applied, err, &seed)
+			seeded, err := srv.Operator().Emulator.Seed(t.Context(), seed.String())
+			require.True(t, err == nil && seeded.Applied, "Seed: applied %v, %v\n%s", seeded.Applied, err, &seed)
 			d := srv.Scan(v.Link)
 			switch {
 			case v.Want == nil && (d.Action != "open_url" || d.URL != v.Link):
-				t.Errorf("%s: %+v, want the web page", v.Link, d)
+				t.Errorf("scan of %s = %+v, want the web page", v.Link, d)
 			case v.Want != nil && (d.Action != "open_mini_program" || d.Matched.Prefix != *v.Want):
-				t.Errorf("%s: %+v, want the rule %s", v.Link, d, *v.Want)
+				t.Errorf("scan of %s = %+v, want the rule %s", v.Link, d, *v.Want)
 			}
 		})
 	}
 }
 
 //go:embed testdata/seeds/town.yaml
-var scanTown string
+var townSeed string
 
 var update = flag.Bool("update", false, "rewrite the answers in testdata/calls")
 
-// Both listeners answer alike.
+// TestScanTranscripts_Replay replays the transcripts of testdata/calls on both listeners.
 func TestScanTranscripts_Replay(t *testing.T) {
-	onBoth(t, func(t *testing.T, own bool) {
-		servertest.Transcripts{Folder: "testdata/calls", Update: *update && !own, ScanListener: own}.Replay(t)
+	onBothListeners(t, func(t *testing.T, dedicated bool) {
+		servertest.Transcripts{Folder: "testdata/calls", Update: *update && !dedicated, ScanListener: dedicated}.Replay(t)
 	})
 }
 
-// onBoth runs a test on the listener that everything shares, which is net/http, and on one for scans alone, which is the lane.
-func onBoth(t *testing.T, test func(t *testing.T, own bool)) {
+// onBothListeners runs a test on the shared listener, which is net/http, and on the listener for scans, which is the fast path.
+func onBothListeners(t *testing.T, test func(t *testing.T, dedicated bool)) {
 	t.Parallel()
 	t.Run("shared", func(t *testing.T) { t.Parallel(); test(t, false) })
 	t.Run("own", func(t *testing.T) { t.Parallel(); test(t, true) })

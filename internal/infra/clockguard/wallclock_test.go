@@ -12,111 +12,112 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// machine is a clock that somebody turns, beside time that really passes.
-type machine struct {
+// fakeMachine is a Clock on a settable wall clock and an independent uptime.
+type fakeMachine struct {
 	*Clock
-	logs    strings.Builder
-	folder  string
-	shown   time.Time
-	running time.Duration
+	logs   strings.Builder
+	folder string
+	wall   time.Time
+	uptime time.Duration
 }
 
-func newMachine(t *testing.T) *machine {
-	m := &machine{folder: t.TempDir(), shown: time.Date(2026, 3, 1, 8, 0, 0, 0, time.UTC)}
+func newMachine(t *testing.T) *fakeMachine {
+	m := &fakeMachine{folder: t.TempDir(), wall: time.Date(2026, 3, 1, 8, 0, 0, 0, time.UTC)}
 	m.start()
 	return m
 }
 
-// start is a start of the server.
-func (m *machine) start() {
-	m.running = 0
-	m.Clock = Open(m.folder, func() time.Time { return m.shown }, func() time.Duration { return m.running },
+// start opens the Clock as a start of the server does.
+func (m *fakeMachine) start() {
+	m.uptime = 0
+	m.Clock = Open(m.folder, func() time.Time { return m.wall }, func() time.Duration { return m.uptime },
 		slog.New(slog.NewTextHandler(&m.logs, nil)))
 }
 
-// pass lets time pass, on the clock as well.
-func (m *machine) pass(d time.Duration) { m.shown, m.running = m.shown.Add(d), m.running+d }
+// advance advances wall clock and uptime.
+func (m *fakeMachine) advance(d time.Duration) { m.wall, m.uptime = m.wall.Add(d), m.uptime+d }
 
-func (m *machine) want(t *testing.T, what string, believed bool) {
+func (m *fakeMachine) wantBelieved(t *testing.T, name string, want bool) {
 	t.Helper()
-	assert.True(t, m.Believed() == believed, "%s: believed %v, want %v", what, !believed, believed)
+	assert.Equal(t, m.Believed(), want, "%s: Believed()", name)
 }
 
 const year = 365 * 24 * time.Hour
 
 func TestClockGuard_ForwardJumpAcceptedAfterDay(t *testing.T) {
 	m := newMachine(t)
-	m.want(t, "the first look", true)
-	m.pass(400 * 24 * time.Hour)
-	m.want(t, "after a long quiet time", true)
-	m.shown = m.shown.Add(year)
-	m.want(t, "right after the jump", false)
-	m.pass(Lead - time.Second)
-	m.want(t, "almost a day later", false)
-	m.pass(time.Second)
-	m.want(t, "a day later", true)
-	m.pass(time.Minute)
-	m.want(t, "and from then on", true)
+	m.wantBelieved(t, "first check", true)
+	m.advance(400 * 24 * time.Hour)
+	m.wantBelieved(t, "after 400 days without a check", true)
+	m.wall = m.wall.Add(year)
+	m.wantBelieved(t, "right after the jump", false)
+	m.advance(Lead - time.Second)
+	m.wantBelieved(t, "a second less than Lead later", false)
+	m.advance(time.Second)
+	m.wantBelieved(t, "Lead later", true)
+	m.advance(time.Minute)
+	m.wantBelieved(t, "a minute later", true)
 	if n := strings.Count(m.logs.String(), "system clock jumped ahead"); n != 1 {
-		t.Errorf("it was said %d times: %s", n, m.logs.String())
+		t.Errorf("jump was logged %d times, want once: %s", n, m.logs.String())
 	}
 }
 
 func TestClockGuard_CorrectedClockAcceptedAtOnce(t *testing.T) {
 	m := newMachine(t)
-	m.want(t, "before", true)
-	m.shown = m.shown.Add(10 * year)
-	m.want(t, "ten years ahead", false)
-	m.pass(23 * time.Hour)
-	m.shown = m.shown.Add(-10 * year)
-	m.want(t, "repaired", true)
-	m.shown = m.shown.Add(10 * year)
-	m.want(t, "the next jump", false)
-	m.pass(2 * time.Hour)
-	m.want(t, "the day begins anew", false)
-	// The other way nothing is destroyed, and the way back is a jump again.
-	m.shown = m.shown.Add(-20 * year)
-	m.want(t, "in the past", true)
-	m.shown = m.shown.Add(20 * year)
-	m.want(t, "back from the past", false)
+	m.wantBelieved(t, "before", true)
+	m.wall = m.wall.Add(10 * year)
+	m.wantBelieved(t, "ten years ahead", false)
+	m.advance(23 * time.Hour)
+	m.wall = m.wall.Add(-10 * year)
+	m.wantBelieved(t, "corrected", true)
+	m.wall = m.wall.Add(10 * year)
+	m.wantBelieved(t, "second jump", false)
+	m.advance(2 * time.Hour)
+	m.wantBelieved(t, "two hours later: the day starts again", false)
+	// A jump back is accepted because it expires nothing; the way forward is a jump again.
+	m.wall = m.wall.Add(-20 * year)
+	m.wantBelieved(t, "in the past", true)
+	m.wall = m.wall.Add(20 * year)
+	m.wantBelieved(t, "back from the past", false)
 }
 
 func TestClockGuard_PersistsAcrossRestart(t *testing.T) {
 	m := newMachine(t)
-	m.want(t, "the first run", true)
-	m.pass(time.Hour)
-	m.want(t, "an hour later", true)
-	m.shown = m.shown.Add(20 * time.Hour)
+	m.wantBelieved(t, "the first run", true)
+	m.advance(time.Hour)
+	m.wantBelieved(t, "an hour later", true)
+	m.wall = m.wall.Add(20 * time.Hour)
 	m.start()
-	m.want(t, "after a night", true)
-	m.shown = m.shown.Add(5 * year)
+	m.wantBelieved(t, "after a night", true)
+	m.wall = m.wall.Add(5 * year)
 	m.start()
-	m.want(t, "with the clock years ahead", false)
-	// Nights in which the machine is off neither count nor begin the day anew.
+	m.wantBelieved(t, "with the clock years ahead", false)
+	// Time while the machine is off neither counts towards the day nor restarts it.
 	for range 2 {
-		m.pass(10 * time.Hour)
-		m.want(t, "in the evening", false)
-		m.shown = m.shown.Add(14 * time.Hour)
+		m.advance(10 * time.Hour)
+		m.wantBelieved(t, "in the evening", false)
+		m.wall = m.wall.Add(14 * time.Hour)
 		m.start()
-		m.want(t, "in the morning", false)
+		m.wantBelieved(t, "in the morning", false)
 	}
-	m.pass(4*time.Hour - time.Minute)
-	m.want(t, "almost a day of running", false)
-	m.pass(time.Minute)
-	m.want(t, "a day of running", true)
+	m.advance(4*time.Hour - time.Minute)
+	m.wantBelieved(t, "almost a day of running", false)
+	m.advance(time.Minute)
+	m.wantBelieved(t, "a day of running", true)
 	m.start()
-	m.want(t, "and the next start knows", true)
+	m.wantBelieved(t, "after the next start", true)
 	for name, content := range map[string]string{"an empty file": "", "no time": "soon"} {
 		require.NoError(t, os.WriteFile(filepath.Join(m.folder, "clock"), []byte(content), 0o600))
-		m.shown = m.shown.Add(5 * year)
+		m.wall = m.wall.Add(5 * year)
 		m.start()
-		m.want(t, name, true)
+		m.wantBelieved(t, name, true)
 	}
 }
 
-// Times of one process are compared by what passed between them, unless they are told to forget it: then no jump would ever be seen.
+// TestClockGuard_IgnoresMonotonicReading verifies that stored times have no monotonic reading: Go compares times with one by elapsed time,
+// which would hide a jump of the wall clock.
 func TestClockGuard_IgnoresMonotonicReading(t *testing.T) {
 	c := Open(t.TempDir(), time.Now, nil, slog.New(slog.DiscardHandler))
 	assert.True(t, c.Believed() && !strings.Contains(c.trusted.String(), "m="),
-		"the time that was seen is %v, beside what passed since the start", c.trusted)
+		"trusted time = %v, want none with a monotonic reading", c.trusted)
 }

@@ -36,38 +36,38 @@ func TestErrorText_Localized(t *testing.T) {
 		{"not in the catalogue", "not in the catalogue"},
 	} {
 		got := errortext.In(i18n.Chinese, text[0])
-		assert.True(t, got == text[1], "%q is %q in Chinese, want %q", text[0], got, text[1])
+		assert.True(t, got == text[1], "In(Chinese, %q) = %q, want %q", text[0], got, text[1])
 		got = errortext.In(i18n.English, text[0])
-		assert.True(t, got == text[0], "%q is %q in English", text[0], got)
+		assert.True(t, got == text[0], "In(English, %q) = %q, want it unchanged", text[0], got)
 	}
 }
 
-// refusing are the functions that make refusals, each with the place of the text among its arguments.
-var refusing = map[string]int{"WithDetail": 1, "Strict": 1, "Invalid": 0, "invalidf": 0, "BadQuestion": 0, "Conflict": 0, "refused": 0,
+// errorFuncs are the functions that create errors for callers, each with the index of the text among its arguments.
+var errorFuncs = map[string]int{"WithDetail": 1, "Strict": 1, "Invalid": 0, "invalidf": 0, "BadQuestion": 0, "Conflict": 0, "refused": 0,
 	"required":     2,
 	"WriteProblem": 2, "writeProblemType": 3,
 	"NewError": 1, "Error400BadRequest": 0, "Error403Forbidden": 0, "Error404NotFound": 0, "Error409Conflict": 0,
 	"Error415UnsupportedMediaType": 0, "Error422UnprocessableEntity": 0, "Error500InternalServerError": 0, "Error503ServiceUnavailable": 0}
 
-// huma are texts of the library that checks the form of a request.
+// huma matches texts of the library that validates requests.
 var huma = regexp.MustCompile(`^(validation failed|unexpected property|unknown query parameter|expected .*)$`)
 
 var (
-	place  = regexp.MustCompile(`%[-+#0-9.]*[a-z]`)
+	verb   = regexp.MustCompile(`%[-+#0-9.]*[a-z]`)
 	letter = regexp.MustCompile(`[a-z]{3}`)
 )
 
-// Decision 64: whoever writes a refusal writes it into the book too, and takes it out with it.
+// TestErrorText_CatalogComplete verifies that the catalog has every error text in the source and no other (decision 64).
 func TestErrorText_CatalogComplete(t *testing.T) {
 	t.Parallel()
 	texts, faults := i18n.Read(os.DirFS("."))
-	require.True(t, len(faults) == 0, "%v", faults)
-	in := map[string]bool{}
+	require.True(t, len(faults) == 0, "Read reports %v", faults)
+	catalog := map[string]bool{}
 	for key, text := range texts[i18n.English] {
-		assert.True(t, !in[text], "%s stands there twice", key)
-		in[text] = true
+		assert.True(t, !catalog[text], "text of %s is in the catalog twice", key)
+		catalog[text] = true
 	}
-	written, refusals := map[string]bool{}, 0
+	used, calls := map[string]bool{}, 0
 	err := filepath.WalkDir("../..", func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") ||
 			strings.HasPrefix(path, "../../testkit") {
@@ -79,37 +79,37 @@ func TestErrorText_CatalogComplete(t *testing.T) {
 			return err
 		}
 		ast.Inspect(file, func(n ast.Node) bool {
-			if e, is := n.(ast.Expr); is {
-				if text, ok := textOf(e); ok {
-					written[text] = true
+			if e, ok := n.(ast.Expr); ok {
+				if text, ok := constantText(e); ok {
+					used[text] = true
 				}
 			}
-			call, is := n.(*ast.CallExpr)
-			if !is {
+			call, ok := n.(*ast.CallExpr)
+			if !ok {
 				return true
 			}
-			at, is := refusing[nameOf(call)]
-			if !is || len(call.Args) <= at {
+			i, ok := errorFuncs[calleeName(call)]
+			if !ok || len(call.Args) <= i {
 				return true
 			}
-			text, ok := textOf(call.Args[at])
+			text, ok := constantText(call.Args[i])
 			if !ok || !letter.MatchString(strings.ReplaceAll(text, "%s", "")) {
 				return true
 			}
-			if refusals++; !in[text] {
-				t.Errorf("%s: no text of internal/infra/errortext/locale is %q", set.Position(call.Pos()), text)
+			if calls++; !catalog[text] {
+				t.Errorf("%s: internal/infra/errortext/locale lacks %q", set.Position(call.Pos()), text)
 			}
 			return true
 		})
 		return nil
 	})
-	require.True(t, err == nil && refusals >= 300, "%d refusals were found: %v", refusals, err)
-	for text := range in {
-		assert.True(t, written[text] || huma.MatchString(text), "nothing says %q any more", text)
+	require.True(t, err == nil && calls >= 300, "%d error texts in the source, %v, want at least 300", calls, err)
+	for text := range catalog {
+		assert.True(t, used[text] || huma.MatchString(text), "catalog has %q, which the source does not use", text)
 	}
 }
 
-func nameOf(call *ast.CallExpr) string {
+func calleeName(call *ast.CallExpr) string {
 	switch fun := call.Fun.(type) {
 	case *ast.Ident:
 		return fun.Name
@@ -119,28 +119,28 @@ func nameOf(call *ast.CallExpr) string {
 	return ""
 }
 
-// textOf is a text of the code, with %s for whatever is put into it.
-func textOf(e ast.Expr) (text string, ok bool) {
+// constantText returns the text of an expression with %s for its variable parts.
+func constantText(e ast.Expr) (text string, ok bool) {
 	switch e := e.(type) {
 	case *ast.BasicLit:
 		if e.Kind != gotoken.STRING {
 			return "", false
 		}
 		text, err := strconv.Unquote(e.Value)
-		return place.ReplaceAllString(text, "%s"), err == nil
+		return verb.ReplaceAllString(text, "%s"), err == nil
 	case *ast.BinaryExpr:
-		left, some := textOf(e.X)
-		right, more := textOf(e.Y)
-		if !some {
+		left, leftOK := constantText(e.X)
+		right, rightOK := constantText(e.Y)
+		if !leftOK {
 			left = "%s"
 		}
-		if !more {
+		if !rightOK {
 			right = "%s"
 		}
-		return left + right, some || more
+		return left + right, leftOK || rightOK
 	case *ast.CallExpr:
-		if nameOf(e) == "Sprintf" {
-			return textOf(e.Args[0])
+		if calleeName(e) == "Sprintf" {
+			return constantText(e.Args[0])
 		}
 	}
 	return "", false

@@ -11,24 +11,23 @@ import (
 
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
+	"github.com/qrjump/qrjump/internal/testkit/testtable"
 )
-
-type clause struct{ name, uri, want string }
 
 // canonicalStem is the stem of the canonical URI, which identifies an object independently of the resolver.
 const canonicalStem = "https://id.gs1.org"
 
-// clauses returns what URI Syntax 1.6 says of a Digital Link, each with a URI and what becomes of it: docs/en/how/gs1.md shows them.
+type clause struct{ name, uri, want string }
+
+// clauses returns the clauses of URI Syntax 1.6 about Digital Links, each with a URI and its canonical form or error.
 func clauses(t testing.TB) (list []clause) {
-	text, err := os.ReadFile("testdata/clauses.txt")
-	require.NoError(t, err)
-	for line := range strings.Lines(string(text)) {
-		columns := strings.Split(strings.TrimSuffix(line, "\n"), "\t")
-		list = append(list, clause{columns[0], columns[1], columns[2]})
+	for _, row := range testtable.Rows(t, "testdata/clauses.txt", 3) {
+		list = append(list, clause{row[0], row[1], row[2]})
 	}
 	return list
 }
 
+// TestGS1_URISyntaxClauses verifies each clause, and that the table in docs/en/how/gs1.md names all clauses and no other.
 func TestGS1_URISyntaxClauses(t *testing.T) {
 	t.Parallel()
 	page, err := os.ReadFile("../../../docs/en/how/gs1.md")
@@ -41,16 +40,16 @@ func TestGS1_URISyntaxClauses(t *testing.T) {
 		if rows++; len(columns) != 3 || strings.HasPrefix(columns[2], "all cases") || columns[1] == "no word" {
 			continue
 		}
-		left := columns[2]
+		unknown := columns[2]
 		for _, c := range clauses(t) {
-			left = strings.Replace(left, c.name, "", 1)
+			unknown = strings.Replace(unknown, c.name, "", 1)
 		}
-		assert.True(t, strings.Trim(left, "; ") == "", "docs/en/how/gs1.md names what is no case: %q", left)
+		assert.Equal(t, strings.Trim(unknown, "; "), "", "cases in docs/en/how/gs1.md that are not in clauses.txt")
 	}
-	assert.True(t, rows >= 15, "%d rows of the table are found", rows)
+	assert.True(t, rows >= 15, "%d rows in the table of docs/en/how/gs1.md, want at least 15", rows)
 	for _, c := range clauses(t) {
 		t.Run(c.name, func(t *testing.T) {
-			assert.True(t, strings.Contains(string(page), c.name), "no row of docs/en/how/gs1.md names it")
+			assert.True(t, strings.Contains(string(page), c.name), "docs/en/how/gs1.md does not name %q", c.name)
 			d, err := Parse(c.uri)
 			got := ""
 			if err == nil {
@@ -61,7 +60,7 @@ func TestGS1_URISyntaxClauses(t *testing.T) {
 			if err != nil {
 				got = err.Error()
 			}
-			assert.True(t, got == c.want || err != nil && strings.Contains(got, c.want), "%s is %q, want %q", c.uri, got, c.want)
+			assert.True(t, got == c.want || err != nil && strings.Contains(got, c.want), "URI of %s = %q, want %q", c.uri, got, c.want)
 		})
 	}
 }
@@ -69,21 +68,22 @@ func TestGS1_URISyntaxClauses(t *testing.T) {
 func TestGS1Key_Parents(t *testing.T) {
 	t.Parallel()
 	k, padded, err := ParseKey("01/9506000134352/22/V%2F1/10/L/21/S/")
-	require.True(t, err == nil && padded, "%v %v %v", k, padded, err)
+	require.True(t, err == nil && padded, "ParseKey = %v, %v, %v, want padded", k, padded, err)
 	var got []string
 	for _, p := range k.Parents() {
 		got = append(got, p.String())
 	}
 	want := []string{"01/09506000134352/22/V%2F1/10/L", "01/09506000134352/22/V%2F1", "01/09506000134352"}
-	assert.True(t, slices.Equal(got, want), "above it stand %q, want %q", got, want)
+	assert.True(t, slices.Equal(got, want), "Parents() = %q, want %q", got, want)
 	if lot, _ := k.Value("10"); k.Root().String() != "01/09506000134352" || k.Primary() != (Element{"01", "09506000134352"}) || lot != "L" {
-		t.Error(k.Root(), k.Primary(), lot)
+		t.Errorf("Root() = %v, Primary() = %v, lot %q", k.Root(), k.Primary(), lot)
 	}
 	var zero Key
-	assert.True(t, zero.IsZero() && len(zero.Parents()) == 0 && zero.Root().IsZero() && zero.Primary().AI == "", "the zero key is one")
+	assert.True(t, zero.IsZero() && len(zero.Parents()) == 0 && zero.Root().IsZero() && zero.Primary().AI == "",
+		"zero Key has a primary key or parents")
 	_, _, err = ParseKey("01/09506000134353")
-	var fault *Error
-	assert.True(t, errors.As(err, &fault) && fault.AI == "01", "the error %v does not name its AI", err)
+	parseErr, ok := errors.AsType[*Error](err)
+	assert.True(t, ok && parseErr.AI == "01", "ParseKey = %v, want an *Error with AI 01", err)
 }
 
 func TestGS1_ElementStrings(t *testing.T) {
@@ -114,13 +114,13 @@ func TestGS1_ElementStrings(t *testing.T) {
 			if err != nil {
 				got = err.Error()
 			}
-			assert.True(t, got == c.want || err != nil && strings.Contains(got, c.want), "%q is %q, want %q", c.text, got, c.want)
+			assert.True(t, got == c.want || err != nil && strings.Contains(got, c.want), "Parse(%q) = %q, want %q", c.text, got, c.want)
 		})
 	}
 }
 
-// values are right and wrong ones for each check of the dictionary, by an AI that names it.
-var values = []struct{ ai, right, wrong string }{
+// values has valid and invalid values for each check of the dictionary, with an AI that uses the check.
+var values = []struct{ ai, valid, invalid string }{
 	{"00", "095060001343521236", "095060001343521233"}, {"253", "9506000134352X", "9506000134353X"},
 	{"8013", "1987654Ad4X4bL5ttr2310c2K", "1987654Ad4X4bL5ttr2310c2J"}, {"8004", "9506A", "950A"},
 	{"422", "156", "157"}, {"4307", "CN", "ZZ"}, {"7030", "999X", "000X"}, {"3910", "1561", "0001"}, {"7241", "80", "11"},
@@ -151,24 +151,24 @@ func TestGS1_DictionaryChecks(t *testing.T) {
 				used[name] = true
 			}
 		}
-		assert.NoErrorf(t, a.check(v.right), "(%s)%s", v.ai, v.right)
-		assert.True(t, a.check(v.wrong) != nil, "(%s)%s is taken", v.ai, v.wrong)
+		assert.NoErrorf(t, a.check(v.valid), "(%s)%s", v.ai, v.valid)
+		assert.True(t, a.check(v.invalid) != nil, "check of (%s)%s succeeds, want an error", v.ai, v.invalid)
 	}
 	for ai, a := range dictionary() {
 		assert.True(t, len(a.parts) != 0, "(%s) has no parts", ai)
 		for _, p := range a.parts {
 			for _, name := range p.checks {
 				if checks[name] == nil {
-					t.Errorf("(%s) wants the check %s", ai, name)
+					t.Errorf("(%s) has the unknown check %s", ai, name)
 				} else if !used[name] {
-					t.Errorf("no value is tried of the check %s", name)
+					t.Errorf("values has no value of the check %s", name)
 				}
 			}
 		}
 	}
 }
 
-// TestGS1_RandomRoundTrip is of random data of all keys: print it in each way, read it, and it is the same.
+// TestGS1_RandomRoundTrip formats random data of all keys in each form and verifies that Parse returns the same data.
 func TestGS1_RandomRoundTrip(t *testing.T) {
 	t.Parallel()
 	r := rand.New(rand.NewPCG(34, 2))
@@ -177,39 +177,39 @@ func TestGS1_RandomRoundTrip(t *testing.T) {
 		d := randomData(r)
 		seen[d.Key.Primary().AI] = true
 		uri, err := d.URI("https://example.com/shop")
-		require.NoErrorf(t, err, "%s", d.Bracketed())
+		require.NoErrorf(t, err, "URI of %s", d.Bracketed())
 		for _, text := range []string{uri, d.Bracketed(), d.ElementString(), "]d2" + d.ElementString()} {
-			again, err := Parse(text)
-			require.NoErrorf(t, err, "%q", text)
-			same := len(again.Elements()) == len(d.Elements()) && again.Key.String() == d.Key.String()
+			got, err := Parse(text)
+			require.NoErrorf(t, err, "Parse(%q)", text)
+			equal := len(got.Elements()) == len(d.Elements()) && got.Key.String() == d.Key.String()
 			for _, e := range d.Elements() {
-				value, is := again.Value(e.AI)
-				same = same && is && value == e.Value
+				value, ok := got.Value(e.AI)
+				equal = equal && ok && value == e.Value
 			}
-			back, err := again.URI("https://example.com/shop")
-			require.True(t, same && err == nil && back == uri, "%q is read as %s, not %s: %v", text, again.Bracketed(), d.Bracketed(), err)
+			gotURI, err := got.URI("https://example.com/shop")
+			require.True(t, equal && err == nil && gotURI == uri, "Parse(%q) = %s, %v, want %s", text, got.Bracketed(), err, d.Bracketed())
 		}
 	}
-	assert.True(t, len(seen) == len(PrimaryKeys()), "only %d of %d primary keys were tried", len(seen), len(PrimaryKeys()))
+	assert.True(t, len(seen) == len(PrimaryKeys()), "random data with %d primary keys, want all %d", len(seen), len(PrimaryKeys()))
 }
 
-// What is read is printed, and read again as the same.
-func again(t *testing.T, d Data) {
+// wantRoundTrip verifies that parsing each form of d returns the same data.
+func wantRoundTrip(t *testing.T, d Data) {
 	uri, err := d.URI("https://example.com")
 	for _, text := range []string{uri, d.Bracketed(), d.ElementString()} {
-		if text == uri && err != nil { // no key, or data that has no place in a URI
+		if text == uri && err != nil { // no key, or data that cannot be in a URI
 			continue
 		}
-		back, err := Parse(text)
-		require.NoErrorf(t, err, "%q is not read again", text)
+		got, err := Parse(text)
+		require.NoErrorf(t, err, "Parse(%q)", text)
 		for _, e := range d.Elements() {
-			value, _ := back.Value(e.AI)
-			require.True(t, value == e.Value, "%q lost (%s)%s", text, e.AI, e.Value)
+			value, _ := got.Value(e.AI)
+			require.True(t, value == e.Value, "Parse(%q) has (%s)%s, want %s", text, e.AI, value, e.Value)
 		}
 	}
 	if k := d.Key; !k.IsZero() {
-		same, padded, err := ParseKey(k.String())
-		require.True(t, err == nil && !padded && same.String() == k.String(), "the key %q is %q, %v", k, same, err)
+		got, padded, err := ParseKey(k.String())
+		require.True(t, err == nil && !padded && got.String() == k.String(), "ParseKey(%q) = %q, %v, %v", k, got, padded, err)
 	}
 }
 
@@ -221,7 +221,7 @@ func FuzzParse(f *testing.F) {
 	f.Add("(01)09506000134352(10)L\\(1)")
 	f.Fuzz(func(t *testing.T, text string) {
 		if d, err := Parse(text); err == nil {
-			again(t, d)
+			wantRoundTrip(t, d)
 		}
 	})
 }
@@ -233,7 +233,7 @@ func FuzzParseURI(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, path, query string) {
 		if d, err := ParseURI(path, query); err == nil {
-			again(t, d)
+			wantRoundTrip(t, d)
 		}
 	})
 }
@@ -243,26 +243,26 @@ func FuzzParseKey(f *testing.F) {
 	f.Add("/8010/950600013435%23/8011/1/")
 	f.Fuzz(func(t *testing.T, text string) {
 		if k, _, err := ParseKey(text); err == nil {
-			again(t, Data{Key: k})
+			wantRoundTrip(t, Data{Key: k})
 		}
 	})
 }
 
-// GS1 General Specifications, 7.9: the samples are from GS1's own pages.
+// TestGTIN_CheckDigit verifies ValidGTIN on samples of GS1's pages and every change of one digit. GS1 General Specifications, 7.9.
 func TestGTIN_CheckDigit(t *testing.T) {
 	t.Parallel()
 	for _, good := range []string{"6901234567892", "4006381333931", "5901234123457", "036000291452", "614141000036", "96385074", "73513537",
 		"10614141000415", "00012345600012"} {
-		assert.True(t, ValidGTIN(good), "%s is refused", good)
+		assert.True(t, ValidGTIN(good), "ValidGTIN(%s) = false, want true", good)
 		for i := range good {
 			for d := range 10 {
 				changed := good[:i] + fmt.Sprint(d) + good[i+1:]
-				assert.True(t, changed == good || !ValidGTIN(changed), "%s is accepted beside %s", changed, good)
+				assert.True(t, changed == good || !ValidGTIN(changed), "ValidGTIN(%s) = true, want false", changed)
 			}
 		}
 	}
 	for _, bad := range []string{"", "test_code", "690123456789", "69012345678920", "6901234567893", "６９０１２３４５６７８９２", "690123456789 ",
 		"+901234567892", strings.Repeat("0", 9)} {
-		assert.True(t, !ValidGTIN(bad), "%q is accepted", bad)
+		assert.True(t, !ValidGTIN(bad), "ValidGTIN(%q) = true, want false", bad)
 	}
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// peerCase is a text, and how an independent program reads it.
+// peerCase is a text with the result of an independent program.
 type peerCase struct {
 	Kind     string      `json:"kind"` // uri, brackets or elements
 	Text     string      `json:"text"`
@@ -28,14 +28,14 @@ type peerCase struct {
 	URI      string      `json:"uri,omitempty"` // canonical
 }
 
-// TestGS1_RecordedPeerResults compares with what other programs made of random texts of all keys and qualifiers, half of them spoilt:
-// a thousand that were recorded. compat/gs1 asks the programs themselves: GS1_PEER names one that answers line by line,
-// GS1_CASES how many texts, GS1_SEED which, GS1_RECORD=yes writes them down.
+// TestGS1_RecordedPeerResults compares Parse with the recorded results of other programs for a thousand random texts of all keys and
+// qualifiers, half of them invalid. compat/gs1 runs the programs: GS1_PEER is the command line of one that answers line by line, GS1_CASES
+// the number of texts, GS1_SEED the seed, and GS1_RECORD=yes records the results.
 func TestGS1_RecordedPeerResults(t *testing.T) {
 	t.Parallel()
-	seen, all, right, apart := map[string]bool{}, 0, 0, map[string]int{}
-	for c := range casesOf(t, "GS1_PEER", "testdata/peers.jsonl") {
-		all++
+	seen, total, valid, differences := map[string]bool{}, 0, 0, map[string]int{}
+	for c := range readCases(t, "GS1_PEER", "testdata/peers.jsonl") {
+		total++
 		d, err := Parse(c.Text)
 		if err == nil && d.Key.Primary().AI != "" { // an element string may have no key
 			seen[d.Key.Primary().AI] = true
@@ -43,68 +43,67 @@ func TestGS1_RecordedPeerResults(t *testing.T) {
 		if c.Kind == "elements" {
 			dates, _ := d.Value("7007")
 			if strings.HasPrefix(c.Why, "invalid AI") {
-				apart["an AI that is too new for the other"]++
+				differences["an AI that the peer does not know yet"]++
 			} else if len(dates) == 12 {
-				apart["two dates in AI 7007"]++ // the other reads one
+				differences["two dates in AI 7007"]++ // the peer reads one
 			} else if countries, _ := d.Value("425"); err == nil && len(countries) > 3 {
-				apart["several countries in AI 425"]++ // the other reads one
-			} else if got := orderIn(c.Text); err == nil && !slices.Equal(got, c.AIs) {
-				t.Errorf("%q is %v, elsewhere %v %s", c.Text, got, c.AIs, c.Why)
+				differences["several countries in AI 425"]++ // the peer reads one
+			} else if got := aiOrder(c.Text); err == nil && !slices.Equal(got, c.AIs) {
+				t.Errorf("AIs of %q = %v, peer has %v %s", c.Text, got, c.AIs, c.Why)
 			}
 			continue
 		}
 		if c.OK {
-			right++
+			valid++
 		}
 		if (err == nil) == c.OK {
 			continue
 		}
-		if why := knownApart(c, err); why != "" {
-			apart[why]++
+		if why := knownDifference(c, err); why != "" {
+			differences[why]++
 			continue
 		}
-		t.Errorf("%s %q: here %v, elsewhere %v %s", c.Kind, c.Text, err, c.OK, c.Why)
+		t.Errorf("Parse of %s %q = %v, peer accepts it: %v %s", c.Kind, c.Text, err, c.OK, c.Why)
 	}
-	if len(seen) != len(PrimaryKeys()) || right < all/4 {
-		t.Errorf("%d primary keys of %d, %d texts that are right of %d: the cases do not try what they should", len(seen),
-			len(PrimaryKeys()), right, all)
-	}
-	t.Logf("%d texts, %d of them right elsewhere too; apart: %v", all, right, apart)
+	assert.True(t, len(seen) == len(PrimaryKeys()) && valid >= total/4,
+		"cases have %d primary keys, want %d, and %d of %d valid texts, want a quarter",
+		len(seen), len(PrimaryKeys()), valid, total)
+	t.Logf("%d texts, %d of them valid for the peer; known differences: %v", total, valid, differences)
 }
 
-// orderIn are the AIs of an element string in their order.
-func orderIn(text string) (list []string) {
+// aiOrder returns the AIs of an element string in order.
+func aiOrder(text string) (list []string) {
 	d, err := ParseElementString(text)
 	if err != nil {
 		return nil
 	}
-	left := d.Elements()
+	elements := d.Elements()
 	for text = strings.Trim(text, Separator); text != ""; text = strings.TrimPrefix(text, Separator) {
-		i := slices.IndexFunc(left, func(e Element) bool { return strings.HasPrefix(text, e.AI+e.Value) })
+		i := slices.IndexFunc(elements, func(e Element) bool { return strings.HasPrefix(text, e.AI+e.Value) })
 		if i < 0 {
 			return nil
 		}
-		list, text = append(list, left[i].AI), text[len(left[i].AI+left[i].Value):]
+		list, text = append(list, elements[i].AI), text[len(elements[i].AI+elements[i].Value):]
 	}
 	return list
 }
 
-// TestGS1_BiipPeerValues compares each value, and the canonical URI, with what biip reads and prints of such texts. It
-// refuses less, so a text that is refused here says nothing.
+// TestGS1_BiipPeerValues compares each value and the canonical URI with the results of biip. biip accepts more, so texts that Parse rejects
+// are skipped.
 func TestGS1_BiipPeerValues(t *testing.T) {
 	t.Parallel()
-	seen, all, same, printed, apart := map[string]bool{}, 0, 0, 0, map[string]int{}
-	for c := range casesOf(t, "GS1_VALUES", "testdata/values.jsonl") {
-		all++
+	seen, total, equal, formatted, differences := map[string]bool{}, 0, 0, 0, map[string]int{}
+	for c := range readCases(t, "GS1_VALUES", "testdata/values.jsonl") {
+		total++
 		d, err := Parse(c.Text)
 		if err != nil {
 			continue
 		}
 		if !c.OK {
-			if why := notReadByBiip(c, d); why != "" {
-				apart[why]++
+			if why := biipRejection(c, d); why != "" {
+				differences[why]++
 			} else {
-				t.Errorf("%s %q: elsewhere %s", c.Kind, c.Text, c.Why)
+				t.Errorf("peer rejects %s %q: %s", c.Kind, c.Text, c.Why)
 			}
 			continue
 		}
@@ -112,34 +111,35 @@ func TestGS1_BiipPeerValues(t *testing.T) {
 		for _, e := range c.Elements {
 			peer.Attributes = append(peer.Attributes, Element{e[0], e[1]})
 		}
-		if !slices.Equal(inOrderOfAI(d), inOrderOfAI(peer)) {
-			t.Errorf("%s %q is %v, elsewhere %v", c.Kind, c.Text, d.Elements(), c.Elements)
+		if !slices.Equal(sortedByAI(d), sortedByAI(peer)) {
+			t.Errorf("Parse of %s %q = %v, peer has %v", c.Kind, c.Text, d.Elements(), c.Elements)
 			continue
 		}
-		same++
+		equal++
 		d.Rest = nil
 		if uri, err := d.URI(canonicalStem); err == nil && c.URI != "" {
-			printed++
+			formatted++
 			if _, other := d.Value("235"); other && uri != c.URI {
-				apart["AI 235 beside other qualifiers"]++ // decision 70: the key that leaves nothing over
+				differences["AI 235 with other qualifiers"]++ // decision 70: the key that uses all elements
 			} else if uri != c.URI {
-				t.Errorf("%s %q is printed %s, elsewhere %s", c.Kind, c.Text, uri, c.URI)
+				t.Errorf("URI of %s %q = %s, peer has %s", c.Kind, c.Text, uri, c.URI)
 			}
 		}
 		if ai := d.Key.Primary().AI; ai != "" {
 			seen[ai] = true
 		}
 	}
-	t.Logf("%d texts, %d read and %d printed the same; not read elsewhere: %v; %d keys", all, same, printed, apart, len(seen))
-	assert.True(t, len(seen) == len(PrimaryKeys()) && same >= all/3 && printed >= all/4, "the cases do not try what they should")
+	t.Logf("%d texts, %d values and %d URIs compared; known differences: %v; %d keys", total, equal, formatted, differences, len(seen))
+	assert.True(t, len(seen) == len(PrimaryKeys()) && equal >= total/3 && formatted >= total/4,
+		"cases have too few primary keys, values or URIs")
 }
 
-func inOrderOfAI(d Data) []Element {
+func sortedByAI(d Data) []Element {
 	return slices.SortedFunc(slices.Values(d.Elements()), func(a, b Element) int { return cmp.Compare(a.AI, b.AI) })
 }
 
-// notReadByBiip says why biip 5.2 does not read a text that is right; the README.md of compat/gs1 has the list.
-func notReadByBiip(c peerCase, d Data) string {
+// biipRejection returns why biip 5.2 rejects a valid text, "" if unknown; the README.md of compat/gs1 has the list.
+func biipRejection(c peerCase, d Data) string {
 	part, _ := d.Value("8010")
 	_, processed := d.Value("7007")
 	switch {
@@ -152,13 +152,13 @@ func notReadByBiip(c peerCase, d Data) string {
 	case strings.Contains(c.Text, "%") && !strings.Contains(c.Text, "425=") && strings.Contains(c.Why, "with GS1 AI (425)"):
 		return "a name in the query with percent-coding" // 4%325
 	case c.Kind == "uri" && d.Stem != "https://example.com":
-		return "what looks like a key before the key"
+		return "a path segment before the key that looks like a key"
 	}
 	return ""
 }
 
-// casesOf are the cases that were recorded in a file, or those that the program named by a variable answers now.
-func casesOf(t *testing.T, variable, recorded string) iter.Seq[peerCase] {
+// readCases returns the cases recorded in a file, or results of the program in an environment variable for random cases.
+func readCases(t *testing.T, variable, recorded string) iter.Seq[peerCase] {
 	return func(yield func(peerCase) bool) {
 		peer := os.Getenv(variable)
 		if peer == "" {
@@ -181,9 +181,9 @@ func casesOf(t *testing.T, variable, recorded string) iter.Seq[peerCase] {
 		seed, err := strconv.ParseUint(cmp.Or(os.Getenv("GS1_SEED"), "5"), 10, 64)
 		require.NoErrorf(t, err, "GS1_SEED")
 		r := rand.New(rand.NewPCG(34, seed))
-		for ; n > 0; n -= casesTogether {
-			for _, c := range ask(t, peer, r, min(n, casesTogether)) {
-				line, _ := json.Marshal(c) // texts alone
+		for ; n > 0; n -= casesPerRun {
+			for _, c := range runPeer(t, peer, r, min(n, casesPerRun)) {
+				line, _ := json.Marshal(c)
 				out.Write(append(line, '\n'))
 				if !yield(c) {
 					return
@@ -198,31 +198,31 @@ func casesOf(t *testing.T, variable, recorded string) iter.Seq[peerCase] {
 	}
 }
 
-// casesTogether is how many texts one run of a program reads: a million at once would not fit into the memory of a small machine.
-const casesTogether = 50_000
+// casesPerRun limits the texts in one run of a program, because a million do not fit into the memory of a small machine.
+const casesPerRun = 50_000
 
-// ask has a program read random texts, and returns them with its answers.
-func ask(t *testing.T, peer string, r *rand.Rand, n int) []peerCase {
+// runPeer runs a program on n random texts and returns them with its results.
+func runPeer(t *testing.T, peer string, r *rand.Rand, n int) []peerCase {
 	cases := make([]peerCase, n)
 	var in bytes.Buffer
 	for i := range cases {
 		cases[i] = randomCase(r)
-		line, _ := json.Marshal(cases[i]) // texts alone
+		line, _ := json.Marshal(cases[i])
 		in.Write(append(line, '\n'))
 	}
-	words := strings.Fields(peer)
-	cmd := exec.CommandContext(t.Context(), words[0], words[1:]...)
+	args := strings.Fields(peer)
+	cmd := exec.CommandContext(t.Context(), args[0], args[1:]...)
 	cmd.Stdin, cmd.Stderr = &in, t.Output()
-	answers, err := cmd.Output()
+	output, err := cmd.Output()
 	require.NoError(t, err)
-	said := json.NewDecoder(bytes.NewReader(answers))
+	results := json.NewDecoder(bytes.NewReader(output))
 	for i := range cases {
-		require.NoErrorf(t, said.Decode(&cases[i]), "fewer answers than questions")
+		require.NoErrorf(t, results.Decode(&cases[i]), "result %d of %d", i+1, n)
 	}
 	return cases
 }
 
-// randomCase is a text of any right data; of the URIs and of those in brackets each second one is spoilt in one place.
+// randomCase returns random valid data as a text; every second URI and bracketed text has one random change.
 func randomCase(r *rand.Rand) peerCase {
 	d := randomData(r)
 	uri, err := d.URI("https://example.com")
@@ -241,24 +241,24 @@ func randomCase(r *rand.Rand) peerCase {
 	}
 	const letters = "0123456789ABCXYZabcxyz/%&=?.-_"
 	begin := strings.IndexAny(c.Text, "0123456789")
-	at := begin + r.IntN(len(c.Text)-begin)
+	i := begin + r.IntN(len(c.Text)-begin)
 	letter := string(letters[r.IntN(len(letters))])
 	switch r.IntN(3) {
 	case 0:
-		c.Text = c.Text[:at] + letter + c.Text[at+1:]
+		c.Text = c.Text[:i] + letter + c.Text[i+1:]
 	case 1:
-		c.Text = c.Text[:at] + c.Text[at+1:]
+		c.Text = c.Text[:i] + c.Text[i+1:]
 	default:
-		c.Text = c.Text[:at] + letter + c.Text[at:]
+		c.Text = c.Text[:i] + letter + c.Text[i:]
 	}
 	return c
 }
 
-// knownApart says why another program may read a text in another way; decision 70 has the list.
-func knownApart(c peerCase, err error) string {
+// knownDifference returns why a peer may parse a text differently, "" if unknown; decision 70 has the list.
+func knownDifference(c peerCase, err error) string {
 	switch {
 	case err != nil && strings.HasSuffix(err.Error(), "begins with a GS1 Company Prefix"):
-		return "no company prefix, which the other does not look at"
+		return "no company prefix, which the peer does not check"
 	case err != nil && strings.HasSuffix(err.Error(), "not validly percent-encoded"):
 		return "broken percent-coding"
 	case err != nil && strings.HasPrefix(err.Error(), "AI (01) has ") && strings.HasSuffix(err.Error(), " want at least 14"):
@@ -266,7 +266,7 @@ func knownApart(c peerCase, err error) string {
 	case err != nil && strings.HasPrefix(err.Error(), `AI (8011): "0"`):
 		return "an AI 8011 of 0"
 	case err == nil && strings.Contains(c.Why, "Unknown currency"):
-		return "a currency that is too new for the other"
+		return "a currency that the peer does not know yet"
 	case err == nil && strings.HasSuffix(strings.Split(c.Text, "?")[0], "/"):
 		return "a slash at the end"
 	case err == nil && (strings.Contains(c.Text, "?=") || strings.Contains(c.Text, "&=")):

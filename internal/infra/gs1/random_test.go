@@ -8,9 +8,7 @@ import (
 	"strings"
 )
 
-// Values for tests: of any AI, as its line of the dictionary wants them.
-
-// value is a random value of an AI.
+// random returns a random value that is valid for the AI.
 func (a *application) random(r *rand.Rand) string {
 	for {
 		var b strings.Builder
@@ -26,6 +24,7 @@ func (a *application) random(r *rand.Rand) string {
 	}
 }
 
+// random returns a random value with the format of the part, valid for most of its checks.
 func (p part) random(r *rand.Rand) string {
 	set := map[byte]string{'N': anyDigit, 'X': set82, 'Y': anyDigit + "ABCDEFGHIJKLMNOPQRSTUVWXYZ#-/",
 		'Z': anyDigit + "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-_"}[p.set]
@@ -88,7 +87,7 @@ func (p part) random(r *rand.Rand) string {
 	return string(text)
 }
 
-// randomData is any right data: a primary key, some of its qualifiers, and attributes that may stand beside them.
+// randomData returns random valid data: a primary key, some of its qualifiers, and attributes that may be combined with them.
 func randomData(r *rand.Rand) Data {
 	keys := PrimaryKeys()
 	primary := lookup(keys[r.IntN(len(keys))])
@@ -103,12 +102,12 @@ func randomData(r *rand.Rand) Data {
 	for range r.IntN(5) {
 		a := lookup(all[r.IntN(len(all))])
 		more := append(slices.Clone(list), Element{a.ai, a.random(r)})
-		if _, twice := find(list, a.ai); twice || !a.data || attribute(a.ai, key) != nil || checkCombination(more) != nil {
+		if _, found := find(list, a.ai); found || !a.data || attribute(a.ai, key) != nil || checkCombination(more) != nil {
 			continue
 		}
 		list = more
 	}
-	if checkCombination(list) != nil { // 415 wants its 8020
+	if checkCombination(list) != nil { // 415 requires 8020
 		return randomData(r)
 	}
 	n := len(key.elements)

@@ -5,7 +5,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"os"
+
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -14,11 +14,12 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/safehttp"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
+	"github.com/qrjump/qrjump/internal/testkit/testtable"
 )
 
-// canary is a server on loopback at which every dial of a client ends, whatever address it meant. It counts who really came.
+// canary is a server on loopback that receives every dial of a client, whatever its address, and counts the connections.
 type canary struct {
-	wire
+	fakeDialer
 	visits atomic.Int64
 }
 
@@ -26,78 +27,69 @@ func newCanary(t *testing.T) *canary {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	c := &canary{wire: wire{to: listener.Addr().String()}}
+	c := &canary{fakeDialer: fakeDialer{to: listener.Addr().String()}}
 	server := &http.Server{
-		Handler:   http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}),
-		ConnState: func(_ net.Conn, state http.ConnState) { c.count(state) },
+		Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}),
+		ConnState: func(_ net.Conn, state http.ConnState) {
+			if state == http.StateNew {
+				c.visits.Add(1)
+			}
+		},
 	}
 	go server.Serve(listener)
 	t.Cleanup(func() { server.Close() })
 	return c
 }
 
-func (c *canary) count(state http.ConnState) {
-	if state == http.StateNew {
-		c.visits.Add(1)
-	}
-}
-
-// refuses checks that a request fails for a reason and that nothing was dialed.
-func (c *canary) refuses(t *testing.T, client *safehttp.Client, url string, reason safehttp.Reason, says string) {
+// wantRefused verifies that a request fails for a reason without a dial.
+func (c *canary) wantRefused(t *testing.T, client *safehttp.Client, url string, reason safehttp.Reason, errText string) {
 	t.Helper()
 	dials, visits := len(c.dialed), c.visits.Load()
 	_, steps, err := do(t, client, safehttp.Request{URL: url})
-	wantFailure(t, steps, err, reason, says)
-	assert.True(t, len(c.dialed) == dials, "dialed %s", c.dialed[dials:])
-	assert.Equal(t, c.visits.Load(), visits, "the canary was visited")
+	wantFailure(t, steps, err, reason, errText)
+	assert.True(t, len(c.dialed) == dials, "dialed %s, want none", c.dialed[dials:])
+	assert.Equal(t, c.visits.Load(), visits, "connections to the canary")
 }
 
-// reached checks that a request arrives, by dialing one address.
-func (c *canary) reached(t *testing.T, client *safehttp.Client, url, at string) {
+// wantVisit verifies that a request reaches the canary by dialing one address.
+func (c *canary) wantVisit(t *testing.T, client *safehttp.Client, url, addr string) {
 	t.Helper()
 	dials, visits := len(c.dialed), c.visits.Load()
 	_, _, err := do(t, client, safehttp.Request{URL: url})
 	require.NoError(t, err)
 	got := c.dialed[dials:]
-	assert.True(t, len(got) == 1 && got[0] == at, "dialed %v, want %s", got, at)
-	assert.True(t, c.visits.Load() == visits+1, "%d visits, want one", c.visits.Load()-visits)
+	assert.True(t, len(got) == 1 && got[0] == addr, "dialed %v, want %s", got, addr)
+	assert.Equal(t, c.visits.Load(), visits+1, "connections to the canary")
 }
 
-// The addresses in testdata/addresses.txt are written by hand and not derived from the table of blocks. A line has an address, "private" if
-// AllowPrivate permits it, and what the error says; an address without such words is public.
+// TestSafeHTTP_AllowedAddresses tests the addresses in testdata/addresses.txt, which are independent of the table of blocks. A line has an
+// address, "private" if AllowPrivate permits it, and a part of the error; an address without an error is public.
 func TestSafeHTTP_AllowedAddresses(t *testing.T) {
 	c := newCanary(t)
-	addresses, err := os.ReadFile("testdata/addresses.txt")
-	require.NoError(t, err)
-	rows := 0
-	for line := range strings.Lines(string(addresses)) {
-		if strings.HasPrefix(line, "#") {
-			continue
-		}
-		row := strings.Split(strings.TrimSuffix(line, "\n"), "\t")
-		addr, private, says := row[0], row[1] == "private", row[2]
-		rows++
+	rows := testtable.Rows(t, "testdata/addresses.txt", 3)
+	for _, row := range rows {
+		addr, private, errText := row[0], row[1] == "private", row[2]
 		t.Run(addr, func(t *testing.T) {
-			client := &safehttp.Client{Resolver: knows("h.example", []string{addr}), Dial: c.dial}
+			client := &safehttp.Client{Resolver: newResolver("h.example", []string{addr}), Dial: c.dial}
 			dialed := netip.AddrPortFrom(netip.MustParseAddr(addr), 80).String()
-			if says == "" {
-				c.reached(t, client, "http://h.example/", dialed)
+			if errText == "" {
+				c.wantVisit(t, client, "http://h.example/", dialed)
 			} else {
-				c.refuses(t, client, "http://h.example/", safehttp.AddressRefused, addr+" refused: ")
-				c.refuses(t, client, "https://h.example/", safehttp.AddressRefused, says)
+				c.wantRefused(t, client, "http://h.example/", safehttp.AddressRefused, addr+" refused: ")
+				c.wantRefused(t, client, "https://h.example/", safehttp.AddressRefused, errText)
 			}
 			client.AllowPrivate = true
-			if says == "" || private {
-				c.reached(t, client, "http://h.example/", dialed)
+			if errText == "" || private {
+				c.wantVisit(t, client, "http://h.example/", dialed)
 			} else {
-				c.refuses(t, client, "http://h.example/", safehttp.AddressRefused, says)
+				c.wantRefused(t, client, "http://h.example/", safehttp.AddressRefused, errText)
 			}
 		})
 	}
-	assert.True(t, rows >= 167, "%d addresses are tested, want 167 or more", rows)
+	assert.True(t, len(rows) >= 167, "%d addresses, want at least 167", len(rows))
 }
 
-// Behaviour(outbound.address.mixed).
+// TestSafeHTTP_RejectsMixedLookup verifies that one special address in a look-up rejects the request. Behaviour(outbound.address.mixed).
 func TestSafeHTTP_RejectsMixedLookup(t *testing.T) {
 	c := newCanary(t)
 	for _, answer := range [][]string{
@@ -109,14 +101,14 @@ func TestSafeHTTP_RejectsMixedLookup(t *testing.T) {
 		{"2606:4700::1", "fe80::1%eth0"},
 		append(slices.Repeat([]string{public}, 50), "169.254.169.254"),
 	} {
-		client := &safehttp.Client{Resolver: knows("h.example", answer), Dial: c.dial}
-		c.refuses(t, client, "http://h.example/", safehttp.AddressRefused, "refused: ")
+		client := &safehttp.Client{Resolver: newResolver("h.example", answer), Dial: c.dial}
+		c.wantRefused(t, client, "http://h.example/", safehttp.AddressRefused, "refused: ")
 	}
 	t.Run("an address that is none", func(t *testing.T) {
-		resolver := knows("h.example", []string{public})
+		resolver := newResolver("h.example", []string{public})
 		resolver.answers["h.example"][0] = append(resolver.answers["h.example"][0], netip.Addr{})
 		client := &safehttp.Client{Resolver: resolver, Dial: c.dial}
-		c.refuses(t, client, "http://h.example/", safehttp.AddressRefused, "not an address")
+		c.wantRefused(t, client, "http://h.example/", safehttp.AddressRefused, "not an address")
 	})
 }
 
@@ -126,11 +118,11 @@ const (
 	address = safehttp.AddressRefused
 )
 
-// urls are refused before any name is looked up.
+// urls are rejected before a look-up.
 var urls = []struct {
-	url    string
-	reason safehttp.Reason
-	says   string
+	url     string
+	reason  safehttp.Reason
+	errText string
 }{
 	{"", badURL, `scheme ""`},
 	{"h.example", badURL, "scheme"},
@@ -205,17 +197,18 @@ var urls = []struct {
 	{"http://::1/", badURL, ""}, {"http://[127.0.0.1]/", badURL, ""}, {"http://[h.example]/", badURL, ""},
 }
 
-// Behaviour(outbound.host.ascii) Behaviour(outbound.host.literal).
+// TestSafeHTTP_RejectsURLs verifies that invalid URLs fail without a look-up. Behaviour(outbound.host.ascii)
+// Behaviour(outbound.host.literal).
 func TestSafeHTTP_RejectsURLs(t *testing.T) {
 	c := newCanary(t)
 	for _, row := range urls {
 		t.Run(row.url, func(t *testing.T) {
-			resolver := knows("h.example", []string{public})
+			resolver := newResolver("h.example", []string{public})
 			client := &safehttp.Client{Resolver: resolver, Dial: c.dial}
-			c.refuses(t, client, row.url, row.reason, row.says)
-			assert.True(t, len(resolver.asked) == 0, "looked up %v", resolver.asked)
+			c.wantRefused(t, client, row.url, row.reason, row.errText)
+			assert.True(t, len(resolver.lookups) == 0, "looked up %v, want none", resolver.lookups)
 			_, _, err := do(t, client, safehttp.Request{URL: row.url})
-			assert.True(t, !strings.Contains(err.Error(), "hush"), "secret in %q", err)
+			assert.True(t, !strings.Contains(err.Error(), "hush"), "error %q contains the secret", err)
 		})
 	}
 }
@@ -235,18 +228,18 @@ func TestSafeHTTP_AcceptsURLs(t *testing.T) {
 	} {
 		t.Run(url, func(t *testing.T) {
 			var host, uri string
-			client, _ := site(t, func(_ http.ResponseWriter, r *http.Request) { host, uri = r.Host, r.RequestURI })
+			client, _ := startServer(t, func(_ http.ResponseWriter, r *http.Request) { host, uri = r.Host, r.RequestURI })
 			_, _, err := do(t, client, safehttp.Request{URL: url})
 			require.NoError(t, err)
-			assert.True(t, host == want.host && uri == want.uri, "the server saw %s %s, want %s %s", host, uri, want.host, want.uri)
+			assert.True(t, host == want.host && uri == want.uri, "server received %s %s, want %s %s", host, uri, want.host, want.uri)
 		})
 	}
 }
 
 func TestAllowPrivate_PlainLiteralsOnly(t *testing.T) {
 	c := newCanary(t)
-	client := &safehttp.Client{AllowPrivate: true, Resolver: knows("intranet", []string{"10.0.0.1"}), Dial: c.dial}
-	for url, at := range map[string]string{
+	client := &safehttp.Client{AllowPrivate: true, Resolver: newResolver("intranet", []string{"10.0.0.1"}), Dial: c.dial}
+	for url, addr := range map[string]string{
 		"http://127.0.0.1/":          "127.0.0.1:80",
 		"http://127.0.0.1:8080/":     "127.0.0.1:8080",
 		"http://10.1.2.3:65535/":     "10.1.2.3:65535",
@@ -258,7 +251,7 @@ func TestAllowPrivate_PlainLiteralsOnly(t *testing.T) {
 		"http://[64:ff9b::a00:1]/":   "[64:ff9b::a00:1]:80",
 		"http://intranet:3000/":      "10.0.0.1:3000",
 	} {
-		t.Run(url, func(t *testing.T) { c.reached(t, client, url, at) })
+		t.Run(url, func(t *testing.T) { c.wantVisit(t, client, url, addr) })
 	}
 	for _, url := range []string{
 		"http://127.1/", "http://2130706433/", "http://0x7f000001/", "http://0177.0.0.1/", "http://127.0.0.1./", "http://127.000.0.1/",
@@ -266,56 +259,56 @@ func TestAllowPrivate_PlainLiteralsOnly(t *testing.T) {
 		"http://0.0.0.0/", "http://[::]/", "http://169.254.169.254/", "http://[::ffff:169.254.169.254]/", "http://100.100.100.200/",
 		"http://255.255.255.255/", "http://[ff02::1]/", "http://[fd00:ec2::254]/", "http://[fec0::1]/", "http://[::127.0.0.1]/",
 	} {
-		t.Run(url, func(t *testing.T) { c.refuses(t, client, url, safehttp.AddressRefused, "") })
+		t.Run(url, func(t *testing.T) { c.wantRefused(t, client, url, safehttp.AddressRefused, "") })
 	}
-	c.refuses(t, client, "http://h.example:0/", safehttp.PortRefused, "")
-	c.refuses(t, client, "http://user@127.0.0.1/", safehttp.BadURL, "")
+	c.wantRefused(t, client, "http://h.example:0/", safehttp.PortRefused, "")
+	c.wantRefused(t, client, "http://user@127.0.0.1/", safehttp.BadURL, "")
 }
 
-// Without a Dial hook nothing but the checks stands between the client and the canary: each of these would arrive.
+// TestSafeHTTP_CanaryWithoutDialHook verifies with the standard dialer, which would reach the canary, that the checks reject each host.
 func TestSafeHTTP_CanaryWithoutDialHook(t *testing.T) {
 	c := newCanary(t)
-	_, at, _ := net.SplitHostPort(c.to)
+	_, port, _ := net.SplitHostPort(c.to)
 
 	strict := &safehttp.Client{}
 	for _, host := range []string{"localhost", "127.0.0.1", "127.1", "2130706433", "0x7f.1", "0", "0.0.0.0", "[::ffff:127.0.0.1]", "[::]"} {
-		_, _, err := do(t, strict, safehttp.Request{URL: "http://" + host + ":" + at + "/"})
-		assert.True(t, err != nil, "%s was reached", host)
+		_, _, err := do(t, strict, safehttp.Request{URL: "http://" + host + ":" + port + "/"})
+		assert.True(t, err != nil, "request to %s succeeds, want an error", host)
 	}
 	open := &safehttp.Client{AllowPrivate: true}
 	for _, host := range []string{"0.0.0.0", "[::]", "127.1", "[::ffff:0.0.0.0]"} {
-		c.refuses(t, open, "http://"+host+":"+at+"/", safehttp.AddressRefused, "")
+		c.wantRefused(t, open, "http://"+host+":"+port+"/", safehttp.AddressRefused, "")
 	}
-	require.Equal(t, c.visits.Load(), 0, "visits")
-	for _, url := range []string{"http://127.0.0.1:" + at + "/", "http://[::ffff:127.0.0.1]:" + at + "/"} {
+	require.Equal(t, c.visits.Load(), 0, "connections to the canary")
+	for _, url := range []string{"http://127.0.0.1:" + port + "/", "http://[::ffff:127.0.0.1]:" + port + "/"} {
 		_, _, err := do(t, open, safehttp.Request{URL: url})
 		assert.NoError(t, err)
 	}
-	assert.Equal(t, c.visits.Load(), 2, "visits")
+	assert.Equal(t, c.visits.Load(), 2, "connections to the canary with AllowPrivate")
 }
 
-type anyName struct{}
+type publicResolver struct{}
 
-func (anyName) LookupNetIP(context.Context, string, string) ([]netip.Addr, error) {
+func (publicResolver) LookupNetIP(context.Context, string, string) ([]netip.Addr, error) {
 	return []netip.Addr{netip.MustParseAddr(public)}, nil
 }
 
-// For every URL a dial goes to the one address of the one name, on port 80 or 443, and the steps stay fit to print.
+// FuzzURL verifies that any URL leads to no dial other than to the resolved address on port 80 or 443, and to printable steps.
 func FuzzURL(f *testing.F) {
 	for _, row := range urls {
 		f.Add(row.url)
 	}
 	f.Add("https://h.example:80/a?b#c")
 	f.Fuzz(func(t *testing.T, url string) {
-		w := &wire{dead: []string{public + ":80", public + ":443"}}
-		client := safehttp.Client{Resolver: anyName{}, Dial: w.dial}
+		w := &fakeDialer{dead: []string{public + ":80", public + ":443"}}
+		client := safehttp.Client{Resolver: publicResolver{}, Dial: w.dial}
 		_, steps, err := client.Do(t.Context(), safehttp.Request{URL: url})
-		require.True(t, reasonOf(t, err) != "" && len(steps) != 0, "%v, %d steps", err, len(steps))
+		require.True(t, failureReason(t, err) != "" && len(steps) != 0, "Do = %v with %d steps, want an error and steps", err, len(steps))
 		for _, dialed := range w.dialed {
-			assert.True(t, slices.Contains(w.dead, dialed), "dialed %s", dialed)
+			assert.True(t, slices.Contains(w.dead, dialed), "dialed %s, want port 80 or 443 of %s", dialed, public)
 		}
 		for _, step := range steps {
-			assert.True(t, !strings.ContainsAny(step.Detail, "\r\n"), "step %q", step.Detail)
+			assert.True(t, !strings.ContainsAny(step.Detail, "\r\n"), "step %q, want one line", step.Detail)
 		}
 	})
 }

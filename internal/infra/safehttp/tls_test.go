@@ -29,7 +29,7 @@ type authority struct {
 	pool *x509.CertPool
 }
 
-// certificate is what a test wants to vary.
+// certificate has the properties of a certificate that tests vary.
 type certificate struct {
 	names  []string
 	ips    []net.IP
@@ -69,7 +69,7 @@ func (a authority) issue(t *testing.T, c certificate) tls.Certificate {
 		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key)
-	assert.True(t, err == nil, "%v", err)
+	require.NoError(t, err)
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
@@ -88,35 +88,36 @@ func TestTLS_HandshakeAndRequests(t *testing.T) {
 		name     string
 		config   *tls.Config
 		roots    *x509.CertPool
-		tlsSteps string // what the step says of a handshake that succeeds
-		says     string // why it fails
+		tlsSteps string // beginning of the step of a successful handshake
+		errText  string // of a failed handshake
 	}{
 		{name: "a name proved by the authority", roots: ca.pool,
 			config: &tls.Config{Certificates: []tls.Certificate{good}}, tlsSteps: "TLS 1.3, certificate for h.example valid until "},
 		{name: "TLS 1.2", roots: ca.pool,
 			config: &tls.Config{Certificates: []tls.Certificate{good}, MaxVersion: tls.VersionTLS12}, tlsSteps: "TLS 1.2, "},
 		{name: "TLS 1.1", roots: ca.pool,
-			config: &tls.Config{Certificates: []tls.Certificate{good}, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11},
-			says:   "protocol version"},
+			config:  &tls.Config{Certificates: []tls.Certificate{good}, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11},
+			errText: "protocol version"},
 		{name: "a wrong name", roots: ca.pool,
-			config: &tls.Config{Certificates: []tls.Certificate{ca.issue(t, certificate{names: []string{"other.example"}, around: now})}},
-			says:   "certificate is valid for other.example, not h.example"},
+			config:  &tls.Config{Certificates: []tls.Certificate{ca.issue(t, certificate{names: []string{"other.example"}, around: now})}},
+			errText: "certificate is valid for other.example, not h.example"},
 		{name: "an address instead of the name", roots: ca.pool,
-			config: &tls.Config{Certificates: []tls.Certificate{ca.issue(t, certificate{ips: []net.IP{net.ParseIP(public)}, around: now})}},
-			says:   "h.example"},
+			config: &tls.Config{Certificates: []tls.Certificate{ca.issue(t, certificate{ips: []net.IP{net.ParseIP(public)},
+				around: now})}},
+			errText: "h.example"},
 		{name: "an expired certificate", roots: ca.pool,
 			config: &tls.Config{Certificates: []tls.Certificate{ca.issue(t,
 				certificate{names: []string{"h.example"}, around: now.AddDate(0, 0, -1)})}},
-			says: "expired"},
+			errText: "expired"},
 		{name: "another authority", roots: newAuthority(t).pool,
-			config: &tls.Config{Certificates: []tls.Certificate{good}}, says: "unknown authority"},
+			config: &tls.Config{Certificates: []tls.Certificate{good}}, errText: "unknown authority"},
 		{name: "an authority that the system does not know", roots: nil,
-			config: &tls.Config{Certificates: []tls.Certificate{good}}, says: "x509"},
+			config: &tls.Config{Certificates: []tls.Certificate{good}}, errText: "x509"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			var asked string
+			var serverName string
 			c.config.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
-				asked = hello.ServerName
+				serverName = hello.ServerName
 				return nil, nil
 			}
 			server := httptest.NewUnstartedServer(http.HandlerFunc(func(rw http.ResponseWriter,
@@ -128,16 +129,16 @@ func TestTLS_HandshakeAndRequests(t *testing.T) {
 			server.Start()
 			defer server.Close()
 
-			w := &wire{to: server.Listener.Addr().String()}
-			client := &safehttp.Client{Resolver: knows("h.example", []string{public}), Dial: w.dial, RootCAs: c.roots}
+			w := &fakeDialer{to: server.Listener.Addr().String()}
+			client := &safehttp.Client{Resolver: newResolver("h.example", []string{public}), Dial: w.dial, RootCAs: c.roots}
 			answer, steps, err := do(t, client, safehttp.Request{URL: "https://h.example/"})
-			assert.Equal(t, asked, "h.example", "server name asked for")
-			assert.True(t, len(w.dialed) == 1 && w.dialed[0] == public+":443", "dialed %v", w.dialed)
-			if c.says != "" {
-				wantFailure(t, steps, err, safehttp.TLSFailed, c.says)
+			assert.Equal(t, serverName, "h.example", "SNI server name")
+			assert.True(t, len(w.dialed) == 1 && w.dialed[0] == public+":443", "dialed %v, want %s:443", w.dialed, public)
+			if c.errText != "" {
+				wantFailure(t, steps, err, safehttp.TLSFailed, c.errText)
 				return
 			}
-			require.True(t, err == nil && string(answer.Body) == "h.example", "%q, %v", answer.Body, err)
+			require.True(t, err == nil && string(answer.Body) == "h.example", "body %q, %v, want h.example", answer.Body, err)
 			got := steps[3]
 			assert.True(t, got.Action == "tls" && strings.HasPrefix(got.Detail, c.tlsSteps), "step %+v, want %q", got, c.tlsSteps)
 		})
@@ -145,7 +146,7 @@ func TestTLS_HandshakeAndRequests(t *testing.T) {
 }
 
 func TestSafeHTTP_TLSOnPlainPort(t *testing.T) {
-	client, _ := site(t, func(http.ResponseWriter, *http.Request) {})
+	client, _ := startServer(t, func(http.ResponseWriter, *http.Request) {})
 	_, steps, err := do(t, client, safehttp.Request{URL: "https://h.example/"})
 	wantFailure(t, steps, err, safehttp.TLSFailed, "")
 }

@@ -9,35 +9,36 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
-// A map with too many keys is rejected before its text is split into words: what that takes is in proportion to the bound, not to the text.
+// TestCheck_CrowdedMapTakesLittle verifies that a map with too many keys is rejected before its text is tokenized, so that the allocated
+// memory is proportional to the limit and not to the text.
 func TestCheck_CrowdedMapTakesLittle(t *testing.T) {
-	many := func(format, join string) string {
+	repeatKeys := func(format, separator string) string {
 		keys := make([]string, 200_000)
 		for i := range keys {
 			keys[i] = fmt.Sprintf(format, i)
 		}
-		return strings.Join(keys, join)
+		return strings.Join(keys, separator)
 	}
 	for name, text := range map[string]string{
-		"block":     many("key%06d: 1", "\n"),
-		"nested":    "rules:\n  - prefix: a\n    " + many("key%06d: 1", "\n    "),
-		"braces":    "{" + many("key%06d: 1", ", ") + "}",
-		"JSON":      `{"rules": {` + many(`"key%06d":1`, ",\n") + "}}",
-		"literal":   "- a: |\n    text\n  " + many("key%06d: 1", "\n  "),
-		"quoted":    many("'key: %06d': 1", "\n"),
-		"after URL": "a: https://x/{01}\nb: it's {\n" + many("key%06d: 1", "\n"),
+		"block":     repeatKeys("key%06d: 1", "\n"),
+		"nested":    "rules:\n  - prefix: a\n    " + repeatKeys("key%06d: 1", "\n    "),
+		"braces":    "{" + repeatKeys("key%06d: 1", ", ") + "}",
+		"JSON":      `{"rules": {` + repeatKeys(`"key%06d":1`, ",\n") + "}}",
+		"literal":   "- a: |\n    text\n  " + repeatKeys("key%06d: 1", "\n  "),
+		"quoted":    repeatKeys("'key: %06d': 1", "\n"),
+		"after URL": "a: https://x/{01}\nb: it's {\n" + repeatKeys("key%06d: 1", "\n"),
 	} {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
 		err := Check([]byte(text))
 		runtime.ReadMemStats(&after)
-		took := after.TotalAlloc - before.TotalAlloc
-		assert.True(t, err != nil && strings.Contains(err.Error(), "more than 1000 keys") && took <= 16<<20,
-			"Check(%s) = %v with %d bytes, want more than 1000 keys with few", name, err, took)
+		allocated := after.TotalAlloc - before.TotalAlloc
+		assert.True(t, err != nil && strings.Contains(err.Error(), "more than 1000 keys") && allocated <= 16<<20,
+			"Check(%s) = %v with %d bytes allocated, want more than 1000 keys with at most 16 MiB", name, err, allocated)
 	}
 }
 
-// What only looks like very many keys of one map is none.
+// TestCheck_ManyLinesAreNoCrowd verifies that many keys in different maps, and lines in literals that look like keys, are accepted.
 func TestCheck_ManyLinesAreNoCrowd(t *testing.T) {
 	for name, text := range map[string]string{
 		"list":    "rules:\n" + strings.Repeat("  - prefix: a\n    path: b\n", 2000),
@@ -50,7 +51,7 @@ func TestCheck_ManyLinesAreNoCrowd(t *testing.T) {
 	}
 }
 
-// A file has one document, with or without its marks; nothing of another is left out silently.
+// TestCheck_OneDocument verifies that a file has one document, with or without markers, and that a second one is an error.
 func TestCheck_OneDocument(t *testing.T) {
 	for text, want := range map[string]string{
 		"":                                 "",
@@ -64,10 +65,12 @@ func TestCheck_OneDocument(t *testing.T) {
 		"a: |\n  ---\n  ...\n  text\nb: 1": "",
 	} {
 		err := Check([]byte(text))
-		assert.True(t, want == "" && err == nil || want != "" && strings.HasPrefix(fmt.Sprint(err), want), "%q: %v", text, err)
+		assert.True(t, want == "" && err == nil || want != "" && strings.HasPrefix(fmt.Sprint(err), want),
+			"Check(%q) = %v, want %q", text, err, want)
 	}
 }
 
+// TestPieces_KeepLines verifies that the pieces of a long list keep the line numbers of their entries.
 func TestPieces_KeepLines(t *testing.T) {
 	var text strings.Builder
 	text.WriteString("# head\nrules:\n")
@@ -89,5 +92,5 @@ func TestPieces_KeepLines(t *testing.T) {
 	}
 	assert.True(t, ok && entries == 1203 && parts == 3, "Pieces = %d entries in %d parts, %v, want 1203 in 3", entries, parts, ok)
 	_, ok = Pieces([]byte("other: "+strings.Repeat("x", maxWhole)), "rules")
-	assert.True(t, !ok, "a long text of another form is taken")
+	assert.True(t, !ok, "Pieces of a long text without a list reports true, want false")
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// listen is what systemd listens at; heard is the next that it hears.
-func listen(t *testing.T) (heard func() string) {
+// listenNotify listens on a notify socket as systemd does; receive returns the next message.
+func listenNotify(t *testing.T) (receive func() string) {
 	t.Helper()
 	name := filepath.Join(t.TempDir(), "notify")
 	c, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: name, Net: "unixgram"})
@@ -31,35 +31,35 @@ func listen(t *testing.T) (heard func() string) {
 }
 
 func TestSDNotify_StateNotifications(t *testing.T) {
-	heard := listen(t)
+	receive := listenNotify(t)
 	t.Setenv("WATCHDOG_USEC", "2000")
 	t.Setenv("WATCHDOG_PID", "")
 	s := sdnotify.Find()
 	require.NoError(t, s.Ready("at\nhome"))
-	assert.Equal(t, heard(), "READY=1\nSTATUS=at home", "heard")
+	assert.Equal(t, receive(), "READY=1\nSTATUS=at home", "message of Ready")
 	ctx, stop := context.WithCancel(t.Context())
-	ended := make(chan bool)
-	sick := make(chan error, 1)
+	stopped := make(chan bool)
+	failures := make(chan error, 1)
 	go func() {
-		defer close(ended)
+		defer close(stopped)
 		s.Watch(ctx, func(context.Context) error {
 			select {
-			case err := <-sick:
+			case err := <-failures:
 				return err
 			default:
 				return nil
 			}
 		})
 	}()
-	assert.Equal(t, heard(), "WATCHDOG=1", "heard")
-	sick <- errors.New("no answer")
-	got := heard()
-	for got == "WATCHDOG=1" { // said before
-		got = heard()
+	assert.Equal(t, receive(), "WATCHDOG=1", "message of Watch")
+	failures <- errors.New("no answer")
+	got := receive()
+	for got == "WATCHDOG=1" { // sent before the failure
+		got = receive()
 	}
-	assert.True(t, got == "STATUS=not alive: no answer", "got %q", got)
+	assert.Equal(t, got, "STATUS=not alive: no answer", "message of a failed check")
 	stop()
-	<-ended
+	<-stopped
 }
 
 func TestSDNotify_WithoutSocket(t *testing.T) {
@@ -68,7 +68,7 @@ func TestSDNotify_WithoutSocket(t *testing.T) {
 	s := sdnotify.Find()
 	assert.NoError(t, s.Stopping("x"))
 	s.Watch(t.Context(), nil) // returns
-	listen(t)
+	listenNotify(t)
 	t.Setenv("WATCHDOG_PID", "1") // of another process
 	sdnotify.Find().Watch(t.Context(), nil)
 }

@@ -19,11 +19,11 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// The published constructions, written down once more from their definitions:
-// tested against the published vectors, then compared with what Key does.
+// The reference functions implement the published constructions from their definitions. They are tested against the published vectors,
+// then Key is compared with them.
 
-// macByHand is HMAC-SHA-256 as RFC 2104 defines it.
-func macByHand(key, text []byte) []byte {
+// referenceHMAC is HMAC-SHA-256 as defined in RFC 2104.
+func referenceHMAC(key, text []byte) []byte {
 	if len(key) > sha256.BlockSize {
 		sum := sha256.Sum256(key)
 		key = sum[:]
@@ -40,37 +40,37 @@ func macByHand(key, text []byte) []byte {
 	return sum[:]
 }
 
-// extractByHand and expandByHand are HKDF-SHA-256 as RFC 5869 defines it.
-func extractByHand(secret, salt []byte) []byte {
+// referenceExtract and referenceExpand are HKDF-SHA-256 as defined in RFC 5869.
+func referenceExtract(secret, salt []byte) []byte {
 	if len(salt) == 0 {
 		salt = make([]byte, sha256.Size)
 	}
-	return macByHand(salt, secret)
+	return referenceHMAC(salt, secret)
 }
 
-func expandByHand(prk []byte, info string, length int) []byte {
+func referenceExpand(prk []byte, info string, length int) []byte {
 	var out, last []byte
 	for n := byte(1); len(out) < length; n++ {
-		last = macByHand(prk, append(append(bytes.Clone(last), info...), n))
+		last = referenceHMAC(prk, append(append(bytes.Clone(last), info...), n))
 		out = append(out, last...)
 	}
 	return out[:length]
 }
 
-func unhex(t *testing.T, text string) []byte {
+func decodeHex(t *testing.T, text string) []byte {
 	t.Helper()
 	b, err := hex.DecodeString(strings.ReplaceAll(text, " ", ""))
 	require.NoError(t, err)
 	return b
 }
 
-func same(t *testing.T, what string, got, want []byte) {
+func wantBytes(t *testing.T, name string, got, want []byte) {
 	t.Helper()
-	assert.True(t, bytes.Equal(got, want), "%s is %x, want %x", what, got, want)
+	assert.True(t, bytes.Equal(got, want), "%s = %x, want %x", name, got, want)
 }
 
-// counting is n bytes that count up from first.
-func counting(first byte, n int) []byte {
+// ascendingBytes returns n bytes: first, first+1 and so on.
+func ascendingBytes(first byte, n int) []byte {
 	b := make([]byte, n)
 	for i := range b {
 		b[i] = first + byte(i)
@@ -87,7 +87,7 @@ func TestHMAC_RFC4231Vectors(t *testing.T) {
 		{bytes.Repeat([]byte{0x0b}, 20), "Hi There", "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7"},
 		{[]byte("Jefe"), "what do ya want for nothing?", "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"},
 		{bytes.Repeat([]byte{0xaa}, 20), strings.Repeat("\xdd", 50), "773ea91e36800e46854db8ebd09181a72959098b3ef8c122d9635514ced565fe"},
-		{counting(1, 25), strings.Repeat("\xcd", 50), "82558a389a443c0ea4cc819899f2083a85f0faa3e578f8077a2e3ff46729665b"},
+		{ascendingBytes(1, 25), strings.Repeat("\xcd", 50), "82558a389a443c0ea4cc819899f2083a85f0faa3e578f8077a2e3ff46729665b"},
 		{bytes.Repeat([]byte{0x0c}, 20), "Test With Truncation", "a3b6167473100ee06e0c796c2955552b"},
 		{bytes.Repeat([]byte{0xaa}, 131), "Test Using Larger Than Block-Size Key - Hash Key First",
 			"60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54"},
@@ -96,11 +96,11 @@ func TestHMAC_RFC4231Vectors(t *testing.T) {
 			"9b09ffa71b942fcb27635fbcd5b0e944bfdc63644f0713938a7f51535c3a35e2"},
 	} {
 		t.Run("case "+strconv.Itoa(n+1), func(t *testing.T) {
-			want := unhex(t, v.mac)
-			same(t, "the definition", macByHand(v.key, []byte(v.data))[:len(want)], want)
+			want := decodeHex(t, v.mac)
+			wantBytes(t, "referenceHMAC", referenceHMAC(v.key, []byte(v.data))[:len(want)], want)
 			m := hmac.New(sha256.New, v.key)
 			io.WriteString(m, v.data)
-			same(t, "what Hash is made with", m.Sum(nil)[:len(want)], want)
+			wantBytes(t, "hmac.New", m.Sum(nil)[:len(want)], want)
 		})
 	}
 }
@@ -110,10 +110,10 @@ func TestHKDF_RFC5869Vectors(t *testing.T) {
 		secret, salt, info []byte
 		prk, okm           string
 	}{
-		{bytes.Repeat([]byte{0x0b}, 22), counting(0, 13), counting(0xf0, 10),
+		{bytes.Repeat([]byte{0x0b}, 22), ascendingBytes(0, 13), ascendingBytes(0xf0, 10),
 			"077709362c2e32df0ddc3f0dc47bba6390b6c73bb50f9c3122ec844ad7c2b3e5",
 			"3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf34007208d5b887185865"},
-		{counting(0, 80), counting(0x60, 80), counting(0xb0, 80),
+		{ascendingBytes(0, 80), ascendingBytes(0x60, 80), ascendingBytes(0xb0, 80),
 			"06a6b88c5853361a06104c9ceb35b45cef760014904671014a193f40c15fc244",
 			"b11e398dc80327a1c8e7f78c596a49344f012eda2d4efad8a050cc4c19afa97c59045a99cac7827271cb41c65e590e09da3275600c2f09b8367793a9aca3db71cc30c58179ec3e87c14c01d5c1f3434f1d87"},
 		{bytes.Repeat([]byte{0x0b}, 22), nil, nil,
@@ -121,13 +121,13 @@ func TestHKDF_RFC5869Vectors(t *testing.T) {
 			"8da4e775a563c18f715f802a063c5a31b8a11f5c5ee1879ec3454e5f3c738d2d9d201395faa4b61a96c8"},
 	} {
 		t.Run("case "+strconv.Itoa(n+1), func(t *testing.T) {
-			want := unhex(t, v.okm)
-			prk := extractByHand(v.secret, v.salt)
-			same(t, "the definition, extracted", prk, unhex(t, v.prk))
-			same(t, "the definition, expanded", expandByHand(prk, string(v.info), len(want)), want)
+			want := decodeHex(t, v.okm)
+			prk := referenceExtract(v.secret, v.salt)
+			wantBytes(t, "referenceExtract", prk, decodeHex(t, v.prk))
+			wantBytes(t, "referenceExpand", referenceExpand(prk, string(v.info), len(want)), want)
 			got, err := hkdf.Key(sha256.New, v.secret, v.salt, string(v.info), len(want))
 			require.NoError(t, err)
-			same(t, "what NewKey is made with", got, want)
+			wantBytes(t, "hkdf.Key", got, want)
 		})
 	}
 }
@@ -140,40 +140,41 @@ func newKey(t *testing.T, secret []byte) *Key {
 }
 
 // derived is what NewKey must have derived from a secret.
-func derived(secret []byte, info string) []byte {
-	return expandByHand(extractByHand(secret, nil), info, KeySize)
+func referenceDerive(secret []byte, info string) []byte {
+	return referenceExpand(referenceExtract(secret, nil), info, KeySize)
 }
 
 func TestKeyHash_MatchesReferenceHMAC(t *testing.T) {
-	secret := counting(0x40, KeySize)
+	secret := ascendingBytes(0x40, KeySize)
 	k := newKey(t, secret)
 	for _, c := range [][2]string{{"appsecret/wxa", "secret0001"}, {"", ""}, {"access_token", strings.Repeat("x", 200)},
 		{"扫码", "\x00\xff"}} {
 		text := strconv.Itoa(len(c[0])) + ":" + c[0] + c[1]
-		want := hex.EncodeToString(macByHand(derived(secret, "qrjump hash v1"), []byte(text)))
+		want := hex.EncodeToString(referenceHMAC(referenceDerive(secret, "qrjump hash v1"), []byte(text)))
 		assert.Equal(t, k.Hash(c[0], c[1]), want, "Hash(%q, %q)", c[0], c[1])
 	}
 }
 
 func TestSeal_MatchesReferenceGCM(t *testing.T) {
-	secret := counting(0x40, KeySize)
-	block, err := aes.NewCipher(derived(secret, "qrjump seal v1"))
+	secret := ascendingBytes(0x40, KeySize)
+	block, err := aes.NewCipher(referenceDerive(secret, "qrjump seal v1"))
 	require.NoError(t, err)
-	gcm, err := cipher.NewGCM(block) // with the nonce of the caller: the one that has vectors
+	gcm, err := cipher.NewGCM(block) // takes the nonce from the caller, as the published vectors do
 	require.NoError(t, err)
 	k := newKey(t, secret)
 	raw, err := encoding.DecodeString(k.Seal("row/1", []byte("hello")))
 	require.NoError(t, err)
 	got, err := gcm.Open(nil, raw[:12], raw[12:], []byte("row/1"))
 	require.NoError(t, err)
-	same(t, "what Seal sealed", got, []byte("hello"))
-	nonce := counting(7, 12)
+	wantBytes(t, "plain text of Seal's output", got, []byte("hello"))
+	nonce := ascendingBytes(7, 12)
 	got, err = k.Open("row/2", encoding.EncodeToString(gcm.Seal(nonce, nonce, []byte("world"), []byte("row/2"))))
 	require.NoError(t, err)
-	same(t, "what Open opened", got, []byte("world"))
+	wantBytes(t, "Open", got, []byte("world"))
 }
 
-// Cases 13 to 16 of "The Galois/Counter Mode of Operation" (McGrew, Viega), the AES-256 vectors that were submitted to NIST for SP 800-38D.
+// TestOpen_GCMVectors verifies Open on cases 13 to 16 of "The Galois/Counter Mode of Operation" (McGrew, Viega), the AES-256 vectors that
+// were submitted to NIST for SP 800-38D.
 func TestOpen_GCMVectors(t *testing.T) {
 	const (
 		plain  = "d9313225f88406e5a55909c5aff5269a86a7a9531534f7da2e4c303d8a318a721c3c0c95956809532fcf0e2449a6b525b16aedf5aa0de657ba637b391aafd255"
@@ -189,93 +190,94 @@ func TestOpen_GCMVectors(t *testing.T) {
 		{"case 16", key, nonce, plain[:120], "feedfacedeadbeeffeedfacedeadbeefabaddad2", sealed[:120], "76fc6ece0f4e1768cddf8853bb2d551b"},
 	} {
 		t.Run(v.name, func(t *testing.T) {
-			block, err := aes.NewCipher(unhex(t, v.key))
+			block, err := aes.NewCipher(decodeHex(t, v.key))
 			require.NoError(t, err)
 			aead, err := cipher.NewGCMWithRandomNonce(block) // as in NewKey
 			require.NoError(t, err)
 			k := &Key{aead: aead}
-			got, err := k.Open(string(unhex(t, v.place)), encoding.EncodeToString(unhex(t, v.nonce+v.sealed+v.tag)))
+			got, err := k.Open(string(decodeHex(t, v.place)), encoding.EncodeToString(decodeHex(t, v.nonce+v.sealed+v.tag)))
 			require.NoError(t, err)
-			same(t, "plain text", got, unhex(t, v.plain))
+			wantBytes(t, "plain text", got, decodeHex(t, v.plain))
 		})
 	}
 }
 
 func TestOpen_RejectsTamperedText(t *testing.T) {
-	k := newKey(t, counting(1, KeySize))
+	k := newKey(t, ascendingBytes(1, KeySize))
 	const place = "accounts/marketcode_key/wxa"
-	refused := func(what, place, sealed string) {
+	wantRejected := func(name, place, sealed string) {
 		t.Helper()
 		got, err := k.Open(place, sealed)
-		assert.True(t, errors.Is(err, ErrSealed) && got == nil, "%s: %q, %v", what, got, err)
+		assert.True(t, errors.Is(err, ErrSealed) && got == nil, "%s: Open = %q, %v, want ErrSealed", name, got, err)
 	}
 	for _, secret := range []string{"", "a", "ab", "0123456789abcdef", strings.Repeat("long ", 100)} {
 		sealed := k.Seal(place, []byte(secret))
 		got, err := k.Open(place, sealed)
-		require.True(t, err == nil && string(got) == secret, "unchanged: %q, %v", got, err)
+		require.True(t, err == nil && string(got) == secret, "Open = %q, %v, want %q", got, err, secret)
 		// Each bit of nonce, text and tag.
 		raw, err := encoding.DecodeString(sealed)
 		require.NoError(t, err)
 		for i := range raw {
 			for bit := range 8 {
 				raw[i] ^= 1 << bit
-				refused("byte "+strconv.Itoa(i), place, encoding.EncodeToString(raw))
+				wantRejected("bit "+strconv.Itoa(bit)+" of byte "+strconv.Itoa(i), place, encoding.EncodeToString(raw))
 				raw[i] ^= 1 << bit
 			}
 		}
-		// Each character of what is stored, by any other.
+		// Each character of the stored text, replaced by any other.
 		for i := range sealed {
 			for c := range 256 {
 				if byte(c) != sealed[i] {
-					refused("character "+strconv.Itoa(i), place, sealed[:i]+string([]byte{byte(c)})+sealed[i+1:])
+					wantRejected("character "+strconv.Itoa(i), place, sealed[:i]+string([]byte{byte(c)})+sealed[i+1:])
 				}
 			}
 		}
 		for i := range sealed {
-			refused("the first "+strconv.Itoa(i), place, sealed[:i])
+			wantRejected("prefix of length "+strconv.Itoa(i), place, sealed[:i])
 		}
 		for i := range place {
-			refused("another place", place[:i]+"#"+place[i+1:], sealed)
+			wantRejected("another place", place[:i]+"#"+place[i+1:], sealed)
 		}
-		refused("a longer place", place+" ", sealed)
-		refused("no place", "", sealed)
-		refused("more", place, sealed+"A")
-		refused("padding", place, sealed+"=")
+		wantRejected("a longer place", place+" ", sealed)
+		wantRejected("no place", "", sealed)
+		wantRejected("an additional character", place, sealed+"A")
+		wantRejected("padding", place, sealed+"=")
 	}
-	assert.ErrorIs(t, assert.ErrorOf(newKey(t, counting(2, KeySize)).Open(place, k.Seal(place, []byte("x")))), ErrSealed, "another key")
+	assert.ErrorIs(t, assert.ErrorOf(newKey(t, ascendingBytes(2, KeySize)).Open(place, k.Seal(place, []byte("x")))), ErrSealed,
+		"Open with another key")
 }
 
 func TestSeal_RandomNonce(t *testing.T) {
-	k := newKey(t, counting(1, KeySize))
+	k := newKey(t, ascendingBytes(1, KeySize))
 	seen := map[string]bool{}
 	for range 1000 {
 		nonce := k.Seal("p", []byte("secret"))[:16]
-		require.True(t, !seen[nonce], "a nonce came twice")
+		require.True(t, !seen[nonce], "Seal repeats the nonce %s", nonce)
 		seen[nonce] = true
 	}
 }
 
 func TestKeyHash_DistinctInputs(t *testing.T) {
-	k, other := newKey(t, counting(1, KeySize)), newKey(t, counting(2, KeySize))
+	k, other := newKey(t, ascendingBytes(1, KeySize)), newKey(t, ascendingBytes(2, KeySize))
 	seen := map[string]string{}
 	for name, h := range map[string]string{
-		"base":                  k.Hash("a", "bc"),
-		"the border moved":      k.Hash("ab", "c"),
-		"all in the purpose":    k.Hash("abc", ""),
-		"all in the secret":     k.Hash("", "abc"),
-		"a border in the text":  k.Hash("", "1:abc"),
-		"another key":           other.Hash("a", "bc"),
-		"another letter's case": k.Hash("a", "bC"),
+		"base":                   k.Hash("a", "bc"),
+		"a moved boundary":       k.Hash("ab", "c"),
+		"all in the purpose":     k.Hash("abc", ""),
+		"all in the secret":      k.Hash("", "abc"),
+		"a boundary in the text": k.Hash("", "1:abc"),
+		"another key":            other.Hash("a", "bc"),
+		"another letter's case":  k.Hash("a", "bC"),
 	} {
 		twin, ok := seen[h]
-		assert.True(t, !ok, "%s and %s have one hash", name, twin)
+		assert.True(t, !ok, "%s and %s have the same hash", name, twin)
 		seen[h] = name
-		assert.True(t, len(h) == 64, "%s: %q", name, h)
+		assert.True(t, len(h) == 64, "%s: hash %q, want 64 characters", name, h)
 	}
 }
 
 func TestMatches_ExactSecret(t *testing.T) {
-	k := newKey(t, counting(1, KeySize))
+	k := newKey(t, ascendingBytes(1, KeySize))
 	hash := k.Hash("p", "secret")
 	for _, c := range []struct {
 		name, purpose, secret, hash string
@@ -290,35 +292,32 @@ func TestMatches_ExactSecret(t *testing.T) {
 		{"a part of the hash", "p", "secret", hash[:63], false},
 		{"the hash as secret", "p", hash, hash, false},
 	} {
-		assert.Equal(t, k.Matches(c.purpose, c.secret, c.hash), c.want, "%s", c.name)
+		assert.Equal(t, k.Matches(c.purpose, c.secret, c.hash), c.want, "Matches with %s", c.name)
 	}
 }
 
 func TestNewKey_RequiresKeySize(t *testing.T) {
 	for _, n := range []int{0, 16, 31, 33, 64} {
-		assert.True(t, assert.ErrorOf(NewKey(make([]byte, n))) != nil, "a key of %d bytes was taken", n)
+		assert.True(t, assert.ErrorOf(NewKey(make([]byte, n))) != nil, "NewKey of %d bytes succeeds, want an error", n)
 	}
-	secret, err := NewSecret(bytes.NewReader(counting(0, 100)))
+	secret, err := NewSecret(bytes.NewReader(ascendingBytes(0, 100)))
 	require.NoError(t, err)
-	same(t, "NewSecret", secret, counting(0, KeySize))
-	assert.True(t, assert.ErrorOf(NewSecret(bytes.NewReader(counting(0, KeySize-1)))) != nil, "a key was made of too little chance")
+	wantBytes(t, "NewSecret", secret, ascendingBytes(0, KeySize))
+	assert.True(t, assert.ErrorOf(NewSecret(bytes.NewReader(ascendingBytes(0, KeySize-1)))) != nil,
+		"NewSecret with %d random bytes succeeds, want an error", KeySize-1)
 }
 
 func TestHasher_MatchesKeyHash(t *testing.T) {
-	key := newKey(t, counting(1, 32))
+	key := newKey(t, ascendingBytes(1, 32))
 	h := key.Hasher("purpose")
-	var all sync.WaitGroup
+	var hashing sync.WaitGroup
 	for _, parts := range [][]string{{}, {""}, {"a"}, {"a", "b"}, {"namespace", "\x00", "user"}} {
-		all.Go(func() {
+		hashing.Go(func() {
 			for range 100 {
-				var whole strings.Builder
-				for _, part := range parts {
-					whole.WriteString(part)
-				}
 				sum := h.Sum(parts...)
-				assert.Equal(t, hex.EncodeToString(sum[:]), key.Hash("purpose", whole.String()), "%q", parts)
+				assert.Equal(t, hex.EncodeToString(sum[:]), key.Hash("purpose", strings.Join(parts, "")), "Sum(%q)", parts)
 			}
 		})
 	}
-	all.Wait()
+	hashing.Wait()
 }
