@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -18,8 +17,8 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// manySeeds are more rows than are on the way to the database at a time.
-func manySeeds(n int) []string {
+// newSeedRows returns n rows of the table seeds.
+func newSeedRows(n int) []string {
 	rows := make([]string, n)
 	for i := range rows {
 		rows[i] = fmt.Sprintf(`{"applied_at":%d,"hash":"%08d"}`, i, i)
@@ -27,60 +26,61 @@ func manySeeds(n int) []string {
 	return rows
 }
 
-func linesOf(rows []string) string { return strings.Join(rows, "\n") + "\n" }
+func joinLines(rows []string) string { return strings.Join(rows, "\n") + "\n" }
 
 func TestLoad_BrokenRowNamed(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a table, read by one goroutine")
 	}
-	eachBackend(t, func(t *testing.T, s *Store) {
-		empty := rowsOf(t, s)
+	forEachBackend(t, func(t *testing.T, s *Store) {
+		empty := exportTables(t, s)
 		all := maps.Clone(empty)
-		seeds := manySeeds(20_000)
+		seeds := newSeedRows(20_000)
 		for name, broken := range map[string]string{
 			"no JSON":                `{"applied_at":1,"hash":`,
-			"two rows in a line":     `{"applied_at":1,"hash":"a"}{"applied_at":1,"hash":"b"}`,
-			"a column too many":      `{"applied_at":1,"hash":"a","x":1}`,
-			"a column too few":       `{"applied_at":1}`,
+			"two rows on a line":     `{"applied_at":1,"hash":"a"}{"applied_at":1,"hash":"b"}`,
+			"an unknown column":      `{"applied_at":1,"hash":"a","x":1}`,
+			"a missing column":       `{"applied_at":1}`,
 			"another column":         `{"applied_at":1,"hush":"a"}`,
-			"a broken number":        `{"applied_at":1.5,"hash":"a"}`,
-			"nothing":                `{"applied_at":null,"hash":"a"}`,
-			"what no text can be":    `{"applied_at":1,"hash":"\u0000"}`,
-			"a row that there is":    seeds[0],
-			"the row before, again":  seeds[12_344],
+			"a fraction":             `{"applied_at":1.5,"hash":"a"}`,
+			"null":                   `{"applied_at":null,"hash":"a"}`,
+			"a NUL in a text":        `{"applied_at":1,"hash":"\u0000"}`,
+			"an earlier row":         seeds[0],
+			"the previous row":       seeds[12_344],
 			"an array":               `[1,"a"]`,
 			"a number beyond 64 bit": `{"applied_at":9223372036854775808,"hash":"a"}`,
 		} {
 			rows := slices.Clone(seeds)
 			rows[12_345] = broken
-			all["seeds"] = linesOf(rows)
-			err := load(t, s, all)
-			assert.True(t, err != nil && strings.Contains(err.Error(), "row 12346 of seeds"), "%s: %v", name, err)
-			want(t, "rows after "+name, rowsOf(t, s), empty)
+			all["seeds"] = joinLines(rows)
+			err := loadTables(t, s, all)
+			assert.True(t, err != nil && strings.Contains(err.Error(), "row 12346 of seeds"),
+				"Load() of %s = %v, want row 12346", name, err)
+			check(t, "rows after "+name, exportTables(t, s), empty)
 		}
-		all["seeds"] = linesOf(seeds)
-		require.NoError(t, load(t, s, all))
-		want(t, "seeds", rowsOf(t, s)["seeds"], all["seeds"])
+		all["seeds"] = joinLines(seeds)
+		require.NoError(t, loadTables(t, s, all))
+		check(t, "seeds", exportTables(t, s)["seeds"], all["seeds"])
 	})
 }
 
-// SQLite would keep them as they are.
+// TestLoad_PostgresRejectsWrongType loads values of the wrong type, which SQLite would store unchanged.
 func TestLoad_PostgresRejectsWrongType(t *testing.T) {
 	s := open(t, newPostgres(t))
-	all := rowsOf(t, s)
+	all := exportTables(t, s)
 	for _, broken := range []string{`{"applied_at":1,"hash":2}`, `{"applied_at":"x","hash":"a"}`, `{"applied_at":"","hash":"a"}`} {
-		rows := manySeeds(3000)
+		rows := newSeedRows(3000)
 		rows[1500] = broken
-		all["seeds"] = linesOf(rows)
-		err := load(t, s, all)
-		assert.True(t, err != nil && strings.Contains(err.Error(), "row 1501 of seeds"), "%s: %v", broken, err)
+		all["seeds"] = joinLines(rows)
+		err := loadTables(t, s, all)
+		assert.True(t, err != nil && strings.Contains(err.Error(), "row 1501 of seeds"), "Load() of %s = %v, want row 1501", broken, err)
 	}
 }
 
-// Texts that the text format of COPY has a meaning for, of all lengths.
+// TestLoad_CopyTextEscaping loads texts that have a meaning in the text format of COPY, with lengths around those of its buffers.
 func TestLoad_CopyTextEscaping(t *testing.T) {
-	eachBackend(t, func(t *testing.T, s *Store) {
-		all := rowsOf(t, s)
+	forEachBackend(t, func(t *testing.T, s *Store) {
+		all := exportTables(t, s)
 		texts := []string{"", `\.`, `\N`, `\\`, "\r", "\n", "\t", "\r\n", "a\tb\\tc", `"`, "NULL", "\u007f", "\u0001", "扫码😀", "\u2028",
 			"\uFFFD", "<&>"}
 		for _, n := range []int{1<<15 - 1, 1 << 15, 1 << 16, 1 << 18} {
@@ -91,20 +91,20 @@ func TestLoad_CopyTextEscaping(t *testing.T) {
 		lines := json.NewEncoder(&b)
 		lines.SetEscapeHTML(false)
 		for i, text := range texts {
-			// A key of an index is not long.
+			// The long text is the value, because an index key cannot be long.
 			require.NoError(t, lines.Encode(map[string]any{"name": fmt.Sprintf("%02d", i), "value": text}))
 		}
 		all["meta"] = b.String()
-		require.NoError(t, load(t, s, all))
-		got := rowsOf(t, s)["meta"]
-		assert.True(t, got == all["meta"], "%d bytes came back as %d, or as others", len(all["meta"]), len(got))
+		require.NoError(t, loadTables(t, s, all))
+		got := exportTables(t, s)["meta"]
+		assert.True(t, got == all["meta"], "%d bytes are read after %d were loaded, or other bytes", len(got), len(all["meta"]))
 	})
 }
 
-// A day that comes again does not need its partition again; a row is counted through all of them.
+// TestLoad_ScanPartitions loads scans of several days in mixed order, which are in several partitions. Errors have the number of the row.
 func TestLoad_ScanPartitions(t *testing.T) {
-	eachBackend(t, func(t *testing.T, s *Store) {
-		empty := rowsOf(t, s)
+	forEachBackend(t, func(t *testing.T, s *Store) {
+		empty := exportTables(t, s)
 		all := maps.Clone(empty)
 		row := map[string]any{}
 		view(t, s, func(ctx context.Context, tx *Tx) error {
@@ -119,66 +119,67 @@ func TestLoad_ScanPartitions(t *testing.T) {
 		}
 		var rows []string
 		for n := range int64(60) {
-			// The last of these days has no partition of its own.
+			// The last of these days does not have its own partition.
 			row["day"] = []int64{20_000, 20_001, 20_000, 20_002, 1}[n/3%5]
 			row["seq"], row["id"] = n+1, fmt.Sprintf("id%08d", n+1)
 			b, err := json.Marshal(row)
 			require.NoError(t, err)
 			rows = append(rows, string(b))
 		}
-		all["scan_events"] = linesOf(rows)
-		for name, broken := range map[string]string{"no JSON": "{", "a row that there is": rows[40],
-			"a first one of its day": `{"day":20005}`} {
-			some := slices.Clone(rows)
-			some[41] = broken
-			all["scan_events"] = linesOf(some)
-			err := load(t, s, all)
-			assert.True(t, err != nil && strings.Contains(err.Error(), "row 42 of scan_events"), "%s: %v", name, err)
-			want(t, "rows after "+name, rowsOf(t, s), empty)
+		all["scan_events"] = joinLines(rows)
+		for name, broken := range map[string]string{"no JSON": "{", "a duplicate row": rows[40],
+			"an incomplete row of a new day": `{"day":20005}`} {
+			invalid := slices.Clone(rows)
+			invalid[41] = broken
+			all["scan_events"] = joinLines(invalid)
+			err := loadTables(t, s, all)
+			assert.True(t, err != nil && strings.Contains(err.Error(), "row 42 of scan_events"),
+				"Load() of %s = %v, want row 42", name, err)
+			check(t, "rows after "+name, exportTables(t, s), empty)
 		}
-		all["scan_events"] = linesOf(rows)
-		require.NoError(t, load(t, s, all))
-		want(t, "scans", rowsOf(t, s)["scan_events"], all["scan_events"])
+		all["scan_events"] = joinLines(rows)
+		require.NoError(t, loadTables(t, s, all))
+		check(t, "scans", exportTables(t, s)["scan_events"], all["scan_events"])
 		if s.Engine() == "postgres" {
-			want(t, "scans in the partition of a day", number(t, s, `SELECT COUNT(*) FROM `+dayName(20_000)), 24)
-			want(t, "scans in the partition of other days", number(t, s, `SELECT COUNT(*) FROM scan_events_other`), 12)
+			check(t, "scans in the partition of a day", queryInt(t, s, `SELECT COUNT(*) FROM `+dayName(20_000)), 24)
+			check(t, "scans in the partition of other days", queryInt(t, s, `SELECT COUNT(*) FROM scan_events_other`), 12)
 		}
 	})
 }
 
 func TestLoad_ContextCanceled(t *testing.T) {
-	eachBackend(t, func(t *testing.T, s *Store) {
-		empty := rowsOf(t, s)
+	forEachBackend(t, func(t *testing.T, s *Store) {
+		empty := exportTables(t, s)
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		err := loadInto(ctx, s, func(l *Restore) error {
-			_, err := l.LoadRows(ctx, "seeds", &ending{rows: manySeeds(20_000), end: cancel})
+		err := retryLoad(ctx, s, func(l *Restore) error {
+			_, err := l.LoadRows(ctx, "seeds", &cancelingReader{rows: newSeedRows(20_000), cancel: cancel})
 			return err
 		})
-		assert.True(t, errors.Is(err, context.Canceled), "%v", err)
-		// PostgreSQL lets nobody in until it notices that the connection is gone.
+		assert.ErrorIs(t, err, context.Canceled, "a canceled Load")
+		// PostgreSQL rejects other connections until it closes the canceled one.
 		for s.Ping(t.Context()) != nil && t.Context().Err() == nil {
 		}
-		want(t, "rows", rowsOf(t, s), empty)
+		check(t, "rows", exportTables(t, s), empty)
 	})
 }
 
-// ending calls end in the middle of its rows.
-type ending struct {
-	rows []string
-	n    int
-	end  func()
+// cancelingReader calls cancel after half of its rows.
+type cancelingReader struct {
+	rows   []string
+	n      int
+	cancel func()
 }
 
-func (e *ending) Read(p []byte) (int, error) {
-	if e.n == len(e.rows) {
+func (r *cancelingReader) Read(p []byte) (int, error) {
+	if r.n == len(r.rows) {
 		return 0, io.EOF
 	}
-	if e.n == len(e.rows)/2 {
-		e.end()
+	if r.n == len(r.rows)/2 {
+		r.cancel()
 	}
-	e.n++
-	return copy(p, e.rows[e.n-1]+"\n"), nil
+	r.n++
+	return copy(p, r.rows[r.n-1]+"\n"), nil
 }
 
 func TestCopyLine_FromErrorContext(t *testing.T) {
@@ -191,11 +192,11 @@ func TestCopyLine_FromErrorContext(t *testing.T) {
 		"":           0,
 		"COPY seeds": 0,
 	} {
-		want(t, where, copyLine(where, "seeds"), line)
+		check(t, where, copyLine(where, "seeds"), line)
 	}
 }
 
-// The fast way to read a row knows no other rows than the simple one.
+// FuzzARowOfAnArchive verifies that writtenRow, the fast path, accepts only rows that anyRow accepts, with the same values.
 func FuzzARowOfAnArchive(f *testing.F) {
 	for _, line := range []string{`{"applied_at":1,"hash":"a"}` + "\n", `{"applied_at":-9223372036854775808,"hash":"\"\\\u2028\ud800"}`,
 		`{"applied_at":-0,"hash":""}`, `{"applied_at":01,"hash":""}`,
@@ -215,24 +216,24 @@ func FuzzARowOfAnArchive(f *testing.F) {
 			return
 		}
 		simple, err := anyRow(line, columns)
-		require.NoErrorf(t, err, "%q is no row", line)
-		want(t, "row", args, simple)
+		require.NoErrorf(t, err, "anyRow(%q), which writtenRow accepts", line)
+		check(t, "row", args, simple)
 	})
 }
 
-// Rows of WriteRows are read the fast way, with any texts.
+// TestWriteRows_FastPathDecoding verifies that writtenRow accepts all rows of WriteRows.
 func TestWriteRows_FastPathDecoding(t *testing.T) {
-	eachBackend(t, func(t *testing.T, s *Store) {
-		fillAll(t, s)
+	forEachBackend(t, func(t *testing.T, s *Store) {
+		fillTables(t, s)
 		view(t, s, func(ctx context.Context, tx *Tx) error {
-			for table, rows := range rowsOf(t, s) {
+			for table, rows := range exportTables(t, s) {
 				columns, err := tx.columns(ctx, table)
 				if err != nil {
 					return err
 				}
 				r := newRowReader(table, columns, strings.NewReader(rows))
 				for line := range strings.Lines(rows) {
-					assert.True(t, writtenRow([]byte(line), r.heads, r.args), "%s: %s", table, line)
+					assert.True(t, writtenRow([]byte(line), r.heads, r.args), "writtenRow(%s) of table %s = false, want true", line, table)
 				}
 			}
 			return nil
@@ -240,39 +241,39 @@ func TestWriteRows_FastPathDecoding(t *testing.T) {
 	})
 }
 
-// zeros is a line without an end, as a gzip of a few bytes may hold it.
-type zeros struct{}
+// zeroReader is an endless line, as a small gzip file may contain.
+type zeroReader struct{}
 
-func (zeros) Read(b []byte) (int, error) {
+func (zeroReader) Read(b []byte) (int, error) {
 	for i := range b {
 		b[i] = '0'
 	}
 	return len(b), nil
 }
 
-// Issue 28: what no row has takes no memory, and a row that does not end is refused.
+// TestReadRows_RejectsMalformedRow verifies that malformed rows are rejected with few allocations, and an endless row by its length.
 func TestReadRows_RejectsMalformedRow(t *testing.T) {
 	columns := []string{"applied_at", "hash"}
 	for _, line := range []string{`{"applied_at":[` + strings.Repeat("0,", 1<<16), `{"applied_at":` + strings.Repeat("[", 1<<16),
 		`{` + strings.Repeat(`"a":1,`, 1<<16)} {
-		got := testing.AllocsPerRun(1, func() {
-			assert.True(t, assert.ErrorOf(anyRow([]byte(line), columns)) != nil, "%.20s is a row", line)
+		allocations := testing.AllocsPerRun(1, func() {
+			assert.True(t, assert.ErrorOf(anyRow([]byte(line), columns)) != nil, "anyRow(%.20s…) = nil, want an error", line)
 		})
-		assert.True(t, !(got > 50), "%.20s takes %v allocations", line, got)
+		assert.True(t, !(allocations > 50), "anyRow(%.20s…) makes %v allocations, want at most 50", line, allocations)
 	}
-	_, err := newRowReader("seeds", columns, zeros{}).next()
-	assert.True(t, err != nil && err.Error() == "row 1 of seeds: longer than 16 MiB", "a line without an end: %v", err)
+	_, err := newRowReader("seeds", columns, zeroReader{}).next()
+	assert.True(t, err != nil && err.Error() == "row 1 of seeds: longer than 16 MiB", "next() of an endless line = %v", err)
 }
 
 func TestWriteRows_MatchesEncodingJSON(t *testing.T) {
 	texts := []string{"", "plain", `"`, `\`, `a"b\c`, "\n", "a\tb\"", "\x00", "\x1f", "\x7f", "é", "扫一扫", "\u2028", "a\u2029\"b",
 		"\u2027\u202a", "\xe2\x80",
 		"\xff", "a\"\xe2", `{"kind":"mini_program","name":"<a>&"}`, "😀\\", strings.Repeat(`x"`, 100)}
-	chance, parts := rand.New(rand.NewPCG(14, 7)), texts
+	random, parts := rand.New(rand.NewPCG(14, 7)), texts
 	for range 5000 {
 		var b strings.Builder
-		for range chance.IntN(12) {
-			b.WriteString(parts[chance.IntN(len(parts))])
+		for range random.IntN(12) {
+			b.WriteString(parts[random.IntN(len(parts))])
 		}
 		texts = append(texts, b.String())
 	}
@@ -282,10 +283,10 @@ func TestWriteRows_MatchesEncodingJSON(t *testing.T) {
 		e.SetEscapeHTML(false)
 		require.NoError(t, e.Encode(text))
 		got := string(appendText([]byte("before "), text))
-		require.True(t, got+"\n" == "before "+written.String(), "%q: %s, not %s", text, got, written.String())
+		require.True(t, got+"\n" == "before "+written.String(), "appendText(%q) = %s, want %s", text, got, written.String())
 		line := append(appendText(nil, text), '}')
 		if got, n := writtenText(line); utf8.ValidString(text) && (got != text || n != len(line)-1) {
-			t.Fatalf("%q is read as %q from %d bytes of %s", text, got, n, line)
+			t.Fatalf("writtenText(%s) = %q, %d, want %q", line, got, n, text)
 		}
 	}
 }

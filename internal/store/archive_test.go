@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"math"
 	"slices"
@@ -18,8 +17,8 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// rowsOf is every table as an archive has it.
-func rowsOf(t *testing.T, s *Store) map[string]string {
+// exportTables returns the rows of each table in the format of an archive.
+func exportTables(t *testing.T, s *Store) map[string]string {
 	t.Helper()
 	all := map[string]string{}
 	require.NoError(t, s.Snapshot(t.Context(), func(p *Snapshot) error {
@@ -31,7 +30,7 @@ func rowsOf(t *testing.T, s *Store) map[string]string {
 				return err
 			}
 			lines := strings.Count(b.String(), "\n")
-			assert.True(t, int64(lines) == n, "%s: %d lines for %d rows", table, lines, n)
+			assert.True(t, int64(lines) == n, "WriteRows(%s) = %d for %d lines", table, n, lines)
 			all[table] = b.String()
 		}
 		return nil
@@ -39,25 +38,24 @@ func rowsOf(t *testing.T, s *Store) map[string]string {
 	return all
 }
 
-// load fills an empty store with what rowsOf returned.
-func load(t *testing.T, s *Store, all map[string]string) error {
+// loadTables fills an empty store with the result of exportTables.
+func loadTables(t *testing.T, s *Store, all map[string]string) error {
 	t.Helper()
-	return loadInto(t.Context(), s, func(l *Restore) error {
+	return retryLoad(t.Context(), s, func(l *Restore) error {
 		for _, table := range slices.Sorted(maps.Keys(all)) {
 			n, err := l.LoadRows(t.Context(), table, strings.NewReader(all[table]))
 			if err != nil {
 				return err
 			}
 			lines := strings.Count(all[table], "\n")
-			assert.True(t, int64(lines) == n, "%s: %d rows of %d lines", table, n, lines)
+			assert.True(t, int64(lines) == n, "LoadRows(%s) = %d for %d lines", table, n, lines)
 		}
 		return nil
 	})
 }
 
-// loadInto is Load of a store that is open for use. It has more connections than an import, those that migrated among them, which count as
-// users until PostgreSQL has seen them go.
-func loadInto(ctx context.Context, s *Store, f func(*Restore) error) error {
+// retryLoad calls Load until PostgreSQL has closed the other connections of the store, which count as other users of the database.
+func retryLoad(ctx context.Context, s *Store, f func(*Restore) error) error {
 	for {
 		if err := s.Load(ctx, f); !errors.Is(err, ErrInUse) {
 			return err
@@ -65,10 +63,10 @@ func loadInto(ctx context.Context, s *Store, f func(*Restore) error) error {
 	}
 }
 
-// fillAll puts three rows into every table, whatever its columns.
-func fillAll(t *testing.T, s *Store) {
+// fillTables inserts three rows into each table.
+func fillTables(t *testing.T, s *Store) {
 	t.Helper()
-	f := filler{spice: spice}
+	f := filler{}
 	update(t, s, func(ctx context.Context, tx *Tx) error {
 		for _, table := range (&Snapshot{}).Tables() {
 			columns, err := tx.columns(ctx, table)
@@ -85,10 +83,9 @@ func fillAll(t *testing.T, s *Store) {
 			}
 			rows.Close()
 			for n := range 3 {
-				args, places := make([]any, len(columns)), make([]string, len(columns))
+				args := make([]any, len(columns))
 				for i := range columns {
-					places[i] = fmt.Sprintf("$%d", i+1)
-					// "TEXT" and "BIGINT" in one database, "TEXT" and "INT8" in the other.
+					// "TEXT" and "BIGINT" in SQLite, "TEXT" and "INT8" in PostgreSQL.
 					if types[i].DatabaseTypeName() == "TEXT" {
 						args[i] = f.text()
 					} else {
@@ -96,8 +93,8 @@ func fillAll(t *testing.T, s *Store) {
 						args[i] = []int64{int64(f.n), math.MaxInt64 - int64(f.n), math.MinInt64 + int64(f.n)}[n]
 					}
 				}
-				if _, err := tx.exec(ctx, `INSERT INTO `+table+` (`+strings.Join(columns, ", ")+`) VALUES (`+strings.Join(places, ", ")+`)`,
-					args...); err != nil {
+				if _, err := tx.exec(ctx, `INSERT INTO `+table+` (`+strings.Join(columns, ", ")+`) VALUES (`+
+					placeholders(1, len(columns))+`)`, args...); err != nil {
 					return fmt.Errorf("%s: %w", table, err)
 				}
 			}
@@ -107,95 +104,97 @@ func fillAll(t *testing.T, s *Store) {
 }
 
 func TestStoreArchive_SameAcrossDatabases(t *testing.T) {
-	eachCopy(t, func(t *testing.T, first Target) {
+	forEachDatabase(t, func(t *testing.T, first Target) {
 		s := open(t, first)
-		fillAll(t, s)
-		all := rowsOf(t, s)
+		fillTables(t, s)
+		all := exportTables(t, s)
 		for table, rows := range all {
-			assert.True(t, strings.Count(rows, "\n") >= 3, "%s has only %q", table, rows)
+			assert.True(t, strings.Count(rows, "\n") >= 3, "rows of %s = %q, want at least 3", table, rows)
 		}
-		eachCopy(t, func(t *testing.T, second Target) {
-			other := open(t, second)
-			require.NoError(t, load(t, other, all))
-			want(t, "rows", rowsOf(t, other), all)
+		forEachDatabase(t, func(t *testing.T, second Target) {
+			restored := open(t, second)
+			require.NoError(t, loadTables(t, restored, all))
+			check(t, "rows", exportTables(t, restored), all)
 		})
 	})
 }
 
 func TestLoad_RequiresEmptyDatabase(t *testing.T) {
-	eachBackend(t, func(t *testing.T, s *Store) {
-		empty := rowsOf(t, s)
+	forEachBackend(t, func(t *testing.T, s *Store) {
+		empty := exportTables(t, s)
 		require.NoError(t, assert.ErrorOf(s.FirstSealedKey(t.Context(), "data", "x")))
-		err := load(t, s, empty)
-		assert.True(t, errors.Is(err, ErrNotEmpty) && strings.Contains(err.Error(), "sealing_keys"), "%v", err)
+		err := loadTables(t, s, empty)
+		assert.True(t, errors.Is(err, ErrNotEmpty) && strings.Contains(err.Error(), "sealing_keys"),
+			"Load() = %v, want %v with sealing_keys", err, ErrNotEmpty)
 	})
 }
 
-// PostgreSQL may not have noticed yet that a process has ended.
+// TestLoad_WaitsForEndingSession verifies that Load waits for the session of a process that has ended.
 func TestLoad_WaitsForEndingSession(t *testing.T) {
-	target := emptyPostgres(t)
+	target := newEmptyPostgres(t)
 	s, err := OpenEmpty(t.Context(), target, NewestSchema())
 	require.NoError(t, err)
 	t.Cleanup(func() { s.Close() })
-	late, watch := admin(t, target), admin(t, target)
-	mustDo(t, late, `SELECT pg_advisory_lock_shared(`+users+`)`)
-	free := errors.New("nobody else is there")
+	ending, conn := connectAdmin(t, target), connectAdmin(t, target)
+	mustExecConn(t, ending, `SELECT pg_advisory_lock_shared(`+users+`)`)
+	loading := errors.New("the load began")
 	done := make(chan error, 1)
-	go func() { done <- s.Load(t.Context(), func(*Restore) error { return free }) }()
-	for tried := false; !tried; {
-		require.NoError(t, watch.QueryRow(t.Context(), `SELECT count(*) > 0 FROM pg_stat_activity
-			WHERE datname = current_database() AND pid <> pg_backend_pid() AND (query LIKE '%pg_try_advisory_xact_lock%' OR query = 'rollback')`).Scan(&tried))
+	go func() { done <- s.Load(t.Context(), func(*Restore) error { return loading }) }()
+	for waits := false; !waits; {
+		require.NoError(t, conn.QueryRow(t.Context(), `SELECT count(*) > 0 FROM pg_stat_activity
+			WHERE datname = current_database() AND pid <> pg_backend_pid() AND (query LIKE '%pg_try_advisory_xact_lock%' OR query = 'rollback')`).Scan(&waits))
 	}
-	mustDo(t, late, `SELECT pg_advisory_unlock_shared(`+users+`)`)
-	err = <-done
-	assert.True(t, errors.Is(err, free), "%v", err)
+	mustExecConn(t, ending, `SELECT pg_advisory_unlock_shared(`+users+`)`)
+	assert.ErrorIs(t, <-done, loading, "Load")
 }
 
 func TestLoad_FailureRollsBack(t *testing.T) {
-	eachBackend(t, func(t *testing.T, s *Store) {
-		empty := rowsOf(t, s)
+	forEachBackend(t, func(t *testing.T, s *Store) {
+		empty := exportTables(t, s)
 		full := maps.Clone(empty)
 		full["seeds"] = `{"applied_at":1,"hash":"a"}` + "\n"
 		full["sequences"] = `{"name":"change","value":77}` + "\n"
 		for name, broken := range map[string]struct{ table, rows string }{
-			"a row that is none":        {"tickets", "{]\n"},
-			"a row that is cut off":     {"tickets", `{"hash":"x"`},
-			"a column that is not":      {"seeds", `{"applied_at":1,"hash":"a","x":1}` + "\n"},
-			"another column":            {"seeds", `{"applied_at":1,"hush":"a"}` + "\n"},
-			"a text for a number":       {"seeds", `{"applied_at":true,"hash":"a"}` + "\n"},
-			"a broken number":           {"seeds", `{"applied_at":1.5,"hash":"a"}` + "\n"},
-			"a number that is large":    {"seeds", `{"applied_at":9223372036854775808,"hash":"a"}` + "\n"},
-			"nothing in a column":       {"seeds", `{"applied_at":1,"hash":null}` + "\n"},
-			"what no text can be":       {"seeds", `{"applied_at":1,"hash":"\u0000"}` + "\n"},
-			"the same row twice":        {"seeds", strings.Repeat(`{"applied_at":1,"hash":"a"}`+"\n", 2)},
-			"a table that there is not": {"nothing; DROP TABLE seeds", ""},
-			"the keys":                  {"sealing_keys", `{"name":"a","sealed":"b"}` + "\n"},
-			"a table of the database":   {"goose_db_version", ""},
+			"an invalid row":          {"tickets", "{]\n"},
+			"a truncated row":         {"tickets", `{"hash":"x"`},
+			"an unknown column":       {"seeds", `{"applied_at":1,"hash":"a","x":1}` + "\n"},
+			"another column":          {"seeds", `{"applied_at":1,"hush":"a"}` + "\n"},
+			"a boolean for a number":  {"seeds", `{"applied_at":true,"hash":"a"}` + "\n"},
+			"a fraction":              {"seeds", `{"applied_at":1.5,"hash":"a"}` + "\n"},
+			"a number above 64 bits":  {"seeds", `{"applied_at":9223372036854775808,"hash":"a"}` + "\n"},
+			"null in a column":        {"seeds", `{"applied_at":1,"hash":null}` + "\n"},
+			"a NUL in a text":         {"seeds", `{"applied_at":1,"hash":"\u0000"}` + "\n"},
+			"a duplicate row":         {"seeds", strings.Repeat(`{"applied_at":1,"hash":"a"}`+"\n", 2)},
+			"an unknown table":        {"nothing; DROP TABLE seeds", ""},
+			"the keys":                {"sealing_keys", `{"name":"a","sealed":"b"}` + "\n"},
+			"the table of migrations": {"goose_db_version", ""},
 		} {
 			all := maps.Clone(full)
 			all[broken.table] = broken.rows
-			err := load(t, s, all)
-			assert.True(t, err != nil && !errors.Is(err, ErrNotEmpty), "%s: %v", name, err)
+			err := loadTables(t, s, all)
+			assert.True(t, err != nil && !errors.Is(err, ErrNotEmpty), "Load() of %s = %v, want an error", name, err)
 		}
 		for table := range full {
 			all := maps.Clone(full)
 			delete(all, table)
-			err := load(t, s, all)
-			assert.True(t, err != nil && strings.Contains(err.Error(), table), "without %s: %v", table, err)
+			err := loadTables(t, s, all)
+			assert.True(t, err != nil && strings.Contains(err.Error(), table),
+				"Load() without %s = %v, want an error with the table", table, err)
 		}
-		want(t, "rows", rowsOf(t, s), empty)
-		assert.NoError(t, load(t, s, full))
+		check(t, "rows", exportTables(t, s), empty)
+		assert.NoError(t, loadTables(t, s, full))
 	})
 }
 
 func TestLoad_RejectsOldSchema(t *testing.T) {
 	s, err := OpenEmpty(t.Context(), Target{Dir: t.TempDir()}, firstSchema-1)
-	assert.True(t, err != nil && strings.Contains(err.Error(), "has schema 108 of a build from before 0.1.0"), "got %v, %v", s, err)
+	assert.True(t, err != nil && strings.Contains(err.Error(), "has schema 108 of a build from before 0.1.0"),
+		"OpenEmpty() = %v, %v", s, err)
 }
 
-// A change that is written meanwhile is in a snapshot as a whole or not at all.
+// TestExport_ConsistentSnapshot exports tables while rules are added. Each export has the rules of its audit log.
 func TestExport_ConsistentSnapshot(t *testing.T) {
-	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
+	forEachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		var writers sync.WaitGroup
 		began, stop := make(chan struct{}), make(chan struct{})
 		var once sync.Once
@@ -207,9 +206,9 @@ func TestExport_ConsistentSnapshot(t *testing.T) {
 						return
 					default:
 					}
-					r := aRule(t, "wxa", fmt.Sprintf("https://s%d.example/%d/", w, n))
+					r := newRule(t, "wxa", fmt.Sprintf("https://s%d.example/%d/", w, n))
 					if err := nodes[w].UpdateRules(t.Context(), func(tx rules.Tx) error {
-						_, err := tx.AddRule(t.Context(), r, someone)
+						_, err := tx.AddRule(t.Context(), r, addMeta)
 						return err
 					}); err != nil {
 						t.Error(err)
@@ -224,35 +223,34 @@ func TestExport_ConsistentSnapshot(t *testing.T) {
 		defer close(stop)
 		<-began
 		for range 10 {
-			all := rowsOf(t, nodes[0])
+			all := exportTables(t, nodes[0])
 			n := strings.Count(all["rules"], "\n")
 			changes := strings.Count(all["changes"], "\n")
 			assert.True(t, changes == n && strings.Contains(all["audit_log_head"], fmt.Sprintf(`"seq":%d}`, n)),
-				"%d rules, %d changes, %s", n, changes, all["audit_log_head"])
+				"export has %d rules, %d changes and head %s, want equal numbers", n, changes, all["audit_log_head"])
 		}
 	})
 }
 
 func TestExport_ReaderClosed(t *testing.T) {
-	eachBackend(t, func(t *testing.T, s *Store) {
-		fillAll(t, s)
-		gone := errors.New("the reader is gone")
+	forEachBackend(t, func(t *testing.T, s *Store) {
+		fillTables(t, s)
+		closed := errors.New("the reader closed the connection")
 		err := s.Snapshot(t.Context(), func(p *Snapshot) error {
-			_, err := p.WriteRows(t.Context(), "rules", failing{gone})
+			_, err := p.WriteRows(t.Context(), "rules", failingWriter{closed})
 			return err
 		})
-		assert.True(t, errors.Is(err, gone), "%v", err)
-		rowsOf(t, s)
+		assert.ErrorIs(t, err, closed, "an export to a failing writer")
+		exportTables(t, s)
 	})
 }
 
-type failing struct{ err error }
+type failingWriter struct{ err error }
 
-var _ io.Writer = failing{}
+func (f failingWriter) Write([]byte) (int, error) { return 0, f.err }
 
-func (f failing) Write([]byte) (int, error) { return 0, f.err }
-
-// Issue 14: rows of an archive are stored without the indexes that are made faster behind them, and each page is written once.
+// TestLoad_SQLitePagesWrittenOnce verifies that Load drops the indexes and the write-ahead log of SQLite, and restores both at the end. It
+// creates the indexes after the rows, which is faster and writes each page once.
 func TestLoad_SQLitePagesWrittenOnce(t *testing.T) {
 	s := open(t, newEmbedded(t))
 	indexes := func(tx *Tx) []string {
@@ -271,24 +269,24 @@ func TestLoad_SQLitePagesWrittenOnce(t *testing.T) {
 		before = indexes(tx)
 		return nil
 	})
-	all := rowsOf(t, s)
+	all := exportTables(t, s)
 	for _, broken := range []error{errors.New("broken"), nil} {
 		err := s.Load(t.Context(), func(l *Restore) error {
-			want(t, "journal meanwhile", mode(l.tx), "delete")
+			check(t, "journal mode during Load", mode(l.tx), "delete")
 			for _, table := range slices.Sorted(maps.Keys(all)) {
 				if _, err := l.LoadRows(t.Context(), table, strings.NewReader(all[table])); err != nil {
 					return err
 				}
 			}
-			want(t, "indexes meanwhile", len(indexes(l.tx)), 0)
+			check(t, "indexes during Load", len(indexes(l.tx)), 0)
 			return broken
 		})
-		require.True(t, errors.Is(err, broken), "%v", err)
+		require.ErrorIs(t, err, broken, "Load")
 		view(t, s, func(_ context.Context, tx *Tx) error {
-			want(t, "indexes", indexes(tx), before)
-			want(t, "journal", mode(tx), "wal")
+			check(t, "indexes", indexes(tx), before)
+			check(t, "journal mode", mode(tx), "wal")
 			return nil
 		})
 	}
-	assert.True(t, len(before) >= 10, "only %d indexes", len(before))
+	assert.True(t, len(before) >= 10, "%d indexes, want at least 10", len(before))
 }

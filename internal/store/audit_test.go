@@ -17,25 +17,32 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-func verify(t *testing.T, s *Store) auditlog.Checked {
+func verifyChanges(t *testing.T, s *Store) auditlog.Checked {
 	t.Helper()
-	done, err := s.VerifyChanges(t.Context())
+	result, err := s.VerifyChanges(t.Context())
 	require.NoError(t, err)
-	return done
+	return result
 }
 
-// manyChanges leaves a change of every kind that the store writes.
-func manyChanges(t *testing.T, s *Store) {
+// checkAuditLog reports an error if the audit log does not verify.
+func checkAuditLog(t *testing.T, s *Store) {
+	t.Helper()
+	result := verifyChanges(t, s)
+	assert.True(t, result.FirstError == nil, "VerifyChanges() = %+v, want no error", result.FirstError)
+}
+
+// writeAllChanges commits changes of every kind.
+func writeAllChanges(t *testing.T, s *Store) {
 	t.Helper()
 	ctx := accounts.WithActor(t.Context(), accounts.Actor{ActorID: "wxa", Via: "wxc", RID: "rid-1"})
 	for n := range 4 {
-		addRules(t, s, aRule(t, "wxa", fmt.Sprintf("https://h%d.example/", n)))
+		addRules(t, s, newRule(t, "wxa", fmt.Sprintf("https://h%d.example/", n)))
 	}
 	require.NoError(t, s.InTx(ctx, func(s *Store) error {
 		if err := s.PutMeta(ctx, "settings", `{"rule_rate_limit":7}`); err != nil {
 			return err
 		}
-		if err := s.PutSeeded(ctx, "seed", at); err != nil {
+		if err := s.PutSeeded(ctx, "seed", t0); err != nil {
 			return err
 		}
 		if err := s.PutScanKey(ctx, accounts.ScanKey{Hash: "h", Name: "app", Namespace: "n"}); err != nil {
@@ -43,7 +50,7 @@ func manyChanges(t *testing.T, s *Store) {
 		}
 		return s.update(ctx, func(tx *Tx) error {
 			for _, f := range []func() error{
-				func() error { return tx.accounts().PutAccount(ctx, filled[accounts.Account](t)) },
+				func() error { return tx.accounts().PutAccount(ctx, newFilled[accounts.Account](t)) },
 				func() error {
 					return tx.accounts().PutAccount(ctx, accounts.Account{AppID: "wxs", Kind: accounts.ServiceAccount})
 				},
@@ -53,7 +60,7 @@ func manyChanges(t *testing.T, s *Store) {
 				},
 				func() error { return tx.accounts().PutAccount(ctx, accounts.Account{AppID: "wxgone"}) },
 				func() error { return tx.accounts().DeleteAccount(ctx, "wxgone") },
-				func() error { return tx.accounts().PutLink(ctx, "wxs", "wxm", at) },
+				func() error { return tx.accounts().PutLink(ctx, "wxs", "wxm", t0) },
 				func() error {
 					return tx.accounts().SaveLink(ctx, accounts.Link{Service: "wxs", MiniProgram: "wxm", Status: accounts.LinkRefused})
 				},
@@ -80,7 +87,7 @@ func manyChanges(t *testing.T, s *Store) {
 			}
 			for n := range int64(4) {
 				if _, err := tx.codes().AddEvent(ctx, codes.Event{Batch: b.ID, Action: codes.Freeze,
-					Codes: codes.NewSet(codes.Range{From: n, To: n + 3}), OccurredAt: at, From: at, Note: "n"}); err != nil {
+					Codes: codes.NewSet(codes.Range{From: n, To: n + 3}), OccurredAt: t0, From: t0, Note: "n"}); err != nil {
 					return err
 				}
 			}
@@ -90,35 +97,31 @@ func manyChanges(t *testing.T, s *Store) {
 			}
 			for i, r := range found {
 				r.Path = fmt.Sprint(i)
-				if err := tx.rules().PutRule(ctx, r, rules.ChangeMeta{At: at, Action: "edit"}); err != nil {
+				if err := tx.rules().PutRule(ctx, r, rules.ChangeMeta{At: t0, Action: "edit"}); err != nil {
 					return err
 				}
 			}
-			return tx.rules().DeleteRule(ctx, found[0], rules.ChangeMeta{At: at, Action: "delete"})
+			return tx.rules().DeleteRule(ctx, found[0], rules.ChangeMeta{At: t0, Action: "delete"})
 		})
 	}))
 	require.NoError(t, s.DeleteScanKey(ctx, "app"))
 }
 
-func direct(t *testing.T, s *Store, query string, args ...any) {
-	t.Helper()
-	require.NoErrorf(t, assert.ErrorOf(s.write.ExecContext(t.Context(), query, args...)), "%v", query)
-}
-
-// One byte of any column of any row: of the log, of the row that names the last change, and of the events of codes.
+// TestAuditChain_AlteredByte alters a byte in a random column of a random row of the audit log, its head and the code events. Verification
+// must find each alteration, and name the altered change. AUDIT_TRIALS sets the number of alterations.
 func TestAuditChain_AlteredByte(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a table, read by one goroutine")
 	}
-	eachBackend(t, func(t *testing.T, s *Store) {
+	forEachBackend(t, func(t *testing.T, s *Store) {
 		s.ConfigureChangeLog(nil, func(text string) string { return keeping{}.hash("a key" + text) })
-		manyChanges(t, s)
-		done := verify(t, s)
-		require.True(t, done.FirstError == nil && done.Changes >= 25, "%+v %v", done, done.FirstError)
-		random := rand.New(rand.NewPCG(uint64(at.Unix()), 1))
+		writeAllChanges(t, s)
+		done := verifyChanges(t, s)
+		require.True(t, done.FirstError == nil && done.Changes >= 25, "VerifyChanges() = %+v, %v, want 25 changes", done, done.FirstError)
+		random := rand.New(rand.NewPCG(uint64(t0.Unix()), 1))
 		tables := []struct{ table, key string }{{"changes", "seq"}, {"changes", "seq"}, {"changes", "seq"}, {"changes", "seq"},
 			{"audit_log_head", "id"}, {"code_events", "seq"}}
-		trials := 1000 // how often something is altered, unless AUDIT_TRIALS says otherwise
+		trials := 1000
 		if s.Engine() == "postgres" {
 			trials = 200
 		}
@@ -129,14 +132,15 @@ func TestAuditChain_AlteredByte(t *testing.T) {
 		}
 		found := 0
 		for n := 0; found < trials; n++ {
-			where := tables[random.IntN(len(tables))]
-			ids := texts(t, s, `SELECT CAST(`+where.key+` AS TEXT) FROM `+where.table)
+			row := tables[random.IntN(len(tables))]
+			ids := queryColumn[string](t, s, `SELECT CAST(`+row.key+` AS TEXT) FROM `+row.table)
 			id := ids[random.IntN(len(ids))]
-			columns := columnsOf(t, s, where.table)
+			columns := listColumns(t, s, row.table)
 			column, kind, _ := strings.Cut(columns[random.IntN(len(columns))], " ")
-			old := texts(t, s, `SELECT CAST(`+column+` AS TEXT) FROM `+where.table+` WHERE CAST(`+where.key+` AS TEXT) = $1`, id)[0]
-			altered := alter(random, old, strings.EqualFold(kind, "bigint"))
-			set := `UPDATE ` + where.table + ` SET ` + column + ` = $1 WHERE CAST(` + where.key + ` AS TEXT) = $2`
+			old := queryColumn[string](t, s, `SELECT CAST(`+column+` AS TEXT) FROM `+row.table+` WHERE CAST(`+row.key+` AS TEXT) = $1`,
+				id)[0]
+			altered := mutate(random, old, strings.EqualFold(kind, "bigint"))
+			set := `UPDATE ` + row.table + ` SET ` + column + ` = $1 WHERE CAST(` + row.key + ` AS TEXT) = $2`
 			value := func(text string) any {
 				if !strings.EqualFold(kind, "bigint") {
 					return text
@@ -146,32 +150,34 @@ func TestAuditChain_AlteredByte(t *testing.T) {
 				return n
 			}
 			newID := id
-			if column == where.key {
+			if column == row.key {
 				if newID = altered; slices.Contains(ids, altered) {
-					continue // the database itself refuses that
+					continue // the primary key is unique
 				}
 			}
-			direct(t, s, set, value(altered), id)
+			mustExec(t, s, set, value(altered), id)
 			done, err := s.VerifyChanges(t.Context())
 			switch {
 			case err != nil:
-				t.Fatalf("trial %d: %s.%s of %s: %v", n, where.table, column, id, err)
+				t.Fatalf("trial %d: %s.%s of %s: %v", n, row.table, column, id, err)
 			case done.FirstError == nil:
-				t.Errorf("trial %d: %s.%s of %s from %q to %q does not show", n, where.table, column, id, old, altered)
-			case where.table == "changes" && column != "seq" && fmt.Sprint(done.FirstError.Seq) != id:
-				t.Errorf("trial %d: %s of %s: found at %d: %s", n, column, id, done.FirstError.Seq, done.FirstError.Text)
+				t.Errorf("trial %d: VerifyChanges() finds no error after %s.%s of %s changed from %q to %q", n, row.table, column, id, old,
+					altered)
+			case row.table == "changes" && column != "seq" && fmt.Sprint(done.FirstError.Seq) != id:
+				t.Errorf("trial %d: after a change of %s of %s, VerifyChanges() finds the error at %d: %s", n, column, id,
+					done.FirstError.Seq, done.FirstError.Text)
 			}
 			found++
-			direct(t, s, set, value(old), newID)
+			mustExec(t, s, set, value(old), newID)
 		}
-		done = verify(t, s)
-		require.True(t, done.FirstError == nil, "after all was put back: %+v", done.FirstError)
-		t.Log("altered bytes found:", found)
+		done = verifyChanges(t, s)
+		require.True(t, done.FirstError == nil, "VerifyChanges() = %+v after all alterations are undone", done.FirstError)
+		t.Log("alterations found:", found)
 	})
 }
 
-// alter changes, inserts or removes one byte.
-func alter(random *rand.Rand, old string, number bool) string {
+// mutate changes, inserts or removes one byte.
+func mutate(random *rand.Rand, old string, number bool) string {
 	for {
 		b := []byte(old)
 		i := random.IntN(len(b) + 1)
@@ -205,67 +211,67 @@ func TestAuditChain_RowsRemovedSwappedAdded(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a table, read by one goroutine")
 	}
-	eachBackend(t, func(t *testing.T, s *Store) {
-		manyChanges(t, s)
-		last := verify(t, s).Seq
-		copied := func(from string) string {
-			return `INSERT INTO changes SELECT ` + from + `, occurred_at, kind, key, actor, via_component, rid, action, detail, hash FROM changes WHERE seq = `
+	forEachBackend(t, func(t *testing.T, s *Store) {
+		writeAllChanges(t, s)
+		last := verifyChanges(t, s).Seq
+		copyChange := func(seq string) string {
+			return `INSERT INTO changes SELECT ` + seq + `, occurred_at, kind, key, actor, via_component, rid, action, detail, hash FROM changes WHERE seq = `
 		}
 		for name, c := range map[string]struct {
-			alter []string
-			fault string
+			queries []string
+			want    string
 		}{
-			"a row is gone":         {[]string{`DELETE FROM changes WHERE seq = 7`}, "change 7: it is missing"},
-			"the first is gone":     {[]string{`DELETE FROM changes WHERE seq = 1`}, "change 2: it is not the first change of a log"},
-			"the beginning is gone": {[]string{`DELETE FROM changes WHERE seq < 9`}, "change 9: it is not the first change of a log"},
-			"the last is gone": {[]string{`DELETE FROM changes WHERE seq = (SELECT seq FROM audit_log_head)`},
+			"a change is deleted":        {[]string{`DELETE FROM changes WHERE seq = 7`}, "change 7: it is missing"},
+			"the first is deleted":       {[]string{`DELETE FROM changes WHERE seq = 1`}, "change 2: it is not the first change of a log"},
+			"the first ones are deleted": {[]string{`DELETE FROM changes WHERE seq < 9`}, "change 9: it is not the first change of a log"},
+			"the last is deleted": {[]string{`DELETE FROM changes WHERE seq = (SELECT seq FROM audit_log_head)`},
 				fmt.Sprintf("change %d: it is missing", last)},
-			"the end is gone": {[]string{`DELETE FROM changes WHERE seq > 9`}, "change 10: it is missing"},
-			"the end is gone and the head says so without its hash": {[]string{`DELETE FROM changes WHERE seq > 9`,
+			"the last ones are deleted": {[]string{`DELETE FROM changes WHERE seq > 9`}, "change 10: it is missing"},
+			"the last ones are deleted and the seq of the head is changed": {[]string{`DELETE FROM changes WHERE seq > 9`,
 				`UPDATE audit_log_head SET seq = 9`}, "change 9: it is not the recorded last"},
-			"all is gone": {[]string{`DELETE FROM changes`}, "change 1: it is missing"},
-			"no head":     {[]string{`DELETE FROM audit_log_head`}, "the row with the head of the audit log is missing"},
+			"all are deleted":     {[]string{`DELETE FROM changes`}, "change 1: it is missing"},
+			"the head is deleted": {[]string{`DELETE FROM audit_log_head`}, "the row with the head of the audit log is missing"},
 			"two are swapped": {[]string{`UPDATE changes SET seq = 1000 WHERE seq = 5`, `UPDATE changes SET seq = 5 WHERE seq = 6`,
 				`UPDATE changes SET seq = 6 WHERE seq = 1000`}, "change 5: it or its position"},
-			"one is repeated": {[]string{copied("(SELECT seq + 1 FROM audit_log_head)") + `5`}, "it or its position"},
-			"a rule": {[]string{`UPDATE rules SET path = 'evil' WHERE key = 'https://h2.example/'`},
+			"one is repeated": {[]string{copyChange("(SELECT seq + 1 FROM audit_log_head)") + `5`}, "it or its position"},
+			"a rule is changed": {[]string{`UPDATE rules SET path = 'evil' WHERE key = 'https://h2.example/'`},
 				"change 3: the rule https://h2.example/ differs"},
-			"a rule is gone": {[]string{`DELETE FROM rules WHERE key = 'https://h2.example/'`},
+			"a rule is deleted": {[]string{`DELETE FROM rules WHERE key = 'https://h2.example/'`},
 				"change 3: the rule https://h2.example/ is missing"},
-			"a rule is new": {[]string{`INSERT INTO rules SELECT 999, 'https://new.example/', kind, owner, target, 'https://new.example/',
+			"a rule is added": {[]string{`INSERT INTO rules SELECT 999, 'https://new.example/', kind, owner, target, 'https://new.example/',
 				path, occupy, open_version, test_links, published, created_at, updated_at, published_at, host, segment, link_path FROM rules
 				WHERE key = 'https://h2.example/'`}, "the rule https://new.example/ is not in the audit log"},
-			"an account":         {[]string{`UPDATE accounts SET certified = 1 WHERE appid = 'wxs'`}, "the account wxs differs"},
-			"an account is gone": {[]string{`DELETE FROM accounts WHERE appid = 'wxs'`}, "the account wxs is missing"},
-			"an event is gone":   {[]string{`DELETE FROM code_events WHERE seq = 2`}, "the code event 2"},
-			"the last event":     {[]string{`DELETE FROM code_events WHERE seq = 4`}, "the code event 4"},
-			"an event is new": {[]string{`INSERT INTO code_events SELECT 5, batch, action, first_idx, last_idx, codes, binding, occurred_at,
+			"an account is changed":     {[]string{`UPDATE accounts SET certified = 1 WHERE appid = 'wxs'`}, "the account wxs differs"},
+			"an account is deleted":     {[]string{`DELETE FROM accounts WHERE appid = 'wxs'`}, "the account wxs is missing"},
+			"an event is deleted":       {[]string{`DELETE FROM code_events WHERE seq = 2`}, "the code event 2"},
+			"the last event is deleted": {[]string{`DELETE FROM code_events WHERE seq = 4`}, "the code event 4"},
+			"an event is added": {[]string{`INSERT INTO code_events SELECT 5, batch, action, first_idx, last_idx, codes, binding, occurred_at,
 				from_at, actor, rid, note FROM code_events WHERE seq = 1`}, "the code event 5 is not in the audit log"},
-			"the head has a word": {[]string{`UPDATE audit_log_head SET hash = ''`}, "it is not the recorded last change"},
+			"the hash of the head is changed": {[]string{`UPDATE audit_log_head SET hash = ''`}, "it is not the recorded last change"},
 		} {
-			before := rowsOf(t, s)
-			for _, q := range c.alter {
-				direct(t, s, q)
+			before := exportTables(t, s)
+			for _, q := range c.queries {
+				mustExec(t, s, q)
 			}
-			done := verify(t, s)
-			assert.True(t, done.FirstError != nil && strings.Contains(done.FirstError.Error(), c.fault),
-				"%s: %v; want %s", name, done.FirstError, c.fault)
+			done := verifyChanges(t, s)
+			assert.True(t, done.FirstError != nil && strings.Contains(done.FirstError.Error(), c.want),
+				"%s: VerifyChanges() = %v, want %s", name, done.FirstError, c.want)
 			for table := range before {
-				direct(t, s, `DELETE FROM `+table)
+				mustExec(t, s, `DELETE FROM `+table)
 			}
-			direct(t, s, `DELETE FROM sealing_keys`)
-			require.NoErrorf(t, load(t, s, before), "%v", name)
-			done = verify(t, s)
-			require.True(t, done.FirstError == nil, "put back: %v", done.FirstError)
+			mustExec(t, s, `DELETE FROM sealing_keys`)
+			require.NoErrorf(t, loadTables(t, s, before), "%v", name)
+			done = verifyChanges(t, s)
+			require.True(t, done.FirstError == nil, "VerifyChanges() = %v after the tables are restored", done.FirstError)
 		}
 	})
 }
 
-// A thief of the database alone cannot chain it anew.
+// TestAuditChain_ForgedWithoutKey computes all hashes of the chain again without the key, as a thief of the database could.
 func TestAuditChain_ForgedWithoutKey(t *testing.T) {
-	eachBackend(t, func(t *testing.T, s *Store) {
+	forEachBackend(t, func(t *testing.T, s *Store) {
 		s.ConfigureChangeLog(nil, func(text string) string { return keeping{}.hash("a key" + text) })
-		manyChanges(t, s)
+		writeAllChanges(t, s)
 		forger := &Store{database: &database{write: s.write, read: s.read, engine: s.engine}}
 		require.NoError(t, forger.update(t.Context(), func(tx *Tx) error {
 			ctx, before := t.Context(), ""
@@ -282,20 +288,20 @@ func TestAuditChain_ForgedWithoutKey(t *testing.T) {
 			_, err = tx.exec(ctx, `UPDATE audit_log_head SET hash = $1`, before)
 			return err
 		}))
-		done := verify(t, forger)
-		assert.True(t, done.FirstError == nil, "the forger's own: %v", done.FirstError)
-		done = verify(t, s)
-		assert.True(t, done.FirstError != nil && done.FirstError.Seq == 1, "%+v", done)
+		checkAuditLog(t, forger)
+		done := verifyChanges(t, s)
+		assert.True(t, done.FirstError != nil && done.FirstError.Seq == 1, "VerifyChanges() = %+v, want an error at 1", done)
 	})
 }
 
 func TestAuditChain_RestartsOnReset(t *testing.T) {
-	eachBackend(t, func(t *testing.T, s *Store) {
-		manyChanges(t, s)
-		before := verify(t, s)
+	forEachBackend(t, func(t *testing.T, s *Store) {
+		writeAllChanges(t, s)
+		before := verifyChanges(t, s)
 		require.NoError(t, s.Reset(t.Context()))
-		manyChanges(t, s)
-		done := verify(t, s)
-		assert.True(t, done.FirstError == nil && done.FirstSeq == before.Seq+1, "%+v %v", done, done.FirstError)
+		writeAllChanges(t, s)
+		done := verifyChanges(t, s)
+		assert.True(t, done.FirstError == nil && done.FirstSeq == before.Seq+1,
+			"VerifyChanges() = %+v, want FirstSeq %d", done, before.Seq+1)
 	})
 }

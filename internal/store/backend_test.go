@@ -2,7 +2,9 @@ package store
 
 import (
 	"context"
+	"encoding/json"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -16,24 +18,24 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// The tests of this package are the conformance suite: what they say holds for both databases. PostgreSQL comes from TEST_POSTGRES
-// (scripts/test.sh starts one); each test gets a copy of the newest schema.
+// The tests of this package are a conformance suite for SQLite and PostgreSQL. TEST_POSTGRES is the URL of a PostgreSQL server
+// (scripts/test.sh starts one); each test gets a new database with the newest schema.
 
 func TestMain(m *testing.M) {
 	proctest.Roles{"open a folder": proctest.Role(openFolder)}.Play()
 	os.Exit(dbtest.Run(m))
 }
 
-// at is when most things in these tests happen, to the millisecond.
-var at = time.Date(2026, 1, 31, 15, 59, 59, 123e6, time.UTC)
+// t0 is the time of most events in these tests. It has milliseconds, the precision of the database.
+var t0 = time.Date(2026, 1, 31, 15, 59, 59, 123e6, time.UTC)
 
-// eachTarget runs f once for each database, on one that is empty.
-func eachTarget(t *testing.T, f func(t *testing.T, target Target)) {
+// forEachEmptyDatabase runs f with an empty SQLite database and an empty PostgreSQL schema.
+func forEachEmptyDatabase(t *testing.T, f func(t *testing.T, target Target)) {
 	dbtest.OnEach(t, dbtest.Schema, func(t *testing.T, url string) { f(t, Target{URL: url, Dir: t.TempDir()}) })
 }
 
-// copies are databases of the newest schema without a row of anybody's.
-var copies = dbtest.CopiesOf(func(url, folder string) error {
+// databaseCopies makes databases that have the newest schema and no rows.
+var databaseCopies = dbtest.CopiesOf(func(url, folder string) error {
 	s, err := Open(context.Background(), Target{URL: url, Dir: folder})
 	if err != nil {
 		return err
@@ -41,25 +43,25 @@ var copies = dbtest.CopiesOf(func(url, folder string) error {
 	return s.Close()
 })
 
-// eachCopy runs f once for each database, on one that has its schema already.
-func eachCopy(t *testing.T, f func(t *testing.T, target Target)) {
-	dbtest.OnEach(t, copies.Postgres, func(t *testing.T, url string) {
-		target := Target{URL: url, Dir: t.TempDir()}
+// forEachDatabase runs f with a SQLite and a PostgreSQL database that have the newest schema.
+func forEachDatabase(t *testing.T, f func(t *testing.T, target Target)) {
+	dbtest.OnEach(t, databaseCopies.Postgres, func(t *testing.T, url string) {
 		if url == "" {
-			copies.Embedded(t, target.Dir)
+			f(t, newEmbedded(t))
+		} else {
+			f(t, Target{URL: url, Dir: t.TempDir()})
 		}
-		f(t, target)
 	})
 }
 
-// eachBackend is eachCopy with the store opened.
-func eachBackend(t *testing.T, f func(t *testing.T, s *Store)) {
-	eachCopy(t, func(t *testing.T, target Target) { f(t, open(t, target)) })
+// forEachBackend runs f with a store on each database.
+func forEachBackend(t *testing.T, f func(t *testing.T, s *Store)) {
+	forEachDatabase(t, func(t *testing.T, target Target) { f(t, open(t, target)) })
 }
 
-// eachCluster gives the stores of two nodes: on PostgreSQL two processes share the database, on SQLite there is one.
-func eachCluster(t *testing.T, f func(t *testing.T, nodes [2]*Store)) {
-	eachCopy(t, func(t *testing.T, target Target) {
+// forEachCluster runs f with the stores of two nodes: on PostgreSQL two stores that share a database, on SQLite the same store twice.
+func forEachCluster(t *testing.T, f func(t *testing.T, nodes [2]*Store)) {
+	forEachDatabase(t, func(t *testing.T, target Target) {
 		s := open(t, target)
 		nodes := [2]*Store{s, s}
 		if target.URL != "" {
@@ -73,26 +75,26 @@ func open(t *testing.T, target Target) *Store {
 	t.Helper()
 	s, err := Open(t.Context(), target)
 	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoErrorf(t, s.Close(), "closing") })
+	t.Cleanup(func() { assert.NoErrorf(t, s.Close(), "Close()") })
 	return s
 }
 
-// newPostgres is a database of the newest schema that is dropped after the test.
+// newPostgres creates a PostgreSQL database with the newest schema, which is dropped after the test.
 func newPostgres(t *testing.T) Target {
 	t.Helper()
-	return Target{URL: copies.Postgres(t), Dir: t.TempDir()}
+	return Target{URL: databaseCopies.Postgres(t), Dir: t.TempDir()}
 }
 
-// newEmbedded is a folder with a database of the newest schema.
+// newEmbedded creates a data directory that holds a SQLite database with the newest schema.
 func newEmbedded(t *testing.T) Target {
 	t.Helper()
 	target := Target{Dir: t.TempDir()}
-	copies.Embedded(t, target.Dir)
+	databaseCopies.Embedded(t, target.Dir)
 	return target
 }
 
-// emptyPostgres is a schema without tables that is dropped after the test.
-func emptyPostgres(t *testing.T) Target {
+// newEmptyPostgres creates a PostgreSQL schema without tables, which is dropped after the test.
+func newEmptyPostgres(t *testing.T) Target {
 	t.Helper()
 	return Target{URL: dbtest.Schema(t), Dir: t.TempDir()}
 }
@@ -108,33 +110,35 @@ func view(t *testing.T, s *Store, f func(ctx context.Context, tx *Tx) error) {
 	require.NoError(t, s.view(t.Context(), func(tx *Tx) error { return f(t.Context(), tx) }))
 }
 
-// want compares what came back. A Link has fields of its package alone that follow from its text.
-func want[T any](t *testing.T, what string, got, want T) {
+// check reports an error with the difference if got is not equal to want.
+func check[T any](t *testing.T, name string, got, want T, options ...cmp.Option) {
 	t.Helper()
-	assert.Equal(t, cmp.Diff(want, got, cmp.AllowUnexported(rules.Link{})), "", "%s (-want +got)", what)
+	options = append(options, cmp.AllowUnexported(rules.Link{}))
+	assert.Equal(t, cmp.Diff(want, got, options...), "", "%s (-want +got)", name)
 }
 
-// wantSame is want where nil and empty lists are the same.
-func wantSame[T any](t *testing.T, what string, got, want T) {
+// checkList is check for values whose nil and empty lists are equal.
+func checkList[T any](t *testing.T, name string, got, want T) {
 	t.Helper()
-	assert.Equal(t, cmp.Diff(want, got, cmp.AllowUnexported(rules.Link{}), cmpopts.EquateEmpty()), "", "%s (-want +got)", what)
+	check(t, name, got, want, cmpopts.EquateEmpty())
 }
 
-func prefixOf(t *testing.T, text string, kind rules.Kind) rules.Prefix {
+func parsePrefix(t *testing.T, text string, kind rules.Kind) rules.Prefix {
 	t.Helper()
 	p, err := rules.ParsePrefix(text, kind, true)
 	require.NoError(t, err)
 	return p
 }
 
-// aRule is an ordinary rule that says little.
-func aRule(t *testing.T, owner, prefix string) rules.Rule {
+// newRule returns an unpublished ordinary rule.
+func newRule(t *testing.T, owner, prefix string) rules.Rule {
 	t.Helper()
-	return rules.Rule{Kind: rules.Ordinary, Owner: owner, Target: owner, Prefix: prefixOf(t, prefix, rules.Ordinary), Path: "p",
-		OpenVersion: rules.OpenRelease, CreatedAt: at, UpdatedAt: at}
+	return rules.Rule{Kind: rules.Ordinary, Owner: owner, Target: owner, Prefix: parsePrefix(t, prefix, rules.Ordinary), Path: "p",
+		OpenVersion: rules.OpenRelease, CreatedAt: t0, UpdatedAt: t0}
 }
 
-var someone = rules.ChangeMeta{At: at, Action: "add"}
+// addMeta describes the change that adds a rule.
+var addMeta = rules.ChangeMeta{At: t0, Action: "add"}
 
 // addRules adds rules in one transaction and returns them with their IDs.
 func addRules(t *testing.T, s *Store, list ...rules.Rule) []rules.Rule {
@@ -143,7 +147,7 @@ func addRules(t *testing.T, s *Store, list ...rules.Rule) []rules.Rule {
 	update(t, s, func(ctx context.Context, tx *Tx) error {
 		added = nil
 		for _, r := range list {
-			r, err := tx.rules().AddRule(ctx, r, someone)
+			r, err := tx.rules().AddRule(ctx, r, addMeta)
 			if err != nil {
 				return err
 			}
@@ -154,11 +158,11 @@ func addRules(t *testing.T, s *Store, list ...rules.Rule) []rules.Rule {
 	return added
 }
 
-// waitFor returns once holds returns true; after a minute the test fails.
-func waitFor(t *testing.T, what string, holds func() bool) {
+// waitFor blocks until condition returns true. After a minute it fails the test.
+func waitFor(t *testing.T, name string, condition func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(time.Minute); !holds(); time.Sleep(time.Millisecond) {
-		require.True(t, !time.Now().After(deadline), "waited in vain for %s", what)
+	for deadline := time.Now().Add(time.Minute); !condition(); time.Sleep(time.Millisecond) {
+		require.True(t, !time.Now().After(deadline), "timeout of one minute: %s", name)
 	}
 }
 
@@ -171,49 +175,106 @@ func isClosed(c <-chan struct{}) bool {
 	}
 }
 
-// sessionsThatWait returns how many sessions of the database wait for a lock; SQLite has none.
-func sessionsThatWait(t *testing.T, s *Store) int64 {
+// countLockWaiters returns the number of PostgreSQL sessions that wait for a lock. On SQLite it returns 0.
+func countLockWaiters(t *testing.T, s *Store) int64 {
 	t.Helper()
 	if s.Engine() == "sqlite" {
 		return 0
 	}
-	return number(t, s, `SELECT COUNT(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()`)
+	return queryInt(t, s, `SELECT COUNT(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()`)
 }
 
-// number asks the database directly.
-func number(t *testing.T, s *Store, query string, args ...any) (n int64) {
+// mustExec runs a statement outside of the store's transactions.
+func mustExec(t *testing.T, s *Store, query string, args ...any) {
+	t.Helper()
+	require.NoErrorf(t, assert.ErrorOf(s.write.ExecContext(t.Context(), query, args...)), "%s", query)
+}
+
+// queryInt returns the single integer that a query selects.
+func queryInt(t *testing.T, s *Store, query string, args ...any) (n int64) {
 	t.Helper()
 	require.NoError(t, s.read.QueryRowContext(t.Context(), query, args...).Scan(&n))
 	return n
 }
 
-// tables lists the tables of the schema, without the one of the migrations.
-func tables(t *testing.T, s *Store) []string {
+// tableNames returns the tables of the schema without the table of the migrations.
+func tableNames(t *testing.T, s *Store) []string {
 	t.Helper()
 	query := `SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'`
 	if s.Engine() == "postgres" {
 		query = `SELECT relname::text FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p') AND NOT relispartition`
 	}
-	var list []string
-	for _, name := range texts(t, s, query) {
-		if name != "goose_db_version" {
-			list = append(list, name)
-		}
-	}
-	return list
+	names := queryColumn[string](t, s, query)
+	return slices.DeleteFunc(names, func(name string) bool { return name == "goose_db_version" })
 }
 
-func texts(t *testing.T, s *Store, query string, args ...any) []string {
+// queryColumn returns the values of the last column that a query selects.
+func queryColumn[T any](t *testing.T, s *Store, query string, args ...any) (values []T) {
 	t.Helper()
 	rows, err := s.read.QueryContext(t.Context(), query, args...)
 	require.NoError(t, err)
 	defer rows.Close()
-	var list []string
+	columns, err := rows.Columns()
+	require.NoError(t, err)
 	for rows.Next() {
-		var one string
-		require.NoError(t, rows.Scan(&one))
-		list = append(list, one)
+		var value T
+		row := make([]any, len(columns))
+		for i := range row {
+			row[i] = new(any)
+		}
+		row[len(row)-1] = &value
+		require.NoError(t, rows.Scan(row...))
+		values = append(values, value)
 	}
 	require.NoError(t, rows.Err())
-	return list
+	return values
 }
+
+// queryPlan returns the steps with which SQLite runs a query.
+func queryPlan(t *testing.T, s *Store, query string, args ...any) []string {
+	t.Helper()
+	return queryColumn[string](t, s, `EXPLAIN QUERY PLAN `+query, args...)
+}
+
+// planNode is a node of a query plan of PostgreSQL.
+type planNode struct {
+	Relation string  `json:"Relation Name"`
+	Rows     float64 `json:"Actual Rows"`
+	Loops    float64 `json:"Actual Loops"`
+	Removed  float64 `json:"Rows Removed by Filter"`
+	Plans    []planNode
+}
+
+// explainAnalyze runs a query on PostgreSQL and returns all nodes of its plan.
+func explainAnalyze(t *testing.T, s *Store, query string, args ...any) []planNode {
+	t.Helper()
+	var plans []struct{ Plan planNode }
+	text := queryColumn[string](t, s, `EXPLAIN (ANALYZE, FORMAT JSON) `+query, args...)[0]
+	require.NoError(t, json.Unmarshal([]byte(text), &plans))
+	nodes := []planNode{plans[0].Plan}
+	for i := 0; i < len(nodes); i++ {
+		nodes = append(nodes, nodes[i].Plans...)
+	}
+	return nodes
+}
+
+// countRowsScanned returns how many rows of tables a query reads on PostgreSQL.
+func countRowsScanned(t *testing.T, s *Store, query string, args ...any) (rows float64) {
+	t.Helper()
+	for _, n := range explainAnalyze(t, s, query, args...) {
+		if n.Relation != "" {
+			rows += n.Rows + n.Removed
+		}
+	}
+	return rows
+}
+
+// mapSlice returns the results of f for each element.
+func mapSlice[T, V any](list []T, f func(T) V) (results []V) {
+	for _, element := range list {
+		results = append(results, f(element))
+	}
+	return results
+}
+
+func ruleID(r rules.Rule) int64 { return r.ID }

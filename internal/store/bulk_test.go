@@ -27,7 +27,7 @@ func (c *countingConn) ExecContext(ctx context.Context, query string, args []dri
 	return c.sqliteConn.ExecContext(ctx, query, args)
 }
 
-// countPrepared makes the connection for writing count the statements that it parses.
+// countPrepared makes the write connection count the statements that it parses.
 func countPrepared(t *testing.T, s *Store) (conn *preparedConn, counts *countingConn) {
 	c, err := s.write.Conn(t.Context())
 	require.NoError(t, err)
@@ -44,15 +44,15 @@ func countPrepared(t *testing.T, s *Store) (conn *preparedConn, counts *counting
 func TestBulk_StatementsPreparedOnce(t *testing.T) {
 	s := open(t, newEmbedded(t))
 	_, counts := countPrepared(t, s)
-	list := someRules(t, 800)
-	said := func(of string, ofRules, ofAccounts int) int {
+	list := newRules(t, 800)
+	write := func(name string, ruleCount, accountCount int) int {
 		t.Helper()
 		*counts = countingConn{sqliteConn: counts.sqliteConn}
 		update(t, s, func(ctx context.Context, tx *Tx) error {
 			if err := tx.LockRules(ctx); err != nil {
 				return err
 			}
-			for range ofRules / 80 {
+			for range ruleCount / 80 {
 				keys := make([]string, 80)
 				for i := range keys {
 					keys[i] = list[i].Prefix.Key
@@ -60,36 +60,37 @@ func TestBulk_StatementsPreparedOnce(t *testing.T) {
 				if _, err := tx.rules().RulesAt(ctx, keys); err != nil {
 					return err
 				}
-				if err := tx.rules().AddRules(ctx, list[:80], someone); err != nil {
+				if err := tx.rules().AddRules(ctx, list[:80], addMeta); err != nil {
 					return err
 				}
 				list = list[80:]
 			}
-			for i := range ofAccounts {
-				account := filled[accounts.Account](t)
-				account.AppID = fmt.Sprint(of, i)
+			for i := range accountCount {
+				account := newFilled[accounts.Account](t)
+				account.AppID = fmt.Sprint(name, i)
 				if err := tx.accounts().AddAccounts(ctx, []accounts.Account{account}); err != nil {
 					return err
 				}
 				if err := tx.accounts().PutLinks(ctx, []accounts.Link{{Service: "wxs", MiniProgram: account.AppID,
-					CreatedAt: at}}); err != nil {
+					CreatedAt: t0}}); err != nil {
 					return err
 				}
 			}
 			return nil
 		})
-		want(t, of+": statements that were not prepared: the cache size before and after", counts.unprepared, 2)
+		check(t, name+": unprepared statements, which set the cache size", counts.unprepared, 2)
 		return counts.prepared
 	}
-	few := said("few", 160, 10)
-	many := said("many", 1440, 100)
-	assert.True(t, many <= few, "%d statements prepared for 160 rules and 10 accounts, %d for 1,440 and 100", few, many)
+	forFew := write("few", 160, 10)
+	forMany := write("many", 1440, 100)
+	assert.True(t, forMany <= forFew, "%d statements prepared for 160 rules and 10 accounts, %d for 1,440 and 100", forFew, forMany)
 	var pages int
 	require.NoError(t, s.write.QueryRowContext(t.Context(), `PRAGMA cache_size`).Scan(&pages))
-	want(t, "the cache after bulk work, in KiB", pages, -2000)
+	check(t, "cache_size after the transaction", pages, -2000)
 }
 
-// A statement whose rows are open runs again at the same time, and a connection keeps a bounded number of statements.
+// TestSQLite_PreparedStatements verifies that a statement can run again while its rows are open, and that a connection keeps at most
+// maxPrepared statements.
 func TestSQLite_PreparedStatements(t *testing.T) {
 	s := open(t, newEmbedded(t))
 	conn, counts := countPrepared(t, s)
@@ -112,18 +113,18 @@ func TestSQLite_PreparedStatements(t *testing.T) {
 	for i := range 3 * maxPrepared {
 		var got int
 		require.NoError(t, s.write.QueryRowContext(t.Context(), fmt.Sprintf(`SELECT %d`, i)).Scan(&got))
-		require.Equal(t, got, i, "the result of statement %d", i)
+		require.Equal(t, got, i, "result of statement %d", i)
 	}
 	assert.True(t, idle > 0 && len(conn.idle) == maxPrepared, "idle statements: %d, then %d of %d", idle, len(conn.idle), maxPrepared)
 	prepared := counts.prepared
 	_, err := s.write.ExecContext(t.Context(), `SELECT nothing`)
 	require.True(t, err != nil && counts.prepared == prepared+1, "an invalid statement: %v", err)
-	// SQLite runs this pragma when it parses it, so a prepared one would have no effect.
+	// SQLite runs this pragma when it parses it, so that a prepared one would have no effect.
 	for _, size := range []int{-3000, -2000, -3000} {
 		var got int
 		_, err := s.write.ExecContext(t.Context(), fmt.Sprintf(`PRAGMA cache_size = %d`, size))
 		require.NoError(t, err)
 		require.NoError(t, s.write.QueryRowContext(t.Context(), `PRAGMA cache_size`).Scan(&got))
-		require.Equal(t, got, size, "the size of the cache")
+		require.Equal(t, got, size, "cache_size")
 	}
 }

@@ -11,32 +11,29 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
-// filler gives every field of a noun a value of its own, so that a column that is forgotten or swapped with its neighbour shows.
-type filler struct {
-	n int
-	// texts end with this: quotes, letters of other scripts, what SQL and JSON take for more than a letter.
-	spice string
-}
+// filler generates values that differ, so that a test finds a column that is missing or swapped with another.
+type filler struct{ n int }
 
-const spice = ` 'x' "y" \z $1 ? % _ <&> é 扫码 😀 U+FFFD ` + "\uFFFD\u2028\t\n"
+// special has quotes, characters of other scripts, and characters with a meaning in SQL and JSON.
+const special = ` 'x' "y" \z $1 ? % _ <&> é 扫码 😀 U+FFFD ` + "\uFFFD\u2028\t\n"
 
 func (f *filler) text() string {
 	f.n++
-	return fmt.Sprintf("t%d%s", f.n, f.spice)
+	return fmt.Sprintf("t%d%s", f.n, special)
 }
 
-// value fills v, which can be set, and all it is made of.
-func (f *filler) value(t *testing.T, path string, v reflect.Value) {
+// fill sets v and, recursively, its fields and elements.
+func (f *filler) fill(t *testing.T, path string, v reflect.Value) {
 	t.Helper()
 	f.n++
 	switch v.Interface().(type) {
 	case time.Time:
-		// Another zone than that in which it comes back.
-		moment := at.Add(time.Duration(f.n) * 1001 * time.Millisecond)
-		v.Set(reflect.ValueOf(moment.In(time.FixedZone("", 8*3600))))
+		// Not the time zone of the times that the store returns.
+		value := t0.Add(time.Duration(f.n) * 1001 * time.Millisecond)
+		v.Set(reflect.ValueOf(value.In(time.FixedZone("", 8*3600))))
 		return
 	case rules.Prefix:
-		v.Set(reflect.ValueOf(prefixOf(t, fmt.Sprintf("HTTPS://Shop-%d.Example/a/B/?q=%%27%d", f.n, f.n), rules.Ordinary)))
+		v.Set(reflect.ValueOf(parsePrefix(t, fmt.Sprintf("HTTPS://Shop-%d.Example/a/B/?q=%%27%d", f.n, f.n), rules.Ordinary)))
 		return
 	case rules.Kind:
 		v.Set(reflect.ValueOf(rules.Ordinary))
@@ -52,36 +49,34 @@ func (f *filler) value(t *testing.T, path string, v reflect.Value) {
 	case reflect.Slice:
 		v.Set(reflect.MakeSlice(v.Type(), 2, 2))
 		for i := range 2 {
-			f.value(t, path+"[]", v.Index(i))
+			f.fill(t, path+"[]", v.Index(i))
 		}
 	case reflect.Map:
 		v.Set(reflect.MakeMap(v.Type()))
 		for range 2 {
 			key, value := reflect.New(v.Type().Key()).Elem(), reflect.New(v.Type().Elem()).Elem()
-			f.value(t, path+" key", key)
-			f.value(t, path+" value", value)
+			f.fill(t, path+" key", key)
+			f.fill(t, path+" value", value)
 			v.SetMapIndex(key, value)
 		}
 	case reflect.Struct:
 		for field, value := range v.Fields() {
-			f.value(t, path+"."+field.Name, value)
+			f.fill(t, path+"."+field.Name, value)
 		}
 	default:
-		t.Fatalf("teach the filler %s, a %s", path, v.Type())
+		t.Fatalf("filler: the type of %s, %s, is not supported", path, v.Type())
 	}
 }
 
-// filled is a T in which no field is empty.
-func filled[T any](t *testing.T) T {
+// newFilled returns a T whose fields are not zero.
+func newFilled[T any](t *testing.T) (v T) {
 	t.Helper()
-	var v T
-	f := filler{spice: spice}
-	f.value(t, reflect.TypeFor[T]().Name(), reflect.ValueOf(&v).Elem())
+	new(filler).fill(t, reflect.TypeFor[T]().Name(), reflect.ValueOf(&v).Elem())
 	return v
 }
 
-// emptied makes each list and map of a struct empty: nil or not.
-func emptied[T any](v T, toNil bool) T {
+// withEmptyLists returns a copy of struct v in which each list and map is empty: nil if toNil is true.
+func withEmptyLists[T any](v T, toNil bool) T {
 	s := reflect.ValueOf(&v).Elem()
 	for _, field := range s.Fields() {
 		switch {
@@ -98,10 +93,10 @@ func emptied[T any](v T, toNil bool) T {
 }
 
 func TestFiller_SetsEveryField(t *testing.T) {
-	for _, v := range []any{filled[accounts.Account](t), filled[accounts.Component](t), filled[accounts.Token](t), filled[rules.Rule](t),
-		filled[rules.ChangeMeta](t), filled[rules.Domain](t), filled[rules.Confirmation](t)} {
+	for _, v := range []any{newFilled[accounts.Account](t), newFilled[accounts.Component](t), newFilled[accounts.Token](t),
+		newFilled[rules.Rule](t), newFilled[rules.ChangeMeta](t), newFilled[rules.Domain](t), newFilled[rules.Confirmation](t)} {
 		for field, value := range reflect.ValueOf(v).Fields() {
-			assert.True(t, !value.IsZero(), "%T.%s is empty", v, field.Name)
+			assert.True(t, !value.IsZero(), "field %s of a filled %T is zero", field.Name, v)
 		}
 	}
 }

@@ -11,88 +11,86 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// joining is a store that runs a function after a node has read the counted events of a journal.
-type joining struct {
+// originHookStore is a store that calls a function after Origin.
+type originHookStore struct {
 	*Store
-	then func()
+	afterOrigin func()
 }
 
-func (j joining) Origin(ctx context.Context, node string) (*scanlog.OffsetSet, error) {
-	taken, err := j.Store.Origin(ctx, node)
-	j.then()
-	return taken, err
+func (s originHookStore) Origin(ctx context.Context, node string) (*scanlog.OffsetSet, error) {
+	offsets, err := s.Store.Origin(ctx, node)
+	s.afterOrigin()
+	return offsets, err
 }
 
-// A node that is stopped and owes nothing is forgotten, but not one that was
-// started again while that was found out: it may have scans by now.
+// TestNodeRegistry_RestartedNodeKept verifies that a stopped node whose events are all counted is deleted, unless it starts again
+// meanwhile: it may have new scans.
 func TestNodeRegistry_RestartedNodeKept(t *testing.T) {
-	eachBackend(t, func(t *testing.T, s *Store) {
+	forEachBackend(t, func(t *testing.T, s *Store) {
 		ctx := t.Context()
-		tell := func(stopped bool, ended int64) {
+		putNode := func(stopped bool, lastOffset int64) {
 			t.Helper()
-			require.NoError(t, s.PutNode(ctx, scanlog.Node{ID: "two", Name: "b:/data", LastOffset: ended, StoppedCleanly: stopped,
-				LastSeenAt: at}))
+			require.NoError(t, s.PutNode(ctx, scanlog.Node{ID: "two", Name: "b:/data", LastOffset: lastOffset, StoppedCleanly: stopped,
+				LastSeenAt: t0}))
 		}
-		for name, one := range map[string]struct {
-			then func()
-			left int
+		for name, c := range map[string]struct {
+			afterOrigin func()
+			nodes       int
 		}{
-			"stays stopped": {func() {}, 0},
-			"starts again":  {func() { tell(false, 0) }, 1},
-			"starts again, has scans and stops in haste": {func() { tell(true, 7) }, 1},
+			"stays stopped":                     {func() {}, 0},
+			"starts again":                      {func() { putNode(false, 0) }, 1},
+			"starts again, has scans and stops": {func() { putNode(true, 7) }, 1},
 		} {
-			tell(true, 0)
-			n := &scanlog.Nodes{Store: joining{s, one.then}, Shipper: &scanlog.Shipper{Node: "one", To: struct{ scanlog.Rewinder }{}},
-				Now: func() time.Time { return at }, Log: slog.New(slog.DiscardHandler)}
+			putNode(true, 0)
+			n := &scanlog.Nodes{Store: originHookStore{s, c.afterOrigin}, Now: func() time.Time { return t0 },
+				Shipper: &scanlog.Shipper{Node: "one", To: struct{ scanlog.Rewinder }{}}, Log: slog.New(slog.DiscardHandler)}
 			require.NoError(t, n.Counted(ctx))
 			all, _, err := s.ScanNodes(ctx)
-			assert.True(t, err == nil && len(all) == one.left, "%s: %d nodes are left, want %d (%v)", name, len(all), one.left, err)
+			assert.True(t, err == nil && len(all) == c.nodes, "%s: ScanNodes() = %d nodes, %v, want %d", name, len(all), err, c.nodes)
 		}
 	})
 }
 
-// A node says how far it is behind; what others are told at other times leaves that alone, and one that ended says nothing more.
+// TestNodeRegistry_LagReported verifies that ReportNode stores the lag of a node, that PutNode keeps it, and that reports of a stopped node
+// are ignored.
 func TestNodeRegistry_LagReported(t *testing.T) {
-	eachBackend(t, func(t *testing.T, s *Store) {
+	forEachBackend(t, func(t *testing.T, s *Store) {
 		ctx := t.Context()
 		head, _, err := s.ChangeHead(ctx)
 		require.NoError(t, err)
-		addRules(t, s, aRule(t, "wxa", "https://h.example/"), aRule(t, "wxa", "https://i.example/"))
+		addRules(t, s, newRule(t, "wxa", "https://h.example/"), newRule(t, "wxa", "https://i.example/"))
 		now, _, err := s.ChangeHead(ctx)
-		require.True(t, err == nil && now > head, "%v %v %v", head, now, err)
-		node := scanlog.Node{ID: "two", Name: "b:/data", AckedRequest: 3, LastSeenAt: at}
-		known := func(what string, wanted scanlog.Node) {
+		require.True(t, err == nil && now > head, "ChangeHead() = %v, %v, want more than %v", now, err, head)
+		node := scanlog.Node{ID: "two", Name: "b:/data", AckedRequest: 3, LastSeenAt: t0}
+		checkNode := func(name string, wanted scanlog.Node) {
 			t.Helper()
 			all, _, err := s.ScanNodes(ctx)
-			require.True(t, err == nil && len(all) == 1, "%v %v %v", what, all, err)
-			want(t, what, all[0], wanted)
+			require.True(t, err == nil && len(all) == 1, "%s: ScanNodes() = %v, %v, want one", name, all, err)
+			check(t, name, all[0], wanted)
 		}
-		do := func(err error) {
-			t.Helper()
-			require.NoError(t, err)
-		}
-		do(s.ReportNode(ctx, node, head))
+		require.NoError(t, s.ReportNode(ctx, node, head))
 		all, _, err := s.ScanNodes(ctx)
-		require.True(t, err == nil && len(all) == 0, "a node that nobody knows: %v %v", all, err)
-		do(s.PutNode(ctx, node))
-		known("before it said anything", node)
-		said := scanlog.Node{ID: "two", Name: "b:/data", AckedRequest: 3, LastOffset: 9, ShippedOffset: 7, LastSeenAt: at.Add(time.Minute),
-			Lag: scanlog.Lag{InSyncAt: at, ReportedAt: at.Add(time.Minute)}}
-		do(s.ReportNode(ctx, said, head))
-		said.Lag.Changes = now - head
-		known("it is behind", said)
-		do(s.ReportNode(ctx, said, now+1)) // its memory followed while it spoke
-		said.Lag.Changes = 0
-		known("it is level", said)
-		put := said
+		require.True(t, err == nil && len(all) == 0, "ScanNodes() after the report of an unknown node = %v, %v, want none", all, err)
+		require.NoError(t, s.PutNode(ctx, node))
+		checkNode("node before a report", node)
+		reported := scanlog.Node{ID: "two", Name: "b:/data", AckedRequest: 3, LastOffset: 9, ShippedOffset: 7,
+			LastSeenAt: t0.Add(time.Minute),
+			Lag:        scanlog.Lag{InSyncAt: t0, ReportedAt: t0.Add(time.Minute)}}
+		require.NoError(t, s.ReportNode(ctx, reported, head))
+		reported.Lag.Changes = now - head
+		checkNode("node with a lag", reported)
+		require.NoError(t, s.ReportNode(ctx, reported, now+1)) // the node read a change after the head was read
+		reported.Lag.Changes = 0
+		checkNode("node without a lag", reported)
+		put := reported
 		put.AckedRequest, put.Lag = 4, scanlog.Lag{}
-		do(s.PutNode(ctx, put))
-		said.AckedRequest = 4
-		known("it answered a question", said)
+		require.NoError(t, s.PutNode(ctx, put))
+		reported.AckedRequest = 4
+		checkNode("node after PutNode", reported)
 		put.StoppedCleanly = true
-		do(s.PutNode(ctx, put))
-		said.StoppedCleanly = true
-		do(s.ReportNode(ctx, scanlog.Node{ID: "two", LastOffset: 1, LastSeenAt: at}, now))
-		known("it ended", said)
+		require.NoError(t, s.PutNode(ctx, put))
+		reported.StoppedCleanly = true
+		require.NoError(t, s.ReportNode(ctx, scanlog.Node{ID: "two", LastOffset: 1, LastSeenAt: t0}, now))
+		checkNode("stopped node", reported)
 	})
 }

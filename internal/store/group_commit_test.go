@@ -16,33 +16,33 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// On a busy machine no change of these tests loses its patience.
+// On a slow machine, no change of these tests leaves the queue to run alone.
 func init() { groupWait = time.Hour }
 
-// waiting are changes of rules that wait while a stranger has the head of the log.
-type waiting struct {
-	t       *testing.T
-	s       *Store
-	service *rules.Service
-	free    func() // gives the head back
-	all     sync.WaitGroup
-	asked   int
-	lost    bool // the commit of the first change fails
+// queuedChanges makes changes of rules that wait in the queue of the group commit.
+type queuedChanges struct {
+	t         *testing.T
+	s         *Store
+	service   *rules.Service
+	release   func() // unlocks the head of the audit log
+	all       sync.WaitGroup
+	enqueued  int
+	wantError bool // the first change fails
 }
 
-// whileWaiting runs f on PostgreSQL while the first change waits for the head of the audit log, so that all later changes queue behind it
-// and join its group late. SQLite commits one change at a time.
-func whileWaiting(t *testing.T, f func(t *testing.T, w *waiting)) {
+// withQueuedChanges runs f on PostgreSQL while the first change waits for the head of the audit log. Later changes are queued and join the
+// group of the first. SQLite commits one change at a time.
+func withQueuedChanges(t *testing.T, f func(t *testing.T, w *queuedChanges)) {
 	t.Helper()
-	target := Target{URL: copies.Postgres(t), Dir: t.TempDir()}
+	target := newPostgres(t)
 	nodes := [2]*Store{open(t, target), open(t, target)}
 	for _, name := range []string{"first", "good", "refused", "gone", "tail", "owner", "busy", "met", "other"} {
-		miniProgram(t, nodes[0], name)
+		addMiniProgram(t, nodes[0], name)
 	}
 	for i := range 20 {
-		miniProgram(t, nodes[0], fmt.Sprint("owner", i))
+		addMiniProgram(t, nodes[0], fmt.Sprint("owner", i))
 	}
-	service := books(nodes, func(s *settings.Settings) { s.RuleLimit = 2 })[0]
+	service := newRuleServices(nodes, func(s *settings.Settings) { s.RuleLimit = 2 })[0]
 	locked, release, ended := make(chan struct{}), make(chan struct{}), make(chan error, 1)
 	go func() {
 		ended <- nodes[1].update(context.Background(), func(tx *Tx) error {
@@ -53,235 +53,224 @@ func whileWaiting(t *testing.T, f func(t *testing.T, w *waiting)) {
 		})
 	}()
 	<-locked
-	w := &waiting{t: t, s: nodes[0], service: service, free: func() {
+	w := &queuedChanges{t: t, s: nodes[0], service: service, release: func() {
 		close(release)
 		assert.NoError(t, (<-ended))
 	}}
 	first := make(chan error, 1)
 	w.all.Go(func() {
-		first <- add(t.Context(), service, w.owner("first"), "rid of first", "https://first.example/", false)
+		first <- addRule(t.Context(), service, w.owner("first"), "rid of first", "https://first.example/", false)
 	})
-	waitFor(t, "the first change to wait for the head", func() bool { return sessionsThatWait(t, nodes[1]) == 1 })
+	waitFor(t, "the first change to wait for the head", func() bool { return countLockWaiters(t, nodes[1]) == 1 })
 	f(t, w)
 	err := <-first
-	assert.True(t, (err != nil) == w.lost, "the first change ended with %v, lost: %v", err, w.lost)
+	assert.True(t, (err != nil) == w.wantError, "error of the first change = %v, want an error: %v", err, w.wantError)
 }
 
-// does makes a change that waits.
-func (w *waiting) does(change func() error) <-chan error {
+// enqueue starts a change and returns when it is in the queue. The channel receives the result of the change.
+func (w *queuedChanges) enqueue(change func() error) <-chan error {
 	w.t.Helper()
 	err := make(chan error, 1)
 	w.all.Go(func() { err <- change() })
-	w.asked++
+	w.enqueued++
 	waitFor(w.t, "the change to wait", func() bool {
 		w.s.committer.mu.Lock()
 		defer w.s.committer.mu.Unlock()
-		return len(w.s.committer.waiting) == w.asked
+		return len(w.s.committer.waiting) == w.enqueued
 	})
 	return err
 }
 
-func (w *waiting) owner(name string) accounts.Account {
+func (w *queuedChanges) owner(name string) accounts.Account {
 	return accounts.Account{AppID: name, Kind: accounts.MiniProgram, Subject: accounts.Company, JumpOpen: true}
 }
 
-// adds adds rule n of an owner, on a host of its own.
-func (w *waiting) adds(ctx context.Context, name string, n int) <-chan error {
-	owner := w.owner(name)
-	return w.does(func() error {
-		return add(ctx, w.service, owner, fmt.Sprint("rid of ", name, n), fmt.Sprintf("https://%s.example/%d/", name, n), false)
-	})
+// add enqueues a change that adds a rule of an owner.
+func (w *queuedChanges) add(ctx context.Context, owner, prefix string) <-chan error {
+	return w.enqueue(func() error { return addRule(ctx, w.service, w.owner(owner), "rid of "+owner, prefix, false) })
 }
 
-// transactions is how many of them stored the rules of owners.
-func (w *waiting) transactions() (n int) {
-	w.t.Helper()
-	err := w.s.read.QueryRowContext(w.t.Context(), `SELECT COUNT(DISTINCT xmin::text) FROM rules WHERE owner <> 'first'`).Scan(&n)
-	require.NoError(w.t, err)
-	return n
+// addNumbered enqueues a change that adds rule n of an owner, on the host of the owner.
+func (w *queuedChanges) addNumbered(ctx context.Context, owner string, n int) <-chan error {
+	return w.add(ctx, owner, fmt.Sprintf("https://%s.example/%d/", owner, n))
 }
 
-func (w *waiting) verified(rules int) {
+// transactions returns the number of transactions that stored the rules of queued changes.
+func (w *queuedChanges) transactions() int64 {
 	w.t.Helper()
-	var n, seq int
-	err := w.s.read.QueryRowContext(w.t.Context(), `SELECT (SELECT COUNT(*) FROM rules), (SELECT COUNT(*) FROM changes c JOIN rules r
-		ON r.id = c.seq AND r.key = c.key AND c.actor = r.owner AND c.rid LIKE 'rid of ' || r.owner || '%')`).
-		Scan(&n, &seq)
-	assert.True(w.t, err == nil && n == rules && seq == rules,
-		"%d rules, %d of them with an entry of their own under their number: want %d (%v)", n, seq, rules, err)
-	checked, err := w.s.VerifyChanges(w.t.Context())
-	assert.True(w.t, err == nil && checked.FirstError == nil, "the log of changes: %v %v", checked.FirstError, err)
+	return queryInt(w.t, w.s, `SELECT COUNT(DISTINCT xmin::text) FROM rules WHERE owner <> 'first'`)
 }
+
+// check waits for the changes, and reports an error unless there are n rules, each with an audit log entry of its owner and call.
+func (w *queuedChanges) check(n int64) {
+	w.t.Helper()
+	w.all.Wait()
+	check(w.t, "rules", queryInt(w.t, w.s, `SELECT COUNT(*) FROM rules`), n)
+	check(w.t, "rules whose ID is the seq of their change", queryInt(w.t, w.s, `SELECT COUNT(*) FROM changes c JOIN rules r
+		ON r.id = c.seq AND r.key = c.key AND c.actor = r.owner AND c.rid LIKE 'rid of ' || r.owner || '%'`), n)
+	checkAuditLog(w.t, w.s)
+}
+
+// checkCanceled reports an error unless err is the cause with which a test cancels the context of a caller.
+func checkCanceled(t *testing.T, err error) {
+	t.Helper()
+	assert.True(t, err != nil && err.Error() == errDisconnected.Error(), "a canceled change = %v, want %v", err, errDisconnected)
+}
+
+var errDisconnected = errors.New("the caller disconnected")
 
 func TestGroupCommit_WaitingChangesMerged(t *testing.T) {
-	whileWaiting(t, func(t *testing.T, w *waiting) {
+	withQueuedChanges(t, func(t *testing.T, w *queuedChanges) {
 		var all []<-chan error
 		for i := range 20 {
-			all = append(all, w.adds(t.Context(), fmt.Sprint("owner", i), 0))
+			all = append(all, w.addNumbered(t.Context(), fmt.Sprint("owner", i), 0))
 		}
-		w.free()
+		w.release()
 		for i, err := range all {
 			assert.NoErrorf(t, (<-err), "owner%d", i)
 		}
-		w.all.Wait()
-		n := w.transactions()
-		assert.True(t, n == 1, "20 changes were made by %d transactions", n)
-		w.verified(21)
+		check(t, "transactions of 20 changes", w.transactions(), 1)
+		w.check(21)
 	})
 }
 
 func TestGroupCommit_OneChangeFails(t *testing.T) {
-	whileWaiting(t, func(t *testing.T, w *waiting) {
-		good := w.adds(t.Context(), "good", 0)
-		// What the domain refuses.
-		refused := w.does(func() error {
+	withQueuedChanges(t, func(t *testing.T, w *queuedChanges) {
+		good := w.addNumbered(t.Context(), "good", 0)
+		refused := w.enqueue(func() error {
 			return w.service.Publish(t.Context(), w.owner("refused"), "https://refused.example/none/")
 		})
-		// One whose caller goes away before its turn.
-		ctx, away := context.WithCancelCause(t.Context())
-		gone := w.adds(ctx, "gone", 0)
-		// A panic is its caller's.
-		panicked := w.does(func() (err error) {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		canceled := w.addNumbered(ctx, "gone", 0)
+		// A panic reaches the caller.
+		panicked := w.enqueue(func() (err error) {
 			defer func() { err = fmt.Errorf("panic: %v", recover()) }()
 			return w.s.ChangeRules(t.Context(), "panics", "https://panics.example", func(rules.Tx) error { panic("of a caller") })
 		})
-		tail := w.adds(t.Context(), "tail", 0)
-		away(errors.New("the caller is gone"))
-		err := <-gone
-		assert.True(t, err != nil && err.Error() == "the caller is gone", "a caller that went away was told %v", err)
-		w.free()
-		assert.ErrorIs(t, (<-refused), errcode.InvalidArgs, "a publish of no rule")
-		err = <-panicked
-		assert.True(t, err != nil && err.Error() == "panic: of a caller", "a change that panics: %v", err)
-		for _, err := range []<-chan error{good, tail} {
-			assert.NoErrorf(t, (<-err), "a change beside those")
-		}
-		w.all.Wait()
-		n := w.transactions()
-		assert.True(t, n == 1, "what was left was made by %d transactions", n)
-		w.verified(3)
+		tail := w.addNumbered(t.Context(), "tail", 0)
+		cancel(errDisconnected)
+		checkCanceled(t, <-canceled)
+		w.release()
+		assert.ErrorIs(t, (<-refused), errcode.InvalidArgs, "a publish of a rule that does not exist")
+		err := <-panicked
+		assert.True(t, err != nil && err.Error() == "panic: of a caller", "error of a change that panics = %v, want the panic", err)
+		assert.NoErrorf(t, errors.Join(<-good, <-tail), "the other changes of the group")
+		check(t, "transactions of the other changes", w.transactions(), 1)
+		w.check(3)
 	})
 }
 
 func TestGroupCommit_FaultIsolated(t *testing.T) {
 	for name, fault := range map[string]func(context.Context, *Tx) error{
-		"a question that fails": func(ctx context.Context, tx *Tx) error {
+		"a query that fails": func(ctx context.Context, tx *Tx) error {
 			return tx.row(ctx, `SELECT 1 / (id - id) FROM rules`).Scan(new(int))
 		},
 		"a write that fails": func(ctx context.Context, tx *Tx) error {
 			return tx.execQueued(ctx, nil, `INSERT INTO rules (id) VALUES (1)`)
 		},
-		"a write that finds nothing": func(ctx context.Context, tx *Tx) error {
+		"an update of a row that does not exist": func(ctx context.Context, tx *Tx) error {
 			return tx.rules().PutRule(ctx, rules.Rule{ID: 1 << 40, Kind: rules.Ordinary}, rules.ChangeMeta{Action: "edit"})
 		},
-		"a lock of another": func(ctx context.Context, tx *Tx) error {
+		"a lock of another owner": func(ctx context.Context, tx *Tx) error {
 			if err := tx.LockOwner(ctx, "stranger"); err != nil {
 				return err
 			}
-			return errors.New("refused alone")
+			return errors.New("rejected")
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			whileWaiting(t, func(t *testing.T, w *waiting) {
-				good := w.adds(t.Context(), "good", 0)
-				bad := w.does(func() error {
+			withQueuedChanges(t, func(t *testing.T, w *queuedChanges) {
+				good := w.addNumbered(t.Context(), "good", 0)
+				bad := w.enqueue(func() error {
 					return w.s.ChangeRules(t.Context(), "bad", "https://bad.example", func(tx rules.Tx) error {
 						return fault(t.Context(), tx.(rulesTx).Tx)
 					})
 				})
-				tail := w.adds(t.Context(), "tail", 0)
-				w.free()
+				tail := w.addNumbered(t.Context(), "tail", 0)
+				w.release()
 				err := <-bad
-				assert.True(t, err != nil && !errors.Is(err, errUngrouped), "the change that fails: %v", err)
-				for _, err := range []<-chan error{good, tail} {
-					assert.NoErrorf(t, (<-err), "a change beside it")
-				}
-				w.all.Wait()
-				w.verified(3)
+				assert.True(t, err != nil && !errors.Is(err, errUngrouped), "the change that fails = %v, want its own error", err)
+				assert.NoErrorf(t, errors.Join(<-good, <-tail), "the other changes of the group")
+				w.check(3)
 			})
 		})
 	}
 }
 
 func TestGroupCommit_NoWaitForOtherOwner(t *testing.T) {
-	whileWaiting(t, func(t *testing.T, w *waiting) {
-		held := make(chan struct{})
-		let := make(chan struct{})
-		ended := make(chan error, 1)
+	withQueuedChanges(t, func(t *testing.T, w *queuedChanges) {
+		held, release, ended := make(chan struct{}), make(chan struct{}), make(chan error, 1)
 		go func() {
 			ended <- w.s.update(context.Background(), func(tx *Tx) error {
 				err := tx.LockOwner(context.Background(), "busy")
 				close(held)
-				<-let
+				<-release
 				return err
 			})
 		}()
 		<-held
-		busy := w.adds(t.Context(), "busy", 0)
-		good := w.adds(t.Context(), "good", 0)
-		w.free()
+		busy := w.addNumbered(t.Context(), "busy", 0)
+		good := w.addNumbered(t.Context(), "good", 0)
+		w.release()
 		assert.NoErrorf(t, (<-good), "a change of another owner")
 		select {
 		case err := <-busy:
-			t.Errorf("the change of an owner whose lock somebody has came to its end: %v", err)
+			t.Errorf("the change of a locked owner = %v, want it to wait", err)
 		default:
 		}
-		close(let)
+		close(release)
 		assert.NoError(t, errors.Join(<-busy, <-ended))
-		w.all.Wait()
-		w.verified(3)
+		w.check(3)
 	})
 }
 
-// A change that waited for long goes alone, but no more than a few at once: the others keep their places.
+// TestGroupCommit_LongWaitersSoloLimit verifies that at most maxImpatient changes that waited for long run alone at the same time.
 func TestGroupCommit_LongWaitersSoloLimit(t *testing.T) {
-	whileWaiting(t, func(t *testing.T, w *waiting) {
+	withQueuedChanges(t, func(t *testing.T, w *queuedChanges) {
 		w.s.committer.wait = time.Millisecond
 		var all []<-chan error
-		const many = 20
-		for i := range many {
+		const changes = 20
+		for i := range changes {
 			err := make(chan error, 1)
 			owner := fmt.Sprint("owner", i)
 			all = append(all, err)
 			w.all.Go(func() {
-				err <- add(t.Context(), w.service, w.owner(owner), "rid of "+owner, fmt.Sprintf("https://%s.example/", owner), false)
+				err <- addRule(t.Context(), w.service, w.owner(owner), "rid of "+owner, fmt.Sprintf("https://%s.example/", owner), false)
 			})
 		}
-		waitFor(w.t, "a few changes to wait for the head alone, and the others in the line", func() bool {
+		waitFor(w.t, "maxImpatient changes to wait for the head alone, and the others in the queue", func() bool {
 			w.s.committer.mu.Lock()
 			defer w.s.committer.mu.Unlock()
-			return len(w.s.committer.waiting) == many-maxImpatient && sessionsThatWait(w.t, w.s) == 1+maxImpatient
+			return len(w.s.committer.waiting) == changes-maxImpatient && countLockWaiters(w.t, w.s) == 1+maxImpatient
 		})
-		w.free()
+		w.release()
 		for _, err := range all {
 			assert.NoError(t, (<-err))
 		}
-		w.all.Wait()
-		w.verified(1 + many)
-		assert.Equal(t, w.s.committer.impatient, 0, "places of those that go alone were not given back")
+		w.check(1 + changes)
+		assert.Equal(t, w.s.committer.impatient, 0, "changes that run alone")
 	})
 }
 
-// Changes that began to wait while a group waited for the head of the log are committed by the transaction of this group.
+// TestGroupCommit_LateChangesJoin verifies that changes that are queued while a group waits for the head of the log are committed by its
+// transaction.
 func TestGroupCommit_LateChangesJoin(t *testing.T) {
-	whileWaiting(t, func(t *testing.T, w *waiting) {
+	withQueuedChanges(t, func(t *testing.T, w *queuedChanges) {
 		var all []<-chan error
 		for i := range 4 {
-			all = append(all, w.adds(t.Context(), fmt.Sprint("owner", i/2), i))
+			all = append(all, w.addNumbered(t.Context(), fmt.Sprint("owner", i/2), i))
 		}
-		w.free()
+		w.release()
 		for i, err := range all {
 			assert.NoErrorf(t, (<-err), "change %d", i)
 		}
-		w.all.Wait()
-		w.verified(1 + len(all))
-		var transactions int
-		require.NoError(t, w.s.read.QueryRowContext(t.Context(), `SELECT COUNT(DISTINCT xmin::text) FROM rules`).Scan(&transactions))
-		assert.Equal(t, transactions, 1, "transactions that wrote the rules")
+		w.check(1 + int64(len(all)))
+		check(t, "transactions that wrote the rules", queryInt(t, w.s, `SELECT COUNT(DISTINCT xmin::text) FROM rules`), 1)
 	})
 }
 
-// A group takes at most maxSteps of the changes that share an owner or an origin, and the changes of others behind them.
+// TestGroupCommit_StepsLimited verifies that a group has at most maxSteps changes that share an owner or an origin, and also later changes
+// of other owners.
 func TestGroupCommit_StepsLimited(t *testing.T) {
 	var g groupCommitter
 	for i := range maxSteps + 3 {
@@ -294,37 +283,36 @@ func TestGroupCommit_StepsLimited(t *testing.T) {
 	}
 	g.waiting = append(g.waiting, &pendingChange{parts: [2]string{ownerPart("other"), originPart("https://other.example")}})
 	all := g.takeFree(maxGroupSize)
-	assert.Equal(t, len(all), 2*maxSteps+1, "changes of two busy parts and of another owner")
+	assert.Equal(t, len(all), 2*maxSteps+1, "changes of an owner, an origin and another owner")
 	assert.Equal(t, len(steps(all)), maxSteps, "steps of the group")
-	assert.Equal(t, len(g.waiting), 6, "changes that wait for the next group")
+	assert.Equal(t, len(g.waiting), 6, "queued changes")
 }
 
-// The session ends when the commit of several was sent: each is told that nobody knows, and none is made once more.
+// TestGroupCommit_LostCommitResponse terminates the session during the commit of a group. Each caller gets errcode.Unavailable, and no
+// change is repeated.
 func TestGroupCommit_LostCommitResponse(t *testing.T) {
-	whileWaiting(t, func(t *testing.T, w *waiting) {
-		for _, statement := range []string{
-			`CREATE FUNCTION ends_the_session() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END'`,
-			`CREATE CONSTRAINT TRIGGER at_the_commit AFTER INSERT ON rules DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
-				WHEN (NEW.owner <> 'first') EXECUTE FUNCTION ends_the_session()`,
-		} {
-			require.NoError(t, assert.ErrorOf(w.s.write.ExecContext(t.Context(), statement)))
-		}
-		w.lost = true
+	withQueuedChanges(t, func(t *testing.T, w *queuedChanges) {
+		mustExec(t, w.s, `CREATE FUNCTION end_session() RETURNS trigger LANGUAGE plpgsql AS
+			'BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END'`)
+		mustExec(t, w.s, `CREATE CONSTRAINT TRIGGER at_commit AFTER INSERT ON rules DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
+			WHEN (NEW.owner <> 'first') EXECUTE FUNCTION end_session()`)
+		w.wantError = true
 		var all []<-chan error
 		for i := range 3 {
-			all = append(all, w.adds(t.Context(), fmt.Sprint("owner", i), 0))
+			all = append(all, w.addNumbered(t.Context(), fmt.Sprint("owner", i), 0))
 		}
-		w.free()
+		w.release()
 		for i, err := range all {
-			_, is := errors.AsType[*errcode.Unavailable](<-err)
-			assert.True(t, is, "owner%d is told something else than that the session ended", i)
+			err := <-err
+			_, ok := errors.AsType[*errcode.Unavailable](err)
+			assert.True(t, ok, "the change of owner%d = %v, want errcode.Unavailable", i, err)
 		}
-		w.all.Wait()
-		w.verified(0)
+		w.check(0)
 	})
 }
 
-// A query of a change waits for a lock while the group has locked the end of the log: the changes run alone after a while.
+// TestGroupCommit_SoloAfterStall verifies that changes run alone if a query of a change waits for a lock while the group holds the head of
+// the log.
 func TestGroupCommit_SoloAfterStall(t *testing.T) {
 	s := open(t, newPostgres(t))
 	s.committer.lockTimeout = 100 * time.Millisecond
@@ -341,112 +329,96 @@ func TestGroupCommit_SoloAfterStall(t *testing.T) {
 			})
 		}()
 	}
-	waitFor(t, "three changes to wait for the lock, each on a session of its own", func() bool { return sessionsThatWait(t, s) == 3 })
+	waitFor(t, "three changes to wait for the lock, each in its own session", func() bool { return countLockWaiters(t, s) == 3 })
 	require.NoError(t, held.Rollback())
 	for range cap(errs) {
-		err := <-errs
-		assert.NoErrorf(t, err, "a change that waited for a lock = %v, want nil", err)
+		assert.NoErrorf(t, <-errs, "a change that waited for a lock")
 	}
 }
 
-// Twenty changes of three owners on shared hosts are one transaction, in their order: each sees the rules of those before it.
+// TestGroupCommit_SharedOwnersMerged verifies that changes of three owners on a host are committed in one transaction, in order, and that
+// each sees the rules of the changes before it.
 func TestGroupCommit_SharedOwnersMerged(t *testing.T) {
-	whileWaiting(t, func(t *testing.T, w *waiting) {
+	withQueuedChanges(t, func(t *testing.T, w *queuedChanges) {
 		add := func(owner string, path int) <-chan error {
-			return w.does(func() error {
-				return add(t.Context(), w.service, w.owner(owner), "rid of "+owner, fmt.Sprintf("https://shared.example/%d/", path), false)
-			})
+			return w.add(t.Context(), owner, fmt.Sprintf("https://shared.example/%d/", path))
 		}
 		var stored, taken, full []<-chan error
 		stored = append(stored, add("owner1", 1), add("owner2", 2), add("owner1", 3), add("owner2", 4))
-		taken = append(taken, add("owner3", 2), add("owner3", 3))   // the prefixes of other owners
+		taken = append(taken, add("owner3", 2), add("owner3", 3))   // prefixes of other owners
 		full = append(full, add("owner1", 5), add("owner2", 6))     // the limit is 2
-		stored = append(stored, add("owner3", 5), add("owner3", 6)) // not taken by the changes before
-		w.free()
+		stored = append(stored, add("owner3", 5), add("owner3", 6)) // added by no other change
+		w.release()
 		for want, all := range map[error][]<-chan error{nil: stored, errcode.PrefixOwned: taken, errcode.PrefixLimit: full} {
 			for i, err := range all {
-				err := <-err
-				assert.ErrorIs(t, err, want, "change %d = %v, want %v", i, err, want)
+				assert.ErrorIs(t, <-err, want, "change %d", i)
 			}
 		}
 		w.all.Wait()
-		assert.Equal(t, w.transactions(), 1, "transactions of the changes of three owners")
-		w.verified(1 + len(stored))
+		check(t, "transactions of three owners", w.transactions(), 1)
+		w.check(1 + int64(len(stored)))
 	})
 }
 
-// A change is refused because of a rule that an earlier change of its group adds. If the group fails and the earlier change is not made,
-// the refusal does not hold: the change runs again, and succeeds.
+// TestGroupCommit_RefusalOnlyAfterCommit has a change that is rejected because of a rule that an earlier change of its group adds. The
+// group fails and the earlier change is canceled, so that the rejected change runs again and succeeds.
 func TestGroupCommit_RefusalOnlyAfterCommit(t *testing.T) {
-	whileWaiting(t, func(t *testing.T, w *waiting) {
-		ctx, away := context.WithCancelCause(t.Context())
-		add := func(ctx context.Context, owner string) <-chan error {
-			return w.does(func() error {
-				return add(ctx, w.service, w.owner(owner), "rid of "+owner, "https://shared.example/1/", false)
-			})
-		}
-		lost, refused := add(ctx, "owner1"), add(t.Context(), "owner2")
-		failed := w.does(func() error {
+	withQueuedChanges(t, func(t *testing.T, w *queuedChanges) {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		const prefix = "https://shared.example/1/"
+		canceled, rejected := w.add(ctx, "owner1", prefix), w.add(t.Context(), "owner2", prefix)
+		failed := w.enqueue(func() error {
 			return w.s.ChangeRules(t.Context(), "owner3", "https://shared.example", func(tx rules.Tx) error {
-				away(errors.New("the caller is gone"))
+				cancel(errDisconnected)
 				return tx.(rulesTx).Tx.execQueued(t.Context(), nil, `INSERT INTO rules (id) VALUES (1)`)
 			})
 		})
-		w.free()
-		err := <-refused
-		assert.NoErrorf(t, err, "the change that was refused in a group that failed = %v, want nil", err)
-		if err := <-lost; err == nil || err.Error() != "the caller is gone" {
-			t.Errorf("the earlier change of a caller that disconnected = %v, want its cause", err)
-		}
-		err = <-failed
+		w.release()
+		assert.NoErrorf(t, <-rejected, "the change that is rejected in the failed group")
+		checkCanceled(t, <-canceled)
+		err := <-failed
 		assert.True(t, err != nil && !errors.Is(err, errUngrouped), "the change that fails = %v, want the error of its statement", err)
-		w.all.Wait()
-		w.verified(2)
+		w.check(2)
 	})
 }
 
-// A caller that disconnects while its change waits for the changes before it in the same group makes no change.
+// TestGroupCommit_CancelledWithinGroup cancels a change while an earlier change of its group runs.
 func TestGroupCommit_CancelledWithinGroup(t *testing.T) {
-	whileWaiting(t, func(t *testing.T, w *waiting) {
-		ctx, away := context.WithCancelCause(t.Context())
+	withQueuedChanges(t, func(t *testing.T, w *queuedChanges) {
+		ctx, cancel := context.WithCancelCause(t.Context())
 		began, proceed := make(chan struct{}), make(chan struct{})
-		holds := w.does(func() error {
+		earlier := w.enqueue(func() error {
 			return w.s.ChangeRules(t.Context(), "owner1", "origin", func(rules.Tx) error {
 				close(began)
 				<-proceed
 				return nil
 			})
 		})
-		gone := w.adds(ctx, "owner1", 1)
-		tail := w.adds(t.Context(), "owner1", 2)
-		w.free()
+		canceled := w.addNumbered(ctx, "owner1", 1)
+		tail := w.addNumbered(t.Context(), "owner1", 2)
+		w.release()
 		<-began
-		away(errors.New("the caller is gone"))
+		cancel(errDisconnected)
 		close(proceed)
-		if err := <-gone; err == nil || err.Error() != "the caller is gone" {
-			t.Errorf("the change of a caller that disconnected = %v, want its cause", err)
-		}
-		err := errors.Join(<-holds, <-tail)
-		assert.NoErrorf(t, err, "the changes beside it = %v, want nil", err)
-		w.all.Wait()
-		w.verified(2)
+		checkCanceled(t, <-canceled)
+		assert.NoErrorf(t, errors.Join(<-earlier, <-tail), "the other changes of the group")
+		w.check(2)
 	})
 }
 
-// An owner that added what an import is writing (TestImportRules_DoesNotBlockOthers) goes alone for a while, and breaks up no other
-// transaction of several.
+// TestGroupCommit_SoloAfterImportConflict verifies that changes of an owner that conflicted with an import run alone for a while, so that
+// they do not break up a group.
 func TestGroupCommit_SoloAfterImportConflict(t *testing.T) {
-	whileWaiting(t, func(t *testing.T, w *waiting) {
+	withQueuedChanges(t, func(t *testing.T, w *queuedChanges) {
 		w.s.committer.ungroupOwner("met")
-		met := make(chan error, 1)
+		solo := make(chan error, 1)
 		w.all.Go(func() {
-			met <- add(t.Context(), w.service, w.owner("met"), "rid of met", "https://met.example/", false)
+			solo <- addRule(t.Context(), w.service, w.owner("met"), "rid of met", "https://met.example/", false)
 		})
-		waitFor(w.t, "the change of that owner to wait for the head alone", func() bool { return sessionsThatWait(w.t, w.s) == 2 })
-		other := w.adds(t.Context(), "other", 0)
-		w.free()
-		assert.NoError(t, errors.Join(<-met, <-other))
-		w.all.Wait()
-		w.verified(3)
+		waitFor(w.t, "the change of the owner to wait for the head alone", func() bool { return countLockWaiters(w.t, w.s) == 2 })
+		grouped := w.addNumbered(t.Context(), "other", 0)
+		w.release()
+		assert.NoError(t, errors.Join(<-solo, <-grouped))
+		w.check(3)
 	})
 }

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -14,32 +13,32 @@ import (
 )
 
 func TestAddRule_ConflictKeepsTransaction(t *testing.T) {
-	eachBackend(t, func(t *testing.T, s *Store) {
-		first := addRules(t, s, aRule(t, "wxa", "https://h.example"))[0]
+	forEachBackend(t, func(t *testing.T, s *Store) {
+		first := addRules(t, s, newRule(t, "wxa", "https://h.example"))[0]
 		for name, text := range map[string]string{"the same text": "https://h.example",
 			"another text of the same key": "HTTPS://H.Example/"} {
 			t.Run(name, func(t *testing.T) {
-				other := fmt.Sprintf("https://%d.example/", len(text))
+				otherPrefix := fmt.Sprintf("https://%d.example/", len(text))
 				update(t, s, func(ctx context.Context, tx *Tx) error {
-					_, err := tx.rules().AddRule(ctx, aRule(t, "wxb", text), someone)
-					require.True(t, errors.Is(err, rules.ErrPrefixTaken), "AddRule: %v", err)
-					// PostgreSQL would refuse what follows a failed statement.
+					_, err := tx.rules().AddRule(ctx, newRule(t, "wxb", text), addMeta)
+					require.ErrorIs(t, err, rules.ErrPrefixTaken, "AddRule")
+					// PostgreSQL would reject statements after a failed one.
 					got, err := tx.rules().Rule(ctx, first.Prefix.Key)
-					want(t, "the rule that was there", got, first)
+					check(t, "existing rule", got, first)
 					if err != nil {
 						return err
 					}
-					_, err = tx.rules().AddRule(ctx, aRule(t, "wxb", other), someone)
+					_, err = tx.rules().AddRule(ctx, newRule(t, "wxb", otherPrefix), addMeta)
 					return err
 				})
 				view(t, s, func(ctx context.Context, tx *Tx) error {
-					r, err := tx.rules().Rule(ctx, other)
-					want(t, "owner of what the transaction also added", r.Owner, "wxb")
+					r, err := tx.rules().Rule(ctx, otherPrefix)
+					check(t, "owner of the other rule of the transaction", r.Owner, "wxb")
 					if err != nil {
 						return err
 					}
 					changes, err := tx.rules().Changes(ctx, first.Prefix.Key, 10)
-					want(t, "changes of the taken prefix", len(changes), 1)
+					check(t, "changes of the taken prefix", len(changes), 1)
 					return err
 				})
 			})
@@ -48,74 +47,74 @@ func TestAddRule_ConflictKeepsTransaction(t *testing.T) {
 }
 
 func TestPrefixHistory_AllChanges(t *testing.T) {
-	eachBackend(t, func(t *testing.T, s *Store) {
-		full := filled[rules.Rule](t)
-		by := filled[accounts.Actor](t)
-		deed := filled[rules.ChangeMeta](t)
-		did := func(what string, n int) rules.ChangeMeta {
-			deed := deed
-			deed.Action, deed.At = what, at.Add(time.Duration(n)*time.Millisecond)
-			return deed
+	forEachBackend(t, func(t *testing.T, s *Store) {
+		full := newFilled[rules.Rule](t)
+		actor := newFilled[accounts.Actor](t)
+		filled := newFilled[rules.ChangeMeta](t)
+		meta := func(action string, n int) rules.ChangeMeta {
+			m := filled
+			m.Action, m.At = action, t0.Add(time.Duration(n)*time.Millisecond)
+			return m
 		}
 		var wanted []rules.Change // newest first
-		note := func(seq int64, d rules.ChangeMeta, r rules.Rule) {
-			wanted = append([]rules.Change{{Seq: seq, Actor: by, ChangeMeta: d, Rule: r}}, wanted...)
+		expect := func(seq int64, m rules.ChangeMeta, r rules.Rule) {
+			wanted = append([]rules.Change{{Seq: seq, Actor: actor, ChangeMeta: m, Rule: r}}, wanted...)
 		}
 		step := func(f func(ctx context.Context, tx *Tx) error) {
 			t.Helper()
-			update(t, s, func(ctx context.Context, tx *Tx) error { return f(accounts.WithActor(ctx, by), tx) })
+			update(t, s, func(ctx context.Context, tx *Tx) error { return f(accounts.WithActor(ctx, actor), tx) })
 			view(t, s, func(ctx context.Context, tx *Tx) error {
 				got, err := tx.rules().Changes(ctx, full.Prefix.Key, 100)
-				want(t, "history", got, wanted)
+				check(t, "history", got, wanted)
 				return err
 			})
 		}
 		r := full
 		r.ID = 1
 		step(func(ctx context.Context, tx *Tx) (err error) {
-			note(1, did("add", 1), r)
-			r, err = tx.rules().AddRule(ctx, full, did("add", 1))
+			expect(1, meta("add", 1), r)
+			r, err = tx.rules().AddRule(ctx, full, meta("add", 1))
 			return err
 		})
 		// Another prefix has its own history.
-		addRules(t, s, aRule(t, "wxa", "https://other.example/"))
+		addRules(t, s, newRule(t, "wxa", "https://other.example/"))
 		step(func(ctx context.Context, tx *Tx) error {
 			r.Path, r.TestLinks, r.Occupy = "other", nil, false
-			note(3, did("edit", 2), r)
-			return tx.rules().PutRule(ctx, r, did("edit", 2))
+			expect(3, meta("edit", 2), r)
+			return tx.rules().PutRule(ctx, r, meta("edit", 2))
 		})
 		step(func(ctx context.Context, tx *Tx) error {
 			r.TestLinks, r.PublishedAt = []string{}, time.Time{}
-			note(4, did("publish", 2), r)
-			return tx.rules().PutRule(ctx, r, did("publish", 2))
+			expect(4, meta("publish", 2), r)
+			return tx.rules().PutRule(ctx, r, meta("publish", 2))
 		})
 		step(func(ctx context.Context, tx *Tx) error {
-			note(5, did("delete", 0), r) // the clock may go back, the order stays
-			return tx.rules().DeleteRule(ctx, r, did("delete", 0))
+			expect(5, meta("delete", 0), r) // the order does not depend on the clock
+			return tx.rules().DeleteRule(ctx, r, meta("delete", 0))
 		})
 		view(t, s, func(ctx context.Context, tx *Tx) error {
-			assert.ErrorIs(t, assert.ErrorOf(tx.rules().Rule(ctx, full.Prefix.Key)), rules.ErrNoRule, "the deleted rule")
+			assert.ErrorIs(t, assert.ErrorOf(tx.rules().Rule(ctx, full.Prefix.Key)), rules.ErrNoRule, "a deleted rule")
 			return nil
 		})
-		// The prefix is free, and its history goes on with the next owner.
+		// The history of the prefix continues with the next owner.
 		next := full
 		next.Owner = "wxnext"
 		step(func(ctx context.Context, tx *Tx) (err error) {
-			next, err = tx.rules().AddRule(ctx, next, did("add", 9))
-			note(6, did("add", 9), next)
+			next, err = tx.rules().AddRule(ctx, next, meta("add", 9))
+			expect(6, meta("add", 9), next)
 			return err
 		})
-		want(t, "a number is not used twice", next.ID, 6)
+		check(t, "ID of the next rule", next.ID, 6)
 		view(t, s, func(ctx context.Context, tx *Tx) error {
 			got, err := tx.rules().Changes(ctx, full.Prefix.Key, 2)
-			want(t, "the newest two", got, wanted[:2])
+			check(t, "newest two changes", got, wanted[:2])
 			return err
 		})
 	})
 }
 
 func TestPublishCount_ByOwnerSince(t *testing.T) {
-	eachBackend(t, func(t *testing.T, s *Store) {
+	forEachBackend(t, func(t *testing.T, s *Store) {
 		month := time.Date(2026, 2, 1, 0, 0, 0, 0, time.FixedZone("", 8*3600))
 		update(t, s, func(ctx context.Context, tx *Tx) error {
 			for _, p := range []struct {
@@ -137,7 +136,7 @@ func TestPublishCount_ByOwnerSince(t *testing.T) {
 				if err != nil {
 					return err
 				}
-				want(t, c.since.String(), n, c.want)
+				check(t, c.since.String(), n, c.want)
 			}
 			return nil
 		})

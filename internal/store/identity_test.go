@@ -20,8 +20,8 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// Every statement that changes what an identity, or a list of rules, is read from says whose, or a caller would be remembered who is none
-// any more. What runs while no server does, and so cannot be remembered, is named here.
+// TestIdentityCache_StatementsInvalidate verifies that each function of the package that changes a table from which identities or rules are
+// cached invalidates the cache entries of the account. Otherwise a revoked identity would stay valid.
 func TestIdentityCache_StatementsInvalidate(t *testing.T) {
 	changes := regexp.MustCompile(
 		`(?i)(INSERT INTO|UPDATE|DELETE FROM) (accounts|access_tokens|grants|components|rules|publishes)\b|\b(account|token|grant|holder|component)Rows\.(add|put)\b`)
@@ -46,54 +46,54 @@ func TestIdentityCache_StatementsInvalidate(t *testing.T) {
 				continue
 			}
 			found++
-			if f.Name.Name == "storeEdits" { // of the rules that EditHidden was given in the same transaction, and said whose
+			if f.Name.Name == "storeEdits" { // EditHidden invalidates the entries in the same transaction
 				continue
 			}
 			if !strings.Contains(text.String(), "t.touched.Add(") {
-				t.Errorf("%s changes %s and does not say whose: t.touched.Add(appid)", f.Name.Name, changes.FindString(text.String()))
+				t.Errorf("%s changes %s and does not call t.touched.Add(appid)", f.Name.Name, changes.FindString(text.String()))
 			}
 		}
 	}
-	assert.True(t, found >= 14, "only %d functions were found: the test looks for something else than there is", found)
+	assert.True(t, found >= 14, "%d functions found, want at least 14", found)
 }
 
-// Users to whom a provider gives the same name sign in for the first time at once, while a local user is added by this name: each becomes a
-// separate person, and no session belongs to another person.
+// TestPeople_ConcurrentSameName signs in federated users with the same name for the first time, while a local user with the name is added.
+// Each becomes a separate person, and no session belongs to another person.
 func TestPeople_ConcurrentSameName(t *testing.T) {
-	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
+	forEachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		key, err := sealer.NewKey([]byte("0123456789abcdef0123456789abcdef"))
 		require.NoError(t, err)
 		var d [2]*iam.Service
 		for i, s := range nodes {
-			d[i] = &iam.Service{Store: s.People(), Vault: key, Random: rand.Reader, Now: func() time.Time { return at }}
+			d[i] = &iam.Service{Store: s.People(), Vault: key, Random: rand.Reader, Now: func() time.Time { return t0 }}
 		}
-		const many = 12
-		from := iam.Browser{IP: netip.MustParseAddr("192.0.2.1")}
+		const users = 12
+		browser := iam.Browser{IP: netip.MustParseAddr("192.0.2.1")}
 		for round := range 10 {
-			name, roles, sessions := fmt.Sprint("alice", round), [2]string{"viewer", "admin"}, [many]string{}
+			name, roles, sessions := fmt.Sprint("alice", round), [2]string{"viewer", "admin"}, [users]string{}
 			var local iam.Person
-			errs := race(many+1, func(i int) (err error) {
-				if i == many {
+			errs := race(users+1, func(i int) (err error) {
+				if i == users {
 					role := "operator"
 					local, _, err = d[0].Add(t.Context(), name, iam.Change{Role: &role})
 					return err
 				}
-				who := iam.FederatedUser{Issuer: "https://login.example", Subject: fmt.Sprint(round, "/", i), Names: []string{name},
+				user := iam.FederatedUser{Issuer: "https://login.example", Subject: fmt.Sprint(round, "/", i), Names: []string{name},
 					Role: roles[i%2]}
-				sessions[i], err = d[i%2].SignInFederated(t.Context(), who, from, "")
+				sessions[i], err = d[i%2].SignInFederated(t.Context(), user, browser, "")
 				return err
 			})
-			require.True(t, errs[many] == nil || errs[many] == iam.ErrExists, "%v", errs[many])
+			require.True(t, errs[users] == nil || errs[users] == iam.ErrExists, "Add() = %v, want nil or %v", errs[users], iam.ErrExists)
 			names := map[string]bool{}
-			if errs[many] == nil {
+			if errs[users] == nil {
 				names[local.Name] = true
 			}
-			for i, text := range sessions {
+			for i, session := range sessions {
 				require.NoError(t, errs[i])
-				c, err := d[0].BySession(t.Context(), text)
-				require.NoErrorf(t, err, "round %d: the session of %d", round, i)
+				c, err := d[0].BySession(t.Context(), session)
+				require.NoErrorf(t, err, "round %d: the session of user %d", round, i)
 				require.True(t, c.Role == roles[i%2] && !names[c.Name],
-					"round %d: %d signed in as %s, %s, want a name of its own and %s", round, i, c.Name, c.Role, roles[i%2])
+					"round %d: user %d signs in as %s with role %s, want a unique name and role %s", round, i, c.Name, c.Role, roles[i%2])
 				names[c.Name] = true
 			}
 		}

@@ -4,115 +4,95 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	"io"
-	"iter"
 	"log/slog"
-	"math/rand/v2"
 	"testing"
-	"time"
 
-	"github.com/qrjump/qrjump/internal/contract/settings"
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/domain/index"
 	"github.com/qrjump/qrjump/internal/domain/replica"
-	"github.com/qrjump/qrjump/internal/infra/sealer"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// asked counts the statements of a transaction.
-type asked struct {
+// statementCounter counts the statements of transactions.
+type statementCounter struct {
 	statements
-	read int
+	count int
 }
 
-func (a *asked) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
-	a.read++
+func (a *statementCounter) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	a.count++
 	return a.statements.ExecContext(ctx, query, args...)
 }
 
-func (a *asked) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
-	a.read++
+func (a *statementCounter) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	a.count++
 	return a.statements.QueryContext(ctx, query, args...)
 }
 
-func (a *asked) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
-	a.read++
+func (a *statementCounter) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
+	a.count++
 	return a.statements.QueryRowContext(ctx, query, args...)
 }
 
-// counted counts the transactions on accounts, and what they say to the database.
-type counted struct {
+// countingStore counts the transactions on accounts and their statements.
+type countingStore struct {
 	*Store
 	transactions int
-	said         asked
+	sql          statementCounter
 }
 
-func (c *counted) counting(f func(accounts.Tx) error) func(accounts.Tx) error {
+func (c *countingStore) counting(f func(accounts.Tx) error) func(accounts.Tx) error {
 	return func(tx accounts.Tx) error {
 		c.transactions++
 		t := tx.(accountsTx).Tx
-		c.said.statements = t.sql
-		t.sql = &c.said
+		c.sql.statements = t.sql
+		t.sql = &c.sql
 		return f(tx)
 	}
 }
 
-func (c *counted) UpdateAccounts(ctx context.Context, f func(accounts.Tx) error) error {
+func (c *countingStore) UpdateAccounts(ctx context.Context, f func(accounts.Tx) error) error {
 	return c.Store.UpdateAccounts(ctx, c.counting(f))
 }
 
-func (c *counted) ViewAccounts(ctx context.Context, f func(accounts.Tx) error) error {
+func (c *countingStore) ViewAccounts(ctx context.Context, f func(accounts.Tx) error) error {
 	return c.Store.ViewAccounts(ctx, c.counting(f))
 }
 
-// An import cost several statements for each account, and then a transaction for each to read it into the memory.
+// TestImportAccounts_StatementsPerAccount verifies that an import of accounts, and its replication, use few statements and transactions.
 func TestImportAccounts_StatementsPerAccount(t *testing.T) {
-	eachBackend(t, func(t *testing.T, s *Store) {
+	forEachBackend(t, func(t *testing.T, s *Store) {
 		const n = 1000
-		key, err := sealer.NewKey([]byte("0123456789abcdef0123456789abcdef"))
-		require.NoError(t, err)
-		c := &counted{Store: s}
+		c := &countingStore{Store: s}
 		memory := &replica.Replica{Rules: index.New(), Accounts: replica.NewAccounts(), RuleStore: s, AccountStore: c, History: s,
 			Log: slog.New(slog.DiscardHandler)}
 		require.NoError(t, memory.Load(t.Context()))
-		d := &accounts.Service{Store: c, Key: key, Settings: settings.NewLive(settings.Defaults()), Now: time.Now,
-			Random: io.Reader(rand.NewChaCha8([32]byte{})), Changed: memory.RefreshAccounts}
-		name := func(i int) string { return fmt.Sprintf("wx%016d", i) }
-		plan := func() iter.Seq2[accounts.ImportRow, error] {
-			return func(yield func(accounts.ImportRow, error) bool) {
-				for i := range n {
-					r := accounts.Registration{Account: accounts.Account{AppID: name(i), Kind: accounts.MiniProgram}}
-					if i%2 == 1 {
-						r.Kind, r.Linked = accounts.ServiceAccount, []string{name(i - 1)}
-					}
-					if !yield(accounts.ImportRow{Line: i + 1, Registration: r}, nil) {
-						return
-					}
-				}
-			}
-		}
-		c.transactions, c.said.read = 0, 0
-		done, err := d.Import(t.Context(), plan, false)
-		want(t, "import", done, accounts.Imported{Lines: n, Added: n})
+		d := newAccountService(t, c)
+		d.Changed = memory.RefreshAccounts
+		c.transactions, c.sql.count = 0, 0
+		done, err := d.Import(t.Context(), newAccountRows(n), false)
+		check(t, "import", done, accounts.Imported{Lines: n, Added: n})
 		require.NoError(t, err)
-		want(t, "transactions", c.transactions <= 3, true)
-		// Locks apart, of which PostgreSQL takes one for each of so few: eight rows at once into three tables are the most.
+		check(t, "transactions", c.transactions <= 3, true)
+		// Without the locks: for an import of this size PostgreSQL takes one for each account.
 		locks := 0
 		if s.Engine() == "postgres" {
 			locks = n
 		}
-		said := c.said.read - locks
-		assert.True(t, said <= n/2, "%d statements for %d accounts with %d links", said, n, n/2)
+		statements := c.sql.count - locks
+		assert.True(t, statements <= n/2, "%d statements for %d accounts with %d links, want at most %d", statements, n, n/2, n/2)
 		for i := range n {
-			_, found := memory.Accounts.Account(name(i))
-			require.True(t, found, "not in the memory:  %v", name(i))
-			require.True(t, i%2 != 1 || memory.Accounts.Linked(name(i), name(i-1)), "not linked in the memory:  %v", name(i))
+			appid := fmt.Sprintf("im%d", i)
+			_, found := memory.Accounts.Account(appid)
+			require.True(t, found, "account %s is not in the replica", appid)
+			require.True(t, i%2 != 1 || memory.Accounts.Linked(appid, fmt.Sprintf("im%d", i-1)),
+				"the link of %s is not in the replica", appid)
 		}
 		c.transactions = 0
-		done, err = d.Import(t.Context(), plan, false)
-		want(t, "again", done, accounts.Imported{Lines: n, Unchanged: n})
+		done, err = d.Import(t.Context(), newAccountRows(n), false)
+		check(t, "repeated import", done, accounts.Imported{Lines: n, Unchanged: n})
 		require.NoError(t, err)
-		want(t, "transactions where nothing changed", c.transactions, 1)
+		check(t, "transactions of the repeated import", c.transactions, 1)
 	})
 }

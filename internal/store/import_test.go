@@ -16,8 +16,8 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// planOf is n lines of two owners, each with a prefix of its own.
-func planOf(n int, change func(*rules.Planned)) rules.Plan {
+// newPlan returns a plan of n rules of two owners with different prefixes. If change is not nil, it changes each row.
+func newPlan(n int, change func(*rules.Planned)) rules.Plan {
 	return func() iter.Seq2[rules.Planned, error] {
 		return func(yield func(rules.Planned, error) bool) {
 			for i := range n {
@@ -34,55 +34,55 @@ func planOf(n int, change func(*rules.Planned)) rules.Plan {
 	}
 }
 
-func at7(p *rules.Planned) bool { return p.Line == 1007 }
+func isLine1007(p *rules.Planned) bool { return p.Line == 1007 }
 
 func TestImportRules_DryRunFaultsAndCommit(t *testing.T) {
-	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
+	forEachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		const n = 1200
-		s, b := nodes[0], books(nodes, nil)
-		miniProgram(t, s, "wxa")
-		miniProgram(t, s, "wxb")
+		s, b := nodes[0], newRuleServices(nodes, nil)
+		addMiniProgram(t, s, "wxa")
+		addMiniProgram(t, s, "wxb")
 		ctx := accounts.WithActor(t.Context(), accounts.Actor{ActorID: "admin"})
-		start := number(t, s, `SELECT seq FROM audit_log_head`)
-		empty := func(when string) {
+		start := queryInt(t, s, `SELECT seq FROM audit_log_head`)
+		checkNothingStored := func(when string) {
 			t.Helper()
-			want(t, "rules "+when, number(t, s, `SELECT COUNT(*) FROM rules`), 0)
-			want(t, "changes "+when, number(t, s, `SELECT COUNT(*) FROM changes`), start)
+			check(t, "rules "+when, queryInt(t, s, `SELECT COUNT(*) FROM rules`), 0)
+			check(t, "changes "+when, queryInt(t, s, `SELECT COUNT(*) FROM changes`), start)
 		}
-		done, err := b[0].Import(ctx, planOf(n, nil), true)
-		want(t, "dry", done, accounts.Imported{Lines: n, Added: n})
+		done, err := b[0].Import(ctx, newPlan(n, nil), true)
+		check(t, "dry run", done, accounts.Imported{Lines: n, Added: n})
 		require.NoError(t, err)
-		empty("after a dry run")
+		checkNothingStored("after a dry run")
 		for name, change := range map[string]func(*rules.Planned){
 			"there is no account \"nobody\"": func(p *rules.Planned) {
-				if at7(p) {
+				if isLine1007(p) {
 					p.Owner = "nobody"
 				}
 			},
 			"the same prefix is on line 2": func(p *rules.Planned) {
-				if at7(p) {
+				if isLine1007(p) {
 					p.Draft.Prefix = "HTTPS://h1.example/1/"
 				}
 			},
 			"not JSON": func(p *rules.Planned) {
-				if at7(p) {
+				if isLine1007(p) {
 					p.Err = errors.New("not JSON")
 				}
 			},
 		} {
-			_, err := b[0].Import(ctx, planOf(n, change), false)
-			faults, _ := errors.AsType[accounts.RowErrors](err)
-			want(t, name, faults, accounts.RowErrors{{Line: 1007, Reason: name}})
-			empty(name)
+			_, err := b[0].Import(ctx, newPlan(n, change), false)
+			rowErrors, _ := errors.AsType[accounts.RowErrors](err)
+			check(t, name, rowErrors, accounts.RowErrors{{Line: 1007, Reason: name}})
+			checkNothingStored(name)
 		}
-		// A plan that cannot be read to its end, once the writing has begun.
+		// A plan that fails while the rules are written.
 		reads := 0
 		_, err = b[0].Import(ctx, func() iter.Seq2[rules.Planned, error] {
 			reads++
 			broken := reads == 3
 			return func(yield func(rules.Planned, error) bool) {
-				for p := range planOf(n, nil)() {
-					if broken && at7(&p) {
+				for p := range newPlan(n, nil)() {
+					if broken && isLine1007(&p) {
 						yield(p, os.ErrClosed)
 						return
 					}
@@ -92,105 +92,104 @@ func TestImportRules_DryRunFaultsAndCommit(t *testing.T) {
 				}
 			}
 		}, false)
-		assert.True(t, reads >= 3 && errors.Is(err, os.ErrClosed), "read %d times: %v", reads, err)
-		want(t, "rules after a plan that broke off", number(t, s, `SELECT COUNT(*) FROM rules`), 0)
-		start = number(t, s, `SELECT COUNT(*) FROM changes`) // the numbers that it was given
+		assert.True(t, reads >= 3 && errors.Is(err, os.ErrClosed), "Import() = %v after %d reads, want %v", err, reads, os.ErrClosed)
+		check(t, "rules after a plan that fails", queryInt(t, s, `SELECT COUNT(*) FROM rules`), 0)
+		start = queryInt(t, s, `SELECT COUNT(*) FROM changes`) // with the reserved seq range
 
-		done, err = b[0].Import(ctx, planOf(n, nil), false)
-		want(t, "import", done, accounts.Imported{Lines: n, Added: n})
+		done, err = b[0].Import(ctx, newPlan(n, nil), false)
+		check(t, "import", done, accounts.Imported{Lines: n, Added: n})
 		require.NoError(t, err)
-		want(t, "rules", number(t, s, `SELECT COUNT(*) FROM rules`), n)
-		want(t, "rules whose number is that of the change that made them", number(t, s, `SELECT COUNT(*) FROM rules r JOIN changes c
+		check(t, "rules", queryInt(t, s, `SELECT COUNT(*) FROM rules`), n)
+		check(t, "rules whose ID is the seq of their change", queryInt(t, s, `SELECT COUNT(*) FROM rules r JOIN changes c
 			ON c.seq = r.id AND c.kind = 'rule' AND c.key = r.key AND c.action = 'add' AND c.actor = 'admin'`), n)
-		want(t, "publishes", number(t, s, `SELECT COUNT(*) FROM publishes`), 0)
-		done, err = b[1].Import(ctx, planOf(n, nil), false)
-		want(t, "again", done, accounts.Imported{Lines: n, Unchanged: n})
+		check(t, "publishes", queryInt(t, s, `SELECT COUNT(*) FROM publishes`), 0)
+		done, err = b[1].Import(ctx, newPlan(n, nil), false)
+		check(t, "repeated import", done, accounts.Imported{Lines: n, Unchanged: n})
 		require.NoError(t, err)
 		if s.Shared() {
-			start += 2 // numbers are given out, and their rules shown
+			start += 2 // the reservation and the end of the import
 		}
-		want(t, "changes after the same again", number(t, s, `SELECT COUNT(*) FROM changes`), start+n)
-		done, err = b[1].Import(ctx, planOf(n, func(p *rules.Planned) {
+		check(t, "changes after the repeated import", queryInt(t, s, `SELECT COUNT(*) FROM changes`), start+n)
+		done, err = b[1].Import(ctx, newPlan(n, func(p *rules.Planned) {
 			if p.Line%2 == 0 {
 				p.Draft.Path = "other"
 			}
 		}), false)
-		want(t, "changed", done, accounts.Imported{Lines: n, Changed: n / 2, Unchanged: n / 2})
+		check(t, "import of changes", done, accounts.Imported{Lines: n, Changed: n / 2, Unchanged: n / 2})
 		require.NoError(t, err)
-		want(t, "changed rules", number(t, s, `SELECT COUNT(*) FROM rules WHERE path = 'other'`), n/2)
-		want(t, "changes", number(t, s, `SELECT COUNT(*) FROM changes`), start+n+n/2)
+		check(t, "changed rules", queryInt(t, s, `SELECT COUNT(*) FROM rules WHERE path = 'other'`), n/2)
+		check(t, "changes", queryInt(t, s, `SELECT COUNT(*) FROM changes`), start+n+n/2)
 	})
 }
 
-// An import that only changes rules keeps no more of them in memory than one that adds them, and the log is whole.
+// TestImportRules_ChangesLoggedPerBatch verifies that the audit log entries of changed rules are written with each batch of an import, so
+// that they do not accumulate in memory.
 func TestImportRules_ChangesLoggedPerBatch(t *testing.T) {
-	eachBackend(t, func(t *testing.T, s *Store) {
-		list := addRules(t, s, aRule(t, "wxa", "https://h.example/1"), aRule(t, "wxa", "https://h.example/2"),
-			aRule(t, "wxa", "https://h.example/3"))
+	forEachBackend(t, func(t *testing.T, s *Store) {
+		list := addRules(t, s, newRule(t, "wxa", "https://h.example/1"), newRule(t, "wxa", "https://h.example/2"),
+			newRule(t, "wxa", "https://h.example/3"))
 		update(t, s, func(ctx context.Context, tx *Tx) error {
 			for n := range 4 {
 				for _, r := range list {
 					r.Path = fmt.Sprint("p", n)
-					if err := tx.rules().PutRule(ctx, r, someone); err != nil {
+					if err := tx.rules().PutRule(ctx, r, addMeta); err != nil {
 						return err
 					}
 				}
-				if err := tx.rules().AddRules(ctx, nil, someone); err != nil {
+				if err := tx.rules().AddRules(ctx, nil, addMeta); err != nil {
 					return err
 				}
-				want(t, "changes in memory", len(tx.queued), 0)
+				check(t, "changes in memory", len(tx.queued), 0)
 			}
 			return nil
 		})
-		want(t, "changes", number(t, s, `SELECT COUNT(*) FROM changes`), 3+12)
-		done, err := s.VerifyChanges(t.Context())
-		assert.True(t, err == nil && done.FirstError == nil, "%+v, %v", done.FirstError, err)
+		check(t, "changes", queryInt(t, s, `SELECT COUNT(*) FROM changes`), 3+12)
+		checkAuditLog(t, s)
 	})
 }
 
-// An import and single adds of other owners exclude each other: nothing is added
-// below what an import occupies at the same time, unless it came first.
+// TestImportRules_ExcludesConcurrentAdds races an import that occupies a host with an add below it by another owner. The add succeeds only
+// if it is committed first.
 func TestImportRules_ExcludesConcurrentAdds(t *testing.T) {
-	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
-		b := books(nodes, nil)
-		miniProgram(t, nodes[0], "wxa")
-		other := miniProgram(t, nodes[0], "wxc")
+	forEachCluster(t, func(t *testing.T, nodes [2]*Store) {
+		b := newRuleServices(nodes, nil)
+		addMiniProgram(t, nodes[0], "wxa")
+		owner := addMiniProgram(t, nodes[0], "wxc")
 		for round := range 40 {
 			host := fmt.Sprintf("https://r%d.example/", round)
 			errs := race(2, func(i int) error {
 				if i == 0 {
-					return add(t.Context(), b[1], other, "r", host+"below/", false)
+					return addRule(t.Context(), b[1], owner, "r", host+"below/", false)
 				}
-				_, err := b[0].Import(t.Context(), planOf(1, func(p *rules.Planned) { p.Draft.Prefix, p.Draft.Occupy = host, true }), false)
-				return err
+				plan := newPlan(1, func(p *rules.Planned) { p.Draft.Prefix, p.Draft.Occupy = host, true })
+				return assert.ErrorOf(b[0].Import(t.Context(), plan, false))
 			})
 			require.NoError(t, errs[1])
-			var above, below int64
-			query := func(key string) int64 {
-				return int64(number(t, nodes[0], `SELECT COALESCE(MAX(id), 0) FROM rules WHERE key = '`+key+`'`))
+			ruleID := func(key string) int64 {
+				return queryInt(t, nodes[0], `SELECT COALESCE(MAX(id), 0) FROM rules WHERE key = '`+key+`'`)
 			}
-			above, below = query(host), query(host+"below/")
+			above, below := ruleID(host), ruleID(host+"below/")
 			require.True(t, (errs[0] == nil) == (below > 0) && below <= above,
-				"round %d: %v, the rule below is %d, the one that occupies %d", round, errs[0], below, above)
+				"round %d: error of the add = %v, ID of the rule below = %d, of the occupier = %d", round, errs[0], below, above)
 		}
 	})
 }
 
-// TestImportRules_MeasureDuration says how long an import of IMPORT_RULES rules takes.
+// TestImportRules_MeasureDuration logs the duration of an import of IMPORT_RULES rules.
 func TestImportRules_MeasureDuration(t *testing.T) {
 	n, _ := strconv.Atoi(os.Getenv("IMPORT_RULES"))
 	if n == 0 {
 		t.Skip("IMPORT_RULES says how many")
 	}
-	eachBackend(t, func(t *testing.T, s *Store) {
-		b := books([2]*Store{s, s}, nil)[0]
-		miniProgram(t, s, "wxa")
-		miniProgram(t, s, "wxb")
-		for _, what := range []string{"dry", "new", "again"} {
+	forEachBackend(t, func(t *testing.T, s *Store) {
+		b := newRuleServices([2]*Store{s, s}, nil)[0]
+		addMiniProgram(t, s, "wxa")
+		addMiniProgram(t, s, "wxb")
+		for _, name := range []string{"dry run", "import", "repeated import"} {
 			began := time.Now()
-			done, err := b.Import(context.Background(), planOf(n, nil), what == "dry")
+			done, err := b.Import(context.Background(), newPlan(n, nil), name == "dry run")
 			require.NoError(t, err)
-			t.Logf("%s: %+v in %s", what, done, time.Since(began).Round(time.Millisecond))
+			t.Logf("%s: %+v in %s", name, done, time.Since(began).Round(time.Millisecond))
 		}
 	})
 }

@@ -9,35 +9,34 @@ import (
 	"testing"
 	"time"
 
-	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/domain/codes"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// What imported codes cost: bytes on the disk, memory, time of an import beside a plain insert of the same rows, time of a scan beside one
-// of ours. It measures and judges nothing, and runs only where QRJUMP_COSTS is set; docs/en/handbook.md has the figures.
+// TestImportCodes_MeasureCost logs the cost of imported codes if QRJUMP_COSTS is set: bytes on disk, memory, the duration of an import
+// compared to an insert of the same rows, and of a scan compared to a scan of a generated code. docs/en/handbook.md has the figures.
 func TestImportCodes_MeasureCost(t *testing.T) {
 	if os.Getenv("QRJUMP_COSTS") == "" {
 		t.Skip("QRJUMP_COSTS is not set")
 	}
-	eachBackend(t, func(t *testing.T, s *Store) {
+	forEachBackend(t, func(t *testing.T, s *Store) {
 		const piece, pieces, rounds = 10_000, 5, 3
-		p, call := presses(t, [2]*Store{s, s})[0], serviceAccount(t, s)
-		own, err := p.Apply(t.Context(), call, codes.Application{ISV: "own", Count: 10_000})
+		p, call := newCodeServices(t, [2]*Store{s, s})[0], addServiceAccount(t, s)
+		generated, err := p.Apply(t.Context(), call, codes.Application{ISV: "own", Count: 10_000})
 		require.NoError(t, err)
 		var batches []codes.Batch
 		for _, isv := range []string{"imported", "plain"} {
 			batches = append(batches, beginImport(t, p, isv, rounds*pieces*piece))
 		}
-		empty := occupied(t, s)
+		empty := databaseSize(t, s)
 		var imported, plain []time.Duration
 		for n := range rounds * pieces {
-			lines := elsewhere(0, n*piece, (n+1)*piece-1)
+			lines := importLines(0, n*piece, (n+1)*piece-1)
 			began := time.Now()
-			require.NoError(t, assert.ErrorOf(p.ImportCodes(byAdmin(t), batches[0].ID, 1, strings.NewReader(lines))))
+			require.NoError(t, assert.ErrorOf(p.ImportCodes(adminCtx(t), batches[0].ID, 1, strings.NewReader(lines))))
 			imported = append(imported, time.Since(began))
-			// As many rows of another batch, that are made already.
+			// As many rows of another batch.
 			rows := make([]codes.ImportedCode, piece)
 			for i := range rows {
 				x := int64(n*piece+i)*0x4f1bbcdcbfa53e0b + 1
@@ -51,7 +50,7 @@ func TestImportCodes_MeasureCost(t *testing.T) {
 			})
 			plain = append(plain, time.Since(began))
 		}
-		size := occupied(t, s) - empty
+		size := databaseSize(t, s) - empty
 		var before, after runtime.MemStats
 		runtime.GC()
 		runtime.ReadMemStats(&before)
@@ -60,34 +59,31 @@ func TestImportCodes_MeasureCost(t *testing.T) {
 		runtime.GC()
 		runtime.ReadMemStats(&after)
 		runtime.KeepAlive(fresh)
-		nobody := func(string) (accounts.Account, bool) { return accounts.Account{}, false }
 		scan := func(text func(int) string) (took []time.Duration) {
 			for i := range 2000 {
 				text := text(i * 71 % 10_000)
 				began := time.Now()
-				s, ok := p.Scan(text, "alice", nobody)
-				require.True(t, ok && s.Batch.ID != 0, "%+v", s)
+				s, ok := p.Scan(text, "alice", noAccount)
+				require.True(t, ok && s.Batch.ID != 0, "Scan(%q) = %+v, %v", text, s, ok)
 				took = append(took, time.Since(began))
 			}
 			return took
 		}
-		ours := func(i int) string { return p.Text(own, int64(i)) }
-		theirs := func(i int) string { return printed(i) }
-		scan(theirs)
-		a, b := scan(ours), scan(theirs)
-		t.Logf("%s: %d bytes a code; memory of the process %.2f; import %.2f of a plain insert; a decision %.0f of one of ours (%v, %v)",
+		scan(printedText)
+		a, b := scan(func(i int) string { return p.Text(generated, int64(i)) }), scan(printedText)
+		t.Logf("%s: %d bytes a code; memory of the process %.2f; import %.2f of a plain insert; a scan %.0f of a generated one (%v, %v)",
 			s.Engine(), size/(2*rounds*pieces*piece), float64(after.HeapAlloc-before.HeapAlloc)/(rounds*pieces*piece),
-			float64(middle(imported))/float64(middle(plain)), float64(middle(b))/float64(middle(a)), middle(a), middle(b))
+			float64(median(imported))/float64(median(plain)), float64(median(b))/float64(median(a)), median(a), median(b))
 	})
 }
 
-func middle(all []time.Duration) time.Duration {
-	slices.Sort(all)
-	return all[len(all)/2]
+func median(durations []time.Duration) time.Duration {
+	slices.Sort(durations)
+	return durations[len(durations)/2]
 }
 
-// occupied is how many bytes the database has.
-func occupied(t *testing.T, s *Store) (n int64) {
+// databaseSize returns the size of the SQLite database, or of the PostgreSQL table of imported codes, in bytes.
+func databaseSize(t *testing.T, s *Store) (n int64) {
 	t.Helper()
 	query := `SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()`
 	if s.Engine() == "postgres" {

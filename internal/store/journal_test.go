@@ -14,8 +14,8 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// spilled are the files that SQLite has open of what it does not keep in memory.
-func spilled(t *testing.T) (names []string) {
+// listTempFiles returns the temporary files that SQLite has open.
+func listTempFiles(t *testing.T) (names []string) {
 	t.Helper()
 	open, err := filepath.Glob("/proc/self/fd/*")
 	if err != nil || len(open) == 0 {
@@ -29,28 +29,29 @@ func spilled(t *testing.T) (names []string) {
 	return names
 }
 
-// Issue 14: nine tenths of what an import wrote was how to take each of its statements back.
+// TestSQLiteJournal_ImportInMemory verifies that SQLite keeps the statement journals of an import in memory; as files they would be nine
+// tenths of what an import writes.
 func TestSQLiteJournal_ImportInMemory(t *testing.T) {
 	s := open(t, newEmbedded(t))
 	random := rand.New(rand.NewPCG(14, 2))
-	some := func(n int) []rules.Rule {
+	randomRules := func(n int) []rules.Rule {
 		all := make([]rules.Rule, n)
 		for i := range all {
-			all[i] = aRule(t, fmt.Sprint("wx", random.IntN(100)),
+			all[i] = newRule(t, fmt.Sprint("wx", random.IntN(100)),
 				fmt.Sprintf("https://h%d.example/%d/%x", random.IntN(1000), i, random.Uint64()))
 			all[i].Path = strings.Repeat("p", 900)
 		}
 		return all
 	}
-	update(t, s, func(ctx context.Context, tx *Tx) error { return tx.rules().AddRules(ctx, some(5000), someone) })
+	update(t, s, func(ctx context.Context, tx *Tx) error { return tx.rules().AddRules(ctx, randomRules(5000), addMeta) })
 	update(t, s, func(ctx context.Context, tx *Tx) error {
-		err := tx.rules().AddRules(ctx, some(1000), someone)
-		want(t, "files after rules were added", spilled(t), nil)
+		err := tx.rules().AddRules(ctx, randomRules(1000), addMeta)
+		check(t, "temporary files after AddRules", listTempFiles(t), nil)
 		return err
 	})
 }
 
-// A migration may change every row of a table, for which there would be no memory.
+// TestSQLiteJournal_MigrationOnDisk verifies that a migration, which may change all rows of a table, keeps its journal in a file.
 func TestSQLiteJournal_MigrationOnDisk(t *testing.T) {
 	s := open(t, newEmbedded(t))
 	db, err := s.migrating()
@@ -65,54 +66,59 @@ func TestSQLiteJournal_MigrationOnDisk(t *testing.T) {
 	require.NoError(t, err)
 	defer tx.Rollback()
 	require.NoError(t, assert.ErrorOf(tx.ExecContext(t.Context(), `UPDATE long SET t = t || 'x'`)))
-	want(t, "files of what a migration changes", len(spilled(t)), 1)
+	check(t, "temporary files of a migration", len(listTempFiles(t)), 1)
 }
 
-// In another zone days are counted again from their hours, some days at once.
+// TestStatistics_DaysRecomputedForTimeZone verifies that ShiftDays computes the counts of days from those of hours after a change of the
+// time zone.
 func TestStatistics_DaysRecomputedForTimeZone(t *testing.T) {
-	eachBackend(t, func(t *testing.T, s *Store) {
+	forEachBackend(t, func(t *testing.T, s *Store) {
 		const first = 24 * (20454 - 100) // hours, some months before 2026
-		type at struct{ per, at, rule int64 }
-		counts := map[at]int64{}
+		type countKey struct{ granularity, bucket, rule int64 }
+		counts := map[countKey]int64{}
 		random := rand.New(rand.NewPCG(14, 5))
-		add := func(ctx context.Context, tx *Tx, per, hour, n int64) error {
-			_, err := tx.exec(ctx, `INSERT INTO statistics_counts (granularity, bucket, rule, tuple, scans, first_scans) VALUES ($1, $2, 7, 1, $3, 0)
-				ON CONFLICT (granularity, bucket, rule, tuple) DO UPDATE SET scans = statistics_counts.scans + excluded.scans`, per, hour, n)
-			if err == nil && per == 0 {
-				_, err = tx.exec(ctx, `INSERT INTO statistics_sums (granularity, dimension, bucket, value, scans, first_scans) VALUES ($1, 2, $2, 'v', $3, 0)
-					ON CONFLICT (granularity, dimension, bucket, value) DO UPDATE SET scans = statistics_sums.scans + excluded.scans`, per, hour, n)
+		add := func(ctx context.Context, tx *Tx, granularity, hour, n int64) error {
+			_, err := tx.exec(ctx, `INSERT INTO statistics_counts (granularity, bucket, rule, tuple, scans, first_scans)
+				VALUES ($1, $2, 7, 1, $3, 0)
+				ON CONFLICT (granularity, bucket, rule, tuple) DO UPDATE SET scans = statistics_counts.scans + excluded.scans`,
+				granularity, hour, n)
+			if err == nil && granularity == 0 {
+				_, err = tx.exec(ctx, `INSERT INTO statistics_sums (granularity, dimension, bucket, value, scans, first_scans)
+					VALUES ($1, 2, $2, 'v', $3, 0)
+					ON CONFLICT (granularity, dimension, bucket, value) DO UPDATE SET scans = statistics_sums.scans + excluded.scans`,
+					granularity, hour, n)
 			}
 			return err
 		}
 		update(t, s, func(ctx context.Context, tx *Tx) error {
 			clear(counts)
 			for range 300 {
-				for _, per := range []int64{0, 2} {
+				for _, granularity := range []int64{0, 2} {
 					hour, n := first+random.Int64N(150*24), 1+random.Int64N(9)
-					counts[at{per, hour, 7}] += n
-					if err := add(ctx, tx, per, hour, n); err != nil {
+					counts[countKey{granularity, hour, 7}] += n
+					if err := add(ctx, tx, granularity, hour, n); err != nil {
 						return err
 					}
 				}
 			}
 			return nil
 		})
-		was := int64(5)
+		oldOffset := int64(5)
 		for _, offset := range []int64{0, 8, -11, 14} {
-			wanted := map[at]int64{}
+			wanted := map[countKey]int64{}
 			for hour, n := range counts {
-				wanted[at{hour.per + 1, (hour.at + offset) / 24, 7}] += n
+				wanted[countKey{hour.granularity + 1, (hour.bucket + offset) / 24, 7}] += n
 			}
-			got, sums := map[at]int64{}, map[int64]int64{}
+			got, sums := map[countKey]int64{}, map[int64]int64{}
 			update(t, s, func(ctx context.Context, tx *Tx) error {
-				if err := tx.statistics().ShiftDays(ctx, first-100, was, offset, 0); err != nil {
+				if err := tx.statistics().ShiftDays(ctx, first-100, oldOffset, offset, 0); err != nil {
 					return err
 				}
-				if _, err := list(ctx, tx, func(scan func(...any) error) (a at, err error) {
+				if _, err := list(ctx, tx, func(scan func(...any) error) (key countKey, err error) {
 					var n int64
-					err = scan(&a.per, &a.at, &a.rule, &n)
-					got[a] = n
-					return a, err
+					err = scan(&key.granularity, &key.bucket, &key.rule, &n)
+					got[key] = n
+					return key, err
 				}, `SELECT granularity, bucket, rule, scans FROM statistics_counts WHERE granularity IN (1, 3)`); err != nil {
 					return err
 				}
@@ -124,15 +130,15 @@ func TestStatistics_DaysRecomputedForTimeZone(t *testing.T) {
 				}, `SELECT bucket, scans FROM statistics_sums WHERE granularity = 1 AND dimension = 2`)
 				return err
 			})
-			was = offset
-			want(t, fmt.Sprint("days at ", offset), got, wanted)
+			oldOffset = offset
+			check(t, fmt.Sprint("counts of days with offset ", offset), got, wanted)
 			wantedSums := map[int64]int64{}
 			for day, n := range wanted {
-				if day.per == 1 {
-					wantedSums[day.at] = n
+				if day.granularity == 1 {
+					wantedSums[day.bucket] = n
 				}
 			}
-			want(t, fmt.Sprint("sums at ", offset), sums, wantedSums)
+			check(t, fmt.Sprint("sums of days with offset ", offset), sums, wantedSums)
 		}
 	})
 }

@@ -13,31 +13,30 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// mixed are texts that languages sort in another way than bytes do: letters of
-// both cases, digits, "_" before "-" before ".", other scripts.
-var mixed = []string{"A", "B", "Z", "a", "a b", "a!", "a-", "a-b", "a.", "a1", "a10", "a2", "a_", "a_b", "aa", "aB", "ab", "b", "é", "e",
-	"E", "ß", "ss",
-	"wx", "wx-1", "WX-1", "wx_1", "wx1", "WX1", "Ä", "ö", "扫", "码", "1", "10", "2", "~", "-", "_", "'", "😀", "\uFFFD"}
+// mixedTexts are texts whose order differs between languages and bytes: upper and lower case, digits, "_", "-" and ".", other scripts.
+var mixedTexts = []string{"A", "B", "Z", "a", "a b", "a!", "a-", "a-b", "a.", "a1", "a10", "a2", "a_", "a_b", "aa", "aB", "ab", "b", "é",
+	"e",
+	"E", "ß", "ss", "wx", "wx-1", "WX-1", "wx_1", "wx1", "WX1", "Ä", "ö", "扫", "码", "1", "10", "2", "~", "-", "_", "'", "😀", "\uFFFD"}
 
-func byBytes(texts []string) []string { return slices.Sorted(slices.Values(texts)) }
+func sortBytes(texts []string) []string { return slices.Sorted(slices.Values(texts)) }
 
-func shuffled(texts []string) []string {
+func shuffle(texts []string) []string {
 	texts = slices.Clone(texts)
 	rand.New(rand.NewPCG(1, 2)).Shuffle(len(texts), func(i, j int) { texts[i], texts[j] = texts[j], texts[i] })
 	return texts
 }
 
 func TestAccountList_ByteOrderPaging(t *testing.T) {
-	eachBackend(t, func(t *testing.T, s *Store) {
+	forEachBackend(t, func(t *testing.T, s *Store) {
 		update(t, s, func(ctx context.Context, tx *Tx) error {
-			for _, appid := range shuffled(mixed) {
+			for _, appid := range shuffle(mixedTexts) {
 				if err := tx.accounts().PutAccount(ctx, accounts.Account{AppID: appid}); err != nil {
 					return err
 				}
 			}
 			return nil
 		})
-		for size := 1; size <= len(mixed)+1; size++ {
+		for size := 1; size <= len(mixedTexts)+1; size++ {
 			var got []string
 			view(t, s, func(ctx context.Context, tx *Tx) error {
 				for after := ""; ; after = got[len(got)-1] {
@@ -45,46 +44,43 @@ func TestAccountList_ByteOrderPaging(t *testing.T) {
 					if err != nil || len(page) == 0 {
 						return err
 					}
-					require.True(t, len(page) <= size, "a page of %d has %d accounts", size, len(page))
+					require.True(t, len(page) <= size, "a page has %d accounts, want at most %d", len(page), size)
 					for _, a := range page {
 						got = append(got, a.AppID)
 					}
 				}
 			})
-			want(t, fmt.Sprintf("pages of %d", size), got, byBytes(mixed))
+			check(t, fmt.Sprintf("accounts in pages of %d", size), got, sortBytes(mixedTexts))
 		}
 		view(t, s, func(ctx context.Context, tx *Tx) error {
-			page, err := tx.accounts().Accounts(ctx, "b-which-is-nobody's", 3)
-			var got []string
-			for _, a := range page {
-				got = append(got, a.AppID)
-			}
-			want(t, "the page after a text that is no account", got, []string{"e", "ss", "wx"})
+			page, err := tx.accounts().Accounts(ctx, "b-unknown", 3)
+			got := mapSlice(page, func(a accounts.Account) string { return a.AppID })
+			check(t, "page after an unknown account", got, []string{"e", "ss", "wx"})
 			return err
 		})
 	})
 }
 
 func TestTextLists_ByteOrder(t *testing.T) {
-	eachBackend(t, func(t *testing.T, s *Store) {
+	forEachBackend(t, func(t *testing.T, s *Store) {
 		update(t, s, func(ctx context.Context, tx *Tx) error {
 			c := accounts.Component{AppID: "wxc"}
-			for _, text := range shuffled(mixed) {
+			for _, text := range shuffle(mixedTexts) {
 				c.Grants = append(c.Grants, accounts.Grant{AppID: text})
-				if err := tx.accounts().PutLink(ctx, "wxs", text, at); err != nil {
+				if err := tx.accounts().PutLink(ctx, "wxs", text, t0); err != nil {
 					return err
 				}
 				if err := tx.rules().PutDomain(ctx, rules.Domain{Host: text, Status: rules.Denied}); err != nil {
 					return err
 				}
-				if err := tx.rules().PutConfirmation(ctx, rules.Confirmation{RID: text, At: at}); err != nil {
+				if err := tx.rules().PutConfirmation(ctx, rules.Confirmation{RID: text, At: t0}); err != nil {
 					return err
 				}
 			}
 			return tx.accounts().PutComponent(ctx, c)
 		})
-		for i, text := range shuffled(mixed) {
-			require.NoError(t, s.PutScanKey(t.Context(), accounts.ScanKey{Hash: text, Name: fmt.Sprint(i), CreatedAt: at}))
+		for i, text := range shuffle(mixedTexts) {
+			require.NoError(t, s.PutScanKey(t.Context(), accounts.ScanKey{Hash: text, Name: fmt.Sprint(i), CreatedAt: t0}))
 		}
 		view(t, s, func(ctx context.Context, tx *Tx) error {
 			c, err := tx.accounts().Component(ctx, "wxc")
@@ -107,60 +103,50 @@ func TestTextLists_ByteOrder(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			want(t, "grants", textsOf(c.Grants, func(g accounts.Grant) string { return g.AppID }), byBytes(mixed))
-			want(t, "links of one moment", links, byBytes(mixed))
-			want(t, "domains", textsOf(domains, func(d rules.Domain) string { return d.Host }), byBytes(mixed))
-			want(t, "confirmations of one moment", textsOf(confirmations, func(c rules.Confirmation) string { return c.RID }),
-				byBytes(mixed))
-			want(t, "scan keys of one moment", textsOf(keys, func(k accounts.ScanKey) string { return k.Hash }), byBytes(mixed))
+			check(t, "grants", mapSlice(c.Grants, func(g accounts.Grant) string { return g.AppID }), sortBytes(mixedTexts))
+			check(t, "links with equal times", links, sortBytes(mixedTexts))
+			check(t, "domains", mapSlice(domains, func(d rules.Domain) string { return d.Host }), sortBytes(mixedTexts))
+			check(t, "confirmations with equal times", mapSlice(confirmations, func(c rules.Confirmation) string { return c.RID }),
+				sortBytes(mixedTexts))
+			check(t, "scan keys with equal times", mapSlice(keys, func(k accounts.ScanKey) string { return k.Hash }), sortBytes(mixedTexts))
 			return nil
 		})
 	})
 }
 
-func textsOf[T any](list []T, text func(T) string) (texts []string) {
-	for _, one := range list {
-		texts = append(texts, text(one))
-	}
-	return texts
-}
-
 func TestLinkList_CreationOrder(t *testing.T) {
-	eachBackend(t, func(t *testing.T, s *Store) {
-		list := shuffled(mixed)
+	forEachBackend(t, func(t *testing.T, s *Store) {
+		list := shuffle(mixedTexts)
 		for i, mini := range list {
 			update(t, s, func(ctx context.Context, tx *Tx) error {
-				return tx.accounts().PutLink(ctx, "wxs", mini, at.Add(time.Duration(i)*time.Millisecond))
+				return tx.accounts().PutLink(ctx, "wxs", mini, t0.Add(time.Duration(i)*time.Millisecond))
 			})
 		}
 		view(t, s, func(ctx context.Context, tx *Tx) error {
 			got, err := tx.accounts().Links(ctx, "wxs")
-			want(t, "links", got, list)
+			check(t, "links", got, list)
 			return err
 		})
 	})
 }
 
 func TestRuleList_InsertionOrder(t *testing.T) {
-	eachBackend(t, func(t *testing.T, s *Store) {
+	forEachBackend(t, func(t *testing.T, s *Store) {
 		var list []rules.Rule
 		for i, c := range []string{"b", "a", "B", "-", "_", "1", "10", "2", "aa", "A"} {
-			r := aRule(t, "wx"+string("ab"[i%2]), "https://h.example/"+c)
+			r := newRule(t, "wx"+string("ab"[i%2]), "https://h.example/"+c)
 			if i%5 == 4 {
 				r.Kind, r.Owner = rules.KindService, "wxs"
-				r.Prefix = prefixOf(t, fmt.Sprint("http://weixin.qq.com/q/", i), rules.KindService)
+				r.Prefix = parsePrefix(t, fmt.Sprint("http://weixin.qq.com/q/", i), rules.KindService)
 			}
 			list = append(list, r)
 		}
 		list = addRules(t, s, list...)
-		ids := func(q rules.Query) (ids []int64, total int) {
+		listIDs := func(q rules.Query) (ids []int64, total int) {
 			t.Helper()
 			view(t, s, func(ctx context.Context, tx *Tx) error {
 				found, n, err := tx.rules().List(ctx, q)
-				total = n
-				for _, r := range found {
-					ids = append(ids, r.ID)
-				}
+				ids, total = mapSlice(found, ruleID), n
 				return err
 			})
 			return ids, total
@@ -179,8 +165,8 @@ func TestRuleList_InsertionOrder(t *testing.T) {
 		}{
 			{"all, oldest first", rules.Query{Limit: 100}, []int64{1, 2, 3, 4, 5, 6, 7, 8, 9, 10}, 10},
 			{"all, newest first", rules.Query{Limit: 100, Newest: true}, []int64{10, 9, 8, 7, 6, 5, 4, 3, 2, 1}, 10},
-			{"of an owner", rules.Query{Owner: "wxa", Limit: 100}, []int64{1, 3, 7, 9}, 4},
-			{"of nobody", rules.Query{Owner: "WXA", Limit: 100}, nil, 0},
+			{"by owner", rules.Query{Owner: "wxa", Limit: 100}, []int64{1, 3, 7, 9}, 4},
+			{"by an unknown owner", rules.Query{Owner: "WXA", Limit: 100}, nil, 0},
 			{"a page", rules.Query{Limit: 3, Offset: 3}, []int64{4, 5, 6}, 10},
 			{"the newest page of an owner", rules.Query{Owner: "wxa", Limit: 2, Offset: 1, Newest: true}, []int64{7, 3}, 4},
 			{"a page after the last", rules.Query{Limit: 3, Offset: 1 << 50}, nil, 10},
@@ -191,18 +177,18 @@ func TestRuleList_InsertionOrder(t *testing.T) {
 			{"by target", rules.Query{Target: "wxa", Limit: 100}, []int64{1, 3, 5, 7, 9}, 5},
 			{"by owner, target and key", rules.Query{Owner: "wxs", Target: "wxa", Keys: keys(0, 4), Limit: 100}, []int64{5}, 1},
 		} {
-			got, total := ids(c.q)
-			want(t, c.name, got, c.ids)
-			want(t, c.name+", total", total, c.total)
+			got, total := listIDs(c.q)
+			check(t, c.name, got, c.ids)
+			check(t, c.name+", total", total, c.total)
 		}
 		view(t, s, func(ctx context.Context, tx *Tx) error {
 			owned, err := tx.rules().CountOwned(ctx, "wxa")
 			if err != nil {
 				return err
 			}
-			want(t, "owned", owned, 4)
+			check(t, "owned", owned, 4)
 			targeted, err := tx.rules().CountTargeted(ctx, "wxa")
-			want(t, "service rules that open it", targeted, 1)
+			check(t, "service rules with the target", targeted, 1)
 			return err
 		})
 	})

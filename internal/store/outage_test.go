@@ -30,21 +30,21 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// wantOutage wants one line that says what happened, where, and what to do.
-func wantOutage(t *testing.T, err error, what string) {
+// checkOutage reports an error unless err is an outage with the condition, whose text is one line with the location and the remedy.
+func checkOutage(t *testing.T, err error, condition string) {
 	t.Helper()
-	out, is := errors.AsType[*errcode.Unavailable](err)
-	require.True(t, is && out.Condition == what, "got %v, want an outage that %s", err, what)
+	outage, ok := errors.AsType[*errcode.Unavailable](err)
+	require.True(t, ok && outage.Condition == condition, "error = %v, want an outage that %s", err, condition)
 	text := err.Error()
-	assert.True(t, out.Do != "" && strings.Contains(out.Location, ":") && !strings.Contains(text, "\n") && strings.Contains(text, out.Do),
-		"it says %q", text)
+	assert.True(t, outage.Do != "" && strings.Contains(outage.Location, ":") && !strings.Contains(text, "\n") &&
+		strings.Contains(text, outage.Do), "error = %q, want one line with the location and %q", text, outage.Do)
 	code, detail := errcode.FromError(err)
-	assert.True(t, code == errcode.SystemError && detail == "", "on the wire it is %v %q", code, detail)
+	assert.True(t, code == errcode.SystemError && detail == "", "FromError() = %v, %q, want %v", code, detail, errcode.SystemError)
 }
 
 func TestPostgresOutage_ByErrorCode(t *testing.T) {
 	e := postgresEngine{path: "db:5432/q"}
-	for code, what := range map[string]string{
+	for code, condition := range map[string]string{
 		"25006": "is read-only", "53100": "cannot write to its disk", "58030": "cannot write to its disk", "53200": "is out of memory",
 		"53300": "has no free connections", "57P01": "ended the session", "57P02": "crashed and ended all sessions",
 		"57P03": "does not accept connections yet",
@@ -52,12 +52,12 @@ func TestPostgresOutage_ByErrorCode(t *testing.T) {
 		"3D000": "does not exist", "08006": "closed the connection", "25P03": "terminated a session that was idle",
 	} {
 		t.Run(code, func(t *testing.T) {
-			wantOutage(t, outageOf(e, fmt.Errorf("committing: %w", &pgconn.PgError{Code: code, Message: "two\nlines"})), what)
+			checkOutage(t, outageOf(e, fmt.Errorf("committing: %w", &pgconn.PgError{Code: code, Message: "two\nlines"})), condition)
 		})
 	}
 	for name, c := range map[string]struct {
-		err  error
-		what string
+		err       error
+		condition string
 	}{
 		"a connection that broke off": {io.ErrUnexpectedEOF, "does not respond"},
 		"nothing listens":             {&net.OpError{Op: "dial", Err: errors.New("connection refused")}, "does not respond"},
@@ -66,7 +66,7 @@ func TestPostgresOutage_ByErrorCode(t *testing.T) {
 		"a stranger": {&tls.CertificateVerificationError{Err: errors.New("unknown")},
 			"has a certificate that is not trusted"},
 	} {
-		t.Run(name, func(t *testing.T) { wantOutage(t, outageOf(e, c.err), c.what) })
+		t.Run(name, func(t *testing.T) { checkOutage(t, outageOf(e, c.err), c.condition) })
 	}
 	for name, err := range map[string]error{
 		"a conflict":             &pgconn.PgError{Code: "40001"},
@@ -77,13 +77,13 @@ func TestPostgresOutage_ByErrorCode(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := outageOf(e, err)
-			assert.True(t, got == err, "got %v", got)
+			assert.True(t, got == err, "outageOf(%v) = %v, want the same error", err, got)
 		})
 	}
 }
 
-// admin works beside the store under test, as an operator does.
-func admin(t *testing.T, target Target) *pgx.Conn {
+// connectAdmin opens a connection that does not belong to the store under test.
+func connectAdmin(t *testing.T, target Target) *pgx.Conn {
 	t.Helper()
 	c, err := pgx.Connect(t.Context(), target.URL)
 	require.NoError(t, err)
@@ -91,54 +91,54 @@ func admin(t *testing.T, target Target) *pgx.Conn {
 	return c
 }
 
-func mustDo(t *testing.T, c *pgx.Conn, query string) {
+func mustExecConn(t *testing.T, c *pgx.Conn, query string) {
 	t.Helper()
 	require.NoErrorf(t, assert.ErrorOf(c.Exec(context.WithoutCancel(t.Context()), query)), "%s", query)
 }
 
-// with sets a parameter of a URL.
-func with(t *testing.T, target Target, name, value string) Target {
+// withOption sets a parameter of the URL.
+func withOption(target Target, name, value string) Target {
 	target.URL = dbtest.WithOption(target.URL, name, value)
 	return target
 }
 
 func TestPostgresOutage_ReadOnly(t *testing.T) {
 	target := newPostgres(t)
-	open(t, target) // makes the tables
+	open(t, target)
 	s, err := connect(t.Context(), target)
 	require.NoError(t, err)
 	t.Cleanup(func() { s.Close() })
-	// Of all sessions that begin from now on: one that refuses changes is used once.
+	// The setting applies to new sessions; the store does not reuse a session that rejects changes.
 	dbtest.Exec(t, dbtest.Server(t), `ALTER DATABASE `+dbtest.Name(target.URL)+` SET default_transaction_read_only = on`)
 	s.write.SetMaxIdleConns(0)
-	wantOutage(t, s.Ping(t.Context()), "is read-only")
-	wantOutage(t, s.update(t.Context(), func(tx *Tx) error { return tx.note(t.Context(), ofMeta, "x", "put", nil) }), "is read-only")
-	_, err = Open(t.Context(), with(t, target, "default_transaction_read_only", "on"))
-	wantOutage(t, err, "is read-only")
-	_, err = Open(t.Context(), with(t, with(t, target, "default_transaction_read_only", "on"), "target_session_attrs", "read-write"))
-	wantOutage(t, err, "is read-only")
+	checkOutage(t, s.Ping(t.Context()), "is read-only")
+	checkOutage(t, s.update(t.Context(), func(tx *Tx) error { return tx.note(t.Context(), ofMeta, "x", "put", nil) }), "is read-only")
+	_, err = Open(t.Context(), withOption(target, "default_transaction_read_only", "on"))
+	checkOutage(t, err, "is read-only")
+	_, err = Open(t.Context(), withOption(withOption(target, "default_transaction_read_only", "on"), "target_session_attrs", "read-write"))
+	checkOutage(t, err, "is read-only")
 }
 
 func TestPostgresOutage_TooManyConnections(t *testing.T) {
 	target := newPostgres(t)
-	c := admin(t, target)
+	c := connectAdmin(t, target)
 	role := "few_" + dbtest.Name(target.URL)
-	mustDo(t, c, `CREATE ROLE `+role+` LOGIN PASSWORD 'p' CONNECTION LIMIT 0`)
-	t.Cleanup(func() { mustDo(t, c, `DROP ROLE `+role) })
+	mustExecConn(t, c, `CREATE ROLE `+role+` LOGIN PASSWORD 'p' CONNECTION LIMIT 0`)
+	t.Cleanup(func() { mustExecConn(t, c, `DROP ROLE `+role) })
 	u, err := url.Parse(target.URL)
 	require.NoError(t, err)
 	u.User = url.UserPassword(role, "p")
 	_, err = connect(t.Context(), Target{URL: u.String()})
-	wantOutage(t, err, "has no free connections")
+	checkOutage(t, err, "has no free connections")
 }
 
 func TestPostgresLock_TimeoutFromURL(t *testing.T) {
 	target := newPostgres(t)
 	var got string
-	s := open(t, with(t, target, "lock_timeout", ""))
+	s := open(t, withOption(target, "lock_timeout", ""))
 	require.NoError(t, s.write.QueryRowContext(t.Context(), `SHOW lock_timeout`).Scan(&got))
-	want(t, "lock_timeout", got, "10s")
-	s = open(t, with(t, target, "lock_timeout", "50ms"))
+	check(t, "lock_timeout", got, "10s")
+	s = open(t, withOption(target, "lock_timeout", "50ms"))
 	held, release := make(chan struct{}), make(chan struct{})
 	done := make(chan error, 1)
 	go func() {
@@ -152,9 +152,9 @@ func TestPostgresLock_TimeoutFromURL(t *testing.T) {
 		})
 	}()
 	<-held
-	wantOutage(t, s.update(t.Context(), func(tx *Tx) error { return tx.LockAccount(t.Context(), "wxa") }), "did not grant a lock in time")
-	// Also one that was not waited for at once.
-	wantOutage(t, s.update(t.Context(), func(tx *Tx) error {
+	checkOutage(t, s.update(t.Context(), func(tx *Tx) error { return tx.LockAccount(t.Context(), "wxa") }), "did not grant a lock in time")
+	// A lock that is requested in a pipelined statement.
+	checkOutage(t, s.update(t.Context(), func(tx *Tx) error {
 		query, args := tx.engine.lock(allAccounts, "account wxa")
 		if err := tx.execQueued(t.Context(), nil, query, args...); err != nil {
 			return err
@@ -168,36 +168,36 @@ func TestPostgresLock_TimeoutFromURL(t *testing.T) {
 
 func TestPostgresPool_MaxConnsFromURL(t *testing.T) {
 	target := newPostgres(t)
-	want(t, "without a word", open(t, target).write.Stats().MaxOpenConnections, 32)
-	want(t, "as the URL says", open(t, with(t, target, "pool_max_conns", "7")).write.Stats().MaxOpenConnections, 7)
+	check(t, "default of pool_max_conns", open(t, target).write.Stats().MaxOpenConnections, 32)
+	check(t, "pool_max_conns of the URL", open(t, withOption(target, "pool_max_conns", "7")).write.Stats().MaxOpenConnections, 7)
 	for _, text := range []string{"3", "1001", "many", "-1"} {
-		_, err := Open(t.Context(), with(t, target, "pool_max_conns", text))
-		assert.True(t, err != nil && strings.Contains(err.Error(), "pool_max_conns"), "%s: %v", text, err)
+		_, err := Open(t.Context(), withOption(target, "pool_max_conns", text))
+		assert.True(t, err != nil && strings.Contains(err.Error(), "pool_max_conns"), "pool_max_conns=%s: error = %v", text, err)
 	}
 }
 
-// TLS as the URL says it: a server that shows a certificate of an authority of its own, before the one of the test.
+// TestPostgresDial_TLS verifies sslmode and sslrootcert with a TLS proxy whose certificate is signed by itself.
 func TestPostgresDial_TLS(t *testing.T) {
 	target := newPostgres(t)
 	open(t, target)
-	url, authority := withTLS(t, target)
-	s := open(t, with(t, with(t, url, "sslmode", "verify-ca"), "sslrootcert", authority))
+	url, authority := newTLSProxy(t, target)
+	s := open(t, withOption(withOption(url, "sslmode", "verify-ca"), "sslrootcert", authority))
 	assert.NoError(t, s.Ping(t.Context()))
-	_, stranger := withTLS(t, target)
+	_, otherAuthority := newTLSProxy(t, target)
 	for _, mode := range []string{"verify-ca", "verify-full"} {
-		_, err := Open(t.Context(), with(t, with(t, url, "sslmode", mode), "sslrootcert", stranger))
-		wantOutage(t, err, "has a certificate that is not trusted")
+		_, err := Open(t.Context(), withOption(withOption(url, "sslmode", mode), "sslrootcert", otherAuthority))
+		checkOutage(t, err, "has a certificate that is not trusted")
 	}
-	// The certificate names another host.
-	_, err := Open(t.Context(), with(t, with(t, url, "sslmode", "verify-full"), "sslrootcert", authority))
-	wantOutage(t, err, "has a certificate that is not trusted")
-	// The server of the test speaks no TLS.
-	_, err = Open(t.Context(), with(t, target, "sslmode", "require"))
-	assert.True(t, err != nil, "a connection without TLS passed as one with it")
+	// The certificate is for another host.
+	_, err := Open(t.Context(), withOption(withOption(url, "sslmode", "verify-full"), "sslrootcert", authority))
+	checkOutage(t, err, "has a certificate that is not trusted")
+	// The server does not support TLS.
+	_, err = Open(t.Context(), withOption(target, "sslmode", "require"))
+	assert.True(t, err != nil, "Open() with sslmode=require succeeds on a connection without TLS")
 }
 
-// withTLS puts TLS before a server.
-func withTLS(t *testing.T, target Target) (tlsTarget Target, authority string) {
+// newTLSProxy starts a proxy that accepts TLS connections for a server.
+func newTLSProxy(t *testing.T, target Target) (tlsTarget Target, authority string) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
@@ -210,7 +210,7 @@ func withTLS(t *testing.T, target Target) (tlsTarget Target, authority string) {
 	require.NoError(t, os.WriteFile(authority, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600))
 	config := &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
 	w := dbtest.NewWire(t, target.URL, func(c net.Conn) (net.Conn, error) {
-		// The client asks for TLS before it begins.
+		// The client sends an SSLRequest first.
 		if _, err := io.ReadFull(c, make([]byte, 8)); err != nil {
 			return nil, err
 		}

@@ -20,19 +20,20 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// A publish waits for these: the locks with the read behind them, the changes with the head of the log, the entry, the commit.
+// TestPublish_FourRoundTrips counts the round trips of a publish: the locks with the read, the changes with the head of the audit log, the
+// audit log entry, the commit.
 func TestPublish_FourRoundTrips(t *testing.T) {
 	target := newPostgres(t)
 	w := dbtest.NewWire(t, target.URL, nil)
 	s := open(t, Target{URL: w.URL})
 	s.write.SetMaxOpenConns(1)
-	r := aRule(t, "wxa", "https://h.example/")
+	r := newRule(t, "wxa", "https://h.example/")
 	update(t, s, func(ctx context.Context, tx *Tx) error {
 		return tx.accounts().PutAccount(ctx, accounts.Account{AppID: r.Target})
 	})
 	r = addRules(t, s, r)[0]
 	link, _ := rules.ParseLink("https://h.example/")
-	service := false // whether the link of a service account is asked for, as a publish of its rule does
+	service := false // whether the link of a service account is read, as a publish of its rule does
 	publish := func() {
 		require.NoError(t, s.UpdateRules(t.Context(), func(tx rules.Tx) error {
 			p, err := tx.Publishing(t.Context(), "wxa", link, time.UnixMilli(0))
@@ -44,59 +45,60 @@ func TestPublish_FourRoundTrips(t *testing.T) {
 					return err
 				}
 			}
-			if err := tx.PutRule(t.Context(), p.Rule, someone); err != nil {
+			if err := tx.PutRule(t.Context(), p.Rule, addMeta); err != nil {
 				return err
 			}
 			return tx.AddPublish(t.Context(), "wxa", r.Prefix.Key, time.UnixMilli(1))
 		}))
 	}
-	publish() // the statements are prepared
-	want(t, "round trips", w.Count(publish), 4)
+	publish() // prepares the statements
+	check(t, "round trips of a publish", w.Count(publish), 4)
 	service = true
 	publish()
-	want(t, "round trips where a link is asked for", w.Count(publish), 5)
-	want(t, "round trips of a transaction that does nothing", w.Count(func() {
+	check(t, "round trips of a publish with a link", w.Count(publish), 5)
+	check(t, "round trips of an empty transaction", w.Count(func() {
 		update(t, s, func(context.Context, *Tx) error { return nil })
 	}), 0)
-	look := func() {
+	read := func() {
 		view(t, s, func(ctx context.Context, tx *Tx) error {
 			_, err := tx.rules().Rule(ctx, r.Prefix.Key)
 			return err
 		})
 	}
-	look()
-	want(t, "round trips of a look", w.Count(look), 1)
+	read()
+	check(t, "round trips of a read", w.Count(read), 1)
 }
 
-// A statement that waits and fails takes all of its transaction with it, wherever that shows: at the next question, or at the commit.
+// TestPipeline_DeferredStatementFails verifies that a queued statement that fails rolls its transaction back, whether the failure is
+// detected at the next query or at the commit.
 func TestPipeline_DeferredStatementFails(t *testing.T) {
 	s := open(t, newPostgres(t))
 	ctx := t.Context()
 	none := errors.New("no row")
-	some := func(n int64) error {
+	requireRow := func(n int64) error {
 		if n == 0 {
 			return none
 		}
 		return nil
 	}
 	for name, f := range map[string]func(tx *Tx) error{
-		"a statement that cannot be": func(tx *Tx) error { return tx.execQueued(ctx, nil, `INSERT INTO publishes (owner) VALUES ('x')`) },
-		"one that changes no row": func(tx *Tx) error {
-			return tx.execQueued(ctx, some, `UPDATE publishes SET created_at = 2 WHERE owner = 'nobody'`)
+		"an invalid statement": func(tx *Tx) error { return tx.execQueued(ctx, nil, `INSERT INTO publishes (owner) VALUES ('x')`) },
+		"a statement that changes no row": func(tx *Tx) error {
+			return tx.execQueued(ctx, requireRow, `UPDATE publishes SET created_at = 2 WHERE owner = 'nobody'`)
 		},
-		"one before a question": func(tx *Tx) error {
-			if err := tx.execQueued(ctx, some, `UPDATE publishes SET created_at = 2 WHERE owner = 'nobody'`); err != nil {
+		"a failure detected by a query": func(tx *Tx) error {
+			if err := tx.execQueued(ctx, requireRow, `UPDATE publishes SET created_at = 2 WHERE owner = 'nobody'`); err != nil {
 				return err
 			}
 			_, err := tx.rules().Rule(ctx, "x")
 			return err
 		},
-		"one whose failure is ignored": func(tx *Tx) error {
+		"a failure that the closure ignores": func(tx *Tx) error {
 			if err := tx.execQueued(ctx, nil, `INSERT INTO publishes (owner) VALUES ('x')`); err != nil {
 				return err
 			}
 			_, err := tx.rules().Rule(ctx, "x")
-			assert.True(t, err != nil, "the question was answered")
+			assert.True(t, err != nil, "the query after a failed statement succeeds")
 			return nil
 		},
 	} {
@@ -107,48 +109,46 @@ func TestPipeline_DeferredStatementFails(t *testing.T) {
 				}
 				return f(tx)
 			})
-			assert.True(t, err != nil && !errors.Is(err, rules.ErrNoRule), "got %v", err)
+			assert.True(t, err != nil && !errors.Is(err, rules.ErrNoRule), "update() = %v, want the error of the statement", err)
 			view(t, s, func(ctx context.Context, tx *Tx) error {
 				n, err := tx.rules().PublishesSince(ctx, "wxa", time.Time{})
-				want(t, "rows", n, 0)
+				check(t, "rows", n, 0)
 				return err
 			})
 		})
 	}
 }
 
-// No silence ends a statement that may read long; the next one is bounded again,
-// and so are the end of its transaction and the next transaction of its connection.
+// TestPipeline_PatientStatementTimeout verifies that tx.patiently disables the read timeout of a connection for its statement only.
 func TestPipeline_PatientStatementTimeout(t *testing.T) {
 	s := open(t, newPostgres(t))
 	s.write.SetMaxOpenConns(1)
 	ctx, failed := t.Context(), errors.New("no")
-	for what, ends := range map[string]error{"a commit": nil, "the end of a failed transaction": failed} {
+	for name, result := range map[string]error{"after a commit": nil, "after a rollback": failed} {
 		var line *deadlineConn
 		err := s.update(ctx, func(tx *Tx) error {
 			line = tx.pipe.line
-			patient := func(what string, wanted bool) {
+			checkWaits := func(name string, wanted bool) {
 				t.Helper()
-				want(t, what, line.waits.Load(), wanted)
+				check(t, name, line.waits.Load(), wanted)
 			}
-			patient("at first", false)
-			var one int
+			checkWaits("before the statement", false)
 			err := tx.patiently(func() error {
-				err := tx.row(ctx, `SELECT 1`).Scan(&one)
-				patient("a question", true)
+				err := tx.row(ctx, `SELECT 1`).Scan(new(int))
+				checkWaits("during the statement", true)
 				return err
 			})
-			patient("after it", false)
-			assert.Equal(t, tx.patiently(func() error { return failed }), failed, "a failure is gone")
-			patient("after one that failed", false)
-			return errors.Join(err, ends)
+			checkWaits("after the statement", false)
+			assert.Equal(t, tx.patiently(func() error { return failed }), failed, "error of patiently()")
+			checkWaits("after a failed statement", false)
+			return errors.Join(err, result)
 		})
-		require.True(t, errors.Is(err, ends), "%v", err)
-		want(t, what, line.waits.Load(), false)
+		require.ErrorIs(t, err, result, "the transaction")
+		check(t, name, line.waits.Load(), false)
 	}
 }
 
-// Statements that a connection holds back do not come out in the next transaction.
+// TestPipeline_FailedTransactionDiscarded verifies that queued statements of a failed transaction are not sent in the next one.
 func TestPipeline_FailedTransactionDiscarded(t *testing.T) {
 	s := open(t, newPostgres(t))
 	s.write.SetMaxOpenConns(1)
@@ -156,57 +156,56 @@ func TestPipeline_FailedTransactionDiscarded(t *testing.T) {
 	err := s.update(t.Context(), func(tx *Tx) error {
 		return errors.Join(tx.rules().AddPublish(t.Context(), "wxa", "k", time.UnixMilli(1)), failed)
 	})
-	require.True(t, errors.Is(err, failed), "%v", err)
+	require.ErrorIs(t, err, failed, "the transaction")
 	update(t, s, func(ctx context.Context, tx *Tx) error {
 		return tx.rules().AddPublish(ctx, "wxb", "k", time.UnixMilli(1))
 	})
 	view(t, s, func(ctx context.Context, tx *Tx) error {
 		a, err := tx.rules().PublishesSince(ctx, "wxa", time.Time{})
 		b, err2 := tx.rules().PublishesSince(ctx, "wxb", time.Time{})
-		want(t, "of the failed one", a, 0)
-		want(t, "of the next one", b, 1)
+		check(t, "publishes of the failed transaction", a, 0)
+		check(t, "publishes of the next transaction", b, 1)
 		return errors.Join(err, err2)
 	})
 }
 
-// heldEnd is a connection of a client whose message that ends a read is held back until release is closed, once holds is set.
-type heldEnd struct {
+// delayedEndConn is a client connection that, if delay is set, delays the message that ends a read transaction until release is closed.
+type delayedEndConn struct {
 	net.Conn
-	holds   *atomic.Bool
+	delay   *atomic.Bool
 	release <-chan struct{}
 }
 
-func (c heldEnd) Read(b []byte) (int, error) {
+func (c delayedEndConn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
-	if c.holds.Load() && bytes.Equal(b[:n], []byte("Q\x00\x00\x00\x08END\x00")) {
+	if c.delay.Load() && bytes.Equal(b[:n], []byte("Q\x00\x00\x00\x08END\x00")) {
 		<-c.release
 	}
 	return n, err
 }
 
-// The result of a read does not wait for the end of its transaction, and the connection is not used before that end.
+// TestView_EndNotAwaited verifies that a read returns before the end of its transaction, and that its connection is in use until then.
 func TestView_EndNotAwaited(t *testing.T) {
-	var holds atomic.Bool
+	var delay atomic.Bool
 	release := make(chan struct{})
-	w := dbtest.NewWire(t, newPostgres(t).URL, func(c net.Conn) (net.Conn, error) { return heldEnd{c, &holds, release}, nil })
+	w := dbtest.NewWire(t, newPostgres(t).URL, func(c net.Conn) (net.Conn, error) { return delayedEndConn{c, &delay, release}, nil })
 	s := open(t, Target{URL: w.URL})
 	s.ending.Wait()
-	holds.Store(true)
+	delay.Store(true)
 	view(t, s, func(ctx context.Context, tx *Tx) error {
 		_, err := tx.rules().CountOwned(ctx, "wxa")
 		return err
 	})
-	want(t, "connections in use while the end is held back", s.read.Stats().InUse, 1)
+	check(t, "connections in use while the end is delayed", s.read.Stats().InUse, 1)
 	close(release)
 	s.ending.Wait()
-	want(t, "connections in use after the end", s.read.Stats().InUse, 0)
+	check(t, "connections in use after the end", s.read.Stats().InUse, 0)
 }
 
-// TestPrefetch_ResultsAndWrites checks that calls after Prefetch return the results that were read in one round trip, until the
-// transaction writes.
+// TestPrefetch_ResultsAndWrites verifies that calls after Prefetch return the prefetched results until the transaction writes.
 func TestPrefetch_ResultsAndWrites(t *testing.T) {
-	eachBackend(t, func(t *testing.T, s *Store) {
-		addRules(t, s, aRule(t, "wxa", "https://h.example/"), aRule(t, "wxa", "https://h.example/x"))
+	forEachBackend(t, func(t *testing.T, s *Store) {
+		addRules(t, s, newRule(t, "wxa", "https://h.example/"), newRule(t, "wxa", "https://h.example/x"))
 		update(t, s, func(ctx context.Context, tx *Tx) error {
 			q := tx.rules()
 			if err := q.Prefetch(ctx, func() {
@@ -218,29 +217,29 @@ func TestPrefetch_ResultsAndWrites(t *testing.T) {
 				return err
 			}
 			a, err := q.CountOwned(ctx, "wxa")
-			want(t, "rules of wxa", a, 2)
+			check(t, "rules of wxa", a, 2)
 			b, err2 := q.CountOwned(ctx, "wxb")
-			want(t, "rules of wxb", b, 0)
+			check(t, "rules of wxb", b, 0)
 			found, err3 := q.RulesAt(ctx, []string{"https://h.example/x"})
-			want(t, "rules with the key", len(found), 1)
+			check(t, "rules with the key", len(found), 1)
 			n, err4 := q.PublishesSince(ctx, "wxa", time.Time{})
-			want(t, "publishes", n, 0)
+			check(t, "publishes", n, 0)
 			if err := errors.Join(err, err2, err3, err4, q.AddPublish(ctx, "wxa", "k", time.UnixMilli(1))); err != nil {
 				return err
 			}
 			n, err = q.PublishesSince(ctx, "wxa", time.Time{})
-			want(t, "publishes after one", n, 1)
+			check(t, "publishes after one", n, 1)
 			return err
 		})
 	})
 }
 
-// A token is read and its call counted in one round trip, whether the token is known or not.
+// TestBearer_CountsCall verifies that a token is read and its call counted in one round trip, for known and unknown tokens.
 func TestBearer_CountsCall(t *testing.T) {
 	w := dbtest.NewWire(t, newPostgres(t).URL, nil)
 	s := open(t, Target{URL: w.URL})
 	s.write.SetMaxOpenConns(1)
-	token := accounts.Token{Hash: "h", AppID: "wxa", Kind: accounts.Plain, IssuedAt: at, ExpiresAt: at.Add(time.Hour)}
+	token := accounts.Token{Hash: "h", AppID: "wxa", Kind: accounts.Plain, IssuedAt: t0, ExpiresAt: t0.Add(time.Hour)}
 	update(t, s, func(ctx context.Context, tx *Tx) error {
 		return errors.Join(tx.accounts().PutAccount(ctx, accounts.Account{AppID: "wxa"}), tx.accounts().PutToken(ctx, token))
 	})
@@ -259,16 +258,16 @@ func TestBearer_CountsCall(t *testing.T) {
 			})
 		})
 		assert.True(t, rate.Counted && rate.Allowed, "call %d is not counted", i)
-		if i > 0 { // the statements are prepared
-			want(t, "round trips", trips, 1)
+		if i > 0 { // the first call prepares the statements
+			check(t, "round trips", trips, 1)
 		}
-		limited := rate.Key("wxa")
-		assert.True(t, limited == "wxa /p", "Key = %q, want wxa /p", limited)
+		key := rate.Key("wxa")
+		assert.Equal(t, key, "wxa /p", "Key(wxa)")
 	}
 }
 
-// While a look-up of a token runs, further look-ups wait and are sent together. Each caller receives its result, also if the caller that
-// sends the look-ups has gone away.
+// TestBearer_ConcurrentLookupsCombined verifies that token look-ups that begin while another runs are sent together. Each caller receives
+// its result, also if the caller that sends the look-ups is canceled.
 func TestBearer_ConcurrentLookupsCombined(t *testing.T) {
 	s := open(t, newPostgres(t))
 	s.tokens.wait = time.Hour
@@ -276,24 +275,25 @@ func TestBearer_ConcurrentLookupsCombined(t *testing.T) {
 		for i := range 4 {
 			appid := fmt.Sprint("wx", i)
 			err = errors.Join(err, tx.accounts().PutAccount(ctx, accounts.Account{AppID: appid}), tx.accounts().PutToken(ctx,
-				accounts.Token{Hash: "hash of " + appid, AppID: appid, Kind: accounts.Plain, IssuedAt: at, ExpiresAt: at.Add(time.Hour)}))
+				accounts.Token{Hash: "hash of " + appid, AppID: appid, Kind: accounts.Plain, IssuedAt: t0, ExpiresAt: t0.Add(time.Hour)}))
 		}
 		return err
 	})
-	for _, gone := range []bool{false, true} {
+	for _, canceled := range []bool{false, true} {
 		s.tokens.running = 1 // a look-up that has no result yet
 		var callers sync.WaitGroup
-		ask := func(ctx context.Context, appid string, wanted error) {
+		lookup := func(ctx context.Context, appid string, wanted error) {
 			callers.Go(func() {
 				err := s.view(ctx, func(tx *Tx) error {
 					k, a, err := tx.accounts().Bearer(ctx, "hash of "+appid, "", nil)
-					assert.True(t, err != nil || k.AppID == appid && a.AppID == appid, "the token of %s is of %s", appid, k.AppID)
+					assert.True(t, err != nil || k.AppID == appid && a.AppID == appid,
+						"Bearer() of the token of %s = a token of %s", appid, k.AppID)
 					return err
 				})
-				assert.True(t, errors.Is(err, wanted), "%s: %v, want %v", appid, err, wanted)
+				assert.ErrorIs(t, err, wanted, "the look-up for %s", appid)
 			})
 		}
-		collected := func() int {
+		queued := func() int {
 			s.tokens.mu.Lock()
 			defer s.tokens.mu.Unlock()
 			if s.tokens.next == nil {
@@ -301,15 +301,15 @@ func TestBearer_ConcurrentLookupsCombined(t *testing.T) {
 			}
 			return len(s.tokens.next.queries)
 		}
-		ctx, leave := context.WithCancel(t.Context())
-		ask(ctx, "wx0", map[bool]error{true: context.Canceled}[gone])
-		waitFor(t, "the first look-up", func() bool { return collected() == 1 })
+		ctx, cancel := context.WithCancel(t.Context())
+		lookup(ctx, "wx0", map[bool]error{true: context.Canceled}[canceled])
+		waitFor(t, "the first look-up", func() bool { return queued() == 1 })
 		for i := range 8 {
-			ask(t.Context(), fmt.Sprint("wx", i), map[bool]error{true: accounts.ErrNoToken}[i > 3])
+			lookup(t.Context(), fmt.Sprint("wx", i), map[bool]error{true: accounts.ErrNoToken}[i > 3])
 		}
-		waitFor(t, "all look-ups", func() bool { return collected() == 9 })
-		if gone {
-			leave()
+		waitFor(t, "all look-ups", func() bool { return queued() == 9 })
+		if canceled {
+			cancel()
 		} else {
 			s.tokens.mu.Lock()
 			s.tokens.running = 0
@@ -317,22 +317,23 @@ func TestBearer_ConcurrentLookupsCombined(t *testing.T) {
 			s.tokens.mu.Unlock()
 		}
 		callers.Wait()
-		leave()
-		want(t, "waiting look-ups", collected(), 0)
+		cancel()
+		check(t, "queued look-ups", queued(), 0)
 	}
 }
 
-// Issue 48, 6: slow statements are recorded on both databases, and of more than 100 those with the longest run.
+// TestSlowStatements_LongestKept verifies that slow statements are recorded, and that the 100 slowest are kept.
 func TestSlowStatements_LongestKept(t *testing.T) {
-	eachBackend(t, func(t *testing.T, s *Store) {
+	forEachBackend(t, func(t *testing.T, s *Store) {
 		s.slow.after = 1
 		_, err := s.ScanKeys(t.Context())
 		recorded := slices.ContainsFunc(s.SlowStatements(), func(r SlowStatement) bool { return strings.Contains(r.Query, " scan_keys") })
 		assert.True(t, err == nil && recorded, "SlowStatements() = %v, %v, want the query of scan_keys", s.SlowStatements(), err)
 		for n := range 150 {
-			s.slow.record(fmt.Sprint("query ", n), time.Duration(n+1)*time.Hour, at)
+			s.slow.record(fmt.Sprint("query ", n), time.Duration(n+1)*time.Hour, t0)
 		}
 		list := s.SlowStatements()
-		assert.True(t, len(list) == 100 && list[0].Query == "query 149" && list[99].Query == "query 50", "SlowStatements() = %v", list)
+		assert.True(t, len(list) == 100 && list[0].Query == "query 149" && list[99].Query == "query 50",
+			"SlowStatements() = %v, want queries 149 to 50", list)
 	})
 }

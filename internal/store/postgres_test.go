@@ -18,35 +18,35 @@ import (
 
 func TestDatabaseURL_InvalidHidesPassword(t *testing.T) {
 	for name, text := range map[string]string{
-		"a port that is none":    "postgres://qrjump:hunter2@localhost:x/db",
-		"an option that is none": "postgres://qrjump:hunter2@localhost:1/db?sslmode=hunter2",
-		"another scheme":         "mysql://qrjump:hunter2@localhost/db",
-		"no answer":              "postgres://qrjump:hunter2@127.0.0.1:1/db?connect_timeout=2",
+		"an invalid port":     "postgres://qrjump:hunter2@localhost:x/db",
+		"an invalid option":   "postgres://qrjump:hunter2@localhost:1/db?sslmode=hunter2",
+		"another scheme":      "mysql://qrjump:hunter2@localhost/db",
+		"an unreachable host": "postgres://qrjump:hunter2@127.0.0.1:1/db?connect_timeout=2",
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := Open(t.Context(), Target{URL: text})
-			assert.True(t, err != nil && !strings.Contains(err.Error(), "hunter2"), "error: %v", err)
+			assert.True(t, err != nil && !strings.Contains(err.Error(), "hunter2"), "Open() = %v, want an error without the password", err)
 		})
 	}
 }
 
 func TestDatabaseURL_WrongPasswordHidden(t *testing.T) {
-	u, err := url.Parse(emptyPostgres(t).URL)
+	u, err := url.Parse(newEmptyPostgres(t).URL)
 	require.NoError(t, err)
 	u.User = url.UserPassword(u.User.Username(), "hunter2")
 	_, err = Open(t.Context(), Target{URL: u.String()})
-	assert.True(t, err != nil && !strings.Contains(err.Error(), "hunter2"), "error: %v", err)
+	assert.True(t, err != nil && !strings.Contains(err.Error(), "hunter2"), "Open() = %v, want an error without the password", err)
 }
 
 func TestPostgres_SynchronousCommit(t *testing.T) {
-	s := open(t, emptyPostgres(t))
+	s := open(t, newEmptyPostgres(t))
 	var got string
 	require.NoError(t, s.write.QueryRowContext(t.Context(), `SHOW synchronous_commit`).Scan(&got))
-	want(t, "synchronous_commit", got, "on")
+	check(t, "synchronous_commit", got, "on")
 }
 
 func TestPostgres_CurrentSchemaWithoutDDLRights(t *testing.T) {
-	target := emptyPostgres(t)
+	target := newEmptyPostgres(t)
 	s := open(t, target)
 	u, err := url.Parse(target.URL)
 	require.NoError(t, err)
@@ -57,7 +57,7 @@ func TestPostgres_CurrentSchemaWithoutDDLRights(t *testing.T) {
 		`GRANT USAGE ON SCHEMA ` + schema + ` TO ` + role,
 		`GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA ` + schema + ` TO ` + role,
 	} {
-		require.NoError(t, assert.ErrorOf(s.write.ExecContext(t.Context(), query)))
+		mustExec(t, s, query)
 	}
 	t.Cleanup(func() {
 		for _, query := range []string{`DROP OWNED BY ` + role, `DROP ROLE ` + role} {
@@ -65,20 +65,20 @@ func TestPostgres_CurrentSchemaWithoutDDLRights(t *testing.T) {
 		}
 	})
 	u.User = url.UserPassword(role, "p")
-	addRules(t, open(t, Target{URL: u.String()}), aRule(t, "wxa", "https://h.example/"))
+	addRules(t, open(t, Target{URL: u.String()}), newRule(t, "wxa", "https://h.example/"))
 }
 
 func TestPing_OpenAndClosed(t *testing.T) {
-	eachTarget(t, func(t *testing.T, target Target) {
+	forEachEmptyDatabase(t, func(t *testing.T, target Target) {
 		s, err := Open(t.Context(), target)
 		require.NoError(t, err)
 		assert.NoError(t, s.Ping(t.Context()))
 		assert.NoError(t, s.Close())
-		assert.True(t, s.Ping(t.Context()) != nil, "a closed database answers")
+		assert.True(t, s.Ping(t.Context()) != nil, "Ping() of a closed store = nil, want an error")
 	})
 }
 
-// TestOpen_PgBouncer opens a database through the real PgBouncer, with the settings that it lets through and as it is installed.
+// TestOpen_PgBouncer opens a database through PgBouncer with its default settings, and with settings that it must ignore for a connection.
 func TestOpen_PgBouncer(t *testing.T) {
 	program, err := exec.LookPath("pgbouncer")
 	if err != nil {
@@ -97,7 +97,8 @@ func TestOpen_PgBouncer(t *testing.T) {
 				free.Close()
 				file := filepath.Join(t.TempDir(), "pgbouncer.ini")
 				config := fmt.Sprintf("[databases]\npooled = host=%s port=%s dbname=%s user=%s password=%s\n[pgbouncer]\nlisten_addr = 127.0.0.1\n"+
-					"listen_port = %s\nunix_socket_dir =\nauth_type = any\nuser = nobody\npool_mode = %s\n%s", behind.Hostname(), behind.Port(),
+					"listen_port = %s\nunix_socket_dir =\nauth_type = any\nuser = nobody\npool_mode = %s\n%s", behind.Hostname(),
+					behind.Port(),
 					strings.TrimPrefix(behind.Path, "/"), behind.User.Username(), password, port, mode, ignored)
 				require.NoError(t, os.WriteFile(file, []byte(config), 0o600))
 				pooler := exec.CommandContext(t.Context(), program, file)
@@ -121,10 +122,11 @@ func TestOpen_PgBouncer(t *testing.T) {
 	}
 }
 
-// TestOpen_MissingFile names files of a URL that are not there.
+// TestOpen_MissingFile verifies the error for a URL with a file that does not exist.
 func TestOpen_MissingFile(t *testing.T) {
 	missing := filepath.Join(t.TempDir(), "ca.pem")
-	_, err := Open(t.Context(), Target{URL: "postgres://u:secret@127.0.0.1:1/db?sslmode=verify-full&sslrootcert=" + url.QueryEscape(missing)})
+	address := "postgres://u:secret@127.0.0.1:1/db?sslmode=verify-full&sslrootcert=" + url.QueryEscape(missing)
+	_, err := Open(t.Context(), Target{URL: address})
 	want := "database: sslrootcert of the URL names a file that cannot be read: open " + missing + ": no such file or directory"
 	assert.True(t, err != nil && err.Error() == want, "Open() = %v, want %s", err, want)
 }

@@ -20,9 +20,10 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// An author that seals something new must say so in the list, or a turn of the master key would leave it sealed by a key that is gone.
+// TestSealedColumns_AllListed verifies that the location of each call of Seal in the source is in the list of sealed columns. A value that
+// is not in the list would stay sealed by the old key after a rotation of the master key.
 func TestSealedColumns_AllListed(t *testing.T) {
-	// All but the first a browser keeps for some minutes: after a turn somebody begins anew.
+	// Except for the keys, these are kept by a browser for some minutes: after a rotation the user begins again.
 	known := map[string]bool{"sealing_keys/": true, "people/pending/": true, "login_flow": true, "consent/reference": true}
 	for _, c := range sealed {
 		known[c.place] = true
@@ -56,53 +57,53 @@ func TestSealedColumns_AllListed(t *testing.T) {
 					return true
 				}
 				found++
-				// The rotation of the key and the import of accounts seal what the list says.
+				// The key rotation and the import of accounts take the location from the list.
 				name, ok := call.Args[0].(*ast.Ident)
 				dir, base := filepath.Split(file)
 				if ok && name.Name == "location" && filepath.Clean(dir) == filepath.Join(root, "internal", "server") &&
 					slices.Contains([]string{"key_rotation.go", "backup.go"}, base) {
 					return true
 				}
-				where := p.set.Position(call.Pos())
-				if text, ok := p.beginning(call.Args[0]); !ok {
-					t.Errorf("%s: the place of this Seal does not begin with a literal text, so nobody can see where it seals", where)
-				} else if !known[text] {
-					t.Errorf("%s: something is sealed for %q, which is not on the list in internal/store/reseal.go", where, text)
+				position := p.set.Position(call.Pos())
+				if prefix, ok := p.literalPrefix(call.Args[0]); !ok {
+					t.Errorf("%s: the location of this Seal does not begin with a literal", position)
+				} else if !known[prefix] {
+					t.Errorf("%s: the location %q is not in the list of internal/store/reseal.go", position, prefix)
 				}
 				return true
 			})
 		}
 		return nil
 	}))
-	assert.True(t, found >= 6, "found %d calls of Seal: this test looks in the wrong place", found)
+	assert.True(t, found >= 6, "%d calls of Seal found, want at least 6", found)
 }
 
-// goPackage is the code of a folder, without its tests.
+// goPackage is the source of a package without its tests.
 type goPackage struct {
 	set   *token.FileSet
 	files map[string]*ast.File
 }
 
-// beginning is the literal text that an expression begins with, through functions and constants of the package.
-func (p goPackage) beginning(e ast.Expr) (string, bool) {
+// literalPrefix returns the literal with which an expression begins. It evaluates functions and constants of the package.
+func (p goPackage) literalPrefix(e ast.Expr) (string, bool) {
 	switch e := e.(type) {
 	case *ast.BasicLit:
 		text, err := strconv.Unquote(e.Value)
 		text, _, _ = strings.Cut(text, "%")
 		return text, err == nil
 	case *ast.BinaryExpr:
-		return p.beginning(e.X)
+		return p.literalPrefix(e.X)
 	case *ast.ParenExpr:
-		return p.beginning(e.X)
+		return p.literalPrefix(e.X)
 	case *ast.CallExpr:
 		switch f := e.Fun.(type) {
 		case *ast.SelectorExpr:
 			if f.Sel.Name == "Sprintf" {
-				return p.beginning(e.Args[0])
+				return p.literalPrefix(e.Args[0])
 			}
-			return p.result(f.Sel.Name)
+			return p.returnedPrefix(f.Sel.Name)
 		case *ast.Ident:
-			return p.result(f.Name)
+			return p.returnedPrefix(f.Name)
 		}
 	case *ast.Ident:
 		for _, file := range p.files {
@@ -114,7 +115,7 @@ func (p goPackage) beginning(e ast.Expr) (string, bool) {
 				for _, s := range g.Specs {
 					s := s.(*ast.ValueSpec)
 					if i := slices.IndexFunc(s.Names, func(n *ast.Ident) bool { return n.Name == e.Name }); i >= 0 && i < len(s.Values) {
-						return p.beginning(s.Values[i])
+						return p.literalPrefix(s.Values[i])
 					}
 				}
 			}
@@ -123,8 +124,8 @@ func (p goPackage) beginning(e ast.Expr) (string, bool) {
 	return "", false
 }
 
-// result is the beginning of what a function returns.
-func (p goPackage) result(name string) (string, bool) {
+// returnedPrefix returns the literal with which the result of a function begins.
+func (p goPackage) returnedPrefix(name string) (string, bool) {
 	for _, file := range p.files {
 		for _, d := range file.Decls {
 			f, ok := d.(*ast.FuncDecl)
@@ -132,7 +133,7 @@ func (p goPackage) result(name string) (string, bool) {
 				continue
 			}
 			if r, ok := f.Body.List[0].(*ast.ReturnStmt); ok && len(r.Results) == 1 {
-				return p.beginning(r.Results[0])
+				return p.literalPrefix(r.Results[0])
 			}
 		}
 	}
@@ -140,35 +141,36 @@ func (p goPackage) result(name string) (string, bool) {
 }
 
 func TestSealedColumns_MatchSchema(t *testing.T) {
-	eachBackend(t, func(t *testing.T, s *Store) {
+	forEachBackend(t, func(t *testing.T, s *Store) {
 		for _, c := range sealed {
 			for _, name := range append([]string{c.column}, c.keys...) {
-				if !slices.ContainsFunc(columnsOf(t, s, c.table), func(column string) bool { return strings.HasPrefix(column, name+" ") }) {
-					t.Errorf("%s has no column %s", c.table, name)
-				}
+				exists := slices.ContainsFunc(listColumns(t, s, c.table),
+					func(column string) bool { return strings.HasPrefix(column, name+" ") })
+				assert.True(t, exists, "table %s has no column %s", c.table, name)
 			}
 		}
-		for _, table := range tables(t, s) {
-			for _, column := range columnsOf(t, s, table) {
+		for _, table := range tableNames(t, s) {
+			for _, column := range listColumns(t, s, table) {
 				name, _, _ := strings.Cut(column, " ")
 				listed := slices.ContainsFunc(sealed, func(c sealedColumn) bool { return c.table == table && c.column == name })
-				assert.True(t, name != "sealed" || table == "sealing_keys" || listed, "%s.%s is not on the list in reseal.go", table, name)
+				assert.True(t, name != "sealed" || table == "sealing_keys" || listed,
+					"column %s.%s is not in the list of reseal.go", table, name)
 			}
 		}
 	})
 }
 
-var errCrash = errors.New("the process ended here")
+var errCrash = errors.New("the process crashed")
 
-// fillSealed stores texts in sealed columns and returns them by their places: more than two pages, and rows that have nothing to seal.
-func fillSealed(t *testing.T, target Target) (texts, keys map[string]string) {
+// writeSealedTexts stores texts in sealed columns and returns them by location: more than two pages, and rows without a sealed text.
+func writeSealedTexts(t *testing.T, target Target) (texts, keys map[string]string) {
 	t.Helper()
 	s, err := Open(t.Context(), target)
 	require.NoError(t, err)
 	texts, keys = map[string]string{}, map[string]string{"one": "key one", "two": "key two"}
 	update(t, s, func(ctx context.Context, tx *Tx) error {
 		for i := range 2*resealPage + 7 {
-			token := accounts.Token{Hash: fmt.Sprintf("h%04d", i), AppID: "wxa", Kind: accounts.Stable, IssuedAt: at, ExpiresAt: at}
+			token := accounts.Token{Hash: fmt.Sprintf("h%04d", i), AppID: "wxa", Kind: accounts.Stable, IssuedAt: t0, ExpiresAt: t0}
 			if i%3 != 0 {
 				token.Sealed = "text of " + token.Hash
 				texts["access_tokens/"+token.Hash] = token.Sealed
@@ -197,41 +199,42 @@ func fillSealed(t *testing.T, target Target) (texts, keys map[string]string) {
 }
 
 func TestReseal_EveryColumn(t *testing.T) {
-	eachCopy(t, func(t *testing.T, target Target) {
-		texts, keys := fillSealed(t, target)
-		s := openAlone(t, folder(t, target))
-		// reseal puts a mark before every text, which all must have the mark of the last round; it ends at the text of this number.
-		reseal := func(old, mark string, end int) (seen, seenKeys map[string]string, err error) {
+	forEachDatabase(t, func(t *testing.T, target Target) {
+		texts, keys := writeSealedTexts(t, target)
+		s := openAlone(t, withDataDir(t, target))
+		// reseal replaces the prefix of each text. It fails at text number failAt.
+		reseal := func(oldPrefix, newPrefix string, failAt int) (seen, seenKeys map[string]string, err error) {
 			seen, seenKeys = map[string]string{}, map[string]string{}
-			anew := func(into map[string]string) func(string, string) (string, error) {
+			replace := func(seenTexts map[string]string) func(string, string) (string, error) {
 				return func(name, text string) (string, error) {
-					text, found := strings.CutPrefix(text, old)
-					assert.True(t, found, "%s holds %q, want the mark %q", name, text, old)
-					if into[name] = text; len(seen)+len(seenKeys) == end {
+					text, found := strings.CutPrefix(text, oldPrefix)
+					assert.True(t, found, "text of %s = %q, want the prefix %q", name, text, oldPrefix)
+					if seenTexts[name] = text; len(seen)+len(seenKeys) == failAt {
 						return "", errCrash
 					}
-					return mark + text, nil
+					return newPrefix + text, nil
 				}
 			}
-			n, err := s.Reseal(t.Context(), anew(seenKeys), anew(seen))
-			assert.True(t, err != nil || n == len(texts), "sealed %d texts anew, want %d", n, len(texts))
+			n, err := s.Reseal(t.Context(), replace(seenKeys), replace(seen))
+			assert.True(t, err != nil || n == len(texts), "Reseal() = %d, want %d", n, len(texts))
 			return seen, seenKeys, err
 		}
-		for _, end := range []int{1, len(texts) / 2, len(texts), len(texts) + 1, len(texts) + 2} {
-			_, _, err := reseal("", "lost ", end)
-			require.ErrorIs(t, err, errCrash, "cut off at %d", end)
+		for _, failAt := range []int{1, len(texts) / 2, len(texts), len(texts) + 1, len(texts) + 2} {
+			_, _, err := reseal("", "lost ", failAt)
+			require.ErrorIs(t, err, errCrash, "Reseal that fails at text %d", failAt)
 		}
 		for _, round := range [][2]string{{"", "2 "}, {"2 ", "3 "}} {
 			seen, seenKeys, err := reseal(round[0], round[1], 0)
 			require.NoError(t, err)
-			want(t, "texts", seen, texts)
-			want(t, "keys", seenKeys, keys)
+			check(t, "texts", seen, texts)
+			check(t, "keys", seenKeys, keys)
 		}
-		assert.Equal(t, number(t, s, `SELECT COUNT(*) FROM access_tokens WHERE sealed = ''`), (2*resealPage+7+2)/3, "tokens without a text")
+		unsealed := queryInt(t, s, `SELECT COUNT(*) FROM access_tokens WHERE sealed = ''`)
+		assert.Equal(t, unsealed, (2*resealPage+7+2)/3, "tokens without a text")
 	})
 }
 
-// openAlone is OpenAlone where those who had the database have ended: on a busy machine PostgreSQL notices late.
+// openAlone calls OpenAlone until PostgreSQL has closed the connections of processes that have ended.
 func openAlone(t *testing.T, target Target) *Store {
 	t.Helper()
 	s, err := OpenAlone(t.Context(), target)
@@ -243,19 +246,19 @@ func openAlone(t *testing.T, target Target) *Store {
 	return s
 }
 
-// folder gives a database on a server a data folder too.
-func folder(t *testing.T, target Target) Target {
+// withDataDir sets the data directory of a target if it has none.
+func withDataDir(t *testing.T, target Target) Target {
 	if target.Dir == "" {
 		target.Dir = t.TempDir()
 	}
 	return target
 }
 
-// The old keys stand nowhere in the file any more, so that the old master key opens nothing of it. Other texts may, where pages were split
-// long before; they were sealed by a key that is gone.
+// TestReseal_OldKeysWipedFromFile verifies that the database file does not hold the old keys, which the old master key could open. It may
+// hold other old texts in unused pages, which were sealed by a deleted key.
 func TestReseal_OldKeysWipedFromFile(t *testing.T) {
 	target := newEmbedded(t)
-	fillSealed(t, target)
+	writeSealedTexts(t, target)
 	dump := func() (all string) {
 		t.Helper()
 		for _, name := range []string{"qrjump.db", "qrjump.db-wal"} {
@@ -267,80 +270,82 @@ func TestReseal_OldKeysWipedFromFile(t *testing.T) {
 	}
 	old := []string{"key one", "key two"}
 	for _, text := range old {
-		require.True(t, strings.Contains(dump(), text), "%q is not found: this test finds nothing", text)
+		require.True(t, strings.Contains(dump(), text), "the file does not hold %q before Reseal", text)
 	}
 	s, err := OpenAlone(t.Context(), target)
 	require.NoError(t, err)
 	n := 0
-	anew := func(string, string) (string, error) {
+	replace := func(string, string) (string, error) {
 		n++
-		return fmt.Sprintf("%d, which is longer than what was there", n), nil
+		return fmt.Sprintf("%d, which is longer than the old text", n), nil
 	}
-	require.NoError(t, assert.ErrorOf(s.Reseal(t.Context(), anew, anew)))
+	require.NoError(t, assert.ErrorOf(s.Reseal(t.Context(), replace, replace)))
 	require.NoError(t, s.Close())
 	for _, text := range old {
-		assert.True(t, !strings.Contains(dump(), text), "%q stands in the file still", text)
+		assert.True(t, !strings.Contains(dump(), text), "the file holds %q after Reseal", text)
 	}
 }
 
 func TestOpenAlone_RejectsOtherProcesses(t *testing.T) {
 	t.Parallel()
-	eachCopy(t, func(t *testing.T, target Target) {
-		target = folder(t, target)
+	forEachDatabase(t, func(t *testing.T, target Target) {
+		target = withDataDir(t, target)
 		s, err := Open(t.Context(), target)
 		require.NoError(t, err)
-		if other, err := OpenAlone(t.Context(), target); err == nil {
-			other.Close()
-			t.Fatal("it opened beside another process")
+		if second, err := OpenAlone(t.Context(), target); err == nil {
+			second.Close()
+			t.Fatal("OpenAlone() succeeds while another process has the database open")
 		} else if !strings.Contains(err.Error(), "in use") {
 			t.Error(err)
 		}
 		require.NoError(t, s.Close())
 		openAlone(t, target)
-		if other, err := OpenAlone(t.Context(), target); err == nil {
-			other.Close()
-			t.Fatal("two opened it alone")
+		if second, err := OpenAlone(t.Context(), target); err == nil {
+			second.Close()
+			t.Fatal("a second OpenAlone() succeeds")
 		}
 	})
 }
 
-// While the keys are sealed again, no process can open the store, and a process with the old keys cannot write afterwards.
+// TestReseal_OldKeyProcessLockedOut verifies that no process can open the store during Reseal, and that a process with the old keys cannot
+// use it afterwards.
 func TestReseal_OldKeyProcessLockedOut(t *testing.T) {
 	t.Parallel()
-	target := folder(t, newPostgres(t))
-	fillSealed(t, target)
+	target := withDataDir(t, newPostgres(t))
+	writeSealedTexts(t, target)
 	served, err := Open(t.Context(), target)
 	require.NoError(t, err)
 	defer served.Close()
 	served.Fence("two", "key two")
 	require.NoError(t, served.Ping(t.Context()))
 	_, err = OpenAlone(t.Context(), Target{URL: target.URL, Dir: t.TempDir()})
-	require.ErrorIs(t, err, ErrInUse, "beside a process that serves")
-	// Its connections break, as when the network does.
+	require.ErrorIs(t, err, ErrInUse, "OpenAlone while a process serves")
+	// The connections of the process are closed, as by a network failure.
 	served.write.SetMaxIdleConns(0)
-	one := openAlone(t, target)
-	assert.NoErrorf(t, served.Ping(t.Context()), "before anything is sealed anew")
+	alone := openAlone(t, target)
+	assert.NoErrorf(t, served.Ping(t.Context()), "Ping() before Reseal")
 	reseal := func(name, old string) (string, error) {
 		if late, err := Open(t.Context(), target); err == nil {
 			late.Close()
-			t.Error("a process started in between")
+			t.Error("Open() during Reseal succeeds")
 		} else if !strings.Contains(err.Error(), "being rotated") {
 			t.Error(err)
 		}
 		return "new " + name, nil
 	}
-	turn := func(reseal func(name, old string) (string, error)) {
+	rotate := func(reseal func(name, old string) (string, error)) {
 		t.Helper()
 		err := ErrInUse
-		for errors.Is(err, ErrInUse) { // PostgreSQL hears late of a connection's end
-			_, err = one.Reseal(t.Context(), reseal, func(_, old string) (string, error) { return old, nil })
+		for errors.Is(err, ErrInUse) { // until PostgreSQL detects the end of the connection
+			_, err = alone.Reseal(t.Context(), reseal, func(_, old string) (string, error) { return old, nil })
 		}
 		require.NoError(t, err)
 	}
-	turn(reseal) // the connection of that Ping ends before
+	rotate(reseal)
 	err = served.Ping(t.Context())
-	assert.True(t, err != nil && strings.Contains(err.Error(), "restart this process"), "a process with the old keys: %v", err)
-	// The connection that was refused is gone: it keeps nobody from working alone.
-	turn(func(name, _ string) (string, error) { return "newer " + name, nil })
-	assert.NoErrorf(t, open(t, target).Ping(t.Context()), "a new process is locked out")
+	assert.True(t, err != nil && strings.Contains(err.Error(), "restart this process"),
+		"Ping() of a process with the old keys = %v, want an error", err)
+	// The rejected connection is closed, so that it does not block exclusive use.
+	rotate(func(name, _ string) (string, error) { return "newer " + name, nil })
+	assert.NoErrorf(t, open(t, target).Ping(t.Context()), "Ping() of a new process")
 }

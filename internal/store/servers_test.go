@@ -24,26 +24,26 @@ import (
 func TestServers_CompareTimelines(t *testing.T) {
 	v := &servers{highest: map[string]int64{"a": 3, "b": 1}, tied: map[string]bool{"b": true}}
 	for name, c := range map[string]struct {
-		of  serverStatus
-		old bool
+		status serverStatus
+		old    bool
 	}{
-		"the latest timeline":                  {serverStatus{system: "a", timeline: 3}, false},
-		"an earlier one":                       {serverStatus{system: "a", timeline: 2}, true},
-		"a later one":                          {serverStatus{system: "a", timeline: 4}, false},
-		"a replica":                            {serverStatus{system: "a"}, false},
-		"one timeline of two servers":          {serverStatus{system: "b", timeline: 1}, true},
-		"a later one than that of two servers": {serverStatus{system: "b", timeline: 2}, false},
-		"another system":                       {serverStatus{system: "c", timeline: 1}, false},
-		"a server that does not say which system it has": {serverStatus{timeline: 1}, false},
+		"the latest timeline":                         {serverStatus{system: "a", timeline: 3}, false},
+		"an earlier timeline":                         {serverStatus{system: "a", timeline: 2}, true},
+		"a later timeline":                            {serverStatus{system: "a", timeline: 4}, false},
+		"a replica":                                   {serverStatus{system: "a"}, false},
+		"the timeline of two primaries":               {serverStatus{system: "b", timeline: 1}, true},
+		"a later timeline than that of two primaries": {serverStatus{system: "b", timeline: 2}, false},
+		"another system":                              {serverStatus{system: "c", timeline: 1}, false},
+		"a server without a system identifier":        {serverStatus{timeline: 1}, false},
 	} {
-		err := v.compare(c.of)
-		_, is := errors.AsType[*oldPrimaryError](err)
-		assert.True(t, is == c.old, "%s: %v", name, err)
+		err := v.compare(c.status)
+		_, old := errors.AsType[*oldPrimaryError](err)
+		assert.True(t, old == c.old, "%s: compare() = %v, want an old primary: %v", name, err, c.old)
 	}
 }
 
-// Two names of one server are one server, and word of a later timeline that somebody left there ends the use of it: word of another
-// system, whose rows these are a copy of, does not.
+// TestServers_LaterTimelineFences verifies that two names of a server are one server, and that a record of a later timeline fences it. A
+// record of another system, from which the rows were copied, does not.
 func TestServers_LaterTimelineFences(t *testing.T) {
 	t.Parallel()
 	target := newPostgres(t)
@@ -58,66 +58,70 @@ func TestServers_LaterTimelineFences(t *testing.T) {
 		})
 	}
 	found := s.AskServers(t.Context())
-	assert.True(t, len(found.Writing) == 1 && found.Primaries() == 1 && found.Writing[0].Timeline != 0, "%+v", found)
-	leave := func(system string) {
+	assert.True(t, len(found.Writing) == 1 && found.Primaries() == 1 && found.Writing[0].Timeline != 0,
+		"AskServers() = %+v, want one primary", found)
+	recordTimeline := func(system string) {
 		dbtest.Exec(t, target.URL, `INSERT INTO timelines (system, timeline) VALUES (`+system+`, 99)
 			ON CONFLICT (system) DO UPDATE SET timeline = 99`)
 	}
-	leave(`'another'`)
+	recordTimeline(`'another'`)
 	found = s.AskServers(t.Context())
-	assert.True(t, found.Missing == 0 && change("a.example") == nil, "word of another system: %+v", found)
-	// Scans that were being stored when a new connection showed a later timeline are not stored here.
-	beside := open(t, target)
-	ledger, err := beside.OpenScans(t.Context(), ScansOptions{Random: chance(), Now: func() time.Time { return at },
+	assert.True(t, found.Missing == 0 && change("a.example") == nil,
+		"servers with a record of another system = %+v, or a change fails", found)
+	// Scans are not stored if a new connection has a later timeline before their commit.
+	second := open(t, target)
+	scans, err := second.OpenScans(t.Context(), ScansOptions{Random: newRandom(), Now: func() time.Time { return t0 },
 		Log: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
-	one := beside.AskServers(t.Context()).Writing[0]
-	err = ledger.insert(t.Context(), someScans(0, 3), func(pgx.Tx) error {
-		beside.servers.raise(one.system, one.Timeline+1)
+	primary := second.AskServers(t.Context()).Writing[0]
+	err = scans.insert(t.Context(), newScans(0, 3), func(pgx.Tx) error {
+		second.servers.raise(primary.system, primary.Timeline+1)
 		return nil
 	})
-	_, is := errors.AsType[*oldPrimaryError](err)
-	assert.True(t, is, "scans on an old primary: %v", err)
-	assert.Equal(t, dbtest.Number(t, target.URL, `SELECT COUNT(*) FROM scan_events`), 0, "scans were stored")
-	beside.Close()
-	const ours = `(SELECT system_identifier FROM pg_control_system())`
+	_, old := errors.AsType[*oldPrimaryError](err)
+	assert.True(t, old, "insert() on an old primary = %v, want an old primary", err)
+	assert.Equal(t, dbtest.Number(t, target.URL, `SELECT COUNT(*) FROM scan_events`), 0, "scans on an old primary")
+	second.Close()
+	const system = `(SELECT system_identifier FROM pg_control_system())`
 	late := s.update(t.Context(), func(tx *Tx) error {
-		leave(ours)
+		recordTimeline(system)
 		found := s.AskServers(t.Context())
-		assert.True(t, found.Missing == 99 && found.Primaries() == 2 && found.Writing[0].Old, "word of a later timeline: %+v", found)
+		assert.True(t, found.Missing == 99 && found.Primaries() == 2 && found.Writing[0].Old,
+			"servers with a record of a later timeline = %+v", found)
 		return tx.rules().PutDomain(t.Context(), rules.Domain{Host: "b.example", Status: rules.Denied})
 	})
-	for when, err := range map[string]error{"a change": change("c.example"), "one that had begun": late, "a look": s.Ping(t.Context())} {
-		out, is := errors.AsType[*errcode.Unavailable](err)
-		assert.True(t, is && strings.HasPrefix(out.Condition, oldDatabase) && causeOf(out.Condition) == "primaries",
-			"%s on an old primary: %v", when, err)
+	for name, err := range map[string]error{"a change": change("c.example"), "a change that began before": late,
+		"Ping()": s.Ping(t.Context())} {
+		outage, ok := errors.AsType[*errcode.Unavailable](err)
+		assert.True(t, ok && strings.HasPrefix(outage.Condition, oldDatabase) && causeOf(outage.Condition) == "primaries",
+			"%s on an old primary = %v, want an outage", name, err)
 	}
-	assert.Equal(t, dbtest.Number(t, target.URL, `SELECT COUNT(*) FROM domains`), 1, "changes were made")
+	assert.Equal(t, dbtest.Number(t, target.URL, `SELECT COUNT(*) FROM domains`), 1, "changes stored")
 	_, err = Open(t.Context(), target)
-	assert.True(t, err != nil && strings.Contains(err.Error(), oldDatabase), "a start on an old primary: %v", err)
-	// Keys are sealed anew on no old primary, and on none that becomes one meanwhile.
+	assert.True(t, err != nil && strings.Contains(err.Error(), oldDatabase), "Open() on an old primary = %v", err)
+	// The master key is not rotated on an old primary, also if the server becomes one meanwhile.
 	s.Close()
 	_, err = OpenAlone(t.Context(), target)
-	assert.True(t, err != nil && strings.Contains(err.Error(), oldDatabase), "a turn of the master key on an old primary: %v", err)
+	assert.True(t, err != nil && strings.Contains(err.Error(), oldDatabase), "OpenAlone() on an old primary = %v", err)
 	dbtest.Exec(t, target.URL, `DELETE FROM timelines WHERE timeline = 99`)
 	dbtest.Exec(t, target.URL, `INSERT INTO sealing_keys (name, sealed) VALUES ('one', 'old')`)
 	alone := openAlone(t, target)
 	_, err = alone.Reseal(t.Context(), func(string, string) (string, error) {
-		leave(ours)
+		recordTimeline(system)
 		alone.AskServers(t.Context())
 		return "new", nil
 	}, func(_, old string) (string, error) { return old, nil })
-	_, is = errors.AsType[*oldPrimaryError](err)
-	assert.True(t, is, "a turn of the master key that had begun: %v", err)
+	_, old = errors.AsType[*oldPrimaryError](err)
+	assert.True(t, old, "Reseal() on a server that becomes an old primary = %v", err)
 	assert.Equal(t, dbtest.Number(t, target.URL, `SELECT COUNT(*) FROM sealing_keys WHERE sealed = 'old'`), 1,
-		"a key was sealed anew on an old primary")
+		"keys that are not resealed")
 	if err := fmt.Sprint(late); len(err) > 0 && strings.Contains(err, "\n") {
-		t.Errorf("it is said in several lines: %s", err)
+		t.Errorf("error = %q, want one line", err)
 	}
 }
 
 func TestServers_SelectPrimary(t *testing.T) {
-	at := func(system string, timeline int64, started string) *polled {
+	server := func(system string, timeline int64, started string) *polled {
 		return &polled{serverStatus: serverStatus{system: system, timeline: timeline, started: started}}
 	}
 	for name, c := range map[string]struct {
@@ -125,73 +129,74 @@ func TestServers_SelectPrimary(t *testing.T) {
 		writing int
 		tied    bool
 	}{
-		"one":                            {[]*polled{at("a", 1, "x")}, 1, false},
-		"one, and one that is silent":    {[]*polled{nil, at("a", 1, "x")}, 1, false},
-		"one, and its replica":           {[]*polled{at("a", 1, "x"), at("a", 0, "y")}, 1, false},
-		"one by two names":               {[]*polled{at("a", 1, "x"), at("a", 1, "x")}, 1, false},
-		"an old one":                     {[]*polled{at("a", 1, "x"), at("a", 2, "y")}, 2, false},
-		"two on one timeline":            {[]*polled{at("a", 2, "x"), at("a", 2, "y"), at("a", 1, "z")}, 3, true},
-		"two on an old one":              {[]*polled{at("a", 1, "x"), at("a", 1, "y"), at("a", 2, "z")}, 3, false},
-		"two that are no copies":         {[]*polled{at("a", 1, "x"), at("b", 1, "y")}, 2, false},
-		"two that do not say what it is": {[]*polled{at("", 1, "x"), at("", 1, "y")}, 0, false},
+		"one primary":                     {[]*polled{server("a", 1, "x")}, 1, false},
+		"a primary and a silent server":   {[]*polled{nil, server("a", 1, "x")}, 1, false},
+		"a primary and its replica":       {[]*polled{server("a", 1, "x"), server("a", 0, "y")}, 1, false},
+		"a primary with two names":        {[]*polled{server("a", 1, "x"), server("a", 1, "x")}, 1, false},
+		"an old primary":                  {[]*polled{server("a", 1, "x"), server("a", 2, "y")}, 2, false},
+		"two on one timeline":             {[]*polled{server("a", 2, "x"), server("a", 2, "y"), server("a", 1, "z")}, 3, true},
+		"two on an old timeline":          {[]*polled{server("a", 1, "x"), server("a", 1, "y"), server("a", 2, "z")}, 3, false},
+		"two systems":                     {[]*polled{server("a", 1, "x"), server("b", 1, "y")}, 2, false},
+		"two without a system identifier": {[]*polled{server("", 1, "x"), server("", 1, "y")}, 0, false},
 	} {
 		writing, highest, tied := primaries(c.all)
 		assert.True(t, len(writing) == c.writing && tied["a"] == c.tied && len(tied) <= 1,
-			"%s: %v, the latest %v, tied %v", name, writing, highest, tied)
+			"%s: primaries() = %v, %v, %v, want %d primaries", name, writing, highest, tied, c.writing)
 	}
 }
 
-// A name may be that of several servers. Each of them is asked, and the name is silent where none of them answers.
+// TestServers_NameWithManyAddresses verifies that all addresses of a host name are polled, and that the name is silent if none responds.
 func TestServers_NameWithManyAddresses(t *testing.T) {
 	t.Parallel()
 	s := open(t, newPostgres(t))
-	one := s.servers.configs[0]
-	addresses := []string{one.Host, "127.0.0.77"} // nothing listens there
-	one.Host = "name.example"
-	one.LookupFunc = func(context.Context, string) ([]string, error) { return addresses, nil }
-	each := s.servers.addressed(t.Context())
-	require.Equal(t, len(each), 2, "asked")
-	heard := s.servers.hearAll(t.Context(), each, askTime)
-	assert.True(t, heard[0] != nil && heard[1] == nil, "not each of the addresses was asked")
-	for _, h := range heard {
+	config := s.servers.configs[0]
+	addresses := []string{config.Host, "127.0.0.77"} // nothing listens on the second
+	config.Host = "name.example"
+	config.LookupFunc = func(context.Context, string) ([]string, error) { return addresses, nil }
+	configs := s.servers.addressed(t.Context())
+	require.Equal(t, len(configs), 2, "addresses")
+	responses := s.servers.hearAll(t.Context(), configs, askTime)
+	assert.True(t, responses[0] != nil && responses[1] == nil, "responses = %v, want one from the first address", responses)
+	for _, h := range responses {
 		if h != nil {
 			h.end()
 		}
 	}
 	found := s.AskServers(t.Context())
-	assert.True(t, len(found.Writing) == 1 && len(found.Silent) == 0, "%+v", found)
+	assert.True(t, len(found.Writing) == 1 && len(found.Silent) == 0, "AskServers() = %+v, want a primary", found)
 	addresses = addresses[1:]
 	found = s.AskServers(t.Context())
-	assert.True(t, len(found.Writing) == 0 && len(found.Silent) == 1, "%+v", found)
+	assert.True(t, len(found.Writing) == 0 && len(found.Silent) == 1, "AskServers() = %+v, want a silent server", found)
 }
 
-// A start waits for a host that hangs only for as long as it is told to, from when another one has answered.
+// TestServers_HangingHostTimeout verifies that a poll waits for a server that hangs only until the timeout after the first response.
 func TestServers_HangingHostTimeout(t *testing.T) {
 	t.Parallel()
 	s := open(t, newPostgres(t))
-	hangs, err := net.Listen("tcp", "127.0.0.1:0") // it lets everybody in, and never says a word
+	hanging, err := net.Listen("tcp", "127.0.0.1:0") // accepts connections and sends nothing
 	require.NoError(t, err)
-	defer hangs.Close()
-	one := s.servers.configs[0].Copy()
-	one.Port, one.ConnectTimeout = uint16(hangs.Addr().(*net.TCPAddr).Port), 0
-	heard := s.servers.hearAll(t.Context(), []*pgx.ConnConfig{one, s.servers.configs[0]}, time.Millisecond)
-	require.True(t, heard[0] == nil && heard[1] != nil, "a server that hangs answers, or the other one does not")
-	heard[1].end()
+	defer hanging.Close()
+	config := s.servers.configs[0].Copy()
+	config.Port, config.ConnectTimeout = uint16(hanging.Addr().(*net.TCPAddr).Port), 0
+	responses := s.servers.hearAll(t.Context(), []*pgx.ConnConfig{config, s.servers.configs[0]}, time.Millisecond)
+	require.True(t, responses[0] == nil && responses[1] != nil, "responses = %v, want one from the second server", responses)
+	responses[1].end()
 }
 
-// Between the answers by two names of a server it may be restarted: then two have answered, and one of them is no more.
+// TestServers_RestartedBetweenPolls verifies isRunning, which detects a server that restarted between the polls by its two names, after
+// which two servers seem to have responded.
 func TestServers_RestartedBetweenPolls(t *testing.T) {
 	t.Parallel()
 	target := newPostgres(t)
 	s := open(t, target)
 	h := s.servers.hear(t.Context(), s.servers.configs[0])
-	require.True(t, h != nil && h.isRunning(t.Context()), "a server that goes on is no more")
+	require.True(t, h != nil && h.isRunning(t.Context()), "isRunning() of a running server = false, want true")
 	defer h.end()
-	mustDo(t, admin(t, target), fmt.Sprintf(`SELECT pg_terminate_backend(%d, 600000)`, h.conn.PgConn().PID()))
-	assert.True(t, !h.isRunning(t.Context()), "a server that ended goes on")
+	mustExecConn(t, connectAdmin(t, target), fmt.Sprintf(`SELECT pg_terminate_backend(%d, 600000)`, h.conn.PgConn().PID()))
+	assert.True(t, !h.isRunning(t.Context()), "isRunning() of a server that ended = true, want false")
 }
 
-// A connection to a standby says that it takes no writes. It is asked anew when the standby was promoted.
+// TestServers_PromotedStandbyRechecked verifies that a connection to a standby is replaced after the standby is promoted.
 func TestServers_PromotedStandbyRechecked(t *testing.T) {
 	t.Parallel()
 	s := open(t, newPostgres(t))
@@ -199,14 +204,14 @@ func TestServers_PromotedStandbyRechecked(t *testing.T) {
 	require.NoError(t, err)
 	defer conn.Close(t.Context())
 	for name, c := range map[string]struct {
-		said serverStatus
-		want error
+		status serverStatus
+		want   error
 	}{
-		"a standby when it was made, and now a primary": {serverStatus{system: "a"}, driver.ErrBadConn},
-		"a primary then and now":                        {serverStatus{system: "a", timeline: 1}, nil},
-		"a server that says nothing of itself":          {serverStatus{}, nil},
+		"a standby at the start, now a primary": {serverStatus{system: "a"}, driver.ErrBadConn},
+		"a primary at the start and now":        {serverStatus{system: "a", timeline: 1}, nil},
+		"a server without a status":             {serverStatus{}, nil},
 	} {
-		conn.PgConn().CustomData()[statusKey] = c.said
-		assert.Equal(t, usable(conn, s.servers), c.want, "%s", name)
+		conn.PgConn().CustomData()[statusKey] = c.status
+		assert.Equal(t, usable(conn, s.servers), c.want, "usable() of %s", name)
 	}
 }

@@ -18,33 +18,34 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// end ends the session of a transaction, as an operator does.
-func end(t *testing.T, target Target, tx *Tx) {
+// terminateSession terminates the session of a transaction, as an operator does.
+func terminateSession(t *testing.T, target Target, tx *Tx) {
 	t.Helper()
 	var pid int
 	require.NoError(t, tx.row(t.Context(), `SELECT pg_backend_pid()`).Scan(&pid))
-	mustDo(t, admin(t, target), fmt.Sprintf(`SELECT pg_terminate_backend(%d, 600000)`, pid))
+	mustExecConn(t, connectAdmin(t, target), fmt.Sprintf(`SELECT pg_terminate_backend(%d, 600000)`, pid))
 }
 
-// Issue 12, 11: what had no effect yet is done on another session; a commit that was sent is not sent again.
+// TestPostgresSession_Terminated terminates the session at several points of a transaction. The transaction is repeated in another session,
+// unless its commit was sent or rows were returned.
 func TestPostgresSession_Terminated(t *testing.T) {
 	target := newPostgres(t)
 	s := open(t, target)
 	ctx := t.Context()
 	note := func(tx *Tx) error { return tx.note(ctx, ofMeta, "x", "put", nil) }
-	stood := false
+	stalled := false
 	for name, c := range map[string]struct {
-		do   func(context.Context, func(*Tx) error) error
-		f    func(tx *Tx, end func()) error
-		runs int
-		what string // of the outage; "" = none
+		run       func(context.Context, func(*Tx) error) error
+		f         func(tx *Tx, end func()) error
+		runs      int
+		condition string // of the outage, "" for no error
 	}{
 		"before a read": {s.view, func(tx *Tx, end func()) error {
 			end()
 			var n int
 			return tx.row(ctx, `SELECT 1`).Scan(&n)
 		}, 2, ""},
-		"while something is read that is handed out on the way": {s.view, func(tx *Tx, end func()) error {
+		"during a read that streams its rows": {s.view, func(tx *Tx, end func()) error {
 			if err := tx.DisableTimeout(ctx); err != nil {
 				return err
 			}
@@ -56,34 +57,35 @@ func TestPostgresSession_Terminated(t *testing.T) {
 			end()
 			return note(tx)
 		}, 2, ""},
-		"when all is written but what goes out before the commit": {s.update, func(tx *Tx, end func()) error {
+		"before the queued statements are sent": {s.update, func(tx *Tx, end func()) error {
 			err := errors.Join(note(tx), tx.lockHead(ctx))
 			end()
 			return err
 		}, 2, ""},
-		"when the commit is sent": {s.update, func(tx *Tx, end func()) error {
+		"before the commit": {s.update, func(tx *Tx, end func()) error {
 			err := errors.Join(note(tx), tx.writeQueued(ctx))
-			tx.moved = false // nothing is left to be said before the commit
+			tx.moved = false // no statement is sent before the commit
 			end()
 			return err
 		}, 1, "ended the session"},
-		"because it stood still before the commit was sent": {s.update, func(tx *Tx, end func()) error {
-			if stood {
+		"by the idle timeout before the commit": {s.update, func(tx *Tx, end func()) error {
+			if stalled {
 				return note(tx)
 			}
-			stood = true
+			stalled = true
 			err := errors.Join(note(tx), tx.writeQueued(ctx))
-			tx.moved = false // nothing is left to be said before the commit
+			tx.moved = false // no statement is sent before the commit
 			var pid int
 			require.NoError(t, tx.row(t.Context(), `SELECT pg_backend_pid()`).Scan(&pid))
 			require.NoError(t, assert.ErrorOf(tx.exec(t.Context(), `SET LOCAL idle_in_transaction_session_timeout = '1ms'`)))
-			other := admin(t, target)
-			for gone := 1; gone > 0; {
-				require.NoError(t, other.QueryRow(t.Context(), `SELECT count(*) FROM pg_stat_activity WHERE pid = $1`, pid).Scan(&gone))
+			conn := connectAdmin(t, target)
+			for sessions := 1; sessions > 0; {
+				query := `SELECT count(*) FROM pg_stat_activity WHERE pid = $1`
+				require.NoError(t, conn.QueryRow(t.Context(), query, pid).Scan(&sessions))
 			}
 			return err
 		}, 2, ""},
-		"when the commit is sent of what may be done twice": {s.update, func(tx *Tx, end func()) error {
+		"before the commit of an idempotent transaction": {s.update, func(tx *Tx, end func()) error {
 			tx.MarkIdempotent()
 			_, err := tx.exec(ctx, `UPDATE meta SET value = value`)
 			end()
@@ -92,52 +94,54 @@ func TestPostgresSession_Terminated(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			runs := 0
-			err := c.do(ctx, func(tx *Tx) error {
+			err := c.run(ctx, func(tx *Tx) error {
 				runs++
 				return c.f(tx, func() {
 					if runs == 1 {
-						end(t, target, tx)
+						terminateSession(t, target, tx)
 					}
 				})
 			})
-			assert.True(t, runs == c.runs, "%d runs, want %d: %v", runs, c.runs, err)
-			out, is := errors.AsType[*errcode.Unavailable](err)
-			assert.True(t, (c.what != "" || err == nil) &&
-				(c.what == "" || is && (out.Condition == c.what || out.Condition == silentDatabase)), "got %v", err)
+			assert.Equal(t, runs, c.runs, "runs of a transaction with error %v", err)
+			outage, ok := errors.AsType[*errcode.Unavailable](err)
+			assert.True(t, (c.condition != "" || err == nil) &&
+				(c.condition == "" || ok && (outage.Condition == c.condition || outage.Condition == silentDatabase)),
+				"error = %v, want an outage that %q", err, c.condition)
 		})
 	}
-	want(t, "changes", number(t, s, `SELECT count(*) FROM changes`), 3)
-	// An error of the closure's own is none of the session's.
+	check(t, "changes", queryInt(t, s, `SELECT count(*) FROM changes`), 3)
+	// An error of the closure is not an error of the session.
 	runs := 0
 	err := s.view(ctx, func(*Tx) error { runs++; return io.EOF })
-	assert.True(t, errors.Is(err, io.EOF) && runs == 1, "%v after %d runs", err, runs)
+	assert.True(t, errors.Is(err, io.EOF) && runs == 1, "view() = %v after %d runs, want EOF after 1", err, runs)
 }
 
-// A stream begins again until it has given something out; from then on its end is told as what it is.
+// TestPostgresSession_StreamInterrupted terminates the session of a stream. The stream is repeated before its first row is returned, and
+// fails afterwards.
 func TestPostgresSession_StreamInterrupted(t *testing.T) {
 	target := newPostgres(t)
 	s := open(t, target)
 	ctx := t.Context()
 	for name, c := range map[string]struct {
-		cutAt     int // after so many rows were read
-		runs, got int
-		whole     bool
+		terminateAt int // number of rows read before the session is terminated
+		sessions    int
+		rows        int // 0 if the stream fails
 	}{
-		"before the first row is given out": {10, 2, 5000, true},
-		"afterwards":                        {streamFirst + 1, 1, -1, false},
+		"before the first row is returned": {10, 2, 5000},
+		"after the first row is returned":  {streamFirst + 1, 1, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			runs, read, got := map[int]bool{}, 0, 0
+			sessions, read, got := map[int]bool{}, 0, 0
 			var err error
-			// 16 KB a row: more of them than a socket holds.
+			// Rows of 16 KB, which exceed the socket buffer.
 			for _, err = range stream(ctx, s, func(row func(...any) error) (pid int, err error) {
 				var text string
 				if err = row(&pid, &text); err != nil {
 					return pid, err
 				}
-				runs[pid] = true
-				if read++; read == c.cutAt {
-					mustDo(t, admin(t, target), fmt.Sprintf(`SELECT pg_terminate_backend(%d, 600000)`, pid))
+				sessions[pid] = true
+				if read++; read == c.terminateAt {
+					mustExecConn(t, connectAdmin(t, target), fmt.Sprintf(`SELECT pg_terminate_backend(%d, 600000)`, pid))
 				}
 				return pid, nil
 			}, `SELECT pg_backend_pid(), repeat('x', 16000) FROM generate_series(1, $1)`, 5000) {
@@ -145,22 +149,22 @@ func TestPostgresSession_StreamInterrupted(t *testing.T) {
 					got++
 				}
 			}
-			_, told := errors.AsType[*errcode.Unavailable](err)
-			assert.True(t, len(runs) == c.runs && (!c.whole || err == nil && got == c.got) && (c.whole || told),
-				"%d rows of %d runs: %v", got, len(runs), err)
+			_, failed := errors.AsType[*errcode.Unavailable](err)
+			assert.True(t, len(sessions) == c.sessions && (c.rows == 0 || err == nil && got == c.rows) && (c.rows > 0 || failed),
+				"stream of %d rows in %d sessions with error %v, want %d rows in %d sessions", got, len(sessions), err, c.rows, c.sessions)
 		})
 	}
 }
 
-// A session that is idle in a transaction ends after 15 s, and one that does not receive a result after a minute: for reads that stream
-// their rows after five minutes, and for transactions that block all others after 5 s. The URL can set other limits.
+// TestPostgresSession_IdleInTransactionTimeout verifies the timeouts of sessions that are idle in a transaction or do not receive a result,
+// for usual transactions, reads that stream their rows, and transactions that block all others. The URL can set other timeouts.
 func TestPostgresSession_IdleInTransactionTimeout(t *testing.T) {
 	target := newPostgres(t)
 	for url, c := range map[string]struct{ usual, bulk, all string }{"": {"15s", "5min", "5s"}, "7s": {"7s", "7s", "7s"}} {
-		s := open(t, with(t, target, idleTimeout, url))
-		for name, one := range map[string]struct {
-			begin         func(*Tx) error
-			want, unheard string
+		s := open(t, withOption(target, idleTimeout, url))
+		for name, tt := range map[string]struct {
+			begin        func(*Tx) error
+			idle, silent string
 		}{
 			"any":                   {func(*Tx) error { return nil }, c.usual, "60000"},
 			"a change of one owner": {func(tx *Tx) error { return tx.LockOwner(t.Context(), "wxa") }, c.usual, "60000"},
@@ -170,25 +174,25 @@ func TestPostgresSession_IdleInTransactionTimeout(t *testing.T) {
 				_, err := tx.codes().AddImported(t.Context(), nil)
 				return err
 			}, c.usual, "60000"},
-			"the end of the log":         {func(tx *Tx) error { return tx.lockHead(t.Context()) }, c.all, "60000"},
-			"rules that are to be shown": {func(tx *Tx) error { return tx.accounts().LockForShow(t.Context()) }, c.all, "60000"},
-			"an export, a recount":       {func(tx *Tx) error { return tx.DisableTimeout(t.Context()) }, c.bulk, "300000"},
+			"the head of the audit log": {func(tx *Tx) error { return tx.lockHead(t.Context()) }, c.all, "60000"},
+			"the end of an import":      {func(tx *Tx) error { return tx.accounts().LockForShow(t.Context()) }, c.all, "60000"},
+			"an export, a recount":      {func(tx *Tx) error { return tx.DisableTimeout(t.Context()) }, c.bulk, "300000"},
 			"all rules": {func(tx *Tx) error {
 				_, err := tx.rules().allRules(t.Context(), func(rules.Rule, error) bool { return true })
 				return err
 			}, c.bulk, "300000"},
-			"another one after all that": {func(*Tx) error { return nil }, c.usual, "60000"},
+			"a later transaction": {func(*Tx) error { return nil }, c.usual, "60000"},
 		} {
 			update(t, s, func(ctx context.Context, tx *Tx) error {
-				if err := one.begin(tx); err != nil {
+				if err := tt.begin(tx); err != nil {
 					return err
 				}
-				for setting, wanted := range map[string]string{idleTimeout: one.want, silentNodeTimeout: one.unheard} {
+				for setting, wanted := range map[string]string{idleTimeout: tt.idle, silentNodeTimeout: tt.silent} {
 					var got string
 					if err := tx.row(ctx, `SHOW `+setting).Scan(&got); err != nil {
 						return err
 					}
-					want(t, name+": "+setting, got, wanted)
+					check(t, name+": "+setting, got, wanted)
 				}
 				return nil
 			})
@@ -196,46 +200,47 @@ func TestPostgresSession_IdleInTransactionTimeout(t *testing.T) {
 	}
 }
 
-// Issue 12, 1: a node whose changes fail says so until they can be made again, and writes nothing for that while nothing fails.
+// TestPing_WritesFail verifies that Ping reports failed changes until changes succeed again, and that it writes nothing if no change
+// failed.
 func TestPing_WritesFail(t *testing.T) {
 	target := newPostgres(t)
-	s := open(t, with(t, target, "lock_timeout", "50ms"))
+	s := open(t, withOption(target, "lock_timeout", "50ms"))
 	ctx := t.Context()
 	change := func() error { return s.Note(ctx, ofMeta, "x", "put", nil) }
 	require.NoError(t, change())
-	written := func() int64 { return number(t, s, `SELECT xmin::text::bigint FROM audit_log_head`) }
-	before := written()
+	lastWriter := func() int64 { return queryInt(t, s, `SELECT xmin::text::bigint FROM audit_log_head`) }
+	before := lastWriter()
 	for range 3 {
 		assert.NoError(t, s.Ping(ctx))
 	}
-	want(t, "the last to write the head", written(), before)
+	check(t, "last transaction that wrote the head", lastWriter(), before)
 
-	stopped := admin(t, target)
-	mustDo(t, stopped, `BEGIN`)
-	mustDo(t, stopped, `SELECT 1 FROM audit_log_head FOR UPDATE`)
-	assert.NoErrorf(t, s.Ping(ctx), "before a change failed")
+	locker := connectAdmin(t, target)
+	mustExecConn(t, locker, `BEGIN`)
+	mustExecConn(t, locker, `SELECT 1 FROM audit_log_head FOR UPDATE`)
+	assert.NoErrorf(t, s.Ping(ctx), "Ping() before a change fails")
 	for range 2 {
-		wantOutage(t, change(), "did not grant a lock in time")
-		assert.NoErrorf(t, s.Ping(ctx), "while another transaction has the lock")
+		checkOutage(t, change(), "did not grant a lock in time")
+		assert.NoErrorf(t, s.Ping(ctx), "Ping() while another transaction holds the lock")
 	}
-	// Where something else is known to be wrong, the lock says neither that it is over nor that it is not.
+	// A recorded failure of another kind remains recorded while the lock prevents the probe.
 	s.health.record(&errcode.Unavailable{Condition: silentDatabase, Err: io.EOF})
 	if err := s.Ping(ctx); err != nil || s.health.last.Load() == nil {
-		t.Errorf("while another transaction has the lock: %v, or the trouble is forgotten", err)
+		t.Errorf("Ping() = %v while another transaction holds the lock, or the failure is not recorded", err)
 	}
-	mustDo(t, stopped, `ROLLBACK`)
-	assert.NoErrorf(t, s.Ping(ctx), "afterwards")
-	before = written()
+	mustExecConn(t, locker, `ROLLBACK`)
+	assert.NoErrorf(t, s.Ping(ctx), "Ping() after the lock is released")
+	before = lastWriter()
 	err := s.Ping(ctx)
-	assert.True(t, err == nil && written() == before, "and then: %v, or it writes on", err)
-	// A disk that was full must have more room than the change that is tried needs.
-	for _, what := range []string{fullDatabase, unwritableDatabase} {
-		s.health.record(&errcode.Unavailable{Condition: what, Err: io.EOF})
-		assert.NoErrorf(t, s.Ping(ctx), "%s", what)
+	assert.True(t, err == nil && lastWriter() == before, "second Ping() = %v, or it writes", err)
+	// After a full disk, the probe also checks for free space.
+	for _, condition := range []string{fullDatabase, unwritableDatabase} {
+		s.health.record(&errcode.Unavailable{Condition: condition, Err: io.EOF})
+		assert.NoErrorf(t, s.Ping(ctx), "Ping() after a failure that %s", condition)
 	}
 }
 
-// The look for room writes to PostgreSQL's disk.
+// TestRoom_WritesToDisk verifies that the check for free space writes a temporary file.
 func TestRoom_WritesToDisk(t *testing.T) {
 	s := open(t, newPostgres(t))
 	err := s.view(t.Context(), func(tx *Tx) error {
@@ -244,11 +249,12 @@ func TestRoom_WritesToDisk(t *testing.T) {
 		}
 		return s.engine.room(t.Context(), tx)
 	})
-	e, is := errors.AsType[*pgconn.PgError](err)
-	assert.True(t, is && e.Code == "53400", "got %v: no file was written", err)
+	pgErr, ok := errors.AsType[*pgconn.PgError](err)
+	assert.True(t, ok && pgErr.Code == "53400", "room() = %v, want the error of temp_file_limit", err)
 }
 
-// The pool gives a connection to others before a commit that failed is judged. Issue 12.
+// TestCommit_FailureIgnoresReusedConnection verifies the error of a failed commit while the pool has already given its connection to
+// another transaction.
 func TestCommit_FailureIgnoresReusedConnection(t *testing.T) {
 	target := newPostgres(t)
 	target.URL += "&pool_max_conns=4"
@@ -262,23 +268,23 @@ func TestCommit_FailureIgnoresReusedConnection(t *testing.T) {
 				err := s.update(ctx, func(tx *Tx) error {
 					return tx.execQueued(ctx, func(int64) error { return refused }, `UPDATE meta SET value = value WHERE name = 'none'`)
 				})
-				assert.True(t, errors.Is(err, refused), "a change that is judged at its commit: %v", err)
+				assert.ErrorIs(t, err, refused, "a change that fails at its commit")
 			}
 		})
 	}
 	all.Wait()
 }
 
-// A session whose node takes nothing of a large answer is ended, over TCP. The node
-// stands still in the middle of an answer of a hundred megabytes here.
+// TestPostgresSession_UnreadResultTimeout verifies that PostgreSQL ends the session of a node that stops reading a result of 100 MB, over
+// TCP.
 func TestPostgresSession_UnreadResultTimeout(t *testing.T) {
 	t.Parallel()
 	target := newPostgres(t)
 	if u, err := url.Parse(target.URL); err != nil || strings.HasPrefix(u.Host, "/") || u.Host == "" {
 		t.Skip("the tests' server is not reached over TCP")
 	}
-	s, others := open(t, with(t, target, silentNodeTimeout, "1s")), open(t, target)
-	failed := errors.New("enough was seen")
+	s, others := open(t, withOption(target, silentNodeTimeout, "1s")), open(t, target)
+	failed := errors.New("the session ended")
 	err := s.view(t.Context(), func(tx *Tx) error {
 		var pid int64
 		if err := tx.row(t.Context(), `SELECT pg_backend_pid()`).Scan(&pid); err != nil {
@@ -290,7 +296,7 @@ func TestPostgresSession_UnreadResultTimeout(t *testing.T) {
 		}
 		defer rows.Close()
 		rows.Next()
-		for number(t, others, `SELECT count(*) FROM pg_stat_activity WHERE pid = $1`, pid) > 0 {
+		for queryInt(t, others, `SELECT count(*) FROM pg_stat_activity WHERE pid = $1`, pid) > 0 {
 		}
 		return failed
 	})

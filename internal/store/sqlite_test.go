@@ -22,16 +22,16 @@ func TestDataFolder_SecondOpenInUse(t *testing.T) {
 	dir := t.TempDir()
 	s, err := Open(t.Context(), Target{Dir: dir})
 	require.NoError(t, err)
-	// The lock belongs to the open file, so a second Open meets it like a second process.
+	// The lock belongs to the open file, so that a second Open in the same process fails too.
 	_, err = Open(t.Context(), Target{Dir: dir})
-	require.True(t, err != nil, "two have one folder")
-	want(t, "error", err.Error(), fmt.Sprintf("the data directory %s is in use by another qrjump process", dir))
-	addRules(t, s, aRule(t, "wxa", "https://h.example/")) // the first does not notice
+	require.True(t, err != nil, "second Open() of a directory succeeds")
+	check(t, "error", err.Error(), fmt.Sprintf("the data directory %s is in use by another qrjump process", dir))
+	addRules(t, s, newRule(t, "wxa", "https://h.example/")) // the first store is still usable
 	require.NoError(t, s.Close())
 	open(t, Target{Dir: dir})
 }
 
-// openFolder is what another process says of a folder.
+// openFolder opens a data directory in another process and prints the error.
 func openFolder(ctx context.Context, dir string) error {
 	_, err := Open(ctx, Target{Dir: dir})
 	fmt.Println("opened:", err)
@@ -41,17 +41,17 @@ func openFolder(ctx context.Context, dir string) error {
 func TestDataFolder_RejectsSecondProcess(t *testing.T) {
 	dir := t.TempDir()
 	open(t, Target{Dir: dir})
-	said, err := proctest.Start(t, proctest.Command("open a folder", dir)).End()
+	output, err := proctest.Start(t, proctest.Command("open a folder", dir)).End()
 	want := fmt.Sprintf("opened: the data directory %s is in use by another qrjump process\n", dir)
-	assert.True(t, said == want && err == nil, "the second process says %q (%v), want %q", said, err, want)
+	assert.True(t, output == want && err == nil, "output of the second process = %q, %v, want %q", output, err, want)
 }
 
 func TestDataFolder_SpecialCharacters(t *testing.T) {
-	// A folder name with everything that a file: address could trip over.
+	// A path with characters that have a meaning in a file: URL.
 	dir := filepath.Join(t.TempDir(), strings.Join([]string{"a b", "50%", "x?y=z", "#1", "扫码", "it's"}, "/"))
 	require.NoError(t, os.MkdirAll(dir, 0o700))
 	s := open(t, Target{Dir: dir})
-	addRules(t, s, aRule(t, "wxa", "https://h.example/"))
+	addRules(t, s, newRule(t, "wxa", "https://h.example/"))
 	assert.NoError(t, assert.ErrorOf(os.Stat(filepath.Join(dir, "qrjump.db"))))
 }
 
@@ -59,14 +59,14 @@ func TestDataFolder_RelativePath(t *testing.T) {
 	t.Chdir(t.TempDir())
 	require.NoError(t, os.Mkdir("qrjump-data", 0o700))
 	s := open(t, Target{Dir: "./qrjump-data"})
-	addRules(t, s, aRule(t, "wxa", "https://h.example/"))
+	addRules(t, s, newRule(t, "wxa", "https://h.example/"))
 	assert.NoError(t, assert.ErrorOf(os.Stat("qrjump-data/qrjump.db")))
 }
 
 func TestDataFolder_Missing(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "missing")
 	_, err := Open(t.Context(), Target{Dir: dir})
-	assert.True(t, err != nil && strings.Contains(err.Error(), dir), "error: %v", err)
+	assert.True(t, err != nil && strings.Contains(err.Error(), dir), "Open() = %v, want an error with the directory", err)
 }
 
 func TestDataFolder_NotDatabaseFile(t *testing.T) {
@@ -74,12 +74,12 @@ func TestDataFolder_NotDatabaseFile(t *testing.T) {
 	file := filepath.Join(dir, "qrjump.db")
 	require.NoError(t, os.WriteFile(file, []byte(strings.Repeat("this is no database\n", 1000)), 0o600))
 	_, err := Open(t.Context(), Target{Dir: dir})
-	assert.True(t, err != nil && strings.Contains(err.Error(), dir), "error: %v", err)
+	assert.True(t, err != nil && strings.Contains(err.Error(), dir), "Open() = %v, want an error with the directory", err)
 	require.NoError(t, os.Remove(file))
 	open(t, Target{Dir: dir})
 }
 
-// Durable before it is acknowledged: see docs/decisions/0001-sqlite-driver.md.
+// TestSQLite_ConnectionPragmas verifies the settings that make commits durable: see docs/decisions/0001-sqlite-driver.md.
 func TestSQLite_ConnectionPragmas(t *testing.T) {
 	s := open(t, newEmbedded(t))
 	pragma := func(db interface {
@@ -88,12 +88,12 @@ func TestSQLite_ConnectionPragmas(t *testing.T) {
 		t.Helper()
 		var got string
 		require.NoError(t, db.QueryRowContext(t.Context(), "PRAGMA "+name).Scan(&got))
-		want(t, name, got, wanted)
+		check(t, name, got, wanted)
 	}
 	pragma(s.write, "journal_mode", "wal")
 	pragma(s.write, "synchronous", "2") // FULL
 	pragma(s.write, "foreign_keys", "1")
-	want(t, "writers", s.write.Stats().MaxOpenConnections, 1)
+	check(t, "writers", s.write.Stats().MaxOpenConnections, 1)
 	// Every connection of the pool, not only the first.
 	for range 8 {
 		c, err := s.read.Conn(t.Context())
@@ -106,27 +106,28 @@ func TestSQLite_ConnectionPragmas(t *testing.T) {
 
 func TestSQLite_ReplacedWriterSettings(t *testing.T) {
 	s := open(t, newEmbedded(t))
-	// The life of a broken connection in database/sql.
+	// database/sql replaces a broken connection.
 	c, err := s.write.Conn(t.Context())
 	require.NoError(t, err)
 	c.Raw(func(any) error { return fmt.Errorf("broken: %w", driver.ErrBadConn) })
 	c.Close()
 	var synchronous int
 	require.NoError(t, s.write.QueryRowContext(t.Context(), "PRAGMA synchronous").Scan(&synchronous))
-	want(t, "synchronous", synchronous, 2)
+	check(t, "synchronous", synchronous, 2)
 }
 
 func TestStatements_NumberedArguments(t *testing.T) {
-	eachBackend(t, func(t *testing.T, s *Store) {
+	forEachBackend(t, func(t *testing.T, s *Store) {
 		var got string
 		view(t, s, func(ctx context.Context, tx *Tx) error {
 			return tx.row(ctx, `SELECT CAST($2 AS TEXT) || CAST($1 AS TEXT) || CAST($2 AS TEXT)`, "a", "b").Scan(&got)
 		})
-		want(t, "text", got, "bab")
+		check(t, "text", got, "bab")
 	})
 }
 
-// modernc.org/sqlite works with exactly the modernc.org/libc that its own go.mod names: see docs/decisions/0001-sqlite-driver.md.
+// TestSQLite_LibcVersionMatchesDriver verifies that modernc.org/libc has the version in go.mod of modernc.org/sqlite, which works with no
+// other: see docs/decisions/0001-sqlite-driver.md.
 func TestSQLite_LibcVersionMatchesDriver(t *testing.T) {
 	module := func(path string) (m struct{ Version, GoMod string }) {
 		t.Helper()
@@ -137,7 +138,7 @@ func TestSQLite_LibcVersionMatchesDriver(t *testing.T) {
 	}
 	text, err := os.ReadFile(module("modernc.org/sqlite").GoMod)
 	require.NoError(t, err)
-	named := regexp.MustCompile(`(?m)^\s*(?:require\s+)?modernc\.org/libc\s+(v\S+)`).FindSubmatch(text)
-	require.True(t, named != nil, "the driver names no modernc.org/libc")
-	want(t, "modernc.org/libc", module("modernc.org/libc").Version, string(named[1]))
+	version := regexp.MustCompile(`(?m)^\s*(?:require\s+)?modernc\.org/libc\s+(v\S+)`).FindSubmatch(text)
+	require.True(t, version != nil, "go.mod of the driver does not require modernc.org/libc")
+	check(t, "modernc.org/libc", module("modernc.org/libc").Version, string(version[1]))
 }

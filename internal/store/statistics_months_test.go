@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	yearFrom  = 20454 // 2026-01-01
+	yearStart = 20454 // 2026-01-01
 	yearRules = 100
 )
 
@@ -26,10 +26,10 @@ func newAggregator(s *Store) *stats.Aggregator {
 		Now: time.Now}
 }
 
-// TestStatistics_YearReadsMonthlyRollUps: a year by rule reads the 11 months that are whole and the days at
-// its ends; a part of a month that is rolled up reads its own rows.
+// TestStatistics_YearReadsMonthlyRollUps verifies that a query of a year by rule reads the roll-ups of 11 complete months and the days at
+// both ends, and that a query of a part of a month with a roll-up reads the rows of the part only.
 func TestStatistics_YearReadsMonthlyRollUps(t *testing.T) {
-	dbtest.OnEach(t, copies.Postgres, func(t *testing.T, url string) {
+	dbtest.OnEach(t, databaseCopies.Postgres, func(t *testing.T, url string) {
 		target := newEmbedded(t)
 		target.URL = url
 		s := open(t, target)
@@ -37,7 +37,7 @@ func TestStatistics_YearReadsMonthlyRollUps(t *testing.T) {
 		c := newAggregator(s)
 		update(t, s, func(ctx context.Context, tx *Tx) error {
 			var days []stats.CountRow // of two years in which each of 100 rules is scanned every day and hour
-			for day := int64(yearFrom - 365); day < yearFrom+365; day++ {
+			for day := int64(yearStart - 365); day < yearStart+365; day++ {
 				for rule := int64(1); rule <= yearRules; rule++ {
 					days = append(days, stats.CountRow{Granularity: stats.PerDay, Bucket: day, Rule: rule, Tuple: 7,
 						Count: stats.Count{Scans: 24, FirstScans: rule % 2}})
@@ -50,49 +50,48 @@ func TestStatistics_YearReadsMonthlyRollUps(t *testing.T) {
 			}
 			return tx.statistics().PutStatisticsState(ctx, stats.State{CountedOffset: 1, Scans: 1, Offset: 8})
 		})
-		settled(t, s)
-		ask := func() ([]stats.Answer, read) {
-			q := stats.Question{From: stats.PerDay.Start(yearFrom-14, 8), To: stats.PerDay.Start(yearFrom+351, 8), Group: stats.Rule,
+		analyzeTables(t, s)
+		query := func() ([]stats.Answer, readCost) {
+			q := stats.Question{From: stats.PerDay.Start(yearStart-14, 8), To: stats.PerDay.Start(yearStart+351, 8), Group: stats.Rule,
 				Metric: stats.Scans, Limit: yearRules}
-			if _, err := c.Execute(t.Context(), q); err != nil { // reads the schema, too
+			if _, err := c.Execute(t.Context(), q); err != nil { // reads the schema too
 				t.Fatal(err)
 			}
-			before := reads(t, s)
+			before := measureReads(t, s)
 			a, err := newAggregator(s).Execute(t.Context(), q)
-			require.True(t, err == nil && len(a.Rows) == yearRules && a.Rows[0].Scans == 24*365, "%v %v", err, a)
-			after := reads(t, s)
-			return a.Rows, read{after.rows - before.rows, after.pages - before.pages}
+			require.True(t, err == nil && len(a.Rows) == yearRules && a.Rows[0].Scans == 24*365, "Execute() = %v, %v", a, err)
+			return a.Rows, measureReads(t, s).sub(before)
 		}
-		days, cost := ask()
+		days, dayCost := query()
 		for more := true; more; {
 			var err error
 			more, err = c.Roll(t.Context(), time.Date(2027, 1, 10, 0, 0, 0, 0, time.UTC))
 			require.NoError(t, err)
 		}
-		part := func() (read read) {
-			before := reads(t, s)
+		part := func() readCost {
+			before := measureReads(t, s)
 			var rows []stats.CountRow
 			err := s.view(t.Context(), func(tx *Tx) (err error) {
-				rows, err = tx.statistics().CountsFrom(t.Context(), stats.Span{Granularity: stats.PerDay, From: yearFrom,
-					To: yearFrom + 31}, 50, 0, 10)
+				rows, err = tx.statistics().CountsFrom(t.Context(), stats.Span{Granularity: stats.PerDay, From: yearStart,
+					To: yearStart + 31}, 50, 0, 10)
 				return err
 			})
-			require.True(t, err == nil && len(rows) == 310, "%v %v", err, rows)
-			after := reads(t, s)
-			read.rows, read.pages = after.rows-before.rows, after.pages-before.pages
-			return read
+			require.True(t, err == nil && len(rows) == 310, "CountsFrom() = %v, %v, want 310 rows", rows, err)
+			return measureReads(t, s).sub(before)
 		}
 		if part(); part().rows > 310+20 || part().pages > 500 {
-			t.Errorf("310 rows of a month cost %+v, of %d", part(), 31*yearRules)
+			t.Errorf("a query of 310 of %d rows of a month reads %+v", 31*yearRules, part())
 		}
-		months, less := ask()
+		months, monthCost := query()
 		diff := cmp.Diff(days, months)
-		assert.True(t, diff == "", "%v", diff)
+		assert.Equal(t, diff, "", "answers by days and by months (-days +months)")
 		// 14 days, 11 months, 17 days.
-		if want := int64(yearRules * (14 + 11 + 17)); s.Engine() == "postgres" && (less.rows > want+20 || cost.rows < yearRules*365) {
-			t.Errorf("a year by rule reads %d rows, want %d; by days alone %d", less.rows, want, cost.rows)
+		if want := int64(yearRules * (14 + 11 + 17)); s.Engine() == "postgres" &&
+			(monthCost.rows > want+20 || dayCost.rows < yearRules*365) {
+			t.Errorf("a year by rule reads %d rows, want %d; without roll-ups %d", monthCost.rows, want, dayCost.rows)
 		}
-		assert.True(t, less.pages*4 <= cost.pages, "a year by rule reads %d pages, by days alone %d", less.pages, cost.pages)
-		t.Logf("a year by rule: %+v, by days alone: %+v", less, cost)
+		assert.True(t, monthCost.pages*4 <= dayCost.pages, "a year by rule reads %d pages, without roll-ups %d, want a quarter",
+			monthCost.pages, dayCost.pages)
+		t.Logf("a year by rule: %+v, without roll-ups: %+v", monthCost, dayCost)
 	})
 }

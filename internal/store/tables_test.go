@@ -16,101 +16,98 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-var rewrite = goflag.Bool("update", false, "rewrite the tables of both handbooks")
+var updateHandbooks = goflag.Bool("update", false, "rewrite the tables of both handbooks")
 
 func TestTables_AllListed(t *testing.T) {
-	eachBackend(t, func(t *testing.T, s *Store) {
+	forEachBackend(t, func(t *testing.T, s *Store) {
 		var listed []string
 		for _, table := range schema {
 			listed = append(listed, table.name)
 		}
-		want(t, "tables", slices.Sorted(slices.Values(listed)), slices.Sorted(slices.Values(tables(t, s))))
+		check(t, "listed tables", slices.Sorted(slices.Values(listed)), slices.Sorted(slices.Values(tableNames(t, s))))
 	})
 }
 
-// aboutUsers are names of columns that could hold a user. Each such column is judged in the list.
-var aboutUsers = regexp.MustCompile(`user|openid|member|sketch|body|request|response|query`)
+// userColumnNames matches names of columns that could hold data of a user. Each such column must be classified in the list.
+var userColumnNames = regexp.MustCompile(`user|openid|member|sketch|body|request|response|query`)
 
 func TestTables_UserColumnsClassified(t *testing.T) {
-	eachBackend(t, func(t *testing.T, s *Store) {
+	forEachBackend(t, func(t *testing.T, s *Store) {
 		for _, table := range schema {
 			var columns []string
-			for _, c := range columnsOf(t, s, table.name) {
+			for _, c := range listColumns(t, s, table.name) {
 				name, _, _ := strings.Cut(c, " ")
 				columns = append(columns, name)
-				judged := slices.ContainsFunc(table.users, func(u userColumn) bool { return u.name == name })
-				assert.True(t, !aboutUsers.MatchString(name) || judged,
-					"%s.%s may say something of a user: judge it in tables.go", table.name, name)
+				classified := slices.ContainsFunc(table.users, func(u userColumn) bool { return u.name == name })
+				assert.True(t, !userColumnNames.MatchString(name) || classified,
+					"column %s.%s may hold data of a user and is not classified in tables.go", table.name, name)
 			}
 			for _, u := range table.users {
 				assert.True(t, slices.Contains(columns, u.name) && (u.account == "" || slices.Contains(columns, u.account)),
-					"%s has no columns %s and %s", table.name, u.name, u.account)
-				assert.Equal(t, (u.is == openID || u.is == openIDText), (u.account != ""), "%s.%s", table.name, u.name)
+					"table %s has no columns %s and %s", table.name, u.name, u.account)
+				assert.Equal(t, (u.is == openID || u.is == openIDText), (u.account != ""),
+					"column %s.%s holds an OpenID, and has an account column:", table.name, u.name)
 			}
 		}
 	})
 }
 
-// An erased user is in no table, but where the list says so.
+// TestEraseUser_NoTableHoldsUser verifies that an erased user is in no table except for the scan log, which erases its own users.
 func TestEraseUser_NoTableHoldsUser(t *testing.T) {
-	const account, mine, hash = "wxa", "openid-of-the-erased", "0123456789abcdef0123456789abcdef"
-	eachBackend(t, func(t *testing.T, s *Store) {
-		ctx := t.Context()
+	const account, user, hash = "wxa", "openid-of-the-erased", "0123456789abcdef0123456789abcdef"
+	forEachBackend(t, func(t *testing.T, s *Store) {
 		for _, table := range schema {
 			for _, u := range table.users {
-				value := map[erasureAction]string{openID: mine, openIDText: "<xml>" + mine + "</xml>", userHash: hash}[u.is]
+				value := map[erasureAction]string{openID: user, openIDText: "<xml>" + user + "</xml>", userHash: hash}[u.is]
 				if value == "" {
 					continue
 				}
 				var names, values []string
-				for _, c := range columnsOf(t, s, table.name) {
+				for _, c := range listColumns(t, s, table.name) {
 					name, kind, _ := strings.Cut(c, " ")
-					is := "''"
+					literal := "''"
 					switch {
 					case name == u.name:
-						is = "'" + value + "'"
+						literal = "'" + value + "'"
 					case name == u.account:
-						is = "'" + account + "'"
+						literal = "'" + account + "'"
 					case strings.EqualFold(kind, "bigint"):
-						is = "1"
+						literal = "1"
 					}
-					names, values = append(names, name), append(values, is)
+					names, values = append(names, name), append(values, literal)
 				}
-				_, err := s.write.ExecContext(ctx, `INSERT INTO `+table.name+` (`+strings.Join(names, ", ")+`) VALUES (`+
-					strings.Join(values, ", ")+`)`)
-				require.NoError(t, err)
+				mustExec(t, s, `INSERT INTO `+table.name+` (`+strings.Join(names, ", ")+`) VALUES (`+strings.Join(values, ", ")+`)`)
 			}
 		}
-		found := func() (where []string) {
+		columnsWithUser := func() (columns []string) {
 			for _, table := range schema {
-				for _, c := range columnsOf(t, s, table.name) {
+				for _, c := range listColumns(t, s, table.name) {
 					name, kind, _ := strings.Cut(c, " ")
-					if strings.EqualFold(kind, "text") &&
-						number(t, s, `SELECT COUNT(*) FROM `+table.name+` WHERE REPLACE(REPLACE(`+name+`, $1, ''), $2, '') <> `+name, mine,
-							hash) > 0 {
-						where = append(where, table.name+"."+name)
+					query := `SELECT COUNT(*) FROM ` + table.name + ` WHERE REPLACE(REPLACE(` + name + `, $1, ''), $2, '') <> ` + name
+					if strings.EqualFold(kind, "text") && queryInt(t, s, query, user, hash) > 0 {
+						columns = append(columns, table.name+"."+name)
 					}
 				}
 			}
-			return where
+			return columns
 		}
-		want(t, "before", found(), []string{"code_scans.first_user", "followers.openid", "logins.openid", "messages.body",
-			"scan_events.user_hash", "tickets.app_user_id"})
+		check(t, "columns with the user before", columnsWithUser(),
+			[]string{"code_scans.first_user", "followers.openid", "logins.openid", "messages.body",
+				"scan_events.user_hash", "tickets.app_user_id"})
 		update(t, s, func(ctx context.Context, tx *Tx) error {
 			if err := tx.codes().EraseFirstScans(ctx, hash); err != nil {
 				return err
 			}
-			return tx.codes().EraseOpenIDs(ctx, func(of string) string {
-				want(t, "account", of, account)
-				return mine
+			return tx.codes().EraseOpenIDs(ctx, func(appid string) string {
+				check(t, "account", appid, account)
+				return user
 			})
 		})
-		// The ledger erases its own.
-		want(t, "after", found(), []string{"scan_events.user_hash"})
+		check(t, "columns with the user after", columnsWithUser(), []string{"scan_events.user_hash"})
 	})
 }
 
-// handbooks are the pages that end with the tables, with the words of each language.
+// handbooks are the documents that end with the list of tables, and the terms of each language.
 var handbooks = []struct {
 	file, head, noExport, emptied, kept, colon, semicolon string
 	users                                                 map[erasureAction]string
@@ -126,33 +123,33 @@ var handbooks = []struct {
 }
 
 func TestTables_HandbookUpToDate(t *testing.T) {
-	for _, service := range handbooks {
+	for _, handbook := range handbooks {
 		var b bytes.Buffer
-		b.WriteString(service.head + "\n| --- | --- | --- | --- |\n")
+		b.WriteString(handbook.head + "\n| --- | --- | --- | --- |\n")
 		for _, table := range schema {
-			order, reset, users := cmp.Or(table.order, service.noExport), service.emptied, []string{}
+			order, reset, users := cmp.Or(table.order, handbook.noExport), handbook.emptied, []string{}
 			if table.keptOnReset {
-				reset = service.kept
+				reset = handbook.kept
 			}
 			for _, u := range table.users {
-				is := string(u.is)
-				if service.users != nil {
-					is = service.users[u.is]
+				action := string(u.is)
+				if handbook.users != nil {
+					action = handbook.users[u.is]
 				}
-				require.True(t, is != "", "%s has no word for %q", service.file, u.is)
-				users = append(users, "`"+u.name+"`"+service.colon+is)
+				require.True(t, action != "", "%s has no translation of %q", handbook.file, u.is)
+				users = append(users, "`"+u.name+"`"+handbook.colon+action)
 			}
-			fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", table.name, order, reset, strings.Join(users, service.semicolon))
+			fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", table.name, order, reset, strings.Join(users, handbook.semicolon))
 		}
-		text, err := os.ReadFile(service.file)
+		text, err := os.ReadFile(handbook.file)
 		require.NoError(t, err)
-		before, _, found := strings.Cut(string(text), service.head+"\n")
-		require.True(t, found, "%s does not end with the tables", service.file)
+		before, _, found := strings.Cut(string(text), handbook.head+"\n")
+		require.True(t, found, "%s does not end with the list of tables", handbook.file)
 		fresh := before + b.String()
-		if *rewrite {
-			require.NoError(t, os.WriteFile(service.file, []byte(fresh), 0o600))
+		if *updateHandbooks {
+			require.NoError(t, os.WriteFile(handbook.file, []byte(fresh), 0o600))
 		} else if fresh != string(text) {
-			t.Errorf("the tables of %s are not those of tables.go: run the test with -update", service.file)
+			t.Errorf("the tables of %s differ from those of tables.go: run the test with -update", handbook.file)
 		}
 	}
 }

@@ -14,8 +14,8 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// historyOf notes changes of rules, each at a time of its own.
-func historyOf(t *testing.T, s *Store, keys []string, times []int64) {
+// addRuleHistory adds audit log entries of rules with the given times.
+func addRuleHistory(t *testing.T, s *Store, keys []string, times []int64) {
 	t.Helper()
 	update(t, s, func(ctx context.Context, tx *Tx) error {
 		for i, moment := range times {
@@ -29,9 +29,9 @@ func historyOf(t *testing.T, s *Store, keys []string, times []int64) {
 	})
 }
 
-// The walk from the newest change of a key finds what all of them told, also under clocks that were set back and forth.
+// TestRulesAsOf_MatchesFullReplay compares RulesAsOf with a query of all changes, whose times are not always in order.
 func TestRulesAsOf_MatchesFullReplay(t *testing.T) {
-	eachBackend(t, func(t *testing.T, s *Store) {
+	forEachBackend(t, func(t *testing.T, s *Store) {
 		r := rand.New(rand.NewPCG(14, 5))
 		keys := []string{"https://h.example/", "https://h.example/a/", "https://h.example/a/b", "https://i.example/"}
 		var times []int64
@@ -42,63 +42,64 @@ func TestRulesAsOf_MatchesFullReplay(t *testing.T) {
 				clock += r.Int64N(10_000) - 5_000
 			}
 		}
-		historyOf(t, s, keys, times)
+		addRuleHistory(t, s, keys, times)
 		bySeq := func(a, b rules.Change) int { return int(a.Seq - b.Seq) }
 		found := 0
 		for range 300 {
-			asked := append(slices.Clone(keys[:1+r.IntN(len(keys))]), "https://nobody.example/")
-			at := time.UnixMilli(times[r.IntN(len(times))] + r.Int64N(3) - 1)
-			got, err := s.RulesAsOf(t.Context(), asked, at)
+			queried := append(slices.Clone(keys[:1+r.IntN(len(keys))]), "https://nobody.example/")
+			asOf := time.UnixMilli(times[r.IntN(len(times))] + r.Int64N(3) - 1)
+			got, err := s.RulesAsOf(t.Context(), queried, asOf)
 			require.NoError(t, err)
 			var wanted []rules.Change
 			view(t, s, func(ctx context.Context, tx *Tx) (err error) {
-				// RulesAsOf returns for each key the last of all its changes up to the moment.
-				args := []any{millis(at)}
-				for _, key := range asked {
+				// RulesAsOf returns for each key its last change up to the time.
+				args := []any{millis(asOf)}
+				for _, key := range queried {
 					args = append(args, key)
 				}
 				wanted, err = list(ctx, tx, scanRuleChange, `SELECT `+ruleChangeColumns+` FROM changes WHERE seq IN (
-					SELECT MAX(seq) FROM changes WHERE kind = 'rule' AND key IN (`+placeholders(2, len(asked))+`)
+					SELECT MAX(seq) FROM changes WHERE kind = 'rule' AND key IN (`+placeholders(2, len(queried))+`)
 					AND occurred_at <= $1 GROUP BY key)`, args...)
 				return err
 			})
 			slices.SortFunc(got, bySeq)
 			slices.SortFunc(wanted, bySeq)
-			wantSame(t, fmt.Sprint(asked, " at ", at), got, wanted)
+			checkList(t, fmt.Sprint(queried, " as of ", asOf), got, wanted)
 			found += len(got)
 		}
-		assert.True(t, found >= 300, "%d changes found", found)
+		assert.True(t, found >= 300, "%d changes found, want at least 300", found)
 	})
 }
 
-// Issue 14: what a text opened a moment ago costs no more for a rule that was changed often.
+// TestRulesAsOf_RowsScannedBounded verifies that the cost of RulesAsOf for a recent time does not depend on the number of changes of a
+// rule.
 func TestRulesAsOf_RowsScannedBounded(t *testing.T) {
-	eachBackend(t, func(t *testing.T, s *Store) {
-		// PostgreSQL goes by how many different keys there are.
+	forEachBackend(t, func(t *testing.T, s *Store) {
+		// The plan of PostgreSQL depends on the number of different keys.
 		var others []string
 		for i := range 1000 {
 			others = append(others, fmt.Sprintf("https://%d.example/", i))
 		}
-		historyOf(t, s, others, make([]int64, len(others)))
+		addRuleHistory(t, s, others, make([]int64, len(others)))
 		const often = 3_000
 		times := make([]int64, often)
 		for i := range times {
 			times[i] = int64(1000 + i)
 		}
-		historyOf(t, s, []string{"https://h.example/a/", "https://h.example/"}, times)
+		addRuleHistory(t, s, []string{"https://h.example/a/", "https://h.example/"}, times)
 		query, args := rulesAsOf(3), []any{"https://h.example/a/", "https://h.example/", "https://nobody.example/", 1000 + often - 4}
 		if s.Engine() == "postgres" {
-			settled(t, s, "changes")
-			// Two or three of each key are newer or what is sought, which is read again.
-			looked := rowsLooked(t, s.read, query, args)
-			assert.True(t, !(looked > 10), "it looks at %v rows", looked)
+			analyzeTables(t, s, "changes")
+			// For each key, two or three newer changes and the result, which is read twice.
+			scanned := countRowsScanned(t, s, query, args...)
+			assert.True(t, !(scanned > 10), "%v rows are read, want at most 10", scanned)
 			return
 		}
-		walks := false
-		for _, step := range stepsOf(t, s.read, query, args) {
-			assert.True(t, !strings.Contains(step, "SCAN c") && !strings.Contains(step, "TEMP B-TREE"), "%v", step)
-			walks = walks || strings.Contains(step, "SEARCH c USING INDEX idx_changes_kind_key_seq (kind=? AND key=?)")
+		indexed := false
+		for _, step := range queryPlan(t, s, query, args...) {
+			assert.True(t, !strings.Contains(step, "SCAN c") && !strings.Contains(step, "TEMP B-TREE"), "plan step %q scans or sorts", step)
+			indexed = indexed || strings.Contains(step, "SEARCH c USING INDEX idx_changes_kind_key_seq (kind=? AND key=?)")
 		}
-		assert.True(t, walks, "no index leads to the changes of a key, newest first")
+		assert.True(t, indexed, "no plan step searches the changes of a key, newest first, by an index")
 	})
 }

@@ -18,76 +18,75 @@ import (
 )
 
 func TestWebhookStore_RoundTrip(t *testing.T) {
-	eachBackend(t, func(t *testing.T, s *Store) {
-		full := webhooks.Webhook{ID: 7, URL: "https://a.example/?x=" + spice, Secret: "sealed", Enabled: true, AfterScanOffset: 3,
-			AfterAlarmID: 4, CreatedAt: at,
+	forEachBackend(t, func(t *testing.T, s *Store) {
+		full := webhooks.Webhook{ID: 7, URL: "https://a.example/?x=" + special, Secret: "sealed", Enabled: true, AfterScanOffset: 3,
+			AfterAlarmID: 4, CreatedAt: t0,
 			Filter: webhooks.Filter{Codes: []webhooks.Codes{{Batch: 1, From: 2, To: -1}}, Rules: []int64{1 << 40}, Alarms: true}}
 		zero := webhooks.Webhook{ID: 7}
 		for _, w := range []webhooks.Webhook{zero, full, zero, full} {
 			update(t, s, func(ctx context.Context, tx *Tx) error { return tx.webhooks().PutWebhook(ctx, w) })
 			view(t, s, func(ctx context.Context, tx *Tx) error {
 				got, err := tx.webhooks().Webhook(ctx, 7)
-				want(t, "webhook", got, w)
+				check(t, "webhook", got, w)
 				return err
 			})
 		}
 		update(t, s, func(ctx context.Context, tx *Tx) error {
 			return tx.webhooks().AddRows(ctx, outbox.Deliveries,
-				[]outbox.Row{{Receiver: "7", Event: "e", CreatedAt: at}, {Receiver: "8", Event: "e", CreatedAt: at}})
+				[]outbox.Row{{Receiver: "7", Event: "e", CreatedAt: t0}, {Receiver: "8", Event: "e", CreatedAt: t0}})
 		})
 		update(t, s, func(ctx context.Context, tx *Tx) error {
-			n, err := tx.webhooks().CountForgettable(ctx, at)
-			want(t, "forgettable", n, 0)
-			forgot, err2 := tx.webhooks().ForgetDeliveries(ctx, at, 10)
-			want(t, "forgotten", forgot, 0)
+			n, err := tx.webhooks().CountForgettable(ctx, t0)
+			check(t, "deliveries to delete", n, 0)
+			forgot, err2 := tx.webhooks().ForgetDeliveries(ctx, t0, 10)
+			check(t, "deleted deliveries", forgot, 0)
 			return errors.Join(err, err2)
 		})
 		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.webhooks().DeleteWebhook(ctx, 7) })
 		update(t, s, func(ctx context.Context, tx *Tx) error {
 			_, err := tx.webhooks().Webhook(ctx, 7)
-			assert.True(t, errors.Is(err, webhooks.ErrNoWebhook), "%v", err)
-			n, err := tx.webhooks().CountForgettable(ctx, at.Add(time.Millisecond))
-			want(t, "forgettable", n, 1)
-			forgot, err2 := tx.webhooks().ForgetDeliveries(ctx, at.Add(time.Millisecond), 10)
-			want(t, "forgotten", forgot, 1) // the other went with its webhook
+			assert.ErrorIs(t, err, webhooks.ErrNoWebhook, "a deleted webhook")
+			n, err := tx.webhooks().CountForgettable(ctx, t0.Add(time.Millisecond))
+			check(t, "deliveries to delete", n, 1)
+			forgot, err2 := tx.webhooks().ForgetDeliveries(ctx, t0.Add(time.Millisecond), 10)
+			check(t, "deleted deliveries", forgot, 1) // the other was deleted with its webhook
 			return errors.Join(err, err2)
 		})
 	})
 }
 
-// The test of a webhook is in no log of changes. It is guarded nevertheless, by each transaction of the call, under the lock of the head.
+// TestWebhookStore_TestCallPrecondition verifies that the test of a webhook, which has no audit log entry, checks the precondition of the
+// call.
 func TestWebhookStore_TestCallPrecondition(t *testing.T) {
-	eachBackend(t, func(t *testing.T, s *Store) {
-		hook := webhooks.Webhook{ID: 7, URL: "https://a.example/", Secret: "sealed", CreatedAt: at}
+	forEachBackend(t, func(t *testing.T, s *Store) {
+		hook := webhooks.Webhook{ID: 7, URL: "https://a.example/", Secret: "sealed", CreatedAt: t0}
 		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.webhooks().PutWebhook(ctx, hook) })
 		read, _, err := s.ChangeHead(t.Context())
 		require.NoError(t, err)
 		ctx := auditlog.WithPrecondition(t.Context(), read, auditlog.Name{Key: "7"})
 		send := func() error {
 			return s.Webhooks().Update(ctx, func(tx webhooks.Tx) error {
-				return tx.AddRows(ctx, outbox.Deliveries, []outbox.Row{{Receiver: "7", Event: "test", CreatedAt: at}})
+				return tx.AddRows(ctx, outbox.Deliveries, []outbox.Row{{Receiver: "7", Event: "test", CreatedAt: t0}})
 			})
 		}
-		err = send()
-		assert.NoErrorf(t, err, "a test of the webhook that was read: %v, want success", err)
+		assert.NoErrorf(t, send(), "a test of an unchanged webhook")
 		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.webhooks().PutWebhook(ctx, hook) })
-		err = send()
-		assert.ErrorIs(t, err, auditlog.ErrMoved, "a test of a webhook that changed since: %v, want %v", err, auditlog.ErrMoved)
-		want(t, "tests", number(t, s, `SELECT COUNT(*) FROM deliveries`), 1)
+		assert.ErrorIs(t, send(), auditlog.ErrMoved, "a test of a changed webhook")
+		check(t, "test deliveries", queryInt(t, s, `SELECT COUNT(*) FROM deliveries`), 1)
 	})
 }
 
-// Two nodes that read the same events queue each of them once.
+// TestWebhookStore_EventQueuedOnce reads the same events on two nodes concurrently. Each event is queued once.
 func TestWebhookStore_EventQueuedOnce(t *testing.T) {
-	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
+	forEachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		update(t, nodes[0], func(ctx context.Context, tx *Tx) error {
 			return tx.webhooks().PutWebhook(ctx, webhooks.Webhook{ID: 1, Enabled: true, URL: "x", Secret: "x"})
 		})
 		const events = 60
-		var both sync.WaitGroup
+		var readers sync.WaitGroup
 		for _, s := range nodes {
 			for range 2 {
-				both.Go(func() {
+				readers.Go(func() {
 					for {
 						done := false
 						err := s.Webhooks().Update(t.Context(), func(tx webhooks.Tx) error {
@@ -101,8 +100,8 @@ func TestWebhookStore_EventQueuedOnce(t *testing.T) {
 							}
 							for n := position; n < position+3; n++ {
 								if err := tx.AddRows(t.Context(), outbox.Deliveries,
-									[]outbox.Row{{Receiver: "1", Event: fmt.Sprint("e", n), Body: "{}", CreatedAt: at,
-										NextAt: at}}); err != nil {
+									[]outbox.Row{{Receiver: "1", Event: fmt.Sprint("e", n), Body: "{}", CreatedAt: t0,
+										NextAt: t0}}); err != nil {
 									return err
 								}
 							}
@@ -119,25 +118,22 @@ func TestWebhookStore_EventQueuedOnce(t *testing.T) {
 				})
 			}
 		}
-		both.Wait()
+		readers.Wait()
 		view(t, nodes[0], func(ctx context.Context, tx *Tx) error {
 			list, err := tx.webhooks().Rows(ctx, outbox.Deliveries, outbox.Query{Limit: 1000})
-			var names []string
-			for i, d := range list {
-				names = append(names, d.Event)
-				assert.True(t, i <= 0 || d.ID < list[i-1].ID, "not in order")
-			}
-			if slices.Sort(names); len(slices.Compact(names)) != events || len(list) != events {
-				t.Errorf("%d queued, %d different", len(list), len(slices.Compact(names)))
-			}
+			names := slices.Compact(slices.Sorted(slices.Values(mapSlice(list, rowEvent))))
+			assert.True(t, slices.IsSortedFunc(list, func(a, b outbox.Row) int { return int(b.ID - a.ID) }), "deliveries are not in order")
+			assert.True(t, len(names) == events && len(list) == events, "%d deliveries of %d events, want %d of %d", len(list), len(names),
+				events, events)
 			return err
 		})
 	})
 }
 
-// The address of a webhook is half a secret: the audit log, which forgets nothing, has its host.
+// TestWebhookStore_AuditLogHidesPath verifies that the audit log, which is never deleted, has the host of a webhook only: its URL may
+// contain secrets.
 func TestWebhookStore_AuditLogHidesPath(t *testing.T) {
-	eachBackend(t, func(t *testing.T, s *Store) {
+	forEachBackend(t, func(t *testing.T, s *Store) {
 		update(t, s, func(ctx context.Context, tx *Tx) error {
 			return tx.webhooks().PutWebhook(ctx, webhooks.Webhook{ID: 7,
 				URL: "https://me:word@hooks.example:8443/services/T0/hidden?key=hidden#hidden"})
@@ -146,7 +142,7 @@ func TestWebhookStore_AuditLogHidesPath(t *testing.T) {
 			var detail string
 			err := tx.row(ctx, `SELECT detail FROM changes ORDER BY seq DESC LIMIT 1`).Scan(&detail)
 			assert.True(t, strings.Contains(detail, `"https://hooks.example:8443"`) && !strings.Contains(detail, "hidden") &&
-				!strings.Contains(detail, "word"), "%s", detail)
+				!strings.Contains(detail, "word"), "audit log entry = %s, want the host only", detail)
 			return err
 		})
 	})

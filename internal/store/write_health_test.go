@@ -13,55 +13,57 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// Issue 12: two balancers that ask at once hear the same, and not what was true
-// before; one that asks while another gives up looks by itself.
+// TestWriteHealth_ConcurrentProbesShared verifies that concurrent callers share the result of one probe, and that a caller runs its own
+// probe if the first caller is canceled.
 func TestWriteHealth_ConcurrentProbesShared(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var tr writeHealth
+		var health writeHealth
 		held := errors.New("held")
 		for name, c := range map[string]struct {
-			result error
-			gone   bool
-			looks  int
-		}{"the lock is free": {nil, false, 1}, "it is held": {held, false, 1}, "the first gave up": {held, true, 2}} {
-			looks, free := 0, make(chan struct{})
+			result   error
+			canceled bool
+			probes   int
+		}{"success": {nil, false, 1}, "failure": {held, false, 1}, "the first caller is canceled": {held, true, 2}} {
+			probes, release := 0, make(chan struct{})
 			ctx, cancel := context.WithCancel(t.Context())
 			first, second := make(chan error, 1), make(chan error, 1)
 			go func() {
-				first <- tr.share(ctx, func() error {
-					looks++
-					<-free
+				first <- health.share(ctx, func() error {
+					probes++
+					<-release
 					return c.result
 				})
 			}()
 			synctest.Wait()
 			go func() {
-				second <- tr.share(t.Context(), func() error {
-					looks++
+				second <- health.share(t.Context(), func() error {
+					probes++
 					return nil
 				})
 			}()
 			synctest.Wait()
 			if len(second) > 0 {
-				t.Errorf("%s: the second has an answer before the look has one: %v", name, <-second)
+				t.Errorf("%s: the second call returns %v before the probe ends", name, <-second)
 			}
-			if c.gone {
+			if c.canceled {
 				cancel()
 			}
-			close(free)
+			close(release)
 			want := c.result
-			if c.gone {
+			if c.canceled {
 				want = nil
 			}
-			one, two := <-first, <-second
-			assert.True(t, one == c.result && two == want && looks == c.looks, "%s: %v, %v, %d looks", name, one, two, looks)
+			err1, err2 := <-first, <-second
+			assert.True(t, err1 == c.result && err2 == want && probes == c.probes,
+				"%s: results %v, %v of %d probes, want %v, %v of %d", name,
+				err1, err2, probes, c.result, want, c.probes)
 			cancel()
 		}
 	})
 }
 
-// A session refuses changes as long as it lives when it began while the database did: when the database takes changes again a node
-// makes them, though nobody ended its sessions.
+// TestPostgresSession_ReadOnlyReplaced verifies that changes succeed when a database is no longer read-only, although sessions that began
+// before stay read-only.
 func TestPostgresSession_ReadOnlyReplaced(t *testing.T) {
 	t.Parallel()
 	target := newPostgres(t)
@@ -77,8 +79,8 @@ func TestPostgresSession_ReadOnlyReplaced(t *testing.T) {
 	set("on")
 	dbtest.Exec(t, dbtest.Server(t), `SELECT pg_terminate_backend(pid, 600000) FROM pg_stat_activity
 		WHERE datname = '`+dbtest.Name(target.URL)+`'`)
-	out, is := errors.AsType[*errcode.Unavailable](change())
-	require.True(t, is && out.Condition == readOnlyDatabase, "a change of a database that takes none: %v", out)
+	outage, ok := errors.AsType[*errcode.Unavailable](change())
+	require.True(t, ok && outage.Condition == readOnlyDatabase, "a change in a read-only database = %v, want an outage", outage)
 	set("off")
-	assert.NoErrorf(t, errors.Join(change(), s.Ping(t.Context())), "when it takes them again")
+	assert.NoErrorf(t, errors.Join(change(), s.Ping(t.Context())), "a change after the database is writable")
 }

@@ -25,10 +25,10 @@ import (
 
 const passphrase = "twelve chars"
 
-// tables is a source: the rows of each table.
-type tables map[string]string
+// source is an archive.Source with the rows by table. The rows "broken" cause an error.
+type source map[string]string
 
-func (s tables) Tables() []string {
+func (s source) Tables() []string {
 	var names []string
 	for name := range s {
 		names = append(names, name)
@@ -37,7 +37,7 @@ func (s tables) Tables() []string {
 	return names
 }
 
-func (s tables) WriteRows(_ context.Context, table string, w io.Writer) (int64, error) {
+func (s source) WriteRows(_ context.Context, table string, w io.Writer) (int64, error) {
 	if s[table] == "broken" {
 		return 0, errors.New("the disk is gone")
 	}
@@ -45,16 +45,16 @@ func (s tables) WriteRows(_ context.Context, table string, w io.Writer) (int64, 
 	return int64(strings.Count(s[table], "\n")), err
 }
 
-func contents(s tables) archive.Contents {
+func newContents(s source) archive.Contents {
 	return archive.Contents{Tables: s, Keys: map[string][]byte{"code": {1, 2, 3}, "data": {4}}, Schema: 7, Engine: "sqlite",
 		Program:   "qrjump test",
 		CreatedAt: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Passphrase: passphrase, Work: 4}
 }
 
-var some = tables{"accounts": `{"appid":"wx1"}` + "\n" + `{"appid":"wx2"}` + "\n", "empty": "",
+var testSource = source{"accounts": `{"appid":"wx1"}` + "\n" + `{"appid":"wx2"}` + "\n", "empty": "",
 	"rules": strings.Repeat(`{"id":1}`+"\n", 3000)}
 
-func write(t *testing.T, c archive.Contents) []byte {
+func packBytes(t *testing.T, c archive.Contents) []byte {
 	t.Helper()
 	p, err := archive.Pack(t.Context(), t.TempDir(), c)
 	require.NoError(t, err)
@@ -65,7 +65,7 @@ func write(t *testing.T, c archive.Contents) []byte {
 	return b.Bytes()
 }
 
-func open(b []byte) (*archive.Archive, error) {
+func openBytes(b []byte) (*archive.Archive, error) {
 	a, err := archive.Open(bytes.NewReader(b), int64(len(b)))
 	if err == nil {
 		err = a.Check()
@@ -73,200 +73,195 @@ func open(b []byte) (*archive.Archive, error) {
 	return a, err
 }
 
-func TestArchive_RoundTrip(t *testing.T) {
-	a, err := open(write(t, contents(some)))
-	require.NoError(t, err)
-	got := tables{}
+func readTables(t *testing.T, a *archive.Archive) source {
+	t.Helper()
+	got := source{}
 	require.NoError(t, a.EachTable(func(name string, rows io.Reader) error {
 		b, err := io.ReadAll(rows)
 		got[name] = string(b)
 		return err
 	}))
-	diff := cmp.Diff(some, got)
-	assert.True(t, diff == "", "%v", diff)
+	return got
+}
+
+func TestArchive_RoundTrip(t *testing.T) {
+	a, err := openBytes(packBytes(t, newContents(testSource)))
+	require.NoError(t, err)
+	diff := cmp.Diff(testSource, readTables(t, a))
+	assert.Equal(t, diff, "", "tables (-want +got)")
 	keys, err := a.Keys(passphrase)
-	diff = cmp.Diff(contents(nil).Keys, keys)
-	assert.True(t, err == nil && diff == "", "%v %v", err, diff)
+	diff = cmp.Diff(newContents(nil).Keys, keys)
+	assert.True(t, err == nil && diff == "", "Keys(): error %v, difference (-want +got) %s", err, diff)
 	m := a.Manifest
 	assert.True(t, m.Schema == 7 && m.Engine == "sqlite" && m.Rows() == 3002 && len(m.Tables()) == 3 &&
-		m.CreatedAt.Equal(contents(nil).CreatedAt), "got %+v", m)
+		m.CreatedAt.Equal(newContents(nil).CreatedAt), "manifest = %+v", m)
 	for _, wrong := range []string{"", "Twelve chars", passphrase + " "} {
-		assert.ErrorIs(t, assert.ErrorOf(a.Keys(wrong)), archive.ErrPassphrase, "with %q", wrong)
+		assert.ErrorIs(t, assert.ErrorOf(a.Keys(wrong)), archive.ErrPassphrase, "Keys(%q)", wrong)
 	}
 }
 
 func TestArchive_RejectsFlippedByte(t *testing.T) {
-	whole := write(t, contents(tables{"accounts": `{"appid":"wx1"}` + "\n"}))
-	chance := rand.New(rand.NewPCG(1, 2))
-	for i := range whole {
-		b := bytes.Clone(whole)
-		b[i] ^= byte(1 + chance.IntN(255))
-		_, err := open(b)
-		require.True(t, errors.Is(err, archive.ErrDamaged) || errors.Is(err, archive.ErrNewer), "byte %d of %d: %v", i, len(whole), err)
+	valid := packBytes(t, newContents(source{"accounts": `{"appid":"wx1"}` + "\n"}))
+	random := rand.New(rand.NewPCG(1, 2))
+	for i := range valid {
+		b := bytes.Clone(valid)
+		b[i] ^= byte(1 + random.IntN(255))
+		_, err := openBytes(b)
+		require.True(t, errors.Is(err, archive.ErrDamaged) || errors.Is(err, archive.ErrNewer),
+			"Open() after a change of byte %d of %d = %v, want damaged or newer", i, len(valid), err)
 	}
 	for range 200 {
-		at := chance.IntN(len(whole))
-		for what, b := range map[string][]byte{
-			"cut off":       whole[:at],
-			"without one":   slices.Concat(whole[:at], whole[at+1:]),
-			"with one more": slices.Concat(whole[:at], []byte{byte(chance.IntN(256))}, whole[at:]),
+		i := random.IntN(len(valid))
+		for name, b := range map[string][]byte{
+			"truncated at":       valid[:i],
+			"without the byte":   slices.Concat(valid[:i], valid[i+1:]),
+			"with a byte before": slices.Concat(valid[:i], []byte{byte(random.IntN(256))}, valid[i:]),
 		} {
-			if bytes.Equal(b, whole) {
+			if bytes.Equal(b, valid) {
 				continue
 			}
-			require.ErrorIs(t, assert.ErrorOf(open(b)), archive.ErrDamaged, "%s at %d", what, at)
+			require.ErrorIs(t, assert.ErrorOf(openBytes(b)), archive.ErrDamaged, "an archive %s %d", name, i)
 		}
 	}
-	_, err := open(append(bytes.Clone(whole), 0))
-	assert.True(t, errors.Is(err, archive.ErrDamaged), "%v", err)
-	_, err = open(nil)
-	assert.True(t, errors.Is(err, archive.ErrDamaged), "%v", err)
+	assert.ErrorIs(t, assert.ErrorOf(openBytes(append(bytes.Clone(valid), 0))), archive.ErrDamaged, "an archive with a trailing byte")
+	assert.ErrorIs(t, assert.ErrorOf(openBytes(nil)), archive.ErrDamaged, "an empty archive")
 }
 
 func TestArchive_DeterministicExceptRandom(t *testing.T) {
-	one, err := open(write(t, contents(some)))
+	first, err := openBytes(packBytes(t, newContents(testSource)))
 	require.NoError(t, err)
-	later := contents(some)
+	later := newContents(testSource)
 	later.CreatedAt = later.CreatedAt.Add(time.Hour)
-	two, err := open(write(t, later))
+	second, err := openBytes(packBytes(t, later))
 	require.NoError(t, err)
-	diff := cmp.Diff(one.Manifest.Tables(), two.Manifest.Tables())
-	assert.True(t, diff == "", "%v", diff)
+	assert.Equal(t, cmp.Diff(first.Manifest.Tables(), second.Manifest.Tables()), "", "tables (-first +second)")
 }
 
-// A stranger without the passphrase can make new sums, but not for the sealed list.
+// TestArchive_RejectsForgedTables combines the sealed keys of an archive with other tables. Without the passphrase the checksums of the
+// tables can be computed, but not sealed.
 func TestArchive_RejectsForgedTables(t *testing.T) {
-	one, other := write(t, contents(some)), contents(tables{"accounts": `{"appid":"mine"}` + "\n"})
-	a, err := open(one)
+	a, err := openBytes(packBytes(t, newContents(testSource)))
 	require.NoError(t, err)
-	b, err := open(write(t, other))
+	b, err := openBytes(packBytes(t, newContents(source{"accounts": `{"appid":"mine"}` + "\n"})))
 	require.NoError(t, err)
 	archive.SwapKeys(a, b)
-	_, err = b.Keys(passphrase)
-	assert.True(t, errors.Is(err, archive.ErrDamaged), "%v", err)
+	assert.ErrorIs(t, assert.ErrorOf(b.Keys(passphrase)), archive.ErrDamaged, "Keys of another archive")
 }
 
 func TestArchive_NewerFormat(t *testing.T) {
-	b := archive.WithFormat(2, func() []byte { return write(t, contents(some)) })
-	_, err := open(b)
-	assert.True(t, errors.Is(err, archive.ErrNewer) && strings.Contains(err.Error(), "this qrjump supports up to 1"), "%v", err)
-	// Even if later archives end in another way.
-	_, err = open(b[:len(b)-3])
-	assert.True(t, errors.Is(err, archive.ErrNewer), "%v", err)
+	b := archive.WithFormat(2, func() []byte { return packBytes(t, newContents(testSource)) })
+	_, err := openBytes(b)
+	assert.True(t, errors.Is(err, archive.ErrNewer) && strings.Contains(err.Error(), "this qrjump supports up to 1"),
+		"Open() = %v, want newer", err)
+	// Also if the trailer of a newer format differs.
+	assert.ErrorIs(t, assert.ErrorOf(openBytes(b[:len(b)-3])), archive.ErrNewer, "a newer archive with another trailer")
 }
 
 func TestArchive_SourceErrorLeavesNoFile(t *testing.T) {
 	dir := t.TempDir()
-	assert.True(t, assert.ErrorOf(archive.Pack(t.Context(), dir, contents(tables{"accounts": "{}\n", "rules": "broken"}))) != nil,
-		"it was packed")
-	left, err := os.ReadDir(dir)
-	assert.True(t, err == nil && len(left) == 0, "%v %v", err, left)
+	assert.True(t, assert.ErrorOf(archive.Pack(t.Context(), dir, newContents(source{"accounts": "{}\n", "rules": "broken"}))) != nil,
+		"Pack() of a source that fails = nil, want an error")
+	files, err := os.ReadDir(dir)
+	assert.True(t, err == nil && len(files) == 0, "files after a failed Pack() = %v, %v, want none", files, err)
 }
 
 func TestArchive_PassphraseLength(t *testing.T) {
 	for word, ok := range map[string]bool{"": false, "eleven char": false, passphrase: true, "十二个字才够长了吧真够了": true, "十二个字": false,
 		"\xff\xfe123456789012": false} {
 		err := archive.CheckPassphrase(word)
-		assert.True(t, (err == nil) == ok, "%q: %v", word, err)
-		c := contents(some)
+		assert.True(t, (err == nil) == ok, "CheckPassphrase(%q) = %v, want success: %v", word, err, ok)
+		c := newContents(testSource)
 		c.Passphrase = word
 		p, err := archive.Pack(t.Context(), t.TempDir(), c)
 		if err == nil {
 			p.Close()
 		}
-		if (err == nil) != ok {
-			t.Errorf("%q: %v", word, err)
-		} else if err != nil && word != "" && strings.Contains(err.Error(), word) {
-			t.Errorf("the error quotes the passphrase: %v", err)
-		}
+		assert.True(t, (err == nil) == ok, "Pack() with the passphrase %q = %v, want success: %v", word, err, ok)
+		assert.True(t, err == nil || word == "" || !strings.Contains(err.Error(), word), "Pack() = %v, which has the passphrase", err)
 	}
 }
 
-// The tools that everybody has read an archive as well.
+// TestArchive_ReadableByTar extracts a table with tar.
 func TestArchive_ReadableByTar(t *testing.T) {
 	if _, err := exec.LookPath("tar"); err != nil {
 		t.Skip("there is no tar")
 	}
 	file := filepath.Join(t.TempDir(), "a.tar.gz")
-	require.NoError(t, os.WriteFile(file, write(t, contents(some)), 0o600))
+	require.NoError(t, os.WriteFile(file, packBytes(t, newContents(testSource)), 0o600))
 	out, err := exec.Command("tar", "xzOf", file, "tables/accounts.ndjson").CombinedOutput()
-	assert.True(t, err == nil && string(out) == some["accounts"], "%v %s", err, out)
+	assert.True(t, err == nil && string(out) == testSource["accounts"], "output of tar = %s, %v, want %s", out, err, testSource["accounts"])
 }
 
-// counted is a source that counts how often a table is read.
-type counted struct {
-	tables
+// countingSource counts how often each table is read.
+type countingSource struct {
+	source
 	read map[string]int
 }
 
-func (s counted) WriteRows(ctx context.Context, table string, w io.Writer) (int64, error) {
+func (s countingSource) WriteRows(ctx context.Context, table string, w io.Writer) (int64, error) {
 	s.read[table]++
-	return s.tables.WriteRows(ctx, table, w)
+	return s.source.WriteRows(ctx, table, w)
 }
 
-// Issue 14: an export read every row twice.
+// TestArchive_TablesReadOnce verifies that Pack reads each table once.
 func TestArchive_TablesReadOnce(t *testing.T) {
-	c, read := contents(nil), map[string]int{}
-	c.Tables = counted{some, read}
-	assert.NoError(t, assert.ErrorOf(open(write(t, c))))
-	for _, table := range some.Tables() {
-		assert.True(t, read[table] == 1, "%s was read %d times", table, read[table])
+	c, read := newContents(nil), map[string]int{}
+	c.Tables = countingSource{testSource, read}
+	assert.NoError(t, assert.ErrorOf(openBytes(packBytes(t, c))))
+	for _, table := range testSource.Tables() {
+		assert.Equal(t, read[table], 1, "reads of table %s", table)
 	}
 }
 
-// What is packed in pieces, at other times than it is written, is one gzip all the same.
+// TestArchive_TableSizes packs tables with sizes around those of tar blocks and pieces. The archive is a valid gzip file, although its
+// pieces are compressed separately.
 func TestArchive_TableSizes(t *testing.T) {
-	chance := rand.New(rand.NewPCG(14, 3))
+	random := rand.New(rand.NewPCG(14, 3))
 	lines := func(n int) string {
 		b := make([]byte, n)
 		for i := range b {
-			b[i] = "0123456789abcdef"[chance.IntN(16)]
-			if chance.IntN(50) == 0 || i == n-1 {
+			b[i] = "0123456789abcdef"[random.IntN(16)]
+			if random.IntN(50) == 0 || i == n-1 {
 				b[i] = '\n'
 			}
 		}
 		return string(b)
 	}
-	all := tables{}
+	all := source{}
 	for i, n := range []int{0, 1, 511, 512, 513, archive.PieceSize - 1, archive.PieceSize, archive.PieceSize + 1, 3*archive.PieceSize + 7,
 		9 * archive.PieceSize} {
 		all[fmt.Sprintf("t%02d", i)] = lines(n)
 	}
-	b := write(t, contents(all))
-	a, err := open(b)
+	b := packBytes(t, newContents(all))
+	a, err := openBytes(b)
 	require.NoError(t, err)
-	got := tables{}
-	require.NoError(t, a.EachTable(func(name string, rows io.Reader) error {
-		b, err := io.ReadAll(rows)
-		got[name] = string(b)
-		return err
-	}))
+	got := readTables(t, a)
 	for name, want := range all {
-		assert.True(t, got[name] == want, "%s: %d bytes became %d others", name, len(want), len(got[name]))
+		assert.True(t, got[name] == want, "table %s has %d bytes, want %d, or they differ", name, len(got[name]), len(want))
 	}
-	r, err := gzip.NewReader(bytes.NewReader(b)) // both of them, as everybody reads it
+	r, err := gzip.NewReader(bytes.NewReader(b))
 	require.NoError(t, err)
 	assert.NoError(t, assert.ErrorOf(io.Copy(io.Discard, r)))
 }
 
-// full is a disk without room for what is packed.
-type full struct{ left int }
+// limitedWriter fails after a number of bytes, as a full disk does.
+type limitedWriter struct{ remaining int }
 
-func (f *full) Write(b []byte) (int, error) {
-	if f.left -= len(b); f.left < 0 {
+func (w *limitedWriter) Write(b []byte) (int, error) {
+	if w.remaining -= len(b); w.remaining < 0 {
 		return 0, errors.New("no space left")
 	}
 	return len(b), nil
 }
 
-// A disk that is full ends the reading of rows long before their end.
+// TestArchive_DiskFullStopsReading verifies that a failed write ends the reading of rows.
 func TestArchive_DiskFullStopsReading(t *testing.T) {
 	var read int
-	err := archive.PackInto(&full{left: 100_000}, func(w io.Writer) error {
-		chance := rand.NewChaCha8([32]byte{})
+	err := archive.PackInto(&limitedWriter{remaining: 100_000}, func(w io.Writer) error {
+		random := rand.NewChaCha8([32]byte{})
 		b := make([]byte, 1000)
 		for range 1_000_000 {
-			chance.Read(b)
+			random.Read(b)
 			if _, err := w.Write(b); err != nil {
 				return err
 			}
@@ -275,17 +270,17 @@ func TestArchive_DiskFullStopsReading(t *testing.T) {
 		return nil
 	})
 	assert.True(t, err != nil && strings.Contains(err.Error(), "no space left") && read <= 100_000+5*archive.PieceSize,
-		"%v after %d bytes", err, read)
+		"PackInto() = %v after %d bytes are read, want no space left", err, read)
 }
 
-// A table of a gigabyte needs no memory of its size.
+// TestArchive_ConstantMemory verifies that the memory that Pack allocates does not depend on the size of a table.
 func TestArchive_ConstantMemory(t *testing.T) {
-	var big repeated = 200_000
+	var big repeatedRows = 200_000
 	dir := t.TempDir()
 	allocated := testing.Benchmark(func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			c := contents(nil)
+			c := newContents(nil)
 			c.Tables = big
 			p, err := archive.Pack(b.Context(), dir, c)
 			require.NoError(b, err)
@@ -294,17 +289,18 @@ func TestArchive_ConstantMemory(t *testing.T) {
 			}
 		}
 	}).AllocedBytesPerOp()
-	assert.True(t, allocated <= 8<<20, "%d MiB for %d MiB of rows", allocated>>20, int(big)*len(aRow)>>20)
+	assert.True(t, allocated <= 8<<20,
+		"Pack() allocates %d MiB for %d MiB of rows, want at most 8", allocated>>20, int(big)*len(longRow)>>20)
 }
 
-const aRow = `{"appid":"wxminiprogram0001","name":"a name that is long enough to count for something in the end","at":1234567890123}` + "\n"
+const longRow = `{"appid":"wxminiprogram0001","name":"a name that is long enough to count for something in the end","at":1234567890123}` + "\n"
 
-type repeated int
+type repeatedRows int
 
-func (repeated) Tables() []string { return []string{"rules"} }
+func (repeatedRows) Tables() []string { return []string{"rules"} }
 
-func (n repeated) WriteRows(_ context.Context, _ string, w io.Writer) (int64, error) {
-	row := []byte(aRow)
+func (n repeatedRows) WriteRows(_ context.Context, _ string, w io.Writer) (int64, error) {
+	row := []byte(longRow)
 	for range n {
 		if _, err := w.Write(row); err != nil {
 			return 0, err
@@ -314,7 +310,7 @@ func (n repeated) WriteRows(_ context.Context, _ string, w io.Writer) (int64, er
 }
 
 func Example() {
-	p, err := archive.Pack(context.Background(), os.TempDir(), contents(tables{"rules": `{"id":1}` + "\n"}))
+	p, err := archive.Pack(context.Background(), os.TempDir(), newContents(source{"rules": `{"id":1}` + "\n"}))
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -7,29 +7,21 @@ import (
 	"io"
 )
 
-// PieceSize is the size of the pieces that are packed at once.
+// PieceSize is the size of the pieces that are compressed separately.
 const PieceSize = pieceSize
 
-// PackInto packs one text.
+// PackInto compresses the output of write.
 func PackInto(w io.Writer, write func(io.Writer) error) error {
 	_, err := newPacker(w).pack(write)
 	return err
 }
 
-// SwapKeys puts the sealed keys of one archive into another.
+// SwapKeys copies the sealed keys of an archive into another.
 func SwapKeys(from, into *Archive) { into.keys = from.keys }
 
-// WithFormat makes an archive say that it has another format.
+// WithFormat returns the archive that write returns with another format in its manifest.
 func WithFormat(format byte, write func() []byte) []byte {
-	b := write()
-	// The manifest stands at the beginning of what is packed; packed again without its sums, because those of a later format are unknown.
-	return repack(b, func(unpacked []byte) []byte {
-		return bytes.Replace(unpacked, []byte(`"format": 1,`), []byte(`"format": `+string('0'+rune(format))+`,`), 1)
-	})
-}
-
-func repack(b []byte, change func([]byte) []byte) []byte {
-	r, err := gzip.NewReader(bytes.NewReader(b))
+	r, err := gzip.NewReader(bytes.NewReader(write()))
 	if err != nil {
 		panic(err)
 	}
@@ -37,9 +29,11 @@ func repack(b []byte, change func([]byte) []byte) []byte {
 	if err != nil {
 		panic(err)
 	}
+	// The manifest is the first file. The checksums are not updated, because those of a newer format are unknown.
+	changed := bytes.Replace(unpacked, []byte(`"format": 1,`), []byte(`"format": `+string('0'+rune(format))+`,`), 1)
 	var packed bytes.Buffer
 	w := gzip.NewWriter(&packed)
-	if _, err := w.Write(change(unpacked)); err != nil {
+	if _, err := w.Write(changed); err != nil {
 		panic(err)
 	}
 	if err := w.Close(); err != nil {
