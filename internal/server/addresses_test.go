@@ -15,7 +15,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/testtable"
 )
 
-// Issue 11, 4: a listener without an API says so, and where the API is as far as a stranger may know.
+// TestListener_WrongAPINotFound verifies that a listener without the requested API names the flag of the right listener, but not its port.
 func TestListener_WrongAPINotFound(t *testing.T) {
 	t.Parallel()
 	var data string
@@ -23,9 +23,9 @@ func TestListener_WrongAPINotFound(t *testing.T) {
 		c.ScanListen, c.AdminListen = "127.0.0.1:0", "127.0.0.1:0"
 		data = c.Data
 	}})
-	here, err := server.ReadAddresses(data)
+	addresses, err := server.ReadAddresses(data)
 	require.NoError(t, err)
-	listeners := map[string]string{"wire": here.Wire, "scan": here.Scan, "admin": here.Admin}
+	listeners := map[string]string{"wire": addresses.Wire, "scan": addresses.Scan, "admin": addresses.Admin}
 	for _, row := range testtable.Rows(t, "testdata/wrong_listeners.txt", 4) {
 		listener, method, path, flag := listeners[row[0]], row[1], row[2], row[3]
 		r, err := http.NewRequest(method, listener+path, nil)
@@ -44,12 +44,12 @@ func TestListener_WrongAPINotFound(t *testing.T) {
 		}
 		assert.True(t, problem.Type == want && strings.Contains(problem.Detail+" ", flag),
 			"%s %s%s: %+v, want %s and %s", method, listener, path, problem, want, flag)
-		for _, secret := range []string{here.Wire, here.Scan, here.Admin} {
+		for _, secret := range []string{addresses.Wire, addresses.Scan, addresses.Admin} {
 			_, port, _ := strings.Cut(strings.TrimPrefix(secret, "http://"), ":")
-			assert.True(t, !strings.Contains(a.Body, port), "%s: a stranger reads where another listener is: %s", path, a.Body)
+			assert.True(t, !strings.Contains(a.Body, port), "%s: the response names the port of another listener: %s", path, a.Body)
 		}
 	}
-	// The rest of the public listener answers as the platform does.
+	// Other paths of the wire listener return the platform's error.
 	for _, path := range []string{"/nothing", "/cgi-bin/nothing", "/administrator"} {
 		a := s.Do("POST", path, "")
 		assert.True(t, a.Status == http.StatusOK && strings.Contains(a.Body, `"errcode":40066`), "%s: %d %s", path, a.Status, a.Body)
@@ -71,12 +71,12 @@ func TestServerAddresses_Running(t *testing.T) {
 			c := server.Config{Data: t.TempDir(), Listen: test.listen, ScanListen: test.scan, AdminListen: test.admin, LogFormat: "text"}
 			s, err := server.Start(t.Context(), c, t.Output(), server.TestHooks{})
 			require.NoError(t, err)
-			here, err := server.ReadAddresses(c.Data)
+			addresses, err := server.ReadAddresses(c.Data)
 			require.NoError(t, err)
-			different := map[string]bool{here.Wire: true, here.Scan: true, here.Admin: true}
-			assert.True(t, len(different) == test.listeners, "got %+v, want %d listeners", here, test.listeners)
-			for url, want := range map[string]int{
-				here.Wire + "/cgi-bin/token": 200, here.Scan + "/scan/v1/resolve": 405, here.Admin + "/admin/v1/accounts": 401} {
+			urls := map[string]bool{addresses.Wire: true, addresses.Scan: true, addresses.Admin: true}
+			assert.True(t, len(urls) == test.listeners, "got %+v, want %d listeners", addresses, test.listeners)
+			for url, want := range map[string]int{addresses.Wire + "/cgi-bin/token": 200,
+				addresses.Scan + "/scan/v1/resolve": 405, addresses.Admin + "/admin/v1/accounts": 401} {
 				resp, err := http.Get(url)
 				require.NoError(t, err)
 				resp.Body.Close()
@@ -84,12 +84,13 @@ func TestServerAddresses_Running(t *testing.T) {
 			}
 			assert.NoError(t, s.Close())
 			_, err = os.Stat(filepath.Join(c.Data, "addresses.json"))
-			assert.True(t, os.IsNotExist(err), "after the stop: %v", err)
+			assert.True(t, os.IsNotExist(err), "Stat(addresses.json) after the stop = %v, want not exist", err)
 		})
 	}
 }
 
-// A server that was killed leaves its addresses; the next one writes its own.
+// TestServerAddresses_StaleFile verifies that a start replaces the addresses that a killed server left, that a stop does not remove the
+// file of a later server, and that ReadAddresses rejects a corrupted file.
 func TestServerAddresses_StaleFile(t *testing.T) {
 	t.Parallel()
 	c := server.Config{Data: t.TempDir(), Listen: "127.0.0.1:0", LogFormat: "text"}
@@ -99,21 +100,22 @@ func TestServerAddresses_StaleFile(t *testing.T) {
 	require.NoError(t, os.WriteFile(file, []byte(dead), 0o600))
 	s, err := server.Start(t.Context(), c, t.Output(), server.TestHooks{})
 	require.NoError(t, err)
-	if here, err := server.ReadAddresses(c.Data); err != nil || here != (server.Addresses{Wire: s.URL, Scan: s.URL, Admin: s.URL}) {
-		t.Errorf("got %+v, %v, want %s", here, err, s.URL)
-	}
-	// A later server's are not this one's to remove.
+	addresses, err := server.ReadAddresses(c.Data)
+	assert.True(t, err == nil && addresses == (server.Addresses{Wire: s.URL, Scan: s.URL, Admin: s.URL}),
+		"ReadAddresses = %+v, %v, want %s", addresses, err, s.URL)
+	// The file of a later server.
 	require.NoError(t, os.WriteFile(file, []byte(later), 0o600))
 	assert.NoError(t, s.Close())
-	here, err := server.ReadAddresses(c.Data)
-	assert.True(t, err == nil && here.Wire == "http://127.0.0.1:2", "got %+v, %v", here, err)
+	addresses, err = server.ReadAddresses(c.Data)
+	assert.True(t, err == nil && addresses.Wire == "http://127.0.0.1:2", "after the stop: %+v, %v, want the later server's", addresses, err)
 	for _, damaged := range []string{"", "{", `{"wire":"http://127.0.0.1:2"}`} {
 		require.NoError(t, os.WriteFile(file, []byte(damaged), 0o600))
-		assert.True(t, assert.ErrorOf(server.ReadAddresses(c.Data)) != nil, "%q was taken for addresses", damaged)
+		assert.True(t, assert.ErrorOf(server.ReadAddresses(c.Data)) != nil, "ReadAddresses of %q = nil, want an error", damaged)
 	}
 }
 
-// Issue 16, 4: curl -d says that it sends a form; what it sends can only be JSON.
+// TestRequestBody_FormContentTypeAsJSON verifies that the admin API reads a body with the content type of a form as JSON, because curl -d
+// sends that type, but rejects it from a page of another origin.
 func TestRequestBody_FormContentTypeAsJSON(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: shop})
@@ -122,17 +124,17 @@ func TestRequestBody_FormContentTypeAsJSON(t *testing.T) {
 		return s.Do("POST", "/admin/v1/scan-keys", `{"name":"app"}`, header...).Status
 	}
 	assert.Equal(t, post("Content-Type: application/x-www-form-urlencoded", "Sec-Fetch-Site: cross-site"), http.StatusForbidden,
-		"a form of a page of another origin")
+		"status of a form from another origin")
 	got := post("Content-Type: application/x-www-form-urlencoded")
-	assert.True(t, got/100 == 2, "curl -d: %d", got)
-	assert.Equal(t, post("Content-Type: text/csv"), http.StatusUnsupportedMediaType, "another form")
+	assert.True(t, got/100 == 2, "curl -d: status %d, want 2xx", got)
+	assert.Equal(t, post("Content-Type: text/csv"), http.StatusUnsupportedMediaType, "status of another content type")
 }
 
-// Issue 16, 4: an address that means all addresses is none that somebody can call.
+// TestReadyLine_WildcardAddress verifies that the URL of a server that listens on all addresses has an address that clients can dial.
 func TestReadyLine_WildcardAddress(t *testing.T) {
 	t.Parallel()
 	for _, address := range []string{":0", "0.0.0.0:0"} {
 		s := servertest.Start(t, servertest.Options{Config: func(c *server.Config) { c.Listen, c.DevPublic = address, true }})
-		assert.True(t, strings.HasPrefix(s.URL, "http://127.0.0.1:"), "listening on %s it says %s", address, s.URL)
+		assert.True(t, strings.HasPrefix(s.URL, "http://127.0.0.1:"), "URL of a listener on %s = %s, want 127.0.0.1", address, s.URL)
 	}
 }

@@ -11,22 +11,22 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// mayImport lists the packages of this module that each package may import, a package a line in testdata/may_import.txt. A new package, or
-// a new import, is a decision: change this file and docs/architecture.md with it.
+// mayImport returns the packages of this module that each package may import, from testdata/may_import.txt. A new package or import is a
+// decision: change that file and docs/architecture.md with it.
 func mayImport(t *testing.T) map[string][]string {
 	t.Helper()
 	text, err := os.ReadFile("testdata/may_import.txt")
 	require.NoError(t, err)
 	list := map[string][]string{}
 	for line := range strings.Lines(string(text)) {
-		names := strings.Fields(line)
-		list[names[0]] = names[1:]
+		fields := strings.Fields(line)
+		list[fields[0]] = fields[1:]
 	}
 	return list
 }
 
-// testsOnly says whether a package is there for tests alone.
-func testsOnly(name string) bool {
+// isTestPackage reports whether only tests use a package.
+func isTestPackage(name string) bool {
 	return name == "chaos/faultfs" || name == "internal/server/servertest" || strings.HasPrefix(name, "internal/testkit/")
 }
 
@@ -37,32 +37,32 @@ func TestArchitecture_AllowedImports(t *testing.T) {
 	require.NoError(t, err)
 	seen, permitted := 0, mayImport(t)
 	for line := range strings.Lines(string(out)) {
-		names := strings.Fields(line)
-		name := strings.TrimPrefix(names[0], module)
+		paths := strings.Fields(line)
+		name := strings.TrimPrefix(paths[0], module)
 		allowed, listed := permitted[name]
 		if !listed {
 			t.Errorf("package %s is not in testdata/may_import.txt", name)
 			continue
 		}
 		seen++
-		for _, imported := range names[1:] {
-			if other, ours := strings.CutPrefix(imported, module); ours && !slices.Contains(allowed, other) {
+		for _, imported := range paths[1:] {
+			if other, internal := strings.CutPrefix(imported, module); internal && !slices.Contains(allowed, other) {
 				t.Errorf("%s must not import %s", name, other)
-			} else if ours && testsOnly(other) && !testsOnly(name) {
-				t.Errorf("%s is no test, and imports %s", name, other)
+			} else if internal && isTestPackage(other) && !isTestPackage(name) {
+				t.Errorf("%s imports the test package %s, want this only in tests", name, other)
 			}
 		}
 		for _, other := range allowed {
-			assert.True(t, slices.Contains(names[1:], module+other),
+			assert.True(t, slices.Contains(paths[1:], module+other),
 				"%s may import %s and does not: take the permission out of testdata/may_import.txt", name, other)
 		}
 	}
-	assert.True(t, seen == len(permitted), "%d packages were looked at, testdata/may_import.txt has %d", seen, len(permitted))
+	assert.True(t, seen == len(permitted), "the module has %d packages, testdata/may_import.txt has %d", seen, len(permitted))
 }
 
-// recompiling lists the packages whose tests compile packages above them again: they have test files in the package, and test files in
-// package X_test that import a package which imports X. That costs up to 20 s of processor time each. Do not add one: a test uses the
-// exported API, or is a test of the package above.
+// recompiling lists the packages whose tests recompile packages that import them: they have test files in package X, and test files in
+// package X_test that import a package which imports X. Each costs up to 20 s of processor time. Do not add one: a test either uses the
+// exported API, or belongs to the importing package.
 var recompiling = []string{
 	"internal/domain/codes", "internal/edge/api", "internal/edge/landing", "internal/edge/scanapi", "internal/server",
 }
@@ -78,14 +78,14 @@ func TestArchitecture_RecompilingTests(t *testing.T) {
 		}
 	}
 	for tested, list := range found {
-		assert.True(t, slices.Contains(recompiling, tested), "the tests of %s compile %v again, want none", tested, list)
+		assert.True(t, slices.Contains(recompiling, tested), "the tests of %s recompile %v, want none", tested, list)
 	}
 	for _, name := range recompiling {
-		assert.True(t, found[name] != nil, "the tests of %s compile no other package again: take it off recompiling", name)
+		assert.True(t, found[name] != nil, "the tests of %s recompile no other package: remove it from recompiling", name)
 	}
 }
 
-// layers lists the directories of internal/ from the lowest layer to the highest; those of one line share a layer.
+// layers lists the directories of internal/ from the lowest layer to the highest; directories in the same slice share a layer.
 var layers = [][]string{{"infra"}, {"contract"}, {"eventlog"}, {"domain"}, {"print"}, {"store"}, {"edge", "emulator"}, {"server"}}
 
 // layer returns the position of a package's layer, or -1 for packages outside the layers.
@@ -100,37 +100,37 @@ func layer(name string) int {
 func TestLayers_NoUpwardImport(t *testing.T) {
 	for name, imports := range mayImport(t) {
 		from := layer(name)
-		assert.True(t, from >= 0 || !strings.HasPrefix(name, "internal/") || testsOnly(name),
+		assert.True(t, from >= 0 || !strings.HasPrefix(name, "internal/") || isTestPackage(name),
 			"layer(%s) = %d, want a row of layers", name, from)
 		for _, other := range imports {
 			to := layer(other)
-			assert.True(t, from < 0 || testsOnly(name) || to <= from, "%s imports %s, which is in a higher layer", name, other)
+			assert.True(t, from < 0 || isTestPackage(name) || to <= from, "%s imports %s, which is in a higher layer", name, other)
 		}
 	}
 }
 
-// Every package stands in the table of docs/architecture.md, and nothing else does.
+// TestArchitecture_PageListsPackages verifies that the table of docs/architecture.md has a row for each package and no other rows.
 func TestArchitecture_PageListsPackages(t *testing.T) {
 	page, err := os.ReadFile("../../docs/architecture.md")
 	require.NoError(t, err)
-	rooms := map[string]bool{}
+	rows := map[string]bool{}
 	for line := range strings.Lines(string(page)) {
-		if name, _, is := strings.Cut(strings.TrimPrefix(line, "| `"), "` | "); is && strings.HasPrefix(line, "| `") {
-			rooms[name] = true
+		if name, _, ok := strings.Cut(strings.TrimPrefix(line, "| `"), "` | "); ok && strings.HasPrefix(line, "| `") {
+			rows[name] = true
 		}
 	}
 	for name := range mayImport(t) {
 		short := strings.TrimPrefix(name, "internal/")
-		other := testsOnly(name) || short == "demo" || short == "chaos"
-		assert.True(t, other || rooms[short], "docs/architecture.md has no row for %s", name)
-		delete(rooms, short)
+		other := isTestPackage(name) || short == "demo" || short == "chaos"
+		assert.True(t, other || rows[short], "docs/architecture.md has no row for %s", name)
+		delete(rows, short)
 	}
-	for name := range rooms {
-		t.Errorf("docs/architecture.md has a row for %s, which is no package", name)
+	for name := range rows {
+		t.Errorf("docs/architecture.md has a row for %s, want only packages", name)
 	}
 }
 
-// Every library that is used directly says in go.mod what it is here for.
+// TestGoMod_DependenciesCommented verifies that go.mod states the purpose of each direct dependency.
 func TestGoMod_DependenciesCommented(t *testing.T) {
 	file, err := os.ReadFile("../../go.mod")
 	require.NoError(t, err)
@@ -140,7 +140,7 @@ func TestGoMod_DependenciesCommented(t *testing.T) {
 	for line := range strings.Lines(direct) {
 		count++
 		_, words, _ := strings.Cut(line, " // ")
-		assert.True(t, len(strings.Fields(words)) >= 3, "go.mod: %s has no words", strings.TrimSpace(line))
+		assert.True(t, len(strings.Fields(words)) >= 3, "go.mod: %s has no comment of at least three words", strings.TrimSpace(line))
 	}
-	assert.True(t, count >= 20, "%d dependencies were looked at", count)
+	assert.True(t, count >= 20, "checked %d dependencies, want at least 20", count)
 }

@@ -36,34 +36,34 @@ const passphrase = "a passphrase of a test"
 //go:embed testdata/seeds/brand.yaml
 var brand string
 
-// a place is where a server keeps its state: a data folder and, maybe, a database on PostgreSQL.
-type place struct{ data, database string }
+// instance is the state of a server: its data directory and the URL of its PostgreSQL database; "" = the embedded database.
+type instance struct{ data, database string }
 
-func (p place) config() server.Config { return server.Config{Data: p.data, Database: p.database} }
+func (p instance) config() server.Config { return server.Config{Data: p.data, Database: p.database} }
 
-// onSQLite and onPostgres are new places.
-func onSQLite(t *testing.T) place { return place{data: filepath.Join(t.TempDir(), "data")} }
+// newSQLite returns a new instance with the embedded database.
+func newSQLite(t *testing.T) instance { return instance{data: filepath.Join(t.TempDir(), "data")} }
 
-// onPostgres has the tables already. The tests of an empty database are in nodes_test.go.
-func onPostgres(t *testing.T) place {
+// newPostgres returns a new instance on a PostgreSQL database that has the tables. Tests of an empty database are in nodes_test.go.
+func newPostgres(t *testing.T) instance {
 	t.Helper()
-	return place{data: filepath.Join(t.TempDir(), "data"), database: storetest.Postgres(t)}
+	return instance{data: filepath.Join(t.TempDir(), "data"), database: storetest.Postgres(t)}
 }
 
-// eachPlace runs f on both databases.
-func eachPlace(t *testing.T, f func(t *testing.T, where func(*testing.T) place)) {
-	t.Run("sqlite", func(t *testing.T) { f(t, onSQLite) })
-	t.Run("postgres", func(t *testing.T) { f(t, onPostgres) })
+// forEachDatabase runs f as a subtest for the embedded database and for PostgreSQL.
+func forEachDatabase(t *testing.T, f func(t *testing.T, newInstance func(*testing.T) instance)) {
+	t.Run("sqlite", func(t *testing.T) { f(t, newSQLite) })
+	t.Run("postgres", func(t *testing.T) { f(t, newPostgres) })
 }
 
-// try starts a production server there.
-func (p place) try(t *testing.T, o servertest.Options) (*servertest.Server, error) {
+// tryStart starts a production server on the instance and returns the error of the start.
+func (p instance) tryStart(t *testing.T, o servertest.Options) (*servertest.Server, error) {
 	o.Data, o.Guarded = p.data, true
-	floor := o.Config
+	configure := o.Config
 	o.Config = func(c *server.Config) {
 		c.Database, c.CodePrefix = p.database, "C.EXAMPLE/"
-		if floor != nil {
-			floor(c)
+		if configure != nil {
+			configure(c)
 		}
 	}
 	s, err := servertest.Try(t, o)
@@ -73,31 +73,33 @@ func (p place) try(t *testing.T, o servertest.Options) (*servertest.Server, erro
 	return s, err
 }
 
-func (p place) start(t *testing.T, o servertest.Options) *servertest.Server {
+func (p instance) start(t *testing.T, o servertest.Options) *servertest.Server {
 	t.Helper()
-	s, err := p.try(t, o)
+	s, err := p.tryStart(t, o)
 	require.NoError(t, err)
 	return s
 }
 
-// exported writes an archive of a running server to a file.
-func exported(t *testing.T, s *servertest.Server) (file string) {
+// exportArchive writes an archive of a running server to a file.
+func exportArchive(t *testing.T, s *servertest.Server) (file string) {
 	t.Helper()
 	a := s.Admin("POST", "/export", `{"passphrase":"`+passphrase+`"}`)
-	require.True(t, a.Header.Get("Content-Type") == "application/gzip", "got %v", a.Header)
+	require.Equal(t, a.Header.Get("Content-Type"), "application/gzip", "Content-Type of an export")
 	file = filepath.Join(t.TempDir(), "export.tar.gz")
 	require.NoError(t, os.WriteFile(file, []byte(a.Body), 0o600))
 	return file
 }
 
-func say(word string) func() (string, error) { return func() (string, error) { return word, nil } }
-
-func (p place) restore(t *testing.T, file string) {
-	t.Helper()
-	require.NoError(t, assert.ErrorOf(server.Import(t.Context(), p.config(), file, say(passphrase))))
+func prompt(passphrase string) func() (string, error) {
+	return func() (string, error) { return passphrase, nil }
 }
 
-func opened(t *testing.T, file string) *archive.Archive {
+func (p instance) restore(t *testing.T, file string) {
+	t.Helper()
+	require.NoError(t, assert.ErrorOf(server.Import(t.Context(), p.config(), file, prompt(passphrase))))
+}
+
+func openArchive(t *testing.T, file string) *archive.Archive {
 	t.Helper()
 	b, err := os.ReadFile(file)
 	require.NoError(t, err)
@@ -106,70 +108,64 @@ func opened(t *testing.T, file string) *archive.Archive {
 	return a
 }
 
-// rows is a source of tables that were read from an archive.
-type rows map[string]string
+// tableData is the JSON lines of each table of an archive, by table. It implements the table source of archive.Pack.
+type tableData map[string]string
 
-func rowsIn(t *testing.T, file string) rows {
+func readTables(t *testing.T, file string) tableData {
 	t.Helper()
-	all := rows{}
-	require.NoError(t, opened(t, file).EachTable(func(table string, r io.Reader) error {
+	tables := tableData{}
+	require.NoError(t, openArchive(t, file).EachTable(func(table string, r io.Reader) error {
 		b, err := io.ReadAll(r)
-		all[table] = string(b)
+		tables[table] = string(b)
 		return err
 	}))
-	return all
+	return tables
 }
 
-func (r rows) Tables() []string { return slices.Sorted(maps.Keys(r)) }
+func (r tableData) Tables() []string { return slices.Sorted(maps.Keys(r)) }
 
-func (r rows) WriteRows(_ context.Context, table string, w io.Writer) (int64, error) {
+func (r tableData) WriteRows(_ context.Context, table string, w io.Writer) (int64, error) {
 	_, err := io.WriteString(w, r[table])
 	return int64(strings.Count(r[table], "\n")), err
 }
 
-// life is what a server did before it was exported.
-type life struct {
+// fixture is the state that createFixture created on a server: credentials, and responses that an exact copy of the server repeats.
+type fixture struct {
 	token, scanKey, ticket, jsCode, openid string
 	stable                                 string
 	batch                                  int64
-	codes                                  []string // answers of look-ups
+	codes                                  []string // responses of code look-ups
 	segment                                string
 	decisions                              []string
 }
 
-func (l life) scan(t *testing.T, s *servertest.Server, text string) servertest.Answer {
+func (l fixture) scan(t *testing.T, s *servertest.Server, text string) servertest.Answer {
 	t.Helper()
 	return s.Do("POST", "/scan/v1/resolve", `{"text":"`+text+`","user":"bob"}`, "Authorization: Bearer "+l.scanKey,
 		"Content-Type: application/json")
 }
 
-func codesCall(t *testing.T, s *servertest.Server, token, call, body string) servertest.Answer {
+func callCodes(t *testing.T, s *servertest.Server, token, call, body string) servertest.Answer {
 	t.Helper()
 	return s.Do("POST", "/intp/marketcode/"+call+"?access_token="+token, body, "Content-Type: application/json")
 }
 
-// activation returns the body of a call that activates the codes of a batch from the first one to last, with a page of shop.
+// activation returns the body of a codeactive call for the codes 0 to last of a batch, with a page of the account shop.
 func activation(batch int64, last int, page string) string {
 	return fmt.Sprintf(`{"application_id":%d,"code_start":0,"code_end":%d,"activity_name":"a","product_brand":"b","product_title":"t",`+
 		`"product_code":"6901234567892","wxa_appid":"shop","wxa_path":%q}`, batch, last, page)
 }
 
-// apply applies for codes and returns the batch.
-func apply(t *testing.T, s *servertest.Server, token, isv string, count int) int64 {
+// applyForCodes applies for codes and returns the id of the batch.
+func applyForCodes(t *testing.T, s *servertest.Server, token, isv string, count int) int64 {
 	t.Helper()
-	var applied struct {
-		ErrCode int
-		ID      any `json:"application_id"`
-	}
-	a := codesCall(t, s, token, "applycode", fmt.Sprintf(`{"code_count":%d,"isv_application_id":"%s"}`, count, isv))
-	a.JSON(t, &applied)
-	require.True(t, applied.ErrCode == 0, "applying: %s", a.Body)
-	id, err := strconv.ParseFloat(strings.Trim(fmt.Sprint(applied.ID), `"`), 64)
-	require.True(t, err == nil, "applying: %s", a.Body)
-	return int64(id)
+	a := callCodes(t, s, token, "applycode", fmt.Sprintf(`{"code_count":%d,"isv_application_id":"%s"}`, count, isv))
+	id := a.Number(t, "application_id")
+	require.True(t, id != 0, "applycode of %s = %s, want an application_id", isv, a.Body)
+	return id
 }
 
-func look(t *testing.T, s *servertest.Server, batch int64, index int) (code, text, whole string) {
+func lookupCode(t *testing.T, s *servertest.Server, batch int64, index int) (code, text, body string) {
 	t.Helper()
 	a := s.LookupCode(batch, int64(index))
 	return a.Text(t, "code"), a.Text(t, "code_url"), a.Body
@@ -178,10 +174,10 @@ func look(t *testing.T, s *servertest.Server, batch int64, index int) (code, tex
 var scannedTexts = []string{"https://shop.example/t/7", "http://weixin.qq.com/q/02AAAAAAAAAAAAAA", "https://gone.example/t/1",
 	"https://shop.example/t/x", "(01)09506000134352(21)5"}
 
-var indexes = []int{0, 1, 7, 8, 9, 10, 11, 9_999, 12_345, 19_999}
+var codeIndexes = []int{0, 1, 7, 8, 9, 10, 11, 9_999, 12_345, 19_999}
 
-// live gives a server a past with something in every table that matters.
-func live(t *testing.T, s *servertest.Server) (l life) {
+// createFixture creates rows in every table whose content an export must preserve.
+func createFixture(t *testing.T, s *servertest.Server) (l fixture) {
 	t.Helper()
 	l.token = s.Token("svc")
 	s.OK("shop", "add",
@@ -195,37 +191,35 @@ func live(t *testing.T, s *servertest.Server) (l life) {
 	s.Admin("PUT", "/settings", `{"publish_quota":77}`)
 	s.Admin("PUT", "/gs1/links/01/09506000134352",
 		`{"owner":"shop","links":[{"linktype":"gs1:pip","href":"https://shop.example/{01}","title":"t","default":true}]}`)
-	made := servertest.Decode[struct{ Key, Token, Ticket string }](t, s.Admin("POST", "/scan-keys", `{"name":"app","namespace":"phones"}`))
-	l.scanKey = made.Key
+	scanKey := servertest.Decode[struct{ Key string }](t, s.Admin("POST", "/scan-keys", `{"name":"app","namespace":"phones"}`))
+	l.scanKey = scanKey.Key
 	s.Hide(l.scanKey)
 	l.stable = stableToken(t, s)
 
-	l.batch = apply(t, s, l.token, "order-1", 20_000)
-	a := codesCall(t, s, l.token, "codeactive", activation(l.batch, 9999, "pages/code/code"))
+	l.batch = applyForCodes(t, s, l.token, "order-1", 20_000)
+	a := callCodes(t, s, l.token, "codeactive", activation(l.batch, 9999, "pages/code/code"))
 	require.Equal(t, a.Code(t), 0, "%s", a.Body)
 	for _, state := range []string{`{"action":"freeze","ranges":[{"from":8,"to":9}],"note":"lost"}`,
 		`{"action":"void","ranges":[{"from":10,"to":10}]}`, `{"action":"redeem","ranges":[{"from":11,"to":11}],"actor":"till 4"}`} {
 		s.Admin("POST", fmt.Sprintf("/batches/%d/states", l.batch), state)
 	}
-	for _, i := range indexes {
-		_, text, whole := look(t, s, l.batch, i)
-		l.codes = append(l.codes, whole)
-		l.decisions = append(l.decisions, decided(t, l.scan(t, s, text)))
+	for _, i := range codeIndexes {
+		_, text, body := lookupCode(t, s, l.batch, i)
+		l.codes = append(l.codes, body)
+		l.decisions = append(l.decisions, normalizedDecision(t, l.scan(t, s, text)))
 	}
 	for _, text := range scannedTexts {
-		l.decisions = append(l.decisions, decided(t, l.scan(t, s, text)))
+		l.decisions = append(l.decisions, normalizedDecision(t, l.scan(t, s, text)))
 	}
-	_, text, _ := look(t, s, l.batch, 7)
+	_, text, _ := lookupCode(t, s, l.batch, 7)
 	_, ticket, found := strings.Cut(l.scan(t, s, text).Body, "code_ticket=")
 	require.True(t, found, "no ticket: %s", ticket)
 	l.ticket = ticket[:32]
 	s.Hide(l.ticket)
-	login := s.Do("POST", "/scan/v1/login", `{"user":"bob","appid":"shop"}`, "Authorization: Bearer "+l.scanKey,
+	l.jsCode = s.Do("POST", "/scan/v1/login", `{"user":"bob","appid":"shop"}`, "Authorization: Bearer "+l.scanKey,
 		"Content-Type: application/json").Text(t, "js_code")
-	l.jsCode = login
-	openid := servertest.Decode[struct{ OpenID string }](t, s.Admin("GET", "/users/bob/openid?appid=shop&namespace=phones", ""))
-	l.openid = openid.OpenID
-	l.segment = codesCall(t, s, l.token, "applycodedownload",
+	l.openid = s.Admin("GET", "/users/bob/openid?appid=shop&namespace=phones", "").Text(t, "openid")
+	l.segment = callCodes(t, s, l.token, "applycodedownload",
 		fmt.Sprintf(`{"application_id":%d,"code_start":0,"code_end":499}`, l.batch)).Body
 	return l
 }
@@ -239,8 +233,8 @@ func stableToken(t *testing.T, s *servertest.Server) string {
 	return issued
 }
 
-// decided is a decision without what is another each time.
-func decided(t *testing.T, a servertest.Answer) string {
+// normalizedDecision returns the decision of a scan without scan id and ticket, which differ between scans.
+func normalizedDecision(t *testing.T, a servertest.Answer) string {
 	t.Helper()
 	d := servertest.Decode[map[string]any](t, a)
 	require.True(t, a.Status == 200, "scan: %d %s", a.Status, a.Body)
@@ -250,60 +244,60 @@ func decided(t *testing.T, a servertest.Answer) string {
 	return fmt.Sprint(d)
 }
 
-// goesOn checks that a server goes on where another one was exported.
-func (l life) goesOn(t *testing.T, s *servertest.Server) {
+// verify verifies that a server restored from an archive returns the same codes, decisions, tokens and settings as the exported one.
+func (l fixture) verify(t *testing.T, s *servertest.Server) {
 	t.Helper()
 	for _, secret := range []string{l.token, l.scanKey, l.stable, l.ticket} {
 		s.Hide(secret)
 	}
-	for n, i := range indexes {
-		_, text, whole := look(t, s, l.batch, i)
-		assert.Equal(t, cmp.Diff(l.codes[n], whole), "", "code %d", i)
-		got := decided(t, l.scan(t, s, text))
-		assert.True(t, got == l.decisions[n], "code %d opens %s, opened %s", i, got, l.decisions[n])
+	for n, i := range codeIndexes {
+		_, text, body := lookupCode(t, s, l.batch, i)
+		assert.Equal(t, cmp.Diff(l.codes[n], body), "", "code %d", i)
+		got := normalizedDecision(t, l.scan(t, s, text))
+		assert.Equal(t, got, l.decisions[n], "decision for code %d", i)
 	}
 	for n, text := range scannedTexts {
-		got, want := decided(t, l.scan(t, s, text)), l.decisions[len(indexes)+n]
-		assert.True(t, got == want, "%s opens %s, opened %s", text, got, want)
+		assert.Equal(t, normalizedDecision(t, l.scan(t, s, text)), l.decisions[len(codeIndexes)+n], "decision for %s", text)
 	}
-	assert.Equal(t, codesCall(t, s, l.token, "applycodedownload",
-		fmt.Sprintf(`{"application_id":%d,"code_start":0,"code_end":499}`, l.batch)).Body, l.segment, "the package is another")
-	assert.Equal(t, stableToken(t, s), l.stable, "the stable token is another")
-	code, _, _ := look(t, s, l.batch, 7)
-	a := codesCall(t, s, l.token, "tickettocode", `{"openid":"`+l.openid+`","code_ticket":"`+l.ticket+`"}`)
-	assert.True(t, a.Code(t) == 0 && strings.Contains(a.Body, code), "the ticket: %s", a.Body)
+	assert.Equal(t, callCodes(t, s, l.token, "applycodedownload",
+		fmt.Sprintf(`{"application_id":%d,"code_start":0,"code_end":499}`, l.batch)).Body, l.segment, "the downloaded codes")
+	assert.Equal(t, stableToken(t, s), l.stable, "the stable token")
+	code, _, _ := lookupCode(t, s, l.batch, 7)
+	a := callCodes(t, s, l.token, "tickettocode", `{"openid":"`+l.openid+`","code_ticket":"`+l.ticket+`"}`)
+	assert.True(t, a.Code(t) == 0 && strings.Contains(a.Body, code), "tickettocode = %s, want code %s", a.Body, code)
 	trade := "/sns/jscode2session?grant_type=authorization_code&appid=shop&secret=the-secret-of-shop&js_code=" + l.jsCode
 	assert.Contains(t, s.Do("GET", trade, "").Body, l.openid, "the login")
-	id := apply(t, s, l.token, "order-1", 20_000)
-	assert.True(t, id == l.batch, "the same application is now %d, was %d", id, l.batch)
+	id := applyForCodes(t, s, l.token, "order-1", 20_000)
+	assert.Equal(t, id, l.batch, "the batch of the same application")
 	s.Do("POST", "/admin/v1/batches/"+fmt.Sprint(l.batch)+"/states", `{"action":"redeem","ranges":[{"from":11,"to":11}]}`,
 		"Authorization: Bearer "+servertest.AdminToken, "Content-Type: application/json").WantStatus(t, 409, "redeemed twice")
 	assert.Contains(t, s.Admin("GET", "/settings", "").Body, `"publish_quota":77`, "settings")
 	assert.Contains(t, s.Admin("GET", "/gs1/links/01/09506000134352", "").Body, `"owner":"shop"`, "GS1 links")
-	assert.Contains(t, s.Admin("GET", "/accounts/shop/quota", "").Body, `76`, "the spent publish came back")
+	assert.Contains(t, s.Admin("GET", "/accounts/shop/quota", "").Body, `76`, "the publish quota")
 }
 
-// The whole way: SQLite, the other database, SQLite; each under a master key of its own.
+// TestBackup_RoundTripAcrossDatabases exports from SQLite, imports into the other database, and from there into SQLite again, each under a
+// new master key. The archives must be equal, and the restored servers must continue the exported one.
 func TestBackup_RoundTripAcrossDatabases(t *testing.T) {
 	t.Parallel()
-	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
+	forEachDatabase(t, func(t *testing.T, newInstance func(*testing.T) instance) {
 		t.Parallel()
-		first, second, third := onSQLite(t), where(t), onSQLite(t)
+		first, second, third := newSQLite(t), newInstance(t), newSQLite(t)
 		s := first.start(t, servertest.Options{Seed: brand})
-		l := live(t, s)
-		files := []string{exported(t, s)}
-		for _, p := range []place{second, third} {
+		l := createFixture(t, s)
+		files := []string{exportArchive(t, s)}
+		for _, p := range []instance{second, third} {
 			p.restore(t, files[len(files)-1])
 			s := p.start(t, servertest.Options{})
-			files = append(files, exported(t, s))
+			files = append(files, exportArchive(t, s))
 			s.Stop()
 		}
-		want := rowsIn(t, files[0])
-		// How far the ledger was read and when files are looked at again moves by itself.
+		want := readTables(t, files[0])
+		// These tables change with time: positions in the scan log, and the next verification of domains.
 		delete(want, "webhook_readers")
 		delete(want, "domain_reverifications")
 		for _, file := range files[1:] {
-			got := rowsIn(t, file)
+			got := readTables(t, file)
 			delete(got, "webhook_readers")
 			delete(got, "domain_reverifications")
 			diff := cmp.Diff(want, got)
@@ -312,28 +306,29 @@ func TestBackup_RoundTripAcrossDatabases(t *testing.T) {
 		for _, table := range []string{"access_tokens", "accounts", "batches", "audit_log_head", "changes", "code_events", "components",
 			"counters", "domains", "grants", "links",
 			"logins", "meta", "publishes", "rules", "scan_keys", "seeds", "sequences", "tickets"} {
-			assert.True(t, want[table] != "", "%s is empty: the test shows nothing of it", table)
+			assert.True(t, want[table] != "", "table %s is empty, want rows from createFixture", table)
 		}
 		var masters []string
-		for _, p := range []place{first, second, third} {
+		for _, p := range []instance{first, second, third} {
 			b, err := os.ReadFile(filepath.Join(p.data, "master.key"))
-			assert.True(t, err == nil && !slices.Contains(masters, string(b)), "master key: %v, or the same again", err)
+			assert.True(t, err == nil && !slices.Contains(masters, string(b)), "master key: %v, or a duplicate; want a new one", err)
 			masters = append(masters, string(b))
 		}
-		for _, p := range []place{second, third} {
-			l.goesOn(t, p.start(t, servertest.Options{}))
+		for _, p := range []instance{second, third} {
+			l.verify(t, p.start(t, servertest.Options{}))
 		}
 	})
 }
 
-// block is the counters of a batch, as stored.
-type block struct{ start, end int64 }
+// codeBlock is the range of counters of a batch: start inclusive, end exclusive.
+type codeBlock struct{ start, end int64 }
 
-func blocks(t *testing.T, s *servertest.Server) []block {
+// listBlocks returns the counter ranges of all batches of a server.
+func listBlocks(t *testing.T, s *servertest.Server) []codeBlock {
 	t.Helper()
-	var list []block
-	for line := range strings.Lines(rowsIn(t, exported(t, s))["batches"]) {
-		var b block
+	var list []codeBlock
+	for line := range strings.Lines(readTables(t, exportArchive(t, s))["batches"]) {
+		var b codeBlock
 		var count int64
 		for field := range strings.SplitSeq(strings.Trim(line, "{}\n"), ",") {
 			if text, ok := strings.CutPrefix(field, `"start":`); ok {
@@ -349,101 +344,103 @@ func blocks(t *testing.T, s *servertest.Server) []block {
 	return list
 }
 
-// An older backup knows nothing of the batches that came after it.
+// TestBackup_OlderRestoreNoDuplicateCodes verifies that a server restored from an older backup issues no code of later batches again.
 func TestBackup_OlderRestoreNoDuplicateCodes(t *testing.T) {
 	t.Parallel()
-	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
+	forEachDatabase(t, func(t *testing.T, newInstance func(*testing.T) instance) {
 		t.Parallel()
-		old := onSQLite(t).start(t, servertest.Options{Seed: brand})
+		old := newSQLite(t).start(t, servertest.Options{Seed: brand})
 		token := old.Token("svc")
-		apply(t, old, token, "before", 10_000)
-		backup := exported(t, old)
+		applyForCodes(t, old, token, "before", 10_000)
+		backup := exportArchive(t, old)
 		for i := range 3 {
 			old.Clock.Step(10 * time.Second)
-			apply(t, old, token, fmt.Sprint("after-", i), 50_000)
+			applyForCodes(t, old, token, fmt.Sprint("after-", i), 50_000)
 		}
-		// The 150,000 codes that the old one gave out are 15 seconds of the clock.
-		p := where(t)
+		// The 150,000 codes that the old server issued since the backup are 15 seconds of the clock.
+		p := newInstance(t)
 		p.restore(t, backup)
 		restored := p.start(t, servertest.Options{})
 		restored.Clock.Step(30*time.Second + 15*time.Second)
 		restored.Hide(token)
 		for i := range 3 {
-			apply(t, restored, token, fmt.Sprint("after-", i), 50_000)
+			applyForCodes(t, restored, token, fmt.Sprint("after-", i), 50_000)
 			restored.Clock.Step(time.Second)
 		}
-		all := append(blocks(t, old), blocks(t, restored)[1:]...) // the first is in both
-		require.True(t, len(all) == 7, "got %v", all)
-		apart(t, all)
+		blocks := append(listBlocks(t, old), listBlocks(t, restored)[1:]...) // the first is in both
+		require.True(t, len(blocks) == 7, "got %d blocks %v, want 7", len(blocks), blocks)
+		checkDisjoint(t, blocks)
 	})
 }
 
-// An operator that gave out more than 10,000 a second says how many with --min-code-counter.
+// TestMinCodeCounter_RestoredBackup verifies that --min-code-counter prevents duplicate codes after the old server issued more than 10,000
+// codes per second since the backup.
 func TestMinCodeCounter_RestoredBackup(t *testing.T) {
 	t.Parallel()
-	old := onSQLite(t).start(t, servertest.Options{Seed: brand})
+	old := newSQLite(t).start(t, servertest.Options{Seed: brand})
 	token := old.Token("svc")
-	apply(t, old, token, "before", 10_000)
-	backup := exported(t, old)
-	apply(t, old, token, "after", 10_000_000)
-	gone := blocks(t, old)
-	p := onSQLite(t)
+	applyForCodes(t, old, token, "before", 10_000)
+	backup := exportArchive(t, old)
+	applyForCodes(t, old, token, "after", 10_000_000)
+	issued := listBlocks(t, old)
+	p := newSQLite(t)
 	p.restore(t, backup)
-	restored := p.start(t, servertest.Options{Config: func(c *server.Config) { c.MinCodeCounter = uint64(gone[1].end) }})
+	restored := p.start(t, servertest.Options{Config: func(c *server.Config) { c.MinCodeCounter = uint64(issued[1].end) }})
 	restored.Hide(token)
-	apply(t, restored, token, "other", 10_000)
-	apart(t, append(gone, blocks(t, restored)[1:]...))
+	applyForCodes(t, restored, token, "other", 10_000)
+	checkDisjoint(t, append(issued, listBlocks(t, restored)[1:]...))
 }
 
-func apart(t *testing.T, all []block) {
+func checkDisjoint(t *testing.T, blocks []codeBlock) {
 	t.Helper()
-	slices.SortFunc(all, func(a, b block) int { return int(a.start - b.start) })
-	for i := range all[1:] {
-		assert.True(t, all[i].start != 0 && all[i+1].start >= all[i].end, "the blocks %v and %v overlap", all[i], all[i+1])
+	slices.SortFunc(blocks, func(a, b codeBlock) int { return int(a.start - b.start) })
+	for i := range blocks[1:] {
+		assert.True(t, blocks[i].start != 0 && blocks[i+1].start >= blocks[i].end, "the blocks %v and %v overlap", blocks[i], blocks[i+1])
 	}
 }
 
 func TestExport_DuringConcurrentChanges(t *testing.T) {
 	t.Parallel()
-	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
+	forEachDatabase(t, func(t *testing.T, newInstance func(*testing.T) instance) {
 		t.Parallel()
-		s := where(t).start(t, servertest.Options{Seed: brand})
+		s := newInstance(t).start(t, servertest.Options{Seed: brand})
 		token := s.Token("svc")
-		apply(t, s, token, "first", 10_000)
-		began, stop, done := make(chan struct{}), make(chan struct{}), make(chan struct{})
+		applyForCodes(t, s, token, "first", 10_000)
+		started, stop, done := make(chan struct{}), make(chan struct{}), make(chan struct{})
 		go func() {
 			defer close(done)
-			begin := sync.OnceFunc(func() { close(began) })
-			defer begin()
+			start := sync.OnceFunc(func() { close(started) })
+			defer start()
 			for n := 0; ; n++ {
 				select {
 				case <-stop:
 					return
 				default:
 				}
-				// Not by t.Fatal: this is another goroutine.
+				// TrySend, because Send calls t.Fatal, which must run on the test's goroutine.
 				r := s.Request("POST", "/intp/marketcode/applycode?access_token="+token,
 					fmt.Sprintf(`{"code_count":10000,"isv_application_id":"n%d"}`, n))
 				a, err := s.TrySend(r)
 				if err != nil || !strings.Contains(a.Body, `"errcode":0`) && !strings.Contains(a.Body, "45009") {
-					t.Errorf("applying: %v %s", err, a.Body)
+					t.Errorf("applycode = %s, %v, want errcode 0 or 45009", a.Body, err)
 					return
 				}
-				begin()
+				start()
 			}
 		}()
 		defer func() {
 			close(stop)
 			<-done
 		}()
-		<-began
+		<-started
 		for range 5 {
-			all := rowsIn(t, exported(t, s))
-			batches := strings.Count(all["batches"], "\n")
-			if !strings.Contains(all["sequences"], fmt.Sprintf(`{"name":"application","value":%d}`, 500_000_000+batches)) ||
+			tables := readTables(t, exportArchive(t, s))
+			batches := strings.Count(tables["batches"], "\n")
+			if !strings.Contains(tables["sequences"], fmt.Sprintf(`{"name":"application","value":%d}`, 500_000_000+batches)) ||
 				!regexp.MustCompile(fmt.Sprintf(`"counter":"/intp/marketcode/applycode","day":\d+,"value":%d}`, batches)).
-					MatchString(all["counters"]) {
-				t.Errorf("%d batches, but %s %s", batches, all["sequences"], all["counters"])
+					MatchString(tables["counters"]) {
+				t.Errorf("archive with %d batches has sequences %s and counters %s, want the same number", batches, tables["sequences"],
+					tables["counters"])
 			}
 		}
 	})
@@ -451,19 +448,19 @@ func TestExport_DuringConcurrentChanges(t *testing.T) {
 
 func TestImportCommand_Rejects(t *testing.T) {
 	t.Parallel()
-	s := onSQLite(t).start(t, servertest.Options{Seed: brand})
-	apply(t, s, s.Token("svc"), "one", 10_000)
-	file := exported(t, s)
-	whole, err := os.ReadFile(file)
+	s := newSQLite(t).start(t, servertest.Options{Seed: brand})
+	applyForCodes(t, s, s.Token("svc"), "one", 10_000)
+	file := exportArchive(t, s)
+	body, err := os.ReadFile(file)
 	require.NoError(t, err)
-	from := opened(t, file)
+	from := openArchive(t, file)
 	keys, err := from.Keys(passphrase)
 	require.NoError(t, err)
-	made := func(change func(*archive.Contents)) string {
-		keep := archive.Contents{Tables: rowsIn(t, file), Keys: maps.Clone(keys), Schema: from.Manifest.Schema, Engine: "sqlite",
+	pack := func(change func(*archive.Contents)) string {
+		contents := archive.Contents{Tables: readTables(t, file), Keys: maps.Clone(keys), Schema: from.Manifest.Schema, Engine: "sqlite",
 			Program: "test", Passphrase: passphrase, Work: 4}
-		change(&keep)
-		packed, err := archive.Pack(t.Context(), t.TempDir(), keep)
+		change(&contents)
+		packed, err := archive.Pack(t.Context(), t.TempDir(), contents)
 		require.NoError(t, err)
 		defer packed.Close()
 		var b bytes.Buffer
@@ -472,65 +469,66 @@ func TestImportCommand_Rejects(t *testing.T) {
 		require.NoError(t, os.WriteFile(path, b.Bytes(), 0o600))
 		return path
 	}
-	chance := rand.New(rand.NewPCG(3, 4))
+	rng := rand.New(rand.NewPCG(3, 4))
 	for range 200 {
-		b, at := bytes.Clone(whole), chance.IntN(len(whole))
-		b[at] ^= byte(1 + chance.IntN(255))
+		b, offset := bytes.Clone(body), rng.IntN(len(body))
+		b[offset] ^= byte(1 + rng.IntN(255))
 		_, err := archive.Open(bytes.NewReader(b), int64(len(b)))
-		assert.True(t, err != nil, "another byte at %d of %d, and nobody sees it", at, len(b))
+		assert.True(t, err != nil, "Open with a corrupted byte at %d of %d = nil, want an error", offset, len(b))
 	}
 	damaged := filepath.Join(t.TempDir(), "damaged.tar.gz")
-	require.NoError(t, os.WriteFile(damaged, append(bytes.Clone(whole[:len(whole)/2]), whole[len(whole)/2+1:]...), 0o600))
-	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
-		full := where(t)
-		full.restore(t, file)
-		empty, busy := where(t), where(t)
+	require.NoError(t, os.WriteFile(damaged, append(bytes.Clone(body[:len(body)/2]), body[len(body)/2+1:]...), 0o600))
+	forEachDatabase(t, func(t *testing.T, newInstance func(*testing.T) instance) {
+		nonEmpty := newInstance(t)
+		nonEmpty.restore(t, file)
+		empty, busy := newInstance(t), newInstance(t)
 		busy.start(t, servertest.Options{})
 		for _, c := range []struct {
 			name, file string
-			to         place
+			target     instance
 			passphrase string
 			want       string
-			is         error
+			err        error
 		}{
 			{"no file", file + ".not", empty, passphrase, "no such file", os.ErrNotExist},
 			{"a damaged one", damaged, empty, passphrase, "corrupted", archive.ErrDamaged},
 			{"another passphrase", file, empty, "another passphrase", "passphrase", archive.ErrPassphrase},
-			{"a newer schema", made(func(c *archive.Contents) { c.Schema = store.NewestSchema() + 1 }), empty, passphrase, "newer",
+			{"a newer schema", pack(func(c *archive.Contents) { c.Schema = store.NewestSchema() + 1 }), empty, passphrase, "newer",
 				archive.ErrNewer},
-			{"no keys", made(func(c *archive.Contents) { delete(c.Keys, "code") }), empty, passphrase, `no key "code"`, nil},
-			{"a row that cannot be", made(func(c *archive.Contents) { c.Tables.(rows)["tickets"] = `{"hash":1}` + "\n" }), empty,
+			{"no keys", pack(func(c *archive.Contents) { delete(c.Keys, "code") }), empty, passphrase, `no key "code"`, nil},
+			{"a row that cannot be", pack(func(c *archive.Contents) { c.Tables.(tableData)["tickets"] = `{"hash":1}` + "\n" }), empty,
 				passphrase, "tickets", nil},
-			{"a table too few", made(func(c *archive.Contents) { delete(c.Tables.(rows), "tickets") }), empty, passphrase, "tickets", nil},
+			{"a table too few", pack(func(c *archive.Contents) { delete(c.Tables.(tableData), "tickets") }), empty,
+				passphrase, "tickets", nil},
 			{"a server that runs", file, busy, passphrase, "in use", nil},
-			{"a full database", file, full, passphrase, "not empty", store.ErrNotEmpty},
+			{"a full database", file, nonEmpty, passphrase, "not empty", store.ErrNotEmpty},
 		} {
-			_, err := server.Import(t.Context(), c.to.config(), c.file, say(c.passphrase))
-			assert.True(t, err != nil && (c.is == nil || errors.Is(err, c.is)) && strings.Contains(err.Error(), c.want) &&
+			_, err := server.Import(t.Context(), c.target.config(), c.file, prompt(c.passphrase))
+			assert.True(t, err != nil && (c.err == nil || errors.Is(err, c.err)) && strings.Contains(err.Error(), c.want) &&
 				!strings.Contains(err.Error(), "\n"), "%s: %v", c.name, err)
 		}
-		// After all this the place is as empty as before.
+		// The failed imports left the instance empty.
 		empty.restore(t, file)
 		restored := empty.start(t, servertest.Options{})
-		diff := cmp.Diff(rowsIn(t, file), rowsIn(t, exported(t, restored)))
+		diff := cmp.Diff(readTables(t, file), readTables(t, exportArchive(t, restored)))
 		assert.True(t, diff == "", "%v", diff)
 		restored.Stop()
 
 		t.Run("with the keys of another server it does not start", func(t *testing.T) {
 			for _, name := range []string{"code", "text.0"} {
-				p := where(t)
-				p.restore(t, made(func(c *archive.Contents) { c.Keys[name] = bytes.Repeat([]byte{7}, 32) }))
-				_, err := p.try(t, servertest.Options{})
+				p := newInstance(t)
+				p.restore(t, pack(func(c *archive.Contents) { c.Keys[name] = bytes.Repeat([]byte{7}, 32) }))
+				_, err := p.tryStart(t, servertest.Options{})
 				assert.True(t, err != nil && errors.Is(err, server.ErrUsage) && strings.Contains(err.Error(), "other code keys"),
 					"%s: %v", name, err)
 			}
 		})
 		t.Run("without a key of its codes it does not start", func(t *testing.T) {
 			for _, name := range []string{"code", "text.0"} {
-				p := where(t)
+				p := newInstance(t)
 				p.restore(t, file)
-				p.exec(t, `DELETE FROM sealing_keys WHERE name = '`+name+`'`)
-				_, err := p.try(t, servertest.Options{})
+				p.execSQL(t, `DELETE FROM sealing_keys WHERE name = '`+name+`'`)
+				_, err := p.tryStart(t, servertest.Options{})
 				assert.True(t, err != nil && errors.Is(err, server.ErrUsage) && strings.Contains(err.Error(), strconv.Quote(name)),
 					"%s: %v", name, err)
 			}
@@ -538,54 +536,53 @@ func TestImportCommand_Rejects(t *testing.T) {
 	})
 }
 
-// exec changes a database behind the server's back.
-func (p place) exec(t *testing.T, query string) {
+// execSQL runs a statement on the instance's database without the server.
+func (p instance) execSQL(t *testing.T, query string) {
 	t.Helper()
 	address := p.database
 	if address == "" {
-		address = "file:" + filepath.Join(p.data, "qrjump.db") + "?_busy_timeout=10000"
+		address = "file:" + filepath.Join(p.data, "qrjump.db") + "?_busy_timeout=60000"
 	}
 	dbtest.Exec(t, address, query)
 }
 
 func TestExportEndpoint_Rejects(t *testing.T) {
 	t.Parallel()
-	s := onSQLite(t).start(t, servertest.Options{Seed: brand})
+	s := newSQLite(t).start(t, servertest.Options{Seed: brand})
 	for _, c := range []struct {
 		body   string
 		status int
 	}{
 		{`{"passphrase":"eleven char"}`, 422}, {`{"passphrase":""}`, 422}, {`{}`, 422}, {``, 400}, {`[]`, 422}, {`{"passphrase":`, 400},
 	} {
-		a := s.Do("POST", "/admin/v1/export", c.body, "Authorization: Bearer "+servertest.AdminToken, "Content-Type: application/json")
+		a := s.TryAdmin("POST", "/export", c.body)
 		assert.True(t, a.Status == c.status && !strings.Contains(a.Body, "eleven char") &&
 			a.Header.Get("Content-Type") == "application/problem+json", "%s: %d %s", c.body, a.Status, a.Body)
 	}
-	a := s.Do("POST", "/admin/v1/export", `{"passphrase":"`+passphrase+`"}`, "Content-Type: application/json")
-	assert.True(t, a.Status == 401, "a stranger got %d", a.Status)
+	s.Do("POST", "/admin/v1/export", `{"passphrase":"`+passphrase+`"}`, "Content-Type: application/json").
+		WantStatus(t, 401, "export without a token")
 	// An unreadable file is reported before anything is sent.
-	p := onSQLite(t)
+	p := newSQLite(t)
 	s = p.start(t, servertest.Options{Seed: brand})
-	p.exec(t, `DROP TABLE seeds`)
-	a = s.Do("POST", "/admin/v1/export", `{"passphrase":"`+passphrase+`"}`, "Authorization: Bearer "+servertest.AdminToken,
-		"Content-Type: application/json")
+	p.execSQL(t, `DROP TABLE seeds`)
+	a := s.TryAdmin("POST", "/export", `{"passphrase":"`+passphrase+`"}`)
 	assert.True(t, a.Status == 500 && a.Header.Get("Content-Type") == "application/problem+json" && !strings.Contains(a.Body, "seeds") &&
 		strings.Contains(s.Log(), "inspecting seeds"), "without a table: %d %v %s", a.Status, a.Header, a.Body)
 }
 
-// No secret is in the clear in an archive.
+// TestBackup_ArchiveWithoutPlainSecrets verifies that an archive contains no secret in plain text.
 func TestBackup_ArchiveWithoutPlainSecrets(t *testing.T) {
 	t.Parallel()
-	s := onSQLite(t).start(t, servertest.Options{Seed: brand})
-	l := live(t, s)
-	file := exported(t, s)
-	keys, err := opened(t, file).Keys(passphrase)
+	s := newSQLite(t).start(t, servertest.Options{Seed: brand})
+	l := createFixture(t, s)
+	file := exportArchive(t, s)
+	keys, err := openArchive(t, file).Keys(passphrase)
 	require.NoError(t, err)
-	for table, text := range rowsIn(t, file) {
+	for table, text := range readTables(t, file) {
 		for _, secret := range []string{"the-secret-of-shop", "the-secret-of-svc", "the-secret-of-isv", "a-16-byte-secret",
 			"abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE", l.token, l.stable, l.scanKey, l.ticket, l.jsCode, passphrase} {
-			assert.True(t, !strings.Contains(text, secret), "%s shows %q", table, secret)
+			assert.True(t, !strings.Contains(text, secret), "table %s contains the secret %q", table, secret)
 		}
 	}
-	assert.True(t, len(keys) >= 4, "got %d keys", len(keys))
+	assert.True(t, len(keys) >= 4, "got %d keys, want at least 4", len(keys))
 }

@@ -11,29 +11,29 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// The admin API answers the whole table, and says which evidence is old by the server's clock.
+// TestBehaviors_ListEndpoint verifies that the admin API lists every behaviour and marks evidence as old by the server's clock.
 func TestBehaviors_ListEndpoint(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Emulator: true})
 	c, err := client.New(s.URL, client.Options{AdminToken: servertest.AdminToken})
 	require.NoError(t, err)
-	old := func() (ids []string) {
+	listOld := func() (ids []string) {
 		list, err := c.Behaviours.List(t.Context())
 		require.True(t, err == nil && len(list) == len(behaviour.All()), "%d behaviours, %v", len(list), err)
-		for i, one := range list {
+		for i, got := range list {
 			want := behaviour.All()[i]
-			assert.True(t, one.ID == want.ID && one.EvidenceLevel == string(want.Evidence) && one.English == want.Description().English() &&
-				one.Chinese == want.Description().Chinese() && one.Source == want.Source && one.Date == want.Date &&
-				one.Until == want.Until && one.Section == want.Section, "got %+v, want %+v", one, want)
-			if one.Old {
-				ids = append(ids, one.ID)
+			assert.True(t, got.ID == want.ID && got.EvidenceLevel == string(want.Evidence) && got.English == want.Description().English() &&
+				got.Chinese == want.Description().Chinese() && got.Source == want.Source && got.Date == want.Date &&
+				got.Until == want.Until && got.Section == want.Section, "got %+v, want %+v", got, want)
+			if got.Old {
+				ids = append(ids, got.ID)
 			}
 		}
 		return ids
 	}
-	before := old()
+	before := listOld()
 	s.Admin("PUT", "/emulator/clock", `{"now":"2040-01-01T00:00:00Z"}`)
-	after := old()
+	after := listOld()
 	assert.True(t, len(after) > len(before) && !slices.Contains(before, "wire.method.post") && slices.Contains(after, "wire.method.post"),
 		"old in 2026: %q, in 2040: %q", before, after)
 }

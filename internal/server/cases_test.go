@@ -15,24 +15,26 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/testtable"
 )
 
-// TestCases_Life creates, fills, empties, reports and closes cases as a caller of the account brand, who has the alarms 1 and 2, and as
-// the administrator; alarm 3 is of the account rival.
+// TestCases_Life creates, fills, empties, reports and closes cases as a caller of the account brand, who has the alarms 1 and 2, and as the
+// administrator; alarm 3 is of the account rival.
 func TestCases_Life(t *testing.T) {
 	t.Parallel()
 	dbtest.OnEach(t, storetest.Postgres, func(t *testing.T, url string) {
-		w := brew(t, servertest.Options{Seed: strings.Replace(brewery, "  - {appid: bare", "  - {appid: rival, kind: service_account, "+
-			"secret: the-secret-of-rival, certified: true, features: [marketcode], marketcode_key: 0123456789abcdef}\n  - {appid: bare", 1),
+		w := startBrand(t, servertest.Options{Seed: strings.Replace(brewery, "  - {appid: bare",
+			"  - {appid: rival, kind: service_account, secret: the-secret-of-rival, certified: true, features: [marketcode], marketcode_key: 0123456789abcdef}\n  - {appid: bare", 1),
 			Config: func(c *server.Config) { c.Database = url }})
 		for index, batch := range []int64{w.apply("x", 10_000), w.apply("y", 10_000), w.Apply("rival", "x", 10_000)} {
 			for user := range 11 {
-				w.ask("resolve", fmt.Sprint("user ", user), w.code(batch, int64(index)).CodeURL)
+				w.callScan("resolve", fmt.Sprint("user ", user), w.code(batch, int64(index)).CodeURL)
 			}
 			w.Admin("GET", "/statistics?wait=true", "")
 		}
-		_, ofBrand := adminKey(t, w.Server, `{"name":"b","role":"marketer","accounts":["brand"]}`)
-		_, ofRival := adminKey(t, w.Server, `{"name":"r","role":"marketer","accounts":["rival"]}`)
-		admin := func(method, path, body string) servertest.Answer { return matched(w.Server, method, path, body, "") }
-		callers := map[string]func(method, path, body string) servertest.Answer{"brand": ofBrand, "rival": ofRival, "admin": admin}
+		_, brand := newAdminKey(t, w.Server, `{"name":"b","role":"marketer","accounts":["brand"]}`)
+		_, rival := newAdminKey(t, w.Server, `{"name":"r","role":"marketer","accounts":["rival"]}`)
+		admin := func(method, path, body string) servertest.Answer {
+			return callIfMatch(w.Server, method, path, body, "")
+		}
+		callers := map[string]func(method, path, body string) servertest.Answer{"brand": brand, "rival": rival, "admin": admin}
 		for i, c := range testtable.Rows(t, "testdata/case_calls.txt", 6) {
 			fill := strings.NewReplacer("CASE", "1").Replace
 			a := callers[c[0]](c[1], fill(c[2]), fill(c[3]))
@@ -42,7 +44,7 @@ func TestCases_Life(t *testing.T) {
 
 		for format, want := range map[string]string{"pdf": `attachment; filename="qrjump-case.pdf"`,
 			"html": `inline; filename="qrjump-case.html"`} {
-			a := ofBrand("GET", "/cases/1/sheet?format="+format, "")
+			a := brand("GET", "/cases/1/sheet?format="+format, "")
 			policy := a.Header.Get("Content-Security-Policy")
 			assert.True(t, a.Header.Get("Content-Disposition") == want && a.Header.Get("X-Content-Type-Options") == "nosniff" &&
 				(format == "pdf" || strings.HasPrefix(policy, "default-src 'none'; style-src 'sha256-") &&
@@ -50,36 +52,36 @@ func TestCases_Life(t *testing.T) {
 				"headers of the %s report: %v", format, a.Header)
 		}
 
-		// The client stores a case under the revision that it read, and empties it.
+		// The client updates a case with If-Match, and removes its alarms at last.
 		operator, err := client.New(w.URL, client.Options{AdminToken: servertest.AdminToken})
 		require.NoError(t, err)
-		made, err := operator.Alarms.CreateCase(t.Context(), client.NewCase{CasePut: client.CasePut{Title: "c", Alarms: []int64{2}}})
+		current, err := operator.Alarms.CreateCase(t.Context(), client.NewCase{CasePut: client.CasePut{Title: "c", Alarms: []int64{2}}})
 		require.NoError(t, err)
 		for _, c := range []struct {
 			alarms []int64
 			want   int
 		}{{nil, 1}, {[]int64{2, 3}, 2}, {[]int64{}, 0}} {
-			revised := client.IfMatch(t.Context(), made.Revision)
-			now, err := operator.Alarms.UpdateCase(revised, made.ID, client.CasePut{Title: made.Title + "+", Alarms: c.alarms})
+			ifMatch := client.IfMatch(t.Context(), current.Revision)
+			now, err := operator.Alarms.UpdateCase(ifMatch, current.ID, client.CasePut{Title: current.Title + "+", Alarms: c.alarms})
 			assert.True(t, err == nil && len(now.Alarms) == c.want, "UpdateCase with alarms %v = %v, %v, want %d alarms", c.alarms, now,
 				err, c.want)
-			_, err = operator.Alarms.UpdateCase(revised, made.ID, client.CasePut{Title: "of the revision before"})
+			_, err = operator.Alarms.UpdateCase(ifMatch, current.ID, client.CasePut{Title: "of the revision before"})
 			assert.True(t, client.PreconditionFailed(err) != nil, "UpdateCase with the revision before: %v, want PreconditionFailed", err)
-			made = now
+			current = now
 		}
-		// The alarms of a case belong to its revision, also in lists, whether the case or the alarm was changed.
-		for _, id := range []int64{0, made.ID, 1} {
+		// The revision of a case covers its alarms, also in lists and also if the alarm was changed instead of the case.
+		for _, id := range []int64{0, current.ID, 1} {
 			_, err := operator.Alarms.Acknowledge(t.Context(), 2, client.Acknowledgement{Case: &id})
 			require.NoError(t, err)
-			_, err = operator.Alarms.UpdateCase(client.IfMatch(t.Context(), made.Revision), made.ID, client.CasePut{Title: "late",
+			_, err = operator.Alarms.UpdateCase(client.IfMatch(t.Context(), current.Revision), current.ID, client.CasePut{Title: "late",
 				Alarms: []int64{3}})
 			assert.True(t, id == 0 || client.PreconditionFailed(err) != nil, "UpdateCase, alarm 2 in case %d: %v, want PreconditionFailed",
 				id, err)
-			made, err = operator.Alarms.GetCase(t.Context(), made.ID)
+			current, err = operator.Alarms.GetCase(t.Context(), current.ID)
 			require.NoError(t, err)
 			list, err := operator.Alarms.ListCases(t.Context(), client.CaseQuery{Limit: 1})
-			assert.True(t, err == nil && list[0].Revision == made.Revision, "the revisions of case %d: %+v, %v, want %s",
-				made.ID, list, err, made.Revision)
+			assert.True(t, err == nil && list[0].Revision == current.Revision, "the revisions of case %d: %+v, %v, want %s",
+				current.ID, list, err, current.Revision)
 		}
 	})
 }

@@ -15,8 +15,8 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// TestCeilings_WithinLimits holds the size of the project. Commands and flags are held by the test of the same name in cmd/qrjump, the
-// length of lines by TestSource_MaxLineLength.
+// TestCeilings_WithinLimits limits the size of the project. The test of the same name in cmd/qrjump limits commands and flags,
+// TestSource_MaxLineLength the length of lines.
 func TestCeilings_WithinLimits(t *testing.T) {
 	size, err := docgen.MeasureSize("../..")
 	require.NoError(t, err)
@@ -31,12 +31,12 @@ func TestCeilings_WithinLimits(t *testing.T) {
 	ceilings.Check(t, "tables", countText(t, "../store/migrations/*.sql", "CREATE TABLE "))
 }
 
-// countText counts a text in the files of a pattern.
+// countText returns how often text occurs in the files that match pattern.
 func countText(t *testing.T, pattern, text string) (n int) {
 	t.Helper()
-	names, err := filepath.Glob(pattern)
-	require.True(t, err == nil && len(names) != 0, "%s: %d files, %v", pattern, len(names), err)
-	for _, name := range names {
+	files, err := filepath.Glob(pattern)
+	require.True(t, err == nil && len(files) != 0, "%s: %d files, %v", pattern, len(files), err)
+	for _, name := range files {
 		content, err := os.ReadFile(name)
 		require.NoError(t, err)
 		n += strings.Count(string(content), text)

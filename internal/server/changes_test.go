@@ -17,25 +17,26 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-type loggedChange struct {
+type auditEntry struct {
 	Seq                                int64
 	OccurredAt                         time.Time
 	Kind, Key, Actor, Via, RID, Action string
 	Detail                             json.RawMessage
 }
 
-func changesAfter(t *testing.T, s *servertest.Server, seq int64) []loggedChange {
+func listChanges(t *testing.T, s *servertest.Server, seq int64) []auditEntry {
 	t.Helper()
-	list := servertest.Decode[struct{ Changes []loggedChange }](t, s.Admin("GET", fmt.Sprintf("/changes?after=%d&limit=1000", seq), ""))
+	list := servertest.Decode[struct{ Changes []auditEntry }](t, s.Admin("GET", fmt.Sprintf("/changes?after=%d&limit=1000", seq), ""))
 	return list.Changes
 }
 
-var everything = brand + `
+var everythingSeed = brand + `
 rules:
   - {owner: shop, prefix: "https://shop.example/seeded/", path: p, published: true}
 `
 
-// Each endpoint that changes something is in the transcript audit_log, where what it leaves in the audit log stands.
+// TestAuditLog_EveryMutationLogged verifies that the transcript audit_log, which shows the audit log entry of each call, contains every
+// endpoint and operation that changes something.
 func TestAuditLog_EveryMutationLogged(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("testdata/calls/audit_log.txt")
@@ -49,14 +50,14 @@ func TestAuditLog_EveryMutationLogged(t *testing.T) {
 		calls.Note(r, "audit_log")
 	}
 	done := calls.Callers()
-	// Operations that change nothing, or that count, issue and use up at a high rate. An endpoint of the wire says so in its line.
+	// Operations that change nothing, or that count, issue or consume at a high rate. Wire endpoints have Reads in their row instead.
 	none := strings.Fields(`explain login resolve lookupCode checkRule createTicket recountStatistics replayPlan verifyAudit
 		saveSnapshot deleteSnapshot addFault clearFaults testWebhook replayDelivery reverifyNow resetDeviations createLoginLink lookupAuthorization`)
-	// Leaves a change, but not without what the transcript has not: an alarm, another node, a person at a platform's link.
+	// These are logged, but need what the transcript lacks: an alarm, another node, or a user at the platform's consent link.
 	none = append(none, "acknowledgeAlarm", "dismissAlarm", "createCase", "putCase", "deleteScanNode", "authorize")
 	for _, e := range api.Describe() {
 		assert.True(t, wire[e.Path] != e.Reads,
-			"%s: it is in the transcript: %v, and reads in its line of api/endpoints.go: %v; want one of the two",
+			"%s: in the transcript: %v, Reads in api/endpoints.go: %v; want exactly one of the two",
 			e.Path, wire[e.Path], e.Reads)
 	}
 	for _, o := range servertest.Operations() {

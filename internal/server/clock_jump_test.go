@@ -14,25 +14,26 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// A clock that shows the year 2036 for a while takes no scan with it.
+// TestScanRetention_ClockJump verifies that retention deletes no scan while the clock is ten years ahead for a few hours, and deletes the
+// scan once the clock has been there for 29 hours of running time.
 func TestScanRetention_ClockJump(t *testing.T) {
 	t.Parallel()
-	began := time.Date(2026, 3, 1, 8, 0, 0, 0, time.UTC)
+	start := time.Date(2026, 3, 1, 8, 0, 0, 0, time.UTC)
 	const year = 365 * 24 * time.Hour
-	var ahead, running atomic.Int64
+	var offset, uptime atomic.Int64
 	c := Default()
 	c.Data, c.Listen, c.Dev = t.TempDir(), "127.0.0.1:0", true
-	s, err := Start(t.Context(), c, io.Discard, TestHooks{RealNow: func() time.Time { return began.Add(time.Duration(ahead.Load())) },
-		Elapsed: func() time.Duration { return time.Duration(running.Load()) }})
+	s, err := Start(t.Context(), c, io.Discard, TestHooks{RealNow: func() time.Time { return start.Add(time.Duration(offset.Load())) },
+		Elapsed: func() time.Duration { return time.Duration(uptime.Load()) }})
 	require.NoError(t, err)
 	defer s.Close()
 	resp, err := http.Post(s.ScanURL+"/scan/v1/resolve", "application/json", strings.NewReader(`{"text":"https://nowhere.example/"}`))
 	require.NoError(t, err)
 	defer resp.Body.Close()
-	var old struct {
+	var scan struct {
 		ID string `json:"scan_id"`
 	}
-	if err := json.NewDecoder(resp.Body).Decode(&old); err != nil || old.ID == "" {
+	if err := json.NewDecoder(resp.Body).Decode(&scan); err != nil || scan.ID == "" {
 		t.Fatal(resp.Status, err)
 	}
 	put, err := http.NewRequestWithContext(t.Context(), http.MethodPut, s.URL+"/admin/v1/settings",
@@ -41,30 +42,30 @@ func TestScanRetention_ClockJump(t *testing.T) {
 	put.Header.Set("Content-Type", "application/json")
 	resp, err = http.DefaultClient.Do(put)
 	require.True(t, err == nil && resp.StatusCode == 200, "%v %v", resp, err)
-	for _, look := range []struct {
-		jump, running time.Duration
-		want          string
+	for _, step := range []struct {
+		jump, uptime time.Duration
+		want         string
 	}{{0, 0, "200"}, {10 * year, time.Hour, "200"}, {10 * year, 2 * time.Hour, "200"}, {0, 3 * time.Hour, "200"},
 		{10 * year, 4 * time.Hour, "200"}, {10 * year, 29 * time.Hour, "404"}} {
-		ahead.Store(int64(look.jump + look.running))
-		running.Store(int64(look.running))
+		offset.Store(int64(step.jump + step.uptime))
+		uptime.Store(int64(step.uptime))
 		s.scans().forgetOldScans(t.Context())
 		s.scans().pruneCounts(t.Context())
-		for by, want := range map[string]string{"hour": strings.Replace(look.want, "404", "422", 1), "day": "200", "month": "200"} {
-			resp, err := http.Get(s.URL + "/admin/v1/statistics?wait=true&from=" + began.Format(time.DateOnly) + "&to=" +
-				began.Format(time.DateOnly) + "&by=" + by)
+		for interval, want := range map[string]string{"hour": strings.Replace(step.want, "404", "422", 1), "day": "200", "month": "200"} {
+			resp, err := http.Get(s.URL + "/admin/v1/statistics?wait=true&from=" + start.Format(time.DateOnly) + "&to=" +
+				start.Format(time.DateOnly) + "&by=" + interval)
 			require.NoError(t, err)
 			body, _ := io.ReadAll(resp.Body)
 			resp.Body.Close()
 			if got := fmt.Sprint(resp.StatusCode); got != want || want == "200" && !strings.Contains(string(body), `"scans":1,`) {
-				t.Errorf("%v ahead, after %v of running, by %s: %s %s, want %s", look.jump, look.running, by, got, body, want)
+				t.Errorf("%v ahead, after %v of running, by %s: %s %s, want %s", step.jump, step.uptime, interval, got, body, want)
 			}
 		}
-		resp, err := http.Get(s.URL + "/admin/v1/scans/" + old.ID)
+		resp, err := http.Get(s.URL + "/admin/v1/scans/" + scan.ID)
 		require.NoError(t, err)
 		body, _ := io.ReadAll(resp.Body)
 		resp.Body.Close()
 		got := fmt.Sprint(resp.StatusCode)
-		assert.True(t, got == look.want, "%v ahead, after %v of running: %s %s, want %s", look.jump, look.running, got, body, look.want)
+		assert.True(t, got == step.want, "%v ahead, after %v of running: %s %s, want %s", step.jump, step.uptime, got, body, step.want)
 	}
 }

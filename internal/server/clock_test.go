@@ -12,7 +12,8 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// Saving a moved clock waits for the one writer, which asks for the time: the clock must answer meanwhile.
+// TestEmulatorClock_AdvanceDuringWrites moves the emulator's clock under concurrent writes. Saving the clock waits for the database's
+// single writer, which reads the clock, so it would find a deadlock between the two.
 func TestEmulatorClock_AdvanceDuringWrites(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: shop})
@@ -29,7 +30,7 @@ func TestEmulatorClock_AdvanceDuringWrites(t *testing.T) {
 				}
 				if a := s.Do("GET", "/cgi-bin/token?grant_type=client_credential&appid=shop&secret=the-secret-of-shop",
 					""); a.Status != 200 {
-					t.Errorf("a token: %d %s", a.Status, a.Body)
+					t.Errorf("token = %d %s, want 200", a.Status, a.Body)
 					return
 				}
 			}
@@ -43,26 +44,26 @@ func TestEmulatorClock_AdvanceDuringWrites(t *testing.T) {
 }
 
 //go:embed testdata/seeds/platform.yaml
-var isvSeed string
+var componentSeed string
 
 func TestPlatformUpdate_OmittedFieldsKept(t *testing.T) {
 	t.Parallel()
-	s := servertest.Start(t, servertest.Options{Seed: isvSeed})
+	s := servertest.Start(t, servertest.Options{Seed: componentSeed})
 	a := s.Admin("PUT", "/components/isv", `{"secret":"isv-secret-2"}`)
 	s.Hide("isv-secret-2")
 	assert.True(t, strings.Contains(a.Body, `"ip_allowlist":["127.0.0.0/8"]`) &&
-		strings.Contains(a.Body, `"redirect_hosts":["isv.example"]`), "a new secret changed more: %s", a.Body)
-	assert.Contains(t, s.Admin("PUT", "/components/isv", `{"ip_allowlist":[]}`).Body, `"ip_allowlist":[]`, "an empty list is said")
+		strings.Contains(a.Body, `"redirect_hosts":["isv.example"]`), "after a PUT of the secret: %s, want no other change", a.Body)
+	assert.Contains(t, s.Admin("PUT", "/components/isv", `{"ip_allowlist":[]}`).Body, `"ip_allowlist":[]`, "component after an empty list")
 }
 
-// A grant that a changed seed does not list any more ends with its tokens.
+// TestSeed_RevokesUnlistedGrant verifies that a seed without a grant revokes its tokens, also if a later seed grants it again.
 func TestSeed_RevokesUnlistedGrant(t *testing.T) {
 	t.Parallel()
 	data := t.TempDir() + "/data"
-	with := func(authorizations string) *servertest.Server {
-		return servertest.Start(t, servertest.Options{Data: data, Seed: isvSeed + "    authorizations: " + authorizations + "\n"})
+	startWith := func(authorizations string) *servertest.Server {
+		return servertest.Start(t, servertest.Options{Data: data, Seed: componentSeed + "    authorizations: " + authorizations + "\n"})
 	}
-	s := with("[{appid: shop, permission_sets: [18]}]")
+	s := startWith("[{appid: shop, permission_sets: [18]}]")
 	ticket := struct {
 		Ticket string `json:"component_verify_ticket"`
 	}{}
@@ -85,7 +86,7 @@ func TestSeed_RevokesUnlistedGrant(t *testing.T) {
 	}
 	post("/cgi-bin/component/api_get_authorizer_list?component_access_token="+token.Text, `{"component_appid":"isv","offset":0,"count":10}`,
 		&list)
-	require.True(t, len(list.List) == 1, "authorisations: %+v (token %q)", list, token.Text)
+	require.True(t, len(list.List) == 1, "authorizations = %+v, want one", list)
 	var authorizer struct {
 		Text string `json:"authorizer_access_token"`
 	}
@@ -96,9 +97,9 @@ func TestSeed_RevokesUnlistedGrant(t *testing.T) {
 	}
 	require.Equal(t, call(), 0, "with the grant")
 	s.Stop()
-	s = with("[]")
-	assert.True(t, call() != 0, "the token works without the grant")
+	s = startWith("[]")
+	assert.True(t, call() != 0, "a call after the grant was revoked = errcode 0, want an error")
 	s.Stop()
-	s = with("[{appid: shop, permission_sets: [18]}] # again")
-	assert.True(t, call() != 0, "the old token works under the new grant")
+	s = startWith("[{appid: shop, permission_sets: [18]}] # again")
+	assert.True(t, call() != 0, "a call with the old token under the new grant = errcode 0, want an error")
 }

@@ -17,37 +17,37 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// design 7: twenty million codes applied for and activated are one row each.
+// TestCodes_TwentyMillionStorageSize verifies that an application for twenty million codes and their activation add one row each.
 func TestCodes_TwentyMillionStorageSize(t *testing.T) {
 	t.Parallel()
-	const most = 64 << 10 // bytes
+	const maxGrowth = 64 << 10 // bytes
 	dir := filepath.Join(t.TempDir(), "data")
 	s := servertest.Start(t, servertest.Options{Data: dir})
 	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: filepath.Join(dir, "qrjump.db")}).EscapedPath()+"?_busy_timeout=10000")
 	require.NoError(t, err)
 	defer db.Close()
-	folder := folder{t, dir, db}
+	dataDir := dataDir{t, dir, db}
 	call := func(name, body string) servertest.Answer {
 		t.Helper()
 		a := s.CodeCall("wxserviceacct0001", name, body)
 		require.True(t, a.Code(t) == 0, "%s %s: %s", name, body, a.Body)
 		return a
 	}
-	s.Token("wxserviceacct0001") // a row of its own
+	s.Token("wxserviceacct0001") // creates a row itself, so before the first measurement
 
-	bytes, rows := folder.size(), folder.rows()
-	grew := func(did string, want map[string]int) {
+	bytes, rows := dataDir.size(), dataDir.countRows()
+	checkGrowth := func(step string, want map[string]int) {
 		t.Helper()
-		nowBytes, nowRows := folder.size(), folder.rows()
+		nowBytes, nowRows := dataDir.size(), dataDir.countRows()
 		got := map[string]int{}
 		for table, n := range nowRows {
 			if n != rows[table] {
 				got[table] = n - rows[table]
 			}
 		}
-		assert.True(t, maps.Equal(got, want), "%s: the tables grew by %v rows, want %v", did, got, want)
-		t.Logf("%s: the data directory has %d bytes, %d more", did, nowBytes, nowBytes-bytes)
-		assert.True(t, nowBytes-bytes <= most, "%s: the data directory grew by %d bytes, want at most %d", did, nowBytes-bytes, most)
+		assert.True(t, maps.Equal(got, want), "%s: the tables grew by %v rows, want %v", step, got, want)
+		t.Logf("%s: the data directory has %d bytes, %d more", step, nowBytes, nowBytes-bytes)
+		assert.True(t, nowBytes-bytes <= maxGrowth, "%s: the directory grew by %d bytes, want at most %d", step, nowBytes-bytes, maxGrowth)
 		rows = nowRows
 	}
 
@@ -58,31 +58,30 @@ func TestCodes_TwentyMillionStorageSize(t *testing.T) {
 	call("applycode", `{"code_count":20000000,"isv_application_id":"size"}`).JSON(t, &batch)
 	call("applycodequery", `{"isv_application_id":"size"}`).JSON(t, &batch)
 	assert.True(t, batch.Status == "FINISH", "got the status %s, want FINISH", batch.Status)
-	grew("applied", map[string]int{"batches": 1, "changes": 1, "counters": 1}) // the last row counts the applications of the day
+	checkGrowth("applied", map[string]int{"batches": 1, "changes": 1, "counters": 1}) // the last row counts the applications of the day
 
 	call("codeactive", fmt.Sprintf(`{"application_id":%d,"code_start":0,"code_end":19999999,"activity_name":"a","product_brand":"b","product_title":"t",
 		"product_code":"4006381333931","wxa_appid":"wxminiprogram0001","wxa_path":"pages/index/index"}`, batch.ID))
-	grew("activated", map[string]int{"changes": 1, "code_events": 1})
+	checkGrowth("activated", map[string]int{"changes": 1, "code_events": 1})
 
-	// The last code is there, and bound.
+	// The last code exists and is activated.
 	last := call("codeactivequery", fmt.Sprintf(`{"application_id":%d,"code_index":19999999}`, batch.ID)).Text(t, "wxa_path")
 	assert.True(t, last == "pages/index/index", "the last code opens %q", last)
 }
 
-// folder is the data folder of a running server, with a connection of the test's own to the database in it.
-type folder struct {
+// dataDir is the data directory of a running server, with a second connection to its database.
+type dataDir struct {
 	t   testing.TB
 	dir string
 	db  *sql.DB
 }
 
-// size returns the sum of the sizes of all files of the folder in bytes, after a checkpoint that empties the write-ahead log, so that the
-// result does not depend on the last checkpoint.
-func (f folder) size() int64 {
+// size returns the total size of the files in bytes, after a checkpoint that truncates the write-ahead log.
+func (f dataDir) size() int64 {
 	f.t.Helper()
 	var busy, frames, moved int
 	err := f.db.QueryRowContext(f.t.Context(), "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &frames, &moved)
-	require.True(f.t, err == nil && busy == 0, "the checkpoint: busy %d, %v", busy, err)
+	require.True(f.t, err == nil && busy == 0, "checkpoint: busy %d, %v, want 0", busy, err)
 	var sum int64
 	require.NoError(f.t, filepath.WalkDir(f.dir, func(_ string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
@@ -97,11 +96,11 @@ func (f folder) size() int64 {
 	return sum
 }
 
-// inItsOwnTime are tables that the server writes when a second or a minute of the real time is over.
-var inItsOwnTime = []string{"calls", "domain_reverifications", "statistics_state", "webhook_readers"}
+// periodicTables are the tables that background jobs write every second or minute of real time.
+var periodicTables = []string{"calls", "domain_reverifications", "statistics_state", "webhook_readers"}
 
-// rows counts the rows of every table that a call writes.
-func (f folder) rows() map[string]int {
+// countRows returns the number of rows of each table that calls write.
+func (f dataDir) countRows() map[string]int {
 	f.t.Helper()
 	var tables []string
 	found, err := f.db.QueryContext(f.t.Context(), "SELECT name FROM sqlite_schema WHERE type = 'table'")
@@ -115,11 +114,11 @@ func (f folder) rows() map[string]int {
 	require.NoError(f.t, found.Err())
 	counts := map[string]int{}
 	for _, table := range tables {
-		if slices.Contains(inItsOwnTime, table) {
+		if slices.Contains(periodicTables, table) {
 			continue
 		}
 		query := `SELECT count(*) FROM "` + table + `"`
-		if table == "counters" { // of other interfaces they are written with the log of calls
+		if table == "counters" { // those of other endpoints are written with the call log
 			query += ` WHERE counter = '/intp/marketcode/applycode'`
 		}
 		var n int

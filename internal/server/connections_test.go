@@ -23,7 +23,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// rawScan is a scan as it goes over a connection.
+// rawScan returns a scan request in HTTP/1.1 format; key "" = without Authorization.
 func rawScan(key string) string {
 	if key != "" {
 		key = "Authorization: Bearer " + key + "\r\n"
@@ -31,9 +31,9 @@ func rawScan(key string) string {
 	return "POST /scan/v1/resolve HTTP/1.1\r\nHost: localhost\r\n" + key + "Content-Length: 12\r\n\r\n" + `{"text":"x"}`
 }
 
-// asked sends a request and returns the status of its answer; 0 where the connection ended.
-func asked(conn net.Conn, in *bufio.Reader, raw string) int {
-	io.WriteString(conn, raw)
+// roundTrip sends a request and returns the status of the response, or 0 if the server closed the connection.
+func roundTrip(conn net.Conn, in *bufio.Reader, request string) int {
+	io.WriteString(conn, request)
 	resp, err := http.ReadResponse(in, nil)
 	if err != nil {
 		return 0
@@ -50,21 +50,21 @@ func dialURL(t *testing.T, url string) (net.Conn, *bufio.Reader) {
 	return conn, bufio.NewReader(conn)
 }
 
-// fewFiles is what the process of TestServer_FileDescriptorLimit does.
-type fewFiles struct {
-	Data  string
-	Apart bool // a listener for scans and one for operators
+// limitedOptions configures the server process of TestServer_FileDescriptorLimit.
+type limitedOptions struct {
+	Data              string
+	SeparateListeners bool // separate listeners for the scan API and the admin API
 }
 
 func TestMain(m *testing.M) {
-	proctest.Roles{"few files": proctest.Role(serveOfFewFiles)}.Play()
+	proctest.Roles{"few files": proctest.Role(serveLimited)}.Play()
 	os.Exit(dbtest.Run(m))
 }
 
-func serveOfFewFiles(ctx context.Context, o fewFiles) error {
+func serveLimited(ctx context.Context, o limitedOptions) error {
 	c := server.Default()
 	c.Data, c.Listen, c.AdminToken = o.Data, "127.0.0.1:0", servertest.AdminToken
-	if o.Apart {
+	if o.SeparateListeners {
 		c.ScanListen, c.AdminListen = "localhost:0", "127.0.0.2:0"
 	}
 	s, err := server.Start(ctx, c, os.Stderr, server.TestHooks{})
@@ -76,28 +76,28 @@ func serveOfFewFiles(ctx context.Context, o fewFiles) error {
 	return s.Close()
 }
 
-// A process that may open 120 files goes on, its database too, while strangers
-// hold 150 connections to each listener; who showed a key before stays. Issue 12, 9.
+// TestServer_FileDescriptorLimit opens 150 unauthenticated connections to each listener of a process that may open 120 files. The server
+// and its database must continue to work, and a connection that authenticated before must stay open.
 func TestServer_FileDescriptorLimit(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS == "windows" {
 		t.Skip("no limit of files there")
 	}
-	for name, apart := range map[string]bool{"one listener": false, "three listeners": true} {
+	for name, separate := range map[string]bool{"one listener": false, "three listeners": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			child := proctest.Start(t, proctest.Command("few files", fewFiles{t.TempDir(), apart}, "sh", "-c",
+			child := proctest.Start(t, proctest.Command("few files", limitedOptions{t.TempDir(), separate}, "sh", "-c",
 				`ulimit -n 120 && exec "$0"`))
 			t.Cleanup(func() {
 				if _, err := child.Stop(); err != nil || t.Failed() {
 					log := child.Log()
-					t.Errorf("it ended with %v; the end of its log: %s", err, log[max(0, len(log)-3000):])
+					t.Errorf("the server exited with %v; the end of its log: %s", err, log[max(0, len(log)-3000):])
 				}
 			})
 			var urls []string
 			require.NoError(t, json.NewDecoder(child.Out).Decode(&urls))
 			wire, scans, admin := urls[0], urls[1], urls[2]
-			client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience}
+			client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: waitTimeout}
 			call := func(method, url, body string) (int, string) {
 				t.Helper()
 				r, err := http.NewRequest(method, url, strings.NewReader(body))
@@ -112,55 +112,56 @@ func TestServer_FileDescriptorLimit(t *testing.T) {
 				answer, _ := io.ReadAll(resp.Body)
 				return resp.StatusCode, string(answer)
 			}
-			var made struct{ Key string }
+			var created struct{ Key string }
 			_, answer := call("POST", admin+"/admin/v1/scan-keys", `{"name":"app"}`)
-			err := json.Unmarshal([]byte(answer), &made)
-			require.True(t, err == nil && made.Key != "", "%v %v", answer, err)
-			known, knownIn := dialURL(t, scans)
-			require.Equal(t, asked(known, knownIn, rawScan(made.Key)), 200, "a scan with its key")
+			err := json.Unmarshal([]byte(answer), &created)
+			require.True(t, err == nil && created.Key != "", "%v %v", answer, err)
+			authenticated, authenticatedReader := dialURL(t, scans)
+			require.Equal(t, roundTrip(authenticated, authenticatedReader, rawScan(created.Key)), 200, "a scan with its key")
 			for _, url := range []string{scans, wire} {
 				for range 150 {
 					conn, in := dialURL(t, url)
-					raw := rawScan("")
+					request := rawScan("")
 					if url == wire {
-						raw = "GET /cgi-bin/token HTTP/1.1\r\nHost: localhost\r\n\r\n"
+						request = "GET /cgi-bin/token HTTP/1.1\r\nHost: localhost\r\n\r\n"
 					}
-					// One whose place another takes at once reads no answer, but an end.
-					conn.SetReadDeadline(time.Now().Add(patience))
-					io.WriteString(conn, raw)
+					// The server may evict the connection before it responds.
+					conn.SetReadDeadline(time.Now().Add(waitTimeout))
+					io.WriteString(conn, request)
 					resp, err := http.ReadResponse(in, nil)
 					require.True(t, !errors.Is(err, os.ErrDeadlineExceeded) && (err != nil || resp.StatusCode == 401 ||
-						resp.StatusCode == 200), "a stranger: %v %v", resp, err)
+						resp.StatusCode == 200), "an unauthenticated connection: %v %v, want 401, 200 or its end", resp, err)
 				}
 			}
 			for _, url := range []string{wire, scans, admin} {
 				status, answer := call("GET", url+"/readyz", "")
-				assert.True(t, status == 200, "%s/readyz: %d %s", url, status, answer)
+				assert.True(t, status == 200, "%s/readyz: %d %s, want 200", url, status, answer)
 			}
 			for n := range 5 {
 				status, answer := call("PUT", fmt.Sprintf("%s/admin/v1/accounts/a%d", admin, n), `{"kind":"mini_program"}`)
-				assert.True(t, status == 200, "an account: %d %s", status, answer)
+				assert.True(t, status == 200, "PUT of an account: %d %s, want 200", status, answer)
 			}
-			assert.Equal(t, asked(known, knownIn, rawScan(made.Key)), 200, "who showed a key before")
-			fresh, freshIn := dialURL(t, scans)
-			assert.Equal(t, asked(fresh, freshIn, rawScan(made.Key)), 200, "a new connection")
+			assert.Equal(t, roundTrip(authenticated, authenticatedReader, rawScan(created.Key)), 200, "the authenticated connection")
+			newConn, newReader := dialURL(t, scans)
+			assert.Equal(t, roundTrip(newConn, newReader, rawScan(created.Key)), 200, "a new connection")
 		})
 	}
 }
 
-// Nobody who is being served loses the place, and who finds no room waits.
+// TestConnectionLimit_FullKeepsServed verifies that a full server does not evict a connection with a running request, and that a new
+// connection waits until one is idle.
 func TestConnectionLimit_FullKeepsServed(t *testing.T) {
 	t.Parallel()
-	for name, own := range map[string]bool{"shared": false, "own": true} {
+	for name, separate := range map[string]bool{"shared": false, "own": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := servertest.Start(t, servertest.Options{Seed: shop, ScanListener: own, Connections: 2})
+			s := servertest.Start(t, servertest.Options{Seed: shop, ScanListener: separate, Connections: 2})
 			const line = "b\r\n{\"text\":\"x\"\r\n2\r\n}\n\r\n"
 			type stream struct {
 				net.Conn
 				answers *bufio.Reader
 			}
-			next := func(st stream) {
+			sendLine := func(st stream) {
 				t.Helper()
 				io.WriteString(st, line)
 				text, err := st.answers.ReadString('\n')
@@ -177,30 +178,32 @@ func TestConnectionLimit_FullKeepsServed(t *testing.T) {
 				require.NoError(t, assert.ErrorOf(st.answers.ReadString('\n')))
 				streams = append(streams, st)
 			}
-			third, thirdIn := dialURL(t, s.ScanURL)
+			third, thirdReader := dialURL(t, s.ScanURL)
 			io.WriteString(third, rawScan(""))
 			for _, st := range streams {
-				next(st)
+				sendLine(st)
 			}
-			io.WriteString(streams[0], "0\r\n\r\n") // its connection is idle from now on
-			resp, err := http.ReadResponse(thirdIn, nil)
-			require.True(t, err == nil && resp.StatusCode == 200, "who waited for room: %v %v", resp, err)
-			next(streams[1])
-			more, err := streams[0].answers.ReadString('\n')
-			assert.True(t, err == io.EOF, "the first stream: %q %v", more, err)
+			io.WriteString(streams[0], "0\r\n\r\n") // ends the request, so that the connection is idle
+			resp, err := http.ReadResponse(thirdReader, nil)
+			require.True(t, err == nil && resp.StatusCode == 200, "the waiting connection: %v %v, want 200", resp, err)
+			sendLine(streams[1])
+			rest, err := streams[0].answers.ReadString('\n')
+			assert.True(t, err == io.EOF, "the first stream: %q %v, want EOF", rest, err)
 		})
 	}
 }
 
-// After a refused key a connection is not kept idle for long; after one that is right it is again. Issue 12, 9.
+// TestConnectionLimit_IdleTimeoutAfterRejectedKey verifies that the server closes an idle connection early after a rejected key, and keeps
+// it for the normal time after a valid key.
 func TestConnectionLimit_IdleTimeoutAfterRejectedKey(t *testing.T) {
 	t.Parallel()
-	for name, own := range map[string]bool{"shared": false, "own": true} {
+	for name, separate := range map[string]bool{"shared": false, "own": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := servertest.Start(t, servertest.Options{Seed: shop, Guarded: true, ScanListener: own, RefusedTime: 20 * time.Millisecond})
-			made := s.NewKey("/scan-keys", `{"name":"app"}`)
-			for what, c := range map[string]struct {
+			s := servertest.Start(t, servertest.Options{Seed: shop, Guarded: true, ScanListener: separate,
+				RefusedTime: 20 * time.Millisecond})
+			key := s.NewKey("/scan-keys", `{"name":"app"}`)
+			for name, c := range map[string]struct {
 				url, raw string
 				want     int
 			}{
@@ -211,21 +214,21 @@ func TestConnectionLimit_IdleTimeoutAfterRejectedKey(t *testing.T) {
 					200},
 			} {
 				conn, in := dialURL(t, c.url)
-				assert.Equal(t, asked(conn, in, c.raw), c.want, "%s", what)
-				if more, err := io.ReadAll(in); len(more) > 0 || err != nil { // until the server ends it
-					t.Errorf("%s: %q %v", what, more, err)
+				assert.Equal(t, roundTrip(conn, in, c.raw), c.want, "%s", name)
+				if rest, err := io.ReadAll(in); len(rest) > 0 || err != nil { // until the server ends it
+					t.Errorf("%s: %q %v", name, rest, err)
 				}
 			}
-			// Both at once: the right key comes before the time is over.
+			// Both in one write, so that the valid key arrives before the short timeout.
 			conn, in := dialURL(t, s.ScanURL)
-			io.WriteString(conn, rawScan("")+rawScan(made))
-			first, second := asked(conn, in, ""), asked(conn, in, "")
-			require.True(t, first == 401 && second == 200, "%v %v", first, second)
-			// Longer than the short wait, by another connection's.
-			other, otherIn := dialURL(t, s.ScanURL)
-			asked(other, otherIn, rawScan(""))
-			io.ReadAll(otherIn)
-			assert.Equal(t, asked(conn, in, rawScan(made)), 200, "after the right key")
+			io.WriteString(conn, rawScan("")+rawScan(key))
+			first, second := roundTrip(conn, in, ""), roundTrip(conn, in, "")
+			require.True(t, first == 401 && second == 200, "got status %v and %v, want 401 and 200", first, second)
+			// Wait until the short timeout closes another connection.
+			other, otherReader := dialURL(t, s.ScanURL)
+			roundTrip(other, otherReader, rawScan(""))
+			io.ReadAll(otherReader)
+			assert.Equal(t, roundTrip(conn, in, rawScan(key)), 200, "after the valid key")
 		})
 	}
 }

@@ -18,12 +18,13 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/testtable"
 )
 
-// A new comparison of secrets is a new door: it compares first, and limits and logs the wrong alone. Issue 28, 4.
+// TestSecretComparisons_Covered verifies that testdata/comparisons.txt lists every file that compares secrets. Each comparison needs a test
+// that it throttles and logs only wrong secrets.
 func TestSecretComparisons_Covered(t *testing.T) {
 	t.Parallel()
 	compares := regexp.MustCompile(`subtle\.ConstantTimeCompare\(|hmac\.Equal\(|sameSecret\(|\b(?:Key|Vault)\.(?:Hash|Matches)\(`)
 	comparisons := testtable.Map(t, "testdata/comparisons.txt")
-	left := maps.Clone(comparisons)
+	unused := maps.Clone(comparisons)
 	require.NoError(t, filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
 			return err
@@ -35,14 +36,14 @@ func TestSecretComparisons_Covered(t *testing.T) {
 		name := filepath.ToSlash(strings.TrimPrefix(path, ".."+string(filepath.Separator)))
 		assert.True(t, comparisons[name] != "",
 			"%s compares secrets: add a surface to TestThrottle_ValidCredentialPasses, and the file to comparisons.txt", name)
-		delete(left, name)
+		delete(unused, name)
 		return nil
 	}))
-	assert.True(t, len(left) == 0, "these compare nothing any more: %q", slices.Sorted(maps.Keys(left)))
+	assert.True(t, len(unused) == 0, "comparisons.txt lists files without a comparison: %q", slices.Sorted(maps.Keys(unused)))
 }
 
-// A wrong admin token is never told to wait, so outside --dev no start takes a short one: neither from the flag, which
-// the environment and --config fill too, nor from the file in the data folder. The line that refuses it shows none of it.
+// TestAdminToken_MinLength verifies that without --dev a short admin token is rejected, both from the flag, which the environment and
+// --config set too, and from the file in the data directory. The error must not contain the token.
 func TestAdminToken_MinLength(t *testing.T) {
 	t.Parallel()
 	const nineteen, twenty = "a-token-of-19-chars", "a-token-of-20-chars!"

@@ -5,7 +5,6 @@ import (
 	_ "embed"
 	"encoding/json"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -20,49 +19,50 @@ import (
 )
 
 //go:embed testdata/seeds/deleted_accounts.yaml
-var fleeting string
+var deletionSeed string
 
-const activationOfGone = `{"code_start":0,"code_end":9,"binding":{"activity_name":"a","product_brand":"b","product_title":"t",
+const activationBody = `{"code_start":0,"code_end":9,"binding":{"activity_name":"a","product_brand":"b","product_title":"t",
 	"product_code":"4006381333931","wxa_appid":"gone","wxa_path":"p"}}`
 
-// again are the accounts that races delete, to be made once more.
-var again = map[string]string{
+// accountBodies are the bodies that create the accounts again that a race has deleted.
+var accountBodies = map[string]string{
 	"gone": `{"kind":"mini_program","secret":"the-secret-of-gone","versions":["release"]}`,
 	"sold": `{"kind":"service_account","secret":"the-secret-of-sold","certified":true,"features":["marketcode"],
 		"marketcode_key":"a-16-byte-secret","linked":["kept"]}`,
 }
 
-// deletionRaces are the calls that need an account, beside DELETE of that account.
+// deletionRaces are calls that need an account, to run concurrently with the deletion of that account. call reports whether the server
+// acknowledged the call, and returns the response body.
 var deletionRaces = []struct {
 	name, deleted string
 	call          func(s *servertest.Server, token string, batch int64) (done bool, answer string)
 }{
 	{"qrcodejumpadd of a Mini Program", "gone", func(s *servertest.Server, token string, _ int64) (bool, string) {
-		return acknowledged(s, "/cgi-bin/wxopen/qrcodejumpadd", token,
+		return callWire(s, "/cgi-bin/wxopen/qrcodejumpadd", token,
 			`{"prefix":"https://gone.example/","path":"p","is_edit":0,"permit_sub_rule":1,"open_version":3}`)
 	}},
 	{"qrcodejumpadd of a service account", "sold", func(s *servertest.Server, token string, _ int64) (bool, string) {
-		return acknowledged(s, "/cgi-bin/wxopen/qrcodejumpadd", token,
+		return callWire(s, "/cgi-bin/wxopen/qrcodejumpadd", token,
 			`{"prefix":"http://weixin.qq.com/q/sold","appid":"kept","path":"p","is_edit":0}`)
 	}},
 	{"applycode", "sold", func(s *servertest.Server, token string, _ int64) (bool, string) {
-		return acknowledged(s, "/intp/marketcode/applycode", token, `{"code_count":10000,"isv_application_id":"a"}`)
+		return callWire(s, "/intp/marketcode/applycode", token, `{"code_count":10000,"isv_application_id":"a"}`)
 	}},
 	{"a permanent QR code", "sold", func(s *servertest.Server, token string, _ int64) (bool, string) {
-		return acknowledged(s, "/cgi-bin/qrcode/create", token, `{"action_name":"QR_LIMIT_SCENE","action_info":{"scene":{"scene_id":7}}}`)
+		return callWire(s, "/cgi-bin/qrcode/create", token, `{"action_name":"QR_LIMIT_SCENE","action_info":{"scene":{"scene_id":7}}}`)
 	}},
 	{"an activation that opens it", "gone", func(s *servertest.Server, _ string, batch int64) (bool, string) {
-		return administered(s, "POST", fmt.Sprintf("/batches/%d/activations", batch), activationOfGone)
+		return callAdmin(s, "POST", fmt.Sprintf("/batches/%d/activations", batch), activationBody)
 	}},
 	{"a GS1 key", "gone", func(s *servertest.Server, _ string, _ int64) (bool, string) {
-		return administered(s, "PUT", "/gs1/links/01/09506000134352", `{"owner":"gone","wxa_path":"p","links":[]}`)
+		return callAdmin(s, "PUT", "/gs1/links/01/09506000134352", `{"owner":"gone","wxa_path":"p","links":[]}`)
 	}},
 	{"a link", "gone", func(s *servertest.Server, _ string, _ int64) (bool, string) {
-		return administered(s, "PUT", "/accounts/sold/links/gone", "")
+		return callAdmin(s, "PUT", "/accounts/sold/links/gone", "")
 	}},
 }
 
-func acknowledged(s *servertest.Server, path, token, body string) (bool, string) {
+func callWire(s *servertest.Server, path, token, body string) (bool, string) {
 	a, err := s.TrySend(s.Request("POST", path+"?access_token="+token, body))
 	if err != nil {
 		return false, err.Error()
@@ -73,7 +73,7 @@ func acknowledged(s *servertest.Server, path, token, body string) (bool, string)
 	return a.Status == 200 && json.Unmarshal([]byte(a.Body), &answer) == nil && answer.ErrCode == 0, a.Body
 }
 
-func administered(s *servertest.Server, method, path, body string) (bool, string) {
+func callAdmin(s *servertest.Server, method, path, body string) (bool, string) {
 	a, err := s.TrySend(s.Request(method, "/admin/v1"+path, body, "Authorization: Bearer "+servertest.AdminToken,
 		"Content-Type: application/json"))
 	if err != nil {
@@ -82,43 +82,43 @@ func administered(s *servertest.Server, method, path, body string) (bool, string
 	return a.Status/100 == 2, a.Body
 }
 
-// waiting blocks until so many sessions of a database wait for locks.
-func waiting(t *testing.T, database string, sessions int64) {
+// waitForLocks blocks until at least this number of sessions of a database wait for locks.
+func waitForLocks(t *testing.T, database string, sessions int64) {
 	t.Helper()
-	eventually(t, fmt.Sprint(sessions, " sessions that wait"), func() bool {
+	eventually(t, fmt.Sprint(sessions, " sessions wait for locks"), func() bool {
 		return dbtest.Number(t, database,
 			`SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`) >= sessions
 	})
 }
 
-// TestDeletionRaces_TwoNodes holds the end of the audit log, at which a change waits before its commit. So a deletion and a call
-// that needs the account overlap in either order, and exactly the one that came first may be acknowledged.
+// TestDeletionRaces_TwoNodes locks the head of the audit log, for which each change waits before its commit, so that a deletion and a call
+// that needs the account overlap in either order. Only the earlier one may be acknowledged.
 func TestDeletionRaces_TwoNodes(t *testing.T) {
 	t.Parallel()
 	for _, race := range deletionRaces {
 		for _, deleteFirst := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s, deletion first %v", race.name, deleteFirst), func(t *testing.T) {
 				t.Parallel()
-				p := onPostgres(t)
-				one := p.start(t, servertest.Options{Seed: fleeting})
-				two := p.secondOf(t).start(t, servertest.Options{})
-				batch := one.Apply("brand", "b", 10_000)
-				token := one.Token(race.deleted)
+				p := newPostgres(t)
+				first := p.start(t, servertest.Options{Seed: deletionSeed})
+				second := p.addNode(t).start(t, servertest.Options{})
+				batch := first.Apply("brand", "b", 10_000)
+				token := first.Token(race.deleted)
 
 				db, err := sql.Open("pgx", p.database)
 				require.NoError(t, err)
 				defer db.Close()
-				held, err := db.BeginTx(t.Context(), nil)
+				lock, err := db.BeginTx(t.Context(), nil)
 				if err == nil {
-					_, err = held.Exec(`SELECT seq FROM audit_log_head WHERE id = 1 FOR UPDATE`)
+					_, err = lock.Exec(`SELECT seq FROM audit_log_head WHERE id = 1 FOR UPDATE`)
 				}
 				require.NoError(t, err)
-				defer held.Rollback()
+				defer lock.Rollback()
 				var deleted, done bool
 				var refusal, answer string
 				calls := []func(){
-					func() { deleted, refusal = administered(one, "DELETE", "/accounts/"+race.deleted, "") },
-					func() { done, answer = race.call(two, token, batch) },
+					func() { deleted, refusal = callAdmin(first, "DELETE", "/accounts/"+race.deleted, "") },
+					func() { done, answer = race.call(second, token, batch) },
 				}
 				if !deleteFirst {
 					calls[0], calls[1] = calls[1], calls[0]
@@ -129,34 +129,35 @@ func TestDeletionRaces_TwoNodes(t *testing.T) {
 						call()
 						ended <- struct{}{}
 					}()
-					waiting(t, p.database, int64(n+1))
+					waitForLocks(t, p.database, int64(n+1))
 				}
-				require.NoError(t, held.Rollback())
+				require.NoError(t, lock.Rollback())
 				<-ended
 				<-ended
 				if race.name == "a link" && !deleteFirst {
 					if !done || !deleted { // a link goes with the account
-						t.Errorf("linked %v (%s), deleted %v (%s), want both", done, answer, deleted, refusal)
+						t.Errorf("linked %v (%s), deleted %v (%s), want both true", done, answer, deleted, refusal)
 					}
 				} else if strings.HasPrefix(race.name, "qrcodejumpadd") && !deleteFirst {
-					// An add locks the end of the audit log before the account (decision 90): the deletion may come first.
-					assert.True(t, deleted != done, "deleted %v (%s), added %v (%s), want one", deleted, refusal, done, answer)
+					// An add locks the head of the audit log before the account (decision 90): the deletion may come first.
+					assert.True(t, deleted != done, "deleted %v (%s), added %v (%s), want one true", deleted, refusal, done, answer)
 				} else if deleted != deleteFirst || done == deleteFirst {
-					t.Errorf("deleted %v (%s), the call acknowledged %v (%s)", deleted, refusal, done, answer)
+					t.Errorf("deleted %v (%s), the call acknowledged %v (%s), want %v and %v", deleted, refusal, done, answer, deleteFirst,
+						!deleteFirst)
 				}
-				noOrphans(t, two)
+				checkNoOrphans(t, second)
 			})
 		}
 	}
 }
 
-// TestDeletionRaces_OneNode makes both calls at once.
+// TestDeletionRaces_OneNode runs a deletion and a call that needs the account concurrently. At most one may be acknowledged.
 func TestDeletionRaces_OneNode(t *testing.T) {
 	t.Parallel()
 	for _, race := range deletionRaces {
 		t.Run(race.name, func(t *testing.T) {
 			t.Parallel()
-			s := onSQLite(t).start(t, servertest.Options{Seed: fleeting})
+			s := newSQLite(t).start(t, servertest.Options{Seed: deletionSeed})
 			batch := s.Apply("brand", "b", 10_000)
 			for range 20 {
 				token := s.NewToken(race.deleted)
@@ -164,7 +165,7 @@ func TestDeletionRaces_OneNode(t *testing.T) {
 				begin, ended := make(chan struct{}), make(chan struct{})
 				go func() {
 					<-begin
-					deleted, _ = administered(s, "DELETE", "/accounts/"+race.deleted, "")
+					deleted, _ = callAdmin(s, "DELETE", "/accounts/"+race.deleted, "")
 					ended <- struct{}{}
 				}()
 				go func() {
@@ -175,18 +176,18 @@ func TestDeletionRaces_OneNode(t *testing.T) {
 				close(begin)
 				<-ended
 				<-ended
-				require.True(t, !deleted || !done || race.name == "a link", "both were acknowledged")
-				noOrphans(t, s)
+				require.True(t, !deleted || !done || race.name == "a link", "both calls were acknowledged, want at most one")
+				checkNoOrphans(t, s)
 				if !deleted {
-					return // it is kept from now on
+					return // the account stays, so that every later deletion fails
 				}
-				s.Admin("PUT", "/accounts/"+race.deleted, again[race.deleted])
+				s.Admin("PUT", "/accounts/"+race.deleted, accountBodies[race.deleted])
 			}
 		})
 	}
 }
 
-func noOrphans(t *testing.T, s *servertest.Server) {
+func checkNoOrphans(t *testing.T, s *servertest.Server) {
 	t.Helper()
 	verified := servertest.Decode[struct {
 		Fault   any
@@ -195,33 +196,20 @@ func noOrphans(t *testing.T, s *servertest.Server) {
 	assert.True(t, verified.Fault == nil && len(verified.Orphans) == 0, "audit verify: %+v", verified)
 }
 
-// tamper changes the database behind the server's back.
-func (p place) tamper(t *testing.T, statement string) {
-	t.Helper()
-	driver, source := "sqlite", "file:"+filepath.Join(p.data, "qrjump.db")+"?_busy_timeout=60000"
-	if p.database != "" {
-		driver, source = "pgx", p.database
-	}
-	db, err := sql.Open(driver, source)
-	require.NoError(t, err)
-	defer db.Close()
-	require.NoError(t, assert.ErrorOf(db.Exec(statement)))
-}
-
-// TestOrphans_Reported removes account rows behind the server's back.
+// TestOrphans_Reported deletes account rows in the database and verifies that audit verify and the metrics report the orphans.
 func TestOrphans_Reported(t *testing.T) {
 	t.Parallel()
-	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
+	forEachDatabase(t, func(t *testing.T, newInstance func(*testing.T) instance) {
 		t.Parallel()
-		p := where(t)
-		s := p.start(t, servertest.Options{Seed: fleeting})
+		p := newInstance(t)
+		s := p.start(t, servertest.Options{Seed: deletionSeed})
 		batch := s.Apply("brand", "b", 10_000)
 		for _, call := range deletionRaces {
 			done, answer := call.call(s, s.Token(call.deleted), batch)
 			require.True(t, done, "%s: %s", call.name, answer)
 		}
-		noOrphans(t, s)
-		p.tamper(t, `DELETE FROM accounts WHERE appid IN ('gone', 'sold')`)
+		checkNoOrphans(t, s)
+		p.execSQL(t, `DELETE FROM accounts WHERE appid IN ('gone', 'sold')`)
 		verified := servertest.Decode[struct{ Orphans []auditlog.Orphan }](t, s.Admin("POST", "/audit/verify", ""))
 		want := []auditlog.Orphan{{Account: "sold", Kind: "applications", Count: 1}, {Account: "gone", Kind: "gs1_keys", Count: 1},
 			{Account: "gone", Kind: "links", Count: 2}, {Account: "sold", Kind: "links", Count: 2},

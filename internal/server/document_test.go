@@ -11,7 +11,8 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// Issue 16, 9: generated clients know the fields that are sent and answered. Those of embedded structs were missing.
+// TestOpenAPI_DescribesAllFields verifies that the API document has every field of real requests and responses, including those of embedded
+// structs, so that generated clients have them.
 func TestOpenAPI_DescribesAllFields(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: shop})
@@ -30,14 +31,14 @@ func TestOpenAPI_DescribesAllFields(t *testing.T) {
 		Components struct{ Schemas map[string]schema }
 	}
 	s.Do("GET", "/openapi.json", "").JSON(t, &document)
-	of := func(b body) map[string]any {
+	fieldsOf := func(b body) map[string]any {
 		s := b.Content["application/json"].Schema
-		if name, is := strings.CutPrefix(s.Ref, "#/components/schemas/"); is {
+		if name, ok := strings.CutPrefix(s.Ref, "#/components/schemas/"); ok {
 			return document.Components.Schemas[name].Properties
 		}
 		return s.Properties
 	}
-	for _, c := range []struct{ method, path, asked, send string }{
+	for _, c := range []struct{ method, path, url, body string }{
 		{"POST", "/scan/v1/resolve", "/scan/v1/resolve",
 			`{"text":"https://shop.example/t/7","user":"alice","source":"scan","client":"app","ip":"192.0.2.1"}`},
 		{"POST", "/scan/v1/explain", "/scan/v1/explain",
@@ -47,15 +48,15 @@ func TestOpenAPI_DescribesAllFields(t *testing.T) {
 		{"GET", "/admin/v1/settings", "/admin/v1/settings", ""},
 	} {
 		operation := document.Paths[c.path][strings.ToLower(c.method)]
-		answer := s.Do(c.method, c.asked, c.send)
+		answer := s.Do(c.method, c.url, c.body)
 		require.True(t, answer.Status == 200, "%s: %d %s", c.path, answer.Status, answer.Body)
-		for text, described := range map[string]map[string]any{c.send: of(operation.RequestBody),
-			answer.Body: of(operation.Responses["200"])} {
+		for text, described := range map[string]map[string]any{c.body: fieldsOf(operation.RequestBody),
+			answer.Body: fieldsOf(operation.Responses["200"])} {
 			var fields map[string]any
 			err := json.Unmarshal([]byte(text), &fields)
 			require.True(t, text == "" || err == nil && len(fields) != 0, "%v %v", text, err)
 			for name := range fields {
-				assert.True(t, described[name] != nil, "%s %s has no field %s, want that of %s", c.method, c.path, name, text)
+				assert.True(t, described[name] != nil, "the document of %s %s lacks the field %s of %s", c.method, c.path, name, text)
 			}
 		}
 	}
@@ -66,7 +67,7 @@ func TestOpenAPI_DescribesAllFields(t *testing.T) {
 	}
 }
 
-// TestDocument_SchemaNames: no schema is called like a type that generated code knows already, or by a word that needs its package.
+// TestDocument_SchemaNames verifies that no schema name collides with generated code or is clear only with its package.
 func TestDocument_SchemaNames(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: shop})
@@ -76,7 +77,7 @@ func TestDocument_SchemaNames(t *testing.T) {
 		}
 		s.Do("GET", path, "").JSON(t, &document)
 		for name := range strings.FieldsSeq("Request Response Record Error Event Notification Object Map Set Date Entry Item Fault Found Hit Step Why") {
-			assert.True(t, document.Components.Schemas[name] == nil, "GET %s has a schema %s, want a name that stands alone", path, name)
+			assert.True(t, document.Components.Schemas[name] == nil, "GET %s has a schema %s, want a more specific name", path, name)
 		}
 		assert.True(t, path != "/openapi-wire.json" || document.Components.Schemas["ErrorEnvelope"] != nil,
 			"GET %s has no schema ErrorEnvelope", path)

@@ -13,11 +13,12 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// A drill of a database tests its rules and codes. It refuses a database that is in use, another master key, and wrong counts.
+// TestDrillDatabase_RestoredCopy verifies that a restore drill tests the rules and codes of a database, and that it rejects a database in
+// use, another master key, and wrong counts.
 func TestDrillDatabase_RestoredCopy(t *testing.T) {
 	t.Parallel()
-	p := onPostgres(t)
-	w := works{p.start(t, servertest.Options{Seed: brewery}), t}
+	p := newPostgres(t)
+	w := brandServer{p.start(t, servertest.Options{Seed: brewery}), t}
 	w.apply("order-1", 10_000)
 	text, err := os.ReadFile(filepath.Join(p.data, "master.key"))
 	require.NoError(t, err)
@@ -36,7 +37,7 @@ func TestDrillDatabase_RestoredCopy(t *testing.T) {
 	}
 	drill(key, "(qrjump) uses the database "+dbtest.Name(p.database))
 	w.Stop()
-	unused := func() bool { // PostgreSQL ends a session some time after its client closed the connection
+	unused := func() bool { // PostgreSQL ends a session with a delay after its client closed the connection
 		return dbtest.Number(t, dbtest.Server(t), `SELECT COUNT(*) FROM pg_stat_activity WHERE usesysid IS NOT NULL AND datname = '`+
 			dbtest.Name(p.database)+`'`) == 0
 	}

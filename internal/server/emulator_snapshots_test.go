@@ -17,23 +17,23 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// Issue 33, 8: whatever happens since, a snapshot brings everything back, on every node and also in memory.
+// TestSnapshot_RestoresAllNodes verifies that loading a snapshot restores the complete state on every node, in the database and in memory.
 func TestSnapshot_RestoresAllNodes(t *testing.T) {
 	t.Parallel()
-	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
+	forEachDatabase(t, func(t *testing.T, newInstance func(*testing.T) instance) {
 		t.Parallel()
-		p, o := where(t), servertest.Options{Seed: everything, Config: func(c *server.Config) { c.Emulator = true }}
+		p, o := newInstance(t), servertest.Options{Seed: everythingSeed, Config: func(c *server.Config) { c.Emulator = true }}
 		s := p.start(t, o)
 		other := s
 		if p.database != "" {
-			other = p.secondOf(t).start(t, o)
+			other = p.addNode(t).start(t, o)
 		}
 		key := s.NewKey("/scan-keys", `{"name":"app"}`)
 		other.Hide(key)
 		var batch struct {
 			ID int64 `json:"application_id"`
 		}
-		opens := func(s *servertest.Server, link string) (d struct{ Action, Path string }) {
+		resolve := func(s *servertest.Server, link string) (d struct{ Action, Path string }) {
 			a := s.Send(s.Request("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":%q}`, link), "Authorization: Bearer "+key))
 			if a.Status == http.StatusOK {
 				a.JSON(t, &d)
@@ -44,15 +44,15 @@ func TestSnapshot_RestoresAllNodes(t *testing.T) {
 		state := func(s *servertest.Server) string {
 			clock := servertest.Decode[struct{ Now string }](t, s.Admin("GET", "/emulator/clock", ""))
 			batches := s.Admin("GET", "/batches", "").Body
-			return fmt.Sprint(clock.Now, opens(s, "https://shop.example/seeded/x"), opens(s, "https://shop.example/mine/"),
+			return fmt.Sprint(clock.Now, resolve(s, "https://shop.example/seeded/x"), resolve(s, "https://shop.example/mine/"),
 				s.Admin("GET", "/accounts/shop", "").Body, s.Admin("GET", "/settings", "").Body, batches,
-				s.Do("GET", fmt.Sprintf("/admin/v1/batches/%d/events", batch.ID), "", asAdmin).Body,
-				numbered.ReplaceAllString(s.Do("GET", "/admin/v1/gs1/links/01/09506000134352", "", asAdmin).Body, ""))
+				s.Do("GET", fmt.Sprintf("/admin/v1/batches/%d/events", batch.ID), "", adminAuth).Body,
+				ruleIDPattern.ReplaceAllString(s.Do("GET", "/admin/v1/gs1/links/01/09506000134352", "", adminAuth).Body, ""))
 		}
-		planted := `{"seed":"settings: {publish_quota: 77}\n"}`
+		seedBody := `{"seed":"settings: {publish_quota: 77}\n"}`
 		s.Admin("POST", "/accounts/shop/rules", `{"prefix":"https://shop.example/mine/","path":"mine"}`)
 		s.Admin("POST", "/accounts/shop/rules/publish", `{"prefix":"https://shop.example/mine/"}`)
-		s.Admin("POST", "/emulator/seed", planted)
+		s.Admin("POST", "/emulator/seed", seedBody)
 		s.Admin("PUT", "/emulator/clock", `{"now":"2031-01-01T00:00:00Z","freeze":true}`)
 		token := s.Token("svc")
 		apply := func(order string) servertest.Answer {
@@ -66,45 +66,45 @@ func TestSnapshot_RestoresAllNodes(t *testing.T) {
 			"%v", want)
 		saved := servertest.Decode[client.Snapshot](t, s.Admin("PUT", "/emulator/snapshots/base", ""))
 		assert.True(t, saved.Name == "base" && saved.Rules == 2 && saved.Batches == 1, "%+v", saved)
-		for range 2 { // a load is no end of the snapshot
+		for range 2 { // a snapshot can be loaded repeatedly
 			s.Admin("POST", "/emulator/reset", "")
 			apply("second")
 			s.Admin("PUT", "/emulator/clock", `{"now":"2040-01-01T00:00:00Z"}`)
 			s.Admin("PUT", "/accounts/shop/jump", `{"open":false}`)
-			require.True(t, state(s) != want, "nothing changed")
+			require.True(t, state(s) != want, "the state before the load equals the snapshot, want changes")
 			s.Admin("POST", "/emulator/snapshots/base/load", "")
 			got := state(s)
 			require.True(t, got == want, "after the load\n%s, want\n%s", got, want)
 			eventually(t, "the other node", func() bool { return state(other) == want })
 		}
-		// The token of then is good, numbers go on, and the seed of then is not applied again.
+		// The token from before the snapshot is valid, numbers continue, and the seed from before it is not applied again.
 		a := apply("third")
 		assert.True(t, a.Status == http.StatusOK && a.Code(t) == 0, "%d %s", a.Status, a.Body)
-		again := servertest.Decode[struct{ Applied bool }](t, s.Admin("POST", "/emulator/seed", planted))
-		assert.True(t, !again.Applied, "the seed was applied again")
+		seeded := servertest.Decode[struct{ Applied bool }](t, s.Admin("POST", "/emulator/seed", seedBody))
+		assert.True(t, !seeded.Applied, "the seed was applied again")
 		var verified struct {
 			Fault any `json:"first_error"`
 		}
 		if s.Admin("POST", "/audit/verify", "").JSON(t, &verified); verified.Fault != nil {
 			t.Error(verified.Fault)
 		}
-		refused(t, s)
+		checkRejectedNames(t, s)
 	})
 }
 
-// A webhook that comes back hears of the scans that come, and of none of before.
+// TestSnapshot_RestoredWebhooksNewScansOnly verifies that a webhook restored by a snapshot gets only the scans after the load.
 func TestSnapshot_RestoredWebhooksNewScansOnly(t *testing.T) {
 	t.Parallel()
-	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
+	forEachDatabase(t, func(t *testing.T, newInstance func(*testing.T) instance) {
 		t.Parallel()
-		came := make(chan string, 100)
+		deliveries := make(chan string, 100)
 		receiver := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 			body, err := io.ReadAll(r.Body)
 			assert.True(t, err == nil, "%v", err)
-			came <- string(body)
+			deliveries <- string(body)
 		}))
 		t.Cleanup(receiver.Close)
-		s := where(t).start(t, servertest.Options{Seed: everything, Outbound: &safehttp.Client{},
+		s := newInstance(t).start(t, servertest.Options{Seed: everythingSeed, Outbound: &safehttp.Client{},
 			Config: func(c *server.Config) { c.Emulator = true }})
 		s.Admin("PUT", "/settings", `{"allow_private_hosts":true}`)
 		var key, hook struct{ Key, Secret string }
@@ -113,45 +113,44 @@ func TestSnapshot_RestoredWebhooksNewScansOnly(t *testing.T) {
 		list := servertest.Decode[struct{ Rules []struct{ ID int64 } }](t, s.Admin("GET", "/rules", ""))
 		s.Admin("POST", "/webhooks", fmt.Sprintf(`{"url":%q,"rules":[%d]}`, receiver.URL, list.Rules[0].ID)).JSON(t, &hook)
 		s.Hide(hook.Secret)
-		scan := func(what string) {
+		scan := func(path string) {
 			t.Helper()
-			a := s.Send(s.Request("POST", "/scan/v1/resolve", `{"text":"https://shop.example/seeded/`+what+`"}`,
+			a := s.Send(s.Request("POST", "/scan/v1/resolve", `{"text":"https://shop.example/seeded/`+path+`"}`,
 				"Authorization: Bearer "+key.Key))
 			require.True(t, a.Status == http.StatusOK, "%v %v", a.Status, a.Body)
 		}
-		hears := func(what string) {
+		wantDelivery := func(path string) {
 			t.Helper()
-			require.Contains(t, (<-came), "/seeded/"+what, "want the scan of %s", what)
+			require.Contains(t, (<-deliveries), "/seeded/"+path, "want the scan of %s", path)
 		}
 		scan("before")
-		hears("before")
-		// One that waits would be sent again after the load.
+		wantDelivery("before")
+		// The load would send a pending delivery again.
 		eventually(t, "the delivery", func() bool { return !strings.Contains(s.Admin("GET", "/deliveries", "").Body, `"pending"`) })
 		s.Admin("PUT", "/emulator/snapshots/base", "")
 		scan("saved")
-		hears("saved")
+		wantDelivery("saved")
 		s.Admin("POST", "/emulator/reset", "")
-		scan("reset") // nobody is told
+		scan("reset") // there is no webhook
 		s.Admin("POST", "/emulator/snapshots/base/load", "")
-		for _, what := range []string{"after", "later"} {
-			scan(what)
-			hears(what)
+		for _, path := range []string{"after", "later"} {
+			scan(path)
+			wantDelivery(path)
 		}
 	})
 }
 
-const asAdmin = "Authorization: Bearer " + servertest.AdminToken
+const adminAuth = "Authorization: Bearer " + servertest.AdminToken
 
-// numbered is the number that a GS1 key has in the log, which begins anew.
-var numbered = regexp.MustCompile(`"rule_id":\d+`)
+// ruleIDPattern matches the id of a GS1 key in the scan log, which a load assigns again.
+var ruleIDPattern = regexp.MustCompile(`"rule_id":\d+`)
 
-// refused asks for snapshots that there are not.
-func refused(t *testing.T, s *servertest.Server) {
+// checkRejectedNames verifies the status for unknown snapshots and invalid names.
+func checkRejectedNames(t *testing.T, s *servertest.Server) {
 	t.Helper()
 	for call, want := range map[string]int{"POST /none/load": 404, "DELETE /none": 404, "PUT /..": 404, "PUT /.hidden": 422,
 		"PUT /a%2Fb": 422, "PUT /" + strings.Repeat("a", 65): 422} {
 		method, path, _ := strings.Cut(call, " ")
-		a := s.Do(method, "/admin/v1/emulator/snapshots"+path, "", asAdmin)
-		assert.True(t, a.Status == want, "%s: %d %s, want %d", call, a.Status, a.Body, want)
+		s.Do(method, "/admin/v1/emulator/snapshots"+path, "", adminAuth).WantStatus(t, want, "%s", call)
 	}
 }

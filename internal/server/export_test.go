@@ -6,7 +6,7 @@ import (
 	"net/http"
 )
 
-// StartAround is Start where around stands for the start of every part.
+// StartAround is Start, but calls around instead of the start of each component. around may call start.
 func StartAround(ctx context.Context, c Config, logs io.Writer, seams TestHooks,
 	around func(ctx context.Context, part string, start func(context.Context) error) error) (*Server, error) {
 	s := newServer(c, logs, seams)
@@ -24,7 +24,7 @@ func StartAround(ctx context.Context, c Config, logs io.Writer, seams TestHooks,
 	return s, s.parts.start(ctx, list)
 }
 
-// Parts names the parts of a server in their order.
+// Parts returns the names of the server's components in start order.
 func Parts() (names []string) {
 	for _, p := range new(Server).order() {
 		names = append(names, p.name)
@@ -32,15 +32,15 @@ func Parts() (names []string) {
 	return names
 }
 
-// WireHandler answers what comes to the listener of the wire.
+// WireHandler returns the handler of the wire listener.
 func WireHandler(s *Server) http.Handler { return s.serving.servers[0].Handler }
 
-// PutMeta stores a named value, as an interrupted call left it.
+// PutMeta stores a named value, such as the state of an interrupted call.
 func PutMeta(ctx context.Context, s *Server, name, value string) error {
 	return s.store.PutMeta(ctx, name, value)
 }
 
-// Meta reads a named value.
+// Meta returns a named value.
 func Meta(ctx context.Context, s *Server, name string) (string, error) {
 	return s.store.Meta(ctx, name)
 }

@@ -26,7 +26,8 @@ import (
 //go:embed testdata/seeds/gtins.yaml
 var gtins string
 
-// Every primary key leads somewhere, asked for with each of its qualifiers: the keys are those of recorded random texts.
+// TestGS1Resolver_PrimaryKeys verifies that the resolver redirects every primary key with each of its qualifiers, and rejects qualifiers in
+// the wrong order. The keys are from recorded random values.
 func TestGS1Resolver_PrimaryKeys(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: gtins})
@@ -34,9 +35,9 @@ func TestGS1Resolver_PrimaryKeys(t *testing.T) {
 	require.NoError(t, err)
 	shapes := map[string]string{} // a path by its AIs
 	for line := range strings.Lines(string(recorded)) {
-		var one struct{ URI string }
-		require.NoError(t, json.Unmarshal([]byte(line), &one))
-		path, _, _ := strings.Cut(strings.TrimPrefix(one.URI, "https://id.gs1.org/"), "?")
+		var value struct{ URI string }
+		require.NoError(t, json.Unmarshal([]byte(line), &value))
+		path, _, _ := strings.Cut(strings.TrimPrefix(value.URI, "https://id.gs1.org/"), "?")
 		parts := strings.Split(path, "/")
 		var ais strings.Builder
 		ais.WriteString(parts[0])
@@ -44,25 +45,25 @@ func TestGS1Resolver_PrimaryKeys(t *testing.T) {
 			ais.WriteString(" " + parts[i])
 		}
 		if _, _, err := gs1.ParseKey(path); err != nil {
-			continue // biip takes some that the dictionary refuses
+			continue // biip, which recorded them, accepts some that the GS1 dictionary rejects
 		}
 		if shapes[ais.String()] == "" {
 			shapes[ais.String()] = path
 		}
 	}
-	asked := map[string]bool{}
+	tested := map[string]bool{}
 	var lines strings.Builder
 	for ais, path := range shapes {
 		parts := strings.Split(path, "/")
 		key := parts[0] + "/" + parts[1]
-		if asked[parts[0]] = true; parts[0] == "415" { // which is none without 8020
+		if tested[parts[0]] = true; parts[0] == "415" { // which is a key only together with 8020
 			key = path
 		}
 		fmt.Fprintf(&lines, `{"key":%q,"links":[{"linktype":"gs1:pip","href":"https://brand.example/%s","title":"x","default":true}]}`+"\n",
 			key, strings.ReplaceAll(ais, " ", "-"))
 	}
 	for _, key := range gs1.PrimaryKeys() {
-		assert.True(t, asked[key], "no recorded text has the key %s", key)
+		assert.True(t, tested[key], "no recorded text has the key %s", key)
 	}
 	a := s.Do("POST", "/admin/v1/import/gs1", lines.String(), "Authorization: Bearer "+servertest.AdminToken,
 		"Content-Type: application/x-ndjson")
@@ -73,14 +74,14 @@ func TestGS1Resolver_PrimaryKeys(t *testing.T) {
 			t.Errorf("%s: %d %q %s", path, a.Status, a.Header.Get("Location"), a.Body)
 		}
 		parts := strings.Split(path, "/")
-		if n := len(parts); n == 6 { // the other way round
+		if n := len(parts); n == 6 { // swap the two qualifiers
 			wrong := strings.Join(append(slices.Clone(parts[:2]), parts[4], parts[5], parts[2], parts[3]), "/")
 			s.Do("GET", "/"+wrong, "", "Host: id.example").WantStatus(t, 400, "%s", wrong)
 		}
 	}
 }
 
-// TestGS1Resolver_ScanListener holds that the listener of scans resolves too, and names its port in links.
+// TestGS1Resolver_ScanListener verifies that the scan listener resolves GS1 keys, and that its links contain its port.
 func TestGS1Resolver_ScanListener(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: gtins, ScanListener: true})
@@ -91,7 +92,7 @@ func TestGS1Resolver_ScanListener(t *testing.T) {
 	assert.Contains(t, a.Header.Get("Link"), "<http://id.example:8443/01/", "the header Link")
 }
 
-// TestGS1Resolver_HostileInput tries what could send a browser elsewhere, or put a line into a header.
+// TestGS1Resolver_HostileInput sends requests that attempt an open redirect or a header injection.
 func TestGS1Resolver_HostileInput(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: gtins})
@@ -113,21 +114,22 @@ func TestGS1Resolver_HostileInput(t *testing.T) {
 	}
 	for _, c := range requests {
 		a := s.Do("GET", c.path, "", append([]string{"Host: id.example"}, c.header...)...)
-		to := a.Header.Get("Location")
-		assert.True(t, to == "" || strings.HasPrefix(to, "https://brand.example/") ||
-			strings.HasPrefix(to, "https://other.example/base/01/") || strings.HasPrefix(to, "/01/0"), "%.80s: sent to %q", c.path, to)
+		location := a.Header.Get("Location")
+		assert.True(t, location == "" || strings.HasPrefix(location, "https://brand.example/") ||
+			strings.HasPrefix(location, "https://other.example/base/01/") || strings.HasPrefix(location, "/01/0"),
+			"%.80s: Location %q", c.path, location)
 		assert.True(t, c.status == 0 || a.Status == c.status, "%.80s: %d, want %d", c.path, a.Status, c.status)
-		assert.True(t, a.Header.Get("Set-Cookie") == "" && !strings.ContainsAny(to, "<>\"\r\n ") &&
+		assert.True(t, a.Header.Get("Set-Cookie") == "" && !strings.ContainsAny(location, "<>\"\r\n ") &&
 			!strings.Contains(a.Header.Get("Link"), "//evil"), "%.80s: %v", c.path, a.Header)
 		assert.True(t, !strings.Contains(a.Body, "<script"), "%.80s: %s", c.path, a.Body)
 	}
 }
 
-// TestGS1Links_Scans holds what a scan in the app opens, and what the ledger has of it.
+// TestGS1Links_Scans verifies what a scan of a GS1 link opens, and what the scan log records of scans by the app and by a browser.
 func TestGS1Links_Scans(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: gtins})
-	for _, c := range []struct{ text, action, at string }{
+	for _, c := range []struct{ text, action, target string }{
 		{"https://id.example/01/09506000134352/21/5?98=secret", "open_mini_program", "pages/product/index?gtin=09506000134352&serial=5&q="},
 		{"http://id.example/01/09506000134352", "open_url", "https://brand.example/p/09506000134352"}, // no serial for its page
 		{"https://id.example/01/09506000134369?a=1", "open_url", "https://rival.example/?a=1"},
@@ -144,33 +146,33 @@ func TestGS1Links_Scans(t *testing.T) {
 			Matched                  struct{ Kind, Prefix string }
 		}
 		s.Do("POST", "/scan/v1/resolve", string(body)).JSON(t, &d)
-		assert.True(t, d.Action == c.action && strings.HasPrefix(d.Path+d.URL, c.at), "%s: %+v, want %s %s", c.text, d, c.action, c.at)
+		assert.True(t, d.Action == c.action && strings.HasPrefix(d.Path+d.URL, c.target), "%s: %+v, want %+v", c.text, d, c)
 	}
 	s.Do("GET", "/01/09506000134352/21/5?98=secret", "", "Host: id.example", "Accept-Language: zh-CN")
 	s.Do("HEAD", "/01/09506000134352/21/5", "", "Host: id.example")
 	s.Do("GET", "/01/09506000134352/21/5?linkType=linkset", "", "Host: id.example")
 	s.Do("GET", "/01/09506000134352/21/5", "", "Host: id.example", "Sec-Purpose: prefetch;prerender")
-	var seen struct{ Scans []client.RecordedScan }
-	for i := 0; i < 1000 && !slices.ContainsFunc(seen.Scans, func(r client.RecordedScan) bool { return r.Source == "browser" }); i++ {
-		s.Admin("GET", "/scans?limit=100", "").JSON(t, &seen)
+	var page struct{ Scans []client.RecordedScan }
+	for i := 0; i < 1000 && !slices.ContainsFunc(page.Scans, func(r client.RecordedScan) bool { return r.Source == "browser" }); i++ {
+		s.Admin("GET", "/scans?limit=100", "").JSON(t, &page)
 	}
-	found := map[string]int{}
-	for _, one := range seen.Scans {
-		if one.Kind == "gs1" {
-			found[one.Source+" "+one.Client+" "+one.Text]++
+	counts := map[string]int{}
+	for _, scan := range page.Scans {
+		if scan.Kind == "gs1" {
+			counts[scan.Source+" "+scan.Client+" "+scan.Text]++
 		}
-		assert.True(t, !strings.Contains(one.Text, "secret"), "kept: %s", one.Text)
+		assert.True(t, !strings.Contains(scan.Text, "secret"), "the scan log contains a secret: %s", scan.Text)
 	}
-	n := found["browser gs1:pip zh-CN https://id.gs1.org/01/09506000134352/21/5"]
-	assert.True(t, n == 1, "a browser that followed a link counts %d times: %v", n, found)
-	assert.True(t, found["scan  https://id.gs1.org/01/09506000134352/21/5"] >= 2, "scans in the app: %v", found)
+	n := counts["browser gs1:pip zh-CN https://id.gs1.org/01/09506000134352/21/5"]
+	assert.True(t, n == 1, "scans of one GET by a browser = %d, want 1: %v", n, counts)
+	assert.True(t, counts["scan  https://id.gs1.org/01/09506000134352/21/5"] >= 2, "scans by the app: %v, want at least 2", counts)
 }
 
-// What one node says the other answers.
+// TestGS1Resolver_AcrossNodes verifies that a second node resolves imported links, and that an import with invalid lines fails.
 func TestGS1Resolver_AcrossNodes(t *testing.T) {
 	t.Parallel()
-	where := onPostgres(t)
-	node := func(c *server.Config) { c.Database, c.MasterKey = where.database, strings.Repeat("5a", 32) }
+	newInstance := newPostgres(t)
+	node := func(c *server.Config) { c.Database, c.MasterKey = newInstance.database, strings.Repeat("5a", 32) }
 	first := servertest.Start(t, servertest.Options{Seed: gtins, Config: node})
 	second := servertest.Start(t, servertest.Options{Seed: gtins, Config: node})
 	lines := strings.Builder{}
@@ -188,7 +190,7 @@ func TestGS1Resolver_AcrossNodes(t *testing.T) {
 			if got == "https://brand.example/1999" {
 				break
 			}
-			require.True(t, s != first && !time.Now().After(deadline), "a node does not know: %q", got)
+			require.True(t, s != first && !time.Now().After(deadline), "Location of the last key = %q, want …/1999", got)
 		}
 	}
 	wrong := `{"key":"01/09506000134369/21/1","owner":"shop","links":[]}` + "\n" + `{"key":"nothing","links":[]}`
@@ -197,13 +199,14 @@ func TestGS1Resolver_AcrossNodes(t *testing.T) {
 	assert.True(t, a.Status == http.StatusUnprocessableEntity, "an import with wrong lines: %d %s", a.Status, a.Body)
 }
 
-// Issue 34: a scan of a link is its owner's, in the app and by a browser: GTINs of two brands never mix, also when one goes over.
+// TestGS1Links_ScansScopedToOwner verifies that a key limited to an account sees only the scans of the account's GS1 links, by the app and
+// by a browser, also if the ownership of a GTIN is transferred between scans.
 func TestGS1Links_ScansScopedToOwner(t *testing.T) {
 	t.Parallel()
-	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
+	forEachDatabase(t, func(t *testing.T, newInstance func(*testing.T) instance) {
 		t.Parallel()
-		at := where(t)
-		s := servertest.Start(t, servertest.Options{Seed: gtins, Config: func(c *server.Config) { c.Database = at.database }})
+		p := newInstance(t)
+		s := servertest.Start(t, servertest.Options{Seed: gtins, Config: func(c *server.Config) { c.Database = p.database }})
 		scan := func(paths ...string) {
 			for _, path := range paths {
 				s.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":"https://id.example%s","user":"u"}`, path))
@@ -217,31 +220,31 @@ func TestGS1Links_ScansScopedToOwner(t *testing.T) {
 		s.Admin("PUT", "/gs1/links/01/09506000134369", `{"owner":"shop","links":[{"linktype":"gs1:pip","href":"https://brand.example/bought",
 			"title":"x","default":true}]}`)
 		scan("/01/09506000134369/21/3")
-		for i, all := 0, ""; i < 1000 && strings.Count(all, `"source":"browser"`) < 6; i++ { // who follows a link waits for no ledger
-			all = s.Admin("GET", "/scans", "").Body
+		for i, scans := 0, ""; i < 1000 && strings.Count(scans, `"source":"browser"`) < 6; i++ { // redirects do not wait for the log
+			scans = s.Admin("GET", "/scans", "").Body
 		}
-		_, shop := adminKey(t, s, `{"name":"of-shop","role":"marketer","accounts":["shop"]}`)
-		_, rival := adminKey(t, s, `{"name":"of-rival","role":"marketer","accounts":["rival"]}`)
+		_, shop := newAdminKey(t, s, `{"name":"of-shop","role":"marketer","accounts":["shop"]}`)
+		_, rival := newAdminKey(t, s, `{"name":"of-rival","role":"marketer","accounts":["rival"]}`)
 		for _, c := range []struct {
-			who              string
-			call             func(method, path, body string) servertest.Answer
-			scans            int
-			mine, never, own string
+			owner                string
+			call                 func(method, path, body string) servertest.Answer
+			scans                int
+			first, foreign, last string
 		}{
 			{"shop", shop, 8, "/01/09506000134352/10/ABC/21/1", "/01/09506000134369/21/2", "/01/09506000134369/21/3"},
 			{"rival", rival, 4, "/01/09506000134369/21/2", "/01/09506000134352", "/01/09506000134369\""},
 		} {
 			sums := servertest.Decode[client.Statistics](t, c.call("GET", "/statistics?wait=true&group=owner", ""))
-			assert.True(t, len(sums.Rows) == 1 && sums.Rows[0].Value == c.who && sums.Rows[0].Scans == int64(c.scans),
-				"%s: %+v, want %d", c.who, sums.Rows, c.scans)
+			assert.True(t, len(sums.Rows) == 1 && sums.Rows[0].Value == c.owner && sums.Rows[0].Scans == int64(c.scans),
+				"%s: %+v, want %d", c.owner, sums.Rows, c.scans)
 			a := c.call("GET", "/scans", "")
-			assert.True(t, strings.Count(a.Body, `"scan_id"`) == c.scans && strings.Contains(a.Body, c.mine) &&
-				strings.Contains(a.Body, c.own) && !strings.Contains(a.Body, c.never) &&
-				strings.Count(a.Body, `"owner":"`+c.who+`"`) == c.scans, "%s: %s", c.who, a.Body)
+			assert.True(t, strings.Count(a.Body, `"scan_id"`) == c.scans && strings.Contains(a.Body, c.first) &&
+				strings.Contains(a.Body, c.last) && !strings.Contains(a.Body, c.foreign) &&
+				strings.Count(a.Body, `"owner":"`+c.owner+`"`) == c.scans, "%s: %s", c.owner, a.Body)
 			a = c.call("GET", "/scans/export", "")
-			assert.True(t, !strings.Contains(a.Body, c.never) && strings.Contains(a.Body, c.mine), "%s: %s", c.who, a.Body)
+			assert.True(t, !strings.Contains(a.Body, c.foreign) && strings.Contains(a.Body, c.first), "%s: %s", c.owner, a.Body)
 		}
-		// The key below a GTIN is counted for itself, and goes on being the same when its links change.
+		// Each key below a GTIN has a separate count, which continues when its links change.
 		keys := servertest.Decode[client.Statistics](t, rival("GET", "/statistics?wait=true&group=rule", ""))
 		assert.True(t, len(keys.Rows) == 1 && keys.Rows[0].Scans == 4, "scans of a key whose links changed: %+v", keys.Rows)
 		shop("GET", "/statistics?wait=true&group=rule", "").JSON(t, &keys)
@@ -249,59 +252,58 @@ func TestGS1Links_ScansScopedToOwner(t *testing.T) {
 	})
 }
 
-// Who holds a company prefix writes links under it; whoever collides is told who that is. A prefix or a key goes over whole.
+// TestGS1CompanyPrefix_ConflictAndTransfer verifies that only the owner of a GS1 Company Prefix creates links under it, that the error for
+// other accounts names the owner, and that a transfer of a prefix or key includes all keys below it.
 func TestGS1CompanyPrefix_ConflictAndTransfer(t *testing.T) {
 	t.Parallel()
-	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
+	forEachDatabase(t, func(t *testing.T, newInstance func(*testing.T) instance) {
 		t.Parallel()
-		at := where(t)
+		p := newInstance(t)
 		s := servertest.Start(t, servertest.Options{Seed: gtins, Guarded: true,
-			Config: func(c *server.Config) { c.Database = at.database }})
+			Config: func(c *server.Config) { c.Database = p.database }})
 		s.Admin("PUT", "/settings", `{"gs1_prefixes":{"9506000":"shop","950600013430":"rival"}}`)
-		operator := func(method, path, body string) servertest.Answer {
-			return s.Do(method, "/admin/v1"+path, body, "Authorization: Bearer "+servertest.AdminToken, "Content-Type: application/json")
-		}
-		_, rival := adminKey(t, s, `{"name":"of-rival","role":"rules-editor","accounts":["rival"]}`)
+		operator := s.TryAdmin
+		_, rival := newAdminKey(t, s, `{"name":"of-rival","role":"rules-editor","accounts":["rival"]}`)
 		const link = `"links":[{"linktype":"gs1:pip","href":"https://rival.example/x","title":"x","default":true}]`
-		over := func(of, to string, keys int, dry bool) {
+		transfer := func(key, to string, keys int, dry bool) {
 			t.Helper()
-			a := operator("POST", "/gs1/transfer", fmt.Sprintf(`{"key":%q,"to":%q,"dry_run":%t}`, of, to, dry))
+			a := operator("POST", "/gs1/transfer", fmt.Sprintf(`{"key":%q,"to":%q,"dry_run":%t}`, key, to, dry))
 			assert.True(t, a.Status == 200 && strings.Contains(a.Body, fmt.Sprintf(`"keys":%d}`, keys)),
-				"%s to %s: %d %s, want %d keys", of, to, a.Status, a.Body, keys)
+				"%s to %s: %d %s, want %d keys", key, to, a.Status, a.Body, keys)
 		}
-		ask := func(call func(method, path, body string) servertest.Answer, method, path, body string, status int, localized string) {
+		want := func(call func(method, path, body string) servertest.Answer, method, path, body string, status int, text string) {
 			t.Helper()
-			if a := call(method, path, body); a.Status != status || !strings.Contains(a.Body, localized) {
-				t.Errorf("%s %s: %d %s, want %d %s", method, path, a.Status, a.Body, status, localized)
+			if a := call(method, path, body); a.Status != status || !strings.Contains(a.Body, text) {
+				t.Errorf("%s %s: %d %s, want %d %s", method, path, a.Status, a.Body, status, text)
 			}
 		}
 		// 950600013 has shop's prefix, 950600013430 rival's: the longer one counts.
-		ask(rival, "PUT", "/gs1/links/01/09506000130002", `{`+link+`}`, 409, "shop owns the GS1 Company Prefix 9506000")
-		ask(rival, "PUT", "/gs1/links/8003/09506000130002", `{`+link+`}`, 409, "shop owns the GS1 Company Prefix 9506000")
-		ask(rival, "PUT", "/gs1/links/414/9506000130002", `{`+link+`}`, 409, "shop owns the GS1 Company Prefix 9506000")
-		ask(rival, "PUT", "/gs1/links/01/09506000134307", `{`+link+`}`, 200, `"owner":"rival"`)
-		ask(operator, "PUT", "/gs1/links/01/09506000134406", `{`+link+`}`, 200, `"owner":"shop"`)
-		ask(operator, "PUT", "/gs1/links/01/09506000134413", `{"owner":"rival",`+link+`}`, 409, "shop owns the GS1 Company Prefix 9506000")
-		ask(rival, "PUT", "/gs1/links/01/09506000134352/21/5", `{`+link+`}`, 409, "shop owns this GTIN")
-		ask(rival, "PUT", "/gs1/links/01/09506000134352", `{`+link+`}`, 403, "shop owns this GTIN")
-		ask(rival, "POST", "/gs1/links", `{"key":"01/09506000130002",`+link+`}`, 409, "shop owns the GS1 Company Prefix 9506000")
-		ask(rival, "POST", "/gs1/transfer", `{"key":"01/09506000130002","to":"rival"}`, 403, "")
-		ask(operator, "POST", "/gs1/transfer", `{"key":"950","to":"rival"}`, 422, "digits of a GS1 Company Prefix")
-		ask(operator, "POST", "/gs1/transfer", `{"key":"9506","to":"nobody"}`, 404, "")
-		ask(operator, "PUT", "/settings", `{"gs1_prefixes":{"95O6":"shop"}}`, 422, "95O6")
+		want(rival, "PUT", "/gs1/links/01/09506000130002", `{`+link+`}`, 409, "shop owns the GS1 Company Prefix 9506000")
+		want(rival, "PUT", "/gs1/links/8003/09506000130002", `{`+link+`}`, 409, "shop owns the GS1 Company Prefix 9506000")
+		want(rival, "PUT", "/gs1/links/414/9506000130002", `{`+link+`}`, 409, "shop owns the GS1 Company Prefix 9506000")
+		want(rival, "PUT", "/gs1/links/01/09506000134307", `{`+link+`}`, 200, `"owner":"rival"`)
+		want(operator, "PUT", "/gs1/links/01/09506000134406", `{`+link+`}`, 200, `"owner":"shop"`)
+		want(operator, "PUT", "/gs1/links/01/09506000134413", `{"owner":"rival",`+link+`}`, 409, "shop owns the GS1 Company Prefix 9506000")
+		want(rival, "PUT", "/gs1/links/01/09506000134352/21/5", `{`+link+`}`, 409, "shop owns this GTIN")
+		want(rival, "PUT", "/gs1/links/01/09506000134352", `{`+link+`}`, 403, "shop owns this GTIN")
+		want(rival, "POST", "/gs1/links", `{"key":"01/09506000130002",`+link+`}`, 409, "shop owns the GS1 Company Prefix 9506000")
+		want(rival, "POST", "/gs1/transfer", `{"key":"01/09506000130002","to":"rival"}`, 403, "")
+		want(operator, "POST", "/gs1/transfer", `{"key":"950","to":"rival"}`, 422, "digits of a GS1 Company Prefix")
+		want(operator, "POST", "/gs1/transfer", `{"key":"9506","to":"nobody"}`, 404, "")
+		want(operator, "PUT", "/settings", `{"gs1_prefixes":{"95O6":"shop"}}`, 422, "95O6")
 
-		// A GTIN goes over with what is below it, and stays rival's when its prefix is said again to be shop's.
-		over("01/09506000134406", "rival", 1, true)
-		ask(rival, "PUT", "/gs1/links/01/09506000134406", `{`+link+`}`, 403, "shop owns")
-		over("01/09506000134406/10/A", "rival", 1, false)
-		ask(rival, "PUT", "/gs1/links/01/09506000134406/10/A", `{`+link+`}`, 200, `"owner":"rival"`)
-		over("9506000", "shop", 2, false) // rival's 09506000134369 and the operator's 09506000134376
-		ask(operator, "GET", "/gs1/links/01/09506000134406", ``, 200, `"owner":"rival"`)
-		over("9506000", "rival", 6, false)
-		ask(rival, "PUT", "/gs1/links/01/09506000134352/21/5", `{`+link+`}`, 200, `"owner":"rival"`)
-		ask(rival, "PUT", "/gs1/links/01/09506000130002", `{`+link+`}`, 200, `"owner":"rival"`)
-		ask(operator, "PUT", "/gs1/links/01/09506000130019", `{"owner":"shop",`+link+`}`, 409, "rival owns the GS1 Company Prefix 9506000")
+		// The transfer of a GTIN includes the keys below it. It remains rival's when the prefix is transferred to shop again.
+		transfer("01/09506000134406", "rival", 1, true)
+		want(rival, "PUT", "/gs1/links/01/09506000134406", `{`+link+`}`, 403, "shop owns")
+		transfer("01/09506000134406/10/A", "rival", 1, false)
+		want(rival, "PUT", "/gs1/links/01/09506000134406/10/A", `{`+link+`}`, 200, `"owner":"rival"`)
+		transfer("9506000", "shop", 2, false) // rival's 09506000134369 and the operator's 09506000134376
+		want(operator, "GET", "/gs1/links/01/09506000134406", ``, 200, `"owner":"rival"`)
+		transfer("9506000", "rival", 6, false)
+		want(rival, "PUT", "/gs1/links/01/09506000134352/21/5", `{`+link+`}`, 200, `"owner":"rival"`)
+		want(rival, "PUT", "/gs1/links/01/09506000130002", `{`+link+`}`, 200, `"owner":"rival"`)
+		want(operator, "PUT", "/gs1/links/01/09506000130019", `{"owner":"shop",`+link+`}`, 409, "rival owns the GS1 Company Prefix 9506000")
 		a := s.Do("GET", "/01/09506000134352/21/9", "", "Host: id.example")
-		assert.True(t, a.Header.Get("Location") == "https://brand.example/nine", "links stay what they were: %d %s", a.Status, a.Body)
+		assert.True(t, a.Header.Get("Location") == "https://brand.example/nine", "a link after transfers: %d %s", a.Status, a.Body)
 	})
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// A fault of ours is told where somebody looks, and the connection is closed.
+// TestServer_PanicLogged verifies that a panic of a handler is logged and aborts the connection; http.ErrAbortHandler is not logged.
 func TestServer_PanicLogged(t *testing.T) {
 	var logged bytes.Buffer
 	s := &Server{deps: deps{log: slog.New(slog.NewTextHandler(&logged, nil))}}
@@ -25,17 +25,17 @@ func TestServer_PanicLogged(t *testing.T) {
 		func() {
 			defer func() {
 				got := recover()
-				assert.True(t, got == http.ErrAbortHandler, "net/http sees %v", got)
+				assert.True(t, got == http.ErrAbortHandler, "recover() = %v, want http.ErrAbortHandler", got)
 			}()
 			s.access().logPanics(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(fault) })).
 				ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/somewhere", nil))
 		}()
-		assert.True(t, (want != "" || logged.Len() <= 0) && strings.Contains(logged.String(), want), "logged %q", logged.String())
+		assert.True(t, (want != "" || logged.Len() <= 0) && strings.Contains(logged.String(), want), "logged %q, want %q", &logged, want)
 	}
 }
 
-// started is a server with nothing in it.
-func started(t *testing.T) *Server {
+// startEmpty starts a server without accounts.
+func startEmpty(t *testing.T) *Server {
 	t.Helper()
 	c := Default()
 	c.Data, c.Listen = t.TempDir(), "127.0.0.1:0"
@@ -45,10 +45,11 @@ func started(t *testing.T) *Server {
 	return s
 }
 
-// A client that closes the connection after a call gets an answer too when the call was refused before its body came.
+// TestServer_EarlyRejectionWithConnectionClose verifies that a client with Connection: close receives the response of a call that the
+// server rejects before it has read the body.
 func TestServer_EarlyRejectionWithConnectionClose(t *testing.T) {
 	t.Parallel()
-	s := started(t)
+	s := startEmpty(t)
 	body := make([]byte, 200_000)
 	for n := range 50 {
 		conn, err := net.Dial("tcp", strings.TrimPrefix(s.URL, "http://"))
@@ -67,9 +68,9 @@ func TestServer_EarlyRejectionWithConnectionClose(t *testing.T) {
 	}
 }
 
-// A request that was read before the listener closed still hears it.
+// TestReady_DuringShutdown verifies that /readyz returns 503 to a request that arrives while the server drains.
 func TestReady_DuringShutdown(t *testing.T) {
-	s := started(t)
+	s := startEmpty(t)
 	for draining, want := range map[bool]string{false: "200 ready\n", true: "503 stopping\n"} {
 		s.serving.draining.Store(draining)
 		resp, err := http.Get(s.URL + "/readyz")
@@ -81,7 +82,7 @@ func TestReady_DuringShutdown(t *testing.T) {
 	}
 }
 
-// An escaped slash is part of a name; a plain one is tidied up here, and not by a redirect.
+// TestServer_PathCleaningKeepsEscapes verifies that cleanPath removes duplicate slashes without a redirect, but keeps escaped ones.
 func TestServer_PathCleaningKeepsEscapes(t *testing.T) {
 	for sent, want := range map[string]string{
 		"/a/b":               "/a/b",

@@ -13,10 +13,10 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
-// Wrong secrets are limited by address and account, and warned of; the right one never is. Issue 12, 10; issue 28, 4.
+// TestWrongSecrets_Throttled verifies that wrong secrets are logged and limited per address and account, and valid ones never.
 func TestWrongSecrets_Throttled(t *testing.T) {
 	t.Parallel()
-	s := servertest.Start(t, servertest.Options{Seed: everything, Guarded: true, Emulator: true,
+	s := servertest.Start(t, servertest.Options{Seed: everythingSeed, Guarded: true, Emulator: true,
 		Config: func(c *server.Config) { c.TrustedProxy, c.SeedAllow = []string{"127.0.0.0/8"}, nil }})
 	from := func(ip string) string { return "X-Forwarded-For: " + ip }
 	token := func(ip, appid, secret string) int {
@@ -28,9 +28,9 @@ func TestWrongSecrets_Throttled(t *testing.T) {
 		}
 		return a.Code(t)
 	}
-	want := func(what string, got, want int) {
+	want := func(call string, got, want int) {
 		t.Helper()
-		assert.Equal(t, got, want, "%s", what)
+		assert.Equal(t, got, want, "%s", call)
 	}
 	for n := range accounts.GuessesPerMinute {
 		want(fmt.Sprint("guess ", n), token("203.0.113.9", "shop", fmt.Sprint("guess", n)), 40125)
@@ -55,7 +55,7 @@ func TestWrongSecrets_Throttled(t *testing.T) {
 	admin := func(ip, token string) int {
 		return s.Do("GET", "/admin/v1/settings", "", "Authorization: Bearer "+token, from(ip)).Status
 	}
-	for range 3 * accounts.GuessesPerMinute { // no token is no guess
+	for range 3 * accounts.GuessesPerMinute { // a call without a token does not count as a guess
 		want("no token", s.Do("GET", "/admin/v1/settings", "", from("203.0.113.11")).Status, 401)
 	}
 	want("the right token", admin("203.0.113.11", servertest.AdminToken), 200)
@@ -76,13 +76,13 @@ func TestWrongSecrets_Throttled(t *testing.T) {
 		assert.True(t, strings.Contains(metrics, line+"\n"), "no line %s", line)
 	}
 	n := strings.Count(s.Log(), `level=WARN msg="wrong AppSecret" account=shop ip=203.0.113.9`)
-	assert.True(t, n == accounts.GuessesPerMinute, "%d warnings of wrong secrets of shop", n)
+	assert.Equal(t, n, accounts.GuessesPerMinute, "warnings of wrong secrets of shop")
 	assert.Equal(t, strings.Count(s.Log(), `level=WARN msg="wrong admin token" ip=203.0.113.11`), accounts.GuessesPerMinute,
 		"warnings of wrong admin tokens")
 	s.Do("POST", "/scan/v1/resolve", `{"text":"x"}`, "Authorization: Bearer "+servertest.AdminToken).WantStatus(t, 401, "an admin token")
 	assert.True(t, strings.Contains(s.Log(), `msg="wrong scan key" ip=`), "an admin token as scan key is logged as %s", s.Log())
 	s.Admin("PUT", "/emulator/clock", `{"freeze":true}`)
 	s.Clock.Step(time.Minute)
-	want("a minute later, by a clock that stands still for the wire", token("203.0.113.9", "shop", "guess"), 40125)
+	want("a minute later, with a frozen emulator clock", token("203.0.113.9", "shop", "guess"), 40125)
 	want("a wrong admin token a minute later", admin("203.0.113.11", "guess"), 401)
 }

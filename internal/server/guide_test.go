@@ -36,7 +36,7 @@ func TestEvidence_RowsAndCounts(t *testing.T) {
 	}
 }
 
-// The tables of the page about matching are tried on a real server, line by line.
+// TestGuide_MatchingTablesVerified runs each example in the tables of the page about matching on a server.
 func TestGuide_MatchingTablesVerified(t *testing.T) {
 	quoted := regexp.MustCompile("`([^`]+)`(?:\\s*[(（](unpublished|未发布)[)）])?")
 	srv := qrjumptest.Start(t, qrjumptest.Seed("accounts: [{appid: A,kind: mini_program,secret: a,certified: true,versions: [release]}]"))
@@ -63,11 +63,11 @@ func TestGuide_MatchingTablesVerified(t *testing.T) {
 			want := quoted.FindStringSubmatch(cells[3])
 			switch {
 			case want == nil && (d.Action != "open_url" || d.URL != link):
-				t.Errorf("%s: %s opens %+v, wanted the web page", language, link, d)
+				t.Errorf("%s: %s opens %+v, want the web page", language, link, d)
 			case want != nil && (d.Action != "open_mini_program" || d.Matched.Prefix != want[1]):
-				t.Errorf("%s: %s opens %+v, wanted %s", language, link, d, want[1])
+				t.Errorf("%s: %s opens %+v, want %s", language, link, d, want[1])
 			}
 		}
-		assert.True(t, tried >= 15, "%s: only %d lines were tried", language, tried)
+		assert.True(t, tried >= 15, "%s: %d examples, want at least 15", language, tried)
 	}
 }

@@ -16,33 +16,33 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// printedElsewhere is the text of a code of fromElsewhere.
-func printedElsewhere(index int) string { return fmt.Sprintf("OLD.EXAMPLE/0$%017d", index) }
+// importedText returns the text of a code of the batch of importBatch.
+func importedText(index int) string { return fmt.Sprintf("OLD.EXAMPLE/0$%017d", index) }
 
-// oldHost is whom --dev has to know for their pages.
-var oldHost = []string{"old.example"}
+// oldHosts are the hosts of imported codes, which --dev must allow for their pages.
+var oldHosts = []string{"old.example"}
 
-// fromElsewhere imports a batch of ten codes that no server of ours made.
-func fromElsewhere(w works) (id int64) {
+// importBatch imports a batch of ten codes in the format of another system.
+func importBatch(w brandServer) (id int64) {
 	w.t.Helper()
 	var batch client.Batch
 	w.Admin("POST", "/accounts/brand/imported-batches",
 		`{"isv_application_id":"old","code_count":10,"prefix":"OLD.EXAMPLE/"}`).JSON(w.t, &batch)
 	var lines strings.Builder
 	for i := range 10 {
-		fmt.Fprintf(&lines, "%s OLD%06d %d %s\n", strings.Repeat("0", 361), i, i, printedElsewhere(i))
+		fmt.Fprintf(&lines, "%s OLD%06d %d %s\n", strings.Repeat("0", 361), i, i, importedText(i))
 	}
-	a := bring(w.Server, batch.ID, 1, lines.String())
+	a := importRows(w.Server, batch.ID, 1, lines.String())
 	require.True(w.t, a.Status == http.StatusOK, "%d %s", a.Status, a.Body)
 	return batch.ID
 }
 
-// Imported codes are counted as ours are: two batches that are scanned alike have the same statistics, feed and alarm.
+// TestImportedCodes_Statistics verifies that imported and generated codes with the same scans have the same statistics and alarms.
 func TestImportedCodes_Statistics(t *testing.T) {
 	t.Parallel()
-	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
-		p := where(t)
-		w := brew(t, servertest.Options{Data: p.data, Config: func(c *server.Config) { c.Database = p.database }})
+	forEachDatabase(t, func(t *testing.T, newInstance func(*testing.T) instance) {
+		p := newInstance(t)
+		w := startBrand(t, servertest.Options{Data: p.data, Config: func(c *server.Config) { c.Database = p.database }})
 		ask := func(method, path, body string, into any) {
 			t.Helper()
 			a := w.Admin(method, path, body)
@@ -51,12 +51,12 @@ func TestImportedCodes_Statistics(t *testing.T) {
 				a.JSON(t, into)
 			}
 		}
-		ours, theirs := w.apply("new", 10_000), fromElsewhere(w)
+		generated, imported := w.apply("new", 10_000), importBatch(w)
 		batches := []struct {
 			id   int64
 			text func(int) string
-		}{{ours, func(i int) string { return w.code(ours, int64(i)).CodeURL }}, {theirs, printedElsewhere}}
-		const crowd = 40
+		}{{generated, func(i int) string { return w.code(generated, int64(i)).CodeURL }}, {imported, importedText}}
+		const users = 40
 		for _, b := range batches {
 			scan := func(i int, user, ip, want string) {
 				t.Helper()
@@ -69,22 +69,22 @@ func TestImportedCodes_Statistics(t *testing.T) {
 			w.activate(b.id, 0, 9)
 			ask("PUT", fmt.Sprintf("/batches/%d/serials", b.id),
 				fmt.Sprintf(`{"serials":[{"code_index":3,"serial":"bottle 3 of %d"}]}`, b.id), nil)
-			scan(6, "alice", "192.0.2.1", opens) // its first scan was the one before
+			scan(6, "alice", "192.0.2.1", opens) // the second scan of the code
 			scan(3, "alice", "192.0.2.1", opens)
 			scan(3, "alice", "192.0.2.1", opens)
 			scan(3, "bob", "192.0.2.2", opens)
-			w.ask("explain", "carol", b.text(4)) // is no scan
-			for n := range crowd {
+			w.callScan("explain", "carol", b.text(4)) // does not count as a scan
+			for n := range users {
 				scan(5, fmt.Sprint("user", n), fmt.Sprintf("10.%d.1.1", n), opens)
 			}
 		}
 
 		for _, b := range batches {
-			// Two of code 6, three of code 3, the crowd's of code 5; alice and bob besides the crowd.
+			// Two of code 6, three of code 3, one per numbered user of code 5; alice and bob are additional users.
 			for _, c := range []struct {
 				count, field string
 				want         int64
-			}{{"scans", "scans", crowd + 5}, {"first", "first_scans", 3}, {"users", "users", crowd + 2}} {
+			}{{"scans", "scans", users + 5}, {"first", "first_scans", 3}, {"users", "users", users + 2}} {
 				var got struct{ Rows []map[string]any }
 				ask("GET", fmt.Sprintf("/statistics?wait=true&batch=%d&count=%s", b.id, c.count), "", &got)
 				assert.True(t, len(got.Rows) == 1 && got.Rows[0][c.field] == float64(c.want),
@@ -125,80 +125,82 @@ func TestImportedCodes_Statistics(t *testing.T) {
 	})
 }
 
-// Where the store cannot say whether a text is an imported code, nobody hears that it
-// is none: a scan is 503, and a browser sees the page that says so.
+// TestImportedCodes_StoreUnavailable verifies that a scan returns 503, and a browser gets an error page, while the database cannot be read:
+// the server must not treat a text as unknown without a look-up of imported codes.
 func TestImportedCodes_StoreUnavailable(t *testing.T) {
 	t.Parallel()
 	t.Run("postgres", func(t *testing.T) {
-		p := onPostgres(t)
-		w := brew(t, servertest.Options{Data: p.data, Config: func(c *server.Config) { c.Database, c.DevHost = p.database, oldHost }})
-		w.activate(fromElsewhere(w), 0, 9)
-		wantHere(w)
-		back := p.goAway(t)
-		wantAway(w)
-		back()
-		// Every connection that was cut shows itself once.
-		var all sync.WaitGroup
+		p := newPostgres(t)
+		w := startBrand(t, servertest.Options{Data: p.data, Config: func(c *server.Config) {
+			c.Database, c.DevHost = p.database, oldHosts
+		}})
+		w.activate(importBatch(w), 0, 9)
+		wantAvailable(w)
+		restore := p.rejectConnections(t)
+		wantUnavailable(w)
+		restore()
+		// Use up the broken connections of the pool, each of which fails once.
+		var calls sync.WaitGroup
 		for range 32 {
-			all.Go(func() { w.Do("PUT", "/admin/v1/settings", `{"rule_rate_limit":null}`) })
+			calls.Go(func() { w.Do("PUT", "/admin/v1/settings", `{"rule_rate_limit":null}`) })
 		}
-		all.Wait()
-		wantHere(w)
+		calls.Wait()
+		wantAvailable(w)
 	})
-	// The file of the embedded database does not go away; its rows can be unreadable.
+	// The embedded database cannot be disconnected, but its rows can be unreadable.
 	t.Run("sqlite", func(t *testing.T) {
-		p := onSQLite(t)
-		w := brew(t, servertest.Options{Data: p.data, Config: func(c *server.Config) { c.DevHost = oldHost }})
-		w.activate(fromElsewhere(w), 0, 9)
+		p := newSQLite(t)
+		w := startBrand(t, servertest.Options{Data: p.data, Config: func(c *server.Config) { c.DevHost = oldHosts }})
+		w.activate(importBatch(w), 0, 9)
 		own := w.apply("new", 10_000)
 		w.activate(own, 0, 9)
-		wantHere(w)
+		wantAvailable(w)
 		rename := func(from, to string) {
 			dbtest.Exec(t, "file:"+filepath.Join(p.data, "qrjump.db")+"?_pragma=busy_timeout(600000)", `ALTER TABLE `+from+` RENAME TO `+to)
 		}
 		rename("imported_codes", "unreadable")
-		wantAway(w)
-		d := w.ask("resolve", "u", w.code(own, 7).CodeURL)
-		assert.True(t, d.Matched != nil && d.Matched.ApplicationID == own, "a code of ours: %+v", d)
+		wantUnavailable(w)
+		d := w.callScan("resolve", "u", w.code(own, 7).CodeURL)
+		assert.True(t, d.Matched != nil && d.Matched.ApplicationID == own, "a generated code: %+v, want a match", d)
 		rename("unreadable", "imported_codes")
-		wantHere(w)
+		wantAvailable(w)
 	})
 }
 
-func pageOfImported(w works, text string) servertest.Answer {
+func fetchImportedPage(w brandServer, text string) servertest.Answer {
 	host, path, _ := strings.Cut(text, "/")
 	return w.Do("GET", "/"+path, "", "Host: "+strings.ToLower(host), "Accept-Language: en")
 }
 
-func wantHere(w works) {
+func wantAvailable(w brandServer) {
 	w.t.Helper()
-	assert.Equal(w.t, w.ask("resolve", "u", printedElsewhere(3)).Action, "open_mini_program", "a scan")
-	a := pageOfImported(w, printedElsewhere(3))
+	assert.Equal(w.t, w.callScan("resolve", "u", importedText(3)).Action, "open_mini_program", "a scan")
+	a := fetchImportedPage(w, importedText(3))
 	assert.True(w.t, a.Status == http.StatusOK && strings.Contains(a.Body, "0003"), "its page: %d %s", a.Status, a.Body)
-	a = pageOfImported(w, printedElsewhere(11))
-	assert.True(w.t, a.Status == http.StatusNotFound, "the page of a text that nobody made: %d %s", a.Status, a.Body)
+	a = fetchImportedPage(w, importedText(11))
+	assert.True(w.t, a.Status == http.StatusNotFound, "the page of an unknown text: %d %s, want 404", a.Status, a.Body)
 }
 
-func wantAway(w works) {
+func wantUnavailable(w brandServer) {
 	w.t.Helper()
-	// A text that nobody made is told from none of theirs.
-	for _, text := range []string{printedElsewhere(3), "https://" + printedElsewhere(4), printedElsewhere(11)} {
+	// An unknown text cannot be distinguished from an imported one.
+	for _, text := range []string{importedText(3), "https://" + importedText(4), importedText(11)} {
 		calls := []string{"resolve", "explain"}
 		if strings.HasPrefix(text, "https:") {
-			calls = calls[:1] // what else a link could be has to be read for an explain, and fails as well
+			calls = calls[:1] // explain of a link reads more tables, and fails at those first
 		}
 		for _, call := range calls {
 			a := w.Do("POST", "/scan/v1/"+call, fmt.Sprintf(`{"user":"u","text":%q}`, text))
 			assert.True(w.t, a.Status == http.StatusServiceUnavailable && a.Header.Get("Content-Type") == "application/problem+json" &&
 				strings.Contains(a.Body, "the code lookup failed"), "%s of %s: %d %s", call, text, a.Status, a.Body)
 		}
-		a := pageOfImported(w, strings.TrimPrefix(text, "https://"))
+		a := fetchImportedPage(w, strings.TrimPrefix(text, "https://"))
 		assert.True(w.t, a.Status == http.StatusServiceUnavailable && a.Header.Get("Retry-After") != "" &&
 			strings.Contains(a.Body, "Not available at the moment"), "the page of %s: %d %s", text, a.Status, a.Body)
 	}
-	for _, body := range []string{fmt.Sprintf(`{"code_url":%q}`, printedElsewhere(3)), `{"code":"OLD000003"}`} {
+	for _, body := range []string{fmt.Sprintf(`{"code_url":%q}`, importedText(3)), `{"code":"OLD000003"}`} {
 		a := w.Do("POST", "/intp/marketcode/codeactivequery?access_token="+w.Token("brand"), body)
 		assert.True(w.t, a.Status != http.StatusOK || a.Code(w.t) == -1, "codeactivequery %s: %s", body, a.Body)
 	}
-	assert.Equal(w.t, w.ask("resolve", "u", "https://p.url.cn/x").Action, "open_mini_program", "a rule")
+	assert.Equal(w.t, w.callScan("resolve", "u", "https://p.url.cn/x").Action, "open_mini_program", "a rule")
 }

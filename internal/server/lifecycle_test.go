@@ -27,15 +27,15 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// diary is what parts did, in order.
-type diary struct{ lines []string }
+// eventLog records what components did, in order.
+type eventLog struct{ lines []string }
 
-func (d *diary) note(format string, args ...any) {
+func (d *eventLog) note(format string, args ...any) {
 	d.lines = append(d.lines, fmt.Sprintf(format, args...))
 }
 
-// part is one that writes down what is done with it.
-func (d *diary) part(name string) component {
+// component returns a component that records its start, the end of its run and its stop.
+func (d *eventLog) component(name string) component {
 	return component{
 		name:  name,
 		start: func(context.Context) error { d.note("start %s", name); return nil },
@@ -47,22 +47,22 @@ func (d *diary) part(name string) component {
 	}
 }
 
-func (d *diary) want(t *testing.T, lines ...string) {
+func (d *eventLog) want(t *testing.T, lines ...string) {
 	t.Helper()
-	assert.True(t, slices.Equal(d.lines, lines), "got  %q\nwant %q", d.lines, lines)
+	assert.True(t, slices.Equal(d.lines, lines), "events\ngot  %q\nwant %q", d.lines, lines)
 	d.lines = nil
 }
 
-var errNo = errors.New("it cannot")
+var errTest = errors.New("it cannot")
 
 func TestLifecycle_StartOrderStopReverse(t *testing.T) {
 	t.Parallel()
-	var d diary
+	var d eventLog
 	var r lifecycle
 	bare := component{name: "bare"} // has neither start nor stop
-	require.NoError(t, r.start(t.Context(), []component{d.part("a"), bare, d.part("b"), d.part("c")}))
+	require.NoError(t, r.start(t.Context(), []component{d.component("a"), bare, d.component("b"), d.component("c")}))
 	d.want(t, "start a", "start b", "start c")
-	for range 2 { // the second time there is nothing left
+	for range 2 { // the second stop does nothing
 		assert.NoError(t, r.stop())
 	}
 	d.want(t, "c ran", "stop c", "b ran", "stop b", "a ran", "stop a")
@@ -74,51 +74,51 @@ func TestLifecycle_StopWithoutStart(t *testing.T) {
 	assert.NoErrorf(t, new(Server).Close(), "a server that never started")
 }
 
-// A start that fails, or is given up, ends what began before it, and itself.
+// TestLifecycle_FailedStartStopsStarted verifies that a start that fails or is canceled stops all components that were started before.
 func TestLifecycle_FailedStartStopsStarted(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
-		fail func(b *component, giveUp func())
-		want error
-		did  []string
+		breakStart func(b *component, cancel func())
+		want       error
+		events     []string
 	}{
-		"its start fails": {func(b *component, _ func()) { b.start = func(context.Context) error { return errNo } }, errNo,
+		"its start fails": {func(b *component, _ func()) { b.start = func(context.Context) error { return errTest } }, errTest,
 			[]string{"start a", "stop b", "a ran", "stop a"}},
 		"its start and its end fail": {func(b *component, _ func()) {
-			b.start = func(context.Context) error { return errNo }
+			b.start = func(context.Context) error { return errTest }
 			b.stop = func(context.Context) error { return errors.New("nor can it end") }
-		}, errNo, []string{"start a", "a ran", "stop a"}},
+		}, errTest, []string{"start a", "a ran", "stop a"}},
 		"the caller gives up while it starts": {func(b *component,
-			giveUp func()) {
-			b.start = func(context.Context) error { giveUp(); return nil }
+			cancel func()) {
+			b.start = func(context.Context) error { cancel(); return nil }
 		}, context.Canceled,
 			[]string{"start a", "b ran", "stop b", "a ran", "stop a"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			ctx, giveUp := context.WithCancel(t.Context())
-			defer giveUp()
-			var d diary
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			var d eventLog
 			var r lifecycle
-			b := d.part("b")
-			c.fail(&b, giveUp)
-			err := r.start(ctx, []component{d.part("a"), b, d.part("c")})
+			b := d.component("b")
+			c.breakStart(&b, cancel)
+			err := r.start(ctx, []component{d.component("a"), b, d.component("c")})
 			assert.ErrorIs(t, err, c.want, "%v, want %v", err, c.want)
-			d.want(t, c.did...)
+			d.want(t, c.events...)
 			assert.NoError(t, r.stop())
 			d.want(t)
 		})
 	}
 }
 
-// The end of a caller's context is not the end of what runs.
+// TestLifecycle_OutlivesStartContext verifies that components continue to run after the context of start is canceled.
 func TestLifecycle_OutlivesStartContext(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
-		var d diary
+		var d eventLog
 		var r lifecycle
-		require.NoError(t, r.start(ctx, []component{d.part("a")}))
+		require.NoError(t, r.start(ctx, []component{d.component("a")}))
 		cancel()
 		synctest.Wait()
 		d.want(t, "start a")
@@ -127,10 +127,10 @@ func TestLifecycle_OutlivesStartContext(t *testing.T) {
 	})
 }
 
-// A part that does not end is named, and those before it end all the same.
+// TestLifecycle_StuckComponentNamed verifies that stop names a component that does not stop, and stops those before it.
 func TestLifecycle_StuckComponentNamed(t *testing.T) {
 	t.Parallel()
-	for name, stick := range map[string]func(b *component, forever <-chan struct{}){
+	for name, block := range map[string]func(b *component, forever <-chan struct{}){
 		"what it runs": func(b *component, forever <-chan struct{}) { b.run = func(context.Context) { <-forever } },
 		"its end": func(b *component, forever <-chan struct{}) {
 			b.stop = func(context.Context) error { <-forever; return nil }
@@ -141,25 +141,25 @@ func TestLifecycle_StuckComponentNamed(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				forever := make(chan struct{})
 				defer close(forever)
-				var d diary
+				var d eventLog
 				var r lifecycle
 				b := component{name: "b"}
-				stick(&b, forever)
-				failing := d.part("c")
-				failing.stop = func(context.Context) error { return errNo }
-				require.NoError(t, r.start(t.Context(), []component{d.part("a"), b, failing}))
+				block(&b, forever)
+				failing := d.component("c")
+				failing.stop = func(context.Context) error { return errTest }
+				require.NoError(t, r.start(t.Context(), []component{d.component("a"), b, failing}))
 				err := r.stop()
 				for _, want := range []string{`the component "b" did not stop within 30s`, `stopping the component "c": it cannot`} {
 					assert.True(t, err != nil && strings.Contains(err.Error(), want), "%v, want %s", err, want)
 				}
-				assert.True(t, errors.Is(err, errNo) && !strings.Contains(err.Error(), `"a"`), "%v", err)
+				assert.True(t, errors.Is(err, errTest) && !strings.Contains(err.Error(), `"a"`), "stop() = %v, want errTest alone", err)
 				d.want(t, "start a", "start c", "c ran", "a ran", "stop a")
 			})
 		})
 	}
 }
 
-// The last write of a part has a time of its own, whoever gave up before.
+// TestLifecycle_StopTimeoutPerComponent verifies that a stop has its own timeout after the context of start is canceled.
 func TestLifecycle_StopTimeoutPerComponent(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -169,26 +169,27 @@ func TestLifecycle_StopTimeoutPerComponent(t *testing.T) {
 		require.NoError(t, r.start(ctx, []component{p}))
 		cancel()
 		err := r.stop()
-		assert.ErrorIs(t, err, context.DeadlineExceeded, "%v, want that its own time ended", err)
+		assert.ErrorIs(t, err, context.DeadlineExceeded, "stop()")
 	})
 }
 
-// A request that is cut at the end of the drain is over when the listeners end: what stands below them ends next.
+// TestLifecycle_RequestsEndWithListeners verifies that drain returns only after requests that it canceled have ended, because the
+// components that they use stop next.
 func TestLifecycle_RequestsEndWithListeners(t *testing.T) {
 	t.Parallel()
 	s := &Server{deps: deps{log: slog.New(slog.DiscardHandler)}, serving: serving{drainTime: time.Nanosecond}}
 	var requests context.Context
 	requests, s.serving.cutRequests = context.WithCancel(t.Context())
-	asked := make(chan struct{})
-	var over atomic.Bool
+	received := make(chan struct{})
+	var ended atomic.Bool
 	h := &http.Server{ReadHeaderTimeout: time.Minute, BaseContext: func(net.Listener) context.Context { return requests },
 		Handler: s.counted(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-			close(asked)
-			<-r.Context().Done() // its body never comes, so that nothing else tells of the end
+			close(received)
+			<-r.Context().Done() // the request has no body, so only the context ends it
 			for range 1000 {
 				runtime.Gosched()
 			}
-			over.Store(true)
+			ended.Store(true)
 		}))}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -198,59 +199,59 @@ func TestLifecycle_RequestsEndWithListeners(t *testing.T) {
 	require.NoError(t, err)
 	defer conn.Close()
 	require.NoError(t, assert.ErrorOf(io.WriteString(conn, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")))
-	<-asked
+	<-received
 	assert.NoError(t, s.drain(t.Context()))
-	assert.True(t, over.Load(), "the listeners ended, and a request goes on")
+	assert.True(t, ended.Load(), "drain returned while a request runs")
 }
 
-// Issue 12, 10: scans that could not be written make a node not ready until it is known that the next can be; then it looks no more.
+// TestReady_ScanJournalUnwritable verifies that a failed write of a scan makes the node not ready until one probe succeeds.
 func TestReady_ScanJournalUnwritable(t *testing.T) {
 	journal, err := scanlog.OpenJournal(t.TempDir(), scanlog.JournalOptions{Random: rand.Reader})
 	require.NoError(t, err)
 	l := &scanLog{journal: journal, recorder: scanlog.NewRecorder(journal, scanlog.RecorderOptions{})}
-	away := filepath.Join(t.TempDir(), "away")
-	assert.NoErrorf(t, l.room(away), "before")
+	missingDir := filepath.Join(t.TempDir(), "away")
+	assert.NoErrorf(t, l.room(missingDir), "before")
 	require.NoError(t, journal.Close())
 	g, err := l.recorder.Enqueue(&scanlog.Event{OccurredAt: time.UnixMilli(1)})
 	require.NoError(t, err)
-	require.True(t, g.Wait(t.Context()) != nil, "a closed journal took a scan")
+	require.True(t, g.Wait(t.Context()) != nil, "a closed journal accepted a scan, want an error")
 	for range 2 {
-		assert.True(t, l.room(away) != nil, "ready, and no scan can be written")
+		assert.True(t, l.room(missingDir) != nil, "room() after a failed write = nil, want an error")
 	}
-	assert.NoErrorf(t, l.room(t.TempDir()), "when there is room")
-	assert.NoErrorf(t, l.room(away), "it looks again although nothing failed since")
-	_ = l.recorder.Close() // it tells of the scan once more
+	assert.NoErrorf(t, l.room(t.TempDir()), "when a probe can write")
+	assert.NoErrorf(t, l.room(missingDir), "after a successful probe without another failed write")
+	_ = l.recorder.Close() // returns the error of the scan again
 }
 
-// heldRules are rules of which the last is read when a test lets it.
-type heldRules struct {
+// blockingRules is a rule store that calls hold after AllRules has yielded the last rule.
+type blockingRules struct {
 	rules.Store
 	hold func()
 }
 
-func (h heldRules) AllRules(ctx context.Context) iter.Seq2[rules.Rule, error] {
+func (h blockingRules) AllRules(ctx context.Context) iter.Seq2[rules.Rule, error] {
 	return func(yield func(rules.Rule, error) bool) {
 		defer h.hold()
 		h.Store.AllRules(ctx)(yield)
 	}
 }
 
-// HoldReload lets a test hold up the next reload of a server, which the function that it returns begins.
+// HoldReload returns a function that reloads the replica of a server, and calls hold after the last rule is read.
 func HoldReload(s *Server, hold func()) (reload func(context.Context) error) {
-	s.domain.current.RuleStore = heldRules{s.domain.current.RuleStore, hold}
+	s.domain.current.RuleStore = blockingRules{s.domain.current.RuleStore, hold}
 	return s.domain.current.Load
 }
 
-// Issue 28: an error of the store while a seed is planted is told as such, not as a fault of the seed,
-// which an operator would look for in vain.
+// TestSeed_StoreErrorReported verifies that an error of the database while a seed is applied is not reported as an error in the seed file.
 func TestSeed_StoreErrorReported(t *testing.T) {
 	t.Parallel()
 	f := &seedFile{name: "that was sent", data: []byte("accounts:\n  - {appid: a, kind: mini_program}\n")}
 	require.NoError(t, f.parse())
-	away := &errcode.Unavailable{Condition: "is read-only", Err: errors.New("attempt to write a readonly database")}
-	for err, own := range map[error]bool{away: false, fmt.Errorf("inserting: %w", away): false, errors.New("disk I/O error"): false,
+	outage := &errcode.Unavailable{Condition: "is read-only", Err: errors.New("attempt to write a readonly database")}
+	for err, inSeed := range map[error]bool{outage: false, fmt.Errorf("inserting: %w", outage): false, errors.New("disk I/O error"): false,
 		accounts.Invalid("secret: too short"): true, fmt.Errorf("link: %w", accounts.ErrNoAccount): true, errcode.PrefixAdded: true} {
 		got := f.planted("accounts", 0, err)
-		assert.True(t, errors.Is(got, ErrUsage) == own && (own || errors.Is(got, err)), "%v is told as %v", err, got)
+		assert.True(t, errors.Is(got, ErrUsage) == inSeed && (inSeed || errors.Is(got, err)),
+			"planted(%v) = %v, want ErrUsage: %v", err, got, inSeed)
 	}
 }

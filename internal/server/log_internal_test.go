@@ -14,18 +14,17 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
-// These tests live in bubbles of synctest: a sleep there moves the bubble's own clock to the moment that is named, in which
-// the timer of lines runs. It takes no time, and no busy machine changes the outcome.
+// These tests run in synctest bubbles: a sleep advances the bubble's fake clock, which fires the flush timer, without real time.
 
-// writes counts how often it was written to.
-type writes struct {
+// countingWriter records what is written to it and counts the writes. It is safe for concurrent use.
+type countingWriter struct {
 	mu    sync.Mutex
 	all   []byte
 	count int
 	err   error
 }
 
-func (w *writes) Write(b []byte) (int, error) {
+func (w *countingWriter) Write(b []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.count++
@@ -36,13 +35,13 @@ func (w *writes) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-func (w *writes) String() string {
+func (w *countingWriter) String() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return string(w.all)
 }
 
-func (w *writes) times() int {
+func (w *countingWriter) writeCount() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.count
@@ -50,73 +49,73 @@ func (w *writes) times() int {
 
 func TestServerLog_BatchedWrites(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		to := &writes{}
-		l := &bufferedWriter{to: to}
+		w := &countingWriter{}
+		l := &bufferedWriter{to: w}
 		log := newLogger(l, "text")
 		for range 100 {
 			log.Info("call")
 		}
 		time.Sleep(logFlushInterval - time.Nanosecond)
 		synctest.Wait()
-		assert.Equal(t, to.times(), 0, "writes before the time")
+		assert.Equal(t, w.writeCount(), 0, "writes before the flush interval")
 		time.Sleep(time.Nanosecond)
 		synctest.Wait()
-		n := strings.Count(to.String(), "\n")
-		assert.True(t, n == 100 && to.times() == 1, "%d lines in %d writes", n, to.times())
+		n := strings.Count(w.String(), "\n")
+		assert.True(t, n == 100 && w.writeCount() == 1, "%d lines in %d writes", n, w.writeCount())
 		log.Info("one more")
 		time.Sleep(logFlushInterval)
 		synctest.Wait()
-		assert.True(t, to.times() == 2 && strings.Contains(to.String(), "one more"), "%d writes: %s", to.times(), to.String())
+		assert.True(t, w.writeCount() == 2 && strings.Contains(w.String(), "one more"), "%d writes: %s", w.writeCount(), w.String())
 	})
 }
 
 func TestServerLog_WarningsFlushedAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, format := range []string{"text", "json"} {
-			to := &writes{}
-			log := newLogger(&bufferedWriter{to: to}, format)
+			w := &countingWriter{}
+			log := newLogger(&bufferedWriter{to: w}, format)
 			log.Info("first")
 			log.With("part", "one").WithGroup("of").Warn("second", "two", 2)
-			i := strings.Index(to.String(), "first")
-			assert.True(t, to.times() == 1 && i >= 0 && i <= strings.Index(to.String(), "second"), "%d writes: %s", to.times(), to.String())
+			i := strings.Index(w.String(), "first")
+			assert.True(t, w.writeCount() == 1 && i >= 0 && i <= strings.Index(w.String(), "second"), "%d writes: %s", w.count, w)
 			log.Error("third")
-			assert.True(t, to.times() == 2, "%d writes: %s", to.times(), to.String())
-			time.Sleep(logFlushInterval) // the timer finds nothing
+			assert.True(t, w.writeCount() == 2, "%d writes: %s", w.writeCount(), w.String())
+			time.Sleep(logFlushInterval) // the timer finds an empty buffer
 		}
 	})
 }
 
 func TestServerLog_BoundedBufferFlushedOnClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		to := &writes{}
-		l := &bufferedWriter{to: to}
+		w := &countingWriter{}
+		l := &bufferedWriter{to: w}
 		log := newLogger(l, "text")
 		log.Info(strings.Repeat("x", logBufferSize))
-		assert.Equal(t, to.times(), 1, "writes of a long line")
+		assert.Equal(t, w.writeCount(), 1, "writes of a long line")
 		log.Info("last")
-		if err := l.Close(); err != nil || !strings.HasSuffix(to.String(), "msg=last\n") {
-			t.Errorf("%v, the log ends with %s", err, to.String()[max(0, len(to.String())-20):])
+		if err := l.Close(); err != nil || !strings.HasSuffix(w.String(), "msg=last\n") {
+			t.Errorf("%v, the log ends with %s", err, w.String()[max(0, len(w.String())-20):])
 		}
 		log.Info("after")
-		assert.True(t, strings.HasSuffix(to.String(), "msg=after\n"), "a line waits after the end")
-		to.err = errors.New("no room")
+		assert.True(t, strings.HasSuffix(w.String(), "msg=after\n"), "a line after Close was not written: %s", w.String())
+		w.err = errors.New("no room")
 		_, err := l.Write([]byte("line\n"))
-		assert.True(t, errors.Is(err, to.err) && len(l.waiting) == 0, "%v, and %d bytes wait", err, len(l.waiting))
+		assert.True(t, errors.Is(err, w.err) && len(l.waiting) == 0, "%v, and %d bytes wait", err, len(l.waiting))
 		time.Sleep(logFlushInterval)
 	})
 }
 
-// Issue 28, 9: a caller that hangs up wrote an ERROR, 1,200 of them in seven minutes.
+// TestServerLog_CanceledContextLevel verifies that an error because the client disconnected has the level INFO, and others ERROR.
 func TestServerLog_CanceledContextLevel(t *testing.T) {
 	t.Parallel()
-	gone := fmt.Errorf("reading an account: %w", context.Canceled)
+	canceled := fmt.Errorf("reading an account: %w", context.Canceled)
 	for _, c := range []struct {
 		err   error
 		level string
-	}{{gone, "INFO"}, {errors.New("no such table"), "ERROR"}, {context.DeadlineExceeded, "ERROR"},
-		{&errcode.Unavailable{Location: "database", Condition: "does not respond", Do: "look at it", Err: gone}, "ERROR"}} {
-		to := &writes{}
-		newLogger(to, "text").With("rid", "1").Error("call", "endpoint", "/x", "error", c.err)
-		assert.True(t, strings.Contains(to.String(), "level="+c.level+" msg=call "), "%v: %s", c.err, to)
+	}{{canceled, "INFO"}, {errors.New("no such table"), "ERROR"}, {context.DeadlineExceeded, "ERROR"},
+		{&errcode.Unavailable{Location: "database", Condition: "does not respond", Do: "look at it", Err: canceled}, "ERROR"}} {
+		w := &countingWriter{}
+		newLogger(w, "text").With("rid", "1").Error("call", "endpoint", "/x", "error", c.err)
+		assert.True(t, strings.Contains(w.String(), "level="+c.level+" msg=call "), "%v: %s", c.err, w)
 	}
 }

@@ -23,7 +23,7 @@ import (
 
 var roles = []adminroute.Role{adminroute.Viewer, adminroute.Marketer, adminroute.RulesEditor, adminroute.Operator, adminroute.Admin}
 
-// TestOperations_TableComplete walks the table: each line has a name, a summary and a role, and stands in the document.
+// TestOperations_TableComplete verifies that each route has a unique id, a summary, a role and an entry in openapi.json.
 func TestOperations_TableComplete(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Emulator: true})
@@ -39,23 +39,23 @@ func TestOperations_TableComplete(t *testing.T) {
 		documented := document.Paths[o.Spelled()][strings.ToLower(o.Method)]
 		switch {
 		case o.ID == "" || o.Summary == "" || seen[o.ID]:
-			t.Errorf("%s %s has the name %q, which must be its own, and the summary %q", o.Method, o.Path, o.ID, o.Summary)
+			t.Errorf("%s %s has the id %q and the summary %q, want a unique id and a summary", o.Method, o.Path, o.ID, o.Summary)
 		case !slices.Contains(roles, o.Least):
-			t.Errorf("%s says %q of who may call it", o.ID, o.Least)
+			t.Errorf("%s has the role %q, want one of %q", o.ID, o.Least, roles)
 		case documented.OperationID != o.ID || documented.Summary != o.Summary:
-			t.Errorf("%s stands in openapi.json as %s: %s", o.ID, documented.OperationID, documented.Summary)
+			t.Errorf("%s in openapi.json = %s: %s, want %s", o.ID, documented.OperationID, documented.Summary, o.Summary)
 		case o.Method == "DELETE" && documented.Responses["200"].Content["application/json"] == nil:
-			t.Errorf("%s answers no JSON: what is deleted is answered by what is left", o.ID)
+			t.Errorf("%s has no JSON response, want what remains after the deletion", o.ID)
 		}
 		seen[o.ID] = true
 		delete(document.Paths[o.Spelled()], strings.ToLower(o.Method))
 	}
-	for path, left := range document.Paths {
-		assert.True(t, !strings.HasPrefix(path, adminroute.Base) || len(left) == 0, "%s is in openapi.json and in no table: %v", path, left)
+	for path, methods := range document.Paths {
+		assert.True(t, !strings.HasPrefix(path, adminroute.Base) || len(methods) == 0, "openapi.json has %s %v, no route", path, methods)
 	}
 }
 
-// TestOperations_ClientSendsDocumentedFields compares the input of the client's calls with the document.
+// TestOperations_ClientSendsDocumentedFields verifies that openapi.json describes every field that the Go client sends.
 func TestOperations_ClientSendsDocumentedFields(t *testing.T) {
 	t.Parallel()
 	document := huma.DefaultConfig("", "").OpenAPI
@@ -79,21 +79,20 @@ func TestOperations_ClientSendsDocumentedFields(t *testing.T) {
 		}
 		for _, f := range reflect.VisibleFields(o.Input) {
 			name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-			known := f.Anonymous || accepted[name] || accepted["query "+f.Tag.Get("query")]
-			assert.True(t, known, "%s: the client sends %s", o.ID, f.Name)
+			ok := f.Anonymous || accepted[name] || accepted["query "+f.Tag.Get("query")]
+			assert.True(t, ok, "%s: the client sends %s, which openapi.json lacks", o.ID, f.Name)
 		}
 	}
 }
 
-// Each operation has a method of the Go client, or it is said why not.
+// TestOperations_CoveredByClient verifies that each operation has either a method of the Go client or a reason in absent.txt.
 func TestOperations_CoveredByClient(t *testing.T) {
-	found := servertest.NewCalled()
-	require.NoError(t, docgen.EachClientCall(t.Context(), found.Note))
-	found.Parity(t, servertest.GoClient)
+	called := servertest.NewCalled()
+	require.NoError(t, docgen.EachClientCall(t.Context(), called.Note))
+	called.Parity(t, servertest.GoClient)
 }
 
-// The right to call is held by the one function that every operation goes through: no
-// call reaches a function whose role the caller's does not cover.
+// TestOperations_RoleEnforced verifies that each operation rejects every role that does not include the operation's role.
 func TestOperations_RoleEnforced(t *testing.T) {
 	t.Parallel()
 	mux := http.NewServeMux()
@@ -116,15 +115,15 @@ func TestOperations_RoleEnforced(t *testing.T) {
 	}
 	var covers []string
 	for _, role := range append(roles, "", "king") {
-		var may []string
+		var covered []string
 		for _, least := range append(roles, "") {
 			if role.AtLeast(least) {
-				may = append(may, string(least))
+				covered = append(covered, string(least))
 			}
 		}
-		covers = append(covers, fmt.Sprintf("%s%q", role, may))
+		covers = append(covers, fmt.Sprintf("%s%q", role, covered))
 	}
 	want := `[viewer["viewer"] marketer["viewer" "marketer"] rules-editor["viewer" "rules-editor"] operator["viewer" "marketer" "rules-editor" "operator"] ` +
 		`admin["viewer" "marketer" "rules-editor" "operator" "admin"] [] king[]]`
-	assert.Equal(t, fmt.Sprint(covers), want, "fmt.Sprint")
+	assert.Equal(t, fmt.Sprint(covers), want, "roles that each role includes")
 }

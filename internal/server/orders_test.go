@@ -15,29 +15,28 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// orders makes calls about orders of codes as two people do.
+// orders is a server with calls about code orders of the account svc.
 type orders struct {
 	*servertest.Server
 	t *testing.T
 }
 
-func (o orders) post(path, body string, want int) (one client.Order, text string) {
+func (o orders) post(path, body string, want int) (order client.Order, text string) {
 	o.t.Helper()
-	a := o.Do("POST", "/admin/v1/accounts/svc/orders"+path, body, "Authorization: Bearer "+servertest.AdminToken,
-		"Content-Type: application/json")
+	a := o.TryAdmin("POST", "/accounts/svc/orders"+path, body)
 	require.True(o.t, a.Status == want, "POST orders%s %s = %d %s, want %d", path, body, a.Status, a.Body, want)
-	_ = json.Unmarshal([]byte(a.Body), &one) // a refusal is no order
-	return one, a.Body
+	_ = json.Unmarshal([]byte(a.Body), &order) // an error response has no order
+	return order, a.Body
 }
 
-// place orders codes with a text; "" = prefix and secret.
-func (o orders) place(text string) client.Order {
+// create orders codes with a text template; "" = prefix and secret.
+func (o orders) create(text string) client.Order {
 	o.t.Helper()
-	one, _ := o.post("", fmt.Sprintf(`{"code_count":10000,"isv_application_id":"a","text":%q}`, text), 200)
-	return one
+	order, _ := o.post("", fmt.Sprintf(`{"code_count":10000,"isv_application_id":"a","text":%q}`, text), 200)
+	return order
 }
 
-// interrupt leaves an approved order as a process does that is killed before its codes are made.
+// interrupt puts an order into the state after a crash between its approval and the generation of its codes.
 func (o orders) interrupt(name string) {
 	o.t.Helper()
 	var order map[string]any
@@ -54,43 +53,43 @@ func (o orders) interrupt(name string) {
 	require.NoError(o.t, err)
 }
 
-// Issue 42, 6: an approval counts for the order that was read, and an approved order is completed.
+// TestOrders_ApprovalOfARevision verifies that an approval requires the current revision of the order, and that an approved order whose
+// generation was interrupted is completed by a retry or by the next start.
 func TestOrders_ApprovalOfARevision(t *testing.T) {
 	t.Parallel()
-	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
+	forEachDatabase(t, func(t *testing.T, newInstance func(*testing.T) instance) {
 		t.Parallel()
-		p := where(t)
+		p := newInstance(t)
 		o := orders{p.start(t, servertest.Options{Seed: brand}), t}
 		o.Admin("PUT", "/settings", `{"order_approval_required":true}`)
-		_, bob := adminKey(t, o.Server, `{"name":"bob","role":"marketer"}`)
+		_, bob := newAdminKey(t, o.Server, `{"name":"bob","role":"marketer"}`)
 		decide := func(body string) servertest.Answer {
 			t.Helper()
 			return bob("POST", "/accounts/svc/orders/decisions", body)
 		}
-		agree := func(revision string) servertest.Answer {
+		approve := func(revision string) servertest.Answer {
 			t.Helper()
 			return decide(`{"isv_application_id":"a","approve":true,"revision":"` + revision + `"}`)
 		}
 
-		read := o.place("")
+		read := o.create("")
 		o.post("/decisions", `{"isv_application_id":"a","approve":false}`, 200) // the requester cancels it
-		weak := o.place("https://weak.example/{digits:20}")
-		for what, a := range map[string]servertest.Answer{"the order that was cancelled": agree(read.Revision), "no revision": agree("")} {
+		weak := o.create("https://weak.example/{digits:20}")
+		for name, a := range map[string]servertest.Answer{"a canceled order": approve(read.Revision), "no revision": approve("")} {
 			assert.True(t, a.Status == http.StatusConflict && strings.Contains(a.Body, "revision"),
-				"agreeing to %s: %d %s, want 409", what, a.Status, a.Body)
+				"approving %s: %d %s, want 409", name, a.Status, a.Body)
 		}
 		assert.True(t, weak.State == "pending_approval" && weak.Revision != read.Revision,
 			"the order with another text: %+v, the first: %+v", weak, read)
 		o.post("/decisions", `{"isv_application_id":"a","approve":true,"revision":"`+weak.Revision+`"}`, 409) // its requester
 
-		// A process that approved it ended before it made the codes.
+		// The server crashed between the approval and the generation of the codes.
 		o.interrupt("order/svc/a")
-		a := decide(`{"isv_application_id":"a","approve":false}`)
-		assert.True(t, a.Status == http.StatusConflict, "rejecting an approved order: %d %s, want 409", a.Status, a.Body)
+		decide(`{"isv_application_id":"a","approve":false}`).WantStatus(t, http.StatusConflict, "rejecting an approved order")
 		list := servertest.Decode[client.OrderList](t, o.Admin("GET", "/orders?making=true", ""))
 		assert.True(t, len(list.Orders) == 1 && list.Orders[0].State == "generating", "interrupted orders: %+v, want one", list)
-		if again := o.place("https://weak.example/{digits:20}"); again.State != "generated" || again.DecidedBy != "person:bob" {
-			t.Errorf("the same again: %+v, want its codes made", again)
+		if again := o.create("https://weak.example/{digits:20}"); again.State != "generated" || again.DecidedBy != "person:bob" {
+			t.Errorf("the repeated order: %+v, want state generated", again)
 		}
 		_, text := o.post("", `{"code_count":20000,"isv_application_id":"a"}`, 409)
 		assert.Contains(t, text, "another count", "the same number with another count")

@@ -2,7 +2,6 @@ package server_test
 
 import (
 	"bytes"
-	"strings"
 	"testing"
 
 	"github.com/qrjump/qrjump/client"
@@ -14,13 +13,13 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/storetest"
 )
 
-// recalling recalls a package when its first bytes come, and counts them all.
-type recalling struct {
+// recallingWriter calls recall before the first bytes are written to it, and counts the bytes.
+type recallingWriter struct {
 	recall func()
 	bytes  int
 }
 
-func (r *recalling) Write(b []byte) (int, error) {
+func (r *recallingWriter) Write(b []byte) (int, error) {
 	if r.bytes == 0 {
 		r.recall()
 	}
@@ -28,7 +27,8 @@ func (r *recalling) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// A package whose response was lost is not created twice, and the download of a package that is recalled meanwhile does not complete.
+// TestPrintPackages_IdempotentAndRecall verifies that a repeated request before the first download creates no second package, and that a
+// recall aborts a running download.
 func TestPrintPackages_IdempotentAndRecall(t *testing.T) {
 	t.Parallel()
 	dbtest.OnEach(t, storetest.Postgres, func(t *testing.T, url string) {
@@ -36,28 +36,28 @@ func TestPrintPackages_IdempotentAndRecall(t *testing.T) {
 		batch := s.Apply("wxserviceacct0001", "order", 100_000)
 		operator, err := client.New(s.URL, client.Options{AdminToken: servertest.AdminToken})
 		require.NoError(t, err)
-		make := func(want int64, w client.PackageRequest) {
+		create := func(want int64, w client.PackageRequest) {
 			t.Helper()
 			p, err := operator.Packages.Create(t.Context(), batch, w)
-			require.True(t, err == nil && p.ID == want, "package %d, %v, not %d", p.ID, err, want)
+			require.True(t, err == nil && p.ID == want, "Create = package %d, %v, want %d", p.ID, err, want)
 		}
-		wish := client.PackageRequest{To: 99_999, Printer: "acme", Proofs: 5, Formats: []string{"lines"}}
-		make(1, wish)
-		make(1, wish)
-		more := wish
-		more.Proofs = 6
-		make(2, more)
+		request := client.PackageRequest{To: 99_999, Printer: "acme", Proofs: 5, Formats: []string{"lines"}}
+		create(1, request)
+		create(1, request)
+		moreProofs := request
+		moreProofs.Proofs = 6
+		create(2, moreProofs)
 
-		var whole bytes.Buffer
-		const word = "a long passphrase of words"
-		require.NoError(t, operator.Packages.Download(t.Context(), 1, word, &whole))
-		make(3, wish) // the first was sent
-		download := &recalling{recall: func() {
+		var complete bytes.Buffer
+		const passphrase = "a long passphrase of words"
+		require.NoError(t, operator.Packages.Download(t.Context(), 1, passphrase, &complete))
+		create(3, request) // the first was downloaded
+		download := &recallingWriter{recall: func() {
 			assert.NoError(t, assert.ErrorOf(operator.Packages.Recall(t.Context(), 1, "lost", "eve")))
 		}}
-		if err := operator.Packages.Download(t.Context(), 1, word, download); err == nil || download.bytes >= whole.Len() {
-			t.Errorf("recalled while it was downloaded: %d of %d bytes came, %v", download.bytes, whole.Len(), err)
+		if err := operator.Packages.Download(t.Context(), 1, passphrase, download); err == nil || download.bytes >= complete.Len() {
+			t.Errorf("recalled while it was downloaded: %d of %d bytes came, %v", download.bytes, complete.Len(), err)
 		}
-		assert.True(t, strings.Contains(s.Log(), "was recalled by eve while it was written"), "the log does not say why the download ended")
+		assert.Contains(t, s.Log(), "was recalled by eve while it was written", "the log")
 	})
 }

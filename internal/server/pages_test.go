@@ -20,8 +20,8 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// The pages that a stranger reads name only files that exist and, in backticks right after a file, only names that the file
-// declares. A file without a folder stands in the folder that the same line of a list or a table named before it.
+// TestDocs_ReferencedNamesExist verifies that the pages for new contributors name only existing files and, in backticks directly after a
+// file, only names that the file declares. A file without a directory is in the directory named before it in the same list item or row.
 func TestDocs_ReferencedNamesExist(t *testing.T) {
 	const root = "../.."
 	var (
@@ -38,9 +38,9 @@ func TestDocs_ReferencedNamesExist(t *testing.T) {
 		files := 0
 		for _, item := range items.Split(string(text), -1) {
 			folder, file, end := "", "", 0
-			for _, at := range quoted.FindAllStringIndex(item, -1) {
-				word, between := item[at[0]+1:at[1]-1], item[end:at[0]]
-				if end = at[1]; goFile.MatchString(word) {
+			for _, loc := range quoted.FindAllStringIndex(item, -1) {
+				word, between := item[loc[0]+1:loc[1]-1], item[end:loc[0]]
+				if end = loc[1]; goFile.MatchString(word) {
 					files++
 					if file = path.Join(folder, word); strings.Contains(word, "/") {
 						file = word
@@ -50,7 +50,7 @@ func TestDocs_ReferencedNamesExist(t *testing.T) {
 						found = filepath.Join(root, file)
 					}
 					if declared[file] == nil {
-						declared[file], err = declarations(found)
+						declared[file], err = declaredNames(found)
 						assert.True(t, err == nil, "docs/%s names %s: %v", page, file, err)
 					}
 					folder = path.Dir(file)
@@ -63,18 +63,18 @@ func TestDocs_ReferencedNamesExist(t *testing.T) {
 				}
 				is := name.FindStringSubmatch(word)
 				if file == "" || is == nil || !joins.MatchString(between) {
-					file = "" // what follows is not said of the file
+					file = "" // the following names do not belong to the file
 				} else if !declared[file][is[1]] {
-					t.Errorf("docs/%s says that %s has %s: it declares no such name", page, file, word)
+					t.Errorf("docs/%s names %s of %s, which does not declare it", page, word, file)
 				}
 			}
 		}
-		assert.True(t, files >= 5, "docs/%s names %d files: the test does not read it", page, files)
+		assert.True(t, files >= 5, "docs/%s names %d files, want at least 5", page, files)
 	}
 }
 
-// declarations are the names of a file's functions, methods, types, fields, variables and constants.
-func declarations(file string) (map[string]bool, error) {
+// declaredNames returns the names of a file's functions, methods, types, fields, variables and constants.
+func declaredNames(file string) (map[string]bool, error) {
 	names := map[string]bool{}
 	parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.SkipObjectResolution)
 	if err != nil {
@@ -100,8 +100,8 @@ func declarations(file string) (map[string]bool, error) {
 	return names, nil
 }
 
-// The documents want no credential. They are where the admin API is, with the address to which programs call,
-// and a printed link below /docs stays the rule's.
+// TestDocs_OnAdminListener verifies that the admin listener serves the documents without authentication and with the address of the wire
+// API, that the wire listener does not, and that a rule for a link below /docs still matches.
 func TestDocs_OnAdminListener(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Guarded: true, Config: func(c *server.Config) { c.AdminListen = "127.0.0.1:0" }, Seed: `

@@ -17,18 +17,18 @@ import (
 //go:embed testdata/seeds/two_shops.yaml
 var twoShops string
 
-// adminKey makes a key and returns its id, and a function that calls with it.
-func adminKey(t *testing.T, s *servertest.Server, body string) (string, func(method, path, body string) servertest.Answer) {
+// newAdminKey creates an admin key and returns its id and a function that calls the admin API with it.
+func newAdminKey(t *testing.T, s *servertest.Server, body string) (string, func(method, path, body string) servertest.Answer) {
 	t.Helper()
-	made := servertest.Decode[struct{ ID, Key string }](t, s.Admin("POST", "/admin-keys", body))
-	s.Hide(made.Key)
-	return made.ID, func(method, path, body string) servertest.Answer {
-		return s.Do(method, "/admin/v1"+path, body, "Authorization: Bearer "+made.Key, "Content-Type: application/json")
+	created := servertest.Decode[struct{ ID, Key string }](t, s.Admin("POST", "/admin-keys", body))
+	s.Hide(created.Key)
+	return created.ID, func(method, path, body string) servertest.Answer {
+		return s.Do(method, "/admin/v1"+path, body, "Authorization: Bearer "+created.Key, "Content-Type: application/json")
 	}
 }
 
-// A caller that is limited to accounts may call nothing that is not known to be theirs: an operation that is new and says
-// nothing of accounts is refused.
+// TestScopedKey_RejectsOtherAccounts verifies that a key limited to accounts is rejected by every operation except those that are known to
+// check the account. It would find a new operation without that check.
 func TestScopedKey_RejectsOtherAccounts(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: twoShops, Config: nil})
@@ -36,7 +36,7 @@ func TestScopedKey_RejectsOtherAccounts(t *testing.T) {
 	s.Admin("POST", fmt.Sprintf("/batches/%d/packages", batch), `{"code_start":0,"code_end":9,"printer":"p"}`)
 	calls := map[adminroute.Role]func(string, string, string) servertest.Answer{}
 	for _, role := range roles[:len(roles)-1] {
-		_, calls[role] = adminKey(t, s, fmt.Sprintf(`{"name":"k","role":%q,"accounts":["shop"]}`, role))
+		_, calls[role] = newAdminKey(t, s, fmt.Sprintf(`{"name":"k","role":%q,"accounts":["shop"]}`, role))
 	}
 	owned := []string{"listScans", "exportScans", "getStatistics", "listUnmatched", "exportStatistics", "exportUnmatched", "listAlarms",
 		"listCases", "exportAlarms", "listSharedCharts"}
@@ -55,16 +55,16 @@ func TestScopedKey_RejectsOtherAccounts(t *testing.T) {
 			if slices.Contains(owned, o.ID) && role.AtLeast(o.Least) { // scoped_key_scans.txt
 				ok = a.Status == http.StatusOK
 			}
-			asks := []string{"lookupCode", "resolveAsOf", "getScan", "acknowledgeAlarm", "dismissAlarm", "createCase", "getCase",
+			withInput := []string{"lookupCode", "resolveAsOf", "getScan", "acknowledgeAlarm", "dismissAlarm", "createCase", "getCase",
 				"putCase", "getCaseSheet", "getRuleHistory",
 				"listRuleConflicts", "replayPlan", "addGS1Links", "getGS1Links", "putGS1Links", "deleteGS1Links", "undoGS1Change",
-				"importGS1Links", "shareChart", "revokeSharedChart"} // and the question is a bad one
-			if slices.Contains(asks, o.ID) && role.AtLeast(o.Least) {
+				"importGS1Links", "shareChart", "revokeSharedChart"} // permitted, but the request is invalid
+			if slices.Contains(withInput, o.ID) && role.AtLeast(o.Least) {
 				ok = slices.Contains([]int{http.StatusUnprocessableEntity, http.StatusBadRequest, http.StatusNotFound,
 					http.StatusUnsupportedMediaType}, a.Status)
 			}
 			if o.ID == "getCall" && role == adminroute.Operator {
-				ok = a.Status == http.StatusNotFound // there is none
+				ok = a.Status == http.StatusNotFound // the call log has no such call
 			}
 			if slices.Contains([]string{"lookupAuthorization", "grantAuthorization"}, o.ID) && role == adminroute.Operator {
 				ok = a.Status == http.StatusBadRequest // the account is in the body: TestAgreeReference_SingleUse
@@ -76,8 +76,8 @@ func TestScopedKey_RejectsOtherAccounts(t *testing.T) {
 		WantStatus(t, http.StatusForbidden, "a replay of another account's rule")
 }
 
-// Issue 42, 12: what follows the host of an address may be a secret. A caller that cannot change the address sees the host alone,
-// by every operation that a viewer may call.
+// TestViewerRole_URLsRedactedToHost verifies that every GET operation shows only the host of receiver URLs to roles that cannot change
+// them, because the rest of the URL may contain a secret.
 func TestViewerRole_URLsRedactedToHost(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: brand})
@@ -87,21 +87,21 @@ func TestViewerRole_URLsRedactedToHost(t *testing.T) {
 	s.Admin("PUT", "/accounts/shop", `{"kind":"mini_program","message_url":"`+address+`"}`)
 	values := strings.NewReplacer("{appid}", "shop", "{component}", "isv", "{name}", "alice")
 	parameter := regexp.MustCompile(`\{[^}]*\}`)
-	shown := map[string]int{}
+	counts := map[string]int{}
 	for _, role := range []string{"viewer", "marketer", "rules-editor", "operator"} {
-		_, call := adminKey(t, s, `{"name":"`+role+`","role":"`+role+`"}`)
+		_, call := newAdminKey(t, s, `{"name":"`+role+`","role":"`+role+`"}`)
 		for _, o := range servertest.Operations() {
 			if o.Method != "GET" {
 				continue
 			}
 			a := call("GET", parameter.ReplaceAllString(values.Replace(o.Path), "1"), "")
 			if a.Status == http.StatusOK && strings.Contains(a.Body, "receiver.example") {
-				shown[role]++
+				counts[role]++
 			}
 			assert.True(t, role == "operator" || !strings.Contains(a.Body, "n0t-for-viewers"),
 				"%s as %s: %.500s, want the host of the address alone", o.ID, role, a.Body)
 		}
 	}
-	assert.True(t, shown["viewer"] >= 4 && shown["operator"] >= 4,
-		"the host is shown by %v operations, want at least 4 each: of webhooks, platforms and accounts", shown)
+	assert.True(t, counts["viewer"] >= 4 && counts["operator"] >= 4,
+		"the host is shown by %v operations, want at least 4 each: of webhooks, platforms and accounts", counts)
 }

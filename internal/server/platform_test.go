@@ -22,13 +22,13 @@ import (
 
 const platformKey = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE"
 
-// event is what a platform found in an envelope.
+// event is a decrypted event that the server pushed to a platform.
 type event struct {
 	AppId, InfoType, ComponentVerifyTicket, AuthorizerAppid, AuthorizationCode, PreAuthCode string
 	CreateTime                                                                              int64
 }
 
-// platform is a third-party platform's own server.
+// platform is the event receiver of a third-party platform.
 type platform struct {
 	t      *testing.T
 	URL    string
@@ -68,7 +68,7 @@ func (p *platform) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	io.WriteString(w, answer)
 }
 
-// next waits for an event of a type.
+// next returns the next event of a type and discards those before it.
 func (p *platform) next(infoType string) event {
 	p.t.Helper()
 	for {
@@ -77,8 +77,8 @@ func (p *platform) next(infoType string) event {
 			if e.InfoType == infoType {
 				return e
 			}
-		case <-time.After(patience):
-			p.t.Fatalf("no %s came", infoType)
+		case <-time.After(waitTimeout):
+			p.t.Fatalf("no event %s within %v", infoType, waitTimeout)
 		}
 	}
 }
@@ -101,7 +101,7 @@ settings: {verification: trust, rule_rate_limit: null}
 `
 }
 
-// The whole life of a platform, as its own server sees it.
+// TestPlatform_FullAuthorizationFlow runs the authorization of a platform from the first ticket to the revocation, with its events.
 func TestPlatform_FullAuthorizationFlow(t *testing.T) {
 	t.Parallel()
 	p := startPlatform(t)
@@ -112,7 +112,7 @@ func TestPlatform_FullAuthorizationFlow(t *testing.T) {
 		return text
 	}
 
-	// The ticket comes without a call, and at once when it is asked for.
+	// The first ticket is pushed without a call, another one on request.
 	e := p.next("component_verify_ticket")
 	secret(e.ComponentVerifyTicket)
 	assert.True(t, e.AppId == "isv" && e.CreateTime == servertest.Began.Unix() && strings.HasPrefix(e.ComponentVerifyTicket, "ticket@@@"),
@@ -120,7 +120,7 @@ func TestPlatform_FullAuthorizationFlow(t *testing.T) {
 	assert.Equal(t, s.Do("POST", "/cgi-bin/component/api_start_push_ticket",
 		`{"component_appid":"isv","component_secret":"the-secret-of-isv"}`).Body, `{"errcode":0,"errmsg":"ok"}`, "got")
 	ticket := secret(p.next("component_verify_ticket").ComponentVerifyTicket)
-	// After ten minutes of the server's clock comes the next one.
+	// The next ticket is pushed after ten minutes of the emulator's clock.
 	s.Advance(10 * time.Minute)
 	secret(p.next("component_verify_ticket").ComponentVerifyTicket)
 	s.Advance(100 * 24 * time.Hour)
@@ -130,14 +130,14 @@ func TestPlatform_FullAuthorizationFlow(t *testing.T) {
 			`{"component_appid":"isv","component_appsecret":"the-secret-of-isv","component_verify_ticket":%q,"appid":"isv","neededText":""}`, ticket)
 	}
 	a := s.Do("POST", "/cgi-bin/component/api_component_token", body(ticket))
-	assert.True(t, a.Code(t) == 61006 || a.Code(t) == 61005, "a ticket of long ago: %s", a.Body)
+	assert.True(t, a.Code(t) == 61006 || a.Code(t) == 61005, "an expired ticket: %s, want errcode 61006 or 61005", a.Body)
 	a = s.Do("POST", "/cgi-bin/component/api_component_token", body(last))
 	issued := servertest.Decode[map[string]any](t, a)
 	token, _ := issued["component_access_token"].(string)
 	secret(token)
 	assert.True(t, len(issued) == 2 && issued["expires_in"] == 7200.0, "got %s", a.Body)
 
-	// The person agrees on the page.
+	// A user approves on the consent page.
 	var pre struct {
 		Code    string `json:"pre_auth_code"`
 		Expires int    `json:"expires_in"`
@@ -151,14 +151,14 @@ func TestPlatform_FullAuthorizationFlow(t *testing.T) {
 	}
 	a = s.Do("POST", page, "decision=approve&appid=shop&set=18&set=33", "Content-Type: application/x-www-form-urlencoded",
 		"Sec-Fetch-Site: same-origin")
-	there, err := url.Parse(a.Header.Get("Location"))
-	require.True(t, a.Status == 303 && err == nil && there.Host == "isv.example" && there.Query().Get("expires_in") == "600",
+	location, err := url.Parse(a.Header.Get("Location"))
+	require.True(t, a.Status == 303 && err == nil && location.Host == "isv.example" && location.Query().Get("expires_in") == "600",
 		"%d %q", a.Status, a.Header.Get("Location"))
-	code := secret(there.Query().Get("auth_code"))
+	code := secret(location.Query().Get("auth_code"))
 	e = p.next("authorized")
 	assert.True(t, e.AuthorizerAppid == "shop" && e.AuthorizationCode == code && e.PreAuthCode == pre.Code, "got %+v", e)
 
-	// The code brings the tokens.
+	// The authorization code is exchanged for tokens.
 	var got struct {
 		Info struct {
 			AppID   string `json:"authorizer_appid"`
@@ -185,7 +185,7 @@ func TestPlatform_FullAuthorizationFlow(t *testing.T) {
 		t.Error(a.Body)
 	}
 
-	// The platform's knowledge of the account.
+	// Account information for the platform.
 	a = s.Component(token, "api_get_authorizer_info", `{"component_appid":"isv","authorizer_appid":"shop"}`)
 	want := `{"authorizer_info":{"nick_name":"Shop","head_img":"","service_type_info":{"id":0},"verify_type_info":{"id":0},"user_name":"`
 	assert.True(t, strings.HasPrefix(a.Body, want) && strings.Contains(a.Body, `"MiniProgramInfo":{"network":{"RequestDomain":[]`) &&
@@ -194,7 +194,7 @@ func TestPlatform_FullAuthorizationFlow(t *testing.T) {
 	a = s.Component(token, "api_get_authorizer_info", `{"component_appid":"isv","authorizer_appid":"svc"}`)
 	assert.True(t, !strings.Contains(a.Body, "MiniProgramInfo") && strings.Contains(a.Body, `"service_type_info":{"id":2}`),
 		"got %s", a.Body)
-	// A seeded authorisation works from its refresh token.
+	// The refresh token of a seeded authorization is valid.
 	svcToken, _ := s.AuthorizerToken(token, "isv", "svc")
 	if a := call(svcToken, "qrcodejumpget", `{}`); a.Code(t) != 0 {
 		t.Error(a.Body)
@@ -211,10 +211,10 @@ func TestPlatform_FullAuthorizationFlow(t *testing.T) {
 	assert.True(t, list.Total == 2 && len(list.List) == 2 && list.List[1].AppID == "shop" && list.List[1].Refresh == got.Info.Refresh &&
 		list.List[1].Time >= servertest.Began.Unix(), "got %+v", list)
 
-	// An update, and the end.
+	// An update and the revocation of the authorization.
 	s.Authorize(token, "isv", "shop", "[33]")
 	secret(p.next("updateauthorized").AuthorizationCode)
-	// It ends the token from before; the next one lacks the set.
+	// The update revokes the old token; the new one lacks the permission set.
 	if a := call(got.Info.Token, "qrcodejumpget", `{}`); a.Code(t) != 40001 {
 		t.Error(a.Body)
 	}
@@ -226,11 +226,10 @@ func TestPlatform_FullAuthorizationFlow(t *testing.T) {
 	e = p.next("unauthorized")
 	assert.True(t, e.AuthorizerAppid == "shop" && e.AuthorizationCode == "", "got %+v", e)
 	for _, token := range []string{got.Info.Token, fewer} {
-		a := call(token, "qrcodejumpget", `{}`)
-		assert.True(t, a.Code(t) == 61003, "%v", a.Body)
+		call(token, "qrcodejumpget", `{}`).WantCode(t, 61003, "a call after the revocation")
 	}
 
-	// Pushes and their answers can be looked at, and lets nobody in.
+	// The lists of pushes and calls contain no credentials.
 	a = s.Admin("GET", "/components/isv/pushes?limit=1000", "")
 	for _, want := range []string{`"info_type":"unauthorized"`, `"info_type":"component_verify_ticket"`, `"delivered":true`, `[masked]`,
 		`"status":200`, `success\n`} {
@@ -240,7 +239,7 @@ func TestPlatform_FullAuthorizationFlow(t *testing.T) {
 	for _, mark := range []string{"ticket@@@", "preauthcode@@@", "queryauthcode@@@", "refreshtoken@@@", got.Info.Token, token,
 		"the-secret-of-isv"} {
 		assert.True(t, !strings.Contains(a.Body, mark) && !strings.Contains(calls, mark) && !strings.Contains(s.Log(), mark),
-			"%s is shown", mark)
+			"a list or the log contains %s", mark)
 	}
 }
 
@@ -260,10 +259,10 @@ func TestPlatform_FailedPushListed(t *testing.T) {
 	s := servertest.Start(t, servertest.Options{Seed: platformSeed(p.URL)})
 	first := p.next("component_verify_ticket")
 	s.Advance(5 * time.Second)
-	again := p.next("component_verify_ticket")
-	assert.Equal(t, first, again, "the repeated message is another")
+	retry := p.next("component_verify_ticket")
+	assert.Equal(t, first, retry, "the retried event")
 	s.Hide(first.ComponentVerifyTicket)
-	assert.True(t, strings.Contains(s.Log(), "delivery failed"), "the log does not tell")
+	assert.Contains(t, s.Log(), "delivery failed", "the log")
 }
 
 // Contract: design 8: private addresses only by the setting.
@@ -278,12 +277,12 @@ func TestPlatform_PrivateEventURL(t *testing.T) {
 			Delivered bool
 		}
 	}
-	// The loop looks once a second; the store tells when it has tried.
-	eventually(t, "a push that is refused", func() bool {
+	// Pushes are sent once a second; the list shows failed attempts.
+	eventually(t, "a failed push", func() bool {
 		s.Admin("GET", "/components/isv/pushes", "").JSON(t, &list)
 		return len(list.Pushes) > 0 && strings.Contains(list.Pushes[0].Error, "port_refused")
 	})
-	assert.True(t, !list.Pushes[0].Delivered && len(p.events) == 0, "got %+v, and %d events came", list, len(p.events))
+	assert.True(t, !list.Pushes[0].Delivered && len(p.events) == 0, "pushes = %+v, %d events, want none delivered", list, len(p.events))
 	s.Admin("PUT", "/settings", `{"allow_private_hosts":true}`)
 	s.Advance(time.Minute)
 	s.Hide(p.next("component_verify_ticket").ComponentVerifyTicket)

@@ -16,13 +16,13 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// Issue 13, 4: while everything is read again, changes on that node are
-// acknowledged, a scan after them sees them, and they are there after the end.
+// TestReload_NonBlocking blocks a reload of the replica before its end. Changes on the node must be acknowledged meanwhile, and be visible
+// to scans both during the reload and after it.
 func TestReload_NonBlocking(t *testing.T) {
 	t.Parallel()
-	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
-		p := where(t)
-		w := brew(t, servertest.Options{Data: p.data, Config: func(c *server.Config) { c.Database = p.database }})
+	forEachDatabase(t, func(t *testing.T, newInstance func(*testing.T) instance) {
+		p := newInstance(t)
+		w := startBrand(t, servertest.Options{Data: p.data, Config: func(c *server.Config) { c.Database = p.database }})
 		id := w.apply("held", 10_000)
 		w.OK("shop", "add", `{"prefix":"https://old.example/","path":"p","is_edit":0,"permit_sub_rule":1,"open_version":3}`)
 		w.OK("shop", "add", `{"prefix":"https://gone.example/","path":"p","is_edit":0,"permit_sub_rule":1,"open_version":3}`)
@@ -31,23 +31,23 @@ func TestReload_NonBlocking(t *testing.T) {
 		tokens := map[string]string{"shop": w.Token("shop"), "brand": w.Token("brand")}
 
 		// A reload that has read all but the end of the rules.
-		held, release := make(chan struct{}), make(chan struct{})
-		reload := server.HoldReload(w.Server.Server, sync.OnceFunc(func() { close(held); <-release }))
+		blocked, release := make(chan struct{}), make(chan struct{})
+		reload := server.HoldReload(w.Server.Server, sync.OnceFunc(func() { close(blocked); <-release }))
 		ended := make(chan error, 1)
-		letGo := sync.OnceFunc(func() { close(release) })
-		t.Cleanup(letGo)
+		unblock := sync.OnceFunc(func() { close(release) })
+		t.Cleanup(unblock)
 		go func() { ended <- reload(context.Background()) }()
-		<-held
+		<-blocked
 
 		call := func(appid, path, body string) {
 			t.Helper()
-			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			ctx, cancel := context.WithTimeout(t.Context(), waitTimeout)
 			defer cancel()
 			a, err := w.TrySend(w.Request(http.MethodPost, path+"?access_token="+tokens[appid], body).WithContext(ctx))
-			require.NoErrorf(t, err, "%s waits for the reload", path)
+			require.NoErrorf(t, err, "%s during the reload", path)
 			require.True(t, a.Code(t) == 0, "%s: %s", path, a.Body)
 		}
-		look := func(when string) {
+		checkScans := func(when string) {
 			t.Helper()
 			for _, c := range []struct{ text, want string }{
 				{"https://old.example/1", "shop release p?q=https%3A%2F%2Fold.example%2F1&scancode_time=1768442400 1011 rule"},
@@ -55,7 +55,7 @@ func TestReload_NonBlocking(t *testing.T) {
 				{"https://gone.example/1", "open_url"},
 				{first.CodeURL, "shop release pages/index/index?code_ticket=T 1124 code"},
 			} {
-				assert.Equal(t, w.ask("resolve", "u", c.text).short(), c.want, "%s %s", when, c.text)
+				assert.Equal(t, w.callScan("resolve", "u", c.text).summary(), c.want, "%s %s", when, c.text)
 			}
 		}
 		call("shop", "/cgi-bin/wxopen/qrcodejumppublish", `{"prefix":"https://old.example/"}`)
@@ -64,19 +64,19 @@ func TestReload_NonBlocking(t *testing.T) {
 		call("shop", "/cgi-bin/wxopen/qrcodejumppublish", `{"prefix":"https://new.example/"}`)
 		call("shop", "/cgi-bin/wxopen/qrcodejumpdelete", `{"prefix":"https://gone.example/"}`)
 		call("brand", "/intp/marketcode/codeactive", activation(id, 9, "pages/index/index"))
-		look("during the reload")
+		checkScans("during the reload")
 		select {
 		case err := <-ended:
-			t.Fatalf("the reload was not held: %v", err)
+			t.Fatalf("the reload ended before it was released: %v", err)
 		default:
 		}
-		letGo()
+		unblock()
 		require.NoError(t, <-ended)
-		look("after the reload")
+		checkScans("after the reload")
 	})
 }
 
-// A null makes a limit unlimited, also after a restart, and changes no other setting.
+// TestSettings_NullIsUnlimited verifies that null makes a limit unlimited, also after a restart, and leaves all other settings unchanged.
 func TestSettings_NullIsUnlimited(t *testing.T) {
 	t.Parallel()
 	data := filepath.Join(t.TempDir(), "data")

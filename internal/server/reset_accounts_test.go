@@ -16,25 +16,21 @@ import (
 //go:embed testdata/seeds/two_suites.yaml
 var twoSuites string
 
-// Issue 32: two suites share a server. Each resets its own accounts between its tests, and never sees that the other does.
+// TestResetAccounts_ConcurrentSuites verifies that two test suites that share a server can each reset their own accounts: neither suite
+// loses rules, quota or tokens by a reset of the other.
 func TestResetAccounts_ConcurrentSuites(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: twoSuites})
 	operator, err := client.New(s.URL, client.Options{AdminToken: servertest.AdminToken})
 	require.NoError(t, err)
-	// A suite is a test that uses up a quota, and needs that nobody takes away what it has.
+	// A suite spends the publish quota of its account and fails if rules or tokens disappear before its own reset.
 	suite := func(n int) error {
 		shop, brand := fmt.Sprint("suite", n), fmt.Sprint("brand", n)
-		ask := func(appid, call, body string) (code int, err error) {
+		want := func(number int, appid, path, body string) error {
 			token := s.Do("POST", "/cgi-bin/stable_token",
-				fmt.Sprintf(`{"grant_type":"client_credential","appid":%q,"secret":"secret-%s"}`, appid, appid))
-			made := token.Text(t, "access_token")
-			a := s.Do("POST", call+"?access_token="+made, body)
-			return a.Code(t), nil
-		}
-		want := func(number int, appid, call, body string) error {
-			if got, err := ask(appid, call, body); err != nil || got != number {
-				return fmt.Errorf("%s %s: %d, want %d (%v)", call, body, got, number, err)
+				fmt.Sprintf(`{"grant_type":"client_credential","appid":%q,"secret":"secret-%s"}`, appid, appid)).Text(t, "access_token")
+			if a := s.Do("POST", path+"?access_token="+token, body); a.Code(t) != number {
+				return fmt.Errorf("%s %s = %s, want errcode %d", path, body, a.Body, number)
 			}
 			return nil
 		}
@@ -47,7 +43,7 @@ func TestResetAccounts_ConcurrentSuites(t *testing.T) {
 			}
 			number := 0
 			if i == 2 {
-				number = 886000 // the quota of this suite alone is spent
+				number = 886000 // this suite's publish quota is spent
 			}
 			if err := want(number, shop, rule+"publish", fmt.Sprintf(`{"prefix":%q}`, prefix)); err != nil {
 				return err
@@ -58,21 +54,21 @@ func TestResetAccounts_ConcurrentSuites(t *testing.T) {
 		}
 		scan := fmt.Sprintf(`{"text":"https://%s.example/0/x","user":"u"}`, shop)
 		if a := s.Do("POST", "/scan/v1/resolve", scan); a.Status != http.StatusOK {
-			return fmt.Errorf("the scan: %s", a.Body)
+			return fmt.Errorf("scan = %d %s, want 200", a.Status, a.Body)
 		}
 		old := s.NewToken(shop)
 		if err := operator.Emulator.ResetAccounts(t.Context(), []string{shop, brand}); err != nil {
 			return err
 		}
 		if a := s.Do("POST", rule+"get?access_token="+old, "{}"); a.Code(t) != 40001 {
-			return fmt.Errorf("a token of before: %s", a.Body)
+			return fmt.Errorf("a token from before the reset: %s, want errcode 40001", a.Body)
 		}
 		var list struct {
 			Rules []struct{ Prefix string } `json:"rule_list"`
 		}
 		a := s.Do("POST", rule+"get?access_token="+s.NewToken(shop), "{}")
 		if a.JSON(t, &list); len(list.Rules) != 1 || list.Rules[0].Prefix != fmt.Sprintf("https://%s.example/seed/", shop) {
-			return fmt.Errorf("after the reset: %s", a.Body)
+			return fmt.Errorf("rules after the reset: %s, want the seeded rule", a.Body)
 		}
 		calls, err := operator.Calls.ListPersisted(t.Context(), client.CallLogQuery{CallSearch: client.CallSearch{Account: brand}})
 		if err != nil || len(calls.Calls) != 0 {

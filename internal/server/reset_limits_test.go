@@ -12,8 +12,8 @@ import (
 
 const demoShop = "wxminiprogram0001"
 
-// rejected makes calls of an account and returns how many of them are above the limit of calls a second.
-func rejected(t *testing.T, s *servertest.Server, calls int) (n int) {
+// countRejected calls an endpoint repeatedly and returns how many calls the rate limit rejected.
+func countRejected(t *testing.T, s *servertest.Server, calls int) (n int) {
 	t.Helper()
 	token := s.NewToken(demoShop)
 	for range calls {
@@ -39,13 +39,13 @@ func TestLimitOfCallsASecond_IsClearedByReset(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			// The setting stays after a reset, and the demo accounts are there beside a seed of settings.
+			// The setting survives a reset, and a seed of settings alone keeps the demo accounts.
 			s := servertest.Start(t, servertest.Options{Seed: "settings: {rule_rate_limit: 2}\n",
 				Config: func(c *server.Config) { c.Set = []string{"rule_rate_limit=5"} }})
 			s.Admin("PUT", "/emulator/snapshots/before", "")
-			rejected(t, s, 15)
+			countRejected(t, s, 15)
 			s.Admin(clear.method, clear.path, clear.body)
-			got := rejected(t, s, 5)
+			got := countRejected(t, s, 5)
 			assert.True(t, got == 0, "after %s %d of 5 calls are rejected, want 0", name, got)
 		})
 	}
@@ -54,13 +54,13 @@ func TestLimitOfCallsASecond_IsClearedByReset(t *testing.T) {
 func TestClock_MovedByLessThanASecondKeepsTheLimit(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Config: func(c *server.Config) { c.Set = []string{"rule_rate_limit=1"} }})
-	rejected(t, s, 1)
+	countRejected(t, s, 1)
 	for _, step := range []struct {
 		advance string
 		want    int
 	}{{"600ms", 1}, {"600ms", 0}} {
 		s.Admin("PUT", "/emulator/clock", `{"advance":"`+step.advance+`"}`)
-		if got := rejected(t, s, 1); got != step.want && os.Getenv("TEST_POSTGRES") == "" { // its clock goes on besides
+		if got := countRejected(t, s, 1); got != step.want && os.Getenv("TEST_POSTGRES") == "" { // its clock goes on besides
 			t.Errorf("after %s more %d calls are rejected, want %d", step.advance, got, step.want)
 		}
 	}

@@ -17,28 +17,28 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/testtable"
 )
 
-// guardedChange is a change of one thing.
-type guardedChange struct {
+// conditionalChange is a request that changes one object and takes If-Match.
+type conditionalChange struct {
 	path, body string
-	// thing is where the thing is shown, and at the field by which a list finds it.
-	thing, field, value string
+	// getPath returns the object; if it returns a list, field and value select the object.
+	getPath, field, value string
 }
 
-// guardedChanges returns the changes that take If-Match, by their operations.
-func guardedChanges(t *testing.T) map[string]guardedChange {
-	list := map[string]guardedChange{}
+// readConditionalChanges returns the changes that take If-Match, by operation id.
+func readConditionalChanges(t *testing.T) map[string]conditionalChange {
+	list := map[string]conditionalChange{}
 	for _, row := range testtable.Rows(t, "testdata/guarded_changes.txt", 6) {
-		list[row[0]] = guardedChange{row[1], row[2], row[3], row[4], row[5]}
+		list[row[0]] = conditionalChange{row[1], row[2], row[3], row[4], row[5]}
 	}
 	return list
 }
 
-// named are the parts of a path that name what has a revision: an operation that changes it there takes If-Match, apart from checkRule,
-// which changes nothing.
-var named = regexp.MustCompile(`^/(accounts|users|components|batches|webhooks|people|settings|cases)/\{|^/gs1/links/\{|^/settings$`)
+// revisionedPath matches paths of objects with a revision. An operation that changes one takes If-Match, except checkRule, which changes
+// nothing.
+var revisionedPath = regexp.MustCompile(`^/(accounts|users|components|batches|webhooks|people|settings|cases)/\{|^/gs1/links/\{|^/settings$`)
 
-// revised is a server with one of each thing, and what stands for their ids.
-func revised(t *testing.T, s *servertest.Server) *strings.Replacer {
+// createRevisioned creates an object of each kind and returns a replacer for the placeholders of their ids.
+func createRevisioned(t *testing.T, s *servertest.Server) *strings.Replacer {
 	t.Helper()
 	got := s.Plant("testdata/revised.txt")
 	assert.Contains(t, s.Admin("GET", "/people", "").Body, `"revision":"`+got["people"]+`"`, "a POST of a person")
@@ -46,8 +46,8 @@ func revised(t *testing.T, s *servertest.Server) *strings.Replacer {
 	return strings.NewReplacer("BATCH", got["batch"], "IMPORTED", got["imported"], "HOOK", got["hook"], "GONE", got["gone"])
 }
 
-// matched makes a change with If-Match, * or a revision; "" = without.
-func matched(s *servertest.Server, method, path, body, revision string) servertest.Answer {
+// callIfMatch calls the admin API with If-Match: * or a revision; "" = without the header.
+func callIfMatch(s *servertest.Server, method, path, body, revision string) servertest.Answer {
 	kind := "application/json"
 	if strings.HasSuffix(path, "imported-codes") {
 		kind = "text/plain"
@@ -63,19 +63,19 @@ func matched(s *servertest.Server, method, path, body, revision string) serverte
 	return s.Do(method, "/admin/v1"+path, body, header...)
 }
 
-// revision is the one of a thing as the server shows it now; "" = there is no such thing.
-func (c guardedChange) revision(t *testing.T, s *servertest.Server, ids *strings.Replacer) string {
+// revision returns the current revision of the object; "" = there is no such object.
+func (c conditionalChange) revision(t *testing.T, s *servertest.Server, ids *strings.Replacer) string {
 	t.Helper()
-	a := matched(s, "GET", ids.Replace(c.thing), "", "")
-	var one struct{ Revision string }
+	a := callIfMatch(s, "GET", ids.Replace(c.getPath), "", "")
+	var object struct{ Revision string }
 	if a.Status == http.StatusNotFound {
 		return ""
 	}
 	if c.field == "" {
-		if a.JSON(t, &one); one.Revision == "" || a.Header.Get("ETag") != `"`+one.Revision+`"` {
-			t.Fatalf("%s shows the revision %q and the ETag %s", c.thing, one.Revision, a.Header.Get("ETag"))
+		if a.JSON(t, &object); object.Revision == "" || a.Header.Get("ETag") != `"`+object.Revision+`"` {
+			t.Fatalf("%s shows the revision %q and the ETag %s", c.getPath, object.Revision, a.Header.Get("ETag"))
 		}
-		return one.Revision
+		return object.Revision
 	}
 	lists := servertest.Decode[map[string]json.RawMessage](t, a)
 	for _, list := range lists {
@@ -90,23 +90,23 @@ func (c guardedChange) revision(t *testing.T, s *servertest.Server, ids *strings
 	return ""
 }
 
-// filled is the body or path of a change, which no other has.
-func filled(text string, n int) string {
+// formatUnique returns a body or path with n in it, so that each change differs.
+func formatUnique(text string, n int) string {
 	if strings.Contains(text, "%") {
 		return fmt.Sprintf(text, n)
 	}
 	return text
 }
 
-// Issues 28 and 42: every operation that changes something evaluates If-Match where it names an account, a rule, a component, a person, a
-// webhook, a setting, a batch, a case, a GS1 key or an appearance, rejects the header elsewhere, and ignores it nowhere. Every answer that
-// shows one thing alone has its revision as ETag. The operations are those of the table itself: a new one that takes If-Match without a
-// line in guarded_changes.txt fails the test, and so does one that takes none although its path names a thing.
+// TestIfMatch_EveryMutation verifies that every operation that changes something either evaluates If-Match (if its path names an account, a
+// rule, a component, a person, a webhook, settings, a batch, a case, a GS1 key or a branding) or rejects the header, and that every
+// response with one object has its revision as ETag. It would find a new operation that takes If-Match without a row in
+// guarded_changes.txt, and one that lacks If-Match although its path names such an object.
 func TestIfMatch_EveryMutation(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: strings.Replace(brand, "authorizations: [",
 		"authorizations: [{appid: svc, permission_sets: [33]}, ", 1)})
-	ids, changes := revised(t, s), guardedChanges(t)
+	ids, changes := createRevisioned(t, s), readConditionalChanges(t)
 	var document struct {
 		Paths map[string]map[string]struct {
 			Parameters []struct{ Name string }
@@ -136,7 +136,7 @@ func TestIfMatch_EveryMutation(t *testing.T) {
 		schema := answer.Content["application/json"].Schema
 		_, shows := document.Components.Schemas[strings.TrimPrefix(schema.Ref, "#/components/schemas/")].Properties["revision"]
 		_, tagged := answer.Headers["ETag"]
-		assert.True(t, !shows || tagged, "%s answers one thing with its revision, and no ETag", o.ID)
+		assert.True(t, !shows || tagged, "%s returns one object with its revision, want an ETag as well", o.ID)
 		if o.Method == "GET" {
 			continue
 		}
@@ -144,48 +144,48 @@ func TestIfMatch_EveryMutation(t *testing.T) {
 		seen[o.ID] = true
 		switch {
 		case takes != guarded:
-			t.Errorf("%s takes If-Match: %v; guarded_changes.txt says %v", o.ID, takes, guarded)
+			t.Errorf("%s takes If-Match: %v, has a row in guarded_changes.txt: %v; want the same", o.ID, takes, guarded)
 		case guarded:
-			evaluates(t, s, o, c, ids)
-		case named.MatchString(o.Path) && o.ID != "checkRule" && o.ID != "eraseUser":
-			t.Errorf("%s %s names a thing that has a revision, and takes no If-Match", o.Method, o.Path)
+			checkEvaluates(t, s, o, c, ids)
+		case revisionedPath.MatchString(o.Path) && o.ID != "checkRule" && o.ID != "eraseUser":
+			t.Errorf("%s %s changes an object with a revision, want it to take If-Match", o.Method, o.Path)
 		default:
-			rejects(t, s, o)
+			checkRejects(t, s, o)
 		}
 	}
 	for id := range changes {
-		assert.True(t, seen[id], "there is no operation %s", id)
+		assert.True(t, seen[id], "guarded_changes.txt has the operation %s, which does not exist", id)
 	}
 }
 
-// evaluates makes a change of what it read too long ago, which changes nothing, of what it has just read, and of whatever there is.
-func evaluates(t *testing.T, s *servertest.Server, o adminroute.Route, c guardedChange, ids *strings.Replacer) {
+// checkEvaluates makes a change with an outdated revision, which must change nothing, with the current one, and with any revision.
+func checkEvaluates(t *testing.T, s *servertest.Server, o adminroute.Route, c conditionalChange, ids *strings.Replacer) {
 	t.Helper()
 	call := func(n int, revision string) servertest.Answer {
-		return matched(s, o.Method, filled(ids.Replace(c.path), n), filled(ids.Replace(c.body), n), revision)
+		return callIfMatch(s, o.Method, formatUnique(ids.Replace(c.path), n), formatUnique(ids.Replace(c.body), n), revision)
 	}
-	now, before := c.revision(t, s, ids), newest(t, s)
+	now, before := c.revision(t, s, ids), newestIDs(t, s)
 	a := call(1, "another")
 	var p client.Problem
 	if a.JSON(t, &p); a.Status != 412 || p.Type != client.ProblemPreconditionFailed || p.Revision() != now || now == "" ||
 		p.Changes == nil || p.Detail == "" || a.Header.Get("Content-Type") != "application/problem+json" {
 		t.Errorf("%s of another revision: %d %s, want 412 with the revision %q", o.ID, a.Status, a.Body, now)
 	}
-	assert.Equal(t, newest(t, s), before, "%s of another revision", o.ID)
+	assert.Equal(t, newestIDs(t, s), before, "%s of another revision", o.ID)
 	a = call(1, now)
 	assert.True(t, a.Status/100 == 2, "%s of the revision that is there: %d %s, want success", o.ID, a.Status, a.Body)
-	// What is done once only is refused the second time, with the header as without.
-	there := c.revision(t, s, ids) != ""
-	any, without := call(2, "*"), call(3, "")
-	want := without.Status
-	assert.True(t, (!there || any.Status == want || any.Status/100 == 2) && (there || any.Status == http.StatusPreconditionFailed),
-		"%s of any revision: %d %s, want %d as without it, or 412 where nothing is there", o.ID, any.Status, any.Body, want)
+	// A change that is possible only once is rejected the second time, both with If-Match: * and without.
+	exists := c.revision(t, s, ids) != ""
+	anyRev, unconditional := call(2, "*"), call(3, "")
+	want := unconditional.Status
+	assert.True(t, (!exists || anyRev.Status == want || anyRev.Status/100 == 2) && (exists || anyRev.Status == 412),
+		"%s of any revision: %d %s, want %d as without it, or 412 where nothing is there", o.ID, anyRev.Status, anyRev.Body, want)
 }
 
-// rejects makes a call with each precondition, which the operation does not evaluate. Its parameters are never read.
-func rejects(t *testing.T, s *servertest.Server, o adminroute.Route) {
+// checkRejects verifies that an operation without preconditions rejects each precondition before it reads its parameters.
+func checkRejects(t *testing.T, s *servertest.Server, o adminroute.Route) {
 	t.Helper()
-	path, before := regexp.MustCompile(`\{[^}]*\}`).ReplaceAllString(o.Path, "1"), newest(t, s)
+	path, before := regexp.MustCompile(`\{[^}]*\}`).ReplaceAllString(o.Path, "1"), newestIDs(t, s)
 	for _, header := range []string{`If-Match: "another"`, "If-Match: *", "If-None-Match: *", `If-None-Match: "another"`} {
 		a := s.Do(o.Method, "/admin/v1"+path, "{}", "Authorization: Bearer "+servertest.AdminToken, "Content-Type: application/json",
 			header)
@@ -195,14 +195,14 @@ func rejects(t *testing.T, s *servertest.Server, o adminroute.Route) {
 			t.Errorf("%s with %s: %d %s, want 400 %q", o.ID, header, a.Status, a.Body, want)
 		}
 	}
-	assert.Equal(t, newest(t, s), before, "%s rejected", o.ID)
+	assert.Equal(t, newestIDs(t, s), before, "%s rejected", o.ID)
 }
 
-// newest is the number of the last change and that of the last delivery to a webhook.
-func newest(t *testing.T, s *servertest.Server) (last [2]int64) {
+// newestIDs returns the seq of the last change and the id of the last delivery to a webhook.
+func newestIDs(t *testing.T, s *servertest.Server) (last [2]int64) {
 	t.Helper()
 	var list struct {
-		Changes    []loggedChange
+		Changes    []auditEntry
 		Deliveries []client.Delivery
 	}
 	s.Admin("GET", "/changes?newest=true&limit=1", "").JSON(t, &list)
@@ -214,40 +214,42 @@ func newest(t *testing.T, s *servertest.Server) (last [2]int64) {
 	return last
 }
 
-// Issue 28, 3: a change of a platform read it before its transaction, so that one of two partial changes undid the other.
+// TestPlatformUpdate_ConcurrentPartialUpdates changes different fields of a component concurrently. It would find an update that reads the
+// component before its transaction, so that one change undoes the other.
 func TestPlatformUpdate_ConcurrentPartialUpdates(t *testing.T) {
 	t.Parallel()
-	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
+	forEachDatabase(t, func(t *testing.T, newInstance func(*testing.T) instance) {
 		t.Parallel()
-		s := where(t).start(t, servertest.Options{Seed: brand})
+		s := newInstance(t).start(t, servertest.Options{Seed: brand})
 		for n := range 40 {
 			var both sync.WaitGroup
 			for _, body := range []string{`{"redirect_hosts":["h%d.example"]}`, `{"ip_allowlist":["10.0.0.%d/32"]}`} {
-				both.Go(func() { matched(s, "PUT", "/components/isv", fmt.Sprintf(body, n), "") })
+				both.Go(func() { callIfMatch(s, "PUT", "/components/isv", fmt.Sprintf(body, n), "") })
 			}
 			both.Wait()
 			now := s.Admin("GET", "/components/isv", "").Body
 			require.True(t, strings.Contains(now, fmt.Sprintf(`"h%d.example"`, n)) &&
-				strings.Contains(now, fmt.Sprintf(`"10.0.0.%d/32"`, n)), "round %d: one of two changes is gone: %s", n, now)
+				strings.Contains(now, fmt.Sprintf(`"10.0.0.%d/32"`, n)), "round %d: component = %s, want both changes", n, now)
 		}
 	})
 }
 
-// Two people, on one server or on two nodes, change what they both read: one of them does, and the other hears who did.
+// TestIfMatch_ConcurrentUpdatesOneWins runs two updates of the same revision concurrently, on one server or on two nodes. One must succeed,
+// and the other return 412 with the actor of the first.
 func TestIfMatch_ConcurrentUpdatesOneWins(t *testing.T) {
 	t.Parallel()
-	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
+	forEachDatabase(t, func(t *testing.T, newInstance func(*testing.T) instance) {
 		t.Parallel()
-		p := where(t)
-		one := p.start(t, servertest.Options{Seed: brand})
-		both := []*servertest.Server{one, one}
+		p := newInstance(t)
+		first := p.start(t, servertest.Options{Seed: brand})
+		both := []*servertest.Server{first, first}
 		if p.database != "" {
-			both[1] = p.secondOf(t).start(t, servertest.Options{Seed: brand})
+			both[1] = p.addNode(t).start(t, servertest.Options{Seed: brand})
 		}
-		ids := revised(t, one)
+		ids := createRevisioned(t, first)
 		for _, id := range []string{"putAccount", "putAppearance", "putComponent", "editRule", "putWebhook", "putSettings",
 			"updatePerson", "putBatchAlarm", "putCase"} {
-			c := guardedChanges(t)[id]
+			c := readConditionalChanges(t)[id]
 			method := "PUT"
 			if id == "updatePerson" {
 				method = "PATCH"
@@ -256,7 +258,7 @@ func TestIfMatch_ConcurrentUpdatesOneWins(t *testing.T) {
 			for n := range 4 {
 				now := last
 				eventually(t, "the other node's setting", func() bool {
-					now = c.revision(t, one, ids)
+					now = c.revision(t, first, ids)
 					return now != last
 				})
 				last = now
@@ -264,7 +266,7 @@ func TestIfMatch_ConcurrentUpdatesOneWins(t *testing.T) {
 				var racing sync.WaitGroup
 				for i, s := range both {
 					racing.Go(func() {
-						answers[i] = matched(s, method, ids.Replace(c.path), filled(ids.Replace(c.body), 2*n+i+1), now)
+						answers[i] = callIfMatch(s, method, ids.Replace(c.path), formatUnique(ids.Replace(c.body), 2*n+i+1), now)
 					})
 				}
 				racing.Wait()
@@ -274,10 +276,10 @@ func TestIfMatch_ConcurrentUpdatesOneWins(t *testing.T) {
 					case a.Status == http.StatusOK:
 						won++
 					case a.Status != http.StatusPreconditionFailed || !strings.Contains(a.Body, `"actor":"admin"`):
-						t.Errorf("%s: %d %s", id, a.Status, a.Body)
+						t.Errorf("%s: %d %s, want 200, or 412 with the actor", id, a.Status, a.Body)
 					}
 				}
-				assert.True(t, won == 1, "%s: %d of two racing changes won: %v", id, won, answers)
+				assert.True(t, won == 1, "%s: %d of two concurrent changes succeeded, want 1: %v", id, won, answers)
 			}
 		}
 	})

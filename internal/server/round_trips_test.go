@@ -17,35 +17,35 @@ import (
 )
 
 //go:embed testdata/seeds/platform_and_accounts.yaml
-var travelled string
+var roundTripSeed string
 
-// A call runs at least minRuns times, and up to maxRuns times until its count is within the limit: background work of the server, and
-// the preparation of statements on another connection, only add round trips.
+// Each call runs at least minRuns times, and up to maxRuns times until its count is within the limit, because background jobs of the server
+// and the preparation of statements on another connection add round trips.
 const minRuns, maxRuns = 3, 500
 
-// Each call of testdata/round_trips.txt may take at most the given number of round trips to PostgreSQL, counted on the network while the
-// call runs. Rules are called with a limit of calls per second, which is counted in the database.
+// TestCalls_RoundTrips verifies that each call of testdata/round_trips.txt takes at most the given number of round trips to PostgreSQL,
+// counted on the connection while the call runs. Calls of the rule API have a rate limit, which is counted in the database.
 func TestCalls_RoundTrips(t *testing.T) {
-	p := onPostgres(t)
+	p := newPostgres(t)
 	direct := p.database
 	wire := dbtest.NewWire(t, p.database, nil)
 	p.database = wire.URL
-	s := p.start(t, servertest.Options{Seed: travelled, Config: func(c *server.Config) { c.Emulator = true }})
+	s := p.start(t, servertest.Options{Seed: roundTripSeed, Config: func(c *server.Config) { c.Emulator = true }})
 	key := s.NewKey("/scan-keys", `{"name":"app"}`)
-	verbs := servertest.Verbs{
+	commands := servertest.Verbs{
 		"scan": func(rest string) servertest.Answer {
 			call, body, _ := strings.Cut(rest, " ")
 			return s.Send(s.Request("POST", "/scan/v1/"+call, body, "Authorization: Bearer "+key, "Content-Type: application/json"))
 		},
 		"cleared": func(string) servertest.Answer {
-			dbtest.Exec(t, direct, `DELETE FROM counters`) // ten a month
+			dbtest.Exec(t, direct, `DELETE FROM counters`) // the limit is ten a month
 			return servertest.Answer{}
 		},
 	}
-	taken := s.Plant("testdata/round_trips_before.txt")
-	batch, err := strconv.ParseInt(taken["batch"], 10, 64)
+	vars := s.Plant("testdata/round_trips_before.txt")
+	batch, err := strconv.ParseInt(vars["batch"], 10, 64)
 	require.NoError(t, err)
-	taken["text"] = s.CodeText(batch, 7)
+	vars["text"] = s.CodeText(batch, 7)
 	var table strings.Builder
 	defer func() { t.Log("\n| call | round trips |\n| --- | --: |\n" + table.String()) }()
 	text, err := os.ReadFile("testdata/round_trips.txt")
@@ -57,25 +57,25 @@ func TestCalls_RoundTrips(t *testing.T) {
 		limit, err := strconv.Atoi(number)
 		require.NoErrorf(t, err, "%s", head)
 		measured[name] = true
-		least := -1
-		for n := 1; n <= minRuns || n <= maxRuns && least > limit; n++ {
+		minimum := -1
+		for n := 1; n <= minRuns || n <= maxRuns && minimum > limit; n++ {
 			numbers := strings.NewReplacer("%n", fmt.Sprint(n), "%5", fmt.Sprint(n%5), "%2", fmt.Sprint(n%2))
 			lines := strings.Split(strings.TrimSpace(numbers.Replace(story)), "\n")
 			var a servertest.Answer
 			for _, line := range lines[:len(lines)-1] {
-				a = s.TellLine(line, a, taken, verbs)
+				a = s.TellLine(line, a, vars, commands)
 			}
-			trips := wire.Count(func() { a = s.TellLine(lines[len(lines)-1], a, taken, verbs) })
+			trips := wire.Count(func() { a = s.TellLine(lines[len(lines)-1], a, vars, commands) })
 			require.True(t, a.Status == 200 && (!strings.HasPrefix(name, "/") || strings.HasPrefix(a.Header.Get("Content-Type"),
 				"image/") || a.Code(t) == 0), "%s: %d %s", name, a.Status, a.Body)
-			if least < 0 || trips < least {
-				least = trips
+			if minimum < 0 || trips < minimum {
+				minimum = trips
 			}
 		}
-		fmt.Fprintf(&table, "| %s | %d |\n", name, least)
-		assert.True(t, least <= limit, "%s: %d round trips, want at most %d", name, least, limit)
+		fmt.Fprintf(&table, "| %s | %d |\n", name, minimum)
+		assert.True(t, minimum <= limit, "%s: %d round trips, want at most %d", name, minimum, limit)
 	}
 	for _, path := range api.Paths() {
-		assert.True(t, measured[path], "%s: not measured", path)
+		assert.True(t, measured[path], "testdata/round_trips.txt lacks %s", path)
 	}
 }

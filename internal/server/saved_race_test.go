@@ -12,15 +12,15 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
-// TestSnapshotLoad_UnderTraffic loads a snapshot while every node takes scans. What is counted then is what the scan log has.
+// TestSnapshotLoad_UnderTraffic loads a snapshot while every node receives scans. The statistics must equal the scan log afterwards.
 func TestSnapshotLoad_UnderTraffic(t *testing.T) {
 	t.Parallel()
-	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
+	forEachDatabase(t, func(t *testing.T, newInstance func(*testing.T) instance) {
 		t.Parallel()
-		p, o := where(t), servertest.Options{Seed: everything, Config: func(c *server.Config) { c.Emulator = true }}
+		p, o := newInstance(t), servertest.Options{Seed: everythingSeed, Config: func(c *server.Config) { c.Emulator = true }}
 		nodes := []*servertest.Server{p.start(t, o)}
 		if p.database != "" {
-			nodes = append(nodes, p.secondOf(t).start(t, o))
+			nodes = append(nodes, p.addNode(t).start(t, o))
 		}
 		key := nodes[0].NewKey("/scan-keys", `{"name":"app"}`)
 		for _, s := range nodes {
@@ -53,25 +53,25 @@ func TestSnapshotLoad_UnderTraffic(t *testing.T) {
 			}
 		}
 		for range 6 {
-			for _, s := range nodes { // both have counted something, and add up more
+			for _, s := range nodes { // so that both nodes have aggregates in memory
 				s.Admin("POST", "/statistics/recount", "{}")
 			}
 			nodes[0].Admin("POST", "/emulator/snapshots/base/load", "")
 		}
 		close(stop)
 		traffic.Wait()
-		p.tamper(t, `UPDATE snapshots SET data = SUBSTR(data, 1, LENGTH(data) / 2)`)
-		a := nodes[0].Do("POST", "/admin/v1/emulator/snapshots/base/load", "", asAdmin)
+		p.execSQL(t, `UPDATE snapshots SET data = SUBSTR(data, 1, LENGTH(data) / 2)`)
+		a := nodes[0].Do("POST", "/admin/v1/emulator/snapshots/base/load", "", adminAuth)
 		assert.True(t, a.Status == http.StatusConflict && strings.Contains(a.Body, "the snapshot is corrupted"),
-			"load of a damaged snapshot: %d %s, want 409", a.Status, a.Body)
+			"load of a corrupted snapshot: %d %s, want 409", a.Status, a.Body)
 		for _, s := range nodes {
 			a := s.Admin("POST", "/statistics/recount", "{}")
-			var found struct {
+			var recount struct {
 				Scans, Duplicates int64
 				Differences       int64 `json:"difference_count"`
 			}
-			a.JSON(t, &found)
-			assert.True(t, found.Differences == 0 && found.Duplicates == 0, "recount = %s, want no difference", a.Body)
+			a.JSON(t, &recount)
+			assert.True(t, recount.Differences == 0 && recount.Duplicates == 0, "recount = %s, want no difference", a.Body)
 		}
 	})
 }

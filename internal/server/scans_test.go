@@ -20,12 +20,12 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// A thousand users scan one code at the same moment: it has one first scan, and each ticket is good for its user only.
+// TestScans_ThousandUsersOneFirstScan verifies that concurrent scans of a code have one first scan and tickets valid per user.
 func TestScans_ThousandUsersOneFirstScan(t *testing.T) {
 	t.Parallel()
-	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
-		p := where(t)
-		w := brew(t, servertest.Options{Data: p.data, ScanListener: true, Config: func(c *server.Config) { c.Database = p.database }})
+	forEachDatabase(t, func(t *testing.T, newInstance func(*testing.T) instance) {
+		p := newInstance(t)
+		w := startBrand(t, servertest.Options{Data: p.data, ScanListener: true, Config: func(c *server.Config) { c.Database = p.database }})
 		id := w.apply("x", 10_000)
 		w.activate(id, 0, 9)
 		body, err := json.Marshal(map[string]string{"text": w.code(id, 3).CodeURL, "user": "%d"})
@@ -33,12 +33,12 @@ func TestScans_ThousandUsersOneFirstScan(t *testing.T) {
 		const users = 1000
 		tickets, scans := make([]string, users), make([]string, users)
 		begin := make(chan struct{})
-		var all sync.WaitGroup
+		var clients sync.WaitGroup
 		for n := range users {
-			all.Go(func() {
+			clients.Go(func() {
 				client := http.Client{Transport: &http.Transport{}}
 				defer client.CloseIdleConnections()
-				<-begin // and connect then: a connection that says nothing is not kept for long
+				<-begin // connect after that, because the server closes an idle connection early
 				resp, err := client.Post(w.ScanURL+"/scan/v1/resolve", "application/json",
 					strings.NewReader(strings.Replace(string(body), "%d", fmt.Sprint("user", n), 1)))
 				if err != nil {
@@ -58,36 +58,36 @@ func TestScans_ThousandUsersOneFirstScan(t *testing.T) {
 			})
 		}
 		close(begin)
-		all.Wait()
+		clients.Wait()
 		if t.Failed() {
 			return
 		}
 		for n := 0; n < users; n += 13 {
-			w.trade(w.openid("default", "shop", fmt.Sprint("user", n)), tickets[n]).WantCode(t, 0, "user %d", n)
-			w.trade(w.openid("default", "shop", fmt.Sprint("user", n)), tickets[(n+1)%users]).WantCode(t, 40097,
+			w.exchangeTicket(w.openid("default", "shop", fmt.Sprint("user", n)), tickets[n]).WantCode(t, 0, "user %d", n)
+			w.exchangeTicket(w.openid("default", "shop", fmt.Sprint("user", n)), tickets[(n+1)%users]).WantCode(t, 40097,
 				"user %d with another's ticket", n)
 		}
-		different := map[string]bool{}
+		distinct := map[string]bool{}
 		for _, ticket := range tickets {
-			different[ticket] = true
+			distinct[ticket] = true
 		}
-		assert.Equal(t, len(different), users, "tickets")
-		first := strings.Split(strings.TrimSpace(rowsIn(t, exported(t, w.Server))["code_scans"]), "\n")
-		known := 0
+		assert.Equal(t, len(distinct), users, "tickets")
+		first := strings.Split(strings.TrimSpace(readTables(t, exportArchive(t, w.Server))["code_scans"]), "\n")
+		matches := 0
 		for _, scan := range scans {
 			if strings.Contains(first[0], scan) {
-				known++
+				matches++
 			}
 		}
-		assert.True(t, len(first) == 1 && known == 1, "first scans: %s", first)
+		assert.True(t, len(first) == 1 && matches == 1, "first scans: %s, want one of the scans", first)
 	})
 }
 
-// Which scans of a code are its first one: by an app, of a code that was given
-// out, whatever its state; never of its bare serial number, and no explain.
+// TestScans_FirstScanCriteria verifies that the first scan by an app of an issued code in any state is recorded, but neither explain calls
+// nor scans of the serial number alone.
 func TestScans_FirstScanCriteria(t *testing.T) {
 	t.Parallel()
-	w := brew(t, servertest.Options{ScanListener: true})
+	w := startBrand(t, servertest.Options{ScanListener: true})
 	id := w.apply("x", 10_000)
 	w.activate(id, 0, 9)
 	code := w.code(id, 3)
@@ -102,49 +102,49 @@ func TestScans_FirstScanCriteria(t *testing.T) {
 		{"anonymous", "resolve", "", code.CodeURL, 2},
 		{"again", "resolve", "u", code.CodeURL, 2},
 	} {
-		w.ask(c.call, c.user, c.text)
-		rows := strings.Count(rowsIn(t, exported(t, w.Server))["code_scans"], "\n")
+		w.callScan(c.call, c.user, c.text)
+		rows := strings.Count(readTables(t, exportArchive(t, w.Server))["code_scans"], "\n")
 		assert.True(t, rows == c.rows, "%s: %d rows, want %d", c.name, rows, c.rows)
 	}
 }
 
-// Scans of rules are answered while the database is away; scans of codes are not, and say so.
+// TestScans_DatabaseUnavailable verifies that scans of rules work while the database is unavailable, and that scans of codes return 503.
 func TestScans_DatabaseUnavailable(t *testing.T) {
 	t.Parallel()
-	p := onPostgres(t)
-	w := brew(t, servertest.Options{Data: p.data, ScanListener: true, Config: func(c *server.Config) { c.Database = p.database }})
+	p := newPostgres(t)
+	w := startBrand(t, servertest.Options{Data: p.data, ScanListener: true, Config: func(c *server.Config) { c.Database = p.database }})
 	id := w.apply("x", 10_000)
 	w.activate(id, 0, 9)
 	code := w.code(id, 3).CodeURL
-	back := p.goAway(t)
+	restore := p.rejectConnections(t)
 	defer func() {
-		back()
-		// Every connection that was cut shows itself once.
-		var all sync.WaitGroup
+		restore()
+		// Use up the broken connections of the pool, each of which fails once.
+		var calls sync.WaitGroup
 		for range 32 {
-			all.Go(func() { w.Do("PUT", "/admin/v1/settings", `{"rule_rate_limit":null}`) })
+			calls.Go(func() { w.Do("PUT", "/admin/v1/settings", `{"rule_rate_limit":null}`) })
 		}
-		all.Wait()
+		calls.Wait()
 	}()
-	assert.Equal(t, w.ask("resolve", "u", "https://p.url.cn/x").Action, "open_mini_program", "a rule")
+	assert.Equal(t, w.callScan("resolve", "u", "https://p.url.cn/x").Action, "open_mini_program", "a rule")
 	a := w.Do("POST", "/scan/v1/resolve", `{"user":"u","text":"`+code+`"}`)
 	assert.True(t, a.Status == 503 && a.Header.Get("Content-Type") == "application/problem+json" &&
 		strings.Contains(a.Body, "cannot be stored"), "a code: %d %s", a.Status, a.Body)
-	eventually(t, "the store is asked the next time", func() bool {
+	eventually(t, "the replica reports its staleness", func() bool {
 		return strings.Contains(w.Do("GET", "/metrics", "").Body, "\nqrjump_replica_staleness_seconds 0.001\n")
 	})
 }
 
-// goAway lets the database refuse everybody until the function is called.
-func (p place) goAway(t *testing.T) (back func()) {
+// rejectConnections makes the database reject connections until accept is called, and terminates existing ones.
+func (p instance) rejectConnections(t *testing.T) (accept func()) {
 	t.Helper()
 	server, name := dbtest.Server(t), dbtest.Name(p.database)
 	exec := func(query string) { dbtest.Exec(t, server, query) }
 	exec(`ALTER DATABASE ` + name + ` ALLOW_CONNECTIONS false`)
-	// A caller that was on the way in holds a lock until all can see it, and ends as well.
-	ended := fmt.Sprintf(`SELECT (SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = '%[1]s' AND backend_type = 'client backend')
+	// A session that is just connecting holds a lock until pg_stat_activity shows it, and must be terminated as well.
+	remaining := fmt.Sprintf(`SELECT (SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = '%[1]s' AND backend_type = 'client backend')
 		+ (SELECT count(*) FROM pg_locks l JOIN pg_database d ON l.classid = 'pg_database'::regclass AND l.objid = d.oid WHERE l.locktype = 'object' AND d.datname = '%[1]s')`, name)
-	for dbtest.Number(t, server, ended) > 0 {
+	for dbtest.Number(t, server, remaining) > 0 {
 	}
 	return func() { exec(`ALTER DATABASE ` + name + ` ALLOW_CONNECTIONS true`) }
 }
@@ -158,7 +158,7 @@ func TestScanListener_TLS(t *testing.T) {
 		Config: func(c *server.Config) { c.TLSDev = true }})
 	for _, h2 := range []bool{false, true} {
 		client := http.Client{Transport: &http.Transport{ForceAttemptHTTP2: h2,
-			TLSClientConfig: &tls.Config{RootCAs: authority(t, certificates.AuthorityFile(data)), Time: s.Clock.Now}}}
+			TLSClientConfig: &tls.Config{RootCAs: loadPool(t, certificates.AuthorityFile(data)), Time: s.Clock.Now}}}
 		defer client.CloseIdleConnections()
 		for range 3 {
 			resp, err := client.Post(s.ScanURL+"/scan/v1/resolve", "application/json",
@@ -169,7 +169,7 @@ func TestScanListener_TLS(t *testing.T) {
 			assert.True(t, err == nil && resp.StatusCode == 200 && strings.Contains(string(body), `"appid":"shop"`) &&
 				(resp.ProtoMajor == 2) == h2, "h2 %v: %s %s %v", h2, resp.Status, body, err)
 		}
-		// So does the resolver of GS1 keys, which is on every public listener.
+		// The same for the resolver of GS1 keys, which every public listener has.
 		q, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.ScanURL+"/01/09506000134352/21/7", nil)
 		require.NoError(t, err)
 		q.Host = "id.example"

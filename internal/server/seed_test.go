@@ -14,7 +14,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/testtable"
 )
 
-// Each content is applied once, so what was deleted later stays deleted.
+// TestSeed_AppliedOnce verifies that a restart does not apply an unchanged seed again, so that later changes and deletions remain.
 func TestSeed_AppliedOnce(t *testing.T) {
 	t.Parallel()
 	data := filepath.Join(t.TempDir(), "data")
@@ -27,14 +27,14 @@ func TestSeed_AppliedOnce(t *testing.T) {
 		t.Helper()
 		s := servertest.Start(t, servertest.Options{Data: data, Seed: seed})
 		a := s.Admin("GET", "/rules", "")
-		assert.True(t, strings.Count(a.Body, `"prefix"`) == wantRules, "%d rules wanted: %s", wantRules, a.Body)
-		assert.Contains(t, s.Admin("GET", "/accounts/shop", "").Body, `"name":"`+wantName+`"`, "want the name %q", wantName)
+		assert.True(t, strings.Count(a.Body, `"prefix"`) == wantRules, "rules = %s, want %d", a.Body, wantRules)
+		assert.Contains(t, s.Admin("GET", "/accounts/shop", "").Body, `"name":"`+wantName+`"`, "the account shop")
 		assert.Contains(t, s.Admin("GET", "/settings", "").Body, `"rule_limit":5`, "a setting that the seed does not name")
-		s.Token("shop") // the secret is still the one of the seed
+		s.Token("shop") // the secret of the seed remains valid
 		s.Stop()
 	}
 	restart(shop, 0, "Renamed")
-	// Another content is another seed: it wins over what there is.
+	// A changed seed is applied again and overwrites existing values.
 	restart(shop+"# changed\n", 1, "")
 	restart(shop, 1, "")
 }
@@ -50,8 +50,8 @@ func TestSeed_RejectsInvalid(t *testing.T) {
 				!strings.Contains(err.Error(), "\n"), "got %v, want one line with %q", err, c[2])
 		})
 	}
-	for _, fine := range []string{"", "# nothing\n", "accounts: []\nrules:\nsettings:\n", account} {
-		servertest.Start(t, servertest.Options{Seed: fine + "\n"}).Stop()
+	for _, valid := range []string{"", "# nothing\n", "accounts: []\nrules:\nsettings:\n", account} {
+		servertest.Start(t, servertest.Options{Seed: valid + "\n"}).Stop()
 	}
 }
 
@@ -68,28 +68,28 @@ func TestSeed_DemoContents(t *testing.T) {
 	} {
 		assert.Contains(t, s.Do("POST", "/scan/v1/resolve", body).Body, want, "%s", body)
 	}
-	// Without --dev there is no demo.
+	// Without --dev there are no demo accounts.
 	s = servertest.Start(t, servertest.Options{Guarded: true})
 	assert.Contains(t, s.Admin("GET", "/accounts", "").Body, `"accounts":[]`, "accounts of a fresh server")
 }
 
-// A seed with a fault leaves nothing behind: neither its settings nor its accounts.
+// TestSeed_RejectedRollsBack verifies that an invalid seed changes neither settings nor accounts.
 func TestSeed_RejectedRollsBack(t *testing.T) {
 	t.Parallel()
 	data := filepath.Join(t.TempDir(), "data")
 	bad := "accounts:\n  - {appid: left, kind: mini_program, secret: s}\nsettings: {verification: trust, rule_rate_limit: null}\nrules:\n  - {owner: left, prefix: nonsense, path: p}\n"
 	_, err := servertest.Try(t, servertest.Options{Data: data, Seed: bad})
 	require.True(t, errors.Is(err, server.ErrUsage) && strings.Contains(err.Error(), "line 5"),
-		"want a refusal that names line 5, got %v", err)
+		"start = %v, want an error with line 5", err)
 	s := servertest.Start(t, servertest.Options{Data: data, Seed: shop})
 	a := s.Admin("GET", "/settings", "")
 	assert.True(t, !strings.Contains(a.Body, `"rule_rate_limit":null`) || strings.Contains(shop, "rule_rate_limit: null"),
-		"the refused seed left its settings: %s", a.Body)
+		"settings after the rejected seed: %s, want the defaults", a.Body)
 	a = s.Admin("GET", "/accounts", "")
-	assert.True(t, !strings.Contains(a.Body, `"left"`), "the refused seed left an account: %s", a.Body)
+	assert.True(t, !strings.Contains(a.Body, `"left"`), "accounts after the rejected seed: %s, want no account left", a.Body)
 }
 
-// The demo accounts' secrets are public, so their database serves nobody else.
+// TestStart_RejectsDemoDatabaseInProduction verifies that a database with demo accounts, whose secrets are public, starts only with --dev.
 func TestStart_RejectsDemoDatabaseInProduction(t *testing.T) {
 	t.Parallel()
 	c := server.Default()
@@ -104,26 +104,27 @@ func TestStart_RejectsDemoDatabaseInProduction(t *testing.T) {
 	require.NoError(t, start())
 	c.Dev = false
 	if err := start(); !errors.Is(err, server.ErrUsage) || !strings.Contains(err.Error(), "demo accounts") {
-		t.Errorf("without --dev: %v, want a refusal that names the demo accounts", err)
+		t.Errorf("without --dev: %v, want an error that names the demo accounts", err)
 	}
 	c.Dev = true
 	assert.NoErrorf(t, start(), "with --dev again")
 }
 
-// Without --dev, an AppSecret that can be guessed is rejected; one that is stored already keeps working.
+// TestAppSecret_MinLength verifies that without --dev a short AppSecret is rejected, but one that is already stored remains valid.
 func TestAppSecret_MinLength(t *testing.T) {
 	t.Parallel()
-	const why = "secret has 15 characters: without --dev it needs at least 16"
+	const reason = "secret has 15 characters: without --dev it needs at least 16"
 	account := func(secret string) string {
 		return "accounts:\n  - {appid: far, kind: mini_program}\n  - {appid: near, kind: mini_program, secret: " + secret + "}\n"
 	}
 	platform := func(secret string) string {
 		return "components:\n  - {appid: isv, secret: " + secret + ", message_token: tok, encoding_aes_key: " + platformKey + "}\n"
 	}
-	for seed, where := range map[string]string{account("fifteen-letters"): "line 3: account near: ",
+	for seed, location := range map[string]string{account("fifteen-letters"): "line 3: account near: ",
 		platform("fifteen-letters"): "line 2: component isv: "} {
 		_, err := servertest.Try(t, servertest.Options{Seed: seed, Guarded: true, Emulator: true})
-		assert.True(t, errors.Is(err, server.ErrUsage) && strings.Contains(err.Error(), where+why), "%v, want %s%s", err, where, why)
+		assert.True(t, errors.Is(err, server.ErrUsage) && strings.Contains(err.Error(), location+reason), "%v, want %s%s", err,
+			location, reason)
 	}
 	data, seed := filepath.Join(t.TempDir(), "data"), account("fifteen-letters")+platform("stored-platform")
 	s := servertest.Start(t, servertest.Options{Data: data, Seed: seed})
@@ -131,17 +132,17 @@ func TestAppSecret_MinLength(t *testing.T) {
 	s.Hide("short-as-can-be")
 	s.Stop()
 
-	// Another seed with the secrets that are stored.
+	// A changed seed with the stored secrets.
 	seed = account("short-as-can-be") + platform("stored-platform") + "# one line more\n"
 	s = servertest.Start(t, servertest.Options{Data: data, Seed: seed, Guarded: true, Emulator: true})
-	bring := func(kind, secret, query string) *http.Request {
+	importAccount := func(kind, secret, query string) *http.Request {
 		return s.Request("POST", "/admin/v1/import/accounts"+query, `{"appid":"`+kind+`","kind":"mini_program","secret":"`+secret+`"}`,
 			"Authorization: Bearer "+servertest.AdminToken, "Content-Type: application/x-ndjson")
 	}
 	put := func(path, body string) *http.Request {
 		return s.Request("PUT", "/admin/v1"+path, body, "Authorization: Bearer "+servertest.AdminToken, "Content-Type: application/json")
 	}
-	works := func(secret string) {
+	wantAccepted := func(secret string) {
 		t.Helper()
 		var issued struct {
 			Token string `json:"access_token"`
@@ -155,31 +156,31 @@ func TestAppSecret_MinLength(t *testing.T) {
 		name, want string
 		call       func(secret string) *http.Request
 	}{
-		{"an account", "account near: " + why, func(secret string) *http.Request {
+		{"an account", "account near: " + reason, func(secret string) *http.Request {
 			return put("/accounts/near", `{"kind":"mini_program","secret":"`+secret+`"}`)
 		}},
-		{"a new account", "account new: " + why, func(secret string) *http.Request {
+		{"a new account", "account new: " + reason, func(secret string) *http.Request {
 			return put("/accounts/new", `{"kind":"mini_program","secret":"`+secret+`"}`)
 		}},
-		{"a platform", "component isv: " + why, func(secret string) *http.Request {
+		{"a platform", "component isv: " + reason, func(secret string) *http.Request {
 			return put("/components/isv", `{"secret":"`+secret+
 				`"}`)
 		}},
-		{"an import", "account brought: " + why, func(secret string) *http.Request { return bring("brought", secret, "") }},
-		{"an import that only checks", "account dry: " + why,
-			func(secret string) *http.Request { return bring("dry", secret, "?dry_run=true") }},
+		{"an import", "account brought: " + reason, func(secret string) *http.Request { return importAccount("brought", secret, "") }},
+		{"an import that only checks", "account dry: " + reason,
+			func(secret string) *http.Request { return importAccount("dry", secret, "?dry_run=true") }},
 	} {
 		a := s.Send(c.call("fifteen-letters"))
 		assert.True(t, a.Status == 422 && strings.Contains(a.Body, c.want), "%s: %d %s, want %s", c.name, a.Status, a.Body, c.want)
-		works("short-as-can-be")
+		wantAccepted("short-as-can-be")
 	}
 	s.Admin("PUT", "/accounts/near", `{"kind":"mini_program","name":"Near","secret":"short-as-can-be"}`)
 	s.Admin("PUT", "/components/isv", `{"secret":"stored-platform"}`)
-	s.Send(bring("near", "short-as-can-be", "")).WantStatus(t, 200, "an import of the stored secret")
+	s.Send(importAccount("near", "short-as-can-be", "")).WantStatus(t, 200, "an import of the stored secret")
 	s.Admin("PUT", "/accounts/near", `{"kind":"mini_program","name":"Near"}`)
-	works("short-as-can-be")
+	wantAccepted("short-as-can-be")
 	s.Admin("PUT", "/accounts/near", `{"kind":"mini_program","secret":"sixteen-letters."}`)
 	s.Hide("sixteen-letters.")
-	works("sixteen-letters.")
+	wantAccepted("sixteen-letters.")
 	s.Admin("PUT", "/components/isv", `{"secret":"sixteen-letters."}`)
 }

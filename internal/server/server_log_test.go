@@ -11,7 +11,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// Issue 28, 9: whoever hangs up while a call waits is nothing that an operator has to look at.
+// TestServerLog_NoErrorOnClientDisconnect verifies that a client that disconnects during a call causes no ERROR in the log.
 func TestServerLog_NoErrorOnClientDisconnect(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: shop})
@@ -20,26 +20,26 @@ func TestServerLog_NoErrorOnClientDisconnect(t *testing.T) {
 	defer hangUp()
 	token := s.Token("shop")
 	r := s.Request("POST", "/cgi-bin/wxopen/qrcodejumpget?access_token="+token, "{}").WithContext(ctx)
-	gone := make(chan error)
+	result := make(chan error)
 	go func() {
 		_, err := http.DefaultClient.Do(r)
-		gone <- err
+		result <- err
 	}()
-	// The fault is used up when the call waits.
+	// The count of the fault changes when the call begins to wait.
 	for !strings.Contains(s.Do("GET", "/admin/v1/emulator/faults", "").Body, `"trigger_count":1`) {
-		require.True(t, t.Context().Err() == nil, "the call does not come to wait")
+		require.True(t, t.Context().Err() == nil, "the call did not begin to wait")
 	}
 	hangUp()
-	assert.True(t, (<-gone) != nil, "it was answered")
+	assert.True(t, (<-result) != nil, "the canceled call = nil, want an error")
 	s.Stop()
 	log := s.Log()
 	assert.True(t, !strings.Contains(log, "level=ERROR") && strings.Contains(log, "the caller hung up"), "the log: %s", log)
 }
 
-// Issue 12, 10: a caller who puts a secret into the path does not find it in the log, whatever else the path is.
+// TestServerLog_PathSecretsRedacted verifies that the log does not contain secrets in request paths.
 func TestServerLog_PathSecretsRedacted(t *testing.T) {
 	t.Parallel()
-	s := servertest.Start(t, servertest.Options{Seed: shop}) // its end looks for secrets in the log
+	s := servertest.Start(t, servertest.Options{Seed: shop}) // fails the test if the log contains a secret
 	token := s.Token("shop")
 	for _, path := range []string{"/cgi-bin/wxopen/qrcodejumpget/" + token, "/cgi-bin/" + token,
 		"/cgi-bin/token/client_credential/shop/the-secret-of-shop", "/cgi-bin/gettoken/the-secret-of-shop"} {

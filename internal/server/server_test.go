@@ -29,7 +29,7 @@ import (
 //go:embed testdata/seeds/shop.yaml
 var shop string
 
-// design 8: what a stranger can do: nothing.
+// TestServer_UnauthenticatedAccess verifies the status of each endpoint without valid credentials, with and without --dev.
 func TestServer_UnauthenticatedAccess(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: shop, Guarded: true, Emulator: true})
@@ -54,9 +54,9 @@ func TestServer_UnauthenticatedAccess(t *testing.T) {
 	operator := s.NewKey("/admin-keys", `{"name":"o","role":"operator"}`)
 	s.Do("GET", "/debug/pprof/cmdline", "", token).WantStatus(t, 404, "the command line, which may have secrets")
 	s.Do("GET", "/debug/pprof/goroutine", "", "Authorization: Bearer "+operator).WantStatus(t, 403, "profiles for an operator")
-	// Under any Host name: a credential is asked for anyway.
+	// Any Host is accepted without --dev, because each call needs a credential.
 	s.Do("GET", "/admin/v1/accounts", "", token, "Host: qrjump.example").WantStatus(t, 200, "another host name")
-	// With --dev a wrong token is still wrong.
+	// With --dev, a wrong token is rejected as well.
 	dev := servertest.Start(t, servertest.Options{Seed: shop})
 	for header, want := range map[string]int{"": 200, "Authorization: Bearer wrong": 401, token: 200} {
 		var send []string
@@ -69,7 +69,7 @@ func TestServer_UnauthenticatedAccess(t *testing.T) {
 	}
 }
 
-// A call names the trace that it belongs to in its log line.
+// TestTraceParent_Logged verifies that the log line of a call contains the trace id of a sampled Traceparent.
 func TestTraceParent_Logged(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: shop})
@@ -81,8 +81,7 @@ func TestTraceParent_Logged(t *testing.T) {
 	assert.Equal(t, strings.Count(s.Log(), id), 1, "log lines with the trace id")
 }
 
-// Where strangers reach a server with --dev, the Host is checked as well, on
-// each listener, and the refusal names the way out. Issue 12, 10.
+// TestServer_DevHostCheck verifies that a --dev server that other machines reach checks the Host on each listener.
 func TestServer_DevHostCheck(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: shop, ScanListener: true, Config: func(c *server.Config) {
@@ -147,7 +146,7 @@ func TestConfig_RejectsInvalid(t *testing.T) {
 	servertest.Start(t, servertest.Options{Config: func(c *server.Config) { c.Listen, c.DevPublic = "0.0.0.0:0", true }})
 }
 
-// Issue 28, 9: a server whose admin API others reach in plain HTTP, on the listener of the wire, says so at its start.
+// TestStart_WarnsOnPlainHTTPAdminAPI verifies that a start warns if other machines reach the admin API on a plain HTTP wire listener.
 func TestStart_WarnsOnPlainHTTPAdminAPI(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -163,7 +162,7 @@ func TestStart_WarnsOnPlainHTTPAdminAPI(t *testing.T) {
 			c.Listen = "0.0.0.0:0"
 			dir := t.TempDir()
 			c.TLSCert, c.TLSKey = filepath.Join(dir, "a.pem"), filepath.Join(dir, "a.key")
-			ownPair(t, c.TLSCert, c.TLSKey, "localhost")
+			writeSelfSigned(t, c.TLSCert, c.TLSKey, "localhost")
 		}, false},
 	} {
 		s := servertest.Start(t, servertest.Options{Guarded: true, Config: c.config})
@@ -180,28 +179,28 @@ func TestServer_Listeners(t *testing.T) {
 	address := map[string]string{}
 	for _, m := range regexp.MustCompile(`msg=listening address=(\S+) wire=(\S+) scan=(\S+) admin=(\S+)`).FindAllStringSubmatch(s.Log(),
 		-1) {
-		for i, what := range []string{"wire", "scan", "admin"} {
+		for i, api := range []string{"wire", "scan", "admin"} {
 			if m[i+2] == "true" {
-				address[what] = "http://" + m[1]
+				address[api] = "http://" + m[1]
 			}
 		}
 	}
 	require.True(t, len(address) == 3 && address["wire"] == s.URL, "listening at %v", address)
-	for path, where := range map[string]string{"POST /scan/v1/resolve": "scan", "GET /admin/v1/settings": "admin", "GET /metrics": "admin",
-		"GET /cgi-bin/token": "wire"} {
+	for path, listener := range map[string]string{"POST /scan/v1/resolve": "scan", "GET /admin/v1/settings": "admin",
+		"GET /metrics": "admin", "GET /cgi-bin/token": "wire"} {
 		method, path, _ := strings.Cut(path, " ")
-		for what, url := range address {
+		for api, url := range address {
 			r, err := http.NewRequest(method, url+path, strings.NewReader(`{"text":"x"}`))
 			require.NoError(t, err)
 			a := s.Send(r)
-			// The wire answers every path; another listener has a 421.
-			here := a.Status == 200 && !strings.Contains(a.Body, `"errcode":40066`)
-			assert.True(t, here == (what == where), "%s at the %s listener: %d %.100s", path, what, a.Status, a.Body)
+			// The wire listener responds to every path; other listeners return 421.
+			served := a.Status == 200 && !strings.Contains(a.Body, `"errcode":40066`)
+			assert.True(t, served == (api == listener), "%s at the %s listener: %d %.100s", path, api, a.Status, a.Body)
 			for _, path := range []string{"/healthz", "/readyz", "/openapi.json"} {
 				if r, err = http.NewRequest("GET", url+path, nil); err != nil {
 					t.Fatal(err)
 				} else if a := s.Send(r); a.Status != 200 {
-					t.Errorf("%s at the %s listener: %d", path, what, a.Status)
+					t.Errorf("%s at the %s listener: %d", path, api, a.Status)
 				}
 			}
 		}
@@ -214,7 +213,7 @@ func TestServer_Metrics(t *testing.T) {
 	s.OK("shop", "get", "{}")
 	s.Do("POST", "/cgi-bin/any/path/of/a/stranger", "")
 	s.Do("POST", "/scan/v1/resolve", `{"text":"https://shop.example/t/7"}`)
-	s.Do("POST", "/scan/v1/explain", `{"text":"https://shop.example/t/7"}`) // is no scan
+	s.Do("POST", "/scan/v1/explain", `{"text":"https://shop.example/t/7"}`) // does not count as a scan
 	text := s.Do("GET", "/metrics", "").Body
 	for _, line := range []string{
 		`qrjump_api_requests_total{endpoint="/cgi-bin/wxopen/qrcodejumpget",errcode="0"} 1`,
@@ -223,14 +222,14 @@ func TestServer_Metrics(t *testing.T) {
 		`qrjump_scans_total{action="open_mini_program"} 1`,
 		`qrjump_rules 1`, `qrjump_replica_stale 0`, `qrjump_api_request_duration_seconds_count{endpoint="unknown"} 1`,
 	} {
-		assert.True(t, strings.Contains(text, line+"\n"), "no line %s", line)
+		assert.Contains(t, text, line+"\n", "GET /metrics")
 	}
-	for _, never := range []string{"shop.example", "stranger", `"shop"`} {
-		assert.True(t, !strings.Contains(text, never), "%s is in the metrics", never)
+	for _, absent := range []string{"shop.example", "stranger", `"shop"`} {
+		assert.True(t, !strings.Contains(text, absent), "GET /metrics contains %s", absent)
 	}
 }
 
-// The caller's address is the connection's, or the one that a trusted proxy saw.
+// TestServer_ForwardedFor verifies that the caller's address is the peer of the connection, or the address that a trusted proxy reports.
 func TestServer_ForwardedFor(t *testing.T) {
 	t.Parallel()
 	fenced := strings.Replace(shop, "versions:", "ip_allowlist: [203.0.113.0/24, '2001:db8::/32'], versions:", 1)
@@ -259,19 +258,19 @@ func TestServer_ForwardedFor(t *testing.T) {
 	}
 }
 
-// SIGTERM: what runs is finished, nothing new comes in.
+// TestServer_DrainOnSIGTERM verifies that a stop completes running calls and accepts no new connections.
 func TestServer_DrainOnSIGTERM(t *testing.T) {
 	t.Parallel()
-	asked, answer := make(chan bool, 1), make(chan bool)
+	requested, answer := make(chan bool, 1), make(chan bool)
 	release := sync.OnceFunc(func() { close(answer) })
 	var file string
 	host := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		asked <- true
+		requested <- true
 		<-answer
 		io.WriteString(w, file)
 	}))
 	t.Cleanup(host.Close)
-	t.Cleanup(release) // before the host closes, which waits
+	t.Cleanup(release) // runs before host.Close, which waits for the handler
 	data := filepath.Join(t.TempDir(), "data")
 	s := servertest.Start(t, servertest.Options{Data: data, Seed: strings.Replace(shop, "trust", "fetch", 1)})
 	confirm := s.OK("shop", "download", "{}").Text(t, "file_content")
@@ -281,7 +280,7 @@ func TestServer_DrainOnSIGTERM(t *testing.T) {
 	go func() {
 		added <- s.Rule("shop", "add", `{"prefix":"`+host.URL+`/x","path":"p","is_edit":0,"permit_sub_rule":1,"open_version":3}`)
 	}()
-	<-asked
+	<-requested
 	stopped := make(chan bool)
 	go func() { s.Stop(); close(stopped) }()
 	for {
@@ -298,10 +297,10 @@ func TestServer_DrainOnSIGTERM(t *testing.T) {
 	}
 	release()
 	a := <-added
-	assert.True(t, a.Code(t) == 0, "the running call: %s", a.Body)
+	assert.True(t, a.Code(t) == 0, "the running call: %s, want errcode 0", a.Body)
 	<-stopped
-	again := servertest.Start(t, servertest.Options{Data: data, Config: func(c *server.Config) { c.Dev, c.Emulator = false, true }})
-	assert.Contains(t, again.Admin("GET", "/rules?owner=shop", "").Body, host.URL, "what was acknowledged is gone")
+	restarted := servertest.Start(t, servertest.Options{Data: data, Config: func(c *server.Config) { c.Dev, c.Emulator = false, true }})
+	assert.Contains(t, restarted.Admin("GET", "/rules?owner=shop", "").Body, host.URL, "what was acknowledged is gone")
 }
 
 func TestServer_RunUntilCanceled(t *testing.T) {
@@ -320,9 +319,9 @@ func TestServer_RunUntilCanceled(t *testing.T) {
 	require.NoError(t, err)
 	resp.Body.Close()
 	cancel()
-	assert.NoErrorf(t, (<-ended), "it ended with")
+	assert.NoErrorf(t, (<-ended), "Run")
 	rest, err := io.ReadAll(out)
-	assert.True(t, len(rest) == 0 && err == nil, "more on standard output: %q %v", rest, err)
+	assert.True(t, len(rest) == 0 && err == nil, "rest of standard output: %q, %v, want none", rest, err)
 	token, err := os.ReadFile(filepath.Join(c.Data, "admin-token"))
 	assert.True(t, err == nil && !strings.Contains(stderr.String(), strings.TrimSpace(string(token))),
 		"the admin token is in the log, or not in its file: %v", err)
@@ -330,14 +329,15 @@ func TestServer_RunUntilCanceled(t *testing.T) {
 		info, err := os.Stat(filepath.Join(c.Data, name))
 		assert.True(t, err == nil && info.Mode().Perm() == 0o600, "%s: %v %v", name, info.Mode(), err)
 	}
-	assert.True(t, strings.HasPrefix(stderr.String(), "{"), "the log is no JSON: %s", stderr.String())
+	assert.True(t, strings.HasPrefix(stderr.String(), "{"), "the log is not JSON: %s", stderr.String())
 }
 
-// A developer's server that was called otherwise than the platform wants says so at its end.
+// TestDevServer_DeviationSummaryOnExit verifies that a --dev server that accepted a call that the platform would reject logs the command
+// that lists deviations at its end.
 func TestDevServer_DeviationSummaryOnExit(t *testing.T) {
 	t.Parallel()
-	asked := `{"grant_type":"client_credential","appid":"wxc0ffee0000000001","secret":"c0ffee00000000000000000000000001"`
-	for body, localized := range map[string]bool{asked + `}`: false, asked + `,"force_refresh":"false"}`: true} {
+	request := `{"grant_type":"client_credential","appid":"wxc0ffee0000000001","secret":"c0ffee00000000000000000000000001"`
+	for body, localized := range map[string]bool{request + `}`: false, request + `,"force_refresh":"false"}`: true} {
 		c := server.Default()
 		c.Data, c.Listen, c.Dev = filepath.Join(t.TempDir(), "data"), "127.0.0.1:0", true
 		ctx, cancel := context.WithCancel(t.Context())
@@ -387,9 +387,9 @@ func TestMasterKey_MissingOrInvalid(t *testing.T) {
 			if c.file != "" {
 				require.NoError(t, os.WriteFile(path, []byte(c.file), 0o600))
 			}
-			again := o
-			again.Config = func(config *server.Config) { config.MasterKey = c.env }
-			s, err := servertest.Try(t, again)
+			restart := o
+			restart.Config = func(config *server.Config) { config.MasterKey = c.env }
+			s, err := servertest.Try(t, restart)
 			if c.want != "" {
 				assert.True(t, errors.Is(err, server.ErrUsage) && strings.Contains(err.Error(), c.want) &&
 					!strings.Contains(err.Error(), "\n"), "got %v, want %q", err, c.want)

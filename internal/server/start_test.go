@@ -22,47 +22,46 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-var lives atomic.Int64
+var labelCount atomic.Int64
 
-// lifetime is a span of a test whose goroutines are told from those of all others by a
-// label, which a goroutine has from the one that started it.
-type lifetime string
+// goroutineLabel is a pprof label that identifies the goroutines of a part of a test. A goroutine inherits the labels of its creator.
+type goroutineLabel string
 
-func newLife() lifetime { return lifetime(fmt.Sprintf("life-%d", lives.Add(1))) }
+func newLabel() goroutineLabel { return goroutineLabel(fmt.Sprintf("life-%d", labelCount.Add(1))) }
 
-// do lets f start goroutines of this life.
-func (l lifetime) do(f func(ctx context.Context)) {
+// do runs f with the label, so that goroutines that f starts have it.
+func (l goroutineLabel) do(f func(ctx context.Context)) {
 	pprof.Do(context.Background(), pprof.Labels("life", string(l)), f)
 }
 
-// goroutines are those of this life, alike ones together.
-func (l lifetime) goroutines(t *testing.T) (stacks []string) {
+// goroutines returns the stacks of the goroutines with the label; goroutines with the same stack are one entry.
+func (l goroutineLabel) goroutines(t *testing.T) (stacks []string) {
 	t.Helper()
-	var all bytes.Buffer
-	require.NoError(t, pprof.Lookup("goroutine").WriteTo(&all, 1))
-	for one := range strings.SplitSeq(all.String(), "\n\n") {
-		if strings.Contains(one, fmt.Sprintf(`"life":%q`, l)) {
-			stacks = append(stacks, one)
+	var profile bytes.Buffer
+	require.NoError(t, pprof.Lookup("goroutine").WriteTo(&profile, 1))
+	for stack := range strings.SplitSeq(profile.String(), "\n\n") {
+		if strings.Contains(stack, fmt.Sprintf(`"life":%q`, l)) {
+			stacks = append(stacks, stack)
 		}
 	}
 	return stacks
 }
 
-// over fails the test unless every goroutine of this life ends: one that was told to end may still be on its way out.
-func (l lifetime) over(t *testing.T) {
+// checkEnded fails the test unless all goroutines with the label end. It waits, because a goroutine may exit with a delay after its stop.
+func (l goroutineLabel) checkEnded(t *testing.T) {
 	t.Helper()
-	var left []string
-	for began := time.Now(); time.Since(began) < patience; {
-		if left = l.goroutines(t); len(left) == 0 {
+	var stacks []string
+	for start := time.Now(); time.Since(start) < waitTimeout; {
+		if stacks = l.goroutines(t); len(stacks) == 0 {
 			return
 		}
-		time.Sleep(time.Millisecond) // between two looks, for those on their way
+		time.Sleep(time.Millisecond) // between two polls
 	}
-	t.Errorf("%d kinds of goroutines are left:\n%s", len(left), strings.Join(left, "\n\n"))
+	t.Errorf("%d goroutine stacks remain, want none:\n%s", len(stacks), strings.Join(stacks, "\n\n"))
 }
 
-// startConfig has a listener for each API, so that all kinds of them start.
-func startConfig(t *testing.T, p place) server.Config {
+// startConfig returns a configuration with a listener for each API, so that all kinds of listeners start.
+func startConfig(t *testing.T, p instance) server.Config {
 	t.Helper()
 	c := server.Default()
 	c.Data, c.Database, c.CodePrefix, c.AdminToken = p.data, p.database, "C.EXAMPLE/", servertest.AdminToken
@@ -74,29 +73,29 @@ func startConfig(t *testing.T, p place) server.Config {
 
 func TestLife_GoroutinesTracked(t *testing.T) {
 	t.Parallel()
-	l, other := newLife(), newLife()
+	l, other := newLabel(), newLabel()
 	end := make(chan struct{})
 	l.do(func(context.Context) { go func() { <-end }() })
 	got := l.goroutines(t)
-	assert.True(t, len(got) == 1 && strings.Contains(got[0], "TestLife_GoroutinesTracked"), "one is running, and these are seen: %q", got)
-	assert.Equal(t, len(other.goroutines(t)), 0, "another life")
+	assert.True(t, len(got) == 1 && strings.Contains(got[0], "TestLife_GoroutinesTracked"), "goroutines() = %q, want one", got)
+	assert.Equal(t, len(other.goroutines(t)), 0, "goroutines with another label")
 	close(end)
-	l.over(t)
+	l.checkEnded(t)
 }
 
-// No goroutine outlives a server that was used and closed, twice.
+// TestServer_CloseLeaksNoGoroutines verifies that no goroutine remains after a server was used and closed.
 func TestServer_CloseLeaksNoGoroutines(t *testing.T) {
 	t.Parallel()
-	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
+	forEachDatabase(t, func(t *testing.T, newInstance func(*testing.T) instance) {
 		t.Parallel()
-		c := startConfig(t, where(t))
-		for range 2 { // the second time in a used folder
-			l := newLife()
+		c := startConfig(t, newInstance(t))
+		for range 2 { // the second time with a used data directory
+			l := newLabel()
 			var s *server.Server
 			var err error
 			l.do(func(ctx context.Context) { s, err = server.Start(ctx, c, io.Discard, server.TestHooks{}) })
 			require.NoError(t, err)
-			eventually(t, "ten goroutines of the server are told from others", func() bool { return len(l.goroutines(t)) >= 10 })
+			eventually(t, "ten goroutines have the label", func() bool { return len(l.goroutines(t)) >= 10 })
 			client := http.Client{Transport: &http.Transport{}}
 			for _, call := range []struct{ url, body, token string }{
 				{s.AdminURL + "/admin/v1/scan-keys", `{"name":"app"}`, servertest.AdminToken},
@@ -117,54 +116,55 @@ func TestServer_CloseLeaksNoGoroutines(t *testing.T) {
 				}
 			})
 			client.CloseIdleConnections()
-			l.over(t)
+			l.checkEnded(t)
 		}
 	})
 }
 
-// Whichever part fails, and whenever the caller gives up: what began ends, and the next start finds everything free.
+// TestStart_FailureLeavesNothingBehind fails or cancels a start at each component. All must stop, and the next start succeed.
 func TestStart_FailureLeavesNothingBehind(t *testing.T) {
 	t.Parallel()
-	errNo := errors.New("it cannot")
-	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
+	errTest := errors.New("it cannot")
+	forEachDatabase(t, func(t *testing.T, newInstance func(*testing.T) instance) {
 		t.Parallel()
-		c := startConfig(t, where(t))
-		parts := server.Parts()
-		assert.True(t, len(parts) >= 15, "only %v", parts)
-		for how, fail := range map[string]func(ctx context.Context, giveUp func(), start func(context.Context) error) error{
-			"before it began": func(context.Context, func(), func(context.Context) error) error { return errNo },
+		c := startConfig(t, newInstance(t))
+		components := server.Parts()
+		assert.True(t, len(components) >= 15, "only %v", components)
+		for phase, fail := range map[string]func(ctx context.Context, cancel func(), start func(context.Context) error) error{
+			"before it began": func(context.Context, func(), func(context.Context) error) error { return errTest },
 			"half way": func(ctx context.Context, _ func(), start func(context.Context) error) error {
-				return errors.Join(start(ctx), errNo)
+				return errors.Join(start(ctx), errTest)
 			},
-			"given up": func(ctx context.Context, giveUp func(), start func(context.Context) error) error {
-				giveUp()
+			"given up": func(ctx context.Context, cancel func(), start func(context.Context) error) error {
+				cancel()
 				return errors.Join(start(ctx), ctx.Err())
 			},
 		} {
-			if c.Database != "" && how != "half way" {
-				continue // there a start takes its time
+			if c.Database != "" && phase != "half way" {
+				continue // a start on PostgreSQL is slow
 			}
-			for n, failing := range parts {
-				l := newLife()
+			for n, failing := range components {
+				l := newLabel()
 				var s *server.Server
 				var err error
-				var began []string
+				var started []string
 				l.do(func(ctx context.Context) {
-					ctx, giveUp := context.WithCancel(ctx)
-					defer giveUp()
+					ctx, cancel := context.WithCancel(ctx)
+					defer cancel()
 					s, err = server.StartAround(ctx, c, io.Discard, server.TestHooks{},
 						func(ctx context.Context, part string, start func(context.Context) error) error {
-							if began = append(began, part); part == failing {
-								return fail(ctx, giveUp, start)
+							if started = append(started, part); part == failing {
+								return fail(ctx, cancel, start)
 							}
 							return start(ctx)
 						})
 				})
-				assert.True(t, errors.Is(err, errNo) || errors.Is(err, context.Canceled), "%s, %s: %v", failing, how, err)
-				assert.True(t, slices.Equal(began, parts[:n+1]), "%s, %s: %v began", failing, how, began)
-				assert.NoErrorf(t, s.Close(), "%s, %s: closed all the same", failing, how)
-				l.over(t)
-				require.True(t, !t.Failed(), "%s failed %s", failing, how)
+				assert.True(t, errors.Is(err, errTest) || errors.Is(err, context.Canceled), "%s, %s: %v", failing, phase, err)
+				assert.True(t, slices.Equal(started, components[:n+1]), "%s, %s: started %v, want %v", failing, phase, started,
+					components[:n+1])
+				assert.NoErrorf(t, s.Close(), "%s, %s: Close", failing, phase)
+				l.checkEnded(t)
+				require.True(t, !t.Failed(), "stopped at component %s, %s", failing, phase)
 			}
 		}
 		s, err := server.Start(t.Context(), c, io.Discard, server.TestHooks{})
@@ -173,7 +173,7 @@ func TestStart_FailureLeavesNothingBehind(t *testing.T) {
 	})
 }
 
-// BenchmarkStart measures a start with the demo seed, and the stop.
+// BenchmarkStart measures a start with the demo seed and the stop.
 func BenchmarkStart(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {

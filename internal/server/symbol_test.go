@@ -15,12 +15,11 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// Issue 34, 4: where a product leads is said on one page of the console, and a symbol that was made there is read by readers of other
-// makers. With what these read, a till has GTIN and serial, a phone is at the default link, and the app opens the Mini Program
-// with a ticket.
+// TestProductSymbol_ReadByThreeScanners saves a product on its console page and reads its symbols with independent decoders. The text must
+// give a till the GTIN and the serial number, redirect a phone to the default link, and open the Mini Program in the app.
 func TestProductSymbol_ReadByThreeScanners(t *testing.T) {
 	t.Parallel()
-	w := brew(t, servertest.Options{Config: func(c *server.Config) { c.DevHost = tradeHosts }})
+	w := startBrand(t, servertest.Options{Config: func(c *server.Config) { c.DevHost = templateHosts }})
 	w.Admin("PUT", "/settings", `{"gs1_hosts":["id.brand.example"]}`)
 	form := url.Values{"did": {"save"}, "fresh": {"yes"}, "key": {"01/09506000134352"}, "owner": {"brand"}, "wxa_appid": {"shop"},
 		"wxa_path": {"pages/product/index?gtin={01}"}, "default": {"0"},
@@ -30,11 +29,11 @@ func TestProductSymbol_ReadByThreeScanners(t *testing.T) {
 	page := w.Do("GET", "/console/gs1/key?key=01/09506000134352", "").Body
 	for _, has := range []string{`value="pages/product/index?gtin={01}"`, `value="https://brand.example/p/{01}"`,
 		`value="https://id.brand.example/01/09506000134352"`, `<option value="gs1-datamatrix">`, `src="data:image/png`} {
-		assert.True(t, strings.Contains(page, has), "the page of the product lacks %s", has)
+		assert.Contains(t, page, has, "the page of the product")
 	}
-	id := w.order(trades[2].OrderPut, "three scanners").ApplicationID
+	id := w.order(templateCases[2].OrderPut, "three scanners").ApplicationID
 	w.activate(id, 0, 99)
-	code := rowOf(w, id, 7)
+	code := packageRow(w, id, 7)
 	plain := "https://id.brand.example/01/09506000134352/21/A-7"
 	for _, c := range []struct {
 		kind, identifier string
@@ -45,22 +44,22 @@ func TestProductSymbol_ReadByThreeScanners(t *testing.T) {
 			till, err := gs1.Parse(c.identifier + localized)
 			gtin, _ := till.Value("01")
 			if got, _ := till.Value("21"); err != nil || gtin != "09506000134352" || got != serial {
-				t.Errorf("%s: the till reads GTIN %s and serial %s: %v", c.kind, gtin, got, err)
+				t.Errorf("%s: the till reads GTIN %s and serial %s, %v, want 09506000134352 and %s", c.kind, gtin, got, err, serial)
 			}
 			if serial == "A-7" {
-				d := w.ask("resolve", "alice", c.identifier+localized)
+				d := w.callScan("resolve", "alice", c.identifier+localized)
 				assert.True(t, d.AppID == "shop" && strings.HasPrefix(d.Path, "pages/product/index?gtin=09506000134352") &&
-					!strings.Contains(d.Path, "ticket"), "%s: without a secret the app opens %s", c.kind, d.short())
+					!strings.Contains(d.Path, "ticket"), "%s: without a secret the app opens %s", c.kind, d.summary())
 			} else {
-				w.opensInTheApp(c.kind, c.identifier+localized, id, 7)
+				w.checkOpens(c.kind, c.identifier+localized, id, 7)
 			}
 			if c.identifier != "" {
-				continue // a phone's camera opens links
+				continue // a phone's camera opens only links
 			}
 			path := strings.TrimPrefix(localized, "https://id.brand.example")
 			a := w.Do("GET", path, "", "Host: id.brand.example")
 			assert.True(t, a.Status == 307 && strings.HasPrefix(a.Header.Get("Location"), "https://brand.example/p/09506000134352"),
-				"a phone is sent to %d %s", a.Status, a.Header.Get("Location"))
+				"a phone gets %d to %s, want 307 to the default link", a.Status, a.Header.Get("Location"))
 		}
 	}
 	for _, wrong := range []string{"text=(01)09506000134369&kind=gs1-qr", "text=(01)09506000134352&kind=gs1-digital-link",
@@ -69,8 +68,8 @@ func TestProductSymbol_ReadByThreeScanners(t *testing.T) {
 	}
 }
 
-// symbol is what the page of the product 09506000134352 draws.
-func (w works) symbol(text, kind string) image.Image {
+// symbol returns a symbol from the console page of the product 09506000134352.
+func (w brandServer) symbol(text, kind string) image.Image {
 	w.t.Helper()
 	q := url.Values{"key": {"01/09506000134352"}, "text": {text}, "kind": {kind}, "module": {"0.5mm"}, "as": {"png"}}
 	a := w.Do("GET", "/console/gs1/symbol?"+q.Encode(), "")

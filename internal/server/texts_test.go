@@ -20,27 +20,27 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// saying are the functions whose first argument is a key.
-var saying = []string{"Text", "Say", "Count", "msg", "localized"}
+// textFuncs are the functions with a catalog key as first argument.
+var textFuncs = []string{"Text", "Say", "Count", "msg", "localized"}
 
-// sayingInCommands are more of them, of cmd/qrjump (decision 71).
-var sayingInCommands = []string{"tr", "fault", "wrapped", "misused", "different", "constant"}
+// commandTextFuncs are further functions of this kind in cmd/qrjump (decision 71).
+var commandTextFuncs = []string{"tr", "fault", "wrapped", "misused", "different", "constant"}
 
-// mentions are the keys that a package names: whole, or by how they begin or end where the rest is computed.
-type mentions struct {
-	whole             map[string]bool
-	beginnings, tails []string
+// keyReferences are the catalog keys that a package uses: complete keys, and prefixes and suffixes of keys that are computed.
+type keyReferences struct {
+	keys               map[string]bool
+	prefixes, suffixes []string
 }
 
-func (m mentions) has(key string) bool {
-	whole := strings.TrimSuffix(key, ".one")
-	return m.whole[whole] || m.whole[key] ||
-		slices.ContainsFunc(m.beginnings, func(one string) bool { return strings.HasPrefix(whole, one) }) ||
-		slices.ContainsFunc(m.tails, func(one string) bool { return strings.HasSuffix(whole, one) })
+func (m keyReferences) has(key string) bool {
+	body := strings.TrimSuffix(key, ".one")
+	return m.keys[body] || m.keys[key] ||
+		slices.ContainsFunc(m.prefixes, func(affix string) bool { return strings.HasPrefix(body, affix) }) ||
+		slices.ContainsFunc(m.suffixes, func(affix string) bool { return strings.HasSuffix(body, affix) })
 }
 
-// Decision 59: each text is in both languages with the same places, each key that code or a template names is one, with as many
-// arguments as the text has places, and each text is named somewhere.
+// TestTranslations_KeysAndArgumentsMatch verifies that each text is in both languages with the same placeholders, that each key in code and
+// templates exists and has as many arguments as its text has placeholders, and that each text is used (decision 59).
 func TestTranslations_KeysAndArgumentsMatch(t *testing.T) {
 	t.Parallel()
 	folders := 0
@@ -48,47 +48,47 @@ func TestTranslations_KeysAndArgumentsMatch(t *testing.T) {
 		require.NoError(t, filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 			if err == nil && d.IsDir() && d.Name() == i18n.Folder {
 				folders++
-				textsOf(t, filepath.Dir(path))
+				checkCatalog(t, filepath.Dir(path))
 				return fs.SkipDir
 			}
 			return err
 		}))
 	}
-	assert.True(t, folders >= 3, "only %d packages with texts were found", folders)
+	assert.True(t, folders >= 3, "found %d packages with texts, want at least 3", folders)
 }
 
-func textsOf(t *testing.T, dir string) {
+func checkCatalog(t *testing.T, dir string) {
 	files := os.DirFS(dir)
 	texts, faults := i18n.Read(files)
 	for _, fault := range faults {
 		t.Errorf("%s: %s", dir, fault)
 	}
-	if len(faults) > 0 || filepath.Base(dir) == "errortext" { // what refuses has that book's English: its own test finds it there
+	if len(faults) > 0 || filepath.Base(dir) == "errortext" { // the package has a test of its own
 		return
 	}
 	catalog := i18n.Open(files)
-	named := mentions{whole: map[string]bool{}}
+	named := keyReferences{keys: map[string]bool{}}
 	require.NoError(t, fs.WalkDir(files, ".", func(name string, d fs.DirEntry, err error) error {
-		_, noBook := fs.Stat(files, name+"/"+i18n.Folder) // whether a folder below is a package with texts of its own
+		_, noCatalog := fs.Stat(files, name+"/"+i18n.Folder) // a subdirectory with a catalog is checked separately
 		switch {
-		case err != nil || name == "." || d.IsDir() && d.Name() != i18n.Folder && d.Name() != "testdata" && noBook != nil:
+		case err != nil || name == "." || d.IsDir() && d.Name() != i18n.Folder && d.Name() != "testdata" && noCatalog != nil:
 			return err
 		case d.IsDir():
 			return fs.SkipDir
 		case strings.HasSuffix(name, ".go") && !strings.HasSuffix(name, "_test.go"):
-			inCode(t, filepath.Join(dir, name), catalog, texts[i18n.English], &named)
+			addGoFile(t, filepath.Join(dir, name), catalog, texts[i18n.English], &named)
 		case strings.HasSuffix(name, ".html"), strings.HasSuffix(name, ".txt"):
-			inTemplate(t, filepath.Join(dir, name), texts[i18n.English], &named)
+			addTemplate(t, filepath.Join(dir, name), texts[i18n.English], &named)
 		}
 		return nil
 	}))
 	for key := range texts[i18n.English] {
-		assert.True(t, named.has(key), "%s: nothing says %q", dir, key)
+		assert.True(t, named.has(key), "%s: the key %q is not used", dir, key)
 	}
 }
 
-// inCode reads which keys a file of Go names.
-func inCode(t *testing.T, path string, catalog *i18n.Catalog, texts map[string]string, named *mentions) {
+// addGoFile adds the keys in a Go file to named, and verifies the keys and arguments of its calls of text functions.
+func addGoFile(t *testing.T, path string, catalog *i18n.Catalog, texts map[string]string, named *keyReferences) {
 	set := gotoken.NewFileSet()
 	file, err := parser.ParseFile(set, path, nil, parser.SkipObjectResolution)
 	require.NoError(t, err)
@@ -104,27 +104,27 @@ func inCode(t *testing.T, path string, catalog *i18n.Catalog, texts map[string]s
 		switch n := n.(type) {
 		case *ast.BasicLit:
 			if n.Kind == gotoken.INT {
-				named.whole[n.Value] = true
+				named.keys[n.Value] = true
 			}
 			if text, ok := literal(n); ok {
-				named.whole[text] = true
+				named.keys[text] = true
 				if strings.Contains(path, "edge/console") {
-					named.component(text)
+					named.addComponent(text)
 				}
 				if strings.HasSuffix(text, ".") {
-					named.beginnings = append(named.beginnings, text)
+					named.prefixes = append(named.prefixes, text)
 				}
-				if begins, _, computed := strings.Cut(text, ".%"); computed {
-					named.beginnings = append(named.beginnings, begins+".")
+				if prefix, _, computed := strings.Cut(text, ".%"); computed {
+					named.prefixes = append(named.prefixes, prefix+".")
 				}
 			}
 		case *ast.UnaryExpr:
 			if lit, ok := n.X.(*ast.BasicLit); ok {
-				named.whole[n.Op.String()+lit.Value] = true
+				named.keys[n.Op.String()+lit.Value] = true
 			}
 		case *ast.BinaryExpr:
 			if text, ok := literal(n.Y); ok && n.Op == gotoken.ADD && strings.HasPrefix(text, ".") {
-				named.tails = append(named.tails, text)
+				named.suffixes = append(named.suffixes, text)
 			}
 		case *ast.CallExpr:
 			callee := ""
@@ -134,7 +134,7 @@ func inCode(t *testing.T, path string, catalog *i18n.Catalog, texts map[string]s
 			case *ast.SelectorExpr:
 				callee = fun.Sel.Name
 			}
-			localized := slices.Contains(saying, callee) || strings.Contains(path, "cmd/q") && slices.Contains(sayingInCommands, callee)
+			localized := slices.Contains(textFuncs, callee) || strings.Contains(path, "cmd/q") && slices.Contains(commandTextFuncs, callee)
 			if len(n.Args) == 0 || !localized {
 				return true
 			}
@@ -143,7 +143,7 @@ func inCode(t *testing.T, path string, catalog *i18n.Catalog, texts map[string]s
 				return true
 			}
 			if _, ok := texts[key]; !ok {
-				t.Errorf("%s: no text is called %q", set.Position(n.Pos()), key)
+				t.Errorf("%s: the catalog has no key %q", set.Position(n.Pos()), key)
 			} else if n.Ellipsis == gotoken.NoPos {
 				if _, err := catalog.In(i18n.English).Say(key, make([]any, len(n.Args)-1)...); err != nil {
 					t.Errorf("%s: %v", set.Position(n.Pos()), err)
@@ -155,66 +155,66 @@ func inCode(t *testing.T, path string, catalog *i18n.Catalog, texts map[string]s
 }
 
 var (
-	action = regexp.MustCompile(`(?s)\{\{.*?\}\}`)
-	quoted = regexp.MustCompile("\"([^\"]*)\"|`([^`]*)`")
-	spoken = regexp.MustCompile(`(?:\.Say|\.Both|\b(?:say|zh|en)) "([^"]+[^."])"`)
+	actionPattern   = regexp.MustCompile(`(?s)\{\{.*?\}\}`)
+	quotedPattern   = regexp.MustCompile("\"([^\"]*)\"|`([^`]*)`")
+	textCallPattern = regexp.MustCompile(`(?:\.Say|\.Both|\b(?:say|zh|en)) "([^"]+[^."])"`)
 )
 
-// component reads the words of a component: value=key, #key of a column of numbers, and key=name:kind,options of a record, where a kind
-// that ends with a dot, with or without an asterisk, is the beginning of keys.
-func (m *mentions) component(words string) {
-	for word := range strings.FieldsFuncSeq(words, func(r rune) bool { return strings.ContainsRune(" ,\n\t", r) }) {
-		for part := range strings.FieldsFuncSeq(word, func(r rune) bool { return r == '=' || r == ':' || r == '?' }) {
-			m.whole[strings.TrimPrefix(part, "#")] = true
-			if begins := strings.TrimSuffix(part, "*"); strings.HasSuffix(begins, ".") {
-				m.beginnings = append(m.beginnings, begins)
+// addComponent adds the keys in the arguments of a template component: value=key, #key of a numeric column, and key=name:kind,options of a
+// record, where a kind that ends with a dot, with or without an asterisk, is a prefix of keys.
+func (m *keyReferences) addComponent(words string) {
+	for field := range strings.FieldsFuncSeq(words, func(r rune) bool { return strings.ContainsRune(" ,\n\t", r) }) {
+		for part := range strings.FieldsFuncSeq(field, func(r rune) bool { return r == '=' || r == ':' || r == '?' }) {
+			m.keys[strings.TrimPrefix(part, "#")] = true
+			if prefix := strings.TrimSuffix(part, "*"); strings.HasSuffix(prefix, ".") {
+				m.prefixes = append(m.prefixes, prefix)
 			}
 		}
 	}
 }
 
-// inTemplate reads which keys a template names.
-func inTemplate(t *testing.T, path string, texts map[string]string, named *mentions) {
+// addTemplate adds the keys in a template to named.
+func addTemplate(t *testing.T, path string, texts map[string]string, named *keyReferences) {
 	content, err := os.ReadFile(path)
 	require.NoError(t, err)
-	for _, one := range action.FindAllString(string(content), -1) {
-		for _, found := range quoted.FindAllStringSubmatch(one, -1) {
+	for _, action := range actionPattern.FindAllString(string(content), -1) {
+		for _, found := range quotedPattern.FindAllStringSubmatch(action, -1) {
 			key, _, computed := strings.Cut(found[1]+found[2], "%")
 			if computed && key != "" || strings.HasSuffix(key, ".") {
-				named.beginnings = append(named.beginnings, key)
+				named.prefixes = append(named.prefixes, key)
 			}
-			named.whole[key] = true
-			named.component(key)
+			named.keys[key] = true
+			named.addComponent(key)
 		}
-		for _, found := range spoken.FindAllStringSubmatch(one, -1) {
-			assert.True(t, texts[found[1]] != "", "%s: no text is called %q", path, found[1])
+		for _, found := range textCallPattern.FindAllStringSubmatch(action, -1) {
+			assert.True(t, texts[found[1]] != "", "%s: the catalog has no key %q", path, found[1])
 		}
 	}
 }
 
-// chinese are the files outside of books and documents that have Chinese, each with the reason why that is no text for people of ours.
-var chinese = map[string]string{
-	"docs/openapi-wire.json":                "what the platform answers, in its own words",
+// chineseFiles are the files outside catalogs and documents that contain Chinese, each with the reason why it is not a text for users.
+var chineseFiles = map[string]string{
+	"docs/openapi-wire.json":                "responses of the platform",
 	"internal/contract/errcode/codes.go":    "the wire: texts of the platform",
 	"internal/domain/codes/ticket.go":       "the wire: a text of the platform",
 	"internal/edge/api/link_list.go":        "the wire: names that the platform gives",
 	"internal/edge/guide/synonyms.go":       "search words, which are never displayed",
-	"internal/edge/guide/search.go":         "words of a question that say nothing of what is sought",
+	"internal/edge/guide/search.go":         "stop words of search queries",
 	"internal/print/labels/bought.go":       "what may stand behind a number that people type",
 	"internal/emulator/cassette/standin.go": "stands in for a name in Chinese",
 	"compat/gs1/seed.yaml":                  "titles of links in two languages, which the suite compares",
-	"compat/harness/codes.go":               "a name in Chinese that passes through other people's clients",
-	"docs/contract/seen/answers.ndjson":     "answers of the platform",
+	"compat/harness/codes.go":               "a name in Chinese that third-party clients send",
+	"docs/contract/seen/answers.ndjson":     "responses of the platform",
 }
 
-// written are the ends of the names of code, templates, scripts and tables.
-var written = []string{".go", ".html", ".js", ".mjs", ".css", ".svg", ".txt", ".tmpl", ".sql", ".json", ".ndjson", ".yaml", ".yml", ".sh",
-	".py", ".conf", ".service", ".fish", ".zsh"}
+// checkedExtensions are the file extensions of code, templates, scripts and tables.
+var checkedExtensions = []string{".go", ".html", ".js", ".mjs", ".css", ".svg", ".txt", ".tmpl", ".sql", ".json", ".ndjson", ".yaml",
+	".yml", ".sh", ".py", ".conf", ".service", ".fish", ".zsh"}
 
-// maxDrained are folders of books, of answers that tests expect, and of what is no part of the sources.
-var maxDrained = []string{i18n.Folder, "testdata", "node_modules", ".venv", ".git", "bin", "dist", "pages", "qrjump-data"}
+// skippedDirs are directories of catalogs, of expected test results, and of files that are not source code.
+var skippedDirs = []string{i18n.Folder, "testdata", "node_modules", ".venv", ".git", "bin", "dist", "pages", "qrjump-data"}
 
-// Decision 59: code, templates, scripts and tables have no Chinese. It stands in books and in documents.
+// TestTranslations_ChineseOnlyInCatalogs verifies that only catalogs and documents contain Chinese (decision 59).
 func TestTranslations_ChineseOnlyInCatalogs(t *testing.T) {
 	t.Parallel()
 	const root = "../.."
@@ -224,30 +224,30 @@ func TestTranslations_ChineseOnlyInCatalogs(t *testing.T) {
 		case err != nil:
 			return err
 		case d.IsDir():
-			if slices.Contains(maxDrained, name) {
+			if slices.Contains(skippedDirs, name) {
 				return fs.SkipDir
 			}
 			return nil
-		case !slices.Contains(written, filepath.Ext(name)) || strings.HasSuffix(name, "_test.go"):
+		case !slices.Contains(checkedExtensions, filepath.Ext(name)) || strings.HasSuffix(name, "_test.go"):
 			return nil
 		}
 		files++
 		content, err := os.ReadFile(path)
-		if at := bytes.IndexFunc(content, func(r rune) bool { return unicode.Is(unicode.Han, r) }); err == nil && at >= 0 {
+		if i := bytes.IndexFunc(content, func(r rune) bool { return unicode.Is(unicode.Han, r) }); err == nil && i >= 0 {
 			name, _ := filepath.Rel(root, path)
 			found[name] = true
-			line := 1 + bytes.Count(content[:at], []byte("\n"))
-			assert.True(t, chinese[name] != "", "%s:%d has Chinese: let a key of a book say it (decision 59)", name, line)
+			line := 1 + bytes.Count(content[:i], []byte("\n"))
+			assert.True(t, chineseFiles[name] != "", "%s:%d has Chinese, want a key of a catalog (decision 59)", name, line)
 		}
 		return err
 	})
-	require.True(t, err == nil && files >= 500, "%d files were read: %v", files, err)
-	for name := range chinese {
-		assert.True(t, found[name], "%s has no Chinese any more: take it off the list", name)
+	require.True(t, err == nil && files >= 500, "read %d files, %v, want at least 500", files, err)
+	for name := range chineseFiles {
+		assert.True(t, found[name], "%s has no Chinese: remove it from chineseFiles", name)
 	}
 }
 
-// What a server or a call says back is 响应 or 返回 in Chinese; 回答 is what people say. Issue 33, 6.
+// TestTranslations_ChineseTermForResponse verifies that a response of a server is called 响应 or 返回, not 回答 (an answer by a person).
 func TestTranslations_ChineseTermForResponse(t *testing.T) {
 	t.Parallel()
 	files := 0
@@ -260,11 +260,11 @@ func TestTranslations_ChineseTermForResponse(t *testing.T) {
 			files++
 			text, err := os.ReadFile(path)
 			if before, _, ok := bytes.Cut(text, []byte("回答")); ok {
-				t.Errorf("%s:%d says 回答: say 响应, 返回 or 结果", path, 1+bytes.Count(before, []byte("\n")))
+				t.Errorf("%s:%d has 回答, want 响应, 返回 or 结果", path, 1+bytes.Count(before, []byte("\n")))
 			}
 			return err
 		})
 		assert.True(t, err == nil, "%v", err)
 	}
-	assert.True(t, files >= 150, "only %d files were read", files)
+	assert.True(t, files >= 150, "read %d files, want at least 150", files)
 }

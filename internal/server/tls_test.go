@@ -32,8 +32,9 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// fixedClient is a client whose address cannot be changed, on a machine whose hosts file names the server and whose trust store has roots.
-func fixedClient(s *servertest.Server, roots *x509.CertPool, now func() time.Time) *http.Client {
+// newPlatformClient returns a client that connects to s whatever host it requests, as with an entry in the hosts file, and that trusts
+// roots.
+func newPlatformClient(s *servertest.Server, roots *x509.CertPool, now func() time.Time) *http.Client {
 	return &http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true, ForceAttemptHTTP2: true,
 		TLSClientConfig: &tls.Config{RootCAs: roots, Time: now},
@@ -43,7 +44,7 @@ func fixedClient(s *servertest.Server, roots *x509.CertPool, now func() time.Tim
 	}}
 }
 
-func authority(t *testing.T, file string) *x509.CertPool {
+func loadPool(t *testing.T, file string) *x509.CertPool {
 	t.Helper()
 	text, err := os.ReadFile(file)
 	require.NoError(t, err)
@@ -52,8 +53,8 @@ func authority(t *testing.T, file string) *x509.CertPool {
 	return pool
 }
 
-// exchange is one call; it also says which HTTP it was.
-func exchange(t *testing.T, c *http.Client, url, body string, into any) (proto string) {
+// callTLS makes a call, a POST if body is not "", decodes the response into into, which may be nil, and returns the HTTP version.
+func callTLS(t *testing.T, c *http.Client, url, body string, into any) (proto string) {
 	t.Helper()
 	var send io.Reader
 	method := "GET"
@@ -67,7 +68,7 @@ func exchange(t *testing.T, c *http.Client, url, body string, into any) (proto s
 	defer resp.Body.Close()
 	raw, err := io.ReadAll(resp.Body)
 	require.NoError(t, err)
-	assert.Equal(t, resp.Header.Get("Strict-Transport-Security"), "", "the answer binds the name to TLS for longer than this server lives")
+	assert.Equal(t, resp.Header.Get("Strict-Transport-Security"), "", "Strict-Transport-Security, which would outlive this server")
 	if into != nil {
 		err := json.Unmarshal(raw, into)
 		require.NoErrorf(t, err, "%s: %v: %s", url, err, raw)
@@ -75,57 +76,58 @@ func exchange(t *testing.T, c *http.Client, url, body string, into any) (proto s
 	return resp.Proto
 }
 
-// The job of the whole thing: a client that insists on https://api.weixin.qq.com and on a certificate of that name.
+// TestServerTLS_WeixinHostname verifies that a client with the hard-coded address https://api.weixin.qq.com, which verifies the
+// certificate, works with the local CA, and that other names are rejected.
 func TestServerTLS_WeixinHostname(t *testing.T) {
 	t.Parallel()
 	data := filepath.Join(t.TempDir(), "data")
 	s := servertest.Start(t, servertest.Options{Data: data, Seed: shop, Config: func(c *server.Config) { c.TLSDev = true }})
-	require.True(t, strings.HasPrefix(s.URL, "https://127.0.0.1:"), "it serves at %s", s.URL)
-	// The emulator's time says nothing about certificates: this client is where the server's real time is.
-	c := fixedClient(s, authority(t, certificates.AuthorityFile(data)), s.Clock.Now)
-	// Issue 11, 2: client libraries know the platform by all of these.
+	require.True(t, strings.HasPrefix(s.URL, "https://127.0.0.1:"), "URL = %s, want https://127.0.0.1", s.URL)
+	// Certificates are valid by the server's real time, not by the emulator's.
+	c := newPlatformClient(s, loadPool(t, certificates.AuthorityFile(data)), s.Clock.Now)
+	// Client libraries use all of these names of the platform.
 	for _, name := range []string{"api", "api2", "sh.api", "sz.api", "hk.api", "mp", "open"} {
-		assert.Equal(t, exchange(t, c, "https://"+name+".weixin.qq.com/healthz", "", nil), "HTTP/2.0", "%s", name)
+		assert.Equal(t, callTLS(t, c, "https://"+name+".weixin.qq.com/healthz", "", nil), "HTTP/2.0", "%s", name)
 	}
-	exchange(t, c, "https://localhost/healthz", "", nil)
-	exchange(t, c, "https://127.0.0.1/healthz", "", nil)
-	exchange(t, c, "https://[::1]/healthz", "", nil)
+	callTLS(t, c, "https://localhost/healthz", "", nil)
+	callTLS(t, c, "https://127.0.0.1/healthz", "", nil)
+	callTLS(t, c, "https://[::1]/healthz", "", nil)
 
 	var issued struct {
 		Token string `json:"access_token"`
 	}
 	const platform = "https://api.weixin.qq.com"
-	exchange(t, c, platform+"/cgi-bin/token?grant_type=client_credential&appid=shop&secret=the-secret-of-shop", "", &issued)
+	callTLS(t, c, platform+"/cgi-bin/token?grant_type=client_credential&appid=shop&secret=the-secret-of-shop", "", &issued)
 	s.Hide(issued.Token)
 	for _, call := range []struct{ name, body string }{
 		{"add", `{"prefix":"https://tls.example/t/","path":"pages/tls","permit_sub_rule":1,"open_version":3,"is_edit":0}`},
 		{"publish", `{"prefix":"https://tls.example/t/"}`},
 	} {
 		var answer struct{ ErrCode int }
-		exchange(t, c, platform+"/cgi-bin/wxopen/qrcodejump"+call.name+"?access_token="+url.QueryEscape(issued.Token), call.body, &answer)
+		callTLS(t, c, platform+"/cgi-bin/wxopen/qrcodejump"+call.name+"?access_token="+url.QueryEscape(issued.Token), call.body, &answer)
 		require.True(t, answer.ErrCode == 0, "%s: %+v", call.name, answer)
 	}
 	var scan struct{ Action, Path string }
-	exchange(t, c, platform+"/scan/v1/resolve", `{"text":"https://tls.example/t/7"}`, &scan)
+	callTLS(t, c, platform+"/scan/v1/resolve", `{"text":"https://tls.example/t/7"}`, &scan)
 	assert.True(t, scan.Action == "open_mini_program" && strings.HasPrefix(scan.Path, "pages/tls?"), "the scan opens %+v", scan)
 
 	for name, refused := range map[string]struct {
 		roots *x509.CertPool
 		url   string
 	}{
-		"a name that it does not speak for": {authority(t, certificates.AuthorityFile(data)), "https://pay.weixin.qq.com/"},
+		"a name that it does not speak for": {loadPool(t, certificates.AuthorityFile(data)), "https://pay.weixin.qq.com/"},
 		"a client that trusts nobody":       {x509.NewCertPool(), platform},
 	} {
-		if resp, err := fixedClient(s, refused.roots, s.Clock.Now).Get(refused.url); err == nil {
+		if resp, err := newPlatformClient(s, refused.roots, s.Clock.Now).Get(refused.url); err == nil {
 			resp.Body.Close()
-			t.Errorf("%s was served", name)
+			t.Errorf("%s: the call succeeded, want a certificate error", name)
 		}
 	}
 	_, err := tls.Dial("tcp", strings.TrimPrefix(s.URL, "https://"), &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS11})
-	assert.True(t, err != nil, "TLS 1.1 was served")
+	assert.True(t, err != nil, "a handshake with TLS 1.1 succeeded, want an error")
 }
 
-// A client that trusts the authority hands over these names and no others, even if its key falls into other hands.
+// TestLocalCA_NameConstraints verifies that name constraints limit the local CA, and so a stolen CA key, to its host names.
 func TestLocalCA_NameConstraints(t *testing.T) {
 	t.Parallel()
 	data := filepath.Join(t.TempDir(), "data")
@@ -152,18 +154,18 @@ func TestLocalCA_NameConstraints(t *testing.T) {
 		c.leaf.SerialNumber, c.leaf.NotBefore, c.leaf.NotAfter = big.NewInt(2), s.Clock.Now().Add(-time.Hour), s.Clock.Now().Add(time.Hour)
 		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 		require.NoError(t, err)
-		raw, err := x509.CreateCertificate(rand.Reader, &c.leaf, ca.Leaf, key.Public(), ca.PrivateKey)
+		der, err := x509.CreateCertificate(rand.Reader, &c.leaf, ca.Leaf, key.Public(), ca.PrivateKey)
 		require.NoError(t, err)
-		leaf, err := x509.ParseCertificate(raw)
+		leaf, err := x509.ParseCertificate(der)
 		require.NoError(t, err)
-		roots := authority(t, certificates.AuthorityFile(data))
+		roots := loadPool(t, certificates.AuthorityFile(data))
 		_, err = leaf.Verify(x509.VerifyOptions{DNSName: c.name, Roots: roots, CurrentTime: s.Clock.Now()})
 		assert.True(t, (err == nil) == c.valid, "%s: %v", c.name, err)
 	}
 }
 
-// shown is the certificate of a handshake.
-func shown(t *testing.T, s *servertest.Server) *x509.Certificate {
+// peerCertificate returns the server's certificate in a handshake.
+func peerCertificate(t *testing.T, s *servertest.Server) *x509.Certificate {
 	t.Helper()
 	conn, err := tls.Dial("tcp", strings.TrimPrefix(s.URL, "https://"), &tls.Config{InsecureSkipVerify: true})
 	require.NoError(t, err)
@@ -176,79 +178,80 @@ func TestLocalCA_LeafRenewal(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "data")
 	o := servertest.Options{Data: data, Seed: shop, Config: func(c *server.Config) { c.TLSDev = true }}
 	s := servertest.Start(t, o)
-	first := shown(t, s)
+	first := peerCertificate(t, s)
 	ca, err := os.ReadFile(certificates.AuthorityFile(data))
 	require.NoError(t, err)
 	s.Stop()
 
 	s = servertest.Start(t, o)
-	assert.True(t, shown(t, s).Equal(first), "a restart made another certificate")
+	assert.True(t, peerCertificate(t, s).Equal(first), "the certificate changed by a restart")
 	s.Clock.Step(366 * 24 * time.Hour)
-	assert.True(t, shown(t, s).Equal(first), "it was made anew long before its end")
+	assert.True(t, peerCertificate(t, s).Equal(first), "the certificate was renewed long before it expires")
 	s.Clock.Step(2 * 24 * time.Hour)
-	renewed := shown(t, s)
+	renewed := peerCertificate(t, s)
 	assert.True(t, !renewed.Equal(first) && renewed.NotAfter.After(first.NotAfter.Add(300*24*time.Hour)),
-		"near its end the certificate is valid until %v", renewed.NotAfter)
+		"shortly before it expires, the certificate is valid until %v, want a renewed one", renewed.NotAfter)
 	s.Stop()
 
-	// A start finds one that has ended.
-	late := o
-	late.Began = servertest.Began.Add(5 * 366 * 24 * time.Hour)
-	s = servertest.Start(t, late)
-	again := shown(t, s)
-	assert.True(t, !again.Equal(renewed) && !again.Equal(first), "a start with an ended certificate kept it")
-	c := fixedClient(s, authority(t, certificates.AuthorityFile(data)), s.Clock.Now)
-	exchange(t, c, "https://api.weixin.qq.com/healthz", "", nil)
+	// A start with an expired certificate.
+	later := o
+	later.Began = servertest.Began.Add(5 * 366 * 24 * time.Hour)
+	s = servertest.Start(t, later)
+	replaced := peerCertificate(t, s)
+	assert.True(t, !replaced.Equal(renewed) && !replaced.Equal(first), "a start kept an expired certificate")
+	c := newPlatformClient(s, loadPool(t, certificates.AuthorityFile(data)), s.Clock.Now)
+	callTLS(t, c, "https://api.weixin.qq.com/healthz", "", nil)
 	now, err := os.ReadFile(certificates.AuthorityFile(data))
-	assert.True(t, err == nil && bytes.Equal(now, ca), "the authority that people trust was made anew: %v", err)
+	assert.True(t, err == nil && bytes.Equal(now, ca), "the CA certificate, which clients trust, changed: %v", err)
 	s.Stop()
 
-	// One of a time to come (the clock was wrong), and none that can be read.
+	// A start with a certificate that is not valid yet, because the clock was wrong, and with unreadable ones.
 	s = servertest.Start(t, o)
-	exchange(t, fixedClient(s, authority(t, certificates.AuthorityFile(data)), s.Clock.Now), "https://api.weixin.qq.com/healthz", "", nil)
+	c = newPlatformClient(s, loadPool(t, certificates.AuthorityFile(data)), s.Clock.Now)
+	callTLS(t, c, "https://api.weixin.qq.com/healthz", "", nil)
 	s.Stop()
 	for _, text := range []string{"rubbish", ""} {
 		require.NoError(t, os.WriteFile(filepath.Join(data, "tls", "server.pem"), []byte(text), 0o600))
 		s = servertest.Start(t, o)
-		trusting := fixedClient(s, authority(t, certificates.AuthorityFile(data)), s.Clock.Now)
-		exchange(t, trusting, "https://api.weixin.qq.com/healthz", "", nil)
+		trusting := newPlatformClient(s, loadPool(t, certificates.AuthorityFile(data)), s.Clock.Now)
+		callTLS(t, trusting, "https://api.weixin.qq.com/healthz", "", nil)
 		s.Stop()
 	}
 	for _, name := range []string{"ca.pem", "ca.key"} {
 		path := filepath.Join(data, "tls", name)
-		whole, err := os.ReadFile(path)
+		body, err := os.ReadFile(path)
 		require.NoError(t, err)
 		require.NoError(t, os.WriteFile(path, []byte("rubbish"), 0o600))
 		if _, err := servertest.Try(t, o); !errors.Is(err, server.ErrUsage) || !strings.Contains(err.Error(), "delete the folder") {
-			t.Errorf("%s is rubbish: %v", name, err)
+			t.Errorf("start with an invalid %s = %v, want ErrUsage with \"delete the folder\"", name, err)
 		}
-		require.NoError(t, os.WriteFile(path, whole, 0o600))
+		require.NoError(t, os.WriteFile(path, body, 0o600))
 	}
 	ended := o
 	ended.Began = servertest.Began.Add(11 * 366 * 24 * time.Hour)
 	_, err = servertest.Try(t, ended)
-	assert.True(t, errors.Is(err, server.ErrUsage) && strings.Contains(err.Error(), "it expired on"), "the authority has ended: %v", err)
+	assert.True(t, errors.Is(err, server.ErrUsage) && strings.Contains(err.Error(), "it expired on"), "with an expired CA: %v", err)
 	require.NoError(t, os.Remove(filepath.Join(data, "tls", "ca.key")))
 	_, err = servertest.Try(t, o)
-	assert.True(t, errors.Is(err, server.ErrUsage) && strings.Contains(err.Error(), "is missing"), "ca.key is gone: %v", err)
+	assert.True(t, errors.Is(err, server.ErrUsage) && strings.Contains(err.Error(), "is missing"), "without ca.key: %v", err)
 }
 
-// ownPair writes a certificate that signed itself, and its key.
-func ownPair(t *testing.T, cert, key, name string) {
+// writeSelfSigned writes a self-signed certificate for a host name, and its key unless key is "".
+func writeSelfSigned(t *testing.T, cert, key, name string) {
 	t.Helper()
 	secret, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
 	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
 		NotBefore: servertest.Began.Add(-time.Hour), NotAfter: servertest.Began.Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
-	raw, err := x509.CreateCertificate(rand.Reader, template, template, secret.Public(), secret)
+	certificate, err := x509.CreateCertificate(rand.Reader, template, template, secret.Public(), secret)
 	require.NoError(t, err)
 	der, err := x509.MarshalPKCS8PrivateKey(secret)
 	require.NoError(t, err)
-	for path, b := range map[string]*pem.Block{cert: {Type: "CERTIFICATE", Bytes: raw}, key: {Type: "PRIVATE KEY", Bytes: der}} {
+	for path, b := range map[string]*pem.Block{cert: {Type: "CERTIFICATE", Bytes: certificate}, key: {Type: "PRIVATE KEY", Bytes: der}} {
 		if path == "" {
 			continue
 		}
-		// As the tools that renew certificates do.
+		// Replaces the file atomically, as tools that renew certificates do.
 		require.NoError(t, os.WriteFile(path+".new", pem.EncodeToMemory(b), 0o600))
 		require.NoError(t, os.Rename(path+".new", path))
 	}
@@ -258,12 +261,12 @@ func TestServerTLS_OperatorCertificate(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	ownPair(t, cert, key, "one.example")
+	writeSelfSigned(t, cert, key, "one.example")
 	s := servertest.Start(t, servertest.Options{Seed: shop, Guarded: true, Config: func(c *server.Config) {
 		c.TLSCert, c.TLSKey = cert, key
 		c.ScanListen, c.AdminListen = "localhost:0", "127.0.0.2:0"
 	}})
-	exchange(t, fixedClient(s, authority(t, cert), s.Clock.Now), "https://one.example/healthz", "", nil)
+	callTLS(t, newPlatformClient(s, loadPool(t, cert), s.Clock.Now), "https://one.example/healthz", "", nil)
 	for line := range strings.Lines(s.Log()) {
 		_, address, ok := strings.Cut(line, "msg=listening address=")
 		if !ok {
@@ -278,7 +281,7 @@ func TestServerTLS_OperatorCertificate(t *testing.T) {
 		conn.Close()
 	}
 
-	// Whoever runs the server is told at home that it ends within the hour.
+	// The home page of the console warns that the certificate expires within the hour.
 	jar, err := cookiejar.New(nil)
 	require.NoError(t, err)
 	browser := &http.Client{Jar: jar, Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
@@ -288,34 +291,32 @@ func TestServerTLS_OperatorCertificate(t *testing.T) {
 	page, err := io.ReadAll(home.Body)
 	home.Body.Close()
 	if ends := servertest.Began.Add(time.Hour).UTC().Format("2006-01-02 15:04 UTC"); err != nil || !strings.Contains(string(page), ends) {
-		t.Errorf("the home does not tell that the certificate ends at %s: %d %v", ends, home.StatusCode, err)
+		t.Errorf("the home page lacks the expiry of the certificate, %s: %d %v", ends, home.StatusCode, err)
 	}
 
-	// A new pair counts from the next handshake on.
-	ownPair(t, cert, key, "two.example")
-	exchange(t, fixedClient(s, authority(t, cert), s.Clock.Now), "https://two.example/healthz", "", nil)
+	// The next handshake uses a new pair.
+	writeSelfSigned(t, cert, key, "two.example")
+	callTLS(t, newPlatformClient(s, loadPool(t, cert), s.Clock.Now), "https://two.example/healthz", "", nil)
 
-	// Half of one does not: the old certificate stays until the key has come.
-	ownPair(t, cert, "", "three.example")
+	// A new certificate without its key is ignored: the old pair stays in use.
+	writeSelfSigned(t, cert, "", "three.example")
 	for range 2 {
-		got := shown(t, s).DNSNames[0]
-		assert.True(t, got == "two.example", "with half a pair %s is shown", got)
+		got := peerCertificate(t, s).DNSNames[0]
+		assert.Equal(t, got, "two.example", "host name of the certificate with a new certificate without its key")
 	}
-	n := strings.Count(s.Log(), "new certificate not usable")
-	assert.True(t, n == 1, "this was told %d times, want once", n)
+	assert.Equal(t, strings.Count(s.Log(), "new certificate not usable"), 1, "warnings about the certificate")
 	require.NoError(t, os.Remove(cert))
-	got := shown(t, s).DNSNames[0]
-	assert.True(t, got == "two.example", "without a file %s is shown", got)
-	ownPair(t, cert, key, "four.example")
-	assert.Equal(t, shown(t, s).DNSNames[0], "four.example", "shown")
+	assert.Equal(t, peerCertificate(t, s).DNSNames[0], "two.example", "host name of the certificate without its file")
+	writeSelfSigned(t, cert, key, "four.example")
+	assert.Equal(t, peerCertificate(t, s).DNSNames[0], "four.example", "host name of the next pair's certificate")
 }
 
 func TestServerTLS_RejectsInvalidCertificate(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	file := func(name string) string { return filepath.Join(dir, name) }
-	ownPair(t, file("a.pem"), file("a.key"), "a.example")
-	ownPair(t, file("b.pem"), file("b.key"), "b.example")
+	writeSelfSigned(t, file("a.pem"), file("a.key"), "a.example")
+	writeSelfSigned(t, file("b.pem"), file("b.key"), "b.example")
 	for _, c := range []struct {
 		name, want string
 		config     func(*server.Config)
@@ -350,19 +351,19 @@ func TestServerTLS_RejectsInvalidCertificate(t *testing.T) {
 	servertest.Start(t, servertest.Options{Config: func(c *server.Config) { c.TLSDev, c.Listen, c.DevPublic = true, "0.0.0.0:0", true }})
 }
 
-// The certificate of an operator that has ended is his to see, not a reason to stay down.
+// TestServerTLS_ExpiredCertificate verifies that a server starts with an operator's expired certificate and logs a warning.
 func TestServerTLS_ExpiredCertificate(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	ownPair(t, cert, key, "old.example")
+	writeSelfSigned(t, cert, key, "old.example")
 	s, err := servertest.Try(t, servertest.Options{Seed: shop, Began: servertest.Began.Add(2 * time.Hour),
 		Config: func(c *server.Config) { c.TLSCert, c.TLSKey = cert, key }})
 	require.NoError(t, err)
-	assert.True(t, strings.Contains(s.Log(), "clients will reject it"), "nobody is told")
-	if resp, err := fixedClient(s, authority(t, cert), s.Clock.Now).Get("https://old.example/healthz"); err == nil {
+	assert.Contains(t, s.Log(), "clients will reject it", "the log")
+	if resp, err := newPlatformClient(s, loadPool(t, cert), s.Clock.Now).Get("https://old.example/healthz"); err == nil {
 		resp.Body.Close()
-		t.Error("a client was served")
+		t.Error("a client accepted the expired certificate, want an error")
 	} else if text := fmt.Sprint(err); !strings.Contains(text, "expired") {
 		t.Error(err)
 	}

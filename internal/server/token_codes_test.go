@@ -13,9 +13,9 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// tokenLists are lists of texts of other systems, one of each form.
-var tokenLists = []struct {
-	name, template, text string // text is the format of a text, from its index
+// tokenCases are lists of code texts of other systems, one of each form.
+var tokenCases = []struct {
+	name, template, text string // text is a format for the index
 	gs1                  bool
 }{
 	{name: "14 letters", template: "https://old.example/c/{token:14}", text: "https://old.example/c/aBcDeFgHiJkL%02d"},
@@ -26,39 +26,39 @@ var tokenLists = []struct {
 		text: "https://id.brand.example/01/09506000134352/21/aBcDeFgHiJkL%02d"},
 }
 
-// TestTokenCodes_FullLifecycle imports lists of texts, and follows their codes as a code of this server is followed: the ticket, the page
-// for buyers, the resolver of GS1 keys, an alarm, and an export that another server imports.
+// TestTokenCodes_FullLifecycle imports lists of texts and verifies that their codes behave as generated codes do: tickets, the page for
+// buyers, the resolver of GS1 keys, alarms, and an export that another server imports.
 func TestTokenCodes_FullLifecycle(t *testing.T) {
 	t.Parallel()
-	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
-		p := where(t)
+	forEachDatabase(t, func(t *testing.T, newInstance func(*testing.T) instance) {
+		p := newInstance(t)
 		config := func(c *server.Config) {
 			c.Database, c.DevHost = p.database, []string{"old.example", "id.brand.example"}
 		}
-		w := brew(t, servertest.Options{Data: p.data, Config: config})
+		w := startBrand(t, servertest.Options{Data: p.data, Config: config})
 		w.Admin("PUT", "/settings", `{"gs1_hosts":["id.brand.example"]}`)
-		ids := make([]int64, len(tokenLists))
-		for i, c := range tokenLists {
+		ids := make([]int64, len(tokenCases))
+		for i, c := range tokenCases {
 			var batch client.Batch
-			w.Admin("POST", "/accounts/brand/imported-batches", jsonOf(t, client.NewImport{ISV: fmt.Sprint("old-", i), Count: 10,
+			w.Admin("POST", "/accounts/brand/imported-batches", toJSON(t, client.NewImport{ISV: fmt.Sprint("old-", i), Count: 10,
 				Text: c.template})).JSON(t, &batch)
 			var lines strings.Builder
 			for n := range 10 {
 				fmt.Fprintf(&lines, c.text+"\n", n)
 			}
-			a := bring(w.Server, batch.ID, 1, lines.String())
+			a := importRows(w.Server, batch.ID, 1, lines.String())
 			require.True(t, a.Status == http.StatusOK, "%s: %d %s", c.name, a.Status, a.Body)
 			ids[i] = batch.ID
 			w.activate(batch.ID, 0, 8)
 		}
-		for i, c := range tokenLists {
+		for i, c := range tokenCases {
 			text := fmt.Sprintf(c.text, 7)
-			w.opensInTheApp(c.name, text, ids[i], 7)
-			assert.Equal(t, w.ask("resolve", "alice", fmt.Sprintf(c.text, 9)).Reason, "not_active", "%s: the last code", c.name)
-			assert.Equal(t, w.ask("resolve", "alice", strings.Replace(fmt.Sprintf(c.text, 10), "/x", "x/x", 1)).Reason, "unknown_code",
+			w.checkOpens(c.name, text, ids[i], 7)
+			assert.Equal(t, w.callScan("resolve", "alice", fmt.Sprintf(c.text, 9)).Reason, "not_active", "%s: the last code", c.name)
+			assert.Equal(t, w.callScan("resolve", "alice", strings.Replace(fmt.Sprintf(c.text, 10), "/x", "x/x", 1)).Reason, "unknown_code",
 				"%s: a text that is not in the list", c.name)
 			genuine := func() bool {
-				page := w.look(text)
+				page := w.fetchPage(text)
 				require.Equal(t, page.Status, http.StatusOK, "%s: the page for buyers", c.name)
 				return strings.Contains(page.Body, "A genuine code")
 			}
@@ -80,20 +80,20 @@ func TestTokenCodes_FullLifecycle(t *testing.T) {
 				`"href":"https://brand.example/tea","title":"Tea","default":true}]}`+"\n", "Authorization: Bearer "+servertest.AdminToken,
 				"Content-Type: application/x-ndjson")
 			require.Equal(t, a.Status, http.StatusOK, "importing a link: %s", a.Body)
-			a = w.look(text)
+			a = w.fetchPage(text)
 			assert.True(t, a.Status == http.StatusTemporaryRedirect && a.Header.Get("Location") == "https://brand.example/tea",
 				"%s: with a link, a browser gets %d to %q", c.name, a.Status, a.Header.Get("Location"))
-			w.opensInTheApp(c.name+" with a link", fmt.Sprintf(c.text, 6), ids[i], 6)
+			w.checkOpens(c.name+" with a link", fmt.Sprintf(c.text, 6), ids[i], 6)
 		}
 
-		file := exported(t, w.Server)
+		file := exportArchive(t, w.Server)
 		w.Hide(passphrase)
-		to := where(t)
-		to.restore(t, file)
-		restored := works{to.start(t, servertest.Options{}), t}
+		target := newInstance(t)
+		target.restore(t, file)
+		restored := brandServer{target.start(t, servertest.Options{}), t}
 		key := restored.NewKey("/scan-keys", `{"name":"app"}`)
-		for i, c := range tokenLists {
-			d := restored.ask("resolve", "alice", fmt.Sprintf(c.text, 3), "Authorization: Bearer "+key)
+		for i, c := range tokenCases {
+			d := restored.callScan("resolve", "alice", fmt.Sprintf(c.text, 3), "Authorization: Bearer "+key)
 			assert.True(t, d.Action == "open_mini_program" && d.Matched.ApplicationID == ids[i] && *d.Matched.CodeIndex == 3,
 				"%s: a scan after the restore: %+v", c.name, d)
 			list := restored.Admin("GET", fmt.Sprintf("/batches/%d/codes?from=7&to=7", ids[i]), "").Body

@@ -21,13 +21,13 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// collected holds the spans that a collector received.
-type collected struct {
+// spanCollector is an OTLP collector that stores the spans that it receives.
+type spanCollector struct {
 	mu    sync.Mutex
 	spans []*trace.Span
 }
 
-func (c *collected) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (c *spanCollector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
 	var got collector.ExportTraceServiceRequest
 	if err != nil || r.URL.Path != "/v1/traces" || proto.Unmarshal(body, &got) != nil {
@@ -43,8 +43,8 @@ func (c *collected) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// find returns the first span of a trace with a name that is below one of the parents; nil parents = any.
-func (c *collected) find(id, name string, parents ...*trace.Span) *trace.Span {
+// find returns the first span of a trace with a name and with one of the parents; without parents, any span with the name.
+func (c *spanCollector) find(id, name string, parents ...*trace.Span) *trace.Span {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, s := range c.spans {
@@ -56,26 +56,27 @@ func (c *collected) find(id, name string, parents ...*trace.Span) *trace.Span {
 	return nil
 }
 
-// A trace connects a call with its transactions, and a scan with its message and with the count of the scan.
+// TestTracing_CallTransactionMessage verifies that a trace connects a call with its transactions, and a scan with its message in the stream
+// and with its aggregation.
 func TestTracing_CallTransactionMessage(t *testing.T) {
 	t.Parallel()
-	spans := &collected{}
+	spans := &spanCollector{}
 	backend := httptest.NewServer(spans)
 	t.Cleanup(backend.Close)
 	recorder, err := otlp.New(backend.URL, "test")
 	require.NoError(t, err)
-	stream := streamServer(t)
+	stream := startStream(t)
 	s := servertest.Start(t, servertest.Options{Seed: brand, Config: func(c *server.Config) { c.ScanStream, c.Tracing = stream, recorder }})
 	const call, scan = "4bf92f3577b34da6a3ce929d0e0e4736", "5bf92f3577b34da6a3ce929d0e0e4737"
 	parent := func(id string) string { return "Traceparent: 00-" + id + "-00f067aa0ba902b7-01" }
 	s.Do("POST", "/cgi-bin/wxopen/qrcodejumpget?access_token="+s.Token("shop"), "{}", parent(call)).WantCode(t, 0, "a call")
 	s.Admin("GET", "/accounts", "").WantStatus(t, 200, "an operation")
-	c := &counter{s, t, ""}
+	c := &scanCounter{s, t, ""}
 	key := s.NewKey("/scan-keys", `{"name":"app"}`)
 	c.Hide(key)
 	c.Send(c.Request("POST", "/scan/v1/resolve", `{"text":"https://nowhere.example/"}`, "Authorization: Bearer "+key, parent(scan))).
 		WantStatus(t, 200, "a scan")
-	c.counted("after a scan", 1)
+	c.wantScans("after a scan", 1)
 	s.Stop()
 
 	request := spans.find(call, "POST /cgi-bin/wxopen/qrcodejumpget")
@@ -92,7 +93,7 @@ func TestTracing_CallTransactionMessage(t *testing.T) {
 	}
 }
 
-// A collector that cannot be reached costs one log line, and no call.
+// TestTracing_CollectorUnreachable verifies that an unreachable collector causes one log line and no failed call.
 func TestTracing_CollectorUnreachable(t *testing.T) {
 	t.Parallel()
 	backend := httptest.NewServer(http.NotFoundHandler())

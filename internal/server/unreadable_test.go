@@ -12,8 +12,8 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// TestReadyz_UnreadableChange damages a row while it is written: no node can read the change back. All of them stay ready, follow
-// every later change, and say what is wrong until the row is repaired.
+// TestReadyz_UnreadableChange corrupts a row while it is written, so that no node can read the change. All nodes must stay ready, follow
+// later changes, and report the unreadable change until the row is repaired.
 func TestReadyz_UnreadableChange(t *testing.T) {
 	t.Parallel()
 	for _, damage := range []struct{ table, row, column, method, path, body string }{
@@ -25,39 +25,39 @@ func TestReadyz_UnreadableChange(t *testing.T) {
 	} {
 		t.Run(damage.table, func(t *testing.T) {
 			t.Parallel()
-			p := onPostgres(t)
-			nodes := []*servertest.Server{p.start(t, servertest.Options{Seed: fleeting})}
-			nodes = append(nodes, p.secondOf(t).start(t, servertest.Options{}))
+			p := newPostgres(t)
+			nodes := []*servertest.Server{p.start(t, servertest.Options{Seed: deletionSeed})}
+			nodes = append(nodes, p.addNode(t).start(t, servertest.Options{}))
 			key := nodes[0].NewKey("/scan-keys", `{"name":"app"}`)
 			for _, s := range nodes {
 				s.Hide(key)
 			}
-			p.tamper(t, fmt.Sprintf(`CREATE TABLE whole AS SELECT %s AS kept FROM %s WHERE false`, damage.column, damage.table))
-			p.tamper(t, fmt.Sprintf(`CREATE FUNCTION damage() RETURNS trigger LANGUAGE plpgsql AS
+			p.execSQL(t, fmt.Sprintf(`CREATE TABLE whole AS SELECT %s AS kept FROM %s WHERE false`, damage.column, damage.table))
+			p.execSQL(t, fmt.Sprintf(`CREATE FUNCTION damage() RETURNS trigger LANGUAGE plpgsql AS
 				'BEGIN INSERT INTO whole VALUES (NEW.%[1]s); NEW.%[1]s := ''?''; RETURN NEW; END'`, damage.column))
-			p.tamper(t, fmt.Sprintf(`CREATE TRIGGER damage BEFORE INSERT ON %s FOR EACH ROW WHEN (%s) EXECUTE FUNCTION damage()`,
+			p.execSQL(t, fmt.Sprintf(`CREATE TRIGGER damage BEFORE INSERT ON %s FOR EACH ROW WHEN (%s) EXECUTE FUNCTION damage()`,
 				damage.table, damage.row))
 			put := func(s *servertest.Server, method, path, body string) servertest.Answer {
 				kind := "Content-Type: application/json"
 				if strings.HasPrefix(path, "/import/") {
 					kind = "Content-Type: application/x-ndjson"
 				}
-				return s.Do(method, "/admin/v1"+path, body, asAdmin, kind)
+				return s.Do(method, "/admin/v1"+path, body, adminAuth, kind)
 			}
-			// Committed, even where the answer cannot show it.
+			// The change is committed, although the response may be an error.
 			a := put(nodes[0], damage.method, damage.path, damage.body)
 			require.True(t, a.Status/100 != 4, "%d %s", a.Status, a.Body)
 			ready := func(s *servertest.Server) servertest.Answer {
 				return s.Send(s.Request("GET", "/readyz?for=change", ""))
 			}
 			for n, s := range nodes {
-				eventually(t, fmt.Sprintf("node %d says what it cannot read", n), func() bool {
+				eventually(t, fmt.Sprintf("node %d reports the unreadable change", n), func() bool {
 					a := ready(s)
 					assert.True(t, n != 1 || a.Status == 200, "node %d: %d %s", n, a.Status, a.Body)
 					return strings.Contains(a.Body, server.Unreadable+" 1 committed")
 				})
 			}
-			for n, s := range nodes { // a change through each, which the other one follows
+			for n, s := range nodes { // a change on each node, which the other one follows
 				prefix := fmt.Sprintf("https://kept.example/%d/", n)
 				rule := fmt.Sprintf(`{"owner":"kept","prefix":%q,"path":"p","published":true}`, prefix)
 				a := put(s, "POST", "/import/rules", rule)
@@ -67,20 +67,19 @@ func TestReadyz_UnreadableChange(t *testing.T) {
 					return strings.Contains(other.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":%q}`, prefix+"x"),
 						"Authorization: Bearer "+key).Body, `"kept"`)
 				})
-				a = ready(s)
-				assert.True(t, a.Status == 200, "node %d: %d %s", n, a.Status, a.Body)
+				ready(s).WantStatus(t, 200, "node %d", n)
 			}
 			for n, s := range nodes {
 				s.Clock.Step(10 * time.Second)
-				eventually(t, fmt.Sprintf("node %d is ready although its memory is not of now", n), func() bool {
+				eventually(t, fmt.Sprintf("node %d is ready although its replica is stale", n), func() bool {
 					a := ready(s)
 					return a.Status == 200 && strings.Contains(a.Body, server.Unreadable)
 				})
 			}
-			p.tamper(t, `DROP TRIGGER damage ON `+damage.table)
-			p.tamper(t, fmt.Sprintf(`UPDATE %s SET %[2]s = (SELECT kept FROM whole) WHERE %[2]s = '?'`, damage.table, damage.column))
+			p.execSQL(t, `DROP TRIGGER damage ON `+damage.table)
+			p.execSQL(t, fmt.Sprintf(`UPDATE %s SET %[2]s = (SELECT kept FROM whole) WHERE %[2]s = '?'`, damage.table, damage.column))
 			for n, s := range nodes {
-				eventually(t, fmt.Sprintf("node %d has read it", n), func() bool { return ready(s).Body == "ready\n" })
+				eventually(t, fmt.Sprintf("node %d has read the change", n), func() bool { return ready(s).Body == "ready\n" })
 			}
 		})
 	}

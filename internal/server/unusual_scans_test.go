@@ -17,24 +17,24 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/storetest"
 )
 
-// TestAlarms_UnusualState scans codes before their activation and after their redemption, with as many users as raise an alarm at 100
-// points (11) and with one fewer.
+// TestAlarms_UnusualState scans codes before their activation and after their redemption: 11 users reach the threshold of 100 points and
+// must raise an alarm, 10 users must not.
 func TestAlarms_UnusualState(t *testing.T) {
 	t.Parallel()
 	dbtest.OnEach(t, storetest.Postgres, func(t *testing.T, url string) {
-		w := brew(t, servertest.Options{Config: func(c *server.Config) { c.Database = url }})
+		w := startBrand(t, servertest.Options{Config: func(c *server.Config) { c.Database = url }})
 		id := w.apply("x", 10_000)
 		scan := func(index, users int) {
 			t.Helper()
 			for user := range users {
-				w.ask("resolve", fmt.Sprintf("user %d of %d", user, index), w.code(id, int64(index)).CodeURL)
+				w.callScan("resolve", fmt.Sprintf("user %d of %d", user, index), w.code(id, int64(index)).CodeURL)
 			}
 			w.Admin("GET", "/statistics?wait=true", "")
 			w.Advance(time.Minute)
 		}
 		redeem := func(index int) {
 			t.Helper()
-			a := w.states(id, fmt.Sprintf(`{"action":"redeem","ranges":[{"from":%d,"to":%[1]d}]}`, index))
+			a := w.changeStates(id, fmt.Sprintf(`{"action":"redeem","ranges":[{"from":%d,"to":%[1]d}]}`, index))
 			require.True(t, a.Status == http.StatusOK, "redeem code %d: %d %s", index, a.Status, a.Body)
 			w.Advance(time.Minute)
 		}
@@ -90,7 +90,7 @@ func TestAlarms_UnusualState(t *testing.T) {
 		// Code 30 has the highest score, but its alarm was dismissed; 13 more users bring it near an alarm again.
 		activate(30)
 		scan(30, 40)
-		watched := func(query, want string) {
+		wantWatched := func(query, want string) {
 			t.Helper()
 			a := w.Admin("GET", "/alarms?state=watch"+query, "")
 			got := strings.Join(regexp.MustCompile(`"code_index":\d+`).FindAllString(a.Body, -1), " ")
@@ -98,58 +98,57 @@ func TestAlarms_UnusualState(t *testing.T) {
 				strings.Count(a.Body, `{"id":0,"kind":"copied","account":"brand",`) == strings.Count(a.Body, `"state":"watch"`),
 				"codes to watch%s: %d %s, want %s", query, a.Status, a.Body, want)
 		}
-		watched("", `"code_index":1`)
+		wantWatched("", `"code_index":1`)
 		w.Admin("POST", fmt.Sprintf("/alarms/%s/dismiss", regexp.MustCompile(`"id":(\d+)`).FindStringSubmatch(
 			w.Admin("GET", "/alarms?newest=true", "").Body)[1]), `{"note":"on show"}`)
 		w.Advance(time.Minute)
-		watched("&limit=1", `"code_index":1`)
+		wantWatched("&limit=1", `"code_index":1`)
 		scan(30, 15)
-		watched("", `"code_index":30 "code_index":1`)
-		watched("&limit=1&owner=brand", `"code_index":30`)
-		watched("&acknowledged=true", "")
-		watched(fmt.Sprint("&application_id=", id+1), "")
+		wantWatched("", `"code_index":30 "code_index":1`)
+		wantWatched("&limit=1&owner=brand", `"code_index":30`)
+		wantWatched("&acknowledged=true", "")
+		wantWatched(fmt.Sprint("&application_id=", id+1), "")
 		assert.Contains(t, w.Admin("GET", "/alarms/export?state=watch", "").Body, fmt.Sprintf("\n0,copied,%d,30,", id), "the file")
 		w.Admin("PUT", fmt.Sprintf("/batches/%d/alarm", id), `{"threshold":110}`)
-		watched("", `"code_index":30`) // 76 points and 69 points
+		wantWatched("", `"code_index":30`) // 76 points and 69 points
 		w.Admin("PUT", fmt.Sprintf("/batches/%d/alarm", id), `{"off":true}`)
-		watched("", "")
+		wantWatched("", "")
 		scan(20, 12)
 		assert.Equal(t, count(), 2, "open alarms after 12 users of a batch without alarms")
 		assert.Contains(t, w.Admin("POST", "/statistics/recount", "").Body, `"difference_count":0`, "a recount")
 	})
 }
 
-// TestAlarms_Window raises the alarms of an hour: 32 different texts without a code under a prefix, and 32 codes scanned by one user,
-// have 100 points.
+// TestAlarms_Window raises the alarms of an hour: 32 unknown texts under a prefix, or 32 codes scanned by a user, have 100 points.
 func TestAlarms_Window(t *testing.T) {
 	t.Parallel()
 	dbtest.OnEach(t, storetest.Postgres, func(t *testing.T, url string) {
-		w := brew(t, servertest.Options{Config: func(c *server.Config) { c.Database = url }})
+		w := startBrand(t, servertest.Options{Config: func(c *server.Config) { c.Database = url }})
 		id := w.apply("x", 10_000)
-		listed := func() string {
+		alarms := func() string {
 			w.Admin("GET", "/statistics?wait=true", "")
 			return w.Admin("GET", "/alarms", "").Body
 		}
 		scan := func(from, to int) {
 			text := w.code(id, 0).CodeURL
 			for i := from; i < to; i++ {
-				w.ask("resolve", "trader", w.code(id, int64(i)).CodeURL)
-				w.ask("resolve", "", text[:len(text)-2]+codes.Alphabet[i/8:i/8+1]+codes.Alphabet[i%8+8:i%8+9])
-				w.ask("resolve", "", text[:len(text)-2]+"!!") // no text of a code
+				w.callScan("resolve", "trader", w.code(id, int64(i)).CodeURL)
+				w.callScan("resolve", "", text[:len(text)-2]+codes.Alphabet[i/8:i/8+1]+codes.Alphabet[i%8+8:i%8+9])
+				w.callScan("resolve", "", text[:len(text)-2]+"!!") // no text of a code
 			}
 		}
 		watched := func() string { return w.Admin("GET", "/alarms?state=watch", "").Body }
 		scan(0, 10)
-		assert.True(t, strings.Contains(listed(), `"alarms":[]`) && strings.Contains(watched(), `"alarms":[]`), "10 are below two thirds")
+		assert.True(t, strings.Contains(alarms(), `"alarms":[]`) && strings.Contains(watched(), `"alarms":[]`), "after 10 scans")
 		scan(0, 31)
 		scan(0, 31)
-		assert.Contains(t, listed(), `{"alarms":[],"unacknowledged":0}`, "31 codes and 31 unknown texts, each twice")
+		assert.Contains(t, alarms(), `{"alarms":[],"unacknowledged":0}`, "31 codes and 31 unknown texts, each twice")
 		near := watched()
 		assert.True(t, strings.Count(near, `{"id":0,"kind":`) == 2 && strings.Count(near, `"score":99,`) == 2 &&
 			strings.Count(near, `"state":"watch"`) == 2 && strings.Contains(near, `"unknown_texts":31`) &&
 			strings.Contains(near, `"codes":31`), "near an alarm: %s", near)
 		scan(31, 39)
-		list := listed()
+		list := alarms()
 		assert.Contains(t, watched(), `"alarms":[]`, "both have an alarm")
 		assert.Equal(t, strings.Count(list, `"code_index":-1`), 2, "alarms after 39 codes and 39 unknown texts: %s", list)
 		assert.True(t, strings.Contains(list, fmt.Sprintf(" different codes of application %d.", id)) &&
@@ -160,11 +159,11 @@ func TestAlarms_Window(t *testing.T) {
 			w.Admin("POST", "/alarms/"+id[1]+"/dismiss", `{"note":"stocktaking"}`)
 		}
 		scan(39, 45)
-		listed()
+		alarms()
 		assert.Contains(t, watched(), `"alarms":[]`, "dismissed in this hour")
 		w.Advance(time.Hour)
 		scan(0, 12)
-		listed()
+		alarms()
 		assert.Equal(t, strings.Count(watched(), `"score":71,`), 2, "in the next hour: %s", watched())
 		w.Advance(time.Hour)
 		assert.Contains(t, watched(), `"alarms":[]`, "two hours later")
@@ -172,8 +171,7 @@ func TestAlarms_Window(t *testing.T) {
 	})
 }
 
-// The first scan of a spoiled code, which was printed a second time, raises one alarm; a voided code and an activation of the whole range
-// raise none.
+// TestSpoiledCode_ScanRaisesOneAlarm verifies that scans of a spoiled code raise one alarm, and scans of a voided code none.
 func TestSpoiledCode_ScanRaisesOneAlarm(t *testing.T) {
 	t.Parallel()
 	dbtest.OnEach(t, storetest.Postgres, func(t *testing.T, url string) {

@@ -18,21 +18,21 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// A receiver hears of scans of the codes and rules that were chosen, signed as
-// the Standard Webhooks specification wants it, and of no others.
+// TestWebhook_DeliversSignedScans verifies that a webhook receives the scans of its codes and rules and no others, signed according to the
+// Standard Webhooks specification, and that messages contain neither users nor tickets.
 func TestWebhook_DeliversSignedScans(t *testing.T) {
 	t.Parallel()
-	w := brew(t, servertest.Options{Outbound: &safehttp.Client{}})
+	w := startBrand(t, servertest.Options{Outbound: &safehttp.Client{}})
 	w.Admin("PUT", "/settings", `{"allow_private_hosts":true}`)
 	type message struct {
 		header http.Header
 		body   []byte
 	}
-	came := make(chan message, 100)
+	messages := make(chan message, 100)
 	receiver := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		assert.True(t, err == nil, "%v", err)
-		came <- message{r.Header, body}
+		messages <- message{r.Header, body}
 	}))
 	defer receiver.Close()
 	id := w.apply("one", 10_000)
@@ -44,24 +44,24 @@ func TestWebhook_DeliversSignedScans(t *testing.T) {
 		}
 	}
 	w.Admin("GET", "/rules", "").JSON(t, &list)
-	var made struct {
+	var created struct {
 		Webhook struct{ ID int64 }
 		Secret  string
 	}
 	w.Admin("POST", "/webhooks", fmt.Sprintf(`{"url":%q,"codes":[{"application_id":%d,"from":5,"to":6}],"rules":[%d],"alarms":true}`,
-		receiver.URL+"/hook?token=t0ken", id, list.Rules[0].ID)).JSON(t, &made)
-	w.Hide(made.Secret)
+		receiver.URL+"/hook?token=t0ken", id, list.Rules[0].ID)).JSON(t, &created)
+	w.Hide(created.Secret)
 	w.Hide("t0ken")
-	verifier, err := reference.NewWebhook(made.Secret)
+	verifier, err := reference.NewWebhook(created.Secret)
 	require.NoError(t, err)
-	w.ask("resolve", "ann", w.code(id, 4).CodeURL)
-	w.ask("resolve", "ann", w.code(id, 5).CodeURL)
-	w.ask("resolve", "ann", "https://p.url.cn/")
-	w.ask("resolve", "ann", "https://elsewhere.example/")
-	w.Admin("POST", fmt.Sprintf("/webhooks/%d/test", made.Webhook.ID), "")
+	w.callScan("resolve", "ann", w.code(id, 4).CodeURL)
+	w.callScan("resolve", "ann", w.code(id, 5).CodeURL)
+	w.callScan("resolve", "ann", "https://p.url.cn/")
+	w.callScan("resolve", "ann", "https://elsewhere.example/")
+	w.Admin("POST", fmt.Sprintf("/webhooks/%d/test", created.Webhook.ID), "")
 	got := map[string]bool{}
 	for len(got) < 3 {
-		m := <-came
+		m := <-messages
 		err := verifier.VerifyIgnoringTimestamp(m.body, m.header)
 		assert.NoErrorf(t, err, "%v: %v", err, m.header)
 		var body struct {
@@ -75,15 +75,15 @@ func TestWebhook_DeliversSignedScans(t *testing.T) {
 		}
 		require.NoError(t, json.Unmarshal(m.body, &body))
 		assert.True(t, !strings.Contains(string(m.body), "ann") && !strings.Contains(string(m.body), "code_ticket"),
-			"the message tells who scanned, or how to get in: %s", m.body)
-		what := body.Type + " " + body.Data.Kind
+			"the message contains the user or a ticket: %s", m.body)
+		key := body.Type + " " + body.Data.Kind
 		if body.Data.CodeIndex != nil {
-			what += fmt.Sprint(" ", *body.Data.CodeIndex)
+			key += fmt.Sprint(" ", *body.Data.CodeIndex)
 		}
-		got[what] = true
+		got[key] = true
 	}
 	for _, want := range []string{"scan.recorded code 5", "scan.recorded rule", "webhook.test "} {
-		assert.True(t, got[want], "%q did not come: %v", want, got)
+		assert.True(t, got[want], "messages = %v, want %q", got, want)
 	}
 	var deliveries struct {
 		Deliveries []struct {
@@ -94,21 +94,21 @@ func TestWebhook_DeliversSignedScans(t *testing.T) {
 	w.Admin("GET", "/deliveries", "").JSON(t, &deliveries)
 	assert.True(t, len(deliveries.Deliveries) == 3, "%+v", deliveries)
 	w.Admin("POST", fmt.Sprintf("/deliveries/%d/replay", deliveries.Deliveries[0].ID), "")
-	<-came
+	<-messages
 	w.Admin("POST", fmt.Sprintf("/batches/%d/packages", id), `{"code_start":1000,"code_end":1999,"printer":"acme","formats":["lines"]}`)
 	w.Advance(15 * 24 * time.Hour)
-	reminders := string((<-came).body) + string((<-came).body)
+	reminders := string((<-messages).body) + string((<-messages).body)
 	assert.True(t, strings.Contains(reminders, "not_downloaded") && strings.Contains(reminders, "not_activated"), "%s", reminders)
-	w.Admin("PUT", fmt.Sprintf("/webhooks/%d", made.Webhook.ID), fmt.Sprintf(`{"url":%q,"alarms":true,"enabled":false}`, receiver.URL))
+	w.Admin("PUT", fmt.Sprintf("/webhooks/%d", created.Webhook.ID), fmt.Sprintf(`{"url":%q,"alarms":true,"enabled":false}`, receiver.URL))
 	a := w.Admin("GET", "/webhooks", "")
-	assert.True(t, strings.Contains(a.Body, `"alarms":true,"enabled":false`) && !strings.Contains(a.Body, made.Secret), "%s", a.Body)
-	w.Admin("DELETE", fmt.Sprintf("/webhooks/%d", made.Webhook.ID), "")
-	a = w.Do("DELETE", fmt.Sprintf("/admin/v1/webhooks/%d", made.Webhook.ID), "", "Authorization: Bearer "+
+	assert.True(t, strings.Contains(a.Body, `"alarms":true,"enabled":false`) && !strings.Contains(a.Body, created.Secret), "%s", a.Body)
+	w.Admin("DELETE", fmt.Sprintf("/webhooks/%d", created.Webhook.ID), "")
+	a = w.Do("DELETE", fmt.Sprintf("/admin/v1/webhooks/%d", created.Webhook.ID), "", "Authorization: Bearer "+
 		servertest.AdminToken)
 	assert.True(t, a.Status == 404, "%d %s", a.Status, a.Body)
 }
 
-// An event is taken when the status says so, whatever body comes with it.
+// TestWebhook_ResponseBodyIgnored verifies that a 2xx status acknowledges a delivery, whatever the response body is.
 func TestWebhook_ResponseBodyIgnored(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Outbound: &safehttp.Client{}})
@@ -132,7 +132,7 @@ func TestWebhook_ResponseBodyIgnored(t *testing.T) {
 		for len(list.Deliveries) == 0 || list.Deliveries[0].Attempts == 0 {
 			s.Admin("GET", fmt.Sprintf("/deliveries?webhook=%d", n+1), "").JSON(t, &list)
 		}
-		one := list.Deliveries[0]
-		assert.True(t, one.State == "delivered" && one.Attempts == 1, "%q: %+v", query, one)
+		delivery := list.Deliveries[0]
+		assert.True(t, delivery.State == "delivered" && delivery.Attempts == 1, "%q: %+v", query, delivery)
 	}
 }

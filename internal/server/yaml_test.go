@@ -14,7 +14,8 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// Issue 12, 10: a text that takes far more memory than it is long is refused before it is parsed, whatever nests in it.
+// TestYAML_RejectsDeepNestingBeforeParse verifies that safeyaml rejects each kind of deep nesting and aliases with little memory, before
+// the YAML parser would allocate much more than the length of the text.
 func TestYAML_RejectsDeepNestingBeforeParse(t *testing.T) {
 	block := func(n int) string {
 		var b strings.Builder
@@ -41,15 +42,15 @@ func TestYAML_RejectsDeepNestingBeforeParse(t *testing.T) {
 		err := safeyaml.Check([]byte(text))
 		runtime.ReadMemStats(&after)
 		assert.True(t, err != nil && strings.HasPrefix(err.Error(), "line ") && !strings.Contains(err.Error(), "\n"), "%s: %v", name, err)
-		took := after.TotalAlloc - before.TotalAlloc
-		assert.True(t, took <= 4000*uint64(len(text))+1<<20, "%s: %d bytes took %d", name, len(text), took)
+		allocated := after.TotalAlloc - before.TotalAlloc
+		assert.True(t, allocated <= 4000*uint64(len(text))+1<<20, "%s: Check of %d bytes allocated %d bytes", name, len(text), allocated)
 		seed := filepath.Join(t.TempDir(), "seed.yaml")
 		require.NoError(t, os.WriteFile(seed, []byte(text), 0o600))
 		c := server.Default()
 		c.Data, c.Listen, c.Dev, c.Seed = filepath.Join(t.TempDir(), "data"), "127.0.0.1:0", true, seed
 		if s, err := server.Start(t.Context(), c, &strings.Builder{}, server.TestHooks{}); err == nil ||
 			!strings.Contains(err.Error(), "nested deeper") && !strings.Contains(err.Error(), "aliases") {
-			t.Errorf("%s: a seed of it: %v", name, err)
+			t.Errorf("%s: start with it as seed = %v, want an error about nesting or aliases", name, err)
 			if err == nil {
 				s.Close()
 			}

@@ -6,7 +6,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// CodeCall makes a call of the code family as an account: CodeCall("brand", "applycode", …).
+// CodeCall calls an endpoint of the code API as an account: CodeCall("brand", "applycode", …).
 func (s *Server) CodeCall(appid, call, body string) Answer {
 	s.t.Helper()
 	return s.Do("POST", "/intp/marketcode/"+call+"?access_token="+s.Token(appid), body, "Content-Type: application/json")
@@ -21,7 +21,7 @@ func (s *Server) Apply(appid, order string, count int64) int64 {
 	return id
 }
 
-// Activate activates codes of an application, from the first to the last, for a page of appid.
+// Activate activates the codes first to last of an application for a page of appid.
 func (s *Server) Activate(application int64, first, last int, appid string) {
 	s.t.Helper()
 	s.Admin("POST", fmt.Sprintf("/batches/%d/activations", application), fmt.Sprintf(`{"code_start":%d,"code_end":%d,"binding":{`+
@@ -29,7 +29,7 @@ func (s *Server) Activate(application int64, first, last int, appid string) {
 		first, last, appid))
 }
 
-// LookupCode returns the response of the admin API about a code.
+// LookupCode returns the admin API's record of a code.
 func (s *Server) LookupCode(application, index int64) Answer {
 	s.t.Helper()
 	return s.Admin("POST", "/codes/lookup", fmt.Sprintf(`{"application_id":%d,"code_index":%d}`, application, index))

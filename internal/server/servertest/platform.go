@@ -6,16 +6,16 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// secret returns a member of an answer that must be a text, and which the log may not have.
+// secret returns a non-empty string member of a response and registers it as a secret.
 func (s *Server) secret(a Answer, name string) string {
 	s.t.Helper()
 	text := a.Text(s.t, name)
-	require.True(s.t, text != "", "%s answers no %s: %s", a.Path, name, a.Body)
+	require.True(s.t, text != "", "%s = %s, want a %s", a.Path, a.Body, name)
 	s.Hide(text)
 	return text
 }
 
-// Ticket returns a verify ticket of a third-party platform.
+// Ticket returns a component_verify_ticket of a third-party platform.
 func (s *Server) Ticket(component string) string {
 	s.t.Helper()
 	return s.secret(s.Admin("POST", "/emulator/ticket", fmt.Sprintf(`{"component":%q}`, component)), "component_verify_ticket")
@@ -25,11 +25,11 @@ func (s *Server) Ticket(component string) string {
 func (s *Server) ComponentToken(component string) string {
 	s.t.Helper()
 	return s.secret(s.Do("POST", "/cgi-bin/component/api_component_token",
-		fmt.Sprintf(`{"component_appid":%q,"component_appsecret":%q,"component_verify_ticket":%q}`, component, s.secretOf(component),
+		fmt.Sprintf(`{"component_appid":%q,"component_appsecret":%q,"component_verify_ticket":%q}`, component, s.appSecret(component),
 			s.Ticket(component))), "component_access_token")
 }
 
-// Component makes a call of a platform with its token.
+// Component calls an endpoint of the component API with a component_access_token.
 func (s *Server) Component(token, call, body string) Answer {
 	s.t.Helper()
 	return s.Do("POST", "/cgi-bin/component/"+call+"?component_access_token="+token, body)
@@ -41,7 +41,7 @@ func (s *Server) PreAuthCode(token, component string) string {
 	return s.secret(s.Component(token, "api_create_preauthcode", fmt.Sprintf(`{"component_appid":%q}`, component)), "pre_auth_code")
 }
 
-// Authorize lets a person agree without the page and returns the authorization_code; sets is a JSON list.
+// Authorize grants a consent without the page and returns the authorization_code; sets is a JSON list.
 func (s *Server) Authorize(token, component, appid, sets string) string {
 	s.t.Helper()
 	body := fmt.Sprintf(`{"component":%q,"pre_auth_code":%q,"appid":%q,"permission_sets":%s}`, component, s.PreAuthCode(token, component),
@@ -49,7 +49,7 @@ func (s *Server) Authorize(token, component, appid, sets string) string {
 	return s.secret(s.Admin("POST", "/emulator/authorize", body), "auth_code")
 }
 
-// AuthorizerToken returns a token with which a platform calls for an account that authorised it, and the refresh token.
+// AuthorizerToken returns the authorizer_access_token of a platform for an account, and the refresh token.
 func (s *Server) AuthorizerToken(token, component, appid string) (access, refresh string) {
 	s.t.Helper()
 	var info struct {

@@ -1,5 +1,5 @@
-// Package servertest starts a server for the tests of this module. The test controls the clock and the random numbers and can read the log;
-// at the end of the test, no secret may be in any log or file. Tests of other modules use qrjumptest.
+// Package servertest starts a server for the tests of this module. The test controls the clock and the random numbers and can read the log.
+// The test fails at its end if the log contains a secret. Tests of other modules use qrjumptest.
 package servertest
 
 import (
@@ -33,107 +33,108 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/testdiag"
 )
 
-// Began is the default time at which a test's server starts.
+// Began is the default start time of the server's clock.
 var Began = time.Date(2026, 1, 15, 10, 0, 0, 0, time.FixedZone("", 8*3600))
 
-// AdminToken is the admin token of every test's server.
+// AdminToken is the admin token of every server that a test starts.
 const AdminToken = "qra_the-admin-token-of-a-test"
 
-// Options say what differs from "qrjump serve --dev" on a loopback port.
+// Options are the differences to "qrjump serve --dev" on a loopback port.
 type Options struct {
 	Seed        string // YAML; "" = the demo seed
-	Data        string // "" = a new folder
+	Data        string // "" = a new directory
 	Guarded     bool   // without --dev
 	Emulator    bool
 	Config      func(*server.Config)
 	Began       time.Time // zero = Began
 	Outbound    *safehttp.Client
 	BodyTimeout time.Duration
-	// LanePatience is the time that the scan listener waits for the rest of a request before net/http gets it; 0 = the default.
+	// LanePatience is the time that the fast path waits for the rest of a request before it hands the connection to net/http; 0 = the
+	// default.
 	LanePatience time.Duration
-	// NoLane makes that listener one of net/http alone, as a yardstick.
+	// NoLane serves the scan listener by net/http without the fast path, as the reference for comparisons.
 	NoLane bool
-	// Connections is the maximum number of connections of all listeners but the admin's, RefusedTime the time that one may be idle
-	// after a refused key; 0 = the default.
+	// Connections is the maximum number of connections of all listeners except the admin listener, RefusedTime the idle timeout of a
+	// connection after a rejected key; 0 = the default.
 	Connections int
 	RefusedTime time.Duration
-	// ScanListener gives the scan API a listener of its own; requests to /scan/ go there.
+	// ScanListener gives the scan API a separate listener; requests to /scan/ go there.
 	ScanListener bool
-	// Undeclared lets calls answer codes that their endpoint's line does not name.
+	// Undeclared permits error codes that the endpoint's row does not declare.
 	Undeclared bool
 }
 
 // Server is a running server.
 type Server struct {
 	*server.Server
-	// Clock is the real time of the server; it moves by Step only.
+	// Clock is the real time of the server; only Step moves it.
 	Clock *Clock
 
-	t       testing.TB
-	chance  *chance
-	seeded  func() map[string]string // the secrets of the seed's accounts and platforms, by AppID
-	options Options
-	logs    *log
-	mu      sync.Mutex
-	secrets []string
-	tokens  map[string]string
-	stop    sync.Once
+	t           testing.TB
+	random      *randomSource
+	seedSecrets func() map[string]string // AppSecrets of the seed's accounts and platforms, by AppID
+	options     Options
+	logs        *logBuffer
+	mu          sync.Mutex
+	secrets     []string
+	tokens      map[string]string
+	stop        sync.Once
 }
 
-// Clock is a real time that a test moves.
+// Clock is a clock that only the test moves. It is safe for concurrent use.
 type Clock struct {
 	mu  sync.Mutex
 	now time.Time
 }
 
-// Now returns the time.
+// Now returns the current time of the clock.
 func (c *Clock) Now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.now
 }
 
-// Step moves the time on.
+// Step moves the clock by d.
 func (c *Clock) Step(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.now = c.now.Add(d)
 }
 
-// chance is a seeded source that many may read. Every start in a new folder has the same one; a start in a folder that was used must not
-// draw again what is there already.
-type chance struct {
-	mu     sync.Mutex
-	source *rand.ChaCha8
+// randomSource is a seeded io.Reader for concurrent use. Every start in a new directory has the same seed. A restart in a used directory
+// has another one, so that ids and tokens in the directory are not generated a second time.
+type randomSource struct {
+	mu  sync.Mutex
+	rng *rand.ChaCha8
 }
 
 var restarts atomic.Int64
 
-// Reseed makes what is drawn from now on independent of what the start drew.
+// Reseed makes later random numbers independent of how many the start consumed.
 func (s *Server) Reseed() {
-	s.chance.mu.Lock()
-	defer s.chance.mu.Unlock()
-	s.chance.source.Seed([32]byte{2})
+	s.random.mu.Lock()
+	defer s.random.mu.Unlock()
+	s.random.rng.Seed([32]byte{2})
 }
 
-func (c *chance) Read(b []byte) (int, error) {
+func (c *randomSource) Read(b []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.source.Read(b)
+	return c.rng.Read(b)
 }
 
-type log struct {
+type logBuffer struct {
 	mu   sync.Mutex
 	text bytes.Buffer
 }
 
-func (l *log) Write(b []byte) (int, error) {
+func (l *logBuffer) Write(b []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.text.Write(b)
 }
 
-func (l *log) String() string {
+func (l *logBuffer) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.text.String()
@@ -147,16 +148,16 @@ func Start(t testing.TB, o Options) *Server {
 	return s
 }
 
-// Try is Start for a start that may fail.
+// Try is Start for a start that may fail. It returns the error of server.Start.
 func Try(t testing.TB, o Options) (*Server, error) {
 	t.Helper()
-	folder := filepath.Join(t.TempDir(), "data")
+	newDir := filepath.Join(t.TempDir(), "data")
 	if o.Data == "" {
-		o.Data = folder
+		o.Data = newDir
 	}
-	if o.Data == folder {
-		require.NoError(t, os.Mkdir(folder, 0o700))
-		storetest.Copies.Embedded(t, folder)
+	if o.Data == newDir {
+		require.NoError(t, os.Mkdir(newDir, 0o700))
+		storetest.Copies.Embedded(t, newDir)
 	}
 	c := server.Default()
 	c.Data, c.Listen, c.Dev, c.Emulator, c.AdminToken = o.Data, "127.0.0.1:0", !o.Guarded, o.Emulator, AdminToken
@@ -166,7 +167,7 @@ func Try(t testing.TB, o Options) (*Server, error) {
 		require.NoError(t, os.WriteFile(c.Seed, []byte(o.Seed), 0o600))
 	}
 	if o.ScanListener {
-		c.ScanListen = "localhost:0" // spelled otherwise than Listen, so another one
+		c.ScanListen = "localhost:0" // differs from the text of Listen, so the server opens a second listener
 	}
 	if o.Config != nil {
 		o.Config(&c)
@@ -174,22 +175,22 @@ func Try(t testing.TB, o Options) (*Server, error) {
 	if o.Began.IsZero() {
 		o.Began = Began
 	}
-	s := &Server{Clock: &Clock{now: o.Began}, t: t, options: o, logs: &log{}, tokens: map[string]string{}}
-	s.seeded = sync.OnceValue(func() map[string]string { return seededSecrets(t, o.Seed) })
+	s := &Server{Clock: &Clock{now: o.Began}, t: t, options: o, logs: &logBuffer{}, tokens: map[string]string{}}
+	s.seedSecrets = sync.OnceValue(func() map[string]string { return parseSeedSecrets(t, o.Seed) })
 	s.secrets = []string{AdminToken, "secret0001", "secret0002", "secret0003", "c0ffee00000000000000000000000001",
 		"c0ffee00000000000000000000000002", "c0ffee00000000000000000000000003", "0123456789abcdef",
 		"abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE"}
-	for _, found := range secretInSeed.FindAllStringSubmatch(o.Seed, -1) {
+	for _, found := range seedSecretPattern.FindAllStringSubmatch(o.Seed, -1) {
 		s.secrets = append(s.secrets, found[1])
 	}
 	seed := [32]byte{1}
-	if o.Data != folder {
+	if o.Data != newDir {
 		seed[1] = byte(restarts.Add(1))
 	}
-	s.chance = &chance{source: rand.NewChaCha8(seed)}
+	s.random = &randomSource{rng: rand.NewChaCha8(seed)}
 	var err error
 	s.Server, err = server.Start(context.Background(), c, s.logs, server.TestHooks{
-		RealNow: s.Clock.Now, Random: s.chance, Outbound: o.Outbound, BodyTimeout: o.BodyTimeout, LanePatience: o.LanePatience,
+		RealNow: s.Clock.Now, Random: s.random, Outbound: o.Outbound, BodyTimeout: o.BodyTimeout, LanePatience: o.LanePatience,
 		NoLane: o.NoLane, Connections: o.Connections, RefusedTime: o.RefusedTime, PassphraseWork: 4,
 	})
 	if err != nil {
@@ -203,7 +204,7 @@ func Try(t testing.TB, o Options) (*Server, error) {
 	return s, nil
 }
 
-// Renew brings the emulator back to the seed, for the next row of a table, whose faults are from now on those of t.
+// Renew resets the emulator to the seed for the next row of a table test. Later failures are reported to t.
 func (s *Server) Renew(t testing.TB) {
 	t.Helper()
 	s.t = t
@@ -219,10 +220,10 @@ func (s *Server) Stop() {
 	s.stop.Do(func() { assert.NoErrorf(s.t, s.Close(), "stopping the server") })
 }
 
-// Log is everything that was logged so far.
+// Log returns the log of the server up to now.
 func (s *Server) Log() string { return s.logs.String() }
 
-// Exec changes the database behind the server's back: a state that its calls would reach in minutes.
+// Exec runs a statement on the embedded database without the server, for a state that API calls would take minutes to reach.
 func (s *Server) Exec(query string) {
 	s.t.Helper()
 	path := (&url.URL{Path: filepath.Join(s.options.Data, "qrjump.db")}).EscapedPath()
@@ -234,60 +235,61 @@ func (s *Server) Exec(query string) {
 	require.NoError(s.t, err)
 }
 
-// Hide adds a text that must not occur in the log.
+// Hide registers a secret: the test fails if the log contains it.
 func (s *Server) Hide(secret string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.secrets = append(s.secrets, secret)
 }
 
-// reached are the rows of the table of behaviours that calls of this process's servers met.
-var reached sync.Map
+// reachedBehaviours contains the ids of the behaviours that decided calls to any server of this process.
+var reachedBehaviours sync.Map
 
-// Reached reports whether a call of any server so far met a row.
+// Reached reports whether a behaviour decided a call to any server of this process.
 func Reached(id string) bool {
-	_, met := reached.Load(id)
-	return met
+	_, ok := reachedBehaviours.Load(id)
+	return ok
 }
 
 var (
-	secretInSeed = regexp.MustCompile(`(?:secret|marketcode_key|aes_key): *([^,}\s]+)`)
+	seedSecretPattern = regexp.MustCompile(`(?:secret|marketcode_key|aes_key): *([^,}\s]+)`)
 
-	refusal = regexp.MustCompile(` errcode=[1-9][0-9]* `)
-	rows    = regexp.MustCompile(` behaviours="?\[([a-z_. ]+)\]`)
+	errorPattern      = regexp.MustCompile(` errcode=[1-9][0-9]* `)
+	behavioursPattern = regexp.MustCompile(` behaviours="?\[([a-z_. ]+)\]`)
 )
 
-// everyRefusalHasARow fails the test if a call was refused by no row of the table of behaviours, and notes those that were met.
-func (s *Server) everyRefusalHasARow(text string) {
+// checkBehaviours fails the test if the log has a rejected call without a row of the table of behaviours. It records the rows in the log
+// for Reached.
+func (s *Server) checkBehaviours(text string) {
 	for line := range strings.Lines(text) {
 		if !strings.Contains(line, " msg=call ") {
 			continue
 		}
-		found := rows.FindStringSubmatch(line)
+		found := behavioursPattern.FindStringSubmatch(line)
 		if found == nil {
-			assert.True(s.t, !refusal.MatchString(line), "no row of the table of behaviours refused this: %s", line)
+			assert.True(s.t, !errorPattern.MatchString(line), "rejected call without a row of the table of behaviours: %s", line)
 			continue
 		}
 		for id := range strings.FieldsSeq(found[1]) {
-			reached.Store(id, true)
+			reachedBehaviours.Store(id, true)
 		}
 	}
 }
 
-// NothingLeaked fails the test if a secret or token stands in the log, or an endpoint answered a code that its line does not name.
+// NothingLeaked fails the test if the log contains a secret or token, or an error code that the endpoint's row does not declare.
 func (s *Server) NothingLeaked() {
 	s.t.Helper()
 	text := s.Log()
-	s.everyRefusalHasARow(text)
+	s.checkBehaviours(text)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, secret := range s.secrets {
 		if i := strings.Index(text, secret); i >= 0 {
-			s.t.Errorf("%q stands in the log: …%s…", secret, text[max(0, i-200):min(len(text), i+len(secret)+20)])
+			s.t.Errorf("the log contains the secret %q: …%s…", secret, text[max(0, i-200):min(len(text), i+len(secret)+20)])
 		}
 	}
 	if i := strings.Index(text, "undeclared="); i >= 0 && !s.options.Undeclared {
-		s.t.Errorf("an endpoint's line does not name a code that it answered: %s", text[max(0, i-300):i])
+		s.t.Errorf("an endpoint returned an error code that its row does not declare: %s", text[max(0, i-300):i])
 	}
 }
 
@@ -299,27 +301,27 @@ type Answer struct {
 	Path   string // of the request
 }
 
-// JSON reads the answer into a value.
+// JSON decodes the body into dst.
 func (a Answer) JSON(t testing.TB, dst any) {
 	t.Helper()
 	err := json.Unmarshal([]byte(a.Body), dst)
 	require.NoErrorf(t, err, "%v: %.500s", err, a.Body)
 }
 
-// Decode reads an answer into a new value.
+// Decode decodes the body of a into a new value.
 func Decode[V any](t testing.TB, a Answer) (v V) {
 	t.Helper()
 	a.JSON(t, &v)
 	return v
 }
 
-// Text returns a member of the answer that is a text; "" if the answer lacks it.
+// Text returns a string member of the body; "" if it is absent.
 func (a Answer) Text(t testing.TB, name string) string {
 	t.Helper()
 	return member[string](t, a, name)
 }
 
-// Number returns a member of the answer that is a number; 0 if the answer lacks it.
+// Number returns an integer member of the body; 0 if it is absent.
 func (a Answer) Number(t testing.TB, name string) int64 {
 	t.Helper()
 	return member[int64](t, a, name)
@@ -333,7 +335,7 @@ func member[V any](t testing.TB, a Answer, name string) (v V) {
 	return v
 }
 
-// Code returns the errcode of the answer; 0 where it has none.
+// Code returns the errcode of the body; 0 if it is absent.
 func (a Answer) Code(t testing.TB) int {
 	t.Helper()
 	var e struct{ ErrCode int }
@@ -341,19 +343,19 @@ func (a Answer) Code(t testing.TB) int {
 	return e.ErrCode
 }
 
-// WantCode fails the test if the answer has another errcode; the format says what was asked.
+// WantCode fails the test unless the errcode is want; format and args describe the call.
 func (a Answer) WantCode(t testing.TB, want int, format string, args ...any) {
 	t.Helper()
-	assert.True(t, a.Code(t) == want, "%s: %s answers %.500s, want errcode %d", fmt.Sprintf(format, args...), a.Path, a.Body, want)
+	assert.True(t, a.Code(t) == want, "%s: %s = %.500s, want errcode %d", fmt.Sprintf(format, args...), a.Path, a.Body, want)
 }
 
-// WantStatus fails the test if the answer has another status; the format says what was asked.
+// WantStatus fails the test unless the status is want; format and args describe the call.
 func (a Answer) WantStatus(t testing.TB, want int, format string, args ...any) {
 	t.Helper()
-	assert.True(t, a.Status == want, "%s: %s answers %d %.500s, want %d", fmt.Sprintf(format, args...), a.Path, a.Status, a.Body, want)
+	assert.True(t, a.Status == want, "%s: %s = %d %.500s, want %d", fmt.Sprintf(format, args...), a.Path, a.Status, a.Body, want)
 }
 
-// RID returns the request id at the end of an error's text.
+// RID returns the request id at the end of errmsg.
 func (a Answer) RID(t testing.TB) string {
 	t.Helper()
 	var e struct{ ErrMsg string }
@@ -363,7 +365,7 @@ func (a Answer) RID(t testing.TB) string {
 	return rid
 }
 
-// Send sends one request on a connection of its own and fails the test if no answer comes.
+// Send sends a request on a new connection and fails the test if there is no response.
 func (s *Server) Send(r *http.Request) Answer {
 	s.t.Helper()
 	a, err := s.TrySend(r)
@@ -371,7 +373,7 @@ func (s *Server) Send(r *http.Request) Answer {
 	return a
 }
 
-// TrySend is Send for a connection that may break. It has a connection of its own, because net/http repeats some requests on an old one.
+// TrySend is Send for a connection that may break. It opens a new connection, because net/http retries some requests on a reused one.
 func (s *Server) TrySend(r *http.Request) (Answer, error) {
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DisableCompression: true},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
@@ -384,18 +386,18 @@ func (s *Server) TrySend(r *http.Request) (Answer, error) {
 	return Answer{Status: resp.StatusCode, Header: resp.Header, Body: string(body), Path: r.URL.Path}, err
 }
 
-// Request makes a request; header lines are "Name: value".
+// Request returns a request to the server; header lines are "Name: value".
 func (s *Server) Request(method, path, body string, header ...string) *http.Request {
 	s.t.Helper()
-	var send io.Reader
+	var reader io.Reader
 	if body != "" {
-		send = strings.NewReader(body)
+		reader = strings.NewReader(body)
 	}
 	url := s.URL
 	if strings.HasPrefix(path, "/scan/") {
 		url = s.ScanURL
 	}
-	r, err := http.NewRequest(method, url+path, send)
+	r, err := http.NewRequest(method, url+path, reader)
 	require.NoError(s.t, err)
 	for _, line := range header {
 		name, value, _ := strings.Cut(line, ": ")
@@ -407,21 +409,27 @@ func (s *Server) Request(method, path, body string, header ...string) *http.Requ
 	return r
 }
 
-// Do sends a request.
+// Do sends a request on a new connection; header lines are "Name: value".
 func (s *Server) Do(method, path, body string, header ...string) Answer {
 	s.t.Helper()
 	return s.Send(s.Request(method, path, body, header...))
 }
 
-// Admin makes a call of the admin API with its token; anything but 200 fails the test.
+// Admin calls the admin API with AdminToken and fails the test unless the status is 2xx.
 func (s *Server) Admin(method, path, body string) Answer {
 	s.t.Helper()
-	a := s.Do(method, "/admin/v1"+path, body, "Authorization: Bearer "+AdminToken, "Content-Type: application/json")
+	a := s.TryAdmin(method, path, body)
 	require.True(s.t, a.Status/100 == 2, "%s %s %s: %d %s", method, path, body, a.Status, a.Body)
 	return a
 }
 
-// NewKey creates a key: an admin key at /admin-keys, a key of the scan API at /scan-keys.
+// TryAdmin is Admin for a call that may fail.
+func (s *Server) TryAdmin(method, path, body string) Answer {
+	s.t.Helper()
+	return s.Do(method, "/admin/v1"+path, body, "Authorization: Bearer "+AdminToken, "Content-Type: application/json")
+}
+
+// NewKey creates a key and returns it: an admin key at /admin-keys, a scan key at /scan-keys.
 func (s *Server) NewKey(path, body string) string {
 	s.t.Helper()
 	return s.secret(s.Admin("POST", path, body), "key")
@@ -433,13 +441,13 @@ func (s *Server) Advance(d time.Duration) {
 	s.Admin("PUT", "/emulator/clock", `{"advance":"`+d.String()+`"}`)
 }
 
-// secretOf returns the AppSecret of an account or a platform: the seed's, or else "the-secret-of-" and its AppID.
-func (s *Server) secretOf(appid string) string {
-	return cmp.Or(s.seeded()[appid], "the-secret-of-"+appid)
+// appSecret returns the AppSecret of an account or a platform: the one of the seed, otherwise "the-secret-of-" and the AppID.
+func (s *Server) appSecret(appid string) string {
+	return cmp.Or(s.seedSecrets()[appid], "the-secret-of-"+appid)
 }
 
-// seededSecrets returns the secrets in a seed, and those of the demo seed.
-func seededSecrets(t testing.TB, text string) map[string]string {
+// parseSeedSecrets returns the AppSecrets in a seed and in the demo seed, by AppID.
+func parseSeedSecrets(t testing.TB, text string) map[string]string {
 	t.Helper()
 	secrets := map[string]string{"wxminiprogram0001": "secret0001", "wxserviceacct0001": "secret0002"}
 	var seed struct {
@@ -454,7 +462,7 @@ func seededSecrets(t testing.TB, text string) map[string]string {
 	return secrets
 }
 
-// Token returns an account's access token, fetched at its first use.
+// Token returns the access token of an account. The first call requests it.
 func (s *Server) Token(appid string) string {
 	s.t.Helper()
 	s.mu.Lock()
@@ -466,10 +474,10 @@ func (s *Server) Token(appid string) string {
 	return token
 }
 
-// NewToken fetches an access token.
+// NewToken requests an access token of an account.
 func (s *Server) NewToken(appid string) string {
 	s.t.Helper()
-	a := s.Do("GET", "/cgi-bin/token?grant_type=client_credential&appid="+appid+"&secret="+url.QueryEscape(s.secretOf(appid)), "")
+	a := s.Do("GET", "/cgi-bin/token?grant_type=client_credential&appid="+appid+"&secret="+url.QueryEscape(s.appSecret(appid)), "")
 	token := s.secret(a, "access_token")
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -477,13 +485,13 @@ func (s *Server) NewToken(appid string) string {
 	return token
 }
 
-// Rule makes a call of the jump-rule family as an account: Rule("shop", "add", …).
+// Rule calls an endpoint of the rule API as an account: Rule("shop", "add", …) calls qrcodejumpadd.
 func (s *Server) Rule(appid, call, body string) Answer {
 	s.t.Helper()
 	return s.Do("POST", "/cgi-bin/wxopen/qrcodejump"+call+"?access_token="+s.Token(appid), body, "Content-Type: application/json")
 }
 
-// OK is Rule for a call that must succeed.
+// OK is Rule for a call that must return errcode 0.
 func (s *Server) OK(appid, call, body string) Answer {
 	s.t.Helper()
 	a := s.Rule(appid, call, body)

@@ -16,10 +16,10 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// Verbs are the words of a story that a package adds: each is given the rest of its line and returns what it was answered.
+// Verbs are additional commands of stories, by name. A command gets the rest of its line and returns the response.
 type Verbs map[string]func(rest string) Answer
 
-// ReadStories reads a file of stories: the lines below each "## NAME".
+// ReadStories reads a file of stories and returns the lines below each "## NAME", by name.
 func ReadStories(t testing.TB, file string) map[string]string {
 	t.Helper()
 	text, err := os.ReadFile(file)
@@ -34,40 +34,40 @@ func ReadStories(t testing.TB, file string) map[string]string {
 	return stories
 }
 
-// Tell makes the calls of a story, one a line, and returns the last answer. A call of the wire that is refused fails the test, unless
-// it is the last of the story or has "try" in front. Empty lines and those that begin with "# " say nothing.
+// Tell runs the commands of a story, one per line, and returns the last response. An error of the wire API fails the test, unless the
+// command is the last of the story or begins with "try". Empty lines and lines that begin with "# " are comments.
 //
 //	[try] [N times|N seconds] METHOD PATH [as=APPID] [typed] [BODY]
-//	                          seconds: once in each; %d: which of N it is; typed: with a Content-Type;
-//	                          go"…": a body in Go's quotes
+//	                          N seconds: one call per second; %d: number of the repetition; typed: with a Content-Type;
+//	                          go"…": a body as a Go string literal
 //	admin METHOD PATH [BODY]
-//	fault PATH NUMBER         the next call of an interface is answered so
-//	allow ROW                 unless the server is strict or the row is set already
-//	used ACCOUNT PATH N       N calls of today
-//	advance DURATION          the emulator's clock
-//	step DURATION             the server's
-//	take NAME PATTERN         <NAME> stands for what the pattern's group finds in the last answer, or else in its header
-//	hide NAME                 and the log may not have it; or the text NAME itself
-//	says TEXT                 the last answer or its header has the text
-//	NAME = token|newtoken|component|ticket|preauth|authorize|access ARGUMENTS   of this package; access takes <refresh> as well
+//	fault PATH NUMBER         the next call of an endpoint returns this errcode
+//	allow ROW                 allows a behaviour, unless the server is strict or the behaviour is set already
+//	used ACCOUNT PATH N       sets the counter of today's calls to N
+//	advance DURATION          moves the emulator's clock
+//	step DURATION             moves the server's clock
+//	take NAME PATTERN         sets <NAME> to the pattern's group in the last response body, otherwise in its header
+//	hide NAME                 fails the test if the log contains <NAME>, or the text NAME if there is no such variable
+//	says TEXT                 fails the test unless the last response body or header contains the text
+//	NAME = token|newtoken|component|ticket|preauth|authorize|access ARGUMENTS   sets <NAME> to a token; access sets <refresh> as well
 //
-// <?NAME> is <NAME> as a query has it. <<x*9>> stands for nine times x.
+// <?NAME> is <NAME>, escaped for a query. <<x*9>> is x, repeated nine times.
 func (s *Server) Tell(text string, verbs Verbs) Answer {
 	s.t.Helper()
-	return s.tellAll(text, map[string]string{}, verbs)
+	return s.runStory(text, map[string]string{}, verbs)
 }
 
-// Plant tells the story of a file and returns what it took, by name. The replacements are made in its text first: what, by what.
+// Plant runs the story of a file and returns its variables. The replacements, pairs of old and new, are made in its text first.
 func (s *Server) Plant(file string, replacements ...string) map[string]string {
 	s.t.Helper()
 	text, err := os.ReadFile(file)
 	require.NoError(s.t, err)
-	taken := map[string]string{}
-	s.tellAll(strings.NewReplacer(replacements...).Replace(string(text)), taken, nil)
-	return taken
+	vars := map[string]string{}
+	s.runStory(strings.NewReplacer(replacements...).Replace(string(text)), vars, nil)
+	return vars
 }
 
-func (s *Server) tellAll(text string, taken map[string]string, verbs Verbs) (last Answer) {
+func (s *Server) runStory(text string, vars map[string]string, verbs Verbs) (last Answer) {
 	s.t.Helper()
 	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
 	for i, line := range lines {
@@ -77,71 +77,71 @@ func (s *Server) tellAll(text string, taken map[string]string, verbs Verbs) (las
 		if i == len(lines)-1 && !strings.HasPrefix(line, "try ") {
 			line = "try " + line
 		}
-		last = s.TellLine(line, last, taken, verbs)
+		last = s.TellLine(line, last, vars, verbs)
 	}
 	return last
 }
 
-// TellLine does what one line of a story says, after a call with the last answer, and returns the answer.
-func (s *Server) TellLine(line string, last Answer, taken map[string]string, verbs Verbs) Answer {
+// TellLine runs one line of a story. last is the response to the line before it; the result is the new last response.
+func (s *Server) TellLine(line string, last Answer, vars map[string]string, verbs Verbs) Answer {
 	s.t.Helper()
-	line, try := strings.CutPrefix(Fill(line, taken), "try ")
-	times, separateWait := 1, time.Duration(0)
-	if found := repetition.FindStringSubmatch(line); found != nil {
-		times, _ = strconv.Atoi(found[1])
-		line = line[len(found[0]):]
-		if found[2] == "seconds" {
-			separateWait = time.Second
+	line, try := strings.CutPrefix(Fill(line, vars), "try ")
+	times, interval := 1, time.Duration(0)
+	if match := repeatPattern.FindStringSubmatch(line); match != nil {
+		times, _ = strconv.Atoi(match[1])
+		line = line[len(match[0]):]
+		if match[2] == "seconds" {
+			interval = time.Second
 		}
 	}
 	for n := range times {
-		s.Clock.Step(separateWait)
-		last = s.tell(strings.ReplaceAll(line, "%d", strconv.Itoa(n)), last, taken, verbs)
+		s.Clock.Step(interval)
+		last = s.runCommand(strings.ReplaceAll(line, "%d", strconv.Itoa(n)), last, vars, verbs)
 	}
-	call := methods[strings.SplitN(line, " ", 2)[0]]
-	refused := strings.HasPrefix(last.Body, `{"errcode":`) && !strings.HasPrefix(last.Body, `{"errcode":0,`)
-	require.True(s.t, !call || !refused || try, "%s: refused by %s", line, last.Body)
+	isCall := isMethod[strings.SplitN(line, " ", 2)[0]]
+	isError := strings.HasPrefix(last.Body, `{"errcode":`) && !strings.HasPrefix(last.Body, `{"errcode":0,`)
+	require.True(s.t, !isCall || !isError || try, "%s = %s, want errcode 0", line, last.Body)
 	return last
 }
 
-// Fill puts what was taken into a text: <NAME>, or <?NAME> as a query has it.
-func Fill(text string, taken map[string]string) string {
-	for name, value := range taken {
+// Fill replaces <NAME> by the variable's value, and <?NAME> by the value escaped for a query.
+func Fill(text string, vars map[string]string) string {
+	for name, value := range vars {
 		text = strings.NewReplacer("<"+name+">", value, "<?"+name+">", url.QueryEscape(value)).Replace(text)
 	}
 	return text
 }
 
 var (
-	methods    = map[string]bool{"GET": true, "POST": true, "PUT": true, "DELETE": true}
-	repetition = regexp.MustCompile(`^(\d+) (times|seconds) `)
-	repeated   = regexp.MustCompile(`<<(.*?)\*(\d+)>>`)
+	isMethod      = map[string]bool{"GET": true, "POST": true, "PUT": true, "DELETE": true}
+	repeatPattern = regexp.MustCompile(`^(\d+) (times|seconds) `)
+	expandPattern = regexp.MustCompile(`<<(.*?)\*(\d+)>>`)
 )
 
-// Unfold returns a text of a story as it is sent.
+// Unfold expands <<x*9>> and unquotes a text that begins with go".
 func Unfold(text string) string {
-	text = repeated.ReplaceAllStringFunc(text, func(found string) string {
-		part := repeated.FindStringSubmatch(found)
+	text = expandPattern.ReplaceAllStringFunc(text, func(match string) string {
+		part := expandPattern.FindStringSubmatch(match)
 		n, _ := strconv.Atoi(part[2])
 		return strings.Repeat(part[1], n)
 	})
-	if quoted, found := strings.CutPrefix(text, "go"); found && strings.HasPrefix(quoted, `"`) {
+	if quoted, match := strings.CutPrefix(text, "go"); match && strings.HasPrefix(quoted, `"`) {
 		text, _ = strconv.Unquote(quoted)
 	}
 	return text
 }
 
-// tell does what a line says and returns the answer, or the last one where the line is no call.
-func (s *Server) tell(line string, last Answer, taken map[string]string, verbs Verbs) Answer {
+// runCommand runs a command and returns its response, or last if the command makes no call.
+func (s *Server) runCommand(line string, last Answer, vars map[string]string, verbs Verbs) Answer {
 	s.t.Helper()
-	word, rest, _ := strings.Cut(line, " ")
-	if verbs[word] != nil {
-		return verbs[word](Unfold(rest))
+	command, rest, _ := strings.Cut(line, " ")
+	if verbs[command] != nil {
+		return verbs[command](Unfold(rest))
 	}
 	first, second, _ := strings.Cut(rest, " ")
-	switch word {
+	switch command {
 	case "GET", "POST", "PUT", "DELETE":
-		return s.call(word, first, second)
+		return s.call(command, first, second)
 	case "admin":
 		path, body, _ := strings.Cut(second, " ")
 		return s.Admin(first, path, body)
@@ -156,81 +156,81 @@ func (s *Server) tell(line string, last Answer, taken map[string]string, verbs V
 	case "advance", "step":
 		d, err := time.ParseDuration(rest)
 		require.NoError(s.t, err)
-		if word == "step" {
+		if command == "step" {
 			s.Clock.Step(d)
 		} else {
 			s.Advance(d)
 		}
 	case "take":
 		pattern := regexp.MustCompile(second)
-		found := pattern.FindStringSubmatch(last.Body)
-		if found == nil {
-			found = pattern.FindStringSubmatch(headerText(last))
+		match := pattern.FindStringSubmatch(last.Body)
+		if match == nil {
+			match = pattern.FindStringSubmatch(headerText(last))
 		}
-		require.True(s.t, found != nil, "%s: nothing in %.2000s", line, last.Body)
-		taken[first] = found[1]
+		require.True(s.t, match != nil, "%s: no match in %.2000s", line, last.Body)
+		vars[first] = match[1]
 	case "hide":
-		s.Hide(cmp.Or(taken[rest], rest))
+		s.Hide(cmp.Or(vars[rest], rest))
 	case "says":
 		assert.True(s.t, strings.Contains(last.Body, rest) || strings.Contains(headerText(last), rest), "%s: %.2000s", line, last.Body)
 	default:
-		taken[word] = s.issue(strings.Fields(second), taken)
+		vars[command] = s.issueToken(strings.Fields(second), vars)
 	}
 	return last
 }
 
-// headerText returns the header of an answer as lines.
+// headerText returns the header of a response as lines.
 func headerText(a Answer) string {
 	var b strings.Builder
 	_ = a.Header.Write(&b)
 	return b.String()
 }
 
-// call makes a call of a story: what follows the path is "as=APPID", "typed" and the body, each of which may be left out.
+// call sends a request of a story. body is the rest of the line after the path: "as=APPID", "typed" and the body, each optional.
 func (s *Server) call(method, path, body string) Answer {
 	s.t.Helper()
-	if account, found := strings.CutPrefix(body, "as="); found {
+	if account, ok := strings.CutPrefix(body, "as="); ok {
 		account, body, _ = strings.Cut(account, " ")
-		mark := "?"
+		separator := "?"
 		if strings.Contains(path, "?") {
-			mark = "&"
+			separator = "&"
 		}
-		path += mark + "access_token=" + s.Token(account)
+		path += separator + "access_token=" + s.Token(account)
 	}
 	var header []string
-	if rest, found := strings.CutPrefix(body+" ", "typed "); found {
+	if rest, ok := strings.CutPrefix(body+" ", "typed "); ok {
 		body, header = strings.TrimSuffix(rest, " "), []string{"Content-Type: application/json"}
 	}
 	return s.Do(method, Unfold(path), Unfold(body), header...)
 }
 
-// issue returns what a word of a story makes, and its arguments.
-func (s *Server) issue(words []string, taken map[string]string) (made string) {
+// issueToken returns the token of a story's assignment: words is the kind of token and its arguments.
+func (s *Server) issueToken(words []string, vars map[string]string) (token string) {
 	s.t.Helper()
-	require.True(s.t, len(words) >= 2, "what is %q?", words)
-	names := append(words[1:], "", "", "")
+	require.True(s.t, len(words) >= 2, "unknown command %q", words)
+	args := append(words[1:], "", "", "")
 	switch words[0] {
 	case "token":
-		return s.Token(names[0])
+		return s.Token(args[0])
 	case "newtoken":
-		return s.NewToken(names[0])
+		return s.NewToken(args[0])
 	case "component":
-		return s.ComponentToken(names[0])
+		return s.ComponentToken(args[0])
 	case "ticket":
-		return s.Ticket(names[0])
+		return s.Ticket(args[0])
 	case "preauth":
-		return s.PreAuthCode(names[0], names[1])
+		return s.PreAuthCode(args[0], args[1])
 	case "authorize":
-		return s.Authorize(names[0], names[1], names[2], names[3])
+		return s.Authorize(args[0], args[1], args[2], args[3])
 	case "access":
-		made, taken["refresh"] = s.AuthorizerToken(names[0], names[1], names[2])
-		return made
+		token, vars["refresh"] = s.AuthorizerToken(args[0], args[1], args[2])
+		return token
 	}
-	s.t.Fatalf("what is %q?", words)
+	s.t.Fatalf("unknown command %q", words)
 	return ""
 }
 
-// allow lets the operator allow a behaviour, unless it is set already or the server is strict.
+// allow sets a behaviour to allow, unless it is set already or the server is strict.
 func (s *Server) allow(id string) {
 	s.t.Helper()
 	settings := Decode[struct {

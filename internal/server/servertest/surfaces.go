@@ -16,10 +16,10 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/testtable"
 )
 
-// Surface is a way to the operations of the admin API.
+// Surface is an interface through which users call operations of the admin API.
 type Surface string
 
-// The surfaces. Each is held by a test of its own package, which says what it calls: Parity judges that.
+// The surfaces. A test of each surface's package records its calls and checks them with Parity.
 const (
 	GoClient    Surface = "the Go client"
 	CommandLine Surface = "the command line"
@@ -27,66 +27,66 @@ const (
 )
 
 //go:embed absent.txt
-var absent string
+var exceptionsText string
 
-// Operations returns the tables of the admin API in their order.
+// Operations returns all routes of the admin API in the order of their tables.
 func Operations() []adminroute.Route {
 	return append((&adminapi.Admin{}).Operations(), (&emulator.Control[api.Record]{}).Operations()...)
 }
 
-// Called notes which operations are called, and by what.
+// Called records which operations are called, and their callers. It is safe for concurrent use.
 type Called struct {
-	mu    sync.Mutex
-	by    map[string][]string
-	mux   *http.ServeMux
-	names map[string]string // by the pattern of the mux
+	mu         sync.Mutex
+	callers    map[string][]string
+	mux        *http.ServeMux
+	operations map[string]string // callers the pattern of the mux
 }
 
-// NewCalled has noted nothing.
+// NewCalled returns an empty record.
 func NewCalled() *Called {
-	c := &Called{by: map[string][]string{}, mux: http.NewServeMux(), names: map[string]string{}}
+	c := &Called{callers: map[string][]string{}, mux: http.NewServeMux(), operations: map[string]string{}}
 	for _, o := range Operations() {
 		pattern := o.Method + " " + adminroute.Base + o.Path
-		c.names[pattern] = o.ID
+		c.operations[pattern] = o.ID
 		c.mux.Handle(pattern, http.NotFoundHandler())
 	}
 	return c
 }
 
-// Note notes that something made a call.
+// Note records a call by actor. Requests to other paths are ignored.
 func (c *Called) Note(r *http.Request, actor string) {
 	_, pattern := c.mux.Handler(r)
-	id := c.names[pattern]
+	id := c.operations[pattern]
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if id != "" && !slices.Contains(c.by[id], actor) {
-		c.by[id] = append(c.by[id], actor)
+	if id != "" && !slices.Contains(c.callers[id], actor) {
+		c.callers[id] = append(c.callers[id], actor)
 	}
 }
 
-// Callers returns the callers of each operation.
+// Callers returns the callers of each operation, by operation id.
 func (c *Called) Callers() map[string][]string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return maps.Clone(c.by)
+	return maps.Clone(c.callers)
 }
 
-// Parity walks the tables: each operation is called on the surface, or it is said why not, never both.
-func (c *Called) Parity(t *testing.T, on Surface) {
+// Parity fails the test unless each operation either has a caller or a reason in absent.txt why the surface does not offer it.
+func (c *Called) Parity(t *testing.T, surface Surface) {
 	t.Helper()
-	left := map[string]string{}
-	for _, row := range testtable.Parse(t, absent, 3) {
-		if Surface(row[0]) == on {
-			left[row[1]] = row[2]
+	exceptions := map[string]string{}
+	for _, row := range testtable.Parse(t, exceptionsText, 3) {
+		if Surface(row[0]) == surface {
+			exceptions[row[1]] = row[2]
 		}
 	}
 	for _, o := range Operations() {
-		names, reason := c.Callers()[o.ID], left[o.ID]
-		delete(left, o.ID)
-		assert.True(t, (len(names) == 0) != (reason == ""),
-			"%s (%s %s): %s calls it by %q, and the reason why it does not is %q", o.ID, o.Method, o.Path, on, names, reason)
+		callers, reason := c.Callers()[o.ID], exceptions[o.ID]
+		delete(exceptions, o.ID)
+		assert.True(t, (len(callers) == 0) != (reason == ""),
+			"%s (%s %s) on %s: callers %q, reason for none %q, want exactly one", o.ID, o.Method, o.Path, surface, callers, reason)
 	}
-	for id := range left {
-		t.Errorf("there is no operation %s, and a reason why %s has none", id, on)
+	for id := range exceptions {
+		t.Errorf("absent.txt has a reason for the operation %s on %s, want only existing operations", id, surface)
 	}
 }
