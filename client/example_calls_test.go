@@ -12,8 +12,7 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// The verification file of an account must be readable below its prefix before the
-// rule is added, unless the operator trusts the host.
+// The verification file of an account must be readable below its prefix before the rule is added, unless the operator trusts the host.
 func ExampleWireService_GetVerificationFile() {
 	shop, err := client.New(url, client.Options{AppID: "wxc0ffee0000000001", Secret: "c0ffee00000000000000000000000001"})
 	if err != nil {
@@ -46,9 +45,9 @@ func ExampleWireService_ListAllRules() {
 	// https://coffee.example/menu pages/menu/menu false
 }
 
-// Many scans go over one connection, and are answered in their order.
+// ResolveStream sends many scans over one connection. The decisions are in the order of the scans.
 func ExampleScansService_ResolveStream() {
-	app, err := client.New(url, client.Options{}) // with a ScanKey, where the server wants one
+	app, err := client.New(url, client.Options{}) // with a ScanKey if the server requires one
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -65,8 +64,7 @@ func ExampleScansService_ResolveStream() {
 	// show_text false
 }
 
-// A printer opens the package of a segment with the account's key: each row has the
-// dot matrix, the code, its index and the text to print.
+// Rows decrypts the package of a segment with the account's key. Each row has the dot matrix, the code, its index and the text to print.
 func ExampleRows() {
 	ctx := context.Background()
 	brand, err := client.New(url, client.Options{AppID: "wxc0ffee0000000002", Secret: "c0ffee00000000000000000000000002"})
@@ -98,15 +96,15 @@ func ExampleRows() {
 	// 100 codes
 }
 
-// Where nothing listens, an error says which address was asked.
+// The error has the address of the server that does not respond.
 func ExampleUnreachable() {
 	c, err := client.New("http://127.0.0.1:1", client.Options{AppID: "wxc0ffee0000000001", Secret: "c0ffee00000000000000000000000001"})
 	if err != nil {
 		log.Fatal(err)
 	}
 	_, err = c.Wire.GetVerificationFile(context.Background())
-	if away, ok := errors.AsType[*client.Unreachable](err); ok {
-		fmt.Println("start qrjump:", away.URL)
+	if unreachable, ok := errors.AsType[*client.Unreachable](err); ok {
+		fmt.Println("start qrjump:", unreachable.URL)
 	}
 	// Output: start qrjump: http://127.0.0.1:1
 }

@@ -10,10 +10,10 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// An operator makes an account, which then calls the wire with its secret.
+// An operator creates an account, which then calls the platform API with its secret.
 func ExampleAccountsService_Set() {
 	ctx := context.Background()
-	operator, err := client.New(url, client.Options{}) // with an AdminToken, where the server wants one
+	operator, err := client.New(url, client.Options{}) // with an AdminToken if the server requires one
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -30,7 +30,7 @@ func ExampleAccountsService_Set() {
 	// Output: <nil>
 }
 
-// Abilities says what an account may do, and what is missing where it may not.
+// ListAbilities returns what an account may do, with the requirements that are not fulfilled.
 func ExampleAccountsService_ListAbilities() {
 	ctx := context.Background()
 	operator, err := client.New(url, client.Options{})
@@ -57,45 +57,43 @@ func ExampleAccountsService_ListAbilities() {
 	// open needs released
 }
 
-// A refusal of the admin API or the scan API is a Problem: a status, and a text that
-// says what to do.
+// An error of the admin API or the scan API is a Problem with a status and a text that contains the next step.
 func ExampleProblem() {
 	operator, err := client.New(url, client.Options{})
 	if err != nil {
 		log.Fatal(err)
 	}
 	_, err = operator.Accounts.Get(context.Background(), "wxnobody")
-	if refused, ok := errors.AsType[*client.Problem](err); ok {
-		fmt.Println(refused.Status, refused.Title)
+	if problem, ok := errors.AsType[*client.Problem](err); ok {
+		fmt.Println(problem.Status, problem.Title)
 	}
 	// Output: 404 Not Found
 }
 
-// With IfMatch a change is made only if nobody changed the thing since it was read.
+// With IfMatch, a write fails if the object was changed after the read.
 func ExampleIfMatch() {
 	ctx := context.Background()
 	operator, err := client.New(url, client.Options{})
 	if err != nil {
 		log.Fatal(err)
 	}
-	read, err := operator.Accounts.Get(ctx, "wxc0ffee0000000001")
+	account, err := operator.Accounts.Get(ctx, "wxc0ffee0000000001")
 	if err != nil {
 		log.Fatal(err)
 	}
-	if err := operator.Accounts.SetRulesEnabled(ctx, "wxc0ffee0000000001", false); err != nil { // somebody else is quicker
+	if err := operator.Accounts.SetRulesEnabled(ctx, "wxc0ffee0000000001", false); err != nil { // a concurrent change
 		log.Fatal(err)
 	}
-	want := read.Put()
-	want.Name = "Coffee and tea"
-	err = operator.Accounts.Set(client.IfMatch(ctx, read.Revision), "wxc0ffee0000000001", want)
+	put := account.Put()
+	put.Name = "Coffee and tea"
+	err = operator.Accounts.Set(client.IfMatch(ctx, account.Revision), "wxc0ffee0000000001", put)
 	if changed := client.PreconditionFailed(err); changed != nil {
 		fmt.Println(changed.Status, changed.Changes[0].Fields)
 	}
 	// Output: 412 [jump_open]
 }
 
-// Rules come and go as lines of JSON, all of them or none. A dry run only says what
-// would happen.
+// Import reads rules as lines of JSON and adds all or none of them. A dry run only returns the effect.
 func ExampleRulesService_Import() {
 	operator, err := client.New(url, client.Options{})
 	if err != nil {
@@ -109,7 +107,7 @@ func ExampleRulesService_Import() {
 	// Output: 1 1 true <nil>
 }
 
-// Statistics counts scans; Wait counts those first that were made just now.
+// Get returns numbers of scans. With Wait, they include all scans before the call.
 func ExampleStatisticsService_Get() {
 	ctx := context.Background()
 	c, err := client.New(url, client.Options{})
@@ -133,7 +131,7 @@ func ExampleStatisticsService_Get() {
 	// "" 1
 }
 
-// A setting is changed by its name, as in a seed file, while the server runs.
+// Update changes settings of a running server. The names are those of a seed file.
 func ExampleSettingsService_Update() {
 	ctx := context.Background()
 	operator, err := client.New(url, client.Options{})
@@ -148,7 +146,7 @@ func ExampleSettingsService_Update() {
 	// Output: 3 <nil>
 }
 
-// A fault makes calls fail on purpose, so that a caller's retry can be tried.
+// A fault makes calls fail, to test the retries of a caller.
 func ExampleEmulatorService_CreateFault() {
 	ctx := context.Background()
 	shop, err := client.New(url, client.Options{AppID: "wxc0ffee0000000001", Secret: "c0ffee00000000000000000000000001"})
@@ -169,7 +167,7 @@ func ExampleEmulatorService_CreateFault() {
 	// false true
 }
 
-// Calls shows what reached the wire, with the reason of a refusal; secrets are masked.
+// List returns the recorded calls of the platform API, with the reason of an error. Secrets are masked.
 func ExampleCallsService_List() {
 	ctx := context.Background()
 	shop, err := client.New(url, client.Options{AppID: "wxc0ffee0000000001", Secret: "c0ffee00000000000000000000000001"})

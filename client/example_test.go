@@ -12,8 +12,7 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// A rule is added and published by the Mini Program's credentials; then a scan
-// of a link below it opens the page.
+// A client adds and publishes a rule with the Mini Program's credentials. Then a scan of a link below its prefix opens the page.
 func Example() {
 	shop, err := client.New(url, client.Options{AppID: "wxc0ffee0000000001", Secret: "c0ffee00000000000000000000000001"})
 	if err != nil {
@@ -34,8 +33,7 @@ func Example() {
 	// Output: open_mini_program wxc0ffee0000000001 release https://tea.example/t/
 }
 
-// A refusal of the wire has a type: its number decides, and the log of calls knows
-// why.
+// An error of the platform API is a WireError with a number. The log of calls has its reason.
 func ExampleWireError() {
 	ctx := context.Background()
 	shop, err := client.New(url, client.Options{AppID: "wxc0ffee0000000001", Secret: "c0ffee00000000000000000000000001"})
@@ -43,14 +41,14 @@ func ExampleWireError() {
 		log.Fatal(err)
 	}
 	err = shop.Wire.PublishRule(ctx, "https://nobody.example/t/")
-	if refused, ok := errors.AsType[*client.WireError](err); ok {
-		call, err := shop.Calls.Get(ctx, refused.RID) // with the admin token, where the server wants one
-		fmt.Println(refused.Code, refused.Message, err == nil && call.Endpoint == "/cgi-bin/wxopen/qrcodejumppublish")
+	if wireErr, ok := errors.AsType[*client.WireError](err); ok {
+		call, err := shop.Calls.Get(ctx, wireErr.RID) // with an AdminToken if the server requires one
+		fmt.Println(wireErr.Code, wireErr.Message, err == nil && call.Endpoint == "/cgi-bin/wxopen/qrcodejumppublish")
 	}
 	// Output: 40097 invalid args true
 }
 
-// Codes are applied for, activated for a page, and scanned.
+// A service account applies for codes and activates a range for a page of a Mini Program. Then the codes are scanned.
 func ExampleWireService_ActivateCodes() {
 	ctx := context.Background()
 	brand, err := client.New(url, client.Options{AppID: "wxc0ffee0000000002", Secret: "c0ffee00000000000000000000000002"})
@@ -62,8 +60,8 @@ func ExampleWireService_ActivateCodes() {
 		log.Fatal(err)
 	}
 	err = brand.Wire.ActivateCodes(ctx, id, client.CodeRange{From: 0, To: 4999}, client.CodeBinding{ActivityName: "Spring",
-		ProductBrand: "Tea",
-		ProductTitle: "Green", ProductCode: "6901234567892", WxaAppID: "wxc0ffee0000000001", WxaPath: "pages/item/item"})
+		ProductBrand: "Tea", ProductTitle: "Green", ProductCode: "6901234567892",
+		WxaAppID: "wxc0ffee0000000001", WxaPath: "pages/item/item"})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -83,7 +81,7 @@ func ExampleWireService_ActivateCodes() {
 	// 5000 false show_message
 }
 
-// Explain says of each rule that was near why it opens the link, or why not.
+// Explain returns, for each rule with a similar prefix, why it opens the link or why not.
 func ExampleScansService_Explain() {
 	ctx := context.Background()
 	shop, err := client.New(url, client.Options{AppID: "wxc0ffee0000000001", Secret: "c0ffee00000000000000000000000001"})
@@ -106,7 +104,7 @@ func ExampleScansService_Explain() {
 	// https://tea.example/t/ unpublished
 }
 
-// A frozen clock shows the same time until it is moved.
+// A frozen clock changes only through Advance or SetClock.
 func ExampleEmulatorService_FreezeClock() {
 	ctx := context.Background()
 	operator, err := client.New(url, client.Options{})
@@ -128,14 +126,14 @@ func ExampleEmulatorService_FreezeClock() {
 	// Output: 744h0m0s true <nil>
 }
 
-// url is the address of a server with the demo accounts, such as that of qrjump serve --dev.
+// url is the address of a server with the demo accounts, for example of qrjump serve --dev.
 var url = os.Getenv("QRJUMP_SERVER")
 
-// TestMain runs the examples on the server that QRJUMP_SERVER names, and none without it. Their outputs are those of a new server:
-// TestClientExamples_Output in the package qrjumptest starts one for each example.
+// TestMain runs the examples if QRJUMP_SERVER is set, on that server. The expected outputs are those of a new server:
+// TestClientExamples_Output in package qrjumptest starts one for each example.
 func TestMain(m *testing.M) {
 	if url == "" {
-		fmt.Println("no example is run: QRJUMP_SERVER is not set")
+		fmt.Println("no example runs: QRJUMP_SERVER is not set")
 		return
 	}
 	os.Exit(m.Run())

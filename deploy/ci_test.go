@@ -14,7 +14,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// ciService is a server in a file of deploy/ci, as compose, GitHub and GitLab write it.
+// ciService is a service of a file in deploy/ci, with the fields of Compose, GitHub and GitLab.
 type ciService struct {
 	Name, Alias, Options string
 	Command              []string
@@ -25,7 +25,8 @@ type ciService struct {
 	Healthcheck struct{ Test []string }
 }
 
-// There is no container here: the files are read as YAML, and what they tell the program is what it takes.
+// TestCIServices_ValidFlags verifies that the commands and variables of the CI examples are flags and settings of the program. It parses
+// the files as YAML and starts no container.
 func TestCIServices_ValidFlags(t *testing.T) {
 	page, err := os.ReadFile("../docs/en/commands.md")
 	require.NoError(t, err)
@@ -39,22 +40,23 @@ func TestCIServices_ValidFlags(t *testing.T) {
 		require.NoError(t, err)
 		require.NoErrorf(t, yaml.Unmarshal(text, into), "%s", name)
 	}
-	own, hub, lab := compose.Services["qrjump"], github.Jobs["test"].Services["qrjump"], gitlab["test"].Services[0]
-	if got := own.Networks.Default.Aliases; !slices.Equal(got, landing.PlatformNames) {
-		t.Errorf("the aliases are %v", got)
+	local, hub, lab := compose.Services["qrjump"], github.Jobs["test"].Services["qrjump"], gitlab["test"].Services[0]
+	if got := local.Networks.Default.Aliases; !slices.Equal(got, landing.PlatformNames) {
+		t.Errorf("aliases in compose.yaml = %v, want %v", got, landing.PlatformNames)
 	}
-	for name, words := range map[string][]string{"compose": own.Command, "gitlab": lab.Command} {
-		assert.True(t, len(words) != 0 && words[0] == "serve", "%s starts %q", name, words)
+	for name, words := range map[string][]string{"compose": local.Command, "gitlab": lab.Command} {
+		assert.True(t, len(words) != 0 && words[0] == "serve", "command of %s = %q, want serve", name, words)
 	}
-	health := append(own.Healthcheck.Test[1:], strings.Fields(strings.Trim(regexp.MustCompile(`"[^"]*"`).FindString(hub.Options), `"`))...)
-	for _, word := range slices.Concat(own.Command, lab.Command, health) {
+	options := strings.Trim(regexp.MustCompile(`"[^"]*"`).FindString(hub.Options), `"`)
+	health := append(local.Healthcheck.Test[1:], strings.Fields(options)...)
+	for _, word := range slices.Concat(local.Command, lab.Command, health) {
 		if flag := strings.HasPrefix(word, "--"); flag && !strings.Contains(string(page), "`"+word) {
-			t.Errorf("there is no flag %s", word)
+			t.Errorf("the files use %s, want a flag of commands.md", word)
 		}
 	}
 	for name := range hub.Env {
 		flag := "--" + strings.ReplaceAll(strings.ToLower(strings.TrimPrefix(name, "QRJUMP_")), "_", "-")
-		assert.True(t, strings.Contains(string(page), "`"+flag), "%s is no setting of the program", name)
+		assert.True(t, strings.Contains(string(page), "`"+flag), "github.yml sets %s, want a variable of the program", name)
 	}
-	assert.True(t, len(hub.Env) != 0 && len(health) >= 5, "read %v and %v", hub.Env, health)
+	assert.True(t, len(hub.Env) != 0 && len(health) >= 5, "variables %v and health checks %v, want some", hub.Env, health)
 }

@@ -19,16 +19,16 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// composed is what cluster/compose.yaml says of its parts.
-type composed struct {
-	Services map[string]composedService
+// composeFile is the content of cluster/compose.yaml.
+type composeFile struct {
+	Services map[string]composeService
 	Networks map[string]struct {
 		IPAM struct{ Config []struct{ Subnet string } }
 	}
 	Volumes map[string]any
 }
 
-type composedService struct {
+type composeService struct {
 	Image       string
 	Restart     string
 	Entrypoint  []string
@@ -41,12 +41,12 @@ type composedService struct {
 	}
 }
 
-// compose reads a text of compose.yaml, with the variables that stand in a .env file.
-func compose(t *testing.T, text string, variables map[string]string) (c composed) {
+// parseCompose parses the text of compose.yaml with the variables of a .env file.
+func parseCompose(t *testing.T, text string, variables map[string]string) (c composeFile) {
 	t.Helper()
 	text = regexp.MustCompile(`\$\{(\w+)[^}]*\}`).ReplaceAllStringFunc(text, func(found string) string {
 		name := regexp.MustCompile(`\w+`).FindString(found)
-		assert.True(t, variables[name] != "", "compose.yaml wants %s, which its first lines put into no .env", name)
+		assert.True(t, variables[name] != "", "compose.yaml uses %s, which the command in its first lines does not write to .env", name)
 		return variables[name]
 	})
 	if err := yaml.UnmarshalWithOptions([]byte(text), &c, yaml.Strict(), yaml.AllowFieldPrefixes("x-", "build", "read_only", "cap_drop",
@@ -56,18 +56,18 @@ func compose(t *testing.T, text string, variables map[string]string) (c composed
 	return c
 }
 
-func clusterFile(t *testing.T, name string) string {
+func readClusterFile(t *testing.T, name string) string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join("cluster", name))
 	require.NoError(t, err)
 	return string(text)
 }
 
-// dotEnv are the variables that the first lines of compose.yaml put into .env.
-func dotEnv(t *testing.T) map[string]string {
+// envFile returns variables for .env: those that the command in the first lines of compose.yaml writes, with different values.
+func envFile(t *testing.T) map[string]string {
 	t.Helper()
-	list := regexp.MustCompile(`for name in ([A-Z_ ]+); do`).FindStringSubmatch(clusterFile(t, "compose.yaml"))
-	require.True(t, list != nil, "compose.yaml says no more how .env is made")
+	list := regexp.MustCompile(`for name in ([A-Z_ ]+); do`).FindStringSubmatch(readClusterFile(t, "compose.yaml"))
+	require.True(t, list != nil, "the first lines of compose.yaml have no command that writes .env")
 	variables := map[string]string{}
 	for i, name := range strings.Fields(list[1]) {
 		variables[name] = strings.Repeat(fmt.Sprintf("%x", 10+i), 64)
@@ -75,76 +75,78 @@ func dotEnv(t *testing.T) map[string]string {
 	return variables
 }
 
-// Issue 29, 8: the parts of cluster/compose.yaml fit together.
+// TestClusterCompose_Consistent verifies the addresses, volumes and images of cluster/compose.yaml, and that the configuration files and
+// the files for systemd agree with it.
 func TestClusterCompose_Consistent(t *testing.T) {
-	c := compose(t, clusterFile(t, "compose.yaml"), dotEnv(t))
+	c := parseCompose(t, readClusterFile(t, "compose.yaml"), envFile(t))
 	subnet := netip.MustParsePrefix(c.Networks["cluster"].IPAM.Config[0].Subnet)
 	addresses := map[string]string{}
 	images := map[string]int{}
 	for name, service := range c.Services {
 		address := service.Networks["cluster"].Address
-		if is, err := netip.ParseAddr(address); err != nil || !subnet.Contains(is) || addresses[address] != "" {
-			t.Errorf("%s has the address %q, as %q or outside of %s", name, address, addresses[address], subnet)
+		if ip, err := netip.ParseAddr(address); err != nil || !subnet.Contains(ip) || addresses[address] != "" {
+			t.Errorf("address of %s = %q, also of %q, want a unique one in %s", name, address, addresses[address], subnet)
 		}
 		addresses[address] = name
 		image, _, _ := strings.Cut(service.Image, ":")
 		images[image]++
-		assert.True(t, service.Restart != "", "%s does not say when it is started again", name)
+		assert.True(t, service.Restart != "", "%s has no restart policy", name)
 		for _, volume := range service.Volumes {
 			source := strings.Split(volume, ":")[0]
 			if !strings.HasPrefix(source, "./") {
-				if _, is := c.Volumes[source]; !is || source != name {
-					t.Errorf("%s has the volume %q, which is not its own", name, source)
+				if _, ok := c.Volumes[source]; !ok || source != name {
+					t.Errorf("%s has the volume %q, want one with its name", name, source)
 				}
 				continue
 			}
-			clusterFile(t, source)
+			readClusterFile(t, source)
 		}
 	}
 	want := map[string]int{"qrjump": 2, "postgres": 2, "nats": 3, "haproxy": 1}
-	assert.True(t, maps.Equal(images, want), "the cluster is %v, want %v", images, want)
+	assert.True(t, maps.Equal(images, want), "images = %v, want %v", images, want)
 	for _, name := range []string{"compose.yaml", "haproxy.cfg", "nats.conf", "qrjump.yaml", "pg_hba.conf", "systemd/environment",
 		"systemd/postgres.env", "systemd/nats.env"} {
-		for _, found := range regexp.MustCompile(`10\.77\.0\.[1-9]\d*`).FindAllString(clusterFile(t, name), -1) {
-			assert.True(t, addresses[found] != "", "%s names %s, and no part has that address", name, found)
+		for _, found := range regexp.MustCompile(`10\.77\.0\.[1-9]\d*`).FindAllString(readClusterFile(t, name), -1) {
+			assert.True(t, addresses[found] != "", "%s has the address %s, want that of a service", name, found)
 		}
 	}
 
-	// The files for systemd say what compose.yaml says.
+	// The files for systemd have the environment of compose.yaml.
 	for file, name := range map[string]string{"environment": "node1", "postgres.env": "postgres1", "nats.env": "nats1"} {
-		alone, together := map[string]string{}, c.Services[name].Environment
-		for line := range strings.SplitSeq(clusterFile(t, "systemd/"+file), "\n") {
-			if key, value, is := strings.Cut(line, "="); is && !strings.HasPrefix(key, "#") {
-				alone[key] = value
+		got, want := map[string]string{}, c.Services[name].Environment
+		for line := range strings.SplitSeq(readClusterFile(t, "systemd/"+file), "\n") {
+			if key, value, ok := strings.Cut(line, "="); ok && !strings.HasPrefix(key, "#") {
+				got[key] = value
 			}
 		}
 		if name == "postgres1" {
-			alone["PGDATA"] = together["PGDATA"] // in the unit
+			got["PGDATA"] = want["PGDATA"] // the unit sets it
 		}
-		for _, key := range slices.Sorted(maps.Keys(together)) {
-			said := together[key]
-			for secret, value := range dotEnv(t) {
-				if said == value {
-					said = ""
+		for _, key := range slices.Sorted(maps.Keys(want)) {
+			value := want[key]
+			for secret, text := range envFile(t) {
+				if value == text {
+					value = ""
 				}
-				said = strings.ReplaceAll(said, value, secret)
+				value = strings.ReplaceAll(value, text, secret)
 			}
-			if is, ok := alone[key]; !ok || strings.Trim(is, `'`) != said {
-				t.Errorf("systemd/%s says %s=%s, and compose.yaml %q", file, key, is, said)
+			if unit, ok := got[key]; !ok || strings.Trim(unit, `'`) != value {
+				t.Errorf("systemd/%s has %s=%s, want %q as in compose.yaml", file, key, unit, value)
 			}
-			delete(alone, key)
+			delete(got, key)
 		}
-		assert.True(t, len(alone) <= 0, "systemd/%s has what compose.yaml lacks: %q", file, alone)
+		assert.True(t, len(got) == 0, "systemd/%s has variables that compose.yaml lacks: %q", file, got)
 	}
 	for file, path := range map[string]string{"qrjump-postgres.service": "/etc/qrjump/postgres.sh",
 		"qrjump-nats.service": "/etc/qrjump/nats.conf", "qrjump-haproxy.service": "/etc/qrjump/haproxy.cfg"} {
-		assert.True(t, strings.Contains(clusterFile(t, "systemd/"+file), path), "systemd/%s does not use %s", file, path)
+		assert.True(t, strings.Contains(readClusterFile(t, "systemd/"+file), path), "systemd/%s does not use %s", file, path)
 	}
 }
 
-// Issue 29, 8: NATS takes its configuration, and flushes what it acknowledges, which the nodes are told by flush=vouched.
+// TestClusterNATS_ConfigValid verifies that NATS accepts its configuration and flushes messages before it acknowledges them: the nodes rely
+// on this (flush=vouched).
 func TestClusterNATS_ConfigValid(t *testing.T) {
-	for name, service := range compose(t, clusterFile(t, "compose.yaml"), dotEnv(t)).Services {
+	for name, service := range parseCompose(t, readClusterFile(t, "compose.yaml"), envFile(t)).Services {
 		if !strings.HasPrefix(name, "nats") {
 			continue
 		}
@@ -154,47 +156,49 @@ func TestClusterNATS_ConfigValid(t *testing.T) {
 		o, err := nats.ProcessConfigFile("cluster/nats.conf")
 		require.NoError(t, err)
 		if address := service.Networks["cluster"].Address; o.ServerName != name || o.Host != address || o.Cluster.Host != address ||
-			o.Password != dotEnv(t)["NATS_PASSWORD"] || !o.SyncAlways || !o.JetStream || len(o.Routes) != 3 {
-			t.Errorf("%s is %s at %s, with others at %s; it flushes always: %v", name, o.ServerName, o.Host, o.Cluster.Host, o.SyncAlways)
+			o.Password != envFile(t)["NATS_PASSWORD"] || !o.SyncAlways || !o.JetStream || len(o.Routes) != 3 {
+			t.Errorf("configuration of %s: name %s, host %s, cluster host %s, sync always %v, want those of compose.yaml", name,
+				o.ServerName, o.Host, o.Cluster.Host, o.SyncAlways)
 		}
 	}
 }
 
-// Issue 29, 8: HAProxy takes its configuration, and asks each listener whether it can do what it is for.
+// TestClusterHAProxy_ConfigValid verifies that HAProxy accepts its configuration, and that the health check of each backend is for its kind
+// of requests.
 func TestClusterHAProxy_ConfigValid(t *testing.T) {
-	text := clusterFile(t, "haproxy.cfg")
+	text := readClusterFile(t, "haproxy.cfg")
 	for backend, kind := range map[string]string{"wire": "change", "scans": "scan", "admin": "change"} {
 		_, rest, _ := strings.Cut(text, "\nbackend "+backend+"\n")
 		rest, _, _ = strings.Cut(rest, "\n\n")
 		assert.True(t, strings.Contains(rest, "option httpchk GET /readyz?for="+kind+"\n") && strings.Count(rest, "  server ") == 2,
-			"backend %s asks two nodes for something else than %s:\n%s", backend, kind, rest)
+			"backend %s, want two servers with a health check for %s:\n%s", backend, kind, rest)
 	}
 	if _, err := exec.LookPath("haproxy"); err != nil {
 		t.Skip("haproxy is not here to read it")
 	}
 	if out, err := exec.Command("haproxy", "-c", "-f", "cluster/haproxy.cfg").CombinedOutput(); err != nil ||
 		strings.Contains(string(out), "WARNING") {
-		t.Errorf("%v\n%s", err, out)
+		t.Errorf("haproxy -c: %v\n%s", err, out)
 	}
 }
 
-// Issue 29, 8: systemd takes the units.
+// TestClusterSystemd_UnitsValid verifies that systemd accepts the units.
 func TestClusterSystemd_UnitsValid(t *testing.T) {
 	if _, err := exec.LookPath("systemd-analyze"); err != nil {
 		t.Skip("systemd-analyze is not here")
 	}
 	units, err := filepath.Glob("cluster/systemd/*.service")
 	if err != nil || len(units) != 3 {
-		t.Fatal(units, err)
+		t.Fatalf("units = %q, %v, want 3", units, err)
 	}
 	for _, unit := range units {
 		text, err := os.ReadFile(unit)
 		require.NoError(t, err)
-		// Programs that are not on this machine are no fault of the unit.
-		here := filepath.Join(t.TempDir(), filepath.Base(unit))
-		own := regexp.MustCompile(`(?m)^(Exec\w+=)/\S+`).ReplaceAll(text, []byte("${1}/bin/sh"))
-		require.NoError(t, os.WriteFile(here, own, 0o644))
-		out, err := exec.Command("systemd-analyze", "--no-pager", "verify", "--man=no", here).CombinedOutput()
-		assert.True(t, err == nil && len(out) <= 0, "%s: %v\n%s", unit, err, out)
+		// The programs of the units need not be installed on this machine.
+		file := filepath.Join(t.TempDir(), filepath.Base(unit))
+		text = regexp.MustCompile(`(?m)^(Exec\w+=)/\S+`).ReplaceAll(text, []byte("${1}/bin/sh"))
+		require.NoError(t, os.WriteFile(file, text, 0o644))
+		out, err := exec.Command("systemd-analyze", "--no-pager", "verify", "--man=no", file).CombinedOutput()
+		assert.True(t, err == nil && len(out) == 0, "systemd-analyze verify %s: %v\n%s", unit, err, out)
 	}
 }

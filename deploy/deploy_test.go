@@ -1,4 +1,4 @@
-// Package deploy holds what operators put beside the server.
+// Package deploy has configuration files for operators: services, monitoring and CI.
 package deploy
 
 import (
@@ -17,18 +17,18 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// TestUnits_Hardened wants every unit to have an exposure of at most 2.0 of 10.
+// TestUnits_Hardened verifies that systemd-analyze rates the exposure of every unit as at most 2.0 of 10.
 func TestUnits_Hardened(t *testing.T) {
 	if _, err := exec.LookPath("systemd-analyze"); err != nil {
 		t.Skip("systemd-analyze is not here")
 	}
 	units, err := filepath.Glob("cluster/systemd/*.service")
 	if err != nil || len(units) != 3 {
-		t.Fatal(units, err)
+		t.Fatalf("units = %q, %v, want 3", units, err)
 	}
 	for _, unit := range append(units, "systemd/qrjump.service") {
 		out, err := exec.Command("systemd-analyze", "--no-pager", "security", "--offline=true", "--threshold=20", unit).CombinedOutput()
-		assert.True(t, err == nil, "%s: %v\n%s", unit, err, out)
+		assert.True(t, err == nil, "systemd-analyze security %s: %v\n%s", unit, err, out)
 		lines := strings.Split(strings.TrimSpace(string(out)), "\n")
 		t.Log(lines[len(lines)-1])
 	}
@@ -41,7 +41,7 @@ var (
 	grouping = regexp.MustCompile(`\b(?:by|without) *\(([^)]*)\)`)
 )
 
-// exposedMetrics are the metrics that a server exposes, with their labels: those of the page that is printed from what a server registers,
+// exposedMetrics returns the metrics of a server, with their labels: those of metrics.md, which is generated from the registered metrics,
 // and those of the Go runtime and the process, which TestMetrics_WebhookBacklog reads.
 func exposedMetrics(t *testing.T) map[string][]string {
 	t.Helper()
@@ -63,8 +63,8 @@ func exposedMetrics(t *testing.T) map[string][]string {
 	return metrics
 }
 
-// labelsOf are the labels that a line of metrics or an expression names.
-func labelsOf(text string) (list []string) {
+// parseLabels returns the labels in an expression.
+func parseLabels(text string) (list []string) {
 	for _, s := range selector.FindAllStringSubmatch(text, -1) {
 		for _, m := range matcher.FindAllStringSubmatch(s[1], -1) {
 			list = append(list, m[1])
@@ -78,23 +78,23 @@ func labelsOf(text string) (list []string) {
 	return list
 }
 
-// checkExpression finds fault with the metrics and labels of an expression.
-func checkExpression(t *testing.T, where, expression string, metrics map[string][]string) {
+// checkExpression verifies that the metrics and labels of an expression exist.
+func checkExpression(t *testing.T, source, expression string, metrics map[string][]string) {
 	t.Helper()
-	known := []string{"job", "instance"} // of the scrape
+	known := []string{"job", "instance"} // added by the scrape
 	names := metric.FindAllString(grouping.ReplaceAllString(selector.ReplaceAllString(expression, ""), ""), -1)
-	assert.True(t, len(names) != 0, "%s: %q names no metric", where, expression)
+	assert.True(t, len(names) != 0, "%s: %q has no metric", source, expression)
 	for _, name := range names {
 		labels, ok := metrics[name]
-		assert.True(t, ok, "%s: there is no metric %s", where, name)
+		assert.True(t, ok, "%s: %s is not a metric of the server", source, name)
 		known = append(known, labels...)
 	}
-	for _, label := range labelsOf(expression) {
-		assert.True(t, slices.Contains(known, label), "%s: none of %q has the label %s", where, names, label)
+	for _, label := range parseLabels(expression) {
+		assert.True(t, slices.Contains(known, label), "%s: label %s, want one of %q: %q", source, label, names, known)
 	}
 }
 
-// Issue 16, 8: the dashboard and the alerts name what a server exposes.
+// TestDashboardAndAlerts_MetricsExist verifies that the dashboard and the alerts use only metrics and labels that a server exposes.
 func TestDashboardAndAlerts_MetricsExist(t *testing.T) {
 	metrics := exposedMetrics(t)
 
@@ -108,15 +108,15 @@ func TestDashboardAndAlerts_MetricsExist(t *testing.T) {
 		}
 	}
 	require.NoError(t, json.Unmarshal(text, &dashboard))
-	shown := 0
+	expressions := 0
 	for i, p := range dashboard.Panels {
-		assert.True(t, p.ID == i+1, "panel %q has the number %d", p.Title, p.ID)
+		assert.Equal(t, p.ID, i+1, "id of panel %q", p.Title)
 		for _, target := range p.Targets {
-			shown++
+			expressions++
 			checkExpression(t, "panel "+p.Title, target.Expr, metrics)
 			for _, m := range regexp.MustCompile(`\{\{(\w+)\}\}`).FindAllStringSubmatch(target.LegendFormat, -1) {
-				if m[1] != "instance" && !slices.Contains(labelsOf(target.Expr), m[1]) {
-					t.Errorf("panel %s: its legend names %s, and its expression does not", p.Title, m[1])
+				if m[1] != "instance" && !slices.Contains(parseLabels(target.Expr), m[1]) {
+					t.Errorf("panel %s: the legend has the label %s, which its expression lacks", p.Title, m[1])
 				}
 			}
 		}
@@ -139,14 +139,14 @@ func TestDashboardAndAlerts_MetricsExist(t *testing.T) {
 			rules++
 			checkExpression(t, r.Alert, regexp.MustCompile(`"[^"]*"`).ReplaceAllString(r.Expr, `""`), metrics)
 			assert.True(t, r.Annotations["runbook"] != "" && r.Annotations["summary"] != "" && r.Labels["severity"] != "",
-				"%s says too little: %q", r.Alert, r.Annotations)
+				"%s has the annotations %q and labels %q, want summary, runbook and severity", r.Alert, r.Annotations, r.Labels)
 		}
 	}
-	assert.True(t, shown >= 20 && rules >= 10, "%d expressions are shown and %d rules are there", shown, rules)
+	assert.True(t, expressions >= 20 && rules >= 10, "%d expressions and %d rules, want at least 20 and 10", expressions, rules)
 	if _, err := exec.LookPath("promtool"); err != nil {
 		t.Skip("promtool is not here to read the rules")
 	}
 	if out, err := exec.Command("promtool", "check", "rules", "--lint-fatal", "prometheus/alerts.yaml").CombinedOutput(); err != nil {
-		t.Errorf("%v\n%s", err, out)
+		t.Errorf("promtool check rules: %v\n%s", err, out)
 	}
 }

@@ -26,7 +26,7 @@ type (
 	api = client.Client
 )
 
-// everyCall makes each call of a Client once.
+// everyCall has a function for each method of a Client, which calls it once.
 var everyCall = func() map[string]func(ctx, *api) error {
 	calls := maps.Collect(docgen.EachClientMethod())
 	delete(calls, "Do")
@@ -41,15 +41,16 @@ var everyCall = func() map[string]func(ctx, *api) error {
 		for _, err := range c.Scans.ResolveStream(ctx, slices.Values([]client.ScanRequest{{Text: "x"}})) {
 			return err
 		}
-		return errors.New("no answer and no error")
+		return errors.New("no decision and no error")
 	}
 	return calls
 }()
 
-// noCalls are the methods of a Client that make no call, or return the answer unread.
+// noCalls are the methods of a Client that make no call, or return the response without reading it.
 var noCalls = []string{"URL", "Do"}
 
-// Issue 11, 4: no call takes another program's answer for its own. A method that gives an iterator and has no line above fails this test.
+// TestClientCalls_RejectForeignResponse verifies that every method returns an error if a different program responds instead of the server.
+// A method that returns an iterator requires an entry in everyCall.
 func TestClientCalls_RejectForeignResponse(t *testing.T) {
 	for _, service := range reflect.VisibleFields(reflect.TypeFor[client.Client]()) {
 		for method := range service.Type.Methods() {
@@ -61,7 +62,7 @@ func TestClientCalls_RejectForeignResponse(t *testing.T) {
 		name := method.Name
 		assert.True(t, everyCall[name] != nil || slices.Contains(noCalls, name), "%s is not in everyCall", name)
 	}
-	for what, answer := range map[string]func(http.ResponseWriter){
+	for kind, respond := range map[string]func(http.ResponseWriter){
 		"hello": func(w http.ResponseWriter) { io.WriteString(w, `{"hello":1}`) },
 		"hello as JSON": func(w http.ResponseWriter) {
 			w.Header().Set("Content-Type", "application/json")
@@ -79,60 +80,61 @@ func TestClientCalls_RejectForeignResponse(t *testing.T) {
 		"not found":     func(w http.ResponseWriter) { w.WriteHeader(http.StatusNotFound); io.WriteString(w, `<html>404</html>`) },
 		"another place": func(w http.ResponseWriter) { w.Header().Set("Location", "/elsewhere"); w.WriteHeader(http.StatusFound) },
 	} {
-		stranger := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			_, _ = io.Copy(io.Discard, r.Body)
-			answer(w)
+			respond(w)
 		}))
-		c := connect(t, stranger.URL, client.Options{AccessToken: "t", AdminToken: "a", AppID: "x", Secret: "x"})
+		c := connect(t, other.URL, client.Options{AccessToken: "t", AdminToken: "a", AppID: "x", Secret: "x"})
 		for name, call := range everyCall {
 			err := call(t.Context(), c)
-			wrong, isWrong := errors.AsType[*client.WrongServer](err)
-			refusal, isWire := errors.AsType[*client.WireError](err)
+			wrongServer, isWrong := errors.AsType[*client.WrongServer](err)
+			wireErr, isWire := errors.AsType[*client.WireError](err)
 			switch {
-			case isWire && what == "errcode" && refusal.Code == 40066:
-			case what == "nothing" && unreachable(err): // a stream that ends before it began
-			case !isWrong || wrong.URL != stranger.URL, !strings.Contains(err.Error(), stranger.URL), strings.Contains(err.Error(), "\n"):
-				t.Errorf("%s: %s gave %v", what, name, err)
+			case isWire && kind == "errcode" && wireErr.Code == 40066:
+			case kind == "nothing" && isUnreachable(err): // a stream without a response
+			case !isWrong || wrongServer.URL != other.URL, !strings.Contains(err.Error(), other.URL), strings.Contains(err.Error(), "\n"):
+				t.Errorf("%s: %s = %v, want a WrongServer error with the URL, in one line", kind, name, err)
 			}
 		}
-		stranger.Close()
+		other.Close()
 	}
 	c := connect(t, "http://127.0.0.1:1", client.Options{AccessToken: "t"})
 	for name, call := range everyCall {
 		err := call(t.Context(), c)
-		assert.True(t, unreachable(err), "nobody there: %s gave %v", name, err)
+		assert.True(t, isUnreachable(err), "%s without a server = %v, want an Unreachable error", name, err)
 	}
 }
 
-func unreachable(err error) bool {
+func isUnreachable(err error) bool {
 	_, ok := errors.AsType[*client.Unreachable](err)
 	return ok
 }
 
-// The client demands no field that the document of the APIs lets a server leave
-// out: each call is answered with as little as its schema allows.
+// TestClientCalls_MinimalSchemaResponse verifies that the client requires no field that is optional in the OpenAPI document: the response
+// to each call has only the required fields of its schema.
 func TestClientCalls_MinimalSchemaResponse(t *testing.T) {
 	resp, err := http.Get(start(t) + "/openapi.json")
 	require.NoError(t, err)
 	defer resp.Body.Close()
 	var doc document
 	require.NoError(t, json.NewDecoder(resp.Body).Decode(&doc))
-	least := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
-		kind, body := doc.least(r.Method, r.URL.Path)
+		kind, body := doc.minimalResponse(r.Method, r.URL.Path)
 		w.Header().Set("Content-Type", kind)
 		_, _ = w.Write(body)
 	}))
-	defer least.Close()
-	c := connect(t, least.URL, client.Options{})
+	defer srv.Close()
+	c := connect(t, srv.URL, client.Options{})
 	for name, call := range everyCall {
 		err := call(t.Context(), c)
-		_, notOurs := errors.AsType[*client.WrongServer](err)
-		assert.True(t, err == nil || notOurs && strings.Contains(err.Error(), " platform API ("), "%s: %v", name, err)
+		_, isWrong := errors.AsType[*client.WrongServer](err)
+		assert.True(t, err == nil || isWrong && strings.Contains(err.Error(), " platform API ("),
+			"%s = %v, want success or an error about the platform API", name, err)
 	}
 }
 
-// document is the part of an OpenAPI document that says what is answered.
+// document has the responses of an OpenAPI document.
 type document struct {
 	Paths map[string]map[string]struct {
 		Responses map[string]struct {
@@ -152,23 +154,23 @@ type schema struct {
 	Items      *schema
 }
 
-// least is the least that a path may answer; "" = it has no such path.
-func (d document) least(method, path string) (kind string, body []byte) {
+// minimalResponse returns a response with the required fields only, and its media type, which is "" if the document has no such path.
+func (d document) minimalResponse(method, path string) (kind string, body []byte) {
 	switch path {
-	case "/admin/v1/settings": // the document says nothing of it
+	case "/admin/v1/settings": // the document has no schema for it
 		return "application/json", []byte(`{"verification":"fetch"}`)
-	case "/scan/v1/explain": // nor of the decision in it
+	case "/scan/v1/explain": // the schema lacks the fields of the decision
 		return "application/json", []byte(`{"action":"show_text","steps":[]}`)
 	}
-	for pattern, operations := range d.Paths {
-		form := regexp.MustCompile("^" + regexp.MustCompile(`\\\{\w+\\\}`).ReplaceAllString(regexp.QuoteMeta(pattern), `[^/]+`) + "$")
-		one, ok := operations[strings.ToLower(method)]
-		if !ok || !form.MatchString(path) || strings.Contains(pattern, "{") && d.Paths[path] != nil {
+	for template, operations := range d.Paths {
+		pattern := regexp.MustCompile(`\\\{\w+\\\}`).ReplaceAllString(regexp.QuoteMeta(template), `[^/]+`)
+		operation, ok := operations[strings.ToLower(method)]
+		if !ok || !regexp.MustCompile("^"+pattern+"$").MatchString(path) || strings.Contains(template, "{") && d.Paths[path] != nil {
 			continue
 		}
 		for _, kind := range []string{"application/json", "application/gzip", "application/x-ndjson", "text/csv", "application/age",
 			"application/pdf"} {
-			if content, ok := one.Responses["200"].Content[kind]; ok {
+			if content, ok := operation.Responses["200"].Content[kind]; ok {
 				text, _ := json.Marshal(d.value(content.Schema))
 				return kind, text
 			}
@@ -203,12 +205,12 @@ func (d document) value(s schema) any {
 	case kind == "boolean":
 		return false
 	}
-	return "csv" // as everyCall names everything
+	return "csv"
 }
 
-// A field that is missing is named, wherever it stands.
+// TestClientDecode_NamesMissingField verifies that the error for a missing field has its path.
 func TestClientDecode_NamesMissingField(t *testing.T) {
-	for answer, flaw := range map[string]string{
+	for body, detail := range map[string]string{
 		`{"changes":[{"seq":1}]}`: `(changes[0].occurred_at is missing in {"changes":[{"seq":1}]})`,
 		`{"changes":[]}`:          "",
 		`{"changes":null}`:        "",
@@ -218,30 +220,29 @@ func TestClientDecode_NamesMissingField(t *testing.T) {
 			`"rule":{"id":null}}]}`: "(changes[0].rule.id is missing",
 		`{"changes":[]`: `(not a JSON object: {"changes":[])`,
 	} {
-		s := &stub{answers: []func(*http.Request) (int, string){says(200, answer)}}
-		_, err := connect(t, "http://x", client.Options{HTTP: &http.Client{Transport: s}}).Rules.ListChanges(t.Context(), "p")
+		_, err := connect(t, "http://x", client.Options{HTTP: newStub(body).client()}).Rules.ListChanges(t.Context(), "p")
 		want := "GET /admin/v1/rules/history: the response from http://x is not from the admin API "
-		assert.True(t, (flaw != "" || err == nil) && (flaw == "" || strings.HasPrefix(fmt.Sprint(err), want+flaw)),
-			"%s: got %v, want %s%s", answer, err, want, flaw)
+		assert.True(t, (detail != "" || err == nil) && (detail == "" || strings.HasPrefix(fmt.Sprint(err), want+detail)),
+			"ListChanges with the response %s = %v, want %s%s", body, err, want, detail)
 	}
 }
 
-// Each API may have an address of its own.
+// TestClientOptions_AddressPerAPI verifies that each API can have a different address.
 func TestClientOptions_AddressPerAPI(t *testing.T) {
-	asked := map[string]string{}
-	echo := roundTrip(func(r *http.Request) (*http.Response, error) {
-		asked[r.URL.Path] = r.URL.Host
-		return nil, errors.New("asked")
+	hosts := map[string]string{}
+	transport := roundTrip(func(r *http.Request) (*http.Response, error) {
+		hosts[r.URL.Path] = r.URL.Host
+		return nil, errors.New("no connection")
 	})
 	c := connect(t, "http://wire", client.Options{AccessToken: "t", AdminURL: "http://admin/", ScanURL: "http://scan",
-		HTTP: &http.Client{Transport: echo}})
+		HTTP: &http.Client{Transport: transport}})
 	for name, url := range map[string]string{"Wire.PublishRule": "http://wire", "Accounts.Get": "http://admin",
 		"AuditLog.Verify": "http://admin", "Scans.Resolve": "http://scan", "Scans.ResolveStream": "http://scan",
 		"Archive.Export": "http://admin"} {
 		u, ok := errors.AsType[*client.Unreachable](everyCall[name](t.Context(), c))
-		assert.True(t, ok && u.URL == url, "%s: got %v, want nobody at %s", name, u, url)
+		assert.True(t, ok && u.URL == url, "%s = %v, want an Unreachable error for %s", name, u, url)
 	}
-	assert.True(t, len(asked) == 5, "asked %v", asked)
+	assert.True(t, len(hosts) == 5, "requested paths and hosts = %v, want 5", hosts)
 	_, err := client.New("http://wire", client.Options{AdminURL: "admin:8081"})
-	assert.True(t, err != nil && strings.HasPrefix(err.Error(), `admin-server "admin:8081"`), "got %v", err)
+	assert.True(t, err != nil && strings.HasPrefix(err.Error(), `admin-server "admin:8081"`), "New = %v, want an error", err)
 }

@@ -20,7 +20,7 @@ import (
 	"github.com/qrjump/qrjump/qrjumptest"
 )
 
-// start runs a server with the demo accounts.
+// start starts a server with the demo accounts and returns its URL.
 func start(t *testing.T) string {
 	t.Helper()
 	return qrjumptest.Start(t).URL
@@ -38,9 +38,9 @@ var shop = client.Options{AppID: "wxc0ffee0000000001", Secret: "c0ffee0000000000
 func TestClientRules_AddToDelete(t *testing.T) {
 	url := start(t)
 	c, ctx := connect(t, url+"/", shop), t.Context()
-	check := func(what string, err error) {
+	check := func(operation string, err error) {
 		t.Helper()
-		require.NoErrorf(t, err, "%s", what)
+		require.NoErrorf(t, err, "%s", operation)
 	}
 	token, err := c.Wire.GetToken(ctx)
 	check("token", err)
@@ -84,11 +84,11 @@ func TestClientRules_AddToDelete(t *testing.T) {
 
 	history, err := c.Rules.ListChanges(ctx, prefix)
 	check("history", err)
-	var did []string
+	var actions []string
 	for _, h := range history {
-		did = append(did, h.Action)
+		actions = append(actions, h.Action)
 	}
-	assert.True(t, slices.Equal(did, []string{"delete", "publish", "edit", "add"}), "got the history %v", did)
+	assert.Equal(t, strings.Join(actions, " "), "delete publish edit add", "history")
 }
 
 func TestClientErrors_Typed(t *testing.T) {
@@ -96,7 +96,7 @@ func TestClientErrors_Typed(t *testing.T) {
 	err := c.Wire.CreateRule(t.Context(), client.RuleDraft{Prefix: "nonsense", Path: "p"})
 	w, ok := errors.AsType[*client.WireError](err)
 	assert.True(t, ok && w.Code == 85066 && w.Message == "illegal prefix" && len(w.RID) == 26,
-		"got %#v, want 85066 with its text and its request id apart", err)
+		"got %#v, want 85066 with separate message and request id", err)
 	_, err = c.Accounts.Get(t.Context(), "nobody")
 	p, ok := errors.AsType[*client.Problem](err)
 	assert.True(t, ok && p.Status == http.StatusNotFound && p.Detail != "", "got %#v, want a problem 404", err)
@@ -107,10 +107,11 @@ func TestClientErrors_Typed(t *testing.T) {
 
 func TestClientAdmin_AllCalls(t *testing.T) {
 	c, ctx := connect(t, start(t), shop), t.Context()
-	all, err := c.Accounts.List(ctx, "", 1)
-	require.True(t, err == nil && len(all) == 1 && all[0].AppID == shop.AppID, "got %+v, %v", all, err)
-	one, err := c.Accounts.Get(ctx, shop.AppID)
-	require.True(t, err == nil && one.Members["bob"] == "trial" && one.VerificationFile.Name != "", "got %+v, %v", one, err)
+	accounts, err := c.Accounts.List(ctx, "", 1)
+	require.True(t, err == nil && len(accounts) == 1 && accounts[0].AppID == shop.AppID, "Accounts.List = %+v, %v", accounts, err)
+	account, err := c.Accounts.Get(ctx, shop.AppID)
+	require.True(t, err == nil && account.Members["bob"] == "trial" && account.VerificationFile.Name != "",
+		"Accounts.Get = %+v, %v", account, err)
 	stored, err := c.Rules.List(ctx, client.StoredRuleQuery{Owner: shop.AppID})
 	assert.True(t, err == nil && len(stored) == 2 && stored[0].PublishedAt != nil && stored[1].PublishedAt == nil,
 		"got the rules %+v, %v", stored, err)
@@ -136,11 +137,11 @@ func TestClientHosts_TrustAndDeny(t *testing.T) {
 	require.NoError(t, c.Domains.Set(ctx, "bad.example", "denied"))
 	if list, err := c.Domains.List(ctx); err != nil || len(list) != 1 || list[0].Host != "bad.example" || list[0].Status != "denied" ||
 		list[0].UpdatedAt.IsZero() {
-		t.Errorf("got the hosts %+v, %v", list, err)
+		t.Errorf("Domains.List = %+v, %v, want bad.example denied", list, err)
 	}
 	require.NoError(t, c.Domains.Delete(ctx, "bad.example"))
 	list, err := c.Domains.List(ctx)
-	assert.True(t, err == nil && len(list) == 0, "got the hosts %+v, %v after forgetting", list, err)
+	assert.True(t, err == nil && len(list) == 0, "Domains.List after Delete = %+v, %v, want none", list, err)
 }
 
 func TestClientEmulator_AllCalls(t *testing.T) {
@@ -162,16 +163,16 @@ func TestClientEmulator_AllCalls(t *testing.T) {
 	assert.True(t, ok && w.Code == -1, "got %v, want the fault", err)
 	err = c.Wire.CreateRule(ctx, rule)
 	w, ok = errors.AsType[*client.WireError](err)
-	assert.True(t, ok && w.Code == 85071, "got %v, want 85071: the rule is there in spite of the fault", err)
+	assert.True(t, ok && w.Code == 85071, "got %v, want 85071: the call with the fault created the rule", err)
 	assert.NoError(t, errors.Join(c.Emulator.DeleteFaults(ctx), c.Emulator.Reset(ctx)))
 }
 
 func TestClientStream_OrderedResults(t *testing.T) {
 	c := connect(t, start(t), client.Options{})
-	asked := 0
+	n := 0
 	requests := func(yield func(client.ScanRequest) bool) {
 		for _, text := range []string{"https://coffee.example/t/1", "hello", "https://x.example/"} {
-			asked++
+			n++
 			if !yield(client.ScanRequest{Text: text}) {
 				return
 			}
@@ -182,8 +183,8 @@ func TestClientStream_OrderedResults(t *testing.T) {
 		require.NoError(t, err)
 		actions = append(actions, d.Action)
 	}
-	assert.True(t, slices.Equal(actions, []string{client.OpenMiniProgram, client.ShowText, client.OpenURL}) && asked == 3,
-		"got %v for %d requests", actions, asked)
+	assert.True(t, slices.Equal(actions, []string{client.OpenMiniProgram, client.ShowText, client.OpenURL}) && n == 3,
+		"got %v for %d requests, want one decision for each of 3, in order", actions, n)
 	// A caller that stops reading ends the call.
 	for range c.Scans.ResolveStream(t.Context(), requests) {
 		break
@@ -203,72 +204,62 @@ func TestClientStream_Truncated(t *testing.T) {
 		n, last = n+1, err
 	}
 	_, ok := errors.AsType[*client.Unreachable](last)
-	assert.True(t, ok && n == 2, "got %d answers and %v, want one and a broken stream", n, last)
+	assert.True(t, ok && n == 2, "got %d results and %v, want a decision and a broken stream", n, last)
 }
 
-// stub answers every request with the next of these functions, the last one for ever.
+// stub is a transport that returns the bodies in order with status 200, and the last one to all further requests.
 type stub struct {
-	answers []func(*http.Request) (int, string)
-	calls   atomic.Int64
+	bodies []string
+	calls  atomic.Int64
 }
 
-func (s *stub) RoundTrip(r *http.Request) (*http.Response, error) {
+func newStub(bodies ...string) *stub { return &stub{bodies: bodies} }
+
+func (s *stub) client() *http.Client { return &http.Client{Transport: s} }
+
+func (s *stub) RoundTrip(*http.Request) (*http.Response, error) {
 	n := int(s.calls.Add(1)) - 1
-	status, body := s.answers[min(n, len(s.answers)-1)](r)
-	if status == 0 {
-		return nil, errors.New(body)
-	}
 	w := httptest.NewRecorder()
-	w.WriteHeader(status)
-	_, _ = io.WriteString(w, body)
+	_, _ = io.WriteString(w, s.bodies[min(n, len(s.bodies)-1)])
 	return w.Result(), nil
 }
 
-func says(status int, body string) func(*http.Request) (int, string) {
-	return func(*http.Request) (int, string) { return status, body }
-}
-
-const okToken = `{"access_token":"T1","expires_in":7200}`
-
+// TestClientToken_RenewedOnce verifies that the client requests a new token once if the server rejects its token, and keeps the new one. It
+// does not replace a token of the caller.
 func TestClientToken_RenewedOnce(t *testing.T) {
+	const okToken, ok = `{"access_token":"T1","expires_in":7200}`, `{"errcode":0,"errmsg":"ok"}`
 	for _, code := range []string{"40001", "40014", "42001"} {
-		s := &stub{answers: []func(*http.Request) (int, string){
-			says(200, okToken), says(200, `{"errcode":`+code+`,"errmsg":"no"}`),
-			says(200, okToken), says(200, `{"errcode":0,"errmsg":"ok"}`),
-		}}
+		rejected := `{"errcode":` + code + `,"errmsg":"no"}`
+		s := newStub(okToken, rejected, okToken, ok)
 		o := shop
-		o.HTTP = &http.Client{Transport: s}
+		o.HTTP = s.client()
 		c := connect(t, "http://x", o)
 		err := c.Wire.PublishRule(t.Context(), "p")
 		assert.True(t, err == nil && s.calls.Load() == 4, "%s: got %v after %d calls, want success after 4", code, err, s.calls.Load())
 		err = c.Wire.PublishRule(t.Context(), "p")
 		assert.True(t, err == nil && s.calls.Load() == 5, "%s: got %v after %d calls, want the token kept", code, err, s.calls.Load())
-		s = &stub{answers: []func(*http.Request) (int, string){says(200, okToken), says(200, `{"errcode":`+code+`,"errmsg":"no"}`),
-			says(200, okToken), says(200, `{"errcode":`+code+`,"errmsg":"no"}`)}}
-		o.HTTP = &http.Client{Transport: s}
+		s = newStub(okToken, rejected, okToken, rejected)
+		o.HTTP = s.client()
 		err = connect(t, "http://x", o).Wire.PublishRule(t.Context(), "p")
-		assert.True(t, err != nil && s.calls.Load() == 4, "%s: got %v after %d calls, want the refusal after 4", code, err, s.calls.Load())
-		s = &stub{answers: []func(*http.Request) (int, string){says(200, `{"errcode":`+code+`,"errmsg":"no"}`)}}
-		if err := connect(t, "http://x", client.Options{AccessToken: "theirs",
-			HTTP: &http.Client{Transport: s}}).Wire.PublishRule(t.Context(),
-			"p"); err == nil || s.calls.Load() != 1 {
-			t.Errorf("%s: got %v after %d calls, want a token of somebody else left alone", code, err, s.calls.Load())
-		}
+		assert.True(t, err != nil && s.calls.Load() == 4, "%s: got %v after %d calls, want an error after 4", code, err, s.calls.Load())
+		s = newStub(rejected)
+		c = connect(t, "http://x", client.Options{AccessToken: "theirs", HTTP: s.client()})
+		err = c.Wire.PublishRule(t.Context(), "p")
+		assert.True(t, err != nil && s.calls.Load() == 1, "%s: got %v after %d calls, want an error after one", code, err, s.calls.Load())
 	}
 }
 
 func TestClientRetry_TooFrequent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &stub{answers: []func(*http.Request) (int, string){says(200, `{"errcode":44990,"errmsg":"slow"}`),
-			says(200, `{"errcode":44990,"errmsg":"slow"}`), says(200, `{"errcode":0,"errmsg":"ok"}`)}}
-		c := connect(t, "http://x", client.Options{AccessToken: "t", RateRetries: 2, HTTP: &http.Client{Transport: s}})
+		const tooFrequent = `{"errcode":44990,"errmsg":"slow"}`
+		s := newStub(tooFrequent, tooFrequent, `{"errcode":0,"errmsg":"ok"}`)
+		c := connect(t, "http://x", client.Options{AccessToken: "t", RateRetries: 2, HTTP: s.client()})
 		began := time.Now()
 		if err := c.Wire.PublishRule(t.Context(), "p"); err != nil || time.Since(began) != 2*time.Second {
 			t.Errorf("got %v after %v, want success after two pauses of a second", err, time.Since(began))
 		}
-		s.answers = s.answers[:1]
-		c = connect(t, "http://x", client.Options{AccessToken: "t", HTTP: &http.Client{Transport: s}})
-		assert.True(t, c.Wire.PublishRule(t.Context(), "p") != nil, "without retries the refusal must come through")
+		c = connect(t, "http://x", client.Options{AccessToken: "t", HTTP: newStub(tooFrequent).client()})
+		assert.True(t, c.Wire.PublishRule(t.Context(), "p") != nil, "PublishRule without retries succeeds, want errcode 44990")
 	})
 }
 
@@ -283,15 +274,15 @@ func TestClientCall_Limits(t *testing.T) {
 		err := c.Wire.PublishRule(t.Context(), "p")
 		u, ok := errors.AsType[*client.Unreachable](err)
 		assert.True(t, ok && u.URL == "http://x" && errors.Is(err, context.DeadlineExceeded) && time.Since(began) == 15*time.Second,
-			"got %v after %v, want no answer after 15 s", err, time.Since(began))
-		assert.True(t, !strings.Contains(err.Error(), "topsecret"), "the token is in the error: %v", err)
+			"got %v after %v, want a timeout after 15 s", err, time.Since(began))
+		assert.True(t, !strings.Contains(err.Error(), "topsecret"), "the error has the access token: %v", err)
 	})
 	endless := roundTrip(func(r *http.Request) (*http.Response, error) {
 		return &http.Response{StatusCode: 200, Body: io.NopCloser(zeros{}), Request: r}, nil
 	})
 	c := connect(t, "http://x", client.Options{HTTP: &http.Client{Transport: endless}})
 	_, err := c.Wire.GetToken(t.Context())
-	assert.True(t, err != nil && strings.Contains(err.Error(), "longer than"), "got %v of an endless answer", err)
+	assert.True(t, err != nil && strings.Contains(err.Error(), "longer than"), "GetToken with an endless response = %v, want an error", err)
 }
 
 type roundTrip func(*http.Request) (*http.Response, error)
@@ -306,21 +297,21 @@ func (zeros) Read(p []byte) (int, error) {
 }
 
 func TestClientCall_IgnoresRedirect(t *testing.T) {
-	var elsewhere atomic.Bool
-	thief := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { elsewhere.Store(true) }))
-	defer thief.Close()
-	srv := httptest.NewServer(http.RedirectHandler(thief.URL, http.StatusTemporaryRedirect))
+	var redirected atomic.Bool
+	other := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { redirected.Store(true) }))
+	defer other.Close()
+	srv := httptest.NewServer(http.RedirectHandler(other.URL, http.StatusTemporaryRedirect))
 	defer srv.Close()
 	c := connect(t, srv.URL, client.Options{AccessToken: "t", AdminToken: "a"})
 	_, adminErr := c.Accounts.Get(t.Context(), "x")
-	if err := c.Wire.PublishRule(t.Context(), "p"); err == nil || adminErr == nil || elsewhere.Load() {
-		t.Errorf("got %v and %v, credentials went elsewhere: %v", err, adminErr, elsewhere.Load())
+	if err := c.Wire.PublishRule(t.Context(), "p"); err == nil || adminErr == nil || redirected.Load() {
+		t.Errorf("got %v and %v, request to the other server: %v, want errors and no request", err, adminErr, redirected.Load())
 	}
 }
 
 func TestClientDecode_PlatformResponses(t *testing.T) {
 	for name, test := range map[string]struct {
-		answer  string
+		body    string
 		message string
 		rid     string
 	}{
@@ -334,15 +325,14 @@ func TestClientDecode_PlatformResponses(t *testing.T) {
 		"text that has its colon": {`{"errcode":40164,"errmsg":"invalid ip 1.2.3.4, not in whitelist rid: 614e959d-00000000-00000001"}`,
 			"invalid ip 1.2.3.4, not in whitelist", "614e959d-00000000-00000001"},
 	} {
-		c := connect(t, client.Platform, client.Options{AccessToken: "t",
-			HTTP: &http.Client{Transport: &stub{answers: []func(*http.Request) (int, string){says(200, test.answer)}}}})
+		c := connect(t, client.Platform, client.Options{AccessToken: "t", HTTP: newStub(test.body).client()})
 		w, ok := errors.AsType[*client.WireError](c.Wire.PublishRule(t.Context(), "p"))
-		assert.True(t, ok && w.Message == test.message && w.RID == test.rid, "%s: got %+v", name, w)
+		assert.True(t, ok && w.Message == test.message && w.RID == test.rid,
+			"%s: got %+v, want message %q and rid %q", name, w, test.message, test.rid)
 	}
-	for _, answer := range []string{"<html>bad gateway", `[]`, ``} {
-		c := connect(t, client.Platform, client.Options{AccessToken: "t",
-			HTTP: &http.Client{Transport: &stub{answers: []func(*http.Request) (int, string){says(200, answer)}}}})
-		assert.True(t, c.Wire.PublishRule(t.Context(), "p") != nil, "%q was taken for an answer of the wire", answer)
+	for _, body := range []string{"<html>bad gateway", `[]`, ``} {
+		c := connect(t, client.Platform, client.Options{AccessToken: "t", HTTP: newStub(body).client()})
+		assert.True(t, c.Wire.PublishRule(t.Context(), "p") != nil, "PublishRule with the response %q succeeds, want an error", body)
 	}
 }
 
@@ -353,15 +343,15 @@ func TestClientRules_ListPagination(t *testing.T) {
 		}
 		return `{"errcode":0,"total_count":250,"qrcodejump_open":1,"qrcodejump_pub_quota":100,"rule_list":[` + rules[1:] + `]}`
 	}
-	s := &stub{answers: []func(*http.Request) (int, string){says(200, page(150, 100)), says(200, page(0, 200)), says(200, page(200, 50))}}
-	c := connect(t, "http://x", client.Options{AccessToken: "t", HTTP: &http.Client{Transport: s}})
+	s := newStub(page(150, 100), page(0, 200), page(200, 50))
+	c := connect(t, "http://x", client.Options{AccessToken: "t", HTTP: s.client()})
 	list, err := c.Wire.ListAllRules(t.Context(), "")
 	assert.True(t, err == nil && len(list.Rules) == 250 && s.calls.Load() == 3,
-		"got %d rules, %v after %d calls", len(list.Rules), err, s.calls.Load())
+		"got %d rules, %v after %d calls, want 250 after 3", len(list.Rules), err, s.calls.Load())
 }
 
 func TestNewClient_InvalidAddress(t *testing.T) {
 	for _, address := range []string{"", "tea.example", "ftp://x", "http://", "http://u:p@x", "http://x?y", "http://x#y", "http://x\n"} {
-		assert.True(t, assert.ErrorOf(client.New(address, client.Options{})) != nil, "%q was taken for a server", address)
+		assert.True(t, assert.ErrorOf(client.New(address, client.Options{})) != nil, "New(%q) succeeds, want an error", address)
 	}
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/qrjump/qrjump/qrjumptest"
 )
 
-// TestClientExamples_Output runs each example of the package client, which is a module without dependencies, on a server of its own.
+// TestClientExamples_Output runs each example of package client, which is a separate module without dependencies, on a new server.
 func TestClientExamples_Output(t *testing.T) {
 	examples := filepath.Join(t.TempDir(), "examples")
 	run := func(t *testing.T, url, name string, args ...string) string {

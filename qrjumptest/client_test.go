@@ -13,7 +13,7 @@ import (
 	"github.com/qrjump/qrjump/qrjumptest"
 )
 
-// Issue 16, 9: what a test of codes needs, without a call of its own.
+// TestClient_ApplyActivateScanCodes applies for codes, activates them and scans one, with the helper methods of Server.
 func TestClient_ApplyActivateScanCodes(t *testing.T) {
 	srv := qrjumptest.Start(t)
 	codes := srv.Apply("wxc0ffee0000000002", "c0ffee00000000000000000000000002", 10_000)
@@ -21,12 +21,13 @@ func TestClient_ApplyActivateScanCodes(t *testing.T) {
 		ProductCode: "6901234567892", WxaAppID: "wxc0ffee0000000001", WxaPath: "pages/item/item"})
 	if d := srv.ScanAs("alice", codes.Text(99)); d.Action != "open_mini_program" || d.AppID != "wxc0ffee0000000001" ||
 		!strings.Contains(d.Path, "code_ticket=") {
-		t.Errorf("an active code opens %+v", d)
+		t.Errorf("scan of an active code = %+v, want the Mini Program with a ticket", d)
 	}
 	c := codes.Get(100)
-	assert.True(t, !c.Active, "the code behind the range is %+v", c)
+	assert.True(t, !c.Active, "the code after the activated range = %+v, want it inactive", c)
 	calls := srv.Calls(client.CallQuery{Path: "/intp/marketcode/codeactive"})
-	assert.True(t, len(calls) == 1 && calls[0].Account == "wxc0ffee0000000002" && calls[0].ErrCode == 0, "the calls were %+v", calls)
+	assert.True(t, len(calls) == 1 && calls[0].Account == "wxc0ffee0000000002" && calls[0].ErrCode == 0,
+		"calls = %+v, want one of the account", calls)
 }
 
 func TestClient_ExplainNotCounted(t *testing.T) {
@@ -43,14 +44,14 @@ func TestClient_ExplainNotCounted(t *testing.T) {
 func TestClient_FrozenClock(t *testing.T) {
 	srv := qrjumptest.Start(t)
 	srv.Freeze()
-	at := srv.Now()
-	again := srv.Now()
-	assert.True(t, again.Equal(at), "it went from %v to %v", at, again)
+	before := srv.Now()
+	after := srv.Now()
+	assert.True(t, after.Equal(before), "frozen clock goes from %v to %v", before, after)
 	srv.Advance(time.Hour)
-	now := srv.Now()
-	assert.True(t, now.Sub(at) == time.Hour, "it went from %v to %v", at, now)
+	after = srv.Now()
+	assert.True(t, after.Sub(before) == time.Hour, "clock after Advance(1h) goes from %v to %v", before, after)
 	srv.Run()
-	for now := srv.Now(); !now.After(at.Add(time.Hour)); now = srv.Now() {
+	for !srv.Now().After(before.Add(time.Hour)) {
 	}
 }
 

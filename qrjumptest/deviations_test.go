@@ -11,7 +11,7 @@ import (
 	"github.com/qrjump/qrjump/qrjumptest"
 )
 
-// recorder is a test that goes on after its failures and shows them.
+// recorder is a testing.TB that records failures and cleanup functions.
 type recorder struct {
 	testing.TB
 	cleanups []func()
@@ -28,8 +28,8 @@ func (r *recorder) end() {
 	}
 }
 
-// Strict fails a test whose caller deviated in what the platform is known to mind, and
-// no other.
+// TestStrict_FailsOnDeviation verifies that Strict fails a test after a deviation that the platform is known to reject (observed), and not
+// after one that is only assumed.
 func TestStrict_FailsOnDeviation(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -53,13 +53,13 @@ settings: {verification: trust}
 		for _, d := range s.Deviations() {
 			marks.WriteString(d.EvidenceLevel + " ")
 			if d.Behaviour == "" || d.Account != "shop" || d.Endpoint != "/cgi-bin/wxopen/qrcodejumpadd" || d.Count != 1 || d.Advice == "" {
-				t.Errorf("%+v", d)
+				t.Errorf("deviation = %+v, want one of shop with advice", d)
 			}
-			answer, err := http.Get(s.URL + "/admin/v1/calls/" + d.FirstRID)
-			assert.True(t, err == nil && answer.StatusCode == 200 && answer.Body.Close() == nil,
-				"the first call of %+v: %v, %v", d, answer, err)
+			resp, err := http.Get(s.URL + "/admin/v1/calls/" + d.FirstRID)
+			assert.True(t, err == nil && resp.StatusCode == 200 && resp.Body.Close() == nil,
+				"first call of %+v = %v, %v, want 200", d, resp, err)
 		}
-		assert.Contains(t, marks.String(), c.mark, "%s: marks", c.prefix)
+		assert.Contains(t, marks.String(), c.mark, "%s: evidence levels", c.prefix)
 		if r.end(); len(r.failures) != c.fails {
 			t.Errorf("%s: %d failures %q, want %d", c.prefix, len(r.failures), r.failures, c.fails)
 		}

@@ -14,7 +14,7 @@ import (
 	"github.com/qrjump/qrjump/qrjumptest"
 )
 
-// A server begins with what a seed says, and stops with the test.
+// A server starts with the data of a seed, and stops when the test ends.
 func ExampleStart() {
 	t, done := newTest() // in a test of yours: func TestRedirect(t *testing.T)
 	defer done()
@@ -31,7 +31,7 @@ rules:
 	// Output: open_mini_program shop release
 }
 
-// As is a client for an account: here it does what the program under test would.
+// As returns a client for an account. In this example it takes the place of the program under test.
 func ExampleServer_As() {
 	t, done := newTest()
 	defer done()
@@ -46,7 +46,7 @@ func ExampleServer_As() {
 	// open_mini_program
 }
 
-// Codes are there without a call of the test's own.
+// Apply creates codes without calls to the platform API in the test.
 func ExampleServer_Apply() {
 	t, done := newTest()
 	defer done()
@@ -61,7 +61,7 @@ func ExampleServer_Apply() {
 	// show_message
 }
 
-// A fault answers in place of the server: does the program under test try again?
+// Fail makes a call fail, to test whether the program under test retries.
 func ExampleServer_Fail() {
 	t, done := newTest()
 	defer done()
@@ -78,7 +78,7 @@ func ExampleServer_Fail() {
 	// true false
 }
 
-// The clock moves when the test moves it: tokens end, and months begin.
+// Advance moves the clock, so that tokens expire and quotas are renewed.
 func ExampleServer_Advance() {
 	t, done := newTest()
 	defer done()
@@ -92,7 +92,7 @@ func ExampleServer_Advance() {
 	// Output: false <nil>
 }
 
-// Two suites share a server: each brings back its own account and leaves the other's rules alone.
+// Two test suites share a server. Each resets its own account and keeps the rules of the other.
 func ExampleServer_ResetAccounts() {
 	t, done := newTest()
 	defer done()
@@ -110,7 +110,7 @@ func ExampleServer_ResetAccounts() {
 	// open_url 0
 }
 
-// A fault with a response answers a path of the platform that this server does not have.
+// A fault with a response replaces a path of the platform that the server does not implement.
 func ExampleServer_Faults() {
 	t, done := newTest()
 	defer done()
@@ -120,7 +120,7 @@ func ExampleServer_Faults() {
 	// Output: /cgi-bin/menu/get 0
 }
 
-// Explain says which rule opens a link, and of each rule near it why it does not.
+// Explain returns the rule that opens a link, and for each similar rule the reason why it does not.
 func ExampleServer_Explain() {
 	t, done := newTest()
 	defer done()
@@ -135,25 +135,17 @@ func ExampleServer_Explain() {
 	// https://coffee.example/menu unpublished
 }
 
-// newTest stands for the *testing.T of a test, which an example does not have.
+// newTest returns a testing.TB for an example, which has no *testing.T. done runs its cleanup functions.
 func newTest() (t testing.TB, done func()) {
-	one := &exampleTest{}
-	return one, func() {
-		for i := len(one.ends) - 1; i >= 0; i-- {
-			one.ends[i]()
-		}
-	}
+	test := &exampleTest{}
+	return test, test.end
 }
 
-type exampleTest struct {
-	testing.TB
-	ends []func()
-}
+type exampleTest struct{ recorder }
 
 func (t *exampleTest) Helper()                           {}
 func (t *exampleTest) Context() context.Context          { return context.Background() }
 func (t *exampleTest) Output() io.Writer                 { return io.Discard }
-func (t *exampleTest) Cleanup(f func())                  { t.ends = append(t.ends, f) }
 func (t *exampleTest) Errorf(format string, args ...any) { panic(fmt.Sprintf(format, args...)) }
 func (t *exampleTest) Fatalf(format string, args ...any) { panic(fmt.Sprintf(format, args...)) }
 func (t *exampleTest) Fatal(args ...any)                 { panic(fmt.Sprint(args...)) }

@@ -20,11 +20,11 @@ settings: {verification: trust}
 	require.NoError(t, err)
 	draft := client.RuleDraft{Prefix: "https://shop.example/t/", Path: "p", OpenVersion: 3}
 	s.Fail(qrjumptest.Fault{Path: "/cgi-bin/wxopen/qrcodejumpadd", ErrCode: -1, Remaining: new(1)})
-	require.True(t, c.Wire.CreateRule(t.Context(), draft) != nil, "the call did not fail")
+	require.True(t, c.Wire.CreateRule(t.Context(), draft) != nil, "CreateRule with a fault succeeds, want an error")
 	list, err := c.Wire.ListRules(t.Context(), client.ListRequest{})
-	assert.True(t, err == nil && list.Total == 0, "%d rules, %v: a fault did the call", list.Total, err)
+	assert.True(t, err == nil && list.Total == 0, "%d rules, %v, want none: the fault replaces the call", list.Total, err)
 	s.Fail(qrjumptest.Fault{Path: "/cgi-bin/wxopen/qrcodejumpadd", ErrCode: -1, After: true, Remaining: new(1)})
-	assert.True(t, c.Wire.CreateRule(t.Context(), draft) != nil, "the call did not fail")
+	assert.True(t, c.Wire.CreateRule(t.Context(), draft) != nil, "CreateRule with a fault after the call succeeds, want an error")
 	list, err = c.Wire.ListRules(t.Context(), client.ListRequest{})
-	assert.True(t, err == nil && list.Total == 1, "%d rules, %v: the call was not done", list.Total, err)
+	assert.True(t, err == nil && list.Total == 1, "%d rules, %v, want one: the call precedes the fault", list.Total, err)
 }

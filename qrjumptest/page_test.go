@@ -9,7 +9,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// The page "Tests in CI" shows the test of shop_test.go, so that what a reader copies is what runs.
+// TestCIPage_ShowsShopTest verifies that the page "Tests in CI" has the code of shop_test.go, so that the published example is tested.
 func TestCIPage_ShowsShopTest(t *testing.T) {
 	source, err := os.ReadFile("shop_test.go")
 	require.NoError(t, err)
@@ -20,11 +20,11 @@ func TestCIPage_ShowsShopTest(t *testing.T) {
 		_, block, _ := strings.Cut(string(page), "\n```go\n")
 		block, _, found := strings.Cut(block, "```\n")
 		got := code(block)
-		assert.True(t, found && got == want, "docs/%s/how/ci.md shows\n%s\nand shop_test.go is\n%s", language, got, want)
+		assert.True(t, found && got == want, "docs/%s/how/ci.md has\n%s\nwant the code of shop_test.go\n%s", language, got, want)
 	}
 }
 
-// code is a program without its comments, which each language has in its own words.
+// code returns a program without its comments, which the pages translate.
 func code(text string) string {
 	var b strings.Builder
 	for line := range strings.Lines(text) {

@@ -7,7 +7,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
-// Issue 11, 6: a feature is added or taken away by its name, and no other is dropped, also one that this program does not know.
+// TestChangedFeatures_KeepsUnknown verifies that a change adds or removes only the named features, and keeps those unknown to the program.
 func TestChangedFeatures_KeepsUnknown(t *testing.T) {
 	for _, c := range []struct{ have, change, want []string }{
 		{nil, []string{"marketcode"}, []string{"marketcode"}},
@@ -20,12 +20,13 @@ func TestChangedFeatures_KeepsUnknown(t *testing.T) {
 	} {
 		before := slices.Clone(c.have)
 		got, err := changedFeatures(c.have, c.change)
-		assert.True(t, err == nil && slices.Equal(got, c.want), "%v of %v: %v, %v, want %v", c.change, c.have, got, err, c.want)
-		assert.True(t, slices.Equal(c.have, before), "%v changed what it was given: %v", c.change, c.have)
+		assert.True(t, err == nil && slices.Equal(got, c.want),
+			"changedFeatures(%v, %v) = %v, %v, want %v", before, c.change, got, err, c.want)
+		assert.True(t, slices.Equal(c.have, before), "changedFeatures changed its argument to %v, want %v", c.have, before)
 	}
 	for _, change := range [][]string{{"beta"}, {"+markecode"}, {"-markecode"}, {""}, {"+"}, {"+marketcode", "-marketcode"},
 		{"-marketcode", "marketcode"}} {
 		got, err := changedFeatures([]string{"marketcode"}, change)
-		assert.True(t, err != nil, "%q: %v", change, got)
+		assert.True(t, err != nil, "changedFeatures(marketcode, %q) = %v, want an error", change, got)
 	}
 }

@@ -10,11 +10,12 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/testtable"
 )
 
-// folders makes ./qrjump-data and ./named with a token and, where it is not empty, a file of addresses.
-func folders(t *testing.T, here, named string) {
+// createFolders creates ./qrjump-data and ./named in a new working directory. Each has a token and, unless the text is empty, an address
+// file with that text.
+func createFolders(t *testing.T, defaultAddresses, namedAddresses string) {
 	t.Helper()
 	t.Chdir(t.TempDir())
-	for dir, addresses := range map[string]string{"qrjump-data": here, "named": named} {
+	for dir, addresses := range map[string]string{"qrjump-data": defaultAddresses, "named": namedAddresses} {
 		require.NoError(t, os.Mkdir(dir, 0o700))
 		files := map[string]string{"admin-token": "from " + dir + "\n"}
 		if addresses != "" {
@@ -27,17 +28,17 @@ func folders(t *testing.T, here, named string) {
 }
 
 func TestAdminToken_NotSentElsewhere(t *testing.T) {
-	folders(t, "", "")
-	for server, found := range map[string]string{
+	createFolders(t, "", "")
+	for server, token := range map[string]string{
 		"http://127.0.0.1:8080": "from qrjump-data", "http://localhost": "from qrjump-data", "http://[::1]:1": "from qrjump-data",
 		"https://qrjump.example": "", "http://127.0.0.1.example": "", "http://10.0.0.1": "",
 	} {
 		for _, test := range []struct{ data, token, want string }{
-			{"", "", found}, {"named", "", "from named"}, {"named", "given", "given"},
+			{"", "", token}, {"named", "", "from named"}, {"named", "given", "given"},
 		} {
-			at, got, err := serverFlags{Server: server, Data: test.data}.admin(adminFlags{AdminToken: test.token})
-			assert.True(t, err == nil && got == test.want && at.url == server,
-				"%s with %+v: got %q at %s, %v", server, test, got, at.url, err)
+			admin, got, err := serverFlags{Server: server, Data: test.data}.admin(adminFlags{AdminToken: test.token})
+			assert.True(t, err == nil && got == test.want && admin.url == server,
+				"%s with %+v: token %q for %s, %v, want %q", server, test, got, admin.url, err, test.want)
 		}
 	}
 }
@@ -47,20 +48,20 @@ func TestAdminToken_NotSentToPlatform(t *testing.T) {
 		"https://api.weixin.qq.com": true, "https://weixin.qq.com": true, "https://api.weixin.qq.com:443": true,
 		"https://notweixin.qq.com": false, "http://127.0.0.1:8080": false,
 	} {
-		assert.Equal(t, isPlatform(server), want, "%s", server)
+		assert.Equal(t, isPlatform(server), want, "isPlatform(%s)", server)
 		_, _, err := (serverFlags{Server: server}).admin(adminFlags{AdminToken: "given"})
-		assert.True(t, (err != nil) == want, "%s: got %v", server, err)
+		assert.True(t, (err != nil) == want, "admin flags for %s: %v, want an error: %v", server, err, want)
 	}
 }
 
-// Issue 11, 4: the command line finds the listeners of a server by its folder.
+// TestServerDiscovery_ByDataFolder verifies that the command line finds the listeners of a server through its data folder.
 func TestServerDiscovery_ByDataFolder(t *testing.T) {
 	fill := strings.NewReplacer(
 		"HERE", `{"wire":"http://127.0.0.1:1","scan":"http://127.0.0.1:2","admin":"http://127.0.0.1:3"}`,
 		"AWAY", `{"wire":"http://10.0.0.1:4","scan":"http://10.0.0.1:5","admin":"http://10.0.0.1:6"}`)
 	for _, row := range testtable.Rows(t, "testdata/discovered.txt", 10) {
 		t.Run(row[0], func(t *testing.T) {
-			folders(t, fill.Replace(row[1]), fill.Replace(row[2]))
+			createFolders(t, fill.Replace(row[1]), fill.Replace(row[2]))
 			flags := serverFlags{Server: row[3], Data: row[4]}
 			wire, wireErr := flags.wire()
 			scan, scanErr := flags.scan(row[6])
@@ -71,7 +72,7 @@ func TestServerDiscovery_ByDataFolder(t *testing.T) {
 			}{{"wire", wire.url, row[7], wireErr}, {"scan", scan.url, row[8], scanErr}, {"admin", admin.url, row[9], adminErr}} {
 				assert.True(t, got.url == got.want && (got.err != nil) == (got.want == ""),
 					"%s: got %q, %v, want %q", got.what, got.url, got.err, got.want)
-				assert.True(t, got.err == nil || !strings.Contains(got.err.Error(), "\n"), "%s: more than a line: %v", got.what, got.err)
+				assert.True(t, got.err == nil || !strings.Contains(got.err.Error(), "\n"), "%s: %v, want one line", got.what, got.err)
 			}
 		})
 	}
@@ -81,7 +82,8 @@ func TestFirstLine_RejectsLongSecret(t *testing.T) {
 	for n, want := range map[int]bool{1: true, maxSecret: true, maxSecret + 1: false, 3 * maxSecret: false} {
 		for _, end := range []string{"", "\n", "\r\n", "\nsecond line\n"} {
 			line, err := firstLine(strings.NewReader(strings.Repeat("s", n) + end))
-			assert.True(t, (err == nil) == want && (err != nil || len(line) == n), "%d bytes and %q: %d bytes, %v", n, end, len(line), err)
+			assert.True(t, (err == nil) == want && (err != nil || len(line) == n),
+				"firstLine of %d bytes and %q: %d bytes, %v, want success: %v", n, end, len(line), err, want)
 		}
 	}
 }

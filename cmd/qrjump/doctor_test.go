@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
 	"io"
 	"net/http"
@@ -19,28 +18,28 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// Issue 16: the name of each thing that doctor looks at has its Chinese, and each measure its words. The rest of what it says
-// TestTranslations_KeysAndArgumentsMatch finds.
+// TestDoctor_ChineseTranslations verifies that each check and each gauge of doctor has its texts in the catalog.
+// TestTranslations_KeysAndArgumentsMatch covers the other texts.
 func TestDoctor_ChineseTranslations(t *testing.T) {
-	named := regexp.MustCompile(`\b(?:Pass|Warn|Fail|FailError)\("(\w+)"|About: "(\w+)"`)
-	abouts := 0
+	checkName := regexp.MustCompile(`\b(?:Pass|Warn|Fail|FailError)\("(\w+)"|About: "(\w+)"`)
+	checks := 0
 	for _, file := range []string{"doctor.go", "../../internal/server/preflight.go"} {
 		code, err := os.ReadFile(file)
 		require.NoError(t, err)
-		for _, found := range named.FindAllStringSubmatch(string(code), -1) {
-			abouts++
-			name := found[1] + found[2]
-			assert.True(t, catalog.Has("about."+name), "%s: %q has no name in the book", file, name)
+		for _, match := range checkName.FindAllStringSubmatch(string(code), -1) {
+			checks++
+			name := match[1] + match[2]
+			assert.True(t, catalog.Has("about."+name), "%s: the catalog lacks about.%s", file, name)
 		}
 	}
-	require.True(t, abouts >= 40, "only %d things were found", abouts)
+	require.True(t, checks >= 40, "%d checks in the source, want at least 40", checks)
 	for _, g := range gauges {
 		assert.True(t, catalog.Has("about."+g.about) && catalog.Has("doctor."+g.name) && catalog.Has("doctor."+g.name+".next"),
-			"%s has no words", g.name)
+			"the catalog lacks about.%s, doctor.%s or doctor.%s.next", g.about, g.name, g.name)
 	}
 }
 
-// Numbers stand where Chinese has them, and words within words are said in Chinese.
+// TestDoctor_ChinesePlaceholders verifies the positions of numbers in Chinese messages and the translation of nested messages.
 func TestDoctor_ChinesePlaceholders(t *testing.T) {
 	chinese := reader("zh")
 	for want, text := range map[string]i18n.Message{
@@ -50,11 +49,11 @@ func TestDoctor_ChinesePlaceholders(t *testing.T) {
 		"请指明目录：--backups DIR；请做一份：qrjump export FILE --passphrase-file FILE": msg("doctor.backup.where.next",
 			msg("doctor.backup.next")),
 	} {
-		assert.Equal(t, chinese.msg(text), want, "chinese.say")
+		assert.Equal(t, chinese.msg(text), want, "chinese.msg")
 	}
 }
 
-// Whoever is sent a report learns no secret of the seed, nor the operator's token, nor one that a failed call carried.
+// TestDoctorReport_NoSecrets verifies that a report contains no secret of the seed, no operator's token and no secret of a failed call.
 func TestDoctorReport_NoSecrets(t *testing.T) {
 	t.Parallel()
 	const seed = `accounts:
@@ -67,10 +66,10 @@ components:
 settings: {verification: trust, rule_rate_limit: 4321}
 `
 	s := servertest.Start(t, servertest.Options{Seed: seed})
-	const carried = "secret-of-a-failed-call"
+	const failedSecret = "secret-of-a-failed-call"
 	for _, path := range []string{
-		"/cgi-bin/token?grant_type=client_credential&appid=shop&secret=" + carried,
-		"/wxa/" + carried + "?access_token=" + carried,
+		"/cgi-bin/token?grant_type=client_credential&appid=shop&secret=" + failedSecret,
+		"/wxa/" + failedSecret + "?access_token=" + failedSecret,
 		"/cgi-bin/token?grant_type=client_credential&appid=nobody&secret=first-secret-of-the-seed",
 	} {
 		s.Do("GET", path, "")
@@ -80,17 +79,18 @@ settings: {verification: trust, rule_rate_limit: 4321}
 	require.True(t, code == exitDone || code == exitFailed, "exit %d: %s", code, errs)
 	text, err := os.ReadFile(file)
 	require.NoError(t, err)
-	for _, wanted := range []string{`"checks": [`, `"rule_rate_limit"`, `4321`, `"errcode": 40125`, `"not_known": []`,
+	for _, want := range []string{`"checks": [`, `"rule_rate_limit"`, `4321`, `"errcode": 40125`, `"not_known": []`,
 		`"goroutine profile: total `, "net/http.(*Server).Serve", `"slow_statements": [`} {
-		assert.True(t, strings.Contains(string(text), wanted), "the report lacks %s:\n%s", wanted, text)
+		assert.Contains(t, string(text), want, "the report")
 	}
 	for _, secret := range []string{"first-secret-of-the-seed", "second-secret-of-the-seed", "third-secret-of-the-seed", "key-of-the-seed1",
-		"token-of-the-seed", "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE", servertest.AdminToken, carried} {
-		assert.True(t, !strings.Contains(string(text), secret), "the report has %s:\n%s", secret, text)
+		"token-of-the-seed", "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE", servertest.AdminToken, failedSecret} {
+		assert.True(t, !strings.Contains(string(text), secret), "the report contains the secret %s:\n%s", secret, text)
 	}
 }
 
-// Issue 42, 6 and 8: an order that was agreed to a minute ago and has no codes is a fault, and so is a change that no node can read.
+// TestDoctor_StuckOrdersAndUnreadableChanges verifies that doctor reports an order without codes two minutes after its approval, and a
+// change that no node can read. It does not report an order that was approved now.
 func TestDoctor_StuckOrdersAndUnreadableChanges(t *testing.T) {
 	t.Parallel()
 	order := func(isv string, ago time.Duration) string {
@@ -98,27 +98,27 @@ func TestDoctor_StuckOrdersAndUnreadableChanges(t *testing.T) {
 			`"decided_by":"person:bob","decided_at":%q}`,
 			isv, time.Now().Add(-ago).Format(time.RFC3339))
 	}
-	answers := map[string]string{
+	responses := map[string]string{
 		"/readyz":                      "ready\nunreadable: 1 committed changes, one of them of batch 5: damaged\n",
 		"/admin/v1/orders?making=true": `{"orders":[` + order("fresh", 0) + `,` + order("stuck", 2*time.Minute) + `]}`,
 	}
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, answers[r.URL.String()]) }))
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, responses[r.URL.String()]) }))
 	defer s.Close()
 	d := serverProbe{s: &session{ctx: t.Context()}, base: s.URL, http: s.Client()}
 	v := walk{}
 	v.ready(d)
 	v.orders(d)
-	var wrong []string
+	var failures []string
 	for _, f := range v.List {
 		if !f.OK {
-			wrong = append(wrong, f.About+": "+reader("en").msg(f.Detail))
+			failures = append(failures, f.About+": "+reader("en").msg(f.Detail))
 		}
 	}
-	assert.True(t, len(wrong) == 2 && strings.Contains(wrong[0], "lag: unreadable: 1") &&
-		strings.Contains(wrong[1], "orders: order stuck of brand"), "doctor reports %q, want the change and the order that is stuck", wrong)
+	assert.True(t, len(failures) == 2 && strings.Contains(failures[0], "lag: unreadable: 1") &&
+		strings.Contains(failures[1], "orders: order stuck of brand"), "doctor reports %q, want the change and the stuck order", failures)
 }
 
-// A server that answered, and is gone before it was ready, is waited for no longer.
+// TestHealthWait_ServerExited verifies that health --wait stops waiting when a server that responded exits before it is ready.
 func TestHealthWait_ServerExited(t *testing.T) {
 	var starting *httptest.Server
 	starting = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -127,8 +127,7 @@ func TestHealthWait_ServerExited(t *testing.T) {
 		starting.Listener.Close()
 	}))
 	defer starting.Close()
-	var out, says bytes.Buffer
-	code := run(session{ctx: t.Context(), out: &out, err: &says}, []string{"health", "--server", starting.URL, "--wait", "10m"})
-	assert.True(t, code == exitUnreachable && strings.Contains(says.String(), "the server exited before it was ready: no server responds"),
-		"it ends with %d: %s%s", code, out.String(), says.String())
+	code, out, errs := command(t.Context(), "health", "--server", starting.URL, "--wait", "10m")
+	assert.True(t, code == exitUnreachable && strings.Contains(errs, "the server exited before it was ready: no server responds"),
+		"health --wait: exit %d, want %d: %s%s", code, exitUnreachable, out, errs)
 }

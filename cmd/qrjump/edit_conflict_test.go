@@ -2,10 +2,6 @@ package main
 
 import (
 	"net/http"
-	"net/http/httptest"
-	"net/http/httputil"
-	"net/url"
-	"strings"
 	"testing"
 
 	"github.com/qrjump/qrjump/client"
@@ -13,29 +9,24 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// Issue 28: a command that reads something and changes a part of it changes nothing where
-// somebody was faster, and says who, and what to do.
+// TestCommands_RevisionConflict verifies that a command that reads an object and writes a part of it changes nothing if the object changed
+// after the read. The error names the actor and the fields of that change, and the next step.
 func TestCommands_RevisionConflict(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newTestServer(t)
 	ctx := t.Context()
 	hook, err := w.operator.Webhooks.Create(ctx, client.WebhookPut{URL: "https://hooks.example/", Alarms: true})
 	require.NoError(t, err)
-	admin, err := url.Parse(w.addr.Admin)
-	require.NoError(t, err)
-	var faster func() error // somebody else, right before the change
-	forward := httputil.NewSingleHostReverseProxy(admin)
-	between := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodGet && faster != nil {
-			assert.NoError(t, faster())
+	var conflict func() error // a change by a different client between the command's read and its write
+	proxyURL := startProxy(t, w.addr.Admin, func(r *http.Request) {
+		if r.Method != http.MethodGet && conflict != nil {
+			assert.NoError(t, conflict())
 		}
-		forward.ServeHTTP(rw, r)
-	}))
-	t.Cleanup(between.Close)
+	})
 	for _, c := range []struct {
-		args   []string
-		faster func() error
-		says   []string
+		args     []string
+		conflict func() error
+		want     []string
 	}{
 		{[]string{"account", "set", "shop", "--name", "Mine"}, func() error {
 			return w.operator.Accounts.SetRulesEnabled(ctx, "shop", false)
@@ -59,17 +50,17 @@ func TestCommands_RevisionConflict(t *testing.T) {
 			return w.operator.Settings.Update(ctx, map[string]any{"publish_quota": 7})
 		}, []string{"admin changed publish_quota at", "qrjump setting list publish_quota"}},
 	} {
-		faster = c.faster
-		args := append(c.args, "--admin-server", between.URL, "--server", w.addr.Wire, "--admin-token", w.found["TOKEN"])
+		conflict = c.conflict
+		args := append(c.args, "--admin-server", proxyURL, "--server", w.addr.Wire, "--admin-token", w.vars["TOKEN"])
 		code, out, errs := command(ctx, args...)
-		assert.True(t, code == exitRefused && out == "", "%v: exit %d: %s%s", c.args, code, out, errs)
-		for _, text := range c.says {
-			assert.True(t, strings.Contains(errs, text), "%v does not say %q: %s", c.args, text, errs)
+		assert.True(t, code == exitRefused && out == "", "%v: exit %d, want %d: %s%s", c.args, code, exitRefused, out, errs)
+		for _, text := range c.want {
+			assert.Contains(t, errs, text, "error of %v", c.args)
 		}
-		faster = nil
+		conflict = nil
 		code, _, errs = command(ctx, args...)
-		assert.True(t, code == exitDone, "%v, once more: exit %d: %s", c.args, code, errs)
+		assert.True(t, code == exitDone, "%v, second run: exit %d, want %d: %s", c.args, code, exitDone, errs)
 	}
 	shop, err := w.operator.Accounts.Get(ctx, "shop")
-	assert.True(t, err == nil && !shop.JumpOpen && shop.Name == "Mine", "one flag changes one thing: %+v, %v", shop, err)
+	assert.True(t, err == nil && !shop.JumpOpen && shop.Name == "Mine", "shop = %+v, %v, want both changes", shop, err)
 }

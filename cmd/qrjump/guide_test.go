@@ -24,14 +24,14 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/testscope"
 )
 
-// block is one of a page's blocks of commands.
-type block struct {
+// codeBlock is a fenced code block of a page.
+type codeBlock struct {
 	line   int
 	info   string
 	script string
 }
 
-func blocks(text string) (list []block) {
+func codeBlocks(text string) (list []codeBlock) {
 	open := false
 	for i, line := range strings.Split(text, "\n") {
 		switch {
@@ -39,7 +39,7 @@ func blocks(text string) (list []block) {
 			open = false
 		case strings.HasPrefix(line, "```"):
 			open = true
-			list = append(list, block{line: i + 1, info: strings.TrimPrefix(line, "```")})
+			list = append(list, codeBlock{line: i + 1, info: strings.TrimPrefix(line, "```")})
 		case open:
 			list[len(list)-1].script += line + "\n"
 		}
@@ -47,11 +47,11 @@ func blocks(text string) (list []block) {
 	return list
 }
 
-// notRun are how many blocks may be left out. A page says under the block why.
-const notRun = 8
+// maxSkippedBlocks is the maximum number of blocks with not-run. The page gives the reason under each.
+const maxSkippedBlocks = 8
 
-// needs leaves a test out where a program that it runs is not installed.
-func needs(t *testing.T, programs ...string) {
+// requirePrograms skips a test if a program that it runs is not installed.
+func requirePrograms(t *testing.T, programs ...string) {
 	t.Helper()
 	for _, program := range programs {
 		if _, err := exec.LookPath(program); err != nil {
@@ -60,8 +60,8 @@ func needs(t *testing.T, programs ...string) {
 	}
 }
 
-// freePort is a port of the loopback address on which nobody listens. It is below those that a system gives to whoever
-// asks for any, so that no connection of another test takes it before it is used.
+// freePort returns a free port of the loopback address. The port is below the ephemeral range, so that no connection of another test takes
+// it before it is used.
 func freePort(t *testing.T) string {
 	t.Helper()
 	var err error
@@ -77,10 +77,10 @@ func freePort(t *testing.T) string {
 	return ""
 }
 
-// wants says which programs a block needs that this machine does not have.
-func wants(how string) (missing []string) {
-	list, needs := strings.CutPrefix(how, "needs=")
-	if !needs {
+// missingPrograms returns the programs that a block requires ("needs=a,b") and that are not installed.
+func missingPrograms(how string) (missing []string) {
+	list, ok := strings.CutPrefix(how, "needs=")
+	if !ok {
 		return nil
 	}
 	for tool := range strings.SplitSeq(list, ",") {
@@ -91,13 +91,12 @@ func wants(how string) (missing []string) {
 	return missing
 }
 
-// TestGuidePages_CommandBlocksRun runs every block of commands of the guide, page by page, as a reader
-// would: in one shell, on servers that the page itself starts. A page with blocks of "sh production" is run a second time on
-// the server that they start, with split listeners and without --dev. Chinese pages have the same commands, which package
-// guide holds. The pages of calls share a server.
+// TestGuidePages_CommandBlocksRun runs every command block of the guide, page by page: in one shell, on servers that the page itself
+// starts. A page with blocks of "sh production" runs a second time on the server that they start, with separate listeners and without
+// --dev. Chinese pages have the same commands, which package guide verifies. The pages of calls share a server.
 func TestGuidePages_CommandBlocksRun(t *testing.T) {
-	needs(t, "bash", "curl", "openssl", "grep", "head", "rm", "sed")
-	left := 0
+	requirePrograms(t, "bash", "curl", "openssl", "grep", "head", "rm", "sed")
+	skipped := 0
 	calls := map[string]string{}
 	require.NoError(t, fs.WalkDir(docs.Pages, "en", func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
@@ -108,21 +107,21 @@ func TestGuidePages_CommandBlocksRun(t *testing.T) {
 			return err
 		}
 		run := false
-		for _, b := range blocks(string(text)) {
+		for _, b := range codeBlocks(string(text)) {
 			kind, how, _ := strings.Cut(b.info, " ")
 			reason, skip := strings.CutPrefix(how, "not-run=")
 			switch {
 			case kind == "sh" && skip && reason != "":
-				left++
+				skipped++
 			case kind == "sh" && (how == "production" || how == "dev"):
 			case kind == "sh" && (how == "" || how == "serve" || strings.HasPrefix(how, "needs=")):
 				run = true
-				if missing := wants(how); missing != nil {
-					t.Logf("%s:%d: not run here, for want of %q", name, b.line, missing)
+				if missing := missingPrograms(how); missing != nil {
+					t.Logf("%s:%d: not run: %q not installed", name, b.line, missing)
 				}
 			case kind == "sh" || kind == "bash" || kind == "console" || kind == "":
-				t.Errorf("%s:%d: a block of %q: commands are sh, sh serve, sh dev, sh production, sh needs=PROGRAM or sh not-run=REASON; answers are text, json or yaml",
-					name, b.line, b.info)
+				t.Errorf("%s:%d: a block of %q, want sh, sh serve, sh dev, sh production, sh needs=PROGRAM or sh not-run=REASON "+
+					"for commands, text, json or yaml for output", name, b.line, b.info)
 			}
 		}
 		switch name := strings.TrimSuffix(name, ".md"); {
@@ -130,109 +129,116 @@ func TestGuidePages_CommandBlocksRun(t *testing.T) {
 		case strings.HasPrefix(name, "en/calls/"):
 			calls[strings.TrimPrefix(name, "en/calls/")] = string(text)
 		default:
-			t.Run(name, func(t *testing.T) { t.Parallel(); playPage(t, string(text)) })
+			t.Run(name, func(t *testing.T) { t.Parallel(); runPage(t, string(text)) })
 			top, _, _ := strings.Cut(string(text), "\n## ")
 			switch {
 			case strings.Contains(string(text), "\n```sh production\n"):
-				t.Run(name+" in production", func(t *testing.T) { t.Parallel(); playPage(t, inProduction(t, string(text))) })
+				t.Run(name+" in production", func(t *testing.T) { t.Parallel(); runPage(t, productionPage(t, string(text))) })
 			case strings.HasPrefix(name, "en/how/") && strings.Contains(string(text), "--dev\n```") &&
 				!strings.Contains(top, "servers with `--dev`"):
-				t.Errorf("%s has no block of sh production, and its first paragraphs do not say that it is for servers with --dev", name)
+				t.Errorf("%s has no block of sh production: add one, or state at its start that it is for servers with --dev", name)
 			}
 		}
 		return nil
 	}))
-	assert.True(t, left <= notRun, "%d blocks are not run, more than %d", left, notRun)
+	assert.True(t, skipped <= maxSkippedBlocks, "%d blocks are not run, want at most %d", skipped, maxSkippedBlocks)
 	t.Run("calls", func(t *testing.T) {
 		t.Parallel()
-		pages := calls
-		var all strings.Builder
-		all.WriteString("```sh serve\nqrjump serve --dev\n```\n")
-		for _, name := range slices.Sorted(maps.Keys(pages)) {
-			all.WriteString("```sh\ncurl -sf -o reset.json -X POST http://127.0.0.1:8080/admin/v1/emulator/reset\necho '== " + name + "'\n```\n" + pages[name])
+		var combined strings.Builder
+		combined.WriteString("```sh serve\nqrjump serve --dev\n```\n")
+		const reset = "curl -sf -o reset.json -X POST http://127.0.0.1:8080/admin/v1/emulator/reset"
+		for _, name := range slices.Sorted(maps.Keys(calls)) {
+			combined.WriteString("```sh\n" + reset + "\necho '== " + name + "'\n```\n" + calls[name])
 		}
-		tr := playPage(t, all.String())
-		for name, page := range pages {
-			_, rest, found := strings.Cut(tr, "== "+name+"\n")
-			answer, _, _ := strings.Cut(rest, "\n== ")
-			lines := strings.Split(strings.TrimSpace(answer), "\n")
-			answered := map[string]any{}
-			_, saved, _ := strings.Cut(page, "curl -s -o code.jpg")
-			if saved != "" && found {
-				continue // a picture
-			}
-			if err := json.Unmarshal([]byte(lines[len(lines)-1]), &answered); err != nil || !found {
-				t.Errorf("%s: %v: %s", name, err, answer)
-				continue
-			}
-			_, table, _ := strings.Cut(page, "\n## Response\n")
-			table, _, _ = strings.Cut(table, "\n## ")
-			tr, sometimes := map[string]string{}, map[string]bool{}
-			for _, row := range regexp.MustCompile("(?m)^\\| `([^`]+)` \\| ([^|]+) \\|([^|]*)").FindAllStringSubmatch(table, -1) {
-				tr[row[1]], sometimes[row[1]] = row[2], strings.Contains(row[3], "; only if ")
-			}
-			came := map[string]string{}
-			typesOf("", answered, came)
-			for field, kind := range came {
-				before, _, _ := strings.Cut(field, ".")
-				switch want, there := tr[field]; {
-				case !there && tr[before+".*"] == "":
-					t.Errorf("%s answers %s, which its page does not have", name, field)
-				case there && want != kind && (want == "" || !strings.HasPrefix(want, kind+" of")):
-					t.Errorf("%s answers %s as %s, and its page says %s", name, field, kind, want)
-				}
-			}
-			for field := range tr {
-				if came[field] == "" && !sometimes[field] && !strings.HasSuffix(field, ".*") {
-					t.Errorf("the page of %s has the field %s, which was not answered: %s", name, field, lines[len(lines)-1])
-				}
-			}
+		output := runPage(t, combined.String())
+		for name, page := range calls {
+			checkResponseFields(t, name, page, output)
 		}
 	})
 }
 
-// TestReadmes_CommandBlocksRun runs the blocks of both READMEs, but for what make does: the program under test is what `make build` makes.
+// checkResponseFields verifies that the last response of a call in the output has exactly the fields, with their types, that the table
+// "Response" of the call's page lists.
+func checkResponseFields(t *testing.T, name, page, output string) {
+	t.Helper()
+	_, rest, found := strings.Cut(output, "== "+name+"\n")
+	text, _, _ := strings.Cut(rest, "\n== ")
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	if found && strings.Contains(page, "curl -s -o code.jpg") {
+		return // the response is an image
+	}
+	response := map[string]any{}
+	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &response); err != nil || !found {
+		t.Errorf("%s: the output has no JSON response: %v: %s", name, err, text)
+		return
+	}
+	_, table, _ := strings.Cut(page, "\n## Response\n")
+	table, _, _ = strings.Cut(table, "\n## ")
+	documented, optional := map[string]string{}, map[string]bool{}
+	for _, row := range regexp.MustCompile("(?m)^\\| `([^`]+)` \\| ([^|]+) \\|([^|]*)").FindAllStringSubmatch(table, -1) {
+		documented[row[1]], optional[row[1]] = row[2], strings.Contains(row[3], "; only if ")
+	}
+	types := map[string]string{}
+	collectTypes("", response, types)
+	for field, kind := range types {
+		parent, _, _ := strings.Cut(field, ".")
+		switch want, ok := documented[field]; {
+		case !ok && documented[parent+".*"] == "":
+			t.Errorf("%s returns the field %s, which its page lacks", name, field)
+		case ok && want != kind && (want == "" || !strings.HasPrefix(want, kind+" of")):
+			t.Errorf("%s returns %s as %s, want %s as its page has it", name, field, kind, want)
+		}
+	}
+	for field := range documented {
+		if types[field] == "" && !optional[field] && !strings.HasSuffix(field, ".*") {
+			t.Errorf("%s returns no field %s, which its page has: %s", name, field, lines[len(lines)-1])
+		}
+	}
+}
+
+// TestReadmes_CommandBlocksRun runs the command blocks of both READMEs except the make commands: the program under test replaces the
+// output of make build.
 func TestReadmes_CommandBlocksRun(t *testing.T) {
-	needs(t, "bash", "curl", "openssl", "grep", "head", "rm")
+	requirePrograms(t, "bash", "curl", "openssl", "grep", "head", "rm")
 	makefile, err := os.ReadFile("../../Makefile")
 	require.NoError(t, err)
 	for _, name := range []string{"README.md", "README.zh.md"} {
 		text, err := os.ReadFile("../../" + name)
 		require.NoError(t, err)
-		list := blocks(string(text))
-		require.True(t, len(list) == 2 && list[0].info == "sh" && list[1].info == "sh", "%s has %d blocks", name, len(list))
+		list := codeBlocks(string(text))
+		require.True(t, len(list) == 2 && list[0].info == "sh" && list[1].info == "sh", "%s has %d blocks, want 2 of sh", name, len(list))
 		page, other := "", ""
 		for line := range strings.Lines(list[0].script + list[1].script) {
 			command := strings.TrimSpace(regexp.MustCompile(`\s# .*`).ReplaceAllString(line, ""))
-			switch target, is := strings.CutPrefix(command, "make "); {
-			case is && !strings.Contains(string(makefile), "\n"+target+":"):
-				t.Errorf("%s: make has no target %q", name, target)
-			case is:
+			switch target, isMake := strings.CutPrefix(command, "make "); {
+			case isMake && !strings.Contains(string(makefile), "\n"+target+":"):
+				t.Errorf("%s: the Makefile has no target %q", name, target)
+			case isMake:
 			case strings.HasPrefix(command, "bin/qrjump serve"):
 				page = "```sh serve\n" + strings.TrimPrefix(command, "bin/") + "\n```\n"
 			default:
 				other += strings.TrimPrefix(command, "bin/") + "\n"
 			}
 		}
-		tr := playPage(t, page+"```sh\n"+other+"```\n")
-		assert.True(t, strings.Contains(tr, "wxc0ffee0000000001") && strings.Contains(tr, `"access_token"`),
-			"%s: no Mini Program opens, or there is no token:\n%s", name, tr)
+		output := runPage(t, page+"```sh\n"+other+"```\n")
+		assert.True(t, strings.Contains(output, "wxc0ffee0000000001") && strings.Contains(output, `"access_token"`),
+			"%s: the output lacks an opened Mini Program or an access token:\n%s", name, output)
 	}
 }
 
-// typesOf puts the type of each field of an answer into kinds, by its name; those of a list's members stand below the list's name.
-// A list without members is "array", of which nobody sees more.
-func typesOf(above string, value any, kinds map[string]string) string {
+// collectTypes stores the type of each field of a response in kinds, by its dotted name. The fields of list elements have the prefix of the
+// list. The type of an empty list is "array".
+func collectTypes(prefix string, value any, kinds map[string]string) string {
 	switch value := value.(type) {
 	case map[string]any:
-		for name, one := range value {
-			kinds[above+name] = typesOf(above+name+".", one, kinds)
+		for name, field := range value {
+			kinds[prefix+name] = collectTypes(prefix+name+".", field, kinds)
 		}
 		return "object"
 	case []any:
 		kind := "array"
-		for _, one := range value {
-			kind = "array of " + typesOf(above, one, kinds)
+		for _, element := range value {
+			kind = "array of " + collectTypes(prefix, element, kinds)
 		}
 		return kind
 	case float64:
@@ -245,17 +251,17 @@ func typesOf(above string, value any, kinds map[string]string) string {
 	return "null"
 }
 
-// inProduction is a page as it is played in production: its blocks of "sh production" take the place of those that are for --dev, and the
-// accounts are those of the page on production.
-func inProduction(t *testing.T, text string) string {
+// productionPage returns a page for a production server: blocks of "sh production" replace those for --dev, and the accounts are those of
+// the page on production.
+func productionPage(t *testing.T, text string) string {
 	production, err := fs.ReadFile(docs.Pages, "en/how/production.md")
 	require.NoError(t, err)
 	_, accounts, found := strings.Cut(string(production), "```sh\ncat > shop.yaml")
 	accounts, _, _ = strings.Cut(accounts, "```\n")
-	require.True(t, found, "the page on production has no shop.yaml")
+	require.True(t, found, "production.md has no block that writes shop.yaml")
 	var page strings.Builder
 	page.WriteString("```sh\ncat > shop.yaml" + accounts + "```\n")
-	for _, b := range blocks(text) {
+	for _, b := range codeBlocks(text) {
 		kind, how, _ := strings.Cut(b.info, " ")
 		switch {
 		case kind != "sh" || how == "dev" || how == "serve" && strings.Contains(b.script, "--dev"):
@@ -270,43 +276,44 @@ func inProduction(t *testing.T, text string) string {
 	return page.String()
 }
 
-// playPage runs the blocks of a page in one shell. The addresses of the page are ports that were free.
-func playPage(t *testing.T, text string) string {
+// runPage runs the command blocks of a page in one shell, on free ports instead of the page's ports. It returns the output.
+func runPage(t *testing.T, text string) string {
 	dir := t.TempDir()
-	places := []string{}
+	var pairs []string
 	for _, port := range []string{"8080", "8081", "8082", "8090", "8091", "8092", "8093"} {
 		free := freePort(t)
-		places = append(places, "127.0.0.1:"+port, "127.0.0.1:"+free, "localhost:"+port, "localhost:"+free,
+		pairs = append(pairs, "127.0.0.1:"+port, "127.0.0.1:"+free, "localhost:"+port, "localhost:"+free,
 			"0.0.0.0:"+port, "127.0.0.1:"+free)
 	}
-	here := strings.NewReplacer(places...)
+	ports := strings.NewReplacer(pairs...)
 	var script bytes.Buffer
 	script.WriteString("set -eu -o pipefail\nstarted=\ntrap 'kill $started 2>/dev/null || :; wait' EXIT\n")
-	for _, b := range blocks(text) {
+	for _, b := range codeBlocks(text) {
 		kind, how, _ := strings.Cut(b.info, " ")
-		if kind != "sh" || how == "production" || strings.HasPrefix(how, "not-run=") || wants(how) != nil {
+		if kind != "sh" || how == "production" || strings.HasPrefix(how, "not-run=") || missingPrograms(how) != nil {
 			continue
 		}
-		// The page's own server is the platform that a recorder asks.
-		commands := here.Replace(strings.ReplaceAll(b.script, "--upstream https://api.weixin.qq.com", "--upstream http://127.0.0.1:8080"))
-		if !testscope.Run() { // two of 250 pages of labels
+		// A recorder calls the page's own server instead of the platform.
+		commands := ports.Replace(strings.ReplaceAll(b.script, "--upstream https://api.weixin.qq.com", "--upstream http://127.0.0.1:8080"))
+		if !testscope.Run() { // draw two of 250 pages of labels
 			commands = strings.ReplaceAll(commands, "label 500000001 all", "label 500000001 0-79")
-			commands = strings.Replace(commands, "qrjump label labels-", "sed -i.all s/all/0-79/ labels-500000001.yaml\nqrjump label labels-", 1)
+			commands = strings.Replace(commands, "qrjump label labels-",
+				"sed -i.all s/all/0-79/ labels-500000001.yaml\nqrjump label labels-", 1)
 		}
 		if how != "serve" {
 			script.WriteString(commands + "echo\n")
 			continue
 		}
-		// A server that says no --listen is where the page calls it.
+		// A server without --listen listens on the address that the page calls.
 		if !strings.Contains(commands, "--listen") {
-			commands = strings.Replace(commands, "qrjump serve", "qrjump serve --listen "+here.Replace("127.0.0.1:8080"), 1)
+			commands = strings.Replace(commands, "qrjump serve", "qrjump serve --listen "+ports.Replace("127.0.0.1:8080"), 1)
 		}
-		commands = strings.Replace(commands, "qrjump ", "exec qrjump ", 1) // so that what is ended is the server
+		commands = strings.Replace(commands, "qrjump ", "exec qrjump ", 1) // so that kill ends the server, not its shell
 		script.WriteString("rm -f ready; {\n" + commands + "} >ready 2>server.log &\nstarted=\"$! $started\"\n" +
 			"until grep -q 'ready' ready; do kill -0 ${started%% *} || { cat server.log; exit 1; }; read -t 0.05 <> <(:) || :; done\n")
 	}
 	ctx := t.Context()
-	if end, is := t.Deadline(); is { // shortly before it, so that what was said until then is shown
+	if end, ok := t.Deadline(); ok { // end the script before the test binary is killed, so that its output is printed
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithDeadline(ctx, end.Add(-20*time.Second))
 		defer cancel()
@@ -316,19 +323,19 @@ func playPage(t *testing.T, text string) string {
 	cmd.WaitDelay = 10 * time.Second
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "TMPDIR=" + dir, "QRJUMP_SHUTDOWN_DELAY=0s",
 		testscope.Variable + "=" + os.Getenv(testscope.Variable), "GOGC=" + os.Getenv("GOGC"),
-		"QRJUMP_SERVER=" + here.Replace("http://127.0.0.1:8080"), "XDG_CONFIG_HOME=" + filepath.Join(dir, "config")}
+		"QRJUMP_SERVER=" + ports.Replace("http://127.0.0.1:8080"), "XDG_CONFIG_HOME=" + filepath.Join(dir, "config")}
 	if coverage := os.Getenv("GOCOVERDIR"); coverage != "" {
 		cmd.Env = append(cmd.Env, "GOCOVERDIR="+coverage)
 	}
-	tr, err := cmd.CombinedOutput()
-	assert.True(t, err == nil, "%v:\n%s", err, tr)
-	// A call that was refused is a fault of the page, unless it shows just that. Lines with a mark are evidence that probe prints.
-	for line := range strings.Lines(string(tr)) {
+	output, err := cmd.CombinedOutput()
+	assert.True(t, err == nil, "the page's script: %v:\n%s", err, output)
+	// No call may fail, except on a page that shows errcode 40001. Lines with an evidence level are evidence that probe prints.
+	for line := range strings.Lines(string(output)) {
 		if strings.Contains(line, `"evidence_level":"observed"`) {
 			continue
 		}
 		assert.True(t, !strings.Contains(line, `"errcode":`) || strings.Contains(line, `"errcode":0`) || strings.Contains(text, "40001"),
 			"a call of the page fails: %s", line)
 	}
-	return string(tr)
+	return string(output)
 }

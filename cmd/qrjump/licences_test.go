@@ -17,8 +17,8 @@ import (
 
 var licenceFile = regexp.MustCompile(`(?i)^(licen[cs]e|copying|notice|patents)([-.].*)?$`)
 
-// Issue 12, 10: qrjump version --licences prints the text of every licence and notice of what is built into the program. New or newer
-// modules: go test -run TestLicences ./cmd/qrjump -update
+// TestLicences_CoverEveryModule verifies that qrjump version --licences prints every licence and notice of the code in the program. After
+// a change of modules: go test -run TestLicences ./cmd/qrjump -update
 func TestLicences_CoverEveryModule(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("the file is made on Linux; other systems need other modules")
@@ -29,14 +29,14 @@ func TestLicences_CoverEveryModule(t *testing.T) {
 	modules := strings.Split(strings.TrimSpace(string(out)), "\n")
 	slices.Sort(modules)
 	modules = slices.DeleteFunc(slices.Compact(modules), func(s string) bool {
-		return s == "" || strings.HasPrefix(s, "github.com/qrjump/qrjump/") // the Go client is a module of its own
+		return s == "" || strings.HasPrefix(s, "github.com/qrjump/qrjump/") // the Go client is a separate module
 	})
-	// The standard library is in the program too.
+	// The program contains the standard library too.
 	root, err := exec.Command("go", "env", "GOROOT").Output()
 	require.NoError(t, err)
 	modules = append([]string{"Go - " + strings.TrimSpace(string(root))}, modules...)
-	var names []string          // of texts, in order
-	of := map[string][]string{} // text to modules
+	var licenceTexts []string      // in order
+	users := map[string][]string{} // text to modules
 	for _, m := range modules {
 		fields := strings.SplitN(m, " ", 3)
 		name := strings.TrimSuffix(fields[0]+" "+fields[1], " -")
@@ -50,41 +50,36 @@ func TestLicences_CoverEveryModule(t *testing.T) {
 			text, err := os.ReadFile(filepath.Join(fields[2], f.Name()))
 			require.NoError(t, err)
 			plain := strings.TrimSpace(strings.ReplaceAll(string(text), "\r\n", "\n"))
-			if len(of[plain]) == 0 {
-				names = append(names, plain)
+			if len(users[plain]) == 0 {
+				licenceTexts = append(licenceTexts, plain)
 			}
-			of[plain] = append(of[plain], name+" ("+f.Name()+")")
+			users[plain] = append(users[plain], name+" ("+f.Name()+")")
 			found = true
 		}
-		assert.True(t, found, "%s has no file with a licence in %s", name, fields[2])
+		assert.True(t, found, "%s has no licence file in %s", name, fields[2])
 	}
-	// The one file of others that is data and not a module.
+	// Third-party data outside of modules.
 	dictionary, err := os.ReadFile("../../internal/infra/gs1/gs1-syntax-dictionary.txt")
 	require.NoError(t, err)
 	_, notice, _ := strings.Cut(string(dictionary), "# Copyright")
 	notice, _, _ = strings.Cut("# Copyright"+notice, "\n\n")
 	notice = strings.TrimSpace(strings.ReplaceAll(strings.ReplaceAll(notice, "# ", ""), "#", ""))
-	names, of[notice] = append(names, notice), []string{"GS1 Barcode Syntax Dictionary (gs1-syntax-dictionary.txt)"}
-	// The one script of others.
+	licenceTexts, users[notice] = append(licenceTexts, notice), []string{"GS1 Barcode Syntax Dictionary (gs1-syntax-dictionary.txt)"}
+	// Third-party JavaScript.
 	uplot, err := os.ReadFile("../../internal/edge/console/static/uplot-LICENSE.txt")
 	require.NoError(t, err)
 	text := strings.TrimSpace(string(uplot))
-	names, of[text] = append(names, text), []string{"uPlot 1.6.32 (uplot-LICENSE.txt)"}
+	licenceTexts, users[text] = append(licenceTexts, text), []string{"uPlot 1.6.32 (uplot-LICENSE.txt)"}
 	line := strings.Repeat("=", 80)
-	var whole strings.Builder
-	whole.WriteString("qrjump itself is under the Apache License 2.0. In the program is code of others, under the licences that follow.\n")
-	entries := map[string]string{}
-	for _, text := range names {
-		entry := fmt.Sprintf("\n%s\n%s\n%s\n\n%s\n", line, strings.Join(of[text], "\n"), line, text)
-		entries[text] = entry
-		whole.WriteString(entry)
+	var file strings.Builder
+	file.WriteString("qrjump itself is under the Apache License 2.0. In the program is code of others, under the licences that follow.\n")
+	for _, text := range licenceTexts {
+		entry := fmt.Sprintf("\n%s\n%s\n%s\n\n%s\n", line, strings.Join(users[text], "\n"), line, text)
+		file.WriteString(entry)
+		assert.True(t, *update || strings.Contains(licences, entry),
+			"licences.txt lacks the text of %s: run this test with -update", strings.Join(users[text], ", "))
 	}
 	if *update {
-		require.NoError(t, os.WriteFile("licences.txt", []byte(whole.String()), 0o644))
-		return
-	}
-	for text, users := range of {
-		assert.True(t, strings.Contains(licences, entries[text]),
-			"licences.txt lacks the text of %s: run this test with -update", strings.Join(users, ", "))
+		require.NoError(t, os.WriteFile("licences.txt", []byte(file.String()), 0o644))
 	}
 }

@@ -22,75 +22,77 @@ import (
 //go:embed testdata/seeds/listen.yaml
 var listenSeed string
 
-// TestListen_Secret: a receiver written to the guide answers 200 with the secret that is printed, or with the one that it has.
+// TestListen_Secret verifies that listen signs forwarded messages with the secret that it prints, or with that of --secret, which it does
+// not print.
 func TestListen_Secret(t *testing.T) {
 	t.Parallel()
-	const own = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
-	for name, args := range map[string][]string{"printed": nil, "receiver's": {"--secret", own}} {
+	const receiverSecret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+	for name, args := range map[string][]string{"printed": nil, "receiver's": {"--secret", receiverSecret}} {
 		t.Run(name, func(t *testing.T) {
 			s := servertest.Start(t, servertest.Options{Seed: listenSeed, Began: time.Now()})
-			type came struct {
+			type message struct {
 				header http.Header
 				body   []byte
 			}
-			received := make(chan came, 1)
+			received := make(chan message, 1)
 			target := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 				body, err := io.ReadAll(r.Body)
-				assert.True(t, err == nil, "%v", err)
-				received <- came{r.Header, body}
+				assert.NoError(t, err)
+				received <- message{r.Header, body}
 			}))
 			defer target.Close()
-			_, _, stop := serving(t, append([]string{"listen", "--forward-to", target.URL, "--server", s.URL, "--admin-token",
-				servertest.AdminToken,
-				"--output=json"}, args...)...)
+			_, _, stop := startServing(t, append([]string{"listen", "--forward-to", target.URL, "--server", s.URL, "--admin-token",
+				servertest.AdminToken, "--output=json"}, args...)...)
 			a := s.Do("POST", "/scan/v1/resolve", `{"text":"https://shop.example/1","user":"alice"}`)
-			require.True(t, a.Status == http.StatusOK, "%v %v", a.Status, a.Body)
+			require.True(t, a.Status == http.StatusOK, "resolve = %d %s, want 200", a.Status, a.Body)
 			got := <-received
-			_, told := stop()
-			secret := own
+			_, errs := stop()
+			secret := receiverSecret
 			if args == nil {
-				secret = regexp.MustCompile(`whsec_[0-9A-Za-z+/]+=*`).FindString(told)
-			} else if strings.Contains(told, own) {
-				t.Errorf("listen --secret prints the secret: %s", told)
+				secret = regexp.MustCompile(`whsec_[0-9A-Za-z+/]+=*`).FindString(errs)
+			} else if strings.Contains(errs, receiverSecret) {
+				t.Errorf("listen --secret prints the secret: %s", errs)
 			}
 			hook, err := standardwebhooks.NewWebhook(secret)
 			if err == nil {
 				err = hook.Verify(got.body, got.header)
 			}
-			assert.True(t, err == nil, "what is handed on is not signed with %q: %v; listen says %s", secret, err, told)
+			assert.True(t, err == nil, "the forwarded message is not signed with %q: %v; listen prints %s", secret, err, errs)
 		})
 	}
-	code, _, told := command(t.Context(), "listen", "--forward-to", "http://127.0.0.1:1", "--secret", "nonsense")
-	assert.True(t, code == 2 && strings.Contains(told, "whsec_"), "listen --secret nonsense = %d, %s, want exit 2", code, told)
+	code, _, errs := command(t.Context(), "listen", "--forward-to", "http://127.0.0.1:1", "--secret", "nonsense")
+	assert.True(t, code == 2 && strings.Contains(errs, "whsec_"), "listen --secret nonsense: exit %d, want 2: %s", code, errs)
 }
 
-// What the server sends reaches a program at another address as it was signed, and what that one answers is printed and is the answer
-// to the server. What somebody else sends is shown and not handed on. At the end everything is as before.
+// TestListen_ForwardsSignedDeliveries verifies that listen forwards signed messages of the server unchanged, prints the response of the
+// target and returns it to the server. It prints a forged message, does not forward it, and returns 401 to its sender. When it ends, it
+// restores the server's webhooks and event URL.
 func TestListen_ForwardsSignedDeliveries(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: listenSeed})
-	type got struct {
+	type request struct {
 		path, id, token string
 		body            []byte
 	}
-	received := make(chan got, 10)
+	received := make(chan request, 10)
 	target := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
-		assert.True(t, err == nil, "%v", err)
-		received <- got{r.URL.Path, r.Header.Get("Webhook-Id"), r.URL.Query().Get("msg_signature"), body}
+		assert.NoError(t, err)
+		received <- request{r.URL.Path, r.Header.Get("Webhook-Id"), r.URL.Query().Get("msg_signature"), body}
 		w.WriteHeader(http.StatusAccepted)
 		_, _ = io.WriteString(w, "success")
 	}))
 	defer target.Close()
-	here, out, stop := serving(t, "listen", "--forward-to", target.URL+"/hook?mine=1", "--server", s.URL,
+	listenURL, out, stop := startServing(t, "listen", "--forward-to", target.URL+"/hook?mine=1", "--server", s.URL,
 		"--admin-token", servertest.AdminToken, "--output=json", "--component", "isv", "--message-token", "tok",
 		"--encoding-aes-key", "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE")
 	decoder := json.NewDecoder(out)
-	// next is what is said next of a kind, and what the program got then; the server may push other things by itself.
-	next := func(kind string) (m forwarded, r got) {
+	// next returns the next printed message of a kind, and the request to the target if it was forwarded. It ignores other messages, which
+	// the server may push at any time.
+	next := func(kind string) (m forwarded, r request) {
 		t.Helper()
 		for {
-			m, r = forwarded{}, got{}
+			m, r = forwarded{}, request{}
 			require.NoError(t, decoder.Decode(&m))
 			if m.Signature {
 				r = <-received
@@ -109,50 +111,50 @@ func TestListen_ForwardsSignedDeliveries(t *testing.T) {
 	}
 	s.Admin("GET", "/webhooks", "").JSON(t, &hooks)
 	require.True(t, len(hooks.Webhooks) == 1 && len(hooks.Webhooks[0].Rules) == 1,
-		"the server tells %+v, want one webhook with the rule", hooks)
+		"GET /webhooks = %+v, want one webhook with the rule", hooks)
 	a := s.Do("POST", "/scan/v1/resolve", `{"text":"https://shop.example/1","user":"alice"}`)
-	require.True(t, a.Status == http.StatusOK, "%v %v", a.Status, a.Body)
+	require.True(t, a.Status == http.StatusOK, "resolve = %d %s, want 200", a.Status, a.Body)
 	m, r := next("scan.recorded")
-	assert.True(t, m.Signature && m.Status == http.StatusAccepted && m.Response == "success", "of a scan it says %+v", m)
-	assert.True(t, r.path == "/hook" && r.id == m.ID && string(r.body) == m.Message, "the program got %+v of %+v", r, m)
+	assert.True(t, m.Signature && m.Status == http.StatusAccepted && m.Response == "success", "scan.recorded printed as %+v", m)
+	assert.True(t, r.path == "/hook" && r.id == m.ID && string(r.body) == m.Message, "the target received %+v, want %+v", r, m)
 
 	a = s.Admin("POST", "/emulator/ticket", `{"component":"isv"}`)
-	require.True(t, a.Status == http.StatusOK, "%v %v", a.Status, a.Body)
+	require.True(t, a.Status == http.StatusOK, "POST /emulator/ticket = %d %s, want 200", a.Status, a.Body)
 	m, r = next("component_verify_ticket")
 	assert.True(t, m.Signature && m.Status == http.StatusAccepted &&
-		strings.Contains(m.Message, "<ComponentVerifyTicket>"), "of a ticket it says %+v", m)
+		strings.Contains(m.Message, "<ComponentVerifyTicket>"), "component_verify_ticket printed as %+v", m)
 	assert.True(t, r.token != "" && bytes.Contains(r.body, []byte("<Encrypt>")),
-		"the program got %+v, want the envelope with its signature", r)
+		"the target received %+v, want the encrypted envelope with its signature", r)
 
 	for _, forged := range []struct{ kind, path, body string }{
 		{"scan.recorded", "/webhook", `{"type":"scan.recorded","data":{}}`},
 		{"", "/push?msg_signature=0000", `<xml><AppId>isv</AppId><Encrypt>MDEyMzQ1Njc4OWFiY2RlZg==</Encrypt></xml>`},
 	} {
-		answer := make(chan int, 1)
+		sent := make(chan int, 1)
 		go func() {
-			a, err := http.Post(here+forged.path, "text/plain", strings.NewReader(forged.body))
+			resp, err := http.Post(listenURL+forged.path, "text/plain", strings.NewReader(forged.body))
 			if err != nil {
 				t.Error(err)
-				answer <- 0
+				sent <- 0
 				return
 			}
-			a.Body.Close()
-			answer <- a.StatusCode
+			resp.Body.Close()
+			sent <- resp.StatusCode
 		}()
 		m, _ := next(forged.kind)
-		if status := <-answer; m.Signature || m.Status != 0 || status != http.StatusUnauthorized {
-			t.Errorf("of a forged %s it says %+v, and %d to its sender", forged.path, m, status)
+		if status := <-sent; m.Signature || m.Status != 0 || status != http.StatusUnauthorized {
+			t.Errorf("forged POST %s = %d, printed as %+v, want 401 and no forwarding", forged.path, status, m)
 		}
 	}
 	code, errs := stop()
-	assert.True(t, code == exitDone && len(received) == 0, "exit %d, and %d forged ones were handed on: %s", code, len(received), errs)
-	assert.Contains(t, s.Admin("GET", "/webhooks", "").Body, `"webhooks":[]`, "left behind")
-	assert.Contains(t, s.Admin("GET", "/components/isv", "").Body, `"event_url":""`, "its events go elsewhere now")
+	assert.True(t, code == exitDone && len(received) == 0, "exit %d, want 0; %d forged messages forwarded: %s", code, len(received), errs)
+	assert.Contains(t, s.Admin("GET", "/webhooks", "").Body, `"webhooks":[]`, "webhooks after the end")
+	assert.Contains(t, s.Admin("GET", "/components/isv", "").Body, `"event_url":""`, "component after the end")
 }
 
 func TestListen_InvalidArguments(t *testing.T) {
 	t.Parallel()
-	for _, c := range []struct{ args, says string }{
+	for _, c := range []struct{ args, want string }{
 		{"--forward-to ftp://127.0.0.1/hook", "expected an http or https URL"},
 		{"--forward-to 127.0.0.1:9000", "expected an http or https URL"},
 		{"--forward-to file:///etc/passwd", "expected an http or https URL"},
@@ -162,7 +164,7 @@ func TestListen_InvalidArguments(t *testing.T) {
 		{"--forward-to http://127.0.0.1:9/ --component isv --message-token tok --encoding-aes-key short", "specify both"},
 	} {
 		code, out, errs := command(t.Context(), append([]string{"listen", "--lang", "en"}, strings.Fields(c.args)...)...)
-		assert.True(t, code == exitMisused && out == "" && strings.Contains(errs, c.says) && strings.Count(errs, "\n") == 1,
-			"%s: exit %d, %q, %q", c.args, code, out, errs)
+		assert.True(t, code == exitMisused && out == "" && strings.Contains(errs, c.want) && strings.Count(errs, "\n") == 1,
+			"listen %s: exit %d, want %d and %q: %q, %q", c.args, code, exitMisused, c.want, out, errs)
 	}
 }

@@ -17,26 +17,28 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// sentence are two words behind each other, as texts for people have them.
+// sentence matches two consecutive words, as in texts for users.
 var sentence = regexp.MustCompile(`[A-Za-z]{2,}[,;:]? [a-z]{2,}`)
 
-// unspoken are the files whose words no person reads on a terminal, and the texts of others that are looked for, typed or written to files.
-var unspoken = []string{"man.go", "commands.go"}
+// exemptFiles are files whose texts are not printed on a terminal. exemptTexts are texts of other files that are parsed, typed, or written
+// to files.
+var exemptFiles = []string{"man.go", "commands.go"}
 
-var unspokenTexts = []string{" --output json", "(no document of its operations)",
+var exemptTexts = []string{" --output json", "(no document of its operations)",
 	"HTTP request to an HTTPS server", "server gave HTTP response to HTTPS client", `must be one of "",`, "must be one of ",
 	`expected string value but got "EOL" (<EOL>)`, "qrjump ready http://%s", `,"" but got`, " but got",
 	"--output lines", "clock set", "unknown flag -", "one of ", `must be one of (.*) but got "(.*)"$`}
 
-// Decision 71: what the command line says to people stands in its book: an English sentence in code lacks its Chinese.
+// TestCommandTexts_HaveTranslationKey verifies that texts for users are in the catalog (decision 71): an English sentence in the code has
+// no Chinese translation.
 func TestCommandTexts_HaveTranslationKey(t *testing.T) {
 	t.Parallel()
 	texts, _ := i18n.Read(os.DirFS("."))
-	heads := regexp.MustCompile(`^[A-Z][A-Z0-9 ]+$`)
+	heading := regexp.MustCompile(`^[A-Z][A-Z0-9 ]+$`)
 	files, err := filepath.Glob("*.go")
 	require.NoError(t, err)
 	for _, name := range files {
-		if strings.HasSuffix(name, "_test.go") || slices.Contains(unspoken, name) {
+		if strings.HasSuffix(name, "_test.go") || slices.Contains(exemptFiles, name) {
 			continue
 		}
 		set := gotoken.NewFileSet()
@@ -45,13 +47,13 @@ func TestCommandTexts_HaveTranslationKey(t *testing.T) {
 		ast.Inspect(file, func(n ast.Node) bool {
 			switch n := n.(type) {
 			case *ast.Field:
-				if n.Tag != nil { // how a flag is read
+				if n.Tag != nil { // the tag of a flag
 					return false
 				}
 			case *ast.CompositeLit:
-				for _, head := range headsOf(n) {
-					if heads.MatchString(head) && texts[i18n.English]["head."+head] == "" {
-						t.Errorf("%s: the book does not say the head %q: add head.%s", set.Position(n.Pos()), head, head)
+				for _, text := range headingsOf(n) {
+					if heading.MatchString(text) && texts[i18n.English]["head."+text] == "" {
+						t.Errorf("%s: the catalog lacks the column heading %q: add head.%s", set.Position(n.Pos()), text, text)
 					}
 				}
 			case *ast.BasicLit:
@@ -59,8 +61,8 @@ func TestCommandTexts_HaveTranslationKey(t *testing.T) {
 				english := texts[i18n.English]
 				if n.Kind == gotoken.STRING && err == nil && sentence.MatchString(text) && !strings.HasPrefix(text, "qrjump ") &&
 					!strings.HasPrefix(text, "^") && english["field."+text] == "" && english["count."+text] == "" &&
-					english["thing."+text] == "" && !slices.Contains(unspokenTexts, text) {
-					t.Errorf("%s: %q has one language: let a key of the book say it (decision 71)", set.Position(n.Pos()), text)
+					english["thing."+text] == "" && !slices.Contains(exemptTexts, text) {
+					t.Errorf("%s: %q has no translation: add a key to the catalog (decision 71)", set.Position(n.Pos()), text)
 				}
 			}
 			return true
@@ -68,25 +70,23 @@ func TestCommandTexts_HaveTranslationKey(t *testing.T) {
 	}
 }
 
-// headsOf are the texts of a list of heads.
-func headsOf(list *ast.CompositeLit) (heads []string) {
-	if of, ok := list.Type.(*ast.ArrayType); !ok || of.Len != nil {
+// headingsOf returns the string literals of a slice literal: column headings are such a list.
+func headingsOf(list *ast.CompositeLit) (headings []string) {
+	if array, ok := list.Type.(*ast.ArrayType); !ok || array.Len != nil {
 		return nil
 	}
-	for _, one := range list.Elts {
-		if lit, ok := one.(*ast.BasicLit); ok && lit.Kind == gotoken.STRING {
+	for _, element := range list.Elts {
+		if lit, ok := element.(*ast.BasicLit); ok && lit.Kind == gotoken.STRING {
 			text, _ := strconv.Unquote(lit.Value)
-			heads = append(heads, text)
+			headings = append(headings, text)
 		}
 	}
-	return heads
+	return headings
 }
 
-// Chinese is two columns wide: what stands behind it stands below what stands behind Latin letters.
+// TestColumns_WideCharacters verifies that columns and folded lines are aligned by display width: a Chinese character is two columns wide.
 func TestColumns_WideCharacters(t *testing.T) {
 	t.Parallel()
-	got, want := columns([][]string{{"名称", "x"}, {"tea", "y"}, {"", ""}}), "名称  x\ntea   y\n\n"
-	assert.True(t, got == want, "%q, want %q", got, want)
-	got, want = folded("  --a=B    一二三四五六，七八九十\n", 26), "  --a=B    一二三四五六，\n           七八九十\n"
-	assert.True(t, got == want, "%q, want %q", got, want)
+	assert.Equal(t, columns([][]string{{"名称", "x"}, {"tea", "y"}, {"", ""}}), "名称  x\ntea   y\n\n", "columns")
+	assert.Equal(t, folded("  --a=B    一二三四五六，七八九十\n", 26), "  --a=B    一二三四五六，\n           七八九十\n", "folded")
 }

@@ -16,8 +16,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// A program that reads --output json finds every field, also those that a server leaves
-// out, and none that a server says only where it has it.
+// TestOutputJSON_OmittedFields verifies that --output json prints fields that the server omits as null, 0 or "", except optional ones.
 func TestOutputJSON_OmittedFields(t *testing.T) {
 	t.Parallel()
 	changes := []client.RuleChange{{Seq: 1, Rule: client.StoredRule{Prefix: "https://a.example/"}}}
@@ -35,10 +34,10 @@ func TestOutputJSON_OmittedFields(t *testing.T) {
 		var out strings.Builder
 		require.NoError(t, (outputFlags{Output: "json"}).print(&session{out: &out}, c.print, nil, nil))
 		for _, want := range c.want {
-			assert.True(t, strings.Contains(out.String(), want), "no %s in %s", want, &out)
+			assert.Contains(t, out.String(), want, "output of %+v", c.print)
 		}
 		for _, none := range c.none {
-			assert.True(t, !strings.Contains(out.String(), `"`+none+`"`), "%s in %s", none, &out)
+			assert.True(t, !strings.Contains(out.String(), `"`+none+`"`), "output has the optional field %s: %s", none, &out)
 		}
 	}
 }
@@ -47,7 +46,8 @@ func TestPlain_StripsControlSequences(t *testing.T) {
 	assert.Equal(t, plain("a\x1b[2Jb\nc\u202ed\xff"), "a [2Jb c d\ufffd", "plain")
 }
 
-// Errors as JSON have the address of a heading that is there: also a number that only the real platform gives, and an error without one.
+// TestErrorJSON_HelpPageAnchor verifies that the URL of an error in JSON leads to an existing heading: for every error number, for a number
+// that only the real platform returns, and for errors without a number.
 func TestErrorJSON_HelpPageAnchor(t *testing.T) {
 	t.Parallel()
 	anchors := map[string]bool{}
@@ -55,7 +55,7 @@ func TestErrorJSON_HelpPageAnchor(t *testing.T) {
 		text, err := os.ReadFile("../../docs/en/" + page)
 		require.NoError(t, err)
 		for line := range strings.Lines(string(text)) {
-			if title, is := strings.CutPrefix(strings.TrimSpace(line), "## "); is {
+			if title, ok := strings.CutPrefix(strings.TrimSpace(line), "## "); ok {
 				anchors[page+"#"+strings.ReplaceAll(strings.ToLower(title), " ", "-")] = true
 			}
 		}
@@ -70,11 +70,12 @@ func TestErrorJSON_HelpPageAnchor(t *testing.T) {
 	}
 	for err, want := range failed {
 		page := path.Base(failureOf(err).URL)
-		assert.True(t, page == want && anchors[page], "%v leads to %s, wanted %s; such a heading: %v", err, page, want, anchors[page])
+		assert.True(t, page == want && anchors[page], "URL of %v = %s, want %s; the heading exists: %v", err, page, want, anchors[page])
 	}
 }
 
-// The console writes the file of a job of printing from the fields of a drawing (client.LabelDrawing): each is a word of the file.
+// TestPrintJob_MatchesConsoleFields verifies that each field of client.LabelDrawing, from which the console writes a job file, is a key
+// that the command reads.
 func TestPrintJob_MatchesConsoleFields(t *testing.T) {
 	t.Parallel()
 	parser, err := newParser(session{}, &struct {
@@ -86,13 +87,13 @@ func TestPrintJob_MatchesConsoleFields(t *testing.T) {
 	for field := range drawing.Fields() {
 		word, _, _ := strings.Cut(field.Tag.Get("json"), ",")
 		if word == "lines" {
-			word = "line" // a line of its own for each
+			word = "line" // one key for each line
 		}
-		assert.True(t, known[strings.ReplaceAll(word, "_", "-")] != nil, "the file of a job has no word %s", word)
+		assert.True(t, known[strings.ReplaceAll(word, "_", "-")] != nil, "a job file has no key %s", word)
 	}
 }
 
-// What CSV cannot say is refused; it is never said in part.
+// TestOutputCSV_RejectsNestedValues verifies that a response that CSV cannot represent is an error.
 func TestOutputCSV_RejectsNestedValues(t *testing.T) {
 	for text, want := range map[string]string{
 		"{\n\"a\": [{\"b\": 1}], \"c\": [{\"d\": 2}]\n}": "--output csv: the response has several lists: use --output json or yaml",
@@ -107,11 +108,11 @@ func TestOutputCSV_RejectsNestedValues(t *testing.T) {
 	} {
 		var out bytes.Buffer
 		p := &converter{to: &out, form: "csv"}
-		for _, b := range []byte(text) { // an answer may come in pieces
+		for _, b := range []byte(text) { // a response may arrive in pieces
 			_, _ = p.Write([]byte{b})
 		}
 		if err := p.end(); err == nil && want != "" || err != nil && err.Error() != want {
-			t.Errorf("%q: %v, want %q; %s", text, errors.Unwrap(err), want, out.String())
+			t.Errorf("CSV of %q: %v, want error %q; output %s", text, errors.Unwrap(err), want, out.String())
 		}
 	}
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/json"
 	"fmt"
@@ -35,13 +34,12 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/testtable"
 )
 
-// printedText is a text that the program says, with where it stands: a key of a catalog, or a file.
-type printedText struct{ at, text string }
+// programText is a text that the program prints. Its source is a key of a catalog, or a file.
+type programText struct{ source, text string }
 
-// printedTexts are all texts that the program says in a language: those of the catalogs, and the literals of its code.
-func printedTexts(t *testing.T, language string) (list []printedText) {
+// programTexts returns all texts that the program prints in a language: those of the catalogs, and the literals in the code.
+func programTexts(t *testing.T, language string) (list []programText) {
 	t.Helper()
-	list = nil
 	var catalogs, sources []string
 	for _, pattern := range []string{"locale", "../../internal/*/locale", "../../internal/*/*/locale"} {
 		for _, name := range []string{language + ".json", "*." + language + ".json"} {
@@ -53,16 +51,17 @@ func printedTexts(t *testing.T, language string) (list []printedText) {
 		found, _ := filepath.Glob(pattern)
 		sources = append(sources, found...)
 	}
-	require.True(t, len(catalogs) >= 10 && len(sources) >= 300, "%d catalogs and %d files were found", len(catalogs), len(sources))
+	require.True(t, len(catalogs) >= 10 && len(sources) >= 300, "found %d catalogs and %d files, want at least 10 and 300",
+		len(catalogs), len(sources))
 	for _, name := range catalogs {
 		text, err := os.ReadFile(name)
-		book := map[string]string{}
+		messages := map[string]string{}
 		if err == nil {
-			err = json.Unmarshal(text, &book)
+			err = json.Unmarshal(text, &messages)
 		}
 		require.NoErrorf(t, err, "%v", name)
-		for key, text := range book {
-			list = append(list, printedText{key, text})
+		for key, text := range messages {
+			list = append(list, programText{key, text})
 		}
 	}
 	for _, name := range sources {
@@ -74,38 +73,39 @@ func printedTexts(t *testing.T, language string) (list []printedText) {
 		file, err := parser.ParseFile(token.NewFileSet(), name, text, parser.SkipObjectResolution)
 		require.NoError(t, err)
 		ast.Inspect(file, func(n ast.Node) bool {
-			if l, is := n.(*ast.BasicLit); is && l.Kind == token.STRING {
-				if tr, err := strconv.Unquote(l.Value); err == nil {
-					list = append(list, printedText{filepath.Base(name), tr})
+			if lit, ok := n.(*ast.BasicLit); ok && lit.Kind == token.STRING {
+				if text, err := strconv.Unquote(lit.Value); err == nil {
+					list = append(list, programText{filepath.Base(name), text})
 				}
 			}
 			return true
 		})
 	}
-	slices.SortFunc(list, func(a, b printedText) int { return strings.Compare(a.at+a.text, b.at+b.text) })
+	slices.SortFunc(list, func(a, b programText) int { return strings.Compare(a.source+a.text, b.source+b.text) })
 	return list
 }
 
-// An argument of a printed command: a flag, a placeholder, a number, an address, something in quotes, or one of these words.
+// printedArgument matches an argument of a printed command: a flag, a placeholder, a number, an address, a quoted text, or a known word.
 var printedArgument = regexp.MustCompile(`^(--?[a-z][a-z0-9-]*(=.*)?|\[--.*\]|-|--|[A-Z][A-Z0-9_:.,…-]*|%.*|[0-9].*|'.*'|` +
-	`https?://.*|[./].*|wx.*|all|on|release|reset|true|bash|tea\.example|age1…|[a-z_]+=.*|[a-z]+[A-Z][A-Za-z]+|\+[0-9].*|[a-z]+/[a-z/]+|\{.*\}|[a-z]+_links)$`)
+	`https?://.*|[./].*|wx.*|all|on|release|reset|true|bash|tea\.example|age1…|[a-z_]+=.*|[a-z]+[A-Z][A-Za-z]+|\+[0-9].*|` +
+	`[a-z]+/[a-z/]+|\{.*\}|[a-z]+_links)$`)
 
-// commandsIn returns the commands that a text prints, each as far as it goes.
-func commandsIn(root *kong.Node, text string) (list []string) {
+// findCommands returns the commands in a text, each with its arguments.
+func findCommands(root *kong.Node, text string) (list []string) {
 	for i, rest := range strings.Split(text, "qrjump ") {
 		if i == 0 {
 			continue
 		}
-		node, words, flag, helps := root, []string{"qrjump"}, (*kong.Flag)(nil), (*kong.Node)(nil)
+		node, words, flag, helpNode := root, []string{"qrjump"}, (*kong.Flag)(nil), (*kong.Node)(nil)
 		for more := true; more && rest != ""; {
 			var word string
-			word, rest, more = nextWord(rest)
-			switch next := childNamed(node, (word)); {
+			word, rest, more = cutWord(rest)
+			switch next := childNamed(node, word); {
 			case word == "":
 				more = false
 			case next != nil:
 				if node, words = next, append(words, word); node.Name == "help" {
-					helps = root
+					helpNode = root
 				}
 			case node == root, len(node.Children) > 0 && node.DefaultCmd == nil:
 				node, more = root, false
@@ -114,8 +114,8 @@ func commandsIn(root *kong.Node, text string) (list []string) {
 				if i := slices.IndexFunc(node.Flags, func(f *kong.Flag) bool { return "--"+f.Name == word && !f.IsBool() }); i >= 0 {
 					flag = node.Flags[i] // the next word is its value
 				}
-			case helps != nil && (childNamed(helps, word) != nil || slices.Contains(topics, word)):
-				words, helps = append(words, word), childNamed(helps, word)
+			case helpNode != nil && (childNamed(helpNode, word) != nil || slices.Contains(topics, word)):
+				words, helpNode = append(words, word), childNamed(helpNode, word)
 			default:
 				more = false
 			}
@@ -127,8 +127,8 @@ func commandsIn(root *kong.Node, text string) (list []string) {
 	return list
 }
 
-// nextWord cuts a word of a shell off; more is false where the command ends with it.
-func nextWord(text string) (word, rest string, more bool) {
+// cutWord returns the first shell word of a text and the rest. more is false if the command ends after the word.
+func cutWord(text string) (word, rest string, more bool) {
 	quoted := false
 	for i, r := range text {
 		switch {
@@ -152,40 +152,39 @@ func nextWord(text string) (word, rest string, more bool) {
 
 const mini, service, fresh = "wxc0ffee0000000001", "wxc0ffee0000000002", "wxfresh0000000001"
 
-// printedTables are what testdata/printed_commands.txt says of printed commands.
+// printedTables are the tables of testdata/printed_commands.txt.
 type printedTables struct {
-	completed  map[string]string // commands whose text leaves something to its reader, as they are typed
-	formats    map[string]string // what the verbs of formats stand for, by the verb of the command line
+	completed  map[string]string // incomplete commands, completed as a user types them
+	formats    map[string]string // values for formatting verbs, by command
 	unexecuted map[string]string // commands that are not run, with the reason
-	expected   map[string]string // commands that do not end with 0 here: their code, and the reason
-	places     *strings.Replacer // what stands for something, and what only a reader has, by what is there in the test
+	expected   map[string]string // commands with an exit code other than 0, with the code and the reason
+	places     *strings.Replacer // placeholders, with their values in the test
 }
 
-// endless are the verbs that go on until they are stopped.
-var endless = regexp.MustCompile(`^qrjump (serve|listen|cassette (record|replay))\b| --follow\b`)
+// longRunning matches commands that run until they are stopped.
+var longRunning = regexp.MustCompile(`^qrjump (serve|listen|cassette (record|replay))\b| --follow\b`)
 
 var formatVerb = regexp.MustCompile(`%(\[[0-9]+\])?(\.0)?[a-z]`)
 
-// listens are addresses of listeners, which are others in a test.
-var listens = regexp.MustCompile(`--listen \S+`)
+// listenFlag matches the address of a listener: a test uses a free port.
+var listenFlag = regexp.MustCompile(`--listen \S+`)
 
-// asTyped returns a printed command as its reader types it.
-func (c *copyist) asTyped(m manual, line string) string {
-	full, is := c.completed[line]
+// completeLine returns a printed command as a user types it.
+func (c *shell) completeLine(m manual, line string) string {
+	full, ok := c.completed[line]
 	node, n, typed := m.Node, 0, strings.Fields(line)[1:]
 	for ; n < len(typed) && childNamed(node, typed[n]) != nil; n++ {
 		node = childNamed(node, typed[n])
 	}
-	if !is {
+	if !ok {
 		full = line
-		if wants := func(p *kong.Positional) bool { return p.Required }; n == len(typed) &&
-			(slices.ContainsFunc(node.Positional, wants) ||
-				slices.ContainsFunc(node.Flags, func(f *kong.Flag) bool { return f.Required })) {
-			return c.asTyped(m, m.example(node)) // the verb alone is named
+		if n == len(typed) && (slices.ContainsFunc(node.Positional, func(p *kong.Positional) bool { return p.Required }) ||
+			slices.ContainsFunc(node.Flags, func(f *kong.Flag) bool { return f.Required })) {
+			return c.completeLine(m, m.example(node)) // the text has only the name of the command
 		}
 		values := strings.Fields(c.formats[node.Path()])
-		full = formatVerb.ReplaceAllStringFunc(line, func(one string) string {
-			if strings.Contains(one, ".0") || len(values) == 0 {
+		full = formatVerb.ReplaceAllStringFunc(line, func(verb string) string {
+			if strings.Contains(verb, ".0") || len(values) == 0 {
 				return ""
 			}
 			value := values[0]
@@ -194,46 +193,46 @@ func (c *copyist) asTyped(m manual, line string) string {
 		})
 		if slices.ContainsFunc(node.Flags, func(f *kong.Flag) bool { return f.Name == "yes" }) && !strings.Contains(full, " --yes") &&
 			!strings.Contains(full, " --dry-run") {
-			full += " --yes" // whoever types it is asked
+			full += " --yes" // a user confirms at the terminal
 		}
 	}
-	if full = listens.ReplaceAllString(c.places.Replace(full), "--listen 127.0.0.1:0"); !strings.Contains(full, " --listen ") &&
+	if full = listenFlag.ReplaceAllString(c.places.Replace(full), "--listen 127.0.0.1:0"); !strings.Contains(full, " --listen ") &&
 		regexp.MustCompile("^qrjump cassette (record|replay) ").MatchString(full) {
 		full += " --listen 127.0.0.1:0"
 	}
-	var found []string // replaced in one pass, because a random value may contain another key of c.found
-	for _, place := range slices.Backward(slices.Sorted(maps.Keys(c.found))) {
-		found = append(found, place, c.found[place])
+	var pairs []string // replaced in one pass, because a random value may contain another key of c.vars
+	for _, place := range slices.Backward(slices.Sorted(maps.Keys(c.vars))) {
+		pairs = append(pairs, place, c.vars[place])
 	}
-	return strings.NewReplacer(found...).Replace(full)
+	return strings.NewReplacer(pairs...).Replace(full)
 }
 
-// split returns the words of a line without anything that only a shell does; false where a shell is needed.
-func split(line string) (words []string, ok bool) {
-	word, quoted, begun := "", false, false
+// splitWords splits a line into words. ok is false if the line needs a shell.
+func splitWords(line string) (words []string, ok bool) {
+	word, quoted, inWord := "", false, false
 	for _, r := range line + " " {
 		switch {
 		case r == '\'':
-			quoted, begun = !quoted, true
+			quoted, inWord = !quoted, true
 		case quoted || !strings.ContainsRune(" |<>$&;*\"\\", r):
-			word, begun = word+string(r), true
+			word, inWord = word+string(r), true
 		case r != ' ':
 			return nil, false
-		case begun:
-			words, word, begun = append(words, word), "", false
+		case inWord:
+			words, word, inWord = append(words, word), "", false
 		}
 	}
 	return words, true
 }
 
-// findings are what commands of the kit say of what they made, by what stands for it.
-var findings = map[string]*regexp.Regexp{"KEYID": regexp.MustCompile(`"id": "([0-9a-f]{16})",\n +"key"`),
+// outputPatterns match values of placeholders in the output of the commands of createFixture, by placeholder.
+var outputPatterns = map[string]*regexp.Regexp{"KEYID": regexp.MustCompile(`"id": "([0-9a-f]{16})",\n +"key"`),
 	"OPENID":   regexp.MustCompile(`(?m)^openid +(o\S{27})$`),
 	"REVISION": regexp.MustCompile(`batch approve \S+ (\S+) --isv`),
 	"ADMINKEY": regexp.MustCompile(`"key": "(\S+)"`)}
 
-// kit makes what printed commands name, in the folder and on the server; each command gets both as they are then.
-func (c *copyist) kit() {
+// createFixture creates the files and server objects that printed commands name. Every printed command starts from this state.
+func (c *shell) createFixture() {
 	c.t.Helper()
 	for name, text := range map[string]string{"key.txt": "0123456789abcdef\n", "passphrase.txt": "correct-Horse-7-stapler\n",
 		"identity.txt": "AGE-SECRET-KEY-10VA2HVRXKKZH90XTLGUWM8U8P64JHUS3WE8LVCLY5M5NT2D3L0ASUR8FU9\n",
@@ -242,40 +241,35 @@ func (c *copyist) kit() {
 		"links.yaml":   "links: {}\n", "shop.yaml": "accounts:\n  - {appid: wxseeded, kind: mini_program}\n",
 		"faults.yaml": "faults:\n  - {path: /x, response: {status: 200}}\n",
 		"cells.yaml":  "default: a\ncells: {a: {}}\n", "labels.yaml": "batch: 500000001\nrange: 0-39\nout: labels.pdf\n",
-		"serials.csv": "serial,index\nA1,0\n", "calls.ndjson": aCassette, "qrjump.yaml": "dev: true\n",
-		mini + ".secret": secretOf(mini) + "\n", service + ".secret": secretOf(service) + "\n"} {
-		c.writes(name, text)
+		"serials.csv": "serial,index\nA1,0\n", "calls.ndjson": sampleCassette, "qrjump.yaml": "dev: true\n",
+		mini + ".secret": secretFor(mini) + "\n", service + ".secret": secretFor(service) + "\n"} {
+		c.writeFile(name, text)
 	}
 	authority := filepath.Join(c.dir, "authority")
 	require.NoError(c.t, assert.ErrorOf(certificates.OpenAuthority(authority, []string{"localhost"}, time.Now)))
-	for name, made := range map[string]string{"tls.crt": "ca.pem", "tls.key": "ca.key"} {
-		text, err := os.ReadFile(filepath.Join(authority, "tls", made))
+	for name, source := range map[string]string{"tls.crt": "ca.pem", "tls.key": "ca.key"} {
+		text, err := os.ReadFile(filepath.Join(authority, "tls", source))
 		require.NoError(c.t, err)
-		c.writes(name, string(text))
+		c.writeFile(name, string(text))
 	}
-	fill := strings.NewReplacer("MINI", mini, "SERVICE", service, "FRESH", fresh, "HOOK", c.hook(), "SERVER-URL", c.found["URL"])
+	receiver := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})) // of webhooks
+	c.t.Cleanup(receiver.Close)
+	fill := strings.NewReplacer("MINI", mini, "SERVICE", service, "FRESH", fresh, "HOOK", receiver.URL+"/hook", "SERVER-URL", c.vars["URL"])
 	for _, row := range testtable.Rows(c.t, "testdata/prepared.txt", 1) {
 		line := fill.Replace(row[0])
-		out := c.works(strings.ReplaceAll(line, "ADMINKEY", c.found["ADMINKEY"]), c.as(line)...)
-		for place, pattern := range findings {
-			if found := pattern.FindStringSubmatch(out); found != nil {
-				c.found[place] = found[1]
+		out := c.mustRun(strings.ReplaceAll(line, "ADMINKEY", c.vars["ADMINKEY"]), c.accountEnv(line)...)
+		for place, pattern := range outputPatterns {
+			if match := pattern.FindStringSubmatch(out); match != nil {
+				c.vars[place] = match[1]
 			}
 		}
 	}
 }
 
-// hook is the address of a receiver of webhooks.
-func (c *copyist) hook() string {
-	receiver := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
-	c.t.Cleanup(receiver.Close)
-	return receiver.URL + "/hook"
-}
+func secretFor(appid string) string { return "c0ffee000000000000000000000000" + appid[len(appid)-2:] }
 
-func secretOf(appid string) string { return "c0ffee000000000000000000000000" + appid[len(appid)-2:] }
-
-// as is the environment that says whose account a command is for.
-func (c *copyist) as(line string) []string {
+// accountEnv returns the environment of a command, with the credentials of its account.
+func (c *shell) accountEnv(line string) []string {
 	account := mini
 	if strings.HasPrefix(line, "qrjump serve") {
 		return []string{"QRJUMP_DATA=served", "QRJUMP_LISTEN=127.0.0.1:0", "QRJUMP_SHUTDOWN_DELAY=0s"}
@@ -283,27 +277,27 @@ func (c *copyist) as(line string) []string {
 	if regexp.MustCompile(`^qrjump (batch|code|label|symbol [0-9]|start codes)`).MatchString(line) {
 		account = service
 	}
-	return []string{"QRJUMP_APPID=" + account, "QRJUMP_SECRET=" + secretOf(account)}
+	return []string{"QRJUMP_APPID=" + account, "QRJUMP_SECRET=" + secretFor(account)}
 }
 
-// finds makes what stands in a command for something that ends with its first use, or with a new state of the server.
-func (c *copyist) finds(line string) string {
-	made := map[string]func() string{
+// resolvePlaceholders replaces placeholders for objects that can be used once, or that a reset of the server deletes. It creates them.
+func (c *shell) resolvePlaceholders(line string) string {
+	create := map[string]func() string{
 		"RID": func() string {
-			_, _, says := c.types("qrjump rule publish https://none.example/", c.as("")...)
-			return regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{8}){2}`).FindString(says)
+			_, _, errs := c.run("qrjump rule publish https://none.example/", c.accountEnv("")...)
+			return regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{8}){2}`).FindString(errs)
 		},
 		"pre_auth_code=CODE": func() string { return "pre_auth_code=" + c.preAuthCode() },
 		"pre-auth-code CODE": func() string { return "pre-auth-code " + c.preAuthCode() },
 		"undo 17": func() string {
-			c.works("qrjump rule edit https://coffee.example/t/ --occupy", c.as("")...)
+			c.mustRun("qrjump rule edit https://coffee.example/t/ --occupy", c.accountEnv("")...)
 			list, err := c.operator.Rules.ListChanges(c.t.Context(), "https://coffee.example/t/")
 			require.NoError(c.t, err)
 			newest := slices.MaxFunc(list, func(a, b client.RuleChange) int { return int(a.Seq - b.Seq) })
 			return fmt.Sprint("undo ", newest.Seq)
 		},
 		"undo 42": func() string {
-			c.works("qrjump gs1 set 01/09506000134352 --href 'https://coffee.example/q/{01}' --title Beans")
+			c.mustRun("qrjump gs1 set 01/09506000134352 --href 'https://coffee.example/q/{01}' --title Beans")
 			list, err := c.operator.AuditLog.List(c.t.Context(), client.ChangesQuery{Kind: "gs1"})
 			require.NoError(c.t, err)
 			return fmt.Sprint("undo ", list[len(list)-1].Seq)
@@ -314,53 +308,36 @@ func (c *copyist) finds(line string) string {
 			return d.ScanID
 		},
 		"TICKET": func() string {
-			text, _, _ := strings.Cut(c.read("rows.txt"), "\n")
+			text, _, _ := strings.Cut(c.readFile("rows.txt"), "\n")
 			d, err := c.operator.Scans.Resolve(c.t.Context(), client.ScanRequest{Text: text[strings.LastIndex(text, " ")+1:],
 				User: "alice"})
 			require.NoError(c.t, err)
 			return regexp.MustCompile(`[0-9a-f]{32}`).FindString(d.Path)
 		},
 	}
-	for place, make := range made {
+	for place, value := range create {
 		if strings.Contains(line, place) {
-			line = strings.ReplaceAll(line, place, make())
+			line = strings.ReplaceAll(line, place, value())
 		}
 	}
 	return line
 }
 
-// wire calls the wire and returns a field of the answer.
-func (c *copyist) wire(call string, body map[string]string, field string) string {
-	text, err := json.Marshal(body)
-	require.NoError(c.t, err)
-	answer, err := http.Post(c.found["URL"]+"/cgi-bin/"+call, "application/json", bytes.NewReader(text))
-	require.NoError(c.t, err)
-	defer answer.Body.Close()
-	tr := map[string]any{}
-	err = json.NewDecoder(answer.Body).Decode(&tr)
-	require.True(c.t, err == nil && tr[field] != nil, "%v %v %v", call, tr, err)
-	return fmt.Sprint(tr[field])
-}
-
-// preAuthCode is a code with which an account authorizes a third-party platform.
-func (c *copyist) preAuthCode() string {
+// preAuthCode returns a code with which an account authorizes a third-party platform.
+func (c *shell) preAuthCode() string {
 	const platform = "wxc0ffee0000000003"
 	ticket, err := c.operator.Emulator.CreateTicket(c.t.Context(), platform)
 	require.NoError(c.t, err)
-	token := c.wire("component/api_component_token", map[string]string{"component_appid": platform,
-		"component_appsecret":     secretOf(platform),
-		"component_verify_ticket": ticket}, "component_access_token")
-	return c.wire("component/api_create_preauthcode?component_access_token="+token, map[string]string{"component_appid": platform},
-		"pre_auth_code")
+	return requestPreAuthCode(c.t, c.vars["URL"], platform, secretFor(platform), ticket)
 }
 
-// inKit runs a printed command where it finds what it names.
-func (c *copyist) inKit(line string) (code int, out, says string) {
+// runInFixture runs a printed command in the state of createFixture: in a copy of the folder, on a server with its objects.
+func (c *shell) runInFixture(line string) (code int, out, errs string) {
 	c.t.Helper()
-	at := *c
-	at.dir = c.t.TempDir()
-	c.t.Chdir(at.dir)
-	// The server begins with the state of the kit: a snapshot, and what is in none.
+	sub := *c
+	sub.dir = c.t.TempDir()
+	c.t.Chdir(sub.dir)
+	// A snapshot restores the objects of the server, except people and scan keys, which no snapshot contains.
 	ctx := c.t.Context()
 	_, err := c.operator.Emulator.LoadSnapshot(ctx, "base")
 	if strings.Contains(line, "snapshot ") && err == nil {
@@ -381,38 +358,37 @@ func (c *copyist) inKit(line string) (code int, out, says string) {
 	}
 	require.NoError(c.t, err)
 	names, err := os.ReadDir(c.dir)
-	for _, one := range names {
-		if err == nil && one.Type().IsRegular() {
-			err = os.Link(filepath.Join(c.dir, one.Name()), one.Name())
+	for _, entry := range names {
+		if err == nil && entry.Type().IsRegular() {
+			err = os.Link(filepath.Join(c.dir, entry.Name()), entry.Name())
 		} else if err == nil {
-			err = os.Symlink(filepath.Join(c.dir, one.Name()), one.Name())
+			err = os.Symlink(filepath.Join(c.dir, entry.Name()), entry.Name())
 		}
 	}
 	require.NoError(c.t, err)
-	line = c.finds(line)
-	env := c.as(line)
-	words, plain := split(line)
+	line = c.resolvePlaceholders(line)
+	env := c.accountEnv(line)
+	words, ok := splitWords(line)
 	switch {
-	case endless.MatchString(line):
-		return at.interruptibleReader(words, env)
-	case !plain || words[1] == "help": // the help ends the process
-		return at.types(line, env...)
+	case longRunning.MatchString(line):
+		return sub.runUntilOutput(words, env)
+	case !ok || words[1] == "help": // the help ends the process
+		return sub.run(line, env...)
 	}
 	for _, entry := range env {
 		name, value, _ := strings.Cut(entry, "=")
 		c.t.Setenv(name, value)
 	}
-	var stdout, stderr bytes.Buffer
-	in := "correct-Horse-7-stapler\n"
+	input := "correct-Horse-7-stapler\n"
 	if strings.Contains(line, "--secret -") {
-		in = secretOf(mini)
+		input = secretFor(mini)
 	}
-	code = run(session{ctx: c.t.Context(), in: strings.NewReader(in), out: &stdout, err: &stderr}, words[1:])
-	return code, stdout.String(), stderr.String()
+	return commandWithInput(c.t.Context(), input, words[1:]...)
 }
 
-// interruptibleReader runs a command that goes on, until it says its first line: then it is interrupted.
-func (c *copyist) interruptibleReader(words, env []string) (code int, out, says string) {
+// runUntilOutput runs a command and interrupts it after its first line of output. Meanwhile it makes scans and calls, which a command may
+// print. The exit code of an interruption counts as 0.
+func (c *shell) runUntilOutput(words, env []string) (code int, out, errs string) {
 	cmd := exec.Command(words[0], words[1:]...)
 	cmd.Dir, cmd.Env = c.dir, append(slices.Clone(c.env), env...)
 	child := proctest.Start(c.t, cmd)
@@ -431,10 +407,10 @@ func (c *copyist) interruptibleReader(words, env []string) (code int, out, says 
 				code = 0
 			}
 			return code, out + string(rest), child.Log()
-		default: // something happens that it can tell
+		default:
 			_, _ = c.operator.Scans.Resolve(c.t.Context(), client.ScanRequest{Text: "https://coffee.example/t/7"})
-			if answer, err := http.Get(c.found["URL"] + "/cgi-bin/token?grant_type=client_credential&appid=none"); err == nil {
-				_ = answer.Body.Close()
+			if resp, err := http.Get(c.vars["URL"] + "/cgi-bin/token?grant_type=client_credential&appid=none"); err == nil {
+				_ = resp.Body.Close()
 			}
 		}
 	}
@@ -442,15 +418,16 @@ func (c *copyist) interruptibleReader(words, env []string) (code int, out, says 
 
 var argumentIndex = regexp.MustCompile(`%\[\d+\]`)
 
-// Both languages print the same commands, so that make test runs only those of the English texts.
+// TestEveryPrintedCommand_SameInBothLanguages verifies that both languages print the same commands, because make test runs only the English
+// ones.
 func TestEveryPrintedCommand_SameInBothLanguages(t *testing.T) {
 	printed := map[string][]string{}
 	for _, language := range []string{"en", "zh"} {
 		m := reader(language).manual((&session{}).fullManual().Application)
-		for _, text := range printedTexts(t, language) {
-			lines := commandsIn(m.Node, argumentIndex.ReplaceAllString(text.text, "%"))
+		for _, text := range programTexts(t, language) {
+			lines := findCommands(m.Node, argumentIndex.ReplaceAllString(text.text, "%"))
 			slices.Sort(lines)
-			key := language + " " + text.at
+			key := language + " " + text.source
 			printed[key] = append(printed[key], lines...)
 		}
 	}
@@ -462,9 +439,9 @@ func TestEveryPrintedCommand_SameInBothLanguages(t *testing.T) {
 	}
 }
 
-// Every command that a text of the program names is run as it is printed. A new one is run as soon as a text has it.
+// TestEveryPrintedCommand_Works runs every command in a text of the program as it is printed, with values for its placeholders.
 func TestEveryPrintedCommand_Works(t *testing.T) {
-	needs(t, "bash", "cut", "grep", "head", "script", "sed", "tr", "wc")
+	requirePrograms(t, "bash", "cut", "grep", "head", "script", "sed", "tr", "wc")
 	archive, err := txtar.ParseFile(filepath.Join("testdata", "printed_commands.txt"))
 	require.NoError(t, err)
 	files := map[string]map[string]string{}
@@ -472,50 +449,50 @@ func TestEveryPrintedCommand_Works(t *testing.T) {
 	for _, file := range archive.Files {
 		table := map[string]string{}
 		for line := range strings.Lines(string(file.Data)) {
-			printed, means, ok := strings.Cut(strings.TrimSuffix(line, "\n"), " => ")
+			printed, value, ok := strings.Cut(strings.TrimSuffix(line, "\n"), " => ")
 			require.True(t, ok, "%s: %q has no =>", file.Name, line)
-			if table[printed] = means; file.Name == "places" {
-				places = append(places, printed, means)
+			if table[printed] = value; file.Name == "places" {
+				places = append(places, printed, value)
 			}
 		}
 		files[file.Name] = table
 	}
 	tables := printedTables{files["completed"], files["formats"], files["unexecuted"], files["expected"], strings.NewReplacer(places...)}
-	met := map[string]bool{}
+	seen := map[string]bool{}
 	for _, language := range testscope.Choose([]string{"en", "zh"}, []string{"en"}) {
 		t.Run(language, func(t *testing.T) {
-			environment(t, nil)
-			c := newCopyist(t, language)
+			setEnvironment(t, nil)
+			c := newShell(t, language)
 			c.printedTables = tables
-			c.env = append(c.env, "QRJUMP_CONTEXTS=contexts.yaml", "QRJUMP_PASSPHRASE=correct-Horse-7-stapler") // which a terminal asks for
+			c.env = append(c.env, "QRJUMP_CONTEXTS=contexts.yaml", "QRJUMP_PASSPHRASE=correct-Horse-7-stapler") // asked on a terminal
 			for _, entry := range c.env {
 				name, value, _ := strings.Cut(entry, "=")
 				if strings.HasPrefix(name, "QRJUMP_") {
 					t.Setenv(name, value)
 				}
 				if name == "QRJUMP_SERVER" {
-					c.found = map[string]string{"URL": value, "http://127.0.0.1:8080": value}
+					c.vars = map[string]string{"URL": value, "http://127.0.0.1:8080": value}
 				}
 			}
-			c.kit()
+			c.createFixture()
 			m := reader(language).manual((&session{}).fullManual().Application)
 			done := map[string]bool{}
-			for _, one := range printedTexts(t, language) {
-				lines := commandsIn(m.Node, one.text)
-				if strings.HasPrefix(one.at, "help.") && strings.Contains(one.at[5:], ".example") {
-					lines = []string{one.text}
+			for _, text := range programTexts(t, language) {
+				lines := findCommands(m.Node, text.text)
+				if strings.HasPrefix(text.source, "help.") && strings.Contains(text.source[5:], ".example") {
+					lines = []string{text.text}
 				}
 				for _, line := range lines {
-					full := c.asTyped(m, line)
-					met[line] = true
+					full := c.completeLine(m, line)
+					seen[line] = true
 					if done[full] || c.unexecuted[line] != "" {
 						continue
 					}
 					done[full] = true
-					code, _, says := c.inKit(full)
+					code, _, errs := c.runInFixture(full)
 					want, _, _ := strings.Cut(c.expected[line], " ")
 					if got := strconv.Itoa(code); got != cmp.Or(want, "0") {
-						t.Errorf("%s: %s: %s = %s %s, want %s", one.at, line, full, got, says, cmp.Or(want, "0"))
+						t.Errorf("%s: %s: %s: exit %s, want %s: %s", text.source, line, full, got, cmp.Or(want, "0"), errs)
 					}
 				}
 			}
@@ -523,8 +500,8 @@ func TestEveryPrintedCommand_Works(t *testing.T) {
 	}
 	for _, table := range []map[string]string{tables.completed, tables.unexecuted, tables.expected} {
 		for line := range table {
-			assert.True(t, met[line], "no text has %s: remove it from the tables", line)
+			assert.True(t, seen[line], "no text has %s: remove it from printed_commands.txt", line)
 		}
 	}
-	assert.True(t, len(met) >= 300, "only %d commands were found", len(met))
+	assert.True(t, len(seen) >= 300, "the texts have %d commands, want at least 300", len(seen))
 }

@@ -21,8 +21,8 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/testscope"
 )
 
-// copyist is a shell of a person who copies what is printed, in a folder of their own with a server for developers.
-type copyist struct {
+// shell runs printed commands like a user: in bash, in a separate folder, with a development server.
+type shell struct {
 	t    *testing.T
 	dir  string
 	env  []string
@@ -30,13 +30,13 @@ type copyist struct {
 	// operator is a client of the server.
 	operator *client.Client
 	printedTables
-	found map[string]string // what stands for something that only this run has
+	vars map[string]string // placeholders with values of this run
 }
 
-// newCopyist starts the server.
-func newCopyist(t *testing.T, language string) *copyist {
+// newShell starts a development server and returns a shell for it.
+func newShell(t *testing.T, language string) *shell {
 	t.Helper()
-	c := &copyist{t: t, dir: t.TempDir(), lang: language}
+	c := &shell{t: t, dir: t.TempDir(), lang: language}
 	for _, entry := range os.Environ() {
 		if !strings.HasPrefix(entry, "QRJUMP_") {
 			c.env = append(c.env, entry)
@@ -47,7 +47,7 @@ func newCopyist(t *testing.T, language string) *copyist {
 	cmd.Dir, cmd.Env = c.dir, c.env
 	server := proctest.Start(t, cmd)
 	url, ready := server.Ready()
-	require.True(t, ready, "%v", server.Log())
+	require.True(t, ready, "the server is not ready: %s", server.Log())
 	t.Cleanup(func() { _, _ = server.Stop() })
 	c.env = append(c.env, "QRJUMP_SERVER="+url)
 	var err error
@@ -56,105 +56,108 @@ func newCopyist(t *testing.T, language string) *copyist {
 	return c
 }
 
-// types runs a line in a shell.
-func (c *copyist) types(line string, env ...string) (code int, out, says string) {
+// run runs a line in bash.
+func (c *shell) run(line string, env ...string) (code int, out, errs string) {
 	c.t.Helper()
 	cmd := exec.Command("bash", "-c", line)
 	var stdout, stderr bytes.Buffer
 	cmd.Dir, cmd.Env, cmd.Stdin = c.dir, append(slices.Clone(c.env), env...), strings.NewReader("correct-Horse-7-stapler\n")
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {
-		_, ended := errors.AsType[*exec.ExitError](err)
-		require.True(c.t, ended, "%v", err)
+		_, ok := errors.AsType[*exec.ExitError](err)
+		require.True(c.t, ok, "bash -c %q: %v", line, err)
 	}
 	return cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()
 }
 
-// works types a line that has to work.
-func (c *copyist) works(line string, env ...string) (out string) {
+// mustRun runs a line that must end with 0, and returns its standard output.
+func (c *shell) mustRun(line string, env ...string) string {
 	c.t.Helper()
-	code, out, says := c.types(line, env...)
-	assert.True(c.t, code == 0, "in %s, %s = %d %s, want 0", c.lang, line, code, says)
+	code, out, errs := c.run(line, env...)
+	assert.True(c.t, code == 0, "in %s, %s: exit %d, want 0: %s", c.lang, line, code, errs)
 	return out
 }
 
-// writes makes a file in the folder.
-func (c *copyist) writes(name, text string) {
+// writeFile writes a file of the folder.
+func (c *shell) writeFile(name, text string) {
 	c.t.Helper()
 	require.NoError(c.t, os.WriteFile(filepath.Join(c.dir, name), []byte(text), 0o600))
 }
 
-// printedCommand is a command in a text; words in capitals at its end stand for something.
+// printedCommand matches a command in a text. Words in capitals are placeholders.
 var printedCommand = regexp.MustCompile(`qrjump [a-z][^：（；。\n]*`)
 
-// What is printed first, by start and as the next step of errors, is typed as it stands, placeholders filled.
+// TestPrintedCommands_Work runs, as printed and with values for the placeholders, the commands of the introduction, those that start prints
+// at its end, and those that errors name as the next step.
 func TestPrintedCommands_Work(t *testing.T) {
-	needs(t, "bash")
+	requirePrograms(t, "bash")
 	for _, language := range testscope.Choose([]string{"en", "zh"}, []string{"en"}) {
 		t.Run(language, func(t *testing.T) {
 			t.Parallel()
-			c := newCopyist(t, language)
-			// What is printed first; its server runs.
+			c := newShell(t, language)
+			// The introduction; its server runs already.
 			first, _ := catalog.In(reader(language).language()).Say("start.first")
-			typed := 0
+			n := 0
 			for line := range strings.Lines(first) {
 				if command := strings.TrimSpace(line); strings.HasPrefix(command, "qrjump ") && strings.HasPrefix(line, "     ") &&
 					command != "qrjump serve --dev" {
-					typed++
-					c.works(command)
+					n++
+					c.mustRun(command)
 				}
 			}
-			assert.True(t, typed == 3, "%d commands were typed of %s", typed, first)
-			// What start runs, and what it says next, where it made the keys and where they were there before.
+			assert.True(t, n == 3, "the introduction has %d commands, want 3: %s", n, first)
+			// The commands that start prints, both with new keys and with existing ones.
 			fill := strings.NewReplacer("PREFIX", "https://tour.example/more/", "PAGE", "pages/more/more", "KEYFILE", "wxbrand.key",
 				"SECRETFILE", "wxbrand.secret")
 			for _, start := range []string{"qrjump start rules wxshop --prefix https://tour.example/t/",
 				"qrjump start codes wxbrand --target wxmini --title Beans --product-code 6901234567892",
-				"mv wxbrand.key kept.key; mv wxbrand.secret kept.secret; qrjump start codes wxbrand --title Beans --product-code 6901234567892"} {
-				out := c.works(start)
-				c.types("test -e kept.key && { mv kept.key wxbrand.key; mv kept.secret wxbrand.secret; }")
+				"mv wxbrand.key kept.key; mv wxbrand.secret kept.secret; " +
+					"qrjump start codes wxbrand --title Beans --product-code 6901234567892"} {
+				out := c.mustRun(start)
+				c.run("test -e kept.key && { mv kept.key wxbrand.key; mv kept.secret wxbrand.secret; }")
 				_, next, _ := strings.Cut(out, "proof.svg")
 				found := printedCommand.FindAllString(next[strings.LastIndex(next, "proof.svg")+1:], -1)
-				assert.True(t, len(found) != 0, "%s says nothing next: %s", start, out)
+				assert.True(t, len(found) != 0, "%s prints no next command: %s", start, out)
 				for _, command := range found {
 					command, _, _ = strings.Cut(fill.Replace(command), " (")
-					c.works(strings.Replace(command, "qrjump label", "qrjump label --dry-run", 1))
+					c.mustRun(strings.Replace(command, "qrjump label", "qrjump label --dry-run", 1))
 				}
 			}
-			// The next step of an error, and of a rule that is not published yet.
-			for _, wrong := range []string{"qrjump scan https://none.tour.example/", "qrjump account show none",
-				"qrjump webhook delete 99 --yes",
-				"qrjump setting list none", "qrjump person delete none --yes", "qrjump admin-key delete none --yes",
-				"qrjump scan-key delete none --yes", "qrjump snapshot load none --yes", "qrjump component show none",
+			// The next step of an error, and of an unpublished rule.
+			for _, failing := range []string{"qrjump scan https://none.tour.example/", "qrjump account show none",
+				"qrjump webhook delete 99 --yes", "qrjump setting list none", "qrjump person delete none --yes",
+				"qrjump admin-key delete none --yes", "qrjump scan-key delete none --yes", "qrjump snapshot load none --yes",
+				"qrjump component show none",
 				"qrjump api deleteDomain host=none.example --yes", "qrjump context set none --current",
-				"qrjump batch show 99 --appid wxbrand --secret SECRET",
-				"qrjump behaviour list none", "qrjump api deleteScanNode node=none --yes", "qrjump rule add",
+				"qrjump batch show 99 --appid wxbrand --secret SECRET", "qrjump behaviour list none",
+				"qrjump api deleteScanNode node=none --yes", "qrjump rule add",
 				"qrjump rule delete https://none.tour.example/ --yes --appid wxshop --secret SECRET",
 				"qrjump rule add https://tour.example/new/ p/p --appid wxshop --secret SECRET",
 				"qrjump rule qr https://none.tour.example/ --out x.svg --appid wxshop --secret SECRET"} {
 				secret := "wxshop.secret"
-				if strings.Contains(wrong, "wxbrand") {
+				if strings.Contains(failing, "wxbrand") {
 					secret = "wxbrand.secret"
 				}
-				filled := strings.NewReplacer("SECRET", `"$(cat `+secret+`)"`)
-				_, out, says := c.types(filled.Replace(wrong))
-				found := printedCommand.FindAllString(out+says, -1)
+				fill := strings.NewReplacer("SECRET", `"$(cat `+secret+`)"`)
+				_, out, errs := c.run(fill.Replace(failing))
+				found := printedCommand.FindAllString(out+errs, -1)
 				if len(found) == 0 {
-					t.Errorf("%s names no next step: %s%s", wrong, out, says)
+					t.Errorf("%s prints no next command: %s%s", failing, out, errs)
 					continue
 				}
-				c.works(filled.Replace(strings.TrimRight(found[len(found)-1], ") ")), "QRJUMP_APPID=wxshop",
-					"QRJUMP_SECRET="+c.read("wxshop.secret"))
+				c.mustRun(fill.Replace(strings.TrimRight(found[len(found)-1], ") ")), "QRJUMP_APPID=wxshop",
+					"QRJUMP_SECRET="+c.readFile("wxshop.secret"))
 			}
 		})
 	}
 }
 
-// The welcome of a server at a terminal is in its reader's language, and its lines can be pasted.
+// TestWelcome_CanBePasted verifies that the welcome text of a server on a terminal is in the user's language, and that its curl commands
+// work.
 func TestWelcome_CanBePasted(t *testing.T) {
-	needs(t, "bash", "curl", "script")
+	requirePrograms(t, "bash", "curl", "script")
 	for language, heading := range map[string]string{"en": "  console    http", "zh": "  控制台     http"} {
-		c := &copyist{t: t, dir: t.TempDir(), lang: language, env: append(os.Environ(), "QRJUMP_LANG="+language)}
+		c := &shell{t: t, dir: t.TempDir(), lang: language, env: append(os.Environ(), "QRJUMP_LANG="+language)}
 		cmd := exec.Command("script", "-qefc", "exec qrjump serve --dev --listen 127.0.0.1:0", "/dev/null")
 		cmd.Dir, cmd.Env = c.dir, c.env
 		out, err := cmd.StdoutPipe()
@@ -167,24 +170,24 @@ func TestWelcome_CanBePasted(t *testing.T) {
 		for lines.Scan() && !strings.HasPrefix(lines.Text(), "qrjump ready ") {
 			welcome.WriteString(strings.TrimRight(lines.Text(), "\r") + "\n")
 		}
-		typed := 0
+		n := 0
 		for line := range strings.Lines(welcome.String()) {
 			if command := strings.TrimSpace(line); strings.HasPrefix(command, "curl ") {
-				typed++
-				if answer := c.works(command); !strings.Contains(answer, `"errcode":0`) && !strings.Contains(answer, `"action":`) {
-					t.Errorf("%s answers %s", command, answer)
+				n++
+				if response := c.mustRun(command); !strings.Contains(response, `"errcode":0`) && !strings.Contains(response, `"action":`) {
+					t.Errorf("%s returns %s, want errcode 0 or an action", command, response)
 				}
 			}
 		}
-		assert.True(t, typed == 5 && strings.Contains(welcome.String(), heading),
-			"the welcome in %s has %d lines to paste: %s", language, typed, welcome.String())
+		assert.True(t, n == 5 && strings.Contains(welcome.String(), heading),
+			"the welcome text in %s has %d curl commands, want 5 and %q: %s", language, n, heading, welcome.String())
 		assert.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
 		_, _ = io.Copy(io.Discard, out)
 		_ = cmd.Wait()
 	}
 }
 
-func (c *copyist) read(name string) string {
+func (c *shell) readFile(name string) string {
 	text, err := os.ReadFile(filepath.Join(c.dir, name))
 	require.NoError(c.t, err)
 	return strings.TrimSpace(string(text))

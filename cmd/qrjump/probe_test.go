@@ -31,21 +31,28 @@ const probeSeed = `accounts:
 settings: {verification: trust, rule_rate_limit: null, publish_quota: 1000}
 `
 
-// asProber are the flags of a run as the account, and everything those of one that asks everything.
+// probeFlags are the flags of every run. With allFlags too, a run probes all rows.
 var (
-	asProber   = []string{"probe", "--pause", "0s", "--appid", "wxa0b1c2d3e4f50001", "--secret", "0123456789abcdef0123456789abcdef"}
-	everything = []string{"--refresh", "--second-appid", "wxa0b1c2d3e4f50002", "--second-secret", "0123456789abcdef0123456789abcde2",
+	probeFlags = []string{"probe", "--pause", "0s", "--appid", "wxa0b1c2d3e4f50001", "--secret", "0123456789abcdef0123456789abcdef"}
+	allFlags   = []string{"--refresh", "--second-appid", "wxa0b1c2d3e4f50002", "--second-secret", "0123456789abcdef0123456789abcde2",
 		"--service-appid", "wxa0b1c2d3e4f50003", "--service-secret", "0123456789abcdef0123456789abcde3"}
 )
 
-// probed runs probe against a server, and returns how it ended and what it said.
-func probed(t *testing.T, upstream, out string, more ...string) (code int, tr, errs string) {
+// runProbe runs probe against a server. It returns the exit code, standard output and standard error.
+func runProbe(t *testing.T, upstream, file string, flags ...string) (code int, out, errs string) {
 	t.Helper()
-	return command(t.Context(), slices.Concat(asProber, []string{"--upstream", upstream, "--out", out}, more)...)
+	return command(t.Context(), slices.Concat(probeFlags, []string{"--upstream", upstream, "--out", file}, flags)...)
 }
 
-// left are the rules that a server has.
-func left(t *testing.T, s *servertest.Server) (prefixes []string) {
+// addFault adds a fault to the emulator.
+func addFault(t *testing.T, s *servertest.Server, fault string) {
+	t.Helper()
+	a := s.Admin("POST", "/emulator/faults", fault)
+	require.True(t, a.Status/100 == 2, "POST /emulator/faults %s = %d %s, want 2xx", fault, a.Status, a.Body)
+}
+
+// listPrefixes returns the prefixes of all rules of a server.
+func listPrefixes(t *testing.T, s *servertest.Server) (prefixes []string) {
 	t.Helper()
 	var list struct {
 		Rules []struct{ Prefix string } `json:"rules"`
@@ -57,94 +64,98 @@ func left(t *testing.T, s *servertest.Server) (prefixes []string) {
 	return prefixes
 }
 
-// spent returns the calls that a run stated at its begin, and those that it made.
-func spent(t *testing.T, tr string) (stated, made int) {
+// parseCosts returns the numbers of calls that the output of a run has: the maximum at its start, and the actual number at its end.
+func parseCosts(t *testing.T, out string) (limit, used int) {
 	t.Helper()
-	found := regexp.MustCompile(`(?s)^cost: at most (\d+) calls.*\nused: (\d+) calls?, \d+ publish(?:es)?; `).FindStringSubmatch(tr)
-	require.True(t, found != nil, "the run states no cost:\n%s", tr)
-	stated, _ = strconv.Atoi(found[1])
-	made, _ = strconv.Atoi(found[2])
-	return stated, made
+	found := regexp.MustCompile(`(?s)^cost: at most (\d+) calls.*\nused: (\d+) calls?, \d+ publish(?:es)?; `).FindStringSubmatch(out)
+	require.True(t, found != nil, "the output states no cost:\n%s", out)
+	limit, _ = strconv.Atoi(found[1])
+	used, _ = strconv.Atoi(found[2])
+	return limit, used
 }
 
+// TestProbe_EachRowTurned inverts each behaviour of the server and verifies that probe reports exactly this row as different.
+//
 // Behaviour(rules.publish.again) Behaviour(rules.edit.keeps_links) Behaviour(rules.edit.unchecked) Behaviour(token.stable.soon)
 // Behaviour(codes.gate).
 func TestProbe_EachRowTurned(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: probeSeed})
 	dir := t.TempDir()
-	code, tr, errs := probed(t, s.URL, filepath.Join(dir, "nothing"), everything...)
-	if n := strings.Count(tr, ": as documented here"); code != exitDone || n != len(probes) || len(left(t, s)) > 0 {
-		t.Fatalf("probe without a turned row: exit %d, %d of %d rows as here, rules left %q\n%s%s", code, n, len(probes), left(t, s), tr,
-			errs)
+	code, out, errs := runProbe(t, s.URL, filepath.Join(dir, "default"), allFlags...)
+	if n := strings.Count(out, ": as documented here"); code != exitDone || n != len(probes) || len(listPrefixes(t, s)) > 0 {
+		t.Fatalf("probe of the defaults: exit %d, %d of %d rows as documented, rules left %q\n%s%s", code, n, len(probes),
+			listPrefixes(t, s), out, errs)
 	}
-	stated, made := spent(t, tr)
-	assert.True(t, made <= stated, "probe made %d calls, want at most the %d that it stated", made, stated)
-	text, err := os.ReadFile(filepath.Join(dir, "nothing"))
+	limit, used := parseCosts(t, out)
+	assert.True(t, used <= limit, "probe made %d calls, want at most the stated %d", used, limit)
+	text, err := os.ReadFile(filepath.Join(dir, "default"))
 	assert.True(t, err == nil && !strings.Contains(string(text), "0123456789abcdef0123456789abcdef"),
-		"%v, or the secret is in the cassette", err)
+		"the cassette: %v, want one without the secret", err)
 	assert.True(t, probes[0].row == behaviour.WireBodyEmptyAccepted, "probes[0] = %v, want the empty body of qrcodejumpget", probes[0].row)
 	for _, p := range probes {
-		turned := "reject"
-		if d, deviates := p.row.Deviation(); deviates && d.Closed() {
-			turned = "allow"
+		inverse := "reject"
+		if d, ok := p.row.Deviation(); ok && d.Closed() {
+			inverse = "allow"
 		}
-		text, err := json.Marshal(map[string]any{"behaviours": map[string]string{p.row.String(): turned}})
+		text, err := json.Marshal(map[string]any{"behaviours": map[string]string{p.row.String(): inverse}})
 		require.NoError(t, err)
 		a := s.Admin("PUT", "/settings", string(text))
 		require.True(t, a.Status == 200, "PUT /settings %s = %d %s, want 200", text, a.Status, a.Body)
-		code, tr, errs := probed(t, s.URL, filepath.Join(dir, p.row.String()), everything...)
-		if code != exitDone || !strings.Contains(tr, "\n"+p.row.String()+": DIFFERENT") || strings.Count(tr, "DIFFERENT") != 1 ||
-			len(left(t, s)) > 0 {
-			t.Errorf("probe with %s turned: exit %d, rules left %q\n%s%s", p.row, code, left(t, s), tr, errs)
+		code, out, errs := runProbe(t, s.URL, filepath.Join(dir, p.row.String()), allFlags...)
+		if code != exitDone || !strings.Contains(out, "\n"+p.row.String()+": DIFFERENT") || strings.Count(out, "DIFFERENT") != 1 ||
+			len(listPrefixes(t, s)) > 0 {
+			t.Errorf("probe with %s inverted: exit %d, rules left %q, want only this row DIFFERENT\n%s%s", p.row, code,
+				listPrefixes(t, s), out, errs)
 		}
 	}
 }
 
-// The table of the documents and a dry run say what each row asks, and the partial ones what they do not ask.
+// TestProbe_SaysWhatItAsks verifies that the page of behaviours and a dry run describe what each row tests, and what a partial row omits.
 func TestProbe_SaysWhatItAsks(t *testing.T) {
 	for _, language := range []string{"en", "zh"} {
 		page, err := os.ReadFile("../../docs/" + language + "/behaviours.md")
 		require.NoError(t, err)
-		_, tr, errs := probed(t, "http://127.0.0.1:1", "none", append([]string{"--dry-run", "--lang", language}, everything...)...)
+		_, out, errs := runProbe(t, "http://127.0.0.1:1", "none", append([]string{"--dry-run", "--lang", language}, allFlags...)...)
+		tag := reader(language).language()
 		for _, p := range probes {
-			asks, leaves := catalog.Text("probe.asks."+p.row.String()), ""
-			tag := reader(language).language()
+			question, omitted := catalog.Text("probe.asks."+p.row.String()).In(tag), ""
 			if p.partial {
-				leaves = catalog.Text("probe.leaves." + p.row.String()).In(tag)
+				omitted = catalog.Text("probe.leaves." + p.row.String()).In(tag)
 			}
-			for where, text := range map[string]string{"the page": string(page), "a dry run": tr} {
-				if !strings.Contains(text, asks.In(tag)) || !strings.Contains(text, leaves) {
-					t.Errorf("%s (%s) lacks what %s asks: %s %s\n%s", where, language, p.row, asks.In(tag), leaves, errs)
+			for source, text := range map[string]string{"the page": string(page), "a dry run": out} {
+				if !strings.Contains(text, question) || !strings.Contains(text, omitted) {
+					t.Errorf("%s (%s) lacks the description of %s: %s %s\n%s", source, language, p.row, question, omitted, errs)
 				}
 			}
 		}
 	}
 }
 
+// TestProbe_ReadOnly verifies that a run with --read-only changes no rule, makes at most 20 calls and lists the rows that it omits.
 func TestProbe_ReadOnly(t *testing.T) {
 	t.Parallel()
-	s := servertest.Start(t, servertest.Options{Seed: probeSeed + rulesBelow})
-	before := left(t, s)
-	out := filepath.Join(t.TempDir(), "out")
-	code, tr, errs := probed(t, s.URL, out, "--read-only")
-	stated, made := spent(t, tr)
-	assert.True(t, code == exitDone && made <= stated && stated <= 20 && strings.Contains(tr, "0 publishes, no files; nothing is added"),
-		"probe --read-only: exit %d, stated %d calls, made %d\n%s%s", code, stated, made, tr, errs)
-	text, err := os.ReadFile(out)
+	s := servertest.Start(t, servertest.Options{Seed: probeSeed + conflictingRules})
+	before := listPrefixes(t, s)
+	file := filepath.Join(t.TempDir(), "out")
+	code, out, errs := runProbe(t, s.URL, file, "--read-only")
+	limit, used := parseCosts(t, out)
+	assert.True(t, code == exitDone && used <= limit && limit <= 20 && strings.Contains(out, "0 publishes, no files; nothing is added"),
+		"probe --read-only: exit %d, stated %d calls, made %d, want at most 20\n%s%s", code, limit, used, out, errs)
+	text, err := os.ReadFile(file)
 	if err != nil || strings.Contains(string(text), "qrcodejumpadd") || strings.Contains(string(text), "qrcodejumppublish") ||
-		strings.Contains(string(text), "qrcodejumpdelete") || !slices.Equal(before, left(t, s)) {
-		t.Errorf("probe --read-only changed rules (%v): before %q, after %q\n%s", err, before, left(t, s), text)
+		strings.Contains(string(text), "qrcodejumpdelete") || !slices.Equal(before, listPrefixes(t, s)) {
+		t.Errorf("probe --read-only changed rules (%v): before %q, after %q\n%s", err, before, listPrefixes(t, s), text)
 	}
-	n := strings.Count(tr, ": not tested, requires a run without --read-only")
-	assert.True(t, n != 0 && strings.Count(tr, ": as documented here")+n+1 == len(probes),
-		"probe --read-only does not say which rows it leaves out:\n%s", tr)
-	code, _, errs = probed(t, s.URL, out, "--read-only", "--refresh")
+	n := strings.Count(out, ": not tested, requires a run without --read-only")
+	assert.True(t, n != 0 && strings.Count(out, ": as documented here")+n+1 == len(probes),
+		"probe --read-only prints %d omitted rows, want all that it does not test:\n%s", n, out)
+	code, _, errs = runProbe(t, s.URL, file, "--read-only", "--refresh")
 	assert.True(t, code == exitMisused, "probe --read-only --refresh: exit %d, want %d: %s", code, exitMisused, errs)
 }
 
-// rulesBelow are published rules of the account with names that a run uses.
-const rulesBelow = `rules:
+// conflictingRules are published rules of the account with prefixes that a run uses.
+const conflictingRules = `rules:
   - {owner: wxa0b1c2d3e4f50001, prefix: "https://coffee.example/probe/case", path: pages/a/a, published: true}
   - {owner: wxa0b1c2d3e4f50001, prefix: "https://coffee.example/probe/again", path: pages/a/a, published: true}
   - {owner: wxa0b1c2d3e4f50001, prefix: "https://coffee.example/probe/unknown", path: pages/a/a, published: true}
@@ -152,27 +163,28 @@ const rulesBelow = `rules:
   - {owner: wxa0b1c2d3e4f50001, prefix: "https://coffee.example/probe/slash", path: pages/a/a, published: true}
 `
 
-// A run adds and deletes nothing where one of the accounts has a rule with one of its names.
+// TestProbe_RefusesWhereRulesExist verifies that a run changes nothing if one of the accounts has a rule with a prefix that the run uses.
 func TestProbe_RefusesWhereRulesExist(t *testing.T) {
 	t.Parallel()
-	s := servertest.Start(t, servertest.Options{Seed: probeSeed + rulesBelow})
-	before := left(t, s)
-	for _, args := range [][]string{everything, {"--only", "rules.prefix.unknown"}, {"--only", "rules.prefix.case"}} {
-		code, tr, errs := probed(t, s.URL, filepath.Join(t.TempDir(), "out"), args...)
-		assert.True(t, code != exitDone && !strings.Contains(tr, "DIFFERENT") && strings.Contains(errs, "--below") &&
-			strings.Contains(errs, "wxa0b1c2d3e4f50001 has rules that this run would"), "probe %q: exit %d\n%s%s", args, code, tr, errs)
-		after := left(t, s)
+	s := servertest.Start(t, servertest.Options{Seed: probeSeed + conflictingRules})
+	before := listPrefixes(t, s)
+	for _, args := range [][]string{allFlags, {"--only", "rules.prefix.unknown"}, {"--only", "rules.prefix.case"}} {
+		code, out, errs := runProbe(t, s.URL, filepath.Join(t.TempDir(), "out"), args...)
+		assert.True(t, code != exitDone && !strings.Contains(out, "DIFFERENT") && strings.Contains(errs, "--below") &&
+			strings.Contains(errs, "wxa0b1c2d3e4f50001 has rules that this run would"), "probe %q: exit %d\n%s%s", args, code, out, errs)
+		after := listPrefixes(t, s)
 		assert.True(t, len(before) == 5 && slices.Equal(before, after), "probe %q: rules before %q, after %q", args, before, after)
 	}
 	other := servertest.Start(t, servertest.Options{Seed: probeSeed +
-		strings.ReplaceAll(strings.Replace(rulesBelow, "probe/case", "probe/owned", 1), "50001", "50002")})
-	code, tr, errs := probed(t, other.URL, filepath.Join(t.TempDir(), "out"), everything...)
-	if code == exitDone || !strings.Contains(errs, "wxa0b1c2d3e4f50002 has rules") || len(left(t, other)) != 5 {
-		t.Errorf("probe with rules of the second account: exit %d, left %q\n%s%s", code, left(t, other), tr, errs)
+		strings.ReplaceAll(strings.Replace(conflictingRules, "probe/case", "probe/owned", 1), "50001", "50002")})
+	code, out, errs := runProbe(t, other.URL, filepath.Join(t.TempDir(), "out"), allFlags...)
+	if code == exitDone || !strings.Contains(errs, "wxa0b1c2d3e4f50002 has rules") || len(listPrefixes(t, other)) != 5 {
+		t.Errorf("probe with rules of the second account: exit %d, rules left %q, want an error and all 5\n%s%s", code,
+			listPrefixes(t, other), out, errs)
 	}
 }
 
-// An add that is done and answered with -1 is undone, also where the first deletes are answered with -1.
+// TestProbe_SystemBusy verifies that a run deletes a rule whose add was executed and returned -1, even if the first deletes return -1.
 func TestProbe_SystemBusy(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: probeSeed})
@@ -186,46 +198,44 @@ func TestProbe_SystemBusy(t *testing.T) {
 			`{"path":"/cgi-bin/wxopen/qrcodejumpdelete","errcode":-1,"after":true,"remaining":3}`},
 	} {
 		for _, fault := range faults {
-			a := s.Admin("POST", "/emulator/faults", fault)
-			require.True(t, a.Status/100 == 2, "POST /emulator/faults %s = %d %s, want 2xx", fault, a.Status, a.Body)
+			addFault(t, s, fault)
 		}
-		code, tr, errs := probed(t, s.URL, filepath.Join(t.TempDir(), "out"), everything...)
-		if code == exitDone || strings.Contains(tr, "DIFFERENT") || len(left(t, s)) > 0 {
-			t.Errorf("probe with %s: exit %d, rules left %q, want none and no row otherwise\n%s%s", faults, code, left(t, s), tr, errs)
+		code, out, errs := runProbe(t, s.URL, filepath.Join(t.TempDir(), "out"), allFlags...)
+		if code == exitDone || strings.Contains(out, "DIFFERENT") || len(listPrefixes(t, s)) > 0 {
+			t.Errorf("probe with %s: exit %d, rules left %q, want none, no DIFFERENT\n%s%s", faults, code, listPrefixes(t, s), out, errs)
 		}
 		a := s.Admin("DELETE", "/emulator/faults", "")
 		require.True(t, a.Status/100 == 2, "DELETE /emulator/faults = %d %s, want 2xx", a.Status, a.Body)
 	}
-	a := s.Admin("POST", "/emulator/faults", `{"path":"/cgi-bin/wxopen/qrcodejumpdelete","errcode":-1}`)
-	require.True(t, a.Status/100 == 2, "POST /emulator/faults = %d %s, want 2xx", a.Status, a.Body)
-	code, tr, errs := probed(t, s.URL, filepath.Join(t.TempDir(), "out"), "--only", "rules.add.path_slash")
+	addFault(t, s, `{"path":"/cgi-bin/wxopen/qrcodejumpdelete","errcode":-1}`)
+	code, out, errs := runProbe(t, s.URL, filepath.Join(t.TempDir(), "out"), "--only", "rules.add.path_slash")
 	assert.True(t, code != exitDone && strings.Contains(errs, "still has these rules, delete them: https://coffee.example/probe/slash"),
-		"probe whose deletes all fail: exit %d, want the rule that is left named\n%s%s", code, tr, errs)
+		"probe whose deletes all fail: exit %d, want an error with the remaining rule\n%s%s", code, out, errs)
 }
 
-// What could not be asked is said, ends with a failure, and leaves its cassette.
+// TestProbe_SaysWhatItCouldNotAsk verifies that a run reports an undecided row, ends with an error, and keeps its cassette.
 func TestProbe_SaysWhatItCouldNotAsk(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: strings.Replace(probeSeed, "versions: [release]", "versions: []", 1)})
-	out := filepath.Join(t.TempDir(), "out")
-	code, tr, errs := probed(t, s.URL, out, "--only", "rules.publish.again")
-	assert.True(t, code != exitDone && strings.Contains(tr, "rules.publish.again: undecided: /cgi-bin/wxopen/qrcodejumppublish returned") &&
-		strings.Contains(tr, "85074"), "exit %d\n%s%s", code, tr, errs)
-	if text, err := os.ReadFile(out); err != nil || !strings.Contains(string(text), "/cgi-bin/wxopen/qrcodejumpdelete") {
-		t.Errorf("%v: the cassette has not that the rule was deleted", err)
+	file := filepath.Join(t.TempDir(), "out")
+	code, out, errs := runProbe(t, s.URL, file, "--only", "rules.publish.again")
+	const undecided = "rules.publish.again: undecided: /cgi-bin/wxopen/qrcodejumppublish returned"
+	assert.True(t, code != exitDone && strings.Contains(out, undecided) && strings.Contains(out, "85074"),
+		"probe of an unreleased account: exit %d, want an undecided row\n%s%s", code, out, errs)
+	if text, err := os.ReadFile(file); err != nil || !strings.Contains(string(text), "/cgi-bin/wxopen/qrcodejumpdelete") {
+		t.Errorf("the cassette has no call that deletes the rule: %v", err)
 	}
-	code, tr, _ = probed(t, s.URL, out, "--dry-run")
-	assert.True(t, code == exitDone && strings.Contains(tr, "cost: at most "), "a dry run: exit %d, %s", code, tr)
-	for _, want := range []string{"second-appid", "refresh", "service-appid"} {
-		_, tr, _ := probed(t, s.URL, out, "--dry-run")
-		assert.Contains(t, tr, "--"+want, "a run without --%s does not say what it cannot ask", want)
+	code, out, _ = runProbe(t, s.URL, file, "--dry-run")
+	assert.True(t, code == exitDone && strings.Contains(out, "cost: at most "), "probe --dry-run: exit %d, want the cost: %s", code, out)
+	for _, flag := range []string{"second-appid", "refresh", "service-appid"} {
+		assert.Contains(t, out, "--"+flag, "rows that a run without --%s omits", flag)
 	}
-	code, _, errs = probed(t, s.URL, out, "--only", "rules.add.owned")
+	code, _, errs = runProbe(t, s.URL, file, "--only", "rules.add.owned")
 	assert.True(t, code == exitMisused && strings.Contains(errs, "--second-appid"),
-		"a row that wants a second account: exit %d, %s", code, errs)
+		"probe of a row that requires a second account: exit %d, want %d: %s", code, exitMisused, errs)
 }
 
-// A run that is interrupted deletes what it added, whichever call it makes just then.
+// TestProbe_UndoesWhatItAddedWhenInterrupted interrupts a run at different calls and verifies that it deletes the rules that it added.
 func TestProbe_UndoesWhatItAddedWhenInterrupted(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: probeSeed})
@@ -233,22 +243,23 @@ func TestProbe_UndoesWhatItAddedWhenInterrupted(t *testing.T) {
 	require.NoError(t, err)
 	for _, n := range []int{1, 2, 9, 14, 22, 32} {
 		ctx, interrupt := context.WithCancel(t.Context())
-		asked, met := 0, 0
-		through := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(platform) },
+		calls, added := 0, 0
+		proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(platform) },
 			ModifyResponse: func(*http.Response) error {
-				if asked++; asked == n { // the server did it, and the answer does not come any more
-					met = len(left(t, s))
+				if calls++; calls == n { // the server executed the call, the client receives no response
+					added = len(listPrefixes(t, s))
 					interrupt()
 				}
 				return nil
 			}, ErrorLog: log.New(io.Discard, "", 0)}
-		upstream := httptest.NewServer(through)
-		code, tr, errs := command(ctx, slices.Concat(asProber, everything,
+		upstream := httptest.NewServer(proxy)
+		code, out, errs := command(ctx, slices.Concat(probeFlags, allFlags,
 			[]string{"--upstream", upstream.URL, "--out", filepath.Join(t.TempDir(), "out")})...)
 		upstream.Close()
 		interrupt()
-		if code == exitDone || len(left(t, s)) > 0 || n > 8 && met == 0 {
-			t.Errorf("interrupted at call %d: exit %d, %d rules were there, left %q\n%s%s", n, code, met, left(t, s), tr, errs)
+		if code == exitDone || len(listPrefixes(t, s)) > 0 || n > 8 && added == 0 {
+			t.Errorf("probe interrupted at call %d: exit %d, %d rules added, left %q, want none\n%s%s", n, code, added,
+				listPrefixes(t, s), out, errs)
 		}
 	}
 }

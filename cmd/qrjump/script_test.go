@@ -29,75 +29,75 @@ var update = flag.Bool("update", false, "rewrite what the scripts expect")
 var temp = os.TempDir()
 
 func TestMain(m *testing.M) {
-	// testscript copies this program for the scripts. It must lie on the disk: a start from a folder in memory has half as many page faults
-	// again, a third more of the kernel's time.
+	// testscript copies this program for the scripts. The copy must be on disk: a start from a folder in memory has 50 % more page faults
+	// and takes a third more kernel time.
 	self, _ := os.Executable() // testscript reports the error
 	os.Setenv("TMPDIR", filepath.Dir(self))
-	// It is the program, but for what a passphrase costs: that is there against guesses, a second and 256 MiB each time.
-	testscript.Main(inEnglish{m}, map[string]func(){"qrjump": func() {
+	// The only difference to the program is the cost of a passphrase, which protects against guessing: a second and 256 MiB each.
+	testscript.Main(englishTests{m}, map[string]func(){"qrjump": func() {
 		os.Setenv("TMPDIR", temp)
 		program(server.TestHooks{PassphraseWork: testscope.Choose(0, 4)})
 	}})
 }
 
-// inEnglish are tests of a program that speaks English, wherever they run.
-type inEnglish struct{ *testing.M }
+// englishTests runs tests with English output, independent of the machine's locale.
+type englishTests struct{ *testing.M }
 
-func (m inEnglish) Run() int {
+func (m englishTests) Run() int {
 	os.Setenv("LC_ALL", "C")
 	os.Setenv("TMPDIR", temp)
 	return m.M.Run()
 }
 
-// TestScripts_AllStories plays the stories: the real binary, a real server, nothing else.
+// TestScripts_AllStories runs the scripts of testdata/script with the real binary and real servers.
 func TestScripts_AllStories(t *testing.T) {
-	needs(t, "base64", "cat", "cut", "grep", "head", "ls", "mv", "rm", "sed", "sh", "sort", "tail", "tr", "wc")
+	requirePrograms(t, "base64", "cat", "cut", "grep", "head", "ls", "mv", "rm", "sed", "sh", "sort", "tail", "tr", "wc")
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		UpdateScripts:       *update,
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup: func(e *testscript.Env) error {
-			e.Values[runningKey{}] = &running{until: t.Deadline}
-			e.Setenv("TZ", "UTC") // times are printed in the machine's zone
+			e.Values[serverStateKey{}] = &serverState{until: t.Deadline}
+			e.Setenv("TZ", "UTC") // the program prints times in the local time zone
 			e.Setenv(testscope.Variable, os.Getenv(testscope.Variable))
 			e.Setenv("GOGC", os.Getenv("GOGC")) // small heaps, as in scripts/test.sh
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"server": startServer, "halt": stopServer, "midmonth": midMonth, "fails": fails, "capture": capture, "links": links,
-			"many": manyRules},
+			"server": startServer, "halt": stopServer, "midmonth": midMonth, "fails": checkExitCode, "capture": captureVariables,
+			"links": writeLines(linkLine), "many": writeLines(ruleLine)},
 	})
 }
 
-// running is the server of a script.
-type running struct {
+// serverState is the running server of a script, nil if there is none, and the deadline of the test.
+type serverState struct {
 	server *proctest.Child
 	until  func() (time.Time, bool)
 }
 
-// scripted is a script as the test of its server.
-type scripted struct {
+// scriptT implements proctest.T for a script.
+type scriptT struct {
 	*testscript.TestScript
-	*running
+	*serverState
 }
 
-func (s scripted) Cleanup(f func())            { s.Defer(f) }
-func (s scripted) Deadline() (time.Time, bool) { return s.until() }
+func (s scriptT) Cleanup(f func())            { s.Defer(f) }
+func (s scriptT) Deadline() (time.Time, bool) { return s.until() }
 
-type runningKey struct{}
+type serverStateKey struct{}
 
-// startServer is the script command "server [flags]": it starts qrjump serve with these flags, waits for the ready line and sets URL,
-// QRJUMP_SERVER and ADDR (without its scheme). Without flags it is "server --dev".
+// startServer implements the script command "server [flags]", by default "server --dev". It starts qrjump serve with the flags, waits for
+// the ready line, and sets URL, QRJUMP_SERVER and ADDR (URL without its scheme).
 func startServer(ts *testscript.TestScript, neg bool, args []string) {
-	r := ts.Value(runningKey{}).(*running)
+	r := ts.Value(serverStateKey{}).(*serverState)
 	if neg || r.server != nil {
-		ts.Fatalf("server: one at a time, and it must start")
+		ts.Fatalf("server: a server runs already, or the command is negated")
 	}
 	if len(args) == 0 {
 		args = []string{"--dev"}
 	}
-	cmd := exec.Command(findQrjump(ts), append([]string{"serve", "--listen", "127.0.0.1:0", "--data", ts.MkAbs("data")}, args...)...)
+	cmd := exec.Command(findBinary(ts), append([]string{"serve", "--listen", "127.0.0.1:0", "--data", ts.MkAbs("data")}, args...)...)
 	cmd.Dir = ts.MkAbs(".")
 	cmd.Env = []string{"PATH=" + ts.Getenv("PATH"), "TMPDIR=" + ts.Getenv("TMPDIR"), "QRJUMP_SHUTDOWN_DELAY=" +
 		cmp.Or(ts.Getenv("QRJUMP_SHUTDOWN_DELAY"), "0s"), testscope.Variable + "=" + os.Getenv(testscope.Variable),
@@ -105,10 +105,10 @@ func startServer(ts *testscript.TestScript, neg bool, args []string) {
 	if coverage := ts.Getenv("GOCOVERDIR"); coverage != "" {
 		cmd.Env = append(cmd.Env, "GOCOVERDIR="+coverage)
 	}
-	server := proctest.Start(scripted{ts, r}, cmd)
+	server := proctest.Start(scriptT{ts, r}, cmd)
 	url, ready := server.Ready()
 	if !ready {
-		ts.Fatalf("server: it ended before it was ready; its log:\n%s", server.Log())
+		ts.Fatalf("server: the process ended before it was ready; its log:\n%s", server.Log())
 	}
 	r.server = server
 	ts.Defer(func() {
@@ -122,10 +122,10 @@ func startServer(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv("ADDR", address)
 }
 
-// stopServer is the script command "halt" ("stop" would end the script): SIGTERM, which must end the server
-// with 0 and nothing more on standard output.
+// stopServer implements the script command "halt" ("stop" would end the script). It sends SIGTERM. The server must end with exit code 0 and
+// without further output.
 func stopServer(ts *testscript.TestScript, _ bool, _ []string) {
-	r := ts.Value(runningKey{}).(*running)
+	r := ts.Value(serverStateKey{}).(*serverState)
 	server := r.server
 	if server == nil {
 		ts.Fatalf("halt: no server runs")
@@ -134,18 +134,18 @@ func stopServer(ts *testscript.TestScript, _ bool, _ []string) {
 	rest, err := server.Stop()
 	ts.Logf("log of the server:\n%s", server.Log())
 	if err != nil || len(rest) > 0 {
-		ts.Fatalf("the server ended with %v and printed %q after its ready line", err, rest)
+		ts.Fatalf("the server ended with %v and printed %q after its ready line, want neither", err, rest)
 	}
 }
 
-// noon is what "midmonth" shows. It is one moment for all servers of a run.
+// noon is the time that "midmonth" sets, the same for all servers of a test run.
 var noon = func() time.Time {
 	now := time.Now().UTC()
 	return time.Date(now.Year(), now.Month()+1, 15, 4, 0, 0, 0, time.UTC)
 }()
 
-// midMonth is the script command "midmonth": it moves the emulator's clock to noon in the middle of the next month, for stories whose days
-// or months must not end while they are told. A clock that is there already stays.
+// midMonth implements the script command "midmonth". It sets the emulator's clock to noon in the middle of the next month, so that neither
+// the day nor the month ends during a script. It does not set the clock back.
 func midMonth(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) > 0 {
 		ts.Fatalf("usage: midmonth")
@@ -163,8 +163,8 @@ func midMonth(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// fails is the script command "fails CODE program [args]": it must end with exactly this exit code.
-func fails(ts *testscript.TestScript, neg bool, args []string) {
+// checkExitCode implements the script command "fails CODE program [args]": the program must end with this exit code.
+func checkExitCode(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: fails CODE program [args]")
 	}
@@ -180,8 +180,8 @@ func fails(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// capture implements the command "capture FILE REGEXP NAME…": it sets variables to the groups of a match in a file or in stdout.
-func capture(ts *testscript.TestScript, neg bool, args []string) {
+// captureVariables implements the script command "capture FILE REGEXP NAME…": it sets variables to the groups of a match in FILE.
+func captureVariables(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 3 {
 		ts.Fatalf("usage: capture FILE REGEXP NAME...")
 	}
@@ -195,8 +195,8 @@ func capture(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// findQrjump is where testscript put the binary.
-func findQrjump(ts *testscript.TestScript) string {
+// findBinary returns the path of the program that testscript installed.
+func findBinary(ts *testscript.TestScript) string {
 	for dir := range strings.SplitSeq(ts.Getenv("PATH"), string(os.PathListSeparator)) {
 		path := filepath.Join(dir, "qrjump")
 		if _, err := os.Stat(path); err == nil {
@@ -207,25 +207,24 @@ func findQrjump(ts *testscript.TestScript) string {
 	return ""
 }
 
-// links writes so many links of the demo's rule, one a line.
-func links(ts *testscript.TestScript, _ bool, args []string) {
-	n, err := strconv.Atoi(args[1])
-	ts.Check(err)
-	var text strings.Builder
-	for i := range n {
-		fmt.Fprintf(&text, "https://coffee.example/t/%d\n", i+1)
+// writeLines returns a script command "NAME FILE N" that writes a file with line(0) to line(N-1).
+func writeLines(line func(i int) string) func(*testscript.TestScript, bool, []string) {
+	return func(ts *testscript.TestScript, _ bool, args []string) {
+		n, err := strconv.Atoi(args[1])
+		ts.Check(err)
+		var text strings.Builder
+		for i := range n {
+			text.WriteString(line(i) + "\n")
+		}
+		ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text.String()), 0o600))
 	}
-	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text.String()), 0o600))
 }
 
-// manyRules is the script command "many FILE N": so many rules of the demo's account, as rule import reads them.
-func manyRules(ts *testscript.TestScript, _ bool, args []string) {
-	n, err := strconv.Atoi(args[1])
-	ts.Check(err)
-	var text strings.Builder
-	for i := range n {
-		fmt.Fprintf(&text, `{"owner":"wxc0ffee0000000001","prefix":"https://tea.example/many/%d/","path":"pages/%d","published":%v}`+"\n",
-			i, i, i%2 == 0)
-	}
-	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text.String()), 0o600))
+// linkLine returns a link below the demo's rule.
+func linkLine(i int) string { return fmt.Sprintf("https://coffee.example/t/%d", i+1) }
+
+// ruleLine returns a rule of the demo's account in the format of rule import.
+func ruleLine(i int) string {
+	const format = `{"owner":"wxc0ffee0000000001","prefix":"https://tea.example/many/%d/","path":"pages/%d","published":%v}`
+	return fmt.Sprintf(format, i, i, i%2 == 0)
 }

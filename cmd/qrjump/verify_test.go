@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"encoding/pem"
 	"fmt"
 	"io"
@@ -19,17 +18,18 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/testtable"
 )
 
-// Issue 16, 5: a verification file is walked as the platform does it, and every step says what is wrong and what to do.
+// TestVerify_EachStepFault verifies that verification check checks a file in the same steps as the platform, and that each step reports
+// its error and the next step of the user. It contacts private addresses only if they are allowed.
 func TestVerify_EachStepFault(t *testing.T) {
-	environment(t, nil)
+	setEnvironment(t, nil)
 	t.Setenv("QRJUMP_CONTEXTS", filepath.Join(t.TempDir(), "none.yaml"))
-	var asked atomic.Int64
+	var requests atomic.Int64
 	plainType := func(w http.ResponseWriter, text string) {
 		w.Header().Set("Content-Type", "text/plain")
 		io.WriteString(w, text)
 	}
 	mux := http.NewServeMux()
-	mux.HandleFunc("/a/F.txt", func(w http.ResponseWriter, _ *http.Request) { asked.Add(1); plainType(w, "content\n") })
+	mux.HandleFunc("/a/F.txt", func(w http.ResponseWriter, _ *http.Request) { requests.Add(1); plainType(w, "content\n") })
 	mux.HandleFunc("/untyped/F.txt", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header()["Content-Type"] = nil
 		io.WriteString(w, "content")
@@ -49,22 +49,18 @@ func TestVerify_EachStepFault(t *testing.T) {
 	fill := strings.NewReplacer("WEB", web.URL, "SECURE", secure.URL, "AUTHORITY", ca)
 	for _, c := range testtable.Rows(t, "testdata/verifications.txt", 5) {
 		t.Run(c[0], func(t *testing.T) {
-			var out, errs bytes.Buffer
-			code := run(session{ctx: t.Context(), in: strings.NewReader(""), out: &out, err: &errs},
-				append([]string{"verification", "check"}, strings.Fields(fill.Replace(c[1]))...))
-			assert.True(t, fmt.Sprint(code) == c[2] && regexp.MustCompile(c[3]).MatchString(out.String()) &&
-				regexp.MustCompile(c[4]).MatchString(strings.TrimSpace(errs.String())) && (code == 0) == (errs.Len() == 0),
-				"exit %d, want %q\n%s%s", code, c[2:], &out, &errs)
+			code, out, errs := command(t.Context(), append([]string{"verification", "check"}, strings.Fields(fill.Replace(c[1]))...)...)
+			assert.True(t, fmt.Sprint(code) == c[2] && regexp.MustCompile(c[3]).MatchString(out) &&
+				regexp.MustCompile(c[4]).MatchString(strings.TrimSpace(errs)) && (code == 0) == (errs == ""),
+				"exit %d, want %q\n%s%s", code, c[2:], out, errs)
 		})
 	}
 
-	// Nothing private is contacted unasked.
-	before := asked.Load()
-	var out, errs bytes.Buffer
+	// Without a flag, the command does not contact private addresses.
+	before := requests.Load()
 	for _, address := range []string{web.URL, "http://127.0.0.1", "http://localhost"} {
-		words := []string{"verification", "check", address + "/a/F.txt", "--content", "content"}
-		code := run(session{ctx: t.Context(), out: &out, err: &errs}, words)
-		assert.True(t, code == 1, "%s: exit %d, want 1\n%s", address, code, &out)
+		code, out, _ := command(t.Context(), "verification", "check", address+"/a/F.txt", "--content", "content")
+		assert.True(t, code == 1, "verification check of %s: exit %d, want 1\n%s", address, code, out)
 	}
-	assert.Equal(t, asked.Load(), before, "a private address was contacted")
+	assert.Equal(t, requests.Load(), before, "requests to a private address")
 }

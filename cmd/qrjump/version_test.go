@@ -17,28 +17,28 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// Issue 16, 8: the command line, the document and an archive say one version.
+// TestVersion_SameEverywhere verifies that the command line, the OpenAPI document and an archive have the same version.
 func TestVersion_SameEverywhere(t *testing.T) {
 	t.Chdir(t.TempDir())
-	w := newWorld(t)
-	environment(t, map[string]string{"SERVER": w.addr.Wire, "ADMIN_SERVER": w.addr.Admin, "ADMIN_TOKEN": w.found["TOKEN"]})
+	w := newTestServer(t)
+	setEnvironment(t, map[string]string{"SERVER": w.addr.Wire, "ADMIN_SERVER": w.addr.Admin, "ADMIN_TOKEN": w.vars["TOKEN"]})
 	want := version.Number()
 
-	code, out, _ := play(t, verb{path: "version", words: "--output=json"}, w.found)
-	var tr version.Info
-	err := json.Unmarshal([]byte(out), &tr)
-	assert.True(t, code == 0 && err == nil && tr.Version == want, "the command line says %s, %v, want %s", out, err, want)
+	code, out, _ := runVerb(t, verbCase{path: "version", words: "--output=json"}, w.vars)
+	var info version.Info
+	err := json.Unmarshal([]byte(out), &info)
+	assert.True(t, code == 0 && err == nil && info.Version == want, "qrjump version: exit %d, %s, %v, want %s", code, out, err, want)
 
 	r, err := http.Get(w.addr.Wire + "/openapi.json")
 	require.NoError(t, err)
 	defer r.Body.Close()
 	var document struct{ Info struct{ Version string } }
-	err = json.NewDecoder(r.Body).Decode(&document)
-	assert.True(t, err == nil && document.Info.Version == want, "the document says %q, %v, want %q", document.Info.Version, err, want)
+	require.NoError(t, json.NewDecoder(r.Body).Decode(&document))
+	assert.Equal(t, document.Info.Version, want, "version in openapi.json")
 
 	file := filepath.Join(w.dir, "archive")
-	code, _, errs := play(t, verb{path: "export", words: file + " --passphrase-file $PASSPHRASE"}, w.found)
-	require.True(t, code == 0, "%v", errs)
+	code, _, errs := runVerb(t, verbCase{path: "export", words: file + " --passphrase-file $PASSPHRASE"}, w.vars)
+	require.True(t, code == 0, "export: exit %d, want 0: %s", code, errs)
 	archive, err := os.Open(file)
 	require.NoError(t, err)
 	defer archive.Close()
@@ -52,10 +52,10 @@ func TestVersion_SameEverywhere(t *testing.T) {
 	require.NoErrorf(t, err, "manifest.json in the archive")
 	manifest, err := io.ReadAll(files)
 	assert.True(t, err == nil && bytes.Contains(manifest, []byte(`"program": "qrjump `+want+`"`)),
-		"the archive says %.200s, %v, want %s", manifest, err, want)
+		"manifest.json = %.200s, %v, want the program %s", manifest, err, want)
 }
 
 func TestVersion_HumanOutput(t *testing.T) {
-	_, out, _ := play(t, verb{path: "version"}, nil)
-	assert.True(t, strings.HasPrefix(out, "qrjump "+version.Number()+" "), "%v", out)
+	_, out, _ := runVerb(t, verbCase{path: "version"}, nil)
+	assert.True(t, strings.HasPrefix(out, "qrjump "+version.Number()+" "), "qrjump version prints %q, want name and number first", out)
 }

@@ -1,4 +1,4 @@
-// Package assert compares what a test got with what it wants, and lets the test go on.
+// Package assert has checks for tests. A failed check marks the test as failed; the test continues.
 package assert
 
 import (
@@ -7,13 +7,13 @@ import (
 	"strings"
 )
 
-// T is the part of a test that is used; *testing.T, *testing.B and *testing.F implement it.
+// T is implemented by *testing.T, *testing.B and *testing.F.
 type T interface {
 	Helper()
 	Errorf(format string, args ...any)
 }
 
-// Equal fails the test if got is not want; the format says what was got.
+// Equal fails the test if got is not want. The format describes got.
 func Equal[V comparable](t T, got, want V, format string, args ...any) {
 	t.Helper()
 	if got != want {
@@ -21,7 +21,7 @@ func Equal[V comparable](t T, got, want V, format string, args ...any) {
 	}
 }
 
-// True fails the test with a message if a condition does not hold.
+// True fails the test with a message if ok is false.
 func True(t T, ok bool, format string, args ...any) {
 	t.Helper()
 	if !ok {
@@ -37,7 +37,7 @@ func NoError(t T, err error) {
 	}
 }
 
-// NoErrorf is NoError that also says what was done.
+// NoErrorf is NoError with a description of the operation.
 func NoErrorf(t T, err error, format string, args ...any) {
 	t.Helper()
 	if err != nil {
@@ -45,7 +45,7 @@ func NoErrorf(t T, err error, format string, args ...any) {
 	}
 }
 
-// ErrorIs fails the test if errors.Is(err, target) is false; the format says what was done.
+// ErrorIs fails the test if errors.Is(err, target) is false. The format describes the operation.
 func ErrorIs(t T, err, target error, format string, args ...any) {
 	t.Helper()
 	if !errors.Is(err, target) {
@@ -53,7 +53,7 @@ func ErrorIs(t T, err, target error, format string, args ...any) {
 	}
 }
 
-// Contains fails the test if a text does not have a part; the format says what the text is.
+// Contains fails the test if text does not contain part. The format describes the text.
 func Contains(t T, text, part, format string, args ...any) {
 	t.Helper()
 	if !strings.Contains(text, part) {
@@ -61,10 +61,10 @@ func Contains(t T, text, part, format string, args ...any) {
 	}
 }
 
-// ErrorOf returns the error of a call that returns a value too.
+// ErrorOf returns the error of a call that also returns a value.
 func ErrorOf[V any](_ V, err error) error { return err }
 
-// Difference returns the message of Equal, with texts in quotes.
+// Difference returns the failure message of Equal. Strings are quoted.
 func Difference[V any](got, want V, format string, args ...any) string {
 	verb := "%v"
 	if _, ok := any(got).(string); ok {

@@ -1,4 +1,4 @@
-// Package behaviourrefs reads from the source which rows of the table of behaviours a line of the product or of a test names.
+// Package behaviourrefs finds references to rows of the table of behaviours in the source code and in test data.
 package behaviourrefs
 
 import (
@@ -15,20 +15,20 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/behaviour"
 )
 
-// Named lists the places that name a row, each by file and line.
+// Named has the location (file and line) of a reference to each row, by the row's id.
 type Named struct {
-	Recorded map[string]string // by code: a call that meets them carries them
-	Said     map[string]string // by a comment of the product
-	Tested   map[string]string // by a comment of a test
-	Faults   []string          // comments that name no row, or another mark than the row's
+	Recorded map[string]string // references in code: a call with this behaviour records it
+	Said     map[string]string // references in comments of the product
+	Tested   map[string]string // references in comments of tests
+	Faults   []string          // comments without a valid row, or with a mark other than the row's
 }
 
 var (
-	saying = regexp.MustCompile(`\b(Observed|Documented|Inferred|Assumed|Behaviour)\(([a-z_.]+)\)`)
-	bare   = regexp.MustCompile(`\b(Assumed|Choice|Inferred):`)
+	markPattern = regexp.MustCompile(`\b(Observed|Documented|Inferred|Assumed|Behaviour)\(([a-z_.]+)\)`)
+	unnamedMark = regexp.MustCompile(`\b(Assumed|Choice|Inferred):`)
 )
 
-// Read reads the module's source below a folder.
+// Read reads the module's source and test data below a folder.
 func Read(root string) (Named, error) {
 	n := Named{Recorded: map[string]string{}, Said: map[string]string{}, Tested: map[string]string{}}
 	ids, err := constants(filepath.Join(root, "internal", "contract", "behaviour"))
@@ -56,7 +56,7 @@ func Read(root string) (Named, error) {
 	return n, err
 }
 
-// transcript reads the comments of a data file of tests.
+// transcript reads the comments of a test data file.
 func (n *Named) transcript(path string) error {
 	text, err := os.ReadFile(path)
 	for i, line := range strings.Split(string(text), "\n") {
@@ -69,27 +69,28 @@ func (n *Named) transcript(path string) error {
 
 // comment reads a comment of the product or of a test.
 func (n *Named) comment(location, text string, test bool) {
-	if bare.MatchString(text) {
-		n.Faults = append(n.Faults, location+": a choice or an inference without a row: "+text)
+	if unnamedMark.MatchString(text) {
+		n.Faults = append(n.Faults, location+": a mark without a row: "+text)
 	}
-	for _, found := range saying.FindAllStringSubmatch(text, -1) {
-		word, id := found[1], found[2]
-		row, known := behaviour.ByID(id)
+	for _, match := range markPattern.FindAllStringSubmatch(text, -1) {
+		word, id := match[1], match[2]
+		row, ok := behaviour.ByID(id)
 		switch {
-		case !known:
+		case !ok:
 			n.Faults = append(n.Faults, location+": there is no row "+id)
 		case test != (word == "Behaviour"):
-			n.Faults = append(n.Faults, location+": a comment of the product says the mark, one of a test Behaviour("+id+")")
+			n.Faults = append(n.Faults, location+": want the mark of "+id+" in product code, Behaviour("+id+") in a test")
 		case test:
 			n.Tested[id] = location
 		case strings.ToLower(word) != string(row.Get().Evidence):
-			n.Faults = append(n.Faults, fmt.Sprintf("%s: %s is %s", location, id, row.Get().Evidence))
+			n.Faults = append(n.Faults, fmt.Sprintf("%s: mark of %s is %s, want %s", location, id, word, row.Get().Evidence))
 		default:
 			n.Said[id] = location
 		}
 	}
 }
 
+// file reads the comments of a Go file and, in product code, the references to the constants of rows.
 func (n *Named) file(path string, ids map[string]string) error {
 	files := token.NewFileSet()
 	f, err := parser.ParseFile(files, path, nil, parser.ParseComments|parser.SkipObjectResolution)
@@ -106,11 +107,11 @@ func (n *Named) file(path string, ids map[string]string) error {
 		return nil
 	}
 	ast.Inspect(f, func(node ast.Node) bool {
-		s, is := node.(*ast.SelectorExpr)
-		if !is {
+		s, ok := node.(*ast.SelectorExpr)
+		if !ok {
 			return true
 		}
-		if ident, is := s.X.(*ast.Ident); is && ident.Name == "behaviour" && ids[s.Sel.Name] != "" {
+		if ident, ok := s.X.(*ast.Ident); ok && ident.Name == "behaviour" && ids[s.Sel.Name] != "" {
 			n.Recorded[ids[s.Sel.Name]] = fmt.Sprintf("%s:%d", path, files.Position(s.Pos()).Line)
 		}
 		return true
@@ -118,7 +119,7 @@ func (n *Named) file(path string, ids map[string]string) error {
 	return nil
 }
 
-// constants returns the ids of the table by the Go names of their rows.
+// constants returns the ids of the rows by the names of their Go constants.
 func constants(folder string) (map[string]string, error) {
 	ids := map[string]string{}
 	paths, err := filepath.Glob(filepath.Join(folder, "table_*.go"))
@@ -131,12 +132,12 @@ func constants(folder string) (map[string]string, error) {
 			return nil, err
 		}
 		ast.Inspect(f, func(node ast.Node) bool {
-			v, is := node.(*ast.ValueSpec)
-			if !is || len(v.Values) != 1 {
+			v, ok := node.(*ast.ValueSpec)
+			if !ok || len(v.Values) != 1 {
 				return true
 			}
-			if call, is := v.Values[0].(*ast.CallExpr); is {
-				if id, is := call.Args[0].(*ast.BasicLit); is {
+			if call, ok := v.Values[0].(*ast.CallExpr); ok {
+				if id, ok := call.Args[0].(*ast.BasicLit); ok {
 					ids[v.Names[0].Name] = strings.Trim(id.Value, `"`)
 				}
 			}

@@ -1,4 +1,4 @@
-// Package browsertest knows how a test gets a real browser of its own.
+// Package browsertest starts a Chromium for tests.
 package browsertest
 
 import (
@@ -17,7 +17,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// shared is the browser of all tests of a package that calls Main: starting a Chromium takes two seconds of processor time.
+// shared is the browser of all tests of a package that calls Main. The start of a Chromium takes two seconds of processor time.
 var shared struct {
 	sync.Mutex
 	isOn bool
@@ -25,7 +25,7 @@ var shared struct {
 	end  []func()
 }
 
-// Main runs the tests of a package with one Chromium for all that start it without switches, and returns their exit code.
+// Main runs the tests of a package and returns their exit code. All tests that call Start without host and options share a Chromium.
 func Main(m *testing.M) int {
 	shared.isOn = true
 	code := m.Run()
@@ -35,9 +35,9 @@ func Main(m *testing.M) int {
 	return code
 }
 
-// Start returns the context of a page in a Chromium without cookies; the page closes with the test. Requests for every name go to host,
-// an address with a port, where it is not "". Without a Chromium the test is skipped, unless QRJUMP_REQUIRE_CHROMIUM is set. More are
-// switches of Chromium's own.
+// Start returns the context of a page without cookies and closes the page when the test ends. Unless host is "", requests for every name go
+// to this address with port. extra are options of Chromium. Without a Chromium, Start skips the test, or ends it as failed if
+// QRJUMP_REQUIRE_CHROMIUM is set.
 func Start(t *testing.T, host string, extra ...chromedp.ExecAllocatorOption) context.Context {
 	t.Helper()
 	if host != "" || len(extra) > 0 || !shared.isOn {
@@ -56,7 +56,7 @@ func Start(t *testing.T, host string, extra ...chromedp.ExecAllocatorOption) con
 	return ctx
 }
 
-// start starts a Chromium, and gives cleanup what ends it.
+// start starts a Chromium. It registers the functions that stop it with cleanup.
 func start(t *testing.T, cleanup func(func()), host string, extra ...chromedp.ExecAllocatorOption) context.Context {
 	t.Helper()
 	program := ""
@@ -72,7 +72,7 @@ func start(t *testing.T, cleanup func(func()), host string, extra ...chromedp.Ex
 	}
 	folder, err := os.MkdirTemp("", "qrjump-chromium-")
 	require.NoError(t, err)
-	// A helper of the browser may outlive it for a moment and still write there, so it is no folder of the test, which has to go.
+	// Not t.TempDir, which fails the test if it cannot remove the folder: a subprocess of the browser may still write there for a moment.
 	cleanup(func() { _ = os.RemoveAll(folder) })
 	options := []chromedp.ExecAllocatorOption{chromedp.ExecPath(program), chromedp.Headless, chromedp.NoSandbox, chromedp.DisableGPU,
 		chromedp.NoFirstRun, chromedp.NoDefaultBrowserCheck, chromedp.UserDataDir(folder), chromedp.WSURLReadTimeout(3 * time.Minute),
@@ -85,15 +85,15 @@ func start(t *testing.T, cleanup func(func()), host string, extra ...chromedp.Ex
 	if host != "" {
 		options = append(options, chromedp.Flag("host-resolver-rules", "MAP * "+host))
 	}
-	// The context of the test ends before the browser is closed. A page on a busy machine takes its time: it is given
-	// up shortly before the test itself would end, so that what it showed is told.
-	bounded := context.Background()
-	if end, is := t.Deadline(); is {
+	// Not t.Context, which ends before the browser is closed. The context ends before the deadline of the test, so that the failure of a
+	// test that waits for a page is printed.
+	parent := context.Background()
+	if end, ok := t.Deadline(); ok {
 		var cancel context.CancelFunc
-		bounded, cancel = context.WithDeadline(bounded, end.Add(-20*time.Second))
+		parent, cancel = context.WithDeadline(parent, end.Add(-20*time.Second))
 		cleanup(cancel)
 	}
-	ctx, stop := chromedp.NewExecAllocator(bounded, append(options, extra...)...)
+	ctx, stop := chromedp.NewExecAllocator(parent, append(options, extra...)...)
 	cleanup(stop)
 	ctx, end := chromedp.NewContext(ctx)
 	cleanup(func() {
@@ -112,30 +112,30 @@ func Run[T any](t *testing.T, ctx context.Context, action chromedp.Action[T]) T 
 	return v
 }
 
-// Loaded returns the number of bytes of the open page with all that the browser loaded for it, scripts' own requests too, unzipped.
+// Loaded returns the uncompressed size in bytes of the open page with all files that the browser and the page's scripts loaded.
 func Loaded(t *testing.T, page context.Context) int {
 	t.Helper()
 	return Run(t, page, chromedp.Evaluate[int](`["navigation", "resource"].flatMap(kind => performance.getEntriesByType(kind))
 		.filter(e => !e.name.startsWith("data:")).reduce((sum, e) => sum + e.decodedBodySize, 0)`))
 }
 
-// patience is the time that Await waits for what may never be: so long that no busy machine needs it.
-const patience = 5 * time.Minute
+// awaitTimeout is the time limit of Await, long enough for a busy machine.
+const awaitTimeout = 5 * time.Minute
 
-// Await waits until a page is loaded and a JavaScript expression is true on it. It may become another page meanwhile: a
-// question that goes under with its page is asked again.
+// Await waits until a page is loaded and a JavaScript expression is true on it. The page may navigate while Await waits: an evaluation that
+// fails is repeated.
 func Await(t *testing.T, page context.Context, value string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(page, patience)
+	ctx, cancel := context.WithTimeout(page, awaitTimeout)
 	defer cancel()
 	for {
-		isNow, err := chromedp.Run(ctx, chromedp.Evaluate[bool](`document.readyState === "complete" && (`+value+`)`))
-		if err == nil && isNow {
+		done, err := chromedp.Run(ctx, chromedp.Evaluate[bool](`document.readyState === "complete" && (`+value+`)`))
+		if err == nil && done {
 			return
 		}
 		if ctx.Err() != nil {
 			text, cause := chromedp.Run(page, chromedp.Evaluate[string](`location.href + "\n" + document.body.innerText`))
-			t.Fatalf("it never was so: %s\nlast: %v\n%s %v", value, err, text, cause)
+			t.Fatalf("%s was not true within %v; last error: %v\n%s %v", value, awaitTimeout, err, text, cause)
 		}
 		time.Sleep(10 * time.Millisecond) // between two looks, for what it waits for
 	}

@@ -1,9 +1,9 @@
-// Package ceilings holds the size that the project may have.
+// Package ceilings limits the size of the project.
 package ceilings
 
 import "testing"
 
-// A change raises a ceiling in a commit of its own, with the reason; those of commands and methods only go down.
+// A ceiling is raised in a separate commit, with the reason. The ceilings of commands and methods are only lowered.
 var ceilings = map[string]ceiling{
 	"product lines":     {136_591, 1},
 	"test lines":        {79_111, 1},
@@ -17,10 +17,10 @@ var ceilings = map[string]ceiling{
 	"methods of a type": {119, 0},
 }
 
-// ceiling is a limit, and by how many percent the project may be smaller before it is lowered.
+// ceiling is a limit. It must be lowered if the actual number is more than percent below it.
 type ceiling struct{ limit, percent int }
 
-// Check fails where n is above the ceiling of a thing, or so far below it that it is to be lowered.
+// Check fails if n is above the ceiling, or so far below it that the ceiling must be lowered.
 func Check(t testing.TB, thing string, n int) {
 	t.Helper()
 	c, ok := ceilings[thing]
@@ -30,7 +30,7 @@ func Check(t testing.TB, thing string, n int) {
 	case n > c.limit:
 		t.Errorf("%s: %d, want at most %d (internal/testkit/ceilings)", thing, n, c.limit)
 	case n < c.limit-c.limit*c.percent/100:
-		t.Errorf("%s: %d, and at most %d are allowed: lower the ceiling to %d (internal/testkit/ceilings)", thing, n, c.limit, n)
+		t.Errorf("%s: %d, far below the ceiling %d: lower the ceiling to %d (internal/testkit/ceilings)", thing, n, c.limit, n)
 	default:
 		t.Logf("%s: %d of %d", thing, n, c.limit)
 	}

@@ -9,8 +9,8 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// Copies makes databases that begin as copies of a model. A copy costs a fraction of what making the model again does: most tests want
-// every table, and none of them is about how the tables come to be.
+// Copies creates databases as copies of a model. A copy costs a fraction of the creation of the model. It is meant for tests that need all
+// tables and do not test the migrations.
 type Copies struct {
 	postgres, embedded model
 	fill               func(url, folder string) error
@@ -18,15 +18,17 @@ type Copies struct {
 
 type model struct {
 	once  sync.Once
-	name  string            // the database on PostgreSQL
-	files map[string][]byte // those of the embedded one
+	name  string            // of the PostgreSQL database
+	files map[string][]byte // of the embedded database
 	err   error
 }
 
-// CopiesOf says how the model is made: fill fills an empty database and closes it. An empty url means the embedded database, in a folder.
+// CopiesOf returns Copies whose model is created by fill: it fills an empty database and closes it. If url is "", this is the embedded
+// database in folder.
 func CopiesOf(fill func(url, folder string) error) *Copies { return &Copies{fill: fill} }
 
-// Postgres returns a copy on PostgreSQL that ends with the test; as patient as Patient. The package's TestMain must call Run.
+// Postgres creates a copy on PostgreSQL and returns its URL, with the time limits of Patient. The copy is dropped when the test ends. The
+// package's TestMain must call Run.
 func (c *Copies) Postgres(t testing.TB) string {
 	t.Helper()
 	server, name := Server(t), newName()
@@ -34,22 +36,22 @@ func (c *Copies) Postgres(t testing.TB) string {
 	m.once.Do(func() {
 		m.name = newName()
 		Exec(t, server, `CREATE DATABASE `+m.name)
-		ran.Lock()
-		ran.server, ran.models = server, append(ran.models, m.name)
-		ran.Unlock()
-		m.err = c.fill(patient(in(server, m.name)), "")
+		shared.Lock()
+		shared.server, shared.models = server, append(shared.models, m.name)
+		shared.Unlock()
+		m.err = c.fill(patient(databaseURL(server, m.name)), "")
 	})
 	require.NoError(t, m.err)
 	onServer(t, server, `CREATE DATABASE `+name+` TEMPLATE `+m.name)
 	t.Cleanup(func() { onServer(t, server, `DROP DATABASE `+name+` WITH (FORCE)`) })
-	return patient(in(server, name))
+	return patient(databaseURL(server, name))
 }
 
-// Embedded puts a copy of the embedded database into a folder.
+// Embedded writes a copy of the embedded database to a folder.
 func (c *Copies) Embedded(t testing.TB, folder string) {
 	t.Helper()
 	m := &c.embedded
-	m.once.Do(func() { m.files, m.err = c.filled() })
+	m.once.Do(func() { m.files, m.err = c.readModel() })
 	err := m.err
 	for name, content := range m.files {
 		if err == nil {
@@ -59,8 +61,8 @@ func (c *Copies) Embedded(t testing.TB, folder string) {
 	require.NoError(t, err)
 }
 
-// filled returns the files of a folder that was filled.
-func (c *Copies) filled() (map[string][]byte, error) {
+// readModel fills an embedded database and returns its files.
+func (c *Copies) readModel() (map[string][]byte, error) {
 	folder, err := os.MkdirTemp("", "model")
 	if err != nil {
 		return nil, err

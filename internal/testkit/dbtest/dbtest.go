@@ -1,4 +1,4 @@
-// Package dbtest gives each test a database of its own.
+// Package dbtest creates a separate database for each test.
 package dbtest
 
 import (
@@ -20,13 +20,13 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// OnEach runs a test on the embedded database, whose URL is "", then on what postgres makes.
+// OnEach runs a test on the embedded database, whose URL is "", and on the database that postgres creates.
 func OnEach(t *testing.T, postgres func(testing.TB) string, f func(t *testing.T, url string)) {
 	t.Run("sqlite", func(t *testing.T) { f(t, "") })
 	t.Run("postgres", func(t *testing.T) { f(t, postgres(t)) })
 }
 
-// Server returns the PostgreSQL server of this run (TEST_POSTGRES); without one the test is skipped.
+// Server returns the URL of the PostgreSQL server of this run (TEST_POSTGRES). Without a server it skips the test.
 func Server(t testing.TB) string {
 	t.Helper()
 	address := os.Getenv("TEST_POSTGRES")
@@ -37,32 +37,33 @@ func Server(t testing.TB) string {
 	return address
 }
 
-// Database makes an empty PostgreSQL database that ends with the test.
+// Database creates an empty PostgreSQL database and returns its URL. The database is dropped when the test ends.
 func Database(t testing.TB) string {
 	t.Helper()
 	server, name := Server(t), newName()
 	onServer(t, server, `CREATE DATABASE `+name)
 	t.Cleanup(func() { onServer(t, server, `DROP DATABASE `+name+` WITH (FORCE)`) })
-	return in(server, name)
+	return databaseURL(server, name)
 }
 
-// servers are connections to servers, which are kept: a new one costs as much as a database.
+// servers are open connections by server URL: a new connection costs as much as a database.
 var servers sync.Map
 
-// onServer makes and drops databases.
+// onServer runs a statement that creates or drops a database.
 func onServer(t testing.TB, server, query string) {
 	t.Helper()
-	db, known := servers.Load(server)
-	if !known {
-		fresh := open(t, server)
-		if db, known = servers.LoadOrStore(server, fresh); known {
-			fresh.Close()
+	db, loaded := servers.Load(server)
+	if !loaded {
+		opened := open(t, server)
+		if db, loaded = servers.LoadOrStore(server, opened); loaded {
+			opened.Close()
 		}
 	}
 	exec(t, db.(*sql.DB), query)
 }
 
-// Patient is Database for tests in which waiting for locks or for a connection is no fault: the machine may be busy with other tests.
+// Patient is Database without limits on the time for locks and with a long limit for connections, because the machine may be busy with
+// other tests.
 func Patient(t testing.TB) string {
 	t.Helper()
 	return patient(Database(t))
@@ -72,48 +73,49 @@ func patient(address string) string {
 	return WithOption(WithOption(address, "lock_timeout", "0"), "connect_timeout", "600")
 }
 
-// ran is the database in which Schema makes schemas: packages that are tested side by
-// side neither see each other's tables nor wait for each other's locks.
-var ran struct {
+// shared is the database in which Schema creates schemas. Each test binary has its own, so that packages whose tests run in parallel do not
+// wait for each other's locks.
+var shared struct {
 	sync.Mutex
 	server, name string
 	db           *sql.DB
 	schemas      atomic.Int64
-	models       []string // databases that Copies copy
+	models       []string // template databases of Copies
 }
 
-// Schema makes an empty schema, which is cheaper than a database, and patient as well. The package's TestMain must call Run.
+// Schema creates an empty schema with the time limits of Patient and returns its URL. A schema is cheaper than a database. The package's
+// TestMain must call Run.
 func Schema(t testing.TB) string {
 	t.Helper()
 	server := Server(t)
-	ran.Lock()
-	if ran.db == nil {
+	shared.Lock()
+	if shared.db == nil {
 		name := newName()
 		Exec(t, server, `CREATE DATABASE `+name)
-		ran.server, ran.name, ran.db = server, name, open(t, in(server, name))
+		shared.server, shared.name, shared.db = server, name, open(t, databaseURL(server, name))
 	}
-	ran.Unlock()
-	schema := fmt.Sprintf("t%d", ran.schemas.Add(1))
-	exec(t, ran.db, `CREATE SCHEMA `+schema)
-	t.Cleanup(func() { exec(t, ran.db, `DROP SCHEMA `+schema+` CASCADE`) })
-	return patient(WithOption(in(server, ran.name), "search_path", schema))
+	shared.Unlock()
+	schema := fmt.Sprintf("t%d", shared.schemas.Add(1))
+	exec(t, shared.db, `CREATE SCHEMA `+schema)
+	t.Cleanup(func() { exec(t, shared.db, `DROP SCHEMA `+schema+` CASCADE`) })
+	return patient(WithOption(databaseURL(server, shared.name), "search_path", schema))
 }
 
-// Run runs the tests of a package and drops what they share: the database of their schemas, and the models that they copied.
+// Run runs the tests of a package and drops the databases that they share: that of Schema, and the templates of Copies.
 func Run(m *testing.M) (code int) {
 	code = m.Run()
-	if ran.db == nil && len(ran.models) == 0 {
+	if shared.db == nil && len(shared.models) == 0 {
 		return code
 	}
-	shared := ran.models
-	if ran.db != nil {
-		ran.db.Close()
-		shared = append(shared, ran.name)
+	names := shared.models
+	if shared.db != nil {
+		shared.db.Close()
+		names = append(names, shared.name)
 	}
-	db, err := sql.Open("pgx", ran.server)
+	db, err := sql.Open("pgx", shared.server)
 	if err == nil {
 		defer db.Close()
-		for _, name := range shared {
+		for _, name := range names {
 			_, failed := db.Exec(`DROP DATABASE ` + name + ` WITH (FORCE)`)
 			err = errors.Join(err, failed)
 		}
@@ -125,7 +127,7 @@ func Run(m *testing.M) (code int) {
 	return code
 }
 
-// WithOption changes one option of a PostgreSQL URL; "" removes it.
+// WithOption sets an option of a PostgreSQL URL. The value "" removes the option.
 func WithOption(address, name, value string) string {
 	u := parse(address)
 	q := u.Query()
@@ -137,11 +139,11 @@ func WithOption(address, name, value string) string {
 	return u.String()
 }
 
-// Name returns the name of the database that a URL leads to.
+// Name returns the name of the database of a URL.
 func Name(address string) string { return strings.TrimPrefix(parse(address).Path, "/") }
 
-// Exec runs one statement. PostgreSQL waits five seconds for sessions that end and are
-// in its way, which can be too short on a busy machine.
+// Exec runs a statement. It retries while the database is in use: PostgreSQL waits only five seconds for sessions that end, which is too
+// short on a busy machine.
 func Exec(t testing.TB, address, query string) {
 	t.Helper()
 	db := open(t, address)
@@ -149,7 +151,7 @@ func Exec(t testing.TB, address, query string) {
 	exec(t, db, query)
 }
 
-// Number asks for one number.
+// Number returns the number that a query selects.
 func Number(t testing.TB, address, query string) (n int64) {
 	t.Helper()
 	db := open(t, address)
@@ -158,7 +160,7 @@ func Number(t testing.TB, address, query string) (n int64) {
 	return n
 }
 
-// Rows hands over the rows of an answer.
+// Rows calls row for each row of a query.
 func Rows(t testing.TB, address, query string, row func(*sql.Rows) error) {
 	t.Helper()
 	db := open(t, address)
@@ -172,7 +174,7 @@ func Rows(t testing.TB, address, query string, row func(*sql.Rows) error) {
 	require.NoErrorf(t, rows.Err(), "%s", query)
 }
 
-// open opens a PostgreSQL URL, or the file of an embedded database ("file:…", with the driver that the caller links).
+// open opens a PostgreSQL URL or an embedded database ("file:…"). The caller must link the driver "sqlite".
 func open(t testing.TB, address string) *sql.DB {
 	t.Helper()
 	driver := "pgx"
@@ -184,13 +186,13 @@ func open(t testing.TB, address string) *sql.DB {
 	return db
 }
 
-const inUse = "55006"
+const objectInUse = "55006" // SQLSTATE
 
 func exec(t testing.TB, db *sql.DB, query string) {
 	t.Helper()
 	for {
 		_, err := db.Exec(query)
-		if said, is := errors.AsType[*pgconn.PgError](err); is && said.Code == inUse {
+		if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok && pgErr.Code == objectInUse {
 			time.Sleep(20 * time.Millisecond) // between two looks at sessions that end
 			continue
 		}
@@ -201,7 +203,7 @@ func exec(t testing.TB, db *sql.DB, query string) {
 
 func newName() string { return "qrjump_test_" + strings.ToLower(rand.Text()) }
 
-func in(server, database string) string {
+func databaseURL(server, database string) string {
 	u := parse(server)
 	u.Path = "/" + database
 	return u.String()
@@ -210,12 +212,12 @@ func in(server, database string) string {
 func parse(address string) *url.URL {
 	u, err := url.Parse(address)
 	if err != nil {
-		panic("the URL of a test's database cannot be read")
+		panic("invalid URL of a test database")
 	}
 	return u
 }
 
-// Race runs n calls that start together and returns their errors.
+// Race runs n calls of f concurrently, starting at the same time, and returns their errors.
 func Race(n int, f func(i int) error) []error {
 	errs := make([]error, n)
 	start := make(chan struct{})

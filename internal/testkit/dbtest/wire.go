@@ -18,7 +18,7 @@ type Wire struct {
 	conns []net.Conn
 }
 
-// NewWire starts a proxy to the server of a URL; accept wraps each client connection, nil = unchanged.
+// NewWire starts a proxy to the server of a URL and stops it when the test ends. accept wraps each client connection; it may be nil.
 func NewWire(t testing.TB, address string, accept func(net.Conn) (net.Conn, error)) *Wire {
 	t.Helper()
 	u := parse(address)
@@ -50,9 +50,9 @@ func NewWire(t testing.TB, address string, accept func(net.Conn) (net.Conn, erro
 			w.mu.Lock()
 			w.conns = append(w.conns, client, server)
 			w.mu.Unlock()
-			asked := false // the client sent the last bytes
-			running.Go(func() { w.forward(server, client, true, &asked) })
-			running.Go(func() { w.forward(client, server, false, &asked) })
+			requestPending := false // the client sent the last bytes
+			running.Go(func() { w.forward(server, client, true, &requestPending) })
+			running.Go(func() { w.forward(client, server, false, &requestPending) })
 		}
 	})
 	t.Cleanup(func() {
@@ -68,17 +68,17 @@ var readEnd = []byte("Q\x00\x00\x00\x08END\x00")
 
 // forward copies one direction of a connection until it ends. A round trip counts when its response arrives. The check of an idle
 // connection and the end of a read-only transaction do not count.
-func (w *Wire) forward(to, from net.Conn, isClient bool, asked *bool) {
+func (w *Wire) forward(to, from net.Conn, isClient bool, requestPending *bool) {
 	defer to.Close()
 	b := make([]byte, 1<<16)
 	for {
 		n, err := from.Read(b)
 		if n > 0 {
 			w.mu.Lock()
-			if *asked && !isClient {
+			if *requestPending && !isClient {
 				w.trips++
 			}
-			*asked = isClient && !bytes.Contains(b[:n], []byte("-- ping")) && !bytes.Equal(b[:n], readEnd)
+			*requestPending = isClient && !bytes.Contains(b[:n], []byte("-- ping")) && !bytes.Equal(b[:n], readEnd)
 			w.mu.Unlock()
 			if _, err := to.Write(b[:n]); err != nil {
 				return

@@ -12,38 +12,38 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// Options say how the server runs.
+// Options configure the server.
 type Options struct {
-	Dir      string // where its streams are
-	Lazy     bool   // without "sync_interval: always": what it acknowledges may be lost
+	Dir      string // the folder of the streams
+	Lazy     bool   // without "sync_interval: always": acknowledged messages may be lost
 	Host     string // "" = 127.0.0.1
 	Port     int    // 0 = any
-	Monitors bool   // it can be asked for its settings
-	// Blind: a user "blind" can bring messages, and read none.
+	Monitors bool   // with the HTTP monitoring endpoint
+	// Blind adds a user "blind" that can publish messages and cannot read them.
 	Blind bool
 }
 
 // Server is a running NATS server.
 type Server struct{ *server.Server }
 
-// Events returns the server as --scan-stream takes it, with an operator who vouches for its flushes.
+// Events returns the URL for --scan-stream with flush=vouched: the operator guarantees that the server flushes.
 func (s Server) Events() string { return fmt.Sprintf("nats://%s?flush=vouched", s.Addr()) }
 
-// Monitored returns the server as --scan-stream takes it, which is asked itself whether it flushes.
+// Monitored returns the URL for --scan-stream with the monitoring endpoint, from which qrjump reads whether the server flushes.
 func (s Server) Monitored() string {
 	return fmt.Sprintf("nats://%s?monitor=http://%s", s.Addr(), s.MonitorAddr())
 }
 
-// Unread is Events for a server that reads nothing of what it brings.
+// Unread is Events with the user "blind".
 func (s Server) Unread() string { return fmt.Sprintf("nats://blind:blind@%s?flush=vouched", s.Addr()) }
 
-// End stops the server and waits for it.
+// End stops the server and waits until it has stopped.
 func (s Server) End() {
 	s.Shutdown()
 	s.WaitForShutdown()
 }
 
-// Start starts a server that ends with the test; "" = a folder that does so too.
+// Start starts a server and stops it when the test ends. An empty Dir is a temporary folder.
 func Start(t testing.TB, o Options) Server {
 	t.Helper()
 	if o.Dir == "" {
@@ -55,7 +55,7 @@ func Start(t testing.TB, o Options) Server {
 	return s
 }
 
-// Run is Start for a process of its own.
+// Run starts a server for a separate process. The caller must stop it.
 func Run(o Options) (Server, error) {
 	options := server.Options{Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: o.Dir, SyncAlways: !o.Lazy, NoSigs: true, NoLog: true}
 	if o.Blind {
@@ -76,7 +76,7 @@ func Run(o Options) (Server, error) {
 	s.Start()
 	if !s.ReadyForConnections(3 * time.Minute) {
 		s.Shutdown()
-		return Server{}, errors.New("the NATS server does not start")
+		return Server{}, errors.New("the NATS server is not ready after 3 minutes")
 	}
 	return Server{s}, nil
 }

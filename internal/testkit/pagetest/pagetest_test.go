@@ -20,17 +20,17 @@ func TestPageTest_CountsLoadedFiles(t *testing.T) {
 	}
 	bytes, loaded := pagetest.Weigh(t, page, func(address string) string { return files[address] })
 	if slices.Sort(loaded); bytes != want || strings.Join(loaded, " ") != "/a.css /b.js /c.png?x=1&y=2" {
-		t.Errorf("%d bytes with %q, want %d", bytes, loaded, want)
+		t.Errorf("Weigh = %d, %q, want %d bytes with each file once", bytes, loaded, want)
 	}
 }
 
-// refusals counts what Weigh finds fault with.
-type refusals struct {
+// errorCounter is a test that counts its failures.
+type errorCounter struct {
 	testing.TB
 	count int
 }
 
-func (r *refusals) Errorf(string, ...any) { r.count++ }
+func (r *errorCounter) Errorf(string, ...any) { r.count++ }
 
 func TestPageTest_RejectsUncountable(t *testing.T) {
 	for page, file := range map[string]string{
@@ -42,8 +42,8 @@ func TestPageTest_RejectsUncountable(t *testing.T) {
 		`<img srcset="a.png 1x, b.png 2x">`:            "",
 		`<img src="/f">`:                               "",
 	} {
-		r := &refusals{TB: t}
+		r := &errorCounter{TB: t}
 		pagetest.Weigh(r, page, func(string) string { return file })
-		assert.True(t, r.count == 1, "%s with %q: %d faults were found, want one", page, file, r.count)
+		assert.True(t, r.count == 1, "Weigh of %s with %q reports %d errors, want one", page, file, r.count)
 	}
 }

@@ -1,5 +1,5 @@
-// Package proctest starts programs under test as processes of their own, which a test can kill: the test binary
-// itself in another role, which needs no build step, or any other.
+// Package proctest starts programs under test as separate processes, which a test can kill: any program, or the test binary itself in a
+// role, which needs no build step.
 package proctest
 
 import (
@@ -17,13 +17,13 @@ import (
 	"time"
 )
 
-// variable makes a run of a test binary play a role: its name, a line break, its orders as JSON.
+// variable is the environment variable with the role of a test binary: the role's name, a line break, its arguments as JSON.
 const variable = "QRJUMP_TEST_ROLE"
 
-// Roles are the functions that a test binary can run instead, by name. A role's context ends with SIGTERM.
+// Roles are functions that a test binary can run instead of its tests, by name. SIGTERM cancels the context of a role.
 type Roles map[string]func(ctx context.Context, orders []byte) error
 
-// Role returns a role with orders of its own type.
+// Role returns a role whose JSON arguments are decoded as T.
 func Role[T any](play func(context.Context, T) error) func(context.Context, []byte) error {
 	return func(ctx context.Context, text []byte) error {
 		var orders T
@@ -34,19 +34,19 @@ func Role[T any](play func(context.Context, T) error) func(context.Context, []by
 	}
 }
 
-// Play ends the process when it was started in a role; a TestMain calls it first.
+// Play runs the role in which the process was started and exits. It returns if there is none. TestMain must call it first.
 func (r Roles) Play() {
-	name, orders, child := strings.Cut(os.Getenv(variable), "\n")
-	if !child {
+	name, orders, isChild := strings.Cut(os.Getenv(variable), "\n")
+	if !isChild {
 		return
 	}
 	go func() {
-		// The parent never writes: the pipe ends with the parent.
+		// The parent never writes. The pipe is closed when the parent ends.
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		os.Exit(3)
 	}()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second one ends it at once, as that of qrjump
+	context.AfterFunc(ctx, stop) // as in qrjump, a second SIGTERM ends the process immediately
 	if err := r[name](ctx, []byte(orders)); err != nil {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
 		os.Exit(1)
@@ -54,8 +54,9 @@ func (r Roles) Play() {
 	os.Exit(0)
 }
 
-// Command is this test binary in a role, maybe run by another program: oldNames are its name and its arguments.
-func Command(role string, orders any, oldNames ...string) *exec.Cmd {
+// Command returns a command that runs this test binary in a role. wrapper is a program, with its arguments, that runs the binary; it may be
+// empty.
+func Command(role string, orders any, wrapper ...string) *exec.Cmd {
 	text, err := json.Marshal(orders)
 	if err != nil {
 		panic(err)
@@ -64,13 +65,13 @@ func Command(role string, orders any, oldNames ...string) *exec.Cmd {
 	if err != nil {
 		panic(err)
 	}
-	oldNames = append(oldNames, self)
-	cmd := exec.Command(oldNames[0], oldNames[1:]...)
+	wrapper = append(wrapper, self)
+	cmd := exec.Command(wrapper[0], wrapper[1:]...)
 	cmd.Env = append(os.Environ(), variable+"="+role+"\n"+string(text))
 	return cmd
 }
 
-// T is the part of a test that is used.
+// T is implemented by *testing.T and *testing.B.
 type T interface {
 	Fatalf(format string, args ...any)
 	Cleanup(func())
@@ -79,20 +80,20 @@ type T interface {
 // Child is a running process.
 type Child struct {
 	*exec.Cmd
-	// Out is its standard output.
+	// Out is the standard output.
 	Out  *bufio.Reader
 	t    T
 	logs bytes.Buffer
 }
 
-// Start starts a process that ends with the test at the latest: shortly before the test itself would end, so that
-// what it waits for is shown.
+// Start starts a process and kills it when the test ends, or ten seconds before the deadline of the test, so that the failure of a test
+// that waits for the process is printed.
 func Start(t T, cmd *exec.Cmd) *Child {
 	c := &Child{Cmd: cmd, t: t}
 	if cmd.Stderr == nil {
 		cmd.Stderr = &c.logs
 	}
-	if _, err := cmd.StdinPipe(); err != nil { // open as long as this process lives
+	if _, err := cmd.StdinPipe(); err != nil { // stays open while this process runs
 		t.Fatalf("%v", err)
 	}
 	out, err := cmd.StdoutPipe()
@@ -105,22 +106,22 @@ func Start(t T, cmd *exec.Cmd) *Child {
 	}
 	kill := func() { _ = cmd.Process.Kill() }
 	t.Cleanup(kill)
-	if bounded, is := t.(interface{ Deadline() (time.Time, bool) }); is {
-		if end, is := bounded.Deadline(); is {
-			hung := time.AfterFunc(time.Until(end)-10*time.Second, kill)
-			t.Cleanup(func() { hung.Stop() })
+	if test, ok := t.(interface{ Deadline() (time.Time, bool) }); ok {
+		if end, ok := test.Deadline(); ok {
+			timer := time.AfterFunc(time.Until(end)-10*time.Second, kill)
+			t.Cleanup(func() { timer.Stop() })
 		}
 	}
 	return c
 }
 
-// Line returns the next line of its standard output; false = it has ended, or ends.
+// Line returns the next line of standard output, or false at its end.
 func (c *Child) Line() (string, bool) {
 	line, err := c.Out.ReadString('\n')
 	return strings.TrimSuffix(line, "\n"), err == nil
 }
 
-// Ready waits until a qrjump server is ready; false = it has ended instead.
+// Ready waits until a qrjump server is ready and returns its URL, or false if the process ended instead.
 func (c *Child) Ready() (url string, ready bool) {
 	line, complete := c.Line()
 	if url, ready = strings.CutPrefix(line, "qrjump ready "); !complete || !ready {
@@ -130,24 +131,24 @@ func (c *Child) Ready() (url string, ready bool) {
 	return url, true
 }
 
-// Signal sends a signal.
+// Signal sends a signal to the process.
 func (c *Child) Signal(s os.Signal) {
 	if err := c.Process.Signal(s); err != nil {
 		c.t.Fatalf("%v: %v", s, err)
 	}
 }
 
-// Stop asks for an end. It returns the standard output until then, with how the process ended.
+// Stop sends SIGTERM. It returns the rest of standard output and the error of Wait.
 func (c *Child) Stop() (rest string, err error) {
-	_ = c.Process.Signal(syscall.SIGTERM) // one that is gone shows by its end
+	_ = c.Process.Signal(syscall.SIGTERM) // if the process has ended, Wait returns its error
 	return c.End()
 }
 
-// End waits for the end and returns what came on standard output until then.
+// End waits until the process ends. It returns the rest of standard output and the error of Wait.
 func (c *Child) End() (rest string, err error) {
 	text, _ := io.ReadAll(c.Out)
 	return string(text), c.Wait()
 }
 
-// Log returns standard error, of a process that has ended.
+// Log returns standard error. The process must have ended.
 func (c *Child) Log() string { return c.logs.String() }

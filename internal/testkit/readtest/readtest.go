@@ -1,4 +1,4 @@
-// Package readtest reads printed symbols by readers that know nothing of how they were drawn: for each kind two, of different makers.
+// Package readtest reads printed symbols with independent readers, two of different makers for each kind of symbol.
 package readtest
 
 import (
@@ -26,7 +26,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/testscope"
 )
 
-// Need skips a test where a program of scripts/install-test-deps.sh is missing.
+// Need skips a test if a program is not installed. scripts/install-test-deps.sh installs them.
 func Need(t testing.TB, programs ...string) {
 	t.Helper()
 	for _, p := range programs {
@@ -36,14 +36,14 @@ func Need(t testing.TB, programs ...string) {
 	}
 }
 
-// QR returns the texts that readers of QR codes find in each picture: ZXing, and where it finds nothing zbarimg. In a whole run
-// each picture is shown to both; then the text of the one that found something else stands beside the other's.
+// QR returns the texts of the QR codes in each picture, as read by ZXing, or by zbarimg if ZXing finds none. In a complete run both read
+// each picture. If they disagree, the result has both texts.
 func QR(t testing.TB, pictures ...image.Image) []string {
 	t.Helper()
 	return read(t, pictures, qrcode.NewQRCodeReader(), func(file string) string { return zbarimg(t, file) })
 }
 
-// DataMatrix is QR for Data Matrix: ZXing and dmtxread.
+// DataMatrix is QR for Data Matrix, with ZXing and dmtxread.
 func DataMatrix(t testing.TB, pictures ...image.Image) []string {
 	t.Helper()
 	return read(t, pictures, datamatrix.NewDataMatrixReader(), func(file string) string {
@@ -52,21 +52,21 @@ func DataMatrix(t testing.TB, pictures ...image.Image) []string {
 	})
 }
 
-// Dmtxread returns the text that dmtxread alone finds in a picture.
+// Dmtxread returns the text that dmtxread reads in a picture.
 func Dmtxread(t testing.TB, m image.Image) string {
 	t.Helper()
 	Need(t, "dmtxread")
 	return firstText(t, "dmtxread", "-n", "-U", "-N", "1", file(t, m))
 }
 
-// DmtxreadGS1 is Dmtxread for a symbol with FNC1, for which it has the separator \x1d.
+// DmtxreadGS1 is Dmtxread for a symbol with FNC1, which it returns as the separator \x1d.
 func DmtxreadGS1(t testing.TB, m image.Image) string {
 	t.Helper()
 	Need(t, "dmtxread")
 	return firstText(t, "dmtxread", "-n", "-N", "1", "-G", "29", file(t, m))
 }
 
-// Zbarimg returns the text that zbarimg alone finds in a picture.
+// Zbarimg returns the text that zbarimg reads in a picture.
 func Zbarimg(t testing.TB, m image.Image) string {
 	t.Helper()
 	return zbarimg(t, file(t, m))
@@ -78,23 +78,23 @@ func zbarimg(t testing.TB, file string) string {
 	return firstText(t, "zbarimg", "--nodbus", "-q", "--raw", "-Sdisable", "-Sqrcode.enable", file)
 }
 
-// read shows each picture to the reader in this process, and to the second where the first found nothing, or in a whole run. Where a
-// machine is slow or a reader is unlucky with a picture, the other one has it; what counts is that none reads another text.
+// read reads each picture with first and, if first finds nothing or in a complete run, with second. A single reader may fail on a valid
+// picture or on a slow machine. No reader may return a wrong text.
 func read(t testing.TB, pictures []image.Image, first gozxing.Reader, second func(file string) string) (found []string) {
 	t.Helper()
 	for _, m := range pictures {
 		text := ""
-		for _, seen := range aimed(m) {
-			if text = zxing(first, seen); text != "" {
+		for _, part := range cropped(m) {
+			if text = zxing(first, part); text != "" {
 				break
 			}
 		}
 		if text == "" || testscope.Run() {
-			peer := second(file(t, m))
+			other := second(file(t, m))
 			if text == "" {
-				text = peer
-			} else if peer != "" && peer != text {
-				text += " (another reader: " + peer + ")"
+				text = other
+			} else if other != "" && other != text {
+				text += " (another reader: " + other + ")"
 			}
 		}
 		found = append(found, text)
@@ -102,7 +102,7 @@ func read(t testing.TB, pictures []image.Image, first gozxing.Reader, second fun
 	return found
 }
 
-// file returns a picture as a file.
+// file writes a picture to a PNG file and returns its name.
 func file(t testing.TB, m image.Image) string {
 	t.Helper()
 	f, err := os.CreateTemp(t.TempDir(), "*.png")
@@ -112,16 +112,16 @@ func file(t testing.TB, m image.Image) string {
 	return f.Name()
 }
 
-// firstText runs a reader on a file.
+// firstText runs a reader and returns its output, "" if it finds nothing.
 func firstText(t testing.TB, program string, args ...string) string {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), program, args...)
 	cmd.WaitDelay = time.Second
-	out, _ := cmd.Output() // nothing found is an exit code too
+	out, _ := cmd.Output() // a reader that finds nothing ends with an error
 	return strings.TrimSuffix(string(out), "\n")
 }
 
-// WrongQR counts the blocks of a QR code in which a reader has something to correct. The modules are those of the symbol alone.
+// WrongQR returns the number of blocks of a QR code with errors that a reader must correct. modules are the symbol without quiet zone.
 func WrongQR(t testing.TB, modules [][]bool) int {
 	t.Helper()
 	parser, err := decoder.NewBitMatrixParser(matrix(t, modules))
@@ -134,13 +134,13 @@ func WrongQR(t testing.TB, modules [][]bool) int {
 	require.NoError(t, err)
 	blocks, err := decoder.DataBlock_GetDataBlocks(codewords, version, format.GetErrorCorrectionLevel())
 	require.NoError(t, err)
-	wrong := 0
+	damaged := 0
 	for _, b := range blocks {
-		if !undamaged(b.GetCodewords(), len(b.GetCodewords())-b.GetNumDataCodewords(), 0x1d, 1) {
-			wrong++
+		if !isIntact(b.GetCodewords(), len(b.GetCodewords())-b.GetNumDataCodewords(), 0x1d, 1) {
+			damaged++
 		}
 	}
-	return wrong
+	return damaged
 }
 
 // WrongDataMatrix is WrongQR for a Data Matrix.
@@ -150,45 +150,45 @@ func WrongDataMatrix(t testing.TB, modules [][]bool) int {
 	require.NoError(t, err)
 	size, err := encoder.SymbolInfo_Lookup(1, encoder.SymbolShapeHint_FORCE_NONE, side, side, true)
 	require.NoError(t, err)
-	// Where each bit of each codeword stands is asked of the placement: it places the numbers of the codewords, a bit of them at a time.
-	wide, high := size.GetSymbolDataWidth(), size.GetSymbolDataHeight()
+	// The position of each bit of each codeword follows from the placement of the codewords' numbers, one bit of the number at a time.
+	width, height := size.GetSymbolDataWidth(), size.GetSymbolDataHeight()
 	codewords := make([]byte, size.GetCodewordCount())
 	for bit := range 8 {
-		number := make([]int, wide*high)
+		codewordAt := make([]int, width*height)
 		for power := 1; power <= len(codewords); power *= 2 {
-			ask := make([]byte, len(codewords))
-			for i := range ask {
+			bits := make([]byte, len(codewords))
+			for i := range bits {
 				if (i+1)&power > 0 {
-					ask[i] = 1 << bit
+					bits[i] = 1 << bit
 				}
 			}
-			placed := encoder.NewDefaultPlacement(ask, wide, high)
-			placed.Place()
-			for i := range number {
-				if placed.GetBit(i%wide, i/wide) {
-					number[i] += power
+			placement := encoder.NewDefaultPlacement(bits, width, height)
+			placement.Place()
+			for i := range codewordAt {
+				if placement.GetBit(i%width, i/width) {
+					codewordAt[i] += power
 				}
 			}
 		}
-		for i, n := range number {
-			x, y := i%wide, i/wide
+		for i, n := range codewordAt {
+			x, y := i%width, i/width
 			x, y = x+2*(x/size.GetMatrixWidth())+1, y+2*(y/size.GetMatrixHeight())+1
 			if n > 0 && n <= len(codewords) && modules[y][x] {
 				codewords[n-1] |= 1 << bit
 			}
 		}
 	}
-	wrong, blocks := 0, size.GetInterleavedBlockCount()
+	damaged, blocks := 0, size.GetInterleavedBlockCount()
 	for b := range blocks {
 		var block []byte
 		for i := b; i < len(codewords); i += blocks {
 			block = append(block, codewords[i])
 		}
-		if !undamaged(block, size.GetErrorLengthForInterleavedBlock(b+1), 0x2d, 2) {
-			wrong++
+		if !isIntact(block, size.GetErrorLengthForInterleavedBlock(b+1), 0x2d, 2) {
+			damaged++
 		}
 	}
-	return wrong
+	return damaged
 }
 
 func matrix(t testing.TB, modules [][]bool) *gozxing.BitMatrix {
@@ -198,10 +198,10 @@ func matrix(t testing.TB, modules [][]bool) *gozxing.BitMatrix {
 	return bits
 }
 
-// undamaged reports whether all syndromes of a block are zero: its codewords, as a polynomial over the field of 256 elements in which x⁸
-// is the low bits of the field, vanish at so many powers of 2 from the first root on.
-func undamaged(codewords []byte, corrections int, low, root byte) bool {
-	times := func(a, b byte) (product byte) {
+// isIntact reports whether all Reed-Solomon syndromes of a block are zero: its codewords, as a polynomial over GF(256), are zero at
+// corrections successive powers of 2, from root on. low has the lower 8 bits of the field's polynomial.
+func isIntact(codewords []byte, corrections int, low, root byte) bool {
+	multiply := func(a, b byte) (product byte) {
 		for ; b > 0; b >>= 1 {
 			if b&1 > 0 {
 				product ^= a
@@ -217,27 +217,27 @@ func undamaged(codewords []byte, corrections int, low, root byte) bool {
 	for range corrections {
 		sum := byte(0)
 		for _, c := range codewords {
-			sum = times(sum, root) ^ c
+			sum = multiply(sum, root) ^ c
 		}
 		if sum != 0 {
 			return false
 		}
-		root = times(root, 2)
+		root = multiply(root, 2)
 	}
 	return true
 }
 
-// aimed returns a picture, and parts of it: ZXing looks for a Data Matrix from the middle outwards, so a user aims at it.
-func aimed(m image.Image) []image.Image {
-	all, b := []image.Image{m}, m.Bounds()
+// cropped returns a picture and parts of it: ZXing searches a Data Matrix from the middle outwards, so the symbol must be in the middle.
+func cropped(m image.Image) []image.Image {
+	pictures, b := []image.Image{m}, m.Bounds()
 	part, ok := m.(interface {
 		SubImage(image.Rectangle) image.Image
 	})
 	for i := 0; ok && i <= 8; i++ {
 		left := b.Min.X + i*b.Dx()/16
-		all = append(all, part.SubImage(image.Rect(left, b.Min.Y, left+b.Dx()/2, b.Max.Y)))
+		pictures = append(pictures, part.SubImage(image.Rect(left, b.Min.Y, left+b.Dx()/2, b.Max.Y)))
 	}
-	return all
+	return pictures
 }
 
 func zxing(r gozxing.Reader, m image.Image) string {
@@ -252,28 +252,28 @@ func zxing(r gozxing.Reader, m image.Image) string {
 	return found.GetText()
 }
 
-// Blur returns a picture as a camera a little out of focus sees it, with modules of some dots: three times as fine, and each point
-// the mean of those within a quarter of a module, twice.
+// Blur returns a picture as a camera slightly out of focus records it: enlarged three times, then twice averaged over a quarter of a
+// module. module is the size of a module in pixels.
 func Blur(m image.Image, module int) image.Image {
-	const finer = 3
+	const scale = 3
 	b := m.Bounds()
-	seen := image.NewGray(image.Rect(0, 0, b.Dx()*finer, b.Dy()*finer))
+	enlarged := image.NewGray(image.Rect(0, 0, b.Dx()*scale, b.Dy()*scale))
 	for y := range b.Dy() {
 		for x := range b.Dx() {
 			grey := color.GrayModel.Convert(m.At(b.Min.X+x, b.Min.Y+y)).(color.Gray).Y
-			for i := range finer * finer {
-				seen.Pix[(y*finer+i/finer)*seen.Stride+x*finer+i%finer] = grey
+			for i := range scale * scale {
+				enlarged.Pix[(y*scale+i/scale)*enlarged.Stride+x*scale+i%scale] = grey
 			}
 		}
 	}
-	return mean(mean(seen, finer*module/4), finer*module/4)
+	return mean(mean(enlarged, scale*module/4), scale*module/4)
 }
 
-// mean returns the mean of the points around each, along the rows and then along the columns.
+// mean returns a picture with the mean of the pixels within radius of each, along the rows and then along the columns (box blur).
 func mean(m *image.Gray, radius int) *image.Gray {
 	b := m.Bounds()
 	out := image.NewGray(b)
-	fn := func(to, from []uint8, begin, step, n int) {
+	average := func(to, from []uint8, begin, step, n int) {
 		sum, count := 0, 0
 		for i := range min(radius, n) {
 			sum, count = sum+int(from[begin+i*step]), count+1
@@ -290,15 +290,15 @@ func mean(m *image.Gray, radius int) *image.Gray {
 	}
 	rows := image.NewGray(b)
 	for y := range b.Max.Y {
-		fn(rows.Pix, m.Pix, y*m.Stride, 1, b.Max.X)
+		average(rows.Pix, m.Pix, y*m.Stride, 1, b.Max.X)
 	}
 	for x := range b.Max.X {
-		fn(out.Pix, rows.Pix, x, rows.Stride, b.Max.Y)
+		average(out.Pix, rows.Pix, x, rows.Stride, b.Max.Y)
 	}
 	return out
 }
 
-// Pages renders the pages of a PDF by poppler in grey at a dot density.
+// Pages renders the pages of a PDF in greyscale with poppler.
 func Pages(t testing.TB, file []byte, dpi int) []image.Image {
 	t.Helper()
 	Need(t, "pdftoppm")
@@ -316,39 +316,35 @@ func Pages(t testing.TB, file []byte, dpi int) []image.Image {
 	return pages
 }
 
-// Picture renders an SVG by librsvg at a dot density. The size is the one that the SVG gives in millimetres.
+// Picture renders an SVG with librsvg, in the size in millimetres that the SVG states.
 func Picture(t testing.TB, file []byte, dpi int) image.Image {
 	t.Helper()
-	Need(t, "rsvg-convert")
-	render := exec.CommandContext(t.Context(), "rsvg-convert", "--format=png",
-		fmt.Sprintf("--dpi-x=%d", dpi), fmt.Sprintf("--dpi-y=%d", dpi))
-	var drawn, said bytes.Buffer
-	render.Stdin, render.Stdout, render.Stderr = bytes.NewReader(file), &drawn, &said
-	if err := render.Run(); err != nil || said.Len() > 0 {
-		t.Fatalf("rsvg-convert: %v: %s", err, &said)
-	}
-	m, err := png.Decode(&drawn)
-	require.NoError(t, err)
-	return m
+	return convert(t, file, "rsvg-convert", "--format=png", fmt.Sprintf("--dpi-x=%d", dpi), fmt.Sprintf("--dpi-y=%d", dpi))
 }
 
-// PostScript renders an EPS picture by Ghostscript in grey at a dot density.
+// PostScript renders an EPS picture in greyscale with Ghostscript.
 func PostScript(t testing.TB, file []byte, dpi int) image.Image {
 	t.Helper()
-	Need(t, "gs")
-	render := exec.CommandContext(t.Context(), "gs", "-q", "-dSAFER", "-dBATCH", "-dNOPAUSE", "-dEPSCrop", "-sDEVICE=pnggray",
+	return convert(t, file, "gs", "-q", "-dSAFER", "-dBATCH", "-dNOPAUSE", "-dEPSCrop", "-sDEVICE=pnggray",
 		fmt.Sprintf("-r%d", dpi), "-sOutputFile=-", "-")
-	var drawn, said bytes.Buffer
-	render.Stdin, render.Stdout, render.Stderr = bytes.NewReader(file), &drawn, &said
-	if err := render.Run(); err != nil || said.Len() > 0 {
-		t.Fatalf("gs: %v: %s", err, &said)
+}
+
+// convert runs a program that converts file, its standard input, to a PNG picture on its standard output.
+func convert(t testing.TB, file []byte, program string, args ...string) image.Image {
+	t.Helper()
+	Need(t, program)
+	cmd := exec.CommandContext(t.Context(), program, args...)
+	var out, errs bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(file), &out, &errs
+	if err := cmd.Run(); err != nil || errs.Len() > 0 {
+		t.Fatalf("%s: %v: %s", program, err, &errs)
 	}
-	m, err := png.Decode(&drawn)
+	m, err := png.Decode(&out)
 	require.NoError(t, err)
 	return m
 }
 
-// Plates returns the printing plates with ink, by the name of the ink, into which Ghostscript separates the page of a PDF or EPS file.
+// Plates separates the page of a PDF or EPS file into printing plates with Ghostscript. It returns the plates with ink, by the ink's name.
 func Plates(t testing.TB, file []byte, dpi int) map[string]image.Image {
 	t.Helper()
 	Need(t, "gs")
@@ -356,8 +352,8 @@ func Plates(t testing.TB, file []byte, dpi int) map[string]image.Image {
 	render := exec.CommandContext(t.Context(), "gs", "-q", "-dSAFER", "-dBATCH", "-dNOPAUSE", "-dEPSCrop", "-sDEVICE=tiffsep",
 		fmt.Sprintf("-r%d", dpi), "-sOutputFile="+filepath.Join(dir, "page"), "-")
 	render.Stdin = bytes.NewReader(file)
-	said, err := render.CombinedOutput()
-	require.True(t, err == nil && len(said) == 0, "gs: %v: %s", err, said)
+	errs, err := render.CombinedOutput()
+	require.True(t, err == nil && len(errs) == 0, "gs: %v: %s", err, errs)
 	names, _ := filepath.Glob(filepath.Join(dir, "page(*).tif")) // a pattern that is well formed
 	plates := map[string]image.Image{}
 	for _, name := range names {

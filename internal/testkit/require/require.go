@@ -1,4 +1,4 @@
-// Package require ends a test at once when something it needs is not so.
+// Package require has the checks of package assert. A failed check ends the test.
 package require
 
 import (
@@ -10,7 +10,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
-// T is the part of a test that is used; *testing.T, *testing.B and *testing.F implement it.
+// T is implemented by *testing.T, *testing.B and *testing.F.
 type T interface {
 	Helper()
 	Fatal(...any)
@@ -24,7 +24,7 @@ func NoError(t T, err error) {
 	}
 }
 
-// NoErrorf is NoError that also says what was done.
+// NoErrorf is NoError with a description of the operation.
 func NoErrorf(t T, err error, format string, args ...any) {
 	t.Helper()
 	if err != nil {
@@ -32,7 +32,7 @@ func NoErrorf(t T, err error, format string, args ...any) {
 	}
 }
 
-// Equal ends the test if got is not want; the format says what was got.
+// Equal ends the test if got is not want. The format describes got.
 func Equal[V comparable](t T, got, want V, format string, args ...any) {
 	t.Helper()
 	if got != want {
@@ -40,7 +40,7 @@ func Equal[V comparable](t T, got, want V, format string, args ...any) {
 	}
 }
 
-// True ends the test with a message if a condition does not hold.
+// True ends the test with a message if ok is false.
 func True(t T, ok bool, format string, args ...any) {
 	t.Helper()
 	if !ok {
@@ -48,7 +48,7 @@ func True(t T, ok bool, format string, args ...any) {
 	}
 }
 
-// ErrorIs ends the test if errors.Is(err, target) is false; the format says what was done.
+// ErrorIs ends the test if errors.Is(err, target) is false. The format describes the operation.
 func ErrorIs(t T, err, target error, format string, args ...any) {
 	t.Helper()
 	if !errors.Is(err, target) {
@@ -56,7 +56,7 @@ func ErrorIs(t T, err, target error, format string, args ...any) {
 	}
 }
 
-// Contains ends the test if a text does not have a part; the format says what the text is.
+// Contains ends the test if text does not contain part. The format describes the text.
 func Contains(t T, text, part, format string, args ...any) {
 	t.Helper()
 	if !strings.Contains(text, part) {
@@ -64,7 +64,7 @@ func Contains(t T, text, part, format string, args ...any) {
 	}
 }
 
-// All returns the values of a sequence, and ends the test with the first error.
+// All returns the values of a sequence. It ends the test at the first error.
 func All[V any](t T, seq iter.Seq2[V, error]) (list []V) {
 	t.Helper()
 	for v, err := range seq {

@@ -28,15 +28,15 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/testscope"
 )
 
-// Memory is a log that keeps nothing.
+// Memory is a scan log in memory.
 type Memory struct {
 	scanlog.Log
 	Name    string
 	mu      sync.Mutex
 	Entries []scanlog.Entry
-	Gaps    *rand.Rand // positions have gaps
-	Reads   int
-	Yielded int
+	Gaps    *rand.Rand // nil = positions without gaps
+	Reads   int        // calls of Read
+	Yielded int        // entries that Read yielded
 }
 
 func (l *Memory) ID() string                                       { return "memory" + l.Name }
@@ -91,7 +91,7 @@ func (l *Memory) Read(_ context.Context, start int64) iter.Seq2[scanlog.Entry, e
 	}
 }
 
-// ListRange knows nothing of times, as it may.
+// ListRange ignores the times: an implementation may return further entries.
 func (l *Memory) ListRange(ctx context.Context, start int64, _, _ time.Time) iter.Seq2[scanlog.Entry, error] {
 	return l.Read(ctx, start)
 }
@@ -100,7 +100,7 @@ func (l *Memory) ForUsers(ctx context.Context, users scanlog.Users, start int64)
 	return ForUsers(l.Read(ctx, start), users)
 }
 
-// ForUsers yields the entries of a log about some users.
+// ForUsers yields the entries of a log that belong to users.
 func ForUsers(all iter.Seq2[scanlog.Entry, error], users scanlog.Users) iter.Seq2[scanlog.Entry, error] {
 	return func(yield func(scanlog.Entry, error) bool) {
 		for e, err := range all {
@@ -128,7 +128,7 @@ func (l *Memory) Erase(_ context.Context, users scanlog.Users, upTo int64) (n in
 	l.Entries = slices.Clone(l.Entries)
 	for i := range l.Entries {
 		if users[l.Entries[i].User] && l.Entries[i].Position <= upTo {
-			// As the real ones do.
+			// As in the real logs.
 			l.Entries[i].User, l.Entries[i].Client, l.Entries[i].Network = scanlog.UserHash{}, "", netip.Prefix{}
 			n++
 		}
@@ -136,10 +136,10 @@ func (l *Memory) Erase(_ context.Context, users scanlog.Users, upTo int64) (n in
 	return n, nil
 }
 
-// PositionBefore knows nothing, as it may.
+// PositionBefore returns 0, which is always correct.
 func (l *Memory) PositionBefore(context.Context, time.Time) (int64, error) { return 0, nil }
 
-// Forget removes what is older, as a journal does with whole files.
+// Forget removes the entries before a time. A journal removes complete files.
 func (l *Memory) Forget(_ context.Context, before time.Time) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -151,7 +151,7 @@ func (l *Memory) Forget(_ context.Context, before time.Time) error {
 	return nil
 }
 
-// ID returns an id of a moment.
+// ID returns a random scan id with the time t.
 func ID(t time.Time, r *rand.Rand) (id scanlog.ScanID) {
 	binary.BigEndian.PutUint64(id[:], uint64(t.UnixMilli())<<16|r.Uint64N(1<<16))
 	binary.BigEndian.PutUint64(id[8:], r.Uint64())
@@ -161,7 +161,7 @@ func ID(t time.Time, r *rand.Rand) (id scanlog.ScanID) {
 // Began is the time of the first scans.
 var Began = time.Date(2026, 1, 15, 2, 0, 0, 0, time.UTC)
 
-// Traffic makes scans of many kinds, some of them late.
+// Traffic generates scans of all kinds, 10 % of them late.
 type Traffic struct {
 	Random *rand.Rand
 	Now    time.Time
@@ -169,7 +169,7 @@ type Traffic struct {
 	Users  int
 }
 
-// Next is one more scan.
+// Next returns the next scan.
 func (s *Traffic) Next() scanlog.Event {
 	s.Now = s.Now.Add(time.Duration(s.Random.IntN(90_000)) * time.Millisecond)
 	t := s.Now
@@ -200,7 +200,7 @@ func (s *Traffic) Next() scanlog.Event {
 	return e
 }
 
-// Take is some more scans.
+// Take returns the next n scans.
 func (s *Traffic) Take(n int) (list []scanlog.Event) {
 	for range n {
 		list = append(list, s.Next())
@@ -208,7 +208,7 @@ func (s *Traffic) Take(n int) (list []scanlog.Event) {
 	return list
 }
 
-// EachStore runs a test on a new store of each database. The package's TestMain must call dbtest.Run.
+// EachStore runs a test on a new store on each database. The package's TestMain must call dbtest.Run.
 func EachStore(t *testing.T, f func(t *testing.T, s *store.Store)) {
 	dbtest.OnEach(t, storetest.Postgres, func(t *testing.T, url string) {
 		s := OpenStore(t, store.Target{URL: url, Dir: storetest.Folder(t)})
@@ -217,8 +217,7 @@ func EachStore(t *testing.T, f func(t *testing.T, s *store.Store)) {
 	})
 }
 
-// OneStore is EachStore for tests of what counters do, whose SQL other tests run on both databases: in make test it is played on
-// the embedded one.
+// OneStore is EachStore for tests of aggregation, whose SQL other tests run on both databases: make test uses only the embedded database.
 func OneStore(t *testing.T, f func(t *testing.T, s *store.Store)) {
 	if testscope.Run() {
 		EachStore(t, f)
@@ -229,7 +228,7 @@ func OneStore(t *testing.T, f func(t *testing.T, s *store.Store)) {
 	f(t, s)
 }
 
-// OwnerOf returns the owner of a scan of Traffic, once AddOwners ran.
+// OwnerOf returns the owner of a scan of Traffic in a store of AddOwners.
 func OwnerOf(e *scanlog.Event) string {
 	switch {
 	case e.RuleID != 0:
@@ -240,13 +239,13 @@ func OwnerOf(e *scanlog.Event) string {
 	return ""
 }
 
-// ruleOwners are the owners of the rules of Traffic, the last of which is deleted, and batchOwners those of its codes.
+// ruleOwners are the owners of the rules of Traffic, the last of which is deleted. batchOwners are the owners of its batches.
 var ruleOwners, batchOwners = []string{"wxa", "wxb", "wxa", "wxgone", "wxgone"}, []string{"wxa", "wxc"}
 
-// AddOwners adds the rules and applications that the scans of Traffic fall on to an empty store.
+// AddOwners adds the rules and batches of the scans of Traffic to an empty store.
 func AddOwners(t testing.TB, s *store.Store) {
 	t.Helper()
-	deed := rules.ChangeMeta{At: Began, Action: "add"}
+	added := rules.ChangeMeta{At: Began, Action: "add"}
 	err := s.UpdateRules(t.Context(), func(tx rules.Tx) error {
 		for n, owner := range ruleOwners {
 			prefix, err := rules.ParsePrefix(fmt.Sprintf("https://%s.example/r%d/", owner, n+1), rules.Ordinary, true)
@@ -254,9 +253,9 @@ func AddOwners(t testing.TB, s *store.Store) {
 				return err
 			}
 			r, err := tx.AddRule(t.Context(), rules.Rule{Kind: rules.Ordinary, Owner: owner, Target: owner, Prefix: prefix, Path: "p",
-				OpenVersion: rules.OpenRelease, CreatedAt: Began, UpdatedAt: Began}, deed)
+				OpenVersion: rules.OpenRelease, CreatedAt: Began, UpdatedAt: Began}, added)
 			if err == nil && r.ID != int64(n+1) {
-				err = fmt.Errorf("rule %d is not the %d. change", r.ID, n+1)
+				err = fmt.Errorf("id of rule %d = %d, want its number", n+1, r.ID)
 			}
 			if err == nil && n == len(ruleOwners)-1 {
 				err = tx.DeleteRule(t.Context(), r, rules.ChangeMeta{At: Began, Action: "delete"})
@@ -281,22 +280,22 @@ func AddOwners(t testing.TB, s *store.Store) {
 	require.NoError(t, err)
 }
 
-// OpenStore opens a store until the test ends.
+// OpenStore opens a store and closes it when the test ends.
 func OpenStore(t *testing.T, target store.Target) *store.Store {
 	t.Helper()
 	s, err := store.Open(t.Context(), target)
 	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoErrorf(t, s.Close(), "closing") })
+	t.Cleanup(func() { assert.NoErrorf(t, s.Close(), "closing the store") })
 	return s
 }
 
-// Alarms keeps what is known of the codes of a store.
+// Alarms returns the alarm service of a store.
 func Alarms(s alarms.Store) *alarms.Service {
 	return &alarms.Service{Store: s, Settings: settings.NewLive(settings.Defaults()), Now: func() time.Time { return Began },
 		Logger: slog.New(slog.DiscardHandler)}
 }
 
-// NewCounter counts what a log holds.
+// NewCounter returns an aggregator of the scans in a log.
 func NewCounter(s stats.Store, l scanlog.Log) *stats.Aggregator {
 	_, journal := l.(*scanlog.Journal)
 	return &stats.Aggregator{Log: l, SingleNode: journal, Store: s, Alarms: Alarms(s), Settings: settings.NewLive(settings.Defaults()),

@@ -1,4 +1,4 @@
-// Package storetest gives tests databases that have the newest schema already: a copy costs a fraction of making the tables again.
+// Package storetest provides databases with the current schema for tests. A copy costs a fraction of running the migrations.
 package storetest
 
 import (
@@ -9,7 +9,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
 )
 
-// Copies are databases that have their tables and no rows.
+// Copies creates databases with all tables and without rows.
 var Copies = dbtest.CopiesOf(func(url, folder string) error {
 	s, err := store.Open(context.Background(), store.Target{URL: url, Dir: folder})
 	if err != nil {
@@ -18,7 +18,7 @@ var Copies = dbtest.CopiesOf(func(url, folder string) error {
 	return s.Close()
 })
 
-// Folder returns a new folder with an embedded database that has its tables and no rows.
+// Folder returns a new folder with an embedded database that has all tables and no rows.
 func Folder(t testing.TB) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -26,7 +26,8 @@ func Folder(t testing.TB) string {
 	return dir
 }
 
-// Postgres is such a database on PostgreSQL, which ends with the test. The package's TestMain must call dbtest.Run.
+// Postgres creates such a database on PostgreSQL and returns its URL. The database is dropped when the test ends. The package's TestMain
+// must call dbtest.Run.
 func Postgres(t testing.TB) string {
 	t.Helper()
 	return Copies.Postgres(t)

@@ -1,4 +1,4 @@
-// Package testdiag prints the information that reproduces a failed test: the seed, the load of the machine, the end of a log.
+// Package testdiag prints information for the reproduction of a failed test: the random seed, the machine's load, the end of a log.
 package testdiag
 
 import (
@@ -13,11 +13,11 @@ import (
 // Variable is the environment variable that gives every random test its seed.
 const Variable = "QRJUMP_TEST_SEED"
 
-// shown is the number of bytes of a log that are printed.
-const shown = 4000
+// maxLogBytes is the number of bytes of a log that are printed.
+const maxLogBytes = 4000
 
-// Seed returns the seed of a random test: drawn, or what the environment says. A failed test prints the command that plays the
-// same choices.
+// Seed returns the seed of a random test: the value of Variable, or a random number. If the test fails, it prints the command that repeats
+// the run with this seed.
 func Seed(t testing.TB) uint64 {
 	t.Helper()
 	seed := uint64(rand.Uint32())
@@ -29,32 +29,32 @@ func Seed(t testing.TB) uint64 {
 	}
 	Tell(t, func() string {
 		name, _, _ := strings.Cut(t.Name(), "/")
-		return fmt.Sprintf("the same choices again: %s=%d go test -count=1 -run '^%s$' in its package", Variable, seed, name)
+		return fmt.Sprintf("repeat with the same seed: %s=%d go test -count=1 -run '^%s$' in its package", Variable, seed, name)
 	})
 	return seed
 }
 
-// Tell prints, where the test fails, how loaded the machine is and what said returns. It runs before what the test has asked to be cleaned
-// up until now.
-func Tell(t testing.TB, said func() string) {
+// Tell prints the machine's load and the result of detail if the test fails. It runs before the cleanup functions that are registered so
+// far.
+func Tell(t testing.TB, detail func() string) {
 	t.Helper()
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Logf("load %s; %s", load(), said())
+			t.Logf("load %s; %s", load(), detail())
 		}
 	})
 }
 
-// Log tells the end of a log.
+// Log prints the end of a log if the test fails.
 func Log(t testing.TB, subject string, text func() string) {
 	t.Helper()
 	Tell(t, func() string {
-		all := text()
-		return fmt.Sprintf("the end of the log of %s:\n%s", subject, all[max(0, len(all)-shown):])
+		log := text()
+		return fmt.Sprintf("the end of the log of %s:\n%s", subject, log[max(0, len(log)-maxLogBytes):])
 	})
 }
 
-// load returns the load averages of the last minute, five and fifteen, if the system reports them.
+// load returns the load averages of the last 1, 5 and 15 minutes, or "unknown".
 func load() string {
 	text, _ := os.ReadFile("/proc/loadavg")
 	if figures := strings.Fields(string(text)); len(figures) > 3 {

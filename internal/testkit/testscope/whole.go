@@ -1,4 +1,4 @@
-// Package testscope says how much of a test runs: `make test` plays each thing once, `make test-all` and `make chaos` play all of it.
+// Package testscope selects the size of a test run: `make test` runs a sample of the cases, `make test-all` and `make chaos` run all.
 package testscope
 
 import (
@@ -6,17 +6,16 @@ import (
 	"testing"
 )
 
-// Variable is the environment variable that asks for the whole: any text but "" and "0" does.
+// Variable is the environment variable that selects a complete run: any value except "" and "0".
 const Variable = "TEST_WHOLE"
 
-// Run reports whether this run is a whole one.
+// Run reports whether this run is complete.
 func Run() bool {
-	asked := os.Getenv(Variable)
-	return asked != "" && asked != "0"
+	value := os.Getenv(Variable)
+	return value != "" && value != "0"
 }
 
-// Choose is complete in a whole run and part in any other. Tests choose by it how many rows, codes, rounds or simulated worlds
-// they look at.
+// Choose returns complete in a complete run, otherwise part: a number of rows, codes, rounds or simulations.
 func Choose[T any](complete, part T) T {
 	if Run() {
 		return complete
@@ -24,7 +23,7 @@ func Choose[T any](complete, part T) T {
 	return part
 }
 
-// WholeOnly leaves a test to whole runs. The reason says what the rest of `make test` has seen of the same thing.
+// WholeOnly skips a test unless the run is complete. The reason names the tests of `make test` that cover the same behaviour.
 func WholeOnly(t testing.TB, reason string) {
 	t.Helper()
 	if !Run() {

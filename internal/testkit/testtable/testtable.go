@@ -18,7 +18,7 @@ func Rows(t require.T, name string, cells int) [][]string {
 }
 
 // Parse returns the rows of a text. Tabs separate cells. A cell has the escapes of a Go string; "" is an empty cell. Empty lines and lines
-// that begin with # are comments. A text without rows, or a row without the given number of cells, ends the test.
+// that begin with # are comments. Parse ends the test if the text has no rows, or if a row has a different number of cells.
 func Parse(t require.T, text string, cells int) (rows [][]string) {
 	t.Helper()
 	for line := range strings.Lines(text) {
@@ -27,7 +27,7 @@ func Parse(t require.T, text string, cells int) (rows [][]string) {
 			continue
 		}
 		row := strings.Split(line, "\t")
-		require.Equal(t, len(row), cells, "cells of %q", line)
+		require.Equal(t, len(row), cells, "number of cells of %q", line)
 		for i, cell := range row {
 			if cell == `""` {
 				row[i] = ""
@@ -39,22 +39,22 @@ func Parse(t require.T, text string, cells int) (rows [][]string) {
 		}
 		rows = append(rows, row)
 	}
-	require.True(t, len(rows) > 0, "a table without rows: %q", text)
+	require.True(t, len(rows) > 0, "the table has no rows: %q", text)
 	return rows
 }
 
-// Map returns the second cell of each row by the first, which no two rows share.
+// Map returns the second cell of each row by the first, which must be unique.
 func Map(t require.T, name string) map[string]string {
 	t.Helper()
 	values := map[string]string{}
 	for _, row := range Rows(t, name, 2) {
-		require.Equal(t, values[row[0]], "", "a row of %s before: %s", name, row[0])
+		require.Equal(t, values[row[0]], "", "earlier value of %s in %s", row[0], name)
 		values[row[0]] = row[1]
 	}
 	return values
 }
 
-// List returns the parts of a cell that " | " separates; nil for "-".
+// List splits a cell at " | ". It returns nil for "-".
 func List(cell string) []string {
 	if cell == "-" {
 		return nil

@@ -13,20 +13,20 @@ import (
 	"unicode"
 )
 
-// functionWords are English words without a meaning of their own; none of them is a name. Words that Go itself uses as names (next, last,
-// first, all, any, in, out, on, off, no, to, from, left, back) are not among them.
+// functionWords are English words that carry no meaning as names. The list omits words that Go itself uses as names (next, last, first,
+// all, any, in, out, on, off, no, to, from, left, back).
 var functionWords = set(`about above across after again against ahead alone along already also always among another anybody anything apart
-	are around as aside at away before behind below beneath beside besides between beyond both by each early either else elsewhere
-	enough ever every everybody everything everyone few further here how however inside instead into it its just lack lacking lacks late
-	lately later least less like long many may mine more most much must my near nearly never nobody none nor not nothing of often once one only
-	or other others otherwise ours outside over own past perhaps same several shall since so some somebody someone something soon still such
-	that their theirs them then there these they this those though through till together too toward twice under unless until unto
-	up upon us was were what whatever when where whether which while who whoever whole whom whose why will with within without yet you yours`)
+	are around as aside at away before behind below beneath beside besides between beyond both by each early either else elsewhere enough
+	ever every everybody everything everyone few further here how however inside instead into it its just lack lacking lacks late lately
+	later least less like long many may mine more most much must my near nearly never nobody none nor not nothing of often once one only or
+	other others otherwise ours outside over own past perhaps same several shall since so some somebody someone something soon still such
+	that their theirs them then there these they this those though through till together too toward twice under unless until unto up upon us
+	was were what whatever when where whether which while who whoever whole whom whose why will with within without yet you yours`)
 
 // times are function words that name a time as the standard library does.
 var times = set("now before after since until")
 
-// persons are subjects that no comment has: its subjects are callers, nodes, transactions and clients.
+// persons matches pronouns for persons. The subjects of comments are callers, nodes, transactions and clients.
 var persons = regexp.MustCompile(`(?i)\b(nobody|somebody|whoever|whom)\b`)
 
 // definition matches a doc comment that defines its subject by a relative clause instead of saying what a caller gets.
@@ -39,17 +39,17 @@ type Place struct {
 	Text string
 }
 
-// Counts are the findings in a tree, and the numbers of names and doc comments among which they are.
+// Counts has the findings in a tree, and the numbers of all doc comments and local names.
 type Counts struct {
-	Docs, Locals int     // of all
-	Definitions  []Place // doc comments that define by a relative clause
-	Words        []Place // locals, parameters and results that are function words
-	Declared     []Place // functions, methods, types, constants and variables of a package that are function words
-	Persons      []Place // comments with a person as their subject
-	Names        map[string]bool
+	Docs, Locals int
+	Definitions  []Place         // doc comments that define by a relative clause
+	Words        []Place         // locals, parameters and results that are function words
+	Declared     []Place         // functions, methods, types, constants and variables of a package that are function words
+	Persons      []Place         // comments with a person as their subject
+	Names        map[string]bool // declared names and fields, in lower case
 }
 
-// Count reads the Go files below root, without tests, generated files, testdata and modules of their own. It does not resolve types.
+// Count reads the Go files in folders of root, without tests, generated files and testdata. It does not resolve types.
 func Count(root string, folders ...string) (Counts, error) {
 	c := Counts{Names: map[string]bool{}}
 	for _, folder := range folders {
@@ -183,7 +183,7 @@ func isTime(typ ast.Expr) bool {
 
 func isFunctionWord(name string) bool { return len(name) > 1 && functionWords[strings.ToLower(name)] }
 
-// Declares reports whether a declared name has a term of the field, which is written without spaces.
+// Declares reports whether a declared name contains a term. It compares letters only, without regard to case.
 func (c Counts) Declares(term string) bool {
 	term = strings.ToLower(strings.Map(func(r rune) rune {
 		if unicode.IsLetter(r) {
@@ -199,7 +199,7 @@ func (c Counts) Declares(term string) bool {
 	return false
 }
 
-// Except returns the places whose names are not among the exceptions, each "file name".
+// Except returns the places that are not exceptions, and the exceptions without a place. An exception has the form "file name".
 func Except(places []Place, exceptions []string) (rest []Place, unused []string) {
 	used := map[string]bool{}
 	for _, p := range places {

@@ -1,4 +1,4 @@
-// Command draw prints sentences of comments and documents for readers who mark which of them they understand on first reading.
+// Command draw prints random sentences of comments and documents. Readers mark those that are clear on first read.
 //
 //	go run ./internal/testkit/vocabulary/draw -seed 46 -comments 200 -documents 100
 //
@@ -19,13 +19,15 @@ import (
 	"strings"
 )
 
-// sentence is a sentence with the line of code or the heading that it belongs to.
+// sentence is a sentence with its location and its context: the line of code or the heading to which it belongs.
 type sentence struct{ place, text, context string }
 
 var (
 	end       = regexp.MustCompile("[.!?] +[A-Z`\"]")
-	generated = regexp.MustCompile(`(^|/)(benchmarks|contract|calls|contract-tests\.md|handbook-tests\.md|size\.md|admin\.md|commands\.md|metrics\.md|settings\.md|errors\.md|behaviours\.md|zh)(/|$)`)
-	prose     = regexp.MustCompile(`^[A-Za-z0-9*\[` + "`" + `"(]`)
+	generated = regexp.MustCompile(`(^|/)(` +
+		`benchmarks|contract|calls|contract-tests\.md|handbook-tests\.md|size\.md|admin\.md|commands\.md|metrics\.md|` +
+		`settings\.md|errors\.md|behaviours\.md|zh)(/|$)`)
+	prose = regexp.MustCompile(`^[A-Za-z0-9*\[` + "`" + `"(]`)
 )
 
 func main() {
