@@ -101,7 +101,7 @@ func TestCassette_RecordCompareReplay(t *testing.T) {
 	url, _, stop = startServing(t, "cassette", "replay", "same.ndjson", "--listen", "127.0.0.1:0")
 	get(t, url+"/cgi-bin/other")
 	code, errs = stop()
-	assert.True(t, code == 1 && errs == "1 line of the cassette were not requested\n"+
+	assert.True(t, code == 1 && errs == "the client did not request 1 line of the cassette\n"+
 		"qrjump: replay same.ndjson: 1 call not in the cassette, first GET /cgi-bin/other: "+
 		"line 1 of the cassette is GET /cgi-bin/token, got GET /cgi-bin/other\n",
 		"replay of a call that is not recorded: exit %d, %s", code, errs)

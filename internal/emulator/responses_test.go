@@ -7,22 +7,14 @@ import (
 
 	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
-	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-func respond(t *testing.T, s *servertest.Server, faults ...string) {
-	t.Helper()
-	for _, body := range faults {
-		a := call(s, "POST", "/faults", body)
-		require.True(t, a.Status == 200, "%s: %d %s", body, a.Status, a.Body)
-	}
-}
-
-// Issue 15: calls of other families get an answer that the test sets, and each is marked in the record of calls.
+// TestEmulator_CannedResponses verifies that calls of unsupported endpoints get the configured responses, and that the call record marks
+// them.
 func TestEmulator_CannedResponses(t *testing.T) {
 	t.Parallel()
 	s := start(t)
-	respond(t, s,
+	addFaults(t, s,
 		`{"method":"POST","path":"/cgi-bin/menu/create","response":{"body":{"errcode":40033,"errmsg":"invalid charset","b":1,"a":2}},"remaining":1}`,
 		`{"path":"/cgi-bin/menu/create","response":{"body":{"errcode":0,"errmsg":"ok"}},"delay":"1ms"}`,
 		`{"path":"/wxa/getwxacode","response":{"status":503,"body":"<html>busy</html>"}}`,
@@ -45,31 +37,30 @@ func TestEmulator_CannedResponses(t *testing.T) {
 		a := s.Do(c.method, c.path, c.send)
 		assert.True(t, a.Status == c.status && a.Header.Get("Content-Type") == c.kind && a.Body == c.body,
 			"%d: %s %s: %d %s %s", i, c.method, c.path, a.Status, a.Header.Get("Content-Type"), a.Body)
-		var why struct {
+		var recorded struct {
 			Behaviours []string
 			Detail     string
 			ErrCode    int
 		}
 		record := s.Do("GET", a.Header.Get("X-Qrjump-Trace"), "")
-		record.JSON(t, &why)
-		assert.True(t, why.Detail == "canned response of a fault" && fmt.Sprint(why.Behaviours) == "[wire.canned_response]" &&
-			!strings.Contains(record.Body, "hush"), "%d: on record: %s", i, record.Body)
-		assert.True(t, i != 0 || why.ErrCode == 40033, "on record is errcode %d, want 40033", why.ErrCode)
+		record.JSON(t, &recorded)
+		assert.True(t, recorded.Detail == "canned response of a fault" && fmt.Sprint(recorded.Behaviours) == "[wire.canned_response]" &&
+			!strings.Contains(record.Body, "hush"), "%d: record = %s, want a canned response without secrets", i, record.Body)
+		assert.True(t, i != 0 || recorded.ErrCode == 40033, "recorded errcode = %d, want 40033", recorded.ErrCode)
 	}
 	s.Do("POST", "/cgi-bin/menu/delete", "{}").WantCode(t, 40066, "a path without a response")
-	list := call(s, "GET", "/faults", "").Body
+	list := control(s, "GET", "/faults", "").Body
 	for _, want := range []string{`{"id":1,"method":"POST","path":"/cgi-bin/menu/create","probability":1,` +
 		`"response":{"status":200,"body":{"errcode":40033,"errmsg":"invalid charset","b":1,"a":2}},"trigger_count":1,"remaining":0}`, `"trigger_count":2,"delay":"1ms"}`} {
-		assert.True(t, strings.Contains(list, want), "the faults are %s, want %s among them", list, want)
+		assert.Contains(t, list, want, "faults")
 	}
-	for name, end := range map[string]func(){
-		"taken back":    func() { call(s, "DELETE", "/faults", "") },
-		"after a reset": func() { s.Admin("POST", "/emulator/reset", "") },
+	for name, remove := range map[string]func(){
+		"deleted": func() { control(s, "DELETE", "/faults", "") },
+		"reset":   func() { s.Admin("POST", "/emulator/reset", "") },
 	} {
-		respond(t, s, `{"path":"/wxa/text","response":{"body":"x"}}`)
-		if end(); call(s, "GET", "/faults", "").Body != `{"faults":[]}`+"\n" {
-			t.Errorf("%s: %s", name, call(s, "GET", "/faults", "").Body)
-		}
+		addFaults(t, s, `{"path":"/wxa/text","response":{"body":"x"}}`)
+		remove()
+		assert.Equal(t, control(s, "GET", "/faults", "").Body, `{"faults":[]}`+"\n", "active faults, %s", name)
 		s.Do("GET", "/wxa/text", "").WantCode(t, 40066, "%s", name)
 	}
 }
@@ -87,17 +78,17 @@ func TestEmulator_RejectsInvalidResponse(t *testing.T) {
 		`{"path":"/x","response":{},"remaining":0}`, `{"path":"/x","response":{"bodi":1}}`, `{"path":"/x","response":{},"errcode":-1}`,
 		`{"path":"/x","response":{},"drop":true}`, `{"path":"/x","response":{},"appid":"shop"}`, `{"path":"/x","response":{},"after":true}`,
 	} {
-		a := call(s, "POST", "/faults", body)
+		a := control(s, "POST", "/faults", body)
 		assert.True(t, a.Status == 422, "%.80s: %d %s, want 422", body, a.Status, a.Body)
 	}
-	assert.Equal(t, call(s, "GET", "/faults", "").Body, `{"faults":[]}`+"\n", "the faults")
+	assert.Equal(t, control(s, "GET", "/faults", "").Body, `{"faults":[]}`+"\n", "active faults")
 }
 
-// Without the emulator no fault can be added.
+// TestFaults_RequireEmulator verifies that a server without the emulator rejects faults.
 func TestFaults_RequireEmulator(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: shop, Guarded: true})
 	a := s.Do("POST", "/admin/v1/emulator/faults", `{"path":"/x","response":{}}`, "Authorization: Bearer "+servertest.AdminToken,
 		"Content-Type: application/json")
-	assert.True(t, a.Status == 404, "got %d %s, want 404", a.Status, a.Body)
+	assert.True(t, a.Status == 404, "POST faults = %d %s, want 404", a.Status, a.Body)
 }

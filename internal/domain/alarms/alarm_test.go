@@ -26,22 +26,21 @@ var update = flag.Bool("update", false, "rewrite the tables of docs/alarms.md; r
 
 // market generates scans of codes that are known to be genuine or copied. docs/alarms.md lists its assumptions about items and buyers.
 type market struct {
-	r     *rand.Rand
-	users uint64
-	// located: a region file with coordinates is there.
-	located bool
-	sold    int // the number of scans of the last item before its sale
+	r       *rand.Rand
+	users   uint64
+	located bool // the region file has coordinates
+	sold    int  // the number of scans of the last item before its sale
 	world
 }
 
-// world is how items live.
+// world contains the assumptions about the use of items.
 type world struct {
 	name     string
 	shoppers float64 // people who look at an item in the shop, on average
-	again    float64 // how often its buyer scans it once more
-	friends  float64 // of its buyer
-	gifts    float64 // the part of items that somebody gives away into another city
-	guests   float64 // people at a table, where the item is served
+	again    float64 // further scans by the buyer, on average
+	friends  float64 // friends of the buyer, on average
+	gifts    float64 // share of items that are given away into another city
+	guests   float64 // guests at the table where the item is served, on average
 	// misplaced is the part of the scans from mobile networks that the region file puts into another city.
 	misplaced float64
 }
@@ -87,7 +86,7 @@ var guideNames = [][2]string{
 	{"restaurants with 5 guests, and carriers misplace 1 of 10", "餐厅 5 位客人，运营商错置十分之一"},
 }
 
-// city is one of forty, the first ones with more people.
+// city returns a random city of forty. The first cities have more people.
 func (w *market) city() int { return int(40 * w.r.Float64() * w.r.Float64()) }
 
 func (w *market) user() uint64 {
@@ -95,7 +94,7 @@ func (w *market) user() uint64 {
 	return w.users
 }
 
-// poisson is a number around a mean.
+// poisson returns a Poisson-distributed number.
 func (w *market) poisson(mean float64) int {
 	if mean == 0 {
 		return 0
@@ -138,7 +137,7 @@ func (w *market) scansOf() (list []sight) {
 	}
 	buyer := w.user()
 	w.sold = len(list)
-	if w.gifts > 0 && w.r.Float64() < w.gifts { // somebody buys it for others, and looks at it
+	if w.gifts > 0 && w.r.Float64() < w.gifts { // the giver scans it before giving it away
 		list = append(list, sight{at - time.Hour, w.user(), shop, true})
 		home = w.city()
 	}
@@ -160,7 +159,7 @@ func (w *market) scansOf() (list []sight) {
 			list = append(list, sight{at + time.Duration(w.r.Int64N(int64(3*time.Hour))), w.user(), home, true})
 		}
 	}
-	if w.r.IntN(5000) == 0 { // it is the one on show, which everybody scans
+	if w.r.IntN(5000) == 0 { // the item on display, which many shoppers scan
 		for range 20 + w.r.IntN(100) {
 			list = append(list, sight{at + time.Duration(w.r.Int64N(int64(30*day))), w.user(), shop, true})
 		}
@@ -168,7 +167,7 @@ func (w *market) scansOf() (list []sight) {
 	return list
 }
 
-// code lets an item, or many with the same code, be scanned.
+// code returns the statistics of an item, or of many items with the same code.
 func (w *market) code(items int) *Scans {
 	var list []sight
 	for range items {
@@ -209,7 +208,7 @@ var regionNames = func() (names [20]string) {
 	return names
 }()
 
-// scores are those of some codes on so many items each, sorted.
+// scores returns the sorted scores of codes on a random number of items each.
 func (w *market) scores(codes, from, to int) []int {
 	list := make([]int, codes)
 	for i := range list {
@@ -219,14 +218,14 @@ func (w *market) scores(codes, from, to int) []int {
 	return list
 }
 
-// reaching is how many of sorted scores come to a threshold.
+// reaching returns the number of sorted scores that reach a threshold.
 func reaching(scores []int, threshold int) int {
 	below, _ := slices.BinarySearch(scores, threshold)
 	return len(scores) - below
 }
 
-// TestAlarms_FalseAlarmRate keeps the tables of docs/alarms.md, and the rate of false alarms that is promised there. Outside of make
-// test-all it makes a tenth of the codes, and compares with a table of their own: a change of the scores shows in both.
+// TestAlarms_FalseAlarmRate checks the tables of docs/alarms.md and the documented rate of false alarms. Outside of make test-all it
+// generates a tenth of the codes, and compares with a separate table, so that both detect a change of the scores.
 func TestAlarms_FalseAlarmRate(t *testing.T) {
 	t.Parallel()
 	threshold, part := int(settings.Defaults().AlarmThreshold), testscope.Choose(1, 10)
@@ -282,7 +281,7 @@ func TestAlarms_FalseAlarmRate(t *testing.T) {
 	t.Log(b.String())
 	tables := strings.Trim(b.String(), "\n") + "\n"
 	if part > 1 {
-		sameTables(t, "testdata/alarms-tenth.md", "", tables, "")
+		checkTables(t, "testdata/alarms-tenth.md", "", tables, "")
 		return
 	}
 	const file, begin, end = "../../../docs/alarms.md", "<!-- tables: make bench-alarms -->\n", "\n<!-- end of tables -->"
@@ -291,7 +290,7 @@ func TestAlarms_FalseAlarmRate(t *testing.T) {
 	before, rest, found := strings.Cut(string(page), begin)
 	_, after, closed := strings.Cut(rest, end)
 	require.True(t, found && closed, "%s has no place for the tables", file)
-	sameTables(t, file, before+begin, tables, end+after)
+	checkTables(t, file, before+begin, tables, end+after)
 	for i, language := range []string{"en", "zh"} {
 		file := "../../../docs/" + language + "/how/copied-codes.md"
 		page, err := os.ReadFile(file)
@@ -299,12 +298,12 @@ func TestAlarms_FalseAlarmRate(t *testing.T) {
 		before, rest, found := strings.Cut(string(page), "| --- | ---: | ---: |\n")
 		_, after, closed := strings.Cut(rest, "\n\n")
 		require.True(t, found && closed, "%s has no place for the thresholds", file)
-		sameTables(t, file, before+"| --- | ---: | ---: |\n", guide[i].String(), "\n"+after)
+		checkTables(t, file, before+"| --- | ---: | ---: |\n", guide[i].String(), "\n"+after)
 	}
 }
 
-// sameTables fails where a file does not have the tables that the code makes; with -update it gets them.
-func sameTables(t *testing.T, file, before, tables, after string) {
+// checkTables fails the test if a file differs from the generated tables. With -update it rewrites the file.
+func checkTables(t *testing.T, file, before, tables, after string) {
 	t.Helper()
 	page, err := os.ReadFile(file)
 	require.True(t, err == nil || *update, "%v", err)
@@ -314,7 +313,7 @@ func sameTables(t *testing.T, file, before, tables, after string) {
 	case *update:
 		require.NoError(t, os.WriteFile(file, []byte(fresh), 0o644))
 	default:
-		t.Errorf("the tables of %s are not what the code does: make bench-alarms", file)
+		t.Errorf("the tables of %s are outdated, want those of the code: make bench-alarms", file)
 	}
 }
 

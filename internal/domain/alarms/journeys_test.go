@@ -67,8 +67,8 @@ var towns = func() (list []town) {
 	return list
 }()
 
-// somewhere is a city, the larger the likelier.
-func (j *journeys) somewhere() int {
+// randomTown returns a random city, weighted by size.
+func (j *journeys) randomTown() int {
 	share := j.r.Float64()
 	i, _ := slices.BinarySearchFunc(towns, share, func(t town, share float64) int {
 		if t.weight < share {
@@ -79,8 +79,8 @@ func (j *journeys) somewhere() int {
 	return min(i, len(towns)-1)
 }
 
-// around is a city of the same province.
-func (j *journeys) around(city int) int {
+// nearbyTown returns a random city of the same province.
+func (j *journeys) nearbyTown(city int) int {
 	first, last := city, city
 	for first > 0 && towns[first-1].region == towns[city].region {
 		first--
@@ -91,14 +91,14 @@ func (j *journeys) around(city int) int {
 	return first + j.r.IntN(last-first+1)
 }
 
-// someone is a person whose phone is on the Wi-Fi of a place or on the carrier's network.
-func (j *journeys) someone() uint64 {
+// newUser returns the number of a new user.
+func (j *journeys) newUser() uint64 {
 	j.people++
 	return j.people
 }
 
-// crowd is a number of people around a mean that varies from shop to shop.
-func (j *journeys) crowd(mean float64) (n int) {
+// randomCount returns a random number of people. The mean varies from shop to shop.
+func (j *journeys) randomCount(mean float64) (n int) {
 	mean *= j.r.ExpFloat64()
 	for at := j.r.ExpFloat64(); at < mean; at += j.r.ExpFloat64() {
 		n++
@@ -116,54 +116,54 @@ func (j *journeys) item() (list []sight) {
 	factory := []int{0, 60, 95, 200}[j.r.IntN(4)]
 	instant := time.Duration(j.r.Float64() * 120 * float64(day))
 	if j.r.Float64() < 0.25 {
-		see(instant, j.someone(), factory, 0)
+		see(instant, j.newUser(), factory, 0)
 	}
 	instant += days(6)
-	shop := j.somewhere()
+	shop := j.randomTown()
 	if j.r.Float64() < 0.15 { // the distributor books it in
-		see(instant, j.someone(), j.around(shop), 0.1)
+		see(instant, j.newUser(), j.nearbyTown(shop), 0.1)
 	}
 	instant += days(5)
 	online := j.r.Float64() < 0.35
 	home := shop
 	switch {
 	case online:
-		home = j.somewhere()
+		home = j.randomTown()
 	default:
-		for range j.crowd(j.shoppers) {
-			see(instant+time.Duration(j.r.Float64()*14*float64(day)), j.someone(), shop, 0.7)
+		for range j.randomCount(j.shoppers) {
+			see(instant+time.Duration(j.r.Float64()*14*float64(day)), j.newUser(), shop, 0.7)
 		}
 		if j.r.Float64() < 0.2 {
-			home = j.around(shop)
+			home = j.nearbyTown(shop)
 		}
 	}
 	instant += days(8)
-	buyer := j.someone()
+	buyer := j.newUser()
 	j.sold = len(list)
 	if j.r.Float64() < j.gifts { // the giver tries it, and the family of another city opens it
 		see(instant, buyer, home, 0.5)
-		instant, home, buyer = instant+days(4), j.somewhere(), j.someone()
+		instant, home, buyer = instant+days(4), j.randomTown(), j.newUser()
 	}
 	see(instant, buyer, home, 0.4)
-	for range j.crowd(j.again) {
+	for range j.randomCount(j.again) {
 		city := home
 		if j.r.Float64() < 0.06 { // on a journey or at work
-			city = j.somewhere()
+			city = j.randomTown()
 		}
 		see(instant+days(7), buyer, city, 0.5)
 	}
-	for range j.crowd(j.friends) { // household and friends, mostly of the same city
+	for range j.randomCount(j.friends) { // household and friends, mostly of the same city
 		city := home
 		if j.r.Float64() < 0.12 {
-			city = j.around(home)
+			city = j.nearbyTown(home)
 		}
-		see(instant+days(9), j.someone(), city, 0.35)
+		see(instant+days(9), j.newUser(), city, 0.35)
 	}
-	for range j.crowd(j.guests) {
-		see(instant+time.Duration(j.r.Float64()*2.5*float64(time.Hour)), j.someone(), home, 0.6)
+	for range j.randomCount(j.guests) {
+		see(instant+time.Duration(j.r.Float64()*2.5*float64(time.Hour)), j.newUser(), home, 0.6)
 	}
 	if j.r.Float64() < 0.02 { // sold on, second hand
-		see(instant+days(40), j.someone(), j.somewhere(), 0.5)
+		see(instant+days(40), j.newUser(), j.randomTown(), 0.5)
 	}
 	return list
 }
@@ -185,7 +185,7 @@ func (j *journeys) code(items int) *Scans {
 				city--
 			}
 			if j.r.IntN(2) == 0 {
-				city = j.somewhere()
+				city = j.randomTown()
 			}
 		}
 		e := scanlog.Event{OccurredAt: time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC).Add(s.at)}

@@ -49,7 +49,7 @@ func TestUserPoints_FalseAlarmRate(t *testing.T) {
 	}
 }
 
-// The points of users grow by 29 with each doubling, and no user has none.
+// TestUserPoints_Doubling verifies that the points grow by 29 with each doubling of the users, and are 0 without users.
 func TestUserPoints_Doubling(t *testing.T) {
 	var users hyperloglog.Users
 	assert.Equal(t, userPoints(&users), 0, "userPoints(no users)")

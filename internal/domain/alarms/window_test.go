@@ -101,7 +101,7 @@ func purchase(r *rand.Rand, item func() ([]sight, int)) (people, alarms int) {
 	return people, window.reaching100()
 }
 
-// A window that is full forgets the subjects with the fewest numbers, and an hour is forgotten after the next one.
+// TestWindow_Bounded verifies that a full window drops subjects with the fewest numbers, and that an hour is dropped after the next one.
 func TestWindow_Bounded(t *testing.T) {
 	var w Window
 	add := func(at time.Duration, user uint64, index int64) {

@@ -11,7 +11,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-func noted(rows ...behaviour.Row) *behaviour.Notes {
+func newNotes(rows ...behaviour.Row) *behaviour.Notes {
 	var n behaviour.Notes
 	for _, row := range rows {
 		n.Add(row)
@@ -19,74 +19,76 @@ func noted(rows ...behaviour.Row) *behaviour.Notes {
 	return &n
 }
 
-// Each account, endpoint and behaviour is a line, with its first and last call; rows that are no deviation are none.
+// TestDeviationCounts_PerAccountAndEndpoint verifies that deviations are counted by account, endpoint and behaviour, with the first and the
+// last call, and that behaviours without a deviation are not counted.
 func TestDeviationCounts_PerAccountAndEndpoint(t *testing.T) {
-	b, m := newBook()
-	rows := noted(behaviour.WireNumberText, behaviour.CodesGrant, behaviour.RulesAddICPUnasked)
+	b, m := newService()
+	rows := newNotes(behaviour.WireNumberText, behaviour.CodesGrant, behaviour.RulesAddICPUnasked)
 	for n := range 3 {
 		b.Deviate("wxa", "/a", rid(n), now, rows)
 	}
-	b.Deviate("wxa", "/b", rid(3), now, noted(behaviour.WireNumberText))
-	b.Deviate("wxb", "/a", rid(4), now, noted(behaviour.CodesGrant))
+	b.Deviate("wxa", "/b", rid(3), now, newNotes(behaviour.WireNumberText))
+	b.Deviate("wxb", "/a", rid(4), now, newNotes(behaviour.CodesGrant))
 	assert.Equal(t, m.writes, 0, "writes")
 	list, err := b.Deviations(t.Context(), "")
-	require.True(t, err == nil && m.writes == 1, "%v %v", m.writes, err)
-	line := func(endpoint string, row behaviour.Row, times int64, first, last int) apiusage.Deviation {
+	require.True(t, err == nil && m.writes == 1, "%d writes, %v, want 1", m.writes, err)
+	deviation := func(endpoint string, row behaviour.Row, times int64, first, last int) apiusage.Deviation {
 		return apiusage.Deviation{Account: "wxa", Endpoint: endpoint, Behaviour: row.String(), Times: times, FirstRID: rid(first),
-			FirstAt: now,
-			LastRID: rid(last), LastAt: now}
+			FirstAt: now, LastRID: rid(last), LastAt: now}
 	}
-	want := []apiusage.Deviation{line("/a", behaviour.RulesAddICPUnasked, 3, 0, 2), line("/a", behaviour.WireNumberText, 3, 0, 2),
-		line("/b", behaviour.WireNumberText, 1, 3, 3)}
-	assert.True(t, fmt.Sprint(list) == fmt.Sprint(want), "got  %v\nwant %v", list, want)
+	want := []apiusage.Deviation{deviation("/a", behaviour.RulesAddICPUnasked, 3, 0, 2),
+		deviation("/a", behaviour.WireNumberText, 3, 0, 2), deviation("/b", behaviour.WireNumberText, 1, 3, 3)}
+	assert.Equal(t, fmt.Sprint(list), fmt.Sprint(want), "deviations")
 	times, kinds := b.Deviated()
-	assert.True(t, times == 7 && kinds == 2, "%d times in %d behaviours", times, kinds)
+	assert.True(t, times == 7 && kinds == 2, "Deviated() = %d, %d, want 7, 2", times, kinds)
 	err = b.Flush(t.Context())
-	assert.True(t, err == nil && m.writes == 1, "with nothing to write: %d writes, %v", m.writes, err)
+	assert.True(t, err == nil && m.writes == 1, "%d writes after a Flush() without changes, %v, want 1", m.writes, err)
 }
 
-// What could not be written is not lost, and what comes meanwhile is counted on.
+// TestDeviationCounts_StoreFailure verifies that a failed write loses no counts, and that counting continues meanwhile.
 func TestDeviationCounts_StoreFailure(t *testing.T) {
-	b, m := newBook()
-	m.broken = errors.New("the disk is full")
+	b, m := newService()
+	m.err = errors.New("the disk is full")
 	for n := range 3 {
-		b.Deviate("wxa", "/a", rid(n), now, noted(behaviour.WireNumberText))
-		err := b.Flush(t.Context())
-		require.True(t, errors.Is(err, m.broken), "%v", err)
+		b.Deviate("wxa", "/a", rid(n), now, newNotes(behaviour.WireNumberText))
+		require.ErrorIs(t, b.Flush(t.Context()), m.err, "Flush()")
 	}
-	m.broken = nil
+	m.err = nil
 	list, err := b.Deviations(t.Context(), "")
 	assert.True(t, err == nil && len(list) == 1 && list[0].Times == 3 && list[0].FirstRID == rid(0) && list[0].LastRID == rid(2),
-		"%+v, %v", list, err)
-	b.Deviate("wxa", "/a", rid(3), now, noted(behaviour.WireNumberText))
-	require.NoError(t, b.Reset(func() error { m.deviations = nil; return nil }))
+		"Deviations() = %+v, %v, want one counted 3 times", list, err)
+	b.Deviate("wxa", "/a", rid(3), now, newNotes(behaviour.WireNumberText))
+	require.NoError(t, b.Reset(func() error {
+		m.deviations = nil
+		return nil
+	}))
 	list, err = b.Deviations(t.Context(), "")
-	assert.True(t, err == nil && list == nil, "after a reset %v, %v", list, err)
-	b.Deviate("wxa", "/a", rid(4), now, noted(behaviour.WireNumberText))
-	b.Deviate("wxb", "/a", rid(5), now, noted(behaviour.WireNumberText))
+	assert.True(t, err == nil && list == nil, "Deviations() after a reset = %v, %v, want none", list, err)
+	b.Deviate("wxa", "/a", rid(4), now, newNotes(behaviour.WireNumberText))
+	b.Deviate("wxb", "/a", rid(5), now, newNotes(behaviour.WireNumberText))
 	require.NoError(t, b.ForgetDeviations(t.Context(), "wxa"))
 	list, err = b.Deviations(t.Context(), "")
-	assert.True(t, err == nil && len(list) == 1 && list[0].Account == "wxb", "after those of wxa were removed %v, %v", list, err)
+	assert.True(t, err == nil && len(list) == 1 && list[0].Account == "wxb", "Deviations() = %v, %v, want those of wxb", list, err)
 }
 
-// However many accounts deviate while nothing can be written, memory is bounded.
+// TestDeviationCounts_PendingBounded verifies that the number of pending counts is bounded.
 func TestDeviationCounts_PendingBounded(t *testing.T) {
-	b, _ := newBook()
+	b, _ := newService()
 	for n := range 12_000 {
-		b.Deviate(fmt.Sprint("wx", n), "/a", rid(n), now, noted(behaviour.WireNumberText))
+		b.Deviate(fmt.Sprint("wx", n), "/a", rid(n), now, newNotes(behaviour.WireNumberText))
 	}
-	b.Deviate("wx7", "/a", rid(12_000), now, noted(behaviour.WireNumberText))
+	b.Deviate("wx7", "/a", rid(12_000), now, newNotes(behaviour.WireNumberText))
 	list, err := b.Deviations(t.Context(), "")
-	require.True(t, err == nil && len(list) == 10_000, "%d lines, %v", len(list), err)
+	require.True(t, err == nil && len(list) == 10_000, "%d deviations, %v, want 10,000", len(list), err)
 	for _, d := range list {
-		assert.True(t, d.Account != "wx7" || d.Times == 2, "of what was there already %+v", d)
+		assert.True(t, d.Account != "wx7" || d.Times == 2, "deviation of wx7 = %+v, want it counted twice", d)
 	}
 }
 
-// A call without a deviation, and one that deviates as one before it, need no memory.
+// TestDeviationCounts_NoAllocation verifies that a call without a deviation, or with the deviations of an earlier call, does not allocate.
 func TestDeviationCounts_NoAllocation(t *testing.T) {
-	b, _ := newBook()
-	plain, deviating := noted(behaviour.CodesGrant), noted(behaviour.WireNumberText, behaviour.WireListText)
+	b, _ := newService()
+	plain, deviating := newNotes(behaviour.CodesGrant), newNotes(behaviour.WireNumberText, behaviour.WireListText)
 	id := rid(1)
 	b.Deviate("wxa", "/a", id, now, deviating)
 	assert.Equal(t, testing.AllocsPerRun(100, func() {

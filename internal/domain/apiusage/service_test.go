@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,37 +21,37 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// memory is a store in memory that can fail or hang; package store tests the real stores.
+// memory is an in-memory store that can fail or block. Package store tests the real stores.
 type memory struct {
 	mu         sync.Mutex
 	counts     map[string]int
 	blocks     []apiusage.Block
-	calls      []apiusage.Call // of the blocks
+	calls      []apiusage.Call // of all blocks
 	deviations []apiusage.Deviation
 	writes     int
-	broken     error
-	lost       error         // of a write that is made nevertheless
-	hang       chan struct{} // closed = no more
-	wrote      chan int      // told with every write how many calls are written, unless nil
+	err        error         // of writes that fail
+	lost       error         // of writes that succeed although they return an error
+	block      chan struct{} // writes block until it is closed, unless nil
+	written    chan int      // receives the total number of calls with every write, unless nil
 }
 
 func (m *memory) Update(ctx context.Context, f func(apiusage.Tx) error) error {
-	if m.hang != nil {
+	if m.block != nil {
 		select {
-		case <-m.hang:
+		case <-m.block:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.broken != nil {
-		return m.broken
+	if m.err != nil {
+		return m.err
 	}
 	m.writes++
 	err := cmp.Or(f(m), m.lost)
-	if m.wrote != nil {
-		m.wrote <- len(m.calls)
+	if m.written != nil {
+		m.written <- len(m.calls)
 	}
 	return err
 }
@@ -61,19 +62,18 @@ func (m *memory) View(_ context.Context, f func(apiusage.Tx) error) error {
 	return f(m)
 }
 
-func (m *memory) at(appid, what string, day int64) string { return fmt.Sprint(appid, what, day) }
-
-func (m *memory) Count(_ context.Context, appid, what string, day int64) (int, error) {
-	return m.counts[m.at(appid, what, day)], nil
+func (m *memory) Count(_ context.Context, appid, path string, day int64) (int, error) {
+	return m.counts[fmt.Sprint(appid, path, day)], nil
 }
 
-func (m *memory) AddCounts(_ context.Context, appid, what string, day int64, n int) (int, error) {
-	m.counts[m.at(appid, what, day)] += n
-	return m.counts[m.at(appid, what, day)], nil
+func (m *memory) AddCounts(_ context.Context, appid, path string, day int64, n int) (int, error) {
+	key := fmt.Sprint(appid, path, day)
+	m.counts[key] += n
+	return m.counts[key], nil
 }
 
-func (m *memory) ClearCount(_ context.Context, appid, what string, day int64) error {
-	delete(m.counts, m.at(appid, what, day))
+func (m *memory) ClearCount(_ context.Context, appid, path string, day int64) error {
+	delete(m.counts, fmt.Sprint(appid, path, day))
 	return nil
 }
 
@@ -117,18 +117,22 @@ func (m *memory) Deviations(context.Context, string, int) ([]apiusage.Deviation,
 	return m.deviations, nil
 }
 
-func (m *memory) ForgetDeviations(context.Context, string) error { m.deviations = nil; return nil }
+func (m *memory) ForgetDeviations(context.Context, string) error {
+	m.deviations = nil
+	return nil
+}
 
 func (m *memory) ForgetCalls(context.Context, int64, int64, int) error { return nil }
 
 var now = time.Date(2026, 1, 15, 10, 0, 0, 0, time.FixedZone("", 8*3600))
 
-func newBook() (*apiusage.Service, *memory) {
+func newService() (*apiusage.Service, *memory) {
 	m := &memory{counts: map[string]int{}}
 	return &apiusage.Service{Store: m, Settings: settings.NewLive(settings.Defaults()), Now: func() time.Time { return now },
 		Log: slog.New(slog.DiscardHandler), Interfaces: []string{"/a", "/b"}}, m
 }
 
+// rid returns a request ID of the current second.
 func rid(n int) string { return fmt.Sprintf("%08x-%08x-00000000", now.Unix(), n) }
 
 func record(b *apiusage.Service, from, to int) {
@@ -145,137 +149,129 @@ func used(t *testing.T, b *apiusage.Service, path string) int {
 }
 
 func TestBook_CountWithoutWrite(t *testing.T) {
-	b, m := newBook()
+	b, m := newService()
 	for range 1000 {
 		require.NoError(t, b.Spend(t.Context(), "wxa", "/a"))
 	}
 	record(b, 0, 500)
-	assert.Equal(t, m.writes, 0, "writes")
-	assert.Equal(t, used(t, b, "/a"), 1000, "counted before they are written")
+	assert.Equal(t, m.writes, 0, "writes before Flush()")
+	assert.Equal(t, used(t, b, "/a"), 1000, "used quota before Flush()")
 	require.NoError(t, b.Flush(t.Context()))
-	if m.writes != 2 || len(m.calls) != 500 || len(m.blocks) != 1 {
-		t.Errorf("%d writes, %d calls in %d rows of the log; want one for the counts and one for the log, of one row", m.writes, len(m.calls),
-			len(m.blocks))
-	}
+	assert.True(t, m.writes == 2 && len(m.calls) == 500 && len(m.blocks) == 1,
+		"%d writes, %d calls in %d blocks, want 2, 500, 1", m.writes, len(m.calls), len(m.blocks))
 	err := b.Flush(t.Context())
-	assert.True(t, err == nil && m.writes == 2, "with nothing to write: %d writes, %v", m.writes-2, err)
-	assert.Equal(t, used(t, b, "/a"), 1000, "counted after they were written")
+	assert.True(t, err == nil && m.writes == 2, "%d writes after a Flush() without changes, %v, want 2", m.writes, err)
+	assert.Equal(t, used(t, b, "/a"), 1000, "used quota after Flush()")
 }
 
-// looks counts the transactions that only look.
-type looks struct {
+// countingStore counts its read transactions.
+type countingStore struct {
 	*memory
-	n int
+	views int
 }
 
-func (l *looks) View(ctx context.Context, f func(apiusage.Tx) error) error {
-	l.n++
-	return l.memory.View(ctx, f)
+func (s *countingStore) View(ctx context.Context, f func(apiusage.Tx) error) error {
+	s.views++
+	return s.memory.View(ctx, f)
 }
 
-// A process that is alone reads a count once, and counts on from there. Where another one
-// writes too, or another transaction counts, the store is asked each time.
+// TestBook_QuotaReadOnceBySingleNode verifies that a single node reads a count once, and that a count that other nodes or transactions
+// change is read for each query.
 func TestBook_QuotaReadOnceBySingleNode(t *testing.T) {
-	for _, alone := range []bool{true, false} {
-		b, m := newBook()
-		m.counts = map[string]int{}
-		counted := &looks{memory: m}
-		b.Store, b.SingleNode = counted, alone
+	for _, single := range []bool{true, false} {
+		b, m := newService()
+		s := &countingStore{memory: m}
+		b.Store, b.SingleNode = s, single
 		b.Exact = map[string]func(settings.Settings) int{"/exact": func(settings.Settings) int { return 9 }}
-		reads := func(what, path string, want, used int) {
+		checkQuota := func(name, path string, want, used int) {
 			t.Helper()
-			before := counted.n
+			before := s.views
 			q, err := b.Quota(t.Context(), "wxa", path)
-			if err != nil || q.Used != used || counted.n-before != want {
-				t.Errorf("alone %t, %s of %s: %d used after %d reads: want %d after %d (%v)", alone, what, path, q.Used,
-					counted.n-before, used, want, err)
-			}
+			assert.True(t, err == nil && q.Used == used && s.views-before == want,
+				"single node %t, %s of %s: %d used, %v after %d reads, want %d after %d", single, name, path, q.Used, err, s.views-before,
+				used, want)
 		}
-		again := 1
-		if alone {
-			again = 0
+		later := 1
+		if single {
+			later = 0
 		}
-		reads("the first", "/a", 1, 0)
-		reads("the second", "/a", again, 0)
+		checkQuota("first query", "/a", 1, 0)
+		checkQuota("second query", "/a", later, 0)
 		require.NoError(t, b.Spend(t.Context(), "wxa", "/a"))
-		reads("after a call", "/a", again, 1)
+		checkQuota("query after a call", "/a", later, 1)
 		require.NoError(t, b.Flush(t.Context()))
-		reads("after a write", "/a", again, 1)
+		checkQuota("query after a write", "/a", later, 1)
 		require.NoError(t, b.Clear(t.Context(), "wxa", "/a"))
-		reads("after a clear", "/a", 1, 0)
-		reads("the first", "/exact", 1, 0)
-		reads("the second", "/exact", 1, 0)
+		checkQuota("query after a clear", "/a", 1, 0)
+		checkQuota("first query", "/exact", 1, 0)
+		checkQuota("second query", "/exact", 1, 0)
 	}
 }
 
-// A store that fails costs no count, and the log waits for it.
+// TestBook_FailedWriteRetried verifies that a failed write loses neither counts nor logged calls.
 func TestBook_FailedWriteRetried(t *testing.T) {
-	b, m := newBook()
+	b, m := newService()
 	spend := func(n int) {
 		for range n {
 			require.NoError(t, b.Spend(t.Context(), "wxa", "/a"))
 		}
 	}
-	m.broken = errors.New("the disk is full")
+	m.err = errors.New("the disk is full")
 	spend(5)
 	record(b, 0, 5)
-	assert.ErrorIs(t, b.Flush(t.Context()), m.broken, "a flush that fails says")
+	assert.ErrorIs(t, b.Flush(t.Context()), m.err, "Flush()")
 	spend(5)
 	record(b, 5, 10)
-	assert.Equal(t, used(t, b, "/a"), 10, "counted while nothing can be written")
+	assert.Equal(t, used(t, b, "/a"), 10, "used quota while writes fail")
 	c, err := b.Find(t.Context(), "wxa", rid(3))
-	assert.True(t, err == nil && c.RID == rid(3), "a call that waits: %+v, %v", c, err)
-	m.broken = nil
+	assert.True(t, err == nil && c.RID == rid(3), "Find() of a pending call = %+v, %v, want %s", c, err, rid(3))
+	m.err = nil
 	require.NoError(t, b.Flush(t.Context()))
-	if got := used(t, b, "/a"); got != 10 || len(m.calls) != 10 || b.Waiting() != 0 || b.Dropped() != 0 {
-		t.Errorf("afterwards %d counted, %d in the log, %d waiting, %d dropped", got, len(m.calls), b.Waiting(), b.Dropped())
-	}
+	got := used(t, b, "/a")
+	assert.True(t, got == 10 && len(m.calls) == 10 && b.Waiting() == 0 && b.Dropped() == 0,
+		"%d used, %d logged, %d waiting, %d dropped, want 10, 10, 0, 0", got, len(m.calls), b.Waiting(), b.Dropped())
 }
 
-// When the store is slower than the calls, the oldest that wait are dropped and
-// counted; who records never waits, not even for a store that hangs.
+// TestBook_QueueFullDropsOldest verifies that Record does not block on a slow store: the oldest waiting calls are dropped and counted.
 func TestBook_QueueFullDropsOldest(t *testing.T) {
-	const room = 10_000
-	b, m := newBook()
-	m.hang = make(chan struct{})
+	const capacity = 10_000
+	b, m := newService()
+	m.block = make(chan struct{})
 	done := make(chan error)
 	record(b, 0, 10)
 	go func() { done <- b.Flush(context.Background()) }()
-	record(b, 10, room+25)
-	assert.True(t, b.Waiting() == room && b.Dropped() == 25, "%d wait, %d were dropped", b.Waiting(), b.Dropped())
-	close(m.hang)
+	record(b, 10, capacity+25)
+	assert.True(t, b.Waiting() == capacity && b.Dropped() == 25, "%d waiting, %d dropped, want %d, 25", b.Waiting(), b.Dropped(), capacity)
+	close(m.block)
 	require.NoError(t, <-done)
 	require.NoError(t, b.Flush(t.Context()))
-	// Those that were being written when they were dropped from the queue may be there.
+	// Calls that were being written when they were dropped from the queue may be in the log.
 	have := map[string]bool{}
 	for _, c := range m.calls {
-		assert.True(t, !have[c.RID], "%s is written twice", c.RID)
+		assert.True(t, !have[c.RID], "call %s is written twice, want once", c.RID)
 		have[c.RID] = true
 	}
-	for n := 25; n < room+25; n++ {
-		require.True(t, have[rid(n)], "call %d is lost", n)
+	for n := 25; n < capacity+25; n++ {
+		require.True(t, have[rid(n)], "call %d is missing from the log", n)
 	}
-	assert.Equal(t, b.Waiting(), 0, "still wait")
+	assert.Equal(t, b.Waiting(), 0, "waiting calls after Flush()")
 }
 
-// The day's limit is exact however many calls come at once and however the writes fall between them.
+// TestBook_DailyLimitExact verifies that concurrent calls and writes never exceed the daily limit, and use it completely.
 func TestBook_DailyLimitExact(t *testing.T) {
-	b, _ := newBook()
+	b, _ := newService()
 	s := settings.Defaults()
 	s.DailyLimits = settings.Limits{"/a": 777}
 	b.Settings.Set(s)
-	var all sync.WaitGroup
-	var mu sync.Mutex
-	let := 0
+	var clients sync.WaitGroup
+	var allowed atomic.Int64
 	for i := range 32 {
-		all.Go(func() {
+		clients.Go(func() {
 			for n := range 50 {
 				err := b.Spend(context.Background(), "wxa", "/a")
 				switch {
 				case err == nil:
-					mu.Lock()
-					let++
-					mu.Unlock()
+					allowed.Add(1)
 				case !errors.Is(err, errcode.DailyLimit):
 					t.Error(err)
 				}
@@ -285,13 +281,13 @@ func TestBook_DailyLimitExact(t *testing.T) {
 			}
 		})
 	}
-	all.Wait()
-	assert.True(t, let == 777 && used(t, b, "/a") == 777, "%d were let through, %d are counted", let, used(t, b, "/a"))
+	clients.Wait()
+	assert.True(t, allowed.Load() == 777 && used(t, b, "/a") == 777, "%d allowed, %d used, want 777", allowed.Load(), used(t, b, "/a"))
 }
 
-// Counts under a clear: nothing that came before it comes back with the next write, and each call after it counts.
+// TestBook_ClearDuringCounts verifies that the next write does not restore counts from before a clear, and that later calls count.
 func TestBook_ClearDuringCounts(t *testing.T) {
-	b, m := newBook()
+	b, m := newService()
 	for range 3 {
 		for _, path := range []string{"/a", "/b"} {
 			require.NoError(t, b.Spend(t.Context(), "wxa", path))
@@ -304,95 +300,101 @@ func TestBook_ClearDuringCounts(t *testing.T) {
 	require.NoError(t, b.Spend(t.Context(), "wxa", "/a"))
 	for range 2 {
 		a, other := used(t, b, "/a"), used(t, b, "/b")
-		assert.True(t, a == 1 && other == 3, "after the clear of one %d and %d", a, other)
+		assert.True(t, a == 1 && other == 3, "used quota after the clear = %d and %d, want 1 and 3", a, other)
 		require.NoError(t, b.Flush(t.Context()))
 	}
-	require.NoError(t, b.Reset(func() error { m.counts, m.blocks, m.calls = map[string]int{}, nil, nil; return nil }))
-	assert.True(t, used(t, b, "/a") == 0 && used(t, b, "/b") == 0, "a reset left something")
+	require.NoError(t, b.Reset(func() error {
+		clear(m.counts)
+		return nil
+	}))
+	assert.Equal(t, used(t, b, "/a")+used(t, b, "/b"), 0, "used quota after a reset")
 }
 
-// A clear or a reset whose answer is lost may have happened: what is left is asked anew, and not remembered.
+// TestBook_ClearWithLostResponse verifies that counts are read again after a clear or reset whose result is unknown.
 func TestBook_ClearWithLostResponse(t *testing.T) {
-	b, m := newBook()
+	b, m := newService()
 	b.SingleNode = true
-	spent := func() {
-		t.Helper()
+	for name, run := range map[string]func() error{
+		"clear": func() error { return b.Clear(t.Context(), "wxa", "/a") },
+		"reset": func() error {
+			return b.Reset(func() error {
+				clear(m.counts)
+				return m.lost
+			})
+		},
+	} {
 		require.NoError(t, b.Spend(t.Context(), "wxa", "/a"))
 		require.NoError(t, b.Flush(t.Context()))
-		require.Equal(t, used(t, b, "/a"), 1, "calls")
-	}
-	for what, clears := range map[string]func() error{
-		"clear": func() error { return b.Clear(t.Context(), "wxa", "/a") },
-		"reset": func() error { return b.Reset(func() error { clear(m.counts); return m.lost }) },
-	} {
-		spent()
+		require.Equal(t, used(t, b, "/a"), 1, "used quota before the %s", name)
 		m.lost = errors.New("the answer is lost")
-		err := clears()
-		require.True(t, errors.Is(err, m.lost), "%v", err)
+		require.ErrorIs(t, run(), m.lost, "%s", name)
 		m.lost = nil
-		n := used(t, b, "/a")
-		assert.True(t, n == 0, "after a %s that happened %d calls are remembered", what, n)
+		assert.Equal(t, used(t, b, "/a"), 0, "used quota after a %s with a lost result", name)
 	}
 }
 
-// Run writes within the window, and when it ends what is left is for Flush.
+// TestBookRun_WritesWithinWindow verifies that Run writes calls within the window, and many calls immediately. Calls after its end are
+// written by Flush.
 func TestBookRun_WritesWithinWindow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b, m := newBook()
-		m.wrote = make(chan int)
+		b, m := newService()
+		m.written = make(chan int)
 		ctx, stop := context.WithCancel(context.Background())
 		done := make(chan struct{})
-		go func() { b.Run(ctx); close(done) }()
+		go func() {
+			b.Run(ctx)
+			close(done)
+		}()
 		for n := range 3 {
 			began := time.Now()
 			record(b, n, n+1)
-			<-m.wrote
+			<-m.written
 			waited := time.Since(began)
-			assert.True(t, waited <= apiusage.Window, "a call was written after %s", waited)
-			synctest.Wait() // what comes next is not of this write
+			assert.True(t, waited <= apiusage.Window, "a call was written after %s, want at most %s", waited, apiusage.Window)
+			synctest.Wait() // for the end of this write
 		}
-		// Much at once does not wait for the window.
+		// Many calls are written immediately.
 		began := time.Now()
 		record(b, 3, 3000)
-		written := <-m.wrote
-		assert.Equal(t, time.Since(began), 0, "many calls were written after")
-		for written < 3000 { // those that came during that write
-			written = <-m.wrote
+		written := <-m.written
+		assert.Equal(t, time.Since(began), 0, "delay of many calls")
+		for written < 3000 { // calls that were recorded during that write
+			written = <-m.written
 		}
 		synctest.Wait()
-		m.wrote = nil
+		m.written = nil
 		stop()
 		<-done
 		record(b, 3000, 3001)
 		err := b.Flush(context.Background())
-		assert.True(t, err == nil && len(m.calls) == 3001, "%d calls in the log, %v", len(m.calls), err)
+		assert.True(t, err == nil && len(m.calls) == 3001, "%d calls in the log, %v, want 3001", len(m.calls), err)
 	})
 }
 
-// A call that a database refuses must not hold the other calls from the log.
+// TestBook_InvalidTextIsolated verifies that texts that a database rejects are replaced, so that they do not block the log.
 func TestBook_InvalidTextIsolated(t *testing.T) {
-	b, m := newBook()
+	b, m := newService()
 	b.Record(apiusage.Call{RID: rid(1), Request: "a\x00b\xff", Response: string(make([]byte, 2*apiusage.MaxText)), Query: "\xed\xa0\x80"})
 	require.NoError(t, b.Flush(t.Context()))
 	c := m.calls[0]
 	assert.True(t, c.Request == "a\uFFFDb\uFFFD" && len(c.Response) <= 4*apiusage.MaxText && c.Query == "\uFFFD",
-		"%.80q %.80q %q", c.Request, c.Response, c.Query)
+		"call = %.80q %.80q %q, want valid and bounded texts", c.Request, c.Response, c.Query)
 }
 
-// Nor must one that was made at a time that JSON does not have.
+// TestBook_InvalidTimeIsolated verifies that a call with a time that JSON cannot represent does not block the log.
 func TestBook_InvalidTimeIsolated(t *testing.T) {
-	b, m := newBook()
+	b, m := newService()
 	b.Record(apiusage.Call{RID: rid(1), OccurredAt: time.Date(12026, 1, 1, 0, 0, 0, 0, time.UTC)})
 	record(b, 2, 3)
 	err := b.Flush(t.Context())
-	assert.True(t, err == nil && len(m.calls) == 2, "%d calls in the log, %v", len(m.calls), err)
+	assert.True(t, err == nil && len(m.calls) == 2, "%d calls in the log, %v, want 2", len(m.calls), err)
 }
 
 // Contract: rules 3.1: seven days by the second in the request id.
 func TestBook_RequestIDRetention(t *testing.T) {
-	b, _ := newBook()
-	at := now
-	b.Now = func() time.Time { return at }
+	b, _ := newService()
+	current := now
+	b.Now = func() time.Time { return current }
 	record(b, 1, 2)
 	for _, c := range []struct {
 		since time.Duration
@@ -401,8 +403,7 @@ func TestBook_RequestIDRetention(t *testing.T) {
 		{0, nil}, {apiusage.Retention - time.Second, nil}, {apiusage.Retention, nil}, {apiusage.Retention + 1, errcode.RIDTooOld},
 		{apiusage.Retention + time.Second, errcode.RIDTooOld}, {-time.Hour, nil},
 	} {
-		at = now.Add(c.since)
-		_, err := b.Find(t.Context(), "wxa", rid(1))
-		assert.ErrorIs(t, err, c.want, "after %s: %v, want %v", c.since, err, c.want)
+		current = now.Add(c.since)
+		assert.ErrorIs(t, assert.ErrorOf(b.Find(t.Context(), "wxa", rid(1))), c.want, "Find() after %s", c.since)
 	}
 }

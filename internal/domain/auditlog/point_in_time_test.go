@@ -1,10 +1,10 @@
 package auditlog_test
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"fmt"
-	"io"
 	"iter"
 	"math/rand/v2"
 	"os"
@@ -33,25 +33,25 @@ import (
 
 var began = time.Date(2026, 1, 31, 15, 59, 0, 0, time.UTC)
 
-// world is a history and how it is made again step by step.
-type world struct {
-	t      *testing.T
-	store  *store.Store
-	press  *codes.Service
-	random *rand.Rand
-	now    time.Time
-	model  model
-	steps  []step // in the order of commits
-	batch  []codes.Batch
+// generator commits random changes to a store, and records the steps to replay them on a model.
+type generator struct {
+	t       *testing.T
+	store   *store.Store
+	codes   *codes.Service
+	random  *rand.Rand
+	now     time.Time
+	model   model
+	steps   []step // in the order of commits
+	batches []codes.Batch
 }
 
-// step is what one commit did to the model.
+// step is the effect of a commit on the model.
 type step struct {
-	at time.Time
-	do func(*model)
+	committedAt time.Time
+	apply       func(*model)
 }
 
-// model is the definition of what is true at a moment.
+// model is the reference implementation of the state at a time.
 type model struct {
 	rules    map[string]rules.Rule
 	accounts map[string]accounts.Account
@@ -62,7 +62,7 @@ func newModel() model {
 	return model{map[string]rules.Rule{}, map[string]accounts.Account{}, map[string]bool{}}
 }
 
-// Matching implements scan.Finder by looking at every rule.
+// Matching implements scan.Finder with a loop over all rules.
 func (m model) Matching(link rules.Link) (list []rules.Rule) {
 	for _, r := range m.rules {
 		if r.Prefix.Matches(link) {
@@ -103,43 +103,38 @@ func (m model) Testing(text string) (list []rules.Rule) {
 	return list
 }
 
-// Account and Linked implement scan.Accounts.
+// Account implements scan.Accounts.
 func (m model) Account(appid string) (accounts.Account, bool) {
 	a, ok := m.accounts[appid]
 	return a, ok
 }
 
+// Linked implements scan.Accounts.
 func (m model) Linked(service, miniProgram string) bool { return m.links[service+" "+miniProgram] }
 
-// modelCodes is what a text opened as a code, asked with rising times.
+// modelCodes implements scan.Codes at the time now, which must not decrease.
 type modelCodes struct {
-	press *codes.Service
-	made  map[string]codes.Batch // by text of its codes
-	at    *time.Time
+	codes   *codes.Service
+	batches map[string]codes.Batch // by text of a code
+	now     *time.Time
 }
 
-// Scan implements scan.Codes.
 func (m modelCodes) Scan(text, user string, account func(string) (accounts.Account, bool)) (codes.Scanned, bool) {
-	if b, ok := m.made[text]; ok && b.CreatedAt.After(*m.at) {
+	if b, ok := m.batches[text]; ok && b.CreatedAt.After(*m.now) {
 		return codes.Scanned{Reason: codes.UnknownCode}, true
 	}
-	return m.press.Scan(text, user, account)
+	return m.codes.Scan(text, user, account)
 }
 
-func secret(n byte) []byte {
-	b := make([]byte, sealer.KeySize)
-	for i := range b {
-		b[i] = n
-	}
-	return b
-}
+// secret returns a key whose bytes are n.
+func secret(n byte) []byte { return bytes.Repeat([]byte{n}, sealer.KeySize) }
 
-func newWorld(t *testing.T, target store.Target, seed uint64) *world {
+func newGenerator(t *testing.T, target store.Target, seed uint64) *generator {
 	t.Helper()
 	s, err := store.Open(t.Context(), target)
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, s.Close()) })
-	w := &world{t: t, store: s, random: rand.New(rand.NewPCG(seed, 1)), now: began, model: newModel()}
+	w := &generator{t: t, store: s, random: rand.New(rand.NewPCG(seed, 1)), now: began, model: newModel()}
 	s.ConfigureChangeLog(func() time.Time { return w.now }, nil)
 	key, err := sealer.NewKey(secret(1))
 	require.NoError(t, err)
@@ -147,30 +142,30 @@ func newWorld(t *testing.T, target store.Target, seed uint64) *world {
 	require.NoError(t, err)
 	text, err := codes.NewTextKey(secret(3))
 	require.NoError(t, err)
-	w.press = &codes.Service{Store: s, Memory: codes.NewMemory(s),
+	w.codes = &codes.Service{Store: s, Memory: codes.NewMemory(s),
 		Keys:  codes.Keys{Code: code, Text: map[byte]*codes.TextKey{codes.FirstVersion: text}, Current: codes.FirstVersion},
 		Vault: key, OpenIDs: accounts.NewOpenIDs(secret(4)), Settings: settings.NewLive(settings.Defaults()),
-		Now:    func() time.Time { return w.now },
-		Random: zeros{}, Prefix: "https://c.example/"}
+		Now: func() time.Time { return w.now }, Random: zeroReader{}, Prefix: "https://c.example/"}
 	return w
 }
 
-type zeros struct{}
+type zeroReader struct{}
 
-var _ io.Reader = zeros{}
+func (zeroReader) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
+}
 
-func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
-
-func (w *world) pick(n int) int { return w.random.IntN(n) }
+func (w *generator) pick(n int) int { return w.random.IntN(n) }
 
 var (
 	programs = []string{"wxa", "wxb", "wxc"}
 	services = []string{"wxs", "wxt"}
-	people   = []string{"", "ann", "bob"}
+	users    = []string{"", "ann", "bob"}
 )
 
-// prefixes are few, so that rules follow one another.
-func (w *world) prefix() string {
+// randomPrefix returns one of a few prefixes, so that later rules replace earlier ones.
+func (w *generator) randomPrefix() string {
 	hosts := []string{"https://h.example/", "http://h.example/", "https://i.example/"}
 	var text strings.Builder
 	text.WriteString(hosts[w.pick(len(hosts))])
@@ -186,45 +181,46 @@ func (w *world) prefix() string {
 	return text.String()
 }
 
-func (w *world) text() string {
+// randomText returns a link, the text of a code or a plain text.
+func (w *generator) randomText() string {
 	switch w.pick(12) {
 	case 0:
 		return fmt.Sprint("http://weixin.qq.com/q/", w.pick(3))
 	case 1, 2, 3:
-		if len(w.batch) > 0 {
-			b := w.batch[w.pick(len(w.batch))]
-			return w.press.Text(b, int64(w.pick(6)))
+		if len(w.batches) > 0 {
+			b := w.batches[w.pick(len(w.batches))]
+			return w.codes.Text(b, int64(w.pick(6)))
 		}
 	case 4:
 		return "plain text"
 	}
-	text := w.prefix()
+	text := w.randomPrefix()
 	if w.pick(2) == 0 {
 		text += string("ab"[w.pick(2)]) + "/x"
 	}
 	return text
 }
 
-// update makes one commit at the present moment, and the step of it.
-func (w *world) update(f func(ctx context.Context, s *store.Store) (func(*model), error)) {
+// update runs f in a transaction at the current time, and records the step that f returns.
+func (w *generator) update(f func(ctx context.Context, s *store.Store) (func(*model), error)) {
 	w.t.Helper()
-	var do func(*model)
+	var apply func(*model)
 	require.NoError(w.t, w.store.InTx(w.t.Context(), func(s *store.Store) (err error) {
-		do, err = f(w.t.Context(), s)
+		apply, err = f(w.t.Context(), s)
 		return err
 	}))
-	w.steps = append(w.steps, step{w.now, do})
-	do(&w.model)
+	w.steps = append(w.steps, step{w.now, apply})
+	apply(&w.model)
 }
 
-// one makes something happen.
-func (w *world) one() {
-	if w.pick(4) > 0 { // several in one millisecond
+// change commits a random change.
+func (w *generator) change() {
+	if w.pick(4) > 0 { // otherwise in the same millisecond as the previous change
 		w.now = w.now.Add(time.Duration(w.pick(5000)) * time.Millisecond)
 	}
 	switch w.pick(12) {
 	case 0, 1:
-		w.account()
+		w.changeAccount()
 	case 2:
 		service, program := services[w.pick(2)], programs[w.pick(3)]
 		name, linked := service+" "+program, w.pick(3) > 0
@@ -243,13 +239,13 @@ func (w *world) one() {
 			return func(m *model) { m.links[name] = linked }, err
 		})
 	case 3, 4:
-		w.codes()
+		w.changeCodes()
 	default:
-		w.rule()
+		w.changeRule()
 	}
 }
 
-func (w *world) account() {
+func (w *generator) changeAccount() {
 	appid, kind := programs[w.pick(3)], accounts.MiniProgram
 	if w.pick(3) == 0 {
 		appid, kind = services[w.pick(2)], accounts.ServiceAccount
@@ -275,7 +271,7 @@ func (w *world) account() {
 			a.Versions = append(a.Versions, v)
 		}
 	}
-	for _, user := range people[1:] {
+	for _, user := range users[1:] {
 		if w.pick(2) == 0 {
 			a.Members[user] = []accounts.Role{accounts.Developer, accounts.TrialUser, accounts.Admin}[w.pick(3)]
 		}
@@ -285,8 +281,8 @@ func (w *world) account() {
 	})
 }
 
-func (w *world) rule() {
-	kind, text := rules.Ordinary, w.prefix()
+func (w *generator) changeRule() {
+	kind, text := rules.Ordinary, w.randomPrefix()
 	owner := programs[w.pick(3)]
 	target := owner
 	if w.pick(5) == 0 {
@@ -296,59 +292,60 @@ func (w *world) rule() {
 	prefix, err := rules.ParsePrefix(text, kind, true)
 	require.NoError(w.t, err)
 	key := prefix.Key
-	did := rules.ChangeMeta{At: w.now}
-	have, exists := w.model.rules[key]
-	w.update(func(ctx context.Context, s *store.Store) (do func(*model), err error) {
+	meta := rules.ChangeMeta{At: w.now}
+	r, exists := w.model.rules[key]
+	w.update(func(ctx context.Context, s *store.Store) (apply func(*model), err error) {
 		err = s.UpdateRules(ctx, func(tx rules.Tx) (err error) {
 			switch {
 			case exists && w.pick(4) == 0:
-				did.Action = []string{"delete", "force_delete"}[w.pick(2)]
-				do = func(m *model) { delete(m.rules, key) }
-				return tx.DeleteRule(ctx, have, did)
+				meta.Action = []string{"delete", "force_delete"}[w.pick(2)]
+				apply = func(m *model) { delete(m.rules, key) }
+				return tx.DeleteRule(ctx, r, meta)
 			case exists:
-				did.Action = "edit"
-				have.Path, have.Published = fmt.Sprint("p", w.pick(100)), w.pick(3) > 0
-				w.testLinks(&have)
-				do = func(m *model) { m.rules[key] = have }
-				return tx.PutRule(ctx, have, did)
+				meta.Action = "edit"
+				r.Path, r.Published = fmt.Sprint("p", w.pick(100)), w.pick(3) > 0
+				w.setTestLinks(&r)
+				apply = func(m *model) { m.rules[key] = r }
+				return tx.PutRule(ctx, r, meta)
 			}
-			did.Action = "add"
-			r := rules.Rule{Kind: kind, Owner: owner, Target: target, Prefix: prefix, Path: "p", Published: w.pick(2) == 0, OpenVersion: 1 +
+			meta.Action = "add"
+			r = rules.Rule{Kind: kind, Owner: owner, Target: target, Prefix: prefix, Path: "p", Published: w.pick(2) == 0, OpenVersion: 1 +
 				w.pick(3)}
-			w.testLinks(&r)
-			r, err = tx.AddRule(ctx, r, did)
-			do = func(m *model) { m.rules[key] = r }
+			w.setTestLinks(&r)
+			r, err = tx.AddRule(ctx, r, meta)
+			apply = func(m *model) { m.rules[key] = r }
 			return err
 		})
-		return do, err
+		return apply, err
 	})
 }
 
-func (w *world) testLinks(r *rules.Rule) {
+// setTestLinks sets a random test link, or none.
+func (w *generator) setTestLinks(r *rules.Rule) {
 	r.TestLinks = nil
 	if link, ok := rules.ParseLink(r.Prefix.Text + "a/x"); ok && r.Kind == rules.Ordinary && w.pick(3) == 0 && r.Prefix.Matches(link) {
 		r.TestLinks = []string{r.Prefix.Text + "a/x"}
 	}
 }
 
-func (w *world) codes() {
-	if len(w.batch) < 3 && w.pick(4) == 0 || len(w.batch) == 0 {
+func (w *generator) changeCodes() {
+	if len(w.batches) < 3 && w.pick(4) == 0 || len(w.batches) == 0 {
 		w.update(func(ctx context.Context, s *store.Store) (func(*model), error) {
 			err := s.UpdateCodes(ctx, func(tx codes.Tx) error {
-				b, err := tx.AddBatch(ctx, codes.Batch{Account: "wxs", ISV: strconv.Itoa(len(w.batch)), Count: 10,
-					Start: uint64(1000 * (1 + len(w.batch))), Prefix: w.press.Prefix,
+				b, err := tx.AddBatch(ctx, codes.Batch{Account: "wxs", ISV: strconv.Itoa(len(w.batches)), Count: 10,
+					Start: uint64(1000 * (1 + len(w.batches))), Prefix: w.codes.Prefix,
 					Version: codes.FirstVersion, Segment: 10000, CreatedAt: w.now})
-				w.batch = append(w.batch, b)
+				w.batches = append(w.batches, b)
 				return err
 			})
 			return func(*model) {}, err
 		})
 		return
 	}
-	b := w.batch[w.pick(len(w.batch))]
-	e := codes.Event{Batch: b.ID, Action: []codes.EventType{codes.Activate, codes.Activate, codes.Deactivate, codes.Freeze,
-		codes.Unfreeze, codes.Void,
-		codes.Redeem}[w.pick(7)], OccurredAt: w.now, From: w.now, Actor: "admin"}
+	b := w.batches[w.pick(len(w.batches))]
+	action := []codes.EventType{codes.Activate, codes.Activate, codes.Deactivate, codes.Freeze, codes.Unfreeze, codes.Void,
+		codes.Redeem}[w.pick(7)]
+	e := codes.Event{Batch: b.ID, Action: action, OccurredAt: w.now, From: w.now, Actor: "admin"}
 	from := int64(w.pick(6))
 	e.Codes = codes.NewSet(codes.Range{From: from, To: from + int64(w.pick(4))})
 	if w.pick(4) == 0 {
@@ -372,95 +369,94 @@ func (w *world) codes() {
 	})
 }
 
-type question struct {
+type query struct {
 	req scan.Request
 	n   int
 }
 
-// What did it open at time t? The answer made from the log of changes is that of a replay of the history by the definition.
+// TestAuditThen_EqualsReplay verifies that a point-in-time query, which reads the change log, has the result of the reference model after a
+// replay of all steps up to that time.
 func TestAuditThen_EqualsReplay(t *testing.T) {
 	target := store.Target{Dir: storetest.Folder(t)}
 	if url := os.Getenv("HISTORY_POSTGRES"); url != "" {
-		target.URL = url // a database of its own
+		target.URL = url // a separate database
 	}
 	n := testscope.Choose(20_000, 2_000)
-	if text := os.Getenv("HISTORY_QUESTIONS"); text != "" { // how many questions are asked in all
+	if text := os.Getenv("HISTORY_QUESTIONS"); text != "" { // total number of queries
 		var err error
 		n, err = strconv.Atoi(text)
 		require.NoError(t, err)
 	}
 	events := testscope.Choose(1500, 600)
-	w := newWorld(t, target, 7)
+	w := newGenerator(t, target, 7)
 	for range events {
-		w.one()
+		w.change()
 	}
 	span := w.now.Add(time.Minute).Sub(began)
-	all := make([]question, n)
-	for i := range all {
-		at := began.Add(time.Duration(w.random.Int64N(int64(span))) - time.Second).Truncate(time.Millisecond)
-		if w.pick(3) == 0 { // the very millisecond of a change
-			at = w.steps[w.pick(len(w.steps))].at
+	queries := make([]query, n)
+	for i := range queries {
+		asOf := began.Add(time.Duration(w.random.Int64N(int64(span))) - time.Second).Truncate(time.Millisecond)
+		if w.pick(3) == 0 { // the millisecond of a change
+			asOf = w.steps[w.pick(len(w.steps))].committedAt
 		}
-		all[i] = question{scan.Request{Text: w.text(), User: people[w.pick(3)], At: at}, i}
+		queries[i] = query{scan.Request{Text: w.randomText(), User: users[w.pick(3)], At: asOf}, i}
 	}
-	slices.SortStableFunc(all, func(a, b question) int { return a.req.At.Compare(b.req.At) })
-	then := auditlog.PointInTime{Store: w.store, Codes: w.press}
+	slices.SortStableFunc(queries, func(a, b query) int { return a.req.At.Compare(b.req.At) })
+	pointInTime := auditlog.PointInTime{Store: w.store, Codes: w.codes}
 	m, next := newModel(), 0
-	var at time.Time
-	called := &calledBy{Store: w.store, at: &at}
+	var now time.Time
+	past := &pastEvents{Store: w.store, now: &now}
 	for e, err := range w.store.Events(t.Context(), 0, 0) {
 		require.NoError(t, err)
-		called.events = append(called.events, e)
+		past.events = append(past.events, e)
 	}
-	// A memory that reads what was called, as it was called.
-	w.press.Memory = codes.NewMemory(called)
-	require.NoError(t, w.press.Memory.Load(t.Context()))
+	w.codes.Memory = codes.NewMemory(past)
+	require.NoError(t, w.codes.Memory.Load(t.Context()))
 	read := 0
-	w.press.Now = func() time.Time { return at }
-	made := map[string]codes.Batch{}
-	for _, b := range w.batch {
+	w.codes.Now = func() time.Time { return now }
+	batches := map[string]codes.Batch{}
+	for _, b := range w.batches {
 		for i := range b.Count {
-			made[w.press.Text(b, i)] = b
+			batches[w.codes.Text(b, i)] = b
 		}
 	}
-	resolver := scan.Resolver{Finder: &m, Accounts: &m, Codes: modelCodes{press: w.press, made: made, at: &at}}
+	resolver := scan.Resolver{Finder: &m, Accounts: &m, Codes: modelCodes{codes: w.codes, batches: batches, now: &now}}
 	seen := map[string]int{}
-	for _, q := range all {
-		at = q.req.At
-		for ; next < len(w.steps) && !w.steps[next].at.After(at); next++ {
-			w.steps[next].do(&m)
+	for _, q := range queries {
+		now = q.req.At
+		for ; next < len(w.steps) && !w.steps[next].committedAt.After(now); next++ {
+			w.steps[next].apply(&m)
 		}
-		for ; read < len(called.events) && !called.events[read].OccurredAt.After(at); read++ {
-			require.NoError(t, w.press.Memory.Changed(t.Context(), called.events[read].Batch))
+		for ; read < len(past.events) && !past.events[read].OccurredAt.After(now); read++ {
+			require.NoError(t, w.codes.Memory.Changed(t.Context(), past.events[read].Batch))
 		}
 		want := resolver.Resolve(q.req)
-		got, err := then.Resolve(t.Context(), q.req)
+		got, err := pointInTime.Resolve(t.Context(), q.req)
 		require.NoError(t, err)
 		seen[string(want.Action)+" "+string(want.Kind)+" "+string(want.Reason)]++
-		// The replay's events are pointers into its memory.
+		// State points to events in the memory of the replay.
 		diff := gocmp.Diff(want, got.Decision, cmpopts.IgnoreFields(codes.Found{}, "State"), cmpopts.EquateEmpty())
-		require.Equal(t, diff, "", "question %d: %+v (-want +got)", q.n, q.req)
+		require.Equal(t, diff, "", "result of query %d: %+v (-want +got)", q.n, q.req)
 	}
-	t.Logf("%d questions, %v", n, seen)
 	for _, kind := range []string{"open_mini_program rule ", "open_mini_program service_rule ", "open_mini_program test_link ",
 		"open_mini_program code ", "open_url  ", "show_text  ",
 		"show_message  frozen", "show_message  not_active", "show_message  no_release", "show_message  unknown_code",
 		"show_message  void"} {
-		assert.True(t, seen[kind] != 0, "nothing was ever %q: the test says nothing of it", kind)
+		assert.True(t, seen[kind] != 0, "%d queries have no result %q, want at least one", n, kind)
 	}
 }
 
-// calledBy is a store as it was at a moment, of what happened to codes.
-type calledBy struct {
+// pastEvents is a store that returns the events of codes up to the time now.
+type pastEvents struct {
 	codes.Store
 	events []codes.Event
-	at     *time.Time
+	now    *time.Time
 }
 
-func (c *calledBy) Events(_ context.Context, batch, after int64) iter.Seq2[codes.Event, error] {
+func (c *pastEvents) Events(_ context.Context, batch, after int64) iter.Seq2[codes.Event, error] {
 	return func(yield func(codes.Event, error) bool) {
 		for _, e := range c.events {
-			if e.Seq > after && (batch == 0 || e.Batch == batch) && !e.OccurredAt.After(*c.at) && !yield(e, nil) {
+			if e.Seq > after && (batch == 0 || e.Batch == batch) && !e.OccurredAt.After(*c.now) && !yield(e, nil) {
 				return
 			}
 		}

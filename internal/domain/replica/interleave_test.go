@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"iter"
 	"log/slog"
 	"maps"
@@ -28,73 +27,74 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/testscope"
 )
 
-// These tests check how Current follows a store. After a change is acknowledged (committed, and RuleChanged returned), readers see no older
+// These tests check how Replica follows a store. After a change is acknowledged (committed, and RefreshRule returned), readers see no older
 // state unless Ready reports it, and after a reader saw a state, no reader sees an older one. The store is a fake with atomic commits, so
 // that 100,000 interleavings take seconds; package chaos tests the real stores.
 
-// The things that change.
+// The items that change.
 const (
-	aRule = iota
-	aServiceRule
-	anAccount
-	things
+	ruleItem = iota
+	serviceRuleItem
+	accountItem
+	itemCount
 )
 
-var names = [things]string{"https://shop.example/t/", "http://weixin.qq.com/q/code", "shop"}
+var names = [itemCount]string{"https://shop.example/t/", "http://weixin.qq.com/q/code", "shop"}
 
-var prefixes = func() (list [things]rules.Prefix) {
-	for thing, kind := range map[int]rules.Kind{aRule: rules.Ordinary, aServiceRule: rules.KindService} {
+var prefixes = func() (list [itemCount]rules.Prefix) {
+	for item, kind := range map[int]rules.Kind{ruleItem: rules.Ordinary, serviceRuleItem: rules.KindService} {
 		var err error
-		if list[thing], err = rules.ParsePrefix(names[thing], kind, false); err != nil {
+		if list[item], err = rules.ParsePrefix(names[item], kind, false); err != nil {
 			panic(err)
 		}
 	}
 	return list
 }()
 
-// A state is the version of each thing: one more with each commit.
-type state [things]int
+// state is the version of each item. A commit increments the version of an item.
+type state [itemCount]int
 
-// absent: in version 0 and in every third one the thing does not exist.
-func absent(version int) bool { return version%3 == 0 }
+// isAbsent reports whether the item does not exist in a version: in version 0 and in every third version.
+func isAbsent(version int) bool { return version%3 == 0 }
 
-// rule is a version of one of the rules; the version is its page.
-func (s state) rule(thing int) (rules.Rule, error) {
-	if absent(s[thing]) {
+// rule returns the current version of a rule. Its path is the version.
+func (s state) rule(item int) (rules.Rule, error) {
+	if isAbsent(s[item]) {
 		return rules.Rule{}, rules.ErrNoRule
 	}
 	kind := rules.Ordinary
-	if thing == aServiceRule {
+	if item == serviceRuleItem {
 		kind = rules.KindService
 	}
-	return rules.Rule{ID: 1, Kind: kind, Owner: "owner", Target: "owner", Prefix: prefixes[thing], Path: strconv.Itoa(s[thing]),
+	return rules.Rule{ID: 1, Kind: kind, Owner: "owner", Target: "owner", Prefix: prefixes[item], Path: strconv.Itoa(s[item]),
 		Published: true}, nil
 }
 
-// account is a version of the account; the version is its name.
+// account returns the current version of the account. Its name is the version.
 func (s state) account() (accounts.Account, error) {
-	if absent(s[anAccount]) {
+	if isAbsent(s[accountItem]) {
 		return accounts.Account{}, accounts.ErrNoAccount
 	}
-	return accounts.Account{AppID: names[anAccount], Name: strconv.Itoa(s[anAccount])}, nil
+	return accounts.Account{AppID: names[accountItem], Name: strconv.Itoa(s[accountItem])}, nil
 }
 
-// fakeStore is a store that keeps nothing but a state and the log of changes.
+// fakeStore is a store with a state and the log of changes.
 type fakeStore struct {
 	mu  sync.Mutex
 	now state
-	log []int // the things that changed
-	// step is called within a view: before its state is taken, after that, and before it ends. An error is the view's.
+	log []int // the changed items
+	// step is called within a view: before its state is read ("begin"), after that ("taken"), and before the view ends ("end"). The view
+	// returns its error.
 	step func(ctx context.Context, name string) error
 }
 
-// commit makes the next version of a thing.
-func (f *fakeStore) commit(thing int) (version int) {
+// commit stores the next version of an item.
+func (f *fakeStore) commit(item int) (version int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.now[thing]++
-	f.log = append(f.log, thing)
-	return f.now[thing]
+	f.now[item]++
+	f.log = append(f.log, item)
+	return f.now[item]
 }
 
 func (f *fakeStore) latest() state {
@@ -134,13 +134,13 @@ func (f *fakeStore) ChangesFrom(ctx context.Context, from int64, _ int) (list []
 	err = f.view(ctx, func(s state) error {
 		f.mu.Lock()
 		defer f.mu.Unlock()
-		n := 0 // entries at the moment of the view
+		n := 0 // number of log entries at the time of the view
 		for _, version := range s {
 			n += version
 		}
 		for i := max(from, 1); int(i) <= n; i++ {
 			change := Change{Seq: i, Hash: hashOf(int(i)), Kind: RuleChange, Key: names[f.log[i-1]]}
-			if f.log[i-1] == anAccount {
+			if f.log[i-1] == accountItem {
 				change.Kind = AccountChange
 			} else if r, err := s.rule(f.log[i-1]); err == nil {
 				change.Rule = &r
@@ -198,7 +198,7 @@ func (tx accountsTx) Accounts(_ context.Context, after string, _ int) (list []ac
 	if after != "" {
 		return nil, nil
 	}
-	// Whose rules these are; never changed.
+	// The owner of the rules, which never changes.
 	list = []accounts.Account{{AppID: "owner", Versions: []accounts.Version{accounts.Release}, JumpOpen: true}}
 	if a, err := tx.account(); err == nil {
 		list = append(list, a)
@@ -217,8 +217,8 @@ func (f *fakeStore) ViewAccounts(ctx context.Context, read func(accounts.Tx) err
 func (f *fakeStore) AllRules(ctx context.Context) iter.Seq2[rules.Rule, error] {
 	return func(yield func(rules.Rule, error) bool) {
 		err := f.view(ctx, func(s state) error {
-			for thing := range things {
-				if r, err := s.rule(thing); thing != anAccount && err == nil && !yield(r, nil) {
+			for item := range itemCount {
+				if r, err := s.rule(item); item != accountItem && err == nil && !yield(r, nil) {
 					return nil
 				}
 			}
@@ -237,59 +237,59 @@ func (*fakeStore) UpdateRules(context.Context, func(rules.Tx) error) error      
 func (*fakeStore) Reserve(context.Context, int) (accounts.SeqRange, error)       { panic("not used") }
 func (*fakeStore) UpdateAccounts(context.Context, func(accounts.Tx) error) error { panic("not used") }
 
-// protocol is a way to follow a store.
+// protocol is a way to follow a store: that of Replica, except for the functions that a test replaces.
 type protocol struct {
-	*Replica // what scans see; its own way unless a field below says otherwise
-	changed  func(ctx context.Context, thing int)
-	reload   func(ctx context.Context) error
-	// again is what Retry does: one call for each missed change.
-	again func() []func(context.Context)
-	ready func() error
-	// crowded: more than one change can be followed at a time.
-	crowded bool
+	*Replica
+	refresh func(ctx context.Context, item int) // is called after a commit
+	reload  func(ctx context.Context) error
+	retries func() []func(context.Context) // returns the calls of Retry, one for each missed change
+	ready   func() error
+	// concurrent means that several changes can be read at the same time.
+	concurrent bool
 }
 
-func follow(store *fakeStore) *protocol { return followWith(&Replica{History: store}, store) }
+// newProtocol returns the protocol of a single node.
+func newProtocol(store *fakeStore) *protocol { return newProtocolOf(&Replica{History: store}, store) }
 
-// followShared is the protocol of this package on one of several nodes, with a log that is not empty.
-func followShared(store *fakeStore) *protocol {
-	store.commit(anAccount)
-	return followWith(&Replica{Changes: store}, store)
+// newSharedProtocol returns the protocol of one of several nodes, with a log that is not empty.
+func newSharedProtocol(store *fakeStore) *protocol {
+	store.commit(accountItem)
+	return newProtocolOf(&Replica{Changes: store}, store)
 }
 
-func followWith(c *Replica, store *fakeStore) *protocol {
+func newProtocolOf(c *Replica, store *fakeStore) *protocol {
 	c.Rules, c.Accounts, c.RuleStore, c.AccountStore, c.Log = index.New(), NewAccounts(), store, store, slog.New(slog.DiscardHandler)
 	if err := c.Load(context.Background()); err != nil {
 		panic(err)
 	}
 	c.midway = func(ctx context.Context) {
 		if a, ok := ctx.Value(actorKey{}).(*actor); ok {
-			a.pause("tell")
-			a.beside = false
+			a.pause("refresh")
+			a.outside = false
 		}
 	}
 	p := &protocol{Replica: c, reload: c.Load}
 	p.ready = func() error {
-		_, _, unreadable := c.Unreadable() // /readyz names it
+		_, _, unreadable := c.Unreadable() // /readyz reports it
 		return errors.Join(c.Ready(), unreadable)
 	}
-	p.changed = func(ctx context.Context, thing int) {
-		if thing == anAccount {
-			c.RefreshAccounts(ctx, names[thing])
+	p.refresh = func(ctx context.Context, item int) {
+		if item == accountItem {
+			c.RefreshAccounts(ctx, names[item])
 		} else {
-			c.RefreshRule(ctx, names[thing])
+			c.RefreshRule(ctx, names[item])
 		}
 	}
-	p.again = func() (calls []func(context.Context)) {
-		behind := c.missing()
-		for _, what := range slices.Sorted(maps.Keys(behind)) {
+	p.retries = func() (calls []func(context.Context)) {
+		missing := c.missing()
+		for _, name := range slices.Sorted(maps.Keys(missing)) {
 			calls = append(calls, func(ctx context.Context) {
 				if a, ok := ctx.Value(actorKey{}).(*actor); ok {
-					if a.beside = what == "everything"; !a.beside {
-						a.pause("tell")
+					if a.outside = name == "everything"; !a.outside {
+						a.pause("refresh")
 					}
 				}
-				_ = behind[what].retry(ctx)
+				_ = missing[name].retry(ctx)
 			})
 		}
 		return calls
@@ -297,31 +297,31 @@ func followWith(c *Replica, store *fakeStore) *protocol {
 	return p
 }
 
-// set puts a version of a thing into the memory.
-func (p *protocol) set(s state, thing int) {
-	if thing == anAccount {
+// set stores a version of an item in the replica.
+func (p *protocol) set(s state, item int) {
+	if item == accountItem {
 		if a, err := s.account(); err != nil {
-			p.Accounts.Remove(names[thing])
+			p.Accounts.Remove(names[item])
 		} else {
 			p.Accounts.Set(a, nil)
 		}
 		return
 	}
-	if r, err := s.rule(thing); err != nil {
-		p.Rules.Remove(names[thing])
+	if r, err := s.rule(item); err != nil {
+		p.Rules.Remove(names[item])
 	} else {
 		p.Rules.Set(r)
 	}
 }
 
-// see is the version of a thing that a scan sees; ok is false where it sees none.
-func (p *protocol) see(thing int) (version int, ok bool) {
+// read returns the version of an item that a scan sees. ok is false if the scan sees none.
+func (p *protocol) read(item int) (version int, ok bool) {
 	text := ""
-	if thing == anAccount {
-		a, found := p.Accounts.Account(names[thing])
+	if item == accountItem {
+		a, found := p.Accounts.Account(names[item])
 		text, ok = a.Name, found
 	} else {
-		d := scan.Resolver{Finder: p.Rules, Accounts: p.Accounts}.Resolve(scan.Request{Text: names[thing]})
+		d := scan.Resolver{Finder: p.Rules, Accounts: p.Accounts}.Resolve(scan.Request{Text: names[item]})
 		ok = d.Action == scan.OpenMiniProgram
 		text, _, _ = strings.Cut(d.Path, "?")
 	}
@@ -329,201 +329,202 @@ func (p *protocol) see(thing int) (version int, ok bool) {
 	return version, ok
 }
 
-// witness judges what is seen of one thing.
-type witness struct{ acknowledged, seen int }
+// observation is what readers know of an item: the last acknowledged version and the last version that a reader saw.
+type observation struct{ acknowledged, seen int }
 
-// judge returns the version that a reader sees. behind: it is older than an acknowledged change; older: it is older than a version that was
-// seen before. latest is the version in the store after the read; ready reports whether memory claims to be complete.
-func (w witness) judge(version int, ok, ready bool, latest int) (now int, behind, older bool) {
+// check returns the version that a reader sees. stale means that it is older than an acknowledged change, older that it is older than a
+// version that was seen before. latest is the version in the store after the read; ready means that the replica claims to be complete.
+func (w observation) check(version int, ok, ready bool, latest int) (now int, stale, older bool) {
 	if ok {
 		return version, version < w.acknowledged, version < w.seen
 	}
-	// Which of the absences it is cannot be seen: the first that can be.
-	first := func(least int) int { return (least + 2) / 3 * 3 }
-	now = first(w.seen)
-	behind = first(max(w.seen, w.acknowledged)) > latest
-	if ready && !behind {
-		now = first(max(w.seen, w.acknowledged))
+	// A reader cannot distinguish the versions in which the item is absent: assume the first possible one.
+	firstAbsent := func(version int) int { return (version + 2) / 3 * 3 }
+	now = firstAbsent(w.seen)
+	stale = firstAbsent(max(w.seen, w.acknowledged)) > latest
+	if ready && !stale {
+		now = firstAbsent(max(w.seen, w.acknowledged))
 	}
-	return now, behind, now > latest
+	return now, stale, now > latest
 }
 
-// schedule is one interleaving, drawn step by step.
+// schedule is one random interleaving of actors.
 type schedule struct {
 	rnd      *rand.Rand
 	store    *fakeStore
 	protocol *protocol
-	parked   chan *actor
+	paused   chan *actor
 	actors   []*actor
-	// knocking waits for the lock that another holds. It is at most one, so that the order is the schedule's and not the lock's.
-	knocking  *actor
-	witnesses [things]witness
-	trace     []step
+	// blocked waits for the lock that another actor holds. At most one actor does, so that the schedule determines the order.
+	blocked      *actor
+	observations [itemCount]observation
+	trace        []step
 }
 
-// step is what an actor did when the schedule let it.
+// step is a step of an actor.
 type step struct {
 	actor int
 	name  string
 	fails bool
 }
 
-// actor is a goroutine that stops at every step until the schedule lets it go on.
+// actor is a goroutine that pauses before every step until the schedule resumes it.
 type actor struct {
 	*schedule
 	name   int
 	step   string
-	fault  error // of the step, when it goes on
+	fault  error // result of the step
 	resume chan struct{}
 	// The last commit of a writer.
-	thing, version int
-	beside         bool // it reads outside the line
+	item, version int
+	outside       bool // the actor reads without the lock
 }
 
 type actorKey struct{}
 
 func (a *actor) pause(step string) error {
-	if a.beside && step != "tell" {
-		step = "beside " + step
+	if a.outside && step != "refresh" {
+		step = "outside " + step
 	}
 	a.step, a.fault = step, nil
-	a.parked <- a
+	a.paused <- a
 	<-a.resume
 	return a.fault
 }
 
-// following: the actor is inside a view.
-func (a *actor) following() bool { return a.step == "begin" || a.step == "taken" || a.step == "end" }
+// isReading reports whether the actor is inside a view and holds the lock.
+func (a *actor) isReading() bool { return a.step == "begin" || a.step == "taken" || a.step == "end" }
 
-// write commits changes and follows each.
+// write commits changes and refreshes the replica after each.
 func (a *actor) write(ctx context.Context, changes []int) {
-	for _, a.thing = range changes {
+	for _, a.item = range changes {
 		a.pause("commit")
-		a.version = a.store.commit(a.thing)
-		a.pause("tell")
-		a.protocol.changed(ctx, a.thing)
+		a.version = a.store.commit(a.item)
+		a.pause("refresh")
+		a.protocol.refresh(ctx, a.item)
 		a.pause("acknowledged")
 	}
 }
 
-// retry does once what Retry does every interval.
+// retry runs one round of Retry.
 func (a *actor) retry(ctx context.Context) {
 	a.pause("retry")
-	for _, again := range a.protocol.again() {
-		again(ctx)
+	for _, retry := range a.protocol.retries() {
+		retry(ctx)
 	}
 }
 
-// reload reads everything again, beside the line up to its end.
+// reload reads everything, without the lock until the replica is swapped.
 func (a *actor) reload(ctx context.Context) {
 	a.pause("reload")
-	a.beside = true
+	a.outside = true
 	_ = a.protocol.reload(ctx)
 }
 
-// begin starts an actor, up to its first step.
-func (s *schedule) begin(run func(a *actor, ctx context.Context)) {
+// start starts an actor, up to its first step.
+func (s *schedule) start(run func(a *actor, ctx context.Context)) {
 	a := &actor{schedule: s, name: len(s.actors), resume: make(chan struct{})}
 	go func() {
 		run(a, context.WithValue(context.Background(), actorKey{}, a))
 		a.step = "done"
-		s.parked <- a
+		s.paused <- a
 	}()
-	s.actors = append(s.actors, <-s.parked)
+	s.actors = append(s.actors, <-s.paused)
 }
 
-var errStore = errors.New("the store does not answer")
+var errStore = errors.New("the store is unavailable")
 
-// play plays one interleaving and returns what was wrong; "" = nothing.
-func play(seed uint64, under func(*fakeStore) *protocol) (wrong string, trace []step) {
-	s := &schedule{rnd: rand.New(rand.NewPCG(seed, 0)), parked: make(chan *actor)}
+// runInterleaving runs the interleaving of a seed and returns the first violation; "" means none.
+func runInterleaving(seed uint64, newProtocol func(*fakeStore) *protocol) (violation string, trace []step) {
+	s := &schedule{rnd: rand.New(rand.NewPCG(seed, 0)), paused: make(chan *actor)}
 	s.store = &fakeStore{step: func(ctx context.Context, name string) error {
 		if a, ok := ctx.Value(actorKey{}).(*actor); ok {
 			return a.pause(name)
 		}
 		return nil
 	}}
-	s.protocol = under(s.store)
-	focus := s.rnd.IntN(things) // most changes are of one thing
+	s.protocol = newProtocol(s.store)
+	focus := s.rnd.IntN(itemCount) // most changes are of one item
 	for range 2 + s.rnd.IntN(2) {
 		changes := []int{focus, focus}[:1+s.rnd.IntN(2)]
 		if s.rnd.IntN(3) == 0 {
-			changes[0] = s.rnd.IntN(things)
+			changes[0] = s.rnd.IntN(itemCount)
 		}
-		s.begin(func(a *actor, ctx context.Context) { a.write(ctx, changes) })
+		s.start(func(a *actor, ctx context.Context) { a.write(ctx, changes) })
 	}
-	s.begin((*actor).retry)
+	s.start((*actor).retry)
 	if s.rnd.IntN(2) == 0 {
-		s.begin((*actor).reload)
+		s.start((*actor).reload)
 	}
 	for len(s.actors) > 0 {
 		s.next()
-		if wrong == "" { // after a fault the rest only ends
-			wrong = s.look()
+		if violation == "" { // after a violation the actors only end
+			violation = s.check()
 		}
 	}
-	if wrong == "" {
-		wrong = s.end()
+	if violation == "" {
+		violation = s.checkEnd()
 	}
-	return wrong, s.trace
+	return violation, s.trace
 }
 
-// next lets one actor go on to its next step.
+// next resumes a random actor until its next step.
 func (s *schedule) next() {
-	held := slices.ContainsFunc(s.actors, func(a *actor) bool { return a != s.knocking && a.following() })
-	free := make([]*actor, 0, 4)
+	locked := slices.ContainsFunc(s.actors, func(a *actor) bool { return a != s.blocked && a.isReading() })
+	runnable := make([]*actor, 0, 4)
 	for _, a := range s.actors {
-		if s.knocking == nil || a != s.knocking && a.step != "tell" {
-			free = append(free, a)
+		if s.blocked == nil || a != s.blocked && a.step != "refresh" {
+			runnable = append(runnable, a)
 		}
 	}
-	a := free[s.rnd.IntN(len(free))]
-	holder, knocks := a.following(), a.step == "tell" && held && !s.protocol.crowded
-	if (holder || a.beside) && s.rnd.IntN(12) == 0 {
+	a := runnable[s.rnd.IntN(len(runnable))]
+	holder, blocks := a.isReading(), a.step == "refresh" && locked && !s.protocol.concurrent
+	if (holder || a.outside) && s.rnd.IntN(12) == 0 {
 		a.fault = errStore
 	}
 	s.trace = append(s.trace, step{a.name, a.step, a.fault != nil})
 	a.resume <- struct{}{}
-	if knocks {
-		s.knocking = a
+	if blocks {
+		s.blocked = a
 		return
 	}
-	first := <-s.parked
-	if s.knocking != nil && holder && (first != a || !a.following()) {
-		// The holder left, so the one that knocked came in. Which of the two says so first does not matter.
-		second := <-s.parked
-		s.knocking = nil
-		s.arrive(second)
+	first := <-s.paused
+	if s.blocked != nil && holder && (first != a || !a.isReading()) {
+		// The holder released the lock, and the blocked actor acquired it. The two pause in any order.
+		second := <-s.paused
+		s.blocked = nil
+		s.handlePause(second)
 	}
-	s.arrive(first)
+	s.handlePause(first)
 }
 
-func (s *schedule) arrive(a *actor) {
+// handlePause records the step before which an actor paused.
+func (s *schedule) handlePause(a *actor) {
 	switch a.step {
 	case "acknowledged":
-		w := &s.witnesses[a.thing]
+		w := &s.observations[a.item]
 		w.acknowledged = max(w.acknowledged, a.version)
 	case "done":
 		s.actors = slices.DeleteFunc(s.actors, func(other *actor) bool { return other == a })
 	}
 }
 
-// look scans everything and says what is wrong.
-func (s *schedule) look() string {
+// check scans all items and returns a violation, or "".
+func (s *schedule) check() string {
 	latest := s.store.latest()
-	for thing := range things {
-		if latest[thing] == 0 {
+	for item := range itemCount {
+		if latest[item] == 0 {
 			continue
 		}
-		w := &s.witnesses[thing]
-		version, ok := s.protocol.see(thing)
+		w := &s.observations[item]
+		version, ok := s.protocol.read(item)
 		ready := s.protocol.ready() == nil
-		now, behind, older := w.judge(version, ok, ready, latest[thing])
+		now, stale, older := w.check(version, ok, ready, latest[item])
 		switch {
 		case older:
-			return fmt.Sprintf("%s: version %d (there: %v) after version %d", names[thing], version, ok, w.seen)
-		case behind && ready:
-			return fmt.Sprintf("%s: version %d (there: %v) after %d was acknowledged, and Ready says nothing", names[thing], version, ok,
+			return fmt.Sprintf("%s: version = %d, %v after version %d was seen, want no older one", names[item], version, ok, w.seen)
+		case stale && ready:
+			return fmt.Sprintf("%s: version = %d, %v after %d was acknowledged, want Ready to report an error", names[item], version, ok,
 				w.acknowledged)
 		}
 		w.seen = now
@@ -531,21 +532,21 @@ func (s *schedule) look() string {
 	return ""
 }
 
-// end retries while the store answers: then nothing may be missing.
-func (s *schedule) end() string {
-	for _, again := range s.protocol.again() {
-		again(context.Background())
+// checkEnd retries with an available store, after which the replica must be complete.
+func (s *schedule) checkEnd() string {
+	for _, retry := range s.protocol.retries() {
+		retry(context.Background())
 	}
 	if err := s.protocol.ready(); err != nil {
-		return fmt.Sprintf("after a retry Ready still says: %v", err)
+		return fmt.Sprintf("Ready() after a retry = %v, want nil", err)
 	}
-	for thing, latest := range s.store.latest() {
-		if version, ok := s.protocol.see(thing); ok == absent(latest) || ok && version != latest {
-			return fmt.Sprintf("%s: version %d (there: %v) in the end, %d is stored", names[thing], version, ok, latest)
+	for item, latest := range s.store.latest() {
+		if version, ok := s.protocol.read(item); ok == isAbsent(latest) || ok && version != latest {
+			return fmt.Sprintf("%s: version at the end = %d, %v, want %d", names[item], version, ok, latest)
 		}
 	}
 	if err := s.protocol.CatchUp(context.Background()); err != nil {
-		return fmt.Sprintf("following the log at the end: %v", err)
+		return fmt.Sprintf("CatchUp() at the end = %v, want nil", err)
 	}
 	return ""
 }
@@ -553,88 +554,78 @@ func (s *schedule) end() string {
 func TestReplica_Interleavings(t *testing.T) {
 	interleavings := testscope.Choose(200_000, 10_000)
 	if testing.Short() {
-		interleavings = 1_000 // one actor moves at a time: the race detector learns no more from the rest
+		interleavings = 1_000 // one actor runs at a time, so that the race detector finds no more in the others
 	}
-	// One actor moves at a time: waking another thread for it only takes time.
+	// One actor runs at a time, and waking another thread for it takes time.
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
-	different := map[uint64]struct{}{}
-	faults := 0
-	seed := maphash.MakeSeed()
 	for n := range uint64(interleavings) {
-		wrong, trace := play(n, []func(*fakeStore) *protocol{follow, followShared}[n%2])
-		require.True(t, wrong == "", "interleaving %d: %s\n%v", n, wrong, trace)
-		var h maphash.Hash
-		h.SetSeed(seed)
-		for _, step := range trace {
-			maphash.WriteComparable(&h, step)
-			if step.fails {
-				faults++
-			}
-		}
-		different[h.Sum64()] = struct{}{}
+		violation, trace := runInterleaving(n, []func(*fakeStore) *protocol{newProtocol, newSharedProtocol}[n%2])
+		require.True(t, violation == "", "interleaving %d: %s\n%v", n, violation, trace)
 	}
-	t.Logf("%d interleavings, %d of them different, with %d failed reads", interleavings, len(different), faults)
 }
 
-// TestReplica_InterleavingsDetectFaults follows a store in ways that are wrong: the interleavings must find each.
+// TestReplica_InterleavingsDetectFaults follows a store with faulty protocols. The interleavings must detect the fault of each.
 func TestReplica_InterleavingsDetectFaults(t *testing.T) {
-	for name, under := range map[string]func(*fakeStore) *protocol{
-		"the value of the commit is applied, not what is stored": func(store *fakeStore) *protocol {
-			p := follow(store)
-			p.changed = func(ctx context.Context, thing int) {
+	for name, newProtocol := range map[string]func(*fakeStore) *protocol{
+		"refresh applies the committed value instead of the stored one": func(store *fakeStore) *protocol {
+			p := newProtocol(store)
+			p.refresh = func(ctx context.Context, item int) {
 				p.reading.Lock()
 				defer p.reading.Unlock()
 				var s state
-				s[thing] = ctx.Value(actorKey{}).(*actor).version
-				p.set(s, thing)
+				s[item] = ctx.Value(actorKey{}).(*actor).version
+				p.set(s, item)
 			}
 			return p
 		},
-		"it is read before its turn comes": func(store *fakeStore) *protocol {
-			p := follow(store)
-			p.crowded = true
-			p.changed = func(ctx context.Context, thing int) {
+		"refresh reads before it acquires the lock": func(store *fakeStore) *protocol {
+			p := newProtocol(store)
+			p.concurrent = true
+			p.refresh = func(ctx context.Context, item int) {
 				var read state
-				err := store.view(ctx, func(s state) error { read = s; return nil })
+				err := store.view(ctx, func(s state) error {
+					read = s
+					return nil
+				})
 				p.reading.Lock()
 				defer p.reading.Unlock()
 				if err == nil {
-					p.set(read, thing)
+					p.set(read, item)
 				}
 			}
 			return p
 		},
-		"a read that is under way is taken for one's own": func(store *fakeStore) *protocol {
-			p := follow(store)
-			p.crowded = true
-			own := p.changed
-			var under atomic.Bool
-			p.changed = func(ctx context.Context, thing int) {
-				if under.CompareAndSwap(false, true) {
-					own(ctx, thing)
-					under.Store(false)
+		"refresh shares a read that began before the commit": func(store *fakeStore) *protocol {
+			p := newProtocol(store)
+			p.concurrent = true
+			refresh := p.refresh
+			var running atomic.Bool
+			p.refresh = func(ctx context.Context, item int) {
+				if running.CompareAndSwap(false, true) {
+					refresh(ctx, item)
+					running.Store(false)
 				}
 			}
-			p.again = func() []func(context.Context) { return nil }
+			p.retries = func() []func(context.Context) { return nil }
 			return p
 		},
-		"a change that cannot be read is forgotten": func(store *fakeStore) *protocol {
-			p := follow(store)
-			own := p.changed
-			p.changed = func(ctx context.Context, thing int) {
-				own(ctx, thing)
+		"refresh forgets a change that cannot be read": func(store *fakeStore) *protocol {
+			p := newProtocol(store)
+			refresh := p.refresh
+			p.refresh = func(ctx context.Context, item int) {
+				refresh(ctx, item)
 				p.mu.Lock()
 				defer p.mu.Unlock()
 				clear(p.missed)
 			}
 			return p
 		},
-		// Found in Current itself: the list was emptied, then read again.
-		"a retry calls itself ready before it has read": func(store *fakeStore) *protocol {
-			p := follow(store)
-			own := p.again
-			p.again = func() []func(context.Context) {
-				calls := own()
+		// A former fault of Replica: the list of missed changes was cleared before they were read.
+		"retry is ready before it has read": func(store *fakeStore) *protocol {
+			p := newProtocol(store)
+			retries := p.retries
+			p.retries = func() []func(context.Context) {
+				calls := retries()
 				p.mu.Lock()
 				defer p.mu.Unlock()
 				clear(p.missed)
@@ -642,8 +633,8 @@ func TestReplica_InterleavingsDetectFaults(t *testing.T) {
 			}
 			return p
 		},
-		"what was read beside takes the place of the living as it is": func(store *fakeStore) *protocol {
-			p := follow(store)
+		"reload swaps without applying later changes": func(store *fakeStore) *protocol {
+			p := newProtocol(store)
 			p.reload = func(ctx context.Context) error {
 				fresh := index.New()
 				if err := fresh.Load(store.AllRules(ctx)); err != nil {
@@ -652,63 +643,70 @@ func TestReplica_InterleavingsDetectFaults(t *testing.T) {
 				p.midway(ctx)
 				p.reading.Lock()
 				defer p.reading.Unlock()
-				return store.view(ctx, func(state) error { p.Rules.Adopt(fresh); return nil })
+				return store.view(ctx, func(state) error {
+					p.Rules.Adopt(fresh)
+					return nil
+				})
 			}
 			return p
 		},
-		"what was read beside follows the log before its turn comes": func(store *fakeStore) *protocol {
-			p := follow(store)
+		"reload applies later changes before it acquires the lock": func(store *fakeStore) *protocol {
+			p := newProtocol(store)
 			p.reload = func(ctx context.Context) error {
 				fresh := memory{rules: index.New()}
-				var at position
-				if _, err := p.page(context.Background(), fresh, &at); err != nil && !errors.Is(err, errOtherLog) {
+				var pos position
+				if _, err := p.page(context.Background(), fresh, &pos); err != nil && !errors.Is(err, errOtherLog) {
 					return err
 				}
 				p.midway(ctx)
 				p.reading.Lock()
 				defer p.reading.Unlock()
-				return store.view(ctx, func(state) error { p.Rules.Adopt(fresh.rules); return nil })
+				return store.view(ctx, func(state) error {
+					p.Rules.Adopt(fresh.rules)
+					return nil
+				})
 			}
 			return p
 		},
-		"a read is taken for the commits that ended while it ran": func(store *fakeStore) *protocol {
-			p := followShared(store)
-			refresh := p.changed
-			p.changed = func(ctx context.Context, thing int) {
-				refresh(ctx, thing)
-				if p.reading.TryLock() { // the schedule knows only the locks of the protocol
+		"refresh assumes that it read commits that ended while it ran": func(store *fakeStore) *protocol {
+			p := newSharedProtocol(store)
+			refresh := p.refresh
+			p.refresh = func(ctx context.Context, item int) {
+				refresh(ctx, item)
+				if p.reading.TryLock() { // without waiting, because the schedule does not know this lock
 					p.updates = store.Updates()
 					p.reading.Unlock()
 				}
 			}
 			return p
 		},
-		"a change is only read by the next retry": func(store *fakeStore) *protocol {
-			p := follow(store)
-			p.changed = func(context.Context, int) {}
+		"only retry reads a change": func(store *fakeStore) *protocol {
+			p := newProtocol(store)
+			p.refresh = func(context.Context, int) {}
 			return p
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for n := range uint64(10_000) {
-				if wrong, _ := play(n, under); wrong != "" {
-					t.Logf("found by interleaving %d: %s", n, wrong)
+				if violation, _ := runInterleaving(n, newProtocol); violation != "" {
+					t.Logf("detected by interleaving %d: %s", n, violation)
 					return
 				}
 			}
-			t.Error("10,000 interleavings found nothing")
+			t.Error("10,000 interleavings detect no violation, want one")
 		})
 	}
 }
 
-// TestFollow_ConcurrentRace runs all goroutines without a schedule, for the race detector: only the code under test orders the accesses to
-// the memory.
+// TestFollow_ConcurrentRace runs all goroutines without a schedule, for the race detector: only the code under test synchronizes the
+// accesses to the replica.
 func TestFollow_ConcurrentRace(t *testing.T) {
-	t.Run("one node", func(t *testing.T) { raceUnder(t, follow) })
-	t.Run("several nodes", func(t *testing.T) { raceUnder(t, followShared) })
+	t.Run("one node", func(t *testing.T) { runConcurrently(t, newProtocol) })
+	t.Run("several nodes", func(t *testing.T) { runConcurrently(t, newSharedProtocol) })
 }
 
-func raceUnder(t *testing.T, under func(*fakeStore) *protocol) {
+// runConcurrently runs writers, readers and reloads until all changes are written, and checks what readers see.
+func runConcurrently(t *testing.T, newProtocol func(*fakeStore) *protocol) {
 	const writers, readers, changes = 4, 2, 1_000
 	store := &fakeStore{step: func(context.Context, string) error {
 		if rand.IntN(4) == 0 {
@@ -716,9 +714,9 @@ func raceUnder(t *testing.T, under func(*fakeStore) *protocol) {
 		}
 		return nil
 	}}
-	p := under(store)
-	var acknowledged, seen [things]atomic.Int64
-	raise := func(to *atomic.Int64, version int) {
+	p := newProtocol(store)
+	var acknowledged, seen [itemCount]atomic.Int64
+	storeMax := func(to *atomic.Int64, version int) {
 		for {
 			now := to.Load()
 			if now >= int64(version) || to.CompareAndSwap(now, int64(version)) {
@@ -728,14 +726,13 @@ func raceUnder(t *testing.T, under func(*fakeStore) *protocol) {
 	}
 	var writing, reading sync.WaitGroup
 	var stop atomic.Bool
-	var looks atomic.Int64
 	for range writers {
 		writing.Go(func() {
 			for range changes {
-				thing := rand.IntN(things)
-				version := store.commit(thing)
-				p.changed(context.Background(), thing)
-				raise(&acknowledged[thing], version)
+				item := rand.IntN(itemCount)
+				version := store.commit(item)
+				p.refresh(context.Background(), item)
+				storeMax(&acknowledged[item], version)
 			}
 		})
 	}
@@ -747,15 +744,13 @@ func raceUnder(t *testing.T, under func(*fakeStore) *protocol) {
 	for range readers {
 		reading.Go(func() {
 			for !stop.Load() && !t.Failed() {
-				thing := rand.IntN(things)
-				w := witness{int(acknowledged[thing].Load()), int(seen[thing].Load())}
-				version, ok := p.see(thing)
-				now, behind, older := w.judge(version, ok, true, store.latest()[thing])
-				if behind || older {
-					t.Errorf("%s: version %d (there: %v), acknowledged %d, seen %d", names[thing], version, ok, w.acknowledged, w.seen)
-				}
-				raise(&seen[thing], now)
-				looks.Add(1)
+				item := rand.IntN(itemCount)
+				w := observation{int(acknowledged[item].Load()), int(seen[item].Load())}
+				version, ok := p.read(item)
+				now, stale, older := w.check(version, ok, true, store.latest()[item])
+				assert.True(t, !stale && !older, "%s: version = %d, %v, want at least the acknowledged %d and the seen %d", names[item],
+					version, ok, w.acknowledged, w.seen)
+				storeMax(&seen[item], now)
 				runtime.Gosched()
 			}
 		})
@@ -763,54 +758,53 @@ func raceUnder(t *testing.T, under func(*fakeStore) *protocol) {
 	writing.Wait()
 	stop.Store(true)
 	reading.Wait()
-	t.Logf("%d changes, %d looks", writers*changes, looks.Load())
 }
 
-// TestReplicaRetry_HealsReady: what cannot be read is said by Ready, also while it is tried
-// again, and is healed by Retry once the store answers.
+// TestReplicaRetry_HealsReady verifies that Ready reports changes that cannot be read, also during a retry, until Retry reads them from the
+// available store.
 func TestReplicaRetry_HealsReady(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var down atomic.Bool
-		var tries atomic.Int64
+		var attempts atomic.Int64
 		store := &fakeStore{}
 		var p *protocol
 		store.step = func(context.Context, string) error {
-			assert.True(t, tries.Load() <= 0 || p.Ready() != nil, "ready in the middle of a retry")
+			assert.True(t, attempts.Load() <= 0 || p.Ready() != nil, "Ready() during a retry = nil, want an error")
 			if down.Load() {
-				tries.Add(1)
+				attempts.Add(1)
 				return errStore
 			}
 			return nil
 		}
-		p = follow(store)
+		p = newProtocol(store)
 		ctx, stop := context.WithCancel(t.Context())
 		defer stop()
 		go p.Retry(ctx, time.Second)
 
 		down.Store(true)
-		for thing := range things {
-			store.commit(thing)
-			p.changed(ctx, thing)
-			p.changed(ctx, thing) // counts once
+		for item := range itemCount {
+			store.commit(item)
+			p.refresh(ctx, item)
+			p.refresh(ctx, item) // a second refresh counts as the same change
 		}
 		err := p.Ready()
-		assert.True(t, err != nil && strings.Contains(err.Error(), "3 changes behind"), "Ready says %v", err)
+		assert.True(t, err != nil && strings.Contains(err.Error(), "3 changes behind"), "Ready() = %v, want 3 changes behind", err)
 		time.Sleep(10*time.Second + time.Millisecond)
-		got := tries.Load()
-		assert.True(t, got == 2*things+10*2*things && p.Ready() != nil, "%d tries in ten seconds, Ready says %v", got, p.Ready())
+		got := attempts.Load()
+		assert.True(t, got == 2*itemCount+10*2*itemCount && p.Ready() != nil,
+			"%d attempts in ten seconds, Ready() = %v, want %d and an error", got, p.Ready(), 2*itemCount+10*2*itemCount)
 		down.Store(false)
 		time.Sleep(time.Second)
 		synctest.Wait()
-		assert.NoErrorf(t, p.Ready(), "the store answers again, but Ready says")
-		for thing := range things {
-			if version, ok := p.see(thing); !ok || version != 1 {
-				t.Errorf("%s: version %d (there: %v) after the retry", names[thing], version, ok)
-			}
+		assert.NoErrorf(t, p.Ready(), "Ready() with an available store")
+		for item := range itemCount {
+			version, ok := p.read(item)
+			assert.True(t, ok && version == 1, "%s: version after the retry = %d, %v, want 1", names[item], version, ok)
 		}
 	})
 }
 
-// TestReplicaLoad_FailureNotReady: a memory that was emptied and could not be filled again is not ready, and Retry fills it.
+// TestReplicaLoad_FailureNotReady verifies that a replica is not ready after a failed Load, and that Retry loads it.
 func TestReplicaLoad_FailureNotReady(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var down atomic.Bool
@@ -820,17 +814,17 @@ func TestReplicaLoad_FailureNotReady(t *testing.T) {
 			}
 			return nil
 		}}
-		store.commit(aRule)
-		p := follow(store)
+		store.commit(ruleItem)
+		p := newProtocol(store)
 		down.Store(true)
 		err := p.Load(t.Context())
-		require.True(t, errors.Is(err, errStore) && p.Ready() != nil, "Load: %v, Ready says %v", err, p.Ready())
+		require.True(t, errors.Is(err, errStore) && p.Ready() != nil, "Load() = %v, Ready() = %v, want errors", err, p.Ready())
 		ctx, stop := context.WithCancel(t.Context())
 		defer stop()
 		go p.Retry(ctx, time.Second)
 		down.Store(false)
 		time.Sleep(time.Second + time.Millisecond)
 		synctest.Wait()
-		assert.True(t, p.Rules.Len() == 1 && p.Ready() == nil, "after a retry there are %d rules, Ready says %v", p.Rules.Len(), p.Ready())
+		assert.True(t, p.Rules.Len() == 1 && p.Ready() == nil, "%d rules after a retry, Ready() = %v, want 1", p.Rules.Len(), p.Ready())
 	})
 }

@@ -33,10 +33,10 @@ func BenchmarkCounting(b *testing.B) {
 			binary.BigEndian.PutUint64(e.User[:], user)
 		}
 	}
-	for _, one := range []struct {
+	for _, bench := range []struct {
 		name  string
-		rules int // of 200 accounts: whoever counts looks up whose they are
-		make  func(r *rand.Rand, first int64) func(e *scanlog.Event)
+		rules int // of 200 accounts, which the counter looks up
+		fill  func(r *rand.Rand, firstRule int64) func(e *scanlog.Event)
 	}{
 		{"100k rules by Zipf, 2k users", 100_000, func(r *rand.Rand, first int64) func(e *scanlog.Event) {
 			zipf := rand.NewZipf(r, 1.1, 1, 99_999)
@@ -55,7 +55,7 @@ func BenchmarkCounting(b *testing.B) {
 			}
 		}},
 	} {
-		b.Run(one.name, func(b *testing.B) {
+		b.Run(bench.name, func(b *testing.B) {
 			s, err := store.Open(b.Context(), store.Target{Dir: b.TempDir()})
 			require.NoError(b, err)
 			defer s.Close()
@@ -63,7 +63,7 @@ func BenchmarkCounting(b *testing.B) {
 			require.NoError(b, err)
 			defer j.Close()
 			r := rand.New(rand.NewPCG(1, 2))
-			next, now := one.make(r, ruled(b, s, one.rules)), began
+			fill, now := bench.fill(r, addRules(b, s, bench.rules)), began
 			c := scantest.NewCounter(s, j)
 			var spent time.Duration
 			n := 0
@@ -73,7 +73,7 @@ func BenchmarkCounting(b *testing.B) {
 					for i := range events {
 						now = now.Add(50 * time.Microsecond)
 						events[i] = scanlog.Event{ID: scantest.ID(now, r), OccurredAt: now.Truncate(time.Millisecond)}
-						next(&events[i])
+						fill(&events[i])
 					}
 					require.NoError(b, j.Append(b.Context(), events))
 				}
@@ -90,24 +90,24 @@ func BenchmarkCounting(b *testing.B) {
 	}
 }
 
-// ruled stores so many rules of 200 accounts, and returns the number of the first.
-func ruled(b *testing.B, s *store.Store, n int) (first int64) {
+// addRules adds n rules of 200 accounts and returns the ID of the first.
+func addRules(b *testing.B, s *store.Store, n int) (first int64) {
 	require.NoError(b, s.UpdateRules(b.Context(), func(tx rules.Tx) (err error) {
 		if first, err = tx.NextChange(b.Context()); err != nil {
 			return err
 		}
 		for i := 0; i < n; i += 500 {
-			some := make([]rules.Rule, 500)
-			for j := range some {
+			chunk := make([]rules.Rule, 500)
+			for j := range chunk {
 				p, err := rules.ParsePrefix(fmt.Sprintf("https://h%d.example/%d", (i+j)%100, i+j), rules.Ordinary, true)
 				if err != nil {
 					return err
 				}
 				owner := fmt.Sprintf("wx%d", (i+j)%200)
-				some[j] = rules.Rule{Kind: rules.Ordinary, Owner: owner, Target: owner, Prefix: p, Path: "p",
+				chunk[j] = rules.Rule{Kind: rules.Ordinary, Owner: owner, Target: owner, Prefix: p, Path: "p",
 					OpenVersion: rules.OpenRelease, CreatedAt: began, UpdatedAt: began}
 			}
-			if err := tx.AddRules(b.Context(), some, rules.ChangeMeta{At: began, Action: "add"}); err != nil {
+			if err := tx.AddRules(b.Context(), chunk, rules.ChangeMeta{At: began, Action: "add"}); err != nil {
 				return err
 			}
 		}

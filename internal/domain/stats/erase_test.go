@@ -18,12 +18,24 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/scantest"
 )
 
-// gatedLog tells when a user's scan is read, and goes on when it is let.
+// gatedLog signals reached before it yields a scan of the user, and blocks until it receives from proceed.
 type gatedLog struct {
 	*scantest.Memory
 	user    scanlog.UserHash
 	reached chan struct{}
-	let     chan struct{}
+	proceed chan struct{}
+}
+
+// openGate lets all further scans be read, for a log that blocks on the channel reached.
+func (l *gatedLog) openGate(ctx context.Context, reached chan struct{}) {
+	for {
+		select {
+		case l.proceed <- struct{}{}:
+		case <-reached:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 func (l *gatedLog) Read(ctx context.Context, after int64) iter.Seq2[scanlog.Entry, error] {
@@ -31,7 +43,7 @@ func (l *gatedLog) Read(ctx context.Context, after int64) iter.Seq2[scanlog.Entr
 		for e, err := range l.Memory.Read(ctx, after) {
 			if l.reached != nil && e.User == l.user {
 				l.reached <- struct{}{}
-				<-l.let
+				<-l.proceed
 			}
 			if !yield(e, err) {
 				return
@@ -44,13 +56,13 @@ func (l *gatedLog) ForUsers(ctx context.Context, users scanlog.Users, after int6
 	return scantest.ForUsers(l.Read(ctx, after), users)
 }
 
-// watchedStore knows whether a transaction that writes is open.
-type watchedStore struct {
+// txStore records whether a write transaction is open.
+type txStore struct {
 	stats.Store
 	open bool
 }
 
-func (s *watchedStore) UpdateStatistics(ctx context.Context, f func(stats.Tx) error) error {
+func (s *txStore) UpdateStatistics(ctx context.Context, f func(stats.Tx) error) error {
 	return s.Store.UpdateStatistics(ctx, func(tx stats.Tx) error {
 		s.open = true
 		defer func() { s.open = false }()
@@ -58,50 +70,49 @@ func (s *watchedStore) UpdateStatistics(ctx context.Context, f func(stats.Tx) er
 	})
 }
 
-// farLog is a log on the other side of a network.
-type farLog struct {
+// remoteLog is a log behind a network: it fails the test if it is used within a write transaction.
+type remoteLog struct {
 	*scantest.Memory
 	t     *testing.T
-	store *watchedStore
-	id    string
+	store *txStore
 }
 
-func (l *farLog) asked(what string) {
-	assert.True(l.t, !l.store.open, "the log is asked for %s within a transaction that writes", what)
+func (l *remoteLog) check(method string) {
+	assert.True(l.t, !l.store.open, "%s() is called within a write transaction, want no call", method)
 }
 
-func (l *farLog) ID() string {
-	l.asked("its id")
-	return l.id
+func (l *remoteLog) ID() string {
+	l.check("ID")
+	return l.Memory.ID()
 }
 
-func (l *farLog) End(ctx context.Context) (int64, error) {
-	l.asked("its end")
+func (l *remoteLog) End(ctx context.Context) (int64, error) {
+	l.check("End")
 	return l.Memory.End(ctx)
 }
 
-func (l *farLog) Find(ctx context.Context, id scanlog.ScanID) (int64, error) {
-	l.asked("a scan")
+func (l *remoteLog) Find(ctx context.Context, id scanlog.ScanID) (int64, error) {
+	l.check("Find")
 	return l.Memory.Find(ctx, id)
 }
 
-func (l *farLog) Read(ctx context.Context, after int64) iter.Seq2[scanlog.Entry, error] {
-	l.asked("its scans")
+func (l *remoteLog) Read(ctx context.Context, after int64) iter.Seq2[scanlog.Entry, error] {
+	l.check("Read")
 	return l.Memory.Read(ctx, after)
 }
 
-func (l *farLog) ForUsers(ctx context.Context, users scanlog.Users, after int64) iter.Seq2[scanlog.Entry, error] {
-	l.asked("a user's scans")
+func (l *remoteLog) ForUsers(ctx context.Context, users scanlog.Users, after int64) iter.Seq2[scanlog.Entry, error] {
+	l.check("ForUsers")
 	return l.Memory.ForUsers(ctx, users, after)
 }
 
-// Issue 12, 12: nothing waits for a network within a transaction that writes.
+// TestErase_NoLogReadInTransaction verifies that counting and erasing do not wait for the scan log within a write transaction.
 func TestErase_NoLogReadInTransaction(t *testing.T) {
 	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
 		events := &scantest.Traffic{Random: rand.New(rand.NewPCG(12, 13)), Now: began, Users: 20}
-		watched := &watchedStore{Store: s}
-		for _, id := range []string{"one", "another", "one"} { // back to where it was, which looks for a scan
-			log := &farLog{&scantest.Memory{}, t, watched, id}
+		watched := &txStore{Store: s}
+		for _, name := range []string{"first", "second", "first"} { // a return to the first log calls Find
+			log := &remoteLog{&scantest.Memory{Name: name}, t, watched}
 			require.NoError(t, log.Append(t.Context(), events.Take(300)))
 			c := scantest.NewCounter(watched, log)
 			require.NoError(t, c.CatchUpAndSave(t.Context()))
@@ -110,19 +121,15 @@ func TestErase_NoLogReadInTransaction(t *testing.T) {
 	})
 }
 
-// Issue 12, 12: while the ledger is read for a user who is erased, scans are
-// counted on and questions are answered; what comes meanwhile is counted too.
+// TestErase_NonBlocking verifies that scans are counted and queries are answered while an erasure reads the scan log.
 func TestErase_NonBlocking(t *testing.T) {
 	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
 		events := &scantest.Traffic{Random: rand.New(rand.NewPCG(12, 12)), Now: began, Users: 20}
-		log := &gatedLog{Memory: &scantest.Memory{}, let: make(chan struct{})}
+		log := &gatedLog{Memory: &scantest.Memory{}, proceed: make(chan struct{})}
 		c := scantest.NewCounter(s, log)
 		more := func() {
 			t.Helper()
-			var list []scanlog.Event
-			for range 200 {
-				list = append(list, events.Next())
-			}
+			list := events.Take(200)
 			for _, e := range list {
 				if log.user == (scanlog.UserHash{}) {
 					log.user = e.User
@@ -147,44 +154,35 @@ func TestErase_NonBlocking(t *testing.T) {
 		}()
 		select {
 		case err := <-answered:
-			assert.True(t, err == nil, "%v", err)
+			assert.NoError(t, err)
 		case <-time.After(time.Minute):
-			t.Error("a question waits for an erasure")
+			t.Error("a query is not answered within a minute, want it not to wait for the erasure")
 		}
-		go func() { // lets everything else be read
-			for {
-				select {
-				case log.let <- struct{}{}:
-				case <-reached:
-				case <-t.Context().Done():
-					return
-				}
-			}
-		}()
+		go log.openGate(t.Context(), reached)
 		require.NoError(t, <-erased)
 		more()
 		require.NoError(t, c.CatchUp(t.Context()))
 		r, err := (verify.Recounter{Counter: c}).Run(t.Context())
-		assert.True(t, err == nil && r.Differences == 0, "%+v, %v", r, err)
+		assert.True(t, err == nil && r.Differences == 0, "recount = %+v, %v, want no difference", r, err)
 	})
 }
 
-// asked is a context that notes that it was asked for its end, as Erase does once a user is in the queue.
-type asked struct {
+// observedContext calls onDone when Done is called, as Erase does once the user is queued.
+type observedContext struct {
 	context.Context
-	note func()
+	onDone func()
 }
 
-func (c *asked) Done() <-chan struct{} {
-	c.note()
+func (c *observedContext) Done() <-chan struct{} {
+	c.onDone()
 	return c.Context.Done()
 }
 
-// Issue 14: users whose erasures wait for another are erased in one pass.
+// TestErase_PendingMergedIntoOnePass verifies that erasures that wait for a running one are merged into a single pass over the scan log.
 func TestErase_PendingMergedIntoOnePass(t *testing.T) {
 	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
 		events := &scantest.Traffic{Random: rand.New(rand.NewPCG(14, 7)), Now: began, Users: 20}
-		log := &gatedLog{Memory: &scantest.Memory{}, let: make(chan struct{})}
+		log := &gatedLog{Memory: &scantest.Memory{}, proceed: make(chan struct{})}
 		require.NoError(t, log.Append(t.Context(), events.Take(300)))
 		want := map[scanlog.UserHash]int64{}
 		for _, e := range events.Sent {
@@ -198,47 +196,37 @@ func TestErase_PendingMergedIntoOnePass(t *testing.T) {
 		erase := func(ctx context.Context, user scanlog.UserHash, ended chan<- error) {
 			n, err := c.Erase(ctx, user)
 			if err == nil && n != want[user] {
-				err = fmt.Errorf("%d scans were erased, want %d", n, want[user])
+				err = fmt.Errorf("Erase() = %d, want %d", n, want[user])
 			}
 			ended <- err
 		}
 		log.reached = make(chan struct{})
-		leaving, leave := context.WithCancel(t.Context())
-		first, given := make(chan error, 1), make(chan error, 1)
+		canceled, cancel := context.WithCancel(t.Context())
+		first, abandoned := make(chan error, 1), make(chan error, 1)
 		go erase(t.Context(), log.user, first)
-		<-log.reached // it is held up in its pass
+		<-log.reached // the first pass blocks
 		reached, others := log.reached, make(chan error, len(want))
 		var queued sync.WaitGroup
 		queued.Add(len(want))
-		go erase(&asked{leaving, sync.OnceFunc(queued.Done)}, scanlog.UserHash{1}, given)
+		go erase(&observedContext{canceled, sync.OnceFunc(queued.Done)}, scanlog.UserHash{1}, abandoned)
 		for user := range want {
 			if user != log.user {
-				go erase(&asked{t.Context(), sync.OnceFunc(queued.Done)}, user, others)
+				go erase(&observedContext{t.Context(), sync.OnceFunc(queued.Done)}, user, others)
 			}
 		}
 		queued.Wait()
-		leave()
-		assert.True(t, (<-given) != nil, "a caller who left was told of an erasure")
-		go func() { // lets everything else be read
-			for {
-				select {
-				case log.let <- struct{}{}:
-				case <-reached:
-				case <-t.Context().Done():
-					return
-				}
-			}
-		}()
-		assert.NoError(t, (<-first))
+		cancel()
+		assert.True(t, (<-abandoned) != nil, "Erase() with a canceled context succeeds, want an error")
+		go log.openGate(t.Context(), reached)
+		assert.NoError(t, <-first)
 		for range len(want) - 1 {
-			assert.NoError(t, (<-others))
+			assert.NoError(t, <-others)
 		}
-		if log.Reads > 4 { // counting, two passes, and what came meanwhile
-			t.Errorf("the ledger was read %d times for %d users", log.Reads, len(want))
-		}
-		noDifference(t, c)
+		// The log is read for counting, for two passes and for scans that arrived during the passes.
+		assert.True(t, log.Reads <= 4, "the log was read %d times for %d users, want at most 4", log.Reads, len(want))
+		checkRecount(t, c)
 		for _, e := range log.Entries {
-			assert.Equal(t, e.User, scanlog.UserHash{}, "still there")
+			assert.Equal(t, e.User, scanlog.UserHash{}, "user of an erased entry")
 		}
 	})
 }

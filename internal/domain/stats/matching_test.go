@@ -15,7 +15,8 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/storetest"
 )
 
-// The pages of a filtered feed equal the result of examining each scan, and no call examines more scans than its limit.
+// TestMatching_EqualsFullScan verifies that the pages of a filtered feed equal a filter over all scans, and that a call examines at most
+// stats.MaxLooked scans.
 func TestMatching_EqualsFullScan(t *testing.T) {
 	s := scantest.OpenStore(t, store.Target{Dir: storetest.Folder(t)})
 	log := &scantest.Memory{}
@@ -31,45 +32,46 @@ func TestMatching_EqualsFullScan(t *testing.T) {
 	for name, test := range map[string]struct {
 		filter stats.Filter
 		limit  int
-		wants  func(e scanlog.Event) bool
+		match  func(e scanlog.Event) bool
 	}{
-		"a rule":        {stats.Filter{Rules: []int64{3}}, 1000, func(e scanlog.Event) bool { return e.RuleID == 3 }},
-		"two rules":     {stats.Filter{Rules: []int64{3, 5}}, 700, func(e scanlog.Event) bool { return e.RuleID == 3 || e.RuleID == 5 }},
-		"a user":        {stats.Filter{User: events[9].User}, 1000, func(e scanlog.Event) bool { return e.User == events[9].User }},
-		"from a moment": {stats.Filter{From: middle}, 1000, func(e scanlog.Event) bool { return !e.OccurredAt.Before(middle) }},
-		"to a moment":   {stats.Filter{To: middle}, 1000, func(e scanlog.Event) bool { return e.OccurredAt.Before(middle) }},
-		"a time and a rule": {stats.Filter{From: first.Add(time.Minute), To: middle, Rules: []int64{1}}, 1000, func(e scanlog.Event) bool {
+		"one rule":  {stats.Filter{Rules: []int64{3}}, 1000, func(e scanlog.Event) bool { return e.RuleID == 3 }},
+		"two rules": {stats.Filter{Rules: []int64{3, 5}}, 700, func(e scanlog.Event) bool { return e.RuleID == 3 || e.RuleID == 5 }},
+		"one user":  {stats.Filter{User: events[9].User}, 1000, func(e scanlog.Event) bool { return e.User == events[9].User }},
+		"from":      {stats.Filter{From: middle}, 1000, func(e scanlog.Event) bool { return !e.OccurredAt.Before(middle) }},
+		"to":        {stats.Filter{To: middle}, 1000, func(e scanlog.Event) bool { return e.OccurredAt.Before(middle) }},
+		"from, to and rule": {stats.Filter{From: first.Add(time.Minute), To: middle, Rules: []int64{1}}, 1000, func(e scanlog.Event) bool {
 			return !e.OccurredAt.Before(first.Add(time.Minute)) && e.OccurredAt.Before(middle) && e.RuleID == 1
 		}},
-		"a rule that nobody scans": {stats.Filter{Rules: []int64{99}}, 1000, func(scanlog.Event) bool { return false }},
+		"rule without scans": {stats.Filter{Rules: []int64{99}}, 1000, func(scanlog.Event) bool { return false }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var want, got []scanlog.ScanID
 			for _, e := range events {
-				if test.wants(e) {
+				if test.match(e) {
 					want = append(want, e.ID)
 				}
 			}
 			after, calls := scanlog.ScanID{}, 0
 			for more := true; more; calls++ {
 				var page []stats.Counted
-				var looked int
+				var examined int
 				var err error
-				page, after, looked, more, err = c.Matching(t.Context(), after, test.filter, test.limit)
+				page, after, examined, more, err = c.Matching(t.Context(), after, test.filter, test.limit)
 				require.NoError(t, err)
-				require.True(t, looked <= stats.MaxLooked && len(page) <= test.limit && (!more || looked != 0),
-					"a call looked at %d scans and gave %d, more: %v", looked, len(page), more)
-				for _, one := range page {
-					got = append(got, one.ID)
+				require.True(t, examined <= stats.MaxLooked && len(page) <= test.limit && (!more || examined != 0),
+					"Matching() examined %d scans and returned %d, more: %v, want at most %d and %d",
+					examined, len(page), more, stats.MaxLooked, test.limit)
+				for _, scan := range page {
+					got = append(got, scan.ID)
 				}
 			}
-			assert.True(t, slices.Equal(got, want), "got %d scans, want %d", len(got), len(want))
-			assert.True(t, len(want) != 0 || calls == 2, "%d calls looked at %d scans", calls, len(events))
+			assert.True(t, slices.Equal(got, want), "Matching() returned %d scans, want %d", len(got), len(want))
+			assert.True(t, len(want) != 0 || calls == 2, "%d calls for %d scans without a match, want 2", calls, len(events))
 		})
 	}
 }
 
-// A place has no name and no password of who was there.
+// TestPlace_HostAndFirstSegment verifies that PlaceOf omits the user name and the password of a URL.
 func TestPlace_HostAndFirstSegment(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
@@ -82,6 +84,6 @@ func TestPlace_HostAndFirstSegment(t *testing.T) {
 		"a text":                            "(no link)",
 	} {
 		got, ok := stats.PlaceOf(&scanlog.Event{Text: text})
-		assert.True(t, ok && got == want, "of %q %q %v, want %q", text, got, ok, want)
+		assert.True(t, ok && got == want, "PlaceOf(%q) = %q, %v, want %q", text, got, ok, want)
 	}
 }

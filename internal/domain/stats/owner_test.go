@@ -17,7 +17,8 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/scantest"
 )
 
-// TestOwnerStats_DuringRollUpAndRetention: while months are rolled up, and the ledger forgets.
+// TestOwnerStats_DuringRollUpAndRetention compares the scans and users of owners with all scans one by one, after months were rolled up
+// and the scan log removed old scans.
 func TestOwnerStats_DuringRollUpAndRetention(t *testing.T) {
 	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
 		r := rand.New(rand.NewPCG(31, 1))
@@ -28,9 +29,7 @@ func TestOwnerStats_DuringRollUpAndRetention(t *testing.T) {
 		for range 12 {
 			list := events.Take(300)
 			require.NoError(t, log.Append(t.Context(), list))
-			for _, e := range list {
-				sum.add(e)
-			}
+			sum.add(list...)
 			require.NoError(t, c.CatchUpAndSave(t.Context()))
 			for more, err := true, error(nil); more; {
 				more, err = c.Roll(t.Context(), events.Now)
@@ -39,7 +38,7 @@ func TestOwnerStats_DuringRollUpAndRetention(t *testing.T) {
 			events.Now = events.Now.Add(9 * 24 * time.Hour)
 		}
 		require.NoError(t, log.Forget(t.Context(), events.Now.AddDate(0, -2, 0)))
-		check(t, c, sum)
+		checkCounts(t, c, sum)
 		sent := events.Sent
 		values := map[stats.Dimension]func(*scanlog.Event) string{
 			stats.Total:  func(*scanlog.Event) string { return "" },
@@ -58,29 +57,29 @@ func TestOwnerStats_DuringRollUpAndRetention(t *testing.T) {
 						want := map[string]int64{}
 						for i := range sent {
 							e := &sent[i]
-							wanted := owners == nil || slices.Contains(owners, scantest.OwnerOf(e))
+							matches := owners == nil || slices.Contains(owners, scantest.OwnerOf(e))
 							for d, v := range filter {
-								wanted = wanted && values[d](e) == v
+								matches = matches && values[d](e) == v
 							}
-							if !wanted {
+							if !matches {
 								continue
 							}
-							at := ""
+							month := ""
 							if by == stats.ByMonth {
-								at = e.OccurredAt.Add(8 * time.Hour).UTC().Format("2006-01 ")
+								month = e.OccurredAt.Add(8 * time.Hour).UTC().Format("2006-01 ")
 							}
-							want[at+value(e)]++
+							want[month+value(e)]++
 						}
 						got := map[string]int64{}
 						a, err := c.Execute(t.Context(), stats.Question{From: began.AddDate(0, -1, 0), To: began.AddDate(1, 0, 0),
 							Interval: by, Group: group, Filter: filter, Owners: owners, Metric: stats.Scans, Limit: stats.MaxAnswers})
 						require.NoError(t, err)
 						for _, row := range a.Rows {
-							at := ""
+							month := ""
 							if by == stats.ByMonth {
-								at = stats.ByMonth.Start(row.Bucket, 8).Add(8 * time.Hour).UTC().Format("2006-01 ")
+								month = stats.ByMonth.Start(row.Bucket, 8).Add(8 * time.Hour).UTC().Format("2006-01 ")
 							}
-							got[at+row.Value] += row.Scans
+							got[month+row.Value] += row.Scans
 						}
 						assert.Equal(t, cmp.Diff(want, got), "", "scans of %q by %q, %s, with %v (-want +got)", owners, by, group, filter)
 					}
@@ -91,7 +90,7 @@ func TestOwnerStats_DuringRollUpAndRetention(t *testing.T) {
 	})
 }
 
-// checkUsers compares the distinct users of owners with a look at every scan.
+// checkUsers compares the number of distinct users of owners with the users of all scans.
 func checkUsers(t *testing.T, c *stats.Aggregator, sent []scanlog.Event, owners []string) {
 	t.Helper()
 	if owners == nil || owners[0] == "" {
@@ -137,16 +136,16 @@ func checkUsers(t *testing.T, c *stats.Aggregator, sent []scanlog.Event, owners 
 	}
 }
 
-// TestOwnerStats_RulesAndApplications: also of rules that are deleted, or added after the first was asked for.
+// TestOwnerStats_RulesAndApplications verifies the owners of rules and applications, also of deleted and of unknown ones.
 func TestOwnerStats_RulesAndApplications(t *testing.T) {
 	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
 		c := scantest.NewCounter(s, &scantest.Memory{})
-		for of, want := range map[[2]int64]string{{1}: "wxa", {2}: "wxb", {5}: "wxgone", {77}: "",
+		for ids, want := range map[[2]int64]string{{1}: "wxa", {2}: "wxb", {5}: "wxgone", {77}: "",
 			{0, 500000001}: "wxa", {0, 500000002}: "wxc", {0, 7}: "", {}: ""} {
-			got, err := c.Owner(t.Context(), of[0], of[1])
-			assert.True(t, err == nil && got == want, "rule %d, application %d: %q, %v, want %q", of[0], of[1], got, err, want)
+			got, err := c.Owner(t.Context(), ids[0], ids[1])
+			assert.True(t, err == nil && got == want, "Owner(rule %d, application %d) = %q, %v, want %q", ids[0], ids[1], got, err, want)
 		}
 		assert.Equal(t, fmt.Sprint(stats.OwnerNumber("wxa"), stats.OwnerNumber("")), "7620581168144079669 0",
-			"the number of an owner is stored")
+			"OwnerNumber, which is stored and must not change,")
 	})
 }

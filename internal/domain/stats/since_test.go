@@ -17,46 +17,46 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/scantest"
 )
 
-// writingStore counts what is written of sketches.
-type writingStore struct {
+// sketchStore counts the writes of sketches.
+type sketchStore struct {
 	stats.Store
 	bytes  int
-	whole  map[stats.UsersKey]int // how often each was written
-	beside int                    // rows
+	full   map[stats.UsersKey]int // number of writes of each complete sketch
+	deltas int                    // number of written deltas
 }
 
-func (s *writingStore) UpdateStatistics(ctx context.Context, f func(stats.Tx) error) error {
-	return s.Store.UpdateStatistics(ctx, func(tx stats.Tx) error { return f(&writingTx{tx, s}) })
+func (s *sketchStore) UpdateStatistics(ctx context.Context, f func(stats.Tx) error) error {
+	return s.Store.UpdateStatistics(ctx, func(tx stats.Tx) error { return f(&sketchTx{tx, s}) })
 }
 
-type writingTx struct {
+type sketchTx struct {
 	stats.Tx
-	s *writingStore
+	s *sketchStore
 }
 
-func (t *writingTx) PutUsers(ctx context.Context, rows []stats.UsersRow) error {
+func (t *sketchTx) PutUsers(ctx context.Context, rows []stats.UsersRow) error {
 	for _, r := range rows {
 		t.s.bytes += len(r.Sketch)
-		t.s.whole[r.UsersKey]++
+		t.s.full[r.UsersKey]++
 	}
 	return t.Tx.PutUsers(ctx, rows)
 }
 
-func (t *writingTx) AddUsers(ctx context.Context, rows []stats.UsersSince) error {
+func (t *sketchTx) AddUsers(ctx context.Context, rows []stats.UsersSince) error {
 	for _, r := range rows {
 		t.s.bytes += len(r.Sketch)
 	}
-	t.s.beside += len(rows)
+	t.s.deltas += len(rows)
 	return t.Tx.AddUsers(ctx, rows)
 }
 
-// Issue 14: a minute in which a few users came writes as much as they are, however many came before.
+// TestSketchStore_WritesDelta verifies that a minute with a few users writes only these users, however large the sketches are.
 func TestSketchStore_WritesDelta(t *testing.T) {
 	const many, few, dims = 6000, 5, 11
 	scantest.OneStore(t, func(t *testing.T, s *store.Store) {
 		log, r, now := &scantest.Memory{}, rand.New(rand.NewPCG(14, 5)), began
 		var all, today hyperloglog.Users
-		come := func(n int) {
+		record := func(n int) {
 			t.Helper()
 			list := make([]scanlog.Event, n)
 			for i := range list {
@@ -69,7 +69,7 @@ func TestSketchStore_WritesDelta(t *testing.T) {
 			}
 			require.NoError(t, log.Append(t.Context(), list))
 		}
-		wants := func(c *stats.Aggregator) {
+		checkUserCounts := func(c *stats.Aggregator) {
 			t.Helper()
 			for _, by := range []stats.Interval{stats.AllTime, stats.ByDay} {
 				want := all.Count()
@@ -81,80 +81,75 @@ func TestSketchStore_WritesDelta(t *testing.T) {
 						Interval: by, Group: d})
 					require.NoError(t, err)
 					last := a.Rows[len(a.Rows)-1]
-					assert.True(t, last.Users == want, "by %q: %d users are counted of %s, want %d", by, last.Users, d, want)
+					assert.Equal(t, last.Users, want, "users by %q and %s", by, d)
 				}
 			}
 		}
-		written := &writingStore{Store: s, whole: map[stats.UsersKey]int{}}
+		written := &sketchStore{Store: s, full: map[stats.UsersKey]int{}}
 		c := scantest.NewCounter(written, log)
 		c.Now = func() time.Time { return now }
-		come(many)
+		record(many)
 		require.NoError(t, c.RunOnce(t.Context()))
 		require.NoError(t, c.CatchUpAndSave(t.Context()))
-		wants(c)
-		large := written.bytes
-		written.bytes, written.whole = 0, map[stats.UsersKey]int{}
-		minute := func() {
+		checkUserCounts(c)
+		written.bytes, written.full = 0, map[stats.UsersKey]int{}
+		runMinute := func() {
 			t.Helper()
 			now = now.Add(time.Minute)
-			come(few)
+			record(few)
 			require.NoError(t, c.RunOnce(t.Context()))
 		}
 		for range 60 {
-			minute()
+			runMinute()
 		}
-		if most := 60 * dims * (few + 1) * 4; written.bytes > most || written.beside != 60*dims {
-			t.Errorf("60 minutes wrote %d bytes of sketches in %d parts, want %d at most; whole they are %d", written.bytes, written.beside,
-				most, large)
-		}
-		wants(c)
-		wants(scantest.NewCounter(s, log)) // as after a start
-		if r, err := (verify.Recounter{Counter: c}).Run(t.Context()); err != nil || r.Differences > 0 {
-			t.Errorf("%+v, %v", r, err)
-		}
+		limit := 60 * dims * (few + 1) * 4
+		assert.True(t, written.bytes <= limit && written.deltas == 60*dims,
+			"60 minutes write %d bytes in %d deltas, want at most %d in %d", written.bytes, written.deltas, limit, 60*dims)
+		checkUserCounts(c)
+		checkUserCounts(scantest.NewCounter(s, log)) // as after a restart
+		recount, err := (verify.Recounter{Counter: c}).Run(t.Context())
+		assert.True(t, err == nil && recount.Differences <= 0, "recount = %+v, %v, want no difference", recount, err)
 		for range 70 {
-			minute()
+			runMinute()
 		}
-		assert.True(t, len(written.whole) == dims, "in 130 minutes %d of %d sketches were written again", len(written.whole), dims)
-		for key, times := range written.whole {
-			assert.True(t, times == 2, "in 130 minutes %+v was written %d times, want 2", key, times)
+		assert.Equal(t, len(written.full), dims, "number of sketches written completely in 130 minutes")
+		for key, times := range written.full {
+			assert.Equal(t, times, 2, "complete writes of %+v in 130 minutes", key)
 		}
-		// An erasure writes them whole, and the end of the day does.
-		minute()
+		// An erasure and the end of the day write complete sketches.
+		runMinute()
 		require.NoError(t, assert.ErrorOf(c.Erase(t.Context(), log.Entries[0].User)))
-		minute()
-		wants(c)
-		written.whole, written.beside = map[stats.UsersKey]int{}, 0
-		minute()
+		runMinute()
+		checkUserCounts(c)
+		written.full, written.deltas = map[stats.UsersKey]int{}, 0
+		runMinute()
 		now, today = now.Add(48*time.Hour), hyperloglog.Users{}
-		minute()
-		assert.True(t, len(written.whole) == 2*dims && written.beside == dims,
-			"at the end of a day %d sketches were written whole, and %d parts beside them", len(written.whole), written.beside)
-		wants(c)
-		wants(scantest.NewCounter(s, log))
+		runMinute()
+		assert.Equal(t, len(written.full), 2*dims, "number of sketches that the end of a day writes")
+		assert.Equal(t, written.deltas, dims, "number of deltas that the end of a day writes")
+		checkUserCounts(c)
+		checkUserCounts(scantest.NewCounter(s, log))
 	})
 }
 
-// Issue 14: the hourly removal of old scans lets the counting go on where it is.
+// TestRetention_KeepsCounterPosition verifies that the counter continues at its position after the removal of old scans.
 func TestRetention_KeepsCounterPosition(t *testing.T) {
 	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
 		log, events := &scantest.Memory{}, &scantest.Traffic{Random: rand.New(rand.NewPCG(14, 6)), Now: began, Users: 50}
 		c, sum := scantest.NewCounter(s, log), newNaive(8)
-		come := func(n int) {
+		count := func(n int) {
 			t.Helper()
 			list := events.Take(n)
 			require.NoError(t, log.Append(t.Context(), list))
-			for _, e := range list {
-				sum.add(e)
-			}
+			sum.add(list...)
 			require.NoError(t, c.RunOnce(t.Context()))
 		}
-		come(10)
-		come(300) // whose users are written after a minute
+		count(10)
+		count(300) // their users are written after a minute
 		require.NoError(t, c.Forget(t.Context(), began.AddDate(0, -1, 0)))
 		log.Yielded = 0
-		come(1)
-		assert.Equal(t, log.Yielded, 1, "scans were read after old ones were removed, and one came")
-		check(t, c, sum)
+		count(1)
+		assert.Equal(t, log.Yielded, 1, "scans read for one new scan after the removal")
+		checkCounts(t, c, sum)
 	})
 }

@@ -3,7 +3,6 @@ package webhooks_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"iter"
 	"log/slog"
 	"math/rand/v2"
@@ -18,7 +17,6 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/qrjump/qrjump/internal/contract/settings"
 	"github.com/qrjump/qrjump/internal/domain/stats"
 	"github.com/qrjump/qrjump/internal/domain/webhooks"
 	"github.com/qrjump/qrjump/internal/eventlog/outbox"
@@ -33,18 +31,18 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/storetest"
 )
 
-// streamNode is a node whose scans go to a stream.
+// streamNode is a node that ships its scans to a stream.
 type streamNode struct {
 	name    string
 	log     *stream.Log
 	journal *scanlog.Journal
-	ship    *scanlog.Shipper
+	shipper *scanlog.Shipper
 	scanned int
 }
 
-// town is nodes, the counting and the reader of webhooks, each of which goes on when the test says so.
-type town struct {
-	*post
+// cluster consists of nodes, an aggregator and a webhook publisher. Each of them advances only when the test calls it.
+type cluster struct {
+	*publisher
 	counter *stats.Aggregator
 	nats    natstest.Server
 	port    int
@@ -53,32 +51,22 @@ type town struct {
 
 const receiver = "https://a.example/"
 
-func eachTown(t *testing.T, f func(t *testing.T, w *town)) {
-	for name, target := range map[string]func(t *testing.T) store.Target{
-		"sqlite":   func(t *testing.T) store.Target { return store.Target{Dir: storetest.Folder(t)} },
-		"postgres": func(t *testing.T) store.Target { return store.Target{URL: storetest.Postgres(t)} },
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			at := target(t)
-			s, err := store.Open(t.Context(), at)
-			require.NoError(t, err)
-			t.Cleanup(func() { s.Close() })
-			free, err := net.Listen("tcp", "127.0.0.1:0")
-			require.NoError(t, err)
-			defer free.Close()
-			w := &town{post: office(t, s, &scans{}), port: free.Addr().(*net.TCPAddr).Port, target: at}
-			free.Close()
-			w.nats = natstest.Start(t, natstest.Options{Dir: t.TempDir(), Host: "127.0.0.1", Port: w.port})
-			f(t, w)
-		})
-	}
+// onEachStore runs a test on a new cluster for each database.
+func onEachStore(t *testing.T, f func(t *testing.T, w *cluster)) {
+	dbtest.OnEach(t, storetest.Postgres, func(t *testing.T, url string) {
+		t.Parallel()
+		target := store.Target{URL: url, Dir: storetest.Folder(t)}
+		w := &cluster{publisher: newPublisherOn(t, scantest.OpenStore(t, target), &memoryLog{}), target: target}
+		w.nats = natstest.Start(t, natstest.Options{})
+		w.port = w.nats.Addr().(*net.TCPAddr).Port
+		f(t, w)
+	})
 }
 
-// node starts a node. The first one counts, and tells.
-func (w *town) node(name string) *streamNode {
+// startNode starts a node. The aggregator and the publisher read the scan log through the first node.
+func (w *cluster) startNode(name string) *streamNode {
 	w.t.Helper()
-	o, err := stream.Parse(fmt.Sprintf("nats://127.0.0.1:%d?flush=vouched", w.port))
+	o, err := stream.Parse(w.nats.Events())
 	require.NoError(w.t, err)
 	o.Marks, o.Patience = w.t.TempDir(), time.Minute
 	o.CountedSet, o.ReportedSet, o.Counted = w.db.Origin, w.db.ReportedSet, w.db.CountedUpTo
@@ -91,7 +79,7 @@ func (w *town) node(name string) *streamNode {
 	n.journal, err = scanlog.OpenJournal(filepath.Join(o.Marks, "scans"), scanlog.JournalOptions{Random: random})
 	require.NoError(w.t, err)
 	w.t.Cleanup(func() { n.journal.Close() })
-	n.ship = &scanlog.Shipper{Journal: n.journal, To: n.log, Node: name, Random: random, Now: time.Now,
+	n.shipper = &scanlog.Shipper{Journal: n.journal, To: n.log, Node: name, Random: random, Now: time.Now,
 		Log: slog.New(slog.NewTextHandler(&w.logs, nil)), Batch: 25}
 	if w.counter == nil {
 		w.service.Log, w.service.Origins = n.log, true
@@ -100,23 +88,23 @@ func (w *town) node(name string) *streamNode {
 	return n
 }
 
-func (w *town) newCounter(n *streamNode) *stats.Aggregator {
-	return &stats.Aggregator{Log: n.log, Store: w.db, Alarms: scantest.Alarms(w.db), Settings: settings.NewLive(settings.Defaults()),
-		Now:    func() time.Time { return w.now },
-		Logger: slog.New(slog.DiscardHandler)}
+func (w *cluster) newCounter(n *streamNode) *stats.Aggregator {
+	counter := scantest.NewCounter(w.db, n.log)
+	counter.Now = func() time.Time { return w.now }
+	return counter
 }
 
 // scan records scans on a node and ships them.
-func (w *town) scan(n *streamNode, many int) {
+func (w *cluster) scan(n *streamNode, count int) {
 	w.t.Helper()
-	require.NoError(w.t, n.journal.Append(w.t.Context(), n.next(many)))
+	require.NoError(w.t, n.journal.Append(w.t.Context(), n.newScans(count)))
 	w.flush(n)
 }
 
-// next makes scans of a node, each by a user of its own.
-func (n *streamNode) next(many int) (list []scanlog.Event) {
-	for range many {
-		e := ofRule(1)
+// newScans returns scans of a node, each by another user.
+func (n *streamNode) newScans(count int) (list []scanlog.Event) {
+	for range count {
+		e := ruleScan(1)
 		e.ID = scanlog.ScanID{0: 1, 10: n.name[0], 14: byte(n.scanned >> 8), 15: byte(n.scanned)}
 		e.User = scanlog.UserHash(e.ID)
 		n.scanned++
@@ -125,19 +113,14 @@ func (n *streamNode) next(many int) (list []scanlog.Event) {
 	return list
 }
 
-// rest is its journal behind a position.
-func (n *streamNode) rest(t *testing.T) func(int64) iter.Seq2[scanlog.Entry, error] {
-	return func(after int64) iter.Seq2[scanlog.Entry, error] { return n.journal.Read(t.Context(), after) }
-}
-
-func (w *town) flush(n *streamNode) {
+func (w *cluster) flush(n *streamNode) {
 	w.t.Helper()
-	w.works(n.ship.Flush)
+	w.retry(n.shipper.Flush)
 }
 
-// works retries f until it succeeds. A server that was just restarted refuses requests, or loses one, whose client would
-// wait for all of Patience: an attempt has a second, and twice as long after each that was cut off.
-func (w *town) works(f func(ctx context.Context) error) {
+// retry calls f until it succeeds. A restarted server rejects requests or loses one, and the client would wait for all of Patience.
+// The first attempt has a deadline of one second, which doubles after each timeout.
+func (w *cluster) retry(f func(ctx context.Context) error) {
 	w.t.Helper()
 	for deadline := time.Second; ; {
 		ctx, cancel := context.WithTimeout(w.t.Context(), deadline)
@@ -154,16 +137,16 @@ func (w *town) works(f func(ctx context.Context) error) {
 	}
 }
 
-func (w *town) count(want int64) {
+// checkCounted runs the aggregator and checks the total number of scans.
+func (w *cluster) checkCounted(want int64) {
 	w.t.Helper()
 	require.NoError(w.t, w.counter.CatchUp(w.t.Context()))
 	a, err := w.counter.Execute(w.t.Context(), stats.Question{Metric: stats.Scans, From: began.AddDate(0, -1, 0),
 		To: began.AddDate(0, 1, 0), Limit: stats.MaxAnswers})
-	assert.True(w.t, err == nil && a.Scans == want, "%d scans are counted, want %d: %v", a.Scans, want, err)
+	assert.True(w.t, err == nil && a.Scans == want, "aggregated scans = %d, %v, want %d", a.Scans, err, want)
 }
 
-// lose deletes the stream.
-func (w *town) lose() {
+func (w *cluster) deleteStream() {
 	w.t.Helper()
 	conn, err := nats.Connect(w.nats.ClientURL())
 	require.NoError(w.t, err)
@@ -175,33 +158,32 @@ func (w *town) lose() {
 	require.NoError(w.t, err)
 }
 
-// forget forgets deliveries: what is told again arrives again.
-func (w *town) forget() {
+// expireDeliveries removes stored deliveries, so that a repeated event reaches the receiver again instead of being deduplicated.
+func (w *cluster) expireDeliveries() {
 	w.t.Helper()
 	w.now = w.now.AddDate(0, 1, 0)
 	w.step()
 	list, err := w.service.Deliveries(w.t.Context(), outbox.Query{Limit: 10})
-	require.True(w.t, err == nil && len(list) == 0, "%d deliveries are kept: %v", len(list), err)
+	require.True(w.t, err == nil && len(list) == 0, "%d deliveries after their expiry, %v, want none", len(list), err)
 }
 
-// older is a copy of what the NATS server has now.
-func (w *town) older() string {
+// backUpStream returns a folder with a copy of the data of the NATS server.
+func (w *cluster) backUpStream() string {
 	w.t.Helper()
-	older := w.t.TempDir()
-	w.stopped(func(folder string) error { return os.CopyFS(older, os.DirFS(folder)) })
-	return older
+	backup := w.t.TempDir()
+	w.restartNATS(func(folder string) error { return os.CopyFS(backup, os.DirFS(folder)) })
+	return backup
 }
 
-// restart puts back such a copy.
-func (w *town) restart(older string) {
+func (w *cluster) restoreStream(backup string) {
 	w.t.Helper()
-	w.stopped(func(folder string) error {
-		return errors.Join(os.RemoveAll(folder), os.CopyFS(folder, os.DirFS(older)))
+	w.restartNATS(func(folder string) error {
+		return errors.Join(os.RemoveAll(folder), os.CopyFS(folder, os.DirFS(backup)))
 	})
 }
 
-// stopped stops the NATS server, and starts it again.
-func (w *town) stopped(change func(folder string) error) {
+// restartNATS stops the NATS server, calls change and starts the server on the same port.
+func (w *cluster) restartNATS(change func(folder string) error) {
 	w.t.Helper()
 	folder := w.nats.StoreDir()
 	if filepath.Base(folder) == "jetstream" {
@@ -212,8 +194,8 @@ func (w *town) stopped(change func(folder string) error) {
 	w.nats = natstest.Start(w.t, natstest.Options{Dir: folder, Host: "127.0.0.1", Port: w.port})
 }
 
-// unlearn makes the database what a version left that notes nothing told.
-func (w *town) unlearn() {
+// deleteReportedSets leaves the database as a version that stores no sets of reported scans does.
+func (w *cluster) deleteReportedSets() {
 	w.t.Helper()
 	address := w.target.URL
 	if address == "" {
@@ -223,269 +205,271 @@ func (w *town) unlearn() {
 	dbtest.Exec(w.t, address, `UPDATE webhook_readers SET checkpoint = ''`)
 }
 
-// told wants that the receiver was told of each scan of the nodes once.
-func (w *town) told(when string, nodes ...*streamNode) {
+// checkDelivered sends what is due and checks that the receiver got each scan of the nodes exactly once.
+func (w *cluster) checkDelivered(when string, nodes ...*streamNode) {
 	w.t.Helper()
 	w.step()
-	came := map[string]int{}
+	delivered := map[string]int{}
 	for _, id := range w.events(receiver) {
-		came[id]++
+		delivered[id]++
 	}
-	missing, again, want := 0, 0, 0
+	missing, repeated, want := 0, 0, 0
 	for _, n := range nodes {
 		want += n.scanned
 		for i := range n.scanned {
 			id := scanlog.ScanID{0: 1, 10: n.name[0], 14: byte(i >> 8), 15: byte(i)}
-			switch came["scan_"+id.String()] {
+			switch delivered["scan_"+id.String()] {
 			case 0:
 				missing++
 			case 1:
 			default:
-				again++
+				repeated++
 			}
 		}
 	}
-	assert.True(w.t, missing <= 0 && again <= 0 && len(came) <= want,
-		"%s: of %d scans %d were not told and %d were told again, and %d others", when, want, missing, again, len(came)-want+missing)
+	assert.True(w.t, missing <= 0 && repeated <= 0 && len(delivered) <= want,
+		"%s: of %d scans %d were missing, %d were repeated, and %d unexpected events arrived, want each scan once",
+		when, want, missing, repeated, len(delivered)-want+missing)
 }
 
-// Issue 29, 4: a stream is lost while the reader of webhooks is behind the counting, once
-// and once more before it read on: it is told of every scan, and of none again.
+// TestWebhookStream_LostBehindCounter deletes the stream twice while the webhook reader is behind the aggregator. The receiver must get
+// each scan exactly once.
 func TestWebhookStream_LostBehindCounter(t *testing.T) {
 	t.Parallel()
-	eachTown(t, func(t *testing.T, w *town) {
-		one := w.node("early")
-		two := w.node("b")
-		w.scan(one, 30)
-		w.count(30)
+	onEachStore(t, func(t *testing.T, w *cluster) {
+		nodeA, nodeB := w.startNode("early"), w.startNode("b")
+		w.scan(nodeA, 30)
+		w.checkCounted(30)
 		w.add(receiver, webhooks.Filter{Rules: []int64{1}})
-		one.name, one.scanned = "a", 0 // of those from before nobody is told
-		w.scan(one, 40)
-		w.scan(two, 40)
-		w.count(110)
-		w.told("at first", one, two)
-		w.forget()
+		nodeA.name, nodeA.scanned = "a", 0 // scans from before the webhook are not delivered
+		w.scan(nodeA, 40)
+		w.scan(nodeB, 40)
+		w.checkCounted(110)
+		w.checkDelivered("before the loss", nodeA, nodeB)
+		w.expireDeliveries()
 		for range 2 {
-			w.scan(one, 35)
-			w.scan(two, 35)
-			w.count(int64(30 + one.scanned + two.scanned))
-			w.lose()
-			w.flush(one)
-			w.flush(two)
-			w.count(int64(30 + one.scanned + two.scanned))
+			w.scan(nodeA, 35)
+			w.scan(nodeB, 35)
+			w.checkCounted(int64(30 + nodeA.scanned + nodeB.scanned))
+			w.deleteStream()
+			w.flush(nodeA)
+			w.flush(nodeB)
+			w.checkCounted(int64(30 + nodeA.scanned + nodeB.scanned))
 		}
-		w.told("after two losses", one, two)
+		w.checkDelivered("after two losses", nodeA, nodeB)
 		n := w.counter.Counted()
-		assert.True(t, n == int64(30+one.scanned+two.scanned), "the metric says that %d were counted", n)
+		want := int64(30 + nodeA.scanned + nodeB.scanned)
+		assert.True(t, n == want, "counter.Counted() = %d, want %d", n, want)
 		if n := strings.Count(w.logs.String(), "the stream lost events"); n != 4 {
-			t.Errorf("%d lines of two losses on two nodes:\n%s", n, w.logs.String())
+			t.Errorf("%d log lines for two losses on two nodes, want 4:\n%s", n, w.logs.String())
 		}
-		w.scan(two, 5)
-		w.told("and goes on", one, two)
+		w.scan(nodeB, 5)
+		w.checkDelivered("after further scans", nodeA, nodeB)
 	})
 }
 
-// A version that notes nothing told was there until now, or an import brought the webhooks. The stream is lost before any node read a new
-// scan: what that version told is not told again, and what comes from then on is told once, whatever is lost.
+// TestWebhookStream_EarlierVersionNotRepeated begins with a database of a version that stores no sets of reported scans, as an import
+// of webhooks leaves it too. The stream is lost before any node reads a new scan. Scans that the earlier version delivered must not be
+// repeated, and each later scan must be delivered once, also after further losses.
 func TestWebhookStream_EarlierVersionNotRepeated(t *testing.T) {
 	t.Parallel()
-	eachTown(t, func(t *testing.T, w *town) {
-		nodeA, nodeB := w.node("a"), w.node("b")
+	onEachStore(t, func(t *testing.T, w *cluster) {
+		nodeA, nodeB := w.startNode("a"), w.startNode("b")
 		w.add(receiver, webhooks.Filter{Rules: []int64{1}})
 		w.scan(nodeA, 40)
 		w.scan(nodeB, 40)
-		w.count(80)
-		w.told("at first", nodeA, nodeB)
-		w.forget()
-		w.unlearn()
-		w.lose()
-		w.scan(nodeA, 1) // and one that is new
-		w.count(81)
-		w.told("after a loss", nodeA, nodeB)
-		w.forget()
+		w.checkCounted(80)
+		w.checkDelivered("before the loss", nodeA, nodeB)
+		w.expireDeliveries()
+		w.deleteReportedSets()
+		w.deleteStream()
+		w.scan(nodeA, 1) // ships the lost scans and a new one
+		w.checkCounted(81)
+		w.checkDelivered("after a loss", nodeA, nodeB)
+		w.expireDeliveries()
 		w.scan(nodeB, 1)
-		w.told("and of a node that is later", nodeA, nodeB) // the counting is behind
-		w.count(82)
-		w.told("and counted", nodeA, nodeB)
-		w.forget()
+		w.checkDelivered("after the second node shipped", nodeA, nodeB) // the aggregator is behind
+		w.checkCounted(82)
+		w.checkDelivered("after counting", nodeA, nodeB)
+		w.expireDeliveries()
 		w.scan(nodeB, 7)
-		w.told("and not counted", nodeA, nodeB)
-		w.forget()
-		w.lose()
+		w.checkDelivered("before counting", nodeA, nodeB)
+		w.expireDeliveries()
+		w.deleteStream()
 		w.flush(nodeA)
 		w.flush(nodeB)
-		w.count(89)
+		w.checkCounted(89)
 		w.scan(nodeB, 1)
-		w.told("after another loss", nodeA, nodeB)
+		w.checkDelivered("after another loss", nodeA, nodeB)
 	})
 }
 
-// As before, with a stream that is put back older, and a node that is gone: no new scan of it is ever read.
+// TestWebhookStream_EarlierVersionRemovedNode restores a backup of the stream instead. One node was removed and ships no more scans.
 func TestWebhookStream_EarlierVersionRemovedNode(t *testing.T) {
 	t.Parallel()
-	for name, learn := range map[string]bool{"looked before": true, "did not": false} {
+	for name, readFirst := range map[string]bool{"read before restore": true, "not read before restore": false} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			eachTown(t, func(t *testing.T, w *town) {
-				one := w.node("a")
-				gone := w.node("b")
+			onEachStore(t, func(t *testing.T, w *cluster) {
+				nodeA, removedNode := w.startNode("a"), w.startNode("b")
 				w.add(receiver, webhooks.Filter{Rules: []int64{1}})
-				w.scan(gone, 40)
-				w.scan(one, 10)
-				older := w.older()
-				w.scan(one, 20)
-				w.count(70)
-				w.told("at first", one, gone)
-				w.forget()
-				w.unlearn()
-				if learn {
-					w.told("looked", one, gone)
+				w.scan(removedNode, 40)
+				w.scan(nodeA, 10)
+				backup := w.backUpStream()
+				w.scan(nodeA, 20)
+				w.checkCounted(70)
+				w.checkDelivered("before the loss", nodeA, removedNode)
+				w.expireDeliveries()
+				w.deleteReportedSets()
+				if readFirst {
+					w.checkDelivered("before the restore", nodeA, removedNode)
 				}
-				w.restart(older)
-				w.works(func(ctx context.Context) error { _, err := one.log.End(ctx); return err })
-				w.counter = w.newCounter(one) // it cuts the ledger
-				w.count(70)
-				w.flush(one)
-				w.count(70)
-				w.told("after an older stream", one, gone)
-				w.scan(one, 5)
-				w.count(75)
-				w.told("and goes on", one, gone)
+				w.restoreStream(backup)
+				w.retry(func(ctx context.Context) error { _, err := nodeA.log.End(ctx); return err })
+				w.counter = w.newCounter(nodeA) // detects that the log was truncated
+				w.checkCounted(70)
+				w.flush(nodeA)
+				w.checkCounted(70)
+				w.checkDelivered("after the restore", nodeA, removedNode)
+				w.scan(nodeA, 5)
+				w.checkCounted(75)
+				w.checkDelivered("after further scans", nodeA, removedNode)
 			})
 		})
 	}
 }
 
-// What nobody told of a stream that is left is told from the journal, once, also where a
-// kill lets it be told again; and from then on the reader tells of none of it.
+// TestWebhookStream_RemainderFromJournal queues the undelivered scans of an abandoned stream from the journal, twice as after a kill.
+// Each scan must be delivered once, also when the node uses the stream again.
 func TestWebhookStream_RemainderFromJournal(t *testing.T) {
 	t.Parallel()
-	eachTown(t, func(t *testing.T, w *town) {
-		one := w.node("a")
+	onEachStore(t, func(t *testing.T, w *cluster) {
+		nodeA := w.startNode("a")
 		w.add(receiver, webhooks.Filter{Rules: []int64{1}})
-		w.scan(one, 30)
-		w.count(30)
-		w.told("at first", one)
-		w.forget()
-		w.scan(one, 30)
-		w.count(60)
-		w.scan(one, 15) // and these are not counted
+		w.scan(nodeA, 30)
+		w.checkCounted(30)
+		w.checkDelivered("before the loss", nodeA)
+		w.expireDeliveries()
+		w.scan(nodeA, 30)
+		w.checkCounted(60)
+		w.scan(nodeA, 15) // not counted yet
+		journal := func(after int64) iter.Seq2[scanlog.Entry, error] { return nodeA.journal.Read(t.Context(), after) }
 		for range 2 {
-			counted, err := w.db.Origin(t.Context(), one.name)
+			counted, err := w.db.Origin(t.Context(), nodeA.name)
 			require.NoError(t, err)
-			require.NoError(t, assert.ErrorOf(w.service.QueueRest(t.Context(), one.name, counted, 0, one.rest(t))))
+			require.NoError(t, assert.ErrorOf(w.service.QueueRest(t.Context(), nodeA.name, counted, 0, journal)))
 			log := w.service.Log
-			w.service.Log = nil // it is left
-			w.told("left", one)
-			w.forget()
+			w.service.Log = nil // the stream is abandoned
+			w.checkDelivered("after leaving the stream", nodeA)
+			w.expireDeliveries()
 			w.service.Log = log
 		}
-		w.count(75)
-		w.told("and come back to", one)
+		w.checkCounted(75)
+		w.checkDelivered("after returning to the stream", nodeA)
 	})
 }
 
-// reads is a log that notes from where it is read.
-type reads struct {
+// recordingLog records the positions from which it is read.
+type recordingLog struct {
 	webhooks.Scans
-	after []int64
-	then  func() // once that is read
+	starts []int64
+	onEnd  func() // called after a complete read
 }
 
-func (r *reads) Read(ctx context.Context, after int64) iter.Seq2[scanlog.Entry, error] {
-	r.after = append(r.after, after)
+func (r *recordingLog) Read(ctx context.Context, after int64) iter.Seq2[scanlog.Entry, error] {
+	r.starts = append(r.starts, after)
 	return func(yield func(scanlog.Entry, error) bool) {
 		for e, err := range r.Scans.Read(ctx, after) {
 			if !yield(e, err) {
 				return
 			}
 		}
-		if r.then != nil {
-			r.then()
+		if r.onEnd != nil {
+			r.onEnd()
 		}
 	}
 }
 
-// Issue 29, 4: one node has left a stream on which others are: the counting is turned from one ledger to the other and back
-// while the reader is behind in both. Each scan is told of once, also to a webhook that is added meanwhile; nobody reads the
-// stream from its beginning for that, and each user is counted.
+// TestWebhookStream_MixedStreamAndJournal switches the aggregator between a stream and the scan table of the database and back, because
+// one node has left the stream, while the webhook reader is behind in both logs. Each scan must be delivered once, also after a webhook
+// was added in between; the stream must not be read from its beginning, and each user must be counted.
 func TestWebhookStream_MixedStreamAndJournal(t *testing.T) {
 	t.Parallel()
-	eachTown(t, func(t *testing.T, w *town) {
+	onEachStore(t, func(t *testing.T, w *cluster) {
 		if w.target.URL == "" {
-			return // one node has the database alone
+			return // SQLite has a single node
 		}
-		one, left := w.node("a"), &streamNode{name: "b"}
+		nodeA, tableNode := w.startNode("a"), &streamNode{name: "b"}
 		table, err := w.db.OpenScans(t.Context(), store.ScansOptions{Random: rand.NewChaCha8([32]byte{1}), Now: time.Now,
 			Log: slog.New(slog.DiscardHandler)})
 		require.NoError(t, err)
-		onStream, onTable := w.counter, w.newCounter(one)
+		onStream, onTable := w.counter, w.newCounter(nodeA)
 		onTable.Log = table
-		reading := &reads{Scans: one.log}
-		// turn lets the other node scan and count.
-		turn := func(toTable bool, many int) {
+		streamLog := &recordingLog{Scans: nodeA.log}
+		// scanOn switches to a log, records scans in it and counts them.
+		scanOn := func(useTable bool, count int) {
 			t.Helper()
-			if toTable {
+			if useTable {
 				w.counter, w.service.Log, w.service.Origins = onTable, table, false
-				require.NoError(t, table.Append(t.Context(), left.next(many)))
+				require.NoError(t, table.Append(t.Context(), tableNode.newScans(count)))
 			} else {
-				w.counter, w.service.Log, w.service.Origins = onStream, reading, true
-				w.scan(one, many)
+				w.counter, w.service.Log, w.service.Origins = onStream, streamLog, true
+				w.scan(nodeA, count)
 			}
-			w.count(int64(one.scanned + left.scanned))
+			w.checkCounted(int64(nodeA.scanned + tableNode.scanned))
 		}
 		w.add(receiver, webhooks.Filter{Rules: []int64{1}})
-		turn(false, 40)
-		w.told("at first", one)
-		turn(false, 20)
-		turn(true, 25)
-		turn(true, 10)
-		reading.after = nil
-		turn(false, 5)
+		scanOn(false, 40)
+		w.checkDelivered("before the loss", nodeA)
+		scanOn(false, 20)
+		scanOn(true, 25)
+		scanOn(true, 10)
+		streamLog.starts = nil
+		scanOn(false, 5)
 		w.step()
-		w.service.Log = table // of a node whose counting was turned away
+		w.service.Log = table // of the node that does not count now
 		w.add("https://late.example/", webhooks.Filter{Rules: []int64{1}})
-		turn(true, 3)
-		w.told("turned to and fro", one, left)
+		scanOn(true, 3)
+		w.checkDelivered("after switching to the stream and back", nodeA, tableNode)
 		n := len(w.events("https://late.example/"))
-		assert.True(t, n >= 3, "the webhook that came late was told of %d scans, want 3 at least", n)
-		w.forget()
+		assert.True(t, n >= 3, "the late webhook got %d scans, want at least 3", n)
+		w.expireDeliveries()
 		for range 2 {
-			turn(false, 2)
+			scanOn(false, 2)
 			w.step()
-			turn(true, 2)
-			w.told("and again", one, left)
-			w.forget()
+			scanOn(true, 2)
+			w.checkDelivered("after another switch", nodeA, tableNode)
+			w.expireDeliveries()
 		}
-		assert.True(t, !slices.Contains(reading.after, 0), "the stream was read from its beginning: %v", reading.after)
-		for _, toTable := range []bool{false, true} { // each brings the users to the sketches some time
-			turn(toTable, 1)
+		assert.True(t, !slices.Contains(streamLog.starts, 0), "the stream was read from 0, want later positions only: %v", streamLog.starts)
+		for _, useTable := range []bool{false, true} { // each aggregator saves its users in the sketches
+			scanOn(useTable, 1)
 			require.NoError(t, w.counter.CatchUpAndSave(t.Context()))
 		}
 		a, err := w.counter.Execute(t.Context(), stats.Question{Metric: stats.Users, From: began, To: began.AddDate(0, 0, 1)})
-		assert.True(t, err == nil && len(a.Rows) == 1 && a.Rows[0].Users == int64(one.scanned+left.scanned),
-			"the users are %+v, want %d: %v", a.Rows, one.scanned+left.scanned, err)
+		assert.True(t, err == nil && len(a.Rows) == 1 && a.Rows[0].Users == int64(nodeA.scanned+tableNode.scanned),
+			"users = %+v, %v, want %d", a.Rows, err, nodeA.scanned+tableNode.scanned)
 	})
 }
 
-// Issue 29, 4: a node leaves a stream with much that nobody counted or told, while others count and read on at each step of it:
-// it looks at each scan of its journal once, and ends. What a reader notes in the middle stays noted.
+// TestWebhookStream_NodeLeavesConcurrently removes a node with a large backlog from a stream while other nodes count and deliver between
+// its steps. The node must read each scan of its journal once, and must keep what a concurrent reader stores.
 func TestWebhookStream_NodeLeavesConcurrently(t *testing.T) {
 	t.Parallel()
-	eachTown(t, func(t *testing.T, w *town) {
-		nodeA, nodeB := w.node("a"), w.node("b")
+	onEachStore(t, func(t *testing.T, w *cluster) {
+		nodeA, nodeB := w.startNode("a"), w.startNode("b")
 		w.add(receiver, webhooks.Filter{Rules: []int64{1}})
 		w.scan(nodeA, 10)
 		w.scan(nodeB, 10)
-		w.count(20)
-		const rest = 2500
-		require.NoError(t, nodeA.journal.Append(t.Context(), nodeA.next(rest)))
-		looked := 0
+		w.checkCounted(20)
+		const backlog = 2500
+		require.NoError(t, nodeA.journal.Append(t.Context(), nodeA.newScans(backlog)))
+		examined := 0
 		journal := func(after int64) iter.Seq2[scanlog.Entry, error] {
 			return func(yield func(scanlog.Entry, error) bool) {
 				for e, err := range nodeA.journal.Read(t.Context(), after) {
-					if looked++; looked > 2*rest {
-						yield(e, errors.New("it never ends"))
+					if examined++; examined > 2*backlog {
+						yield(e, errors.New("the journal is read more than twice"))
 						return
 					}
 					if !yield(e, err) {
@@ -499,102 +483,104 @@ func TestWebhookStream_NodeLeavesConcurrently(t *testing.T) {
 				}
 			}
 		}
-		// A reader has read what node one brought, and notes it when the rest is told.
-		between := &reads{Scans: nodeA.log}
-		between.then = func() {
-			between.then = nil
+		// The reader has read the shipped scans of node a, and stores its position after the backlog was queued.
+		nodeLog := &recordingLog{Scans: nodeA.log}
+		nodeLog.onEnd = func() {
+			nodeLog.onEnd = nil
 			counted, err := w.db.Origin(t.Context(), nodeA.name)
 			require.NoError(t, err)
 			n, err := w.service.QueueRest(t.Context(), nodeA.name, counted, 0, journal)
-			assert.True(t, err == nil && n >= rest, "%d are told, want %d at least: %v", n, rest, err)
+			assert.True(t, err == nil && n >= backlog, "QueueRest() = %d, %v, want at least %d", n, err, backlog)
 		}
-		w.service.Log = between
+		w.service.Log = nodeLog
 		w.step()
-		if told, err := w.db.ReportedSet(t.Context(), nodeA.name); err != nil || told.Missing(rest+10) > 0 {
-			t.Errorf("of %d scans of the node %d are not noted as told: %v", rest+10, told.Missing(rest+10), err)
+		if reported, err := w.db.ReportedSet(t.Context(), nodeA.name); err != nil || reported.Missing(backlog+10) > 0 {
+			t.Errorf("%d of %d scans of the node are not in the reported set, %v, want 0", reported.Missing(backlog+10), backlog+10, err)
 		}
-		looked = 0
-		c := w.newCounter(nodeA)
-		c.Events = 200
-		if n, err := c.BackfillJournal(t.Context(), nodeA.name, 10, journal); err != nil || n != rest || looked > rest+rest/100 {
-			t.Errorf("%d are counted after %d looks, want %d: %v", n, looked, rest, err)
+		examined = 0
+		counter := w.newCounter(nodeA)
+		counter.Events = 200
+		n, err := counter.BackfillJournal(t.Context(), nodeA.name, 10, journal)
+		if err != nil || n != backlog || examined > backlog+backlog/100 {
+			t.Errorf("BackfillJournal() = %d, %v after reading %d scans, want %d", n, err, examined, backlog)
 		}
-		w.count(int64(nodeA.scanned + nodeB.scanned))
-		w.told("left", nodeA, nodeB)
+		w.checkCounted(int64(nodeA.scanned + nodeB.scanned))
+		w.checkDelivered("after leaving the stream", nodeA, nodeB)
 	})
 }
 
-// A stream is put back older, and another node fills it beyond the reader before anybody
-// looks: at the place of the reader stands another scan.
+// TestWebhookStream_RestoredOlder restores a backup of the stream, and another node fills it beyond the reader's position before any
+// node reads it. The reader must detect that another scan is stored at its position.
 func TestWebhookStream_RestoredOlder(t *testing.T) {
 	t.Parallel()
-	eachTown(t, func(t *testing.T, w *town) {
-		nodeA, nodeB := w.node("a"), w.node("b")
+	onEachStore(t, func(t *testing.T, w *cluster) {
+		nodeA, nodeB := w.startNode("a"), w.startNode("b")
 		w.add(receiver, webhooks.Filter{Rules: []int64{1}})
 		w.scan(nodeA, 40)
-		older := w.older()
+		backup := w.backUpStream()
 		w.scan(nodeA, 20)
-		w.count(60)
-		w.told("at first", nodeA)
-		w.forget()
+		w.checkCounted(60)
+		w.checkDelivered("before the loss", nodeA)
+		w.expireDeliveries()
 		w.scan(nodeA, 20)
-		w.count(80)
-		w.restart(older)
+		w.checkCounted(80)
+		w.restoreStream(backup)
 		w.scan(nodeB, 50)
 		w.flush(nodeA)
-		w.told("after an older stream", nodeA, nodeB)
+		w.checkDelivered("after the restore", nodeA, nodeB)
 		w.counter = w.newCounter(nodeA)
-		w.count(130)
+		w.checkCounted(130)
 		w.scan(nodeB, 5)
-		w.count(135)
-		w.told("and goes on", nodeA, nodeB)
+		w.checkCounted(135)
+		w.checkDelivered("after further scans", nodeA, nodeB)
 	})
 }
 
-// failing is a ledger that is away.
-type failing struct {
-	*scans
-	asked int
+// unavailableLog is a scan log that returns an error.
+type unavailableLog struct {
+	*memoryLog
+	calls int
 }
 
-func (f *failing) End(context.Context) (int64, error) {
-	f.asked++
-	return 0, errors.New("nobody answers")
+func (l *unavailableLog) End(context.Context) (int64, error) {
+	l.calls++
+	return 0, errors.New("unavailable")
 }
 
-// Where nobody wants scans, the log may be away: nothing is asked of it and nothing said,
-// and alarms go on. Where somebody does, one line says so.
+// TestWebhooks_LogUnavailableUnused verifies that an unavailable scan log is neither read nor logged while no webhook wants scans, that
+// alarms are delivered anyway, and that the failure is logged once if a webhook wants scans.
 func TestWebhooks_LogUnavailableUnused(t *testing.T) {
 	t.Parallel()
-	p := open(t)
-	away := &failing{scans: p.ledger}
-	p.service.Log = away
+	p := newPublisher(t)
+	scanLog := &unavailableLog{memoryLog: p.scanLog}
+	p.service.Log = scanLog
 	p.add(receiver, webhooks.Filter{Alarms: true})
 	p.alarms = append(p.alarms, webhooks.Event{Number: 1, Type: webhooks.AlarmRaised, At: began})
 	p.step()
-	if got := p.events(receiver); !slices.Equal(got, []string{"alarm_1"}) || p.logs.Len() > 0 || away.asked > 0 {
-		t.Errorf("told %v; asked %d times; the log says:\n%s", got, away.asked, p.logs.String())
+	if got := p.events(receiver); !slices.Equal(got, []string{"alarm_1"}) || p.logs.Len() > 0 || scanLog.calls > 0 {
+		t.Errorf("events = %v after %d calls of the scan log, want alarm_1 and no call; log:\n%s", got, scanLog.calls, p.logs.String())
 	}
-	p.service.Log = p.ledger
+	p.service.Log = p.scanLog
 	p.add("https://b.example/", webhooks.Filter{Rules: []int64{1}})
-	p.service.Log = away
+	p.service.Log = scanLog
 	_, _, err := p.service.Add(t.Context(), "https://c.example/", webhooks.Filter{Rules: []int64{1}})
-	assert.True(t, err != nil, "a webhook that wants scans is added while nobody knows which came before it")
+	assert.True(t, err != nil, "Add() of a webhook for scans succeeds, want an error while the end of the scan log is unknown")
 	p.alarms = append(p.alarms, webhooks.Event{Number: 2, Type: webhooks.AlarmRaised, At: began})
 	p.step()
 	if got := p.events(receiver); !slices.Equal(got, []string{"alarm_1", "alarm_2"}) || strings.Count(p.logs.String(), "\n") != 1 {
-		t.Errorf("told %v; the log says:\n%s", got, p.logs.String())
+		t.Errorf("events = %v, want two alarms and one log line; log:\n%s", got, p.logs.String())
 	}
-	// Alarms begin to fail as well: that is another line.
+	// A failure of alarms is logged separately.
 	alarms := p.service.Alarms
 	p.service.Alarms = func(context.Context, int64, int) ([]webhooks.Event, error) { return nil, errors.New("no alarms now") }
 	p.alarms = append(p.alarms, webhooks.Event{Number: 3, Type: webhooks.AlarmRaised, At: began})
 	p.step()
 	n := strings.Count(p.logs.String(), "no alarms now")
-	assert.True(t, n == 1 && strings.Count(p.logs.String(), "\n") == 2, "alarms fail too; the log says:\n%s", p.logs.String())
-	p.service.Alarms, p.service.Log = alarms, p.ledger
-	p.ledger.add(ofRule(1))
+	assert.True(t, n == 1 && strings.Count(p.logs.String(), "\n") == 2, "want one log line for each failure; log:\n%s", p.logs.String())
+	p.service.Alarms, p.service.Log = alarms, p.scanLog
+	p.scanLog.add(ruleScan(1))
 	p.step()
 	got := p.events("https://b.example/")
-	assert.True(t, len(got) == 1 && strings.Count(p.logs.String(), "\n") == 4, "back: told %v; the log says:\n%s", got, p.logs.String())
+	assert.True(t, len(got) == 1 && strings.Count(p.logs.String(), "\n") == 4,
+		"after recovery: events = %v, want one event and four log lines; log:\n%s", got, p.logs.String())
 }

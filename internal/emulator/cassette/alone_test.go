@@ -15,19 +15,33 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/testscope"
 )
 
-// unknowable are the reasons for which a call alone is not compared: it is about a thing that was made before the recording.
-var unknowable = []string{"the application was made before the recording began", "the ticket was made before the recording began",
+// skipReasons are the allowed reasons for skipping a call: it refers to something that was created before the recording.
+var skipReasons = []string{"the application was made before the recording began", "the ticket was made before the recording began",
 	"the code was used before the recording began", "the code was made before the recording began",
 	"the token was fetched before the recording began", "the call of this rid was made before the recording began",
 	"our server cannot be brought to where the platform was: the application was made before the recording began",
 	"no endpoint of this server"}
 
-// Each line is a cassette of its own, whose server has no more than the line shows. make test plays lines of a call until one is compared;
-// TestCassette_WholeWireRoundTrip compares all of them together.
+// checkReport fails the test for each difference of a report, and for each call that was skipped for a reason missing from skipReasons.
+func checkReport(t *testing.T, name, text string, report cassette.Report) {
+	t.Helper()
+	recorded := strings.Split(text, "\n")
+	for _, d := range report.Differences {
+		t.Errorf("%s: difference in %s %s %s: platform %s, server %s (%v)\n%s", name, d.Endpoint, d.Kind, d.Location, d.Platform, d.Server,
+			d.Behaviours, recorded[d.Line-1])
+	}
+	for _, skipped := range report.Skipped {
+		assert.True(t, slices.Contains(skipReasons, skipped.Reason), "%s: %s is skipped, want it compared: %s\n%s", name, skipped.Endpoint,
+			skipped.Reason, recorded[skipped.Line-1])
+	}
+}
+
+// TestCompare_EachCallAlone compares each line as a separate cassette, with a server that has only what the line implies. make test plays
+// lines of an endpoint until one is compared; TestCassette_WholeWireRoundTrip compares all of them together.
 func TestCompare_EachCallAlone(t *testing.T) {
 	t.Parallel()
 	compared, seen := map[string]bool{}, map[string]bool{}
-	for line := range strings.Lines(wholeWire(t)) {
+	for line := range strings.Lines(recordEverything(t)) {
 		r := lines(t, line)[0]
 		key := fmt.Sprint(r.Path, string(r.Response)[:min(len(r.Response), 60)], len(r.Query) > 0, len(r.Request) > 0)
 		if seen[key] || compared[r.Path] && !testscope.Run() {
@@ -35,41 +49,30 @@ func TestCompare_EachCallAlone(t *testing.T) {
 		}
 		seen[key] = true
 		report := compare(t, line)
-		for _, d := range report.Differences {
-			t.Errorf("%s %s %s: there %s, here %s (%v)\n%s", d.Endpoint, d.Kind, d.Location, d.Platform, d.Server, d.Behaviours, line)
-		}
-		for _, skipped := range report.Skipped {
-			assert.True(t, slices.Contains(unknowable, skipped.Reason),
-				"%s is not compared: %s\n%s", skipped.Endpoint, skipped.Reason, line)
-		}
+		checkReport(t, "line alone", line, report)
 		if report.Compared > 0 {
 			compared[r.Path] = true
 		}
 	}
 	for _, path := range api.Paths() {
-		ofBefore := strings.HasPrefix(path, "/intp/marketcode/") || path == "/cgi-bin/openapi/rid/get" || path == "/cgi-bin/showqrcode"
-		assert.True(t, ofBefore || compared[path], "no call of %s is compared alone", path)
+		needsEarlierCalls := strings.HasPrefix(path, "/intp/marketcode/") || path == "/cgi-bin/openapi/rid/get" ||
+			path == "/cgi-bin/showqrcode"
+		assert.True(t, needsEarlierCalls || compared[path], "no call of %s is compared alone, want at least one", path)
 	}
 }
 
-// A recording may begin at any line: tokens, rules, links and authorisations from before are found in the lines that follow.
+// TestCompare_BeginsAnywhere begins a recording at different lines. Compare must infer earlier tokens, rules, links and authorisations from
+// the lines that follow.
 func TestCompare_BeginsAnywhere(t *testing.T) {
 	t.Parallel()
-	all := strings.SplitAfter(wholeWire(t), "\n")
+	all := strings.SplitAfter(recordEverything(t), "\n")
 	for i := 8; i < len(all)-1; i += testscope.Choose(10, 40) {
-		report := compare(t, strings.Join(all[i:], ""))
-		for _, d := range report.Differences {
-			t.Errorf("from line %d: %s %s %s: there %s, here %s (%v)\n%s", i+1, d.Endpoint, d.Kind, d.Location, d.Platform, d.Server,
-				d.Behaviours, all[i+d.Line-1])
-		}
-		for _, skipped := range report.Skipped {
-			assert.True(t, slices.Contains(unknowable, skipped.Reason),
-				"from line %d: %s is not compared: %s", i+1, skipped.Endpoint, skipped.Reason)
-		}
+		text := strings.Join(all[i:], "")
+		checkReport(t, fmt.Sprint("from line ", i+1), text, compare(t, text))
 	}
 }
 
-// linkedTown is theTown with links of several states, and accounts of several kinds, before a recording begins.
+// linkedTown is theTown with accounts of several kinds, for links of several states before a recording begins.
 var linkedTown = strings.Replace(theTown, "components:", `  - {appid: wx1111000022223333, kind: mini_program, name: Draft,
      secret: f1b2c3d4e5f60718293a4b5c6d7e8f91}
   - {appid: wx2222000022223333, kind: mini_program, name: Waiting, secret: f1b2c3d4e5f60718293a4b5c6d7e8f92, certified: true}
@@ -78,16 +81,16 @@ var linkedTown = strings.Replace(theTown, "components:", `  - {appid: wx11110000
   - {appid: wx4444000022223333, kind: subscription_account, name: News, secret: f1b2c3d4e5f60718293a4b5c6d7e8f94}
 components:`, 1)
 
-// Links, names and kinds from before a recording are those of the cassette. Nine differences were reported of such a list.
+// TestCompare_LinksFromBefore verifies that links, names and kinds of accounts from before a recording are inferred from the cassette.
 func TestCompare_LinksFromBefore(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: linkedTown, Undeclared: true})
 	token := s.Token(brand)
-	link := func(appid string, show int, answers ...bool) {
+	link := func(appid string, show int, approvals ...bool) {
 		s.Do("POST", "/cgi-bin/wxopen/wxamplink?access_token="+token,
 			fmt.Sprintf(`{"appid":%q,"notify_users":0,"show_profile":%d}`, appid, show))
-		for _, agree := range answers {
-			s.Admin("POST", "/accounts/"+brand+"/links/"+appid+"/confirm", fmt.Sprintf(`{"side":"account","approve":%t}`, agree))
+		for _, approve := range approvals {
+			s.Admin("POST", "/accounts/"+brand+"/links/"+appid+"/confirm", fmt.Sprintf(`{"side":"account","approve":%t}`, approve))
 		}
 	}
 	link(rival, 1)
@@ -114,10 +117,11 @@ func TestCompare_LinksFromBefore(t *testing.T) {
 	c.do("POST", "/cgi-bin/wxopen/wxamplink?access_token="+token, fmt.Sprintf(`{"appid":%q,"notify_users":0,"show_profile":1}`, rival))
 	c.do("POST", "/cgi-bin/wxopen/wxampunlink?access_token="+token, fmt.Sprintf(`{"appid":%q}`, shop))
 	c.do("POST", "/cgi-bin/wxopen/wxamplinkget?access_token="+token, `{}`)
-	wantEqual(t, out.String(), 0)
+	checkEqual(t, out.String(), 0)
 }
 
-// What the platform answered with -1 and did all the same is done here too, and a stable token is as old as it was there.
+// TestCompare_BusyAndStable verifies that Compare repeats calls that took effect although the platform returned -1, and that a stable token
+// has the same age as on the platform.
 func TestCompare_BusyAndStable(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: theTown, Undeclared: true})
@@ -128,7 +132,7 @@ func TestCompare_BusyAndStable(t *testing.T) {
 	c := &caller{t: t, base: proxy, s: s}
 	const rules = "/cgi-bin/wxopen/qrcodejump"
 	c.do("POST", "/cgi-bin/stable_token", stable)
-	token := c.take("access_token")
+	token := c.field("access_token")
 	c.do("POST", rules+"get?access_token="+token, `{}`)
 	for i, after := range []bool{true, false} {
 		s.Admin("POST", "/emulator/faults",
@@ -144,10 +148,10 @@ func TestCompare_BusyAndStable(t *testing.T) {
 		c.do("POST", rules+"delete?access_token="+token, `{"prefix":"https://tea.example/0/"}`)
 	}
 	c.do("POST", rules+"get?access_token="+token, `{}`)
-	wantEqual(t, out.String(), 3)
+	checkEqual(t, out.String(), 3)
 }
 
-// The host of a prefix is the same in capitals and in small letters; its path is not.
+// TestCompare_HostInCapitals verifies that the host of a prefix is compared without case, and its path with case.
 func TestCompare_HostInCapitals(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: theTown, Undeclared: true})
@@ -168,15 +172,16 @@ func TestCompare_HostInCapitals(t *testing.T) {
 		return c
 	}
 	run(proxy)
-	assert.True(t, !strings.Contains(strings.ToLower(out.String()), "haus"), "the host stands in the cassette:\n%s", out)
-	wantEqual(t, out.String(), 0)
-	base, p := replayed(t, out.String(), false)
+	assert.True(t, !strings.Contains(strings.ToLower(out.String()), "haus"), "the cassette contains the host, want it masked:\n%s", out)
+	checkEqual(t, out.String(), 0)
+	base, p := newPlayer(t, out.String(), false)
 	run(base)
 	wrong, unused := p.Unreplayed()
-	assert.True(t, len(wrong) == 0 && unused == 0, "replayed: %v, %d left", wrong, unused)
+	assert.True(t, len(wrong) == 0 && unused == 0, "Unreplayed() = %v, %d, want none", wrong, unused)
 }
 
-// A JSON tool that takes \/ away, or writes it everywhere, is reported, and makes no difference.
+// TestCompare_RewrittenCassette verifies that a cassette in which a JSON tool changed the escaping of slashes is reported as rewritten,
+// without differences.
 func TestCompare_RewrittenCassette(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: theTown, Undeclared: true})
@@ -187,25 +192,25 @@ func TestCompare_RewrittenCassette(t *testing.T) {
 		c.do("POST", "/cgi-bin/qrcode/create?access_token="+token,
 			`{"action_name":"QR_LIMIT_STR_SCENE","action_info":{"scene":{"scene_str":"table 7"}}}`)
 	}
-	lost := strings.ReplaceAll(out.String(), `\/`, "/")
-	require.True(t, lost != out.String(), "no answer writes a slash as \\/:\n%s", lost)
+	unescaped := strings.ReplaceAll(out.String(), `\/`, "/")
+	require.True(t, unescaped != out.String(), "no response contains \\/, want at least one:\n%s", unescaped)
 	for name, test := range map[string]struct {
 		text string
 		want []int
-	}{"as recorded": {out.String(), nil}, "lost": {lost, []int{2, 3}},
-		"everywhere": {strings.ReplaceAll(lost, "/", `\/`), []int{1, 2, 3}}} {
+	}{"as recorded": {out.String(), nil}, "no slash escaped": {unescaped, []int{2, 3}},
+		"all slashes escaped": {strings.ReplaceAll(unescaped, "/", `\/`), []int{1, 2, 3}}} {
 		report := compare(t, test.text)
 		assert.True(t, len(report.Differences) == 0 && slices.Equal(report.Rewritten, test.want),
 			"%s: rewritten lines %v, want %v; differences %+v", name, report.Rewritten, test.want, report.Differences)
 	}
 }
 
-// A platform's tokens are of another length than ours: each field is one difference.
+// TestCompare_TokenLength verifies that tokens of another length are reported as one difference for each field.
 func TestCompare_TokenLength(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: theTown, Undeclared: true})
-	base, done := elsewhere(t, s.URL, []planted{
-		{"/cgi-bin/token", 1, instead(`"access_token":"`, `"access_token":"longer`), cassette.Value, "access_token"}})
+	base, done := newDifferingServer(t, s.URL, []injected{
+		{"/cgi-bin/token", 1, replaceBody(`"access_token":"`, `"access_token":"longer`), cassette.Value, "access_token"}})
 	proxy, _, out := record(t, base, s.Clock.Now)
 	c := &caller{t: t, base: proxy, s: s}
 	long := c.token(shop)

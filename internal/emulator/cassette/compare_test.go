@@ -23,23 +23,23 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// planted is a difference of another server: the nth call of an endpoint is answered otherwise than ours.
-type planted struct {
+// injected is a difference that a test injects into the response of the nth call of an endpoint.
+type injected struct {
 	path   string
 	nth    int
 	change func(status *int, header http.Header, body string) string
 	kind   cassette.Kind
-	where  string
+	fields string // locations of the reported differences
 }
 
-// instead is another text in an answer's body.
-func instead(pattern, by string) func(*int, http.Header, string) string {
+// replaceBody returns a change that replaces a regular expression in a body.
+func replaceBody(pattern, by string) func(*int, http.Header, string) string {
 	return func(_ *int, _ http.Header, body string) string {
 		return regexp.MustCompile(pattern).ReplaceAllString(body, by)
 	}
 }
 
-var plantedDifferences = []planted{
+var injectedDifferences = []injected{
 	{"/cgi-bin/get_api_domain_ip", 1, func(_ *int, h http.Header, body string) string {
 		h.Set("Content-Type", "application/json; charset=utf-8")
 		return body
@@ -52,33 +52,34 @@ var plantedDifferences = []planted{
 		*status = 201
 		return body
 	}, cassette.Status, "status"},
-	{"/cgi-bin/wxopen/qrcodejumpadd", 5, instead("85071", "85072"), cassette.Number, "errcode"},
-	{"/cgi-bin/wxopen/qrcodejumppublish", 2, instead("40097", "85066"), cassette.Number, "errcode"},
-	{"/cgi-bin/component/api_create_preauthcode", 1, instead(`^.*"pre_auth_code"(.*)$`, `{"errcode":0,"errmsg":"ok","pre_auth_code"$1`),
+	{"/cgi-bin/wxopen/qrcodejumpadd", 5, replaceBody("85071", "85072"), cassette.Number, "errcode"},
+	{"/cgi-bin/wxopen/qrcodejumppublish", 2, replaceBody("40097", "85066"), cassette.Number, "errcode"},
+	{"/cgi-bin/component/api_create_preauthcode", 1, replaceBody(`^.*"pre_auth_code"(.*)$`, `{"errcode":0,"errmsg":"ok","pre_auth_code"$1`),
 		cassette.Field, "errcode errmsg"},
-	{"/cgi-bin/token", 5, instead("invalid appid", "appid is invalid"), cassette.Text, "errmsg"},
-	{"/cgi-bin/wxopen/qrcodejumpadd", 2, instead("empty post data", "empty data"), cassette.Text, "errmsg"},
-	{"/cgi-bin/wxopen/qrcodejumpget", 3, instead(` rid: [-0-9a-f]+`, ""), cassette.Text, "errmsg"},
-	{"/sns/jscode2session", 3, instead(", rid:", " rid:"), cassette.Text, "errmsg"},
-	{"/cgi-bin/wxopen/qrcodejumpget", 4, instead(`"list_size":[0-9]+,`, ""), cassette.Field, "list_size"},
-	{"/cgi-bin/wxopen/qrcodejumpdownload", 1, instead(`}$`, `,"file_size":32}`), cassette.Field, "file_size"},
-	{"/cgi-bin/component/api_get_authorizer_info", 1, instead(`"idc":1,`, ""), cassette.Field, "authorizer_info.idc"},
-	{"/cgi-bin/wxopen/qrcodejumpget", 5, instead(`"qrcodejump_open":1`, `"qrcodejump_open":"1"`), cassette.Type, "qrcodejump_open"},
-	{"/intp/marketcode/applycodequery", 1, instead(`"application_id":([0-9]+)`, `"application_id":"$1"`), cassette.Type, "application_id"},
-	{"/cgi-bin/wxopen/wxamplinkget", 1, instead(`"released":1(.*)"released":1`, `"released":true${1}"released":1`), cassette.Type,
+	{"/cgi-bin/token", 5, replaceBody("invalid appid", "appid is invalid"), cassette.Text, "errmsg"},
+	{"/cgi-bin/wxopen/qrcodejumpadd", 2, replaceBody("empty post data", "empty data"), cassette.Text, "errmsg"},
+	{"/cgi-bin/wxopen/qrcodejumpget", 3, replaceBody(` rid: [-0-9a-f]+`, ""), cassette.Text, "errmsg"},
+	{"/sns/jscode2session", 3, replaceBody(", rid:", " rid:"), cassette.Text, "errmsg"},
+	{"/cgi-bin/wxopen/qrcodejumpget", 4, replaceBody(`"list_size":[0-9]+,`, ""), cassette.Field, "list_size"},
+	{"/cgi-bin/wxopen/qrcodejumpdownload", 1, replaceBody(`}$`, `,"file_size":32}`), cassette.Field, "file_size"},
+	{"/cgi-bin/component/api_get_authorizer_info", 1, replaceBody(`"idc":1,`, ""), cassette.Field, "authorizer_info.idc"},
+	{"/cgi-bin/wxopen/qrcodejumpget", 5, replaceBody(`"qrcodejump_open":1`, `"qrcodejump_open":"1"`), cassette.Type, "qrcodejump_open"},
+	{"/intp/marketcode/applycodequery", 1, replaceBody(`"application_id":([0-9]+)`, `"application_id":"$1"`), cassette.Type,
+		"application_id"},
+	{"/cgi-bin/wxopen/wxamplinkget", 1, replaceBody(`"released":1(.*)"released":1`, `"released":true${1}"released":1`), cassette.Type,
 		"wxopens.items[0].released"},
-	{"/sns/jscode2session", 1, instead(`^{("session_key":"[^"]*"),("openid":"[^"]*")`, `{$2,$1`), cassette.Order, "answer"},
-	{"/cgi-bin/openapi/quota/get", 1, instead(`("used":[0-9]+),("remain":[0-9]+)`, `$2,$1`), cassette.Order, "quota"},
-	{"/intp/marketcode/codeactivequery", 1, instead(`"code_end":199`, `"code_end":198`), cassette.Value, "code_end"},
-	{"/cgi-bin/stable_token", 2, instead(`"access_token":"109_`, `"access_token":"109_another`), cassette.Value, "access_token"},
-	{"/cgi-bin/token", 2, instead(`7200`, `7000`), cassette.Value, "expires_in"},
-	{"/cgi-bin/wxopen/qrcodejumpget", 5, instead(`"state":2`, `"state":1`), cassette.Value, "rule_list[0].state"},
+	{"/sns/jscode2session", 1, replaceBody(`^{("session_key":"[^"]*"),("openid":"[^"]*")`, `{$2,$1`), cassette.Order, "answer"},
+	{"/cgi-bin/openapi/quota/get", 1, replaceBody(`("used":[0-9]+),("remain":[0-9]+)`, `$2,$1`), cassette.Order, "quota"},
+	{"/intp/marketcode/codeactivequery", 1, replaceBody(`"code_end":199`, `"code_end":198`), cassette.Value, "code_end"},
+	{"/cgi-bin/stable_token", 2, replaceBody(`"access_token":"109_`, `"access_token":"109_another`), cassette.Value, "access_token"},
+	{"/cgi-bin/token", 2, replaceBody(`7200`, `7000`), cassette.Value, "expires_in"},
+	{"/cgi-bin/wxopen/qrcodejumpget", 5, replaceBody(`"state":2`, `"state":1`), cassette.Value, "rule_list[0].state"},
 	{"/cgi-bin/showqrcode", 1, func(_ *int, h http.Header, _ string) string { return "<html>busy</html>" }, cassette.Type, "answer"},
-	{"/cgi-bin/qrcode/create", 1, instead(`"url":"http:`, `"url":"https:`), cassette.Value, "url"},
+	{"/cgi-bin/qrcode/create", 1, replaceBody(`"url":"http:`, `"url":"https:`), cassette.Value, "url"},
 }
 
-// elsewhere is a server of ours that answers some calls otherwise.
-func elsewhere(t *testing.T, upstream string, list []planted) (base string, done func()) {
+// newDifferingServer starts a proxy that injects differences into the responses of a server. done checks that all were injected.
+func newDifferingServer(t *testing.T, upstream string, list []injected) (base string, done func()) {
 	t.Helper()
 	var mu sync.Mutex
 	calls, applied := map[string]int{}, map[int]bool{}
@@ -101,7 +102,7 @@ func elsewhere(t *testing.T, upstream string, list []planted) (base string, done
 				before, header := body, resp.Header.Clone()
 				body = p.change(&status, resp.Header, body)
 				assert.True(t, body != before || status != resp.StatusCode || !maps.EqualFunc(header, resp.Header, slices.Equal),
-					"%s, call %d, was not changed: %s", p.path, p.nth, body)
+					"response of call %d of %s = %s, want it changed", p.nth, p.path, body)
 				applied[i] = true
 			}
 		}
@@ -113,36 +114,36 @@ func elsewhere(t *testing.T, upstream string, list []planted) (base string, done
 	}))
 	t.Cleanup(s.Close)
 	return s.URL, func() {
-		assert.True(t, len(applied) == len(list), "%d of %d differences were planted", len(applied), len(list))
+		assert.True(t, len(applied) == len(list), "%d of %d differences were injected, want all", len(applied), len(list))
 	}
 }
 
-// Issue 15: of a server that differs from ours in more than twenty ways, each way is found, and no other.
+// TestCassetteCompare_PlantedDifferences injects more than twenty differences. Compare must find exactly these.
 func TestCassetteCompare_PlantedDifferences(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: theTown, Undeclared: true})
-	base, done := elsewhere(t, s.URL, plantedDifferences)
+	base, done := newDifferingServer(t, s.URL, injectedDifferences)
 	proxy, _, out := record(t, base, s.Clock.Now)
-	(&caller{t: t, base: proxy, s: s}).everything()
+	(&caller{t: t, base: proxy, s: s}).callEverything()
 	done()
 	report := compare(t, out.String())
 	var got, want []string
 	for _, d := range report.Differences {
 		got = append(got, strings.TrimSpace(fmt.Sprint(d.Endpoint, " ", d.Kind, " ", d.Location)))
 	}
-	for _, p := range plantedDifferences {
+	for _, p := range injectedDifferences {
 		path := p.path + " "
 		if p.kind == cassette.Header {
 			path = ""
 		}
-		for where := range strings.FieldsSeq(p.where) {
-			want = append(want, fmt.Sprint(path, p.kind, " ", where))
+		for location := range strings.FieldsSeq(p.fields) {
+			want = append(want, fmt.Sprint(path, p.kind, " ", location))
 		}
 	}
 	slices.Sort(got)
 	slices.Sort(want)
 	if !slices.Equal(got, want) {
-		t.Errorf("found\n%s\nplanted\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+		t.Errorf("differences =\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 		for _, d := range report.Differences {
 			t.Logf("%+v", d)
 		}
@@ -150,17 +151,15 @@ func TestCassetteCompare_PlantedDifferences(t *testing.T) {
 	for _, d := range report.Differences {
 		assert.True(t, d.Location != "errcode" || d.Endpoint != "/cgi-bin/wxopen/qrcodejumppublish" || d.EvidenceLevel == "assumed" &&
 			slices.Contains(d.Behaviours, "rules.prefix.unknown") && strings.HasPrefix(d.Platform, "85066 ") &&
-			strings.HasPrefix(d.Server, "40097 "), "the difference of a publish is %+v", d)
+			strings.HasPrefix(d.Server, "40097 "), "difference of a publish = %+v, want rules.prefix.unknown", d)
 		assert.True(t, d.Kind != cassette.Header || d.Location != "Content-Type" ||
-			slices.Equal(d.Behaviours, []string{"wire.answer.type"}), "the difference of a header is %+v", d)
+			slices.Equal(d.Behaviours, []string{"wire.answer.type"}), "difference of a header = %+v, want wire.answer.type", d)
 	}
-	if rows := report; true {
-		rows.Filter("rules.prefix.unknown")
-		assert.True(t, len(rows.Differences) == 1, "of one behaviour: %+v", rows.Differences)
-	}
+	report.Filter("rules.prefix.unknown")
+	assert.True(t, len(report.Differences) == 1, "differences of one behaviour = %+v, want one", report.Differences)
 }
 
-// A difference that a person has accepted in the cassette is shown as known.
+// TestCassetteCompare_AcceptedDifference verifies that a difference that the cassette accepts is reported as known.
 func TestCassetteCompare_AcceptedDifference(t *testing.T) {
 	t.Parallel()
 	const line = `{"occurred_at":"2026-01-15T02:00:00Z","method":"GET","path":"/cgi-bin/token","status":200,` +
@@ -171,7 +170,7 @@ func TestCassetteCompare_AcceptedDifference(t *testing.T) {
 	}
 }
 
-// A token and rules from before the recording began are there again.
+// TestCassetteCompare_PartialRecording verifies that Compare restores a token and rules from before the recording.
 func TestCassetteCompare_PartialRecording(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: theTown})
@@ -192,8 +191,7 @@ func TestCassetteCompare_PartialRecording(t *testing.T) {
 	assert.True(t, len(report.Differences) == 0 && report.Compared == 5, "%+v\n%s", report, out.String())
 }
 
-// Issue 28, 7: a program that fetched another token while it was recorded was two accounts, of which the second knew nothing
-// of the rules and publishes of the first.
+// TestCassetteCompare_TokenRefreshedDuringRecording verifies that calls with a token and with its successor belong to the same account.
 func TestCassetteCompare_TokenRefreshedDuringRecording(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: theTown})
@@ -211,7 +209,8 @@ func TestCassetteCompare_TokenRefreshedDuringRecording(t *testing.T) {
 	assert.True(t, len(report.Differences) == 0 && len(report.Skipped) == 0, "%+v\n%s", report, out.String())
 }
 
-// A recording of an emulator has its clock and its faults, and what was done to an account beside the wire is done again.
+// TestCassetteCompare_EmulatorClockAndFaults verifies that Compare repeats the clock and the faults of a recorded emulator, and changes of
+// accounts outside of the recorded calls.
 func TestCassetteCompare_EmulatorClockAndFaults(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: theTown, Undeclared: true})
@@ -230,15 +229,15 @@ func TestCassetteCompare_EmulatorClockAndFaults(t *testing.T) {
 	both := `{"component_appid":"` + isv + `","authorizer_appid":"` + shop + `"}`
 	c.do("POST", "/cgi-bin/component/api_get_authorizer_info"+platform, both)
 	c.do("POST", "/cgi-bin/component/api_authorizer_token"+platform, strings.Replace(both, "}", `,"authorizer_refresh_token":"`+
-		c.take("authorizer_refresh_token")+`"}`, 1))
-	acts := c.take("authorizer_access_token")
+		c.field("authorizer_refresh_token")+`"}`, 1))
+	acts := c.field("authorizer_access_token")
 	s.Admin("DELETE", "/components/"+isv+"/authorizations/"+shop, "")
 	c.do("POST", rules+"get?access_token="+acts, `{}`)
 	report := compare(t, out.String())
 	assert.True(t, len(report.Differences) == 0 && report.Compared == 7 && len(report.Skipped) == 2, "%+v\n%s", report, out.String())
 }
 
-// What is kept of a cassette has the form of docs/contract/seen, and is there once.
+// TestCassetteKeep_Dedup verifies that the observations kept from a cassette have the form of docs/contract/seen, without duplicates.
 func TestCassetteKeep_Dedup(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -270,11 +269,11 @@ func TestCassetteKeep_Dedup(t *testing.T) {
 {"id":"k002","endpoint":"/cgi-bin/menu/get","request":"POST ?access_token=*** {\"get_type\":0}","answer":{"errcode":46003,"errmsg":"menu no exist rid: 00000000-00000000-00000000"},"date":"2026-01-15T02:00:00Z","source":"calls.ndjson, line 3","evidence_level":"observed"}
 {"id":"k001","kind":"unknown","reason":"recorded, and no play of the test asks for it yet"}
 {"id":"k002","kind":"family","reason":"no endpoint of this server"}`
-	assert.True(t, got == want, "got\n%s\nwant\n%s", got, want)
+	assert.True(t, got == want, "kept observations =\n%s\nwant\n%s", got, want)
 }
 
-// replayed answers calls from a cassette.
-func replayed(t *testing.T, text string, byContent bool) (base string, p *cassette.Player) {
+// newPlayer starts a server that replays a cassette.
+func newPlayer(t *testing.T, text string, byContent bool) (base string, p *cassette.Player) {
 	t.Helper()
 	p = cassette.NewPlayer(lines(t, text), byContent)
 	s := httptest.NewServer(p)
@@ -282,13 +281,14 @@ func replayed(t *testing.T, text string, byContent bool) (base string, p *casset
 	return s.URL, p
 }
 
-// A caller that makes the recorded calls again gets the recorded answers, with stand-ins that it can send back.
+// TestCassetteReplay_Offline verifies that a caller that repeats the recorded calls gets the recorded responses, with placeholders that it
+// can send back.
 func TestCassetteReplay_Offline(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: theTown})
 	proxy, _, out := record(t, s.URL, s.Clock.Now)
 	const rules = "/cgi-bin/wxopen/qrcodejump"
-	run := func(base string, turned bool) (answers []string) {
+	run := func(base string, reversed bool) (answers []string) {
 		c := &caller{t: t, base: base, s: s}
 		tea, other := c.token(shop), c.token(rival)
 		calls := []func() string{
@@ -299,7 +299,7 @@ func TestCassetteReplay_Offline(t *testing.T) {
 			func() string { return c.do("POST", rules+"get?access_token="+other, `{"get_type":0}`) },
 		}
 		for i := range calls {
-			if turned {
+			if reversed {
 				i = len(calls) - 1 - i
 			}
 			answers = append(answers, regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{8}-[0-9a-f]{8}`).ReplaceAllString(calls[i](), "RID"))
@@ -307,26 +307,27 @@ func TestCassetteReplay_Offline(t *testing.T) {
 		return answers
 	}
 	want := run(proxy, false)
-	forms := func(list []string) (shown []string) {
-		for _, one := range list {
-			shown = append(shown, regexp.MustCompile(`"(prefix|path|debug_url)":(\[[^\]]*\]|"[^"]*")`).ReplaceAllString(one, `"$1":…`))
+	withoutLinks := func(list []string) (masked []string) {
+		links := regexp.MustCompile(`"(prefix|path|debug_url)":(\[[^\]]*\]|"[^"]*")`)
+		for _, answer := range list {
+			masked = append(masked, links.ReplaceAllString(answer, `"$1":…`))
 		}
-		return shown
+		return masked
 	}
-	base, p := replayed(t, out.String(), false)
+	base, p := newPlayer(t, out.String(), false)
 	got := run(base, false)
-	assert.True(t, slices.Equal(forms(got), forms(want)), "in order: %v\nwant %v", got, want)
+	assert.True(t, slices.Equal(withoutLinks(got), withoutLinks(want)), "responses in order = %v\nwant %v", got, want)
 	wrong, unused := p.Unreplayed()
-	assert.True(t, len(wrong) == 0 && unused == 0, "in order: %v, %d left", wrong, unused)
-	base, p = replayed(t, out.String(), true)
+	assert.True(t, len(wrong) == 0 && unused == 0, "Unreplayed() in order = %v, %d, want none", wrong, unused)
+	base, p = newPlayer(t, out.String(), true)
 	got = run(base, true)
 	slices.Reverse(got)
-	assert.True(t, slices.Equal(forms(got), forms(want)), "by content: %v\nwant %v", got, want)
+	assert.True(t, slices.Equal(withoutLinks(got), withoutLinks(want)), "responses by content = %v\nwant %v", got, want)
 	wrong, unused = p.Unreplayed()
-	assert.True(t, len(wrong) == 0 && unused == 0, "by content: %v, %d left", wrong, unused)
+	assert.True(t, len(wrong) == 0 && unused == 0, "Unreplayed() by content = %v, %d, want none", wrong, unused)
 }
 
-// A call that is not the next line, or no line at all, is said so.
+// TestCassetteReplay_UnexpectedCall verifies that a call that is not the next line, or in no line, is reported.
 func TestCassetteReplay_UnexpectedCall(t *testing.T) {
 	t.Parallel()
 	const text = `{"occurred_at":"2026-01-15T02:00:00Z","method":"POST","path":"/cgi-bin/a","request":{"count":1},"status":200,"response":{"errcode":0}}` + "\n" +
@@ -342,7 +343,7 @@ func TestCassetteReplay_UnexpectedCall(t *testing.T) {
 		b, _ := io.ReadAll(resp.Body)
 		return fmt.Sprint(resp.StatusCode, " ", strings.TrimSpace(string(b)))
 	}
-	base, p := replayed(t, text, false)
+	base, p := newPlayer(t, text, false)
 	for _, step := range []struct{ method, path, body, want string }{
 		{"GET", "/cgi-bin/token", "", "501 qrjump cassette replay: line 1 of the cassette is POST /cgi-bin/a, got GET /cgi-bin/token"},
 		{"POST", "/cgi-bin/a", `{"count":2}`, "501 qrjump cassette replay: line 1 of the cassette is POST /cgi-bin/a, got another body"},
@@ -356,7 +357,7 @@ func TestCassetteReplay_UnexpectedCall(t *testing.T) {
 	}
 	wrong, unused := p.Unreplayed()
 	assert.True(t, len(wrong) == 5 && unused == 0, "%q, %d unused", wrong, unused)
-	base, p = replayed(t, text, true)
+	base, p = newPlayer(t, text, true)
 	for range 2 {
 		assert.Equal(t, ask(base, "POST", "/cgi-bin/a", `{"count":1}`), `200 {"errcode":0}`, "by content, again")
 	}
@@ -366,7 +367,7 @@ func TestCassetteReplay_UnexpectedCall(t *testing.T) {
 	assert.True(t, len(wrong) == 1 && unused == 1, "%q, %d unused", wrong, unused)
 }
 
-// TestCompare_RateLimit records a server with the platform's limit a second, which quota/get shows and a player does not have.
+// TestCompare_RateLimit records a server with the platform's rate limit, which quota/get returns and a player does not have.
 func TestCompare_RateLimit(t *testing.T) {
 	t.Parallel()
 	seed := strings.Replace(theTown, "rule_rate_limit: null", "rule_rate_limit: 5, default_rate_limit: 7", 1)

@@ -26,13 +26,13 @@ import (
 
 var update = flag.Bool("update", false, "rewrite words.txt")
 
-// The vocabulary that may be kept of a text is the words of the contract, which are public.
+// TestCassetteMask_VocabularyFromContract verifies that exactly the words of the contract, which are public, stay unmasked in texts.
 func TestCassetteMask_VocabularyFromContract(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("../../../docs/contract/*.md")
 	require.NoError(t, err)
 	more, err := filepath.Glob("../../../docs/contract/seen/*")
-	require.True(t, err == nil && len(files) != 0 && len(more) != 0, "%v %v %v", files, more, err)
+	require.True(t, err == nil && len(files) != 0 && len(more) != 0, "files of the contract = %v %v, %v, want some", files, more, err)
 	words := map[string]bool{}
 	for _, name := range append(files, more...) {
 		text, err := os.ReadFile(name)
@@ -62,10 +62,10 @@ func TestCassetteMask_VocabularyFromContract(t *testing.T) {
 	}
 }
 
-// chance makes secrets of every kind that the wire has.
-type chance struct{ *rand.Rand }
+// generator generates random secrets of all kinds that calls contain, and bodies that contain them.
+type generator struct{ *rand.Rand }
 
-func (c chance) of(alphabet string, n int) string {
+func (c generator) text(alphabet string, n int) string {
 	b := make([]byte, n)
 	for i := range b {
 		b[i] = alphabet[c.IntN(len(alphabet))]
@@ -79,34 +79,34 @@ const (
 	base64URL = letters + "0123456789-_"
 )
 
-func (c chance) secret() string {
+func (c generator) secret() string {
 	return []func() string{
-		func() string { return c.of(hexDigits, 32) },                                            // an AppSecret, a code_ticket
-		func() string { return "82_" + c.of(base64URL, 130) },                                   // a token
-		func() string { return "o" + c.of(base64URL, 27) },                                      // an openid
-		func() string { return "wx" + c.of(hexDigits, 16) },                                     // an AppID
-		func() string { return "ticket@@@" + c.of(base64URL, 80) },                              // a verify ticket
-		func() string { return base64.StdEncoding.EncodeToString([]byte(c.of(base64URL, 16))) }, // a session key
-		func() string { return c.of(letters+"0123456789", 43) },                                 // an encoding key
-		func() string { return c.of("0123456789", 11+c.IntN(10)) },                              // a telephone number
-		func() string { return c.of(base64URL+"!#$%&'()*+,./:;<=>?@[]^`{|}~ \"\\", 24) },        // a password
-		func() string { return "密钥" + strings.Repeat("是非", 4) + c.of(letters, 6) },              // a Chinese name
-		func() string { return c.of("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789", 9) },                // a code
+		func() string { return c.text(hexDigits, 32) },                                            // an AppSecret, a code_ticket
+		func() string { return "82_" + c.text(base64URL, 130) },                                   // a token
+		func() string { return "o" + c.text(base64URL, 27) },                                      // an openid
+		func() string { return "wx" + c.text(hexDigits, 16) },                                     // an AppID
+		func() string { return "ticket@@@" + c.text(base64URL, 80) },                              // a verify ticket
+		func() string { return base64.StdEncoding.EncodeToString([]byte(c.text(base64URL, 16))) }, // a session key
+		func() string { return c.text(letters+"0123456789", 43) },                                 // an encoding key
+		func() string { return c.text("0123456789", 11+c.IntN(10)) },                              // a telephone number
+		func() string { return c.text(base64URL+"!#$%&'()*+,./:;<=>?@[]^`{|}~ \"\\", 24) },        // a password
+		func() string { return "密钥" + strings.Repeat("是非", 4) + c.text(letters, 6) },              // a Chinese name
+		func() string { return c.text("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789", 9) },                // a code
 	}[c.IntN(11)]()
 }
 
-// numbersOf are the bytes of a text, as some programs write them.
-func numbersOf(s string) (list []int) {
+// byteValues returns the bytes of a text as numbers, as some programs write them.
+func byteValues(s string) (list []int) {
 	for _, b := range []byte(s) {
 		list = append(list, int(b))
 	}
 	return list
 }
 
-// encodings are the forms in which a secret may stand somewhere.
+// encodings returns the forms in which a secret may be written.
 func encodings(secret string) []string {
 	escaped, _ := json.Marshal(secret)
-	numbers, _ := json.Marshal(numbersOf(secret))
+	numbers, _ := json.Marshal(byteValues(secret))
 	var unicode, percent strings.Builder
 	for _, b := range []byte(secret) {
 		fmt.Fprintf(&percent, "%%%02X", b)
@@ -118,103 +118,101 @@ func encodings(secret string) []string {
 		strings.Trim(string(numbers), "[]"), hex.EncodeToString([]byte(secret)), strings.ToUpper(hex.EncodeToString([]byte(secret)))}
 }
 
-// places are fields of calls and answers, those too whose texts keep their form.
-var places = []string{"access_token", "secret", "openid", "code_ticket", "appid", "prefix", "path", "debug_url", "prefix_list", "errmsg",
+// fields are fields of requests and responses, also those whose texts stay unmasked.
+var fields = []string{"access_token", "secret", "openid", "code_ticket", "appid", "prefix", "path", "debug_url", "prefix_list", "errmsg",
 	"grant_type", "action_name", "status", "url", "cgi_path", "lang", "nobody_knows_it", "isv_application_id", "code_count", "expires_in",
 	"errcode",
 	"session_key", "js_code", "nick_name", "buffer", "is_edit", "ip_list", "create_time"}
 
-// object is a JSON object with a secret somewhere, at any depth.
-func (c chance) object(deep int, planted string) map[string]any {
+// object returns a JSON object with a secret at a random place and depth.
+func (c generator) object(depth int, secret string) map[string]any {
 	o := map[string]any{}
 	for range 1 + c.IntN(4) {
-		o[places[c.IntN(len(places))]] = c.value(deep, planted)
+		o[fields[c.IntN(len(fields))]] = c.value(depth, secret)
 	}
 	switch c.IntN(6) {
 	case 0:
-		o[planted] = 1 // a name
+		o[secret] = 1 // as the name of a field
 	case 1:
-		o["rid/"+planted] = true
+		o["rid/"+secret] = true
 	}
 	return o
 }
 
-func (c chance) value(deep int, planted string) any {
+func (c generator) value(depth int, secret string) any {
 	switch n := c.IntN(10); {
-	case n == 0 && deep > 0:
-		return c.object(deep-1, planted)
-	case n == 1 && deep > 0:
-		return []any{c.value(deep-1, planted), c.IntN(100)}
+	case n == 0 && depth > 0:
+		return c.object(depth-1, secret)
+	case n == 1 && depth > 0:
+		return []any{c.value(depth-1, secret), c.IntN(100)}
 	case n == 2:
-		return "invalid credential, access_token " + planted + " rid: 5f87eb8a-6ee66b1b-75f60c88"
+		return "invalid credential, access_token " + secret + " rid: 5f87eb8a-6ee66b1b-75f60c88"
 	case n == 3:
-		return "https://" + planted + ".example/t/?k=" + planted
+		return "https://" + secret + ".example/t/?k=" + secret
 	case n == 4:
-		return "text=" + encodings(planted)[c.IntN(11)] + "&more"
+		return "text=" + encodings(secret)[c.IntN(11)] + "&more"
 	case n == 5:
-		inner, _ := json.Marshal(map[string]string{"secret": planted})
+		inner, _ := json.Marshal(map[string]string{"secret": secret})
 		return string(inner)
 	case n == 6:
-		return numbersOf(planted)
+		return byteValues(secret)
 	case n == 7:
-		bytes := map[string]int{} // as JavaScript writes them
-		for i, b := range numbersOf(planted) {
+		bytes := map[string]int{} // as JavaScript writes byte arrays
+		for i, b := range byteValues(secret) {
 			bytes[fmt.Sprintf("%03d", i)] = b
 		}
 		return bytes
 	}
-	return planted
+	return secret
 }
 
-// body is a call's or an answer's, JSON or not, packed or not.
-func (c chance) body(planted string) (body []byte, header http.Header) {
-	header = http.Header{}
-	body, _ = json.Marshal(c.object(3, planted))
+// body returns the body of a request or response, which may be invalid JSON or another format.
+func (c generator) body(secret string) []byte {
+	body, _ := json.Marshal(c.object(3, secret))
 	switch c.IntN(9) {
 	case 0:
-		body = []byte("a=b&secret=" + url.QueryEscape(planted))
+		return []byte("a=b&secret=" + url.QueryEscape(secret))
 	case 1:
-		body = []byte("<html>" + planted + "</html>")
+		return []byte("<html>" + secret + "</html>")
 	case 2:
-		body = body[:c.IntN(len(body))+1] // cut
+		return body[:c.IntN(len(body))+1] // truncated
 	case 3:
-		body = append(body, body...)
+		return append(body, body...)
 	case 4:
-		body = append([]byte{0xff, 0xfe}, planted...)
+		return append([]byte{0xff, 0xfe}, secret...)
 	case 5:
-		body, _ = json.Marshal(planted)
+		body, _ = json.Marshal(secret)
 	case 6:
-		if planted != "" && strings.Trim(planted, "0123456789") == "" {
-			body = []byte(`{"openid":1` + planted + `,"errcode":1` + planted + `,"expires_in":1` + planted + `e5}`)
+		if secret != "" && strings.Trim(secret, "0123456789") == "" {
+			return []byte(`{"openid":1` + secret + `,"errcode":1` + secret + `,"expires_in":1` + secret + `e5}`)
 		}
 	}
-	return body, header
+	return body
 }
 
-// Issue 15: whatever is secret in a call or an answer, wherever it stands and however
-// it is written, does not stand in the cassette.
+// TestCassetteMask_NoSecrets verifies that no secret of a request or response is in the cassette, wherever it is and however it is encoded.
 func TestCassetteMask_NoSecrets(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(30) {
-		c := chance{rand.New(rand.NewPCG(seed, 15))}
-		var planted []string
-		plant := func() string {
-			planted = append(planted, c.secret())
-			return planted[len(planted)-1]
+		c := generator{rand.New(rand.NewPCG(seed, 15))}
+		var secrets []string
+		newSecret := func() string {
+			secrets = append(secrets, c.secret())
+			return secrets[len(secrets)-1]
 		}
 		upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			body, _ := c.body(plant())
-			w.Header().Set("Content-Type", "application/json; name="+url.QueryEscape(plant()))
-			w.Header().Set("Location", "https://x.example/"+url.PathEscape(plant()))
-			w.Header().Set("Content-Disposition", "attachment; filename="+url.QueryEscape(plant()))
-			w.Header().Set("Set-Cookie", "a="+url.QueryEscape(plant()))
-			w.Header().Set("X-Token", url.QueryEscape(plant()))
+			body := c.body(newSecret())
+			w.Header().Set("Content-Type", "application/json; name="+url.QueryEscape(newSecret()))
+			w.Header().Set("Location", "https://x.example/"+url.PathEscape(newSecret()))
+			w.Header().Set("Content-Disposition", "attachment; filename="+url.QueryEscape(newSecret()))
+			w.Header().Set("Set-Cookie", "a="+url.QueryEscape(newSecret()))
+			w.Header().Set("X-Token", url.QueryEscape(newSecret()))
 			if c.IntN(4) == 0 {
-				var packed bytes.Buffer
-				to := gzip.NewWriter(&packed)
-				to.Write(body)
-				to.Close()
-				body = packed.Bytes()
+				var compressed bytes.Buffer
+				gz := gzip.NewWriter(&compressed)
+				gz.Write(body)
+				gz.Close()
+				body = compressed.Bytes()
 				w.Header().Set("Content-Encoding", "gzip")
 			}
 			w.WriteHeader([]int{200, 302, 404, 500}[c.IntN(4)])
@@ -222,49 +220,49 @@ func TestCassetteMask_NoSecrets(t *testing.T) {
 		}))
 		proxy, _, out := record(t, upstream.URL, time.Now)
 		for range 12 {
-			body, _ := c.body(plant())
-			address := fmt.Sprintf("%s/cgi-bin/%s/token?access_token=%s&%s=%s&lang=", proxy, url.PathEscape(plant()),
-				url.QueryEscape(plant()), url.QueryEscape(plant()), url.QueryEscape(plant()))
-			value := encodings(plant())[c.IntN(11)]
+			body := c.body(newSecret())
+			address := fmt.Sprintf("%s/cgi-bin/%s/token?access_token=%s&%s=%s&lang=", proxy, url.PathEscape(newSecret()),
+				url.QueryEscape(newSecret()), url.QueryEscape(newSecret()), url.QueryEscape(newSecret()))
+			value := encodings(newSecret())[c.IntN(11)]
 			if strings.ContainsAny(value, " #&\"<>\\^`{|}\x7f") ||
 				strings.ContainsFunc(value, func(r rune) bool { return r > 126 || r < 33 }) {
-				value = url.QueryEscape(value) // others are encoded already
+				value = url.QueryEscape(value) // other forms are escaped already
 			}
 			address += value
 			method := "POST"
 			if c.IntN(8) == 0 {
-				method = "X" + c.of(letters, 12)
-				planted = append(planted, method[1:])
+				method = "X" + c.text(letters, 12)
+				secrets = append(secrets, method[1:])
 			}
 			req, err := http.NewRequest(method, address, bytes.NewReader(body))
 			require.NoError(t, err)
-			req.Header.Set("Content-Type", "multipart/form-data; boundary="+url.QueryEscape(plant()))
-			req.Header.Set("Authorization", "Bearer "+url.QueryEscape(plant()))
-			req.Header.Set("Cookie", "c="+url.QueryEscape(plant()))
-			req.Header.Set("User-Agent", url.QueryEscape(plant()))
+			req.Header.Set("Content-Type", "multipart/form-data; boundary="+url.QueryEscape(newSecret()))
+			req.Header.Set("Authorization", "Bearer "+url.QueryEscape(newSecret()))
+			req.Header.Set("Cookie", "c="+url.QueryEscape(newSecret()))
+			req.Header.Set("User-Agent", url.QueryEscape(newSecret()))
 			resp, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(req)
 			require.NoError(t, err)
 			resp.Body.Close()
 		}
 		upstream.Close()
 		text := out.String()
-		require.Equal(t, len(lines(t, text)), 12, "seed %d", seed)
+		require.Equal(t, len(lines(t, text)), 12, "number of lines with seed %d", seed)
 		lower := strings.ToLower(text)
 		pairs := regexp.MustCompile(`"[^",]*":([0-9]+)`).ReplaceAllString(text, "$1") // numbers under whatever names
-		for _, secret := range planted {
+		for _, secret := range secrets {
 			for _, form := range encodings(secret) {
 				if strings.Contains(text, form) || strings.Contains(pairs, form) || len(form) >= 16 &&
 					strings.Contains(lower, strings.ToLower(form)) {
-					at := strings.Index(lower, strings.ToLower(form))
-					t.Fatalf("seed %d: %q stands in the cassette as %q: …%s…", seed, secret, form,
-						text[max(0, at-200):min(len(text), at+100)])
+					i := strings.Index(lower, strings.ToLower(form))
+					t.Fatalf("seed %d: the cassette contains %q as %q, want it masked: …%s…", seed, secret, form,
+						text[max(0, i-200):min(len(text), i+100)])
 				}
 			}
 		}
 	}
 }
 
-// The same value is the same stand-in wherever it stands, so that a reader can see which calls belong together.
+// TestCassetteMask_StablePlaceholders verifies that a value has the same placeholder everywhere, which shows which calls belong together.
 func TestCassetteMask_StablePlaceholders(t *testing.T) {
 	t.Parallel()
 	const token, id = "82_abcdefghijklmnopqrstuvwxyz", "500000001"

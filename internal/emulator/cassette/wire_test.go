@@ -47,7 +47,7 @@ settings: {verification: trust, rule_rate_limit: null, behaviours: {link.own_tok
 var secrets = map[string]string{shop: "a1b2c3d4e5f60718293a4b5c6d7e8f90", rival: "b1b2c3d4e5f60718293a4b5c6d7e8f90",
 	brand: "c1b2c3d4e5f60718293a4b5c6d7e8f90", person: "d1b2c3d4e5f60718293a4b5c6d7e8f90", isv: "e1b2c3d4e5f60718293a4b5c6d7e8f90"}
 
-// file is a cassette in memory.
+// file is an in-memory cassette.
 type file struct {
 	mu sync.Mutex
 	bytes.Buffer
@@ -65,19 +65,19 @@ func (f *file) String() string {
 	return f.Buffer.String()
 }
 
-// record starts a recorder before an upstream.
+// record starts a recorder in front of an upstream.
 func record(t *testing.T, upstream string, now func() time.Time) (proxy string, r *cassette.Recorder, out *file) {
 	t.Helper()
-	at, err := url.Parse(upstream)
+	u, err := url.Parse(upstream)
 	require.NoError(t, err)
 	out = &file{}
-	r = &cassette.Recorder{Upstream: at, Out: out, Log: slog.New(slog.DiscardHandler), Now: now, Timeout: time.Minute}
+	r = &cassette.Recorder{Upstream: u, Out: out, Log: slog.New(slog.DiscardHandler), Now: now, Timeout: time.Minute}
 	s := httptest.NewServer(r)
 	t.Cleanup(s.Close)
 	return s.URL, r, out
 }
 
-// lines reads a cassette that is in memory.
+// lines parses the text of a cassette.
 func lines(t *testing.T, text string) []cassette.Recorded {
 	t.Helper()
 	name := filepath.Join(t.TempDir(), "cassette.ndjson")
@@ -87,25 +87,25 @@ func lines(t *testing.T, text string) []cassette.Recorded {
 	return list
 }
 
-// compare plays a cassette on a server that is new.
+// compare plays a cassette on a new server.
 func compare(t *testing.T, text string) cassette.Report {
 	t.Helper()
 	stage := cassette.NewStage(lines(t, text))
 	s := servertest.Start(t, servertest.Options{Seed: string(stage.Seed()), Began: stage.Began(), Undeclared: true})
-	reach := func(at time.Time) { s.Clock.Step(max(0, at.Sub(s.Clock.Now()))) }
+	reach := func(until time.Time) { s.Clock.Step(max(0, until.Sub(s.Clock.Now()))) }
 	report, err := cassette.Compare(t.Context(), stage, cassette.Server{URL: s.URL, Token: servertest.AdminToken, Reach: reach})
 	require.NoError(t, err)
 	return report
 }
 
-// wantEqual compares a recording and wants no difference, and that a number of calls is skipped.
-func wantEqual(t *testing.T, text string, skipped int) {
+// checkEqual compares a recording, and checks that there is no difference and that a number of calls is skipped.
+func checkEqual(t *testing.T, text string, skipped int) {
 	t.Helper()
 	report := compare(t, text)
 	for _, d := range report.Differences {
 		t.Errorf("%+v\n%s", d, strings.Split(text, "\n")[d.Line-1])
 	}
-	assert.True(t, len(report.Skipped) == skipped, "skipped: %+v, want %d calls", report.Skipped, skipped)
+	assert.True(t, len(report.Skipped) == skipped, "skipped = %+v, want %d calls", report.Skipped, skipped)
 }
 
 // caller makes calls through a recorder.
@@ -114,7 +114,7 @@ type caller struct {
 	base string
 	s    *servertest.Server
 	last string
-	done map[string]bool // the paths that were called
+	done map[string]bool // called paths
 }
 
 func (c *caller) do(method, path, body string) string {
@@ -139,21 +139,21 @@ func (c *caller) do(method, path, body string) string {
 	return c.last
 }
 
-// take is what a field of the last answer says.
-func (c *caller) take(name string) string {
+// field returns the value of a field of the last response.
+func (c *caller) field(name string) string {
 	c.t.Helper()
 	found := regexp.MustCompile(`"` + name + `":"?([^",}]+)`).FindStringSubmatch(c.last)
-	require.True(c.t, found != nil, "no %s in %s", name, c.last)
+	require.True(c.t, found != nil, "response = %s, want a field %s", c.last, name)
 	return found[1]
 }
 
 func (c *caller) token(appid string) string {
 	c.do("GET", "/cgi-bin/token?grant_type=client_credential&appid="+appid+"&secret="+secrets[appid], "")
-	return c.take("access_token")
+	return c.field("access_token")
 }
 
-// everything makes the calls of testdata/everything.txt.
-func (c *caller) everything() {
+// callEverything makes the calls of testdata/everything.txt.
+func (c *caller) callEverything() {
 	text, err := os.ReadFile("testdata/everything.txt")
 	require.NoError(c.t, err)
 	c.s.Tell(string(text), servertest.Verbs{
@@ -162,7 +162,7 @@ func (c *caller) everything() {
 			return servertest.Answer{Body: c.do(part[0], part[1], part[2])}
 		},
 		"rest": func(token string) servertest.Answer {
-			for _, e := range api.Describe() { // such as an endpoint that is new
+			for _, e := range api.Describe() { // endpoints that the file does not call yet
 				switch {
 				case c.done[e.Path]:
 				case e.Method == "GET":
@@ -175,27 +175,27 @@ func (c *caller) everything() {
 		}})
 }
 
-// wholeWire is a cassette of everything, of which several tests want one.
-func wholeWire(t *testing.T) string {
+// recordEverything returns a cassette with calls of all endpoints.
+func recordEverything(t *testing.T) string {
 	t.Helper()
 	s := servertest.Start(t, servertest.Options{Seed: theTown, Undeclared: true})
 	proxy, _, out := record(t, s.URL, s.Clock.Now)
-	(&caller{t: t, base: proxy, s: s}).everything()
+	(&caller{t: t, base: proxy, s: s}).callEverything()
 	return out.String()
 }
 
-// Issue 15: a cassette of a run over the whole wire, compared with a new server, has no difference.
+// TestCassette_WholeWireRoundTrip records calls of all endpoints, and verifies that a comparison with a new server has no difference.
 func TestCassette_WholeWireRoundTrip(t *testing.T) {
 	t.Parallel()
-	text := wholeWire(t)
+	text := recordEverything(t)
 	report := compare(t, text)
 	for _, d := range report.Differences {
-		t.Errorf("line %d %s %s %s: there %s, here %s (%v)\n%s", d.Line, d.Endpoint, d.Kind, d.Location, d.Platform, d.Server, d.Behaviours,
-			strings.Split(text, "\n")[d.Line-1])
+		t.Errorf("line %d %s %s %s: platform %s, server %s (%v), want none\n%s", d.Line, d.Endpoint, d.Kind, d.Location, d.Platform,
+			d.Server, d.Behaviours, strings.Split(text, "\n")[d.Line-1])
 	}
 	for _, s := range report.Skipped {
 		if s.Endpoint != "/cgi-bin/user/info" {
-			t.Errorf("line %d %s was not compared (a word that docs/contract lacks is masked): %s\n%s", s.Line, s.Endpoint, s.Reason,
+			t.Errorf("line %d %s is skipped (words missing from docs/contract are masked): %s\n%s", s.Line, s.Endpoint, s.Reason,
 				strings.Split(text, "\n")[s.Line-1])
 		}
 	}
@@ -205,8 +205,5 @@ func TestCassette_WholeWireRoundTrip(t *testing.T) {
 	}
 	for _, path := range api.Paths() {
 		assert.True(t, slices.Contains(called, path), "the run does not call %s: add a call to testdata/everything.txt", path)
-	}
-	if t.Failed() {
-		t.Logf("%d calls", report.Calls)
 	}
 }

@@ -24,14 +24,11 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// chance is a source of bytes that a seed decides.
-type chance struct{ *rand.ChaCha8 }
-
-// memory is a place without a disk.
+// memory is an in-memory storage.
 type memory map[string][]byte
 
 func (m memory) Get(_ context.Context, name string) ([]byte, error) {
-	if content, there := m[name]; there {
+	if content, ok := m[name]; ok {
 		return content, nil
 	}
 	return nil, fs.ErrNotExist
@@ -57,34 +54,33 @@ func (m memory) List(_ context.Context, prefix string) (names []string, err erro
 	return names, nil
 }
 
-// shaky is a place that fails when its count runs out: before a file is written or after.
-type shaky struct {
+// failingPlace is a storage that fails after a number of writes: before or after the file is written.
+type failingPlace struct {
 	Place
-	t     *testing.T
-	left  int // writes that succeed; < 0 = all
-	after bool
+	t         *testing.T
+	writes    int // remaining writes that succeed; < 0 = unlimited
+	failAfter bool
 }
 
-var errAway = errors.New("the place is away")
+var errUnavailable = errors.New("storage unavailable")
 
-func (s *shaky) Put(ctx context.Context, name string, content []byte) error {
-	if s.left == 0 && !s.after {
-		return errAway
+func (s *failingPlace) Put(ctx context.Context, name string, content []byte) error {
+	if s.writes == 0 && !s.failAfter {
+		return errUnavailable
 	}
 	if err := s.Place.Put(ctx, name, content); err != nil {
 		return err
 	}
-	// A reader who looks at any moment finds no scan twice.
-	inLake(s.t, s.Place)
-	if s.left == 0 {
-		return errAway
+	readRows(s.t, s.Place) // a concurrent reader must never find a scan twice
+	if s.writes == 0 {
+		return errUnavailable
 	}
-	s.left--
+	s.writes--
 	return nil
 }
 
-// inLake reads all parts as an engine does that lists the folder, and returns the rows by scan.
-func inLake(t *testing.T, place Place) map[string]Row {
+// readRows reads all parts as a query engine does that lists the folder, and returns the rows by scan ID. Each scan must be in one part.
+func readRows(t *testing.T, place Place) map[string]Row {
 	t.Helper()
 	names, err := place.List(t.Context(), scansFolder)
 	require.NoError(t, err)
@@ -97,55 +93,55 @@ func inLake(t *testing.T, place Place) map[string]Row {
 		day, _, ok := readPartName(name)
 		for _, r := range rows {
 			_, twice := all[r.ScanID]
-			require.True(t, !twice, "%s has the scan %s, and so has another part", name, r.ScanID)
+			require.True(t, !twice, "scan %s of %s is in another part too, want it once", r.ScanID, name)
 			got := r.ScannedAt.In(time.FixedZone("", 8*3600)).Format(time.DateOnly)
-			require.True(t, ok && got == day, "%s has a scan of %s", name, got)
+			require.True(t, ok && got == day, "%s has a scan of %s, want only scans of %s", name, got, day)
 			all[r.ScanID] = r
 		}
 	}
 	return all
 }
 
-// world is a journal, and what was recorded in it.
-type world struct {
+// fixture is a journal with the scans that were recorded in it.
+type fixture struct {
 	t       *testing.T
 	dir     string
 	journal *scanlog.Journal
-	chance  chance
+	random  *rand.ChaCha8
 	rand    *rand.Rand
 	now     time.Time
 	scans   map[string]scanlog.Event
 	erased  []scanlog.Erasure
 }
 
-func newWorld(t *testing.T, seed byte) *world {
-	c := chance{rand.NewChaCha8([32]byte{seed})}
-	w := &world{t: t, dir: t.TempDir(), chance: c, rand: rand.New(c), now: time.Date(2026, 3, 1, 15, 0, 0, 0, time.UTC),
+func newFixture(t *testing.T, seed byte) *fixture {
+	random := rand.NewChaCha8([32]byte{seed})
+	w := &fixture{t: t, dir: t.TempDir(), random: random, rand: rand.New(random), now: time.Date(2026, 3, 1, 15, 0, 0, 0, time.UTC),
 		scans: map[string]scanlog.Event{}}
-	w.open()
+	w.openJournal()
 	return w
 }
 
-func (w *world) open() {
+func (w *fixture) openJournal() {
 	w.t.Helper()
 	var err error
-	w.journal, err = scanlog.OpenJournal(w.dir, scanlog.JournalOptions{Random: w.chance, SegmentSize: 20_000})
+	w.journal, err = scanlog.OpenJournal(w.dir, scanlog.JournalOptions{Random: w.random, SegmentSize: 20_000})
 	require.NoError(w.t, err)
 	w.t.Cleanup(func() { _ = w.journal.Close() })
 }
 
-// record makes scans durable, some of them of another day.
-func (w *world) record(n int) {
+// record records n scans, some of them of the day before.
+func (w *fixture) record(n int) {
 	w.t.Helper()
 	r := scanlog.NewRecorder(w.journal, scanlog.RecorderOptions{})
 	for range n {
 		w.now = w.now.Add(time.Duration(w.rand.IntN(120)) * time.Second)
-		e := scanlog.Event{OccurredAt: w.now, User: user(w.rand.IntN(8)), Source: "scan", Action: "open_url", Client: "an app", Batch: 7,
+		e := scanlog.Event{OccurredAt: w.now, User: newUser(w.rand.IntN(8)), Source: "scan", Action: "open_url", Client: "an app", Batch: 7,
 			Index: int64(w.rand.IntN(3))}
 		if w.rand.IntN(10) == 0 {
-			e.OccurredAt = e.OccurredAt.AddDate(0, 0, -1) // a phone that had no network
+			e.OccurredAt = e.OccurredAt.AddDate(0, 0, -1) // a late scan of a phone that was offline
 		}
-		w.chance.Read(e.ID[6:])
+		w.random.Read(e.ID[6:])
 		for i, ms := 5, e.OccurredAt.UnixMilli(); i >= 0; i, ms = i-1, ms>>8 {
 			e.ID[i] = byte(ms)
 		}
@@ -155,13 +151,13 @@ func (w *world) record(n int) {
 	require.NoError(w.t, r.Close())
 }
 
-// user is one of some users; the first is nobody.
-func user(n int) (u scanlog.UserHash) {
+// newUser returns the hash of user n; 0 means no user.
+func newUser(n int) (u scanlog.UserHash) {
 	u[3] = byte(n)
 	return u
 }
 
-func (w *world) lake(to Place) *Lake {
+func (w *fixture) newLake(to Place) *Lake {
 	return &Lake{Place: to, Journal: w.journal, Name: w.journal.ID, OffsetHours: func() int { return 8 },
 		Rows: func(_ context.Context, scans []scanlog.Entry) (rows []Row, err error) {
 			for _, e := range scans {
@@ -185,44 +181,39 @@ func (w *world) lake(to Place) *Lake {
 		Now: func() time.Time { return w.now }, Log: slog.New(slog.DiscardHandler), full: 40, atOnce: 25}
 }
 
-// equal checks that a place has every scan that was recorded, as it was.
-func (w *world) equal(to Place) {
+// checkRows checks that a storage has exactly the recorded scans.
+func (w *fixture) checkRows(to Place) {
 	w.t.Helper()
-	got := inLake(w.t, to)
+	got := readRows(w.t, to)
 	for id, e := range w.scans {
-		r, there := got[id]
-		switch {
-		case !there:
-			w.t.Errorf("the lake lacks the scan %s", id)
-		case !r.ScannedAt.Equal(e.OccurredAt) || r.CodeIndex == nil || *r.CodeIndex != e.Index || r.ApplicationID != e.Batch ||
-			r.Action != e.Action:
-			w.t.Errorf("the lake has %+v for %+v", r, e)
-		}
+		r, ok := got[id]
+		assert.True(w.t, ok && r.ScannedAt.Equal(e.OccurredAt) && r.CodeIndex != nil && *r.CodeIndex == e.Index &&
+			r.ApplicationID == e.Batch && r.Action == e.Action, "row of scan %s = %+v, %v, want %+v", id, r, ok, e)
 	}
-	assert.True(w.t, len(got) <= len(w.scans), "the lake has %d scans, recorded were %d", len(got), len(w.scans))
+	assert.True(w.t, len(got) <= len(w.scans), "the lake has %d scans, want the %d recorded ones", len(got), len(w.scans))
 }
 
-// TestLake_ExactlyOnceAfterKillAtAnyWrite kills the writer before and after each
-// of its writes, lets scans come meanwhile, and starts another.
+// TestLake_ExactlyOnceAfterKillAtAnyWrite kills the writer before or after each of its writes, records further scans and starts another
+// writer. The lake must contain each scan once.
 func TestLake_ExactlyOnceAfterKillAtAnyWrite(t *testing.T) {
 	for _, after := range []bool{false, true} {
 		for kill := range 12 {
 			t.Run(fmt.Sprintf("write %d, after %v", kill, after), func(t *testing.T) {
 				t.Parallel()
-				w := newWorld(t, byte(kill))
+				w := newFixture(t, byte(kill))
 				to := memory{}
 				w.record(70)
 				for round := range 4 {
-					dying := w.lake(&shaky{to, t, kill + round, after})
-					_ = dying.Flush(t.Context()) // it dies here, or later
+					killed := w.newLake(&failingPlace{to, t, kill + round, after})
+					_ = killed.Flush(t.Context()) // fails here or in the next call
 					w.record(w.rand.IntN(30))
-					_ = dying.Flush(t.Context())
+					_ = killed.Flush(t.Context())
 					w.record(w.rand.IntN(30))
 				}
-				whole := w.lake(&shaky{to, t, -1, false})
-				require.NoError(t, whole.Flush(t.Context()))
-				w.equal(to)
-				assert.Equal(t, whole.Backlog(), 0, "scans are behind")
+				l := w.newLake(&failingPlace{to, t, -1, false})
+				require.NoError(t, l.Flush(t.Context()))
+				w.checkRows(to)
+				assert.Equal(t, l.Backlog(), 0, "backlog")
 			})
 		}
 	}
@@ -230,9 +221,9 @@ func TestLake_ExactlyOnceAfterKillAtAnyWrite(t *testing.T) {
 
 func TestLake_RewrittenAfterLoss(t *testing.T) {
 	for _, restarted := range []bool{false, true} {
-		w := newWorld(t, 1)
+		w := newFixture(t, 1)
 		to := folder(filepath.Join(t.TempDir(), "lake"))
-		l := w.lake(to)
+		l := w.newLake(to)
 		for range 2 {
 			w.record(130)
 			require.NoError(t, l.Flush(t.Context()))
@@ -240,95 +231,87 @@ func TestLake_RewrittenAfterLoss(t *testing.T) {
 		require.NoError(t, os.RemoveAll(string(to)))
 		w.record(10)
 		if restarted {
-			l = w.lake(to)
+			l = w.newLake(to)
 		}
 		require.NoError(t, l.Flush(t.Context()))
-		w.equal(to)
+		w.checkRows(to)
 	}
 }
 
 func TestLake_ForeignJournalGetsOwnName(t *testing.T) {
-	w := newWorld(t, 2)
+	w := newFixture(t, 2)
 	to := folder(filepath.Join(t.TempDir(), "lake"))
 	w.record(50)
 	require.NoError(t, w.journal.Close())
 	before := filepath.Join(t.TempDir(), "before")
 	require.NoError(t, os.CopyFS(before, os.DirFS(w.dir)))
-	w.open()
+	w.openJournal()
 	w.record(50)
-	require.NoError(t, w.lake(to).Flush(t.Context()))
-	// The journal of a backup takes its place: 50 scans of the lake are in it no more.
+	require.NoError(t, w.newLake(to).Flush(t.Context()))
+	// Restore the journal from a backup that lacks 50 scans of the lake.
 	w.dir = before
-	w.open()
-	l := w.lake(to)
+	w.openJournal()
+	l := w.newLake(to)
 	for range 3 {
 		require.NoError(t, l.Flush(t.Context()))
 		w.record(60)
 	}
-	require.NoError(t, w.lake(to).Flush(t.Context()))
-	w.equal(to)
+	require.NoError(t, w.newLake(to).Flush(t.Context()))
+	w.checkRows(to)
 }
 
 func TestLake_FolderOrBucketURL(t *testing.T) {
 	t.Setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9000")
-	for text, right := range map[string]bool{
+	for text, valid := range map[string]bool{
 		"lake": true, "/srv/lake": true, "s3://bucket": true, "s3://bucket/some/prefix/": true,
 		"s3://": false, "s3:///prefix": false, "gs://bucket": false, "s3://key:secret@bucket/prefix": false,
 		"s3://bucket?endpoint=x": false,
 	} {
 		_, err := Parse(text)
-		assert.True(t, (err == nil) == right, "%s: %v", text, err)
-		assert.True(t, err == nil || !strings.Contains(err.Error(), "secret@"), "%s: the error has the secret: %v", text, err)
+		assert.True(t, (err == nil) == valid, "Parse(%q) = %v, want success: %v", text, err, valid)
+		assert.True(t, err == nil || !strings.Contains(err.Error(), "secret@"), "Parse(%q) = %v, want no secret", text, err)
 	}
 	t.Setenv("AWS_ENDPOINT_URL", "127.0.0.1:9000")
 	_, err := Parse("s3://bucket")
-	assert.True(t, err != nil && strings.Contains(err.Error(), "AWS_ENDPOINT_URL"), "an endpoint that is no address: %v", err)
+	assert.True(t, err != nil && strings.Contains(err.Error(), "AWS_ENDPOINT_URL"), "Parse() with an invalid endpoint = %v", err)
 }
 
 func TestLake_Erasure(t *testing.T) {
-	w := newWorld(t, 3)
+	w := newFixture(t, 3)
 	to := folder(filepath.Join(t.TempDir(), "lake"))
-	l := w.lake(to)
+	l := w.newLake(to)
 	w.record(150)
 	require.NoError(t, l.Flush(t.Context()))
-	// A node that is given up left a part, and one that lives has one.
-	gone, living := partOf(t, w, "00ff"), partOf(t, w, "00aa")
-	for _, p := range []*scanFile{gone, living} {
+	// A removed node and a running node have a part each, with one scan.
+	for node, id := range map[string]string{"00ff": "gone", "00aa": "living"} {
+		u := newUser(5)
+		empty := &scanFile{name: partName(w.now.In(time.FixedZone("", 8*3600)).Format(time.DateOnly), node, 1)}
+		p, _, err := empty.merged([]Placed{{1, Row{ScanID: id, ScannedAt: w.now, UserHash: hex.EncodeToString(u[:])}}}, nil)
+		require.NoError(t, err)
 		require.NoError(t, to.Put(t.Context(), p.name, p.content))
 	}
 	l.Others = func(context.Context) (map[string]bool, error) { return map[string]bool{"00aa": true}, nil }
 	upTo := w.now
-	w.erased = append(w.erased, scanlog.Erasure{User: user(5), ErasedAt: upTo.UnixMilli()})
+	w.erased = append(w.erased, scanlog.Erasure{User: newUser(5), ErasedAt: upTo.UnixMilli()})
 	w.now = w.now.Add(time.Second)
-	w.record(150) // the journal names the user still: those from before are of an earlier day
+	w.record(150) // the journal still contains the user
 	require.NoError(t, l.Flush(t.Context()))
-	name, kept, anonymous := hex.EncodeToString(slices.Concat(make([]byte, 3), []byte{5}, make([]byte, 12))), 0, 0
-	for id, r := range inLake(t, to) {
+	hash, kept, anonymous := hex.EncodeToString(slices.Concat(make([]byte, 3), []byte{5}, make([]byte, 12))), 0, 0
+	for id, r := range readRows(t, to) {
 		e, recorded := w.scans[id]
 		switch {
 		case !recorded:
-			assert.True(t, r.UserHash == name == strings.HasPrefix(id, "living"), "%s has the user %q", id, r.UserHash)
-		case e.User != user(5):
-			assert.True(t, (r.UserHash == hex.EncodeToString(e.User[:]) || e.User == user(0)) && r.Client == "an app",
-				"the scan %s of another user became %+v", id, r)
+			assert.True(t, r.UserHash == hash == (id == "living"), "user of scan %q = %q, want it for living", id, r.UserHash)
+		case e.User != newUser(5):
+			assert.True(t, (r.UserHash == hex.EncodeToString(e.User[:]) || e.User == newUser(0)) && r.Client == "an app",
+				"scan %s of another user = %+v, want it unchanged", id, r)
 		case e.OccurredAt.After(upTo):
 			kept++
-			assert.True(t, r.UserHash == name, "the scan %s is from after the erasure, and anonymous", id)
+			assert.Equal(t, r.UserHash, hash, "user of a scan after the erasure")
 		default:
 			anonymous++
-			assert.True(t, r.UserHash == "" && r.Client == "" && r.Network == "", "the scan %s names a user who was erased: %+v", id, r)
+			assert.True(t, r.UserHash == "" && r.Client == "" && r.Network == "", "erased scan %s = %+v, want no user", id, r)
 		}
 	}
-	assert.True(t, kept != 0 && anonymous != 0, "%d scans from before the erasure, %d from after", anonymous, kept)
-}
-
-// partOf is a part of another node, with one scan.
-func partOf(t *testing.T, w *world, node string) *scanFile {
-	t.Helper()
-	id := map[string]string{"00ff": "gone", "00aa": "living"}[node]
-	u := user(5)
-	empty := &scanFile{name: partName(w.now.In(time.FixedZone("", 8*3600)).Format(time.DateOnly), node, 1)}
-	p, _, err := empty.merged([]Placed{{1, Row{ScanID: id, ScannedAt: w.now, UserHash: hex.EncodeToString(u[:])}}}, nil)
-	require.NoError(t, err)
-	return p
+	assert.True(t, kept != 0 && anonymous != 0, "%d scans before the erasure, %d after, want some of both", anonymous, kept)
 }

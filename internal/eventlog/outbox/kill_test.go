@@ -32,18 +32,18 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	proctest.Roles{"node": proctest.Role(node)}.Play()
+	proctest.Roles{"node": proctest.Role(runNode)}.Play()
 	os.Exit(dbtest.Run(m))
 }
 
-// orders are what a node works with.
-type orders struct {
+// nodeOptions are the options of a node process.
+type nodeOptions struct {
 	Name, URL, Dir string
-	Clock          string // the file that says what time it is
+	Clock          string // file that contains the current time
 }
 
-// node is a process that sends messages, and is killed.
-func node(ctx context.Context, o orders) error {
+// runNode sends messages until the process is killed or stopped.
+func runNode(ctx context.Context, o nodeOptions) error {
 	s, err := store.Open(ctx, store.Target{URL: o.URL, Dir: o.Dir})
 	if err != nil {
 		return err
@@ -54,7 +54,7 @@ func node(ctx context.Context, o orders) error {
 		return err
 	}
 	d := &accounts.Service{Store: s, Key: key, Settings: settings.NewLive(settings.Defaults()), Random: rand.Reader,
-		Now: clock(o.Clock).now}
+		Now: fileClock(o.Clock).now}
 	post := func(ctx context.Context, request safehttp.Request) (safehttp.Answer, error) {
 		r, err := http.NewRequestWithContext(ctx, request.Method, request.URL, bytes.NewReader(request.Body))
 		if err != nil {
@@ -76,10 +76,10 @@ func node(ctx context.Context, o orders) error {
 
 var began = time.Date(2026, 1, 15, 2, 0, 0, 0, time.UTC)
 
-// clock is a file with the time of all nodes. It stands still unless the test moves it, so that a lease ends when the test wants it to.
-type clock string
+// fileClock is a file with the time of all nodes. Only the test advances it, so that the test decides when a lease expires.
+type fileClock string
 
-func (c clock) now() time.Time {
+func (c fileClock) now() time.Time {
 	text, err := os.ReadFile(string(c))
 	if err != nil {
 		panic(err)
@@ -91,41 +91,40 @@ func (c clock) now() time.Time {
 	return time.UnixMilli(ms)
 }
 
-func (c clock) set(t *testing.T, now time.Time) {
+func (c fileClock) set(t *testing.T, now time.Time) {
 	t.Helper()
 	require.NoError(t, os.WriteFile(string(c)+".new", []byte(strconv.FormatInt(now.UnixMilli(), 10)), 0o600))
 	require.NoError(t, os.Rename(string(c)+".new", string(c)))
 }
 
-// arrival is a message at its receiver, who has not answered yet.
-type arrival struct {
+// request is a message that the receiver has not answered yet.
+type request struct {
 	node, event string
-	answer      chan int
+	status      chan int
 }
 
-// queue stores an account with its messages.
-func queue(t *testing.T, target store.Target, receiver string, events int) {
+// queueMessages stores an account with messages.
+func queueMessages(t *testing.T, target store.Target, receiver string, count int) {
 	t.Helper()
 	s, err := store.Open(t.Context(), target)
 	require.NoError(t, err)
 	defer s.Close()
-	err = s.UpdateAccounts(t.Context(), func(tx accounts.Tx) error {
-		if err := tx.PutAccount(t.Context(), accounts.Account{AppID: "wxs", Kind: accounts.ServiceAccount,
-			MessageURL: receiver}); err != nil {
+	require.NoError(t, s.UpdateAccounts(t.Context(), func(tx accounts.Tx) error {
+		account := accounts.Account{AppID: "wxs", Kind: accounts.ServiceAccount, MessageURL: receiver}
+		if err := tx.PutAccount(t.Context(), account); err != nil {
 			return err
 		}
-		for n := range events {
+		for n := range count {
 			if err := accounts.QueueMessage(t.Context(), tx, "wxs", fmt.Sprint("event ", n), began, began); err != nil {
 				return err
 			}
 		}
 		return nil
-	})
-	require.NoError(t, err)
+	}))
 }
 
-// Nodes send the messages of an account to a receiver that fails, and are killed or stopped while they send: every message arrives, each
-// after those before it, and no two are on their way at once.
+// TestOutbox_OrderedDeliveryAcrossKills kills and stops nodes while they send messages of an account to a receiver that fails at random.
+// Every message must arrive, in order, and no two messages may be in flight at the same time.
 func TestOutbox_OrderedDeliveryAcrossKills(t *testing.T) {
 	for name, c := range map[string]struct {
 		target func(t *testing.T) store.Target
@@ -140,126 +139,125 @@ func TestOutbox_OrderedDeliveryAcrossKills(t *testing.T) {
 			if testing.Short() {
 				t.Skip("kills processes for some seconds")
 			}
-			at := clock(filepath.Join(t.TempDir(), "clock"))
-			at.set(t, began)
+			clock := fileClock(filepath.Join(t.TempDir(), "clock"))
+			clock.set(t, began)
 
 			var mu sync.Mutex
-			sending := "" // the node whose message is on its way
-			arrivals := make(chan arrival)
+			sender := "" // the node whose message is in flight
+			requests := make(chan request)
 			receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				body, err := io.ReadAll(r.Body)
 				if err != nil {
 					return // the node was killed
 				}
-				a := arrival{r.Header.Get("Node"), string(body), make(chan int, 1)}
+				a := request{r.Header.Get("Node"), string(body), make(chan int, 1)}
 				mu.Lock()
-				assert.True(t, sending == "", "%s sends %s while %s sends", a.node, a.event, sending)
-				sending = a.node
+				assert.True(t, sender == "", "%s sends %s while %s sends, want one message in flight", a.node, a.event, sender)
+				sender = a.node
 				mu.Unlock()
 				select {
-				case arrivals <- a:
+				case requests <- a:
 				case <-r.Context().Done():
 					return
 				}
 				select {
-				case status := <-a.answer:
+				case status := <-a.status:
 					w.WriteHeader(status)
 				case <-r.Context().Done():
 				}
 			}))
 			t.Cleanup(receiver.Close)
-			queue(t, target, receiver.URL, events)
+			queueMessages(t, target, receiver.URL, events)
 
 			names, running := 0, map[string]*proctest.Child{}
 			start := func() {
 				t.Helper()
 				names++
 				name := fmt.Sprint("node ", names)
-				c := proctest.Start(t, proctest.Command("node", orders{name, target.URL, target.Dir, string(at)}))
+				c := proctest.Start(t, proctest.Command("node", nodeOptions{name, target.URL, target.Dir, string(clock)}))
 				line, ready := c.Line()
-				require.True(t, ready, "%s did not start: %q", name, line)
+				require.True(t, ready, "%s does not start: %q", name, line)
 				running[name] = c
 			}
 			for range nodes {
 				start()
 			}
-			arrived, failed, last := 0, map[string]bool{}, ""
-			next := func() arrival {
+			received, failed, last := 0, map[string]bool{}, ""
+			next := func() request {
 				t.Helper()
-				a := <-arrivals
-				if want := fmt.Sprint("event ", arrived); a.event == want && !failed[last] {
-					arrived, last = arrived+1, a.event
+				a := <-requests
+				if want := fmt.Sprint("event ", received); a.event == want && !failed[last] {
+					received, last = received+1, a.event
 				} else if a.event != last {
-					t.Fatalf("%s arrived, want %s or %s, which has failed: %t", a.event, want, last, failed[last])
+					t.Fatalf("%s arrived, want %s, or %s if it failed: %t", a.event, want, last, failed[last])
 				}
 				return a
 			}
-			// over means that its node does not wait for this message any more.
-			over := func() {
+			// clearSender allows the next message: the sender no longer waits for a response.
+			clearSender := func() {
 				mu.Lock()
 				defer mu.Unlock()
-				sending = ""
+				sender = ""
 			}
-			answer := func(a arrival, status int) {
-				over()
-				a.answer <- status
+			respond := func(a request, status int) {
+				clearSender()
+				a.status <- status
 			}
 			chance := mathrand.New(mathrand.NewPCG(5, 6))
 			kills, stops, failures := 0, 0, 0
-			for arrived < events || len(failed) > 0 {
+			for received < events || len(failed) > 0 {
 				a := next()
-				switch what := chance.IntN(8); {
-				case what == 0 && !failed[a.event]:
-					// It comes again after five seconds, before all others.
+				switch outcome := chance.IntN(8); {
+				case outcome == 0 && !failed[a.event]:
+					// The message is sent again after five seconds, before all others.
 					failures++
 					failed[a.event] = true
-					answer(a, 503)
-					at.set(t, at.now().Add(5*time.Second))
+					respond(a, 503)
+					clock.set(t, clock.now().Add(5*time.Second))
 					continue
-				case what == 1:
-					// Its lease outlives it; then another node has the message.
+				case outcome == 1:
+					// The lease of the killed node must expire before another node sends the message.
 					kills++
-					over()
+					clearSender()
 					c := running[a.node]
 					require.NoError(t, c.Process.Kill())
-					_ = c.Wait() // killed
+					_ = c.Wait() // returns an error: the process was killed
 					start()
-					at.set(t, at.now().Add(time.Minute))
+					clock.set(t, clock.now().Add(time.Minute))
 					b := next()
-					require.True(t, b.event == a.event, "%s came after the node that sent %s was killed", b.event, a.event)
-					answer(b, 200)
-				case what == 2 && nodes > 1:
-					// Stopped, until another node has its message: what it hears then changes nothing.
+					require.Equal(t, b.event, a.event, "message after the sender was killed")
+					respond(b, 200)
+				case outcome == 2 && nodes > 1:
+					// The node is stopped until another node has sent its message: the late response must have no effect.
 					stops++
-					over()
+					clearSender()
 					running[a.node].Signal(syscall.SIGSTOP)
-					at.set(t, at.now().Add(time.Minute))
+					clock.set(t, clock.now().Add(time.Minute))
 					b := next()
-					require.True(t, b.event == a.event && b.node != a.node,
-						"%s sent %s after %s was stopped with %s", b.node, b.event, a.node, a.event)
+					require.True(t, b.event == a.event && b.node != a.node, "%s sends %s after %s was stopped, want %s from another node",
+						b.node, b.event, a.node, a.event)
 					status := 200
 					if stops%2 == 0 && !failed[a.event] {
 						status, failed[a.event] = 503, true
-						at.set(t, at.now().Add(5*time.Second))
+						clock.set(t, clock.now().Add(5*time.Second))
 					}
-					answer(b, status)
-					a.answer <- 703 - status
+					respond(b, status)
+					a.status <- 703 - status
 					running[a.node].Signal(syscall.SIGCONT)
 					if status != 200 {
 						continue
 					}
 				default:
-					answer(a, 200)
+					respond(a, 200)
 				}
 				delete(failed, a.event)
 			}
 			for name, c := range running {
-				rest, err := c.Stop()
-				assert.True(t, err == nil || !c.ProcessState.Exited(), "%s: %v %s\n%s", name, err, rest, c.Log())
+				output, err := c.Stop()
+				assert.True(t, err == nil || !c.ProcessState.Exited(), "%s: Stop() = %q, %v, want success\n%s", name, output, err, c.Log())
 			}
 			assert.True(t, kills != 0 && failures != 0 && (nodes <= 1 || stops != 0),
-				"%d kills, %d stops, %d failures", kills, stops, failures)
-			t.Logf("%d events, %d kills, %d stops, %d failures", events, kills, stops, failures)
+				"%d kills, %d stops, %d failures, want some of each", kills, stops, failures)
 		})
 	}
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// bare is the least that a group commit can be: records of 256 bytes behind one another, one flush for all that wait.
-type bare struct {
+// minimalCommitter is a minimal group commit, the baseline of the benchmark: it appends records and flushes once for all waiting callers.
+type minimalCommitter struct {
 	f     *os.File
 	mu    sync.Mutex
 	buf   []byte
@@ -23,10 +23,10 @@ type bare struct {
 	ended chan struct{}
 }
 
-func newBare(t testing.TB, dir string) *bare {
+func newMinimalCommitter(t testing.TB, dir string) *minimalCommitter {
 	f, err := os.Create(filepath.Join(dir, "bare"))
 	require.NoError(t, err)
-	b := &bare{f: f, wake: make(chan struct{}, 1), ended: make(chan struct{})}
+	b := &minimalCommitter{f: f, wake: make(chan struct{}, 1), ended: make(chan struct{})}
 	go func() {
 		defer close(b.ended)
 		var spare []byte
@@ -51,7 +51,7 @@ func newBare(t testing.TB, dir string) *bare {
 	return b
 }
 
-func (b *bare) append(record []byte) {
+func (b *minimalCommitter) append(record []byte) {
 	b.mu.Lock()
 	b.buf = append(b.buf, record...)
 	if b.done == nil {
@@ -66,8 +66,8 @@ func (b *bare) append(record []byte) {
 	<-done
 }
 
-// BenchmarkGroupCommit runs the recorder and the bare group commit in turns
-// with the same number of clients and reports the ratio of their rates.
+// BenchmarkGroupCommit alternates between the recorder and a minimal group commit with the same number of clients, and reports the ratio
+// of their rates.
 //
 //	go test ./internal/eventlog/scanlog -run - -bench GroupCommit -benchtime 1x
 func BenchmarkGroupCommit(b *testing.B) {
@@ -77,9 +77,9 @@ func BenchmarkGroupCommit(b *testing.B) {
 			j := openJournal(b, filepath.Join(dir, "scans"), JournalOptions{})
 			r := NewRecorder(j, RecorderOptions{})
 			defer r.Close()
-			bare := newBare(b, dir)
+			minimal := newMinimalCommitter(b, dir)
 			record := make([]byte, 256)
-			run := func(one func(n int64)) float64 {
+			run := func(commit func(n int64)) float64 {
 				const window = 400 * time.Millisecond
 				var wg sync.WaitGroup
 				counts := make([]int64, clients*16)
@@ -87,7 +87,7 @@ func BenchmarkGroupCommit(b *testing.B) {
 				for c := range clients {
 					wg.Go(func() {
 						for n := int64(0); time.Since(start) < window; n++ {
-							one(n)
+							commit(n)
 							counts[c*16]++
 						}
 					})
@@ -102,9 +102,9 @@ func BenchmarkGroupCommit(b *testing.B) {
 			var ratios, rates []float64
 			for b.Loop() {
 				for range 9 {
-					base := run(func(int64) { bare.append(record) })
-					ours := run(func(n int64) {
-						e := anEvent(n)
+					baseline := run(func(int64) { minimal.append(record) })
+					rate := run(func(n int64) {
+						e := newEvent(n)
 						g, err := r.Enqueue(&e)
 						if err == nil {
 							err = g.Wait(context.Background())
@@ -113,11 +113,11 @@ func BenchmarkGroupCommit(b *testing.B) {
 							panic(err)
 						}
 					})
-					ratios, rates = append(ratios, ours/base), append(rates, ours)
+					ratios, rates = append(ratios, rate/baseline), append(rates, rate)
 				}
 			}
-			close(bare.wake)
-			<-bare.ended
+			close(minimal.wake)
+			<-minimal.ended
 			slices.Sort(ratios)
 			slices.Sort(rates)
 			b.ReportMetric(ratios[0], "min-of-bare")

@@ -16,226 +16,222 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/testscope"
 )
 
-// world is what a test knows of a ledger: what must be in it, and what may be.
-type world struct {
+// model runs random operations on a journal, and records which events the journal must contain and which it may contain.
+type model struct {
 	t      *testing.T
-	what   string
+	name   string
 	disk   *brokenDisk
 	chance *rand.Rand
 	logs   *bytes.Buffer
 
-	given     map[int64]ScanID // positions that were given out
-	acked     map[int64]bool
-	next      int64 // number of the next event
-	forgotten int64 // events before this one may be gone
-	gone      int64 // positions up to here are
+	assigned  map[int64]ScanID // position to scan
+	acked     map[int64]bool   // positions of acknowledged events
+	next      int64            // number of the next event
+	forgotten int64            // events before this one may be removed
 	erased    map[UserHash]bool
 	erasing   map[UserHash]bool
 }
 
-func newWorld(t *testing.T, what string, chance *rand.Rand) *world {
-	return &world{t: t, what: what, disk: newBrokenDisk(chance), chance: chance, logs: &bytes.Buffer{},
-		given: map[int64]ScanID{}, acked: map[int64]bool{}, erased: map[UserHash]bool{}, erasing: map[UserHash]bool{}}
+func newModel(t *testing.T, name string, chance *rand.Rand) *model {
+	return &model{t: t, name: name, disk: newBrokenDisk(chance), chance: chance, logs: &bytes.Buffer{},
+		assigned: map[int64]ScanID{}, acked: map[int64]bool{}, erased: map[UserHash]bool{}, erasing: map[UserHash]bool{}}
 }
 
-func (w *world) open() (*Journal, error) {
-	return OpenJournal("scans", JournalOptions{disk: w.disk, Random: seeded(1), SegmentSize: 3000,
-		Log: slog.New(slog.NewTextHandler(w.logs, nil))})
+func (m *model) open() (*Journal, error) {
+	return OpenJournal("scans", JournalOptions{disk: m.disk, Random: newRandom(1), SegmentSize: 3000,
+		Log: slog.New(slog.NewTextHandler(m.logs, nil))})
 }
 
-// work does something to a journal. A call that fails is fine; one that lies is not.
-func (w *world) work(j *Journal) {
-	switch n := w.chance.IntN(40); {
+// reopen opens the journal and checks all its events.
+func (m *model) reopen() *Journal {
+	j, err := m.open()
+	require.NoErrorf(m.t, err, "%s", m.name)
+	m.check(j, true)
+	return j
+}
+
+// step runs a random operation. The operation may fail, but a result without an error must be correct.
+func (m *model) step(j *Journal) {
+	switch n := m.chance.IntN(40); {
 	case n == 0:
-		before := w.next - int64(w.chance.IntN(60))
-		w.forgotten = max(w.forgotten, before)
-		j.Forget(w.t.Context(), anEvent(before).OccurredAt)
+		before := m.next - int64(m.chance.IntN(60))
+		m.forgotten = max(m.forgotten, before)
+		j.Forget(m.t.Context(), newEvent(before).OccurredAt)
 	case n == 1:
-		user := UserHash{byte(w.chance.IntN(11)), 1}
-		w.erasing[user] = true
-		if _, err := j.Erase(w.t.Context(), Users{user: true}, math.MaxInt64); err == nil {
-			w.erased[user] = true
+		user := UserHash{byte(m.chance.IntN(11)), 1}
+		m.erasing[user] = true
+		if _, err := j.Erase(m.t.Context(), Users{user: true}, math.MaxInt64); err == nil {
+			m.erased[user] = true
 		}
 	case n < 5:
-		w.look(j, false)
+		m.check(j, false)
 	default:
-		size := int64(w.chance.IntN(8) + 1)
-		list := events(w.next, w.next+size)
+		size := int64(m.chance.IntN(8) + 1)
+		list := events(m.next, m.next+size)
 		for i := range list {
-			if w.erased[list[i].User] || w.erasing[list[i].User] {
+			if m.erased[list[i].User] || m.erasing[list[i].User] {
 				list[i].User = UserHash{}
 			}
 		}
-		w.next += size
-		before, _ := j.End(w.t.Context())
-		err := j.Append(w.t.Context(), list)
+		m.next += size
+		before, _ := j.End(m.t.Context())
+		err := j.Append(m.t.Context(), list)
 		if err != nil {
 			return
 		}
-		end, _ := j.End(w.t.Context())
-		require.True(w.t, end == before+size, "%s: %d events moved the end from %d to %d", w.what, size, before, end)
+		end, _ := j.End(m.t.Context())
+		require.True(m.t, end == before+size, "%s: End() = %d after %d events at %d, want %d", m.name, end, size, before, before+size)
 		for i := range list {
-			w.give(before+1+int64(i), list[i].ID)
-			w.acked[before+1+int64(i)] = true
+			m.assign(before+1+int64(i), list[i].ID)
+			m.acked[before+1+int64(i)] = true
 		}
 	}
 }
 
-func (w *world) give(position int64, id ScanID) {
-	was, ok := w.given[position]
-	require.True(w.t, !ok || was == id, "%s: position %d was given to %s, now to %s\n%s", w.what, position, was, id, w.logs)
-	w.given[position] = id
+func (m *model) assign(position int64, id ScanID) {
+	previous, ok := m.assigned[position]
+	require.True(m.t, !ok || previous == id, "%s: scan at position %d = %s, want %s as before\n%s", m.name, position, id, previous, m.logs)
+	m.assigned[position] = id
 }
 
-// look reads everything and compares.
-func (w *world) look(j *Journal, sure bool) {
+// check compares all events with the model. If strict is set, reading must succeed and no acknowledged event may be missing.
+func (m *model) check(j *Journal, strict bool) {
 	have := map[int64]bool{}
 	last := int64(0)
-	for e, err := range j.Read(w.t.Context(), 0) {
+	for e, err := range j.Read(m.t.Context(), 0) {
 		if err != nil {
-			require.True(w.t, !sure, "%s: %v", w.what, err)
+			require.True(m.t, !strict, "%s: Read() = %v, want success", m.name, err)
 			return
 		}
-		require.True(w.t, e.Position > last, "%s: position %d after %d", w.what, e.Position, last)
+		require.True(m.t, e.Position > last, "%s: position %d follows %d, want ascending positions", m.name, e.Position, last)
 		last = e.Position
-		w.give(e.Position, e.ID)
+		m.assign(e.Position, e.ID)
 		have[e.Position] = true
-		n := int64(e.ID[8])<<56 | int64(e.ID[9])<<48 | int64(e.ID[10])<<40 | int64(e.ID[11])<<32 | int64(e.ID[12])<<24 | int64(
-			e.ID[13])<<16 | int64(e.ID[14])<<8 | int64(e.ID[15])
-		want := anEvent(n)
-		if e.User == (UserHash{}) || w.erased[e.User] {
-			if w.erased[want.User] || w.erasing[want.User] || want.User == (UserHash{}) {
-				require.True(w.t, e.User == (UserHash{}),
-					"%s: an erased user is back: event %d at %d, next %d\n%s", w.what, n, e.Position, w.next, w.logs)
+		n := scanNumber(e.ID)
+		want := newEvent(n)
+		if e.User == (UserHash{}) || m.erased[e.User] {
+			if m.erased[want.User] || m.erasing[want.User] || want.User == (UserHash{}) {
+				require.True(m.t, e.User == (UserHash{}),
+					"%s: event %d at %d has an erased user, want none; next event %d\n%s", m.name, n, e.Position, m.next, m.logs)
 				want.User, want.Client, want.Network = e.User, e.Client, e.Network
 			}
 		}
-		require.True(w.t, e.Event == want, "%s: position %d holds %+v, want %+v", w.what, e.Position, e.Event, want)
+		require.True(m.t, e.Event == want, "%s: event at position %d = %+v, want %+v", m.name, e.Position, e.Event, want)
 	}
-	if !sure {
+	if !strict {
 		return
 	}
-	for position := range have { // what was read once has to stay
-		w.acked[position] = true
+	for position := range have { // an event that was read once must not disappear
+		m.acked[position] = true
 	}
-	end, _ := j.End(w.t.Context())
-	for position := range w.acked {
-		if !have[position] && position > w.gone {
-			id := w.given[position]
-			require.True(w.t, !id.Time().After(anEvent(w.forgotten).OccurredAt) && id.Time().Before(anEvent(w.forgotten).OccurredAt),
-				"%s: the acknowledged event at %d is lost; the end is %d\n%s", w.what, position, end, w.logs)
+	end, _ := j.End(m.t.Context())
+	for position := range m.acked {
+		if !have[position] {
+			require.True(m.t, m.assigned[position].Time().Before(newEvent(m.forgotten).OccurredAt),
+				"%s: the acknowledged event at %d is missing; the end is %d\n%s", m.name, position, end, m.logs)
 		}
-		require.True(w.t, position <= end, "%s: the end is %d, and %d was acknowledged", w.what, end, position)
+		require.True(m.t, position <= end, "%s: End() = %d, want at least the acknowledged %d", m.name, end, position)
 	}
-	require.True(w.t, j.Damaged() <= 0, "%s: a crash alone left damage\n%s", w.what, w.logs)
+	require.True(m.t, j.Damaged() <= 0, "%s: Damaged() = %d after a crash, want 0\n%s", m.name, j.Damaged(), m.logs)
 }
 
-// inOneGoroutine leaves a long test out under -short, with which the race detector is run: neither a journal nor these tests
-// start a goroutine, so it has nothing to watch there. Without -short, as in every run of all tests, they play whole.
-func inOneGoroutine(t *testing.T) {
+// skipWithShort skips a long test under -short, which is used with the race detector: neither a journal nor these tests start a
+// goroutine.
+func skipWithShort(t *testing.T) {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("one goroutine alone plays this test: a run without -short has it whole")
 	}
 }
 
-func rounds(t *testing.T, name string, usual int) int {
-	if text := os.Getenv(name); text != "" {
+// rounds returns the number in an environment variable, or n if the variable is not set.
+func rounds(t *testing.T, variable string, n int) int {
+	if text := os.Getenv(variable); text != "" {
 		n, err := strconv.Atoi(text)
-		require.NoErrorf(t, err, "%s", name)
+		require.NoErrorf(t, err, "%s", variable)
 		return n
 	}
-	return usual
+	return n
 }
 
-// TestJournal_PowerLoss: whatever a power cut leaves of what was not flushed, every acknowledged event is there, and no position is given
-// out twice. JOURNAL_SEEDS chooses how many times.
+// TestJournal_PowerLoss cuts the power of a disk that loses unflushed writes at random. Every acknowledged event must be in the journal,
+// and no position may be assigned twice. JOURNAL_SEEDS chooses how many times.
 func TestJournal_PowerLoss(t *testing.T) {
-	inOneGoroutine(t)
+	skipWithShort(t)
 	for seed := range rounds(t, "JOURNAL_SEEDS", testscope.Choose(1000, 150)) {
 		chance := rand.New(rand.NewPCG(uint64(seed), 7))
-		w := newWorld(t, fmt.Sprintf("seed %d", seed), chance)
+		m := newModel(t, fmt.Sprintf("seed %d", seed), chance)
 		for range 4 {
-			w.disk.crashAt = w.disk.ops + 1 + chance.IntN(300)
+			m.disk.crashAt = m.disk.ops + 1 + chance.IntN(300)
 			if chance.IntN(2) == 0 {
-				w.disk.flaky = 0.03
+				m.disk.flaky = 0.03
 			}
-			j, err := w.open()
-			for err != nil && w.disk.ops < w.disk.crashAt {
-				j, err = w.open()
+			j, err := m.open()
+			for err != nil && m.disk.ops < m.disk.crashAt {
+				j, err = m.open()
 			}
-			for w.disk.ops < w.disk.crashAt && err == nil {
-				w.work(j)
+			for m.disk.ops < m.disk.crashAt && err == nil {
+				m.step(j)
 			}
-			if err == nil && chance.IntN(4) == 0 { // a flush fails, and the process is killed over it
-				w.disk.crashAt, w.disk.flaky = 0, 0
-				w.disk.failAt, w.disk.failFor, w.disk.with = w.disk.ops+2, 1, syscall.EIO
-				if err := j.Append(t.Context(), []Event{anEvent(3 * w.next), anEvent(3*w.next + 3)}); err == nil {
-					w.disk.failAt = 0
+			if err == nil && chance.IntN(4) == 0 { // a flush fails and the process is killed
+				m.disk.crashAt, m.disk.flaky = 0, 0
+				m.disk.failAt, m.disk.failFor, m.disk.with = m.disk.ops+2, 1, syscall.EIO
+				if err := j.Append(t.Context(), []Event{newEvent(3 * m.next), newEvent(3*m.next + 3)}); err == nil {
+					m.disk.failAt = 0
 				}
-				w.next = 3*w.next + 4
-				w.disk = w.disk.killed()
-				if j, err = w.open(); err != nil {
-					t.Fatalf("%s: %v", w.what, err)
-				}
-				w.look(j, true)
-				w.disk = w.disk.crashed()
+				m.next = 3*m.next + 4
+				m.disk = m.disk.afterKill()
+				m.reopen()
+				m.disk = m.disk.afterPowerLoss()
 			} else if chance.IntN(3) == 0 {
-				w.disk = w.disk.killed()
+				m.disk = m.disk.afterKill()
 			} else {
-				w.disk = w.disk.crashed()
+				m.disk = m.disk.afterPowerLoss()
 			}
-			if chance.IntN(2) == 0 { // it may happen while a start repairs
-				w.disk.crashAt = chance.IntN(20) + 1
-				w.open()
-				w.disk = w.disk.crashed()
+			if chance.IntN(2) == 0 { // another power cut during the recovery
+				m.disk.crashAt = chance.IntN(20) + 1
+				m.open()
+				m.disk = m.disk.afterPowerLoss()
 			}
-			if j, err = w.open(); err != nil {
-				t.Fatalf("%s: %v", w.what, err)
-			}
-			w.look(j, true)
-			j.Close()
+			m.reopen().Close()
 		}
 	}
 }
 
-// TestJournal_DiskFaults lets each operation on the disk (make test: every third) fail
-// once, and from each on for a while: nothing that was acknowledged is lost, and it goes on by itself.
+// TestJournal_DiskFaults lets each disk operation (in make test every third) fail once, or begin a series of failures. No acknowledged
+// event may be lost, and the journal must recover without a restart.
 func TestJournal_DiskFaults(t *testing.T) {
-	inOneGoroutine(t)
+	skipWithShort(t)
 	for _, c := range []struct {
-		with error
-		long int
+		err   error
+		count int
 	}{{syscall.EIO, 1}, {syscall.ENOSPC, 1}, {syscall.ENOSPC, 40}, {syscall.EIO, 3}} {
 		for n := 1; ; n += testscope.Choose(1, 3) {
 			chance := rand.New(rand.NewPCG(uint64(n), 3))
-			w := newWorld(t, fmt.Sprintf("operation %d fails (%v, for %d)", n, c.with, c.long), chance)
-			w.disk.failAt, w.disk.failFor, w.disk.with = n, c.long, c.with
-			j, err := w.open()
-			for range c.long + 1 {
+			m := newModel(t, fmt.Sprintf("%d operations from %d on fail with %v", c.count, n, c.err), chance)
+			m.disk.failAt, m.disk.failFor, m.disk.with = n, c.count, c.err
+			j, err := m.open()
+			for range c.count + 1 {
 				if err != nil {
-					j, err = w.open()
+					j, err = m.open()
 				}
 			}
-			require.NoErrorf(t, err, "%s", w.what)
+			require.NoErrorf(t, err, "%s", m.name)
 			for range 60 {
-				w.work(j)
+				m.step(j)
 			}
-			hit := w.disk.ops >= n
-			for w.disk.ops < n+c.long {
-				w.work(j)
+			hit := m.disk.ops >= n
+			for m.disk.ops < n+c.count {
+				m.step(j)
 			}
-			require.NoErrorf(t, j.Append(t.Context(), []Event{anEvent(3 * w.next)}), "%s: it does not recover", w.what)
-			w.disk.failAt = 0
-			w.look(j, true)
+			require.NoErrorf(t, j.Append(t.Context(), []Event{newEvent(3 * m.next)}), "%s: Append() after the failures", m.name)
+			m.disk.failAt = 0
+			m.check(j, true)
 			if chance.IntN(2) == 0 {
 				j.Close()
 			}
-			w.disk = w.disk.crashed()
-			if j, err = w.open(); err != nil {
-				t.Fatalf("%s: %v", w.what, err)
-			}
-			w.look(j, true)
+			m.disk = m.disk.afterPowerLoss()
+			m.reopen()
 			if !hit {
 				break
 			}
@@ -243,15 +239,15 @@ func TestJournal_DiskFaults(t *testing.T) {
 	}
 }
 
-// TestJournal_FailedFlushNotAcknowledged: also not when the next one succeeds.
+// TestJournal_FailedFlushNotAcknowledged verifies that an event whose flush fails is not acknowledged, also if the next flush succeeds.
 func TestJournal_FailedFlushNotAcknowledged(t *testing.T) {
 	d := newBrokenDisk(rand.New(rand.NewPCG(1, 1)))
-	j, err := OpenJournal("scans", JournalOptions{disk: d, Random: seeded(1)})
+	j, err := OpenJournal("scans", JournalOptions{disk: d, Random: newRandom(1)})
 	require.NoError(t, err)
 	require.NoError(t, j.Append(t.Context(), events(0, 5)))
 	r := NewRecorder(j, RecorderOptions{})
 	enqueue := func(n int64) error {
-		e := anEvent(n)
+		e := newEvent(n)
 		g, err := r.Enqueue(&e)
 		require.NoError(t, err)
 		return g.Wait(t.Context())
@@ -259,18 +255,17 @@ func TestJournal_FailedFlushNotAcknowledged(t *testing.T) {
 	d.mu.Lock()
 	d.failAt, d.failFor, d.with = d.ops+2, 1, syscall.EIO // the flush after the write
 	d.mu.Unlock()
-	require.ErrorIs(t, enqueue(5), syscall.EIO, "the flush failed, the answer")
-	assert.True(t, r.IsLate() && r.LastError() != nil && r.Lost() == 1, "the recorder knows nothing of it")
+	require.ErrorIs(t, enqueue(5), syscall.EIO, "Wait() after a failed flush")
+	assert.True(t, r.IsLate() && r.LastError() != nil && r.Lost() == 1, "recorder: late %v, error %v, lost %d, want late, an error and 1",
+		r.IsLate(), r.LastError(), r.Lost())
 	end, _ := j.End(t.Context())
-	assert.Equal(t, end, 5, "the end")
+	assert.Equal(t, end, 5, "End() after a failed flush")
 	require.NoError(t, enqueue(6))
-	assert.True(t, !r.IsLate(), "the disk is well again, the recorder late")
-	assert.True(t, len(j.segments) == 2, "it went on in the same file")
+	assert.True(t, !r.IsLate(), "IsLate() after a successful flush = true, want false")
+	assert.Equal(t, len(j.segments), 2, "number of segments after a failed flush")
 	r.Close()
-	j, err = OpenJournal("scans", JournalOptions{disk: d.crashed(), Random: seeded(1)})
+	j, err = OpenJournal("scans", JournalOptions{disk: d.afterPowerLoss(), Random: newRandom(1)})
 	require.NoError(t, err)
 	got := require.All(t, j.Read(t.Context(), 0))
-	if len(got) != 6 || got[5] != (Entry{Position: 6, Event: anEvent(6)}) {
-		t.Errorf("left: %+v", got[5:])
-	}
+	assert.True(t, len(got) == 6 && got[5] == Entry{Position: 6, Event: newEvent(6)}, "events from 5 on = %+v, want event 6", got[5:])
 }

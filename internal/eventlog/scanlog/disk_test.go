@@ -1,8 +1,8 @@
 package scanlog
 
 import (
+	"bytes"
 	"errors"
-	"io"
 	"io/fs"
 	"maps"
 	"math/rand/v2"
@@ -12,41 +12,51 @@ import (
 	"syscall"
 )
 
-// brokenDisk keeps files in memory and treats them as badly as a machine may: what was not flushed is there in a crash or is not, each 512
-// bytes for themselves; a flush that fails loses what it was to write, and the next one says that all is well.
+// brokenDisk keeps files in memory and simulates failures. After a power loss, each sector of 512 bytes that was not flushed is either
+// old or new. A failed flush loses its writes, and the next flush succeeds.
 type brokenDisk struct {
 	mu      sync.Mutex
 	chance  *rand.Rand
-	names   map[string]*brokenNode // as a program sees them
+	names   map[string]*brokenNode // as programs see them
 	durable map[string]*brokenNode
-	steps   []func(map[string]*brokenNode) // what was done to names since the last flush of the folder
+	steps   []func(map[string]*brokenNode) // changes of names since the last flush of the folder
 
 	ops     int
-	crashAt int // at this operation the machine stops; 0 = never
-	failAt  int // this operation fails; 0 = none
-	failFor int // so many operations fail; 0 = one
-	with    error
-	flaky   float64 // the chance that an operation fails
+	crashAt int     // operation at which the power is lost; 0 = none
+	failAt  int     // first operation that fails; 0 = none
+	failFor int     // number of operations that fail; 0 = one
+	with    error   // error of operations that fail
+	flaky   float64 // probability that an operation fails
 }
 
 type brokenNode struct {
-	seen    []byte // with everything that was written
+	written []byte // as programs see it
 	durable []byte
 	pending []brokenWrite
 }
 
 type brokenWrite struct {
-	at   int64
-	data []byte // nil = truncate to at
+	offset int64
+	data   []byte // nil = truncate to offset
 }
 
-var errCrashed = errors.New("the machine stopped")
+var errCrashed = errors.New("power lost")
 
 func newBrokenDisk(chance *rand.Rand) *brokenDisk {
 	return &brokenDisk{chance: chance, names: map[string]*brokenNode{}, durable: map[string]*brokenNode{}}
 }
 
-// step counts an operation and says whether it fails.
+// newBrokenDiskWith returns a disk with durable files in the folder scans.
+func newBrokenDiskWith(files map[string][]byte) *brokenDisk {
+	d := newBrokenDisk(rand.New(rand.NewPCG(1, 1)))
+	for name, content := range files {
+		node := &brokenNode{written: content, durable: content}
+		d.names["scans/"+name], d.durable["scans/"+name] = node, node
+	}
+	return d
+}
+
+// step counts an operation and returns its error.
 func (d *brokenDisk) step() error {
 	d.ops++
 	switch {
@@ -60,10 +70,11 @@ func (d *brokenDisk) step() error {
 	return nil
 }
 
+// apply makes a write durable: completely if chance is nil, otherwise a random part of it.
 func (n *brokenNode) apply(w brokenWrite, chance *rand.Rand) {
 	if w.data == nil {
 		if chance == nil || chance.IntN(2) == 0 {
-			n.durable = resized(n.durable, w.at)
+			n.durable = resize(n.durable, w.offset)
 		}
 		return
 	}
@@ -73,52 +84,52 @@ func (n *brokenNode) apply(w brokenWrite, chance *rand.Rand) {
 	torn := chance != nil && chance.IntN(2) == 0
 	for i := 0; i < len(w.data); {
 		// A sector ends at a multiple of 512 in the file.
-		size := min(len(w.data)-i, 512-int((w.at+int64(i))%512))
+		size := min(len(w.data)-i, 512-int((w.offset+int64(i))%512))
 		if !torn || chance.IntN(2) == 0 {
-			n.durable = put(n.durable, w.at+int64(i), w.data[i:i+size])
+			n.durable = writeAt(n.durable, w.offset+int64(i), w.data[i:i+size])
 		}
 		i += size
 	}
 }
 
-func put(b []byte, at int64, data []byte) []byte {
-	if end := at + int64(len(data)); int64(len(b)) < end {
-		b = resized(b, end)
+func writeAt(b []byte, offset int64, data []byte) []byte {
+	if end := offset + int64(len(data)); int64(len(b)) < end {
+		b = resize(b, end)
 	}
-	copy(b[at:], data)
+	copy(b[offset:], data)
 	return b
 }
 
-func resized(b []byte, size int64) []byte {
+func resize(b []byte, size int64) []byte {
 	if int64(len(b)) >= size {
 		return slices.Clone(b[:size])
 	}
 	return append(slices.Clip(b), make([]byte, size-int64(len(b)))...)
 }
 
-// crashed is the disk as the next start finds it.
-func (d *brokenDisk) crashed() *brokenDisk {
+// afterPowerLoss returns the disk as the next start finds it.
+func (d *brokenDisk) afterPowerLoss() *brokenDisk {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	after := newBrokenDisk(d.chance)
 	for _, step := range d.steps[:d.chance.IntN(len(d.steps)+1)] {
 		step(d.durable)
 	}
-	// In an order, so that a seed is one story.
+	// In sorted order, so that a seed is reproducible.
 	for _, name := range slices.Sorted(maps.Keys(d.durable)) {
 		node := d.durable[name]
 		for _, w := range node.pending {
 			node.apply(w, d.chance)
 		}
 		node.pending = nil
-		n := &brokenNode{seen: slices.Clone(node.durable), durable: slices.Clone(node.durable)}
+		n := &brokenNode{written: slices.Clone(node.durable), durable: slices.Clone(node.durable)}
 		after.names[name], after.durable[name] = n, n
 	}
 	return after
 }
 
-// killed is the disk as a process finds it that follows a killed one: all that was written is seen, but no more of it is durable.
-func (d *brokenDisk) killed() *brokenDisk {
+// afterKill returns the disk as the process after a killed one finds it: with all writes, but without making any of them durable.
+func (d *brokenDisk) afterKill() *brokenDisk {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	after := newBrokenDisk(d.chance)
@@ -160,15 +171,15 @@ func (d *brokenDisk) rename(from, to string) error {
 	defer d.mu.Unlock()
 	if err := d.step(); err != nil {
 		if err != errCrashed && d.chance.IntN(2) == 0 {
-			d.change(move(from, to)) // it fails and has happened
+			d.change(renameStep(from, to)) // reports a failure, but took effect
 		}
 		return err
 	}
-	d.change(move(from, to))
+	d.change(renameStep(from, to))
 	return nil
 }
 
-func move(from, to string) func(map[string]*brokenNode) {
+func renameStep(from, to string) func(map[string]*brokenNode) {
 	return func(names map[string]*brokenNode) {
 		if node, ok := names[from]; ok {
 			names[to] = node
@@ -223,23 +234,16 @@ type brokenFile struct {
 	node *brokenNode
 }
 
-func (f *brokenFile) ReadAt(b []byte, at int64) (int, error) {
+func (f *brokenFile) ReadAt(b []byte, offset int64) (int, error) {
 	f.d.mu.Lock()
 	defer f.d.mu.Unlock()
 	if err := f.d.step(); err != nil {
 		return 0, err
 	}
-	if at >= int64(len(f.node.seen)) {
-		return 0, io.EOF
-	}
-	n := copy(b, f.node.seen[at:])
-	if n < len(b) {
-		return n, io.EOF
-	}
-	return n, nil
+	return bytes.NewReader(f.node.written).ReadAt(b, offset)
 }
 
-func (f *brokenFile) WriteAt(b []byte, at int64) (int, error) {
+func (f *brokenFile) WriteAt(b []byte, offset int64) (int, error) {
 	f.d.mu.Lock()
 	defer f.d.mu.Unlock()
 	err := f.d.step()
@@ -247,8 +251,8 @@ func (f *brokenFile) WriteAt(b []byte, at int64) (int, error) {
 		b = b[:f.d.chance.IntN(len(b)+1)]
 	}
 	if len(b) > 0 {
-		w := brokenWrite{at, slices.Clone(b)}
-		f.node.seen = put(f.node.seen, w.at, w.data)
+		w := brokenWrite{offset, slices.Clone(b)}
+		f.node.written = writeAt(f.node.written, w.offset, w.data)
 		f.node.pending = append(f.node.pending, w)
 	}
 	return len(b), err
@@ -260,15 +264,15 @@ func (f *brokenFile) truncate(size int64) error {
 	if err := f.d.step(); err != nil {
 		return err
 	}
-	f.node.seen = resized(f.node.seen, size)
-	f.node.pending = append(f.node.pending, brokenWrite{at: size})
+	f.node.written = resize(f.node.written, size)
+	f.node.pending = append(f.node.pending, brokenWrite{offset: size})
 	return nil
 }
 
 func (f *brokenFile) size() (int64, error) {
 	f.d.mu.Lock()
 	defer f.d.mu.Unlock()
-	return int64(len(f.node.seen)), f.d.step()
+	return int64(len(f.node.written)), f.d.step()
 }
 
 func (f *brokenFile) sync() error {

@@ -3,6 +3,7 @@ package scanlog
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"log/slog"
@@ -21,10 +22,10 @@ import (
 
 var begin = time.Date(2026, 3, 1, 8, 0, 0, 0, time.UTC)
 
-// anEvent is the nth of a row of different events.
-func anEvent(n int64) Event {
-	at := begin.Add(time.Duration(n) * 10 * time.Millisecond)
-	e := Event{ID: idAt(at, n), OccurredAt: at, Source: "scan", Client: "app/1.2", Action: "open_mini_program", Kind: "code",
+// newEvent returns event n, which differs from the events with other numbers.
+func newEvent(n int64) Event {
+	now := begin.Add(time.Duration(n) * 10 * time.Millisecond)
+	e := Event{ID: newScanID(now, n), OccurredAt: now, Source: "scan", Client: "app/1.2", Action: "open_mini_program", Kind: "code",
 		App: "wxminiprogram0001", Version: "release", Batch: 1 + n%7, Index: n, Activation: n % 5, Region: "CN-31"}
 	if n%3 != 0 {
 		e.User = UserHash{byte(n % 11), 1}
@@ -37,27 +38,25 @@ func anEvent(n int64) Event {
 	return e
 }
 
-func idAt(at time.Time, n int64) (id ScanID) {
-	ms := at.UnixMilli()
-	for i := range 6 {
-		id[i] = byte(ms >> (8 * (5 - i)))
-	}
-	for i := range 8 {
-		id[8+i] = byte(n >> (8 * (7 - i)))
-	}
+// newScanID returns the ID of scan n at a time.
+func newScanID(now time.Time, n int64) (id ScanID) {
+	binary.BigEndian.PutUint64(id[:], uint64(now.UnixMilli())<<16)
+	binary.BigEndian.PutUint64(id[8:], uint64(n))
 	return id
 }
 
-// events are the events from one to before another.
-func events(from, to int64) []Event {
-	var list []Event
+// scanNumber returns the number n of newScanID.
+func scanNumber(id ScanID) int64 { return int64(binary.BigEndian.Uint64(id[8:])) }
+
+// events returns the events with the numbers from to to-1.
+func events(from, to int64) (list []Event) {
 	for n := from; n < to; n++ {
-		list = append(list, anEvent(n))
+		list = append(list, newEvent(n))
 	}
 	return list
 }
 
-func seeded(n uint64) io.Reader {
+func newRandom(n uint64) io.Reader {
 	return rand.NewChaCha8([32]byte{byte(n), byte(n >> 8), byte(n >> 16)})
 }
 
@@ -65,7 +64,7 @@ func seeded(n uint64) io.Reader {
 func openJournal(t testing.TB, dir string, o JournalOptions) *Journal {
 	t.Helper()
 	if o.Random == nil {
-		o.Random = seeded(1)
+		o.Random = newRandom(1)
 	}
 	j, err := OpenJournal(dir, o)
 	require.NoError(t, err)
@@ -73,13 +72,12 @@ func openJournal(t testing.TB, dir string, o JournalOptions) *Journal {
 	return j
 }
 
-// wantRun checks that entries are the events of a row, from a number and position on.
-func wantRun(t testing.TB, got []Entry, from, position, to int64) {
+// checkEntries checks that entries are the events with the numbers from to to-1, at consecutive positions that begin at position.
+func checkEntries(t testing.TB, got []Entry, from, position, to int64) {
 	t.Helper()
 	require.True(t, int64(len(got)) == to-from, "%d events, want %d", len(got), to-from)
 	for i, e := range got {
-		e.From = Origin{} // a stream says it, a journal does not
-		want := (Entry{Position: position + int64(i), Event: anEvent(from + int64(i))})
+		want := (Entry{Position: position + int64(i), Event: newEvent(from + int64(i))})
 		require.True(t, e == want, "entry %d:\n got %+v\nwant %+v", i, e, want)
 	}
 }
@@ -96,31 +94,31 @@ func TestJournal_OrderAfterReopen(t *testing.T) {
 	check := func(j *Journal) {
 		t.Helper()
 		end, err := j.End(t.Context())
-		require.True(t, err == nil && end == n, "the end is %d, %v; want %d", end, err, n)
+		require.True(t, err == nil && end == n, "End() = %d, %v, want %d", end, err, n)
 		for _, after := range []int64{0, 1, n / 3, n / 2, n - 1, n, n + 5} {
-			wantRun(t, require.All(t, j.Read(t.Context(), after)), min(after, n), after+1, n)
+			checkEntries(t, require.All(t, j.Read(t.Context(), after)), min(after, n), after+1, n)
 		}
 		for i := int64(0); i < n; i += 13 {
-			p, err := j.Find(t.Context(), anEvent(i).ID)
-			require.True(t, err == nil && p == i+1, "scan %d is found at %d, %v", i, p, err)
+			p, err := j.Find(t.Context(), newEvent(i).ID)
+			require.True(t, err == nil && p == i+1, "Find(scan %d) = %d, %v, want %d", i, p, err, i+1)
 		}
-		assert.ErrorIs(t, assert.ErrorOf(j.Find(t.Context(), idAt(begin, 77))), ErrNoScan, "a forged id")
+		assert.ErrorIs(t, assert.ErrorOf(j.Find(t.Context(), newScanID(begin, 77))), ErrNoScan, "Find() of an unknown ID")
 	}
 	check(j)
 	id := j.ID()
 	require.NoError(t, j.Close())
-	check(j) // what is closed can still be read
-	assert.ErrorIs(t, j.Append(t.Context(), events(0, 1)), ErrClosed, "appending to a closed journal")
+	check(j) // a closed journal can be read
+	assert.ErrorIs(t, j.Append(t.Context(), events(0, 1)), ErrClosed, "Append() to a closed journal")
 	j = openJournal(t, dir, JournalOptions{SegmentSize: 20_000})
 	check(j)
-	assert.Equal(t, j.ID(), id, "the ledger's id was %s and", id)
+	assert.Equal(t, j.ID(), id, "ID() after the journal is opened again")
 	require.NoError(t, j.Append(t.Context(), events(n, n+3)))
 	n += 3
 	check(j)
 }
 
 func TestJournal_TruncatedTail(t *testing.T) {
-	inOneGoroutine(t)
+	skipWithShort(t)
 	for cut := range 80 {
 		dir := t.TempDir()
 		j := openJournal(t, dir, JournalOptions{})
@@ -128,13 +126,13 @@ func TestJournal_TruncatedTail(t *testing.T) {
 			require.NoError(t, j.Append(t.Context(), events(i, i+1)))
 		}
 		name := filepath.Join(dir, segmentName(1))
-		whole, err := os.ReadFile(name) // as a crash leaves it: without a footer
+		content, err := os.ReadFile(name) // without a footer, as after a crash
 		require.NoError(t, err)
 		j.Close()
-		require.NoError(t, os.WriteFile(name, whole[:len(whole)-1-cut], 0o600))
+		require.NoError(t, os.WriteFile(name, content[:len(content)-1-cut], 0o600))
 		j = openJournal(t, dir, JournalOptions{})
 		require.NoError(t, j.Append(t.Context(), events(9, 12)))
-		wantRun(t, require.All(t, j.Read(t.Context(), 0)), 0, 1, 12)
+		checkEntries(t, require.All(t, j.Read(t.Context(), 0)), 0, 1, 12)
 	}
 }
 
@@ -157,15 +155,14 @@ func TestJournal_CorruptMiddle(t *testing.T) {
 		var logs bytes.Buffer
 		j = openJournal(t, dir, JournalOptions{Log: slog.New(slog.NewTextHandler(&logs, nil))})
 		got := require.All(t, j.Read(t.Context(), 0))
-		if len(got) != 290 || got[289] != (Entry{Position: 300, Event: anEvent(299)}) {
-			t.Errorf("sealed %v: %d events are left of 300, the last at %d", sealed, len(got), got[len(got)-1].Position)
-		}
+		assert.True(t, len(got) == 290 && got[289] == Entry{Position: 300, Event: newEvent(299)},
+			"sealed %v: %d events, the last at %d, want 290 and 300", sealed, len(got), got[len(got)-1].Position)
 		for _, e := range got {
-			require.True(t, e.Event == anEvent(e.Position-1), "at %d stands another event", e.Position)
+			require.Equal(t, e.Event, newEvent(e.Position-1), "event at position %d", e.Position)
 		}
 		require.All(t, j.Read(t.Context(), 0))
 		assert.True(t, j.Damaged() == 10 && strings.Count(logs.String(), "is corrupted") == 1 && strings.Contains(logs.String(), name) &&
-			strings.Contains(logs.String(), "offset="), "sealed %v: %d lost; log: %s", sealed, j.Damaged(), logs.String())
+			strings.Contains(logs.String(), "offset="), "sealed %v: Damaged() = %d, want 10; log: %s", sealed, j.Damaged(), logs.String())
 	}
 }
 
@@ -175,24 +172,22 @@ func TestJournal_ForgetKeepsPosition(t *testing.T) {
 	for i := range int64(50) {
 		require.NoError(t, j.Append(t.Context(), events(10*i, 10*i+10)))
 	}
-	require.NoError(t, j.Forget(t.Context(), anEvent(250).OccurredAt))
+	require.NoError(t, j.Forget(t.Context(), newEvent(250).OccurredAt))
 	got := require.All(t, j.Read(t.Context(), 0))
 	first := got[0].Position
-	assert.True(t, first >= 150 && first <= 251, "the first event left is %d", first)
-	wantRun(t, got, got[0].Position-1, got[0].Position, 500)
-	require.NoError(t, j.Forget(t.Context(), anEvent(10_000).OccurredAt))
+	assert.True(t, first >= 150 && first <= 251, "position of the first remaining event = %d, want 150 to 251", first)
+	checkEntries(t, got, got[0].Position-1, got[0].Position, 500)
+	require.NoError(t, j.Forget(t.Context(), newEvent(10_000).OccurredAt))
 	for range 3 {
-		assert.Equal(t, len(require.All(t, j.Read(t.Context(), 0))), 0, "events are left")
+		assert.Equal(t, len(require.All(t, j.Read(t.Context(), 0))), 0, "number of remaining events")
 		end, _ := j.End(t.Context())
-		assert.Equal(t, end, 500, "the end")
-		if n := j.Missing(500); n != 0 { // what was forgotten is not missing
-			t.Errorf("%d are missing", n)
-		}
+		assert.Equal(t, end, 500, "End()")
+		assert.Equal(t, j.Missing(500), 0, "Missing(500), which does not include removed events,")
 		j.Close()
 		j = openJournal(t, dir, JournalOptions{})
 	}
 	require.NoError(t, j.Append(t.Context(), events(500, 501)))
-	wantRun(t, require.All(t, j.Read(t.Context(), 0)), 500, 501, 501)
+	checkEntries(t, require.All(t, j.Read(t.Context(), 0)), 500, 501, 501)
 }
 
 func TestJournal_EraseUser(t *testing.T) {
@@ -204,40 +199,41 @@ func TestJournal_EraseUser(t *testing.T) {
 	user := UserHash{4, 1}
 	want := int64(0)
 	for n := range int64(500) {
-		if anEvent(n).User == user {
+		if newEvent(n).User == user {
 			want++
 		}
 	}
 	n, err := j.Erase(t.Context(), Users{user: true}, math.MaxInt64)
-	require.True(t, err == nil && n == want, "erased %d, %v; want %d", n, err, want)
+	require.True(t, err == nil && n == want, "Erase() = %d, %v, want %d", n, err, want)
 	check := func() {
 		t.Helper()
 		got := require.All(t, j.Read(t.Context(), 0))
-		require.Equal(t, len(got), 500, "events")
+		require.Equal(t, len(got), 500, "number of events")
 		for i, e := range got {
-			was := anEvent(int64(i))
-			if was.User == user {
-				was = *Anonymous(&was)
+			event := newEvent(int64(i))
+			if event.User == user {
+				event = *Anonymous(&event)
 			}
-			require.True(t, e == (Entry{Position: int64(i) + 1, Event: was}), "event %d: %+v, want %+v", i, e, was)
+			require.Equal(t, e, Entry{Position: int64(i) + 1, Event: event}, "event %d", i)
 		}
 	}
 	check()
 	n, err = j.Erase(t.Context(), Users{user: true}, math.MaxInt64)
-	assert.True(t, err == nil && n == 0, "erased again: %d, %v", n, err)
+	assert.True(t, err == nil && n == 0, "second Erase() = %d, %v, want 0", n, err)
 	j.Close()
 	j = openJournal(t, dir, JournalOptions{SegmentSize: 5_000})
 	check()
-	assert.Equal(t, j.Damaged(), 0, "an erasure damaged the file")
+	assert.Equal(t, j.Damaged(), 0, "Damaged() after the erasure")
 	hash := string(user[:])
 	names, _ := filepath.Glob(dir + "/*")
 	for _, name := range names {
 		b, _ := os.ReadFile(name)
-		assert.True(t, !strings.Contains(string(b), hash), "%s still holds the user", name)
+		assert.True(t, !strings.Contains(string(b), hash), "%s contains the hash of the erased user, want none", name)
 	}
 }
 
-// Erasures are of a moment: who comes back afterwards is known again. A journal in which nothing is so old is left alone.
+// TestJournal_EraseCutoffTime verifies that an erasure reaches the user's events up to its cutoff time only, and changes no file if all
+// events are newer.
 func TestJournal_EraseCutoffTime(t *testing.T) {
 	dir := t.TempDir()
 	j := openJournal(t, dir, JournalOptions{SegmentSize: 5_000})
@@ -251,42 +247,42 @@ func TestJournal_EraseCutoffTime(t *testing.T) {
 	before := files()
 	users := map[UserHash]int64{{4, 1}: begin.UnixMilli() - 1, {7, 1}: begin.UnixMilli() - 1}
 	n, err := j.eraseAll(t.Context(), users, math.MaxInt64)
-	assert.True(t, n == 0 && err == nil && files() == before, "nothing is so old: %d were erased, %v", n, err)
-	users = map[UserHash]int64{{4, 1}: anEvent(200).OccurredAt.UnixMilli(), {7, 1}: anEvent(300).OccurredAt.UnixMilli(),
+	assert.True(t, n == 0 && err == nil && files() == before, "eraseAll() before all events = %d, %v, want 0 and unchanged files", n, err)
+	users = map[UserHash]int64{{4, 1}: newEvent(200).OccurredAt.UnixMilli(), {7, 1}: newEvent(300).OccurredAt.UnixMilli(),
 		{8, 1}: begin.UnixMilli() - 1}
 	want := int64(0)
-	left := func(n int64) Event {
-		e := anEvent(n)
+	wantEvent := func(n int64) Event {
+		e := newEvent(n)
 		if upTo, ok := users[e.User]; ok && e.OccurredAt.UnixMilli() <= upTo {
 			return *Anonymous(&e)
 		}
 		return e
 	}
 	for n := range int64(500) {
-		if left(n) != anEvent(n) {
+		if wantEvent(n) != newEvent(n) {
 			want++
 		}
 	}
 	n, err = j.eraseAll(t.Context(), users, math.MaxInt64)
-	assert.True(t, err == nil && n == want && want >= 10, "erased %d, %v; want %d", n, err, want)
+	assert.True(t, err == nil && n == want && want >= 10, "eraseAll() = %d, %v, want %d", n, err, want)
 	for i, e := range require.All(t, j.Read(t.Context(), 0)) {
-		require.Equal(t, e, (Entry{Position: int64(i) + 1, Event: left(int64(i))}), "event %d", i)
+		require.Equal(t, e, (Entry{Position: int64(i) + 1, Event: wantEvent(int64(i))}), "event %d", i)
 	}
 }
 
 func TestJournal_RejectsForeignFiles(t *testing.T) {
-	one, other := t.TempDir(), t.TempDir()
-	for i, dir := range []string{one, other} {
-		j := openJournal(t, dir, JournalOptions{Random: seeded(uint64(i))})
+	dir, other := t.TempDir(), t.TempDir()
+	for i, dir := range []string{dir, other} {
+		j := openJournal(t, dir, JournalOptions{Random: newRandom(uint64(i))})
 		require.NoError(t, j.Append(t.Context(), events(0, 3)))
 		j.Close()
 	}
 	b, _ := os.ReadFile(filepath.Join(other, segmentName(1)))
-	os.WriteFile(filepath.Join(one, segmentName(1)), b, 0o600)
-	_, err := OpenJournal(one, JournalOptions{})
-	assert.True(t, err != nil && strings.Contains(err.Error(), "belongs to the scan log"), "opened: %v", err)
-	// Without its id, a folder is what its files say.
-	os.Remove(filepath.Join(one, ledgerFile))
-	j := openJournal(t, one, JournalOptions{})
-	wantRun(t, require.All(t, j.Read(context.Background(), 0)), 0, 1, 3)
+	os.WriteFile(filepath.Join(dir, segmentName(1)), b, 0o600)
+	_, err := OpenJournal(dir, JournalOptions{})
+	assert.True(t, err != nil && strings.Contains(err.Error(), "belongs to the scan log"), "OpenJournal() = %v, want an error", err)
+	// A folder without an ID file has the ID of its segments.
+	os.Remove(filepath.Join(dir, ledgerFile))
+	j := openJournal(t, dir, JournalOptions{})
+	checkEntries(t, require.All(t, j.Read(context.Background(), 0)), 0, 1, 3)
 }

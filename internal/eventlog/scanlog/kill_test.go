@@ -13,21 +13,21 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// TestMain makes this binary the processes that tests kill.
+// TestMain runs this binary as a recorder or eraser process for the tests that kill it.
 func TestMain(m *testing.M) {
-	proctest.Roles{"recorder": proctest.Role(recordForEver), "eraser": proctest.Role(eraseForEver)}.Play()
+	proctest.Roles{"recorder": proctest.Role(recordScans), "eraser": proctest.Role(eraseUsers)}.Play()
 	os.Exit(m.Run())
 }
 
-// recording says into which folder a process records, and from which number on.
-type recording struct {
+// recorderOptions are the options of the recorder process.
+type recorderOptions struct {
 	Dir   string
-	First int64
+	First int64 // number of the first scan
 }
 
-// recordForEver records scans of eight clients and prints each once it is durable.
-func recordForEver(ctx context.Context, o recording) error {
-	j, err := OpenJournal(o.Dir, JournalOptions{Random: seeded(1), SegmentSize: 8000})
+// recordScans records scans of eight clients until the process is killed, and prints each durable scan.
+func recordScans(ctx context.Context, o recorderOptions) error {
+	j, err := OpenJournal(o.Dir, JournalOptions{Random: newRandom(1), SegmentSize: 8000})
 	if err != nil {
 		return err
 	}
@@ -37,7 +37,7 @@ func recordForEver(ctx context.Context, o recording) error {
 	for c := range int64(8) {
 		wg.Go(func() {
 			for n := o.First + c; ; n += 8 {
-				e := anEvent(n)
+				e := newEvent(n)
 				g, err := r.Enqueue(&e)
 				if err == nil {
 					err = g.Wait(ctx)
@@ -55,19 +55,19 @@ func recordForEver(ctx context.Context, o recording) error {
 	return nil
 }
 
-// TestJournal_ProcessKilled kills a process that records scans, at any instant: what it acknowledged is there once, whole, and positions go
-// on. JOURNAL_KILLS chooses how often.
+// TestJournal_ProcessKilled kills a process that records scans at different moments. Each acknowledged scan must be in the journal once and
+// unchanged, and positions must have no gaps. JOURNAL_KILLS chooses how often.
 func TestJournal_ProcessKilled(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "scans")
 	acked := map[int64]bool{}
-	given := map[int64]int64{}
+	assigned := map[int64]int64{}
 	first := int64(0)
 	for round := range rounds(t, "JOURNAL_KILLS", 30) {
-		p := proctest.Start(t, proctest.Command("recorder", recording{dir, first}))
+		p := proctest.Start(t, proctest.Command("recorder", recorderOptions{dir, first}))
 		n := 0
 		for line, more := p.Line(); more; line, more = p.Line() {
 			number, err := strconv.ParseInt(line, 10, 64)
-			require.True(t, err == nil, "it says %q", line)
+			require.NoErrorf(t, err, "output line %q of the recorder", line)
 			acked[number] = true
 			first = max(first, number+8)
 			if n == 37*round%301 {
@@ -82,19 +82,18 @@ func TestJournal_ProcessKilled(t *testing.T) {
 		last := int64(0)
 		for _, e := range require.All(t, j.Read(t.Context(), 0)) {
 			n := e.Index + e.RuleID
-			require.True(t, e.Event == anEvent(n) && e.Position == last+1 && !have[n],
-				"round %d: position %d after %d holds %+v", round, e.Position, last, e.Event)
-			was, ok := given[e.Position]
-			require.True(t, !ok || was == n, "round %d: position %d was given to %d, now to %d", round, e.Position, was, n)
-			last, have[n], given[e.Position] = e.Position, true, n
+			require.True(t, e.Event == newEvent(n) && e.Position == last+1 && !have[n],
+				"round %d: event at position %d after %d = %+v, want event %d once", round, e.Position, last, e.Event, n)
+			previous, ok := assigned[e.Position]
+			require.True(t, !ok || previous == n, "round %d: scan at position %d = %d, want %d as before", round, e.Position, n, previous)
+			last, have[n], assigned[e.Position] = e.Position, true, n
 			first = max(first, n+8)
 		}
-		require.True(t, j.Damaged() <= 0, "round %d: damage", round)
+		require.True(t, j.Damaged() <= 0, "round %d: Damaged() = %d, want 0", round, j.Damaged())
 		for n := range acked {
-			require.True(t, have[n], "round %d: the acknowledged scan %d is lost", round, n)
+			require.True(t, have[n], "round %d: the acknowledged scan %d is missing", round, n)
 		}
 		first += 8 - first%8
 		j.Close()
 	}
-	t.Logf("%d acknowledged scans, none lost", len(acked))
 }

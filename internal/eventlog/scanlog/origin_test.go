@@ -7,23 +7,24 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// Issue 29, 4: what a lost stream had comes again, and is taken already: no number of what
-// is lacking goes below zero for it, and none that is lacking is hidden by it.
+// TestOffsetSet_DuplicateOffsets adds offsets again, as after the loss of a stream. The duplicates must neither make the number of missing
+// offsets negative nor hide missing ones.
 func TestOffsetSet_DuplicateOffsets(t *testing.T) {
 	t.Parallel()
-	var taken OffsetSet
+	var set OffsetSet
 	for position := int64(1); position <= 100; position++ {
-		taken.Add(Origin{Position: position, Before: (position - 1) / 10 * 10})
+		set.Add(Origin{Position: position, Before: (position - 1) / 10 * 10})
 	}
 	for position := int64(1); position <= 60; position++ {
-		taken.Add(Origin{Position: position, Before: (position - 1) / 10 * 10, Reshipped: true})
+		set.Add(Origin{Position: position, Before: (position - 1) / 10 * 10, Reshipped: true})
 	}
-	text, err := taken.Encode()
+	text, err := set.Encode()
 	require.NoError(t, err)
-	read, err := DecodeTaken(taken.ContiguousTo, text)
+	decoded, err := DecodeTaken(set.ContiguousTo, text)
 	require.NoError(t, err)
-	for name, of := range map[string]*OffsetSet{"as it is": &taken, "as it is stored": read, "a copy": taken.Clone()} {
-		a, b := of.Missing(100), of.Missing(130)
-		assert.True(t, a == 0 && b == 30 && of.Last() == 100, "%s: of 100 it lacks %d, of 130 %d; the last is %d", name, a, b, of.Last())
+	for name, s := range map[string]*OffsetSet{"original": &set, "decoded": decoded, "clone": set.Clone()} {
+		a, b := s.Missing(100), s.Missing(130)
+		assert.True(t, a == 0 && b == 30 && s.Last() == 100, "%s: Missing(100) = %d, Missing(130) = %d, Last() = %d, want 0, 30, 100",
+			name, a, b, s.Last())
 	}
 }

@@ -18,10 +18,10 @@ func TestRecorder_DurableExactlyOnce(t *testing.T) {
 	for c := range int64(clients) {
 		wg.Go(func() {
 			for i := range int64(each) {
-				e := anEvent(c*each + i)
+				e := newEvent(c*each + i)
 				g, err := r.Enqueue(&e)
 				if err == nil {
-					e = Event{} // it was copied
+					e = Event{} // Enqueue copied it
 					err = g.Wait(t.Context())
 				}
 				if err != nil {
@@ -32,36 +32,36 @@ func TestRecorder_DurableExactlyOnce(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if r.Waiting() != 0 || r.Recorded() != clients*each || r.Flushes() == 0 || r.Flushes() > clients*each ||
-		r.IsLate() || r.LastError() != nil {
-		t.Errorf("waiting %d, recorded %d, flushes %d, late %v, %v", r.Waiting(), r.Recorded(), r.Flushes(), r.IsLate(), r.LastError())
-	}
+	assert.True(t, r.Waiting() == 0 && r.Recorded() == clients*each && r.Flushes() > 0 && r.Flushes() <= clients*each &&
+		!r.IsLate() && r.LastError() == nil, "waiting %d, recorded %d, flushes %d, late %v, %v, want all %d scans recorded",
+		r.Waiting(), r.Recorded(), r.Flushes(), r.IsLate(), r.LastError(), clients*each)
 	require.NoError(t, r.Close())
-	assert.ErrorIs(t, assert.ErrorOf(r.Enqueue(&Event{})), ErrClosed, "after the end")
+	assert.ErrorIs(t, assert.ErrorOf(r.Enqueue(&Event{})), ErrClosed, "Enqueue() after Close()")
 	j.Close()
 	j = openJournal(t, dir, JournalOptions{})
 	seen := map[ScanID]bool{}
 	for i, e := range require.All(t, j.Read(t.Context(), 0)) {
-		require.True(t, e.Position == int64(i)+1 && !seen[e.ID] && e.Event == anEvent(e.Index+e.RuleID), "entry %d: %+v", i, e)
+		require.True(t, e.Position == int64(i)+1 && !seen[e.ID] && e.Event == newEvent(e.Index+e.RuleID),
+			"entry %d = %+v, want each event once", i, e)
 		seen[e.ID] = true
 	}
-	assert.Equal(t, len(seen), clients*each, "events")
+	assert.Equal(t, len(seen), clients*each, "number of events")
 }
 
-// Issue 28, 9: a stop on a full disk said that something was lost, where all that was lost had been refused to its caller.
+// TestRecorder_CloseReportsLostAsyncScans verifies that Close reports lost scans without a waiting caller only. A waiting caller gets the
+// error from Wait.
 func TestRecorder_CloseReportsLostAsyncScans(t *testing.T) {
-	for waits, wanted := range map[bool]string{true: "", false: "1 queued scans were lost"} {
+	for waits, want := range map[bool]string{true: "", false: "1 queued scans were lost"} {
 		j := openJournal(t, t.TempDir(), JournalOptions{})
 		r := NewRecorder(j, RecorderOptions{})
-		j.Close() // from now on nothing can be written
+		j.Close() // lets all writes fail
 		g, err := r.Enqueue(&Event{})
 		require.NoError(t, err)
-		require.True(t, !waits || g.Wait(t.Context()) != nil, "a closed journal takes scans")
-		said := ""
+		require.True(t, !waits || g.Wait(t.Context()) != nil, "Wait() with a closed journal succeeds, want an error")
+		got := ""
 		if err := r.Close(); err != nil {
-			said = err.Error()
+			got = err.Error()
 		}
-		assert.True(t, (wanted == "") == (said == "") && strings.HasPrefix(said, wanted),
-			"with a caller that waits %v: the end says %q, want %q", waits, said, wanted)
+		assert.True(t, (want == "") == (got == "") && strings.HasPrefix(got, want), "waits %v: Close() = %q, want %q", waits, got, want)
 	}
 }

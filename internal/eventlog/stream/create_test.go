@@ -15,40 +15,38 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// A server may remove the folder of a deleted stream when another of the same name is there already: the new one takes no message until the
-// server starts again. It is replaced if it never stored a message, and stays otherwise.
+// TestStream_ReplacesUnwritable removes the folder of a stream. A server may do so after the deletion of a stream if another stream with
+// the same name exists already, which rejects messages until the server restarts. Such a stream must be replaced if it never stored a
+// message, and kept otherwise.
 func TestStream_ReplacesUnwritable(t *testing.T) {
 	t.Parallel()
-	for stored, stays := range map[int64]bool{0: false, 10: true} {
+	for stored, isKept := range map[int64]bool{0: false, 10: true} {
 		t.Run(fmt.Sprint(stored), func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
-			server, m := natstest.Start(t, natstest.Options{Dir: dir}), &mooring{}
-			m.lead(server)
-			o, err := Parse(server.Events())
-			require.NoError(t, err)
-			o.Marks, o.Patience, o.dialer = t.TempDir(), time.Second, m
-			l, err := Open(o)
-			require.NoError(t, err)
-			defer l.Close()
+			server, dialer := natstest.Start(t, natstest.Options{Dir: dir}), &serverDialer{}
+			dialer.setServer(server)
+			o := newOptions(t, server.Events())
+			o.Patience, o.dialer = time.Second, dialer
+			l := openLog(t, o)
 			for l.Append(t.Context(), events(0, stored)) != nil {
 				t.Log("the server is slow")
 			}
-			made, connected := l.ID(), l.conn.StatusChanged(nats.CONNECTED)
-			server.End() // the server opens the files of the stream again only when it writes to them
-			m.lead(natstest.Start(t, natstest.Options{Dir: dir}))
+			id, connected := l.ID(), l.conn.StatusChanged(nats.CONNECTED)
+			server.End() // a restarted server opens the files of the stream only for a write
+			dialer.setServer(natstest.Start(t, natstest.Options{Dir: dir}))
 			<-connected
 			require.NoError(t, os.RemoveAll(filepath.Join(dir, "jetstream", "$G", "streams", "QRJUMP_SCANS")))
-			require.True(t, l.Append(t.Context(), events(10, 30)) != nil, "a stream without a folder took messages")
-			if stays {
-				require.True(t, l.Append(t.Context(), events(10, 30)) != nil, "a stream without a folder took messages")
-				assert.Equal(t, l.ID(), made, "the stream")
+			require.True(t, l.Append(t.Context(), events(10, 30)) != nil, "Append() to a stream without a folder succeeds, want an error")
+			if isKept {
+				require.True(t, l.Append(t.Context(), events(10, 30)) != nil, "second Append() without a folder succeeds, want an error")
+				assert.Equal(t, l.ID(), id, "ID of the stream")
 				return
 			}
 			for err := l.Append(t.Context(), events(10, 30)); err != nil; err = l.Append(t.Context(), events(10, 30)) {
 				t.Log(err)
 			}
-			assert.True(t, l.ID() != made, "the stream is still %s", made)
+			assert.True(t, l.ID() != id, "ID of the stream = %s, want another after its replacement", id)
 			seen := map[scanlog.ScanID]bool{}
 			for _, e := range require.All(t, l.Read(t.Context(), 0)) {
 				seen[e.ID] = true

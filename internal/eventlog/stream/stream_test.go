@@ -30,186 +30,177 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// startNATS starts a real server; always is its sync_interval: always.
-func startNATS(t *testing.T, dir string, always bool) (s natstest.Server, address string) {
+// startNATS starts a server with a monitoring port and sync_interval: always.
+func startNATS(t *testing.T, dir string) (s natstest.Server, address string) {
 	t.Helper()
-	s = natstest.Start(t, natstest.Options{Dir: dir, Lazy: !always, Monitors: true})
+	s = natstest.Start(t, natstest.Options{Dir: dir, Monitors: true})
 	return s, s.Monitored()
 }
 
-// mooring leads a client to the server that there is at the moment, whose port
-// is another one after each start: none is free for sure twice.
-type mooring struct{ at atomic.Pointer[string] }
+// serverDialer connects a client to the current server, whose port changes with each start because a port may not be free twice.
+type serverDialer struct{ address atomic.Pointer[string] }
 
-func (m *mooring) Dial(network, _ string) (net.Conn, error) {
-	at := m.at.Load()
-	if at == nil {
+func (d *serverDialer) Dial(network, _ string) (net.Conn, error) {
+	address := d.address.Load()
+	if address == nil {
 		return nil, syscall.ECONNREFUSED
 	}
-	return net.Dial(network, *at)
+	return net.Dial(network, *address)
 }
 
-func (m *mooring) lead(s natstest.Server) {
-	at := s.Addr().String()
-	m.at.Store(&at)
-}
+func (d *serverDialer) setServer(s natstest.Server) { d.address.Store(new(s.Addr().String())) }
 
-func openLog(t *testing.T, events, marks string) *Log {
+// scanIDs returns the set of the scans in the log.
+func scanIDs(t *testing.T, l *Log) map[scanlog.ScanID]bool {
 	t.Helper()
-	o, err := Parse(events)
-	require.NoError(t, err)
-	o.Marks = marks
-	o.Patience = time.Hour
-	l, err := Open(o)
-	require.NoError(t, err)
-	t.Cleanup(func() { l.Close() })
-	return l
+	ids := map[scanlog.ScanID]bool{}
+	for _, e := range require.All(t, l.Read(t.Context(), 0)) {
+		ids[e.ID] = true
+	}
+	return ids
 }
 
+// TestStream_LedgerContract verifies reads, finds, erasure and retention of the scan log that is stored in a stream.
 func TestStream_LedgerContract(t *testing.T) {
-	_, address := startNATS(t, t.TempDir(), true)
-	l := openLog(t, address, t.TempDir())
+	_, address := startNATS(t, t.TempDir())
+	l := openLog(t, newOptions(t, address))
 	ctx := t.Context()
-	if end, err := l.End(ctx); err != nil || end != 0 {
-		t.Fatal(end, err)
-	}
-	for n := int64(0); n < 3000; n += 100 { // each of them is flushed by itself, and some disks are slow
+	end, err := l.End(ctx)
+	require.True(t, err == nil && end == 0, "End() of an empty log = %d, %v, want 0", end, err)
+	for n := int64(0); n < 3000; n += 100 { // small chunks: each message has its own fsync, which is slow on some disks
 		require.NoError(t, l.Append(ctx, events(n, n+100)))
 	}
 	require.NoError(t, l.Append(ctx, events(0, 50)))
-	wantRun(t, require.All(t, l.Read(ctx, 0)), 0, 1, 3000)
-	wantRun(t, require.All(t, l.Read(ctx, 2345)), 2345, 2346, 3000)
-	assert.Equal(t, len(require.All(t, l.Read(ctx, 3000))), 0, "after the end")
+	checkEntries(t, require.All(t, l.Read(ctx, 0)), 0, 1, 3000)
+	checkEntries(t, require.All(t, l.Read(ctx, 2345)), 2345, 2346, 3000)
+	assert.Equal(t, len(require.All(t, l.Read(ctx, 3000))), 0, "number of scans after the end")
 	for range l.Read(ctx, 0) {
 		break
 	}
 	for _, n := range []int64{0, 1, 1777, 2999} {
-		p, err := l.Find(ctx, anEvent(n).ID)
-		assert.True(t, err == nil && p == n+1, "scan %d is found at %d, %v", n, p, err)
+		p, err := l.Find(ctx, newEvent(n).ID)
+		assert.True(t, err == nil && p == n+1, "Find(scan %d) = %d, %v, want %d", n, p, err, n+1)
 	}
-	for _, forged := range []scanlog.ScanID{idAt(begin, 1<<40), idAt(begin.Add(-time.Hour), 0)} { // of a minute with scans, and without
-		assert.ErrorIs(t, assert.ErrorOf(l.Find(ctx, forged)), scanlog.ErrNoScan, "a forged id")
+	// One unknown ID is of a minute with scans, the other of a minute without.
+	for _, unknown := range []scanlog.ScanID{newScanID(begin, 1<<40), newScanID(begin.Add(-time.Hour), 0)} {
+		assert.ErrorIs(t, assert.ErrorOf(l.Find(ctx, unknown)), scanlog.ErrNoScan, "Find() of an unknown ID")
 	}
-	id, other := l.ID(), openLog(t, address, t.TempDir())
-	assert.True(t, assert.ErrorOf(other.End(ctx)) == nil && id != "" && other.ID() == id, "the ledger is %q, and %q", id, other.ID())
+	id, other := l.ID(), openLog(t, newOptions(t, address))
+	assert.True(t, assert.ErrorOf(other.End(ctx)) == nil && id != "" && other.ID() == id, "ID() = %q, of another log %q, want equal IDs",
+		id, other.ID())
 
-	// Messages came now, whatever the time of their events.
+	// The server stores messages with the current time, whatever the time of their events.
 	for since, want := range map[time.Duration]int64{0: 0, 48 * time.Hour: 3000} {
 		p, err := l.PositionBefore(ctx, time.Now().Add(since))
-		assert.True(t, err == nil && p == want, "before %s from now: %d, %v; want %d", since, p, err, want)
+		assert.True(t, err == nil && p == want, "PositionBefore(now + %s) = %d, %v, want %d", since, p, err, want)
 	}
 
-	// An erased user is nowhere; each scan is there once.
+	// After an erasure no scan has the user, and each scan is read once.
 	user := scanlog.UserHash{4, 1}
 	n, err := l.Erase(ctx, scanlog.Users{user: true}, math.MaxInt64)
-	require.True(t, err == nil && n != 0, "%v %v", n, err)
+	require.True(t, err == nil && n != 0, "Erase() = %d, %v, want at least one scan", n, err)
 	seen := map[scanlog.ScanID]bool{}
 	wantPosition := int64(0)
 	for _, e := range require.All(t, other.Read(ctx, 0)) {
 		wantPosition++
-		require.True(t, e.Position == wantPosition, "after the erasure, position %d follows %d", e.Position, wantPosition-1)
-		was := anEvent(e.RuleID)
-		if was.User == user {
-			was.User, was.Client, was.Network = scanlog.UserHash{}, "", netip.Prefix{}
+		require.Equal(t, e.Position, wantPosition, "position after the erasure")
+		want := newEvent(e.RuleID)
+		if want.User == user {
+			want.User, want.Client, want.Network = scanlog.UserHash{}, "", netip.Prefix{}
 		}
-		require.True(t, e.Event == was && !seen[e.ID], "after the erasure, position %d holds %+v", e.Position, e.Event)
+		require.True(t, e.Event == want && !seen[e.ID], "position %d after the erasure has %+v, want %+v once", e.Position, e.Event, want)
 		seen[e.ID] = true
 	}
-	assert.Equal(t, len(seen), 3000, "scans")
+	assert.Equal(t, len(seen), 3000, "number of scans")
 	for _, after := range []int64{0, 1, 1500, 2999} {
 		got := require.All(t, l.Read(ctx, after))
-		assert.True(t, len(got) == int(3000-after) && got[0].Position == after+1, "after %d: %d scans", after, len(got))
+		assert.True(t, len(got) == int(3000-after) && got[0].Position == after+1,
+			"Read(%d) = %d scans, want %d", after, len(got), 3000-after)
 	}
 	for _, n := range []int64{0, 1, 3, 4, 2999} {
-		p, err := l.Find(ctx, anEvent(n).ID)
-		assert.True(t, err == nil && p == n+1, "after the erasure, scan %d is found at %d, %v", n, p, err)
+		p, err := l.Find(ctx, newEvent(n).ID)
+		assert.True(t, err == nil && p == n+1, "Find(scan %d) after the erasure = %d, %v, want %d", n, p, err, n+1)
 	}
 	n, err = l.Erase(ctx, scanlog.Users{user: true}, math.MaxInt64)
-	assert.True(t, n == 0 && err == nil, "erased again: %d, %v", n, err)
-	end, _ := l.End(ctx)
+	assert.True(t, n == 0 && err == nil, "second Erase() = %d, %v, want 0", n, err)
+	end, _ = l.End(ctx)
 	require.NoError(t, l.Forget(ctx, time.Now().Add(-time.Hour)))
-	assert.Equal(t, len(require.All(t, l.Read(ctx, 0))), 3000, "left of what is young")
+	assert.Equal(t, len(require.All(t, l.Read(ctx, 0))), 3000, "number of scans after Forget() of older ones")
 	require.NoError(t, l.Forget(ctx, time.Now().Add(time.Hour)))
-	assert.Equal(t, len(require.All(t, l.Read(ctx, 0))), 0, "left")
-	now, _ := l.End(ctx)
-	assert.Equal(t, now, end, "the end was %d and", end)
+	assert.Equal(t, len(require.All(t, l.Read(ctx, 0))), 0, "number of scans after Forget() of all")
+	last, _ := l.End(ctx)
+	assert.Equal(t, last, end, "End() after Forget()")
 }
 
-// Whose messages are gone by an erasure, their scans are found by time as well.
+// TestStream_ErasedScansByTime verifies that PositionBefore finds scans whose messages an erasure replaced.
 func TestStream_ErasedScansByTime(t *testing.T) {
-	_, address := startNATS(t, t.TempDir(), true)
-	l := openLog(t, address, t.TempDir())
+	_, address := startNATS(t, t.TempDir())
+	l := openLog(t, newOptions(t, address))
 	list, user := events(0, 6), scanlog.UserHash{7}
 	for i := range list {
 		list[i].User, list[i].OccurredAt = user, time.Now().UTC().Truncate(time.Millisecond)
 	}
 	require.NoError(t, l.Append(t.Context(), list))
-	if n, err := l.Erase(t.Context(), scanlog.Users{user: true}, math.MaxInt64); n != 6 || err != nil {
-		t.Fatal(n, err)
-	}
+	n, err := l.Erase(t.Context(), scanlog.Users{user: true}, math.MaxInt64)
+	require.True(t, n == 6 && err == nil, "Erase() = %d, %v, want 6", n, err)
 	after, err := l.PositionBefore(t.Context(), time.Now().Add(-time.Hour))
 	require.NoError(t, err)
 	got := require.All(t, l.Read(t.Context(), after))
-	assert.True(t, len(got) == 6, "%d of 6 scans stand after position %d", len(got), after)
+	assert.True(t, len(got) == 6, "%d scans after position %d, want 6", len(got), after)
 }
 
-// A message that comes again after the stream has forgotten its id is read once,
-// from wherever a reader begins, and an erasure reaches both.
+// TestStream_DedupAfterRepublish publishes messages again after the deduplication window of the stream. Each scan must be read once,
+// wherever a read begins, and an erasure must reach all copies.
 func TestStream_DedupAfterRepublish(t *testing.T) {
-	_, address := startNATS(t, t.TempDir(), true)
-	l, ctx := openLog(t, address, t.TempDir()), t.Context()
-	again := func(from, to int64) {
+	_, address := startNATS(t, t.TempDir())
+	l, ctx := openLog(t, newOptions(t, address)), t.Context()
+	republish := func(from, to int64) {
 		t.Helper()
 		for _, e := range events(from, to) {
-			// Without an id, as the stream does not know it any more.
+			// Without a message ID, which the stream would not know after its deduplication window.
 			_, err := l.js.PublishMsg(ctx, &nats.Msg{Subject: l.subject(e.ID), Data: scanlog.AppendRecord(nil, &e)})
 			require.NoError(t, err)
 		}
 	}
-	come := func(from, to int64) {
-		t.Helper()
-		require.NoError(t, l.Append(ctx, events(from, to)))
-	}
-	come(0, 100)
-	again(60, 100)
-	come(100, 150)
-	again(90, 120)
-	wantOnce := func() {
+	require.NoError(t, l.Append(ctx, events(0, 100)))
+	republish(60, 100)
+	require.NoError(t, l.Append(ctx, events(100, 150)))
+	republish(90, 120)
+	checkReads := func() {
 		t.Helper()
 		for _, after := range []int64{0, 99, 100, 120, 140, 200} {
 			got, next := require.All(t, l.Read(ctx, after)), min(after, 100)
 			if after > 140 {
 				next = after - 40
 			}
-			assert.True(t, len(got) == int(max(0, 150-next)), "after %d: %d scans, want %d", after, len(got), 150-next)
+			assert.True(t, len(got) == int(max(0, 150-next)), "Read(%d) yields %d scans, want %d", after, len(got), 150-next)
 			for i, e := range got {
-				want := next + int64(i)
-				require.True(t, e.RuleID == want, "after %d: scan %d where %d is due", after, e.RuleID, want)
+				require.Equal(t, e.RuleID, next+int64(i), "scan %d of Read(%d)", i, after)
 			}
 		}
 		for n, want := range map[int64]int64{0: 1, 60: 61, 99: 100, 100: 141, 149: 190} {
-			p, err := l.Find(ctx, anEvent(n).ID)
-			assert.True(t, err == nil && p == want, "scan %d is found at %d, %v; want %d", n, p, err, want)
+			p, err := l.Find(ctx, newEvent(n).ID)
+			assert.True(t, err == nil && p == want, "Find(scan %d) = %d, %v, want %d", n, p, err, want)
 		}
 	}
-	wantOnce()
-	user := anEvent(92).User // stands there three times
+	checkReads()
+	user := newEvent(92).User // the stream has three copies of event 92
 	require.NoError(t, assert.ErrorOf(l.Erase(ctx, scanlog.Users{user: true}, math.MaxInt64)))
-	wantOnce()
+	checkReads()
 	for e, err := range l.read(ctx, 0, false) {
-		require.True(t, err == nil && e.User != user, "position %d has the user who is erased: %v", e.Position, err)
+		require.True(t, err == nil && e.User != user, "position %d, %v, has the erased user, want no user", e.Position, err)
 	}
 }
 
-// A scan whose user is erased while a reader has its message in hand is read all the same, and once.
+// TestStream_ErasureDuringRead erases a user during a read. The reader must get each scan once.
 func TestStream_ErasureDuringRead(t *testing.T) {
-	_, address := startNATS(t, t.TempDir(), true)
-	l := openLog(t, address, t.TempDir())
+	_, address := startNATS(t, t.TempDir())
+	l := openLog(t, newOptions(t, address))
 	user := scanlog.UserHash{7}
 	list := events(0, 3)
 	for i := range list {
-		at := begin.Add(time.Duration(i) * time.Hour) // a subject for each
-		list[i].ID, list[i].OccurredAt, list[i].User = idAt(at, int64(i)), at, user
+		now := begin.Add(time.Duration(i) * time.Hour) // another subject for each scan
+		list[i].ID, list[i].OccurredAt, list[i].User = newScanID(now, int64(i)), now, user
 	}
 	require.NoError(t, l.Append(t.Context(), list))
 	var got []int64
@@ -217,44 +208,46 @@ func TestStream_ErasureDuringRead(t *testing.T) {
 		require.NoError(t, err)
 		if got = append(got, e.Position); len(got) == 1 {
 			n, err := l.Erase(t.Context(), scanlog.Users{user: true}, math.MaxInt64)
-			require.True(t, n == 3 && err == nil, "%v %v", n, err)
+			require.True(t, n == 3 && err == nil, "Erase() = %d, %v, want 3", n, err)
 		}
 	}
-	assert.True(t, slices.Equal(got, []int64{1, 2, 3}), "a reader gets the positions %d, want 1, 2 and 3", got)
+	assert.True(t, slices.Equal(got, []int64{1, 2, 3}), "positions = %d, want 1, 2 and 3", got)
 }
 
-// The server is asked for its setting.
+// TestStream_RequiresSyncAlways verifies that Append rejects a server without sync_interval: always, which it reads from the monitoring
+// port, unless the operator vouches for the server.
 func TestStream_RequiresSyncAlways(t *testing.T) {
-	_, address := startNATS(t, t.TempDir(), false)
-	l := openLog(t, address, t.TempDir())
+	server := natstest.Start(t, natstest.Options{Lazy: true, Monitors: true})
+	l := openLog(t, newOptions(t, server.Monitored()))
 	err := l.Append(t.Context(), events(0, 1))
-	assert.True(t, errors.Is(err, ErrNotFlushed) && strings.Contains(err.Error(), "sync_interval: always"), "published to it: %v", err)
-	_, err = Parse(strings.Split(address, "?")[0])
-	assert.True(t, err != nil && strings.Contains(err.Error(), "monitor="), "nobody vouches for it: %v", err)
-	vouched := openLog(t, strings.Split(address, "?")[0]+"?flush=vouched", t.TempDir())
-	assert.NoErrorf(t, vouched.Append(t.Context(), events(0, 1)), "the operator trusts it")
+	assert.True(t, errors.Is(err, ErrNotFlushed) && strings.Contains(err.Error(), "sync_interval: always"),
+		"Append() = %v, want ErrNotFlushed with the required setting", err)
+	_, err = Parse(strings.Split(server.Monitored(), "?")[0])
+	assert.True(t, err != nil && strings.Contains(err.Error(), "monitor="), "Parse() without monitor and flush = %v, want an error", err)
+	vouched := openLog(t, newOptions(t, server.Events()))
+	assert.NoErrorf(t, vouched.Append(t.Context(), events(0, 1)), "Append() with flush=vouched")
 
-	_, address = startNATS(t, t.TempDir(), true)
-	l = openLog(t, address, t.TempDir())
-	assert.NoErrorf(t, l.Append(t.Context(), events(0, 1)), "it flushes")
-	// The server that is asked has to be a NATS server with JetStream.
+	_, address := startNATS(t, t.TempDir())
+	l = openLog(t, newOptions(t, address))
+	assert.NoErrorf(t, l.Append(t.Context(), events(0, 1)), "Append() with sync_interval: always")
+	// The monitoring address must belong to a NATS server with JetStream.
 	for _, monitor := range []string{"http://127.0.0.1:1", "http://" + strings.TrimPrefix(strings.Split(address, "?")[0], "nats://")} {
-		l := openLog(t, strings.Split(address, "?")[0]+"?monitor="+monitor, t.TempDir())
-		assert.ErrorIs(t, l.Append(t.Context(), events(1, 2)), ErrNotFlushed, "%s vouches for it", monitor)
+		l := openLog(t, newOptions(t, strings.Split(address, "?")[0]+"?monitor="+monitor))
+		assert.ErrorIs(t, l.Append(t.Context(), events(1, 2)), ErrNotFlushed, "Append() with monitor=%s", monitor)
 	}
 }
 
-// TestStream_FsyncPerMessage counts the flushes of a real server: with the setting there is one for every message, and without it none.
+// TestStream_FsyncPerMessage counts the fsync calls of a server: with sync_interval: always there is one for each message.
 func TestStream_FsyncPerMessage(t *testing.T) {
 	strace, err := exec.LookPath("strace")
 	if err != nil {
 		t.Skip("strace is not installed")
 	}
 	const messages = 30
-	flushed := map[string]int{}
+	syncs := map[string]int{}
 	for setting, lazy := range map[string]bool{"always": false, "default": true} {
 		trace := filepath.Join(t.TempDir(), "trace")
-		p := proctest.Start(t, proctest.Command("publisher", publisher{lazy, t.TempDir()}, strace, "-f", "-o", trace, "-e",
+		p := proctest.Start(t, proctest.Command("publisher", publisherOptions{lazy, t.TempDir()}, strace, "-f", "-o", trace, "-e",
 			"trace=fsync,fdatasync"))
 		if _, err := p.End(); err != nil {
 			if strings.Contains(p.Log(), "ptrace") {
@@ -264,24 +257,26 @@ func TestStream_FsyncPerMessage(t *testing.T) {
 		}
 		b, err := os.ReadFile(trace)
 		require.NoError(t, err)
-		flushed[setting] = strings.Count(string(b), "sync(")
+		syncs[setting] = strings.Count(string(b), "sync(")
 	}
-	assert.True(t, flushed["always"] >= messages && flushed["default"] < messages,
-		"%d messages were flushed %d times with sync_interval: always, %d times without", messages, flushed["always"], flushed["default"])
+	assert.True(t, syncs["always"] >= messages && syncs["default"] < messages,
+		"fsync calls for %d messages = %d with sync_interval: always, %d without, want one for each message only with the setting",
+		messages, syncs["always"], syncs["default"])
 }
 
-// publisher is what TestStream_FsyncPerMessage looks at.
-type publisher struct {
+// publisherOptions are the options of the process that TestStream_FsyncPerMessage traces.
+type publisherOptions struct {
 	Lazy bool
 	Dir  string
 }
 
 func TestMain(m *testing.M) {
-	proctest.Roles{"publisher": proctest.Role(publishSome)}.Play()
+	proctest.Roles{"publisher": proctest.Role(publishEvents)}.Play()
 	os.Exit(m.Run())
 }
 
-func publishSome(ctx context.Context, p publisher) error {
+// publishEvents starts a server and publishes 30 events.
+func publishEvents(ctx context.Context, p publisherOptions) error {
 	server, err := natstest.Run(natstest.Options{Dir: filepath.Join(p.Dir, "stream"), Lazy: p.Lazy})
 	if err != nil {
 		return err
@@ -305,130 +300,114 @@ func publishSome(ctx context.Context, p publisher) error {
 	return nil
 }
 
-// A node ships to a server that comes and goes; each scan is in the stream once, or can be told by its id.
+// TestStream_ShipAcrossServerRestarts ships to a server that restarts. The log must contain each scan once.
 func TestStream_ShipAcrossServerRestarts(t *testing.T) {
 	dir, marks := t.TempDir(), t.TempDir()
-	server, address := startNATS(t, dir, true)
-	var moored mooring
-	moored.lead(server)
-	o, _ := Parse(address)
-	o.dialer = &moored
-	o.Patience = time.Hour
-	o.Monitors, o.Vouched, o.Marks = nil, true, marks // the monitoring port changes with a start
-	l, err := Open(o)
-	require.NoError(t, err)
-	defer l.Close()
+	server, _ := startNATS(t, dir)
+	var dialer serverDialer
+	dialer.setServer(server)
+	o := newOptions(t, server.Events()) // without monitoring, because the monitoring port changes with each start
+	o.dialer, o.Marks = &dialer, marks
+	l := openLog(t, o)
 	j := openJournal(t, filepath.Join(marks, "scans"), scanlog.JournalOptions{})
-	ship := &scanlog.Shipper{Journal: j, To: l, Node: "n", Random: seeded(3), Now: time.Now, Batch: 100,
-		Log: slog.New(slog.DiscardHandler)}
+	shipper := newShipper(l, j)
+	shipper.Batch = 100
 	require.NoError(t, j.Append(t.Context(), events(0, 450)))
-	require.NoError(t, ship.Flush(t.Context()))
+	require.NoError(t, shipper.Flush(t.Context()))
 	connected := l.conn.StatusChanged(nats.CONNECTED)
-	moored.at.Store(nil)
+	dialer.address.Store(nil)
 	server.End()
 	require.NoError(t, j.Append(t.Context(), events(450, 700)))
-	short, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-	err = ship.Flush(short)
-	assert.True(t, err != nil && ship.Backlog() == 250, "shipped to nobody: %v, %d behind", err, ship.Backlog())
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	err := shipper.Flush(ctx)
+	assert.True(t, err != nil && shipper.Backlog() == 250, "Flush() without a server = %v, backlog %d, want 250", err, shipper.Backlog())
 	cancel()
-	server, _ = startNATS(t, dir, true)
-	moored.lead(server)
-	// As after a crash between the acknowledgement and the mark.
+	server, _ = startNATS(t, dir)
+	dialer.setServer(server)
+	// As after a crash between the acknowledgement and the write of the position.
 	os.Remove(filepath.Join(marks, "shipped"))
-	again := &scanlog.Shipper{Journal: j, To: l, Node: "n", Random: seeded(3), Now: time.Now, Batch: 100,
-		Log: slog.New(slog.DiscardHandler)}
+	restarted := newShipper(l, j)
+	restarted.Batch = 100
 	<-connected
-	// A batch that is under way while the client connects may be given up once more.
-	for err := again.Flush(t.Context()); err != nil; err = again.Flush(t.Context()) {
+	// A batch that is in flight while the client connects may fail once more.
+	for err := restarted.Flush(t.Context()); err != nil; err = restarted.Flush(t.Context()) {
 		t.Log(err)
 	}
-	wantRun(t, require.All(t, l.Read(t.Context(), 0)), 0, 1, 700)
+	checkEntries(t, require.All(t, l.Read(t.Context(), 0)), 0, 1, 700)
 }
 
-// A stream that is put back older, and that another node filled beyond what this one had brought before this one looked, has not all of it:
-// what stands at the place of the last scan that was brought says so.
+// TestStream_RestoredOlderFilledByOtherNode restores a backup of the stream, and another node fills it beyond the last scan that a node
+// shipped. The node must detect the loss by the scan at that position, and ship its lost scans again.
 func TestStream_RestoredOlderFilledByOtherNode(t *testing.T) {
-	dir, older := t.TempDir(), filepath.Join(t.TempDir(), "older")
-	var moored mooring
+	dir, backup := t.TempDir(), filepath.Join(t.TempDir(), "older")
+	var dialer serverDialer
 	var server natstest.Server
 	start := func() {
-		server, _ = startNATS(t, dir, true)
-		moored.lead(server)
+		server, _ = startNATS(t, dir)
+		dialer.setServer(server)
 	}
 	stop := func() {
-		moored.at.Store(nil)
+		dialer.address.Store(nil)
 		server.End()
 	}
-	node := func(name string) (*Log, *scanlog.Journal, *scanlog.Shipper) {
-		o, err := Parse("nats://127.0.0.1:4222?flush=vouched")
-		require.NoError(t, err)
-		o.dialer, o.Marks = &moored, t.TempDir()
+	startNode := func(name string) (*Log, *scanlog.Shipper) {
+		o := newOptions(t, "nats://127.0.0.1:4222?flush=vouched")
+		o.dialer = &dialer
 		o.Patience = time.Minute // a request that is lost with the server is sent again
-		l, err := Open(o)
-		require.NoError(t, err)
-		t.Cleanup(func() { l.Close() })
-		j := openJournal(t, filepath.Join(o.Marks, "scans"), scanlog.JournalOptions{})
-		require.NoError(t, l.Begin(func() (scanlog.Offset, error) { return scanlog.Offset{}, nil }))
-		return l, j, &scanlog.Shipper{Journal: j, To: l, Node: name, Random: seeded(3), Now: time.Now, Log: slog.New(slog.DiscardHandler),
-			Batch: 100}
+		l := openLog(t, o)
+		beginLog(t, l)
+		shipper := newShipper(l, openJournal(t, filepath.Join(o.Marks, "scans"), scanlog.JournalOptions{}))
+		shipper.Node, shipper.Batch = name, 100
+		return l, shipper
 	}
-	bring := func(s *scanlog.Shipper, from, to int64) {
+	ship := func(s *scanlog.Shipper, from, to int64) {
 		t.Helper()
 		require.NoError(t, s.Journal.Append(t.Context(), events(from, to)))
-		// A batch that is under way while the client connects may be given up once more.
+		// A batch that is in flight while the client connects may fail once more.
 		for err := s.Flush(t.Context()); err != nil; err = s.Flush(t.Context()) {
-			require.True(t, t.Context().Err() == nil, "%v", err)
+			require.True(t, t.Context().Err() == nil, "Flush() = %v, want success before the end of the test", err)
 		}
 	}
 	start()
-	one, _, ship := node("one")
-	_, _, other := node("other")
-	bring(ship, 0, 100)
+	l, shipper := startNode("one")
+	_, other := startNode("other")
+	ship(shipper, 0, 100)
 	stop()
-	require.NoError(t, os.CopyFS(older, os.DirFS(dir)))
+	require.NoError(t, os.CopyFS(backup, os.DirFS(dir)))
 	start()
-	bring(ship, 100, 200)
+	ship(shipper, 100, 200)
 	stop()
-	require.NoError(t, errors.Join(os.RemoveAll(dir), os.CopyFS(dir, os.DirFS(older))))
+	require.NoError(t, errors.Join(os.RemoveAll(dir), os.CopyFS(dir, os.DirFS(backup))))
 	start()
-	bring(other, 1000, 1300)
-	bring(ship, 200, 201)
-	there := map[scanlog.ScanID]bool{}
-	for _, e := range require.All(t, one.Read(t.Context(), 0)) {
-		there[e.ID] = true
-	}
-	missing := 0
+	ship(other, 1000, 1300)
+	ship(shipper, 200, 201)
+	ids, missing := scanIDs(t, l), 0
 	for _, e := range append(events(0, 201), events(1000, 1300)...) {
-		if !there[e.ID] {
+		if !ids[e.ID] {
 			missing++
 		}
 	}
-	assert.True(t, missing <= 0, "%d scans are not in the stream", missing)
+	assert.True(t, missing <= 0, "%d scans are missing from the stream, want 0", missing)
 }
 
-// A user who is erased while scans are on their way to the stream is in none of
-// them, also where the first attempt broke off after they had come there.
+// TestStream_ErasureDuringShipping erases a user while scans are shipped. The stream must contain no scan with the user, also if the first
+// attempt fails after the scans arrived.
 func TestStream_ErasureDuringShipping(t *testing.T) {
-	_, address := startNATS(t, t.TempDir(), true)
+	_, address := startNATS(t, t.TempDir())
 	user := scanlog.UserHash{7}
-	for _, broken := range []bool{false, true} {
-		o, err := Parse(fmt.Sprintf("%s&stream=S%t", address, broken))
-		require.NoError(t, err)
-		o.Marks = t.TempDir()
-		asked := 0
+	for _, fails := range []bool{false, true} {
+		o := newOptions(t, fmt.Sprintf("%s&stream=S%t", address, fails))
+		calls := 0
 		o.Erased = func(context.Context, int64) ([]scanlog.Erasure, error) {
-			switch asked++; {
-			case asked == 1:
+			switch calls++; {
+			case calls == 1:
 				return nil, nil
-			case asked == 2 && broken:
-				return nil, errors.New("the database is away")
+			case calls == 2 && fails:
+				return nil, errors.New("the database is unavailable")
 			}
 			return []scanlog.Erasure{{User: user, ErasedAt: math.MaxInt64}}, nil
 		}
-		o.Patience = time.Hour
-		l, err := Open(o)
-		require.NoError(t, err)
-		defer l.Close()
+		l := openLog(t, o)
 		j := openJournal(t, filepath.Join(o.Marks, "scans"), scanlog.JournalOptions{})
 		list := events(0, 20)
 		for i := range list {
@@ -437,18 +416,18 @@ func TestStream_ErasureDuringShipping(t *testing.T) {
 			}
 		}
 		require.NoError(t, j.Append(t.Context(), list))
-		ship := &scanlog.Shipper{Journal: j, To: l, Node: "n", Random: seeded(3), Now: time.Now, Log: slog.New(slog.DiscardHandler),
-			Batch: 100}
-		err = ship.Flush(t.Context())
-		if broken {
-			require.True(t, err != nil, "it did not break off")
-			err = ship.Flush(t.Context())
+		shipper := newShipper(l, j)
+		shipper.Batch = 100
+		err := shipper.Flush(t.Context())
+		if fails {
+			require.True(t, err != nil, "Flush() with an unavailable database succeeds, want an error")
+			err = shipper.Flush(t.Context())
 		}
 		require.NoError(t, err)
 		got := require.All(t, l.Read(t.Context(), 0))
-		require.Equal(t, len(got), len(list), "scans are in the stream")
+		require.Equal(t, len(got), len(list), "number of scans in the stream")
 		for i, e := range got {
-			assert.True(t, e.ID == list[i].ID && e.User != user, "broken off %t: the scan %d of the user is in the stream", broken, i)
+			assert.True(t, e.ID == list[i].ID && e.User != user, "first attempt fails %t: scan %d = %+v, want no user", fails, i, e)
 		}
 	}
 }
@@ -456,40 +435,41 @@ func TestStream_ErasureDuringShipping(t *testing.T) {
 func TestStreamParse_EventsURL(t *testing.T) {
 	o, err := Parse("tls://me:secret@a:4222,b:4222?monitor=http://a:8222/&monitor=http://b:8222&stream=S&replicas=3&creds=/f")
 	assert.True(t, err == nil && len(o.Servers) == 2 && o.Servers[1] == "tls://me:secret@b:4222" && len(o.Monitors) == 2 &&
-		o.Monitors[0] == "http://a:8222" && o.Stream == "S" && o.Replicas == 3 && o.Credentials == "/f", "%+v, %v", o, err)
+		o.Monitors[0] == "http://a:8222" && o.Stream == "S" && o.Replicas == 3 && o.Credentials == "/f",
+		"Parse() = %+v, %v, want all fields of the URL", o, err)
 	for _, text := range []string{"", "nats://", "http://h", "nats://u:topsecret@h:1?monitor=x", "nats://h?flush=yes",
 		"nats://h?replicas=0&flush=vouched", "nats://h?sync=1", "nats://u:topsecret@h:%"} {
 		_, err := Parse(text)
-		assert.True(t, err != nil && !strings.Contains(err.Error(), "topsecret"), "%q: %v", text, err)
+		assert.True(t, err != nil && !strings.Contains(err.Error(), "topsecret"), "Parse(%q) = %v, want no password", text, err)
 	}
 }
 
-// tap is a way to the server on which something happens before certain bytes leave, once.
-type tap struct {
-	before string
-	happen func()
+// hookDialer opens connections that call hook before the first write that contains text.
+type hookDialer struct {
+	text string
+	hook func()
 }
 
-func (p *tap) Dial(network, address string) (net.Conn, error) {
+func (d *hookDialer) Dial(network, address string) (net.Conn, error) {
 	c, err := net.Dial(network, address)
-	return &tapped{c, p}, err
+	return &hookConn{c, d}, err
 }
 
-type tapped struct {
+type hookConn struct {
 	net.Conn
-	*tap
+	*hookDialer
 }
 
-func (c *tapped) Write(b []byte) (int, error) {
-	if happen := c.happen; happen != nil && strings.Contains(string(b), c.before) {
-		c.happen = nil
-		happen()
+func (c *hookConn) Write(b []byte) (int, error) {
+	if hook := c.hook; hook != nil && strings.Contains(string(b), c.text) {
+		c.hook = nil
+		hook()
 	}
 	return c.Conn.Write(b)
 }
 
-// anew lets a test delete the stream.
-func anew(t *testing.T, s natstest.Server) jetstream.JetStream {
+// connectJetStream returns a client for changes of the stream by the test.
+func connectJetStream(t *testing.T, s natstest.Server) jetstream.JetStream {
 	t.Helper()
 	conn, err := nats.Connect(s.ClientURL())
 	require.NoError(t, err)
@@ -499,105 +479,94 @@ func anew(t *testing.T, s natstest.Server) jetstream.JetStream {
 	return js
 }
 
-// Issue 29, 4: a stream is made anew, and filled by another node, while a user is erased:
-// the erasure takes nothing of the scans that stand there now, and puts nothing among them.
+// TestStream_ErasureDuringRecreation recreates the stream during an erasure, and another node fills it. The erasure must neither delete
+// scans of the new stream nor add any.
 func TestStream_ErasureDuringRecreation(t *testing.T) {
 	t.Parallel()
 	for _, before := range []string{"$JS.API.STREAM.MSG.GET.", "PUB qrjump.scans.erased", "$JS.API.STREAM.MSG.DELETE."} {
 		t.Run(before, func(t *testing.T) {
 			t.Parallel()
-			server, address := startNATS(t, t.TempDir(), true)
-			js := anew(t, server)
-			o, err := Parse(address)
-			require.NoError(t, err)
-			way := &tap{before: before}
-			o.Marks, o.Patience, o.dialer = t.TempDir(), time.Minute, way
-			l, err := Open(o)
-			require.NoError(t, err)
-			t.Cleanup(func() { l.Close() })
+			server, address := startNATS(t, t.TempDir())
+			js := connectJetStream(t, server)
+			o, dialer := newOptions(t, address), &hookDialer{text: before}
+			o.Patience, o.dialer = time.Minute, dialer
+			l := openLog(t, o)
 			require.NoError(t, l.Append(t.Context(), events(0, 20)))
 			o.Marks, o.dialer = t.TempDir(), nil
 			o.Counted = func(context.Context) (int64, error) { return 20, nil }
-			other, err := Open(o)
-			require.NoError(t, err)
-			t.Cleanup(func() { other.Close() })
-			way.happen = func() {
-				err := errors.Join(js.DeleteStream(t.Context(), "QRJUMP_SCANS"), other.Append(t.Context(), events(100, 130)))
-				assert.True(t, err == nil, "%v", err)
+			other := openLog(t, o)
+			dialer.hook = func() {
+				assert.NoError(t, js.DeleteStream(t.Context(), "QRJUMP_SCANS"))
+				assert.NoError(t, other.Append(t.Context(), events(100, 130)))
 			}
-			n, err := l.Erase(t.Context(), scanlog.Users{anEvent(1).User: true}, math.MaxInt64)
-			assert.True(t, err != nil, "%d scans were erased, and the stream has another address", n)
-			require.True(t, way.happen == nil, "the stream was not made anew")
+			n, err := l.Erase(t.Context(), scanlog.Users{newEvent(1).User: true}, math.MaxInt64)
+			assert.True(t, err != nil, "Erase() = %d, nil during a recreation of the stream, want an error", n)
+			require.True(t, dialer.hook == nil, "the stream was not recreated during the erasure")
 			got := require.All(t, other.Read(t.Context(), 0))
-			require.True(t, len(got) != 0, "nothing is left")
-			wantRun(t, got, 100, got[0].Position, 130)
+			require.True(t, len(got) != 0, "the new stream has no scans, want 30")
+			checkEntries(t, got, 100, got[0].Position, 130)
 		})
 	}
 }
 
-// Issue 29, 4: a loss is found once, however often the shipping breaks off afterwards, and
-// what is acknowledged meanwhile is not brought again.
+// TestStream_LossDetectedOnce deletes the stream, and shipping fails several times afterwards. The loss must be detected once, and
+// acknowledged scans must not be shipped again.
 func TestStream_LossDetectedOnce(t *testing.T) {
 	t.Parallel()
-	server, address := startNATS(t, t.TempDir(), true)
-	js, marks := anew(t, server), t.TempDir()
-	l := openLog(t, address, marks)
-	require.NoError(t, l.Begin(func() (scanlog.Offset, error) { return scanlog.Offset{}, nil }))
-	j := openJournal(t, filepath.Join(marks, "scans"), scanlog.JournalOptions{})
+	server, address := startNATS(t, t.TempDir())
+	js, o := connectJetStream(t, server), newOptions(t, address)
+	l := openLog(t, o)
+	beginLog(t, l)
+	j := openJournal(t, filepath.Join(o.Marks, "scans"), scanlog.JournalOptions{})
 	var logs strings.Builder
-	ship := &scanlog.Shipper{Journal: j, To: l, Node: "n", Random: seeded(3), Now: time.Now, Log: slog.New(slog.NewTextHandler(&logs, nil))}
+	ship := newShipper(l, j)
+	ship.Log = slog.New(slog.NewTextHandler(&logs, nil))
 	require.NoError(t, errors.Join(j.Append(t.Context(), events(0, 700)), ship.Flush(t.Context()),
 		js.DeleteStream(t.Context(), "QRJUMP_SCANS")))
 	small := jetstream.StreamConfig{Name: "QRJUMP_SCANS", Subjects: []string{"qrjump.scans.*"}, Discard: jetstream.DiscardNew, MaxMsgs: 100}
 	require.NoError(t, assert.ErrorOf(js.CreateStream(t.Context(), small)))
-	room := func(n int64) {
+	setCapacity := func(n int64) {
 		t.Helper()
 		small.MaxMsgs = n
 		require.NoError(t, assert.ErrorOf(js.UpdateStream(t.Context(), small)))
 	}
-	for _, noted := range []int64{0, 0, publishAtOnce, publishAtOnce} {
-		room(100 + noted)
-		require.True(t, ship.Flush(t.Context()) != nil, "all of it came into a stream that is full")
-		was, err := readShipped(l.markFile())
-		assert.True(t, err == nil && was.Position == noted, "%d are acknowledged, and %d noted: %v", noted, was.Position, err)
+	for _, acknowledged := range []int64{0, 0, publishAtOnce, publishAtOnce} {
+		setCapacity(100 + acknowledged)
+		require.True(t, ship.Flush(t.Context()) != nil, "Flush() to a full stream succeeds, want an error")
+		shipped, err := readShipped(l.markFile())
+		assert.True(t, err == nil && shipped.Position == acknowledged, "position = %d, %v, want %d", shipped.Position, err, acknowledged)
 	}
-	room(-1)
+	setCapacity(-1)
 	require.NoError(t, ship.Flush(t.Context()))
-	got, seen := require.All(t, l.Read(t.Context(), 0)), map[scanlog.ScanID]bool{} // what broke off may have come late
-	for _, e := range got {
-		seen[e.ID] = true
-	}
-	assert.True(t, len(got) == 700 && len(seen) == 700, "%d scans are in the stream, %d different ones", len(got), len(seen))
+	got, ids := require.All(t, l.Read(t.Context(), 0)), scanIDs(t, l) // messages of a failed attempt may arrive late
+	assert.True(t, len(got) == 700 && len(ids) == 700, "%d scans in the stream, %d of them different, want 700", len(got), len(ids))
 	n := strings.Count(logs.String(), "the stream lost events")
-	assert.True(t, n == 1, "%d lines of one loss:\n%s", n, logs.String())
+	assert.True(t, n == 1, "%d log lines for one loss, want 1:\n%s", n, logs.String())
 }
 
-// A journal had scans before it was shipped, and an older one is put back, with its mark or
-// without: it gets another name, and what is not for the stream does not come there.
+// TestStream_RestoredOlderJournal restores a backup of a journal, with or without its stored position in the stream. The journal had scans
+// before its node used the stream. It must get another node name, and the stream must not get the scans from before.
 func TestStream_RestoredOlderJournal(t *testing.T) {
 	t.Parallel()
 	for name, withMark := range map[string]bool{"with its mark": true, "without": false} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			_, address := startNATS(t, t.TempDir(), true)
-			o, err := Parse(address)
-			require.NoError(t, err)
-			o.Marks, o.Patience = t.TempDir(), time.Minute
+			_, address := startNATS(t, t.TempDir())
+			o := newOptions(t, address)
+			o.Patience = time.Minute
 			counted := map[string]*scanlog.OffsetSet{}
 			o.CountedSet = func(_ context.Context, node string) (*scanlog.OffsetSet, error) {
 				return cmp.Or(counted[node], &scanlog.OffsetSet{}), nil
 			}
-			l, err := Open(o)
-			require.NoError(t, err)
-			t.Cleanup(func() { l.Close() })
-			scans, older := filepath.Join(o.Marks, "scans"), filepath.Join(t.TempDir(), "older")
+			l := openLog(t, o)
+			scans, backup := filepath.Join(o.Marks, "scans"), filepath.Join(t.TempDir(), "older")
 			run := func(lists ...[]scanlog.Event) {
 				t.Helper()
 				j := openJournal(t, scans, scanlog.JournalOptions{})
-				node, err := j.NodeID(seeded(5))
+				node, err := j.NodeID(newRandom(5))
 				require.NoError(t, err)
-				ship := &scanlog.Shipper{Journal: j, To: l, Node: node, Random: seeded(6), Now: time.Now,
-					Log: slog.New(slog.DiscardHandler)}
+				ship := newShipper(l, j)
+				ship.Node, ship.Random = node, newRandom(6)
 				for _, list := range lists {
 					require.NoError(t, errors.Join(j.Append(t.Context(), list), ship.Flush(t.Context())))
 				}
@@ -609,88 +578,79 @@ func TestStream_RestoredOlderJournal(t *testing.T) {
 				l.Begin(func() (scanlog.Offset, error) { return j.Last(t.Context()) }), j.Close()))
 			run(events(200, 230))
 			mark, err := os.ReadFile(l.markFile())
-			require.NoError(t, errors.Join(err, os.CopyFS(older, os.DirFS(scans))))
+			require.NoError(t, errors.Join(err, os.CopyFS(backup, os.DirFS(scans))))
 			run(events(230, 260))
-			require.NoError(t, errors.Join(os.RemoveAll(scans), os.CopyFS(scans, os.DirFS(older))))
+			require.NoError(t, errors.Join(os.RemoveAll(scans), os.CopyFS(scans, os.DirFS(backup))))
 			if withMark {
 				require.NoError(t, os.WriteFile(l.markFile(), mark, 0o600))
 			}
 			run(events(1000, 1010), events(1010, 1020))
-			there := map[scanlog.ScanID]bool{}
-			for _, e := range require.All(t, l.Read(t.Context(), 0)) {
-				there[e.ID] = true
-			}
+			ids := scanIDs(t, l)
 			for _, e := range append(events(200, 260), events(1000, 1020)...) {
-				require.True(t, there[e.ID], "the scan of %v is not in the stream", e.OccurredAt)
+				require.True(t, ids[e.ID], "scan %d is missing from the stream", e.RuleID)
 			}
-			assert.True(t, len(there) == 80, "%d scans are in the stream that were counted before", len(there)-80)
+			assert.Equal(t, len(ids), 80, "number of scans in the stream, without those from before")
 		})
 	}
 }
 
-// Issue 29, 4: a kill may come while a batch is on its way: by then it is noted up to where the journal may be in the stream.
+// TestStream_HighWaterMarkBeforePublish verifies that the last position that may reach the stream is stored before a batch is published,
+// because a kill may interrupt the batch.
 func TestStream_HighWaterMarkBeforePublish(t *testing.T) {
 	t.Parallel()
-	_, address := startNATS(t, t.TempDir(), true)
-	o, err := Parse(address)
-	require.NoError(t, err)
-	way := &tap{before: "PUB qrjump.scans."}
-	o.Marks, o.Patience, o.dialer = t.TempDir(), time.Minute, way
-	l, err := Open(o)
-	require.NoError(t, err)
-	defer l.Close()
-	require.NoError(t, l.Begin(func() (scanlog.Offset, error) { return scanlog.Offset{}, nil }))
+	_, address := startNATS(t, t.TempDir())
+	o, dialer := newOptions(t, address), &hookDialer{text: "PUB qrjump.scans."}
+	o.Patience, o.dialer = time.Minute, dialer
+	l := openLog(t, o)
+	beginLog(t, l)
 	j := openJournal(t, filepath.Join(o.Marks, "scans"), scanlog.JournalOptions{})
 	require.NoError(t, j.Append(t.Context(), events(0, 5)))
 	killed := t.TempDir()
-	way.happen = func() {
+	dialer.hook = func() {
 		text, err := os.ReadFile(filepath.Join(o.Marks, "shipped"))
 		if err == nil {
 			err = os.WriteFile(filepath.Join(killed, "shipped"), text, 0o600)
 		}
-		assert.True(t, err == nil, "%v", err)
+		assert.NoError(t, err)
 	}
-	ship := &scanlog.Shipper{Journal: j, To: l, Node: "n", Random: seeded(3), Now: time.Now, Log: slog.New(slog.DiscardHandler)}
-	require.NoError(t, ship.Flush(t.Context()))
+	require.NoError(t, newShipper(l, j).Flush(t.Context()))
 	m, err := readMark(filepath.Join(killed, "shipped"))
-	assert.True(t, err == nil && m.Position == 0, "the mark was noted before: %+v, %v", m, err)
-	var left Unshipped
-	require.NoError(t, Leave(killed, func(l Unshipped) error { left = l; return nil }))
-	want := (Unshipped{To: scanlog.Offset{Position: 5, ID: anEvent(4).ID}})
-	assert.Equal(t, left, want, "left")
+	assert.True(t, err == nil && m.Position == 0, "stored position during the batch = %+v, %v, want 0", m, err)
+	var got Unshipped
+	require.NoError(t, Leave(killed, func(u Unshipped) error {
+		got = u
+		return nil
+	}))
+	assert.Equal(t, got, Unshipped{To: scanlog.Offset{Position: 5, ID: newEvent(4).ID}}, "unshipped range after a kill")
 }
 
-// aged is a way to a server that says that it is of an old version.
-type aged struct{ net.Conn }
+// oldVersionConn is a connection to a server that reports an old version.
+type oldVersionConn struct{ net.Conn }
 
-func (aged) Dial(network, address string) (net.Conn, error) {
+func (oldVersionConn) Dial(network, address string) (net.Conn, error) {
 	c, err := net.Dial(network, address)
-	return aged{c}, err
+	return oldVersionConn{c}, err
 }
 
-var version = regexp.MustCompile(`"version":"[^"]*"`)
+var versionField = regexp.MustCompile(`"version":"[^"]*"`)
 
-func (c aged) Read(b []byte) (int, error) {
+func (c oldVersionConn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
-	copy(b, version.ReplaceAllFunc(b[:n], func(is []byte) []byte {
-		return []byte(`"version":"2.9.` + strings.Repeat("1", len(is)-len(`"version":"2.9."`)) + `"`)
+	copy(b, versionField.ReplaceAllFunc(b[:n], func(field []byte) []byte {
+		return []byte(`"version":"2.9.` + strings.Repeat("1", len(field)-len(`"version":"2.9."`)) + `"`)
 	}))
 	return n, err
 }
 
-// Issue 29, 4: a server that cannot begin a stream at a number gets no scan, and says so.
+// TestStream_RejectsOldServer verifies that a server that cannot create a stream with a first sequence number is rejected with its version.
 func TestStream_RejectsOldServer(t *testing.T) {
 	t.Parallel()
-	_, address := startNATS(t, t.TempDir(), true)
-	o, err := Parse(address)
-	require.NoError(t, err)
-	o.Marks, o.dialer = t.TempDir(), aged{}
-	l, err := Open(o)
-	require.NoError(t, err)
-	defer l.Close()
-	err = l.Ready(t.Context())
-	assert.True(t, errors.Is(err, ErrTooOld) && strings.Contains(err.Error(), "this server is 2.9."), "%v", err)
-	for is, want := range map[string]bool{"2.10.0": false, "2.9.25": true, "1.4.1": true, "3.0.0": false, "": false, "next": false} {
-		assert.Equal(t, tooOld(is) != nil, want, "%q", is)
+	_, address := startNATS(t, t.TempDir())
+	o := newOptions(t, address)
+	o.dialer = oldVersionConn{}
+	err := openLog(t, o).Ready(t.Context())
+	assert.True(t, errors.Is(err, ErrTooOld) && strings.Contains(err.Error(), "this server is 2.9."), "Ready() = %v, want ErrTooOld", err)
+	for version, want := range map[string]bool{"2.10.0": false, "2.9.25": true, "1.4.1": true, "3.0.0": false, "": false, "next": false} {
+		assert.Equal(t, tooOld(version) != nil, want, "tooOld(%q)", version)
 	}
 }

@@ -4,23 +4,23 @@ import (
 	"context"
 )
 
-// Held counts the data that a recount has in memory: bytes of records, and combinations of values that have a number.
-type Held struct{ Bytes, Combinations int }
+// MemoryUse is what a recount has in memory: bytes of records, and numbered combinations of values.
+type MemoryUse struct{ Bytes, Combinations int }
 
-// Read reads the ledger as Run does. It calls each after each scan, and returns what is held when all was read, and how many bytes of
-// records of how many days each part has that would be compared.
-func (o Recounter) Read(ctx context.Context, each func(Held)) (held Held, days, bytes []int, err error) {
+// Read reads the scan log as Run does. It calls each after each scan. It returns the memory use at the end, and the number of days and the
+// bytes of records of each part that Run would compare.
+func (o Recounter) Read(ctx context.Context, each func(MemoryUse)) (held MemoryUse, days, bytes []int, err error) {
 	n, err := o.begin(ctx, &Result{})
 	if err != nil {
 		return held, nil, nil, err
 	}
 	defer n.records.close()
-	holds := func() Held {
-		held := Held{Bytes: n.records.bytesHeld}
-		for _, one := range n.fresh {
-			held.Combinations += len(one.tuples)
+	memoryUse := func() MemoryUse {
+		use := MemoryUse{Bytes: n.records.bytesHeld}
+		for _, day := range n.fresh {
+			use.Combinations += len(day.tuples)
 		}
-		return held
+		return use
 	}
 	for e, err := range o.Counter.Log.Read(ctx, 0) {
 		if err == nil {
@@ -29,7 +29,7 @@ func (o Recounter) Read(ctx context.Context, each func(Held)) (held Held, days, 
 		if err != nil {
 			return held, nil, nil, err
 		}
-		each(holds())
+		each(memoryUse())
 	}
 	if err := n.records.flush(); err != nil {
 		return held, nil, nil, err
@@ -42,5 +42,5 @@ func (o Recounter) Read(ctx context.Context, each func(Held)) (held Held, days, 
 		}
 		return nil
 	})
-	return holds(), days, bytes, err
+	return memoryUse(), days, bytes, err
 }

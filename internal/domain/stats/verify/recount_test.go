@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"iter"
-	"log/slog"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -12,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/qrjump/qrjump/internal/contract/settings"
 	"github.com/qrjump/qrjump/internal/domain/alarms"
 	"github.com/qrjump/qrjump/internal/domain/stats"
 	"github.com/qrjump/qrjump/internal/domain/stats/verify"
@@ -27,22 +25,22 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	proctest.Roles{"recount": proctest.Role(recountForEver)}.Play()
+	proctest.Roles{"recount": proctest.Role(recountRepeatedly)}.Play()
 	os.Exit(dbtest.Run(m))
 }
 
 var began = scantest.Began
 
-// lookingStore knows whether a transaction that reads is open, and calls before first.
-type lookingStore struct {
+// viewStore counts the open read transactions, and calls onView before each.
+type viewStore struct {
 	stats.Store
-	before func()
+	onView func()
 	open   int
 }
 
-func (s *lookingStore) ViewStatistics(ctx context.Context, f func(stats.Tx) error) error {
-	if s.before != nil {
-		s.before()
+func (s *viewStore) ViewStatistics(ctx context.Context, f func(stats.Tx) error) error {
+	if s.onView != nil {
+		s.onView()
 	}
 	return s.Store.ViewStatistics(ctx, func(tx stats.Tx) error {
 		s.open++
@@ -51,41 +49,42 @@ func (s *lookingStore) ViewStatistics(ctx context.Context, f func(stats.Tx) erro
 	})
 }
 
-// onceLog is a log that is read outside of transactions.
-type onceLog struct {
+// checkedLog is a scan log that fails the test if it is read within a read transaction.
+type checkedLog struct {
 	*scantest.Memory
 	t     *testing.T
-	store *lookingStore
+	store *viewStore
 }
 
-func (l *onceLog) Read(ctx context.Context, after int64) iter.Seq2[scanlog.Entry, error] {
-	assert.True(l.t, l.store.open <= 0, "the ledger is read while a transaction stands still")
+func (l *checkedLog) Read(ctx context.Context, after int64) iter.Seq2[scanlog.Entry, error] {
+	assert.True(l.t, l.store.open <= 0, "Read() is called within a transaction, want no open transaction")
 	return l.Memory.Read(ctx, after)
 }
 
-// Issue 14: a recount reads the ledger once, however much it holds in memory, and no transaction lasts as long as that.
+// TestRecount_SinglePass verifies that a recount reads the scan log once and outside of transactions, whatever its memory limit.
 func TestRecount_SinglePass(t *testing.T) {
 	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
-		for _, held := range []int{0, 1, 1000} {
+		for _, limit := range []int{0, 1, 1000} {
 			require.NoError(t, s.Reset(t.Context()))
-			looking := &lookingStore{Store: s}
-			log := &onceLog{&scantest.Memory{Gaps: rand.New(rand.NewPCG(1, 2))}, t, looking}
+			views := &viewStore{Store: s}
+			log := &checkedLog{&scantest.Memory{Gaps: rand.New(rand.NewPCG(1, 2))}, t, views}
 			events := &scantest.Traffic{Random: rand.New(rand.NewPCG(14, 1)), Now: began, Users: 300}
 			require.NoError(t, log.Append(t.Context(), events.Take(3000)))
-			c := scantest.NewCounter(looking, log)
+			c := scantest.NewCounter(views, log)
 			require.NoError(t, c.CatchUpAndSave(t.Context()))
 			log.Reads, log.Yielded = 0, 0
-			r, err := verify.Recounter{Counter: c, Scratch: t.TempDir(), Compared: held}.Run(t.Context())
-			assert.True(t, err == nil && r.Differences <= 0 && r.Scans == 3000 && r.Compared >= 1000, "held %d: %+v, %v", held, r, err)
-			assert.True(t, log.Yielded == 3000, "held %d: %d scans were read of 3000, in %d passes", held, log.Yielded, log.Reads)
+			r, err := verify.Recounter{Counter: c, Scratch: t.TempDir(), Compared: limit}.Run(t.Context())
+			assert.True(t, err == nil && r.Differences <= 0 && r.Scans == 3000 && r.Compared >= 1000,
+				"limit %d: recount = %+v, %v, want 3000 scans without a difference", limit, r, err)
+			assert.True(t, log.Yielded == 3000, "limit %d: %d scans were read in %d passes, want 3000", limit, log.Yielded, log.Reads)
 		}
 	})
 }
 
-// Issue 14: what a recount holds of what it read does not grow with what it read: neither its records nor the combinations that the records
-// speak of, and the parts that it compares are small however many there are.
+// TestRecount_MemoryBounded verifies that the records and combinations that a recount has in memory do not grow with the number of scans,
+// and that the parts that it compares stay small.
 func TestRecount_MemoryBounded(t *testing.T) {
-	const held, aCombination = 2000, 10 // bytes
+	const limit, combinationBytes = 2000, 10
 	s, err := store.Open(t.Context(), store.Target{Dir: storetest.Folder(t)})
 	require.NoError(t, err)
 	defer s.Close()
@@ -97,48 +96,50 @@ func TestRecount_MemoryBounded(t *testing.T) {
 		}
 		require.NoError(t, log.Append(t.Context(), list))
 		c := scantest.NewCounter(s, log)
-		most := 0
-		left, days, bytes, err := verify.Recounter{Counter: c, Scratch: t.TempDir(), Compared: held}.Read(t.Context(), func(n verify.Held) {
-			most = max(most, n.Combinations)
-			assert.True(t, n.Bytes < held, "%d scans: %d bytes of records are held", scans, n.Bytes)
+		highest, recounter := 0, verify.Recounter{Counter: c, Scratch: t.TempDir(), Compared: limit}
+		atEnd, days, bytes, err := recounter.Read(t.Context(), func(n verify.MemoryUse) {
+			highest = max(highest, n.Combinations)
+			assert.True(t, n.Bytes < limit, "%d scans: %d bytes of records in memory, want less than %d", scans, n.Bytes, limit)
 		})
 		require.NoError(t, err)
-		// A combination is written out where it comes first: with the lengths of its texts at least.
-		assert.True(t, most != 0 && most <= held/aCombination, "%d scans: %d combinations were held", scans, most)
-		assert.Equal(t, left, verify.Held{}, "%d scans", scans)
+		// The first record of a combination contains at least the lengths of its texts.
+		assert.True(t, highest != 0 && highest <= limit/combinationBytes, "%d scans: %d combinations in memory, want 1 to %d",
+			scans, highest, limit/combinationBytes)
+		assert.Equal(t, atEnd, verify.MemoryUse{}, "memory use after reading %d scans", scans)
 		for i := range days {
-			assert.True(t, days[i] <= 1 || bytes[i] <= held, "%d scans: a part has %d bytes of %d days", scans, bytes[i], days[i])
+			assert.True(t, days[i] <= 1 || bytes[i] <= limit, "%d scans: a part of %d days has %d bytes, want at most %d",
+				scans, days[i], bytes[i], limit)
 		}
-		assert.True(t, len(days) >= 2 && slices.Max(days) >= 2, "%d scans: the parts are of %d days", scans, days)
+		assert.True(t, len(days) >= 2 && slices.Max(days) >= 2, "%d scans: days of the parts = %d, want parts of several days", scans, days)
 	}
 }
 
-// Issue 14: what is counted while a recount runs is in what it compares.
+// TestRecount_ConcurrentCounting verifies that a recount includes the scans that are counted while it runs.
 func TestRecount_ConcurrentCounting(t *testing.T) {
 	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
 		log, events := &scantest.Memory{}, &scantest.Traffic{Random: rand.New(rand.NewPCG(14, 2)), Now: began, Users: 100}
 		other := scantest.NewCounter(s, log)
-		came, views := 0, 0
+		recorded, views := 0, 0
 		more := func() {
 			if views++; views%2 == 1 || views > 60 {
-				return // a recount gets on when nothing is counted for a moment
+				return // a recount makes progress only while nothing is counted
 			}
-			came += 20
+			recorded += 20
 			assert.NoError(t, log.Append(t.Context(), events.Take(20)))
 			assert.NoError(t, other.CatchUpAndSave(t.Context()))
 		}
 		more()
 		more()
-		c := scantest.NewCounter(&lookingStore{Store: s, before: more}, log)
+		c := scantest.NewCounter(&viewStore{Store: s, onView: more}, log)
 		r, err := verify.Recounter{Counter: c, Compared: 500}.Run(t.Context())
-		assert.True(t, err == nil && r.Differences <= 0 && r.Compared != 0, "%+v, %v", r, err)
-		assert.True(t, r.Scans == int64(came) && came >= 100, "%d of %d scans were compared", r.Scans, came)
+		assert.True(t, err == nil && r.Differences <= 0 && r.Compared != 0, "recount = %+v, %v, want no difference", r, err)
+		assert.True(t, r.Scans == int64(recorded) && recorded >= 100, "%d of %d scans were compared, want all", r.Scans, recorded)
 	})
 }
 
-// A recount finds what is counted and in no scan, and what is not as the scans say.
+// TestRecount_DetectsDifferences verifies that a recount finds stored counts that have no scan, and counts that differ from the scans.
 func TestRecount_DetectsDifferences(t *testing.T) {
-	for what, alter := range map[string]func(context.Context, stats.Tx) error{
+	for name, alter := range map[string]func(context.Context, stats.Tx) error{
 		"scans": func(ctx context.Context, tx stats.Tx) error {
 			t := stats.Tuple{App: "wx of nobody"}
 			if err := tx.NameTuples(ctx, []stats.Tuple{t}); err != nil {
@@ -165,18 +166,18 @@ func TestRecount_DetectsDifferences(t *testing.T) {
 			return tx.PutCodes(ctx, []alarms.Row{{CodeName: alarms.CodeName{Batch: 1}, Scans: 1, State: "{}"}})
 		},
 	} {
-		t.Run(what, func(t *testing.T) {
+		t.Run(name, func(t *testing.T) {
 			scantest.EachStore(t, func(t *testing.T, s *store.Store) {
 				log, events := &scantest.Memory{}, &scantest.Traffic{Random: rand.New(rand.NewPCG(14, 3)), Now: began, Users: 10}
 				require.NoError(t, log.Append(t.Context(), events.Take(200)))
 				c := scantest.NewCounter(s, log)
 				require.NoError(t, c.CatchUpAndSave(t.Context()))
-				if r, err := (verify.Recounter{Counter: c}).Run(t.Context()); err != nil || r.Differences > 0 || r.Compared < 100 {
-					t.Fatalf("%+v, %v", r, err)
-				}
+				r, err := (verify.Recounter{Counter: c}).Run(t.Context())
+				require.True(t, err == nil && r.Differences <= 0 && r.Compared >= 100, "recount = %+v, %v, want no difference", r, err)
 				require.NoError(t, s.UpdateStatistics(t.Context(), func(tx stats.Tx) error { return alter(t.Context(), tx) }))
-				r, err := verify.Recounter{Counter: c}.Run(t.Context())
-				assert.True(t, err == nil && r.Differences != 0 && len(r.Shown) != 0 && r.Shown[0].Counted == 1, "%+v, %v", r, err)
+				r, err = verify.Recounter{Counter: c}.Run(t.Context())
+				assert.True(t, err == nil && r.Differences != 0 && len(r.Shown) != 0 && r.Shown[0].Counted == 1,
+					"recount after the change = %+v, %v, want a difference of a count of 1", r, err)
 			})
 		})
 	}
@@ -185,16 +186,17 @@ func TestRecount_DetectsDifferences(t *testing.T) {
 		require.NoError(t, log.Append(t.Context(), events.Take(200)))
 		c := scantest.NewCounter(s, log)
 		require.NoError(t, c.CatchUpAndSave(t.Context()))
-		log.Entries[0].App = "wx of another" // the ledger says otherwise
+		log.Entries[0].App = "wx of another" // differs from the counted scan
 		r, err := (verify.Recounter{Counter: c}).Run(t.Context())
-		assert.True(t, err == nil && r.Differences != 0, "%+v, %v", r, err)
+		assert.True(t, err == nil && r.Differences != 0, "recount of a changed log = %+v, %v, want a difference", r, err)
 	})
 }
 
-// recounting says of which ledger a process recounts, for ever.
-type recounting struct{ Dir, URL string }
+// recountOptions are the options of the recount process.
+type recountOptions struct{ Dir, URL string }
 
-func recountForEver(ctx context.Context, o recounting) error {
+// recountRepeatedly runs recounts until the process is killed.
+func recountRepeatedly(ctx context.Context, o recountOptions) error {
 	s, err := store.Open(ctx, store.Target{URL: o.URL, Dir: o.Dir})
 	if err != nil {
 		return err
@@ -203,19 +205,17 @@ func recountForEver(ctx context.Context, o recounting) error {
 	if err != nil {
 		return err
 	}
-	c := &stats.Aggregator{Log: j, SingleNode: true, Store: s, Alarms: scantest.Alarms(s),
-		Settings: settings.NewLive(settings.Defaults()), Now: func() time.Time { return began },
-		Logger: slog.New(slog.DiscardHandler)}
-	again := verify.Recounter{Counter: c, Scratch: filepath.Join(o.Dir, "scratch"), Compared: 1000}
+	recounter := verify.Recounter{Counter: scantest.NewCounter(s, j), Scratch: filepath.Join(o.Dir, "scratch"), Compared: 1000}
 	for {
 		fmt.Println("begun")
-		if r, err := again.Run(ctx); err != nil || r.Differences > 0 {
+		if r, err := recounter.Run(ctx); err != nil || r.Differences > 0 {
 			return fmt.Errorf("%+v: %w", r, err)
 		}
 	}
 }
 
-// Issue 14: a recount that is killed on its way leaves nothing, and the next one finds no difference.
+// TestRecount_KilledLeavesNoState kills a process during a recount. The recount must leave no files with content, and the next recount
+// must find no difference.
 func TestRecount_KilledLeavesNoState(t *testing.T) {
 	dbtest.OnEach(t, dbtest.Schema, func(t *testing.T, url string) {
 		dir := t.TempDir()
@@ -235,9 +235,10 @@ func TestRecount_KilledLeavesNoState(t *testing.T) {
 				c := scantest.NewCounter(s, j)
 				require.NoError(t, c.CatchUpAndSave(t.Context()))
 				r, err := verify.Recounter{Counter: c}.Run(t.Context())
-				assert.True(t, err == nil && r.Differences <= 0 && r.Scans == int64(700*(round+1)), "round %d: %+v, %v", round, r, err)
+				assert.True(t, err == nil && r.Differences <= 0 && r.Scans == int64(700*(round+1)),
+					"round %d: recount = %+v, %v, want all scans without a difference", round, r, err)
 			}()
-			p := proctest.Start(t, proctest.Command("recount", recounting{dir, url}))
+			p := proctest.Start(t, proctest.Command("recount", recountOptions{dir, url}))
 			kill := chance.IntN(3)
 			for n := 0; ; n++ {
 				if _, more := p.Line(); !more {
@@ -248,12 +249,12 @@ func TestRecount_KilledLeavesNoState(t *testing.T) {
 				}
 			}
 			p.Wait()
-			assert.Equal(t, p.Log(), "", "round %d", round)
-			left, err := os.ReadDir(filepath.Join(dir, "scratch"))
+			assert.Equal(t, p.Log(), "", "error output in round %d", round)
+			files, err := os.ReadDir(filepath.Join(dir, "scratch"))
 			require.NoError(t, err)
-			for _, file := range left { // it was killed before it took the name
+			for _, file := range files { // created, but not unlinked yet when the process was killed
 				info, err := file.Info()
-				assert.True(t, err == nil && info.Size() <= 0, "round %d: it left %v, %v", round, info, err)
+				assert.True(t, err == nil && info.Size() <= 0, "round %d: the recount leaves %v, %v, want an empty file", round, info, err)
 			}
 		}
 	})
