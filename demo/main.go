@@ -29,14 +29,14 @@ import (
 //go:embed locale
 var texts embed.FS
 
-// book is the message catalogue of the demo.
-var book = i18n.Open(texts)
+// catalog is the message catalogue of the demo.
+var catalog = i18n.Open(texts)
 
-// say returns a text of the message catalogue in the language from the environment variables.
-func say(key string, values ...any) string {
+// message returns a text of the message catalogue in the language from the environment variables.
+func message(key string, values ...any) string {
 	language, _ := i18n.Parse(strings.ReplaceAll(cmp.Or(os.Getenv("QRJUMP_LANG"), os.Getenv("LC_ALL"), os.Getenv("LC_MESSAGES"),
 		os.Getenv("LANG")), "_", "-"))
-	return book.Text(key, values...).In(language)
+	return catalog.Text(key, values...).In(language)
 }
 
 const seed = `
@@ -84,7 +84,7 @@ func run() (err error) {
 	if err := d.play(); err != nil {
 		return err
 	}
-	fmt.Printf("\n%s\n", say("end", program+" serve --dev"))
+	fmt.Printf("\n%s\n", message("end", program+" serve --dev"))
 	return nil
 }
 
@@ -93,7 +93,7 @@ func start(dir string) (url string, stop func() error, err error) {
 	if _, err := os.Stat(program); err != nil {
 		return "", nil, fmt.Errorf("%w: make demo builds it; by hand, make build does", err)
 	}
-	fmt.Printf("== %s: qrjump serve --dev --seed demo.yaml\n", say("start"))
+	fmt.Printf("== %s: qrjump serve --dev --seed demo.yaml\n", message("start"))
 	seedFile := filepath.Join(dir, "demo.yaml")
 	if err := os.WriteFile(seedFile, []byte(seed), 0o600); err != nil {
 		return "", nil, err
@@ -114,8 +114,8 @@ func start(dir string) (url string, stop func() error, err error) {
 	line, err := bufio.NewReader(out).ReadString('\n')
 	url, ready := strings.CutPrefix(strings.TrimSpace(line), "qrjump ready ")
 	if err != nil || !ready {
-		said, _ := os.ReadFile(logs.Name())
-		return "", nil, errors.Join(fmt.Errorf("the server did not start: %s", said), cmd.Process.Kill(), cmd.Wait())
+		log, _ := os.ReadFile(logs.Name())
+		return "", nil, errors.Join(fmt.Errorf("the server did not start: %s", log), cmd.Process.Kill(), cmd.Wait())
 	}
 	fmt.Println("  ", strings.TrimSpace(line))
 	return url, func() error {
@@ -166,52 +166,52 @@ func (d *demo) play() error {
 	var token struct {
 		AccessToken string `json:"access_token"`
 	}
-	if err := d.get(say("token"),
+	if err := d.get(message("token"),
 		"/cgi-bin/token?grant_type=client_credential&appid=wxminiprogram0001&secret=secret0001", &token); err != nil {
 		return err
 	}
 	d.token = token.AccessToken
 	if d.token == "" {
-		return errors.New("no token came")
+		return errors.New("no token in the response")
 	}
-	var confirm struct {
+	var verification struct {
 		FileName    string `json:"file_name"`
 		FileContent string `json:"file_content"`
 	}
-	if err := d.wire(say("file"), "qrcodejumpdownload", map[string]any{}, 0, &confirm); err != nil {
+	if err := d.wire(message("file"), "qrcodejumpdownload", map[string]any{}, 0, &verification); err != nil {
 		return err
 	}
-	if err := d.wire(say("early"), "qrcodejumpadd", add, 85069, nil); err != nil {
+	if err := d.wire(message("early"), "qrcodejumpadd", add, 85069, nil); err != nil {
 		return err
 	}
-	if err := d.get(say("why"), "/admin/v1/verifications?limit=1", nil); err != nil {
+	if err := d.get(message("why"), "/admin/v1/verifications?limit=1", nil); err != nil {
 		return err
 	}
-	d.shop.file.Store(&file{path: "/t/" + confirm.FileName, content: confirm.FileContent})
-	fmt.Printf("\n== %s\n", say("placed", prefix+confirm.FileName))
-	if err := d.wire(say("again"), "qrcodejumpadd", add, 0, nil); err != nil {
+	d.shop.file.Store(&file{path: "/t/" + verification.FileName, content: verification.FileContent})
+	fmt.Printf("\n== %s\n", message("placed", prefix+verification.FileName))
+	if err := d.wire(message("again"), "qrcodejumpadd", add, 0, nil); err != nil {
 		return err
 	}
-	if err := d.scan(say("unpublished"), link, "open_url"); err != nil {
+	if err := d.scan(message("unpublished"), link, "open_url"); err != nil {
 		return err
 	}
-	if err := d.wire(say("publish"), "qrcodejumppublish", map[string]any{"prefix": prefix}, 0, nil); err != nil {
+	if err := d.wire(message("publish"), "qrcodejumppublish", map[string]any{"prefix": prefix}, 0, nil); err != nil {
 		return err
 	}
-	if err := d.scan(say("opens"), link, "open_mini_program"); err != nil {
+	if err := d.scan(message("opens"), link, "open_mini_program"); err != nil {
 		return err
 	}
-	if err := d.post(say("slash"), "/scan/v1/explain",
+	if err := d.post(message("slash"), "/scan/v1/explain",
 		map[string]any{"text": strings.TrimSuffix(prefix, "/")}, nil); err != nil {
 		return err
 	}
-	if err := d.wire(say("left"), "qrcodejumpget", map[string]any{}, 0, nil); err != nil {
+	if err := d.wire(message("left"), "qrcodejumpget", map[string]any{}, 0, nil); err != nil {
 		return err
 	}
-	if err := d.wire(say("delete"), "qrcodejumpdelete", map[string]any{"prefix": prefix}, 0, nil); err != nil {
+	if err := d.wire(message("delete"), "qrcodejumpdelete", map[string]any{"prefix": prefix}, 0, nil); err != nil {
 		return err
 	}
-	return d.scan(say("closed"), link, "open_url")
+	return d.scan(message("closed"), link, "open_url")
 }
 
 // wire makes one call of the platform's wire API and checks the errcode of the response.
@@ -263,11 +263,11 @@ func (d *demo) post(title, path string, body, dst any) error {
 
 func (d *demo) do(title, method, path string, body []byte, dst any) error {
 	fmt.Printf("\n== %s\n", title)
-	shown := path
+	redacted := path
 	if d.token != "" {
-		shown = strings.ReplaceAll(path, d.token, "TOKEN")
+		redacted = strings.ReplaceAll(path, d.token, "TOKEN")
 	}
-	fmt.Printf("-> %s %s\n", method, shown)
+	fmt.Printf("-> %s %s\n", method, redacted)
 	if body != nil {
 		fmt.Printf("   %s\n", body)
 	}

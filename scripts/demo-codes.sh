@@ -1,38 +1,38 @@
 #!/usr/bin/env bash
-# One item, one code, from the application to the ticket, on 20,000,000 codes, and a check of every one of them by
-# programs that know nothing of this server: curl, openssl, awk, sort, and two readers of printed symbols.
+# Runs the workflow of product codes (one item, one code) with 20,000,000 codes, from the application to the ticket, and checks
+# every code with independent programs: curl, openssl, awk, sort, and two readers of printed symbols.
 #
 #   scripts/demo-codes.sh                       about two minutes on two cores, 1.6 GB in TMPDIR
 #   DEMO_CODES=100000 scripts/demo-codes.sh     a few seconds
 #
-# It starts a server of its own in a temporary folder and leaves nothing behind. DEMO_SAMPLE is how many rows are
-# decoded as symbols (500), QRJUMP_BINARY a server that is built already.
+# It starts a server in a temporary folder, and removes the folder at the end. DEMO_SAMPLE is the number of rows that are
+# decoded as symbols (500), QRJUMP_BINARY the path of a built server.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export LC_ALL=C
 
 codes=${DEMO_CODES:-20000000}
 sample=${DEMO_SAMPLE:-500}
-key=0123456789abcdef # the 16 characters that the account got with the feature; the initial vector as well
+key=0123456789abcdef # the key of the account's packages, 16 characters; also the initialisation vector
 seed='
 accounts:
   - {appid: wxminiprogram0001, kind: mini_program, name: Coffee, secret: secret0001, certified: true, versions: [release]}
   - {appid: wxserviceacct0001, kind: service_account, name: Coffee Service, secret: secret0002, certified: true,
      features: [marketcode], marketcode_key: '$key', linked: [wxminiprogram0001]}
 settings:
-  call_log_max_rows: 0 # the log of calls grows with the time that this takes, not with the codes
+  call_log_max_rows: 0 # the call log grows with the duration of the demo, not with the number of codes
 '
 
 say() { printf '%s\n' "$*"; }
 title() { printf '\n== %s\n' "$*"; }
 fail() { printf 'demo-codes: %s\n' "$*" >&2; exit 1; }
 
-# --- before it starts
+# --- arguments and cleanup
 
-case $codes in '' | *[!0-9]*) fail "DEMO_CODES is a number of codes, not $codes" ;; esac
+case $codes in '' | *[!0-9]*) fail "DEMO_CODES must be a number, not $codes" ;; esac
 [ "$codes" -ge 10000 ] && [ "$codes" -le 20000000 ] && [ $((codes % 10000)) = 0 ] ||
-  fail "DEMO_CODES is a multiple of 10000, at most 20000000"
-case $sample in '' | *[!0-9]* | 0) fail "DEMO_SAMPLE is a number of rows, not $sample" ;; esac
+  fail "DEMO_CODES must be a multiple of 10000, at most 20000000"
+case $sample in '' | *[!0-9]* | 0) fail "DEMO_SAMPLE must be a positive number, not $sample" ;; esac
 [ "$sample" -le "$codes" ] || sample=$codes
 scripts/install-test-deps.sh codes
 
@@ -44,7 +44,7 @@ stop() {
   server=
   [ -n "$pid" ] || return 0
   kill "$pid" 2>/dev/null || true
-  wait "$pid" || { say "demo-codes: the server did not end well" >&2; return 1; }
+  wait "$pid" || { say "demo-codes: the server exited with an error" >&2; return 1; }
 }
 finish() {
   local status=$?
@@ -59,14 +59,14 @@ trap finish EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
-# The two columns that are kept have 39 bytes a row, and sorting them takes as much again.
-want=$((codes / 1000 * 80 / 1000 + 50))
+# The two stored columns have 39 bytes per row; sorting them requires the same space.
+required=$((codes / 1000 * 80 / 1000 + 50))
 free=$(df -Pm "$work" | awk 'NR == 2 { print $4 }')
-[ "$free" -ge "$want" ] || fail "$want MB are needed in ${TMPDIR:-/tmp}, $free MB are free: set TMPDIR"
+[ "$free" -ge "$required" ] || fail "$required MB are required in ${TMPDIR:-/tmp}, $free MB are free: set TMPDIR"
 
-# --- how it talks to the server
+# --- calls
 
-# call PATH BODY makes a call and shows it; the answer is in $answer.
+# call PATH BODY makes a call and prints it; the response is in $answer.
 call() {
   local path=$1 body=$2 shown
   shown=${path/access_token=*/access_token=TOKEN}
@@ -78,22 +78,22 @@ call() {
   say "<- $shown"
 }
 
-# wire CALL BODY is one of the six calls, and must succeed.
+# wire CALL BODY makes one of the six calls for product codes, which must succeed.
 wire() {
   call "/intp/marketcode/$1?access_token=$token" "$2"
-  [ "$(field errcode)" = 0 ] || fail "$1 did not answer errcode 0"
+  [ "$(field errcode)" = 0 ] || fail "$1 did not return errcode 0"
 }
 
-# field NAME is a text or a number of the answer.
+# field NAME prints a string or number of the response.
 field() { sed -nE 's/.*"'"$1"'":("([^"]*)"|([-0-9]+)).*/\2\3/p' <<<"$answer"; }
 
-# expect NAME VALUE checks a field of the answer.
-expect() { [ "$(field "$1")" = "$2" ] || fail "$1 is \"$(field "$1")\", not \"$2\""; }
+# expect NAME VALUE checks a field of the response.
+expect() { [ "$(field "$1")" = "$2" ] || fail "$1 = \"$(field "$1")\", want \"$2\""; }
 
-# stored is how many bytes all files of the data folder have together.
-stored() { du -sb "$data" | awk '{ print $1 }'; }
+# data_bytes prints the total size of the files in the data folder.
+data_bytes() { du -sb "$data" | awk '{ print $1 }'; }
 
-# since TIME is how many seconds have passed.
+# since TIME prints the seconds since TIME.
 since() { awk -v from="$1" -v to="$EPOCHREALTIME" 'BEGIN { printf "%.2f", to - from }'; }
 
 # --- the application
@@ -113,31 +113,31 @@ url=${line#qrjump ready }
 title "1. a token of the service account"
 answer=$(curl -sS -m 60 "$url/cgi-bin/token?grant_type=client_credential&appid=wxserviceacct0001&secret=secret0002")
 token=$(field access_token)
-[ -n "$token" ] || fail "no token came: $answer"
-before=$(stored)
-say "   a token came; the data folder now has $before bytes"
+[ -n "$token" ] || fail "no token in $answer"
+bytes_start=$(data_bytes)
+say "   got a token; the data folder has $bytes_start bytes"
 
 title "2. apply for $codes codes"
-began=$EPOCHREALTIME
+start=$EPOCHREALTIME
 wire applycode '{"code_count":'"$codes"',"isv_application_id":"demo-1"}'
 application=$(field application_id)
 until wire applycodequery '{"application_id":'"$application"'}' && [ "$(field status)" = FINISH ]; do sleep 0.1; done
-say "   FINISH $(since "$began") s after the application"
+say "   FINISH $(since "$start") s after the application"
 grep -o '"code_start":[0-9]*,"code_end":[0-9]*' <<<"$answer" | tr -cs '0-9\n' ' ' >"$work/segments"
 segments=$(wc -l <"$work/segments")
 awk -v codes="$codes" '$1 != next_index || $2 < $1 { exit bad = 1 } { next_index = $2 + 1 } END { exit bad || next_index != codes }' \
   "$work/segments" || fail "the segments do not cover 0 to $((codes - 1))"
-applied=$(stored)
-say "   $segments segments; the data folder now has $applied bytes: $((applied - before)) more"
+bytes_applied=$(data_bytes)
+say "   $segments segments; the data folder now has $bytes_applied bytes: $((bytes_applied - bytes_start)) more"
 
 # --- the package
 
 title "3. download all $segments segments, two at a time; decode, decrypt, check each row"
-say "   curl | cut the buffer out of the JSON | openssl enc -d -aes-128-cbc -base64 -A -K KEY -iv KEY | awk"
+say "   curl | cut (the buffer in the JSON) | openssl enc -d -aes-128-cbc -base64 -A -K KEY -iv KEY | awk"
 mkdir "$work/rows" "$work/symbols"
 shuf -n "$sample" -i "0-$((codes - 1))" >"$work/sample"
 
-# check.awk reads the text of a segment. It counts on nothing but the description of the package.
+# check.awk checks the text of a segment, based only on the documented package format.
 cat >"$work/check.awk" <<'AWK'
 function bad(why) { print "row " NR ": " why ": " $0 > "/dev/stderr"; exit failed = 1 }
 BEGIN { while ((getline line < samplefile) > 0) wanted[line] }
@@ -151,7 +151,7 @@ $3 in wanted { print > (out ".sample") }
 END { if (!failed && NR != last - first + 1) bad("the segment has " NR " rows"); if (failed) exit 1; print NR > (out ".count") }
 AWK
 
-# segment FIRST LAST keeps two columns and the rows of the sample; the rest of it is never on the disk.
+# segment FIRST LAST checks a segment and stores two columns and the rows of the sample; nothing else is written to disk.
 segment() {
   local hex out="$work/rows/$1"
   hex=$(printf %s "$key" | od -An -tx1 | tr -d ' \n')
@@ -160,36 +160,36 @@ segment() {
     cut -d '"' -f 10 | # {"errcode":0,"errmsg":"ok","buffer":"..."}
     openssl enc -d -aes-128-cbc -base64 -A -K "$hex" -iv "$hex" |
     awk -v first="$1" -v last="$2" -v out="$out" -v samplefile="$work/sample" -f "$work/check.awk" || {
-    say "the segment from $1 to $2 is not as it must be" >&2
-    return 255 # which ends xargs
+    say "the segment from $1 to $2 is invalid" >&2
+    return 255 # ends xargs
   }
   [ $((($2 + 1) % 2000000)) != 0 ] || say "   ... the segment up to $2 is done"
 }
 export -f segment say
 export url token application key work
-began=$EPOCHREALTIME
+start=$EPOCHREALTIME
 xargs -n 2 -P 2 bash -o pipefail -c 'segment "$@"' segment <"$work/segments" &
-downloads=$! # in the background, so that a signal to this script takes effect at once
+downloads=$! # in the background, so that signals to this script take effect at once
 wait "$downloads" || { downloads= && fail "a download failed"; }
 downloads=
-say "   all downloaded, decrypted and checked in $(since "$began") s"
-[ ! -r "/proc/$server/status" ] || say "   the server's memory until now, at most: $(awk '/^VmHWM/ { print $2, $3 }' "/proc/$server/status")"
+say "   all downloaded, decrypted and checked in $(since "$start") s"
+[ ! -r "/proc/$server/status" ] || say "   the server's peak memory: $(awk '/^VmHWM/ { print $2, $3 }' "/proc/$server/status")"
 
-title "4. are all of them different?"
-# counted FILES... counts different lines, with a bounded buffer.
-counted() { sort -u -S 256M --parallel=1 -T "$work" -- "$@" | wc -l; }
+title "4. check that all codes and texts are distinct"
+# count_distinct FILES... prints the number of distinct lines, with a bounded buffer.
+count_distinct() { sort -u -S 256M --parallel=1 -T "$work" -- "$@" | wc -l; }
 rows=$(cat "$work"/rows/*.count | awk '{ sum += $1 } END { print sum }')
-counted "$work"/rows/*.codes >"$work/different" &
-texts=$(counted "$work"/rows/*.texts)
+count_distinct "$work"/rows/*.codes >"$work/distinct" &
+texts=$(count_distinct "$work"/rows/*.texts)
 wait $!
-say "   $rows rows, indexes 0 to $((codes - 1)) in order, $(cat "$work/different") different codes, $texts different texts"
-[ "$rows" = "$codes" ] && [ "$(cat "$work/different")" = "$codes" ] && [ "$texts" = "$codes" ] || fail "want $codes of each"
+say "   $rows rows, indexes 0 to $((codes - 1)) in order, $(cat "$work/distinct") distinct codes, $texts distinct texts"
+[ "$rows" = "$codes" ] && [ "$(cat "$work/distinct")" = "$codes" ] && [ "$texts" = "$codes" ] || fail "want $codes of each"
 rm -f "$work"/rows/*.codes "$work"/rows/*.texts
 
-title "5. print $sample random rows, and read them with other people's readers"
+title "5. draw $sample random rows as symbols, and read them with independent readers"
 sort -n -k 3 "$work"/rows/*.sample >"$work/sampled"
 [ "$(wc -l <"$work/sampled")" = "$sample" ] || fail "the sample has $(wc -l <"$work/sampled") rows"
-# Column 1 as a picture, six pixels a dot, with nothing around it; column 4 as a QR code of version 2, level Q.
+# Column 1 as a picture with six pixels per dot and no margin; column 4 as a QR code of version 2, level Q.
 awk -v dir="$work/symbols" '{
   file = sprintf("%s/%09d.pbm", dir, $3)
   print "P1 114 114" > file
@@ -202,9 +202,9 @@ while read -r _ _ index text; do
 done <"$work/sampled"
 printf '%s\0' "$work"/symbols/*.pbm | xargs -0 -n 200 dmtxread -n -N 1 >"$work/read.codes" || fail "dmtxread could not read all dot matrices"
 printf '%s\0' "$work"/symbols/*.png | xargs -0 -n 200 zbarimg --nodbus -q --raw >"$work/read.texts" || fail "zbarimg could not read all QR codes"
-awk '{ print $2 }' "$work/sampled" | cmp - "$work/read.codes" || fail "a dot matrix holds another code"
-awk '{ print $4 }' "$work/sampled" | cmp - "$work/read.texts" || fail "a QR code holds another text"
-say "   dmtxread read $(wc -l <"$work/read.codes") codes from column 1, zbarimg $(wc -l <"$work/read.texts") texts from QR codes 2-Q: all as in the package"
+awk '{ print $2 }' "$work/sampled" | cmp - "$work/read.codes" || fail "a dot matrix has a wrong code"
+awk '{ print $4 }' "$work/sampled" | cmp - "$work/read.texts" || fail "a QR code has a wrong text"
+say "   dmtxread read $(wc -l <"$work/read.codes") codes from column 1, zbarimg $(wc -l <"$work/read.texts") texts from QR codes 2-Q: equal to the package"
 
 # --- activation, scan, ticket
 
@@ -214,11 +214,11 @@ call /scan/v1/resolve '{"text":"'"$text"'","user":"ann"}'
 expect reason not_active
 
 title "7. activate all $codes codes"
-unactivated=$(stored)
-began=$EPOCHREALTIME
+bytes_inactive=$(data_bytes)
+start=$EPOCHREALTIME
 wire codeactive '{"application_id":'"$application"',"code_start":0,"code_end":'$((codes - 1))',"activity_name":"summer","product_brand":"Coffee","product_title":"Beans 250 g","product_code":"4006381333931","wxa_appid":"wxminiprogram0001","wxa_path":"pages/item/item"}'
-activated=$(stored)
-say "   active after $(since "$began") s; the data folder now has $activated bytes: $((activated - unactivated)) more"
+bytes_active=$(data_bytes)
+say "   active after $(since "$start") s; the data folder now has $bytes_active bytes: $((bytes_active - bytes_inactive)) more"
 wire codeactivequery '{"code_url":"'"$text"'"}'
 expect code "$code"
 
@@ -230,19 +230,19 @@ ticket=$(field path)
 [[ $ticket =~ ^pages/item/item\?code_ticket=([0-9a-f]{32})$ ]] || fail "the page is $ticket"
 ticket=${BASH_REMATCH[1]}
 
-# openid USER logs a user in to the Mini Program, whose server trades the code for the openid.
+# openid USER logs a user in to the Mini Program, whose server exchanges the code for the openid.
 openid() {
   call /scan/v1/login '{"user":"'"$1"'","appid":"wxminiprogram0001"}'
   say "-> GET /sns/jscode2session?grant_type=authorization_code&appid=wxminiprogram0001&js_code=..."
   answer=$(curl -sS -m 60 "$url/sns/jscode2session?grant_type=authorization_code&appid=wxminiprogram0001&secret=secret0001&js_code=$(field js_code)")
   say "<- $answer"
-  [ -n "$(field openid)" ] || fail "no openid came"
+  [ -n "$(field openid)" ] || fail "no openid in the response"
 }
 title "9. the user logs in to the Mini Program"
 openid ann
 ann=$(field openid)
 
-title "10. the brand's server trades the ticket for the code"
+title "10. the brand's server exchanges the ticket for the code"
 wire tickettocode '{"openid":"'"$ann"'","code_ticket":"'"$ticket"'"}'
 expect code "$code"
 
@@ -251,11 +251,11 @@ openid bob
 call "/intp/marketcode/tickettocode?access_token=$token" '{"openid":"'"$(field openid)"'","code_ticket":"'"$ticket"'"}'
 expect errcode 40097
 
-# The same for any number of codes: pages of the journal of the database, and what the server wrote
-# meanwhile by itself.
-growth=$((applied - before + activated - unactivated))
+# The limit is independent of the number of codes: pages of the database's write-ahead log, and background writes of the
+# server.
+growth=$((bytes_applied - bytes_start + bytes_active - bytes_inactive))
 [ "$growth" -le 262144 ] || fail "$codes codes made the data folder $growth bytes larger"
 title "$codes codes: applied for, downloaded, checked, activated, scanned and exchanged in $SECONDS s"
 say "   applying and activating made the data folder $growth bytes larger while the server ran"
 stop
-say "   now it is stopped, and its journal is in the database: the data folder has $(stored) bytes in all"
+say "   the server is stopped and its write-ahead log is checkpointed: the data folder has $(data_bytes) bytes in all"

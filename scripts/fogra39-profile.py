@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Writes a small ICC profile of the printing condition FOGRA39, for the output intent of PDF files for a press.
+"""Writes a small ICC profile of the printing condition FOGRA39, for the output intent of PDF files for commercial printing.
 
     colprof -D FOGRA39 -qm -bm -l300 -kp 0 0.3 0.94 0.94 0.48 fogra39
     scripts/fogra39-profile.py fogra39.icc internal/print/pdf/fogra39.icc
 
-The file fogra39.ti3 from which colprof (of ArgyllCMS) computes fogra39.icc has the measurements of Fogra, as colord publishes them under CC0
-in data/profiles/FOGRA39L_coated.iccprofile.xml. The small profile has the values of fogra39.icc at fewer points, which icclu (of ArgyllCMS)
-looks up. The Characterization Data Registry of the ICC requires the tag "targ" and the words "Based on" in the name of a derived profile.
+colprof (of ArgyllCMS) computes fogra39.icc from fogra39.ti3, the measurements of Fogra that colord publishes under CC0 in
+data/profiles/FOGRA39L_coated.iccprofile.xml. The small profile has the values of fogra39.icc at fewer points, from icclu (of ArgyllCMS).
+The Characterization Data Registry of the ICC requires the tag "targ" and the words "Based on" in the name of a derived profile.
 """
 import itertools
 import struct
@@ -17,8 +17,8 @@ INKS, COLOURS = 5, 9  # points per ink and per coordinate of Lab
 FULL = 65535
 
 
-def looked_up(profile, function, rows):
-    """Returns the values that the profile has for the rows: f is from CMYK to Lab, b is back, g is the distance from the gamut."""
+def lookup(profile, function, rows):
+    """Returns the profile's values for the rows: function f is CMYK to Lab, b is Lab to CMYK, g is the distance from the gamut."""
     lines = "".join(" ".join(f"{v:.6f}" for v in row) + "\n" for row in rows)
     out = subprocess.run(["icclu", "-v0", "-f" + function, "-ir", "-pl", profile], input=lines, text=True, capture_output=True, check=True)
     return [[float(v) for v in line.split()] for line in out.stdout.splitlines() if line]
@@ -32,7 +32,7 @@ def lut16(points, inputs, rows):
 
 
 def lab16(lab):
-    """Returns the encoding of Lab in a lut16Type of version 2: 0 to 100 is 0 to 65280, -128 is 0."""
+    """Returns Lab as encoded in a lut16Type of version 2: 0 to 100 is 0 to 65280, -128 is 0."""
     l, a, b = lab
     return [max(0, min(FULL, round(v))) for v in (l * 652.8, (a + 128) * 256, (b + 128) * 256)]
 
@@ -50,9 +50,9 @@ source, target = sys.argv[1:]
 inks = list(itertools.product([i / (INKS - 1) for i in range(INKS)], repeat=4))
 colours = [(l * 100 * FULL / 65280, a * FULL / 256 - 128, b * FULL / 256 - 128)
            for l, a, b in itertools.product([i / (COLOURS - 1) for i in range(COLOURS)], repeat=3)]
-a2b = lut16(INKS, 4, [lab16(v) for v in looked_up(source, "f", inks)])
-b2a = lut16(COLOURS, 3, [[max(0, min(FULL, round(v * FULL))) for v in r] for r in looked_up(source, "b", colours)])
-gamut = lut16(COLOURS, 3, [[FULL if r[0] > 0 else 0] for r in looked_up(source, "g", colours)])
+a2b = lut16(INKS, 4, [lab16(v) for v in lookup(source, "f", inks)])
+b2a = lut16(COLOURS, 3, [[max(0, min(FULL, round(v * FULL))) for v in r] for r in lookup(source, "b", colours)])
+gamut = lut16(COLOURS, 3, [[FULL if r[0] > 0 else 0] for r in lookup(source, "g", colours)])
 tags = [(("desc",), desc("Based on FOGRA39, few points")), (("cprt",), text("CC0: no rights reserved")), (("targ",), text("ICCHDAT FOGRA39")),
         (("wtpt",), b"XYZ \0\0\0\0" + struct.pack(">3i", *(round(v * 65536) for v in (0.8448, 0.8762, 0.7457)))),
         (("A2B0", "A2B1", "A2B2"), a2b), (("B2A0", "B2A1", "B2A2"), b2a), (("gamt",), gamut)]

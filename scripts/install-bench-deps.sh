@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The peers that make bench measures against, where they are missing: HAProxy, nginx, wrk, PostgreSQL.
-# Debian and Ubuntu. Starts no service; the bench starts and stops its own processes.
+# Installs the missing programs that make bench requires: HAProxy, nginx, wrk, PostgreSQL. For Debian and Ubuntu.
+# It starts no service; the benchmark starts and stops its own processes.
 set -euo pipefail
 
 missing=()
@@ -15,16 +15,16 @@ command -v apt-get >/dev/null 2>&1 || {
   printf 'install-bench-deps.sh: missing: %s; install them with the package manager of this system\n' "${missing[*]}" >&2
   exit 1
 }
-as=()
-[ "$(id -u)" = 0 ] || as=(sudo)
-# A package must not start its service: the ports are somebody else's.
+sudo=()
+[ "$(id -u)" = 0 ] || sudo=(sudo)
+# Packages must not start services, whose ports may be in use.
 policy=/usr/sbin/policy-rc.d
-made=
+created=
 if [ ! -e "$policy" ]; then
-  printf '#!/bin/sh\nexit 101\n' | "${as[@]}" tee "$policy" >/dev/null
-  "${as[@]}" chmod +x "$policy"
-  made=1
+  printf '#!/bin/sh\nexit 101\n' | "${sudo[@]}" tee "$policy" >/dev/null
+  "${sudo[@]}" chmod +x "$policy"
+  created=1
 fi
-trap '[ -z "$made" ] || "${as[@]}" rm -f "$policy"' EXIT
-"${as[@]}" apt-get update -qq
-"${as[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+trap '[ -z "$created" ] || "${sudo[@]}" rm -f "$policy"' EXIT
+"${sudo[@]}" apt-get update -qq
+"${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null

@@ -1,4 +1,4 @@
-// Package axios_test leads clients for Node.js to qrjump by the line of `qrjump run`.
+// Package axios_test runs HTTP clients and SDKs for Node.js with `qrjump run`.
 package axios_test
 
 import (
@@ -29,8 +29,8 @@ func TestHTTPClients_RedirectLine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, own := range []string{"fetch", "https", "http2"} {
-		versions[own] = strings.TrimPrefix(strings.TrimSpace(string(node)), "v")
+	for _, builtin := range []string{"fetch", "https", "http2"} {
+		versions[builtin] = strings.TrimPrefix(strings.TrimSpace(string(node)), "v")
 	}
 	var clients []harness.Client
 	for _, name := range []string{"fetch", "https", "http2", "undici", "axios", "got", "node-fetch", "superagent", "needle", "urllib"} {

@@ -1,4 +1,4 @@
-// Each client asks the platform's own address for a token and for its rules, and each SDK for a token; none knows of the server.
+// Each client gets a token and its rules from api.weixin.qq.com, each SDK a token, without configuration for qrjump.
 const { QRJUMP_APPID: appId, QRJUMP_SECRET: secret } = process.env;
 const address = `https://api.weixin.qq.com/cgi-bin/token?grant_type=client_credential&appid=${appId}&secret=${secret}`;
 const rules = 'https://api.weixin.qq.com/cgi-bin/wxopen/qrcodejumpget?access_token=';
@@ -75,7 +75,7 @@ async function main() {
 }
 
 main().then(
-  () => process.exit(0), // an SDK may keep its connection
+  () => process.exit(0), // an SDK may keep its connection open
   (error) => {
     console.error(error);
     process.exit(1);

@@ -1,5 +1,5 @@
-// Package cowechat_test drives qrjump with the npm package co-wechat-api: its token, and what it does when one is
-// refused. driver.js makes the calls, the questions and the judgement are here.
+// Package cowechat_test tests qrjump with the npm package co-wechat-api: its token, and its behaviour after a rejected
+// token. driver.js makes the calls; this package chooses them and checks the results.
 package cowechat_test
 
 import (
@@ -26,7 +26,7 @@ type request struct {
 
 type result struct {
 	Answer json.RawMessage `json:"answer"`
-	Error  string          `json:"error"` // what the library threw
+	Error  string          `json:"error"` // the exception of the library
 }
 
 func start(t *testing.T) (*harness.Server, *driver) {
@@ -58,7 +58,7 @@ func start(t *testing.T) (*harness.Server, *driver) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		stdin.Close() // the end of its input ends the driver, unless the library asks for ever
+		stdin.Close() // the driver exits at the end of its input, unless the library retries without limit
 		if t.Failed() {
 			node.Process.Kill()
 		}
@@ -69,7 +69,7 @@ func start(t *testing.T) (*harness.Server, *driver) {
 	return s, &driver{requests: json.NewEncoder(stdin), results: bufio.NewReader(stdout)}
 }
 
-// do makes one call; what went wrong on the way to the library stands in the error too.
+// do makes one call. The error of the result is that of the library or of the communication with driver.js.
 func (d *driver) do(secret, call string) (res result) {
 	err := d.requests.Encode(request{secret, call})
 	var line []byte
@@ -85,7 +85,7 @@ func (d *driver) do(secret, call string) (res result) {
 	return res
 }
 
-// A wrong secret that is answered 40001 makes this library ask for a token for ever.
+// The library requests tokens without limit if the response to a wrong secret is 40001.
 func TestToken_WrongSecret(t *testing.T) {
 	s, d := start(t)
 	for _, call := range []string{"token", "create"} {
@@ -101,7 +101,7 @@ func TestLibraryRetry_AfterOneError(t *testing.T) {
 		}
 		res := d.do(harness.ServiceAcctSecret, "create")
 		if res.Error != "" || !strings.Contains(string(res.Answer), `"url":"http://weixin.qq.com/q/`) {
-			t.Errorf("after one %d: got %s, %s, want a code", errcode, res.Answer, res.Error)
+			t.Errorf("after errcode %d: got %s, %s, want a code", errcode, res.Answer, res.Error)
 		}
 	}
 }

@@ -1,10 +1,10 @@
 'use strict';
-// Lets co-wechat-api make the calls that the Go test asks for: one JSON request a line on standard input, one JSON
-// answer a line on standard output.
+// Makes the calls of the Go test with co-wechat-api: reads one JSON request per line from standard input and writes one
+// JSON response per line to standard output.
 //
 //   {"secret": …, "call": "token" | "create"}
 //
-// The library has no jump rules; "create" is its wrapper of qrcode/create. It keeps one token for each secret.
+// The library does not support jump rules; "create" is its wrapper of qrcode/create. It caches one token for each secret.
 
 const readline = require('node:readline');
 const API = require('co-wechat-api');
@@ -15,7 +15,7 @@ const apis = {};
 function api(secret) {
   if (!apis[secret]) {
     apis[secret] = new API(settings.appid, secret);
-    apis[secret].prefix = settings.url + '/cgi-bin/'; // its own field for another platform address
+    apis[secret].prefix = settings.url + '/cgi-bin/'; // the library's field for the base URL
   }
   return apis[secret];
 }
@@ -27,7 +27,7 @@ async function run(request) {
     case 'create':
       return { answer: await api(request.secret).createTmpQRCode(7, 60) };
   }
-  throw new Error('no such call: ' + request.call);
+  throw new Error('unknown call: ' + request.call);
 }
 
 async function main() {

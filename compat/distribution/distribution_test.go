@@ -1,5 +1,5 @@
-// Package distribution_test leads what a distribution's packages bring to qrjump by the line of `qrjump run`: curl and wget, Ruby,
-// Perl, PHP with EasyWeChat.
+// Package distribution_test runs HTTP clients from packages of the Linux distribution with `qrjump run`: curl and wget, Ruby, Perl,
+// PHP with EasyWeChat.
 package distribution_test
 
 import (
@@ -49,11 +49,11 @@ token=${answer#*:\"} && $ask ${body:---data} '{"get_type":0}' "https://api.weixi
 		clients = append(clients, client)
 	}
 	clients[0].Version, clients[1].Version = version("curl"), version("wget")
-	// EasyWeChat keeps its token in the temporary folder: the second run has another server.
+	// EasyWeChat stores its token in the temporary folder: the second run has another server.
 	harness.Lines(t, ".", clients...)
 }
 
-// version returns the upstream version of an installed package of Debian, "" where there is none.
+// version returns the upstream version of an installed Debian package, "" if it is not installed.
 func version(pkg string) string {
 	out, _ := exec.Command("dpkg-query", "-W", "-f", "${Version}", pkg).Output()
 	return string(regexp.MustCompile(`^(?:[0-9]+:)?([0-9][0-9.]*[0-9]).*$`).ReplaceAll(out, []byte("$1")))

@@ -1,6 +1,6 @@
 <?php
 
-// Each client asks the platform's own address for a token, and knows nothing of the server.
+// Each client gets a token and its rules from api.weixin.qq.com, each SDK a token, without configuration for qrjump.
 foreach (['Psr/SimpleCache', 'Symfony/Component/HttpClient', 'Symfony/Component/Cache', 'Symfony/Component/Mime', 'Nyholm/Psr7',
     'GuzzleHttp'] as $name) {
     require "/usr/share/php/$name/autoload.php";
@@ -15,7 +15,7 @@ $secret = getenv('QRJUMP_SECRET');
 $address = "https://api.weixin.qq.com/cgi-bin/token?grant_type=client_credential&appid=$appid&secret=$secret";
 $rules = 'https://api.weixin.qq.com/cgi-bin/wxopen/qrcodejumpget?access_token=';
 
-// push receives the ticket of a third-party platform as the platform sends it, and trades it for a token.
+// push receives and decrypts the pushed ticket of a third-party platform, and exchanges it for a token.
 function push(): string
 {
     $component = getenv('QRJUMP_COMPONENT_APPID');
@@ -27,19 +27,19 @@ function push(): string
         'encoding_aes_key' => $key, 'event_url' => 'http://'.stream_socket_get_name($server, false).'/']])->getContent();
     $http->request('POST', 'https://api.weixin.qq.com/cgi-bin/component/api_start_push_ticket',
         ['json' => ['component_appid' => $component, 'component_secret' => $secret]])->getContent();
-    $caller = stream_socket_accept($server, 30);
-    $line = fgets($caller);
+    $connection = stream_socket_accept($server, 30);
+    $line = fgets($connection);
     $length = 0;
-    while (($header = trim(fgets($caller))) !== '') {
+    while (($header = trim(fgets($connection))) !== '') {
         sscanf(strtolower($header), 'content-length: %d', $length);
     }
-    $body = stream_get_contents($caller, $length);
-    fwrite($caller, "HTTP/1.1 200 OK\r\nContent-Length: 7\r\nConnection: close\r\n\r\nsuccess");
-    fclose($caller);
+    $body = stream_get_contents($connection, $length);
+    fwrite($connection, "HTTP/1.1 200 OK\r\nContent-Length: 7\r\nConnection: close\r\n\r\nsuccess");
+    fclose($connection);
     parse_str(parse_url(explode(' ', $line)[1], PHP_URL_QUERY), $query);
     $encryptor = new EasyWeChat\Kernel\Encryptor($component, 'token', $key, $component);
-    $sealed = (string) simplexml_load_string($body)->Encrypt;
-    $event = simplexml_load_string($encryptor->decrypt($sealed, $query['msg_signature'], $query['nonce'], $query['timestamp']));
+    $encrypted = (string) simplexml_load_string($body)->Encrypt;
+    $event = simplexml_load_string($encryptor->decrypt($encrypted, $query['msg_signature'], $query['nonce'], $query['timestamp']));
 
     return $http->request('POST', 'https://api.weixin.qq.com/cgi-bin/component/api_component_token', ['json' => [
         'component_appid' => $component, 'component_appsecret' => $secret,

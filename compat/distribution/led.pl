@@ -1,4 +1,4 @@
-# Each client asks the platform's own address for a token and for its rules, and knows nothing of the server.
+# Each client gets a token and its rules from api.weixin.qq.com, without configuration for qrjump.
 use strict;
 use warnings;
 

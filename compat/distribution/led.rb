@@ -1,4 +1,4 @@
-# Each client asks the platform's own address for a token and for its rules, and knows nothing of the server.
+# Each client gets a token and its rules from api.weixin.qq.com, without configuration for qrjump.
 require 'json'
 require 'uri'
 
@@ -9,8 +9,8 @@ CLIENTS = {
   },
   'http.rb' => lambda { |method, url, body|
     require 'http'
-    at = URI(ENV['HTTPS_PROXY'])
-    client = BY_LINE ? HTTP.via(at.host, at.port) : HTTP
+    proxy = URI(ENV['HTTPS_PROXY'])
+    client = BY_LINE ? HTTP.via(proxy.host, proxy.port) : HTTP
     client.request(method, url, body: body).to_s
   },
   'Faraday' => lambda { |method, url, body|
@@ -35,8 +35,8 @@ CLIENTS = {
   },
   'Typhoeus' => lambda { |method, url, body|
     require 'typhoeus'
-    trust = BY_LINE ? { cainfo: ENV['SSL_CERT_FILE'] } : {}
-    Typhoeus::Request.new(url, method: method.downcase.to_sym, body: body, **trust).run.body
+    options = BY_LINE ? { cainfo: ENV['SSL_CERT_FILE'] } : {}
+    Typhoeus::Request.new(url, method: method.downcase.to_sym, body: body, **options).run.body
   }
 }.freeze
 

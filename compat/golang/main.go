@@ -1,4 +1,5 @@
-// Command golang asks the platform's own address for a token and for its rules, by the client or SDK that its argument names.
+// Command golang gets a token and, with an HTTP client, the rules from api.weixin.qq.com. Its argument is the name of the client or
+// SDK.
 package main
 
 import (

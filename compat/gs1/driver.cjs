@@ -1,5 +1,5 @@
-// Reads GS1 data with packages of npm: a JSON object a line in, one a line out. {"kind":"uri"|"brackets"|"elements","text":"…"} is
-// answered {"ok":true} or {"ok":false,"why":"…"}; of element strings with the AIs that were read.
+// Reads GS1 data with npm packages: one JSON object per line of input and of output. The response to
+// {"kind":"uri"|"brackets"|"elements","text":"…"} is {"ok":true}, for element strings with the AIs, or {"ok":false,"why":"…"}.
 const bwip = require("bwip-js");
 const { parseBarcode } = require("gs1-barcode-parser-mod");
 

@@ -1,4 +1,4 @@
-// Package gs1_test holds what qrjump reads and answers of GS1 against programs and schemas of others.
+// Package gs1_test compares qrjump's GS1 parser and resolver with third-party programs and with GS1's schemas.
 package gs1_test
 
 import (
@@ -22,8 +22,8 @@ func command(t *testing.T, name string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// TestGS1Parsers_SameResult has bwip-js, gs1-barcode-parser-mod and biip read 100,000 random texts of all keys and qualifiers, half
-// of them spoilt; GS1_CASES says how many, GS1_SEED which.
+// TestGS1Parsers_SameResult reads 100,000 random texts of all keys and qualifiers, half of them corrupted, with bwip-js,
+// gs1-barcode-parser-mod and biip. GS1_CASES is the number of texts, GS1_SEED the seed of the random generator.
 func TestGS1Parsers_SameResult(t *testing.T) {
 	node, python := absolute(t, "driver.cjs"), absolute(t, "driver.py")
 	cmd := command(t, "go", "test", "-count=1", "-v", "-timeout", "5h", "-run", "^TestGS1_RecordedPeerResults$|^TestGS1_BiipPeerValues$",
@@ -59,8 +59,8 @@ func program(t *testing.T) string {
 	return qrjump
 }
 
-// TestGS1Symbols_ExternalDecoders draws symbols of the recorded random texts that are right, of each kind, and has ZXing-C++ and libdmtx
-// read them; what they hold is compared by biip.
+// TestGS1Symbols_ExternalDecoders draws symbols of each kind for the valid recorded random texts, reads them with ZXing-C++ and
+// libdmtx, and compares their contents with biip.
 func TestGS1Symbols_ExternalDecoders(t *testing.T) {
 	if _, err := exec.LookPath("dmtxread"); err != nil {
 		t.Skip(err)
@@ -74,27 +74,27 @@ func TestGS1Symbols_ExternalDecoders(t *testing.T) {
 	qrjump, folder := program(t), t.TempDir()
 	var drawn bytes.Buffer
 	for lines, list := json.NewDecoder(recorded), json.NewEncoder(&drawn); ; {
-		var one struct {
+		var c struct {
 			Kind, Text string
 			OK         bool
 		}
-		if err := lines.Decode(&one); err == io.EOF {
+		if err := lines.Decode(&c); err == io.EOF {
 			break
 		} else if err != nil {
 			t.Fatal(err)
 		}
-		for _, kind := range kinds[one.Kind] {
-			if !one.OK {
+		for _, kind := range kinds[c.Kind] {
+			if !c.OK {
 				continue
 			}
 			file := filepath.Join(folder, fmt.Sprintf("%d.png", drawn.Len()))
-			draw := exec.CommandContext(t.Context(), qrjump, "symbol", "draw", one.Text, "--kind", kind, "--format", "png", "--out", file)
+			draw := exec.CommandContext(t.Context(), qrjump, "symbol", "draw", c.Text, "--kind", kind, "--format", "png", "--out", file)
 			out, err := draw.CombinedOutput()
 			if err != nil {
-				t.Logf("%s of %q is not drawn: %s", kind, one.Text, out) // where the texts are held, the two are known to differ
+				t.Logf("%s of %q is not drawn: %s", kind, c.Text, out) // a known difference between qrjump and biip
 				continue
 			}
-			_ = list.Encode(map[string]string{"kind": kind, "text": one.Text, "file": file})
+			_ = list.Encode(map[string]string{"kind": kind, "text": c.Text, "file": file})
 		}
 	}
 	cmd := command(t, absolute(t, ".venv/bin/python"), "symbols.py")
@@ -104,11 +104,11 @@ func TestGS1Symbols_ExternalDecoders(t *testing.T) {
 	}
 }
 
-// TestGS1Resolver_SchemaValid asks GS1's own schemas, which are not ours to hand out: README.md says where they are.
+// TestGS1Resolver_SchemaValid validates responses with GS1's schemas, which this project may not distribute; see README.md.
 func TestGS1Resolver_SchemaValid(t *testing.T) {
 	linkset, description := os.Getenv("GS1_LINKSET_SCHEMA"), os.Getenv("GS1_DESCRIPTION_SCHEMA")
 	if linkset == "" && description == "" {
-		t.Skip("GS1_LINKSET_SCHEMA and GS1_DESCRIPTION_SCHEMA name no file")
+		t.Skip("GS1_LINKSET_SCHEMA and GS1_DESCRIPTION_SCHEMA are not set")
 	}
 	qrjump := program(t)
 	script := `exec node schemas.cjs "$QRJUMP_SERVER" id.example`

@@ -1,4 +1,4 @@
-// Validates what a resolver answers by GS1's own JSON schemas: node schemas.cjs SERVER HOST PATH SCHEMA [PATH SCHEMA]…
+// Validates the responses of a resolver with GS1's JSON schemas: node schemas.cjs SERVER HOST PATH SCHEMA [PATH SCHEMA]…
 const http = require("node:http");
 const fs = require("node:fs");
 const Ajv = require("ajv");
@@ -8,7 +8,7 @@ function get(server, host, path) {
     const headers = { Host: host, Accept: "application/linkset+json, application/json" };
     http.get(new URL(path, server), { headers }, (answer) => {
       let text = "";
-      answer.on("data", (some) => (text += some)).on("end", () => resolve({ status: answer.statusCode, text }));
+      answer.on("data", (chunk) => (text += chunk)).on("end", () => resolve({ status: answer.statusCode, text }));
     }).on("error", reject);
   });
 }

@@ -29,18 +29,18 @@ import (
 // check is a result of the official suite.
 type check struct{ ID, Status, Test, Msg string }
 
-// differs are the checks of the official suite that qrjump does not pass, and why that stays.
+// differs has the checks of the official suite that qrjump does not pass, with the reasons.
 var differs = map[string]string{
-	// It cuts the fragment of the target off with the query that was handed on.
+	// The check removes the fragment of the target together with the appended query.
 	"loForhttps//types.example/own": "fail",
 }
 
-// TestGS1Resolver_ConformanceSuite runs gs1/GS1DL-resolver-testsuite in a browser against a server that speaks TLS: README.md says what
-// GS1_SUITE is. All checks pass, but for those that are known to differ.
+// TestGS1Resolver_ConformanceSuite runs gs1/GS1DL-resolver-testsuite in a browser against a TLS server; see README.md for GS1_SUITE.
+// All checks must pass, except those in differs.
 func TestGS1Resolver_ConformanceSuite(t *testing.T) {
 	folder := os.Getenv("GS1_SUITE")
 	if folder == "" {
-		t.Skip("GS1_SUITE names no folder: README.md says what belongs there")
+		t.Skip("GS1_SUITE is not set; see README.md")
 	}
 	certificate, key := certificateFor(t, "127.0.0.1")
 	address := freeAddress(t)
@@ -59,12 +59,12 @@ func TestGS1Resolver_ConformanceSuite(t *testing.T) {
 	} {
 		t.Run(path[1:], func(t *testing.T) {
 			count := map[string]int{}
-			for _, c := range asked(t, folder, certificate, "https://"+address+path) {
+			for _, c := range runSuite(t, folder, certificate, "https://"+address+path) {
 				count[c.Status]++
 				t.Logf("%-4s %-24s %s", c.Status, c.ID, c.Msg)
 				want := "pass"
-				if other, is := differs[c.ID]; is {
-					want = other
+				if status, ok := differs[c.ID]; ok {
+					want = status
 				}
 				if c.Status != want {
 					t.Errorf("%s is %s, want %s: %s\n%s", c.ID, c.Status, want, c.Test, c.Msg)
@@ -72,14 +72,14 @@ func TestGS1Resolver_ConformanceSuite(t *testing.T) {
 			}
 			t.Log(count)
 			if count["pass"] < 15 {
-				t.Error("the suite did not come to its end")
+				t.Error("the suite did not finish")
 			}
 		})
 	}
 }
 
-// asked has a browser run the suite on a Digital Link, with its helper and with what it wants of GS1 from files.
-func asked(t *testing.T, folder, trusted, link string) []check {
+// runSuite runs the suite on a Digital Link in a browser, with its helper script and with local copies of GS1's files.
+func runSuite(t *testing.T, folder, trusted, link string) []check {
 	t.Helper()
 	script, err := os.ReadFile(filepath.Join(folder, "GS1DL-resolver-testsuite", "GS1DigitalLinkResolverTestSuite.js"))
 	if err != nil {
@@ -100,7 +100,7 @@ func asked(t *testing.T, folder, trusted, link string) []check {
 	types := linkTypes(t, filepath.Join(folder, "WebVoc"))
 	mux.HandleFunc("GET /linktypes", func(w http.ResponseWriter, _ *http.Request) { json.NewEncoder(w).Encode(types) })
 	mux.HandleFunc("GET /tester.php", func(w http.ResponseWriter, r *http.Request) {
-		// The helper reads the request from its environment, with a server of PHP or without.
+		// The helper script reads the request from its environment, so that it needs no PHP server.
 		cmd := command(t, "php", "-d", "curl.cainfo="+trusted, "-d", "openssl.cafile="+trusted, "-d", "display_errors=0",
 			filepath.Join(folder, "GS1DL-resolver-testsuite", "tester.php"))
 		cmd.Env = append(os.Environ(), "REQUEST_METHOD=GET", "REQUEST_URI="+r.URL.RequestURI(), "QUERY_STRING="+r.URL.RawQuery)
@@ -118,18 +118,18 @@ func asked(t *testing.T, folder, trusted, link string) []check {
 		}
 		results <- list
 	})
-	own := httptest.NewServer(mux)
-	defer own.Close()
-	profile, err := os.MkdirTemp("", "qrjump-chromium-") // its helpers may write there after its end
+	server := httptest.NewServer(mux)
+	defer server.Close()
+	profile, err := os.MkdirTemp("", "qrjump-chromium-") // helper processes of the browser may write there after its exit
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer os.RemoveAll(profile)
 	browser := exec.CommandContext(t.Context(), "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--no-proxy-server",
 		"--ignore-certificate-errors", "--disable-dev-shm-usage", "--disable-background-networking", "--disable-component-update",
-		"--user-data-dir="+profile, "--remote-debugging-port=0", own.URL+"/")
-	var says bytes.Buffer
-	browser.Stderr = &says
+		"--user-data-dir="+profile, "--remote-debugging-port=0", server.URL+"/")
+	var log bytes.Buffer
+	browser.Stderr = &log
 	browser.WaitDelay = time.Second
 	if err := browser.Start(); err != nil {
 		t.Fatal(err)
@@ -139,18 +139,18 @@ func asked(t *testing.T, folder, trusted, link string) []check {
 	case list := <-results:
 		return list
 	case <-time.After(5 * time.Minute):
-		t.Fatalf("no result of the suite:\n%s", says.String())
+		t.Fatalf("the suite has no result:\n%s", log.String())
 		return nil
 	}
 }
 
-// page runs the suite on a Digital Link and sends what it found.
+// page runs the suite on a Digital Link and posts the results.
 const page = `<!doctype html><meta charset=utf-8><body><div id=gs1ResolverTests></div><i id=rotatingcircle></i>
 <script src=/ajv7.js></script><script src=/GS1DL-resolver-testsuite/GS1DigitalLinkToolkit.js></script><script src=/suite.js></script>
 <script>testDL(%q).then(() => fetch("/results", {method: "POST", body: JSON.stringify(resultsArray.map(
 	r => ({ID: r.id, Status: r.status, Test: r.test, Msg: r.msg})))}))</script>`
 
-// linkTypes are the names of the link types in the newest version of GS1's vocabulary.
+// linkTypes returns the names of the link types in the newest version of GS1's vocabulary.
 func linkTypes(t *testing.T, folder string) map[string]bool {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(folder, "*", "gs1Voc.jsonld"))
@@ -163,8 +163,8 @@ func linkTypes(t *testing.T, folder string) map[string]bool {
 	}
 	var vocabulary struct {
 		Graph []struct {
-			ID    string          `json:"@id"`
-			Above json.RawMessage `json:"rdfs:subPropertyOf"`
+			ID     string          `json:"@id"`
+			Parent json.RawMessage `json:"rdfs:subPropertyOf"`
 		} `json:"@graph"`
 	}
 	if err := json.Unmarshal(bytes.TrimPrefix(text, []byte("\ufeff")), &vocabulary); err != nil {
@@ -172,7 +172,7 @@ func linkTypes(t *testing.T, folder string) map[string]bool {
 	}
 	types := map[string]bool{}
 	for _, term := range vocabulary.Graph {
-		if name, is := strings.CutPrefix(term.ID, "gs1:"); is && bytes.Contains(term.Above, []byte(`"gs1:linkType"`)) {
+		if name, ok := strings.CutPrefix(term.ID, "gs1:"); ok && bytes.Contains(term.Parent, []byte(`"gs1:linkType"`)) {
 			types[name] = true
 		}
 	}
@@ -182,7 +182,7 @@ func linkTypes(t *testing.T, folder string) map[string]bool {
 	return types
 }
 
-// freeAddress is an address of this machine at which nothing listens: the port stands in the settings before the server begins.
+// freeAddress returns an unused local address, because the settings must contain the port before the server starts.
 func freeAddress(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -193,7 +193,7 @@ func freeAddress(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// certificateFor makes a certificate of an address, with its key, that is its own authority.
+// certificateFor creates a self-signed certificate for an address, and returns the files of the certificate and its key.
 func certificateFor(t *testing.T, address string) (certificate, key string) {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

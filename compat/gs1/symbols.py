@@ -1,6 +1,6 @@
-"""Reads symbols of GS1 data with ZXing-C++ and libdmtx (dmtxread), and compares with biip what they hold: a JSON object a line in,
-{"kind": "gs1-qr" | "gs1-datamatrix" | "gs1-digital-link", "text": what was to be drawn, "file": the picture}. It ends with 1 where a
-symbol says something else."""
+"""Reads symbols of GS1 data with ZXing-C++ and libdmtx (dmtxread), and compares their contents with biip. Each line of input is
+{"kind": "gs1-qr" | "gs1-datamatrix" | "gs1-digital-link", "text": the encoded text, "file": path of the picture}. The exit status is
+1 if a symbol has another text."""
 
 import json
 import subprocess
@@ -11,50 +11,50 @@ from biip.gs1_digital_link_uris import GS1DigitalLinkURI
 from biip.gs1_messages import GS1Message
 from PIL import Image
 
-SENT = {"gs1-qr": "]Q3", "gs1-datamatrix": "]d2", "gs1-digital-link": "]Q1"}
+IDENTIFIERS = {"gs1-qr": "]Q3", "gs1-datamatrix": "]d2", "gs1-digital-link": "]Q1"}
 SEPARATOR = "\x1d"
 
 
-def elements(found):
-    # An element string has AIs of fixed length first, which no separator has to follow.
-    return sorted((one.ai.ai, one.value) for one in found.element_strings)
+def elements(data):
+    # Sorted, because an element string begins with the AIs of fixed length, which need no separator.
+    return sorted((e.ai.ai, e.value) for e in data.element_strings)
 
 
 def readings(kind, file):
-    """What each reader says: the name of the reader, and the text with what stands before it."""
-    found = zxingcpp.read_barcodes(Image.open(file), text_mode=zxingcpp.TextMode.Plain)
-    yield "ZXing-C++", "".join(one.symbology_identifier + one.text for one in found)
+    """Yields the name of each reader, and its result: symbology identifier and text."""
+    results = zxingcpp.read_barcodes(Image.open(file), text_mode=zxingcpp.TextMode.Plain)
+    yield "ZXing-C++", "".join(result.symbology_identifier + result.text for result in results)
     if kind == "gs1-datamatrix":
         out = subprocess.run(["dmtxread", "-n", "-N", "1", "-G", "29", file], capture_output=True, check=False).stdout.decode()
         if not out.startswith(SEPARATOR):
-            yield "libdmtx", "no FNC1 at its beginning: " + out
-        yield "libdmtx", SENT[kind] + out.removeprefix(SEPARATOR).removesuffix("\n")
+            yield "libdmtx", "no FNC1 at the beginning: " + out
+        yield "libdmtx", IDENTIFIERS[kind] + out.removeprefix(SEPARATOR).removesuffix("\n")
 
 
-def fault(kind, text, says):
-    """What is wrong with a reading; None = nothing."""
-    if not says.startswith(SENT[kind]):
-        return f"want {SENT[kind]} before it"
-    says = says.removeprefix(SENT[kind])
+def fault(kind, text, result):
+    """Returns why the result of a reader differs from text; None if it is equal."""
+    if not result.startswith(IDENTIFIERS[kind]):
+        return f"want the symbology identifier {IDENTIFIERS[kind]}"
+    result = result.removeprefix(IDENTIFIERS[kind])
     if kind == "gs1-digital-link":
-        same = says == text and elements(GS1DigitalLinkURI.parse(says)) == elements(GS1DigitalLinkURI.parse(text))
+        same = result == text and elements(GS1DigitalLinkURI.parse(result)) == elements(GS1DigitalLinkURI.parse(text))
     else:
-        same = elements(GS1Message.parse(says)) == elements(GS1Message.parse_hri(text))
-    return None if same else "it is another text"
+        same = elements(GS1Message.parse(result)) == elements(GS1Message.parse_hri(text))
+    return None if same else "the texts differ"
 
 
-read, wrong = {}, 0
+count, failures = {}, 0
 for line in sys.stdin:
-    asked = json.loads(line)
-    for reader, says in readings(asked["kind"], asked["file"]):
+    request = json.loads(line)
+    for reader, result in readings(request["kind"], request["file"]):
         try:
-            why = fault(asked["kind"], asked["text"], says)
+            why = fault(request["kind"], request["text"], result)
         except Exception as e:
             why = f"{type(e).__name__}: {e}"
-        read[reader, asked["kind"]] = read.get((reader, asked["kind"]), 0) + 1
+        count[reader, request["kind"]] = count.get((reader, request["kind"]), 0) + 1
         if why:
-            wrong += 1
-            print(f"{reader}, {asked['kind']}: {asked['text']!r} is read as {says!r}: {why}")
-for (reader, kind), n in sorted(read.items()):
+            failures += 1
+            print(f"{reader}, {request['kind']}: {request['text']!r} is read as {result!r}: {why}")
+for (reader, kind), n in sorted(count.items()):
     print(f"{reader} read {n} {kind}")
-sys.exit(1 if wrong or len(read) < 4 else 0)
+sys.exit(1 if failures or len(count) < 4 else 0)

@@ -16,18 +16,18 @@ import (
 	"testing"
 )
 
-// A Client is a program that calls the platform's own address, by an HTTP client or an SDK, and knows nothing of the server.
+// A Client is a program that calls api.weixin.qq.com with an HTTP client or an SDK, without configuration for qrjump.
 type Client struct {
 	Language, Name, Version string
 	SDK                     bool
 
-	Command []string // prints a token and, unless it is an SDK, what qrcodejumpget answers
-	Prints  string   // what it prints instead, where it cannot do that
-	Line    string   // the line that leads the client where it asks no proxy or trusts roots of its own
-	ByLine  []string // Command with the line
+	Command []string // prints a token and, unless it is an SDK, the response of qrcodejumpget
+	Prints  string   // the expected output of a client that cannot print those
+	Line    string   // the extra line of code that a client needs if it ignores the proxy or has built-in root certificates
+	ByLine  []string // Command with the extra line
 }
 
-// A row is what docs/clients.ndjson states of a client; the guide's page "HTTP clients and SDKs" is made of it.
+// A row is a line of docs/clients.ndjson, from which the guide's page "HTTP clients and SDKs" is generated.
 type row struct {
 	Language string `json:"language"`
 	Name     string `json:"name"`
@@ -39,36 +39,36 @@ type row struct {
 
 func (r row) key() string { return fmt.Sprint(r.SDK, "\t", r.Language, "\t", r.Name) }
 
-// The places of a line are where nothing but the line leads a program to the server: a network of its own that has no way
-// out, and the machine's own hosts file.
+// Scripts for a network namespace without external access, with the hosts file of the machine: only `qrjump run` or the
+// extra line can redirect a program to the server.
 const (
-	asUser = `ip link set lo up && exec unshare --user --map-user=1000 --map-group=1000 "$@"`
-	asRoot = `ip link set lo up && exec "$@"`
+	userScript = `ip link set lo up && exec unshare --user --map-user=1000 --map-group=1000 "$@"`
+	rootScript = `ip link set lo up && exec "$@"`
 )
 
-// Lines runs the clients in the folder dir by `qrjump run`, as the guide's page "Test my SDK" says: each as any user, those that do
-// not reach the server so as root and with --isolate, and those with a line also with it. What comes of it must be what
-// docs/clients.ndjson states; with QRJUMP_UPDATE the file is changed instead.
+// Lines runs the clients in the folder dir with `qrjump run`, as described on the guide's page "Test my SDK": each as an ordinary
+// user, those that do not reach the server also as root and with --isolate, and those with an extra line also with it. The
+// results must be equal to docs/clients.ndjson; with QRJUMP_UPDATE the file is updated instead.
 func Lines(t *testing.T, dir string, clients ...Client) {
 	t.Helper()
-	try := exec.Command("unshare", "-rn", "sh", "-c", asUser, "sh", "true")
-	if out, err := try.CombinedOutput(); err != nil {
-		t.Skipf("not run: a process cannot have a network of its own here: %v: %s", err, out)
+	probe := exec.Command("unshare", "-rn", "sh", "-c", userScript, "sh", "true")
+	if out, err := probe.CombinedOutput(); err != nil {
+		t.Skipf("not run: this machine does not allow a separate network namespace: %v: %s", err, out)
 	}
-	commands, later, byLine := make([][]string, len(clients)), make([][]string, len(clients)), make([][]string, len(clients))
+	commands, retries, byLine := make([][]string, len(clients)), make([][]string, len(clients)), make([][]string, len(clients))
 	for i, c := range clients {
 		commands[i], byLine[i] = c.Command, c.ByLine
 	}
-	user := runLine(t, dir, asUser, nil, clients, commands)
+	user := runLine(t, dir, userScript, nil, clients, commands)
 	for i, c := range clients {
 		if user[i] != nil {
-			t.Logf("%s as any user: %v", c.Name, user[i])
-			later[i] = c.Command
+			t.Logf("%s as an ordinary user: %v", c.Name, user[i])
+			retries[i] = c.Command
 		}
 	}
-	root := runLine(t, dir, asRoot, nil, clients, later)
-	isolated := runLine(t, dir, asUser, []string{"--isolate"}, clients, later)
-	line := runLine(t, dir, asUser, nil, clients, byLine)
+	root := runLine(t, dir, rootScript, nil, clients, retries)
+	isolated := runLine(t, dir, userScript, []string{"--isolate"}, clients, retries)
+	line := runLine(t, dir, userScript, nil, clients, byLine)
 	var rows []row
 	for i, c := range clients {
 		r := row{Language: c.Language, Name: c.Name, Version: c.Version, SDK: c.SDK, Line: c.Line}
@@ -80,11 +80,11 @@ func Lines(t *testing.T, dir string, clients ...Client) {
 		case c.Line != "":
 			r.Result = "needs a line"
 		default:
-			t.Errorf("%s does not reach the server.\nAs any user: %v\nAs root: %v\nWith --isolate: %v", c.Name, user[i], root[i], isolated[i])
+			t.Errorf("%s does not reach the server.\nAs a user: %v\nAs root: %v\nWith --isolate: %v", c.Name, user[i], root[i], isolated[i])
 			continue
 		}
 		if line[i] != nil {
-			t.Errorf("%s does not reach the server by its line: %v", c.Name, line[i])
+			t.Errorf("%s does not reach the server with its extra line: %v", c.Name, line[i])
 			continue
 		}
 		rows = append(rows, r)
@@ -92,11 +92,11 @@ func Lines(t *testing.T, dir string, clients ...Client) {
 	checkRows(t, rows)
 }
 
-// runLine runs the commands, each nil or that of a client, by one `qrjump run`, and returns why each did not reach the server.
-func runLine(t *testing.T, dir, place string, flags []string, clients []Client, commands [][]string) []error {
+// runLine runs the non-nil commands with one `qrjump run`, and returns an error for each that did not reach the server.
+func runLine(t *testing.T, dir, shell string, flags []string, clients []Client, commands [][]string) []error {
 	t.Helper()
-	found := make([]error, len(commands))
-	const end = "\n-- the client's status: "
+	errs := make([]error, len(commands))
+	const separator = "\n-- the client's status: "
 	var script strings.Builder
 	for _, command := range commands {
 		if command == nil {
@@ -106,17 +106,17 @@ func runLine(t *testing.T, dir, place string, flags []string, clients []Client, 
 		for _, word := range command {
 			script.WriteString(" '" + strings.ReplaceAll(word, "'", `'\''`) + "'")
 		}
-		fmt.Fprintf(&script, " </dev/null 2>&1; printf '%s%%s\\n' $?\n", strings.ReplaceAll(end, "'", `'\''`))
+		fmt.Fprintf(&script, " </dev/null 2>&1; printf '%s%%s\\n' $?\n", strings.ReplaceAll(separator, "'", `'\''`))
 	}
 	if script.Len() == 0 {
-		return found
+		return errs
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), serverTimeout)
 	defer cancel()
-	args := append([]string{"-rn", "sh", "-c", place, "sh", binary(t, t.TempDir()), "run", "--set", "rule_rate_limit=unlimited"}, flags...)
+	args := append([]string{"-rn", "sh", "-c", shell, "sh", binary(t, t.TempDir()), "run", "--set", "rule_rate_limit=unlimited"}, flags...)
 	cmd := exec.CommandContext(ctx, "unshare", append(args, "--", "sh", "-c", script.String())...)
 	cmd.Dir = dir
-	cmd.Env = append(foreignEnviron(), "HOME="+t.TempDir())
+	cmd.Env = append(environ(), "HOME="+t.TempDir())
 	for _, variable := range Variables {
 		cmd.Env = append(cmd.Env, variable+"=0")
 	}
@@ -131,24 +131,24 @@ func runLine(t *testing.T, dir, place string, flags []string, clients []Client, 
 		if command == nil {
 			continue
 		}
-		said, rest, _ := strings.Cut(text, end)
+		output, rest, _ := strings.Cut(text, separator)
 		status, rest, _ := strings.Cut(rest, "\n")
 		text = rest
-		ok := status == "0" && token.MatchString(said) && (clients[i].SDK || strings.Contains(said, `"qrcodejump_open":1`))
+		ok := status == "0" && token.MatchString(output) && (clients[i].SDK || strings.Contains(output, `"qrcodejump_open":1`))
 		if want := clients[i].Prints; want != "" {
-			ok = strings.Contains(said, want)
+			ok = strings.Contains(output, want)
 		}
 		if !ok {
-			found[i] = fmt.Errorf("status %s: %s", status, said)
+			errs[i] = fmt.Errorf("status %s: %s", status, output)
 		}
 	}
-	return found
+	return errs
 }
 
-// token matches an access token, which a program can have from the server alone.
+// token matches an access token, which a program can get only from the server.
 var token = regexp.MustCompile(`\b[0-9]+_[\w-]{100,}`)
 
-// checkRows compares rows with those of docs/clients.ndjson, versions aside: they may be those of this machine.
+// checkRows compares rows with docs/clients.ndjson, except for the versions, which depend on the machine.
 func checkRows(t *testing.T, rows []row) {
 	t.Helper()
 	f, err := os.OpenFile(filepath.Join(repository(t), "docs/clients.ndjson"), os.O_RDWR|os.O_CREATE, 0o644)
@@ -156,24 +156,24 @@ func checkRows(t *testing.T, rows []row) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil { // other libraries run at once
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil { // other libraries run concurrently
 		t.Fatal(err)
 	}
-	stated := map[string]row{}
+	recorded := map[string]row{}
 	for lines := json.NewDecoder(f); lines.More(); {
 		var r row
 		if err := lines.Decode(&r); err != nil {
 			t.Fatal(err)
 		}
-		stated[r.key()] = r
+		recorded[r.key()] = r
 	}
 	for _, r := range rows {
-		have := stated[r.key()]
-		if os.Getenv("QRJUMP_UPDATE") == "" && (have.Result != r.Result || have.Line != r.Line) {
-			t.Errorf("%s: %q %s, want %q %s as docs/clients.ndjson states; QRJUMP_UPDATE=1 changes it, then go run ./docs/print",
-				r.Name, r.Result, r.Line, have.Result, have.Line)
+		want := recorded[r.key()]
+		if os.Getenv("QRJUMP_UPDATE") == "" && (want.Result != r.Result || want.Line != r.Line) {
+			t.Errorf("%s: %q %s, want %q %s as in docs/clients.ndjson; QRJUMP_UPDATE=1 updates it, then run go run ./docs/print",
+				r.Name, r.Result, r.Line, want.Result, want.Line)
 		}
-		stated[r.key()] = r
+		recorded[r.key()] = r
 	}
 	if os.Getenv("QRJUMP_UPDATE") == "" {
 		return
@@ -181,8 +181,8 @@ func checkRows(t *testing.T, rows []row) {
 	var b bytes.Buffer
 	encoder := json.NewEncoder(&b)
 	encoder.SetEscapeHTML(false)
-	for _, key := range slices.Sorted(maps.Keys(stated)) {
-		if err := encoder.Encode(stated[key]); err != nil {
+	for _, key := range slices.Sorted(maps.Keys(recorded)) {
+		if err := encoder.Encode(recorded[key]); err != nil {
 			t.Fatal(err)
 		}
 	}

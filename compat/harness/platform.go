@@ -14,41 +14,41 @@ import (
 	"time"
 )
 
-// A third-party platform, which acts for both accounts.
+// The third-party platform that acts on behalf of both accounts.
 const (
 	Platform       = "wxc0ffee0000000003"
 	PlatformSecret = "c0ffee00000000000000000000000003"
 	PlatformToken  = "c0ffeetoken"
 	PlatformAESKey = "c0ffee00000000000000000000000000000000000A3"
 
-	// Back is where the authorisation page sends people.
+	// Back is the redirect URL of the authorisation page.
 	Back = "https://isv.example/back?state=7"
 )
 
-// Events is how a library's handler tells what it found in an envelope: its kind, and the ticket, code or AppID.
+// Events receives the pushes that the library's handler has decrypted.
 type Events chan Event
 
-// An Event is one push, as the library understood it.
+// An Event is one push, as decoded by the library.
 type Event struct{ InfoType, Ticket, AuthorizerAppID, AuthCode string }
 
-// Next waits for an event of a kind.
+// Next waits for an event with the infoType and returns it. Other events are discarded.
 func (e Events) Next(t testing.TB, infoType string) Event {
 	t.Helper()
-	deadline := time.After(patience)
+	deadline := time.After(serverTimeout)
 	for {
 		select {
-		case one := <-e:
-			if one.InfoType == infoType {
-				return one
+		case event := <-e:
+			if event.InfoType == infoType {
+				return event
 			}
 		case <-deadline:
-			t.Fatalf("no push of %s was understood", infoType)
+			t.Fatalf("no push of %s was decoded", infoType)
 		}
 	}
 }
 
-// ThirdParty registers the platform with a receiver of its own, to which handler gives what a library answers, and
-// asks for the first ticket.
+// ThirdParty registers the platform with a new HTTP server, whose handler passes the pushes to a library, and requests the
+// first ticket.
 func (s *Server) ThirdParty(t testing.TB, handler http.HandlerFunc) {
 	t.Helper()
 	receiver := httptest.NewServer(handler)
@@ -56,7 +56,7 @@ func (s *Server) ThirdParty(t testing.TB, handler http.HandlerFunc) {
 	s.ThirdPartyAt(t, receiver.URL+"/events")
 }
 
-// ThirdPartyAt is ThirdParty for a receiver that is another process.
+// ThirdPartyAt registers the platform with a receiver in another process, and requests the first ticket.
 func (s *Server) ThirdPartyAt(t testing.TB, eventURL string) {
 	t.Helper()
 	body, err := json.Marshal(object{"secret": PlatformSecret, "message_token": PlatformToken, "encoding_aes_key": PlatformAESKey,
@@ -75,21 +75,21 @@ func (s *Server) ThirdPartyAt(t testing.TB, eventURL string) {
 	}
 }
 
-// Withdraw takes back what an account granted the platform.
+// Withdraw revokes the authorisation of the platform by an account.
 func (s *Server) Withdraw(t testing.TB, appid string) {
 	t.Helper()
 	s.admin(t, http.MethodDelete, "/accounts/"+appid+"/authorizations/"+Platform, nil)
 }
 
-// admin makes a call of the admin API and returns the answer.
+// admin calls the admin API and returns the response.
 func (s *Server) admin(t testing.TB, method, path string, body []byte) []byte {
 	t.Helper()
-	r, err := http.NewRequest(method, s.own+"/admin/v1"+path, bytes.NewReader(body))
+	r, err := http.NewRequest(method, s.directURL+"/admin/v1"+path, bytes.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
 	r.Header.Set("Content-Type", "application/json")
-	resp, err := s.caller().Do(r)
+	resp, err := s.httpClient().Do(r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,30 +101,30 @@ func (s *Server) admin(t testing.TB, method, path string, body []byte) []byte {
 	return raw
 }
 
-// pages are where the authorisation page is: for a computer and, in two forms, for a phone.
-var pages = map[string]bool{
+// authorizationPages has the host and path of the authorisation page: for a computer and, in two forms, for a phone.
+var authorizationPages = map[string]bool{
 	"mp.weixin.qq.com/cgi-bin/componentloginpage":   true,
 	"mp.weixin.qq.com/safe/bindcomponent":           true,
 	"open.weixin.qq.com/wxaopen/safe/bindcomponent": true,
 }
 
-// Agree is the person in front of the authorisation page at link, an address that a library made: it lets the account
-// grant the sets, and returns the authorization_code with which the person comes back.
+// Agree submits the authorisation page at link, a URL from a library, so that the account grants the permission sets. It
+// returns the authorization_code from the redirect.
 func (s *Server) Agree(t testing.TB, link, appid string, sets ...int) string {
 	t.Helper()
-	there, err := url.Parse(link)
-	if err != nil || !pages[there.Host+there.Path] {
-		t.Fatalf("%q is not the address of the page: %v", link, err)
+	page, err := url.Parse(link)
+	if err != nil || !authorizationPages[page.Host+page.Path] {
+		t.Fatalf("%q is not the URL of an authorisation page: %v", link, err)
 	}
-	// As a browser whose hosts file has the page's name.
+	// Like a browser with a hosts entry for the page's host.
 	client := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	visit := func(method string, form url.Values) *http.Response {
 		t.Helper()
-		r, err := http.NewRequest(method, s.own+there.Path+"?"+there.RawQuery, strings.NewReader(form.Encode()))
+		r, err := http.NewRequest(method, s.directURL+page.Path+"?"+page.RawQuery, strings.NewReader(form.Encode()))
 		if err != nil {
 			t.Fatal(err)
 		}
-		r.Host = there.Host
+		r.Host = page.Host
 		if form != nil {
 			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 		}
@@ -135,9 +135,9 @@ func (s *Server) Agree(t testing.TB, link, appid string, sets ...int) string {
 		resp.Body.Close()
 		return resp
 	}
-	shown := visit(http.MethodGet, nil)
-	if shown.StatusCode != http.StatusOK || !strings.HasPrefix(shown.Header.Get("Content-Type"), "text/html") {
-		t.Fatalf("the authorisation page answers %s, %s", shown.Status, shown.Header.Get("Content-Type"))
+	pageResp := visit(http.MethodGet, nil)
+	if pageResp.StatusCode != http.StatusOK || !strings.HasPrefix(pageResp.Header.Get("Content-Type"), "text/html") {
+		t.Fatalf("GET of the authorisation page: %s, %s", pageResp.Status, pageResp.Header.Get("Content-Type"))
 	}
 	form := url.Values{"decision": {"approve"}, "appid": {appid}, "move": {"1"}}
 	for _, id := range sets {
@@ -146,12 +146,12 @@ func (s *Server) Agree(t testing.TB, link, appid string, sets ...int) string {
 	resp := visit(http.MethodPost, form)
 	back, err := resp.Location()
 	if err != nil || back.Host != "isv.example" || back.Query().Get("state") != "7" || back.Query().Get("auth_code") == "" {
-		t.Fatalf("the page answers %s, Location %v, %v", resp.Status, back, err)
+		t.Fatalf("POST of the authorisation page: %s, Location %v, %v", resp.Status, back, err)
 	}
 	return back.Query().Get("auth_code")
 }
 
-// CallAs makes a Caller that uses an account's token, whoever it was given to.
+// CallAs returns a Caller that uses an access token.
 func (s *Server) CallAs(token string) Caller {
 	return func(t testing.TB, call string, body []byte) []byte {
 		t.Helper()
@@ -168,7 +168,7 @@ func (s *Server) CallAs(token string) Caller {
 	}
 }
 
-// CallPath is where a call of the stories is.
+// CallPath returns the URL path of a call of the scenarios.
 func CallPath(call string) string {
 	if len(call) > 10 && call[:10] == "qrcodejump" {
 		return "/cgi-bin/wxopen/" + call
@@ -176,11 +176,11 @@ func CallPath(call string) string {
 	return "/intp/marketcode/" + call
 }
 
-// NotGranted checks that a call is answered with a code for what the account did not grant, or took back.
+// NotGranted checks the errcode of a call, for example for a permission that the account did not grant or has revoked.
 func NotGranted(t testing.TB, call Caller, name string, want int) {
 	t.Helper()
 	must(t, call, name, object{}, want)
 }
 
-// String is for messages of tests.
+// String returns the event as a text for test messages.
 func (e Event) String() string { return fmt.Sprintf("%s of %s", e.InfoType, e.AuthorizerAppID) }

@@ -9,62 +9,62 @@ import (
 	"time"
 )
 
-// maxTokenCalls is how often a library may ask for a token with a wrong secret before it gives up.
+// maxTokenCalls is the maximum number of token requests with a wrong secret before a library must give up.
 const maxTokenCalls = 10
 
-// WrongSecret lets a library ask with a wrong AppSecret. ask returns what the library says; its call must end by itself
-// after at most ten calls for a token, each of which the server answers 40125. A library that takes the answer for a
-// token's fault asks again for ever: one made 116,496 calls in 45 seconds when it got 40001.
-func WrongSecret(t testing.TB, s *Server, ask func() string) {
+// WrongSecret checks a library with a wrong AppSecret. request makes a call and returns the library's error text; it must
+// return after at most ten token requests, each of which the server answers with 40125. A library that treats the response
+// as an invalid token retries without limit: one made 116,496 calls in 45 seconds when it got 40001.
+func WrongSecret(t testing.TB, s *Server, request func() string) {
 	t.Helper()
 	before := s.lastCall(t)
-	said := make(chan string, 1)
+	results := make(chan string, 1)
 	go func() {
-		defer close(said) // also where ask ends the test
-		said <- ask()
+		defer close(results) // also if request ends the test
+		results <- request()
 	}()
 	var answer string
-	look := time.NewTicker(50 * time.Millisecond)
-	defer look.Stop()
-	for ended := false; !ended; {
+	poll := time.NewTicker(50 * time.Millisecond)
+	defer poll.Stop()
+	for done := false; !done; {
 		select {
-		case answer = <-said:
-			ended = true
-		case <-look.C:
+		case answer = <-results:
+			done = true
+		case <-poll.C:
 		}
 		codes := s.tokenCalls(t, before)
 		if len(codes) > maxTokenCalls {
-			t.Fatalf("%d calls for a token with a wrong secret, want at most %d; it says %q", len(codes), maxTokenCalls, answer)
+			t.Fatalf("%d token requests with a wrong secret, want at most %d; result %q", len(codes), maxTokenCalls, answer)
 		}
 		for _, code := range codes {
 			if code != 40125 {
-				t.Fatalf("a call for a token with a wrong secret was answered %d, want 40125", code)
+				t.Fatalf("token request with a wrong secret: errcode %d, want 40125", code)
 			}
 		}
-		if ended && len(codes) == 0 {
-			t.Fatalf("no call for a token came; the library says %q", answer)
+		if done && len(codes) == 0 {
+			t.Fatalf("no token request; result of the library %q", answer)
 		}
-		if ended {
-			t.Logf("%d calls for a token, then: %s", len(codes), answer)
+		if done {
+			t.Logf("%d token requests, then: %s", len(codes), answer)
 		}
 	}
 	if !regexp.MustCompile(`40125|invalid appsecret`).MatchString(answer) {
-		t.Errorf("the library says %q, want what the server answered, 40125 invalid appsecret", answer)
+		t.Errorf("result of the library = %q, want the server's error, 40125 invalid appsecret", answer)
 	}
 }
 
-// A madeCall is a call as the server recorded it.
-type madeCall struct {
+// A recordedCall is a call in the server's call log.
+type recordedCall struct {
 	RID     string `json:"rid"`
 	URL     string `json:"url"`
 	ErrCode int    `json:"errcode"`
 }
 
-// calls are the latest calls that the server recorded, newest first.
-func (s *Server) calls(t testing.TB, limit string) []madeCall {
+// calls returns the latest calls of the server's call log, newest first.
+func (s *Server) calls(t testing.TB, limit string) []recordedCall {
 	t.Helper()
 	var list struct {
-		Calls []madeCall `json:"calls"`
+		Calls []recordedCall `json:"calls"`
 	}
 	if err := json.Unmarshal(s.admin(t, http.MethodGet, "/emulator/calls?limit="+limit, nil), &list); err != nil {
 		t.Fatal(err)
@@ -72,7 +72,7 @@ func (s *Server) calls(t testing.TB, limit string) []madeCall {
 	return list.Calls
 }
 
-// lastCall is the request id of the newest call, "" = there was none.
+// lastCall returns the request id of the newest call, "" if there is none.
 func (s *Server) lastCall(t testing.TB) string {
 	t.Helper()
 	if list := s.calls(t, "1"); len(list) > 0 {
@@ -81,7 +81,7 @@ func (s *Server) lastCall(t testing.TB) string {
 	return ""
 }
 
-// tokenCalls are the answers to the calls for a token that came after a call.
+// tokenCalls returns the error codes of the token requests after the call with the request id after.
 func (s *Server) tokenCalls(t testing.TB, after string) (codes []int) {
 	t.Helper()
 	for _, call := range s.calls(t, "1000") {

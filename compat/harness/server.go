@@ -1,7 +1,7 @@
-// Package harness starts a real qrjump server for the tests of other people's client libraries, and tells the stories
-// that these libraries have to live through: that of a jump rule, and that of a product code.
+// Package harness starts a qrjump server for the tests of third-party client libraries, and contains the scenarios that
+// all libraries share: jump rules and product codes.
 //
-// It knows the wire and the scan API, nothing of the code behind them: the server is always another process.
+// The server is always another process: the package uses its HTTP APIs and imports none of its code.
 package harness
 
 import (
@@ -45,52 +45,52 @@ const (
 //go:embed seed.yaml
 var seed []byte
 
-// patience bounds the start and the end of the server; nothing waits for it when all is well.
-const patience = 10 * time.Minute
+// serverTimeout is the maximum time for an operation of the server, such as its start or shutdown.
+const serverTimeout = 10 * time.Minute
 
-// A Server is a running qrjump that holds the accounts of seed.yaml.
+// A Server is a running qrjump server with the accounts of seed.yaml.
 type Server struct {
-	URL    string // where libraries call it; no slash at the end
-	Shared bool   // it was there before, and remembers other runs
+	URL    string // the base URL for libraries, without a slash at the end
+	Shared bool   // the server was started before the test and has data of other runs
 
-	ahead  time.Duration // of the server's clock before this machine's
-	faulty bool          // faults were injected, which a fresh server would not answer
+	clockOffset    time.Duration // server's clock minus the clock of this machine
+	faultsInjected bool          // a fresh server does not have these faults
 
-	own string // where the tests themselves call it: a recorder may stand in front of the libraries
+	directURL string // the base URL for the tests' own calls, which bypass the recorder
 
-	client *http.Client // nil = the default one
+	client *http.Client // nil means http.DefaultClient
 }
 
-// Start returns the server named in QRJUMP_URL or, without it, builds and starts one that lives as long as the test.
+// Start returns the server of QRJUMP_URL if it is set. Otherwise it builds and starts a server, which stops when the test ends.
 func Start(t testing.TB) *Server {
 	t.Helper()
 	if address := os.Getenv("QRJUMP_URL"); address != "" {
 		address = strings.TrimRight(address, "/")
-		s := &Server{URL: address, own: address, Shared: true}
+		s := &Server{URL: address, directURL: address, Shared: true}
 		t.Cleanup(func() { s.report(t) })
 		return s
 	}
 	s := start(t, t.TempDir())
-	s.midMonth(t)
+	s.setClockMidMonth(t)
 	s.record(t)
 	return s
 }
 
-// midMonth moves the server's clock to the middle of the next month: no day and no month ends while a test counts.
-func (s *Server) midMonth(t testing.TB) {
+// setClockMidMonth sets the server's clock to the middle of the next month, so that no day or month ends during a test.
+func (s *Server) setClockMidMonth(t testing.TB) {
 	t.Helper()
 	now := time.Now().UTC()
-	then := time.Date(now.Year(), now.Month()+1, 15, 4, 0, 0, 0, time.UTC)
-	s.ahead = then.Sub(now)
-	body, err := json.Marshal(map[string]any{"now": then})
+	middle := time.Date(now.Year(), now.Month()+1, 15, 4, 0, 0, 0, time.UTC)
+	s.clockOffset = middle.Sub(now)
+	body, err := json.Marshal(map[string]any{"now": middle})
 	if err != nil {
 		t.Fatal(err)
 	}
 	s.admin(t, http.MethodPut, "/emulator/clock", body)
 }
 
-// StartTLS starts a server of its own, always, that speaks TLS as api.weixin.qq.com. The transport is what a client
-// on its machine gets from a hosts entry and a trusted ca.pem: for libraries whose address cannot be changed.
+// StartTLS always starts a new server, which serves TLS as api.weixin.qq.com. The transport has the effect of a hosts entry
+// and a trusted ca.pem, for libraries with a fixed base URL.
 func StartTLS(t testing.TB) (*Server, *http.Transport) {
 	t.Helper()
 	dir := t.TempDir()
@@ -101,7 +101,7 @@ func StartTLS(t testing.TB) (*Server, *http.Transport) {
 	}
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM(ca) {
-		t.Fatal("ca.pem holds no certificate")
+		t.Fatal("ca.pem has no certificate")
 	}
 	transport := &http.Transport{
 		ForceAttemptHTTP2: true,
@@ -115,33 +115,33 @@ func StartTLS(t testing.TB) (*Server, *http.Transport) {
 	}
 	s.client = &http.Client{Transport: transport}
 	t.Cleanup(transport.CloseIdleConnections)
-	s.midMonth(t)
+	s.setClockMidMonth(t)
 	tlsDir := filepath.Join(dir, "data", "tls")
 	if s.record(t, "SSL_CERT_FILE="+filepath.Join(tlsDir, "ca.pem")) {
-		s.URL = front(t, s.URL, filepath.Join(tlsDir, "server.pem"))
+		s.URL = startTLSProxy(t, s.URL, filepath.Join(tlsDir, "server.pem"))
 	}
 	return s, transport
 }
 
-// front speaks TLS before a recorder, which does not.
-func front(t testing.TB, recorder, pem string) string {
+// startTLSProxy starts a TLS reverse proxy for a recorder, which serves plain HTTP, and returns the proxy's URL.
+func startTLSProxy(t testing.TB, recorder, pem string) string {
 	t.Helper()
 	certificate, err := tls.LoadX509KeyPair(pem, pem)
 	if err != nil {
 		t.Fatal(err)
 	}
-	behind, err := url.Parse(recorder)
+	target, err := url.Parse(recorder)
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := httptest.NewUnstartedServer(httputil.NewSingleHostReverseProxy(behind))
+	server := httptest.NewUnstartedServer(httputil.NewSingleHostReverseProxy(target))
 	server.TLS = &tls.Config{Certificates: []tls.Certificate{certificate}}
 	server.StartTLS()
 	t.Cleanup(server.Close)
 	return server.URL
 }
 
-// start starts a server in dir that lives as long as the test.
+// start starts a server in dir, which stops when the test ends.
 func start(t testing.TB, dir string, flags ...string) *Server {
 	t.Helper()
 	seedFile := filepath.Join(dir, "seed.yaml")
@@ -150,25 +150,25 @@ func start(t testing.TB, dir string, flags ...string) *Server {
 	}
 	address := run(t, binary(t, dir), dir, nil,
 		append([]string{"serve", "--dev", "--data", filepath.Join(dir, "data"), "--listen", "127.0.0.1:0", "--seed", seedFile}, flags...)...)
-	s := &Server{URL: address, own: address}
+	s := &Server{URL: address, directURL: address}
 	t.Cleanup(func() { s.report(t) })
 	return s
 }
 
-// Serve starts a server with these flags and a folder of its own, which lives as long as the test, and returns its address.
+// Serve starts a server with the flags and a new data folder, and returns its URL. The server stops when the test ends.
 func Serve(t testing.TB, flags ...string) string {
 	t.Helper()
 	dir := t.TempDir()
 	return run(t, binary(t, dir), dir, nil, append([]string{"serve", "--data", filepath.Join(dir, "data")}, flags...)...)
 }
 
-// run starts a program that says when it is ready, in dir, and returns its address; it ends with the test.
-func run(t testing.TB, program, dir string, environ []string, args ...string) string {
+// run starts a program in dir, waits for its ready line and returns its URL. The program stops when the test ends.
+func run(t testing.TB, program, dir string, variables []string, args ...string) string {
 	t.Helper()
 	var logs bytes.Buffer
 	cmd := exec.Command(program, args...)
 	cmd.Dir = dir
-	cmd.Env = append(foreignEnviron(), environ...)
+	cmd.Env = append(environ(), variables...)
 	cmd.Stderr = &logs
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
@@ -178,22 +178,22 @@ func run(t testing.TB, program, dir string, environ []string, args ...string) st
 		t.Fatal(err)
 	}
 
-	// A server that hangs is killed; the read below then ends by itself.
-	hung := time.AfterFunc(patience, func() { cmd.Process.Kill() })
+	// A program that hangs is killed, which ends the read below.
+	killTimer := time.AfterFunc(serverTimeout, func() { cmd.Process.Kill() })
 	lines := bufio.NewReader(stdout)
 	line, readErr := lines.ReadString('\n')
-	hung.Stop()
+	killTimer.Stop()
 
 	t.Cleanup(func() {
-		hung := time.AfterFunc(patience, func() { cmd.Process.Kill() })
-		defer hung.Stop()
+		killTimer := time.AfterFunc(serverTimeout, func() { cmd.Process.Kill() })
+		defer killTimer.Stop()
 		cmd.Process.Signal(syscall.SIGTERM)
 		rest, _ := io.ReadAll(lines) // the pipe must be empty before Wait closes it
 		if err := cmd.Wait(); err != nil && readErr == nil {
-			t.Errorf("qrjump %s did not end well after SIGTERM: %v", args[0], err)
+			t.Errorf("qrjump %s after SIGTERM: %v", args[0], err)
 		}
 		if len(rest) > 0 {
-			t.Errorf("standard output carries more than the ready line: %q", rest)
+			t.Errorf("standard output after the ready line = %q, want none", rest)
 		}
 		if t.Failed() {
 			t.Logf("log of qrjump %s:\n%s", args[0], logs.String())
@@ -202,15 +202,15 @@ func run(t testing.TB, program, dir string, environ []string, args ...string) st
 
 	ready := regexp.MustCompile(`^qrjump ready (https?://\S+)\n$`).FindStringSubmatch(line)
 	if ready == nil {
-		t.Fatalf("got %q (%v) from the starting qrjump %s, want the ready line", line, readErr, args[0])
+		t.Fatalf("first line of qrjump %s = %q (%v), want the ready line", args[0], line, readErr)
 	}
 	return strings.TrimRight(ready[1], "/")
 }
 
-// record puts a recorder between the libraries and the server, where QRJUMP_CASSETTES names a file. At the end of the
-// test the recorded calls are played against a fresh server, which must answer each of them alike; how many there were
-// is added to the file. It returns false where nothing is recorded.
-func (s *Server) record(t testing.TB, environ ...string) bool {
+// record starts a recording proxy between the libraries and the server if QRJUMP_CASSETTES is the path of a file. At the end
+// of the test the recorded calls are replayed against a fresh server, whose responses must be equal; the number of calls is
+// appended to the file. It reports whether calls are recorded.
+func (s *Server) record(t testing.TB, variables ...string) bool {
 	t.Helper()
 	name := os.Getenv("QRJUMP_CASSETTES")
 	if name == "" {
@@ -218,67 +218,67 @@ func (s *Server) record(t testing.TB, environ ...string) bool {
 	}
 	dir := t.TempDir()
 	program, file := binary(t, dir), filepath.Join(dir, "calls.ndjson")
-	t.Cleanup(func() { // after the recorder's own end, below
-		if s.faulty {
+	t.Cleanup(func() { // runs after the cleanup of run below, which stops the recorder
+		if s.faultsInjected {
 			return
 		}
-		s.onItsClock(t, file)
+		s.shiftCassetteTimes(t, file)
 		compare := exec.Command(program, "cassette", "compare", file)
-		compare.Env = foreignEnviron()
+		compare.Env = environ()
 		out, err := compare.CombinedOutput()
 		if err != nil {
-			t.Errorf("a fresh server answers otherwise, or compare fails (%v):\n%s", err, out)
+			t.Errorf("cassette compare against a fresh server: %v\n%s", err, out)
 		}
 		lines := strings.Split(strings.TrimSpace(string(out)), "\n")
 		appendLine(t, name, lines[len(lines)-1])
 	})
-	s.URL = run(t, program, dir, environ, "cassette", "record", "--upstream", s.own, "--listen", "127.0.0.1:0", "--out", file)
+	s.URL = run(t, program, dir, variables, "cassette", "record", "--upstream", s.directURL, "--listen", "127.0.0.1:0", "--out", file)
 	return true
 }
 
-// onItsClock moves the times of a cassette to the server's clock: the recorder knows this machine's alone.
-func (s *Server) onItsClock(t testing.TB, file string) {
+// shiftCassetteTimes converts the times of a cassette from the clock of this machine, which the recorder uses, to the server's.
+func (s *Server) shiftCassetteTimes(t testing.TB, file string) {
 	t.Helper()
 	lines, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	lines = regexp.MustCompile(`(?m)^\{"occurred_at":"[^"]*"`).ReplaceAllFunc(lines, func(at []byte) []byte {
-		moment, err := time.Parse(time.RFC3339, string(at[len(`{"occurred_at":"`):len(at)-1]))
+	lines = regexp.MustCompile(`(?m)^\{"occurred_at":"[^"]*"`).ReplaceAllFunc(lines, func(field []byte) []byte {
+		occurredAt, err := time.Parse(time.RFC3339, string(field[len(`{"occurred_at":"`):len(field)-1]))
 		if err != nil {
 			t.Fatal(err)
 		}
-		return moment.Add(s.ahead).AppendFormat([]byte(`{"occurred_at":"`), time.RFC3339Nano+`"`)
+		return occurredAt.Add(s.clockOffset).AppendFormat([]byte(`{"occurred_at":"`), time.RFC3339Nano+`"`)
 	})
 	if err := os.WriteFile(file, lines, 0o600); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// report adds what the library's calls deviated in to the file that QRJUMP_DEVIATIONS names, a line each: how sure it
-// is that the platform minds, the behaviour, how often, the endpoint, what to change.
+// report appends the deviations of the library's calls to the file in QRJUMP_DEVIATIONS, one line each: evidence level,
+// behaviour, count, endpoint, advice.
 func (s *Server) report(t testing.TB) {
 	t.Helper()
 	name := os.Getenv("QRJUMP_DEVIATIONS")
 	if name == "" {
 		return
 	}
-	var found struct {
+	var list struct {
 		Deviations []struct {
 			EvidenceLevel               string `json:"evidence_level"`
 			Behaviour, Endpoint, Advice string
 			Count                       int
 		}
 	}
-	if err := json.Unmarshal(s.admin(t, http.MethodGet, "/deviations", nil), &found); err != nil {
+	if err := json.Unmarshal(s.admin(t, http.MethodGet, "/deviations", nil), &list); err != nil {
 		t.Fatal(err)
 	}
-	for _, d := range found.Deviations {
+	for _, d := range list.Deviations {
 		appendLine(t, name, fmt.Sprintf("%s\t%s\t%d\t%s\t%s", d.EvidenceLevel, d.Behaviour, d.Count, d.Endpoint, d.Advice))
 	}
 }
 
-// appendLine adds a line to a file that other tests add to as well.
+// appendLine appends a line to a file to which other tests append concurrently.
 func appendLine(t testing.TB, name, line string) {
 	t.Helper()
 	f, err := os.OpenFile(name, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
@@ -292,10 +292,10 @@ func appendLine(t testing.TB, name, line string) {
 	}
 }
 
-// Binary is a built server, for tests that start it themselves.
+// Binary returns the path of a built server, for tests that start it themselves.
 func Binary(t testing.TB) string { return binary(t, t.TempDir()) }
 
-// ProgramInPath is a folder in which the built server is the program qrjump.
+// ProgramInPath returns a folder for PATH that contains the built server as the program qrjump.
 func ProgramInPath(t testing.TB) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -324,7 +324,7 @@ func binary(t testing.TB, dir string) string {
 	return file
 }
 
-// repository finds the root module above the working directory, which in a test is the folder of its package.
+// repository returns the folder of the root module, a parent of the working directory (in a test, the folder of its package).
 func repository(t testing.TB) string {
 	t.Helper()
 	dir, err := os.Getwd()
@@ -336,17 +336,17 @@ func repository(t testing.TB) string {
 		if err == nil && strings.HasPrefix(string(mod), "module github.com/qrjump/qrjump\n") {
 			return dir
 		}
-		above := filepath.Dir(dir)
-		if above == dir {
-			t.Fatal("the module github.com/qrjump/qrjump is not above this folder")
+		parent := filepath.Dir(dir)
+		if parent == dir {
+			t.Fatal("no parent of this folder has the module github.com/qrjump/qrjump")
 		}
-		dir = above
+		dir = parent
 	}
 }
 
-// foreignEnviron is the environment without what the server would read as its own flags: somebody's
-// QRJUMP_DATABASE must not become the playground of these tests.
-func foreignEnviron() []string {
+// environ returns the environment without the variables that the server reads as flags: the tests must not use a database
+// in QRJUMP_DATABASE.
+func environ() []string {
 	var env []string
 	for _, entry := range os.Environ() {
 		if !strings.HasPrefix(entry, "QRJUMP_") {
@@ -356,7 +356,7 @@ func foreignEnviron() []string {
 	return env
 }
 
-// A Scan is what the resolver decided.
+// A Scan is the response of the resolver to a scan.
 type Scan struct {
 	Action  string `json:"action"`
 	AppID   string `json:"appid"`
@@ -373,7 +373,7 @@ type Scan struct {
 	} `json:"matched"`
 }
 
-// Scan reads text as the camera of user would.
+// Scan resolves text as a scan by user.
 func (s *Server) Scan(t testing.TB, user, text string) Scan {
 	t.Helper()
 	body, err := json.Marshal(map[string]string{"text": text, "user": user})
@@ -387,10 +387,10 @@ func (s *Server) Scan(t testing.TB, user, text string) Scan {
 	return scan
 }
 
-// FailOnce makes the next call of path answer errcode: a fault of the emulator, which --dev switches on.
+// FailOnce makes the next call of path return errcode: a fault of the emulator, which --dev enables.
 func (s *Server) FailOnce(t testing.TB, path string, errcode int) {
 	t.Helper()
-	s.faulty = true
+	s.faultsInjected = true
 	body, err := json.Marshal(map[string]any{"path": path, "errcode": errcode, "remaining": 1})
 	if err != nil {
 		t.Fatal(err)
@@ -400,17 +400,17 @@ func (s *Server) FailOnce(t testing.TB, path string, errcode int) {
 	}
 }
 
-// caller is what makes the calls of the tests themselves.
-func (s *Server) caller() *http.Client {
+// httpClient returns the client for the tests' own calls.
+func (s *Server) httpClient() *http.Client {
 	if s.client == nil {
 		return http.DefaultClient
 	}
 	return s.client
 }
 
-// post sends a call of qrjump's own APIs and reads the answer into answer, if that is not nil.
+// post sends a POST request and decodes the response into answer, unless answer is nil.
 func (s *Server) post(path string, body []byte, answer any) error {
-	resp, err := s.caller().Post(s.own+path, "application/json", bytes.NewReader(body))
+	resp, err := s.httpClient().Post(s.directURL+path, "application/json", bytes.NewReader(body))
 	if err != nil {
 		return err
 	}

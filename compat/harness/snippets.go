@@ -14,27 +14,27 @@ import (
 	"time"
 )
 
-// A Snippet is a call as the page of the guide shows it for an SDK.
+// A Snippet is the code for an SDK on the page of an endpoint in the guide.
 type Snippet struct {
 	Page  string // such as "qrcodejumpadd"
-	Setup string // makes what calls, from the page about the five SDKs
+	Setup string // creates the client, from the page about the five SDKs
 	Code  string
 
-	path   string
-	before string // commands that ask for what the call needs
+	path     string // of the endpoint
+	commands string // provide the arguments of the call
 }
 
-// Name is the page's name as a program can write it.
+// Name returns the page's name as an identifier.
 func (s Snippet) Name() string {
 	return "call_" + regexp.MustCompile(`\W`).ReplaceAllString(s.Page, "_")
 }
 
-// Variables are what the snippets use and do not make: text, but for application, which is a number.
-// Their values are in the environment, by the names of the page's commands.
+// Variables are the variables that snippets use and do not define: strings, except application, which is a number.
+// Their values are in environment variables, with the names in the page's commands.
 var Variables = map[string]string{"application": "APPLICATION", "code": "CODE", "jsCode": "JS_CODE", "openid": "OPENID",
 	"refresh": "REFRESH", "rid": "RID", "ticket": "TICKET"}
 
-// Snippets reads what the English pages show for an SDK: the lines of import, and each call.
+// Snippets returns the code for an SDK from the English pages: the import lines, and each call.
 func Snippets(t *testing.T, sdk string) (imports string, list []Snippet) {
 	t.Helper()
 	dir := filepath.Join(repository(t), "docs", "en", "calls")
@@ -45,8 +45,8 @@ func Snippets(t *testing.T, sdk string) (imports string, list []Snippet) {
 		}
 		return string(text)
 	}
-	about := section(read("sdks"), "## "+sdk)
-	imports = block(about)
+	sdkPage := section(read("sdks"), "## "+sdk)
+	imports = block(sdkPage)
 	names, err := filepath.Glob(filepath.Join(dir, "*.md"))
 	if err != nil {
 		t.Fatal(err)
@@ -61,12 +61,12 @@ func Snippets(t *testing.T, sdk string) (imports string, list []Snippet) {
 		kind := regexp.MustCompile(`under "([^"]+)"`).FindStringSubmatch(calls)
 		path := regexp.MustCompile(`(?:GET|POST) https://SERVER([^\s?]+)`).FindStringSubmatch(text)
 		if kind == nil || path == nil {
-			t.Fatalf("the page %s says not what makes the call, or not where it goes", page)
+			t.Fatalf("the page %s does not name the client or the URL of the call", page)
 		}
 		example := block(section(text, "## Example"))
-		s := Snippet{Page: page, Setup: block(section(about, "### "+kind[1])), Code: block(section(calls, "### "+sdk)), path: path[1]}
+		s := Snippet{Page: page, Setup: block(section(sdkPage, "### "+kind[1])), Code: block(section(calls, "### "+sdk)), path: path[1]}
 		if last := strings.LastIndex("\n"+example, "\ncurl -s "); last > 0 {
-			s.before = example[:last]
+			s.commands = example[:last]
 		}
 		if s.Setup == "" || s.Code == "" || example == "" {
 			t.Fatalf("the page %s has no example for %s", page, sdk)
@@ -79,33 +79,33 @@ func Snippets(t *testing.T, sdk string) (imports string, list []Snippet) {
 	return imports, list
 }
 
-// section is what stands under a heading, with the headings below it.
+// section returns the text under a heading, including its subheadings.
 func section(text, heading string) string {
-	_, after, found := strings.Cut(text, "\n"+heading+"\n")
+	_, body, found := strings.Cut(text, "\n"+heading+"\n")
 	if !found {
 		return ""
 	}
 	level, _, _ := strings.Cut(heading, " ")
-	end := regexp.MustCompile(fmt.Sprintf(`\n#{2,%d} `, len(level))).FindStringIndex(after)
+	end := regexp.MustCompile(fmt.Sprintf(`\n#{2,%d} `, len(level))).FindStringIndex(body)
 	if end == nil {
-		return after
+		return body
 	}
-	return after[:end[0]]
+	return body[:end[0]]
 }
 
-// block is the text of the first block.
+// block returns the text of the first code block.
 func block(text string) string {
-	_, after, _ := strings.Cut(text, "\n```")
-	_, after, _ = strings.Cut(after, "\n")
-	inside, _, _ := strings.Cut(after, "\n```")
-	if inside == "" {
+	_, rest, _ := strings.Cut(text, "\n```")
+	_, rest, _ = strings.Cut(rest, "\n")
+	code, _, _ := strings.Cut(rest, "\n```")
+	if code == "" {
 		return ""
 	}
-	return inside + "\n"
+	return code + "\n"
 }
 
-// apart runs a script where api.weixin.qq.com and mp.weixin.qq.com are a server of its own: the names lead to it, and port 443 is its.
-const apart = `set -u
+// isolationScript starts a server as api.weixin.qq.com and mp.weixin.qq.com: the names resolve to it, and it listens on port 443.
+const isolationScript = `set -u
 mount --bind hosts /etc/hosts && ip link set lo up || exit 90
 "$PROGRAM" serve --dev --tls-dev --listen 127.0.0.1:443 --data data >ready 2>server.log &
 server=$!
@@ -117,11 +117,10 @@ export APPLICATION=0 CODE= JS_CODE= OPENID= REFRESH= RID= TICKET=
 calls() { curl -sf "https://localhost/admin/v1/emulator/calls?limit=1000&path=$1"; }
 `
 
-// PlaySnippets runs each snippet on a server that begins anew and in a folder of its own, where some libraries keep
-// their token: by command, a line of bash that gets the snippet's name behind it. The code calls the platform's own
-// address and knows nothing of the server. Each must end well, and the server must have answered its call with 0.
-// The command prepare is run once, when the server's certificate is there.
-func PlaySnippets(t *testing.T, prepare, command string, list []Snippet, environ ...string) {
+// PlaySnippets runs each snippet against a server after a reset, in a new folder, where some libraries store their token.
+// command is a line of bash; the snippet's name is appended. The code calls api.weixin.qq.com without configuration for
+// qrjump. It must exit with 0, and the server must answer with errcode 0. prepare runs once, when the certificate exists.
+func PlaySnippets(t *testing.T, prepare, command string, list []Snippet, variables ...string) {
 	t.Helper()
 	dir := t.TempDir()
 	hosts, err := os.ReadFile("/etc/hosts")
@@ -132,32 +131,32 @@ func PlaySnippets(t *testing.T, prepare, command string, list []Snippet, environ
 	if err != nil {
 		t.Fatal(err)
 	}
-	try := exec.Command("unshare", "-rmn", "sh", "-c", "mount --bind /etc/hosts /etc/hosts && ip link set lo up")
-	if out, err := try.CombinedOutput(); err != nil {
-		t.Skipf("not run: a process cannot have hosts and a network of its own here: %v: %s", err, out)
+	probe := exec.Command("unshare", "-rmn", "sh", "-c", "mount --bind /etc/hosts /etc/hosts && ip link set lo up")
+	if out, err := probe.CombinedOutput(); err != nil {
+		t.Skipf("not run: this machine does not allow separate mount and network namespaces: %v: %s", err, out)
 	}
 	var script strings.Builder
-	script.WriteString(apart + prepare + "\n")
+	script.WriteString(isolationScript + prepare + "\n")
 	for _, s := range list {
 		fmt.Fprintf(&script, "(\n(\nset -eu -o pipefail\ncurl -sf -o reset.json -X POST https://localhost/admin/v1/emulator/reset\n%s\n"+
 			"calls %s >%s.before\nmkdir %s\ncd %s\n%s %s\n) >%s.out 2>&1\necho $? >%s.status\ncalls %s >%s.after\n)\n",
-			strings.ReplaceAll(s.before, "http://127.0.0.1:8080", "https://localhost"), s.path, s.Page, s.Page, s.Page, command, s.Name(),
+			strings.ReplaceAll(s.commands, "http://127.0.0.1:8080", "https://localhost"), s.path, s.Page, s.Page, s.Page, command, s.Name(),
 			s.Page, s.Page, s.path, s.Page)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), serverTimeout)
 	defer cancel()
-	// A file, because an argument has 128 KiB at most, and each line of Java names all libraries.
+	// A file: an argument has at most 128 KiB, and each Java command line names all libraries.
 	file := filepath.Join(t.TempDir(), "snippets.sh")
 	if err := os.WriteFile(file, []byte(script.String()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	play := exec.CommandContext(ctx, "unshare", "-rmn", "bash", file)
-	play.Dir = dir
-	play.Cancel = func() error { return play.Process.Signal(os.Interrupt) }
-	play.WaitDelay = time.Minute
-	play.Env = slices.Concat(foreignEnviron(), environ,
+	cmd := exec.CommandContext(ctx, "unshare", "-rmn", "bash", file)
+	cmd.Dir = dir
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = time.Minute
+	cmd.Env = slices.Concat(environ(), variables,
 		[]string{"PROGRAM=" + binary(t, t.TempDir()), "HOME=" + dir, "NO_PROXY=*", "no_proxy=*"})
-	if out, err := play.CombinedOutput(); err != nil {
+	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	read := func(name string) []byte {
@@ -169,20 +168,21 @@ func PlaySnippets(t *testing.T, prepare, command string, list []Snippet, environ
 	}
 	for _, s := range list {
 		status := strings.TrimSpace(string(read(s.Page + ".status")))
-		answered := func(calls []byte) (all, well int) {
+		countCalls := func(calls []byte) (total, succeeded int) {
 			return bytes.Count(calls, []byte(`"errcode":`)), len(regexp.MustCompile(`"errcode":0\b`).FindAll(calls, -1))
 		}
-		all, well := answered(read(s.Page + ".before"))
-		allNow, wellNow := answered(read(s.Page + ".after"))
-		if status != "0" || wellNow <= well || allNow-all != wellNow-well {
-			t.Errorf("the call of the page %s ends with %s, and the server answered %d of its %d calls of %s well:\n%s\n%s", s.Page, status,
-				wellNow-well, allNow-all, s.path, read(s.Page+".out"), s.Code)
+		totalBefore, succeededBefore := countCalls(read(s.Page + ".before"))
+		total, succeeded := countCalls(read(s.Page + ".after"))
+		total, succeeded = total-totalBefore, succeeded-succeededBefore
+		if status != "0" || succeeded <= 0 || total != succeeded {
+			t.Errorf("page %s: exit status %s; %d of %d calls of %s succeeded:\n%s\n%s", s.Page, status, succeeded, total, s.path,
+				read(s.Page+".out"), s.Code)
 		}
 	}
 }
 
-// GoProgram builds a program of snippets in Go, in the folder of the test, whose module knows the SDK: the first argument
-// names the snippet. It returns the program.
+// GoProgram builds a Go program from snippets and returns its path. The first argument of the program is the snippet's name.
+// The test's module must require the SDK.
 func GoProgram(t *testing.T, imports string, list []Snippet) string {
 	t.Helper()
 	var code strings.Builder
@@ -198,13 +198,13 @@ func GoProgram(t *testing.T, imports string, list []Snippet) string {
 	}
 	code.WriteString("\t}\n}\n")
 	for _, s := range list {
-		// A setup whose app the call does not use is not an error of the page.
+		// A page may show a setup whose app the call does not use.
 		fmt.Fprintf(&code, "\nfunc %s() {\n%s_ = app\n%s}\n", s.Name(), s.Setup, s.Code)
 	}
 	return GoBuild(t, code.String())
 }
 
-// GoBuild builds a program of one file in the folder of the test, whose module knows the SDK, and returns the program.
+// GoBuild builds a program of one file in the folder of the test, whose module must require the SDK, and returns its path.
 func GoBuild(t *testing.T, code string) string {
 	t.Helper()
 	dir, err := os.MkdirTemp(".", "snippets")

@@ -12,45 +12,45 @@ import (
 	"testing"
 )
 
-// PlayStartLines takes the lines that the first page of a server shows a browser for an SDK, to the letter, and runs a
-// program of them: id is the block's on the page, program puts the least around the lines that makes them a program. It
-// must end well, and the server must have answered the call, a path, with 0, and nothing else that the program asked.
+// PlayStartLines runs the lines that the first page of a server shows a browser for an SDK. id is the id of the block on the
+// page; program completes the unmodified lines to a minimal program. The program must exit with 0, the server must answer the
+// call, a path, with errcode 0, and no call of the program may fail.
 func PlayStartLines(t *testing.T, id, call string, program func(lines string) *exec.Cmd) {
 	t.Helper()
 	s := startForLines(t)
 	lines := s.startLines(t, id)
 	if n := strings.Count(lines, "\n") + 1; n != 3 {
-		t.Errorf("the first page shows %d lines for %s, want three:\n%s", n, id, lines)
+		t.Errorf("the first page has %d lines for %s, want 3:\n%s", n, id, lines)
 	}
 	before := s.lastCall(t)
 
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), serverTimeout)
 	defer cancel()
-	made := program(lines)
-	play := exec.CommandContext(ctx, made.Path, made.Args[1:]...)
-	play.Dir = t.TempDir() // where some libraries keep their token
-	play.Env = append(append(foreignEnviron(), made.Env...), "HOME="+play.Dir, "NO_PROXY=*", "no_proxy=*")
-	out, err := play.CombinedOutput()
+	command := program(lines)
+	cmd := exec.CommandContext(ctx, command.Path, command.Args[1:]...)
+	cmd.Dir = t.TempDir() // some libraries store their token there
+	cmd.Env = append(append(environ(), command.Env...), "HOME="+cmd.Dir, "NO_PROXY=*", "no_proxy=*")
+	out, err := cmd.CombinedOutput()
 	if err != nil {
-		t.Errorf("a program of the lines for %s ends with %v:\n%s\n%s", id, err, out, lines)
+		t.Errorf("program with the lines for %s: %v\n%s\n%s", id, err, out, lines)
 	}
-	answered := false
-	for _, made := range s.calls(t, "1000") {
-		if made.RID == before {
+	succeeded := false
+	for _, c := range s.calls(t, "1000") {
+		if c.RID == before {
 			break
 		}
-		path, _, _ := strings.Cut(made.URL, "?")
-		answered = answered || path == call && made.ErrCode == 0
-		if made.ErrCode != 0 {
-			t.Errorf("the server answered %s, which the lines for %s call, with %d", path, id, made.ErrCode)
+		path, _, _ := strings.Cut(c.URL, "?")
+		succeeded = succeeded || path == call && c.ErrCode == 0
+		if c.ErrCode != 0 {
+			t.Errorf("lines for %s: errcode of %s = %d, want 0", id, path, c.ErrCode)
 		}
 	}
-	if !answered {
-		t.Errorf("no call of %s that the server answered with 0 came from the lines for %s:\n%s\n%s", call, id, out, lines)
+	if !succeeded {
+		t.Errorf("no successful call of %s from the lines for %s:\n%s\n%s", call, id, out, lines)
 	}
 }
 
-// startForLines is the server of the lines. No recorder is before it: its first page names its own address.
+// startForLines returns a server without a recorder, because its first page contains its own address.
 func startForLines(t *testing.T) *Server {
 	if os.Getenv("QRJUMP_URL") != "" {
 		return Start(t)
@@ -58,15 +58,15 @@ func startForLines(t *testing.T) *Server {
 	return start(t, t.TempDir())
 }
 
-// startLines is the text of a block of the first page, as a browser shows it.
+// startLines returns the text of a block of the first page, as a browser displays it.
 func (s *Server) startLines(t *testing.T, id string) string {
 	t.Helper()
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.own+"/", nil)
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.directURL+"/", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	r.Header.Set("Accept", "text/html")
-	resp, err := s.caller().Do(r)
+	resp, err := s.httpClient().Do(r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +77,7 @@ func (s *Server) startLines(t *testing.T, id string) string {
 	}
 	block := regexp.MustCompile(`(?s) id="` + regexp.QuoteMeta(id) + `">(.*?)</code>`).FindSubmatch(page)
 	if block == nil {
-		t.Fatalf("GET / answers %s, and its page has no lines for %s:\n%s", resp.Status, id, page)
+		t.Fatalf("GET / = %s, without lines for %s:\n%s", resp.Status, id, page)
 	}
 	return html.UnescapeString(string(block[1]))
 }

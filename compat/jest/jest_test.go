@@ -1,4 +1,4 @@
-// Package jest_test runs the set-up that people copy, deploy/ci/jest-setup.js and its end, under Jest.
+// Package jest_test runs Jest with deploy/ci/jest-setup.js and jest-teardown.js, which users copy.
 package jest_test
 
 import (
@@ -13,7 +13,7 @@ import (
 
 const suite = `const query = "/cgi-bin/token?grant_type=client_credential&appid=wxc0ffee0000000001&secret=c0ffee00000000000000000000000001";
 
-test("the server hands out a token", async () => {
+test("the server issues a token", async () => {
   const answer = await fetch(process.env.QRJUMP_SERVER + query);
   expect((await answer.json()).expires_in).toBe(7200);
 });
@@ -42,20 +42,20 @@ func TestJestSetup_StartsServer(t *testing.T) {
 	run := func(path string) (string, error) {
 		c := exec.Command("node", jest, "--ci", "--watchman=false")
 		c.Dir, c.Env = dir, append(os.Environ(), "PATH="+path, "NO_PROXY=127.0.0.1")
-		said, err := c.CombinedOutput()
-		return string(said), err
+		out, err := c.CombinedOutput()
+		return string(out), err
 	}
 	path := os.Getenv("PATH")
-	if said, err := run(harness.ProgramInPath(t) + string(os.PathListSeparator) + path); err != nil || !strings.Contains(said, "1 passed") {
-		t.Errorf("%v\n%s", err, said)
+	if out, err := run(harness.ProgramInPath(t) + string(os.PathListSeparator) + path); err != nil || !strings.Contains(out, "1 passed") {
+		t.Errorf("%v\n%s", err, out)
 	}
-	// A server that ends at once is not waited for.
+	// If the server exits at once, the setup fails without waiting.
 	broken := t.TempDir()
 	if err := os.WriteFile(filepath.Join(broken, "qrjump"), []byte("#!/bin/sh\n[ \"$1\" = serve ] && exit 2\nexec "+
 		filepath.Join(harness.ProgramInPath(t), "qrjump")+" \"$@\"\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if said, err := run(broken + string(os.PathListSeparator) + path); err == nil || !strings.Contains(said, "qrjump did not start") {
-		t.Errorf("the server ended, and Jest says %v\n%s", err, said)
+	if out, err := run(broken + string(os.PathListSeparator) + path); err == nil || !strings.Contains(out, "qrjump did not start") {
+		t.Errorf("Jest with a server that exits: %v, want an error\n%s", err, out)
 	}
 }

@@ -1,9 +1,9 @@
-"""Fills the lake of a server that is killed again and again, and lets engines count it.
+"""Fills the data lake of a server that is killed repeatedly, and counts the scans with query engines.
 
   engines.py BINARY folder|bucket [spark]
 
-BINARY is a built qrjump. A bucket is one of moto's S3 server, started here, or of versitygw where VERSITYGW names one. DuckDB,
-and Spark where it is asked for, count scans by day, brand and product; the server's own statistics say what is right.
+BINARY is a built qrjump. The S3 server for a bucket is moto's, or versitygw if VERSITYGW is its path; this program starts it.
+DuckDB, and Spark if requested, count scans by day, brand and product; the results must agree with the server's statistics.
 """
 import http.client
 import json
@@ -23,7 +23,7 @@ import urllib.request
 BINARY, KIND, ENGINES = sys.argv[1], sys.argv[2], sys.argv[3:]
 WORK = tempfile.mkdtemp(prefix="qrjump-lake-")
 BUCKET, ROUNDS = "scans-of-a-test", 4
-ended = []
+processes = []
 
 
 def port():
@@ -32,11 +32,11 @@ def port():
         return s.getsockname()[1]
 
 
-def wait(what, ready, seconds=180):
+def wait(name, ready, seconds=180):
     end = time.monotonic() + seconds
     while not ready():
         if time.monotonic() > end:
-            sys.exit(f"{what}: not within {seconds} s")
+            sys.exit(f"{name}: not ready within {seconds} s")
         time.sleep(0.05)
 
 
@@ -48,9 +48,9 @@ def answers(url):
         return False
 
 
-def begin(args, **options):
+def start(args, **options):
     p = subprocess.Popen(args, **options)
-    ended.append(p)
+    processes.append(p)
     return p
 
 
@@ -62,11 +62,11 @@ LOG = open(os.path.join(WORK, "server.log"), "ab")
 
 
 def serve():
-    p = begin([BINARY, "serve", "--dev", "--data", os.path.join(WORK, "data"), "--listen", f"127.0.0.1:{PORT}", "--lake", LAKE],
+    p = start([BINARY, "serve", "--dev", "--data", os.path.join(WORK, "data"), "--listen", f"127.0.0.1:{PORT}", "--lake", LAKE],
               env={**os.environ, **KEYS, "HOME": WORK}, stdout=subprocess.DEVNULL, stderr=LOG)
     wait("the server", lambda: p.poll() is None and answers(URL + "/readyz") or p.poll() is not None)
     if p.poll() is not None:
-        sys.exit("the server ended:\n" + open(LOG.name).read())
+        sys.exit("the server exited:\n" + open(LOG.name).read())
     return p
 
 
@@ -86,14 +86,14 @@ def s3():
                         aws_secret_access_key=KEYS["AWS_SECRET_ACCESS_KEY"], region_name="us-east-1")
 
 
-def storage():
-    """A server with an empty bucket: what an earlier one had is lost."""
+def start_s3():
+    """Starts an S3 server with an empty bucket: the data of an earlier server is lost."""
     args = [sys.executable, "-m", "moto.server", "-p", str(S3)]
     if os.environ.get("VERSITYGW"):
         folder = tempfile.mkdtemp(dir=WORK)
         args = [os.environ["VERSITYGW"], "--port", f"127.0.0.1:{S3}", "--access", KEYS["AWS_ACCESS_KEY_ID"],
                 "--secret", KEYS["AWS_SECRET_ACCESS_KEY"], "posix", folder]
-    p = begin(args, stdout=subprocess.DEVNULL, stderr=LOG)
+    p = start(args, stdout=subprocess.DEVNULL, stderr=LOG)
     wait("the S3 server", listens)
     s3().create_bucket(Bucket=BUCKET)
     return p
@@ -113,9 +113,9 @@ def kill(p):
 
 
 def scans(codes, seen, stop):
-    chance = random.Random()
+    rng = random.Random()
     while not stop.is_set():
-        lines = "\n".join(json.dumps({"text": chance.choice(codes), "user": f"person {chance.randrange(500)}"}) for _ in range(50))
+        lines = "\n".join(json.dumps({"text": rng.choice(codes), "user": f"person {rng.randrange(500)}"}) for _ in range(50))
         c = http.client.HTTPConnection("127.0.0.1", PORT, timeout=30)
         try:
             c.request("POST", "/scan/v1/resolve", lines, {"Content-Type": "application/x-ndjson"})
@@ -135,14 +135,14 @@ SQL = """SELECT CAST(date AS VARCHAR), coalesce(brand, ''), coalesce(product, ''
 def duckdb():
     import duckdb as engine
     base = LAKE
-    if KIND == "bucket":  # the extension for S3 may not be had: the files are fetched, names and all
-        base = os.path.join(WORK, "fetched")
+    if KIND == "bucket":  # the S3 extension of DuckDB may be unavailable: the files are downloaded with their keys as paths
+        base = os.path.join(WORK, "downloaded")
         client = s3()
         for page in client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET):
-            for found in page.get("Contents", []):
-                name = os.path.join(base, found["Key"].removeprefix("of/scans/"))
+            for item in page.get("Contents", []):
+                name = os.path.join(base, item["Key"].removeprefix("of/scans/"))
                 os.makedirs(os.path.dirname(name), exist_ok=True)
-                client.download_file(BUCKET, found["Key"], name)
+                client.download_file(BUCKET, item["Key"], name)
     files = f"read_parquet('{base}/scans/*/*.parquet', hive_partitioning = true)"
     ids = {row[0] for row in engine.sql(f"SELECT scan_id FROM {files}").fetchall()}
     users = engine.sql(f"SELECT count(*) FROM {files} WHERE user_hash IS NULL").fetchall()[0][0]
@@ -160,7 +160,7 @@ def spark(base):
 
 
 def main():
-    bucket = storage() if KIND == "bucket" else None
+    bucket = start_s3() if KIND == "bucket" else None
     server = serve()
     cli("batch", "apply", "10000", "--isv", "order-1")
     for first, brand, product in [(0, "Coffee", "690-beans"), (4000, "Coffee", "690-cups"), (7000, "Tea", "690-leaves")]:
@@ -176,13 +176,13 @@ def main():
     for t in threads:
         t.start()
     for round in range(ROUNDS):
-        many = len(seen) + 3000
-        wait("scans", lambda: len(seen) >= many)
-        time.sleep(random.random() * (20 if round == 1 else 3))  # one life is long enough for a write of its own accord
+        minimum = len(seen) + 3000
+        wait("scans", lambda: len(seen) >= minimum)
+        time.sleep(random.random() * (20 if round == 1 else 3))  # one run is long enough for a scheduled write
         kill(server)
-        if bucket and round == 2:  # the bucket is lost with all that was in it, and another takes its place
+        if bucket and round == 2:  # the bucket is lost; an empty one replaces it
             kill(bucket)
-            bucket = storage()
+            bucket = start_s3()
         server = serve()
     stop.set()
     for t in threads:
@@ -194,49 +194,49 @@ def main():
     deep = json.loads(cli("api", "verifyLake", "--output", "json"))["days"]
     days = [d for d in admin("lake/verification")["days"] if d["scan_log"]]
     for d in deep + days:
-        assert not (d["missing"] or d["duplicates"] or d["unexpected"] or d["not_erased"]), f"the lake differs from the ledger: {d}"
-    ledger = sum(d["scan_log"] for d in days)
+        assert not (d["missing"] or d["duplicates"] or d["unexpected"] or d["not_erased"]), f"the lake differs from the scan log: {d}"
+    logged = sum(d["scan_log"] for d in days)
     if KIND == "bucket":
-        assert "a-secret-of-a-test" not in open(LOG.name).read(), "the log has the secret"
+        assert "a-secret-of-a-test" not in open(LOG.name).read(), "the log contains the secret"
     erased = cli("api", "eraseUser", "user=person 1", "--yes")
-    right = {}
+    expected = {}
     for group in ("brand", "product"):
         answer = admin("statistics", by="day", group=group, **{"from": days[0]["date"], "to": days[-1]["date"]})
         for row in answer["rows"]:
             if row["scans"]:
-                right[group, row["starts_at"][:10], row["value"]] = row["scans"]
+                expected[group, row["starts_at"][:10], row["value"]] = row["scans"]
     server.send_signal(signal.SIGTERM)
     if server.wait() != 0:
         sys.exit("the server ended with an error")
     rows, ids, anonymous, base = duckdb()
-    check("DuckDB", rows, right, ledger)
-    lost = set(seen) - ids
-    assert not lost, f"{len(lost)} scans were answered and are not in the lake"
-    assert anonymous > 0, f"nobody is anonymous in the lake: {erased}"
+    check("DuckDB", rows, expected, logged)
+    missing = set(seen) - ids
+    assert not missing, f"{len(missing)} acknowledged scans are missing in the lake"
+    assert anonymous > 0, f"no scan in the lake was anonymised: {erased}"
     if "spark" in ENGINES:
-        again = spark(base)
-        check("Spark", again, right, ledger)
-        assert [tuple(r) for r in rows] == again, "Spark and DuckDB differ"
+        spark_rows = spark(base)
+        check("Spark", spark_rows, expected, logged)
+        assert [tuple(r) for r in rows] == spark_rows, "Spark and DuckDB differ"
     print("ok")
 
 
-def check(engine, rows, right, ledger):
-    for at, group in ((1, "brand"), (2, "product")):
+def check(engine, rows, expected, logged):
+    for column, group in ((1, "brand"), (2, "product")):
         got = {}
         for row in rows:
-            assert row[3] == row[4], f"{engine} finds a scan twice: {row}"
-            got[group, row[0], row[at]] = got.get((group, row[0], row[at]), 0) + row[3]
-        want = {k: v for k, v in right.items() if k[0] == group}
-        assert got == want, f"{engine} counts {got}, the server {want}"
+            assert row[3] == row[4], f"{engine}: duplicate scan in {row}"
+            got[group, row[0], row[column]] = got.get((group, row[0], row[column]), 0) + row[3]
+        want = {k: v for k, v in expected.items() if k[0] == group}
+        assert got == want, f"{engine} counts {got}, want {want}"
     total = sum(row[3] for row in rows)
-    assert total == ledger, f"{engine} counts {total} scans, the ledger has {ledger}"
-    print(f"{engine}: {total} scans in {len(rows)} groups, as in the ledger")
+    assert total == logged, f"{engine} counts {total} scans, the scan log has {logged}"
+    print(f"{engine}: {total} scans in {len(rows)} groups, as in the scan log")
 
 
 try:
     main()
 finally:
-    for p in ended:
+    for p in processes:
         if p.poll() is None:
             kill(p)
     shutil.rmtree(WORK, ignore_errors=True)

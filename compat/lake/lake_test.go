@@ -1,4 +1,4 @@
-// Package lake_test counts the lake of a server with the engines that people have.
+// Package lake_test counts the scans in a server's data lake with DuckDB and Spark.
 package lake_test
 
 import (
@@ -10,8 +10,8 @@ import (
 	"github.com/qrjump/qrjump/compat/harness"
 )
 
-// TestLakeEngines_CountsMatchLedger fills a folder and a bucket while the server is killed again and again, and loses each once.
-// DuckDB counts both, and Spark the folder where Java is installed.
+// TestLakeEngines_CountsMatchLedger fills a folder and a bucket while the server is killed repeatedly, and deletes each once. DuckDB
+// counts the scans of both; Spark counts those of the folder if Java is installed.
 func TestLakeEngines_CountsMatchLedger(t *testing.T) {
 	python := ".venv/bin/python"
 	if _, err := os.Stat(python); err != nil {

@@ -1,4 +1,4 @@
-// Package miniprogram_test drives qrjump with github.com/fastwego/miniprogram: the five calls for ordinary rules.
+// Package miniprogram_test tests qrjump with github.com/fastwego/miniprogram: the five endpoints for ordinary rules.
 package miniprogram_test
 
 import (
@@ -14,10 +14,10 @@ import (
 	"github.com/qrjump/qrjump/compat/harness"
 )
 
-// newApp returns the library's client for the seeded Mini Program, pointed at s.
+// newApp returns the library's client for the seeded Mini Program, with s as the base URL.
 func newApp(t *testing.T, s *harness.Server, secret string) *miniprogram.Miniprogram {
-	// The library keeps its token in a file of the temporary folder, named by the AppID alone: a run that found
-	// the file of another one would send a token that this server never gave out.
+	// The library stores its token in a file of the temporary folder, named after the AppID: with the file of another run
+	// it would send a token that this server has not issued.
 	t.Setenv("TMPDIR", t.TempDir())
 	miniprogram.WXServerUrl = s.URL
 	app := miniprogram.New(miniprogram.Config{Appid: harness.MiniProgram, Secret: secret})
@@ -25,7 +25,7 @@ func newApp(t *testing.T, s *harness.Server, secret string) *miniprogram.Minipro
 	return app
 }
 
-// call uses the library's wrapper of each call.
+// call returns a Caller that uses the library's wrappers.
 func call(app *miniprogram.Miniprogram) harness.Caller {
 	wrappers := map[string]func(*miniprogram.Miniprogram, []byte) ([]byte, error){
 		"qrcodejumpadd":      qrcode.QRCodeJumpAdd,
@@ -40,7 +40,7 @@ func call(app *miniprogram.Miniprogram) harness.Caller {
 		if err == nil {
 			return raw
 		}
-		// The text of its errors is the whole answer, unless the trouble was another one.
+		// The error text of an API error is the complete response.
 		if !strings.HasPrefix(err.Error(), "{") {
 			t.Fatalf("%s: %v", name, err)
 		}
@@ -69,21 +69,21 @@ func TestTokenCache_ReusesToken(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	kept, err := app.AccessToken.GetAccessTokenHandler(app)
-	if err != nil || kept != fresh {
-		t.Errorf("got %q, %v the second time, want the token of the first time out of the file", kept, err)
+	cached, err := app.AccessToken.GetAccessTokenHandler(app)
+	if err != nil || cached != fresh {
+		t.Errorf("second token = %q, %v, want the first token from the file", cached, err)
 	}
 }
 
-// Contract: clients, "When a token is refreshed": this library asks for a new token on 40001 and 42001, and
-// repeats the call at once on -1. The emulator plays these answers; the caller must notice nothing.
+// Contract: clients, "When a token is refreshed": this library requests a new token on 40001 and 42001, and retries the
+// call at once on -1. The emulator injects these errors; the library must hide them from its caller.
 func TestLibraryRetry_AfterOneError(t *testing.T) {
 	s := harness.Start(t)
 	app := newApp(t, s, harness.MiniProgramSecret)
 	for _, errcode := range []int{40001, 42001, -1} {
 		s.FailOnce(t, "/cgi-bin/wxopen/qrcodejumpget", errcode)
 		if _, err := qrcode.QRCodeJumpGet(app, []byte("{}")); err != nil {
-			t.Errorf("got %v after one %d, want the repeated call to succeed", err, errcode)
+			t.Errorf("got %v after one %d, want the retry to succeed", err, errcode)
 		}
 	}
 }

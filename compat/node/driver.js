@@ -1,14 +1,14 @@
 'use strict';
-// Lets node-easywechat make the calls that the Go test asks for: one JSON request a line on standard input,
-// one JSON answer a line on standard output.
+// Makes the calls of the Go test with node-easywechat: reads one JSON request per line from standard input and writes one
+// JSON response per line to standard output.
 //
-//   {"account": "mini_program" | "service_account", "call": "token" | "stable_token" | "qrcodejump…" | a call of one item, one code,
+//   {"account": "mini_program" | "service_account", "call": "token" | "stable_token" | "qrcodejump…" | a call for product codes,
 //    "body": …}
 //
-// A call that begins with "platform." is one of platform.js.
+// platform.js has the calls that begin with "platform.".
 //
-// A request without a body is sent without one. The library has no wrappers for jump rules and for codes; its
-// users go through getClient(), and so does this.
+// A request without a body is sent without one. The library has no wrappers for jump rules and for codes, so this program
+// uses getClient(), as users of the library do.
 
 const readline = require('node:readline');
 const { MiniApp, OfficialAccount } = require('node-easywechat');
@@ -19,9 +19,9 @@ function config(account) {
   return {
     app_id: account.appid,
     secret: account.secret,
-    // The library's own switch for another platform address; it holds for the token call too.
+    // The library's option for the base URL, also of token requests.
     http: { baseURL: settings.url + '/' },
-    // By default its token file lies in the working folder and would survive the run.
+    // By default the token file is in the working folder and would remain after the run.
     file_cache: { path: settings.cache },
   };
 }

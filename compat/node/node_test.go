@@ -1,5 +1,5 @@
-// Package node_test drives qrjump with the npm package node-easywechat: tokens, the five calls for both kinds of rule,
-// the six of one item, one code. driver.js makes the calls, the questions and the judgement are here.
+// Package node_test tests qrjump with the npm package node-easywechat: tokens, the five endpoints for both kinds of rule, the
+// six for product codes. driver.js makes the calls; this package chooses them and checks the results.
 package node_test
 
 import (
@@ -27,10 +27,10 @@ type request struct {
 type result struct {
 	Token  string          `json:"token"`
 	Answer json.RawMessage `json:"answer"`
-	Error  string          `json:"error"` // what the library threw
+	Error  string          `json:"error"` // the exception of the library
 }
 
-// startDriver starts node with the library pointed at s.
+// startDriver starts driver.js with s as the library's base URL.
 func startDriver(t *testing.T, s *harness.Server) *driver {
 	t.Helper()
 	server, err := url.Parse(s.URL)
@@ -54,7 +54,7 @@ func startDriver(t *testing.T, s *harness.Server) *driver {
 	}
 
 	node := exec.Command("node", "driver.js")
-	// Its HTTP library obeys the environment's proxy even for an address of this machine.
+	// The HTTP library uses the proxy of the environment even for a local address.
 	node.Env = append(os.Environ(), "COMPAT_SETTINGS="+string(settings), "NO_PROXY="+server.Hostname(), "no_proxy="+server.Hostname())
 	node.Stderr = t.Output()
 	stdin, err := node.StdinPipe()
@@ -69,7 +69,7 @@ func startDriver(t *testing.T, s *harness.Server) *driver {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		stdin.Close() // the end of its input ends the driver, unless the library asks for ever
+		stdin.Close() // the driver exits at the end of its input, unless the library retries without limit
 		if t.Failed() {
 			node.Process.Kill()
 		}

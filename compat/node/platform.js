@@ -1,6 +1,6 @@
 'use strict';
-// node-easywechat as a third-party platform: it receives the pushes on an HTTP server of its own, and makes the calls
-// of driver.js that begin with "platform.".
+// node-easywechat as a third-party platform: receives pushes on an HTTP server, and makes the calls of driver.js that begin
+// with "platform.".
 
 const http = require('node:http');
 const { OpenPlatform, ServerRequest } = require('node-easywechat');
@@ -19,10 +19,10 @@ module.exports = function (settings) {
   let waiting = null;
 
   async function receive(req, res) {
-    // An application for each push, as its web examples have it: its handlers would pile up.
-    const one = new OpenPlatform(options());
-    one.setRequest(await ServerRequest.createFromIncomingMessage(req));
-    const server = one.getServer();
+    // A new application for each push, as in the library's web examples, because handlers accumulate.
+    const application = new OpenPlatform(options());
+    application.setRequest(await ServerRequest.createFromIncomingMessage(req));
+    const server = application.getServer();
     server.with((message, next) => {
       events.push({ type: message.InfoType, appid: message.AuthorizerAppid || '', code: message.AuthorizationCode || '' });
       if (waiting) waiting();
@@ -48,7 +48,7 @@ module.exports = function (settings) {
       receiver.unref();
       return { port: receiver.address().port };
     },
-    // next waits for a push of a kind.
+    // next waits for a push of the type and returns it.
     async next({ type }) {
       for (;;) {
         while (events.length) {

@@ -24,18 +24,18 @@ func (d *driver) ask(t testing.TB, call string, body map[string]any, answer any)
 	}
 }
 
-type pushed struct{ Type, AppID, Code, Error string }
+type push struct{ Type, AppID, Code, Error string }
 
-func (d *driver) next(t testing.TB, kind string) pushed {
+func (d *driver) next(t testing.TB, kind string) push {
 	t.Helper()
-	var p pushed
+	var p push
 	if d.ask(t, "next", map[string]any{"type": kind}, &p); p.Error != "" {
-		t.Fatalf("the library refuses a push: %s", p.Error)
+		t.Fatalf("the library rejects a push: %s", p.Error)
 	}
 	return p
 }
 
-// The whole authorisation: the ticket, the page, the code, the rules and codes in the account's name, the end.
+// The complete authorisation: ticket, page, authorization code, rules and codes on behalf of the account, revocation.
 func TestAuthorization_TicketToRevocation(t *testing.T) {
 	s, d := start(t)
 	var listening struct{ Port int }
@@ -45,9 +45,9 @@ func TestAuthorization_TicketToRevocation(t *testing.T) {
 
 	authorize := func(appid, authType string, sets ...int) (refresh string) {
 		t.Helper()
-		var made struct{ Link string }
-		d.ask(t, "link", map[string]any{"back": harness.Back, "type": authType, "appid": appid}, &made)
-		code := s.Agree(t, made.Link, appid, sets...)
+		var created struct{ Link string }
+		d.ask(t, "link", map[string]any{"back": harness.Back, "type": authType, "appid": appid}, &created)
+		code := s.Agree(t, created.Link, appid, sets...)
 		var got struct {
 			Info struct {
 				AppID   string `json:"authorizer_appid"`
@@ -88,7 +88,7 @@ func TestAuthorization_TicketToRevocation(t *testing.T) {
 	if e := d.next(t, "updateauthorized"); e.AppID != harness.ServiceAcct || e.Code == "" {
 		t.Errorf("got %+v", e)
 	}
-	// A new authorisation ends the account's token at once, and this library keeps the one that it has.
+	// A new authorisation revokes the account's token at once; this library does not refresh its cached token.
 	harness.NotGranted(t, service, "applycodequery", 40001)
 	s.Withdraw(t, harness.MiniProgram)
 	if e := d.next(t, "unauthorized"); e.AppID != harness.MiniProgram {

@@ -8,7 +8,7 @@ import (
 	"github.com/qrjump/qrjump/compat/harness"
 )
 
-// modules is the folder that has the library.
+// modules returns the folder of the library.
 func modules(t *testing.T) string {
 	t.Helper()
 	if _, err := os.Stat("node_modules/node-easywechat"); err != nil {
@@ -21,7 +21,7 @@ func modules(t *testing.T) string {
 	return folder
 }
 
-// Every call as its page shows it for this library.
+// Every call with the code for this library on the call's page.
 func TestSnippets_EveryCallPage(t *testing.T) {
 	modules := modules(t)
 	imports, list := harness.Snippets(t, "Node.js: node-easywechat")

@@ -7,7 +7,7 @@ import (
 	"github.com/qrjump/qrjump/compat/harness"
 )
 
-// The lines that the server's first page shows for this library; the last of them lists the rules.
+// The lines for this library on the server's first page; the last one lists the rules.
 func TestStartPage_LibrarySnippet(t *testing.T) {
 	modules := modules(t)
 	harness.PlayStartLines(t, "node-easywechat", "/cgi-bin/wxopen/qrcodejumpget", func(lines string) *exec.Cmd {

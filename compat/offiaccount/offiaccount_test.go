@@ -1,5 +1,5 @@
-// Package offiaccount_test drives qrjump with github.com/fastwego/offiaccount: the five calls for the rules of a
-// service account, and the wrappers that it has for one item, one code.
+// Package offiaccount_test tests qrjump with github.com/fastwego/offiaccount: the five endpoints for the rules of a service
+// account, and the library's wrappers for product codes.
 package offiaccount_test
 
 import (
@@ -16,10 +16,10 @@ import (
 	"github.com/qrjump/qrjump/compat/harness"
 )
 
-// newApp returns the library's client for the seeded service account, pointed at s.
+// newApp returns the library's client for the seeded service account, with s as the base URL.
 func newApp(t *testing.T, s *harness.Server, secret string) *offiaccount.OffiAccount {
-	// The library keeps its token in a file of the temporary folder, named by the AppID alone: a run that found
-	// the file of another one would send a token that this server never gave out.
+	// The library stores its token in a file of the temporary folder, named after the AppID: with the file of another run
+	// it would send a token that this server has not issued.
 	t.Setenv("TMPDIR", t.TempDir())
 	offiaccount.WXServerUrl = s.URL
 	app := offiaccount.New(offiaccount.Config{Appid: harness.ServiceAcct, Secret: secret})
@@ -27,18 +27,18 @@ func newApp(t *testing.T, s *harness.Server, secret string) *offiaccount.OffiAcc
 	return app
 }
 
-// call goes through the library's generic client: it has no wrappers for jump rules, so this is how its users
-// reach them, with the content type of its own wrappers.
+// call returns a Caller that uses the library's generic client, because the library has no wrappers for jump rules. The
+// content type is that of the library's wrappers.
 func call(app *offiaccount.OffiAccount) harness.Caller {
 	return func(t testing.TB, name string, body []byte) []byte {
 		t.Helper()
-		return answered(t, name)(app.Client.HTTPPost("/cgi-bin/wxopen/"+name, bytes.NewReader(body), "application/json;charset=utf-8"))
+		return response(t, name)(app.Client.HTTPPost("/cgi-bin/wxopen/"+name, bytes.NewReader(body), "application/json;charset=utf-8"))
 	}
 }
 
-// answered is the answer of a call that the library may have taken for an error: the text of its errors is the whole
-// answer, unless the trouble was another one.
-func answered(t testing.TB, name string) func(raw []byte, err error) []byte {
+// response returns a function that converts the results of a call to the response: if the library reports an API error, the
+// error text is the complete response.
+func response(t testing.TB, name string) func(raw []byte, err error) []byte {
 	t.Helper()
 	return func(raw []byte, err error) []byte {
 		t.Helper()
@@ -57,7 +57,7 @@ func TestJumpRules_ServiceAccount(t *testing.T) {
 	harness.ServiceRules(t, s, call(newApp(t, s, harness.ServiceAcctSecret)))
 }
 
-// codes are the library's own wrappers of one item, one code.
+// codes has the library's wrappers for product codes.
 var codes = map[string]func(*offiaccount.OffiAccount, []byte) ([]byte, error){
 	"applycode":         marketcode.ApplyCode,
 	"applycodequery":    marketcode.ApplyCodeQuery,
@@ -72,7 +72,7 @@ func TestProductCodes_ApplyToTicket(t *testing.T) {
 	app := newApp(t, s, harness.ServiceAcctSecret)
 	harness.ProductCodes(t, s, func(t testing.TB, name string, body []byte) []byte {
 		t.Helper()
-		return answered(t, name)(codes[name](app, body))
+		return response(t, name)(codes[name](app, body))
 	})
 }
 

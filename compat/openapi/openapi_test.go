@@ -1,5 +1,5 @@
-// Package openapi_test holds both documents that the server serves to the recommended rules of two linters, makes a client of the
-// wire's with openapi-generator, and clients of both for Java, and drives the server with them.
+// Package openapi_test checks both OpenAPI documents of the server with the recommended rules of two linters, and calls the server
+// with clients that openapi-generator generates: in Go for the platform's API, in Java for both documents.
 package openapi_test
 
 import (
@@ -18,7 +18,7 @@ import (
 func TestOpenAPI_LintAndClientGeneration(t *testing.T) {
 	s := harness.Start(t)
 	dir := t.TempDir()
-	in := func(folder, name string, words ...string) {
+	runIn := func(folder, name string, words ...string) {
 		t.Helper()
 		c := exec.Command(name, words...)
 		c.Dir = folder
@@ -30,11 +30,11 @@ func TestOpenAPI_LintAndClientGeneration(t *testing.T) {
 	for _, name := range []string{"openapi.json", "openapi-wire.json"} {
 		file := filepath.Join(dir, name)
 		save(t, s.URL+"/"+name, file)
-		in(".", "node_modules/.bin/spectral", "lint", "-r", ".spectral.yaml", "--fail-severity", "warn", file)
-		in(".", "node_modules/.bin/redocly", "lint", "--config", "redocly.yaml", "--max-problems", "20", file)
+		runIn(".", "node_modules/.bin/spectral", "lint", "-r", ".spectral.yaml", "--fail-severity", "warn", file)
+		runIn(".", "node_modules/.bin/redocly", "lint", "--config", "redocly.yaml", "--max-problems", "20", file)
 	}
 	client := filepath.Join(dir, "go")
-	in(".", "java", "-jar", "target/generator.jar", "generate", "-g", "go", "-i", filepath.Join(dir, "openapi-wire.json"), "-o", client,
+	runIn(".", "java", "-jar", "target/generator.jar", "generate", "-g", "go", "-i", filepath.Join(dir, "openapi-wire.json"), "-o", client,
 		"--additional-properties=packageName=wire,isGoSubmodule=false,withGoMod=false")
 	smoke, err := os.ReadFile("smoke.go.txt")
 	if err == nil {
@@ -49,22 +49,22 @@ func TestOpenAPI_LintAndClientGeneration(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	in(client, "go", "test", "-count=1", "./...")
+	runIn(client, "go", "test", "-count=1", "./...")
 }
 
-// mapped are the fields that are a text or a list, which the generator's code for native cannot say: they are objects.
-const mapped = "GS1LinkInput_context=Object,GS1LinkInput_hreflang=Object,getSettings_200_response_behaviours=Object," +
+// schemaMappings maps fields that are a string or a list to Object, because the generator's library native does not support them.
+const schemaMappings = "GS1LinkInput_context=Object,GS1LinkInput_hreflang=Object,getSettings_200_response_behaviours=Object," +
 	"getSettings_200_response_verification=Object,putSettings_request_behaviours=Object,putSettings_request_verification=Object," +
 	"putSettings_200_response_behaviours=Object,putSettings_200_response_verification=Object"
 
-// Clients for Java, of both documents and by both libraries that people choose: each compiles, and makes a call.
+// Java clients of both documents, with the two most common HTTP libraries: each compiles and makes a call.
 func TestOpenAPI_JavaClients(t *testing.T) {
 	classpath, err := os.ReadFile("target/classpath")
 	if err != nil {
 		t.Skip("not run: openapi-generator: not installed here, see compat/run.sh")
 	}
-	if page, err := os.ReadFile("../../docs/en/how/sdk.md"); err != nil || !bytes.Contains(page, []byte(mapped)) {
-		t.Errorf("the page has other mappings than these (%v): %s", err, mapped)
+	if page, err := os.ReadFile("../../docs/en/how/sdk.md"); err != nil || !bytes.Contains(page, []byte(schemaMappings)) {
+		t.Errorf("the page does not contain these mappings (%v): %s", err, schemaMappings)
 	}
 	s := harness.Start(t)
 	for _, document := range []string{"openapi", "openapi-wire"} {
@@ -92,21 +92,22 @@ func TestOpenAPI_JavaClients(t *testing.T) {
 				}
 				mappings := []string{}
 				if library == "native" && document == "openapi" {
-					mappings = []string{"--schema-mappings", mapped}
+					mappings = []string{"--schema-mappings", schemaMappings}
 				}
-				run("java", append([]string{"-XX:TieredStopAtLevel=1", "-jar", generator, "generate", "-g", "java", "--library", library, "-i", file, "-o", "made",
+				run("java", append([]string{"-XX:TieredStopAtLevel=1", "-jar", generator, "generate", "-g", "java",
+					"--library", library, "-i", file, "-o", "client",
 					"--global-property=apiTests=false,modelTests=false,apiDocs=false,modelDocs=false,apis,models,supportingFiles"}, mappings...)...)
 				smoke = bytes.ReplaceAll(smoke, []byte("setBase("), []byte(base+"("))
 				if err := os.WriteFile(filepath.Join(dir, "Smoke.java"), smoke, 0o644); err != nil {
 					t.Fatal(err)
 				}
 				jars := strings.TrimSpace(string(classpath))
-				sources, err := filepath.Glob(filepath.Join(dir, "made/src/main/java/org/openapitools/client/*/*.java"))
+				sources, err := filepath.Glob(filepath.Join(dir, "client/src/main/java/org/openapitools/client/*/*.java"))
 				if err != nil || len(sources) < 10 {
 					t.Fatal(err, sources)
 				}
 				run("javac", append([]string{"-J-XX:TieredStopAtLevel=1", "-nowarn", "-proc:none", "-d", "classes", "-cp", jars,
-					"-sourcepath", "made/src/main/java", "Smoke.java"}, sources...)...)
+					"-sourcepath", "client/src/main/java", "Smoke.java"}, sources...)...)
 				run("java", "-XX:TieredStopAtLevel=1", "-cp", "classes:"+jars, "Smoke")
 			})
 		}
@@ -129,10 +130,10 @@ func save(t *testing.T, url, file string) {
 	}
 }
 
-// ogen is the generator that the test below runs, from the Go module proxy.
+// ogen is the module of a generator, from the Go module proxy.
 const ogen = "github.com/ogen-go/ogen"
 
-// TestOpenAPI_OgenClients: ogen makes Go of both documents, and it builds. It needs the Go module proxy.
+// TestOpenAPI_OgenClients generates Go code of both documents with ogen, and builds it. It requires the Go module proxy.
 func TestOpenAPI_OgenClients(t *testing.T) {
 	s := harness.Start(t)
 	dir := t.TempDir()
@@ -145,7 +146,7 @@ func TestOpenAPI_OgenClients(t *testing.T) {
 		t.Fatal(err)
 	}
 	if out, err := run("get", "-tool", ogen+"/cmd/ogen@v1.24.0"); err != nil {
-		t.Skipf("not run: ogen is not to be had: %v: %.300s", err, out)
+		t.Skipf("not run: ogen cannot be downloaded: %v: %.300s", err, out)
 	}
 	for pkg, name := range map[string]string{"admin": "openapi.json", "wire": "openapi-wire.json"} {
 		file := filepath.Join(dir, name)
@@ -156,7 +157,7 @@ func TestOpenAPI_OgenClients(t *testing.T) {
 	}
 	for _, words := range [][]string{{"mod", "tidy"}, {"build", "./admin", "./wire"}} {
 		if out, err := run(words...); err != nil {
-			t.Errorf("go %q of what ogen made: %v\n%s", words, err, out)
+			t.Errorf("go %q of the code from ogen: %v\n%s", words, err, out)
 		}
 	}
 }

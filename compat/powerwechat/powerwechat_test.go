@@ -1,6 +1,6 @@
-// Package powerwechat_test drives qrjump with github.com/ArtisanCloud/PowerWeChat/v3, whose token address is a literal
-// in its source: it is reached by nothing but a hosts entry and a trusted certificate for api.weixin.qq.com.
-// The library has no jump rules; its users reach them with its generic HttpPostJson, and so do we.
+// Package powerwechat_test tests qrjump with github.com/ArtisanCloud/PowerWeChat/v3. The token URL is a literal in the
+// library's source, so that it requires a hosts entry and a trusted certificate for api.weixin.qq.com.
+// The library has no wrappers for jump rules; the tests use its generic HttpPostJson, as its users do.
 package powerwechat_test
 
 import (
@@ -17,8 +17,8 @@ import (
 	"github.com/qrjump/qrjump/compat/harness"
 )
 
-// redirect does in this process what a hosts entry and a trusted ca.pem do on a machine. The library itself is not
-// told of it: no base address is set.
+// redirect starts a server and redirects api.weixin.qq.com to it in this process, like a hosts entry and a trusted ca.pem on
+// a machine. It sets no base URL in the library.
 func redirect(t *testing.T) *harness.Server {
 	s, transport := harness.StartTLS(t)
 	before := http.DefaultTransport
@@ -27,16 +27,16 @@ func redirect(t *testing.T) *harness.Server {
 	return s
 }
 
-// fetch fetches the account's token. The library keeps tokens for the whole process, also those of earlier servers.
+// fetch fetches a new token of the account, because the library caches tokens of earlier servers for the process.
 func fetch(t *testing.T, token *kernel.AccessToken) {
 	t.Helper()
 	if got, err := token.GetToken(t.Context(), true); err != nil || got.AccessToken == "" || got.ExpiresIn <= 1500 {
-		t.Fatalf("got the token %+v, %v", got, err)
+		t.Fatalf("token = %+v, %v", got, err)
 	}
 }
 
-// with makes the calls of a story with the library's client.
-func with(client *kernel.BaseClient) harness.Caller {
+// caller returns a Caller that uses the library's client.
+func caller(client *kernel.BaseClient) harness.Caller {
 	return func(t testing.TB, call string, body []byte) []byte {
 		t.Helper()
 		var send any
@@ -66,7 +66,7 @@ func TestPowerWeChat_MiniProgramRedirected(t *testing.T) {
 	s := redirect(t)
 	app := program(t, harness.MiniProgramSecret)
 	fetch(t, app.GetAccessToken())
-	harness.OrdinaryRules(t, s, with(app.Base.BaseClient))
+	harness.OrdinaryRules(t, s, caller(app.Base.BaseClient))
 }
 
 func TestPowerWeChat_ServiceAccountRedirected(t *testing.T) {
@@ -78,21 +78,21 @@ func TestPowerWeChat_ServiceAccountRedirected(t *testing.T) {
 		t.Fatal(err)
 	}
 	fetch(t, app.GetAccessToken())
-	harness.ServiceRules(t, s, with(app.Base.BaseClient))
+	harness.ServiceRules(t, s, caller(app.Base.BaseClient))
 }
 
-// Contract: clients, the table of repetitions. The library fetches another token on these, and calls once again,
-// without the body of the first time: qrcodejumpget is the call that needs none.
+// Contract: clients, the table of retries. On these errors the library fetches a new token and retries once, without the body
+// of the first request: qrcodejumpget requires none.
 func TestPowerWeChat_RenewsDeadToken(t *testing.T) {
 	s := redirect(t)
 	app := program(t, harness.MiniProgramSecret)
 	fetch(t, app.GetAccessToken())
-	call := with(app.Base.BaseClient)
+	call := caller(app.Base.BaseClient)
 	for _, errcode := range []int{40001, 40014, 42001} {
 		s.FailOnce(t, "/cgi-bin/wxopen/qrcodejumpget", errcode)
 		var answer struct{ ErrCode int }
 		if err := json.Unmarshal(call(t, "qrcodejumpget", nil), &answer); err != nil || answer.ErrCode != 0 {
-			t.Errorf("after %d: %+v %v", errcode, answer, err)
+			t.Errorf("after errcode %d: %+v, %v", errcode, answer, err)
 		}
 	}
 }

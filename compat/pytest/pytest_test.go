@@ -1,4 +1,4 @@
-// Package pytest_test runs the fixture that people copy, deploy/ci/conftest.py, under pytest.
+// Package pytest_test runs pytest with the fixture deploy/ci/conftest.py, which users copy.
 package pytest_test
 
 import (
@@ -11,7 +11,7 @@ import (
 	"github.com/qrjump/qrjump/compat/harness"
 )
 
-// Two tests share the server; the second finds nothing that the first left.
+// suite has two tests that share the server; a reset before the second removes the rule of the first.
 const suite = `import json, os, urllib.request
 
 def token(server):
@@ -50,20 +50,20 @@ func TestPytestFixture_StartsServer(t *testing.T) {
 	run := func(path string) (string, error) {
 		c := exec.Command(python, "-m", "pytest", "-q", "-p", "no:cacheprovider", dir)
 		c.Dir, c.Env = dir, append(os.Environ(), "PATH="+path, "NO_PROXY=127.0.0.1", "PYTHONDONTWRITEBYTECODE=1")
-		said, err := c.CombinedOutput()
-		return string(said), err
+		out, err := c.CombinedOutput()
+		return string(out), err
 	}
 	path := os.Getenv("PATH")
-	if said, err := run(harness.ProgramInPath(t) + string(os.PathListSeparator) + path); err != nil || !strings.Contains(said, "2 passed") {
-		t.Errorf("%v\n%s", err, said)
+	if out, err := run(harness.ProgramInPath(t) + string(os.PathListSeparator) + path); err != nil || !strings.Contains(out, "2 passed") {
+		t.Errorf("%v\n%s", err, out)
 	}
-	// A server that ends at once is not waited for: the tests fail and say with what.
+	// If the server exits at once, the tests fail without waiting and report the failed command.
 	broken := t.TempDir()
 	if err := os.WriteFile(filepath.Join(broken, "qrjump"), []byte("#!/bin/sh\n[ \"$1\" = serve ] && exit 2\nexec "+
 		filepath.Join(harness.ProgramInPath(t), "qrjump")+" \"$@\"\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if said, err := run(broken + string(os.PathListSeparator) + path); err == nil || !strings.Contains(said, "health") {
-		t.Errorf("the server ended, and the tests say %v\n%s", err, said)
+	if out, err := run(broken + string(os.PathListSeparator) + path); err == nil || !strings.Contains(out, "health") {
+		t.Errorf("pytest with a server that exits: %v, want an error\n%s", err, out)
 	}
 }

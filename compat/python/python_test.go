@@ -1,4 +1,4 @@
-// Package python_test makes a Python client of the document that the server serves, and drives the server with it.
+// Package python_test generates a Python client from the server's OpenAPI document, and calls the server with it.
 package python_test
 
 import (
@@ -7,15 +7,16 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/qrjump/qrjump/compat/harness"
 )
 
-// gaps are the calls that the generator leaves out, since it knows no streams of lines and no archives.
-var gaps = []string{"POST /admin/v1/export", "GET /admin/v1/export/accounts", "GET /admin/v1/export/gs1", "GET /admin/v1/export/rules",
-	"GET /admin/v1/export/scans", "POST /admin/v1/import/gs1",
+// unsupported has the calls that the generator omits, because it does not support NDJSON and archives.
+var unsupported = []string{"POST /admin/v1/export", "GET /admin/v1/export/accounts", "GET /admin/v1/export/gs1",
+	"GET /admin/v1/export/rules", "GET /admin/v1/export/scans", "POST /admin/v1/import/gs1",
 	"POST /admin/v1/import/accounts", "POST /admin/v1/import/rules", "POST /admin/v1/packages/{package}/file",
 	"PUT /admin/v1/batches/{application_id}/imported-codes"}
 
@@ -40,17 +41,13 @@ func TestGeneratedClient_CallsServer(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	for line := range strings.Lines(string(out)) {
-		after, warned := strings.CutPrefix(strings.TrimSpace(line), "WARNING parsing ")
-		if !warned {
+		warning, ok := strings.CutPrefix(strings.TrimSpace(line), "WARNING parsing ")
+		if !ok {
 			continue
 		}
-		call, _, _ := strings.Cut(after, " within")
-		known := false
-		for _, gap := range gaps {
-			known = known || call == gap
-		}
-		if !known {
-			t.Errorf("the generator stumbles at %s:\n%s", call, out)
+		call, _, _ := strings.Cut(warning, " within")
+		if !slices.Contains(unsupported, call) {
+			t.Errorf("the generator does not support %s:\n%s", call, out)
 		}
 	}
 	smoke := exec.Command(".venv/bin/python", "smoke.py", s.URL)

@@ -1,4 +1,4 @@
-"""What somebody does first with a generated client: read, write, scan, and read an error."""
+"""Typical first calls with a generated client: reads, a scan, an explanation, and an error."""
 
 import compileall
 import sys
@@ -10,9 +10,9 @@ from qrjump_client.models import ErrorModel, ExplainRequest, ScanRequest
 import qrjump_client
 
 
-def want(what, ok, got):
+def want(name, ok, got):
     if not ok:
-        sys.exit(f"{what}: {got}")
+        sys.exit(f"{name}: {got}")
 
 
 want("every file compiles", compileall.compile_dir(qrjump_client.__path__[0], quiet=1), "see above")

@@ -1,4 +1,4 @@
-// Package rust_test leads clients for Rust, and Cargo itself, to qrjump by the line of `qrjump run`.
+// Package rust_test runs HTTP clients and an SDK for Rust, and Cargo itself, with `qrjump run`.
 package rust_test
 
 import (
@@ -38,20 +38,20 @@ func TestHTTPClients_RedirectLine(t *testing.T) {
 		client := harness.Client{Language: "Rust", Name: c.name, Version: string(version[1]), Line: c.line,
 			Command: []string{program, crate}, ByLine: []string{program, crate, "line"}}
 		if client.SDK = crate == "wechat-mp-sdk"; client.SDK {
-			client.Command = []string{"false"} // its roots are chosen when it is built, so it would take a second build; reqwest shows it
+			client.Command = []string{"false"} // a build without the extra line would need a second binary; reqwest tests that case
 		}
 		clients = append(clients, client)
 	}
 	harness.Lines(t, t.TempDir(), clients...)
 }
 
-// Cargo asks a registry: that of this test is the platform's address, so that Cargo misses a field in what the server answers.
+// The registry of Cargo is a URL of the platform, so that Cargo reports a missing field in the server's response.
 func TestCargo_RegistryAtPlatformAddress(t *testing.T) {
 	sysroot, err := exec.Command("rustc", "--print", "sysroot").Output()
 	if err != nil {
 		t.Skip("not run: rustc: not installed here")
 	}
-	bin := filepath.Join(strings.TrimSpace(string(sysroot)), "bin") // rustup's programs ask for their home
+	bin := filepath.Join(strings.TrimSpace(string(sysroot)), "bin") // the proxies of rustup require their home folder
 	cargo := filepath.Join(bin, "cargo")
 	version, err := exec.Command(cargo, "--version").Output()
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 	"github.com/qrjump/qrjump/compat/harness"
 )
 
-// thirdParty is the library as a third-party platform, which receives its pushes on a real HTTP server.
+// thirdParty returns the library as a third-party platform, which receives pushes on an HTTP server.
 func thirdParty(t *testing.T, s *harness.Server) (*openplatform.OpenPlatform, harness.Events) {
 	t.Helper()
 	redirect(t, s)
@@ -30,16 +30,16 @@ func thirdParty(t *testing.T, s *harness.Server) (*openplatform.OpenPlatform, ha
 			return nil
 		})
 		if err := receiver.Serve(); err != nil {
-			t.Errorf("the library refuses the push: %v", err)
+			t.Errorf("the library rejects the push: %v", err)
 			return
 		}
-		// In its safe mode the library leaves the answer to its user.
+		// In safe mode the library sends no response.
 		w.Write([]byte("success"))
 	})
 	return p, events
 }
 
-// Issue 11, 2: the links for a phone, under two names.
+// The authorisation links for a phone, on both hosts.
 func TestMobileAuthLinks_BothNames(t *testing.T) {
 	s := harness.Start(t)
 	p, events := thirdParty(t, s)
@@ -48,7 +48,7 @@ func TestMobileAuthLinks_BothNames(t *testing.T) {
 	}
 	for name, link := range map[string]func(redirectURI string, authType int, bizAppID string) (string, error){
 		"mp": p.GetBindComponentURL,
-		// GetBindComponentURLV2 makes the other link, by an oversight.
+		// GetBindComponentURLV2 returns the link of mp, a bug of the library.
 		"open": func(redirectURI string, authType int, bizAppID string) (string, error) {
 			return p.GetBindComponentURLV2Context(t.Context(), redirectURI, authType, bizAppID)
 		},
@@ -58,7 +58,7 @@ func TestMobileAuthLinks_BothNames(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !strings.HasPrefix(address, "https://"+name+".weixin.qq.com/") {
-			t.Errorf("%s: the link is %s", name, address)
+			t.Errorf("%s: link = %s", name, address)
 		}
 		info, err := p.QueryAuthCode(s.Agree(t, address, harness.MiniProgram, 18, 33))
 		if err != nil || info.Appid != harness.MiniProgram {
@@ -67,7 +67,7 @@ func TestMobileAuthLinks_BothNames(t *testing.T) {
 	}
 }
 
-// The whole authorisation: the ticket, the page, the code, the rules and codes in the account's name, the end.
+// The complete authorisation: ticket, page, authorization code, rules and codes on behalf of the account, revocation.
 func TestAuthorization_TicketToRevocation(t *testing.T) {
 	s := harness.Start(t)
 	p, events := thirdParty(t, s)
@@ -104,7 +104,7 @@ func TestAuthorization_TicketToRevocation(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, err := p.QueryAuthCode(code); err == nil || !strings.Contains(err.Error(), "61010") {
-			t.Errorf("a code used twice: %v", err)
+			t.Errorf("second use of a code: %v, want 61010", err)
 		}
 	}
 	token := func(appid string) string {
@@ -124,15 +124,16 @@ func TestAuthorization_TicketToRevocation(t *testing.T) {
 	harness.ServiceRules(t, s, s.CallAs(service))
 	harness.ProductCodes(t, s, s.CallAs(service))
 
-	about, granted, err := p.GetAuthrInfo(harness.MiniProgram)
+	info, authorization, err := p.GetAuthrInfo(harness.MiniProgram)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if about.NickName != "Coffee" || about.MiniProgramInfo == nil || about.ServiceTypeInfo.ID != 0 || about.VerifyTypeInfo.ID != 0 || granted.AccessToken != "" || granted.RefreshToken == "" {
-		t.Errorf("got %+v, %+v", about, granted)
+	if info.NickName != "Coffee" || info.MiniProgramInfo == nil || info.ServiceTypeInfo.ID != 0 || info.VerifyTypeInfo.ID != 0 ||
+		authorization.AccessToken != "" || authorization.RefreshToken == "" {
+		t.Errorf("got %+v, %+v", info, authorization)
 	}
-	if about, _, err = p.GetAuthrInfo(harness.ServiceAcct); err != nil || about.MiniProgramInfo != nil || about.ServiceTypeInfo.ID != 2 {
-		t.Errorf("got %+v, %v", about, err)
+	if info, _, err = p.GetAuthrInfo(harness.ServiceAcct); err != nil || info.MiniProgramInfo != nil || info.ServiceTypeInfo.ID != 2 {
+		t.Errorf("got %+v, %v", info, err)
 	}
 
 	s.Withdraw(t, harness.MiniProgram)
@@ -140,13 +141,13 @@ func TestAuthorization_TicketToRevocation(t *testing.T) {
 		t.Errorf("got %v", e)
 	}
 	harness.NotGranted(t, s.CallAs(mini), "qrcodejumpget", 61003)
-	if refused, ok := list(t, mini).(*util.CommonError); !ok || refused.ErrCode != 61003 {
-		t.Errorf("got %v", refused)
+	if rejected, ok := list(t, mini).(*util.CommonError); !ok || rejected.ErrCode != 61003 {
+		t.Errorf("got %v, want 61003", rejected)
 	}
-	if _, err := p.RefreshAuthrToken(harness.MiniProgram, granted.RefreshToken); err == nil {
-		// The library does not look at errcode here; its cache then holds an empty token.
+	if _, err := p.RefreshAuthrToken(harness.MiniProgram, authorization.RefreshToken); err == nil {
+		// The library does not check errcode here; its cache then has an empty token.
 		if text, _ := p.GetAuthrAccessToken(harness.MiniProgram); text != "" {
-			t.Errorf("got the token %q after the end", text)
+			t.Errorf("token after the revocation = %q, want none", text)
 		}
 	}
 	listable(t, service)

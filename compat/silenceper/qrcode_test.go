@@ -18,8 +18,8 @@ import (
 
 var codeURL = regexp.MustCompile(`^http://weixin\.qq\.com/q/02[0-9A-Za-z_-]+$`)
 
-// Contract: clients 6: to this library any errmsg is an error, even the one of a success; showqrcode: it sends the
-// ticket as it came.
+// Contract: clients 6: this library treats any errmsg as an error, even that of a success; showqrcode: it sends the ticket
+// unmodified.
 func TestParametricCodes_CreateAndShow(t *testing.T) {
 	s := harness.Start(t)
 	redirect(t, s)

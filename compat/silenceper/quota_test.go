@@ -14,12 +14,11 @@ import (
 	"github.com/qrjump/qrjump/compat/harness"
 )
 
-// The library's four calls about quotas and request ids, by a Mini Program and
-// by a service account.
+// The library's four functions for quotas and request ids, for a Mini Program and for a service account.
 func TestOpenAPIQuota_GetClearAndRID(t *testing.T) {
 	s := harness.Start(t)
 	if s.Shared {
-		t.Skip("clears are ten a month, and an earlier run may have made them")
+		t.Skip("the limit is ten resets per month, which an earlier run may have used")
 	}
 	redirect(t, s)
 	type api interface {
@@ -31,7 +30,7 @@ func TestOpenAPIQuota_GetClearAndRID(t *testing.T) {
 	const path = "/cgi-bin/wxopen/qrcodejumpget"
 	program := wechat.NewWechat().GetMiniProgram(&mini.Config{AppID: harness.MiniProgram, AppSecret: harness.MiniProgramSecret, Cache: cache.NewMemory()})
 	account := wechat.NewWechat().GetOfficialAccount(&official.Config{AppID: harness.ServiceAcct, AppSecret: harness.ServiceAcctSecret, Cache: cache.NewMemory()})
-	for _, who := range []struct {
+	for _, c := range []struct {
 		name, secret string
 		api          api
 		token        func() (string, error)
@@ -39,37 +38,37 @@ func TestOpenAPIQuota_GetClearAndRID(t *testing.T) {
 		{"Mini Program", harness.MiniProgramSecret, program.GetOpenAPI(), program.GetContext().GetAccessToken},
 		{"service account", harness.ServiceAcctSecret, account.GetOpenAPI(), account.GetContext().GetAccessToken},
 	} {
-		t.Run(who.name, func(t *testing.T) {
-			token, err := who.token()
+		t.Run(c.name, func(t *testing.T) {
+			token, err := c.token()
 			if err != nil {
 				t.Fatal(err)
 			}
 			used := func() int64 {
 				t.Helper()
-				q, err := who.api.GetAPIQuota(openapi.GetAPIQuotaParams{CgiPath: path})
+				q, err := c.api.GetAPIQuota(openapi.GetAPIQuotaParams{CgiPath: path})
 				if err != nil || q.Quota.DailyLimit != 500_000 || q.Quota.Remain != q.Quota.DailyLimit-q.Quota.Used {
 					t.Fatalf("%+v, %v", q, err)
 				}
 				return q.Quota.Used
 			}
-			for name, clear := range map[string]func() error{"by token": who.api.ClearQuota, "by secret": who.api.ClearQuotaByAppSecret} {
+			for name, clear := range map[string]func() error{"by token": c.api.ClearQuota, "by secret": c.api.ClearQuotaByAppSecret} {
 				listable(t, token)
 				if n := used(); n != 1 {
-					t.Errorf("%d calls are counted, want 1", n)
+					t.Errorf("used quota = %d, want 1", n)
 				}
 				if err := clear(); err != nil {
 					t.Fatalf("%s: %v", name, err)
 				}
 				if n := used(); n != 0 {
-					t.Errorf("%d calls are counted after a clear %s", n, name)
+					t.Errorf("used quota after a reset %s = %d, want 0", name, n)
 				}
 			}
-			if _, err := who.api.GetAPIQuota(openapi.GetAPIQuotaParams{CgiPath: "/sns/jscode2session"}); err == nil || !strings.Contains(err.Error(), "76022") {
-				t.Errorf("a path of /sns/: %v", err)
+			if _, err := c.api.GetAPIQuota(openapi.GetAPIQuotaParams{CgiPath: "/sns/jscode2session"}); err == nil || !strings.Contains(err.Error(), "76022") {
+				t.Errorf("quota of a path of /sns/: %v, want 76022", err)
 			} else if m := regexp.MustCompile(`rid: ([0-9a-f-]{26})`).FindStringSubmatch(err.Error()); m == nil {
 				t.Errorf("no request id in %v", err)
 			} else {
-				info, err := who.api.GetRidInfo(openapi.GetRidInfoParams{Rid: m[1]})
+				info, err := c.api.GetRidInfo(openapi.GetRidInfoParams{Rid: m[1]})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -79,12 +78,12 @@ func TestOpenAPIQuota_GetClearAndRID(t *testing.T) {
 				}
 			}
 			for range 8 {
-				if err := who.api.ClearQuotaByAppSecret(); err != nil {
+				if err := c.api.ClearQuotaByAppSecret(); err != nil {
 					t.Fatal(err)
 				}
 			}
-			if err := who.api.ClearQuota(); err == nil || !strings.Contains(err.Error(), "48006") {
-				t.Errorf("the eleventh clear of the month: %v", err)
+			if err := c.api.ClearQuota(); err == nil || !strings.Contains(err.Error(), "48006") {
+				t.Errorf("eleventh reset of the month: %v, want 48006", err)
 			}
 		})
 	}

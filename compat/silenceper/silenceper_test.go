@@ -1,5 +1,5 @@
-// Package silenceper_test drives qrjump with github.com/silenceper/wechat/v2: both kinds of access token.
-// The library has no jump rules; its users reach them with the token and its generic PostJSON, and so do we.
+// Package silenceper_test tests qrjump with github.com/silenceper/wechat/v2: both kinds of access token.
+// The library has no wrappers for jump rules; the tests use the token and its generic PostJSON, as its users do.
 package silenceper_test
 
 import (
@@ -20,13 +20,13 @@ import (
 
 const platform = "https://api.weixin.qq.com"
 
-// redirect points the library at s by its own setting.
+// redirect sets s as the library's base URL.
 func redirect(t *testing.T, s *harness.Server) {
 	util.SetURIModifier(func(uri string) string { return strings.Replace(uri, platform, s.URL, 1) })
 	t.Cleanup(func() { util.SetURIModifier(nil) })
 }
 
-// list calls qrcodejumpget with token and returns what the library makes of the answer.
+// list calls qrcodejumpget with token and returns the error of the library.
 func list(t *testing.T, token string) error {
 	t.Helper()
 	raw, err := util.PostJSON(platform+"/cgi-bin/wxopen/qrcodejumpget?access_token="+url.QueryEscape(token), map[string]any{})
@@ -46,7 +46,7 @@ func listable(t *testing.T, token string) {
 		t.Fatal("got an empty token")
 	}
 	if err := list(t, token); err != nil {
-		t.Errorf("the token is refused: %v", err)
+		t.Errorf("the token is rejected: %v", err)
 	}
 }
 
@@ -70,18 +70,18 @@ func TestSilenceper_TokenOpensOwnRules(t *testing.T) {
 			plain := credential.NewDefaultAccessToken(account.appid, account.secret, "compat_", cache.NewMemory())
 			first := token(t, plain)
 			listable(t, first)
-			if kept := token(t, plain); kept != first {
-				t.Errorf("got %q from the cache, want %q: the library keeps a token for expires_in - 1500 s", kept, first)
+			if cached := token(t, plain); cached != first {
+				t.Errorf("cached token = %q, want %q: the library caches a token for expires_in - 1500 s", cached, first)
 			}
 
-			// Two processes that share nothing must get one stable token.
-			here := token(t, credential.NewStableAccessToken(account.appid, account.secret, "compat_", cache.NewMemory()))
-			there := token(t, credential.NewStableAccessToken(account.appid, account.secret, "compat_", cache.NewMemory()))
-			if here != there {
-				t.Errorf("got the stable tokens %q and %q, want one", here, there)
+			// Two processes without a shared cache must get the same stable token.
+			stable := token(t, credential.NewStableAccessToken(account.appid, account.secret, "compat_", cache.NewMemory()))
+			other := token(t, credential.NewStableAccessToken(account.appid, account.secret, "compat_", cache.NewMemory()))
+			if stable != other {
+				t.Errorf("got the stable tokens %q and %q, want one token", stable, other)
 			}
-			listable(t, here)
-			listable(t, first) // the two interfaces do not touch each other's token
+			listable(t, stable)
+			listable(t, first) // a stable token does not revoke the plain token
 		})
 	}
 }
@@ -113,19 +113,19 @@ func TestSilenceper_ForceRefreshKeepsPlainToken(t *testing.T) {
 	if forced.AccessToken == old.AccessToken {
 		t.Fatal("a forced refresh returned the old token")
 	}
-	again, err := stable.GetAccessTokenDirectly(t.Context(), true)
-	if err != nil || again.AccessToken != forced.AccessToken {
-		t.Errorf("got %q, %v, want the current token: the next refresh can be forced in 30 s", again.AccessToken, err)
+	repeated, err := stable.GetAccessTokenDirectly(t.Context(), true)
+	if err != nil || repeated.AccessToken != forced.AccessToken {
+		t.Errorf("got %q, %v, want the current token: a refresh can be forced every 30 s", repeated.AccessToken, err)
 	}
 	listable(t, forced.AccessToken)
 	listable(t, plain)
-	refused, ok := list(t, old.AccessToken).(*util.CommonError)
-	if !ok || refused.ErrCode != 40001 {
-		t.Errorf("got %v with the dead token, want 40001", refused)
+	rejected, ok := list(t, old.AccessToken).(*util.CommonError)
+	if !ok || rejected.ErrCode != 40001 {
+		t.Errorf("got %v with the revoked token, want 40001", rejected)
 	}
 }
 
-// Contract: clients 6 and 10. This library takes any errmsg for an error in some calls, even the one of a success.
+// Contract: clients 6 and 10. In some calls this library treats any errmsg as an error, even that of a success.
 func TestSilenceper_TokenWithoutErrmsg(t *testing.T) {
 	redirect(t, harness.Start(t))
 	query := url.Values{"grant_type": {"client_credential"}, "appid": {harness.MiniProgram}, "secret": {harness.MiniProgramSecret}}

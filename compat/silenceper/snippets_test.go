@@ -6,7 +6,7 @@ import (
 	"github.com/qrjump/qrjump/compat/harness"
 )
 
-// Every call as its page shows it for this library.
+// Every call with the code for this library on the call's page.
 func TestSnippets_EveryCallPage(t *testing.T) {
 	imports, list := harness.Snippets(t, "Go: silenceper/wechat")
 	program := harness.GoProgram(t, imports, list)

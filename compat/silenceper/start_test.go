@@ -7,7 +7,7 @@ import (
 	"github.com/qrjump/qrjump/compat/harness"
 )
 
-// The lines that the server's first page shows for this library; the last of them asks for a token.
+// The lines for this library on the server's first page; the last one gets a token.
 func TestStartPage_LibrarySnippet(t *testing.T) {
 	harness.PlayStartLines(t, "silenceper", "/cgi-bin/token", func(lines string) *exec.Cmd {
 		return exec.Command(harness.GoBuild(t, `package main

@@ -1,16 +1,16 @@
-// What somebody does first with a generated client: read, write, scan, and read an error.
+// Typical first calls with a generated client: read, write, scan, and read an error.
 import createClient from "openapi-fetch";
 import type { paths } from "./schema.js";
 import type { paths as wirePaths } from "./wire.js";
 
 declare const process: { env: Record<string, string | undefined>; exit(code: number): never };
-declare const console: { log(text: string): void; error(...all: unknown[]): void };
+declare const console: { log(text: string): void; error(...values: unknown[]): void };
 
 const client = createClient<paths>({ baseUrl: process.env.QRJUMP_URL! });
 
-function want(what: string, ok: boolean, got: unknown): void {
+function want(name: string, ok: boolean, got: unknown): void {
   if (!ok) {
-    console.error(what, JSON.stringify(got));
+    console.error(name, JSON.stringify(got));
     process.exit(1);
   }
 }
@@ -26,7 +26,7 @@ const put = await client.PUT("/admin/v1/accounts/{appid}", {
   params: { path: { appid: "wxtypescript" } },
   body: { kind: "mini_program", name: "Typed" },
 });
-want("an account is made", put.data !== undefined, put.error);
+want("an account is created", put.data !== undefined, put.error);
 
 const settings = await client.GET("/admin/v1/settings");
 want("settings", typeof settings.data?.publish_quota === "number", settings);
@@ -45,5 +45,5 @@ const token = await wire.GET("/cgi-bin/token", {
 });
 const access_token = token.data?.access_token ?? "";
 const rules = await wire.POST("/cgi-bin/wxopen/qrcodejumpget", { params: { query: { access_token } }, body: {} });
-want("rules of the wire", rules.data?.errcode === 0, rules);
+want("rules of the platform API", rules.data?.errcode === 0, rules);
 console.log("ok");

@@ -1,5 +1,5 @@
-// Package typescript_test makes TypeScript types of both documents that the server serves, compiles a program with them,
-// and drives the server with it.
+// Package typescript_test generates TypeScript types from both OpenAPI documents of the server, compiles a program with them
+// and runs it against the server.
 package typescript_test
 
 import (

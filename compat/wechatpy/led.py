@@ -1,4 +1,4 @@
-# Each client asks the platform's own address for a token and for its rules, and knows nothing of the server.
+# Each client gets a token and its rules from api.weixin.qq.com, each SDK a token, without configuration for qrjump.
 import asyncio
 import http.client
 import json
@@ -41,30 +41,30 @@ def by_urllib3(method, url, body):
 
 
 def by_http_client(method, url, body):
-    at = urllib.parse.urlsplit(url)
-    connection = http.client.HTTPSConnection(at.netloc)
-    connection.request(method, at.path + "?" + at.query, body)
+    parts = urllib.parse.urlsplit(url)
+    connection = http.client.HTTPSConnection(parts.netloc)
+    connection.request(method, parts.path + "?" + parts.query, body)
     return connection.getresponse().read()
 
 
 def by_aiohttp(method, url, body):
     import aiohttp
 
-    async def ask():
+    async def fetch():
         async with aiohttp.ClientSession(trust_env=BY_LINE) as session:
             async with session.request(method, url, data=body) as answer:
                 return await answer.text()
 
-    return asyncio.run(ask())
+    return asyncio.run(fetch())
 
 
 def by_tornado(method, url, body):
     from tornado.httpclient import AsyncHTTPClient
 
-    async def ask():
+    async def fetch():
         return (await AsyncHTTPClient().fetch(url, method=method, body=body)).body
 
-    return asyncio.run(ask())
+    return asyncio.run(fetch())
 
 
 def by_httplib2(method, url, body):

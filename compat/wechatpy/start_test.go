@@ -7,7 +7,7 @@ import (
 	"github.com/qrjump/qrjump/compat/harness"
 )
 
-// The lines that the server's first page shows for this library make a client; the program asks it for a token.
+// The lines for this library on the server's first page create a client, from which the program gets a token.
 func TestStartPage_LibrarySnippet(t *testing.T) {
 	python := python(t)
 	harness.PlayStartLines(t, "wechatpy", "/cgi-bin/token", func(lines string) *exec.Cmd {

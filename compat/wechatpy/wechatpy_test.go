@@ -1,4 +1,4 @@
-// Package wechatpy_test drives qrjump with the Python library wechatpy.
+// Package wechatpy_test tests qrjump with the Python library wechatpy.
 package wechatpy_test
 
 import (
@@ -10,7 +10,7 @@ import (
 	"github.com/qrjump/qrjump/compat/harness"
 )
 
-// python is the interpreter that has the library.
+// python returns the path of the interpreter with the library.
 func python(t *testing.T) string {
 	t.Helper()
 	file, err := filepath.Abs(".venv/bin/python")
@@ -23,7 +23,7 @@ func python(t *testing.T) string {
 	return file
 }
 
-// Every call as its page shows it for this library.
+// Every call with the code for this library on the call's page.
 func TestSnippets_EveryCallPage(t *testing.T) {
 	python := python(t)
 	imports, list := harness.Snippets(t, "Python: wechatpy")
@@ -48,7 +48,7 @@ func TestSnippets_EveryCallPage(t *testing.T) {
 func TestHTTPClients_RedirectLine(t *testing.T) {
 	python := python(t)
 	var clients []harness.Client
-	for _, c := range []struct{ name, version, led, line string }{
+	for _, c := range []struct{ name, version, function, line string }{
 		{"requests", "2.34.2", "requests", ""},
 		{"httpx", "0.28.1", "httpx", ""},
 		{"urllib.request", "3.11", "urllib", ""},
@@ -61,9 +61,9 @@ func TestHTTPClients_RedirectLine(t *testing.T) {
 		{"WeRoBot", "1.13.1", "sdk_werobot", ""},
 		{"pywe-token", "1.3.1", "sdk_pywe_token", ""},
 	} {
-		led, sdk := strings.CutPrefix(c.led, "sdk_")
+		function, sdk := strings.CutPrefix(c.function, "sdk_")
 		client := harness.Client{Language: "Python", Name: c.name, Version: c.version, SDK: sdk, Line: c.line,
-			Command: []string{python, "led.py", led}}
+			Command: []string{python, "led.py", function}}
 		if c.line != "" {
 			client.ByLine = append(client.Command, "line")
 		}

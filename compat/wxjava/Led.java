@@ -18,7 +18,7 @@ import org.apache.http.impl.client.HttpClientBuilder;
 import weixin.popular.api.TokenAPI;
 import weixin.popular.client.HttpClientFactory;
 
-/** Each client of Java asks the platform's own address for a token and for its rules, and knows nothing of the server. */
+/** Each Java client gets a token and its rules from api.weixin.qq.com, each SDK a token, without configuration for qrjump. */
 public class Led {
 	static final String APPID = System.getenv("QRJUMP_APPID");
 	static final String SECRET = System.getenv("QRJUMP_SECRET");
@@ -28,18 +28,18 @@ public class Led {
 
 	static boolean byLine;
 
-	public static void main(String[] which) throws Exception {
-		byLine = which.length > 1;
-		if (which[0].equals("WxJava")) {
+	public static void main(String[] args) throws Exception {
+		byLine = args.length > 1;
+		if (args[0].equals("WxJava")) {
 			wxJava();
-		} else if (which[0].equals("weixin-popular")) {
+		} else if (args[0].equals("weixin-popular")) {
 			weixinPopular();
 		} else {
-			String token = call(which[0], ADDRESS, null).replaceAll(".*\"access_token\":\"([^\"]*).*", "$1").trim();
+			String token = call(args[0], ADDRESS, null).replaceAll(".*\"access_token\":\"([^\"]*).*", "$1").trim();
 			System.out.println(token);
-			System.out.println(call(which[0], RULES + token, "{\"get_type\":0}"));
+			System.out.println(call(args[0], RULES + token, "{\"get_type\":0}"));
 		}
-		System.exit(0); // a client may keep its connection
+		System.exit(0); // a client may keep its connection open
 	}
 
 	static String call(String client, String url, String body) throws Exception {

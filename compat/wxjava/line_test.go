@@ -9,7 +9,7 @@ import (
 	"github.com/qrjump/qrjump/compat/harness"
 )
 
-// The ways of Java that the page "Test my SDK" names, with a JVM that reads the trust store of the line.
+// HTTP clients and SDKs for Java with `qrjump run`, as on the page "Test my SDK": the JVM uses the trust store of `qrjump run`.
 func TestHTTPClients_RedirectLine(t *testing.T) {
 	classpath, dir := classpath(t), t.TempDir()
 	compile := exec.Command("javac", "-cp", classpath, "-d", dir, "Led.java")
@@ -34,7 +34,7 @@ func TestHTTPClients_RedirectLine(t *testing.T) {
 		if c.jar != "" {
 			found := regexp.MustCompile(`/` + c.jar + `-([0-9][^/:]*)\.jar`).FindStringSubmatch(classpath)
 			if found == nil {
-				t.Fatalf("%s is not among %s", c.jar, classpath)
+				t.Fatalf("%s is not in the class path %s", c.jar, classpath)
 			}
 			version = found[1]
 		}

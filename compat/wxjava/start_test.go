@@ -9,7 +9,7 @@ import (
 	"github.com/qrjump/qrjump/compat/harness"
 )
 
-// The lines that the server's first page shows for this library make a service; the program asks it for a token.
+// The lines for this library on the server's first page create a service, from which the program gets a token.
 func TestStartPage_LibrarySnippet(t *testing.T) {
 	classpath := classpath(t)
 	harness.PlayStartLines(t, "wxjava", "/cgi-bin/token", func(lines string) *exec.Cmd {
@@ -19,7 +19,7 @@ import cn.binarywang.wx.miniapp.api.impl.WxMaServiceImpl;
 import cn.binarywang.wx.miniapp.config.impl.WxMaDefaultConfigImpl;
 
 public class Lines {
-	public static void main(String[] none) throws Exception {
+	public static void main(String[] args) throws Exception {
 		` + lines + `
 		if (service.getAccessToken().isEmpty()) {
 			throw new Exception("no token");

@@ -1,4 +1,4 @@
-// Package wxjava_test drives qrjump with the Java library WxJava.
+// Package wxjava_test tests qrjump with the Java library WxJava.
 package wxjava_test
 
 import (
@@ -11,7 +11,7 @@ import (
 	"github.com/qrjump/qrjump/compat/harness"
 )
 
-// classpath are the files of the library.
+// classpath returns the class path of the library.
 func classpath(t *testing.T) string {
 	t.Helper()
 	jars, err := os.ReadFile("target/classpath")
@@ -21,7 +21,7 @@ func classpath(t *testing.T) string {
 	return strings.TrimSpace(string(jars))
 }
 
-// Every call as its page shows it for this library.
+// Every call with the code for this library on the call's page.
 func TestSnippets_EveryCallPage(t *testing.T) {
 	jars := classpath(t)
 	imports, list := harness.Snippets(t, "Java: WxJava")
@@ -33,7 +33,7 @@ func TestSnippets_EveryCallPage(t *testing.T) {
 	for _, s := range list {
 		program.WriteString("public static void " + s.Name() + "() throws Exception {\n" + s.Setup + s.Code + "}\n")
 	}
-	program.WriteString("public static void main(String[] which) throws Exception {\nCalls.class.getMethod(which[0]).invoke(null);\n}\n}\n")
+	program.WriteString("public static void main(String[] args) throws Exception {\nCalls.class.getMethod(args[0]).invoke(null);\n}\n}\n")
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "Calls.java"), []byte(program.String()), 0o600); err != nil {
 		t.Fatal(err)

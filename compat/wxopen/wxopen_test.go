@@ -1,5 +1,5 @@
-// Package wxopen_test drives qrjump with github.com/fastwego/wxopen: the whole authorisation of a third-party platform,
-// with its pushes received on a real HTTP server, and the rules and codes of the accounts that authorised it.
+// Package wxopen_test tests qrjump with github.com/fastwego/wxopen: the complete authorisation of a third-party platform, with
+// pushes to an HTTP server, and the rules and codes of the accounts that authorise it.
 package wxopen_test
 
 import (
@@ -25,13 +25,13 @@ import (
 
 type object = map[string]any
 
-// newPlatform returns the library as a third-party platform, pointed at s.
+// newPlatform returns the library as a third-party platform, with s as the base URL.
 func newPlatform(t *testing.T, s *harness.Server) (*wxopen.Platform, harness.Events) {
 	t.Helper()
 	wxopen.WXServerUrl, offiaccount.WXServerUrl, miniprogram.WXServerUrl = s.URL, s.URL, s.URL
 	p := wxopen.NewPlatform(wxopen.PlatformConfig{AppId: harness.Platform, AppSecret: harness.PlatformSecret, Token: harness.PlatformToken, AesKey: harness.PlatformAESKey})
 	p.Logger = log.New(io.Discard, "", 0)
-	// Its default cache writes files in place: a call that reads the ticket during the next push finds an empty file.
+	// The default cache writes files in place: a call that reads the ticket during the next push reads an empty file.
 	p.Cache = cache.New()
 	events := make(harness.Events, 100)
 	s.ThirdParty(t, func(w http.ResponseWriter, r *http.Request) {
@@ -40,12 +40,12 @@ func newPlatform(t *testing.T, s *harness.Server) (*wxopen.Platform, harness.Eve
 			t.Error(err)
 			return
 		}
-		found, err := p.Server.ParseXML(body)
+		event, err := p.Server.ParseXML(body)
 		if err != nil {
-			t.Errorf("the library refuses the push: %v", err)
+			t.Errorf("the library rejects the push: %v", err)
 			return
 		}
-		switch m := found.(type) {
+		switch m := event.(type) {
 		case type_platform.EventComponentVerifyTicket:
 			if err := p.ReceiveComponentVerifyTicketHandler(p, m.ComponentVerifyTicket); err != nil {
 				t.Error(err)
@@ -58,7 +58,7 @@ func newPlatform(t *testing.T, s *harness.Server) (*wxopen.Platform, harness.Eve
 		case type_platform.EventUnauthorized:
 			events <- harness.Event{InfoType: m.InfoType, AuthorizerAppID: m.AuthorizerAppid}
 		default:
-			t.Errorf("the library makes %T of the push", found)
+			t.Errorf("unexpected event %T", event)
 		}
 		if err := p.Server.Response(w, r, nil); err != nil {
 			t.Error(err)
@@ -67,8 +67,8 @@ func newPlatform(t *testing.T, s *harness.Server) (*wxopen.Platform, harness.Eve
 	return p, events
 }
 
-// ask makes a call of the library's own wrappers and reads its answer.
-func ask(t *testing.T, p *wxopen.Platform, call func(*wxopen.Platform, []byte) ([]byte, error), body object, answer any) {
+// request makes a call with a wrapper of the library and decodes the response.
+func request(t *testing.T, p *wxopen.Platform, call func(*wxopen.Platform, []byte) ([]byte, error), body object, answer any) {
 	t.Helper()
 	body["component_appid"] = harness.Platform
 	payload, err := json.Marshal(body)
@@ -84,13 +84,13 @@ func ask(t *testing.T, p *wxopen.Platform, call func(*wxopen.Platform, []byte) (
 	}
 }
 
-// authorize lets a person agree, and gives the library the tokens as its users do.
+// authorize authorises the platform, and saves the tokens in the library's cache, as users of the library do.
 func authorize(t *testing.T, s *harness.Server, p *wxopen.Platform, appid, authType string, sets ...int) {
 	t.Helper()
 	var pre struct {
 		Code string `json:"pre_auth_code"`
 	}
-	ask(t, p, auth.CreatePreauthCode, object{}, &pre)
+	request(t, p, auth.CreatePreauthCode, object{}, &pre)
 	link := auth.GetAuthorizationRedirectUri(url.Values{"component_appid": {harness.Platform}, "pre_auth_code": {pre.Code}, "redirect_uri": {harness.Back},
 		"auth_type": {authType}, "biz_appid": {appid}})
 	var granted struct {
@@ -101,7 +101,7 @@ func authorize(t *testing.T, s *harness.Server, p *wxopen.Platform, appid, authT
 			Sets    []any  `json:"func_info"`
 		} `json:"authorization_info"`
 	}
-	ask(t, p, auth.ApiQueryAuth, object{"authorization_code": s.Agree(t, link, appid, sets...)}, &granted)
+	request(t, p, auth.ApiQueryAuth, object{"authorization_code": s.Agree(t, link, appid, sets...)}, &granted)
 	if granted.Info.AppID != appid || len(granted.Info.Sets) != len(sets) {
 		t.Errorf("got %+v", granted)
 	}
@@ -112,7 +112,7 @@ func authorize(t *testing.T, s *harness.Server, p *wxopen.Platform, appid, authT
 	}
 }
 
-// caller makes the calls with the client that the library gives for an account.
+// caller returns a Caller that uses the library's client for an account.
 func caller(post func(path string, payload io.Reader, contentType string) ([]byte, error)) harness.Caller {
 	return func(t testing.TB, name string, body []byte) []byte {
 		t.Helper()
@@ -120,7 +120,7 @@ func caller(post func(path string, payload io.Reader, contentType string) ([]byt
 		if err == nil {
 			return raw
 		}
-		// The text of its errors is the whole answer.
+		// The error text of an API error is the complete response.
 		if !strings.HasPrefix(err.Error(), "{") {
 			t.Fatalf("%s: %v", name, err)
 		}
@@ -149,25 +149,25 @@ func TestAuthorization_TicketToRevocation(t *testing.T) {
 	harness.ServiceRules(t, s, caller(service.Client.HTTPPost))
 	harness.ProductCodes(t, s, caller(service.Client.HTTPPost))
 
-	// An expired token makes the library refresh it by itself, and the call works.
+	// The library refreshes an expired token, and the call succeeds.
 	s.FailOnce(t, "/cgi-bin/wxopen/qrcodejumpget", 42001)
 	harness.NotGranted(t, caller(mini.Client.HTTPPost), "qrcodejumpget", 0)
 
 	var list struct {
 		Total int `json:"total_count"`
 	}
-	ask(t, p, auth.ApiGetAuthorizerList, object{"offset": 0, "count": 100}, &list)
+	request(t, p, auth.ApiGetAuthorizerList, object{"offset": 0, "count": 100}, &list)
 	if list.Total != 2 {
 		t.Errorf("got %+v", list)
 	}
-	var about struct {
+	var account struct {
 		Info struct {
 			Name string `json:"nick_name"`
 		} `json:"authorizer_info"`
 	}
-	ask(t, p, auth.ApiGetAuthorizerInfo, object{"authorizer_appid": harness.ServiceAcct}, &about)
-	if about.Info.Name != "Coffee Service" {
-		t.Errorf("got %+v", about)
+	request(t, p, auth.ApiGetAuthorizerInfo, object{"authorizer_appid": harness.ServiceAcct}, &account)
+	if account.Info.Name != "Coffee Service" {
+		t.Errorf("got %+v", account)
 	}
 
 	authorize(t, s, p, harness.ServiceAcct, "1", 3)

@@ -1,4 +1,4 @@
-// Renders each label of a ZPL stream on standard input: a line of Base64 (PNG) a label.
+// Renders each label of a ZPL stream on standard input, and writes one line per label: a PNG in Base64.
 const fs = require("fs");
 const { ready } = require("zpl-renderer-js");
 

@@ -1,5 +1,5 @@
-// Package zpl_test lets the npm package zpl-renderer-js, a renderer of ZPL II, draw what qrjump writes for label
-// printers, and zbarimg read what it drew.
+// Package zpl_test renders the ZPL II of qrjump for label printers with the npm package zpl-renderer-js, and reads the
+// pictures with zbarimg.
 package zpl_test
 
 import (
@@ -36,7 +36,7 @@ func TestZPL_RendererDrawsEveryLabel(t *testing.T) {
 		t.Skip(err)
 	}
 	texts := []string{"P.URL.CN/0A$-Z0123456789QWER", "https://coffee.example/t/7?from=door", "1"}
-	// The renderer takes whole dots a millimetre: 8 are 203 an inch, 12 are 300, 24 are 600.
+	// The renderer's resolution is in whole dots per millimetre: 8 is 203 dpi, 12 is 300, 24 is 600.
 	for dpi, dots := range map[int]string{203: "8", 300: "12", 600: "24"} {
 		var stream bytes.Buffer
 		for _, text := range texts {
@@ -54,7 +54,7 @@ func TestZPL_RendererDrawsEveryLabel(t *testing.T) {
 		}
 		labels := strings.Fields(string(out))
 		if len(labels) != len(texts) {
-			t.Fatalf("%d labels were rendered, not %d", len(labels), len(texts))
+			t.Fatalf("%d rendered labels, want %d", len(labels), len(texts))
 		}
 		for i, label := range labels {
 			picture, err := base64.StdEncoding.DecodeString(label)
@@ -67,7 +67,7 @@ func TestZPL_RendererDrawsEveryLabel(t *testing.T) {
 			}
 			read, err := exec.CommandContext(t.Context(), "zbarimg", "--nodbus", "-q", "--raw", file).Output()
 			if err != nil || strings.TrimSpace(string(read)) != texts[i] {
-				t.Errorf("%d dots an inch, label %d: %v: %q, not %q", dpi, i, err, read, texts[i])
+				t.Errorf("%d dpi, label %d: read %q, %v, want %q", dpi, i, read, err, texts[i])
 			}
 		}
 	}

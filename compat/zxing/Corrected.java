@@ -8,7 +8,7 @@ import com.google.zxing.qrcode.QRCodeReader;
 import java.io.File;
 import javax.imageio.ImageIO;
 
-/** Prints, for each picture, the number of codewords that the decoder corrected and the text; "unreadable" without a text. */
+/** Prints for each picture the number of corrected codewords and the text, or "unreadable". */
 public class Corrected {
   public static void main(String[] files) throws Exception {
     for (String file : files) {

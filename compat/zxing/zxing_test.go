@@ -1,4 +1,4 @@
-// Package zxing_test compares the grades of qrjump with the number of codewords that ZXing, a decoder in Java, corrects.
+// Package zxing_test compares the grades of qrjump with the number of codewords that the Java decoder ZXing corrects.
 package zxing_test
 
 import (
@@ -19,7 +19,7 @@ import (
 
 const (
 	text       = "https://coffee.example/t/0123456789abcdef" // version 3 at level M: 29 modules, one block
-	correction = 26                                          // codewords of error correction, of which half can be corrected
+	correction = 26                                          // number of error correction codewords; half as many errors can be corrected
 	quiet      = 4                                           // modules around the symbol
 )
 
@@ -30,7 +30,7 @@ func output(t *testing.T, name string, args ...string) ([]byte, error) {
 	return cmd.Output()
 }
 
-// Unused error correction, as qrjump grades it, is what ZXing leaves unused, for damage of any extent.
+// For any damage, the unused error correction in the grade of qrjump agrees with the number of codewords that ZXing corrects.
 func TestGrade_UnusedErrorCorrection(t *testing.T) {
 	jars, err := os.ReadFile("target/classpath")
 	if err != nil {
@@ -43,11 +43,11 @@ func TestGrade_UnusedErrorCorrection(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	drawn := filepath.Join(dir, "drawn.png")
-	if _, err := output(t, qrjump, "symbol", "draw", text, "--level", "M", "--module", "0.85mm", "--out", drawn); err != nil {
+	file := filepath.Join(dir, "symbol.png")
+	if _, err := output(t, qrjump, "symbol", "draw", text, "--level", "M", "--module", "0.85mm", "--out", file); err != nil {
 		t.Fatal(err)
 	}
-	f, err := os.Open(drawn)
+	f, err := os.Open(file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,13 +59,13 @@ func TestGrade_UnusedErrorCorrection(t *testing.T) {
 	module := symbol.Bounds().Dx() / (29 + 2*quiet)
 	java := []string{"-cp", strings.TrimSpace(string(jars)), "Corrected.java"}
 	for flips := range 20 {
-		java = append(java, damaged(t, dir, symbol, module, flips))
+		java = append(java, drawDamaged(t, dir, symbol, module, flips))
 	}
 	out, err := output(t, "java", java...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	lines, extents := strings.Split(strings.TrimSpace(string(out)), "\n"), map[int]bool{}
+	lines, numbers := strings.Split(strings.TrimSpace(string(out)), "\n"), map[int]bool{}
 	if len(lines) != len(java)-3 {
 		t.Fatalf("%d lines for %d pictures", len(lines), len(java)-3)
 	}
@@ -88,28 +88,28 @@ func TestGrade_UnusedErrorCorrection(t *testing.T) {
 			}
 			continue
 		}
-		var wrong int
-		if _, err := fmt.Sscanf(line, "%d "+text, &wrong); err != nil || g.Text != text {
+		var corrected int
+		if _, err := fmt.Sscanf(line, "%d "+text, &corrected); err != nil || g.Text != text {
 			t.Errorf("%d flipped modules: ZXing reads %q, qrjump %q", i, line, g.Text)
 		}
 		unused := g.Parameters[len(g.Parameters)-1]
-		want := 1 - 2*float64(wrong)/correction
+		want := 1 - 2*float64(corrected)/correction
 		if unused.Parameter != "unused_error_correction" || math.Abs(unused.Value-want) > 0.006 {
-			t.Errorf("%d flipped modules, %d wrong codewords: %s is %v, want %.3f", i, wrong, unused.Parameter, unused.Value, want)
+			t.Errorf("%d flipped modules, %d corrected codewords: %s = %v, want %.3f", i, corrected, unused.Parameter, unused.Value, want)
 		}
-		extents[wrong] = true
+		numbers[corrected] = true
 	}
-	if len(extents) < 8 {
-		t.Errorf("ZXing corrected %v codewords: too few different numbers", extents)
+	if len(numbers) < 8 {
+		t.Errorf("ZXing corrected %v codewords, want at least 8 different numbers", numbers)
 	}
 }
 
-// damaged draws the symbol with some modules of its data flipped, and returns the file.
-func damaged(t *testing.T, dir string, symbol image.Image, module, flips int) string {
+// drawDamaged draws the symbol with flips flipped data modules, and returns the file.
+func drawDamaged(t *testing.T, dir string, symbol image.Image, module, flips int) string {
 	t.Helper()
 	m := image.NewGray(symbol.Bounds())
 	draw.Draw(m, m.Rect, symbol, symbol.Bounds().Min, draw.Src)
-	for _, n := range rand.New(rand.NewPCG(1, 2)).Perm(11 * 11)[:flips] { // rows and columns 9 to 19 have data only
+	for _, n := range rand.New(rand.NewPCG(1, 2)).Perm(11 * 11)[:flips] { // rows and columns 9 to 19 contain only data
 		x, y := (quiet+9+n%11)*module, (quiet+9+n/11)*module
 		v := m.GrayAt(x, y).Y
 		draw.Draw(m, image.Rect(x, y, x+module, y+module), image.NewUniform(color.Gray{255 - v}), image.Point{}, draw.Src)

@@ -58,5 +58,6 @@ func TestCallRecord_FollowFromCursor(t *testing.T) {
 		assert.True(t, slices.Equal(list, []int{7}) && missed == 0, "ListAfter(%q) = %v, %d missed, want [7], 0", cursor, list, missed)
 	}
 	list, next, _ = c.ListAfter(fmt.Sprint("a.", added+100), 10, all)
-	assert.True(t, len(list) == 0 && next == fmt.Sprint("a.", added+2), "ListAfter() with a future cursor = %v, %s, want no call", list, next)
+	assert.True(t, len(list) == 0 && next == fmt.Sprint("a.", added+2),
+		"ListAfter() with a future cursor = %v, %s, want no call", list, next)
 }

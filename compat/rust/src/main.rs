@@ -5,7 +5,7 @@ use wechat_mp_sdk::types::{AppId, AppSecret};
 use wechat_mp_sdk::WechatMp;
 
 async fn by_reqwest(url: &str, body: Option<&str>, line: bool) -> Result<String, Box<dyn Error>> {
-    // Without the feature of the line the roots of the system are not there.
+    // The roots of the system require the feature of the extra line.
     let client = reqwest::Client::builder().tls_built_in_native_certs(line).build()?;
     let request = match body {
         Some(body) => client.post(url).body(body.to_owned()),

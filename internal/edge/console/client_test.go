@@ -53,7 +53,7 @@ func findDirectCalls(t *testing.T, name string) (found []string) {
 				switch receiver, _ := n.X.(*ast.Ident); {
 				case n.Sel.Name == "forward":
 					found = append(found, function+" passes a file")
-				case receiver != nil && receiver.Name == "operations" && n.Sel.Name == "Base", strings.HasPrefix(n.Sel.Name, "NewRequest"),
+				case receiver != nil && receiver.Name == "adminroute" && n.Sel.Name == "Base", strings.HasPrefix(n.Sel.Name, "NewRequest"),
 					n.Sel.Name == "API", n.Sel.Name == "Scan" && receiver == nil:
 					found = append(found, function+" uses "+n.Sel.Name)
 				}
