@@ -23,8 +23,7 @@ const (
 	analysisDays = 60
 )
 
-// analysis measures a question about many scans against the same question
-// asked of every raw row, both in PostgreSQL.
+// analysis measures a statistics query against the same query over all raw rows, both in PostgreSQL.
 func (b *bench) analysis(ctx context.Context) error {
 	url, stop, err := b.postgres(ctx)
 	if err != nil {
@@ -32,7 +31,7 @@ func (b *bench) analysis(ctx context.Context) error {
 	}
 	defer stop()
 	total := b.scaled(3_000_000, 60_000)
-	batch, activations, err := b.someActivations(ctx, url)
+	batch, activations, err := b.createActivations(ctx, url)
 	if err != nil {
 		return err
 	}
@@ -54,21 +53,21 @@ func (b *bench) analysis(ctx context.Context) error {
 	}
 	defer conn.Close(ctx)
 
-	// Whole days in the server's zone, so that both sides cut them alike.
+	// Whole days in the server's time zone, so that both queries use the same day boundaries.
 	offset := time.Duration(settings.Defaults().UTCOffsetHours) * time.Hour
 	last := time.Now().Add(offset).Truncate(24 * time.Hour).Add(-offset)
 	first := last.Add(-analysisDays * 24 * time.Hour)
-	makes := scanMaker{random: mrand.New(mrand.NewPCG(1, 2)), first: first, batch: batch, activations: activations}
+	maker := scanMaker{random: mrand.New(mrand.NewPCG(1, 2)), first: first, batch: batch, activations: activations}
 
-	var own [2][]float64 // by third and whole
+	var aggregated [2][]float64 // index 0: a third of the scans, 1: all scans
 	var raw []float64
 	done := 0
 	for part, upTo := range []int{total / 3, total} {
 		began, from := time.Now(), done
 		for done < upTo {
 			n := min(20_000, upTo-done)
-			// Each part is all days again, in the order of time.
-			if err := log.Append(ctx, makes.some(n, float64(done-from)/float64(upTo-from), float64(n)/float64(upTo-from))); err != nil {
+			// Each part covers all days, in chronological order.
+			if err := log.Append(ctx, maker.events(n, float64(done-from)/float64(upTo-from), float64(n)/float64(upTo-from))); err != nil {
 				return fmt.Errorf("writing scans: %w", err)
 			}
 			done += n
@@ -83,10 +82,10 @@ func (b *bench) analysis(ctx context.Context) error {
 			return err
 		}
 		for round := range b.rounds + 1 {
-			which := (round * 7) % activities
+			index := (round * 7) % activities
 			began := time.Now()
 			answer, err := counter.Execute(ctx, stats.Question{From: first, To: last, Interval: stats.ByDay,
-				Filter: map[stats.Dimension]string{stats.Activity: activityName(which)}, Metric: stats.Scans, Limit: stats.MaxAnswers})
+				Filter: map[stats.Dimension]string{stats.Activity: activityName(index)}, Metric: stats.Scans, Limit: stats.MaxAnswers})
 			took := time.Since(began).Seconds()
 			if err != nil {
 				return err
@@ -98,7 +97,7 @@ func (b *bench) analysis(ctx context.Context) error {
 			began = time.Now()
 			rows, err := conn.Query(ctx, `SELECT (occurred_at + $1) / 86400000 AS day, count(*) FROM scan_events
 				WHERE activation = $2 AND occurred_at >= $3 AND occurred_at < $4 GROUP BY 1 ORDER BY 1`,
-				offset.Milliseconds(), activations[which], first.UnixMilli(), last.UnixMilli())
+				offset.Milliseconds(), activations[index], first.UnixMilli(), last.UnixMilli())
 			if err != nil {
 				return err
 			}
@@ -113,13 +112,13 @@ func (b *bench) analysis(ctx context.Context) error {
 			}
 			for day, n := range plain {
 				if counted[day] != n {
-					return fmt.Errorf("day %d of %s: counted %d, in the raw rows %d", day, activityName(which), counted[day], n)
+					return fmt.Errorf("day %d of %s: counted %d, in the raw rows %d", day, activityName(index), counted[day], n)
 				}
 			}
 			if round == 0 {
 				continue
 			}
-			own[part] = append(own[part], took)
+			aggregated[part] = append(aggregated[part], took)
 			if part == 1 {
 				raw = append(raw, tookRaw)
 			}
@@ -129,17 +128,16 @@ func (b *bench) analysis(ctx context.Context) error {
 		sizeName(total), activities, analysisDays)
 	b.row(Row{What: fmt.Sprintf("analysis of %s scans: daily totals of one activity", sizeName(total)),
 		Anchor: "the same question asked of the raw rows, in the same PostgreSQL; times faster", Target: 30, AtLeast: true,
-		Values: ratios(raw, own[1]), Main: true})
+		Values: ratios(raw, aggregated[1]), Main: true})
 	b.row(Row{What: fmt.Sprintf("the same question at %s scans", sizeName(total)), Anchor: fmt.Sprintf("at %s scans", sizeName(total/3)),
-		Values: ratios(own[1], own[0])})
+		Values: ratios(aggregated[1], aggregated[0])})
 	return nil
 }
 
 func activityName(i int) string { return fmt.Sprintf("activity %02d", i) }
 
-// someActivations makes a batch whose ranges are bound to activities, by a
-// server on the same database.
-func (b *bench) someActivations(ctx context.Context, url string) (batch int64, activations []int64, err error) {
+// createActivations starts a server on the database, creates a batch and activates one range of codes for each activity.
+func (b *bench) createActivations(ctx context.Context, url string) (batch int64, activations []int64, err error) {
 	q, err := b.serveCodes(ctx, serve{data: filepath.Join(b.work, "analysis"), core: -1, args: []string{"--database", url}})
 	if err != nil {
 		return 0, nil, err
@@ -178,8 +176,8 @@ func (b *bench) someActivations(ctx context.Context, url string) (batch int64, a
 	return batch, activations, err
 }
 
-// scanMaker makes scans, two of three of rules and the others of codes: many
-// users, codes scanned again, over all days and hours.
+// scanMaker generates scans over all days and hours by many users: two thirds match rules, one third are scans of codes,
+// some of which are scanned repeatedly.
 type scanMaker struct {
 	random      *mrand.Rand
 	first       time.Time
@@ -187,13 +185,13 @@ type scanMaker struct {
 	activations []int64
 }
 
-func (m scanMaker) some(n int, from, share float64) []scanlog.Event {
+func (m scanMaker) events(n int, from, share float64) []scanlog.Event {
 	events := make([]scanlog.Event, n)
 	for i := range events {
 		e := &events[i]
-		which := m.random.IntN(activities)
-		at := (from + share*float64(i)/float64(n)) * float64(analysisDays*24*time.Hour)
-		e.OccurredAt = m.first.Add(time.Duration(at)).Truncate(time.Millisecond).UTC()
+		index := m.random.IntN(activities)
+		elapsed := (from + share*float64(i)/float64(n)) * float64(analysisDays*24*time.Hour)
+		e.OccurredAt = m.first.Add(time.Duration(elapsed)).Truncate(time.Millisecond).UTC()
 		for j, ms := 0, e.OccurredAt.UnixMilli(); j < 6; j++ {
 			e.ID[j] = byte(ms >> (40 - 8*j))
 		}
@@ -204,11 +202,11 @@ func (m scanMaker) some(n int, from, share float64) []scanlog.Event {
 		e.User = scanlog.UserHash{1, byte(user), byte(user >> 8), byte(user >> 16)}
 		e.Source, e.Client, e.Action, e.Kind, e.App, e.Version = "scan", "bench/1", "open_mini_program", "code", "wxminiprogram0001",
 			"release"
-		if m.random.IntN(3) > 0 { // of a rule
+		if m.random.IntN(3) > 0 { // a scan that matches a rule
 			e.Kind, e.RuleID, e.Text = "rule", m.random.Int64N(500)+1, "https://coffee.example/t/7?from=door"
 			continue
 		}
-		e.Batch, e.Index, e.Activation = m.batch, int64(which*10_000+m.random.IntN(10_000)), m.activations[which]
+		e.Batch, e.Index, e.Activation = m.batch, int64(index*10_000+m.random.IntN(10_000)), m.activations[index]
 	}
 	return events
 }

@@ -19,8 +19,8 @@ import (
 	_ "modernc.org/sqlite"
 )
 
-// bulk measures imports against plain inserts of the same rows into the same tables,
-// and an export and its restoring against copying the same bytes.
+// bulk measures imports against plain inserts of the same rows into the same tables, and an export and its restore against
+// writing the same bytes.
 func (b *bench) bulk(ctx context.Context) error {
 	b.peer("modernc.org/sqlite, prepared inserts of one row each")
 	n := b.scaled(1_000_000, 20_000)
@@ -70,18 +70,17 @@ func (b *bench) bulk(ctx context.Context) error {
 	return nil
 }
 
-// bulkKind is one kind of lines.
+// bulkKind is one kind of import.
 type bulkKind struct {
-	name, what string
+	name, path string
 	lines      []byte
 	n          int
-	tables     []string // that an import writes
+	tables     []string // tables that the import writes
 }
 
 func bulkApp(i int) string { return fmt.Sprintf("wx%016d", i) }
 
-// bulkAccounts are Mini Programs, each followed by a service account that is linked
-// with it.
+// bulkAccounts returns n import lines: Mini Programs, each followed by a service account linked to it.
 func bulkAccounts(n int) []byte {
 	var b bytes.Buffer
 	for i := range n {
@@ -110,7 +109,7 @@ func bulkRules(n, accounts int, service bool) []byte {
 	return b.Bytes()
 }
 
-// bulkImport is the processor time of a server for an import, in seconds.
+// bulkImport returns the processor time that a server spends on an import, in seconds.
 func (b *bench) bulkImport(ctx context.Context, data string, kind bulkKind) (float64, error) {
 	q, err := b.serve(ctx, serve{data: data, core: -1})
 	if err != nil {
@@ -121,7 +120,7 @@ func (b *bench) bulkImport(ctx context.Context, data string, kind bulkKind) (flo
 	if err != nil {
 		return 0, err
 	}
-	text, err := q.bulkPost(ctx, "/import/"+kind.what, "application/x-ndjson", kind.lines)
+	text, err := q.bulkPost(ctx, "/import/"+kind.path, "application/x-ndjson", kind.lines)
 	if err != nil {
 		return 0, err
 	}
@@ -140,7 +139,7 @@ func (q *qrjump) bulkPost(ctx context.Context, path, kind string, body []byte) (
 	}
 	req.Header.Set("Content-Type", kind)
 	req.Header.Set("Authorization", "Bearer "+adminToken)
-	res, err := (&http.Client{}).Do(req) // as long as it takes
+	res, err := (&http.Client{}).Do(req) // no timeout
 	if err != nil {
 		return nil, err
 	}
@@ -152,8 +151,8 @@ func (q *qrjump) bulkPost(ctx context.Context, path, kind string, body []byte) (
 	return text, err
 }
 
-// plainInserts takes the last n rows of each of the tables out of a copy of a database,
-// and inserts them again in one transaction: the processor time of that in seconds.
+// plainInserts removes the last n rows of each table from a copy of the database, inserts them again in one transaction
+// and returns the processor time of the inserts in seconds.
 func plainInserts(data, work string, tables []string, n int) (float64, error) {
 	file := filepath.Join(work, "plain.db")
 	for _, suffix := range []string{"", "-wal", "-shm"} {
@@ -178,7 +177,7 @@ func plainInserts(data, work string, tables []string, n int) (float64, error) {
 			return 0, err
 		}
 	}
-	before := ownTime()
+	before := processTime()
 	tx, err := db.Begin()
 	if err != nil {
 		return 0, err
@@ -201,12 +200,12 @@ func plainInserts(data, work string, tables []string, n int) (float64, error) {
 	if err := tx.Commit(); err != nil {
 		return 0, err
 	}
-	return (ownTime() - before).Seconds(), nil
+	return (processTime() - before).Seconds(), nil
 }
 
 func lastRows(db *sql.DB, table string, n int) (all [][]any, err error) {
 	if table == "changes" {
-		n += n / 2 // links have theirs too
+		n += n / 2 // the audit log has rows for links too
 	}
 	rows, err := db.Query("SELECT * FROM (SELECT * FROM "+table+" ORDER BY rowid DESC LIMIT ?) ORDER BY 1", n)
 	if err != nil {
@@ -230,8 +229,8 @@ func lastRows(db *sql.DB, table string, n int) (all [][]any, err error) {
 	return all, rows.Err()
 }
 
-// ownTime is the processor time of this process.
-func ownTime() time.Duration {
+// processTime returns the processor time of this process.
+func processTime() time.Duration {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
 		panic(err)

@@ -15,24 +15,24 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// clusterClients is the number of clients that add rules at the same time, and clusterOwners the numbers of accounts that they share:
-// the clients of an account add rules on one host.
+// clusterClients is the number of concurrent clients that add rules. clusterOwners lists the numbers of accounts that share
+// them; all clients of an account add rules on one host.
 const clusterClients = 24
 
 var clusterOwners = []int{24, 6, 1}
 
-// changing is a cluster that rules are added to.
-type changing struct {
+// clusterTarget is a cluster that the clients add rules to.
+type clusterTarget struct {
 	name   string
 	nodes  []*qrjump
-	tokens []string // by owner
+	tokens []string // access tokens by owner number
 	added  atomic.Int64
 }
 
 func changeOwner(i int) string { return fmt.Sprintf("wxchanges%08d", i) }
 
-// cluster measures adds through one node and through three, against plain inserts of the same rows that are committed one by one by as
-// many sessions, and then the nodes at rest.
+// cluster measures adding rules through one node and through three nodes against plain inserts of the same rows, each committed
+// separately, with the same number of sessions. It then measures idle nodes.
 func (b *bench) cluster(ctx context.Context) error {
 	address, stop, err := b.postgres(ctx)
 	if err != nil {
@@ -48,7 +48,7 @@ func (b *bench) cluster(ctx context.Context) error {
 	if err := os.WriteFile(file, []byte(seed), 0o644); err != nil {
 		return err
 	}
-	var clusters []*changing
+	var clusters []*clusterTarget
 	defer func() {
 		for _, c := range clusters {
 			for _, q := range c.nodes {
@@ -61,7 +61,7 @@ func (b *bench) cluster(ctx context.Context) error {
 		name  string
 		nodes int
 	}{{"one node", 1}, {"three nodes", 3}} {
-		c := &changing{name: kind.name}
+		c := &clusterTarget{name: kind.name}
 		clusters = append(clusters, c)
 		database, err := newDatabase(ctx, address, fmt.Sprint("of", kind.nodes))
 		if err != nil {
@@ -90,7 +90,7 @@ func (b *bench) cluster(ctx context.Context) error {
 	}
 	defer plain.close()
 	for _, owners := range clusterOwners {
-		if err := b.changesOf(ctx, owners, clusters, plain, databases); err != nil {
+		if err := b.measureAdds(ctx, owners, clusters, plain, databases); err != nil {
 			return err
 		}
 	}
@@ -107,11 +107,11 @@ func (b *bench) cluster(ctx context.Context) error {
 		b.note("The load average of the machine was %s after the changes; it includes the load of the "+
 			"benchmark itself.", strings.Join(strings.Fields(string(load))[:3], ", "))
 	}
-	return clusters[1].atRest(ctx, b, databases[1])
+	return clusters[1].measureIdle(ctx, b, databases[1])
 }
 
-// changesOf measures the adds of so many owners.
-func (b *bench) changesOf(ctx context.Context, owners int, clusters []*changing, plain *plainChanges, databases []string) error {
+// measureAdds measures adding rules for a number of owners.
+func (b *bench) measureAdds(ctx context.Context, owners int, clusters []*clusterTarget, plain *plainChanges, databases []string) error {
 	const duration = 2 * time.Second
 	adders := []func(context.Context, int) error{plain.insert}
 	for _, c := range clusters {
@@ -119,8 +119,8 @@ func (b *bench) changesOf(ctx context.Context, owners int, clusters []*changing,
 		adders = append(adders, func(ctx context.Context, client int) error { return c.add(ctx, client+client/owners, client%owners) })
 	}
 	rates := make([][]float64, len(adders))
-	for round := range b.rounds + 1 { // the first warms up
-		for _, database := range databases { // autovacuum would do it a minute later
+	for round := range b.rounds + 1 { // the first round is a warm-up
+		for _, database := range databases { // autovacuum runs only a minute later
 			if err := analyze(ctx, database); err != nil {
 				return err
 			}
@@ -152,7 +152,7 @@ func (b *bench) changesOf(ctx context.Context, owners int, clusters []*changing,
 	return nil
 }
 
-// analyze updates the statistics of the planner.
+// analyze updates the planner statistics of a database.
 func analyze(ctx context.Context, database string) error {
 	conn, err := pgx.Connect(ctx, database)
 	if err != nil {
@@ -163,7 +163,7 @@ func analyze(ctx context.Context, database string) error {
 	return err
 }
 
-// newDatabase makes a database of the server at an address.
+// newDatabase creates a database on the server at address and returns its URL.
 func newDatabase(ctx context.Context, address, name string) (string, error) {
 	conn, err := pgx.Connect(ctx, address)
 	if err != nil {
@@ -181,8 +181,8 @@ func newDatabase(ctx context.Context, address, name string) (string, error) {
 	return u.String(), nil
 }
 
-// start starts a node of the cluster.
-func (c *changing) start(ctx context.Context, b *bench, seed, database string, i int) error {
+// start starts node i of the cluster; the first node seeds the database, the others get its master key.
+func (c *clusterTarget) start(ctx context.Context, b *bench, seed, database string, i int) error {
 	data := filepath.Join(b.work, fmt.Sprintf("changes %s %d", c.name, i))
 	args := []string{"--database", database, "--seed", seed}
 	if i > 0 {
@@ -206,25 +206,25 @@ func (c *changing) start(ctx context.Context, b *bench, seed, database string, i
 }
 
 // add adds a rule of an owner through a node.
-func (c *changing) add(ctx context.Context, node, owner int) error {
+func (c *clusterTarget) add(ctx context.Context, node, owner int) error {
 	body := fmt.Sprintf(`{"prefix":"https://h%d.changes.example/%d/","permit_sub_rule":1,"path":"pages/i/i","open_version":3,"is_edit":0}`,
 		owner, c.added.Add(1))
-	var told struct {
+	var response struct {
 		ErrCode int
 		ErrMsg  string
 	}
 	address := c.nodes[node%len(c.nodes)].url + "/cgi-bin/wxopen/qrcodejumpadd?access_token=" + c.tokens[owner]
-	if err := call(ctx, http.MethodPost, address, "", body, &told); err != nil {
+	if err := call(ctx, http.MethodPost, address, "", body, &response); err != nil {
 		return err
 	}
-	if told.ErrCode != 0 {
-		return fmt.Errorf("%s: qrcodejumpadd: %d %s", c.name, told.ErrCode, told.ErrMsg)
+	if response.ErrCode != 0 {
+		return fmt.Errorf("%s: qrcodejumpadd: %d %s", c.name, response.ErrCode, response.ErrMsg)
 	}
 	return nil
 }
 
-// check verifies the log of changes and counts the rules of all owners.
-func (c *changing) check(ctx context.Context, b *bench) error {
+// check verifies that the number of rules of all owners equals the number of acknowledged adds.
+func (c *clusterTarget) check(ctx context.Context, b *bench) error {
 	rules := int64(0)
 	for i := range c.tokens {
 		var got struct {
@@ -250,7 +250,7 @@ func (c *changing) check(ctx context.Context, b *bench) error {
 	return nil
 }
 
-// plainChanges inserts what an add stores.
+// plainChanges inserts the rows that an add stores.
 type plainChanges struct {
 	sessions []*pgx.Conn
 	n        atomic.Int64
@@ -264,7 +264,7 @@ const (
 		VALUES ($1, 1, 'rule', $2, $3, 'wire', $4, 'add', $6, $5)`
 )
 
-// newPlainChanges makes empty copies of the two tables in the database at an address.
+// newPlainChanges creates empty copies of the tables rules and changes and opens the sessions.
 func newPlainChanges(ctx context.Context, address string, sessions int) (*plainChanges, error) {
 	p := &plainChanges{}
 	for range sessions {
@@ -291,7 +291,7 @@ func (p *plainChanges) close() error {
 	return errors.Join(errs...)
 }
 
-// rows are the arguments of both statements.
+// rows returns the arguments of both statements.
 func (p *plainChanges) rows(client int) (rule, change []any) {
 	n := p.n.Add(1)
 	host := fmt.Sprintf("h%d.changes.example", client)
@@ -304,21 +304,21 @@ func (p *plainChanges) rows(client int) (rule, change []any) {
 
 func (p *plainChanges) insert(ctx context.Context, client int) error {
 	rule, change := p.rows(client)
-	var both pgx.Batch // implicitly one transaction, in one round trip
-	both.Queue(plainRule, rule...)
-	both.Queue(plainChange, change...)
-	return p.sessions[client].SendBatch(ctx, &both).Close()
+	var batch pgx.Batch // one implicit transaction, one round trip
+	batch.Queue(plainRule, rule...)
+	batch.Queue(plainChange, change...)
+	return p.sessions[client].SendBatch(ctx, &batch).Close()
 }
 
-// atRest measures the transactions and the processor time of nodes without calls.
-func (c *changing) atRest(ctx context.Context, b *bench, database string) error {
+// measureIdle measures the transactions and the processor time of nodes that receive no calls.
+func (c *clusterTarget) measureIdle(ctx context.Context, b *bench, database string) error {
 	conn, err := pgx.Connect(ctx, database)
 	if err != nil {
 		return err
 	}
 	defer conn.Close(ctx)
 	transactions := func() (n int64, err error) {
-		// PostgreSQL shows the statistics of a session after a second at most.
+		// PostgreSQL publishes the statistics of a session with a delay of up to a second.
 		err = conn.QueryRow(ctx, `SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = current_database()`).Scan(&n)
 		return n, err
 	}
@@ -332,8 +332,8 @@ func (c *changing) atRest(ctx context.Context, b *bench, database string) error 
 		}
 		return sum, nil
 	}
-	time.Sleep(10 * time.Second) // what began with the start has ended
-	var asked, busy []float64
+	time.Sleep(10 * time.Second) // wait until work triggered by the start has ended
+	var rates, busy []float64
 	for range b.rounds {
 		before, err := transactions()
 		if err != nil {
@@ -349,12 +349,12 @@ func (c *changing) atRest(ctx context.Context, b *bench, database string) error 
 		if err != nil {
 			return err
 		}
-		more, err := used()
+		spentAfter, err := used()
 		if err != nil {
 			return err
 		}
 		nodeSeconds := time.Since(began).Seconds() * float64(len(c.nodes))
-		asked, busy = append(asked, float64(after-before)/nodeSeconds), append(busy, (more-spent).Seconds()*1000/nodeSeconds)
+		rates, busy = append(rates, float64(after-before)/nodeSeconds), append(busy, (spentAfter-spent).Seconds()*1000/nodeSeconds)
 	}
 	var connections int64
 	err = conn.QueryRow(ctx, `SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()`).Scan(
@@ -362,7 +362,7 @@ func (c *changing) atRest(ctx context.Context, b *bench, database string) error 
 	if err != nil {
 		return err
 	}
-	b.row(Row{What: "transactions of a node at rest", Unit: "a second", Values: asked, Main: true})
+	b.row(Row{What: "transactions of a node at rest", Unit: "a second", Values: rates, Main: true})
 	b.row(Row{What: "processor of a node at rest", Unit: "ms a second", Values: busy})
 	b.row(Row{What: "connections of a node to the database, at rest", Unit: "connections",
 		Values: []float64{float64(connections) / float64(len(c.nodes))}})

@@ -31,7 +31,7 @@ settings:
 
 const marketcodeKey = "0123456789abcdef"
 
-// serveCodes starts a server with an account that may have codes.
+// serveCodes starts a server with an account that may apply for codes.
 func (b *bench) serveCodes(ctx context.Context, s serve) (*qrjump, error) {
 	seed := filepath.Join(b.work, "codes.yaml")
 	if err := os.WriteFile(seed, []byte(codesSeed), 0o644); err != nil {
@@ -41,7 +41,7 @@ func (b *bench) serveCodes(ctx context.Context, s serve) (*qrjump, error) {
 	return b.serve(ctx, s)
 }
 
-// token is an access token of the service account.
+// token returns an access token of the service account.
 func (q *qrjump) token(ctx context.Context) (string, error) {
 	var got struct {
 		AccessToken string `json:"access_token"`
@@ -54,21 +54,21 @@ func (q *qrjump) token(ctx context.Context) (string, error) {
 	return got.AccessToken, err
 }
 
-// wire makes a call of the wire that must succeed.
+// wire calls an endpoint of the platform API and returns an error if the response has an error code.
 func (q *qrjump) wire(ctx context.Context, name, token string, body, into any) error {
 	var raw json.RawMessage
 	if err := call(ctx, http.MethodPost, q.url+"/intp/marketcode/"+name+"?access_token="+token, "", body, &raw); err != nil {
 		return err
 	}
-	var told struct {
+	var response struct {
 		ErrCode int
 		ErrMsg  string
 	}
-	if err := json.Unmarshal(raw, &told); err != nil {
+	if err := json.Unmarshal(raw, &response); err != nil {
 		return err
 	}
-	if told.ErrCode != 0 {
-		return fmt.Errorf("%s: %d %s", name, told.ErrCode, told.ErrMsg)
+	if response.ErrCode != 0 {
+		return fmt.Errorf("%s: %d %s", name, response.ErrCode, response.ErrMsg)
 	}
 	if into == nil {
 		return nil
@@ -76,22 +76,22 @@ func (q *qrjump) wire(ctx context.Context, name, token string, body, into any) e
 	return json.Unmarshal(raw, into)
 }
 
-// batch applies for codes and waits for them; took is until FINISH.
+// batch applies for codes and polls until the status is FINISH; took is the elapsed time.
 func (q *qrjump) batch(ctx context.Context, token, name string, count int) (id int64, took time.Duration, err error) {
 	began := time.Now()
-	var made struct {
+	var created struct {
 		ID int64 `json:"application_id"`
 	}
-	if err := q.wire(ctx, "applycode", token, map[string]any{"code_count": count, "isv_application_id": name}, &made); err != nil {
+	if err := q.wire(ctx, "applycode", token, map[string]any{"code_count": count, "isv_application_id": name}, &created); err != nil {
 		return 0, 0, err
 	}
 	for {
 		var state struct{ Status string }
-		if err := q.wire(ctx, "applycodequery", token, map[string]any{"application_id": made.ID}, &state); err != nil {
+		if err := q.wire(ctx, "applycodequery", token, map[string]any{"application_id": created.ID}, &state); err != nil {
 			return 0, 0, err
 		}
 		if state.Status == "FINISH" {
-			return made.ID, time.Since(began), nil
+			return created.ID, time.Since(began), nil
 		}
 		time.Sleep(time.Millisecond)
 	}
@@ -113,7 +113,7 @@ func (b *bench) codes(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// The first batch ever makes keys; a second one shows what a batch costs.
+	// The first batch creates keys; the warm-up keeps that out of the measurement.
 	if _, _, err := q.batch(ctx, token, "warm", 10_000); err != nil {
 		return err
 	}
@@ -153,7 +153,7 @@ func (b *bench) codes(ctx context.Context) error {
 	}
 	q.stop()
 
-	// The same on one core.
+	// The same measurement on one core.
 	q, err = b.serveCodes(ctx, serve{data: data, core: serverCore})
 	if err != nil {
 		return err
@@ -165,8 +165,7 @@ func (b *bench) codes(ctx context.Context) error {
 	return b.segmentsOneCore(ctx, q, token, last)
 }
 
-// stored is how many bytes the files of the data folder have, and how many
-// rows tables that belong to codes.
+// stored returns the total size of the files in the data folder and the number of rows in tables that belong to codes.
 func (q *qrjump) stored(ctx context.Context) (size, rows float64, err error) {
 	err = filepath.WalkDir(q.data, func(_ string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
@@ -202,7 +201,7 @@ func (q *qrjump) stored(ctx context.Context) (size, rows float64, err error) {
 		return 0, 0, err
 	}
 	for _, name := range names {
-		// Calls are counted and logged whatever they are; changes are the audit log.
+		// The call log and its counters grow with every call; changes is the audit log.
 		if strings.HasPrefix(name, "call") || name == "counters" || name == "changes" || name == "access_tokens" {
 			continue
 		}
@@ -217,9 +216,9 @@ func (q *qrjump) stored(ctx context.Context) (size, rows float64, err error) {
 
 const segmentSize = 50_000
 
-// download reads a segment and returns how long the first byte of the package
-// and the whole took, and its length in Base64.
-func (q *qrjump) download(ctx context.Context, token string, batch int64, segment int, keep io.Writer) (first, whole time.Duration, length int64, err error) {
+// download reads a segment and returns the time to the first byte of the package, the total time and the length of the
+// response.
+func (q *qrjump) download(ctx context.Context, token string, batch int64, segment int, w io.Writer) (first, total time.Duration, length int64, err error) {
 	body := fmt.Sprintf(`{"application_id":%d,"code_start":%d,"code_end":%d}`, batch, segment*segmentSize, (segment+1)*segmentSize-1)
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, q.url+"/intp/marketcode/applycodedownload?access_token="+token, strings.NewReader(body))
 	if err != nil {
@@ -241,18 +240,18 @@ func (q *qrjump) download(ctx context.Context, token string, batch int64, segmen
 	if !strings.Contains(string(head), `"errcode":0`) {
 		return 0, 0, 0, fmt.Errorf("download: %s", head)
 	}
-	if keep != nil {
-		if _, err := keep.Write(head); err != nil {
+	if w != nil {
+		if _, err := w.Write(head); err != nil {
 			return 0, 0, 0, err
 		}
 	} else {
-		keep = io.Discard
+		w = io.Discard
 	}
-	n, err := io.CopyBuffer(keep, struct{ io.Reader }{in}, make([]byte, 256<<10))
+	n, err := io.CopyBuffer(w, struct{ io.Reader }{in}, make([]byte, 256<<10))
 	return first, time.Since(began), n + int64(len(head)), err
 }
 
-// plainSegment downloads a segment and opens it: the bytes that the anchor encrypts.
+// plainSegment downloads the first segment and decrypts it; the anchor encrypts these bytes.
 func (q *qrjump) plainSegment(ctx context.Context, token string, batch int64) ([]byte, error) {
 	return q.plainSegmentAt(ctx, token, batch, 0)
 }
@@ -285,8 +284,8 @@ func (q *qrjump) plainSegmentAt(ctx context.Context, token string, batch int64, 
 	return plain, nil
 }
 
-// encrypted encrypts the bytes of a segment as Go's library does, times over.
-func encrypted(plain []byte, times int) (wall, used time.Duration) {
+// encryptSegment encrypts the bytes of a segment repeatedly with crypto/aes and returns the mean wall and processor time.
+func encryptSegment(plain []byte, times int) (wall, used time.Duration) {
 	block, err := aes.NewCipher([]byte(marketcodeKey))
 	if err != nil {
 		panic(err)
@@ -322,18 +321,18 @@ func (b *bench) segments(ctx context.Context, q *qrjump, token string, batch int
 			return err
 		}
 		for i := range times {
-			f, whole, _, err := q.download(ctx, token, batch, round*times+i, nil)
+			f, total, _, err := q.download(ctx, token, batch, round*times+i, nil)
 			if err != nil {
 				return err
 			}
-			took, first = took+whole, first+f
+			took, first = took+total, first+f
 		}
 		after, err := q.metric(ctx, allocations)
 		if err != nil {
 			return err
 		}
-		base, _ := encrypted(plain, times)
-		// What any call costs before it begins to answer.
+		base, _ := encryptSegment(plain, times)
+		// Measure the time of a call with a short response, to subtract the fixed cost of a call from the time to the first byte.
 		var other time.Duration
 		for range times {
 			began := time.Now()
@@ -377,7 +376,7 @@ func (b *bench) segmentsOneCore(ctx context.Context, q *qrjump, token string, ba
 		if err != nil {
 			return err
 		}
-		_, base := encrypted(plain, times)
+		_, base := encryptSegment(plain, times)
 		if round > 0 {
 			used, anchor = append(used, (after-before).Seconds()/times), append(anchor, base.Seconds())
 		}
@@ -386,7 +385,7 @@ func (b *bench) segmentsOneCore(ctx context.Context, q *qrjump, token string, ba
 	return nil
 }
 
-// metric reads one value of /metrics.
+// metric returns the value of a metric from /metrics.
 func (q *qrjump) metric(ctx context.Context, name string) (float64, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, q.url+"/metrics", nil)
 	if err != nil {

@@ -17,21 +17,21 @@ import (
 	"time"
 )
 
-// Page is what one page of the console costs at two sizes.
+// Page is the measured cost of one page of the console at two sizes.
 type Page struct {
 	Path string
-	// Small and Whole are processor times of the page, each divided by that of /healthz of the
-	// same server: a ratio a round.
+	// Small and Whole are, by round, the processor time of the page divided by that of /healthz on the same server, with
+	// a hundredth of the data and with all data.
 	Small, Whole []float64
-	// Why says why there is no time.
+	// Why is the reason if the page was not measured.
 	Why string `json:",omitempty"`
 }
 
-// growth is how much longer the page takes at the whole than at a hundredth.
+// growth returns the ratio with all data divided by the ratio with a hundredth of the data.
 func (p Page) growth() float64 { return quantile(p.Whole, 0.5) / quantile(p.Small, 0.5) }
 
-// consolePages are the pages of the console that somebody opens, as they are in a
-// production server; words in capitals are filled in.
+// consolePages are the measured pages of the console of a production server. Words in capitals are placeholders that
+// prepare replaces.
 var consolePages = []string{
 	"/console/home", "/console/home?account=OWNER", "/console/search?q=shop", "/console/search?q=shop&all=1", "/console/search?q=LINK",
 	"/console/calls", "/console/calls?view=errors", "/console/calls?account=wxminiprogram0001", "/console/calls/RID",
@@ -53,77 +53,77 @@ var consolePages = []string{
 	"/console/people", "/console/self", "/console/sessions",
 }
 
-// requestsOfPage is how many times a page is asked for in a round.
+// requestsOfPage is the number of requests of a page in a round.
 const requestsOfPage = 5
 
-// The whole of this section is a tenth of the year of a large brand, which most disks hold: a million rules and 30 million scans.
-// They are of 10,000 accounts: who has more rules looks at them in the console.
-const consoleWhole, consoleRulesOfAccount = 0.1, 100
+// The full size of this section is a tenth of the year of a large brand, which fits on most disks: a million rules and 30 million
+// scans. The rules belong to 10,000 accounts, because accounts with many rules are the ones viewed in the console.
+const consoleFactor, consoleRulesOfAccount = 0.1, 100
 
-// console measures each page of the console beside /healthz of the same server, with a
-// hundredth of everything and with the whole.
+// console measures each page of the console against /healthz of the same server, with a hundredth of the data and with
+// all data.
 func (b *bench) console(ctx context.Context) error {
-	patience := client.Timeout
-	client.Timeout = 10 * time.Minute // the first of a kind may read much from the disk
-	defer func() { client.Timeout = patience }()
+	timeout := client.Timeout
+	client.Timeout = 10 * time.Minute // the first request of a page may read much from the disk
+	defer func() { client.Timeout = timeout }()
 	pages := make([]Page, len(consolePages))
 	for i, path := range consolePages {
 		pages[i].Path = path
 	}
-	for _, whole := range []bool{false, true} {
-		factor := consoleWhole * b.scale
-		if !whole {
+	for _, full := range []bool{false, true} {
+		factor := consoleFactor * b.scale
+		if !full {
 			factor /= 100
 		}
-		size := grownAt(factor)
+		size := grownSizeFor(factor)
 		size.RulesOfAccount = consoleRulesOfAccount
 		size.Accounts = size.Rules / size.RulesOfAccount
 		data, g, err := b.grownFolder(ctx, "console", size)
 		if err != nil {
 			return err
 		}
-		b.saysGrown(fmt.Sprintf("the column %q", sizeOf(whole)), g)
+		b.noteDataSet(fmt.Sprintf("the column %q", column(full)), g)
 		if days := int(time.Since(g.Now).Hours() / 24); days > 0 {
-			b.note("The data folder for %s was filled %d days ago; therefore pages of the last days show fewer scans.", sizeOf(whole), days)
+			b.note("The data folder for %s was filled %d days ago; therefore pages of the last days show fewer scans.", column(full), days)
 		}
-		if err := b.consoleWith(ctx, data, g, whole, pages); err != nil {
-			return fmt.Errorf("%s: %w", sizeOf(whole), err)
+		if err := b.consoleWith(ctx, data, g, full, pages); err != nil {
+			return fmt.Errorf("%s: %w", column(full), err)
 		}
 	}
 	b.out.Pages = pages
-	b.aboutPages(pages)
+	b.reportPages(pages)
 	return nil
 }
 
-func sizeOf(whole bool) string {
-	if whole {
+func column(full bool) string {
+	if full {
 		return "the whole"
 	}
 	return "a hundredth"
 }
 
-func (b *bench) aboutPages(pages []Page) {
-	var slow, grew []float64
+func (b *bench) reportPages(pages []Page) {
+	var slow, growths []float64
 	for _, p := range pages {
 		if p.Why != "" {
 			b.missing("%s: %s", p.Path, p.Why)
 			continue
 		}
-		slow, grew = append(slow, quantile(p.Whole, 0.5)), append(grew, p.growth())
+		slow, growths = append(slow, quantile(p.Whole, 0.5)), append(growths, p.growth())
 		fmt.Printf("   %-62s %8s %8s %8s\n", p.Path, number(quantile(p.Small, 0.5)), number(quantile(p.Whole, 0.5)), number(p.growth()))
 	}
 	const over = "over the pages"
 	b.row(Row{What: "time of a page of the console, the whole", Anchor: "`/healthz` of the same server", Values: slow, Note: over})
 	b.row(Row{What: "time of a page of the console, the whole", Anchor: "the same page at a hundredth, each beside `/healthz`",
-		Values: grew, Note: over, Main: true})
+		Values: growths, Note: over, Main: true})
 	b.note("The time of a page is the processor time of the server, for a browser that is signed in with the admin token. "+
 		"In each round, each page is requested %[1]d times, after %[1]d requests of `/healthz`. The ratio compares the mean of the page "+
 		"with the median of `/healthz` in this round. "+
 		"Each page was requested once before the measurement.", requestsOfPage)
 }
 
-// consoleWith measures at one size.
-func (b *bench) consoleWith(ctx context.Context, data string, g *grown, whole bool, pages []Page) error {
+// consoleWith measures the pages at one size.
+func (b *bench) consoleWith(ctx context.Context, data string, g *grown, full bool, pages []Page) error {
 	work, err := linkedCopy(data, filepath.Join(b.work, "console"))
 	if err != nil {
 		return err
@@ -134,7 +134,7 @@ func (b *bench) consoleWith(ctx context.Context, data string, g *grown, whole bo
 		return err
 	}
 	defer s.stop()
-	fill, err := s.browsed(ctx)
+	fill, err := s.prepare(ctx)
 	if err != nil {
 		return err
 	}
@@ -146,15 +146,15 @@ func (b *bench) consoleWith(ctx context.Context, data string, g *grown, whole bo
 	open := 0
 	for i := range pages {
 		paths[i] = fill.Replace(pages[i].Path)
-		if err := s.opens(ctx, paths[i], cookie); ctx.Err() != nil {
+		if err := s.waitForPage(ctx, paths[i], cookie); ctx.Err() != nil {
 			return ctx.Err()
 		} else if err != nil {
-			pages[i].Why = fmt.Sprintf("with %s: %s", sizeOf(whole), oneLine(err.Error()))
+			pages[i].Why = fmt.Sprintf("with %s: %s", column(full), oneLine(err.Error()))
 			continue
 		}
 		open++
 	}
-	b.check("With %s of the data, %d of %d requested pages answer 200 and are pages of the console.", sizeOf(whole), open, len(pages))
+	b.check("With %s of the data, %d of %d requested pages answer 200 and are pages of the console.", column(full), open, len(pages))
 	for range b.rounds {
 		times, anchors := make([]float64, len(pages)), []float64{}
 		for i := range pages {
@@ -171,17 +171,17 @@ func (b *bench) consoleWith(ctx context.Context, data string, g *grown, whole bo
 			}
 		}
 		for i, time := range times {
-			if ratio := time / quantile(anchors, 0.5); pages[i].Why == "" && whole {
+			if ratio := time / quantile(anchors, 0.5); pages[i].Why == "" && full {
 				pages[i].Whole = append(pages[i].Whole, ratio)
 			} else if pages[i].Why == "" {
 				pages[i].Small = append(pages[i].Small, ratio)
 			}
 		}
 	}
-	return s.alive()
+	return s.checkAlive()
 }
 
-// processorTime returns the mean processor time of the server for a request of an address, in seconds.
+// processorTime returns the mean processor time that the server spends on a request of path, in seconds.
 func (s *grownServer) processorTime(ctx context.Context, path string, cookie *http.Cookie) (float64, error) {
 	began, err := cpu(s.pid())
 	if err != nil {
@@ -192,11 +192,11 @@ func (s *grownServer) processorTime(ctx context.Context, path string, cookie *ht
 			return 0, err
 		}
 	}
-	ended, err := cpu(s.pid())
-	return (ended - began).Seconds() / requestsOfPage, err
+	after, err := cpu(s.pid())
+	return (after - began).Seconds() / requestsOfPage, err
 }
 
-// page returns the body of the response of an address.
+// page returns the response body of a GET request.
 func (s *grownServer) page(ctx context.Context, path string, cookie *http.Cookie) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url+path, nil)
 	if err != nil {
@@ -218,20 +218,20 @@ func (s *grownServer) page(ctx context.Context, path string, cookie *http.Cookie
 	return text, err
 }
 
-// opens looks whether a page is there. A call that was just made is listed a moment later.
-func (s *grownServer) opens(ctx context.Context, path string, cookie *http.Cookie) error {
+// waitForPage polls until path returns a page of the console, because a new call appears in the list with a delay.
+func (s *grownServer) waitForPage(ctx context.Context, path string, cookie *http.Cookie) error {
 	var failed error
-	late := s.until(ctx, path, 20*time.Second, 100*time.Millisecond, func() bool {
+	late := s.waitUntil(ctx, path, 20*time.Second, 100*time.Millisecond, func() bool {
 		var text []byte
 		if text, failed = s.page(ctx, path, cookie); failed == nil && !bytes.Contains(text, []byte(`data-page="`)) {
-			failed = fmt.Errorf("GET %s is no page of the console", path)
+			failed = fmt.Errorf("GET %s: the response is not a page of the console", path)
 		}
 		return failed == nil
 	})
 	return cmp.Or(failed, late)
 }
 
-// signIn begins a session with the admin token, as a form of the console does.
+// signIn signs in with the admin token through the login form and returns the session cookie.
 func (s *grownServer) signIn(ctx context.Context) (*http.Cookie, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url+"/console/login",
 		strings.NewReader(url.Values{"password": {adminToken}}.Encode()))
@@ -247,13 +247,13 @@ func (s *grownServer) signIn(ctx context.Context) (*http.Cookie, error) {
 	if i := slices.IndexFunc(res.Cookies(), func(c *http.Cookie) bool { return strings.Contains(c.Name, "session") }); i >= 0 {
 		return res.Cookies()[i], nil
 	}
-	return nil, fmt.Errorf("POST /console/login: %s, and no session", res.Status)
+	return nil, fmt.Errorf("POST /console/login: %s without a session cookie", res.Status)
 }
 
 var ridPattern = regexp.MustCompile(`rid: ([0-9a-f-]+)`)
 
-// browsed makes what pages show and no folder has, and returns what their addresses name.
-func (s *grownServer) browsed(ctx context.Context) (*strings.Replacer, error) {
+// prepare creates the objects that pages show and the data folder lacks, and returns a replacer for the placeholders.
+func (s *grownServer) prepare(ctx context.Context) (*strings.Replacer, error) {
 	batch := s.g.Made[len(s.g.Made)/2].ID
 	var pack struct{ Package int64 }
 	if err := s.admin(ctx, http.MethodPost, fmt.Sprintf("/batches/%d/packages", batch),
@@ -266,7 +266,7 @@ func (s *grownServer) browsed(ctx context.Context) (*strings.Replacer, error) {
 	if err != nil {
 		return nil, err
 	}
-	// A production server keeps the calls of those it knows: one with a right token about an application that is none.
+	// A production server logs only calls of known accounts: call with a valid token for an application that does not exist.
 	token, err := s.token(ctx)
 	if err != nil {
 		return nil, err
@@ -278,14 +278,14 @@ func (s *grownServer) browsed(ctx context.Context) (*strings.Replacer, error) {
 	}
 	rid := ridPattern.FindStringSubmatch(refused.Errmsg)
 	if rid == nil {
-		return nil, fmt.Errorf("a question after an application that is none is answered %q, without a request id", refused.Errmsg)
+		return nil, fmt.Errorf("applycodequery of an unknown application returned %q, want a request id", refused.Errmsg)
 	}
 	return strings.NewReplacer("RID", rid[1], "LINK", url.QueryEscape(s.g.Scanned[0].Text), "OWNER", s.g.ownerOf(s.g.Rules/2),
 		"PREFIX", url.QueryEscape(s.prefix()), "BATCH", strconv.FormatInt(batch, 10), "PACKAGE", strconv.FormatInt(pack.Package, 10),
 		"SCAN", s.g.Middle, "BEGAN", s.ago(s.g.Days), "ENDED", s.g.Now.Format(time.DateOnly)), nil
 }
 
-// pagesTable is the table of each page's time.
+// pagesTable writes the table of page costs.
 func pagesTable(page *strings.Builder, pages []Page) {
 	if len(pages) == 0 {
 		return

@@ -13,8 +13,8 @@ import (
 	"github.com/qrjump/qrjump/bench/rulegen"
 )
 
-// floors are the two ways to answer a scan, each with what the scan listener
-// may cost beside the floor.
+// floors are the two ways to answer a scan. The target is the upper limit of the ratio of the scan listener's cost to the cost of
+// the floor.
 var floors = []struct {
 	name       string
 	durability string // of the scan listener
@@ -25,8 +25,7 @@ var floors = []struct {
 	{"at once", "async", nil, 1.4},
 }
 
-// floor holds the scan listener against a bare event loop with the same
-// requests and answers.
+// floor measures the scan listener against the floor, a bare event loop that reads the same requests and writes the same answers.
 func (b *bench) floor(ctx context.Context) error {
 	b.peer(strings.TrimSpace(version("wrk", "-v")))
 	set := rulegen.New(b.scaled(1_000_000, 10_000), 1)
@@ -34,11 +33,11 @@ func (b *bench) floor(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	judge := newOracle(rulegen.Take(set.Links(false, 31), 10_000))
-	if err := judge.seeAll(set); err != nil {
+	reference := newOracle(rulegen.Take(set.Links(false, 31), 10_000))
+	if err := reference.addSet(set); err != nil {
 		return err
 	}
-	bodies, err := b.linesFile("floor-bodies", judge.texts, scanBody)
+	bodies, err := b.linesFile("floor-bodies", reference.texts, scanBody)
 	if err != nil {
 		return err
 	}
@@ -47,15 +46,15 @@ func (b *bench) floor(ctx context.Context) error {
 		return err
 	}
 
-	var list []*contender // ours and its floor, by way
+	var list []*contender // pairs of qrjump and floor, in the order of floors
 	for i, way := range floors {
 		v := variant{name: "scan listener, " + way.durability, durability: way.durability, fast: true}
-		ours, err := b.ours(ctx, kept, fmt.Sprintf("floor-%d", i), v, set, judge, bodies)
+		ours, err := b.startVariant(ctx, kept, fmt.Sprintf("floor-%d", i), v, set, reference, bodies)
 		if err != nil || ours == nil {
 			return err
 		}
 		defer ours.server.stop()
-		answers, err := b.floorAnswers(ctx, ours.load, judge.texts)
+		answers, err := b.floorAnswers(ctx, ours.load, reference.texts)
 		if err != nil {
 			return err
 		}
@@ -78,7 +77,7 @@ func (b *bench) floor(ctx context.Context) error {
 		}
 		floor := &contender{name: "floor, " + way.name, load: ours.load}
 		floor.load.url, floor.load.pid = "http://"+address, p.pid()
-		if err := equalOneByOne(ctx, floor.load.url, floor.load.token, set, judge, 1000); err != nil {
+		if err := equalOneByOne(ctx, floor.load.url, floor.load.token, set, reference, 1000); err != nil {
 			return fmt.Errorf("%s: %w", floor.name, err)
 		}
 		b.check("For 1000 links, the bare event loop that answers %s gave the same answers as the slow reference matcher.", way.name)
@@ -96,12 +95,12 @@ func (b *bench) floor(ctx context.Context) error {
 		"In the variant with a group commit, the event loop reads until no request is left, appends %d bytes a scan to a file, "+
 		"calls fdatasync and answers all requests. The qrjump server has %s rules. The server and the load generator have a core each. "+
 		"The ratio compares CPU time while the load runs; the row below each target also includes the CPU time that qrjump "+
-		"spends until the last scan is counted.", len(judge.texts), recordSize, sizeName(set.N))
+		"spends until the last scan is counted.", len(reference.texts), recordSize, sizeName(set.N))
 	return nil
 }
 
-// floorAnswers writes what our server answers to each link, by the link as it
-// stands in a request.
+// floorAnswers writes a JSON file with qrjump's answer to each link, keyed by the link as it is encoded in a request, and returns
+// its path.
 func (b *bench) floorAnswers(ctx context.Context, l load, links []string) (string, error) {
 	answers := make(map[string]string, len(links))
 	i := 0
@@ -125,9 +124,9 @@ func (b *bench) floorAnswers(ctx context.Context, l load, links []string) (strin
 // floorRows measures all contenders with a number of connections.
 func (b *bench) floorRows(ctx context.Context, list []*contender, connections int) error {
 	for _, c := range list {
-		c.cpu, c.whole = nil, nil
+		c.cpu, c.cpuTotal = nil, nil
 	}
-	for round := range min(b.rounds, 5) + 1 { // the first warms up
+	for round := range min(b.rounds, 5) + 1 { // the first round is a warm-up
 		for i := range list {
 			c := list[(i+round)%len(list)]
 			l := c.load
@@ -145,13 +144,13 @@ func (b *bench) floorRows(ctx context.Context, list []*contender, connections in
 			}
 			after := before + r.cpu
 			if c.server != nil {
-				if after, err = c.settled(ctx); err != nil {
+				if after, err = c.settle(ctx); err != nil {
 					return err
 				}
 			}
 			if round > 0 {
 				c.cpu = append(c.cpu, r.cpuPerRequest())
-				c.whole = append(c.whole, float64((after-before).Nanoseconds())/r.requests)
+				c.cpuTotal = append(c.cpuTotal, float64((after-before).Nanoseconds())/r.requests)
 			}
 		}
 	}
@@ -162,7 +161,7 @@ func (b *bench) floorRows(ctx context.Context, list []*contender, connections in
 		b.row(Row{What: fmt.Sprintf("CPU of a scan, %d connections, scan_commit %s", connections, way.durability),
 			Anchor: anchor, Target: way.target, Values: ratios(ours.cpu, floor.cpu), Main: true, Note: note})
 		b.row(Row{What: fmt.Sprintf("the same, %d connections, until the last scan is counted, %s", connections, way.durability),
-			Anchor: anchor, Values: ratios(ours.whole, floor.cpu)})
+			Anchor: anchor, Values: ratios(ours.cpuTotal, floor.cpu)})
 	}
 	return nil
 }

@@ -15,15 +15,15 @@ import (
 
 func init() { workers["floorserver"] = floorServer }
 
-// floorServer is what a scan costs at least in Go: one thread that waits for
-// all connections at once, and a map with the answer to each link. With a
-// third argument, a file, it answers once a record of each scan is on the disk.
+// floorServer serves scans at the minimum cost that Go allows: one thread in epoll_wait and a map from link to answer.
+// The arguments are the address, the file of answers and optionally a log file; with a log file, a scan is answered after
+// its record is durable.
 func floorServer(ctx context.Context, args []string) error {
 	text, err := os.ReadFile(args[1])
 	if err != nil {
 		return err
 	}
-	var answers map[string]string // by the link as it stands in the request
+	var answers map[string]string // by the link as it is encoded in the request
 	if err := json.Unmarshal(text, &answers); err != nil {
 		return err
 	}
@@ -45,7 +45,7 @@ func floorServer(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	defer listener.Close() // a file that nothing refers to any more is closed by the garbage collector
+	defer listener.Close() // also keeps the file reachable; its finalizer would close it
 	failed := make(chan error, 1)
 	go func() { failed <- f.run(int(listener.Fd())) }()
 	select {
@@ -58,10 +58,10 @@ func floorServer(ctx context.Context, args []string) error {
 
 type floorLoop struct {
 	answers map[string][]byte
-	file    *os.File // nil = it answers at once
+	file    *os.File // nil = answer immediately
 	poll    int
 	conns   []*floorConn // by descriptor
-	waiting []*floorConn // for the disk
+	waiting []*floorConn // connections that wait for the next commit
 	records []byte
 }
 
@@ -82,11 +82,11 @@ func (f *floorLoop) run(listener int) (err error) {
 	}
 	events := make([]unix.EpollEvent, 1024)
 	for {
-		patience := -1
+		timeout := -1
 		if len(f.waiting) > 0 {
-			patience = 0 // a group takes what is there already, not what may come
+			timeout = 0 // a group has only requests that have already arrived
 		}
-		n, err := unix.EpollWait(f.poll, events, patience)
+		n, err := unix.EpollWait(f.poll, events, timeout)
 		if err != nil && err != unix.EINTR {
 			return err
 		}
@@ -115,7 +115,7 @@ func (f *floorLoop) watch(fd int) error {
 func (f *floorLoop) accept(listener int) error {
 	fd, _, err := unix.Accept4(listener, unix.SOCK_CLOEXEC)
 	if err != nil {
-		return nil // the client has left again
+		return nil // the client has disconnected
 	}
 	for len(f.conns) <= fd {
 		f.conns = append(f.conns, nil)
@@ -138,7 +138,7 @@ func (c *floorConn) write(answer []byte) {
 	}
 }
 
-// read takes what has come; a whole request is answered, or waits for the disk.
+// read reads from a connection. A complete request is answered immediately or joins the next group commit.
 func (f *floorLoop) read(c *floorConn) {
 	n, err := unix.Read(c.fd, c.in[c.n:])
 	if err == unix.EAGAIN || err == unix.EINTR {
@@ -149,13 +149,13 @@ func (f *floorLoop) read(c *floorConn) {
 		return
 	}
 	c.n += n
-	link, whole, ok := floorRequest(c.in[:c.n])
-	if !whole && c.n < len(c.in) {
+	link, complete, ok := floorRequest(c.in[:c.n])
+	if !complete && c.n < len(c.in) {
 		return
 	}
 	c.n = 0
 	if c.answer = f.answers[string(link)]; !ok || c.answer == nil {
-		c.close() // no request of the load is like that
+		c.close() // the load generator sends no such request
 		return
 	}
 	if f.file == nil {
@@ -167,7 +167,7 @@ func (f *floorLoop) read(c *floorConn) {
 
 var floorRecord [recordSize]byte
 
-// commit puts the records of all who wait on the disk and answers them.
+// commit makes the records of all waiting connections durable and answers them.
 func (f *floorLoop) commit() error {
 	if _, err := f.file.Write(f.records); err != nil {
 		return err
@@ -184,10 +184,10 @@ func (f *floorLoop) commit() error {
 	return nil
 }
 
-// floorRequest finds the link in a request of the load, once it is whole.
-func floorRequest(in []byte) (link []byte, whole, ok bool) {
-	head, body, whole := bytes.Cut(in, []byte("\r\n\r\n"))
-	if !whole {
+// floorRequest returns the link of a request; ok is false if the request is malformed.
+func floorRequest(in []byte) (link []byte, complete, ok bool) {
+	head, body, complete := bytes.Cut(in, []byte("\r\n\r\n"))
+	if !complete {
 		return nil, false, false
 	}
 	_, after, _ := bytes.Cut(head, []byte("\r\nContent-Length: "))

@@ -21,44 +21,44 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Growth is what one thing costs at several sizes of a server.
+// Growth is a row of the growth table: the cost of an operation at several data sizes.
 type Growth struct {
 	What string
-	// With is what it is expected to grow with.
+	// With names the quantity that the cost is expected to grow with.
 	With string
-	// Engine is the database, Program the qrjump that was asked: "" where there was one.
+	// Engine is the database. Program is the name of the measured qrjump, "" if there is only one.
 	Engine, Program string
 	Unit            string
 	Factors, Costs  []float64
-	Walls           []float64 `json:",omitempty"` // beside processor time
-	// Why says of each factor without a cost why there is none.
+	Walls           []float64 `json:",omitempty"` // elapsed times, for rows that measure processor time
+	// Why has the reason for each factor that was not measured.
 	Why map[string]string `json:",omitempty"`
 }
 
-// cost of a probe: processor time of the server and time that passed, in seconds; or
-// a size.
+// cost is the result of a probe in seconds: the processor time of the server and the elapsed time. For a row with a unit of its own,
+// value is in that unit.
 type cost struct{ value, wall float64 }
 
-// grownPart is what a run of the section does.
+// grownPart holds the options of the section grown.
 type grownPart struct {
 	factor   float64
-	before   string // a qrjump that is measured beside ours; "" = none
-	program  string // the name of ours in the table, "" = none
+	before   string // path of another qrjump to measure for comparison; "" = none
+	program  string // name of this qrjump in the table; "" = none
 	fillOnly bool
 	postgres bool
-	rows     *regexp.Regexp // only these, with the starts; nil = all
-	// longest is how long a row may take at a size, going by the size before.
+	rows     *regexp.Regexp // rows to measure; nil = all
+	// longest is the maximum predicted time of a row at a size.
 	longest time.Duration
 }
 
-// grown fills data folders with a year of a large brand and measures what each thing
-// costs: at a hundredth, a tenth and the whole of the factor.
+// grown fills data folders with a year of a large brand at a hundredth, a tenth and the full factor, and measures the cost of
+// each operation at each size.
 func (b *bench) grown(ctx context.Context) error {
-	patience := client.Timeout
-	client.Timeout = 0 // a recount takes what it takes
-	defer func() { client.Timeout = patience }()
+	timeout := client.Timeout
+	client.Timeout = 0 // a recount has no upper bound
+	defer func() { client.Timeout = timeout }()
 	b.out.Rounds = 1
-	b.keepOthers()
+	b.keepOtherRows()
 	if b.grownPart.postgres {
 		if err := b.grownOnPostgres(ctx); err != nil {
 			return fmt.Errorf("on PostgreSQL: %w", err)
@@ -66,16 +66,16 @@ func (b *bench) grown(ctx context.Context) error {
 		return nil
 	}
 	for _, part := range []float64{100, 10, 1} {
-		size := grownAt(b.grownPart.factor / part)
+		size := grownSizeFor(b.grownPart.factor / part)
 		data, g, err := b.grownFolder(ctx, "grown", size)
 		if err != nil {
 			return err
 		}
-		b.saysGrown("SQLite", g)
+		b.noteDataSet("SQLite", g)
 		if b.grownPart.fillOnly {
 			continue
 		}
-		err = b.eachProgram(func(with *bench, program string) error {
+		err = b.forEachProgram(func(with *bench, program string) error {
 			work, err := linkedCopy(data, filepath.Join(b.work, "grown"))
 			if err != nil {
 				return err
@@ -90,18 +90,18 @@ func (b *bench) grown(ctx context.Context) error {
 	return nil
 }
 
-// keepOthers takes over what an earlier run measured on the other database or of
-// other programs.
-func (b *bench) keepOthers() {
+// keepOthers copies from the previous results the rows of the other database, of other programs and of rows that this run does not
+// measure.
+func (b *bench) keepOtherRows() {
 	if b.last == nil {
 		return
 	}
 	for _, g := range b.last.Growth {
-		own := g.Program == b.grownPart.program
+		replaced := g.Program == b.grownPart.program
 		if b.grownPart.before != "" {
-			own = g.Program == "before" || g.Program == "now"
+			replaced = g.Program == "before" || g.Program == "now"
 		}
-		if own && b.grownPart.wants(g.What) && (g.Engine == onThePostgres) == b.grownPart.postgres {
+		if replaced && b.grownPart.wants(g.What) && (g.Engine == postgresEngine) == b.grownPart.postgres {
 			continue
 		}
 		b.out.Growth = append(b.out.Growth, g)
@@ -109,9 +109,9 @@ func (b *bench) keepOthers() {
 	b.out.Notes = append(b.out.Notes, b.last.Notes...)
 }
 
-const onThePostgres = "PostgreSQL"
+const postgresEngine = "PostgreSQL"
 
-// grownOnPostgres is the same at a tenth of everything.
+// grownOnPostgres measures the same on PostgreSQL, at a tenth of each size.
 func (b *bench) grownOnPostgres(ctx context.Context) error {
 	address, stop, err := b.postgres(ctx)
 	if err != nil {
@@ -119,44 +119,44 @@ func (b *bench) grownOnPostgres(ctx context.Context) error {
 	}
 	defer stop()
 	for i, part := range []float64{1000, 100, 10} {
-		size := grownAt(b.grownPart.factor / part)
+		size := grownSizeFor(b.grownPart.factor / part)
 		name := "grown" + strconv.Itoa(i)
-		if err := onPostgres(ctx, address, "CREATE DATABASE "+name); err != nil {
+		if err := execPostgres(ctx, address, "CREATE DATABASE "+name); err != nil {
 			return err
 		}
 		data := filepath.Join(b.work, name)
 		fmt.Printf("   filling a PostgreSQL with %s scans\n", sizeName(size.Scans))
-		g, err := fillGrown(ctx, data, databaseOf(address, name), size, saysIndented)
+		g, err := fillGrown(ctx, data, databaseURL(address, name), size, printIndented)
 		if err != nil {
 			return err
 		}
-		b.saysGrown(onThePostgres, g)
-		err = b.eachProgram(func(with *bench, program string) error {
+		b.noteDataSet(postgresEngine, g)
+		err = b.forEachProgram(func(with *bench, program string) error {
 			work, err := linkedCopy(data, filepath.Join(b.work, "grown"))
 			if err != nil {
 				return err
 			}
 			defer os.RemoveAll(work)
-			// A template must have no callers; the filling has ended.
-			if err := onPostgres(ctx, address, "CREATE DATABASE measured TEMPLATE "+name); err != nil {
+			// CREATE DATABASE … TEMPLATE requires that the template has no open connections.
+			if err := execPostgres(ctx, address, "CREATE DATABASE measured TEMPLATE "+name); err != nil {
 				return err
 			}
-			err = with.measureGrown(ctx, &grownServer{b: with, g: g, data: work, engine: onThePostgres, program: program,
-				database: databaseOf(address, "measured")})
-			return errors.Join(err, onPostgres(ctx, address, "DROP DATABASE measured WITH (FORCE)"))
+			err = with.measureGrown(ctx, &grownServer{b: with, g: g, data: work, engine: postgresEngine, program: program,
+				database: databaseURL(address, "measured")})
+			return errors.Join(err, execPostgres(ctx, address, "DROP DATABASE measured WITH (FORCE)"))
 		})
 		if err != nil {
 			return err
 		}
-		if err := onPostgres(ctx, address, "DROP DATABASE "+name+" WITH (FORCE)"); err != nil {
+		if err := execPostgres(ctx, address, "DROP DATABASE "+name+" WITH (FORCE)"); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// databaseOf is the address of a database on the server of another.
-func databaseOf(address, name string) string {
+// databaseURL returns the URL of another database on the same server.
+func databaseURL(address, name string) string {
 	before, query, _ := strings.Cut(address, "?")
 	before = before[:strings.LastIndexByte(before, '/')+1] + name
 	if query != "" {
@@ -165,7 +165,7 @@ func databaseOf(address, name string) string {
 	return before
 }
 
-func onPostgres(ctx context.Context, address, statement string) error {
+func execPostgres(ctx context.Context, address, statement string) error {
 	conn, err := pgx.Connect(ctx, address)
 	if err != nil {
 		return err
@@ -175,8 +175,8 @@ func onPostgres(ctx context.Context, address, statement string) error {
 	return err
 }
 
-// eachProgram runs f for the other program, if there is one, and for ours.
-func (b *bench) eachProgram(f func(with *bench, program string) error) error {
+// eachProgram runs f for the other program, if one is set, and for this one.
+func (b *bench) forEachProgram(f func(with *bench, program string) error) error {
 	if b.grownPart.before == "" {
 		return f(b, b.grownPart.program)
 	}
@@ -188,10 +188,10 @@ func (b *bench) eachProgram(f func(with *bench, program string) error) error {
 	return f(b, "now")
 }
 
-func saysIndented(format string, args ...any) { fmt.Printf("      "+format+"\n", args...) }
+func printIndented(format string, args ...any) { fmt.Printf("      "+format+"\n", args...) }
 
-func (b *bench) saysGrown(engine string, g *grown) {
-	said := fmt.Sprintf(
+func (b *bench) noteDataSet(engine string, g *grown) {
+	text := fmt.Sprintf(
 		"The data set for %s with the size factor %g has %s scans over %d days, of which %d are scans of codes, and %d activities, "+
 			"%d links, %d users, %d rules of %d accounts, %d batches with %d activations and %d withdrawn or frozen ranges, "+
 			"and %d changes of rules; filling the data set took %.0f s: %.0f s for accounts, %.0f s for rules, "+
@@ -200,20 +200,20 @@ func (b *bench) saysGrown(engine string, g *grown) {
 		g.Activations, g.Ranges, g.Changes,
 		sum(g.Spent), g.Spent["accounts"], g.Spent["rules"], g.Spent["changes"], g.Spent["ledger"], g.Spent["counting"],
 		g.Spent["months"])
-	// A folder is kept, and so is what was said of it.
-	if !slices.Contains(b.out.Notes, said) {
-		b.note("%s", said)
+	// The notes of a kept folder may come from an earlier run.
+	if !slices.Contains(b.out.Notes, text) {
+		b.note("%s", text)
 	}
 }
 
-func sum(of map[string]float64) (all float64) {
-	for _, v := range of {
+func sum(values map[string]float64) (all float64) {
+	for _, v := range values {
 		all += v
 	}
 	return all
 }
 
-// grownFolder is a kept data folder of a size; name and factor are its own.
+// grownFolder returns a data folder of a size and fills it if no earlier run has. The folder is named after name and the factor.
 func (b *bench) grownFolder(ctx context.Context, name string, size grownSize) (string, *grown, error) {
 	data := filepath.Join(b.dir, fmt.Sprintf("%s-%g", name, size.Factor))
 	if g, err := readGrown(data); err == nil {
@@ -224,7 +224,7 @@ func (b *bench) grownFolder(ctx context.Context, name string, size grownSize) (s
 	if err := os.RemoveAll(making); err != nil {
 		return "", nil, err
 	}
-	g, err := fillGrown(ctx, making, "", size, saysIndented)
+	g, err := fillGrown(ctx, making, "", size, printIndented)
 	if err != nil {
 		return "", nil, err
 	}
@@ -234,8 +234,7 @@ func (b *bench) grownFolder(ctx context.Context, name string, size grownSize) (s
 	return data, g, os.Rename(making, data)
 }
 
-// linkedCopy copies a folder; files of scans, which are never written again once
-// they are closed, are the same files.
+// linkedCopy copies a data folder. Files of the scan log become hard links, because closed files are never written again.
 func linkedCopy(data, to string) (string, error) {
 	err := filepath.WalkDir(data, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
@@ -245,14 +244,14 @@ func linkedCopy(data, to string) (string, error) {
 		if err != nil {
 			return err
 		}
-		at := filepath.Join(to, rest)
+		destination := filepath.Join(to, rest)
 		switch {
 		case d.IsDir():
-			return os.MkdirAll(at, 0o700)
+			return os.MkdirAll(destination, 0o700)
 		case strings.HasSuffix(path, ".scans"):
-			return os.Link(path, at)
+			return os.Link(path, destination)
 		}
-		text, err := exec.Command("cp", "--reflink=auto", path, at).CombinedOutput()
+		text, err := exec.Command("cp", "--reflink=auto", path, destination).CombinedOutput()
 		if err != nil {
 			return fmt.Errorf("copying %s: %w: %s", path, err, text)
 		}
@@ -261,14 +260,14 @@ func linkedCopy(data, to string) (string, error) {
 	return to, err
 }
 
-// grownServer is a server on a copy of a filled folder.
+// grownServer is a server on a copy of a filled data folder.
 type grownServer struct {
 	b               *bench
 	g               *grown
 	data, database  string
 	engine, program string
-	archive         string // of its export
-	user            int    // that is erased next
+	archive         string // path of its export
+	user            int    // index of the next erasable user
 	*qrjump
 	key string
 }
@@ -295,27 +294,27 @@ func (s *grownServer) stop() {
 	}
 }
 
-// probe is one line of the table of growth.
+// probe is one row of the growth table.
 type probe struct {
-	what, with string
-	unit       string // "" = time
+	name, with string
+	unit       string // "" = processor time and elapsed time
 	do         func(*grownServer, context.Context) (cost, error)
 }
 
-// notHere is why something is not measured.
-type notHere string
+// unmeasured is the reason why a row is not measured.
+type unmeasured string
 
-func (n notHere) Error() string { return string(n) }
+func (n unmeasured) Error() string { return string(n) }
 
-func notMeasured(format string, args ...any) error { return notHere(fmt.Sprintf(format, args...)) }
+func notMeasured(format string, args ...any) error { return unmeasured(fmt.Sprintf(format, args...)) }
 
-// measureGrown asks for every probe, in their order.
+// measureGrown runs the probes in order.
 func (b *bench) measureGrown(ctx context.Context, s *grownServer) error {
 	fmt.Printf("   measuring %s %s at %g\n", s.engine, s.program, s.g.Factor)
 	defer func() { s.stop() }()
 	for _, p := range probes {
-		wanted := b.grownPart.wants(p.what)
-		if !wanted && p.what != startOfAll {
+		wanted := b.grownPart.wants(p.name)
+		if !wanted && p.name != serverStart {
 			continue
 		}
 		c, err := cost{}, b.tooLong(s, p)
@@ -326,34 +325,34 @@ func (b *bench) measureGrown(ctx context.Context, s *grownServer) error {
 			return ctx.Err()
 		}
 		if err == nil && s.qrjump != nil {
-			err = s.alive()
+			err = s.checkAlive()
 		}
-		if err != nil && p.what == startOfAll {
-			return err // nobody is there to be asked
+		if err != nil && p.name == serverStart {
+			return err // the other probes need a running server
 		}
 		why := ""
 		if err != nil {
 			if why = oneLine(err.Error()); len(why) > 200 {
 				why = why[:200] + "…"
 			}
-			if _, chosen := errors.AsType[notHere](err); !chosen {
+			if _, chosen := errors.AsType[unmeasured](err); !chosen {
 				why = "failed: " + why
 			}
 		}
 		if wanted {
-			b.grew(s, p, c, why)
+			b.recordCost(s, p, c, why)
 		}
 	}
 	return nil
 }
 
-func (p *grownPart) wants(what string) bool { return p.rows == nil || p.rows.MatchString(what) }
+func (p *grownPart) wants(name string) bool { return p.rows == nil || p.rows.MatchString(name) }
 
-// tooLong foretells from the sizes before that a row takes longer than it may.
+// tooLong returns an error if the elapsed time at the previous size predicts that a row exceeds the limit.
 func (b *bench) tooLong(s *grownServer, p probe) error {
 	for _, g := range b.out.Growth {
 		n := len(g.Walls)
-		if g.What != p.what || g.Engine != s.engine || g.Program != s.program || n == 0 {
+		if g.What != p.name || g.Engine != s.engine || g.Program != s.program || n == 0 {
 			continue
 		}
 		took := time.Duration(g.Walls[n-1] * float64(time.Millisecond))
@@ -365,22 +364,22 @@ func (b *bench) tooLong(s *grownServer, p probe) error {
 	return nil
 }
 
-// grew notes what a probe cost.
-func (b *bench) grew(s *grownServer, p probe, c cost, why string) {
-	i := slices.IndexFunc(b.out.Growth, func(g Growth) bool { return g.What == p.what && g.Engine == s.engine && g.Program == s.program })
+// recordCost adds the cost of a probe, or the reason why it was not measured, to the results.
+func (b *bench) recordCost(s *grownServer, p probe, c cost, why string) {
+	i := slices.IndexFunc(b.out.Growth, func(g Growth) bool { return g.What == p.name && g.Engine == s.engine && g.Program == s.program })
 	if i < 0 {
 		i = len(b.out.Growth)
 		unit := p.unit
 		if unit == "" {
 			unit = "ms"
 		}
-		b.out.Growth = append(b.out.Growth, Growth{What: p.what, With: p.with, Engine: s.engine, Program: s.program, Unit: unit,
+		b.out.Growth = append(b.out.Growth, Growth{What: p.name, With: p.with, Engine: s.engine, Program: s.program, Unit: unit,
 			Why: map[string]string{}})
 	}
 	g := &b.out.Growth[i]
 	if why != "" {
 		g.Why[fmt.Sprint(s.g.Factor)] = why
-		fmt.Printf("      %-60s not measured: %s\n", p.what, why)
+		fmt.Printf("      %-60s not measured: %s\n", p.name, why)
 		return
 	}
 	if p.unit == "" {
@@ -388,17 +387,16 @@ func (b *bench) grew(s *grownServer, p probe, c cost, why string) {
 		g.Walls = append(g.Walls, c.wall)
 	}
 	g.Factors, g.Costs = append(g.Factors, s.g.Factor), append(g.Costs, c.value)
-	fmt.Printf("      %-60s %10s %s", p.what, number(c.value), g.Unit)
+	fmt.Printf("      %-60s %10s %s", p.name, number(c.value), g.Unit)
 	if p.unit == "" {
 		fmt.Printf("  (%s passed)", number(c.wall))
 	}
 	fmt.Println()
 }
 
-// spent is what the server needs for f, the mean of several runs after a first one
-// that does not count; of one run where once is true.
+// spent returns the mean cost of f over several runs after a warm-up run; with once, the cost of a single run without warm-up.
 func (s *grownServer) spent(ctx context.Context, once bool, f func() error) (cost, error) {
-	const most, atLeast, enough = 200, 3, 1500 * time.Millisecond
+	const maxRuns, minRuns, minDuration = 200, 3, 1500 * time.Millisecond
 	runs := 0
 	if !once {
 		if err := f(); err != nil {
@@ -410,7 +408,7 @@ func (s *grownServer) spent(ctx context.Context, once bool, f func() error) (cos
 		return cost{}, err
 	}
 	began := time.Now()
-	for runs == 0 || !once && runs < most && (runs < atLeast || time.Since(began) < enough) {
+	for runs == 0 || !once && runs < maxRuns && (runs < minRuns || time.Since(began) < minDuration) {
 		if err := f(); err != nil {
 			return cost{}, err
 		}
@@ -424,18 +422,18 @@ func (s *grownServer) spent(ctx context.Context, once bool, f func() error) (cos
 	return cost{(after - before).Seconds() / float64(runs), wall.Seconds() / float64(runs)}, err
 }
 
-// asks is a probe that reads from the admin API.
-func asks(path func(*grownServer) string) func(*grownServer, context.Context) (cost, error) {
+// adminGet returns a probe that measures a GET request of the admin API.
+func adminGet(path func(*grownServer) string) func(*grownServer, context.Context) (cost, error) {
 	return func(s *grownServer, ctx context.Context) (cost, error) {
-		at := path(s)
-		return s.spent(ctx, false, func() error { return s.admin(ctx, http.MethodGet, at, nil, nil) })
+		address := path(s)
+		return s.spent(ctx, false, func() error { return s.admin(ctx, http.MethodGet, address, nil, nil) })
 	}
 }
 
-func always(path string) func(*grownServer) string { return func(*grownServer) string { return path } }
+func static(path string) func(*grownServer) string { return func(*grownServer) string { return path } }
 
-// reads is a probe that reads a long answer to its end, once.
-func (s *grownServer) reads(ctx context.Context, method, path, body string, to io.Writer) (cost, error) {
+// readAll sends one request and copies the complete response body to a writer.
+func (s *grownServer) readAll(ctx context.Context, method, path, body string, to io.Writer) (cost, error) {
 	return s.spent(ctx, true, func() error {
 		req, err := http.NewRequestWithContext(ctx, method, s.url+"/admin/v1"+path, strings.NewReader(body))
 		if err != nil {
@@ -457,8 +455,8 @@ func (s *grownServer) reads(ctx context.Context, method, path, body string, to i
 	})
 }
 
-// runs is what a verb of the command line costs, the process itself.
-func (s *grownServer) runs(ctx context.Context, args ...string) (cost, error) {
+// runCommand runs qrjump with args and returns the cost of that process.
+func (s *grownServer) runCommand(ctx context.Context, args ...string) (cost, error) {
 	began := time.Now()
 	cmd := exec.CommandContext(ctx, s.b.server, args...)
 	cmd.Env = append(os.Environ(), "QRJUMP_PASSPHRASE="+grownPassphrase, "TMPDIR="+s.b.work)
@@ -472,7 +470,7 @@ func (s *grownServer) runs(ctx context.Context, args ...string) (cost, error) {
 
 const grownPassphrase = "a year of a large brand"
 
-// freeBytes is what the disk of a folder has left.
+// freeBytes returns the free space of the disk that holds a folder.
 func freeBytes(folder string) int64 {
 	var s unix.Statfs_t
 	if unix.Statfs(folder, &s) != nil {

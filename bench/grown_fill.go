@@ -25,8 +25,8 @@ import (
 	"github.com/qrjump/qrjump/internal/store"
 )
 
-// grownSize is how much a data folder has that looks like a year of a large
-// brand. Everything but the days grows with the factor.
+// grownSize is the size of a data folder that resembles a year of a large brand. All fields except Days and the per-batch and
+// per-account numbers scale with Factor.
 type grownSize struct {
 	Factor                   float64
 	Scans                    int
@@ -35,13 +35,13 @@ type grownSize struct {
 	Accounts, Rules          int
 	Batches, Activations     int
 	Ranges                   int // withdrawn or frozen
-	Changes                  int // of rules, after they were loaded
+	Changes                  int // changes of rules after the import
 	CodesOfBatch             int
 	RulesOfAccount           int
 }
 
-func grownAt(factor float64) grownSize {
-	n := func(whole, least int) int { return max(int(float64(whole)*factor+0.5), least) }
+func grownSizeFor(factor float64) grownSize {
+	n := func(full, minimum int) int { return max(int(float64(full)*factor+0.5), minimum) }
 	s := grownSize{Factor: factor, Days: 400, Scans: n(300_000_000, 3000), Activities: n(2000, 2), Links: n(50_000, 2),
 		Users: n(5_000_000, 50),
 		Rules: n(10_000_000, 100), Batches: n(500, 1), Ranges: n(20_000, 2), Changes: n(3_000_000, 10), CodesOfBatch: 100_000,
@@ -52,15 +52,15 @@ func grownAt(factor float64) grownSize {
 }
 
 const (
-	// accountsAtOnce is what one import takes.
-	accountsAtOnce = 100_000
-	// grownRounds is in how many rounds, spread over the days, rules and codes change.
+	// accountsPerImport is the number of accounts in one import request.
+	accountsPerImport = 100_000
+	// grownRounds is the number of rounds, spread over the days, in which rules and codes change.
 	grownRounds = 10
-	grownErased = 5 // users whose scans are known, to be erased
+	grownErased = 5 // users with a known number of scans, for the erasure probe
 	scansOfUser = 60
 )
 
-// grownSeed has no limits: the calls that fill are no customer's.
+// grownSeed sets no rate limits, because the fill would exceed them.
 const grownSeed = `accounts:
   - {appid: wxminiprogram0001, kind: mini_program, name: Coffee, secret: bench-secret0001, certified: true, versions: [release]}
   - {appid: wxserviceacct0001, kind: service_account, name: Coffee Service, secret: bench-secret0002, certified: true,
@@ -71,21 +71,21 @@ settings:
   scan_retention_days: null
 `
 
-// grown is a folder that was filled, as it is kept beside the folder.
+// grown describes a filled data folder; it is stored in the folder as grown.json.
 type grown struct {
 	grownSize
-	Now     time.Time // when the last scan was
+	Now     time.Time // time of the last scan
 	Made    []grownBatch
 	Scanned []grownLink
 	// Erasable are users of the default namespace with scansOfUser scans each.
 	Erasable []string
-	// Middle and Last are scans of the feed.
+	// Middle and Last are ids of scans in the feed.
 	Middle, Last string
-	Misses       int // scans of nothing
+	Misses       int // scans that match nothing
 	OfCodes      int
-	// Changed is how many changes the log had at the end.
-	Spent map[string]float64 // seconds of each part of the filling
-	// Bytes of the database before the scans were counted, and after.
+	// Spent is the elapsed time of each step of the fill.
+	Spent map[string]float64 // in seconds
+	// Uncounted and Counted are the sizes of the database in bytes before and after the scans were aggregated.
 	Uncounted, Counted int64
 }
 
@@ -104,26 +104,26 @@ type grownLink struct {
 	Owner, Text string
 }
 
-// filling fills one folder through a server in this process, whose clock it moves.
+// filling fills one folder through a server in this process with a controlled clock.
 type filling struct {
 	grown
 	set      *rulegen.Set
 	data     string
 	database string
 	offset   atomic.Int64 // of the clock, in nanoseconds
-	end      time.Time    // the real now
-	said     func(format string, args ...any)
+	end      time.Time    // the real time at the start
+	logf     func(format string, args ...any)
 	logs     io.Writer
 	users    []scanlog.UserHash // of Erasable
 	server   *server.Server
 	*qrjump
 }
 
-// fillGrown makes a data folder. Moments lie in the past: the server's clock begins
-// so many days ago and is moved on.
-func fillGrown(ctx context.Context, data, database string, size grownSize, said func(string, ...any)) (*grown, error) {
+// fillGrown creates and fills a data folder. Its timestamps lie in the past: the clock of the server starts size.Days ago
+// and is advanced between steps.
+func fillGrown(ctx context.Context, data, database string, size grownSize, logf func(string, ...any)) (*grown, error) {
 	f := &filling{grown: grown{grownSize: size, Spent: map[string]float64{}}, set: rulegen.New(size.Rules, 1), data: data,
-		database: database, said: said}
+		database: database, logf: logf}
 	if err := os.MkdirAll(data, 0o700); err != nil {
 		return nil, err
 	}
@@ -136,27 +136,27 @@ func fillGrown(ctx context.Context, data, database string, size grownSize, said 
 	f.end = time.Now().Truncate(time.Second).UTC()
 	f.Now = f.end
 	began := f.end.AddDate(0, 0, -size.Days)
-	f.moveTo(began)
+	f.setClock(began)
 	if err := f.start(ctx); err != nil {
 		return nil, err
 	}
 	defer func() { f.close() }()
-	if err := f.inOrder(ctx, began); err != nil {
+	if err := f.runSteps(ctx, began); err != nil {
 		text, _ := os.ReadFile(logs.Name())
 		return nil, fmt.Errorf("%w\n%s", err, text[max(0, len(text)-600):])
 	}
 	return &f.grown, nil
 }
 
-func (f *filling) inOrder(ctx context.Context, began time.Time) error {
+func (f *filling) runSteps(ctx context.Context, began time.Time) error {
 	day := func(n float64) time.Time { return began.Add(time.Duration(n * float64(24*time.Hour))) }
 	steps := []struct {
 		name string
 		do   func(context.Context) error
 	}{
 		{"accounts", f.accounts},
-		{"rules", func(ctx context.Context) error { f.moveTo(day(0.5)); return f.rules(ctx, 0, f.Rules, "") }},
-		{"batches", func(ctx context.Context) error { f.moveTo(day(1)); return f.batchesAndActivations(ctx) }},
+		{"rules", func(ctx context.Context) error { f.setClock(day(0.5)); return f.rules(ctx, 0, f.Rules, "") }},
+		{"batches", func(ctx context.Context) error { f.setClock(day(1)); return f.batchesAndActivations(ctx) }},
 		{"links", f.links},
 	}
 	for round := range grownRounds {
@@ -164,7 +164,7 @@ func (f *filling) inOrder(ctx context.Context, began time.Time) error {
 			name string
 			do   func(context.Context) error
 		}{"changes", func(ctx context.Context) error {
-			f.moveTo(day(2 + float64(round)*float64(f.Days-4)/grownRounds))
+			f.setClock(day(2 + float64(round)*float64(f.Days-4)/grownRounds))
 			from, to := f.Changes*round/grownRounds, f.Changes*(round+1)/grownRounds
 			if err := f.rules(ctx, from, to, fmt.Sprintf("pages/grown/round%d", round)); err != nil {
 				return err
@@ -176,23 +176,23 @@ func (f *filling) inOrder(ctx context.Context, began time.Time) error {
 		name string
 		do   func(context.Context) error
 	}{
-		{"users", func(ctx context.Context) error { f.moveTo(f.end); return f.knownUsers(ctx) }},
+		{"users", func(ctx context.Context) error { f.setClock(f.end); return f.createErasableUsers(ctx) }},
 		{"ledger", func(ctx context.Context) error { return f.scans(ctx, day(1.5)) }},
-		{"counting", f.count},
-		{"months", f.months},
+		{"counting", f.aggregate},
+		{"months", f.rollUpMonths},
 	}...)
 	for _, step := range steps {
-		at := time.Now()
+		started := time.Now()
 		if err := step.do(ctx); err != nil {
 			return fmt.Errorf("filling, %s: %w", step.name, err)
 		}
-		f.Spent[step.name] += time.Since(at).Seconds()
-		f.said("%s: %.1f s in all", step.name, f.Spent[step.name])
+		f.Spent[step.name] += time.Since(started).Seconds()
+		f.logf("%s: %.1f s in all", step.name, f.Spent[step.name])
 	}
 	return nil
 }
 
-func (f *filling) moveTo(t time.Time) { f.offset.Store(int64(time.Until(t))) }
+func (f *filling) setClock(t time.Time) { f.offset.Store(int64(time.Until(t))) }
 
 func (f *filling) now() time.Time { return time.Now().Add(time.Duration(f.offset.Load())) }
 
@@ -220,7 +220,7 @@ func (f *filling) close() error {
 	return s.Close()
 }
 
-// upload sends lines that write makes, as an import takes them.
+// upload streams the lines that write produces to an import endpoint.
 func (q *qrjump) upload(ctx context.Context, path string, write func(*bufio.Writer) error) error {
 	in, out := io.Pipe()
 	go func() {
@@ -251,9 +251,9 @@ func (q *qrjump) upload(ctx context.Context, path string, write func(*bufio.Writ
 }
 
 func (f *filling) accounts(ctx context.Context) error {
-	for from := 0; from < f.Accounts; from += accountsAtOnce {
+	for from := 0; from < f.Accounts; from += accountsPerImport {
 		err := f.upload(ctx, "/import/accounts", func(w *bufio.Writer) error {
-			for i := from; i < min(from+accountsAtOnce, f.Accounts); i++ {
+			for i := from; i < min(from+accountsPerImport, f.Accounts); i++ {
 				fmt.Fprintf(w, `{"appid":%q,"kind":"mini_program","name":"Shop %d","certified":true,"versions":["release"]}`+"\n",
 					rulegen.AppID(i), i)
 			}
@@ -266,11 +266,11 @@ func (f *filling) accounts(ctx context.Context) error {
 	return nil
 }
 
-// ownerOf is the account of a rule: more than the generator has, with fewer rules each.
+// ownerOf returns the account of a rule. There are more accounts than rulegen has, with fewer rules each.
 func (s grownSize) ownerOf(number int) string { return rulegen.AppID(number / s.RulesOfAccount) }
 
-// rules loads the rules with numbers from and up to to; with a page, as a change of
-// those that are there.
+// rules imports the rules with numbers from up to, but not including, to. If page is not empty, the import changes existing rules to
+// that page.
 func (f *filling) rules(ctx context.Context, from, to int, page string) error {
 	return f.upload(ctx, "/import/rules", func(w *bufio.Writer) error {
 		lines := json.NewEncoder(w)
@@ -306,9 +306,9 @@ func (f *filling) batchesAndActivations(ctx context.Context) error {
 			return err
 		}
 		b := grownBatch{ID: id}
-		here := f.Activations*(i+1)/f.Batches - done
-		for k := range here {
-			a := grownActivation{From: int64(f.CodesOfBatch * k / here), To: int64(f.CodesOfBatch*(k+1)/here - 1),
+		count := f.Activations*(i+1)/f.Batches - done
+		for k := range count {
+			a := grownActivation{From: int64(f.CodesOfBatch * k / count), To: int64(f.CodesOfBatch*(k+1)/count - 1),
 				Activity: (done + k) % f.Activities}
 			body := map[string]any{"code_start": a.From, "code_end": a.To,
 				"binding": map[string]any{"activity_name": "activity " + strconv.Itoa(a.Activity),
@@ -320,7 +320,7 @@ func (f *filling) batchesAndActivations(ctx context.Context) error {
 			}
 			b.Activations = append(b.Activations, a)
 		}
-		done += here
+		done += count
 		var got struct {
 			Events []struct {
 				Seq    int64
@@ -328,20 +328,20 @@ func (f *filling) batchesAndActivations(ctx context.Context) error {
 				Ranges []struct{ From, To int64 }
 			}
 		}
-		for after, k := int64(0), 0; k < here; {
+		for after, k := int64(0), 0; k < count; {
 			if err := f.admin(ctx, http.MethodGet, fmt.Sprintf("/batches/%d/events?limit=1000&after=%d", id, after), nil,
 				&got); err != nil {
 				return err
 			}
 			for _, e := range got.Events {
 				after = e.Seq
-				if e.Action == "activate" && len(e.Ranges) == 1 && k < here && e.Ranges[0].From == b.Activations[k].From {
+				if e.Action == "activate" && len(e.Ranges) == 1 && k < count && e.Ranges[0].From == b.Activations[k].From {
 					b.Activations[k].Seq = e.Seq
 					k++
 				}
 			}
 			if len(got.Events) == 0 {
-				return fmt.Errorf("of %d activations of batch %d only %d are among its events", here, id, k)
+				return fmt.Errorf("of %d activations of batch %d only %d are among its events", count, id, k)
 			}
 		}
 		f.Made = append(f.Made, b)
@@ -349,7 +349,7 @@ func (f *filling) batchesAndActivations(ctx context.Context) error {
 	return nil
 }
 
-// links notes which links are scanned: those of published rules all over the numbers.
+// links selects the links to scan: links of published rules, spread over all rule ids.
 func (f *filling) links(ctx context.Context) error {
 	var page struct {
 		Rules []struct {
@@ -384,13 +384,13 @@ func (f *filling) links(ctx context.Context) error {
 	return nil
 }
 
-// ranges deactivates or freezes codes, one range per call.
+// ranges deactivates or freezes ranges of codes, one range per call.
 func (f *filling) ranges(ctx context.Context, from, to int) error {
 	for i := from; i < to; i++ {
 		b := f.Made[i%len(f.Made)]
-		// Every hundredth code of the whole at most, so that most stay what they are.
-		at := int64(i / len(f.Made) * 97 % (f.CodesOfBatch - 3))
-		body := map[string]any{"ranges": []map[string]any{{"from": at, "to": at + 2}}}
+		// Change at most a hundredth of the codes, so that most codes keep their state.
+		first := int64(i / len(f.Made) * 97 % (f.CodesOfBatch - 3))
+		body := map[string]any{"ranges": []map[string]any{{"from": first, "to": first + 2}}}
 		path := "deactivations"
 		if i%2 == 1 {
 			path, body["action"] = "states", "freeze"
@@ -402,8 +402,8 @@ func (f *filling) ranges(ctx context.Context, from, to int) error {
 	return nil
 }
 
-// knownUsers lets the server say by which hash it knows some users: each scans once.
-func (f *filling) knownUsers(ctx context.Context) error {
+// createErasableUsers scans once for each erasable user and reads the user's hash from the stored scan.
+func (f *filling) createErasableUsers(ctx context.Context) error {
 	key, err := f.scanKey(ctx)
 	if err != nil {
 		return err
@@ -411,14 +411,14 @@ func (f *filling) knownUsers(ctx context.Context) error {
 	for i := range grownErased {
 		user := "grown-user-" + strconv.Itoa(i)
 		body := map[string]any{"text": f.Scanned[0].Text, "user": user}
-		var told struct {
+		var response struct {
 			ScanID string `json:"scan_id"`
 		}
-		if err := call(ctx, http.MethodPost, f.scanURL+"/scan/v1/resolve", key, body, &told); err != nil {
+		if err := call(ctx, http.MethodPost, f.scanURL+"/scan/v1/resolve", key, body, &response); err != nil {
 			return err
 		}
 		var stored struct{ User string }
-		if err := f.admin(ctx, http.MethodGet, "/scans/"+url.PathEscape(told.ScanID), nil, &stored); err != nil {
+		if err := f.admin(ctx, http.MethodGet, "/scans/"+url.PathEscape(response.ScanID), nil, &stored); err != nil {
 			return err
 		}
 		var hash scanlog.UserHash
@@ -430,7 +430,7 @@ func (f *filling) knownUsers(ctx context.Context) error {
 	return nil
 }
 
-// scans writes the ledger of all days through the journal.
+// scans writes the scan log of all days directly to the journal, with the server stopped.
 func (f *filling) scans(ctx context.Context, from time.Time) error {
 	if err := f.close(); err != nil {
 		return err
@@ -440,11 +440,11 @@ func (f *filling) scans(ctx context.Context, from time.Time) error {
 		return err
 	}
 	defer journal.Close()
-	const atOnce = 50_000
-	m := f.maker(from)
-	events := make([]scanlog.Event, 0, atOnce)
+	const batchSize = 50_000
+	m := f.newMaker(from)
+	events := make([]scanlog.Event, 0, batchSize)
 	for done := 0; done < f.Scans; {
-		n := min(atOnce, f.Scans-done)
+		n := min(batchSize, f.Scans-done)
 		events = events[:n]
 		for i := range events {
 			m.make(&events[i], done+i)
@@ -462,35 +462,35 @@ func (f *filling) scans(ctx context.Context, from time.Time) error {
 	return journal.Close()
 }
 
-// grownMaker makes scans: activities, links and users by Zipf's law.
+// grownMaker generates scans with activities, links and users distributed by Zipf's law.
 type grownMaker struct {
-	f                       *filling
-	random                  *mrand.Rand
-	activity, link, user    *mrand.Zipf
-	ofActivity              [][][2]int // batch and activation
-	apart                   int        // between scans of users that are erased
-	from                    time.Time
-	step                    float64 // nanoseconds between scans
-	places, regions, client []string
-	networks                []netip.Prefix
+	f                          *filling
+	random                     *mrand.Rand
+	activity, link, user       *mrand.Zipf
+	byActivity                 [][][2]int // indexes of batch and activation, by activity
+	userInterval               int        // scans between two scans of erasable users
+	from                       time.Time
+	step                       float64 // nanoseconds between scans
+	unmatched, regions, client []string
+	networks                   []netip.Prefix
 }
 
-func (f *filling) maker(from time.Time) *grownMaker {
+func (f *filling) newMaker(from time.Time) *grownMaker {
 	random := mrand.New(mrand.NewPCG(3, 14))
 	zipf := func(n int, v float64) *mrand.Zipf { return mrand.NewZipf(random, 1.05, v, uint64(n-1)) }
 	m := &grownMaker{f: f, random: random, activity: zipf(f.Activities, 1), link: zipf(len(f.Scanned), 1), user: zipf(f.Users, 100),
-		ofActivity: make([][][2]int, f.Activities), apart: max(1, f.Scans/(grownErased*scansOfUser)), from: from,
+		byActivity: make([][][2]int, f.Activities), userInterval: max(1, f.Scans/(grownErased*scansOfUser)), from: from,
 		step: float64(f.end.Sub(from)) / float64(f.Scans)}
 	for b, batch := range f.Made {
-		for a, one := range batch.Activations {
-			m.ofActivity[one.Activity] = append(m.ofActivity[one.Activity], [2]int{b, a})
+		for a, activation := range batch.Activations {
+			m.byActivity[activation.Activity] = append(m.byActivity[activation.Activity], [2]int{b, a})
 		}
 	}
 	for i := range 30 {
 		m.regions = append(m.regions, fmt.Sprintf("CN-%02d", i+11))
 	}
 	for i := range 200 {
-		m.places = append(m.places, fmt.Sprintf("https://gone%d.example/a", i))
+		m.unmatched = append(m.unmatched, fmt.Sprintf("https://gone%d.example/a", i))
 	}
 	for i := range 4096 {
 		m.networks = append(m.networks, netip.PrefixFrom(netip.AddrFrom4([4]byte{100, byte(64 + i>>8), byte(i), 0}), 24))
@@ -514,59 +514,58 @@ func (m *grownMaker) make(e *scanlog.Event, number int) {
 	random = m.random.Uint64()
 	e.ID[14], e.ID[15] = byte(random), byte(random>>8)
 	user := m.user.Uint64()
-	// What is printed hangs in one region.
-	region := func(of int) string { return m.regions[of%len(m.regions)] }
+	// A printed code or link is scanned in one region only.
+	region := func(n int) string { return m.regions[n%len(m.regions)] }
 	switch draw := m.random.IntN(100); {
 	case draw < 3:
-		of := m.random.IntN(len(m.places))
-		e.Action, e.Text, e.Region = "show_text", m.places[of], region(of)
+		n := m.random.IntN(len(m.unmatched))
+		e.Action, e.Text, e.Region = "show_text", m.unmatched[n], region(n)
 		f.Misses++
 	case draw < 33:
 		f.OfCodes++
-		of := m.ofActivity[m.activity.Uint64()]
-		which := of[m.random.IntN(len(of))]
-		b := &f.Made[which[0]]
-		a := &b.Activations[which[1]]
+		activations := m.byActivity[m.activity.Uint64()]
+		chosen := activations[m.random.IntN(len(activations))]
+		b := &f.Made[chosen[0]]
+		a := &b.Activations[chosen[1]]
 		e.Action, e.Kind, e.App, e.Version = "open_mini_program", "code", "wxminiprogram0001", "release"
-		e.Batch, e.Activation, e.Index, e.Region = b.ID, a.Seq, a.From+m.random.Int64N(a.To-a.From+1), region(which[1])
-		// A code is mostly scanned by its buyer.
+		e.Batch, e.Activation, e.Index, e.Region = b.ID, a.Seq, a.From+m.random.Int64N(a.To-a.From+1), region(chosen[1])
+		// Most scans of a code come from the user derived from the code, its buyer.
 		user = (uint64(e.Batch)<<32 | uint64(e.Index)) * 0x9e3779b97f4a7c15 >> 20 % uint64(f.Users)
 	default:
-		of := m.link.Uint64()
-		l := &f.Scanned[of]
+		n := m.link.Uint64()
+		l := &f.Scanned[n]
 		e.Action, e.Kind, e.App, e.Version, e.RuleID, e.Text = "open_mini_program", "rule", l.Owner, "release", l.Rule, l.Text
-		e.Region = region(int(of))
+		e.Region = region(int(n))
 	}
-	if number%m.apart == 0 && number/m.apart < grownErased*scansOfUser {
-		e.User = f.users[number/m.apart%grownErased]
+	if number%m.userInterval == 0 && number/m.userInterval < grownErased*scansOfUser {
+		e.User = f.users[number/m.userInterval%grownErased]
 	} else {
 		e.User = scanlog.UserHash{1, byte(user), byte(user >> 8), byte(user >> 16), byte(user >> 24)}
 	}
 	e.Network = m.networks[user*2654435761%4096]
 }
 
-// count starts the server again, with the right time, and waits until everything
-// is counted.
-func (f *filling) count(ctx context.Context) error {
+// aggregate restarts the server with the real time and waits until all scans are aggregated.
+func (f *filling) aggregate(ctx context.Context) error {
 	f.Uncounted = databaseBytes(f.data)
 	if err := f.start(ctx); err != nil {
 		return err
 	}
-	// An answer may take a minute or two, the counting of a large ledger longer.
-	for counted, failures := int64(-1), 0; counted < f.allScans(); {
-		var told struct {
+	// The request times out after a minute or two; aggregating a large scan log takes longer.
+	for counted, failures := int64(-1), 0; counted < f.scanCount(); {
+		var response struct {
 			Counted struct{ Scans int64 }
 		}
 		_ = f.admin(ctx, http.MethodGet, "/statistics?wait=true", nil, nil)
-		if err := f.admin(ctx, http.MethodGet, "/statistics", nil, &told); err != nil {
+		if err := f.admin(ctx, http.MethodGet, "/statistics", nil, &response); err != nil {
 			return err
 		}
 		failures++
-		if told.Counted.Scans > counted {
-			counted, failures = told.Counted.Scans, 0
+		if response.Counted.Scans > counted {
+			counted, failures = response.Counted.Scans, 0
 		}
-		if failures == 10 || counted > f.allScans() {
-			return fmt.Errorf("%d scans were written and %d are counted", f.allScans(), counted)
+		if failures == 10 || counted > f.scanCount() {
+			return fmt.Errorf("%d scans were written and %d are counted", f.scanCount(), counted)
 		}
 		if err := ctx.Err(); err != nil {
 			return err
@@ -576,13 +575,13 @@ func (f *filling) count(ctx context.Context) error {
 		return err
 	}
 	f.Counted = databaseBytes(f.data)
-	// The time that the moved clock showed is nothing that another process should hold its own against.
+	// Remove the stored clock of the fill, so that another process does not compare its clock with it.
 	return os.RemoveAll(filepath.Join(f.data, "clock"))
 }
 
-// months rolls up the months that are over: a server that was there for a year did so
-// month by month, and one whose clock jumped waits for a day.
-func (f *filling) months(ctx context.Context) error {
+// rollUpMonths rolls up all complete months. A server that runs all year does this monthly; one whose clock jumps waits for
+// a day.
+func (f *filling) rollUpMonths(ctx context.Context) error {
 	s, err := store.Open(ctx, store.Target{URL: f.database, Dir: f.data})
 	if err != nil {
 		return err
@@ -597,8 +596,8 @@ func (f *filling) months(ctx context.Context) error {
 	return nil
 }
 
-// allScans is how many the ledger has.
-func (g *grown) allScans() int64 { return int64(g.Scans + len(g.Erasable)) }
+// scanCount returns the number of scans in the scan log.
+func (g *grown) scanCount() int64 { return int64(g.Scans + len(g.Erasable)) }
 
 func databaseBytes(data string) (n int64) {
 	files, _ := filepath.Glob(filepath.Join(data, "qrjump.db*"))

@@ -18,12 +18,12 @@ import (
 	"time"
 
 	_ "github.com/jackc/pgx/v5/stdlib" // the driver "pgx"
-	_ "modernc.org/sqlite"             // says how large each table is
+	_ "modernc.org/sqlite"             // has dbstat, the table-valued function with the size of each table
 
 	"github.com/qrjump/qrjump/bench/rulegen"
 )
 
-// What a row is expected to grow with.
+// Quantities that the cost of a row is expected to grow with.
 const (
 	withNothing  = "nothing"
 	withScans    = "the scans that are kept"
@@ -35,11 +35,10 @@ const (
 	withCombined = "combinations of what scans have in common, an hour"
 )
 
-// startOfAll is the row that starts the server which the later ones ask.
-const startOfAll = "start from the snapshot"
+// serverStart is the row that starts the server for all later rows.
+const serverStart = "start from the snapshot"
 
-// probes are the rows of the table of growth, in the order in which they are
-// measured: those that change something last.
+// probes are the rows of the growth table in the order of measurement; probes that change data come last.
 var probes = []probe{
 	{"upgrade of the schema, with the first start", "the rows of tables that a migration rewrites", "", (*grownServer).upgrade},
 	{"ledger, a scan", withNothing, "bytes", (*grownServer).ledgerBytes},
@@ -48,13 +47,13 @@ var probes = []probe{
 	{"indexes of the counts, a scan", "as the counts", "bytes",
 		func(s *grownServer, ctx context.Context) (cost, error) { return s.countBytes(ctx, true) }},
 	{"counting, a scan, when the folder was filled (time passed)", withNothing, "µs",
-		filled("counting", func(g *grown) float64 { return float64(g.Scans) })},
+		fillTime("counting", func(g *grown) float64 { return float64(g.Scans) })},
 	{"import of rules, a rule, when the folder was filled (time passed)", withNothing, "µs",
-		filled("rules", func(g *grown) float64 { return float64(g.Rules) })},
+		fillTime("rules", func(g *grown) float64 { return float64(g.Rules) })},
 	{"import of accounts, an account, when the folder was filled (time passed)", withNothing, "µs",
-		filled("accounts", func(g *grown) float64 { return float64(g.Accounts) })},
+		fillTime("accounts", func(g *grown) float64 { return float64(g.Accounts) })},
 	{"start from the store", withRules, "", (*grownServer).startFromStore},
-	{startOfAll, withRules, "", (*grownServer).startFromSnapshot},
+	{serverStart, withRules, "", (*grownServer).startFromSnapshot},
 	{"resident memory after the start", withRules, "MiB", func(s *grownServer, _ context.Context) (cost, error) {
 		return cost{value: memory(s.pid(), "VmRSS") / (1 << 20)}, nil
 	}},
@@ -63,60 +62,60 @@ var probes = []probe{
 	{"explain of a link", withNothing, "", func(s *grownServer, ctx context.Context) (cost, error) { return s.scan(ctx, "explain") }},
 	{"explain of a link that no rule matches", withNothing, "", (*grownServer).explainMiss},
 
-	{"statistics: 400 days, one number", withDays, "", asksStatistics("")},
-	{"statistics: by day", withDays, "", asksStatistics("&by=day&limit=1000")},
-	{"statistics: by hour, a week", withDays, "", asks(func(s *grownServer) string { return s.statistics(7, "&by=hour&limit=1000") })},
-	{"statistics: by day, of one activity", withDays, "", asksStatistics("&by=day&limit=1000&activity=activity+1")},
-	{"statistics: by activity", "days × activities", "", asksStatistics("&group=activity")},
-	{"statistics: by region", withDays, "", asksStatistics("&group=region")},
-	{"statistics: by region, of one activity", withDays, "", asksStatistics("&group=region&activity=activity+1")},
-	{"statistics: by rule", "days × rules that are scanned", "", asksStatistics("&group=rule")},
-	{"statistics: by day, of one rule", withDays, "", asks(func(s *grownServer) string {
+	{"statistics: 400 days, one number", withDays, "", statisticsGet("")},
+	{"statistics: by day", withDays, "", statisticsGet("&by=day&limit=1000")},
+	{"statistics: by hour, a week", withDays, "", adminGet(func(s *grownServer) string { return s.statistics(7, "&by=hour&limit=1000") })},
+	{"statistics: by day, of one activity", withDays, "", statisticsGet("&by=day&limit=1000&activity=activity+1")},
+	{"statistics: by activity", "days × activities", "", statisticsGet("&group=activity")},
+	{"statistics: by region", withDays, "", statisticsGet("&group=region")},
+	{"statistics: by region, of one activity", withDays, "", statisticsGet("&group=region&activity=activity+1")},
+	{"statistics: by rule", "days × rules that are scanned", "", statisticsGet("&group=rule")},
+	{"statistics: by day, of one rule", withDays, "", adminGet(func(s *grownServer) string {
 		return s.statistics(s.g.Days, "&by=day&limit=1000&rule="+strconv.FormatInt(s.g.Scanned[0].Rule, 10))
 	})},
-	{"statistics: users by day", withDays, "", asksStatistics("&by=day&limit=1000&count=users")},
-	{"statistics: users of 400 days", withDays, "", asksStatistics("&count=users")},
-	{"statistics: users of one activity", withDays, "", asksStatistics("&count=users&activity=activity+1")},
-	{"statistics: what was scanned and found nothing", "hours × places", "", asks(func(s *grownServer) string {
+	{"statistics: users by day", withDays, "", statisticsGet("&by=day&limit=1000&count=users")},
+	{"statistics: users of 400 days", withDays, "", statisticsGet("&count=users")},
+	{"statistics: users of one activity", withDays, "", statisticsGet("&count=users&activity=activity+1")},
+	{"statistics: what was scanned and found nothing", "hours × places", "", adminGet(func(s *grownServer) string {
 		return "/statistics/unmatched?from=" + s.ago(s.g.Days)
 	})},
-	{"statistics: scans of one code", withNothing, "", asks(func(s *grownServer) string {
+	{"statistics: scans of one code", withNothing, "", adminGet(func(s *grownServer) string {
 		return fmt.Sprintf("/batches/%d/codes/7/scans", s.g.Made[0].ID)
 	})},
 
-	{"scan feed: the first page", withAnswer, "", asks(always("/scans"))},
-	{"scan feed: a page in the middle", withAnswer, "", asks(func(s *grownServer) string { return "/scans?after=" + s.g.Middle })},
-	{"scan feed: a page at the end", withAnswer, "", asks(func(s *grownServer) string { return "/scans?after=" + s.g.Last })},
-	{"scan feed: the newest 100", withAnswer, "", asks(always("/scans?newest=100"))},
-	{"one scan by its id", withNothing, "", asks(func(s *grownServer) string { return "/scans/" + s.g.Middle })},
+	{"scan feed: the first page", withAnswer, "", adminGet(static("/scans"))},
+	{"scan feed: a page in the middle", withAnswer, "", adminGet(func(s *grownServer) string { return "/scans?after=" + s.g.Middle })},
+	{"scan feed: a page at the end", withAnswer, "", adminGet(func(s *grownServer) string { return "/scans?after=" + s.g.Last })},
+	{"scan feed: the newest 100", withAnswer, "", adminGet(static("/scans?newest=100"))},
+	{"one scan by its id", withNothing, "", adminGet(func(s *grownServer) string { return "/scans/" + s.g.Middle })},
 	{"export of two hours of scans", withAnswer, "", (*grownServer).twoHours},
 
-	{"admin: the first rules", withAnswer, "", asks(always("/rules"))},
-	{"admin: rules from the middle", withAnswer, "", asks(func(s *grownServer) string {
+	{"admin: the first rules", withAnswer, "", adminGet(static("/rules"))},
+	{"admin: rules from the middle", withAnswer, "", adminGet(func(s *grownServer) string {
 		return fmt.Sprintf("/rules?after=%d", s.g.Scanned[len(s.g.Scanned)/2].Rule)
 	})},
-	{"admin: rules of an owner", withAnswer, "", asks(func(s *grownServer) string { return "/rules?owner=" + s.owner() })},
-	{"admin: rules that open an account", withAnswer, "", asks(func(s *grownServer) string { return "/rules?target=" + s.owner() })},
+	{"admin: rules of an owner", withAnswer, "", adminGet(func(s *grownServer) string { return "/rules?owner=" + s.owner() })},
+	{"admin: rules that open an account", withAnswer, "", adminGet(func(s *grownServer) string { return "/rules?target=" + s.owner() })},
 	{"admin: history of a prefix", withAnswer, "",
-		asks(func(s *grownServer) string { return "/rules/history?prefix=" + url.QueryEscape(s.prefix()) })},
+		adminGet(func(s *grownServer) string { return "/rules/history?prefix=" + url.QueryEscape(s.prefix()) })},
 	{"admin: occupiers of a prefix", withNothing, "",
-		asks(func(s *grownServer) string { return "/rules/conflicts?prefix=" + url.QueryEscape(s.prefix()) })},
-	{"admin: the first accounts", withAnswer, "", asks(always("/accounts"))},
-	{"admin: one account", withNothing, "", asks(func(s *grownServer) string { return "/accounts/" + s.owner() })},
-	{"admin: applications for codes", withAnswer, "", asks(always("/batches?limit=10"))},
+		adminGet(func(s *grownServer) string { return "/rules/conflicts?prefix=" + url.QueryEscape(s.prefix()) })},
+	{"admin: the first accounts", withAnswer, "", adminGet(static("/accounts"))},
+	{"admin: one account", withNothing, "", adminGet(func(s *grownServer) string { return "/accounts/" + s.owner() })},
+	{"admin: applications for codes", withAnswer, "", adminGet(static("/batches?limit=10"))},
 	{"admin: events of an application, the first page", withAnswer, "",
-		asks(func(s *grownServer) string { return fmt.Sprintf("/batches/%d/events", s.g.Made[0].ID) })},
+		adminGet(func(s *grownServer) string { return fmt.Sprintf("/batches/%d/events", s.g.Made[0].ID) })},
 	{"admin: look-up of a code", withNothing, "", (*grownServer).lookup},
-	{"audit log: the newest", withAnswer, "", asks(always("/changes?newest=true"))},
+	{"audit log: the newest", withAnswer, "", adminGet(static("/changes?newest=true"))},
 	{"audit log: from the middle", withAnswer, "",
-		asks(func(s *grownServer) string { return fmt.Sprintf("/changes?after=%d", (s.g.Rules+s.g.Changes)/2) })},
-	{"audit log: of one account", withAnswer, "", asks(func(s *grownServer) string {
+		adminGet(func(s *grownServer) string { return fmt.Sprintf("/changes?after=%d", (s.g.Rules+s.g.Changes)/2) })},
+	{"audit log: of one account", withAnswer, "", adminGet(func(s *grownServer) string {
 		return "/changes?newest=true&kind=account&key=" +
 			s.owner()
 	})},
-	{"audit log: the newest of a kind", withAnswer, "", asks(always("/changes?newest=true&kind=account"))},
-	{"audit log: of an actor", withAnswer, "", asks(always("/changes?newest=true&actor=seed"))},
-	{"what a link opened 200 days ago", "changes since then that it depends on", "", asks(func(s *grownServer) string {
+	{"audit log: the newest of a kind", withAnswer, "", adminGet(static("/changes?newest=true&kind=account"))},
+	{"audit log: of an actor", withAnswer, "", adminGet(static("/changes?newest=true&actor=seed"))},
+	{"what a link opened 200 days ago", "changes since then that it depends on", "", adminGet(func(s *grownServer) string {
 		return "/history/resolve?text=" + url.QueryEscape(s.g.Scanned[0].Text) + "&at=" +
 			url.QueryEscape(s.g.Now.AddDate(0, 0, -200).Format(time.RFC3339))
 	})},
@@ -124,7 +123,7 @@ var probes = []probe{
 	{"replay of a plan over a week", "the scans of the week", "", (*grownServer).replay},
 	{"verification of the audit log", withChanges, "", (*grownServer).verify},
 	{"export of all rules", withRules, "", func(s *grownServer, ctx context.Context) (cost, error) {
-		return s.reads(ctx, http.MethodGet, "/export/rules", "", io.Discard)
+		return s.readAll(ctx, http.MethodGet, "/export/rules", "", io.Discard)
 	}},
 	{"export of everything", withWhole, "", (*grownServer).export},
 	{"the archive, a scan", withNothing, "bytes", (*grownServer).archiveBytes},
@@ -133,7 +132,7 @@ var probes = []probe{
 		if s.archive == "" {
 			return cost{}, notMeasured("there is no archive")
 		}
-		return s.runs(ctx, "restore-drill", s.archive)
+		return s.runCommand(ctx, "restore-drill", s.archive)
 	}},
 	{"recount", withScans, "", (*grownServer).recount},
 	{"erasure of a user", withScans, "", (*grownServer).erase},
@@ -145,8 +144,8 @@ var probes = []probe{
 	{"retention of half of the days", "what is removed", "", (*grownServer).retention},
 }
 
-func asksStatistics(rest string) func(*grownServer, context.Context) (cost, error) {
-	return asks(func(s *grownServer) string { return s.statistics(s.g.Days, rest) })
+func statisticsGet(rest string) func(*grownServer, context.Context) (cost, error) {
+	return adminGet(func(s *grownServer) string { return s.statistics(s.g.Days, rest) })
 }
 
 func (s *grownServer) ago(days int) string { return s.g.Now.AddDate(0, 0, -days).Format(time.DateOnly) }
@@ -155,19 +154,19 @@ func (s *grownServer) statistics(days int, rest string) string {
 	return "/statistics?from=" + s.ago(days) + "&to=" + s.g.Now.Format(time.DateOnly) + rest
 }
 
-// owner is an account in the middle that has rules which are scanned.
+// owner returns the owner of a scanned rule in the middle.
 func (s *grownServer) owner() string { return s.g.Scanned[len(s.g.Scanned)/2].Owner }
 
-// prefix is that of a rule in the middle.
+// prefix returns the prefix of a rule in the middle.
 func (s *grownServer) prefix() string { return rulegen.New(s.g.Rules, 1).At(s.g.Rules / 2).Prefix }
 
-func filled(part string, of func(*grown) float64) func(*grownServer, context.Context) (cost, error) {
+func fillTime(part string, divisor func(*grown) float64) func(*grownServer, context.Context) (cost, error) {
 	return func(s *grownServer, _ context.Context) (cost, error) {
-		return cost{value: s.g.Spent[part] * 1e6 / of(s.g)}, nil
+		return cost{value: s.g.Spent[part] * 1e6 / divisor(s.g)}, nil
 	}
 }
 
-// upgrade starts the server for the first time on the folder.
+// upgrade measures the first start on the folder if it migrates the schema.
 func (s *grownServer) upgrade(ctx context.Context) (cost, error) {
 	before, err := s.schema(ctx)
 	if err != nil {
@@ -190,7 +189,7 @@ func (s *grownServer) schema(ctx context.Context) (version int, err error) {
 	return version, s.query(ctx, query, func(scan func(...any) error) error { return scan(&version) })
 }
 
-// query asks the database of a server that is stopped.
+// query runs a query on the database of a stopped server.
 func (s *grownServer) query(ctx context.Context, query string, each func(scan func(...any) error) error) error {
 	driver, source := "sqlite", "file:"+filepath.Join(s.data, "qrjump.db")+"?mode=ro"
 	if s.database != "" {
@@ -219,7 +218,7 @@ func (s *grownServer) ledgerBytes(ctx context.Context) (cost, error) {
 	if s.database != "" {
 		err := s.query(ctx, "SELECT sum(pg_total_relation_size(relid))::bigint FROM pg_partition_tree('scan_events') WHERE isleaf",
 			func(scan func(...any) error) error { return scan(&n) })
-		return cost{value: float64(n) / float64(s.g.allScans())}, err
+		return cost{value: float64(n) / float64(s.g.scanCount())}, err
 	}
 	files, err := filepath.Glob(filepath.Join(s.data, "scans", "*.scans"))
 	for _, file := range files {
@@ -227,10 +226,10 @@ func (s *grownServer) ledgerBytes(ctx context.Context) (cost, error) {
 			n += info.Size()
 		}
 	}
-	return cost{value: float64(n) / float64(s.g.allScans())}, err
+	return cost{value: float64(n) / float64(s.g.scanCount())}, err
 }
 
-// countBytes is how large the tables of counts are, or their indexes.
+// countBytes returns the size of the statistics tables, or of their indexes, in bytes per scan.
 func (s *grownServer) countBytes(ctx context.Context, indexes bool) (cost, error) {
 	var n int64
 	size, tables := "pg_table_size", "'table'"
@@ -244,7 +243,7 @@ func (s *grownServer) countBytes(ctx context.Context, indexes bool) (cost, error
 			"WHERE m.type = " + tables + " AND (m.tbl_name LIKE 'statistics%' OR m.tbl_name IN ('code_counts', 'code_scans'))"
 	}
 	err := s.query(ctx, query, func(scan func(...any) error) error { return scan(&n) })
-	return cost{value: float64(n) / float64(s.g.allScans())}, err
+	return cost{value: float64(n) / float64(s.g.scanCount())}, err
 }
 
 func (s *grownServer) startFromStore(ctx context.Context) (cost, error) {
@@ -254,7 +253,7 @@ func (s *grownServer) startFromStore(ctx context.Context) (cost, error) {
 		}
 	}
 	c, err := s.start(ctx)
-	s.stop() // it writes a snapshot
+	s.stop() // writes a snapshot
 	return c, err
 }
 
@@ -269,7 +268,7 @@ func (s *grownServer) startFromSnapshot(ctx context.Context) (cost, error) {
 	if err := s.admin(ctx, http.MethodPut, "/settings", `{"rule_rate_limit":null,"default_rate_limit":null}`, nil); err != nil {
 		return c, err
 	}
-	// A node on PostgreSQL says for a while that it is not sure of all scans.
+	// A node on PostgreSQL rejects reads of the scan log until it knows that the log is complete.
 	for range 30 {
 		if err = s.admin(ctx, http.MethodGet, "/scans?limit=1", nil, nil); err == nil {
 			break
@@ -279,7 +278,7 @@ func (s *grownServer) startFromSnapshot(ctx context.Context) (cost, error) {
 	return c, err
 }
 
-// idle is the processor time of a second in which nobody calls.
+// idle returns the processor time per second of an idle server.
 func (s *grownServer) idle(ctx context.Context) (cost, error) {
 	if err := s.admin(ctx, http.MethodGet, "/statistics?wait=true", nil, nil); err != nil {
 		return cost{}, err
@@ -302,7 +301,7 @@ func (s *grownServer) scan(ctx context.Context, call string) (cost, error) {
 	turn := 0
 	return s.spent(ctx, false, func() error {
 		turn++
-		return s.scanned(ctx, call, s.g.Scanned[turn*7919%len(s.g.Scanned)].Text)
+		return s.postScan(ctx, call, s.g.Scanned[turn*7919%len(s.g.Scanned)].Text)
 	})
 }
 
@@ -310,7 +309,7 @@ func (s *grownServer) explainMiss(ctx context.Context) (cost, error) {
 	if err := s.open(ctx); err != nil {
 		return cost{}, err
 	}
-	return s.spent(ctx, false, func() error { return s.scanned(ctx, "explain", "https://gone1.example/a") })
+	return s.spent(ctx, false, func() error { return s.postScan(ctx, "explain", "https://gone1.example/a") })
 }
 
 func (s *grownServer) open(ctx context.Context) (err error) {
@@ -320,7 +319,7 @@ func (s *grownServer) open(ctx context.Context) (err error) {
 	return err
 }
 
-func (s *grownServer) scanned(ctx context.Context, path, text string) error {
+func (s *grownServer) postScan(ctx context.Context, path, text string) error {
 	return call(ctx, http.MethodPost, s.scanURL+"/scan/v1/"+path, s.key, map[string]any{"text": text, "user": "somebody"}, nil)
 }
 
@@ -328,18 +327,18 @@ func (s *grownServer) twoHours(ctx context.Context) (cost, error) {
 	middle := s.g.Now.AddDate(0, 0, -s.g.Days/2)
 	path := "/scans/export?format=csv&from=" + url.QueryEscape(middle.Format(time.RFC3339)) + "&to=" +
 		url.QueryEscape(middle.Add(2*time.Hour).Format(time.RFC3339))
-	var told counting
-	c, err := s.reads(ctx, http.MethodGet, path, "", &told)
-	if err == nil && told.lines < 2 && s.g.Factor >= 0.001 {
+	var response lineCounter
+	c, err := s.readAll(ctx, http.MethodGet, path, "", &response)
+	if err == nil && response.lines < 2 && s.g.Factor >= 0.001 {
 		err = errors.New("the export has no scans")
 	}
 	return c, err
 }
 
-// counting counts lines.
-type counting struct{ lines int }
+// lineCounter is a writer that counts lines.
+type lineCounter struct{ lines int }
 
-func (c *counting) Write(p []byte) (int, error) {
+func (c *lineCounter) Write(p []byte) (int, error) {
 	c.lines += strings.Count(string(p), "\n")
 	return len(p), nil
 }
@@ -352,22 +351,22 @@ func (s *grownServer) lookup(ctx context.Context) (cost, error) {
 func (s *grownServer) replay(ctx context.Context) (cost, error) {
 	l := s.g.Scanned[0]
 	plan := fmt.Sprintf(`{"days":7,"changes":[{"action":"delete","owner":%q,"prefix":%q}]}`, l.Owner, strings.TrimSuffix(l.Text, "t1"))
-	var told struct{ Scans, Changed int64 }
-	c, err := s.spent(ctx, true, func() error { return s.admin(ctx, http.MethodPost, "/rules/plan/replay", plan, &told) })
-	if err == nil && told.Changed == 0 {
-		err = fmt.Errorf("the plan turns none of %d scans", told.Scans)
+	var response struct{ Scans, Changed int64 }
+	c, err := s.spent(ctx, true, func() error { return s.admin(ctx, http.MethodPost, "/rules/plan/replay", plan, &response) })
+	if err == nil && response.Changed == 0 {
+		err = fmt.Errorf("the plan changes none of %d scans", response.Scans)
 	}
 	return c, err
 }
 
 func (s *grownServer) verify(ctx context.Context) (cost, error) {
-	var told struct {
+	var response struct {
 		Changes int64
 		Fault   json.RawMessage
 	}
-	c, err := s.spent(ctx, true, func() error { return s.admin(ctx, http.MethodPost, "/audit/verify", nil, &told) })
-	if err == nil && (told.Fault != nil || told.Changes < int64(s.g.Rules+s.g.Changes)) {
-		err = fmt.Errorf("%d changes verified, fault %s", told.Changes, told.Fault)
+	c, err := s.spent(ctx, true, func() error { return s.admin(ctx, http.MethodPost, "/audit/verify", nil, &response) })
+	if err == nil && (response.Fault != nil || response.Changes < int64(s.g.Rules+s.g.Changes)) {
+		err = fmt.Errorf("%d changes verified, fault %s", response.Changes, response.Fault)
 	}
 	return c, err
 }
@@ -383,7 +382,7 @@ func (s *grownServer) export(ctx context.Context) (cost, error) {
 		return cost{}, err
 	}
 	defer f.Close()
-	c, err := s.reads(ctx, http.MethodPost, "/export", fmt.Sprintf(`{"passphrase":%q}`, grownPassphrase), f)
+	c, err := s.readAll(ctx, http.MethodPost, "/export", fmt.Sprintf(`{"passphrase":%q}`, grownPassphrase), f)
 	if err == nil {
 		s.archive = file
 	}
@@ -398,7 +397,7 @@ func (s *grownServer) archiveBytes(context.Context) (cost, error) {
 	if err != nil {
 		return cost{}, err
 	}
-	return cost{value: float64(info.Size()) / float64(s.g.allScans())}, nil
+	return cost{value: float64(info.Size()) / float64(s.g.scanCount())}, nil
 }
 
 func (s *grownServer) restore(ctx context.Context) (cost, error) {
@@ -409,26 +408,26 @@ func (s *grownServer) restore(ctx context.Context) (cost, error) {
 	defer os.RemoveAll(into)
 	args := []string{"import", "--data", into, s.archive}
 	if s.database != "" {
-		if err := onPostgres(ctx, s.database, "CREATE DATABASE restored"); err != nil {
+		if err := execPostgres(ctx, s.database, "CREATE DATABASE restored"); err != nil {
 			return cost{}, err
 		}
-		defer onPostgres(ctx, s.database, "DROP DATABASE restored WITH (FORCE)")
-		args = append(args, "--database", databaseOf(s.database, "restored"))
+		defer execPostgres(ctx, s.database, "DROP DATABASE restored WITH (FORCE)")
+		args = append(args, "--database", databaseURL(s.database, "restored"))
 	}
-	return s.runs(ctx, args...)
+	return s.runCommand(ctx, args...)
 }
 
 func (s *grownServer) recount(ctx context.Context) (cost, error) {
 	if s.archive != "" {
 		os.Remove(s.archive)
 	}
-	var told struct {
+	var response struct {
 		Scans       int64
 		Differences int64 `json:"difference_count"`
 	}
-	c, err := s.spent(ctx, true, func() error { return s.admin(ctx, http.MethodPost, "/statistics/recount", nil, &told) })
-	if err == nil && (told.Differences != 0 || told.Scans < s.g.allScans()) {
-		err = fmt.Errorf("%d scans recounted, %d differences", told.Scans, told.Differences)
+	c, err := s.spent(ctx, true, func() error { return s.admin(ctx, http.MethodPost, "/statistics/recount", nil, &response) })
+	if err == nil && (response.Differences != 0 || response.Scans < s.g.scanCount()) {
+		err = fmt.Errorf("%d scans recounted, %d differences", response.Scans, response.Differences)
 	}
 	return c, err
 }
@@ -439,15 +438,15 @@ func (s *grownServer) erase(ctx context.Context) (cost, error) {
 	}
 	user := s.g.Erasable[s.user]
 	s.user++
-	var told struct{ Scans int64 }
-	c, err := s.spent(ctx, true, func() error { return s.admin(ctx, http.MethodDelete, "/users/"+user+"/scans", nil, &told) })
-	if err == nil && told.Scans != scansOfUser+1 {
-		err = fmt.Errorf("%d scans of a user were erased, %d were put in", told.Scans, scansOfUser+1)
+	var response struct{ Scans int64 }
+	c, err := s.spent(ctx, true, func() error { return s.admin(ctx, http.MethodDelete, "/users/"+user+"/scans", nil, &response) })
+	if err == nil && response.Scans != scansOfUser+1 {
+		err = fmt.Errorf("%d scans of a user were erased, want %d", response.Scans, scansOfUser+1)
 	}
 	return c, err
 }
 
-// stopAfterChange is what the end of a server costs that has something to write.
+// stopAfterChange measures a shutdown of a server with unsaved changes.
 func (s *grownServer) stopAfterChange(ctx context.Context) (cost, error) {
 	err := s.upload(ctx, "/import/rules", func(w *bufio.Writer) error {
 		_, err := fmt.Fprintf(w, `{"owner":%q,"prefix":"https://late.example/x","path":"pages/late/late","published":true}`+"\n", s.owner())
@@ -463,12 +462,11 @@ func (s *grownServer) stopAfterChange(ctx context.Context) (cost, error) {
 	began := time.Now()
 	q := s.qrjump
 	s.stop()
-	whole := q.cmd.ProcessState.UserTime() + q.cmd.ProcessState.SystemTime()
-	return cost{max(0, (whole - before).Seconds()), time.Since(began).Seconds()}, nil
+	total := q.cmd.ProcessState.UserTime() + q.cmd.ProcessState.SystemTime()
+	return cost{max(0, (total - before).Seconds()), time.Since(began).Seconds()}, nil
 }
 
-// retention is what the removal of old scans costs that begins a minute after the
-// start.
+// retention measures the removal of old scans, which begins a minute after the start.
 func (s *grownServer) retention(ctx context.Context) (cost, error) {
 	if s.qrjump == nil {
 		if _, err := s.start(ctx); err != nil {
@@ -482,18 +480,18 @@ func (s *grownServer) retention(ctx context.Context) (cost, error) {
 	if _, err := s.start(ctx); err != nil {
 		return cost{}, err
 	}
-	// The first scans of the feed are those of the known users, which are young.
+	// The feed begins with the scans of the erasable users, which are recent.
 	oldest := func() (string, error) {
-		var told struct {
+		var response struct {
 			Scans []struct {
 				OccurredAt string `json:"occurred_at"`
 			}
 		}
-		err := s.admin(ctx, http.MethodGet, fmt.Sprintf("/scans?limit=%d", grownErased+1), nil, &told)
-		if err != nil || len(told.Scans) == 0 {
+		err := s.admin(ctx, http.MethodGet, fmt.Sprintf("/scans?limit=%d", grownErased+1), nil, &response)
+		if err != nil || len(response.Scans) == 0 {
 			return "", err
 		}
-		return told.Scans[len(told.Scans)-1].OccurredAt, nil
+		return response.Scans[len(response.Scans)-1].OccurredAt, nil
 	}
 	first, err := oldest()
 	if err != nil {
@@ -530,7 +528,7 @@ func (s *grownServer) retention(ctx context.Context) (cost, error) {
 	return cost{spent.Seconds(), wall.Seconds()}, nil
 }
 
-// stored is how many bytes the folder has; of PostgreSQL, the database.
+// stored returns the size of the data folder plus, on PostgreSQL, of the database in bytes.
 func (s *grownServer) stored() (n int64) {
 	filepath.WalkDir(s.data, func(_ string, d fs.DirEntry, err error) error {
 		if err == nil && !d.IsDir() {

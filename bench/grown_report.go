@@ -9,21 +9,20 @@ import (
 	"strings"
 )
 
-// slope is the exponent with which a cost grows, from a straight line through the
-// logarithms, and half of its 95 % interval; NaN where there are too few points for
-// one of them.
-func slope(at, costs []float64) (exponent, half float64) {
-	n := float64(len(at))
+// slope returns the exponent with which costs grow, by linear regression of the logarithms, and half of its 95 % confidence interval.
+// It returns NaN for the exponent with fewer than two points, and for the interval with fewer than three.
+func slope(factors, costs []float64) (exponent, half float64) {
+	n := float64(len(factors))
 	if n < 2 {
 		return math.NaN(), math.NaN()
 	}
 	var mx, my float64
-	for i := range at {
-		mx, my = mx+math.Log(at[i])/n, my+math.Log(costs[i])/n
+	for i := range factors {
+		mx, my = mx+math.Log(factors[i])/n, my+math.Log(costs[i])/n
 	}
 	var xx, xy float64
-	for i := range at {
-		x := math.Log(at[i]) - mx
+	for i := range factors {
+		x := math.Log(factors[i]) - mx
 		xx, xy = xx+x*x, xy+x*(math.Log(costs[i])-my)
 	}
 	exponent = xy / xx
@@ -31,16 +30,16 @@ func slope(at, costs []float64) (exponent, half float64) {
 		return exponent, math.NaN()
 	}
 	var rest float64
-	for i := range at {
-		d := math.Log(costs[i]) - my - exponent*(math.Log(at[i])-mx)
+	for i := range factors {
+		d := math.Log(costs[i]) - my - exponent*(math.Log(factors[i])-mx)
 		rest += d * d
 	}
-	// Student's t for a two-sided 95 % by degrees of freedom.
-	t := []float64{12.706, 4.303, 3.182, 2.776, 2.571}[min(len(at)-3, 4)]
+	// Quantiles of Student's t-distribution for a two-sided 95 % interval, by degrees of freedom.
+	t := []float64{12.706, 4.303, 3.182, 2.776, 2.571}[min(len(factors)-3, 4)]
 	return exponent, t * math.Sqrt(rest/(n-2)/xx)
 }
 
-// growthTable is the table of what each thing costs at each size.
+// growthTable writes a table for each engine with the cost of each operation at each size.
 func growthTable(page *strings.Builder, rows []Growth) {
 	if len(rows) == 0 {
 		return
@@ -54,8 +53,8 @@ func growthTable(page *strings.Builder, rows []Growth) {
 			"A slope of 0 means no growth; a slope of 1 means growth in proportion to the size.\n"+
 			"Where several versions of qrjump were measured (column *program*), the table shows the version that was measured at the "+
 			"largest size; results.json has the others.\n\n")
-	rows = furthest(rows)
-	// What belongs together stands together: the engines apart, programs below each other.
+	rows = largestOnly(rows)
+	// One table per engine; rows of the same operation are adjacent.
 	engines := []string{}
 	for _, r := range rows {
 		if !slices.Contains(engines, r.Engine) {
@@ -63,54 +62,54 @@ func growthTable(page *strings.Builder, rows []Growth) {
 		}
 	}
 	for _, engine := range engines {
-		var here []Growth
+		var engineRows []Growth
 		var factors []float64
-		place := map[string]int{}
+		order := map[string]int{}
 		programs := false
 		for _, r := range rows {
 			if r.Engine != engine {
 				continue
 			}
-			here = append(here, r)
+			engineRows = append(engineRows, r)
 			programs = programs || r.Program != ""
-			if _, known := place[r.What]; !known {
-				place[r.What] = len(place)
+			if _, known := order[r.What]; !known {
+				order[r.What] = len(order)
 			}
-			at := slices.Clone(r.Factors)
+			all := slices.Clone(r.Factors)
 			for text := range r.Why {
 				if f, err := strconv.ParseFloat(text, 64); err == nil {
-					at = append(at, f)
+					all = append(all, f)
 				}
 			}
-			for _, f := range at {
+			for _, f := range all {
 				if !slices.Contains(factors, f) {
 					factors = append(factors, f)
 				}
 			}
 		}
 		slices.Sort(factors)
-		slices.SortStableFunc(here, func(a, b Growth) int { return cmp.Compare(place[a.What], place[b.What]) })
-		fmt.Fprintf(page, "### On %s\n\n| what |%s", engine, orNothing(programs, " program |"))
+		slices.SortStableFunc(engineRows, func(a, b Growth) int { return cmp.Compare(order[a.What], order[b.What]) })
+		fmt.Fprintf(page, "### On %s\n\n| what |%s", engine, textIf(programs, " program |"))
 		for _, f := range factors {
 			fmt.Fprintf(page, " %g |", f)
 		}
-		fmt.Fprintf(page, " slope | is to grow with |\n| --- |%s%s --: | --- |\n", orNothing(programs, " --- |"),
+		fmt.Fprintf(page, " slope | is to grow with |\n| --- |%s%s --: | --- |\n", textIf(programs, " --- |"),
 			strings.Repeat(" --: |", len(factors)))
-		for _, r := range here {
-			fmt.Fprintf(page, "| %s |%s", cell(withUnit(r)), orNothing(programs, " "+r.Program+" |"))
+		for _, r := range engineRows {
+			fmt.Fprintf(page, "| %s |%s", cell(withUnit(r)), textIf(programs, " "+r.Program+" |"))
 			for _, f := range factors {
-				fmt.Fprintf(page, " %s |", cell(r.at(f)))
+				fmt.Fprintf(page, " %s |", cell(r.costAt(f)))
 			}
 			fmt.Fprintf(page, " %s | %s |\n", r.slopeText(), cell(r.With))
 		}
 		fmt.Fprintln(page)
-		whys(page, here)
+		reasons(page, engineRows)
 	}
 }
 
-// furthest leaves of each thing the row of the program that was measured at the largest size, of two the later one. What other
-// programs cost stands in the results.
-func furthest(rows []Growth) (left []Growth) {
+// largestOnly returns for each engine and operation the row of the program that was measured at the largest size, and the last of equal
+// ones. The results file has the other programs.
+func largestOnly(rows []Growth) (left []Growth) {
 	size := func(r Growth) float64 { return slices.Max(append([]float64{0}, r.Factors...)) }
 	for _, r := range rows {
 		i := slices.IndexFunc(left, func(l Growth) bool { return l.What == r.What && l.Engine == r.Engine })
@@ -124,21 +123,21 @@ func furthest(rows []Growth) (left []Growth) {
 	return left
 }
 
-// whys names what was not measured, once for each reason.
-func whys(page *strings.Builder, rows []Growth) {
-	said := map[string]bool{}
+// reasons lists the rows that were not measured, once for each reason.
+func reasons(page *strings.Builder, rows []Growth) {
+	seen := map[string]bool{}
 	for _, r := range rows {
 		for _, factor := range sortedKeys(asSet(r.Why)) {
-			what := r.What + orNothing(r.Program != "", " ("+r.Program+")")
+			name := r.What + textIf(r.Program != "", " ("+r.Program+")")
 			line := fmt.Sprintf("- The row \"%s\" was not measured at the "+
-				"size %s: %s.", what, factor, strings.TrimSuffix(r.Why[factor], "."))
-			if !said[line] {
+				"size %s: %s.", name, factor, strings.TrimSuffix(r.Why[factor], "."))
+			if !seen[line] {
 				fmt.Fprintln(page, line)
 			}
-			said[line] = true
+			seen[line] = true
 		}
 	}
-	if len(said) > 0 {
+	if len(seen) > 0 {
 		fmt.Fprintln(page)
 	}
 }
@@ -151,8 +150,8 @@ func asSet(m map[string]string) map[string]bool {
 	return set
 }
 
-func orNothing(really bool, text string) string {
-	if really {
+func textIf(condition bool, text string) string {
+	if condition {
 		return text
 	}
 	return ""
@@ -165,8 +164,8 @@ func withUnit(r Growth) string {
 	return r.What + ", " + r.Unit
 }
 
-// at is the cell of a size.
-func (r Growth) at(factor float64) string {
+// costAt returns the table cell of a size.
+func (r Growth) costAt(factor float64) string {
 	i := slices.Index(r.Factors, factor)
 	switch {
 	case i < 0:

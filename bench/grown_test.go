@@ -11,7 +11,7 @@ import (
 
 func TestGrownFolder_HoldsAllRows(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "data")
-	g, err := fillGrown(t.Context(), data, "", grownAt(0.00001), t.Logf)
+	g, err := fillGrown(t.Context(), data, "", grownSizeFor(0.00001), t.Logf)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -29,30 +29,30 @@ func TestGrownFolder_HoldsAllRows(t *testing.T) {
 	first := g.Now.AddDate(0, 0, -g.Days).Format("2006-01-02")
 	sum := func(query string) (n int64) {
 		t.Helper()
-		var told struct {
+		var response struct {
 			Rows []struct{ Scans int64 }
 			More bool
 		}
-		get("/statistics?limit=1000&from="+first+query, &told)
-		if told.More {
-			t.Fatalf("%s has more than a page", query)
+		get("/statistics?limit=1000&from="+first+query, &response)
+		if response.More {
+			t.Fatalf("statistics%s has more than one page", query)
 		}
-		for _, r := range told.Rows {
+		for _, r := range response.Rows {
 			n += r.Scans
 		}
 		return n
 	}
-	for query, want := range map[string]int64{"": g.allScans(), "&by=day": g.allScans(), "&group=region": g.allScans(),
-		"&group=activity": g.allScans(), "&result=open_mini_program/code": int64(g.OfCodes)} {
+	for query, want := range map[string]int64{"": g.scanCount(), "&by=day": g.scanCount(), "&group=region": g.scanCount(),
+		"&group=activity": g.scanCount(), "&result=open_mini_program/code": int64(g.OfCodes)} {
 		if have := sum(query); have != want {
-			t.Errorf("statistics%s: %d scans, %d were put in", query, have, want)
+			t.Errorf("statistics%s: %d scans, want %d", query, have, want)
 		}
 	}
-	// Days in which nothing was scanned would be a clock that did not move.
+	// Days without scans mean that the clock did not advance.
 	var days struct{ Rows []struct{ Scans int64 } }
 	get("/statistics?limit=1000&by=day&from="+first, &days)
 	if len(days.Rows) < g.Days-3 {
-		t.Errorf("scans on %d days, %d were filled", len(days.Rows), g.Days)
+		t.Errorf("scans on %d days, want at least %d", len(days.Rows), g.Days-3)
 	}
 	rules, changed := 0, 0
 	for after := int64(0); ; {
@@ -119,34 +119,34 @@ func TestGrownFolder_HoldsAllRows(t *testing.T) {
 		t.Errorf("changes %v; want %d of rules", kinds, g.Rules+g.Changes)
 	}
 	for _, user := range g.Erasable[:1] {
-		var told struct{ Scans int64 }
-		if err := b.admin(t.Context(), http.MethodDelete, "/users/"+user+"/scans", nil, &told); err != nil {
+		var response struct{ Scans int64 }
+		if err := b.admin(t.Context(), http.MethodDelete, "/users/"+user+"/scans", nil, &response); err != nil {
 			t.Fatal(err)
 		}
-		if told.Scans != scansOfUser+1 {
-			t.Errorf("erased %d scans of %s, want %d", told.Scans, user, scansOfUser+1)
+		if response.Scans != scansOfUser+1 {
+			t.Errorf("erased %d scans of %s, want %d", response.Scans, user, scansOfUser+1)
 		}
 	}
 }
 
 func TestSlope_GrowthExponent(t *testing.T) {
-	at := []float64{0.001, 0.01, 0.1}
+	factors := []float64{0.001, 0.01, 0.1}
 	for name, c := range map[string]struct {
 		costs           []float64
 		exponent, about float64
 	}{
-		"what does not grow": {[]float64{5, 5, 5}, 0, 0},
-		"as the whole":       {[]float64{1, 10, 100}, 1, 0},
-		"with its square":    {[]float64{1, 100, 10000}, 2, 0},
-		// 0, 1 and 1 in powers of ten: half a power each, an error of 0.29 times 12.7.
+		"constant":  {[]float64{5, 5, 5}, 0, 0},
+		"linear":    {[]float64{1, 10, 100}, 1, 0},
+		"quadratic": {[]float64{1, 100, 10000}, 2, 0},
+		// Exponents 0, 1 and 1: the slope is 0.5 and its standard error 0.29; multiplied by t = 12.7 this is 3.667.
 		"first steep, then flat": {[]float64{1, 10, 10}, 0.5, 3.667},
 	} {
-		exponent, half := slope(at, c.costs)
+		exponent, half := slope(factors, c.costs)
 		if math.Abs(exponent-c.exponent) > 0.001 || math.Abs(half-c.about) > 0.01 {
 			t.Errorf("%s: %.3f ± %.3f, want %.3f ± %.3f", name, exponent, half, c.exponent, c.about)
 		}
 	}
-	if exponent, half := slope(at[:2], []float64{1, 10}); math.Abs(exponent-1) > 0.001 || !math.IsNaN(half) {
+	if exponent, half := slope(factors[:2], []float64{1, 10}); math.Abs(exponent-1) > 0.001 || !math.IsNaN(half) {
 		t.Errorf("two points: %.3f ± %.3f, want 1 and no interval", exponent, half)
 	}
 }
@@ -159,7 +159,7 @@ func TestBenchTable_ReasonForUnmeasured(t *testing.T) {
 	for _, want := range []string{"| recount | now | 10 (20) | 100 (200) | – | 1.00 | the scans that are kept |",
 		"- The row \"recount (now)\" was not measured at the size 0.1: it takes a day."} {
 		if !strings.Contains(page.String(), want) {
-			t.Errorf("the page lacks %q:\n%s", want, page.String())
+			t.Errorf("page does not contain %q:\n%s", want, page.String())
 		}
 	}
 }

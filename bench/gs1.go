@@ -11,10 +11,10 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/gs1"
 )
 
-// gs1Links is how many GTINs have links in this section, and how many rules stand beside them.
+// gs1Links is the number of GTINs with links, and the number of jump rules on the same server.
 const gs1Links = 1000
 
-// resolver holds the scan of a serial of one of a thousand GTINs, whose page is a template, against that of a link of as many rules.
+// resolver measures scans of serial numbers, whose GTINs have a page template, against scans of links that match jump rules.
 func (b *bench) resolver(ctx context.Context) error {
 	b.peer(strings.TrimSpace(version("wrk", "-v")))
 	seed := &strings.Builder{}
@@ -45,10 +45,10 @@ func (b *bench) resolver(ctx context.Context) error {
 		return err
 	}
 	links := map[string][]string{}
-	for i := range b.scaled(50_000, 5_000) { // serials that come once
-		of := i * 7919 % gs1Links
-		links["rule"] = append(links["rule"], fmt.Sprintf("https://id.example/r/%06d/21/S%07d", of, i))
-		links["gs1"] = append(links["gs1"], fmt.Sprintf("https://id.example/%s/21/S%07d", keys[of], i))
+	for i := range b.scaled(50_000, 5_000) { // each serial occurs once
+		gtin := i * 7919 % gs1Links
+		links["rule"] = append(links["rule"], fmt.Sprintf("https://id.example/r/%06d/21/S%07d", gtin, i))
+		links["gs1"] = append(links["gs1"], fmt.Sprintf("https://id.example/%s/21/S%07d", keys[gtin], i))
 	}
 	var list []*contender
 	for _, kind := range []string{"rule", "gs1"} {
@@ -72,14 +72,14 @@ func (b *bench) resolver(ctx context.Context) error {
 			path: "/scan/v1/resolve", token: key, pid: q.pid(), connections: keepAlive, duration: 2 * time.Second}})
 	}
 	b.check("100 scans of jump rules and 100 scans of GS1 links opened the Mini Program, each through the expected kind of match.")
-	for round := range b.rounds + 1 { // the first warms up
+	for round := range b.rounds + 1 { // the first round is a warm-up
 		for i := range list {
 			c := list[(i+round)%len(list)]
 			r, err := b.wrk(ctx, c.load)
 			if err != nil {
 				return err
 			}
-			if _, err := c.settled(ctx); err != nil { // what is counted later is nobody else's
+			if _, err := c.settle(ctx); err != nil { // the aggregation of scans must not overlap the next load
 				return err
 			}
 			if round > 0 {

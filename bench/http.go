@@ -14,32 +14,31 @@ import (
 	"github.com/qrjump/qrjump/bench/rulegen"
 )
 
-const keepAlive = 64 // connections, as in the targets
+const keepAlive = 64 // connections, as in the performance targets
 
-// scanBody is the request of one scan.
+// scanBody returns the request body of one scan.
 func scanBody(link string) string {
 	text, _ := json.Marshal(link)
 	return `{"text":` + string(text) + `,"user":"user-` + fmt.Sprint(len(link)*7919%1000) + `","source":"scan"}`
 }
 
-// contender is a server under the same load.
+// contender is a server that receives the same load as the others.
 type contender struct {
 	name string
 	load load
 	cpu  []float64 // nanoseconds a request, by round
 	rate []float64 // requests a second
 	p99  []float64
-	// whole is cpu with all that follows, the counting of scans too
-	whole []float64
-	// of a server of ours: what all of it cost, the counting that follows a scan too
+	// cpuTotal includes the aggregation of the scans
+	cpuTotal []float64
+	// for qrjump only: requests and processor time including the aggregation of the scans
 	server         *qrjump
 	requests       float64
 	before, during time.Duration
 }
 
-// settled waits until every scan is counted and returns what the server has
-// cost until then.
-func (c *contender) settled(ctx context.Context) (time.Duration, error) {
+// settle waits until every scan is aggregated and returns the processor time of the server until then.
+func (c *contender) settle(ctx context.Context) (time.Duration, error) {
 	if err := c.server.admin(ctx, http.MethodGet, "/statistics?wait=true", nil, nil); err != nil {
 		return 0, err
 	}
@@ -73,7 +72,7 @@ func (b *bench) http(ctx context.Context) error {
 	}
 
 	links := rulegen.Take(set.Links(false, 21), 50_000)
-	queries, err := b.linesFile("queries", links, queryOf)
+	queries, err := b.linesFile("queries", links, queryFor)
 	if err != nil {
 		return err
 	}
@@ -81,7 +80,7 @@ func (b *bench) http(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	exact, err := b.linesFile("exact", exactLinks(set, 50_000), queryOf)
+	exact, err := b.linesFile("exact", exactLinks(set, 50_000), queryFor)
 	if err != nil {
 		return err
 	}
@@ -96,15 +95,15 @@ func (b *bench) http(ctx context.Context) error {
 		{name: "nginx return 302", load: load{url: webURL, file: static, method: "GET", pid: web.pid()}},
 		{name: "nginx map, exact keys only", load: load{url: webURL, file: exact, method: "GET", pid: web.pid()}},
 	}
-	judge := newOracle(rulegen.Take(set.Links(false, 31), 10_000))
-	if err := judge.seeAll(set); err != nil {
+	reference := newOracle(rulegen.Take(set.Links(false, 31), 10_000))
+	if err := reference.addSet(set); err != nil {
 		return err
 	}
-	if err := equalHAProxy(ctx, proxyURL, set, judge); err != nil {
+	if err := equalHAProxy(ctx, proxyURL, set, reference); err != nil {
 		return err
 	}
 	b.check("HAProxy answered %d links, of which %d match a rule, exactly as the slow reference "+
-		"matcher does.", len(judge.texts), judge.hits())
+		"matcher does.", len(reference.texts), reference.hits())
 	if err := equalNginx(ctx, webURL, set, 2000); err != nil {
 		return err
 	}
@@ -112,7 +111,7 @@ func (b *bench) http(ctx context.Context) error {
 
 	ours := map[string]*contender{}
 	for i, v := range variants {
-		c, err := b.ours(ctx, kept, fmt.Sprintf("http-%d", i), v, set, judge, bodies)
+		c, err := b.startVariant(ctx, kept, fmt.Sprintf("http-%d", i), v, set, reference, bodies)
 		if err != nil {
 			return err
 		}
@@ -123,10 +122,10 @@ func (b *bench) http(ctx context.Context) error {
 		ours[v.name] = c
 		list = append(list, c)
 	}
-	for round := range b.rounds + 1 { // the first warms up
+	for round := range b.rounds + 1 { // the first round is a warm-up
 		if round == 1 {
 			for _, c := range ours {
-				if c.before, err = c.settled(ctx); err != nil {
+				if c.before, err = c.settle(ctx); err != nil {
 					return err
 				}
 			}
@@ -149,7 +148,7 @@ func (b *bench) http(ctx context.Context) error {
 		}
 	}
 	for _, c := range ours {
-		after, err := c.settled(ctx)
+		after, err := c.settle(ctx)
 		if err != nil {
 			return err
 		}
@@ -206,11 +205,11 @@ func (b *bench) http(ctx context.Context) error {
 	return nil
 }
 
-// ours starts our server on a copy of a data folder and checks its answers; the
-// caller stops it. It is nil if this server cannot run in that way.
-func (b *bench) ours(ctx context.Context, kept, name string, v variant, set *rulegen.Set, judge *oracle, bodies string) (*contender,
+// startVariant starts qrjump on a copy of a data folder and verifies its answers; the caller stops it. It returns nil if this qrjump does
+// not support the variant.
+func (b *bench) startVariant(ctx context.Context, kept, name string, v variant, set *rulegen.Set, reference *oracle, bodies string) (*contender,
 	error) {
-	data, err := b.copyOf(kept, name)
+	data, err := b.copyData(kept, name)
 	if err != nil {
 		return nil, err
 	}
@@ -218,7 +217,7 @@ func (b *bench) ours(ctx context.Context, kept, name string, v variant, set *rul
 	if err != nil {
 		return nil, err
 	}
-	// Nobody's verification files are asked for: the hosts are made up.
+	// The hosts are invented, so no verification files can be fetched.
 	changed := map[string]any{"reverify_domains": false}
 	if v.durability != "" {
 		changed["scan_commit"] = v.durability
@@ -230,18 +229,18 @@ func (b *bench) ours(ctx context.Context, kept, name string, v variant, set *rul
 	}
 	key, err := q.scanKey(ctx)
 	if err == nil {
-		err = equalOurs(ctx, q.scanURL, key, set, judge)
+		err = equalOurs(ctx, q.scanURL, key, set, reference)
 	}
 	if err != nil {
 		q.stop()
 		return nil, fmt.Errorf("qrjump, %s: %w", v.name, err)
 	}
-	b.check("qrjump (%s) answered %d links exactly as the slow reference matcher does.", v.name, len(judge.texts))
+	b.check("qrjump (%s) answered %d links exactly as the slow reference matcher does.", v.name, len(reference.texts))
 	return &contender{name: v.name, server: q,
 		load: load{url: q.scanURL, file: bodies, method: "POST", path: "/scan/v1/resolve", token: key, pid: q.pid()}}, nil
 }
 
-// variant is a way to run our server.
+// variant is a configuration of qrjump.
 type variant struct {
 	name, durability string
 	fast             bool
@@ -261,9 +260,9 @@ func exactLinks(set *rulegen.Set, n int) []string {
 	return list
 }
 
-// want is what a table of plain prefixes answers to a link of the oracle.
-func want(set *rulegen.Set, judge *oracle, i int) string {
-	number := judge.governing(i)
+// want returns the answer that a table of plain prefixes gives to link i of the reference.
+func want(set *rulegen.Set, reference *oracle, i int) string {
+	number := reference.governing(i)
 	if number < 0 {
 		return rulegen.Nothing
 	}
@@ -287,7 +286,7 @@ func get(ctx context.Context, address string) (string, error) {
 	}
 	if res.StatusCode == http.StatusFound {
 		location := res.Header.Get("Location")
-		if _, rest, ok := strings.Cut(location, "://"); ok { // nginx makes it absolute
+		if _, rest, ok := strings.Cut(location, "://"); ok { // nginx returns an absolute URL
 			_, location, _ = strings.Cut(rest, "/")
 		}
 		return strings.TrimPrefix(location, "/"), nil
@@ -295,13 +294,13 @@ func get(ctx context.Context, address string) (string, error) {
 	return string(bytes.TrimSpace(body)), nil
 }
 
-func equalHAProxy(ctx context.Context, address string, set *rulegen.Set, judge *oracle) error {
-	for i, text := range judge.texts {
-		got, err := get(ctx, address+queryOf(text))
+func equalHAProxy(ctx context.Context, address string, set *rulegen.Set, reference *oracle) error {
+	for i, text := range reference.texts {
+		got, err := get(ctx, address+queryFor(text))
 		if err != nil {
 			return err
 		}
-		if w := want(set, judge, i); got != w {
+		if w := want(set, reference, i); got != w {
 			return fmt.Errorf("%s: HAProxy says %q, the slow matcher %q", text, got, w)
 		}
 	}
@@ -314,7 +313,7 @@ func equalNginx(ctx context.Context, address string, set *rulegen.Set, n int) er
 		if r.Kind != rulegen.Exact {
 			continue
 		}
-		got, err := get(ctx, address+queryOf(r.Prefix))
+		got, err := get(ctx, address+queryFor(r.Prefix))
 		if err != nil {
 			return err
 		}
@@ -325,10 +324,10 @@ func equalNginx(ctx context.Context, address string, set *rulegen.Set, n int) er
 	return nil
 }
 
-// equalOurs asks in one stream and compares what opens.
-func equalOurs(ctx context.Context, address, key string, set *rulegen.Set, judge *oracle) error {
+// equalOurs sends the links of the reference in one stream, then the first 1000 one by one, and compares the results.
+func equalOurs(ctx context.Context, address, key string, set *rulegen.Set, reference *oracle) error {
 	i := 0
-	err := stream(ctx, address, key, judge.texts, func(line []byte) error {
+	err := stream(ctx, address, key, reference.texts, func(line []byte) error {
 		var d struct{ Action, AppID, Path, Error string }
 		if err := json.Unmarshal(line, &d); err != nil {
 			return err
@@ -338,25 +337,25 @@ func equalOurs(ctx context.Context, address, key string, set *rulegen.Set, judge
 			page, _, _ := strings.Cut(d.Path, "?")
 			got = d.AppID + "/" + page
 		}
-		if w := want(set, judge, i); got != w || d.Error != "" {
-			return fmt.Errorf("%s: qrjump says %q (%s), the slow matcher %q", judge.texts[i], got, line, w)
+		if w := want(set, reference, i); got != w || d.Error != "" {
+			return fmt.Errorf("%s: qrjump says %q (%s), the slow matcher %q", reference.texts[i], got, line, w)
 		}
 		i++
 		return nil
 	})
-	if err == nil && i != len(judge.texts) {
-		err = fmt.Errorf("%d answers to %d lines", i, len(judge.texts))
+	if err == nil && i != len(reference.texts) {
+		err = fmt.Errorf("%d answers to %d lines", i, len(reference.texts))
 	}
 	if err != nil {
 		return err
 	}
-	// One by one as well: another path through the server.
-	return equalOneByOne(ctx, address, key, set, judge, 1000)
+	// Single requests take another code path in the server.
+	return equalOneByOne(ctx, address, key, set, reference, 1000)
 }
 
-// equalOneByOne asks the first links in a request each and compares what opens.
-func equalOneByOne(ctx context.Context, address, key string, set *rulegen.Set, judge *oracle, n int) error {
-	for i, text := range judge.texts[:min(n, len(judge.texts))] {
+// equalOneByOne sends the first links in a request each and compares the results.
+func equalOneByOne(ctx context.Context, address, key string, set *rulegen.Set, reference *oracle, n int) error {
+	for i, text := range reference.texts[:min(n, len(reference.texts))] {
 		var d struct{ Action, AppID, Path string }
 		if err := call(ctx, http.MethodPost, address+"/scan/v1/resolve", key, scanBody(text), &d); err != nil {
 			return err
@@ -366,14 +365,14 @@ func equalOneByOne(ctx context.Context, address, key string, set *rulegen.Set, j
 			page, _, _ := strings.Cut(d.Path, "?")
 			got = d.AppID + "/" + page
 		}
-		if w := want(set, judge, i); got != w {
+		if w := want(set, reference, i); got != w {
 			return fmt.Errorf("%s: the server says %q, the slow matcher %q", text, got, w)
 		}
 	}
 	return nil
 }
 
-// stream sends scans as lines of one request and reads the answers as they come.
+// stream sends scans as lines of one request and calls each for every response line.
 func stream(ctx context.Context, address, key string, links []string, each func([]byte) error) error {
 	bodies := make([]string, len(links))
 	for i, text := range links {
@@ -382,7 +381,7 @@ func stream(ctx context.Context, address, key string, links []string, each func(
 	return streamLines(ctx, address, key, bodies, each)
 }
 
-// streamLines sends lines as they are.
+// streamLines sends request bodies as lines of one request and calls each for every response line.
 func streamLines(ctx context.Context, address, key string, bodies []string, each func([]byte) error) error {
 	r, w := io.Pipe()
 	go func() {
@@ -420,7 +419,7 @@ func streamLines(ctx context.Context, address, key string, bodies []string, each
 	return lines.Err()
 }
 
-// streamCost is the server's processor time a line.
+// streamCost returns the processor time of the server in nanoseconds per line.
 func streamCost(ctx context.Context, l load, links []string) (float64, error) {
 	before, err := cpu(l.pid)
 	if err != nil {

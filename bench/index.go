@@ -21,10 +21,10 @@ import (
 
 func init() { workers["index"] = indexWorker }
 
-// Sizes of the growth table.
+// sizes are the numbers of rules in the growth table.
 var sizes = []int{10_000, 100_000, 1_000_000, 10_000_000}
 
-// radixLimit: ten million rules in the radix tree are 5 GB and minutes.
+// radixLimit is the largest size for the radix tree: with ten million rules it takes 5 GB and minutes to build.
 const radixLimit = 1_000_000
 
 func sizeName(n int) string {
@@ -37,8 +37,7 @@ func sizeName(n int) string {
 	return strconv.Itoa(n)
 }
 
-// index measures look-ups, memory and single changes, each size in a process
-// of its own.
+// index measures look-ups, memory and single changes, each size in a separate process.
 func (b *bench) index(ctx context.Context) error {
 	b.peer("Go map (" + runtime.Version() + ")")
 	b.peer("hashicorp/go-immutable-radix " + moduleVersion("github.com/hashicorp/go-immutable-radix/v2"))
@@ -66,17 +65,17 @@ func (b *bench) index(ctx context.Context) error {
 	return nil
 }
 
-// indexResult is what the worker found: nanoseconds a look-up by round.
+// indexResult is the output of the worker.
 type indexResult struct {
 	Checked, Hits int
 	Radix         bool
-	Streams       map[string]map[string][]float64 // stream, structure
-	Allocations   float64                         // a look-up
-	Bytes         map[string]float64              // a rule
+	Streams       map[string]map[string][]float64 // nanoseconds a look-up by stream, structure and round
+	Allocations   float64                         // per look-up
+	Bytes         map[string]float64              // per rule
 	Build         map[string]float64              // seconds
 	PrefixBytes   float64
 	Change        []float64 // microseconds until visible
-	ChangeBytes   float64   // allocated for a change
+	ChangeBytes   float64   // allocated per change
 	LoadsBulk     bool
 }
 
@@ -86,16 +85,16 @@ func (b *bench) reportIndex(n int, got indexResult) {
 	b.check("With %s rules, %s the same answers as the slow reference matcher to %d links, of which %d match a rule: 0 differences.",
 		name, map[bool]string{true: "the index and the radix tree gave", false: "the index gave"}[got.Radix], got.Checked, got.Hits)
 	for _, stream := range []string{"uniform", "Zipf 1.05"} {
-		of := got.Streams[stream]
+		costs := got.Streams[stream]
 		b.row(Row{What: fmt.Sprintf("resolve in memory, %s rules, %s", name, stream), Anchor: "one probe of a Go map with the whole link",
-			Target: target(main, 2), Values: ratios(of["qrjump"], of["map"]), Main: main})
+			Target: target(main, 2), Values: ratios(costs["qrjump"], costs["map"]), Main: main})
 		if got.Radix {
-			b.row(Row{What: fmt.Sprintf("the same, go-immutable-radix, %s rules, %s", name, stream), Anchor: "the same probe", Values: ratios(of["radix"], of["map"])})
+			b.row(Row{What: fmt.Sprintf("the same, go-immutable-radix, %s rules, %s", name, stream), Anchor: "the same probe", Values: ratios(costs["radix"], costs["map"])})
 		}
-		b.row(Row{What: fmt.Sprintf("the same against a probe that finds its key, %s rules, %s", name, stream), Anchor: "one probe of a Go map with the key of the rule", Values: ratios(of["qrjump"], of["hit"])})
-		for _, one := range [][2]string{{"qrjump", "qrjump"}, {"radix", "go-immutable-radix"}} {
-			if v := ratios(of[one[0]], of["map"]); len(v) > 0 {
-				b.point("lookup", one[1]+", "+stream, "rules", "time of a look-up / one probe of a Go map", float64(n), quantile(v, 0.5))
+		b.row(Row{What: fmt.Sprintf("the same against a probe that finds its key, %s rules, %s", name, stream), Anchor: "one probe of a Go map with the key of the rule", Values: ratios(costs["qrjump"], costs["hit"])})
+		for _, pair := range [][2]string{{"qrjump", "qrjump"}, {"radix", "go-immutable-radix"}} {
+			if v := ratios(costs[pair[0]], costs["map"]); len(v) > 0 {
+				b.point("lookup", pair[1]+", "+stream, "rules", "time of a look-up / one probe of a Go map", float64(n), quantile(v, 0.5))
 			}
 		}
 	}
@@ -131,7 +130,7 @@ func target(applies bool, bound float64) float64 {
 	return 0
 }
 
-// heap is the live heap in bytes.
+// heap returns the size of the live heap in bytes.
 func heap() float64 {
 	runtime.GC()
 	runtime.GC()
@@ -140,18 +139,17 @@ func heap() float64 {
 	return float64(m.HeapAlloc)
 }
 
-// inOrder copies texts next to each other, so that reading them costs all
-// structures the same and little.
-func inOrder(texts []string) []string {
+// contiguous copies texts into adjacent memory, so that reading them costs the same for all structures.
+func contiguous(texts []string) []string {
 	var all strings.Builder
 	for _, t := range texts {
 		all.WriteString(t)
 	}
-	whole, at := all.String(), 0
+	joined, offset := all.String(), 0
 	list := make([]string, len(texts))
 	for i, t := range texts {
-		list[i] = whole[at : at+len(t)]
-		at += len(t)
+		list[i] = joined[offset : offset+len(t)]
+		offset += len(t)
 	}
 	return list
 }
@@ -166,18 +164,18 @@ func indexWorker(ctx context.Context, args []string) error {
 
 	streams := []string{"uniform", "Zipf 1.05"}
 	links := map[string][]string{}
-	// More links than fit into the caches, at the large sizes.
+	// At the large sizes, the links do not fit into the CPU caches.
 	count := min(1_000_000, max(200_000, *n))
 	for i, stream := range streams {
-		links[stream] = inOrder(rulegen.Take(set.Links(i == 1, 11), count))
+		links[stream] = contiguous(rulegen.Take(set.Links(i == 1, 11), count))
 	}
 	checked := 20_000
-	if *n >= 1_000_000 { // the slow matcher is slow
+	if *n >= 1_000_000 { // the reference matcher is slow
 		checked = 4_000
 	}
-	judge := newOracle(append(append([]string(nil), links[streams[0]][:checked/2]...), links[streams[1]][:checked/2]...))
+	reference := newOracle(append(append([]string(nil), links[streams[0]][:checked/2]...), links[streams[1]][:checked/2]...))
 
-	// Ours, the slow matcher's look at every rule in a pass of its own.
+	// Build the index first; the reference matcher reads all rules in a separate pass.
 	before := heap()
 	began := time.Now()
 	ours, err := newIndex(set)
@@ -186,7 +184,7 @@ func indexWorker(ctx context.Context, args []string) error {
 	}
 	got.Build["qrjump"] = time.Since(began).Seconds()
 	got.Bytes["qrjump"] = (heap() - before) / float64(*n)
-	if err := judge.seeAll(set); err != nil {
+	if err := reference.addSet(set); err != nil {
 		return err
 	}
 
@@ -231,9 +229,9 @@ func indexWorker(ctx context.Context, args []string) error {
 		return int(opens)
 	}
 
-	// Equal answers first.
-	for i, text := range judge.texts {
-		want := judge.governing(i)
+	// Compare answers before measuring.
+	for i, text := range reference.texts {
+		want := reference.governing(i)
 		if want >= 0 {
 			got.Hits++
 		}
@@ -247,9 +245,9 @@ func indexWorker(ctx context.Context, args []string) error {
 			return fmt.Errorf("%s: the radix tree says rule %d, the slow matcher %d", text, answer, want)
 		}
 	}
-	got.Checked = len(judge.texts)
+	got.Checked = len(reference.texts)
 
-	// For the second anchor: for each link a key that the map has.
+	// For the second anchor, select a key that exists in the map for each link.
 	keys := map[string][]string{}
 	for _, stream := range streams {
 		list := make([]string, len(links[stream]))
@@ -260,7 +258,7 @@ func indexWorker(ctx context.Context, args []string) error {
 			}
 			list[i] = set.At(number).Prefix
 		}
-		keys[stream] = inOrder(list)
+		keys[stream] = contiguous(list)
 	}
 
 	probe := func(list []string) (sum uint64) {
@@ -285,7 +283,7 @@ func indexWorker(ctx context.Context, args []string) error {
 		{"hit", count, func(stream string) uint64 { return probe(keys[stream]) }},
 	}
 	if tree != nil {
-		fewer := count / 5 // it takes long enough
+		fewer := count / 5 // the radix tree is slower; fewer look-ups suffice
 		structures = append(structures, structure{"radix", fewer, func(stream string) (sum uint64) {
 			for _, text := range links[stream][:fewer] {
 				sum += uint64(radix(text))
@@ -299,7 +297,7 @@ func indexWorker(ctx context.Context, args []string) error {
 	runtime.GC()
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	for round := range *rounds + 1 { // the first is not counted
+	for round := range *rounds + 1 { // the first round is a warm-up
 		for _, stream := range streams {
 			for i := range structures {
 				s := structures[(i+round)%len(structures)]
@@ -325,11 +323,11 @@ func indexWorker(ctx context.Context, args []string) error {
 	return json.NewEncoder(os.Stdout).Encode(got)
 }
 
-// sink keeps the compiler from leaving look-ups out.
+// sink keeps the compiler from eliminating look-ups.
 var sink uint64
 
-// measureChange publishes and takes back rules while another goroutine looks,
-// and takes the time from before the change to the first look that shows it.
+// measureChange unpublishes and publishes rules while another goroutine polls the index, and measures the time from each change to
+// the first look-up that shows it.
 func measureChange(ctx context.Context, set *rulegen.Set, ours *ourIndex, got *indexResult) error {
 	const changes = 400
 	type change struct {
@@ -362,7 +360,7 @@ func measureChange(ctx context.Context, set *rulegen.Set, ours *ourIndex, got *i
 				c.want = -1
 			}
 			r.Published = published
-			rule, err := ruleOf(r)
+			rule, err := toRule(r)
 			if err != nil {
 				return err
 			}
@@ -377,8 +375,8 @@ func measureChange(ctx context.Context, set *rulegen.Set, ours *ourIndex, got *i
 	return nil
 }
 
-// ruleOf is a generated rule as the server knows it.
-func ruleOf(r rulegen.Rule) (rules.Rule, error) {
+// toRule converts a generated rule to a rule of the server.
+func toRule(r rulegen.Rule) (rules.Rule, error) {
 	p, err := rules.ParsePrefix(r.Prefix, rules.Ordinary, false)
 	app := rulegen.AppID(r.Owner)
 	return rules.Rule{ID: int64(r.Number) + 1, Kind: rules.Ordinary, Owner: app, Target: app, Prefix: p, Path: r.Page,

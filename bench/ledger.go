@@ -17,15 +17,15 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
-// recordSize is what the bare program appends for a scan.
+// recordSize is the number of bytes that the anchor appends for a scan.
 const recordSize = 256
 
-// groupCommit is the anchor: a record is appended to what the next flush
-// takes, and its writer waits for that flush.
+// groupCommit is the anchor: append adds a record to the buffer of the next flush and blocks until that flush is
+// durable.
 type groupCommit struct {
 	mu     sync.Mutex
 	buf    []byte
-	flush  chan struct{} // closed when what is in buf is durable
+	flush  chan struct{} // closed when the records in buf are durable
 	wake   chan struct{}
 	closed bool
 	done   chan struct{}
@@ -64,7 +64,7 @@ func newGroupCommit(path string) (*groupCommit, error) {
 				}
 				spare = group
 				close(flush)
-				// Those who waited have the next records ready: larger groups.
+				// Let waiting clients append their next records, which makes larger groups.
 				runtime.Gosched()
 			}
 		}
@@ -96,7 +96,7 @@ func (g *groupCommit) close() error {
 	return g.err
 }
 
-// rate lets a number of clients do one thing after the other for a while.
+// rate runs each in a loop on a number of concurrent clients for a duration and returns the calls per second.
 func rate(clients int, duration time.Duration, each func(client int)) float64 {
 	var stop atomic.Bool
 	var total atomic.Int64
@@ -118,8 +118,8 @@ func rate(clients int, duration time.Duration, each func(client int)) float64 {
 	return float64(total.Load()) / time.Since(began).Seconds()
 }
 
-// someEvents are scans as resolve makes them.
-func someEvents(n int) []scanlog.Event {
+// sampleEvents returns scans like those that resolve records.
+func sampleEvents(n int) []scanlog.Event {
 	set := rulegen.New(10_000, 1)
 	events := make([]scanlog.Event, n)
 	for i, text := range rulegen.Take(set.Links(false, 61), n) {
@@ -131,10 +131,10 @@ func someEvents(n int) []scanlog.Event {
 	return events
 }
 
-// ledger measures scans that are durable before they are acknowledged.
+// ledger measures how many scans per second become durable before they are acknowledged.
 func (b *bench) ledger(ctx context.Context) error {
 	b.peer("a bare group commit in Go, which appends 256 bytes a record, calls fdatasync and wakes the waiters")
-	events := someEvents(4096)
+	events := sampleEvents(4096)
 	duration := 2 * time.Second
 	for _, clients := range []int{64, 256, 1024} {
 		var ours, bare []float64
@@ -147,9 +147,9 @@ func (b *bench) ledger(ctx context.Context) error {
 				}
 				recorder := scanlog.NewRecorder(journal, scanlog.RecorderOptions{})
 				var failed atomic.Pointer[error]
-				var turn atomic.Int64
+				var next atomic.Int64
 				value := rate(clients, duration, func(client int) {
-					e := events[(turn.Add(1))%int64(len(events))]
+					e := events[(next.Add(1))%int64(len(events))]
 					group, err := recorder.Enqueue(&e)
 					if err == nil {
 						err = group.Wait(ctx)
@@ -197,7 +197,7 @@ func (b *bench) ledger(ctx context.Context) error {
 		b.point("ledger", "qrjump", "waiting clients", "scans made durable a second / bare group commit", float64(clients), quantile(r, 0.5))
 		b.note("With %d waiting clients, %.0f scans shared a flush on average in the last round.", clients, flushes)
 	}
-	// What is durable must be readable again.
+	// Durable scans must be readable.
 	if err := b.readBack(ctx, events); err != nil {
 		return err
 	}
@@ -211,7 +211,7 @@ func (b *bench) ledger(ctx context.Context) error {
 	return b.ledgerOverHTTP(ctx)
 }
 
-// readBack checks that what was acknowledged is in the journal, once.
+// readBack verifies that every acknowledged scan is in the journal exactly once.
 func (b *bench) readBack(ctx context.Context, events []scanlog.Event) error {
 	dir := filepath.Join(b.work, "readback")
 	journal, err := scanlog.OpenJournal(dir, scanlog.JournalOptions{Random: rand.Reader})
@@ -219,13 +219,13 @@ func (b *bench) readBack(ctx context.Context, events []scanlog.Event) error {
 		return err
 	}
 	recorder := scanlog.NewRecorder(journal, scanlog.RecorderOptions{})
-	var turn atomic.Int64
+	var next atomic.Int64
 	var all sync.WaitGroup
 	var failed atomic.Pointer[error]
 	for range 64 {
 		all.Go(func() {
 			for {
-				i := turn.Add(1) - 1
+				i := next.Add(1) - 1
 				if i >= int64(len(events)) {
 					return
 				}
@@ -273,15 +273,15 @@ func (b *bench) readBack(ctx context.Context, events []scanlog.Event) error {
 	return nil
 }
 
-// ledgerOverHTTP shows what is left of it behind a listener, with one core for
-// the server and one for the load.
+// ledgerOverHTTP measures acknowledged scans through the scan listener, with one core for the server and one for the load
+// generator.
 func (b *bench) ledgerOverHTTP(ctx context.Context) error {
 	set := rulegen.New(10_000, 1)
 	kept, err := b.dataFolder(ctx, set)
 	if err != nil {
 		return err
 	}
-	data, err := b.copyOf(kept, "ledger-http")
+	data, err := b.copyData(kept, "ledger-http")
 	if err != nil {
 		return err
 	}

@@ -1,12 +1,10 @@
-// Command bench measures qrjump side by side with its peers: each figure is a
-// ratio against a named program in the same run, in rounds that take turns, and
-// every answer is checked before anything is timed.
+// Command bench measures qrjump and comparable programs. Each figure is a ratio to an anchor program measured in the same run,
+// in interleaved rounds, and every section compares answers before it measures.
 //
 //	go run . [-sections index,http,…] [-scale 1] [-rounds 7] [-dir DIR]
 //
-// It merges what it measured into ../docs/benchmarks/results.json and writes
-// ../docs/benchmarks.md and its plots anew. A section whose subject is missing
-// is "not measured".
+// The results are merged into ../docs/benchmarks/results.json; ../docs/benchmarks.md and its plots are rewritten.
+// A section whose subject is missing is reported as "not measured".
 package main
 
 import (
@@ -25,7 +23,7 @@ import (
 	"time"
 )
 
-// section is one part of the measurement.
+// section is one group of benchmarks.
 type section struct {
 	name, title string
 	run         func(*bench, context.Context) error
@@ -50,19 +48,19 @@ var sections = []section{
 	{"grown", "Data of one year of a large brand", (*bench).grown},
 }
 
-// byName is true of a section that "all" leaves out, because its folders take hours.
+// byName reports whether "all" leaves the section out, because filling its data folders takes hours.
 func (s section) byName() bool { return s.name == "grown" || s.name == "console" }
 
 // bench is one run.
 type bench struct {
 	rounds int
 	scale  float64
-	dir    string // kept between runs: databases that are dear to make
-	work   string // of this run
+	dir    string // kept between runs: databases that take long to fill
+	work   string // temporary folder of this run
 	repo   string
-	server string // the qrjump program
+	server string // path of the qrjump binary
 	out    *Section
-	last   *Section // of an earlier run; nil = there was none
+	last   *Section // result of an earlier run; nil = none
 
 	grownPart grownPart
 }
@@ -85,34 +83,34 @@ func main() {
 	}
 }
 
-// workers are what a measurement runs in a process of its own.
+// workers are the subcommands that a benchmark runs in a separate process.
 var workers = map[string]func(context.Context, []string) error{}
 
-// errMissing is returned by a section whose subject does not exist (yet).
+// errMissing is returned by a section whose subject does not exist.
 var errMissing = errors.New("not measured")
 
 func run(ctx context.Context) error {
 	b := &bench{}
 	var which, out, results string
 	flag.StringVar(&which, "sections", "all", "comma-separated: "+names())
-	flag.Float64Var(&b.scale, "scale", 1, "sizes are multiplied by it; below 1 is a quick look that is not written into the page")
+	flag.Float64Var(&b.scale, "scale", 1, "factor for all sizes; with a factor below 1 the page is not written to ../docs")
 	flag.IntVar(&b.rounds, "rounds", 7, "interleaved rounds")
 	flag.StringVar(&b.dir, "dir", filepath.Join(os.TempDir(), "qrjump-bench"), "folder for databases that are kept between runs")
 	flag.StringVar(&out, "out", "", "folder for benchmarks.md and benchmarks/ (default ../docs, with -scale below 1 the kept folder)")
-	flag.StringVar(&b.server, "server", "", "a qrjump that is built already")
+	flag.StringVar(&b.server, "server", "", "path of a qrjump binary (default: build one)")
 	flag.Float64Var(&b.grownPart.factor, "grown", 1,
-		"section grown: the share of a year of a large brand; below 1 it is written to the kept folder unless -out says where")
-	flag.StringVar(&b.grownPart.before, "before", "", "section grown: another qrjump, measured beside ours on a copy of the same folder")
+		"section grown: the fraction of a year of a large brand; below 1 the page is written to the kept folder unless -out is set")
+	flag.StringVar(&b.grownPart.before, "before", "", "section grown: path of another qrjump binary, measured on a copy of the same folder")
 	flag.StringVar(&b.grownPart.program, "program", "", "section grown: the name of this qrjump in the table; rows of other names stay")
-	flag.Func("rows", "section grown: only rows whose name has this expression; the others stay", func(text string) (err error) {
+	flag.Func("rows", "section grown: only rows whose name matches this expression; the others stay", func(text string) (err error) {
 		b.grownPart.rows, err = regexp.Compile(text)
 		return err
 	})
-	flag.BoolVar(&b.grownPart.fillOnly, "fill", false, "section grown: only make the folders, which are kept")
+	flag.BoolVar(&b.grownPart.fillOnly, "fill", false, "section grown: only fill the data folders, which are kept")
 	flag.BoolVar(&b.grownPart.postgres, "postgres", false, "section grown: on PostgreSQL, at a tenth of the size")
 	flag.DurationVar(&b.grownPart.longest, "longest", time.Hour,
-		"section grown: a row that will take longer at a size, going by the size before, is left out there")
-	report := flag.Bool("report", false, "only write the page from the results again")
+		"section grown: skip a row at a size if the previous size predicts a longer time")
+	report := flag.Bool("report", false, "only rewrite the page from the results")
 	flag.Parse()
 	var err error
 	if b.repo, err = filepath.Abs(".."); err != nil {
@@ -138,7 +136,7 @@ func run(ctx context.Context) error {
 	if b.work, err = os.MkdirTemp(b.dir, "run"); err != nil {
 		return err
 	}
-	// PostgreSQL and nginx workers run as users of their own.
+	// PostgreSQL and nginx workers run as other users.
 	if err := os.Chmod(b.work, 0o755); err != nil {
 		return err
 	}
@@ -172,7 +170,7 @@ func run(ctx context.Context) error {
 			fmt.Println("  ", err)
 			b.out.Missing = append(b.out.Missing, err.Error())
 		case err != nil:
-			// What was measured before stays; the page says what failed.
+			// Rows measured before the error stay; the page shows the error.
 			fmt.Fprintf(os.Stderr, "bench: %s: %v\n", s.name, err)
 			b.out.Missing = append(b.out.Missing, "failed: "+oneLine(err.Error()))
 			failed = errors.Join(failed, fmt.Errorf("%s: %w", s.name, err))
@@ -207,5 +205,5 @@ func oneLine(s string) string {
 	return s
 }
 
-// scaled is a size at this run's scale, at least least.
+// scaled returns n multiplied by the scale of the run, but at least minimum (or n if that is smaller).
 func (b *bench) scaled(n, least int) int { return max(int(float64(n)*b.scale), min(least, n)) }

@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// process is a server of this run: started here, stopped here, by its id.
+// process is a child process of this run, stopped by its id.
 type process struct {
 	cmd    *exec.Cmd
 	log    string
@@ -25,8 +25,7 @@ type process struct {
 	err    error
 }
 
-// start runs a program with its output in a file. core pins it to one core,
-// -1 = no pinning.
+// start starts a program with its output in the file log. It pins the process to core unless core is -1.
 func start(ctx context.Context, log string, core int, name string, args ...string) (*process, error) {
 	if core >= 0 {
 		name, args = "taskset", append([]string{"-c", strconv.Itoa(core), name}, args...)
@@ -36,9 +35,9 @@ func start(ctx context.Context, log string, core int, name string, args ...strin
 		return nil, err
 	}
 	defer f.Close()
-	cmd := exec.Command(name, args...) // not of ctx: stop ends it in order
+	cmd := exec.Command(name, args...) // without ctx: stop shuts it down gracefully
 	cmd.Stdout, cmd.Stderr = f, f
-	// A run that is killed takes its servers along.
+	// If this process is killed, the kernel stops its children.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	if err := cmd.Start(); err != nil {
 		return nil, err
@@ -50,7 +49,7 @@ func start(ctx context.Context, log string, core int, name string, args ...strin
 
 func (p *process) pid() int { return p.cmd.Process.Pid }
 
-// stop asks it to end and waits.
+// stop sends SIGTERM and waits for the exit; after 2 minutes it kills the process.
 func (p *process) stop() {
 	if p == nil {
 		return
@@ -64,8 +63,8 @@ func (p *process) stop() {
 	}
 }
 
-// alive returns what the log ends with if the process has ended.
-func (p *process) alive() error {
+// checkAlive returns an error with the end of the log if the process has exited.
+func (p *process) checkAlive() error {
 	select {
 	case <-p.exited:
 		text, _ := os.ReadFile(p.log)
@@ -75,11 +74,11 @@ func (p *process) alive() error {
 	}
 }
 
-// until waits until something holds of a running process.
-func (p *process) until(ctx context.Context, what string, limit, every time.Duration, holds func() bool) error {
+// waitUntil polls a condition until it holds, the process exits or the limit expires.
+func (p *process) waitUntil(ctx context.Context, description string, limit, every time.Duration, condition func() bool) error {
 	deadline := time.Now().Add(limit)
-	for !holds() {
-		if err := p.alive(); err != nil {
+	for !condition() {
+		if err := p.checkAlive(); err != nil {
 			return err
 		}
 		if err := ctx.Err(); err != nil {
@@ -87,16 +86,16 @@ func (p *process) until(ctx context.Context, what string, limit, every time.Dura
 		}
 		if time.Now().After(deadline) {
 			text, _ := os.ReadFile(p.log)
-			return fmt.Errorf("%s: %s not after %s: %s", p.cmd.Path, what, limit, text[max(0, len(text)-400):])
+			return fmt.Errorf("%s: %s not after %s: %s", p.cmd.Path, description, limit, text[max(0, len(text)-400):])
 		}
 		time.Sleep(every)
 	}
 	return nil
 }
 
-// listening waits until an address takes connections.
+// listening waits until address accepts connections.
 func (p *process) listening(ctx context.Context, address string, limit time.Duration) error {
-	return p.until(ctx, "listening on "+address, limit, 2*time.Millisecond, func() bool {
+	return p.waitUntil(ctx, "listening on "+address, limit, 2*time.Millisecond, func() bool {
 		c, err := net.Dial("tcp", address)
 		if err == nil {
 			c.Close()
@@ -105,8 +104,8 @@ func (p *process) listening(ctx context.Context, address string, limit time.Dura
 	})
 }
 
-// cpu is the processor time of a process: all threads, user and system.
-// The kernel counts it to the nanosecond in schedstat of each thread.
+// cpu returns the user and system time of all threads of a process.
+// The kernel reports it in nanoseconds in the schedstat of each thread.
 func cpu(pid int) (time.Duration, error) {
 	tasks, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
 	if err != nil {
@@ -128,20 +127,20 @@ func cpu(pid int) (time.Duration, error) {
 		}
 		exact += time.Duration(n)
 	}
-	// Threads that have ended are only in the ticks.
+	// The time of exited threads is only in /proc/PID/stat.
 	if coarse, err := ticks(pid); err == nil && coarse > exact {
 		return coarse, nil
 	}
 	return exact, nil
 }
 
-// ticks is utime and stime of /proc/PID/stat: hundredths of a second.
+// ticks returns utime plus stime of /proc/PID/stat, with a resolution of 10 ms.
 func ticks(pid int) (time.Duration, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return 0, err
 	}
-	// The name in brackets may have spaces.
+	// The command name in parentheses may contain spaces.
 	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
 	if len(fields) < 13 {
 		return 0, fmt.Errorf("/proc/%d/stat: %s", pid, text)
@@ -154,7 +153,7 @@ func ticks(pid int) (time.Duration, error) {
 	return time.Duration(user+system) * 10 * time.Millisecond, err
 }
 
-// memory is the resident memory of a process in bytes; peak the largest ever.
+// memory returns a field of /proc/PID/status in bytes: VmRSS is the resident memory, VmHWM its peak.
 func memory(pid int, field string) float64 {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
@@ -169,7 +168,7 @@ func memory(pid int, field string) float64 {
 	return 0
 }
 
-// freePort is a port of the loopback that nobody listens on.
+// freePort returns an unused port of the loopback interface.
 func freePort() (int, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -181,9 +180,9 @@ func freePort() (int, error) {
 
 func freePorts(n int) ([]int, error) {
 	var ports []int
-	var held []net.Listener
+	var listeners []net.Listener
 	defer func() {
-		for _, l := range held {
+		for _, l := range listeners {
 			l.Close()
 		}
 	}()
@@ -192,13 +191,13 @@ func freePorts(n int) ([]int, error) {
 		if err != nil {
 			return nil, err
 		}
-		held = append(held, l)
+		listeners = append(listeners, l)
 		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
 	}
 	return ports, nil
 }
 
-// ratios divides round by round.
+// ratios returns the quotients of values and anchor by round.
 func ratios(values, anchor []float64) []float64 {
 	r := make([]float64, min(len(values), len(anchor)))
 	for i := range r {
@@ -207,7 +206,7 @@ func ratios(values, anchor []float64) []float64 {
 	return r
 }
 
-// quantile of unsorted values.
+// quantile returns the q-quantile of unsorted values, 0 if there are none.
 func quantile(values []float64, q float64) float64 {
 	v := slices.Clone(values)
 	slices.Sort(v)
@@ -217,7 +216,7 @@ func quantile(values []float64, q float64) float64 {
 	return v[min(int(q*float64(len(v))), len(v)-1)]
 }
 
-// version is the first line that a program says of itself.
+// version returns the first line of a program's version output.
 func version(name string, args ...string) string {
 	text, err := exec.Command(name, args...).CombinedOutput()
 	if err != nil && len(text) == 0 {

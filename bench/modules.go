@@ -2,7 +2,7 @@ package main
 
 import "runtime/debug"
 
-// moduleVersion is the version of a module that this program is built with.
+// moduleVersion returns the version of a module in this build.
 func moduleVersion(path string) string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {

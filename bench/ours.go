@@ -8,15 +8,15 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/rules"
 )
 
-// ourIndex is the server's index as this program asks it.
+// ourIndex adapts the server's index to rule numbers.
 type ourIndex struct{ x *index.Index }
 
-// newIndex loads every rule of a set, as a start of the server does.
+// newIndex loads every rule of a set, as the server does at startup.
 func newIndex(set *rulegen.Set) (*ourIndex, error) {
 	x := &ourIndex{index.New()}
 	return x, x.x.Load(func(yield func(rules.Rule, error) bool) {
 		for r := range set.All() {
-			if !yield(ruleOf(r)) {
+			if !yield(toRule(r)) {
 				return
 			}
 		}
@@ -25,7 +25,7 @@ func newIndex(set *rulegen.Set) (*ourIndex, error) {
 
 func (x *ourIndex) set(r rules.Rule) { x.x.Set(r) }
 
-// governing is the number of the rule that opens for a text, -1 = none.
+// governing returns the number of the rule that opens for a text, -1 = none.
 func (x *ourIndex) governing(text string) int {
 	hit, ok := x.x.Governing(text)
 	if !ok {
@@ -34,13 +34,13 @@ func (x *ourIndex) governing(text string) int {
 	return int(hit.ID) - 1
 }
 
-// snapshotFiles are the files from which the server starts faster.
+// snapshotFiles returns the snapshot files in a data folder.
 func snapshotFiles(data string) []string {
 	list, _ := filepath.Glob(filepath.Join(data, "*.snapshot"))
 	return list
 }
 
-// variants are the ways in which resolve is measured; the first is the target's.
+// variants are the measured configurations of resolve; the target applies to the first.
 var variants = []variant{
 	{name: "scan listener, recording durably", fast: true},
 	{name: "scan listener, answering before the write to disk", fast: true, durability: "async"},

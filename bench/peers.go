@@ -24,7 +24,7 @@ const (
 	loadCore   = 1
 )
 
-// haproxyMap writes the map of a set, once.
+// haproxyMap returns the path of the map file of a set and writes the file if an earlier run has not.
 func (b *bench) haproxyMap(set *rulegen.Set) (string, error) {
 	path := filepath.Join(b.dir, fmt.Sprintf("haproxy-%s-v%d.map", sizeName(set.N), generation))
 	if _, err := os.Stat(path); err == nil {
@@ -41,13 +41,13 @@ func (b *bench) haproxyMap(set *rulegen.Set) (string, error) {
 	return path, os.Rename(path+".new", path)
 }
 
-// generation is in the names of kept files: another generator makes others.
+// generation is part of the names of kept files; increment it when the generator changes.
 const generation = 2
 
-// haproxy starts HAProxy with a map; it is ready when it takes connections.
+// haproxy starts HAProxy with a map file and waits until it accepts connections.
 //
-// The link comes percent-encoded in the parameter u. It is decoded, gets a "?"
-// if it has none, and map_beg finds the longest prefix of it.
+// The request has the percent-encoded link in the parameter u. HAProxy decodes it, appends "?" if it has none, and looks up
+// the longest prefix with map_beg.
 func (b *bench) haproxy(ctx context.Context, mapFile string) (*process, string, error) {
 	port, err := freePort()
 	if err != nil {
@@ -86,7 +86,7 @@ frontend scans
 	return p, "http://" + address, nil
 }
 
-// nginx starts nginx with the exact rules of a set in a map, and a static 302.
+// nginx starts nginx with the exact rules of a set in a map, and a static 302 response.
 func (b *bench) nginx(ctx context.Context, set *rulegen.Set) (*process, string, error) {
 	port, err := freePort()
 	if err != nil {
@@ -152,7 +152,7 @@ http {
 	return p, "http://" + address, nil
 }
 
-// qrjump is a server of ours.
+// qrjump is a running qrjump server.
 type qrjump struct {
 	*process
 	data, url, scanURL string
@@ -160,10 +160,10 @@ type qrjump struct {
 
 const adminToken = "bench-admin-token-0123456789abcdef"
 
-// serve describes a server to start.
+// serve holds the options of a server.
 type serve struct {
 	data string
-	// fast gives the scan API a listener of its own.
+	// fast starts a separate listener for the scan API.
 	fast bool
 	core int // -1 = all
 	args []string
@@ -196,35 +196,35 @@ func (b *bench) serve(ctx context.Context, s serve) (*qrjump, error) {
 		text, _ := os.ReadFile(log)
 		return bytes.Contains(text, []byte("qrjump ready "))
 	}
-	if err := q.until(ctx, "ready", 20*time.Minute, 2*time.Millisecond, ready); err != nil {
+	if err := q.waitUntil(ctx, "ready", 20*time.Minute, 2*time.Millisecond, ready); err != nil {
 		q.stop()
 		return nil, err
 	}
 	return q, nil
 }
 
-// client keeps enough connections for every measurement.
+// client keeps enough idle connections for every measurement.
 var client = &http.Client{
 	Transport:     &http.Transport{MaxIdleConnsPerHost: 1024, MaxConnsPerHost: 0, DisableCompression: true},
 	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	Timeout:       2 * time.Minute,
 }
 
-// call sends JSON and reads JSON; token "" sends none.
+// call sends body as JSON and decodes the JSON response into into. A string body is sent unchanged; token "" sends none.
 func call(ctx context.Context, method, address, token string, body, into any) error {
-	var sent io.Reader
+	var reader io.Reader
 	switch v := body.(type) {
 	case nil:
 	case string:
-		sent = strings.NewReader(v)
+		reader = strings.NewReader(v)
 	default:
 		text, err := json.Marshal(v)
 		if err != nil {
 			return err
 		}
-		sent = bytes.NewReader(text)
+		reader = bytes.NewReader(text)
 	}
-	req, err := http.NewRequestWithContext(ctx, method, address, sent)
+	req, err := http.NewRequestWithContext(ctx, method, address, reader)
 	if err != nil {
 		return err
 	}
@@ -258,14 +258,14 @@ func (q *qrjump) admin(ctx context.Context, method, path string, body, into any)
 	return call(ctx, method, q.url+"/admin/v1"+path, adminToken, body, into)
 }
 
-// scanKey makes a key for scans.
+// scanKey creates a scan key.
 func (q *qrjump) scanKey(ctx context.Context) (string, error) {
-	var made struct{ Key string }
-	err := q.admin(ctx, http.MethodPost, "/scan-keys", `{"name":"bench"}`, &made)
-	return made.Key, err
+	var created struct{ Key string }
+	err := q.admin(ctx, http.MethodPost, "/scan-keys", `{"name":"bench"}`, &created)
+	return created.Key, err
 }
 
-// dataFolder is a kept data folder with the rules of a set in its database.
+// dataFolder returns a data folder with the rules of a set and fills it if no earlier run has.
 func (b *bench) dataFolder(ctx context.Context, set *rulegen.Set) (string, error) {
 	data := filepath.Join(b.dir, fmt.Sprintf("data-%s-v%d", sizeName(set.N), generation))
 	if _, err := os.Stat(data); err == nil {
@@ -288,7 +288,7 @@ func (b *bench) dataFolder(ctx context.Context, set *rulegen.Set) (string, error
 	if err := fill.SQLite(making, set); err != nil {
 		return "", err
 	}
-	for _, file := range snapshotFiles(making) { // of the rules before
+	for _, file := range snapshotFiles(making) { // snapshots without the filled rules
 		if err := os.Remove(file); err != nil {
 			return "", err
 		}
@@ -296,8 +296,8 @@ func (b *bench) dataFolder(ctx context.Context, set *rulegen.Set) (string, error
 	return data, os.Rename(making, data)
 }
 
-// copyOf is a copy of a data folder for this run.
-func (b *bench) copyOf(data, name string) (string, error) {
+// copyData copies a data folder into the temporary folder of this run.
+func (b *bench) copyData(data, name string) (string, error) {
 	to := filepath.Join(b.work, name)
 	text, err := exec.Command("cp", "-r", "--reflink=auto", data, to).CombinedOutput()
 	if err != nil {
@@ -306,7 +306,7 @@ func (b *bench) copyOf(data, name string) (string, error) {
 	return to, nil
 }
 
-// wrkResult is what one run of the load gave.
+// wrkResult is the result of one run of wrk.
 type wrkResult struct {
 	requests, seconds float64
 	errors            float64
@@ -316,20 +316,20 @@ type wrkResult struct {
 
 func (r wrkResult) cpuPerRequest() float64 { return float64(r.cpu.Nanoseconds()) / r.requests }
 
-// load is what wrk sends: a line of the file is a path of a GET, or the body of
-// a POST.
+// load describes the requests of wrk: a line of the file is the path of a GET request or the body of a POST
+// request.
 type load struct {
 	url, file, method, path, token string
 	connections                    int
 	duration                       time.Duration
-	pid                            int      // whose processor time is counted
-	server                         *qrjump  // nil = none of ours
-	tokens                         []string // by account; see once
-	prepared                       bool     // what is published is there
+	pid                            int      // process whose processor time is measured
+	server                         *qrjump  // nil = not a qrjump server
+	tokens                         []string // access tokens by account, for send
+	prepared                       bool     // the rules to publish exist
 }
 
 const wrkScript = `
-local requests, at = {}, 0
+local requests, index = {}, 0
 function init(args)
   local method, path, token = args[2], args[3], args[4]
   for line in io.lines(args[1]) do
@@ -341,11 +341,11 @@ function init(args)
       requests[#requests + 1] = wrk.format("GET", line)
     end
   end
-  at = math.random(#requests)
+  index = math.random(#requests)
 end
 function request()
-  at = at % #requests + 1
-  return requests[at]
+  index = index % #requests + 1
+  return requests[index]
 end
 function done(summary, latency)
   local e = summary.errors
@@ -354,14 +354,14 @@ function done(summary, latency)
 end
 `
 
-// wrk puts load on a server from a core of its own and reads what it cost the
+// wrk sends load from a core reserved for it and returns the result with the processor time of the
 // server.
 func (b *bench) wrk(ctx context.Context, l load) (wrkResult, error) {
 	return b.runWrk(ctx, l, "taskset", "-c", strconv.Itoa(loadCore), "wrk")
 }
 
-// wrkFree lets the load and the server share all cores.
-func (b *bench) wrkFree(ctx context.Context, l load) (wrkResult, error) {
+// wrkUnpinned is like wrk, but the load generator and the server share all cores.
+func (b *bench) wrkUnpinned(ctx context.Context, l load) (wrkResult, error) {
 	return b.runWrk(ctx, l, "wrk")
 }
 
@@ -387,7 +387,7 @@ func (b *bench) runWrk(ctx context.Context, l load, program ...string) (r wrkRes
 	}
 	_, line, ok := strings.Cut(string(text), "RESULT ")
 	if !ok {
-		return r, fmt.Errorf("wrk said: %s", text)
+		return r, fmt.Errorf("unexpected output of wrk: %s", text)
 	}
 	var micros, p99 float64
 	if _, err := fmt.Sscan(line, &r.requests, &micros, &r.errors, &p99); err != nil {
@@ -400,15 +400,15 @@ func (b *bench) runWrk(ctx context.Context, l load, program ...string) (r wrkRes
 	return r, nil
 }
 
-// queryOf is the GET of a link to HAProxy and nginx.
-func queryOf(link string) string { return "/?u=" + url.QueryEscape(link) }
+// queryFor returns the path of the GET request for a link to HAProxy or nginx.
+func queryFor(link string) string { return "/?u=" + url.QueryEscape(link) }
 
-// linesFile writes the lines that wrk sends.
-func (b *bench) linesFile(name string, lines []string, of func(string) string) (string, error) {
+// linesFile writes the formatted lines to a file for wrk and returns its path.
+func (b *bench) linesFile(name string, lines []string, format func(string) string) (string, error) {
 	path := filepath.Join(b.work, name)
 	var text bytes.Buffer
 	for _, line := range lines {
-		text.WriteString(of(line))
+		text.WriteString(format(line))
 		text.WriteByte('\n')
 	}
 	return path, os.WriteFile(path, text.Bytes(), 0o644)

@@ -10,7 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// postgres starts a PostgreSQL of this run, as it comes: durable commits.
+// postgres starts a PostgreSQL server for this run with durable commits.
 func (b *bench) postgres(ctx context.Context) (url string, stop func(), err error) {
 	script, dir := filepath.Join(b.repo, "scripts", "postgres.sh"), filepath.Join(b.work, "postgres")
 	text, err := exec.CommandContext(ctx, script, "start", dir).Output()
@@ -25,7 +25,7 @@ func (b *bench) postgres(ctx context.Context) (url string, stop func(), err erro
 		return "", nil, err
 	}
 	defer conn.Close(ctx)
-	// The script's server is for tests; a figure wants a server that keeps what it says.
+	// The script's configuration for tests is not durable; a benchmark needs durable commits.
 	for _, setting := range []string{"fsync = on", "synchronous_commit = on", "full_page_writes = on"} {
 		if _, err := conn.Exec(ctx, "ALTER SYSTEM SET "+setting); err != nil {
 			stop()

@@ -15,8 +15,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// propagation measures how long a publish on one node takes to be the answer
-// of another one, against an insert whose trigger notifies.
+// propagation measures the time from a publish on one node to the first new answer of another node, against an insert
+// with a trigger that notifies.
 func (b *bench) propagation(ctx context.Context) error {
 	url, stop, err := b.postgres(ctx)
 	if err != nil {
@@ -34,19 +34,19 @@ func (b *bench) propagation(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// The other node knows the key a little later.
+	// The other node learns of the key with a delay.
 	deadline := time.Now().Add(time.Minute)
 	for call(ctx, http.MethodPost, nodes[1].scanURL+"/scan/v1/resolve", key, `{"text":"x"}`, nil) != nil {
 		if time.Now().After(deadline) {
-			return fmt.Errorf("after a minute the other node does not know a scan key that was made on the first")
+			return fmt.Errorf("the second node does not accept the scan key of the first after one minute")
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
-	bell, err := newBell(ctx, url)
+	notifier, err := newNotifier(ctx, url)
 	if err != nil {
 		return err
 	}
-	defer bell.close(ctx)
+	defer notifier.close(ctx)
 	watcher, err := newWatcher(nodes[1].scanURL, key)
 	if err != nil {
 		return err
@@ -57,19 +57,19 @@ func (b *bench) propagation(ctx context.Context) error {
 	for round := range b.rounds {
 		var ours, anchor, calls []float64
 		for i := range each {
-			// The scans of the last round are on the disk and in the database by now.
+			// Wait until the scans of the previous round are flushed and stored.
 			time.Sleep(quiet)
-			notified, err := bell.ring(ctx)
+			notified, err := notifier.notify(ctx)
 			if err != nil {
 				return err
 			}
 			anchor = append(anchor, notified.Seconds())
 			link := propagationPrefix(round, i)
-			seen, called, err := watcher.publish(ctx, nodes[0], tokens[round], link)
+			latency, callTime, err := watcher.publish(ctx, nodes[0], tokens[round], link)
 			if err != nil {
 				return err
 			}
-			ours, calls = append(ours, seen.Seconds()), append(calls, called.Seconds())
+			ours, calls = append(ours, latency.Seconds()), append(calls, callTime.Seconds())
 		}
 		medians = append(medians, quantile(ours, 0.5)/quantile(anchor, 0.5))
 		p99s = append(p99s, quantile(ours, 0.99)/quantile(anchor, 0.99))
@@ -92,8 +92,8 @@ func propagationPrefix(round, i int) string {
 	return fmt.Sprintf("https://r%d.propagation.example/t/%d/", round, i)
 }
 
-// twoNodes are two servers on one database, with unpublished rules of one Mini
-// Program a round, which has 100 publishes.
+// twoNodes starts two nodes on one database and returns an access token for each round. Each round has its own Mini
+// Program with unpublished rules, because an account may publish 100 times.
 func (b *bench) twoNodes(ctx context.Context, url string, each int) (nodes []*qrjump, tokens []string, err error) {
 	var seed strings.Builder
 	seed.WriteString("accounts:\n")
@@ -106,8 +106,8 @@ func (b *bench) twoNodes(ctx context.Context, url string, each int) (nodes []*qr
 			fmt.Fprintf(&seed, "  - {owner: wxpropagation%04d, prefix: \"%s\", path: pages/index/index, published: false}\n", round, propagationPrefix(round, i))
 		}
 	}
-	// The questions are scans too: their flushes would wait for the disk together
-	// with the publish.
+	// The polls are scans too: with synchronous commits their flushes would compete with the publish
+	// for the disk.
 	seed.WriteString("settings:\n  verification: trust\n  rule_rate_limit: null\n  scan_commit: async\n")
 	file := filepath.Join(b.work, "propagation.yaml")
 	if err := os.WriteFile(file, []byte(seed.String()), 0o644); err != nil {
@@ -117,7 +117,7 @@ func (b *bench) twoNodes(ctx context.Context, url string, each int) (nodes []*qr
 	if err != nil {
 		return nil, nil, err
 	}
-	// Nodes share the master key.
+	// All nodes need the same master key.
 	master, err := os.ReadFile(filepath.Join(first.data, "master.key"))
 	if err == nil {
 		err = os.MkdirAll(filepath.Join(b.work, "node-1"), 0o700)
@@ -150,14 +150,14 @@ func (b *bench) twoNodes(ctx context.Context, url string, each int) (nodes []*qr
 	return nodes, tokens, nil
 }
 
-// bell is the anchor: two connections of PostgreSQL.
-type bell struct {
+// notifier is the anchor: one connection inserts, another one listens.
+type notifier struct {
 	writer, listener *pgx.Conn
 	n                int64
 }
 
-func newBell(ctx context.Context, url string) (*bell, error) {
-	b := &bell{}
+func newNotifier(ctx context.Context, url string) (*notifier, error) {
+	b := &notifier{}
 	var err error
 	if b.writer, err = pgx.Connect(ctx, url); err != nil {
 		return nil, err
@@ -181,42 +181,42 @@ func newBell(ctx context.Context, url string) (*bell, error) {
 	return b, err
 }
 
-func (b *bell) ring(ctx context.Context) (time.Duration, error) {
+func (b *notifier) notify(ctx context.Context) (time.Duration, error) {
 	b.n++
-	type heard struct {
-		at  time.Time
-		err error
+	type notification struct {
+		receivedAt time.Time
+		err        error
 	}
-	done := make(chan heard, 1)
+	done := make(chan notification, 1)
 	go func() {
 		n, err := b.listener.WaitForNotification(ctx)
-		at := time.Now()
+		receivedAt := time.Now()
 		if err == nil && n.Payload != fmt.Sprint(b.n) {
 			err = fmt.Errorf("notification %s, not %d", n.Payload, b.n)
 		}
-		done <- heard{at, err}
+		done <- notification{receivedAt, err}
 	}()
 	began := time.Now()
 	if _, err := b.writer.Exec(ctx, "ring", b.n, "https://propagation.example/t/"); err != nil {
 		return 0, err
 	}
-	h := <-done
-	return h.at.Sub(began), h.err
+	received := <-done
+	return received.receivedAt.Sub(began), received.err
 }
 
-func (b *bell) close(ctx context.Context) {
+func (b *notifier) close(ctx context.Context) {
 	b.writer.Close(ctx)
 	b.listener.Close(ctx)
 }
 
-// pause is between two questions of a watcher: one that asks without a pause
-// takes a core of those that it looks at.
+// pause is the time between two polls of a watcher; without it, the watcher occupies a core that the nodes
+// need.
 const pause = 100 * time.Microsecond
 
-// quiet is before each pair of measurements.
+// quiet is the time without load before each pair of measurements.
 const quiet = 200 * time.Millisecond
 
-// watcher asks a node again and again, over one connection.
+// watcher polls the scan API of a node over one connection.
 type watcher struct {
 	conn net.Conn
 	in   *bufio.Reader
@@ -254,8 +254,8 @@ func (w *watcher) opens(link string) (bool, error) {
 	return d.Action == "open_mini_program", nil
 }
 
-// publish publishes on a node and asks the other one until it knows.
-func (w *watcher) publish(ctx context.Context, node *qrjump, token, link string) (seen, called time.Duration, err error) {
+// publish publishes on a node and polls the other node until it returns the new answer.
+func (w *watcher) publish(ctx context.Context, node *qrjump, token, link string) (latency, callTime time.Duration, err error) {
 	if open, err := w.opens(link); err != nil || open {
 		return 0, 0, fmt.Errorf("%s opens before it is published (%w)", link, err)
 	}
@@ -266,13 +266,13 @@ func (w *watcher) publish(ctx context.Context, node *qrjump, token, link string)
 	done := make(chan answer, 1)
 	began := time.Now()
 	go func() {
-		var told struct {
+		var response struct {
 			ErrCode int
 			ErrMsg  string
 		}
-		err := call(ctx, http.MethodPost, node.url+"/cgi-bin/wxopen/qrcodejumppublish?access_token="+token, "", map[string]string{"prefix": link}, &told)
-		if err == nil && told.ErrCode != 0 {
-			err = fmt.Errorf("publish: %d %s", told.ErrCode, told.ErrMsg)
+		err := call(ctx, http.MethodPost, node.url+"/cgi-bin/wxopen/qrcodejumppublish?access_token="+token, "", map[string]string{"prefix": link}, &response)
+		if err == nil && response.ErrCode != 0 {
+			err = fmt.Errorf("publish: %d %s", response.ErrCode, response.ErrMsg)
 		}
 		done <- answer{time.Since(began), err}
 	}()
@@ -283,7 +283,7 @@ func (w *watcher) publish(ctx context.Context, node *qrjump, token, link string)
 			return 0, 0, err
 		}
 		if open {
-			seen = time.Since(began)
+			latency = time.Since(began)
 			break
 		}
 		select {
@@ -291,11 +291,11 @@ func (w *watcher) publish(ctx context.Context, node *qrjump, token, link string)
 			if a.err != nil {
 				return 0, 0, a.err
 			}
-			called, failed = a.took, nil
+			callTime, failed = a.took, nil
 		case <-time.After(pause):
 		}
 		if time.Since(began) > 30*time.Second {
-			return 0, 0, fmt.Errorf("not measured: 30 s after the publish the other node does not know it")
+			return 0, 0, fmt.Errorf("not measured: the other node does not return the published rule after 30 s")
 		}
 	}
 	if failed != nil {
@@ -303,12 +303,12 @@ func (w *watcher) publish(ctx context.Context, node *qrjump, token, link string)
 		if a.err != nil {
 			return 0, 0, a.err
 		}
-		called = a.took
+		callTime = a.took
 	}
 	for range 20 {
 		if open, err := w.opens(link); err != nil || !open {
-			return 0, 0, fmt.Errorf("an old answer came after a new one (%w)", err)
+			return 0, 0, fmt.Errorf("outdated answer after the first new answer (%w)", err)
 		}
 	}
-	return seen, called, nil
+	return latency, callTime, nil
 }

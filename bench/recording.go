@@ -23,8 +23,8 @@ import (
 
 func init() { workers["scanserver"] = scanServer }
 
-// scanServer is the server's scan listener alone, with or without the ledger:
-// the server itself cannot be told not to record.
+// scanServer runs the scan listener alone, with or without the scan log, because the server has no setting that disables
+// recording.
 func scanServer(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("scanserver", flag.ExitOnError)
 	n := flags.Int("n", 10_000, "")
@@ -61,7 +61,7 @@ func scanServer(ctx context.Context, args []string) error {
 			return group, nil
 		}
 		api.IsDiskSlow = recorder.IsLate
-		// One HMAC of SHA-256, as the server's, is two of these.
+		// Two SHA-256 hashes cost as much as the HMAC of the server.
 		api.UserHash = func(namespace, user string) (h scanlog.UserHash) {
 			inner := sha256.Sum256([]byte(namespace + "\x00" + user))
 			outer := sha256.Sum256(inner[:])
@@ -87,7 +87,7 @@ func scanServer(ctx context.Context, args []string) error {
 	}
 }
 
-// recordingCost measures what the ledger adds to a resolve.
+// recordingCost measures the processor time that recording adds to a resolve.
 func (b *bench) recordingCost(ctx context.Context, self string) error {
 	n := b.scaled(1_000_000, 10_000)
 	set := rulegen.New(n, 1)

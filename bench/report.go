@@ -21,7 +21,7 @@ var plots = []struct {
 	{id: "ledger", title: "Durable scans, against a bare group commit", section: "ledger"},
 }
 
-// writeReport writes the page and its plots from the results.
+// writeReport writes benchmarks.md and its plots from the results.
 func writeReport(out string, all map[string]*Section) error {
 	folder := filepath.Join(out, "benchmarks")
 	if err := os.MkdirAll(folder, 0o755); err != nil {
@@ -62,7 +62,7 @@ func writeReport(out string, all map[string]*Section) error {
 			}
 		}
 		for _, m := range r.Missing {
-			say("| %s | – | – | – | – | – | %s |", s.title, cell(asMissing(m)))
+			say("| %s | – | – | – | – | – | %s |", s.title, cell(missingText(m)))
 		}
 	}
 	say("")
@@ -97,7 +97,7 @@ func writeReport(out string, all map[string]*Section) error {
 		growthTable(&page, r.Growth)
 		pagesTable(&page, r.Pages)
 		for _, m := range r.Missing {
-			say("%s\n", asMissing(m))
+			say("%s\n", missingText(m))
 		}
 		for _, n := range r.Notes {
 			say("%s\n", n)
@@ -121,7 +121,7 @@ func writeReport(out string, all map[string]*Section) error {
 	return os.WriteFile(filepath.Join(out, "benchmarks.md"), []byte(strings.TrimRight(page.String(), "\n")+"\n"), 0o644)
 }
 
-func asMissing(m string) string {
+func missingText(m string) string {
 	if strings.HasPrefix(m, "failed") || strings.HasPrefix(m, errMissing.Error()) {
 		return m
 	}
@@ -165,28 +165,28 @@ func line(page *strings.Builder, r Row) {
 	fmt.Fprintf(page, "| %s | %s | %s | %s | %s%s | %s | %s |\n", cell(r.What), cell(r.Anchor), r.target(), number(low), number(mid), u, number(high), cell(verdict))
 }
 
-// growth is the table of what changes with the number of rules.
+// growth writes the table of figures that depend on the number of rules.
 func growth(page *strings.Builder, parts ...*Section) {
 	type key struct{ plot, name string }
 	var keys []key
 	values := map[key]map[float64]float64{}
 	labels := map[string]string{}
-	var at []float64
+	var xs []float64
 	for _, s := range parts {
 		if s == nil {
 			continue
 		}
-		for _, one := range s.Series {
-			k := key{one.Plot, one.Name}
+		for _, series := range s.Series {
+			k := key{series.Plot, series.Name}
 			if values[k] == nil {
 				values[k] = map[float64]float64{}
 				keys = append(keys, k)
 			}
-			labels[one.Plot] = one.YLabel
-			for i, x := range one.X {
-				values[k][x] = one.Y[i]
-				if !slices.Contains(at, x) {
-					at = append(at, x)
+			labels[series.Plot] = series.YLabel
+			for i, x := range series.X {
+				values[k][x] = series.Y[i]
+				if !slices.Contains(xs, x) {
+					xs = append(xs, x)
 				}
 			}
 		}
@@ -194,16 +194,16 @@ func growth(page *strings.Builder, parts ...*Section) {
 	if len(keys) == 0 {
 		return
 	}
-	slices.Sort(at)
+	slices.Sort(xs)
 	slices.SortStableFunc(keys, func(a, b key) int { return plotOrder(a.plot) - plotOrder(b.plot) })
 	fmt.Fprintf(page, "## Growth\n\nThe table shows the median of the rounds for each number of rules.\n\n| what | of |")
-	for _, x := range at {
+	for _, x := range xs {
 		fmt.Fprintf(page, " %s rules |", sizeName(int(x)))
 	}
-	fmt.Fprintf(page, "\n| --- | --- |%s\n", strings.Repeat(" --: |", len(at)))
+	fmt.Fprintf(page, "\n| --- | --- |%s\n", strings.Repeat(" --: |", len(xs)))
 	for _, k := range keys {
 		fmt.Fprintf(page, "| %s | %s |", labels[k.plot], k.name)
-		for _, x := range at {
+		for _, x := range xs {
 			if v, ok := values[k][x]; ok {
 				fmt.Fprintf(page, " %s |", number(v))
 			} else {
@@ -226,9 +226,9 @@ func plotOrder(id string) int {
 
 func seriesOf(s *Section, plot string) []Series {
 	var list []Series
-	for _, one := range s.Series {
-		if one.Plot == plot {
-			list = append(list, one)
+	for _, series := range s.Series {
+		if series.Plot == plot {
+			list = append(list, series)
 		}
 	}
 	return list

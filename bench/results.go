@@ -14,39 +14,39 @@ import (
 	"syscall"
 )
 
-// Section is what one section measured.
+// Section is the result of one section.
 type Section struct {
 	Date    string
 	Machine string
 	Scale   float64
 	Rounds  int
 	Seconds float64
-	// Peers are names with versions.
+	// Peers are the measured programs and libraries with their versions.
 	Peers []string `json:",omitempty"`
-	// Checks are what was compared before anything was timed.
+	// Checks are the comparisons that passed before the measurement.
 	Checks []string `json:",omitempty"`
 	Rows   []Row    `json:",omitempty"`
 	Series []Series `json:",omitempty"`
 	Growth []Growth `json:",omitempty"`
 	Pages  []Page   `json:",omitempty"`
 	Notes  []string `json:",omitempty"`
-	// Missing says what was not measured, and why.
+	// Missing has an entry with a reason for each figure that was not measured.
 	Missing []string `json:",omitempty"`
 }
 
-// Row is one measured figure: a value a round.
+// Row is one measured figure with a value for each round.
 type Row struct {
 	What   string
 	Anchor string
-	// Unit is "ratio", or what an absolute target is counted in.
+	// Unit is "ratio" or the unit of an absolute figure.
 	Unit string
-	// Target is a bound on the median (of Quantile, if set); 0 with AtLeast
-	// false and Unit ratio = no target.
+	// Target is the bound on the median: an upper bound, or a lower bound with AtLeast. 0 without Zero
+	// means no target.
 	Target  float64 `json:",omitempty"`
 	AtLeast bool    `json:",omitempty"`
 	Zero    bool    `json:",omitempty"` // the target is 0
 	Values  []float64
-	// Main marks a row of the table of targets.
+	// Main includes the row in the table of targets.
 	Main bool   `json:",omitempty"`
 	Note string `json:",omitempty"`
 }
@@ -63,7 +63,7 @@ func (r Row) minMedianMax() (float64, float64, float64) {
 	return v[0], median(v), v[len(v)-1]
 }
 
-// median of sorted values.
+// median returns the median of sorted values.
 func median(v []float64) float64 {
 	if len(v)%2 == 1 {
 		return v[len(v)/2]
@@ -116,7 +116,7 @@ func number(v float64) string {
 	return fmt.Sprintf("%.3g", v)
 }
 
-// row records a row and prints it.
+// row adds a row to the results and prints it.
 func (b *bench) row(r Row) {
 	if r.Unit == "" {
 		r.Unit = "ratio"
@@ -157,14 +157,14 @@ func (b *bench) missing(format string, args ...any) {
 
 func (b *bench) peer(text string) { b.out.Peers = append(b.out.Peers, text) }
 
-func (b *bench) point(plot, name, x, y string, at, value float64) {
+func (b *bench) point(plot, name, xLabel, yLabel string, x, y float64) {
 	for i := range b.out.Series {
 		if s := &b.out.Series[i]; s.Plot == plot && s.Name == name {
-			s.X, s.Y = append(s.X, at), append(s.Y, value)
+			s.X, s.Y = append(s.X, x), append(s.Y, y)
 			return
 		}
 	}
-	b.out.Series = append(b.out.Series, Series{Plot: plot, Name: name, XLabel: x, YLabel: y, X: []float64{at}, Y: []float64{value}})
+	b.out.Series = append(b.out.Series, Series{Plot: plot, Name: name, XLabel: xLabel, YLabel: yLabel, X: []float64{x}, Y: []float64{y}})
 }
 
 func loadResults(path string) (map[string]*Section, error) {
@@ -185,7 +185,7 @@ func loadResults(path string) (map[string]*Section, error) {
 // inElement matches the line breaks within an element of a list of a section.
 var inElement = regexp.MustCompile(`\n\t{4,}|\n\t{3}([}\]])`)
 
-// saveResults writes the results: of each row min, median and max, which the page shows, an element of a list on one line.
+// saveResults writes the results as JSON. It reduces the values of a row to min, median and max, and writes each list element on one line.
 func saveResults(path string, all map[string]*Section) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
@@ -208,7 +208,7 @@ func saveResults(path string, all map[string]*Section) error {
 	return os.WriteFile(path, append(inElement.ReplaceAll(text, []byte(" $1")), '\n'), 0o644)
 }
 
-// machine says on what it was measured; never which one.
+// machine returns the processor, memory, kernel and Go version, without the host name.
 func machine() string {
 	model, cores := "unknown processor", 0
 	if text, err := os.ReadFile("/proc/cpuinfo"); err == nil {

@@ -15,14 +15,14 @@ import (
 	"github.com/boombuler/barcode/qr"
 )
 
-// printed is what a sheet of labels cost.
+// printed is the cost of a PDF of labels.
 type printed struct {
 	cpu   time.Duration
 	peak  float64 // MiB
 	bytes int64
 }
 
-// sheet lets qrjump write a PDF of some labels, which goes nowhere.
+// sheet runs "qrjump batch sheet" for a number of labels and discards the PDF.
 func (b *bench) sheet(ctx context.Context, q *qrjump, batch int64, labels int) (printed, error) {
 	cmd := exec.CommandContext(ctx, b.server, "batch", "sheet", strconv.FormatInt(batch, 10), fmt.Sprintf("0-%d", labels-1),
 		"--server", q.url, "--line", "{serial}", "--out", "-")
@@ -35,7 +35,7 @@ func (b *bench) sheet(ctx context.Context, q *qrjump, batch int64, labels int) (
 	if err := cmd.Start(); err != nil {
 		return printed{}, err
 	}
-	// The figure that the system gives at the end counts this program too, as it was when it forked.
+	// Poll VmHWM: the maximum RSS of the exit status includes the memory of this process at the fork.
 	var n int64
 	var peak float64
 	for piece := int64(1); err == nil && piece > 0; n += piece {
@@ -52,8 +52,8 @@ func (b *bench) sheet(ctx context.Context, q *qrjump, batch int64, labels int) (
 	return printed{cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime(), peak, n}, nil
 }
 
-// drawnPlain is what the drawing library alone takes for the symbols of texts.
-func drawnPlain(texts []string) (time.Duration, error) {
+// encodeSymbols returns the processor time of the barcode library alone for the symbols of texts.
+func encodeSymbols(texts []string) (time.Duration, error) {
 	before, err := cpu(os.Getpid())
 	if err != nil {
 		return 0, err
@@ -67,10 +67,10 @@ func drawnPlain(texts []string) (time.Duration, error) {
 	return after - before, err
 }
 
-// sheets measures labels as PDF beside the library that draws their symbols, and
-// the memory of many beside that of few.
+// sheets measures PDFs of labels against the library that encodes their symbols, and the peak memory for few and for many
+// labels.
 func (b *bench) sheets(ctx context.Context) error {
-	whole := max(20_000, int(1_000_000*b.scale)/10_000*10_000)
+	count := max(20_000, int(1_000_000*b.scale)/10_000*10_000)
 	const few = 10_000
 	q, err := b.serveCodes(ctx, serve{data: filepath.Join(b.work, "sheets"), core: -1})
 	if err != nil {
@@ -81,7 +81,7 @@ func (b *bench) sheets(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	batch, _, err := q.batch(ctx, token, "sheets", max(whole, segmentSize))
+	batch, _, err := q.batch(ctx, token, "sheets", max(count, segmentSize))
 	if err != nil {
 		return err
 	}
@@ -102,7 +102,7 @@ func (b *bench) sheets(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		plain, err := drawnPlain(texts)
+		plain, err := encodeSymbols(texts)
 		if err != nil {
 			return err
 		}
@@ -110,15 +110,15 @@ func (b *bench) sheets(ctx context.Context) error {
 			used, anchor, peak = append(used, sheet.cpu.Seconds()), append(anchor, plain.Seconds()), append(peak, sheet.peak)
 		}
 	}
-	all, err := b.sheet(ctx, q, batch, whole)
+	all, err := b.sheet(ctx, q, batch, count)
 	if err != nil {
 		return err
 	}
-	b.check("A PDF of %d labels was downloaded completely; it has %d bytes.", whole, all.bytes)
+	b.check("A PDF of %d labels was downloaded completely; it has %d bytes.", count, all.bytes)
 	b.row(Row{What: "10,000 labels as PDF, CPU, with download", Anchor: "the library that draws the symbols, alone", Target: 1.5,
 		Values: ratios(used, anchor), Main: true})
 	b.row(Row{What: "peak memory of 10,000 labels as PDF", Anchor: "–", Unit: "MiB", Target: 128, Values: peak, Main: true})
-	b.row(Row{What: fmt.Sprintf("peak memory of %d labels as PDF", whole), Anchor: "–", Unit: "MiB", Target: 128,
+	b.row(Row{What: fmt.Sprintf("peak memory of %d labels as PDF", count), Anchor: "–", Unit: "MiB", Target: 128,
 		Values: []float64{all.peak}, Main: true, Note: "one run"})
 	return nil
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/qrjump/qrjump/bench/rulegen"
 )
 
-// start measures how long a server with many rules needs to be ready, against
-// HAProxy's load of the same rules. All files are in the page cache.
+// start measures the time from process start until the server is ready with many rules, against HAProxy loading the same rules.
+// All files are in the page cache.
 func (b *bench) start(ctx context.Context) error {
 	b.peer(version("haproxy", "-v"))
 	rounds := min(b.rounds, 5)
@@ -19,7 +19,7 @@ func (b *bench) start(ctx context.Context) error {
 			continue
 		}
 		if n == sizes[len(sizes)-1] {
-			rounds = min(rounds, 3) // a load of ten million takes HAProxy a quarter of a minute
+			rounds = min(rounds, 3) // HAProxy needs 15 s to load ten million rules
 		}
 		if err := b.startWith(ctx, n, rounds); err != nil {
 			return fmt.Errorf("%s rules: %w", sizeName(n), err)
@@ -41,12 +41,12 @@ func (b *bench) startWith(ctx context.Context, n, rounds int) error {
 	if err != nil {
 		return err
 	}
-	var proxy, proxyMemory, fromStore, fromSnapshot, ownMemory []float64
-	judge := newOracle(rulegen.Take(set.Links(true, 51), 1000))
-	if err := judge.seeAll(set); err != nil {
+	var proxy, proxyMemory, fromStore, fromSnapshot, memories []float64
+	reference := newOracle(rulegen.Take(set.Links(true, 51), 1000))
+	if err := reference.addSet(set); err != nil {
 		return err
 	}
-	timed := func(checked bool) (float64, error) {
+	measure := func(checked bool) (float64, error) {
 		began := time.Now()
 		q, err := b.serve(ctx, serve{data: kept, fast: true, core: -1})
 		if err != nil {
@@ -57,12 +57,12 @@ func (b *bench) startWith(ctx context.Context, n, rounds int) error {
 		if !checked {
 			return took, nil
 		}
-		ownMemory = append(ownMemory, memory(q.pid(), "VmRSS"))
+		memories = append(memories, memory(q.pid(), "VmRSS"))
 		key, err := q.scanKey(ctx)
 		if err != nil {
 			return 0, err
 		}
-		return took, equalOurs(ctx, q.scanURL, key, set, judge)
+		return took, equalOurs(ctx, q.scanURL, key, set, reference)
 	}
 	for round := range rounds {
 		began := time.Now()
@@ -79,7 +79,7 @@ func (b *bench) startWith(ctx context.Context, n, rounds int) error {
 					return err
 				}
 			}
-			took, err := timed(round == 0)
+			took, err := measure(round == 0)
 			if err != nil {
 				return err
 			}
@@ -88,7 +88,7 @@ func (b *bench) startWith(ctx context.Context, n, rounds int) error {
 		if len(snapshotFiles(kept)) == 0 {
 			continue
 		}
-		took, err := timed(round == 0)
+		took, err := measure(round == 0)
 		if err != nil {
 			return err
 		}
@@ -96,7 +96,7 @@ func (b *bench) startWith(ctx context.Context, n, rounds int) error {
 	}
 	name := sizeName(n)
 	b.check("With %s rules, the server answered %d links exactly as the slow reference matcher does, after each "+
-		"kind of start.", name, len(judge.texts))
+		"kind of start.", name, len(reference.texts))
 	last := n == sizes[len(sizes)-1]
 	b.row(Row{What: name + " rules ready after start, from the store", Anchor: "HAProxy's load of the same", Values: ratios(fromStore, proxy), Main: last, Target: target(last && len(fromSnapshot) == 0, 0.25)})
 	b.point("start", "qrjump, from the store", "rules", "time until ready / HAProxy's load", float64(n), quantile(ratios(fromStore, proxy), 0.5))
@@ -106,6 +106,6 @@ func (b *bench) startWith(ctx context.Context, n, rounds int) error {
 	} else {
 		b.missing("%s rules ready after start, from the snapshot file: the server writes none", name)
 	}
-	b.row(Row{What: "resident memory after start, " + name + " rules", Anchor: "HAProxy with the same", Values: ratios(ownMemory, proxyMemory)})
+	b.row(Row{What: "resident memory after start, " + name + " rules", Anchor: "HAProxy with the same", Values: ratios(memories, proxyMemory)})
 	return nil
 }

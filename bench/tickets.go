@@ -13,8 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// tickets measures the exchange of a ticket for its code against reading a row
-// of PostgreSQL by its primary key.
+// tickets measures the exchange of a ticket for its code against a SELECT by primary key in PostgreSQL.
 func (b *bench) tickets(ctx context.Context) error {
 	url, stop, err := b.postgres(ctx)
 	if err != nil {
@@ -29,7 +28,7 @@ func (b *bench) tickets(ctx context.Context) error {
 		return err
 	}
 	defer q.stop()
-	bodies, token, err := b.someTickets(ctx, q, count)
+	bodies, token, err := b.createTickets(ctx, q, count)
 	if err != nil {
 		return err
 	}
@@ -38,7 +37,7 @@ func (b *bench) tickets(ctx context.Context) error {
 		return err
 	}
 
-	// The same number of rows, with what an exchange answers with.
+	// The same number of rows, with the columns that an exchange returns.
 	admin, err := pgx.Connect(ctx, url)
 	if err != nil {
 		return err
@@ -74,7 +73,7 @@ func (b *bench) tickets(ctx context.Context) error {
 
 	var ours, anchor []float64
 	var failed atomic.Pointer[error]
-	var turn atomic.Int64
+	var next atomic.Int64
 	for round := range b.rounds + 1 {
 		duration := 3 * time.Second
 		if round == 0 {
@@ -83,7 +82,7 @@ func (b *bench) tickets(ctx context.Context) error {
 		value := rate(clients, duration, func(client int) {
 			var batch, index, ends int64
 			var owner, app string
-			key := keys[turn.Add(7919)%int64(len(keys))]
+			key := keys[next.Add(7919)%int64(len(keys))]
 			if err := conns[client].QueryRow(ctx, "by key", key).Scan(&batch, &index, &owner, &app, &ends); err != nil {
 				failed.Store(&err)
 			}
@@ -91,7 +90,7 @@ func (b *bench) tickets(ctx context.Context) error {
 		if err := failed.Load(); err != nil {
 			return *err
 		}
-		r, err := b.wrkFree(ctx, load{url: q.url, file: file, method: "POST", path: "/intp/marketcode/tickettocode?access_token=" + token, connections: clients, duration: duration, pid: q.pid()})
+		r, err := b.wrkUnpinned(ctx, load{url: q.url, file: file, method: "POST", path: "/intp/marketcode/tickettocode?access_token=" + token, connections: clients, duration: duration, pid: q.pid()})
 		if err != nil {
 			return err
 		}
@@ -99,8 +98,8 @@ func (b *bench) tickets(ctx context.Context) error {
 			ours, anchor = append(ours, r.requests/r.seconds), append(anchor, value)
 		}
 	}
-	// wrk looks at the status alone, and the wire always answers 200.
-	if err := q.allExchange(ctx, token, bodies[:min(2000, len(bodies))]); err != nil {
+	// wrk checks only the HTTP status, and the platform API always returns 200.
+	if err := q.exchangeAll(ctx, token, bodies[:min(2000, len(bodies))]); err != nil {
 		return err
 	}
 	b.check("Scans created %d tickets of as many codes; %d of the tickets were exchanged one at a time, and each exchange "+
@@ -112,9 +111,9 @@ func (b *bench) tickets(ctx context.Context) error {
 	return nil
 }
 
-// someTickets makes a batch, activates it, scans codes, and returns the bodies
-// of exchanges.
-func (b *bench) someTickets(ctx context.Context, q *qrjump, count int) (bodies []string, token string, err error) {
+// createTickets creates a batch, activates it and scans its codes. It returns the bodies of exchange requests and an access
+// token.
+func (b *bench) createTickets(ctx context.Context, q *qrjump, count int) (bodies []string, token string, err error) {
 	if token, err = q.token(ctx); err != nil {
 		return nil, "", err
 	}
@@ -165,7 +164,7 @@ func (b *bench) someTickets(ctx context.Context, q *qrjump, count int) (bodies [
 			}
 			_, ticket, ok := strings.Cut(d.Path, "code_ticket=")
 			if !ok {
-				return fmt.Errorf("no ticket came: %s", line)
+				return fmt.Errorf("response without a ticket: %s", line)
 			}
 			bodies = append(bodies, fmt.Sprintf(`{"openid":"%s","code_ticket":"%s"}`, openids[i%users], ticket))
 			i++
@@ -181,7 +180,7 @@ func (b *bench) someTickets(ctx context.Context, q *qrjump, count int) (bodies [
 	return bodies, token, nil
 }
 
-func (q *qrjump) allExchange(ctx context.Context, token string, bodies []string) error {
+func (q *qrjump) exchangeAll(ctx context.Context, token string, bodies []string) error {
 	codes := map[string]bool{}
 	for _, body := range bodies {
 		var got struct{ Code string }
@@ -189,7 +188,7 @@ func (q *qrjump) allExchange(ctx context.Context, token string, bodies []string)
 			return err
 		}
 		if got.Code == "" || codes[got.Code] {
-			return fmt.Errorf("ticket %s gave the code %q, not one of its own", body, got.Code)
+			return fmt.Errorf("ticket %s returned the code %q, want a code that no other ticket returned", body, got.Code)
 		}
 		codes[got.Code] = true
 	}

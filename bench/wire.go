@@ -22,8 +22,8 @@ import (
 
 func init() { workers["bareserver"] = bareServer }
 
-// bareServer is the anchor of a call of the wire: a net/http handler that reads
-// the same body and writes the same answer, and does nothing else.
+// bareServer is the anchor of an API call: a net/http handler that reads the request body and writes a fixed answer of the
+// same content.
 func bareServer(ctx context.Context, args []string) error {
 	address, folder := args[0], args[1]
 	mux := http.NewServeMux()
@@ -52,13 +52,13 @@ func bareServer(ctx context.Context, args []string) error {
 	}
 }
 
-// wireCalls are the calls that an SDK makes in its day, with how many times the bare
-// handler's processor time each may take; 0 = no target: it is a write, or may be made
-// some times a minute.
+// wireCalls are the API calls that an SDK makes regularly. The target is the maximum ratio to the processor time of the bare
+// handler; 0 = no target, because the call writes or is limited to some times a
+// minute.
 var wireCalls = []struct {
 	name, path string
 	target     float64
-	once       bool // each request is made once
+	unique     bool // each request is different and sent once
 }{
 	{"tickettocode", "/intp/marketcode/tickettocode", 2, false},
 	{"codeactivequery", "/intp/marketcode/codeactivequery", 2, false},
@@ -68,14 +68,14 @@ var wireCalls = []struct {
 	{"openapi/quota/get", "/cgi-bin/openapi/quota/get", 4, false},
 	{"qrcodejumpadd", "/cgi-bin/wxopen/qrcodejumpadd", 0, true},
 	{"qrcodejumppublish", "/cgi-bin/wxopen/qrcodejumppublish", 0, true},
-	// The last ones: a new token ends the account's others.
+	// Last, because a new token invalidates the account's other tokens.
 	{"token", "/cgi-bin/token", 0, true},
 	{"stable_token", "/cgi-bin/stable_token", 0, true},
 }
 
-// wireOnce is how many requests are made in a round where each is made once, and
-// wireAccounts by how many accounts: a stable token may be asked for 20 times a minute.
-const wireOnce, wireAccounts = 400, 400
+// wireUniqueRequests is the number of requests in a round of a unique call. wireAccounts is the number of accounts that send them:
+// a stable token may be requested 20 times a minute.
+const wireUniqueRequests, wireAccounts = 400, 400
 
 const wireSeed = `  default_rate_limit: null
   verification: [wire.example]
@@ -87,17 +87,16 @@ rules:
 
 func wireAccount(i int) string { return fmt.Sprintf("wxwire%011d", i) }
 
-// wireRules is how many rules the owner has who asks for them.
+// wireRules is the number of rules of the account that lists its rules.
 const wireRules = 10
 
-// wire measures what a call costs around its answer: token, counts, log of
-// calls, log line, metrics.
+// wire measures the processor time of an API call: token, counters, call log, log line, metrics.
 func (b *bench) wire(ctx context.Context) error {
 	b.peer(strings.TrimSpace(version("wrk", "-v")))
 	count := b.scaled(20_000, 2_000)
 	limits := map[string]bool{}
 	for _, call := range wireCalls {
-		if !call.once {
+		if !call.unique {
 			limits[call.path+": 1000000000"] = true
 		}
 	}
@@ -123,7 +122,7 @@ func (b *bench) wire(ctx context.Context) error {
 		name string
 		args []string
 	}{{"production", nil}, {"--dev", []string{"--dev"}}}
-	loads := make([][]load, len(modes)+1) // by mode, the bare handler last; then by call
+	loads := make([][]load, len(modes)+1) // by mode (the bare handler last), then by call
 	for i, mode := range modes {
 		q, err := b.serve(ctx, serve{data: filepath.Join(b.work, "wire"+strconv.Itoa(i)), core: -1,
 			args: append([]string{"--seed", file, "--code-prefix", "BENCH.EXAMPLE/"}, mode.args...)})
@@ -169,15 +168,15 @@ func (b *bench) wire(ctx context.Context) error {
 
 	for c, call := range wireCalls {
 		cost := make([][]float64, len(loads))
-		for round := range b.rounds + 1 { // the first warms up
+		for round := range b.rounds + 1 { // the first round is a warm-up
 			for i := range loads {
 				i = (i + round) % len(loads)
-				one, err := b.wireCost(ctx, loads[i][c], call.name, call.once)
+				cpu, err := b.wireCost(ctx, loads[i][c], call.name, call.unique)
 				if err != nil {
 					return fmt.Errorf("%s: %w", call.name, err)
 				}
 				if round > 0 {
-					cost[i] = append(cost[i], one)
+					cost[i] = append(cost[i], cpu)
 				}
 			}
 		}
@@ -196,7 +195,7 @@ func (b *bench) wire(ctx context.Context) error {
 		"All servers and the load generator share all cores. "+
 		"The calls token, stable_token, qrcodejumpadd and qrcodejumppublish are made %d times a round, by %d accounts, and no "+
 		"request is repeated; they have no target, because each of them waits for its own commit on the disk and the bare handler writes nothing.", count,
-		wireRules, wireOnce, wireAccounts)
+		wireRules, wireUniqueRequests, wireAccounts)
 	if load, err := os.ReadFile("/proc/loadavg"); err == nil {
 		b.note("The load average of the machine was %s at the end of the run; it includes the load of the "+
 			"benchmark itself.", strings.Join(strings.Fields(string(load))[:3], ", "))
@@ -204,9 +203,9 @@ func (b *bench) wire(ctx context.Context) error {
 	return nil
 }
 
-// wireLoads makes what the calls ask for and returns the load of each.
+// wireLoads creates the objects that the calls refer to and returns the load of each call.
 func (b *bench) wireLoads(ctx context.Context, q *qrjump, mode, count int) ([]load, error) {
-	tickets, service, err := b.someTickets(ctx, q, count)
+	tickets, service, err := b.createTickets(ctx, q, count)
 	if err != nil {
 		return nil, err
 	}
@@ -256,17 +255,17 @@ func (b *bench) wireLoads(ctx context.Context, q *qrjump, mode, count int) ([]lo
 			bodies = []string{`{"get_type":2,"page_num":1,"page_size":20}`}
 		case "openapi/quota/get":
 			bodies = []string{`{"cgi_path":"/cgi-bin/wxopen/qrcodejumpget"}`}
-		default: // each request is another
+		default: // each request is different
 			l.path, l.tokens = call.path, tokens
 		}
 		var answer []byte
-		if call.once {
-			if answer, err = l.once(ctx, call.name, 0); err != nil {
+		if call.unique {
+			if answer, err = l.send(ctx, call.name, 0); err != nil {
 				return nil, err
 			}
-			if call.name == "token" { // the account's token from before ends soon
-				one := int(wireTurn.Load()) % wireAccounts
-				if tokens[one], err = q.wireToken(ctx, one); err != nil {
+			if call.name == "token" { // the previous token of the account expires soon
+				account := int(wireNumber.Load()) % wireAccounts
+				if tokens[account], err = q.wireToken(ctx, account); err != nil {
 					return nil, err
 				}
 			}
@@ -274,7 +273,7 @@ func (b *bench) wireLoads(ctx context.Context, q *qrjump, mode, count int) ([]lo
 			if l.file, err = b.linesFile(fmt.Sprintf("wire%d.%d", mode, i), bodies, func(s string) string { return s }); err != nil {
 				return nil, err
 			}
-			// wrk looks at the status alone, and the wire always answers 200.
+			// wrk checks only the HTTP status, and the platform API always returns 200.
 			if answer, err = wireAnswer(ctx, http.MethodPost, q.url+l.path, bodies[0]); err != nil {
 				return nil, fmt.Errorf("%s: %w", call.name, err)
 			}
@@ -287,7 +286,7 @@ func (b *bench) wireLoads(ctx context.Context, q *qrjump, mode, count int) ([]lo
 	return loads, nil
 }
 
-// wireToken is an access token of an account.
+// wireToken returns an access token of an account.
 func (q *qrjump) wireToken(ctx context.Context, i int) (string, error) {
 	var got struct {
 		AccessToken string `json:"access_token"`
@@ -297,16 +296,16 @@ func (q *qrjump) wireToken(ctx context.Context, i int) (string, error) {
 	return got.AccessToken, err
 }
 
-// wireTurn numbers the requests that are made once.
-var wireTurn atomic.Int64
+// wireNumber is the number of the last unique request.
+var wireNumber atomic.Int64
 
-// once makes a request that nobody made before; turn 0 takes a number of its own. Publishes
-// are of rules that are there: a turn adds and publishes.
-func (l load) once(ctx context.Context, name string, turn int64) ([]byte, error) {
-	if turn == 0 {
-		turn = wireTurn.Add(1)
+// send sends a unique request; number 0 uses the next number. For qrcodejumppublish it first adds the rule to publish unless
+// the rules exist.
+func (l load) send(ctx context.Context, name string, number int64) ([]byte, error) {
+	if number == 0 {
+		number = wireNumber.Add(1)
 	}
-	account := int(turn) % len(l.tokens)
+	account := int(number) % len(l.tokens)
 	method, path, body := http.MethodPost, l.path, ""
 	switch name {
 	case "token":
@@ -315,11 +314,11 @@ func (l load) once(ctx context.Context, name string, turn int64) ([]byte, error)
 	case "stable_token":
 		body = fmt.Sprintf(`{"grant_type":"client_credential","appid":"%s","secret":"bench-secret%08d"}`, wireAccount(account), account)
 	case "qrcodejumpadd":
-		path, body = path+"?access_token="+l.tokens[account], wireRule(name, turn)
+		path, body = path+"?access_token="+l.tokens[account], wireRule(name, number)
 	case "qrcodejumppublish":
-		path, body = path+"?access_token="+l.tokens[account], fmt.Sprintf(`{"prefix":"https://wire.example/%s/%d/"}`, name, turn)
+		path, body = path+"?access_token="+l.tokens[account], fmt.Sprintf(`{"prefix":"https://wire.example/%s/%d/"}`, name, number)
 		if l.server != nil && !l.prepared {
-			if err := l.addTurn(ctx, name, turn); err != nil {
+			if err := l.addRule(ctx, name, number); err != nil {
 				return nil, err
 			}
 		}
@@ -331,42 +330,42 @@ func (l load) once(ctx context.Context, name string, turn int64) ([]byte, error)
 	return answer, nil
 }
 
-func wireRule(name string, turn int64) string {
+func wireRule(name string, number int64) string {
 	return fmt.Sprintf(`{"prefix":"https://wire.example/%s/%d/","permit_sub_rule":1,"path":"pages/i/i","open_version":3,"is_edit":0}`,
-		name, turn)
+		name, number)
 }
 
-// addTurn adds the rule that a turn publishes.
-func (l load) addTurn(ctx context.Context, name string, turn int64) error {
-	address := l.url + "/cgi-bin/wxopen/qrcodejumpadd?access_token=" + l.tokens[int(turn)%len(l.tokens)]
-	if _, err := wireAnswer(ctx, http.MethodPost, address, wireRule(name, turn)); err != nil {
-		return fmt.Errorf("adding what is published: %w", err)
+// addRule adds the rule that request number publishes.
+func (l load) addRule(ctx context.Context, name string, number int64) error {
+	address := l.url + "/cgi-bin/wxopen/qrcodejumpadd?access_token=" + l.tokens[int(number)%len(l.tokens)]
+	if _, err := wireAnswer(ctx, http.MethodPost, address, wireRule(name, number)); err != nil {
+		return fmt.Errorf("adding the rule to publish: %w", err)
 	}
 	return nil
 }
 
-// wireCost is the processor time of a call, in nanoseconds.
-func (b *bench) wireCost(ctx context.Context, l load, name string, once bool) (float64, error) {
-	if !once {
-		r, err := b.wrkAll(ctx, l)
+// wireCost returns the processor time of a call in nanoseconds.
+func (b *bench) wireCost(ctx context.Context, l load, name string, unique bool) (float64, error) {
+	if !unique {
+		r, err := b.wrkSettled(ctx, l)
 		return r.cpuPerRequest(), err
 	}
-	first := wireTurn.Add(wireOnce) - wireOnce + 1
+	first := wireNumber.Add(wireUniqueRequests) - wireUniqueRequests + 1
 	if name == "qrcodejumppublish" && l.server != nil {
-		for i := range int64(wireOnce) { // what is published is there before the clock runs
-			if err := l.addTurn(ctx, name, first+i); err != nil {
+		for i := range int64(wireUniqueRequests) { // add the rules before the measurement
+			if err := l.addRule(ctx, name, first+i); err != nil {
 				return 0, err
 			}
 		}
 	}
 	l.prepared = true
-	r, err := b.allOf(ctx, l, func() (float64, error) {
+	r, err := b.settledCost(ctx, l, func() (float64, error) {
 		var all sync.WaitGroup
 		var failed atomic.Pointer[error]
 		for client := range int64(keepAlive) {
 			all.Go(func() {
-				for i := client; i < wireOnce; i += keepAlive {
-					if _, err := l.once(ctx, name, first+i); err != nil {
+				for i := client; i < wireUniqueRequests; i += keepAlive {
+					if _, err := l.send(ctx, name, first+i); err != nil {
 						failed.Store(&err)
 					}
 				}
@@ -376,12 +375,12 @@ func (b *bench) wireCost(ctx context.Context, l load, name string, once bool) (f
 		if err := failed.Load(); err != nil {
 			return 0, *err
 		}
-		return wireOnce, nil
+		return wireUniqueRequests, nil
 	})
 	return r.cpuPerRequest(), err
 }
 
-// wireAnswer is the answer to a call that must succeed.
+// wireAnswer returns the response of a call that must succeed.
 func wireAnswer(ctx context.Context, method, address, body string) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, method, address, strings.NewReader(body))
 	if err != nil {
@@ -396,24 +395,24 @@ func wireAnswer(ctx context.Context, method, address, body string) ([]byte, erro
 	if err != nil {
 		return nil, err
 	}
-	var told struct{ ErrCode int }
-	if err := json.Unmarshal(answer, &told); err != nil || told.ErrCode != 0 {
+	var response struct{ ErrCode int }
+	if err := json.Unmarshal(answer, &response); err != nil || response.ErrCode != 0 {
 		return nil, errors.Join(err, fmt.Errorf("answered %s", bytes.TrimSpace(answer)))
 	}
 	return answer, nil
 }
 
-// wrkAll is wrkFree with the processor time of all that follows: the calls that
-// wait for the log are written too.
-func (b *bench) wrkAll(ctx context.Context, l load) (wrkResult, error) {
-	return b.allOf(ctx, l, func() (float64, error) {
-		r, err := b.wrkFree(ctx, l)
+// wrkSettled is like wrkUnpinned, but the processor time includes all consequences of the load: it waits until the call log
+// is written.
+func (b *bench) wrkSettled(ctx context.Context, l load) (wrkResult, error) {
+	return b.settledCost(ctx, l, func() (float64, error) {
+		r, err := b.wrkUnpinned(ctx, l)
 		return r.requests, err
 	})
 }
 
-// allOf is the processor time of so many requests as a function makes, and of all that follows.
-func (b *bench) allOf(ctx context.Context, l load, requests func() (float64, error)) (r wrkResult, err error) {
+// settledCost runs requests, waits until the call log is written and returns the number of requests and the processor time.
+func (b *bench) settledCost(ctx context.Context, l load, requests func() (float64, error)) (r wrkResult, err error) {
 	before, err := cpu(l.pid)
 	if err != nil {
 		return r, err

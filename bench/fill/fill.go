@@ -1,5 +1,5 @@
-// Package fill puts generated rules into a database that qrjump has made, by
-// the database's own means: ten million rules in minutes.
+// Package fill inserts generated rules directly into a database that qrjump has created: ten million rules
+// in minutes.
 package fill
 
 import (
@@ -8,14 +8,14 @@ import (
 	"path/filepath"
 	"strings"
 
-	_ "github.com/mattn/go-sqlite3" // twice as fast as the pure Go one when rows come in bulk
+	_ "github.com/mattn/go-sqlite3" // twice as fast as the pure Go driver for bulk inserts
 
 	"github.com/qrjump/qrjump/bench/rulegen"
 	"github.com/qrjump/qrjump/internal/domain/rules"
 )
 
-// Template is the seed that a data folder must be made with: an account and a
-// rule whose rows are repeated.
+// Template is the seed file that the data folder must be created with: an account and a rule whose rows serve as
+// templates.
 const Template = `accounts:
   - {appid: wxbenchtemplate01, kind: mini_program, name: Bench, secret: bench-secret0001, certified: true, versions: [release]}
 rules:
@@ -24,16 +24,16 @@ rules:
 
 const templateApp = "wxbenchtemplate01"
 
-// SQLite fills the embedded database in a data folder. Nobody else may have it
-// open. It must have been made with the seed Template.
+// SQLite fills the embedded database of a data folder that was created with the seed Template. No other process may have
+// the database open.
 func SQLite(data string, set *rulegen.Set) (err error) {
 	db, err := sql.Open("sqlite3", "file:"+filepath.Join(data, "qrjump.db"))
 	if err != nil {
 		return err
 	}
 	defer db.Close()
-	db.SetMaxOpenConns(1) // pragmas are of a connection
-	// A crash in here costs a database that can be made again.
+	db.SetMaxOpenConns(1) // pragmas apply to a connection
+	// A crash loses only a database that can be filled again.
 	for _, pragma := range []string{"journal_mode = DELETE", "journal_mode = OFF", "synchronous = OFF", "cache_size = -4000000", "temp_store = MEMORY", "threads = 2"} {
 		if _, err := db.Exec("PRAGMA " + pragma); err != nil {
 			return err
@@ -49,14 +49,13 @@ func SQLite(data string, set *rulegen.Set) (err error) {
 	return err
 }
 
-// columns are the columns of a table with the values of the template's row.
+// columns are the columns of a table with the values of the template row.
 type columns struct {
 	names  []string
 	values []any
 }
 
-// template reads the row that is repeated: what this program knows nothing of
-// stays as it is there.
+// template reads the template row; columns that this package does not set keep its values.
 func template(db *sql.DB, table, where string) (c columns, err error) {
 	rows, err := db.Query("SELECT * FROM " + table + " WHERE " + where)
 	if err != nil {
@@ -67,7 +66,7 @@ func template(db *sql.DB, table, where string) (c columns, err error) {
 		return c, err
 	}
 	if !rows.Next() {
-		return c, fmt.Errorf("%s has no row %s: the folder was not made with the template", table, where)
+		return c, fmt.Errorf("%s has no row %s: the folder was not created with the seed Template", table, where)
 	}
 	c.values = make([]any, len(c.names))
 	into := make([]any, len(c.names))
@@ -77,8 +76,8 @@ func template(db *sql.DB, table, where string) (c columns, err error) {
 	return c, rows.Scan(into...)
 }
 
-// place is where a column stands in the values.
-func (c columns) place(name string) int {
+// index returns the index of a column, -1 = none.
+func (c columns) index(name string) int {
 	for i, n := range c.names {
 		if n == name {
 			return i
@@ -105,7 +104,7 @@ func accounts(db *sql.DB, apps int) error {
 	if err != nil {
 		return err
 	}
-	appid := c.place("appid")
+	appid := c.index("appid")
 	for i := range apps {
 		c.values[appid] = rulegen.AppID(i)
 		if _, err := insert.Exec(c.values...); err != nil {
@@ -120,7 +119,7 @@ func fillRules(db *sql.DB, set *rulegen.Set) error {
 	if err != nil {
 		return err
 	}
-	// Indexes are made once at the end, from sorted rows.
+	// Indexes are created at the end, from sorted rows.
 	indexes, err := texts(db, "SELECT sql FROM sqlite_master WHERE type = 'index' AND tbl_name = 'rules' AND sql IS NOT NULL")
 	if err != nil {
 		return err
@@ -146,11 +145,11 @@ func fillRules(db *sql.DB, set *rulegen.Set) error {
 	if err != nil {
 		return err
 	}
-	// Far from the numbers of rules that are added later.
+	// Ids far from those of rules that are added later.
 	const first = 1_000_000_000
-	var id, key, owner, target, prefix, path, published, publishedAt, host, segment, linkPath = c.place("id"), c.place("key"), c.place("owner"),
-		c.place("target"), c.place("prefix"), c.place("path"), c.place("published"), c.place("published_at"), c.place("host"), c.place("segment"), c.place("link_path")
-	at := c.values[publishedAt]
+	var id, key, owner, target, prefix, path, published, publishedAt, host, segment, linkPath = c.index("id"), c.index("key"), c.index("owner"),
+		c.index("target"), c.index("prefix"), c.index("path"), c.index("published"), c.index("published_at"), c.index("host"), c.index("segment"), c.index("link_path")
+	publishedTime := c.values[publishedAt]
 	for r := range set.All() {
 		link, ok := rules.ParseLink(r.Prefix)
 		if !ok {
@@ -160,7 +159,7 @@ func fillRules(db *sql.DB, set *rulegen.Set) error {
 		c.values[id], c.values[key], c.values[owner], c.values[target] = first+int64(r.Number)+1, link.Key, app, app
 		c.values[prefix], c.values[path] = r.Prefix, r.Page
 		c.values[host], c.values[segment], c.values[linkPath] = link.Host, link.Segment(), link.Path()
-		c.values[published], c.values[publishedAt] = 1, at
+		c.values[published], c.values[publishedAt] = 1, publishedTime
 		if !r.Published {
 			c.values[published], c.values[publishedAt] = 0, 0
 		}

@@ -8,12 +8,11 @@ import (
 	"strings"
 )
 
-// Nothing is what a table of plain prefixes answers where a rule matches and
-// none opens.
+// Nothing is the answer of a table of plain prefixes if a rule matches and none opens.
 const Nothing = "-"
 
-// Answer is what a table of plain prefixes has for a rule: the AppID and the
-// page that open, or Nothing.
+// Answer returns the value of a rule in a table of plain prefixes: the AppID and the page that open, or
+// Nothing.
 func (s *Set) Answer(r Rule) string {
 	g, ok := s.Governing(r)
 	if !ok {
@@ -22,8 +21,8 @@ func (s *Set) Answer(r Rule) string {
 	return AppID(g.Owner) + "/" + g.Page
 }
 
-// PlainPrefix is the text by which a rule is a plain prefix of what PlainLink
-// makes of the links that it matches.
+// PlainPrefix returns the plain prefix of a rule: the rule matches a link if and only if the plain prefix is a prefix of
+// PlainLink(link).
 func PlainPrefix(prefix string) string {
 	if strings.HasSuffix(prefix, "/") || strings.Contains(prefix, "?") {
 		return prefix
@@ -31,7 +30,7 @@ func PlainPrefix(prefix string) string {
 	return prefix + "?"
 }
 
-// PlainLink is the text to look up among plain prefixes.
+// PlainLink returns the text to look up among plain prefixes.
 func PlainLink(link string) string {
 	if strings.Contains(link, "?") {
 		return link
@@ -48,9 +47,9 @@ func (s *Set) WriteHAProxy(w io.Writer) error {
 	return out.Flush()
 }
 
-// WriteNginx writes what stands in a map block: the exact rules that open
-// something, which is all that nginx's map can do. Keys are percent-encoded:
-// nginx does not decode a parameter before it looks it up.
+// WriteNginx writes the lines of a map block for the exact rules that open a page; an nginx map cannot match
+// prefixes. Keys are percent-encoded, because nginx does not decode a parameter before
+// the look-up.
 func (s *Set) WriteNginx(w io.Writer) error {
 	out := bufio.NewWriterSize(w, 1<<20)
 	for r := range s.All() {

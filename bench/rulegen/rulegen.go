@@ -1,11 +1,9 @@
-// Package rulegen makes realistic jump rules and links: the same for the same
-// seed, any rule by its number, so that ten million need no memory.
+// Package rulegen generates realistic jump rules and links. The output depends only on the seed, and each rule is
+// computed from its number, so ten million rules need no memory.
 //
-// Of each 100 rules, which are one Mini Program's, 70 name an exact path, 20
-// a path and what is below it, 10 the beginning of a query. A third of the
-// rules are nested below another rule, one in ten of those belongs to another
-// Mini Program. Hosts are drawn from 20,000 by Zipf's law. One rule in 20 is not
-// published.
+// Each Mini Program has 100 rules: 70 match an exact path, 20 a path and everything below it, 10 the beginning of a query.
+// A third of the rules are nested below another rule; one in ten of these belongs to another Mini Program.
+// Hosts are drawn from 20,000 by Zipf's law. One rule in 20 is not published.
 package rulegen
 
 import (
@@ -18,10 +16,10 @@ import (
 	"strings"
 )
 
-// Kind is where a rule ends.
+// Kind is the position in the link where a prefix ends.
 type Kind byte
 
-// The kinds.
+// Kinds of rules.
 const (
 	Exact Kind = iota // at a path
 	Sub               // after a "/": everything below matches
@@ -29,41 +27,41 @@ const (
 )
 
 const (
-	// PerApp is how many rules a Mini Program has.
+	// PerApp is the number of rules of a Mini Program.
 	PerApp = 100
-	// Hosts is how many hosts there are.
+	// Hosts is the number of hosts.
 	Hosts = 20_000
-	// Limit is how many rules there can be: one for each token.
+	// Limit is the maximum number of rules: one for each token.
 	Limit = 36 * 36 * 36 * 36 * 36 * 36
 )
 
 // Rule is one jump rule.
 type Rule struct {
-	// Number is the place of the rule in its set, from 0.
+	// Number is the index of the rule in its set.
 	Number int
 	Kind   Kind
-	// Parent is the number of the rule that it is nested below, -1 = none.
+	// Parent is the number of the rule that this rule is nested below, -1 = none.
 	Parent int
-	// Owner is the number of its Mini Program; AppID names it.
+	// Owner is the number of its Mini Program; AppID returns the AppID.
 	Owner     int
 	Prefix    string
 	Page      string
 	Published bool
 }
 
-// AppID is the AppID of a Mini Program.
+// AppID returns the AppID of a Mini Program.
 func AppID(owner int) string { return fmt.Sprintf("wx%016x", mix(uint64(owner)^0xa9f1d)) }
 
 // Set is a set of rules.
 type Set struct {
-	// N is how many rules it has, at most Limit.
+	// N is the number of rules, at most Limit.
 	N    int
 	Seed uint64
 
 	hosts []float64 // cumulative weights
 }
 
-// New is a set of n rules.
+// New returns a set of n rules.
 func New(n int, seed uint64) *Set {
 	s := &Set{N: n, Seed: seed, hosts: make([]float64, Hosts)}
 	sum := 0.0
@@ -77,7 +75,7 @@ func New(n int, seed uint64) *Set {
 	return s
 }
 
-// Apps is how many Mini Programs own the rules.
+// Apps returns the number of Mini Programs.
 func (s *Set) Apps() int { return (s.N + PerApp - 1) / PerApp }
 
 // mix is the finalizer of SplitMix64.
@@ -88,7 +86,7 @@ func mix(x uint64) uint64 {
 	return x ^ x>>31
 }
 
-// draw is a random number that belongs to a rule and a purpose.
+// draw returns the random number of a rule for a purpose.
 func (s *Set) draw(number int, purpose uint64) uint64 {
 	return mix(s.Seed ^ mix(uint64(number)^purpose<<56))
 }
@@ -105,13 +103,13 @@ const (
 	forPage
 )
 
-// A Mini Program's rules take 100 roles in an order of its own: 0 to 19 end
+// The rules of a Mini Program have 100 roles in a pseudorandom order: roles 0 to 19 end
 // after a "/", 20 to 89 at a path, 90 to 99 in the query.
 const (
 	firstExact = 20
 	firstQuery = 90
 	// Roles from nestedSub to firstExact, from firstExact to rootExact and from
-	// firstQuery to rootQuery are nested: 33 of 100.
+	// firstQuery to rootQuery (exclusive) are nested: 33 of 100.
 	nestedSub = 14
 	rootExact = 43
 	rootQuery = 94
@@ -119,40 +117,40 @@ const (
 
 func role(number int) int { return (number%PerApp*37 + number/PerApp*13) % PerApp }
 
-// byRole is the number of the rule of a Mini Program that has a role.
+// byRole returns the number of the rule of a Mini Program with a role.
 func byRole(app, role int) int {
 	const inverse = 73 // of 37, modulo 100
 	return app*PerApp + ((role-app*13%PerApp+PerApp)*inverse)%PerApp
 }
 
-// At is the rule with a number from 0 to N-1.
+// At returns the rule with a number from 0 to N-1.
 func (s *Set) At(number int) Rule {
-	app, what := number/PerApp, role(number)
+	app, slot := number/PerApp, role(number)
 	r := Rule{Number: number, Parent: -1, Owner: app, Published: s.draw(number, forPublished)%20 != 0}
 	var below int
 	switch {
-	case what < firstExact:
+	case slot < firstExact:
 		r.Kind, below = Sub, -1
-		if what >= nestedSub {
+		if slot >= nestedSub {
 			below = int(s.draw(number, forParent) % nestedSub)
 		}
-	case what < firstQuery:
+	case slot < firstQuery:
 		r.Kind, below = Exact, -1
-		if what < rootExact {
+		if slot < rootExact {
 			below = int(s.draw(number, forParent) % firstExact)
 		}
 	default:
 		r.Kind, below = Query, -1
-		if what < rootQuery {
-			// Below an exact rule, or below one that ends after a "/".
+		if slot < rootQuery {
+			// Nested below an exact rule, or below one that ends after a "/".
 			below = rootExact + int(s.draw(number, forParent)%(firstQuery-rootExact))
-			if what%2 == 0 {
+			if slot%2 == 0 {
 				below = int(s.draw(number, forParent) % firstExact)
 			}
 		}
 	}
 	if below >= 0 {
-		// Of the last Mini Program some rules may not exist.
+		// The last Mini Program may have fewer than 100 rules.
 		if parent := byRole(app, below); parent < s.N {
 			r.Parent = parent
 		}
@@ -193,11 +191,11 @@ func (s *Set) At(number int) Rule {
 	return r
 }
 
-// token is what no other rule has at this place: six characters.
+// token appends six characters that are unique to the rule.
 func (s *Set) token(buf []byte, number int) []byte {
 	const digits = "0123456789abcdefghijklmnopqrstuvwxyz"
-	// Multiplication by a number that shares no factor with 36 turns numbers
-	// around without meeting.
+	// Multiplication by a number coprime to 36 permutes the numbers modulo
+	// Limit.
 	v := (uint64(number)*1_298_051_783 + s.Seed%Limit) % Limit
 	for range 6 {
 		buf = append(buf, digits[v%36])
@@ -206,7 +204,7 @@ func (s *Set) token(buf []byte, number int) []byte {
 	return buf
 }
 
-// host is one of the three hosts of a Mini Program.
+// host appends one of the three hosts of a Mini Program.
 func (s *Set) host(buf []byte, app, which int) []byte {
 	u := float64(s.draw(app*3+which, forHost)>>11) / (1 << 53)
 	i, _ := slices.BinarySearch(s.hosts, u)
@@ -227,7 +225,7 @@ var (
 
 func page(draw uint64) string { return pages[draw%uint64(len(pages))] }
 
-// All are the rules in the order of their numbers.
+// All returns the rules in the order of their numbers.
 func (s *Set) All() iter.Seq[Rule] {
 	return func(yield func(Rule) bool) {
 		for i := range s.N {
@@ -238,9 +236,9 @@ func (s *Set) All() iter.Seq[Rule] {
 	}
 }
 
-// Governing is the rule that opens for a link whose longest matching rule is
-// this one; ok is false where none does: of each owner the longest rule counts,
-// and it must be published. It is what a table of plain prefixes has as the value.
+// Governing returns the rule that opens for a link whose longest matching rule is r; ok is false if none opens. Only the
+// longest matching rule of each owner counts, and it must be published. A table of plain prefixes has the result as the
+// value of r.
 func (s *Set) Governing(r Rule) (governing Rule, ok bool) {
 	var seen []int
 	for {
@@ -258,15 +256,15 @@ func (s *Set) Governing(r Rule) (governing Rule, ok bool) {
 // Link is a scanned link.
 type Link struct {
 	Text string
-	// Near is true for one that was made to miss a rule narrowly.
+	// Near is true if the link was generated to miss a rule narrowly.
 	Near bool
 }
 
-// Shares of links.
+// nearMisses is the share of links that match no rule.
 const nearMisses = 5 // one in five
 
-// Links is an endless stream of links: uniform over the rules, or by Zipf's
-// law with exponent 1.05 where zipf is true.
+// Links returns an endless sequence of links: uniform over the rules, or by Zipf's law with exponent 1.05 if zipf is
+// true.
 func (s *Set) Links(zipf bool, seed uint64) iter.Seq[Link] {
 	return func(yield func(Link) bool) {
 		random := rand.New(rand.NewPCG(seed, s.Seed))
@@ -286,7 +284,7 @@ func (s *Set) Links(zipf bool, seed uint64) iter.Seq[Link] {
 	}
 }
 
-// coprime is a step that visits every number once.
+// coprime returns a step coprime to N, so that multiples of it visit every number once.
 func (s *Set) coprime() uint64 {
 	for step := uint64(0.618 * float64(s.N)); ; step++ {
 		a, b := step, uint64(s.N)
@@ -299,11 +297,11 @@ func (s *Set) coprime() uint64 {
 	}
 }
 
-// link is a link that a rule opens, or one that comes near and is opened by none.
+// link returns a link that a rule opens, or with near a link that misses the rule narrowly and matches none.
 func (s *Set) link(number int, near bool, random *rand.Rand) string {
 	r := s.At(number)
 	if near {
-		for r.Parent >= 0 { // what misses a nested rule may meet the rule above it
+		for r.Parent >= 0 { // a link that misses a nested rule may match its parent
 			r = s.At(r.Parent)
 		}
 		return miss(r, random)
@@ -334,7 +332,7 @@ func (s *Set) link(number int, near bool, random *rand.Rand) string {
 }
 
 func miss(r Rule, random *rand.Rand) string {
-	if random.IntN(4) == 0 { // the other scheme
+	if random.IntN(4) == 0 { // the wrong scheme
 		if rest, ok := strings.CutPrefix(r.Prefix, "https://"); ok {
 			return "http://" + rest
 		}
@@ -350,7 +348,7 @@ func miss(r Rule, random *rand.Rand) string {
 		return r.Prefix[:len(r.Prefix)-1] + "_&from=" + strconv.Itoa(random.IntN(1000))
 	}
 	switch random.IntN(3) {
-	case 0: // deeper than an exact path
+	case 0: // below an exact path
 		return r.Prefix + "/" + strconv.Itoa(random.IntN(1000))
 	case 1:
 		return r.Prefix + "_"
@@ -358,7 +356,7 @@ func miss(r Rule, random *rand.Rand) string {
 	return r.Prefix[:len(r.Prefix)-1] + "_?from=" + strconv.Itoa(random.IntN(1000))
 }
 
-// Take is the first n links of a stream.
+// Take returns the texts of the first n links.
 func Take(links iter.Seq[Link], n int) []string {
 	texts := make([]string, 0, n)
 	if n == 0 {

@@ -21,7 +21,7 @@ func TestRulegen_RuleDistribution(t *testing.T) {
 			t.Fatal(err)
 		}
 		if keys[p.Key] {
-			t.Fatalf("%s is there twice", r.Prefix)
+			t.Fatalf("duplicate prefix %s", r.Prefix)
 		}
 		keys[p.Key] = true
 		kinds[r.Kind]++
@@ -49,10 +49,10 @@ func TestRulegen_RuleDistribution(t *testing.T) {
 			t.Fatalf("%s is not below %s", r.Prefix, parent.Prefix)
 		}
 	}
-	share := func(what string, got int, want, tolerance float64) {
+	share := func(name string, got int, want, tolerance float64) {
 		t.Helper()
 		if s := float64(got) / n; math.Abs(s-want) > tolerance {
-			t.Errorf("%s: %.3f, want about %.3f", what, s, want)
+			t.Errorf("%s: %.3f, want about %.3f", name, s, want)
 		}
 	}
 	share("exact", kinds[rulegen.Exact], 0.70, 0.001)
@@ -62,15 +62,15 @@ func TestRulegen_RuleDistribution(t *testing.T) {
 	share("nested below another owner's", foreign, 0.033, 0.01)
 	share("unpublished", unpublished, 0.05, 0.01)
 	if average := float64(length) / n; math.Abs(average-42) > 1 {
-		t.Errorf("a prefix has %.1f bytes, want about 42", average)
+		t.Errorf("average prefix length %.1f bytes, want about 42", average)
 	}
 	if len(hosts) < 1000 {
-		t.Errorf("%d hosts", len(hosts))
+		t.Errorf("%d hosts, want at least 1000", len(hosts))
 	}
 	t.Logf("%d hosts, %.1f bytes", len(hosts), float64(length)/n)
 }
 
-// Whether a link opens something is decided by the definition alone.
+// A link must match a rule by the definition of matching alone unless it is a near miss.
 func TestRulegenLinks_HitAndMiss(t *testing.T) {
 	set := rulegen.New(10_000, 1)
 	byHost := map[string][]rulegen.Rule{}
@@ -83,7 +83,7 @@ func TestRulegenLinks_HitAndMiss(t *testing.T) {
 		for l := range set.Links(zipf, 7) {
 			link, ok := rules.ParseLink(l.Text)
 			if !ok {
-				t.Fatalf("%s is no link", l.Text)
+				t.Fatalf("ParseLink(%q) failed", l.Text)
 			}
 			matched := false
 			for _, r := range byHost[link.Host] {
@@ -101,7 +101,7 @@ func TestRulegenLinks_HitAndMiss(t *testing.T) {
 			}
 		}
 		if hits < 1500 || hits > 1700 {
-			t.Errorf("%d hits of %d", hits, total)
+			t.Errorf("%d hits of %d links, want 1500 to 1700", hits, total)
 		}
 	}
 }
@@ -109,12 +109,12 @@ func TestRulegenLinks_HitAndMiss(t *testing.T) {
 func TestRulegen_SameSeedSameOutput(t *testing.T) {
 	a, b, other := rulegen.New(10_000, 3), rulegen.New(10_000, 3), rulegen.New(10_000, 4)
 	if a.At(4711).Prefix != b.At(4711).Prefix || a.At(4711).Prefix == other.At(4711).Prefix {
-		t.Error("a rule does not follow from seed and number")
+		t.Error("At(4711): the prefix does not depend on the seed and the number alone")
 	}
 	x, y := rulegen.Take(a.Links(true, 5), 100), rulegen.Take(b.Links(true, 5), 100)
 	for i := range x {
 		if x[i] != y[i] {
-			t.Fatalf("link %d: %s and %s", i, x[i], y[i])
+			t.Fatalf("link %d: %s and %s, want the same link for the same seed", i, x[i], y[i])
 		}
 	}
 }

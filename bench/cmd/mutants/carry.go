@@ -9,12 +9,12 @@ import (
 	"strings"
 )
 
-// hunk is a change of a file: count lines from line before became newCount lines from newLine. A count of 0 has its line in
-// front of the place.
+// hunk is a changed range of a file: count lines from line became newCount lines from newLine. If count is 0, the new lines follow
+// line.
 type hunk struct{ line, count, newLine, newCount int }
 
-// moved is what became of a file.
-type moved struct {
+// fileDiff is the difference of one file.
+type fileDiff struct {
 	name    string
 	deleted bool
 	hunks   []hunk
@@ -22,8 +22,8 @@ type moved struct {
 
 var hunkHeader = regexp.MustCompile(`^@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@`)
 
-// carry returns the mutants at their places in the working tree. A line that did not change is where git's diff has it; one of
-// a change that keeps the number of lines is where it was in it. Mutants without a place are marked as gone.
+// carry returns the mutants with their positions in the working tree. It maps an unchanged line by git's diff, and a line of a hunk that
+// keeps its number of lines by its position in the hunk. Mutants without a position get a reason in invalid.
 func carry(ctx context.Context, s settings, drawn []mutant) ([]mutant, error) {
 	diff, err := output(ctx, s.root, "git", "diff", "--no-color", "--no-ext-diff", "-M", "-l0", "-U0", s.commit, "--", "*.go")
 	if err != nil {
@@ -35,9 +35,9 @@ func carry(ctx context.Context, s settings, drawn []mutant) ([]mutant, error) {
 	for _, m := range drawn {
 		number := m.Number
 		if to, ok := files[m.File]; ok {
-			m = to.place(m)
+			m = to.mapLine(m)
 		}
-		if m.gone == "" {
+		if m.invalid == "" {
 			if _, ok := found[m.File]; !ok {
 				src, err := os.ReadFile(filepath.Join(s.root, m.File))
 				if err != nil {
@@ -52,18 +52,18 @@ func carry(ctx context.Context, s settings, drawn []mutant) ([]mutant, error) {
 		m.Number = number
 		carried = append(carried, m)
 	}
-	return carried, compiling(ctx, s, s.root, carried)
+	return carried, markUncompilable(ctx, s, s.root, carried)
 }
 
-func parseDiff(diff string) map[string]*moved {
-	files := map[string]*moved{}
-	var file *moved
+func parseDiff(diff string) map[string]*fileDiff {
+	files := map[string]*fileDiff{}
+	var file *fileDiff
 	for line := range strings.Lines(diff) {
 		line = strings.TrimSuffix(line, "\n")
 		switch {
 		case strings.HasPrefix(line, "diff --git a/"):
 			from, to, _ := strings.Cut(strings.TrimPrefix(line, "diff --git a/"), " b/")
-			file = &moved{name: to}
+			file = &fileDiff{name: to}
 			files[from] = file
 		case strings.HasPrefix(line, "deleted file"):
 			file.deleted = true
@@ -76,7 +76,7 @@ func parseDiff(diff string) map[string]*moved {
 	return files
 }
 
-// number reads a number of a hunk's header, where an absent count is 1.
+// number returns a number of a hunk header, where an absent count means 1.
 func number(text string) int {
 	n, err := strconv.Atoi(text)
 	if err != nil {
@@ -85,10 +85,10 @@ func number(text string) int {
 	return n
 }
 
-// place moves a mutant to its line in the changed file.
-func (f *moved) place(m mutant) mutant {
+// mapLine maps a mutant to its line in the changed file.
+func (f *fileDiff) mapLine(m mutant) mutant {
 	if f.deleted {
-		m.gone = "its file was deleted"
+		m.invalid = "its file was deleted"
 		return m
 	}
 	m.File = f.name
@@ -99,7 +99,7 @@ func (f *moved) place(m mutant) mutant {
 		}
 		if m.Line < h.line+h.count {
 			if h.count != h.newCount {
-				m.gone = "its lines were rewritten"
+				m.invalid = "its lines were rewritten"
 				return m
 			}
 			m.Line += h.newLine - h.line
@@ -117,6 +117,6 @@ func match(m mutant, list []mutant) mutant {
 			return other
 		}
 	}
-	m.gone = "there is no such statement any more"
+	m.invalid = "the statement no longer exists"
 	return m
 }

@@ -23,7 +23,7 @@ import (
 
 const module = "github.com/qrjump/qrjump"
 
-// kind is what a mutant changes.
+// kind is the kind of change.
 type kind string
 
 const (
@@ -31,22 +31,22 @@ const (
 	removed kind = "removed"
 )
 
-// mutant is one change of the product, switched on by MUTANT=number.
+// mutant is one change of the product, enabled by MUTANT=number.
 type mutant struct {
 	Number  int
-	File    string // below the root
+	File    string // relative to the root
 	Line    int
-	Nth     int // among those of its kind on the line
+	Nth     int // index among the mutants of the same kind on the line
 	Kind    kind
 	Func    string
-	Text    string // the condition or the statement, in one line
-	from    int    // offsets of what is wrapped
+	Text    string // the condition or the statement on one line
+	from    int    // byte offsets of the wrapped source text
 	to      int
 	returns bool
-	gone    string // why it has no place in the working tree
+	invalid string // reason why the mutant cannot be tested; "" = it can
 }
 
-// product returns the packages of the program, the client and the test server below root, by folder, with their files.
+// product returns the folders, relative to root, and files of the packages of the program, the client and the test server.
 func product(ctx context.Context, root string) (map[string][]string, error) {
 	list, err := output(ctx, root, "go", "list", "-deps", "-f", `{{if not .Standard}}{{.ImportPath}} {{.Dir}} {{join .GoFiles " "}}{{end}}`,
 		"./cmd/qrjump", module+"/client", "./qrjumptest")
@@ -68,7 +68,7 @@ func product(ctx context.Context, root string) (map[string][]string, error) {
 	return files, nil
 }
 
-// candidates returns the mutants that the file of src may have, in the order of the text.
+// candidates returns all possible mutants of a file in source order.
 func candidates(name string, src []byte) ([]mutant, error) {
 	fset := token.NewFileSet()
 	file, err := parser.ParseFile(fset, name, src, parser.ParseComments)
@@ -119,7 +119,7 @@ func candidates(name string, src []byte) ([]mutant, error) {
 	return found, nil
 }
 
-// tail notes the returns that end a function: without one it would not compile, or do the same.
+// tail adds the final return statements of a function to last: without them the function does not compile or does the same.
 func tail(s ast.Stmt, last map[ast.Node]bool) {
 	list := func(l []ast.Stmt) {
 		if len(l) > 0 {
@@ -157,7 +157,7 @@ func clauses(b *ast.BlockStmt, last map[ast.Node]bool) {
 	}
 }
 
-// each adds the statements that can be removed; a declaration cannot.
+// each adds the statements that can be removed; declarations cannot.
 func each(list []ast.Stmt, add func(kind, ast.Node)) {
 	for _, s := range list {
 		switch s := s.(type) {
@@ -192,8 +192,8 @@ func funcName(f *ast.FuncDecl) string {
 	}
 }
 
-// drawAt draws the mutants of a commit, in a work tree of its own, and keeps them in dir.
-func drawAt(ctx context.Context, s settings) ([]mutant, error) {
+// drawCommit draws the mutants of a commit in a separate worktree and stores them in the folder dir of the settings.
+func drawCommit(ctx context.Context, s settings) ([]mutant, error) {
 	commit, err := output(ctx, s.root, "git", "rev-parse", "--short=12", s.commit)
 	if err != nil {
 		return nil, err
@@ -223,8 +223,8 @@ func drawAt(ctx context.Context, s settings) ([]mutant, error) {
 	return drawn, os.WriteFile(kept, text, 0o644)
 }
 
-// draw draws lines until the count of mutants is complete: of the mutants on a line one is taken by chance. Those that do not
-// compile are drawn again.
+// draw draws random lines, and one random mutant of each line, until it has count mutants. It replaces mutants that do not
+// compile.
 func draw(ctx context.Context, s settings, root string) ([]mutant, error) {
 	packages, err := product(ctx, root)
 	if err != nil {
@@ -275,11 +275,11 @@ func draw(ctx context.Context, s settings, root string) ([]mutant, error) {
 		for i := range drawn {
 			drawn[i].Number = i + 1
 		}
-		if err := compiling(ctx, s, root, drawn); err != nil {
+		if err := markUncompilable(ctx, s, root, drawn); err != nil {
 			return nil, err
 		}
 		before := len(drawn)
-		drawn = slices.DeleteFunc(drawn, func(m mutant) bool { return m.gone != "" })
+		drawn = slices.DeleteFunc(drawn, func(m mutant) bool { return m.invalid != "" })
 		log.Printf("drew %d of %d lines in %d packages; %d did not compile", len(drawn), len(lines), len(packages), before-len(drawn))
 		if len(drawn) == s.count {
 			break
@@ -293,14 +293,14 @@ func draw(ctx context.Context, s settings, root string) ([]mutant, error) {
 
 var compileError = regexp.MustCompile(`(?m)^(?:\./)?([^\s:]+\.go):(\d+):\d+: `)
 
-// compiling marks those of the mutants as gone that do not compile.
-func compiling(ctx context.Context, s settings, root string, mutants []mutant) error {
+// markUncompilable sets invalid for the mutants that do not compile.
+func markUncompilable(ctx context.Context, s settings, root string, mutants []mutant) error {
 	for {
 		overlay, err := schemata(ctx, s, root, mutants, false)
 		if err != nil {
 			return err
 		}
-		original, err := originals(overlay, root)
+		original, err := originalNames(overlay, root)
 		if err != nil {
 			return err
 		}
@@ -328,14 +328,14 @@ func compiling(ctx context.Context, s settings, root string, mutants []mutant) e
 		}
 		for i := range mutants {
 			if bad[mutants[i].Number] {
-				mutants[i].gone = "does not compile"
+				mutants[i].invalid = "does not compile"
 			}
 		}
 	}
 }
 
-// originals returns the names below root of the files of an overlay, by the paths of their new texts.
-func originals(overlay, root string) (map[string]string, error) {
+// originalNames returns the names of the files of an overlay, relative to root, by the paths of their replacements.
+func originalNames(overlay, root string) (map[string]string, error) {
 	var content struct{ Replace map[string]string }
 	text, err := os.ReadFile(overlay)
 	if err != nil {
@@ -353,13 +353,13 @@ func originals(overlay, root string) (map[string]string, error) {
 	return names, nil
 }
 
-// blame marks the mutants that an error on a line of a file comes from: those on the line, or, as "missing return" is said
-// where the function ends, the returns above it, the nearest first.
+// blame marks the mutants that cause a compile error on a line. These are the mutants on the line or, because "missing return" is
+// reported at the end of a function, the nearest return above it.
 func blame(mutants []mutant, name string, line int, bad map[int]bool) {
 	nearest := -1
 	found := false
 	for i, m := range mutants {
-		if m.File != name || m.gone != "" {
+		if m.File != name || m.invalid != "" {
 			continue
 		}
 		if m.Line == line {
@@ -374,8 +374,8 @@ func blame(mutants []mutant, name string, line int, bad map[int]bool) {
 	}
 }
 
-// schema is what a package with mutants gets. The environment of a child process that was started with another one is that
-// of its parent.
+// schema is added to a package with mutants. If the environment of the process lacks MUTANT, it is read from the parent
+// processes.
 const schema = `package %s
 
 import (
@@ -453,7 +453,7 @@ func mutantReached(n int) bool {
 }
 `
 
-// tests is what a package with tests gets: it says which test runs, while reached mutants are recorded.
+// tests is added to a package with tests: it records the name of the running test while reached mutants are recorded.
 const tests = `package %s
 
 import (
@@ -472,8 +472,8 @@ func mutantTest(name string) {
 }
 `
 
-// schemata writes an overlay in which all mutants are present and switched off, and returns its path. With tests, the tests
-// say their names too.
+// schemata writes an overlay that contains all mutants, disabled by default, and returns its path. With withTests, the tests also
+// record their names.
 func schemata(ctx context.Context, s settings, root string, mutants []mutant, withTests bool) (string, error) {
 	dir := filepath.Join(s.dir, "overlay")
 	if err := os.RemoveAll(dir); err != nil {
@@ -490,7 +490,7 @@ func schemata(ctx context.Context, s settings, root string, mutants []mutant, wi
 	}
 	byFile := map[string][]mutant{}
 	for _, m := range mutants {
-		if m.gone == "" {
+		if m.invalid == "" {
 			byFile[m.File] = append(byFile[m.File], m)
 		}
 	}
@@ -527,21 +527,21 @@ func schemata(ctx context.Context, s settings, root string, mutants []mutant, wi
 	return path, os.WriteFile(path, text, 0o644)
 }
 
-// insertion is a text that comes before an offset.
+// insertion is a text to insert before an offset.
 type insertion struct {
 	offset int
-	end    bool // of what it wraps
-	length int  // of what it wraps
+	end    bool // closes the wrapped source text
+	length int  // of the wrapped source text
 	text   string
 }
 
-// insert returns src with the insertions; what they wrap may be nested. No line moves.
+// insert returns src with the insertions, whose wrapped texts may be nested. Line numbers do not change.
 func insert(src []byte, list []insertion) []byte {
 	slices.SortStableFunc(list, func(a, b insertion) int {
 		if c := cmp.Compare(a.offset, b.offset); c != 0 {
 			return c
 		}
-		if a.end != b.end { // what ends here ends before another begins
+		if a.end != b.end { // closing texts precede opening ones
 			if a.end {
 				return -1
 			}
@@ -576,7 +576,7 @@ func wrap(src []byte, mutants []mutant) []byte {
 	return insert(src, list)
 }
 
-// nameTests puts a call of mutantTest at the beginning of each test and after each t.Parallel, where the test goes on later.
+// nameTests inserts a call of mutantTest at the beginning of each test and after each t.Parallel, where the test is resumed.
 func nameTests(ctx context.Context, root string, put func(string, []byte) error) error {
 	list, err := output(ctx, root, "go", "list", "-f", `{{.Dir}} {{join .TestGoFiles " "}} {{join .XTestGoFiles " "}}`, "./...")
 	if err != nil {
@@ -595,18 +595,18 @@ func nameTests(ctx context.Context, root string, put func(string, []byte) error)
 			if err != nil {
 				return err
 			}
-			text, inside, err := named(name, src)
+			text, packageName, err := addTestNames(name, src)
 			if err != nil {
 				return err
 			}
 			if err := put(name, text); err != nil {
 				return err
 			}
-			if names[inside] {
+			if names[packageName] {
 				continue
 			}
-			names[inside] = true
-			if err := put(filepath.Join(folder, "zz_mutants_"+inside+"_test.go"), fmt.Appendf(nil, tests, inside)); err != nil {
+			names[packageName] = true
+			if err := put(filepath.Join(folder, "zz_mutants_"+packageName+"_test.go"), fmt.Appendf(nil, tests, packageName)); err != nil {
 				return err
 			}
 		}
@@ -614,15 +614,15 @@ func nameTests(ctx context.Context, root string, put func(string, []byte) error)
 	return nil
 }
 
-// named returns the text of a test file whose tests say their names, and its package's name.
-func named(name string, src []byte) ([]byte, string, error) {
+// addTestNames returns a test file with calls of mutantTest, and the name of its package.
+func addTestNames(name string, src []byte) ([]byte, string, error) {
 	fset := token.NewFileSet()
 	file, err := parser.ParseFile(fset, name, src, parser.ParseComments)
 	if err != nil {
 		return nil, "", err
 	}
 	var list []insertion
-	at := func(pos token.Pos, format string, args ...any) {
+	insertBefore := func(pos token.Pos, format string, args ...any) {
 		list = append(list, insertion{offset: fset.Position(pos).Offset, text: fmt.Sprintf(format, args...)})
 	}
 	for _, d := range file.Decls {
@@ -631,7 +631,7 @@ func named(name string, src []byte) ([]byte, string, error) {
 			continue
 		}
 		if f.Recv == nil && (isTest(f, "Test") || isTest(f, "Fuzz") || isTest(f, "Example")) {
-			at(f.Body.Lbrace+1, " mutantTest(%q);", f.Name.Name)
+			insertBefore(f.Body.Lbrace+1, " mutantTest(%q);", f.Name.Name)
 		}
 		ast.Inspect(f.Body, func(n ast.Node) bool {
 			s, ok := n.(*ast.ExprStmt)
@@ -641,7 +641,7 @@ func named(name string, src []byte) ([]byte, string, error) {
 			if call, ok := s.X.(*ast.CallExpr); ok && len(call.Args) == 0 {
 				if sel, ok := call.Fun.(*ast.SelectorExpr); ok && sel.Sel.Name == "Parallel" {
 					if t, ok := sel.X.(*ast.Ident); ok {
-						at(s.End(), "; mutantTest(%s.Name())", t.Name)
+						insertBefore(s.End(), "; mutantTest(%s.Name())", t.Name)
 					}
 				}
 			}

@@ -25,10 +25,10 @@ import (
 
 // testPackage is a package with tests.
 type testPackage struct {
-	folder string // below the root
+	folder string // relative to the root
 	binary string
-	tests  map[string]time.Duration // those that pass without a mutant
-	reach  map[int]map[string]bool  // tests by mutant; "" = before any test
+	tests  map[string]time.Duration // duration of the tests that pass without a mutant
+	reach  map[int]map[string]bool  // tests by mutant number; "" = outside of tests
 }
 
 type suite struct {
@@ -46,7 +46,7 @@ func build(ctx context.Context, s settings, mutants []mutant) (*suite, error) {
 		return nil, err
 	}
 	u := &suite{settings: s, overlay: overlay, flaky: map[string]bool{}}
-	if err := u.forget(); err != nil {
+	if err := u.removeStale(); err != nil {
 		return nil, err
 	}
 	list, err := output(ctx, s.root, "go", "list", "-f", `{{if or .TestGoFiles .XTestGoFiles}}{{.Dir}}{{end}}`, "./...")
@@ -74,8 +74,8 @@ func build(ctx context.Context, s settings, mutants []mutant) (*suite, error) {
 
 func (u *suite) flat(folder string) string { return strings.ReplaceAll(folder, "/", "+") }
 
-// forget removes binaries and results of another tree than the one that the overlay was made of.
-func (u *suite) forget() error {
+// removeStale removes binaries and results that belong to another overlay.
+func (u *suite) removeStale() error {
 	sum := sha256.New()
 	err := filepath.WalkDir(filepath.Dir(u.overlay), func(path string, _ fs.DirEntry, err error) error {
 		if err == nil && strings.HasSuffix(path, ".go") {
@@ -106,7 +106,7 @@ func (u *suite) forget() error {
 	return os.WriteFile(kept, []byte(fingerprint), 0o644)
 }
 
-// run runs tests of a package and returns their output. Its processes end with it.
+// run runs tests of a package and returns their output. On cancellation it kills the whole process group.
 func (u *suite) run(ctx context.Context, p *testPackage, timeout time.Duration, env []string, args ...string) (string, error) {
 	tmp, err := os.MkdirTemp("", "mutant")
 	if err != nil {
@@ -130,9 +130,9 @@ func (u *suite) run(ctx context.Context, p *testPackage, timeout time.Duration, 
 
 var resultLine = regexp.MustCompile(`--- (PASS|FAIL|SKIP): ([A-Z]\w*) \(([0-9.]+)s\)`)
 
-// record runs every test once without a mutant, and reads which mutants each one reaches and how long it takes.
+// record runs every test once without a mutant, and reads which mutants each test reaches and how long it takes.
 func (u *suite) record(ctx context.Context) error {
-	return u.parallelly(ctx, len(u.packages), func(i int) error {
+	return u.forEach(ctx, len(u.packages), func(i int) error {
 		p := u.packages[i]
 		base := filepath.Join(u.dir, "records", u.flat(p.folder))
 		text, err := os.ReadFile(base + ".out")
@@ -169,7 +169,7 @@ func (u *suite) record(ctx context.Context) error {
 				failed = append(failed, found[2])
 			}
 		}
-		for _, name := range failed { // recording slows down and allocates
+		for _, name := range failed { // recording costs time and allocations; retry without it
 			if _, err := u.run(ctx, p, time.Hour, []string{"MUTANT=0"}, "-test.run=^"+name+"$"); err != nil {
 				log.Printf("%s: %s fails without a mutant and is left out", p.folder, name)
 				continue
@@ -206,8 +206,8 @@ func readReached(path string) (map[int]map[string]bool, error) {
 	return reach, lines.Err()
 }
 
-// parallelly calls f for each of n, several side by side.
-func (u *suite) parallelly(ctx context.Context, n int, f func(int) error) error {
+// forEach calls f for 0 to n-1, several calls at a time.
+func (u *suite) forEach(ctx context.Context, n int, f func(int) error) error {
 	var wait sync.WaitGroup
 	var mu sync.Mutex
 	var failed error
@@ -235,14 +235,14 @@ func (u *suite) parallelly(ctx context.Context, n int, f func(int) error) error 
 	return cmp.Or(failed, ctx.Err())
 }
 
-// result is what became of a mutant.
+// result is the outcome of a mutant.
 type result struct {
 	Outcome string // detected, survived, unreached or gone
-	By      string // the test that failed, or why there was none
-	Tests   int    // that ran with it
+	By      string // the test that failed, or the reason if none did
+	Tests   int    // number of tests that ran
 }
 
-// judge runs for each mutant the tests that reach it, until one fails, and writes the table.
+// judge runs for each mutant the tests that reach it until one fails, and writes the table.
 func (u *suite) judge(ctx context.Context, mutants []mutant) error {
 	if u.first > 0 {
 		mutants = mutants[:min(u.first, len(mutants))]
@@ -255,7 +255,7 @@ func (u *suite) judge(ctx context.Context, mutants []mutant) error {
 		}
 	}
 	known := maps.Clone(results)
-	err := u.parallelly(ctx, len(mutants), func(i int) error {
+	err := u.forEach(ctx, len(mutants), func(i int) error {
 		m := mutants[i]
 		if _, done := known[m.Number]; done {
 			return nil
@@ -300,70 +300,70 @@ func (u *suite) write(mutants []mutant, results map[int]result) error {
 	return os.WriteFile(u.out, []byte(table.String()), 0o644)
 }
 
-// batch are tests of a package that run in one process.
+// batch is a set of tests of a package that run in one process.
 type batch struct {
 	*testPackage
-	tests []string
-	takes time.Duration
+	tests    []string
+	duration time.Duration
 }
 
 func (u *suite) test(ctx context.Context, m mutant) (result, error) {
-	if m.gone != "" {
-		return result{Outcome: "gone", By: m.gone}, nil
+	if m.invalid != "" {
+		return result{Outcome: "gone", By: m.invalid}, nil
 	}
-	batches, left := u.batches(m)
+	batches, skipped := u.batches(m)
 	r := result{Outcome: "survived"}
-	if len(batches) == 0 && left == 0 {
+	if len(batches) == 0 && skipped == 0 {
 		return result{Outcome: "unreached", By: "no test reaches it"}, nil
 	}
-	if left > 0 {
-		r.By = fmt.Sprintf("%d packages beyond the budget were not asked", left)
+	if skipped > 0 {
+		r.By = fmt.Sprintf("%d packages beyond the budget were not run", skipped)
 	}
 	for _, b := range batches {
 		r.Tests += len(b.tests)
-		by, err := u.detects(ctx, b, m.Number)
-		if err != nil || by != "" {
-			r.Outcome, r.By = "detected", b.folder+" "+by
+		test, err := u.detects(ctx, b, m.Number)
+		if err != nil || test != "" {
+			r.Outcome, r.By = "detected", b.folder+" "+test
 			return r, err
 		}
 	}
 	return r, nil
 }
 
-// batches returns the tests that reach a mutant: those of its own package first, then packages by the time that theirs take,
-// within the budget; fast ones of a package before slow ones. Left is how many packages are beyond it.
-func (u *suite) batches(m mutant) (list []batch, left int) {
+// batches returns the tests that reach a mutant within the budget: first those of the mutant's own package, then other packages by
+// duration; in a package, fast tests come first. It also returns the number of packages beyond the budget.
+func (u *suite) batches(m mutant) (list []batch, skipped int) {
 	var all []batch
 	for _, p := range u.packages {
 		b := batch{testPackage: p}
 		reach := p.reach[m.Number]
-		for name, takes := range p.tests {
+		for name, duration := range p.tests {
 			if reach[name] || reach[""] {
 				b.tests = append(b.tests, name)
-				b.takes += takes
+				b.duration += duration
 			}
 		}
 		if len(b.tests) > 0 {
 			all = append(all, b)
 		}
 	}
-	own := filepath.Dir(m.File)
+	folder := filepath.Dir(m.File)
 	foreign := func(b batch) int {
-		if b.folder == own {
+		if b.folder == folder {
 			return 0
 		}
 		return 1
 	}
 	slices.SortFunc(all, func(a, b batch) int {
-		return cmp.Or(cmp.Compare(foreign(a), foreign(b)), cmp.Compare(a.takes, b.takes), cmp.Compare(a.folder, b.folder))
+		return cmp.Or(cmp.Compare(foreign(a), foreign(b)), cmp.Compare(a.duration, b.duration), cmp.Compare(a.folder, b.folder))
 	})
 	var spent time.Duration
 	for i, b := range all {
-		if b.folder != own {
-			if spent+b.takes > u.budget {
+		if b.folder != folder {
+			if spent+b.duration > u.budget {
 				return list, len(all) - i
 			}
-			spent += b.takes
+			spent += b.duration
 		}
 		slices.SortFunc(b.tests, func(x, y string) int {
 			return cmp.Or(cmp.Compare(b.testPackage.tests[x], b.testPackage.tests[y]), cmp.Compare(x, y))
@@ -374,7 +374,7 @@ func (u *suite) batches(m mutant) (list []batch, left int) {
 		}
 		for _, part := range [][]string{b.tests[:fast], b.tests[fast:]} {
 			if len(part) > 0 {
-				list = append(list, batch{testPackage: b.testPackage, tests: part, takes: b.takes})
+				list = append(list, batch{testPackage: b.testPackage, tests: part, duration: b.duration})
 			}
 		}
 	}
@@ -383,9 +383,9 @@ func (u *suite) batches(m mutant) (list []batch, left int) {
 
 var failLine = regexp.MustCompile(`--- FAIL: (\S+)`)
 
-// detects returns what fails with a mutant and passes without it; "" = nothing.
+// detects returns the test that fails with a mutant and passes without it; "" = none.
 func (u *suite) detects(ctx context.Context, b batch, n int) (string, error) {
-	timeout := time.Minute + 5*b.takes
+	timeout := time.Minute + 5*b.duration
 	for {
 		tests := slices.DeleteFunc(slices.Clone(b.tests), func(name string) bool {
 			u.mu.Lock()
@@ -399,23 +399,23 @@ func (u *suite) detects(ctx context.Context, b batch, n int) (string, error) {
 		if err == nil || ctx.Err() != nil {
 			return "", ctx.Err()
 		}
-		by, again := "the process ended", tests
+		test, retry := "the process ended", tests
 		found := failLine.FindStringSubmatch(out)
 		if found != nil {
-			by, _, _ = strings.Cut(found[1], "/")
-			again = []string{by}
+			test, _, _ = strings.Cut(found[1], "/")
+			retry = []string{test}
 		} else if strings.Contains(out, "test timed out") {
-			by = "timeout"
+			test = "timeout"
 		}
-		if _, err := u.run(ctx, b.testPackage, timeout, []string{"MUTANT=0"}, pattern(again)); err == nil || ctx.Err() != nil {
-			return by, ctx.Err()
+		if _, err := u.run(ctx, b.testPackage, timeout, []string{"MUTANT=0"}, pattern(retry)); err == nil || ctx.Err() != nil {
+			return test, ctx.Err()
 		}
 		if found == nil {
 			return "", nil
 		}
-		log.Printf("%s: %s failed without a mutant too, and is not asked any more", b.folder, by)
+		log.Printf("%s: %s also failed without a mutant; it is skipped from now on", b.folder, test)
 		u.mu.Lock()
-		u.flaky[b.folder+" "+by] = true
+		u.flaky[b.folder+" "+test] = true
 		u.mu.Unlock()
 	}
 }

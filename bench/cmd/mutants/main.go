@@ -1,5 +1,5 @@
-// Command mutants measures which faults the tests find: it draws mutants of the product (a condition negated, a statement
-// removed), runs for each the tests that reach it, and writes a table of what found it.
+// Command mutants measures which faults the tests detect (mutation testing): it draws mutants of the product (a negated condition or
+// a removed statement), runs for each the tests that reach it, and writes a table of the outcomes.
 package main
 
 import (
@@ -35,12 +35,12 @@ func main() {
 	log.SetFlags(log.Ltime)
 	var s settings
 	flag.Uint64Var(&s.seed, "seed", 44, "the draw; the same seed and commit draw the same mutants")
-	flag.IntVar(&s.count, "n", 200, "how many mutants are drawn")
-	flag.IntVar(&s.first, "first", 0, "test only so many of them; 0 = all")
-	flag.StringVar(&s.commit, "commit", "HEAD", "the commit of which they are drawn; git's line mapping carries them to the working tree")
+	flag.IntVar(&s.count, "n", 200, "number of mutants to draw")
+	flag.IntVar(&s.first, "first", 0, "test only the first so many mutants; 0 = all")
+	flag.StringVar(&s.commit, "commit", "HEAD", "the commit to draw from; git's line mapping carries the mutants to the working tree")
 	flag.StringVar(&s.dir, "dir", filepath.Join(os.TempDir(), "qrjump-mutants"), "folder of binaries and records; a later run continues there")
 	flag.StringVar(&s.out, "out", "", "the table to write (default: mutants.tsv in -dir)")
-	flag.IntVar(&s.parallel, "parallel", 2, "test binaries that run side by side")
+	flag.IntVar(&s.parallel, "parallel", 2, "test binaries that run concurrently")
 	flag.DurationVar(&s.budget, "budget", 5*time.Minute, "measured time of tests to run per mutant, beyond its own package")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -65,7 +65,7 @@ func run(ctx context.Context, s settings) error {
 	if s.out == "" {
 		s.out = filepath.Join(s.dir, "mutants.tsv")
 	}
-	drawn, err := drawAt(ctx, s)
+	drawn, err := drawCommit(ctx, s)
 	if err != nil {
 		return fmt.Errorf("drawing: %w", err)
 	}
@@ -83,7 +83,7 @@ func run(ctx context.Context, s settings) error {
 	return suite.judge(ctx, mutants)
 }
 
-// output runs a command and returns what it prints; an error has the end of its errors.
+// output runs a command and returns its standard output; an error includes its standard error.
 func output(ctx context.Context, dir, name string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir = dir

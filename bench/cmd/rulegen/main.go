@@ -5,7 +5,7 @@
 //	rulegen -n 1000000 -format nginx           a map block's lines, exact rules only
 //	rulegen -n 1000000 -format sqlite-seed -data DIR
 //	                                           fills the embedded database of a data folder that qrjump serve
-//	                                           has made, with nobody using it, as if every rule had been added
+//	                                           has created, while no process uses it
 //	rulegen -n 1000000 -links 100000 [-zipf]   links, one a line
 package main
 
@@ -29,8 +29,8 @@ func main() {
 }
 
 func run() error {
-	n := flag.Int("n", 10_000, "how many rules")
-	seed := flag.Uint64("seed", 1, "another seed makes other rules")
+	n := flag.Int("n", 10_000, "number of rules")
+	seed := flag.Uint64("seed", 1, "seed of the generator")
 	format := flag.String("format", "ndjson", "ndjson, haproxy, nginx or sqlite-seed")
 	data := flag.String("data", "", "sqlite-seed: the data folder")
 	links := flag.Int("links", 0, "write so many links instead")
