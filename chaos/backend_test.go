@@ -15,7 +15,7 @@ import (
 
 // runOnEachBackend runs a test on both databases. database is "" for SQLite, otherwise the URL of a PostgreSQL database with empty tables.
 func runOnEachBackend(t *testing.T, f func(t *testing.T, database string)) {
-	dbtest.OnEach(t, newDatabase, f)
+	dbtest.ForEachDatabase(t, newDatabase, f)
 }
 
 // newDatabase creates a PostgreSQL database with empty tables, which is dropped at the end of the test.
@@ -64,7 +64,7 @@ func execSQL(t testing.TB, c *pgx.Conn, query string, args ...any) {
 func queryMap[K comparable, V any](t testing.TB, database, query string) map[K]V {
 	t.Helper()
 	found := map[K]V{}
-	dbtest.Rows(t, database, query, func(rows *sql.Rows) error {
+	dbtest.QueryRows(t, database, query, func(rows *sql.Rows) error {
 		var key K
 		var value V
 		err := rows.Scan(&key, &value)

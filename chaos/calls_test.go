@@ -47,7 +47,7 @@ func TestAPIUsage_KillBetweenWrites(t *testing.T) {
 			})
 			// The flush that emptied the queue may have begun before the last count.
 			waitFor(t, "the counts to be flushed", func() bool {
-				return dbtest.Number(t, child.databaseURL(), `SELECT coalesce(max(value), 0) FROM counters WHERE appid = 'shop'
+				return dbtest.QueryInt(t, child.databaseURL(), `SELECT coalesce(max(value), 0) FROM counters WHERE appid = 'shop'
 					AND counter = '/cgi-bin/wxopen/qrcodejumpget'`) >= int64(called)
 			})
 			flushed = called

@@ -238,7 +238,7 @@ func TestCells_MoveAccountUnderLoad(t *testing.T) {
 	if _, err := exec.LookPath("haproxy"); err != nil {
 		t.Skip("haproxy is not installed: scripts/install-test-deps.sh installs it where it may")
 	}
-	testscope.WholeOnly(t, "store tests the parts of the move, and cmd/qrjump the map that the cells are routed by")
+	testscope.RequireComplete(t, "store tests the parts of the move, and cmd/qrjump the map that the cells are routed by")
 	runOnEachBackend(t, func(t *testing.T, database string) {
 		c := &cells{clientGroup: clientGroup{t: t}, dir: t.TempDir(), ports: map[string]string{}, acknowledged: map[string]bool{},
 			scans: map[string]bool{},

@@ -26,10 +26,10 @@ func (s *nodeChaos) interruptImport() string {
 		fmt.Fprintf(&file, `{"owner":"importer","prefix":"%s%d/","path":"pages/%d","published":true}`+"\n", prefix, i, s.imports)
 	}
 	const reserved = `SELECT count(*) FROM changes WHERE kind = 'numbers'`
-	before := dbtest.Number(s.t, s.cluster.database, reserved)
+	before := dbtest.QueryInt(s.t, s.cluster.database, reserved)
 	result := make(chan int, 1)
 	go func() { result <- importRules(p.URL, file.String()) }()
-	waitFor(s.t, "an import to reserve numbers", func() bool { return dbtest.Number(s.t, s.cluster.database, reserved) > before })
+	waitFor(s.t, "an import to reserve numbers", func() bool { return dbtest.QueryInt(s.t, s.cluster.database, reserved) > before })
 	time.Sleep(time.Duration(s.rnd.IntN(1000)) * time.Millisecond) // a random time of the import is no event to wait for
 	what := fmt.Sprintf("node %d was stopped during an import", n.number)
 	switch dice := s.rnd.IntN(3); {
@@ -42,7 +42,7 @@ func (s *nodeChaos) interruptImport() string {
 		what += " until its sessions ended"
 		p.signal(syscall.SIGSTOP)
 		waitFor(s.t, "the sessions to end", func() bool {
-			return dbtest.Number(s.t, s.cluster.database,
+			return dbtest.QueryInt(s.t, s.cluster.database,
 				fmt.Sprintf(`SELECT count(*) FROM pg_stat_activity WHERE application_name = 'node%d' AND xact_start IS NOT NULL`,
 					n.number)) == 0
 		})
@@ -52,7 +52,7 @@ func (s *nodeChaos) interruptImport() string {
 	}
 	status := <-result
 	stored := func() int64 {
-		return dbtest.Number(s.t, s.cluster.database, fmt.Sprintf(
+		return dbtest.QueryInt(s.t, s.cluster.database, fmt.Sprintf(
 			`SELECT count(*) FROM rules WHERE owner = 'importer' AND prefix LIKE '%s%%' AND path = 'pages/%d'`, prefix, s.imports))
 	}
 	got := stored()

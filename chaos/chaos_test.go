@@ -198,7 +198,7 @@ func (s *nodeChaos) round(f fault) {
 	s.cluster.waitUntilReady()
 	// Statements of killed processes have either completed or never will.
 	waitFor(s.t, "all database sessions to be idle", func() bool {
-		return dbtest.Number(s.t, s.cluster.database, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+		return dbtest.QueryInt(s.t, s.cluster.database, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
 			AND pid <> pg_backend_pid() AND backend_type = 'client backend' AND state <> 'idle' AND query NOT LIKE 'LISTEN%'`) == 0
 	})
 	s.history.allowLateReads(from, recovered)
@@ -281,7 +281,7 @@ func (s *nodeChaos) pauseLockHolder() string {
 	if s.long && s.rnd.IntN(2) == 0 {
 		what += " until its session ended"
 		waitFor(s.t, "the session to end", func() bool {
-			return dbtest.Number(s.t, s.cluster.database, fmt.Sprintf(`SELECT count(*) FROM pg_stat_activity WHERE pid = %d`, pid)) == 0
+			return dbtest.QueryInt(s.t, s.cluster.database, fmt.Sprintf(`SELECT count(*) FROM pg_stat_activity WHERE pid = %d`, pid)) == 0
 		})
 	} else {
 		time.Sleep(time.Duration(s.rnd.IntN(1500)) * time.Millisecond) // real time passes for the sessions of a stopped process
@@ -610,7 +610,7 @@ func (s *nodeChaos) waitForRules(owners []string) {
 
 // checkBatches checks that every acknowledged application is one batch, and that no two batches share a code.
 func (s *nodeChaos) checkBatches() {
-	assert.Equal(s.t, dbtest.Number(s.t, s.cluster.database, `SELECT count(*) FROM batches a JOIN batches b
+	assert.Equal(s.t, dbtest.QueryInt(s.t, s.cluster.database, `SELECT count(*) FROM batches a JOIN batches b
 		ON a.id < b.id AND a.start < b.start + b.codes AND b.start < a.start + a.codes`), 0, "pairs of batches that share codes")
 	stored := queryMap[string, int64](s.t, s.cluster.database, `SELECT account || ' ' || isv, id FROM batches`)
 	for name, id := range s.batches {

@@ -53,7 +53,7 @@ func choose[T any](full, reduced T) T {
 	if os.Getenv("CHAOS_MINUTES") != "" {
 		return full
 	}
-	return testscope.Choose(full, reduced)
+	return testscope.Select(full, reduced)
 }
 
 // envNumber returns the number in an environment variable, or a default.
@@ -517,7 +517,7 @@ func (c *killTest) checkTokens(w *writer) {
 // TestFirstStart_KillAtEachRandomDraw kills a new server at every read of random bytes before it is ready (in make test: at every fourth),
 // while it creates its keys and stores its seed. The next start must continue from there.
 func TestFirstStart_KillAtEachRandomDraw(t *testing.T) {
-	dbtest.OnEach(t, newEmptyDatabase, func(t *testing.T, database string) {
+	dbtest.ForEachDatabase(t, newEmptyDatabase, func(t *testing.T, database string) {
 		c := newKillTest(t, database, 1)
 		kills := 0
 		for reads := 1; ; reads += choose(1, 4) {

@@ -147,7 +147,7 @@ func openScanLog(ctx context.Context, dir, database string) (*openedScanLog, err
 	if err != nil {
 		return nil, err
 	}
-	return &openedScanLog{s, j, &stats.Aggregator{Log: j, SingleNode: true, Store: s, Alarms: scantest.Alarms(s),
+	return &openedScanLog{s, j, &stats.Aggregator{Log: j, SingleNode: true, Store: s, Alarms: scantest.NewAlarms(s),
 		Settings: settings.NewLive(settings.Defaults()), Now: time.Now,
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))}}, nil
 }

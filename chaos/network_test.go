@@ -58,7 +58,7 @@ func (p *netns) ip(args ...string) {
 // TestCommit_NetworkCutDuringReplication takes the link to the database down while a commit waits for the replica, so that no packet and no
 // reset arrives. The caller receives an error of unknown outcome in bounded time; when the link is up again, changes succeed.
 func TestCommit_NetworkCutDuringReplication(t *testing.T) {
-	testscope.WholeOnly(t, "TestSilentRead_Timeout simulates a silent link with a proxy; detection by the kernel takes half a minute")
+	testscope.RequireComplete(t, "TestSilentRead_Timeout simulates a silent link with a proxy; detection by the kernel takes half a minute")
 	ns := newNetns(t)
 	p := newPrimary(t)
 	c := newCluster(t, p.createDatabase("cut"), spaceSeed, 1)
@@ -82,7 +82,7 @@ func TestCommit_NetworkCutDuringReplication(t *testing.T) {
 		result <- code
 	}()
 	waitFor(t, "a commit to wait for the replica", func() bool {
-		return dbtest.Number(t, c.database, `SELECT count(DISTINCT pid) FROM pg_stat_activity JOIN pg_locks USING (pid)
+		return dbtest.QueryInt(t, c.database, `SELECT count(DISTINCT pid) FROM pg_stat_activity JOIN pg_locks USING (pid)
 			WHERE wait_event = 'SyncRep' AND relation = 'rules'::regclass AND mode = 'RowExclusiveLock'`) > 0
 	})
 	ns.ip("link", "set", ns.link, "down")

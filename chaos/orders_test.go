@@ -75,7 +75,7 @@ func TestOrderApproval_KillDuringApprove(t *testing.T) {
 			clients.Wait()
 			s.wait()
 			terminateSessions(t, database)
-			interrupted += dbtest.Number(t, child.databaseURL(), `SELECT COUNT(*) FROM meta WHERE name LIKE 'order/%'
+			interrupted += dbtest.QueryInt(t, child.databaseURL(), `SELECT COUNT(*) FROM meta WHERE name LIKE 'order/%'
 				AND value LIKE '%"decided_by":%' AND value NOT LIKE '%"rejected":true%' AND value NOT LIKE '%,"application_id":%'`)
 			s = start(t, child)
 			for n, o := range placed {

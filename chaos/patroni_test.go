@@ -231,7 +231,7 @@ func (p *patroni) switchover() {
 // operator switches over. Six clients change rules through two nodes throughout: no acknowledged change is lost, and scans of rules always
 // open.
 func TestPatroni_FailoverLosesNoChange(t *testing.T) {
-	testscope.WholeOnly(t, "TestChaos_NodesOnPostgres fails over two PostgreSQL servers; Patroni takes twenty seconds for each failover")
+	testscope.RequireComplete(t, "TestChaos_NodesOnPostgres fails over two PostgreSQL servers; Patroni takes 20 s for each failover")
 	p := newPatroni(t)
 	dbtest.Exec(t, p.url("postgres:replace-2", "postgres"), `CREATE ROLE qrjump LOGIN PASSWORD 'qrjump'`)
 	dbtest.Exec(t, p.url("postgres:replace-2", "postgres"), `CREATE DATABASE qrjump OWNER qrjump`)
@@ -302,7 +302,7 @@ func TestPatroni_FailoverLosesNoChange(t *testing.T) {
 	for _, w := range ruleWriters {
 		w.checkRules()
 	}
-	rules := dbtest.Number(t, c.database, `SELECT count(*) FROM rules`) - 1 // the rule of the seed
+	rules := dbtest.QueryInt(t, c.database, `SELECT count(*) FROM rules`) - 1 // the rule of the seed
 	assert.True(t, rules >= acknowledged.Load() && rules <= acknowledged.Load()+unknown.Load(),
 		"%d rules: %d changes were acknowledged, and the outcome of %d is unknown", rules, acknowledged.Load(), unknown.Load())
 	t.Logf("all of %d acknowledged changes exist; the outcome of %d is unknown; %d scans opened", acknowledged.Load(), unknown.Load(),

@@ -110,7 +110,7 @@ func (l *changeLog) add(name string, sent time.Time, ok bool) {
 // codes on two nodes, and restores the backup to a time. The restored database must have every change that was acknowledged before that
 // time, and none that was sent later. restore-drill --database accepts it, and reports a missing rule and a missing entry of the audit log.
 func TestRestoreDrill_PhysicalBackup(t *testing.T) {
-	testscope.WholeOnly(t,
+	testscope.RequireComplete(t,
 		"the drill of an archive in cmd/qrjump checks the same; the commands of a physical backup are those of PostgreSQL")
 	p := newPrimary(t)
 	dir := filepath.Dir(p.dirs[0])
@@ -154,17 +154,17 @@ func TestRestoreDrill_PhysicalBackup(t *testing.T) {
 	waitForMore(t, &w.log.acknowledged, 60)
 	before := time.Now()
 	var target string
-	dbtest.Rows(t, p.urls[0], `SELECT clock_timestamp()::text`, func(r *sql.Rows) error { return r.Scan(&target) })
+	dbtest.QueryRows(t, p.urls[0], `SELECT clock_timestamp()::text`, func(r *sql.Rows) error { return r.Scan(&target) })
 	after := time.Now()
 	waitForMore(t, &w.log.acknowledged, 60)
 	w.stop()
 	// The archive has the WAL of all changes, not only of those before the target time.
 	var last string
-	dbtest.Rows(t, p.urls[0], `SELECT pg_walfile_name(pg_switch_wal())`, func(r *sql.Rows) error { return r.Scan(&last) })
+	dbtest.QueryRows(t, p.urls[0], `SELECT pg_walfile_name(pg_switch_wal())`, func(r *sql.Rows) error { return r.Scan(&last) })
 	waitFor(t, "the archive to have "+last, func() bool {
-		return dbtest.Number(t, p.urls[0], `SELECT count(*) FROM pg_stat_archiver WHERE last_archived_wal >= '`+last+`'`) == 1
+		return dbtest.QueryInt(t, p.urls[0], `SELECT count(*) FROM pg_stat_archiver WHERE last_archived_wal >= '`+last+`'`) == 1
 	})
-	assert.Equal(t, dbtest.Number(t, p.urls[0], `SELECT failed_count FROM pg_stat_archiver`), 0, "failures of archive_command")
+	assert.Equal(t, dbtest.QueryInt(t, p.urls[0], `SELECT failed_count FROM pg_stat_archiver`), 0, "failures of archive_command")
 	c.stop()
 
 	page.replace = append(page.replace, "2026-11-28 09:30:00+00", target)
@@ -179,7 +179,7 @@ func TestRestoreDrill_PhysicalBackup(t *testing.T) {
 	drill := func(want string) {
 		t.Helper()
 		waitFor(t, "the sessions of the restored database to end", func() bool {
-			return dbtest.Number(t, strings.TrimSuffix(restored, "qrjump")+"postgres", `SELECT count(*) FROM pg_stat_activity
+			return dbtest.QueryInt(t, strings.TrimSuffix(restored, "qrjump")+"postgres", `SELECT count(*) FROM pg_stat_activity
 				WHERE datname = 'qrjump' AND usesysid IS NOT NULL`) == 0
 		})
 		text, err := page.run(command)
@@ -190,9 +190,9 @@ func TestRestoreDrill_PhysicalBackup(t *testing.T) {
 	}
 	drill("this database can be used")
 	var rule string
-	dbtest.Rows(t, restored, `SELECT prefix FROM rules WHERE published = 0 ORDER BY id LIMIT 1`,
+	dbtest.QueryRows(t, restored, `SELECT prefix FROM rules WHERE published = 0 ORDER BY id LIMIT 1`,
 		func(r *sql.Rows) error { return r.Scan(&rule) })
-	activation := dbtest.Number(t, restored, `SELECT min(seq) FROM changes WHERE kind = 'codes' AND action = 'activate'`)
+	activation := dbtest.QueryInt(t, restored, `SELECT min(seq) FROM changes WHERE kind = 'codes' AND action = 'activate'`)
 	dbtest.Exec(t, restored, `DELETE FROM rules WHERE prefix = '`+rule+`'`)
 	drill("the rule " + rule + " is missing, and the audit log has no deletion of it")
 	dbtest.Exec(t, restored, fmt.Sprintf(`DELETE FROM changes WHERE seq = %d`, activation))

@@ -46,7 +46,7 @@ func TestFailover_SplitBrainFenced(t *testing.T) {
 	c.waitUntilReady()
 	rules := func(host string) int64 {
 		t.Helper()
-		return dbtest.Number(t, withHosts(t, database, plain, host), `SELECT count(*) FROM rules`)
+		return dbtest.QueryInt(t, withHosts(t, database, plain, host), `SELECT count(*) FROM rules`)
 	}
 	first, second := newRuleWriter(t, both.serverURL()), newRuleWriter(t, isolated.serverURL())
 	second.n = 1000
@@ -130,31 +130,31 @@ func TestNodeShutdown_CommitPendingOnReplica(t *testing.T) {
 		}
 	})
 	waitFor(t, "the first commit to wait", func() bool {
-		return dbtest.Number(t, p.urls[0],
+		return dbtest.QueryInt(t, p.urls[0],
 			`SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND datname = 'postgres'`) > 0
 	})
 	// The transaction of the change holds its locks while its commit waits.
 	const waiting = `SELECT count(DISTINCT pid) FROM pg_stat_activity JOIN pg_locks USING (pid)
 		WHERE wait_event = 'SyncRep' AND relation = 'rules'::regclass AND mode = 'RowExclusiveLock'`
 	const rules = `SELECT count(*) FROM rules`
-	before := dbtest.Number(t, c.database, rules)
+	before := dbtest.QueryInt(t, c.database, rules)
 	result := make(chan error, 1)
 	go func() {
 		// A call of the platform API would first count itself in another transaction.
 		result <- n.admin().do(http.MethodDelete, "/admin/v1/accounts/shop/rules?prefix="+url.QueryEscape(writer.added[1]), nil, nil)
 	}()
-	waitFor(t, "a commit to wait for the replica", func() bool { return dbtest.Number(t, c.database, waiting) > 0 })
+	waitFor(t, "a commit to wait for the replica", func() bool { return dbtest.QueryInt(t, c.database, waiting) > 0 })
 	began := time.Now()
 	n.stop()
 	t.Logf("stopped after %v", time.Since(began).Round(100*time.Millisecond))
 	assert.True(t, <-result != nil, "a change that no replica has was acknowledged")
-	assert.True(t, dbtest.Number(t, c.database, waiting) != 0 && dbtest.Number(t, c.database, rules) == before,
+	assert.True(t, dbtest.QueryInt(t, c.database, waiting) != 0 && dbtest.QueryInt(t, c.database, rules) == before,
 		"the commit was cancelled: the change is visible although no replica has it")
 	applied.Store(true)
 	p.setSynchronousStandby("")
 	commits.Wait()
-	waitFor(t, "the commit to complete", func() bool { return dbtest.Number(t, c.database, waiting) == 0 })
-	assert.Equal(t, dbtest.Number(t, c.database, rules), before-1, "rules after the commit")
+	waitFor(t, "the commit to complete", func() bool { return dbtest.QueryInt(t, c.database, waiting) == 0 })
+	assert.Equal(t, dbtest.QueryInt(t, c.database, rules), before-1, "rules after the commit")
 	n.start()
 	n.stop()
 }
@@ -169,7 +169,8 @@ func TestNodeStart_TerminatedWaitingForReplica(t *testing.T) {
 	require.NoError(t, os.MkdirAll(child.Data, 0o700))
 	starting := proctest.Start(t, proctest.Command("server", child))
 	waitFor(t, "the start to wait for the replica", func() bool {
-		return dbtest.Number(t, p.urls[0], `SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND datname = 'begins'`) > 0
+		return dbtest.QueryInt(t, p.urls[0], `
+			SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND datname = 'begins'`) > 0
 	})
 	if _, err := starting.Stop(); err == nil {
 		t.Error("an interrupted start exited with 0, want an error")
@@ -182,7 +183,7 @@ func TestNodeStart_TerminatedWaitingForReplica(t *testing.T) {
 // TestJournal_ReplayAfterPointInTimeRestore restores the database to an earlier time while the node keeps its data directory. The journal
 // replays every scan that was acknowledged since then, so all are counted; changes are lost, and application ids are reused.
 func TestJournal_ReplayAfterPointInTimeRestore(t *testing.T) {
-	testscope.WholeOnly(t, "TestFailover_SplitBrainFenced promotes a replica, and TestScanFolder_OlderThanDatabase replays a journal")
+	testscope.RequireComplete(t, "TestFailover_SplitBrainFenced promotes a replica, and TestScanFolder_OlderThanDatabase replays a journal")
 	p := newPrimaryWithReplica(t)
 	c := newCluster(t, p.createDatabase("earlier"), spaceSeed, 1)
 	n := c.nodes[0]
@@ -225,7 +226,7 @@ func TestJournal_ReplayAfterPointInTimeRestore(t *testing.T) {
 	waitFor(t, "all scans to be counted again", func() bool { return counted() == 100 })
 	writer.added = writer.added[:1]
 	writer.checkRules()
-	assert.Equal(t, dbtest.Number(t, withHosts(t, c.database, parseURL(t, p.urls[1]).User, parseURL(t, p.urls[1]).Host),
+	assert.Equal(t, dbtest.QueryInt(t, withHosts(t, c.database, parseURL(t, p.urls[1]).User, parseURL(t, p.urls[1]).Host),
 		`SELECT count(*) FROM rules`), 2,
 		"rules")
 	brand = admin.stableToken("brand") // the previous token may be lost

@@ -120,7 +120,7 @@ func TestPrefix_RaceAcrossNodes(t *testing.T) {
 		require.True(t, l, "round %d: a rule below prevented the parent", round)
 		if r {
 			below++
-			order := dbtest.Number(t, c.database, fmt.Sprintf(
+			order := dbtest.QueryInt(t, c.database, fmt.Sprintf(
 				`SELECT p.id - c.id FROM rules p, rules c WHERE p.prefix = '%s' AND c.prefix = '%s'`, parent, child))
 			require.True(t, order >= 0, "round %d: a rule was added below an occupied prefix", round)
 			drop(right, child)

@@ -44,7 +44,7 @@ func TestDatabaseRead_StaleListsReportAsOf(t *testing.T) {
 
 	dbtest.Exec(t, p.urls[1], `SELECT pg_wal_replay_pause()`)
 	waitFor(t, "the replay to stop", func() bool {
-		return dbtest.Number(t, p.urls[1], `SELECT CASE pg_get_wal_replay_pause_state() WHEN 'paused' THEN 1 ELSE 0 END`) == 1
+		return dbtest.QueryInt(t, p.urls[1], `SELECT CASE pg_get_wal_replay_pause_state() WHEN 'paused' THEN 1 ELSE 0 END`) == 1
 	})
 	before := time.Now()
 	require.Equal(t, farWriter.add(), 0, "errcode of a change through the other node")

@@ -43,9 +43,9 @@ func TestServerStart_TenNodesOnEmptyDatabase(t *testing.T) {
 	t.Logf("%d nodes on an empty database were ready after %v", len(c.nodes), time.Since(began).Round(time.Millisecond))
 	defer c.stop()
 	c.waitUntilReady()
-	assert.Equal(t, dbtest.Number(t, c.database,
+	assert.Equal(t, dbtest.QueryInt(t, c.database,
 		`SELECT count(*) - count(DISTINCT version_id) FROM goose_db_version WHERE version_id > 0`), 0, "repeated migrations")
-	assert.Equal(t, dbtest.Number(t, c.database, `SELECT count(*) FROM accounts`), 5, "accounts")
+	assert.Equal(t, dbtest.QueryInt(t, c.database, `SELECT count(*) FROM accounts`), 5, "accounts")
 	// A token of the first node is valid on every other node: the keys are the same.
 	first := c.nodes[0].admin()
 	token := first.token("mini0")
@@ -359,7 +359,7 @@ func TestRollingUpgrade_UnderWriters(t *testing.T) {
 		admin = c.nodes[0].admin()
 		admin.freezeClock(admin.now().Add(time.Hour)) // makes the deliveries of stopped nodes due
 		webhook.waitForAll()
-		assert.True(t, dbtest.Number(t, c.databaseURL(), `SELECT count(later) FROM rules`) != 0, "the later schema has no rules")
+		assert.True(t, dbtest.QueryInt(t, c.databaseURL(), `SELECT count(later) FROM rules`) != 0, "the later schema has no rules")
 		admin.post("/admin/v1/emulator/snapshots/before/load", nil, nil)
 		for account, rules := range want.Rules {
 			got := admin.ok("qrcodejumpget", admin.stableToken(account), map[string]any{}).RuleList
@@ -408,7 +408,7 @@ func (c *cluster) dumpTables() (all []string) {
 		tables = `SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name`
 	}
 	texts := func(query string) (list []string) {
-		dbtest.Rows(c.t, c.databaseURL(), query, func(rows *sql.Rows) error {
+		dbtest.QueryRows(c.t, c.databaseURL(), query, func(rows *sql.Rows) error {
 			columns, err := rows.Columns()
 			row, into := make([]any, len(columns)), make([]any, len(columns))
 			for i := range row {

@@ -403,7 +403,7 @@ func (c *workload) awaitProgress(scans, changes int64) {
 // replica, and restarts the NATS servers one by one, while clients scan and change through HAProxy. No scan may fail. At the end, each
 // acknowledged change must exist, and each acknowledged scan must be counted once.
 func TestCluster_RollingRestartAndPromotion(t *testing.T) {
-	testscope.WholeOnly(t, "its files are read by what runs on them, and chaos/ has nodes restarted and replicas promoted")
+	testscope.RequireComplete(t, "its files are read by what runs on them, and chaos/ has nodes restarted and replicas promoted")
 	e := newCluster(t)
 	seed := fmt.Sprintf(`
 accounts: [{appid: shop, kind: mini_program, secret: %q, versions: [release]}]

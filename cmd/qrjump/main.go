@@ -274,8 +274,8 @@ type session struct {
 	reader
 	// named is the resolver for the context that the command uses.
 	named *contextResolver
-	// seams holds test hooks for a server that the command runs; outside tests there are none.
-	seams server.TestHooks
+	// testHooks holds test hooks for a server that the command runs; outside tests there are none.
+	testHooks server.TestHooks
 }
 
 // usageError is an error in the command line, with exit code 2.
@@ -286,7 +286,7 @@ func (m usageError) Error() string { return string(m) }
 func main() { program(server.TestHooks{}) }
 
 // program parses the process's arguments and runs the command.
-func program(seams server.TestHooks) {
+func program(testHooks server.TestHooks) {
 	ctx := untilSignal()
 	// An empty variable counts as unset, because container files often pass empty variables.
 	for _, entry := range os.Environ() {
@@ -298,7 +298,7 @@ func program(seams server.TestHooks) {
 	if language, known := i18n.Parse(strings.ReplaceAll(os.Getenv("QRJUMP_LANG"), "_", "-")); known {
 		os.Setenv("QRJUMP_LANG", map[i18n.Language]string{i18n.English: "en", i18n.Chinese: "zh"}[language])
 	}
-	os.Exit(run(session{ctx: ctx, in: standardInput{ctx, os.Stdin}, out: os.Stdout, err: os.Stderr, seams: seams}, os.Args[1:]))
+	os.Exit(run(session{ctx: ctx, in: standardInput{ctx, os.Stdin}, out: os.Stdout, err: os.Stderr, testHooks: testHooks}, os.Args[1:]))
 }
 
 // run executes the command that the arguments name and returns the exit code.

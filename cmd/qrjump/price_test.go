@@ -170,7 +170,7 @@ func TestFileParsing_LinearCost(t *testing.T) { // not parallel: it counts all a
 	}
 	for _, s := range list {
 		// A quadratic cost is visible at a quarter of the size as well.
-		small, large := s.text(testscope.Choose(16<<10, 4<<10)), s.text(testscope.Choose(64<<10, 16<<10))
+		small, large := s.text(testscope.Select(16<<10, 4<<10)), s.text(testscope.Select(64<<10, 16<<10))
 		first, output := cost(s.kind, small)
 		t.Logf("%s, %s: %d bytes cost %d KiB: %.120s", s.kind, s.name, len(small), first>>10, strings.TrimSpace(output))
 		if limit := baseBytes + maxBytesPerByte*len(small); first > limit {

@@ -459,7 +459,7 @@ func TestEveryPrintedCommand_Works(t *testing.T) {
 	}
 	tables := printedTables{files["completed"], files["formats"], files["unexecuted"], files["expected"], strings.NewReplacer(places...)}
 	seen := map[string]bool{}
-	for _, language := range testscope.Choose([]string{"en", "zh"}, []string{"en"}) {
+	for _, language := range testscope.Select([]string{"en", "zh"}, []string{"en"}) {
 		t.Run(language, func(t *testing.T) {
 			setEnvironment(t, nil)
 			c := newShell(t, language)

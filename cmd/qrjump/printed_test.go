@@ -91,7 +91,7 @@ var printedCommand = regexp.MustCompile(`qrjump [a-z][^：（；。\n]*`)
 // at its end, and those that errors name as the next step.
 func TestPrintedCommands_Work(t *testing.T) {
 	requirePrograms(t, "bash")
-	for _, language := range testscope.Choose([]string{"en", "zh"}, []string{"en"}) {
+	for _, language := range testscope.Select([]string{"en", "zh"}, []string{"en"}) {
 		t.Run(language, func(t *testing.T) {
 			t.Parallel()
 			c := newShell(t, language)

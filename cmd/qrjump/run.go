@@ -61,7 +61,7 @@ func (c *runCommand) Run(s *session, chosen *kong.Context) error {
 	signal.Notify(signals, forwardedSignals...)
 	defer signal.Stop(signals)
 	ctx := context.WithoutCancel(s.ctx)
-	srv, err := server.Start(ctx, config, &faultLogFilter{to: s.err}, s.seams)
+	srv, err := server.Start(ctx, config, &faultLogFilter{to: s.err}, s.testHooks)
 	if err != nil {
 		return err
 	}

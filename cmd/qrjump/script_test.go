@@ -36,7 +36,7 @@ func TestMain(m *testing.M) {
 	// The only difference to the program is the cost of a passphrase, which protects against guessing: a second and 256 MiB each.
 	testscript.Main(englishTests{m}, map[string]func(){"qrjump": func() {
 		os.Setenv("TMPDIR", temp)
-		program(server.TestHooks{PassphraseWork: testscope.Choose(0, 4)})
+		program(server.TestHooks{PassphraseWork: testscope.Select(0, 4)})
 	}})
 }
 

@@ -55,7 +55,7 @@ func (c *serveCommand) Run(s *session, chosen *kong.Context) error {
 	if err != nil {
 		return err
 	}
-	return server.Run(s.ctx, config, s.seams, s.out, s.err)
+	return server.Run(s.ctx, config, s.testHooks, s.out, s.err)
 }
 
 // config returns the server's configuration from the flags and the configuration file.

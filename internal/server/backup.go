@@ -66,7 +66,7 @@ func (s *Server) pack(ctx context.Context, passphrase string, appids []string) (
 		}
 		packed, err = archive.Pack(ctx, s.config.Data, archive.Contents{Tables: p, Keys: keys, Schema: p.Schema, Engine: s.store.Engine(),
 			Program: "qrjump " + version.Number(), CreatedAt: s.realNow(), Accounts: appids, Passphrase: passphrase,
-			Work: s.seams.PassphraseWork})
+			Work: s.testHooks.PassphraseWork})
 		return err
 	})
 	if err != nil && packed != nil {

@@ -66,7 +66,7 @@ func (p instance) tryStart(t *testing.T, o servertest.Options) (*servertest.Serv
 			configure(c)
 		}
 	}
-	s, err := servertest.Try(t, o)
+	s, err := servertest.TryStart(t, o)
 	if err == nil {
 		s.Hide(passphrase)
 	}

@@ -249,7 +249,7 @@ func TestBodies_CostIsProportionalToTheirSize(t *testing.T) {
 	require.True(t, len(calls) >= 80 && raw >= 4 && emulator >= 6,
 		"%d operations with a body, %d without JSON, %d of the emulator; want at least 80, 4 and 6", len(calls), raw, emulator)
 	const maxAnswer = 20_000
-	smallSize, largeSize := testscope.Choose(30_000, 10_000), testscope.Choose(240_000, 80_000)
+	smallSize, largeSize := testscope.Select(30_000, 10_000), testscope.Select(240_000, 80_000)
 	var worst resourceUse // of a large body
 	for _, c := range calls {
 		send := func(body string) (answer servertest.Answer, used resourceUse) {
@@ -306,7 +306,7 @@ func TestAdminCall_ClientHangsUp(t *testing.T) {
 	defer tx.Rollback()
 	require.NoError(t, assert.ErrorOf(tx.Exec(`LOCK TABLE notifications IN ACCESS EXCLUSIVE MODE`)))
 	countWaiting := func() int64 {
-		return dbtest.Number(t, p.database, `SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'notifications'::regclass`)
+		return dbtest.QueryInt(t, p.database, `SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'notifications'::regclass`)
 	}
 	ctx, hangUp := context.WithCancel(t.Context())
 	defer hangUp()

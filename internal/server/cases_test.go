@@ -19,7 +19,7 @@ import (
 // administrator; alarm 3 is of the account rival.
 func TestCases_Life(t *testing.T) {
 	t.Parallel()
-	dbtest.OnEach(t, storetest.Postgres, func(t *testing.T, url string) {
+	dbtest.ForEachDatabase(t, storetest.Postgres, func(t *testing.T, url string) {
 		w := startBrand(t, servertest.Options{Seed: strings.Replace(brewery, "  - {appid: bare",
 			"  - {appid: rival, kind: service_account, secret: the-secret-of-rival, certified: true, features: [marketcode], marketcode_key: 0123456789abcdef}\n  - {appid: bare", 1),
 			Config: func(c *server.Config) { c.Database = url }})

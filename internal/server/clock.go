@@ -68,7 +68,7 @@ func (s *Server) wallClockComponent() component {
 	return component{
 		name: "clock of the machine",
 		start: func(context.Context) error {
-			s.wall = clockguard.Open(s.config.Data, s.realNow, s.seams.Elapsed, s.log)
+			s.wall = clockguard.Open(s.config.Data, s.realNow, s.testHooks.Elapsed, s.log)
 			return nil
 		},
 		// Watch writes into the data folder, so it must end before the folder's lock is released.

@@ -398,7 +398,7 @@ func TestCodes_RequirePrefix(t *testing.T) {
 	w.Stop()
 	for prefix, want := range map[string]string{"b.example/": "upper case", "B.EXAMPLE": "want a", "B.EXAMPLE/%24": "allowed",
 		"B.EXAMPLE//": "cleaned away"} {
-		_, err := servertest.Try(t, servertest.Options{Seed: brewery, Config: func(c *server.Config) { c.CodePrefix = prefix }})
+		_, err := servertest.TryStart(t, servertest.Options{Seed: brewery, Config: func(c *server.Config) { c.CodePrefix = prefix }})
 		assert.True(t, err != nil && strings.Contains(err.Error(), want), "%s: %v", prefix, err)
 	}
 	w = startBrand(t, servertest.Options{Guarded: true, Config: func(c *server.Config) { c.CodePrefix = "B.EXAMPLE/" }})

@@ -129,7 +129,7 @@ func (s *Server) primariesComponent() component {
 		if !s.store.Shared() {
 			return
 		}
-		tick := time.Tick(cmp.Or(s.seams.PrimariesEvery, primariesEvery))
+		tick := time.Tick(cmp.Or(s.testHooks.PrimariesEvery, primariesEvery))
 		said, silent := "", ""
 		for {
 			found := s.store.AskServers(ctx)

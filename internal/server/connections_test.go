@@ -201,7 +201,7 @@ func TestConnectionLimit_IdleTimeoutAfterRejectedKey(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := servertest.Start(t, servertest.Options{Seed: shop, Guarded: true, ScanListener: separate,
-				RefusedTime: 20 * time.Millisecond})
+				RejectedKeyIdleTime: 20 * time.Millisecond})
 			key := s.NewKey("/scan-keys", `{"name":"app"}`)
 			for name, c := range map[string]struct {
 				url, raw string

@@ -65,7 +65,7 @@ func TestAdminToken_MinLength(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			_, err := servertest.Try(t, servertest.Options{Guarded: !c.dev, Config: func(config *server.Config) {
+			_, err := servertest.TryStart(t, servertest.Options{Guarded: !c.dev, Config: func(config *server.Config) {
 				if config.AdminToken = c.flag; c.file == "" {
 					return
 				}

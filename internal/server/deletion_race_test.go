@@ -86,7 +86,7 @@ func callAdmin(s *servertest.Server, method, path, body string) (bool, string) {
 func waitForLocks(t *testing.T, database string, sessions int64) {
 	t.Helper()
 	eventually(t, fmt.Sprint(sessions, " sessions wait for locks"), func() bool {
-		return dbtest.Number(t, database,
+		return dbtest.QueryInt(t, database,
 			`SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`) >= sessions
 	})
 }

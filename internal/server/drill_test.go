@@ -23,7 +23,7 @@ func TestDrillDatabase_RestoredCopy(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join(p.data, "master.key"))
 	require.NoError(t, err)
 	key := strings.TrimSpace(string(text))
-	keys := dbtest.Number(t, p.database, `SELECT COUNT(*) FROM scan_keys`)
+	keys := dbtest.QueryInt(t, p.database, `SELECT COUNT(*) FROM scan_keys`)
 	drill := func(key, want string) server.DrillReport {
 		t.Helper()
 		r, err := server.DrillDatabase(t.Context(), p.database, key)
@@ -38,12 +38,12 @@ func TestDrillDatabase_RestoredCopy(t *testing.T) {
 	drill(key, "(qrjump) uses the database "+dbtest.Name(p.database))
 	w.Stop()
 	unused := func() bool { // PostgreSQL ends a session with a delay after its client closed the connection
-		return dbtest.Number(t, dbtest.Server(t), `SELECT COUNT(*) FROM pg_stat_activity WHERE usesysid IS NOT NULL AND datname = '`+
+		return dbtest.QueryInt(t, dbtest.Server(t), `SELECT COUNT(*) FROM pg_stat_activity WHERE usesysid IS NOT NULL AND datname = '`+
 			dbtest.Name(p.database)+`'`) == 0
 	}
 	eventually(t, "the sessions end", unused)
 	drill(strings.Repeat("5a", 32), "QRJUMP_MASTER_KEY")
-	assert.Equal(t, dbtest.Number(t, p.database, `SELECT COUNT(*) FROM scan_keys`), keys, "scan keys after refused drills")
+	assert.Equal(t, dbtest.QueryInt(t, p.database, `SELECT COUNT(*) FROM scan_keys`), keys, "scan keys after refused drills")
 	eventually(t, "the sessions end", unused)
 	r := drill(key, "")
 	assert.True(t, r.Rules == 1 && r.Opened == 1 && r.Batches == 1 && r.Codes == 3, "DrillDatabase = %+v", r)

@@ -7,9 +7,9 @@ import (
 )
 
 // StartAround is Start, but calls around instead of the start of each component. around may call start.
-func StartAround(ctx context.Context, c Config, logs io.Writer, seams TestHooks,
+func StartAround(ctx context.Context, c Config, logs io.Writer, testHooks TestHooks,
 	around func(ctx context.Context, part string, start func(context.Context) error) error) (*Server, error) {
-	s := newServer(c, logs, seams)
+	s := newServer(c, logs, testHooks)
 	list := s.order()
 	for i, p := range list {
 		list[i].start = func(ctx context.Context) error {

@@ -30,7 +30,7 @@ func (s scanRecords) openLake(context.Context) error {
 	l := &lake.Lake{Place: place, Journal: s.scanning.scanLog.journal, Name: s.scanning.scanLog.journal.ID, Rows: s.lakeRows,
 		Erased:      s.store.Erasures,
 		OffsetHours: func() int { return s.chosen.settings.Get().UTCOffsetHours }, Now: s.realNow, Log: s.log,
-		Every: s.seams.LakeEvery}
+		Every: s.testHooks.LakeEvery}
 	if shipper := s.scanning.scanLog.shipper; shipper != nil {
 		// The lake uses the shipper's ID for this node, and writes only shipped scans. The shipper keeps in the journal the scans that the
 		// lake has not written yet.

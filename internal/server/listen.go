@@ -92,7 +92,7 @@ func (s *Server) listen(ctx context.Context) error {
 				"hint", "start with --admin-listen 127.0.0.1:8082, or with --tls-cert FILE --tls-key FILE", "address", l.Addr().String())
 		}
 		var lane *fastpath.Listener
-		if role == scans && !s.seams.NoLane && s.config.Tracing == nil { // the fast path records no spans
+		if role == scans && !s.testHooks.NoFastPath && s.config.Tracing == nil { // the fast path records no spans
 			lane = s.lane(l)
 			h.TLSConfig = lane.TLS // lane makes the TLS handshakes itself; net/http needs the configuration for HTTP/2
 			s.serving.lanes[h] = lane
@@ -264,7 +264,7 @@ func (s *Server) openConnectionLimits() {
 	}
 	files := connlimit.Files()
 	public, admin := connlimit.Budget(files, separate)
-	public = cmp.Or(s.seams.Connections, public)
+	public = cmp.Or(s.testHooks.Connections, public)
 	s.serving.rooms = map[bool]*connlimit.Limiter{false: connlimit.New(public), true: connlimit.New(admin)}
 	if files < 1024 {
 		s.log.Warn("open file limit is low", "hint", "raise ulimit -n or LimitNOFILE for more connections", "files", files,
@@ -283,5 +283,5 @@ func (s *Server) openConnectionLimits() {
 
 // bound wraps a listener with a connection limit: the one of the admin listener, or the one that all public listeners share.
 func (s *Server) bound(l net.Listener, role listenerRole) net.Listener {
-	return s.serving.rooms[role == admin].Listener(l, s.seams.RefusedTime)
+	return s.serving.rooms[role == admin].Listener(l, s.testHooks.RejectedKeyIdleTime)
 }

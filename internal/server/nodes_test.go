@@ -143,7 +143,7 @@ func TestNodes_SharedDatabase(t *testing.T) {
 // TestNodes_ConcurrentStart starts ten nodes concurrently on an empty database. One node must apply the seed, and all must become ready.
 func TestNodes_ConcurrentStart(t *testing.T) {
 	t.Parallel()
-	p := instance{database: dbtest.Patient(t)}
+	p := instance{database: dbtest.DatabaseWithoutTimeouts(t)}
 	key := strings.Repeat("5a", 32)
 	var starts sync.WaitGroup
 	nodes := make([]*servertest.Server, 10)
@@ -173,7 +173,7 @@ func TestNodes_RejectLostDatabase(t *testing.T) {
 	t.Parallel()
 	p := newPostgres(t)
 	p.start(t, servertest.Options{Seed: brand}).Stop()
-	emptied := instance{data: p.data, database: dbtest.Patient(t)}
+	emptied := instance{data: p.data, database: dbtest.DatabaseWithoutTimeouts(t)}
 	for range 2 {
 		_, err := emptied.tryStart(t, servertest.Options{})
 		require.True(t, err != nil && strings.Contains(err.Error(), "the database is empty, but") && !strings.Contains(err.Error(), "\n"),

@@ -31,7 +31,7 @@ func (r *recallingWriter) Write(b []byte) (int, error) {
 // recall aborts a running download.
 func TestPrintPackages_IdempotentAndRecall(t *testing.T) {
 	t.Parallel()
-	dbtest.OnEach(t, storetest.Postgres, func(t *testing.T, url string) {
+	dbtest.ForEachDatabase(t, storetest.Postgres, func(t *testing.T, url string) {
 		s := servertest.Start(t, servertest.Options{Config: func(c *server.Config) { c.Database = url }})
 		batch := s.Apply("wxserviceacct0001", "order", 100_000)
 		operator, err := client.New(s.URL, client.Options{AdminToken: servertest.AdminToken})

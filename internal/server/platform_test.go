@@ -297,6 +297,6 @@ components:
   - {appid: isv, secret: a, message_token: tok, encoding_aes_key: ` + platformKey + `, authorizations: [{appid: shop, permission_sets: [18]}]}
   - {appid: isv2, secret: b, message_token: tok, encoding_aes_key: ` + platformKey + `, authorizations: [{appid: shop, permission_sets: [18]}]}
 `
-	_, err := servertest.Try(t, servertest.Options{Seed: seed})
+	_, err := servertest.TryStart(t, servertest.Options{Seed: seed})
 	assert.True(t, err != nil && strings.Contains(err.Error(), "line 6") && strings.Contains(err.Error(), "exclusive"), "got %v", err)
 }

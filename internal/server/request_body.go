@@ -36,12 +36,12 @@ func (s access) limitBodyTime(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
-		_ = control.SetReadDeadline(now.Add(s.seams.BodyTimeout))
+		_ = control.SetReadDeadline(now.Add(s.testHooks.BodyTimeout))
 		if strings.EqualFold(r.Header.Get("Expect"), "100-continue") && r.ProtoMajor == 1 {
 			next.ServeHTTP(w, r) // the client sends the body only when a handler reads it
 			return
 		}
-		a := &drainingBody{ResponseWriter: w, control: control, body: r.Body, patience: s.seams.BodyTimeout, maxDrained: maxDrained}
+		a := &drainingBody{ResponseWriter: w, control: control, body: r.Body, patience: s.testHooks.BodyTimeout, maxDrained: maxDrained}
 		if r.ProtoMajor == 2 {
 			a.maxDrained, a.mayHold = maxDrainedHTTP2, true
 		}

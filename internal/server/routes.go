@@ -165,7 +165,7 @@ func orProblem(mux *http.ServeMux) http.Handler {
 func (s *Server) wireAPI() *api.API {
 	a := &api.API{Accounts: s.domain.accounts, Calls: s.domain.usage, Rules: s.domain.rules, Codes: s.domain.codes,
 		Settings: s.chosen.settings, Log: s.log, Now: s.now, RealNow: s.realNow,
-		Random: s.random, ClientIP: s.access().clientIP, BodyTimeout: s.seams.BodyTimeout, Observe: s.metrics.observeCall,
+		Random: s.random, ClientIP: s.access().clientIP, BodyTimeout: s.testHooks.BodyTimeout, Observe: s.metrics.observeCall,
 		OnAuthenticated: connlimit.Authenticated, OnRejected: connlimit.Rejected}
 	if s.store.Shared() {
 		a.Shared = s.store.RateLimits().Allow
@@ -219,7 +219,7 @@ func (s *Server) scanAPI() *scanapi.API {
 		Products: s.domain.products}, Near: s.domain.rules.NearestRules, Codes: s.domain.codes, TicketWriter: s.domain.ticketWriter,
 		Record: s.scanning.scanLog.record, RespondEarly: s.isAsync, IsDiskSlow: s.scanning.scanLog.recorder.IsLate, UserHash: s.userHash,
 		Region: s.scans().region(), Unrecorded: s.metrics.observeUnrecorded, Accounts: s.domain.accounts, OpenIDs: s.secrets.openIDs,
-		Now: s.now, Random: s.random, Replay: s.config.emulates(), BodyTimeout: s.seams.BodyTimeout, Log: s.log,
+		Now: s.now, Random: s.random, Replay: s.config.emulates(), BodyTimeout: s.testHooks.BodyTimeout, Log: s.log,
 		Observe: s.metrics.observeScan, OnAuthenticated: connlimit.Authenticated, OnRejected: connlimit.Rejected}
 	if !s.config.Dev {
 		a.Key, a.Operator = s.domain.keys.Check, s.access().mayExplain
@@ -234,7 +234,7 @@ func (s *Server) scanAPI() *scanapi.API {
 func (s *Server) operations() []adminroute.Table {
 	a := &adminapi.Admin{Accounts: s.domain.accounts, Known: s.domain.current.Accounts.Account, InMemory: s.domain.current.Accounts.All,
 		Rules: s.domain.rules, RuleCount: s.domain.current.Rules.Len, Codes: s.domain.codes, Orders: s.orders(),
-		PackageSigner: s.domain.packageSigner, PassphraseWork: s.seams.PassphraseWork,
+		PackageSigner: s.domain.packageSigner, PassphraseWork: s.testHooks.PassphraseWork,
 		OpenIDs: s.secrets.openIDs, Keys: s.domain.keys, Settings: s.chosen.settings,
 		People: s.domain.people, Shared: s.sharedCharts(),
 		Appearances: s.domain.appearances, Products: s.domain.products, ConsoleURL: func() string { return s.AdminURL + console.Root },

@@ -22,10 +22,10 @@ import (
 
 // Run serves until ctx ends. After that, Run reports the shutdown on /readyz for ShutdownDelay, and drains the server. When the server is
 // ready, Run prints exactly one line on stdout; logs and, on a terminal, a short welcome text go to stderr.
-func Run(ctx context.Context, c Config, seams TestHooks, stdout, stderr io.Writer) error {
+func Run(ctx context.Context, c Config, testHooks TestHooks, stdout, stderr io.Writer) error {
 	logs := &bufferedWriter{to: stderr}
 	defer logs.Close()
-	s, err := Start(ctx, c, logs, seams)
+	s, err := Start(ctx, c, logs, testHooks)
 	if err != nil {
 		return err
 	}

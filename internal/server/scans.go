@@ -33,7 +33,7 @@ func (s *Server) urlOf(l net.Listener) string {
 
 // lane returns a listener that serves scans itself (the fast path) and hands connections with other requests to net/http.
 func (s *Server) lane(l net.Listener) *fastpath.Listener {
-	lane := s.scanAPI().FastPath(cmp.Or(s.seams.LanePatience, time.Second))
+	lane := s.scanAPI().FastPath(cmp.Or(s.testHooks.FastPathTimeout, time.Second))
 	lane.AnswerTime, lane.IdleTime, lane.OnResponse, lane.OnHandoff = answerTime, idleTime, s.metrics.lane.Inc, s.metrics.handed.Inc
 	if s.config.Dev {
 		lane.KnownHost = s.access().knownName

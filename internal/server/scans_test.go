@@ -144,7 +144,7 @@ func (p instance) rejectConnections(t *testing.T) (accept func()) {
 	// A session that is just connecting holds a lock until pg_stat_activity shows it, and must be terminated as well.
 	remaining := fmt.Sprintf(`SELECT (SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = '%[1]s' AND backend_type = 'client backend')
 		+ (SELECT count(*) FROM pg_locks l JOIN pg_database d ON l.classid = 'pg_database'::regclass AND l.objid = d.oid WHERE l.locktype = 'object' AND d.datname = '%[1]s')`, name)
-	for dbtest.Number(t, server, remaining) > 0 {
+	for dbtest.QueryInt(t, server, remaining) > 0 {
 	}
 	return func() { exec(`ALTER DATABASE ` + name + ` ALLOW_CONNECTIONS true`) }
 }

@@ -402,7 +402,7 @@ const demoMeta = "demo"
 
 // refuseDemo returns an error if the database has the demo accounts but the server has no emulator, as in production.
 func (s seeder) refuseDemo(ctx context.Context, db *store.Store) error {
-	if s.config.emulates() || s.seams.Demo {
+	if s.config.emulates() || s.testHooks.Demo {
 		return nil
 	}
 	demo, err := db.Meta(ctx, demoMeta)

@@ -45,7 +45,7 @@ func TestSeed_RejectsInvalid(t *testing.T) {
 	for _, c := range testtable.Rows(t, "testdata/invalid_seeds.txt", 3) {
 		t.Run(c[0], func(t *testing.T) {
 			t.Parallel()
-			_, err := servertest.Try(t, servertest.Options{Seed: c[1]})
+			_, err := servertest.TryStart(t, servertest.Options{Seed: c[1]})
 			assert.True(t, errors.Is(err, server.ErrUsage) && strings.Contains(err.Error()+":", "seed.yaml, "+c[2]+":") &&
 				!strings.Contains(err.Error(), "\n"), "got %v, want one line with %q", err, c[2])
 		})
@@ -78,7 +78,7 @@ func TestSeed_RejectedRollsBack(t *testing.T) {
 	t.Parallel()
 	data := filepath.Join(t.TempDir(), "data")
 	bad := "accounts:\n  - {appid: left, kind: mini_program, secret: s}\nsettings: {verification: trust, rule_rate_limit: null}\nrules:\n  - {owner: left, prefix: nonsense, path: p}\n"
-	_, err := servertest.Try(t, servertest.Options{Data: data, Seed: bad})
+	_, err := servertest.TryStart(t, servertest.Options{Data: data, Seed: bad})
 	require.True(t, errors.Is(err, server.ErrUsage) && strings.Contains(err.Error(), "line 5"),
 		"start = %v, want an error with line 5", err)
 	s := servertest.Start(t, servertest.Options{Data: data, Seed: shop})
@@ -122,7 +122,7 @@ func TestAppSecret_MinLength(t *testing.T) {
 	}
 	for seed, location := range map[string]string{account("fifteen-letters"): "line 3: account near: ",
 		platform("fifteen-letters"): "line 2: component isv: "} {
-		_, err := servertest.Try(t, servertest.Options{Seed: seed, Guarded: true, Emulator: true})
+		_, err := servertest.TryStart(t, servertest.Options{Seed: seed, Guarded: true, Emulator: true})
 		assert.True(t, errors.Is(err, server.ErrUsage) && strings.Contains(err.Error(), location+reason), "%v, want %s%s", err,
 			location, reason)
 	}

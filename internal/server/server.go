@@ -34,15 +34,15 @@ type TestHooks struct {
 	Outbound *safehttp.Client
 	// BodyTimeout is the timeout for reading a request body; 0 = 10 seconds.
 	BodyTimeout time.Duration
-	// LanePatience is the time that the fast path waits for the rest of a request before net/http gets the connection; 0 = the default.
-	LanePatience time.Duration
+	// FastPathTimeout is the time that the fast path waits for the rest of a request before net/http gets the connection; 0 = the default.
+	FastPathTimeout time.Duration
 	// Connections is the maximum number of connections of all listeners except the admin listener; 0 = derived from the process's
 	// limit of open files.
 	Connections int
-	// RefusedTime is the idle timeout of a connection after a rejected key; 0 = ten seconds.
-	RefusedTime time.Duration
-	// NoLane makes net/http serve a separate scan listener without the fast path.
-	NoLane bool
+	// RejectedKeyIdleTime is the idle timeout of a connection after a rejected key; 0 = ten seconds.
+	RejectedKeyIdleTime time.Duration
+	// NoFastPath makes net/http serve a separate scan listener without the fast path.
+	NoFastPath bool
 	// LakeEvery is the interval at which scans are written to the Parquet files of --lake; 0 = the default.
 	LakeEvery time.Duration
 	// PrimariesEvery is the interval at which the database servers are checked for accepting writes; 0 = the default.
@@ -77,16 +77,16 @@ type Server struct {
 
 // deps holds the dependencies that all components of a server share. Tests replace the clock, the randomness and the outbound client.
 type deps struct {
-	config   Config
-	seams    TestHooks
-	log      *slog.Logger
-	metrics  *metrics
-	store    *store.Store
-	wall     *clockguard.Clock
-	now      func() time.Time // returns the emulated time with the emulator, else real time
-	realNow  func() time.Time
-	random   io.Reader
-	outbound safehttp.Client
+	config    Config
+	testHooks TestHooks
+	log       *slog.Logger
+	metrics   *metrics
+	store     *store.Store
+	wall      *clockguard.Clock
+	now       func() time.Time // returns the emulated time with the emulator, else real time
+	realNow   func() time.Time
+	random    io.Reader
+	outbound  safehttp.Client
 }
 
 // withStore returns a copy of d with another store.
@@ -97,11 +97,11 @@ func (d *deps) withStore(s *store.Store) *deps {
 }
 
 // Start opens the store, loads the rules and opens the listeners. The server runs until Close is called; logs receives the log lines.
-func Start(ctx context.Context, c Config, logs io.Writer, seams TestHooks) (*Server, error) {
+func Start(ctx context.Context, c Config, logs io.Writer, testHooks TestHooks) (*Server, error) {
 	if err := c.Check(); err != nil {
 		return nil, err
 	}
-	s := newServer(c, logs, seams)
+	s := newServer(c, logs, testHooks)
 	if err := s.parts.start(ctx, s.order()); err != nil {
 		return nil, err
 	}
@@ -111,9 +111,9 @@ func Start(ctx context.Context, c Config, logs io.Writer, seams TestHooks) (*Ser
 	return s, nil
 }
 
-func newServer(c Config, logs io.Writer, seams TestHooks) *Server {
-	s := &Server{deps: deps{config: c, seams: seams, log: newLogger(logs, c.LogFormat),
-		realNow: seams.RealNow, random: seams.Random, outbound: outboundClient(seams.Outbound)}}
+func newServer(c Config, logs io.Writer, testHooks TestHooks) *Server {
+	s := &Server{deps: deps{config: c, testHooks: testHooks, log: newLogger(logs, c.LogFormat),
+		realNow: testHooks.RealNow, random: testHooks.Random, outbound: outboundClient(testHooks.Outbound)}}
 	if s.realNow == nil {
 		s.realNow = time.Now
 	}
@@ -121,7 +121,7 @@ func newServer(c Config, logs io.Writer, seams TestHooks) *Server {
 	if s.random == nil {
 		s.random = rand.Reader
 	}
-	s.seams.BodyTimeout = cmp.Or(seams.BodyTimeout, 10*time.Second)
+	s.testHooks.BodyTimeout = cmp.Or(testHooks.BodyTimeout, 10*time.Second)
 	s.chosen.settings = settings.NewLive(settings.Defaults())
 	s.serving.drainTime, s.serving.lanes, s.serving.failed = DrainTimeout, map[*http.Server]*fastpath.Listener{}, make(chan error, 8)
 	for _, text := range c.TrustedProxy {

@@ -138,7 +138,7 @@ func TestConfig_RejectsInvalid(t *testing.T) {
 		{"an empty admin token", "is empty", func(c *server.Config) { c.Data, c.AdminToken = empty, "" }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			_, err := servertest.Try(t, servertest.Options{Config: c.config})
+			_, err := servertest.TryStart(t, servertest.Options{Config: c.config})
 			assert.True(t, errors.Is(err, server.ErrUsage) && strings.Contains(err.Error(), c.want) && !strings.Contains(err.Error(), "\n"),
 				"got %v, want one line with %q", err, c.want)
 		})
@@ -389,7 +389,7 @@ func TestMasterKey_MissingOrInvalid(t *testing.T) {
 			}
 			restart := o
 			restart.Config = func(config *server.Config) { config.MasterKey = c.env }
-			s, err := servertest.Try(t, restart)
+			s, err := servertest.TryStart(t, restart)
 			if c.want != "" {
 				assert.True(t, errors.Is(err, server.ErrUsage) && strings.Contains(err.Error(), c.want) &&
 					!strings.Contains(err.Error(), "\n"), "got %v, want %q", err, c.want)

@@ -45,7 +45,7 @@ func TestFirstPage_BrowserOnly(t *testing.T) {
 	a := s.Do("GET", "/", "", browserAccept, "Accept-Language: zh-CN,en;q=0.5")
 	assert.True(t, strings.Contains(a.Body, `lang="zh-CN"`) && strings.Contains(a.Body, "已就绪") && len(a.Body) <= 20<<10,
 		"the page in Chinese, %d bytes, want at most 20 KiB: %s", len(a.Body), a.Body)
-	bytes, loaded := pagetest.Weigh(t, a.Body, func(address string) string { return s.Do("GET", address, "").Body })
+	bytes, loaded := pagetest.MeasurePage(t, a.Body, func(address string) string { return s.Do("GET", address, "").Body })
 	assert.True(t, bytes <= pagetest.Budget && len(loaded) == 2, "the page loads %d bytes with %q, want at most %d with two files", bytes,
 		loaded, pagetest.Budget)
 	for _, sheet := range regexp.MustCompile(`rel="stylesheet" href="([^"]+)"`).FindAllStringSubmatch(a.Body, -1) {

@@ -86,7 +86,7 @@ func TestScanStream_SwitchBackAndForth(t *testing.T) {
 	t.Parallel()
 	forEachDatabase(t, func(t *testing.T, newInstance func(*testing.T) instance) {
 		p, first, second, key, total := newInstance(t), startStream(t), startStream(t), "", int64(0)
-		streams := testscope.Choose([]string{"", first, "", first, second, "", second, first, ""}, []string{"", first, second, ""})
+		streams := testscope.Select([]string{"", first, "", first, second, "", second, first, ""}, []string{"", first, second, ""})
 		for n, events := range streams {
 			step := fmt.Sprint("start ", n)
 			c := p.startCounter(t, events, key)
@@ -313,7 +313,7 @@ func TestScanStream_BackupIncludesAllScans(t *testing.T) {
 		c.Stop()
 		added := int64(1) // scans in the stream since the export
 		for name, newTarget := range map[string]func(*testing.T) instance{"sqlite": newSQLite, "postgres": newPostgres} {
-			if source := map[bool]string{true: "sqlite", false: "postgres"}[p.database == ""]; name == source && !testscope.Run() {
+			if source := map[bool]string{true: "sqlite", false: "postgres"}[p.database == ""]; name == source && !testscope.IsComplete() {
 				continue // a restore into the other kind of database covers more
 			}
 			for _, stream := range []string{"", events} {

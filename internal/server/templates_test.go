@@ -70,7 +70,7 @@ func packageRow(w brandServer, id, index int64) labels.Row {
 // shown on the page for buyers, and that a text with one changed character of its secret opens nothing.
 func TestTemplateTexts_FullLifecycle(t *testing.T) {
 	t.Parallel()
-	dbtest.OnEach(t, storetest.Postgres, func(t *testing.T, database string) {
+	dbtest.ForEachDatabase(t, storetest.Postgres, func(t *testing.T, database string) {
 		w := startBrand(t, servertest.Options{Config: func(c *server.Config) { c.Database, c.DevHost = database, templateHosts }})
 		var ids []int64
 		for i, c := range templateCases {
@@ -313,7 +313,7 @@ func (w brandServer) checkForged(name string, row labels.Row, page bool) {
 // the right PIN, and that it accepts no PIN after five wrong ones.
 func TestPIN_TypedIntoPage(t *testing.T) {
 	t.Parallel()
-	dbtest.OnEach(t, storetest.Postgres, func(t *testing.T, database string) {
+	dbtest.ForEachDatabase(t, storetest.Postgres, func(t *testing.T, database string) {
 		w := startBrand(t, servertest.Options{Config: func(c *server.Config) { c.Database, c.DevHost = database, templateHosts }})
 		for text, scanned := range map[string]string{"https://trace.example/{serial}{digits:4}": "serial_only",
 			"https://trace.example/{serial}/{secret}{digits:6}": ""} {

@@ -222,17 +222,17 @@ func TestLocalCA_LeafRenewal(t *testing.T) {
 		body, err := os.ReadFile(path)
 		require.NoError(t, err)
 		require.NoError(t, os.WriteFile(path, []byte("rubbish"), 0o600))
-		if _, err := servertest.Try(t, o); !errors.Is(err, server.ErrUsage) || !strings.Contains(err.Error(), "delete the folder") {
+		if _, err := servertest.TryStart(t, o); !errors.Is(err, server.ErrUsage) || !strings.Contains(err.Error(), "delete the folder") {
 			t.Errorf("start with an invalid %s = %v, want ErrUsage with \"delete the folder\"", name, err)
 		}
 		require.NoError(t, os.WriteFile(path, body, 0o600))
 	}
 	ended := o
 	ended.Began = servertest.Began.Add(11 * 366 * 24 * time.Hour)
-	_, err = servertest.Try(t, ended)
+	_, err = servertest.TryStart(t, ended)
 	assert.True(t, errors.Is(err, server.ErrUsage) && strings.Contains(err.Error(), "it expired on"), "with an expired CA: %v", err)
 	require.NoError(t, os.Remove(filepath.Join(data, "tls", "ca.key")))
-	_, err = servertest.Try(t, o)
+	_, err = servertest.TryStart(t, o)
 	assert.True(t, errors.Is(err, server.ErrUsage) && strings.Contains(err.Error(), "is missing"), "without ca.key: %v", err)
 }
 
@@ -343,7 +343,7 @@ func TestServerTLS_RejectsInvalidCertificate(t *testing.T) {
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			_, err := servertest.Try(t, servertest.Options{Config: c.config})
+			_, err := servertest.TryStart(t, servertest.Options{Config: c.config})
 			assert.True(t, errors.Is(err, server.ErrUsage) && strings.Contains(err.Error(), c.want) && !strings.Contains(err.Error(), "\n"),
 				"got %v, want one line with %q", err, c.want)
 		})
@@ -357,7 +357,7 @@ func TestServerTLS_ExpiredCertificate(t *testing.T) {
 	dir := t.TempDir()
 	cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 	writeSelfSigned(t, cert, key, "old.example")
-	s, err := servertest.Try(t, servertest.Options{Seed: shop, Began: servertest.Began.Add(2 * time.Hour),
+	s, err := servertest.TryStart(t, servertest.Options{Seed: shop, Began: servertest.Began.Add(2 * time.Hour),
 		Config: func(c *server.Config) { c.TLSCert, c.TLSKey = cert, key }})
 	require.NoError(t, err)
 	assert.Contains(t, s.Log(), "clients will reject it", "the log")

@@ -21,7 +21,7 @@ import (
 // must raise an alarm, 10 users must not.
 func TestAlarms_UnusualState(t *testing.T) {
 	t.Parallel()
-	dbtest.OnEach(t, storetest.Postgres, func(t *testing.T, url string) {
+	dbtest.ForEachDatabase(t, storetest.Postgres, func(t *testing.T, url string) {
 		w := startBrand(t, servertest.Options{Config: func(c *server.Config) { c.Database = url }})
 		id := w.apply("x", 10_000)
 		scan := func(index, users int) {
@@ -122,7 +122,7 @@ func TestAlarms_UnusualState(t *testing.T) {
 // TestAlarms_Window raises the alarms of an hour: 32 unknown texts under a prefix, or 32 codes scanned by a user, have 100 points.
 func TestAlarms_Window(t *testing.T) {
 	t.Parallel()
-	dbtest.OnEach(t, storetest.Postgres, func(t *testing.T, url string) {
+	dbtest.ForEachDatabase(t, storetest.Postgres, func(t *testing.T, url string) {
 		w := startBrand(t, servertest.Options{Config: func(c *server.Config) { c.Database = url }})
 		id := w.apply("x", 10_000)
 		alarms := func() string {
@@ -174,7 +174,7 @@ func TestAlarms_Window(t *testing.T) {
 // TestSpoiledCode_ScanRaisesOneAlarm verifies that scans of a spoiled code raise one alarm, and scans of a voided code none.
 func TestSpoiledCode_ScanRaisesOneAlarm(t *testing.T) {
 	t.Parallel()
-	dbtest.OnEach(t, storetest.Postgres, func(t *testing.T, url string) {
+	dbtest.ForEachDatabase(t, storetest.Postgres, func(t *testing.T, url string) {
 		s := servertest.Start(t, servertest.Options{Config: func(c *server.Config) { c.Database = url }})
 		batch := s.Apply("wxserviceacct0001", "order", 10_000)
 		scan := func(index int64) {

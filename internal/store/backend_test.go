@@ -31,11 +31,11 @@ var t0 = time.Date(2026, 1, 31, 15, 59, 59, 123e6, time.UTC)
 
 // forEachEmptyDatabase runs f with an empty SQLite database and an empty PostgreSQL schema.
 func forEachEmptyDatabase(t *testing.T, f func(t *testing.T, target Target)) {
-	dbtest.OnEach(t, dbtest.Schema, func(t *testing.T, url string) { f(t, Target{URL: url, Dir: t.TempDir()}) })
+	dbtest.ForEachDatabase(t, dbtest.Schema, func(t *testing.T, url string) { f(t, Target{URL: url, Dir: t.TempDir()}) })
 }
 
 // databaseCopies makes databases that have the newest schema and no rows.
-var databaseCopies = dbtest.CopiesOf(func(url, folder string) error {
+var databaseCopies = dbtest.NewCopies(func(url, folder string) error {
 	s, err := Open(context.Background(), Target{URL: url, Dir: folder})
 	if err != nil {
 		return err
@@ -45,7 +45,7 @@ var databaseCopies = dbtest.CopiesOf(func(url, folder string) error {
 
 // forEachDatabase runs f with a SQLite and a PostgreSQL database that have the newest schema.
 func forEachDatabase(t *testing.T, f func(t *testing.T, target Target)) {
-	dbtest.OnEach(t, databaseCopies.Postgres, func(t *testing.T, url string) {
+	dbtest.ForEachDatabase(t, databaseCopies.Postgres, func(t *testing.T, url string) {
 		if url == "" {
 			f(t, newEmbedded(t))
 		} else {

@@ -304,7 +304,7 @@ func TestStatements_CostIndependentOfTableSize(t *testing.T) {
 		require.NoError(t, err)
 		sizes = append(sizes, n)
 	}
-	dbtest.OnEach(t, dbtest.Server, func(t *testing.T, server string) {
+	dbtest.ForEachDatabase(t, dbtest.Server, func(t *testing.T, server string) {
 		costs := make([][]readCost, len(frequentQueries))
 		for _, size := range sizes {
 			target := newEmbedded(t)

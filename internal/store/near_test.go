@@ -55,7 +55,7 @@ func TestNear_MatchesReferenceOnRandomRules(t *testing.T) {
 		}
 		seen := map[string]bool{}
 		var all []rules.Rule
-		for len(all) < testscope.Choose(1500, 600) {
+		for len(all) < testscope.Select(1500, 600) {
 			p, err := rules.ParsePrefix(text()+fmt.Sprint(r.IntN(30)), rules.Ordinary, false)
 			if r.IntN(2) == 0 {
 				p, err = rules.ParsePrefix(text(), rules.Ordinary, false)
@@ -71,7 +71,7 @@ func TestNear_MatchesReferenceOnRandomRules(t *testing.T) {
 		}
 		addRules(t, s, all...)
 		links := 0
-		for range testscope.Choose(250, 70) {
+		for range testscope.Select(250, 70) {
 			link, ok := rules.ParseLink(text() + pick("", "", "z", "#f", "%"))
 			if !ok {
 				continue
@@ -89,7 +89,7 @@ func TestNear_MatchesReferenceOnRandomRules(t *testing.T) {
 				})
 			}
 		}
-		require.True(t, len(all) >= 500 && links >= testscope.Choose(200, 50), "%d random rules and %d links are too few", len(all), links)
+		require.True(t, len(all) >= 500 && links >= testscope.Select(200, 50), "%d random rules and %d links are too few", len(all), links)
 	})
 }
 
@@ -100,7 +100,7 @@ func TestNear_RowsScannedBounded(t *testing.T) {
 		t.Skip("a table, read by one goroutine")
 	}
 	forEachBackend(t, func(t *testing.T, s *Store) {
-		count := testscope.Choose(12_000, 3_000)
+		count := testscope.Select(12_000, 3_000)
 		var all []rules.Rule
 		for i := range count / 3 {
 			all = append(all, newRule(t, "wxa", fmt.Sprintf("https://h.example/a/%05d/", i)), // the same segment

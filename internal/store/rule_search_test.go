@@ -95,7 +95,7 @@ func TestRuleSearch_BoundedWalk(t *testing.T) {
 // the oldest of 45,000 are in its fourth step. A search ends early only after 2 s.
 func TestRuleSearch_OldestOfMany(t *testing.T) {
 	const step = 5_000
-	total := testscope.Choose(9*step, step)
+	total := testscope.Select(9*step, step)
 	forEachBackend(t, func(t *testing.T, s *Store) {
 		for stored := 0; stored < total; stored += step {
 			mustExec(t, s, `INSERT INTO rules (id, key, kind, owner, target, prefix, path, occupy,

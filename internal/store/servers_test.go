@@ -80,7 +80,7 @@ func TestServers_LaterTimelineFences(t *testing.T) {
 	})
 	_, old := errors.AsType[*oldPrimaryError](err)
 	assert.True(t, old, "insert() on an old primary = %v, want an old primary", err)
-	assert.Equal(t, dbtest.Number(t, target.URL, `SELECT COUNT(*) FROM scan_events`), 0, "scans on an old primary")
+	assert.Equal(t, dbtest.QueryInt(t, target.URL, `SELECT COUNT(*) FROM scan_events`), 0, "scans on an old primary")
 	second.Close()
 	const system = `(SELECT system_identifier FROM pg_control_system())`
 	late := s.update(t.Context(), func(tx *Tx) error {
@@ -96,7 +96,7 @@ func TestServers_LaterTimelineFences(t *testing.T) {
 		assert.True(t, ok && strings.HasPrefix(outage.Condition, oldDatabase) && causeOf(outage.Condition) == "primaries",
 			"%s on an old primary = %v, want an outage", name, err)
 	}
-	assert.Equal(t, dbtest.Number(t, target.URL, `SELECT COUNT(*) FROM domains`), 1, "changes stored")
+	assert.Equal(t, dbtest.QueryInt(t, target.URL, `SELECT COUNT(*) FROM domains`), 1, "changes stored")
 	_, err = Open(t.Context(), target)
 	assert.True(t, err != nil && strings.Contains(err.Error(), oldDatabase), "Open() on an old primary = %v", err)
 	// The master key is not rotated on an old primary, also if the server becomes one meanwhile.
@@ -113,7 +113,7 @@ func TestServers_LaterTimelineFences(t *testing.T) {
 	}, func(_, old string) (string, error) { return old, nil })
 	_, old = errors.AsType[*oldPrimaryError](err)
 	assert.True(t, old, "Reseal() on a server that becomes an old primary = %v", err)
-	assert.Equal(t, dbtest.Number(t, target.URL, `SELECT COUNT(*) FROM sealing_keys WHERE sealed = 'old'`), 1,
+	assert.Equal(t, dbtest.QueryInt(t, target.URL, `SELECT COUNT(*) FROM sealing_keys WHERE sealed = 'old'`), 1,
 		"keys that are not resealed")
 	if err := fmt.Sprint(late); len(err) > 0 && strings.Contains(err, "\n") {
 		t.Errorf("error = %q, want one line", err)

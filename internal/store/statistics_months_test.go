@@ -29,7 +29,7 @@ func newAggregator(s *Store) *stats.Aggregator {
 // TestStatistics_YearReadsMonthlyRollUps verifies that a query of a year by rule reads the roll-ups of 11 complete months and the days at
 // both ends, and that a query of a part of a month with a roll-up reads the rows of the part only.
 func TestStatistics_YearReadsMonthlyRollUps(t *testing.T) {
-	dbtest.OnEach(t, databaseCopies.Postgres, func(t *testing.T, url string) {
+	dbtest.ForEachDatabase(t, databaseCopies.Postgres, func(t *testing.T, url string) {
 		target := newEmbedded(t)
 		target.URL = url
 		s := open(t, target)

@@ -174,7 +174,7 @@ func TestTicketPush_EveryTenMinutes(t *testing.T) {
 		r := startPusher(t, time.Second)
 		isv := r.addPlatform("wxc", "http://isv.example/wxc?a=b")
 		r.addPlatform("silent", "")
-		tens := testscope.Choose(6, 2)
+		tens := testscope.Select(6, 2)
 		got := r.receive(time.Duration(tens)*10*time.Minute + 5*time.Second)
 		assertEqual(t, "tickets in that time", len(got), tens+1)
 		seen := map[string]bool{}
@@ -306,7 +306,7 @@ func TestPush_DroppedAfterMaxRetries(t *testing.T) {
 		got := strings.Count(infoTypes(r.receive(24*time.Hour)), "authorized")
 		assertEqual(t, "attempts before the dead letter", got, 13)
 		r.respond(200, "success", nil)
-		got = strings.Count(infoTypes(r.receive(testscope.Choose[time.Duration](40, 5)*time.Hour)), "authorized")
+		got = strings.Count(infoTypes(r.receive(testscope.Select[time.Duration](40, 5)*time.Hour)), "authorized")
 		assertEqual(t, "attempts after the dead letter", got, 0)
 		list := must[[]outbox.Row](t)(r.Pushes(t.Context(), "wxc", 1000))
 		assert.True(t, len(list) <= 202, "%d pushes are kept, want at most 202", len(list))
@@ -348,7 +348,7 @@ func TestPush_NoAddress(t *testing.T) {
 		isv := r.addPlatform("wxc", "")
 		r.mustAuthorize("wxc", "wxa", 33)
 		require.NoError(t, r.StartPushingTickets(t.Context(), isv))
-		assertEqual(t, "pushes", len(r.receive(testscope.Choose(time.Hour, 11*time.Minute))), 0)
+		assertEqual(t, "pushes", len(r.receive(testscope.Select(time.Hour, 11*time.Minute))), 0)
 		assertEqual(t, "records", len(must[[]outbox.Row](t)(r.Pushes(t.Context(), "wxc", 10))), 0)
 	})
 }

@@ -228,7 +228,7 @@ func reaching(scores []int, threshold int) int {
 // generates a tenth of the codes, and compares with a separate table, so that both detect a change of the scores.
 func TestAlarms_FalseAlarmRate(t *testing.T) {
 	t.Parallel()
-	threshold, part := int(settings.Defaults().AlarmThreshold), testscope.Choose(1, 10)
+	threshold, part := int(settings.Defaults().AlarmThreshold), testscope.Select(1, 10)
 	var b bytes.Buffer
 	percent := func(scores []int, threshold int) float64 {
 		return 100 * float64(reaching(scores, threshold)) / float64(len(scores))

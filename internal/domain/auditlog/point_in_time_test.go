@@ -381,13 +381,13 @@ func TestAuditThen_EqualsReplay(t *testing.T) {
 	if url := os.Getenv("HISTORY_POSTGRES"); url != "" {
 		target.URL = url // a separate database
 	}
-	n := testscope.Choose(20_000, 2_000)
+	n := testscope.Select(20_000, 2_000)
 	if text := os.Getenv("HISTORY_QUESTIONS"); text != "" { // total number of queries
 		var err error
 		n, err = strconv.Atoi(text)
 		require.NoError(t, err)
 	}
-	events := testscope.Choose(1500, 600)
+	events := testscope.Select(1500, 600)
 	w := newGenerator(t, target, 7)
 	for range events {
 		w.change()

@@ -159,7 +159,7 @@ func (h *eventGenerator) next(seq int64) codes.Event {
 // while time passes, and also if events are read late or all events are read again.
 func TestMemory_EqualsArrayModel(t *testing.T) {
 	t.Parallel()
-	histories := testscope.Choose(3_000, 300)
+	histories := testscope.Select(3_000, 300)
 	if testing.Short() {
 		histories = 300
 	}
@@ -210,7 +210,7 @@ func TestMemory_EqualsArrayModel(t *testing.T) {
 // TestMemoryCalls_EqualArrayModel is TestMemory_EqualsArrayModel through the Service and a real store, which keeps milliseconds.
 func TestMemoryCalls_EqualArrayModel(t *testing.T) {
 	t.Parallel()
-	histories := testscope.Choose(25, 4)
+	histories := testscope.Select(25, 4)
 	if testing.Short() {
 		histories = 4
 	}
@@ -338,7 +338,7 @@ func TestMemory_SupersededEventsBounded(t *testing.T) {
 		j := &eventStore{batch: codes.Batch{ID: 1, Count: indexes}}
 		live := codes.NewMemory(j)
 		require.NoError(t, live.Load(t.Context()))
-		for n := range scheduled + testscope.Choose(20_000, 6_000) {
+		for n := range scheduled + testscope.Select(20_000, 6_000) {
 			h.now = h.now.Add(time.Duration(random.IntN(2_000)) * time.Millisecond)
 			e := h.next(int64(n + 1))
 			if n < scheduled {

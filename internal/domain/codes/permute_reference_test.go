@@ -173,7 +173,7 @@ func TestReferenceFF1_PermutesSmallSpaces(t *testing.T) {
 func TestReferenceText_ToySpaceExhaustive(t *testing.T) {
 	t.Parallel()
 	const radix = 4
-	half, counters := testscope.Choose(4, 3), testscope.Choose[int64](81, 27)
+	half, counters := testscope.Select(4, 3), testscope.Select[int64](81, 27)
 	for _, tweak := range []string{"0", "$"} {
 		f := ff1Reference{key: []byte("0123456789abcdef0123456789abcdef"), tweak: []byte(tweak), radix: radix}
 		encrypted := make(map[string]int64)

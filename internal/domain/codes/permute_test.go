@@ -47,7 +47,7 @@ func sampleCounters(n int) []uint64 {
 
 func TestPermute_EqualsReference(t *testing.T) {
 	t.Parallel()
-	n := testscope.Choose(100_000, 10_000)
+	n := testscope.Select(100_000, 10_000)
 	if testing.Short() {
 		n = 5_000
 	}
@@ -134,7 +134,7 @@ func TestPermute_GoldenCodes(t *testing.T) {
 // TestPermute_ConsecutiveCodesUnique verifies that consecutive counters have different codes, each of which decodes to its counter.
 func TestPermute_ConsecutiveCodesUnique(t *testing.T) {
 	t.Parallel()
-	window := testscope.Choose[uint64](1<<24, 1<<20)
+	window := testscope.Select[uint64](1<<24, 1<<20)
 	if testing.Short() {
 		window = 1 << 18
 	}
@@ -161,7 +161,7 @@ func TestPermute_ConsecutiveCodesUnique(t *testing.T) {
 
 func TestCodeText_SingleCharacterChange(t *testing.T) {
 	t.Parallel()
-	n := testscope.Choose(10_000, 1_000)
+	n := testscope.Select(10_000, 1_000)
 	if testing.Short() {
 		n = 200
 	}

@@ -108,7 +108,7 @@ func TestIndex_ExhaustiveThreeRules(t *testing.T) {
 		checked += len(links)
 	}
 	owners := []string{"A", "B"}
-	pairs, every := 0, testscope.Choose(1, 13) // not a multiple of the four variants, so that each occurs
+	pairs, every := 0, testscope.Select(1, 13) // not a multiple of the four variants, so that each occurs
 	var grow func(from, depth int)
 	grow = func(from, depth int) {
 		check()
@@ -255,7 +255,7 @@ func TestIndex_ChurnMemoryBounded(t *testing.T) {
 		t.Skip("a table, read by one goroutine")
 	}
 	x := New()
-	many := testscope.Choose(20_000, 4_000)
+	many := testscope.Select(20_000, 4_000)
 	for i := range many {
 		x.Set(newRule(t, int64(i), fmt.Sprintf("https://h%d.example/t/%d/", i%50, i)))
 	}
@@ -283,7 +283,7 @@ func TestIndexChange_ConstantCost(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a table, read by one goroutine")
 	}
-	many := testscope.Choose(300_000, 60_000)
+	many := testscope.Select(300_000, 60_000)
 	x := New()
 	require.NoError(t, x.Load(func(yield func(rules.Rule, error) bool) {
 		for i := range many {

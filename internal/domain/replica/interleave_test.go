@@ -552,7 +552,7 @@ func (s *schedule) checkEnd() string {
 }
 
 func TestReplica_Interleavings(t *testing.T) {
-	interleavings := testscope.Choose(200_000, 10_000)
+	interleavings := testscope.Select(200_000, 10_000)
 	if testing.Short() {
 		interleavings = 1_000 // one actor runs at a time, so that the race detector finds no more in the others
 	}

@@ -50,7 +50,7 @@ type nodePair struct {
 
 func newNodePair(t *testing.T, s *store.Store) *nodePair {
 	n := &nodePair{t: t, log: &scantest.Memory{}, now: began}
-	n.a, n.b = scantest.NewCounter(s, n.log), scantest.NewCounter(s, n.log)
+	n.a, n.b = scantest.NewAggregator(s, n.log), scantest.NewAggregator(s, n.log)
 	n.a.Alarms.Now, n.b.Alarms.Now = func() time.Time { return n.now }, func() time.Time { return n.now }
 	return n
 }
@@ -77,7 +77,7 @@ func (n *nodePair) openAlarm(name alarms.CodeName) int64 {
 // TestAlarmDismiss_RaisedByLaterScansOnly dismisses an alarm on one node. It must be closed on both nodes, and scans from before the
 // dismissal must not raise another alarm, even if they are counted later.
 func TestAlarmDismiss_RaisedByLaterScansOnly(t *testing.T) {
-	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
+	scantest.ForEachStore(t, func(t *testing.T, s *store.Store) {
 		n := newNodePair(t, s)
 		users := &codeTraffic{name: alarms.CodeName{Batch: 7, Index: 3}}
 		n.count(n.a, users.scans(40, began))
@@ -118,7 +118,7 @@ func TestAlarmDismiss_RaisedByLaterScansOnly(t *testing.T) {
 
 // TestAlarmThreshold_PerBatch verifies that each change of a threshold applies to later scans on all nodes.
 func TestAlarmThreshold_PerBatch(t *testing.T) {
-	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
+	scantest.ForEachStore(t, func(t *testing.T, s *store.Store) {
 		n := newNodePair(t, s)
 		set := func(batch int64, score *int64) {
 			t.Helper()
@@ -151,7 +151,7 @@ func TestAlarmThreshold_PerBatch(t *testing.T) {
 
 // TestAlarmReplay_MatchesThreshold verifies that a replay of a threshold predicts the alarms that the threshold raises.
 func TestAlarmReplay_MatchesThreshold(t *testing.T) {
-	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
+	scantest.ForEachStore(t, func(t *testing.T, s *store.Store) {
 		n := newNodePair(t, s)
 		var all []scanlog.Event
 		for i := range int64(30) { // code i is scanned by 10+i users
@@ -193,7 +193,7 @@ func TestAlarmReplay_MatchesThreshold(t *testing.T) {
 // TestAlarmDismiss_ConcurrentRaise dismisses alarms while scans raise new ones. At most one alarm must be open, alarms and dismissals must
 // have distinct numbers, and an alarm must be later than the dismissal of the previous one.
 func TestAlarmDismiss_ConcurrentRaise(t *testing.T) {
-	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
+	scantest.ForEachStore(t, func(t *testing.T, s *store.Store) {
 		n := newNodePair(t, s)
 		users := &codeTraffic{name: alarms.CodeName{Batch: 7, Index: 3}}
 		var clock sync.Mutex
@@ -217,7 +217,7 @@ func TestAlarmDismiss_ConcurrentRaise(t *testing.T) {
 				}
 			})
 		}
-		for range testscope.Choose(20, 4) {
+		for range testscope.Select(20, 4) {
 			clock.Lock()
 			now = now.Add(time.Hour)
 			hour := now
@@ -247,7 +247,7 @@ func TestAlarmDismiss_ConcurrentRaise(t *testing.T) {
 }
 
 func TestAlarmOfCode_OpenOrDismissed(t *testing.T) {
-	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
+	scantest.ForEachStore(t, func(t *testing.T, s *store.Store) {
 		c := &alarms.Service{Store: s, Now: func() time.Time { return time.Unix(1_800_000_000, 0) }}
 		name := alarms.CodeName{Batch: 7, Index: 3}
 		err := s.UpdateStatistics(t.Context(), func(tx stats.Tx) error {
@@ -269,7 +269,7 @@ func TestAlarmOfCode_OpenOrDismissed(t *testing.T) {
 
 // TestAlarmList_BothDirectionsAndCount lists alarms in both directions, acknowledges, confirms and dismisses them, and counts open alarms.
 func TestAlarmList_BothDirectionsAndCount(t *testing.T) {
-	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
+	scantest.ForEachStore(t, func(t *testing.T, s *store.Store) {
 		c := &alarms.Service{Store: s, Now: func() time.Time { return time.Unix(1_800_000_000, 0) }}
 		err := s.UpdateStatistics(t.Context(), func(tx stats.Tx) error {
 			for i := range int64(4) {
@@ -352,7 +352,7 @@ func TestAlarmList_BothDirectionsAndCount(t *testing.T) {
 
 // TestAlarmPlaces_Retained verifies the stored locations of a code, with the number of scans and of networks first observed in each.
 func TestAlarmPlaces_Retained(t *testing.T) {
-	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
+	scantest.ForEachStore(t, func(t *testing.T, s *store.Store) {
 		n, users := newNodePair(t, s), &codeTraffic{name: alarms.CodeName{Batch: 7, Index: 3}}
 		for _, region := range []string{"CN-SH", "CN-BJ", "CN-SH", ""} {
 			list := users.scans(2, n.now)
@@ -371,7 +371,7 @@ func TestAlarmPlaces_Retained(t *testing.T) {
 // TestPropose_FirstWeeks verifies that Propose uses the scores of codes four weeks after their first scans, and returns no threshold for
 // fewer than 3,000 codes.
 func TestPropose_FirstWeeks(t *testing.T) {
-	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
+	scantest.ForEachStore(t, func(t *testing.T, s *store.Store) {
 		n, users, weeks := newNodePair(t, s), &codeTraffic{name: alarms.CodeName{Batch: 7, Index: 3}}, 28*24*time.Hour
 		n.count(n.a, users.scans(12, began))
 		n.count(n.b, append(users.scans(1, began.Add(weeks-time.Second)), users.scans(40, began.Add(weeks))...))
@@ -416,7 +416,7 @@ func TestPropose_FirstWeeks(t *testing.T) {
 // TestAlarmsWindow_SeveralNodes verifies that a node that starts to count within an hour continues the window of that hour, that an alarm
 // is raised once, and that an erasure replaces the user's number in the alarm.
 func TestAlarmsWindow_SeveralNodes(t *testing.T) {
-	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
+	scantest.ForEachStore(t, func(t *testing.T, s *store.Store) {
 		n, user := newNodePair(t, s), scanlog.UserHash{1}
 		scans := func(from, to int64) (list []scanlog.Event) {
 			for i := from; i < to; i++ {
@@ -439,7 +439,7 @@ func TestAlarmsWindow_SeveralNodes(t *testing.T) {
 		assert.Equal(t, requireAlarms(1)[0].Details.Codes, 32, "codes of the alarm")
 		n.now = n.now.Add(time.Minute)
 		require.NoError(t, assert.ErrorOf(n.a.Alarms.Dismiss(t.Context(), 1, "eve", "stocktaking")))
-		n.count(scantest.NewCounter(s, n.log), scans(40, 60))
+		n.count(scantest.NewAggregator(s, n.log), scans(40, 60))
 		requireAlarms(1)
 		n.now = n.now.Add(time.Hour)
 		n.count(n.b, scans(0, 32))

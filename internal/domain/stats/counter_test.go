@@ -173,13 +173,13 @@ func checkCounts(t *testing.T, c *stats.Aggregator, n *naive) {
 
 // TestCounter_EqualsNaiveCount verifies that counts equal the reference counts with late scans, two nodes and killed nodes.
 func TestCounter_EqualsNaiveCount(t *testing.T) {
-	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
-		for seed := range uint64(testscope.Choose(4, 1)) {
+	scantest.ForEachStore(t, func(t *testing.T, s *store.Store) {
+		for seed := range uint64(testscope.Select(4, 1)) {
 			r := rand.New(rand.NewPCG(seed, 7))
 			require.NoError(t, s.Reset(t.Context()))
 			log, events := &scantest.Memory{Gaps: r}, &scantest.Traffic{Random: r, Now: began, Users: 200}
 			newCounter := func() *stats.Aggregator {
-				c := scantest.NewCounter(s, log)
+				c := scantest.NewAggregator(s, log)
 				c.Events = 1 + r.IntN(300)
 				return c
 			}
@@ -214,7 +214,7 @@ func checkRecount(t *testing.T, c *stats.Aggregator) {
 // TestCounter_DefersStoreUnderLoad verifies that scans are summed in memory under load. The sums must be stored exactly once, when the load
 // ends, after a minute or when a caller waits for them, even if another node counts first or the process dies.
 func TestCounter_DefersStoreUnderLoad(t *testing.T) {
-	scantest.OneStore(t, func(t *testing.T, s *store.Store) {
+	scantest.WithStore(t, func(t *testing.T, s *store.Store) {
 		log, events := &scantest.Memory{}, &scantest.Traffic{Random: rand.New(rand.NewPCG(5, 6)), Now: began, Users: 50}
 		sum := newNaive(8)
 		record := func(n int) {
@@ -223,7 +223,7 @@ func TestCounter_DefersStoreUnderLoad(t *testing.T) {
 			require.NoError(t, log.Append(t.Context(), list))
 			sum.add(list...)
 		}
-		busy := scantest.NewCounter(s, log)
+		busy := scantest.NewAggregator(s, log)
 		// recordAndRun records n scans and runs the step that the counter runs each second.
 		recordAndRun := func(n int) {
 			t.Helper()
@@ -244,7 +244,7 @@ func TestCounter_DefersStoreUnderLoad(t *testing.T) {
 		assert.Equal(t, totalScans(t, busy), sum.scans, "stored scans after a minute")
 		recordAndRun(700)
 		// Another node counts, as after the death of this one.
-		other := scantest.NewCounter(s, log)
+		other := scantest.NewAggregator(s, log)
 		require.NoError(t, other.CatchUp(t.Context()))
 		checkCounts(t, other, sum)
 		record(700)
@@ -257,10 +257,10 @@ func TestCounter_DefersStoreUnderLoad(t *testing.T) {
 // TestCounter_ErasureAndRetentionKeepCounts verifies that an erasure and the removal of old scans change no counts, and that a recount of
 // the remaining scans finds no difference.
 func TestCounter_ErasureAndRetentionKeepCounts(t *testing.T) {
-	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
+	scantest.ForEachStore(t, func(t *testing.T, s *store.Store) {
 		r := rand.New(rand.NewPCG(3, 4))
 		log, events := &scantest.Memory{}, &scantest.Traffic{Random: r, Now: began, Users: 50}
-		c := scantest.NewCounter(s, log)
+		c := scantest.NewAggregator(s, log)
 		c.Random = rand.NewChaCha8([32]byte{1})
 		sum := newNaive(8)
 		more := func() {
@@ -293,13 +293,13 @@ func TestCounter_ErasureAndRetentionKeepCounts(t *testing.T) {
 
 // TestCounter_ImportedLedgerAdds verifies that the scans of another log add to counts whose scans are not in that log, as after an import.
 func TestCounter_ImportedLedgerAdds(t *testing.T) {
-	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
+	scantest.ForEachStore(t, func(t *testing.T, s *store.Store) {
 		for n := 1; n <= 2; n++ {
 			log := &scantest.Memory{Name: fmt.Sprint(n)}
 			events := &scantest.Traffic{Random: rand.New(rand.NewPCG(uint64(n), 4)), Now: began, Users: 50}
 			list := events.Take(300 / n)
 			require.NoError(t, log.Append(t.Context(), list))
-			c := scantest.NewCounter(s, log)
+			c := scantest.NewAggregator(s, log)
 			require.NoError(t, c.CatchUp(t.Context()))
 			inLog := newNaive(8)
 			inLog.add(list...)
@@ -330,10 +330,10 @@ func (l *staleEndLog) End(ctx context.Context) (int64, error) {
 // TestCounter_OvertakenByOtherNode lets another node count while one node reads the end of the log. The node must not mistake the larger
 // position for another log and count its scans a second time.
 func TestCounter_OvertakenByOtherNode(t *testing.T) {
-	scantest.OneStore(t, func(t *testing.T, s *store.Store) {
+	scantest.WithStore(t, func(t *testing.T, s *store.Store) {
 		log, events := &scantest.Memory{}, &scantest.Traffic{Random: rand.New(rand.NewPCG(6, 7)), Now: began, Users: 50}
 		stale := &staleEndLog{Memory: log}
-		node, other := scantest.NewCounter(s, stale), scantest.NewCounter(s, log)
+		node, other := scantest.NewAggregator(s, stale), scantest.NewAggregator(s, log)
 		sum := newNaive(8)
 		count := func(c *stats.Aggregator) {
 			t.Helper()
@@ -359,10 +359,10 @@ func TestCounter_OvertakenByOtherNode(t *testing.T) {
 
 // TestCounter_RecreatedLog recreates the log while the counter runs. The counter must count each new log from its beginning.
 func TestCounter_RecreatedLog(t *testing.T) {
-	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
+	scantest.ForEachStore(t, func(t *testing.T, s *store.Store) {
 		events := &scantest.Traffic{Random: rand.New(rand.NewPCG(8, 9)), Now: began, Users: 50}
 		log := &scantest.Memory{}
-		c := scantest.NewCounter(s, log)
+		c := scantest.NewAggregator(s, log)
 		sum := int64(0)
 		for n, name := range []string{"first", "second", "third"} {
 			log.Name, log.Entries = name, nil
@@ -380,10 +380,10 @@ func TestCounter_RecreatedLog(t *testing.T) {
 // TestCounter_SamePositionOtherLedger lets two nodes count different logs that reach the same position, as while nodes switch to a stream
 // one after the other. A position must not be mistaken for the same position of the other log.
 func TestCounter_SamePositionOtherLedger(t *testing.T) {
-	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
+	scantest.ForEachStore(t, func(t *testing.T, s *store.Store) {
 		events := &scantest.Traffic{Random: rand.New(rand.NewPCG(8, 9)), Now: began, Users: 50}
-		first := scantest.NewCounter(s, &scantest.Memory{Name: "first"})
-		second := scantest.NewCounter(s, &scantest.Memory{Name: "second"})
+		first := scantest.NewAggregator(s, &scantest.Memory{Name: "first"})
+		second := scantest.NewAggregator(s, &scantest.Memory{Name: "second"})
 		sum := int64(0)
 		for n, c := range []*stats.Aggregator{first, second, first, second, second, first} {
 			list := events.Take(100)
@@ -400,14 +400,14 @@ func TestCounter_SamePositionOtherLedger(t *testing.T) {
 // TestCounter_KillAfterLeavingStream kills the counter of a stream, and another counter counts the journal from which the stream was
 // shipped. Each scan must be counted once, with the users that the sketches did not include yet.
 func TestCounter_KillAfterLeavingStream(t *testing.T) {
-	scantest.OneStore(t, func(t *testing.T, s *store.Store) {
+	scantest.WithStore(t, func(t *testing.T, s *store.Store) {
 		events := &scantest.Traffic{Random: rand.New(rand.NewPCG(8, 9)), Now: began, Users: 5000}
 		journal, err := scanlog.OpenJournal(filepath.Join(t.TempDir(), "scans"),
 			scanlog.JournalOptions{Random: rand.NewChaCha8([32]byte{1})})
 		require.NoError(t, err)
 		defer journal.Close()
 		stream := &scantest.Memory{Name: "stream"}
-		c, sum := scantest.NewCounter(s, stream), newNaive(8)
+		c, sum := scantest.NewAggregator(s, stream), newNaive(8)
 		for n := range 4 {
 			list := events.Take(200)
 			sum.add(list...)
@@ -415,7 +415,7 @@ func TestCounter_KillAfterLeavingStream(t *testing.T) {
 			if n < 3 {
 				require.NoError(t, stream.Append(t.Context(), list))
 			} else {
-				c = scantest.NewCounter(s, journal)
+				c = scantest.NewAggregator(s, journal)
 			}
 			require.NoError(t, c.CatchUp(t.Context()))
 		}
@@ -425,7 +425,7 @@ func TestCounter_KillAfterLeavingStream(t *testing.T) {
 
 // TestLedgerReader_ContinuesAcrossLedgers verifies that the webhook reader continues at the same scan after a change of the scan log.
 func TestLedgerReader_ContinuesAcrossLedgers(t *testing.T) {
-	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
+	scantest.ForEachStore(t, func(t *testing.T, s *store.Store) {
 		events := &scantest.Traffic{Random: rand.New(rand.NewPCG(8, 9)), Now: began, Users: 50}
 		journal, err := scanlog.OpenJournal(filepath.Join(t.TempDir(), "scans"),
 			scanlog.JournalOptions{Random: rand.NewChaCha8([32]byte{1})})
@@ -440,7 +440,7 @@ func TestLedgerReader_ContinuesAcrossLedgers(t *testing.T) {
 			t.Helper()
 			counted, err := s.Counting(t.Context())
 			require.True(t, err == nil && (want <= 0 || counted != log.ID()), "Counting() = %s, %v, want the other log", counted, err)
-			require.NoError(t, scantest.NewCounter(s, log).CatchUp(t.Context()))
+			require.NoError(t, scantest.NewAggregator(s, log).CatchUp(t.Context()))
 			counted, err = s.Counting(t.Context())
 			require.True(t, err == nil && counted == log.ID(), "Counting() = %s, %v, want %s", counted, err, log.ID())
 			got := readerPositions(t, s)
@@ -485,10 +485,10 @@ func readerPositions(t *testing.T, s *store.Store) (p positions) {
 // TestCounter_MixedVersionsDuringUpgrade lets a node of the previous version and a node of this version count in turn. The previous
 // version stores no checkpoint, so a stored checkpoint of another position must not be used to identify the scan log.
 func TestCounter_MixedVersionsDuringUpgrade(t *testing.T) {
-	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
+	scantest.ForEachStore(t, func(t *testing.T, s *store.Store) {
 		events, sum := &scantest.Traffic{Random: rand.New(rand.NewPCG(8, 9)), Now: began, Users: 50}, newNaive(8)
 		log := &scantest.Memory{}
-		c, earlier := scantest.NewCounter(s, log), scantest.NewCounter(s, log)
+		c, earlier := scantest.NewAggregator(s, log), scantest.NewAggregator(s, log)
 		count := func(c *stats.Aggregator) {
 			t.Helper()
 			list := events.Take(200)
@@ -532,10 +532,10 @@ func TestCounter_OlderLedgerContinued(t *testing.T) {
 		"shorter, reshipped by journals": {origins: true, counts: counts{210, 0}, positions: positions{40, 100}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			scantest.EachStore(t, func(t *testing.T, s *store.Store) {
+			scantest.ForEachStore(t, func(t *testing.T, s *store.Store) {
 				events := &scantest.Traffic{Random: rand.New(rand.NewPCG(8, 9)), Now: began, Users: 50}
 				log := &scantest.Memory{}
-				counter := scantest.NewCounter(s, log)
+				counter := scantest.NewAggregator(s, log)
 				// ship appends events that begin at a position of the journal of node n.
 				ship := func(from int64, reshipped bool, list []scanlog.Event) []scanlog.Event {
 					t.Helper()
@@ -569,7 +569,7 @@ func TestCounter_OlderLedgerContinued(t *testing.T) {
 				default:
 					ship(201, false, events.Take(10))
 				}
-				counter = scantest.NewCounter(s, log)
+				counter = scantest.NewAggregator(s, log)
 				got := count()
 				if test.origins && !test.longer {
 					assert.Equal(t, got.missing, 100, "missing scans before they are reshipped")
@@ -586,10 +586,10 @@ func TestCounter_OlderLedgerContinued(t *testing.T) {
 // TestNewestScans_TailOfFeed verifies that the newest scans equal the end of the complete feed, each once, and are found without reading
 // the complete scan log.
 func TestNewestScans_TailOfFeed(t *testing.T) {
-	scantest.OneStore(t, func(t *testing.T, s *store.Store) {
+	scantest.WithStore(t, func(t *testing.T, s *store.Store) {
 		r := rand.New(rand.NewPCG(11, 6))
 		log, events := &scantest.Memory{Gaps: r}, &scantest.Traffic{Random: r, Now: began, Users: 200}
-		c := scantest.NewCounter(s, log)
+		c := scantest.NewAggregator(s, log)
 		checkNewest := func(n, limit int, all []stats.Counted) {
 			t.Helper()
 			list, older, err := c.Newest(t.Context(), nil, n, limit)
@@ -619,9 +619,9 @@ func TestNewestScans_TailOfFeed(t *testing.T) {
 
 // TestLargest_UnmatchedLateScan verifies that the unmatched scans of past days include a late scan.
 func TestLargest_UnmatchedLateScan(t *testing.T) {
-	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
+	scantest.ForEachStore(t, func(t *testing.T, s *store.Store) {
 		log, r := &scantest.Memory{}, rand.New(rand.NewPCG(1, 2))
-		c := scantest.NewCounter(s, log)
+		c := scantest.NewAggregator(s, log)
 		c.Now = func() time.Time { return began.AddDate(0, 0, 3) }
 		for n, text := range []string{"https://a.example/1", "https://b.example/1", "https://b.example/2", "https://b.example/2"} {
 			scanned := []time.Time{began, began, began.AddDate(0, 0, 1), began.AddDate(0, 0, 3)}[n]
@@ -643,9 +643,9 @@ func TestLargest_UnmatchedLateScan(t *testing.T) {
 
 // TestLargest_Reset verifies that sums of past days are read again after a reset, although their total is the same.
 func TestLargest_Reset(t *testing.T) {
-	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
+	scantest.ForEachStore(t, func(t *testing.T, s *store.Store) {
 		log, r := &scantest.Memory{}, rand.New(rand.NewPCG(1, 2))
-		c := scantest.NewCounter(s, log)
+		c := scantest.NewAggregator(s, log)
 		c.Now = func() time.Time { return began.AddDate(0, 0, 3) }
 		checkLargest := func(app string) {
 			event := scanlog.Event{ID: scantest.ID(began, r), OccurredAt: began, Action: "none", App: app}

@@ -64,7 +64,7 @@ func BenchmarkCounting(b *testing.B) {
 			defer j.Close()
 			r := rand.New(rand.NewPCG(1, 2))
 			fill, now := bench.fill(r, addRules(b, s, bench.rules)), began
-			c := scantest.NewCounter(s, j)
+			c := scantest.NewAggregator(s, j)
 			var spent time.Duration
 			n := 0
 			for b.Loop() {

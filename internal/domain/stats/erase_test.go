@@ -108,13 +108,13 @@ func (l *remoteLog) ForUsers(ctx context.Context, users scanlog.Users, after int
 
 // TestErase_NoLogReadInTransaction verifies that counting and erasing do not wait for the scan log within a write transaction.
 func TestErase_NoLogReadInTransaction(t *testing.T) {
-	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
+	scantest.ForEachStore(t, func(t *testing.T, s *store.Store) {
 		events := &scantest.Traffic{Random: rand.New(rand.NewPCG(12, 13)), Now: began, Users: 20}
 		watched := &txStore{Store: s}
 		for _, name := range []string{"first", "second", "first"} { // a return to the first log calls Find
 			log := &remoteLog{&scantest.Memory{Name: name}, t, watched}
 			require.NoError(t, log.Append(t.Context(), events.Take(300)))
-			c := scantest.NewCounter(watched, log)
+			c := scantest.NewAggregator(watched, log)
 			require.NoError(t, c.CatchUpAndSave(t.Context()))
 			require.NoError(t, assert.ErrorOf(c.Erase(t.Context(), scanlog.UserHash{1})))
 		}
@@ -123,10 +123,10 @@ func TestErase_NoLogReadInTransaction(t *testing.T) {
 
 // TestErase_NonBlocking verifies that scans are counted and queries are answered while an erasure reads the scan log.
 func TestErase_NonBlocking(t *testing.T) {
-	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
+	scantest.ForEachStore(t, func(t *testing.T, s *store.Store) {
 		events := &scantest.Traffic{Random: rand.New(rand.NewPCG(12, 12)), Now: began, Users: 20}
 		log := &gatedLog{Memory: &scantest.Memory{}, proceed: make(chan struct{})}
-		c := scantest.NewCounter(s, log)
+		c := scantest.NewAggregator(s, log)
 		more := func() {
 			t.Helper()
 			list := events.Take(200)
@@ -180,7 +180,7 @@ func (c *observedContext) Done() <-chan struct{} {
 
 // TestErase_PendingMergedIntoOnePass verifies that erasures that wait for a running one are merged into a single pass over the scan log.
 func TestErase_PendingMergedIntoOnePass(t *testing.T) {
-	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
+	scantest.ForEachStore(t, func(t *testing.T, s *store.Store) {
 		events := &scantest.Traffic{Random: rand.New(rand.NewPCG(14, 7)), Now: began, Users: 20}
 		log := &gatedLog{Memory: &scantest.Memory{}, proceed: make(chan struct{})}
 		require.NoError(t, log.Append(t.Context(), events.Take(300)))
@@ -191,7 +191,7 @@ func TestErase_PendingMergedIntoOnePass(t *testing.T) {
 				log.user = e.User
 			}
 		}
-		c := scantest.NewCounter(s, log)
+		c := scantest.NewAggregator(s, log)
 		require.NoError(t, c.CatchUp(t.Context()))
 		erase := func(ctx context.Context, user scanlog.UserHash, ended chan<- error) {
 			n, err := c.Erase(ctx, user)

@@ -20,7 +20,7 @@ import (
 func TestMatching_EqualsFullScan(t *testing.T) {
 	s := scantest.OpenStore(t, store.Target{Dir: storetest.Folder(t)})
 	log := &scantest.Memory{}
-	c := scantest.NewCounter(s, log)
+	c := scantest.NewAggregator(s, log)
 	events := (&scantest.Traffic{Random: rand.New(rand.NewPCG(16, 2)), Now: began, Users: 40}).Take(stats.MaxLooked + 300)
 	for i := range events {
 		events[i].RuleID = int64(i % 7)

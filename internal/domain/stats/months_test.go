@@ -234,7 +234,7 @@ func (l *longTraffic) rollUpRandomly(t *testing.T, s *store.Store, log *scantest
 	t.Helper()
 	r, killed := l.Random, &killedStore{s, -1}
 	newCounter := func() *stats.Aggregator {
-		c := scantest.NewCounter(killed, log)
+		c := scantest.NewAggregator(killed, log)
 		c.Now = func() time.Time { return l.Now }
 		c.RowsAtOnce = 2 + r.IntN(5)
 		killed.commits = -1
@@ -291,9 +291,9 @@ func (l *longTraffic) rollUpRandomly(t *testing.T, s *store.Store, log *scantest
 // TestMonths_RollUpEqualsDays verifies that a query has the same result before, during and after the roll-up of a month, and after the
 // removal of its hours and days unless the query is rejected; also with late scans and killed processes.
 func TestMonths_RollUpEqualsDays(t *testing.T) {
-	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
+	scantest.ForEachStore(t, func(t *testing.T, s *store.Store) {
 		rolledUp, prunedDays, prunedHours := int64(0), 0, 0
-		for seed := range uint64(testscope.Choose(3, 1)) {
+		for seed := range uint64(testscope.Select(3, 1)) {
 			r := rand.New(rand.NewPCG(seed, 39))
 			require.NoError(t, s.Reset(t.Context()))
 			log, events := &scantest.Memory{}, newLongTraffic(r)
@@ -332,16 +332,16 @@ func TestMonths_RollUpEqualsDays(t *testing.T) {
 
 // TestMonths_LateScansDuringRollUp records late scans of a month after each part of its roll-up, and kills the process during each part.
 func TestMonths_LateScansDuringRollUp(t *testing.T) {
-	scantest.OneStore(t, func(t *testing.T, s *store.Store) {
+	scantest.WithStore(t, func(t *testing.T, s *store.Store) {
 		log, events := &scantest.Memory{}, newLongTraffic(rand.New(rand.NewPCG(3, 9)))
 		killed := &killedStore{s, -1}
-		c := scantest.NewCounter(killed, log)
+		c := scantest.NewAggregator(killed, log)
 		events.record(t, log, 150, 8)
 		later, parts := events.Now.AddDate(0, 3, 0), 0
 		roll := func(commits int) (bool, error) {
 			killed.commits = commits
 			defer func() { killed.commits = -1 }()
-			c = scantest.NewCounter(killed, log)
+			c = scantest.NewAggregator(killed, log)
 			c.RowsAtOnce = 3
 			return c.Roll(t.Context(), later)
 		}
@@ -386,9 +386,9 @@ func rollUpAll(t *testing.T, c *stats.Aggregator, now, hours, days time.Time) {
 // TestMonths_ZoneChangeAfterHoursRemoved changes the time zone repeatedly after hours were removed. Days whose hours are still stored, and
 // their months, follow the new zone, and each scan must be counted once.
 func TestMonths_ZoneChangeAfterHoursRemoved(t *testing.T) {
-	scantest.OneStore(t, func(t *testing.T, s *store.Store) {
+	scantest.WithStore(t, func(t *testing.T, s *store.Store) {
 		log, events := &scantest.Memory{}, newLongTraffic(rand.New(rand.NewPCG(11, 12)))
-		c := scantest.NewCounter(s, log)
+		c := scantest.NewAggregator(s, log)
 		events.record(t, log, 300, 30)
 		require.NoError(t, c.CatchUpAndSave(t.Context()))
 		now := events.Now.AddDate(0, 1, 0)
@@ -396,7 +396,7 @@ func TestMonths_ZoneChangeAfterHoursRemoved(t *testing.T) {
 		rollUpAll(t, c, now, time.Time{}, end)
 		state := stateOf(t, s)
 		require.True(t, state.OldestDay != 0 && state.OldestHour != 0, "state = %+v, want days and hours to be removed", state)
-		for _, zone := range testscope.Choose([]int{-12, 14, 0, 8, -5}, []int{-12, 14, 8}) {
+		for _, zone := range testscope.Select([]int{-12, 14, 0, 8, -5}, []int{-12, 14, 8}) {
 			set := settings.Defaults()
 			set.UTCOffsetHours = zone
 			c.Settings.Set(set)
@@ -436,9 +436,9 @@ func TestMonths_ZoneChangeAfterHoursRemoved(t *testing.T) {
 // TestMonths_ZoneChangeKeepsFirstDay verifies after the removal of old days that a zone in which the oldest stored day begins later
 // removes no rows that a zone in which it begins earlier needs.
 func TestMonths_ZoneChangeKeepsFirstDay(t *testing.T) {
-	scantest.OneStore(t, func(t *testing.T, s *store.Store) {
+	scantest.WithStore(t, func(t *testing.T, s *store.Store) {
 		log, r, first := &scantest.Memory{}, rand.New(rand.NewPCG(21, 22)), time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
-		c, sent := scantest.NewCounter(s, log), []scanlog.Event(nil)
+		c, sent := scantest.NewAggregator(s, log), []scanlog.Event(nil)
 		record := func() {
 			t.Helper()
 			from := len(sent)
@@ -478,9 +478,9 @@ func TestMonths_ZoneChangeKeepsFirstDay(t *testing.T) {
 // TestMonths_ErasureReachesRollUp verifies that a month has as many users after an erasure as before, and that it no longer identifies
 // the erased user.
 func TestMonths_ErasureReachesRollUp(t *testing.T) {
-	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
+	scantest.ForEachStore(t, func(t *testing.T, s *store.Store) {
 		log, events := &scantest.Memory{}, newLongTraffic(rand.New(rand.NewPCG(13, 14)))
-		c := scantest.NewCounter(s, log)
+		c := scantest.NewAggregator(s, log)
 		c.Random = rand.NewChaCha8([32]byte{1})
 		events.record(t, log, 600, 10)
 		require.NoError(t, c.CatchUpAndSave(t.Context()))

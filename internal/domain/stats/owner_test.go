@@ -20,11 +20,11 @@ import (
 // TestOwnerStats_DuringRollUpAndRetention compares the scans and users of owners with all scans one by one, after months were rolled up
 // and the scan log removed old scans.
 func TestOwnerStats_DuringRollUpAndRetention(t *testing.T) {
-	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
+	scantest.ForEachStore(t, func(t *testing.T, s *store.Store) {
 		r := rand.New(rand.NewPCG(31, 1))
 		log, events := &scantest.Memory{}, &scantest.Traffic{Random: r, Now: began, Users: 100}
 		sum := newNaive(8)
-		c := scantest.NewCounter(s, log)
+		c := scantest.NewAggregator(s, log)
 		c.Now = func() time.Time { return events.Now }
 		for range 12 {
 			list := events.Take(300)
@@ -138,8 +138,8 @@ func checkUsers(t *testing.T, c *stats.Aggregator, sent []scanlog.Event, owners 
 
 // TestOwnerStats_RulesAndApplications verifies the owners of rules and applications, also of deleted and of unknown ones.
 func TestOwnerStats_RulesAndApplications(t *testing.T) {
-	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
-		c := scantest.NewCounter(s, &scantest.Memory{})
+	scantest.ForEachStore(t, func(t *testing.T, s *store.Store) {
+		c := scantest.NewAggregator(s, &scantest.Memory{})
 		for ids, want := range map[[2]int64]string{{1}: "wxa", {2}: "wxb", {5}: "wxgone", {77}: "",
 			{0, 500000001}: "wxa", {0, 500000002}: "wxc", {0, 7}: "", {}: ""} {
 			got, err := c.Owner(t.Context(), ids[0], ids[1])

@@ -53,7 +53,7 @@ func (t *sketchTx) AddUsers(ctx context.Context, rows []stats.UsersSince) error 
 // TestSketchStore_WritesDelta verifies that a minute with a few users writes only these users, however large the sketches are.
 func TestSketchStore_WritesDelta(t *testing.T) {
 	const many, few, dims = 6000, 5, 11
-	scantest.OneStore(t, func(t *testing.T, s *store.Store) {
+	scantest.WithStore(t, func(t *testing.T, s *store.Store) {
 		log, r, now := &scantest.Memory{}, rand.New(rand.NewPCG(14, 5)), began
 		var all, today hyperloglog.Users
 		record := func(n int) {
@@ -86,7 +86,7 @@ func TestSketchStore_WritesDelta(t *testing.T) {
 			}
 		}
 		written := &sketchStore{Store: s, full: map[stats.UsersKey]int{}}
-		c := scantest.NewCounter(written, log)
+		c := scantest.NewAggregator(written, log)
 		c.Now = func() time.Time { return now }
 		record(many)
 		require.NoError(t, c.RunOnce(t.Context()))
@@ -106,7 +106,7 @@ func TestSketchStore_WritesDelta(t *testing.T) {
 		assert.True(t, written.bytes <= limit && written.deltas == 60*dims,
 			"60 minutes write %d bytes in %d deltas, want at most %d in %d", written.bytes, written.deltas, limit, 60*dims)
 		checkUserCounts(c)
-		checkUserCounts(scantest.NewCounter(s, log)) // as after a restart
+		checkUserCounts(scantest.NewAggregator(s, log)) // as after a restart
 		recount, err := (verify.Recounter{Counter: c}).Run(t.Context())
 		assert.True(t, err == nil && recount.Differences <= 0, "recount = %+v, %v, want no difference", recount, err)
 		for range 70 {
@@ -128,15 +128,15 @@ func TestSketchStore_WritesDelta(t *testing.T) {
 		assert.Equal(t, len(written.full), 2*dims, "number of sketches that the end of a day writes")
 		assert.Equal(t, written.deltas, dims, "number of deltas that the end of a day writes")
 		checkUserCounts(c)
-		checkUserCounts(scantest.NewCounter(s, log))
+		checkUserCounts(scantest.NewAggregator(s, log))
 	})
 }
 
 // TestRetention_KeepsCounterPosition verifies that the counter continues at its position after the removal of old scans.
 func TestRetention_KeepsCounterPosition(t *testing.T) {
-	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
+	scantest.ForEachStore(t, func(t *testing.T, s *store.Store) {
 		log, events := &scantest.Memory{}, &scantest.Traffic{Random: rand.New(rand.NewPCG(14, 6)), Now: began, Users: 50}
-		c, sum := scantest.NewCounter(s, log), newNaive(8)
+		c, sum := scantest.NewAggregator(s, log), newNaive(8)
 		count := func(n int) {
 			t.Helper()
 			list := events.Take(n)

@@ -44,7 +44,7 @@ func TestStreamCounter_Dedup(t *testing.T) {
 	require.NoError(t, err)
 	defer client.Close()
 	s := scantest.OpenStore(t, store.Target{Dir: storetest.Folder(t)})
-	c := scantest.NewCounter(s, l)
+	c := scantest.NewAggregator(s, l)
 	c.Random = rand.NewChaCha8([32]byte{1})
 	events, sum := &scantest.Traffic{Random: rand.New(rand.NewPCG(6, 7)), Now: began, Users: 20}, newNaive(8)
 	count := func() {
@@ -87,7 +87,7 @@ func TestStreamCounter_Dedup(t *testing.T) {
 	resent := slices.ContainsFunc(events.Sent[150:250], func(e scanlog.Event) bool { return e.User == user })
 	require.True(t, err == nil && (n <= 0 || resent), "Erase() = %d, %v, want 0 unless scans of the user were sent again", n, err)
 	count()
-	c = scantest.NewCounter(s, l)
+	c = scantest.NewAggregator(s, l)
 	count()
 	assert.Equal(t, int64(len(feed())), sum.scans, "scans in the feed")
 	checkRecount(t, c)
@@ -138,7 +138,7 @@ func TestStreamCounter_RecreatedDuringPartialRead(t *testing.T) {
 	before, after := &scantest.Memory{Name: "before"}, &scantest.Memory{Name: "after"}
 	require.NoError(t, errors.Join(before.Append(t.Context(), events.Take(300)), after.Append(t.Context(), events.Take(700))))
 	log := &recreatedLog{Memory: before}
-	c := scantest.NewCounter(scantest.OpenStore(t, store.Target{Dir: storetest.Folder(t)}), log)
+	c := scantest.NewAggregator(scantest.OpenStore(t, store.Target{Dir: storetest.Folder(t)}), log)
 	require.NoError(t, c.CatchUp(t.Context()))
 	log.onErase = func() { // between two calls that store pending counts
 		require.NoError(t, before.Append(t.Context(), events.Take(1)))
@@ -192,7 +192,7 @@ func TestStreamCounter_RecreatedDuringShipping(t *testing.T) {
 	defer client.Close()
 	js, err := jetstream.New(client)
 	require.NoError(t, err)
-	events, c := &scantest.Traffic{Random: rand.New(rand.NewPCG(6, 7)), Now: began, Users: 20}, scantest.NewCounter(s, reader)
+	events, c := &scantest.Traffic{Random: rand.New(rand.NewPCG(6, 7)), Now: began, Users: 20}, scantest.NewAggregator(s, reader)
 	checkCounted := func(want int64) {
 		t.Helper()
 		require.NoError(t, c.CatchUp(t.Context()))

@@ -53,7 +53,7 @@ const receiver = "https://a.example/"
 
 // onEachStore runs a test on a new cluster for each database.
 func onEachStore(t *testing.T, f func(t *testing.T, w *cluster)) {
-	dbtest.OnEach(t, storetest.Postgres, func(t *testing.T, url string) {
+	dbtest.ForEachDatabase(t, storetest.Postgres, func(t *testing.T, url string) {
 		t.Parallel()
 		target := store.Target{URL: url, Dir: storetest.Folder(t)}
 		w := &cluster{publisher: newPublisherOn(t, scantest.OpenStore(t, target), &memoryLog{}), target: target}
@@ -89,7 +89,7 @@ func (w *cluster) startNode(name string) *streamNode {
 }
 
 func (w *cluster) newCounter(n *streamNode) *stats.Aggregator {
-	counter := scantest.NewCounter(w.db, n.log)
+	counter := scantest.NewAggregator(w.db, n.log)
 	counter.Now = func() time.Time { return w.now }
 	return counter
 }

@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 		if number, ok := row.Rejection(); ok && number == 0 {
 			continue
 		}
-		if position := named.Recorded[b.ID]; position != "" && !servertest.Reached(b.ID) {
+		if position := named.Recorded[b.ID]; position != "" && !servertest.BehaviourReached(b.ID) {
 			fmt.Printf("no call of these tests reaches %s, which %s decides\n", b.ID, position)
 			code = 1
 		}

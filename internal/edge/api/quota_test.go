@@ -154,7 +154,7 @@ func TestCountsAndCallLog_AfterRestart(t *testing.T) {
 func TestSeed_InvalidQuotaSetting(t *testing.T) {
 	t.Parallel()
 	bad := strings.Replace(town, "rule_rate_limit: null", `rule_rate_limit: null, daily_limits: {"/cgi-bin/nothing": 5}`, 1)
-	_, err := servertest.Try(t, servertest.Options{Seed: bad})
+	_, err := servertest.TryStart(t, servertest.Options{Seed: bad})
 	assert.True(t, err != nil && strings.Contains(err.Error(), "line ") && strings.Contains(err.Error(), "/cgi-bin/nothing"),
 		"Start with an unknown path in daily_limits = %v, want an error with its line", err)
 }

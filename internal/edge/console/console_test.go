@@ -91,7 +91,7 @@ func (v *visitor) get(path string, header ...string) page {
 // checkSize verifies that a page and the files that it loads at first fit the size budget.
 func (v *visitor) checkSize(path string, p page) {
 	v.t.Helper()
-	bytes, loaded := pagetest.Weigh(v.t, p.Body, func(address string) string {
+	bytes, loaded := pagetest.MeasurePage(v.t, p.Body, func(address string) string {
 		got := v.get(address)
 		assert.Equal(v.t, got.Status, http.StatusOK, "%s loads %s", path, address)
 		return got.Body

@@ -85,7 +85,7 @@ func (p *certifiedProvider) line(t *testing.T, prefix string) string {
 // TestOIDC_CertifiedProvider signs in with a browser at a certified provider on another site, whose roles are in the user information,
 // returns to the requested page, and signs out. A person who loses the role must get an error and be signed out of all sessions.
 func TestOIDC_CertifiedProvider(t *testing.T) {
-	testscope.WholeOnly(t, "the same steps are taken at a provider of this package's own")
+	testscope.RequireComplete(t, "the same steps are taken at a provider of this package's own")
 	people := filepath.Join(t.TempDir(), "people.json")
 	setPeople := func(text string) { require.NoError(t, os.WriteFile(people, []byte(text), 0o600)) }
 	setPeople(`{"alice": {"roles": ["staff", "qrjump:operator"]}}`)

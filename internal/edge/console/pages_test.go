@@ -128,12 +128,12 @@ func TestPages_InChromium(t *testing.T) {
 	inspectAll := func(s *servertest.Server, pages []pageCase, v *visitor) {
 		for _, p := range pages {
 			p.path, p.form = fill.Replace(p.path), strings.ReplaceAll(fill.Replace(p.form), "PASSWORD", url.QueryEscape(password))
-			if i++; v != nil && !p.runsAxe && !testscope.Run() && e.readHTML(v, p) {
+			if i++; v != nil && !p.runsAxe && !testscope.IsComplete() && e.readHTML(v, p) {
 				continue
 			}
 			for j, c := range []scene{{"en", "light", 320}, {"zh-CN", "dark", 1280}, {"en", "dark", 1280}, {"zh-CN", "light", 320}} {
 				// A complete run inspects each page in two of four scenes, otherwise in one.
-				if step := testscope.Choose(2, 4); (i+j)%step != 0 && p.path != "/console/calls" && p.path != "/" {
+				if step := testscope.Select(2, 4); (i+j)%step != 0 && p.path != "/console/calls" && p.path != "/" {
 					continue
 				}
 				e.inspect(t, s.AdminURL, p, c)
@@ -318,7 +318,7 @@ func (e *inspector) inspect(t *testing.T, base string, p pageCase, s scene) {
 		if first {
 			e.templates++
 		}
-		if first && e.templates%3 == 0 || p.runsAxe || testscope.Run() {
+		if first && e.templates%3 == 0 || p.runsAxe || testscope.IsComplete() {
 			e.checkAxe(t, check)
 		}
 		check(assert.ErrorOf(chromedp.Call(e.ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Media: "print"})))

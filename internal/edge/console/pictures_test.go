@@ -23,7 +23,7 @@ import (
 // TestPictures_OfTheDocuments takes the pictures of the documents in both languages: home, statistics, an alarm, and the page of a buyer.
 // Each picture must have at most 150 KB. make pictures writes them to PICTURES_DIR.
 func TestPictures_OfTheDocuments(t *testing.T) {
-	testscope.WholeOnly(t, "the browser opens the same pages in TestPages_InChromium; the size of the pictures matters to the documents alone")
+	testscope.RequireComplete(t, "the browser opens the same pages in TestPages_InChromium; the picture size matters only to the documents")
 	s := servertest.Start(t, servertest.Options{Seed: `
 accounts:
   - {appid: coffee, kind: mini_program, name: Coffee House, secret: the-secret-of-coffee, certified: true, versions: [release]}

@@ -143,7 +143,7 @@ func measurePages(t *testing.T, n int, previous map[string]cost) map[string]cost
 		}
 		for attempt := range 100 {
 			current, limit := list[p.path], previous[p.path].limit()
-			if attempt >= testscope.Choose(5, 2) && (previous == nil || current.Pages <= limit.Pages && current.Bytes <= limit.Bytes) {
+			if attempt >= testscope.Select(5, 2) && (previous == nil || current.Pages <= limit.Pages && current.Bytes <= limit.Bytes) {
 				break
 			}
 			var before, after runtime.MemStats
@@ -171,7 +171,7 @@ func TestPages_BoundedRowReads(t *testing.T) {
 	if testing.Short() {
 		t.Skip("pages that are read one after the other")
 	}
-	few, many := testscope.Choose(100, 60), testscope.Choose(1000, 300) // both exceed the rows of a page
+	few, many := testscope.Select(100, 60), testscope.Select(1000, 300) // both exceed the rows of a page
 	small := measurePages(t, few, nil)
 	large := measurePages(t, many, small)
 	for path, base := range small {

@@ -33,7 +33,7 @@ type screen struct {
 
 // screens returns a phone, a tablet and a desktop in both languages in a complete run, otherwise the given screen.
 func screens(language string, width int64) []screen {
-	return testscope.Choose([]screen{{"en", 390}, {"zh-CN", 1600}, {"en", 1024}, {"zh-CN", 390}, {"en", 1600}, {"zh-CN", 1024}},
+	return testscope.Select([]screen{{"en", 390}, {"zh-CN", 1600}, {"en", 1024}, {"zh-CN", 390}, {"en", 1600}, {"zh-CN", 1024}},
 		[]screen{{language, width}})
 }
 

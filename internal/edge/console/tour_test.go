@@ -141,7 +141,7 @@ func (p tab) waitText(text string) {
 // finds the scan in the statistics, activates and freezes codes, and undoes the last change of the rule. A complete run repeats it in both
 // languages and at both widths.
 func TestTour_InBrowser(t *testing.T) {
-	for _, c := range testscope.Choose([]screen{{"en", 320}, {"zh-CN", 1280}}, []screen{{"en", 320}}) {
+	for _, c := range testscope.Select([]screen{{"en", 320}, {"zh-CN", 1280}}, []screen{{"en", 320}}) {
 		t.Run(c.language, func(t *testing.T) {
 			s := servertest.Start(t, servertest.Options{Seed: shop})
 			s.Admin("PUT", "/settings", `{"verification":"fetch"}`)

@@ -87,7 +87,7 @@ func TestLandingPage_AccountAppearance(t *testing.T) {
 			logo.Header.Get("Content-Security-Policy") == "default-src 'none'; sandbox",
 			"logo of %s: status %d, headers %v", host, logo.Status, logo.Header)
 		assert.True(t, logo.Body == string(stored.Logo.PNG) && !strings.Contains(logo.Body, "<script"), "%s serves another picture", host)
-		bytes, loaded := pagetest.Weigh(t, a.Body, func(address string) string { return p.get(host, address).Body })
+		bytes, loaded := pagetest.MeasurePage(t, a.Body, func(address string) string { return p.get(host, address).Body })
 		assert.True(t, bytes <= pagetest.Budget && len(loaded) == 1 && bytes == len(a.Body)+len(logo.Body),
 			"the page has %d bytes with %q, want the page and the logo", bytes, loaded)
 	}

@@ -142,7 +142,7 @@ func matchComponents(components []map[string]any, link string) bool {
 func TestAppLinks_AgreesWithScan(t *testing.T) {
 	t.Parallel()
 	const links = 40
-	sets := testscope.Choose(3000, 300)
+	sets := testscope.Select(3000, 300)
 	g := rand.New(rand.NewPCG(11, 7))
 	pick := func(list ...string) string { return list[g.IntN(len(list))] }
 	randomLink := func() string {

@@ -99,7 +99,7 @@ func (p testServer) checkPage(name string, a servertest.Answer, status int) {
 		p.t.Errorf("%s: %d %s, want %d: %.300s", name, a.Status, a.Header.Get("Content-Type"), status, a.Body)
 		return
 	}
-	bytes, loaded := pagetest.Weigh(p.t, a.Body, func(address string) string { return p.get("coffee.example", address).Body })
+	bytes, loaded := pagetest.MeasurePage(p.t, a.Body, func(address string) string { return p.get("coffee.example", address).Body })
 	assert.True(p.t, bytes <= pagetest.Budget, "%s: %d bytes with %q", name, bytes, loaded)
 	style := regexp.MustCompile(`(?s)<style>(.*)</style>`).FindStringSubmatch(a.Body)
 	require.True(p.t, style != nil, "%s: no style", name)

@@ -222,7 +222,7 @@ func sendPartialRequest(t *testing.T, conn net.Conn, beginning string) (response
 func TestScanFastPath_DrainHandsOverNonPlainRequest(t *testing.T) {
 	t.Parallel()
 	// Long timeouts, because net/http drops half a head on shutdown if the connection is handed over before the drain begins.
-	s := servertest.Start(t, servertest.Options{Seed: townSeed, ScanListener: true, LanePatience: time.Hour, BodyTimeout: time.Hour})
+	s := servertest.Start(t, servertest.Options{Seed: townSeed, ScanListener: true, FastPathTimeout: time.Hour, BodyTimeout: time.Hour})
 	idle, half := dial(t, s), dial(t, s)
 	sendPartialRequest(t, idle, "")
 	responses := sendPartialRequest(t, half, "POST /scan/v1/resolve HTTP/1.1\r\nHost: localhost\r\n")

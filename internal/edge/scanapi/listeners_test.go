@@ -81,7 +81,7 @@ func TestScanListeners_IdenticalResponsesRandomized(t *testing.T) {
 		key string
 	}
 	start := func(guarded, netHTTP bool) endpoint {
-		s := servertest.Start(t, servertest.Options{Seed: townSeed, Guarded: guarded, ScanListener: true, NoLane: netHTTP})
+		s := servertest.Start(t, servertest.Options{Seed: townSeed, Guarded: guarded, ScanListener: true, NoFastPath: netHTTP})
 		if guarded {
 			return endpoint{s, s.NewKey("/scan-keys", `{"name":"app"}`)}
 		}

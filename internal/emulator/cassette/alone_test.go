@@ -44,7 +44,7 @@ func TestCompare_EachCallAlone(t *testing.T) {
 	for line := range strings.Lines(recordEverything(t)) {
 		r := lines(t, line)[0]
 		key := fmt.Sprint(r.Path, string(r.Response)[:min(len(r.Response), 60)], len(r.Query) > 0, len(r.Request) > 0)
-		if seen[key] || compared[r.Path] && !testscope.Run() {
+		if seen[key] || compared[r.Path] && !testscope.IsComplete() {
 			continue
 		}
 		seen[key] = true
@@ -66,7 +66,7 @@ func TestCompare_EachCallAlone(t *testing.T) {
 func TestCompare_BeginsAnywhere(t *testing.T) {
 	t.Parallel()
 	all := strings.SplitAfter(recordEverything(t), "\n")
-	for i := 8; i < len(all)-1; i += testscope.Choose(10, 40) {
+	for i := 8; i < len(all)-1; i += testscope.Select(10, 40) {
 		text := strings.Join(all[i:], "")
 		checkReport(t, fmt.Sprint("from line ", i+1), text, compare(t, text))
 	}

@@ -158,7 +158,7 @@ func rounds(t *testing.T, variable string, n int) int {
 // and no position may be assigned twice. JOURNAL_SEEDS chooses how many times.
 func TestJournal_PowerLoss(t *testing.T) {
 	skipWithShort(t)
-	for seed := range rounds(t, "JOURNAL_SEEDS", testscope.Choose(1000, 150)) {
+	for seed := range rounds(t, "JOURNAL_SEEDS", testscope.Select(1000, 150)) {
 		chance := rand.New(rand.NewPCG(uint64(seed), 7))
 		m := newModel(t, fmt.Sprintf("seed %d", seed), chance)
 		for range 4 {
@@ -206,7 +206,7 @@ func TestJournal_DiskFaults(t *testing.T) {
 		err   error
 		count int
 	}{{syscall.EIO, 1}, {syscall.ENOSPC, 1}, {syscall.ENOSPC, 40}, {syscall.EIO, 3}} {
-		for n := 1; ; n += testscope.Choose(1, 3) {
+		for n := 1; ; n += testscope.Select(1, 3) {
 			chance := rand.New(rand.NewPCG(uint64(n), 3))
 			m := newModel(t, fmt.Sprintf("%d operations from %d on fail with %v", c.count, n, c.err), chance)
 			m.disk.failAt, m.disk.failFor, m.disk.with = n, c.count, c.err

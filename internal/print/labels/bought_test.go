@@ -20,7 +20,7 @@ import (
 // commercial sheets. If cells were placed at rounded distances from their predecessors, the tenth row would drift.
 func TestLabelSheet_NoCumulativeRounding(t *testing.T) {
 	t.Parallel()
-	readtest.Need(t, "pdftoppm")
+	readtest.RequirePrograms(t, "pdftoppm")
 	for _, c := range []struct {
 		p             labels.Printing
 		left, top     float64 // millimetres, of the first label
@@ -33,7 +33,7 @@ func TestLabelSheet_NoCumulativeRounding(t *testing.T) {
 		{labels.Printing{Label: "63.5x25.1mm", Pitch: "66.04x25.7mm", Margin: "15.1mm,7.2mm,10mm,7.3mm", Offset: "-0.3mm,0.4mm"},
 			7.0, 15.5, 63.5, 25.1, 66.04, 25.7, 3, 10},
 	} {
-		for _, dpi := range testscope.Choose([]int{300, 600}, []int{300}) {
+		for _, dpi := range testscope.Select([]int{300, 600}, []int{300}) {
 			d := newDesign(labels.Matrix, dpi)
 			d.Lines = nil
 			s := newSheet(t, c.p, d)
@@ -49,7 +49,7 @@ func TestLabelSheet_NoCumulativeRounding(t *testing.T) {
 			require.NoError(t, s.Write(&file, batch, each(rows), 1, func(int) {}))
 			assert.True(t, strings.Contains(file.String(), "/ViewerPreferences << /PrintScaling /None >>"),
 				"sheet without /PrintScaling /None: a viewer would scale it")
-			page := readtest.Pages(t, file.Bytes(), dpi)[0]
+			page := readtest.RenderPDF(t, file.Bytes(), dpi)[0]
 			mm := func(dots float64) float64 { return dots * 25.4 / float64(dpi) }
 			for i := range rows {
 				middleX := c.left + float64(i%c.columns)*c.across + c.width/2
@@ -127,7 +127,7 @@ func TestLabelSheet_RejectsInvalid(t *testing.T) {
 // TestLabelSheet_StartAtLabel verifies that StartAt skips labels on the first page only.
 func TestLabelSheet_StartAtLabel(t *testing.T) {
 	t.Parallel()
-	readtest.Need(t, "pdftoppm")
+	readtest.RequirePrograms(t, "pdftoppm")
 	d := newDesign(labels.Matrix, 203)
 	d.Lines = nil
 	s := newSheet(t, labels.Printing{Page: "100x60mm", Columns: 3, Rows: 2, Margin: "0", StartAt: 5}, d)
@@ -143,7 +143,7 @@ func TestLabelSheet_StartAtLabel(t *testing.T) {
 		var file bytes.Buffer
 		require.NoError(t, s.Write(&file, batch, each(rows), c.first, func(int) {}))
 		var seen []string
-		for _, page := range readtest.Pages(t, file.Bytes(), 203) {
+		for _, page := range readtest.RenderPDF(t, file.Bytes(), 203) {
 			var cells strings.Builder
 			for _, cell := range s.Cells() {
 				mark := " "

@@ -79,9 +79,9 @@ func drawReference(t *testing.T, d labels.Design, r labels.Row, module int) (*im
 func TestLabels_DotsMatchGrid(t *testing.T) {
 	t.Parallel()
 	r := newRows(t, 1)[0]
-	for _, dpi := range testscope.Choose([]int{203, 254, 300, 600}, []int{203, 300}) {
+	for _, dpi := range testscope.Select([]int{203, 254, 300, 600}, []int{203, 300}) {
 		for _, kind := range []labels.Kind{labels.QR, labels.DataMatrix, labels.Matrix, labels.QRAndMatrix} {
-			for _, level := range testscope.Choose([]symbol.Level{'L', 'M', 'Q', 'H'}, []symbol.Level{'L', 'Q'}) {
+			for _, level := range testscope.Select([]symbol.Level{'L', 'M', 'Q', 'H'}, []symbol.Level{'L', 'Q'}) {
 				if level != 'Q' && (kind == labels.DataMatrix || kind == labels.Matrix) {
 					continue // they have no levels
 				}
@@ -92,7 +92,7 @@ func TestLabels_DotsMatchGrid(t *testing.T) {
 				want, symbols := drawReference(t, d, r, module)
 				for format, render := range renderers {
 					rendered := format == "svg" || format == "pdf" || format == "eps"
-					if rendered && !testscope.Run() && (dpi != 203 || level != 'Q' || kind == labels.QR || kind == labels.Matrix) {
+					if rendered && !testscope.IsComplete() && (dpi != 203 || level != 'Q' || kind == labels.QR || kind == labels.Matrix) {
 						continue // starting the external renderer takes longer than all other checks
 					}
 					name := fmt.Sprintf("%s as %s at %d, level %c", kind, format, dpi, level)
@@ -105,9 +105,9 @@ func TestLabels_DotsMatchGrid(t *testing.T) {
 					n := countDifferentDots(got, want)
 					assert.True(t, n <= 0, "%s: %d dots differ from the grids, want 0", name, n)
 					for _, p := range symbols {
-						countWrong := readtest.WrongDataMatrix
+						countWrong := readtest.CountDamagedDataMatrix
 						if p.kind == labels.QR {
-							countWrong = readtest.WrongQR
+							countWrong = readtest.CountDamagedQR
 						}
 						n := countWrong(t, sampleModules(got, p, module))
 						assert.True(t, n <= 0, "%s: a reader of its %s has to correct %d blocks, want 0", name, p.kind, n)
@@ -155,8 +155,8 @@ var renderers = map[labels.Format]func(t *testing.T, file []byte, dpi, width int
 		require.NoError(t, err)
 		return m
 	},
-	"svg": func(t *testing.T, file []byte, dpi, _ int) image.Image { return readtest.Picture(t, file, dpi) },
-	"pdf": func(t *testing.T, file []byte, dpi, _ int) image.Image { return readtest.Pages(t, file, dpi)[0] },
+	"svg": func(t *testing.T, file []byte, dpi, _ int) image.Image { return readtest.RenderSVG(t, file, dpi) },
+	"pdf": func(t *testing.T, file []byte, dpi, _ int) image.Image { return readtest.RenderPDF(t, file, dpi)[0] },
 	"zpl": func(t *testing.T, file []byte, _, width int) image.Image {
 		_, field, found := strings.Cut(string(file), "^GFA,")
 		var size, total, stride int
@@ -165,7 +165,7 @@ var renderers = map[labels.Format]func(t *testing.T, file []byte, dpi, width int
 		_, data, _ := strings.Cut(field, fmt.Sprintf("%d,%d,%d,\n", size, total, stride))
 		return decodeBits(unpackZPL(t, data[:strings.Index(data, "^FS")], stride), stride, width)
 	},
-	"eps": func(t *testing.T, file []byte, dpi, _ int) image.Image { return readtest.PostScript(t, file, dpi) },
+	"eps": func(t *testing.T, file []byte, dpi, _ int) image.Image { return readtest.RenderEPS(t, file, dpi) },
 	"tspl": func(t *testing.T, file []byte, dpi, width int) image.Image {
 		prints := interpretTSPL(t, file, dpi)
 		require.Equal(t, len(prints), 1, "labels")
@@ -232,7 +232,7 @@ func TestLabels_FlippedModuleDetected(t *testing.T) {
 	m, symbols := drawReference(t, d, r, 3)
 	qr, matrix := symbols[0], symbols[1]
 	countWrong := func() (int, int) {
-		return readtest.WrongQR(t, sampleModules(m, qr, 3)), readtest.WrongDataMatrix(t, sampleModules(m, matrix, 3))
+		return readtest.CountDamagedQR(t, sampleModules(m, qr, 3)), readtest.CountDamagedDataMatrix(t, sampleModules(m, matrix, 3))
 	}
 	a, b := countWrong()
 	assert.True(t, a == 0 && b == 0, "reference drawing: %d and %d wrong blocks, want 0 and 0", a, b)

@@ -100,10 +100,10 @@ func newLogo() image.Image {
 // TestLabels_DotsMatchGrid compares the dots.
 func TestLabels_SheetSymbolsReadable(t *testing.T) {
 	t.Parallel()
-	readtest.Need(t, "pdftoppm")
-	rows := newRows(t, testscope.Choose(6, 2))
-	for _, dpi := range testscope.Choose([]int{203, 300}, []int{203}) {
-		for _, kind := range testscope.Choose([]labels.Kind{labels.QR, labels.DataMatrix, labels.Matrix, labels.QRAndMatrix},
+	readtest.RequirePrograms(t, "pdftoppm")
+	rows := newRows(t, testscope.Select(6, 2))
+	for _, dpi := range testscope.Select([]int{203, 300}, []int{203}) {
+		for _, kind := range testscope.Select([]labels.Kind{labels.QR, labels.DataMatrix, labels.Matrix, labels.QRAndMatrix},
 			[]labels.Kind{labels.DataMatrix, labels.QRAndMatrix}) {
 			t.Run(fmt.Sprintf("%s at %d", kind, dpi), func(t *testing.T) {
 				s := newSheet(t, labels.Printing{Page: "210x148mm", Columns: 3, Rows: 2, Gap: "2mm", CropMarks: true,
@@ -115,7 +115,7 @@ func TestLabels_SheetSymbolsReadable(t *testing.T) {
 				assert.Equal(t, written, len(rows), "labels reported as written")
 				module, err := symbol.ModuleDots(400, dpi)
 				require.NoError(t, err)
-				page := readtest.Pages(t, file.Bytes(), dpi)[0].(interface {
+				page := readtest.RenderPDF(t, file.Bytes(), dpi)[0].(interface {
 					SubImage(image.Rectangle) image.Image
 				})
 				for i, r := range rows {
@@ -130,10 +130,10 @@ func TestLabels_SheetSymbolsReadable(t *testing.T) {
 // TestLabels_SVGReadable verifies that rsvg-convert renders an SVG with the dots of the printer and that readers read it.
 func TestLabels_SVGReadable(t *testing.T) {
 	t.Parallel()
-	readtest.Need(t, "rsvg-convert")
+	readtest.RequirePrograms(t, "rsvg-convert")
 	rows := newRows(t, 1)
-	for _, dpi := range testscope.Choose([]int{203, 300}, []int{300}) {
-		kinds := testscope.Choose([]labels.Kind{labels.QR, labels.DataMatrix, labels.Matrix, labels.QRAndMatrix},
+	for _, dpi := range testscope.Select([]int{203, 300}, []int{300}) {
+		kinds := testscope.Select([]labels.Kind{labels.QR, labels.DataMatrix, labels.Matrix, labels.QRAndMatrix},
 			[]labels.Kind{labels.QRAndMatrix})
 		for _, kind := range kinds {
 			d := newDesign(kind, dpi)
@@ -143,7 +143,7 @@ func TestLabels_SVGReadable(t *testing.T) {
 				if err != nil {
 					return err
 				}
-				seen := readtest.Picture(t, file, dpi)
+				seen := readtest.RenderSVG(t, file, dpi)
 				assert.Equal(t, seen.Bounds().Size(), image.Pt(drawing.Width, drawing.Height), "%s at %d: size of index %d in dots", kind,
 					dpi,
 					r.Index)
@@ -256,7 +256,7 @@ func TestLabels_RowsMatchList(t *testing.T) {
 }
 
 func TestShuffle_Permutation(t *testing.T) {
-	for _, count := range testscope.Choose([]uint64{1, 2, 3, 4, 5, 64, 65, 1000, 65_537}, []uint64{1, 2, 3, 4, 5, 64, 65, 1000}) {
+	for _, count := range testscope.Select([]uint64{1, 2, 3, 4, 5, 64, 65, 1000, 65_537}, []uint64{1, 2, 3, 4, 5, 64, 65, 1000}) {
 		order, seen := labels.NewPermutation(count, "reel 1"), make([]bool, count)
 		for i := range count {
 			n := order.Number(i)
@@ -289,7 +289,7 @@ func TestShuffle_Permutation(t *testing.T) {
 }
 
 func TestLabelArchive_ImagePerRow(t *testing.T) {
-	rows := newRows(t, testscope.Choose(40, 3))
+	rows := newRows(t, testscope.Select(40, 3))
 	var file bytes.Buffer
 	require.NoError(t, newDesign(labels.QR, 300).Zip(&file, batch, each(rows), "png", func(int) {}))
 	z, err := zip.NewReader(bytes.NewReader(file.Bytes()), int64(file.Len()))

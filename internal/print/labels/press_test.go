@@ -21,7 +21,7 @@ import (
 // run returns the output of a program that reads a file.
 func run(t *testing.T, program string, args ...string) string {
 	t.Helper()
-	readtest.Need(t, program)
+	readtest.RequirePrograms(t, program)
 	out, err := exec.CommandContext(t.Context(), program, args...).CombinedOutput()
 	require.NoError(t, err)
 	return string(out)
@@ -30,7 +30,7 @@ func run(t *testing.T, program string, args ...string) string {
 // assertPlate fails unless all ink of a file is on one plate, on which a reader finds the text.
 func assertPlate(t *testing.T, plate string, file []byte, dpi int, text string) {
 	t.Helper()
-	plates := readtest.Plates(t, file, dpi)
+	plates := readtest.SeparatePlates(t, file, dpi)
 	require.True(t, len(plates) == 1 && plates[plate] != nil, "%d plates have ink, want %s only", len(plates), plate)
 	assert.Equal(t, readtest.QR(t, plates[plate])[0], text, "%s at %d", plate, dpi)
 }
@@ -90,7 +90,7 @@ func TestSheet_PDFX4(t *testing.T) {
 		}
 
 		assertPlate(t, plate, file.Bytes(), 300, r.Text)
-		for _, dpi := range testscope.Choose([]int{203, 300, 600}, []int{300}) {
+		for _, dpi := range testscope.Select([]int{203, 300, 600}, []int{300}) {
 			d.Style.DPI = dpi
 			for _, format := range []labels.Format{"pdf", "eps"} {
 				assertPlate(t, plate, writeLabel(t, d, r, format), dpi, r.Text)

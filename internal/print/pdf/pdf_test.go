@@ -36,7 +36,7 @@ func newFile(t *testing.T, n int) *bytes.Buffer {
 
 // TestPDF_PageTreeLevels verifies the page tree, which has one level per power of 64 pages, with pdfinfo.
 func TestPDF_PageTreeLevels(t *testing.T) {
-	readtest.Need(t, "pdfinfo")
+	readtest.RequirePrograms(t, "pdfinfo")
 	for _, pages := range []int{1, 63, 64, 65, 4096, 4097, 5000} {
 		cmd := exec.CommandContext(t.Context(), "pdfinfo", "-")
 		cmd.Stdin = newFile(t, pages)
@@ -49,7 +49,7 @@ func TestPDF_PageTreeLevels(t *testing.T) {
 }
 
 func TestPDF_PageOrder(t *testing.T) {
-	for i, page := range readtest.Pages(t, newFile(t, 130).Bytes(), 72) {
+	for i, page := range readtest.RenderPDF(t, newFile(t, 130).Bytes(), 72) {
 		dark := image.Pt(-1, -1)
 		b := page.Bounds()
 		for n := range b.Dx() * b.Dy() {

@@ -53,7 +53,7 @@ func squareDataMatrix(text string) (symbol.Grid, error) { return symbol.DataMatr
 
 func TestSymbol_DrawingReadable(t *testing.T) {
 	t.Parallel()
-	readtest.Need(t, "pdftoppm")
+	readtest.RequirePrograms(t, "pdftoppm")
 	for _, kind := range []struct {
 		name string
 		grid func(string) (symbol.Grid, error)
@@ -62,15 +62,15 @@ func TestSymbol_DrawingReadable(t *testing.T) {
 		{"QR", func(text string) (symbol.Grid, error) { return symbol.QR(text, 'M') }, readtest.QR},
 		{"Data Matrix", squareDataMatrix, readtest.DataMatrix},
 	} {
-		for _, dpi := range testscope.Choose([]int{203, 300}, []int{203}) {
+		for _, dpi := range testscope.Select([]int{203, 300}, []int{203}) {
 			for i, text := range texts {
 				d := must[symbol.Drawing](t)(newStyle(dpi).Draw([]string{"A serial 1"}, must[symbol.Grid](t)(kind.grid(text))))
 				sharp := drawPNG(t, d)
 				pictures := []image.Image{sharp, readtest.Blur(sharp, d.Module)}
-				if testscope.Run() || i == 0 {
+				if testscope.IsComplete() || i == 0 {
 					var file bytes.Buffer
 					require.NoError(t, symbol.PDF(&file, d))
-					pictures = append(pictures, readtest.Pages(t, file.Bytes(), dpi)...)
+					pictures = append(pictures, readtest.RenderPDF(t, file.Bytes(), dpi)...)
 				}
 				for n, found := range kind.read(t, pictures...) {
 					assert.Equal(t, found, text, "%s at %d, picture %d", kind.name, dpi, n)
@@ -84,16 +84,16 @@ func TestSymbol_DrawingReadable(t *testing.T) {
 // up to full dots.
 func TestSymbol_SVGMatchesPrinterDots(t *testing.T) {
 	t.Parallel()
-	readtest.Need(t, "rsvg-convert")
-	for _, dpi := range testscope.Choose([]int{203, 254, 300, 600}, []int{254}) {
-		for _, text := range testscope.Choose(texts, texts[:1]) {
+	readtest.RequirePrograms(t, "rsvg-convert")
+	for _, dpi := range testscope.Select([]int{203, 254, 300, 600}, []int{254}) {
+		for _, text := range testscope.Select(texts, texts[:1]) {
 			for _, draw := range []func(string) (symbol.Grid, error){
 				func(text string) (symbol.Grid, error) { return symbol.QR(text, 'M') }, squareDataMatrix,
 			} {
 				d := must[symbol.Drawing](t)(newStyle(dpi).Draw(nil, must[symbol.Grid](t)(draw(text))))
 				var file bytes.Buffer
 				require.NoError(t, symbol.SVG(&file, d))
-				want, got := drawPNG(t, d), readtest.Picture(t, file.Bytes(), dpi)
+				want, got := drawPNG(t, d), readtest.RenderSVG(t, file.Bytes(), dpi)
 				if want.Bounds() != got.Bounds() {
 					t.Errorf("%d dots per inch: %v dots, want %v", dpi, got.Bounds().Size(), want.Bounds().Size())
 				} else if n := countDifferentDots(want, got); n > 0 {
@@ -146,7 +146,7 @@ func TestDataMatrix_SmallestEncodation(t *testing.T) {
 		assert.Equal(t, readtest.Dmtxread(t, drawPNG(t, d)), c.text, "%s: dmtxread", c.name)
 	}
 	for text := range strings.FieldsSeq("0 A a 1A AB Ab aB !a 12 123 A12 ABC abc ABCD abcd ABCDE 9ABCabc") { // each length of the remainder
-		for n := range testscope.Choose(40, 8) {
+		for n := range testscope.Select(40, 8) {
 			text := strings.Repeat(text, n+1)
 			got, err := must[symbol.Grid](t)(symbol.DataMatrix(text, false)).Read()
 			assert.True(t, got == text && err == nil, "%q is read as %q: %v", text, got, err)
@@ -174,7 +174,7 @@ func TestDataMatrix_Rectangular(t *testing.T) {
 				rows[y] = append(rows[y], grid.Dark(x, y))
 			}
 		}
-		assert.Equal(t, readtest.WrongDataMatrix(t, rows), 0, "wrong blocks of %v", size)
+		assert.Equal(t, readtest.CountDamagedDataMatrix(t, rows), 0, "wrong blocks of %v", size)
 	}
 	_, err := symbol.DataMatrix(strings.Repeat("a,", 25), true)
 	assert.True(t, err != nil && strings.Contains(err.Error(), "use a square one"), "50 characters: %v", err)
@@ -331,7 +331,7 @@ func TestSymbol_RejectsUnencodableText(t *testing.T) {
 }
 
 func TestSymbol_PDFTextLines(t *testing.T) {
-	readtest.Need(t, "pdftotext")
+	readtest.RequirePrograms(t, "pdftotext")
 	d := must[symbol.Drawing](t)(newStyle(300).Draw([]string{"AB12CD34E", "Größe ½"}, must[symbol.Grid](t)(symbol.QR(code, 'M'))))
 	var file bytes.Buffer
 	require.NoError(t, symbol.PDF(&file, d))

@@ -159,12 +159,12 @@ func (p *player) play(text string) string {
 				}
 				body = append(body, text)
 			default:
-				header = append(header, Fill(line, p.vars))
+				header = append(header, ExpandVariables(line, p.vars))
 			}
 			out = append(out, line)
 		}
 		if request != "" {
-			p.send(Fill(request, p.vars), Fill(strings.Join(body, "\n"), p.vars), header)
+			p.send(ExpandVariables(request, p.vars), ExpandVariables(strings.Join(body, "\n"), p.vars), header)
 			out = append(out, fmt.Sprintf("-> %d %s", p.last.Status, p.last.Header.Get("Content-Type")))
 			for _, name := range p.shownHeaders {
 				for _, value := range p.last.Header.Values(name) {
@@ -269,7 +269,7 @@ func (p *player) send(request, body string, header []string) {
 	if p.isOperator && admin && body != "" && !hasHeader("Content-Type") {
 		header = append(header, "Content-Type: application/json")
 	}
-	r := p.s.Request(method, Unfold(path), Unfold(body), header...)
+	r := p.s.Request(method, ExpandRepeats(path), ExpandRepeats(body), header...)
 	if !hasHeader("User-Agent") {
 		r.Header.Set("User-Agent", "")
 	}

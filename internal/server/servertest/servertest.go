@@ -49,15 +49,15 @@ type Options struct {
 	Began       time.Time // zero = Began
 	Outbound    *safehttp.Client
 	BodyTimeout time.Duration
-	// LanePatience is the time that the fast path waits for the rest of a request before it hands the connection to net/http; 0 = the
+	// FastPathTimeout is the time that the fast path waits for the rest of a request before it hands the connection to net/http; 0 = the
 	// default.
-	LanePatience time.Duration
-	// NoLane serves the scan listener by net/http without the fast path, as the reference for comparisons.
-	NoLane bool
-	// Connections is the maximum number of connections of all listeners except the admin listener, RefusedTime the idle timeout of a
-	// connection after a rejected key; 0 = the default.
-	Connections int
-	RefusedTime time.Duration
+	FastPathTimeout time.Duration
+	// NoFastPath serves the scan listener by net/http without the fast path, as the reference for comparisons.
+	NoFastPath bool
+	// Connections is the maximum number of connections of all listeners except the admin listener, RejectedKeyIdleTime the idle timeout of
+	// a connection after a rejected key; 0 = the default.
+	Connections         int
+	RejectedKeyIdleTime time.Duration
 	// ScanListener gives the scan API a separate listener; requests to /scan/ go there.
 	ScanListener bool
 	// Undeclared permits error codes that the endpoint's row does not declare.
@@ -143,13 +143,13 @@ func (l *logBuffer) String() string {
 // Start starts a server that stops at the end of the test.
 func Start(t testing.TB, o Options) *Server {
 	t.Helper()
-	s, err := Try(t, o)
+	s, err := TryStart(t, o)
 	require.NoErrorf(t, err, "starting the server")
 	return s
 }
 
-// Try is Start for a start that may fail. It returns the error of server.Start.
-func Try(t testing.TB, o Options) (*Server, error) {
+// TryStart is Start for a start that may fail. It returns the error of server.Start.
+func TryStart(t testing.TB, o Options) (*Server, error) {
 	t.Helper()
 	newDir := filepath.Join(t.TempDir(), "data")
 	if o.Data == "" {
@@ -190,8 +190,8 @@ func Try(t testing.TB, o Options) (*Server, error) {
 	s.random = &randomSource{rng: rand.NewChaCha8(seed)}
 	var err error
 	s.Server, err = server.Start(context.Background(), c, s.logs, server.TestHooks{
-		RealNow: s.Clock.Now, Random: s.random, Outbound: o.Outbound, BodyTimeout: o.BodyTimeout, LanePatience: o.LanePatience,
-		NoLane: o.NoLane, Connections: o.Connections, RefusedTime: o.RefusedTime, PassphraseWork: 4,
+		RealNow: s.Clock.Now, Random: s.random, Outbound: o.Outbound, BodyTimeout: o.BodyTimeout, FastPathTimeout: o.FastPathTimeout,
+		NoFastPath: o.NoFastPath, Connections: o.Connections, RejectedKeyIdleTime: o.RejectedKeyIdleTime, PassphraseWork: 4,
 	})
 	if err != nil {
 		return nil, err
@@ -245,8 +245,8 @@ func (s *Server) Hide(secret string) {
 // reachedBehaviours contains the ids of the behaviours that decided calls to any server of this process.
 var reachedBehaviours sync.Map
 
-// Reached reports whether a behaviour decided a call to any server of this process.
-func Reached(id string) bool {
+// BehaviourReached reports whether a behaviour decided a call to any server of this process.
+func BehaviourReached(id string) bool {
 	_, ok := reachedBehaviours.Load(id)
 	return ok
 }

@@ -85,7 +85,7 @@ func (s *Server) runStory(text string, vars map[string]string, verbs Verbs) (las
 // TellLine runs one line of a story. last is the response to the line before it; the result is the new last response.
 func (s *Server) TellLine(line string, last Answer, vars map[string]string, verbs Verbs) Answer {
 	s.t.Helper()
-	line, try := strings.CutPrefix(Fill(line, vars), "try ")
+	line, try := strings.CutPrefix(ExpandVariables(line, vars), "try ")
 	times, interval := 1, time.Duration(0)
 	if match := repeatPattern.FindStringSubmatch(line); match != nil {
 		times, _ = strconv.Atoi(match[1])
@@ -104,8 +104,8 @@ func (s *Server) TellLine(line string, last Answer, vars map[string]string, verb
 	return last
 }
 
-// Fill replaces <NAME> by the variable's value, and <?NAME> by the value escaped for a query.
-func Fill(text string, vars map[string]string) string {
+// ExpandVariables replaces <NAME> by the variable's value, and <?NAME> by the value escaped for a query.
+func ExpandVariables(text string, vars map[string]string) string {
 	for name, value := range vars {
 		text = strings.NewReplacer("<"+name+">", value, "<?"+name+">", url.QueryEscape(value)).Replace(text)
 	}
@@ -118,8 +118,8 @@ var (
 	expandPattern = regexp.MustCompile(`<<(.*?)\*(\d+)>>`)
 )
 
-// Unfold expands <<x*9>> and unquotes a text that begins with go".
-func Unfold(text string) string {
+// ExpandRepeats expands <<x*9>> and unquotes a text that begins with go".
+func ExpandRepeats(text string) string {
 	text = expandPattern.ReplaceAllStringFunc(text, func(match string) string {
 		part := expandPattern.FindStringSubmatch(match)
 		n, _ := strconv.Atoi(part[2])
@@ -136,7 +136,7 @@ func (s *Server) runCommand(line string, last Answer, vars map[string]string, ve
 	s.t.Helper()
 	command, rest, _ := strings.Cut(line, " ")
 	if verbs[command] != nil {
-		return verbs[command](Unfold(rest))
+		return verbs[command](ExpandRepeats(rest))
 	}
 	first, second, _ := strings.Cut(rest, " ")
 	switch command {
@@ -201,7 +201,7 @@ func (s *Server) call(method, path, body string) Answer {
 	if rest, ok := strings.CutPrefix(body+" ", "typed "); ok {
 		body, header = strings.TrimSuffix(rest, " "), []string{"Content-Type: application/json"}
 	}
-	return s.Do(method, Unfold(path), Unfold(body), header...)
+	return s.Do(method, ExpandRepeats(path), ExpandRepeats(body), header...)
 }
 
 // issueToken returns the token of a story's assignment: words is the kind of token and its arguments.

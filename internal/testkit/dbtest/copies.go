@@ -23,9 +23,9 @@ type model struct {
 	err   error
 }
 
-// CopiesOf returns Copies whose model is created by fill: it fills an empty database and closes it. If url is "", this is the embedded
+// NewCopies returns Copies whose model is created by fill: it fills an empty database and closes it. If url is "", this is the embedded
 // database in folder.
-func CopiesOf(fill func(url, folder string) error) *Copies { return &Copies{fill: fill} }
+func NewCopies(fill func(url, folder string) error) *Copies { return &Copies{fill: fill} }
 
 // Postgres creates a copy on PostgreSQL and returns its URL, with the time limits of Patient. The copy is dropped when the test ends. The
 // package's TestMain must call Run.

@@ -20,8 +20,8 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// OnEach runs a test on the embedded database, whose URL is "", and on the database that postgres creates.
-func OnEach(t *testing.T, postgres func(testing.TB) string, f func(t *testing.T, url string)) {
+// ForEachDatabase runs a test on the embedded database, whose URL is "", and on the database that postgres creates.
+func ForEachDatabase(t *testing.T, postgres func(testing.TB) string, f func(t *testing.T, url string)) {
 	t.Run("sqlite", func(t *testing.T) { f(t, "") })
 	t.Run("postgres", func(t *testing.T) { f(t, postgres(t)) })
 }
@@ -62,9 +62,9 @@ func onServer(t testing.TB, server, query string) {
 	exec(t, db.(*sql.DB), query)
 }
 
-// Patient is Database without limits on the time for locks and with a long limit for connections, because the machine may be busy with
-// other tests.
-func Patient(t testing.TB) string {
+// DatabaseWithoutTimeouts is Database without limits on the time for locks and with a long limit for connections, because the machine may
+// be busy with other tests.
+func DatabaseWithoutTimeouts(t testing.TB) string {
 	t.Helper()
 	return patient(Database(t))
 }
@@ -151,8 +151,8 @@ func Exec(t testing.TB, address, query string) {
 	exec(t, db, query)
 }
 
-// Number returns the number that a query selects.
-func Number(t testing.TB, address, query string) (n int64) {
+// QueryInt returns the number that a query selects.
+func QueryInt(t testing.TB, address, query string) (n int64) {
 	t.Helper()
 	db := open(t, address)
 	defer db.Close()
@@ -160,8 +160,8 @@ func Number(t testing.TB, address, query string) (n int64) {
 	return n
 }
 
-// Rows calls row for each row of a query.
-func Rows(t testing.TB, address, query string, row func(*sql.Rows) error) {
+// QueryRows calls row for each row of a query.
+func QueryRows(t testing.TB, address, query string, row func(*sql.Rows) error) {
 	t.Helper()
 	db := open(t, address)
 	defer db.Close()

@@ -24,9 +24,9 @@ var (
 	scriptLoads = regexp.MustCompile(`(?m)^\s*import\b|\bimport\s*\(|^\s*export\b.*\bfrom\b`)
 )
 
-// Weigh returns the uncompressed size of a page with its styles, scripts and images, and the addresses of these. It calls get once for each
-// address, as written in the page, to get the body. It does not count requests that scripts make; browsertest.Loaded does.
-func Weigh(t testing.TB, page string, get func(address string) string) (bytes int, loaded []string) {
+// MeasurePage returns the uncompressed size of a page with its styles, scripts and images, and the addresses of these. It calls get once
+// for each address, as written in the page, to get the body. It does not count requests that scripts make; browsertest.Loaded does.
+func MeasurePage(t testing.TB, page string, get func(address string) string) (bytes int, loaded []string) {
 	t.Helper()
 	bytes = len(page)
 	check := func(location, text string, style bool) {

@@ -18,7 +18,7 @@ func TestPageTest_CountsLoadedFiles(t *testing.T) {
 	for _, body := range files {
 		want += len(body)
 	}
-	bytes, loaded := pagetest.Weigh(t, page, func(address string) string { return files[address] })
+	bytes, loaded := pagetest.MeasurePage(t, page, func(address string) string { return files[address] })
 	if slices.Sort(loaded); bytes != want || strings.Join(loaded, " ") != "/a.css /b.js /c.png?x=1&y=2" {
 		t.Errorf("Weigh = %d, %q, want %d bytes with each file once", bytes, loaded, want)
 	}
@@ -43,7 +43,7 @@ func TestPageTest_RejectsUncountable(t *testing.T) {
 		`<img src="/f">`:                               "",
 	} {
 		r := &errorCounter{TB: t}
-		pagetest.Weigh(r, page, func(string) string { return file })
+		pagetest.MeasurePage(r, page, func(string) string { return file })
 		assert.True(t, r.count == 1, "Weigh of %s with %q reports %d errors, want one", page, file, r.count)
 	}
 }

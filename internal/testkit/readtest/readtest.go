@@ -26,8 +26,8 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/testscope"
 )
 
-// Need skips a test if a program is not installed. scripts/install-test-deps.sh installs them.
-func Need(t testing.TB, programs ...string) {
+// RequirePrograms skips a test if a program is not installed. scripts/install-test-deps.sh installs them.
+func RequirePrograms(t testing.TB, programs ...string) {
 	t.Helper()
 	for _, p := range programs {
 		if _, err := exec.LookPath(p); err != nil {
@@ -47,7 +47,7 @@ func QR(t testing.TB, pictures ...image.Image) []string {
 func DataMatrix(t testing.TB, pictures ...image.Image) []string {
 	t.Helper()
 	return read(t, pictures, datamatrix.NewDataMatrixReader(), func(file string) string {
-		Need(t, "dmtxread")
+		RequirePrograms(t, "dmtxread")
 		return firstText(t, "dmtxread", "-n", "-U", "-N", "1", file)
 	})
 }
@@ -55,14 +55,14 @@ func DataMatrix(t testing.TB, pictures ...image.Image) []string {
 // Dmtxread returns the text that dmtxread reads in a picture.
 func Dmtxread(t testing.TB, m image.Image) string {
 	t.Helper()
-	Need(t, "dmtxread")
+	RequirePrograms(t, "dmtxread")
 	return firstText(t, "dmtxread", "-n", "-U", "-N", "1", file(t, m))
 }
 
 // DmtxreadGS1 is Dmtxread for a symbol with FNC1, which it returns as the separator \x1d.
 func DmtxreadGS1(t testing.TB, m image.Image) string {
 	t.Helper()
-	Need(t, "dmtxread")
+	RequirePrograms(t, "dmtxread")
 	return firstText(t, "dmtxread", "-n", "-N", "1", "-G", "29", file(t, m))
 }
 
@@ -74,7 +74,7 @@ func Zbarimg(t testing.TB, m image.Image) string {
 
 func zbarimg(t testing.TB, file string) string {
 	t.Helper()
-	Need(t, "zbarimg")
+	RequirePrograms(t, "zbarimg")
 	return firstText(t, "zbarimg", "--nodbus", "-q", "--raw", "-Sdisable", "-Sqrcode.enable", file)
 }
 
@@ -89,7 +89,7 @@ func read(t testing.TB, pictures []image.Image, first gozxing.Reader, second fun
 				break
 			}
 		}
-		if text == "" || testscope.Run() {
+		if text == "" || testscope.IsComplete() {
 			other := second(file(t, m))
 			if text == "" {
 				text = other
@@ -121,8 +121,9 @@ func firstText(t testing.TB, program string, args ...string) string {
 	return strings.TrimSuffix(string(out), "\n")
 }
 
-// WrongQR returns the number of blocks of a QR code with errors that a reader must correct. modules are the symbol without quiet zone.
-func WrongQR(t testing.TB, modules [][]bool) int {
+// CountDamagedQR returns the number of blocks of a QR code with errors that a reader must correct. modules are the symbol without quiet
+// zone.
+func CountDamagedQR(t testing.TB, modules [][]bool) int {
 	t.Helper()
 	parser, err := decoder.NewBitMatrixParser(matrix(t, modules))
 	require.NoError(t, err)
@@ -143,8 +144,8 @@ func WrongQR(t testing.TB, modules [][]bool) int {
 	return damaged
 }
 
-// WrongDataMatrix is WrongQR for a Data Matrix.
-func WrongDataMatrix(t testing.TB, modules [][]bool) int {
+// CountDamagedDataMatrix is WrongQR for a Data Matrix.
+func CountDamagedDataMatrix(t testing.TB, modules [][]bool) int {
 	t.Helper()
 	side, err := gozxing.NewDimension(len(modules[0]), len(modules))
 	require.NoError(t, err)
@@ -298,10 +299,10 @@ func mean(m *image.Gray, radius int) *image.Gray {
 	return out
 }
 
-// Pages renders the pages of a PDF in greyscale with poppler.
-func Pages(t testing.TB, file []byte, dpi int) []image.Image {
+// RenderPDF renders the pages of a PDF in greyscale with poppler.
+func RenderPDF(t testing.TB, file []byte, dpi int) []image.Image {
 	t.Helper()
-	Need(t, "pdftoppm")
+	RequirePrograms(t, "pdftoppm")
 	dir := t.TempDir()
 	name := filepath.Join(dir, "file.pdf")
 	require.NoError(t, os.WriteFile(name, file, 0o600))
@@ -316,14 +317,14 @@ func Pages(t testing.TB, file []byte, dpi int) []image.Image {
 	return pages
 }
 
-// Picture renders an SVG with librsvg, in the size in millimetres that the SVG states.
-func Picture(t testing.TB, file []byte, dpi int) image.Image {
+// RenderSVG renders an SVG with librsvg, in the size in millimetres that the SVG states.
+func RenderSVG(t testing.TB, file []byte, dpi int) image.Image {
 	t.Helper()
 	return convert(t, file, "rsvg-convert", "--format=png", fmt.Sprintf("--dpi-x=%d", dpi), fmt.Sprintf("--dpi-y=%d", dpi))
 }
 
-// PostScript renders an EPS picture in greyscale with Ghostscript.
-func PostScript(t testing.TB, file []byte, dpi int) image.Image {
+// RenderEPS renders an EPS picture in greyscale with Ghostscript.
+func RenderEPS(t testing.TB, file []byte, dpi int) image.Image {
 	t.Helper()
 	return convert(t, file, "gs", "-q", "-dSAFER", "-dBATCH", "-dNOPAUSE", "-dEPSCrop", "-sDEVICE=pnggray",
 		fmt.Sprintf("-r%d", dpi), "-sOutputFile=-", "-")
@@ -332,7 +333,7 @@ func PostScript(t testing.TB, file []byte, dpi int) image.Image {
 // convert runs a program that converts file, its standard input, to a PNG picture on its standard output.
 func convert(t testing.TB, file []byte, program string, args ...string) image.Image {
 	t.Helper()
-	Need(t, program)
+	RequirePrograms(t, program)
 	cmd := exec.CommandContext(t.Context(), program, args...)
 	var out, errs bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(file), &out, &errs
@@ -344,10 +345,11 @@ func convert(t testing.TB, file []byte, program string, args ...string) image.Im
 	return m
 }
 
-// Plates separates the page of a PDF or EPS file into printing plates with Ghostscript. It returns the plates with ink, by the ink's name.
-func Plates(t testing.TB, file []byte, dpi int) map[string]image.Image {
+// SeparatePlates separates the page of a PDF or EPS file into printing plates with Ghostscript. It returns the plates with ink, by the
+// ink's name.
+func SeparatePlates(t testing.TB, file []byte, dpi int) map[string]image.Image {
 	t.Helper()
-	Need(t, "gs")
+	RequirePrograms(t, "gs")
 	dir := t.TempDir()
 	render := exec.CommandContext(t.Context(), "gs", "-q", "-dSAFER", "-dBATCH", "-dNOPAUSE", "-dEPSCrop", "-sDEVICE=tiffsep",
 		fmt.Sprintf("-r%d", dpi), "-sOutputFile="+filepath.Join(dir, "page"), "-")

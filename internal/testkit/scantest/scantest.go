@@ -208,19 +208,19 @@ func (s *Traffic) Take(n int) (list []scanlog.Event) {
 	return list
 }
 
-// EachStore runs a test on a new store on each database. The package's TestMain must call dbtest.Run.
-func EachStore(t *testing.T, f func(t *testing.T, s *store.Store)) {
-	dbtest.OnEach(t, storetest.Postgres, func(t *testing.T, url string) {
+// ForEachStore runs a test on a new store on each database. The package's TestMain must call dbtest.Run.
+func ForEachStore(t *testing.T, f func(t *testing.T, s *store.Store)) {
+	dbtest.ForEachDatabase(t, storetest.Postgres, func(t *testing.T, url string) {
 		s := OpenStore(t, store.Target{URL: url, Dir: storetest.Folder(t)})
 		AddOwners(t, s)
 		f(t, s)
 	})
 }
 
-// OneStore is EachStore for tests of aggregation, whose SQL other tests run on both databases: make test uses only the embedded database.
-func OneStore(t *testing.T, f func(t *testing.T, s *store.Store)) {
-	if testscope.Run() {
-		EachStore(t, f)
+// WithStore is EachStore for tests of aggregation, whose SQL other tests run on both databases: make test uses only the embedded database.
+func WithStore(t *testing.T, f func(t *testing.T, s *store.Store)) {
+	if testscope.IsComplete() {
+		ForEachStore(t, f)
 		return
 	}
 	s := OpenStore(t, store.Target{Dir: storetest.Folder(t)})
@@ -289,15 +289,15 @@ func OpenStore(t *testing.T, target store.Target) *store.Store {
 	return s
 }
 
-// Alarms returns the alarm service of a store.
-func Alarms(s alarms.Store) *alarms.Service {
+// NewAlarms returns the alarm service of a store.
+func NewAlarms(s alarms.Store) *alarms.Service {
 	return &alarms.Service{Store: s, Settings: settings.NewLive(settings.Defaults()), Now: func() time.Time { return Began },
 		Logger: slog.New(slog.DiscardHandler)}
 }
 
-// NewCounter returns an aggregator of the scans in a log.
-func NewCounter(s stats.Store, l scanlog.Log) *stats.Aggregator {
+// NewAggregator returns an aggregator of the scans in a log.
+func NewAggregator(s stats.Store, l scanlog.Log) *stats.Aggregator {
 	_, journal := l.(*scanlog.Journal)
-	return &stats.Aggregator{Log: l, SingleNode: journal, Store: s, Alarms: Alarms(s), Settings: settings.NewLive(settings.Defaults()),
+	return &stats.Aggregator{Log: l, SingleNode: journal, Store: s, Alarms: NewAlarms(s), Settings: settings.NewLive(settings.Defaults()),
 		Now: func() time.Time { return Began }, Logger: slog.New(slog.DiscardHandler), MinRanked: 1}
 }

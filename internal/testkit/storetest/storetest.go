@@ -10,7 +10,7 @@ import (
 )
 
 // Copies creates databases with all tables and without rows.
-var Copies = dbtest.CopiesOf(func(url, folder string) error {
+var Copies = dbtest.NewCopies(func(url, folder string) error {
 	s, err := store.Open(context.Background(), store.Target{URL: url, Dir: folder})
 	if err != nil {
 		return err

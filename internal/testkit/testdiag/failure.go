@@ -27,16 +27,16 @@ func Seed(t testing.TB) uint64 {
 			t.Fatalf("%s is %q: want a number", Variable, text)
 		}
 	}
-	Tell(t, func() string {
+	OnFailure(t, func() string {
 		name, _, _ := strings.Cut(t.Name(), "/")
 		return fmt.Sprintf("repeat with the same seed: %s=%d go test -count=1 -run '^%s$' in its package", Variable, seed, name)
 	})
 	return seed
 }
 
-// Tell prints the machine's load and the result of detail if the test fails. It runs before the cleanup functions that are registered so
-// far.
-func Tell(t testing.TB, detail func() string) {
+// OnFailure prints the machine's load and the result of detail if the test fails. It runs before the cleanup functions that are registered
+// so far.
+func OnFailure(t testing.TB, detail func() string) {
 	t.Helper()
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -48,7 +48,7 @@ func Tell(t testing.TB, detail func() string) {
 // Log prints the end of a log if the test fails.
 func Log(t testing.TB, subject string, text func() string) {
 	t.Helper()
-	Tell(t, func() string {
+	OnFailure(t, func() string {
 		log := text()
 		return fmt.Sprintf("the end of the log of %s:\n%s", subject, log[max(0, len(log)-maxLogBytes):])
 	})

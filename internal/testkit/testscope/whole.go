@@ -9,24 +9,24 @@ import (
 // Variable is the environment variable that selects a complete run: any value except "" and "0".
 const Variable = "TEST_WHOLE"
 
-// Run reports whether this run is complete.
-func Run() bool {
+// IsComplete reports whether this run is complete.
+func IsComplete() bool {
 	value := os.Getenv(Variable)
 	return value != "" && value != "0"
 }
 
-// Choose returns complete in a complete run, otherwise part: a number of rows, codes, rounds or simulations.
-func Choose[T any](complete, part T) T {
-	if Run() {
+// Select returns complete in a complete run, otherwise part: a number of rows, codes, rounds or simulations.
+func Select[T any](complete, part T) T {
+	if IsComplete() {
 		return complete
 	}
 	return part
 }
 
-// WholeOnly skips a test unless the run is complete. The reason names the tests of `make test` that cover the same behaviour.
-func WholeOnly(t testing.TB, reason string) {
+// RequireComplete skips a test unless the run is complete. The reason names the tests of `make test` that cover the same behaviour.
+func RequireComplete(t testing.TB, reason string) {
 	t.Helper()
-	if !Run() {
+	if !IsComplete() {
 		t.Skipf("left to make test-all (%s=1): %s", Variable, reason)
 	}
 }

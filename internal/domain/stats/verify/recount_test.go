@@ -63,14 +63,14 @@ func (l *checkedLog) Read(ctx context.Context, after int64) iter.Seq2[scanlog.En
 
 // TestRecount_SinglePass verifies that a recount reads the scan log once and outside of transactions, whatever its memory limit.
 func TestRecount_SinglePass(t *testing.T) {
-	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
+	scantest.ForEachStore(t, func(t *testing.T, s *store.Store) {
 		for _, limit := range []int{0, 1, 1000} {
 			require.NoError(t, s.Reset(t.Context()))
 			views := &viewStore{Store: s}
 			log := &checkedLog{&scantest.Memory{Gaps: rand.New(rand.NewPCG(1, 2))}, t, views}
 			events := &scantest.Traffic{Random: rand.New(rand.NewPCG(14, 1)), Now: began, Users: 300}
 			require.NoError(t, log.Append(t.Context(), events.Take(3000)))
-			c := scantest.NewCounter(views, log)
+			c := scantest.NewAggregator(views, log)
 			require.NoError(t, c.CatchUpAndSave(t.Context()))
 			log.Reads, log.Yielded = 0, 0
 			r, err := verify.Recounter{Counter: c, Scratch: t.TempDir(), Compared: limit}.Run(t.Context())
@@ -95,7 +95,7 @@ func TestRecount_MemoryBounded(t *testing.T) {
 			list[i].OccurredAt = began.Add(time.Duration(i) * 3 * time.Hour)
 		}
 		require.NoError(t, log.Append(t.Context(), list))
-		c := scantest.NewCounter(s, log)
+		c := scantest.NewAggregator(s, log)
 		highest, recounter := 0, verify.Recounter{Counter: c, Scratch: t.TempDir(), Compared: limit}
 		atEnd, days, bytes, err := recounter.Read(t.Context(), func(n verify.MemoryUse) {
 			highest = max(highest, n.Combinations)
@@ -116,9 +116,9 @@ func TestRecount_MemoryBounded(t *testing.T) {
 
 // TestRecount_ConcurrentCounting verifies that a recount includes the scans that are counted while it runs.
 func TestRecount_ConcurrentCounting(t *testing.T) {
-	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
+	scantest.ForEachStore(t, func(t *testing.T, s *store.Store) {
 		log, events := &scantest.Memory{}, &scantest.Traffic{Random: rand.New(rand.NewPCG(14, 2)), Now: began, Users: 100}
-		other := scantest.NewCounter(s, log)
+		other := scantest.NewAggregator(s, log)
 		recorded, views := 0, 0
 		more := func() {
 			if views++; views%2 == 1 || views > 60 {
@@ -130,7 +130,7 @@ func TestRecount_ConcurrentCounting(t *testing.T) {
 		}
 		more()
 		more()
-		c := scantest.NewCounter(&viewStore{Store: s, onView: more}, log)
+		c := scantest.NewAggregator(&viewStore{Store: s, onView: more}, log)
 		r, err := verify.Recounter{Counter: c, Compared: 500}.Run(t.Context())
 		assert.True(t, err == nil && r.Differences <= 0 && r.Compared != 0, "recount = %+v, %v, want no difference", r, err)
 		assert.True(t, r.Scans == int64(recorded) && recorded >= 100, "%d of %d scans were compared, want all", r.Scans, recorded)
@@ -167,10 +167,10 @@ func TestRecount_DetectsDifferences(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			scantest.EachStore(t, func(t *testing.T, s *store.Store) {
+			scantest.ForEachStore(t, func(t *testing.T, s *store.Store) {
 				log, events := &scantest.Memory{}, &scantest.Traffic{Random: rand.New(rand.NewPCG(14, 3)), Now: began, Users: 10}
 				require.NoError(t, log.Append(t.Context(), events.Take(200)))
-				c := scantest.NewCounter(s, log)
+				c := scantest.NewAggregator(s, log)
 				require.NoError(t, c.CatchUpAndSave(t.Context()))
 				r, err := (verify.Recounter{Counter: c}).Run(t.Context())
 				require.True(t, err == nil && r.Differences <= 0 && r.Compared >= 100, "recount = %+v, %v, want no difference", r, err)
@@ -181,10 +181,10 @@ func TestRecount_DetectsDifferences(t *testing.T) {
 			})
 		})
 	}
-	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
+	scantest.ForEachStore(t, func(t *testing.T, s *store.Store) {
 		log, events := &scantest.Memory{}, &scantest.Traffic{Random: rand.New(rand.NewPCG(14, 4)), Now: began, Users: 10}
 		require.NoError(t, log.Append(t.Context(), events.Take(200)))
-		c := scantest.NewCounter(s, log)
+		c := scantest.NewAggregator(s, log)
 		require.NoError(t, c.CatchUpAndSave(t.Context()))
 		log.Entries[0].App = "wx of another" // differs from the counted scan
 		r, err := (verify.Recounter{Counter: c}).Run(t.Context())
@@ -205,7 +205,7 @@ func recountRepeatedly(ctx context.Context, o recountOptions) error {
 	if err != nil {
 		return err
 	}
-	recounter := verify.Recounter{Counter: scantest.NewCounter(s, j), Scratch: filepath.Join(o.Dir, "scratch"), Compared: 1000}
+	recounter := verify.Recounter{Counter: scantest.NewAggregator(s, j), Scratch: filepath.Join(o.Dir, "scratch"), Compared: 1000}
 	for {
 		fmt.Println("begun")
 		if r, err := recounter.Run(ctx); err != nil || r.Differences > 0 {
@@ -217,7 +217,7 @@ func recountRepeatedly(ctx context.Context, o recountOptions) error {
 // TestRecount_KilledLeavesNoState kills a process during a recount. The recount must leave no files with content, and the next recount
 // must find no difference.
 func TestRecount_KilledLeavesNoState(t *testing.T) {
-	dbtest.OnEach(t, dbtest.Schema, func(t *testing.T, url string) {
+	dbtest.ForEachDatabase(t, dbtest.Schema, func(t *testing.T, url string) {
 		dir := t.TempDir()
 		require.NoError(t, os.Mkdir(filepath.Join(dir, "scratch"), 0o700))
 		chance := rand.New(rand.NewPCG(14, 5))
@@ -232,7 +232,7 @@ func TestRecount_KilledLeavesNoState(t *testing.T) {
 				require.NoError(t, err)
 				defer j.Close()
 				require.NoError(t, j.Append(t.Context(), events.Take(700)))
-				c := scantest.NewCounter(s, j)
+				c := scantest.NewAggregator(s, j)
 				require.NoError(t, c.CatchUpAndSave(t.Context()))
 				r, err := verify.Recounter{Counter: c}.Run(t.Context())
 				assert.True(t, err == nil && r.Differences <= 0 && r.Scans == int64(700*(round+1)),
