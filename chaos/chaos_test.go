@@ -409,7 +409,7 @@ func (c *client) record(e entry, call, token string, body any) (valid bool) {
 	got, err := c.conn.wire(call, token, body)
 	e.back, e.code = c.history.now(), got.ErrCode
 	if err != nil || got.ErrCode == -1 {
-		e.code, e.back = lost, never
+		e.code, e.back = lost, noResponse
 		c.mu.Lock()
 		c.lost++
 		c.mu.Unlock()
@@ -435,7 +435,7 @@ func (c *client) record(e entry, call, token string, body any) (valid bool) {
 			return true
 		}
 		if e.action == "publish" {
-			e.code, e.back = lost, never
+			e.code, e.back = lost, noResponse
 		}
 	}
 	if e.action == "get" {
@@ -449,7 +449,7 @@ func (c *client) record(e entry, call, token string, body any) (valid bool) {
 		c.acks.Add(1)
 	}
 	c.mu.Lock()
-	if e.back != never {
+	if e.back != noResponse {
 		c.slowest = max(c.slowest, time.Duration(e.back-e.call))
 	}
 	c.mu.Unlock()

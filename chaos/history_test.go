@@ -27,7 +27,7 @@ import (
 
 // entry is a call and its result.
 type entry struct {
-	call, back  int64 // nanoseconds; back = never for a call without a response
+	call, back  int64 // nanoseconds; back = noResponse for a call without a response
 	id          int64 // of a write
 	action      string
 	owner       string
@@ -44,8 +44,8 @@ type entry struct {
 
 const (
 	// lost is the code of a call whose outcome is unknown.
-	lost  = math.MinInt
-	never = math.MaxInt64
+	lost       = math.MinInt
+	noResponse = math.MaxInt64
 	// chaosPrefixes is the number of prefixes of an owner.
 	chaosPrefixes = 3
 	chaosQuota    = 12
@@ -369,7 +369,7 @@ func TestHistoryChecker_DetectsPlantedBugs(t *testing.T) {
 			e("delete", 2, nil))
 		list = append(list, seen(list[11]), e("scan", 2, opens("")), e("scan", 1, opens("a")), e("start", 3, nil), e("scan", 3, opens("")),
 			e("add", 3, page("b")), e("publish", 3, nil))
-		list[18].code, list[18].back = lost, never
+		list[18].code, list[18].back = lost, noResponse
 		return append(list, e("scan", 1, opens("")), e("scan", 1, opens("b")), e("scan", 3, opens("")),
 			e("get", 1, holds(2, ruleState{true, true, "b"})),
 			e("publish", 1, nil), e("delete", 1, nil), e("publish", 1, func(e *entry) { e.code = noSuchRule }))

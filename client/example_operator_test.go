@@ -174,7 +174,7 @@ func ExampleCallsService_List() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	_ = shop.Wire.PublishRule(ctx, "https://nobody.example/t/")
+	_ = shop.Wire.PublishRule(ctx, "https://other.example/t/")
 	page, err := shop.Calls.List(ctx, client.CallQuery{Failed: true})
 	if err != nil {
 		log.Fatal(err)
@@ -182,5 +182,5 @@ func ExampleCallsService_List() {
 	for _, call := range page.Calls {
 		fmt.Println(call.ErrCode, call.Detail)
 	}
-	// Output: 40097 wxc0ffee0000000001 has no rule with the prefix "https://nobody.example/t/"
+	// Output: 40097 wxc0ffee0000000001 has no rule with the prefix "https://other.example/t/"
 }

@@ -31,7 +31,7 @@ import (
 
 // The APIs that a command calls.
 const (
-	none     = "" // it calls no server
+	noAPI    = "" // it calls no server
 	wireAPI  = "wire"
 	scanAPI  = "scan"
 	adminAPI = "admin"
@@ -54,7 +54,7 @@ var verbsFile string
 
 // verbCases returns the lines of testdata/verbs.txt. They run in this order and contain each command at least once.
 var verbCases = sync.OnceValue(func() (list []verbCase) {
-	apis := map[string]string{"-": none, "wire": wireAPI, "scan": scanAPI, "admin": adminAPI, "other": otherAPI}
+	apis := map[string]string{"-": noAPI, "wire": wireAPI, "scan": scanAPI, "admin": adminAPI, "other": otherAPI}
 	for line := range strings.Lines(verbsFile) {
 		if strings.HasPrefix(line, "#") {
 			continue

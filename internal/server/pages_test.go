@@ -32,7 +32,7 @@ func TestDocs_ReferencedNamesExist(t *testing.T) {
 		joins  = regexp.MustCompile(`^(?:,| →| and)?\s+$`)
 	)
 	declared := map[string]map[string]bool{}
-	for _, page := range []string{"architecture.md", "flows.md", "guarantees.md"} {
+	for _, page := range []string{"architecture.md", "flows.md", "guarantees.md", "../CONTRIBUTING.md"} {
 		text, err := os.ReadFile(filepath.Join(root, "docs", page))
 		require.NoError(t, err)
 		files := 0

@@ -147,7 +147,7 @@ func TestIndex_ExhaustiveThreeRules(t *testing.T) {
 
 func TestIndexLookup_NoAllocation(t *testing.T) {
 	x := New()
-	require.NoError(t, x.Load(each(sampleRules(t))))
+	require.NoError(t, x.Load(ruleSeq(sampleRules(t))))
 	for _, text := range []string{"https://h.example/a/x", "https://h.example/a/b?id=12", "https://h.example/a/b/c",
 		"https://h.example/zzz", "https://unknown.example/a",
 		"http://weixin.qq.com/q/02AAAAAAAAAAAAAA", "http://a-host-whose-name-is-longer-than-a-line.example/x", "https://g.example/?x=1"} {
@@ -233,7 +233,7 @@ func TestIndexLoad_FailureLeavesUnchanged(t *testing.T) {
 	assert.ErrorIs(t, err, broken, "Load with a failing iterator")
 	_, ok := x.Governing(mustParseLink(t, "https://h.example/a/").Text)
 	assert.True(t, ok && x.Len() == 1, "%d rules after a failed Load, want the one before", x.Len())
-	err = x.Load(each([]rules.Rule{{ID: 7}}))
+	err = x.Load(ruleSeq([]rules.Rule{{ID: 7}}))
 	assert.True(t, err != nil && strings.Contains(err.Error(), "rule 7"),
 		"Load of a rule without a prefix: %v, want an error with its number", err)
 }
@@ -242,7 +242,7 @@ func TestIndexLoad_DuplicateRuleLastWins(t *testing.T) {
 	x := New()
 	first := newRule(t, 1, "https://h.example/a", "https://h.example/a?test")
 	second := newRule(t, 3, "https://h.example/a")
-	require.NoError(t, x.Load(each([]rules.Rule{first, second})))
+	require.NoError(t, x.Load(ruleSeq([]rules.Rule{first, second})))
 	hit, ok := x.Governing(mustParseLink(t, "https://h.example/a").Text)
 	assert.True(t, ok && hit.ID == 3 && x.Len() == 1, "Governing() = %+v of %d rules, want rule 3 of 1", hit, x.Len())
 	got := x.Testing("https://h.example/a?test")

@@ -74,7 +74,7 @@ func assertEqualIndex(t testing.TB, got, want *Index, links []string) {
 	}
 }
 
-func each(list []rules.Rule) iter.Seq2[rules.Rule, error] {
+func ruleSeq(list []rules.Rule) iter.Seq2[rules.Rule, error] {
 	return func(yield func(rules.Rule, error) bool) {
 		for _, r := range list {
 			if !yield(r, nil) {
@@ -103,7 +103,7 @@ func unmarshalSnapshot(file []byte) (*Snapshot, error) {
 
 func TestSnapshot_EqualsIndex(t *testing.T) {
 	built := New()
-	require.NoError(t, built.Load(each(sampleRules(t))))
+	require.NoError(t, built.Load(ruleSeq(sampleRules(t))))
 	written := New()
 	for _, r := range sampleRules(t) {
 		written.Set(newRule(t, r.ID+1, r.Prefix.Text)) // is replaced below
@@ -148,12 +148,12 @@ func (f hookedFile) Write(b []byte) (int, error) {
 func TestSnapshot_PointInTime(t *testing.T) {
 	x := New()
 	list := sampleRules(t)
-	require.NoError(t, x.Load(each(list[:4])))
+	require.NoError(t, x.Load(ruleSeq(list[:4])))
 	f, err := os.Create(filepath.Join(t.TempDir(), "rules.snapshot"))
 	require.NoError(t, err)
 	defer f.Close()
 	want := New()
-	require.NoError(t, want.Load(each(list[2:])))
+	require.NoError(t, want.Load(ruleSeq(list[2:])))
 	// Changes between the copies of two segments are in the file.
 	x.midway = func(step string) {
 		if step == "segment copied" {
@@ -177,7 +177,7 @@ func TestSnapshot_PointInTime(t *testing.T) {
 	x.midway = func(step string) {
 		if step == "segment copied" {
 			x.midway = nil
-			_ = x.Load(each(nil))
+			_ = x.Load(ruleSeq(nil))
 		}
 	}
 	err = x.writeSnapshot(f, Checkpoint{1, "h"}, nil)
@@ -186,7 +186,7 @@ func TestSnapshot_PointInTime(t *testing.T) {
 
 func TestSnapshot_Corrupted(t *testing.T) {
 	x := New()
-	require.NoError(t, x.Load(each(sampleRules(t))))
+	require.NoError(t, x.Load(ruleSeq(sampleRules(t))))
 	file := marshalSnapshot(t, x)
 	t.Logf("%d bytes", len(file))
 	assertRejected := func(name string, file []byte) {
@@ -217,7 +217,7 @@ func TestSnapshot_AtomicReplace(t *testing.T) {
 	x.Set(newRule(t, 1, "https://h.example/a/"))
 	path := filepath.Join(t.TempDir(), "rules.snapshot")
 	require.NoError(t, x.WriteSnapshot(path, Checkpoint{1, "one"}, nil))
-	x.midway = func(string) { x.midway = nil; _ = x.Load(each(nil)) }
+	x.midway = func(string) { x.midway = nil; _ = x.Load(ruleSeq(nil)) }
 	err := x.WriteSnapshot(path, Checkpoint{2, "two"}, nil)
 	assert.True(t, err != nil && strings.Contains(err.Error(), path), "WriteSnapshot during a Load: %v, want an error with the path", err)
 	s, err := ReadSnapshot(path)
@@ -234,7 +234,7 @@ func TestSnapshot_AtomicReplace(t *testing.T) {
 func FuzzSnapshot(f *testing.F) {
 	x := New()
 	f.Add(marshalSnapshot(f, x))
-	require.NoError(f, x.Load(each(sampleRules(f))))
+	require.NoError(f, x.Load(ruleSeq(sampleRules(f))))
 	file := marshalSnapshot(f, x)
 	f.Add(file)
 	f.Add(file[:len(file)-1])

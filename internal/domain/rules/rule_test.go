@@ -38,8 +38,8 @@ func assertEqual[T any](t *testing.T, name string, got, want T) {
 }
 
 var (
-	noon  = time.Date(2026, 1, 15, 12, 0, 0, 0, time.UTC)
-	later = noon.Add(time.Hour)
+	noon     = time.Date(2026, 1, 15, 12, 0, 0, 0, time.UTC)
+	nextHour = noon.Add(time.Hour)
 )
 
 func ordinaryRule(published bool) rules.Rule {
@@ -89,14 +89,14 @@ func TestRuleEdit_AllowedFields(t *testing.T) {
 			nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got, err := c.rule.Edit(c.d, later)
+			got, err := c.rule.Edit(c.d, nextHour)
 			if c.want == nil {
 				assertCode(t, err, errcode.InvalidArgs)
 				return
 			}
 			assertCode(t, err, errcode.OK)
 			want := c.rule
-			want.UpdatedAt = later
+			want.UpdatedAt = nextHour
 			c.want(&want)
 			assertEqual(t, "rule", got, want)
 		})
@@ -105,7 +105,7 @@ func TestRuleEdit_AllowedFields(t *testing.T) {
 
 func TestRuleEdit_CopiesTestLinks(t *testing.T) {
 	d := rules.Draft{Path: "p", OpenVersion: rules.OpenRelease, TestLinks: []string{"https://h.example/2"}}
-	r, err := ordinaryRule(false).Edit(d, later)
+	r, err := ordinaryRule(false).Edit(d, nextHour)
 	require.NoError(t, err)
 	d.TestLinks[0] = "changed"
 	assertEqual(t, "test links", r.TestLinks, []string{"https://h.example/2"})
@@ -133,10 +133,10 @@ func TestRulePublish_Preconditions(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			for _, rule := range []rules.Rule{ordinaryRule(false), serviceRule(false)} {
-				got, err := rule.Publish(c.target, c.spent, c.quota, later)
+				got, err := rule.Publish(c.target, c.spent, c.quota, nextHour)
 				assertCode(t, err, c.want)
 				if err == nil {
-					rule.Published, rule.UpdatedAt, rule.PublishedAt = true, later, later
+					rule.Published, rule.UpdatedAt, rule.PublishedAt = true, nextHour, nextHour
 					assertEqual(t, "rule", got, rule)
 				}
 			}

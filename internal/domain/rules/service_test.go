@@ -452,14 +452,14 @@ func TestEditRule_Responses(t *testing.T) {
 			d.addRule("wxs", draft(codePrefix+"draft"))
 			d.publishRule("wxs", draft(codePrefix+"live"))
 			before, quota := d.allRules(), d.publishesLeft("wxa")
-			d.fetched, d.notified, d.now = nil, nil, later
+			d.fetched, d.notified, d.now = nil, nil, nextHour
 			err := d.Edit(t.Context(), d.account(c[1]), edit)
 			assertCode(t, err, codeOf(t, c[3]))
 			want := slices.Clone(before)
 			if err == nil {
 				link, _ := rules.ParseLink(edit.Prefix)
 				i := slices.IndexFunc(want, func(r rules.Rule) bool { return r.Prefix.Key == link.Key })
-				want[i], err = before[i].Edit(edit, later)
+				want[i], err = before[i].Edit(edit, nextHour)
 				require.NoError(t, err)
 				assertEqual(t, "notified", d.notified, []string{link.Key})
 			} else {
@@ -533,7 +533,7 @@ func TestPublishRule_Responses(t *testing.T) {
 			if c.before != nil {
 				c.before(d)
 			}
-			d.now, d.notified = later, nil
+			d.now, d.notified = nextHour, nil
 			assertCode(t, d.Publish(t.Context(), d.account(c.caller), c.prefix), c.want)
 			publishes := 0
 			require.NoError(t, d.store.ViewRules(t.Context(), func(tx rules.Tx) (err error) {
@@ -546,8 +546,8 @@ func TestPublishRule_Responses(t *testing.T) {
 			assertEqual(t, "publishes", publishes, c.publishes)
 			rule := d.rule(c.prefix)
 			if c.want == errcode.OK && c.publishes == 1 {
-				assert.True(t, rule.Published && rule.PublishedAt.Equal(later) && rule.UpdatedAt.Equal(later),
-					"rule = %+v, want it published at %s", rule, later)
+				assert.True(t, rule.Published && rule.PublishedAt.Equal(nextHour) && rule.UpdatedAt.Equal(nextHour),
+					"rule = %+v, want it published at %s", rule, nextHour)
 			}
 			// A rule that was published already is notified too: it may have been published on another node.
 			var notified []string
@@ -722,11 +722,11 @@ func TestPlantRule_SkipsVerificationAndQuota(t *testing.T) {
 	first := d.rule("http://127.0.0.1:8080/")
 	assertEqual(t, "published", first.Published, true)
 	assertEqual(t, "fetched", d.fetched, nil)
-	d.now = later
+	d.now = nextHour
 	assertCode(t, seed("wxa", draft("http://127.0.0.1:8080/", withPath("other"), withLinks("http://127.0.0.1:8080/1")), false), errcode.OK)
 	want := *first
 	want.Path, want.Occupy, want.TestLinks, want.Published, want.UpdatedAt = "other", false, []string{"http://127.0.0.1:8080/1"}, false,
-		later
+		nextHour
 	assertEqual(t, "rule seeded again", *d.rule("http://127.0.0.1:8080/"), want)
 	assertCode(t, seed("wxs", draft(codePrefix+"a"), true), errcode.OK)
 	assertCode(t, seed("wxs", draft(codePrefix+"a", withAppID("wxb")), true), errcode.OK)

@@ -46,7 +46,7 @@ func TestLabelSheet_NoCumulativeRounding(t *testing.T) {
 				rows = append(rows, rows[0])
 			}
 			var file bytes.Buffer
-			require.NoError(t, s.Write(&file, batch, each(rows), 1, func(int) {}))
+			require.NoError(t, s.Write(&file, batch, rowSeq(rows), 1, func(int) {}))
 			assert.True(t, strings.Contains(file.String(), "/ViewerPreferences << /PrintScaling /None >>"),
 				"sheet without /PrintScaling /None: a viewer would scale it")
 			page := readtest.RenderPDF(t, file.Bytes(), dpi)[0]
@@ -141,7 +141,7 @@ func TestLabelSheet_StartAtLabel(t *testing.T) {
 			rows = append(rows, row)
 		}
 		var file bytes.Buffer
-		require.NoError(t, s.Write(&file, batch, each(rows), c.first, func(int) {}))
+		require.NoError(t, s.Write(&file, batch, rowSeq(rows), c.first, func(int) {}))
 		var seen []string
 		for _, page := range readtest.RenderPDF(t, file.Bytes(), 203) {
 			var cells strings.Builder

@@ -54,7 +54,7 @@ func newRows(t testing.TB, n int) []labels.Row {
 }
 
 // each yields rows and then errs.
-func each(rows []labels.Row, errs ...error) iter.Seq2[labels.Row, error] {
+func rowSeq(rows []labels.Row, errs ...error) iter.Seq2[labels.Row, error] {
 	return func(yield func(labels.Row, error) bool) {
 		for _, r := range rows {
 			if !yield(r, nil) {
@@ -70,7 +70,7 @@ func each(rows []labels.Row, errs ...error) iter.Seq2[labels.Row, error] {
 // writeLabel returns the file of one label.
 func writeLabel(t testing.TB, d labels.Design, r labels.Row, format labels.Format) (file []byte) {
 	t.Helper()
-	require.NoErrorf(t, d.Labels(batch, each([]labels.Row{r}), format, func(_ labels.Row, label []byte) error {
+	require.NoErrorf(t, d.Labels(batch, rowSeq([]labels.Row{r}), format, func(_ labels.Row, label []byte) error {
 		file = label
 		return nil
 	}), "%s", format)
@@ -111,7 +111,7 @@ func TestLabels_SheetSymbolsReadable(t *testing.T) {
 				s.Logo, s.LogoAt = newLogo(), 5000
 				var file bytes.Buffer
 				written := 0
-				require.NoError(t, s.Write(&file, batch, each(rows), 1, func(n int) { written += n }))
+				require.NoError(t, s.Write(&file, batch, rowSeq(rows), 1, func(n int) { written += n }))
 				assert.Equal(t, written, len(rows), "labels reported as written")
 				module, err := symbol.ModuleDots(400, dpi)
 				require.NoError(t, err)
@@ -138,7 +138,7 @@ func TestLabels_SVGReadable(t *testing.T) {
 		for _, kind := range kinds {
 			d := newDesign(kind, dpi)
 			d.Style.Beside = kind == labels.QRAndMatrix
-			err := d.Labels(batch, each(rows), "svg", func(r labels.Row, file []byte) error {
+			err := d.Labels(batch, rowSeq(rows), "svg", func(r labels.Row, file []byte) error {
 				drawing, err := d.Draw(batch, r)
 				if err != nil {
 					return err
@@ -176,13 +176,13 @@ func checkLabel(t *testing.T, kind labels.Kind, r labels.Row, pictures ...image.
 
 func TestLabels_TooLargeSuggestsModuleSize(t *testing.T) {
 	s := newSheet(t, labels.Printing{Columns: 8, Rows: 20}, newDesign(labels.QR, 600))
-	err := s.Write(io.Discard, batch, each(newRows(t, 1)), 1, func(int) {})
+	err := s.Write(io.Discard, batch, rowSeq(newRows(t, 1)), 1, func(int) {})
 	size, ok := errors.AsType[*symbol.SizeError](err)
 	require.True(t, ok && size.Can != 0, "Write of too large symbols: %v, want a SizeError with a module size", err)
 	s.Design.Style.Module = size.Can
-	assert.NoErrorf(t, s.Write(io.Discard, batch, each(newRows(t, 1)), 1, func(int) {}), "suggested module size %v", size.Can)
+	assert.NoErrorf(t, s.Write(io.Discard, batch, rowSeq(newRows(t, 1)), 1, func(int) {}), "suggested module size %v", size.Can)
 	s = newSheet(t, labels.Printing{Columns: 100, Rows: 100}, newDesign(labels.QR, 600))
-	err = s.Write(io.Discard, batch, each(newRows(t, 1)), 1, func(int) {})
+	err = s.Write(io.Discard, batch, rowSeq(newRows(t, 1)), 1, func(int) {})
 	assert.True(t, err != nil && strings.Contains(err.Error(), "fewer columns"), "a cell of two millimetres: %v", err)
 }
 
@@ -190,7 +190,7 @@ func TestLabels_TooLargeSuggestsModuleSize(t *testing.T) {
 func writeTable(t *testing.T, table labels.Table, first int64, rows []labels.Row) string {
 	t.Helper()
 	var list bytes.Buffer
-	require.NoError(t, table.Write(&list, first, each(rows)))
+	require.NoError(t, table.Write(&list, first, rowSeq(rows)))
 	return list.String()
 }
 
@@ -272,7 +272,7 @@ func TestShuffle_Permutation(t *testing.T) {
 		spool, err := os.Create(filepath.Join(t.TempDir(), "spool"))
 		require.NoError(t, err)
 		defer spool.Close()
-		return require.All(t, labels.Shuffled(spool, each(rows), int64(len(rows)), seed, from))
+		return require.All(t, labels.Shuffled(spool, rowSeq(rows), int64(len(rows)), seed, from))
 	}
 	got := shuffled("a", 0)
 	assert.True(t, !slices.Equal(got, shuffled("b", 0)) && !slices.Equal(got, rows), "two seeds have one order, want two")
@@ -291,7 +291,7 @@ func TestShuffle_Permutation(t *testing.T) {
 func TestLabelArchive_ImagePerRow(t *testing.T) {
 	rows := newRows(t, testscope.Select(40, 3))
 	var file bytes.Buffer
-	require.NoError(t, newDesign(labels.QR, 300).Zip(&file, batch, each(rows), "png", func(int) {}))
+	require.NoError(t, newDesign(labels.QR, 300).Zip(&file, batch, rowSeq(rows), "png", func(int) {}))
 	z, err := zip.NewReader(bytes.NewReader(file.Bytes()), int64(file.Len()))
 	require.NoError(t, err)
 	require.Equal(t, len(z.File), len(rows), "files")
@@ -314,13 +314,13 @@ func TestLabelArchive_ImagePerRow(t *testing.T) {
 func TestLabelJob_ReadOrWriteError(t *testing.T) {
 	broken := errors.New("broken")
 	for _, n := range []int{0, 1, 40} {
-		err := newDesign(labels.QR, 300).Labels(batch, each(newRows(t, n), broken), "zpl", func(labels.Row, []byte) error { return nil })
+		err := newDesign(labels.QR, 300).Labels(batch, rowSeq(newRows(t, n), broken), "zpl", func(labels.Row, []byte) error { return nil })
 		assert.ErrorIs(t, err, broken, "Labels with a read error after %d rows", n)
 	}
-	err := newDesign(labels.QR, 300).Labels(batch, each(newRows(t, 40)), "zpl", func(labels.Row, []byte) error { return broken })
+	err := newDesign(labels.QR, 300).Labels(batch, rowSeq(newRows(t, 40)), "zpl", func(labels.Row, []byte) error { return broken })
 	assert.ErrorIs(t, err, broken, "Labels with a write error")
 	bad := newRows(t, 3)
 	bad[2].Matrix = strings.Repeat("0", 361)
-	err = newDesign(labels.Matrix, 300).Labels(batch, each(bad), "zpl", func(labels.Row, []byte) error { return nil })
+	err = newDesign(labels.Matrix, 300).Labels(batch, rowSeq(bad), "zpl", func(labels.Row, []byte) error { return nil })
 	assert.True(t, err != nil && strings.HasPrefix(err.Error(), "index 2: "), "a row without a symbol: %v", err)
 }

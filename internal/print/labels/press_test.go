@@ -48,8 +48,8 @@ func TestSheet_PDFX4(t *testing.T) {
 		s := newSheet(t, p.OrUsual(), d)
 		s.Logo, s.LogoAt = newLogo(), 5000
 		var file, second bytes.Buffer
-		require.NoError(t, s.Write(&file, batch, each([]labels.Row{r}), 1, func(int) {}))
-		require.NoError(t, s.Write(&second, batch, each([]labels.Row{r}), 1, func(int) {}))
+		require.NoError(t, s.Write(&file, batch, rowSeq([]labels.Row{r}), 1, func(int) {}))
+		require.NoError(t, s.Write(&second, batch, rowSeq([]labels.Row{r}), 1, func(int) {}))
 		assert.True(t, bytes.Equal(file.Bytes(), second.Bytes()), "two files of one sheet differ, want equal bytes")
 		name := filepath.Join(t.TempDir(), "sheet.pdf")
 		require.NoError(t, os.WriteFile(name, file.Bytes(), 0o600))
@@ -97,7 +97,7 @@ func TestSheet_PDFX4(t *testing.T) {
 			}
 		}
 		for _, format := range []labels.Format{"svg", "png", "zpl"} {
-			err := d.Labels(batch, each([]labels.Row{r}), format, func(labels.Row, []byte) error { return nil })
+			err := d.Labels(batch, rowSeq([]labels.Row{r}), format, func(labels.Row, []byte) error { return nil })
 			assert.True(t, err != nil, "%s was written as %s, want an error", colour, format)
 		}
 	}

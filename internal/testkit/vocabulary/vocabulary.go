@@ -60,7 +60,7 @@ func Count(root string, folders ...string) (Counts, error) {
 			if entry.IsDir() && entry.Name() == "testdata" {
 				return filepath.SkipDir
 			}
-			if entry.IsDir() || filepath.Ext(path) != ".go" || strings.HasSuffix(path, "_test.go") {
+			if entry.IsDir() || filepath.Ext(path) != ".go" {
 				return nil
 			}
 			files := token.NewFileSet()
