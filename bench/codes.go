@@ -218,7 +218,8 @@ const segmentSize = 50_000
 
 // download reads a segment and returns the time to the first byte of the package, the total time and the length of the
 // response.
-func (q *qrjump) download(ctx context.Context, token string, batch int64, segment int, w io.Writer) (first, total time.Duration, length int64, err error) {
+func (q *qrjump) download(ctx context.Context, token string, batch int64, segment int, w io.Writer) (first, total time.Duration,
+	length int64, err error) {
 	body := fmt.Sprintf(`{"application_id":%d,"code_start":%d,"code_end":%d}`, batch, segment*segmentSize, (segment+1)*segmentSize-1)
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, q.url+"/intp/marketcode/applycodedownload?access_token="+token, strings.NewReader(body))
 	if err != nil {

@@ -207,8 +207,8 @@ func (b *bench) http(ctx context.Context) error {
 
 // startVariant starts qrjump on a copy of a data folder and verifies its answers; the caller stops it. It returns nil if this qrjump does
 // not support the variant.
-func (b *bench) startVariant(ctx context.Context, kept, name string, v variant, set *rulegen.Set, reference *oracle, bodies string) (*contender,
-	error) {
+func (b *bench) startVariant(ctx context.Context, kept, name string, v variant, set *rulegen.Set, reference *oracle,
+	bodies string) (*contender, error) {
 	data, err := b.copyData(kept, name)
 	if err != nil {
 		return nil, err

@@ -89,9 +89,11 @@ func (b *bench) reportIndex(n int, got indexResult) {
 		b.row(Row{What: fmt.Sprintf("resolve in memory, %s rules, %s", name, stream), Anchor: "one probe of a Go map with the whole link",
 			Target: target(main, 2), Values: ratios(costs["qrjump"], costs["map"]), Main: main})
 		if got.Radix {
-			b.row(Row{What: fmt.Sprintf("the same, go-immutable-radix, %s rules, %s", name, stream), Anchor: "the same probe", Values: ratios(costs["radix"], costs["map"])})
+			b.row(Row{What: fmt.Sprintf("the same, go-immutable-radix, %s rules, %s", name, stream), Anchor: "the same probe",
+				Values: ratios(costs["radix"], costs["map"])})
 		}
-		b.row(Row{What: fmt.Sprintf("the same against a probe that finds its key, %s rules, %s", name, stream), Anchor: "one probe of a Go map with the key of the rule", Values: ratios(costs["qrjump"], costs["hit"])})
+		b.row(Row{What: fmt.Sprintf("the same against a probe that finds its key, %s rules, %s", name, stream),
+			Anchor: "one probe of a Go map with the key of the rule", Values: ratios(costs["qrjump"], costs["hit"])})
 		for _, pair := range [][2]string{{"qrjump", "qrjump"}, {"radix", "go-immutable-radix"}} {
 			if v := ratios(costs[pair[0]], costs["map"]); len(v) > 0 {
 				b.point("lookup", pair[1]+", "+stream, "rules", "time of a look-up / one probe of a Go map", float64(n), quantile(v, 0.5))

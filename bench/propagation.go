@@ -270,7 +270,8 @@ func (w *watcher) publish(ctx context.Context, node *qrjump, token, link string)
 			ErrCode int
 			ErrMsg  string
 		}
-		err := call(ctx, http.MethodPost, node.url+"/cgi-bin/wxopen/qrcodejumppublish?access_token="+token, "", map[string]string{"prefix": link}, &response)
+		err := call(ctx, http.MethodPost, node.url+"/cgi-bin/wxopen/qrcodejumppublish?access_token="+token, "",
+			map[string]string{"prefix": link}, &response)
 		if err == nil && response.ErrCode != 0 {
 			err = fmt.Errorf("publish: %d %s", response.ErrCode, response.ErrMsg)
 		}

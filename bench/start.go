@@ -106,6 +106,7 @@ func (b *bench) startWith(ctx context.Context, n, rounds int) error {
 	} else {
 		b.missing("%s rules ready after start, from the snapshot file: the server writes none", name)
 	}
-	b.row(Row{What: "resident memory after start, " + name + " rules", Anchor: "HAProxy with the same", Values: ratios(memories, proxyMemory)})
+	b.row(Row{What: "resident memory after start, " + name + " rules", Anchor: "HAProxy with the same",
+		Values: ratios(memories, proxyMemory)})
 	return nil
 }

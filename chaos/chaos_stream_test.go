@@ -118,7 +118,7 @@ func TestChaos_NodesOnStream(t *testing.T) {
 	s.webhook.waitForAll()
 	s.cluster.stop()
 	t.Logf(
-		"%d rounds: the stream lost its data %d times and was killed %d times, the reader of webhooks was blocked %d times; nodes were killed "+
+		"%d rounds: stream data lost %d times, stream killed %d times, reader of webhooks blocked %d times; nodes were killed "+
 			"%d times, a clock moved %d times",
 		s.rounds, s.losses, s.streamKills, s.blocks, s.nodeKills, s.clockMoves)
 	t.Logf("%d scans acknowledged, %d without a response, %d in the feed", len(s.acked), s.unknown.Load(), s.feedLength)

@@ -32,8 +32,8 @@ func TestChaos_NodesOnPostgres(t *testing.T) {
 		length = time.Duration(minutes) * time.Minute * 2 / 5 // other tests use the rest
 	}
 	p := newPrimaryWithReplica(t)
-	s := &nodeChaos{t: t, postgres: p, rnd: rand.New(rand.NewPCG(seed, 0)), finalRules: map[string]reply{}, batches: map[string]int64{},
-		scanned: map[int64]map[string]bool{}, unknown: map[int64]bool{}, firstScans: map[int64]string{}}
+	s := &nodeChaos{t: t, dir: keptDir(t), postgres: p, rnd: rand.New(rand.NewPCG(seed, 0)), finalRules: map[string]reply{},
+		batches: map[string]int64{}, scanned: map[int64]map[string]bool{}, unknown: map[int64]bool{}, firstScans: map[int64]string{}}
 	s.long = envNumber(t, "CHAOS_MINUTES", 0) > 0
 	s.cluster = newCluster(t, p.createDatabase("chaos"), s.seed(length), 3)
 	s.cluster.movableClocks = true
@@ -68,10 +68,10 @@ func TestChaos_NodesOnPostgres(t *testing.T) {
 	s.checkFinalState()
 	s.cluster.stop()
 	t.Logf(
-		"%d rounds: nodes killed %d times, the primary %d times; nodes stopped %d times, and %d times while they held the head lock; all sessions "+
+		"%d rounds: nodes killed %d times, the primary %d times; nodes stopped %d times, and %d times with the head lock; all sessions "+
 			"terminated %d times, a clock moved %d times; %d imports interrupted; all nodes replaced %d times; two primaries %d times",
 		s.rounds, s.nodesKilled, s.primariesKilled, s.stops, s.headStops, s.sessions, s.clockMoves, s.imports, s.replacements, s.splits)
-	t.Logf("%d calls of %d owners checked (%d without a response), %d batches of codes, %d tickets, %d first scans, %d scans in the scan log",
+	t.Logf("%d calls of %d owners checked (%d without a response), %d batches, %d tickets, %d first scans, %d scans in the scan log",
 		s.checked, len(s.finalRules), s.lost, len(s.batches), len(s.tickets), len(s.firstScans), len(s.scanIDs))
 	t.Logf("slowest response to a write %v", s.slowest.Round(time.Millisecond))
 }
@@ -83,6 +83,7 @@ type nodeChaos struct {
 	cluster  *cluster
 	rnd      *rand.Rand
 	scanKey  string
+	dir      string   // of the history if it violates a promise
 	texts    []string // texts of active codes
 
 	maxRounds                              int // the number of rounds for which the seed has accounts
@@ -145,7 +146,8 @@ func (s *nodeChaos) seed(length time.Duration) string {
 	}
 	for n := range s.maxRounds {
 		fmt.Fprintf(&b,
-			"  - {appid: brand%d, kind: service_account, certified: true, features: [marketcode], marketcode_key: 0123456789abcdef, secret: %q, linked: [owner0]}\n",
+			"  - {appid: brand%d, kind: service_account, certified: true, features: [marketcode], "+
+				"marketcode_key: 0123456789abcdef, secret: %q, linked: [owner0]}\n",
 			n, secretOf(fmt.Sprint("brand", n)))
 	}
 	fmt.Fprintf(&b, "  - {appid: importer, kind: mini_program, secret: %q, versions: [release]}\n", secretOf("importer"))
@@ -579,7 +581,7 @@ func (s *nodeChaos) checkRound(owners []string) {
 		}
 	}
 	s.waitForRules(owners)
-	violations, calls := s.history.check(keptDir(s.t))
+	violations, calls := s.history.check(s.dir)
 	s.checked += calls
 	for _, w := range violations {
 		s.t.Error(w)

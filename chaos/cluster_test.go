@@ -132,7 +132,7 @@ func waitForMore(t testing.TB, acknowledged *atomic.Int64, n int) {
 	waitFor(t, "clients to make progress", func() bool { return acknowledged.Load() >= want || t.Failed() })
 }
 
-// cluster is a number of nodes that share a database. Fields change before the nodes start.
+// cluster is a number of nodes that share a database. A changed field applies to nodes that start afterwards.
 type cluster struct {
 	t                 testing.TB
 	dir               string

@@ -71,6 +71,6 @@ settings: {rule_rate_limit: null, verification: trust}
 		return list[int(q*float64(len(list)-1)+0.5)].Round(10 * time.Microsecond)
 	}
 	t.Logf(
-		"publish until another node opens the rule: median %v, p99 %v; INSERT with NOTIFY until the listener returns: median %v, p99 %v; %d each",
+		"publish until another node opens the rule: median %v, p99 %v; INSERT with NOTIFY to notification: median %v, p99 %v; %d each",
 		quantile(publishes, 0.5), quantile(publishes, 0.99), quantile(notifications, 0.5), quantile(notifications, 0.99), times)
 }

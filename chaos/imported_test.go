@@ -40,8 +40,7 @@ func TestCodeImport_KillBetweenPieces(t *testing.T) {
 		s := start(t, child)
 		// importFile imports the file until it is complete or a call fails: lines were acknowledged, added of them were new, and available
 		// codes are stored.
-		importFile := func(onAcknowledged func()) (id, lines, added, available int64, err error) {
-			c := adminClient(t, s.URL)
+		importFile := func(c *api.Client, onAcknowledged func()) (id, lines, added, available int64, err error) {
 			b, err := c.Batches.CreateImport(t.Context(), "brand", api.NewImport{ISV: "old", Count: count, Prefix: "OLD.EXAMPLE/"})
 			for _, p := range parts {
 				if err != nil {
@@ -63,9 +62,10 @@ func TestCodeImport_KillBetweenPieces(t *testing.T) {
 			var dead atomic.Bool
 			var left atomic.Int64 // acknowledgements until the kill, which interrupts the other caller
 			left.Store(int64(1 + chance.IntN(callers*len(parts)/2)))
+			client := adminClient(t, s.URL)
 			for range callers {
 				clients.Go(func() {
-					id, lines, fresh, _, err := importFile(func() {
+					id, lines, fresh, _, err := importFile(client, func() {
 						if left.Add(-1) == 0 {
 							dead.Store(true)
 							s.kill()
@@ -83,14 +83,14 @@ func TestCodeImport_KillBetweenPieces(t *testing.T) {
 			require.True(t, !t.Failed(), "an import failed before the kill")
 			s = s.restart(child)
 		}
-		id, lines, fresh, available, err := importFile(func() {})
+		id, lines, fresh, available, err := importFile(adminClient(t, s.URL), func() {})
 		require.True(t, err == nil && id == batch && lines == count && available == count,
 			"repeated import: application %d, %d lines, %d stored, %v; want application %d and %d codes", id, lines, available, err,
 			batch, count)
 		assert.True(t, fresh <= count-kept && added+fresh <= count,
 			"%d codes were new at the end; %d were acknowledged before, %d of them as new", fresh, kept, added)
 		t.Logf("%d codes acknowledged before the last kill, %d new after it", kept, fresh)
-		_, _, fresh, available, err = importFile(func() {})
+		_, _, fresh, available, err = importFile(adminClient(t, s.URL), func() {})
 		assert.True(t, fresh == 0 && available == count && err == nil, "a third import: %d new, %d stored, %v; want 0 and %d", fresh,
 			available, err, count)
 

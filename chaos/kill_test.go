@@ -155,7 +155,7 @@ func (c *killTest) run(more func(round int) bool) {
 	c.check()
 	c.server.stop()
 	c.t.Logf(
-		"%d rounds: all of %d acknowledged writes survived; %d calls were interrupted, %d of them took effect; %d exhausted quotas were exact",
+		"%d rounds: all of %d acknowledged writes survived; %d calls were interrupted, %d took effect; %d exhausted quotas were exact",
 		rounds, c.acknowledged.Load(), c.interrupted, c.effective, c.exhausted)
 }
 

@@ -19,7 +19,7 @@ import (
 )
 
 // TestGS1Links_KillDuringImport kills a node while clients write GS1 links to it, one by one and by imports, and to another node. The store
-// and every node must have each acknowledged link; the interrupted call of each writer takes effect completely or not at clients.
+// and every node must have each acknowledged link; the interrupted call of each writer takes effect completely or not at all.
 func TestGS1Links_KillDuringImport(t *testing.T) {
 	seed := testdiag.Seed(t)
 	runOnEachBackend(t, func(t *testing.T, database string) {

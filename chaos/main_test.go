@@ -48,7 +48,7 @@ type childConfig struct {
 	logDir string // "" = the parent of Data
 }
 
-// databaseURL returns a URL with which a test reads the server's database.
+// databaseURL returns a URL with which a test accesses the server's database.
 func (c childConfig) databaseURL() string {
 	return cmp.Or(c.Database, "file:"+filepath.Join(c.Data, "qrjump.db")+"?_pragma=busy_timeout(600000)")
 }

@@ -176,7 +176,9 @@ func (p *patroni) withRole(role string) *machine {
 	for _, m := range p.machines {
 		for _, server := range m.members() {
 			if server.Role == role {
-				return p.machines[slices.IndexFunc(p.machines, func(m *machine) bool { return m.name == server.Name })]
+				if i := slices.IndexFunc(p.machines, func(m *machine) bool { return m.name == server.Name }); i >= 0 {
+					return p.machines[i]
+				}
 			}
 		}
 	}

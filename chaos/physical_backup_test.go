@@ -226,6 +226,7 @@ func startBackupClients(t *testing.T, c *cluster) *backupClients {
 		w.log.add(name, sent, ok)
 	}
 	activate(admin.connection, 0)
+	require.True(t, !t.Failed(), "the first activation failed")
 	text := admin.codeText(batch, 0)
 
 	for n := range 2 {
@@ -275,6 +276,6 @@ func (w *backupClients) check(database string, before, after time.Time) {
 	}
 	assert.True(w.t, kept >= 120 && dropped >= 50, "%d changes before the target time, %d after it, want at least 120 and 50", kept,
 		dropped)
-	w.t.Logf("restored: all of %d changes that were acknowledged before the target time, none of %d that were sent after it; %d in between; "+
+	w.t.Logf("restored: all of %d changes that were acknowledged before the target time, none of %d sent after it; %d in between; "+
 		"%d scans of a code opened", kept, dropped, between, w.scans.Load())
 }

@@ -130,8 +130,8 @@ func (p *process) signal(s syscall.Signal) {
 // pause stops the process for a duration, like a machine without free CPU time.
 func (p *process) pause(d time.Duration) {
 	p.t.Helper()
-	p.signal(syscall.SIGSTOP)
-	time.Sleep(d) // real time passes for the clients of a stopped process
+	require.NoError(p.t, p.Process.Signal(syscall.SIGSTOP)) // without waiting for its threads: some pauses are shorter than a poll
+	time.Sleep(d)                                           // real time passes for the clients of a stopped process
 	p.signal(syscall.SIGCONT)
 }
 

@@ -18,8 +18,8 @@ import (
 )
 
 // blockHeadHolder makes the session of a node wait while it holds the end of the audit log, for which every other change has to wait. table
-// is a table that a change writes to afterwards: a session of the test locks it until release is called, then calls begin, which begins
-// changes.
+// is a table that a change writes to afterwards: a session of the test locks it, calls begin, which starts changes, and holds the lock
+// until release is called.
 func blockHeadHolder(t testing.TB, database, table string, begin func()) (node, pid int, release func()) {
 	t.Helper()
 	session := openSession(t, database)

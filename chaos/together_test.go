@@ -131,7 +131,8 @@ func TestChanges_ConcurrentOwnersOnTwoNodes(t *testing.T) {
 	}
 	// The ids of rules are in the order of their commits.
 	assert.Equal(t, dbtest.QueryInt(t, database, `SELECT COUNT(*) FROM rules low JOIN rules up ON up.occupy = 1
-		AND up.owner <> low.owner AND up.id < low.id AND starts_with(low.key, up.key)`), 0, "rules below a prefix that another owner had occupied")
+		AND up.owner <> low.owner AND up.id < low.id AND starts_with(low.key, up.key)`), 0,
+		"rules below a prefix that another owner had occupied")
 	var checked struct {
 		Changes int
 		Fault   *struct{ What string }

@@ -313,7 +313,8 @@ func (u *upgradeClients) checkOldNode(n *node, scanKey string) {
 
 // TestRollingUpgrade_UnderWriters replaces three nodes one by one by nodes of a later schema, under writers and a webhook. No acknowledged
 // change is lost, the webhook receives every scan, old nodes next to new ones serve what the handbook lists, and a new node loads the
-// emulator snapshot of an old one. Then a program of an older or of an unknown schema must exit with 2 and one line, and change nothing.
+// emulator snapshot of an old one. Then a program must reject a database of a newer or an unknown schema with exit code 2 and one line,
+// and change nothing.
 func TestRollingUpgrade_UnderWriters(t *testing.T) {
 	runOnEachBackend(t, func(t *testing.T, database string) {
 		nodes := 3

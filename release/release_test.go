@@ -111,7 +111,7 @@ func TestRelease_PipAndNpmInstall(t *testing.T) {
 		out, err := c.CombinedOutput()
 		return string(out), err
 	}
-	mustRun := func(name string, args ...string) string {
+	mustRun := func(t *testing.T, name string, args ...string) string {
 		t.Helper()
 		out, err := run(name, args...)
 		if err != nil {
@@ -129,10 +129,10 @@ func TestRelease_PipAndNpmInstall(t *testing.T) {
 		if _, err := exec.LookPath("python3"); err != nil {
 			t.Skip("there is no python3")
 		}
-		mustRun("python3", "-m", "venv", "venv")
-		mustRun("venv/bin/pip", "install", "--no-index", "--disable-pip-version-check", wheel)
+		mustRun(t, "python3", "-m", "venv", "venv")
+		mustRun(t, "venv/bin/pip", "install", "--no-index", "--disable-pip-version-check", wheel)
 		checkProgram("venv/bin/qrjump")
-		out := mustRun("venv/bin/pip", "show", "--files", "qrjump")
+		out := mustRun(t, "venv/bin/pip", "show", "--files", "qrjump")
 		if !strings.Contains(out, "Version: 0.1.0.dev7") || !strings.Contains(out, "bin/qrjump") {
 			t.Errorf("pip show prints %s, want the version 0.1.0.dev7 and bin/qrjump", out)
 		}
@@ -144,7 +144,7 @@ func TestRelease_PipAndNpmInstall(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, "package.json"), []byte(`{"private":true}`), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		mustRun("npm", "install", "--offline", "--no-audit", "--no-fund", tgz("linux"))
+		mustRun(t, "npm", "install", "--offline", "--no-audit", "--no-fund", tgz("linux"))
 		checkProgram("node_modules/.bin/qrjump")
 		out, err := run("npm", "install", "--offline", "--no-audit", "--no-fund", tgz("win32"))
 		if err == nil || !strings.Contains(out, "EBADPLATFORM") {

@@ -147,8 +147,9 @@ func fillRules(db *sql.DB, set *rulegen.Set) error {
 	}
 	// Ids far from those of rules that are added later.
 	const first = 1_000_000_000
-	var id, key, owner, target, prefix, path, published, publishedAt, host, segment, linkPath = c.index("id"), c.index("key"), c.index("owner"),
-		c.index("target"), c.index("prefix"), c.index("path"), c.index("published"), c.index("published_at"), c.index("host"), c.index("segment"), c.index("link_path")
+	var id, key, owner, target, prefix, path, published, publishedAt, host, segment, linkPath = c.index("id"), c.index("key"),
+		c.index("owner"), c.index("target"), c.index("prefix"), c.index("path"), c.index("published"), c.index("published_at"),
+		c.index("host"), c.index("segment"), c.index("link_path")
 	publishedTime := c.values[publishedAt]
 	for r := range set.All() {
 		link, ok := rules.ParseLink(r.Prefix)

@@ -5,8 +5,8 @@
 #                       POSTGRES_FIRST=yes, or else wait. A new database does not acknowledge commits until it has a replica.
 #   postgres.sh copy    replace the data of the stopped server by a copy of the other one, after the other one was promoted
 #
-# postgresql.conf and pg_hba.conf are in the same directory. The environment contains PGDATA, POSTGRES_LISTEN and POSTGRES_OTHER (HOST:PORT),
-# POSTGRES_FIRST, POSTGRES_PASSWORD (of the role qrjump) and REPLICA_PASSWORD (of the role standby).
+# postgresql.conf and pg_hba.conf are in the same directory. The environment contains PGDATA, POSTGRES_LISTEN and POSTGRES_OTHER
+# (HOST:PORT), POSTGRES_FIRST, POSTGRES_PASSWORD (of the role qrjump) and REPLICA_PASSWORD (of the role standby).
 set -eu
 umask 077
 here=$(cd "$(dirname "$0")" && pwd)

@@ -117,7 +117,7 @@ func TestEmulator_Clock(t *testing.T) {
 	s.Stop()
 	s = servertest.Start(t, servertest.Options{Seed: shop, Data: data, Guarded: true})
 	rid = s.Do("GET", get, "").RID(t)
-	assert.True(t, strings.HasPrefix(rid, fmt.Sprintf("%08x-", servertest.Began.Unix())), "rid = %s, want one of the emulated time", rid)
+	assert.True(t, strings.HasPrefix(rid, fmt.Sprintf("%08x-", servertest.Began.Unix())), "rid = %s, want one of the real time", rid)
 	assert.Contains(t, s.Log(), "emulated clock", "log")
 	s.Do("GET", "/admin/v1/emulator/clock", "", "Authorization: Bearer "+servertest.AdminToken).WantStatus(t, 404,
 		"the emulator's control API without --emulator")
@@ -141,10 +141,10 @@ func TestEmulator_Faults(t *testing.T) {
 		return list
 	}
 	for _, c := range []struct {
-		name      string
-		addFaults string
-		appid     string
-		want      string
+		name  string
+		fault string
+		appid string
+		want  string
 	}{
 		{"twice", `{"path":"` + get + `","errcode":-1,"remaining":2}`, "shop", "[-1 -1 0 0]"},
 		{"unlimited", `{"path":"` + get + `","errcode":45009}`, "shop", "[45009 45009 45009 45009]"},
@@ -157,7 +157,7 @@ func TestEmulator_Faults(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s.Renew(t)
-			addFaults(t, s, c.addFaults)
+			addFaults(t, s, c.fault)
 			assert.Equal(t, fmt.Sprint(codes(c.appid, 4)), c.want, "codes of four calls")
 		})
 	}
@@ -209,8 +209,8 @@ func TestEmulator_Faults(t *testing.T) {
 		assert.Equal(t, l.Total, want, "number of rules")
 	}
 	for _, c := range []struct {
-		name, addFaults string
-		rules           int
+		name, fault string
+		rules       int
 	}{
 		{"drop: no response and no effect", `{"path":"` + add + `","drop":true,"remaining":1}`, 1},
 		{"drop_after: no response, but the effect", `{"path":"` + add + `","drop_after":true,"remaining":1}`, 2},
@@ -219,7 +219,7 @@ func TestEmulator_Faults(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			s.Renew(t)
 			token := s.Token("shop")
-			addFaults(t, s, c.addFaults)
+			addFaults(t, s, c.fault)
 			a, err := s.TrySend(s.Request("POST", add+"?access_token="+token, newRule))
 			assert.True(t, err != nil, "response = %s, want a closed connection", a.Body)
 			checkRules(c.rules)

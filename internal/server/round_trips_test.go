@@ -38,7 +38,8 @@ func TestCalls_RoundTrips(t *testing.T) {
 			return s.Send(s.Request("POST", "/scan/v1/"+call, body, "Authorization: Bearer "+key, "Content-Type: application/json"))
 		},
 		"cleared": func(string) servertest.Answer {
-			dbtest.Exec(t, direct, `DELETE FROM counters`) // the limit is ten a month
+			// The limit is ten a month. How many blocks of the call log a page needs depends on the speed of the machine.
+			dbtest.Exec(t, direct, `WITH log AS (DELETE FROM call_blocks) DELETE FROM counters`)
 			return servertest.Answer{}
 		},
 	}

@@ -20,11 +20,6 @@ const (
 	sessionPath      = "/sns/jscode2session"
 )
 
-// codeCall makes a call of the code family as an account.
-func codeCall(s *servertest.Server, appid, call, body string) servertest.Answer {
-	return s.CodeCall(appid, call, body)
-}
-
 // codeResponse has the fields of responses of the code family that tests compare.
 type codeResponse struct {
 	ErrCode          int

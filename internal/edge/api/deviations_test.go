@@ -239,10 +239,10 @@ func TestDeviationReport_RefusedCall(t *testing.T) {
 	s := servertest.Start(t, servertest.Options{Seed: agency})
 	a := s.Rule("shop", "add", addRuleBody("ftp://shop.example/", `"open_version":"3","colour":"red"`))
 	call := servertest.Decode[client.Call](t, s.Admin("GET", "/calls/"+a.RID(t), ""))
-	if len(call.Behaviours) != 1 || call.Behaviours[0] != "rules.prefix.scheme" || len(call.Deviations) != 0 || len(listDeviations(t,
-		s)) != 0 {
-		t.Errorf("%s has the behaviours %q and the report %+v, want only rules.prefix.scheme", a.Body, call.Behaviours, listDeviations(t,
-			s))
+	if len(call.Behaviours) != 1 || call.Behaviours[0] != "rules.prefix.scheme" || len(call.Deviations) != 0 ||
+		len(listDeviations(t, s)) != 0 {
+		t.Errorf("%s has the behaviours %q and the report %+v, want only rules.prefix.scheme", a.Body, call.Behaviours,
+			listDeviations(t, s))
 	}
 	// A fault that replaces the response of a completed call does not undo its deviations.
 	s.Admin("POST", "/emulator/faults", fmt.Sprintf(`{"path":%q,"errcode":-1,"remaining":1,"after":true}`, addPath))

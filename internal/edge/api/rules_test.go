@@ -55,7 +55,7 @@ func TestQRCodeJumpGet_NewestTenThousand(t *testing.T) {
 	if l.Size != 10_000 || l.Total != 10_001 || l.RuleList[0].Prefix != codeURLPrefix+"10000" ||
 		l.RuleList[9_999].Prefix != codeURLPrefix+"1" {
 		t.Errorf("list of size %d, total %d, from %s to %s, want 10000 of 10001", l.Size, l.Total, l.RuleList[0].Prefix,
-			l.RuleList[l.Size-1].Prefix)
+			l.RuleList[len(l.RuleList)-1].Prefix)
 	}
 	l = listRules(t, s, "svc", `{"appid":"shop","get_type":2,"page_num":51,"page_size":200}`)
 	assert.True(t, l.Size == 1 && l.RuleList[0].Prefix == codeURLPrefix+"10000" && l.Total == 10_001, "last page = %+v, want rule 10000", l)

@@ -201,7 +201,8 @@ func checkTableRow(t *testing.T, line publishedAnswer) {
 	}
 	require.NoError(t, json.Unmarshal(line.Answer, &row))
 	c, ok := errcode.ByNumber(row.ErrCode)
-	assert.True(t, ok && c.Text == row.ErrMsg, "%s: ByNumber(%d) = %q, want %q", line.ID, row.ErrCode, c.Text, row.ErrMsg)
+	require.True(t, ok, "%s: ByNumber(%d) found nothing", line.ID, row.ErrCode)
+	assert.Equal(t, c.Text, row.ErrMsg, "%s: text of %d", line.ID, row.ErrCode)
 }
 
 // recordEvidence stores the line's date in newest for the rows that decided the response, one of which must be observed.

@@ -41,14 +41,7 @@ func TestWireTranscripts_Replay(t *testing.T) {
 		return
 	}
 	for _, path := range api.Paths() {
-		family, _, _ := strings.Cut(path[1:], "/")
-		assert.True(t, slices.Contains(paths, path) || pending[family] != "",
+		assert.True(t, slices.Contains(paths, path),
 			"no transcript calls %s: add its calls to a file of testdata/wire and run this test with -update", path)
 	}
-}
-
-// pending are families without transcripts, each with the tests that cover it instead.
-var pending = map[string]string{
-	"intp": "marketcode: TestApplyCode and TestCodeCalls",
-	"sns":  "login: TestJSCodeToSession",
 }

@@ -107,8 +107,8 @@ func TestChart_AxisZoneAndMarks(t *testing.T) {
 		"2040-01-07: 0 scans, 0 of them first scans, not complete yet"}
 	assert.True(t, slices.Equal(week.bars, want) && week.flatBars == 4, "%d flat bars of %q", week.flatBars, week.bars)
 	var table []string
-	for _, charts := range tableRow.FindAllStringSubmatch(p.Body, -1) {
-		table = append(table, charts[1]+" "+charts[2])
+	for _, cells := range tableRow.FindAllStringSubmatch(p.Body, -1) {
+		table = append(table, cells[1]+" "+cells[2])
 	}
 	wantTable := []string{"2040-01-01 3", "2040-01-02 0", "2040-01-03 0", "2040-01-04 2", "2040-01-05 60", "2040-01-06 0", "2040-01-07 0"}
 	assert.True(t, slices.Equal(table, wantTable), "table of statistics = %q, want %q", table, wantTable)

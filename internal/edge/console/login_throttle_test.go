@@ -39,7 +39,7 @@ func TestThrottle_ValidCredentialPasses(t *testing.T) {
 	t.Parallel()
 	provider := newFakeProvider(t)
 	s := provider.startServer(t, servertest.Options{Guarded: true, Emulator: true, Seed: platform,
-		Config: func(provider *server.Config) { provider.TrustedProxy = []string{"127.0.0.0/8"} }})
+		Config: func(c *server.Config) { c.TrustedProxy = []string{"127.0.0.0/8"} }})
 	kinds := map[string]bool{passwordKind: true}
 	status := func(got int, in ...int) string {
 		if slices.Contains(in, got) {

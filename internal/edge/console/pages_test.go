@@ -77,7 +77,7 @@ settings: {verification: trust, rule_rate_limit: null}
 		"TEXT", url.QueryEscape(values["code"]), "STRANGER", url.QueryEscape(hostileText))
 }
 
-// everyPage are the pages of a server on which people do not sign in, guardedPages those of one on which they do, in their order.
+// openPages are the pages of a server without sign-in, guardedPages those of a server with sign-in, in their order.
 var openPages, guardedPages = readPages("testdata/pages.txt"), readPages("testdata/guarded_pages.txt")
 
 func readPages(name string) (list []pageCase) {

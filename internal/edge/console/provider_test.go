@@ -418,7 +418,7 @@ func TestOIDC_KeepsPendingForm(t *testing.T) {
 			p := returnFromProvider(v, url.Values{"code": {"x"}, "state": {"x"}})
 			cookies := p.Header.Get("Set-Cookie")
 			require.True(t, p.Status == http.StatusForbidden && cookies == "",
-				"forged callback: status %d, want 403, Location %q", p.Status, cookies)
+				"forged callback: status %d, want 403, Set-Cookie %q, want none", p.Status, cookies)
 		}
 		p = returnFromProvider(v, url.Values{"code": {"good"}, "state": {to.Query().Get("state")}, "iss": {c.URL}})
 		location := p.Header.Get("Location")

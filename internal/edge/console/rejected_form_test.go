@@ -66,8 +66,8 @@ func parseForms(page string) (list []htmlForm) {
 				content, _, _ := strings.Cut(rest, "</select>")
 				for i, o := range optionTag.FindAllStringSubmatch(content, -1) {
 					option := parseAttributes(o[1])
-					value, attributes := option["value"]
-					if !attributes {
+					value, ok := option["value"]
+					if !ok {
 						value = html.UnescapeString(o[2])
 					}
 					if _, selected := option["selected"]; selected || i == 0 {

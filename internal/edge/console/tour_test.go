@@ -94,7 +94,7 @@ func (p tab) isVisible(selector string) bool {
 	return browsertest.Run(p.t, p.ctx, chromedp.Evaluate[bool](fmt.Sprintf(`document.querySelector(%q).checkVisibility()`, selector)))
 }
 
-// until repeats f until it returns true.
+// waitFor repeats f until it returns true.
 func (p tab) waitFor(f func() bool) {
 	p.t.Helper()
 	for !f() {

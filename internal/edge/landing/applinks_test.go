@@ -108,7 +108,7 @@ func (g *Gateway) getFile(t testing.TB, host, path string, header ...string) *ht
 }
 
 // componentPatterns caches patterns of the component grammar as regular expressions.
-var componentPatterns sync.Map // of the grammar, as regular expressions
+var componentPatterns sync.Map
 
 // matchComponents interprets components as Apple documents them: the first component whose parts all match decides.
 func matchComponents(components []map[string]any, link string) bool {

@@ -109,10 +109,9 @@ func (p testServer) checkPage(name string, a servertest.Answer, status int) {
 		want += "; script-src " + inlineHash(script[1])
 	}
 	want += "; img-src data: 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
-	for name, value := range map[string]string{"Content-Security-Policy": want, "X-Content-Type-Options": "nosniff",
-		"Referrer-Policy": "no-referrer",
-		"Cache-Control":   "no-store", "Vary": "Accept-Language"} {
-		assert.Equal(p.t, a.Header.Get(name), value, "%s: %s", name, name)
+	for header, value := range map[string]string{"Content-Security-Policy": want, "X-Content-Type-Options": "nosniff",
+		"Referrer-Policy": "no-referrer", "Cache-Control": "no-store", "Vary": "Accept-Language"} {
+		assert.Equal(p.t, a.Header.Get(header), value, "%s: %s", name, header)
 	}
 	assert.True(p.t, len(a.Body) <= 30<<10, "%s: %d bytes, more than 30 KiB", name, len(a.Body))
 	if n := strings.Count(strings.ToLower(a.Body), "<script"); n > 1 || n == 1 != strings.Contains(a.Body, `id="link"`) {

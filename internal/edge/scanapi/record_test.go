@@ -87,7 +87,7 @@ func TestScanRecord_LedgerFields(t *testing.T) {
 }
 
 // TestScanRecord_ResponseAfterDurableWrite verifies that a response waits until its scan is durable. With RespondEarly the response to a
-// scan without a code does not wait, or within the loss window while the disk is slow.
+// scan without a code is sent immediately, or after scanlog.Window while the disk is slow.
 func TestScanRecord_ResponseAfterDurableWrite(t *testing.T) {
 	body := []byte(`{"text":"https://shop.example/t/7"}`)
 	for _, c := range []struct {

@@ -135,11 +135,12 @@ func TestJournal_EraseReadsOnlyMatchingFiles(t *testing.T) {
 		got := require.All(t, j.ForUsers(t.Context(), Users{user: true}, 0))
 		assert.True(t, int64(len(got)) == want, "%s: ForUsers() yields %d events, want %d", name, len(got), want)
 		segments, bytes := d.takeCounts()
-		assert.True(t, segments <= maxSegments, "%s: ForUsers() reads %d segments, %d bytes, want %d", name, segments, bytes, maxSegments)
+		assert.True(t, segments <= maxSegments, "%s: ForUsers() reads %d segments, %d bytes, at most %d",
+			name, segments, bytes, maxSegments)
 		n, err := j.Erase(t.Context(), Users{user: true}, math.MaxInt64)
 		assert.True(t, err == nil && n == want, "%s: Erase() = %d, %v, want %d", name, n, err, want)
 		segments, bytes = d.takeCounts()
-		assert.True(t, segments <= maxSegments, "%s: Erase() reads %d segments, %d bytes, want %d", name, segments, bytes, maxSegments)
+		assert.True(t, segments <= maxSegments, "%s: Erase() reads %d segments, %d bytes, at most %d", name, segments, bytes, maxSegments)
 	}
 	erase(newUser(777), 2, 5, "two events")
 	erase(newUser(777), 0, 3, "erased user")

@@ -50,11 +50,10 @@ func (d *serverDialer) Dial(network, _ string) (net.Conn, error) {
 
 func (d *serverDialer) setServer(s natstest.Server) { d.address.Store(new(s.Addr().String())) }
 
-// scanIDs returns the set of the scans in the log.
-func scanIDs(t *testing.T, l *Log) map[scanlog.ScanID]bool {
-	t.Helper()
+// scanIDs returns the set of the scans of entries.
+func scanIDs(entries []scanlog.Entry) map[scanlog.ScanID]bool {
 	ids := map[scanlog.ScanID]bool{}
-	for _, e := range require.All(t, l.Read(t.Context(), 0)) {
+	for _, e := range entries {
 		ids[e.ID] = true
 	}
 	return ids
@@ -381,7 +380,7 @@ func TestStream_RestoredOlderFilledByOtherNode(t *testing.T) {
 	start()
 	ship(other, 1000, 1300)
 	ship(shipper, 200, 201)
-	ids, missing := scanIDs(t, l), 0
+	ids, missing := scanIDs(require.All(t, l.Read(t.Context(), 0))), 0
 	for _, e := range append(events(0, 201), events(1000, 1300)...) {
 		if !ids[e.ID] {
 			missing++
@@ -538,7 +537,8 @@ func TestStream_LossDetectedOnce(t *testing.T) {
 	}
 	setCapacity(-1)
 	require.NoError(t, ship.Flush(t.Context()))
-	got, ids := require.All(t, l.Read(t.Context(), 0)), scanIDs(t, l) // messages of a failed attempt may arrive late
+	got := require.All(t, l.Read(t.Context(), 0)) // messages of a failed attempt may arrive late
+	ids := scanIDs(got)
 	assert.True(t, len(got) == 700 && len(ids) == 700, "%d scans in the stream, %d of them different, want 700", len(got), len(ids))
 	n := strings.Count(logs.String(), "the stream lost events")
 	assert.True(t, n == 1, "%d log lines for one loss, want 1:\n%s", n, logs.String())
@@ -585,7 +585,7 @@ func TestStream_RestoredOlderJournal(t *testing.T) {
 				require.NoError(t, os.WriteFile(l.markFile(), mark, 0o600))
 			}
 			run(events(1000, 1010), events(1010, 1020))
-			ids := scanIDs(t, l)
+			ids := scanIDs(require.All(t, l.Read(t.Context(), 0)))
 			for _, e := range append(events(200, 260), events(1000, 1020)...) {
 				require.True(t, ids[e.ID], "scan %d is missing from the stream", e.RuleID)
 			}

@@ -5,7 +5,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-
 	"slices"
 	"strings"
 	"sync/atomic"

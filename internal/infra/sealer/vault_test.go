@@ -139,7 +139,7 @@ func newKey(t *testing.T, secret []byte) *Key {
 	return k
 }
 
-// derived is what NewKey must have derived from a secret.
+// referenceDerive returns the key that NewKey must derive from a secret.
 func referenceDerive(secret []byte, info string) []byte {
 	return referenceExpand(referenceExtract(secret, nil), info, KeySize)
 }
