@@ -20,8 +20,7 @@ func TestPostgresDial_TCPUserTimeout(t *testing.T) {
 	dial, _ := (&deadlines{}).listening()
 	for name, connect := range map[string]func() (net.Conn, error){
 		"a connection of the pool": func() (net.Conn, error) { return dial(t.Context(), "tcp", listener.Addr().String()) },
-		"a connection for notifications": func() (net.Conn,
-			error) {
+		"a connection for notifications": func() (net.Conn, error) {
 			return dialer.DialContext(t.Context(), "tcp", listener.Addr().String())
 		},
 	} {

@@ -52,7 +52,7 @@ func openTwoNodes(t *testing.T) (target Target, nodes [2]*Store, b [2]*rules.Ser
 func checkStore(t *testing.T, s *Store) {
 	t.Helper()
 	checkAuditLog(t, s)
-	checkCounts(t, s, "")
+	checkCounts(t, s, "of the store")
 }
 
 func mustAddRule(t *testing.T, b *rules.Service, owner accounts.Account, prefix string) {
@@ -392,8 +392,8 @@ func TestImportRules_AuditChainVerified(t *testing.T) {
 		"all are deleted":            {fmt.Sprintf(`DELETE FROM changes WHERE seq >= %d AND seq < %d`, first, reserved), first},
 		"the reservation is altered": {fmt.Sprintf(`UPDATE changes SET kind = 'meta' WHERE seq = %d`, reserved), 0},
 		"the reservation is deleted": {fmt.Sprintf(`DELETE FROM changes WHERE seq = %d`, reserved), 0},
-		"the last entry is deleted":  {`DELETE FROM changes WHERE kind = 'import'`, reserved + 1},
-		"the last entry is altered":  {`UPDATE changes SET key = '1-2' WHERE kind = 'import'`, reserved + 1},
+		"the import is deleted":      {`DELETE FROM changes WHERE kind = 'import'`, reserved + 1},
+		"the import is altered":      {`UPDATE changes SET key = '1-2' WHERE kind = 'import'`, reserved + 1},
 	} {
 		mustExecConn(t, conn, `CREATE TABLE kept AS SELECT * FROM changes`)
 		mustExecConn(t, conn, c.query)

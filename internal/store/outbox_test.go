@@ -230,8 +230,8 @@ func TestOutboxRow_ClaimedOnce(t *testing.T) {
 	})
 }
 
-// TestOutboxRow_ExpiredLeaseFenced saves rows whose lease expired and which another node has claimed. The only result that is accepted is
-// the delivery of a row that the other node gave up.
+// TestOutboxRow_ExpiredLeaseFenced saves rows whose lease expired and which another node has claimed. Of the
+// expired lease, only the delivery of a row that the other node gave up is accepted, and none of messages.
 func TestOutboxRow_ExpiredLeaseFenced(t *testing.T) {
 	forEachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		for _, kind := range kinds {

@@ -183,7 +183,7 @@ func TestAddRule_LimitUnderConcurrency(t *testing.T) {
 	})
 }
 
-// countSuccesses returns the number of nil errors. The others must be otherwise.
+// countSuccesses returns the number of nil errors. The other errors must match otherwise.
 func countSuccesses(t *testing.T, errs []error, otherwise error) (n int) {
 	t.Helper()
 	for _, err := range errs {

@@ -27,7 +27,7 @@ func terminateSession(t *testing.T, target Target, tx *Tx) {
 }
 
 // TestPostgresSession_Terminated terminates the session at several points of a transaction. The transaction is repeated in another session,
-// unless its commit was sent or rows were returned.
+// unless its commit was sent or rows were returned; an idempotent transaction is repeated then too.
 func TestPostgresSession_Terminated(t *testing.T) {
 	target := newPostgres(t)
 	s := open(t, target)

@@ -151,8 +151,8 @@ func TestCodeScan_FormerPrefix(t *testing.T) {
 	check := func(when string) {
 		t.Helper()
 		for text, want := range map[string]string{
-			p.Text(former, 3): opens, "http://" + p.Text(former, 3): opens, p.Text(current,
-				3): opens, strings.ToLower(p.Text(current, 3)): opens,
+			p.Text(former, 3): opens, "http://" + p.Text(former, 3): opens, p.Text(current, 3): opens,
+			strings.ToLower(p.Text(current, 3)):                opens,
 			strings.TrimPrefix(p.Text(current, 3), "HTTPS://"): opens, "https://b.example/c/" + strings.Repeat("0", 19): "unknown_code",
 			"https://b.example/d/" + strings.Repeat("0", 19): "another text",
 		} {

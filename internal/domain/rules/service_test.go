@@ -912,7 +912,7 @@ func TestRuleTransaction_RetryIdempotent(t *testing.T) {
 }
 
 // TestUndoRule_CodeOfOtherAccount deletes a rule on a QR code that then belongs to another service account, and verifies that Undo and Add
-// return ErrPrefixOwned.
+// return errcode.PrefixOwned; an undo on its own code succeeds.
 func TestUndoRule_CodeOfOtherAccount(t *testing.T) {
 	d := newFixture(t)
 	for text, want := range map[string]error{codePrefix + "02AAAAAAAAAAAAAAanothr": errcode.PrefixOwned,

@@ -53,7 +53,7 @@ func newRows(t testing.TB, n int) []labels.Row {
 	return rows
 }
 
-// each yields rows and then errs.
+// rowSeq yields rows and then errs.
 func rowSeq(rows []labels.Row, errs ...error) iter.Seq2[labels.Row, error] {
 	return func(yield func(labels.Row, error) bool) {
 		for _, r := range rows {
