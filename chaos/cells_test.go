@@ -276,14 +276,14 @@ func TestCells_MoveAccountUnderLoad(t *testing.T) {
 		// Codes of both businesses, whose texts begin with the business's own host.
 		key, err := adminClient(t, a.URL).ScanKeys.Create(t.Context(), api.ScanKey{Name: "till"})
 		require.NoError(t, err)
-		through := mustConnect(t, "http://"+c.localAddress("10.77.0.10:8080"), "")
+		balanced := mustConnect(t, "http://"+c.localAddress("10.77.0.10:8080"), "")
 		texts, tokens, batch := map[string][]string{}, map[string]string{}, int64(0)
 		for _, name := range businesses {
 			order, err := adminClient(t, a.URL).Orders.Create(t.Context(), "brand"+name,
 				api.OrderPut{Count: 10_000, ISV: "one", Text: "https://" + name + ".example/c/{secret}"})
 			require.NoError(t, err)
-			tokens[name] = through.token("shop" + name)
-			through.activate(through.token("brand"+name), order.ApplicationID, 10_000, "shop"+name)
+			tokens[name] = balanced.token("shop" + name)
+			balanced.activate(balanced.token("brand"+name), order.ApplicationID, 10_000, "shop"+name)
 			admin := mustConnect(t, a.URL, adminToken)
 			for index := range int64(60) {
 				texts[name] = append(texts[name], admin.codeText(order.ApplicationID, index))

@@ -60,14 +60,14 @@ func TestChanges_ConcurrentOwnersOnTwoNodes(t *testing.T) {
 			return r.ErrCode == 0
 		}
 	}
-	nothing := func() {}
+	noAction := func() {}
 	var clients sync.WaitGroup
 	for i := range owners {
 		for client := range 2 { // each owner uses both nodes
 			clients.Go(func() {
 				for n := client; n < 2*adds; n += 2 {
 					prefix := fmt.Sprintf("https://owner%d.example/%d/", i, n)
-					if !call(client, i, "qrcodejumpadd", add(prefix, "pages/a"), nothing) {
+					if !call(client, i, "qrcodejumpadd", add(prefix, "pages/a"), noAction) {
 						continue
 					}
 					mu.Lock()
@@ -88,7 +88,7 @@ func TestChanges_ConcurrentOwnersOnTwoNodes(t *testing.T) {
 					below["prefix"] = fmt.Sprintf("https://shared.example/%d/below/%d/", n, i)
 				}
 				below["permit_sub_rule"] = 2 // occupies
-				if call(i, i, "qrcodejumpadd", below, nothing) {
+				if call(i, i, "qrcodejumpadd", below, noAction) {
 					mu.Lock()
 					added[below["prefix"].(string)] = i
 					mu.Unlock()

@@ -35,7 +35,7 @@ const (
 	wireAPI  = "wire"
 	scanAPI  = "scan"
 	adminAPI = "admin"
-	otherAPI = "another test" // it serves, or ends the program: another test runs it: another test runs it: another test runs it
+	otherAPI = "another test" // it serves, or ends the program; another test runs it
 )
 
 // verbCase is a command line with its expected result. $NAME in its words is replaced by a value from the output of earlier commands.

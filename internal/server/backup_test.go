@@ -161,7 +161,7 @@ func applyForCodes(t *testing.T, s *servertest.Server, token, isv string, count 
 	t.Helper()
 	a := callCodes(t, s, token, "applycode", fmt.Sprintf(`{"code_count":%d,"isv_application_id":"%s"}`, count, isv))
 	id := a.Number(t, "application_id")
-	require.True(t, id != 0, "applycode of %s = %s, want an application_id", isv, a.Body)
+	require.True(t, a.Code(t) == 0 && id != 0, "applycode of %s = %s, want an application_id", isv, a.Body)
 	return id
 }
 

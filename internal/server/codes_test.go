@@ -253,10 +253,10 @@ func TestNamespaces_UserIDsDisjoint(t *testing.T) {
 	t.Parallel()
 	w := startBrand(t, servertest.Options{Guarded: true, Emulator: true, Config: func(c *server.Config) { c.CodePrefix = "B.EXAMPLE/" }})
 	key := func(name, namespace string) string {
-		var jsCode struct{ Key string }
-		w.Admin("POST", "/scan-keys", fmt.Sprintf(`{"name":%q,"namespace":%q}`, name, namespace)).JSON(t, &jsCode)
-		w.Hide(jsCode.Key)
-		return "Authorization: Bearer " + jsCode.Key
+		var created struct{ Key string }
+		w.Admin("POST", "/scan-keys", fmt.Sprintf(`{"name":%q,"namespace":%q}`, name, namespace)).JSON(t, &created)
+		w.Hide(created.Key)
+		return "Authorization: Bearer " + created.Key
 	}
 	first, second, third := key("first", ""), key("second", "alpha"), key("third", "beta")
 	id := w.apply("x", 10_000)
@@ -330,7 +330,7 @@ func TestCodes_RedeemedOnceOverHTTP(t *testing.T) {
 	}
 	// A redeemed code still opens: the brand decides whether it gives a prize again.
 	d := w.callScan("resolve", "u", w.code(id, 3).CodeURL)
-	w.exchangeTicket(w.openid("default", "shop", "u"), d.ticket()).WantCode(t, 0, "the last call")
+	w.exchangeTicket(w.openid("default", "shop", "u"), d.ticket()).WantCode(t, 0, "tickettocode")
 	c := w.code(id, 3)
 	assert.True(t, c.Redeemed && len(c.History) == 2, "%+v", c)
 }
@@ -378,7 +378,7 @@ func TestCodes_AfterRestart(t *testing.T) {
 		assert.Equal(t, w.callScan("resolve", "", spelling, auth).summary(), opens, "without --dev: %s", spelling)
 	}
 	w.activate(newBatch, 10, 19)
-	w.CodeCall("brand", "applycode", `{"code_count":10000,"isv_application_id":"new"}`).WantCode(t, 48001, "the last call")
+	w.CodeCall("brand", "applycode", `{"code_count":10000,"isv_application_id":"new"}`).WantCode(t, 48001, "applycode without a prefix")
 }
 
 // TestCodes_RequirePrefix verifies that without --dev no codes are issued before --code-prefix is set, and that the log says why.

@@ -171,8 +171,8 @@ func TestGS1Links_Scans(t *testing.T) {
 // TestGS1Resolver_AcrossNodes verifies that a second node resolves imported links, and that an import with invalid lines fails.
 func TestGS1Resolver_AcrossNodes(t *testing.T) {
 	t.Parallel()
-	newInstance := newPostgres(t)
-	node := func(c *server.Config) { c.Database, c.MasterKey = newInstance.database, strings.Repeat("5a", 32) }
+	p := newPostgres(t)
+	node := func(c *server.Config) { c.Database, c.MasterKey = p.database, strings.Repeat("5a", 32) }
 	first := servertest.Start(t, servertest.Options{Seed: gtins, Config: node})
 	second := servertest.Start(t, servertest.Options{Seed: gtins, Config: node})
 	lines := strings.Builder{}

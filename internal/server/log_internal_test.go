@@ -77,7 +77,7 @@ func TestServerLog_WarningsFlushedAtOnce(t *testing.T) {
 			log.Info("first")
 			log.With("part", "one").WithGroup("of").Warn("second", "two", 2)
 			i := strings.Index(w.String(), "first")
-			assert.True(t, w.writeCount() == 1 && i >= 0 && i <= strings.Index(w.String(), "second"), "%d writes: %s", w.count, w)
+			assert.True(t, w.writeCount() == 1 && i >= 0 && i <= strings.Index(w.String(), "second"), "%d writes: %s", w.writeCount(), w)
 			log.Error("third")
 			assert.True(t, w.writeCount() == 2, "%d writes: %s", w.writeCount(), w.String())
 			time.Sleep(logFlushInterval) // the timer finds an empty buffer

@@ -40,7 +40,7 @@ func TestScopedKey_RejectsOtherAccounts(t *testing.T) {
 	}
 	owned := []string{"listScans", "exportScans", "getStatistics", "listUnmatched", "exportStatistics", "exportUnmatched", "listAlarms",
 		"listCases", "exportAlarms", "listSharedCharts"}
-	everyone := []string{"listAccounts", "listBehaviours", "getSettings", "getPackageSigner", "listOrders", "listRules", "listBatches",
+	forAll := []string{"listAccounts", "listBehaviours", "getSettings", "getPackageSigner", "listOrders", "listRules", "listBatches",
 		"search", "completeAccounts", "completeRules", "listGS1Links", "exportGS1Links"}
 	fill := strings.NewReplacer("{appid}", "other", "{mini_program}", "other", "{application_id}", fmt.Sprint(batch), "{user}", "u",
 		"{rid}", "00000000-00000000-00000000", "{component}", "c", "{seq}", "1", "{host}", "h", "{code_index}", "1", "{scan_id}", "x",
@@ -49,7 +49,7 @@ func TestScopedKey_RejectsOtherAccounts(t *testing.T) {
 		for role, call := range calls {
 			a := call(o.Method, fill.Replace(o.Path), "")
 			ok := a.Status == http.StatusForbidden
-			if slices.Contains(everyone, o.ID) {
+			if slices.Contains(forAll, o.ID) {
 				ok = a.Status == http.StatusOK
 			}
 			if slices.Contains(owned, o.ID) && role.AtLeast(o.Least) { // scoped_key_scans.txt

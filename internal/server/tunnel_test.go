@@ -64,9 +64,9 @@ func TestDevServer_ProxyTunnel(t *testing.T) {
 	got := rawCall(t, s.URL, "GET "+s.URL+"/healthz")
 	assert.True(t, strings.HasPrefix(got, "HTTP/1.1 200 "), "GET of the server's own URL = %s, want 200", got)
 	// A tunnel to port 80 carries plain HTTP, including bytes that the client sends with its CONNECT.
-	through := rawCall(t, s.URL, "CONNECT API.weixin.qq.com:80",
+	proxied := rawCall(t, s.URL, "CONNECT API.weixin.qq.com:80",
 		"GET /healthz HTTP/1.1\r\nHost: api.weixin.qq.com\r\nConnection: close\r\n\r\n")
-	assert.True(t, strings.Count(through, "HTTP/1.1 200 ") == 2, "the tunnel to port 80 = %s, want two responses with 200", through)
+	assert.True(t, strings.Count(proxied, "HTTP/1.1 200 ") == 2, "the tunnel to port 80 = %s, want two responses with 200", proxied)
 }
 
 // TestServer_ConnectRefusedWithoutDev verifies that a server without --dev offers neither the tunnel nor the CA certificate.

@@ -183,14 +183,14 @@ func TestAddRule_LimitUnderConcurrency(t *testing.T) {
 	})
 }
 
-// countSuccesses returns the number of nil errors. The other errors must match otherwise.
-func countSuccesses(t *testing.T, errs []error, otherwise error) (n int) {
+// countSuccesses returns the number of nil errors. The other errors must match expected.
+func countSuccesses(t *testing.T, errs []error, expected error) (n int) {
 	t.Helper()
 	for _, err := range errs {
 		if err == nil {
 			n++
-		} else if !errors.Is(err, otherwise) {
-			t.Fatalf("error = %v, want %v", err, otherwise)
+		} else if !errors.Is(err, expected) {
+			t.Fatalf("error = %v, want %v", err, expected)
 		}
 	}
 	return n

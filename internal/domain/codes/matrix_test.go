@@ -50,11 +50,11 @@ func TestMatrix_ExternalDecoder(t *testing.T) {
 		require.NoError(t, err)
 		for i, char := range field {
 			x, y := i%fieldSide-symbolTop, i/fieldSide-symbolTop
-			inside := x >= 0 && y >= 0 && x < symbolSide && y < symbolSide
+			isInside := x >= 0 && y >= 0 && x < symbolSide && y < symbolSide
 			switch {
-			case char == '1' && inside:
+			case char == '1' && isInside:
 				bits.Set(x, y)
-			case char != '0' && !(char == '1' && inside):
+			case char != '0' && !(char == '1' && isInside):
 				t.Fatalf("%s: module %d is %q", code, i, char)
 			}
 		}

@@ -52,9 +52,9 @@ func TestTextPrefix_Validation(t *testing.T) {
 		assert.NoErrorf(t, CheckPrefix(good), "%q", good)
 	}
 	for _, c := range append(testtable.Rows(t, "testdata/prefixes.txt", 2), []string{"A/" + strings.Repeat("B", MaxPrefix-1), "longer"}) {
-		bad, why := c[0], c[1]
+		bad, reason := c[0], c[1]
 		err := CheckPrefix(bad)
-		assert.True(t, err != nil && strings.Contains(err.Error(), why), "%q: %v, want a reason with %q", bad, err, why)
+		assert.True(t, err != nil && strings.Contains(err.Error(), reason), "%q: %v, want a reason with %q", bad, err, reason)
 	}
 	for _, version := range []byte{0, ' ', 'a', '%', '.', 0xff} {
 		assert.True(t, (Printed{DefaultPrefix, version}).Check() != nil, "Check of version %q = nil, want an error", version)

@@ -82,8 +82,8 @@ func (c *recorder) serve(method, path, by string, form url.Values) page {
 	w := httptest.NewRecorder()
 	c.pages.ServeHTTP(w, r)
 	if w.Code != c.wantStatus && w.Code != http.StatusOK && w.Code != http.StatusSeeOther {
-		why := regexp.MustCompile(`role="alert"[^>]*>([^<]*)`).FindString(w.Body.String())
-		c.t.Errorf("%s: status %d %s, want 200 or 303", by, w.Code, why)
+		reason := regexp.MustCompile(`role="alert"[^>]*>([^<]*)`).FindString(w.Body.String())
+		c.t.Errorf("%s: status %d %s, want 200 or 303", by, w.Code, reason)
 	}
 	return page{w.Code, w.Body.String(), w.Header()}
 }

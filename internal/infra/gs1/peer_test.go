@@ -59,8 +59,8 @@ func TestGS1_RecordedPeerResults(t *testing.T) {
 		if (err == nil) == c.OK {
 			continue
 		}
-		if why := knownDifference(c, err); why != "" {
-			differences[why]++
+		if reason := knownDifference(c, err); reason != "" {
+			differences[reason]++
 			continue
 		}
 		t.Errorf("Parse of %s %q = %v, peer accepts it: %v %s", c.Kind, c.Text, err, c.OK, c.Why)
@@ -100,8 +100,8 @@ func TestGS1_BiipPeerValues(t *testing.T) {
 			continue
 		}
 		if !c.OK {
-			if why := biipRejection(c, d); why != "" {
-				differences[why]++
+			if reason := biipRejection(c, d); reason != "" {
+				differences[reason]++
 			} else {
 				t.Errorf("peer rejects %s %q: %s", c.Kind, c.Text, c.Why)
 			}

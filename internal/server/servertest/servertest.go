@@ -259,7 +259,7 @@ var (
 )
 
 // checkBehaviours fails the test if the log has a rejected call without a row of the table of behaviours. It records the rows in the log
-// for Reached.
+// for BehaviourReached.
 func (s *Server) checkBehaviours(text string) {
 	for line := range strings.Lines(text) {
 		if !strings.Contains(line, " msg=call ") {

@@ -39,7 +39,7 @@ type Called struct {
 	mu         sync.Mutex
 	callers    map[string][]string
 	mux        *http.ServeMux
-	operations map[string]string // callers the pattern of the mux
+	operations map[string]string // ids by the pattern of the mux
 }
 
 // NewCalled returns an empty record.

@@ -27,7 +27,7 @@ type model struct {
 // database in folder.
 func NewCopies(fill func(url, folder string) error) *Copies { return &Copies{fill: fill} }
 
-// Postgres creates a copy on PostgreSQL and returns its URL, with the time limits of Patient. The copy is dropped when the test ends. The
+// Postgres creates a copy on PostgreSQL and returns its URL, as DatabaseWithoutTimeouts. The copy is dropped when the test ends. The
 // package's TestMain must call Run.
 func (c *Copies) Postgres(t testing.TB) string {
 	t.Helper()

@@ -83,7 +83,7 @@ var shared struct {
 	models       []string // template databases of Copies
 }
 
-// Schema creates an empty schema with the time limits of Patient and returns its URL. A schema is cheaper than a database. The package's
+// Schema creates an empty schema and returns its URL, as DatabaseWithoutTimeouts. A schema is cheaper than a database. The package's
 // TestMain must call Run.
 func Schema(t testing.TB) string {
 	t.Helper()

@@ -20,7 +20,7 @@ func TestPageTest_CountsLoadedFiles(t *testing.T) {
 	}
 	bytes, loaded := pagetest.MeasurePage(t, page, func(address string) string { return files[address] })
 	if slices.Sort(loaded); bytes != want || strings.Join(loaded, " ") != "/a.css /b.js /c.png?x=1&y=2" {
-		t.Errorf("Weigh = %d, %q, want %d bytes with each file once", bytes, loaded, want)
+		t.Errorf("MeasurePage = %d, %q, want %d bytes with each file once", bytes, loaded, want)
 	}
 }
 
@@ -44,6 +44,6 @@ func TestPageTest_RejectsUncountable(t *testing.T) {
 	} {
 		r := &errorCounter{TB: t}
 		pagetest.MeasurePage(r, page, func(string) string { return file })
-		assert.True(t, r.count == 1, "Weigh of %s with %q reports %d errors, want one", page, file, r.count)
+		assert.True(t, r.count == 1, "MeasurePage of %s with %q reports %d errors, want one", page, file, r.count)
 	}
 }

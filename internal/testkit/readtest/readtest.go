@@ -144,7 +144,7 @@ func CountDamagedQR(t testing.TB, modules [][]bool) int {
 	return damaged
 }
 
-// CountDamagedDataMatrix is WrongQR for a Data Matrix.
+// CountDamagedDataMatrix is CountDamagedQR for a Data Matrix.
 func CountDamagedDataMatrix(t testing.TB, modules [][]bool) int {
 	t.Helper()
 	side, err := gozxing.NewDimension(len(modules[0]), len(modules))

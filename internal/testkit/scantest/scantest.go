@@ -217,7 +217,7 @@ func ForEachStore(t *testing.T, f func(t *testing.T, s *store.Store)) {
 	})
 }
 
-// WithStore is EachStore for tests of aggregation, whose SQL other tests run on both databases: make test uses only the embedded database.
+// WithStore is ForEachStore for tests of aggregation, whose SQL other tests run on both databases: make test uses only SQLite.
 func WithStore(t *testing.T, f func(t *testing.T, s *store.Store)) {
 	if testscope.IsComplete() {
 		ForEachStore(t, f)

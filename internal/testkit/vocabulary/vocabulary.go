@@ -49,8 +49,9 @@ type Counts struct {
 	Names        map[string]bool // declared names and fields, in lower case
 }
 
-// Count reads the Go files in folders of root, without tests, generated files and testdata. It does not resolve types.
-func Count(root string, folders ...string) (Counts, error) {
+// Count reads the Go files in folders of root, either only tests or only other files, without generated files and testdata. It does not
+// resolve types.
+func Count(root string, tests bool, folders ...string) (Counts, error) {
 	c := Counts{Names: map[string]bool{}}
 	for _, folder := range folders {
 		err := filepath.WalkDir(filepath.Join(root, folder), func(path string, entry fs.DirEntry, err error) error {
@@ -60,7 +61,7 @@ func Count(root string, folders ...string) (Counts, error) {
 			if entry.IsDir() && entry.Name() == "testdata" {
 				return filepath.SkipDir
 			}
-			if entry.IsDir() || filepath.Ext(path) != ".go" {
+			if entry.IsDir() || filepath.Ext(path) != ".go" || strings.HasSuffix(path, "_test.go") != tests {
 				return nil
 			}
 			files := token.NewFileSet()
