@@ -46,12 +46,13 @@ func TestNear_MatchesReferenceOnRandomRules(t *testing.T) {
 		pick := func(texts ...string) string { return texts[r.IntN(len(texts))] }
 		// Bytes before and after "#", "/" and "?", which end a segment.
 		text := func() string {
-			link := pick("http", "https") + "://" + pick("h.example", "h.example", "h.example", "i.example", "h.example-") +
-				pick("/", "/a", "/a", "/a", "/a", "/ab", "/a-", "/a.", "/a0", "/a@", "/a!", "/A", "//a")
+			var link strings.Builder
+			link.WriteString(pick("http", "https") + "://" + pick("h.example", "h.example", "h.example", "i.example", "h.example-") +
+				pick("/", "/a", "/a", "/a", "/a", "/ab", "/a-", "/a.", "/a0", "/a@", "/a!", "/A", "//a"))
 			for range r.IntN(3) {
-				link += pick("/", "/b", "/b/", "/c", "/a", "/b-")
+				link.WriteString(pick("/", "/b", "/b/", "/c", "/a", "/b-"))
 			}
-			return link + pick("", "", "", "?", "?x=1", "?x=2", "?y", "?/a", "?x=1/2")
+			return link.String() + pick("", "", "", "?", "?x=1", "?x=2", "?y", "?/a", "?x=1/2")
 		}
 		seen := map[string]bool{}
 		var all []rules.Rule
