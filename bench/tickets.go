@@ -90,7 +90,8 @@ func (b *bench) tickets(ctx context.Context) error {
 		if err := failed.Load(); err != nil {
 			return *err
 		}
-		r, err := b.wrkUnpinned(ctx, load{url: q.url, file: file, method: "POST", path: "/intp/marketcode/tickettocode?access_token=" + token,
+		r, err := b.wrkUnpinned(ctx, load{url: q.url, file: file, method: "POST",
+			path:        "/intp/marketcode/tickettocode?access_token=" + token,
 			connections: clients, duration: duration, pid: q.pid()})
 		if err != nil {
 			return err

@@ -220,7 +220,7 @@ func TestClientDecode_NamesMissingField(t *testing.T) {
 			`"rule":{"id":null}}]}`: "(changes[0].rule.id is missing",
 		`{"changes":[]`: `(not a JSON object: {"changes":[])`,
 	} {
-		_, err := connect(t, "http://x", client.Options{HTTP: newStub(body).client()}).Rules.ListChanges(t.Context(), "p")
+		_, err := connect(t, "http://x", client.Options{HTTP: newFixedResponses(body).client()}).Rules.ListChanges(t.Context(), "p")
 		want := "GET /admin/v1/rules/history: the response from http://x is not from the admin API "
 		assert.True(t, (detail != "" || err == nil) && (detail == "" || strings.HasPrefix(fmt.Sprint(err), want+detail)),
 			"ListChanges with the response %s = %v, want %s%s", body, err, want, detail)

@@ -207,17 +207,17 @@ func TestClientStream_Truncated(t *testing.T) {
 	assert.True(t, ok && n == 2, "got %d results and %v, want a decision and a broken stream", n, last)
 }
 
-// stub is a transport that returns the bodies in order with status 200, and the last one to all further requests.
-type stub struct {
+// fixedResponses is a transport that returns the bodies in order with status 200, and the last one to all further requests.
+type fixedResponses struct {
 	bodies []string
 	calls  atomic.Int64
 }
 
-func newStub(bodies ...string) *stub { return &stub{bodies: bodies} }
+func newFixedResponses(bodies ...string) *fixedResponses { return &fixedResponses{bodies: bodies} }
 
-func (s *stub) client() *http.Client { return &http.Client{Transport: s} }
+func (s *fixedResponses) client() *http.Client { return &http.Client{Transport: s} }
 
-func (s *stub) RoundTrip(*http.Request) (*http.Response, error) {
+func (s *fixedResponses) RoundTrip(*http.Request) (*http.Response, error) {
 	n := int(s.calls.Add(1)) - 1
 	w := httptest.NewRecorder()
 	_, _ = io.WriteString(w, s.bodies[min(n, len(s.bodies)-1)])
@@ -230,7 +230,7 @@ func TestClientToken_RenewedOnce(t *testing.T) {
 	const okToken, ok = `{"access_token":"T1","expires_in":7200}`, `{"errcode":0,"errmsg":"ok"}`
 	for _, code := range []string{"40001", "40014", "42001"} {
 		rejected := `{"errcode":` + code + `,"errmsg":"no"}`
-		s := newStub(okToken, rejected, okToken, ok)
+		s := newFixedResponses(okToken, rejected, okToken, ok)
 		o := shop
 		o.HTTP = s.client()
 		c := connect(t, "http://x", o)
@@ -238,11 +238,11 @@ func TestClientToken_RenewedOnce(t *testing.T) {
 		assert.True(t, err == nil && s.calls.Load() == 4, "%s: got %v after %d calls, want success after 4", code, err, s.calls.Load())
 		err = c.Wire.PublishRule(t.Context(), "p")
 		assert.True(t, err == nil && s.calls.Load() == 5, "%s: got %v after %d calls, want the token kept", code, err, s.calls.Load())
-		s = newStub(okToken, rejected, okToken, rejected)
+		s = newFixedResponses(okToken, rejected, okToken, rejected)
 		o.HTTP = s.client()
 		err = connect(t, "http://x", o).Wire.PublishRule(t.Context(), "p")
 		assert.True(t, err != nil && s.calls.Load() == 4, "%s: got %v after %d calls, want an error after 4", code, err, s.calls.Load())
-		s = newStub(rejected)
+		s = newFixedResponses(rejected)
 		c = connect(t, "http://x", client.Options{AccessToken: "theirs", HTTP: s.client()})
 		err = c.Wire.PublishRule(t.Context(), "p")
 		assert.True(t, err != nil && s.calls.Load() == 1, "%s: got %v after %d calls, want an error after one", code, err, s.calls.Load())
@@ -252,13 +252,13 @@ func TestClientToken_RenewedOnce(t *testing.T) {
 func TestClientRetry_TooFrequent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const tooFrequent = `{"errcode":44990,"errmsg":"slow"}`
-		s := newStub(tooFrequent, tooFrequent, `{"errcode":0,"errmsg":"ok"}`)
+		s := newFixedResponses(tooFrequent, tooFrequent, `{"errcode":0,"errmsg":"ok"}`)
 		c := connect(t, "http://x", client.Options{AccessToken: "t", RateRetries: 2, HTTP: s.client()})
 		began := time.Now()
 		if err := c.Wire.PublishRule(t.Context(), "p"); err != nil || time.Since(began) != 2*time.Second {
 			t.Errorf("got %v after %v, want success after two pauses of a second", err, time.Since(began))
 		}
-		c = connect(t, "http://x", client.Options{AccessToken: "t", HTTP: newStub(tooFrequent).client()})
+		c = connect(t, "http://x", client.Options{AccessToken: "t", HTTP: newFixedResponses(tooFrequent).client()})
 		assert.True(t, c.Wire.PublishRule(t.Context(), "p") != nil, "PublishRule without retries succeeds, want errcode 44990")
 	})
 }
@@ -325,13 +325,13 @@ func TestClientDecode_PlatformResponses(t *testing.T) {
 		"text that has its colon": {`{"errcode":40164,"errmsg":"invalid ip 1.2.3.4, not in whitelist rid: 614e959d-00000000-00000001"}`,
 			"invalid ip 1.2.3.4, not in whitelist", "614e959d-00000000-00000001"},
 	} {
-		c := connect(t, client.Platform, client.Options{AccessToken: "t", HTTP: newStub(test.body).client()})
+		c := connect(t, client.Platform, client.Options{AccessToken: "t", HTTP: newFixedResponses(test.body).client()})
 		w, ok := errors.AsType[*client.WireError](c.Wire.PublishRule(t.Context(), "p"))
 		assert.True(t, ok && w.Message == test.message && w.RID == test.rid,
 			"%s: got %+v, want message %q and rid %q", name, w, test.message, test.rid)
 	}
 	for _, body := range []string{"<html>bad gateway", `[]`, ``} {
-		c := connect(t, client.Platform, client.Options{AccessToken: "t", HTTP: newStub(body).client()})
+		c := connect(t, client.Platform, client.Options{AccessToken: "t", HTTP: newFixedResponses(body).client()})
 		assert.True(t, c.Wire.PublishRule(t.Context(), "p") != nil, "PublishRule with the response %q succeeds, want an error", body)
 	}
 }
@@ -343,7 +343,7 @@ func TestClientRules_ListPagination(t *testing.T) {
 		}
 		return `{"errcode":0,"total_count":250,"qrcodejump_open":1,"qrcodejump_pub_quota":100,"rule_list":[` + rules[1:] + `]}`
 	}
-	s := newStub(page(150, 100), page(0, 200), page(200, 50))
+	s := newFixedResponses(page(150, 100), page(0, 200), page(200, 50))
 	c := connect(t, "http://x", client.Options{AccessToken: "t", HTTP: s.client()})
 	list, err := c.Wire.ListAllRules(t.Context(), "")
 	assert.True(t, err == nil && len(list.Rules) == 250 && s.calls.Load() == 3,

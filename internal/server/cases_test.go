@@ -21,7 +21,8 @@ func TestCases_Life(t *testing.T) {
 	t.Parallel()
 	dbtest.ForEachDatabase(t, storetest.Postgres, func(t *testing.T, url string) {
 		w := startBrand(t, servertest.Options{Seed: strings.Replace(brewery, "  - {appid: bare",
-			"  - {appid: rival, kind: service_account, secret: the-secret-of-rival, certified: true, features: [marketcode], marketcode_key: 0123456789abcdef}\n  - {appid: bare", 1),
+			"  - {appid: rival, kind: service_account, secret: the-secret-of-rival, certified: true, features: [marketcode], "+
+				"marketcode_key: 0123456789abcdef}\n  - {appid: bare", 1),
 			Config: func(c *server.Config) { c.Database = url }})
 		for index, batch := range []int64{w.apply("x", 10_000), w.apply("y", 10_000), w.Apply("rival", "x", 10_000)} {
 			for user := range 11 {

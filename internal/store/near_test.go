@@ -23,12 +23,12 @@ func referenceNearestRules(ctx context.Context, t *Tx, link rules.Link, limit in
 			if strings.HasPrefix(side, "key >=") {
 				end = scheme + ":/0"
 			}
-			sample, err := list(ctx, t, scanRule, `SELECT `+ruleColumns+` FROM rules WHERE host = $1 AND segment = $2 AND `+side+` LIMIT $5`,
+			part, err := list(ctx, t, scanRule, `SELECT `+ruleColumns+` FROM rules WHERE host = $1 AND segment = $2 AND `+side+` LIMIT $5`,
 				link.Host, link.Segment(), scheme+tail, end, limit)
 			if err != nil {
 				return nil, err
 			}
-			near = append(near, sample...)
+			near = append(near, part...)
 		}
 	}
 	otherHosts, err := list(ctx, t, scanRule, `SELECT `+ruleColumns+` FROM rules WHERE link_path = $1 AND host <> $2 ORDER BY id LIMIT $3`,

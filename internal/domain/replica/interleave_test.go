@@ -329,7 +329,7 @@ func (p *protocol) read(item int) (version int, ok bool) {
 	return version, ok
 }
 
-// observation is what readers know of an item: the last acknowledged version and the last version that a reader saw.
+// observation holds the knowledge of readers about an item: the last acknowledged version and the last version that a reader saw.
 type observation struct{ acknowledged, seen int }
 
 // check returns the version that a reader sees. stale means that it is older than an acknowledged change, older that it is older than a

@@ -156,7 +156,7 @@ func TestLandingPage_ChromiumLanguageAndCopy(t *testing.T) {
 	assert.True(t, strings.Contains(text, "此链接将打开小程序") && !strings.Contains(text, "This link opens"), "in Chinese again: %s", text)
 }
 
-// pageVisit is what a page did in the browser.
+// pageVisit records the effects of a page in the browser.
 type pageVisit struct {
 	text     string
 	overflow int

@@ -4,7 +4,7 @@ import (
 	"context"
 )
 
-// MemoryUse is what a recount has in memory: bytes of records, and numbered combinations of values.
+// MemoryUse is the memory of a recount: bytes of records, and numbered combinations of values.
 type MemoryUse struct{ Bytes, Combinations int }
 
 // Read reads the scan log as Run does. It calls each after each scan. It returns the memory use at the end, and the number of days and the
