@@ -20,7 +20,7 @@ read -ra race_parts <<<"${RACE_PARTS-./internal/store ./internal/domain/stats ./
 # The packages with the longest tests start first, so that none of them runs alone at the end. client is a separate module, which ./...
 # does not include.
 read -ra test_packages <<<"${TEST_PACKAGES:-./chaos ./cmd/qrjump ./internal/server ./internal/store ./internal/edge/console ./internal/domain/stats ./internal/edge/api ./... github.com/qrjump/qrjump/client}"
-read -ra test_flags <<<"${TEST_FLAGS:--count=1 -timeout 30m}"
+read -ra test_flags <<<"${TEST_FLAGS:--count=1 -timeout 60m}"
 
 # The compiler and short-lived test servers have small heaps, for which Go runs the garbage collector very often: it took up
 # to a quarter of the processor time of a test, and a fifth of that of the compiler.
