@@ -49,10 +49,9 @@ func (l *Log) ready(ctx context.Context) (jetstream.Stream, error) {
 		return nil, fmt.Errorf("opening the stream %s: %w", l.options.Stream, err)
 	}
 	if c := stream.CachedInfo().Config; c.Storage != jetstream.FileStorage || c.Retention != jetstream.LimitsPolicy ||
-		c.Discard != jetstream.DiscardNew {
-		return nil,
-			fmt.Errorf(
-				"stream %s: want file storage, retention by limits, and discard of new messages when the stream is full", l.options.Stream)
+		c.Discard != jetstream.DiscardNew || c.AllowDirect { // a direct read asks any server, which may lack messages of the stream
+		return nil, fmt.Errorf("stream %s: want file storage, retention by limits, discard of new messages when the stream is full, "+
+			"and no direct reads (allow_direct)", l.options.Stream)
 	}
 	made := createdAt(stream.CachedInfo())
 	for _, id := range []string{oldTo.stream, l.id()} {

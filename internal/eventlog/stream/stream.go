@@ -395,6 +395,9 @@ const fetchAtOnce = 1000
 
 // visit creates a consumer with the configuration c and calls f for its messages up to sequence upTo, in order, until f returns false. The
 // argument "in" is the id of the stream to which upTo belongs; visit returns errAnew if the current stream has another id; "" = any stream.
+//
+// A consumer is on one of the stream's servers. If this server lacks messages that the stream contains, for example after a restart, visit
+// waits for them, and returns an error if they do not arrive within answerTime.
 func (l *Log) visit(ctx context.Context, in string, c jetstream.ConsumerConfig, upTo uint64,
 	f func(jetstream.Msg, *jetstream.MsgMetadata) (bool, error)) error {
 	stream, err := l.ready(ctx)
@@ -420,45 +423,97 @@ func (l *Log) visit(ctx context.Context, in string, c jetstream.ConsumerConfig, 
 			return err
 		}
 	}
-	pending := consumer.CachedInfo().NumPending
-	for expected := uint64(1); pending > 0; {
-		batch, err := consumer.Fetch(fetchAtOnce, jetstream.FetchMaxWait(l.options.answerTime()))
+	next, pending := max(1, c.OptStartSeq), consumer.CachedInfo().NumPending
+	hasMore := func() (bool, error) {
+		if next > upTo || pending > 0 {
+			return next <= upTo, nil
+		}
+		m, err := messageFrom(ctx, stream, next, cmp.Or(c.FilterSubject, ">"))
+		return m != nil && m.Sequence <= upTo, err
+	}
+	expected := uint64(1)
+	deliver := func(m jetstream.Msg) (more bool, err error) {
+		meta, err := m.Metadata()
 		if err != nil {
-			return fmt.Errorf("reading the stream: %w", err)
+			return false, fmt.Errorf("reading the stream: %w", err)
 		}
-		got := 0
-		for m := range batch.Messages() {
-			got++
-			meta, err := m.Metadata()
-			if err != nil {
-				return fmt.Errorf("reading the stream: %w", err)
-			}
-			if meta.Sequence.Consumer != expected {
-				return fmt.Errorf("reading the stream: got message %d, want %d", meta.Sequence.Consumer, expected)
-			}
-			expected++
-			pending = meta.NumPending
-			if meta.Sequence.Stream > upTo {
-				return nil
-			}
-			if goOn, err := f(m, meta); err != nil || !goOn {
-				return err
-			}
-			if meta.Sequence.Stream == upTo || pending == 0 { // without this return, the fetch would wait for a full batch
-				return nil
-			}
+		if meta.Sequence.Consumer != expected {
+			return false, fmt.Errorf("reading the stream: got message %d, want %d", meta.Sequence.Consumer, expected)
 		}
-		if err := batch.Error(); err != nil {
-			return fmt.Errorf("reading the stream: %w", err)
+		expected++
+		next, pending = meta.Sequence.Stream+1, meta.NumPending
+		if meta.Sequence.Stream > upTo {
+			return false, nil
 		}
-		if got == 0 {
-			return errors.New("reading the stream: no response")
+		if more, err = f(m, meta); err != nil || !more {
+			return false, err
 		}
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
+		return hasMore() // otherwise, fetch would wait for a full batch
+	}
+	more, err := hasMore()
+	for err == nil && more {
+		more, err = l.fetch(ctx, consumer, deliver)
+	}
+	return err
+}
+
+// fetch calls f for the next messages of a consumer until f returns false. fetch returns an error if ctx ends, or if no message arrives
+// within answerTime.
+func (l *Log) fetch(ctx context.Context, c jetstream.Consumer, f func(jetstream.Msg) (more bool, err error)) (more bool, err error) {
+	waiting, cancel := context.WithTimeout(ctx, l.options.answerTime())
+	defer cancel()
+	batch, err := c.Fetch(fetchAtOnce, jetstream.FetchContext(waiting))
+	if err != nil {
+		return false, fmt.Errorf("reading the stream: %w", err)
+	}
+	more = false
+	for m := range batch.Messages() {
+		if more, err = f(m); err != nil || !more {
+			return false, err
 		}
 	}
-	return nil
+	switch {
+	case ctx.Err() != nil:
+		return false, context.Cause(ctx)
+	case batch.Error() != nil && !errors.Is(batch.Error(), context.DeadlineExceeded):
+		return false, fmt.Errorf("reading the stream: %w", batch.Error())
+	case !more:
+		return false, fmt.Errorf("reading the stream: no message within %v: the consumer's server is down or lacks messages of the stream",
+			l.options.answerTime())
+	}
+	return true, nil
+}
+
+// messageFrom returns the first message with the given subject at or after a sequence; nil if the stream has none. The stream's leader
+// responds, which has every acknowledged message.
+func messageFrom(ctx context.Context, stream jetstream.Stream, sequence uint64, subject string) (*jetstream.RawStreamMsg, error) {
+	m, err := stream.GetMsg(ctx, sequence, jetstream.WithGetMsgSubject(subject))
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the stream: %w", err)
+	}
+	return m, nil
+}
+
+// firstSince returns a sequence before which every message arrived before the given time, and from which every message arrived at that
+// time or later; state.LastSeq+1 if no message did.
+func firstSince(ctx context.Context, stream jetstream.Stream, state jetstream.StreamState, moment time.Time) (uint64, error) {
+	low, high := state.FirstSeq, state.LastSeq+1
+	for low < high {
+		middle := low + (high-low)/2
+		m, err := messageFrom(ctx, stream, middle, ">")
+		switch {
+		case err != nil:
+			return 0, err
+		case m != nil && m.Time.Before(moment):
+			low = m.Sequence + 1
+		default:
+			high = middle
+		}
+	}
+	return high, nil
 }
 
 // Read implements scanlog.Log.
@@ -520,20 +575,23 @@ func (l *Log) read(ctx context.Context, start int64, single bool) iter.Seq2[scan
 // PositionBefore implements scanlog.Log. Because of clock differences between nodes, a message may seem to arrive before its event,
 // but by less than a day.
 func (l *Log) PositionBefore(ctx context.Context, moment time.Time) (position int64, err error) {
-	end, in, err := l.endNow(ctx)
-	if err != nil || end == 0 || l.options.Emulated {
+	if l.options.Emulated {
+		return 0, nil
+	}
+	info, err := l.currentInfo(ctx)
+	if err != nil || info.State.LastSeq == 0 {
 		return 0, err
 	}
-	from := moment.Add(-24 * time.Hour)
-	position = end
-	err = l.visit(ctx, in, jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &from}, uint64(end),
-		func(_ jetstream.Msg, meta *jetstream.MsgMetadata) (bool, error) {
-			position = int64(meta.Sequence.Stream) - 1
-			return false, nil
-		})
+	stream, err := l.ready(ctx)
 	if err != nil {
 		return 0, err
 	}
+	end, in := int64(info.State.LastSeq), l.named(createdAt(info))
+	first, err := firstSince(ctx, stream, info.State, moment.Add(-24*time.Hour))
+	if err != nil {
+		return 0, err
+	}
+	position = int64(first) - 1
 	// Messages of erased users are deleted, and their anonymous copies arrived later, so for copies the time of the event is decisive.
 	erased := copies{stream: in}
 	if err := l.readCopies(ctx, &erased, end); err != nil {
@@ -582,13 +640,7 @@ func (l *Log) Forget(ctx context.Context, before time.Time) error {
 	if info.State.Msgs == 0 || !info.State.FirstTime.Before(before) {
 		return nil
 	}
-	first := info.State.LastSeq + 1
-	err = l.visit(ctx, "", jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &before},
-		info.State.LastSeq,
-		func(_ jetstream.Msg, meta *jetstream.MsgMetadata) (bool, error) {
-			first = meta.Sequence.Stream
-			return false, nil
-		})
+	first, err := firstSince(ctx, stream, info.State, before)
 	if err != nil {
 		return err
 	}

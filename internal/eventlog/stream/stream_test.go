@@ -642,6 +642,85 @@ func (c oldVersionConn) Read(b []byte) (int, error) {
 	return n, err
 }
 
+// TestStream_RejectsSettings verifies that a stream that may lose acknowledged scans, or responds without its leader, is rejected.
+func TestStream_RejectsSettings(t *testing.T) {
+	t.Parallel()
+	s, address := startNATS(t, t.TempDir())
+	js := connectJetStream(t, s)
+	for name, change := range map[string]func(*jetstream.StreamConfig){
+		"storage":   func(c *jetstream.StreamConfig) { c.Storage = jetstream.MemoryStorage },
+		"retention": func(c *jetstream.StreamConfig) { c.Retention = jetstream.WorkQueuePolicy },
+		"discard":   func(c *jetstream.StreamConfig) { c.Discard = jetstream.DiscardOld },
+		"direct":    func(c *jetstream.StreamConfig) { c.AllowDirect = true },
+	} {
+		config := jetstream.StreamConfig{Name: name, Subjects: []string{name + ".*"}, Discard: jetstream.DiscardNew}
+		for _, rejected := range []bool{false, true} {
+			o := newOptions(t, address+"&stream="+name)
+			if rejected {
+				change(&config)
+			}
+			_, err := js.CreateStream(t.Context(), config)
+			require.NoError(t, err)
+			err = openLog(t, o).Ready(t.Context())
+			assert.True(t, (err != nil) == rejected && (!rejected || strings.Contains(err.Error(), "want file storage")),
+				"%s: Ready() = %v, want an error: %t", name, err, rejected)
+			require.NoError(t, js.DeleteStream(t.Context(), name))
+		}
+	}
+}
+
+// behindConn is a connection to a server that reports, like a consumer on a server that lacks messages of the stream, that no message is
+// pending.
+type behindConn struct{ net.Conn }
+
+func (behindConn) Dial(network, address string) (net.Conn, error) {
+	c, err := net.Dial(network, address)
+	return behindConn{c}, err
+}
+
+var (
+	pendingField   = regexp.MustCompile(`"num_pending":\d\b`)
+	pendingSubject = regexp.MustCompile(`(\$JS\.ACK\.\S+\.)\d( \d)`)
+)
+
+func (c behindConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	copy(b, pendingField.ReplaceAll(b[:n], []byte(`"num_pending":0`)))
+	copy(b, pendingSubject.ReplaceAll(b[:n], []byte("${1}0${2}")))
+	return n, err
+}
+
+// TestStream_ConsumerBehind verifies that reads, erasure and retention cover the stream although its consumers report that no message is
+// pending, which is true of the messages that the server of a consumer has.
+func TestStream_ConsumerBehind(t *testing.T) {
+	t.Parallel()
+	_, address := startNATS(t, t.TempDir())
+	o, ctx := newOptions(t, address), t.Context()
+	o.dialer = behindConn{}
+	l := openLog(t, o)
+	list := events(0, 6)
+	for i := range list {
+		list[i].User = scanlog.UserHash{byte(1 + i%2)}
+	}
+	require.NoError(t, l.Append(ctx, list[:5]))
+	first, err := l.PositionBefore(ctx, time.Now().Add(-time.Hour))
+	require.True(t, err == nil && first == 0, "PositionBefore() = %d, %v, want 0", first, err)
+	n, err := l.Erase(ctx, scanlog.Users{{1}: true}, math.MaxInt64)
+	require.True(t, err == nil && n == 3, "Erase() = %d, %v, want 3", n, err)
+	got := require.All(t, l.Read(ctx, 0))
+	require.True(t, len(got) == 5 && len(scanIDs(got)) == 5, "%d scans read, want 5", len(got))
+	for i, e := range got {
+		require.Equal(t, e.User == scanlog.UserHash{}, i%2 == 0, "scan %d is anonymous", i)
+	}
+	position, err := l.Find(ctx, list[4].ID)
+	require.True(t, err == nil && position == 5, "Find() = %d, %v, want 5", position, err)
+	before := time.Now()
+	require.NoError(t, l.Append(ctx, list[5:]))
+	require.NoError(t, l.Forget(ctx, before))
+	got = require.All(t, l.Read(ctx, 0))
+	require.True(t, len(got) == 1 && got[0].ID == list[5].ID, "%d scans after Forget(), want the last", len(got))
+}
+
 // TestStream_RejectsOldServer verifies that a server that cannot create a stream with a first sequence number is rejected with its version.
 func TestStream_RejectsOldServer(t *testing.T) {
 	t.Parallel()
