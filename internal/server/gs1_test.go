@@ -183,9 +183,8 @@ func TestGS1Resolver_AcrossNodes(t *testing.T) {
 		"Authorization: Bearer "+servertest.AdminToken, "Content-Type: application/x-ndjson")
 	done := servertest.Decode[client.Imported](t, a)
 	require.True(t, done.Added == 2000, "%d %s", a.Status, a.Body)
-	deadline := time.Now().Add(30 * time.Second)
 	for _, s := range []*servertest.Server{first, second} {
-		for {
+		for deadline := time.Now().Add(30 * time.Second); ; {
 			got := s.Do("GET", "/01/09506000134352/21/S1999", "", "Host: id.example").Header.Get("Location")
 			if got == "https://brand.example/1999" {
 				break
