@@ -20,6 +20,8 @@ const caseQuery = `SELECT id, account, title, state, assignee, note, created_at,
 
 var scanCase = scanner(func(c *alarms.Case) []any { return append(caseRows.targets(c), &c.Alarms) })
 
+func (t alarmQueries) LockCases(ctx context.Context) error { return t.lock(ctx, "cases", "") }
+
 func (t alarmQueries) Cases(ctx context.Context, q alarms.CaseQuery) ([]alarms.Case, error) {
 	var w criteria
 	w.andIf(q.Before > 0, `id < ?`, q.Before)

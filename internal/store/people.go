@@ -56,15 +56,8 @@ func (t iamQueries) PutPerson(ctx context.Context, p iam.Person, did string) err
 }
 
 func (t iamQueries) UseCode(ctx context.Context, oldPerson, p iam.Person) error {
-	n, err := t.exec(ctx, `UPDATE people SET totp_step = $1, recovery = $2 WHERE name = $3 AND totp_step = $4 AND recovery = $5`, p.TOTPStep,
-		stored(inJSON(&p.Recovery)), p.Name, oldPerson.TOTPStep, stored(inJSON(&oldPerson.Recovery)))
-	if err != nil {
-		return err
-	}
-	if n == 0 {
-		return iam.ErrRefused
-	}
-	return nil
+	return t.use(ctx, iam.ErrRefused, `UPDATE people SET totp_step = $1, recovery = $2 WHERE name = $3 AND totp_step = $4 AND recovery = $5`,
+		p.TOTPStep, stored(inJSON(&p.Recovery)), p.Name, oldPerson.TOTPStep, stored(inJSON(&oldPerson.Recovery)))
 }
 
 func (t iamQueries) DeletePerson(ctx context.Context, name string) error {
@@ -79,11 +72,24 @@ func (t iamQueries) AdminKeys(ctx context.Context) ([]iam.Key, error) {
 	return adminKeyRows.all(ctx, t.Tx, `ORDER BY created_at, id`)
 }
 
-func (t iamQueries) PutAdminKey(ctx context.Context, k iam.Key, did string) error {
-	if err := adminKeyRows.put(ctx, t.Tx, k); err != nil || did == "" {
+func (t iamQueries) PutAdminKey(ctx context.Context, k iam.Key) error {
+	if err := adminKeyRows.add(ctx, t.Tx, k); err != nil {
 		return err
 	}
-	return t.note(ctx, ofAdminKey, k.ID, did, map[string]any{"name": k.Name, "role": k.Role, "accounts": k.Accounts})
+	return t.note(ctx, ofAdminKey, k.ID, "add", map[string]any{"name": k.Name, "role": k.Role, "accounts": k.Accounts})
+}
+
+func (t iamQueries) UseAdminKey(ctx context.Context, hash string, now time.Time) error {
+	return t.use(ctx, iam.ErrNoKey, `UPDATE admin_keys SET last_seen_at = $1 WHERE hash = $2`, millis(now), hash)
+}
+
+// use runs an update of one row; it returns missing if the row does not exist.
+func (t iamQueries) use(ctx context.Context, missing error, query string, args ...any) error {
+	n, err := t.exec(ctx, query, args...)
+	if err == nil && n == 0 {
+		return missing
+	}
+	return err
 }
 
 func (t iamQueries) DeleteAdminKey(ctx context.Context, id string) error {
@@ -99,7 +105,11 @@ func (t iamQueries) SessionsOf(ctx context.Context, person string) ([]iam.Sessio
 }
 
 func (t iamQueries) PutSession(ctx context.Context, s iam.Session) error {
-	return sessionRows.put(ctx, t.Tx, s)
+	return sessionRows.add(ctx, t.Tx, s)
+}
+
+func (t iamQueries) UseSession(ctx context.Context, hash string, now time.Time) error {
+	return t.use(ctx, iam.ErrNoSession, `UPDATE sessions SET last_seen_at = $1 WHERE hash = $2`, millis(now), hash)
 }
 
 func (t iamQueries) DeleteSession(ctx context.Context, id string) error {

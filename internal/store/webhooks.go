@@ -32,6 +32,8 @@ var webhookRows = mapper[webhooks.Webhook]{table: "webhooks", key: "id", notFoun
 		return []any{&w.ID, &w.URL, &w.Secret, inJSON(&w.Filter), &w.Enabled, &w.AfterScanOffset, &w.AfterAlarmID, moment{&w.CreatedAt}}
 	}}
 
+func (t webhookQueries) LockWebhooks(ctx context.Context) error { return t.lock(ctx, "webhooks", "") }
+
 func (t webhookQueries) NewWebhookID(ctx context.Context) (int64, error) {
 	return t.next(ctx, "webhook")
 }

@@ -67,6 +67,9 @@ func (s *Service) SaveCase(ctx context.Context, c Case, ids []int64, actor strin
 		return c, ErrCaseFull
 	}
 	return accounts.Transact(ctx, s.Store.UpdateAlarms, func(tx Tx) (Case, error) {
+		if err := tx.LockCases(ctx); err != nil {
+			return c, err
+		}
 		c, alarms, err := s.putCase(ctx, tx, c, actor)
 		if err != nil || ids == nil {
 			return c, err

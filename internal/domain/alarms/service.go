@@ -97,6 +97,9 @@ type Tx interface {
 	Acknowledge(ctx context.Context, id int64, by string, at time.Time) (Alarm, error)
 	// Annotate stores the note of an alarm; the note of a dismissed alarm stays unchanged.
 	Annotate(ctx context.Context, id int64, note string) (Alarm, error)
+	// LockCases serializes changes of cases and of their alarms until the transaction ends, so that a change of the alarms of a case does
+	// not restore fields of the case that another transaction changes.
+	LockCases(ctx context.Context) error
 	// Assign stores the case of an alarm; 0 = none.
 	Assign(ctx context.Context, id, caseID int64, at time.Time) (Alarm, error)
 	// Cases returns the cases that match a query, newest first; Case returns ErrNoCase if the case does not exist.
@@ -207,6 +210,11 @@ func (s *Service) Alarm(ctx context.Context, name CodeName) (Alarm, error) {
 // ErrNoCase if its case does not exist or is not one of change.Owners.
 func (s *Service) Acknowledge(ctx context.Context, id int64, actor string, change Acknowledgement) (a Alarm, err error) {
 	err = s.Store.UpdateAlarms(ctx, func(tx Tx) error {
+		if change.Case != nil {
+			if err := tx.LockCases(ctx); err != nil {
+				return err
+			}
+		}
 		a, err = tx.Acknowledge(ctx, id, actor, s.Now())
 		if err == nil && change.Case != nil {
 			a, err = s.move(ctx, tx, a, *change.Case, change.Owners)

@@ -4,7 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
+	"slices"
 	"time"
 
 	"github.com/qrjump/qrjump/internal/domain/accounts"
@@ -52,10 +52,11 @@ func (d *Service) ChangeOwn(ctx context.Context, c Caller, a Credentials, change
 	if err != nil {
 		return "", err
 	}
-	if _, _, err := d.Change(ctx, p.Name, Change{Password: change.Password, SecondFactor: change.SecondFactor}); err != nil {
+	changed, _, err := d.put(ctx, p.Name, Change{Password: change.Password, SecondFactor: change.SecondFactor}, false, &p)
+	if err != nil {
 		return "", err
 	}
-	return d.startSession(ctx, p.Name, b, "")
+	return d.startSession(ctx, b, "", func(tx Tx) (string, error) { return p.Name, verifyUnchanged(ctx, tx, changed) })
 }
 
 // pending is a new second factor that waits for confirmation by its first code. The browser page carries the encrypted pending
@@ -102,22 +103,25 @@ func (d *Service) ConfirmTOTP(ctx context.Context, c Caller, waits, code string,
 		}
 		return "", ErrPending
 	}
-	err = d.update(ctx, func(tx Tx) error {
+	return d.startSession(ctx, b, "", func(tx Tx) (string, error) {
+		list, err := tx.SessionsOf(ctx, c.Name)
+		if err != nil {
+			return "", err
+		}
+		if !slices.ContainsFunc(list, func(s Session) bool { return s.ID == c.Session }) {
+			return "", ErrPending // the password was changed, or the person was signed out meanwhile
+		}
 		p, err := tx.Person(ctx, c.Name)
 		if err != nil {
-			return err
+			return "", err
 		}
 		if p.Issuer != "" {
-			return errFederated(p)
+			return "", errFederated(p)
 		}
 		p.TOTP, p.TOTPStep, p.Recovery = d.Vault.Seal("people/totp/"+p.Name, []byte(item.Secret)), step, item.Recovery
 		if err := tx.PutPerson(ctx, p, "edit"); err != nil {
-			return err
+			return "", err
 		}
-		return signOut(ctx, tx, p.Name)
+		return p.Name, signOut(ctx, tx, p.Name)
 	})
-	if err != nil {
-		return "", fmt.Errorf("confirming a second factor: %w", err)
-	}
-	return d.startSession(ctx, c.Name, b, "")
 }

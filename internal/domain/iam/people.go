@@ -115,11 +115,16 @@ type Tx interface {
 	DeletePerson(ctx context.Context, name string) error
 	AdminKeyByHash(ctx context.Context, hash string) (Key, error)
 	AdminKeys(ctx context.Context) ([]Key, error)
-	PutAdminKey(ctx context.Context, k Key, action string) error
+	// PutAdminKey stores a new key, and records it in the audit log.
+	PutAdminKey(ctx context.Context, k Key) error
+	// UseAdminKey sets the time of a key's last use; ErrNoKey if the key was deleted, also by a transaction that has not committed yet.
+	UseAdminKey(ctx context.Context, hash string, now time.Time) error
 	DeleteAdminKey(ctx context.Context, id string) error
 	Session(ctx context.Context, hash string) (Session, error)
 	SessionsOf(ctx context.Context, person string) ([]Session, error)
 	PutSession(ctx context.Context, s Session) error
+	// UseSession sets the time of a session's last use; ErrNoSession if the session ended, also by a transaction that has not committed yet.
+	UseSession(ctx context.Context, hash string, now time.Time) error
 	DeleteSession(ctx context.Context, id string) error
 	DeleteSessionsOf(ctx context.Context, person, exceptID string) error
 	// DropSessions deletes the sessions that expired before expiredBefore, and those that were last used before usedBefore.
@@ -233,16 +238,17 @@ func (d *Service) Add(ctx context.Context, name string, c Change) (Person, Creat
 	if err := CheckName(name); err != nil {
 		return Person{}, Created{}, err
 	}
-	return d.put(ctx, name, c, true)
+	return d.put(ctx, name, c, true, nil)
 }
 
 // Change updates a person. Change returns ErrNoPerson, or accounts.Invalid for a person managed by an identity provider. A person
 // who loses a right, or whose password changes, is signed out of all sessions.
 func (d *Service) Change(ctx context.Context, name string, c Change) (Person, Created, error) {
-	return d.put(ctx, name, c, false)
+	return d.put(ctx, name, c, false, nil)
 }
 
-func (d *Service) put(ctx context.Context, name string, c Change, add bool) (p Person, f Created, err error) {
+// put adds or updates a person. If proved is not nil, put returns ErrRefused if the credentials of the person differ from those of proved.
+func (d *Service) put(ctx context.Context, name string, c Change, add bool, proved *Person) (p Person, f Created, err error) {
 	hash := ""
 	if c.Password != nil && *c.Password != "" {
 		if err := CheckPassword(*c.Password, name); err != nil {
@@ -276,6 +282,11 @@ func (d *Service) put(ctx context.Context, name string, c Change, add bool) (p P
 		f.Ends = d.Now().Add(time.Duration(c.Invite) * 24 * time.Hour)
 	}
 	err = d.update(ctx, func(tx Tx) (err error) {
+		if proved != nil {
+			if err := verifyUnchanged(ctx, tx, *proved); err != nil {
+				return err
+			}
+		}
 		p, err = tx.Person(ctx, name)
 		switch {
 		case add && err == nil:
@@ -386,7 +397,7 @@ func (d *Service) AddKey(ctx context.Context, k Key) (Key, string, error) {
 	}
 	k.Hash, k.CreatedAt = d.Vault.Hash(keyPurpose, text), d.Now()
 	k.Accounts = slices.Compact(slices.Sorted(slices.Values(k.Accounts)))
-	return k, text, d.Store.Update(ctx, func(tx Tx) error { return tx.PutAdminKey(ctx, k, "add") })
+	return k, text, d.Store.Update(ctx, func(tx Tx) error { return tx.PutAdminKey(ctx, k) })
 }
 
 // DeleteKey deletes an admin key; the key stops working at once. ErrNoKey.
@@ -408,13 +419,7 @@ func (d *Service) ByKey(ctx context.Context, text string) (Caller, error) {
 		return Caller{Name: k.Name}, ErrNoKey
 	}
 	if now.Sub(k.LastSeenAt) >= lastSeenInterval {
-		k.LastSeenAt = now
-		err = d.Store.Update(ctx, func(tx Tx) error {
-			if _, err := tx.AdminKeyByHash(ctx, hash); err != nil {
-				return err // the key expired or was deleted meanwhile
-			}
-			return tx.PutAdminKey(ctx, k, "")
-		})
+		err = d.Store.Update(ctx, func(tx Tx) error { return tx.UseAdminKey(ctx, hash, now) })
 	}
 	return Caller{Actor: "key:" + k.Name, Name: k.Name, Role: k.Role, Accounts: k.Accounts}, sessionEndError(err)
 }
@@ -432,7 +437,7 @@ func (d *Service) SignIn(ctx context.Context, a Credentials, b Browser, previous
 	if err != nil {
 		return "", err
 	}
-	return d.startSession(ctx, p.Name, b, previous)
+	return d.startSession(ctx, b, previous, func(tx Tx) (string, error) { return p.Name, verifyUnchanged(ctx, tx, p) })
 }
 
 // authenticate verifies the credentials and returns the person; the errors are the same as those of SignIn.
@@ -526,7 +531,7 @@ func (d *Service) NewLink(ctx context.Context, person string) (text string, ends
 		return "", ends, err
 	}
 	l := Link{Hash: d.Vault.Hash(linkPurpose, text), Person: person, ExpiresAt: d.Now().Add(LinkTime)}
-	err = d.Store.Update(ctx, func(tx Tx) error {
+	err = d.update(ctx, func(tx Tx) error {
 		if person != "" {
 			p, err := tx.Person(ctx, person)
 			if err != nil {
@@ -544,17 +549,16 @@ func (d *Service) NewLink(ctx context.Context, person string) (text string, ends
 // RedeemLoginLink consumes a login link and begins a session. RedeemLoginLink returns ErrNoLink, or ErrTooMany if the address sent
 // too many invalid links.
 func (d *Service) RedeemLoginLink(ctx context.Context, text string, b Browser, previous string) (string, error) {
-	l, err := accounts.Transact(ctx, d.Store.Update, func(tx Tx) (Link, error) {
-		return tx.TakeLoginLink(ctx, d.Vault.Hash(linkPurpose, text))
+	var l Link
+	token, err := d.startSession(ctx, b, previous, func(tx Tx) (string, error) {
+		var err error
+		if l, err = tx.TakeLoginLink(ctx, d.Vault.Hash(linkPurpose, text)); err == nil && !d.Now().Before(l.ExpiresAt) {
+			err = ErrNoLink
+		}
+		return l.Person, err
 	})
-	if err == nil && !d.Now().Before(l.ExpiresAt) {
-		err = ErrNoLink
-	}
 	if errors.Is(err, ErrNoLink) && d.fail(ByLoginLink, l.Person, b) {
 		err = ErrTooMany
 	}
-	if err != nil {
-		return "", err
-	}
-	return d.startSession(ctx, l.Person, b, previous)
+	return token, err
 }

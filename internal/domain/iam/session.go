@@ -31,18 +31,35 @@ type Browser struct {
 
 // Begin begins a session with all rights of the admin token, for a caller that has proved possession of the token.
 func (d *Service) Begin(ctx context.Context, b Browser, previous string) (string, error) {
-	return d.startSession(ctx, "", b, previous)
+	return d.startSession(ctx, b, previous, func(Tx) (string, error) { return "", nil })
 }
 
-func (d *Service) startSession(ctx context.Context, person string, b Browser, previous string) (string, error) {
+// startSession begins a session of the person that decide returns, in the same transaction as decide, and returns the session's token.
+func (d *Service) startSession(ctx context.Context, b Browser, previous string, decide func(Tx) (person string, err error)) (string, error) {
 	s, text, err := d.newSession(Longest, b)
 	if err != nil {
 		return "", err
 	}
-	s.Person = person
-	return text, d.update(ctx, func(tx Tx) error {
+	err = d.update(ctx, func(tx Tx) (err error) {
+		if s.Person, err = decide(tx); err != nil {
+			return err
+		}
 		return d.putSession(ctx, tx, s, previous)
 	})
+	if err != nil {
+		return "", err
+	}
+	return text, nil
+}
+
+// verifyUnchanged returns ErrRefused if the password or the second factor of p has changed since p was read, or if p was deleted. The caller
+// of verifyUnchanged must have called LockPeople.
+func verifyUnchanged(ctx context.Context, tx Tx, p Person) error {
+	current, err := tx.Person(ctx, p.Name)
+	if errors.Is(err, ErrNoPerson) || err == nil && (current.Password != p.Password || current.TOTP != p.TOTP) {
+		return ErrRefused
+	}
+	return err
 }
 
 // newSession returns a new session without a person, and the token of the session.
@@ -98,14 +115,7 @@ func (d *Service) putSession(ctx context.Context, tx Tx, s Session, previous str
 func (d *Service) BySession(ctx context.Context, text string) (Caller, error) {
 	c, s, err := d.session(ctx, text)
 	if now := d.Now(); err == nil && now.Sub(s.LastSeenAt) >= lastSeenInterval {
-		s.LastSeenAt = now
-		err = d.Store.Update(ctx, func(tx Tx) error {
-			if _, err := tx.Session(ctx, s.Hash); err != nil {
-				return err // the session ended meanwhile
-			}
-			return tx.PutSession(ctx, s)
-		})
-		err = sessionEndError(err)
+		err = sessionEndError(d.Store.Update(ctx, func(tx Tx) error { return tx.UseSession(ctx, s.Hash, now) }))
 	}
 	return c, err
 }

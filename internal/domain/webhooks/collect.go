@@ -185,7 +185,7 @@ func (s *Service) resumePosition(ctx context.Context, source string) (hooks []We
 // restart moves positions that are beyond the end of a source back to its end. A position beyond the end belongs to another log, as after
 // an import or a restored backup.
 func (s *Service) restart(ctx context.Context, source string, from cursor, end int64) error {
-	return s.Store.Update(ctx, func(tx Tx) error {
+	return s.update(ctx, func(tx Tx) error {
 		if err := s.move(ctx, tx, source, from, cursor{position: end, checkpoint: Unmarked}); err != nil {
 			return err
 		}

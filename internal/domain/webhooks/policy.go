@@ -121,7 +121,7 @@ func (s *Service) open(ctx context.Context, receiver string) (func(*outbox.Row) 
 
 // switchOff disables a webhook whose receiver responded 410, unless the webhook was deleted or its URL changed in the meantime.
 func (s *Service) switchOff(ctx context.Context, r outbox.Row) error {
-	return s.Store.Update(ctx, func(tx Tx) error {
+	return s.update(ctx, func(tx Tx) error {
 		id, err := strconv.ParseInt(r.Receiver, 10, 64)
 		if err != nil {
 			return err

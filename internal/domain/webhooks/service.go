@@ -223,7 +223,7 @@ func (s *Service) Change(ctx context.Context, id int64, f func(*Webhook) error) 
 	if !wantedScans && w.WantsScans() {
 		end, unknown = s.scansEnd(ctx)
 	}
-	err = s.Store.Update(ctx, func(tx Tx) (err error) {
+	err = s.update(ctx, func(tx Tx) (err error) {
 		if w, err = tx.Webhook(ctx, id); err != nil {
 			return err
 		}
@@ -242,6 +242,16 @@ func (s *Service) Change(ctx context.Context, id int64, f func(*Webhook) error) 
 	return w, err
 }
 
+// update runs f in a transaction that holds the lock of all webhooks.
+func (s *Service) update(ctx context.Context, f func(Tx) error) error {
+	return s.Store.Update(ctx, func(tx Tx) error {
+		if err := tx.LockWebhooks(ctx); err != nil {
+			return err
+		}
+		return f(tx)
+	})
+}
+
 // List returns all webhooks, oldest first.
 func (s *Service) List(ctx context.Context) ([]Webhook, error) {
 	return accounts.Transact(ctx, s.Store.View, func(tx Tx) ([]Webhook, error) { return tx.Webhooks(ctx) })
@@ -249,7 +259,7 @@ func (s *Service) List(ctx context.Context) ([]Webhook, error) {
 
 // Delete deletes a webhook and its pending deliveries. ErrNoWebhook.
 func (s *Service) Delete(ctx context.Context, id int64) error {
-	return s.Store.Update(ctx, func(tx Tx) error {
+	return s.update(ctx, func(tx Tx) error {
 		if _, err := tx.Webhook(ctx, id); err != nil {
 			return err
 		}

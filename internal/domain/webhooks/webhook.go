@@ -101,6 +101,9 @@ var (
 
 // Tx is one database transaction on webhooks.
 type Tx interface {
+	// LockWebhooks serializes changes of webhooks until the transaction ends, so that a change cannot restore a webhook that another
+	// transaction deletes, or fields that it changes. It must be called before LockReader.
+	LockWebhooks(ctx context.Context) error
 	// NewWebhookID returns a new ID for a webhook.
 	NewWebhookID(ctx context.Context) (int64, error)
 	// PutWebhook adds or replaces a webhook.
