@@ -940,3 +940,23 @@ func TestUndoRule_CodeOfOtherAccount(t *testing.T) {
 		assert.True(t, want == nil || errors.Is(err, want), "Add on %s: %v, want %v", text, err, want)
 	}
 }
+
+// TestUndoRule_TargetChecked verifies that an undo of a change of the target makes the checks of Add for the restored target.
+func TestUndoRule_TargetChecked(t *testing.T) {
+	d := newFixture(t)
+	text := codePrefix + "02AAAAAAAAAAAAAAtarget"
+	d.addRule("wxs", draft(text))
+	require.NoError(t, d.Edit(t.Context(), d.account("wxs"), draft(text, withAppID("wxb"))))
+	unlink(d)
+	var edited rules.Change
+	require.NoError(t, d.store.ViewRules(t.Context(), func(tx rules.Tx) error {
+		changes, err := tx.Changes(t.Context(), text, 1)
+		edited = changes[0]
+		return err
+	}))
+	_, err := d.Undo(t.Context(), edited.Seq)
+	assert.ErrorIs(t, err, errcode.InvalidWeappAppID, "Undo of an edit whose former target is not linked any more")
+	d.updateAccounts(func(tx accounts.Tx) error { return tx.PutLink(t.Context(), "wxs", "wxa", noon) })
+	undone, err := d.Undo(t.Context(), edited.Seq)
+	assert.True(t, err == nil && undone.Rule.Target == "wxa", "Undo = target %s, %v, want wxa", undone.Rule.Target, err)
+}

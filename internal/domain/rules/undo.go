@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
@@ -31,17 +32,20 @@ func (s *Service) Undo(ctx context.Context, seq int64) (Change, error) {
 	var done Change
 	err := s.Store.UpdateRules(ctx, func(tx Tx) error {
 		done = Change{}
-		change, _, err := tx.RuleChange(ctx, seq)
+		change, oldChange, err := tx.RuleChange(ctx, seq)
 		if err != nil {
 			return err
 		}
 		prefix := change.Rule.Prefix
-		if err := lock(ctx, tx, limited(change.Rule), prefix.Origin()); err != nil {
-			return err
+		// A change of the target concerns the limits of two accounts. Every transaction locks accounts in the same order.
+		owners := []string{limited(change.Rule), limited(oldChange.Rule)}
+		slices.Sort(owners)
+		for _, owner := range slices.Compact(owners) {
+			if err := tx.LockOwner(ctx, owner); err != nil {
+				return err
+			}
 		}
-		// The change is read again, because the rule can no longer change while the locks are held.
-		change, oldChange, err := tx.RuleChange(ctx, seq)
-		if err != nil {
+		if err := tx.LockOrigin(ctx, prefix.Origin()); err != nil {
 			return err
 		}
 		newest, err := tx.Changes(ctx, prefix.Key, 1)
@@ -63,7 +67,12 @@ func (s *Service) Undo(ctx context.Context, seq int64) (Change, error) {
 			did.Action = "edit"
 			r = oldChange.Rule
 			r.ID, r.UpdatedAt = change.Rule.ID, now
-			err = tx.PutRule(ctx, r, did)
+			if r.Target != change.Rule.Target {
+				err = s.checkRestored(ctx, tx, r)
+			}
+			if err == nil {
+				err = tx.PutRule(ctx, r, did)
+			}
 		default:
 			did.Action = "add"
 			r, err = s.bringBack(ctx, tx, r, did)
@@ -82,28 +91,31 @@ func limited(r Rule) string {
 	return r.Owner
 }
 
-// bringBack adds a deleted rule again if the checks still allow it.
-func (s *Service) bringBack(ctx context.Context, tx Tx, r Rule, did ChangeMeta) (Rule, error) {
+// checkRestored checks that the owner of a rule exists, and that the rule may open its target and does not exceed the limit of rules.
+func (s *Service) checkRestored(ctx context.Context, tx Tx, r Rule) error {
 	owner, err := tx.KeepAccount(ctx, r.Owner)
 	if errors.Is(err, accounts.ErrNoAccount) {
-		return r, accounts.Invalid(fmt.Sprintf("the account %s, which owned the rule, was deleted", r.Owner))
+		return accounts.Invalid(fmt.Sprintf("the account %s, which owned the rule, was deleted", r.Owner))
 	}
-	if err != nil {
+	if err == nil && r.Kind == KindService {
+		_, _, err = checkTarget(ctx, tx, owner, r.Target)
+	}
+	if err == nil {
+		_, err = checkCount(ctx, tx, r, s.Settings.Get())
+	}
+	return err
+}
+
+// bringBack adds a deleted rule again if the checks still allow it.
+func (s *Service) bringBack(ctx context.Context, tx Tx, r Rule, did ChangeMeta) (Rule, error) {
+	if err := s.checkRestored(ctx, tx, r); err != nil {
 		return r, err
-	}
-	if r.Kind == KindService {
-		if _, _, err := checkTarget(ctx, tx, owner, r.Target); err != nil {
-			return r, err
-		}
 	}
 	if err := checkOwners(ctx, tx, r); err != nil {
 		return r, err
 	}
 	// Another service account may have created the code since.
 	if _, err := checkMaker(ctx, tx, r); err != nil {
-		return r, err
-	}
-	if _, err := checkCount(ctx, tx, r, s.Settings.Get()); err != nil {
 		return r, err
 	}
 	r.UpdatedAt = did.At
