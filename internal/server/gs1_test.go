@@ -3,6 +3,7 @@ package server_test
 import (
 	_ "embed"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -12,10 +13,12 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/contract/settings"
 	"github.com/qrjump/qrjump/internal/infra/gs1"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
+	"github.com/qrjump/qrjump/internal/testkit/dbtest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/testtable"
 )
@@ -249,6 +252,28 @@ func TestGS1Links_ScansScopedToOwner(t *testing.T) {
 		shop("GET", "/statistics?wait=true&group=rule", "").JSON(t, &keys)
 		assert.True(t, len(keys.Rows) == 4, "scans of GTIN, lot, serial and the GTIN that came over: %+v", keys.Rows)
 	})
+}
+
+// TestGS1Transfer_TwoNodes transfers different GS1 Company Prefixes through two nodes at the same time. No transfer may undo another.
+func TestGS1Transfer_TwoNodes(t *testing.T) {
+	t.Parallel()
+	p := newPostgres(t)
+	var nodes [2]*servertest.Server
+	for i := range nodes {
+		nodes[i] = servertest.Start(t, servertest.Options{Seed: gtins, Config: func(c *server.Config) {
+			c.Database, c.MasterKey = p.database, strings.Repeat("5a", 32)
+		}})
+	}
+	answers := [20]servertest.Answer{}
+	require.NoError(t, errors.Join(dbtest.Race(len(answers), func(i int) error {
+		answers[i] = nodes[i%2].TryAdmin("POST", "/gs1/transfer", fmt.Sprintf(`{"key":"95060%02d","to":"rival"}`, i))
+		return nil
+	})...))
+	for i, a := range answers {
+		require.True(t, a.Status == http.StatusOK, "transfer %d: %d %s", i, a.Status, a.Body)
+	}
+	stored := servertest.Decode[settings.Settings](t, nodes[0].Admin("GET", "/settings", ""))
+	assert.Equal(t, len(stored.GS1Prefixes), len(answers), "assigned prefixes")
 }
 
 // TestGS1CompanyPrefix_ConflictAndTransfer verifies that only the owner of a GS1 Company Prefix creates links under it, that the error for

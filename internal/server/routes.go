@@ -238,7 +238,8 @@ func (s *Server) operations() []adminroute.Table {
 		OpenIDs: s.secrets.openIDs, Keys: s.domain.keys, Settings: s.chosen.settings,
 		People: s.domain.people, Shared: s.sharedCharts(),
 		Appearances: s.domain.appearances, Products: s.domain.products, ConsoleURL: func() string { return s.AdminURL + console.Root },
-		SaveSettings: s.settings().changeSettings, ResetSetting: s.settings().resetSetting, DefaultSettings: s.settings().defaultSettings,
+		SaveSettings: s.settings().changeSettings, AssignGS1Prefix: s.settings().assignGS1Prefix,
+		ResetSetting: s.settings().resetSetting, DefaultSettings: s.settings().defaultSettings,
 		StoredSettings: s.settings().storedSettings,
 		ChangeHead: func(ctx context.Context) (int64, error) {
 			seq, _, err := s.store.ChangeHead(ctx)

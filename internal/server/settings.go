@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -138,6 +139,26 @@ func (s settingsService) resetSetting(ctx context.Context, name string) error {
 	})
 	if err != nil {
 		return err
+	}
+	return s.loadSettings(ctx)
+}
+
+// assignGS1Prefix assigns a GS1 Company Prefix to an account.
+func (s settingsService) assignGS1Prefix(ctx context.Context, prefix, appid string) error {
+	var invalid error
+	err := s.editSettings(ctx, func(kept map[string]json.RawMessage) bool {
+		prefixes := settings.Prefixes{}
+		if stored := kept["gs1_prefixes"]; stored != nil {
+			invalid = json.Unmarshal(stored, &prefixes)
+		}
+		if invalid == nil {
+			prefixes[prefix] = appid
+			kept["gs1_prefixes"], invalid = json.Marshal(prefixes)
+		}
+		return invalid == nil
+	})
+	if err = cmp.Or(err, invalid); err != nil {
+		return fmt.Errorf("assigning the prefix %s: %w", prefix, err)
 	}
 	return s.loadSettings(ctx)
 }

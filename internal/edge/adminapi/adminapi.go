@@ -86,6 +86,9 @@ type Admin struct {
 	Refused func() []client.FailedAuthentication
 	// SaveSettings applies the settings in a JSON object and stores them permanently.
 	SaveSettings func(ctx context.Context, object []byte) error
+	// AssignGS1Prefix assigns a GS1 Company Prefix to an account in the setting gs1_prefixes; other prefixes, which other nodes may assign
+	// at the same time, do not change.
+	AssignGS1Prefix func(ctx context.Context, prefix, appid string) error
 	// ResetSetting removes the stored value of a setting, so that the value in DefaultSettings applies.
 	ResetSetting    func(ctx context.Context, name string) error
 	DefaultSettings func() settings.Settings

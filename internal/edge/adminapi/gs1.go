@@ -211,15 +211,11 @@ func (a ruleAPI) transferGS1(ctx context.Context, in *struct{ Body client.GS1Tra
 		return done, err
 	}
 	if named != "" {
-		change, err := json.Marshal(map[string]any{"gs1_prefixes": prefixes})
-		if err == nil {
-			err = a.SaveSettings(ctx, change)
-		}
-		if err != nil {
+		if err := a.AssignGS1Prefix(ctx, named, in.Body.To); err != nil {
 			return done, err
 		}
 	}
-	done.Keys, err = a.Products.Transfer(ctx, in.Body.Key, in.Body.To, prefixes.Holder, false)
+	done.Keys, err = a.Products.Transfer(ctx, in.Body.Key, in.Body.To, a.Settings.Get().GS1Prefixes.Holder, false)
 	return done, err
 }
 
