@@ -46,7 +46,6 @@ func (p *Problem) Error() string {
 // adminCall makes a call of the scan API or the admin API and decodes the response into reply, a pointer to a struct (see decode). A nil
 // body is not sent.
 func (c *transport) adminCall(ctx context.Context, r request, body, reply any) (json.RawMessage, error) {
-	r.accept = "application/json, application/problem+json"
 	if body != nil {
 		raw, err := encode(body)
 		if err != nil {
@@ -54,6 +53,12 @@ func (c *transport) adminCall(ctx context.Context, r request, body, reply any) (
 		}
 		r.body, r.contentType = bytes.NewReader(raw), "application/json"
 	}
+	return c.sendAdmin(ctx, r, reply)
+}
+
+// sendAdmin is like adminCall for a request that already has its body.
+func (c *transport) sendAdmin(ctx context.Context, r request, reply any) (json.RawMessage, error) {
+	r.accept = "application/json, application/problem+json"
 	a, err := c.send(ctx, r, maxList)
 	if err != nil {
 		return nil, err

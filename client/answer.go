@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 )
@@ -68,6 +70,13 @@ func (c *transport) refused(method, path string, a answer) error {
 			Reason: fmt.Sprintf("%d: %s", a.status, p.Detail), NoSuchCall: p.Type == problemNoPath}
 	}
 	return p
+}
+
+// refusedUnread is like refused for a response whose body has not been read. A read error is ignored, because the partial body is all that
+// can be shown.
+func (c *transport) refusedUnread(method, path string, resp *http.Response) error {
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	return c.refused(method, path, answer{resp.StatusCode, body})
 }
 
 // ReadProblem decodes an unsuccessful response, for callers that read responses themselves. If the response is not a problem
@@ -133,7 +142,7 @@ func missing(t reflect.Type, body json.RawMessage) string {
 		return missing(t.Elem(), body)
 	case t == timeType || t == rawType || string(bytes.TrimSpace(body)) == "null":
 		return ""
-	case t.Kind() == reflect.Slice && holdsStructs(t.Elem()):
+	case t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Struct:
 		var list []json.RawMessage
 		if json.Unmarshal(body, &list) != nil {
 			return ""
@@ -164,7 +173,7 @@ func missingField(t reflect.Type, object map[string]json.RawMessage) string {
 			}
 		default:
 			value, ok := object[name]
-			if ok && string(value) == "null" && !nullable(f.Type) {
+			if ok && string(value) == "null" && !slices.Contains(nullable, f.Type.Kind()) {
 				ok = false
 			}
 			if !ok && !allowed {
@@ -196,18 +205,5 @@ func hasField(t reflect.Type, name string) bool {
 	return false
 }
 
-func holdsStructs(t reflect.Type) bool {
-	for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice {
-		t = t.Elem()
-	}
-	return t.Kind() == reflect.Struct && t != timeType
-}
-
-// nullable reports whether JSON null is a valid value of a type: for example, null can stand for an empty list.
-func nullable(t reflect.Type) bool {
-	switch t.Kind() {
-	case reflect.Pointer, reflect.Slice, reflect.Map, reflect.Interface:
-		return true
-	}
-	return false
-}
+// nullable lists the kinds of types of which JSON null is a valid value: for example, null can stand for an empty list.
+var nullable = []reflect.Kind{reflect.Pointer, reflect.Slice, reflect.Map, reflect.Interface}

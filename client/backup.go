@@ -42,9 +42,7 @@ func (c *transport) pour(ctx context.Context, r request, kind string, w io.Write
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		// A read error is ignored, because the partial body is all that can be shown.
-		body, _ := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
-		return c.refused(r.method, r.path, answer{status: resp.StatusCode, header: resp.Header, body: body})
+		return c.refusedUnread(r.method, r.path, resp)
 	}
 	if got, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); got != kind {
 		return c.invalidResponse(r.method, r.path, "Content-Type %q, want %s", excerpt([]byte(resp.Header.Get("Content-Type"))), kind)
@@ -96,8 +94,7 @@ type Drill struct {
 
 // RecordDrill records the result of a drill in the audit log, so that the console and the command doctor can show the last drill.
 func (c ArchiveService) RecordDrill(ctx context.Context, d Drill) error {
-	_, err := OpRecordDrill.call(ctx, c.transport, d)
-	return err
+	return OpRecordDrill.do(ctx, c.transport, d)
 }
 
 const ndjson = "application/x-ndjson"
@@ -156,21 +153,10 @@ func (c *transport) importLines(ctx context.Context, op Op[ImportQuery, Imported
 // sendLines streams lines to the server, and decodes the response.
 func (c *transport) sendLines(ctx context.Context, r request, lines io.Reader, done any) error {
 	from := &received{r: lines}
-	r.bearer, r.accept, r.body = c.options.AdminToken, "application/json, application/problem+json", from
-	resp, err := c.open(ctx, r)
+	r.body = from
+	_, err := c.patient().sendAdmin(ctx, r, done)
 	if broken := from.failed(); broken != nil {
-		if err == nil {
-			resp.Body.Close()
-		}
 		return fmt.Errorf("reading the lines: %w", broken)
 	}
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
-	if err != nil {
-		return &Unreachable{URL: c.baseOf(r.path), Err: fmt.Errorf("the response ended early: %w", withoutAddress(err))}
-	}
-	return c.readAnswer(r.method, r.path, answer{status: resp.StatusCode, header: resp.Header, body: body}, done)
+	return err
 }

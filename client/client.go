@@ -122,10 +122,7 @@ func New(baseURL string, o Options) (*Client, error) {
 	}
 	// A redirect would send the token, which is part of the query, to another host.
 	h.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	return newClient(&transport{base: bases[apiWire], bases: bases, options: o, http: &h}), nil
-}
-
-func newClient(t *transport) *Client {
+	t := &transport{base: bases[apiWire], bases: bases, options: o, http: &h}
 	return &Client{transport: t,
 		Wire: WireService{t}, Accounts: AccountsService{t}, Links: LinksService{t}, Rules: RulesService{t},
 		Verifications: VerificationsService{t}, Domains: DomainsService{t}, Batches: BatchesService{t},
@@ -136,7 +133,7 @@ func newClient(t *transport) *Client {
 		Statistics: StatisticsService{t}, Charts: ChartsService{t}, Alarms: AlarmsService{t},
 		Calls: CallsService{t}, Deviations: DeviationsService{t}, Behaviours: BehavioursService{t},
 		AuditLog: AuditLogService{t}, GS1: GS1Service{t}, Webhooks: WebhooksService{t}, Archive: ArchiveService{t},
-		Lake: LakeService{t}}
+		Lake: LakeService{t}}, nil
 }
 
 // baseOf returns the base URL of the API that a path belongs to.
@@ -208,7 +205,6 @@ func withoutAddress(err error) error {
 // answer is a complete response.
 type answer struct {
 	status int
-	header http.Header
 	body   []byte
 }
 
@@ -228,7 +224,7 @@ func (c *transport) send(ctx context.Context, r request, limit int64) (answer, e
 	if int64(body.Len()) > limit {
 		return answer{}, fmt.Errorf("%s %s: the response is longer than %d bytes", r.method, r.path, limit)
 	}
-	return answer{status: resp.StatusCode, header: resp.Header, body: body.Bytes()}, nil
+	return answer{resp.StatusCode, body.Bytes()}, nil
 }
 
 // encode writes JSON without escaping & < >.

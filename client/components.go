@@ -133,15 +133,13 @@ type Revoked struct {
 // RevokeAuthorization revokes an account's authorisation of a platform; the tokens of the authorisation become invalid immediately.
 // If the account has not authorised the platform, the result is a *Problem with status 404.
 func (c ComponentsService) RevokeAuthorization(ctx context.Context, component, appid string) error {
-	_, err := OpRevokeAuthorization.call(ctx, c.transport, Empty{}, component, appid)
-	return err
+	return OpRevokeAuthorization.do(ctx, c.transport, Empty{}, component, appid)
 }
 
 // RevokeAuthorization works like ComponentsService.RevokeAuthorization, but IfMatch compares the revision of the account, not that of
 // the platform.
 func (c AccountsService) RevokeAuthorization(ctx context.Context, appid, component string) error {
-	_, err := OpRevokeAccountAuthorization.call(ctx, c.transport, Empty{}, appid, component)
-	return err
+	return OpRevokeAccountAuthorization.do(ctx, c.transport, Empty{}, appid, component)
 }
 
 // Consent is the consent that a person gives on the consent page; with the emulator, the page is not needed.

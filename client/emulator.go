@@ -29,33 +29,28 @@ type ClockInput struct {
 
 // Advance moves the server's clock forward; the clock cannot move back.
 func (c EmulatorService) Advance(ctx context.Context, d time.Duration) error {
-	return c.moveClock(ctx, ClockInput{Advance: d.String()})
+	return OpSetClock.do(ctx, c.transport, ClockInput{Advance: d.String()})
 }
 
 // SetClock sets the server's clock to a later time.
 func (c EmulatorService) SetClock(ctx context.Context, now time.Time) error {
-	return c.moveClock(ctx, ClockInput{Now: &now})
+	return OpSetClock.do(ctx, c.transport, ClockInput{Now: &now})
 }
 
 // FreezeClock stops the server's clock.
 func (c EmulatorService) FreezeClock(ctx context.Context) error {
-	return c.moveClock(ctx, ClockInput{Freeze: new(true)})
+	return OpSetClock.do(ctx, c.transport, ClockInput{Freeze: new(true)})
 }
 
 // ResumeClock resumes a frozen clock from its current time.
 func (c EmulatorService) ResumeClock(ctx context.Context) error {
-	return c.moveClock(ctx, ClockInput{Freeze: new(false)})
+	return OpSetClock.do(ctx, c.transport, ClockInput{Freeze: new(false)})
 }
 
 // FollowRealTime makes the server's clock follow real time again. If the clock is ahead of real time, the result is a *Problem with
 // status 409; only Reset moves the clock back.
 func (c EmulatorService) FollowRealTime(ctx context.Context) error {
-	return c.moveClock(ctx, ClockInput{FollowRealTime: true})
-}
-
-func (c *transport) moveClock(ctx context.Context, move ClockInput) error {
-	_, err := OpSetClock.call(ctx, c, move)
-	return err
+	return OpSetClock.do(ctx, c.transport, ClockInput{FollowRealTime: true})
 }
 
 // Fault makes calls of an endpoint fail for test purposes.
@@ -108,14 +103,12 @@ type FaultDeletion struct {
 
 // DeleteFault deletes the fault with an ID. If the fault does not exist, the result is a *Problem with status 404.
 func (c EmulatorService) DeleteFault(ctx context.Context, id int) error {
-	_, err := OpClearFaults.call(ctx, c.transport, FaultDeletion{ID: id})
-	return err
+	return OpClearFaults.do(ctx, c.transport, FaultDeletion{ID: id})
 }
 
 // CreateFault adds a fault, effective immediately.
 func (c EmulatorService) CreateFault(ctx context.Context, f Fault) error {
-	_, err := OpAddFault.call(ctx, c.transport, f)
-	return err
+	return OpAddFault.do(ctx, c.transport, f)
 }
 
 // DeleteFaults deletes all faults.
@@ -123,8 +116,7 @@ func (c EmulatorService) DeleteFaults(ctx context.Context) error { return c.Rese
 
 // ReseedFaults deletes all faults and restarts the random sequence for fault probabilities from seed; 0 means the previous seed.
 func (c EmulatorService) ReseedFaults(ctx context.Context, seed uint64) error {
-	_, err := OpClearFaults.call(ctx, c.transport, FaultDeletion{Seed: seed})
-	return err
+	return OpClearFaults.do(ctx, c.transport, FaultDeletion{Seed: seed})
 }
 
 // SeedResult is the result of Seed: the numbers of entries in the seed file, and whether the server applied the file.
@@ -165,8 +157,7 @@ type ResetDone struct {
 // ResetAccounts restores some accounts to the seed file; other accounts remain unchanged. A *Problem with status 422 names an
 // account that does not exist; in this case, nothing was reset.
 func (c EmulatorService) ResetAccounts(ctx context.Context, appids []string) error {
-	_, err := OpResetEmulator.call(ctx, c.transport, ResetEmulatorRequest{new(append([]string{}, appids...))})
-	return err
+	return OpResetEmulator.do(ctx, c.transport, ResetEmulatorRequest{new(append([]string{}, appids...))})
 }
 
 // Snapshot is a named saved state of a server with --dev.
@@ -205,6 +196,5 @@ func (c EmulatorService) LoadSnapshot(ctx context.Context, name string) (Snapsho
 
 // DeleteSnapshot deletes a snapshot. If no snapshot has the name, the result is a *Problem with status 404.
 func (c EmulatorService) DeleteSnapshot(ctx context.Context, name string) error {
-	_, err := OpDeleteSnapshot.call(ctx, c.transport, Empty{}, name)
-	return err
+	return OpDeleteSnapshot.do(ctx, c.transport, Empty{}, name)
 }

@@ -33,6 +33,12 @@ func (o Op[In, Out]) call(ctx context.Context, c *transport, in In, path ...any)
 	return out, err
 }
 
+// do is like call, but drops the response.
+func (o Op[In, Out]) do(ctx context.Context, c *transport, in In, path ...any) error {
+	_, err := o.call(ctx, c, in, path...)
+	return err
+}
+
 // raw is like call, and also returns the JSON of the response.
 func (o Op[In, Out]) raw(ctx context.Context, c *transport, in In, out *Out, path ...any) (json.RawMessage, error) {
 	body := any(in)

@@ -46,14 +46,12 @@ type DomainPut struct {
 
 // Set sets the operator's decision about a host: trusted, denied or no_icp.
 func (c DomainsService) Set(ctx context.Context, host, status string) error {
-	_, err := OpPutDomain.call(ctx, c.transport, DomainPut{status}, host)
-	return err
+	return OpPutDomain.do(ctx, c.transport, DomainPut{status}, host)
 }
 
 // Delete deletes the operator's decision about a host.
 func (c DomainsService) Delete(ctx context.Context, host string) error {
-	_, err := OpDeleteDomain.call(ctx, c.transport, Empty{}, host)
-	return err
+	return OpDeleteDomain.do(ctx, c.transport, Empty{}, host)
 }
 
 // Settings maps names to values of the settings that an operator can change while the server runs. The values are JSON; names and
@@ -78,8 +76,7 @@ type SettingsResponse struct {
 
 // Update changes the given settings and leaves all other settings unchanged.
 func (c SettingsService) Update(ctx context.Context, values map[string]any) error {
-	_, err := OpPutSettings.call(ctx, c.transport, values)
-	return err
+	return OpPutSettings.do(ctx, c.transport, values)
 }
 
 // Setting is a setting with its value, its default and its description.
@@ -110,8 +107,7 @@ func (c SettingsService) List(ctx context.Context) ([]Setting, error) {
 // Reset removes the operator's value of a setting. From then on, the default applies, including a changed default of a later
 // version. If the setting does not exist, the result is a *Problem with status 404.
 func (c SettingsService) Reset(ctx context.Context, name string) error {
-	_, err := OpResetSetting.call(ctx, c.transport, Empty{}, name)
-	return err
+	return OpResetSetting.do(ctx, c.transport, Empty{}, name)
 }
 
 // ScanKey is a credential with which an app scans. The same user ID in two namespaces means two different users.
@@ -152,8 +148,7 @@ func (c ScanKeysService) Create(ctx context.Context, k ScanKey) (key string, err
 
 // Delete revokes a scan key.
 func (c ScanKeysService) Delete(ctx context.Context, name string) error {
-	_, err := OpDeleteScanKey.call(ctx, c.transport, Empty{}, name)
-	return err
+	return OpDeleteScanKey.do(ctx, c.transport, Empty{}, name)
 }
 
 // OperationRequest is a request for an operation that is known from the document /openapi.json and has no method in Client.
@@ -173,9 +168,7 @@ func (c *Client) Do(ctx context.Context, call OperationRequest) (*http.Response,
 		return resp, err
 	}
 	defer resp.Body.Close()
-	// A read error is ignored, because the partial body is all that can be shown.
-	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
-	return nil, c.refused(call.Method, call.Path, answer{status: resp.StatusCode, header: resp.Header, body: body})
+	return nil, c.refusedUnread(call.Method, call.Path, resp)
 }
 
 // SearchHit is an object that a search text identifies completely or in part.

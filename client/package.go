@@ -69,7 +69,7 @@ func (c *transport) openPackage(ctx context.Context, r request) (*CodePackage, e
 		// A read error is ignored, because the partial body is all that can be shown.
 		text, _ := io.ReadAll(io.LimitReader(body, maxMembers))
 		p.closed()
-		return nil, c.notTheWire(r, answer{status: resp.StatusCode, header: resp.Header, body: text})
+		return nil, c.notTheWire(r, answer{resp.StatusCode, text})
 	}
 	if err := p.begin(body); err != nil {
 		p.closed()
@@ -312,7 +312,9 @@ func (r *rows) nextPiece() ([]byte, error) {
 		return nil, fmt.Errorf("the package is truncated: %w", io.ErrUnexpectedEOF)
 	}
 	r.cbc.CryptBlocks(piece, piece)
-	if r.first && !printable(piece[:aes.BlockSize]) {
+	if r.first && bytes.ContainsFunc(piece[:aes.BlockSize], func(char rune) bool {
+		return (char < ' ' || char > '~') && char != '\n' && char != '\r' && char != '\t'
+	}) {
 		return nil, ErrPackageKey
 	}
 	r.first = false
@@ -324,13 +326,4 @@ func (r *rows) nextPiece() ([]byte, error) {
 		return nil, ErrPackageKey
 	}
 	return piece[:len(piece)-padding], io.EOF
-}
-
-func printable(block []byte) bool {
-	for _, char := range block {
-		if (char < ' ' || char > '~') && char != '\n' && char != '\r' && char != '\t' {
-			return false
-		}
-	}
-	return true
 }

@@ -54,11 +54,11 @@ type Matched struct {
 	CodeIndex     *int64 `json:"code_index,omitempty"`
 }
 
+const resolvePath = "/scan/v1/resolve"
+
 // Resolve returns the decision about a scan.
-func (c ScansService) Resolve(ctx context.Context, r ScanRequest) (Decision, error) {
-	var d Decision
-	raw, err := c.adminCall(ctx, request{method: http.MethodPost, path: "/scan/v1/resolve", bearer: c.options.ScanKey}, r, &d)
-	d.Raw = raw
+func (c ScansService) Resolve(ctx context.Context, r ScanRequest) (d Decision, err error) {
+	d.Raw, err = c.adminCall(ctx, request{method: http.MethodPost, path: resolvePath, bearer: c.options.ScanKey}, r, &d)
 	return d, err
 }
 
@@ -106,10 +106,8 @@ type Step struct {
 }
 
 // Explain returns the result of a scan and its explanation. It records nothing.
-func (c ScansService) Explain(ctx context.Context, r ExplainRequest) (Explanation, error) {
-	var e Explanation
-	raw, err := c.adminCall(ctx, request{method: http.MethodPost, path: "/scan/v1/explain", bearer: c.options.ScanKey}, r, &e)
-	e.Raw = raw
+func (c ScansService) Explain(ctx context.Context, r ExplainRequest) (e Explanation, err error) {
+	e.Raw, err = c.adminCall(ctx, request{method: http.MethodPost, path: "/scan/v1/explain", bearer: c.options.ScanKey}, r, &e)
 	return e, err
 }
 
@@ -142,9 +140,7 @@ func (c ScansService) ResolveStream(ctx context.Context, requests iter.Seq[ScanR
 			finished.Store(true)
 			sink.Close()
 		}()
-		const ndjson = "application/x-ndjson"
-		const path = "/scan/v1/resolve"
-		resp, err := c.open(ctx, request{method: http.MethodPost, path: path, bearer: c.options.ScanKey,
+		resp, err := c.open(ctx, request{method: http.MethodPost, path: resolvePath, bearer: c.options.ScanKey,
 			contentType: ndjson, accept: ndjson, body: lines})
 		if err != nil {
 			yield(Decision{}, err)
@@ -152,9 +148,7 @@ func (c ScansService) ResolveStream(ctx context.Context, requests iter.Seq[ScanR
 		}
 		defer resp.Body.Close()
 		if resp.StatusCode != http.StatusOK {
-			// A read error is ignored, because the partial body is all that can be shown.
-			body, _ := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
-			yield(Decision{}, c.refused(http.MethodPost, path, answer{status: resp.StatusCode, header: resp.Header, body: body}))
+			yield(Decision{}, c.refusedUnread(http.MethodPost, resolvePath, resp))
 			return
 		}
 		answers := bufio.NewScanner(resp.Body)
@@ -164,7 +158,7 @@ func (c ScansService) ResolveStream(ctx context.Context, requests iter.Seq[ScanR
 			received++
 			d := Decision{Raw: bytes.Clone(answers.Bytes())}
 			if err := decode(d.Raw, &d, false); err != nil && !badLine(d.Raw) {
-				yield(Decision{}, c.invalidResponse(http.MethodPost, path, "%v", err))
+				yield(Decision{}, c.invalidResponse(http.MethodPost, resolvePath, "%v", err))
 				return
 			}
 			if !yield(d, nil) {
@@ -177,7 +171,8 @@ func (c ScansService) ResolveStream(ctx context.Context, requests iter.Seq[ScanR
 			err = io.ErrUnexpectedEOF
 		}
 		if err != nil {
-			yield(Decision{}, &Unreachable{URL: c.baseOf(path), Err: fmt.Errorf("the response ended after %d results: %w", received, err)})
+			yield(Decision{}, &Unreachable{URL: c.baseOf(resolvePath),
+				Err: fmt.Errorf("the response ended after %d results: %w", received, err)})
 		}
 	}
 }

@@ -67,10 +67,6 @@ func (c WireService) GetToken(ctx context.Context) (Token, error) {
 
 // GetStableToken returns the current token for Options.AppID and renews the token only shortly before its expiry, or if force is set.
 func (c WireService) GetStableToken(ctx context.Context, force bool) (Token, error) {
-	return c.stableToken(ctx, force)
-}
-
-func (c *transport) stableToken(ctx context.Context, force bool) (Token, error) {
 	body, err := encode(struct {
 		GrantType    string `json:"grant_type"`
 		AppID        string `json:"appid"`
@@ -339,8 +335,10 @@ func (c *transport) authorized(ctx context.Context, call func(token string) erro
 			return err
 		case refused.Code == codeTooFrequent && retries < c.options.RateRetries:
 			retries++
-			if err := pause(ctx, time.Second); err != nil {
-				return err
+			select {
+			case <-time.After(time.Second):
+			case <-ctx.Done():
+				return ctx.Err()
 			}
 		case slices.Contains([]int{codeInvalidCredential, codeInvalidAccessToken, codeTokenExpired}, refused.Code) &&
 			c.options.AccessToken == "" && !renewed:
@@ -352,17 +350,6 @@ func (c *transport) authorized(ctx context.Context, call func(token string) erro
 	}
 }
 
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
 // accessToken returns the token for wire API calls and fetches a token if necessary.
 func (c *transport) accessToken(ctx context.Context) (string, error) {
 	if c.options.AccessToken != "" {
@@ -371,7 +358,7 @@ func (c *transport) accessToken(ctx context.Context) (string, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.token == "" {
-		t, err := c.stableToken(ctx, false)
+		t, err := WireService{c}.GetStableToken(ctx, false)
 		if err != nil {
 			return "", err
 		}
