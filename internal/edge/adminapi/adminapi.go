@@ -266,11 +266,3 @@ type (
 	serverAPI  struct{ *Admin }
 	archiveAPI struct{ *Admin }
 )
-
-func (a *Admin) accounts() accountAPI { return accountAPI{a} }
-func (a *Admin) rules() ruleAPI       { return ruleAPI{a} }
-func (a *Admin) codes() codeAPI       { return codeAPI{a} }
-func (a *Admin) scans() scanAPI       { return scanAPI{a} }
-func (a *Admin) webhooks() webhookAPI { return webhookAPI{a} }
-func (a *Admin) server() serverAPI    { return serverAPI{a} }
-func (a *Admin) archives() archiveAPI { return archiveAPI{a} }

@@ -202,21 +202,21 @@ func (a *Admin) current(ctx context.Context, t adminroute.Object) (shown any, ta
 	id, _ := strconv.ParseInt(t.Key, 10, 64) // valid if the kind has numbers as keys, because the key was formatted from a number
 	switch t.Kind {
 	case accountThing:
-		shown, err = a.accounts().getAccount(ctx, &AppIDPath{t.Key})
+		shown, err = accountAPI{a}.getAccount(ctx, &AppIDPath{t.Key})
 	case appearanceThing:
-		shown, err = a.accounts().getAppearance(ctx, &AppIDPath{t.Key})
+		shown, err = accountAPI{a}.getAppearance(ctx, &AppIDPath{t.Key})
 	case componentThing:
-		shown, err = a.accounts().getComponent(ctx, &ComponentPath{t.Key})
+		shown, err = accountAPI{a}.getComponent(ctx, &ComponentPath{t.Key})
 	case ruleThing:
 		var rule rules.Rule
 		rule, err = a.Rules.RuleOf(ctx, accounts.Account{AppID: t.Owner}, t.Key)
 		shown = showRule(rule)
 	case batchThing:
-		shown, err = a.codes().getBatch(ctx, &BatchPath{id})
+		shown, err = codeAPI{a}.getBatch(ctx, &BatchPath{id})
 	case thresholdThing:
-		shown, err = a.scans().getBatchAlarm(ctx, &BatchPath{id})
+		shown, err = scanAPI{a}.getBatchAlarm(ctx, &BatchPath{id})
 	case caseThing:
-		shown, err = a.scans().getCase(ctx, &CasePath{id})
+		shown, err = scanAPI{a}.getCase(ctx, &CasePath{id})
 	case webhookThing:
 		list, failed := a.Webhooks.List(ctx)
 		shown, err = pick(list, showWebhook, func(w webhooks.Webhook) bool { return w.ID == id }), failed
@@ -224,7 +224,7 @@ func (a *Admin) current(ctx context.Context, t adminroute.Object) (shown any, ta
 		list, failed := a.People.People(ctx)
 		shown, err = pick(list, showPerson, func(p iam.Person) bool { return p.Name == t.Key }), failed
 	case gs1Thing:
-		shown, err = a.rules().getGS1Links(ctx, &KeyPath{t.Key})
+		shown, err = ruleAPI{a}.getGS1Links(ctx, &KeyPath{t.Key})
 	case settingThing:
 		return a.currentSettings(ctx, t.Parts)
 	}
@@ -268,7 +268,7 @@ func (a *Admin) currentSettings(ctx context.Context, names []string) (shown any,
 	if err != nil {
 		return nil, nil, err
 	}
-	list, err := a.server().describe(stored)
+	list, err := serverAPI{a}.describe(stored)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -91,20 +91,26 @@ func (a *Admin) selected(ctx context.Context, b codes.Batch, s client.CodeSelect
 		if len(text) <= codes.CodeLength {
 			name = codes.CodeName{Code: text, ID: b.ID}
 		}
-		f, err := a.Codes.Lookup(ctx, name)
-		// The error gives only the index of the code in the request, because the code itself must not appear in logs.
-		if code, detail := errcode.FromError(err); code == errcode.CodeMalformed {
-			return nil, accounts.Invalid(fmt.Sprintf("codes[%d]: %s", i, detail))
-		}
+		index, err := a.indexOf(ctx, name, fmt.Sprintf("codes[%d]", i))
 		if err != nil {
 			return nil, err
 		}
-		if f.Batch.ID != b.ID {
-			return nil, accounts.Invalid(fmt.Sprintf("codes[%d] is of another application", i))
-		}
-		ranges = append(ranges, codes.Range{From: f.Index, To: f.Index})
+		ranges = append(ranges, codes.Range{From: index, To: index})
 	}
 	return codes.NewSet(ranges...), nil
+}
+
+// indexOf returns the index of a code of the application name.ID. An error gives only the place of the code in the request, because the
+// code itself must not appear in logs.
+func (a *Admin) indexOf(ctx context.Context, name codes.CodeName, place string) (int64, error) {
+	f, err := a.Codes.Lookup(ctx, name)
+	if code, detail := errcode.FromError(err); code == errcode.CodeMalformed {
+		return 0, accounts.Invalid(place + ": " + detail)
+	}
+	if err == nil && f.Batch.ID != name.ID {
+		err = accounts.Invalid(place + " is of another application")
+	}
+	return f.Index, err
 }
 
 func (a codeAPI) showBatch(ctx context.Context, b codes.Batch) (client.Batch, error) {
@@ -346,18 +352,11 @@ func (a codeAPI) bindSerials(ctx context.Context, in *batchInput[client.SerialsP
 		if s.Index != nil {
 			name.Index, name.HasIndex = *s.Index, true
 		}
-		f, err := a.Codes.Lookup(ctx, name)
-		// The error gives only the index of the code in the request, because the code itself must not appear in logs.
-		if code, detail := errcode.FromError(err); code == errcode.CodeMalformed {
-			return client.CodesChanged{}, accounts.Invalid(fmt.Sprintf("serials[%d]: %s", i, detail))
-		}
+		index, err := a.indexOf(ctx, name, fmt.Sprintf("serials[%d]", i))
 		if err != nil {
 			return client.CodesChanged{}, err
 		}
-		if f.Batch.ID != in.ID {
-			return client.CodesChanged{}, accounts.Invalid(fmt.Sprintf("serials[%d] is of another application", i))
-		}
-		list = append(list, codes.Serial{Index: f.Index, Serial: s.Serial})
+		list = append(list, codes.Serial{Index: index, Serial: s.Serial})
 	}
 	changed, err := a.Codes.BindSerials(acting(ctx, in.Body.Actor), in.ID, list, in.Body.Replace)
 	return client.CodesChanged{Codes: int64(len(list)), Changed: changed}, err
@@ -411,7 +410,7 @@ func (a codeAPI) listCodeRuns(ctx context.Context, in *struct {
 		}
 		return codeRun
 	}), hasMore
-	return shown, a.scans().addAlarms(ctx, in.ID, shown.Runs)
+	return shown, scanAPI{a.Admin}.addAlarms(ctx, in.ID, shown.Runs)
 }
 
 // maxListed is the maximum number of codes in one exported file.

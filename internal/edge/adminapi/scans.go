@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
-	"iter"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -117,7 +116,7 @@ func (a scanAPI) showScans(ctx context.Context, list []stats.Counted, err error)
 		shown[i] = ShowScan(&list[i])
 	}
 	if err == nil {
-		err = a.codes().addSerials(ctx, shown)
+		err = codeAPI{a.Admin}.addSerials(ctx, shown)
 	}
 	return shown, err
 }
@@ -300,41 +299,37 @@ func (a scanAPI) exportScans(ctx context.Context, in *struct {
 	client.ScanFilter
 }) (adminroute.File, error) {
 	f, err := a.filter(ctx, &in.ScanFilter)
-	return tableFile("scans", in.TableFormat, func(ctx context.Context) iter.Seq2[scanRow, error] {
-		return func(yield func(scanRow, error) bool) {
-			if err := a.scanRows(ctx, f, func(r scanRow) bool { return yield(r, nil) }); err != nil {
-				yield(scanRow{}, fmt.Errorf("exporting scans: %w", err))
-			}
+	return tableFile("scans", in.TableFormat, func(ctx context.Context, visit func(scanRow) error) error {
+		if err := a.visitScans(ctx, f, visit); err != nil {
+			return fmt.Errorf("exporting scans: %w", err)
 		}
+		return nil
 	}), err
 }
 
-// scanRows yields the scans that match a filter until yield returns false.
-func (a scanAPI) scanRows(ctx context.Context, f stats.Filter, yield func(scanRow) bool) error {
+// visitScans calls visit for each scan that matches a filter, until visit returns an error.
+func (a scanAPI) visitScans(ctx context.Context, f stats.Filter, visit func(scanRow) error) error {
 	if err := a.Scans.CatchUpAll(ctx); err != nil {
 		return err
 	}
 	page := make([]client.RecordedScan, 0, 1000) // the serial numbers of a page of scans are read together
-	flush := func() (hasMore bool, err error) {
-		err = a.codes().addSerials(ctx, page)
-		hasMore = err == nil
-		for i := 0; i < len(page) && hasMore; i++ {
-			hasMore = yield(scanRowOf(page[i]))
+	flush := func() error {
+		err := codeAPI{a.Admin}.addSerials(ctx, page)
+		for i := 0; i < len(page) && err == nil; i++ {
+			err = visit(scanRowOf(page[i]))
 		}
 		page = page[:0]
-		return hasMore, err
+		return err
 	}
 	for e, err := range a.Scans.ListRange(ctx, f) {
+		if err == nil {
+			if page = append(page, ShowScan(&e)); len(page) == cap(page) {
+				err = flush()
+			}
+		}
 		if err != nil {
 			return err
 		}
-		if page = append(page, ShowScan(&e)); len(page) < cap(page) {
-			continue
-		}
-		if hasMore, err := flush(); err != nil || !hasMore {
-			return err
-		}
 	}
-	_, err := flush()
-	return err
+	return flush()
 }

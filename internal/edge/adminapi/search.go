@@ -74,7 +74,7 @@ func (a accountAPI) findAccounts(s accounts.Search) ([]*accounts.Account, int, e
 }
 
 func (s *searching) accounts(context.Context) error {
-	list, total, err := s.Admin.accounts().findAccounts(accounts.Search{Substring: s.part, Sees: s.sees, Order: accounts.ByName,
+	list, total, err := accountAPI{s.Admin}.findAccounts(accounts.Search{Substring: s.part, Sees: s.sees, Order: accounts.ByName,
 		Limit: maxHits})
 	if err != nil {
 		return err

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"iter"
 	"reflect"
 	"strings"
 	"time"
@@ -27,34 +26,34 @@ var tableKinds = map[string]string{"csv": "text/csv; charset=utf-8", "parquet": 
 // rowsAtOnce is the maximum number of rows of a Parquet row group; the limit bounds the memory of an export.
 const rowsAtOnce = 20_000
 
+// visitor calls a function for each row of a table, until the function returns an error.
+type visitor[Row any] func(context.Context, func(Row) error) error
+
 // tableFile returns a file to which rows are written as they are read. The columns are the fields of a row, named by their Parquet tags.
-func tableFile[Row any](name string, format client.TableFormat, rows func(context.Context) iter.Seq2[Row, error]) adminroute.File {
+func tableFile[Row any](name string, format client.TableFormat, rows visitor[Row]) adminroute.File {
 	return adminroute.File{Name: name + "." + format.Format, Type: tableKinds[format.Format],
 		Write: func(ctx context.Context, w io.Writer) error {
 			if format.Format == "parquet" {
-				return writeParquet(w, rows(ctx))
+				return writeParquet(ctx, w, rows)
 			}
-			return writeCSV(w, rows(ctx))
+			return writeCSV(ctx, w, rows)
 		}}
 }
 
-// collected reads all rows before it yields the first row, so that a read error is returned before any row.
-func collected[Row any](read func(context.Context) ([]Row, error)) func(context.Context) iter.Seq2[Row, error] {
-	return func(ctx context.Context) iter.Seq2[Row, error] {
-		return func(yield func(Row, error) bool) {
-			list, err := read(ctx)
-			for i := 0; i < len(list) && err == nil && yield(list[i], nil); i++ {
-			}
-			if err != nil {
-				yield(*new(Row), err)
-			}
+// collected reads all rows before it visits the first row, so that a read error is returned before any row.
+func collected[Row any](read func(context.Context) ([]Row, error)) visitor[Row] {
+	return func(ctx context.Context, visit func(Row) error) error {
+		list, err := read(ctx)
+		for i := 0; i < len(list) && err == nil; i++ {
+			err = visit(list[i])
 		}
+		return err
 	}
 }
 
 // writeCSV writes a header line with the column names, followed by the rows. If a row type has a method tidy, the method can change
 // the cells of a line.
-func writeCSV[Row any](w io.Writer, rows iter.Seq2[Row, error]) error {
+func writeCSV[Row any](ctx context.Context, w io.Writer, rows visitor[Row]) error {
 	out := csv.NewWriter(w)
 	var line []string
 	for field := range reflect.TypeFor[Row]().Fields() {
@@ -62,10 +61,7 @@ func writeCSV[Row any](w io.Writer, rows iter.Seq2[Row, error]) error {
 		line = append(line, column)
 	}
 	_ = out.Write(line) // out.Error reports it
-	for row, err := range rows {
-		if err != nil {
-			return err
-		}
+	err := rows(ctx, func(row Row) error {
 		line = line[:0]
 		for _, value := range reflect.ValueOf(row).Fields() {
 			line = append(line, cell(value.Interface()))
@@ -73,15 +69,16 @@ func writeCSV[Row any](w io.Writer, rows iter.Seq2[Row, error]) error {
 		if v, is := any(row).(interface{ tidy(line []string) }); is {
 			v.tidy(line)
 		}
-		if err := out.Write(line); err != nil {
-			return err
-		}
+		return out.Write(line)
+	})
+	if err != nil {
+		return err
 	}
 	out.Flush()
 	return out.Error()
 }
 
-func writeParquet[Row any](w io.Writer, rows iter.Seq2[Row, error]) error {
+func writeParquet[Row any](ctx context.Context, w io.Writer, rows visitor[Row]) error {
 	out := parquet.NewGenericWriter[Row](w, parquet.Compression(&parquet.Zstd), parquet.MaxRowsPerRowGroup(rowsAtOnce))
 	var group []Row
 	flush := func() error {
@@ -92,16 +89,14 @@ func writeParquet[Row any](w io.Writer, rows iter.Seq2[Row, error]) error {
 		}
 		return err
 	}
-	for row, err := range rows {
-		if err != nil {
-			return err
-		}
+	err := rows(ctx, func(row Row) error {
 		if group = append(group, row); len(group) < rowsAtOnce {
-			continue
+			return nil
 		}
-		if err := flush(); err != nil {
-			return err
-		}
+		return flush()
+	})
+	if err != nil {
+		return err
 	}
 	return errors.Join(flush(), out.Close())
 }
