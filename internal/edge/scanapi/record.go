@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/netip"
+	"strings"
 	"sync"
 	"time"
 	"unicode"
@@ -378,27 +379,13 @@ func network(ip string) netip.Prefix {
 
 // cleanClient returns an app's description of itself without characters that could harm a terminal or a page.
 func cleanClient(client string) string {
-	printable := true
-	for _, r := range client {
+	printable := strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) || r == utf8.RuneError {
-			printable = false
-			break
+			return ' '
 		}
-	}
-	if printable {
-		return scanlog.Fit(client, scanlog.MaxClient)
-	}
-	out := make([]byte, 0, scanlog.MaxClient)
-	for _, r := range client {
-		if !unicode.IsPrint(r) || r == utf8.RuneError {
-			r = ' '
-		}
-		if len(out)+utf8.RuneLen(r) > scanlog.MaxClient {
-			break
-		}
-		out = utf8.AppendRune(out, r)
-	}
-	return string(out)
+		return r
+	}, client)
+	return scanlog.Fit(printable, scanlog.MaxClient)
 }
 
 // randomPool is a pool of random bytes drawn in bulk, because reading ten bytes from the kernel per scan costs more than all other
