@@ -33,8 +33,8 @@ const storeTimeout = 20 * time.Second
 func (a *API) run(w http.ResponseWriter, r *http.Request, e endpoint, c *call) (any, Fault, error) {
 	// The database may hang, so every call has a timeout. The delay of an injected fault does not count toward the timeout.
 	notesCtx := behaviour.Noting(r.Context(), &c.notes)
-	ctx := newLazyDeadline(notesCtx, storeTimeout)
-	defer ctx.close()
+	ctx, cancel := context.WithTimeout(notesCtx, storeTimeout)
+	defer cancel()
 	s := a.Settings.Get()
 	c.needs = e.needs
 	for _, check := range checks {
@@ -61,8 +61,8 @@ func (a *API) run(w http.ResponseWriter, r *http.Request, e endpoint, c *call) (
 		case <-r.Context().Done():
 			return nil, Fault{Drop: true}, r.Context().Err()
 		}
-		ctx = newLazyDeadline(notesCtx, storeTimeout)
-		defer ctx.close()
+		ctx, cancel = context.WithTimeout(notesCtx, storeTimeout)
+		defer cancel()
 	}
 	if err := fault.replacementError(); err != nil {
 		return nil, fault, err

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 
 	"github.com/qrjump/qrjump/internal/contract/behaviour"
@@ -24,12 +25,6 @@ func (s permissionSets) forKind(kind accounts.Kind) int {
 		return s.miniProgram
 	}
 	return s.official
-}
-
-// requireSets returns e with the permission sets that a platform needs to call the endpoint.
-func (e endpoint) requireSets(s permissionSets) endpoint {
-	e.permissionSets = s
-	return e
 }
 
 // accountTokenErrors lists the error codes that every endpoint with an account's token can return: MinuteLimit if a setting limits the
@@ -92,10 +87,7 @@ func (a *API) checkAccessAfterBody(e endpoint, c *call) error {
 // authenticatePlatform finds the platform that owns the token in the query. Contract: rules §3.2: the token is accepted under two
 // parameter names.
 func (a *API) authenticatePlatform(ctx context.Context, c *call) error {
-	text := c.query.Get("access_token")
-	if text == "" {
-		text = c.query.Get("component_access_token")
-	}
+	text := cmp.Or(c.query.Get("access_token"), c.query.Get("component_access_token"))
 	if text == "" {
 		return errcode.TokenMissing.WithDetail(behaviour.CallerTokenMissing, "no component_access_token in the query")
 	}
@@ -118,9 +110,7 @@ func (a *API) checkOwnComponent(ctx context.Context, c *call, f *fields) error {
 
 // funcInfo describes a permission set in a response to a platform.
 type funcInfo struct {
-	Category struct {
-		ID int `json:"id"`
-	} `json:"funcscope_category"`
+	Category typeID `json:"funcscope_category"`
 }
 
 func funcInfos(sets []int) []funcInfo {

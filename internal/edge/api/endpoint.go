@@ -135,34 +135,31 @@ func get(path string, n needs, page string, f func(context.Context, *call, *fiel
 	return post(path, n|anyMethod, page, f, codes...)
 }
 
-// requireAccess makes an endpoint reject accounts that may not use its family, before the body is read. Contract: rules §1.8, §3.4, §3.5,
-// marketcode §1. Inferred(codes.gate): error 48001 lacks the code service's hint, so access is checked before the code service is called.
-func (e endpoint) requireAccess(check func(*API, *call) error) endpoint {
-	e.checkAccess = check
+// of assigns an endpoint to a family: a platform needs one of the permission sets to call the endpoint, and accounts that may not use the
+// family are rejected before the body is read. Contract: rules §1.8, §3.4, §3.5, marketcode §1. Inferred(codes.gate): error 48001 lacks the
+// code service's hint, so access is checked before the code service is called.
+func (e endpoint) of(sets permissionSets, check func(*API, *call) error) endpoint {
+	e.permissionSets, e.checkAccess = sets, check
 	return e
 }
 
-// The functions that check whether an account may use a family of endpoints.
-var (
+func (e endpoint) ofRules() endpoint {
 	// A personal Mini Program passes this check: it is rejected after the fields are read, with a different error number.
-	checkRuleAccess = func(_ *API, c *call) error {
+	return e.of(ruleSets, func(_ *API, c *call) error {
 		if err := c.caller.JumpRules(); !errors.Is(err, errcode.PersonalSubject) {
 			return err
 		}
 		return nil
-	}
-	checkLinkAccess   = (*API).checkLinks
-	checkQRCodeAccess = func(_ *API, c *call) error { return c.caller.MayMakeQRCodes() }
-	checkCodeAccess   = func(_ *API, c *call) error { return codes.CheckPermission(c.caller) }
-)
-
-// ofRules, ofLinks and ofCodes assign an endpoint to a family.
-func (e endpoint) ofRules() endpoint { return e.requireSets(ruleSets).requireAccess(checkRuleAccess) }
+	})
+}
 func (e endpoint) ofLinks() endpoint {
-	return e.requireSets(samePermissionSet(accounts.Linking)).requireAccess(checkLinkAccess)
+	return e.of(samePermissionSet(accounts.Linking), (*API).checkLinks)
+}
+func (e endpoint) ofQRCodes() endpoint {
+	return e.of(samePermissionSet(accounts.AccountService), func(_ *API, c *call) error { return c.caller.MayMakeQRCodes() })
 }
 func (e endpoint) ofCodes() endpoint {
-	return e.requireSets(samePermissionSet(accounts.OneItemOneCode)).requireAccess(checkCodeAccess)
+	return e.of(samePermissionSet(accounts.OneItemOneCode), func(_ *API, c *call) error { return codes.CheckPermission(c.caller) })
 }
 
 // streamed is a response that writes itself piece by piece instead of being one JSON value.

@@ -5,7 +5,6 @@ import (
 	"strings"
 
 	"github.com/qrjump/qrjump/internal/contract/errcode"
-	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
 // endpoints returns the table of all wire endpoints. Each entry lists the fields of the platform's documentation page in the page's order,
@@ -55,7 +54,7 @@ func (a *API) endpoints() []endpoint {
 			append(injectedLinkErrors, errcode.Unauthorized, errcode.InvalidAppID, errcode.UnlinkSent)...).ofLinks(),
 		post("/cgi-bin/qrcode/create", token|escapedSlashes, "action_name! action_info! expire_seconds", a.createQRCode,
 			errcode.InvalidActionName, errcode.InvalidActionInfo, errcode.QRCodeLimit,
-			errcode.Unauthorized).requireSets(samePermissionSet(accounts.AccountService)).requireAccess(checkQRCodeAccess),
+			errcode.Unauthorized).ofQRCodes(),
 		get("/cgi-bin/showqrcode", unaudited, "ticket!", a.showQRCode),
 
 		post("/intp/marketcode/applycode", token, "code_count! isv_application_id!", a.applyCode, errcode.Unauthorized,

@@ -22,7 +22,7 @@ type loginReply struct {
 // for each call; this server encrypts nothing with the key.
 func (a *API) tradeLogin(ctx context.Context, c *call, f *fields) (any, error) {
 	code := f.text("js_code")
-	credentials := accounts.Credentials{GrantType: f.text("grant_type"), AppID: f.text("appid"), Secret: f.text("secret"), IP: c.ip}
+	credentials := accountCredentials(c, f)
 	err := a.Accounts.CheckSecret(ctx, credentials, "authorization_code")
 	if err := a.spendBySecret(ctx, c, credentials.AppID, "/sns/jscode2session", err); err != nil {
 		return nil, err

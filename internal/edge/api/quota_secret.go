@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 
 	"github.com/qrjump/qrjump/internal/domain/accounts"
@@ -25,12 +26,9 @@ func (a *API) clearBySecret(ctx context.Context, c *call, f *fields) (any, error
 // platform and uses one of that account's monthly resets; without appid, it resets the platform's own counts. Contract: rules §3.1.
 func (a *API) clearByPlatform(ctx context.Context, c *call, f *fields) (any, error) {
 	credentials := platformCredentials(c, f, "appsecret")
-	target := f.text("appid")
+	target := cmp.Or(f.text("appid"), credentials.AppID)
 	if f.err != nil {
 		return nil, f.err
-	}
-	if target == "" {
-		target = credentials.AppID
 	}
 	err := a.Accounts.CheckPlatform(ctx, credentials, target)
 	if err := a.spendBySecret(ctx, c, credentials.AppID, "/cgi-bin/component/clear_quota/v2", err); err != nil {

@@ -52,18 +52,12 @@ func (a *API) listRules(ctx context.Context, c *call, f *fields) (any, error) {
 		return nil, err
 	}
 	reply := listRulesReply{envelope: success, RuleList: make([]ruleReply, 0, len(list.Rules)), ListSize: len(list.Rules),
-		QRCodeJumpPubQuota: list.PublishesLeft, TotalCount: list.Total}
-	if list.Open {
-		reply.QRCodeJumpOpen = 1
-	}
+		QRCodeJumpOpen: bit(list.Open), QRCodeJumpPubQuota: list.PublishesLeft, TotalCount: list.Total}
 	for _, r := range list.Rules {
 		item := ruleReply{Prefix: r.Prefix.Text, Path: r.Path, State: r.State()}
 		if r.Kind == rules.Ordinary {
 			links := append([]string{}, r.TestLinks...)
-			item.PermitSubRule, item.OpenVersion, item.DebugURL = 1, r.OpenVersion, &links
-			if r.Occupy {
-				item.PermitSubRule = 2
-			}
+			item.PermitSubRule, item.OpenVersion, item.DebugURL = 1+bit(r.Occupy), r.OpenVersion, &links
 		}
 		reply.RuleList = append(reply.RuleList, item)
 	}

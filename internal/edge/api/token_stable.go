@@ -1,17 +1,10 @@
 package api
 
-import (
-	"context"
-
-	"github.com/qrjump/qrjump/internal/domain/accounts"
-)
+import "context"
 
 // stableToken returns the same token until five minutes before its expiry, unless a refresh is forced. Contract: rules §3.1.
 func (a *API) stableToken(ctx context.Context, c *call, f *fields) (any, error) {
-	credentials := accounts.Credentials{
-		GrantType: f.text("grant_type"), AppID: f.text("appid"), Secret: f.text("secret"), IP: c.ip,
-	}
-	force := f.flag("force_refresh")
+	credentials, force := accountCredentials(c, f), f.flag("force_refresh")
 	if f.err != nil {
 		return nil, f.err
 	}
