@@ -263,7 +263,7 @@ func (g *Gateway) codeLines(host string) (lines []component) {
 				CaseSensitive: new(false)})
 		}
 	}
-	for _, l := range g.printedLinks() {
+	for _, l := range g.Links() {
 		if l.Host != host {
 			continue
 		}

@@ -34,7 +34,7 @@ type Gateway struct {
 	Account func(appid string) (accounts.Account, bool)
 	// Prefixes returns the prefixes of all code texts printed so far.
 	Prefixes func() []string
-	// Links returns the patterns of the code texts that are links made from a template; nil = there are none.
+	// Links returns the patterns of the code texts that are links made from a template.
 	Links func() []codes.Link
 	// Rules returns the rules of a host, given in lower case with its port if any.
 	Rules Hosts
@@ -104,7 +104,7 @@ func (g *Gateway) Middleware(next http.Handler) http.Handler {
 			g.logo(w, r, hash)
 			return
 		}
-		host, ok := pageHost(r.Host, g.scheme(r))
+		host, ok := pageHost(r.Host, g.Scheme(r))
 		if !ok {
 			next.ServeHTTP(w, r)
 			return
@@ -128,23 +128,13 @@ func firstSegment(path string) string {
 	return segment
 }
 
-func (g *Gateway) scheme(r *http.Request) string {
-	if g.Scheme != nil {
-		return g.Scheme(r)
-	}
-	if r.TLS != nil {
-		return "https"
-	}
-	return "http"
-}
-
 // decide returns the link of a request and the decision for the link; the decision is empty if the link is too long.
 func (g *Gateway) decide(r *http.Request, host string) (text string, d scan.Decision) {
 	target := r.RequestURI
 	if !strings.HasPrefix(target, "/") { // a request through a proxy contains the host in its request line
 		target = r.URL.RequestURI()
 	}
-	text = g.scheme(r) + "://" + host + target
+	text = g.Scheme(r) + "://" + host + target
 	if len(text) <= rules.MaxLink {
 		d = g.Resolve(scan.Request{Text: text, At: g.Now()})
 	}
@@ -444,13 +434,6 @@ func (g *Gateway) observe(p Page) {
 	}
 }
 
-func (g *Gateway) printedLinks() []codes.Link {
-	if g.Links == nil {
-		return nil
-	}
-	return g.Links()
-}
-
 // prefixHosts returns the hosts of printed codes in lower case.
 func (g *Gateway) prefixHosts() []string {
 	var hosts []string
@@ -462,7 +445,7 @@ func (g *Gateway) prefixHosts() []string {
 			hosts = append(hosts, host)
 		}
 	}
-	for _, l := range g.printedLinks() {
+	for _, l := range g.Links() {
 		if !slices.Contains(hosts, l.Host) {
 			hosts = append(hosts, l.Host)
 		}
