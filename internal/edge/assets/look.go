@@ -54,13 +54,16 @@ func NewAsset(name string, content []byte) *Asset {
 	sum := sha256.Sum256(content)
 	tag := hex.EncodeToString(sum[:8])
 	return &Asset{path: strings.TrimSuffix(name, ending) + "-" + tag + ending, kind: kind, tag: `"` + tag + `"`, plain: content,
-		zipped: sync.OnceValue(func() []byte {
-			var zipped bytes.Buffer
-			w, _ := gzip.NewWriterLevel(&zipped, gzip.BestCompression)
-			w.Write(content) // writing to memory cannot fail
-			w.Close()
-			return zipped.Bytes()
-		})}
+		zipped: sync.OnceValue(func() []byte { return Gzip(content, gzip.BestCompression) })}
+}
+
+// Gzip compresses content with a level of package gzip.
+func Gzip(content []byte, level int) []byte {
+	var zipped bytes.Buffer
+	w, _ := gzip.NewWriterLevel(&zipped, level)
+	w.Write(content) // writing to memory cannot fail
+	w.Close()
+	return zipped.Bytes()
 }
 
 // Path returns the path of the asset, including the hash.

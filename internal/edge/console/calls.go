@@ -195,7 +195,7 @@ func (pages callPages) live(v *request) error {
 
 // streamEnded reports whether the session of a live page has ended, and notifies the page if so.
 func (pages callPages) streamEnded(v *request) bool {
-	caller, err := v.c.watcherOf(v.r)
+	caller, err := v.c.callerOf(v.r, v.c.People.ValidateSession)
 	if err != nil {
 		pages.send(v, "event: over\ndata: {}\n\n")
 	}

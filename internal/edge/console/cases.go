@@ -14,9 +14,9 @@ import (
 
 // casesView contains the data of the list of cases.
 type casesView struct {
-	State, Assignee string
-	Cases           []client.Case
-	New             client.CasePut
+	client.CaseQuery
+	Cases []client.Case
+	New   client.CasePut
 }
 
 // caseView contains the data of the page of a case.
@@ -32,13 +32,11 @@ func (d caseView) Sheet(format string) string {
 }
 
 func (pages alarmPages) cases(v *request) error {
-	data, query := casesView{State: v.r.URL.Query().Get("state"), Assignee: v.r.URL.Query().Get("assignee")}, client.CaseQuery{}
-	if err := v.query(&query, "before state assignee"); err != nil {
-		return err
+	data := casesView{CaseQuery: client.CaseQuery{Owner: v.Account(), Limit: pageRows}}
+	err := v.query(&data.CaseQuery, "before state assignee")
+	if err == nil {
+		data.Cases, err = v.api.Alarms.ListCases(v.ctx(), data.CaseQuery)
 	}
-	query.Owner, query.Limit = v.Account(), pageRows
-	list, err := v.api.Alarms.ListCases(v.ctx(), query)
-	data.Cases = list
 	return v.page("cases", data, err)
 }
 

@@ -168,11 +168,6 @@ func (c *Console) Handler() http.Handler {
 	return c.guard(sameOrigin.Handler(mux))
 }
 
-// Routes returns the patterns of all pages and forms, including the sign-in pages.
-func Routes() []string {
-	return append(slices.Sorted(maps.Keys(routes())), slices.Sorted(maps.Keys((&Console{}).waysIn()))...)
-}
-
 // waysIn returns the handlers of the pages that need no session, by pattern: sign-in pages and shared charts.
 func (c *Console) waysIn() map[string]handler {
 	return map[string]handler{"GET /console/login": c.loginPage, "POST /console/login": c.login, "POST /console/logout": c.logout,
@@ -208,7 +203,7 @@ type handler func(*request) error
 
 // run calls serve.
 func (v *request) run(serve handler) {
-	if err := serve(v); err != errAnswered {
+	if err := serve(v); err != nil && err != errAnswered {
 		v.failed(err)
 	}
 }
@@ -255,11 +250,11 @@ func (v *request) say(key string, values ...any) string {
 func (c *Console) signedIn(serve handler) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		stream := r.Header.Get("Accept") == "text/event-stream"
-		find := c.callerOf
+		validate := c.People.BySession
 		if stream { // a browser would reconnect a redirected stream again and again
-			find = c.watcherOf
+			validate = c.People.ValidateSession
 		}
-		caller, err := find(r)
+		caller, err := c.callerOf(r, validate)
 		if err == nil {
 			v := c.visit(w, r, caller)
 			if v.lacksFactor() {
@@ -292,20 +287,11 @@ func (c *Console) signedIn(serve handler) http.HandlerFunc {
 	}
 }
 
-// callerOf returns the signed-in caller and extends the session, or returns iam.ErrNoSession.
-func (c *Console) callerOf(r *http.Request) (iam.Caller, error) {
-	return c.caller(r, c.People.BySession)
-}
-
-// watcherOf returns the signed-in caller for a stream without extending the session, because the page may be unattended; without a
-// session it returns iam.ErrNoSession.
-func (c *Console) watcherOf(r *http.Request) (iam.Caller, error) {
-	return c.caller(r, c.People.ValidateSession)
-}
-
-func (c *Console) caller(r *http.Request, key func(context.Context, string) (iam.Caller, error)) (iam.Caller, error) {
+// callerOf returns the signed-in caller, or iam.ErrNoSession. validate is BySession, which extends the session, or ValidateSession, which
+// does not: the page of a stream may be unattended.
+func (c *Console) callerOf(r *http.Request, validate func(context.Context, string) (iam.Caller, error)) (iam.Caller, error) {
 	if cookie, err := r.Cookie(c.cookieName(r, sessionCookie)); err == nil {
-		caller, err := key(r.Context(), cookie.Value)
+		caller, err := validate(r.Context(), cookie.Value)
 		if err != iam.ErrNoSession || c.Open == nil {
 			return caller, err
 		}
@@ -400,11 +386,7 @@ func (v *request) write(status int, page string) {
 	h.Set("Vary", "Accept-Encoding, Accept-Language, Cookie")
 	// The length of a compressed page leaks nothing to other sites, because the session cookie is not sent with their requests.
 	if assets.TakesGzip(v.r.Header.Get("Accept-Encoding")) {
-		var zipped strings.Builder
-		w, _ := gzip.NewWriterLevel(&zipped, gzip.BestSpeed)
-		_, _ = io.WriteString(w, page) // writing to memory cannot fail
-		_ = w.Close()
-		page = zipped.String()
+		page = string(assets.Gzip([]byte(page), gzip.BestSpeed))
 		h.Set("Content-Encoding", "gzip")
 	}
 	h.Set("Content-Length", strconv.Itoa(len(page)))
@@ -439,11 +421,8 @@ func (v *request) showInvalid(faults map[string]string) error {
 	return errAnswered
 }
 
-// failed shows the page for an API error and reports whether err is not nil.
-func (v *request) failed(err error) bool {
-	if err == nil {
-		return false
-	}
+// failed shows the page for an API error.
+func (v *request) failed(err error) {
 	said, refused := errors.AsType[*client.Problem](err)
 	otherServer, wrong := errors.AsType[*client.WrongServer](err)
 	switch {
@@ -461,7 +440,6 @@ func (v *request) failed(err error) bool {
 		v.c.Log.ErrorContext(v.r.Context(), "page failed", "path", v.r.URL.Path, "error", err)
 		v.fail(http.StatusInternalServerError, v.say("fault.inside"))
 	}
-	return true
 }
 
 // problemText returns the reason of an API error in the reader's language.

@@ -67,7 +67,7 @@ func (c *Console) login(v *request) error {
 	r.Body = http.MaxBytesReader(v.w, r.Body, 4*maxKeptSize) // the request may carry a form that was submitted without a session (keptForm)
 	form := signingIn{Next: localPath(r.FormValue("next")), Name: r.FormValue("name"), Kept: r.FormValue("kept"), Provider: c.offered()}
 	if form.Kept != "" && r.FormValue("did") == "on" { // the visitor says that another tab was used to sign in
-		if _, err := c.callerOf(r); err == nil {
+		if _, err := c.callerOf(r, c.People.BySession); err == nil {
 			return c.goOn(v, form)
 		}
 		form.Error = v.say("kept.not.yet")
@@ -150,7 +150,7 @@ func cookieOf(r *http.Request, name string) string {
 
 func (c *Console) logout(v *request) error {
 	to, ctx := Root+"/login", v.r.Context()
-	if caller, err := c.callerOf(v.r); err == nil && caller.Session != "" {
+	if caller, err := c.callerOf(v.r, c.People.BySession); err == nil && caller.Session != "" {
 		if caller.Issuer != "" {
 			to += "?out=provider"
 		}

@@ -5,46 +5,39 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/qrjump/qrjump/client"
 )
 
 type scansView struct {
-	From, To, User, Namespace, Rule, Code, AppID, Owner string
-	Scans                                               []client.RecordedScan
-	Newest                                              bool   // the newest scans are shown, without a filter
-	Next                                                string // the scan after which the next page starts; "" = last page
-	Examined                                            int
-	OpenID                                              string
-	Error                                               string
-	Erased                                              *client.ErasureResult
+	client.ScanFilter
+	Rule, Code, AppID string
+	Scans             []client.RecordedScan
+	Newest            bool   // the newest scans are shown, without a filter
+	Next              string // the scan after which the next page starts; "" = last page
+	Examined          int
+	OpenID            string
+	Error             string
+	Erased            *client.ErasureResult
 }
 
 func (pages scanPages) showScans(v *request, status int, erased *client.ErasureResult) error {
 	text := func(name string) string { return strings.TrimSpace(v.r.URL.Query().Get(name)) }
-	data := scansView{From: text("from"), To: text("to"), User: text("user"), Namespace: text("namespace"), Rule: text("rule"),
-		Code: text("code"), AppID: text("appid"), Owner: cmp.Or(text("owner"), v.Account()), Erased: erased}
+	data := scansView{Rule: text("rule"), Code: text("code"), AppID: text("appid"), Erased: erased}
+	if err := v.query(&data.ScanFilter, "from to user namespace owner rule"); err != nil {
+		return err
+	}
+	data.Owner = cmp.Or(data.Owner, v.Account())
 	name := client.ParseCodeName(data.Code)
 	if data.Code != "" && name.ID <= 0 {
 		data.Error = v.say("scans.code.form")
 		return v.show(http.StatusUnprocessableEntity, "scans", data)
 	}
-	asked := client.ScanFilter{From: data.From, To: data.To, User: data.User, Owner: data.Owner, ApplicationID: name.ID,
-		CodeIndex: name.Index}
-	if data.User != "" {
-		asked.Namespace = data.Namespace
-	}
-	for word := range strings.SplitSeq(data.Rule, ",") {
-		if word = strings.TrimSpace(word); word == "" {
-			continue
-		}
-		id, err := strconv.ParseInt(word, 10, 64)
-		if err != nil {
-			return v.reject("fault.form")
-		}
-		asked.Rules = append(asked.Rules, id)
+	asked := data.ScanFilter
+	asked.ApplicationID, asked.CodeIndex = name.ID, name.Index
+	if data.User == "" {
+		asked.Namespace = ""
 	}
 	var page client.ScanPage
 	var err, failed error

@@ -10,7 +10,6 @@ import (
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"html/template"
 	"io/fs"
@@ -317,14 +316,11 @@ func (g *Guide) render(p *page) rendered {
 	v := g.view(p.language, p)
 	english := g.pages["en/"+p.name]
 	v.Body = template.HTML(toHTML(p, english)) // safe: the source is part of this program, and raw HTML in the source is dropped
-	var plain, zipped bytes.Buffer
+	var plain bytes.Buffer
 	if err := layout().Execute(&plain, v); err != nil {
 		panic(err) // the template is part of this program, and a test renders every page
 	}
-	z, _ := gzip.NewWriterLevel(&zipped, gzip.BestCompression)
-	z.Write(plain.Bytes())
-	z.Close()
-	return rendered{tag: `"` + Hash(plain.Bytes()) + `"`, plain: plain.Bytes(), zipped: zipped.Bytes()}
+	return rendered{tag: `"` + Hash(plain.Bytes()) + `"`, plain: plain.Bytes(), zipped: assets.Gzip(plain.Bytes(), gzip.BestCompression)}
 }
 
 func (g *Guide) missing(w http.ResponseWriter, l Language) {
@@ -337,7 +333,7 @@ func (g *Guide) missing(w http.ResponseWriter, l Language) {
 func (g *Guide) write(w http.ResponseWriter, status int, v view) {
 	var b bytes.Buffer
 	if err := layout().Execute(&b, v); err != nil {
-		http.Error(w, errors.New("the page cannot be rendered").Error(), http.StatusInternalServerError)
+		http.Error(w, "the page cannot be rendered", http.StatusInternalServerError)
 		return
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
