@@ -69,7 +69,7 @@ func (a *API) newExplanation(w http.ResponseWriter, r *http.Request, namespace s
 	if err := unmarshal(body, &req); err != nil {
 		return explanation{}, err
 	}
-	q := parsedRequest{request: req.Request, userReplaced: userReplaced(body, req.User)}
+	q := parsedRequest{Request: req.Request, userReplaced: userReplaced(body, req.User)}
 	if req.Text != nil {
 		q.text, q.hasText = *req.Text, true
 	}

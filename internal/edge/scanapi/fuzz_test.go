@@ -60,7 +60,7 @@ func FuzzResolveBody(f *testing.F) {
 			checkProblem(t, body, err)
 			return
 		}
-		var d decision
+		var d Decision
 		err = json.Unmarshal(answer, &d)
 		require.True(t, err == nil && d.Action != "" && len(d.ScanID) == 32, "response to %q = %s, %v, want a decision", body, answer, err)
 	})

@@ -13,7 +13,7 @@ import (
 
 // parsedRequest is one parsed request.
 type parsedRequest struct {
-	request
+	Request
 	text    string
 	hasText bool
 	// replaced reports whether encoding/json replaced invalid Unicode in the request with U+FFFD.

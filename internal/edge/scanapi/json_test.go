@@ -49,7 +49,7 @@ func FuzzQuick(f *testing.F) {
 			return
 		}
 		var want parsedRequest
-		err := unmarshal(body, &want.request)
+		err := unmarshal(body, &want.Request)
 		require.True(t, err == nil, "parseRequest(%q) = %+v, want the error %v", body, q, err)
 		if want.Text != nil {
 			want.text, want.hasText, want.Text = *want.Text, true, nil

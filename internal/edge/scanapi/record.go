@@ -343,7 +343,7 @@ const FromBrowser = "browser"
 // not learn whether the scan was recorded.
 func (a *API) RecordRedirect(number int64, address, client, ip string) {
 	t := a.Now()
-	s := pendingScan{parsedRequest: parsedRequest{request: request{IP: ip, Client: client, Source: FromBrowser}},
+	s := pendingScan{parsedRequest: parsedRequest{Request: Request{IP: ip, Client: client, Source: FromBrowser}},
 		in: scan.Request{At: t}, id: a.newScanID(t),
 		decision: scan.Decision{Action: scan.OpenURL, Kind: scan.ByGS1, Matched: rules.RuleInfo{ID: number}, Link: address}}
 	e := a.newEvent(&s)

@@ -85,8 +85,8 @@ type API struct {
 	OnAuthenticated, OnRejected func(context.Context)
 }
 
-// request is one scan as received.
-type request struct {
+// Request is one scan as received.
+type Request struct {
 	Text   *string     `json:"text" doc:"text read by the camera" required:"true" nullable:"false"`
 	User   string      `json:"user,omitempty" doc:"user ID of the app; default: an anonymous scan, which gets no ticket and opens no test link"`
 	Source scan.Source `json:"source,omitempty" enum:"scan,press,album" doc:"source of the scan; default: scan"`
@@ -95,8 +95,9 @@ type request struct {
 	At     string      `json:"at,omitempty" format:"date-time" doc:"time of the scan; emulator only"`
 }
 
-// decision is the response to one scan.
-type decision struct {
+// Decision is the response to one scan. Decision and Request are exported, so that the API document also describes their fields in types
+// that embed them.
+type Decision struct {
 	ScanID  string           `json:"scan_id,omitempty"`
 	Action  scan.Action      `json:"action" enum:"open_mini_program,open_url,show_text,show_message"`
 	AppID   string           `json:"appid,omitempty"`
@@ -109,12 +110,6 @@ type decision struct {
 	URL     string           `json:"url,omitempty"`
 	Text    *string          `json:"text,omitempty"`
 }
-
-// The types request and decision are embedded under exported names, so that the API document describes their fields too.
-type (
-	Request  = request
-	Decision = decision
-)
 
 // problem is an RFC 9457 problem document.
 type problem struct {
@@ -157,7 +152,7 @@ func (a *API) Register(mux *http.ServeMux) {
 func Describe(document *huma.OpenAPI) {
 	describe[loginRequest, loginResponse](document, "/scan/v1/login", "login",
 		"Create a js_code, with which the server of a Mini Program gets the user's openid", "the js_code")
-	describe[request, decision](document, resolvePath, "resolve",
+	describe[Request, Decision](document, resolvePath, "resolve",
 		"Resolve a scanned text; with application/x-ndjson, one request and one response per line",
 		`the decision; in a stream, one line for each request line, which is {"error": …} for an invalid line`)
 	describe[explainRequest, explanation](document, "/scan/v1/explain", "explain",
@@ -319,7 +314,7 @@ func readRequest(body []byte) (parsedRequest, error) {
 		return q, nil
 	}
 	var q parsedRequest
-	if err := unmarshal(body, &q.request); err != nil {
+	if err := unmarshal(body, &q.Request); err != nil {
 		return q, err
 	}
 	if q.Text != nil {
@@ -455,8 +450,8 @@ func (a *API) newRequest(namespace string, req parsedRequest) (scan.Request, err
 	return in, nil
 }
 
-func newDecision(d scan.Decision) decision {
-	result := decision{Action: d.Action, AppID: d.AppID, Version: d.Version, Path: d.Path, Scene: d.Scene, URL: d.URL}
+func newDecision(d scan.Decision) Decision {
+	result := Decision{Action: d.Action, AppID: d.AppID, Version: d.Version, Path: d.Path, Scene: d.Scene, URL: d.URL}
 	if d.Action == scan.ShowText {
 		result.Text = &d.Text
 	}
