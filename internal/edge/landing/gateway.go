@@ -167,8 +167,8 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, host string, unk
 		return
 	}
 	if unknown != nil && !opens(d) && !isCode(d) {
-		known, err := g.known(w, r, host)
-		if err == nil && !known {
+		known, answered := g.known(w, r, host)
+		if !known && !answered {
 			unknown.ServeHTTP(w, r)
 		}
 		if !known {

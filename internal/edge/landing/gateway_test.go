@@ -34,20 +34,13 @@ func newCodeGateway() *Gateway {
 					State: codes.State{Activation: &codes.Event{Binding: codes.Binding{ProductBrand: "Brew"}}}}}}
 		},
 		Account:  func(string) (accounts.Account, bool) { return accounts.Account{}, false },
-		Prefixes: func() []string { return []string{"HTTPS://Q.EXAMPLE/"} }, Links: func() []codes.Link { return nil }, Scheme: schemeOf,
+		Prefixes: func() []string { return []string{"HTTPS://Q.EXAMPLE/"} }, Links: func() []codes.Link { return nil },
+		Scheme:   func(*http.Request) string { return "https" },
 		Settings: settings.NewLive(settings.Defaults()),
 		Now:      func() time.Time { return testTime }, RealNow: func() time.Time { return testTime },
 		ClientIP: func(*http.Request) netip.Addr { return netip.MustParseAddr("192.0.2.1") },
 		Log:      slog.New(slog.DiscardHandler),
 	}
-}
-
-// schemeOf returns the scheme of a request that no proxy has passed on.
-func schemeOf(r *http.Request) string {
-	if r.TLS != nil {
-		return "https"
-	}
-	return "http"
 }
 
 func (g *Gateway) getPreview(t *testing.T, language string) string {

@@ -2,8 +2,6 @@ package landing
 
 import (
 	"context"
-	"errors"
-	"net"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -43,7 +41,7 @@ func pageHost(header, scheme string) (host string, ok bool) {
 		}
 	}
 	name := host
-	if h, port, err := net.SplitHostPort(host); err == nil {
+	if h, port, found := strings.Cut(host, ":"); found && !strings.Contains(port, ":") {
 		name = h
 		if scheme == "http" && port == "80" || scheme == "https" && port == "443" {
 			host = h
@@ -74,18 +72,15 @@ const (
 	maxHosts = 4096
 )
 
-// cachedHost is a cached result, which may be stale.
-type cachedHost struct{ known, fresh bool }
-
-// get returns the cached result for a host.
-func (c *hostCache) get(host string, now time.Time) cachedHost {
+// get returns the cached result for a host, and whether it is still fresh.
+func (c *hostCache) get(host string, now time.Time) (known, fresh bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	until, known := c.withRules[host]
 	if !known {
 		until = c.withoutRules[host]
 	}
-	return cachedHost{known, now.Before(until) && !now.Before(until.Add(-hostFresh))}
+	return known, now.Before(until) && !now.Before(until.Add(-hostFresh))
 }
 
 func (c *hostCache) put(host string, known bool, now time.Time) {
@@ -102,33 +97,30 @@ func (c *hostCache) put(host string, known bool, now time.Time) {
 	(*target)[host] = now.Add(hostFresh)
 }
 
-// errAnswered means that a response was already sent.
-var errAnswered = errors.New("landing: response already written")
-
 // known reports whether a host belongs to printed codes or has rules. A host that is not cached counts against the client's rate
-// limit, because it needs a database query; known responds and returns errAnswered if the limit is exceeded.
-func (g *Gateway) known(w http.ResponseWriter, r *http.Request, host string) (bool, error) {
+// limit, because it needs a database query; answered reports that known has sent a response, because the limit is exceeded.
+func (g *Gateway) known(w http.ResponseWriter, r *http.Request, host string) (known, answered bool) {
 	if slices.Contains(g.prefixHosts(), host) {
-		return true, nil
+		return true, false
 	}
 	now := g.RealNow()
-	cached := g.hosts.get(host, now)
-	if cached.fresh {
-		return cached.known, nil
+	cached, fresh := g.hosts.get(host, now)
+	if fresh {
+		return cached, false
 	}
-	if !cached.known && !g.withinLimit(w, r, "host", 1, 1) {
-		return false, errAnswered
+	if !cached && !g.withinLimit(w, r, "host", 1, 1) {
+		return false, true
 	}
 	known, err := g.Rules.HasRules(r.Context(), host)
 	if err != nil {
 		g.Log.WarnContext(r.Context(), "lookup of the rules of a host failed; request passed to the API", "host", host,
 			"error", err)
-		if file := r.URL.Path; !cached.known && (file == applePath || file == androidPath) {
+		if file := r.URL.Path; !cached && (file == applePath || file == androidPath) {
 			g.serveUnavailable(w, r) // a phone that requests an app link file would cache the API's response
-			return false, errAnswered
+			return false, true
 		}
-		return cached.known, nil
+		return cached, false
 	}
 	g.hosts.put(host, known, now)
-	return known, nil
+	return known, false
 }
