@@ -168,6 +168,11 @@ func (c *Console) Handler() http.Handler {
 	return c.guard(sameOrigin.Handler(mux))
 }
 
+// Routes returns the patterns of all pages and forms, including the sign-in pages.
+func Routes() []string {
+	return append(slices.Sorted(maps.Keys(routes())), slices.Sorted(maps.Keys((&Console{}).waysIn()))...)
+}
+
 // waysIn returns the handlers of the pages that need no session, by pattern: sign-in pages and shared charts.
 func (c *Console) waysIn() map[string]handler {
 	return map[string]handler{"GET /console/login": c.loginPage, "POST /console/login": c.login, "POST /console/logout": c.logout,
