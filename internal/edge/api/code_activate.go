@@ -15,10 +15,6 @@ func readActivation(f *fields) (codes.Activation, error) {
 }
 
 // activateCodes activates a range of codes and binds the codes to a Mini Program page. Contract: marketcode §3.4.
-func (a *API) activateCodes(ctx context.Context, c *call, f *fields) (any, error) {
-	activation, err := readActivation(f)
-	if err != nil {
-		return nil, err
-	}
+func (a *API) activateCodes(ctx context.Context, c *call, activation codes.Activation) (any, error) {
 	return success, a.Codes.Activate(ctx, c.caller, activation)
 }

@@ -38,11 +38,7 @@ func readBatchKey(f *fields) (codes.BatchKey, error) {
 }
 
 // queryApplication returns the state of an application for codes. Contract: marketcode §3.2.
-func (a *API) queryApplication(ctx context.Context, c *call, f *fields) (any, error) {
-	key, err := readBatchKey(f)
-	if err != nil {
-		return nil, err
-	}
+func (a *API) queryApplication(ctx context.Context, c *call, key codes.BatchKey) (any, error) {
 	b, err := a.Codes.Query(ctx, c.caller, key)
 	if err != nil {
 		return nil, err

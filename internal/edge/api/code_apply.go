@@ -23,11 +23,7 @@ func readApplyCode(f *fields) (codes.Application, error) {
 }
 
 // applyCode applies for a batch of codes. Contract: marketcode §3.1.
-func (a *API) applyCode(ctx context.Context, c *call, f *fields) (any, error) {
-	application, err := readApplyCode(f)
-	if err != nil {
-		return nil, err
-	}
+func (a *API) applyCode(ctx context.Context, c *call, application codes.Application) (any, error) {
 	b, err := a.Codes.Apply(ctx, c.caller, application)
 	return applyCodeReply{envelope: success, ApplicationID: b.ID}, err
 }

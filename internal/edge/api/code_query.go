@@ -51,11 +51,7 @@ func readCodeName(f *fields) (codes.CodeName, error) {
 }
 
 // queryCode returns the page to which a code is bound. Contract: marketcode §3.5.
-func (a *API) queryCode(ctx context.Context, c *call, f *fields) (any, error) {
-	name, err := readCodeName(f)
-	if err != nil {
-		return nil, err
-	}
+func (a *API) queryCode(ctx context.Context, c *call, name codes.CodeName) (any, error) {
 	found, err := a.Codes.Get(ctx, c.caller, name)
 	if err == nil && found.State.Activation == nil && !a.isAllowed(c, behaviour.CodesQueryBare) {
 		// the code itself must not be logged, so the detail names its index

@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 
-	"github.com/qrjump/qrjump/internal/contract/behaviour"
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
@@ -62,11 +61,7 @@ type authorizerInfoReply struct {
 }
 
 // authorizerInfo returns the description of an account to a platform. Contract: rules §3.2.
-func (a *API) authorizerInfo(ctx context.Context, c *call, f *fields) (any, error) {
-	appid := f.required("authorizer_appid", behaviour.ComponentAccountMissing, "authorizer_appid is missing")
-	if f.err != nil {
-		return nil, f.err
-	}
+func (a *API) authorizerInfo(ctx context.Context, c *call, appid string) (any, error) {
 	got, err := a.Accounts.Authorization(ctx, c.component, appid)
 	if err != nil {
 		return nil, err

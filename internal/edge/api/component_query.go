@@ -1,10 +1,6 @@
 package api
 
-import (
-	"context"
-
-	"github.com/qrjump/qrjump/internal/contract/behaviour"
-)
+import "context"
 
 type queryAuthReply struct {
 	Info struct {
@@ -17,11 +13,7 @@ type queryAuthReply struct {
 }
 
 // queryAuth exchanges an authorization_code for the tokens of the account. Contract: rules §3.2.
-func (a *API) queryAuth(ctx context.Context, c *call, f *fields) (any, error) {
-	code := f.required("authorization_code", behaviour.ComponentCodeMissing, "authorization_code is missing")
-	if f.err != nil {
-		return nil, f.err
-	}
+func (a *API) queryAuth(ctx context.Context, c *call, code string) (any, error) {
 	got, err := a.Accounts.TradeAuthCode(ctx, c.component, code)
 	if err != nil {
 		return nil, err

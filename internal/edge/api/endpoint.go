@@ -135,6 +135,18 @@ func get(path string, n needs, page string, f func(context.Context, *call, *fiel
 	return post(path, n|anyMethod, page, f, codes...)
 }
 
+// reading returns an endpoint function that calls serve with the request that read parses from the fields of a call.
+func reading[T any](read func(*fields) (T, error), serve func(context.Context, *call, T) (any, error),
+) func(context.Context, *call, *fields) (any, error) {
+	return func(ctx context.Context, c *call, f *fields) (any, error) {
+		request, err := read(f)
+		if err != nil {
+			return nil, err
+		}
+		return serve(ctx, c, request)
+	}
+}
+
 // of assigns an endpoint to a family: a platform needs one of the permission sets to call the endpoint, and accounts that may not use the
 // family are rejected before the body is read. Contract: rules §1.8, §3.4, §3.5, marketcode §1. Inferred(codes.gate): error 48001 lacks the
 // code service's hint, so access is checked before the code service is called.

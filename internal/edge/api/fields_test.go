@@ -42,9 +42,8 @@ func TestNamedFields_MatchSource(t *testing.T) {
 		}
 		for _, name := range named {
 			key := path + " " + name
-			reason := unread[key]
-			assert.True(t, (reason != "") != (read[name] != ""),
-				"%s: %q is read by %q and has the reason %q, want one of both", path, name, read[name], reason)
+			assert.True(t, (unread[key] != "") != (read[name] != ""),
+				"%s: %q is read by %q and has the reason %q, want one of both", path, name, read[name], unread[key])
 			delete(unread, key)
 		}
 	}
@@ -101,27 +100,27 @@ func readFieldsByPath(t *testing.T) map[string]map[string]string {
 	reads := map[string]map[string]string{}
 	ast.Inspect(bodies["endpoints"], func(n ast.Node) bool {
 		call, ok := n.(*ast.CallExpr)
-		if !ok || len(call.Args) < 2 {
+		if !ok || len(call.Args) < 4 || isNamed(call.Fun, "append") {
 			return true
 		}
-		path, ok := stringLiteral(call.Args[0])
-		if !ok || !strings.HasPrefix(path, "/") {
-			return true
-		}
-		for _, arg := range call.Args[1:] {
-			if serve, ok := arg.(*ast.SelectorExpr); ok && isNamed(serve.X, "a") {
-				reads[path] = map[string]string{}
-				collectFields(bodies, serve.Sel.Name, reads[path], map[string]bool{})
+		path, _ := stringLiteral(call.Args[0])
+		reads[path] = map[string]string{}
+		ast.Inspect(call.Args[3], func(n ast.Node) bool {
+			if id, ok := n.(*ast.Ident); ok {
+				collectFields(bodies, id.Name, reads[path], map[string]bool{})
+			} else if reader, ok := n.(*ast.CallExpr); ok && isNamed(reader.Fun, "requiring") {
+				field, _ := stringLiteral(reader.Args[0])
+				reads[path][field] = "required"
 			}
-		}
+			return true
+		})
 		return true
 	})
 	return reads
 }
 
 // fieldMethods are the methods of fields that read a field by its name.
-var fieldMethods = []string{"raw", "peek", "isAbsent", "text", "required", "number", "flag", "numericFlag", "texts", "textOrNumber",
-	"object"}
+var fieldMethods = strings.Fields("raw peek isAbsent text required number flag numericFlag texts textOrNumber object")
 
 // collectFields adds to fields what the function with a name reads.
 func collectFields(bodies map[string]*ast.FuncDecl, name string, fields map[string]string, seen map[string]bool) {
@@ -162,12 +161,11 @@ func collectFields(bodies map[string]*ast.FuncDecl, name string, fields map[stri
 }
 
 func stringLiteral(e ast.Expr) (string, bool) {
-	l, ok := e.(*ast.BasicLit)
-	if !ok || l.Kind != gotoken.STRING {
-		return "", false
+	if l, ok := e.(*ast.BasicLit); ok && l.Kind == gotoken.STRING {
+		s, err := strconv.Unquote(l.Value)
+		return s, err == nil
 	}
-	s, err := strconv.Unquote(l.Value)
-	return s, err == nil
+	return "", false
 }
 
 func isNamed(e ast.Expr, name string) bool {

@@ -78,7 +78,7 @@ var decoders = map[string]func(*fields) error{
 		return err
 	},
 	"qrcodejumpdelete": func(fs *fields) error { // qrcodejumppublish reads a subset
-		fs.required("prefix", behaviour.RulesPrefixMissing, "prefix is missing")
+		fs.required("prefix", behaviour.RulesPrefixMissing)
 		fs.text("appid")
 		return fs.err
 	},

@@ -259,13 +259,18 @@ func (f *fields) text(name string) string {
 	return s
 }
 
-// required returns a string field, and sets error 40097 with the given row and detail if the field is absent or empty.
-func (f *fields) required(name string, row behaviour.Row, detail string) string {
+// required returns a string field, and sets error 40097 with the given row if the field is absent or empty.
+func (f *fields) required(name string, row behaviour.Row) string {
 	text := f.text(name)
 	if f.err == nil && text == "" {
-		f.err = errcode.InvalidArgs.WithDetail(row, "%s", detail)
+		f.err = errcode.InvalidArgs.WithDetail(row, "%s is missing", name)
 	}
 	return text
+}
+
+// requiring returns a function for reading, which returns a required string field.
+func requiring(name string, row behaviour.Row) func(*fields) (string, error) {
+	return func(f *fields) (string, error) { return f.required(name, row), f.err }
 }
 
 // targetAppID returns the AppID of the Mini Program that a service account's call concerns. If the caller is not a service account, the

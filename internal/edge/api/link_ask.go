@@ -36,10 +36,6 @@ func readLinkRequest(f *fields) (accounts.LinkRequest, error) {
 }
 
 // askLink requests a link between the calling service account and a Mini Program. Contract: rules §3.4.
-func (a *API) askLink(ctx context.Context, c *call, f *fields) (any, error) {
-	r, err := readLinkRequest(f)
-	if err != nil {
-		return nil, err
-	}
+func (a *API) askLink(ctx context.Context, c *call, r accounts.LinkRequest) (any, error) {
 	return success, a.Accounts.AskLink(ctx, c.caller, r)
 }

@@ -71,11 +71,7 @@ func readQRDraft(f *fields) (accounts.QRDraft, error) {
 }
 
 // createQRCode creates a parametric QR code. Contract: rules §3.5.
-func (a *API) createQRCode(ctx context.Context, c *call, f *fields) (any, error) {
-	draft, err := readQRDraft(f)
-	if err != nil {
-		return nil, err
-	}
+func (a *API) createQRCode(ctx context.Context, c *call, draft accounts.QRDraft) (any, error) {
 	if draft.Action.Permanent() && draft.Life != nil {
 		err := a.noteOrRefuse(c, behaviour.QRCodeLifeIgnored, "expire_seconds is %d, and the code is permanent", *draft.Life)
 		if err != nil {

@@ -75,8 +75,9 @@ func newRecord(t time.Time, r *http.Request, e endpoint, c *call, answer []byte,
 	} else {
 		request = maskBody(c.body)
 	}
-	var behaviours []string
-	for _, row := range c.notes.Rows() {
+	rows := c.notes.Rows()
+	behaviours := slices.Grow([]string(nil), len(rows))
+	for _, row := range rows {
 		behaviours = append(behaviours, row.String())
 	}
 	return Record{

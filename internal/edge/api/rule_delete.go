@@ -8,7 +8,7 @@ import (
 
 // deleteRule deletes a rule with immediate effect. Contract: rules §1.5.
 func (a *API) deleteRule(ctx context.Context, c *call, f *fields) (any, error) {
-	prefix, appid := f.required("prefix", behaviour.RulesPrefixMissing, "prefix is missing"), f.targetAppID(c.caller.Kind)
+	prefix, appid := f.required("prefix", behaviour.RulesPrefixMissing), f.targetAppID(c.caller.Kind)
 	if f.err != nil {
 		return nil, f.err
 	}
