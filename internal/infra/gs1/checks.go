@@ -2,7 +2,8 @@ package gs1
 
 import (
 	_ "embed"
-	"strconv"
+	"math/big"
+	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -123,21 +124,12 @@ const (
 func CheckPair(body string) string {
 	sum, prime := 0, 1
 	for i := len(body) - 1; i >= 0; i-- {
-		for prime++; !isPrime(prime); prime++ {
+		for prime++; !big.NewInt(int64(prime)).ProbablyPrime(0); prime++ { // exact below 2^64
 		}
 		sum += strings.IndexByte(set82, body[i]) * prime
 	}
 	sum %= 1021
 	return string([]byte{set32[sum/32], set32[sum%32]})
-}
-
-func isPrime(n int) bool {
-	for d := 2; d*d <= n; d++ {
-		if n%d == 0 {
-			return false
-		}
-	}
-	return true
 }
 
 func checkPair(ai, value string) error {
@@ -181,20 +173,8 @@ func importer(ai, value string) error {
 
 // percents checks a text that contains percent-encoded characters.
 func percents(ai, value string) error {
-	for i := strings.IndexByte(value, '%'); i >= 0; {
-		if i+3 > len(value) {
-			return errorUnless(false, ai, value, "text in percent-coding")
-		}
-		if _, err := strconv.ParseUint(value[i+1:i+3], 16, 8); err != nil {
-			return errorUnless(false, ai, value, "text in percent-coding")
-		}
-		next := strings.IndexByte(value[i+3:], '%')
-		if next < 0 {
-			break
-		}
-		i += 3 + next
-	}
-	return nil
+	_, err := url.PathUnescape(value)
+	return errorUnless(err == nil, ai, value, "text in percent-coding")
 }
 
 // iban checks an international bank account number: ISO 13616, modulo 97.

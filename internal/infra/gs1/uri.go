@@ -6,32 +6,9 @@ import (
 	"strings"
 )
 
-const unreserved = "-._~"
-
 // Escape percent-encodes a value for a path or a query: all characters except the unreserved characters of RFC 3986, with
 // upper-case hexadecimal digits.
-func Escape(value string) string {
-	const hex = "0123456789ABCDEF"
-	plain := func(c byte) bool {
-		return '0' <= c && c <= '9' || 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z' || strings.IndexByte(unreserved, c) >= 0
-	}
-	i := 0
-	for i < len(value) && plain(value[i]) {
-		i++
-	}
-	if i == len(value) {
-		return value
-	}
-	out := []byte(value[:i])
-	for ; i < len(value); i++ {
-		if c := value[i]; plain(c) {
-			out = append(out, c)
-		} else {
-			out = append(out, '%', hex[c>>4], hex[c&15])
-		}
-	}
-	return string(out)
-}
+func Escape(value string) string { return strings.ReplaceAll(url.QueryEscape(value), "+", "%20") }
 
 // ParseURL parses a complete URL of a Digital Link. A fragment after # is ignored.
 func ParseURL(text string) (Data, error) {
