@@ -109,21 +109,14 @@ func (ca *Authority) read(certFile, keyFile string) error {
 // make creates the key and the certificate of the authority. The certificate is written last, so that if the certificate exists,
 // the key exists too.
 func (ca *Authority) make(certFile, keyFile string) error {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return err
-	}
 	var id [4]byte
 	_, _ = rand.Read(id[:]) // it never fails
-	now := ca.now()
 	template := &x509.Certificate{
 		// A random suffix gives two authorities on one machine different names.
-		Subject:               pkix.Name{CommonName: "qrjump development CA " + hex.EncodeToString(id[:])},
-		NotBefore:             now.Add(-backdate),
-		NotAfter:              now.Add(caLife),
-		KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
-		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-		BasicConstraintsValid: true, IsCA: true, MaxPathLenZero: true,
+		Subject:  pkix.Name{CommonName: "qrjump development CA " + hex.EncodeToString(id[:])},
+		NotAfter: ca.now().Add(caLife),
+		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
+		IsCA:     true, MaxPathLenZero: true,
 		PermittedDNSDomainsCritical: true,
 		PermittedDNSDomains:         []string{"weixin.qq.com", "localhost"},
 		PermittedIPRanges: []*net.IPNet{
@@ -131,23 +124,37 @@ func (ca *Authority) make(certFile, keyFile string) error {
 			{IP: net.IPv6loopback, Mask: net.CIDRMask(128, 128)},
 		},
 	}
-	cert, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	cert, key, err := ca.sign(template)
 	if err != nil {
 		return err
 	}
-	secret, err := x509.MarshalPKCS8PrivateKey(key)
+	if err := atomicfile.Replace(keyFile, key, 0o600); err != nil {
+		return err
+	}
+	if err := atomicfile.Replace(certFile, cert, 0o644); err != nil {
+		return err
+	}
+	return ca.read(certFile, keyFile)
+}
+
+// sign returns a new key and its certificate, as PEM. A certificate of the authority itself is signed with its own key.
+func (ca *Authority) sign(template *x509.Certificate) (cert, key []byte, err error) {
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
-	if err := atomicfile.Replace(keyFile, block("PRIVATE KEY", secret), 0o600); err != nil {
-		return err
+	template.NotBefore, template.BasicConstraintsValid = ca.now().Add(-backdate), true
+	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
+	parent, signer := ca.cert, ca.key
+	if template.IsCA {
+		parent, signer = template, private
 	}
-	if err := atomicfile.Replace(certFile, block("CERTIFICATE", cert), 0o644); err != nil {
-		return err
+	signed, err := x509.CreateCertificate(rand.Reader, template, parent, private.Public(), signer)
+	if err != nil {
+		return nil, nil, err
 	}
-	ca.key = key
-	ca.cert, err = x509.ParseCertificate(cert)
-	return err
+	secret, err := x509.MarshalPKCS8PrivateKey(private)
+	return block("CERTIFICATE", signed), block("PRIVATE KEY", secret), err
 }
 
 // Get returns the leaf certificate, and reissues the certificate shortly before it expires; no timer is needed.
@@ -173,29 +180,17 @@ func (ca *Authority) serves(leaf *x509.Certificate) bool {
 }
 
 func (ca *Authority) issue() (*tls.Certificate, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, err
-	}
-	now := ca.now()
-	cert, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
-		Subject:     pkix.Name{CommonName: ca.names[0]},
-		NotBefore:   now.Add(-backdate),
-		NotAfter:    now.Add(leafLife),
-		KeyUsage:    x509.KeyUsageDigitalSignature,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-		DNSNames:    ca.names, IPAddresses: loopbackAddresses,
-		BasicConstraintsValid: true,
-	}, ca.cert, key.Public(), ca.key)
-	if err != nil {
-		return nil, err
-	}
-	secret, err := x509.MarshalPKCS8PrivateKey(key)
+	cert, key, err := ca.sign(&x509.Certificate{
+		Subject:  pkix.Name{CommonName: ca.names[0]},
+		NotAfter: ca.now().Add(leafLife),
+		KeyUsage: x509.KeyUsageDigitalSignature,
+		DNSNames: ca.names, IPAddresses: loopbackAddresses,
+	})
 	if err != nil {
 		return nil, err
 	}
 	// Certificate and key share one file, so that they always match.
-	text := slices.Concat(block("CERTIFICATE", cert), block("PRIVATE KEY", secret))
+	text := slices.Concat(cert, key)
 	if err := atomicfile.Replace(ca.leafFile(), text, 0o600); err != nil {
 		return nil, err
 	}
