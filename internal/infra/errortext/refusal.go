@@ -3,6 +3,7 @@
 package errortext
 
 import (
+	"cmp"
 	"embed"
 	"regexp"
 	"slices"
@@ -37,12 +38,7 @@ var texts = sync.OnceValue(func() (list []known) {
 		k.pattern = regexp.MustCompile(`(?s)^` + strings.ReplaceAll(full, "(.*?)(.*?)", "(.*?)(: did you mean .*|)") + `$`)
 		list = append(list, k)
 	}
-	slices.SortFunc(list, func(a, b known) int {
-		if a.fixed != b.fixed {
-			return b.fixed - a.fixed
-		}
-		return strings.Compare(a.key, b.key)
-	})
+	slices.SortFunc(list, func(a, b known) int { return cmp.Or(b.fixed-a.fixed, strings.Compare(a.key, b.key)) })
 	return list
 })
 

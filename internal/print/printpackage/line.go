@@ -3,6 +3,7 @@ package printpackage
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
@@ -174,15 +175,7 @@ func ReadLine(r io.Reader) (*Job, error) {
 		return nil, fmt.Errorf("%w: the checksum of the line file does not match", ErrCut)
 	}
 	for i := range j.places {
-		slices.SortFunc(j.places[i], func(a, b place) int {
-			switch {
-			case a.hash < b.hash:
-				return -1
-			case a.hash > b.hash:
-				return 1
-			}
-			return 0
-		})
+		slices.SortFunc(j.places[i], func(a, b place) int { return cmp.Compare(a.hash, b.hash) })
 	}
 	return j, nil
 }
@@ -232,15 +225,7 @@ func (j *Job) trimRead(read string) (end string, ok bool) {
 // lookup returns the position of a code by its printed text or serial.
 func (j *Job) lookup(kind int, printed string) (pos uint32, _ int, ok bool) {
 	sum := j.of.sum("ts"[kind], []byte(printed))
-	i, ok := slices.BinarySearchFunc(j.places[kind], sum, func(p place, sum uint64) int {
-		switch {
-		case p.hash < sum:
-			return -1
-		case p.hash > sum:
-			return 1
-		}
-		return 0
-	})
+	i, ok := slices.BinarySearchFunc(j.places[kind], sum, func(p place, sum uint64) int { return cmp.Compare(p.hash, sum) })
 	if !ok {
 		return 0, kind, false
 	}
