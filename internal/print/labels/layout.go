@@ -1,6 +1,7 @@
 package labels
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -193,22 +194,10 @@ func (p Printing) layout(s *Sheet) (err error) {
 
 // overSheet returns p with its empty fields filled from a sheet.
 func (p Printing) overSheet(named boughtSheet) Printing {
-	for _, word := range []struct {
-		is          *string
-		alternative string
-	}{{&p.Page, named.Page}, {&p.Label, named.Label}, {&p.Margin, named.Margin}} {
-		if *word.is == "" {
-			*word.is = word.alternative
-		}
+	p.Page, p.Label, p.Margin = cmp.Or(p.Page, named.Page), cmp.Or(p.Label, named.Label), cmp.Or(p.Margin, named.Margin)
+	if p.Gap == "" {
+		p.Pitch = cmp.Or(p.Pitch, named.Pitch)
 	}
-	if p.Pitch == "" && p.Gap == "" {
-		p.Pitch = named.Pitch
-	}
-	if p.Columns == 0 {
-		p.Columns = named.Columns
-	}
-	if p.Rows == 0 {
-		p.Rows = named.Rows
-	}
+	p.Columns, p.Rows = cmp.Or(p.Columns, named.Columns), cmp.Or(p.Rows, named.Rows)
 	return p
 }
