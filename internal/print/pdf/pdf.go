@@ -73,8 +73,8 @@ type Face interface {
 
 // Segment is a step of an outline: a move, a line or a cubic curve.
 type Segment struct {
-	Op     byte // 'm' starts a contour, 'l' is a line, 'c' is a curve
-	Points [3][2]float64
+	Op     byte         // 'm' starts a contour, 'l' is a line, 'c' is a curve
+	Points [][2]float64 // three for a curve, else one
 }
 
 // NewWriter starts a PDF file.
@@ -365,14 +365,14 @@ func (w *Writer) font(f Face, block rune, used map[rune]bool) int {
 func glyphProgram(width float64, outline []Segment) []byte {
 	box := [4]float64{}
 	for _, s := range outline {
-		for _, p := range s.points() {
+		for _, p := range s.Points {
 			box = [4]float64{min(box[0], p[0]), min(box[1], p[1]), max(box[2], p[0]), max(box[3], p[1])}
 		}
 	}
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "%s 0 %s %s %s %s d1\n", number(width), number(box[0]), number(box[1]), number(box[2]), number(box[3]))
 	for _, s := range outline {
-		for _, p := range s.points() {
+		for _, p := range s.Points {
 			b.WriteString(number(p[0]) + " " + number(p[1]) + " ")
 		}
 		b.WriteByte(s.Op)
@@ -382,13 +382,6 @@ func glyphProgram(width float64, outline []Segment) []byte {
 		b.WriteString("f\n")
 	}
 	return b.Bytes()
-}
-
-func (s Segment) points() [][2]float64 {
-	if s.Op == 'c' {
-		return s.Points[:]
-	}
-	return s.Points[:1]
 }
 
 // packers contains reusable compressors, because one compressor takes more memory than many pages.

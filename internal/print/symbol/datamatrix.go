@@ -153,7 +153,7 @@ func encodeDataMatrix(text []byte, rectangular bool) ([]byte, *encoder.SymbolInf
 			}
 		}
 		for to := from + 1; text[from] >= 128 && to <= len(text); to++ {
-			better(to, dmStep{from, cost + 1 + dmLengthSize(to-from) + to - from, dmBase256})
+			better(to, dmStep{from, cost + 1 + len(dmLength(to-from)) + to - from, dmBase256})
 		}
 	}
 	size := smallest(best[len(text)].cost, rectangular)
@@ -225,13 +225,6 @@ func dmLength(n int) []byte {
 		return []byte{byte(n)}
 	}
 	return []byte{byte(n/250 + 249), byte(n % 250)}
-}
-
-func dmLengthSize(n int) int {
-	if n < 250 {
-		return 1
-	}
-	return 2
 }
 
 // dm253 returns the padding codeword for a position, counted from 1. The padding differs between positions, to avoid visible patterns.

@@ -41,20 +41,11 @@ func EPS(w io.Writer, d Drawing) error {
 	for _, l := range d.lines {
 		scale := number(float64(d.size) / 1000)
 		fmt.Fprintf(b, "gsave %d %d translate %s %s neg scale newpath\n", l.x, l.base, scale, scale)
-		pos := 0.0
-		for _, r := range l.text {
-			advance, outline, _ := d.font.Glyph(r)
-			for _, s := range outline {
-				points := s.Points[:1]
-				if s.Op == 'c' {
-					points = s.Points[:]
-				}
-				for _, p := range points {
-					fmt.Fprintf(b, "%.1f %.1f ", p[0]+pos, p[1])
-				}
-				fmt.Fprintf(b, "%c\n", s.Op)
+		for s := range d.font.outline(l.text) {
+			for _, p := range s.Points {
+				fmt.Fprintf(b, "%.1f %.1f ", p[0], p[1])
 			}
-			pos += advance
+			fmt.Fprintf(b, "%c\n", s.Op)
 		}
 		fmt.Fprintln(b, "fill grestore")
 	}

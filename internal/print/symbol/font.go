@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"image"
+	"iter"
 	"math"
 	"slices"
 	"strings"
@@ -158,23 +159,40 @@ func (f *Font) load(r rune) (g glyph) {
 		for i, arg := range s.Args {
 			p[i] = [2]float64{units(arg.X), -units(arg.Y)}
 		}
+		op, points := byte('c'), p[:]
 		switch s.Op {
 		case sfnt.SegmentOpMoveTo:
-			g.outline = append(g.outline, pdf.Segment{Op: 'm', Points: p})
-			last = p[0]
+			op, points = 'm', p[:1]
 		case sfnt.SegmentOpLineTo:
-			g.outline = append(g.outline, pdf.Segment{Op: 'l', Points: p})
-			last = p[0]
+			op, points = 'l', p[:1]
 		case sfnt.SegmentOpQuadTo: // a quadratic curve is converted to a cubic curve, because PDF has no quadratic curves
-			g.outline = append(g.outline, pdf.Segment{Op: 'c', Points: [3][2]float64{
-				interpolate(last, p[0], 2./3), interpolate(p[1], p[0], 2./3), p[1]}})
-			last = p[1]
-		case sfnt.SegmentOpCubeTo:
-			g.outline = append(g.outline, pdf.Segment{Op: 'c', Points: p})
-			last = p[2]
+			p = [3][2]float64{interpolate(last, p[0], 2./3), interpolate(p[1], p[0], 2./3), p[1]}
 		}
+		g.outline = append(g.outline, pdf.Segment{Op: op, Points: points})
+		last = points[len(points)-1]
 	}
 	return g
+}
+
+// outline returns the outlines of the characters of a text, one after the other from left to right. A segment is valid until the next one.
+func (f *Font) outline(text string) iter.Seq[pdf.Segment] {
+	return func(yield func(pdf.Segment) bool) {
+		var points [3][2]float64
+		pos := 0.0
+		for _, r := range text {
+			width, outline, _ := f.Glyph(r)
+			for _, s := range outline {
+				s.Points = append(points[:0], s.Points...)
+				for i := range s.Points {
+					s.Points[i][0] += pos
+				}
+				if !yield(s) {
+					return
+				}
+			}
+			pos += width
+		}
+	}
 }
 
 func units(v fixed.Int26_6) float64 { return float64(v) / 64 }
@@ -211,33 +229,25 @@ func (f *Font) width(text string, size int) int {
 func (f *Font) draw(b *bitmap, text string, size, x, base int) {
 	width, top := f.width(text, size)+2, size+size/4
 	ras := vector.NewRasterizer(width, top+size)
-	scale, pos := float64(size)/1000, 0.0
-	for _, r := range text {
-		w, outline, _ := f.Glyph(r)
-		point := func(p [2]float64) (float32, float32) {
-			return float32((pos + p[0]) * scale), float32(float64(top) - p[1]*scale)
-		}
-		for i, s := range outline {
-			if s.Op == 'm' && i > 0 {
-				ras.ClosePath()
-			}
-			x1, y1 := point(s.Points[0])
-			switch s.Op {
-			case 'm':
-				ras.MoveTo(x1, y1)
-			case 'l':
-				ras.LineTo(x1, y1)
-			case 'c':
-				x2, y2 := point(s.Points[1])
-				x3, y3 := point(s.Points[2])
-				ras.CubeTo(x1, y1, x2, y2, x3, y3)
-			}
-		}
-		if len(outline) > 0 {
-			ras.ClosePath()
-		}
-		pos += w
+	scale := float64(size) / 1000
+	point := func(p [2]float64) (float32, float32) {
+		return float32(p[0] * scale), float32(float64(top) - p[1]*scale)
 	}
+	for s := range f.outline(text) {
+		x1, y1 := point(s.Points[0])
+		switch s.Op {
+		case 'm':
+			ras.ClosePath() // without effect before the first contour
+			ras.MoveTo(x1, y1)
+		case 'l':
+			ras.LineTo(x1, y1)
+		case 'c':
+			x2, y2 := point(s.Points[1])
+			x3, y3 := point(s.Points[2])
+			ras.CubeTo(x1, y1, x2, y2, x3, y3)
+		}
+	}
+	ras.ClosePath()
 	cover := image.NewAlpha(image.Rect(0, 0, width, top+size))
 	ras.Draw(cover, cover.Bounds(), image.Opaque, image.Point{})
 	for i, v := range cover.Pix {

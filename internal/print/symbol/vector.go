@@ -34,35 +34,21 @@ func SVG(w io.Writer, d Drawing) error {
 	for _, l := range d.lines {
 		scale := strconv.FormatFloat(float64(d.size)/1000, 'f', -1, 64)
 		fmt.Fprintf(b, `<path fill="%v" transform="translate(%d %d) scale(%s -%s)" d="`, d.ink, l.x, l.base, scale, scale)
-		pos := 0.0
-		for _, r := range l.text {
-			width, outline, _ := d.font.Glyph(r)
-			svgOutline(b, outline, pos)
-			pos += width
+		end := ""
+		for s := range d.font.outline(l.text) {
+			if s.Op == 'm' {
+				fmt.Fprint(b, end)
+				end = "Z"
+			}
+			fmt.Fprintf(b, "%c", s.Op-'a'+'A')
+			for _, p := range s.Points {
+				fmt.Fprintf(b, "%.1f %.1f ", p[0], p[1])
+			}
 		}
-		fmt.Fprint(b, "\"/>\n")
+		fmt.Fprint(b, end+"\"/>\n")
 	}
 	fmt.Fprintln(b, "</svg>")
 	return b.Flush()
-}
-
-func svgOutline(b *bufio.Writer, outline []pdf.Segment, pos float64) {
-	for i, s := range outline {
-		points, op := s.Points[:1], s.Op-'a'+'A'
-		if s.Op == 'c' {
-			points = s.Points[:]
-		}
-		if s.Op == 'm' && i > 0 {
-			fmt.Fprint(b, "Z")
-		}
-		fmt.Fprintf(b, "%c", op)
-		for _, p := range points {
-			fmt.Fprintf(b, "%.1f %.1f ", p[0]+pos, p[1])
-		}
-	}
-	if len(outline) > 0 {
-		fmt.Fprint(b, "Z")
-	}
 }
 
 // PDF writes a drawing as a PDF page of the drawing's size.
