@@ -96,9 +96,12 @@ func readConfig(file string, chosen *kong.Context) error {
 	if err != nil {
 		return misused("serve.config", err)
 	}
-	document, err := parseYAML(file, text)
-	if err != nil || document == nil {
-		return err
+	document, err := safeyaml.Parse(file, text)
+	if err != nil {
+		return usageError(err.Error())
+	}
+	if document == nil {
+		return nil
 	}
 	entries, ok := document.(*ast.MappingNode)
 	if !ok {
@@ -119,50 +122,26 @@ func readConfig(file string, chosen *kong.Context) error {
 		if !ok {
 			return misused("serve.unknown_key_want_one_of", safeyaml.Location(file, entry.Key), name, strings.Join(names, ", "))
 		}
-		values, err := scalars(entry.Value)
-		if err != nil || len(values) != 1 && !flag.IsSlice() {
+		values, ok := safeyaml.Scalars(entry.Value)
+		if !ok || len(values) != 1 && !flag.IsSlice() {
 			return misused("serve.want_one_value", safeyaml.Location(file, entry.Key), name)
 		}
 		if isSet(chosen, flag) {
 			continue
 		}
-		if err := set(flag, values); err != nil {
+		if err := set(flag, mapped(values, written)); err != nil {
 			return misused("batch_download.of", safeyaml.Location(file, entry.Key), err)
 		}
 	}
 	return nil
 }
 
-// parseYAML returns the single document of a file, or nil if the file is empty.
-func parseYAML(file string, text []byte) (ast.Node, error) {
-	document, err := safeyaml.Parse(file, text)
-	if err != nil {
-		return nil, usageError(err.Error())
+// written returns the text of a scalar exactly as written, so that a token of digits is not converted to a number.
+func written(scalar ast.ScalarNode) string {
+	if block, is := scalar.(*ast.LiteralNode); is {
+		return block.Value.Value
 	}
-	return document, nil
-}
-
-// scalars returns the texts of a value or of a list exactly as written, so that a token of digits is not converted to a number.
-func scalars(node ast.Node) ([]string, error) {
-	switch node := node.(type) {
-	case *ast.SequenceNode:
-		list := []string{}
-		for _, item := range node.Values {
-			names, err := scalars(item)
-			if err != nil || len(names) != 1 {
-				return nil, misused("serve.want_a_list_of_texts")
-			}
-			list = append(list, names[0])
-		}
-		return list, nil
-	case *ast.LiteralNode:
-		return []string{node.Value.Value}, nil
-	case *ast.NullNode:
-		return nil, misused("serve.want_a_value")
-	case ast.ScalarNode:
-		return []string{node.GetToken().Value}, nil
-	}
-	return nil, misused("serve.want_a_value")
+	return scalar.GetToken().Value
 }
 
 // isSet reports whether the command line or the environment set a flag.

@@ -105,6 +105,22 @@ func Parse(file string, text []byte) (ast.Node, error) {
 	return nil, nil
 }
 
+// Scalars returns the scalars of a value: a single one, or those of a list; ok is false if the value is empty or has nested values.
+func Scalars(value ast.Node) (list []ast.ScalarNode, ok bool) {
+	nodes := []ast.Node{value}
+	if sequence, is := value.(*ast.SequenceNode); is {
+		nodes = sequence.Values
+	}
+	for _, node := range nodes {
+		scalar, is := node.(ast.ScalarNode)
+		if !is || node.Type() == ast.NullType {
+			return nil, false
+		}
+		list = append(list, scalar)
+	}
+	return list, true
+}
+
 // Location returns the file and line of a node.
 func Location(file string, node ast.Node) string {
 	return fmt.Sprintf("%s:%d", file, node.GetToken().Position.Line)

@@ -37,37 +37,14 @@ func ReadJob(file string, text []byte) (words []Field, err error) {
 	}
 	for _, entry := range list.Values {
 		w := Field{Name: strings.ReplaceAll(entry.Key.String(), "_", "-"), Location: safeyaml.Location(file, entry.Key)}
-		if w.Values, err = valuesOf(entry.Value); err != nil {
+		scalars, ok := safeyaml.Scalars(entry.Value)
+		if !ok {
 			return nil, &EmptyWordError{w}
+		}
+		for _, scalar := range scalars {
+			w.Values = append(w.Values, fmt.Sprint(scalar.GetValue()))
 		}
 		words = append(words, w)
 	}
 	return words, nil
-}
-
-// errNoValue is returned for a field without a value.
-var errNoValue = errors.New("empty")
-
-// valuesOf returns the values of a field: a single value or a list.
-func valuesOf(node ast.Node) ([]string, error) {
-	list, is := node.(*ast.SequenceNode)
-	if !is {
-		scalarNode, is := node.(ast.ScalarNode)
-		if !is || node.Type() == ast.NullType {
-			return nil, errNoValue
-		}
-		return []string{fmt.Sprint(scalarNode.GetValue())}, nil
-	}
-	var values []string
-	for _, value := range list.Values {
-		if _, is := value.(*ast.SequenceNode); is {
-			return nil, errNoValue
-		}
-		moreNames, err := valuesOf(value)
-		if err != nil {
-			return nil, err
-		}
-		values = append(values, moreNames...)
-	}
-	return values, nil
 }
