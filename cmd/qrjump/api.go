@@ -311,25 +311,12 @@ func printAnswer(w io.Writer, answer json.RawMessage, isList bool) error {
 	if len(rows) == 0 {
 		return nil
 	}
-	var heads []string
-	var cells []map[string]string
-	for _, row := range rows {
-		fields, err := cellsOf(row, "")
-		if err != nil {
-			return err
-		}
-		line := map[string]string{}
-		for _, f := range fields {
-			if line[f.name] = cellForPeople(f.value); !slices.Contains(heads, f.name) {
-				heads = append(heads, f.name)
-			}
-		}
-		cells = append(cells, line)
+	heads, lines, err := tabulate(nil, rows, cellForPeople)
+	if err != nil {
+		return err
 	}
 	titles := mapped(heads, func(head string) string { return strings.ToUpper(strings.ReplaceAll(head, "_", " ")) })
-	printRows(w, titles, cells, func(cell map[string]string) []string {
-		return mapped(heads, func(head string) string { return orDash(plain(cell[head])) })
-	})
+	printRows(w, titles, lines, func(line []string) []string { return mapped(line, orDash) })
 	return nil
 }
 

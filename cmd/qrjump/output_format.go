@@ -165,35 +165,43 @@ func cellsOf(row json.RawMessage, parent string) (list []jsonField, err error) {
 
 // rows writes JSON rows as lines of CSV. The first call determines the fields of the header; later, a row with another field is an error.
 func (p *converter) rows(rows []json.RawMessage) error {
+	known := p.heads
+	heads, lines, err := tabulate(known, rows, cellOf)
+	if err != nil {
+		return err
+	}
+	if known != nil && len(heads) > len(known) {
+		return fault("output.another_field", heads[len(known)])
+	}
+	p.heads = heads
+	return printCSV(p.to, known == nil && len(heads) > 0, heads, lines)
+}
+
+// tabulate returns the columns of JSON rows, which begin with known, and a line of cells for each row that has fields.
+func tabulate(known []string, rows []json.RawMessage, format func(json.RawMessage) string) (heads []string, lines [][]string, err error) {
+	heads = slices.Clone(known)
 	cells := make([][]jsonField, len(rows))
-	known := p.heads != nil
 	for i, row := range rows {
-		var err error
 		if cells[i], err = cellsOf(row, ""); err != nil {
-			return err
+			return nil, nil, err
 		}
 		for _, f := range cells[i] {
-			if slices.Contains(p.heads, f.name) {
-				continue
+			if !slices.Contains(heads, f.name) {
+				heads = append(heads, f.name)
 			}
-			if known {
-				return fault("output.another_field", f.name)
-			}
-			p.heads = append(p.heads, f.name)
 		}
 	}
-	var lines [][]string
 	for _, row := range cells {
 		if len(row) == 0 {
 			continue
 		}
-		line := make([]string, len(p.heads))
+		line := make([]string, len(heads))
 		for _, f := range row {
-			line[slices.Index(p.heads, f.name)] = cellOf(f.value)
+			line[slices.Index(heads, f.name)] = format(f.value)
 		}
 		lines = append(lines, line)
 	}
-	return printCSV(p.to, !known && len(p.heads) > 0, p.heads, lines)
+	return heads, lines, nil
 }
 
 // printCSV writes rows as CSV, below the header if begins is true and headers are wanted.
