@@ -21,12 +21,11 @@ import (
 
 type batchDownload struct {
 	member
-	ID      int64    `arg:"" name:"id"`
-	Range   []string `arg:"" optional:"" name:"range"`
-	Out     string   `required:"" placeholder:"FILE|DIR/" file:"out"`
-	Plain   bool
-	Key     string `env:"QRJUMP_PACKAGE_KEY" placeholder:"KEY16"`
-	KeyFile string `xor:"key" placeholder:"FILE" file:"in"`
+	ID    int64    `arg:"" name:"id"`
+	Range []string `arg:"" optional:"" name:"range"`
+	Out   string   `required:"" placeholder:"FILE|DIR/" file:"out"`
+	Plain bool
+	packageKeyFlags
 }
 
 // downloadedFile is one downloaded file.
@@ -102,22 +101,15 @@ func (c *batchDownload) suffix() string {
 
 // packageKey returns the decryption key; "" = packages stay encrypted.
 func (c *batchDownload) packageKey() (string, error) {
-	key := c.Key
-	if c.KeyFile != "" {
-		var err error
-		if key, err = keyFile("--key-file", c.KeyFile); err != nil {
-			return "", err
-		}
-	}
 	switch {
 	case !c.Plain && c.KeyFile != "":
 		return "", misused("batch_download.key_file_is_for_plain")
 	case !c.Plain:
 		return "", nil
-	case key == "":
+	case c.Key == "" && c.KeyFile == "":
 		return "", misused("batch_download.plain_decrypts_give_the_account")
 	}
-	return key, checkPackageKey(key)
+	return c.key()
 }
 
 // keyFile reads a package key from the first line of a file.

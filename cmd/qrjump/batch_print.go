@@ -141,26 +141,32 @@ func (c *batchListCodes) Run(s *session) error {
 				return list.Write(w, first/lanes, rows)
 			})
 	}
-	progress := newBar(s, src.count(), "listing")
+	return c.stream(s, &src, job, list.Header(), "listing", lanes, nil, list.Lines)
+}
+
+// stream writes the rows to one stream and shows a progress bar on the terminal; write calls put for each line, beginning with the line
+// number first. lanes is the number of rows per line.
+func (f *rangeFlags) stream(s *session, src *rowSource, job *printJob, header, doing string, lanes int64, read *readBack,
+	write func(first int64, rows iter.Seq2[labels.Row, error], put func(line []byte, rows int) error) error) error {
+	progress := newBar(s, src.count(), doing)
 	defer progress.end()
-	size, err := job.stream(s, list.Header(), func(from int64, put func([]byte) error) error {
-		rows, clean, err := c.ordered(s.ctx, &src, from*lanes)
+	size, err := job.stream(s, header, func(from int64, put func([]byte) error) error {
+		rows, clean, err := f.ordered(s.ctx, src, from*lanes)
 		if err != nil {
 			return err
 		}
 		defer clean()
 		progress.add(int(from * lanes))
-		err = list.Lines(from, rows, func(line []byte, n int) error {
+		return write(from, rows, func(line []byte, n int) error {
 			progress.add(n)
-			return put(line)
+			return cmp.Or(s.ctx.Err(), put(line))
 		})
-		return cmp.Or(err, s.ctx.Err())
 	})
 	progress.end()
 	if err != nil {
-		return err
+		return unprintable(err)
 	}
-	return c.tr(s, src.count(), []printedFile{{c.Out, src.count(), size}}, nil)
+	return f.tr(s, src.count(), []printedFile{{f.Out, src.count(), size}}, read)
 }
 
 // labelFlags define the content of each label of a job.
@@ -321,23 +327,8 @@ func (c *labelPrint) pictures(s *session, design labels.Design, read *readBack) 
 			return design.Zip(w, c.ID, seq, format, done)
 		})
 	}
-	progress := newBar(s, src.count(), "drawing")
-	defer progress.end()
-	size, err := job.stream(s, "", func(from int64, put func([]byte) error) error {
-		rows, clean, err := c.ordered(s.ctx, &src, from)
-		if err != nil {
-			return err
-		}
-		defer clean()
-		progress.add(int(from))
-		return design.Labels(c.ID, rows, format, func(_ labels.Row, label []byte) error {
-			progress.add(1)
-			return cmp.Or(s.ctx.Err(), put(label))
+	return c.stream(s, &src, job, "", "drawing", 1, read,
+		func(_ int64, rows iter.Seq2[labels.Row, error], put func([]byte, int) error) error {
+			return design.Labels(c.ID, rows, format, func(_ labels.Row, label []byte) error { return put(label, 1) })
 		})
-	})
-	progress.end()
-	if err != nil {
-		return unprintable(err)
-	}
-	return c.tr(s, src.count(), []printedFile{{c.Out, src.count(), size}}, read)
 }
