@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -251,9 +250,7 @@ func printNotOffered(w io.Writer, r reader, call client.Call) {
 
 // evidenceText describes the evidence for a behaviour.
 func evidenceText(b client.Behaviour) string {
-	words := map[string]string{"observed": tr("why.observed"), "documented": tr("why.documented"),
-		"inferred": tr("why.inferred"), "assumed": tr("why.assumed")}[b.EvidenceLevel]
-	words = cmp.Or(words, b.EvidenceLevel)
+	words := localizeOr("why.evidence."+b.EvidenceLevel, b.EvidenceLevel)
 	if b.Date != "" {
 		words += ", " + b.Date
 	}

@@ -205,13 +205,6 @@ func (c *selectedCodes) codes(s *session) ([]string, error) {
 	return list, nil
 }
 
-// prerequisites maps each kind of change to the message that explains why some codes stayed unchanged.
-var prerequisites = map[string]string{
-	client.Freeze: "code.were_frozen_before", client.Void: "code.were_void_before", client.Redeem: "code.had_been_redeemed_before",
-	"deactivate":    "code.were_not_active",
-	client.Unfreeze: "code.were_not_frozen_or_stay",
-}
-
 // change changes the selected codes; did is freeze, unfreeze, redeem, void or deactivate. If end is not nil, the user must confirm the
 // change first.
 func (c *selectedCodes) change(s *session, qrjump *client.Client, o outputFlags, end *confirmFlag, did string) error {
@@ -248,7 +241,7 @@ func (c *selectedCodes) change(s *session, qrjump *client.Client, o outputFlags,
 	says := tr("code.of", tr("code.past."+did), countedCodes(done.Codes), c.ID)
 	if done.Changed != done.Codes {
 		says = tr("code.of_of_the_other", tr("code.past."+did), done.Changed, countedCodes(done.Codes), c.ID,
-			done.Codes-done.Changed, tr(prerequisites[did]))
+			done.Codes-done.Changed, tr("code.unchanged."+did))
 	}
 	err = o.print(s, map[string]any{"application_id": c.ID, "action": did, "codes": done.Codes, "changed": done.Changed}, nil,
 		func(w io.Writer) { fmt.Fprintln(w, says) })
@@ -257,7 +250,7 @@ func (c *selectedCodes) change(s *session, qrjump *client.Client, o outputFlags,
 	}
 	// A partial redemption is an error, so that a point of sale does not give an item for a code that was redeemed before.
 	if done.Changed < done.Codes {
-		return fault("code.not_all_were_redeemed_by", done.Codes-done.Changed, countedCodes(done.Codes), c.ID, tr(prerequisites[did]))
+		return fault("code.not_all_were_redeemed_by", done.Codes-done.Changed, countedCodes(done.Codes), c.ID, tr("code.unchanged."+did))
 	}
 	return err
 }

@@ -85,33 +85,13 @@ func (one verificationCheck) show(w io.Writer) {
 	fmt.Fprintln(w)
 	began := one.Steps[0].OccurredAt
 	printRows(w, []string{"AFTER", "STEP", "", "RESULT"}, one.Steps, func(step client.VerificationStep) []string {
-		return []string{"+" + step.OccurredAt.Sub(began).Round(time.Millisecond).String(), stepText(step.Action),
+		return []string{"+" + step.OccurredAt.Sub(began).Round(time.Millisecond).String(),
+			localizeOr("verification.step."+step.Action, strings.ReplaceAll(step.Action, "_", " ")),
 			textIf(step.Failed, "failed"), step.Detail}
 	})
 	if !one.OK {
 		printMsg(w, "verification.where_the_file_must_be")
 	}
-}
-
-// stepWords maps the server's names for the steps of a check to messages.
-var stepWords = map[string]string{
-	"url":      "verification.check_address",
-	"resolve":  "verification.resolve",
-	"connect":  "verification.connect",
-	"tls":      "verification.check_certificate",
-	"send":     "verification.request",
-	"answer":   "verification.receive",
-	"body":     "verification.read",
-	"redirect": "verification.redirect",
-	"compare":  "verification.compare",
-}
-
-// stepText describes a step in words.
-func stepText(did string) string {
-	if key := stepWords[did]; key != "" {
-		return tr(key)
-	}
-	return strings.ReplaceAll(did, "_", " ")
 }
 
 type verificationRun struct{ operator }
