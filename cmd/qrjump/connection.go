@@ -10,7 +10,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/qrjump/qrjump/client"
@@ -79,7 +78,7 @@ func (f serverFlags) find(flag, given string, lookup func(server.Addresses) stri
 	addrs, err := server.ReadAddresses(dir)
 	isEmpty := errors.Is(err, fs.ErrNotExist)
 	switch {
-	case f.Server != "" && (err != nil || !f.listensAt(addrs)):
+	case f.Server != "" && (err != nil || !listensAt(addrs, f.Server)):
 		return place{f.Server, "server"}, nil
 	case f.Data == "" && (isEmpty || errors.Is(err, fs.ErrPermission)):
 		return place{defaultServer, "server"}, nil
@@ -100,10 +99,9 @@ func isFolder(path string) bool {
 	return err == nil && info.IsDir()
 }
 
-// listensAt reports whether --server equals one of the recorded addresses of a local server.
-func (f serverFlags) listensAt(addrs server.Addresses) bool {
-	return slices.ContainsFunc([]string{addrs.Wire, addrs.Scan, addrs.Admin},
-		func(address string) bool { return sameServer(address, f.Server) })
+// listensAt reports whether an address is one of the recorded addresses of a local server.
+func listensAt(addrs server.Addresses, address string) bool {
+	return sameServer(addrs.Wire, address) || sameServer(addrs.Scan, address) || sameServer(addrs.Admin, address)
 }
 
 // sameServer reports whether two addresses name the same listener on this machine, or have the same scheme, host and port.
@@ -250,10 +248,7 @@ func (f serverFlags) authority(address string) string {
 	switch addrs, err := server.ReadAddresses(dir); {
 	case f.CAFile != "":
 		return f.CAFile
-	case !strings.HasPrefix(address, "https://"), err != nil, f.Data == "" && !loopback(address):
-		return ""
-	case !slices.ContainsFunc([]string{addrs.Wire, addrs.Scan, addrs.Admin},
-		func(name string) bool { return sameServer(name, address) }):
+	case !strings.HasPrefix(address, "https://"), err != nil, f.Data == "" && !loopback(address), !listensAt(addrs, address):
 		return ""
 	}
 	if _, err := os.Stat(file); err != nil {

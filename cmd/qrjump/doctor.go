@@ -160,8 +160,7 @@ func (v *walk) variables(s *session) {
 func (c *doctorCommand) isOtherServer(reached string) bool {
 	asked := cmp.Or(c.AdminServer, c.Server, reached)
 	addrs, err := server.ReadAddresses("qrjump-data")
-	return asked != "" && (err != nil || !slices.ContainsFunc([]string{addrs.Wire, addrs.Scan, addrs.Admin},
-		func(url string) bool { return sameServer(url, asked) }))
+	return asked != "" && (err != nil || !listensAt(addrs, asked))
 }
 
 // server checks a running server; reached is its address, or "" if the server did not respond.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -28,7 +27,7 @@ const (
 // the command's error: done removes the temporary files and, if the command succeeded, first copies the output file to standard output.
 func (s *session) configFlags(node *kong.Node) (done func(error) error, err error) {
 	dir, in := "", ""
-	names := map[string]string{} // maps paths of temporary files to the words that replace the paths in messages
+	var names []string // paths of temporary files, each with the words that replace the path in messages
 	clean := func() {
 		if dir != "" {
 			_ = os.RemoveAll(dir)
@@ -59,7 +58,7 @@ func (s *session) configFlags(node *kong.Node) (done func(error) error, err erro
 			}
 			if kind == "out" {
 				out = filepath.Join(dir, "out")
-				names[out] = tr("files.standard_output")
+				names = append(names, out, tr("files.standard_output"))
 				text.SetString(out)
 				continue
 			}
@@ -68,16 +67,16 @@ func (s *session) configFlags(node *kong.Node) (done func(error) error, err erro
 				clean()
 				return nil, fault("files.reading_standard_input", err)
 			}
-			opened, names[path], s.in = append(opened, f), tr("files.standard_input"), strings.NewReader("")
+			opened, names, s.in = append(opened, f), append(names, path, tr("files.standard_input")), strings.NewReader("")
 			text.SetString(path)
 		}
 	}
 	if dir == "" {
 		return func(err error) error { return err }, nil
 	}
-	to := s.out
+	to, renamed := s.out, renaming{s.err, strings.NewReplacer(names...)}
 	if out != "" {
-		s.out = renaming{s.err, names} // messages of the command go to standard error, because standard output receives the file
+		s.out = renamed // messages of the command go to standard error, because standard output receives the file
 	}
 	return func(err error) error {
 		defer clean()
@@ -88,7 +87,7 @@ func (s *session) configFlags(node *kong.Node) (done func(error) error, err erro
 		if err == nil && out != "" {
 			err = copyToStdout(to, out)
 		}
-		s.err = renaming{s.err, names}
+		s.err = renamed
 		return err
 	}, nil
 }
@@ -195,19 +194,9 @@ func copyToStdout(to io.Writer, path string) error {
 }
 
 // fileValues returns the flags and arguments of a command that hold file names.
-func fileValues(node *kong.Node) (list []*kong.Value) {
-	for _, f := range node.Flags {
-		list = append(list, f.Value)
-	}
-	list = append(list, node.Positional...)
-	n := 0
-	for _, v := range list {
-		if v.Tag.Get(fileTag) != "" {
-			list[n] = v
-			n++
-		}
-	}
-	return list[:n]
+func fileValues(node *kong.Node) []*kong.Value {
+	list := append(mapped(node.Flags, func(f *kong.Flag) *kong.Value { return f.Value }), node.Positional...)
+	return slices.DeleteFunc(list, func(v *kong.Value) bool { return v.Tag.Get(fileTag) == "" })
 }
 
 // texts returns the string values of a flag: a single string, or the elements of a list.
@@ -235,21 +224,14 @@ func flagName(v *kong.Value) string {
 	return strings.ToUpper(v.Name)
 }
 
-// replaceTempPaths replaces the paths of temporary files in a text with the names "standard input" and "standard output".
-func replaceTempPaths(text string, names map[string]string) string {
-	for path, name := range names {
-		text = strings.ReplaceAll(text, path, name)
-	}
-	return text
-}
-
+// renaming replaces the paths of temporary files in a text with the names "standard input" and "standard output".
 type renaming struct {
 	to    io.Writer
-	names map[string]string
+	names *strings.Replacer
 }
 
 func (r renaming) Write(b []byte) (int, error) {
-	if _, err := io.Copy(r.to, bytes.NewBufferString(replaceTempPaths(string(b), r.names))); err != nil {
+	if _, err := r.names.WriteString(r.to, string(b)); err != nil {
 		return 0, err
 	}
 	return len(b), nil

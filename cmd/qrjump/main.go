@@ -331,9 +331,13 @@ func run(s session, args []string) int {
 		s.reader, outputLanguage = "en", "en"
 	}
 	shaped := &converter{to: out}
+	zone = time.Local
 	if err == nil {
 		if caller, ok := chosen.Selected().Target.Addr().Interface().(interface{ shape() *outputFlags }); ok {
 			flags := caller.shape()
+			if flags.UTC {
+				zone = time.UTC
+			}
 			flags.direct = cmp.Or(chosen.Selected().Tag.Vars["direct"], chosen.Selected().Tag.Vars["enum"]) != ""
 			withoutHeads, shaped.form = flags.NoHeaders, flags.Output
 			if flags.direct && flags.Output == "csv" {
@@ -346,7 +350,6 @@ func run(s session, args []string) int {
 				s.out, s.reader, outputLanguage = shaped, "en", "en"
 			}
 		}
-		zone = chosenZone(chosen)
 		var done func(error) error
 		if err = checkNames(chosen); err == nil {
 			done, err = s.configFlags(chosen.Selected())
@@ -390,16 +393,6 @@ func withoutLanguage(args []string) []string {
 	return args
 }
 
-// chosenZone returns the zone in which the command prints times.
-func chosenZone(chosen *kong.Context) *time.Location {
-	for _, f := range chosen.Selected().Flags {
-		if on, _ := chosen.FlagValue(f).(bool); on && f.Name == "utc" {
-			return time.UTC
-		}
-	}
-	return time.Local
-}
-
 // withHelpHint adds the matching help command to an error in the command line.
 func withHelpHint(err error) error {
 	see := "qrjump help"
@@ -424,10 +417,10 @@ func withHelpHint(err error) error {
 	return misused("main.see", says, see)
 }
 
-// newParser returns a parser that parses arguments into a table of commands.
 // usualOutput holds the properties of --output; a command with different formats overrides them in its tag.
 var usualOutput = kong.Vars{"enum": "table,json,yaml,csv", "format": "table", "env": "QRJUMP_OUTPUT"}
 
+// newParser returns a parser that parses arguments into a table of commands.
 func newParser(s session, table any) (*kong.Kong, error) {
 	named := cmp.Or(s.named, &contextResolver{})
 	return kong.New(table, kong.Name("qrjump"), kong.Writers(s.out, s.err), kong.Help(s.printHelp), kong.Resolvers(named),

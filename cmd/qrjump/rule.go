@@ -105,16 +105,10 @@ func (c *ruleList) ofAccount(s *session) error {
 
 func state(published bool) string { return cmp.Or(textIf(published, "published"), "unpublished") }
 
+// testRange returns the version that test links open; "-" for the rule of a service account, which has no test links.
 func testRange(v client.OpenVersion) string {
-	switch v {
-	case client.OpenDevelopment:
-		return "development"
-	case client.OpenTrial:
-		return "trial"
-	case client.OpenRelease:
-		return "release"
-	}
-	return "-" // A service account's rule has no test links.
+	return orDash(map[client.OpenVersion]string{client.OpenDevelopment: "development", client.OpenTrial: "trial",
+		client.OpenRelease: "release"}[v])
 }
 
 func occupies(r client.Rule) string {
