@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -102,24 +103,20 @@ func (b block) String() string { return fmt.Sprintf("%s (%s), %s", b.name, b.sou
 
 // candidates returns one or two addresses to dial: the first IPv6 and the first IPv4 address, or the first two if there is only one family.
 func candidates(addrs []netip.Addr) []netip.Addr {
-	var v6, v4, items []netip.Addr
-	seen := make(map[netip.Addr]bool)
+	var v6, v4 []netip.Addr
 	for _, addr := range addrs {
-		switch {
-		case seen[addr]:
-			continue
-		case addr.Is4():
-			v4 = append(v4, addr)
-		default:
-			v6 = append(v6, addr)
+		family := &v6
+		if addr.Is4() {
+			family = &v4
 		}
-		seen[addr] = true
+		if len(*family) < 2 && !slices.Contains(*family, addr) {
+			*family = append(*family, addr)
+		}
 	}
 	if len(v6) > 0 && len(v4) > 0 {
-		return append(items, v6[0], v4[0])
+		return []netip.Addr{v6[0], v4[0]}
 	}
-	items = append(v6, v4...)
-	return items[:min(2, len(items))]
+	return append(v6, v4...)
 }
 
 func list(addrs []netip.Addr) string {

@@ -3,12 +3,14 @@ package safehttp
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"io"
 	"math"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/qrjump/qrjump/internal/infra/tracing"
@@ -56,15 +58,9 @@ func (c *Client) header(ctx context.Context, req Request) http.Header {
 		h.Set("Traceparent", header)
 	}
 	h.Set("Accept", "*/*")
-	h.Set("User-Agent", defaultUserAgent)
-	if c.UserAgent != "" {
-		h.Set("User-Agent", c.UserAgent)
-	}
+	h.Set("User-Agent", cmp.Or(c.UserAgent, defaultUserAgent))
 	for name, values := range req.Header {
-		h.Del(name)
-		for _, value := range values {
-			h.Add(name, value)
-		}
+		h[http.CanonicalHeaderKey(name)] = slices.Clone(values)
 	}
 	for _, local := range []string{"Connection", "Expect", "Keep-Alive", "Te", "Upgrade"} {
 		h.Del(local)
