@@ -42,6 +42,14 @@ func (p *press) requiredText(l language, c guide.Call, key string) string {
 	return said
 }
 
+// fieldText returns the text about a field: the text for this call, else the general text.
+func (p *press) fieldText(l language, c guide.Call, name string) string {
+	if said := p.text(l, "field."+c.Page+"."+name); said != "" {
+		return said
+	}
+	return p.requiredText(l, c, "field."+name)
+}
+
 // notes returns the numbered remarks on a call.
 func (p *press) notes(l language, c guide.Call) (notes []string) {
 	for {
@@ -266,11 +274,7 @@ func (p *press) callPage(l language, c guide.Call) any {
 		if kind == "" {
 			p.reportMissing("internal/edge/guide/calls.go has no type of the field %s of %s", name, c.Page)
 		}
-		said := p.text(l, "field."+c.Page+"."+name)
-		if said == "" {
-			said = p.requiredText(l, c, "field."+name)
-		}
-		return field{name, kind, said, required}
+		return field{name, kind, p.fieldText(l, c, name), required}
 	}
 	for _, f := range e.Fields {
 		page.Request = append(page.Request, text(f.Name, f.Must))
@@ -278,12 +282,8 @@ func (p *press) callPage(l language, c guide.Call) any {
 	for name := range strings.FieldsSeq(c.Answer) {
 		page.Answer = append(page.Answer, text(name, false))
 	}
-	seen := map[int]bool{}
 	for _, code := range e.Codes {
-		if !seen[code.Number] {
-			seen[code.Number] = true
-			page.Codes = append(page.Codes, p.number(l, code))
-		}
+		page.Codes = append(page.Codes, p.number(l, code))
 	}
 	return page
 }

@@ -7,6 +7,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"go/types"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -100,20 +101,8 @@ func countMethods(methods map[string]int, folder string, text []byte) error {
 		if !ok || method.Recv == nil {
 			continue
 		}
-		receiver := method.Recv.List[0].Type
-		for {
-			switch t := receiver.(type) {
-			case *ast.StarExpr:
-				receiver = t.X
-				continue
-			case *ast.IndexExpr:
-				receiver = t.X
-				continue
-			case *ast.Ident:
-				methods[folder+"."+t.Name]++
-			}
-			break
-		}
+		receiver, _, _ := strings.Cut(types.ExprString(method.Recv.List[0].Type), "[") // without type parameters
+		methods[folder+"."+strings.TrimPrefix(receiver, "*")]++
 	}
 	return nil
 }

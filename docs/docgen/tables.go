@@ -76,6 +76,13 @@ func Pages(ctx context.Context, root string, commands []byte) (map[string]string
 		return nil, fmt.Errorf("docs/sdk.yaml: %w", err)
 	}
 	for _, e := range api.Describe() {
+		var codes []*errcode.Code // without duplicates
+		for _, code := range e.Codes {
+			if !slices.Contains(codes, code) {
+				codes = append(codes, code)
+			}
+		}
+		e.Codes = codes
 		p.endpoints[e.Path] = e
 	}
 	verbs, err := readCommands(commands)

@@ -178,12 +178,7 @@ func (p *press) answer(l language, c guide.Call, examples object) object {
 // ownNumbers returns the error numbers of a call in addition to the common ones, as data and as text.
 func (p *press) ownNumbers(l language, c guide.Call) (numbers []object, text string) {
 	numbers = []object{}
-	seen := map[int]bool{}
 	for _, code := range p.endpoints[c.Path].Codes {
-		if seen[code.Number] {
-			continue
-		}
-		seen[code.Number] = true
 		row := p.number(l, code)
 		numbers = append(numbers, object{"number": row.Number, "text": strings.TrimSpace(row.Text), "evidence": string(code.Evidence),
 			"meaning": row.Why, "remedy": row.Do})
@@ -222,11 +217,7 @@ func (s schemas) put(name string, schema object) {
 
 // fieldSchema returns the schema of a field without its nested fields.
 func (p *press) fieldSchema(l language, c guide.Call, name string) object {
-	says := p.text(l, "field."+c.Page+"."+name)
-	if says == "" {
-		says = p.requiredText(l, c, "field."+name)
-	}
-	s := object{"description": says}
+	s := object{"description": p.fieldText(l, c, name)}
 	switch kind, list := strings.CutPrefix(c.FieldType(name), "array of "); {
 	case list:
 		s["type"], s["items"] = "array", object{"type": kind}
