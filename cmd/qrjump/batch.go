@@ -40,19 +40,6 @@ func aboutStoredCodes(s *session, operator *client.Client, did string, id int64,
 	return hintError{error: fault("batch.of", did, err, nearNumber(id, storedNumbers)), next: tr("batch.see_qrjump_batch_list")}
 }
 
-// codeAdvice maps errcodes of calls about codes to message keys; the messages explain the error and the next step.
-var codeAdvice = map[int]string{
-	errcode.ActivationOverlaps.Number: "batch.the_range_overlaps_codes_that",
-	errcode.CodeMalformed.Number:      "batch.no_such_code",
-	errcode.CodeNotActive.Number:      "batch.the_code_is_not_active",
-	errcode.IndexBeyond.Number:        "batch.an_index_past_the_end",
-	errcode.ApplicationExists.Number:  "batch.this_isv_was_used_before",
-	errcode.NotFinished.Number:        "batch.the_application_is_not_finish",
-	errcode.NoSegment.Number:          "batch.the_range_lies_in_no",
-	errcode.SegmentExpired.Number:     "batch.codes_are_imported",
-	errcode.NoPackageKey.Number:       "batch.the_account_has_no_package",
-}
-
 // aboutCodes adds advice to the error of a call about codes; in a call about rules, the same errcode can have other advice.
 func aboutCodes(did string, err error) error {
 	if err == nil {
@@ -74,8 +61,8 @@ func aboutCodes(did string, err error) error {
 	case errcode.Unauthorized.Number:
 		return hintError{error: happened, next: tr("batch.codes_want_a_certified_service") + w.RID}
 	}
-	if next := codeAdvice[w.Code]; next != "" {
-		return hintError{error: happened, next: tr(next)}
+	if key := "next.codes." + strconv.Itoa(w.Code); catalog.Has(key) {
+		return hintError{error: happened, next: tr(key)}
 	}
 	return happened
 }

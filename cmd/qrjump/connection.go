@@ -236,9 +236,6 @@ func (m member) mistaken(s *session, err error) error {
 	return err
 }
 
-// noOptions holds the client options of commands that need only an address and no credentials.
-var noOptions client.Options
-
 // authority returns the file with a certificate authority that the client trusts at an address in addition to the system's authorities. The
 // file is the value of --ca-file, else the file of serve --tls-dev in the data folder if the folder's server has this address, else "". The
 // default data folder, which the user did not name, is used only for addresses on this machine.

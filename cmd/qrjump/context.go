@@ -371,7 +371,7 @@ func (c *contextSet) Run(s *session) error {
 	}
 	for _, address := range []string{context.Server, context.AdminServer, context.ScanServer} {
 		if address != "" {
-			if _, err := (serverFlags{}).connect(place{address, "server"}, noOptions); err != nil {
+			if _, err := (serverFlags{}).connect(place{address, "server"}, client.Options{}); err != nil {
 				return err
 			}
 		}

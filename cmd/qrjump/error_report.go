@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode"
 
@@ -100,8 +101,9 @@ func advice(err error) i18n.Message {
 	if w.Code == errcode.Unauthorized.Number && w.RID != "" {
 		return i18n.Literal(tr("report.the_account_lacks_a_condition") + w.RID)
 	}
-	if next := nextSteps[w.Code]; next != "" {
-		return msg(next)
+	// An errcode whose meaning already implies the next step has no text of its own.
+	if key := "next." + strconv.Itoa(w.Code); catalog.Has(key) {
+		return msg(key)
 	}
 	if code, ok := errcode.ByNumber(w.Code); ok {
 		return code.Meaning()
@@ -111,29 +113,6 @@ func advice(err error) i18n.Message {
 
 // wantsTLS reports whether a response is the error that a TLS listener sends to a plain HTTP request.
 func wantsTLS(answer string) bool { return strings.Contains(answer, "HTTP request to an HTTPS server") }
-
-// nextSteps maps errcodes to messages with the next step; an errcode whose meaning already implies the next step has no entry.
-var nextSteps = map[int]string{
-	errcode.InvalidURL.Number:         "report.no_such_call",
-	errcode.InvalidCredential.Number:  "report.check_access_token",
-	errcode.InvalidSecret.Number:      "report.check_appid_with_secret",
-	errcode.InvalidAppID.Number:       "report.no_account_has_this_appid",
-	errcode.InvalidAccessToken.Number: "report.check_access_token",
-	errcode.TokenExpired.Number:       "report.get_a_new_access_token",
-	errcode.InvalidIP.Number:          "report.this_machine_s_address_is",
-	errcode.InvalidWeappAppID.Number:  "report.link_the_service_account_first",
-	errcode.TooFrequent.Number:        "report.wait_a_second_and_do",
-	errcode.Unauthorized.Number:       "report.the_account_is_not_certified",
-	errcode.IllegalPrefix.Number:      "report.want_http_or_https_and",
-	errcode.TestLinkNotBelow.Number:   "report.every_test_link_must_match",
-	errcode.ConfirmFileFailed.Number:  "report.put_the_file_in_place",
-	errcode.PrefixAdded.Number:        "report.it_is_yours_already_change",
-	errcode.PrefixOwned.Number:        "report.find_owner",
-	errcode.PrefixLimit.Number:        "report.delete_rules_first_see_qrjump",
-	errcode.NotReleased.Number:        "report.release_the_mini_program_first",
-	errcode.PublishQuota.Number:       "report.this_month_s_publishes_are",
-	errcode.RuleDamaged.Number:        "report.delete_the_rule_and_add",
-}
 
 // loopback reports whether a server URL points to this machine.
 func loopback(server string) bool {

@@ -191,7 +191,8 @@ type variables map[string]string
 func (v variables) merge(environ []string) []string {
 	var list []string
 	for _, entry := range environ {
-		if name, _, _ := strings.Cut(entry, "="); !v.has(name) {
+		name, _, _ := strings.Cut(entry, "=")
+		if _, replaced := v[name]; !replaced {
 			list = append(list, entry)
 		}
 	}
@@ -201,11 +202,6 @@ func (v variables) merge(environ []string) []string {
 		}
 	}
 	return list
-}
-
-func (v variables) has(name string) bool {
-	_, ok := v[name]
-	return ok
 }
 
 // variable returns the value of the last entry for a name in the environment.
