@@ -26,8 +26,6 @@ const (
 	importCache = 10_000
 	// If an import changes at most singlyUpTo rules, Service.Changed is called for each of these rules; a larger import writes hidden rows.
 	singlyUpTo = 1000
-	// editsInMemory is the maximum number of edited rules that an import without hidden rows keeps in memory until it stores them.
-	editsInMemory = 100_000
 )
 
 // SeedRule is a rule in the format of imports and of seed files.
@@ -118,9 +116,7 @@ type importing struct {
 
 	// Results of the check:
 	done     accounts.Imported
-	since    int64  // number of the last change that the check saw
-	added    []Rule // new rules; nil = more than singlyUpTo
-	edits    []Edit // edited rules; nil = more than editsInMemory
+	since    int64 // number of the last change that the check saw
 	accounts map[string]bool
 	hosts    map[string]bool
 
@@ -174,9 +170,6 @@ func (i *importing) store(ctx context.Context, exclusive bool) error {
 			return err
 		}
 		i.first = first
-		if i.added != nil && i.edits != nil {
-			return i.storeHeld(ctx, tx)
-		}
 		return i.load(ctx, tx)
 	})
 }
@@ -230,7 +223,7 @@ func (i *importing) changesOf(ctx context.Context, c *importCheck, batch []Plann
 		case !exists:
 			added = append(added, rule.madeAt(now))
 		case !isStored(rule, old):
-			edits = append(edits, Edit{Edit{rule, old}.storedRule(now), old})
+			edits = append(edits, Edit{rule.madeAt(now).replacing(old), old})
 		}
 	}
 	return added, edits, nil
@@ -245,38 +238,14 @@ func (r Rule) madeAt(now time.Time) Rule {
 	return r
 }
 
-// storedRule returns the rule that an edit stores: the new version, with the ID and the time of creation of the old version, and
-// with the old time of publication if both versions are published.
-func (e Edit) storedRule(now time.Time) Rule {
-	r := e.Now.madeAt(now)
-	r.ID, r.CreatedAt = e.Old.ID, e.Old.CreatedAt
-	if e.Old.Published && r.Published {
-		r.PublishedAt = e.Old.PublishedAt
+// replacing returns the rule, whose times are set as for a new rule, as the new version of an old rule: with the ID and the time of creation
+// of the old version, and with the old time of publication if both versions are published.
+func (r Rule) replacing(old Rule) Rule {
+	r.ID, r.CreatedAt = old.ID, old.CreatedAt
+	if old.Published && r.Published {
+		r.PublishedAt = old.PublishedAt
 	}
 	return r
-}
-
-// storeHeld stores the changes in memory; inMemory must be true.
-func (i *importing) storeHeld(ctx context.Context, tx Tx) error {
-	now := i.service.Now()
-	for _, e := range i.edits {
-		if err := tx.PutRule(ctx, e.storedRule(now), ChangeMeta{At: now, Action: "edit"}); err != nil {
-			return err
-		}
-	}
-	added := make([]Rule, len(i.added))
-	for n, r := range i.added {
-		added[n] = r.madeAt(now)
-	}
-	if i.done.Added+i.done.Changed <= singlyUpTo {
-		for _, r := range added {
-			i.keys = append(i.keys, r.Prefix.Key)
-		}
-		for _, e := range i.edits {
-			i.keys = append(i.keys, e.Now.Prefix.Key)
-		}
-	}
-	return tx.AddRules(ctx, added, ChangeMeta{At: now, Action: "add"})
 }
 
 // checkUnchanged returns accounts.ErrConflict if a change with a number above *start affects the check; otherwise it sets *start to the
@@ -390,8 +359,7 @@ func (plan Plan) inBatches(last int) iter.Seq2[[]Planned, error] {
 // check compares every line with the stored rules. It records the changes that the import will make, or returns accounts.RowErrors, which
 // include the known errors.
 func (i *importing) check(ctx context.Context, tx Tx, known accounts.RowErrors) error {
-	i.done, i.added, i.edits = accounts.Imported{}, []Rule{}, []Edit{}
-	i.accounts, i.hosts = map[string]bool{}, map[string]bool{}
+	i.done, i.accounts, i.hosts = accounts.Imported{}, map[string]bool{}, map[string]bool{}
 	done, err := i.checkAll(ctx, tx, known)
 	if err == nil {
 		i.done = done
@@ -429,12 +397,10 @@ func (i *importing) checkAll(ctx context.Context, tx Tx, known accounts.RowError
 				return done, err
 			case stored == nil:
 				done.Added++
-				i.added = keepUpTo(singlyUpTo, i.added, rule)
 			case isStored(rule, *stored):
 				done.Unchanged++
 			default:
 				done.Changed++
-				i.edits = keepUpTo(editsInMemory, i.edits, Edit{rule, *stored})
 			}
 			i.accounts[rule.Owner], i.accounts[rule.Target], i.hosts[rule.Prefix.Host] = true, true, true
 			done.Lines++
@@ -446,20 +412,21 @@ func (i *importing) checkAll(ctx context.Context, tx Tx, known accounts.RowError
 	return done, nil
 }
 
-// keepUpTo appends an item to a list. A list that would exceed limit becomes nil and stays nil.
-func keepUpTo[T any](limit int, list []T, item T) []T {
-	if list == nil || len(list) == limit {
-		return nil
-	}
-	return append(list, item)
-}
-
 // load stores the changes of all lines. The caller must hold the lock on all rules.
 func (i *importing) load(ctx context.Context, tx Tx) error {
+	few := i.done.Added+i.done.Changed <= singlyUpTo
 	return i.eachBatch(ctx, tx, func(added []Rule, edits []Edit, now time.Time) error {
 		for _, e := range edits {
 			if err := tx.PutRule(ctx, e.Now, ChangeMeta{At: now, Action: "edit"}); err != nil {
 				return err
+			}
+			if few {
+				i.keys = append(i.keys, e.Now.Prefix.Key)
+			}
+		}
+		for _, r := range added {
+			if few {
+				i.keys = append(i.keys, r.Prefix.Key)
 			}
 		}
 		return tx.AddRules(ctx, added, ChangeMeta{At: now, Action: "add"})
