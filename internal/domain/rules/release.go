@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/qrjump/qrjump/internal/domain/accounts"
@@ -37,7 +38,8 @@ func (s *Service) Release(ctx context.Context, req ReleaseRequest) (released []R
 	switch {
 	case !ok || !PlainText(req.Prefix):
 		return nil, false, fmt.Errorf("prefix %.120q: %w", req.Prefix, ErrNotLink)
-	case strings.TrimSpace(req.Reason) == "" || len(req.Reason) > MaxReason || !utf8.ValidString(req.Reason) || containsControl(req.Reason):
+	case strings.TrimSpace(req.Reason) == "" || len(req.Reason) > MaxReason || !utf8.ValidString(req.Reason) ||
+		strings.ContainsFunc(req.Reason, unicode.IsControl):
 		return nil, false, accounts.Invalid(fmt.Sprintf(
 			"reason: want 1 to %d bytes without control characters; the old owner sees it", MaxReason))
 	case req.Below && !strings.HasSuffix(link.Key, "/"):
