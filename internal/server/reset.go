@@ -62,7 +62,7 @@ func (s seeder) forgetAll(ctx context.Context) error {
 	if s.emulation.pages != nil {
 		s.emulation.pages.ForgetVisitors()
 	}
-	s.domain.accounts.ForgetGuesses()
+	s.domain.accounts.Guesses.Clear()
 	s.domain.usage.Minutes.Reset()
 	s.domain.codes.ClearTicketCache()
 	return errors.Join(s.store.RateLimits().Clear(ctx), s.domain.current.Load(ctx))
@@ -95,7 +95,7 @@ func (s seeder) resetAccounts(ctx context.Context, appids []string) error {
 	}
 	s.emulation.plan.RemoveOf(appids)
 	for _, appid := range appids {
-		s.domain.accounts.ForgetGuessesOf(appid)
+		s.domain.accounts.Guesses.ClearOf(appid)
 		if s.emulation.wire != nil {
 			s.emulation.wire.ForgetCaller(appid)
 		}

@@ -104,7 +104,8 @@ type Invalid string
 
 func (i Invalid) Error() string { return string(i) }
 
-func invalidf(format string, args ...any) error { return Invalid(fmt.Sprintf(format, args...)) }
+// Invalidf returns an Invalid with a formatted text.
+func Invalidf(format string, args ...any) error { return Invalid(fmt.Sprintf(format, args...)) }
 
 // Has reports whether the Mini Program has the version v.
 func (a Account) Has(v Version) bool { return slices.Contains(a.Versions, v) }
@@ -122,14 +123,14 @@ const maxPages = 1000
 // validPages returns an error that names the first invalid page path.
 func (a Account) validPages() error {
 	if len(a.Pages) > 0 && a.Kind != MiniProgram {
-		return invalidf("account %s: pages: only a Mini Program has pages", a.AppID)
+		return Invalidf("account %s: pages: only a Mini Program has pages", a.AppID)
 	}
 	if len(a.Pages) > maxPages {
-		return invalidf("account %s: pages has %d entries: at most %d", a.AppID, len(a.Pages), maxPages)
+		return Invalidf("account %s: pages has %d entries: at most %d", a.AppID, len(a.Pages), maxPages)
 	}
 	for _, p := range a.Pages {
-		if !plain(p, 1, 256) || strings.HasPrefix(p, "/") || strings.ContainsAny(p, "?# ") {
-			return invalidf("account %s: pages has %.80q: want a page such as pages/index/index, without a slash in front and without a query",
+		if !IsPlain(p, 1, 256) || strings.HasPrefix(p, "/") || strings.ContainsAny(p, "?# ") {
+			return Invalidf("account %s: pages has %.80q: want a page such as pages/index/index, without a slash in front and without a query",
 				a.AppID, p)
 		}
 	}
@@ -139,20 +140,35 @@ func (a Account) validPages() error {
 // JumpRules returns nil if the account may have jump rules. JumpRules returns 85075 for a personal Mini Program, and 48001 for an
 // uncertified service account or an account of another kind. Contract: rules §1, §1.8.
 func (a Account) JumpRules() error {
-	switch a.Kind {
-	case MiniProgram:
-		if a.Subject == Personal {
-			return errcode.PersonalSubject.WithDetail(behaviour.CallerPersonal, "%s is a personal Mini Program", a.AppID)
-		}
-		return nil
-	case ServiceAccount:
-		if !a.Certified {
-			return errcode.Unauthorized.WithDetail(behaviour.CallerUncertified, "service account %s is not certified", a.AppID)
-		}
-		return nil
+	switch {
+	case a.Kind != MiniProgram:
+		return a.isCertifiedService("only Mini Programs and service accounts have jump rules")
+	case a.Subject == Personal:
+		return errcode.PersonalSubject.WithDetail(behaviour.CallerPersonal, "%s is a personal Mini Program", a.AppID)
 	}
-	return errcode.Unauthorized.WithDetail(behaviour.CallerKind, "%s is a %s: only Mini Programs and service accounts have jump rules", a.AppID,
-		a.Kind)
+	return nil
+}
+
+// MayLink returns 48001 for an account whose kind cannot link Mini Programs.
+func (a Account) MayLink() error {
+	return a.isCertifiedService("only a service account is linked with Mini Programs")
+}
+
+// MayMakeQRCodes returns 48001 unless the account is a certified service account.
+func (a Account) MayMakeQRCodes() error {
+	return a.isCertifiedService("codes belong to service accounts")
+}
+
+// isCertifiedService returns 48001 unless the account is a certified service account; reason explains the error for an account of another
+// kind.
+func (a Account) isCertifiedService(reason string) error {
+	switch {
+	case a.Kind != ServiceAccount:
+		return errcode.Unauthorized.WithDetail(behaviour.CallerKind, "%s is a %s: %s", a.AppID, a.Kind, reason)
+	case !a.Certified:
+		return errcode.Unauthorized.WithDetail(behaviour.CallerUncertified, "service account %s is not certified", a.AppID)
+	}
+	return nil
 }
 
 // Validate returns a one-line error that names the first invalid field.
@@ -161,7 +177,7 @@ func (a Account) Validate() error {
 		return err
 	}
 	fault := func(field, format string, args ...any) error {
-		return invalidf("account %s: %s %s", a.AppID, field, fmt.Sprintf(format, args...))
+		return Invalidf("account %s: %s %s", a.AppID, field, fmt.Sprintf(format, args...))
 	}
 	if !slices.Contains([]Kind{MiniProgram, ServiceAccount, SubscriptionAccount}, a.Kind) {
 		return fault("kind", "is %q: want mini_program, service_account or subscription_account", a.Kind)
@@ -169,7 +185,7 @@ func (a Account) Validate() error {
 	if !slices.Contains([]Subject{Company, Personal, Media, Government, OtherSubject}, a.Subject) {
 		return fault("subject", "is %q: want company, personal, media, government or other", a.Subject)
 	}
-	if !plain(a.Name, 0, 128) {
+	if !IsPlain(a.Name, 0, 128) {
 		return fault("name", "must be at most 128 characters without control characters")
 	}
 	for _, v := range a.Versions {
@@ -178,7 +194,7 @@ func (a Account) Validate() error {
 		}
 	}
 	for user, role := range a.Members {
-		if !plain(user, 1, 128) {
+		if !IsPlain(user, 1, 128) {
 			return fault("members", "has a user that is empty, longer than 128 characters or not plain text")
 		}
 		if !slices.Contains([]Role{Admin, Developer, TrialUser}, role) {
@@ -186,11 +202,11 @@ func (a Account) Validate() error {
 		}
 	}
 	for _, f := range a.Features {
-		if !plain(f, 1, 64) {
+		if !IsPlain(f, 1, 64) {
 			return fault("features", "has %q: want 1 to 64 characters", f)
 		}
 	}
-	if !plain(a.OpenPlatform, 0, 64) {
+	if !IsPlain(a.OpenPlatform, 0, 64) {
 		return fault("open_platform", "must be at most 64 characters without control characters")
 	}
 	for _, p := range a.IPAllowlist {
@@ -200,10 +216,10 @@ func (a Account) Validate() error {
 	}
 	// Bidirectional control characters can make two different names look equal.
 	if strings.ContainsFunc(a.Name, func(r rune) bool { return unicode.Is(unicode.Bidi_Control, r) }) {
-		return invalidf("account %s: name: remove the control characters", a.AppID)
+		return Invalidf("account %s: name: remove the control characters", a.AppID)
 	}
 	if err := ValidCallback(a.MessageURL); err != nil {
-		return invalidf("account %s: message_url: %v", a.AppID, err)
+		return Invalidf("account %s: message_url: %v", a.AppID, err)
 	}
 	return cmp.Or(a.ValidURLScheme(), a.validPages(), a.validOptions())
 }
@@ -211,8 +227,8 @@ func (a Account) Validate() error {
 // ValidAppID returns an error that explains why appid cannot be an AppID. AppIDs of the Weixin platform consist of "wx" and 16
 // hexadecimal digits. This server accepts any 1 to 32 printable characters without a space.
 func ValidAppID(appid string) error {
-	if !plain(appid, 1, 32) || slices.ContainsFunc([]rune(appid), unicode.IsSpace) {
-		return invalidf("appid %q: want 1 to 32 printable characters without spaces", appid)
+	if !IsPlain(appid, 1, 32) || slices.ContainsFunc([]rune(appid), unicode.IsSpace) {
+		return Invalidf("appid %q: want 1 to 32 printable characters without spaces", appid)
 	}
 	return nil
 }
@@ -224,16 +240,24 @@ func ValidCallback(address string) error {
 	}
 	u, err := url.Parse(address)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil {
-		return invalidf("address %q: want http:// or https:// and a host", address)
+		return Invalidf("address %q: want http:// or https:// and a host", address)
 	}
 	return nil
 }
 
-// plain reports whether s is valid UTF-8 with minimum to maximum characters and without control characters. PostgreSQL rejects NUL in text,
-// and other control characters are invisible to users.
-func plain(s string, minimum, maximum int) bool {
+// IsPlain reports whether s is valid UTF-8 with minimum to maximum characters and without control characters. PostgreSQL rejects NUL in
+// text, and other control characters are invisible to users.
+func IsPlain(s string, minimum, maximum int) bool {
 	n := utf8.RuneCountInString(s)
-	return utf8.ValidString(s) && n >= minimum && n <= maximum && !slices.ContainsFunc([]rune(s), unicode.IsControl)
+	return utf8.ValidString(s) && n >= minimum && n <= maximum && !strings.ContainsFunc(s, unicode.IsControl)
+}
+
+// IsVisible reports whether s is plain text of at most limit characters without line separators and without characters that change the
+// text direction.
+func IsVisible(s string, limit int) bool {
+	return IsPlain(s, 0, limit) && !strings.ContainsFunc(s, func(r rune) bool {
+		return unicode.Is(unicode.Bidi_Control, r) || r == '\u2028' || r == '\u2029'
+	})
 }
 
 // UserName returns the account's original ID: "gh_" and twelve hexadecimal digits, which never change. Assumed(message.user_name):

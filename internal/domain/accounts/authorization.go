@@ -52,9 +52,6 @@ type GrantCode struct {
 	UsedAt    time.Time // zero = not used yet
 }
 
-// live reports whether the code is unused and has not expired.
-func (c GrantCode) live(now time.Time) bool { return c.UsedAt.IsZero() && !c.expired(now) }
-
 // expired reports whether the code has expired, or was issued by a node whose clock was far ahead.
 func (c GrantCode) expired(now time.Time) bool {
 	// Codes of both kinds live for at most PreAuthLife, so the code was issued at ExpiresAt minus PreAuthLife or later
@@ -116,13 +113,13 @@ func (d *Service) preAuthCode(ctx context.Context, tx Tx, component, text string
 	c, err := d.code(ctx, tx, component, PreAuthCode, text)
 	switch {
 	case errors.Is(err, ErrNoCode):
-		return c, invalidf("the pre_auth_code was not created for %s", component)
+		return c, Invalidf("the pre_auth_code was not created for %s", component)
 	case err != nil:
 		return c, err
 	case !c.UsedAt.IsZero():
-		return c, invalidf("the pre_auth_code was used already: the platform must create another")
+		return c, Invalidf("the pre_auth_code was used already: the platform must create another")
 	case c.expired(now):
-		return c, invalidf("the pre_auth_code has expired: the platform must create another")
+		return c, Invalidf("the pre_auth_code has expired: the platform must create another")
 	}
 	return c, nil
 }
@@ -154,10 +151,10 @@ func (t ExclusiveConflict) Error() string {
 func (d *Service) Agree(ctx context.Context, a Agreement) (Issued, error) {
 	a.Sets = ordered(a.Sets)
 	if len(a.Sets) == 0 {
-		return Issued{}, invalidf("approve at least one permission set")
+		return Issued{}, Invalidf("approve at least one permission set")
 	}
 	if err := ValidSets(a.Sets); err != nil {
-		return Issued{}, invalidf("permission_sets: %v", err)
+		return Issued{}, Invalidf("permission_sets: %v", err)
 	}
 	var text string
 	err := d.push(ctx, func(tx Tx) error {
@@ -366,7 +363,7 @@ func (d *Service) TradeAuthCode(ctx context.Context, component, text string) (Au
 			return errcode.GrantCodeInvalid.WithDetail(behaviour.ComponentCodeUnknown,
 				"no such authorization_code was issued to %s", component)
 		}
-		if err == nil && !code.live(d.Now()) {
+		if err == nil && (!code.UsedAt.IsZero() || code.expired(d.Now())) {
 			return errcode.GrantCodeExpired.WithDetail(behaviour.ComponentCodeUsed,
 				"the authorization_code for %s was used already, or is older than ten minutes", code.AppID)
 		}

@@ -409,7 +409,7 @@ func (i *importing) checkLine(d *Service, p ImportRow, t storedRows) (fault, err
 		return fmt.Errorf("account %s is also on line %d", p.AppID, line), nil
 	}
 	if len(i.lines) == MaxImport {
-		return nil, invalidf("more than %d accounts: split them into several files", MaxImport)
+		return nil, Invalidf("more than %d accounts: split them into several files", MaxImport)
 	}
 	r, err := d.registration(p.Registration)
 	if fault, ok := errors.AsType[Invalid](err); ok {

@@ -25,7 +25,7 @@ func (a Account) ValidURLScheme() error {
 		return nil
 	}
 	fault := func(reason string) error {
-		return invalidf("account %s: url_scheme %.80q: %s", a.AppID, a.URLScheme, reason)
+		return Invalidf("account %s: url_scheme %.80q: %s", a.AppID, a.URLScheme, reason)
 	}
 	m := urlScheme.FindStringSubmatch(a.URLScheme)
 	switch {

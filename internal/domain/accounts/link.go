@@ -125,24 +125,12 @@ func (l Link) Confirm(side Side, agree bool) (Link, error) {
 	case l.Status == LinkAwaitsMiniProgram && side == MiniProgramSide:
 		l.Status = LinkDone
 	default:
-		return l, invalidf("link %s with %s: no request is pending on the side %q", l.Service, l.MiniProgram, string(side))
+		return l, Invalidf("link %s with %s: no request is pending on the side %q", l.Service, l.MiniProgram, string(side))
 	}
 	if !agree {
 		l.Status = LinkRefused
 	}
 	return l, nil
-}
-
-// MayLink returns 48001 for an account whose kind cannot link Mini Programs.
-func (a Account) MayLink() error {
-	if a.Kind != ServiceAccount {
-		return errcode.Unauthorized.WithDetail(behaviour.CallerKind, "%s is a %s: only a service account is linked with Mini Programs", a.AppID,
-			a.Kind)
-	}
-	if !a.Certified {
-		return errcode.Unauthorized.WithDetail(behaviour.CallerUncertified, "service account %s is not certified", a.AppID)
-	}
-	return nil
 }
 
 // LinkRequest is a caller's request for a link.

@@ -37,10 +37,10 @@ func (a Account) validOptions() error {
 	for _, name := range slices.Sorted(maps.Keys(a.Options)) {
 		switch allowed := optionValues[name]; {
 		case allowed == nil:
-			return invalidf("account %s: options has %.40q: want %s", a.AppID, name,
+			return Invalidf("account %s: options has %.40q: want %s", a.AppID, name,
 				strings.Join(slices.Sorted(maps.Keys(optionValues)), ", "))
 		case !slices.Contains(allowed, a.Options[name]):
-			return invalidf("account %s: options: %s is %.40q: want %s", a.AppID, name, a.Options[name], strings.Join(allowed, ", "))
+			return Invalidf("account %s: options: %s is %.40q: want %s", a.AppID, name, a.Options[name], strings.Join(allowed, ", "))
 		}
 	}
 	return nil

@@ -45,7 +45,7 @@ func (d *Service) putComponent(ctx context.Context, c Component, change func(*Co
 		switch {
 		case errors.Is(err, ErrNoComponent):
 			if secret == "" || messageToken == "" || aesKey == "" {
-				return invalidf("component %s: want secret, message_token and encoding_aes_key of a new component", c.AppID)
+				return Invalidf("component %s: want secret, message_token and encoding_aes_key of a new component", c.AppID)
 			}
 			sealed.CreatedAt = now
 		case err != nil:
@@ -85,7 +85,7 @@ func lockComponent(ctx context.Context, tx Tx, c Component) (oldNames []string, 
 		}
 	}
 	if _, err := tx.Account(ctx, c.AppID); err == nil {
-		return nil, invalidf("appid %s is an account's", c.AppID)
+		return nil, Invalidf("appid %s is an account's", c.AppID)
 	} else if !errors.Is(err, ErrNoAccount) {
 		return nil, err
 	}
@@ -162,7 +162,7 @@ func grantedTo(ctx context.Context, tx Tx, c Component) ([]string, error) {
 // plantGrant returns the grant to store for a grant g that the operator entered: it keeps the refresh token of an existing grant.
 func (d *Service) plantGrant(ctx context.Context, tx Tx, component string, g Grant, now time.Time) (Grant, error) {
 	if _, err := tx.Account(ctx, g.AppID); errors.Is(err, ErrNoAccount) {
-		return g, invalidf("component %s: authorizations: there is no account %s", component, g.AppID)
+		return g, Invalidf("component %s: authorizations: there is no account %s", component, g.AppID)
 	} else if err != nil {
 		return g, err
 	}
@@ -180,7 +180,7 @@ func (d *Service) plantGrant(ctx context.Context, tx Tx, component string, g Gra
 			continue
 		}
 		if len(excluding(h.Grant.PermissionSets, g.PermissionSets)) != len(h.Grant.PermissionSets) {
-			return g, invalidf("component %s: authorizations: %v", component, ExclusiveConflict{AppID: g.AppID,
+			return g, Invalidf("component %s: authorizations: %v", component, ExclusiveConflict{AppID: g.AppID,
 				Set: MiniProgramDev, By: h.Component})
 		}
 	}

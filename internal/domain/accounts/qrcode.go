@@ -170,17 +170,6 @@ func (q QRCode) ticket(nonce [4]byte) string {
 	return base64.RawURLEncoding.EncodeToString(binary.LittleEndian.AppendUint32(b, uint32(q.ExpiresAt.Unix())))
 }
 
-// MayMakeQRCodes returns 48001 unless the account is a certified service account.
-func (a Account) MayMakeQRCodes() error {
-	switch {
-	case a.Kind != ServiceAccount:
-		return errcode.Unauthorized.WithDetail(behaviour.CallerKind, "%s is a %s: codes belong to service accounts", a.AppID, a.Kind)
-	case !a.Certified:
-		return errcode.Unauthorized.WithDetail(behaviour.CallerUncertified, "service account %s is not certified", a.AppID)
-	}
-	return nil
-}
-
 // CreateQRCode creates a parametric code. If the same permanent code already exists, CreateQRCode returns the existing code. CreateQRCode
 // returns 40052 for an unknown action, 40053 for an invalid scene, 40097 for a lifetime out of range, and 48001 if the caller is not a
 // certified service account. Contract: rules §3.5. Inferred(qrcode.limit): CreateQRCode returns 45029 above the limit of permanent codes.

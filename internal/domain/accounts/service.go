@@ -57,10 +57,11 @@ type Service struct {
 	// that is shorter than MinSecret stays valid and may be set again.
 	MinSecret int
 
+	// Guesses counts the wrong secrets.
+	Guesses Throttle
 	// Guessed, if it is not nil, is called for every wrong secret; refused reports that the limit of wrong secrets was already exceeded.
 	Guessed func(appid string, ip netip.Addr, refused bool)
 
-	guesses         Throttle
 	identities      identities
 	stableTokens    cache[string, stable]
 	countedTokens   cache[[sha256.Size]byte, string] // by hash of a token: the account's AppID, if the last call with the token was counted
@@ -197,13 +198,13 @@ func (d *Service) Check(r Registration) error {
 		return err
 	}
 	if r.MarketcodeKey != "" && len(r.MarketcodeKey) != 16 {
-		return invalidf("account %s: marketcode_key must be 16 characters", r.AppID)
+		return Invalidf("account %s: marketcode_key must be 16 characters", r.AppID)
 	}
 	if err := checkSecret("account", r.AppID, r.Secret); err != nil {
 		return err
 	}
 	if len(r.Linked) > 0 && r.Kind != ServiceAccount {
-		return invalidf("account %s: linked: only a service account is linked with Mini Programs", r.AppID)
+		return Invalidf("account %s: linked: only a service account is linked with Mini Programs", r.AppID)
 	}
 	return nil
 }
@@ -224,7 +225,7 @@ func (d *Service) registration(r Registration) (Registration, error) {
 // checkSecret returns an error for an invalid AppSecret.
 func checkSecret(subject, appid, secret string) error {
 	if len(secret) > 256 {
-		return invalidf("%s %s: secret is longer than 256 bytes", subject, appid)
+		return Invalidf("%s %s: secret is longer than 256 bytes", subject, appid)
 	}
 	return nil
 }
@@ -239,7 +240,7 @@ func (d *Service) newSecret(subject, appid, secret, stored string) (hash string,
 	if hash = d.Key.Hash(secretPurpose(appid), secret); hash == stored || n >= d.MinSecret {
 		return hash, nil
 	}
-	return "", invalidf("%s %s: secret has %d characters: without --dev it needs at least %d; openssl rand -hex 16 generates one", subject, appid, n,
+	return "", Invalidf("%s %s: secret has %d characters: without --dev it needs at least %d; openssl rand -hex 16 generates one", subject, appid, n,
 		d.MinSecret)
 }
 
@@ -249,11 +250,11 @@ func (d *Service) merged(r Registration, old Account, existed, component bool) (
 	a = r.Account
 	switch {
 	case component:
-		return a, invalidf("appid %s is a component's", a.AppID)
+		return a, Invalidf("appid %s is a component's", a.AppID)
 	case !existed:
 		a.CreatedAt = d.Now()
 	case old.Kind != a.Kind:
-		return a, invalidf("account %s is a %s: the kind of an account cannot be changed", a.AppID, old.Kind)
+		return a, Invalidf("account %s is a %s: the kind of an account cannot be changed", a.AppID, old.Kind)
 	default:
 		a.Confirm, a.CreatedAt = old.Confirm, old.CreatedAt
 		if a.Options == nil { // if the registration has no options, the options that components set stay
@@ -340,10 +341,10 @@ func (d *Service) link(ctx context.Context, tx Tx, service, miniProgram string) 
 			return err
 		}
 		if err != nil {
-			return invalidf("link %s with %s: there is no account %s", service, miniProgram, appid)
+			return Invalidf("link %s with %s: there is no account %s", service, miniProgram, appid)
 		}
 		if a.Kind != kind {
-			return invalidf("link %s with %s: %s is a %s, not a %s", service, miniProgram, appid, a.Kind, kind)
+			return Invalidf("link %s with %s: %s is a %s, not a %s", service, miniProgram, appid, a.Kind, kind)
 		}
 	}
 	return tx.PutLink(ctx, service, miniProgram, d.Now())
@@ -520,12 +521,6 @@ func (d *Service) issue(ctx context.Context, tx Tx, t Token, now, cut time.Time)
 	}
 	return Issued{Text: text, ExpiresIn: t.Remaining(now)}, tx.PutToken(ctx, t)
 }
-
-// ForgetGuesses resets the counts of wrong secrets (used by the emulator's reset).
-func (d *Service) ForgetGuesses() { d.guesses.Clear() }
-
-// ForgetGuessesOf resets the counts of wrong secrets of one account.
-func (d *Service) ForgetGuessesOf(appid string) { d.guesses.ClearOf(appid) }
 
 // changed calls Changed. Callers call changed even after a failed transaction, because its commit may have succeeded and only the response
 // may have been lost.

@@ -1,7 +1,6 @@
 package accounts
 
 import (
-	"errors"
 	"net/netip"
 	"time"
 
@@ -58,10 +57,10 @@ func (d *Service) secretOf(appid, secret, hash string, ip netip.Addr) error {
 	switch {
 	case len(secret) > 256:
 		fault = errcode.InvalidSecret.WithDetail(behaviour.TokenSecretWrong, "the secret is longer than 256 bytes")
-	case hash != "" && d.Key.Matches(secretPurpose(appid), secret, hash):
+	case d.HasSecret(appid, secret, hash):
 		return nil
 	}
-	tooMany := d.guesses.RecordFailure(ip, appid, d.realNow())
+	tooMany := d.Guesses.RecordFailure(ip, appid, d.realNow())
 	if d.Guessed != nil {
 		d.Guessed(appid, ip, tooMany)
 	}
@@ -70,12 +69,6 @@ func (d *Service) secretOf(appid, secret, hash string, ip netip.Addr) error {
 			"more than %d wrong secrets for %s came from this address within a minute", GuessesPerMinute, appid)}
 	}
 	return fault
-}
-
-// IsGuessing reports whether err is a Guessing error.
-func IsGuessing(err error) bool {
-	_, ok := errors.AsType[Guessing](err)
-	return ok
 }
 
 // HasSecret reports whether hash is the keyed hash of secret. A mismatch does not count as a wrong secret.

@@ -92,20 +92,8 @@ func (t Token) Remaining(now time.Time) int {
 // Tokens of the Weixin platform consist of a decimal number, an underscore and 100 to 150 characters.
 func tokenShaped(text string) bool {
 	number, rest, _ := strings.Cut(text, "_")
-	if len(number) < 1 || len(number) > 10 || len(rest) < 64 || len(rest) > 500 {
-		return false
-	}
-	for i := range len(number) {
-		if number[i] < '0' || number[i] > '9' {
-			return false
-		}
-	}
-	for i := range len(rest) {
-		if c := rest[i]; (c < '0' || c > '9') && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') && c != '_' && c != '-' {
-			return false
-		}
-	}
-	return true
+	return len(number) >= 1 && len(number) <= 10 && len(rest) >= 64 && len(rest) <= 500 && strings.Trim(number, alphanumeric[:10]) == "" &&
+		strings.Trim(rest, alphanumeric+"_-") == ""
 }
 
 // newTokenText generates 768 random bits in the format of a token of the Weixin platform; the mark of the account replaces the first 48.

@@ -4,15 +4,11 @@ package branding
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math"
 	"net/url"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
@@ -63,10 +59,6 @@ const (
 // ErrNone is returned by the store if the account has no appearance.
 var ErrNone = errors.New("branding: the account has none")
 
-func invalidf(format string, args ...any) error {
-	return accounts.Invalid(fmt.Sprintf(format, args...))
-}
-
 // Validate returns a one-line error that names the first invalid field.
 func (a Appearance) Validate() error {
 	if err := a.Accent.validate(); err != nil {
@@ -77,14 +69,14 @@ func (a Appearance) Validate() error {
 	}
 	for language, texts := range a.Texts {
 		if language != English && language != Chinese {
-			return invalidf("texts has the language %.20q: want en or zh", string(language))
+			return accounts.Invalidf("texts has the language %.20q: want en or zh", string(language))
 		}
 		for _, entry := range []struct {
 			name, text string
 			maxLength  int
 		}{{"app", texts.App, MaxApp}, {"landing", texts.Landing, MaxText}, {"code", texts.Code, MaxText}} {
-			if !plain(entry.text, entry.maxLength) {
-				return invalidf("texts.%s.%s: want %d characters at most, without line breaks and other control characters", language, entry.name,
+			if !accounts.IsVisible(entry.text, entry.maxLength) {
+				return accounts.Invalidf("texts.%s.%s: want %d characters at most, without line breaks and other control characters", language, entry.name,
 					entry.maxLength)
 			}
 		}
@@ -98,19 +90,11 @@ func validHelp(address string) error {
 		return nil
 	}
 	u, err := url.Parse(address)
-	if err != nil || u.Scheme != "https" || u.Hostname() == "" || u.User != nil || len(address) > MaxHelp || !plain(address, MaxHelp) ||
+	if err != nil || u.Scheme != "https" || u.Hostname() == "" || u.User != nil || len(address) > MaxHelp || !accounts.IsVisible(address, MaxHelp) ||
 		strings.ContainsAny(address, " \"<>\\^`{|}") {
-		return invalidf("help %.80q: want https:// and a host, %d bytes at most, without a user name", address, MaxHelp)
+		return accounts.Invalidf("help %.80q: want https:// and a host, %d bytes at most, without a user name", address, MaxHelp)
 	}
 	return nil
-}
-
-// plain reports whether text has at most limit characters, all visible: no control characters and no characters that change the
-// text direction.
-func plain(text string, limit int) bool {
-	return utf8.ValidString(text) && utf8.RuneCountInString(text) <= limit && !slices.ContainsFunc([]rune(text), func(r rune) bool {
-		return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == '\u2028' || r == '\u2029'
-	})
 }
 
 var hash = regexp.MustCompile(`^[0-9a-f]{64}$`)
@@ -154,7 +138,7 @@ var colour = regexp.MustCompile(`^#[0-9a-f]{6}$`)
 
 func (c Colour) validate() error {
 	if c != "" && !colour.MatchString(string(c)) {
-		return invalidf("accent %.20q: want a colour such as #0b6b45, in lower case", string(c))
+		return accounts.Invalidf("accent %.20q: want a colour such as #0b6b45, in lower case", string(c))
 	}
 	return nil
 }

@@ -11,6 +11,8 @@ import (
 
 	"golang.org/x/image/draw"
 	_ "golang.org/x/image/webp" // decoder for WebP logos
+
+	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
 const (
@@ -27,18 +29,18 @@ const (
 // locations, camera names) never reach a browser. An SVG is rejected, because it can contain scripts.
 func (s *Service) encodeLogo(ctx context.Context, file []byte) (Logo, []byte, error) {
 	if len(file) > MaxUpload {
-		return Logo{}, nil, invalidf("logo: %d bytes: want %d at most", len(file), MaxUpload)
+		return Logo{}, nil, accounts.Invalidf("logo: %d bytes: want %d at most", len(file), MaxUpload)
 	}
 	if looksLikeMarkup(file) {
-		return Logo{}, nil, invalidf("logo: SVG files can contain scripts and are not accepted: upload a PNG, JPEG or WebP file")
+		return Logo{}, nil, accounts.Invalidf("logo: SVG files can contain scripts and are not accepted: upload a PNG, JPEG or WebP file")
 	}
 	config, kind, err := image.DecodeConfig(bytes.NewReader(file))
 	switch {
 	case err != nil || kind != "png" && kind != "jpeg" && kind != "webp":
-		return Logo{}, nil, invalidf("logo: the file cannot be read: upload a PNG, JPEG or WebP image without animation")
+		return Logo{}, nil, accounts.Invalidf("logo: the file cannot be read: upload a PNG, JPEG or WebP image without animation")
 	case config.Width <= 0 || config.Height <= 0 || config.Width > MaxPixels || config.Height > MaxPixels ||
 		config.Width*config.Height > MaxPixels:
-		return Logo{}, nil, invalidf("logo: %d × %d pixels: want %d in all at most, such as 2048 × 2048", config.Width, config.Height, MaxPixels)
+		return Logo{}, nil, accounts.Invalidf("logo: %d × %d pixels: want %d in all at most, such as 2048 × 2048", config.Width, config.Height, MaxPixels)
 	}
 	done, err := s.decoding.Acquire(ctx, 1, 0) // decoding the largest picture needs about 32 MB of memory
 	if err != nil {
@@ -47,7 +49,7 @@ func (s *Service) encodeLogo(ctx context.Context, file []byte) (Logo, []byte, er
 	defer done()
 	from, _, err := image.Decode(bytes.NewReader(file))
 	if err != nil {
-		return Logo{}, nil, invalidf("logo: its %s cannot be read: %v", kind, err)
+		return Logo{}, nil, accounts.Invalidf("logo: its %s cannot be read: %v", kind, err)
 	}
 	for scale := 1.0; ; scale *= 0.75 {
 		m := fit(from, boxWidth*scale, boxHeight*scale)

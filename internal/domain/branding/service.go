@@ -69,7 +69,7 @@ func (s *Service) Put(ctx context.Context, a Appearance, logo NewLogo) error {
 	var newLogo Logo
 	var png []byte
 	if logo.Remove && len(logo.File) > 0 {
-		return invalidf("logo: a new logo and its removal are both requested: choose one")
+		return accounts.Invalidf("logo: a new logo and its removal are both requested: choose one")
 	}
 	if len(logo.File) > 0 {
 		var err error

@@ -38,7 +38,7 @@ func (b Binding) check() error {
 		{"activity_name", b.ActivityName}, {"product_brand", b.ProductBrand}, {"product_title", b.ProductTitle},
 		{"product_code", b.ProductCode}, {"wxa_path", b.WxaPath},
 	} {
-		if !plain(f.value, 1, 128) {
+		if !accounts.IsPlain(f.value, 1, 128) {
 			return errcode.InvalidArgs.WithDetail(behaviour.CodesActivateText, "%s invalid: want 1 to 128 characters", f.name)
 		}
 	}

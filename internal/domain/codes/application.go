@@ -7,11 +7,10 @@ import (
 	"fmt"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/qrjump/qrjump/internal/contract/behaviour"
 	"github.com/qrjump/qrjump/internal/contract/errcode"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
 // Limits of an application for codes. Contract: marketcode §3.1.
@@ -159,7 +158,7 @@ func (a Application) check(limit int64) error {
 	case a.Count < CountStep || a.Count > limit || a.Count%CountStep != 0:
 		return errcode.InvalidArgs.WithDetail(behaviour.CodesApplyCount, "code_count invalid: %d is not a multiple of %d from %d to %d", a.Count,
 			CountStep, CountStep, limit)
-	case !plain(a.ISV, 1, maxISV):
+	case !accounts.IsPlain(a.ISV, 1, maxISV):
 		return errcode.InvalidArgs.WithDetail(behaviour.CodesApplyOrder, "isv_application_id invalid: want 1 to %d characters", maxISV)
 	}
 	if a.Template != "" {
@@ -168,19 +167,6 @@ func (a Application) check(limit int64) error {
 		}
 	}
 	return nil
-}
-
-// plain reports whether s is valid UTF-8 with minimum to limit characters and without control characters.
-func plain(s string, minimum, limit int) bool {
-	if n := utf8.RuneCountInString(s); !utf8.ValidString(s) || n < minimum || n > limit {
-		return false
-	}
-	for _, r := range s {
-		if unicode.IsControl(r) {
-			return false
-		}
-	}
-	return true
 }
 
 // epoch is the time at which the time-based minimum of counters is 0 (see FloorAt).

@@ -43,7 +43,7 @@ func (s *Service) ScanAsOf(ctx context.Context, text, user string, t time.Time,
 // StateAsOf returns the state of a code at a past time.
 func (s *Service) StateAsOf(ctx context.Context, b Batch, index int64, t time.Time) (State, error) {
 	events, err := accounts.Transact(ctx, s.Store.ViewCodes, func(tx Tx) (list []Event, err error) {
-		err = eventsOf(ctx, tx, b.ID, index, func(e Event) bool {
+		err = noLimits.eventsOf(ctx, tx, b.ID, index, func(e Event) bool {
 			if !e.OccurredAt.After(t) && !e.From.After(t) {
 				list = append(list, e)
 			}

@@ -35,11 +35,11 @@ func (s *Service) BeginImport(ctx context.Context, n NewImport) (b Batch, err er
 	switch {
 	case n.Count < 1 || n.Count > maxImported:
 		fault = fmt.Sprintf("%d codes: want 1 to %d", n.Count, maxImported)
-	case !plain(n.ISV, 1, maxISV):
+	case !accounts.IsPlain(n.ISV, 1, maxISV):
 		fault = fmt.Sprintf("isv_application_id: want 1 to %d characters, none of them a control character", maxISV)
 	case n.ID < 0 || n.ID > maxBatchID:
 		fault = fmt.Sprintf("application_id %d: want 1 to %d", n.ID, maxBatchID)
-	case !plain(accounts.ActorFromContext(ctx).ActorID, 1, maxCodesNote):
+	case !accounts.IsPlain(accounts.ActorFromContext(ctx).ActorID, 1, maxCodesNote):
 		fault = fmt.Sprintf("actor: want at most %d characters, none of them a control character", maxCodesNote)
 	}
 	template, err := n.template(s)
@@ -160,7 +160,7 @@ func (s *Service) importRows(ctx context.Context, batch, first int64, read func(
 	if !b.Imported {
 		return done, Conflict(fmt.Sprintf("the codes of application %d were generated here: they are not in a file", batch))
 	}
-	if !plain(accounts.ActorFromContext(ctx).ActorID, 1, maxCodesNote) {
+	if !accounts.IsPlain(accounts.ActorFromContext(ctx).ActorID, 1, maxCodesNote) {
 		return done, errcode.InvalidArgs.WithDetail(behaviour.NoRow, "actor: want at most %d characters, none of them a control character",
 			maxCodesNote)
 	}

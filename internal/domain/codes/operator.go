@@ -36,7 +36,7 @@ const maxCodesNote = 256
 
 // checkNote checks a note and the name of the caller that writes it.
 func checkNote(ctx context.Context, note string) error {
-	if !plain(note, 0, maxCodesNote) || !plain(accounts.ActorFromContext(ctx).ActorID, 1, maxCodesNote) {
+	if !accounts.IsPlain(note, 0, maxCodesNote) || !accounts.IsPlain(accounts.ActorFromContext(ctx).ActorID, 1, maxCodesNote) {
 		return errcode.InvalidArgs.WithDetail(behaviour.NoRow,
 			"note and actor: want at most %d characters, none of them a control character", maxCodesNote)
 	}
@@ -128,7 +128,7 @@ const maxHistory = 1000
 // History lists the events of a code, newest first.
 func (s *Service) History(ctx context.Context, batch, index int64) ([]Event, error) {
 	return accounts.Transact(ctx, s.Store.ViewCodes, func(tx Tx) (list []Event, err error) {
-		err = eventsOf(ctx, tx, batch, index, func(e Event) bool {
+		err = noLimits.eventsOf(ctx, tx, batch, index, func(e Event) bool {
 			list = append(list, e)
 			return len(list) < maxHistory
 		})
@@ -141,12 +141,7 @@ type readLimits struct{ page, total int }
 
 var noLimits = readLimits{page: 1_000, total: math.MaxInt}
 
-// eventsOf yields the events of one code, newest first, until yield returns false.
-func eventsOf(ctx context.Context, tx Tx, batch, index int64, yield func(Event) bool) error {
-	return noLimits.eventsOf(ctx, tx, batch, index, yield)
-}
-
-// eventsOf yields the events of one code within the limits l. The store returns every event whose bounds contain the index, even if the set
+// eventsOf yields the events of one code within the limits l, newest first, until yield returns false. The store returns every event whose bounds contain the index, even if the set
 // of the event does not contain it; eventsOf therefore reads page by page and skips such events.
 func (l readLimits) eventsOf(ctx context.Context, tx Tx, batch, index int64, yield func(Event) bool) error {
 	read := 0
@@ -184,7 +179,7 @@ func (s *Service) Retarget(ctx context.Context, batch int64, r Range, appid, pat
 	if err != nil {
 		return Retargeted{}, err
 	}
-	if !plain(accounts.ActorFromContext(ctx).ActorID, 1, maxCodesNote) {
+	if !accounts.IsPlain(accounts.ActorFromContext(ctx).ActorID, 1, maxCodesNote) {
 		return Retargeted{}, errcode.InvalidArgs.WithDetail(behaviour.NoRow, "actor: want at most %d characters, none of them a control character",
 			maxCodesNote)
 	}

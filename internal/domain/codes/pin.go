@@ -84,7 +84,7 @@ func (s PINCheck) Check(ctx context.Context, b Batch, index int64, typed string)
 	}, typed)
 	ctx = accounts.WithActor(ctx, accounts.Actor{ActorID: "buyer"})
 	n := b.PINDigits()
-	isPIN := n > 0 && len(typed) == n && allDigits(typed)
+	isPIN := n > 0 && len(typed) == n && allOf(typed, Alphabet[:10])
 	check := func(tx Tx, b Batch, t time.Time) error {
 		wrong := 0
 		err := publicPageLimits.eventsOf(ctx, tx, b.ID, index, func(e Event) bool {

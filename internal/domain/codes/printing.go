@@ -80,9 +80,9 @@ func (w PackageRequest) check(b Batch) error {
 			"imported file", b.ID)
 	case b.IsProof:
 		fault = fmt.Sprintf("application %d has proof codes: they go with a package of real ones", b.ID)
-	case !plain(w.Printer, 1, 64):
+	case !accounts.IsPlain(w.Printer, 1, 64):
 		fault = "printer: want 1 to 64 characters, none of them a control character"
-	case !plain(w.Reason, 0, maxCodesNote):
+	case !accounts.IsPlain(w.Reason, 0, maxCodesNote):
 		fault = fmt.Sprintf("reason: want at most %d characters, none of them a control character", maxCodesNote)
 	case w.Spare < 0 || w.Spare > w.Codes.To-w.Codes.From:
 		fault = fmt.Sprintf("spare is %d: want 0 or more, and fewer than the %d codes", w.Spare, w.Codes.To-w.Codes.From+1)
@@ -232,7 +232,7 @@ func (s *Service) SendPackage(ctx context.Context, id int64) (PrintPackage, erro
 // RecallPackage marks a package as recalled and freezes its codes in the same transaction. RecallPackage returns ErrNoPackage, or a
 // Conflict for a package that is already recalled.
 func (s *Service) RecallPackage(ctx context.Context, id int64, note string) (PrintPackage, error) {
-	if !plain(note, 0, maxCodesNote) {
+	if !accounts.IsPlain(note, 0, maxCodesNote) {
 		return PrintPackage{}, errcode.InvalidArgs.WithDetail(behaviour.NoRow, "note: want at most %d characters, none of them a control character",
 			maxCodesNote)
 	}
@@ -250,7 +250,7 @@ func (s *Service) SpoilCodes(ctx context.Context, id int64, spoiled Set, note st
 	switch {
 	case len(spoiled) == 0:
 		return PrintPackage{}, errcode.InvalidArgs.WithDetail(behaviour.NoRow, "no codes are given")
-	case !plain(note, 0, maxCodesNote):
+	case !accounts.IsPlain(note, 0, maxCodesNote):
 		return PrintPackage{}, errcode.InvalidArgs.WithDetail(behaviour.NoRow, "note: want at most %d characters, none of them a control character",
 			maxCodesNote)
 	}

@@ -38,7 +38,7 @@ func (s *Service) BindSerials(ctx context.Context, batch int64, serials []Serial
 		if err := b.CheckRange(Range{serial.Index, serial.Index}); err != nil {
 			return 0, err
 		}
-		if !plain(serial.Serial, 1, maxSerial) {
+		if !accounts.IsPlain(serial.Serial, 1, maxSerial) {
 			return 0, errcode.InvalidArgs.WithDetail(behaviour.NoRow, "serials[%d]: want 1 to %d characters, none of them a control character", i,
 				maxSerial)
 		}

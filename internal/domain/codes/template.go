@@ -235,7 +235,7 @@ func nextPart(text string) (part templatePart, rest string, err error) {
 	}
 	if first, ok := strings.CutPrefix(name, "number:"); ok {
 		n, err := strconv.ParseUint(first, 10, 64)
-		if err != nil || len(first) > maxNumberDigits || !allDigits(first) {
+		if err != nil || len(first) > maxNumberDigits || !allOf(first, Alphabet[:10]) {
 			return part, "", fmt.Errorf("{%s}: want the number of the first code, in 1 to %d digits", name, maxNumberDigits)
 		}
 		return templatePart{field: numberField, size: len(first), first: n}, rest, nil
@@ -469,9 +469,9 @@ func (t Template) matchesLiterals(bare string) bool {
 func (f field) accepts(piece string) bool {
 	switch f {
 	case digitsField, numberField:
-		return allDigits(piece)
+		return allOf(piece, Alphabet[:10])
 	case serialField, secretField:
-		return onlySymbols(piece)
+		return allOf(piece, Alphabet+".abcdefghijklmnopqrstuvwxyz")
 	}
 	return true
 }
@@ -561,24 +561,6 @@ func (t Template) fromElements(read string) (printed string, ok bool) {
 	return printed, err == nil && made.Key.String() == data.Key.String()
 }
 
-func onlySymbols(piece string) bool {
-	for i := range len(piece) {
-		if c := upperByte(piece[i]); c != '.' && values[c] == absent {
-			return false
-		}
-	}
-	return true
-}
-
-func allDigits(s string) bool {
-	for i := range len(s) {
-		if s[i] < '0' || s[i] > '9' {
-			return false
-		}
-	}
-	return true
-}
-
 // digitsKey returns the cipher that converts counters to numbers of n digits and back. Radix and length are part of the first FF1 block, so
 // the digits are independent of the symbols under the same key.
 func (k *TextKey) digitsKey(n int) ff1 { return k.derive(10, byte(n), 1) }
@@ -601,7 +583,7 @@ func (p digitPair) append(b []byte, n int) []byte {
 }
 
 func readDigits(s string) (p digitPair, ok bool) {
-	if !allDigits(s) {
+	if !allOf(s, Alphabet[:10]) {
 		return p, false
 	}
 	p.a, _ = strconv.ParseUint(s[:len(s)/2], 10, 64)

@@ -41,23 +41,16 @@ const (
 	badTicket = "无效的code_ticket或与openid不对应"
 )
 
-// openIDLength is the length of an openid.
-const openIDLength = 28
-
-// isOpenID reports whether a text has the format of an openid.
-func isOpenID(s string) bool {
-	for i := range len(s) {
-		if c := s[i]; (c < '0' || c > '9') && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') && c != '_' && c != '-' {
-			return false
-		}
-	}
-	return len(s) == openIDLength
-}
+// An openid has openIDLength characters, each of openIDSymbols.
+const (
+	openIDLength  = 28
+	openIDSymbols = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_-"
+)
 
 // checkExchange returns 40097 for a malformed openid or ticket.
 func checkExchange(openid, ticket string) error {
 	switch {
-	case !isOpenID(openid):
+	case len(openid) != openIDLength || !allOf(openid, openIDSymbols):
 		return errcode.InvalidArgs.WithDetail(behaviour.CodesTicketOpenID, badOpenID)
 	case ticket == "" || len(ticket) > maxTicket:
 		return errcode.InvalidArgs.WithDetail(behaviour.CodesTicketBad, badTicket)

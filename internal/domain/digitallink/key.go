@@ -3,6 +3,7 @@ package digitallink
 import (
 	"strings"
 
+	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/infra/gs1"
 )
 
@@ -31,7 +32,7 @@ func (id identifier) keys() []string {
 func readPath(path, query string) (identifier, error) {
 	data, err := gs1.ParseURI(path, query)
 	if err == nil && data.Stem != "" {
-		err = invalidf("%.100q: a path before the GS1 key is not allowed here", path)
+		err = accounts.Invalidf("%.100q: a path before the GS1 key is not allowed here", path)
 	}
 	return identifier{data}, err
 }
@@ -40,7 +41,7 @@ func readPath(path, query string) (identifier, error) {
 func parseKey(text string) (identifier, error) {
 	key, _, err := gs1.ParseKey(text)
 	if err != nil {
-		return identifier{}, invalidf("GS1 key %.100q: %v", text, err)
+		return identifier{}, accounts.Invalidf("GS1 key %.100q: %v", text, err)
 	}
 	return identifier{gs1.Data{Key: key}}, nil
 }

@@ -14,8 +14,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/infra/gs1"
@@ -104,10 +102,6 @@ func longType(text string) string {
 	return text
 }
 
-func invalidf(format string, args ...any) error {
-	return accounts.Invalid(fmt.Sprintf(format, args...))
-}
-
 var (
 	typeName    = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^gs1:[A-Za-z][A-Za-z0-9]{0,63}$`) })
 	typeAddress = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^https?://[A-Za-z0-9._/]+$`) })
@@ -122,7 +116,7 @@ func Parse(v any) (e Entry, err error) {
 		err = d.Decode(&e)
 	}
 	if err != nil {
-		return e, invalidf("%s", strings.TrimPrefix(err.Error(), "json: "))
+		return e, accounts.Invalidf("%s", strings.TrimPrefix(err.Error(), "json: "))
 	}
 	return e.normalize()
 }
@@ -135,25 +129,25 @@ func (e Entry) normalize() (Entry, error) {
 	}
 	e.Key = id.key()
 	if len(e.Links) > MaxLinks {
-		return e, invalidf("%s: %d links are too many: at most %d", e.Key, len(e.Links), MaxLinks)
+		return e, accounts.Invalidf("%s: %d links are too many: at most %d", e.Key, len(e.Links), MaxLinks)
 	}
 	e.Links = slices.Clone(e.Links)
 	for i := range e.Links {
 		if e.Links[i], err = e.Links[i].normalize(); err != nil {
-			return e, invalidf("%s, link %d: %v", e.Key, i+1, err)
+			return e, accounts.Invalidf("%s, link %d: %v", e.Key, i+1, err)
 		}
 	}
 	if err := e.checkDefaults(id); err != nil {
 		return e, err
 	}
 	if e.Page != "" {
-		if _, err := fill(e.Page, anyValue, url.QueryEscape); err != nil || !plain(e.Page, 1024) || strings.ContainsAny(e.Page, " #\\") ||
+		if _, err := fill(e.Page, anyValue, url.QueryEscape); err != nil || !accounts.IsVisible(e.Page, 1024) || strings.ContainsAny(e.Page, " #\\") ||
 			strings.Contains(e.Page, "//") {
-			return e, invalidf("%s: wxa_path %.80q: want the path of a page, such as pages/product/index?gtin={01}", e.Key, e.Page)
+			return e, accounts.Invalidf("%s: wxa_path %.80q: want the path of a page, such as pages/product/index?gtin={01}", e.Key, e.Page)
 		}
 	}
 	if e.App != "" && e.Page == "" {
-		return e, invalidf("%s: wxa_appid without wxa_path: give the page to open", e.Key)
+		return e, accounts.Invalidf("%s: wxa_appid without wxa_path: give the page to open", e.Key)
 	}
 	return e, nil
 }
@@ -168,12 +162,12 @@ func (e Entry) checkDefaults(id identifier) error {
 			continue
 		}
 		if slices.ContainsFunc(defaults, link.overlaps) {
-			return invalidf("%s: two links are the default at the same time: set default: true on only one of them", e.Key)
+			return accounts.Invalidf("%s: two links are the default at the same time: set default: true on only one of them", e.Key)
 		}
 		defaults = append(defaults, link)
 	}
 	if id.key() == id.root() && len(e.Links) > 0 && len(defaults) == 0 && !hasHandler {
-		return invalidf("%s: no link is the default: give one of them default: true", e.Key)
+		return accounts.Invalidf("%s: no link is the default: give one of them default: true", e.Key)
 	}
 	return nil
 }
@@ -210,7 +204,7 @@ func (l Link) normalize() (Link, error) {
 	default:
 		return l, fmt.Errorf("linktype %.60q: want a name of the GS1 Web Vocabulary, such as gs1:pip, or the address of a link type", l.Type)
 	}
-	if l.Title = strings.TrimSpace(l.Title); l.Title == "" || !plain(l.Title, maxTitle) {
+	if l.Title = strings.TrimSpace(l.Title); l.Title == "" || !accounts.IsVisible(l.Title, maxTitle) {
 		return l, fmt.Errorf("title: want 1 to %d characters, without line breaks and other control characters", maxTitle)
 	}
 	probe, err := fill(l.Href, anyValue, url.PathEscape)
@@ -262,13 +256,6 @@ func validAddress(written, filled string) error {
 		return fmt.Errorf("%.80q: {…} is allowed only after the slash that follows the host", written)
 	}
 	return nil
-}
-
-// plain reports whether a text has at most limit characters and no control characters.
-func plain(text string, limit int) bool {
-	return utf8.ValidString(text) && utf8.RuneCountInString(text) <= limit && !strings.ContainsFunc(text, func(r rune) bool {
-		return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == '\u2028' || r == '\u2029'
-	})
 }
 
 // errUnfilled reports that a request has no value for a placeholder of a link.

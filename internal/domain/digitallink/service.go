@@ -367,20 +367,20 @@ func checkAccounts(ctx context.Context, tx Tx, e Entry) error {
 	}
 	if e.App == "" || e.App == e.Owner {
 		if owner.Kind != accounts.MiniProgram {
-			return invalidf("%s: wxa_path needs wxa_appid: the Mini Program that opens", e.Key)
+			return accounts.Invalidf("%s: wxa_path needs wxa_appid: the Mini Program that opens", e.Key)
 		}
 		return nil
 	}
 	target, err := tx.Account(ctx, e.App)
 	if errors.Is(err, accounts.ErrNoAccount) || err == nil && target.Kind != accounts.MiniProgram {
-		return invalidf("%s: wxa_appid %.40q is not a Mini Program of this server", e.Key, e.App)
+		return accounts.Invalidf("%s: wxa_appid %.40q is not a Mini Program of this server", e.Key, e.App)
 	}
 	if err != nil || e.Owner == "" { // a key of the operator may open any Mini Program
 		return err
 	}
 	linked, err := tx.Linked(ctx, e.Owner, e.App)
 	if err == nil && !linked {
-		return invalidf("%s: the owner %s is not linked with the Mini Program %s", e.Key, e.Owner, e.App)
+		return accounts.Invalidf("%s: the owner %s is not linked with the Mini Program %s", e.Key, e.Owner, e.App)
 	}
 	return err
 }
@@ -446,7 +446,7 @@ func (s *Service) Import(ctx context.Context, read iter.Seq2[Planned, error], dr
 			continue
 		}
 		if lines = append(lines, l); len(lines) > maxImportedLinks {
-			return done, invalidf("%d lines: an import has at most %d", len(lines), maxImportedLinks)
+			return done, accounts.Invalidf("%d lines: an import has at most %d", len(lines), maxImportedLinks)
 		}
 		first[l.Entry.Key] = l.Line
 	}
@@ -537,7 +537,7 @@ func (s *Service) Transfer(
 				}
 				e.Owner, e.At = to, s.Now().Truncate(time.Millisecond)
 				if len(list) == maxImportedLinks {
-					return invalidf("more than %d keys would change owner at once: give longer prefixes", maxImportedLinks)
+					return accounts.Invalidf("more than %d keys would change owner at once: give longer prefixes", maxImportedLinks)
 				}
 				if err := checkAccounts(ctx, k, e); err != nil {
 					return err

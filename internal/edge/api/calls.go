@@ -28,7 +28,7 @@ func (c *call) actor() accounts.Actor {
 // attributeBySecret sets the account of a call that authenticates with a secret instead of a token; err is the result of the check of the
 // secret. A caller with a wrong secret stays anonymous: its calls are neither counted nor logged for an account.
 func (c *call) attributeBySecret(appid string, err error) {
-	if accounts.IsGuessing(err) {
+	if _, guessing := errors.AsType[accounts.Guessing](err); guessing {
 		return
 	}
 	switch code, _ := errcode.FromError(err); code.Number {
