@@ -51,20 +51,24 @@ func matchCode(secret, given string, now time.Time, last int64) (step int64, ok 
 	return step, ok
 }
 
-// newFactor generates a secret and recovery codes of 80 bits each.
-func (d *Service) newFactor() (secret string, recovery []string, err error) {
+// newFactor generates a second factor for a person: its secret, and recovery codes of 80 bits each. hashes contains the hashes of the
+// recovery codes.
+func (d *Service) newFactor(name string) (f Factor, secret string, hashes []string, err error) {
 	raw := make([]byte, 20)
 	if _, err := io.ReadFull(d.Random, raw); err != nil {
-		return "", nil, fmt.Errorf("generating a second factor: %w", err)
+		return f, "", nil, fmt.Errorf("generating a second factor: %w", err)
 	}
 	for range recoveries {
 		piece := make([]byte, 10)
 		if _, err := io.ReadFull(d.Random, piece); err != nil {
-			return "", nil, fmt.Errorf("generating a recovery code: %w", err)
+			return f, "", nil, fmt.Errorf("generating a recovery code: %w", err)
 		}
-		recovery = append(recovery, strings.ToLower(base.EncodeToString(piece)))
+		recovery := strings.ToLower(base.EncodeToString(piece))
+		f.Recovery, hashes = append(f.Recovery, recovery), append(hashes, d.Vault.Hash(recoveryPurpose+name, recovery))
 	}
-	return base.EncodeToString(raw), recovery, nil
+	secret = base.EncodeToString(raw)
+	f.URI = factorURI(name, secret)
+	return f, secret, hashes, nil
 }
 
 // factorURI returns the content of the QR code for an authenticator app.

@@ -77,12 +77,8 @@ func (d *Service) EnrollTOTP(ctx context.Context, c Caller, a Credentials, b Bro
 		return f, "", err
 	}
 	item := pending{Until: d.Now().Add(LinkTime)}
-	if item.Secret, f.Recovery, err = d.newFactor(); err != nil {
+	if f, item.Secret, item.Recovery, err = d.newFactor(p.Name); err != nil {
 		return f, "", err
-	}
-	f.URI = factorURI(p.Name, item.Secret)
-	for _, code := range f.Recovery {
-		item.Recovery = append(item.Recovery, d.Vault.Hash(recoveryPurpose+p.Name, code))
 	}
 	text, err := json.Marshal(item)
 	return f, d.Vault.Seal(pendingPlace(p.Name), text), err

@@ -128,12 +128,9 @@ var commonest = sync.OnceValue(func() map[string]bool {
 
 // listed reports whether a password is one of the most common passwords, possibly with digits and signs around it.
 func listed(password string) bool {
-	for _, text := range spellings(password) {
-		if commonest()[text] || commonest()[strings.TrimFunc(text, noLetter)] {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(spellings(password), func(text string) bool {
+		return commonest()[text] || commonest()[strings.TrimFunc(text, noLetter)]
+	})
 }
 
 func noLetter(r rune) bool { return !unicode.IsLetter(r) }
@@ -179,10 +176,8 @@ var walks = func() (list []string) {
 	for _, row := range []string{"abcdefghijklmnopqrstuvwxyz", "01234567890123456789", "qwertyuiop", "qwertzuiop", "azertyuiop",
 		"asdfghjkl",
 		"zxcvbnm", "1qaz2wsx3edc4rfv5tgb6yhn7ujm", "q1w2e3r4t5y6u7i8o9p0", "!@#$%^&*()", "qazwsxedcrfvtgbyhnujmikolp"} {
-		back := []rune(row)
-		for i, j := 0, len(back)-1; i < j; i, j = i+1, j-1 {
-			back[i], back[j] = back[j], back[i]
-		}
+		back := []byte(row)
+		slices.Reverse(back)
 		list = append(list, row, string(back))
 	}
 	return list

@@ -264,13 +264,10 @@ func (d *Service) put(ctx context.Context, name string, c Change, add bool, prov
 		switch *c.SecondFactor {
 		case "off":
 		case "new":
-			if secret, f.Recovery, err = d.newFactor(); err != nil {
+			if f.Factor, secret, recovery, err = d.newFactor(name); err != nil {
 				return p, f, err
 			}
-			f.URI, sealed = factorURI(name, secret), d.Vault.Seal("people/totp/"+name, []byte(secret))
-			for _, code := range f.Recovery {
-				recovery = append(recovery, d.Vault.Hash(recoveryPurpose+name, code))
-			}
+			sealed = d.Vault.Seal("people/totp/"+name, []byte(secret))
 		default:
 			return p, f, accounts.Invalid(`second_factor: want "new" or "off"`)
 		}

@@ -78,19 +78,25 @@ func (d *SharedCharts) put(ctx context.Context, link SharedLink) error {
 func (d *SharedCharts) List(ctx context.Context, sees func(SharedLink) bool) (list []SharedLink, err error) {
 	values, err := d.Newest(ctx, 10*MaxShared)
 	for _, value := range values {
-		var link SharedLink
-		if err := json.Unmarshal([]byte(value), &link); err != nil {
-			return nil, fmt.Errorf("reading a shared chart: %w", err)
-		}
-		if d.runs(link) && sees(link) {
+		link, err := d.parse(value)
+		if err == nil && sees(link) {
 			list = append(list, link)
+		} else if err != nil && !errors.Is(err, ErrNoShared) {
+			return nil, err
 		}
 	}
 	return list, err
 }
 
-func (d *SharedCharts) runs(link SharedLink) bool {
-	return !link.Revoked && d.Now().Before(link.ExpiresAt)
+// parse returns the chart that Put stored as value, or ErrNoShared if the chart is no longer shared.
+func (d *SharedCharts) parse(value string) (link SharedLink, err error) {
+	if err := json.Unmarshal([]byte(value), &link); err != nil {
+		return link, fmt.Errorf("reading a shared chart: %w", err)
+	}
+	if link.Revoked || !d.Now().Before(link.ExpiresAt) {
+		return link, ErrNoShared
+	}
+	return link, nil
 }
 
 // running returns a chart that is currently shared, or ErrNoShared.
@@ -102,13 +108,7 @@ func (d *SharedCharts) running(ctx context.Context, id string) (link SharedLink,
 	if value == "" {
 		return link, ErrNoShared
 	}
-	if err := json.Unmarshal([]byte(value), &link); err != nil {
-		return link, fmt.Errorf("reading a shared chart: %w", err)
-	}
-	if !d.runs(link) {
-		return link, ErrNoShared
-	}
-	return link, nil
+	return d.parse(value)
 }
 
 // End ends a shared chart that the caller may see, or returns ErrNoShared.
