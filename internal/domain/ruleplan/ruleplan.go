@@ -3,6 +3,7 @@ package ruleplan
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -464,24 +465,16 @@ func (w *Desired) differences(h Stored) []string {
 	}
 	say("path", h.Path, d.Path)
 	if w.IsService() {
-		say("appid", dashed(h.Target), d.AppID)
+		say("appid", cmp.Or(h.Target, "-"), d.AppID)
 		return list
 	}
 	say("occupy", h.Occupy, d.Occupy)
 	say("open_version", h.OpenVersion, d.OpenVersion)
 	if w.TestLinks != nil && !slices.Equal(h.TestLinks, *w.TestLinks) {
-		list = append(list, fmt.Sprintf("test_links: %s -> %s", dashed(strings.Join(h.TestLinks, " ")),
-			dashed(strings.Join(*w.TestLinks, " "))))
+		list = append(list, fmt.Sprintf("test_links: %s -> %s", cmp.Or(strings.Join(h.TestLinks, " "), "-"),
+			cmp.Or(strings.Join(*w.TestLinks, " "), "-")))
 	}
 	return list
-}
-
-// dashed returns the text, or "-" if the text is empty.
-func dashed(s string) string {
-	if s == "" {
-		return "-"
-	}
-	return s
 }
 
 // Changes returns the steps of a plan as one change per rule: a delete followed by an add becomes one edit.
