@@ -238,7 +238,7 @@ func Evidence() string {
 	}
 	b.WriteString("\n## Error numbers without a live answer\n\n| number | search for |\n| --: | --- |\n")
 	for _, code := range errcode.All() {
-		if code.Evidence != errcode.Observed {
+		if code.Evidence != behaviour.Observed {
 			fmt.Fprintf(&b, "| %d | \"errcode\":%d \"%s\" rid |\n", code.Number, code.Number, code.Text)
 		}
 	}

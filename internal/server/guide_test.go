@@ -31,7 +31,7 @@ func TestEvidence_RowsAndCounts(t *testing.T) {
 	assert.True(t, len(dates) == len(dated) && slices.IsSorted(dates),
 		"Evidence() lists %d behaviours, sorted by date: %v; want %d, sorted", len(dates), slices.IsSorted(dates), len(dated))
 	for _, code := range errcode.All() {
-		assert.Equal(t, strings.Contains(numbers, "\n| "+strconv.Itoa(code.Number)+" |"), code.Evidence != errcode.Observed,
+		assert.Equal(t, strings.Contains(numbers, "\n| "+strconv.Itoa(code.Number)+" |"), code.Evidence != behaviour.Observed,
 			"Evidence() lists %d among the numbers without a live answer", code.Number)
 	}
 }

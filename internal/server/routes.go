@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"github.com/qrjump/qrjump/docs"
+	"github.com/qrjump/qrjump/internal/contract/behaviour"
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 	"github.com/qrjump/qrjump/internal/domain/auditlog"
 	"github.com/qrjump/qrjump/internal/domain/scan"
@@ -205,7 +206,7 @@ func wireFault(f emulator.Fault) api.Fault {
 	}
 	code, known := errcode.ByNumber(*f.ErrCode)
 	if !known {
-		code = &errcode.Code{Number: *f.ErrCode, Text: "injected fault", Evidence: errcode.Inferred}
+		code = &errcode.Code{Number: *f.ErrCode, Text: "injected fault", Evidence: behaviour.Inferred}
 	}
 	if f.ErrMsg != "" {
 		code = code.Reworded("%s", f.ErrMsg)

@@ -19,23 +19,13 @@ var locale embed.FS
 
 var book = i18n.Open(locale)
 
-// Evidence is the level of evidence for the text of an error code.
-type Evidence string
-
-const (
-	// Observed: the text is quoted from a real response of the platform.
-	Observed Evidence = "observed"
-	// Documented: the text is documented, but was never observed in a real response.
-	Documented Evidence = "documented"
-	// Inferred texts are chosen by qrjump, because no source gives them.
-	Inferred Evidence = "inferred"
-)
-
 // Code is one row of the error code table in codes.go.
 type Code struct {
-	Number   int
-	Text     string // errmsg, without the request ID that follows it
-	Evidence Evidence
+	Number int
+	Text   string // errmsg, without the request ID that follows it
+	// Evidence is the level of evidence for the text: Observed, Documented, or Inferred for a text that qrjump chose, because no source gives
+	// it.
+	Evidence behaviour.Evidence
 }
 
 // Error makes *Code an error, so that functions can return a row of the table directly.
@@ -156,7 +146,7 @@ func ByNumber(number int) (code *Code, ok bool) {
 
 var all []*Code
 
-func define(number int, text string, evidence Evidence) *Code {
+func define(number int, text string, evidence behaviour.Evidence) *Code {
 	c := &Code{Number: number, Text: text, Evidence: evidence}
 	all = append(all, c)
 	return c
