@@ -1,6 +1,7 @@
 package index
 
 import (
+	"cmp"
 	"slices"
 	"syscall"
 	"unsafe"
@@ -36,12 +37,7 @@ func gather(pieces [][]byte) {
 			list = append(list, addressRange{uintptr(unsafe.Pointer(&b[0])), uintptr(len(b))})
 		}
 	}
-	slices.SortFunc(list, func(a, b addressRange) int {
-		if a.from < b.from {
-			return -1
-		}
-		return 1
-	})
+	slices.SortFunc(list, func(a, b addressRange) int { return cmp.Compare(a.from, b.from) })
 	for i := 0; i < len(list); {
 		item := list[i]
 		for i++; i < len(list) && list[i].from == item.from+item.length; i++ {

@@ -276,20 +276,25 @@ func (h *hiding) contains(owner address) bool {
 
 // Matching implements scan.Finder. The returned rules have no times of creation or change.
 func (x *Index) Matching(link rules.Link) []rules.Rule {
+	return x.consistent(func(c *core) []rules.Rule { return c.matching(&link) })
+}
+
+// consistent returns the result of read on a single consistent state of the rules.
+func (x *Index) consistent(read func(*core) []rules.Rule) []rules.Rule {
 	for range patience {
 		prev := x.version.Load()
 		if prev&1 != 0 {
 			runtime.Gosched()
 			continue
 		}
-		found := x.state.Load().matching(&link)
+		found := read(x.state.Load())
 		if x.version.Load() == prev {
 			return found
 		}
 	}
 	x.writing.Lock()
 	defer x.writing.Unlock()
-	return x.state.Load().matching(&link)
+	return read(x.state.Load())
 }
 
 func (c *core) matching(link *rules.Link) (list []rules.Rule) {
@@ -307,24 +312,10 @@ func (c *core) matching(link *rules.Link) (list []rules.Rule) {
 
 // Testing implements scan.Finder. The returned rules have no times of creation or change.
 func (x *Index) Testing(text string) []rules.Rule {
-	for range patience {
-		c := x.state.Load()
-		if c.testCount.Load() == 0 {
-			return nil
-		}
-		prev := x.version.Load()
-		if prev&1 != 0 {
-			runtime.Gosched()
-			continue
-		}
-		found := c.testing(text)
-		if x.version.Load() == prev {
-			return found
-		}
+	if x.state.Load().testCount.Load() == 0 {
+		return nil
 	}
-	x.writing.Lock()
-	defer x.writing.Unlock()
-	return x.state.Load().testing(text)
+	return x.consistent(func(c *core) []rules.Rule { return c.testing(text) })
 }
 
 func (c *core) testing(text string) (found []rules.Rule) {

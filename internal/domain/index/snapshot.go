@@ -391,23 +391,17 @@ func readHead(r io.Reader, size int64) (head snapshotHead, err error) {
 	return head, nil
 }
 
-// partReader reads one part of a snapshot file and computes its checksum.
-type partReader struct {
-	in        io.Reader
-	remaining int64
-	sum       hash.Hash32
-}
+// partReader reads one part of a snapshot file, of which N bytes remain.
+type partReader struct{ io.LimitedReader }
 
 // fill reads exactly len(b) bytes of the part.
 func (r *partReader) fill(b []byte) error {
-	if int64(len(b)) > r.remaining {
+	if int64(len(b)) > r.N {
 		return damaged("a part is shorter than its content")
 	}
-	if _, err := io.ReadFull(r.in, b); err != nil {
+	if _, err := io.ReadFull(r, b); err != nil {
 		return damaged("it cannot be read: %v", err)
 	}
-	r.remaining -= int64(len(b))
-	r.sum.Write(b)
 	return nil
 }
 
@@ -421,11 +415,12 @@ type partSequence struct {
 func (s *partSequence) next(read func(*partReader) error) error {
 	p := s.parts[0]
 	s.parts = s.parts[1:]
-	r := &partReader{in: s.in, remaining: p.Length, sum: crc32.New(castagnoli)}
+	sum := crc32.New(castagnoli)
+	r := &partReader{io.LimitedReader{R: io.TeeReader(s.in, sum), N: p.Length}}
 	if err := read(r); err != nil {
 		return err
 	}
-	if r.remaining != 0 || r.sum.Sum32() != p.Sum {
+	if r.N != 0 || sum.Sum32() != p.Sum {
 		return damaged("checksum mismatch in part %q", p.Name)
 	}
 	return nil
@@ -435,7 +430,7 @@ func (s *partSequence) next(read func(*partReader) error) error {
 func (s *partSequence) nextJSON(v any) error {
 	var text []byte
 	err := s.next(func(r *partReader) error {
-		text = make([]byte, r.remaining)
+		text = make([]byte, r.N)
 		return r.fill(text)
 	})
 	if err != nil {
@@ -523,9 +518,9 @@ func (c changedRule) apply(x *Index) error {
 
 func (t *table) read(r *partReader, image []segmentImage, cut *blocks) error {
 	last := -1
-	cut.remaining = uint64(r.remaining / 64)
+	cut.remaining = uint64(r.N / 64)
 	for _, s := range image {
-		if !s.possible(last, len(t.segments), slots, r.remaining) {
+		if !s.possible(last, len(t.segments), slots, r.N) {
 			return damaged("invalid segment size")
 		}
 		last = s.At
@@ -540,7 +535,7 @@ func (t *table) read(r *partReader, image []segmentImage, cut *blocks) error {
 func (t *hostTable) read(r *partReader, image []segmentImage) error {
 	last := -1
 	for _, s := range image {
-		if !s.possible(last, 1<<hostBits, 1, r.remaining) {
+		if !s.possible(last, 1<<hostBits, 1, r.N) {
 			return damaged("invalid size of a segment of hosts")
 		}
 		lines := make([]host, s.N)
@@ -567,7 +562,7 @@ func (a *arena) read(r *partReader, image [][2]int32) error {
 		}
 	}
 	for i, use := range image {
-		if use[0] < 0 || use[0] > chunkSize || use[1] < 0 || use[1] > use[0] || int64(use[0]) > r.remaining {
+		if use[0] < 0 || use[0] > chunkSize || use[1] < 0 || use[1] > use[0] || int64(use[0]) > r.N {
 			return damaged("invalid chunk size")
 		}
 		if use[0] == 0 {
