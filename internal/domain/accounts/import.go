@@ -132,7 +132,8 @@ type importing struct {
 	since    int64 // number of the last change that the check has seen
 	accounts []Account
 	edits    []edit
-	links    []Link // the links of new accounts come first
+	newLinks []Link // of new accounts
+	links    []Link // of stored accounts
 }
 
 // edit contains an account before and after the import.
@@ -140,21 +141,13 @@ type edit struct{ now, old Account }
 
 // store writes the result of the check. If exclusive is true, store locks all accounts against other changes and repeats the check.
 func (i *importing) store(ctx context.Context, d *Service, plan ImportRows, exclusive bool) error {
-	ofNew := len(i.links)
-	for n, l := range i.links {
-		if !i.added[l.Service] {
-			ofNew = min(ofNew, n)
-		}
-	}
 	if !exclusive && len(i.accounts) > lockedSingly {
-		numbers, err := d.Store.Reserve(ctx, len(i.accounts)+ofNew)
+		numbers, err := d.Store.Reserve(ctx, len(i.accounts)+len(i.newLinks))
 		if err != nil {
 			return err
 		}
 		if numbers.First > 0 {
-			return d.Store.UpdateAccounts(ctx, func(tx Tx) error {
-				return i.writeHidden(ctx, d, tx, numbers, i.links[:ofNew], i.links[ofNew:])
-			})
+			return d.Store.UpdateAccounts(ctx, func(tx Tx) error { return i.writeHidden(ctx, d, tx, numbers) })
 		}
 	}
 	return d.Store.UpdateAccounts(ctx, func(tx Tx) error {
@@ -182,7 +175,7 @@ func (i *importing) store(ctx context.Context, d *Service, plan ImportRows, excl
 		if err := i.storeEdits(ctx, d, tx); err != nil {
 			return err
 		}
-		return storeLinks(ctx, tx, i.links, nil)
+		return storeLinks(ctx, tx, slices.Concat(i.newLinks, i.links), nil)
 	})
 }
 
@@ -201,7 +194,7 @@ func (i *importing) lock(ctx context.Context, tx Tx, exclusive bool) error {
 
 // writeHidden first writes new accounts and their links as hidden rows, which other transactions do not see. writeHidden then locks all
 // accounts, changes visible rows and makes the hidden rows visible; other transactions wait only for these last three steps.
-func (i *importing) writeHidden(ctx context.Context, d *Service, tx Tx, numbers SeqRange, ofNew, otherLinks []Link) error {
+func (i *importing) writeHidden(ctx context.Context, d *Service, tx Tx, numbers SeqRange) error {
 	for accounts := range slices.Chunk(i.accounts, importBatch) {
 		if err := tx.AddAccounts(ctx, accounts); err != nil {
 			return err
@@ -210,7 +203,7 @@ func (i *importing) writeHidden(ctx context.Context, d *Service, tx Tx, numbers 
 			return err
 		}
 	}
-	if err := storeLinks(ctx, tx, ofNew, func() error { return tx.RecordHidden(ctx, numbers) }); err != nil {
+	if err := storeLinks(ctx, tx, i.newLinks, func() error { return tx.RecordHidden(ctx, numbers) }); err != nil {
 		return err
 	}
 	start := i.since
@@ -226,7 +219,7 @@ func (i *importing) writeHidden(ctx context.Context, d *Service, tx Tx, numbers 
 	if err := i.storeEdits(ctx, d, tx); err != nil {
 		return err
 	}
-	if err := storeLinks(ctx, tx, otherLinks, nil); err != nil {
+	if err := storeLinks(ctx, tx, i.links, nil); err != nil {
 		return err
 	}
 	if err := tx.ShowHidden(ctx); err != nil {
@@ -316,15 +309,6 @@ func (i *importing) check(ctx context.Context, d *Service, tx Tx, plan ImportRow
 	if len(i.rowErrors) > 0 {
 		return i.rowErrors.First()
 	}
-	slices.SortStableFunc(i.links, func(a, b Link) int {
-		if i.added[a.Service] == i.added[b.Service] {
-			return 0
-		}
-		if i.added[a.Service] {
-			return -1
-		}
-		return 1
-	})
 	i.done.Lines = len(i.lines)
 	i.done.Changed = len(i.touched) - i.done.Added
 	i.done.Unchanged = len(i.lines) - len(i.touched)
@@ -438,7 +422,7 @@ func (i *importing) checkLine(d *Service, p ImportRow, t storedRows) (fault, err
 	return nil, nil
 }
 
-// link adds to i.links those links of a line that the account of the line does not have yet; fault is the error in the line.
+// link adds to i.newLinks or i.links those links of a line that the account of the line does not have yet; fault is the error in the line.
 func (i *importing) link(ctx context.Context, d *Service, tx Tx, p ImportRow) (fault, err error) {
 	for n, mini := range p.Linked {
 		kind, ok := i.kinds[mini]
@@ -470,7 +454,11 @@ func (i *importing) link(ctx context.Context, d *Service, tx Tx, p ImportRow) (f
 			continue
 		}
 		i.touched[p.AppID] = true
-		i.links = append(i.links, Link{Service: p.AppID, MiniProgram: mini, CreatedAt: d.Now()})
+		links := &i.links
+		if i.added[p.AppID] {
+			links = &i.newLinks
+		}
+		*links = append(*links, Link{Service: p.AppID, MiniProgram: mini, CreatedAt: d.Now()})
 	}
 	return nil, nil
 }
