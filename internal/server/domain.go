@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"path/filepath"
 	"time"
@@ -122,15 +123,12 @@ func (s *Server) openCodeService(ctx context.Context, ring *keyring) error {
 			return err
 		}
 	}
-	prefix := s.config.CodePrefix
-	if prefix == "" {
-		prefix = codes.DefaultPrefix
-	}
 	s.secrets.openIDs, s.scanning.users = openIDs, s.secrets.vault.Hasher("scan_user")
 	defer func() { s.domain.ticketWriter = codes.NewTicketWriter(s.domain.codes) }()
 	s.domain.codes = &codes.Service{Store: s.store, Memory: s.domain.current.Codes, Keys: keys, Vault: s.secrets.vault,
 		OpenIDs: openIDs, Settings: s.chosen.settings,
-		Now: s.now, CountNow: s.countNow, ClockBelieved: s.wall.Believed, Random: s.random, Prefix: prefix,
+		Now: s.now, CountNow: s.countNow, ClockBelieved: s.wall.Believed, Random: s.random,
+		Prefix: cmp.Or(s.config.CodePrefix, codes.DefaultPrefix),
 		Closed: s.config.CodePrefix == "" && !s.config.Dev,
 		Floor:  s.config.MinCodeCounter, ByTime: !s.config.Dev, Shared: s.store.Shared(), Changed: s.domain.current.RefreshBatch,
 		MatchRule: func(text string) (string, bool) {

@@ -288,10 +288,5 @@ func (s access) behindProxy(r *http.Request) bool {
 }
 
 func (s access) trusted(ip netip.Addr) bool {
-	for _, p := range s.serving.proxies {
-		if p.Contains(ip) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(s.serving.proxies, func(p netip.Prefix) bool { return p.Contains(ip) })
 }

@@ -1,6 +1,7 @@
 package accounts
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
@@ -93,15 +94,12 @@ func (k *ScanKeys) swap(keys map[string]ScanKey) error {
 
 // Create creates a key and returns its text, which is not stored. An existing key with the same name becomes invalid.
 func (k *ScanKeys) Create(ctx context.Context, name, namespace string) (string, error) {
-	if namespace == "" {
-		namespace = DefaultNamespace
-	}
 	var raw [24]byte
 	if _, err := io.ReadFull(k.Random, raw[:]); err != nil {
 		return "", fmt.Errorf("generating a scan key: %w", err)
 	}
 	text := "qrs_" + base64.RawURLEncoding.EncodeToString(raw[:])
-	key := ScanKey{Hash: k.Vault.Hash(scanKeyPurpose, text), Name: name, Namespace: namespace, CreatedAt: k.Now()}
+	key := ScanKey{Hash: k.Vault.Hash(scanKeyPurpose, text), Name: name, Namespace: cmp.Or(namespace, DefaultNamespace), CreatedAt: k.Now()}
 	return text, k.change(ctx, name, func(ctx context.Context) error { return k.Store.PutScanKey(ctx, key) })
 }
 

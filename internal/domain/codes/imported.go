@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"strings"
 	"time"
 
 	"github.com/qrjump/qrjump/internal/contract/behaviour"
@@ -274,12 +273,7 @@ func (s *Service) allByCode(ctx context.Context, text string) (all []Found, err 
 	if len(s.Memory.ImportedPrefixes()) == 0 && s.Memory.importedTemplateCount.Load() == 0 {
 		return all, nil
 	}
-	n, ok := packCode(strings.Map(func(r rune) rune {
-		if r < 128 {
-			return rune(upperByte(byte(r)))
-		}
-		return r
-	}, text))
+	n, ok := packCode(upperASCII(text))
 	if !ok {
 		return all, nil
 	}

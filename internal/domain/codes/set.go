@@ -16,12 +16,7 @@ type Set []Range
 // NewSet sorts ranges and merges ranges that overlap or touch.
 func NewSet(ranges ...Range) Set {
 	sorted := slices.Clone(ranges)
-	slices.SortFunc(sorted, func(a, b Range) int {
-		if a.From != b.From {
-			return int(min(1, max(-1, a.From-b.From)))
-		}
-		return 0
-	})
+	slices.SortFunc(sorted, func(a, b Range) int { return cmp.Compare(a.From, b.From) })
 	var s Set
 	for _, r := range sorted {
 		if n := len(s); n > 0 && r.From <= s[n-1].To+1 {

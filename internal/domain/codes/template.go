@@ -270,10 +270,7 @@ func (t Template) Bits(count int64) int {
 
 // TextBits returns the result of Bits for a filled template; template "" = the default format.
 func TextBits(template string, count int64) int {
-	if template == "" {
-		template = "{secret}"
-	}
-	t, err := ParseTemplate(template)
+	t, err := ParseTemplate(cmp.Or(template, "{secret}"))
 	if err != nil {
 		return 0
 	}
@@ -334,10 +331,7 @@ func anyNumber(text string) string {
 
 // SampleText returns an example text of a filled template; "" = the default template. It opens nothing.
 func (s *Service) SampleText(template string) string {
-	if template == "" {
-		template = s.Prefix + "{secret}"
-	}
-	t, err := ParseTemplate(template)
+	t, err := ParseTemplate(cmp.Or(template, s.Prefix+"{secret}"))
 	if err != nil {
 		return ""
 	}

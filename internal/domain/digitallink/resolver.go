@@ -244,12 +244,7 @@ func wantsLinkset(media []preference) bool {
 
 // isBrowser reports whether the Accept header contains HTML with the highest priority (q=1), as browsers send it.
 func isBrowser(media []preference) bool {
-	for _, choice := range media {
-		if choice.name == "text/html" && choice.q == 1 {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(media, preference{name: "text/html", q: 1})
 }
 
 // redirectToHandler redirects a request to the resolver that serves the key in place of this server, if a handledBy link is active.

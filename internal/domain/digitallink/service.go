@@ -215,10 +215,7 @@ type OwnershipError struct {
 }
 
 func (f OwnershipError) Error() string {
-	holder := f.Holder
-	if holder == "" {
-		holder = "the operator"
-	}
+	holder := cmp.Or(f.Holder, "the operator")
 	if f.Prefix != "" {
 		return fmt.Sprintf("%s: %s owns the GS1 Company Prefix %s (setting gs1_prefixes): qrjump gs1 transfer moves a key "+
 			"to another account",
