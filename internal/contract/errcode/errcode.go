@@ -23,8 +23,8 @@ var book = i18n.Open(locale)
 type Code struct {
 	Number int
 	Text   string // errmsg, without the request ID that follows it
-	// Evidence is the level of evidence for the text: Observed, Documented, or Inferred for a text that qrjump chose, because no source gives
-	// it.
+	// Evidence is the level of evidence for the text: Observed in a real response of the platform, Documented but never observed, or
+	// Inferred for a text that qrjump chose, because no source gives it.
 	Evidence behaviour.Evidence
 }
 

@@ -130,8 +130,8 @@ func (a Account) validPages() error {
 	}
 	for _, p := range a.Pages {
 		if !IsPlain(p, 1, 256) || strings.HasPrefix(p, "/") || strings.ContainsAny(p, "?# ") {
-			return Invalidf("account %s: pages has %.80q: want a page such as pages/index/index, without a slash in front and without a query",
-				a.AppID, p)
+			return Invalidf("account %s: pages has %.80q: want a page such as pages/index/index, without a slash in front and "+
+				"without a query", a.AppID, p)
 		}
 	}
 	return nil

@@ -240,8 +240,8 @@ func (d *Service) newSecret(subject, appid, secret, stored string) (hash string,
 	if hash = d.Key.Hash(secretPurpose(appid), secret); hash == stored || n >= d.MinSecret {
 		return hash, nil
 	}
-	return "", Invalidf("%s %s: secret has %d characters: without --dev it needs at least %d; openssl rand -hex 16 generates one", subject, appid, n,
-		d.MinSecret)
+	return "", Invalidf("%s %s: secret has %d characters: without --dev it needs at least %d; openssl rand -hex 16 generates one",
+		subject, appid, n, d.MinSecret)
 }
 
 // merged returns the account that results from a registration. If existed is true, the fields that a registration cannot change are copied

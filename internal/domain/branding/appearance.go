@@ -76,8 +76,8 @@ func (a Appearance) Validate() error {
 			maxLength  int
 		}{{"app", texts.App, MaxApp}, {"landing", texts.Landing, MaxText}, {"code", texts.Code, MaxText}} {
 			if !accounts.IsVisible(entry.text, entry.maxLength) {
-				return accounts.Invalidf("texts.%s.%s: want %d characters at most, without line breaks and other control characters", language, entry.name,
-					entry.maxLength)
+				return accounts.Invalidf("texts.%s.%s: want %d characters at most, without line breaks and other control characters",
+					language, entry.name, entry.maxLength)
 			}
 		}
 	}
@@ -90,8 +90,8 @@ func validHelp(address string) error {
 		return nil
 	}
 	u, err := url.Parse(address)
-	if err != nil || u.Scheme != "https" || u.Hostname() == "" || u.User != nil || len(address) > MaxHelp || !accounts.IsVisible(address, MaxHelp) ||
-		strings.ContainsAny(address, " \"<>\\^`{|}") {
+	if err != nil || u.Scheme != "https" || u.Hostname() == "" || u.User != nil || len(address) > MaxHelp ||
+		!accounts.IsVisible(address, MaxHelp) || strings.ContainsAny(address, " \"<>\\^`{|}") {
 		return accounts.Invalidf("help %.80q: want https:// and a host, %d bytes at most, without a user name", address, MaxHelp)
 	}
 	return nil

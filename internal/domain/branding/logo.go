@@ -40,7 +40,8 @@ func (s *Service) encodeLogo(ctx context.Context, file []byte) (Logo, []byte, er
 		return Logo{}, nil, accounts.Invalidf("logo: the file cannot be read: upload a PNG, JPEG or WebP image without animation")
 	case config.Width <= 0 || config.Height <= 0 || config.Width > MaxPixels || config.Height > MaxPixels ||
 		config.Width*config.Height > MaxPixels:
-		return Logo{}, nil, accounts.Invalidf("logo: %d × %d pixels: want %d in all at most, such as 2048 × 2048", config.Width, config.Height, MaxPixels)
+		return Logo{}, nil, accounts.Invalidf("logo: %d × %d pixels: want %d in all at most, such as 2048 × 2048", config.Width,
+			config.Height, MaxPixels)
 	}
 	done, err := s.decoding.Acquire(ctx, 1, 0) // decoding the largest picture needs about 32 MB of memory
 	if err != nil {

@@ -141,8 +141,8 @@ type readLimits struct{ page, total int }
 
 var noLimits = readLimits{page: 1_000, total: math.MaxInt}
 
-// eventsOf yields the events of one code within the limits l, newest first, until yield returns false. The store returns every event whose bounds contain the index, even if the set
-// of the event does not contain it; eventsOf therefore reads page by page and skips such events.
+// eventsOf yields the events of one code within the limits l, newest first, until yield returns false. The store returns every event whose
+// bounds contain the index, even if the set of the event does not contain it; eventsOf therefore reads page by page and skips such events.
 func (l readLimits) eventsOf(ctx context.Context, tx Tx, batch, index int64, yield func(Event) bool) error {
 	read := 0
 	for prev := int64(0); ; {

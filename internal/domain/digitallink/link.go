@@ -141,8 +141,8 @@ func (e Entry) normalize() (Entry, error) {
 		return e, err
 	}
 	if e.Page != "" {
-		if _, err := fill(e.Page, anyValue, url.QueryEscape); err != nil || !accounts.IsVisible(e.Page, 1024) || strings.ContainsAny(e.Page, " #\\") ||
-			strings.Contains(e.Page, "//") {
+		if _, err := fill(e.Page, anyValue, url.QueryEscape); err != nil || !accounts.IsVisible(e.Page, 1024) ||
+			strings.ContainsAny(e.Page, " #\\") || strings.Contains(e.Page, "//") {
 			return e, accounts.Invalidf("%s: wxa_path %.80q: want the path of a page, such as pages/product/index?gtin={01}", e.Key, e.Page)
 		}
 	}

@@ -238,8 +238,8 @@ func (r Rule) madeAt(now time.Time) Rule {
 	return r
 }
 
-// replacing returns the rule, whose times are set as for a new rule, as the new version of an old rule: with the ID and the time of creation
-// of the old version, and with the old time of publication if both versions are published.
+// replacing returns the rule, whose times are set as for a new rule, as the new version of an old rule: with the ID and the time of
+// creation of the old version, and with the old time of publication if both versions are published.
 func (r Rule) replacing(old Rule) Rule {
 	r.ID, r.CreatedAt = old.ID, old.CreatedAt
 	if old.Published && r.Published {

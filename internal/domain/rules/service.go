@@ -57,7 +57,8 @@ func (s *Service) countNow() time.Time {
 // kind of account (85075, 48001). Contract: rules §1.8.
 func checkDraft(owner accounts.Account, d Draft) error {
 	// A page must not be blank. Contract: rules §6, number 28.
-	if strings.TrimSpace(d.Path) == "" || len(d.Path) > MaxPath || !utf8.ValidString(d.Path) || strings.ContainsFunc(d.Path, unicode.IsControl) {
+	if strings.TrimSpace(d.Path) == "" || len(d.Path) > MaxPath || !utf8.ValidString(d.Path) ||
+		strings.ContainsFunc(d.Path, unicode.IsControl) {
 		return errcode.InvalidArgs.WithDetail(behaviour.RulesPath, "path: want a page of 1 to %d bytes, not blank, without control characters",
 			MaxPath)
 	}
