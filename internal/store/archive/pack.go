@@ -1,23 +1,23 @@
 package archive
 
 import (
+	"bufio"
+	"cmp"
 	"compress/flate"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
-	"hash"
 	"hash/crc32"
 	"io"
-	"sync/atomic"
 )
 
 // packer compresses texts one after the other; while a goroutine compresses a chunk of a text, the producer of the text writes the
 // next chunk. Each compressed text can be placed anywhere in a gzip stream.
 type packer struct {
-	to    *counting
-	flate *flate.Writer
-	free  chan []byte
+	to     *counting
+	flate  *flate.Writer
+	chunk  *bufio.Writer // chunk that the producer fills
+	buffer []byte        // chunk that is compressed
 }
 
 // packed describes a text that a packer compressed.
@@ -42,92 +42,50 @@ func (p plain) member(name string, rows int64) Member {
 	return Member{Name: name, Rows: rows, Size: p.size, SHA256: hex.EncodeToString(p.sum)}
 }
 
-// pieceSize is the size in bytes of the chunks of a text, and maxWaiting the maximum number of chunks that wait for compression.
-const (
-	pieceSize  = 256 << 10
-	maxWaiting = 3
-)
+// pieceSize is the size in bytes of the chunks of a text.
+const pieceSize = 256 << 10
 
 func newPacker(w io.Writer) *packer {
-	p := &packer{to: &counting{w: w}, free: make(chan []byte, maxWaiting)}
+	p := &packer{to: &counting{w: w}, chunk: bufio.NewWriterSize(nil, pieceSize), buffer: make([]byte, pieceSize)}
 	// The fastest compression level leaves processor time for the scans that the server handles during an export.
 	p.flate, _ = flate.NewWriter(p.to, flate.BestSpeed) // the compression level is valid, so there is no error
-	for range maxWaiting {
-		p.free <- make([]byte, 0, pieceSize)
-	}
 	return p
 }
 
-// pack compresses the text that the callback write produces.
+// pack compresses the text that the callback write produces. A failed compression stops write with the same error.
 func (p *packer) pack(write func(io.Writer) error) (packed, error) {
-	p.flate.Reset(p.to)
 	done := packed{from: p.to.n}
-	t := &text{packer: p, chunk: <-p.free, full: make(chan []byte, maxWaiting)}
+	chunks, producer := io.Pipe()
+	p.flate.Reset(p.to)
+	p.chunk.Reset(producer)
 	ended := make(chan error, 1)
-	sum := sha256.New()
-	go func() { ended <- t.packPieces(&done, sum) }()
-	err := write(t)
+	go func() {
+		var err error
+		done.plain, err = p.compress(chunks)
+		chunks.CloseWithError(err)
+		ended <- err
+	}()
+	err := write(p.chunk)
 	if err == nil {
-		t.full <- t.chunk
-	} else {
-		p.free <- t.chunk[:0]
+		err = p.chunk.Flush()
 	}
-	close(t.full)
-	if broken := <-ended; broken != nil && (err == nil || errors.Is(err, errBroken)) {
-		err = broken
-	}
-	done.to, done.sum = p.to.n, sum.Sum(nil)
+	producer.CloseWithError(err)
+	err = cmp.Or(err, <-ended)
+	done.to = p.to.n
 	return done, err
 }
 
-// text is a text that is being compressed.
-type text struct {
-	packer *packer
-	chunk  []byte
-	full   chan []byte
-	broken atomic.Bool
-}
-
-// errBroken stops the producer of a text whose compression failed.
-var errBroken = errors.New("an earlier write to the archive failed")
-
-// Write implements io.Writer.
-func (t *text) Write(b []byte) (n int, err error) {
-	for len(b) > 0 {
-		if len(t.chunk) == pieceSize {
-			if t.broken.Load() {
-				return n, errBroken
-			}
-			t.full <- t.chunk
-			t.chunk = <-t.packer.free
-		}
-		part := min(len(b), pieceSize-len(t.chunk))
-		t.chunk = append(t.chunk, b[:part]...)
-		b, n = b[part:], n+part
-	}
-	return n, nil
-}
-
-// packPieces compresses the chunks that t.full delivers until t.full is closed, and adds their length and checksums to dst and sum.
-func (t *text) packPieces(dst *packed, sum hash.Hash) (err error) {
-	for piece := range t.full {
-		if err == nil {
-			sum.Write(piece)
-			dst.size += int64(len(piece))
-			dst.crc = crc32.Update(dst.crc, crc32.IEEETable, piece)
-			if _, err = t.packer.flate.Write(piece); err != nil {
-				t.broken.Store(true)
-			}
-		}
-		t.packer.free <- piece[:0]
-	}
+// compress compresses a text up to its end.
+func (p *packer) compress(text io.Reader) (plain, error) {
+	sum, crc := sha256.New(), crc32.NewIEEE()
+	size, err := io.CopyBuffer(io.MultiWriter(sum, crc, p.flate), text, p.buffer)
 	if err == nil {
-		err = t.packer.flate.Flush() // align the compressed text to a byte boundary
+		err = p.flate.Flush() // align the compressed text to a byte boundary
 	}
 	if err != nil {
 		err = fmt.Errorf("compressing the archive: %w", err)
 	}
-	return err
+	return plain{size, crc.Sum32(), sum.Sum(nil)}, err
 }
 
 // counting counts the bytes that are written.

@@ -151,7 +151,7 @@ func (a *Archive) EachTable(f func(table string, rows io.Reader) error) error {
 	if _, err := members.Next(); err != nil { // the manifest
 		return damaged("%v", err)
 	}
-	space := newSpace()
+	space := make([]byte, aheadSize)
 	for _, want := range a.Manifest.Members {
 		if err := nextIs(members, want); err != nil {
 			return err
