@@ -28,7 +28,7 @@ func (t accountQueries) Account(ctx context.Context, appid string) (accounts.Acc
 }
 
 // LockAndCount implements accounts.Tx.
-func (t accountsTx) LockAndCount(ctx context.Context, appid, kind string, day int64) (a accounts.Account, n int, err error) {
+func (t accountQueries) LockAndCount(ctx context.Context, appid, kind string, day int64) (a accounts.Account, n int, err error) {
 	if query, args := t.engine.lock(allAccounts, "account "+appid); query != "" {
 		if err := t.execQueued(ctx, nil, query, args...); err != nil {
 			return a, 0, err
@@ -330,7 +330,7 @@ func (t accountQueries) DeleteLink(ctx context.Context, service, miniProgram str
 		`DELETE FROM links WHERE service = $1 AND mini_program = $2`, service, miniProgram)
 }
 
-func (t componentQueries) Component(ctx context.Context, appid string) (accounts.Component, error) {
+func (t accountQueries) Component(ctx context.Context, appid string) (accounts.Component, error) {
 	c, err := t.ComponentWithoutGrants(ctx, appid)
 	if err != nil {
 		return c, err
@@ -339,7 +339,7 @@ func (t componentQueries) Component(ctx context.Context, appid string) (accounts
 	return c, err
 }
 
-func (t componentQueries) PutComponent(ctx context.Context, c accounts.Component) error {
+func (t accountQueries) PutComponent(ctx context.Context, c accounts.Component) error {
 	t.touched.Add(c.AppID)
 	if err := t.PutComponentWithoutGrants(ctx, c); err != nil {
 		return err
@@ -433,12 +433,12 @@ func (t accountQueries) ForgetTokens(ctx context.Context, appid string, before t
 	return t.execQueued(ctx, nil, `DELETE FROM access_tokens WHERE appid = $1 AND expires_at < $2`, appid, millis(before))
 }
 
-func (t usageQueries) Count(ctx context.Context, appid, kind string, day int64) (int, error) {
+func (t accountQueries) Count(ctx context.Context, appid, kind string, day int64) (int, error) {
 	return scalar[int](ctx, t.Tx, `SELECT COALESCE(SUM(value), 0) FROM counters WHERE appid = $1 AND counter = $2 AND day = $3`,
 		appid, kind, day)
 }
 
-func (t usageQueries) AddCount(ctx context.Context, appid, kind string, day int64) (int, error) {
+func (t accountQueries) AddCount(ctx context.Context, appid, kind string, day int64) (int, error) {
 	return scalar[int](ctx, t.Tx, `INSERT INTO counters (appid, counter, day, value) VALUES ($1, $2, $3, 1)
 		ON CONFLICT (appid, counter, day) DO UPDATE SET value = counters.value + 1 RETURNING value`, appid, kind, day)
 }

@@ -13,23 +13,23 @@ func (s *Store) Calls() accounts.Transactions[apiusage.Tx] {
 	return transactions[apiusage.Tx]{s, func(tx *Tx) apiusage.Tx { return tx.accounts() }}
 }
 
-func (t usageQueries) AddCounts(ctx context.Context, appid, kind string, day int64, n int) (int, error) {
+func (t accountQueries) AddCounts(ctx context.Context, appid, kind string, day int64, n int) (int, error) {
 	return scalar[int](ctx, t.Tx, `INSERT INTO counters (appid, counter, day, value) VALUES ($1, $2, $3, $4)
 		ON CONFLICT (appid, counter, day) DO UPDATE SET value = counters.value + excluded.value RETURNING value`, appid, kind, day, n)
 }
 
-func (t usageQueries) ClearCount(ctx context.Context, appid, kind string, day int64) error {
+func (t accountQueries) ClearCount(ctx context.Context, appid, kind string, day int64) error {
 	return t.execQueued(ctx, nil, `DELETE FROM counters WHERE appid = $1 AND counter = $2 AND day = $3`, appid, kind, day)
 }
 
-func (t usageQueries) ForgetCounts(ctx context.Context, prev int64) error {
+func (t accountQueries) ForgetCounts(ctx context.Context, prev int64) error {
 	return t.run(ctx, `DELETE FROM counters WHERE day < $1`, prev)
 }
 
 // callDeleted is the name of the sequence whose value is the number of the last deleted call in the call log.
 const callDeleted = "call_deleted"
 
-func (t usageQueries) Calls(ctx context.Context, second int64) ([]apiusage.Block, error) {
+func (t accountQueries) Calls(ctx context.Context, second int64) ([]apiusage.Block, error) {
 	return list(ctx, t.Tx, func(scan func(...any) error) (b apiusage.Block, err error) {
 		var last, gone int64
 		err = scan(&last, &b.Calls, &b.Text, &gone)
@@ -39,7 +39,7 @@ func (t usageQueries) Calls(ctx context.Context, second int64) ([]apiusage.Block
 		WHERE b.second = $2 AND b.seq > s.value ORDER BY b.seq`, callDeleted, second)
 }
 
-func (t usageQueries) NewestCalls(ctx context.Context, prev int64, limit int) ([]apiusage.Block, error) {
+func (t accountQueries) NewestCalls(ctx context.Context, prev int64, limit int) ([]apiusage.Block, error) {
 	upTo := int64(math.MaxInt64)
 	if prev > 0 {
 		upTo = prev - 1
@@ -58,7 +58,7 @@ func (t usageQueries) NewestCalls(ctx context.Context, prev int64, limit int) ([
 		gone, upTo, limit)
 }
 
-func (t usageQueries) AddCalls(ctx context.Context, blocks []apiusage.Block) (int64, error) {
+func (t accountQueries) AddCalls(ctx context.Context, blocks []apiusage.Block) (int64, error) {
 	var all, newest int64
 	for _, b := range blocks {
 		all += int64(b.Calls)
@@ -78,7 +78,7 @@ func (t usageQueries) AddCalls(ctx context.Context, blocks []apiusage.Block) (in
 	return newest, nil
 }
 
-func (t usageQueries) ForgetCalls(ctx context.Context, upTo, second int64, limit int) error {
+func (t accountQueries) ForgetCalls(ctx context.Context, upTo, second int64, limit int) error {
 	for _, query := range []struct {
 		text string
 		args []any
@@ -102,7 +102,7 @@ var deviationRows = mapper[apiusage.Deviation]{table: "deviations", key: "accoun
 	}}
 
 // AddDeviations implements apiusage.Tx. A row may already contain an earlier first call or a later last call, written by another node.
-func (t usageQueries) AddDeviations(ctx context.Context, list []apiusage.Deviation) error {
+func (t accountQueries) AddDeviations(ctx context.Context, list []apiusage.Deviation) error {
 	return deviationRows.addAll(ctx, t.Tx, list, ` ON CONFLICT (`+deviationRows.key+`) DO UPDATE SET
 		count = deviations.count + excluded.count,
 		first_rid = CASE WHEN excluded.first_at < deviations.first_at THEN excluded.first_rid ELSE deviations.first_rid END,
@@ -111,7 +111,7 @@ func (t usageQueries) AddDeviations(ctx context.Context, list []apiusage.Deviati
 		last_at = CASE WHEN excluded.last_at < deviations.last_at THEN deviations.last_at ELSE excluded.last_at END`)
 }
 
-func (t usageQueries) Deviations(ctx context.Context, account string, limit int) ([]apiusage.Deviation, error) {
+func (t accountQueries) Deviations(ctx context.Context, account string, limit int) ([]apiusage.Deviation, error) {
 	const order = `ORDER BY account, endpoint, behaviour LIMIT `
 	if account == "" {
 		return deviationRows.all(ctx, t.Tx, order+`$1`, limit)
@@ -119,7 +119,7 @@ func (t usageQueries) Deviations(ctx context.Context, account string, limit int)
 	return deviationRows.all(ctx, t.Tx, `WHERE account = $1 `+order+`$2`, account, limit)
 }
 
-func (t usageQueries) ForgetDeviations(ctx context.Context, account string) error {
+func (t accountQueries) ForgetDeviations(ctx context.Context, account string) error {
 	location, args := ``, []any(nil)
 	if account != "" {
 		location, args = ` WHERE account = $1`, []any{account}

@@ -16,11 +16,11 @@ var componentRows = mapper[accounts.Component]{table: "components", key: "appid"
 			inJSON(&c.RedirectHosts), moment{&c.CreatedAt}}
 	}}
 
-func (t componentQueries) ComponentWithoutGrants(ctx context.Context, appid string) (accounts.Component, error) {
+func (t accountQueries) ComponentWithoutGrants(ctx context.Context, appid string) (accounts.Component, error) {
 	return componentRows.find(ctx, t.Tx, `appid = $1`, appid)
 }
 
-func (t componentQueries) PutComponentWithoutGrants(ctx context.Context, c accounts.Component) error {
+func (t accountQueries) PutComponentWithoutGrants(ctx context.Context, c accounts.Component) error {
 	t.touched.Add(c.AppID)
 	old, err := t.ComponentWithoutGrants(ctx, c.AppID)
 	did := "edit"
@@ -39,7 +39,7 @@ func (t componentQueries) PutComponentWithoutGrants(ctx context.Context, c accou
 		"new_encoding_aes_key": c.EncodingAESKey != old.EncodingAESKey})
 }
 
-func (t componentQueries) DeleteComponent(ctx context.Context, appid string) error {
+func (t accountQueries) DeleteComponent(ctx context.Context, appid string) error {
 	t.touched.Add(appid)
 	granted, err := list(ctx, t.Tx, scanText, `DELETE FROM grants WHERE component = $1 RETURNING appid`, appid)
 	if err != nil {
@@ -66,11 +66,11 @@ func (t componentQueries) DeleteComponent(ctx context.Context, appid string) err
 	return t.note(ctx, ofComponent, appid, "delete", nil)
 }
 
-func (t componentQueries) ComponentsAt(ctx context.Context, appids []string) ([]string, error) {
+func (t accountQueries) ComponentsAt(ctx context.Context, appids []string) ([]string, error) {
 	return listAt(ctx, t.Tx, scanText, `SELECT appid FROM components WHERE appid IN`, ``, appids)
 }
 
-func (t componentQueries) Components(ctx context.Context, rest string, limit int) ([]accounts.Component, error) {
+func (t accountQueries) Components(ctx context.Context, rest string, limit int) ([]accounts.Component, error) {
 	return componentRows.all(ctx, t.Tx, `WHERE appid > $1 ORDER BY appid LIMIT $2`, rest, limit)
 }
 
@@ -86,23 +86,23 @@ var (
 		targets: func(h *accounts.GrantedComponent) []any { return append(grantRows.targets(&h.Grant), &h.Component) }}
 )
 
-func (t componentQueries) Grant(ctx context.Context, component, appid string) (accounts.Grant, error) {
+func (t accountQueries) Grant(ctx context.Context, component, appid string) (accounts.Grant, error) {
 	return grantRows.find(ctx, t.Tx, `component = $1 AND appid = $2`, component, appid)
 }
 
-func (t componentQueries) Grants(ctx context.Context, component string, offset, limit int) ([]accounts.Grant, error) {
+func (t accountQueries) Grants(ctx context.Context, component string, offset, limit int) ([]accounts.Grant, error) {
 	return grantRows.all(ctx, t.Tx, `WHERE component = $1 ORDER BY granted_at, appid LIMIT $2 OFFSET $3`, component, limit, offset)
 }
 
-func (t componentQueries) CountGrants(ctx context.Context, component string) (int, error) {
+func (t accountQueries) CountGrants(ctx context.Context, component string) (int, error) {
 	return scalar[int](ctx, t.Tx, `SELECT COUNT(*) FROM grants WHERE component = $1`, component)
 }
 
-func (t componentQueries) Holders(ctx context.Context, appid string) ([]accounts.GrantedComponent, error) {
+func (t accountQueries) Holders(ctx context.Context, appid string) ([]accounts.GrantedComponent, error) {
 	return holderRows.all(ctx, t.Tx, `WHERE appid = $1 ORDER BY component`, appid)
 }
 
-func (t componentQueries) PutGrant(ctx context.Context, component string, g accounts.Grant) error {
+func (t accountQueries) PutGrant(ctx context.Context, component string, g accounts.Grant) error {
 	t.touched.Add(g.AppID)
 	if err := holderRows.put(ctx, t.Tx, accounts.GrantedComponent{Component: component, Grant: g}); err != nil {
 		return err
@@ -110,20 +110,20 @@ func (t componentQueries) PutGrant(ctx context.Context, component string, g acco
 	return t.note(ctx, ofGrant, linkKey(component, g.AppID), "put", map[string]any{"permission_sets": g.PermissionSets})
 }
 
-func (t componentQueries) DeleteGrant(ctx context.Context, component, appid string) error {
+func (t accountQueries) DeleteGrant(ctx context.Context, component, appid string) error {
 	t.touched.Add(appid)
 	return t.remove(ctx, nil, ofGrant, linkKey(component, appid),
 		`DELETE FROM grants WHERE component = $1 AND appid = $2`, component, appid)
 }
 
-func (t componentQueries) ShortenAuthorizerTokens(ctx context.Context, component, appid string, instant time.Time) error {
+func (t accountQueries) ShortenAuthorizerTokens(ctx context.Context, component, appid string, instant time.Time) error {
 	t.touched.Add(appid)
 	return t.run(ctx, `UPDATE access_tokens SET superseded_at = $3
 		WHERE appid = $1 AND component = $2 AND (superseded_at = 0 OR superseded_at > $3) AND expires_at > $3`,
 		appid, component, millis(instant))
 }
 
-func (t componentQueries) VerifyTicket(ctx context.Context, component, hash string) (accounts.VerifyTicket, error) {
+func (t accountQueries) VerifyTicket(ctx context.Context, component, hash string) (accounts.VerifyTicket, error) {
 	k := accounts.VerifyTicket{Component: component, Hash: hash}
 	var issued int64
 	err := t.row(ctx, `SELECT issued_at FROM component_tickets WHERE component = $1 AND hash = $2`, component, hash).Scan(&issued)
@@ -131,21 +131,21 @@ func (t componentQueries) VerifyTicket(ctx context.Context, component, hash stri
 	return k, replaceNoRows(err, accounts.ErrNoTicket)
 }
 
-func (t componentQueries) PutVerifyTicket(ctx context.Context, k accounts.VerifyTicket) error {
+func (t accountQueries) PutVerifyTicket(ctx context.Context, k accounts.VerifyTicket) error {
 	return t.run(ctx, `INSERT INTO component_tickets (component, hash, issued_at) VALUES ($1, $2, $3)`, k.Component, k.Hash,
 		millis(k.IssuedAt))
 }
 
-func (t componentQueries) LatestVerifyTicket(ctx context.Context, component string) (time.Time, error) {
+func (t accountQueries) LatestVerifyTicket(ctx context.Context, component string) (time.Time, error) {
 	issued, err := scalar[int64](ctx, t.Tx, `SELECT COALESCE(MAX(issued_at), 0) FROM component_tickets WHERE component = $1`, component)
 	return fromMillis(issued), err
 }
 
-func (t componentQueries) ForgetVerifyTickets(ctx context.Context, component string, before time.Time) error {
+func (t accountQueries) ForgetVerifyTickets(ctx context.Context, component string, before time.Time) error {
 	return t.run(ctx, `DELETE FROM component_tickets WHERE component = $1 AND issued_at < $2`, component, millis(before))
 }
 
-func (t componentQueries) TicketsDue(ctx context.Context, after, until time.Time, limit int) ([]string, error) {
+func (t accountQueries) TicketsDue(ctx context.Context, after, until time.Time, limit int) ([]string, error) {
 	return list(ctx, t.Tx, scanText, `SELECT appid FROM components WHERE event_url <> '' AND NOT EXISTS
 		(SELECT 1 FROM component_tickets WHERE component = components.appid AND issued_at > $1 AND issued_at <= $2)
 		ORDER BY appid LIMIT $3`, millis(after), millis(until), limit)
@@ -157,19 +157,19 @@ var grantCodeRows = mapper[accounts.GrantCode]{table: "component_codes", key: "h
 		return []any{&c.Hash, &c.Kind, &c.Component, &c.AppID, moment{&c.ExpiresAt}, moment{&c.UsedAt}}
 	}}
 
-func (t componentQueries) GrantCode(ctx context.Context, hash string) (accounts.GrantCode, error) {
+func (t accountQueries) GrantCode(ctx context.Context, hash string) (accounts.GrantCode, error) {
 	return grantCodeRows.find(ctx, t.Tx, `hash = $1`, hash)
 }
 
-func (t componentQueries) PutGrantCode(ctx context.Context, c accounts.GrantCode) error {
+func (t accountQueries) PutGrantCode(ctx context.Context, c accounts.GrantCode) error {
 	return grantCodeRows.put(ctx, t.Tx, c, "kind", "component", "appid", "expires_at")
 }
 
-func (t componentQueries) ForgetGrantCodes(ctx context.Context, before time.Time) error {
+func (t accountQueries) ForgetGrantCodes(ctx context.Context, before time.Time) error {
 	return t.run(ctx, `DELETE FROM component_codes WHERE expires_at < $1`, millis(before))
 }
 
-func (t componentQueries) ForgetPushes(ctx context.Context, component string, keep int) error {
+func (t accountQueries) ForgetPushes(ctx context.Context, component string, keep int) error {
 	return t.run(ctx, `DELETE FROM pushes WHERE component = $1 AND next_attempt_at = 0 AND id <=
 		(SELECT id FROM pushes WHERE component = $1 ORDER BY id DESC LIMIT 1 OFFSET $2)`, component, keep)
 }

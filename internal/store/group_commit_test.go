@@ -183,7 +183,7 @@ func TestGroupCommit_FaultIsolated(t *testing.T) {
 				good := w.addNumbered(t.Context(), "good", 0)
 				bad := w.enqueue(func() error {
 					return w.s.ChangeRules(t.Context(), "bad", "https://bad.example", func(tx rules.Tx) error {
-						return fault(t.Context(), tx.(rulesTx).Tx)
+						return fault(t.Context(), tx.(ruleQueries).Tx)
 					})
 				})
 				tail := w.addNumbered(t.Context(), "tail", 0)
@@ -325,7 +325,7 @@ func TestGroupCommit_SoloAfterStall(t *testing.T) {
 	for i := range cap(errs) {
 		go func() {
 			errs <- s.ChangeRules(t.Context(), fmt.Sprint("owner", i), fmt.Sprint("origin", i), func(tx rules.Tx) error {
-				return tx.(rulesTx).row(t.Context(), `SELECT 1 FROM pg_advisory_xact_lock_shared(48)`).Scan(new(int))
+				return tx.(ruleQueries).row(t.Context(), `SELECT 1 FROM pg_advisory_xact_lock_shared(48)`).Scan(new(int))
 			})
 		}()
 	}
@@ -370,7 +370,7 @@ func TestGroupCommit_RefusalOnlyAfterCommit(t *testing.T) {
 		failed := w.enqueue(func() error {
 			return w.s.ChangeRules(t.Context(), "owner3", "https://shared.example", func(tx rules.Tx) error {
 				cancel(errDisconnected)
-				return tx.(rulesTx).Tx.execQueued(t.Context(), nil, `INSERT INTO rules (id) VALUES (1)`)
+				return tx.(ruleQueries).Tx.execQueued(t.Context(), nil, `INSERT INTO rules (id) VALUES (1)`)
 			})
 		})
 		w.release()

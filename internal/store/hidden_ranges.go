@@ -66,7 +66,7 @@ const (
 )
 
 // lockImports locks out other bulk imports until the transaction ends. lockImports returns ErrImporting if every attempt fails.
-func (t bulkQueries) lockImports(ctx context.Context, tries int) error {
+func (t accountQueries) lockImports(ctx context.Context, tries int) error {
 	for n := 1; ; n++ {
 		var free bool
 		if err := t.row(ctx, `SELECT pg_try_advisory_xact_lock(`+importing+`)`).Scan(&free); err != nil || free {
@@ -121,7 +121,7 @@ func (s *Store) Reserve(ctx context.Context, n int) (accounts.SeqRange, error) {
 }
 
 // beginHidden starts to write audit entries under the numbers that Reserve returned, unless writing has already started.
-func (t bulkQueries) beginHidden(ctx context.Context, reserved accounts.SeqRange) error {
+func (t accountQueries) beginHidden(ctx context.Context, reserved accounts.SeqRange) error {
 	if t.reservedRange == nil {
 		if err := t.lockImports(ctx, importLockTries); err != nil {
 			return err
@@ -138,7 +138,7 @@ func (t bulkQueries) beginHidden(ctx context.Context, reserved accounts.SeqRange
 	return nil
 }
 
-func (t bulkQueries) AddHidden(ctx context.Context, all []rules.Rule, d rules.ChangeMeta, reserved accounts.SeqRange) error {
+func (t accountQueries) AddHidden(ctx context.Context, all []rules.Rule, d rules.ChangeMeta, reserved accounts.SeqRange) error {
 	if len(all) == 0 {
 		return nil
 	}
@@ -168,7 +168,7 @@ func (t bulkQueries) AddHidden(ctx context.Context, all []rules.Rule, d rules.Ch
 }
 
 // EditHidden implements rules.Tx. Until storeEdits runs, the edited rules are only in the audit log entries.
-func (t bulkQueries) EditHidden(ctx context.Context, all []rules.Edit, d rules.ChangeMeta, reserved accounts.SeqRange) error {
+func (t accountQueries) EditHidden(ctx context.Context, all []rules.Edit, d rules.ChangeMeta, reserved accounts.SeqRange) error {
 	if len(all) == 0 {
 		return nil
 	}
@@ -192,7 +192,7 @@ func (t bulkQueries) EditHidden(ctx context.Context, all []rules.Edit, d rules.C
 
 // storeEdits updates the rules from the audit entries of the reserved range, in one statement. Other transactions do not wait for the rows
 // of edited rules: a transaction that changes such a row gets an error instead (see changeRule).
-func (t bulkQueries) storeEdits(ctx context.Context) error {
+func (t accountQueries) storeEdits(ctx context.Context) error {
 	a := t.reservedRange
 	if a == nil || a.edits == 0 {
 		return nil
@@ -213,7 +213,7 @@ func (t bulkQueries) storeEdits(ctx context.Context) error {
 	return err
 }
 
-func (t bulkQueries) RecordHidden(ctx context.Context, reserved accounts.SeqRange) error {
+func (t accountQueries) RecordHidden(ctx context.Context, reserved accounts.SeqRange) error {
 	if err := t.beginHidden(ctx, reserved); err != nil {
 		return err
 	}
@@ -221,7 +221,7 @@ func (t bulkQueries) RecordHidden(ctx context.Context, reserved accounts.SeqRang
 }
 
 // writeApart writes the audit entries that this transaction has queued so far, with the next sequence numbers of the reserved range.
-func (t bulkQueries) writeApart(ctx context.Context) error {
+func (t accountQueries) writeApart(ctx context.Context) error {
 	a, entries := t.reservedRange, t.queued
 	t.queued = nil
 	if a.next+int64(len(entries))-1 > a.Last {
@@ -243,7 +243,7 @@ func (t bulkQueries) writeApart(ctx context.Context) error {
 
 // checkReserved returns accounts.ErrConflict if the audit log lacks the entry that reserved the range of sequence numbers: a database
 // replica without this entry became the primary, and will assign the same sequence numbers to other entries.
-func (t bulkQueries) checkReserved(ctx context.Context, reserved accounts.SeqRange) error {
+func (t accountQueries) checkReserved(ctx context.Context, reserved accounts.SeqRange) error {
 	var hash string
 	err := t.row(ctx, `SELECT hash FROM changes WHERE seq = $1`, reserved.Last+1).Scan(&hash)
 	if errors.Is(err, sql.ErrNoRows) || err == nil && hash != reserved.Hash {
@@ -272,18 +272,18 @@ const (
 
 // LockForShow implements rules.Tx. LockForShow waits for the lock of all rules in attempts of one second with pauses between them, because
 // all transactions that change a rule queue behind a transaction that waits for this lock.
-func (t bulkQueries) LockForShow(ctx context.Context) error {
+func (t accountQueries) LockForShow(ctx context.Context) error {
 	if err := t.storeEdits(ctx); err != nil {
 		return err
 	}
 	return t.lockForShow(ctx, allRules)
 }
 
-func (t bulkQueries) LockAccountsForShow(ctx context.Context) error {
+func (t accountQueries) LockAccountsForShow(ctx context.Context) error {
 	return t.lockForShow(ctx, allAccounts)
 }
 
-func (t bulkQueries) lockForShow(ctx context.Context, full string) error {
+func (t accountQueries) lockForShow(ctx context.Context, full string) error {
 	if t.pipe == nil {
 		return t.lock(ctx, full, "")
 	}
@@ -299,7 +299,7 @@ func (t bulkQueries) lockForShow(ctx context.Context, full string) error {
 	}
 }
 
-func (t bulkQueries) lockForASecond(ctx context.Context, full string) error {
+func (t accountQueries) lockForASecond(ctx context.Context, full string) error {
 	for _, query := range []string{`SAVEPOINT before_showing`, `SET LOCAL lock_timeout = '1s'`, t.engine.holding} {
 		if query == "" {
 			continue
@@ -315,7 +315,7 @@ func (t bulkQueries) lockForASecond(ctx context.Context, full string) error {
 	return t.run(ctx, `SET LOCAL lock_timeout TO DEFAULT`)
 }
 
-func (t bulkQueries) ShowHidden(ctx context.Context) error {
+func (t accountQueries) ShowHidden(ctx context.Context) error {
 	a := t.reservedRange
 	if a == nil || a.next != a.Last+1 {
 		return accounts.ErrConflict // the import has fewer rules than reserved numbers
@@ -331,7 +331,7 @@ func (t bulkQueries) ShowHidden(ctx context.Context) error {
 
 // countHidden counts the imported rules, because the triggers that count rules are off during a bulk import. The caller must hold
 // the lock of all rules.
-func (t bulkQueries) countHidden(ctx context.Context) error {
+func (t accountQueries) countHidden(ctx context.Context) error {
 	a := t.reservedRange
 	counts, pieces := map[counter]int64{}, map[counter]int64{}
 	for pair, all := range a.counted {
@@ -371,7 +371,7 @@ type counter struct {
 }
 
 // countMoved adds to counts and pieces the changes of the rule counts that follow from edited targets.
-func (t bulkQueries) countMoved(ctx context.Context, counts, pieces map[counter]int64) error {
+func (t accountQueries) countMoved(ctx context.Context, counts, pieces map[counter]int64) error {
 	for pairs := range slices.Chunk(slices.Collect(maps.Keys(t.reservedRange.moved)), chunk) {
 		args := make([]any, 0, 2*len(pairs))
 		for _, pair := range pairs {
@@ -413,7 +413,7 @@ func (t bulkQueries) countMoved(ctx context.Context, counts, pieces map[counter]
 }
 
 // addCounts adds the given differences to the counts in a table of rule counts, and deletes rows whose count is then zero.
-func (t bulkQueries) addCounts(ctx context.Context, table string, counts map[counter]int64) error {
+func (t accountQueries) addCounts(ctx context.Context, table string, counts map[counter]int64) error {
 	maps.DeleteFunc(counts, func(_ counter, n int64) bool { return n == 0 })
 	all := slices.SortedFunc(maps.Keys(counts), func(x, y counter) int {
 		return cmp.Or(strings.Compare(x.owner, y.owner), strings.Compare(x.target, y.target), cmp.Compare(x.first, y.first))
@@ -445,7 +445,7 @@ func (t bulkQueries) addCounts(ctx context.Context, table string, counts map[cou
 
 // splitBucket splits a bucket that spans the reserved range: the bucket then ends before the range and a new bucket starts after the
 // range, since the rules in the range have their own buckets.
-func (t bulkQueries) splitBucket(ctx context.Context, owner, target string, first, last int64) error {
+func (t accountQueries) splitBucket(ctx context.Context, owner, target string, first, last int64) error {
 	var prev, next int64
 	if err := t.row(ctx, `SELECT COALESCE(MAX(CASE WHEN first_id < $3 THEN first_id END), 0),
 		COALESCE(MIN(CASE WHEN first_id > $4 THEN first_id END), 9223372036854775807)
@@ -472,11 +472,11 @@ func (t bulkQueries) splitBucket(ctx context.Context, owner, target string, firs
 	return t.run(ctx, `INSERT INTO rule_page_buckets (owner, target, first_id, rules) VALUES ($1, $2, $3, $4)`, owner, target, begins, n)
 }
 
-func (t bulkQueries) LastChange(ctx context.Context) (int64, error) {
+func (t accountQueries) LastChange(ctx context.Context) (int64, error) {
 	return scalar[int64](ctx, t.Tx, `SELECT seq FROM audit_log_head WHERE id = 1`)
 }
 
-func (t bulkQueries) ChangedSince(ctx context.Context, start int64, limit int) ([]accounts.ChangeRef, error) {
+func (t accountQueries) ChangedSince(ctx context.Context, start int64, limit int) ([]accounts.ChangeRef, error) {
 	ownRange := accounts.SeqRange{Last: -1}
 	if t.reservedRange != nil {
 		ownRange = t.reservedRange.SeqRange

@@ -201,11 +201,11 @@ type beforeShowRules struct {
 }
 
 func (s beforeShowRules) UpdateRules(ctx context.Context, f func(rules.Tx) error) error {
-	return s.Store.UpdateRules(ctx, func(tx rules.Tx) error { return f(beforeShowRulesTx{tx.(rulesTx), s.f}) })
+	return s.Store.UpdateRules(ctx, func(tx rules.Tx) error { return f(beforeShowRulesTx{tx.(ruleQueries), s.f}) })
 }
 
 type beforeShowRulesTx struct {
-	rulesTx
+	ruleQueries
 	f func()
 }
 
@@ -214,7 +214,7 @@ func (t beforeShowRulesTx) LockForShow(ctx context.Context) error {
 		return err
 	}
 	t.f()
-	return t.rulesTx.LockForShow(ctx)
+	return t.ruleQueries.LockForShow(ctx)
 }
 
 // TestImportRules_UpdatesDoNotBlockOthers imports changes of existing rules. Before they become visible the import holds no lock that

@@ -45,7 +45,7 @@ type countingStore struct {
 func (c *countingStore) counting(f func(accounts.Tx) error) func(accounts.Tx) error {
 	return func(tx accounts.Tx) error {
 		c.transactions++
-		t := tx.(accountsTx).Tx
+		t := tx.(accountQueries).Tx
 		c.sql.statements = t.sql
 		t.sql = &c.sql
 		return f(tx)

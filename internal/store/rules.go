@@ -420,7 +420,7 @@ func (t ruleQueries) AddRules(ctx context.Context, all []rules.Rule, d rules.Cha
 	return t.writeQueued(ctx)
 }
 
-func (t bulkQueries) NextChange(ctx context.Context) (int64, error) { return t.nextChange(ctx) }
+func (t accountQueries) NextChange(ctx context.Context) (int64, error) { return t.nextChange(ctx) }
 
 func (t ruleQueries) PutRule(ctx context.Context, r rules.Rule, d rules.ChangeMeta) error {
 	if r.Kind == rules.KindService && !r.Published { // a new target changes rule counts: lock the end of the audit log first

@@ -409,7 +409,7 @@ func (s *Store) UpdateAccounts(ctx context.Context, f func(accounts.Tx) error) e
 }
 
 // CodesTx returns the code queries of a transaction that UpdateAccounts passed to its function; it panics for any other tx.
-func CodesTx(tx accounts.Tx) codes.Tx { return tx.(accountsTx).Tx.codes() }
+func CodesTx(tx accounts.Tx) codes.Tx { return tx.(accountQueries).Tx.codes() }
 
 // ViewAccounts implements accounts.Store.
 func (s *Store) ViewAccounts(ctx context.Context, f func(accounts.Tx) error) error {

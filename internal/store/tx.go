@@ -14,105 +14,40 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/outbox"
 )
 
-// Tx has the statements, locks and queued changes; for each entity, a separate type wraps Tx and adds the queries of the entity. The
-// transaction type of a domain embeds the types of its entities and implements the domain package's Tx, which documents the methods.
-var (
-	_ accounts.Tx    = accountsTx{}
-	_ rules.Tx       = rulesTx{}
-	_ codes.Tx       = codesTx{}
-	_ stats.Tx       = statisticsTx{}
-	_ alarms.Tx      = statisticsTx{}
-	_ webhooks.Tx    = webhooksTx{}
-	_ digitallink.Tx = gs1Tx{}
-	_ branding.Tx    = brandingTx{}
-	_ iam.Tx         = iamQueries{}
-	_ apiusage.Tx    = accountsTx{}
-	_ outbox.Tx      = webhooksTx{}
-)
-
+// Tx has the statements, locks and queued changes; the following types add the queries of the entities. Each type implements the Tx
+// interfaces of domain packages, which document the methods, and embeds the type with the queries that it shares with other domains.
 type (
-	accountQueries    struct{ *Tx }
-	componentQueries  struct{ *Tx }
-	qrcodeQueries     struct{ *Tx }
-	ruleQueries       struct{ *Tx }
-	bulkQueries       struct{ *Tx }
-	codeQueries       struct{ *Tx }
-	alarmQueries      struct{ *Tx }
-	statisticsQueries struct{ *Tx }
-	webhookQueries    struct{ *Tx }
 	outboxQueries     struct{ *Tx }
+	accountQueries    struct{ outboxQueries } // accounts, platforms, QR codes, counts of calls, and bulk imports
+	ruleQueries       struct{ accountQueries }
+	codeQueries       struct{ accountQueries }
+	gs1Queries        struct{ accountQueries }
+	brandingQueries   struct{ accountQueries }
+	webhookQueries    struct{ outboxQueries }
+	alarmQueries      struct{ *Tx }
+	statisticsQueries struct{ alarmQueries }
 	iamQueries        struct{ *Tx }
-	usageQueries      struct{ *Tx }
-	gs1Queries        struct{ *Tx }
-	brandingQueries   struct{ *Tx }
 )
 
-type accountsTx struct {
-	*Tx
-	accountQueries
-	componentQueries
-	qrcodeQueries
-	bulkQueries
-	outboxQueries
-	usageQueries
-}
+var (
+	_ accounts.Tx    = accountQueries{}
+	_ apiusage.Tx    = accountQueries{}
+	_ rules.Tx       = ruleQueries{}
+	_ codes.Tx       = codeQueries{}
+	_ digitallink.Tx = gs1Queries{}
+	_ branding.Tx    = brandingQueries{}
+	_ webhooks.Tx    = webhookQueries{}
+	_ outbox.Tx      = outboxQueries{}
+	_ alarms.Tx      = alarmQueries{}
+	_ stats.Tx       = statisticsQueries{}
+	_ iam.Tx         = iamQueries{}
+)
 
-func (t *Tx) accounts() accountsTx {
-	return accountsTx{t, accountQueries{t}, componentQueries{t}, qrcodeQueries{t}, bulkQueries{t}, outboxQueries{t}, usageQueries{t}}
-}
-
-type rulesTx struct {
-	*Tx
-	ruleQueries
-	bulkQueries
-	accountQueries
-	qrcodeQueries
-	outboxQueries
-}
-
-func (t *Tx) rules() rulesTx {
-	return rulesTx{t, ruleQueries{t}, bulkQueries{t}, accountQueries{t}, qrcodeQueries{t}, outboxQueries{t}}
-}
-
-type codesTx struct {
-	*Tx
-	codeQueries
-	accountQueries
-	usageQueries
-}
-
-func (t *Tx) codes() codesTx { return codesTx{t, codeQueries{t}, accountQueries{t}, usageQueries{t}} }
-
-type statisticsTx struct {
-	*Tx
-	statisticsQueries
-	alarmQueries
-}
-
-func (t *Tx) statistics() statisticsTx { return statisticsTx{t, statisticsQueries{t}, alarmQueries{t}} }
-
-type webhooksTx struct {
-	*Tx
-	webhookQueries
-	outboxQueries
-}
-
-func (t *Tx) webhooks() webhooksTx { return webhooksTx{t, webhookQueries{t}, outboxQueries{t}} }
-
-type gs1Tx struct {
-	*Tx
-	gs1Queries
-	accountQueries
-}
-
-func (t *Tx) gs1() gs1Tx { return gs1Tx{t, gs1Queries{t}, accountQueries{t}} }
-
-type brandingTx struct {
-	*Tx
-	brandingQueries
-	accountQueries
-}
-
-func (t *Tx) branding() brandingTx { return brandingTx{t, brandingQueries{t}, accountQueries{t}} }
-
-func (t *Tx) iam() iamQueries { return iamQueries{t} }
+func (t *Tx) accounts() accountQueries      { return accountQueries{outboxQueries{t}} }
+func (t *Tx) rules() ruleQueries            { return ruleQueries{t.accounts()} }
+func (t *Tx) codes() codeQueries            { return codeQueries{t.accounts()} }
+func (t *Tx) gs1() gs1Queries               { return gs1Queries{t.accounts()} }
+func (t *Tx) branding() brandingQueries     { return brandingQueries{t.accounts()} }
+func (t *Tx) webhooks() webhookQueries      { return webhookQueries{outboxQueries{t}} }
+func (t *Tx) statistics() statisticsQueries { return statisticsQueries{alarmQueries{t}} }
+func (t *Tx) iam() iamQueries               { return iamQueries{t} }
