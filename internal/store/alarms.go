@@ -270,22 +270,7 @@ func (t alarmQueries) Decide(ctx context.Context, id int64, decision, actor, not
 }
 
 func (t alarmQueries) Thresholds(ctx context.Context, batches []int64) (map[int64]int64, error) {
-	found := map[int64]int64{}
-	for numbers := range slices.Chunk(batches, t.argumentsAtOnce()) {
-		args := make([]any, len(numbers))
-		for i, batch := range numbers {
-			args[i] = batch
-		}
-		if _, err := list(ctx, t.Tx, func(scan func(...any) error) (batch int64, err error) {
-			var threshold int64
-			err = scan(&batch, &threshold)
-			found[batch] = threshold
-			return batch, err
-		}, `SELECT batch, threshold FROM alarm_thresholds WHERE batch IN (`+t.marks(1, len(numbers))+`)`, args...); err != nil {
-			return nil, err
-		}
-	}
-	return found, nil
+	return pairsIn[int64, int64](ctx, t.Tx, `SELECT batch, threshold FROM alarm_thresholds WHERE batch IN`, batches)
 }
 
 func (t alarmQueries) PutThreshold(ctx context.Context, batch int64, threshold *int64) error {

@@ -2,9 +2,7 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"encoding/base64"
-	"errors"
 
 	"github.com/qrjump/qrjump/internal/domain/branding"
 )
@@ -22,13 +20,9 @@ func (t brandingQueries) Appearance(ctx context.Context, appid string) (branding
 }
 
 func (t brandingQueries) Logo(ctx context.Context, hash string) ([]byte, error) {
-	var text string
-	err := t.row(ctx, `SELECT logo FROM appearances WHERE logo_hash = $1 AND logo_hash <> '' LIMIT 1`, hash).Scan(&text)
-	if errors.Is(err, sql.ErrNoRows) {
-		return nil, branding.ErrNone
-	}
+	text, err := scalar[string](ctx, t.Tx, `SELECT logo FROM appearances WHERE logo_hash = $1 AND logo_hash <> '' LIMIT 1`, hash)
 	if err != nil {
-		return nil, err
+		return nil, replaceNoRows(err, branding.ErrNone)
 	}
 	return base64.StdEncoding.DecodeString(text)
 }

@@ -75,9 +75,5 @@ func (t alarmQueries) fillCases(ctx context.Context, list []alarms.Alarm) error 
 }
 
 func (t alarmQueries) AccountOf(ctx context.Context, batch int64) (string, error) {
-	list, err := list(ctx, t.Tx, scanText, `SELECT account FROM batches WHERE id = $1`, batch)
-	if len(list) == 0 {
-		return "", err
-	}
-	return list[0], err
+	return scalarOrZero[string](ctx, t.Tx, `SELECT account FROM batches WHERE id = $1`, batch)
 }

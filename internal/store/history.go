@@ -24,10 +24,7 @@ func (t ruleQueries) RuleChange(ctx context.Context, seq int64) (change, oldChan
 	}
 	fn := func(query string, args ...any) (rules.Change, error) {
 		c, err := scanRuleChange(t.row(ctx, `SELECT `+ruleChangeColumns+` FROM changes WHERE kind = '`+ofRule+`' AND `+query, args...).Scan)
-		if errors.Is(err, sql.ErrNoRows) {
-			err = rules.ErrNoChange
-		}
-		return c, err
+		return c, replaceNoRows(err, rules.ErrNoChange)
 	}
 	if change, err = fn(`seq = $1`, seq); err != nil {
 		return change, oldChange, err

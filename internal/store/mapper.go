@@ -42,6 +42,10 @@ func (n *mapper[T]) args(v *T) []any {
 // stored returns the column value for an element of the list that the function targets returns.
 func stored(value any) any {
 	switch at := value.(type) {
+	case *string:
+		return *at
+	case *int64:
+		return *at
 	case moment:
 		return millis(*at.t)
 	case interface{ text() string }:
@@ -108,6 +112,14 @@ func (n *mapper[T]) replacing(kept ...string) string {
 		}
 	}
 	return ` ON CONFLICT (` + n.key + `) DO UPDATE SET ` + strings.Join(set, ", ")
+}
+
+// adding returns the end of an INSERT that adds the values of some columns to a row with the same key.
+func (n *mapper[T]) adding(columns ...string) string {
+	for i, column := range columns {
+		columns[i] = column + ` = ` + n.table + `.` + column + ` + excluded.` + column
+	}
+	return ` ON CONFLICT (` + n.key + `) DO UPDATE SET ` + strings.Join(columns, ", ")
 }
 
 func (n *mapper[T]) insert(ctx context.Context, t *Tx, v T, tail string) error {

@@ -41,10 +41,6 @@ func (t statisticsQueries) RuleOwner(ctx context.Context, rule int64) (string, e
 	return owner.String, err
 }
 
-func (t statisticsQueries) BatchOwner(ctx context.Context, batch int64) (string, error) {
-	return scalarOrZero[string](ctx, t.Tx, `SELECT account FROM batches WHERE id = $1`, batch)
-}
-
 func (t statisticsQueries) NameOwners(ctx context.Context, names []string) error {
 	return t.insertMany(ctx, `INSERT INTO statistics_owners (number, name)`, ` ON CONFLICT (number) DO NOTHING`, 2, len(names),
 		func(i int, args []any) []any { return append(args, stats.OwnerNumber(names[i]), names[i]) })

@@ -77,10 +77,7 @@ func (s *Store) firstLedger(ctx context.Context, id string) (first string, err e
 
 // ledgerHere returns the id of the scan log in the database or in the files beside the database; "" = no scan log yet.
 func (t *Tx) ledgerHere(ctx context.Context) (id string, err error) {
-	if err = t.row(ctx, `SELECT id FROM scan_logs WHERE is_local = 1`).Scan(&id); errors.Is(err, sql.ErrNoRows) {
-		err = nil
-	}
-	return id, err
+	return scalarOrZero[string](ctx, t, `SELECT id FROM scan_logs WHERE is_local = 1`)
 }
 
 // ID implements scanlog.Log.
@@ -460,8 +457,8 @@ func (l *Scans) pages(ctx context.Context, start int64,
 
 // Find implements scanlog.Log.
 func (l *Scans) Find(ctx context.Context, id scanlog.ScanID) (position int64, err error) {
-	err = l.s.view(ctx, func(tx *Tx) error {
-		return tx.row(ctx, `SELECT seq FROM scan_events WHERE day = $1 AND id = $2`, dayOf(id), id.String()).Scan(&position)
+	position, err = viewed(ctx, l.s, func(tx *Tx) (int64, error) {
+		return scalar[int64](ctx, tx, `SELECT seq FROM scan_events WHERE day = $1 AND id = $2`, dayOf(id), id.String())
 	})
 	return position, replaceNoRows(err, scanlog.ErrNoScan)
 }

@@ -5,28 +5,17 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"maps"
 	"strconv"
 
 	"github.com/qrjump/qrjump/internal/domain/codes"
 )
 
 func (t codeQueries) Serials(ctx context.Context, batch int64, indexes []int64) (map[int64]string, error) {
-	return serialsIn[int64, string](ctx, t.Tx, `SELECT idx, serial FROM code_serials WHERE batch = $1 AND idx IN (`, batch, indexes)
+	return pairsIn[int64, string](ctx, t.Tx, `SELECT idx, serial FROM code_serials WHERE batch = $1 AND idx IN`, indexes, batch)
 }
 
 func (t codeQueries) SerialsByNumber(ctx context.Context, batch int64, numbers []string) (map[string]int64, error) {
-	return serialsIn[string, int64](ctx, t.Tx, `SELECT serial, idx FROM code_serials WHERE batch = $1 AND serial IN (`, batch, numbers)
-}
-
-// serialsIn returns the results of a query, which ends with the list of the wanted values, about the serial numbers of a batch.
-func serialsIn[K comparable, V any](ctx context.Context, t *Tx, query string, batch int64, wanted []K) (map[K]V, error) {
-	found := map[K]V{}
-	return found, inChunks(wanted, func(items []K) error {
-		rows, err := pairs[K, V](ctx, t, query+placeholders(2, len(items))+`)`, appendArgs([]any{batch}, items)...)
-		maps.Copy(found, rows)
-		return err
-	})
+	return pairsIn[string, int64](ctx, t.Tx, `SELECT serial, idx FROM code_serials WHERE batch = $1 AND serial IN`, numbers, batch)
 }
 
 func (t codeQueries) SerialsBeginning(ctx context.Context, batches []int64, part string, limit int) (found []codes.SerialOf, err error) {

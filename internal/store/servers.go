@@ -194,7 +194,7 @@ func (v *servers) poll(ctx context.Context, grace time.Duration) (found Servers)
 		// A server with two names may have restarted between its two responses; poll then drops the earlier response.
 		for i, h := range heard {
 			if h != nil && !h.isRunning(ctx) {
-				h.end()
+				closeAbruptly(h.conn)
 				heard[i] = nil
 			}
 		}
@@ -320,7 +320,7 @@ func (v *servers) hear(ctx context.Context, config *pgx.ConnConfig) *polled {
 		err = conn.QueryRow(ctx, `SELECT COALESCE(MAX(timeline), 0) FROM timelines WHERE system = $1`, h.system).Scan(&h.latestTimeline)
 	}
 	if err != nil {
-		h.end()
+		closeAbruptly(h.conn)
 		return nil
 	}
 	v.raise(h.system, max(h.timeline, h.latestTimeline))
@@ -343,13 +343,7 @@ func (h *polled) recordTimeline(ctx context.Context, highest int64) {
 		_, _ = h.conn.Exec(ctx, `INSERT INTO timelines (system, timeline) VALUES ($1, $2)
 			ON CONFLICT (system) DO UPDATE SET timeline = excluded.timeline WHERE timelines.timeline < excluded.timeline`, h.system, highest)
 	}
-	h.end()
-}
-
-func (h *polled) end() {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	_ = h.conn.Close(ctx)
+	closeAbruptly(h.conn)
 }
 
 // eachServer returns a connection configuration for each host and port in a URL.

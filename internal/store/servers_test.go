@@ -159,7 +159,7 @@ func TestServers_NameWithManyAddresses(t *testing.T) {
 	assert.True(t, responses[0] != nil && responses[1] == nil, "responses = %v, want one from the first address", responses)
 	for _, h := range responses {
 		if h != nil {
-			h.end()
+			closeAbruptly(h.conn)
 		}
 	}
 	found := s.AskServers(t.Context())
@@ -191,7 +191,7 @@ func TestServers_RestartedBetweenPolls(t *testing.T) {
 	s := open(t, target)
 	h := s.servers.hear(t.Context(), s.servers.configs[0])
 	require.True(t, h != nil && h.isRunning(t.Context()), "isRunning() of a running server = false, want true")
-	defer h.end()
+	defer closeAbruptly(h.conn)
 	mustExecConn(t, connectAdmin(t, target), fmt.Sprintf(`SELECT pg_terminate_backend(%d, 600000)`, h.conn.PgConn().PID()))
 	assert.True(t, !h.isRunning(t.Context()), "isRunning() of a server that ended = true, want false")
 }

@@ -65,34 +65,28 @@ func (t statisticsQueries) NameTuples(ctx context.Context, list []stats.Tuple) e
 		})
 }
 
+var (
+	countRows = mapper[stats.CountRow]{table: "statistics_counts", key: "granularity, bucket, rule, tuple",
+		columns: "granularity, bucket, rule, tuple, scans, first_scans",
+		targets: func(r *stats.CountRow) []any {
+			return []any{&r.Granularity, &r.Bucket, &r.Rule, &r.Tuple, &r.Scans, &r.FirstScans}
+		}}
+	sumRows = mapper[stats.SumRow]{table: "statistics_sums", key: "granularity, dimension, bucket, value",
+		columns: "granularity, dimension, bucket, value, scans, first_scans",
+		targets: func(r *stats.SumRow) []any {
+			return []any{&r.Granularity, &r.Dimension, &r.Bucket, &r.Value, &r.Scans, &r.FirstScans}
+		}}
+	missRows = mapper[stats.UnmatchedRow]{table: "statistics_unmatched", key: "granularity, bucket, location",
+		columns: "granularity, bucket, location, scans",
+		targets: func(r *stats.UnmatchedRow) []any { return []any{&r.Granularity, &r.Bucket, &r.Location, &r.Scans} }}
+)
+
 func (t statisticsQueries) AddScanCounts(ctx context.Context, list []stats.CountRow) error {
-	return t.putCounts(ctx, ` scans = statistics_counts.scans + excluded.scans, first_scans = statistics_counts.first_scans + excluded.first_scans`, list)
+	return countRows.addAll(ctx, t.Tx, list, countRows.adding("scans", "first_scans"))
 }
-
-// putCounts inserts rows into statistics_counts; set is the SQL after DO UPDATE SET for a row that already exists.
-func (t statisticsQueries) putCounts(ctx context.Context, set string, list []stats.CountRow) error {
-	return t.insertMany(ctx, `INSERT INTO statistics_counts (granularity, bucket, rule, tuple, scans, first_scans)`,
-		` ON CONFLICT (granularity, bucket, rule, tuple) DO UPDATE SET`+set, 6, len(list), func(i int, args []any) []any {
-			r := &list[i]
-			return append(args, int64(r.Granularity), r.Bucket, r.Rule, r.Tuple, r.Scans, r.FirstScans)
-		})
-}
-
-var sumRows = mapper[stats.SumRow]{table: "statistics_sums", columns: "granularity, dimension, bucket, value, scans, first_scans",
-	targets: func(r *stats.SumRow) []any {
-		return []any{&r.Granularity, &r.Dimension, &r.Bucket, &r.Value, &r.Scans, &r.FirstScans}
-	}}
 
 func (t statisticsQueries) AddSums(ctx context.Context, list []stats.SumRow) error {
-	return t.putSums(ctx, ` scans = statistics_sums.scans + excluded.scans, first_scans = statistics_sums.first_scans + excluded.first_scans`, list)
-}
-
-func (t statisticsQueries) putSums(ctx context.Context, set string, list []stats.SumRow) error {
-	return t.insertMany(ctx, `INSERT INTO statistics_sums (`+sumRows.columns+`)`,
-		` ON CONFLICT (granularity, dimension, bucket, value) DO UPDATE SET`+set, 6, len(list), func(i int, args []any) []any {
-			r := &list[i]
-			return append(args, int64(r.Granularity), int64(r.Dimension), r.Bucket, r.Value, r.Scans, r.FirstScans)
-		})
+	return sumRows.addAll(ctx, t.Tx, list, sumRows.adding("scans", "first_scans"))
 }
 
 var codeCountRows = mapper[alarms.Row]{table: "code_counts", key: "batch, idx",
@@ -130,12 +124,7 @@ func (t alarmQueries) Codes(ctx context.Context, names []alarms.CodeName) (map[a
 }
 
 func (t alarmQueries) PutCodes(ctx context.Context, rows []alarms.Row) error {
-	return t.insertMany(ctx, `INSERT INTO code_counts (`+codeCountRows.columns+`)`, codeCountRows.replacing(),
-		10, len(rows), func(i int, args []any) []any {
-			r := &rows[i]
-			return append(args, r.Batch, r.Index, r.Scans, r.Users, millis(r.FirstAt), millis(r.LastAt), r.Score, r.FirstScore, r.State,
-				r.SinceDismissal)
-		})
+	return codeCountRows.putAll(ctx, t.Tx, rows)
 }
 
 var usersRows = mapper[stats.UsersRow]{table: "statistics_users", key: "dimension, day, value",
@@ -221,11 +210,7 @@ func (t statisticsQueries) Places(ctx context.Context, day int64, limit int) ([]
 }
 
 func (t statisticsQueries) AddMisses(ctx context.Context, rows []stats.UnmatchedRow) error {
-	return t.insertMany(ctx, `INSERT INTO statistics_unmatched (granularity, bucket, location, scans)`,
-		` ON CONFLICT (granularity, bucket, location) DO UPDATE SET scans = statistics_unmatched.scans + excluded.scans`, 4, len(rows),
-		func(i int, args []any) []any {
-			return append(args, int64(rows[i].Granularity), rows[i].Bucket, rows[i].Location, rows[i].Scans)
-		})
+	return missRows.addAll(ctx, t.Tx, rows, missRows.adding("scans"))
 }
 
 func (t statisticsQueries) RecallLedger(ctx context.Context, ledger string) (l stats.LogCheckpoint, err error) {
@@ -390,19 +375,13 @@ func (s *Store) ReportedSet(ctx context.Context, node string) (told *scanlog.Off
 
 // CountedUpTo returns the position of the last counted scan in the scan log that is currently counted.
 func (s *Store) CountedUpTo(ctx context.Context) (position int64, err error) {
-	err = s.view(ctx, func(tx *Tx) error {
-		state, err := tx.statistics().StatisticsState(ctx)
-		position = state.CountedOffset
-		return err
-	})
-	return position, err
+	state, err := viewed(ctx, s, func(tx *Tx) (stats.State, error) { return tx.statistics().StatisticsState(ctx) })
+	return state.CountedOffset, err
 }
 
 // Counting returns the id of the scan log that is counted; "" = nothing counted yet.
 func (s *Store) Counting(ctx context.Context) (string, error) {
-	return viewed(ctx, s, func(tx *Tx) (string, error) {
-		return tx.webhooks().Counting(ctx)
-	})
+	return viewed(ctx, s, func(tx *Tx) (string, error) { return tx.webhooks().Counting(ctx) })
 }
 
 func (t statisticsQueries) RewindReaders(ctx context.Context, end int64) error {
@@ -423,10 +402,7 @@ func (t statisticsQueries) ForgetUsers(ctx context.Context) error {
 func (t statisticsQueries) Binding(ctx context.Context, activation int64) (codes.Binding, error) {
 	var b bindingRecord
 	err := t.row(ctx, `SELECT binding FROM code_events WHERE seq = $1`, activation).Scan(inJSON(&b))
-	if errors.Is(err, sql.ErrNoRows) {
-		return codes.Binding{}, stats.ErrNoActivation
-	}
-	return codes.Binding(b), err
+	return codes.Binding(b), replaceNoRows(err, stats.ErrNoActivation)
 }
 
 // queryEach calls yield with the result of scan for each row.
@@ -500,9 +476,8 @@ func (t statisticsQueries) usersOf(ctx context.Context, dim stats.Dimension, day
 }
 
 func (t statisticsQueries) AllMisses(ctx context.Context, of stats.Span, yield func(stats.UnmatchedRow) error) error {
-	scan := scanner(func(r *stats.UnmatchedRow) []any { return []any{&r.Granularity, &r.Bucket, &r.Location, &r.Scans} })
-	return queryEach(ctx, t.Tx, scan, yield, `SELECT granularity, bucket, location, scans FROM statistics_unmatched
-		WHERE granularity = $1 AND bucket >= $2 AND bucket < $3`, int64(of.Granularity), of.From, of.To)
+	return queryEach(ctx, t.Tx, missRows.scan, yield, missRows.query(`WHERE granularity = $1 AND bucket >= $2 AND bucket < $3`),
+		int64(of.Granularity), of.From, of.To)
 }
 
 func (t alarmQueries) AllCodes(ctx context.Context, from, to alarms.CodeName, yield func(alarms.Row) error) error {

@@ -100,12 +100,8 @@ func dayByDay(span stats.Span, day func(location string) string, order string, l
 }
 
 func (t statisticsQueries) CountsFrom(ctx context.Context, span stats.Span, rule, tuple int64, limit int) ([]stats.CountRow, error) {
-	scan := scanner(func(r *stats.CountRow) []any {
-		return []any{&r.Granularity, &r.Bucket, &r.Rule, &r.Tuple, &r.Scans, &r.FirstScans}
-	})
-	return list(ctx, t.Tx, scan, dayByDay(span, func(location string) string {
-		return `SELECT granularity, bucket, rule, tuple, scans, first_scans FROM statistics_counts WHERE granularity = $1 AND bucket = ` + location +
-			` AND (rule, tuple) >= ($2, $3)`
+	return list(ctx, t.Tx, countRows.scan, dayByDay(span, func(location string) string {
+		return countRows.query(`WHERE granularity = $1 AND bucket = ` + location + ` AND (rule, tuple) >= ($2, $3)`)
 	}, `rule, tuple`, limit), int64(span.Granularity), rule, tuple)
 }
 
@@ -125,11 +121,11 @@ func (t statisticsQueries) UsersFrom(ctx context.Context, span stats.Span, dim s
 }
 
 func (t statisticsQueries) PutScanCounts(ctx context.Context, list []stats.CountRow) error {
-	return t.putCounts(ctx, ` scans = excluded.scans, first_scans = excluded.first_scans`, list)
+	return countRows.putAll(ctx, t.Tx, list)
 }
 
 func (t statisticsQueries) PutSums(ctx context.Context, list []stats.SumRow) error {
-	return t.putSums(ctx, ` scans = excluded.scans, first_scans = excluded.first_scans`, list)
+	return sumRows.putAll(ctx, t.Tx, list)
 }
 
 // remove deletes, in key order, at most *left rows of a table for which "location" is true, and subtracts their number from *left.

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"math/bits"
 	"slices"
 	"strings"
@@ -490,6 +491,16 @@ func pairs[K comparable, V any](ctx context.Context, t *Tx, query string, args .
 		return key, err
 	}, query, args...)
 	return all, err
+}
+
+// pairsIn is like pairs, for many keys: it appends some keys per query to the query text, which ends with IN, and to the arguments.
+func pairsIn[K comparable, V any](ctx context.Context, t *Tx, query string, keys []K, args ...any) (map[K]V, error) {
+	found := map[K]V{}
+	return found, inChunks(keys, func(items []K) error {
+		rows, err := pairs[K, V](ctx, t, query+` (`+placeholders(len(args)+1, len(items))+`)`, appendArgs(slices.Clip(args), items)...)
+		maps.Copy(found, rows)
+		return err
+	})
 }
 
 // scalar runs a query that returns a single value.

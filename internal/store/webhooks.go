@@ -91,10 +91,7 @@ func (t webhookQueries) DeleteWebhook(ctx context.Context, id int64) error {
 	if _, err := t.exec(ctx, `DELETE FROM deliveries WHERE webhook = $1`, id); err != nil {
 		return err
 	}
-	if n, err := t.exec(ctx, `DELETE FROM webhooks WHERE id = $1`, id); err != nil || n == 0 {
-		return err
-	}
-	return t.note(ctx, ofWebhook, strconv.FormatInt(id, 10), "delete", nil)
+	return t.remove(ctx, nil, ofWebhook, strconv.FormatInt(id, 10), `DELETE FROM webhooks WHERE id = $1`, id)
 }
 
 func (t webhookQueries) Position(ctx context.Context, source string) (int64, error) {

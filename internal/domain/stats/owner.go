@@ -77,7 +77,7 @@ func (c *Aggregator) owner(ctx context.Context, rule, batch int64) (item owner, 
 	}
 	n, known := o.batches[batch]
 	if !known {
-		name, err := view(ctx, c, func(tx Tx) (string, error) { return tx.BatchOwner(ctx, batch) })
+		name, err := view(ctx, c, func(tx Tx) (string, error) { return tx.AccountOf(ctx, batch) })
 		if err != nil {
 			return item, fmt.Errorf("reading the owner of application %d: %w", batch, err)
 		}

@@ -331,11 +331,9 @@ type Tx interface {
 	PutStatisticsState(ctx context.Context, s State) error
 
 	// RuleOwners returns the owners of the rules in a half-open range of IDs; the result may contain numbers that are not rule IDs.
-	// RuleOwner returns the owner of one rule. RuleOwners and RuleOwner include deleted rules. BatchOwner returns the applicant of a batch
-	// of codes. "" = unknown.
+	// RuleOwner returns the owner of one rule. RuleOwners and RuleOwner include deleted rules. "" = unknown.
 	RuleOwners(ctx context.Context, from, to int64) (map[int64]string, error)
 	RuleOwner(ctx context.Context, rule int64) (string, error)
-	BatchOwner(ctx context.Context, batch int64) (string, error)
 	// DaysOfRules and DaysOfOwners return the numbers of scans of some rules or owners on some days; days without scans are left out.
 	DaysOfRules(ctx context.Context, days, rules []int64) ([]DayCount[int64], error)
 	DaysOfOwners(ctx context.Context, days []int64, owners []string) ([]DayCount[string], error)
