@@ -82,10 +82,7 @@ type Move struct {
 // both cells hash with the same keys. accounts.Invalid if an account is in this cell already, if a row cannot be stored, or if other
 // accounts use the same host or the same codes.
 func (m Move) Load(ctx context.Context, s *Store) error {
-	// Read timeouts are off, because the database server sends no data during a COPY.
-	if s.patient != nil && !s.patient.Swap(true) {
-		defer s.patient.Store(false)
-	}
+	defer s.withoutReadTimeouts()() // the database server sends no data during a COPY
 	return s.update(ctx, func(tx *Tx) error {
 		err := tx.loadAccounts(ctx, m)
 		if _, refused := errors.AsType[accounts.Invalid](err); err == nil || refused || tx.passing(ctx, err) {

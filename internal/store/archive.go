@@ -196,10 +196,7 @@ type Restore struct {
 
 // Load runs f on an empty database in one transaction, or returns ErrNotEmpty or ErrInUse. f may run again after a conflict.
 func (s *Store) Load(ctx context.Context, f func(*Restore) error) error {
-	// Read timeouts are off, because the database server sends no data during a COPY.
-	if s.patient != nil && !s.patient.Swap(true) {
-		defer s.patient.Store(false)
-	}
+	defer s.withoutReadTimeouts()() // the database server sends no data during a COPY
 	db, end, err := s.loading(ctx)
 	if err != nil {
 		return fmt.Errorf("opening the database: %w", err)

@@ -9,10 +9,11 @@ import (
 	"fmt"
 	"math"
 	"reflect"
-	"strings"
 
+	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/domain/auditlog"
 	"github.com/qrjump/qrjump/internal/domain/replica"
+	"github.com/qrjump/qrjump/internal/domain/rules"
 )
 
 // Entries implements auditlog.Store.
@@ -259,10 +260,17 @@ func (v *verification) present(ctx context.Context) error {
 	case !errors.Is(err, sql.ErrNoRows):
 		return err
 	}
-	if err := v.rules(ctx); err != nil {
+	err := compareRows(ctx, v, ofRule, "rules", "key", ruleColumns, scanRule, func(r rules.Rule, logged ruleRecord) (string, bool) {
+		return r.Prefix.Text, reflect.DeepEqual(logged, recordOf(r))
+	})
+	if err != nil {
 		return err
 	}
-	return v.accounts(ctx)
+	return compareRows(ctx, v, ofAccount, "accounts", "appid", accountRows.columns, accountRows.scan,
+		func(a accounts.Account, logged accountRecord) (string, bool) {
+			logged.NewSecret, logged.NewPackageKey = false, false
+			return a.AppID, reflect.DeepEqual(logged, accountRecordOf(a, a))
+		})
 }
 
 // lastOf returns SQL that joins a table with the last change of each of its rows.
@@ -287,68 +295,34 @@ func (v *verification) checkRemoved(ctx context.Context, kind, table, key string
 	return faultAt(seq, "the %s %.200s is missing, and the audit log has no deletion of it", kind, name)
 }
 
-// compare reads a table together with the last change of each row; compareRow reports whether the row equals the state in the change.
-func (v *verification) compare(ctx context.Context, kind, table, key, columns string,
-	compareRow func(scan func(...any) error) (name string, seq int64, ok bool, err error)) error {
-	rows, err := v.tx.query(ctx, `SELECT COALESCE(c.seq, 0), COALESCE(c.action, ''), COALESCE(c.detail, ''), `+columns+
+// compareRows compares the rows of a table with the record in the last change of each row. The function compare returns the name of a row,
+// and whether the row equals the record.
+func compareRows[T, R any](ctx context.Context, v *verification, kind, table, key, columns string,
+	scan func(func(...any) error) (T, error), compare func(row T, logged R) (name string, equal bool)) error {
+	rows, err := v.tx.query(ctx, `SELECT COALESCE(c.seq, 0), COALESCE(c.action, ''), COALESCE(c.detail, ''), `+qualified("x", columns)+
 		lastOf(kind, table, key))
 	if err != nil {
 		return err
 	}
 	defer rows.Close()
 	for rows.Next() {
-		name, seq, equal, err := compareRow(rows.Scan)
-		switch {
-		case err != nil:
+		var seq int64
+		var did, detail string
+		row, err := scan(func(dst ...any) error { return rows.Scan(append([]any{&seq, &did, &detail}, dst...)...) })
+		if err != nil {
 			return err
+		}
+		var logged R
+		unreadable := seq > 0 && json.Unmarshal([]byte(detail), &logged) != nil
+		switch name, equal := compare(row, logged); {
 		case seq == 0:
 			return faultAt(0, "the %s %.200s is not in the audit log", kind, name)
-		case !equal:
+		case unreadable, !equal, did == "delete", did == "force_delete":
 			return faultAt(seq, "the %s %.200s differs from what this change stored", kind, name)
 		}
 	}
-	return rows.Err()
-}
-
-func (v *verification) rules(ctx context.Context) error {
-	columns := "x." + strings.Join(strings.Fields(strings.ReplaceAll(ruleColumns, ",", " ")), ", x.")
-	err := v.compare(ctx, ofRule, "rules", "key", columns, func(scan func(...any) error) (string, int64, bool, error) {
-		var seq int64
-		var did, detail string
-		var record ruleRecord
-		r, err := scanRule(func(dst ...any) error { return scan(append([]any{&seq, &did, &detail}, dst...)...) })
-		if err != nil {
-			return "", 0, false, err
-		}
-		if seq > 0 && json.Unmarshal([]byte(detail), &record) != nil {
-			return r.Prefix.Text, seq, false, nil
-		}
-		return r.Prefix.Text, seq, did != "delete" && did != "force_delete" && reflect.DeepEqual(record, recordOf(r)), nil
-	})
-	if err != nil {
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
 		return err
 	}
-	return v.checkRemoved(ctx, ofRule, "rules", "key")
-}
-
-func (v *verification) accounts(ctx context.Context) error {
-	columns := qualified("x", accountRows.columns)
-	err := v.compare(ctx, ofAccount, "accounts", "appid", columns, func(scan func(...any) error) (string, int64, bool, error) {
-		var seq int64
-		var did, detail string
-		a, err := accountRows.scan(func(dst ...any) error { return scan(append([]any{&seq, &did, &detail}, dst...)...) })
-		if err != nil {
-			return "", 0, false, err
-		}
-		var record accountRecord
-		if seq > 0 && json.Unmarshal([]byte(detail), &record) != nil {
-			return a.AppID, seq, false, nil
-		}
-		record.NewSecret, record.NewPackageKey = false, false
-		return a.AppID, seq, did != "delete" && reflect.DeepEqual(record, accountRecordOf(a, a)), nil
-	})
-	if err != nil {
-		return err
-	}
-	return v.checkRemoved(ctx, ofAccount, "accounts", "appid")
+	return v.checkRemoved(ctx, kind, table, key)
 }

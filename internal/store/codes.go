@@ -145,46 +145,34 @@ func (t codeQueries) SetCounter(ctx context.Context, next uint64) error {
 
 // Batches implements codes.Store.
 func (s *Store) Batches(ctx context.Context) iter.Seq2[codes.Batch, error] {
-	return stream(ctx, s, scanBatch, `SELECT `+batchColumns+` FROM batches ORDER BY id`)
+	return pages(ctx, s, pageRows, func(tx *Tx, last codes.Batch, limit int) ([]codes.Batch, error) {
+		return list(ctx, tx, scanBatch, `SELECT `+batchColumns+` FROM batches WHERE id > $1 ORDER BY id LIMIT $2`, last.ID, limit)
+	})
 }
 
-// streamFirst is the number of rows that stream reads before it yields the first row. If the session is lost before stream has yielded a
-// row, stream can repeat the query in another session.
-const streamFirst = 1000
+// pageRows is the number of rows that pages holds in memory at a time.
+const pageRows = 1000
 
-// stream runs a query and yields the result of scan for each row; it stops after it has yielded an error.
-func stream[T any](ctx context.Context, s *Store, scan func(func(...any) error) (T, error), query string, args ...any) iter.Seq2[T, error] {
+// pages yields the rows of a query page by page, because PostgreSQL sends all rows of a statement even if the caller stops iterating early.
+// The function read returns at most limit rows that follow the row last (zero = the first rows). The first page has at most first rows.
+func pages[T any](ctx context.Context, s *Store, first int, read func(tx *Tx, last T, limit int) ([]T, error)) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
-		var item T
-		var first []T
-		rows, err := s.query(ctx, func(rows *sql.Rows) error {
-			first = first[:0]
-			for len(first) < streamFirst && rows.Next() {
-				value, err := scan(rows.Scan)
-				if err != nil {
-					return err
+		var last T
+		for limit := first; ; limit = pageRows {
+			found, err := viewed(ctx, s, func(tx *Tx) ([]T, error) { return read(tx, last, limit) })
+			if err != nil {
+				var none T
+				yield(none, err)
+				return
+			}
+			for _, last = range found {
+				if !yield(last, nil) {
+					return
 				}
-				first = append(first, value)
 			}
-			return rows.Err()
-		}, query, args...)
-		if err != nil {
-			yield(item, err)
-			return
-		}
-		defer rows.Close()
-		for _, value := range first {
-			if !yield(value, nil) {
+			if len(found) < limit {
 				return
 			}
-		}
-		for len(first) == streamFirst && rows.Next() {
-			if value, err := scan(rows.Scan); !yield(value, s.outage(withCause(ctx, err))) || err != nil {
-				return
-			}
-		}
-		if err := rows.Err(); err != nil {
-			yield(item, s.outage(withCause(ctx, err)))
 		}
 	}
 }
@@ -343,41 +331,15 @@ func (t codeQueries) EventsAfter(ctx context.Context, batch, start int64) ([]cod
 	return list(ctx, t.Tx, scanEvent, `SELECT `+eventColumns+` FROM code_events WHERE batch = $1 AND seq > $2 ORDER BY seq`, batch, start)
 }
 
-// Events implements codes.Store. Events reads page by page, starting with a small page, because PostgreSQL sends all rows of a
-// statement even if the caller stops iterating early.
+// Events implements codes.Store. The first page is small, because many callers stop after a few events.
 func (s *Store) Events(ctx context.Context, batch, start int64) iter.Seq2[codes.Event, error] {
-	return func(yield func(codes.Event, error) bool) {
-		for page := 100; ; page = eventsAtOnce {
-			var found []codes.Event
-			err := s.view(ctx, func(tx *Tx) (err error) {
-				if batch == 0 {
-					found, err = list(ctx, tx, scanEvent, `SELECT `+eventColumns+` FROM code_events WHERE seq > $1 ORDER BY seq LIMIT $2`,
-						start, page)
-				} else {
-					found, err = list(ctx, tx, scanEvent, `SELECT `+eventColumns+` FROM code_events WHERE batch = $1 AND seq > $2
-						ORDER BY seq LIMIT $3`, batch, start, page)
-				}
-				return err
-			})
-			if err != nil {
-				yield(codes.Event{}, err)
-				return
-			}
-			for _, e := range found {
-				start = e.Seq
-				if !yield(e, nil) {
-					return
-				}
-			}
-			if len(found) < page {
-				return
-			}
-		}
-	}
+	return pages(ctx, s, 100, func(tx *Tx, last codes.Event, limit int) ([]codes.Event, error) {
+		var w criteria
+		w.andIf(batch != 0, `batch = ?`, batch)
+		w.and(`seq > ?`, max(start, last.Seq))
+		return list(ctx, tx, scanEvent, `SELECT `+eventColumns+` FROM code_events`+w.String()+` ORDER BY seq LIMIT `+w.bind(limit), w.args...)
+	})
 }
-
-// eventsAtOnce is the number of events that are held in memory at a time.
-const eventsAtOnce = 1000
 
 var ticketRows = mapper[codes.Ticket]{table: "tickets", notFound: codes.ErrNoTicket,
 	columns: "hash, batch, idx, owner_id, appid, app_user_id, scanned_at, expires_at",

@@ -36,4 +36,9 @@ func andIn[T any](w *criteria, t *Tx, condition string, values []T) {
 func (w *criteria) bind(value any) string { return bind(&w.args, value) }
 
 // String returns the WHERE clause; "" = no conditions.
-func (w *criteria) String() string { return conditions(w.conditions) }
+func (w *criteria) String() string {
+	if len(w.conditions) == 0 {
+		return ""
+	}
+	return " WHERE " + strings.Join(w.conditions, " AND ")
+}

@@ -99,17 +99,8 @@ func (s *Store) unlogLimits(ctx context.Context) error {
 		return nil
 	}
 	err := s.update(ctx, func(t *Tx) error {
-		// The lock prevents two processes from altering the table at the same time. Only a logged table is altered, so that a process
-		// without the privilege can start if the table is already unlogged.
-		if err := t.lock(ctx, "limits unlogged", ""); err != nil {
-			return err
-		}
-		var logged bool
-		err := t.row(ctx, `SELECT relpersistence = 'p' FROM pg_class WHERE oid = 'rate_limits'::regclass`).Scan(&logged)
-		if err != nil || !logged {
-			return err
-		}
-		return t.run(ctx, `ALTER TABLE rate_limits SET UNLOGGED`)
+		return t.runIf(ctx, "limits unlogged", `ALTER TABLE rate_limits SET UNLOGGED`,
+			`SELECT relpersistence = 'p' FROM pg_class WHERE oid = 'rate_limits'::regclass`)
 	})
 	if err != nil {
 		return fmt.Errorf("making the rate limit table unlogged: %w", err)

@@ -33,12 +33,8 @@ func (s *Store) NewestMeta(ctx context.Context, begins []string, actor string, o
 		if err := tx.row(ctx, `SELECT COUNT(*)`+from, args...).Scan(&total); err != nil {
 			return err
 		}
-		location := `json_extract(value, '$.` + actor + `')`
-		if tx.engine.name == "postgres" {
-			location = `CAST(value AS json) ->> '` + actor + `'`
-		}
 		values, err = list(ctx, tx, scanText, `SELECT value`+from+
-			fmt.Sprintf(` ORDER BY %s DESC, name LIMIT %d OFFSET %d`, location, limit, offset), args...)
+			fmt.Sprintf(` ORDER BY %s DESC, name LIMIT %d OFFSET %d`, tx.jsonField(`value`, actor), limit, offset), args...)
 		return err
 	})
 	return values, total, err

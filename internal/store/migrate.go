@@ -83,9 +83,7 @@ func (s *Store) migrateTo(ctx context.Context, want int64) error {
 	if err != nil {
 		return err
 	}
-	if s.patient != nil && !s.patient.Swap(true) { // no read timeout: an index over many rows takes long
-		defer s.patient.Store(false)
-	}
+	defer s.withoutReadTimeouts()() // an index over many rows takes long
 	schema, err := s.checkedSchema(ctx)
 	if err != nil {
 		return err

@@ -23,10 +23,7 @@ func (t statisticsQueries) ruleOwner(column string) string {
 
 // loggedOwner returns SQL for the owner of the rule or GS1 key in a change h.
 func (t statisticsQueries) loggedOwner() string {
-	if t.engine.name == "postgres" {
-		return `COALESCE(CAST(h.detail AS json) ->> 'owner', '')`
-	}
-	return `COALESCE(json_extract(h.detail, '$.owner'), '')`
+	return `COALESCE(` + t.jsonField(`h.detail`, `owner`) + `, '')`
 }
 
 // countOwner returns SQL for the owner of the scans in a row c of statistics_counts: the owner of its rule or, if rule is 0, of its batch.

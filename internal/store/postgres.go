@@ -387,16 +387,7 @@ func enter(ctx context.Context, c *pgx.Conn, known *fence) error {
 
 // makeBinary creates the collation "binary", which SQLite has built in.
 func makeBinary(ctx context.Context, t *Tx) error {
-	// The lock prevents two processes from creating the collation at the same time. The collation is created only if it is missing,
-	// so that a process without the privilege can start when it exists.
-	if err := t.lock(ctx, "collation binary", ""); err != nil {
-		return err
-	}
-	var missing bool
-	if err := t.row(ctx, `SELECT to_regcollation('"binary"') IS NULL`).Scan(&missing); err != nil || !missing {
-		return err
-	}
-	return t.run(ctx, `CREATE COLLATION "binary" FROM pg_catalog."C"`)
+	return t.runIf(ctx, "collation binary", `CREATE COLLATION "binary" FROM pg_catalog."C"`, `SELECT to_regcollation('"binary"') IS NULL`)
 }
 
 // onePlan makes PostgreSQL use one plan for all values of a statement until the transaction ends. Without values the planner expects

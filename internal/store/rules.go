@@ -102,14 +102,10 @@ func (t ruleQueries) Named(ctx context.Context, ids []int64) ([]rules.Named, err
 	if len(ids) == 0 {
 		return nil, nil
 	}
-	prefix := `json_extract(h.detail, '$.prefix')`
-	if t.engine.name == "postgres" {
-		prefix = `CAST(h.detail AS json) ->> 'prefix'`
-	}
 	text := placeholders(1, len(ids))
 	scan := scanner(func(n *rules.Named) []any { return []any{&n.ID, &n.Owner, &n.Prefix, &n.Deleted} })
 	return list(ctx, t.Tx, scan, `SELECT id, owner, prefix, 0 FROM rules WHERE id IN (`+text+`)
-		UNION ALL SELECT seq, `+t.statistics().loggedOwner()+`, `+prefix+`, 1 FROM changes h
+		UNION ALL SELECT seq, `+t.statistics().loggedOwner()+`, `+t.jsonField(`h.detail`, `prefix`)+`, 1 FROM changes h
 			WHERE seq IN (`+text+`) AND kind = '`+ofRule+`' AND NOT EXISTS (SELECT 1 FROM rules WHERE id = h.seq)`, appendArgs(nil, ids)...)
 }
 
@@ -155,13 +151,6 @@ func (t ruleQueries) Listing(ctx context.Context, q rules.Query, since time.Time
 		err = publishes().Scan(&spent)
 	}
 	return found, total, spent, err
-}
-
-func conditions(names []string) string {
-	if len(names) == 0 {
-		return ""
-	}
-	return " WHERE " + strings.Join(names, " AND ")
 }
 
 // total queues a query that counts the rules on all pages of the result of q; the returned function returns this count.

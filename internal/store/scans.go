@@ -325,15 +325,9 @@ func (l *Scans) prepare(ctx context.Context, events []scanlog.Event) {
 
 // makeDay creates the partition of a day if it does not exist.
 func (t *Tx) makeDay(ctx context.Context, day int64) error {
-	// Without this lock, two nodes that create the same partition would make each other fail.
-	if err := t.lock(ctx, "scan days", ""); err != nil {
-		return err
-	}
-	var missing bool
-	if err := t.row(ctx, `SELECT to_regclass($1) IS NULL`, dayName(day)).Scan(&missing); err != nil || !missing {
-		return err
-	}
-	return t.run(ctx, fmt.Sprintf(`CREATE TABLE %s PARTITION OF scan_events FOR VALUES FROM (%d) TO (%d)`, dayName(day), day, day+1))
+	return t.runIf(ctx, "scan days",
+		fmt.Sprintf(`CREATE TABLE %s PARTITION OF scan_events FOR VALUES FROM (%d) TO (%d)`, dayName(day), day, day+1),
+		`SELECT to_regclass($1) IS NULL`, dayName(day))
 }
 
 const dayPrefix = "scan_events_d"

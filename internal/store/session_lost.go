@@ -49,20 +49,6 @@ func (s *Store) onLive(ctx context.Context, db beginner, try func() error) error
 	}
 }
 
-// query runs an SQL query outside of a transaction; first (nil = none) reads the first rows, and is called again with new rows if
-// the session was lost. If the database is unavailable, query returns an *errcode.Unavailable.
-func (s *Store) query(ctx context.Context, first func(*sql.Rows) error, query string, args ...any) (rows *sql.Rows, err error) {
-	err = s.onLive(ctx, s.read, func() error {
-		if rows, err = s.read.QueryContext(ctx, query, args...); err == nil && first != nil {
-			if err = first(rows); err != nil {
-				err = errors.Join(err, rows.Close())
-			}
-		}
-		return single(ctx, err)
-	})
-	return rows, s.outage(err)
-}
-
 // single wraps the error of a statement that ran outside of a transaction in a sessionLostError; nil stays nil.
 func single(ctx context.Context, err error) error {
 	if err = withCause(ctx, err); err != nil {

@@ -116,42 +116,29 @@ func TestPostgresSession_Terminated(t *testing.T) {
 	assert.True(t, errors.Is(err, io.EOF) && runs == 1, "view() = %v after %d runs, want EOF after 1", err, runs)
 }
 
-// TestPostgresSession_StreamInterrupted terminates the session of a stream. The stream is repeated before its first row is returned, and
-// fails afterwards.
-func TestPostgresSession_StreamInterrupted(t *testing.T) {
+// TestPostgresSession_PagesInterrupted terminates the session that has read a page. The iteration continues in another session.
+func TestPostgresSession_PagesInterrupted(t *testing.T) {
 	target := newPostgres(t)
 	s := open(t, target)
 	ctx := t.Context()
-	for name, c := range map[string]struct {
-		terminateAt int // number of rows read before the session is terminated
-		sessions    int
-		rows        int // 0 if the stream fails
-	}{
-		"before the first row is returned": {10, 2, 5000},
-		"after the first row is returned":  {streamFirst + 1, 1, 0},
-	} {
+	for name, terminateAt := range map[string]int{"first page": 10, "later page": 1500} {
 		t.Run(name, func(t *testing.T) {
-			sessions, read, got := map[int]bool{}, 0, 0
-			var err error
-			// Rows of 16 KB, which exceed the socket buffer.
-			for _, err = range stream(ctx, s, func(row func(...any) error) (pid int, err error) {
-				var text string
-				if err = row(&pid, &text); err != nil {
-					return pid, err
-				}
-				sessions[pid] = true
-				if read++; read == c.terminateAt {
-					mustExecConn(t, connectAdmin(t, target), fmt.Sprintf(`SELECT pg_terminate_backend(%d, 600000)`, pid))
-				}
-				return pid, nil
-			}, `SELECT pg_backend_pid(), repeat('x', 16000) FROM generate_series(1, $1)`, 5000) {
-				if err == nil {
-					got++
-				}
+			sessions, got := map[int]bool{}, 0
+			for n, err := range pages(ctx, s, 100, func(tx *Tx, last, limit int) ([]int, error) {
+				return list(ctx, tx, func(row func(...any) error) (n int, err error) {
+					var pid int
+					if err = row(&n, &pid); err == nil && n == terminateAt && len(sessions) == 1 {
+						mustExecConn(t, connectAdmin(t, target), fmt.Sprintf(`SELECT pg_terminate_backend(%d, 600000)`, pid))
+					}
+					sessions[pid] = true
+					return n, err
+				}, `SELECT n, pg_backend_pid() FROM generate_series($1::int + 1, 5000) AS n ORDER BY n LIMIT $2`, last, limit)
+			}) {
+				got++
+				require.NoError(t, err)
+				require.Equal(t, n, got, "row")
 			}
-			_, failed := errors.AsType[*errcode.Unavailable](err)
-			assert.True(t, len(sessions) == c.sessions && (c.rows == 0 || err == nil && got == c.rows) && (c.rows > 0 || failed),
-				"stream of %d rows in %d sessions with error %v, want %d rows in %d sessions", got, len(sessions), err, c.rows, c.sessions)
+			assert.True(t, got == 5000 && len(sessions) == 2, "%d rows in %d sessions, want 5000 rows in 2 sessions", got, len(sessions))
 		})
 	}
 }

@@ -132,10 +132,7 @@ func (s *Store) LoadState(ctx context.Context, name string) (item Saved, err err
 	if err != nil {
 		return item, err
 	}
-	// Read timeouts are off, because the database server sends no data during a COPY.
-	if s.patient != nil && !s.patient.Swap(true) {
-		defer s.patient.Store(false)
-	}
+	defer s.withoutReadTimeouts()() // the database server sends no data during a COPY
 	return item, s.update(ctx, func(tx *Tx) error { return tx.becomes(ctx, name, data) })
 }
 

@@ -568,6 +568,34 @@ func listAt[T, K any](ctx context.Context, t *Tx, scan func(func(...any) error) 
 	return all, nil
 }
 
+// jsonField returns SQL for a field of the JSON object in a column; NULL = the object does not have the field.
+func (t *Tx) jsonField(column, field string) string {
+	if t.engine.name == "postgres" {
+		return `CAST(` + column + ` AS json) ->> '` + field + `'`
+	}
+	return `json_extract(` + column + `, '$.` + field + `')`
+}
+
+// runIf runs a statement that changes the schema if the result of the query condition is true, so that a process without the privilege for
+// the statement can start if the statement has taken effect. The lock prevents two processes from running the statement at the same time.
+func (t *Tx) runIf(ctx context.Context, lock, statement, condition string, args ...any) error {
+	if err := t.lock(ctx, lock, ""); err != nil {
+		return err
+	}
+	if applies, err := scalar[bool](ctx, t, condition, args...); err != nil || !applies {
+		return err
+	}
+	return t.run(ctx, statement)
+}
+
+// withoutReadTimeouts turns the read timeouts of the connections off; the returned function turns them on again.
+func (s *Store) withoutReadTimeouts() (restore func()) {
+	if s.patient == nil || s.patient.Swap(true) {
+		return func() {}
+	}
+	return func() { s.patient.Store(false) }
+}
+
 // LockAccount implements accounts.Tx.
 func (t *Tx) LockAccount(ctx context.Context, appid string) error {
 	return t.lock(ctx, allAccounts, "account "+appid)

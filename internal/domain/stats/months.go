@@ -152,10 +152,28 @@ func (k RollKey) next() RollKey {
 	return RollKey{Table: k.Table, Dimension: k.Dimension}
 }
 
-// precedes reports whether k sorts before another key.
-func (k RollKey) precedes(o RollKey) bool {
+// compare compares keys in the order of a roll-up.
+func (k RollKey) compare(o RollKey) int {
 	return cmp.Or(cmp.Compare(k.Table, o.Table), cmp.Compare(k.Dimension, o.Dimension), cmp.Compare(k.Rule, o.Rule),
-		cmp.Compare(k.Tuple, o.Tuple), cmp.Compare(k.Value, o.Value)) < 0
+		cmp.Compare(k.Tuple, o.Tuple), cmp.Compare(k.Value, o.Value))
+}
+
+// ofCount, ofSum and ofUsers return the key of a row in the table of the key k.
+func (k RollKey) ofCount(r *CountRow) RollKey {
+	return RollKey{Table: k.Table, Dimension: k.Dimension, Rule: r.Rule, Tuple: r.Tuple}
+}
+
+func (k RollKey) ofSum(r *SumRow) RollKey {
+	return RollKey{Table: k.Table, Dimension: r.Dimension, Value: r.Value}
+}
+
+func (k RollKey) ofUsers(r *UsersKey) RollKey {
+	return RollKey{Table: k.Table, Dimension: r.Dimension, Value: r.Value}
+}
+
+// until removes the rows at or after the key next from a list; key returns the key of a row.
+func until[R any](rows []R, next RollKey, key func(*R) RollKey) []R {
+	return slices.DeleteFunc(rows, func(r R) bool { return key(&r).compare(next) >= 0 })
 }
 
 // IsEnd reports whether the key marks the end of the roll-up.
@@ -220,11 +238,14 @@ type MonthPart struct {
 
 // OfDays sums the days of a month for a limited number of keys from the given key on; the next call must continue with the key "next".
 func (c *Aggregator) OfDays(ctx context.Context, tx Tx, month int64, key RollKey) (part MonthPart, next RollKey, err error) {
+	limit := c.batchSize(rolledRows)
 	switch key.Table {
 	case rollCounts, rollCountsOfAll:
-		part.Counts, next, err = c.countsOfDays(ctx, tx, month, key)
+		part.Counts, err = tx.CountsFrom(ctx, daysOfMonth(key.per(), month), key.Rule, key.Tuple, limit)
+		part.Counts, next = sumOfDays(part.Counts, limit, month, key.ofCount, key)
 	case rollSums:
-		part.Sums, next, err = c.sumsOfDays(ctx, tx, month, key)
+		part.Sums, err = tx.SumsFrom(ctx, daysOfMonth(PerDay, month), key.Dimension, key.Value, limit)
+		part.Sums, next = sumOfDays(part.Sums, limit, month, key.ofSum, key)
 	default:
 		part.Users, next, err = c.usersOfDays(ctx, tx, month, key)
 	}
@@ -237,24 +258,17 @@ func (c *Aggregator) OfMonth(ctx context.Context, tx Tx, month int64, key, next 
 	switch key.Table {
 	case rollCounts, rollCountsOfAll:
 		part.Counts, err = tx.CountsFrom(ctx, Span{key.per().month(), month, month + 1}, key.Rule, key.Tuple, rows)
-		part.Counts = slices.DeleteFunc(part.Counts, func(r CountRow) bool {
-			return !(RollKey{Table: key.Table, Dimension: key.Dimension, Rule: r.Rule, Tuple: r.Tuple}).precedes(next)
-		})
+		part.Counts = until(part.Counts, next, key.ofCount)
 	case rollSums:
 		part.Sums, err = tx.SumsFrom(ctx, Span{PerMonth, month, month + 1}, key.Dimension, key.Value, rows)
-		part.Sums = slices.DeleteFunc(part.Sums, func(r SumRow) bool {
-			return !(RollKey{Table: key.Table, Dimension: r.Dimension, Value: r.Value}).precedes(next)
-		})
+		part.Sums = until(part.Sums, next, key.ofSum)
 	default:
 		keys, err := tx.UsersFrom(ctx, Span{PerDay, MonthSketches + month, MonthSketches + month + 1}, key.Dimension, key.Value,
 			aMonth*c.batchSize(rolledSketches))
 		if err != nil {
 			return part, err
 		}
-		keys = slices.DeleteFunc(keys, func(k UsersKey) bool {
-			return !(RollKey{Table: key.Table, Dimension: k.Dimension, Value: k.Value}).precedes(next)
-		})
-		have, err := tx.UsersRows(ctx, keys)
+		have, err := tx.UsersRows(ctx, until(keys, next, key.ofUsers))
 		return MonthPart{Users: slices.Collect(maps.Values(have))}, err
 	}
 	return part, err
@@ -276,57 +290,31 @@ func (k RollKey) per() Granularity {
 	return PerDayOfAll
 }
 
-// ofAllDays merges the first rows of several days in key order. A day of which "limit" rows were read may have more rows: ofAllDays stops
-// at the last key read from such a day, and rest is the first row with this key.
-func ofAllDays[R any](rows []R, limit int, day func(*R) int64, compare func(a, b R) int) (items []R, rest *R) {
-	slices.SortFunc(rows, compare)
+// ofAllDays merges the first rows of several days in key order, and returns the key at which the next part begins, which is after if there is
+// no further row. A day of which "limit" rows were read may have more rows: ofAllDays stops at the last key read from such a day.
+func ofAllDays[R any](rows []R, limit int, day func(*R) int64, key func(*R) RollKey, after RollKey) ([]R, RollKey) {
+	slices.SortFunc(rows, func(a, b R) int { return key(&a).compare(key(&b)) })
 	read := map[int64]int{}
 	for i := range rows {
 		read[day(&rows[i])]++
 		if read[day(&rows[i])] < limit {
 			continue
 		}
-		for ; i > 0 && compare(rows[i-1], rows[i]) == 0; i-- {
+		for ; i > 0 && key(&rows[i-1]) == key(&rows[i]); i-- {
 		}
-		return rows[:i], &rows[i]
+		return rows[:i], key(&rows[i])
 	}
-	return rows, nil
+	return rows, after
 }
 
-// countsOfDays returns count rows of a month, summed from its days.
-func (c *Aggregator) countsOfDays(ctx context.Context, tx Tx, month int64, key RollKey) ([]CountRow, RollKey, error) {
-	rows, err := tx.CountsFrom(ctx, daysOfMonth(key.per(), month), key.Rule, key.Tuple, c.batchSize(rolledRows))
-	if err != nil {
-		return nil, key, err
-	}
-	next := key.next()
-	rows, rest := ofAllDays(rows, c.batchSize(rolledRows), func(r *CountRow) int64 { return r.Bucket },
-		func(a, b CountRow) int { return cmp.Or(cmp.Compare(a.Rule, b.Rule), cmp.Compare(a.Tuple, b.Tuple)) })
-	if rest != nil {
-		next = RollKey{Table: key.Table, Dimension: key.Dimension, Rule: rest.Rule, Tuple: rest.Tuple}
-	}
+// sumOfDays returns the rows of a month, summed from the rows of its days, and the next key.
+func sumOfDays[R any, P counting[R]](rows []R, limit int, month int64, toKey func(*R) RollKey, from RollKey) ([]R, RollKey) {
+	rows, next := ofAllDays(rows, limit, func(r *R) int64 { _, bucket, _ := P(r).fields(); return *bucket }, toKey, from.next())
 	for i := range rows {
-		rows[i].Granularity, rows[i].Bucket = key.per().month(), month
+		per, bucket, _ := P(&rows[i]).fields()
+		*per, *bucket = per.month(), month
 	}
-	return addedUp(rows), next, nil
-}
-
-// sumsOfDays returns sum rows of a month, summed from its days.
-func (c *Aggregator) sumsOfDays(ctx context.Context, tx Tx, month int64, key RollKey) ([]SumRow, RollKey, error) {
-	rows, err := tx.SumsFrom(ctx, daysOfMonth(PerDay, month), key.Dimension, key.Value, c.batchSize(rolledRows))
-	if err != nil {
-		return nil, key, err
-	}
-	next := key.next()
-	rows, rest := ofAllDays(rows, c.batchSize(rolledRows), func(r *SumRow) int64 { return r.Bucket },
-		func(a, b SumRow) int { return cmp.Compare(a.Value, b.Value) })
-	if rest != nil {
-		next = RollKey{Table: key.Table, Dimension: key.Dimension, Value: rest.Value}
-	}
-	for i := range rows {
-		rows[i].Granularity, rows[i].Bucket = PerMonth, month
-	}
-	return addedUp(rows), next, nil
+	return addedUp[R, P](rows), next
 }
 
 // usersOfDays returns user sketches of a month, merged from its days.
@@ -335,12 +323,7 @@ func (c *Aggregator) usersOfDays(ctx context.Context, tx Tx, month int64, key Ro
 	if err != nil {
 		return nil, key, err
 	}
-	next := key.next()
-	keys, rest := ofAllDays(keys, c.batchSize(rolledSketches), func(k *UsersKey) int64 { return k.Day },
-		func(a, b UsersKey) int { return cmp.Compare(a.Value, b.Value) })
-	if rest != nil {
-		next = RollKey{Table: key.Table, Dimension: key.Dimension, Value: rest.Value}
-	}
+	keys, next := ofAllDays(keys, c.batchSize(rolledSketches), func(k *UsersKey) int64 { return k.Day }, key.ofUsers, key.next())
 	have, err := tx.UsersRows(ctx, keys)
 	if err != nil {
 		return nil, key, err

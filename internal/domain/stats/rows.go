@@ -19,7 +19,9 @@ func (p *pending) rows(firsts map[int32]int64, offset int64) ([]CountRow, []SumR
 		days[i].hour = timebucket.Day(days[i].hour, offset)
 	}
 	days = summed(days)
-	hoursOfAll, daysOfAll, hoursOfOwners, daysOfOwners := ofAll(hours), ofAll(days), ofOwners(hours), ofOwners(days)
+	none, owner := func(*cellCount) int64 { return 0 }, func(c *cellCount) int64 { return c.owner }
+	hoursOfAll, daysOfAll := withRules(hours, none), withRules(days, none)
+	hoursOfOwners, daysOfOwners := withRules(hours, owner), withRules(days, owner)
 
 	counts := make([]CountRow, 0, 2*(len(hours)+len(days)))
 	for per, list := range [...][]cellCount{PerHour: hours, PerDay: days, PerHourOfAll: hoursOfAll, PerDayOfAll: daysOfAll,
@@ -32,11 +34,11 @@ func (p *pending) rows(firsts map[int32]int64, offset int64) ([]CountRow, []SumR
 	return counts, p.appendOwners(appendSums(sums, PerDay, daysOfAll), PerDay, daysOfOwners)
 }
 
-// ofOwners replaces the rule ID of each cell with the number of the rule's owner, and adds up cells that become equal.
-func ofOwners(cells []cellCount) []cellCount {
+// withRules returns the cells with other rule IDs, and adds up cells that become equal.
+func withRules(cells []cellCount, rule func(*cellCount) int64) []cellCount {
 	cells = slices.Clone(cells)
 	for i := range cells {
-		cells[i].rule = cells[i].owner
+		cells[i].rule = rule(&cells[i])
 	}
 	return summed(cells)
 }
@@ -52,15 +54,6 @@ func (p *pending) appendOwners(all []SumRow, per Granularity, cells []cellCount)
 	}
 	slices.SortFunc(all[first:], func(a, b SumRow) int { return a.compare(&b) })
 	return all
-}
-
-// ofAll returns the cells without rule IDs, summed over all rules.
-func ofAll(cells []cellCount) []cellCount {
-	cells = slices.Clone(cells)
-	for i := range cells {
-		cells[i].rule = 0
-	}
-	return summed(cells)
 }
 
 // summed sorts cells by the key of their rows, and sums the cells of the same row.
