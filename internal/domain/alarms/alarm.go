@@ -189,7 +189,7 @@ const (
 )
 
 // isImpossibleTrip reports whether an item cannot have travelled from one place to the other within ms milliseconds.
-func isImpossibleTrip(from, to place, ms int64) bool {
+func isImpossibleTrip(from, to Place, ms int64) bool {
 	if from.Known && to.Known {
 		km := distance(from, to)
 		return km > locationTolerance && km-locationTolerance > maxSpeed*float64(ms)/3_600_000
@@ -198,7 +198,7 @@ func isImpossibleTrip(from, to place, ms int64) bool {
 }
 
 // distance returns the distance between two places on the earth, in kilometres.
-func distance(a, b place) float64 {
+func distance(a, b Place) float64 {
 	const radius, degree = 6371, math.Pi / 180
 	dy, dx := (b.Lat-a.Lat)*degree/2, (b.Lon-a.Lon)*degree/2
 	h := math.Sin(dy)*math.Sin(dy) + math.Cos(a.Lat*degree)*math.Cos(b.Lat*degree)*math.Sin(dx)*math.Sin(dx)

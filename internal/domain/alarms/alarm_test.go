@@ -191,7 +191,7 @@ func (w *market) code(items int) *Scans {
 		}
 		e.Network = netip.PrefixFrom(netip.AddrFrom4([4]byte{first, byte(city), network, 0}), 24)
 		// Two cities make a region.
-		at := place{Region: regionNames[city/2]}
+		at := Place{Region: regionNames[city/2]}
 		if w.located {
 			at.Known, at.Lat, at.Lon = true, 22+float64(city%8)*2.5, 102+float64(city/8)*4
 		}

@@ -196,7 +196,7 @@ func (j *journeys) code(items int) *Scans {
 		}
 		e.Network = netip.PrefixFrom(netip.AddrFrom4(address), 24)
 		t, hour := towns[city], timebucket.Hour(e.OccurredAt)
-		c.add(&e, timebucket.Day(hour, 8), int((hour+8)%24), place{Region: t.region, Known: true, Lat: t.lat, Lon: t.lon}, s.mobile)
+		c.add(&e, timebucket.Day(hour, 8), int((hour+8)%24), Place{Region: t.region, Known: true, Lat: t.lat, Lon: t.lon}, s.mobile)
 	}
 	return c
 }

@@ -52,7 +52,7 @@ type Scans struct {
 
 	networks, regions, days []uint32 // sorted numbers of the distinct networks, regions and days
 	hours                   uint32
-	lastPlace               place // place of the last scan with a known place
+	lastPlace               Place // place of the last scan with a known place
 	lastPlaceAt             int64
 	lastPlaceUser           uint32 // user number (low 32 bits) of the last scan with a known place
 	lastPlaceMobile         bool   // true = the last scan with a known place came from a mobile network
@@ -64,33 +64,32 @@ const (
 	manyDays     = 32
 )
 
-// place is the location of a scan, as precise as it is known.
-type place struct {
-	Region   string
-	Known    bool // true = the coordinates are known
-	Lat, Lon float64
+// Place is the location of a scan, as precise as it is known. The JSON names are stored and must never change.
+type Place struct {
+	Region string  `json:"p,omitempty"`
+	Known  bool    `json:"k,omitempty"` // true = the coordinates are known
+	Lat    float64 `json:"y,omitempty"`
+	Lon    float64 `json:"x,omitempty"`
 }
 
-// Location is a place with the number of scans and networks seen there. The JSON names are stored and must never change.
+// Location is a place, with coordinates to a tenth of a degree, and the number of scans and networks seen there. The JSON names are stored and
+// must never change.
 type Location struct {
-	Region   string  `json:"p,omitempty"`
-	Known    bool    `json:"k,omitempty"` // true = the coordinates are known, to a tenth of a degree
-	Lat      float64 `json:"y,omitempty"`
-	Lon      float64 `json:"x,omitempty"`
-	Scans    int64   `json:"s"`
-	Networks int64   `json:"n,omitempty"` // number of networks that were first seen at this place
+	Place
+	Scans    int64 `json:"s"`
+	Networks int64 `json:"n,omitempty"` // number of networks that were first seen at this place
 }
 
 // addLocation counts a scan at the place loc.
-func (c *Scans) addLocation(loc place, newNetworks int) {
+func (c *Scans) addLocation(loc Place, newNetworks int) {
 	tenth := func(degrees float64) float64 { return math.Round(10*degrees) / 10 }
 	loc.Lat, loc.Lon = tenth(loc.Lat), tenth(loc.Lon)
-	i := slices.IndexFunc(c.Locations, func(w Location) bool { return place{w.Region, w.Known, w.Lat, w.Lon} == loc })
+	i := slices.IndexFunc(c.Locations, func(w Location) bool { return w.Place == loc })
 	if i < 0 {
 		if i = len(c.Locations); i == manyRegions {
 			return
 		}
-		c.Locations = append(c.Locations, Location{Region: loc.Region, Known: loc.Known, Lat: loc.Lat, Lon: loc.Lon})
+		c.Locations = append(c.Locations, Location{Place: loc})
 	}
 	c.Locations[i].Scans++
 	c.Locations[i].Networks += int64(newNetworks)
@@ -108,10 +107,7 @@ type codeState struct {
 	Trips     int        `json:"t,omitempty"`
 	Mobile    int        `json:"m,omitempty"`
 	ByMobile  bool       `json:"c,omitempty"`
-	Region    string     `json:"p,omitempty"`
-	Known     bool       `json:"k,omitempty"`
-	Lat       float64    `json:"y,omitempty"`
-	Lon       float64    `json:"x,omitempty"`
+	Place                // of the last scan with a known place
 	At        int64      `json:"a,omitempty"`
 	By        uint32     `json:"b,omitempty"`
 	Erased    int        `json:"e,omitempty"`
@@ -151,8 +147,7 @@ func (c *Scans) state() codeState {
 	return codeState{Users: textUnlessEmpty(&c.Users), Early: textUnlessEmpty(&c.early), Late: textUnlessEmpty(&c.late),
 		Networks: encodeNumbers(c.networks), Regions: encodeNumbers(c.regions), Days: encodeNumbers(c.days),
 		Hours: c.hours, Trips: c.Trips, Mobile: c.MobileTrips, ByMobile: c.lastPlaceMobile,
-		Region: c.lastPlace.Region, Known: c.lastPlace.Known, Lat: c.lastPlace.Lat, Lon: c.lastPlace.Lon, At: c.lastPlaceAt,
-		By: c.lastPlaceUser, Erased: c.Erased, Locations: c.Locations}
+		Place: c.lastPlace, At: c.lastPlaceAt, By: c.lastPlaceUser, Erased: c.Erased, Locations: c.Locations}
 }
 
 func textUnlessEmpty(s *hyperloglog.Users) string {
@@ -206,7 +201,7 @@ func (c *Scans) setState(state codeState) (err error) {
 		}
 	}
 	c.hours, c.Trips, c.Erased = state.Hours, state.Trips, state.Erased
-	c.lastPlace, c.lastPlaceAt = place{Region: state.Region, Known: state.Known, Lat: state.Lat, Lon: state.Lon}, state.At
+	c.lastPlace, c.lastPlaceAt = state.Place, state.At
 	c.lastPlaceUser, c.Locations, c.lastPlaceMobile, c.MobileTrips = state.By, state.Locations, state.ByMobile, state.Mobile
 	c.count()
 	return err
@@ -262,7 +257,7 @@ func (c *Scans) Add(e *scanlog.Event, offset int64, places Places) {
 		c.FirstScore = int64(c.Score())
 	}
 	hour := timebucket.Hour(e.OccurredAt)
-	loc := place{Region: e.Region}
+	loc := Place{Region: e.Region}
 	mobile := mobileClient.MatchString(e.Client)
 	if places != nil && e.Network.IsValid() {
 		mobile = mobile || places.Mobile(e.Network.Addr())
@@ -271,7 +266,7 @@ func (c *Scans) Add(e *scanlog.Event, offset int64, places Places) {
 	c.add(e, timebucket.Day(hour, offset), int(timebucket.HourOfDay(hour, offset)), loc, mobile)
 }
 
-func (c *Scans) add(e *scanlog.Event, day int64, hourOfDay int, loc place, mobile bool) {
+func (c *Scans) add(e *scanlog.Event, day int64, hourOfDay int, loc Place, mobile bool) {
 	if c.sinceDismissal != nil && c.isAfterDismissal(e) {
 		c.sinceDismissal.redeemedAt = c.redeemedAt
 		c.sinceDismissal.add(e, day, hourOfDay, loc, mobile)

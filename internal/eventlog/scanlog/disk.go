@@ -83,14 +83,22 @@ func (f realFile) size() (int64, error) {
 	return info.Size(), nil
 }
 
-// writeWhole replaces a file durably and atomically: after a crash, the file has its complete old or its complete new content.
+// writeWhole replaces the content of a file as replaceFile does.
 func writeWhole(d disk, name string, content []byte) error {
+	return replaceFile(d, name, func(f file) error {
+		_, err := f.WriteAt(content, 0)
+		return err
+	})
+}
+
+// replaceFile replaces a file durably and atomically by a file that the callback write fills: after a crash, the file has its complete old or
+// its complete new content.
+func replaceFile(d disk, name string, write func(file) error) error {
 	f, err := d.create(name + newSuffix)
 	if err != nil {
 		return err
 	}
-	_, err = f.WriteAt(content, 0)
-	if err == nil {
+	if err = write(f); err == nil {
 		err = f.sync()
 	}
 	if err = errors.Join(err, f.Close()); err == nil {

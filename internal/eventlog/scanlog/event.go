@@ -17,13 +17,7 @@ type ScanID [16]byte
 func (id ScanID) String() string { return hex.EncodeToString(id[:]) }
 
 // Time returns the time of the scan, to the millisecond.
-func (id ScanID) Time() time.Time {
-	var ms int64
-	for _, b := range id[:6] {
-		ms = ms<<8 | int64(b)
-	}
-	return atMillis(ms)
-}
+func (id ScanID) Time() time.Time { return atMillis(idMillis(&id)) }
 
 // atMillis converts Unix milliseconds to a time in UTC, as stored in events.
 func atMillis(ms int64) time.Time { return time.UnixMilli(ms).UTC() }

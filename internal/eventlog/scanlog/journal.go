@@ -1,6 +1,7 @@
 package scanlog
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -79,7 +80,8 @@ func segmentName(first int64) string { return fmt.Sprintf("%019d%s", first, segm
 // OpenJournal opens the journal in a folder, and creates the folder if it does not exist. OpenJournal truncates the incomplete end
 // that a crash left in the last file.
 func OpenJournal(dir string, o JournalOptions) (*Journal, error) {
-	j := &Journal{dir: dir, disk: o.disk, log: o.Log, segmentSize: o.SegmentSize, next: 1, reported: map[damageAt]bool{}}
+	j := &Journal{dir: dir, disk: o.disk, log: o.Log, segmentSize: cmp.Or(o.SegmentSize, 64<<20), next: 1,
+		reported: map[damageAt]bool{}}
 	if j.disk == nil {
 		j.disk = realDisk{}
 		if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -91,9 +93,6 @@ func OpenJournal(dir string, o JournalOptions) (*Journal, error) {
 	}
 	if j.log == nil {
 		j.log = slog.New(slog.DiscardHandler)
-	}
-	if j.segmentSize <= 0 {
-		j.segmentSize = 64 << 20
 	}
 	names, err := j.disk.list(dir)
 	if err != nil {

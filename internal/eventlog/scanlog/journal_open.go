@@ -197,7 +197,7 @@ func (j *Journal) loadSegment(s *segment, bound int64) error {
 		// The rewrite can fail, for example if the disk is full. After a failed rewrite the file is read as it is, and the next
 		// start tries again.
 		j.log.Warn("unsealed journal file not rewritten", "file", j.path(s.name), "error", err)
-		if err := errors.Join(f.sync()); err != nil {
+		if err := f.sync(); err != nil {
 			return err
 		}
 	} else if complete {
@@ -250,31 +250,18 @@ func copyPart(to, from file, begin, end int64) error {
 
 // rewrite copies the valid events of a file into a new sealed file that replaces the old file.
 func (j *Journal) rewrite(s *segment, from file) error {
-	to, err := j.disk.create(j.path(s.name + newSuffix))
-	if err != nil {
-		return err
-	}
-	err = func() error {
+	err := replaceFile(j.disk, j.path(s.name), func(to file) error {
 		if _, err := to.WriteAt(segmentHeader(j.id, s.first, s.skip), 0); err != nil {
 			return err
 		}
 		if err := copyPart(to, from, headerSize, s.size); err != nil {
 			return err
 		}
-		if _, err := to.WriteAt(s.footer(), s.size); err != nil {
-			return err
-		}
-		return to.sync()
-	}()
-	if err = errors.Join(err, to.Close()); err == nil {
-		err = j.disk.rename(j.path(s.name+newSuffix), j.path(s.name))
-	}
-	if err != nil {
-		return errors.Join(err, j.disk.remove(j.path(s.name+newSuffix)))
-	}
-	if err := j.disk.syncDir(j.dir); err != nil {
+		_, err := to.WriteAt(s.footer(), s.size)
 		return err
+	})
+	if err == nil {
+		s.sealed, s.blocks, s.tail = true, nil, block{}
 	}
-	s.sealed, s.blocks, s.tail = true, nil, block{}
-	return nil
+	return err
 }

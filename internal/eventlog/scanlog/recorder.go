@@ -1,6 +1,7 @@
 package scanlog
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -85,17 +86,10 @@ type RecorderOptions struct {
 
 // NewRecorder starts a recorder that runs until Close. Closing the recorder leaves the journal open.
 func NewRecorder(j *Journal, o RecorderOptions) *Recorder {
-	r := &Recorder{journal: j, now: o.Now, maxBytes: o.MaxBytes, maxCount: o.MaxCount, spare: &batch{}, wake: make(chan struct{}, 1),
-		done: make(chan struct{}), patience: gather}
+	r := &Recorder{journal: j, now: o.Now, maxBytes: min(cmp.Or(o.MaxBytes, 8<<20), maxGroup-maxRecord),
+		maxCount: cmp.Or(o.MaxCount, 1<<16), spare: &batch{}, wake: make(chan struct{}, 1), done: make(chan struct{}), patience: gather}
 	if r.now == nil {
 		r.now = time.Now
-	}
-	if r.maxBytes <= 0 {
-		r.maxBytes = 8 << 20
-	}
-	r.maxBytes = min(r.maxBytes, maxGroup-maxRecord)
-	if r.maxCount <= 0 {
-		r.maxCount = 1 << 16
 	}
 	go r.run()
 	return r

@@ -289,10 +289,7 @@ func (s *Shipper) step(ctx context.Context, end int64) error {
 			return err
 		}
 	}
-	size := s.Batch
-	if size <= 0 {
-		size = 5000
-	}
+	size := cmp.Or(s.Batch, 5000)
 	events := make([]Entry, 0, min(size, int(max(0, end-s.shipped.Position))))
 	to, n := s.shipped, 0
 	for e, err := range s.Journal.Read(ctx, s.shipped.Position) {
@@ -483,12 +480,8 @@ func (j *Journal) forgot(position int64) bool {
 
 // tidy removes events that were shipped some time ago, and makes the events of erased users anonymous in the journal.
 func (s *Shipper) tidy(ctx context.Context) {
-	keep := s.Keep
-	if keep <= 0 {
-		keep = time.Hour
-	}
 	if s.ClockBelieved == nil || s.ClockBelieved() {
-		if err := s.Journal.ForgetUpTo(ctx, s.unneeded(ctx), s.Now().Add(-keep)); err != nil && ctx.Err() == nil {
+		if err := s.Journal.ForgetUpTo(ctx, s.unneeded(ctx), s.Now().Add(-cmp.Or(s.Keep, time.Hour))); err != nil && ctx.Err() == nil {
 			s.Log.WarnContext(ctx, "shipped scans not removed from the journal", "error", err)
 		}
 	}
