@@ -337,7 +337,8 @@ func (s *Store) Events(ctx context.Context, batch, start int64) iter.Seq2[codes.
 		var w criteria
 		w.andIf(batch != 0, `batch = ?`, batch)
 		w.and(`seq > ?`, max(start, last.Seq))
-		return list(ctx, tx, scanEvent, `SELECT `+eventColumns+` FROM code_events`+w.String()+` ORDER BY seq LIMIT `+w.bind(limit), w.args...)
+		query := `SELECT ` + eventColumns + ` FROM code_events` + w.String() + ` ORDER BY seq LIMIT ` + w.bind(limit)
+		return list(ctx, tx, scanEvent, query, w.args...)
 	})
 }
 

@@ -180,7 +180,7 @@ func TestServers_HangingHostTimeout(t *testing.T) {
 	config.Port, config.ConnectTimeout = uint16(hanging.Addr().(*net.TCPAddr).Port), 0
 	responses := s.servers.hearAll(t.Context(), []*pgx.ConnConfig{config, s.servers.configs[0]}, time.Millisecond)
 	require.True(t, responses[0] == nil && responses[1] != nil, "responses = %v, want one from the second server", responses)
-	responses[1].end()
+	closeAbruptly(responses[1].conn)
 }
 
 // TestServers_RestartedBetweenPolls verifies isRunning, which detects a server that restarted between the polls by its two names, after

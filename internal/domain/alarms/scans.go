@@ -72,8 +72,8 @@ type Place struct {
 	Lon    float64 `json:"x,omitempty"`
 }
 
-// Location is a place, with coordinates to a tenth of a degree, and the number of scans and networks seen there. The JSON names are stored and
-// must never change.
+// Location is a place, with coordinates to a tenth of a degree, and the number of scans and networks seen there. The JSON names are stored
+// and must never change.
 type Location struct {
 	Place
 	Scans    int64 `json:"s"`

@@ -362,7 +362,8 @@ func TestAlarmPlaces_Retained(t *testing.T) {
 			n.count(n.a, list)
 		}
 		code, err := n.b.Alarms.Code(t.Context(), users.name)
-		want := []alarms.Location{{Place: alarms.Place{Region: "CN-SH"}, Scans: 4, Networks: 4}, {Place: alarms.Place{Region: "CN-BJ"}, Scans: 2, Networks: 2}}
+		want := []alarms.Location{{Place: alarms.Place{Region: "CN-SH"}, Scans: 4, Networks: 4},
+			{Place: alarms.Place{Region: "CN-BJ"}, Scans: 2, Networks: 2}}
 		assert.True(t, err == nil && fmt.Sprint(code.Locations) == fmt.Sprint(want) && code.Scans == 8,
 			"code has %d scans in %+v, %v, want 8 in %+v", code.Scans, code.Locations, err, want)
 	})

@@ -171,8 +171,8 @@ func (k RollKey) ofUsers(r *UsersKey) RollKey {
 	return RollKey{Table: k.Table, Dimension: r.Dimension, Value: r.Value}
 }
 
-// until removes the rows at or after the key next from a list; key returns the key of a row.
-func until[R any](rows []R, next RollKey, key func(*R) RollKey) []R {
+// rowsBefore removes the rows at or after the key next from a list; key returns the key of a row.
+func rowsBefore[R any](rows []R, next RollKey, key func(*R) RollKey) []R {
 	return slices.DeleteFunc(rows, func(r R) bool { return key(&r).compare(next) >= 0 })
 }
 
@@ -258,17 +258,17 @@ func (c *Aggregator) OfMonth(ctx context.Context, tx Tx, month int64, key, next 
 	switch key.Table {
 	case rollCounts, rollCountsOfAll:
 		part.Counts, err = tx.CountsFrom(ctx, Span{key.per().month(), month, month + 1}, key.Rule, key.Tuple, rows)
-		part.Counts = until(part.Counts, next, key.ofCount)
+		part.Counts = rowsBefore(part.Counts, next, key.ofCount)
 	case rollSums:
 		part.Sums, err = tx.SumsFrom(ctx, Span{PerMonth, month, month + 1}, key.Dimension, key.Value, rows)
-		part.Sums = until(part.Sums, next, key.ofSum)
+		part.Sums = rowsBefore(part.Sums, next, key.ofSum)
 	default:
 		keys, err := tx.UsersFrom(ctx, Span{PerDay, MonthSketches + month, MonthSketches + month + 1}, key.Dimension, key.Value,
 			aMonth*c.batchSize(rolledSketches))
 		if err != nil {
 			return part, err
 		}
-		have, err := tx.UsersRows(ctx, until(keys, next, key.ofUsers))
+		have, err := tx.UsersRows(ctx, rowsBefore(keys, next, key.ofUsers))
 		return MonthPart{Users: slices.Collect(maps.Values(have))}, err
 	}
 	return part, err
@@ -290,8 +290,8 @@ func (k RollKey) per() Granularity {
 	return PerDayOfAll
 }
 
-// ofAllDays merges the first rows of several days in key order, and returns the key at which the next part begins, which is after if there is
-// no further row. A day of which "limit" rows were read may have more rows: ofAllDays stops at the last key read from such a day.
+// ofAllDays merges the first rows of several days in key order, and returns the key at which the next part begins, which is "after" if there
+// is no further row. A day of which "limit" rows were read may have more rows: ofAllDays stops at the last key read from such a day.
 func ofAllDays[R any](rows []R, limit int, day func(*R) int64, key func(*R) RollKey, after RollKey) ([]R, RollKey) {
 	slices.SortFunc(rows, func(a, b R) int { return key(&a).compare(key(&b)) })
 	read := map[int64]int{}

@@ -91,8 +91,8 @@ func writeWhole(d disk, name string, content []byte) error {
 	})
 }
 
-// replaceFile replaces a file durably and atomically by a file that the callback write fills: after a crash, the file has its complete old or
-// its complete new content.
+// replaceFile replaces a file durably and atomically by a file that the callback write fills: after a crash, the file has its complete old
+// or its complete new content.
 func replaceFile(d disk, name string, write func(file) error) error {
 	f, err := d.create(name + newSuffix)
 	if err != nil {
