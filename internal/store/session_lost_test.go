@@ -139,8 +139,8 @@ func TestPostgresSession_PagesInterrupted(t *testing.T) {
 				require.NoError(t, err)
 				require.Equal(t, n, got, "row")
 			}
-			assert.True(t, got == 5000 && ended != 0 && len(sessions) > 1, "%d rows in %d sessions, want 5000 rows in several sessions", got,
-				len(sessions))
+			assert.True(t, got == 5000 && ended != 0 && len(sessions) > 1, "%d rows in %d sessions, want 5000 rows in several sessions",
+				got, len(sessions))
 		})
 	}
 }

@@ -290,8 +290,8 @@ func (k RollKey) per() Granularity {
 	return PerDayOfAll
 }
 
-// ofAllDays merges the first rows of several days in key order, and returns the key at which the next part begins, which is "after" if there
-// is no further row. A day of which "limit" rows were read may have more rows: ofAllDays stops at the last key read from such a day.
+// ofAllDays merges the first rows of several days in key order, and returns the key at which the next part begins ("after" if there is no
+// further row). A day of which "limit" rows were read may have more rows: ofAllDays stops at the last key read from such a day.
 func ofAllDays[R any](rows []R, limit int, day func(*R) int64, key func(*R) RollKey, after RollKey) ([]R, RollKey) {
 	slices.SortFunc(rows, func(a, b R) int { return key(&a).compare(key(&b)) })
 	read := map[int64]int{}
