@@ -54,10 +54,17 @@ type Lake struct {
 	pending  map[scanlog.UserHash]bool // erased users not yet searched for in the files of the lake
 	learned  int64                     // erasures up to this time are in the map erased
 	lookedAt time.Time                 // the time of the last search of all files for erased users
+	ahead    checkpoint                // an end of the journal that UpTo has not reached yet; zero = none
 
 	position atomic.Int64
 	levelAt  atomic.Int64 // Unix ms: every scan from before this time is in the lake
 	last     error        // the error of the last Flush
+}
+
+// checkpoint is an end of the journal: every scan that was recorded before the time at has at most this position.
+type checkpoint struct {
+	at       time.Time
+	position int64
 }
 
 // Manifest records the position up to which a node has written its journal to the lake.
@@ -141,7 +148,12 @@ func (l *Lake) Flush(ctx context.Context) error {
 }
 
 func (l *Lake) flush(ctx context.Context) error {
-	now, end := l.Now(), l.end(ctx)
+	now := l.Now()
+	last, _ := l.Journal.End(ctx) // Journal.End never returns an error
+	end := last
+	if l.UpTo != nil {
+		end = min(end, l.UpTo())
+	}
 	if err := l.verifyManifest(ctx); err != nil {
 		return err
 	}
@@ -167,22 +179,39 @@ func (l *Lake) flush(ctx context.Context) error {
 			}
 		}
 	}
-	next := had
-	next.CompleteUntil = now
+	next, reached := had, max(end, l.offset.Position) // reached moves past unreadable scans
+	until := l.completeUntil(checkpoint{now, last}, reached)
+	if !until.IsZero() {
+		next.CompleteUntil = until
+	}
 	if len(l.pending) > 0 && now.Sub(l.lookedAt).Abs() >= erasePause {
 		if err := l.erase(ctx); err != nil {
 			return err
 		}
 		next.ErasedUntil, l.lookedAt, wrote = l.learned, now, true
 	}
-	if wrote || now.Sub(had.CompleteUntil).Abs() >= idleManifest {
+	if wrote || now.Sub(had.WrittenAt).Abs() >= idleManifest {
 		if err := l.note(ctx, next); err != nil {
 			return err
 		}
 	}
-	l.position.Store(max(end, l.offset.Position)) // the position moves past unreadable scans
-	l.levelAt.Store(now.UnixMilli())
+	l.position.Store(reached)
+	if !until.IsZero() {
+		l.levelAt.Store(until.UnixMilli())
+	}
 	return nil
+}
+
+// completeUntil returns the time of the newest checkpoint that the lake has reached, current or l.ahead; zero = none. While the lake does
+// not reach current, l.ahead keeps an earlier checkpoint, so that the returned time advances although the lake never reaches current.
+func (l *Lake) completeUntil(current checkpoint, reached int64) (until time.Time) {
+	if l.ahead.position <= reached {
+		until, l.ahead = l.ahead.at, current
+	}
+	if current.position <= reached {
+		until, l.ahead = current.at, checkpoint{}
+	}
+	return until
 }
 
 // verifyManifest checks that the manifest this node wrote is unchanged in the lake, and that no other process has written under the same
@@ -202,14 +231,6 @@ func (l *Lake) verifyManifest(ctx context.Context) error {
 			"node", l.stored.Node, "left_at", l.stored.Position, "found_at", m.Position)
 	}
 	return nil
-}
-
-func (l *Lake) end(ctx context.Context) int64 {
-	end, _ := l.Journal.End(ctx) // Journal.End never returns an error
-	if l.UpTo != nil {
-		end = min(end, l.UpTo())
-	}
-	return end
 }
 
 // step writes up to stepScans scans, and reports whether more scans remain to be written.

@@ -315,3 +315,49 @@ func TestLake_Erasure(t *testing.T) {
 	}
 	assert.True(t, kept != 0 && anonymous != 0, "%d scans before the erasure, %d after, want some of both", anonymous, kept)
 }
+
+// TestLake_CompleteUntilBehindStream verifies that complete_until and the lag follow the scans that are in the lake while the shared log
+// accepts no scans (UpTo stands still), also after a restart.
+func TestLake_CompleteUntilBehindStream(t *testing.T) {
+	w := newFixture(t, 4)
+	to, upTo := folder(filepath.Join(t.TempDir(), "lake")), int64(0)
+	start := func() *Lake {
+		l := w.newLake(to)
+		l.UpTo = func() int64 { return upTo }
+		l.levelAt.Store(w.now.UnixMilli())
+		return l
+	}
+	l, began := start(), w.now
+	flush := func(step string, want, level time.Time) (at time.Time) {
+		t.Helper()
+		w.now = w.now.Add(idleManifest)
+		require.NoError(t, l.Flush(t.Context()))
+		manifests, err := l.Manifests(t.Context())
+		require.NoError(t, err)
+		if want.IsZero() && level.IsZero() {
+			want, level = w.now, w.now
+		}
+		require.Equal(t, len(manifests), 1, "manifests")
+		assert.Equal(t, manifests[0].CompleteUntil, want, "%s: complete_until", step)
+		assert.Equal(t, l.Age(), w.now.Sub(level), "%s: lag", step)
+		return w.now
+	}
+	w.record(10)
+	first := flush("no scan is shipped", time.Time{}, began)
+	w.record(5)
+	flush("still no scan is shipped", time.Time{}, began)
+	upTo = 12
+	second := flush("the scans of the first write are shipped", first, first)
+	upTo = 15
+	w.record(5)
+	flush("the scans of the third write are shipped", second, second)
+	upTo = 20
+	current := flush("all scans are shipped", time.Time{}, time.Time{})
+	w.record(5)
+	upTo, began = 0, w.now
+	l = start()
+	flush("restarted while no scan is shipped", current, began)
+	upTo = 25
+	flush("restarted, all scans are shipped", time.Time{}, time.Time{})
+	w.checkRows(to)
+}
