@@ -10,8 +10,8 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
-// learn loads the list of erased users. Rows that are written after a call of learn contain no erased user, even if the journal
-// still contains the user.
+// learn loads the list of erased users, and the list of nodes whose files erase skips. Rows that are written after a call of learn contain
+// no erased user, even if the journal still contains the user.
 func (l *Lake) learn(ctx context.Context) error {
 	list, err := l.Erased(ctx, l.learned-eraseOverlap.Milliseconds())
 	if err != nil {
@@ -22,11 +22,27 @@ func (l *Lake) learn(ctx context.Context) error {
 			continue
 		}
 		l.erased[e.User] = e.ErasedAt
-		if e.ErasedAt > l.stored.ErasedUntil-eraseOverlap.Milliseconds() {
+		// While this node was down, nodes may have left without erasing these users in their files.
+		if l.Others != nil || e.ErasedAt > l.stored.ErasedUntil-eraseOverlap.Milliseconds() {
 			l.pending[e.User] = true
 		}
 		l.learned = max(l.learned, e.ErasedAt)
 	}
+	if l.Others == nil {
+		return nil
+	}
+	writers, err := l.Others(ctx)
+	if err != nil {
+		return fmt.Errorf("listing nodes: %w", err)
+	}
+	for node := range l.writers {
+		if !writers[node] { // erase skipped the files of this node
+			for user := range l.erased {
+				l.pending[user] = true
+			}
+		}
+	}
+	l.writers = writers
 	return nil
 }
 
@@ -50,13 +66,6 @@ func (l *Lake) eraseIn(r *Row) bool {
 // erase makes erased users anonymous in the Parquet files of this node, and in the files of nodes that no longer run. Several nodes
 // may rewrite the same file at once: each node knows all erased users, so the results are identical.
 func (l *Lake) erase(ctx context.Context) error {
-	var others map[string]bool
-	if l.Others != nil {
-		var err error
-		if others, err = l.Others(ctx); err != nil {
-			return fmt.Errorf("listing nodes: %w", err)
-		}
-	}
 	names, err := l.Place.List(ctx, scansFolder)
 	if err != nil {
 		return err
@@ -67,7 +76,7 @@ func (l *Lake) erase(ctx context.Context) error {
 	}
 	for _, name := range names {
 		day, node, ok := readPartName(name)
-		if isOwn := baseOf(node) == baseOf(l.stored.Node); !ok || !isOwn && others[baseOf(node)] {
+		if isOwn := baseOf(node) == baseOf(l.stored.Node); !ok || !isOwn && l.writers[baseOf(node)] {
 			continue
 		}
 		allowed, err := mayHold(ctx, l.Place, name, hashes)

@@ -53,6 +53,7 @@ type Lake struct {
 	erased   map[scanlog.UserHash]int64
 	pending  map[scanlog.UserHash]bool // erased users not yet searched for in the files of the lake
 	learned  int64                     // erasures up to this time are in the map erased
+	writers  map[string]bool           // the last result of Others
 	lookedAt time.Time                 // the time of the last search of all files for erased users
 	ahead    checkpoint                // an end of the journal that UpTo has not reached yet; zero = none
 

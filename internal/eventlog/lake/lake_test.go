@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -360,4 +361,45 @@ func TestLake_CompleteUntilBehindStream(t *testing.T) {
 	upTo = 25
 	flush("restarted, all scans are shipped", time.Time{}, time.Time{})
 	w.checkRows(to)
+}
+
+// TestLake_ErasureReachesRemovedNode verifies that a user who is erased while a dead node is still registered becomes anonymous in the
+// node's files after the node is removed, also if this happens while the other node is down.
+func TestLake_ErasureReachesRemovedNode(t *testing.T) {
+	for _, restarted := range []bool{false, true} {
+		dead, w := newFixture(t, 5), newFixture(t, 6)
+		to := folder(filepath.Join(t.TempDir(), "lake"))
+		writers := map[string]bool{dead.journal.ID(): true, w.journal.ID(): true}
+		start := func() *Lake {
+			l := w.newLake(to)
+			l.Others = func(context.Context) (map[string]bool, error) { return maps.Clone(writers), nil }
+			return l
+		}
+		dead.record(100)
+		require.NoError(t, dead.newLake(to).Flush(t.Context()))
+		l := start()
+		w.now = dead.now.Add(time.Hour)
+		w.erased = []scanlog.Erasure{{User: newUser(5), ErasedAt: w.now.UnixMilli()}}
+		countNamed := func() (n int) {
+			hash := newUser(5)
+			for _, r := range readRows(t, to) {
+				if r.UserHash == hex.EncodeToString(hash[:]) {
+					n++
+				}
+			}
+			return n
+		}
+		require.NoError(t, l.Flush(t.Context()))
+		require.True(t, countNamed() > 0, "no scan of a registered node names the user, want its files unchanged")
+		if restarted {
+			w.now = w.now.Add(time.Hour) // a later erasure of a user without scans advances erased_until
+			w.erased = append(w.erased, scanlog.Erasure{User: newUser(9), ErasedAt: w.now.UnixMilli()})
+			require.NoError(t, l.Flush(t.Context()))
+			l = start()
+		}
+		delete(writers, dead.journal.ID())
+		w.now = w.now.Add(time.Hour)
+		require.NoError(t, l.Flush(t.Context()))
+		assert.Equal(t, countNamed(), 0, "restarted %v: scans of a removed node that name the user", restarted)
+	}
 }
