@@ -24,15 +24,8 @@ func (s *Server) export(ctx context.Context, w io.Writer, passphrase string, app
 	if err := s.domain.usage.Flush(ctx); err != nil {
 		return err
 	}
-	// Without SyncAll, scans that are still in the journals of other nodes would be missing from the archive.
-	if s.scanning.counter.Nodes != nil {
-		if err := s.scanning.counter.Nodes.SyncAll(ctx); err != nil {
-			return err
-		}
-	}
-	// CatchUpAndSave may fail: a server that is restored from the archive counts the uncounted scans.
-	if err := s.scanning.counter.CatchUpAndSave(ctx); err != nil && ctx.Err() == nil {
-		s.log.WarnContext(ctx, "export continues with uncounted scans", "error", err)
+	if err := s.collectScans(ctx); err != nil {
+		return err
 	}
 	packed, err := s.pack(ctx, passphrase, appids)
 	if err != nil {
@@ -46,6 +39,24 @@ func (s *Server) export(ctx context.Context, w io.Writer, passphrase string, app
 	s.log.InfoContext(ctx, "export completed", "rows", rows, "schema", schema)
 	// The audit entry is written after the export, so the archive does not contain it.
 	return s.store.Note(ctx, "export", "", "export", map[string]any{"rows": rows, "schema": schema, "accounts": appids})
+}
+
+// collectScans brings every acknowledged scan to a place that pack reads. From a shared stream, pack reads counted scans only; uncounted
+// scans of the scan table or of the only node's journal are in the archive too, and are counted after a restore.
+func (s *Server) collectScans(ctx context.Context) (err error) {
+	counter, log := s.scanning.counter, s.scanning.scanLog
+	if counter.Nodes != nil && log.stream != nil {
+		err = counter.CatchUpAll(ctx)
+	} else if counter.Nodes != nil {
+		err = errors.Join(counter.Nodes.SyncAll(ctx), log.flush(ctx))
+	}
+	if err != nil {
+		return err
+	}
+	if err := counter.CatchUpAndSave(ctx); err != nil && ctx.Err() == nil {
+		s.log.WarnContext(ctx, "export continues with uncounted scans", "error", err)
+	}
+	return nil
 }
 
 // pack packs all data as of a single moment. The database snapshot is closed when pack returns, so a slow download does not keep it open.

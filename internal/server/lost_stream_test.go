@@ -140,3 +140,34 @@ func TestScanStream_LostAfterClockJump(t *testing.T) {
 		assert.Equal(t, c.countFeed(), 1410, "scans in the feed")
 	})
 }
+
+// TestScanStream_ExportLackingScansFails verifies that an export fails if acknowledged scans of the stream cannot be counted, or if the
+// scans of a stopped node were lost with the stream before they were counted.
+func TestScanStream_ExportLackingScansFails(t *testing.T) {
+	t.Parallel()
+	p, events := newPostgres(t), startStream(t)
+	first := p.startCounter(t, events, "")
+	second := p.addNode(t).startCounter(t, events, first.key)
+	p.execSQL(t, `ALTER TABLE statistics_state ADD CONSTRAINT uncountable CHECK (counted_offset = 0)`)
+	first.scan(3)
+	second.scan(2)
+	conn, js := connectStream(t, events)
+	defer conn.Close()
+	eventually(t, "the scans in the stream", func() bool {
+		stream, err := js.Stream(t.Context(), "QRJUMP_SCANS")
+		return err == nil && stream.CachedInfo().State.Msgs == 5
+	})
+	export := func() servertest.Answer {
+		return first.Send(first.Request("POST", "/admin/v1/export", `{"passphrase":"`+passphrase+`"}`,
+			"Authorization: Bearer "+servertest.AdminToken))
+	}
+	assert.Equal(t, export().Status, 500, "status of an export while scans cannot be counted")
+	second.Stop()
+	first.Stop()
+	require.NoError(t, js.DeleteStream(t.Context(), "QRJUMP_SCANS"))
+	p.execSQL(t, `ALTER TABLE statistics_state DROP CONSTRAINT uncountable`)
+	first = p.startCounter(t, events, first.key)
+	a := export()
+	assert.True(t, a.Status == 503 && strings.Contains(a.Body, "2 of its scans were lost with the stream"),
+		"export after the loss of a stopped node's scans = %d %.300q, want 503 and the node", a.Status, a.Body)
+}
