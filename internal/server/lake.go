@@ -27,8 +27,8 @@ func (s scanRecords) openLake(context.Context) error {
 	if err != nil {
 		return usage("--lake: %v", err)
 	}
-	l := &lake.Lake{Place: place, Journal: s.scanning.scanLog.journal, Name: s.scanning.scanLog.journal.ID, Rows: s.lakeRows,
-		Erased:      s.store.Erasures,
+	l := &lake.Lake{Place: place, Journal: s.scanning.scanLog.journal, Recorder: s.scanning.scanLog.recorder,
+		Name: s.scanning.scanLog.journal.ID, Rows: s.lakeRows, Erased: s.store.Erasures,
 		OffsetHours: func() int { return s.chosen.settings.Get().UTCOffsetHours }, Now: s.realNow, Log: s.log,
 		Every: s.testHooks.LakeEvery}
 	if shipper := s.scanning.scanLog.shipper; shipper != nil {

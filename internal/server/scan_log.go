@@ -161,12 +161,13 @@ func (s scanRecords) openNodes(ctx context.Context) error {
 	if err != nil {
 		folder = s.config.Data
 	}
-	nodes := &scanlog.Nodes{Store: s.store, Shipper: s.scanning.scanLog.shipper, Name: host + ":" + folder,
+	log := s.scanning.scanLog
+	nodes := &scanlog.Nodes{Store: s.store, Shipper: log.shipper, Flush: log.flush, Name: host + ":" + folder,
 		ShipRequests: s.store.ShipRequests(), Now: s.realNow, Log: s.log, Memory: s.domain.current}
 	if err := nodes.Join(ctx); err != nil {
 		return err
 	}
-	s.scanning.scanLog.nodes = nodes
+	log.nodes = nodes
 	return nil
 }
 
@@ -315,10 +316,10 @@ func (s scanRecords) leftAt(ctx context.Context, id string) (state stats.State, 
 	return state, left, err
 }
 
-// flush ships all durable scans of the journal to the log that collects the scans of all nodes.
+// flush waits until all acknowledged scans are in the journal, and ships them to the log that collects the scans of all nodes.
 func (l *scanLog) flush(ctx context.Context) error {
-	if l.shipper == nil {
-		return nil
+	if err := l.recorder.Sync(ctx); err != nil || l.shipper == nil {
+		return err
 	}
 	return l.shipper.Flush(ctx)
 }

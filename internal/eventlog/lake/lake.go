@@ -23,6 +23,8 @@ import (
 type Lake struct {
 	Place   Place
 	Journal *scanlog.Journal
+	// Recorder holds acknowledged scans that are not in the journal yet; nil = none.
+	Recorder *scanlog.Recorder
 	// Name returns this node's name in the lake. No other process uses the same name.
 	Name func() string
 	// UpTo returns the position up to which the journal may be written to the lake; nil = up to the last durable scan.
@@ -62,7 +64,7 @@ type Lake struct {
 	last     error        // the error of the last Flush
 }
 
-// checkpoint is an end of the journal: every scan that was recorded before the time at has at most this position.
+// checkpoint is an end of the journal: every scan that was acknowledged before the time at has at most this position.
 type checkpoint struct {
 	at       time.Time
 	position int64
@@ -128,7 +130,7 @@ func (l *Lake) Run(ctx context.Context) {
 	}
 }
 
-// Flush writes the scans that were durable when Flush was called.
+// Flush writes the scans that were acknowledged before the call.
 func (l *Lake) Flush(ctx context.Context) error {
 	l.writing.Lock()
 	defer l.writing.Unlock()
@@ -150,6 +152,9 @@ func (l *Lake) Flush(ctx context.Context) error {
 
 func (l *Lake) flush(ctx context.Context) error {
 	now := l.Now()
+	if err := l.Recorder.Sync(ctx); err != nil {
+		return err
+	}
 	last, _ := l.Journal.End(ctx) // Journal.End never returns an error
 	end := last
 	if l.UpTo != nil {

@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/parquet-go/parquet-go"
@@ -361,6 +362,21 @@ func TestLake_CompleteUntilBehindStream(t *testing.T) {
 	upTo = 25
 	flush("restarted, all scans are shipped", time.Time{}, time.Time{})
 	w.checkRows(to)
+}
+
+// TestLake_IncludesAcknowledgedScans verifies that a write includes scans that were acknowledged before they were in the journal. The time
+// of the test stands still, so these scans reach the journal only if the write waits for them.
+func TestLake_IncludesAcknowledgedScans(t *testing.T) {
+	w := newFixture(t, 7)
+	synctest.Test(t, func(t *testing.T) {
+		to := memory{}
+		l := w.newLake(to)
+		l.Recorder = scanlog.NewRecorder(w.journal, scanlog.RecorderOptions{})
+		defer l.Recorder.Close()
+		require.NoError(t, assert.ErrorOf(l.Recorder.Enqueue(&scanlog.Event{ID: scanlog.ScanID{1}, OccurredAt: w.now})))
+		require.NoError(t, l.Flush(t.Context()))
+		assert.Equal(t, len(readRows(t, to)), 1, "scans in the lake")
+	})
 }
 
 // TestLake_ErasureReachesRemovedNode verifies that a user who is erased while a dead node is still registered becomes anonymous in the

@@ -1,7 +1,9 @@
 package scanlog
 
 import (
+	"context"
 	"math/rand/v2"
+	"runtime"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -67,6 +69,33 @@ func TestJournal_GroupCommitDelay(t *testing.T) {
 		time.Sleep(time.Millisecond)
 		g = enqueue(t, r, 10)
 		assert.Equal(t, waitAll(g), 0, "delay of a waiting caller after a scan without one")
+	})
+}
+
+// TestRecorder_Sync verifies that Sync waits for the open group and for the group that is being written.
+func TestRecorder_Sync(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, d := newBubbleRecorder(t)
+		defer r.Close()
+		canceled, cancel := context.WithCancel(t.Context())
+		cancel()
+		assert.NoErrorf(t, r.Sync(canceled), "Sync() without events")
+		enqueue(t, r, 1)
+		assert.ErrorIs(t, r.Sync(canceled), context.Canceled, "Sync() with an open group")
+		require.NoError(t, r.Sync(t.Context()))
+		assert.Equal(t, r.Recorded(), 1, "recorded events after Sync()")
+		d.mu.Lock() // the group is written, and the disk does not respond
+		enqueue(t, r, 2).hurry()
+		for isOpen := true; isOpen; {
+			runtime.Gosched()
+			r.mu.Lock()
+			isOpen = r.open != nil
+			r.mu.Unlock()
+		}
+		assert.ErrorIs(t, r.Sync(canceled), context.Canceled, "Sync() while a group is being written")
+		d.mu.Unlock()
+		require.NoError(t, r.Sync(t.Context()))
+		assert.Equal(t, r.Recorded(), 2, "recorded events after another Sync()")
 	})
 }
 

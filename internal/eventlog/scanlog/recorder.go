@@ -40,6 +40,7 @@ type Recorder struct {
 
 	mu       sync.Mutex
 	open     *Group // the group that accepts events; nil if there is none
+	writing  *Group // the group that is being written; nil if there is none
 	spare    *batch
 	oldest   time.Time // arrival time of the oldest event that is not durable yet; zero = all events are durable
 	openedAt time.Time // arrival time of the first event in open
@@ -226,7 +227,7 @@ func (r *Recorder) run() {
 				r.oldest = r.openedAt
 				r.expect += r.open.batch.n
 			}
-			g.finished = true
+			g.finished, r.writing = true, nil
 			callbacks := g.callbacks
 			r.mu.Unlock()
 			close(g.done)
@@ -298,8 +299,29 @@ func (r *Recorder) nextGroup(pause *time.Timer) *Group {
 		r.mu.Lock()
 		r.fullAt = 0
 	}
-	r.open, r.oldest = nil, r.openedAt
+	r.open, r.writing, r.oldest = nil, g, r.openedAt
 	return g
+}
+
+// Sync blocks until each event that was enqueued before the call is durable or lost; its only error is that of ctx. Unlike a caller of
+// Wait, a caller of Sync does not shorten the pause before an fsync, and Close reports lost events as if Sync had not been called. A nil
+// Recorder has no events.
+func (r *Recorder) Sync(ctx context.Context) error {
+	if r == nil {
+		return nil
+	}
+	r.mu.Lock()
+	last := cmp.Or(r.open, r.writing)
+	r.mu.Unlock()
+	if last == nil {
+		return nil
+	}
+	select {
+	case <-last.done:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // Close writes all waiting events and stops the recorder. After Close, Enqueue returns ErrClosed. An error means that events
