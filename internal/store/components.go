@@ -119,7 +119,7 @@ func (t accountQueries) DeleteGrant(ctx context.Context, component, appid string
 func (t accountQueries) ShortenAuthorizerTokens(ctx context.Context, component, appid string, instant time.Time) error {
 	t.touched.Add(appid)
 	return t.run(ctx, `UPDATE access_tokens SET superseded_at = $3
-		WHERE appid = $1 AND component = $2 AND (superseded_at = 0 OR superseded_at > $3) AND expires_at > $3`,
+		WHERE appid = $1 AND component = $2 AND (superseded_at = 0 AND expires_at > $3 OR superseded_at > $3)`,
 		appid, component, millis(instant))
 }
 

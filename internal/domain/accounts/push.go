@@ -138,7 +138,6 @@ func (d *Service) openEventURL(ctx context.Context, component string) (func(*out
 		r.URL = c.EventURL
 		request := postXML(c.EventURL, sealed.Query, sealed.Body)
 		request.MaxBody = 4 << 10
-		request.Header.Set("User-Agent", "Mozilla/4.0") // the platform's own
 		return request, err
 	}, nil
 }
@@ -166,7 +165,7 @@ func postXML(address string, query url.Values, body []byte) safehttp.Request {
 		mark = "&"
 	}
 	return safehttp.Request{Method: http.MethodPost, URL: address + mark + query.Encode(), Body: body,
-		Header: http.Header{"Content-Type": {"text/xml"}}, Timeout: 5 * time.Second}
+		Header: http.Header{"Content-Type": {"text/xml"}, "User-Agent": {"Mozilla/4.0"}}, Timeout: 5 * time.Second} // the platform's own
 }
 
 // marks lists the prefixes of the secret texts that keptAnswer masks: tickets, codes and refresh tokens.

@@ -60,19 +60,28 @@ type Token struct {
 	SupersededAt   time.Time // zero = not replaced; otherwise the time at which the token stops working
 }
 
+// end returns the time at which the token stops working. A token that was replaced before it expired works until the end of the overlap,
+// even beyond its two hours.
+func (t Token) end() (at time.Time, replaced bool) {
+	if !t.SupersededAt.IsZero() && t.SupersededAt.Add(-TokenOverlap).Before(t.ExpiresAt) {
+		return t.SupersededAt, true
+	}
+	return t.ExpiresAt, false
+}
+
 // Check returns nil while the token is valid. Check returns 40001 if the token was replaced and the overlap has ended, and 42001 if two
 // hours have passed or if the clock that issued the token was far ahead. For a token that expired before its replacement, Check keeps
 // returning 42001. Contract: rules 3.1, 3.6.
 func (t Token) Check(now time.Time) error {
-	replaced := !t.SupersededAt.IsZero() && t.SupersededAt.Add(-TokenOverlap).Before(t.ExpiresAt)
+	end, replaced := t.end()
 	switch {
-	case replaced && !now.Before(t.SupersededAt):
+	case replaced && !now.Before(end):
 		return errcode.InvalidCredential.WithDetail(behaviour.CallerTokenReplaced, "the token of %s was replaced", t.AppID)
 	case IssuedInFuture(t.IssuedAt, now):
 		return errcode.TokenExpired.WithDetail(behaviour.CallerTokenExpired, "the token of %s was issued at %s, when the clock was ahead",
 			t.AppID,
 			t.IssuedAt.Format(time.RFC3339))
-	case !now.Before(t.ExpiresAt):
+	case !now.Before(end):
 		return errcode.TokenExpired.WithDetail(behaviour.CallerTokenExpired, "the token of %s expired at %s", t.AppID,
 			t.ExpiresAt.Format(time.RFC3339))
 	}
@@ -81,10 +90,7 @@ func (t Token) Check(now time.Time) error {
 
 // Remaining returns the remaining lifetime of the token in whole seconds.
 func (t Token) Remaining(now time.Time) int {
-	end := t.ExpiresAt
-	if !t.SupersededAt.IsZero() && t.SupersededAt.Before(end) {
-		end = t.SupersededAt
-	}
+	end, _ := t.end()
 	return int(end.Sub(now) / time.Second)
 }
 

@@ -187,7 +187,9 @@ type call struct {
 	ip  netip.Addr
 	// address is the client IP address in the form shown in messages.
 	address string
-	query   url.Values
+	// underSNS reports whether the path, which may be unknown, begins with /sns/: responses to such calls have a form of their own.
+	underSNS bool
+	query    url.Values
 	body    []byte
 	caller  accounts.Account // zero if the endpoint requires no token
 	needs   needs            // flags of the endpoint, as modified by the settings
@@ -210,7 +212,7 @@ type call struct {
 func (a *API) newCall(r *http.Request, now time.Time) *call {
 	// Inferred(wire.answer.rid_time): eight recorded live request ids match this format. Contract: rules §0.
 	c := &call{rid: NewRID(a.Random, now), ip: a.ClientIP(r), query: r.URL.Query()}
-	c.address = c.ip.String()
+	c.address, c.underSNS = c.ip.String(), strings.HasPrefix(r.URL.Path, "/sns/")
 	return c
 }
 
@@ -291,7 +293,7 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	h := w.Header()
 	h["Content-Type"], h["Cache-Control"] = answerType, answerCache
-	if strings.HasPrefix(e.path, "/sns/") {
+	if c.underSNS {
 		h["Content-Type"] = answerPlain
 	}
 	w.Write(body)

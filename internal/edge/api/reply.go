@@ -71,7 +71,7 @@ func (a *API) errorText(e endpoint, c *call, code *errcode.Code, detail string) 
 	case e.advisesStableToken(code) && !isFormer(behaviour.WireAnswerUnadvised):
 		text += errcode.StableTokenAdvice
 	}
-	if strings.HasPrefix(e.path, "/sns/") {
+	if c.underSNS {
 		text += "," // Observed(wire.answer.comma)
 	}
 	if isFormerHint {
