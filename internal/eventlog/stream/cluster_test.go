@@ -16,16 +16,16 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/testscope"
 )
 
-// cluster is a NATS cluster of three servers.
+// cluster is a NATS cluster.
 type cluster struct {
-	options [3]server.Options
-	servers [3]*server.Server
+	options []server.Options
+	servers []*server.Server
 }
 
-// startCluster starts a cluster and stops it when the test ends.
-func startCluster(t *testing.T) *cluster {
+// startCluster starts a cluster of n servers and stops it when the test ends.
+func startCluster(t *testing.T, n int) *cluster {
 	t.Helper()
-	c, dir := &cluster{}, t.TempDir()
+	c, dir := &cluster{make([]server.Options, n), make([]*server.Server, n)}, t.TempDir()
 	var routes []*url.URL
 	for i := range c.options {
 		// The kernel does not reuse the port of a closed listener soon.
@@ -63,7 +63,7 @@ func (c *cluster) stop(i int) {
 // A read may fail, but must not lack scans.
 func TestStream_ReadsWhileServerCatchesUp(t *testing.T) {
 	testscope.RequireComplete(t, "TestStream_ConsumerBehind verifies the same with one server whose consumers report no messages")
-	c, ctx := startCluster(t), t.Context()
+	c, ctx := startCluster(t, 3), t.Context()
 	o := newOptions(t, fmt.Sprintf("nats://%s?flush=vouched&replicas=3", strings.TrimPrefix(c.servers[0].ClientURL(), "nats://")))
 	o.Patience = 5 * time.Second
 	l := openLog(t, o)

@@ -1,0 +1,99 @@
+package stream
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/qrjump/qrjump/internal/testkit/assert"
+	"github.com/qrjump/qrjump/internal/testkit/require"
+	"github.com/qrjump/qrjump/internal/testkit/testscope"
+)
+
+// TestCheckQuorum verifies which responses about the state of a stream are trusted.
+func TestCheckQuorum(t *testing.T) {
+	heard := &jetstream.PeerInfo{Active: 2100 * time.Millisecond}
+	silent := &jetstream.PeerInfo{Active: 3100 * time.Millisecond}
+	unknown := &jetstream.PeerInfo{Offline: true}
+	for _, c := range []struct {
+		name     string
+		replicas int
+		leader   string
+		peers    []*jetstream.PeerInfo
+		trusted  bool
+	}{
+		{"a server without a cluster", 1, "", nil, true},
+		{"the leader with all replicas", 3, "a", []*jetstream.PeerInfo{heard, heard}, true},
+		{"the leader with a majority", 3, "a", []*jetstream.PeerInfo{silent, heard}, true},
+		{"a leader that hears no replica", 3, "a", []*jetstream.PeerInfo{silent, unknown}, false},
+		{"a leader of five that hears one replica", 5, "a", []*jetstream.PeerInfo{silent, silent, silent, heard}, false},
+		{"a leader of five that hears two replicas", 5, "a", []*jetstream.PeerInfo{silent, heard, silent, heard}, true},
+		{"a follower while there is no leader", 3, "", []*jetstream.PeerInfo{heard, heard}, false},
+	} {
+		info := &jetstream.StreamInfo{Config: jetstream.StreamConfig{Replicas: c.replicas},
+			Cluster: &jetstream.ClusterInfo{Leader: c.leader, Replicas: c.peers}}
+		assert.Equal(t, checkQuorum(info) == nil, c.trusted, "checkQuorum() accepts %s", c.name)
+	}
+	assert.True(t, checkQuorum(&jetstream.StreamInfo{Config: jetstream.StreamConfig{Replicas: 3}}) != nil,
+		"checkQuorum() accepts a replicated stream without a cluster, want an error")
+}
+
+// TestStream_EndWithoutLeader stops the servers that have the last messages, and starts a server that lacks these messages. While the group
+// has no leader, NATS responds with the state of this server. The end of the log must be unknown, and the stream must be kept.
+func TestStream_EndWithoutLeader(t *testing.T) {
+	testscope.RequireComplete(t, "TestCheckQuorum verifies the decision on recorded responses")
+	c, ctx := startCluster(t, 5), t.Context()
+	open := func(i int) *Log {
+		o := newOptions(t, fmt.Sprintf("nats://%s?flush=vouched&replicas=3", strings.TrimPrefix(c.servers[i].ClientURL(), "nats://")))
+		o.Patience = 3 * time.Second
+		return openLog(t, o)
+	}
+	add := func(l *Log, from, to int64) {
+		t.Helper()
+		for err := l.Append(ctx, events(from, to)); err != nil; err = l.Append(ctx, events(from, to)) {
+			require.NoError(t, ctx.Err()) // the servers have not elected a leader yet
+		}
+	}
+	l := open(0)
+	add(l, 0, 10)
+	info, err := l.info(ctx)
+	require.NoError(t, err)
+	var leader, other int
+	var followers []int
+	for i := range c.servers {
+		name := c.options[i].ServerName
+		switch {
+		case name == info.Cluster.Leader:
+			leader = i
+		case slices.ContainsFunc(info.Cluster.Replicas, func(p *jetstream.PeerInfo) bool { return p.Name == name }):
+			followers = append(followers, i)
+		default:
+			other = i
+		}
+	}
+	l = open(other)
+	c.stop(followers[0])
+	add(l, 10, 20)
+	c.stop(leader)
+	c.stop(followers[1])
+	c.start(t, followers[0])
+	for isLeaderless := false; !isLeaderless; {
+		stream, err := l.js.Stream(ctx, "QRJUMP_SCANS")
+		require.NoError(t, ctx.Err())
+		isLeaderless = err == nil && stream.CachedInfo().Cluster.Leader == ""
+		end, err := l.End(ctx)
+		require.True(t, err != nil || end == 20, "End() = %d without a majority, want 20 or an error", end)
+	}
+	require.True(t, l.Append(ctx, events(20, 21)) != nil, "Append() without a majority succeeds, want an error")
+	c.start(t, leader)
+	c.start(t, followers[1])
+	end, err := l.End(ctx)
+	for ; err != nil; end, err = l.End(ctx) {
+		require.NoError(t, ctx.Err())
+	}
+	assert.True(t, end >= 20, "End() = %d after the return of the majority, want at least 20", end)
+}
