@@ -43,7 +43,7 @@ func (l *Log) ready(ctx context.Context) (jetstream.Stream, error) {
 	}
 	stream, err := l.js.Stream(ctx, l.options.Stream)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		stream, err = l.create(ctx, int64(oldTo.last.sequence))
+		stream, err = l.create(ctx)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("opening the stream %s: %w", l.options.Stream, err)
@@ -67,19 +67,16 @@ func (l *Log) ready(ctx context.Context) (jetstream.Stream, error) {
 const generation = 1 << 32
 
 // create creates the stream, or opens the stream that another node has created. Sequences of the new stream begin above all known
-// sequences of an earlier stream, so that a stored position in the earlier stream refers to no new scan. brought is the last
-// sequence that an earlier stream acknowledged to this node. Before it replaces a stream, create waits for deletionTime.
-func (l *Log) create(ctx context.Context, brought int64) (jetstream.Stream, error) {
-	first, known := uint64(0), brought
-	if l.options.Counted != nil {
-		counted, err := l.options.Counted(ctx)
-		if err != nil {
-			return nil, fmt.Errorf("finding the first sequence number for a new stream: %w", err)
-		}
-		known = max(known, counted)
+// sequences of an earlier stream, so that a stored position in the earlier stream refers to no new scan. Before it replaces a stream,
+// create waits for deletionTime.
+func (l *Log) create(ctx context.Context) (jetstream.Stream, error) {
+	first := uint64(0)
+	known, err := l.lastKnown(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("finding the first sequence number for a new stream: %w", err)
 	}
 	if known > 0 {
-		first = uint64(known/generation+1) * generation
+		first = (known/generation + 1) * generation
 		select {
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
@@ -106,20 +103,34 @@ func (l *Log) create(ctx context.Context, brought int64) (jetstream.Stream, erro
 	return stream, err
 }
 
+// lastKnown returns the last sequence of a stream, this one or an earlier one, that was acknowledged to this node or counted; 0 = none.
+func (l *Log) lastKnown(ctx context.Context) (uint64, error) {
+	oldTo, err := readShipped(l.markFile())
+	if err != nil || l.options.Counted == nil {
+		return oldTo.last.sequence, err
+	}
+	counted, err := l.options.Counted(ctx)
+	return max(oldTo.last.sequence, uint64(counted)), err
+}
+
 // deletionTime is enough time for a server to remove the folder of a deleted stream. A server reports a stream as deleted before it removes
 // the folder, and would also remove the files of a new stream of the same name.
 const deletionTime = time.Second
 
-// replaceUnwritable deletes the current stream if a message got no response, with error err, and the stream has stored no message since its
-// creation: the server cannot write to the stream's folder, because the folder was removed with a former stream (deletionTime), and would
-// accept no message until it is restarted. The error that replaceUnwritable returns contains err.
+// replaceUnwritable deletes the current stream if a message got no response, with error err, and the stream has never stored a message:
+// the server cannot write to the stream's folder, because the folder was removed with a former stream (deletionTime), and would accept no
+// message until it is restarted. A stream of which a sequence is known has stored messages, even if its servers have lost them. The error
+// that replaceUnwritable returns contains err.
 func (l *Log) replaceUnwritable(ctx context.Context, err error) error {
 	if !errors.Is(err, jetstream.ErrAsyncPublishTimeout) && !errors.Is(err, jetstream.ErrNoStreamResponse) {
 		return err
 	}
-	info, missing := l.info(ctx)
-	if missing != nil || !info.State.LastTime.Before(info.Created) { // the stream is gone, was recreated, or stores messages
-		return err
+	info, failed := l.info(ctx)
+	if failed != nil || info.State.Msgs > 0 || info.State.LastSeq+1 != max(info.Config.FirstSeq, 1) {
+		return err // the stream has no leader, is gone, was recreated, or has stored messages
+	}
+	if known, failed := l.lastKnown(ctx); failed != nil || known > info.State.LastSeq {
+		return errors.Join(err, failed)
 	}
 	if failed := l.js.DeleteStream(ctx, l.options.Stream); failed != nil {
 		return errors.Join(err, fmt.Errorf("replacing the stream %s, to which the server cannot write: %w", l.options.Stream, failed))

@@ -1,7 +1,7 @@
 package stream
 
 import (
-	"fmt"
+	"context"
 	"os"
 	"path/filepath"
 	"testing"
@@ -9,7 +9,6 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/natstest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
@@ -17,41 +16,59 @@ import (
 
 // TestStream_ReplacesUnwritable removes the folder of a stream. A server may do so after the deletion of a stream if another stream with
 // the same name exists already, which rejects messages until the server restarts. Such a stream must be replaced if it never stored a
-// message, and kept otherwise.
+// message, and kept otherwise. A stream that looks empty to this node is kept if a scan of the stream was counted or acknowledged.
 func TestStream_ReplacesUnwritable(t *testing.T) {
 	t.Parallel()
-	for stored, isKept := range map[int64]bool{0: false, 10: true} {
-		t.Run(fmt.Sprint(stored), func(t *testing.T) {
+	for name, c := range map[string]struct {
+		former, stored, counted, acknowledged int64
+		isKept                                bool
+	}{
+		"empty":                       {},
+		"empty, after another stream": {former: 5, counted: 5},
+		"with messages":               {stored: 10, isKept: true},
+		"empty, with a counted scan":  {counted: 5, isKept: true},
+		"empty, with a shipped scan":  {acknowledged: 5, isKept: true},
+		"empty after all were purged": {stored: 10, counted: -1, isKept: true},
+	} {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
 			server, dialer := natstest.Start(t, natstest.Options{Dir: dir}), &serverDialer{}
 			dialer.setServer(server)
-			o := newOptions(t, server.Events())
-			o.Patience, o.dialer = time.Second, dialer
+			o, counted := newOptions(t, server.Events()), c.former
+			o.Patience, o.dialer = 2*time.Second, dialer
+			o.Counted = func(context.Context) (int64, error) { return counted, nil }
 			l := openLog(t, o)
-			for l.Append(t.Context(), events(0, stored)) != nil {
-				t.Log("the server is slow")
+			for err := l.Append(t.Context(), events(0, c.stored)); err != nil; err = l.Append(t.Context(), events(0, c.stored)) {
+				t.Log(err) // the server is slow
+			}
+			if counted = c.counted; counted < 0 {
+				counted = 0
+				require.NoError(t, l.Forget(t.Context(), time.Now().Add(time.Hour)))
+			}
+			if c.acknowledged > 0 {
+				last := brought{sequence: uint64(c.acknowledged)}
+				require.NoError(t, l.write(shippedTo{last: last, stream: l.ID(), address: l.address()}))
 			}
 			id, connected := l.ID(), l.conn.StatusChanged(nats.CONNECTED)
 			server.End() // a restarted server opens the files of the stream only for a write
-			dialer.setServer(natstest.Start(t, natstest.Options{Dir: dir}))
+			server = natstest.Start(t, natstest.Options{Dir: dir})
+			dialer.setServer(server)
 			<-connected
 			require.NoError(t, os.RemoveAll(filepath.Join(dir, "jetstream", "$G", "streams", "QRJUMP_SCANS")))
 			require.True(t, l.Append(t.Context(), events(10, 30)) != nil, "Append() to a stream without a folder succeeds, want an error")
-			if isKept {
+			if c.isKept {
 				require.True(t, l.Append(t.Context(), events(10, 30)) != nil, "second Append() without a folder succeeds, want an error")
-				assert.Equal(t, l.ID(), id, "ID of the stream")
+				stream, err := connectJetStream(t, server).Stream(t.Context(), "QRJUMP_SCANS")
+				require.NoError(t, err)
+				assert.Equal(t, l.named(createdAt(stream.CachedInfo())), id, "ID of the stream")
 				return
 			}
 			for err := l.Append(t.Context(), events(10, 30)); err != nil; err = l.Append(t.Context(), events(10, 30)) {
 				t.Log(err)
 			}
 			assert.True(t, l.ID() != id, "ID of the stream = %s, want another after its replacement", id)
-			seen := map[scanlog.ScanID]bool{}
-			for _, e := range require.All(t, l.Read(t.Context(), 0)) {
-				seen[e.ID] = true
-			}
-			assert.Equal(t, len(seen), 20, "different scans in the stream")
+			assert.Equal(t, len(scanIDs(require.All(t, l.Read(t.Context(), 0)))), 20, "different scans in the stream")
 		})
 	}
 }
