@@ -2,6 +2,9 @@ package stream
 
 import (
 	"fmt"
+	"math"
+	"net"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -9,6 +12,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/testscope"
@@ -96,4 +100,62 @@ func TestStream_EndWithoutLeader(t *testing.T) {
 		require.NoError(t, ctx.Err())
 	}
 	assert.True(t, end >= 20, "End() = %d after the return of the majority, want at least 20", end)
+}
+
+// wrongClockConn is a connection to a server whose clock was at 1970 when it stored the messages.
+type wrongClockConn struct{ net.Conn }
+
+func (wrongClockConn) Dial(network, address string) (net.Conn, error) {
+	c, err := net.Dial(network, address)
+	return wrongClockConn{c}, err
+}
+
+var (
+	timeField   = regexp.MustCompile(`("(?:time|first_ts|last_ts)":")\d{4}`)
+	timeSubject = regexp.MustCompile(`(\$JS\.ACK(?:\.[^. ]+){5}\.)\d(\d{18}\.)`)
+)
+
+func (c wrongClockConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	copy(b, timeField.ReplaceAll(b[:n], []byte("${1}1970")))
+	copy(b, timeSubject.ReplaceAll(b[:n], []byte("${1}0${2}")))
+	return n, err
+}
+
+// TestStream_RetentionWithWrongServerClock verifies that retention and reads from a point in time include all newer scans, also erased
+// ones, although the server stored their messages with a time before.
+func TestStream_RetentionWithWrongServerClock(t *testing.T) {
+	t.Parallel()
+	_, address := startNATS(t, t.TempDir())
+	o, ctx := newOptions(t, address), t.Context()
+	o.dialer = wrongClockConn{}
+	l := openLog(t, o)
+	list, now := events(0, 10), time.Now().UTC().Truncate(time.Millisecond)
+	for i := range list {
+		at := now.Add(-time.Minute)
+		if i < 5 {
+			at = now.AddDate(0, 0, -500)
+		}
+		list[i].ID, list[i].OccurredAt, list[i].User = newScanID(at, int64(i)), at, scanlog.UserHash{1}
+		if i == 5 || i == 6 || i == 9 {
+			list[i].User = scanlog.UserHash{2}
+		}
+	}
+	require.NoError(t, l.Append(ctx, list))
+	checkNew := func(got []scanlog.Entry) {
+		t.Helper()
+		ids := scanIDs(got)
+		for i, e := range list[5:] {
+			assert.True(t, ids[e.ID], "scan %d is missing", i+5)
+		}
+	}
+	checkNew(require.All(t, l.ListRange(ctx, 0, now.Add(-time.Hour), now)))
+	n, err := l.Erase(ctx, scanlog.Users{{2}: true}, math.MaxInt64)
+	require.True(t, n == 3 && err == nil, "Erase() = %d, %v, want 3", n, err)
+	require.NoError(t, l.Forget(ctx, now.AddDate(0, 0, -400)))
+	got := require.All(t, l.Read(ctx, 0))
+	checkNew(got)
+	assert.Equal(t, len(got), 5, "number of scans after Forget()")
+	require.NoError(t, l.Forget(ctx, now.Add(time.Hour)))
+	assert.Equal(t, len(require.All(t, l.Read(ctx, 0))), 0, "number of scans after Forget() of all")
 }

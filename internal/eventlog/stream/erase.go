@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -82,13 +83,14 @@ func (l *Log) readCopies(ctx context.Context, c *copies, end int64) error {
 	return nil
 }
 
-// forgetCopies deletes the anonymous copies of events with positions below first.
-func (l *Log) forgetCopies(ctx context.Context, stream jetstream.Stream, first, end int64) error {
+// forgetCopies deletes the anonymous copies of events with positions below first whose scans were made before the given time.
+func (l *Log) forgetCopies(ctx context.Context, stream jetstream.Stream, in string, first, end int64, before time.Time) error {
 	var old []uint64
-	err := l.visit(ctx, "", jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverAllPolicy, FilterSubject: l.copySubject()},
+	err := l.visit(ctx, in, jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverAllPolicy, FilterSubject: l.copySubject()},
 		uint64(end),
 		func(m jetstream.Msg, meta *jetstream.MsgMetadata) (bool, error) {
-			if position, err := strconv.ParseInt(m.Headers().Get(positionHeader), 10, 64); err == nil && position < first {
+			if position, err := strconv.ParseInt(m.Headers().Get(positionHeader), 10, 64); err == nil && position < first &&
+				latest(time.Time{}, m.Data()).Before(before) {
 				old = append(old, meta.Sequence.Stream)
 			}
 			return true, nil

@@ -432,8 +432,17 @@ func messageFrom(ctx context.Context, stream jetstream.Stream, sequence uint64, 
 	return m, nil
 }
 
-// firstSince returns a sequence before which every message arrived before the given time, and from which every message arrived at that
-// time or later; state.LastSeq+1 if no message did.
+// latest returns the time at which a server stored a message, or the time of its scan if this is later: the clock of the server that was the
+// stream's leader may have been wrong.
+func latest(stored time.Time, record []byte) time.Time {
+	if id, ok := scanlog.RecordID(record); ok && id.Time().After(stored) {
+		return id.Time()
+	}
+	return stored
+}
+
+// firstSince returns a sequence from which the latest time of every message is at or after moment, by a binary search, so that the
+// earliest such sequence is returned if the times rise from message to message; state.LastSeq+1 if no message is that late.
 func firstSince(ctx context.Context, stream jetstream.Stream, state jetstream.StreamState, moment time.Time) (uint64, error) {
 	low, high := state.FirstSeq, state.LastSeq+1
 	for low < high {
@@ -442,7 +451,7 @@ func firstSince(ctx context.Context, stream jetstream.Stream, state jetstream.St
 		switch {
 		case err != nil:
 			return 0, err
-		case m != nil && m.Time.Before(moment):
+		case m != nil && latest(m.Time, m.Data).Before(moment):
 			low = m.Sequence + 1
 		default:
 			high = middle
@@ -562,7 +571,9 @@ func (l *Log) Find(ctx context.Context, id scanlog.ScanID) (int64, error) {
 	return position, err
 }
 
-// Forget implements scanlog.Log: it deletes the messages that arrived before the given time, and their anonymous copies.
+// Forget implements scanlog.Log: it deletes the first messages of the stream up to a message that arrived at or after the given time or
+// whose scan was made at or after the given time, and their anonymous copies. Forget reads each message before it deletes the message, so that
+// wrong clocks of servers and scans that are shipped late cannot lead to the deletion of a newer scan.
 func (l *Log) Forget(ctx context.Context, before time.Time) error {
 	stream, err := l.ready(ctx)
 	if err != nil {
@@ -575,11 +586,19 @@ func (l *Log) Forget(ctx context.Context, before time.Time) error {
 	if info.State.Msgs == 0 || !info.State.FirstTime.Before(before) {
 		return nil
 	}
-	first, err := firstSince(ctx, stream, info.State, before)
+	first, in := info.State.LastSeq+1, l.named(createdAt(info))
+	err = l.visit(ctx, in, jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverAllPolicy}, info.State.LastSeq,
+		func(m jetstream.Msg, meta *jetstream.MsgMetadata) (bool, error) {
+			if latest(meta.Timestamp, m.Data()).Before(before) {
+				return true, nil
+			}
+			first = meta.Sequence.Stream
+			return false, nil
+		})
 	if err != nil {
 		return err
 	}
-	if err := l.forgetCopies(ctx, stream, int64(first), int64(info.State.LastSeq)); err != nil {
+	if err := l.forgetCopies(ctx, stream, in, int64(first), int64(info.State.LastSeq), before); err != nil {
 		return err
 	}
 	if err := stream.Purge(ctx, jetstream.WithPurgeSequence(first)); err != nil {
