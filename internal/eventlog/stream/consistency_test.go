@@ -159,3 +159,31 @@ func TestStream_RetentionWithWrongServerClock(t *testing.T) {
 	require.NoError(t, l.Forget(ctx, now.Add(time.Hour)))
 	assert.Equal(t, len(require.All(t, l.Read(ctx, 0))), 0, "number of scans after Forget() of all")
 }
+
+// TestStream_ErasureBeforeFirstMessage erases the last scans between the beginning of a read and its first message. The read must yield
+// their anonymous copies, unless the reader stops before.
+func TestStream_ErasureBeforeFirstMessage(t *testing.T) {
+	t.Parallel()
+	_, address := startNATS(t, t.TempDir())
+	l, ctx := openLog(t, newOptions(t, address)), t.Context()
+	list := events(0, 6)
+	for i := 3; i < 6; i++ {
+		list[i].User = scanlog.UserHash{9}
+	}
+	require.NoError(t, l.Append(ctx, list))
+	read, stopped := l.Read(ctx, 0), l.Read(ctx, 0)
+	n, err := l.Erase(ctx, scanlog.Users{{9}: true}, math.MaxInt64)
+	require.True(t, n == 3 && err == nil, "Erase() = %d, %v, want 3", n, err)
+	for i, e := range require.All(t, read) {
+		assert.True(t, e.Position == int64(i+1) && e.ID == list[i].ID, "scan %d has position %d and ID %s", i, e.Position, e.ID)
+	}
+	assert.Equal(t, len(require.All(t, l.Read(ctx, 0))), 6, "scans of a read after the erasure")
+	count := 0
+	for _, err := range stopped {
+		require.NoError(t, err)
+		if count++; count == 5 {
+			break
+		}
+	}
+	assert.Equal(t, count, 5, "scans of a read that stops")
+}

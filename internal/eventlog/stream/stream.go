@@ -482,20 +482,24 @@ func (l *Log) read(ctx context.Context, start int64, single bool) iter.Seq2[scan
 				left = !yield(e, nil)
 				return !left, nil
 			}
+			// giveMissing gives the anonymous copies of erased messages from next to before pos.
+			giveMissing := func(pos int64) (bool, error) {
+				list, err := l.missing(ctx, &erased, next, pos)
+				for _, e := range list {
+					if hasMore, err := give(e, true); !hasMore {
+						return false, err
+					}
+				}
+				return err == nil, err
+			}
 			err = l.visit(ctx, in,
 				jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: uint64(next)},
 				uint64(end),
 				func(m jetstream.Msg, meta *jetstream.MsgMetadata) (bool, error) {
 					pos := int64(meta.Sequence.Stream)
 					if pos > next {
-						list, err := l.missing(ctx, &erased, next, pos)
-						if err != nil {
+						if hasMore, err := giveMissing(pos); !hasMore {
 							return false, err
-						}
-						for _, e := range list {
-							if hasMore, err := give(e, true); !hasMore {
-								return false, err
-							}
 						}
 					}
 					next = pos + 1
@@ -509,6 +513,9 @@ func (l *Log) read(ctx context.Context, start int64, single bool) iter.Seq2[scan
 					entry := scanlog.Entry{Position: pos, Event: e, From: originOf(m, in), Trace: m.Headers().Get(traceHeader)}
 					return give(entry, l.mayRepeat(e.ID, meta))
 				})
+			if err == nil && !left && next <= end { // the last messages were erased since the read began
+				_, err = giveMissing(end + 1)
+			}
 		}
 		if err != nil && !left {
 			yield(scanlog.Entry{}, err)
