@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"net"
@@ -186,4 +187,23 @@ func TestStream_ErasureBeforeFirstMessage(t *testing.T) {
 		}
 	}
 	assert.Equal(t, count, 5, "scans of a read that stops")
+}
+
+// TestStream_DeletionDuringRead deletes the messages that a read still waits for. The read must end without an error.
+func TestStream_DeletionDuringRead(t *testing.T) {
+	t.Parallel()
+	server, address := startNATS(t, t.TempDir())
+	js, o, dialer := connectJetStream(t, server), newOptions(t, address), &hookDialer{text: "$JS.API.CONSUMER.MSG.NEXT."}
+	o.Patience, o.dialer = time.Second, dialer
+	l, ctx := openLog(t, o), t.Context()
+	for err := l.Append(ctx, events(0, 3)); err != nil; err = l.Append(ctx, events(0, 3)) {
+		t.Log("the server is slow")
+	}
+	dialer.hook = func() {
+		stream, err := js.Stream(ctx, "QRJUMP_SCANS")
+		assert.NoError(t, errors.Join(err, stream.Purge(ctx)))
+	}
+	assert.Equal(t, len(require.All(t, l.Read(ctx, 0))), 0, "scans of a read whose messages were deleted")
+	require.True(t, dialer.hook == nil, "no message was requested")
+	assert.True(t, fmt.Sprint(assert.ErrorOf(l.End(ctx))) == "<nil>", "End() after the read")
 }

@@ -48,10 +48,13 @@ func (l *Log) ready(ctx context.Context) (jetstream.Stream, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the stream %s: %w", l.options.Stream, err)
 	}
-	if c := stream.CachedInfo().Config; c.Storage != jetstream.FileStorage || c.Retention != jetstream.LimitsPolicy ||
-		c.Discard != jetstream.DiscardNew || c.AllowDirect { // a direct read asks any server, which may lack messages of the stream
-		return nil, fmt.Errorf("stream %s: want file storage, retention by limits, discard of new messages when the stream is full, "+
-			"and no direct reads (allow_direct)", l.options.Stream)
+	if c := stream.CachedInfo().Config; c.Storage != jetstream.FileStorage || c.PersistMode != jetstream.DefaultPersistMode ||
+		c.Retention != jetstream.LimitsPolicy || c.MaxAge > 0 || c.Discard != jetstream.DiscardNew ||
+		c.MaxMsgsPerSubject > 0 && !c.DiscardNewPerSubject ||
+		c.AllowDirect { // a direct read asks any server, which may lack messages of the stream
+		return nil, fmt.Errorf("stream %s: want file storage, no asynchronous persistence (persist_mode), retention by limits, no maximum "+
+			"age of messages (max_age), discard of new messages when the stream or a subject is full (discard_new_per_subject), and no "+
+			"direct reads (allow_direct)", l.options.Stream)
 	}
 	made := createdAt(stream.CachedInfo())
 	for _, id := range []string{oldTo.stream, l.id()} {

@@ -388,12 +388,20 @@ func (l *Log) visit(ctx context.Context, in string, c jetstream.ConsumerConfig, 
 	more, err := hasMore()
 	for err == nil && more {
 		more, err = l.fetch(ctx, consumer, deliver)
+		if errors.Is(err, errNoMessage) {
+			pending = 0 // the pending messages may have been deleted meanwhile
+			if exists, failed := hasMore(); failed == nil && !exists {
+				return nil
+			}
+		}
 	}
 	return err
 }
 
-// fetch calls f for the next messages of a consumer until f returns false. fetch returns an error if ctx ends, or if no message arrives
-// within answerTime.
+var errNoMessage = errors.New("the consumer's server is down or lacks messages of the stream")
+
+// fetch calls f for the next messages of a consumer until f returns false. fetch returns an error if ctx ends, or errNoMessage if no
+// message arrives within answerTime.
 func (l *Log) fetch(ctx context.Context, c jetstream.Consumer, f func(jetstream.Msg) (more bool, err error)) (more bool, err error) {
 	waiting, cancel := context.WithTimeout(ctx, l.options.answerTime())
 	defer cancel()
@@ -413,8 +421,7 @@ func (l *Log) fetch(ctx context.Context, c jetstream.Consumer, f func(jetstream.
 	case batch.Error() != nil && !errors.Is(batch.Error(), context.DeadlineExceeded):
 		return false, fmt.Errorf("reading the stream: %w", batch.Error())
 	case !more:
-		return false, fmt.Errorf("reading the stream: no message within %v: the consumer's server is down or lacks messages of the stream",
-			l.options.answerTime())
+		return false, fmt.Errorf("reading the stream: no message within %v: %w", l.options.answerTime(), errNoMessage)
 	}
 	return true, nil
 }
@@ -432,8 +439,8 @@ func messageFrom(ctx context.Context, stream jetstream.Stream, sequence uint64, 
 	return m, nil
 }
 
-// latest returns the time at which a server stored a message, or the time of its scan if this is later: the clock of the server that was the
-// stream's leader may have been wrong.
+// latest returns the time at which a server stored a message, or the time of its scan if this is later: the clock of the server that was
+// the stream's leader may have been wrong.
 func latest(stored time.Time, record []byte) time.Time {
 	if id, ok := scanlog.RecordID(record); ok && id.Time().After(stored) {
 		return id.Time()
@@ -579,8 +586,8 @@ func (l *Log) Find(ctx context.Context, id scanlog.ScanID) (int64, error) {
 }
 
 // Forget implements scanlog.Log: it deletes the first messages of the stream up to a message that arrived at or after the given time or
-// whose scan was made at or after the given time, and their anonymous copies. Forget reads each message before it deletes the message, so that
-// wrong clocks of servers and scans that are shipped late cannot lead to the deletion of a newer scan.
+// whose scan was made at or after the given time, and their anonymous copies. Forget reads each message before it deletes the message, so
+// that wrong clocks of servers and scans that are shipped late cannot lead to the deletion of a newer scan.
 func (l *Log) Forget(ctx context.Context, before time.Time) error {
 	stream, err := l.ready(ctx)
 	if err != nil {

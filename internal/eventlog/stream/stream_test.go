@@ -652,6 +652,9 @@ func TestStream_RejectsSettings(t *testing.T) {
 		"retention": func(c *jetstream.StreamConfig) { c.Retention = jetstream.WorkQueuePolicy },
 		"discard":   func(c *jetstream.StreamConfig) { c.Discard = jetstream.DiscardOld },
 		"direct":    func(c *jetstream.StreamConfig) { c.AllowDirect = true },
+		"age":       func(c *jetstream.StreamConfig) { c.MaxAge = time.Hour },
+		"subject":   func(c *jetstream.StreamConfig) { c.MaxMsgsPerSubject = 9 },
+		"async":     func(c *jetstream.StreamConfig) { c.PersistMode = jetstream.AsyncPersistMode },
 	} {
 		config := jetstream.StreamConfig{Name: name, Subjects: []string{name + ".*"}, Discard: jetstream.DiscardNew}
 		for _, rejected := range []bool{false, true} {
