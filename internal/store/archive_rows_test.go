@@ -13,6 +13,7 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
@@ -288,5 +289,22 @@ func TestWriteRows_MatchesEncodingJSON(t *testing.T) {
 		if got, n := writtenText(line); utf8.ValidString(text) && (got != text || n != len(line)-1) {
 			t.Fatalf("writtenText(%s) = %q, %d, want %q", line, got, n, text)
 		}
+	}
+}
+
+// TestArchive_ShortScanLog exports scans up to a position that the scan log has not reached, as at a server that lacks the last scans.
+func TestArchive_ShortScanLog(t *testing.T) {
+	j, err := scanlog.OpenJournal(t.TempDir(), scanlog.JournalOptions{Random: rand.NewChaCha8([32]byte{1})})
+	require.NoError(t, err)
+	defer j.Close()
+	list := make([]scanlog.Event, 3)
+	for i := range list {
+		list[i].ID[15] = byte(i + 1)
+		list[i].OccurredAt = list[i].ID.Time()
+	}
+	require.NoError(t, j.Append(t.Context(), list))
+	for upTo, want := range map[int64]int64{2: 2, 3: 3, 4: 0} {
+		n, err := (&externalScans{log: j, upTo: upTo}).rows(t.Context(), io.Discard)
+		assert.True(t, n == want && (err != nil) == (upTo > 3), "rows() up to position %d of 3 = %d, %v, want %d", upTo, n, err, want)
 	}
 }

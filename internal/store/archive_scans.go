@@ -102,8 +102,11 @@ func (t *Tx) besideUpTo(ctx context.Context, log scanlog.Log, state stats.State,
 // scanRowColumns lists the columns of scan_events in alphabetical order.
 var scanRowColumns = slices.Sorted(slices.Values(append(strings.Split(scanColumns, ", "), "day", "seq")))
 
-// rows writes the scans as rows of scan_events.
+// rows writes the scans as rows of scan_events. It returns an error if the log ends before the position upTo.
 func (o *externalScans) rows(ctx context.Context, w io.Writer) (int64, error) {
+	if err := scanlog.CheckEnd(ctx, o.log, o.log.ID(), o.upTo); err != nil {
+		return 0, err
+	}
 	lines := newRowWriter(scanRowColumns, w)
 	for e, err := range o.log.Read(ctx, 0) {
 		if err != nil {

@@ -283,10 +283,14 @@ func (c *Aggregator) upToCounted(ctx context.Context, start int64) iter.Seq2[sca
 	return c.untilCounted(ctx, func() iter.Seq2[scanlog.Entry, error] { return c.Log.Read(ctx, start) })
 }
 
-// untilCounted iterates over the entries from read, up to the position that was counted when the iteration began.
+// untilCounted iterates over the entries from read, up to the position that was counted when the iteration began. It yields an error if the
+// scan log ends before this position.
 func (c *Aggregator) untilCounted(ctx context.Context, read func() iter.Seq2[scanlog.Entry, error]) iter.Seq2[scanlog.Entry, error] {
 	return func(yield func(scanlog.Entry, error) bool) {
 		state, err := c.stored(ctx)
+		if err == nil {
+			err = scanlog.CheckEnd(ctx, c.Log, state.LogID, state.CountedOffset)
+		}
 		if err != nil {
 			yield(scanlog.Entry{}, err)
 			return

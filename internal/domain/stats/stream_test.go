@@ -9,12 +9,14 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/qrjump/qrjump/internal/domain/stats/verify"
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 	"github.com/qrjump/qrjump/internal/eventlog/stream"
 	"github.com/qrjump/qrjump/internal/store"
@@ -210,4 +212,58 @@ func TestStreamCounter_RecreatedDuringShipping(t *testing.T) {
 	checkCounted(60)
 	require.NoError(t, shipper.Flush(t.Context()))
 	checkCounted(100)
+}
+
+// shortLog is a log whose End and Read extend to the result of end, like a server of a stream that lacks the last events.
+type shortLog struct {
+	*scantest.Memory
+	end func() int64
+}
+
+func (l *shortLog) End(context.Context) (int64, error) { return l.end(), nil }
+
+func (l *shortLog) Read(ctx context.Context, after int64) iter.Seq2[scanlog.Entry, error] {
+	return func(yield func(scanlog.Entry, error) bool) {
+		end := l.end()
+		for e, err := range l.Memory.Read(ctx, after) {
+			if e.Position > end || !yield(e, err) {
+				return
+			}
+		}
+	}
+}
+
+// TestStreamCounter_ShortLog reads from a log that ends before the counted position. Reads of all counted scans must return an error.
+func TestStreamCounter_ShortLog(t *testing.T) {
+	t.Parallel()
+	events, end := &scantest.Traffic{Random: rand.New(rand.NewPCG(6, 9)), Now: began, Users: 20}, int64(100)
+	log := &shortLog{&scantest.Memory{Name: "log"}, func() int64 { return end }}
+	s := scantest.OpenStore(t, store.Target{Dir: storetest.Folder(t)})
+	c := scantest.NewAggregator(s, log)
+	for range 3 { // the users of the later scans are not in the sketches yet
+		require.NoError(t, errors.Join(log.Append(t.Context(), events.Take(100)), c.CatchUp(t.Context())))
+		end += 100
+	}
+	end = 300
+	checkRecount(t, c)
+	end = 200
+	var err error
+	for _, err = range c.All(t.Context(), 0) {
+		if err != nil {
+			break
+		}
+	}
+	assert.True(t, err != nil, "a read of all scans from a short log succeeds, want an error")
+	r, err := verify.Recounter{Counter: c}.Run(t.Context())
+	assert.True(t, err != nil && strings.Contains(err.Error(), "ends at position 200"),
+		"recount of a short log = %d scans, %v, want an error", r.Scans, err)
+	first := true
+	log.end = func() int64 { // only the counter's own check of the end gets a complete response
+		if first {
+			first = false
+			return 300
+		}
+		return 200
+	}
+	assert.True(t, scantest.NewAggregator(s, log).CatchUp(t.Context()) != nil, "a start with a short log succeeds, want an error")
 }

@@ -45,9 +45,13 @@ func (c *Aggregator) readUsers(ctx context.Context) error {
 }
 
 // readTail calls visit with the counted events after SketchOffset, whose users may be missing in the sketches, until visit returns false.
+// It returns an error if the scan log ends before the counted position.
 func (c *Aggregator) readTail(ctx context.Context, s State, visit func(*scanlog.Entry) (bool, error)) error {
 	if s.SketchOffset >= s.CountedOffset {
 		return nil
+	}
+	if err := scanlog.CheckEnd(ctx, c.Log, s.LogID, s.CountedOffset); err != nil {
+		return err
 	}
 	for e, err := range c.Log.Read(ctx, s.SketchOffset) {
 		if err != nil {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"iter"
 	"net/netip"
 	"time"
@@ -107,4 +108,17 @@ type Log interface {
 	Announce(ctx context.Context, user UserHash) error
 	// Erase makes all events of the given users up to a position anonymous, and returns their number.
 	Erase(ctx context.Context, users Users, upTo int64) (int64, error)
+}
+
+// CheckEnd returns an error if log is the log with the given id and ends before a position, which was read from the database. A reader of
+// the events up to this position calls CheckEnd first, because reads end early at a server of a stream that lacks the last events.
+func CheckEnd(ctx context.Context, log Log, id string, position int64) error {
+	end, err := log.End(ctx)
+	if err != nil {
+		return fmt.Errorf("reading the end of the scan log: %w", err)
+	}
+	if end < position && log.ID() == id {
+		return fmt.Errorf("the scan log ends at position %d, but is counted up to position %d", end, position)
+	}
+	return nil
 }

@@ -176,6 +176,9 @@ func (n *recounting) firstCompleteDay(state stats.State) int64 {
 
 // readUpTo continues reading the scan log up to a position.
 func (n *recounting) readUpTo(ctx context.Context, position int64) error {
+	if err := scanlog.CheckEnd(ctx, n.c.Log, n.startState.LogID, position); err != nil {
+		return err
+	}
 	for e, err := range n.c.Log.Read(ctx, n.reached) {
 		if err != nil {
 			return fmt.Errorf("reading the scan log: %w", err)
