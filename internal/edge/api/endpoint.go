@@ -190,9 +190,9 @@ type call struct {
 	// underSNS reports whether the path, which may be unknown, begins with /sns/: responses to such calls have a form of their own.
 	underSNS bool
 	query    url.Values
-	body    []byte
-	caller  accounts.Account // zero if the endpoint requires no token
-	needs   needs            // flags of the endpoint, as modified by the settings
+	body     []byte
+	caller   accounts.Account // zero if the endpoint requires no token
+	needs    needs            // flags of the endpoint, as modified by the settings
 	// granted returns error 61007 unless the calling platform has the given permission set; nil = the call has no account token.
 	granted func(set int) error
 	// component is the platform that makes the call, for itself or in the name of caller; "" if an account calls with its own token.
