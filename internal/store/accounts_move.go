@@ -149,17 +149,23 @@ func (t *Tx) loadAccounts(ctx context.Context, m Move) error {
 		int64(m.EndCounter), int64(m.FirstCounter)); err != nil {
 		return err
 	}
-	batches, _ := tableOf("batches")
-	err := noteEach(ctx, t, scanBatch, `SELECT `+batchColumns+` FROM `+batches.ownedBy(m.AppIDs), func(b codes.Batch) error {
-		return t.codes().noteBatch(ctx, b, int64(b.Start), "found")
-	}, args...)
-	for _, appid := range m.AppIDs {
-		err = errors.Join(err, t.note(ctx, ofAppearance, appid, "found", nil))
+	// The entries of the rules come first, because the number of a rule is the sequence number of its first entry.
+	err := t.noteFound(ctx, m.AppIDs...)
+	if err == nil {
+		batches, _ := tableOf("batches")
+		err = noteEach(ctx, t, scanBatch, `SELECT `+batchColumns+` FROM `+batches.ownedBy(m.AppIDs), func(b codes.Batch) error {
+			return t.codes().noteBatch(ctx, b, int64(b.Start), "found")
+		}, args...)
 	}
-	if err = errors.Join(err, t.note(ctx, ofScanKey, "", "found", nil)); err != nil {
+	for _, appid := range m.AppIDs {
+		if err == nil {
+			err = t.note(ctx, ofAppearance, appid, "found", nil)
+		}
+	}
+	if err != nil {
 		return err
 	}
-	return t.noteFound(ctx, m.AppIDs...)
+	return t.note(ctx, ofScanKey, "", "found", nil)
 }
 
 // forThisCell returns a function that seals the texts of a row for this cell, and gives the row new numbers.
