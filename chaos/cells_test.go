@@ -420,9 +420,9 @@ func TestCells_MoveAccountUnderLoad(t *testing.T) {
 			assert.True(t, err == nil && checked.FirstError == nil, "the audit log of %s: %+v, %v", address, checked.FirstError, err)
 		}
 		// The number of a rule is the number of its first change: names in statistics of deleted rules depend on it.
-		assert.Equal(t, len(queryMap[int64, string](t, second.databaseURL(),
-			`SELECT id, key FROM rules WHERE NOT EXISTS (SELECT 1 FROM changes WHERE seq = rules.id AND kind = 'rule' AND changes.key = rules.key)`)), 0,
-			"moved rules whose number is not that of a change")
+		unnumbered := queryMap[int64, string](t, second.databaseURL(), `SELECT id, key FROM rules WHERE NOT EXISTS
+			(SELECT 1 FROM changes WHERE seq = rules.id AND kind = 'rule' AND changes.key = rules.key)`)
+		assert.Equal(t, len(unnumbered), 0, "moved rules whose number is not that of a change")
 		order, err := adminClient(t, b.URL).Orders.Create(t.Context(), "brandx", api.OrderPut{Count: 10_000, ISV: "two",
 			Text: "https://x.example/c/{secret}"})
 		assert.True(t, err == nil && order.ApplicationID > batch+100_000_000, "the next application is %d, %v", order.ApplicationID, err)
