@@ -83,6 +83,9 @@ func (t *Tx) ledgerHere(ctx context.Context) (id string, err error) {
 // ID implements scanlog.Log.
 func (l *Scans) ID() string { return l.id }
 
+// InDatabase tells scanlog.CheckEnd that the log is in the same database as the counts.
+func (l *Scans) InDatabase() {}
+
 // Lost implements scanlog.Log: Lost returns false, because the table never replaces a lost scan log.
 func (l *Scans) Lost(string) bool { return false }
 

@@ -123,7 +123,7 @@ type Tx interface {
 	Session(ctx context.Context, hash string) (Session, error)
 	SessionsOf(ctx context.Context, person string) ([]Session, error)
 	PutSession(ctx context.Context, s Session) error
-	// UseSession sets the time of a session's last use; ErrNoSession if the session ended, also by a transaction that has not committed yet.
+	// UseSession sets the time of a session's last use; ErrNoSession if the session ended, also by a transaction that is not committed yet.
 	UseSession(ctx context.Context, hash string, now time.Time) error
 	DeleteSession(ctx context.Context, id string) error
 	DeleteSessionsOf(ctx context.Context, person, exceptID string) error

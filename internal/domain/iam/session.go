@@ -35,7 +35,7 @@ func (d *Service) Begin(ctx context.Context, b Browser, previous string) (string
 }
 
 // startSession begins a session of the person that decide returns, in the same transaction as decide, and returns the session's token.
-func (d *Service) startSession(ctx context.Context, b Browser, previous string, decide func(Tx) (person string, err error)) (string, error) {
+func (d *Service) startSession(ctx context.Context, b Browser, previous string, decide func(Tx) (string, error)) (string, error) {
 	s, text, err := d.newSession(Longest, b)
 	if err != nil {
 		return "", err
@@ -52,8 +52,8 @@ func (d *Service) startSession(ctx context.Context, b Browser, previous string, 
 	return text, nil
 }
 
-// verifyUnchanged returns ErrRefused if the password or the second factor of p has changed since p was read, or if p was deleted. The caller
-// of verifyUnchanged must have called LockPeople.
+// verifyUnchanged returns ErrRefused if the password or the second factor of p has changed since p was read, or if p was deleted. The
+// caller of verifyUnchanged must have called LockPeople.
 func verifyUnchanged(ctx context.Context, tx Tx, p Person) error {
 	current, err := tx.Person(ctx, p.Name)
 	if errors.Is(err, ErrNoPerson) || err == nil && (current.Password != p.Password || current.TOTP != p.TOTP) {
