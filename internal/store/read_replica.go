@@ -83,12 +83,13 @@ func (r *readReplica) view(ctx context.Context, s *Store, f func(*Tx) error) (do
 	began, partly := false, false
 	err = s.run(ctx, r.db, true, func(tx *Tx) error {
 		var seq int64
-		var replayed *time.Time // nil if a standby was restarted and has replayed no commit since: its data may be of any age
-		if err := tx.row(ctx, `SELECT seq, CASE WHEN pg_is_in_recovery() THEN pg_last_xact_replay_timestamp() ELSE now() END
-			FROM audit_log_head WHERE id = 1`).Scan(&seq, &replayed); err != nil {
+		var replayed time.Time
+		if err := tx.row(ctx, `SELECT seq, CASE WHEN pg_is_in_recovery() THEN coalesce(pg_last_xact_replay_timestamp(), 'epoch')
+			ELSE now() END FROM audit_log_head WHERE id = 1`).Scan(&seq, &replayed); err != nil {
 			return err
 		}
-		if replayed == nil || seq < s.committed.Load() {
+		// A standby that was restarted and has replayed no commit since may have data of any age.
+		if replayed.Unix() == 0 || seq < s.committed.Load() {
 			return errBehind
 		}
 		reads.add(replayed.UTC())

@@ -142,7 +142,7 @@ func (a Account) validPages() error {
 func (a Account) JumpRules() error {
 	switch {
 	case a.Kind != MiniProgram:
-		return a.isCertifiedService("only Mini Programs and service accounts have jump rules")
+		return a.isCertifiedService("%s is a %s: only Mini Programs and service accounts have jump rules")
 	case a.Subject == Personal:
 		return errcode.PersonalSubject.WithDetail(behaviour.CallerPersonal, "%s is a personal Mini Program", a.AppID)
 	}
@@ -151,20 +151,20 @@ func (a Account) JumpRules() error {
 
 // MayLink returns 48001 for an account whose kind cannot link Mini Programs.
 func (a Account) MayLink() error {
-	return a.isCertifiedService("only a service account is linked with Mini Programs")
+	return a.isCertifiedService("%s is a %s: only a service account is linked with Mini Programs")
 }
 
 // MayMakeQRCodes returns 48001 unless the account is a certified service account.
 func (a Account) MayMakeQRCodes() error {
-	return a.isCertifiedService("codes belong to service accounts")
+	return a.isCertifiedService("%s is a %s: codes belong to service accounts")
 }
 
-// isCertifiedService returns 48001 unless the account is a certified service account; reason explains the error for an account of another
-// kind.
-func (a Account) isCertifiedService(reason string) error {
+// isCertifiedService returns 48001 unless the account is a certified service account; format is the error for an account of another kind,
+// with the AppID and the kind.
+func (a Account) isCertifiedService(format string) error {
 	switch {
 	case a.Kind != ServiceAccount:
-		return errcode.Unauthorized.WithDetail(behaviour.CallerKind, "%s is a %s: %s", a.AppID, a.Kind, reason)
+		return errcode.Unauthorized.WithDetail(behaviour.CallerKind, format, a.AppID, a.Kind)
 	case !a.Certified:
 		return errcode.Unauthorized.WithDetail(behaviour.CallerUncertified, "service account %s is not certified", a.AppID)
 	}

@@ -91,7 +91,7 @@ func (a *Admin) selected(ctx context.Context, b codes.Batch, s client.CodeSelect
 		if len(text) <= codes.CodeLength {
 			name = codes.CodeName{Code: text, ID: b.ID}
 		}
-		index, err := a.indexOf(ctx, name, fmt.Sprintf("codes[%d]", i))
+		index, err := a.indexOf(ctx, name, "codes[%d]: %s", "codes[%d] is of another application", i)
 		if err != nil {
 			return nil, err
 		}
@@ -100,15 +100,15 @@ func (a *Admin) selected(ctx context.Context, b codes.Batch, s client.CodeSelect
 	return codes.NewSet(ranges...), nil
 }
 
-// indexOf returns the index of a code of the application name.ID. An error gives only the place of the code in the request, because the
-// code itself must not appear in logs.
-func (a *Admin) indexOf(ctx context.Context, name codes.CodeName, place string) (int64, error) {
+// indexOf returns the index of a code of the application name.ID. The errors, whose formats are malformed and foreign, give only the place i
+// of the code in the request, because the code itself must not appear in logs.
+func (a *Admin) indexOf(ctx context.Context, name codes.CodeName, malformed, foreign string, i int) (int64, error) {
 	f, err := a.Codes.Lookup(ctx, name)
 	if code, detail := errcode.FromError(err); code == errcode.CodeMalformed {
-		return 0, accounts.Invalid(place + ": " + detail)
+		return 0, accounts.Invalidf(malformed, i, detail)
 	}
 	if err == nil && f.Batch.ID != name.ID {
-		err = accounts.Invalid(place + " is of another application")
+		err = accounts.Invalidf(foreign, i)
 	}
 	return f.Index, err
 }
@@ -352,7 +352,7 @@ func (a codeAPI) bindSerials(ctx context.Context, in *batchInput[client.SerialsP
 		if s.Index != nil {
 			name.Index, name.HasIndex = *s.Index, true
 		}
-		index, err := a.indexOf(ctx, name, fmt.Sprintf("serials[%d]", i))
+		index, err := a.indexOf(ctx, name, "serials[%d]: %s", "serials[%d] is of another application", i)
 		if err != nil {
 			return client.CodesChanged{}, err
 		}
