@@ -147,17 +147,17 @@ func reading[T any](read func(*fields) (T, error), serve func(context.Context, *
 	}
 }
 
-// of assigns an endpoint to a family: a platform needs one of the permission sets to call the endpoint, and accounts that may not use the
+// inFamily assigns an endpoint to a family: a platform needs one of the permission sets to call the endpoint, and accounts that may not use the
 // family are rejected before the body is read. Contract: rules §1.8, §3.4, §3.5, marketcode §1. Inferred(codes.gate): error 48001 lacks the
 // code service's hint, so access is checked before the code service is called.
-func (e endpoint) of(sets permissionSets, check func(*API, *call) error) endpoint {
+func (e endpoint) inFamily(sets permissionSets, check func(*API, *call) error) endpoint {
 	e.permissionSets, e.checkAccess = sets, check
 	return e
 }
 
 func (e endpoint) ofRules() endpoint {
 	// A personal Mini Program passes this check: it is rejected after the fields are read, with a different error number.
-	return e.of(ruleSets, func(_ *API, c *call) error {
+	return e.inFamily(ruleSets, func(_ *API, c *call) error {
 		if err := c.caller.JumpRules(); !errors.Is(err, errcode.PersonalSubject) {
 			return err
 		}
@@ -165,13 +165,13 @@ func (e endpoint) ofRules() endpoint {
 	})
 }
 func (e endpoint) ofLinks() endpoint {
-	return e.of(samePermissionSet(accounts.Linking), (*API).checkLinks)
+	return e.inFamily(samePermissionSet(accounts.Linking), (*API).checkLinks)
 }
 func (e endpoint) ofQRCodes() endpoint {
-	return e.of(samePermissionSet(accounts.AccountService), func(_ *API, c *call) error { return c.caller.MayMakeQRCodes() })
+	return e.inFamily(samePermissionSet(accounts.AccountService), func(_ *API, c *call) error { return c.caller.MayMakeQRCodes() })
 }
 func (e endpoint) ofCodes() endpoint {
-	return e.of(samePermissionSet(accounts.OneItemOneCode), func(_ *API, c *call) error { return codes.CheckPermission(c.caller) })
+	return e.inFamily(samePermissionSet(accounts.OneItemOneCode), func(_ *API, c *call) error { return codes.CheckPermission(c.caller) })
 }
 
 // streamed is a response that writes itself piece by piece instead of being one JSON value.
