@@ -56,7 +56,8 @@ func (t iamQueries) PutPerson(ctx context.Context, p iam.Person, did string) err
 }
 
 func (t iamQueries) UseCode(ctx context.Context, oldPerson, p iam.Person) error {
-	return t.use(ctx, iam.ErrRefused, `UPDATE people SET totp_step = $1, recovery = $2 WHERE name = $3 AND totp_step = $4 AND recovery = $5`,
+	return t.use(ctx, iam.ErrRefused,
+		`UPDATE people SET totp_step = $1, recovery = $2 WHERE name = $3 AND totp_step = $4 AND recovery = $5`,
 		p.TOTPStep, stored(inJSON(&p.Recovery)), p.Name, oldPerson.TOTPStep, stored(inJSON(&oldPerson.Recovery)))
 }
 

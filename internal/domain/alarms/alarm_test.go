@@ -191,12 +191,12 @@ func (w *market) code(items int) *Scans {
 		}
 		e.Network = netip.PrefixFrom(netip.AddrFrom4([4]byte{first, byte(city), network, 0}), 24)
 		// Two cities make a region.
-		at := Place{Region: regionNames[city/2]}
+		place := Place{Region: regionNames[city/2]}
 		if w.located {
-			at.Known, at.Lat, at.Lon = true, 22+float64(city%8)*2.5, 102+float64(city/8)*4
+			place.Known, place.Lat, place.Lon = true, 22+float64(city%8)*2.5, 102+float64(city/8)*4
 		}
 		hour := timebucket.Hour(e.OccurredAt)
-		c.add(&e, timebucket.Day(hour, 8), int((hour+8)%24), at, s.mobile)
+		c.add(&e, timebucket.Day(hour, 8), int((hour+8)%24), place, s.mobile)
 	}
 	return c
 }

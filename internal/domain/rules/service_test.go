@@ -911,6 +911,17 @@ func TestRuleTransaction_RetryIdempotent(t *testing.T) {
 	}
 }
 
+// lastChange returns the newest change of a rule.
+func (d *fixture) lastChange(key string) (last rules.Change) {
+	d.t.Helper()
+	require.NoError(d.t, d.store.ViewRules(d.t.Context(), func(tx rules.Tx) error {
+		changes, err := tx.Changes(d.t.Context(), key, 1)
+		last = changes[0]
+		return err
+	}))
+	return last
+}
+
 // TestUndoRule_CodeOfOtherAccount deletes a rule on a QR code that then belongs to another service account, and verifies that Undo and Add
 // return errcode.PrefixOwned; an undo on its own code succeeds.
 func TestUndoRule_CodeOfOtherAccount(t *testing.T) {
@@ -928,13 +939,7 @@ func TestUndoRule_CodeOfOtherAccount(t *testing.T) {
 			return tx.AddQRCode(t.Context(), accounts.QRCode{Code: name, Ticket: name, Account: owner, Action: accounts.QRTextForEver,
 				Scene: name, CreatedAt: noon})
 		})
-		var deleted rules.Change
-		require.NoError(t, d.store.ViewRules(t.Context(), func(tx rules.Tx) error {
-			changes, err := tx.Changes(t.Context(), text, 1)
-			deleted = changes[0]
-			return err
-		}))
-		_, err := d.Undo(t.Context(), deleted.Seq)
+		_, err := d.Undo(t.Context(), d.lastChange(text).Seq)
 		assert.ErrorIs(t, err, want, "Undo on %s of %s", text, owner)
 		err = d.Add(t.Context(), d.account("wxs"), draft(text))
 		assert.True(t, want == nil || errors.Is(err, want), "Add on %s: %v, want %v", text, err, want)
@@ -948,12 +953,7 @@ func TestUndoRule_TargetChecked(t *testing.T) {
 	d.addRule("wxs", draft(text))
 	require.NoError(t, d.Edit(t.Context(), d.account("wxs"), draft(text, withAppID("wxb"))))
 	unlink(d)
-	var edited rules.Change
-	require.NoError(t, d.store.ViewRules(t.Context(), func(tx rules.Tx) error {
-		changes, err := tx.Changes(t.Context(), text, 1)
-		edited = changes[0]
-		return err
-	}))
+	edited := d.lastChange(text)
 	_, err := d.Undo(t.Context(), edited.Seq)
 	assert.ErrorIs(t, err, errcode.InvalidWeappAppID, "Undo of an edit whose former target is not linked any more")
 	d.updateAccounts(func(tx accounts.Tx) error { return tx.PutLink(t.Context(), "wxs", "wxa", noon) })

@@ -100,8 +100,8 @@ func (a *Admin) selected(ctx context.Context, b codes.Batch, s client.CodeSelect
 	return codes.NewSet(ranges...), nil
 }
 
-// indexOf returns the index of a code of the application name.ID. The errors, whose formats are malformed and foreign, give only the place i
-// of the code in the request, because the code itself must not appear in logs.
+// indexOf returns the index of a code of the application name.ID. The errors, whose formats are malformed and foreign, give only the place
+// i of the code in the request, because the code itself must not appear in logs.
 func (a *Admin) indexOf(ctx context.Context, name codes.CodeName, malformed, foreign string, i int) (int64, error) {
 	f, err := a.Codes.Lookup(ctx, name)
 	if code, detail := errcode.FromError(err); code == errcode.CodeMalformed {

@@ -148,8 +148,8 @@ func reading[T any](read func(*fields) (T, error), serve func(context.Context, *
 }
 
 // inFamily assigns an endpoint to a family: a platform needs one of the permission sets to call the endpoint, and accounts that may not use
-// the family are rejected before the body is read. Contract: rules §1.8, §3.4, §3.5, marketcode §1. Inferred(codes.gate): error 48001 lacks
-// the code service's hint, so access is checked before the code service is called.
+// the family are rejected before the body is read. Contract: rules §1.8, §3.4, §3.5, marketcode §1. Inferred(codes.gate): error 48001
+// lacks the code service's hint, so access is checked before the code service is called.
 func (e endpoint) inFamily(sets permissionSets, check func(*API, *call) error) endpoint {
 	e.permissionSets, e.checkAccess = sets, check
 	return e

@@ -133,11 +133,11 @@ func TestStream_RetentionWithWrongServerClock(t *testing.T) {
 	l := openLog(t, o)
 	list, now := events(0, 10), time.Now().UTC().Truncate(time.Millisecond)
 	for i := range list {
-		at := now.Add(-time.Minute)
+		moment := now.Add(-time.Minute)
 		if i < 5 {
-			at = now.AddDate(0, 0, -500)
+			moment = now.AddDate(0, 0, -500)
 		}
-		list[i].ID, list[i].OccurredAt, list[i].User = newScanID(at, int64(i)), at, scanlog.UserHash{1}
+		list[i].ID, list[i].OccurredAt, list[i].User = newScanID(moment, int64(i)), moment, scanlog.UserHash{1}
 		if i == 5 || i == 6 || i == 9 {
 			list[i].User = scanlog.UserHash{2}
 		}
