@@ -23,12 +23,14 @@ var outputLanguage reader
 // tr returns a text of the message catalogue in the reader's language.
 func tr(key string, values ...any) string { return outputLanguage.msg(msg(key, values...)) }
 
-// localizeOr translates a word from a server: it returns the text of the message catalogue, or peer if the key does not exist.
+// localizeOr translates a word from a server: it returns the text of the message catalogue, or peer if the key does not exist or names a
+// text with arguments, as a word of another version may.
 func localizeOr(key, peer string) string {
-	if !catalog.Has(key) {
+	text, err := catalog.In(outputLanguage.language()).Say(key)
+	if err != nil {
 		return peer
 	}
-	return tr(key)
+	return text
 }
 
 // printMsg prints a text of the message catalogue as a line.

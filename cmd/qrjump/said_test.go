@@ -23,6 +23,14 @@ func TestCodeOutput_VoidFirst(t *testing.T) {
 		"printCode of a void code prints %s, want void first", b.String())
 }
 
+// TestLocalizeOr_WordOfServer verifies that a word of a server that has no text, or one with arguments, is shown as it is.
+func TestLocalizeOr_WordOfServer(t *testing.T) {
+	outputLanguage = "en"
+	for key, want := range map[string]string{"why.of": "word", "why.no_such_reason": "word", "state.active": tr("state.active")} {
+		assert.Equal(t, localizeOr(key, "word"), want, "text of %s", key)
+	}
+}
+
 // TestUsageError_JSONByEnvironment verifies that QRJUMP_OUTPUT=json prints usage errors as JSON, even if the command line is not parsed.
 func TestUsageError_JSONByEnvironment(t *testing.T) {
 	for _, args := range [][]string{{"no-such-verb"}, {"rule", "list", "--no-such-flag"}, {"rule", "plan"},

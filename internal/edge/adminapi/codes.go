@@ -410,7 +410,7 @@ func (a codeAPI) listCodeRuns(ctx context.Context, in *struct {
 		}
 		return codeRun
 	}), hasMore
-	return shown, scanAPI{a.Admin}.addAlarms(ctx, in.ID, shown.Runs)
+	return shown, scanAPI(a).addAlarms(ctx, in.ID, shown.Runs)
 }
 
 // maxListed is the maximum number of codes in one exported file.

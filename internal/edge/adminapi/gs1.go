@@ -243,7 +243,7 @@ func (a ruleAPI) exportGS1Links(ctx context.Context, _ *client.Empty) (adminrout
 
 func (a ruleAPI) importGS1Links(ctx context.Context, in *importInput) (client.Imported, error) {
 	caller := adminroute.CallerFromContext(ctx)
-	return archiveAPI{a.Admin}.load(ctx, "gs1", in, func(text io.ReadSeeker) (accounts.Imported, error) {
+	return archiveAPI(a).load(ctx, "gs1", in, func(text io.ReadSeeker) (accounts.Imported, error) {
 		planned := plan(text, func(e *digitallink.Entry, line int) digitallink.Planned {
 			if e.Owner == "" && len(caller.Accounts) == 1 {
 				e.Owner = caller.Accounts[0]

@@ -51,7 +51,7 @@ func (a accountAPI) accountOperations() []o.Route {
 			Description("A logo is a PNG, JPEG or WebP of at most 512 KiB and 4,194,304 pixels in Base64; it is converted to a PNG of " +
 				"at most 384 × 192 pixels."),
 		o.Serve(client.OpGetOpenID, o.Operator, a.getOpenID, "Get a user's openid for an account").OfQuery("appid"),
-		o.Serve(client.OpEraseUser, o.Admin, scanAPI{a.Admin}.eraseUser,
+		o.Serve(client.OpEraseUser, o.Admin, scanAPI(a).eraseUser,
 			"Anonymise a user's scans and delete all other data stored under the user's openids, such as tickets and logins; "+
 				"statistics stay").Patient(),
 	}
@@ -99,11 +99,11 @@ func (a ruleAPI) ruleOperations() []o.Route {
 		o.Serve(client.OpGetRuleHistory, o.Viewer, a.getRuleHistory, "List the changes to a prefix, newest first").AnyAccount(),
 		o.Serve(client.OpListRuleConflicts, o.Viewer, a.listRuleConflicts,
 			"List the rules that prevent other accounts from adding a prefix").AnyAccount(),
-		o.Serve(client.OpUndoRuleChange, o.RulesEditor, serverAPI{a.Admin}.undoRuleChange,
+		o.Serve(client.OpUndoRuleChange, o.RulesEditor, serverAPI(a).undoRuleChange,
 			"Undo a change of a rule, if no later change follows it").
 			Description("An undo is itself a change that can be undone. It neither uses nor refunds a publish. 409 names the later " +
 				"change."),
-		o.Serve(client.OpReplayPlan, o.RulesEditor, serverAPI{a.Admin}.replayPlan,
+		o.Serve(client.OpReplayPlan, o.RulesEditor, serverAPI(a).replayPlan,
 			"Replay the scans of the last days against planned rules").Patient().AnyAccount().
 			Description("Nothing is changed. Every scanned link is resolved by the current rules and by the planned rules."),
 		o.Serve(client.OpForceDeleteRules, o.Operator, a.forceDeleteRules,
@@ -169,12 +169,12 @@ func (a codeAPI) codeOperations() []o.Route {
 			"Change the page that the active codes of a range open; statistics stay with the original activity").Concerns(a.ofBatch),
 		o.Serve(client.OpGetCodeScans, o.Viewer, a.getCodeScans,
 			"Get the scans of a code with their counts, first scan and copy indicators").Concerns(a.ofBatch),
-		o.Serve(client.OpGetBatchAlarm, o.Viewer, scanAPI{a.Admin}.getBatchAlarm,
+		o.Serve(client.OpGetBatchAlarm, o.Viewer, scanAPI(a).getBatchAlarm,
 			"Get the score from which on an application's codes raise an alarm as possibly copied").Concerns(a.ofBatch),
-		o.Serve(client.OpPutBatchAlarm, o.Operator, scanAPI{a.Admin}.putBatchAlarm,
+		o.Serve(client.OpPutBatchAlarm, o.Operator, scanAPI(a).putBatchAlarm,
 			"Set the score from which on an application's codes raise an alarm, or turn alarms off; by default the setting "+
 				"alarm_threshold applies; open alarms stay").Concerns(a.ofBatch),
-		o.Serve(client.OpReplayAlarms, o.Viewer, scanAPI{a.Admin}.replayAlarms,
+		o.Serve(client.OpReplayAlarms, o.Viewer, scanAPI(a).replayAlarms,
 			"Replay the last 90 days with another alarm threshold").Concerns(a.ofBatch).Patient().Exclusive("another replay is running; " +
 			"try again when it has ended").
 			Description("Nothing is changed. The scans of codes that reach the threshold are read from the scan log again; dismissals do " +
@@ -273,7 +273,7 @@ func (a scanAPI) scanOperations() []o.Route {
 		o.ServeAs(client.OpGetCaseSheet, o.Viewer, a.getCaseSheet,
 			"Get the report of a case for printing: its alarms with their reasons, places, times and scans").
 			Answers("the report", "application/pdf", "text/html").Concerns(a.ofCase),
-		o.Serve(client.OpResolveAsOf, o.Viewer, serverAPI{a.Admin}.resolveAsOf,
+		o.Serve(client.OpResolveAsOf, o.Viewer, serverAPI(a).resolveAsOf,
 			"Resolve a link or a code as of a past time, with the changes since").AnyAccount(),
 	}
 }

@@ -116,7 +116,7 @@ func (a scanAPI) showScans(ctx context.Context, list []stats.Counted, err error)
 		shown[i] = ShowScan(&list[i])
 	}
 	if err == nil {
-		err = codeAPI{a.Admin}.addSerials(ctx, shown)
+		err = codeAPI(a).addSerials(ctx, shown)
 	}
 	return shown, err
 }
@@ -314,7 +314,7 @@ func (a scanAPI) visitScans(ctx context.Context, f stats.Filter, visit func(scan
 	}
 	page := make([]client.RecordedScan, 0, 1000) // the serial numbers of a page of scans are read together
 	flush := func() error {
-		err := codeAPI{a.Admin}.addSerials(ctx, page)
+		err := codeAPI(a).addSerials(ctx, page)
 		for i := 0; i < len(page) && err == nil; i++ {
 			err = visit(scanRowOf(page[i]))
 		}
