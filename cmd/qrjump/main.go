@@ -335,9 +335,7 @@ func run(s session, args []string) int {
 	if err == nil {
 		if caller, ok := chosen.Selected().Target.Addr().Interface().(interface{ shape() *outputFlags }); ok {
 			flags := caller.shape()
-			if flags.UTC {
-				zone = time.UTC
-			}
+			zone = flags.zone()
 			flags.direct = cmp.Or(chosen.Selected().Tag.Vars["direct"], chosen.Selected().Tag.Vars["enum"]) != ""
 			withoutHeads, shaped.form = flags.NoHeaders, flags.Output
 			if flags.direct && flags.Output == "csv" {

@@ -48,6 +48,14 @@ func (o outputFlags) isJSON() bool {
 	return !o.isTable() && !(o.direct && o.Output != "json" && o.Output != "yaml")
 }
 
+// zone returns the zone in which the command prints times.
+func (o outputFlags) zone() *time.Location {
+	if o.UTC {
+		return time.UTC
+	}
+	return time.Local
+}
+
 // zone is the time zone of printed times. A process runs a single command, which sets zone at its start.
 var zone = time.Local
 
