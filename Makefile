@@ -42,11 +42,11 @@ format: ## formatting alone
 evidence: ## list behaviours by the age of their evidence, oldest first, with search terms
 	@go run ./docs/print -evidence
 
-lint: ## go fix, staticcheck, and whether the benchmarks and the program for other systems compile
+lint: ## go fix, staticcheck, and whether benchmarks, tests of client libraries and the program for other systems compile
 	go fix -diff ./...
 	go -C client fix -diff ./...
 	go tool -modfile=tools.mod staticcheck ./... $(CLIENT)
-	go -C bench vet ./...
+	for module in bench compat compat/*/go.mod; do go -C $${module%/go.mod} vet ./... || exit 1; done
 	for os in darwin windows; do GOOS=$$os go build -o /dev/null ./cmd/qrjump || exit 1; done
 
 race: ## run concurrent packages and tests with the race detector (RACE_PACKAGES, RACE_PARTS)

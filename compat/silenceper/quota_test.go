@@ -63,7 +63,7 @@ func TestOpenAPIQuota_GetClearAndRID(t *testing.T) {
 					t.Errorf("used quota after a reset %s = %d, want 0", name, n)
 				}
 			}
-			_, err := c.api.GetAPIQuota(openapi.GetAPIQuotaParams{CgiPath: "/sns/jscode2session"})
+			_, err = c.api.GetAPIQuota(openapi.GetAPIQuotaParams{CgiPath: "/sns/jscode2session"})
 			if err == nil || !strings.Contains(err.Error(), "76022") {
 				t.Errorf("quota of a path of /sns/: %v, want 76022", err)
 			} else if m := regexp.MustCompile(`rid: ([0-9a-f-]{26})`).FindStringSubmatch(err.Error()); m == nil {
