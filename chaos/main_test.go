@@ -73,7 +73,7 @@ func laterMigrations() (fs.FS, error) {
 }
 
 func TestMain(m *testing.M) {
-	proctest.Roles{"server": proctest.Role(serve), "stream": proctest.Role(serveStream), "scanlog": proctest.Role(writeScanLog)}.Play()
+	proctest.Roles{"server": proctest.Role(serve), "stream": proctest.Role(serveStream), "scanlog": proctest.Role(writeScanLog)}.Run()
 	code := dbtest.Run(m)
 	if buildDir != "" {
 		os.RemoveAll(buildDir)

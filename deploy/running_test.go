@@ -35,7 +35,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	proctest.Roles{"nats-server": proctest.Role(runNATS)}.Play()
+	proctest.Roles{"nats-server": proctest.Role(runNATS)}.Run()
 	os.Exit(m.Run())
 }
 

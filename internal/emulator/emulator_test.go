@@ -156,7 +156,7 @@ func TestEmulator_Faults(t *testing.T) {
 		{"a delay and then a code", `{"path":"` + get + `","delay":"1ms","errcode":-1,"remaining":1}`, "shop", "[-1 0 0 0]"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s.Renew(t)
+			s.Reset(t)
 			addFaults(t, s, c.fault)
 			assert.Equal(t, fmt.Sprint(codes(c.appid, 4)), c.want, "codes of four calls")
 		})
@@ -164,7 +164,7 @@ func TestEmulator_Faults(t *testing.T) {
 
 	t.Run("the same seed, the same sequence", func(t *testing.T) {
 		sequence := func() string {
-			s.Renew(t)
+			s.Reset(t)
 			addFaults(t, s, `{"path":"`+get+`","errcode":-1,"probability":0.5}`)
 			return fmt.Sprint(codes("shop", 24))
 		}
@@ -182,14 +182,14 @@ func TestEmulator_Faults(t *testing.T) {
 	})
 
 	t.Run("a custom text", func(t *testing.T) {
-		s.Renew(t)
+		s.Reset(t)
 		addFaults(t, s, `{"path":"`+get+`","errcode":85072,"errmsg":"something \"else\""}`)
 		a := s.Rule("shop", "get", "{}")
 		assert.True(t, strings.HasPrefix(a.Body, `{"errcode":85072,"errmsg":"something \"else\" rid: `), "got %s", a.Body)
 	})
 
 	t.Run("of the token endpoints, by the appid asked for", func(t *testing.T) {
-		s.Renew(t)
+		s.Reset(t)
 		s.Token("rival")
 		addFaults(t, s, `{"path":"/cgi-bin/token","errcode":-1,"appid":"shop"}`)
 		addFaults(t, s, `{"path":"/cgi-bin/stable_token","errcode":-1,"appid":"shop"}`)
@@ -217,7 +217,7 @@ func TestEmulator_Faults(t *testing.T) {
 		{"drop after a delay", `{"path":"` + add + `","drop":true,"delay":"1ms","remaining":1}`, 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s.Renew(t)
+			s.Reset(t)
 			token := s.Token("shop")
 			addFaults(t, s, c.fault)
 			a, err := s.TrySend(s.Request("POST", add+"?access_token="+token, newRule))
@@ -233,7 +233,7 @@ func TestEmulator_Faults(t *testing.T) {
 
 	// Observed on the platform: add returned -1, and the rule existed afterwards.
 	t.Run("after: the code, and the effect", func(t *testing.T) {
-		s.Renew(t)
+		s.Reset(t)
 		addFaults(t, s, `{"path":"`+add+`","errcode":-1,"after":true,"remaining":1}`)
 		a := s.Rule("shop", "add", newRule)
 		assert.True(t, strings.HasPrefix(a.Body, `{"errcode":-1,"errmsg":"system error rid: `), "got %s", a.Body)
@@ -243,7 +243,7 @@ func TestEmulator_Faults(t *testing.T) {
 		assert.Equal(t, calls.Calls[2].Detail, "injected by a fault after the call was done", "recorded detail")
 	})
 	t.Run("after: a call that is rejected anyway", func(t *testing.T) {
-		s.Renew(t)
+		s.Reset(t)
 		addFaults(t, s, `{"path":"`+add+`","errcode":-1,"errmsg":"busy","after":true,"delay":"1ms","remaining":1}`)
 		a := s.Rule("shop", "add", "{}")
 		assert.True(t, strings.HasPrefix(a.Body, `{"errcode":-1,"errmsg":"busy rid: `), "got %s", a.Body)
@@ -254,7 +254,7 @@ func TestEmulator_Faults(t *testing.T) {
 			"recorded detail = %q, want the fault and the rejection", got)
 	})
 	t.Run("after: a token that is not returned replaces the previous one", func(t *testing.T) {
-		s.Renew(t)
+		s.Reset(t)
 		old := s.Token("shop")
 		addFaults(t, s, `{"path":"/cgi-bin/token","errcode":-1,"after":true,"remaining":1}`)
 		a := s.Do("GET", "/cgi-bin/token?grant_type=client_credential&appid=shop&secret=the-secret-of-shop", "")
@@ -265,7 +265,7 @@ func TestEmulator_Faults(t *testing.T) {
 	})
 
 	t.Run("invalid faults", func(t *testing.T) {
-		s.Renew(t)
+		s.Reset(t)
 		for _, body := range []string{
 			`{"path":"` + get + `"}`, `{"path":"/cgi-bin/nothing","errcode":-1}`, `{"errcode":-1}`, `{"path":"` + get + `","errcode":0}`,
 			`{"path":"` + get + `","errcode":-1,"probability":0}`, `{"path":"` + get + `","errcode":-1,"appid":"nobody"}`,

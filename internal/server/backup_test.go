@@ -68,7 +68,7 @@ func (p instance) tryStart(t *testing.T, o servertest.Options) (*servertest.Serv
 	}
 	s, err := servertest.TryStart(t, o)
 	if err == nil {
-		s.Hide(passphrase)
+		s.RegisterSecret(passphrase)
 	}
 	return s, err
 }
@@ -193,7 +193,7 @@ func createFixture(t *testing.T, s *servertest.Server) (l fixture) {
 		`{"owner":"shop","links":[{"linktype":"gs1:pip","href":"https://shop.example/{01}","title":"t","default":true}]}`)
 	scanKey := servertest.Decode[struct{ Key string }](t, s.Admin("POST", "/scan-keys", `{"name":"app","namespace":"phones"}`))
 	l.scanKey = scanKey.Key
-	s.Hide(l.scanKey)
+	s.RegisterSecret(l.scanKey)
 	l.stable = stableToken(t, s)
 
 	l.batch = applyForCodes(t, s, l.token, "order-1", 20_000)
@@ -215,7 +215,7 @@ func createFixture(t *testing.T, s *servertest.Server) (l fixture) {
 	_, ticket, found := strings.Cut(l.scan(t, s, text).Body, "code_ticket=")
 	require.True(t, found, "no ticket: %s", ticket)
 	l.ticket = ticket[:32]
-	s.Hide(l.ticket)
+	s.RegisterSecret(l.ticket)
 	l.jsCode = s.Do("POST", "/scan/v1/login", `{"user":"bob","appid":"shop"}`, "Authorization: Bearer "+l.scanKey,
 		"Content-Type: application/json").Text(t, "js_code")
 	l.openid = s.Admin("GET", "/users/bob/openid?appid=shop&namespace=phones", "").Text(t, "openid")
@@ -229,7 +229,7 @@ func stableToken(t *testing.T, s *servertest.Server) string {
 	issued := s.Do("POST", "/cgi-bin/stable_token", `{"grant_type":"client_credential","appid":"shop","secret":"the-secret-of-shop"}`,
 		"Content-Type: application/json").Text(t, "access_token")
 	require.True(t, issued != "", "no stable token")
-	s.Hide(issued)
+	s.RegisterSecret(issued)
 	return issued
 }
 
@@ -248,7 +248,7 @@ func normalizedDecision(t *testing.T, a servertest.Answer) string {
 func (l fixture) verify(t *testing.T, s *servertest.Server) {
 	t.Helper()
 	for _, secret := range []string{l.token, l.scanKey, l.stable, l.ticket} {
-		s.Hide(secret)
+		s.RegisterSecret(secret)
 	}
 	for n, i := range codeIndexes {
 		_, text, body := lookupCode(t, s, l.batch, i)
@@ -362,7 +362,7 @@ func TestBackup_OlderRestoreNoDuplicateCodes(t *testing.T) {
 		p.restore(t, backup)
 		restored := p.start(t, servertest.Options{})
 		restored.Clock.Step(30*time.Second + 15*time.Second)
-		restored.Hide(token)
+		restored.RegisterSecret(token)
 		for i := range 3 {
 			applyForCodes(t, restored, token, fmt.Sprint("after-", i), 50_000)
 			restored.Clock.Step(time.Second)
@@ -386,7 +386,7 @@ func TestMinCodeCounter_RestoredBackup(t *testing.T) {
 	p := newSQLite(t)
 	p.restore(t, backup)
 	restored := p.start(t, servertest.Options{Config: func(c *server.Config) { c.MinCodeCounter = uint64(issued[1].end) }})
-	restored.Hide(token)
+	restored.RegisterSecret(token)
 	applyForCodes(t, restored, token, "other", 10_000)
 	checkDisjoint(t, append(issued, listBlocks(t, restored)[1:]...))
 }

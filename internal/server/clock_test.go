@@ -50,7 +50,7 @@ func TestPlatformUpdate_OmittedFieldsKept(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: componentSeed})
 	a := s.Admin("PUT", "/components/isv", `{"secret":"isv-secret-2"}`)
-	s.Hide("isv-secret-2")
+	s.RegisterSecret("isv-secret-2")
 	assert.True(t, strings.Contains(a.Body, `"ip_allowlist":["127.0.0.0/8"]`) &&
 		strings.Contains(a.Body, `"redirect_hosts":["isv.example"]`), "after a PUT of the secret: %s, want no other change", a.Body)
 	assert.Contains(t, s.Admin("PUT", "/components/isv", `{"ip_allowlist":[]}`).Body, `"ip_allowlist":[]`, "component after an empty list")

@@ -138,7 +138,7 @@ func (w brandServer) callScanFrom(call, user, text, source string, header ...str
 // exchangeTicket calls tickettocode with an openid.
 func (w brandServer) exchangeTicket(openid, ticket string) servertest.Answer {
 	w.t.Helper()
-	w.Hide(ticket)
+	w.RegisterSecret(ticket)
 	return w.Do("POST", "/intp/marketcode/tickettocode?access_token="+w.Token("brand"),
 		fmt.Sprintf(`{"openid":%q,"code_ticket":%q}`, openid, ticket))
 }
@@ -215,7 +215,7 @@ func TestCodes_ScanVerdicts(t *testing.T) {
 	seen := map[string]bool{}
 	for range 20 {
 		ticket := w.callScan("resolve", "u", text(0)).ticket()
-		w.Hide(ticket)
+		w.RegisterSecret(ticket)
 		assert.True(t, !seen[ticket], "ticket %s was issued twice", ticket)
 		seen[ticket] = true
 	}
@@ -255,7 +255,7 @@ func TestNamespaces_UserIDsDisjoint(t *testing.T) {
 	key := func(name, namespace string) string {
 		var created struct{ Key string }
 		w.Admin("POST", "/scan-keys", fmt.Sprintf(`{"name":%q,"namespace":%q}`, name, namespace)).JSON(t, &created)
-		w.Hide(created.Key)
+		w.RegisterSecret(created.Key)
 		return "Authorization: Bearer " + created.Key
 	}
 	first, second, third := key("first", ""), key("second", "alpha"), key("third", "beta")
@@ -276,7 +276,7 @@ func TestNamespaces_UserIDsDisjoint(t *testing.T) {
 		}
 		a := w.Do("POST", "/scan/v1/login", `{"user":"u-1","appid":"shop"}`, auth)
 		jsCode := a.Text(t, "js_code")
-		w.Hide(jsCode)
+		w.RegisterSecret(jsCode)
 		a = w.Do("GET", "/sns/jscode2session?grant_type=authorization_code&appid=shop&secret=the-secret-of-shop&js_code="+jsCode, "")
 		assert.Contains(t, a.Body, w.openid(namespace, "shop", "u-1"), "%s", namespace)
 	}

@@ -61,7 +61,7 @@ func TestMetrics_WebhookBacklog(t *testing.T) {
 			Secret  string
 		}
 		s.Admin("POST", "/webhooks", fmt.Sprintf(`{"url":%q,"alarms":true}`, backend.URL)).JSON(t, &hook)
-		s.Hide(hook.Secret)
+		s.RegisterSecret(hook.Secret)
 		s.Admin("POST", fmt.Sprintf("/webhooks/%d/test", hook.Webhook.ID), "")
 		eventually(t, "a pending delivery", func() bool { return readMetric(t, s, `qrjump_outbox_pending{queue="deliveries"}`) == 1 })
 		s.Clock.Step(time.Minute)

@@ -57,7 +57,7 @@ type limitedOptions struct {
 }
 
 func TestMain(m *testing.M) {
-	proctest.Roles{"few files": proctest.Role(serveLimited)}.Play()
+	proctest.Roles{"few files": proctest.Role(serveLimited)}.Run()
 	os.Exit(dbtest.Run(m))
 }
 

@@ -29,7 +29,7 @@ func TestSnapshot_RestoresAllNodes(t *testing.T) {
 			other = p.addNode(t).start(t, o)
 		}
 		key := s.NewKey("/scan-keys", `{"name":"app"}`)
-		other.Hide(key)
+		other.RegisterSecret(key)
 		var batch struct {
 			ID int64 `json:"application_id"`
 		}
@@ -109,10 +109,10 @@ func TestSnapshot_RestoredWebhooksNewScansOnly(t *testing.T) {
 		s.Admin("PUT", "/settings", `{"allow_private_hosts":true}`)
 		var key, hook struct{ Key, Secret string }
 		s.Admin("POST", "/scan-keys", `{"name":"app"}`).JSON(t, &key)
-		s.Hide(key.Key)
+		s.RegisterSecret(key.Key)
 		list := servertest.Decode[struct{ Rules []struct{ ID int64 } }](t, s.Admin("GET", "/rules", ""))
 		s.Admin("POST", "/webhooks", fmt.Sprintf(`{"url":%q,"rules":[%d]}`, receiver.URL, list.Rules[0].ID)).JSON(t, &hook)
-		s.Hide(hook.Secret)
+		s.RegisterSecret(hook.Secret)
 		scan := func(path string) {
 			t.Helper()
 			a := s.Send(s.Request("POST", "/scan/v1/resolve", `{"text":"https://shop.example/seeded/`+path+`"}`,

@@ -192,7 +192,7 @@ func TestImportedCodes_PartialImportRestored(t *testing.T) {
 			t.Fatal(a.Body)
 		}
 		file := exportArchive(t, source)
-		source.Hide(passphrase)
+		source.RegisterSecret(passphrase)
 		r, err := server.Drill(t.Context(), file, prompt(passphrase))
 		assert.True(t, err == nil && r.Codes == 2, "drill: %+v, %v", r, err)
 		target := newInstance(t)

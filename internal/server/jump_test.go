@@ -24,7 +24,7 @@ func (a app) scan(t *testing.T, user, text string) (ticket string) {
 	got := a.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":%q,"user":%q}`, text, user), "Authorization: Bearer "+a.key)
 	_, ticket, found := strings.Cut(got.Body, "code_ticket=")
 	require.True(t, found, "no ticket: %s", got.Body)
-	a.Hide(ticket[:32])
+	a.RegisterSecret(ticket[:32])
 	return ticket[:32]
 }
 
@@ -34,7 +34,7 @@ func (a app) login(t *testing.T, user string) (code string) {
 		Code string `json:"js_code"`
 	}
 	a.Do("POST", "/scan/v1/login", fmt.Sprintf(`{"user":%q,"appid":"shop"}`, user), "Authorization: Bearer "+a.key).JSON(t, &issued)
-	a.Hide(issued.Code)
+	a.RegisterSecret(issued.Code)
 	return issued.Code
 }
 
@@ -136,7 +136,7 @@ func TestClockJump_QuotasNotReset(t *testing.T) {
 			}
 			s.Do("POST", "/cgi-bin/stable_token", `{"grant_type":"client_credential","appid":"shop","secret":"the-secret-of-shop"}`).JSON(t,
 				&issued)
-			s.Hide(issued.Token)
+			s.RegisterSecret(issued.Token)
 			wire := func(call, body string) int { return s.Do("POST", call+"?access_token="+issued.Token, body).Code(t) }
 			assert.Equal(t, wire(get, "{}"), 45009, "%s: a call above the daily limit", when)
 			assert.Equal(t, s.Do("POST", clearQuota, "").Code(t), 48006, "%s: an eleventh clear", when)
@@ -154,7 +154,7 @@ func TestClockJump_QuotasNotReset(t *testing.T) {
 		wantSpent("started ahead", s)
 		s.Stop()
 		s = p.start(t, servertest.Options{Seed: brand})
-		s.Hide(token)
+		s.RegisterSecret(token)
 		wantSpent("repaired", s)
 		s.Stop()
 		// Users move the emulator's clock to begin another day.

@@ -39,7 +39,7 @@ func rotate(t *testing.T, rotation server.KeyRotation) (server.KeyRotationResult
 func (l fixture) verifyKeys(t *testing.T, s *servertest.Server) {
 	t.Helper()
 	for _, secret := range []string{l.token, l.scanKey, l.stable, l.ticket} {
-		s.Hide(secret)
+		s.RegisterSecret(secret)
 	}
 	assert.Equal(t, stableToken(t, s), l.stable, "the stable token")
 	_, text, body := lookupCode(t, s, l.batch, codeIndexes[0])

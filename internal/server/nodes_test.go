@@ -51,7 +51,7 @@ func TestNodes_SharedDatabase(t *testing.T) {
 	first := p.start(t, o)
 	second := p.addNode(t).start(t, o)
 	key := first.NewKey("/scan-keys", `{"name":"app"}`)
-	second.Hide(key)
+	second.RegisterSecret(key)
 	scan := func(s *servertest.Server, link string) servertest.Answer {
 		return s.Send(s.Request("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":%q}`, link), "Authorization: Bearer "+key))
 	}
@@ -211,8 +211,8 @@ func TestNodes_CodesReadYourWrites(t *testing.T) {
 	key := first.NewKey("/scan-keys", `{"name":"app","namespace":"phones"}`)
 	token := first.Token("svc")
 	for _, s := range []*servertest.Server{first, second} {
-		s.Hide(key)
-		s.Hide(token)
+		s.RegisterSecret(key)
+		s.RegisterSecret(token)
 	}
 	activate := func(s *servertest.Server, id int64) servertest.Answer {
 		return callCodes(t, s, token, "codeactive", activation(id, 9, "p"))

@@ -21,7 +21,7 @@ var twoShops string
 func newAdminKey(t *testing.T, s *servertest.Server, body string) (string, func(method, path, body string) servertest.Answer) {
 	t.Helper()
 	created := servertest.Decode[struct{ ID, Key string }](t, s.Admin("POST", "/admin-keys", body))
-	s.Hide(created.Key)
+	s.RegisterSecret(created.Key)
 	return created.ID, func(method, path, body string) servertest.Answer {
 		return s.Do(method, "/admin/v1"+path, body, "Authorization: Bearer "+created.Key, "Content-Type: application/json")
 	}

@@ -108,7 +108,7 @@ func TestPlatform_FullAuthorizationFlow(t *testing.T) {
 	s := servertest.Start(t, servertest.Options{Seed: platformSeed(p.URL + "/events?of=isv")})
 	secret := func(text string) string {
 		require.True(t, text != "", "an empty secret")
-		s.Hide(text)
+		s.RegisterSecret(text)
 		return text
 	}
 
@@ -261,7 +261,7 @@ func TestPlatform_FailedPushListed(t *testing.T) {
 	s.Advance(5 * time.Second)
 	retry := p.next("component_verify_ticket")
 	assert.Equal(t, first, retry, "the retried event")
-	s.Hide(first.ComponentVerifyTicket)
+	s.RegisterSecret(first.ComponentVerifyTicket)
 	assert.Contains(t, s.Log(), "delivery failed", "the log")
 }
 
@@ -285,7 +285,7 @@ func TestPlatform_PrivateEventURL(t *testing.T) {
 	assert.True(t, !list.Pushes[0].Delivered && len(p.events) == 0, "pushes = %+v, %d events, want none delivered", list, len(p.events))
 	s.Admin("PUT", "/settings", `{"allow_private_hosts":true}`)
 	s.Advance(time.Minute)
-	s.Hide(p.next("component_verify_ticket").ComponentVerifyTicket)
+	s.RegisterSecret(p.next("component_verify_ticket").ComponentVerifyTicket)
 }
 
 func TestSeed_ExclusiveGrantSetOnce(t *testing.T) {

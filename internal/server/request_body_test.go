@@ -58,7 +58,7 @@ func TestHTTP2_EarlyResponseReachesCurl(t *testing.T) {
 		"Authorization: Bearer "+servertest.AdminToken)
 	create.URL.Host = strings.TrimPrefix(s.AdminURL, "https://")
 	send(create).JSON(t, &key)
-	s.Hide(key.Key)
+	s.RegisterSecret(key.Key)
 	folder := t.TempDir()
 	var requests []rejectedRequest // requests to each listener's parts
 	for _, row := range testtable.Rows(t, "testdata/refusals.txt", 6) {

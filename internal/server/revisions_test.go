@@ -40,7 +40,7 @@ var revisionedPath = regexp.MustCompile(`^/(accounts|users|components|batches|we
 // createRevisioned creates an object of each kind and returns a replacer for the placeholders of their ids.
 func createRevisioned(t *testing.T, s *servertest.Server) *strings.Replacer {
 	t.Helper()
-	got := s.Plant("testdata/revised.txt")
+	got := s.RunStoryFile("testdata/revised.txt")
 	assert.Contains(t, s.Admin("GET", "/people", "").Body, `"revision":"`+got["people"]+`"`, "a POST of a person")
 	assert.Contains(t, s.Admin("GET", "/webhooks", "").Body, `"revision":"`+got["webhooks"]+`"`, "a POST of a webhook")
 	return strings.NewReplacer("BATCH", got["batch"], "IMPORTED", got["imported"], "HOOK", got["hook"], "GONE", got["gone"])

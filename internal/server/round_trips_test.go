@@ -33,7 +33,7 @@ func TestCalls_RoundTrips(t *testing.T) {
 	p.database = wire.URL
 	s := p.start(t, servertest.Options{Seed: roundTripSeed, Config: func(c *server.Config) { c.Emulator = true }})
 	key := s.NewKey("/scan-keys", `{"name":"app"}`)
-	commands := servertest.Verbs{
+	commands := servertest.Commands{
 		"scan": func(rest string) servertest.Answer {
 			call, body, _ := strings.Cut(rest, " ")
 			return s.Send(s.Request("POST", "/scan/v1/"+call, body, "Authorization: Bearer "+key, "Content-Type: application/json"))
@@ -43,7 +43,7 @@ func TestCalls_RoundTrips(t *testing.T) {
 			return servertest.Answer{}
 		},
 	}
-	vars := s.Plant("testdata/round_trips_before.txt")
+	vars := s.RunStoryFile("testdata/round_trips_before.txt")
 	batch, err := strconv.ParseInt(vars["batch"], 10, 64)
 	require.NoError(t, err)
 	vars["text"] = s.CodeText(batch, 7)
@@ -64,9 +64,9 @@ func TestCalls_RoundTrips(t *testing.T) {
 			lines := strings.Split(strings.TrimSpace(numbers.Replace(story)), "\n")
 			var a servertest.Answer
 			for _, line := range lines[:len(lines)-1] {
-				a = s.TellLine(line, a, vars, commands)
+				a = s.RunStoryLine(line, a, vars, commands)
 			}
-			trips := wire.Count(func() { a = s.TellLine(lines[len(lines)-1], a, vars, commands) })
+			trips := wire.Count(func() { a = s.RunStoryLine(lines[len(lines)-1], a, vars, commands) })
 			require.True(t, a.Status == 200 && (!strings.HasPrefix(name, "/") || strings.HasPrefix(a.Header.Get("Content-Type"),
 				"image/") || a.Code(t) == 0), "%s: %d %s", name, a.Status, a.Body)
 			if minimum < 0 || trips < minimum {

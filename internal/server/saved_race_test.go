@@ -24,7 +24,7 @@ func TestSnapshotLoad_UnderTraffic(t *testing.T) {
 		}
 		key := nodes[0].NewKey("/scan-keys", `{"name":"app"}`)
 		for _, s := range nodes {
-			s.Hide(key)
+			s.RegisterSecret(key)
 		}
 		scan := func(s *servertest.Server, n int) int {
 			a, err := s.TrySend(s.Request("POST", "/scan/v1/resolve",

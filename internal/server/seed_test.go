@@ -129,7 +129,7 @@ func TestAppSecret_MinLength(t *testing.T) {
 	data, seed := filepath.Join(t.TempDir(), "data"), account("fifteen-letters")+platform("stored-platform")
 	s := servertest.Start(t, servertest.Options{Data: data, Seed: seed})
 	s.Admin("PUT", "/accounts/near", `{"kind":"mini_program","secret":"short-as-can-be"}`)
-	s.Hide("short-as-can-be")
+	s.RegisterSecret("short-as-can-be")
 	s.Stop()
 
 	// A changed seed with the stored secrets.
@@ -150,7 +150,7 @@ func TestAppSecret_MinLength(t *testing.T) {
 		a := s.Do("GET", "/cgi-bin/token?grant_type=client_credential&appid=near&secret="+secret, "")
 		a.JSON(t, &issued)
 		require.True(t, issued.Token != "", "%s", a.Body)
-		s.Hide(issued.Token)
+		s.RegisterSecret(issued.Token)
 	}
 	for _, c := range []struct {
 		name, want string
@@ -180,7 +180,7 @@ func TestAppSecret_MinLength(t *testing.T) {
 	s.Admin("PUT", "/accounts/near", `{"kind":"mini_program","name":"Near"}`)
 	wantAccepted("short-as-can-be")
 	s.Admin("PUT", "/accounts/near", `{"kind":"mini_program","secret":"sixteen-letters."}`)
-	s.Hide("sixteen-letters.")
+	s.RegisterSecret("sixteen-letters.")
 	wantAccepted("sixteen-letters.")
 	s.Admin("PUT", "/components/isv", `{"secret":"sixteen-letters."}`)
 }

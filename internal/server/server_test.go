@@ -250,7 +250,7 @@ func TestServer_ForwardedFor(t *testing.T) {
 				if a.JSON(t, &issued); issued.Token == "" {
 					t.Fatal(a.Body)
 				}
-				s.Hide(issued.Token)
+				s.RegisterSecret(issued.Token)
 			} else if !strings.Contains(a.Body, "invalid ip "+c[3]+" ipv6 ") {
 				t.Errorf("got %s, want %s", a.Body, c[3])
 			}
@@ -397,7 +397,7 @@ func TestMasterKey_MissingOrInvalid(t *testing.T) {
 			}
 			require.NoError(t, err)
 			s.Do("POST", "/cgi-bin/wxopen/qrcodejumpget?access_token="+token, "{}").WantCode(t, 0, "a token from before the restart")
-			s.Hide(token)
+			s.RegisterSecret(token)
 			s.Stop()
 		})
 	}

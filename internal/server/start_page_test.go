@@ -75,7 +75,7 @@ func TestFirstPage_CommandsRun(t *testing.T) {
 	out, err := exec.Command("sh", "-ec", strings.Join(answers, "\n")+"\necho TOKEN $TOKEN").CombinedOutput()
 	require.True(t, err == nil, "%v: %s", err, out)
 	text, token, _ := strings.Cut(string(out), "TOKEN ")
-	s.Hide(strings.TrimSpace(token))
+	s.RegisterSecret(strings.TrimSpace(token))
 	got := strings.Split(text, "@@")
 	for i, want := range []string{"", `"errcode":0`, `"errcode":0`, `"wxc0ffee0000000001"`, `"steps"`} {
 		require.True(t, i < len(got) && strings.Contains(got[i], want), "output of line %d lacks %s: %q", i, want, got)

@@ -23,7 +23,7 @@ import (
 // startStream starts a NATS server and returns its address for --scan-stream.
 func startStream(t *testing.T) string {
 	t.Helper()
-	return natstest.Start(t, natstest.Options{}).Events()
+	return natstest.Start(t, natstest.Options{}).URL()
 }
 
 // scanCounter is a server with calls to make scans and to verify their count.
@@ -41,7 +41,7 @@ func (p instance) startCounter(t *testing.T, events, key string) *scanCounter {
 	if key == "" {
 		c.key = c.NewKey("/scan-keys", `{"name":"app"}`)
 	}
-	c.Hide(c.key)
+	c.RegisterSecret(c.key)
 	return c
 }
 
@@ -117,19 +117,19 @@ func TestScanStream_SwitchBackAndForth(t *testing.T) {
 func TestScanStream_LeaveUncounted(t *testing.T) {
 	t.Parallel()
 	forEachDatabase(t, func(t *testing.T, newInstance func(*testing.T) instance) {
-		p, nats := newInstance(t), natstest.Start(t, natstest.Options{Blind: true})
+		p, nats := newInstance(t), natstest.Start(t, natstest.Options{PublishOnly: true})
 		c := p.startCounter(t, "", "")
 		c.scan(4)
 		c.wantScans("before", 4)
 		c.Stop()
-		c = p.startCounter(t, nats.Events(), c.key)
+		c = p.startCounter(t, nats.URL(), c.key)
 		c.scan(3)
 		c.wantScans("from the stream", 7)
 		c.Stop()
 		// The scans in the stream are not read from here on.
-		c = p.startCounter(t, nats.Unread(), c.key)
+		c = p.startCounter(t, nats.PublishOnlyURL(), c.key)
 		c.scan(5)
-		conn, js := connectStream(t, nats.Events())
+		conn, js := connectStream(t, nats.URL())
 		defer conn.Close()
 		eventually(t, "the scans in the stream", func() bool {
 			stream, err := js.Stream(t.Context(), "QRJUMP_SCANS")
@@ -149,7 +149,7 @@ func TestScanStream_LeaveUncounted(t *testing.T) {
 		c.scan(2)
 		c.wantScans("and scanned", 14)
 		c.Stop()
-		c = p.startCounter(t, nats.Events(), c.key)
+		c = p.startCounter(t, nats.URL(), c.key)
 		c.wantScans("in the stream again", 14)
 		c.scan(1)
 		c.wantScans("and scanned there", 15)
@@ -164,17 +164,17 @@ func TestScanStream_LeaveUncounted(t *testing.T) {
 func TestScanStream_KilledBeforeMarkSaved(t *testing.T) {
 	t.Parallel()
 	forEachDatabase(t, func(t *testing.T, newInstance func(*testing.T) instance) {
-		p, nats := newInstance(t), natstest.Start(t, natstest.Options{Blind: true})
-		c := p.startCounter(t, nats.Events(), "")
+		p, nats := newInstance(t), natstest.Start(t, natstest.Options{PublishOnly: true})
+		c := p.startCounter(t, nats.URL(), "")
 		c.scan(3)
 		c.wantScans("from the stream", 3)
 		c.Stop()
 		shipped := filepath.Join(p.data, "scans", "shipped")
 		before, err := os.ReadFile(shipped)
 		require.NoError(t, err)
-		c = p.startCounter(t, nats.Unread(), c.key) // the scans in the stream are not read
+		c = p.startCounter(t, nats.PublishOnlyURL(), c.key) // the scans in the stream are not read
 		c.scan(5)
-		conn, js := connectStream(t, nats.Events())
+		conn, js := connectStream(t, nats.URL())
 		defer conn.Close()
 		eventually(t, "the scans in the stream", func() bool {
 			stream, err := js.Stream(t.Context(), "QRJUMP_SCANS")
@@ -189,7 +189,7 @@ func TestScanStream_KilledBeforeMarkSaved(t *testing.T) {
 		c = p.startCounter(t, "", c.key)
 		c.wantScans("left", 8)
 		c.Stop()
-		c = p.startCounter(t, nats.Events(), c.key)
+		c = p.startCounter(t, nats.URL(), c.key)
 		c.wantScans("in the stream again", 8)
 		c.scan(1)
 		c.wantScans("and scanned", 9)
@@ -200,12 +200,12 @@ func TestScanStream_KilledBeforeMarkSaved(t *testing.T) {
 // from the stream and counts the scans from its journal, the user must not be counted.
 func TestScanStream_ErasureWhileLeavingNodeDown(t *testing.T) {
 	t.Parallel()
-	p, nats := newPostgres(t), natstest.Start(t, natstest.Options{Blind: true})
-	c := p.startCounter(t, nats.Unread(), "")
+	p, nats := newPostgres(t), natstest.Start(t, natstest.Options{PublishOnly: true})
+	c := p.startCounter(t, nats.PublishOnlyURL(), "")
 	for _, user := range []string{"bob", "eve"} {
 		c.scanUser(user)
 	}
-	conn, js := connectStream(t, nats.Events())
+	conn, js := connectStream(t, nats.URL())
 	defer conn.Close()
 	eventually(t, "the scans in the stream", func() bool {
 		stream, err := js.Stream(t.Context(), "QRJUMP_SCANS")

@@ -98,7 +98,7 @@ func TestServerTLS_WeixinHostname(t *testing.T) {
 	}
 	const platform = "https://api.weixin.qq.com"
 	callTLS(t, c, platform+"/cgi-bin/token?grant_type=client_credential&appid=shop&secret=the-secret-of-shop", "", &issued)
-	s.Hide(issued.Token)
+	s.RegisterSecret(issued.Token)
 	for _, call := range []struct{ name, body string }{
 		{"add", `{"prefix":"https://tls.example/t/","path":"pages/tls","permit_sub_rule":1,"open_version":3,"is_edit":0}`},
 		{"publish", `{"prefix":"https://tls.example/t/"}`},

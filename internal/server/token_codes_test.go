@@ -87,7 +87,7 @@ func TestTokenCodes_FullLifecycle(t *testing.T) {
 		}
 
 		file := exportArchive(t, w.Server)
-		w.Hide(passphrase)
+		w.RegisterSecret(passphrase)
 		target := newInstance(t)
 		target.restore(t, file)
 		restored := brandServer{target.start(t, servertest.Options{}), t}

@@ -73,7 +73,7 @@ func TestTracing_CallTransactionMessage(t *testing.T) {
 	s.Admin("GET", "/accounts", "").WantStatus(t, 200, "an operation")
 	c := &scanCounter{s, t, ""}
 	key := s.NewKey("/scan-keys", `{"name":"app"}`)
-	c.Hide(key)
+	c.RegisterSecret(key)
 	c.Send(c.Request("POST", "/scan/v1/resolve", `{"text":"https://nowhere.example/"}`, "Authorization: Bearer "+key, parent(scan))).
 		WantStatus(t, 200, "a scan")
 	c.wantScans("after a scan", 1)

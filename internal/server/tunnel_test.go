@@ -52,7 +52,7 @@ func TestDevServer_ProxyTunnel(t *testing.T) {
 		Token string `json:"access_token"`
 	}
 	callTLS(t, c, "https://api.weixin.qq.com/cgi-bin/token?grant_type=client_credential&appid=shop&secret=the-secret-of-shop", "", &issued)
-	s.Hide(issued.Token)
+	s.RegisterSecret(issued.Token)
 	assert.True(t, issued.Token != "", "token through the proxy is empty")
 
 	for _, line := range []string{"CONNECT bank.example:443", "CONNECT evilapi.weixin.qq.com:443", "CONNECT 127.0.0.1:22",

@@ -30,7 +30,7 @@ func TestReadyz_UnreadableChange(t *testing.T) {
 			nodes = append(nodes, p.addNode(t).start(t, servertest.Options{}))
 			key := nodes[0].NewKey("/scan-keys", `{"name":"app"}`)
 			for _, s := range nodes {
-				s.Hide(key)
+				s.RegisterSecret(key)
 			}
 			p.execSQL(t, fmt.Sprintf(`CREATE TABLE whole AS SELECT %s AS kept FROM %s WHERE false`, damage.column, damage.table))
 			p.execSQL(t, fmt.Sprintf(`CREATE FUNCTION damage() RETURNS trigger LANGUAGE plpgsql AS

@@ -180,7 +180,7 @@ func TestSpoiledCode_ScanRaisesOneAlarm(t *testing.T) {
 		scan := func(index int64) {
 			t.Helper()
 			text := s.CodeText(batch, index)
-			s.Hide(text)
+			s.RegisterSecret(text)
 			assert.Contains(t, s.Do("POST", "/scan/v1/resolve", `{"text":"`+text+`"}`).Body, `"reason":"void"`, "code %d", index)
 		}
 		s.Admin("POST", fmt.Sprintf("/batches/%d/packages", batch), `{"code_start":0,"code_end":99,"printer":"acme"}`)

@@ -50,8 +50,8 @@ func TestWebhook_DeliversSignedScans(t *testing.T) {
 	}
 	w.Admin("POST", "/webhooks", fmt.Sprintf(`{"url":%q,"codes":[{"application_id":%d,"from":5,"to":6}],"rules":[%d],"alarms":true}`,
 		receiver.URL+"/hook?token=t0ken", id, list.Rules[0].ID)).JSON(t, &created)
-	w.Hide(created.Secret)
-	w.Hide("t0ken")
+	w.RegisterSecret(created.Secret)
+	w.RegisterSecret("t0ken")
 	verifier, err := reference.NewWebhook(created.Secret)
 	require.NoError(t, err)
 	w.callScan("resolve", "ann", w.code(id, 4).CodeURL)

@@ -43,7 +43,7 @@ func wireCalls(t testing.TB, dev bool) map[string]func() {
 	id := w.apply("one", 10_000)
 	w.activate(id, 0, 9999)
 	ticket := w.callScan("resolve", "ann", w.code(id, 7).CodeURL, "Authorization: Bearer "+key).ticket()
-	w.Hide(ticket)
+	w.RegisterSecret(ticket)
 	namespace := "phones"
 	if dev {
 		namespace = ""

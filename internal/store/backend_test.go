@@ -22,7 +22,7 @@ import (
 // (scripts/test.sh starts one); each test gets a new database with the newest schema.
 
 func TestMain(m *testing.M) {
-	proctest.Roles{"open a folder": proctest.Role(openFolder)}.Play()
+	proctest.Roles{"open a folder": proctest.Role(openFolder)}.Run()
 	os.Exit(dbtest.Run(m))
 }
 

@@ -31,7 +31,7 @@ import (
 // once and in order, and the counts must equal a recount, also for a new counter.
 func TestStreamCounter_Dedup(t *testing.T) {
 	server := natstest.Start(t, natstest.Options{})
-	o, err := stream.Parse(server.Events())
+	o, err := stream.Parse(server.URL())
 	require.NoError(t, err)
 	o.Marks = t.TempDir()
 	o.Patience = time.Hour
@@ -175,7 +175,7 @@ func TestStreamCounter_RecreatedDuringShipping(t *testing.T) {
 	server := natstest.Start(t, natstest.Options{})
 	s := scantest.OpenStore(t, store.Target{Dir: storetest.Folder(t)})
 	open := func(marks string) *stream.Log {
-		o, err := stream.Parse(server.Events())
+		o, err := stream.Parse(server.URL())
 		require.NoError(t, err)
 		o.Marks, o.Patience, o.CountedSet = marks, time.Hour, s.Origin
 		l, err := stream.Open(o)

@@ -34,7 +34,7 @@ import (
 const clockSpeed = 3000
 
 func TestMain(m *testing.M) {
-	proctest.Roles{"sender": proctest.Role(send)}.Play()
+	proctest.Roles{"sender": proctest.Role(send)}.Run()
 	os.Exit(dbtest.Run(m))
 }
 

@@ -66,7 +66,7 @@ func onEachStore(t *testing.T, f func(t *testing.T, w *cluster)) {
 // startNode starts a node. The aggregator and the publisher read the scan log through the first node.
 func (w *cluster) startNode(name string) *streamNode {
 	w.t.Helper()
-	o, err := stream.Parse(w.nats.Events())
+	o, err := stream.Parse(w.nats.URL())
 	require.NoError(w.t, err)
 	o.Marks, o.Patience = w.t.TempDir(), time.Minute
 	o.CountedSet, o.ReportedSet, o.Counted = w.db.Origin, w.db.ReportedSet, w.db.CountedUpTo
@@ -189,7 +189,7 @@ func (w *cluster) restartNATS(change func(folder string) error) {
 	if filepath.Base(folder) == "jetstream" {
 		folder = filepath.Dir(folder)
 	}
-	w.nats.End()
+	w.nats.Stop()
 	require.NoError(w.t, change(folder))
 	w.nats = natstest.Start(w.t, natstest.Options{Dir: folder, Host: "127.0.0.1", Port: w.port})
 }

@@ -80,6 +80,6 @@ func newActivatedBatch(t *testing.T, s *servertest.Server) int64 {
 func codeText(t *testing.T, s *servertest.Server, batch, index int64) string {
 	t.Helper()
 	c := s.CodeText(batch, index)
-	s.Hide(c)
+	s.RegisterSecret(c)
 	return c
 }

@@ -21,7 +21,7 @@ func TestWireAPI_BadInput(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: town})
 	secret := "hushhushhush"
-	s.Hide(secret)
+	s.RegisterSecret(secret)
 	tokens := s.Token("shop")
 	for _, body := range []string{
 		"\x00", "\xff\xfe{}", "{", "[", `"`, "{}{}", "null", "-", "1e999", "{\"a\":\x01}", `{"prefix":"\ud800"}`,
@@ -75,7 +75,7 @@ func TestWireAPI_BadInput(t *testing.T) {
 		if a := s.Do("GET", tokenPath+"?grant_type=client_credential&"+query, ""); a.Code(t) != want {
 			t.Errorf("%.60s = %s, want errcode %d", query, a.Body, want)
 		} else if want == 0 {
-			s.Hide(strings.Split(a.Body, `"`)[3])
+			s.RegisterSecret(strings.Split(a.Body, `"`)[3])
 		}
 	}
 	for line := range strings.SplitSeq(s.Log(), "\n") {

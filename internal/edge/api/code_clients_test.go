@@ -15,7 +15,7 @@ func login(t *testing.T, s *servertest.Server, user, appid string) string {
 	a := s.Do("POST", "/scan/v1/login", fmt.Sprintf(`{"user":%q,"appid":%q}`, user, appid))
 	jsCode := a.Text(t, "js_code")
 	require.True(t, a.Status == http.StatusOK && len(jsCode) == 32, "login = %d %s, want 200 with a js_code", a.Status, a.Body)
-	s.Hide(jsCode)
+	s.RegisterSecret(jsCode)
 	return jsCode
 }
 

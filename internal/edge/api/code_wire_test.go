@@ -123,7 +123,7 @@ func scanForTicket(t testing.TB, s *servertest.Server, user, text string) string
 	got := servertest.Decode[struct{ Path string }](t, a)
 	_, ticket, found := strings.Cut(got.Path, "code_ticket=")
 	require.True(t, found && regexp.MustCompile(`^[0-9a-f]{32}$`).MatchString(ticket), "path of %+v has no code_ticket", got)
-	s.Hide(ticket)
+	s.RegisterSecret(ticket)
 	return ticket
 }
 

@@ -32,7 +32,7 @@ func TestCoverage_DistinguishesSameNumber(t *testing.T) {
 		post(s, "svc", ticketToCodePath, `{"openid":"x","code_ticket":"0123456789abcdef0123456789abcdef"}`)
 	}
 	requestLink := func(program string) servertest.Answer {
-		return s.Tell(`admin PUT /settings {"behaviours":{"link.own_token_taken":"allow"}}
+		return s.RunStory(`admin PUT /settings {"behaviours":{"link.own_token_taken":"allow"}}
 POST /cgi-bin/wxopen/wxamplink as=svc {"appid":"`+program+`","notify_users":1,"show_profile":1}`, nil)
 	}
 	exchangeTicket()
@@ -43,7 +43,7 @@ POST /cgi-bin/wxopen/wxamplink as=svc {"appid":"`+program+`","notify_users":1,"s
 	}
 	s.Admin("PUT", "/settings", `{"link_approval_required":true}`)
 	requestLink("person").WantCode(t, 0, "a link that needs approval")
-	s.Tell("fault "+ticketToCodePath+" 40097", nil)
+	s.RunStory("fault "+ticketToCodePath+" 40097", nil)
 	exchangeTicket()
 	if got := coverage(); !got["link.at_once"] || !got["codes.ticket.state"] || got["caller.token.replaced"] {
 		t.Errorf("coverage after a pending link and a rejected ticket = %v", got)

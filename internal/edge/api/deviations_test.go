@@ -43,8 +43,8 @@ func deviationStories(t *testing.T) map[string]callFunc {
 	stories := map[string]callFunc{}
 	for id, text := range servertest.ReadStories(t, "testdata/stories/deviations.txt") {
 		stories[id] = func(s *servertest.Server) servertest.Answer {
-			return s.Tell(text,
-				servertest.Verbs{"import": func(line string) servertest.Answer { // imports a hundred rules; %n is the number of each
+			return s.RunStory(text,
+				servertest.Commands{"import": func(line string) servertest.Answer { // imports a hundred rules; %n is the number of each
 					var lines strings.Builder
 					for n := range 100 {
 						lines.WriteString(strings.ReplaceAll(line, "%n", strconv.Itoa(n)) + "\n")
@@ -104,7 +104,7 @@ func TestDeviationReport_EveryDeviation(t *testing.T) {
 			t.Errorf("deviation %s has no story", id)
 			continue
 		}
-		s.Renew(t)
+		s.Reset(t)
 		answer := story(s)
 		list := listDeviations(t, s)
 		i := slices.IndexFunc(list, func(d client.Deviation) bool { return d.Behaviour == id })
@@ -165,7 +165,7 @@ func TestDeviationReport_FilterAndReset(t *testing.T) {
 	left := servertest.Decode[json.RawMessage](t, s.Admin("DELETE", "/deviations", ""))
 	assert.Equal(t, string(left), `{"deviations":[]}`, "response to DELETE /deviations")
 	produce()
-	s.Renew(t)
+	s.Reset(t)
 	assert.Equal(t, len(listReported("")), 0, "deviations after a reset")
 }
 
@@ -190,7 +190,7 @@ func TestStrict_RejectsByBehaviour(t *testing.T) {
 			{"not strict", `{"strict":false}`, false},
 			{"not strict, but rejected", fmt.Sprintf(`{"strict":false,"behaviours":{%q:"reject"}}`, id), true},
 		} {
-			s.Renew(t)
+			s.Reset(t)
 			s.Admin("PUT", "/settings", c.settings)
 			a := story(s)
 			assert.True(t, (a.Code(t) == d.Refusal) == c.rejected, "%s, %s = %s, want rejected %v", id, c.name, a.Body, c.rejected)
@@ -206,11 +206,11 @@ func TestDeviationReport_EveryLeniency(t *testing.T) {
 	ignored := []string{"rules.add.path_unasked", "codes.activate.path_unasked", "rules.edit.unchecked", "rules.add.icp_unasked",
 		"rules.confirm.vouched"} // reported by each of these stories
 	for head, story := range servertest.ReadStories(t, "testdata/stories/leniencies.txt") {
-		s.Renew(t)
+		s.Reset(t)
 		row, name, _ := strings.Cut(head, ": ")
 		row, number, _ := strings.Cut(row, " ")
 		runStory := func() servertest.Answer {
-			return s.Tell(story, servertest.Verbs{"exec": func(query string) (a servertest.Answer) { s.Exec(query); return a }})
+			return s.RunStory(story, servertest.Commands{"exec": func(query string) (a servertest.Answer) { s.Exec(query); return a }})
 		}
 		a := runStory()
 		assert.True(t, !strings.HasPrefix(a.Body, `{"errcode":`) || a.Code(t) == 0, "%s = %s, want success", name, a.Body)
@@ -225,7 +225,7 @@ func TestDeviationReport_EveryLeniency(t *testing.T) {
 			continue
 		}
 		assert.True(t, slices.Equal(got, []string{row}), "%s: reported %q, want %s", name, got, row)
-		s.Renew(t)
+		s.Reset(t)
 		s.Admin("PUT", "/settings", fmt.Sprintf(`{"behaviours":{%q:"reject"}}`, row))
 		want, err := strconv.Atoi(number)
 		require.NoError(t, err)

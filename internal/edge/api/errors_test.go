@@ -80,7 +80,7 @@ func readStories(t *testing.T, file, preamble string) map[string]callFunc {
 	t.Helper()
 	list := map[string]callFunc{}
 	for name, text := range servertest.ReadStories(t, "testdata/stories/"+file+".txt") {
-		list[name] = func(s *servertest.Server) servertest.Answer { return s.Tell(preamble+text, nil) }
+		list[name] = func(s *servertest.Server) servertest.Answer { return s.RunStory(preamble+text, nil) }
 	}
 	return list
 }
@@ -117,7 +117,7 @@ func TestErrorCodes_EachProduced(t *testing.T) {
 		s := servertest.Start(t, servertest.Options{Seed: fixture.seed})
 		for _, r := range errorRows(t, file) {
 			t.Run(fmt.Sprintf("%d %s %s", r.code, r.path[strings.LastIndex(r.path, "/")+1:], r.name), func(t *testing.T) {
-				s.Renew(t)
+				s.Reset(t)
 				s.Advance(36 * time.Hour) // the time in a request id comes from the server's clock
 				a := r.call(s)
 				assert.True(t, a.Status == http.StatusOK && a.Header.Get("Content-Type") == contentType(a),
@@ -212,7 +212,7 @@ func TestRateLimit_PerMinute(t *testing.T) {
 	}
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: town})
-	s.Hide(s.Do("POST", stablePath, stableTokenBody("shop")).Text(t, "access_token"))
+	s.RegisterSecret(s.Do("POST", stablePath, stableTokenBody("shop")).Text(t, "access_token"))
 	client := &http.Client{}
 	send := func() int {
 		resp, err := client.Do(s.Request("POST", stablePath, stableTokenBody("shop")))

@@ -49,7 +49,7 @@ func TestDailyQuota_ConcurrentExact(t *testing.T) {
 		if a.Code(t) != want {
 			t.Errorf("stable_token call %d = %s, want errcode %d", n+1, a.Body, want)
 		} else if want == 0 {
-			s.Hide(a.Text(t, "access_token"))
+			s.RegisterSecret(a.Text(t, "access_token"))
 		}
 	}
 	s.Admin("PUT", "/settings", fmt.Sprintf(`{"daily_limits":{%q:101}}`, getPath))

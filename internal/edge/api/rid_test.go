@@ -101,7 +101,7 @@ func TestCallLog_StoresNoCredentials(t *testing.T) {
 		for _, secret := range values {
 			require.True(t, len(secret) >= 9, "secret %q has fewer than 9 bytes", secret)
 			secrets = append(secrets, secret)
-			s.Hide(secret)
+			s.RegisterSecret(secret)
 		}
 	}
 	hide(s.Token("shop"), s.Token("svc"))

@@ -141,7 +141,7 @@ access = access <component> isv shop
 				t.Errorf("%s names an unknown play %q", line.ID, line.Play)
 				continue
 			}
-			s.Renew(t)
+			s.Reset(t)
 			a = play(s)
 			answers[line.Play] = a
 		}
@@ -151,7 +151,7 @@ access = access <component> isv shop
 			if past[day] == nil {
 				past[day] = servertest.Start(t, servertest.Options{Seed: agency, Config: func(c *server.Config) { c.AsOf = day }})
 			}
-			past[day].Renew(t)
+			past[day].Reset(t)
 			if b := plays[line.Play](past[day]); hasPublishedShape(t, line, b) {
 				recordEvidence(t, past[day], line, b, newest)
 			} else {

@@ -112,7 +112,7 @@ func TestConsent_RedirectWithCode(t *testing.T) {
 		a.Status, a.Header.Get("Location"), a.Body)
 	code, err := url.QueryUnescape(m[1])
 	require.NoError(t, err)
-	s.Hide(code)
+	s.RegisterSecret(code)
 	got := s.Component(s.token, "api_query_auth", fmt.Sprintf(`{"component_appid":"isv","authorization_code":%q}`, code))
 	assert.True(t, strings.Contains(got.Body, `"authorizer_appid":"shop"`) &&
 		strings.Contains(got.Body, `"func_info":[{"funcscope_category":{"id":18}},{"funcscope_category":{"id":33}}]`),

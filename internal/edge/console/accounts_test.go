@@ -57,7 +57,7 @@ func TestAccountForms_CreateAndEdit(t *testing.T) {
 	p.wantText(t, "Tea &amp; &lt;i&gt;more&lt;/i&gt;", `value="svc"`, "192.0.2.0/24，198.51.100.7/32", `role="alert"`,
 		`aria-describedby="secret-hint secret-wrong"`)
 	form.Set("secret", "0123456789abcdef0123456789abcdef")
-	s.Hide(form.Get("secret"))
+	s.RegisterSecret(form.Get("secret"))
 	v.submit("/console/accounts", form).wantText(t, "Tea &amp; &lt;i&gt;more", "198.51.100.7/32")
 	assert.Equal(t, v.post("/console/accounts", form).Status, http.StatusConflict, "creation of an existing account")
 	form.Set("features", "marketcode")
@@ -120,7 +120,7 @@ func TestPlatformForms_CreateAndAuthorise(t *testing.T) {
 	form := url.Values{"appid": {"plat2"}, "secret": {"the-secret-of-plat2"}, "did": {"put"},
 		"redirect_hosts": {"one.example, two.example"},
 		"message_token":  {"tok"}, "encoding_aes_key": {"abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE"}}
-	s.Hide("the-secret-of-plat2")
+	s.RegisterSecret("the-secret-of-plat2")
 	v.submit("/console/platforms", form).wantText(t, "one.example, two.example")
 	assert.Equal(t, v.post("/console/platforms", form).Status, http.StatusConflict, "creation of an existing platform")
 	form.Set("event_url", "no address")
@@ -133,16 +133,16 @@ func TestPlatformForms_CreateAndAuthorise(t *testing.T) {
 	ticket := v.post("/console/platforms/plat2", url.Values{"did": {"ticket"}})
 	text := regexp.MustCompile(`<code class="copy">([^<]+)</code>`).FindStringSubmatch(ticket.Body)
 	require.True(t, text != nil, "page of a new ticket: status %d without a text", ticket.Status)
-	s.Hide(text[1])
+	s.RegisterSecret(text[1])
 	var token struct {
 		Token string `json:"component_access_token"`
 	}
 	s.Do("POST", "/cgi-bin/component/api_component_token", `{"component_appid":"plat2","component_appsecret":"the-secret-of-plat2",`+
 		`"component_verify_ticket":"`+text[1]+`"}`).JSON(t, &token)
-	s.Hide(token.Token)
+	s.RegisterSecret(token.Token)
 	preAuthCode := s.Do("POST", "/cgi-bin/component/api_create_preauthcode?component_access_token="+token.Token,
 		`{"component_appid":"plat2"}`).Text(t, "pre_auth_code")
-	s.Hide(preAuthCode)
+	s.RegisterSecret(preAuthCode)
 	p = v.post("/console/platforms/plat2", url.Values{"did": {"authorize"}, "appid": {"shop"}, "pre_auth_code": {preAuthCode},
 		"permission_sets": {"18", "33"}})
 	require.Equal(t, p.Status, http.StatusOK, "authorise")

@@ -77,7 +77,7 @@ func (v *visitor) send(method, path, kind string, body io.Reader, header ...stri
 	require.NoError(v.t, err)
 	for _, c := range w.Cookies() {
 		if len(c.Value) > 20 {
-			v.s.Hide(c.Value)
+			v.s.RegisterSecret(c.Value)
 		}
 	}
 	return page{w.StatusCode, string(text), w.Header}
@@ -155,7 +155,7 @@ func newLoginLink(t *testing.T, s *servertest.Server, body string) string {
 	t.Helper()
 	link := servertest.Decode[struct{ URL string }](t, s.Admin("POST", "/login-links", body))
 	_, once, _ := strings.Cut(link.URL, "once=")
-	s.Hide(once)
+	s.RegisterSecret(once)
 	return once
 }
 
@@ -386,7 +386,7 @@ func TestSignIn_TokenLinkAndSecondFactor(t *testing.T) {
 	}
 	s.Admin("PATCH", "/people/alice", `{"second_factor":"new"}`).JSON(t, &factor)
 	for _, code := range factor.Recovery {
-		s.Hide(code)
+		s.RegisterSecret(code)
 	}
 	v = newVisitor(t, s)
 	for _, c := range []struct {

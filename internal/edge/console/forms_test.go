@@ -48,7 +48,7 @@ func TestForms_RejectedKeepsInput(t *testing.T) {
 	p := v.post("/console/people", url.Values{"did": {"add"}, "name": {"carol"}, "role": {"viewer"}, "invite_days": {"3"}})
 	link := regexp.MustCompile(`/console/login\?once=([^&<]+)&amp;next=([^<]+)`).FindStringSubmatch(p.Body)
 	require.True(t, link != nil, "invitation: status %d without a link", p.Status)
-	s.Hide(link[1])
+	s.RegisterSecret(link[1])
 	next, _ := url.QueryUnescape(link[2])
 	carol := newVisitor(t, s)
 	once := url.Values{"once": {link[1]}, "next": {next}}

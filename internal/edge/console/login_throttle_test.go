@@ -57,9 +57,9 @@ func TestThrottle_ValidCredentialPasses(t *testing.T) {
 	var link struct{ URL string }
 	s.Admin("POST", "/statistics/shared", `{"question":"by=&group=activity","title":"scans","days":7}`).JSON(t, &link)
 	chart, chartSecret, _ := strings.Cut(link.URL[strings.LastIndex(link.URL, "/")+1:], ".")
-	s.Hide(chartSecret)
-	s.Hide(scanKey)
-	s.Hide(adminKey)
+	s.RegisterSecret(chartSecret)
+	s.RegisterSecret(scanKey)
+	s.RegisterSecret(adminKey)
 	bearer := func(method, path, body, valid string, header ...string) func(ip, wrong string) string {
 		return func(ip, wrong string) string {
 			header := append([]string{"Authorization: Bearer " + cmp.Or(wrong, valid), "X-Forwarded-For: " + ip}, header...)
@@ -76,7 +76,7 @@ func TestThrottle_ValidCredentialPasses(t *testing.T) {
 			a := s.Do(method, strings.ReplaceAll(path, "SECRET", secret), strings.ReplaceAll(body, "SECRET", secret),
 				"X-Forwarded-For: "+ip)
 			for _, token := range regexp.MustCompile(`"access_token":"([^"]+)"`).FindAllStringSubmatch(a.Body, -1) {
-				s.Hide(token[1])
+				s.RegisterSecret(token[1])
 			}
 			switch code := a.Code(t); code {
 			case 45011:

@@ -93,7 +93,7 @@ func TestOIDC_CertifiedProvider(t *testing.T) {
 	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop, Began: time.Now(), Config: func(c *server.Config) {
 		c.OIDC = server.OIDC{Issuer: p.Issuer, ClientID: "console", ClientSecret: clientSecret, RolesClaim: "roles"}
 	}})
-	s.Hide(clientSecret)
+	s.RegisterSecret(clientSecret)
 	fmt.Fprintln(p.in, s.AdminURL+"/console/login/callback")
 	p.line(t, "ready")
 	page := browsertest.Start(t, "~NOTFOUND , EXCLUDE 127.0.0.1 , EXCLUDE localhost")

@@ -77,7 +77,7 @@ func TestOperateForms_SettingsWebhooksHosts(t *testing.T) {
 func hideWebhookSecret(s *servertest.Server, p page) {
 	_, secret, _ := strings.Cut(p.Body, "whsec_")
 	secret, _, _ = strings.Cut(secret, "<")
-	s.Hide("whsec_" + secret)
+	s.RegisterSecret("whsec_" + secret)
 }
 
 // TestStatisticsFiles_EqualPage verifies that the files of the statistics have the figures of the page, keep formulas as text, and are

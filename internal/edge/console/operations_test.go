@@ -114,7 +114,7 @@ func TestConsole_CoversEveryOperation(t *testing.T) {
 		last = p
 		return servertest.Answer{Status: p.Status, Body: p.Body, Header: p.Header}
 	}
-	s.Tell(strings.ReplaceAll(string(story), "PASSWORD", url.QueryEscape(password)), servertest.Verbs{
+	s.RunStory(strings.ReplaceAll(string(story), "PASSWORD", url.QueryEscape(password)), servertest.Commands{
 		"page":  func(path string) servertest.Answer { return answer(c.get(path)) },
 		"later": func(path string) servertest.Answer { return answer(c.get(deferredPath(c.get(path)))) },
 		"form": func(rest string) servertest.Answer {
@@ -132,7 +132,7 @@ func TestConsole_CoversEveryOperation(t *testing.T) {
 			}
 			require.True(c.t, len(list) != 0, "%s shows no text to copy: %s", c.caller, last.Body)
 			for _, secret := range list {
-				s.Hide(secret)
+				s.RegisterSecret(secret)
 			}
 			return answer(last)
 		},

@@ -66,7 +66,7 @@ components:
   - {appid: plat, secret: the-secret-of-plat, message_token: tok, encoding_aes_key: abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE, redirect_hosts: [plat.example]}
 settings: {verification: trust, rule_rate_limit: null}
 `})
-	values := s.Plant("testdata/strangers.txt", "TEXT", body[1:len(body)-1], "PATH", x, "PASSWORD", password)
+	values := s.RunStoryFile("testdata/strangers.txt", "TEXT", body[1:len(body)-1], "PATH", x, "PASSWORD", password)
 	for !strings.Contains(s.Admin("GET", "/deliveries", "").Body, `"attempts":1`) && t.Context().Err() == nil {
 		// the first delivery attempt of the webhook fails, so that the health page lists it
 	}
@@ -113,7 +113,7 @@ func TestPages_InChromium(t *testing.T) {
 	guarded := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop, Config: func(c *server.Config) {
 		c.OIDC = server.OIDC{Issuer: "https://login.example", ClientID: "console", ClientSecret: clientSecret, RolesClaim: "roles"}
 	}})
-	guarded.Hide(clientSecret)
+	guarded.RegisterSecret(clientSecret)
 	createPerson(guarded, "alice", adminroute.Viewer)
 	otherBrowser := newVisitor(t, guarded)
 	otherBrowser.send("POST", "/console/login", "application/x-www-form-urlencoded",

@@ -80,7 +80,7 @@ func TestSelfService_ChangeSignIn(t *testing.T) {
 		require.True(t, match != nil && strings.Contains(body, `src="data:image/png;base64,`), "page without a second factor: %s", body)
 		recovery = strings.Fields(match[2])
 		for _, code := range recovery {
-			s.Hide(code)
+			s.RegisterSecret(code)
 		}
 		return html.UnescapeString(match[1]), html.UnescapeString(match[3]), recovery
 	}
@@ -159,7 +159,7 @@ func TestSecondFactor_Required(t *testing.T) {
 	require.True(t, uri != "" && sealed != nil, "new factor: status %d without an address: %s", p.Status, p.Body)
 	address, err := url.Parse(uri)
 	require.NoError(t, err)
-	s.Hide(address.Query().Get("secret"))
+	s.RegisterSecret(address.Query().Get("secret"))
 	vera.post("/console/self", url.Values{"did": {"confirm"}, "waits": {html.UnescapeString(sealed[1])},
 		"code": {appCode(t, uri, s.Clock.Now())}})
 	checkHeld(vera, "with a factor", false)

@@ -129,7 +129,7 @@ func (c *fakeProvider) startServer(t *testing.T, o servertest.Options) *serverte
 		require.NoError(t, os.WriteFile(filepath.Join(config.Data, "oidc-client-secret"), []byte(clientSecret+"\n"), 0o600))
 	}
 	s := servertest.Start(t, o)
-	s.Hide(clientSecret)
+	s.RegisterSecret(clientSecret)
 	c.clock = s.Clock.Now
 	return s
 }

@@ -74,16 +74,16 @@ func startWithRows(t *testing.T, n int) (*servertest.Server, *strings.Replacer) 
 			fmt.Sprintf(`{"code_start":%d,"code_end":%[1]d,"printer":"Press"}`, 5001+i)).JSON(t, &pkg)
 		var key struct{ Key, Secret string }
 		s.Admin("POST", "/admin-keys", fmt.Sprintf(`{"name":"ci%d","role":"viewer"}`, i)).JSON(t, &key)
-		s.Hide(key.Key)
+		s.RegisterSecret(key.Key)
 		s.Admin("POST", "/scan-keys", fmt.Sprintf(`{"name":"till%d","namespace":"default"}`, i)).JSON(t, &key)
-		s.Hide(key.Key)
+		s.RegisterSecret(key.Key)
 		s.Admin("PUT", fmt.Sprintf("/components/plat%d", i), `{"secret":"0123456789abcdef0123456789abcdef","message_token":"tok",`+
 			`"encoding_aes_key":"abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE"}`)
 	}
 	var webhook struct{ Secret string }
 	for range 90 { // the limit of webhooks is 100
 		s.Admin("POST", "/webhooks", `{"url":"https://hooks.example/x","alarms":true}`).JSON(t, &webhook)
-		s.Hide(webhook.Secret)
+		s.RegisterSecret(webhook.Secret)
 	}
 	for range n {
 		s.Admin("POST", "/webhooks/1/test", "")

@@ -176,7 +176,7 @@ func TestStory_OperatorDuringIncident(t *testing.T) {
 	for range 2 {
 		var made struct{ Secret string }
 		s.Admin("POST", "/webhooks", strings.Replace(hook, `,"enabled":false`, "", 1)).JSON(t, &made)
-		s.Hide(made.Secret)
+		s.RegisterSecret(made.Secret)
 	}
 	createPerson(s, "olga", adminroute.Operator)
 	window := browsertest.Start(t, "")

@@ -156,7 +156,7 @@ func (c *caller) token(appid string) string {
 func (c *caller) callEverything() {
 	text, err := os.ReadFile("testdata/everything.txt")
 	require.NoError(c.t, err)
-	c.s.Tell(string(text), servertest.Verbs{
+	c.s.RunStory(string(text), servertest.Commands{
 		"do": func(rest string) servertest.Answer {
 			part := append(strings.SplitN(rest, " ", 3), "")
 			return servertest.Answer{Body: c.do(part[0], part[1], part[2])}

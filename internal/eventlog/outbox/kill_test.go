@@ -32,7 +32,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	proctest.Roles{"node": proctest.Role(runNode)}.Play()
+	proctest.Roles{"node": proctest.Role(runNode)}.Run()
 	os.Exit(dbtest.Run(m))
 }
 

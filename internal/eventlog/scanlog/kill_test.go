@@ -15,7 +15,7 @@ import (
 
 // TestMain runs this binary as a recorder or eraser process for the tests that kill it.
 func TestMain(m *testing.M) {
-	proctest.Roles{"recorder": proctest.Role(recordScans), "eraser": proctest.Role(eraseUsers)}.Play()
+	proctest.Roles{"recorder": proctest.Role(recordScans), "eraser": proctest.Role(eraseUsers)}.Run()
 	os.Exit(m.Run())
 }
 

@@ -35,7 +35,7 @@ func TestStream_ReplacesUnwritable(t *testing.T) {
 			dir := t.TempDir()
 			server, dialer := natstest.Start(t, natstest.Options{Dir: dir}), &serverDialer{}
 			dialer.setServer(server)
-			o, counted := newOptions(t, server.Events()), c.former
+			o, counted := newOptions(t, server.URL()), c.former
 			o.Patience, o.dialer = 2*time.Second, dialer
 			o.Counted = func(context.Context) (int64, error) { return counted, nil }
 			l := openLog(t, o)
@@ -51,7 +51,7 @@ func TestStream_ReplacesUnwritable(t *testing.T) {
 				require.NoError(t, l.write(shippedTo{last: last, stream: l.ID(), address: l.address()}))
 			}
 			id, connected := l.ID(), l.conn.StatusChanged(nats.CONNECTED)
-			server.End() // a restarted server opens the files of the stream only for a write
+			server.Stop() // a restarted server opens the files of the stream only for a write
 			server = natstest.Start(t, natstest.Options{Dir: dir})
 			dialer.setServer(server)
 			<-connected

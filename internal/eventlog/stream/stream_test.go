@@ -34,7 +34,7 @@ import (
 func startNATS(t *testing.T, dir string) (s natstest.Server, address string) {
 	t.Helper()
 	s = natstest.Start(t, natstest.Options{Dir: dir, Monitors: true})
-	return s, s.Monitored()
+	return s, s.MonitoredURL()
 }
 
 // serverDialer connects a client to the current server, whose port changes with each start because a port may not be free twice.
@@ -217,13 +217,13 @@ func TestStream_ErasureDuringRead(t *testing.T) {
 // port, unless the operator vouches for the server.
 func TestStream_RequiresSyncAlways(t *testing.T) {
 	server := natstest.Start(t, natstest.Options{Lazy: true, Monitors: true})
-	l := openLog(t, newOptions(t, server.Monitored()))
+	l := openLog(t, newOptions(t, server.MonitoredURL()))
 	err := l.Append(t.Context(), events(0, 1))
 	assert.True(t, errors.Is(err, ErrNotFlushed) && strings.Contains(err.Error(), "sync_interval: always"),
 		"Append() = %v, want ErrNotFlushed with the required setting", err)
-	_, err = Parse(strings.Split(server.Monitored(), "?")[0])
+	_, err = Parse(strings.Split(server.MonitoredURL(), "?")[0])
 	assert.True(t, err != nil && strings.Contains(err.Error(), "monitor="), "Parse() without monitor and flush = %v, want an error", err)
-	vouched := openLog(t, newOptions(t, server.Events()))
+	vouched := openLog(t, newOptions(t, server.URL()))
 	assert.NoErrorf(t, vouched.Append(t.Context(), events(0, 1)), "Append() with flush=vouched")
 
 	_, address := startNATS(t, t.TempDir())
@@ -270,7 +270,7 @@ type publisherOptions struct {
 }
 
 func TestMain(m *testing.M) {
-	proctest.Roles{"publisher": proctest.Role(publishEvents)}.Play()
+	proctest.Roles{"publisher": proctest.Role(publishEvents)}.Run()
 	os.Exit(m.Run())
 }
 
@@ -280,8 +280,8 @@ func publishEvents(ctx context.Context, p publisherOptions) error {
 	if err != nil {
 		return err
 	}
-	defer server.End()
-	o, err := Parse(server.Events())
+	defer server.Stop()
+	o, err := Parse(server.URL())
 	if err != nil {
 		return err
 	}
@@ -305,7 +305,7 @@ func TestStream_ShipAcrossServerRestarts(t *testing.T) {
 	server, _ := startNATS(t, dir)
 	var dialer serverDialer
 	dialer.setServer(server)
-	o := newOptions(t, server.Events()) // without monitoring, because the monitoring port changes with each start
+	o := newOptions(t, server.URL()) // without monitoring, because the monitoring port changes with each start
 	o.dialer, o.Marks = &dialer, marks
 	l := openLog(t, o)
 	j := openJournal(t, filepath.Join(marks, "scans"), scanlog.JournalOptions{})
@@ -315,7 +315,7 @@ func TestStream_ShipAcrossServerRestarts(t *testing.T) {
 	require.NoError(t, shipper.Flush(t.Context()))
 	connected := l.conn.StatusChanged(nats.CONNECTED)
 	dialer.address.Store(nil)
-	server.End()
+	server.Stop()
 	require.NoError(t, j.Append(t.Context(), events(450, 700)))
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	err := shipper.Flush(ctx)
@@ -347,7 +347,7 @@ func TestStream_RestoredOlderFilledByOtherNode(t *testing.T) {
 	}
 	stop := func() {
 		dialer.address.Store(nil)
-		server.End()
+		server.Stop()
 	}
 	startNode := func(name string) (*Log, *scanlog.Shipper) {
 		o := newOptions(t, "nats://127.0.0.1:4222?flush=vouched")

@@ -11,7 +11,7 @@ func (s *Server) secret(a Answer, name string) string {
 	s.t.Helper()
 	text := a.Text(s.t, name)
 	require.True(s.t, text != "", "%s = %s, want a %s", a.Path, a.Body, name)
-	s.Hide(text)
+	s.RegisterSecret(text)
 	return text
 }
 
@@ -60,7 +60,7 @@ func (s *Server) AuthorizerToken(token, component, appid string) (access, refres
 	s.Component(token, "api_get_authorizer_info", fmt.Sprintf(`{"component_appid":%q,"authorizer_appid":%q}`, component, appid)).JSON(s.t,
 		&info)
 	refresh = info.Authorization.Refresh
-	s.Hide(refresh)
+	s.RegisterSecret(refresh)
 	return s.secret(s.Component(token, "api_authorizer_token",
 		fmt.Sprintf(`{"component_appid":%q,"authorizer_appid":%q,"authorizer_refresh_token":%q}`, component, appid, refresh)),
 		"authorizer_access_token"), refresh

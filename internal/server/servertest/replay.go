@@ -229,7 +229,7 @@ func (p *player) runLine(line string) string {
 	case word == "show":
 		p.shownHeaders = strings.Fields(rest)
 	case line == "reset":
-		p.s.Renew(p.t)
+		p.s.Reset(p.t)
 	case word == "clock":
 		p.s.Admin("PUT", "/emulator/clock", fmt.Sprintf(`{"now":%q}`, rest))
 	case word == "log":
@@ -237,7 +237,7 @@ func (p *player) runLine(line string) string {
 	case strings.HasPrefix(line, "no log "):
 		assert.True(p.t, !strings.Contains(p.s.Log(), line[7:]), "the log contains %q", line[7:])
 	default:
-		p.last = p.s.TellLine(line, p.last, p.vars, nil)
+		p.last = p.s.RunStoryLine(line, p.last, p.vars, nil)
 	}
 	return line
 }

@@ -198,14 +198,14 @@ func TryStart(t testing.TB, o Options) (*Server, error) {
 	}
 	testdiag.Log(t, "the server", s.Log)
 	t.Cleanup(func() {
-		s.NothingLeaked()
+		s.CheckLeaks()
 		s.Stop()
 	})
 	return s, nil
 }
 
-// Renew resets the emulator to the seed for the next row of a table test. Later failures are reported to t.
-func (s *Server) Renew(t testing.TB) {
+// Reset resets the emulator to the seed for the next row of a table test. Later failures are reported to t.
+func (s *Server) Reset(t testing.TB) {
 	t.Helper()
 	s.t = t
 	s.Admin("POST", "/emulator/reset", "")
@@ -235,8 +235,8 @@ func (s *Server) Exec(query string) {
 	require.NoError(s.t, err)
 }
 
-// Hide registers a secret: the test fails if the log contains it.
-func (s *Server) Hide(secret string) {
+// RegisterSecret registers a secret: the test fails if the log contains it.
+func (s *Server) RegisterSecret(secret string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.secrets = append(s.secrets, secret)
@@ -276,8 +276,8 @@ func (s *Server) checkBehaviours(text string) {
 	}
 }
 
-// NothingLeaked fails the test if the log contains a secret or token, or an error code that the endpoint's row does not declare.
-func (s *Server) NothingLeaked() {
+// CheckLeaks fails the test if the log contains a secret or token, or an error code that the endpoint's row does not declare.
+func (s *Server) CheckLeaks() {
 	s.t.Helper()
 	text := s.Log()
 	s.checkBehaviours(text)

@@ -16,8 +16,8 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// Verbs are additional commands of stories, by name. A command gets the rest of its line and returns the response.
-type Verbs map[string]func(rest string) Answer
+// Commands are additional commands of stories, by name. A command gets the rest of its line and returns the response.
+type Commands map[string]func(rest string) Answer
 
 // ReadStories reads a file of stories and returns the lines below each "## NAME", by name.
 func ReadStories(t testing.TB, file string) map[string]string {
@@ -34,7 +34,7 @@ func ReadStories(t testing.TB, file string) map[string]string {
 	return stories
 }
 
-// Tell runs the commands of a story, one per line, and returns the last response. An error of the wire API fails the test, unless the
+// RunStory runs the commands of a story, one per line, and returns the last response. An error of the wire API fails the test, unless the
 // command is the last of the story or begins with "try". Empty lines and lines that begin with "# " are comments.
 //
 //	[try] [N times|N seconds] METHOD PATH [as=APPID] [typed] [BODY]
@@ -52,13 +52,13 @@ func ReadStories(t testing.TB, file string) map[string]string {
 //	NAME = token|newtoken|component|ticket|preauth|authorize|access ARGUMENTS   sets <NAME> to a token; access sets <refresh> as well
 //
 // <?NAME> is <NAME>, escaped for a query. <<x*9>> is x, repeated nine times.
-func (s *Server) Tell(text string, verbs Verbs) Answer {
+func (s *Server) RunStory(text string, commands Commands) Answer {
 	s.t.Helper()
-	return s.runStory(text, map[string]string{}, verbs)
+	return s.runStory(text, map[string]string{}, commands)
 }
 
-// Plant runs the story of a file and returns its variables. The replacements, pairs of old and new, are made in its text first.
-func (s *Server) Plant(file string, replacements ...string) map[string]string {
+// RunStoryFile runs the story of a file and returns its variables. The replacements, pairs of old and new, are made in its text first.
+func (s *Server) RunStoryFile(file string, replacements ...string) map[string]string {
 	s.t.Helper()
 	text, err := os.ReadFile(file)
 	require.NoError(s.t, err)
@@ -67,7 +67,7 @@ func (s *Server) Plant(file string, replacements ...string) map[string]string {
 	return vars
 }
 
-func (s *Server) runStory(text string, vars map[string]string, verbs Verbs) (last Answer) {
+func (s *Server) runStory(text string, vars map[string]string, commands Commands) (last Answer) {
 	s.t.Helper()
 	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
 	for i, line := range lines {
@@ -77,13 +77,13 @@ func (s *Server) runStory(text string, vars map[string]string, verbs Verbs) (las
 		if i == len(lines)-1 && !strings.HasPrefix(line, "try ") {
 			line = "try " + line
 		}
-		last = s.TellLine(line, last, vars, verbs)
+		last = s.RunStoryLine(line, last, vars, commands)
 	}
 	return last
 }
 
-// TellLine runs one line of a story. last is the response to the line before it; the result is the new last response.
-func (s *Server) TellLine(line string, last Answer, vars map[string]string, verbs Verbs) Answer {
+// RunStoryLine runs one line of a story. last is the response to the line before it; the result is the new last response.
+func (s *Server) RunStoryLine(line string, last Answer, vars map[string]string, commands Commands) Answer {
 	s.t.Helper()
 	line, try := strings.CutPrefix(ExpandVariables(line, vars), "try ")
 	times, interval := 1, time.Duration(0)
@@ -96,7 +96,7 @@ func (s *Server) TellLine(line string, last Answer, vars map[string]string, verb
 	}
 	for n := range times {
 		s.Clock.Step(interval)
-		last = s.runCommand(strings.ReplaceAll(line, "%d", strconv.Itoa(n)), last, vars, verbs)
+		last = s.runCommand(strings.ReplaceAll(line, "%d", strconv.Itoa(n)), last, vars, commands)
 	}
 	isCall := isMethod[strings.SplitN(line, " ", 2)[0]]
 	isError := strings.HasPrefix(last.Body, `{"errcode":`) && !strings.HasPrefix(last.Body, `{"errcode":0,`)
@@ -132,11 +132,11 @@ func ExpandRepeats(text string) string {
 }
 
 // runCommand runs a command and returns its response, or last if the command makes no call.
-func (s *Server) runCommand(line string, last Answer, vars map[string]string, verbs Verbs) Answer {
+func (s *Server) runCommand(line string, last Answer, vars map[string]string, commands Commands) Answer {
 	s.t.Helper()
 	command, rest, _ := strings.Cut(line, " ")
-	if verbs[command] != nil {
-		return verbs[command](ExpandRepeats(rest))
+	if commands[command] != nil {
+		return commands[command](ExpandRepeats(rest))
 	}
 	first, second, _ := strings.Cut(rest, " ")
 	switch command {
@@ -170,7 +170,7 @@ func (s *Server) runCommand(line string, last Answer, vars map[string]string, ve
 		require.True(s.t, match != nil, "%s: no match in %.2000s", line, last.Body)
 		vars[first] = match[1]
 	case "hide":
-		s.Hide(cmp.Or(vars[rest], rest))
+		s.RegisterSecret(cmp.Or(vars[rest], rest))
 	case "says":
 		assert.True(s.t, strings.Contains(last.Body, rest) || strings.Contains(headerText(last), rest), "%s: %.2000s", line, last.Body)
 	default:

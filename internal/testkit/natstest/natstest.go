@@ -19,26 +19,28 @@ type Options struct {
 	Host     string // "" = 127.0.0.1
 	Port     int    // 0 = any
 	Monitors bool   // with the HTTP monitoring endpoint
-	// Blind adds a user "blind" that can publish messages and cannot read them.
-	Blind bool
+	// PublishOnly adds a user "publisher" that can publish messages and cannot read them.
+	PublishOnly bool
 }
 
 // Server is a running NATS server.
 type Server struct{ *server.Server }
 
-// Events returns the URL for --scan-stream with flush=vouched: the operator guarantees that the server flushes.
-func (s Server) Events() string { return fmt.Sprintf("nats://%s?flush=vouched", s.Addr()) }
+// URL returns the URL for --scan-stream with flush=vouched: the operator guarantees that the server flushes.
+func (s Server) URL() string { return fmt.Sprintf("nats://%s?flush=vouched", s.Addr()) }
 
-// Monitored returns the URL for --scan-stream with the monitoring endpoint, from which qrjump reads whether the server flushes.
-func (s Server) Monitored() string {
+// MonitoredURL returns the URL for --scan-stream with the monitoring endpoint, from which qrjump reads whether the server flushes.
+func (s Server) MonitoredURL() string {
 	return fmt.Sprintf("nats://%s?monitor=http://%s", s.Addr(), s.MonitorAddr())
 }
 
-// Unread is Events with the user "blind".
-func (s Server) Unread() string { return fmt.Sprintf("nats://blind:blind@%s?flush=vouched", s.Addr()) }
+// PublishOnlyURL is URL with the user "publisher".
+func (s Server) PublishOnlyURL() string {
+	return fmt.Sprintf("nats://publisher:publisher@%s?flush=vouched", s.Addr())
+}
 
-// End stops the server and waits until it has stopped.
-func (s Server) End() {
+// Stop stops the server and waits until it has stopped.
+func (s Server) Stop() {
 	s.Shutdown()
 	s.WaitForShutdown()
 }
@@ -51,15 +53,15 @@ func Start(t testing.TB, o Options) Server {
 	}
 	s, err := Run(o)
 	require.NoError(t, err)
-	t.Cleanup(s.End)
+	t.Cleanup(s.Stop)
 	return s
 }
 
 // Run starts a server for a separate process. The caller must stop it.
 func Run(o Options) (Server, error) {
 	options := server.Options{Host: "127.0.0.1", Port: -1, JetStream: true, StoreDir: o.Dir, SyncAlways: !o.Lazy, NoSigs: true, NoLog: true}
-	if o.Blind {
-		options.Users = []*server.User{{Username: "all", Password: "all"}, {Username: "blind", Password: "blind",
+	if o.PublishOnly {
+		options.Users = []*server.User{{Username: "all", Password: "all"}, {Username: "publisher", Password: "publisher",
 			Permissions: &server.Permissions{Publish: &server.SubjectPermission{Deny: []string{"$JS.API.CONSUMER.>"}}}}}
 		options.NoAuthUser = "all"
 	}

@@ -24,18 +24,18 @@ const variable = "QRJUMP_TEST_ROLE"
 type Roles map[string]func(ctx context.Context, orders []byte) error
 
 // Role returns a role whose JSON arguments are decoded as T.
-func Role[T any](play func(context.Context, T) error) func(context.Context, []byte) error {
+func Role[T any](run func(context.Context, T) error) func(context.Context, []byte) error {
 	return func(ctx context.Context, text []byte) error {
 		var orders T
 		if err := json.Unmarshal(text, &orders); err != nil {
 			return err
 		}
-		return play(ctx, orders)
+		return run(ctx, orders)
 	}
 }
 
-// Play runs the role in which the process was started and exits. It returns if there is none. TestMain must call it first.
-func (r Roles) Play() {
+// Run runs the role in which the process was started and exits. It returns if there is none. TestMain must call it first.
+func (r Roles) Run() {
 	name, orders, isChild := strings.Cut(os.Getenv(variable), "\n")
 	if !isChild {
 		return

@@ -25,7 +25,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	proctest.Roles{"recount": proctest.Role(recountRepeatedly)}.Play()
+	proctest.Roles{"recount": proctest.Role(recountRepeatedly)}.Run()
 	os.Exit(dbtest.Run(m))
 }
 
