@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"bytes"
+	"encoding/csv"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -307,6 +308,18 @@ func (w brandServer) checkForged(name string, row labels.Row, page bool) {
 		}
 	}
 	assert.Equal(w.t, w.callScan("resolve", "alice", row.Code).summary(), "show_message serial_only", "%s: the serial alone", name)
+}
+
+// TestListCodes_QuotesTexts verifies that a text with commas, quotes and line feeds is one column of the list of codes.
+func TestListCodes_QuotesTexts(t *testing.T) {
+	t.Parallel()
+	w := startBrand(t, servertest.Options{})
+	id := w.order(client.OrderPut{Text: "https://q.example/a,b/\"{serial}\"\n=1,{secret}"}, "odd").ApplicationID
+	list := w.Admin("GET", fmt.Sprintf("/batches/%d/codes?from=7&to=8", id), "").Body
+	rows, err := csv.NewReader(strings.NewReader(list)).ReadAll()
+	require.True(t, err == nil && len(rows) == 3, "%q: %v", list, err)
+	record := w.code(id, 7)
+	assert.Equal(t, strings.Join(rows[1], "|"), "7|"+record.Code+"|"+record.CodeURL, "row of code 7")
 }
 
 // TestPIN_TypedIntoPage verifies that a text with a serial number and a PIN opens nothing by itself, that the page for buyers confirms only

@@ -73,6 +73,9 @@ func TestTokenCodes_FullLifecycle(t *testing.T) {
 			assert.True(t, strings.Count(a.Body, `"kind":"copied"`) == 1 && strings.Contains(a.Body, `"code_index":7,`),
 				"%s: alarms %s, want one for code 7", c.name, a.Body)
 			assert.True(t, !genuine(), "%s: the page of a code with an alarm", c.name)
+			a = w.TryAdmin("POST", fmt.Sprintf("/batches/%d/packages", ids[i]), `{"code_start":0,"code_end":0,"proofs":3,"printer":"acme"}`)
+			assert.True(t, a.Status == 422 && strings.Contains(a.Body, "no proof codes"), "%s: a package with proof codes: %d %s", c.name,
+				a.Status, a.Body)
 			if !c.gs1 {
 				continue
 			}

@@ -67,6 +67,23 @@ func TestCodeChange_Invalid(t *testing.T) {
 	assert.ErrorIs(t, err, codes.ErrNoBatch, "Retarget of an unknown batch")
 }
 
+// TestCodeChange_ScheduledBeforeLastChange verifies that a change is rejected if it is scheduled before the last change of the batch, which
+// a fast clock has dated: it would take effect at once.
+func TestCodeChange_ScheduledBeforeLastChange(t *testing.T) {
+	t.Parallel()
+	p := newFixture(t)
+	b := p.apply("x", 10_000)
+	p.advance(24 * time.Hour)
+	require.NoError(t, p.change(b, codes.Freeze, single(9)))
+	p.advance(-24 * time.Hour)
+	activation := codes.Change{Batch: b.ID, Action: codes.Activate, Binding: p.binding, Codes: single(1), From: p.now().Add(time.Hour)}
+	_, err := p.Change(t.Context(), activation)
+	assert.True(t, errors.As(err, new(codes.Conflict)) && strings.Contains(err.Error(), "2026-01-16T02:00:00Z"), "%v, want a Conflict", err)
+	assert.Equal(t, p.scan(p.Text(b, 1), "u"), "not_active", "scan of the code")
+	activation.From = p.now().Add(25 * time.Hour)
+	assert.NoError(t, assert.ErrorOf(p.Change(t.Context(), activation)))
+}
+
 // TestRedeem_ConcurrentOnce verifies that one of 32 concurrent redemptions of a code succeeds and that the others return its actor and
 // time.
 func TestRedeem_ConcurrentOnce(t *testing.T) {

@@ -78,6 +78,8 @@ func (w PackageRequest) check(b Batch) error {
 	case b.Imported && slices.Contains(w.Formats, "lines"):
 		fault = fmt.Sprintf("application %d has imported codes, for which no dot matrix is stored: choose csv, ndjson or text, or send the "+
 			"imported file", b.ID)
+	case b.Imported && b.Template != "" && w.Proofs > 0:
+		fault = fmt.Sprintf("application %d has imported codes of another system: no proof codes can be made for them", b.ID)
 	case b.IsProof:
 		fault = fmt.Sprintf("application %d has proof codes: they go with a package of real ones", b.ID)
 	case !accounts.IsPlain(w.Printer, 1, 64):

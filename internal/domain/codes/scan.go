@@ -54,9 +54,6 @@ func (s *Service) Scan(text, user string, account func(appid string) (accounts.A
 	scanned.Found = f
 	scanned.State = s.Memory.State(f.Batch.ID, f.Index, s.Now())
 	s.decide(&scanned, user, account)
-	if (scanned.Reason == "" || scanned.Reason == NoRelease) && f.Batch.HasPublicTexts() {
-		return Scanned{Found: scanned.Found, Reason: SerialOnly}, true
-	}
 	return scanned, true
 }
 
@@ -73,7 +70,7 @@ func (s *Service) MayBeCode(text string) bool {
 		slices.ContainsFunc(s.prefixes(), func(prefix string) bool { return HasPrefix(text, prefix) })
 }
 
-// decide determines the page that a code opens in its current state, or the reason why the code opens no page.
+// decide determines the page that a code opens in its state, or the reason why the code opens no page. Public texts open no page.
 // Assumed(scan.code.state): a code that opens no page leads to a message instead.
 func (s *Service) decide(scanned *Scanned, user string, account func(appid string) (accounts.Account, bool)) {
 	switch {
@@ -83,6 +80,8 @@ func (s *Service) decide(scanned *Scanned, user string, account func(appid strin
 		scanned.Reason = IsFrozen
 	case scanned.State.Activation == nil:
 		scanned.Reason = NotActive
+	case scanned.Batch.HasPublicTexts():
+		scanned.Reason = SerialOnly
 	default:
 		s.resolveTarget(scanned, user, account)
 	}

@@ -93,6 +93,24 @@ func TestCodeScan_TextKinds(t *testing.T) {
 	}
 }
 
+// TestCodeScan_PublicTexts verifies that a text without a secret opens nothing, now and as of a past time.
+func TestCodeScan_PublicTexts(t *testing.T) {
+	t.Parallel()
+	p := newFixture(t)
+	p.Prefix = "HTTPS://Q.EXAMPLE/"
+	template, err := p.FillTemplate(codes.TemplateOrder{Text: "https://q.example/s/{serial}{digits:6}", Weak: true, Count: 10_000})
+	require.NoError(t, err)
+	b, err := p.Apply(t.Context(), p.owner, codes.Application{ISV: "public", Count: 10_000, Template: template})
+	require.NoError(t, err)
+	p.activate(b, 0, 99)
+	for index, want := range map[int64]codes.Reason{7: codes.SerialOnly, 100: codes.NotActive} {
+		current, _ := p.Scan(p.Text(b, index), "u", p.account)
+		past, _, err := p.ScanAsOf(t.Context(), p.Text(b, index), "u", p.now(), p.account)
+		assert.True(t, err == nil && current.Reason == want && past.Reason == want && current.AppID+past.AppID == "",
+			"code %d: %q, as of this time %q, %v, want %q", index, current.Reason, past.Reason, err, want)
+	}
+}
+
 // Behaviour(scan.code.state) Behaviour(scan.code.version).
 func TestCodeScan_States(t *testing.T) {
 	t.Parallel()

@@ -1,6 +1,7 @@
 package codes
 
 import (
+	"cmp"
 	"context"
 	"crypto/cipher"
 	"errors"
@@ -427,9 +428,9 @@ func (s *Service) addEvent(ctx context.Context, e Event, policy deviationPolicy)
 				return err
 			}
 		}
-		e.OccurredAt, e.From = t, from
+		e.OccurredAt, e.From = t, cmp.Or(from, t)
 		if e.From.Before(t) {
-			e.From = t
+			return Conflict(fmt.Sprintf("an earlier change of application %d is dated %s: schedule this one later", e.Batch, t.Format(time.RFC3339)))
 		}
 		var err error
 		if e.Action == Activate {

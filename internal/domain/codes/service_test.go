@@ -258,6 +258,23 @@ func TestBatch_ForeignAccount(t *testing.T) {
 	assertCode(t, "by the other's order number", err, errcode.NoApplication, "")
 }
 
+// TestExchange_ChangeOnOtherNode verifies that the exchange of a ticket reads the changes that another node has acknowledged.
+func TestExchange_ChangeOnOtherNode(t *testing.T) {
+	t.Parallel()
+	p := newFixture(t)
+	b := p.apply("x", 10_000)
+	p.activate(b, 0, 99)
+	second := &codes.Service{Store: p.store, Memory: p.reloadMemory(), Vault: p.Vault, OpenIDs: p.OpenIDs, Now: p.now, Keys: p.Keys,
+		Settings: p.Settings, Random: p.Random, Prefix: p.Prefix, Shared: true}
+	p.activate(b, 200, 299)
+	openid := p.OpenIDs.OpenID("default", "svc", "u")
+	ticket := p.issueTicket(p.lookup(b, 250), "u")
+	assert.NoErrorf(t, assert.ErrorOf(second.Exchange(t.Context(), p.owner, openid, ticket)), "a code that was activated on the first node")
+	require.NoError(t, p.change(b, codes.Void, single(250)))
+	assertCode(t, "a code that was voided on the first node", assert.ErrorOf(second.Exchange(t.Context(), p.owner, openid, ticket)),
+		errcode.InvalidArgs, "")
+}
+
 // TestPress_DurableAfterReopen reopens the store and verifies that acknowledged tickets, login codes, activations and batches survive, and
 // that CheckKeys rejects other or missing keys.
 func TestPress_DurableAfterReopen(t *testing.T) {

@@ -202,7 +202,10 @@ func (s *Service) Exchange(ctx context.Context, caller accounts.Account, openid,
 	if err != nil || b.Account != caller.AppID && !anyAccount {
 		return Found{}, errcode.InvalidArgs.WithDetail(behaviour.CodesTicketOther, badTicket)
 	}
-	f := Found{Batch: b, Index: t.Index, State: s.Memory.State(b.ID, t.Index, s.Now())}
+	f, err := s.LookupConsistent(ctx, Found{Batch: b, Index: t.Index, State: s.Memory.State(b.ID, t.Index, s.Now())})
+	if err != nil {
+		return Found{}, err
+	}
 	if f.Code, err = s.codeOf(ctx, b, t.Index); err != nil {
 		return Found{}, err
 	}

@@ -85,7 +85,7 @@ func (n *naive) addNew(e scanlog.Event) {
 	n.scans++
 	firstScans := int64(0)
 	name := alarms.CodeName{Batch: e.Batch, Index: e.Index}
-	if e.Batch != 0 {
+	if e.IdentifiesCode() {
 		if n.codes[name]++; n.codes[name] == 1 {
 			firstScans = 1
 			n.perCode[name] = map[scanlog.UserHash]bool{}

@@ -193,7 +193,7 @@ func (r *round) read(ctx context.Context, c *Aggregator, log scanlog.Log, start,
 			item.keys[UsersKey{day, d, t.Value(d)}] = true
 			item.keys[UsersKey{MonthSketches + timebucket.Month(day), d, t.Value(d)}] = true
 		}
-		if e.Batch != 0 {
+		if e.IdentifiesCode() {
 			item.names[alarms.CodeName{Batch: e.Batch, Index: e.Index}] = true
 		}
 		item.known[e.ID] = true

@@ -70,7 +70,7 @@ func (l *longTraffic) record(t *testing.T, log *scantest.Memory, n, hours int) {
 	}
 	for _, e := range l.Sent[from:] {
 		name := alarms.CodeName{Batch: e.Batch, Index: e.Index}
-		l.first = append(l.first, e.Batch != 0 && l.codes[name] == 0)
+		l.first = append(l.first, e.IdentifiesCode() && l.codes[name] == 0)
 		l.dims = append(l.dims, l.values(e))
 		l.add(e)
 	}

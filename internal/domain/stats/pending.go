@@ -191,7 +191,7 @@ func (c *Aggregator) count(ctx context.Context, e *scanlog.Entry) error {
 		p.owners[o.number] = o.name
 	}
 	p.counts[pos].Scans++
-	if e.Batch != 0 {
+	if e.IdentifiesCode() {
 		name := alarms.CodeName{Batch: e.Batch, Index: e.Index}
 		p.byCode[name] = append(p.byCode[name], int32(len(p.codes)))
 		p.codes = append(p.codes, codeScan{e.Event, pos})

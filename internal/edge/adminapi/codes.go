@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"cmp"
 	"context"
+	"encoding/csv"
 	"errors"
 	"fmt"
 	"io"
@@ -217,7 +218,7 @@ func (a codeAPI) change(ctx context.Context, actor string, id int64, s client.Co
 	case err != nil:
 	case c.Action == codes.Activate && !gs1.ValidGTIN(c.Binding.ProductCode):
 		done.Warning = noGTIN
-	case c.Action == codes.Unfreeze:
+	case c.Action == codes.Unfreeze && changed > 0:
 		var recalled []codes.PrintPackage
 		recalled, err = a.Codes.RecalledPackages(ctx, id, set)
 		if len(recalled) > 0 {
@@ -310,11 +311,7 @@ func (a codeAPI) getCodeScans(ctx context.Context, in *struct {
 	BatchPath
 	Index int64 `path:"code_index" minimum:"0"`
 }) (client.CodeScans, error) {
-	b, ok := a.Codes.Memory.Batch(in.ID)
-	if !ok {
-		return client.CodeScans{}, codes.ErrNoBatch
-	}
-	if err := b.CheckRange(codes.Range{From: in.Index, To: in.Index}); err != nil {
+	if _, err := a.batchWith(ctx, in.ID, codes.Range{From: in.Index, To: in.Index}); err != nil {
 		return client.CodeScans{}, err
 	}
 	name := alarms.CodeName{Batch: in.ID, Index: in.Index}
@@ -430,25 +427,24 @@ func (a codeAPI) listCodes(ctx context.Context, in *struct {
 	}
 	name := fmt.Sprintf("codes-%d-%d-%d.csv", in.ID, r.From, r.To)
 	return adminroute.File{Name: name, Type: "text/csv; charset=utf-8", Write: func(ctx context.Context, w io.Writer) error {
-		out := bufio.NewWriterSize(w, 64<<10)
-		head, pin := "index,code,code_text", codes.PINs(a.Codes.Vault, b)
+		out := csv.NewWriter(bufio.NewWriterSize(w, 64<<10))
+		out.UseCRLF = true
+		row, pin := []string{"index", "code", "code_text"}, codes.PINs(a.Codes.Vault, b)
 		if pin != nil {
-			head += ",pin"
+			row = append(row, "pin")
 		}
-		fmt.Fprint(out, head+"\r\n")
+		if err := out.Write(row); err != nil {
+			return err
+		}
 		err := a.Codes.EachPrint(ctx, b, r, func(i int64, code, text string) error {
-			// Neither the code nor its text contains a comma or a quote, so no CSV quoting is needed. Imported codes may begin with a
-			// character that starts a formula in a spreadsheet.
-			fmt.Fprintf(out, "%d,%s,%s", i, adminroute.EscapeCSVFormula(code), adminroute.EscapeCSVFormula(text))
+			// Imported codes may begin with a character that starts a formula in a spreadsheet.
+			row[0], row[1], row[2] = strconv.FormatInt(i, 10), adminroute.EscapeCSVFormula(code), adminroute.EscapeCSVFormula(text)
 			if pin != nil {
-				fmt.Fprint(out, ",", pin(uint64(i)))
+				row[3] = pin(uint64(i))
 			}
-			_, err := out.WriteString("\r\n")
-			return err
+			return out.Write(row)
 		})
-		if err != nil {
-			return err
-		}
-		return out.Flush()
+		out.Flush()
+		return cmp.Or(err, out.Error())
 	}}, nil
 }

@@ -100,11 +100,11 @@ func (a *API) mayBlock(text string) bool {
 	return a.Codes != nil && a.Codes.MayBeCode(text) || a.RespondEarly != nil && a.IsDiskSlow != nil && a.RespondEarly() && a.IsDiskSlow()
 }
 
-// isCode reports whether a scan matched an issued code. A text that consists of the nine characters of a code alone does not count as a
-// match, because anyone can invent nine characters.
+// isCode reports whether a scan matched an issued code. The nine characters of a code alone, and the texts of a batch that contain no more,
+// do not count as a match, because anyone can invent them.
 func (s *pendingScan) isCode() bool {
 	d := &s.decision
-	return d.Code.Batch.ID != 0 && d.Reason != codes.SerialOnly
+	return d.Code.Batch.ID != 0 && d.Reason != codes.SerialOnly && !d.Code.Batch.HasPublicTexts()
 }
 
 // visit passes the scan of a code to the ticket writer, and a scan of a parametric code to its service account; the method record then

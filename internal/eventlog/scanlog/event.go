@@ -65,6 +65,9 @@ type Event struct {
 	Text string
 }
 
+// IdentifiesCode reports whether the scan is evidence of an issued code. A serial number alone is not: anyone can invent it.
+func (e *Event) IdentifiesCode() bool { return e.Batch != 0 && e.Reason != "serial_only" }
+
 // Entry is an event with its position in the log.
 type Entry struct {
 	// Position is the event's position in the log: later events have greater positions. Positions are never reused.

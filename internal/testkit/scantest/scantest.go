@@ -195,6 +195,9 @@ func (s *Traffic) Next() scanlog.Event {
 		e.Kind, e.Batch, e.Index, e.Activation = "code", 500000001+s.Random.Int64N(2), s.Random.Int64N(60), 1+s.Random.Int64N(3)
 	case 3:
 		e.Action, e.App, e.Reason, e.Batch, e.Index = "show_message", "", "frozen", 500000001, s.Random.Int64N(60)
+		if e.Index%3 == 0 {
+			e.Reason = "serial_only" // counts for the batch, but not for a code
+		}
 	}
 	s.Sent = append(s.Sent, e)
 	return e

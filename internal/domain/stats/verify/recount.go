@@ -201,7 +201,7 @@ func (n *recounting) read(ctx context.Context, e *scanlog.Entry) error {
 		return err
 	}
 	first := false
-	if e.Batch != 0 {
+	if e.IdentifiesCode() {
 		if n.scanned[e.Batch] == nil {
 			n.scanned[e.Batch] = roaring64.New()
 		}
