@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"iter"
 	"reflect"
 	"slices"
 	"strings"
@@ -25,13 +26,13 @@ func (t *Tx) marks(first, n int) string {
 	return placeholders(first, n)
 }
 
-// rowMarks returns the placeholders of a VALUES list with the given numbers of rows and columns: $1, $2, …, or "?" on SQLite.
+// rowMarks returns the placeholders of a VALUES list with the given numbers of rows and columns: "($1, $2), ($3, $4)", or "?" on SQLite.
 func (t *Tx) rowMarks(rows, columns int) string {
-	if t.engine.name != "sqlite" {
-		return values(rows, columns)
+	list := make([]string, rows)
+	for i := range list {
+		list[i] = "(" + t.marks(1+i*columns, columns) + ")"
 	}
-	name := "(" + t.marks(1, columns) + ")"
-	return strings.Repeat(name+", ", rows-1) + name
+	return strings.Join(list, ", ")
 }
 
 // insertMany inserts rows, as many as possible per statement; head is INSERT INTO … (columns), tail is the text after the values.
@@ -99,13 +100,27 @@ func unnest(rows [][]any) (function string, args []any) {
 	return `unnest(` + strings.Join(types, ", ") + `)`, args
 }
 
-// values returns placeholders such as "($1, $2), ($3, $4)" for a number of rows and columns.
-func values(rows, columns int) string {
-	list := make([]string, rows)
-	for i := range list {
-		list[i] = "(" + placeholders(1+i*columns, columns) + ")"
+// insertPrepared inserts rows like addMany, for callers whose numbers of rows vary: see inChunks.
+func insertPrepared[T any](ctx context.Context, t *Tx, head, tail string, all []T, row func(T) []any) (stored int64, err error) {
+	columns := strings.Count(head, ",") + 1
+	err = inChunks(all, func(part []T) error {
+		added, err := t.insertLimited(ctx, len(part), head, tail, columns, len(part), func(i int, args []any) []any {
+			return append(args, row(part[i])...)
+		})
+		stored += added
+		return err
+	})
+	return stored, err
+}
+
+// each calls f for each element of a sequence until f returns an error.
+func each[T any](all iter.Seq[T], f func(T) error) error {
+	for item := range all {
+		if err := f(item); err != nil {
+			return err
+		}
 	}
-	return strings.Join(list, ", ")
+	return nil
 }
 
 // inChunks splits a slice into chunks whose lengths are powers of two, at most 128, and calls f for each chunk. Lengths of powers

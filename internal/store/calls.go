@@ -79,20 +79,9 @@ func (t accountQueries) AddCalls(ctx context.Context, blocks []apiusage.Block) (
 }
 
 func (t accountQueries) ForgetCalls(ctx context.Context, upTo, second int64, limit int) error {
-	for _, query := range []struct {
-		text string
-		args []any
-	}{
-		{`UPDATE sequences SET value = $1 WHERE name = $2 AND value < $1`, []any{upTo, callDeleted}},
-		{`DELETE FROM call_blocks WHERE seq IN (SELECT seq FROM call_blocks WHERE seq <= $1 ORDER BY seq LIMIT $2)`, []any{upTo, limit}},
-		{`DELETE FROM call_blocks WHERE seq IN (SELECT seq FROM call_blocks WHERE second < $1 ORDER BY second LIMIT $2)`,
-			[]any{second, limit}},
-	} {
-		if _, err := t.exec(ctx, query.text, query.args...); err != nil {
-			return err
-		}
-	}
-	return nil
+	return t.runAll(ctx, write(`UPDATE sequences SET value = $1 WHERE name = $2 AND value < $1`, upTo, callDeleted),
+		write(`DELETE FROM call_blocks WHERE seq IN (SELECT seq FROM call_blocks WHERE seq <= $1 ORDER BY seq LIMIT $2)`, upTo, limit),
+		write(`DELETE FROM call_blocks WHERE seq IN (SELECT seq FROM call_blocks WHERE second < $1 ORDER BY second LIMIT $2)`, second, limit))
 }
 
 var deviationRows = mapper[apiusage.Deviation]{table: "deviations", key: "account, endpoint, behaviour",
@@ -112,17 +101,14 @@ func (t accountQueries) AddDeviations(ctx context.Context, list []apiusage.Devia
 }
 
 func (t accountQueries) Deviations(ctx context.Context, account string, limit int) ([]apiusage.Deviation, error) {
-	const order = `ORDER BY account, endpoint, behaviour LIMIT `
-	if account == "" {
-		return deviationRows.all(ctx, t.Tx, order+`$1`, limit)
-	}
-	return deviationRows.all(ctx, t.Tx, `WHERE account = $1 `+order+`$2`, account, limit)
+	var w criteria
+	w.andIf(account != "", `account = ?`, account)
+	rest := w.String() + ` ORDER BY account, endpoint, behaviour LIMIT ` + w.bind(limit)
+	return deviationRows.all(ctx, t.Tx, rest, w.args...)
 }
 
 func (t accountQueries) ForgetDeviations(ctx context.Context, account string) error {
-	location, args := ``, []any(nil)
-	if account != "" {
-		location, args = ` WHERE account = $1`, []any{account}
-	}
-	return t.run(ctx, `DELETE FROM deviations`+location, args...)
+	var w criteria
+	w.andIf(account != "", `account = ?`, account)
+	return t.run(ctx, `DELETE FROM deviations`+w.String(), w.args...)
 }

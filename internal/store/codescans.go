@@ -9,14 +9,8 @@ import (
 )
 
 func (t codeQueries) AddFirstScans(ctx context.Context, all []codes.FirstScan) error {
-	return inChunks(all, func(scans []codes.FirstScan) error {
-		args := make([]any, 0, 5*len(scans))
-		for _, f := range scans {
-			args = append(args, f.Batch, f.Index, millis(f.At), f.Scan, f.User)
-		}
-		return t.run(ctx, `INSERT INTO code_scans (batch, idx, first_at, first_scan, first_user) VALUES `+values(len(scans), 5)+`
-			ON CONFLICT (batch, idx) DO NOTHING`, args...)
-	})
+	_, err := firstScanRows.addPrepared(ctx, t.Tx, all, ` ON CONFLICT (batch, idx) DO NOTHING`)
+	return err
 }
 
 var firstScanRows = mapper[codes.FirstScan]{table: "code_scans", notFound: codes.ErrNoFirstScan,
@@ -54,39 +48,24 @@ func (t codeQueries) eraseOpenIDs(ctx context.Context, table string, column user
 ) error {
 	if column.is == openIDText {
 		query := `DELETE FROM ` + table + ` WHERE ` + column.account + ` = $1 AND REPLACE(` + column.name + `, $2, '') <> ` + column.name
-		for _, account := range held {
-			if _, err := t.exec(ctx, query, account, openIDOf(account)); err != nil {
-				return err
-			}
-		}
-		return nil
+		return each(slices.Values(held), func(account string) error { return t.run(ctx, query, account, openIDOf(account)) })
 	}
 	// One statement deletes rows for many accounts, because each statement scans the whole table: tickets have no index on the openid.
-	for names := range slices.Chunk(held, chunk) {
+	return each(slices.Chunk(held, chunk), func(names []string) error {
 		var args []any
 		for _, account := range names {
 			args = append(args, account, openIDOf(account))
 		}
-		query := `DELETE FROM ` + table + ` WHERE (` + column.account + `, ` + column.name + `) IN (VALUES ` + values(len(names), 2) + `)`
-		if _, err := t.exec(ctx, query, args...); err != nil {
-			return err
-		}
-	}
-	return nil
+		return t.run(ctx, `DELETE FROM `+table+` WHERE (`+column.account+`, `+column.name+`) IN (VALUES `+t.rowMarks(len(names), 2)+`)`, args...)
+	})
 }
 
 func (t codeQueries) PutTickets(ctx context.Context, all []codes.Ticket) error {
-	return inChunks(all, func(tickets []codes.Ticket) error {
-		args := make([]any, 0, 8*len(tickets))
-		for _, k := range tickets {
-			args = append(args, k.Hash, k.Batch, k.Index, k.OwnerID, k.AppID, k.AppUserID, millis(k.ScannedAt), millis(k.ExpiresAt))
-		}
-		n, err := t.exec(ctx, `INSERT INTO tickets AS k (hash, batch, idx, owner_id, appid, app_user_id, scanned_at, expires_at) VALUES `+values(len(tickets), 8)+`
-			ON CONFLICT (hash) DO UPDATE SET hash = excluded.hash
-			WHERE k.batch = excluded.batch AND k.idx = excluded.idx AND k.app_user_id = excluded.app_user_id AND k.scanned_at = excluded.scanned_at`, args...)
-		if err == nil && n != int64(len(tickets)) {
-			err = errors.New("a ticket with the same text is already stored")
-		}
-		return err
-	})
+	n, err := ticketRows.addPrepared(ctx, t.Tx, all, ` ON CONFLICT (hash) DO UPDATE SET hash = excluded.hash
+		WHERE tickets.batch = excluded.batch AND tickets.idx = excluded.idx AND tickets.app_user_id = excluded.app_user_id
+			AND tickets.scanned_at = excluded.scanned_at`)
+	if err == nil && n != int64(len(all)) {
+		err = errors.New("a ticket with the same text is already stored")
+	}
+	return err
 }

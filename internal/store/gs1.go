@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"github.com/qrjump/qrjump/internal/domain/accounts"
@@ -102,12 +103,7 @@ func (t gs1Queries) PutGS1(ctx context.Context, list ...digitallink.Entry) error
 	if err := gs1Rows.putAll(ctx, t.Tx, rows); err != nil {
 		return err
 	}
-	for _, row := range rows {
-		if err := t.note(ctx, ofGS1, row.Key, "put", row.Entry); err != nil {
-			return err
-		}
-	}
-	return nil
+	return each(slices.Values(rows), func(row gs1Row) error { return t.note(ctx, ofGS1, row.Key, "put", row.Entry) })
 }
 
 func (t gs1Queries) DeleteGS1(ctx context.Context, e digitallink.Entry) error {

@@ -377,10 +377,8 @@ func (t accountQueries) countMoved(ctx context.Context, counts, pieces map[count
 		for _, pair := range pairs {
 			args = append(args, pair[0], pair[1])
 		}
-		stored, err := list(ctx, t.Tx, func(scan func(...any) error) (c counter, err error) {
-			err = scan(&c.owner, &c.target, &c.first)
-			return c, err
-		}, `SELECT owner, target, first_id FROM rule_page_buckets WHERE (owner, target) IN (`+t.rowMarks(len(pairs), 2)+`) ORDER BY first_id`, args...)
+		scan := scanner(func(c *counter) []any { return []any{&c.owner, &c.target, &c.first} })
+		stored, err := list(ctx, t.Tx, scan, `SELECT owner, target, first_id FROM rule_page_buckets WHERE (owner, target) IN (`+t.rowMarks(len(pairs), 2)+`) ORDER BY first_id`, args...)
 		if err != nil {
 			return err
 		}
@@ -430,17 +428,13 @@ func (t accountQueries) addCounts(ctx context.Context, table string, counts map[
 		return err
 	}
 	counters := slices.DeleteFunc(all, func(c counter) bool { return counts[c] > 0 })
-	for cs := range slices.Chunk(counters, chunk) {
+	return each(slices.Chunk(counters, chunk), func(cs []counter) error {
 		var args []any
 		for _, c := range cs {
 			args = append(args, row(c)...)
 		}
-		if _, err := t.exec(ctx, `DELETE FROM `+table+` WHERE rules = 0 AND (`+key+`) IN (`+t.rowMarks(len(cs), len(columns))+`)`,
-			args...); err != nil {
-			return err
-		}
-	}
-	return nil
+		return t.run(ctx, `DELETE FROM `+table+` WHERE rules = 0 AND (`+key+`) IN (`+t.rowMarks(len(cs), len(columns))+`)`, args...)
+	})
 }
 
 // splitBucket splits a bucket that spans the reserved range: the bucket then ends before the range and a new bucket starts after the
@@ -461,15 +455,10 @@ func (t accountQueries) splitBucket(ctx context.Context, owner, target string, f
 		args...).Scan(&begins, &n); err != nil || n == 0 {
 		return err
 	}
-	if _, err := t.exec(ctx, `UPDATE rule_page_buckets SET rules = rules - $4 WHERE owner = $1 AND target = $2 AND first_id = $3`, owner, target, prev,
-		n); err != nil {
-		return err
-	}
-	if _, err := t.exec(ctx, `DELETE FROM rule_page_buckets WHERE owner = $1 AND target = $2 AND first_id = $3 AND rules = 0`, owner, target,
-		prev); err != nil {
-		return err
-	}
-	return t.run(ctx, `INSERT INTO rule_page_buckets (owner, target, first_id, rules) VALUES ($1, $2, $3, $4)`, owner, target, begins, n)
+	return t.runAll(ctx,
+		write(`UPDATE rule_page_buckets SET rules = rules - $4 WHERE owner = $1 AND target = $2 AND first_id = $3`, owner, target, prev, n),
+		write(`DELETE FROM rule_page_buckets WHERE owner = $1 AND target = $2 AND first_id = $3 AND rules = 0`, owner, target, prev),
+		write(`INSERT INTO rule_page_buckets (owner, target, first_id, rules) VALUES ($1, $2, $3, $4)`, owner, target, begins, n))
 }
 
 func (t accountQueries) LastChange(ctx context.Context) (int64, error) {

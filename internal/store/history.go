@@ -38,15 +38,10 @@ func (t ruleQueries) RuleChange(ctx context.Context, seq int64) (change, oldChan
 
 // RulesAsOf implements auditlog.Store.
 func (s *Store) RulesAsOf(ctx context.Context, keys []string, t time.Time) ([]rules.Change, error) {
-	return viewed(ctx, s, func(tx *Tx) (found []rules.Change, err error) {
-		for part := range slices.Chunk(keys, chunk) {
-			changes, err := list(ctx, tx, scanRuleChange, rulesAsOf(len(part)), append(appendArgs(nil, part), millis(t))...)
-			if err != nil {
-				return nil, err
-			}
-			found = append(found, changes...)
-		}
-		return found, nil
+	return viewed(ctx, s, func(tx *Tx) ([]rules.Change, error) {
+		return listChunks(ctx, tx, scanRuleChange, slices.Chunk(keys, chunk), func(part []string) (string, []any) {
+			return rulesAsOf(len(part)), append(appendArgs(nil, part), millis(t))
+		})
 	})
 }
 
@@ -55,23 +50,8 @@ func (s *Store) RulesAsOf(ctx context.Context, keys []string, t time.Time) ([]ru
 func rulesAsOf(n int) string {
 	return `SELECT ` + ruleChangeColumns + ` FROM changes WHERE seq IN (SELECT (SELECT c.seq FROM changes c WHERE c.kind = '` + ofRule +
 		`' AND c.key = asked.column1 AND c.occurred_at <= $` + strconv.Itoa(n+1) +
-		` ORDER BY c.seq DESC LIMIT 1) FROM (VALUES ` + values(n, 1) +
-		`) AS asked)`
-}
-
-// lastChange returns the last change of an object up to a point in time.
-func (t *Tx) lastChange(ctx context.Context, kind, key string, instant time.Time) (c change, found bool, err error) {
-	c, err = scanChange(t.row(ctx, `SELECT `+changeColumns+
-		` FROM changes WHERE kind = $1 AND key = $2 AND occurred_at <= $3 ORDER BY seq DESC LIMIT 1`, kind, key, millis(instant)).Scan)
-	if errors.Is(err, sql.ErrNoRows) {
-		// For an object that is older than the audit log, the log begins with an entry that has the action 'found'.
-		c, err = scanChange(t.row(ctx, `SELECT `+changeColumns+
-			` FROM changes WHERE kind = $1 AND key = $2 AND action = 'found' ORDER BY seq LIMIT 1`, kind, key).Scan)
-	}
-	if errors.Is(err, sql.ErrNoRows) {
-		return change{}, false, nil
-	}
-	return c, err == nil, err
+		` ORDER BY c.seq DESC LIMIT 1) FROM (VALUES (` +
+		strings.ReplaceAll(placeholders(1, n), ", ", "), (") + `)) AS asked)`
 }
 
 // AccountAsOf implements auditlog.Store.
@@ -99,9 +79,15 @@ func (s *Store) LinkedAsOf(ctx context.Context, service, miniProgram string, t t
 
 // recordAsOf reads the record of an object in its last change up to a point in time; exists is false if the object did not exist then.
 func (t *Tx) recordAsOf(ctx context.Context, kind, key string, instant time.Time, record any) (seq int64, exists bool, err error) {
-	c, found, err := t.lastChange(ctx, kind, key, instant)
-	if err != nil || !found || c.did == "delete" {
-		return c.seq, false, err
+	c, err := scanChange(t.row(ctx, `SELECT `+changeColumns+
+		` FROM changes WHERE kind = $1 AND key = $2 AND occurred_at <= $3 ORDER BY seq DESC LIMIT 1`, kind, key, millis(instant)).Scan)
+	if errors.Is(err, sql.ErrNoRows) {
+		// For an object that is older than the audit log, the log begins with an entry that has the action 'found'.
+		c, err = scanChange(t.row(ctx, `SELECT `+changeColumns+
+			` FROM changes WHERE kind = $1 AND key = $2 AND action = 'found' ORDER BY seq LIMIT 1`, kind, key).Scan)
+	}
+	if err != nil || c.did == "delete" {
+		return c.seq, false, replaceNoRows(err, nil)
 	}
 	if err := json.Unmarshal([]byte(c.detail), record); err != nil {
 		return c.seq, false, fmt.Errorf("change %d: %w", c.seq, err)
@@ -114,21 +100,16 @@ func (s *Store) ChangesAfter(ctx context.Context, items []auditlog.Name, t time.
 	if len(items) == 0 {
 		return nil, nil
 	}
-	found, err := viewed(ctx, s, func(tx *Tx) (found []change, err error) {
-		for part := range slices.Chunk(items, chunk) {
-			args := []any{millis(t), limit}
+	found, err := viewed(ctx, s, func(tx *Tx) ([]change, error) {
+		return listChunks(ctx, tx, scanChange, slices.Chunk(items, chunk), func(part []auditlog.Name) (query string, args []any) {
+			args = []any{millis(t), limit}
 			var names []string
 			for _, name := range part {
 				names = append(names, `(kind = `+bind(&args, name.Kind)+` AND key = `+bind(&args, name.Key)+`)`)
 			}
-			changes, err := list(ctx, tx, scanChange, `SELECT `+changeColumns+` FROM changes WHERE occurred_at > $1 AND (`+
-				strings.Join(names, " OR ")+`) ORDER BY seq LIMIT $2`, args...)
-			if err != nil {
-				return nil, err
-			}
-			found = append(found, changes...)
-		}
-		return found, nil
+			return `SELECT ` + changeColumns + ` FROM changes WHERE occurred_at > $1 AND (` + strings.Join(names, " OR ") +
+				`) ORDER BY seq LIMIT $2`, args
+		})
 	})
 	return entries(found), err
 }

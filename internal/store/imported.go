@@ -28,12 +28,8 @@ func (t codeQueries) ImportedByCode(ctx context.Context, code int64) ([]codes.Im
 }
 
 func (t codeQueries) RemoveImported(ctx context.Context, batch int64, r codes.Range) error {
-	for _, table := range []string{"imported_codes", "code_serials"} {
-		if _, err := t.exec(ctx, `DELETE FROM `+table+` WHERE batch = $1 AND idx >= $2 AND idx <= $3`, batch, r.From, r.To); err != nil {
-			return err
-		}
-	}
-	return nil
+	return t.runAll(ctx, write(`DELETE FROM imported_codes WHERE batch = $1 AND idx >= $2 AND idx <= $3`, batch, r.From, r.To),
+		write(`DELETE FROM code_serials WHERE batch = $1 AND idx >= $2 AND idx <= $3`, batch, r.From, r.To))
 }
 
 func (t codeQueries) Scanned(ctx context.Context, batch int64) (scanned bool, err error) {
@@ -52,8 +48,5 @@ func (t codeQueries) AddImported(ctx context.Context, all []codes.ImportedCode) 
 		return 0, err
 	}
 	return t.addMany(ctx, `INSERT INTO imported_codes (`+importedRows.columns+`)`, ` ON CONFLICT DO NOTHING`, 6, len(all),
-		func(i int) []any {
-			c := &all[i]
-			return []any{c.Batch, c.Index, c.Code, c.TextHi, c.TextLo, c.Token}
-		})
+		func(i int) []any { return importedRows.args(&all[i]) })
 }

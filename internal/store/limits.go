@@ -2,9 +2,8 @@ package store
 
 import (
 	"context"
-	"database/sql"
-	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -18,13 +17,18 @@ func (s *Store) RateLimits() RateLimits { return RateLimits{s} }
 // the clock of the database. Rejected calls are not counted. The database row of a key stores up to limit timestamps, one per
 // allowed call, so Allow is for small limits. Allow works only on a shared store (PostgreSQL).
 func (s RateLimits) Allow(ctx context.Context, key string, limit int) (bool, error) {
-	var allowed int
-	// If a session is lost and the statement is repeated, the call may count twice within its second.
-	err := s.onLive(ctx, s.write, func() error { return single(ctx, s.write.QueryRowContext(ctx, allow, key, limit).Scan(&allowed)) })
+	allowed, err := s.count(ctx, allow, key, limit)
 	if err != nil {
-		return false, fmt.Errorf("counting the calls of a second: %w", s.outage(err))
+		return false, fmt.Errorf("counting the calls of a second: %w", err)
 	}
 	return allowed == 1, nil
+}
+
+// count runs a statement that counts a call, and returns the value of the column allowed; 0 = the statement changed no row. If a session is
+// lost and the statement is repeated, the call may count twice.
+func (s RateLimits) count(ctx context.Context, query, key string, limit int) (allowed int, err error) {
+	err = s.onLive(ctx, s.write, func() error { return single(ctx, s.write.QueryRowContext(ctx, query, key, limit).Scan(&allowed)) })
+	return allowed, s.outage(replaceNoRows(err, nil))
 }
 
 const (
@@ -45,15 +49,11 @@ const (
 func (s RateLimits) AllowTimes(ctx context.Context, key string, limit int) (bool, error) {
 	const query = `INSERT INTO rate_limits AS l (key, call_times, last_call_at, allowed) VALUES ($1, '{}', ` + microseconds + `, 1)
 		ON CONFLICT (key) DO UPDATE SET (last_call_at, allowed) = (excluded.last_call_at, l.allowed + 1) WHERE l.allowed < $2 RETURNING allowed`
-	var n int
-	err := s.onLive(ctx, s.write, func() error { return single(ctx, s.write.QueryRowContext(ctx, query, key, limit).Scan(&n)) })
-	if errors.Is(err, sql.ErrNoRows) {
-		return false, nil
-	}
+	allowed, err := s.count(ctx, query, key, limit)
 	if err != nil {
-		return false, fmt.Errorf("counting the calls of a minute: %w", s.outage(err))
+		return false, fmt.Errorf("counting the calls of a minute: %w", err)
 	}
-	return true, nil
+	return allowed > 0, nil
 }
 
 const microseconds = `(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::bigint`
@@ -73,13 +73,9 @@ func (s RateLimits) Clear(ctx context.Context, appids ...string) error {
 		if len(appids) == 0 {
 			return tx.run(ctx, `DELETE FROM rate_limits`)
 		}
-		for _, appid := range appids {
-			if _, err := tx.exec(ctx, `DELETE FROM rate_limits WHERE split_part(key, ' ', 1) = $1 OR split_part(key, ' ', 3) = $1`,
-				appid); err != nil {
-				return err
-			}
-		}
-		return nil
+		return each(slices.Values(appids), func(appid string) error {
+			return tx.run(ctx, `DELETE FROM rate_limits WHERE split_part(key, ' ', 1) = $1 OR split_part(key, ' ', 3) = $1`, appid)
+		})
 	})
 }
 

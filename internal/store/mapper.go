@@ -102,6 +102,11 @@ func (n *mapper[T]) addAll(ctx context.Context, t *Tx, list []T, tail string) er
 		func(i int, args []any) []any { return append(args, n.args(&list[i])...) })
 }
 
+// addPrepared inserts rows like insertPrepared.
+func (n *mapper[T]) addPrepared(ctx context.Context, t *Tx, list []T, tail string) (stored int64, err error) {
+	return insertPrepared(ctx, t, `INSERT INTO `+n.table+` (`+n.columns+`)`, tail, list, func(v T) []any { return n.args(&v) })
+}
+
 // replacing returns the end of an INSERT that replaces a row with the same key.
 func (n *mapper[T]) replacing(kept ...string) string {
 	kept = append(kept, strings.Split(n.key, ", ")...)

@@ -63,8 +63,8 @@ func (s *Store) SealedKey(ctx context.Context, name string) (string, error) {
 // start at the same time get the same key.
 func (s *Store) FirstSealedKey(ctx context.Context, name, first string) (sealed string, err error) {
 	err = s.update(ctx, func(tx *Tx) error {
-		if _, err := tx.exec(ctx, `INSERT INTO sealing_keys (name, sealed) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING`, name,
-			first); err != nil {
+		err := tx.run(ctx, `INSERT INTO sealing_keys (name, sealed) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING`, name, first)
+		if err != nil {
 			return err
 		}
 		return tx.row(ctx, `SELECT sealed FROM sealing_keys WHERE name = $1`, name).Scan(&sealed)

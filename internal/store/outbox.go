@@ -98,18 +98,14 @@ func (t outboxQueries) AddRows(ctx context.Context, kind outbox.Kind, rows []out
 			return err
 		}
 	}
-	return inChunks(rows, func(items []outbox.Row) error {
-		var args []any
-		for _, r := range items {
-			if r.ID == 0 {
-				id++
-				r.ID = id
-			}
-			args = append(args, rowArgs(kind, r)...)
+	_, err := insertPrepared(ctx, t.Tx, k.words.Replace(`INSERT INTO {rows} (`+rowColumns+`)`), k.insert, rows, func(r outbox.Row) []any {
+		if r.ID == 0 {
+			id++
+			r.ID = id
 		}
-		return t.run(ctx, k.words.Replace(`INSERT INTO {rows} (`+rowColumns+`) VALUES `+values(len(items), len(args)/len(items))+
-			k.insert), args...)
+		return rowArgs(kind, r)
 	})
+	return err
 }
 
 func (t outboxQueries) Rows(ctx context.Context, kind outbox.Kind, q outbox.Query) ([]outbox.Row, error) {
@@ -180,9 +176,8 @@ func claimQuery(k rowTable) string {
 
 func (t outboxQueries) SaveRow(ctx context.Context, kind outbox.Kind, r outbox.Row, previous time.Time) (bool, error) {
 	k, exceeded := rowTables[kind], r.NextAt.IsZero()
-	query,
-		args := `UPDATE {rows} SET created_at = $3, attempts = $4, next_attempt_at = $5, sent_at = $6, status = $7, error = $8, {delivered} = $9, url = $10, response = $11`,
-		append([]any{r.ID, millis(previous)}, rowArgs(kind, r)[7:]...)
+	args := append([]any{r.ID, millis(previous)}, rowArgs(kind, r)[7:]...)
+	query := `UPDATE {rows} SET created_at = $3, attempts = $4, next_attempt_at = $5, sent_at = $6, status = $7, error = $8, {delivered} = $9, url = $10, response = $11`
 	if exceeded && k.removed {
 		query, args = `DELETE FROM {rows}`, args[:2]
 	} else if exceeded {

@@ -51,20 +51,14 @@ func (t statisticsQueries) CountsByOwner(ctx context.Context, per stats.Granular
 }
 
 // OwnersOfHosts implements stats.Tx. Each pair of a host and an owner is looked up by index, because a host may have a million rules.
-func (t statisticsQueries) OwnersOfHosts(ctx context.Context, hosts []string) (found [][2]string, err error) {
-	for names := range slices.Chunk(hosts, t.argumentsAtOnce()/2) {
-		args := appendArgs(nil, names)
-		pairs, err := list(ctx, t.Tx, scanTwoTexts, `WITH RECURSIVE hosts (host) AS (VALUES `+t.rowMarks(len(names), 1)+`), found (host, owner) AS (
+func (t statisticsQueries) OwnersOfHosts(ctx context.Context, hosts []string) ([][2]string, error) {
+	return listChunks(ctx, t.Tx, scanTwoTexts, slices.Chunk(hosts, t.argumentsAtOnce()/2), func(names []string) (string, []any) {
+		return `WITH RECURSIVE hosts (host) AS (VALUES ` + t.rowMarks(len(names), 1) + `), found (host, owner) AS (
 			SELECT h.host, (SELECT MIN(r.owner) FROM rules r WHERE r.host = h.host) FROM hosts h UNION ALL
 			SELECT f.host, (SELECT MIN(r.owner) FROM rules r WHERE r.host = f.host AND r.owner > f.owner)
 				FROM found f WHERE f.owner IS NOT NULL)
-			SELECT host, owner FROM found WHERE owner IS NOT NULL`, args...)
-		if err != nil {
-			return nil, err
-		}
-		found = append(found, pairs...)
-	}
-	return found, nil
+			SELECT host, owner FROM found WHERE owner IS NOT NULL`, appendArgs(nil, names)
+	})
 }
 
 func (t statisticsQueries) ScansOfOwners(ctx context.Context, since int64) (map[string]int64, error) {

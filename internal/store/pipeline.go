@@ -348,6 +348,14 @@ func (t *Tx) run(ctx context.Context, query string, args ...any) error {
 	return err
 }
 
+// runAll executes statements in order, until one fails.
+func (t *Tx) runAll(ctx context.Context, all ...statement) error {
+	return each(slices.Values(all), func(s statement) error { return t.run(ctx, s.query, s.args...) })
+}
+
+// write returns a statement for runAll.
+func write(query string, args ...any) statement { return statement{query: query, args: args} }
+
 // execQueued queues a statement whose result is not needed now; check (nil = none) receives the number of changed rows. If check or
 // the statement fails, the next statement whose result is needed, or the commit, returns the error.
 func (t *Tx) execQueued(ctx context.Context, check func(rows int64) error, query string, args ...any) error {

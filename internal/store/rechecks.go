@@ -80,12 +80,8 @@ func (s Rechecks) Claim(ctx context.Context, now, secondMoment time.Time, limit 
 
 // Save implements rules.RecheckStore.
 func (s Rechecks) Save(ctx context.Context, r rules.Reverification) error {
-	return s.update(ctx, func(tx *Tx) error {
-		_,
-			err := tx.exec(ctx,
-			`UPDATE domain_reverifications SET prefix = $3, checked_at = $4, ok = $5, reason = $6, failing_since = $7, next_check_at = $8 WHERE owner = $1 AND directory = $2`, recheckRows.args(&r)...)
-		return err
-	})
+	return execute(ctx, s.Store, `UPDATE domain_reverifications SET prefix = $3, checked_at = $4, ok = $5, reason = $6, failing_since = $7,
+		next_check_at = $8 WHERE owner = $1 AND directory = $2`, recheckRows.args(&r)...)
 }
 
 // Delete implements rules.RecheckStore.

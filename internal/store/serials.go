@@ -44,12 +44,8 @@ func (t codeQueries) PutSerials(ctx context.Context, batch int64, all []codes.Se
 	if err != nil {
 		return err
 	}
-	err = inChunks(all, func(serials []codes.Serial) error {
-		args := make([]any, 0, 3*len(serials))
-		for _, s := range serials {
-			args = append(args, batch, s.Index, s.Serial)
-		}
-		return t.run(ctx, `INSERT INTO code_serials (batch, idx, serial) VALUES `+values(len(serials), 3), args...)
+	_, err = insertPrepared(ctx, t.Tx, `INSERT INTO code_serials (batch, idx, serial)`, ``, all, func(s codes.Serial) []any {
+		return []any{batch, s.Index, s.Serial}
 	})
 	if err != nil {
 		return err

@@ -109,15 +109,15 @@ func (t alarmQueries) Codes(ctx context.Context, names []alarms.CodeName) (map[a
 	}
 	all := make(map[alarms.CodeName]alarms.Row, len(names))
 	for batch, index := range indexes {
-		for vs := range slices.Chunk(index, t.argumentsAtOnce()/2) {
-			found, err := list(ctx, t.Tx, scanCodeJudged, `SELECT `+codeCountRows.columns+`, `+lastDismissed+
-				` FROM code_counts WHERE batch = $1 AND idx IN (`+t.marks(2, len(vs))+`)`, append([]any{batch}, vs...)...)
-			if err != nil {
-				return nil, err
-			}
-			for _, r := range found {
-				all[r.CodeName] = r
-			}
+		found, err := listChunks(ctx, t.Tx, scanCodeJudged, slices.Chunk(index, t.argumentsAtOnce()/2), func(vs []any) (string, []any) {
+			return `SELECT ` + codeCountRows.columns + `, ` + lastDismissed + ` FROM code_counts WHERE batch = $1 AND idx IN (` +
+				t.marks(2, len(vs)) + `)`, append([]any{batch}, vs...)
+		})
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range found {
+			all[r.CodeName] = r
 		}
 	}
 	return all, nil
@@ -145,32 +145,30 @@ func (t statisticsQueries) UsersRows(ctx context.Context, keys []stats.UsersKey)
 	}
 	all := make(map[stats.UsersKey]stats.UsersRow, len(keys))
 	for g, vs := range grouped {
-		for items := range slices.Chunk(vs, t.argumentsAtOnce()/2) {
-			found, err := usersRows.all(ctx, t.Tx, `WHERE dimension = $1 AND day = $2 AND value IN (`+t.marks(3, len(items))+`)`,
-				append([]any{int64(g.dim), g.day}, items...)...)
-			if err != nil {
-				return nil, err
+		read := func(scan func(func(...any) error) (stats.UsersRow, error), query string, values []any) ([]stats.UsersRow, error) {
+			return listChunks(ctx, t.Tx, scan, slices.Chunk(values, t.argumentsAtOnce()/2), func(items []any) (string, []any) {
+				return query + ` WHERE dimension = $1 AND day = $2 AND value IN (` + t.marks(3, len(items)) + `)`,
+					append([]any{int64(g.dim), g.day}, items...)
+			})
+		}
+		found, err := read(usersRows.scan, usersRows.query(``), vs)
+		if err != nil {
+			return nil, err
+		}
+		var large []any
+		for _, r := range found {
+			if all[r.UsersKey] = r; r.Large() {
+				large = append(large, r.Value)
 			}
-			var large []any
-			for _, r := range found {
-				if all[r.UsersKey] = r; r.Large() {
-					large = append(large, r.Value)
-				}
-			}
-			if large == nil {
-				continue
-			}
-			firstRows, err := list(ctx, t.Tx, scanUsersSince, `SELECT `+sinceColumns+
-				` FROM statistics_user_deltas WHERE dimension = $1 AND day = $2 AND value IN (`+t.marks(3, len(large))+`)`,
-				append([]any{int64(g.dim), g.day}, large...)...)
-			if err != nil {
-				return nil, err
-			}
-			for _, r := range firstRows {
-				row := all[r.UsersKey]
-				row.Since = append(row.Since, r.Since...)
-				all[r.UsersKey] = row
-			}
+		}
+		deltas, err := read(scanUsersSince, `SELECT `+sinceColumns+` FROM statistics_user_deltas`, large)
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range deltas {
+			row := all[r.UsersKey]
+			row.Since = append(row.Since, r.Since...)
+			all[r.UsersKey] = row
 		}
 	}
 	return all, nil
@@ -194,9 +192,8 @@ func (t statisticsQueries) AddUsers(ctx context.Context, rows []stats.UsersSince
 func (t statisticsQueries) PutUsers(ctx context.Context, rows []stats.UsersRow) error {
 	for i := range rows {
 		if r := &rows[i]; r.Since != nil {
-			_, err := t.exec(ctx, `DELETE FROM statistics_user_deltas WHERE dimension = $1 AND day = $2 AND value = $3`, int64(r.Dimension), r.Day,
-				r.Value)
-			if err != nil {
+			const query = `DELETE FROM statistics_user_deltas WHERE dimension = $1 AND day = $2 AND value = $3`
+			if err := t.run(ctx, query, int64(r.Dimension), r.Day, r.Value); err != nil {
 				return err
 			}
 		}
@@ -241,11 +238,9 @@ func (t statisticsQueries) TurnReaders(ctx context.Context, left stats.State, to
 		turned := func(previous string) string {
 			return `CASE WHEN ` + previous + ` >= $1 THEN $2 WHEN $2 > $1 - ` + previous + ` THEN $2 - ($1 - ` + previous + `) ELSE 0 END`
 		}
-		if _, err := t.exec(ctx, `UPDATE webhook_readers SET checkpoint = '`+webhooks.Unmarked+`', read_offset = `+turned(`read_offset`)+
-			` WHERE name = $3`, left.CountedOffset, position, webhooks.ScanSource); err != nil {
-			return err
-		}
-		return t.run(ctx, `UPDATE webhooks SET first_scan_offset = `+turned(`first_scan_offset`), left.CountedOffset, position)
+		return t.runAll(ctx, write(`UPDATE webhook_readers SET checkpoint = '`+webhooks.Unmarked+`', read_offset = `+turned(`read_offset`)+
+			` WHERE name = $3`, left.CountedOffset, position, webhooks.ScanSource),
+			write(`UPDATE webhooks SET first_scan_offset = `+turned(`first_scan_offset`), left.CountedOffset, position))
 	}
 	const reader, known = ` FROM webhook_readers WHERE name = $2)`, ` FROM scan_logs WHERE id = $2 AND webhook_offset >= 0), `
 	if _, err := t.exec(ctx,
@@ -321,17 +316,14 @@ func (t webhookQueries) PutQueuedOffsets(ctx context.Context, sets map[string]*s
 }
 
 func (t statisticsQueries) putOffsetSets(ctx context.Context, table string, sets map[string]*scanlog.OffsetSet) error {
-	for _, node := range slices.Sorted(maps.Keys(sets)) {
+	return each(slices.Values(slices.Sorted(maps.Keys(sets))), func(node string) error {
 		text, err := sets[node].Encode()
 		if err != nil {
 			return err
 		}
-		if _, err := t.exec(ctx, `INSERT INTO `+table+` (node, contiguous_to, extra) VALUES ($1, $2, $3)
-			ON CONFLICT (node) DO UPDATE SET contiguous_to = excluded.contiguous_to, extra = excluded.extra`, node, sets[node].ContiguousTo, text); err != nil {
-			return err
-		}
-	}
-	return nil
+		return t.run(ctx, `INSERT INTO `+table+` (node, contiguous_to, extra) VALUES ($1, $2, $3)
+			ON CONFLICT (node) DO UPDATE SET contiguous_to = excluded.contiguous_to, extra = excluded.extra`, node, sets[node].ContiguousTo, text)
+	})
 }
 
 // BeginOrigin records that a journal's events up to upTo are counted and delivered to webhooks, unless the journal already has a row.
@@ -385,18 +377,13 @@ func (s *Store) Counting(ctx context.Context) (string, error) {
 }
 
 func (t statisticsQueries) RewindReaders(ctx context.Context, end int64) error {
-	if _, err := t.exec(ctx, `UPDATE webhook_readers SET checkpoint = '`+webhooks.Unmarked+`',
-		read_offset = CASE WHEN read_offset > $1 THEN $1 ELSE read_offset END WHERE name = $2`, end, webhooks.ScanSource); err != nil {
-		return err
-	}
-	return t.run(ctx, `UPDATE webhooks SET first_scan_offset = $1 WHERE first_scan_offset > $1`, end)
+	return t.runAll(ctx, write(`UPDATE webhook_readers SET checkpoint = '`+webhooks.Unmarked+`',
+		read_offset = CASE WHEN read_offset > $1 THEN $1 ELSE read_offset END WHERE name = $2`, end, webhooks.ScanSource),
+		write(`UPDATE webhooks SET first_scan_offset = $1 WHERE first_scan_offset > $1`, end))
 }
 
 func (t statisticsQueries) ForgetUsers(ctx context.Context) error {
-	if _, err := t.exec(ctx, `DELETE FROM statistics_user_deltas`); err != nil {
-		return err
-	}
-	return t.run(ctx, `DELETE FROM statistics_users`)
+	return t.runAll(ctx, write(`DELETE FROM statistics_user_deltas`), write(`DELETE FROM statistics_users`))
 }
 
 func (t statisticsQueries) Binding(ctx context.Context, activation int64) (codes.Binding, error) {
@@ -428,39 +415,27 @@ func queryEach[T any](ctx context.Context, t *Tx, scan func(func(...any) error) 
 }
 
 func (t statisticsQueries) AllTuples(ctx context.Context, spans []stats.Span, yield func(stats.TupleRow) error) error {
-	for _, span := range spans {
-		scan := scanner(func(r *stats.TupleRow) []any {
-			return append(tupleInto(&r.Tuple), &r.Rule, &r.Granularity, &r.Bucket, &r.Scans, &r.FirstScans)
-		})
-		err := queryEach(ctx, t.Tx, scan, yield, `SELECT `+tupleColumns+`, rule, granularity, bucket, scans, first_scans FROM statistics_counts c JOIN statistics_tuples u ON u.id = c.tuple
+	scan := scanner(func(r *stats.TupleRow) []any {
+		return append(tupleInto(&r.Tuple), &r.Rule, &r.Granularity, &r.Bucket, &r.Scans, &r.FirstScans)
+	})
+	return each(slices.Values(spans), func(span stats.Span) error {
+		return queryEach(ctx, t.Tx, scan, yield, `SELECT `+tupleColumns+`, rule, granularity, bucket, scans, first_scans FROM statistics_counts c JOIN statistics_tuples u ON u.id = c.tuple
 			WHERE granularity = $1 AND bucket >= $2 AND bucket < $3`, int64(span.Granularity), span.From, span.To)
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	})
 }
 
 func (t statisticsQueries) AllSums(ctx context.Context, spans []stats.Span, yield func(stats.SumRow) error) error {
-	for _, span := range spans {
-		for _, dim := range stats.AllDims() {
-			err := queryEach(ctx, t.Tx, sumRows.scan, yield, sumRows.query(`WHERE granularity = $1 AND dimension = $2 AND bucket >= $3 AND bucket < $4`),
-				int64(span.Granularity), int64(dim), span.From, span.To)
-			if err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+	query := sumRows.query(`WHERE granularity = $1 AND dimension = $2 AND bucket >= $3 AND bucket < $4`)
+	return each(slices.Values(spans), func(span stats.Span) error {
+		return each(slices.Values(stats.AllDims()), func(dim stats.Dimension) error {
+			return queryEach(ctx, t.Tx, sumRows.scan, yield, query, int64(span.Granularity), int64(dim), span.From, span.To)
+		})
+	})
 }
 
 func (t statisticsQueries) AllUsers(ctx context.Context, days stats.Span, yield func(stats.UsersRow) error) error {
-	for _, dim := range stats.AllDims() { // one query per dimension, because dimension is the first column of the primary key
-		if err := t.usersOf(ctx, dim, days, "", nil, yield); err != nil {
-			return err
-		}
-	}
-	return nil
+	// One query per dimension, because dimension is the first column of the primary key.
+	return each(slices.Values(stats.AllDims()), func(dim stats.Dimension) error { return t.usersOf(ctx, dim, days, "", nil, yield) })
 }
 
 // usersOf calls yield with the delta rows of the days and then with the main rows; a delta row contains users added after its main row.

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -18,9 +19,7 @@ const maxShiftedDays = 31
 func (t statisticsQueries) ShiftDays(ctx context.Context, hour, previous, offset, month int64) error {
 	first := timebucket.Day(hour, previous) // hourly counts of this day may be missing, so its daily counts are corrected, not recounted
 	run := func(query string, args ...any) error {
-		err := t.patiently(func() error {
-			return t.run(ctx, query, args...)
-		})
+		err := t.patiently(func() error { return t.run(ctx, query, args...) })
 		if err != nil {
 			err = fmt.Errorf("recomputing daily statistics: %w", err)
 		}
@@ -39,14 +38,11 @@ func (t statisticsQueries) ShiftDays(ctx context.Context, hour, previous, offset
 				return err
 			}
 		}
-		for _, dim := range stats.AllDims() {
-			if err := run(`INSERT INTO statistics_sums AS o (granularity, dimension, bucket, value, scans, first_scans)
+		return each(slices.Values(stats.AllDims()), func(dim stats.Dimension) error {
+			return run(`INSERT INTO statistics_sums AS o (granularity, dimension, bucket, value, scans, first_scans)
 				SELECT 1, dimension, `+day+`, value, `+sums+` FROM statistics_sums WHERE bucket >= $2 AND bucket < $3 AND granularity = 0 AND dimension = $4
-				GROUP BY dimension, `+day+`, value ON CONFLICT (granularity, dimension, bucket, value)`+add, offset, from, to, int64(dim)); err != nil {
-				return err
-			}
-		}
-		return nil
+				GROUP BY dimension, `+day+`, value ON CONFLICT (granularity, dimension, bucket, value)`+add, offset, from, to, int64(dim))
+		})
 	}
 	for query, from := range map[string]int64{`DELETE FROM statistics_counts WHERE granularity IN (1, 3, 8) AND bucket > $1`: first,
 		`DELETE FROM statistics_sums WHERE granularity = 1 AND bucket > $1`: first, `DELETE FROM statistics_counts WHERE granularity IN (4, 6, 11) AND bucket >= $1`: month,
@@ -141,31 +137,23 @@ func (t statisticsQueries) remove(ctx context.Context, table, key, location stri
 
 func (t statisticsQueries) RemoveCounted(ctx context.Context, per stats.Granularity, prev int64, limit int) (n int, err error) {
 	left := limit
-	for _, granularity := range [...]stats.Granularity{per, per + stats.PerHourOfAll, per + stats.PerHourOfOwner} {
-		if err := t.remove(ctx, `statistics_counts`, `granularity, bucket, rule, tuple`, `granularity = $1 AND bucket < $2`, &left,
-			int64(granularity), prev); err != nil {
-			return limit - left, err
+	remove := func(table, key, location string, args ...any) {
+		if err == nil {
+			err = t.remove(ctx, table, key, location, &left, args...)
 		}
+	}
+	for _, granularity := range [...]stats.Granularity{per, per + stats.PerHourOfAll, per + stats.PerHourOfOwner} {
+		remove(`statistics_counts`, `granularity, bucket, rule, tuple`, `granularity = $1 AND bucket < $2`, int64(granularity), prev)
 	}
 	for _, dim := range stats.AllDims() {
-		if err := t.remove(ctx, `statistics_sums`, `granularity, dimension, bucket, value`,
-			`granularity = $1 AND dimension = $2 AND bucket < $3`, &left, int64(per),
-			int64(dim), prev); err != nil {
-			return limit - left, err
-		}
-		if per != stats.PerDay {
-			continue
-		}
-		if err := t.remove(ctx, `statistics_user_deltas`, `dimension, day, value, part`, `dimension = $1 AND day < $2`, &left, int64(dim),
-			prev); err != nil {
-			return limit - left, err
-		}
-		if err := t.remove(ctx, `statistics_users`, `dimension, day, value`, `dimension = $1 AND day < $2`, &left, int64(dim),
-			prev); err != nil {
-			return limit - left, err
+		remove(`statistics_sums`, `granularity, dimension, bucket, value`, `granularity = $1 AND dimension = $2 AND bucket < $3`, int64(per),
+			int64(dim), prev)
+		if per == stats.PerDay {
+			remove(`statistics_user_deltas`, `dimension, day, value, part`, `dimension = $1 AND day < $2`, int64(dim), prev)
+			remove(`statistics_users`, `dimension, day, value`, `dimension = $1 AND day < $2`, int64(dim), prev)
 		}
 	}
-	return limit - left, nil
+	return limit - left, err
 }
 
 func (t statisticsQueries) RemoveMisses(ctx context.Context, prev int64, limit int) (n int, err error) {

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -11,16 +12,12 @@ import (
 
 // dimColumns maps dimensions to columns of statistics_tuples.
 var dimColumns = map[stats.Dimension]string{stats.Activity: "activity", stats.Brand: "brand", stats.Product: "product",
-	stats.Batch: "batch",
-	stats.App:   "app", stats.Source: "source", stats.Result: "result", stats.Region: "region"}
+	stats.Batch: "batch", stats.App: "app", stats.Source: "source", stats.Result: "result", stats.Region: "region"}
 
 // in returns an SQL condition that a column has one of the given values.
 func in(args *[]any, column string, values []any) string {
-	marks := make([]string, len(values))
-	for i, value := range values {
-		marks[i] = bind(args, value)
-	}
-	return column + ` IN (` + strings.Join(marks, `, `) + `)`
+	*args = append(*args, values...)
+	return column + ` IN (` + placeholders(len(*args)-len(values)+1, len(values)) + `)`
 }
 
 // filterValues returns the values of a dimension in the filter of a query; nil = any.
@@ -36,10 +33,7 @@ func filterValues(q stats.Query, dim stats.Dimension) (values []any) {
 	return values
 }
 
-func scanAnswer(scan func(...any) error) (a stats.Answer, err error) {
-	err = scan(&a.Bucket, &a.Value, &a.Scans, &a.FirstScans)
-	return a, err
-}
+var scanAnswer = scanner(func(a *stats.Answer) []any { return []any{&a.Bucket, &a.Value, &a.Scans, &a.FirstScans} })
 
 // ordered returns the ORDER BY and LIMIT clauses for a statistics query.
 func ordered(q stats.Query) string {
@@ -293,15 +287,12 @@ func (t statisticsQueries) UsersOf(ctx context.Context, q stats.Query, yield fun
 	if value != nil {
 		text = ` AND value IN (` + t.marks(4, len(value)) + `)`
 	}
-	for _, days := range q.Spans {
+	return each(slices.Values(q.Spans), func(days stats.Span) error {
 		if days.Granularity == stats.PerMonth {
 			days.From, days.To = days.From+stats.MonthSketches, days.To+stats.MonthSketches
 		}
-		if err := t.usersOf(ctx, dim, days, text, value, yield); err != nil {
-			return err
-		}
-	}
-	return nil
+		return t.usersOf(ctx, dim, days, text, value, yield)
+	})
 }
 
 func (t statisticsQueries) UnmatchedRows(ctx context.Context, from, to int64) ([]stats.Answer, error) {

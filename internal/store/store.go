@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"log/slog"
 	"maps"
 	"math/bits"
@@ -554,18 +555,25 @@ func (t *Tx) remove(ctx context.Context, missing error, kind, key, query string,
 // is repeated until the number of keys is a power of two, so that there are few different statements and the database keeps them prepared.
 func listAt[T, K any](ctx context.Context, t *Tx, scan func(func(...any) error) (T, error), query, tail string, keys []K) (all []T,
 	err error) {
-	for names := range slices.Chunk(keys, chunk) {
+	return listChunks(ctx, t, scan, slices.Chunk(keys, chunk), func(names []K) (string, []any) {
 		args := make([]any, 1<<bits.Len(uint(len(names)-1)))
 		for i := range args {
 			args[i] = names[min(i, len(names)-1)]
 		}
-		found, err := list(ctx, t, scan, query+` (`+t.marks(1, len(args))+`)`+tail, args...)
-		if err != nil {
-			return nil, err
-		}
+		return query + ` (` + t.marks(1, len(args)) + `)` + tail, args
+	})
+}
+
+// listChunks collects rows like list; statement returns the query for a chunk of keys, with its arguments.
+func listChunks[T, K any](ctx context.Context, t *Tx, scan func(func(...any) error) (T, error), chunks iter.Seq[[]K],
+	statement func([]K) (query string, args []any)) (all []T, err error) {
+	err = each(chunks, func(keys []K) error {
+		query, args := statement(keys)
+		found, err := list(ctx, t, scan, query, args...)
 		all = append(all, found...)
-	}
-	return all, nil
+		return err
+	})
+	return all, err
 }
 
 // jsonField returns SQL for a field of the JSON object in a column; NULL = the object does not have the field.
