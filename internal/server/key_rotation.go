@@ -64,17 +64,10 @@ func (t KeyRotation) Run(ctx context.Context) (KeyRotationResult, error) {
 	}
 	inEnvironment := t.Config.MasterKey != ""
 	if inEnvironment && t.NewKeyFile == "" {
-		return done,
-			usage(
-				"the master key is in QRJUMP_MASTER_KEY, so qrjump cannot replace it: write the new key to a file (openssl rand -hex " +
-					"32), " +
-					"name that with --new-key-file, and put it into QRJUMP_MASTER_KEY afterwards")
+		return done, usage("the master key is in QRJUMP_MASTER_KEY, so qrjump cannot replace it: write the new key to a file " +
+			"(openssl rand -hex 32), name that with --new-key-file, and put it into QRJUMP_MASTER_KEY afterwards")
 	}
-	text, err := t.newText()
-	if err != nil {
-		return done, err
-	}
-	fresh, err := parseKey(text, t.NewKeyFile)
+	text, fresh, err := t.newKey()
 	if err != nil {
 		return done, err
 	}
@@ -125,18 +118,21 @@ func (t KeyRotation) Run(ctx context.Context) (KeyRotationResult, error) {
 	return done, t.Reached(stepMoved)
 }
 
-// newText returns the new master key in the form of its file.
-func (t KeyRotation) newText() (string, error) {
+// newKey returns the new master key, also in the form of its file.
+func (t KeyRotation) newKey() (text string, key *sealer.Key, err error) {
 	if t.NewKeyFile == "" {
 		secret, err := sealer.NewSecret(t.Random)
-		return hex.EncodeToString(secret), err
+		if err != nil {
+			return "", nil, err
+		}
+		text = hex.EncodeToString(secret)
+	} else if file, err := os.ReadFile(t.NewKeyFile); err != nil {
+		return "", nil, usage("--new-key-file: %v", err)
+	} else {
+		text = strings.TrimSpace(string(file))
 	}
-	text, err := os.ReadFile(t.NewKeyFile)
-	if err != nil {
-		return "", usage("--new-key-file: %v", err)
-	}
-	_, err = parseKey(string(text), t.NewKeyFile)
-	return strings.TrimSpace(string(text)), err
+	key, err = parseKey(text, t.NewKeyFile)
+	return text, key, err
 }
 
 // open opens an existing database: a rotation never creates one.
@@ -172,8 +168,7 @@ func (t KeyRotation) check(ctx context.Context, db *store.Store, fresh *sealer.K
 	if ring, err = openKeyring(ctx, t.Config, db, t.Random); err != nil || ring.finished {
 		return ring, err == nil, err
 	}
-	_, opens := fresh.Open(place(dataKey), sealed)
-	if opens != nil {
+	if _, err := fresh.Open(place(dataKey), sealed); err != nil {
 		_, err = ring.hashing(ctx)
 		return ring, false, err
 	}
@@ -224,14 +219,11 @@ func (t KeyRotation) reseal(ctx context.Context, s *store.Store, oldMaster, newM
 // finishTurn completes an interrupted rotation: if the database is already sealed with the key in the file for the new master key,
 // finishTurn moves this file to its final name. If the rotation was not committed, the file stays, because programs must not delete keys.
 func finishTurn(c Config, sealed string) (bool, error) {
-	text, err := os.ReadFile(newMasterFile(c.Data))
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
+	text, exists, err := readSecret(newMasterFile(c.Data), "new master key")
+	if err != nil || !exists {
+		return false, err
 	}
-	if err != nil {
-		return false, usage("reading the new master key: %v", err)
-	}
-	key, err := parseKey(string(text), newMasterFile(c.Data))
+	key, err := parseKey(text, newMasterFile(c.Data))
 	if err != nil {
 		return false, nil
 	}

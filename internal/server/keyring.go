@@ -136,9 +136,8 @@ func (k *keyring) secret(ctx context.Context, name string) ([]byte, error) {
 	}
 	secret, err := k.master.Open(place(name), sealed)
 	if err != nil {
-		return nil,
-			usage("the keys of this database are not encrypted with this master key (%s); if the master key was rotated, use the new one",
-				k.source)
+		return nil, usage("the keys of this database are not encrypted with this master key (%s); "+
+			"if the master key was rotated, use the new one", k.source)
 	}
 	if name == sealKey {
 		k.store.Fence(name, sealed)
@@ -192,11 +191,8 @@ func (k *keyring) codes(ctx context.Context) (codes.Keys, error) {
 			return codes.Keys{}, fmt.Errorf("reading the key %s: %w", name, err)
 		}
 		if batch != 0 && sealed == "" {
-			return codes.Keys{},
-				usage(
-					"the database has codes (application %d) but not the key %q that they were generated with: restore the keys from an "+
-						"export",
-					batch, name)
+			return codes.Keys{}, usage("the database has codes (application %d) but not the key %q that they were generated with: "+
+				"restore the keys from an export", batch, name)
 		}
 		if secrets[i], err = k.secret(ctx, name); err != nil {
 			return codes.Keys{}, err
@@ -220,27 +216,37 @@ func masterKey(c Config, random io.Reader, fresh bool) (key *sealer.Key, locatio
 		return key, location, err
 	}
 	location = masterFile(c.Data)
-	text, err := os.ReadFile(location)
-	if errors.Is(err, fs.ErrNotExist) {
-		if !fresh {
-			return nil, location, usage("the master key %s is missing, and the database has secrets encrypted with it: restore it; "+
-				"another node of the same database needs the key of the first: its file master.key, or QRJUMP_MASTER_KEY", location)
-		}
+	text, exists, err := readSecret(location, "master key")
+	switch {
+	case err != nil:
+		return nil, location, err
+	case !exists && !fresh:
+		return nil, location, usage("the master key %s is missing, and the database has secrets encrypted with it: restore it; "+
+			"another node of the same database needs the key of the first: its file master.key, or QRJUMP_MASTER_KEY", location)
+	case !exists:
 		secret, err := sealer.NewSecret(random)
 		if err != nil {
 			return nil, location, err
 		}
-		if err := writeSecret(location, hex.EncodeToString(secret)); err != nil {
+		text = hex.EncodeToString(secret)
+		if err := writeSecret(location, text); err != nil {
 			return nil, location, err
 		}
-		key, err = sealer.NewKey(secret)
-		return key, location, err
+	}
+	key, err = parseKey(text, location)
+	return key, location, err
+}
+
+// readSecret reads the secret in a file; name names the secret in an error. exists is false if there is no such file.
+func readSecret(path, name string) (secret string, exists bool, err error) {
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", false, nil
 	}
 	if err != nil {
-		return nil, location, usage("reading the master key: %v", err)
+		return "", false, usage("reading the %s: %v", name, err)
 	}
-	key, err = parseKey(string(text), location)
-	return key, location, err
+	return strings.TrimSpace(string(text)), true, nil
 }
 
 func parseKey(text, location string) (*sealer.Key, error) {
@@ -289,8 +295,7 @@ func (c Config) checkAdminToken(token, location string) error {
 		return nil
 	}
 	return usage("the admin token (%s) has %d characters: without --dev it needs at least %d; openssl rand -hex 24 generates one", location,
-		n,
-		minAdminToken)
+		n, minAdminToken)
 }
 
 // adminToken returns the token of the admin API, which is generated at the first start.
@@ -299,16 +304,14 @@ func adminToken(c Config, random io.Reader) (token string, first bool, err error
 		return c.AdminToken, false, nil
 	}
 	path := filepath.Join(c.Data, "admin-token")
-	text, err := os.ReadFile(path)
-	if err == nil {
-		token = strings.TrimSpace(string(text))
-		if token == "" {
-			return "", false, usage("%s is empty: delete it, and the next start creates a new token", path)
-		}
+	token, exists, err := readSecret(path, "admin token")
+	switch {
+	case err != nil:
+		return "", false, err
+	case exists && token == "":
+		return "", false, usage("%s is empty: delete it, and the next start creates a new token", path)
+	case exists:
 		return token, false, c.checkAdminToken(token, path)
-	}
-	if !errors.Is(err, fs.ErrNotExist) {
-		return "", false, usage("reading the admin token: %v", err)
 	}
 	var raw [24]byte
 	if _, err := io.ReadFull(random, raw[:]); err != nil {
@@ -326,17 +329,11 @@ func oidcSecret(c Config) (string, error) {
 		return c.OIDC.ClientSecret, nil
 	}
 	path := filepath.Join(c.Data, oidcSecretFile)
-	text, err := os.ReadFile(path)
-	switch secret := strings.TrimSpace(string(text)); {
-	case errors.Is(err, fs.ErrNotExist):
-		return "", nil
-	case err != nil:
-		return "", usage("reading the client secret of the identity provider: %v", err)
-	case secret == "":
+	secret, exists, err := readSecret(path, "client secret of the identity provider")
+	if exists && secret == "" {
 		return "", usage("%s is empty: write the client's secret into it, or delete it", path)
-	default:
-		return secret, nil
 	}
+	return secret, err
 }
 
 // sameSecret compares two secrets in constant time, even if their lengths differ.
