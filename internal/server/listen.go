@@ -35,11 +35,11 @@ const (
 
 // serving holds the state that the listeners share.
 type serving struct {
-	certificate certificates.Certificate    // nil = plain HTTP
-	platform    platformShown               // for CONNECT
-	arrivals    arrivals                    // counts of client requests since the start; used with --dev or --emulator
-	proxies     []netip.Prefix              // that are trusted
-	rooms       map[bool]*connlimit.Limiter // connection limits by kind of listener: true = admin, false = public
+	certificate certificates.Certificate                // nil = plain HTTP
+	platform    func() (*certificates.Authority, error) // creates the certificate for CONNECT at its first call
+	arrivals    arrivals                                // counts of client requests since the start; used with --dev or --emulator
+	proxies     []netip.Prefix                          // that are trusted
+	rooms       map[bool]*connlimit.Limiter             // connection limits by kind of listener: true = admin, false = public
 	servers     []*http.Server
 	front       *http.Server // HTTP server that is a proxy for the platform's host names; nil = none
 	behind      *http.Server // HTTP server that handles the proxied requests
@@ -103,20 +103,26 @@ func (s *Server) listen(ctx context.Context) error {
 		if role&wire != 0 && s.config.Dev {
 			s.openTunnel(l, h, requests)
 		}
-		s.serving.accepting.Go(func() {
-			serve := h.Serve
-			if lane != nil {
-				serve = func(net.Listener) error { return h.Serve(lane) }
-			} else if h.TLSConfig != nil {
-				serve = func(l net.Listener) error { return h.ServeTLS(l, "", "") }
-			}
-			if err := serve(l); !errors.Is(err, http.ErrServerClosed) {
-				s.serving.failed <- fmt.Errorf("listener %s: %w", l.Addr(), err)
-			}
-		})
+		switch {
+		case lane != nil:
+			s.serve("listener", lane, h.Serve)
+		case h.TLSConfig != nil:
+			s.serve("listener", l, func(l net.Listener) error { return h.ServeTLS(l, "", "") })
+		default:
+			s.serve("listener", l, h.Serve)
+		}
 	}
 	s.keepAddresses()
 	return nil
+}
+
+// serve runs the server of a listener until drain; its error, which names the listener, ends this process.
+func (s *Server) serve(name string, l net.Listener, server func(net.Listener) error) {
+	s.serving.accepting.Go(func() {
+		if err := server(l); !errors.Is(err, http.ErrServerClosed) {
+			s.serving.failed <- fmt.Errorf("%s %s: %w", name, l.Addr(), err)
+		}
+	})
 }
 
 // newHTTPServer returns an HTTP server with the limits of all listeners; requests is the context of its requests.
@@ -226,14 +232,12 @@ func (s *Server) drain(ctx context.Context) error {
 	for _, h := range s.serving.servers {
 		h.SetKeepAlivesEnabled(false) // makes net/http close each connection after its response
 	}
-	done := make(chan error, len(s.serving.servers))
-	for _, h := range s.serving.servers {
-		go func() { done <- s.drainOne(ctx, h) }()
+	var draining sync.WaitGroup
+	errs := make([]error, len(s.serving.servers))
+	for i, h := range s.serving.servers {
+		draining.Go(func() { errs[i] = s.drainOne(ctx, h) })
 	}
-	var errs []error
-	for range s.serving.servers {
-		errs = append(errs, <-done)
-	}
+	draining.Wait()
 	s.serving.accepting.Wait()
 	if s.serving.cutRequests != nil {
 		s.serving.cutRequests()
@@ -258,10 +262,7 @@ func (s *Server) drainOne(ctx context.Context, h *http.Server) error {
 
 // openConnectionLimits sets the maximum numbers of connections of the public listeners and of the admin listener.
 func (s *Server) openConnectionLimits() {
-	separate := false
-	for _, on := range s.config.listeners() {
-		separate = separate || on.serves == admin
-	}
+	separate := slices.ContainsFunc(s.config.listeners(), func(on listener) bool { return on.serves == admin })
 	files := connlimit.Files()
 	public, admin := connlimit.Budget(files, separate)
 	public = cmp.Or(s.testHooks.Connections, public)

@@ -143,9 +143,6 @@ var yamlKinds = map[reflect.Kind]string{reflect.Bool: "true or false", reflect.S
 
 // atLine adds the line of a seed entry to an error.
 func (f *seedFile) atLine(section string, i int, err error) error {
-	if err == nil {
-		return nil
-	}
 	return usage("seed %s, line %d: %v", f.name, f.line(fmt.Sprintf("$.%s[%d]", section, i)), err)
 }
 

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -123,6 +124,7 @@ func newServer(c Config, logs io.Writer, testHooks TestHooks) *Server {
 	}
 	s.testHooks.BodyTimeout = cmp.Or(testHooks.BodyTimeout, 10*time.Second)
 	s.chosen.settings = settings.NewLive(settings.Defaults())
+	s.serving.platform = sync.OnceValues(s.openAuthority)
 	s.serving.drainTime, s.serving.lanes, s.serving.failed = DrainTimeout, map[*http.Server]*fastpath.Listener{}, make(chan error, 8)
 	for _, text := range c.TrustedProxy {
 		s.serving.proxies = append(s.serving.proxies, netip.MustParsePrefix(text)) // checked by Validate

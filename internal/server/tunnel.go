@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -107,11 +106,7 @@ func (s *Server) openTunnel(l net.Listener, h *http.Server, requests context.Con
 	trailingServer.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}
 	s.serving.servers = append(s.serving.servers, trailingServer)
 	s.serving.front, s.serving.behind = h, trailingServer
-	s.serving.accepting.Go(func() {
-		if err := trailingServer.Serve(t); !errors.Is(err, http.ErrServerClosed) {
-			s.serving.failed <- fmt.Errorf("the tunnel of %s: %w", l.Addr(), err)
-		}
-	})
+	s.serve("the tunnel of", t, trailingServer.Serve)
 	direct := h.Handler
 	h.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
@@ -136,14 +131,9 @@ func (s *Server) ServeAlso(wire, secure, plain net.Listener) error {
 		secure = tls.NewListener(secure, platformTLS(shown))
 	}
 	for l, server := range map[net.Listener]*http.Server{wire: s.serving.front, secure: s.serving.behind, plain: s.serving.behind} {
-		if l == nil {
-			continue
+		if l != nil {
+			s.serve("listener", l, server.Serve)
 		}
-		s.serving.accepting.Go(func() {
-			if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-				s.serving.failed <- fmt.Errorf("listener %s: %w", l.Addr(), err)
-			}
-		})
 	}
 	return nil
 }
@@ -217,20 +207,12 @@ func (s *Server) connect(t *tunnel, w http.ResponseWriter, r *http.Request) {
 	t.take(item)
 }
 
-// platformShown holds the certificate for the platform's names that a server without --tls-dev creates when it needs one.
-type platformShown struct {
-	once  sync.Once
-	shown *certificates.Authority
-	err   error
-}
-
-// platformCertificate returns the certificate for the platform's names; it is created at the first use.
+// platformCertificate returns the certificate for the platform's names; a server without --tls-dev creates it at the first use.
 func (s *Server) platformCertificate() (certificates.Certificate, error) {
 	if s.config.TLSDev {
 		return s.serving.certificate, nil
 	}
-	s.serving.platform.once.Do(func() { s.serving.platform.shown, s.serving.platform.err = s.openAuthority() })
-	return s.serving.platform.shown, s.serving.platform.err
+	return s.serving.platform()
 }
 
 // Authority returns the certificate file of the local authority that signs the certificates for the platform's names.
