@@ -12,8 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgconn"
-
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/domain/replica"
 	"github.com/qrjump/qrjump/internal/domain/rules"
@@ -290,7 +288,7 @@ func (t accountQueries) lockForShow(ctx context.Context, full string) error {
 	for n := 1; ; n++ {
 		err := t.lockForASecond(ctx, full)
 		// SQLSTATE 40P01, a deadlock with a transaction that waits for a row of the import, is handled like 55P03, a lock timeout.
-		if refused, is := errors.AsType[*pgconn.PgError](err); !is || refused.Code != "55P03" && refused.Code != "40P01" || n == showTries {
+		if state := sqlState(err); state != "55P03" && state != "40P01" || n == showTries {
 			return err
 		}
 		if err := pause(ctx, showPause); err != nil {

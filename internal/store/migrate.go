@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"embed"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -13,7 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
 )
@@ -149,8 +147,7 @@ func (s *Store) migrateBeside(ctx context.Context, p *goose.Provider, want int64
 	until := time.Now().Add(migrationBudget)
 	for {
 		_, err := p.UpTo(ctx, want)
-		met, is := errors.AsType[*pgconn.PgError](err)
-		if !is || met.Code != "55P03" && !s.engine.retryable(err) || time.Now().After(until) {
+		if state := sqlState(err); state == "" || state != "55P03" && !s.engine.retryable(err) || time.Now().After(until) {
 			return err
 		}
 		if s.migration.waits != nil {

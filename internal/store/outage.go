@@ -71,10 +71,24 @@ func outageOf(e engine, err error) error {
 	if err == nil {
 		return nil
 	}
-	if _, is := errors.AsType[*errcode.Unavailable](err); is {
+	if wraps[*errcode.Unavailable](err) {
 		return err
 	}
 	return e.outage(err)
+}
+
+// wraps reports whether err wraps an error of type E.
+func wraps[E error](err error) bool {
+	_, found := errors.AsType[E](err)
+	return found
+}
+
+// sqlState returns the SQLSTATE with which PostgreSQL rejected a statement or connection; "" = err is no answer of a server.
+func sqlState(err error) string {
+	if refused, is := errors.AsType[*pgconn.PgError](err); is {
+		return refused.Code
+	}
+	return ""
 }
 
 // outage classifies errors of PostgreSQL by their SQLSTATE.
@@ -89,11 +103,9 @@ func (e postgresEngine) outage(err error) error {
 		return unavailable(old.advice(),
 			"stop one of the servers and make it a replica of the other; nodes reconnect when they reach the remaining primary")
 	}
-	refused, is := errors.AsType[*pgconn.PgError](err)
-	if is {
-		return unavailable(refusal(refused.Code))
-	}
-	switch {
+	switch state := sqlState(err); {
+	case state != "":
+		return unavailable(refusal(state))
 	case errors.Is(err, errReadOnly), errors.Is(err, pgconn.ErrReadOnlyConnection), errors.Is(err, pgconn.ErrStandbyConnection):
 		return unavailable(refusal("25006"))
 	case errors.Is(err, context.Canceled):
@@ -154,24 +166,15 @@ func refusal(code string) (what, do string) {
 
 // lostConnection reports whether err means that the connection to the database server was lost or could not be made.
 func lostConnection(err error) bool {
-	if _, is := errors.AsType[*pgconn.ConnectError](err); is {
-		return true
-	}
-	if _, is := errors.AsType[net.Error](err); is {
-		return true
-	}
-	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, driver.ErrBadConn) ||
-		errors.Is(err, net.ErrClosed) ||
-		errors.Is(err, os.ErrDeadlineExceeded) || pgconn.SafeToRetry(err)
+	return wraps[*pgconn.ConnectError](err) || wraps[net.Error](err) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, driver.ErrBadConn) || errors.Is(err, net.ErrClosed) || errors.Is(err, os.ErrDeadlineExceeded) ||
+		pgconn.SafeToRetry(err)
 }
 
 // untrusted reports whether the server failed to prove its identity (TLS).
 func untrusted(err error) bool {
-	_, unverified := errors.AsType[*tls.CertificateVerificationError](err)
-	_, unknown := errors.AsType[x509.UnknownAuthorityError](err)
-	_, invalid := errors.AsType[x509.CertificateInvalidError](err)
-	_, misnamed := errors.AsType[x509.HostnameError](err)
-	return unverified || unknown || invalid || misnamed
+	return wraps[*tls.CertificateVerificationError](err) || wraps[x509.UnknownAuthorityError](err) ||
+		wraps[x509.CertificateInvalidError](err) || wraps[x509.HostnameError](err)
 }
 
 // outage classifies errors of SQLite by their result code.

@@ -61,10 +61,7 @@ func openPostgres(ctx context.Context, t Target) (*Store, error) {
 		}
 		closing = append(closing, lock.Unlock)
 	}
-	db = way.open(config)
-	db.SetMaxOpenConns(limit)
-	db.SetMaxIdleConns(limit)
-	db.SetConnMaxIdleTime(5 * time.Minute)
+	db = way.openPool(config, limit)
 	if err := server.fit(ctx, db); err != nil {
 		return nil, errors.Join(err, shut(closing))
 	}
@@ -126,9 +123,7 @@ func checkDirect(ctx context.Context, c *pgx.Conn) error {
 // pooled reports whether a connection failed because the URL leads to a connection pooler. PgBouncer reports unknown startup parameters as
 // a protocol violation (SQLSTATE 08P01); PostgreSQL never does so.
 func pooled(err error) bool {
-	refused, is := errors.AsType[*pgconn.PgError](err)
-	_, connecting := errors.AsType[*pgconn.ConnectError](err)
-	return errors.Is(err, errPooled) || is && connecting && refused.Code == "08P01"
+	return errors.Is(err, errPooled) || wraps[*pgconn.ConnectError](err) && sqlState(err) == "08P01"
 }
 
 // CheckUnused returns an error if another session uses the database of a postgres:// URL.
@@ -190,6 +185,15 @@ type connecting struct {
 	fence   *atomic.Pointer[fence]
 	servers *servers
 	alone   bool
+}
+
+// openPool returns a pool of at most limit connections.
+func (w connecting) openPool(config *pgx.ConnConfig, limit int) *sql.DB {
+	db := w.open(config)
+	db.SetMaxOpenConns(limit)
+	db.SetMaxIdleConns(limit)
+	db.SetConnMaxIdleTime(5 * time.Minute)
+	return db
 }
 
 func (w connecting) open(config *pgx.ConnConfig) *sql.DB {
@@ -465,27 +469,22 @@ func (postgresEngine) begin(ctx context.Context, db beginner, t *Tx) error {
 
 // retryable reports whether an error is a serialization failure or a deadlock.
 func (postgresEngine) retryable(err error) bool {
-	e, ok := errors.AsType[*pgconn.PgError](err)
-	return ok && (e.Code == "40001" || e.Code == "40P01")
+	state := sqlState(err)
+	return state == "40001" || state == "40P01"
 }
 
 // lost reports whether err means that an open session was lost, not that the server rejected a statement or timed out. If a
 // connection could not be made, only SQLSTATE 57P01 counts: an administrator ended the session while it started.
 func (postgresEngine) lost(err error) bool {
-	_, connecting := errors.AsType[*pgconn.ConnectError](err)
-	if refused, is := errors.AsType[*pgconn.PgError](err); is {
-		switch refused.Code {
-		case "57P01":
-			return true
-		case "57P02", "57P05", "25P03":
-			return !connecting
-		}
-		return !connecting && strings.HasPrefix(refused.Code, "08")
-	}
-	if connecting || pgconn.Timeout(err) || errors.Is(err, os.ErrDeadlineExceeded) {
+	switch state := sqlState(err); {
+	case state == "57P01":
+		return true
+	case wraps[*pgconn.ConnectError](err):
 		return false
+	case state != "":
+		return strings.HasPrefix(state, "08") || slices.Contains([]string{"57P02", "57P05", "25P03"}, state)
 	}
-	return lostConnection(err)
+	return !pgconn.Timeout(err) && !errors.Is(err, os.ErrDeadlineExceeded) && lostConnection(err)
 }
 
 // room returns an error if the disk is full: the rows of its query exceed work_mem, so that the server writes them to a temporary file.

@@ -33,11 +33,7 @@ func (way connecting) openReplica(address string, pool int, failed func(error)) 
 	limitSessions(config, false)
 	config.ConnectTimeout = connectTime
 	way.servers = &servers{highest: map[string]int64{}}
-	db := way.open(config)
-	db.SetMaxOpenConns(pool)
-	db.SetMaxIdleConns(pool)
-	db.SetConnMaxIdleTime(5 * time.Minute)
-	return &readReplica{db: db, failed: failed}, nil
+	return &readReplica{db: way.openPool(config, pool), failed: failed}, nil
 }
 
 // replicaReads collects how stale the reads of one request are.

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -46,32 +45,17 @@ const statusQuery = `SELECT (SELECT system_identifier FROM pg_control_system()):
 
 // queryStatus queries the status of a server. If the server refuses the query, queryStatus returns a zero status, which compare accepts.
 func queryStatus(ctx context.Context, c *pgconn.PgConn) (st serverStatus, marks bool, err error) {
-	rows, err := rowsFrom(ctx, c, statusQuery)
-	if _, refused := errors.AsType[*pgconn.PgError](err); refused && !c.IsClosed() {
+	results, err := c.Exec(ctx, statusQuery).ReadAll()
+	if sqlState(err) != "" && !c.IsClosed() {
 		return serverStatus{}, false, nil
 	}
-	if err != nil || len(rows) != 1 || len(rows[0]) != 4 {
+	if err != nil || len(results) != 1 || len(results[0].Rows) != 1 || len(results[0].Rows[0]) != 4 {
 		return serverStatus{}, false, err
 	}
-	st = serverStatus{system: rows[0][0], started: rows[0][2]}
-	st.timeline, err = strconv.ParseInt(rows[0][1], 10, 64)
-	return st, rows[0][3] == "t", err
-}
-
-// rowsFrom returns the result rows of a query.
-func rowsFrom(ctx context.Context, c *pgconn.PgConn, query string) (rows [][]string, err error) {
-	results, err := c.Exec(ctx, query).ReadAll()
-	if err != nil || len(results) == 0 {
-		return nil, err
-	}
-	for _, row := range results[len(results)-1].Rows {
-		var line []string
-		for _, value := range row {
-			line = append(line, string(value))
-		}
-		rows = append(rows, line)
-	}
-	return rows, nil
+	row := results[0].Rows[0]
+	st = serverStatus{system: string(row[0]), started: string(row[2])}
+	st.timeline, err = strconv.ParseInt(string(row[1]), 10, 64)
+	return st, string(row[3]) == "t", err
 }
 
 // oldPrimaryError is the error for a server that accepts writes although it was replaced.

@@ -3,9 +3,6 @@ package store
 import (
 	"context"
 	"database/sql"
-	"errors"
-
-	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // sessionLostError is the error of a statement or transaction whose database session ended, or could not be started.
@@ -20,13 +17,6 @@ func (c *sessionLostError) Unwrap() error { return c.error }
 type unsentError struct{ error }
 
 func (u *unsentError) Unwrap() error { return u.error }
-
-// isIdleTimeout reports whether the server ended the session because the session was idle in a transaction. A session that is idle in a
-// transaction has not received COMMIT, so the transaction is not committed.
-func isIdleTimeout(err error) bool {
-	refused, is := errors.AsType[*pgconn.PgError](err)
-	return is && refused.Code == "25P03"
-}
 
 // onLive calls try, and calls it again if the database session was lost before COMMIT was sent, until ctx ends. An operator, a server
 // restart or a timeout may end sessions in the pool; work that had no effect in a lost session can be repeated in another session.

@@ -355,8 +355,8 @@ func (s *Store) run(ctx context.Context, db beginner, looks bool, f func(*Tx) er
 		}
 	}
 	if err := t.end.Commit(); err != nil {
-		_, unsent := errors.AsType[*unsentError](err)
-		unsent = unsent || isIdleTimeout(err)
+		// After a timeout of a session that was idle in a transaction (25P03), the transaction is not committed: COMMIT was not received.
+		unsent := wraps[*unsentError](err) || sqlState(err) == "25P03"
 		err = fmt.Errorf("committing: %w", err)
 		if t.pipe.ended() && !t.partlyRead {
 			err = &sessionLostError{err, !unsent && !t.idempotent && !t.readOnly}
