@@ -31,10 +31,7 @@ func (t brandingQueries) PutAppearance(ctx context.Context, a branding.Appearanc
 	if err := appearanceRows.put(ctx, t.Tx, a); err != nil {
 		return err
 	}
-	_, err := t.exec(ctx, `UPDATE appearances SET logo = $1 WHERE appid = $2`, base64.StdEncoding.EncodeToString(png), a.AppID)
-	if err != nil {
-		return err
-	}
-	return t.note(ctx, ofAppearance, a.AppID, "put", map[string]any{"accent": a.Accent, "help": a.Help, "open_at_once": a.OpenAtOnce,
-		"texts": a.Texts, "logo": a.Logo.Hash})
+	err := t.run(ctx, `UPDATE appearances SET logo = $1 WHERE appid = $2`, base64.StdEncoding.EncodeToString(png), a.AppID)
+	return t.noteAfter(ctx, err, ofAppearance, a.AppID, "put", map[string]any{"accent": a.Accent, "help": a.Help,
+		"open_at_once": a.OpenAtOnce, "texts": a.Texts, "logo": a.Logo.Hash})
 }

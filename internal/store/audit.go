@@ -54,8 +54,7 @@ func entries(found []change) []auditlog.Entry {
 	list := make([]auditlog.Entry, len(found))
 	for i, c := range found {
 		list[i] = auditlog.Entry{Seq: c.seq, OccurredAt: fromMillis(c.at), Kind: c.kind, Key: c.key, Actor: c.actor, Via: c.via, RID: c.rid,
-			Action: c.did,
-			Detail: json.RawMessage(c.detail), Hash: c.hash}
+			Action: c.did, Detail: json.RawMessage(c.detail), Hash: c.hash}
 	}
 	return list
 }
@@ -139,8 +138,7 @@ func (v *verification) run(ctx context.Context) error {
 	}
 	for _, s := range v.stretches {
 		if s.read && !s.shown {
-			return faultAt(s.first, "changes up to %d were written by an import without a record of its completion",
-				s.last)
+			return faultAt(s.first, "changes up to %d were written by an import without a record of its completion", s.last)
 		}
 	}
 	return v.present(ctx)

@@ -97,8 +97,7 @@ func (c *change) text(prev string) string {
 	b := make([]byte, 0, 200+len(prev)+len(c.key)+len(c.detail))
 	b = append(b, "change v1"...)
 	for _, part := range [...]string{prev, strconv.FormatInt(c.seq, 10), strconv.FormatInt(c.at, 10), c.kind, c.key, c.actor, c.via,
-		c.rid,
-		c.did, c.detail} {
+		c.rid, c.did, c.detail} {
 		b = strconv.AppendInt(append(b, '|'), int64(len(part)), 10)
 		b = append(append(b, ':'), part...)
 	}
@@ -116,6 +115,14 @@ func (t *Tx) note(ctx context.Context, kind, key, did string, detail any) error 
 	return t.noteAt(ctx, t.keeping.clockNow(), kind, key, did, detail)
 }
 
+// noteAfter is like note, for a change that a statement has made; it returns err, the error of the statement, if err is not nil.
+func (t *Tx) noteAfter(ctx context.Context, err error, kind, key, did string, detail any) error {
+	if err != nil {
+		return err
+	}
+	return t.note(ctx, kind, key, did, detail)
+}
+
 func (t *Tx) noteAt(ctx context.Context, instant time.Time, kind, key, did string, detail any) error {
 	if !slices.Contains(auditlog.Kinds, kind) {
 		return fmt.Errorf("unknown change kind %q", kind)
@@ -130,8 +137,7 @@ func (t *Tx) noteAt(ctx context.Context, instant time.Time, kind, key, did strin
 	}
 	actor := accounts.ActorFromContext(ctx)
 	t.queued = append(t.queued, change{at: millis(instant), kind: kind, key: key, actor: actor.ActorID, via: actor.Via,
-		rid: actor.RID, did: did,
-		detail: text})
+		rid: actor.RID, did: did, detail: text})
 	return nil
 }
 

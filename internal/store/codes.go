@@ -96,7 +96,7 @@ func (t codeQueries) noteBatch(ctx context.Context, b codes.Batch, start int64, 
 }
 
 func (t codeQueries) PutImport(ctx context.Context, b codes.Batch, did string) error {
-	_, err := t.exec(ctx, `UPDATE batches SET account = $1, isv = $2, codes = $3, prefix = $4, version = $5, segment = $6, first_code = $7,
+	err := t.run(ctx, `UPDATE batches SET account = $1, isv = $2, codes = $3, prefix = $4, version = $5, segment = $6, first_code = $7,
 		first_text = $8, created_at = $9, template = $10 WHERE id = $11`, b.Account, b.ISV, b.Count, b.Prefix, string(b.Version), b.Segment,
 		b.FirstCode, b.FirstText, millis(b.CreatedAt), b.Template, b.ID)
 	if err != nil {

@@ -41,15 +41,12 @@ func (s *Store) EmptyAccount(ctx context.Context, appid string) error {
 				if table.owned == "" || (table.name == "batches") != batches || slices.Contains(keptOfAccount, table.name) {
 					continue
 				}
-				if _, err := tx.exec(ctx, `DELETE FROM `+table.ownedBy([]string{appid}), appid); err != nil {
+				if err := tx.run(ctx, `DELETE FROM `+table.ownedBy([]string{appid}), appid); err != nil {
 					return err
 				}
 			}
 		}
-		if err := tx.clearCallTexts(ctx, appid); err != nil {
-			return err
-		}
-		return tx.note(ctx, ofEmptied, appid, "reset", nil)
+		return tx.noteAfter(ctx, tx.clearCallTexts(ctx, appid), ofEmptied, appid, "reset", nil)
 	})
 }
 

@@ -107,8 +107,6 @@ func (t gs1Queries) PutGS1(ctx context.Context, list ...digitallink.Entry) error
 }
 
 func (t gs1Queries) DeleteGS1(ctx context.Context, e digitallink.Entry) error {
-	if _, err := t.exec(ctx, `DELETE FROM gs1_links WHERE key = $1`, e.Key); err != nil {
-		return err
-	}
-	return t.note(ctx, ofGS1, e.Key, "delete", e)
+	err := t.run(ctx, `DELETE FROM gs1_links WHERE key = $1`, e.Key)
+	return t.noteAfter(ctx, err, ofGS1, e.Key, "delete", e)
 }

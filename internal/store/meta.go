@@ -43,12 +43,9 @@ func (s *Store) NewestMeta(ctx context.Context, begins []string, actor string, o
 // PutMeta stores a named value of the server.
 func (s *Store) PutMeta(ctx context.Context, name, value string) error {
 	return s.update(ctx, func(tx *Tx) error {
-		_, err := tx.exec(ctx, `INSERT INTO meta (name, value) VALUES ($1, $2)
+		err := tx.run(ctx, `INSERT INTO meta (name, value) VALUES ($1, $2)
 			ON CONFLICT (name) DO UPDATE SET value = excluded.value`, name, value)
-		if err != nil {
-			return err
-		}
-		return tx.note(ctx, ofMeta, name, "put", map[string]any{"value": value})
+		return tx.noteAfter(ctx, err, ofMeta, name, "put", map[string]any{"value": value})
 	})
 }
 
@@ -83,11 +80,8 @@ func (s *Store) Seeded(ctx context.Context, hash string) (bool, error) {
 // PutSeeded records that the content of a seed was applied.
 func (s *Store) PutSeeded(ctx context.Context, hash string, t time.Time) error {
 	return s.update(ctx, func(tx *Tx) error {
-		_, err := tx.exec(ctx, `INSERT INTO seeds (hash, applied_at) VALUES ($1, $2) ON CONFLICT (hash) DO NOTHING`, hash, millis(t))
-		if err != nil {
-			return err
-		}
-		return tx.note(ctx, ofSeed, hash, "apply", nil)
+		err := tx.run(ctx, `INSERT INTO seeds (hash, applied_at) VALUES ($1, $2) ON CONFLICT (hash) DO NOTHING`, hash, millis(t))
+		return tx.noteAfter(ctx, err, ofSeed, hash, "apply", nil)
 	})
 }
 

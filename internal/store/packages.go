@@ -82,11 +82,8 @@ func (t codeQueries) PrintPackage(ctx context.Context, id int64) (codes.PrintPac
 }
 
 func (t codeQueries) PutPackage(ctx context.Context, p codes.PrintPackage, did string) error {
-	if err := packageRows.put(ctx, t.Tx, p); err != nil {
-		return err
-	}
-	return t.note(ctx, ofPackage, strconv.FormatInt(p.ID, 10), did, map[string]any{"batch": p.Batch, "from": p.Codes.From, "to": p.Codes.To,
-		"printer": p.Printer, "recipients": p.Recipients, "proofs": p.Proofs, "overlapping_packages": p.ReprintOf, "reason": p.Reason,
-		"download_count": p.Sent,
-		"spoiled":        p.Spoiled.Len()})
+	err := packageRows.put(ctx, t.Tx, p)
+	return t.noteAfter(ctx, err, ofPackage, strconv.FormatInt(p.ID, 10), did, map[string]any{"batch": p.Batch, "from": p.Codes.From,
+		"to": p.Codes.To, "printer": p.Printer, "recipients": p.Recipients, "proofs": p.Proofs, "overlapping_packages": p.ReprintOf,
+		"reason": p.Reason, "download_count": p.Sent, "spoiled": p.Spoiled.Len()})
 }

@@ -625,10 +625,7 @@ func (t ruleQueries) Domains(ctx context.Context, after string, limit int) ([]ru
 }
 
 func (t ruleQueries) PutDomain(ctx context.Context, d rules.Domain) error {
-	if err := domainRows.put(ctx, t.Tx, d); err != nil {
-		return err
-	}
-	return t.note(ctx, ofDomain, d.Host, "put", map[string]any{"status": d.Status})
+	return t.noteAfter(ctx, domainRows.put(ctx, t.Tx, d), ofDomain, d.Host, "put", map[string]any{"status": d.Status})
 }
 
 func (t ruleQueries) DeleteDomain(ctx context.Context, host string) error {

@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
@@ -63,9 +62,8 @@ func (s *Store) firstLedger(ctx context.Context, id string) (first string, err e
 			return err
 		}
 		first = id
-		n,
-			err := tx.exec(ctx,
-			`INSERT INTO scan_logs (id, is_local, counted_offset, last_scan_id) SELECT CAST($1 AS TEXT), 1, 0, '' WHERE NOT EXISTS (SELECT 1 FROM scan_logs WHERE is_local = 1)`, id)
+		n, err := tx.exec(ctx, `INSERT INTO scan_logs (id, is_local, counted_offset, last_scan_id)
+			SELECT CAST($1 AS TEXT), 1, 0, '' WHERE NOT EXISTS (SELECT 1 FROM scan_logs WHERE is_local = 1)`, id)
 		if err != nil || n > 0 {
 			return err
 		}
@@ -111,8 +109,7 @@ func scanEntry(scan func(...any) error) (e scanlog.Entry, err error) {
 	var id, user, network string
 	var pos int64
 	if err := scan(&e.Position, &id, &pos, &user, &e.Source, &e.Client, &network, &e.Region, &e.Action, &e.Kind, &e.Reason, &e.App,
-		&e.Version,
-		&e.RuleID, &e.Batch, &e.Index, &e.Activation, &e.Text); err != nil {
+		&e.Version, &e.RuleID, &e.Batch, &e.Index, &e.Activation, &e.Text); err != nil {
 		return e, err
 	}
 	e.OccurredAt = time.UnixMilli(pos).UTC()
@@ -142,12 +139,7 @@ const scansAtOnce = 5000
 
 // Append stores events that do not come from a node's journal.
 func (l *Scans) Append(ctx context.Context, events []scanlog.Event) error {
-	for items := range slices.Chunk(events, 4*scansAtOnce) {
-		if err := l.insert(ctx, items, nil); err != nil {
-			return err
-		}
-	}
-	return nil
+	return each(slices.Chunk(events, 4*scansAtOnce), func(items []scanlog.Event) error { return l.insert(ctx, items, nil) })
 }
 
 // Ship implements scanlog.SharedLog.
@@ -157,9 +149,7 @@ func (l *Scans) Ship(ctx context.Context, node string, from, to scanlog.Offset, 
 		events[i] = entries[i].Event
 	}
 	return l.insert(ctx, events, func(tx pgx.Tx) error {
-		mark, err := shipped(func(dst ...any) error {
-			return tx.QueryRow(ctx, shippedQuery, node).Scan(dst...)
-		})
+		mark, err := shipped(tx.QueryRow(ctx, shippedQuery, node).Scan)
 		if err != nil {
 			return err
 		}
@@ -303,7 +293,7 @@ func (l *Scans) prepare(ctx context.Context, events []scanlog.Event) {
 		}
 		l.days[day] = now.AddDate(1000, 0, 0)
 		err := l.s.update(ctx, func(tx *Tx) error {
-			if _, err := tx.exec(ctx, `SET LOCAL lock_timeout = '2s'`); err != nil {
+			if err := tx.run(ctx, `SET LOCAL lock_timeout = '2s'`); err != nil {
 				return err
 			}
 			return tx.makeDay(ctx, day)
@@ -313,12 +303,11 @@ func (l *Scans) prepare(ctx context.Context, events []scanlog.Event) {
 				delete(l.days, day)
 				return
 			}
-			refused, is := errors.AsType[*pgconn.PgError](err)
-			switch {
-			case !is || strings.HasPrefix(refused.Code, "57"):
+			switch state := sqlState(err); {
+			case state == "" || strings.HasPrefix(state, "57"):
 				delete(l.days, day) // no error here: if the database is unreachable, the INSERT of the events reports it
 				continue
-			case refused.Code != "23514": // 23514 = the default partition already has scans of the day
+			case state != "23514": // 23514 = the default partition already has scans of the day
 				l.days[day] = now.Add(partitionRetryDelay)
 			}
 			l.log.WarnContext(ctx, "scan partition not created; scans go to the default partition", "day", dayName(day), "error", err)
@@ -354,9 +343,9 @@ func (l *Scans) PositionBefore(ctx context.Context, moment time.Time) (position 
 	if err != nil {
 		return 0, err
 	}
-	err = l.s.view(ctx, func(tx *Tx) error {
-		return tx.row(ctx, `SELECT COALESCE(MIN(seq) - 1, $1) FROM scan_events WHERE day >= $2`, end,
-			moment.UnixMilli()/millisOfDay-1).Scan(&position)
+	position, err = viewed(ctx, l.s, func(tx *Tx) (int64, error) {
+		return scalar[int64](ctx, tx, `SELECT COALESCE(MIN(seq) - 1, $1) FROM scan_events WHERE day >= $2`, end,
+			moment.UnixMilli()/millisOfDay-1)
 	})
 	if err != nil {
 		return 0, fmt.Errorf("finding the first scan since %s: %w", moment.UTC().Format(time.RFC3339), err)
@@ -473,10 +462,7 @@ func (l *Scans) Forget(ctx context.Context, before time.Time) error {
 	for _, name := range names {
 		err := l.s.update(ctx, func(tx *Tx) error {
 			// DROP TABLE must wait for its lock for a short time only, because readers and writers of scans queue behind it.
-			if _, err := tx.exec(ctx, `SET LOCAL lock_timeout = '2s'`); err != nil {
-				return err
-			}
-			return tx.run(ctx, `DROP TABLE IF EXISTS `+pgx.Identifier{name}.Sanitize())
+			return tx.runAll(ctx, write(`SET LOCAL lock_timeout = '2s'`), write(`DROP TABLE IF EXISTS `+pgx.Identifier{name}.Sanitize()))
 		})
 		if err != nil {
 			return fmt.Errorf("removing the scans of %s: %w", strings.TrimPrefix(name, dayPrefix), err)

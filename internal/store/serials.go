@@ -47,9 +47,6 @@ func (t codeQueries) PutSerials(ctx context.Context, batch int64, all []codes.Se
 	_, err = insertPrepared(ctx, t.Tx, `INSERT INTO code_serials (batch, idx, serial)`, ``, all, func(s codes.Serial) []any {
 		return []any{batch, s.Index, s.Serial}
 	})
-	if err != nil {
-		return err
-	}
-	return t.note(ctx, ofSerials, strconv.FormatInt(batch, 10), "bind", map[string]any{"codes": len(all),
+	return t.noteAfter(ctx, err, ofSerials, strconv.FormatInt(batch, 10), "bind", map[string]any{"codes": len(all),
 		"sha256": hex.EncodeToString(sum.Sum(nil))})
 }
