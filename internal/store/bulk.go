@@ -113,8 +113,8 @@ func insertPrepared[T any](ctx context.Context, t *Tx, head, tail string, all []
 	return stored, err
 }
 
-// each calls f for each element of a sequence until f returns an error.
-func each[T any](all iter.Seq[T], f func(T) error) error {
+// forEach calls f for each element of a sequence until f returns an error.
+func forEach[T any](all iter.Seq[T], f func(T) error) error {
 	for item := range all {
 		if err := f(item); err != nil {
 			return err

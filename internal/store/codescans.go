@@ -48,15 +48,16 @@ func (t codeQueries) eraseOpenIDs(ctx context.Context, table string, column user
 ) error {
 	if column.is == openIDText {
 		query := `DELETE FROM ` + table + ` WHERE ` + column.account + ` = $1 AND REPLACE(` + column.name + `, $2, '') <> ` + column.name
-		return each(slices.Values(held), func(account string) error { return t.run(ctx, query, account, openIDOf(account)) })
+		return forEach(slices.Values(held), func(account string) error { return t.run(ctx, query, account, openIDOf(account)) })
 	}
 	// One statement deletes rows for many accounts, because each statement scans the whole table: tickets have no index on the openid.
-	return each(slices.Chunk(held, chunk), func(names []string) error {
+	return forEach(slices.Chunk(held, chunk), func(names []string) error {
 		var args []any
 		for _, account := range names {
 			args = append(args, account, openIDOf(account))
 		}
-		return t.run(ctx, `DELETE FROM `+table+` WHERE (`+column.account+`, `+column.name+`) IN (VALUES `+t.rowMarks(len(names), 2)+`)`, args...)
+		return t.run(ctx, `DELETE FROM `+table+` WHERE (`+column.account+`, `+column.name+`) IN (VALUES `+t.rowMarks(len(names), 2)+`)`,
+			args...)
 	})
 }
 

@@ -103,7 +103,7 @@ func (t gs1Queries) PutGS1(ctx context.Context, list ...digitallink.Entry) error
 	if err := gs1Rows.putAll(ctx, t.Tx, rows); err != nil {
 		return err
 	}
-	return each(slices.Values(rows), func(row gs1Row) error { return t.note(ctx, ofGS1, row.Key, "put", row.Entry) })
+	return forEach(slices.Values(rows), func(row gs1Row) error { return t.note(ctx, ofGS1, row.Key, "put", row.Entry) })
 }
 
 func (t gs1Queries) DeleteGS1(ctx context.Context, e digitallink.Entry) error {

@@ -426,7 +426,7 @@ func (t accountQueries) addCounts(ctx context.Context, table string, counts map[
 		return err
 	}
 	counters := slices.DeleteFunc(all, func(c counter) bool { return counts[c] > 0 })
-	return each(slices.Chunk(counters, chunk), func(cs []counter) error {
+	return forEach(slices.Chunk(counters, chunk), func(cs []counter) error {
 		var args []any
 		for _, c := range cs {
 			args = append(args, row(c)...)

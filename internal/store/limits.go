@@ -73,7 +73,7 @@ func (s RateLimits) Clear(ctx context.Context, appids ...string) error {
 		if len(appids) == 0 {
 			return tx.run(ctx, `DELETE FROM rate_limits`)
 		}
-		return each(slices.Values(appids), func(appid string) error {
+		return forEach(slices.Values(appids), func(appid string) error {
 			return tx.run(ctx, `DELETE FROM rate_limits WHERE split_part(key, ' ', 1) = $1 OR split_part(key, ' ', 3) = $1`, appid)
 		})
 	})

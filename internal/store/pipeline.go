@@ -350,7 +350,7 @@ func (t *Tx) run(ctx context.Context, query string, args ...any) error {
 
 // runAll executes statements in order, until one fails.
 func (t *Tx) runAll(ctx context.Context, all ...statement) error {
-	return each(slices.Values(all), func(s statement) error { return t.run(ctx, s.query, s.args...) })
+	return forEach(slices.Values(all), func(s statement) error { return t.run(ctx, s.query, s.args...) })
 }
 
 // write returns a statement for runAll.

@@ -139,7 +139,7 @@ const scansAtOnce = 5000
 
 // Append stores events that do not come from a node's journal.
 func (l *Scans) Append(ctx context.Context, events []scanlog.Event) error {
-	return each(slices.Chunk(events, 4*scansAtOnce), func(items []scanlog.Event) error { return l.insert(ctx, items, nil) })
+	return forEach(slices.Chunk(events, 4*scansAtOnce), func(items []scanlog.Event) error { return l.insert(ctx, items, nil) })
 }
 
 // Ship implements scanlog.SharedLog.

@@ -316,7 +316,7 @@ func (t webhookQueries) PutQueuedOffsets(ctx context.Context, sets map[string]*s
 }
 
 func (t statisticsQueries) putOffsetSets(ctx context.Context, table string, sets map[string]*scanlog.OffsetSet) error {
-	return each(slices.Values(slices.Sorted(maps.Keys(sets))), func(node string) error {
+	return forEach(slices.Values(slices.Sorted(maps.Keys(sets))), func(node string) error {
 		text, err := sets[node].Encode()
 		if err != nil {
 			return err
@@ -418,7 +418,7 @@ func (t statisticsQueries) AllTuples(ctx context.Context, spans []stats.Span, yi
 	scan := scanner(func(r *stats.TupleRow) []any {
 		return append(tupleInto(&r.Tuple), &r.Rule, &r.Granularity, &r.Bucket, &r.Scans, &r.FirstScans)
 	})
-	return each(slices.Values(spans), func(span stats.Span) error {
+	return forEach(slices.Values(spans), func(span stats.Span) error {
 		return queryEach(ctx, t.Tx, scan, yield, `SELECT `+tupleColumns+`, rule, granularity, bucket, scans, first_scans FROM statistics_counts c JOIN statistics_tuples u ON u.id = c.tuple
 			WHERE granularity = $1 AND bucket >= $2 AND bucket < $3`, int64(span.Granularity), span.From, span.To)
 	})
@@ -426,8 +426,8 @@ func (t statisticsQueries) AllTuples(ctx context.Context, spans []stats.Span, yi
 
 func (t statisticsQueries) AllSums(ctx context.Context, spans []stats.Span, yield func(stats.SumRow) error) error {
 	query := sumRows.query(`WHERE granularity = $1 AND dimension = $2 AND bucket >= $3 AND bucket < $4`)
-	return each(slices.Values(spans), func(span stats.Span) error {
-		return each(slices.Values(stats.AllDims()), func(dim stats.Dimension) error {
+	return forEach(slices.Values(spans), func(span stats.Span) error {
+		return forEach(slices.Values(stats.AllDims()), func(dim stats.Dimension) error {
 			return queryEach(ctx, t.Tx, sumRows.scan, yield, query, int64(span.Granularity), int64(dim), span.From, span.To)
 		})
 	})
@@ -435,7 +435,7 @@ func (t statisticsQueries) AllSums(ctx context.Context, spans []stats.Span, yiel
 
 func (t statisticsQueries) AllUsers(ctx context.Context, days stats.Span, yield func(stats.UsersRow) error) error {
 	// One query per dimension, because dimension is the first column of the primary key.
-	return each(slices.Values(stats.AllDims()), func(dim stats.Dimension) error { return t.usersOf(ctx, dim, days, "", nil, yield) })
+	return forEach(slices.Values(stats.AllDims()), func(dim stats.Dimension) error { return t.usersOf(ctx, dim, days, "", nil, yield) })
 }
 
 // usersOf calls yield with the delta rows of the days and then with the main rows; a delta row contains users added after its main row.

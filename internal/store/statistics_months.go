@@ -38,7 +38,7 @@ func (t statisticsQueries) ShiftDays(ctx context.Context, hour, previous, offset
 				return err
 			}
 		}
-		return each(slices.Values(stats.AllDims()), func(dim stats.Dimension) error {
+		return forEach(slices.Values(stats.AllDims()), func(dim stats.Dimension) error {
 			return run(`INSERT INTO statistics_sums AS o (granularity, dimension, bucket, value, scans, first_scans)
 				SELECT 1, dimension, `+day+`, value, `+sums+` FROM statistics_sums WHERE bucket >= $2 AND bucket < $3 AND granularity = 0 AND dimension = $4
 				GROUP BY dimension, `+day+`, value ON CONFLICT (granularity, dimension, bucket, value)`+add, offset, from, to, int64(dim))
@@ -146,8 +146,8 @@ func (t statisticsQueries) RemoveCounted(ctx context.Context, per stats.Granular
 		remove(`statistics_counts`, `granularity, bucket, rule, tuple`, `granularity = $1 AND bucket < $2`, int64(granularity), prev)
 	}
 	for _, dim := range stats.AllDims() {
-		remove(`statistics_sums`, `granularity, dimension, bucket, value`, `granularity = $1 AND dimension = $2 AND bucket < $3`, int64(per),
-			int64(dim), prev)
+		remove(`statistics_sums`, `granularity, dimension, bucket, value`, `granularity = $1 AND dimension = $2 AND bucket < $3`,
+			int64(per), int64(dim), prev)
 		if per == stats.PerDay {
 			remove(`statistics_user_deltas`, `dimension, day, value, part`, `dimension = $1 AND day < $2`, int64(dim), prev)
 			remove(`statistics_users`, `dimension, day, value`, `dimension = $1 AND day < $2`, int64(dim), prev)

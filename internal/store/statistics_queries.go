@@ -287,7 +287,7 @@ func (t statisticsQueries) UsersOf(ctx context.Context, q stats.Query, yield fun
 	if value != nil {
 		text = ` AND value IN (` + t.marks(4, len(value)) + `)`
 	}
-	return each(slices.Values(q.Spans), func(days stats.Span) error {
+	return forEach(slices.Values(q.Spans), func(days stats.Span) error {
 		if days.Granularity == stats.PerMonth {
 			days.From, days.To = days.From+stats.MonthSketches, days.To+stats.MonthSketches
 		}

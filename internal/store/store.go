@@ -567,7 +567,7 @@ func listAt[T, K any](ctx context.Context, t *Tx, scan func(func(...any) error) 
 // listChunks collects rows like list; statement returns the query for a chunk of keys, with its arguments.
 func listChunks[T, K any](ctx context.Context, t *Tx, scan func(func(...any) error) (T, error), chunks iter.Seq[[]K],
 	statement func([]K) (query string, args []any)) (all []T, err error) {
-	err = each(chunks, func(keys []K) error {
+	err = forEach(chunks, func(keys []K) error {
 		query, args := statement(keys)
 		found, err := list(ctx, t, scan, query, args...)
 		all = append(all, found...)

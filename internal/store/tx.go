@@ -4,7 +4,7 @@ package store
 // interfaces of domain packages, which document the methods, and embeds the type with the queries that it shares with other domains.
 type (
 	outboxQueries     struct{ *Tx }            // outbox.Tx
-	accountQueries    struct{ outboxQueries }  // accounts.Tx and apiusage.Tx: accounts, platforms, QR codes, counts of calls, and bulk imports
+	accountQueries    struct{ outboxQueries }  // accounts.Tx and apiusage.Tx, also platforms, QR codes and bulk imports
 	ruleQueries       struct{ accountQueries } // rules.Tx
 	codeQueries       struct{ accountQueries } // codes.Tx
 	gs1Queries        struct{ accountQueries } // digitallink.Tx
