@@ -322,27 +322,17 @@ func extraText(b []byte) (text string, rest []byte, ok bool) {
 
 // size returns the length of the record in bytes.
 func (r record) size() int {
-	n := ruleHead + r.tailLen() + r.idLen()
-	_, _, extra := r.trailer()
-	if r.flags()&flagTarget != 0 {
-		n += 5
-	}
-	if extra != nil {
-		_, extra, _ = extraText(extra)
+	if _, _, extra := r.trailer(); extra != nil {
+		_, rest, _ := extraText(extra) // the prefix
 		for hasMore := true; hasMore; {
-			previous := len(extra)
-			_, extra, hasMore = extraText(extra)
-			n += previous - len(extra)
+			_, rest, hasMore = extraText(rest)
 		}
-		n += r.textSize()
+		return len(r.b) - len(rest)
 	}
-	return n
-}
-
-func (r record) textSize() int {
-	_, _, extra := r.trailer()
-	_, rest, _ := extraText(extra)
-	return len(extra) - len(rest)
+	if r.flags()&flagTarget != 0 {
+		return ruleHead + r.tailLen() + r.idLen() + 5
+	}
+	return ruleHead + r.tailLen() + r.idLen()
 }
 
 // encodeRule appends the record of a rule to b. The last four parameters are addresses of texts.

@@ -221,7 +221,8 @@ func (c *core) governing(link *rules.Link, x *Index) (hit rules.Match, ok bool) 
 	var buf [window]place
 	l, found := c.begin(link, buf[:0])
 	var nearPair [window]reached
-	var hidden hiding
+	var hiddenBuf [8]address
+	hidden := hiddenBuf[:0] // the owners of longer rules that are unpublished, which hide shorter rules of the same owner
 	for end := len(found); end > 0; end -= window {
 		from := max(0, end-window)
 		c.reach(found[from:end], &nearPair)
@@ -232,46 +233,16 @@ func (c *core) governing(link *rules.Link, x *Index) (hit rules.Match, ok bool) 
 				continue
 			}
 			switch {
+			case slices.Contains(hidden, r.owner()):
 			case r.flags()&flagPublished == 0:
-				// A longer unpublished rule hides shorter rules of the same owner.
-				hidden.add(r.owner())
-			case !hidden.contains(r.owner()):
+				hidden = append(hidden, r.owner())
+			default:
 				path, _ := link.Cuts()
 				return c.matched(r, link.Key, path+found[i].end), true
 			}
 		}
 	}
 	return hit, false
-}
-
-// hiding is a set of owners whose shorter rules are ignored.
-type hiding struct {
-	small [8]address
-	n     int
-	large map[address]struct{}
-}
-
-func (h *hiding) add(owner address) {
-	if h.n < len(h.small) {
-		h.small[h.n] = owner
-		h.n++
-		return
-	}
-	if h.large == nil {
-		h.large = map[address]struct{}{}
-	}
-	h.large[owner] = struct{}{}
-}
-
-func (h *hiding) contains(owner address) bool {
-	if h.n == 0 {
-		return false
-	}
-	if slices.Contains(h.small[:h.n], owner) {
-		return true
-	}
-	_, ok := h.large[owner]
-	return ok
 }
 
 // Matching implements scan.Finder. The returned rules have no times of creation or change.

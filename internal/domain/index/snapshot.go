@@ -171,8 +171,9 @@ func (x *Index) writeSnapshot(f io.WriteSeeker, mark Checkpoint, list []Snapshot
 	if _, err := w.out.Write(make([]byte, snapshotBlock)); err != nil {
 		return err
 	}
-	c := x.beginCopy()
-	defer x.endCopy()
+	var c *core
+	x.locked(func() { c, x.changed = x.state.Load(), map[string]struct{}{} }) // from here on, the keys of changed rules are recorded
+	defer x.locked(func() { x.changed = nil })
 	// Segments are copied one by one; changes are blocked only while a segment is being copied. Changes between the copies of two
 	// segments are recorded and written at the end.
 	var table, hosts bytes.Buffer
@@ -200,25 +201,22 @@ func (x *Index) writeSnapshot(f io.WriteSeeker, mark Checkpoint, list []Snapshot
 	}
 	var changed []changedRule
 	var tests []string
-	var stale bool
+	var err error
 	x.locked(func() {
-		if stale = x.state.Load() != c; stale {
-			return
-		}
 		// From here on, new records are only added after the records that are written to the file.
 		image.Texts, image.Arena = c.texts.image(), c.rules.image()
-		changed, tests = x.copied(c), c.testKeys()
-		image.Rules = c.ruleTable.n
+		changed, tests, w.head.Rules = x.copied(c), c.testKeys(), c.ruleTable.n
+		if x.state.Load() != c {
+			err = errors.New("the rules were reloaded concurrently")
+		}
 	})
-	if stale {
-		return errors.New("the rules were reloaded concurrently")
+	if err != nil {
+		return err
 	}
-	w.head.Rules = image.Rules
-	image.Rules = 0
 	for _, s := range image.Segments {
 		image.Rules += int(s.Used)
 	}
-	err := errors.Join(
+	err = errors.Join(
 		w.json("core", image),
 		w.part("table", func() error { _, err := w.Write(table.Bytes()); return err }),
 		w.part("hosts", func() error { _, err := w.Write(hosts.Bytes()); return err }),
@@ -266,27 +264,13 @@ func words[T bucket | host](first *T, n uint64) []byte {
 	return unsafe.Slice((*byte)(unsafe.Pointer(first)), n*uint64(unsafe.Sizeof(*first)))
 }
 
-// beginCopy starts recording the keys of changed rules.
-func (x *Index) beginCopy() *core {
-	x.writing.Lock()
-	defer x.writing.Unlock()
-	x.changed = map[string]struct{}{}
-	return x.state.Load()
-}
-
-func (x *Index) endCopy() {
-	x.writing.Lock()
-	defer x.writing.Unlock()
-	x.changed = nil
-}
-
 func (x *Index) locked(do func()) {
 	x.writing.Lock()
 	defer x.writing.Unlock()
 	do()
 }
 
-// copied returns the current versions of the rules that changed since beginCopy.
+// copied returns the current versions of the rules that changed since x.changed was set.
 func (x *Index) copied(c *core) []changedRule {
 	list := []changedRule{}
 	for _, key := range slices.Sorted(maps.Keys(x.changed)) {
