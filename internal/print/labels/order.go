@@ -1,66 +1,57 @@
 package labels
 
 import (
+	"errors"
 	"iter"
 	"runtime"
-	"sync"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // inOrder calls the function do for each value of in, concurrently with the given number of workers (0 = one per processor). inOrder calls
 // the function take with each result, in the order of the values. Only a few values are in memory; the first error ends inOrder.
 func inOrder[In, Out any](workers int, in iter.Seq2[In, error], do func(In) (Out, error), take func(Out) error) error {
-	type job struct {
-		in   In
-		out  Out
-		err  error
-		done chan struct{}
+	type result struct {
+		out Out
+		err error
 	}
 	if workers == 0 {
 		workers = runtime.GOMAXPROCS(0)
 	}
-	queue, work, stop := make(chan *job, 2*workers), make(chan *job), make(chan struct{})
-	var all sync.WaitGroup
-	for range workers {
-		all.Go(func() {
-			for j := range work {
-				j.out, j.err = do(j.in)
-				close(j.done)
-			}
-		})
-	}
-	all.Go(func() {
+	queue, stop := make(chan chan result, 2*workers), make(chan struct{})
+	var reading, working errgroup.Group // no function of them returns an error: errors are results
+	working.SetLimit(workers)
+	reading.Go(func() error {
 		defer close(queue)
-		defer close(work)
 		for v, err := range in {
-			j := &job{in: v, err: err, done: make(chan struct{})}
-			to := work
+			done := make(chan result, 1)
+			select {
+			case queue <- done:
+			case <-stop:
+				return nil
+			}
 			if err != nil {
-				close(j.done)
-				to = nil
+				done <- result{err: err}
+				return nil
 			}
-			select {
-			case queue <- j:
-			case <-stop:
-				return
-			}
-			if to == nil {
-				return
-			}
-			select {
-			case to <- j:
-			case <-stop:
-				return
-			}
+			working.Go(func() error {
+				out, err := do(v)
+				done <- result{out, err}
+				return nil
+			})
 		}
+		return nil
 	})
-	defer all.Wait()
-	defer close(stop)
-	for j := range queue {
-		<-j.done
-		if j.err != nil {
-			return j.err
+	defer func() {
+		close(stop)
+		_ = errors.Join(reading.Wait(), working.Wait())
+	}()
+	for done := range queue {
+		r := <-done
+		if r.err != nil {
+			return r.err
 		}
-		if err := take(j.out); err != nil {
+		if err := take(r.out); err != nil {
 			return err
 		}
 	}

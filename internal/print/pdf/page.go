@@ -138,11 +138,6 @@ func (p *Page) Finish() {
 	}
 }
 
-func (p *Page) packed() []byte {
-	p.Finish()
-	return p.done
-}
-
 // number formats v for PDF: without an exponent, with at most four decimal places, and without a negative zero.
 func number(v float64) string {
 	return strconv.FormatFloat(math.Round(v*1e4)/1e4+0, 'f', -1, 64)

@@ -206,7 +206,8 @@ func (w *Writer) Add(p *Page) error {
 	if w.info.Ink != "" {
 		trim = fmt.Sprintf("/TrimBox[%[1]s]/BleedBox[%[1]s]", p.trim)
 	}
-	w.stream(content, "", p.packed())
+	p.Finish()
+	w.stream(content, "", p.done)
 	w.object(page, "<</Type/Page/Parent %d 0 R/MediaBox[0 0 %s %s]%s/Resources %d 0 R/Contents %d 0 R>>", w.parent(0), number(p.width),
 		number(p.height), trim, w.resources, content)
 	for u := range p.used {

@@ -185,7 +185,8 @@ func Open(r io.Reader, identities []age.Identity, signers Signers, part func(p P
 		return t, h.Size, nil
 	}
 	var head [2][]byte
-	for i, name := range []string{ManifestName, SignatureName} {
+	names := [...]string{ManifestName, SignatureName}
+	for i, name := range names {
 		in, _, err := member(name, MaxManifest)
 		if err != nil {
 			return m, err
@@ -197,11 +198,10 @@ func Open(r io.Reader, identities []age.Identity, signers Signers, part func(p P
 	if m, err = Verify(head[0], head[1], signers); err != nil {
 		return m, err
 	}
-	if err := part(Part{Name: ManifestName}, bytes.NewReader(head[0])); err != nil {
-		return m, err
-	}
-	if err := part(Part{Name: SignatureName}, bytes.NewReader(head[1])); err != nil {
-		return m, err
+	for i, name := range names {
+		if err := part(Part{Name: name}, bytes.NewReader(head[i])); err != nil {
+			return m, err
+		}
 	}
 	for _, p := range m.Parts {
 		in, size, err := member(p.Name, 0)

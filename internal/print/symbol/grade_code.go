@@ -23,10 +23,7 @@ type code struct {
 // decode measures the modules of a symbol and decodes them.
 func (v *view) decode() (code, error) {
 	v.measure()
-	seen := Grid{Width: v.size, Height: v.size, family: qrCode, quiet: qrQuiet, dark: make([]bool, len(v.modules))}
-	for i, r := range v.modules {
-		seen.dark[i] = r < v.threshold
-	}
+	seen := qrGrid(v.size, func(x, y int) bool { return v.modules[y*v.size+x] < v.threshold })
 	bits, err := seen.bits()
 	if err != nil {
 		return code{}, err

@@ -46,13 +46,7 @@ func GS1QR(elements string, level Level) (Grid, error) {
 			len(elements), level)
 	}
 	m := code.GetMatrix()
-	g := Grid{Width: m.GetWidth(), Height: m.GetHeight(), family: qrCode, quiet: qrQuiet}
-	for y := range g.Height {
-		for x := range g.Width {
-			g.dark = append(g.dark, m.Get(x, y) == 1)
-		}
-	}
-	return g, nil
+	return qrGrid(m.GetWidth(), func(x, y int) bool { return m.Get(x, y) == 1 }), nil
 }
 
 // GS1DataMatrix returns the square or rectangular Data Matrix of a GS1 element string; the symbol begins with FNC1.

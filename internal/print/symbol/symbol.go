@@ -4,6 +4,7 @@ package symbol
 import (
 	"fmt"
 	"image"
+	"image/color"
 	"iter"
 	"strings"
 	"unicode/utf8"
@@ -57,7 +58,7 @@ func QR(text string, level Level) (Grid, error) {
 		}
 		return Grid{}, fmt.Errorf("a text of %d bytes is too long for a QR code of level %c: %s", len(text), level, next)
 	}
-	return gridOf(m), nil
+	return qrGrid(m.Bounds().Dx(), func(x, y int) bool { return m.At(x, y) == color.Black }), nil
 }
 
 func checkText(text string) error {
@@ -70,12 +71,11 @@ func checkText(text string) error {
 	return nil
 }
 
-func gridOf(m image.Image) Grid {
-	b := m.Bounds()
-	g := Grid{Width: b.Dx(), Height: b.Dy(), family: qrCode, quiet: qrQuiet, dark: make([]bool, b.Dx()*b.Dy())}
+// qrGrid returns a QR code whose modules the function dark describes.
+func qrGrid(size int, dark func(x, y int) bool) Grid {
+	g := Grid{Width: size, Height: size, family: qrCode, quiet: qrQuiet, dark: make([]bool, size*size)}
 	for i := range g.dark {
-		r, _, _, _ := m.At(b.Min.X+i%g.Width, b.Min.Y+i/g.Width).RGBA()
-		g.dark[i] = r == 0
+		g.dark[i] = dark(i%size, i/size)
 	}
 	return g
 }
