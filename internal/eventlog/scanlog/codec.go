@@ -63,13 +63,13 @@ var wordNumbers = func() map[string]uint64 {
 	return m
 }()
 
-// appendText appends a number and, if needed, a text: an odd number stands for an entry of the list words, and an even number is twice the
-// length of the text that follows.
-func appendText(b []byte, s string, limit int) []byte {
+// appendText appends a number and, if needed, a text of at most maxWord bytes: an odd number stands for an entry of the list words, and an
+// even number is twice the length of the text that follows.
+func appendText(b []byte, s string) []byte {
 	if s == "" {
 		return append(b, 1)
 	}
-	if s = Fit(s, limit); len(s) <= len("open_mini_program") {
+	if s = Fit(s, maxWord); len(s) <= len("open_mini_program") {
 		if n, ok := wordNumbers[s]; ok {
 			return binary.AppendUvarint(b, n<<1|1)
 		}
@@ -146,11 +146,11 @@ func AppendRecord(b []byte, e *Event) []byte {
 		b = append(b, e.User[:]...)
 	}
 	b = binary.AppendVarint(b, e.OccurredAt.UnixMilli()-idMillis(&e.ID))
-	b = appendText(b, e.Source, maxWord)
-	b = appendText(b, e.Action, maxWord)
-	b = appendText(b, e.Kind, maxWord)
-	b = appendText(b, e.Reason, maxWord)
-	b = appendText(b, e.Version, maxWord)
+	b = appendText(b, e.Source)
+	b = appendText(b, e.Action)
+	b = appendText(b, e.Kind)
+	b = appendText(b, e.Reason)
+	b = appendText(b, e.Version)
 	b = appendFree(b, e.Client, MaxClient)
 	b = appendFree(b, e.Region, maxWord)
 	b = appendFree(b, e.App, maxApp)
@@ -210,61 +210,66 @@ func (in *Texts) text(b []byte) string {
 	return s
 }
 
-// recordReader decodes the fields of a record. recordReader keeps the first error.
-type recordReader struct {
-	b      []byte
-	failed bool
+// FieldReader decodes consecutive fields. A field that cannot be decoded is zero, and sets Failed.
+type FieldReader struct {
+	Rest   []byte // not decoded yet
+	Failed bool
 }
 
-func (r *recordReader) next(n int) []byte {
-	if r.failed || n < 0 || n > len(r.b) {
-		r.failed = true
+// Next returns the next n bytes.
+func (r *FieldReader) Next(n int) []byte {
+	if r.Failed || n < 0 || n > len(r.Rest) {
+		r.Failed = true
 		return nil
 	}
-	b := r.b[:n]
-	r.b = r.b[n:]
+	b := r.Rest[:n]
+	r.Rest = r.Rest[n:]
 	return b
 }
 
-func (r *recordReader) byte() byte {
-	if b := r.next(1); b != nil {
+// Byte returns the next byte.
+func (r *FieldReader) Byte() byte {
+	if b := r.Next(1); b != nil {
 		return b[0]
 	}
 	return 0
 }
 
-func (r *recordReader) number() int64 {
-	v, n := binary.Varint(r.b)
+// Varint returns the next signed varint.
+func (r *FieldReader) Varint() int64 {
+	v, n := binary.Varint(r.Rest)
 	if n <= 0 {
-		r.failed = true
+		r.Failed = true
 		return 0
 	}
-	r.next(n)
+	r.Next(n)
+	return v
+}
+
+// Uvarint returns the next unsigned varint.
+func (r *FieldReader) Uvarint() uint64 {
+	v, n := binary.Uvarint(r.Rest)
+	if n <= 0 {
+		r.Failed = true
+		return 0
+	}
+	r.Next(n)
 	return v
 }
 
 // text reads a text that appendText wrote, of at most limit bytes.
-func (r *recordReader) text(in *Texts, limit int) string {
-	v, n := binary.Uvarint(r.b)
-	if n <= 0 {
-		r.failed = true
-		return ""
-	}
-	r.next(n)
-	if v&1 == 1 {
-		if v>>1 >= uint64(len(words)) {
-			r.failed = true
-			return ""
-		}
+func (r *FieldReader) text(in *Texts, limit int) string {
+	v := r.Uvarint()
+	if v&1 == 1 && v>>1 < uint64(len(words)) {
 		return words[v>>1]
 	}
-	if v>>1 > uint64(limit) {
-		r.failed = true
+	if v&1 == 1 || v>>1 > uint64(limit) {
+		r.Failed = true
 		return ""
 	}
-	b := r.next(int(v >> 1))
+	b := r.Next(int(v >> 1))
 	if !utf8.Valid(b) || bytes.IndexByte(b, 0) >= 0 {
-		r.failed = true
+		r.Failed = true
 		return ""
 	}
 	if limit == MaxText {
@@ -283,17 +288,17 @@ func DecodeRecord(b []byte, in *Texts) (e Event, err error) {
 		return e, errRecord
 	}
 	e.ID = id
-	r := recordReader{b: b[17:]}
-	flags := r.byte()
+	r := FieldReader{Rest: b[17:]}
+	flags := r.Byte()
 	if flags&^byte(knownFlags) != 0 || flags&flagIPv6 != 0 && flags&flagNetwork == 0 {
 		return Event{}, errRecord
 	}
 	if flags&flagUser != 0 {
-		copy(e.User[:], r.next(len(e.User)))
-		r.failed = r.failed || e.User == (UserHash{})
+		copy(e.User[:], r.Next(len(e.User)))
+		r.Failed = r.Failed || e.User == (UserHash{})
 	}
-	start := r.number()
-	r.failed = r.failed || start > math.MaxInt64>>1 || start < math.MinInt64>>1
+	start := r.Varint()
+	r.Failed = r.Failed || start > math.MaxInt64>>1 || start < math.MinInt64>>1
 	e.OccurredAt = atMillis(idMillis(&e.ID) + start)
 	e.Source = r.text(in, maxWord)
 	e.Action = r.text(in, maxWord)
@@ -306,26 +311,26 @@ func DecodeRecord(b []byte, in *Texts) (e Event, err error) {
 	e.Text = r.text(in, MaxText)
 	if flags&flagNetwork != 0 {
 		var fullPair [16]byte
-		bits := int(r.byte())
+		bits := int(r.Byte())
 		var address netip.Addr
 		if flags&flagIPv6 == 0 {
-			r.failed = r.failed || bits > 32
-			copy(fullPair[:4], r.next(min((bits+7)/8, 4)))
+			r.Failed = r.Failed || bits > 32
+			copy(fullPair[:4], r.Next(min((bits+7)/8, 4)))
 			address = netip.AddrFrom4([4]byte(fullPair[:4]))
 		} else {
-			r.failed = r.failed || bits > 128
-			copy(fullPair[:], r.next(min((bits+7)/8, 16)))
+			r.Failed = r.Failed || bits > 128
+			copy(fullPair[:], r.Next(min((bits+7)/8, 16)))
 			address = netip.AddrFrom16(fullPair)
 		}
 		if e.Network, err = address.Prefix(min(bits, address.BitLen())); err != nil {
-			r.failed = true
+			r.Failed = true
 		}
 	}
-	e.RuleID, e.Batch, e.Index, e.Activation = r.number(), r.number(), r.number(), r.number()
-	for _, zero := range r.b {
-		r.failed = r.failed || zero != 0
+	e.RuleID, e.Batch, e.Index, e.Activation = r.Varint(), r.Varint(), r.Varint(), r.Varint()
+	for _, zero := range r.Rest {
+		r.Failed = r.Failed || zero != 0
 	}
-	if r.failed {
+	if r.Failed {
 		return Event{}, errRecord
 	}
 	return e, nil

@@ -56,11 +56,10 @@ func (j *Journal) removeFiles(ctx context.Context, old func(*segment) bool) erro
 			return context.Cause(ctx)
 		}
 		// A file that cannot be removed stays registered; otherwise an erasure would skip the file.
-		if err := j.disk.remove(j.path(s.name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("removing old scans: %w", err)
-		}
-		if err := j.removeUsers(s.name); err != nil {
-			return fmt.Errorf("removing old scans: %w", err)
+		for _, name := range []string{s.name, usersName(s.name)} {
+			if err := j.remove(name); err != nil {
+				return fmt.Errorf("removing old scans: %w", err)
+			}
 		}
 		j.mu.Lock()
 		j.segments = slices.DeleteFunc(slices.Clone(j.segments), func(have *segment) bool { return have == s })
@@ -68,6 +67,14 @@ func (j *Journal) removeFiles(ctx context.Context, old func(*segment) bool) erro
 	}
 	if len(removed) > 0 {
 		return j.disk.syncDir(j.dir)
+	}
+	return nil
+}
+
+// remove removes a file of the journal, if it exists.
+func (j *Journal) remove(name string) error {
+	if err := j.disk.remove(j.path(name)); !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
 	return nil
 }
@@ -127,14 +134,14 @@ func (j *Journal) eraseAll(ctx context.Context, users map[UserHash]int64, positi
 	if len(users) == 0 {
 		return 0, nil
 	}
-	last := int64(math.MinInt64)
-	for _, upTo := range users {
+	last, item := int64(math.MinInt64), Users{}
+	for user, upTo := range users {
 		last = max(last, upTo)
+		item[user] = true
 	}
 	if list := j.views(0); !slices.ContainsFunc(list, func(v view) bool { return v.minAt <= last }) {
 		return 0, nil // every event is newer than the erasures
 	}
-	item := usersOf(users)
 	next, err := j.leave(item)
 	if err != nil {
 		return 0, fmt.Errorf("creating a journal file in %s: %w", j.dir, err)

@@ -1,6 +1,7 @@
 package scanlog
 
 import (
+	"bytes"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -54,14 +55,9 @@ func (j *Journal) identify(names []string, random io.Reader) error {
 // load reads the state of all files.
 func (j *Journal) load(names []string) error {
 	for _, name := range names {
-		if strings.HasSuffix(name, newSuffix) {
-			if err := j.disk.remove(j.path(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return fmt.Errorf("removing temporary files: %w", err)
-			}
-			continue
-		}
-		if subject, is := strings.CutSuffix(name, usersSuffix); is && !slices.Contains(names, subject+segmentSuffix) {
-			if err := j.disk.remove(j.path(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		subject, is := strings.CutSuffix(name, usersSuffix)
+		if strings.HasSuffix(name, newSuffix) || is && !slices.Contains(names, subject+segmentSuffix) {
+			if err := j.remove(name); err != nil {
 				return fmt.Errorf("removing temporary files: %w", err)
 			}
 			continue
@@ -214,10 +210,8 @@ func allZero(f file, d damage) bool {
 		if err != nil && !errors.Is(err, io.EOF) {
 			return false
 		}
-		for _, x := range b[:n] {
-			if x != 0 {
-				return false
-			}
+		if len(bytes.TrimLeft(b[:n], "\x00")) > 0 {
+			return false
 		}
 	}
 	return true

@@ -69,7 +69,10 @@ func (j *Journal) read(ctx context.Context, r reading) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
 		list := j.views(r.after)
 		if r.users != nil {
-			list = j.maySegments(list, r.users)
+			list = slices.DeleteFunc(list, func(v view) bool {
+				allowed, _ := j.mayHold(&v.segment, r.users)
+				return !allowed
+			})
 		}
 		var in Texts
 		buf := []byte(nil)

@@ -85,7 +85,7 @@ func TestRecorder_Sync(t *testing.T) {
 		require.NoError(t, r.Sync(t.Context()))
 		assert.Equal(t, r.Recorded(), 1, "recorded events after Sync()")
 		d.mu.Lock() // the group is written, and the disk does not respond
-		enqueue(t, r, 2).hurry()
+		enqueue(t, r, 2).Done()
 		for isOpen := true; isOpen; {
 			runtime.Gosched()
 			r.mu.Lock()

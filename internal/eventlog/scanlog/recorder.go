@@ -140,18 +140,22 @@ func (r *Recorder) poke() {
 // Wait blocks until the group is durable, and then returns nil. After an error, the state of each event of the group is unknown, so
 // the caller must not acknowledge any event.
 func (g *Group) Wait(ctx context.Context) error {
-	g.hurry()
 	select {
-	case <-g.done:
+	case <-g.Done():
 		return g.err
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
 }
 
-// Done returns a channel that is closed when the result of Wait is known.
+// Done records that a caller waits for the group, and returns a channel that is closed when the result of Wait is known.
 func (g *Group) Done() <-chan struct{} {
-	g.hurry()
+	g.recorder.mu.Lock()
+	poke := !g.finished && g.await()
+	g.recorder.mu.Unlock()
+	if poke {
+		g.recorder.poke()
+	}
 	return g.done
 }
 
@@ -171,16 +175,6 @@ func (g *Group) OnDurable(f func(error)) bool {
 		r.poke()
 	}
 	return true
-}
-
-// hurry records that a caller waits for the group.
-func (g *Group) hurry() {
-	g.recorder.mu.Lock()
-	poke := !g.finished && g.await()
-	g.recorder.mu.Unlock()
-	if poke {
-		g.recorder.poke()
-	}
 }
 
 // await records that a caller waits, and reports whether that ends the pause before the fsync.

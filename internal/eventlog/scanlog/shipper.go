@@ -13,9 +13,10 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/qrjump/qrjump/internal/infra/semaphore"
 )
 
 // Offset is the position up to which a journal was shipped, with the id of the scan at that position. The scan id distinguishes
@@ -91,8 +92,7 @@ type Shipper struct {
 	// Pause is the minimum time between two batches that are not full, to limit the number of transactions; 0 = 100 ms.
 	Pause time.Duration
 
-	init       sync.Once
-	shipping   chan struct{} // semaphore: one goroutine ships at a time
+	shipping   semaphore.Semaphore // one goroutine ships at a time
 	shipped    Offset
 	known      bool       // true if shipped equals the offset recorded in the shared log
 	through    int64      // every readable event up to this position was shipped
@@ -104,7 +104,7 @@ type Shipper struct {
 	position atomic.Int64
 	id       atomic.Pointer[string] // the value of Node after a renaming
 	lost     atomic.Int64
-	last     error // result of the last Flush that ended; the channel shipping guards it
+	last     error // result of the last Flush that ended; the semaphore shipping guards it
 }
 
 const nodeFile = "node"
@@ -228,15 +228,13 @@ func (j *Journal) isClosed() bool {
 // Flush ships all events that were durable when Flush was called.
 func (s *Shipper) Flush(ctx context.Context) error {
 	// Waiting for another call of Flush ends with ctx, because the commit of that call may wait for a database replica.
-	s.init.Do(func() { s.shipping = make(chan struct{}, 1) })
-	select {
-	case s.shipping <- struct{}{}:
-		defer func() { <-s.shipping }()
-	case <-ctx.Done():
-		return context.Cause(ctx)
+	release, err := s.shipping.Acquire(ctx, 1, 0)
+	if err != nil {
+		return err
 	}
+	defer release()
 	end := s.Journal.end()
-	err := s.verifyShipped(ctx)
+	err = s.verifyShipped(ctx)
 	for err == nil && (!s.known || max(s.shipped.Position, s.through) < end) {
 		if err = s.step(ctx, end); errors.Is(err, ErrNotThere) {
 			err = s.step(ctx, end) // try again, because the first attempt may have changed the start offset
@@ -507,30 +505,22 @@ func (j *Journal) EraseSince(ctx context.Context, last int64, list []Erasure) (i
 	return last, nil
 }
 
-// unneeded returns the position up to which no reader needs the journal.
+// unneeded returns the position up to which no reader needs the journal. If the shared log may lose events, it needs all events that are
+// not counted or not reported to webhooks.
 func (s *Shipper) unneeded(ctx context.Context) int64 {
-	safe := s.safe(ctx)
+	upTo := s.position.Load()
 	if s.NeededFrom != nil {
-		safe = min(safe, s.NeededFrom())
+		upTo = min(upTo, s.NeededFrom())
 	}
-	return safe
-}
-
-// safe returns the position up to which the shared log does not need the journal. If the shared log may lose events, only events
-// that are counted and reported to webhooks are safe to remove.
-func (s *Shipper) safe(ctx context.Context) int64 {
-	r, ok := s.To.(Rewinder)
-	if !ok {
-		return s.position.Load()
+	if r, ok := s.To.(Rewinder); ok {
+		switch _, _, settled, err := s.needed(ctx, r); {
+		case err != nil:
+			return 0
+		case settled >= 0:
+			upTo = min(upTo, settled)
+		}
 	}
-	_, _, settled, err := s.needed(ctx, r)
-	switch {
-	case err != nil:
-		return 0
-	case settled < 0:
-		return s.position.Load()
-	}
-	return min(s.position.Load(), settled)
+	return upTo
 }
 
 // Reached returns the position up to which the journal was shipped.

@@ -6,8 +6,6 @@ import (
 	"errors"
 	"hash/crc32"
 	"io"
-	"io/fs"
-	"maps"
 	"math/bits"
 	"slices"
 
@@ -51,25 +49,24 @@ func newUserFilter(segmentSize int64) *userFilter {
 	return &userFilter{make([]byte, usersBlock<<bits.Len64(uint64(n-1)))}
 }
 
-// probe calls f for each bit of the user's block, until f returns false. n is the number of blocks, a power of two.
-func probe(user *UserHash, n int, f func(block, bit int) bool) {
+// probe returns the number of the user's block, and the bits that the user sets in the block. n is the number of blocks, a power of two.
+func probe(user *UserHash, n int) (block int, set [usersProbes]uint32) {
 	h := xxhash.Sum64(user[:])
-	block := int(h & uint64(n-1))
+	block = int(h & uint64(n-1))
 	h = bits.RotateLeft64(h*0x9e3779b97f4a7c15, 32)
 	pos, step := uint32(h), uint32(h>>32)|1
-	for range usersProbes {
-		if !f(block, int(pos%usersBits)) {
-			return
-		}
+	for i := range set {
+		set[i] = pos % usersBits
 		pos += step
 	}
+	return block, set
 }
 
 func (f *userFilter) add(user *UserHash) {
-	probe(user, len(f.blocks)/usersBlock, func(block, bit int) bool {
-		f.blocks[block*usersBlock+bit/8] |= 1 << (bit % 8)
-		return true
-	})
+	pos, set := probe(user, len(f.blocks)/usersBlock)
+	for _, bit := range set {
+		f.blocks[pos*usersBlock+int(bit/8)] |= 1 << (bit % 8)
+	}
 }
 
 // addRecords adds the users from the records of a group. Like all readers, addRecords stops at a damaged record.
@@ -89,19 +86,17 @@ func (f *userFilter) addRecords(records []byte) {
 // mayHold reports whether the filter may contain one of the users.
 func (f *userFilter) mayHold(users Users) bool {
 	for user := range users {
-		if mayContain(f.blocks, &user) {
+		pos, set := probe(&user, len(f.blocks)/usersBlock)
+		if hasBits(f.blocks[pos*usersBlock:], set) {
 			return true
 		}
 	}
 	return false
 }
 
-func mayContain(blocks []byte, user *UserHash) (allowed bool) {
-	probe(user, len(blocks)/usersBlock, func(block, bit int) bool {
-		allowed = blocks[block*usersBlock+bit/8]&(1<<(bit%8)) != 0
-		return allowed
-	})
-	return allowed
+// hasBits reports whether all bits of a user are set in a block.
+func hasBits(block []byte, set [usersProbes]uint32) bool {
+	return !slices.ContainsFunc(set[:], func(bit uint32) bool { return block[bit/8]&(1<<(bit%8)) == 0 })
 }
 
 // fit halves the filter as often as possible; after each halving, at most half of its bits may be set. Halving works because the number of
@@ -203,48 +198,12 @@ func (j *Journal) mayHold(s *segment, users Users) (allowed bool, err error) {
 	}
 	block := make([]byte, usersBlock)
 	for user := range users {
-		pos, set := -1, true
-		probe(&user, int(blocks), func(in, bit int) bool {
-			if pos < 0 {
-				pos = in
-				if _, err := r.ReadAt(block, int64(pos+1)*usersBlock); err != nil ||
-					usersChecksum(header, block, pos) != binary.LittleEndian.Uint32(block[usersBlock-4:]) {
-					pos = -2
-					return false
-				}
-			}
-			set = block[bit/8]&(1<<(bit%8)) != 0
-			return set
-		})
-		if pos == -2 {
+		pos, set := probe(&user, int(blocks))
+		if _, err := r.ReadAt(block, int64(pos+1)*usersBlock); err != nil ||
+			usersChecksum(header, block, pos) != binary.LittleEndian.Uint32(block[usersBlock-4:]) {
 			return true, errNoFilter
 		}
-		allowed = allowed || set
+		allowed = allowed || hasBits(block, set)
 	}
 	return allowed, nil
-}
-
-// removeUsers removes the filter file of a removed segment.
-func (j *Journal) removeUsers(segment string) error {
-	if err := j.disk.remove(j.path(usersName(segment))); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return nil
-}
-
-// maySegments drops from a list the segments whose filters exclude all the users.
-func (j *Journal) maySegments(list []view, users Users) []view {
-	return slices.DeleteFunc(list, func(v view) bool {
-		allowed, _ := j.mayHold(&v.segment, users)
-		return !allowed
-	})
-}
-
-// usersOf returns the set of users in a map of erasures.
-func usersOf(list map[UserHash]int64) Users {
-	users := Users{}
-	for user := range maps.Keys(list) {
-		users[user] = true
-	}
-	return users
 }
