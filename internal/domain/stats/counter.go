@@ -8,8 +8,6 @@ import (
 	"io"
 	"iter"
 	"log/slog"
-	"maps"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -120,40 +118,32 @@ func (c *Aggregator) Run(ctx context.Context) {
 	tick := time.Tick(time.Second)
 	failing := false
 	for {
+		ticks := 1
 		err := c.RunOnce(ctx)
 		switch {
 		case ctx.Err() != nil:
 			return
 		case errors.Is(err, errMoved):
-			// Another node is counting, so retry after a delay.
-			for range 3 {
-				select {
-				case <-ctx.Done():
-					return
-				case <-tick:
-				}
-			}
+			ticks = 4 // another node is counting, so retry after a delay
 		case err != nil && !failing:
 			c.Logger.ErrorContext(ctx, "scan counting failed", "will_retry", true, "error", err)
 		case err == nil && failing:
 			c.Logger.InfoContext(ctx, "scan counting recovered")
 		}
 		if failing = err != nil && !errors.Is(err, errMoved); failing {
-			c.lookAgain() // a log that was unreachable may have been replaced by an older copy
+			// A log that was unreachable may have been replaced by an older copy: the next count compares the stored state with the log.
+			c.mu.Lock()
+			c.loaded = false
+			c.mu.Unlock()
 		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick:
+		for range ticks {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick:
+			}
 		}
 	}
-}
-
-// lookAgain makes the next count reload the stored state and compare it with the log.
-func (c *Aggregator) lookAgain() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.loaded = false
 }
 
 // RunOnce counts the events since the last call in memory, and stores the sums when they are due.
@@ -328,8 +318,7 @@ func (c *Aggregator) countRest(ctx context.Context, node string, start int64, jo
 	// Users are stored before the counts: if storing the counts fails, the users are added again later, which is harmless.
 	sketches := c.tail.sketches()
 	if _, err := c.change(ctx, func(tx Tx, s *State) error {
-		sketches := s.placeUsers(sketches)
-		_, err := c.mergeUsers(ctx, tx, slices.SortedFunc(maps.Keys(sketches), UsersKey.Compare), sketches)
+		_, err := c.mergeUsers(ctx, tx, s.placeUsers(sketches))
 		return err
 	}); err != nil {
 		return 0, start, false, fmt.Errorf("storing distinct users: %w", err)

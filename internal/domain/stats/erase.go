@@ -16,40 +16,37 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/alarms"
 	"github.com/qrjump/qrjump/internal/domain/stats/timebucket"
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
+	"github.com/qrjump/qrjump/internal/infra/semaphore"
 )
 
 // erasures is a queue of erasures that wait for their turn.
 type erasures struct {
-	mu        sync.Mutex
-	waiting   []*erasing
-	semaphore chan struct{} // semaphore of size 1, held while users are being erased
+	running semaphore.Semaphore // one goroutine erases users at a time
+	mu      sync.Mutex
+	waiting []*erasing
 }
 
-// wait adds an erasure to the queue, and returns the semaphore that the caller must acquire.
-func (w *erasures) wait(x *erasing) chan<- struct{} {
+// enqueue adds erasures to the queue.
+func (w *erasures) enqueue(list ...*erasing) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.semaphore == nil {
-		w.semaphore = make(chan struct{}, 1)
-	}
-	w.waiting = append(w.waiting, x)
-	return w.semaphore
+	w.waiting = append(w.waiting, list...)
 }
 
-// takeWaiting empties the queue and returns its erasures. It leaves out bareErasing, whose caller has given up; nil = leave out none.
-func (w *erasures) takeWaiting(bareErasing *erasing) []*erasing {
+// remove removes an erasure whose caller has given up.
+func (w *erasures) remove(x *erasing) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	all := slices.DeleteFunc(w.waiting, func(x *erasing) bool { return x == bareErasing })
+	w.waiting = slices.DeleteFunc(w.waiting, func(have *erasing) bool { return have == x })
+}
+
+// dequeue empties the queue and returns its erasures.
+func (w *erasures) dequeue() []*erasing {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	all := w.waiting
 	w.waiting = nil
 	return all
-}
-
-// putBack returns erasures to the front of the queue.
-func (w *erasures) putBack(list []*erasing) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.waiting = append(list, w.waiting...)
 }
 
 // Erase anonymizes the scans of a user that were acknowledged before the call, and returns the number of these scans. Counts do not change:
@@ -61,16 +58,15 @@ func (c *Aggregator) Erase(ctx context.Context, user scanlog.UserHash) (int64, e
 		return 0, nil
 	}
 	request := &erasing{user: user}
-	turn := c.erasures.wait(request)
-	select {
-	case turn <- struct{}{}:
-	case <-ctx.Done():
-		c.erasures.putBack(c.erasures.takeWaiting(request))
-		return 0, context.Cause(ctx)
+	c.erasures.enqueue(request)
+	release, err := c.erasures.running.Acquire(ctx, 1, 0)
+	if err != nil {
+		c.erasures.remove(request)
+		return 0, err
 	}
-	defer func() { <-c.erasures.semaphore }()
+	defer release()
 	if !request.done {
-		all := c.erasures.takeWaiting(nil)
+		all := c.erasures.dequeue()
 		err := c.erase(ctx, all)
 		var remaining []*erasing
 		for _, x := range all {
@@ -80,7 +76,7 @@ func (c *Aggregator) Erase(ctx context.Context, user scanlog.UserHash) (int64, e
 			}
 			x.done, x.err = true, err
 		}
-		c.erasures.putBack(remaining)
+		c.erasures.enqueue(remaining...)
 	}
 	return request.scans, request.err
 }
@@ -137,16 +133,19 @@ func (c *Aggregator) erase(ctx context.Context, all []*erasing) error {
 	log, end := c.state.LogID, c.state.CountedOffset
 	r.offset = c.state.Offset
 	c.mu.Unlock()
-	for n, log := range logs {
-		upTo := int64(math.MaxInt64)
+	upTo := func(n int) int64 { // the counted scans of the current log, and all scans of earlier logs
 		if n == 0 {
-			upTo = end
+			return end
 		}
-		if err := r.read(ctx, c, log, 0, upTo); err != nil {
+		return math.MaxInt64
+	}
+	for n, log := range logs {
+		if err := r.read(ctx, c, log, 0, upTo(n)); err != nil {
 			return err
 		}
 	}
-	end, err := c.forgetUsers(ctx, r, log, end)
+	var err error
+	end, err = c.forgetUsers(ctx, r, log, end)
 	for errors.Is(err, errMoved) && ctx.Err() == nil {
 		// Another node has counted in the meantime, so catch up and try again.
 		if err = c.CatchUp(ctx); err == nil {
@@ -157,11 +156,7 @@ func (c *Aggregator) erase(ctx context.Context, all []*erasing) error {
 		return err
 	}
 	for n, log := range logs {
-		upTo := int64(math.MaxInt64)
-		if n == 0 {
-			upTo = end
-		}
-		if _, err := log.Erase(ctx, r.users, upTo); err != nil {
+		if _, err := log.Erase(ctx, r.users, upTo(n)); err != nil {
 			return fmt.Errorf("anonymizing the scans of a user: %w", err)
 		}
 	}

@@ -35,7 +35,12 @@ func (c *Aggregator) Feed(ctx context.Context, lastScanID scanlog.ScanID, limit 
 			return nil, err
 		}
 	}
-	for e, err := range c.All(ctx, position) {
+	return first(limit, c.All(ctx, position))
+}
+
+// first returns the first scans of a sequence, at most limit.
+func first(limit int, scans iter.Seq2[Counted, error]) (list []Counted, err error) {
+	for e, err := range scans {
 		if err != nil {
 			return nil, err
 		}
@@ -57,15 +62,8 @@ func (c *Aggregator) Newest(ctx context.Context, owners []string, n, limit int) 
 	if err != nil {
 		return nil, false, err
 	}
-	for e, err := range c.bound(ctx, f, func() iter.Seq2[scanlog.Entry, error] { return c.Log.Read(ctx, prev) }) {
-		if err != nil {
-			return nil, false, err
-		}
-		if list = append(list, e); len(list) >= limit {
-			break
-		}
-	}
-	return list, older, nil
+	list, err = first(limit, c.bound(ctx, f, c.entries(ctx, f, prev)))
+	return list, older, err
 }
 
 // beforeNewest returns the log position before the newest n scans. Not every position has a matching scan, so beforeNewest doubles the
@@ -78,7 +76,7 @@ func (c *Aggregator) beforeNewest(ctx context.Context, f Filter, n int) (positio
 	for reach := int64(n) + 1; ; reach *= 2 {
 		from := max(0, state.CountedOffset-reach)
 		var found []int64
-		for e, err := range c.upToCounted(ctx, from) {
+		for e, err := range c.untilCounted(ctx, c.entries(ctx, f, from)) {
 			if err != nil {
 				return 0, false, err
 			}
@@ -149,15 +147,7 @@ func (c *Aggregator) Matching(ctx context.Context, lastScanID scanlog.ScanID, f 
 			return nil, lastScanID, 0, false, err
 		}
 	}
-	read := func() iter.Seq2[scanlog.Entry, error] { return c.Log.Read(ctx, position) }
-	if !f.From.IsZero() || !f.To.IsZero() {
-		to := f.To
-		if to.IsZero() {
-			to = time.UnixMilli(1 << 47)
-		}
-		read = func() iter.Seq2[scanlog.Entry, error] { return c.Log.ListRange(ctx, position, f.From, to) }
-	}
-	for e, err := range c.untilCounted(ctx, read) {
+	for e, err := range c.untilCounted(ctx, c.entries(ctx, f, position)) {
 		switch {
 		case err != nil:
 			return nil, next, looked, false, err
@@ -253,7 +243,19 @@ func (c *Aggregator) Forgotten(ctx context.Context) time.Time {
 
 // All iterates over the counted scans after a position, in the order of the scan log.
 func (c *Aggregator) All(ctx context.Context, start int64) iter.Seq2[Counted, error] {
-	return c.bound(ctx, Filter{}, func() iter.Seq2[scanlog.Entry, error] { return c.Log.Read(ctx, start) })
+	return c.bound(ctx, Filter{}, c.entries(ctx, Filter{}, start))
+}
+
+// entries returns a function that reads the entries of the log after a position; it may leave out entries whose time a filter excludes.
+func (c *Aggregator) entries(ctx context.Context, f Filter, start int64) func() iter.Seq2[scanlog.Entry, error] {
+	if f.From.IsZero() && f.To.IsZero() {
+		return func() iter.Seq2[scanlog.Entry, error] { return c.Log.Read(ctx, start) }
+	}
+	to := f.To
+	if to.IsZero() {
+		to = time.UnixMilli(1 << 47)
+	}
+	return func() iter.Seq2[scanlog.Entry, error] { return c.Log.ListRange(ctx, start, f.From, to) }
 }
 
 // bound iterates over the counted scans of a log that match a filter, with the activity, brand and product of their codes.
@@ -276,11 +278,6 @@ func (c *Aggregator) bound(ctx context.Context, f Filter, read func() iter.Seq2[
 			}
 		}
 	}
-}
-
-// upToCounted iterates over the counted scans after a position, without the data of their codes.
-func (c *Aggregator) upToCounted(ctx context.Context, start int64) iter.Seq2[scanlog.Entry, error] {
-	return c.untilCounted(ctx, func() iter.Seq2[scanlog.Entry, error] { return c.Log.Read(ctx, start) })
 }
 
 // untilCounted iterates over the entries from read, up to the position that was counted when the iteration began. It yields an error if the
@@ -310,11 +307,7 @@ func (c *Aggregator) untilCounted(ctx context.Context, read func() iter.Seq2[sca
 
 // ListRange iterates over the counted scans that match a filter.
 func (c *Aggregator) ListRange(ctx context.Context, f Filter) iter.Seq2[Counted, error] {
-	to := f.To
-	if to.IsZero() {
-		to = time.UnixMilli(1 << 47)
-	}
-	return c.bound(ctx, f, func() iter.Seq2[scanlog.Entry, error] { return c.Log.ListRange(ctx, 0, f.From, to) })
+	return c.bound(ctx, f, c.entries(ctx, f, 0))
 }
 
 // Forget removes scans before a time from the scan log, except those in a file or partition with later scans. The counts stay.

@@ -125,7 +125,7 @@ func (r ranking) add(list []Answer, limit int) []Answer {
 
 // total returns the number of all scans in some spans.
 func total(ctx context.Context, tx Tx, spans ...Span) (n Count, err error) {
-	list, err := Query{Spans: spans, Metric: Scans, Limit: 1}.read(ctx, tx)
+	list, err := Query{Question{Metric: Scans, Limit: 1}, spans}.read(ctx, tx)
 	for _, row := range list {
 		n = row.Count
 	}

@@ -94,10 +94,7 @@ func (s *State) placeUsers(days map[UsersKey]*hyperloglog.Users) map[UsersKey]*h
 			continue
 		}
 		key.Day = MonthSketches + timebucket.Month(key.Day)
-		if all[key] == nil {
-			all[key] = &hyperloglog.Users{}
-		}
-		all[key].Merge(*users)
+		hyperloglog.Entry(all, key).Merge(*users)
 	}
 	return all
 }
@@ -179,11 +176,6 @@ func rowsBefore[R any](rows []R, next RollKey, key func(*R) RollKey) []R {
 // IsEnd reports whether the key marks the end of the roll-up.
 func (k RollKey) IsEnd() bool { return k.Table == rollEnd }
 
-func (k RollKey) text() (string, error) {
-	b, err := json.Marshal(k)
-	return string(b), err
-}
-
 // Roll rolls up a part of the first complete month that is not rolled up yet; hasMore reports whether more work is left. As soon as the
 // first part is rolled up, new counts for days of the month are also added to the month; rolling up a part adds its earlier counts.
 func (c *Aggregator) Roll(ctx context.Context, now time.Time) (hasMore bool, err error) {
@@ -208,7 +200,8 @@ func (c *Aggregator) Roll(ctx context.Context, now time.Time) (hasMore bool, err
 			s.RollupMonth, s.RollupCursor = s.RollupMonth+1, ""
 			return nil
 		}
-		s.RollupCursor, err = key.text()
+		cursor, err := json.Marshal(key)
+		s.RollupCursor = string(cursor)
 		return err
 	})
 	return hasMore, err

@@ -106,16 +106,10 @@ type Span struct {
 	From, To    int64
 }
 
-// Query is a query in the form in which the store executes it.
+// Query is a query in the form in which the store executes it: the time range is Spans, and Limit is not 0.
 type Query struct {
-	Spans    []Span
-	Interval Interval
-	Group    Dimension
-	Filter   map[Dimension]string
-	Owners   []string
-	Metric   Metric
-	Limit    int
-	Offset   int
+	Question
+	Spans []Span
 }
 
 // OnlyDimension returns the single dimension that a query uses; false if it uses several.
@@ -163,8 +157,8 @@ func (q Question) query(s State) (Query, error) {
 	if q.Limit < 0 || q.Limit > MaxAnswers || q.Offset < 0 || q.Offset > MaxOffset {
 		return Query{}, BadQuestion(fmt.Sprintf("limit is at most %d and offset at most %d", MaxAnswers, MaxOffset))
 	}
-	out := Query{Interval: q.Interval, Group: q.Group, Filter: q.Filter, Owners: q.Owners, Metric: q.Metric,
-		Limit: cmp.Or(q.Limit, 100), Offset: q.Offset}
+	q.Limit = cmp.Or(q.Limit, 100)
+	out := Query{Question: q}
 	switch q.Metric {
 	case Scans, FirstScans:
 	case Users:
@@ -429,11 +423,7 @@ func (u *usersAsked) row(row UsersRow) error {
 
 // change adds users to a result row.
 func (u *usersAsked) change(k UsersKey, add func(*hyperloglog.Users)) error {
-	s := u.users[k]
-	if s == nil {
-		s = &hyperloglog.Users{}
-		u.users[k] = s
-	}
+	s := hyperloglog.Entry(u.users, k)
 	u.bytes -= s.Size()
 	add(s)
 	if u.bytes += s.Size(); u.bytes > maxSketchBytes {

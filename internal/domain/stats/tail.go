@@ -172,14 +172,12 @@ func (c *Aggregator) foldUpTo(ctx context.Context, position int64) error {
 	sketches := c.tail.sketches()
 	c.settleLarge(sketches)
 	var large map[UsersKey]tailSize
-	state, err := c.change(ctx, func(tx Tx, s *State) error {
+	state, err := c.change(ctx, func(tx Tx, s *State) (err error) {
 		if s.LogID != c.state.LogID || s.CountedOffset != c.state.CountedOffset || s.SketchOffset != c.state.SketchOffset {
 			return errMoved
 		}
 		s.SketchOffset = position
-		sketches := s.placeUsers(sketches)
-		var err error
-		large, err = c.mergeUsers(ctx, tx, slices.SortedFunc(maps.Keys(sketches), UsersKey.Compare), sketches)
+		large, err = c.mergeUsers(ctx, tx, s.placeUsers(sketches))
 		return err
 	})
 	if err != nil {
@@ -220,13 +218,13 @@ func (c *Aggregator) settleLarge(sketches map[UsersKey]*hyperloglog.Users) {
 }
 
 // mergeUsers adds users to the stored sketches, and returns the sketches that are large afterwards.
-func (c *Aggregator) mergeUsers(ctx context.Context, tx Tx, keys []UsersKey, sketches map[UsersKey]*hyperloglog.Users) (
+func (c *Aggregator) mergeUsers(ctx context.Context, tx Tx, sketches map[UsersKey]*hyperloglog.Users) (
 	large map[UsersKey]tailSize, err error) {
 	if large = maps.Clone(c.large); large == nil {
 		large = map[UsersKey]tailSize{}
 	}
 	var extraSinces []UsersSince
-	keys = slices.DeleteFunc(slices.Clone(keys), func(key UsersKey) bool {
+	keys := slices.DeleteFunc(slices.SortedFunc(maps.Keys(sketches), UsersKey.Compare), func(key UsersKey) bool {
 		size, is := large[key]
 		if !is || size.rows >= maxSinceRows {
 			return false

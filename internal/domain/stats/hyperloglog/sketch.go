@@ -143,6 +143,16 @@ func Merged(sketches []*Users) *Users {
 	return s
 }
 
+// Entry returns the sketch of a key, and adds an empty sketch to the map if the key has none.
+func Entry[K comparable](m map[K]*Users, key K) *Users {
+	s := m[key]
+	if s == nil {
+		s = &Users{}
+		m[key] = s
+	}
+	return s
+}
+
 // union returns the sorted union of two lists.
 func union(a, b []uint64) []uint64 {
 	all := make([]uint64, 0, len(a)+len(b))

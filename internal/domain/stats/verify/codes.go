@@ -18,9 +18,7 @@ func (n *recounting) recordCode(e *scanlog.Entry) error {
 	to := n.records.open(partition{ofCodes, e.Batch, e.Index / codesInPartition})
 	n.record = scanlog.AppendRecord(n.record[:0], &scanlog.Event{OccurredAt: e.OccurredAt, User: e.User, Network: e.Network,
 		Region: e.Region, Batch: e.Batch, Index: e.Index})
-	prev := len(to.fresh)
-	to.fresh = append(binary.AppendUvarint(to.fresh, uint64(len(n.record))), n.record...)
-	return n.records.added(to, len(to.fresh)-prev)
+	return n.records.extend(to, append(binary.AppendUvarint(to.fresh, uint64(len(n.record))), n.record...))
 }
 
 // codeOf returns the first code of a partition.
@@ -62,10 +60,10 @@ func (n *recounting) compareCodes(ctx context.Context) error {
 
 // addCodes counts the scans in a part of the records of a partition.
 func (n *recounting) addCodes(codes map[alarms.CodeName]*alarms.Scans, part []byte, offset int64) error {
-	r, known := recordReader{b: part}, scanlog.Texts{}
-	for len(r.b) > 0 {
-		e, err := scanlog.DecodeRecord(r.next(r.uvarint()), &known)
-		if err != nil || r.invalid {
+	r, known := scanlog.FieldReader{Rest: part}, scanlog.Texts{}
+	for len(r.Rest) > 0 {
+		e, err := scanlog.DecodeRecord(r.Next(int(r.Uvarint())), &known)
+		if err != nil {
 			return errRecords
 		}
 		name := alarms.CodeName{Batch: e.Batch, Index: e.Index}
@@ -114,10 +112,8 @@ type missOf struct {
 func (n *recounting) recordMiss(hour int64, place string) error {
 	day := timebucket.Day(hour, 0)
 	to := n.records.open(partition{of: ofMisses, a: day})
-	prev := len(to.fresh)
 	b := append(to.fresh, byte(hour-24*day))
-	to.fresh = append(binary.AppendUvarint(b, uint64(len(place))), place...)
-	return n.records.added(to, len(to.fresh)-prev)
+	return n.records.extend(to, append(binary.AppendUvarint(b, uint64(len(place))), place...))
 }
 
 // compareMisses compares the scans without a result, some UTC days at a time, because the set of separately counted link prefixes
@@ -143,10 +139,10 @@ func (n *recounting) compareMisses(ctx context.Context) error {
 				}
 				kept := 0
 				for part, err := range parts {
-					r := recordReader{b: part}
-					for err == nil && len(r.b) > 0 {
-						hour := name.a*24 + int64(r.next(1)[0])
-						place := string(r.next(r.uvarint()))
+					r := scanlog.FieldReader{Rest: part}
+					for err == nil && len(r.Rest) > 0 {
+						hour := name.a*24 + int64(r.Byte())
+						place := string(r.Next(int(r.Uvarint())))
 						// The first link prefixes of unmatched scans on a UTC day are counted separately.
 						if first := (missOf{stats.PerDay, name.a, place}); !separateSet[first] && kept < stats.MaxPlaces {
 							separateSet[first] = true
@@ -156,7 +152,7 @@ func (n *recounting) compareMisses(ctx context.Context) error {
 						}
 						misses[missOf{stats.PerHour, hour, place}]++
 						misses[missOf{stats.PerDay, name.a, place}]++
-						if r.invalid {
+						if r.Failed {
 							err = errRecords
 						}
 					}

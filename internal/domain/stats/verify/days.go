@@ -39,13 +39,11 @@ func (n *recounting) recordScan(ctx context.Context, e *scanlog.Entry, first boo
 	t.Rule = 0
 	hour := timebucket.Hour(e.OccurredAt)
 	day := timebucket.Day(hour, n.startState.Offset)
-	name := partition{of: ofDays, a: day}
-	to, known := n.records.open(name), n.fresh[day]
+	to, known := n.records.open(partition{of: ofDays, a: day}), n.fresh[day]
 	if known == nil {
 		known = &dayTuples{tuples: map[stats.Tuple]uint64{}}
 		n.fresh[day] = known
 	}
-	prev := len(to.fresh)
 	b := binary.AppendUvarint(to.fresh, uint64(e.Position-known.last))
 	known.last = e.Position
 	pos, have := known.tuples[t]
@@ -71,8 +69,7 @@ func (n *recounting) recordScan(ctx context.Context, e *scanlog.Entry, first boo
 	if marks&userOfRecord != 0 {
 		b = binary.BigEndian.AppendUint64(b, hyperloglog.Number(e.User))
 	}
-	to.fresh = b
-	return n.records.added(to, len(b)-prev)
+	return n.records.extend(to, b)
 }
 
 // dayRecord is a record that recordScan writes for one scan of a day.
@@ -89,57 +86,29 @@ type dayRecord struct {
 // errRecords reports that the records of a recount differ from the records that were written.
 var errRecords = errors.New("stats: temporary records were altered")
 
-// recordReader decodes records; the first error makes all later reads fail.
-type recordReader struct {
-	b       []byte
-	invalid bool
-}
-
-func (r *recordReader) next(n uint64) []byte {
-	if r.invalid || n > uint64(len(r.b)) {
-		r.invalid = true
-		return make([]byte, min(n, 8))
-	}
-	b := r.b[:n]
-	r.b = r.b[n:]
-	return b
-}
-
-func (r *recordReader) uvarint() uint64 {
-	v, n := binary.Uvarint(r.b)
-	r.next(uint64(max(n, 0)))
-	r.invalid = r.invalid || n <= 0
-	return v
-}
-
-func (r *recordReader) varint() int64 {
-	v, n := binary.Varint(r.b)
-	r.next(uint64(max(n, 0)))
-	r.invalid = r.invalid || n <= 0
-	return v
-}
-
 // readDay calls visit with each record in a part of a day's records.
 func readDay(part []byte, day, offset int64, visit func(*dayRecord)) error {
-	r := recordReader{b: part}
+	r := scanlog.FieldReader{Rest: part}
 	var tuples []stats.Tuple
 	var record dayRecord
-	for len(r.b) > 0 {
-		record.position += int64(r.uvarint())
-		pos := r.uvarint()
+	for len(r.Rest) > 0 {
+		record.position += int64(r.Uvarint())
+		pos := r.Uvarint()
 		if pos == uint64(len(tuples)) {
-			t := stats.Tuple{Batch: r.varint()}
+			t := stats.Tuple{Batch: r.Varint()}
 			for _, text := range [...]*string{&t.Activity, &t.Brand, &t.Product, &t.App, &t.Source, &t.Result, &t.Region} {
-				*text = string(r.next(r.uvarint()))
+				*text = string(r.Next(int(r.Uvarint())))
 			}
 			tuples = append(tuples, t)
 		}
-		marks := r.next(1)[0]
-		record.rule = r.varint()
+		marks := r.Byte()
+		record.rule = r.Varint()
 		if record.hasUser = marks&userOfRecord != 0; record.hasUser {
-			record.user = binary.BigEndian.Uint64(r.next(8))
+			if user := r.Next(8); user != nil {
+				record.user = binary.BigEndian.Uint64(user)
+			}
 		}
-		if r.invalid || pos >= uint64(len(tuples)) {
+		if r.Failed || pos >= uint64(len(tuples)) {
 			return errRecords
 		}
 		record.Tuple, record.hour, record.first = tuples[pos], 24*day-offset+int64(marks&hourOfRecord), marks&firstOfOne != 0
@@ -202,13 +171,6 @@ func (d *daysCount) number(t stats.Tuple, add bool) int32 {
 
 type ruleDay struct{ day, rule int64 }
 
-func (d *daysCount) sketch(k stats.UsersKey) *hyperloglog.Users {
-	if d.users[k] == nil {
-		d.users[k] = &hyperloglog.Users{}
-	}
-	return d.users[k]
-}
-
 // add counts one scan; if user is true, it also adds the scan's user to the sketches.
 func (d *daysCount) add(day int64, record *dayRecord, user bool) {
 	pos := d.number(record.Tuple, true)
@@ -233,14 +195,15 @@ func (d *daysCount) add(day int64, record *dayRecord, user bool) {
 		values = new([stats.Dims]*hyperloglog.Users)
 		for dim := range stats.Dims {
 			if dim.Combined() {
-				values[dim] = d.sketch(stats.UsersKey{Day: day, Dimension: dim, Value: record.Value(dim)})
+				values[dim] = hyperloglog.Entry(d.users, stats.UsersKey{Day: day, Dimension: dim, Value: record.Value(dim)})
 			}
 		}
 		d.groups[groupOf{day, pos}] = values
 	}
 	rule := d.rules[ruleDay{day, record.rule}]
 	if rule == nil {
-		rule = d.sketch(stats.UsersKey{Day: day, Dimension: stats.Rule, Value: stats.Tuple{Rule: record.rule}.Value(stats.Rule)})
+		key := stats.UsersKey{Day: day, Dimension: stats.Rule, Value: stats.Tuple{Rule: record.rule}.Value(stats.Rule)}
+		rule = hyperloglog.Entry(d.users, key)
 		d.rules[ruleDay{day, record.rule}] = rule
 	}
 	for dim, s := range values {
@@ -383,23 +346,20 @@ func (n *recounting) ownSketches(ctx context.Context, users map[stats.UsersKey]*
 		if key.Dimension != stats.Rule && key.Dimension != stats.Batch || number == 0 {
 			continue
 		}
-		var owner string
-		if err == nil && key.Dimension == stats.Rule {
-			owner, err = n.c.Owner(ctx, number, 0)
-		} else if err == nil {
-			owner, err = n.c.Owner(ctx, 0, number)
-		}
 		if err != nil {
 			return err
 		}
-		key = stats.UsersKey{Day: key.Day, Dimension: stats.Owner, Value: owner}
-		if owner == "" {
-			continue
+		rule, batch := number, int64(0)
+		if key.Dimension == stats.Batch {
+			rule, batch = 0, number
 		}
-		if owned[key] == nil {
-			owned[key] = &hyperloglog.Users{}
+		owner, err := n.c.Owner(ctx, rule, batch)
+		if err != nil {
+			return err
 		}
-		owned[key].Merge(*user)
+		if owner != "" {
+			hyperloglog.Entry(owned, stats.UsersKey{Day: key.Day, Dimension: stats.Owner, Value: owner}).Merge(*user)
+		}
 	}
 	maps.Copy(users, owned)
 	return nil

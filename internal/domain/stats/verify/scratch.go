@@ -19,7 +19,6 @@ type scratch struct {
 	end        int64  // length of the file
 	moved      func() // called after all records in memory were moved to the file
 	partitions map[partition]*block
-	written    int64 // total bytes in all partitions
 }
 
 // partition identifies a partition by its kind (field "of") and its number within the kind (fields "a" and "b").
@@ -47,7 +46,7 @@ type scratchPart struct {
 // scratchSuffix is the suffix of the names of scratch files.
 const scratchSuffix = ".scratch"
 
-// open returns the block of a partition; the caller appends to the block's fresh records and then calls added.
+// open returns the block of a partition; the caller appends to the block's fresh records and then calls extend.
 func (s *scratch) open(d partition) *block {
 	blk := s.partitions[d]
 	if blk == nil {
@@ -60,9 +59,10 @@ func (s *scratch) open(d partition) *block {
 	return blk
 }
 
-// added records the number of appended bytes, and moves all records to the file if the memory limit is reached.
-func (s *scratch) added(to *block, n int) error {
-	to.size, s.bytesHeld, s.written = to.size+int64(n), s.bytesHeld+n, s.written+int64(n)
+// extend replaces the fresh records of a block by a longer list, and moves all records to the file if the memory limit is reached.
+func (s *scratch) extend(to *block, fresh []byte) error {
+	n := len(fresh) - len(to.fresh)
+	to.fresh, to.size, s.bytesHeld = fresh, to.size+int64(n), s.bytesHeld+n
 	if s.bytesHeld < s.maxBytes {
 		return nil
 	}
