@@ -206,6 +206,9 @@ func (a *Admin) current(ctx context.Context, t adminroute.Object) (shown any, ta
 	case appearanceThing:
 		shown, err = accountAPI{a}.getAppearance(ctx, &AppIDPath{t.Key})
 	case componentThing:
+		if caller := adminroute.CallerFromContext(ctx); caller.Scoped() {
+			return nil, nil, notTheirs(caller) // a component belongs to no account
+		}
 		shown, err = accountAPI{a}.getComponent(ctx, &ComponentPath{t.Key})
 	case ruleThing:
 		var rule rules.Rule
