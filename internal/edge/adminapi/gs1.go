@@ -158,7 +158,8 @@ func (a ruleAPI) undoGS1Change(ctx context.Context, in *struct {
 	if err != nil {
 		return client.GS1Entry{}, err
 	}
-	if len(list) == 0 || list[0].Seq != in.Seq {
+	caller := adminroute.CallerFromContext(ctx)
+	if len(list) == 0 || list[0].Seq != in.Seq || !caller.CanAccess(ownerIn(list[0])) {
 		return client.GS1Entry{}, huma.Error404NotFound("no change of a GS1 key has this seq; qrjump audit list --kind gs1 lists the changes")
 	}
 	list, err = a.History.Entries(ctx, auditlog.Query{Newest: true, Kind: replica.GS1Change, Key: list[0].Key, Limit: 2})
@@ -182,6 +183,9 @@ func (a ruleAPI) undoGS1Change(ctx context.Context, in *struct {
 	var e digitallink.Entry
 	if err := json.Unmarshal(oldEntry.Detail, &e); err != nil {
 		return client.GS1Entry{}, err
+	}
+	if !caller.CanAccess(e.Owner) { // another account owned the key before
+		return client.GS1Entry{}, notTheirs(caller)
 	}
 	return a.saveGS1(ctx, e, false)
 }
