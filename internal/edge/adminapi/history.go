@@ -48,12 +48,24 @@ func (a serverAPI) resolveAsOf(ctx context.Context, in *client.ResolveAsOfQuery)
 			now.UTC().Format(time.RFC3339))
 	}
 	req := scan.Request{Text: in.Text, User: in.User, Source: scan.Source(in.Source), At: in.At}
+	anonymous := req
+	anonymous.User = ""
+	// The result must not reveal which users may test links of another account.
+	public := func(d scan.Decision) bool {
+		return len(accountIDs) > 0 && !slices.Contains(accountIDs, decisionOwner(d))
+	}
 	pastAnswer, err := a.Times.Resolve(ctx, req)
+	if err == nil && public(pastAnswer.Decision) {
+		pastAnswer, err = a.Times.Resolve(ctx, anonymous)
+	}
 	if err != nil {
 		return pastOf, err
 	}
-	req.At = now
+	req.At, anonymous.At = now, now
 	today := a.Resolver.Resolve(req)
+	if public(today) {
+		today = a.Resolver.Resolve(anonymous)
+	}
 	if len(accountIDs) > 0 {
 		return a.theirPast(ctx, accountIDs, in.At, pastAnswer, today)
 	}
@@ -131,19 +143,21 @@ func (a serverAPI) replayPlan(ctx context.Context, in *struct{ Body client.Repla
 		MaxScans: cmp.Or(in.Body.MaxScans, auditlog.MaxReplayed), Owners: caller.Accounts})
 }
 
+// decisionOwner returns the account whose code or rule decides a scan; "" = none.
+func decisionOwner(d scan.Decision) string { return cmp.Or(d.Code.Batch.Account, d.Matched.Owner) }
+
 // theirPast returns the part of the past result of a text that the given accounts may see: decisions about their own rules and codes. Every
 // scan of a code shows its current effect, but the past of an account is hidden from other accounts.
 func (a serverAPI) theirPast(ctx context.Context, accountIDs []string, t time.Time, pastAnswer auditlog.Answer, today scan.Decision) (
 	client.StateAsOf, error) {
-	ownerOf := func(d scan.Decision) string { return cmp.Or(d.Code.Batch.Account, d.Matched.Owner) }
 	shown := func(d scan.Decision) client.PastDecision {
-		if owner := ownerOf(d); owner != "" && !slices.Contains(accountIDs, owner) {
+		if owner := decisionOwner(d); owner != "" && !slices.Contains(accountIDs, owner) {
 			return client.PastDecision{Action: string(d.Action)}
 		}
 		return showPast(d)
 	}
 	pastOf := client.StateAsOf{AsOf: t, Past: shown(pastAnswer.Decision), Current: shown(today), Changes: []client.ChangedSince{}}
-	prev, current := ownerOf(pastAnswer.Decision), ownerOf(today)
+	prev, current := decisionOwner(pastAnswer.Decision), decisionOwner(today)
 	if !slices.Contains(accountIDs, prev) && !slices.Contains(accountIDs, current) {
 		return pastOf, nil
 	}
