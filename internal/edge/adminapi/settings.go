@@ -3,6 +3,7 @@ package adminapi
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"reflect"
 	"slices"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/contract/settings"
 	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/infra/adminroute"
 	"github.com/qrjump/qrjump/internal/infra/suggest"
 )
 
@@ -68,8 +70,12 @@ func SettingSchema(r huma.Registry, f settings.Field) *huma.Schema {
 	return s
 }
 
-func (a serverAPI) getSettings(context.Context, *client.Empty) (settingsNow, error) {
-	return settingsNow(a.Settings.Get()), nil
+// getSettings returns the settings in effect; a caller limited to accounts sees only the GS1 Company Prefixes of these accounts.
+func (a serverAPI) getSettings(ctx context.Context, _ *client.Empty) (settingsNow, error) {
+	shown, caller := a.Settings.Get(), adminroute.CallerFromContext(ctx)
+	shown.GS1Prefixes = maps.Clone(shown.GS1Prefixes)
+	maps.DeleteFunc(shown.GS1Prefixes, func(_, appid string) bool { return !caller.CanAccess(appid) })
+	return settingsNow(shown), nil
 }
 
 type SettingsInput struct {
