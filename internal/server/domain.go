@@ -62,7 +62,7 @@ func (s *Server) openDomain(ctx context.Context) error {
 	}
 	s.domain.keys = &accounts.ScanKeys{Store: s.store, Vault: s.secrets.vault, Now: s.now, Random: s.random}
 	s.domain.people = &iam.Service{Store: s.store.People(), Vault: s.secrets.vault, Now: s.realNow, Random: s.random,
-		Guessed: s.access().guessedPerson}
+		ClockBelieved: s.wall.Believed, Guessed: s.access().guessedPerson}
 	s.domain.appearances = &branding.Service{Store: s.store.Appearances(), Log: s.log, RealNow: s.realNow}
 	s.domain.products = &digitallink.Service{Store: s.store.GS1(), Now: s.now,
 		Hosts:   func() []string { return s.chosen.settings.Get().GS1Hosts },

@@ -121,7 +121,10 @@ func (t iamQueries) DeleteSessionsOf(ctx context.Context, person, but string) er
 	return t.run(ctx, `DELETE FROM sessions WHERE person = $1 AND id <> $2`, person, but)
 }
 
-func (t iamQueries) DropSessions(ctx context.Context, ended, seen time.Time) error {
+func (t iamQueries) DropEnded(ctx context.Context, ended, seen time.Time) error {
+	if err := t.run(ctx, `DELETE FROM login_links WHERE expires_at < $1`, millis(ended)); err != nil {
+		return err
+	}
 	return t.run(ctx, `DELETE FROM sessions WHERE expires_at <= $1 OR last_seen_at <= $2`, millis(ended), millis(seen))
 }
 
@@ -134,15 +137,12 @@ func (t iamQueries) DeleteLoginLinksOf(ctx context.Context, person string) error
 	return t.run(ctx, `DELETE FROM login_links WHERE person = $1`, person)
 }
 
-func (t iamQueries) PutLoginLink(ctx context.Context, l iam.Link, now time.Time) error {
-	if _, err := t.exec(ctx, `DELETE FROM login_links WHERE expires_at < $1`, millis(now)); err != nil {
-		return err
-	}
+func (t iamQueries) PutLoginLink(ctx context.Context, l iam.Link) error {
 	return loginLinkRows.add(ctx, t.Tx, l)
 }
 
-func (t iamQueries) Invite(ctx context.Context, l iam.Link, now time.Time) error {
-	if err := t.PutLoginLink(ctx, l, now); err != nil {
+func (t iamQueries) Invite(ctx context.Context, l iam.Link) error {
+	if err := t.PutLoginLink(ctx, l); err != nil {
 		return err
 	}
 	return t.note(ctx, ofPerson, l.Person, "invite", map[string]any{"until": l.ExpiresAt.UTC()})

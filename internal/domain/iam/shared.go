@@ -93,7 +93,7 @@ func (d *SharedCharts) parse(value string) (link SharedLink, err error) {
 	if err := json.Unmarshal([]byte(value), &link); err != nil {
 		return link, fmt.Errorf("reading a shared chart: %w", err)
 	}
-	if link.Revoked || !d.Now().Before(link.ExpiresAt) {
+	if now := d.Now(); link.Revoked || !now.Before(link.ExpiresAt) || accounts.IssuedInFuture(link.CreatedAt, now) {
 		return link, ErrNoShared
 	}
 	return link, nil

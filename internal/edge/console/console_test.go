@@ -556,3 +556,24 @@ func TestSignInLink_RevokedWithSessions(t *testing.T) {
 		assert.Equal(t, newVisitor(t, s).post("/console/login", url.Values{"once": {once}}).Status, http.StatusForbidden, "%s", name)
 	}
 }
+
+// TestSignIn_ClockAhead verifies that a clock that is a year ahead ends no session of another person, and that the credentials that it dated
+// end once it is right again.
+func TestSignIn_ClockAhead(t *testing.T) {
+	t.Parallel()
+	const year = 365 * 24 * time.Hour
+	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop})
+	createPerson(s, "bob", adminroute.Viewer)
+	alice, bob := newUser(t, s, "alice", "viewer"), newVisitor(t, s)
+	s.Clock.Step(year)
+	bob.signIn("bob", password, "")
+	once := newLoginLink(t, s, `{"name":"alice"}`)
+	chart := servertest.Decode[struct{ URL string }](t, s.Admin("POST", "/statistics/shared", `{"question":"by=day","days":7}`))
+	s.Clock.Step(-year)
+	assert.Equal(t, alice.get("/console/rules").Status, http.StatusOK, "page with a session from before the jump")
+	assert.Equal(t, bob.get("/console/rules").Status, http.StatusSeeOther, "page with a session that the wrong clock dated")
+	v := newVisitor(t, s)
+	assert.Equal(t, v.post("/console/login", url.Values{"once": {once}}).Status, http.StatusForbidden, "login link of the wrong clock")
+	_, path, _ := strings.Cut(chart.URL, "/console/")
+	assert.Equal(t, v.get("/console/"+path).Status, http.StatusNotFound, "chart that was shared by the wrong clock")
+}
