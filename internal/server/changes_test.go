@@ -52,7 +52,7 @@ func TestAuditLog_EveryMutationLogged(t *testing.T) {
 	done := calls.Callers()
 	// Operations that change nothing, or that count, issue or consume at a high rate. Wire endpoints have Reads in their row instead.
 	none := strings.Fields(`explain login resolve lookupCode checkRule createTicket recountStatistics replayPlan verifyAudit
-		saveSnapshot deleteSnapshot addFault clearFaults testWebhook replayDelivery reverifyNow resetDeviations createLoginLink lookupAuthorization`)
+		saveSnapshot deleteSnapshot addFault clearFaults testWebhook replayDelivery reverifyNow resetDeviations lookupAuthorization`)
 	// These are logged, but need what the transcript lacks: an alarm, another node, or a user at the platform's consent link.
 	none = append(none, "acknowledgeAlarm", "dismissAlarm", "createCase", "putCase", "deleteScanNode", "authorize")
 	for _, e := range api.Describe() {

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -137,15 +138,11 @@ func (t iamQueries) DeleteLoginLinksOf(ctx context.Context, person string) error
 	return t.run(ctx, `DELETE FROM login_links WHERE person = $1`, person)
 }
 
-func (t iamQueries) PutLoginLink(ctx context.Context, l iam.Link) error {
-	return loginLinkRows.add(ctx, t.Tx, l)
-}
-
-func (t iamQueries) Invite(ctx context.Context, l iam.Link) error {
-	if err := t.PutLoginLink(ctx, l); err != nil {
+func (t iamQueries) PutLoginLink(ctx context.Context, l iam.Link, did string) error {
+	if err := loginLinkRows.add(ctx, t.Tx, l); err != nil {
 		return err
 	}
-	return t.note(ctx, ofPerson, l.Person, "invite", map[string]any{"until": l.ExpiresAt.UTC()})
+	return t.note(ctx, ofPerson, cmp.Or(l.Person, "admin"), did, map[string]any{"until": l.ExpiresAt.UTC()})
 }
 
 var scanKeyRows = mapper[accounts.ScanKey]{table: "scan_keys", key: "name", notFound: accounts.ErrNoScanKey,

@@ -133,9 +133,8 @@ type Tx interface {
 	DropEnded(ctx context.Context, expiredBefore, usedBefore time.Time) error
 	// TakeLoginLink deletes a login link and returns it.
 	TakeLoginLink(ctx context.Context, hash string) (Link, error)
-	PutLoginLink(ctx context.Context, l Link) error
-	// Invite stores a login link as an invitation, and records the invitation in the audit log.
-	Invite(ctx context.Context, l Link) error
+	// PutLoginLink stores a new login link and writes action to the audit log: "login_link" or "invite".
+	PutLoginLink(ctx context.Context, l Link, action string) error
 	// DeleteLoginLinksOf deletes the unused login links of a person.
 	DeleteLoginLinksOf(ctx context.Context, person string) error
 }
@@ -321,7 +320,7 @@ func (d *Service) put(ctx context.Context, name string, c Change, add bool, prov
 		if err := signOut(ctx, tx, name); err != nil || f.Invitation == "" {
 			return err
 		}
-		return tx.Invite(ctx, Link{Hash: d.Vault.Hash(linkPurpose, f.Invitation), Person: name, ExpiresAt: f.Ends})
+		return tx.PutLoginLink(ctx, Link{Hash: d.Vault.Hash(linkPurpose, f.Invitation), Person: name, ExpiresAt: f.Ends}, "invite")
 	})
 	return p, f, err
 }
@@ -542,7 +541,7 @@ func (d *Service) NewLink(ctx context.Context, person string) (text string, ends
 				return errFederated(p)
 			}
 		}
-		return tx.PutLoginLink(ctx, l)
+		return tx.PutLoginLink(ctx, l, "login_link")
 	})
 	return text, l.ExpiresAt, err
 }
