@@ -36,7 +36,7 @@ func TestScopedKey_RejectsOtherAccounts(t *testing.T) {
 	s.Admin("POST", fmt.Sprintf("/batches/%d/packages", batch), `{"code_start":0,"code_end":9,"printer":"p"}`)
 	calls := map[adminroute.Role]func(string, string, string) servertest.Answer{}
 	for _, role := range roles[:len(roles)-1] {
-		_, calls[role] = newAdminKey(t, s, fmt.Sprintf(`{"name":"k","role":%q,"accounts":["shop"]}`, role))
+		_, calls[role] = newAdminKey(t, s, fmt.Sprintf(`{"name":%q,"role":%[1]q,"accounts":["shop"]}`, role))
 	}
 	owned := []string{"listScans", "exportScans", "getStatistics", "listUnmatched", "exportStatistics", "exportUnmatched", "listAlarms",
 		"listCases", "exportAlarms", "listSharedCharts"}

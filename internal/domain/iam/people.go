@@ -48,6 +48,8 @@ type Key struct {
 	LastSeenAt time.Time // to a minute
 }
 
+func (k Key) expired(now time.Time) bool { return !k.ExpiresAt.IsZero() && !now.Before(k.ExpiresAt) }
+
 // Link is a login link that signs a person in once.
 type Link struct {
 	Hash      string
@@ -82,6 +84,8 @@ var (
 	// ErrBusy reports that too many passwords are already waiting to be checked.
 	ErrBusy   = errors.New("too many passwords are being checked: try again in a few seconds")
 	ErrExists = errors.New("a person with this name already exists")
+	// ErrKeyExists reports that another unexpired admin key has the name, by which the audit log and shared charts identify their author.
+	ErrKeyExists = errors.New("name: another unexpired admin key has this name: choose a different one")
 )
 
 const (
@@ -380,12 +384,13 @@ func (d *Service) Keys(ctx context.Context) ([]Key, error) {
 // KeyPrefix is the prefix of the text of every admin key.
 const KeyPrefix = "qrk_"
 
-// AddKey creates an admin key and returns its text, which the server does not store.
+// AddKey creates an admin key and returns its text, which the server does not store. AddKey returns ErrKeyExists, or accounts.Invalid for an
+// invalid name or expiry.
 func (d *Service) AddKey(ctx context.Context, k Key) (Key, string, error) {
 	if err := CheckName(k.Name); err != nil {
 		return k, "", err
 	}
-	if !k.ExpiresAt.IsZero() && !k.ExpiresAt.After(d.Now()) {
+	if k.expired(d.Now()) {
 		return k, "", accounts.Invalid("expires_at: want a time in the future")
 	}
 	text, err := d.newSecret(KeyPrefix)
@@ -397,7 +402,16 @@ func (d *Service) AddKey(ctx context.Context, k Key) (Key, string, error) {
 	}
 	k.Hash, k.CreatedAt = d.Vault.Hash(keyPurpose, text), d.Now()
 	k.Accounts = slices.Compact(slices.Sorted(slices.Values(k.Accounts)))
-	return k, text, d.Store.Update(ctx, func(tx Tx) error { return tx.PutAdminKey(ctx, k) })
+	return k, text, d.update(ctx, func(tx Tx) error {
+		keys, err := tx.AdminKeys(ctx)
+		if err != nil {
+			return err
+		}
+		if slices.ContainsFunc(keys, func(other Key) bool { return other.Name == k.Name && !other.expired(d.Now()) }) {
+			return ErrKeyExists
+		}
+		return tx.PutAdminKey(ctx, k)
+	})
 }
 
 // DeleteKey deletes an admin key; the key stops working at once. ErrNoKey.
@@ -415,7 +429,7 @@ func (d *Service) ByKey(ctx context.Context, text string) (Caller, error) {
 	if err != nil {
 		return Caller{}, err
 	}
-	if !k.ExpiresAt.IsZero() && !now.Before(k.ExpiresAt) {
+	if k.expired(now) {
 		return Caller{Name: k.Name}, ErrNoKey
 	}
 	if now.Sub(k.LastSeenAt) >= lastSeenInterval {

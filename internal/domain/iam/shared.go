@@ -157,9 +157,7 @@ func (d *SharedCharts) actor(ctx context.Context, link SharedLink) (c Caller, er
 			return err
 		default:
 			keys, err := tx.AdminKeys(ctx)
-			i := slices.IndexFunc(keys, func(k Key) bool {
-				return k.Name == name && (k.ExpiresAt.IsZero() || d.Now().Before(k.ExpiresAt))
-			})
+			i := slices.IndexFunc(keys, func(k Key) bool { return k.Name == name && !k.expired(d.Now()) })
 			if i < 0 {
 				return errors.Join(err, ErrNoShared)
 			}

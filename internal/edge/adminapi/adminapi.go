@@ -148,6 +148,7 @@ var explained = []struct {
 	{iam.ErrNoKey, http.StatusNotFound, ""},
 	{iam.ErrNoShared, http.StatusNotFound, ""},
 	{iam.ErrExists, http.StatusConflict, ""},
+	{iam.ErrKeyExists, http.StatusConflict, ""},
 	{accounts.ErrImporting, http.StatusConflict, ""},
 	{iam.ErrBusy, http.StatusServiceUnavailable, ""},
 	{webhooks.ErrNoWebhook, http.StatusNotFound, "there is no webhook with this id"},

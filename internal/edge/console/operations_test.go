@@ -216,7 +216,7 @@ func TestConsoleAudit_EqualsAdminAPI(t *testing.T) {
 	op.signIn("op", password, "")
 	keys := map[adminroute.Role]string{}
 	for _, role := range []adminroute.Role{adminroute.Admin, adminroute.Operator} {
-		keys[role] = s.NewKey("/admin-keys", fmt.Sprintf(`{"name":"ci","role":%q}`, role))
+		keys[role] = s.NewKey("/admin-keys", fmt.Sprintf(`{"name":"of-%s","role":%[1]q}`, role))
 	}
 	type change struct {
 		Kind, Key, Action, Actor string
