@@ -2,7 +2,6 @@ package console
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"net/url"
 	"slices"
@@ -65,14 +64,22 @@ func (pages alarmPages) changeCase(v *request, id int64) error {
 	return v.perform(fmt.Sprintf("%s/cases/%d?done=alarm", Root, id), map[string]action{
 		"save": {call: func() error { return onlyError(v.api.Alarms.UpdateCase(v.ctx(), id, put)) }},
 		"remove": {call: func() error {
-			for _, text := range v.r.PostForm["id"] {
-				alarm, wrong := strconv.ParseInt(text, 10, 64)
-				_, err := v.api.Alarms.Acknowledge(v.ctx(), alarm, client.Acknowledgement{Case: new(int64)})
-				if err := errors.Join(wrong, err); err != nil {
-					return err
+			selected := v.r.PostForm["id"]
+			if len(selected) == 0 {
+				return v.reject("selected.none")
+			}
+			c, err := v.api.Alarms.GetCase(v.ctx(), id)
+			if err != nil {
+				return err
+			}
+			v.saw = cmp.Or(v.r.PostForm.Get(revisionField), c.Revision)
+			put = client.CasePut{Title: c.Title, State: c.State, Assignee: c.Assignee, Note: c.Note, Alarms: []int64{}}
+			for _, alarm := range c.Alarms {
+				if !slices.Contains(selected, strconv.FormatInt(alarm.ID, 10)) {
+					put.Alarms = append(put.Alarms, alarm.ID)
 				}
 			}
-			return nil
+			return onlyError(v.api.Alarms.UpdateCase(v.ctx(), id, put))
 		}},
 	})
 }

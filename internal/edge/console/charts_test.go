@@ -289,6 +289,12 @@ func TestAlarms_GroupsAndOneNoteForMany(t *testing.T) {
 	v.submit("/console/cases/1", url.Values{"did": {"remove"}, "id": {"2"}, "title": {"a <stall>"}})
 	v.get("/console/cases?state=closed").wantText(t, "a &lt;stall&gt;")
 	v.submit("/console/cases", url.Values{"did": {"add"}, "title": {"a second case"}})
+	s.Admin("POST", "/alarms/2/acknowledge", `{"case":2}`)
+	remove := url.Values{"did": {"remove"}}
+	assert.Equal(t, v.post("/console/cases/1", remove).Status, http.StatusUnprocessableEntity, "removal of no alarm")
+	remove.Set("id", "2")
+	v.submit("/console/cases/1", remove)
+	assert.Contains(t, s.Admin("GET", "/cases/2", "").Body, `"case":2`, "case 2 after its alarm was removed from case 1")
 	p := v.post("/console/alarms", url.Values{"did": {"dismiss"}, "note": {"a fair"}})
 	assert.True(t, p.Status == http.StatusUnprocessableEntity, "dismissing none: status %d, want 422", p.Status)
 	v.submit("/console/alarms", url.Values{"did": {"dismiss"}, "id": {"1", "2"}, "note": {"a fair"}})
