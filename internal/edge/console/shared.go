@@ -58,5 +58,9 @@ func (c *Console) sharedPage(v *request) error {
 		v.know(asked.Name, asked.Value)
 	}
 	v.r, v.caller = r, iam.Caller{} // not signed in
+	if _, lost := refused(err, http.StatusForbidden); lost {
+		// The person who shared the chart has lost an account of the chart.
+		return v.fail(http.StatusNotFound, v.say("shared.gone"))
+	}
 	return v.page("shared-chart", data, err)
 }

@@ -98,6 +98,12 @@ func TestSharedChart_AccessAndExpiry(t *testing.T) {
 	newMarketer("anna", "marketer", "shop")
 	checkNotFound(weekLink)
 
+	carl := newUser(t, s, "carl", "marketer")
+	shopLink := shareChart(carl, "?by=day&days=7&owner=shop", "")
+	checkOpen(shopLink, "Scan chart")
+	s.Admin("PATCH", "/people/carl", `{"accounts":["press"]}`)
+	checkNotFound(shopLink)
+
 	for _, title := range []string{"first", "second", "third", "fourth", "fifth", "sixth"} {
 		shareChart(bob, "?by=day&days=7", title)
 		s.Clock.Step(time.Minute)
