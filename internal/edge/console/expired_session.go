@@ -30,7 +30,7 @@ type keptField struct {
 
 // Secret reports whether the page must hide the value of the field.
 func (f keptField) Secret() bool {
-	secrets := []string{"password", "secret", "code", "marketcode_key", "message_token", "encoding_aes_key"}
+	secrets := []string{"password", "new-password", "passphrase", "secret", "code", "marketcode_key", "message_token", "encoding_aes_key"}
 	return slices.Contains(secrets, f.Name) || strings.HasSuffix(f.Name, "_password")
 }
 

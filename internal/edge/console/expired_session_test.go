@@ -4,6 +4,8 @@ import (
 	"html"
 	"net/http"
 	"net/url"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -58,4 +60,28 @@ func TestForms_SurviveSessionExpiry(t *testing.T) {
 		assert.True(t, p.Status == http.StatusSeeOther && p.Header.Get("Location") == "/console/",
 			"pending form for %s: status %d, want 303: %s", target, p.Status, p.Body)
 	}
+}
+
+// TestForms_SecretsHiddenAfterSessionExpiry verifies that the page of a restored form shows no field that a template makes a password field.
+func TestForms_SecretsHiddenAfterSessionExpiry(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop})
+	v := newUser(t, s, "rita", adminroute.RulesEditor)
+	s.Clock.Step(13 * time.Hour)
+	form := url.Values{"did": {"password"}}
+	files, err := filepath.Glob("templates/*.html")
+	require.NoError(t, err)
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		require.NoError(t, err)
+		for _, m := range regexp.MustCompile(`\.Field "([^"]+)"[^}]*type=password`).FindAllStringSubmatch(string(text), -1) {
+			form.Set(m[1], "the words of "+m[1])
+		}
+	}
+	require.True(t, form.Has("new-password") && form.Has("passphrase"), "password fields of the templates: %v", form)
+	kept := regexp.MustCompile(`name="kept" value="([^"]*)"`).FindStringSubmatch(v.post("/console/self", form).Body)
+	require.True(t, kept != nil, "the sign-in page has no form to restore")
+	p := v.post("/console/login", url.Values{"name": {"rita"}, "password": {password}, "kept": {html.UnescapeString(kept[1])}})
+	shown := regexp.MustCompile(`<dd>[^<]*the words of [^<]*`).FindAllString(p.Body, -1)
+	assert.True(t, p.Status == http.StatusOK && len(shown) == 0, "status %d, secrets shown: %v", p.Status, shown)
 }
