@@ -206,8 +206,16 @@ func (c *Console) guard(next http.Handler) http.Handler {
 // the page for the error.
 type handler func(*request) error
 
+// maxBody is the maximum size in bytes of a request body: that of the largest upload, of which upload accepts twice the size in a form.
+const maxBody = 2 * maxBulk
+
 // run calls serve.
 func (v *request) run(serve handler) {
+	if v.r.ContentLength > maxBody {
+		v.fail(http.StatusRequestEntityTooLarge, v.say("bulk.large"))
+		return
+	}
+	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, maxBody)
 	if err := serve(v); err != nil && err != errAnswered {
 		v.failed(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"database/sql"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"path/filepath"
@@ -387,4 +388,21 @@ func TestSessions_BoundedPerPerson(t *testing.T) {
 	assert.Equal(t, last.get("/console/sessions").Status, http.StatusSeeOther, "session revoked by an admin")
 	assert.Equal(t, last.post("/console/login", url.Values{"once": {once}}).Status, http.StatusForbidden,
 		"sign-in link from before the revocation")
+}
+
+// TestForms_BodyLimit verifies that a form without an upload does not accept the body of a large upload.
+func TestForms_BodyLimit(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop})
+	v := newUser(t, s, "vera", adminroute.Viewer)
+	body, w := io.Pipe() // sends nothing: the server does not read the body
+	defer w.Close()
+	r, err := http.NewRequestWithContext(t.Context(), "POST", s.AdminURL+"/console/preferences/theme", body)
+	require.NoError(t, err)
+	r.Header.Set("Content-Type", "multipart/form-data; boundary=b")
+	r.ContentLength = 150 << 20
+	a, err := v.http.Do(r)
+	require.NoError(t, err)
+	defer a.Body.Close()
+	assert.Equal(t, a.StatusCode, http.StatusRequestEntityTooLarge, "form of 150 MiB")
 }
