@@ -63,12 +63,14 @@ type accountForm struct {
 	Revision string // revision of the account that the form shows
 }
 
-// read copies the submitted values into the form. Fields that the form does not show keep their values.
-func (f *accountForm) read(v *request) {
+// read copies the submitted values into the form, and returns the error messages of decode. Fields that the form does not show keep their
+// values.
+func (f *accountForm) read(v *request) map[string]string {
 	unknown := slices.DeleteFunc(f.Features, func(name string) bool { return slices.Contains(features, name) })
-	v.decode(f, "name subject certified secret_frozen message_url url_scheme ip_allowlist pages secret marketcode_key features"+
+	faults := v.decode(f, "name subject certified secret_frozen message_url url_scheme ip_allowlist pages secret marketcode_key features"+
 		wordIf(f.New, " appid kind versions"))
 	f.Features = append(f.Features, unknown...) // a feature unknown to this form is preserved
+	return faults
 }
 
 // put stores the account with the values of the form.
@@ -84,11 +86,11 @@ func (pages accountPages) put(v *request, f accountForm) error {
 // makeAccount creates a new account.
 func (pages accountPages) makeAccount(v *request) error {
 	f := accountForm{New: true, AccountPut: client.AccountPut{JumpOpen: true}}
-	f.read(v)
+	faults := f.read(v)
 	if f.AppID == "" {
-		return v.refuse(http.StatusUnprocessableEntity, "appid", v.say("accounts.appid.wanted"))
+		faults["appid"] = v.say("accounts.appid.wanted")
 	}
-	return pages.put(v, f)
+	return afterwards(v.showInvalid(faults), func() error { return pages.put(v, f) })
 }
 
 func (pages accountPages) editAccount(v *request) error {
@@ -103,8 +105,7 @@ func (pages accountPages) replaceAccount(v *request) error {
 	}
 	f := accountForm{AppID: a.AppID, AccountPut: a.Put()}
 	f.Linked = nil // nil leaves existing links unchanged
-	f.read(v)
-	return pages.put(v, f)
+	return afterwards(v.showInvalid(f.read(v)), func() error { return pages.put(v, f) })
 }
 
 // accountView contains the data of an account's page.

@@ -143,8 +143,13 @@ func TestPlatformForms_CreateAndAuthorise(t *testing.T) {
 	preAuthCode := s.Do("POST", "/cgi-bin/component/api_create_preauthcode?component_access_token="+token.Token,
 		`{"component_appid":"plat2"}`).Text(t, "pre_auth_code")
 	s.RegisterSecret(preAuthCode)
-	p = v.post("/console/platforms/plat2", url.Values{"did": {"authorize"}, "appid": {"shop"}, "pre_auth_code": {preAuthCode},
-		"permission_sets": {"18", "33"}})
+	consent := url.Values{"did": {"authorize"}, "appid": {"shop"}, "pre_auth_code": {preAuthCode}}
+	for _, invalid := range []string{"three", "null", ","} {
+		consent.Set("permission_sets", invalid)
+		assert.Equal(t, v.post("/console/platforms/plat2", consent).Status, http.StatusUnprocessableEntity, "permission sets %s", invalid)
+	}
+	consent["permission_sets"] = []string{"18", "33"}
+	p = v.post("/console/platforms/plat2", consent)
 	require.Equal(t, p.Status, http.StatusOK, "authorise")
 	p.wantText(t, "18 Mini Program development")
 	v.get("/console/accounts/shop").wantText(t, "/console/platforms/plat2", "33 linking")

@@ -26,6 +26,9 @@ type newKey struct {
 	Days int `json:"days"`
 }
 
+// maxKeyDays is the maximum number of days of an API key that expires.
+const maxKeyDays = 9999
+
 // roles lists the roles, the least powerful first.
 var roles = []string{"viewer", "marketer", "rules-editor", "operator", "admin"}
 
@@ -59,14 +62,16 @@ func (pages peoplePages) changePeople(v *request) error {
 	return v.perform(Root+"/people?done=people", map[string]action{
 		"add": shown(func() (err error) {
 			var put client.PersonPut
-			v.decode(&put, "name role accounts password invite_days")
+			if err := v.showInvalid(v.decode(&put, "name role accounts password invite_days")); err != nil {
+				return err
+			}
 			data.Made, err = v.api.People.Create(ctx, put)
 			return err
 		}),
 		"change": shown(func() error {
 			var change client.PersonChange
-			v.decode(&change, "role accounts"+wordIf(v.r.FormValue("password"), " password"))
-			return update(change)
+			faults := v.decode(&change, "role accounts"+wordIf(v.r.FormValue("password"), " password"))
+			return afterwards(v.showInvalid(faults), func() error { return update(change) })
 		}),
 		"invite":   shown(func() error { return update(client.PersonChange{InviteDays: inviteDays}) }),
 		"factor":   shown(func() error { return update(client.PersonChange{SecondFactor: new("new")}) }),
@@ -79,9 +84,15 @@ func (pages peoplePages) changePeople(v *request) error {
 		}),
 		"add-key": shown(func() error {
 			var put newKey
-			v.decode(&put, "name role accounts days")
+			faults := v.decode(&put, "name role accounts days")
+			if put.Days > maxKeyDays {
+				faults["days"] = v.say("people.days.form", maxKeyDays)
+			}
+			if err := v.showInvalid(faults); err != nil {
+				return err
+			}
 			if put.Days > 0 {
-				put.ExpiresAt = new(time.Now().AddDate(0, 0, put.Days).Truncate(time.Second))
+				put.ExpiresAt = new(v.c.People.Now().AddDate(0, 0, put.Days).Truncate(time.Second))
 			}
 			made, err := v.api.AdminKeys.Create(ctx, put.AdminKeyPut)
 			data.Key = made.Key

@@ -38,7 +38,9 @@ func (pages accountPages) platforms(v *request) error {
 // putPlatform stores the platform with the values of the form.
 func (pages accountPages) putPlatform(v *request, appid string) error {
 	var put client.ComponentPut
-	v.decode(&put, "secret message_token encoding_aes_key event_url ip_allowlist redirect_hosts")
+	if err := v.showInvalid(v.decode(&put, "secret message_token encoding_aes_key event_url ip_allowlist redirect_hosts")); err != nil {
+		return err
+	}
 	_, err := v.api.Components.Set(v.ctx(), appid, put)
 	if v.fresh && client.PreconditionFailed(err) != nil {
 		return v.refuse(http.StatusConflict, "appid", v.say("platform.exists", appid))
@@ -89,7 +91,9 @@ func (pages accountPages) changePlatform(v *request) error {
 		}},
 		"authorize": {call: func() error {
 			agreed := client.Consent{Component: component}
-			v.decode(&agreed, "pre_auth_code appid force_exclusive permission_sets")
+			if err := v.showInvalid(v.decode(&agreed, "pre_auth_code appid force_exclusive permission_sets")); err != nil {
+				return err
+			}
 			code, err := v.api.Emulator.Authorize(ctx, agreed)
 			return afterwards(err, func() error { return pages.showPlatform(v, platformView{Code: code}) })
 		}},

@@ -343,7 +343,7 @@ func (v view) ShownOnce(text string, secrets ...string) template.HTML {
 	return render("once", part{"Text": text, "Secrets": slices.DeleteFunc(secrets, func(s string) bool { return s == "" })})
 }
 
-// decode sets the named fields of *to from the form or the query of the URL, and returns an error message for each invalid number.
+// decode sets the named fields of *to from the form or the query of the URL, and returns an error message for each invalid number and list.
 func (v *request) decode(to any, names string) map[string]string {
 	_ = v.r.FormValue("") // parses the form
 	return v.decodeFrom(v.r.Form, to, names)
@@ -377,8 +377,10 @@ func (v *request) decodeFrom(form url.Values, to any, names string) map[string]s
 			if err != nil || n < 0 {
 				faults[name] = v.say("packages.number.form")
 			}
+		case text != "" && len(words) == 0: // only separators; in many lists, an empty list means all
+			faults[name] = v.say("fault.form")
 		case field.Type().Elem().Kind() != reflect.String:
-			if json.Unmarshal([]byte("["+strings.Join(words, ",")+"]"), field.Addr().Interface()) != nil {
+			if slices.Contains(words, "null") || json.Unmarshal([]byte("["+strings.Join(words, ",")+"]"), field.Addr().Interface()) != nil {
 				faults[name] = v.say("fault.form")
 			}
 		default:
