@@ -384,7 +384,7 @@ func (d *Service) Keys(ctx context.Context) ([]Key, error) {
 // KeyPrefix is the prefix of the text of every admin key.
 const KeyPrefix = "qrk_"
 
-// AddKey creates an admin key and returns its text, which the server does not store. AddKey returns ErrKeyExists, or accounts.Invalid for an
+// AddKey creates an admin key and returns its text, which the server does not store. It returns ErrKeyExists, or accounts.Invalid for an
 // invalid name or expiry.
 func (d *Service) AddKey(ctx context.Context, k Key) (Key, string, error) {
 	if err := CheckName(k.Name); err != nil {

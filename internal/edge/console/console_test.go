@@ -557,8 +557,8 @@ func TestSignInLink_RevokedWithSessions(t *testing.T) {
 	}
 }
 
-// TestSignIn_ClockAhead verifies that a clock that is a year ahead ends no session of another person, and that the credentials that it dated
-// end once it is right again.
+// TestSignIn_ClockAhead verifies that a clock that is a year ahead ends no session of another person, and that the credentials it dated end
+// once it is right again.
 func TestSignIn_ClockAhead(t *testing.T) {
 	t.Parallel()
 	const year = 365 * 24 * time.Hour

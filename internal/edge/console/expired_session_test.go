@@ -62,7 +62,7 @@ func TestForms_SurviveSessionExpiry(t *testing.T) {
 	}
 }
 
-// TestForms_SecretsHiddenAfterSessionExpiry verifies that the page of a restored form shows no field that a template makes a password field.
+// TestForms_SecretsHiddenAfterSessionExpiry verifies that the page of a restored form shows no field that a template marks as a password.
 func TestForms_SecretsHiddenAfterSessionExpiry(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop})

@@ -254,8 +254,8 @@ func TestConsoleAudit_EqualsAdminAPI(t *testing.T) {
 		status := api(adminroute.Admin, c.method, c.path, c.body)
 		require.True(t, status/100 == 2, "%s by the API: status %d, want 2xx", c.form.Get("did"), status)
 		program := newestChange()
-		assert.True(t, console.Actor == "person:boss" && program.Actor == "key:ci",
-			"%s: actors %s and %s, want person:boss and key:ci", c.form.Get("did"), console.Actor, program.Actor)
+		assert.True(t, console.Actor == "person:boss" && program.Actor == "key:of-admin",
+			"%s: actors %s and %s, want person:boss and key:of-admin", c.form.Get("did"), console.Actor, program.Actor)
 		console.Actor, program.Actor = "", ""
 		assert.True(t, fmt.Sprintf("%s", console) == fmt.Sprintf("%s", program),
 			"%s: audit entry %s by the console, %s by the API, want equal ones", c.form.Get("did"), console, program)
