@@ -19,6 +19,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/iotest"
 
 	"github.com/qrjump/qrjump/internal/domain/codes"
 	"github.com/qrjump/qrjump/internal/print/labels"
@@ -232,6 +233,21 @@ func TestLabels_RowsMatchList(t *testing.T) {
 	} {
 		table := labels.Table{List: form, Columns: []string{"index", "code", "text", "matrix"}}
 		assert.Equal(t, writeTable(t, table, 0, rows[:1]), want, "table as %s", form)
+	}
+	// A read error is returned after the complete lines, and the line that it cuts is no row.
+	cut := errors.New("the connection was reset")
+	for n := range 2 * (len(lines) / len(rows)) {
+		var got []labels.Row
+		for r, err := range labels.Rows(io.MultiReader(strings.NewReader(lines[:n]), iotest.ErrReader(cut))) {
+			if err == nil {
+				got = append(got, r)
+				continue
+			}
+			require.ErrorIs(t, err, cut, "rows of %d bytes and a read error", n)
+			require.True(t, slices.Equal(got, rows[:strings.Count(lines[:n], "\n")]), "%d bytes have other rows: %v", n, got)
+			got = nil
+		}
+		require.True(t, got == nil, "after %d bytes the rows end without an error", n)
 	}
 	matrix := row.Matrix
 	for name, bad := range map[string]string{

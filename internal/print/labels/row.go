@@ -35,48 +35,30 @@ type Row struct {
 	PIN    string // the digits under the scratch layer; "" = the code has none, or they are unknown
 }
 
-// Rows parses lines of four columns, one row per line. Rows stops at the first error, which includes the line number.
+// Rows parses lines of four columns, one row per line. Rows stops at the first error; an error in a line includes the line number. A line
+// that a read error of in cuts is no row, even if all columns seem complete: the last column has no fixed length.
 func Rows(in io.Reader) iter.Seq2[Row, error] {
 	return func(yield func(Row, error) bool) {
-		broken := &breaks{Reader: in}
-		lines := bufio.NewScanner(broken)
-		lines.Buffer(make([]byte, 0, 4096), 4096)
-		n := 1
-		for ; lines.Scan(); n++ {
-			r, err := parseRow(lines.Text())
-			if err != nil && broken.err != nil {
-				err = broken.err // the line is incomplete because of the read error
-			} else if err != nil {
-				err = fmt.Errorf("line %d: %w", n, err)
-			}
-			if err != nil {
-				yield(Row{}, err)
+		lines := bufio.NewReaderSize(in, 4096)
+		for n := 1; ; n++ {
+			line, err := lines.ReadSlice('\n')
+			if err == io.EOF && len(line) == 0 {
 				return
 			}
-			if !yield(r, nil) {
+			var r Row
+			switch {
+			case errors.Is(err, bufio.ErrBufferFull):
+				err = fmt.Errorf("line %d is longer than the maximum row length", n)
+			case err == nil || err == io.EOF: // a file may end without a line break
+				if r, err = parseRow(string(line)); err != nil {
+					err = fmt.Errorf("line %d: %w", n, err)
+				}
+			}
+			if !yield(r, err) || err != nil {
 				return
 			}
 		}
-		if err := lines.Err(); errors.Is(err, bufio.ErrTooLong) {
-			yield(Row{}, fmt.Errorf("line %d is longer than the maximum row length", n))
-		} else if err != nil {
-			yield(Row{}, err) // of in
-		}
 	}
-}
-
-// breaks is a reader that records the error at which reading ended.
-type breaks struct {
-	io.Reader
-	err error
-}
-
-func (b *breaks) Read(p []byte) (int, error) {
-	n, err := b.Reader.Read(p)
-	if err != nil && err != io.EOF {
-		b.err = err
-	}
-	return n, err
 }
 
 func parseRow(line string) (Row, error) {
