@@ -283,6 +283,7 @@ func TestShuffle_Permutation(t *testing.T) {
 	rows := newRows(t, 300)
 	for i, length := range []int{255, 256, 1024} { // the longest text that a row may have is 1,024 bytes
 		rows[i].Text += strings.Repeat("x", length-len(rows[i].Text))
+		rows[i].PIN = "01234567"[:4+2*i]
 	}
 	shuffled := func(seed string, from int64) []labels.Row {
 		spool, err := os.Create(filepath.Join(t.TempDir(), "spool"))

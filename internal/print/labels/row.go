@@ -22,6 +22,8 @@ const (
 	longestText = 1024
 	// longestCode is the maximum length of an original code. Contract: marketcode §4.2.
 	longestCode = 9
+	// longestPIN is the maximum number of digits of a PIN.
+	longestPIN = 8
 	// matrixLength is the number of characters of a dot matrix.
 	matrixLength = symbol.FieldSide * symbol.FieldSide
 )

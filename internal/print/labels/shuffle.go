@@ -56,8 +56,8 @@ func (p Permutation) round(v uint64) uint64 {
 	return left<<p.half | right
 }
 
-// recordSize is the size in bytes of a row in the temporary file: matrix, index, code, text.
-const recordSize = (matrixLength+7)/8 + 8 + 1 + longestCode + 2 + longestText
+// recordSize is the size in bytes of a row in the temporary file: matrix, index, PIN, code, text.
+const recordSize = (matrixLength+7)/8 + 8 + 1 + longestPIN + 1 + longestCode + 2 + longestText
 
 // Shuffled returns the rows in the order determined by a seed, starting at the position from in this order. Shuffled needs no
 // memory for the rows, because it first writes them to a temporary file, recordSize bytes per row. The caller deletes the temporary
@@ -107,6 +107,8 @@ func pack(r Row) (record [recordSize]byte) {
 	}
 	rest := record[(matrixLength+7)/8:]
 	binary.BigEndian.PutUint64(rest, uint64(r.Index))
+	rest[8] = byte(copy(rest[9:9+longestPIN], r.PIN))
+	rest = rest[1+longestPIN:]
 	rest[8] = byte(copy(rest[9:9+longestCode], r.Code))
 	binary.BigEndian.PutUint16(rest[9+longestCode:], uint16(copy(rest[11+longestCode:], r.Text)))
 	return record
@@ -124,6 +126,8 @@ func unpack(record [recordSize]byte) Row {
 		matrix = nil
 	}
 	rest := record[(matrixLength+7)/8:]
-	return Row{Matrix: string(matrix), Index: int64(binary.BigEndian.Uint64(rest)), Code: string(rest[9 : 9+rest[8]]),
+	index, pin := int64(binary.BigEndian.Uint64(rest)), string(rest[9:9+rest[8]])
+	rest = rest[1+longestPIN:]
+	return Row{Matrix: string(matrix), Index: index, PIN: pin, Code: string(rest[9 : 9+rest[8]]),
 		Text: string(rest[11+longestCode:][:binary.BigEndian.Uint16(rest[9+longestCode:])])}
 }
