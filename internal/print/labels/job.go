@@ -42,7 +42,12 @@ func ReadJob(file string, text []byte) (words []Field, err error) {
 			return nil, &EmptyWordError{w}
 		}
 		for _, scalar := range scalars {
-			w.Values = append(w.Values, fmt.Sprint(scalar.GetValue()))
+			text := fmt.Sprint(scalar.GetValue())
+			switch scalar.(type) {
+			case *ast.IntegerNode, *ast.FloatNode:
+				text = scalar.GetToken().Value // as written: as a number, 0042 is 34
+			}
+			w.Values = append(w.Values, text)
 		}
 		words = append(words, w)
 	}
