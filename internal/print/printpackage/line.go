@@ -215,11 +215,13 @@ func (j *Job) trimRead(read string) (end string, ok bool) {
 	if j.template != nil {
 		return j.template.TrimRead(read)
 	}
-	from := strings.LastIndex(strings.ToUpper(read), strings.ToUpper(j.Prefix))
-	if from <= 0 || j.Prefix == "" {
-		return "", false
+	// An offset in strings.ToUpper(read) may not be valid in read: the length of letters such as ɐ, and of invalid UTF-8, changes.
+	for from := len(read) - len(j.Prefix); from > 0 && j.Prefix != ""; from-- {
+		if strings.EqualFold(read[from:from+len(j.Prefix)], j.Prefix) {
+			return read[from:], true
+		}
 	}
-	return read[from:], true
+	return "", false
 }
 
 // lookup returns the position of a code by its printed text or serial.

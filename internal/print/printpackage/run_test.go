@@ -101,8 +101,11 @@ func TestPrintRun_SurroundingCharacters(t *testing.T) {
 		}
 	}
 	r := printpackage.NewRun(newJob(t, 0, codeRange))
-	v, index := r.Read("https://camera.example/read?line=4&code=" + reads[3].text)
-	assert.True(t, v == printpackage.Good && index == 3, "Read of a code after a URL = %s, %d, want %s, 3", v, index, printpackage.Good)
+	for i, text := range []string{"https://camera.example/read?line=4&code=", strings.Repeat("\xff", 100), "ɐɐɐ", "C.EXAMPLE/A/ "} {
+		v, index := r.Read(text + reads[i].text)
+		assert.True(t, v == printpackage.Good && index == int64(i), "Read of a code after %q = %s, %d, want %s, %d", text, v, index,
+			printpackage.Good, i)
+	}
 	for _, empty := range []string{`""`, `"NOREAD"`, "\ufeff", "]Q1"} {
 		v, _ := r.Read(empty)
 		assert.Equal(t, v, printpackage.Unread, "Read(%q)", empty)
