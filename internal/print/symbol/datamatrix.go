@@ -35,13 +35,12 @@ func smallest(codewords int, rectangular bool) *encoder.SymbolInfo {
 
 // Data Matrix codewords that do not encode a character. ISO/IEC 16022, 5.2.
 const (
-	dmPad        = 129
-	dmFNC1       = 232
-	dmUpperShift = 235 // adds 128 to the character of the next ASCII codeword
-	dmBase256    = 231
-	dmC40        = 230
-	dmText       = 239
-	dmASCII      = 254 // ends C40 and Text encodation
+	dmPad     = 129
+	dmFNC1    = 232
+	dmBase256 = 231
+	dmC40     = 230
+	dmText    = 239
+	dmASCII   = 254 // ends C40 and Text encodation
 )
 
 // DataMatrix returns the smallest square or rectangular ECC 200 Data Matrix for a text. The text may contain the characters of
@@ -107,7 +106,8 @@ type dmStep struct {
 }
 
 // encodeDataMatrix returns the codewords of a text, padded to the smallest symbol that has room for them; nil if the text is too long.
-// Of all encodings of the text in ASCII, C40, Text and base 256, encodeDataMatrix chooses the one with the fewest codewords.
+// Of all encodings of the text in ASCII, C40, Text and base 256, encodeDataMatrix chooses the one with the fewest codewords. Characters
+// above ASCII are always in base 256, because gozxing decodes Upper Shift to a byte that is no UTF-8.
 func encodeDataMatrix(text []byte, rectangular bool) ([]byte, *encoder.SymbolInfo) {
 	best := make([]dmStep, len(text)+1) // the best encodings so far, indexed by the offset of the next character
 	open := dmStep{cost: -1}            // the best encoding that ends in C40 or Text, without the codeword for the return to ASCII
@@ -127,19 +127,16 @@ func encodeDataMatrix(text []byte, rectangular bool) ([]byte, *encoder.SymbolInf
 	}
 	for from := range text {
 		cost := best[from].cost
-		switch {
-		case text[from] >= 128:
-			better(from+1, dmStep{from, cost + 2, dmASCII})
-		case from+1 < len(text) && isDigit(text[from]) && isDigit(text[from+1]):
-			better(from+2, dmStep{from, cost + 1, dmASCII})
-			fallthrough
-		default:
+		if text[from] < 128 {
 			better(from+1, dmStep{from, cost + 1, dmASCII})
+		}
+		if from+1 < len(text) && isDigit(text[from]) && isDigit(text[from+1]) {
+			better(from+2, dmStep{from, cost + 1, dmASCII})
 		}
 		for i, mode := range []byte{dmC40, dmText} {
 			values := 0
 			for to := from + 1; to <= len(text); to++ {
-				if text[to-1] == fnc1[0] {
+				if text[to-1] == fnc1[0] || text[to-1] >= 128 {
 					break // readers disagree on FNC1 in C40 and Text
 				}
 				if values += counts[i][to-1]; values%3 > 0 {
@@ -193,8 +190,6 @@ func appendDataMatrix(out []byte, mode byte, part []byte) []byte {
 		switch {
 		case len(part) == 2:
 			return append(out, 130+10*(part[0]-'0')+part[1]-'0')
-		case part[0] >= 128:
-			return append(out, dmUpperShift, part[0]-128+1)
 		case part[0] == fnc1[0]:
 			return append(out, dmFNC1)
 		}
@@ -239,12 +234,8 @@ func dm253(place int) byte {
 // dmShift2 lists the characters of the shift 2 set of C40 and Text.
 const dmShift2 = `!"#$%&'()*+,-./:;<=>?@[\]^_`
 
-// dmValues returns the values of a character in C40 or Text: one value in the basic set, two with a shift, and two more for a
-// character above ASCII.
+// dmValues returns the values of an ASCII character in C40 or Text: one value in the basic set, two with a shift.
 func dmValues(mode, b byte) []int {
-	if b >= 128 {
-		return append([]int{1, 30}, dmValues(mode, b-128)...)
-	}
 	basic, second := byte('A'), byte('a')
 	if mode == dmText {
 		basic, second = second, basic

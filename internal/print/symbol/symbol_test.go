@@ -135,6 +135,8 @@ func TestDataMatrix_SmallestEncodation(t *testing.T) {
 		{"{\"batch\": 500000001, \"Index\": [7, 8, 9], \"name\": `~|}\x7e^_@!", 0, "all shifts"},
 		{"Größe ½ äöüÄÖÜßéèêëàâ", 0, "base 256 among text"},
 		{strings.Repeat("äöü", 100), 0, "base 256 with a long length"},
+		{"é", 10, "one character of base 256"},
+		{"CAFÉ", 14, "C40 or ASCII, and one character of base 256"},
 		{strings.Repeat("A1b", 300), 0, "several blocks"},
 	} {
 		grid := must[symbol.Grid](t)(squareDataMatrix(c.text))
@@ -145,7 +147,8 @@ func TestDataMatrix_SmallestEncodation(t *testing.T) {
 		d := must[symbol.Drawing](t)(newStyle(203).Draw(nil, grid))
 		assert.Equal(t, readtest.Dmtxread(t, drawPNG(t, d)), c.text, "%s: dmtxread", c.name)
 	}
-	for text := range strings.FieldsSeq("0 A a 1A AB Ab aB !a 12 123 A12 ABC abc ABCD abcd ABCDE 9ABCabc") { // each length of the remainder
+	for text := range strings.FieldsSeq("0 A a 1A AB Ab aB !a 12 123 A12 ABC abc ABCD abcd ABCDE 9ABCabc é 1é ABCé abcé12 éA" +
+		" éABCDEFGHI") { // each length of the remainder
 		for n := range testscope.Select(40, 8) {
 			text := strings.Repeat(text, n+1)
 			got, err := must[symbol.Grid](t)(symbol.DataMatrix(text, false)).Read()
