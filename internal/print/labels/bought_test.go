@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"image"
+	"io"
 	"math"
 	"strings"
 	"testing"
@@ -115,10 +116,16 @@ func TestLabelSheet_RejectsInvalid(t *testing.T) {
 			"4 by 2 labels of 60mm by 30mm end 250mm by 70mm from the top left corner"},
 		{labels.Printing{Sheet: "a4-24", CropMarks: true}, "crop marks are printed in the margin, and 0mm is too narrow"},
 		{labels.Printing{Sheet: "a4-24", Footer: "page {page}"}, "the footer is printed in the margin, and 0.5mm is too narrow"},
+		{labels.Printing{CropMarks: true, Offset: "0,-6mm"}, "crop marks are printed in the margin, and 4mm is too narrow"},
+		{labels.Printing{Footer: "page {page}", Offset: "0,6mm"}, "the footer is printed in the margin, and 4mm is too narrow"},
+		{labels.Printing{Offset: "30mm,0"}, "an offset of 30mm,0mm moves label 40 of a page beyond the paper: use a smaller offset"},
+		{labels.Printing{Offset: "0,-20mm"}, "an offset of 0mm,-20mm moves label 1 of a page beyond the paper"},
+		{labels.Printing{Footer: strings.Repeat("sheet {page} ", 20)}, "the footer of page 1 extends from 10mm to "},
+		{labels.Printing{Footer: "page {page}", Offset: "-11mm,0"}, "the footer of page 1 extends from -1mm to "},
 	} {
 		s, err := c.p.OnSheets(newDesign(labels.QR, 300))
 		if err == nil {
-			err = s.Check()
+			err = s.Write(io.Discard, batch, rowSeq(newRows(t, 1)), 1, func(int) {})
 		}
 		assert.True(t, err != nil && strings.Contains(err.Error(), c.want), "%+v: %v, want %s", c.p, err, c.want)
 	}

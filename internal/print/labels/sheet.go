@@ -51,7 +51,7 @@ func (s Sheet) Lead() int { return max(s.StartAt, 1) - 1 }
 // Check returns an error if the sheet cannot be printed, regardless of the content of the labels.
 func (s Sheet) Check() error {
 	right, below := s.unused()
-	margin := min(s.Left, s.Top, right, below)
+	margin := min(s.Left+s.OffsetX, s.Top+s.OffsetY, right-s.OffsetX, below-s.OffsetY)
 	switch {
 	case s.Columns < 1 || s.Rows < 1 || s.PerPage() > maxSheetCells:
 		return fmt.Errorf("a page of %d by %d labels: want at least one column and one row, and at most %d labels a page", s.Columns,
@@ -80,8 +80,8 @@ func (s Sheet) Check() error {
 				"margins", s.Columns, s.Rows, s.Width, s.Height, s.Paper.Width-right, s.Paper.Height-below, s.Paper.Width, s.Paper.Height)
 	case s.CropMarks && margin < markGap+markLength+markGap:
 		return fmt.Errorf("crop marks are printed in the margin, and %v is too narrow: want %v or more", margin, markGap+markLength+markGap)
-	case s.Footer != "" && below < s.minFooter():
-		return fmt.Errorf("the footer is printed in the margin, and %v is too narrow: want %v or more", below, s.minFooter())
+	case s.Footer != "" && below-s.OffsetY < s.minFooter():
+		return fmt.Errorf("the footer is printed in the margin, and %v is too narrow: want %v or more", below-s.OffsetY, s.minFooter())
 	}
 	return s.Design.Style.Check()
 }
@@ -216,6 +216,9 @@ func (p pages) draw(n numberedRows) (drawnPage, error) {
 		if d.Width+logo > width || d.Height > height || p.logoHeight() > height {
 			return drawnPage{}, p.tooLarge(d, r, width, height, logo)
 		}
+		if err := p.checkOffset(d.Width+logo, max(d.Height, p.logoHeight())); err != nil {
+			return drawnPage{}, err
+		}
 		x, y := p.middle(lead+i, d.Width+logo, d.Height)
 		if p.Logo != nil {
 			page.Picture(p.logo, x, y+(d.Height-p.logoHeight())/2, p.dots(p.LogoAt), p.logoHeight())
@@ -229,9 +232,22 @@ func (p pages) draw(n numberedRows) (drawnPage, error) {
 		page.Trim(cells[0].Union(cells[len(cells)-1]))
 		p.marks(page)
 	}
-	p.footer(page, n)
+	if err := p.footer(page, n); err != nil {
+		return drawnPage{}, err
+	}
 	page.Finish()
 	return drawnPage{page, len(n.rows)}, nil
+}
+
+// checkOffset returns an error if the offset moves an object of the given size, in dots, in the first or the last cell beyond the paper.
+func (s Sheet) checkOffset(width, height int) error {
+	for _, i := range []int{0, s.PerPage() - 1} {
+		x, y := s.middle(i, width, height)
+		if x < 0 || y < 0 || x+width > s.dots(s.Paper.Width) || y+height > s.dots(s.Paper.Height) {
+			return fmt.Errorf("an offset of %v,%v moves label %d of a page beyond the paper: use a smaller offset", s.OffsetX, s.OffsetY, i+1)
+		}
+	}
+	return nil
 }
 
 // logoHeight returns the height of the logo in dots.
@@ -288,13 +304,16 @@ func (p pages) marks(page *pdf.Page) {
 	}
 }
 
-func (p pages) footer(page *pdf.Page, n numberedRows) {
-	if p.Footer == "" {
-		return
-	}
+func (p pages) footer(page *pdf.Page, n numberedRows) error {
 	text := strings.NewReplacer("{batch}", strconv.FormatInt(p.batch, 10), "{page}", strconv.Itoa(n.number),
 		"{from}", strconv.FormatInt(n.rows[0].Index, 10), "{to}", strconv.FormatInt(n.rows[len(n.rows)-1].Index, 10)).Replace(p.Footer)
+	width := symbol.Length(p.font.Width(text) * float64(footerSize))
+	if left := p.Left + p.OffsetX; text != "" && (left < 0 || left+width > p.Paper.Width) {
+		return fmt.Errorf("the footer of page %d extends from %v to %v, and the paper is %v wide: use a shorter footer or a smaller offset",
+			n.number, left, left+width, p.Paper.Width)
+	}
 	page.Text(p.font, float64(p.dots(footerSize)), p.dots(p.Left+p.OffsetX), p.dots(p.Paper.Height)-p.dots(footerSize), text)
+	return nil
 }
 
 // Plan describes the output of a print job.
