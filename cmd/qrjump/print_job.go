@@ -37,7 +37,7 @@ func beginJob(f *rangeFlags, settings map[string]any) (*printJob, error) {
 	}
 	j := &printJob{Settings: text, out: f.Out}
 	if !f.Resume {
-		return j, nil
+		return j, j.end() // the progress of an older job is wrong for the file that this job writes
 	}
 	if f.Out == "-" {
 		return nil, misused("print_job.resume_goes_on_with_a")
@@ -72,6 +72,9 @@ func (j *printJob) save() error {
 
 // end deletes FILE.job after all labels are written.
 func (j *printJob) end() error {
+	if j.out == "-" {
+		return nil
+	}
 	if err := os.Remove(j.path()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
