@@ -216,10 +216,7 @@ func (c *labelPrint) printLabels(s *session) error {
 	if c.PerFile < 0 {
 		return misused("batch_print.per_file_want_1_or", c.PerFile)
 	}
-	unsupported := c.pageFlags // the flags that do not apply to the format
-	if labels.Format(c.format()).ForPrinters() {
-		unsupported.Label, unsupported.Gap, unsupported.Offset, unsupported.Copies = "", "", "", nil
-	}
+	unsupported := c.unsupported(c.format())
 	switch {
 	case c.onPages() && c.Copies != nil:
 		return misused("label.for_printers")
@@ -312,6 +309,9 @@ func (c *labelPrint) pictures(s *session, design labels.Design, read *readBack) 
 	format, zipped := labels.Format(c.format()), strings.HasSuffix(c.Out, ".zip")
 	if !zipped && !format.ForPrinters() {
 		return misused("batch_print.out_pictures_go_into_an", c.Out)
+	}
+	if !zipped && c.PerFile > 0 {
+		return misused("batch_print.per_file_of_stream", c.PerFile, c.Out)
 	}
 	src, err := c.labelSource(s)
 	if err != nil {

@@ -56,7 +56,7 @@ func (c *labelCommand) Run(s *session) error {
 			plan.printMsg(s.err)
 		}
 	}
-	if c.Proofs > 0 && !c.Resume {
+	if c.Proofs > 0 && (c.ProofsOnly || !c.Resume) {
 		if err := c.firstLabels(c.Proofs).printLabels(s); err != nil {
 			return err
 		}

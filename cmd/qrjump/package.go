@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/qrjump/qrjump/client"
@@ -61,6 +62,13 @@ func (c *packageCreate) Run(s *session, qrjump *client.Client) error {
 		Formats: append(c.Format, c.With...), Reason: c.Reason, Actor: c.Actor, DryRun: c.DryRun}
 	if err := c.check(); err != nil {
 		return err
+	}
+	unsupported := c.unsupported(c.With...)
+	if slices.Contains(c.With, "sheet") {
+		unsupported = pageFlags{Copies: unsupported.Copies}
+	}
+	if unsupported != (pageFlags{}) {
+		return misused("package.page_flags")
 	}
 	if len(c.With) > 0 {
 		drawing := client.LabelDrawing(c.printing(c.kindFlags, c.pageFlags))

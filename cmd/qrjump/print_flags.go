@@ -6,6 +6,7 @@ import (
 	_ "image/jpeg" // of a logo
 	_ "image/png"  // of a logo
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/qrjump/qrjump/internal/print/labels"
@@ -62,6 +63,14 @@ func (p pageFlags) check() error {
 		}
 	}
 	return nil
+}
+
+// unsupported returns the flags that have no effect on single labels in the formats.
+func (p pageFlags) unsupported(formats ...string) pageFlags {
+	if slices.ContainsFunc(formats, func(f string) bool { return labels.Format(f).ForPrinters() }) {
+		p.Label, p.Gap, p.Offset, p.Copies = "", "", "", nil
+	}
+	return p
 }
 
 // printing returns the print settings from the flags, for use on this machine or on a server.
