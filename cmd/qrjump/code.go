@@ -161,6 +161,8 @@ func (c *selectedCodes) selections(s *session) ([]client.CodeSelection, error) {
 	switch {
 	case err != nil:
 		return nil, err
+	case all && len(ranges)+len(codes) > 0:
+		return nil, misused("code.all_and_others", c.ID)
 	case all:
 		return []client.CodeSelection{{All: true}}, nil
 	case len(ranges) == 0 && len(codes) == 0:
