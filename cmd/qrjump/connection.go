@@ -129,8 +129,9 @@ func (f serverFlags) token(a adminFlags, location string) (string, error) {
 	if a.AdminToken != "" {
 		return a.AdminToken, nil
 	}
-	// A token from a data folder that the user did not name is sent only to a server on this machine.
-	if f.Data == "" && !loopback(location) {
+	// The token of a data folder is sent only to a server on this machine, and to the host of the server that uses the folder; a folder that
+	// the user did not name may be forged.
+	if addrs, err := server.ReadAddresses(f.Data); !loopback(location) && (f.Data == "" || err != nil || !sameHost(addrs.Admin, location)) {
 		return "", nil
 	}
 	token, err := os.ReadFile(filepath.Join(cmp.Or(f.Data, "qrjump-data"), "admin-token"))

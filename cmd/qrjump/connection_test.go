@@ -28,13 +28,14 @@ func createFolders(t *testing.T, defaultAddresses, namedAddresses string) {
 }
 
 func TestAdminToken_NotSentElsewhere(t *testing.T) {
-	createFolders(t, "", "")
-	for server, token := range map[string]string{
-		"http://127.0.0.1:8080": "from qrjump-data", "http://localhost": "from qrjump-data", "http://[::1]:1": "from qrjump-data",
-		"https://qrjump.example": "", "http://127.0.0.1.example": "", "http://10.0.0.1": "",
+	createFolders(t, "", `{"wire":"http://10.0.0.1:4","scan":"http://10.0.0.1:5","admin":"http://10.0.0.1:6"}`)
+	for server, tokens := range map[string][2]string{ // of the default folder and of a named folder
+		"http://127.0.0.1:8080": {"from qrjump-data", "from named"}, "http://localhost": {"from qrjump-data", "from named"},
+		"http://[::1]:1": {"from qrjump-data", "from named"}, "http://10.0.0.1:7": {"", "from named"},
+		"https://qrjump.example": {}, "http://127.0.0.1.example": {}, "https://10.0.0.1": {},
 	} {
 		for _, test := range []struct{ data, token, want string }{
-			{"", "", token}, {"named", "", "from named"}, {"named", "given", "given"},
+			{"", "", tokens[0]}, {"named", "", tokens[1]}, {"named", "given", "given"},
 		} {
 			admin, got, err := serverFlags{Server: server, Data: test.data}.admin(adminFlags{AdminToken: test.token})
 			assert.True(t, err == nil && got == test.want && admin.url == server,
