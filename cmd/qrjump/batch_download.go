@@ -135,19 +135,12 @@ func checkPackageKey(key string) error {
 
 // folder reports whether --out is a folder, and creates the folder if its name ends in a slash.
 func (c *batchDownload) folder() (bool, error) {
-	info, err := os.Stat(c.Out)
-	switch {
-	case err == nil && !info.IsDir() && !info.Mode().IsRegular():
-		return false, misused("batch_download.out_is_neither_a_file", c.Out)
-	case err == nil:
-		return info.IsDir(), nil
-	case strings.HasSuffix(c.Out, "/"):
+	if !isFolder(c.Out) && strings.HasSuffix(c.Out, "/") {
 		if err := os.MkdirAll(c.Out, 0o700); err != nil {
 			return false, misused("batch_download.out", err)
 		}
-		return true, nil
 	}
-	return false, nil
+	return isFolder(c.Out), nil
 }
 
 // piecesOf returns, for each segment that overlaps the requested range, the part that is in this range.

@@ -103,9 +103,9 @@ func (s *session) openInput(name string) (io.ReadCloser, error) {
 // absentTag is the tag of a value that need not be the name of an existing file.
 const absentTag = "absent"
 
-// checkNames returns an error for an empty value, a missing input file, or a missing folder of an output file. An empty value, which a
-// script may pass by mistake, would select all objects or none. A flag for which "" is valid has a pointer type. The --data folder may be
-// missing if the command waits for the server.
+// checkNames returns an error for an empty value, a missing input file, a missing folder of an output file, or an output file that is no
+// regular file. An empty value, which a script may pass by mistake, would select all objects or none. A flag for which "" is valid has a
+// pointer type. The --data folder may be missing if the command waits for the server.
 func checkNames(chosen *kong.Context) error {
 	for _, p := range chosen.Path {
 		v := p.Positional
@@ -141,7 +141,8 @@ func checkNames(chosen *kong.Context) error {
 	return nil
 }
 
-// missingFile returns the key of an error text, and the path of the missing file or folder; both are "" if nothing is missing.
+// missingFile returns the key of an error text, and the path of the missing file or folder or of the invalid output file; both are "" if the
+// path is valid.
 func missingFile(v *kong.Value, path string) (key, missing string) {
 	kind, _, _ := strings.Cut(v.Tag.Get(fileTag), ",")
 	key = "parse.no_folder"
@@ -149,6 +150,8 @@ func missingFile(v *kong.Value, path string) (key, missing string) {
 	// The command creates the folder of an output path that ends in a slash.
 	case path == dash && kind != "dir", kind == "out" && strings.HasSuffix(path, "/"):
 		return "", ""
+	case kind == "out" && isSpecial(path):
+		return "batch_download.out_is_neither_a_file", path
 	case kind == "in":
 		key = "parse.no_file"
 	case kind != "dir":
@@ -159,6 +162,12 @@ func missingFile(v *kong.Value, path string) (key, missing string) {
 		return key, path
 	}
 	return "", ""
+}
+
+// isSpecial reports whether a path exists and is neither a file nor a folder: an output file would replace a pipe or a device.
+func isSpecial(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && !info.IsDir() && !info.Mode().IsRegular()
 }
 
 // spoolStdin copies standard input to a temporary file, which can be read repeatedly and at any offset. On Linux, the file is deleted while

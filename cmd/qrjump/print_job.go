@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/qrjump/qrjump/internal/infra/atomicfile"
 	"github.com/qrjump/qrjump/internal/infra/version"
 	"github.com/qrjump/qrjump/internal/print/labels"
 )
@@ -104,7 +105,8 @@ func (j *printJob) stream(s *session, header string, fill func(from int64, put f
 		}
 		return 0, w.Flush()
 	}
-	part := j.out + ".part"
+	out := atomicfile.Target(j.out)
+	part := out + ".part"
 	f, err := os.OpenFile(part, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return 0, fault("batch_download.writing", part, err)
@@ -138,8 +140,8 @@ func (j *printJob) stream(s *session, header string, fill func(from int64, put f
 	if err := w.mark(); err != nil {
 		return 0, err
 	}
-	if err := os.Rename(part, j.out); err != nil {
-		return 0, fault("batch_download.writing", j.out, err)
+	if err := os.Rename(part, out); err != nil {
+		return 0, fault("batch_download.writing", out, err)
 	}
 	return w.bytes, j.end()
 }

@@ -16,9 +16,10 @@ func Replace(path string, text []byte, mode fs.FileMode) error {
 }
 
 // Write replaces a file atomically and returns its size: after a crash, either the old or the new file exists, and the new file is
-// durable when Write returns. The function write fills a temporary file (path.new-NUMBER); an error from it is returned unchanged
-// and the old file stays.
+// durable when Write returns. If path is a symbolic link, Write replaces the file that the link names. The function write fills a temporary
+// file (path.new-NUMBER); an error from it is returned unchanged and the old file stays.
 func Write(path string, mode fs.FileMode, write func(f *os.File) error) (size int64, err error) {
+	path = Target(path)
 	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".new-*")
 	if err != nil {
 		return 0, err
@@ -33,6 +34,14 @@ func Write(path string, mode fs.FileMode, write func(f *os.File) error) (size in
 		return 0, fmt.Errorf("writing %s: %w", path, err)
 	}
 	return info.Size(), Move(f.Name(), path)
+}
+
+// Target returns the file that a path with symbolic links names, or the path itself if this file does not exist.
+func Target(path string) string {
+	if target, err := filepath.EvalSymlinks(path); err == nil {
+		return target
+	}
+	return path
 }
 
 // Move renames a file durably.
