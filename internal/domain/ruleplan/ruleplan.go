@@ -56,6 +56,12 @@ type Step struct {
 	Lost       string           `json:"-"` // if AddedAgain is true: settings that are lost, because the rules file does not contain them
 }
 
+// Key returns the normalized prefix, which is the same for two prefixes that cannot both have a rule.
+func (s Step) Key() string {
+	link, _ := rules.ParseLink(s.Prefix)
+	return link.Key
+}
+
 // Read parses the rules of a file that belong to an owner ("" = any owner). wrong contains the errors of invalid rules; err is set if the
 // rules file as a whole cannot be read. target is the Mini Program of service account rules that state no Mini Program.
 func Read(file string, text []byte, owner, target string) (wanted []Desired, wrong FileErrors, err error) {
@@ -316,11 +322,17 @@ func (w *Desired) checkTestLinks() error {
 		return nil
 	}
 	for _, text := range *w.TestLinks {
-		if link, ok := rules.ParseLink(text); !ok || !w.Parsed.Matches(link) {
+		if !w.matches(text) {
 			return fmt.Errorf("test link %s does not match the prefix %s", text, w.Prefix)
 		}
 	}
 	return nil
+}
+
+// matches reports whether a text is a link that matches the prefix.
+func (w *Desired) matches(text string) bool {
+	link, ok := rules.ParseLink(text)
+	return ok && w.Parsed.Matches(link)
 }
 
 func (w *Desired) IsService() bool { return w.Parsed.IsService() }
@@ -406,6 +418,10 @@ func (w *Desired) changed(h Stored) []Step {
 	}
 	differences := w.differences(h)
 	if reason := w.replaced(h); reason != "" {
+		if unmatched := slices.DeleteFunc(slices.Clone(h.TestLinks), w.matches); w.TestLinks == nil && len(unmatched) > 0 {
+			reason += "; " + ("test links that do not match the new prefix are lost: " + strings.Join(unmatched, ", "))
+			h.TestLinks = slices.DeleteFunc(slices.Clone(h.TestLinks), func(text string) bool { return !w.matches(text) })
+		}
 		lost := w.silent(h)
 		if w.TestLinks == nil {
 			w.TestLinks = &h.TestLinks // fields that the rules file omits keep their stored value
@@ -482,11 +498,10 @@ func Changes(owner string, steps []Step) []client.PlannedRule {
 	counts := map[string]int{}
 	changes := []client.PlannedRule{}
 	for _, step := range steps {
-		link, _ := rules.ParseLink(step.Prefix)
-		i, known := counts[link.Key]
+		i, known := counts[step.Key()]
 		if !known {
 			i = len(changes)
-			counts[link.Key] = i
+			counts[step.Key()] = i
 			changes = append(changes, client.PlannedRule{Owner: owner, Prefix: step.Prefix})
 		}
 		change := &changes[i]

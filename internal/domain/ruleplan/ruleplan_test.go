@@ -2,6 +2,7 @@ package ruleplan
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/qrjump/qrjump/client"
@@ -104,4 +105,16 @@ func TestRulePlan_ReplaceKeepsTestLinks(t *testing.T) {
 	steps := Decide([]Desired{newDesired(t, Desired{Prefix: "https://tea.example/t/", Path: "new"})}, []Stored{have}, false)
 	assert.True(t, len(steps) == 3 && slices.Equal(steps[1].Draft.TestLinks, links), "Decide() = %+v, want the test links in the add",
 		steps)
+}
+
+// TestRulePlan_ReplaceDropsTestLinks verifies that a prefix that loses its final slash keeps only the test links that it still matches.
+func TestRulePlan_ReplaceDropsTestLinks(t *testing.T) {
+	have := newStored(t, client.Rule{Prefix: "https://tea.example/", Path: "p", Published: true, OpenVersion: 3,
+		TestLinks: []string{"https://tea.example/x", "https://tea.example/?a"}}, "")
+	steps := Decide([]Desired{newDesired(t, Desired{Prefix: "https://tea.example", Path: "p"})}, []Stored{have}, false)
+	require.Equal(t, len(steps), 3, "number of steps")
+	assert.Equal(t, strings.Join(steps[1].Draft.TestLinks, " "), "https://tea.example/?a", "test links of the add")
+	assert.Contains(t, steps[0].Reason, "; test links that do not match the new prefix are lost: https://tea.example/x", "reason")
+	assert.Equal(t, steps[0].Lost, "published: true, test_links: [https://tea.example/?a]", "lost fields")
+	assert.Equal(t, steps[0].Key(), steps[1].Key(), "keys of delete and add")
 }
