@@ -161,6 +161,10 @@ func fieldNames(fields []apiField) string {
 	return cmp.Or(strings.Join(words, ", "), tr("api.no_field"))
 }
 
+// destructive lists the operations that are no DELETE and whose own commands ask for a confirmation.
+var destructive = []string{"changeCodes", "deactivateCodes", "forceDeleteRules", "loadSnapshot", "markCodesSpoiled", "recallPackage",
+	"resetEmulator", "transferGS1", "undoImport"}
+
 // Run calls an operation of the admin API, or lists the operations.
 func (c *apiCommand) Run(s *session, qrjump *client.Client) error {
 	table, err := readAPI(s.ctx, qrjump)
@@ -181,7 +185,7 @@ func (c *apiCommand) Run(s *session, qrjump *client.Client) error {
 	if err != nil {
 		return err
 	}
-	if o.method == http.MethodDelete {
+	if o.method == http.MethodDelete || slices.Contains(destructive, o.ID) || s.inProduction() && o.method != http.MethodGet {
 		if err := c.confirmed(s, tr("api.deletes", call.Method, plain(call.Path))); err != nil {
 			return err
 		}

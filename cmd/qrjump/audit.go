@@ -35,10 +35,16 @@ func (c *auditList) Run(s *session, qrjump *client.Client) error {
 type auditUndo struct {
 	operator
 	Seq int64 `arg:""`
+	confirmFlag
 }
 
-// Run reverts a change of a rule or of a GS1 key.
+// Run reverts a change of a rule or of a GS1 key; in a production context, Run asks for a confirmation.
 func (c *auditUndo) Run(s *session, qrjump *client.Client) error {
+	if s.inProduction() {
+		if err := c.confirmed(s, tr("audit.undoes", c.Seq)); err != nil {
+			return err
+		}
+	}
 	list, err := qrjump.AuditLog.List(s.ctx, client.ChangesQuery{Before: c.Seq + 1, Newest: true, Limit: 1})
 	if err != nil {
 		return failed(tr("audit.undo_change"), number(c.Seq), err)

@@ -86,16 +86,19 @@ func nearNumber(given int64, storedNumbers []int64) string {
 // terminal; elsewhere they return an error.
 type confirmFlag struct{ Yes bool }
 
+// inProduction reports whether the command uses a production context.
+func (s *session) inProduction() bool {
+	return s.named != nil && s.named.used != nil && s.named.used.Production
+}
+
 // confirmed asks for confirmation of a destructive action unless --yes is set. For a production context, the user must type the context's
 // name, and --yes counts only with a typed --context, so that a command that was meant for another server deletes nothing.
 func (e confirmFlag) confirmed(s *session, kind string) error {
-	resolver := s.named
-	production := resolver != nil && resolver.used != nil && resolver.used.Production
 	switch {
-	case e.Yes && (!production || resolver.typed):
+	case e.Yes && (!s.inProduction() || s.named.typed):
 		return nil
-	case production:
-		return confirmByName(s, kind, resolver.name, tr("named.add_context_and_yes", resolver.name))
+	case s.inProduction():
+		return confirmByName(s, kind, s.named.name, tr("named.add_context_and_yes", s.named.name))
 	}
 	return confirm(s, kind, tr("named.add_yes"))
 }

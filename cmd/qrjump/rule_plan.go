@@ -187,10 +187,10 @@ func (p plan) checkQuota(file string) error {
 	return nil
 }
 
-// down lists the published rules that the steps unpublish or delete.
-func (p plan) down() (texts []string) {
+// down lists the published rules that the steps unpublish or delete; with every, it also lists the unpublished rules.
+func (p plan) down(every bool) (texts []string) {
 	for _, step := range p.Steps {
-		if !step.TakesOffline {
+		if !step.TakesOffline && !(every && step.Action == "delete") {
 			continue
 		}
 		did := "delete "
@@ -256,10 +256,14 @@ func (c *ruleApply) Run(s *session) error {
 	}
 	var down []string
 	for _, account := range plans {
-		down = append(down, account.down()...)
+		down = append(down, account.down(s.inProduction())...)
 	}
 	if len(down) > 0 {
-		if err := c.confirmed(s, tr("rule_plan.removes_published")+strings.Join(down, ", ")); err != nil {
+		key := "rule_plan.removes_published"
+		if s.inProduction() {
+			key = "rule_plan.removes"
+		}
+		if err := c.confirmed(s, tr(key)+strings.Join(down, ", ")); err != nil {
 			return err
 		}
 	}
@@ -300,26 +304,26 @@ func (c *ruleApply) apply(s *session, wire ruleCaller, steps []ruleplan.Step) er
 		if err != nil {
 			next, details := remedy(err)
 			return hintError{error: fault("rule_plan.step_of", i+1, len(steps), step.Action, step.Prefix, err), details: details,
-				next: strings.TrimPrefix(next.String()+"; "+completedSteps(steps[:i], step.Prefix), "; ")}
+				next: strings.TrimPrefix(next.String()+"; "+completedSteps(steps[:i], step.Key()), "; ")}
 		}
 		step.Done = true
 	}
 	return nil
 }
 
-// completedSteps lists the completed steps before the step that failed.
-func completedSteps(done []ruleplan.Step, prefix string) string {
+// completedSteps lists the completed steps before the step that failed; key is the normalized prefix of this step.
+func completedSteps(done []ruleplan.Step, key string) string {
 	if len(done) == 0 {
 		return tr("rule_plan.nothing_was_done")
 	}
 	texts := mapped(done, func(step ruleplan.Step) string { return string(step.Action) + " " + step.Prefix })
 	var text strings.Builder
 	text.WriteString(tr("rule_plan.done_before") + strings.Join(texts, ", "))
-	if last := done[len(done)-1]; last.Action == "delete" && last.Prefix == prefix {
+	if last := done[len(done)-1]; last.Action == "delete" && last.Key() == key {
 		text.WriteString(tr("rule_plan.the_rule_is_gone_until"))
 	}
 	for _, step := range done {
-		if step.Prefix == prefix && step.Lost != "" {
+		if step.Key() == key && step.Lost != "" {
 			text.WriteString(tr("rule_plan.what_the_file_does_not") + step.Lost + tr("rule_plan.there_before_you_do_it"))
 		}
 	}
