@@ -150,15 +150,29 @@ func (r *ruleAccess) caller(s *session, appid string) (ruleCaller, error) {
 	return wire.Wire, nil
 }
 
-// appids returns the accounts whose rules can be listed: for an operator, the accounts with rules.
-func (r *ruleAccess) appids(s *session) ([]string, error) {
+// appids returns the accounts whose rules can be listed: for an operator, the accounts with rules and the accounts with a file in the folder.
+func (r *ruleAccess) appids(s *session, dir string) ([]string, error) {
 	if r.operator == nil {
 		return slices.Sorted(maps.Keys(r.accounts)), nil
 	}
 	all, err := storedRules(s.ctx, r.operator, "")
+	if err != nil {
+		return nil, fault("rule.list_rules", err)
+	}
 	owners := mapped(all, func(rule client.StoredRule) string { return rule.Owner })
+	files, err := os.ReadDir(dir)
+	for _, file := range files {
+		if appid, ok := strings.CutSuffix(file.Name(), ".yaml"); ok && fileAppID.MatchString(appid) {
+			switch _, unknown := r.operator.Accounts.Get(s.ctx, appid); {
+			case unknown == nil:
+				owners = append(owners, appid)
+			case !isNotFound(unknown):
+				return nil, failed("show", appid, unknown)
+			}
+		}
+	}
 	slices.Sort(owners)
-	return slices.Compact(owners), wrapped("rule.list_rules", err)
+	return slices.Compact(owners), err
 }
 
 // rulesPlan is the plan of one account.
@@ -168,6 +182,7 @@ type rulesPlan struct {
 	file   string
 	wanted []ruleplan.Desired
 	caller ruleCaller
+	moves  int // The first steps, which delete rules whose prefixes other accounts of the folder add.
 }
 
 // fileAppID matches the names that an account's file in a folder can have, without the extension.
@@ -223,6 +238,18 @@ func (p *planFlags) planned(s *session, a accountsFlags) (plans []*rulesPlan, er
 			return nil, fault("rule_dir.of", account.file, err)
 		}
 	}
+	added := map[string]bool{}
+	for _, account := range plans {
+		for _, step := range account.Steps {
+			added[step.Key()] = added[step.Key()] || step.Action == "add"
+		}
+	}
+	for _, account := range plans {
+		moves := func(step ruleplan.Step) bool { return step.Prunes() && added[step.Key()] }
+		rest := slices.DeleteFunc(slices.Clone(account.Steps), moves)
+		account.Steps = append(slices.DeleteFunc(account.Steps, func(step ruleplan.Step) bool { return !moves(step) }), rest...)
+		account.moves = len(account.Steps) - len(rest)
+	}
 	return plans, nil
 }
 
@@ -258,18 +285,21 @@ func checkQuotas(plans []*rulesPlan) error {
 
 // stopped adds to the error of an account which accounts of a folder were changed and which were not.
 func stopped(plans []*rulesPlan, i int, err error) error {
-	if len(plans) == 1 {
+	if len(plans) == 1 || err == nil {
 		return err
 	}
 	next, details := remedy(err)
 	if inner, ok := errors.AsType[hintError](err); ok && !plans[i].Steps[0].Done {
 		next, details = remedy(inner.error) // without the text that nothing was changed
 	}
-	names := func(part []*rulesPlan) string {
-		return cmp.Or(strings.Join(mapped(part, func(a *rulesPlan) string { return a.AppID }), ", "), "-")
+	names := func(applied bool) string {
+		others := slices.DeleteFunc(slices.Clone(plans), func(a *rulesPlan) bool {
+			return a == plans[i] || applied == slices.ContainsFunc(a.Steps, func(step ruleplan.Step) bool { return !step.Done })
+		})
+		return cmp.Or(strings.Join(mapped(others, func(a *rulesPlan) string { return a.AppID }), ", "), "-")
 	}
 	return hintError{error: fault("rule_dir.of", plans[i].file, err), next: next.String(),
-		details: append(details, tr("rule_dir.applied", names(plans[:i])), tr("rule_dir.not_applied", names(plans[i+1:])))}
+		details: append(details, tr("rule_dir.applied", names(true)), tr("rule_dir.not_applied", names(false)))}
 }
 
 // pullTo writes one file for each account, APPID.yaml, after the rules of all accounts are read.
@@ -278,7 +308,7 @@ func (c *rulePull) pullTo(s *session) error {
 	if err != nil {
 		return err
 	}
-	appids, err := access.appids(s)
+	appids, err := access.appids(s, c.Dir)
 	if err != nil {
 		return err
 	}

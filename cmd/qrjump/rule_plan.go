@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/contract/errcode"
 	"github.com/qrjump/qrjump/internal/domain/ruleplan"
 	"github.com/qrjump/qrjump/internal/domain/rules"
 )
@@ -270,9 +272,13 @@ func (c *ruleApply) Run(s *session) error {
 	var applied error
 	steps := 0
 	for i, account := range plans {
-		if applied = c.apply(s, account.caller, account.Steps); applied != nil {
-			applied = stopped(plans, i, applied)
-			break
+		if applied == nil {
+			applied = stopped(plans, i, c.apply(s, account, account.moves))
+		}
+	}
+	for i, account := range plans {
+		if applied == nil {
+			applied = stopped(plans, i, c.apply(s, account, len(account.Steps)))
 		}
 		steps += len(account.Steps)
 	}
@@ -286,10 +292,15 @@ func (c *ruleApply) Run(s *session) error {
 	return applied
 }
 
-// apply executes the steps in order and marks the completed ones.
-func (c *ruleApply) apply(s *session, wire ruleCaller, steps []ruleplan.Step) error {
-	for i := range steps {
+// apply executes the first n steps of a plan, except those that are already done, and marks the completed steps. If the account is at its
+// limit of rules, apply deletes rules that are not in the file before it adds the next rule.
+func (c *ruleApply) apply(s *session, account *rulesPlan, n int) error {
+	wire, steps := account.caller, account.Steps
+	for i := 0; i < n; i++ {
 		step := &steps[i]
+		if step.Done {
+			continue
+		}
 		var err error
 		switch step.Action {
 		case "add":
@@ -301,6 +312,13 @@ func (c *ruleApply) apply(s *session, wire ruleCaller, steps []ruleplan.Step) er
 		case "delete":
 			err = wire.DeleteRule(s.ctx, step.Prefix, step.Target)
 		}
+		if next := slices.IndexFunc(steps[i:], ruleplan.Step.Prunes); err != nil && next > 0 && isRuleLimit(s.ctx, wire, *step, err) {
+			prune := steps[i+next]
+			copy(steps[i+1:], steps[i:i+next])
+			steps[i] = prune
+			i--
+			continue
+		}
 		if err != nil {
 			next, details := remedy(err)
 			return hintError{error: fault("rule_plan.step_of", i+1, len(steps), step.Action, step.Prefix, err), details: details,
@@ -309,6 +327,16 @@ func (c *ruleApply) apply(s *session, wire ruleCaller, steps []ruleplan.Step) er
 		step.Done = true
 	}
 	return nil
+}
+
+// isRuleLimit reports whether a step failed because the account has as many rules as it may have.
+func isRuleLimit(ctx context.Context, caller ruleCaller, step ruleplan.Step, err error) bool {
+	if o, ok := caller.(*operatorRules); ok && step.Action == "add" && isProblem(err, http.StatusUnprocessableEntity) {
+		check, unchecked := o.Check(ctx, o.appid, ruleplan.RuleInput(step.Draft), false)
+		return unchecked == nil && check.ErrCode == errcode.PrefixLimit.Number
+	}
+	w, ok := errors.AsType[*client.WireError](err)
+	return ok && w.Code == errcode.PrefixLimit.Number
 }
 
 // completedSteps lists the completed steps before the step that failed; key is the normalized prefix of this step.

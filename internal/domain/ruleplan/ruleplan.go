@@ -62,6 +62,9 @@ func (s Step) Key() string {
 	return link.Key
 }
 
+// Prunes reports whether the step deletes a rule that is not in the rules file.
+func (s Step) Prunes() bool { return s.Action == "delete" && !s.AddedAgain }
+
 // Read parses the rules of a file that belong to an owner ("" = any owner). wrong contains the errors of invalid rules; err is set if the
 // rules file as a whole cannot be read. target is the Mini Program of service account rules that state no Mini Program.
 func Read(file string, text []byte, owner, target string) (wanted []Desired, wrong FileErrors, err error) {
