@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/qrjump/qrjump/client"
 )
@@ -75,6 +76,11 @@ func serialRows(in io.Reader) (next func() ([]client.SerialBinding, error), err 
 		return nil, misused("batch_serials.the_first_line_names_the", strings.Join(header, ", "))
 	}
 	pos := slices.Index(header, column)
+	for i, name := range header {
+		if i > slices.Index(header, name) && (name == "serial" || name == column) {
+			return nil, misused("batch_serials.column_twice", name)
+		}
+	}
 	return func() (bindings []client.SerialBinding, err error) {
 		for len(bindings) < serialsAtOnce {
 			row, err := table.Read()
@@ -83,6 +89,11 @@ func serialRows(in io.Reader) (next func() ([]client.SerialBinding, error), err 
 			}
 			if err != nil {
 				return nil, err
+			}
+			for _, i := range []int{serial, pos} {
+				if line, _ := table.FieldPos(i); !utf8.ValidString(row[i]) {
+					return nil, fault("batch_serials.not_utf8", line)
+				}
 			}
 			binding := client.SerialBinding{Serial: row[serial]}
 			switch column {

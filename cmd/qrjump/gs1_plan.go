@@ -10,8 +10,10 @@ import (
 	"os"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/goccy/go-yaml"
 
@@ -24,19 +26,29 @@ import (
 var gs1Columns = []string{"key", "owner", "wxa_appid", "wxa_path", "archived", "linktype", "href", "title", "hreflang", "type", "context",
 	"default", "from", "until"}
 
-// readGS1 parses a file of links: CSV if the file name ends in .csv, otherwise JSON lines, or YAML in the format of a seed file. An error
-// gives the number of the line (JSON lines), of the key (CSV) or of the entry (YAML).
+// readGS1 parses a file of links: CSV if the file name ends in .csv or the first line names the column key, otherwise JSON lines, or YAML in
+// the format of a seed file. An error gives the number of the line (JSON lines), of the key (CSV) or of the entry (YAML).
 func readGS1(file string, text []byte) (list []digitallink.Entry, err error) {
 	var rows []map[string]any
+	var lines []int
 	location := "line"
-	switch trimmed := bytes.TrimSpace(text); {
-	case strings.HasSuffix(strings.ToLower(file), ".csv"):
+	text = bytes.TrimPrefix(text, []byte("\ufeff"))
+	first, _, _ := bytes.Cut(text, []byte("\n"))
+	header, _ := csv.NewReader(bytes.NewReader(first)).Read() // nil if the first line is not CSV
+	n := 0
+	for line := range bytes.Lines(text) {
+		if n++; !utf8.Valid(line) {
+			return nil, misused("gs1.file", file, fault("batch_serials.not_utf8", n))
+		}
+	}
+	switch {
+	case strings.HasSuffix(strings.ToLower(file), ".csv"), slices.Contains(header, "key"):
 		if rows, err = gs1Table(text); err != nil {
 			return nil, misused("gs1.file", file, err)
 		}
 		location = "key"
-	case bytes.HasPrefix(trimmed, []byte("{")):
-		for i, line := range bytes.Split(trimmed, []byte("\n")) {
+	case bytes.HasPrefix(bytes.TrimSpace(text), []byte("{")):
+		for i, line := range bytes.Split(text, []byte("\n")) {
 			values := map[string]any{}
 			if line = bytes.TrimSpace(line); len(line) == 0 {
 				continue
@@ -44,20 +56,23 @@ func readGS1(file string, text []byte) (list []digitallink.Entry, err error) {
 			if err := json.Unmarshal(line, &values); err != nil {
 				return nil, misused("gs1.line", file, i+1, err)
 			}
-			rows = append(rows, values)
+			rows, lines = append(rows, values), append(lines, i+1)
 		}
 	default:
 		var seed struct {
-			GS1 []map[string]any `json:"gs1"`
+			GS1 *[]map[string]any `json:"gs1"`
 		}
 		err := safeyaml.Check(text)
 		if err == nil {
 			err = yaml.Unmarshal(text, &seed)
 		}
-		if err != nil {
+		if err != nil && !errors.Is(err, io.EOF) {
 			return nil, misused("gs1.file", file, safeyaml.Message(err))
 		}
-		rows, location = seed.GS1, "entry"
+		if seed.GS1 == nil {
+			return nil, misused("gs1.no_entries", file)
+		}
+		rows, location = *seed.GS1, "entry"
 	}
 	var faults []string
 	seen := map[string]bool{}
@@ -67,7 +82,11 @@ func readGS1(file string, text []byte) (list []digitallink.Entry, err error) {
 			err = fault("gs1.twice", e.Key)
 		}
 		if err != nil {
-			faults = append(faults, fmt.Sprintf("%s %d: %v", location, i+1, err))
+			number := i + 1
+			if lines != nil {
+				number = lines[i]
+			}
+			faults = append(faults, fmt.Sprintf("%s %d: %v", location, number, err))
 		}
 		seen[e.Key] = true
 		list = append(list, e)
@@ -77,33 +96,49 @@ func readGS1(file string, text []byte) (list []digitallink.Entry, err error) {
 
 // gs1Table parses a CSV table of links.
 func gs1Table(text []byte) (list []map[string]any, err error) {
-	rows, err := csv.NewReader(bytes.NewReader(bytes.TrimPrefix(text, []byte("\ufeff")))).ReadAll()
-	if err != nil {
+	table := csv.NewReader(bytes.NewReader(text))
+	header, err := table.Read()
+	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
-	if len(rows) == 0 || !slices.Contains(rows[0], "key") {
+	if !slices.Contains(header, "key") {
 		return nil, fault("gs1.columns", strings.Join(gs1Columns, ","))
 	}
+	for i, name := range header {
+		if !slices.Contains(gs1Columns, name) {
+			return nil, fault("gs1.no_column", name, strings.Join(gs1Columns, ","))
+		}
+		if slices.Contains(header[:i], name) {
+			return nil, fault("batch_serials.column_twice", name)
+		}
+	}
 	values := map[string]map[string]any{}
-	for _, row := range rows[1:] {
+	for {
+		row, err := table.Read()
+		if errors.Is(err, io.EOF) {
+			return list, nil
+		}
+		if err != nil {
+			return nil, err
+		}
 		vs, link := map[string]any{}, map[string]any{}
-		for i, name := range rows[0] {
-			value := strings.TrimSpace(row[i])
-			switch {
-			case !slices.Contains(gs1Columns, name):
-				return nil, fault("gs1.no_column", name, strings.Join(gs1Columns, ","))
-			case value == "":
-			case name == "default":
-				link[name] = value == "true" || value == "1"
-			case name == "archived":
-				vs[name] = value == "true" || value == "1"
-			case slices.Index(gs1Columns, name) < slices.Index(gs1Columns, "linktype"):
-				vs[name] = value
-			case name == "hreflang" || name == "context":
-				link[name] = strings.Fields(value)
-			default:
-				link[name] = value
+		for i, name := range header {
+			fields, value := link, any(strings.TrimSpace(row[i]))
+			if slices.Index(gs1Columns, name) < slices.Index(gs1Columns, "linktype") {
+				fields = vs
 			}
+			switch {
+			case value == "":
+				continue
+			case name == "default" || name == "archived":
+				if value, err = parseBool(row[i]); err != nil {
+					line, _ := table.FieldPos(i)
+					return nil, fault("gs1.no_bool", line, name, row[i])
+				}
+			case name == "hreflang" || name == "context":
+				value = strings.Fields(row[i])
+			}
+			fields[name] = value
 		}
 		key := digitallink.KeyOf(fmt.Sprint(vs["key"]))
 		if values[key] == nil {
@@ -119,7 +154,15 @@ func gs1Table(text []byte) (list []map[string]any, err error) {
 			values[key]["links"] = append(values[key]["links"].([]any), link)
 		}
 	}
-	return list, nil
+}
+
+// parseBool parses a truth value as spreadsheets and people write it: true, TRUE, 1 or yes, and their opposites.
+func parseBool(text string) (bool, error) {
+	text = strings.ToLower(strings.TrimSpace(text))
+	if text == "yes" || text == "no" {
+		return text == "yes", nil
+	}
+	return strconv.ParseBool(text)
 }
 
 // writeGS1Table writes entries as a CSV table that gs1Table can read.
