@@ -129,6 +129,9 @@ func (c *gs1Set) apply(e *client.GS1Entry, fresh bool) error {
 		if fresh && c.WxaPath == nil && c.Archived == nil {
 			return misused("gs1.missing_link", plain(c.Key))
 		}
+		if c.Title+c.Type+c.From+c.Until != "" || len(c.Hreflang)+len(c.Context) > 0 || c.Default != nil || c.LinkType != "gs1:pip" {
+			return misused("gs1.no_href", plain(c.Key))
+		}
 		return nil
 	}
 	link := client.GS1Link{LinkType: c.LinkType, Href: c.Href, Title: c.Title, Hreflang: c.Hreflang, Type: c.Type, Context: c.Context}

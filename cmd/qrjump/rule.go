@@ -132,6 +132,9 @@ type ruleAdd struct {
 
 // Run adds a rule and, with --publish, publishes the rule.
 func (c *ruleAdd) Run(s *session, wire *client.Client) error {
+	if c.Target != "" && (c.Occupy || c.OpenVersion != int(client.OpenRelease) || len(c.TestLink) > 0) {
+		return misused("rule.not_for_services")
+	}
 	err := wire.Wire.CreateRule(s.ctx, client.RuleDraft{Prefix: c.Prefix, Path: c.Page, AppID: c.Target, Occupy: c.Occupy,
 		OpenVersion: client.OpenVersion(c.OpenVersion), TestLinks: c.TestLink})
 	if err != nil {
@@ -194,6 +197,9 @@ type ruleEdit struct {
 
 // Run changes the fields that the flags name; the wire API requires all fields, so Run sends the other fields with their old values.
 func (c *ruleEdit) Run(s *session, wire *client.Client) error {
+	if c.Target != "" && (c.Occupy != nil || c.OpenVersion != 0 || len(c.TestLink) > 0 || c.NoTestLinks) {
+		return misused("rule.not_for_services")
+	}
 	list, err := wire.Wire.ListRules(s.ctx, client.ListRequest{AppID: c.Target, Prefixes: []string{c.Prefix}})
 	if err != nil {
 		return failed("edit", c.Prefix, err)
