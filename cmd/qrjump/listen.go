@@ -20,9 +20,12 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
+	"os/signal"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/qrjump/qrjump/client"
@@ -81,19 +84,28 @@ func (c *listenCommand) Run(s *session, qrjump *client.Client) error {
 	go func() { served <- server.Serve(listener) }()
 	defer server.Close()
 
+	// A closed terminal and closed output end the command, so that the webhook is deleted. Under nohup, the hangup stays ignored.
+	ctx, stop := context.WithCancel(s.ctx)
+	defer stop()
+	f.stop = stop
+	if !signal.Ignored(syscall.SIGHUP) {
+		ctx, _ = signal.NotifyContext(ctx, syscall.SIGHUP)
+	}
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) // A write to a closed pipe returns an error instead of ending the program.
+
 	added, err := qrjump.Webhooks.Create(s.ctx, want)
 	if err != nil {
 		return failed(tr("webhook.add_webhook"), want.URL, err)
 	}
 	f.secret = added.Secret
 	putBack, err := c.pushesTo(s.ctx, qrjump, current+"/push")
-	if err == nil {
-		c.printReady(s, current, want, added.Secret)
+	if err == nil && c.printReady(s, current, want, added.Secret) != nil {
+		stop()
 	}
 	close(f.begun)
 	if err == nil {
 		select {
-		case <-s.ctx.Done():
+		case <-ctx.Done():
 		case err = <-served:
 		}
 		err = errors.Join(err, putBack(context.WithoutCancel(s.ctx)))
@@ -106,8 +118,8 @@ func (c *listenCommand) Run(s *session, qrjump *client.Client) error {
 	return err
 }
 
-func (c *listenCommand) printReady(s *session, current string, want client.WebhookPut, secret string) {
-	fmt.Fprintln(s.out, "qrjump ready "+current)
+func (c *listenCommand) printReady(s *session, current string, want client.WebhookPut, secret string) error {
+	_, err := fmt.Fprintln(s.out, "qrjump ready "+current)
 	alarms := tr("listen.no_alarms")
 	if want.Alarms {
 		alarms = tr("listen.alarms")
@@ -119,6 +131,7 @@ func (c *listenCommand) printReady(s *session, current string, want client.Webho
 	if c.Component != "" {
 		printMsg(s.err, "listen.pushes", plain(c.Component))
 	}
+	return err
 }
 
 // subscribeAll subscribes the webhook to all events if the flags select no events.
@@ -178,6 +191,7 @@ type forwarder struct {
 	envelope *envelope     // decrypts the pushes to a third-party platform; nil = no pushes are received.
 	begun    chan struct{} // begun is closed as soon as secret is set and the line "qrjump ready" is printed.
 	secret   string
+	stop     func() // ends the command
 	http     *http.Client
 	printing sync.Mutex
 }
@@ -255,12 +269,15 @@ func (f *forwarder) forward(r *http.Request, body []byte) (int, []byte, error) {
 	return answer.StatusCode, text, err
 }
 
-// print prints a message and its result as one JSON line, or as several lines of text.
+// print prints a message and its result as one JSON line, or as several lines of text. After a write error, which the function run reports,
+// print ends the command.
 func (f *forwarder) print(m forwarded) {
 	f.printing.Lock()
 	defer f.printing.Unlock()
 	if f.asJSON {
-		_ = json.NewEncoder(f.s.out).Encode(m) // A write error is reported by the function run.
+		if json.NewEncoder(f.s.out).Encode(m) != nil {
+			f.stop()
+		}
 		return
 	}
 	signature := "listen.signature_valid"
@@ -268,7 +285,9 @@ func (f *forwarder) print(m forwarded) {
 		signature = "listen.signature_invalid"
 	}
 	printMsg(f.s.out, "listen.event", formatTime(m.OccurredAt), orDash(plain(m.Kind)), orDash(plain(m.ID)), tr(signature))
-	fmt.Fprintln(f.s.out, "  "+plain(m.Message))
+	if _, err := fmt.Fprintln(f.s.out, "  "+plain(m.Message)); err != nil {
+		f.stop()
+	}
 	switch {
 	case m.Error != "":
 		printMsg(f.s.out, "listen.no_answer", plain(f.to.Redacted()), plain(m.Error))

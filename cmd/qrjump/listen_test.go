@@ -1,14 +1,18 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
+	"cmp"
 	_ "embed"
 	"encoding/json"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os/exec"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -150,6 +154,32 @@ func TestListen_ForwardsSignedDeliveries(t *testing.T) {
 	assert.True(t, code == exitDone && len(received) == 0, "exit %d, want 0; %d forged messages forwarded: %s", code, len(received), errs)
 	assert.Contains(t, s.Admin("GET", "/webhooks", "").Body, `"webhooks":[]`, "webhooks after the end")
 	assert.Contains(t, s.Admin("GET", "/components/isv", "").Body, `"event_url":""`, "component after the end")
+}
+
+// TestListen_EndsWithTerminal verifies that listen deletes its webhook if its terminal is closed, or if its output is closed.
+func TestListen_EndsWithTerminal(t *testing.T) {
+	t.Parallel()
+	target := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	defer target.Close()
+	for _, output := range []string{"", "--output=table", "--output=json"} {
+		s := servertest.Start(t, servertest.Options{Seed: listenSeed})
+		cmd := exec.CommandContext(t.Context(), "qrjump", "listen", "--forward-to", target.URL, "--server", s.URL, "--admin-token",
+			servertest.AdminToken, cmp.Or(output, "--output=table"))
+		stdout, err := cmd.StdoutPipe()
+		require.NoError(t, err)
+		require.NoError(t, cmd.Start())
+		_, err = bufio.NewReader(stdout).ReadString('\n')
+		require.NoError(t, err)
+		if output == "" {
+			assert.NoError(t, cmd.Process.Signal(syscall.SIGHUP))
+		} else {
+			assert.NoError(t, stdout.Close())
+			s.Do("POST", "/scan/v1/resolve", `{"text":"https://shop.example/1","user":"alice"}`)
+		}
+		err = cmd.Wait()
+		assert.True(t, (err == nil) == (output == ""), "listen %s ended with %v, want an error only after closed output", output, err)
+		assert.Contains(t, s.Admin("GET", "/webhooks", "").Body, `"webhooks":[]`, "webhooks after the end")
+	}
 }
 
 func TestListen_InvalidArguments(t *testing.T) {
