@@ -30,8 +30,8 @@ func (t statsTime) bounds(utc bool) (from, to string, err error) {
 		return from, to, err
 	}
 	begin := func(text string, lasts int) string {
-		day, err := time.Parse(time.DateOnly, text)
-		if err != nil {
+		day, err := parseTime("", text, false)
+		if len(text) > len(time.DateOnly) || err != nil {
 			return text // The text is no day: it is empty or a point in time.
 		}
 		return day.AddDate(0, 0, lasts).Format(time.RFC3339)

@@ -3,6 +3,7 @@ package main
 import (
 	"reflect"
 	"regexp"
+	"slices"
 	"strconv"
 	"time"
 
@@ -72,19 +73,9 @@ func parseTime(kind, text string, isAhead bool) (time.Time, error) {
 // parseDay returns a bound of a time range in the form that the server accepts: a day stays a day, which the server interprets in its own
 // time zone; any other text becomes a point in time.
 func parseDay(kind, text string) (string, error) {
-	if text == "" {
-		return "", nil
-	}
-	if _, err := time.Parse(time.DateOnly, text); err == nil {
+	if _, err := time.Parse(time.DateOnly, text); err == nil || slices.Contains([]string{"", "today", "yesterday", "tomorrow"}, text) {
 		return text, nil
 	}
 	t, err := parseTime(kind, text, false)
-	if err != nil {
-		return "", err
-	}
-	switch text {
-	case "today", "yesterday", "tomorrow":
-		return t.Format(time.DateOnly), nil
-	}
-	return t.UTC().Format(time.RFC3339), nil
+	return t.UTC().Format(time.RFC3339), err
 }

@@ -37,10 +37,14 @@ const parquetType = "application/vnd.apache.parquet"
 
 const noScanID = "this is no scan id: one is 32 hexadecimal digits, as an answer to a scan gave it"
 
-// period parses from and to, each an RFC 3339 time or a day in the time zone of the settings.
+// period parses from and to, each an RFC 3339 time or a day in the time zone of the settings, which may also be a word such as today.
 func (a scanAPI) period(from, to string, days int) (begin, end time.Time, err error) {
 	zone := a.Settings.Get().Zone()
+	words := map[string]int{"yesterday": -1, "today": 0, "tomorrow": 1}
 	read := func(name, text string, lasts int) (time.Time, error) {
+		if n, ok := words[text]; ok {
+			text = a.Scans.Now().In(zone).AddDate(0, 0, n).Format(time.DateOnly)
+		}
 		if day, err := time.ParseInLocation(time.DateOnly, text, zone); err == nil {
 			return day.AddDate(0, 0, lasts), nil
 		}

@@ -67,8 +67,8 @@ type countedUpTo struct {
 
 // Period contains the query parameters for a period of time.
 type Period struct {
-	From string `query:"from" maxLength:"40" doc:"RFC 3339 time or date; default: 30 days before to"`
-	To   string `query:"to" maxLength:"40" doc:"RFC 3339 time or date, which includes the whole day; default: now"`
+	From string `query:"from" maxLength:"40" doc:"RFC 3339 time or date, or today or yesterday; default: 30 days before to"`
+	To   string `query:"to" maxLength:"40" doc:"RFC 3339 time or date, which includes the whole day, or today or yesterday; default: now"`
 	Wait bool   `query:"wait" doc:"if true, waits until every scan before the request is counted"`
 }
 
