@@ -189,15 +189,16 @@ type labelPrint struct {
 
 // format returns the output format: pages, or a format of single labels; without --format, the extension of the output file decides.
 func (c *labelPrint) format() string {
-	switch confirmFlag := filepath.Ext(c.Out); {
-	case c.Format != "":
-		return c.Format
-	case confirmFlag == ".zip":
-		return "png"
-	case slices.Contains([]string{".zpl", ".tspl", ".svg", ".png"}, confirmFlag):
-		return confirmFlag[1:]
+	extension := strings.TrimPrefix(strings.ToLower(filepath.Ext(c.Out)), ".")
+	return cmp.Or(c.Format, map[string]string{"": "pages", "pdf": "pages", "zip": "png"}[extension], extension)
+}
+
+// labelDesign returns the appearance of the labels; it returns an error if the extension of the output file is not that of a format.
+func (c *labelPrint) labelDesign() (labels.Design, error) {
+	if !c.onPages() && labels.Formats[labels.Format(c.format())] == nil {
+		return labels.Design{}, misused("label.no_format", plain(c.Out), plain(c.format()))
 	}
-	return "pages"
+	return c.design(c.kindFlags, c.pageFlags)
 }
 
 func (c *labelPrint) onPages() bool { return c.format() == "pages" }
@@ -207,7 +208,7 @@ func (c *labelPrint) printLabels(s *session) error {
 	if err := c.check(); err != nil {
 		return err
 	}
-	design, err := c.design(c.kindFlags, c.pageFlags)
+	design, err := c.labelDesign()
 	if err != nil {
 		return err
 	}
@@ -306,7 +307,7 @@ const labelsPerFile = 50_000
 // pictures writes each label separately: into an archive, or as a stream for a label printer.
 func (c *labelPrint) pictures(s *session, design labels.Design, read *readBack) error {
 	n := cmp.Or(c.PerFile, labelsPerFile)
-	format, zipped := labels.Format(c.format()), strings.HasSuffix(c.Out, ".zip")
+	format, zipped := labels.Format(c.format()), strings.HasSuffix(strings.ToLower(c.Out), ".zip")
 	if !zipped && !format.ForPrinters() {
 		return misused("batch_print.out_pictures_go_into_an", c.Out)
 	}

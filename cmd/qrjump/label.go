@@ -201,7 +201,7 @@ type labelPlan struct {
 // plan computes the size of the job's output. plan draws the first label in its place on the page, because this shows whether the labels
 // fit.
 func (c *labelPrint) plan(s *session) (*labelPlan, error) {
-	design, err := c.design(c.kindFlags, c.pageFlags)
+	design, err := c.labelDesign()
 	if err != nil {
 		return nil, err
 	}
