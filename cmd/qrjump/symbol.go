@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -156,12 +157,8 @@ var likeCodes = regexp.MustCompile(`^\s*(?:([0-9]{1,18})\s*[:：]|([0-9]{9,18})\
 func (c *symbolCommand) notOneCode() error {
 	m := likeCodes.FindStringSubmatch(c.What)
 	switch {
-	case m == nil && (c.KeyFile != "" || c.Key != ""):
-		key := "--key-file"
-		if c.KeyFile == "" {
-			key = tr("symbol.a_package_key_key_qrjump")
-		}
-		return misused("symbol.opens_a_code_of_a", key, c.What)
+	case m == nil && (c.KeyFile != "" || c.Key != os.Getenv("QRJUMP_PACKAGE_KEY")):
+		return misused("symbol.opens_a_code_of_a", cmp.Or(textIf(c.KeyFile != "", "--key-file"), "--key"), c.What)
 	case m == nil:
 		return nil
 	}
