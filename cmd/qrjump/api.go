@@ -212,7 +212,10 @@ func (c *apiCommand) call(table apiTable, o apiOperation) (client.OperationReque
 			known := mapped(fields, func(f apiField) string { return f.name })
 			return call, misused("api.no_such_field", o.ID, plain(name), didYouMean(name, known...), fieldNames(fields))
 		case fields[i].in == "path":
-			call.Path = strings.ReplaceAll(call.Path, "{"+name+"}", url.PathEscape(value))
+			if o.path != "/admin/v1"+client.OpListGS1Links.Path+"/{key}" { // a GS1 key has slashes, and its values are already escaped
+				value = url.PathEscape(value)
+			}
+			call.Path = strings.ReplaceAll(call.Path, "{"+name+"}", value)
 		case fields[i].in == "query":
 			call.Query.Add(name, value)
 		case c.Input != "":
