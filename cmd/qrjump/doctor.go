@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"cmp"
+	"compress/gzip"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -568,6 +569,20 @@ func (v *walk) orders(d serverProbe) {
 	}
 }
 
+// isWholeGzip reports whether a file is a complete gzip file, by its checksum.
+func isWholeGzip(name string) bool {
+	f, err := os.Open(name)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	r, err := gzip.NewReader(f)
+	if err == nil {
+		_, err = io.Copy(io.Discard, r)
+	}
+	return err == nil
+}
+
 // backups checks the newest export.
 func (c *doctorCommand) backups(v *walk) {
 	next := msg("doctor.backup.next")
@@ -580,9 +595,10 @@ func (c *doctorCommand) backups(v *walk) {
 		files, _ = filepath.Glob(filepath.Join(c.Backups, "*.tar.gz"))
 	}
 	var newest os.FileInfo
+	newestFile := ""
 	for _, file := range files {
 		if info, err := os.Stat(file); err == nil && (newest == nil || info.ModTime().After(newest.ModTime())) {
-			newest = info
+			newest, newestFile = info, file
 		}
 	}
 	if newest == nil {
@@ -592,8 +608,8 @@ func (c *doctorCommand) backups(v *walk) {
 	age := time.Since(newest.ModTime())
 	says := msg("doctor.backup", newest.Name(), age.Round(time.Minute), newest.Size())
 	switch {
-	case newest.Size() == 0:
-		v.Fail("backups", msg("doctor.backup.empty", newest.Name()), next)
+	case !isWholeGzip(newestFile):
+		v.Fail("backups", msg("doctor.backup.damaged", newest.Name()), next)
 	case age > c.BackupAge:
 		v.Fail("backups", says, next)
 	default:
