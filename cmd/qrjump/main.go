@@ -11,7 +11,6 @@ import (
 	"io"
 	"os"
 	"reflect"
-	"slices"
 	"strings"
 	"time"
 
@@ -376,7 +375,7 @@ func run(s session, args []string) int {
 		printError(s, err, asJSON)
 	}
 	code := exitOf(err)
-	if code == exitMisused && err != nil && !errors.Is(err, errReported) && slices.Contains(args, "--detailed-exitcode") {
+	if code == exitMisused && !errors.Is(err, errReported) && strings.Contains(" "+strings.Join(args, " "), " --detailed-exitcode") {
 		return exitFailed // not exit code 2: with --detailed-exitcode, 2 means that there are changes to apply
 	}
 	return code
