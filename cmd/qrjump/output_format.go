@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/csv"
 	"encoding/json"
 	"errors"
@@ -13,6 +14,7 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"github.com/qrjump/qrjump/internal/infra/adminroute"
+	"github.com/qrjump/qrjump/internal/infra/safeyaml"
 )
 
 // shape gives the function run access to the output flags of any command. The converter makes YAML and CSV from the JSON output, so every
@@ -68,7 +70,10 @@ func (p *converter) end() error {
 
 func (p *converter) value(raw json.RawMessage) error {
 	if p.form == "yaml" {
-		text, err := yaml.JSONToYAML(raw)
+		var value any
+		err := yaml.UnmarshalWithOptions(raw, &value, yaml.UseOrderedMap())
+		text, wrong := safeyaml.Marshal(value)
+		err = cmp.Or(err, wrong)
 		if err == nil && p.values > 0 {
 			text = append([]byte("---\n"), text...)
 		}

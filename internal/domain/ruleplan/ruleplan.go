@@ -562,7 +562,7 @@ func Write(r client.Rule, target string) Written {
 }
 
 // Text returns the rules file as YAML.
-func (f File) Text() ([]byte, error) { return yaml.Marshal(f) }
+func (f File) Text() ([]byte, error) { return safeyaml.Marshal(f) }
 
 // FromAPI converts a rule of the API to the form that Decide compares.
 func FromAPI(r client.StoredRule) (Stored, error) {

@@ -1,4 +1,4 @@
-// Package safeyaml reads YAML written by people, with limits on resources and with errors in one line.
+// Package safeyaml reads YAML written by people, with limits on resources and with errors in one line, and writes YAML.
 package safeyaml
 
 import (
@@ -103,6 +103,25 @@ func Parse(file string, text []byte) (ast.Node, error) {
 		}
 	}
 	return nil, nil
+}
+
+// Marshal returns the YAML form of a value. Marshal quotes texts that the encoder leaves plain although they are read as another value,
+// such as .inf.
+func Marshal(value any) ([]byte, error) {
+	node, err := yaml.ValueToNode(value)
+	if err != nil {
+		return nil, err
+	}
+	for _, found := range ast.Filter(ast.StringType, node) {
+		text, again := found.(*ast.StringNode), any(nil)
+		if strings.HasPrefix(text.Value, `"`) || strings.Contains(text.Value, "\n") {
+			continue // The text is already quoted, or in a block of lines.
+		}
+		if yaml.Unmarshal([]byte(text.Value), &again) != nil || again != any(text.Value) {
+			text.Token.Type = token.DoubleQuoteType
+		}
+	}
+	return []byte(node.String() + "\n"), nil
 }
 
 // Scalars returns the scalars of a value: a single one, or those of a list; ok is false if the value is empty or has nested values.
