@@ -242,6 +242,14 @@ func eachOfList(file string, text []byte, visit func(ruleNode)) error {
 				break
 			}
 			place := fn(len(raw))
+			var stored client.StoredRule
+			if json.Unmarshal(raw, &stored) == nil && stored.Revision != "" { // from the operator's list
+				s, _ := FromAPI(stored) // The check of the rule reports an invalid prefix.
+				raw, _ = json.Marshal(struct {
+					Owner string `json:"owner"`
+					Written
+				}{stored.Owner, Write(s.Rule, s.Target)})
+			}
 			node, wrong := safeyaml.Parse(file, raw)
 			if err = wrong; err == nil {
 				visit(ruleNode{node, file, place, line, false})
