@@ -9,7 +9,9 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"os/exec"
+	"os/signal"
 	"regexp"
 	"strings"
 	"syscall"
@@ -156,15 +158,20 @@ func TestListen_ForwardsSignedDeliveries(t *testing.T) {
 	assert.Contains(t, s.Admin("GET", "/components/isv", "").Body, `"event_url":""`, "component after the end")
 }
 
-// TestListen_EndsWithTerminal verifies that listen deletes its webhook if its terminal is closed, or if its output is closed.
+// TestListen_EndsWithTerminal verifies that listen deletes its webhook and restores the event URL if its terminal or its output
+// is closed.
 func TestListen_EndsWithTerminal(t *testing.T) {
 	t.Parallel()
 	target := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	defer target.Close()
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP) // so that the command does not inherit the ignored signal of nohup
+	defer signal.Stop(hangups)
 	for _, output := range []string{"", "--output=table", "--output=json"} {
 		s := servertest.Start(t, servertest.Options{Seed: listenSeed})
 		cmd := exec.CommandContext(t.Context(), "qrjump", "listen", "--forward-to", target.URL, "--server", s.URL, "--admin-token",
-			servertest.AdminToken, cmp.Or(output, "--output=table"))
+			servertest.AdminToken, cmp.Or(output, "--output=table"), "--component", "isv", "--message-token", "tok",
+			"--encoding-aes-key", "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE")
 		stdout, err := cmd.StdoutPipe()
 		require.NoError(t, err)
 		require.NoError(t, cmd.Start())
@@ -179,6 +186,7 @@ func TestListen_EndsWithTerminal(t *testing.T) {
 		err = cmd.Wait()
 		assert.True(t, (err == nil) == (output == ""), "listen %s ended with %v, want an error only after closed output", output, err)
 		assert.Contains(t, s.Admin("GET", "/webhooks", "").Body, `"webhooks":[]`, "webhooks after the end")
+		assert.Contains(t, s.Admin("GET", "/components/isv", "").Body, `"event_url":""`, "component after the end")
 	}
 }
 
