@@ -238,7 +238,7 @@ func (c *shell) createFixture() {
 		"identity.txt": "AGE-SECRET-KEY-10VA2HVRXKKZH90XTLGUWM8U8P64JHUS3WE8LVCLY5M5NT2D3L0ASUR8FU9\n",
 		"printer.pub":  "age1sv0ftrwthysqg9y4p7nfatzwmpvt2lc93x6sv9hhyaryjd7jy9xqqvxfvz\n",
 		"rules.yaml":   "rules:\n  - {prefix: 'https://tea.example/t/', path: pages/t/t}\n",
-		"links.yaml":   "links: {}\n", "shop.yaml": "accounts:\n  - {appid: wxseeded, kind: mini_program}\n",
+		"links.yaml":   "gs1: []\n", "shop.yaml": "accounts:\n  - {appid: wxseeded, kind: mini_program}\n",
 		"faults.yaml": "faults:\n  - {path: /x, response: {status: 200}}\n",
 		"cells.yaml":  "default: a\ncells: {a: {}}\n", "labels.yaml": "batch: 500000001\nrange: 0-39\nout: labels.pdf\n",
 		"serials.csv": "serial,index\nA1,0\n", "calls.ndjson": sampleCassette, "qrjump.yaml": "dev: true\n",
