@@ -129,8 +129,8 @@ func (f serverFlags) token(a adminFlags, location string) (string, error) {
 	if a.AdminToken != "" {
 		return a.AdminToken, nil
 	}
-	// The token of a data folder is sent only to a server on this machine, and to the host of the server that uses the folder; a folder that
-	// the user did not name may be forged.
+	// The token of a data folder is sent only to a server on this machine, and to the host of the server that uses the folder; a folder
+	// that the user did not name may be forged.
 	if addrs, err := server.ReadAddresses(f.Data); !loopback(location) && (f.Data == "" || err != nil || !sameHost(addrs.Admin, location)) {
 		return "", nil
 	}

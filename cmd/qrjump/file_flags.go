@@ -141,8 +141,8 @@ func checkNames(chosen *kong.Context) error {
 	return nil
 }
 
-// missingFile returns the key of an error text, and the path of the missing file or folder or of the invalid output file; both are "" if the
-// path is valid.
+// missingFile returns the key of an error text, and the path of the missing file or folder or of the invalid output file; both are "" if
+// the path is valid.
 func missingFile(v *kong.Value, path string) (key, missing string) {
 	kind, _, _ := strings.Cut(v.Tag.Get(fileTag), ",")
 	key = "parse.no_folder"

@@ -26,8 +26,8 @@ import (
 var gs1Columns = []string{"key", "owner", "wxa_appid", "wxa_path", "archived", "linktype", "href", "title", "hreflang", "type", "context",
 	"default", "from", "until"}
 
-// readGS1 parses a file of links: CSV if the file name ends in .csv or the first line names the column key, otherwise JSON lines, or YAML in
-// the format of a seed file. An error gives the number of the line (JSON lines), of the key (CSV) or of the entry (YAML).
+// readGS1 parses a file of links: CSV if the file name ends in .csv or the first line names the column key, otherwise JSON lines, or YAML
+// in the format of a seed file. An error gives the number of the line (JSON lines), of the key (CSV) or of the entry (YAML).
 func readGS1(file string, text []byte) (list []digitallink.Entry, err error) {
 	var rows []map[string]any
 	var lines []int

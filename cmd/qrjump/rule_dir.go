@@ -150,7 +150,7 @@ func (r *ruleAccess) caller(s *session, appid string) (ruleCaller, error) {
 	return wire.Wire, nil
 }
 
-// appids returns the accounts whose rules can be listed: for an operator, the accounts with rules and the accounts with a file in the folder.
+// appids returns the accounts whose rules can be listed: for an operator, those with rules and those with a file in the folder.
 func (r *ruleAccess) appids(s *session, dir string) ([]string, error) {
 	if r.operator == nil {
 		return slices.Sorted(maps.Keys(r.accounts)), nil
