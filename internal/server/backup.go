@@ -11,6 +11,7 @@ import (
 	"os"
 
 	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/domain/codes"
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 	"github.com/qrjump/qrjump/internal/infra/sealer"
 	"github.com/qrjump/qrjump/internal/infra/version"
@@ -111,7 +112,7 @@ func (s *Server) importAccounts(ctx context.Context, file io.ReaderAt, size int6
 	}
 	first := s.config.MinCodeCounter
 	m := store.Move{AppIDs: a.Manifest.Accounts, Tables: a.EachTable, FirstCounter: first,
-		EndCounter: first - first%cellCounters + cellCounters, Reseal: func(location, sealed string) (string, error) {
+		EndCounter: first - first%codes.CellCounters + codes.CellCounters, Reseal: func(location, sealed string) (string, error) {
 			secret, err := foreign.Open(location, sealed)
 			if err != nil {
 				return "", err
@@ -123,9 +124,6 @@ func (s *Server) importAccounts(ctx context.Context, file io.ReaderAt, size int6
 	}
 	return len(m.AppIDs), s.domain.current.CatchUp(ctx)
 }
-
-// cellCounters is the number of code counters of a cell (decision 0089).
-const cellCounters = 10_000_000_000_000
 
 // Import loads an archive file into an empty database, in one transaction; of an archive of accounts only the keys. The archive's keys are
 // sealed with the master key of c, which Import creates if it does not exist. Import calls passphrase only if the archive is readable and

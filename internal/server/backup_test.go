@@ -21,6 +21,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/qrjump/qrjump/internal/domain/codes"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/store"
@@ -347,30 +348,38 @@ func listBlocks(t *testing.T, s *servertest.Server) []codeBlock {
 // TestBackup_OlderRestoreNoDuplicateCodes verifies that a server restored from an older backup issues no code of later batches again.
 func TestBackup_OlderRestoreNoDuplicateCodes(t *testing.T) {
 	t.Parallel()
-	forEachDatabase(t, func(t *testing.T, newInstance func(*testing.T) instance) {
-		t.Parallel()
-		old := newSQLite(t).start(t, servertest.Options{Seed: brand})
-		token := old.Token("svc")
-		applyForCodes(t, old, token, "before", 10_000)
-		backup := exportArchive(t, old)
-		for i := range 3 {
-			old.Clock.Step(10 * time.Second)
-			applyForCodes(t, old, token, fmt.Sprint("after-", i), 50_000)
-		}
-		// The 150,000 codes that the old server issued since the backup are 15 seconds of the clock.
-		p := newInstance(t)
-		p.restore(t, backup)
-		restored := p.start(t, servertest.Options{})
-		restored.Clock.Step(30*time.Second + 15*time.Second)
-		restored.RegisterSecret(token)
-		for i := range 3 {
-			applyForCodes(t, restored, token, fmt.Sprint("after-", i), 50_000)
-			restored.Clock.Step(time.Second)
-		}
-		blocks := append(listBlocks(t, old), listBlocks(t, restored)[1:]...) // the first is in both
-		require.True(t, len(blocks) == 7, "got %d blocks %v, want 7", len(blocks), blocks)
-		checkDisjoint(t, blocks)
-	})
+	for _, first := range []uint64{0, codes.CellCounters} {
+		t.Run(fmt.Sprint("a cell that starts at ", first), func(t *testing.T) {
+			t.Parallel()
+			forEachDatabase(t, func(t *testing.T, newInstance func(*testing.T) instance) {
+				t.Parallel()
+				testOlderRestore(t, newInstance(t), func(c *server.Config) { c.MinCodeCounter = first })
+			})
+		})
+	}
+}
+
+func testOlderRestore(t *testing.T, p instance, cell func(*server.Config)) {
+	old := newSQLite(t).start(t, servertest.Options{Seed: brand, Config: cell})
+	token := old.Token("svc")
+	applyForCodes(t, old, token, "before", 10_000)
+	backup := exportArchive(t, old)
+	for i := range 3 {
+		old.Clock.Step(10 * time.Second)
+		applyForCodes(t, old, token, fmt.Sprint("after-", i), 50_000)
+	}
+	// The 150,000 codes that the old server issued since the backup are 15 seconds of the clock.
+	p.restore(t, backup)
+	restored := p.start(t, servertest.Options{Config: cell})
+	restored.Clock.Step(30*time.Second + 15*time.Second)
+	restored.RegisterSecret(token)
+	for i := range 3 {
+		applyForCodes(t, restored, token, fmt.Sprint("after-", i), 50_000)
+		restored.Clock.Step(time.Second)
+	}
+	blocks := append(listBlocks(t, old), listBlocks(t, restored)[1:]...) // the first is in both
+	require.True(t, len(blocks) == 7, "got %d blocks %v, want 7", len(blocks), blocks)
+	checkDisjoint(t, blocks)
 }
 
 // TestMinCodeCounter_RestoredBackup verifies that --min-code-counter prevents duplicate codes after the old server issued more than 10,000

@@ -118,7 +118,7 @@ func (s *Server) openCodeService(ctx context.Context, ring *keyring) error {
 	if err != nil {
 		return err
 	}
-	if cell := s.config.MinCodeCounter / cellCounters; cell > 0 {
+	if cell := s.config.MinCodeCounter / codes.CellCounters; cell > 0 {
 		if err := store.RaiseNumbers(ctx, s.store, cell); err != nil {
 			return err
 		}

@@ -173,14 +173,17 @@ func (a Application) check(limit int64) error {
 var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // blockStart returns the first counter of a new block. This counter is not below the stored counter or floor. If byTime is true, it is also
-// not below FloorAt(now), so that a server restored from an older backup issues no code twice.
+// not below FloorAt(now) after the first counter of the cell, so that a server restored from an older backup issues no code twice.
 func blockStart(counter uint64, now time.Time, floor uint64, byTime bool) uint64 {
 	start := max(counter, floor)
 	if byTime {
-		start = max(start, FloorAt(now))
+		start = max(start, floor-floor%CellCounters+FloorAt(now))
 	}
 	return start
 }
+
+// CellCounters is the number of counters of a cell (decision 0089).
+const CellCounters = 10_000_000_000_000
 
 // FloorAt returns the time-based minimum of counters: 10,000 per second since epoch, the most that a server can have issued. With
 // this value for --min-code-counter, a restored server reuses no counter that a server with a correct clock issued before the time now.

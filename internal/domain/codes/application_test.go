@@ -131,6 +131,8 @@ func TestBlockStart_AfterRestoredBackup(t *testing.T) {
 		{"the counter, where it is ahead of the time", 10_000_001, 0, now, true, 10_000_001},
 		{"the floor", 70_000, 99_000_000, now, true, 99_000_000},
 		{"the floor, with --dev", 70_000, 99_000_000, now, false, 99_000_000},
+		{"the time in a second cell, with a lost counter", 70_000, CellCounters, now, true, CellCounters + 10_000_000},
+		{"the floor in a second cell", 70_000, CellCounters + 99_000_000, now, true, CellCounters + 99_000_000},
 		{"a clock before the epoch", 70_000, 0, epoch.Add(-time.Hour), true, 70_000},
 	} {
 		assert.Equal(t, blockStart(c.counter, c.now, c.floor, c.byTime), c.want, "blockStart with %s", c.name)
