@@ -4,7 +4,8 @@
 // An archive is a gzipped tar file: manifest.json, keys.age, and tables/NAME.ndjson for each table. The manifest holds the SHA-256
 // of every member. The tar file is followed by an empty gzip stream whose comment contains the SHA-256 of all bytes before this
 // stream, so that a change of any byte is detected; programs such as tar and gzip skip the empty stream. The member keys.age
-// (age-encryption.org/v1, scrypt) repeats the checksums of the tables, so that a table cannot be replaced without the passphrase.
+// (age-encryption.org/v1, scrypt) repeats the checksums of the tables and the accounts, so that neither can be replaced without the
+// passphrase.
 package archive
 
 import (
@@ -93,9 +94,10 @@ func tableOf(member string) (table string, ok bool) {
 
 // secrets is the content of keys.age.
 type secrets struct {
-	Keys   map[string][]byte `json:"keys"`
-	Schema int64             `json:"schema"`
-	Tables []Member          `json:"tables"`
+	Keys     map[string][]byte `json:"keys"`
+	Schema   int64             `json:"schema"`
+	Accounts []string          `json:"accounts,omitempty"`
+	Tables   []Member          `json:"tables"`
 }
 
 // trailer returns an empty gzip stream (RFC 1952) with the checksum of all bytes before it. trailer writes the stream without

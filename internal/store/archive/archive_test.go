@@ -146,6 +146,15 @@ func TestArchive_RejectsForgedTables(t *testing.T) {
 	require.NoError(t, err)
 	archive.SwapKeys(a, b)
 	assert.ErrorIs(t, assert.ErrorOf(b.Keys(passphrase)), archive.ErrDamaged, "Keys of another archive")
+	a.Manifest.Accounts = []string{"wx1"}
+	assert.ErrorIs(t, assert.ErrorOf(a.Keys(passphrase)), archive.ErrDamaged, "Keys of an archive of everything, as one of accounts")
+	c := newContents(testSource)
+	c.Accounts = []string{"wx1"}
+	a, err = openBytes(packBytes(t, c))
+	require.NoError(t, err)
+	assert.NoErrorf(t, assert.ErrorOf(a.Keys(passphrase)), "Keys of an archive of accounts")
+	a.Manifest.Accounts = nil
+	assert.ErrorIs(t, assert.ErrorOf(a.Keys(passphrase)), archive.ErrDamaged, "Keys of an archive of accounts, as one of everything")
 }
 
 func TestArchive_NewerFormat(t *testing.T) {

@@ -197,7 +197,7 @@ func (c *lineCounter) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// Keys decrypts the keys, and compares the checksums of the tables with the checksums that were encrypted with the keys.
+// Keys decrypts the keys, and compares the accounts and the checksums of the tables with those that were encrypted with the keys.
 // ErrPassphrase, ErrDamaged.
 func (a *Archive) Keys(passphrase string) (map[string][]byte, error) {
 	identity, err := age.NewScryptIdentity(passphrase)
@@ -222,8 +222,9 @@ func (a *Archive) Keys(passphrase string) (map[string][]byte, error) {
 	if err := json.Unmarshal(text, &s); err != nil {
 		return nil, damaged("%s cannot be read", keysName)
 	}
-	if s.Schema != a.Manifest.Schema || !slices.Equal(s.Tables, a.Manifest.Tables()) {
-		return nil, damaged("its tables do not match the checksum that was encrypted with the keys")
+	m := a.Manifest
+	if s.Schema != m.Schema || !slices.Equal(s.Accounts, m.Accounts) || !slices.Equal(s.Tables, m.Tables()) {
+		return nil, damaged("its accounts or tables do not match those that were encrypted with the keys")
 	}
 	return s.Keys, nil
 }

@@ -99,7 +99,7 @@ func packRows(ctx context.Context, dir string, c Contents) (p *Packed, err error
 
 // describe completes the manifest of p and seals the keys in one encrypted text with the checksums of the tables.
 func (p *Packed) describe(c Contents, keys *sealing) error {
-	text, err := json.Marshal(secrets{Keys: c.Keys, Schema: c.Schema, Tables: p.Manifest.Members[1:]})
+	text, err := json.Marshal(secrets{Keys: c.Keys, Schema: c.Schema, Accounts: c.Accounts, Tables: p.Manifest.Members[1:]})
 	if err != nil {
 		return errors.Join(err, keys.end(nil))
 	}
