@@ -112,8 +112,8 @@ func (s *Server) importAccounts(ctx context.Context, file io.ReaderAt, size int6
 	}
 	first := s.config.MinCodeCounter
 	m := store.Move{AppIDs: a.Manifest.Accounts, Tables: a.EachTable, FirstCounter: first,
-		EndCounter: first - first%codes.CellCounters + codes.CellCounters, Reseal: func(location, sealed string) (string, error) {
-			secret, err := foreign.Open(location, sealed)
+		EndCounter: first - first%codes.CellCounters + codes.CellCounters, Reseal: func(from, location, sealed string) (string, error) {
+			secret, err := foreign.Open(from, sealed)
 			if err != nil {
 				return "", err
 			}

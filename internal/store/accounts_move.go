@@ -21,8 +21,8 @@ var renumbered = map[string]struct {
 }{
 	"alarms":        {[]string{"id", "confirmation", "dismissal", "assignment"}, "alarm"},
 	"code_events":   {[]string{"seq"}, "code_event"},
-	"messages":      {[]string{"id"}, "message"},
 	"notifications": {[]string{"id"}, "notification"},
+	"pushes":        {[]string{"id"}, "push"},
 	"rules":         {[]string{"id"}, ""},
 }
 
@@ -72,8 +72,8 @@ type Move struct {
 	AppIDs []string
 	// Tables calls its argument for each table of the archive; it is called twice.
 	Tables func(func(table string, rows io.Reader) error) error
-	// Reseal seals a text of the other cell for this one.
-	Reseal func(place, sealed string) (string, error)
+	// Reseal seals a text of the other cell, which was sealed for the location from, with the key of this cell for the location to.
+	Reseal func(from, to, sealed string) (string, error)
 	// FirstCounter and EndCounter limit the counters of the codes that this cell issues.
 	FirstCounter, EndCounter uint64
 }
@@ -169,7 +169,7 @@ func (t *Tx) loadAccounts(ctx context.Context, m Move) error {
 }
 
 // forThisCell returns a function that seals the texts of a row for this cell, and gives the row new numbers.
-func (t *Tx) forThisCell(ctx context.Context, table string, columns []string, reseal func(place, sealed string) (string, error)) (
+func (t *Tx) forThisCell(ctx context.Context, table string, columns []string, reseal func(from, to, sealed string) (string, error)) (
 	change func([]any) error, err error) {
 	next, numbers := int64(0), renumbered[table]
 	if table == "rules" {
@@ -177,7 +177,19 @@ func (t *Tx) forThisCell(ctx context.Context, table string, columns []string, re
 	} else if numbers.sequence != "" {
 		next, err = t.next(ctx, numbers.sequence)
 	}
-	return func(row []any) error {
+	secrets := slices.DeleteFunc(slices.Clone(sealed), func(c sealedColumn) bool { return c.table != table })
+	location := func(c sealedColumn, row []any) string {
+		names := make([]string, len(c.keys))
+		for i, key := range c.keys {
+			names[i] = fmt.Sprint(row[slices.Index(columns, key)])
+		}
+		return c.place + strings.Join(names, "/")
+	}
+	return func(row []any) (err error) {
+		from := make([]string, len(secrets)) // with the old numbers
+		for i, c := range secrets {
+			from[i] = location(c, row)
+		}
 		for _, column := range numbers.columns {
 			i := slices.Index(columns, column)
 			if n, _ := row[i].(int64); n > 0 { // negative numbers are random
@@ -185,21 +197,13 @@ func (t *Tx) forThisCell(ctx context.Context, table string, columns []string, re
 				next++
 			}
 		}
-		for _, c := range sealed {
-			i := slices.Index(columns, c.column)
-			if c.table != table || row[i] == "" {
-				continue
-			}
-			var place strings.Builder
-			place.WriteString(c.place + fmt.Sprint(row[slices.Index(columns, c.keys[0])]))
-			for _, key := range c.keys[1:] {
-				place.WriteString("/" + fmt.Sprint(row[slices.Index(columns, key)]))
-			}
-			if row[i], err = reseal(place.String(), fmt.Sprint(row[i])); err != nil {
-				return err
+		for i, c := range secrets {
+			text := &row[slices.Index(columns, c.column)]
+			if *text != "" && err == nil {
+				*text, err = reseal(from[i], location(c, row), fmt.Sprint(*text))
 			}
 		}
-		return nil
+		return err
 	}, err
 }
 

@@ -80,7 +80,7 @@ var schema = []table{
 	{name: "links", order: "service, mini_program", owned: "service", users: []userColumn{{name: "notify_users", is: noUser}}},
 	{name: "login_links", keptOnReset: true}, // rows expire after ten minutes
 	{name: "logins", order: "hash", owned: "appid", users: []userColumn{{name: "openid", is: openID, account: "appid"}}},
-	{name: "messages", order: "id", owned: "account", users: []userColumn{{name: "body", is: openIDText, account: "account"},
+	{name: "messages", order: "id", users: []userColumn{{name: "body", is: openIDText, account: "account"},
 		{name: "masked_body", is: noUser}, {name: "response", is: received}}},
 	{name: "meta", order: "name", // order/ACCOUNT/NAME
 		owned: "REPLACE(SUBSTR(RTRIM(name, REPLACE(name, '/', '')), 7), '/', '')"},
@@ -89,7 +89,8 @@ var schema = []table{
 	{name: "people", order: "name", keptOnReset: true},
 	{name: "publish_counts", owned: "owner"}, // recomputed by triggers
 	{name: "publishes", order: "owner, key, created_at", owned: "owner"},
-	{name: "pushes", order: "id", users: []userColumn{{name: "masked_body", is: noUser}, {name: "response", is: received}}},
+	{name: "pushes", order: "id", owned: "component", users: []userColumn{{name: "masked_body", is: noUser},
+		{name: "response", is: received}}},
 	{name: "qrcodes", order: "code", owned: "account"},
 	{name: "rate_limits"},       // rows expire within a minute
 	{name: "rule_counts"},       // as publish_counts

@@ -1,0 +1,71 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/testkit/require"
+)
+
+// newMove exports accounts of a store. It returns their move into a second cell, which calls loaded after each table.
+func newMove(t *testing.T, s *Store, loaded func(pass int, table string), appids ...string) Move {
+	t.Helper()
+	var tables []string
+	rows := map[string][]byte{}
+	require.NoError(t, s.Snapshot(t.Context(), func(p *Snapshot) error {
+		if err := p.Select(t.Context(), appids); err != nil {
+			return err
+		}
+		tables = p.Tables()
+		for _, table := range tables {
+			var b bytes.Buffer
+			if _, err := p.WriteRows(t.Context(), table, &b); err != nil {
+				return err
+			}
+			rows[table] = b.Bytes()
+		}
+		return nil
+	}))
+	pass := 0
+	return Move{AppIDs: appids, FirstCounter: 10_000_000_000_000, EndCounter: 20_000_000_000_000,
+		Reseal: func(from, to, sealed string) (string, error) { return sealed + " from " + from + " to " + to, nil },
+		Tables: func(f func(string, io.Reader) error) error {
+			pass++
+			for _, table := range tables {
+				if err := f(table, bytes.NewReader(rows[table])); err != nil {
+					return err
+				}
+				loaded(pass, table)
+			}
+			return nil
+		}}
+}
+
+func ignoreLoaded(int, string) {}
+
+// TestMove_PendingPushes verifies that the pending pushes of a platform move, because the platform is deleted in the old cell afterwards,
+// and that the pending messages to an account stay, because the old cell sends them.
+func TestMove_PendingPushes(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, cell *Store) {
+		source := open(t, newEmbedded(t))
+		addMiniProgram(t, source, "wxm")
+		update(t, source, func(ctx context.Context, tx *Tx) error {
+			return tx.accounts().PutComponentWithoutGrants(ctx, accounts.Component{AppID: "isv", EventURL: "https://isv.example/"})
+		})
+		const push = `INSERT INTO pushes (id, component, info_type, appid, url, sealed, masked_body, created_at, attempts, next_attempt_at,
+			delivered, sent_at, status, response, error) VALUES (1, $1, 'unauthorized', 'wx', '', 'secret', '', 1, 3, 99, 0, 0, 0, '', '')`
+		mustExec(t, source, push, "isv")
+		mustExec(t, source, `INSERT INTO messages (id, account, body, created_at, attempts, next_attempt_at)
+			VALUES (1, 'wxm', 'body', 1, 3, 99)`)
+		mustExec(t, cell, push, "another")
+		mustExec(t, cell, `UPDATE sequences SET value = 1 WHERE name = 'push'`)
+		require.NoError(t, newMove(t, source, ignoreLoaded, "isv", "wxm").Load(t.Context(), cell))
+		check(t, "pushes", queryColumn[string](t, cell, `SELECT id || ' ' || sealed FROM pushes WHERE component = 'isv'`),
+			[]string{"2 secret from pushes/1 to pushes/2"})
+		check(t, "last number of a push", queryInt(t, cell, `SELECT value FROM sequences WHERE name = 'push'`), 2)
+		check(t, "messages", queryInt(t, cell, `SELECT COUNT(*) FROM messages`), 0)
+	})
+}
