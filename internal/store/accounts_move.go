@@ -119,6 +119,11 @@ func (t *Tx) loadAccounts(ctx context.Context, m Move) error {
 		return t.forThisCell(ctx, table, columns, m.Reseal)
 	}
 	for _, last := range []bool{false, true} {
+		if last { // until the end of this transaction, no other account gets a rule on a host of the moved rules
+			if err := t.rules().LockForShow(ctx); err != nil {
+				return err
+			}
+		}
 		if err := m.Tables(func(table string, rows io.Reader) error {
 			if _, numbered := renumbered[table]; numbered != last {
 				return nil

@@ -6,7 +6,10 @@ import (
 	"io"
 	"testing"
 
+	"github.com/qrjump/qrjump/internal/contract/errcode"
 	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/domain/auditlog"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -68,4 +71,26 @@ func TestMove_PendingPushes(t *testing.T) {
 		check(t, "last number of a push", queryInt(t, cell, `SELECT value FROM sequences WHERE name = 'push'`), 2)
 		check(t, "messages", queryInt(t, cell, `SELECT COUNT(*) FROM messages`), 0)
 	})
+}
+
+// TestMove_OccupiedPrefixRace adds a rule of another account below an occupied prefix while the rules of a moved account are written.
+func TestMove_OccupiedPrefixRace(t *testing.T) {
+	_, nodes, b, _, other := openTwoNodes(t)
+	source := open(t, newEmbedded(t))
+	moved := addMiniProgram(t, source, "wxm")
+	require.NoError(t, addRule(t.Context(), newRuleServices([2]*Store{source, source}, nil)[0], moved, "moved", "https://h.example/", true))
+	mustAddRule(t, b[1], other, "https://other.example/") // deletes expired confirmations, which happens once a minute
+	added := make(chan error, 1)
+	m := newMove(t, source, func(pass int, table string) {
+		if pass == 2 && table == "rules" {
+			go func() { // with If-Match, a change waits for no group
+				ctx := auditlog.WithPrecondition(context.Background(), 1<<40, auditlog.Name{Kind: "account", Key: "wxz"})
+				added <- addRule(ctx, b[1], other, "below", "https://h.example/x/", false)
+			}()
+			waitFor(t, "the change to wait, or to end", func() bool { return countLockWaiters(t, nodes[0]) > 0 || len(added) > 0 })
+		}
+	}, "wxm")
+	require.NoError(t, m.Load(t.Context(), nodes[0]))
+	assert.ErrorIs(t, <-added, errcode.PrefixOwned, "Add() below an occupied prefix")
+	check(t, "rules on the host", queryInt(t, nodes[0], `SELECT COUNT(*) FROM rules WHERE host = 'h.example'`), 1)
 }
