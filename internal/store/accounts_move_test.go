@@ -3,7 +3,9 @@ package store
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
+	"strings"
 	"testing"
 
 	"github.com/qrjump/qrjump/internal/contract/errcode"
@@ -70,6 +72,30 @@ func TestMove_PendingPushes(t *testing.T) {
 			[]string{"2 secret from pushes/1 to pushes/2"})
 		check(t, "last number of a push", queryInt(t, cell, `SELECT value FROM sequences WHERE name = 'push'`), 2)
 		check(t, "messages", queryInt(t, cell, `SELECT COUNT(*) FROM messages`), 0)
+	})
+}
+
+// TestMove_ScanKeys verifies that a scan key that both cells have is no obstacle, and another one with the same name is refused, because
+// otherwise the new cell would reject scans with the key of the old cell.
+func TestMove_ScanKeys(t *testing.T) {
+	forEachBackend(t, func(t *testing.T, cell *Store) {
+		source := open(t, newEmbedded(t))
+		addMiniProgram(t, source, "wxm")
+		add := func(s *Store, hash, name string) {
+			t.Helper()
+			mustExec(t, s, `INSERT INTO scan_keys (hash, name, namespace, created_at) VALUES ($1, $2, '', 1)`, hash, name)
+		}
+		add(source, "same", "app")
+		add(source, "old", "till")
+		add(cell, "same", "app")
+		add(cell, "new", "till")
+		err := newMove(t, source, ignoreLoaded, "wxm").Load(t.Context(), cell)
+		_, refused := errors.AsType[accounts.Invalid](err)
+		assert.True(t, refused && strings.Contains(err.Error(), "another scan key with the name till:"), "Load() = %v, want the name", err)
+		check(t, "accounts after a refused import", queryInt(t, cell, `SELECT COUNT(*) FROM accounts`), 0)
+		mustExec(t, cell, `DELETE FROM scan_keys WHERE hash = 'new'`)
+		require.NoError(t, newMove(t, source, ignoreLoaded, "wxm").Load(t.Context(), cell))
+		check(t, "scan keys", queryColumn[string](t, cell, `SELECT hash FROM scan_keys ORDER BY hash`), []string{"old", "same"})
 	})
 }
 

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
@@ -304,7 +305,7 @@ func (l *Restore) LoadRows(ctx context.Context, table string, r io.Reader) (n in
 		query += ` ON CONFLICT (` + known.order + `) DO UPDATE SET ` + strings.Join(set, ", ")
 	}
 	if shared {
-		query += ` ON CONFLICT DO NOTHING`
+		query += ` ON CONFLICT (hash) DO NOTHING`
 	}
 	for ; ; n++ {
 		args, err := rows.next()
@@ -313,7 +314,12 @@ func (l *Restore) LoadRows(ctx context.Context, table string, r io.Reader) (n in
 		} else if err != nil {
 			return n, err
 		}
-		if _, err := l.tx.exec(ctx, query, args...); err != nil {
+		_, err = l.tx.exec(ctx, query, args...)
+		if err != nil && shared && !l.tx.passing(ctx, err) {
+			return n, accounts.Invalid(fmt.Sprintf("nothing was imported: this cell has another scan key with the name %s: delete this key, or "+
+				"delete that of the other cell and export again", args[slices.Index(columns, "name")]))
+		}
+		if err != nil {
 			return n, fmt.Errorf("storing row %d of %s: %w", n+1, table, err)
 		}
 	}
