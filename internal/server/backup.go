@@ -122,7 +122,15 @@ func (s *Server) importAccounts(ctx context.Context, file io.ReaderAt, size int6
 	if err := m.Load(ctx, s.store); err != nil {
 		return 0, err
 	}
-	return len(m.AppIDs), s.domain.current.CatchUp(ctx)
+	ctx = context.WithoutCancel(ctx) // the rows are committed
+	s.domain.current.FollowOwn(ctx, "import of "+m.AppIDs[0])
+	for _, appid := range m.AppIDs {
+		// The old cell may have issued a ticket after the export.
+		if _, err := s.domain.accounts.NewTicket(ctx, appid); err != nil && !errors.Is(err, accounts.ErrNoComponent) {
+			s.log.WarnContext(ctx, "verify ticket delayed", "appid", appid, "error", err)
+		}
+	}
+	return len(m.AppIDs), nil
 }
 
 // Import loads an archive file into an empty database, in one transaction; of an archive of accounts only the keys. The archive's keys are

@@ -16,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -406,6 +407,38 @@ func checkDisjoint(t *testing.T, blocks []codeBlock) {
 	for i := range blocks[1:] {
 		assert.True(t, blocks[i].start != 0 && blocks[i+1].start >= blocks[i].end, "the blocks %v and %v overlap", blocks[i], blocks[i+1])
 	}
+}
+
+// TestImportAccounts_UnreadAfterCommit imports accounts while the client disconnects after the commit and the change log cannot be read. The
+// import succeeds, the node is not ready until it has read the accounts, and the platform gets a ticket of this cell, because the old cell
+// may have issued one after the export.
+func TestImportAccounts_UnreadAfterCommit(t *testing.T) {
+	t.Parallel()
+	old := newSQLite(t).start(t, servertest.Options{Seed: everythingSeed})
+	file := filepath.Join(t.TempDir(), "move.qrjump")
+	moved := []byte(old.Admin("POST", "/export", `{"passphrase":"`+passphrase+`","accounts":["shop","svc","isv"]}`).Body)
+	require.NoError(t, os.WriteFile(file, moved, 0o600))
+	p := newSQLite(t)
+	p.restore(t, file)
+	cell := p.start(t, servertest.Options{Config: func(c *server.Config) { c.MinCodeCounter = codes.CellCounters }})
+	key := cell.NewKey("/scan-keys", `{"name":"app"}`)
+	var readable atomic.Bool
+	ctx, disconnect := context.WithCancel(t.Context())
+	n, err := server.ImportAccounts(ctx, cell.Server, moved, passphrase, func() error {
+		disconnect()
+		if !readable.Load() {
+			return errors.New("the log cannot be read")
+		}
+		return nil
+	})
+	assert.True(t, err == nil && n == 3, "ImportAccounts() = %d, %v, want 3", n, err)
+	assert.Equal(t, cell.Do("GET", "/readyz", "").Status, 503, "status of /readyz before the accounts are read")
+	tickets := func(file string) int { return strings.Count(readTables(t, file)["component_tickets"], "\n") }
+	assert.Equal(t, tickets(exportArchive(t, cell)), tickets(file)+1, "tickets of the platform after the import")
+	readable.Store(true)
+	eventually(t, "the accounts are read", func() bool { return cell.Do("GET", "/readyz", "").Status == 200 })
+	assert.Contains(t, cell.Do("POST", "/scan/v1/resolve", `{"text":"https://shop.example/seeded/1"}`, "Authorization: Bearer "+key).Body,
+		`"action":"open_mini_program"`, "the scan of a moved rule")
 }
 
 func TestExport_DuringConcurrentChanges(t *testing.T) {

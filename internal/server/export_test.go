@@ -1,9 +1,12 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"net/http"
+
+	"github.com/qrjump/qrjump/internal/domain/replica"
 )
 
 // StartAround is Start, but calls around instead of the start of each component. around may call start.
@@ -43,4 +46,22 @@ func PutMeta(ctx context.Context, s *Server, name, value string) error {
 // Meta returns a named value.
 func Meta(ctx context.Context, s *Server, name string) (string, error) {
 	return s.store.Meta(ctx, name)
+}
+
+// ImportAccounts imports an archive of accounts. Each later read of the change log by the replica calls onRead first, and returns its error.
+func ImportAccounts(ctx context.Context, s *Server, archive []byte, passphrase string, onRead func() error) (int, error) {
+	s.domain.current.History = interceptedLog{s.domain.current.History, onRead}
+	return s.importAccounts(ctx, bytes.NewReader(archive), int64(len(archive)), passphrase)
+}
+
+type interceptedLog struct {
+	replica.ChangeLog
+	onRead func() error
+}
+
+func (l interceptedLog) ChangesFrom(ctx context.Context, from int64, limit int) ([]replica.Change, error) {
+	if err := l.onRead(); err != nil {
+		return nil, err
+	}
+	return l.ChangeLog.ChangesFrom(ctx, from, limit)
 }

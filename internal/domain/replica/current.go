@@ -147,7 +147,7 @@ func (c *Replica) readKeys(ctx context.Context, keys []string) error {
 
 // RefreshMany reloads about n rules, whose changes are in the audit log from entry number first on.
 func (c *Replica) RefreshMany(ctx context.Context, first int64, n int) {
-	retry := func(ctx context.Context) error {
+	_ = c.readUnlocked(ctx, fmt.Sprintf("the rules since change %d", first), func(ctx context.Context) error {
 		// If most rules changed, a full reload is cheaper than reading the rules one by one.
 		if n < c.Rules.Len() {
 			if err := c.followRules(ctx, c.Rules, &c.reading, &c.ruled); !errors.Is(err, errOtherLog) {
@@ -155,14 +155,13 @@ func (c *Replica) RefreshMany(ctx context.Context, first int64, n int) {
 			}
 		}
 		return c.readBeside(ctx, false)
-	}
-	var note func(ctx context.Context) error
-	note = func(ctx context.Context) error {
-		err := retry(ctx)
-		c.recordFailure(fmt.Sprintf("the rules since change %d", first), note, err)
-		return err
-	}
-	_ = note(ctx)
+	})
+}
+
+// FollowOwn applies all committed changes like CatchUp. If it fails, Retry repeats it, and Ready returns an error until then. Each call must
+// have another name.
+func (c *Replica) FollowOwn(ctx context.Context, name string) {
+	_ = c.readUnlocked(ctx, name, c.CatchUp)
 }
 
 // RefreshBatch reloads the changes of a batch of codes.
@@ -232,6 +231,13 @@ func setAccounts(ctx context.Context, tx accounts.Tx, dst *Accounts, all []accou
 		dst.Set(a, links[a.AppID])
 	}
 	return nil
+}
+
+// readUnlocked works like readAgain, with a read that acquires the read lock itself.
+func (c *Replica) readUnlocked(ctx context.Context, kind string, read func(context.Context) error) error {
+	err := read(ctx)
+	c.recordFailure(kind, func(ctx context.Context) error { return c.readUnlocked(ctx, kind, read) }, err)
+	return err
 }
 
 // readAgain runs a read while holding the read lock. If the read fails, Retry repeats it later; until then Ready returns an error.
