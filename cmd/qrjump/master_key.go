@@ -25,6 +25,9 @@ func (c *masterKeyRotate) Run(s *session) error {
 		printMsg(s.out, "master_key.interrupted_rotation")
 	} else {
 		printMsg(s.out, "master_key.rotated", counted(done.Keys, "key"), counted(done.Secrets, "other secret"))
+		if done.Snapshots > 0 {
+			printMsg(s.out, "master_key.deleted_snapshots", counted(int(done.Snapshots), "snapshot"))
+		}
 	}
 	switch {
 	case done.File == "":

@@ -32,7 +32,8 @@ type KeyRotation struct {
 
 // KeyRotationResult is the result of a rotation.
 type KeyRotationResult struct {
-	Keys, Secrets int
+	Keys int
+	store.Resealed
 	// Finished reports whether this run only completed an earlier rotation that was interrupted.
 	Finished bool
 	// File is the file that contains the new master key; "" = the operator must set it in the environment.
@@ -102,7 +103,7 @@ func (t KeyRotation) Run(ctx context.Context) (KeyRotationResult, error) {
 	if err := t.Reached(stepKeyWritten); err != nil {
 		return done, err
 	}
-	if done.Keys, done.Secrets, err = t.reseal(ctx, s, ring.master, fresh, old); err != nil {
+	if done.Keys, done.Resealed, err = t.reseal(ctx, s, ring.master, fresh, old); err != nil {
 		return done, err
 	}
 	if err := t.Reached(stepCommitted); err != nil {
@@ -179,17 +180,18 @@ func (t KeyRotation) check(ctx context.Context, db *store.Store, fresh *sealer.K
 }
 
 // reseal performs all database changes of a rotation in one transaction.
-func (t KeyRotation) reseal(ctx context.Context, s *store.Store, oldMaster, newMaster, old *sealer.Key) (keys, secrets int, err error) {
+func (t KeyRotation) reseal(ctx context.Context, s *store.Store, oldMaster, newMaster, old *sealer.Key) (keys int, done store.Resealed,
+	err error) {
 	sealing, err := sealer.NewSecret(t.Random)
 	if err != nil {
-		return 0, 0, err
+		return 0, done, err
 	}
 	newKey, err := sealer.NewKey(sealing)
 	if err != nil {
-		return 0, 0, err
+		return 0, done, err
 	}
 	names := map[string]bool{} // a set counts each name once, even if the transaction is retried
-	secrets, err = s.Reseal(ctx, func(name, sealed string) (string, error) {
+	done, err = s.Reseal(ctx, func(name, sealed string) (string, error) {
 		secret, err := oldMaster.Open(place(name), sealed)
 		if err != nil {
 			return "", fmt.Errorf("the key %s: %w", name, err)
@@ -213,7 +215,7 @@ func (t KeyRotation) reseal(ctx context.Context, s *store.Store, oldMaster, newM
 	if errors.Is(err, store.ErrInUse) {
 		err = usageError{err}
 	}
-	return len(names), secrets, err
+	return len(names), done, err
 }
 
 // finishTurn completes an interrupted rotation: if the database is already sealed with the key in the file for the new master key,

@@ -65,22 +65,28 @@ func retryWhileInUse(ctx context.Context, f func() error) error {
 	}
 }
 
+// Resealed counts what Reseal changed.
+type Resealed struct {
+	Secrets   int
+	Snapshots int64 // deleted snapshots of the emulator
+}
+
 // Reseal replaces every sealed text in one transaction with exclusive use of the database: texts in table sealing_keys by the result of
-// key(), all other texts by the result of column(). Reseal returns the number of these other texts. ErrInUse. Reseal may call key() and
-// column() again after a conflict.
+// key(), all other texts by the result of column(). Reseal deletes the saved states, because their texts are sealed with the old key.
+// ErrInUse. Reseal may call key() and column() again after a conflict.
 func (s *Store) Reseal(ctx context.Context, key func(name, sealed string) (string, error),
-	column func(place, sealed string) (string, error)) (n int, err error) {
+	column func(place, sealed string) (string, error)) (done Resealed, err error) {
 	if err := s.engine.overwrite(ctx, s.write); err != nil {
-		return 0, fmt.Errorf("enabling overwriting of deleted data: %w", err)
+		return done, fmt.Errorf("enabling overwriting of deleted data: %w", err)
 	}
 	err = s.update(ctx, func(tx *Tx) error {
-		n = 0
+		done = Resealed{}
 		if err := tx.engine.lockOut(ctx, tx); err != nil {
 			return err
 		}
 		for _, c := range sealed {
 			err := tx.reseal(ctx, c.table, c.column, c.keys, func(names []string, old string) (string, error) {
-				n++
+				done.Secrets++
 				return column(c.place+strings.Join(names, "/"), old)
 			})
 			if err != nil {
@@ -93,9 +99,12 @@ func (s *Store) Reseal(ctx context.Context, key func(name, sealed string) (strin
 		if err != nil {
 			return err
 		}
-		return tx.note(ctx, ofKeys, "", "rotate", map[string]any{"secrets": n})
+		if done.Snapshots, err = tx.exec(ctx, `DELETE FROM snapshots`); err != nil {
+			return err
+		}
+		return tx.note(ctx, ofKeys, "", "rotate", map[string]any{"secrets": done.Secrets, "snapshots": done.Snapshots})
 	})
-	return n, err
+	return done, err
 }
 
 // resealPage is the number of rows that are held in memory at a time.

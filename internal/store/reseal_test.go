@@ -202,6 +202,7 @@ func TestReseal_EveryColumn(t *testing.T) {
 	forEachDatabase(t, func(t *testing.T, target Target) {
 		texts, keys := writeSealedTexts(t, target)
 		s := openAlone(t, withDataDir(t, target))
+		require.NoError(t, assert.ErrorOf(s.SaveState(t.Context(), "base", "test", t0)))
 		// reseal replaces the prefix of each text. It fails at text number failAt.
 		reseal := func(oldPrefix, newPrefix string, failAt int) (seen, seenKeys map[string]string, err error) {
 			seen, seenKeys = map[string]string{}, map[string]string{}
@@ -215,8 +216,12 @@ func TestReseal_EveryColumn(t *testing.T) {
 					return newPrefix + text, nil
 				}
 			}
-			n, err := s.Reseal(t.Context(), replace(seenKeys), replace(seen))
-			assert.True(t, err != nil || n == len(texts), "Reseal() = %d, want %d", n, len(texts))
+			done, err := s.Reseal(t.Context(), replace(seenKeys), replace(seen))
+			want := Resealed{Secrets: len(texts)}
+			if oldPrefix == "" {
+				want.Snapshots = 1 // a snapshot has sealed texts too
+			}
+			assert.True(t, err != nil || done == want, "Reseal() = %+v, want %+v", done, want)
 			return seen, seenKeys, err
 		}
 		for _, failAt := range []int{1, len(texts) / 2, len(texts), len(texts) + 1, len(texts) + 2} {
@@ -229,6 +234,7 @@ func TestReseal_EveryColumn(t *testing.T) {
 			check(t, "texts", seen, texts)
 			check(t, "keys", seenKeys, keys)
 		}
+		check(t, "snapshots", queryInt(t, s, `SELECT COUNT(*) FROM snapshots`), 0)
 		unsealed := queryInt(t, s, `SELECT COUNT(*) FROM access_tokens WHERE sealed = ''`)
 		assert.Equal(t, unsealed, (2*resealPage+7+2)/3, "tokens without a text")
 	})
