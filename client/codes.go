@@ -194,7 +194,7 @@ type CodeRun struct {
 // CodeRunQuery selects a range of codes.
 type CodeRunQuery struct {
 	From  int64 `query:"from" minimum:"0"`
-	To    int64 `query:"to" minimum:"0" doc:"last code_index; default: the last of the application"`
+	To    int64 `query:"to" default:"-1" minimum:"-1" doc:"last code_index; -1: the last of the application"`
 	Limit int   `query:"limit" default:"100" minimum:"1" maximum:"1000"`
 }
 

@@ -323,7 +323,7 @@ func (c *batchActivate) closed(s *session, r client.CodeRange) (n closedCodes, e
 			return n, err
 		}
 		for _, run := range runs.Runs {
-			// a run can end after r.To: the server takes the range 0-0 for the whole batch
+			// a run can end after r.To: ListRuns takes the range 0-0 for the whole batch
 			from, run.To = run.To+1, min(run.To, r.To)
 			switch {
 			case run.Void:

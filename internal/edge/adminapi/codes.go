@@ -391,7 +391,7 @@ func (a codeAPI) listCodeRuns(ctx context.Context, in *struct {
 		return shown, err
 	}
 	r := codes.Range{From: in.From, To: in.To}
-	if in.To == 0 {
+	if in.To < 0 {
 		r.To = b.Count - 1
 	}
 	if err := b.CheckRange(r); err != nil {
