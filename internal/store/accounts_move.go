@@ -26,6 +26,9 @@ var renumbered = map[string]struct {
 	"rules":         {[]string{"id"}, ""},
 }
 
+// moves reports whether the rows of an account move with it to another cell.
+func (t table) moves() bool { return t.owned != "" && t.order != "" && !t.stays }
+
 // ownedBy returns the table with a condition that selects the rows of accounts and platforms; the arguments of the query are appids.
 func (t table) ownedBy(appids []string) string {
 	marks := placeholders(1, len(appids))
@@ -111,7 +114,7 @@ func (t *Tx) loadAccounts(ctx context.Context, m Move) error {
 		l.conn = t.pipe.conn
 	}
 	for _, table := range schema {
-		if table.owned != "" && table.order != "" {
+		if table.moves() {
 			l.tables = append(l.tables, table.name)
 		}
 	}

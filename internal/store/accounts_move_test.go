@@ -72,6 +72,8 @@ func TestMove_PendingPushes(t *testing.T) {
 			[]string{"2 secret from pushes/1 to pushes/2"})
 		check(t, "last number of a push", queryInt(t, cell, `SELECT value FROM sequences WHERE name = 'push'`), 2)
 		check(t, "messages", queryInt(t, cell, `SELECT COUNT(*) FROM messages`), 0)
+		require.NoError(t, source.EmptyAccount(t.Context(), "wxm"))
+		check(t, "messages after the account is emptied", queryInt(t, source, `SELECT COUNT(*) FROM messages`), 0)
 	})
 }
 

@@ -63,7 +63,7 @@ func (s *Store) Snapshot(ctx context.Context, f func(*Snapshot) error) error {
 // Tables lists the tables of an archive in the order of the archive.
 func (p *Snapshot) Tables() (names []string) {
 	for _, t := range schema {
-		if t.order != "" && (len(p.appids) == 0 || t.owned != "") {
+		if t.order != "" && (len(p.appids) == 0 || t.moves()) {
 			names = append(names, t.name)
 		}
 	}

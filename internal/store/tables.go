@@ -16,6 +16,8 @@ type table struct {
 	log bool
 	// owned is the column with the account, the platform or the batch that a row belongs to; "" = exports of accounts omit the table.
 	owned string
+	// stays reports whether the rows of an account stay in their cell when the account moves.
+	stays bool
 	// users lists the columns that can contain data about a user.
 	users []userColumn
 }
@@ -80,7 +82,7 @@ var schema = []table{
 	{name: "links", order: "service, mini_program", owned: "service", users: []userColumn{{name: "notify_users", is: noUser}}},
 	{name: "login_links", keptOnReset: true}, // rows expire after ten minutes
 	{name: "logins", order: "hash", owned: "appid", users: []userColumn{{name: "openid", is: openID, account: "appid"}}},
-	{name: "messages", order: "id", users: []userColumn{{name: "body", is: openIDText, account: "account"},
+	{name: "messages", order: "id", owned: "account", stays: true, users: []userColumn{{name: "body", is: openIDText, account: "account"},
 		{name: "masked_body", is: noUser}, {name: "response", is: received}}},
 	{name: "meta", order: "name", // order/ACCOUNT/NAME
 		owned: "REPLACE(SUBSTR(RTRIM(name, REPLACE(name, '/', '')), 7), '/', '')"},
