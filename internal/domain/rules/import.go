@@ -512,7 +512,7 @@ func (c *importCheck) rule(ctx context.Context, p *Planned, ending map[string]Ru
 		r, ok := ending[end]
 		switch {
 		case !ok || r.Owner == rule.Owner:
-		case end == key:
+		case end == key, r.Prefix.sameLinks(rule.Prefix):
 			return rule, nil, errcode.PrefixOwned.WithDetail(behaviour.RulesAddOwned, "prefix %q belongs to %s", r.Prefix.Text, r.Owner)
 		case r.Occupy && r.Prefix.Matches(rule.Prefix.Link):
 			return rule, nil, errcode.PrefixOwned.WithDetail(behaviour.RulesAddOccupied, "prefix %q: %s occupies the links below %q",

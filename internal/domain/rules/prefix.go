@@ -315,6 +315,11 @@ func (p Prefix) Matches(l Link) bool {
 	return p.Sub && strings.HasPrefix(l.Path(), p.Path())
 }
 
+// sameLinks reports whether two prefixes match the same links, even if one key ends with a bare "?", which requires no parameters.
+func (p Prefix) sameLinks(o Prefix) bool {
+	return !p.Sub && !o.Sub && p.Query() == "" && o.Query() == "" && p.Key[:p.query] == o.Key[:o.query]
+}
+
 // ConfirmAddress returns the URL of the verification file: the file lies in the last directory of the prefix. Contract: rules §2.7.
 func (p Prefix) ConfirmAddress(fileName string) string {
 	dir := p.Path()

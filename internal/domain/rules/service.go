@@ -349,8 +349,8 @@ func noteOrRefuseHost(ctx context.Context, p Prefix, s settings.Settings) error 
 	return nil
 }
 
-// checkOwners returns 85071 if the caller already has the prefix, and 85072 if another account has the prefix or occupies a shorter
-// one. Contract: rules §2.4, §2.10.
+// checkOwners returns 85071 if the caller already has the prefix, and 85072 if another account has the prefix (or one that matches the
+// same links) or occupies a shorter one. Contract: rules §2.4, §2.10.
 func checkOwners(ctx context.Context, tx Tx, rule Rule) error {
 	ending, err := tx.RulesAt(ctx, rule.Prefix.Ends())
 	if err != nil {
@@ -362,7 +362,7 @@ func checkOwners(ctx context.Context, tx Tx, rule Rule) error {
 		case r.Prefix.Key == rule.Prefix.Key && r.Owner == rule.Owner:
 			return errcode.PrefixAdded.WithDetail(behaviour.RulesAddOwn, "prefix %q is a rule of %s already", r.Prefix.Text, r.Owner)
 		case r.Owner == rule.Owner:
-		case r.Prefix.Key == rule.Prefix.Key:
+		case r.Prefix.Key == rule.Prefix.Key, r.Prefix.sameLinks(rule.Prefix):
 			conflict = errcode.PrefixOwned.WithDetail(behaviour.RulesAddOwned, "prefix %q belongs to another account", r.Prefix.Text)
 		case r.Occupy && r.Prefix.Matches(rule.Prefix.Link):
 			conflict = errcode.PrefixOwned.WithDetail(behaviour.RulesAddOccupied, "another account occupies links below %q", r.Prefix.Text)
