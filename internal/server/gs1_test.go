@@ -136,6 +136,11 @@ func TestGS1Links_Scans(t *testing.T) {
 		{"https://id.example/01/09506000134352/21/5?98=secret", "open_mini_program", "pages/product/index?gtin=09506000134352&serial=5&q="},
 		{"http://id.example/01/09506000134352", "open_url", "https://brand.example/p/09506000134352"}, // no serial for its page
 		{"https://id.example/01/09506000134369?a=1", "open_url", "https://rival.example/?a=1"},
+		{"https://id.example/01/09506000134352?context=EU", "open_url", "https://brand.example/eu?context=EU"},
+		{"https://id.example/01/09506000134352?linkType=https://types.example/own", "open_url", "https://brand.example/own?linkType="},
+		{"https://id.example/01/09506000134352?linkType=gs1:defaultLinkMulti", "open_url", "https://brand.example/p/09506000134352?"},
+		{"https://id.example/01/09506000134352?linkType=gs1:epil", "open_url", "https://id.example/01/09506000134352?linkType=gs1:epil"},
+		{"https://id.example/01/09506000134376/21/7?a=1", "open_url", "https://other.example/base/01/09506000134376/21/7?a=1"},
 		{"https://id.example/01/09506000134383", "open_url", "https://id.example/01/09506000134383"},
 		{"https://elsewhere.example/01/09506000134352/21/5", "open_url", "https://elsewhere.example/01/09506000134352/21/5"},
 		{"http://id.example/shop/7", "open_mini_program", "pages/shop/shop?"},

@@ -119,7 +119,9 @@ func (s *Server) links() *digitallink.Resolver {
 	scans := s.scanAPI()
 	var followed ratelimit.FixedWindow[any]
 	return &digitallink.Resolver{Service: s.domain.products, Scheme: s.access().scheme,
-		Reserved: func(path string) bool { return seen[firstSegment(path)] || slices.Contains(consent.Paths, path) },
+		Reserved: func(path string) bool {
+			return seen[firstSegment(path)] || slices.Contains(consent.Paths, path) || landing.IsLinksFile(path)
+		},
 		Opens: func(text string) bool {
 			d := scans.Resolver.Resolve(scan.Request{Text: text, At: s.now()})
 			return d.Kind != "" && d.Kind != scan.ByGS1 || d.Reason != "" || d.Code.Err != nil

@@ -323,21 +323,26 @@ func TestListCodes_QuotesTexts(t *testing.T) {
 }
 
 // TestPIN_TypedIntoPage verifies that a text with a serial number and a PIN opens nothing by itself, that the page for buyers confirms only
-// the right PIN, and that it accepts no PIN after five wrong ones.
+// the right PIN, and that it accepts no PIN after five wrong ones. The same holds on a host with GS1 links.
 func TestPIN_TypedIntoPage(t *testing.T) {
 	t.Parallel()
 	dbtest.ForEachDatabase(t, storetest.Postgres, func(t *testing.T, database string) {
 		w := startBrand(t, servertest.Options{Config: func(c *server.Config) { c.Database, c.DevHost = database, templateHosts }})
+		w.Admin("PUT", "/settings", `{"gs1_hosts":["id.brand.example"],"landing_page_rate_limit":100}`)
 		for text, scanned := range map[string]string{"https://trace.example/{serial}{digits:4}": "serial_only",
-			"https://trace.example/{serial}/{secret}{digits:6}": ""} {
-			id := w.order(client.OrderPut{Text: text, AllowGuessable: true}, text).ApplicationID
+			"https://trace.example/{serial}/{secret}{digits:6}": "", "https://id.brand.example/01/{gtin}/21/{serial}?98={secret}{digits:6}": ""} {
+			order := client.OrderPut{Text: text, AllowGuessable: true}
+			if strings.Contains(text, "{gtin}") {
+				order.GTIN = "9506000134352"
+			}
+			id := w.order(order, text).ApplicationID
 			w.activate(id, 0, 99)
 			list := strings.Split(w.Admin("GET", fmt.Sprintf("/batches/%d/codes?from=7&to=8", id), "").Body, "\r\n")
 			require.True(t, list[0] == "index,code,code_text,pin", "%q", list)
 			page := func(row, typed, language string) servertest.Answer {
 				link, err := url.Parse(strings.Split(row, ",")[2])
 				require.NoError(t, err)
-				header := []string{"Host: trace.example", "Accept-Language: " + language, "Content-Type: application/x-www-form-urlencoded"}
+				header := []string{"Host: " + link.Host, "Accept-Language: " + language, "Content-Type: application/x-www-form-urlencoded"}
 				if typed == "" {
 					return w.Do("GET", link.RequestURI(), "", header...)
 				}

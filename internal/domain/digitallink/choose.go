@@ -1,11 +1,14 @@
 package digitallink
 
 import (
-	"github.com/qrjump/qrjump/internal/infra/gs1"
+	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/qrjump/qrjump/internal/infra/gs1"
 )
 
 // criteria holds the link selection criteria of one request.
@@ -15,6 +18,21 @@ type criteria struct {
 	media     []preference
 	contexts  []string
 	at        time.Time
+}
+
+// newCriteria returns the criteria of a request, or of a link scanned in an app (nil header). An invalid query counts as an empty query.
+func newCriteria(query string, header http.Header, t time.Time) criteria {
+	params, _ := url.ParseQuery(query)
+	c := criteria{kind: shortType(params.Get("linkType")), at: t,
+		contexts:  params["context"][:min(len(params["context"]), maxPreferences)],
+		languages: parsePreferences(header.Get("Accept-Language")), media: parsePreferences(header.Get("Accept"))}
+	switch c.kind { // clients may request the types defaultLink and defaultLinkMulti, because linksets contain them
+	case curie + "defaultLink":
+		return criteria{at: t}
+	case curie + "defaultLinkMulti":
+		c.kind = ""
+	}
+	return c
 }
 
 // preference is one entry of an Accept header.

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -124,9 +123,13 @@ type answer struct {
 func (a *answer) serve() bool {
 	path := rawPath(a.q)
 	id, err := readPath(path, a.q.URL.RawQuery)
-	wanted := err == nil || path == wellKnown
-	if !wanted && a.opens() {
-		return false
+	var levels []*Entry
+	var archived bool
+	if err == nil {
+		levels, archived = a.Service.levels(id.keys())
+	}
+	if len(levels) == 0 && path != wellKnown && a.Opens(a.base+a.q.URL.RequestURI()) {
+		return false // the page of a rule or code also accepts POST, and a redirect to the 14 digits of the GTIN would change its text
 	}
 	h := a.w.Header()
 	h.Set("Access-Control-Allow-Origin", "*")
@@ -159,7 +162,7 @@ func (a *answer) serve() bool {
 		a.head(http.StatusTemporaryRedirect)
 	default:
 		a.id = id
-		return a.resolve()
+		a.resolve(levels, archived)
 	}
 	return true
 }
@@ -173,43 +176,27 @@ func rawPath(q *http.Request) string {
 	return q.URL.EscapedPath()
 }
 
-// opens reports whether a rule or code, rather than a link of a GS1 key, opens at the request's address.
-func (a *answer) opens() bool { return a.Opens(a.base + a.q.URL.RequestURI()) }
-
-// resolve serves a request for a key. resolve returns false if the key has no entry and a rule or code opens at the address.
-func (a *answer) resolve() bool {
-	levels, archived := a.Service.levels(a.id.keys())
+// resolve serves a request for a key with the entries of the key and of the keys above it.
+func (a *answer) resolve(levels []*Entry, archived bool) {
 	if len(levels) == 0 {
-		if a.opens() {
-			return false
-		}
 		a.problem(http.StatusNotFound, "nothing is known of "+a.id.key())
-		return true
+		return
 	}
 	if archived {
 		a.problem(http.StatusGone, a.id.key()+" is out of use")
-		return true
+		return
 	}
-	params, _ := url.ParseQuery(a.q.URL.RawQuery) // an invalid query is treated as an empty query
-	c := criteria{kind: shortType(params.Get("linkType")), at: a.Service.Now(),
-		contexts:  params["context"][:min(len(params["context"]), maxPreferences)],
-		languages: parsePreferences(a.q.Header.Get("Accept-Language")), media: parsePreferences(a.q.Header.Get("Accept"))}
+	c := newCriteria(a.q.URL.RawQuery, a.q.Header, a.Service.Now())
 	h := a.w.Header()
 	h.Set("Vary", "Accept, Accept-Language")
 	h.Set("Cache-Control", "no-store")
 	a.addLinksetHeader(a.id)
-	if c.kind == "linkset" || c.kind == "all" || wantsLinkset(c.media) {
+	if c.kind == "linkset" || c.kind == "all" || wantsLinkset(parsePreferences(a.q.Header.Get("Accept"))) {
 		a.linkset(http.StatusOK, levels, c.at, nil)
-		return true
+		return
 	}
 	if a.redirectToHandler(levels, c.at) {
-		return true
-	}
-	switch c.kind { // clients may request the types defaultLink and defaultLinkMulti, because linksets contain them
-	case curie + "defaultLink":
-		c = criteria{at: c.at}
-	case curie + "defaultLinkMulti":
-		c.kind = ""
+		return
 	}
 	switch answers := c.choose(levels, a.id.Value); {
 	case len(answers) == 1:
@@ -223,7 +210,6 @@ func (a *answer) resolve() bool {
 	default:
 		a.problem(http.StatusNotFound, a.id.key()+" has no link of this type: ?linkType=linkset lists those that it has")
 	}
-	return true
 }
 
 func (a *answer) addLinksetHeader(id identifier) {
@@ -249,19 +235,32 @@ func isBrowser(media []preference) bool {
 
 // redirectToHandler redirects a request to the resolver that serves the key in place of this server, if a handledBy link is active.
 func (a *answer) redirectToHandler(levels []*Entry, t time.Time) bool {
+	found, delegated := handler(levels, t, a.id)
+	if !delegated {
+		return false
+	}
+	a.w.Header().Set("Link", "<"+found.address+`>; rel="`+longType(HandledBy)+`"`)
+	a.reportFollowed(levels, found, nil)
+	a.w.Header().Set("Location", found.delegated(a.id, a.q.URL.RawQuery))
+	a.head(http.StatusTemporaryRedirect)
+	return true
+}
+
+// handler returns the nearest active handledBy link.
+func handler(levels []*Entry, t time.Time, id identifier) (candidate, bool) {
 	for _, e := range levels {
-		for _, found := range e.activeLinks(t, a.id.Value) {
-			if found.Type != HandledBy {
-				continue
+		for _, found := range e.activeLinks(t, id.Value) {
+			if found.Type == HandledBy {
+				return found, true
 			}
-			a.w.Header().Set("Link", "<"+found.address+`>; rel="`+longType(HandledBy)+`"`)
-			a.reportFollowed(levels, found, nil)
-			a.w.Header().Set("Location", appendQuery(strings.TrimRight(found.address, "/")+"/"+a.id.key(), a.q.URL.RawQuery))
-			a.head(http.StatusTemporaryRedirect)
-			return true
 		}
 	}
-	return false
+	return candidate{}, false
+}
+
+// delegated returns the address of a key at the resolver of a handledBy link.
+func (h candidate) delegated(id identifier, query string) string {
+	return appendQuery(strings.TrimRight(h.address, "/")+"/"+id.key(), query)
 }
 
 // reportFollowed reports a redirect to the Followed callback, except for a HEAD request or a browser's prefetch.

@@ -626,7 +626,11 @@ func (s *Service) Scan(text string, t time.Time, opens func(appid string) bool) 
 			break
 		}
 	}
-	c := criteria{at: t}
+	if to, delegated := handler(levels, t, id); delegated {
+		found.URL = to.delegated(id, query)
+		return found, true
+	}
+	c := newCriteria(query, nil, t)
 	if answers := c.choose(levels, id.Value); len(answers) == 1 {
 		found.URL = appendQuery(answers[0].address, query)
 	}

@@ -40,6 +40,9 @@ const (
 	linksFresh, linksAge = 10 * time.Second, 5 * time.Minute
 )
 
+// IsLinksFile reports whether path is the path of an app link file.
+func IsLinksFile(path string) bool { return path == applePath || path == androidPath }
+
 // component is one line of an app link file, in the format that iOS and Android share.
 type component struct {
 	Path          string `json:"/"`

@@ -175,7 +175,7 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, host string, unk
 			return
 		}
 	}
-	if file := r.URL.Path; file == applePath || file == androidPath {
+	if file := r.URL.Path; IsLinksFile(file) {
 		g.serveLinks(w, r, host, file)
 		return
 	}

@@ -115,7 +115,7 @@ func (g *Gateway) known(w http.ResponseWriter, r *http.Request, host string) (kn
 	if err != nil {
 		g.Log.WarnContext(r.Context(), "lookup of the rules of a host failed; request passed to the API", "host", host,
 			"error", err)
-		if file := r.URL.Path; !cached && (file == applePath || file == androidPath) {
+		if file := r.URL.Path; !cached && IsLinksFile(file) {
 			g.serveUnavailable(w, r) // a phone that requests an app link file would cache the API's response
 			return false, true
 		}
