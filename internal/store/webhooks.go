@@ -52,7 +52,7 @@ func (t webhookQueries) PutWebhook(ctx context.Context, w webhooks.Webhook) erro
 }
 
 func (t webhookQueries) Webhook(ctx context.Context, id int64) (webhooks.Webhook, error) {
-	return webhookRows.find(ctx, t.Tx, `id = $1`, id)
+	return webhookRows.find(ctx, t.Tx, `id = $1`+t.keepWebhooks(), id)
 }
 
 func (t webhookQueries) Webhooks(ctx context.Context) ([]webhooks.Webhook, error) {
@@ -60,7 +60,16 @@ func (t webhookQueries) Webhooks(ctx context.Context) ([]webhooks.Webhook, error
 	rows.columns += `, COALESCE((SELECT MIN(created_at) FROM deliveries
 		WHERE webhook = webhooks.id AND next_attempt_at > 0 AND error <> ''), 0)`
 	rows.targets = func(w *webhooks.Webhook) []any { return append(webhookRows.targets(w), moment{&w.FailingSince}) }
-	return rows.all(ctx, t.Tx, `ORDER BY id`)
+	return rows.all(ctx, t.Tx, `ORDER BY id`+t.keepWebhooks())
+}
+
+// keepWebhooks returns the SQL with which a transaction that reads webhooks delays their deletion until it ends: a transaction that adds
+// deliveries must not add them for a deleted webhook.
+func (t webhookQueries) keepWebhooks() string {
+	if t.engine.sharesRows && !t.readOnly {
+		return ` FOR KEY SHARE OF webhooks`
+	}
+	return ""
 }
 
 // MissingIDs returns which of the given rules and applications do not exist.
@@ -88,10 +97,12 @@ func (t webhookQueries) absent(ctx context.Context, table string, ids []int64) (
 }
 
 func (t webhookQueries) DeleteWebhook(ctx context.Context, id int64) error {
-	if _, err := t.exec(ctx, `DELETE FROM deliveries WHERE webhook = $1`, id); err != nil {
+	// The deletion of the webhook waits for transactions that add deliveries for the webhook, so the deliveries are deleted second.
+	err := t.remove(ctx, nil, ofWebhook, strconv.FormatInt(id, 10), `DELETE FROM webhooks WHERE id = $1`, id)
+	if err != nil {
 		return err
 	}
-	return t.remove(ctx, nil, ofWebhook, strconv.FormatInt(id, 10), `DELETE FROM webhooks WHERE id = $1`, id)
+	return t.run(ctx, `DELETE FROM deliveries WHERE webhook = $1`, id)
 }
 
 func (t webhookQueries) Position(ctx context.Context, source string) (int64, error) {

@@ -76,6 +76,39 @@ func TestWebhookStore_TestCallPrecondition(t *testing.T) {
 	})
 }
 
+// TestWebhookStore_DeletedWhileQueueing deletes a webhook on a second node while the first node adds deliveries for the webhook. No
+// delivery remains.
+func TestWebhookStore_DeletedWhileQueueing(t *testing.T) {
+	for name, read := range map[string]func(webhooks.Tx) error{
+		"all webhooks": func(tx webhooks.Tx) error { return assert.ErrorOf(tx.Webhooks(t.Context())) },
+		"one webhook":  func(tx webhooks.Tx) error { return assert.ErrorOf(tx.Webhook(t.Context(), 1)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			forEachCluster(t, func(t *testing.T, nodes [2]*Store) {
+				update(t, nodes[0], func(ctx context.Context, tx *Tx) error {
+					return tx.webhooks().PutWebhook(ctx, webhooks.Webhook{ID: 1, Enabled: true, URL: "x", Secret: "x"})
+				})
+				deleted, queued := make(chan struct{}), nodes[1].write.Stats().WaitCount
+				require.NoError(t, nodes[0].Webhooks().Update(t.Context(), func(tx webhooks.Tx) error {
+					err := read(tx)
+					go func() {
+						defer close(deleted)
+						assert.NoErrorf(t, nodes[1].Webhooks().Update(t.Context(), func(tx webhooks.Tx) error {
+							return tx.DeleteWebhook(t.Context(), 1)
+						}), "deletion of the webhook")
+					}()
+					waitFor(t, "the deletion to wait, or to end", func() bool {
+						return isClosed(deleted) || nodes[1].write.Stats().WaitCount > queued || countLockWaiters(t, nodes[1]) > 0
+					})
+					return errors.Join(err, tx.AddRows(t.Context(), outbox.Deliveries, []outbox.Row{{Receiver: "1", Event: "e", CreatedAt: t0}}))
+				}))
+				<-deleted
+				check(t, "deliveries of the deleted webhook", queryInt(t, nodes[0], `SELECT COUNT(*) FROM deliveries`), 0)
+			})
+		})
+	}
+}
+
 // TestWebhookStore_EventQueuedOnce reads the same events on two nodes concurrently. Each event is queued once.
 func TestWebhookStore_EventQueuedOnce(t *testing.T) {
 	forEachCluster(t, func(t *testing.T, nodes [2]*Store) {
