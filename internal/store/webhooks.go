@@ -19,10 +19,7 @@ func (s *Store) Webhooks() accounts.Transactions[webhooks.Tx] {
 // LastAlarm returns the number of the newest alarm or change of an alarm; 0 = none.
 func (s *Store) LastAlarm(ctx context.Context) (int64, error) {
 	return viewed(ctx, s, func(tx *Tx) (int64, error) {
-		return scalar[int64](ctx, tx, `SELECT MAX(n) FROM (SELECT COALESCE(MAX(id), 0) AS n FROM alarms
-			UNION ALL SELECT COALESCE(MAX(confirmation), 0) FROM alarms WHERE confirmation > 0
-			UNION ALL SELECT COALESCE(MAX(assignment), 0) FROM alarms WHERE assignment > 0
-			UNION ALL SELECT COALESCE(MAX(dismissal), 0) FROM alarms WHERE dismissal > 0) AS numbers`)
+		return scalar[int64](ctx, tx, `SELECT value FROM sequences WHERE name = 'alarm'`)
 	})
 }
 

@@ -109,6 +109,13 @@ func TestAlarmDismiss_RaisedByLaterScansOnly(t *testing.T) {
 			"StateChanges(0) = %+v, %v, want a new alarm, its dismissal and alarm 3", changes, err)
 		last, err := s.LastAlarm(t.Context())
 		assert.True(t, err == nil && last == 3, "LastAlarm() = %d, %v, want 3", last, err)
+		// The number of an assignment to a case stays used after the alarm left the case, so that readers of alarm events do not rewind.
+		c, err := n.a.Alarms.SaveCase(t.Context(), alarms.Case{Title: "stall"}, []int64{3}, "eve", nil)
+		require.NoError(t, err)
+		_, err = n.a.Alarms.SaveCase(t.Context(), alarms.Case{ID: c.ID, Title: "stall"}, []int64{}, "eve", nil)
+		require.NoError(t, err)
+		last, err = s.LastAlarm(t.Context())
+		assert.True(t, err == nil && last == 4, "LastAlarm() after an alarm left its case = %d, %v, want 4", last, err)
 		changes, err = n.a.Alarms.StateChanges(t.Context(), 1, 1)
 		assert.True(t, err == nil && len(changes) == 1 && changes[0].Number == 2, "StateChanges(1) = %+v, %v, want number 2", changes, err)
 		r, err := (verify.Recounter{Counter: n.a}).Run(t.Context())
