@@ -127,7 +127,7 @@ func (s *Service) switchOff(ctx context.Context, r outbox.Row) error {
 			return err
 		}
 		w, err := tx.Webhook(ctx, id)
-		if errors.Is(err, ErrNoWebhook) || err == nil && w.URL != r.URL {
+		if errors.Is(err, ErrNoWebhook) || err == nil && (w.URL != r.URL || !w.Enabled) {
 			return nil
 		}
 		if err != nil {

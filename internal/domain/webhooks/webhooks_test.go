@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -509,6 +510,74 @@ func TestDeliveries_InFlight(t *testing.T) {
 		p.step()
 		assert.True(t, highest == 8 && len(last) == codes+1,
 			"deliveries in flight = %d, want 8; %d codes and rules, want %d; %v", highest, len(last), codes+1, time.Since(began))
+	})
+}
+
+// TestWebhooks_ChangedDuringBatch verifies that a webhook which is deleted, disabled or changed while a batch of its deliveries is sent gets
+// no further deliveries of the batch at its old URL.
+func TestWebhooks_ChangedDuringBatch(t *testing.T) {
+	t.Parallel()
+	const oldURL, newURL = "https://old.example/", "https://new.example/"
+	for _, c := range []struct {
+		name   string
+		change func(*webhooks.Webhook) // nil = deleted
+		moved  int                     // deliveries to the new URL
+	}{
+		{name: "deleted"},
+		{name: "disabled", change: func(w *webhooks.Webhook) { w.Enabled = false }},
+		{name: "another URL", change: func(w *webhooks.Webhook) { w.URL = newURL }, moved: 19},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			p := newPublisher(t)
+			hook := p.add(oldURL, webhooks.Filter{Rules: []int64{1}})
+			p.secrets[newURL] = p.secrets[oldURL]
+			for range 20 {
+				p.scanLog.add(ruleScan(1))
+			}
+			var waited atomic.Int64
+			real := p.RealNow()
+			p.RealNow = func() time.Time { return real.Add(time.Duration(waited.Load())) }
+			p.respond = func(message) (int, error) {
+				if waited.Swap(int64(2*time.Second)) > 0 {
+					return 204, nil
+				}
+				if c.change == nil {
+					return 204, p.service.Delete(t.Context(), hook.ID)
+				}
+				_, err := p.service.Change(t.Context(), hook.ID, func(w *webhooks.Webhook) error { c.change(w); return nil })
+				return 204, err
+			}
+			p.step()
+			assert.Equal(t, len(p.events(oldURL)), 1, "deliveries to the old URL")
+			assert.Equal(t, len(p.events(newURL)), c.moved, "deliveries to the new URL")
+		})
+	}
+}
+
+// TestWebhooks_GoneInParallel verifies that several concurrent responses with status 410 disable the webhook once.
+func TestWebhooks_GoneInParallel(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := newPublisher(t)
+		p.add("https://a.example/", webhooks.Filter{Rules: []int64{1}})
+		for range 20 {
+			p.scanLog.add(ruleScan(1))
+		}
+		before, _, err := p.db.ChangeHead(t.Context())
+		require.NoError(t, err)
+		status := 204
+		p.Post = func(context.Context, safehttp.Request) (safehttp.Answer, error) {
+			p.mu.Lock()
+			answer := safehttp.Answer{Status: status}
+			status = 410
+			p.mu.Unlock()
+			time.Sleep(200 * time.Millisecond) // of the bubble
+			return answer, nil
+		}
+		p.step()
+		after, _, err := p.db.ChangeHead(t.Context())
+		assert.True(t, err == nil && after == before+1, "entries in the audit log = %d, %v, want 1", after-before, err)
 	})
 }
 

@@ -23,6 +23,9 @@ const (
 	// sendTime is the maximum time for which one goroutine sends to a receiver before other receivers get their turn. sendTime is
 	// shorter than any lease: rows still unsent after that time are returned to the queue.
 	sendTime = 30 * time.Second
+	// openTime is the time for which the result of Policy.Open is used: rows of a claim are not sent to a receiver that was deleted,
+	// disabled or changed earlier than this.
+	openTime = time.Second
 	// patience is the number of consecutive failures after which a receiver is considered unavailable.
 	patience = 3
 	// logInterval is the minimum interval between two log messages about given-up rows of a receiver.
@@ -216,12 +219,22 @@ func (s *Sender) batch(ctx context.Context, receiver string, seen *health) (n in
 		return 0, true, nil
 	}
 	// If Open fails, the rows are due again when the lease ends.
+	opened := s.RealNow()
 	seal, err := s.Open(ctx, receiver)
 	if err != nil {
 		return 0, false, err
 	}
-	hasMore = s.sendAll(ctx, rows, seal, seen, func(r *Row) { r.NextAt = now },
-		func() bool { return seal == nil || s.RealNow().Sub(began) > sendTime })
+	hasMore = s.sendAll(ctx, rows, seen, func(r *Row) { r.NextAt = now }, func() sealer {
+		t := s.RealNow()
+		if seal != nil && t.Sub(opened) > openTime {
+			opened = t
+			seal, _ = s.Open(ctx, receiver) // nil with an error, which the next batch returns if it persists
+		}
+		if t.Sub(began) > sendTime {
+			return nil
+		}
+		return seal
+	})
 	// The rows were sent: their results are stored even if the server is stopping.
 	ctx = context.WithoutCancel(ctx)
 	return len(rows), hasMore, s.Store.UpdateOutbox(ctx, func(tx Tx) error {
@@ -241,16 +254,22 @@ type health struct {
 	accepted bool // the receiver accepted a row
 }
 
+// sealer builds the request of a row.
+type sealer = func(*Row) (safehttp.Request, error)
+
 // sendAll sends rows sequentially until the receiver accepts one, then up to Parallel rows concurrently. When sending to the receiver must
-// pause, or isLate returns true, sendAll calls back(r) for each unsent row r, and returns hasMore = false.
-func (s *Sender) sendAll(ctx context.Context, rows []Row, seal func(*Row) (safehttp.Request, error), seen *health, back func(*Row),
-	isLate func() bool) (hasMore bool) {
-	var mu sync.Mutex // guards hasMore, seen and waits
+// pause, or open returns nil, sendAll calls back(r) for each unsent row r, and returns hasMore = false. open is called before each row.
+func (s *Sender) sendAll(ctx context.Context, rows []Row, seen *health, back func(*Row), open func() sealer) (hasMore bool) {
+	var mu sync.Mutex // guards hasMore, seen and waits, and serializes open
 	hasMore = true
 	waits := map[string]time.Time{} // by OrderKey: the time until which rows wait for an older row
 	fn := func(r *Row) {
 		mu.Lock()
-		hasMore = hasMore && ctx.Err() == nil && seen.failures < patience && !isLate()
+		var seal sealer
+		if hasMore = hasMore && ctx.Err() == nil && seen.failures < patience; hasMore {
+			seal = open()
+			hasMore = seal != nil
+		}
 		stopped, until := !hasMore, waits[r.OrderKey]
 		mu.Unlock()
 		switch {
@@ -316,7 +335,7 @@ type sendResult struct {
 }
 
 // send sends one row and sets its next state.
-func (s *Sender) send(ctx context.Context, seal func(*Row) (safehttp.Request, error), r *Row) sendResult {
+func (s *Sender) send(ctx context.Context, seal sealer, r *Row) sendResult {
 	request, err := seal(r)
 	if useless, ok := errors.AsType[ErrSkip](err); ok {
 		r.NextAt, r.Error = time.Time{}, string(useless)
