@@ -216,11 +216,12 @@ func (t alarmQueries) Acknowledge(ctx context.Context, id int64, actor string, i
 }
 
 func (t alarmQueries) Annotate(ctx context.Context, id int64, note string) (alarms.Alarm, error) {
-	if _, err := t.exec(ctx, `UPDATE alarms SET note = $2 WHERE id = $1 AND dismissed_at = 0`, id, note); err != nil {
+	changed, err := t.exec(ctx, `UPDATE alarms SET note = $2 WHERE id = $1 AND dismissed_at = 0 AND note <> $2`, id, note)
+	if err != nil {
 		return alarms.Alarm{}, err
 	}
 	a, err := t.alarm(ctx, id)
-	if err != nil {
+	if err != nil || changed == 0 {
 		return a, err
 	}
 	return a, t.note(ctx, ofAlarm, strconv.FormatInt(id, 10), "annotate", map[string]string{"note": a.Note})
