@@ -288,6 +288,28 @@ func TestEmulator_Faults(t *testing.T) {
 	})
 }
 
+// TestEmulator_FaultsOfPlatform verifies that the faults of a third-party platform affect the calls with its own token.
+func TestEmulator_FaultsOfPlatform(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Undeclared: true, Seed: shop + `
+components:
+  - {appid: isv, secret: isv-secret-0123456789, message_token: tok, encoding_aes_key: abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG}
+`})
+	token := s.ComponentToken("isv")
+	for path, body := range map[string]string{
+		"/cgi-bin/get_api_domain_ip":                   "{}",
+		"/cgi-bin/component/api_create_preauthcode":    `{"component_appid":"isv","appid":"shop"}`,
+		"/cgi-bin/component/api_get_authorizer_option": `{"component_appid":"isv","authorizer_appid":"shop","option_name":"x"}`,
+	} {
+		addFaults(t, s, `{"path":"`+path+`","errcode":-1,"appid":"isv"}`)
+		name := "access_token="
+		if strings.Contains(path, "component") {
+			name = "component_access_token="
+		}
+		s.Do("POST", path+"?"+name+token, body).WantCode(t, -1, "%s", path)
+	}
+}
+
 func TestEmulator_ListAndDeleteFaults(t *testing.T) {
 	t.Parallel()
 	s := start(t)

@@ -156,7 +156,7 @@ func (a *API) injected(e endpoint, c *call, f *fields) Fault {
 	if a.Faults == nil {
 		return Fault{}
 	}
-	appid := c.caller.AppID
+	appid := c.account()
 	if appid == "" {
 		appid, _ = f.peek("appid")
 	}
