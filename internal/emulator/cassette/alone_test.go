@@ -2,6 +2,7 @@ package cassette_test
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -149,6 +150,25 @@ func TestCompare_BusyAndStable(t *testing.T) {
 	}
 	c.do("POST", rules+"get?access_token="+token, `{}`)
 	checkEqual(t, out.String(), 3)
+}
+
+// TestCompare_RefusedPreparation verifies that a call which took effect although the platform returned -1 is reported as skipped if this
+// server issues no token for it.
+func TestCompare_RefusedPreparation(t *testing.T) {
+	t.Parallel()
+	const call = `{"occurred_at":"2026-01-15T02:00:00Z","method":"POST","path":"/cgi-bin/wxopen/qrcodejump%s",` +
+		`"query":{"access_token":"{token:1:130}"},"request":{"prefix":"https://{host:2:9}.example/{path:3:4}/"%s},"status":200,"headers":{},` +
+		`"response":{"errcode":%s"}}` + "\n"
+	stage := cassette.NewStage(lines(t, fmt.Sprintf(call, "add", `,"path":"p","is_edit":0,"permit_sub_rule":1,"open_version":3`,
+		`-1,"errmsg":"system error rid: {rid:4:26}`)+fmt.Sprintf(call, "publish", "", `0,"errmsg":"ok`)))
+	s := servertest.Start(t, servertest.Options{Seed: string(stage.Seed()), Began: stage.Began(), Undeclared: true})
+	s.Admin("PUT", "/settings", `{"token_daily_limit":1}`)
+	account := regexp.MustCompile(`"appid":"([^"]+)".*?"secret":"([^"]+)"`).FindStringSubmatch(string(stage.Seed()))
+	token := "/cgi-bin/token?grant_type=client_credential&appid=" + account[1] + "&secret=" + account[2]
+	s.RegisterSecret(s.Do("GET", token, "").Text(t, "access_token"))
+	report, err := cassette.Compare(t.Context(), stage, cassette.Server{URL: s.URL, Token: servertest.AdminToken, Reach: func(time.Time) {}})
+	assert.True(t, err == nil && report.Compared == 0 && len(report.Skipped) == 2 && strings.Contains(report.Skipped[0].Reason, "45009"),
+		"%+v, %v, want two skipped calls", report, err)
 }
 
 // TestCompare_HostInCapitals verifies that the host of a prefix is compared without case, and its path with case.

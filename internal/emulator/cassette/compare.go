@@ -99,7 +99,7 @@ func (p *player) emulate(ctx context.Context, r *Recorded) error {
 		body = json.RawMessage(p.real(r.request, r.OccurredAt).json())
 	}
 	p.faulty = p.faulty || strings.HasSuffix(r.Path, "/faults") && r.Method == http.MethodPost
-	_, err := p.ask(ctx, r.Method, r.Path, body)
+	_, err := p.ask(ctx, r.Method, p.address(r), body)
 	if _, refused := errors.AsType[refusedError](err); err != nil && !refused {
 		return err
 	}
@@ -201,8 +201,12 @@ func (p *player) play(ctx context.Context, r *Recorded) error {
 		return p.skip(r, "a page for a person's browser")
 	case r.answer.kind == object && decided && !p.faulty:
 		if p.stage.done[r.Number] {
-			if missing, err := p.prepare(ctx, r); err != nil || missing != "" {
+			missing, err := p.prepare(ctx, r)
+			if err != nil {
 				return err
+			}
+			if missing != "" {
+				return p.skip(r, missing)
 			}
 			if _, err := p.send(ctx, r); err != nil {
 				return err
