@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/qrjump/qrjump/internal/edge/consent"
 )
 
 // Fault is one entry of the fault plan: an error, a delay or a lost connection at an endpoint, or a fixed response at a path.
@@ -50,9 +52,9 @@ func (r FaultResponse) Text() (body []byte, kind string) {
 	return []byte(text), "text/plain; charset=utf-8"
 }
 
-// reservedPaths lists the server's own path prefixes, for which a FaultResponse is rejected.
-var reservedPaths = []string{"/admin/", "/scan/", "/console", "/metrics", "/healthz", "/readyz", "/openapi.json", "/openapi-wire.json",
-	"/.well-known/"}
+// reservedPaths lists the path prefixes that the server handles outside the platform's API, for which a FaultResponse is rejected.
+var reservedPaths = append([]string{"/admin/", "/scan/", "/console", "/metrics", "/healthz", "/readyz", "/openapi.json", "/openapi-wire.json",
+	"/.well-known/", "/docs", "/debug/", "/qrjump/"}, consent.Paths...)
 
 // checkResponse returns an error if the response of a fault is invalid.
 func checkResponse(f Fault) error {
@@ -61,7 +63,7 @@ func checkResponse(f Fault) error {
 	case !strings.HasPrefix(f.Path, "/") || strings.ContainsAny(f.Path, "?#") || len(f.Path) > 1024:
 		return fmt.Errorf("path: want a path such as /cgi-bin/menu/get, without a query")
 	case slices.ContainsFunc(reservedPaths, func(p string) bool { return strings.HasPrefix(f.Path, p) }):
-		return fmt.Errorf("path: %s is not a path of the platform: only responses of the platform can be replaced", f.Path)
+		return fmt.Errorf("path: %s is not a path of the platform's API: only responses of the API can be replaced", f.Path)
 	case !slices.Contains(methods, f.Method):
 		return fmt.Errorf("method: want one of %s, or leave it out for any method", strings.Join(methods[1:], ", "))
 	case f.Response.Status < 200 || f.Response.Status > 599:

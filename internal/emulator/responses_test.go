@@ -71,6 +71,9 @@ func TestEmulator_RejectsInvalidResponse(t *testing.T) {
 	for _, body := range []string{
 		`{"response":{}}`, `{"path":"x","response":{}}`, `{"path":"/x?y=1","response":{}}`, `{"path":"/x","response":[]}`,
 		`{"path":"/admin/v1/accounts","response":{}}`, `{"path":"/scan/v1/resolve","response":{}}`, `{"path":"/healthz","response":{}}`,
+		`{"path":"/docs/x","response":{}}`, `{"path":"/docs","response":{}}`, `{"path":"/debug/pprof/","response":{}}`,
+		`{"path":"/qrjump/ca.pem","response":{}}`, `{"path":"/cgi-bin/componentloginpage","response":{}}`,
+		`{"path":"/safe/bindcomponent","response":{}}`,
 		`{"path":"/x","method":"get","response":{}}`, `{"path":"` + get + `","method":"GET","errcode":-1}`,
 		`{"path":"/x","response":{"status":99}}`, `{"path":"/x","response":{"status":101}}`, `{"path":"/x","response":{"status":600}}`,
 		`{"path":"/x","response":{},"delay":"soon"}`, `{"path":"/x","response":{},"delay":"61s"}`,
