@@ -413,16 +413,17 @@ func (t accountQueries) PutToken(ctx context.Context, k accounts.Token) error {
 	return t.execQueued(ctx, nil, `INSERT INTO access_tokens (`+tokenRows.columns+`) VALUES (`+placeholders(1, len(args))+`)`, args...)
 }
 
-func (t accountQueries) ShortenTokens(ctx context.Context, appid string, series accounts.TokenKind, instant time.Time) error {
+func (t accountQueries) ShortenTokens(ctx context.Context, appid string, series accounts.TokenKind, now, instant time.Time) error {
 	t.touched.Add(appid)
-	return t.execQueued(ctx, nil, `UPDATE access_tokens SET superseded_at = $3
-		WHERE appid = $1 AND kind = $2 AND (superseded_at = 0 OR superseded_at > $3)`, appid, string(series), millis(instant))
+	return t.execQueued(ctx, nil, `UPDATE access_tokens SET superseded_at = $4
+		WHERE appid = $1 AND kind = $2 AND (superseded_at = 0 AND expires_at > $3 OR superseded_at > $4)`, appid, string(series), millis(now),
+		millis(instant))
 }
 
 func (t accountQueries) ExpireTokens(ctx context.Context, appid string, instant time.Time) error {
 	t.touched.Add(appid)
-	if _, err := t.exec(ctx, `UPDATE access_tokens SET superseded_at = $2 WHERE appid = $1 AND (superseded_at = 0 OR superseded_at > $2)`, appid,
-		millis(instant)); err != nil {
+	if _, err := t.exec(ctx, `UPDATE access_tokens SET superseded_at = $2 WHERE appid = $1
+		AND (superseded_at = 0 AND expires_at > $2 OR superseded_at > $2)`, appid, millis(instant)); err != nil {
 		return err
 	}
 	return t.note(ctx, ofTokens, appid, "end", nil)

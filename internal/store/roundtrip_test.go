@@ -193,6 +193,7 @@ func TestToken_RevokedByAccountAndSeries(t *testing.T) {
 			token("old", "wxa", accounts.Plain, 0),
 			token("new", "wxa", accounts.Plain, time.Minute),
 			token("stable", "wxa", accounts.Stable, 0),
+			token("expired", "wxa", accounts.Plain, 9*time.Minute-accounts.TokenLife),
 			token("other", "wxb", accounts.Plain, 0),
 		}
 		supersededAt := func() map[string]time.Time {
@@ -213,10 +214,11 @@ func TestToken_RevokedByAccountAndSeries(t *testing.T) {
 			})
 			return got
 		}
+		ten := t0.Add(10 * time.Minute)
 		shorten := func(d time.Duration) {
 			t.Helper()
 			update(t, s, func(ctx context.Context, tx *Tx) error {
-				return tx.accounts().ShortenTokens(ctx, "wxa", accounts.Plain, t0.Add(d))
+				return tx.accounts().ShortenTokens(ctx, "wxa", accounts.Plain, ten, t0.Add(d))
 			})
 		}
 		update(t, s, func(ctx context.Context, tx *Tx) error {
@@ -233,14 +235,13 @@ func TestToken_RevokedByAccountAndSeries(t *testing.T) {
 			return err
 		})
 		shorten(10 * time.Minute)
-		ten := t0.Add(10 * time.Minute)
 		check(t, "tokens superseded after 10 minutes", supersededAt(),
-			map[string]time.Time{"old": ten, "new": ten, "stable": {}, "other": {}})
+			map[string]time.Time{"old": ten, "new": ten, "stable": {}, "expired": {}, "other": {}})
 		shorten(20 * time.Minute)
-		check(t, "tokens after a later end", supersededAt(), map[string]time.Time{"old": ten, "new": ten, "stable": {}, "other": {}})
+		check(t, "tokens after a later end", supersededAt(), map[string]time.Time{"old": ten, "new": ten, "stable": {}, "expired": {}, "other": {}})
 		shorten(5 * time.Minute)
 		five := t0.Add(5 * time.Minute)
-		check(t, "tokens after an earlier end", supersededAt(), map[string]time.Time{"old": five, "new": five, "stable": {}, "other": {}})
+		check(t, "tokens after an earlier end", supersededAt(), map[string]time.Time{"old": five, "new": five, "stable": {}, "expired": {}, "other": {}})
 
 		// After the clock is set back, the latest token is the one that is not superseded.
 		update(t, s, func(ctx context.Context, tx *Tx) error {

@@ -101,7 +101,7 @@ func (d *Service) sealComponent(ctx context.Context, tx Tx, c *Component, secret
 		return err
 	}
 	if secret != "" && c.SecretHash != old {
-		if err := tx.ShortenTokens(ctx, c.AppID, Platform, d.Now()); err != nil {
+		if err := tx.ShortenTokens(ctx, c.AppID, Platform, d.Now(), d.Now()); err != nil {
 			return err
 		}
 	}
@@ -192,7 +192,7 @@ func cutEarlier(ctx context.Context, tx Tx, t Token, moment time.Time) error {
 	if t.Kind == Authorizer {
 		return tx.ShortenAuthorizerTokens(ctx, t.Component, t.AppID, moment)
 	}
-	return tx.ShortenTokens(ctx, t.AppID, t.Kind, moment)
+	return tx.ShortenTokens(ctx, t.AppID, t.Kind, t.IssuedAt, moment)
 }
 
 // CheckPlatform checks the secret and the address of a component that calls without a token, for itself or for an account. CheckPlatform

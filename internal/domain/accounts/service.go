@@ -296,7 +296,7 @@ func (d *Service) revokeOnSecretChange(ctx context.Context, tx Tx, old, a Accoun
 		return nil
 	}
 	for _, series := range []TokenKind{Plain, Stable} {
-		if err := tx.ShortenTokens(ctx, a.AppID, series, d.Now()); err != nil {
+		if err := tx.ShortenTokens(ctx, a.AppID, series, d.Now(), d.Now()); err != nil {
 			return err
 		}
 	}

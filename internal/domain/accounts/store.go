@@ -95,9 +95,9 @@ type Tx interface {
 	// LatestToken returns the newest of an account's tokens of one kind, or ErrNoToken.
 	LatestToken(ctx context.Context, appid string, series TokenKind) (Token, error)
 	PutToken(ctx context.Context, t Token) error
-	// ShortenTokens makes an account's tokens of one kind end at the time "at"; a token that ends earlier stays unchanged.
-	ShortenTokens(ctx context.Context, appid string, series TokenKind, at time.Time) error
-	// ExpireTokens makes every token of an account end at the time "at", including the tokens with which components call on its behalf.
+	// ShortenTokens makes an account's tokens of one kind end at the time "at"; a token that has expired, or ends earlier, stays unchanged.
+	ShortenTokens(ctx context.Context, appid string, series TokenKind, now, at time.Time) error
+	// ExpireTokens makes every valid token of an account end at the time "at", including those with which components call on its behalf.
 	ExpireTokens(ctx context.Context, appid string, at time.Time) error
 	// ForgetTokens deletes the tokens of an account that expired before the given time.
 	ForgetTokens(ctx context.Context, appid string, before time.Time) error

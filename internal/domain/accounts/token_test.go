@@ -234,6 +234,11 @@ func TestStableToken_ForceRefreshRevokesPrevious(t *testing.T) {
 	w.assertTokenCode("the first forced token", first.Text, replaced)
 	w.assertTokenCode("the second forced token", second.Text, works)
 	assertEqual(t, "token without force", w.mustStableToken(c, false).Text, second.Text)
+	w.setTime(forced.Add(accounts.ForceInterval + accounts.TokenLife + time.Minute))
+	w.mustStableToken(c, true)
+	w.assertTokenCode("a token that expired before the forced refresh", second.Text, expired)
+	require.NoError(t, w.ExpireTokens(t.Context(), "wxa"))
+	w.assertTokenCode("a token that expired before all tokens were ended", second.Text, expired)
 }
 
 func TestStableToken_ForceRefreshRevokesOverlap(t *testing.T) {
