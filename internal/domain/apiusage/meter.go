@@ -256,7 +256,7 @@ const clears = "clears of the month"
 // Clear resets today's counts of an account, for one API path or, if path is "", for all paths. After ten successful resets in a calendar
 // month, Clear returns 48006.
 func (s *Service) Clear(ctx context.Context, appid, path string) error {
-	paths := s.Interfaces
+	paths := slices.Sorted(slices.Values(s.Interfaces)) // in the order of deltas, which prevents deadlocks
 	if path != "" {
 		paths = []string{path}
 	}

@@ -28,6 +28,7 @@ type memory struct {
 	blocks     []apiusage.Block
 	calls      []apiusage.Call // of all blocks
 	deviations []apiusage.Deviation
+	cleared    []string // paths of the cleared counts
 	writes     int
 	err        error         // of writes that fail
 	lost       error         // of writes that succeed although they return an error
@@ -73,6 +74,7 @@ func (m *memory) AddCounts(_ context.Context, appid, path string, day int64, n i
 }
 
 func (m *memory) ClearCount(_ context.Context, appid, path string, day int64) error {
+	m.cleared = append(m.cleared, path)
 	delete(m.counts, fmt.Sprint(appid, path, day))
 	return nil
 }
@@ -129,7 +131,7 @@ var now = time.Date(2026, 1, 15, 10, 0, 0, 0, time.FixedZone("", 8*3600))
 func newService() (*apiusage.Service, *memory) {
 	m := &memory{counts: map[string]int{}}
 	return &apiusage.Service{Store: m, Settings: settings.NewLive(settings.Defaults()), Now: func() time.Time { return now },
-		Log: slog.New(slog.DiscardHandler), Interfaces: []string{"/a", "/b"}}, m
+		Log: slog.New(slog.DiscardHandler), Interfaces: []string{"/b", "/a"}}, m
 }
 
 // rid returns a request ID of the current second.
@@ -303,6 +305,9 @@ func TestBook_ClearDuringCounts(t *testing.T) {
 		assert.True(t, a == 1 && other == 3, "used quota after the clear = %d and %d, want 1 and 3", a, other)
 		require.NoError(t, b.Flush(t.Context()))
 	}
+	m.cleared = nil
+	require.NoError(t, b.Clear(t.Context(), "wxa", ""))
+	assert.Equal(t, fmt.Sprint(m.cleared), "[/a /b]", "cleared counts, in the order in which Flush adds to them")
 	require.NoError(t, b.Reset(func() error {
 		clear(m.counts)
 		return nil
