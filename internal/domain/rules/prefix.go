@@ -291,7 +291,8 @@ func isAddress(host string) bool {
 		return true
 	}
 	last := name[strings.LastIndexByte(name, '.')+1:]
-	return last != "" && strings.Trim(last, "0123456789") == ""
+	digits, isHex := strings.CutPrefix(last, "0x")
+	return last != "" && strings.Trim(last, "0123456789") == "" || isHex && strings.Trim(digits, "0123456789abcdef") == ""
 }
 
 // notURL reports whether a character is not allowed in a URL by RFC 3986, or is "*", which people write in the hope of a wildcard.
