@@ -364,6 +364,10 @@ func TestPIN_TypedIntoPage(t *testing.T) {
 			scan := w.callScan("resolve", "alice", strings.Split(list[1], ",")[2])
 			assert.True(t, scan.Reason == scanned && strings.Contains(scan.Message, "scratch layer") == (scanned != ""),
 				"%s: %+v", text, scan)
+			host, _, _ := strings.Cut(strings.TrimPrefix(text, "https://"), "/")
+			explained := w.Do("POST", "/scan/v1/explain", fmt.Sprintf(`{"text":%q,"assume":[{"owner":"shop","prefix":"https://%s/","path":"p"}]}`,
+				strings.Split(list[1], ",")[2], host)).Body
+			assert.Contains(t, explained, "It matches, but the text is a code", "%s: explanation of a rule that matches", text)
 			checkPage(list[1], "", "Enter the number under the scratch layer", "请输入刮开涂层后的数字")
 			checkPage(list[1], pin, "A genuine code", "此码为正品码")
 			checkPage(list[1], wrong, "This number is wrong", "数字不正确")

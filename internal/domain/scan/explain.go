@@ -86,9 +86,6 @@ func (r Resolver) Explain(req Request, nearRules []rules.Rule) Explanation {
 	r.Finder = singleRead{Finder: r.Finder, matching: matching}
 	d := r.Resolve(req)
 	e := Explanation{Decision: d}
-	if d.Kind == ByCode || d.Reason != "" {
-		matching = nil // a code takes precedence over all rules
-	}
 	shown := map[string]bool{}
 	for i, rule := range matching {
 		shown[rule.Prefix.Key] = true
@@ -149,6 +146,10 @@ func (r Resolver) judgeMatch(d Decision, matching []rules.Rule, i int) Step {
 	say := func(v Verdict, key string, values ...any) Step { return newStep(rule, v, key, values...) }
 	governs, governed := governing(matching)
 	switch {
+	case d.Kind == ByCode || d.Action == ShowMessage:
+		return Step{Rule: rule, Verdict: MatchesButShorter, Reason: catalog.Text("code"), Behaviour: "scan.code.first"}
+	case d.Kind == ByGS1: // no Behaviour, because the platform has no GS1 links
+		return Step{Rule: rule, Verdict: MatchesButShorter, Reason: catalog.Text("gs1")}
 	case d.Kind == ByTestLink && d.Matched.Prefix == rule.Prefix.Text:
 		opens := say(Opens, "test_link", d.Version)
 		opens.Behaviour = "scan.test.role"
