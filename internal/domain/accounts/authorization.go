@@ -196,8 +196,9 @@ func (d *Service) Agree(ctx context.Context, a Agreement) (Issued, error) {
 		case err != nil:
 			return err
 		case slices.Equal(ordered(old.PermissionSets), a.Sets):
-			// Assumed(consent.same): the grant is unchanged, so the component receives no event and keeps its refresh token.
-			return nil
+			// Assumed(consent.same): the permission sets are unchanged, so the component receives no event and keeps its refresh token.
+			old.GrantedAt = now
+			return tx.PutGrant(ctx, a.Component, old)
 		}
 		grant, err := d.newGrant(a.Component, a.AppID, a.Sets, now)
 		if err != nil {
