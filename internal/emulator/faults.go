@@ -53,8 +53,8 @@ func (r FaultResponse) Text() (body []byte, kind string) {
 }
 
 // reservedPaths lists the path prefixes that the server handles outside the platform's API, for which a FaultResponse is rejected.
-var reservedPaths = append([]string{"/admin/", "/scan/", "/console", "/metrics", "/healthz", "/readyz", "/openapi.json", "/openapi-wire.json",
-	"/.well-known/", "/docs", "/debug/", "/qrjump/"}, consent.Paths...)
+var reservedPaths = append([]string{"/admin/", "/scan/", "/console", "/metrics", "/healthz", "/readyz", "/openapi.json",
+	"/openapi-wire.json", "/.well-known/", "/docs", "/debug/", "/qrjump/"}, consent.Paths...)
 
 // checkResponse returns an error if the response of a fault is invalid.
 func checkResponse(f Fault) error {

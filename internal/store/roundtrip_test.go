@@ -238,10 +238,12 @@ func TestToken_RevokedByAccountAndSeries(t *testing.T) {
 		check(t, "tokens superseded after 10 minutes", supersededAt(),
 			map[string]time.Time{"old": ten, "new": ten, "stable": {}, "expired": {}, "other": {}})
 		shorten(20 * time.Minute)
-		check(t, "tokens after a later end", supersededAt(), map[string]time.Time{"old": ten, "new": ten, "stable": {}, "expired": {}, "other": {}})
+		check(t, "tokens after a later end", supersededAt(),
+			map[string]time.Time{"old": ten, "new": ten, "stable": {}, "expired": {}, "other": {}})
 		shorten(5 * time.Minute)
 		five := t0.Add(5 * time.Minute)
-		check(t, "tokens after an earlier end", supersededAt(), map[string]time.Time{"old": five, "new": five, "stable": {}, "expired": {}, "other": {}})
+		check(t, "tokens after an earlier end", supersededAt(),
+			map[string]time.Time{"old": five, "new": five, "stable": {}, "expired": {}, "other": {}})
 
 		// After the clock is set back, the latest token is the one that is not superseded.
 		update(t, s, func(ctx context.Context, tx *Tx) error {

@@ -100,7 +100,8 @@ func TestWebhookStore_DeletedWhileQueueing(t *testing.T) {
 					waitFor(t, "the deletion to wait, or to end", func() bool {
 						return isClosed(deleted) || nodes[1].write.Stats().WaitCount > queued || countLockWaiters(t, nodes[1]) > 0
 					})
-					return errors.Join(err, tx.AddRows(t.Context(), outbox.Deliveries, []outbox.Row{{Receiver: "1", Event: "e", CreatedAt: t0}}))
+					rows := []outbox.Row{{Receiver: "1", Event: "e", CreatedAt: t0}}
+					return errors.Join(err, tx.AddRows(t.Context(), outbox.Deliveries, rows))
 				}))
 				<-deleted
 				check(t, "deliveries of the deleted webhook", queryInt(t, nodes[0], `SELECT COUNT(*) FROM deliveries`), 0)

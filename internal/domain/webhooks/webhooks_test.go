@@ -513,8 +513,8 @@ func TestDeliveries_InFlight(t *testing.T) {
 	})
 }
 
-// TestWebhooks_ChangedDuringBatch verifies that a webhook which is deleted, disabled or changed while a batch of its deliveries is sent gets
-// no further deliveries of the batch at its old URL.
+// TestWebhooks_ChangedDuringBatch verifies that a webhook that is deleted, disabled or changed while a batch of its deliveries is sent
+// gets no further deliveries of the batch at its old URL.
 func TestWebhooks_ChangedDuringBatch(t *testing.T) {
 	t.Parallel()
 	const oldURL, newURL = "https://old.example/", "https://new.example/"

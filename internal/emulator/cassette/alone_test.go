@@ -166,7 +166,8 @@ func TestCompare_RefusedPreparation(t *testing.T) {
 	account := regexp.MustCompile(`"appid":"([^"]+)".*?"secret":"([^"]+)"`).FindStringSubmatch(string(stage.Seed()))
 	token := "/cgi-bin/token?grant_type=client_credential&appid=" + account[1] + "&secret=" + account[2]
 	s.RegisterSecret(s.Do("GET", token, "").Text(t, "access_token"))
-	report, err := cassette.Compare(t.Context(), stage, cassette.Server{URL: s.URL, Token: servertest.AdminToken, Reach: func(time.Time) {}})
+	here := cassette.Server{URL: s.URL, Token: servertest.AdminToken, Reach: func(time.Time) {}}
+	report, err := cassette.Compare(t.Context(), stage, here)
 	assert.True(t, err == nil && report.Compared == 0 && len(report.Skipped) == 2 && strings.Contains(report.Skipped[0].Reason, "45009"),
 		"%+v, %v, want two skipped calls", report, err)
 }
