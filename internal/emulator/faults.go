@@ -8,8 +8,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/qrjump/qrjump/internal/edge/consent"
 )
 
 // Fault is one entry of the fault plan: an error, a delay or a lost connection at an endpoint, or a fixed response at a path.
@@ -52,9 +50,10 @@ func (r FaultResponse) Text() (body []byte, kind string) {
 	return []byte(text), "text/plain; charset=utf-8"
 }
 
-// reservedPaths lists the path prefixes that the server handles outside the platform's API, for which a FaultResponse is rejected.
-var reservedPaths = append([]string{"/admin/", "/scan/", "/console", "/metrics", "/healthz", "/readyz", "/openapi.json",
-	"/openapi-wire.json", "/.well-known/", "/docs", "/debug/", "/qrjump/"}, consent.Paths...)
+// reservedPaths lists the path prefixes that the server handles outside the platform's API, for which a FaultResponse is rejected. The last
+// three are those of the authorisation page.
+var reservedPaths = []string{"/admin/", "/scan/", "/console", "/metrics", "/healthz", "/readyz", "/openapi.json", "/openapi-wire.json",
+	"/.well-known/", "/docs", "/debug/", "/qrjump/", "/cgi-bin/componentloginpage", "/safe/bindcomponent", "/wxaopen/safe/bindcomponent"}
 
 // checkResponse returns an error if the response of a fault is invalid.
 func checkResponse(f Fault) error {

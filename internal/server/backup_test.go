@@ -409,7 +409,7 @@ func checkDisjoint(t *testing.T, blocks []codeBlock) {
 	}
 }
 
-// TestImportAccounts_UnreadAfterCommit imports accounts while the client disconnects after the commit and the change log cannot be read. The
+// TestImportAccounts_UnreadAfterCommit imports accounts while the client disconnects after the commit and the audit log cannot be read. The
 // import succeeds, the node is not ready until it has read the accounts, and the platform gets a ticket of this cell, because the old cell
 // may have issued one after the export.
 func TestImportAccounts_UnreadAfterCommit(t *testing.T) {

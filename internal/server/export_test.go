@@ -48,7 +48,7 @@ func Meta(ctx context.Context, s *Server, name string) (string, error) {
 	return s.store.Meta(ctx, name)
 }
 
-// ImportAccounts imports an archive of accounts. Each later read of the change log by the replica calls onRead first, and returns its error.
+// ImportAccounts imports an archive of accounts. Each later read of the audit log by the replica calls onRead first and returns its error.
 func ImportAccounts(ctx context.Context, s *Server, archive []byte, passphrase string, onRead func() error) (int, error) {
 	s.domain.current.History = interceptedLog{s.domain.current.History, onRead}
 	return s.importAccounts(ctx, bytes.NewReader(archive), int64(len(archive)), passphrase)

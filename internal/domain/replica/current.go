@@ -158,8 +158,8 @@ func (c *Replica) RefreshMany(ctx context.Context, first int64, n int) {
 	})
 }
 
-// FollowOwn applies all committed changes like CatchUp. If it fails, Retry repeats it, and Ready returns an error until then. Each call must
-// have another name.
+// FollowOwn applies all committed changes like CatchUp. If it fails, Retry repeats it, and Ready returns an error until then. The name
+// identifies the call in this error and is different for each call.
 func (c *Replica) FollowOwn(ctx context.Context, name string) {
 	_ = c.readUnlocked(ctx, name, c.CatchUp)
 }
