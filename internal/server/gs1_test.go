@@ -277,8 +277,9 @@ func TestGS1Transfer_TwoNodes(t *testing.T) {
 	for i, a := range answers {
 		require.True(t, a.Status == http.StatusOK, "transfer %d: %d %s", i, a.Status, a.Body)
 	}
-	stored := servertest.Decode[settings.Settings](t, nodes[0].Admin("GET", "/settings", ""))
-	assert.Equal(t, len(stored.GS1Prefixes), len(answers), "assigned prefixes")
+	eventually(t, "the first node has all assigned prefixes", func() bool {
+		return len(servertest.Decode[settings.Settings](t, nodes[0].Admin("GET", "/settings", "")).GS1Prefixes) == len(answers)
+	})
 }
 
 // TestGS1CompanyPrefix_ConflictAndTransfer verifies that only the owner of a GS1 Company Prefix creates links under it, that the error for
