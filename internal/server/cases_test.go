@@ -30,8 +30,8 @@ func TestCases_Life(t *testing.T) {
 			}
 			w.Admin("GET", "/statistics?wait=true", "")
 		}
-		_, brand := newAdminKey(t, w.Server, `{"name":"b","role":"marketer","accounts":["brand"]}`)
-		_, rival := newAdminKey(t, w.Server, `{"name":"r","role":"marketer","accounts":["rival"]}`)
+		brand := newAdminKey(t, w.Server, `{"name":"b","role":"marketer","accounts":["brand"]}`)
+		rival := newAdminKey(t, w.Server, `{"name":"r","role":"marketer","accounts":["rival"]}`)
 		admin := func(method, path, body string) servertest.Answer {
 			return callIfMatch(w.Server, method, path, body, "")
 		}

@@ -230,8 +230,8 @@ func TestGS1Links_ScansScopedToOwner(t *testing.T) {
 		for i, scans := 0, ""; i < 1000 && strings.Count(scans, `"source":"browser"`) < 6; i++ { // redirects do not wait for the log
 			scans = s.Admin("GET", "/scans", "").Body
 		}
-		_, shop := newAdminKey(t, s, `{"name":"of-shop","role":"marketer","accounts":["shop"]}`)
-		_, rival := newAdminKey(t, s, `{"name":"of-rival","role":"marketer","accounts":["rival"]}`)
+		shop := newAdminKey(t, s, `{"name":"of-shop","role":"marketer","accounts":["shop"]}`)
+		rival := newAdminKey(t, s, `{"name":"of-rival","role":"marketer","accounts":["rival"]}`)
 		for _, c := range []struct {
 			owner                string
 			call                 func(method, path, body string) servertest.Answer
@@ -293,7 +293,7 @@ func TestGS1CompanyPrefix_ConflictAndTransfer(t *testing.T) {
 			Config: func(c *server.Config) { c.Database = p.database }})
 		s.Admin("PUT", "/settings", `{"gs1_prefixes":{"9506000":"shop","950600013430":"rival"}}`)
 		operator := s.TryAdmin
-		_, rival := newAdminKey(t, s, `{"name":"of-rival","role":"rules-editor","accounts":["rival"]}`)
+		rival := newAdminKey(t, s, `{"name":"of-rival","role":"rules-editor","accounts":["rival"]}`)
 		const link = `"links":[{"linktype":"gs1:pip","href":"https://rival.example/x","title":"x","default":true}]`
 		transfer := func(key, to string, keys int, dry bool) {
 			t.Helper()

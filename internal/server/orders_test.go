@@ -62,7 +62,7 @@ func TestOrders_ApprovalOfARevision(t *testing.T) {
 		p := newInstance(t)
 		o := orders{p.start(t, servertest.Options{Seed: brand}), t}
 		o.Admin("PUT", "/settings", `{"order_approval_required":true}`)
-		_, bob := newAdminKey(t, o.Server, `{"name":"bob","role":"marketer"}`)
+		bob := newAdminKey(t, o.Server, `{"name":"bob","role":"marketer"}`)
 		decide := func(body string) servertest.Answer {
 			t.Helper()
 			return bob("POST", "/accounts/svc/orders/decisions", body)

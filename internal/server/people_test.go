@@ -17,12 +17,12 @@ import (
 //go:embed testdata/seeds/two_shops.yaml
 var twoShops string
 
-// newAdminKey creates an admin key and returns its id and a function that calls the admin API with it.
-func newAdminKey(t *testing.T, s *servertest.Server, body string) (string, func(method, path, body string) servertest.Answer) {
+// newAdminKey creates an admin key and returns a function that calls the admin API with it.
+func newAdminKey(t *testing.T, s *servertest.Server, body string) func(method, path, body string) servertest.Answer {
 	t.Helper()
-	created := servertest.Decode[struct{ ID, Key string }](t, s.Admin("POST", "/admin-keys", body))
+	created := servertest.Decode[struct{ Key string }](t, s.Admin("POST", "/admin-keys", body))
 	s.RegisterSecret(created.Key)
-	return created.ID, func(method, path, body string) servertest.Answer {
+	return func(method, path, body string) servertest.Answer {
 		return s.Do(method, "/admin/v1"+path, body, "Authorization: Bearer "+created.Key, "Content-Type: application/json")
 	}
 }
@@ -36,7 +36,7 @@ func TestScopedKey_RejectsOtherAccounts(t *testing.T) {
 	s.Admin("POST", fmt.Sprintf("/batches/%d/packages", batch), `{"code_start":0,"code_end":9,"printer":"p"}`)
 	calls := map[adminroute.Role]func(string, string, string) servertest.Answer{}
 	for _, role := range roles[:len(roles)-1] {
-		_, calls[role] = newAdminKey(t, s, fmt.Sprintf(`{"name":%q,"role":%[1]q,"accounts":["shop"]}`, role))
+		calls[role] = newAdminKey(t, s, fmt.Sprintf(`{"name":%q,"role":%[1]q,"accounts":["shop"]}`, role))
 	}
 	owned := []string{"listScans", "exportScans", "getStatistics", "listUnmatched", "exportStatistics", "exportUnmatched", "listAlarms",
 		"listCases", "exportAlarms", "listSharedCharts"}
@@ -89,7 +89,7 @@ func TestViewerRole_URLsRedactedToHost(t *testing.T) {
 	parameter := regexp.MustCompile(`\{[^}]*\}`)
 	counts := map[string]int{}
 	for _, role := range []string{"viewer", "marketer", "rules-editor", "operator"} {
-		_, call := newAdminKey(t, s, `{"name":"`+role+`","role":"`+role+`"}`)
+		call := newAdminKey(t, s, `{"name":"`+role+`","role":"`+role+`"}`)
 		for _, o := range servertest.Operations() {
 			if o.Method != "GET" {
 				continue

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -20,6 +19,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/rules"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
+	"github.com/qrjump/qrjump/internal/testkit/testdiag"
 )
 
 // newReplica returns a loaded replica of a node that answers scans only.
@@ -206,7 +206,7 @@ func TestFollow_NoGapsNoRepeats(t *testing.T) {
 	defer stop()
 	var followers [2]*replica.Replica
 	ended := [2]chan struct{}{make(chan struct{}), make(chan struct{})}
-	var log lockedBuffer
+	var log testdiag.Buffer
 	for i := range nodes {
 		c := newReplica(t, nodes[i])
 		c.Log = slog.New(slog.NewTextHandler(&log, nil))
@@ -287,23 +287,6 @@ func TestFollow_NoGapsNoRepeats(t *testing.T) {
 			check(t, key(k), matchingPath(c, key(k)), readPath(t, nodes[0], key(k)))
 		}
 	}
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 // TestFollow_StalenessReported verifies Staleness and Ready of a replica whose store is closed.

@@ -27,6 +27,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
+	"github.com/qrjump/qrjump/internal/testkit/testdiag"
 )
 
 // pendingResponse is a response that a test makes durable, or fails, with finish.
@@ -477,7 +478,7 @@ func (b panickingResponse) Wait(context.Context, []byte) ([]byte, string, int) {
 // TestFastPath_PanicClosesOneConnection verifies that a panic in any step of a response is logged and closes only its connection.
 func TestFastPath_PanicClosesOneConnection(t *testing.T) {
 	t.Parallel()
-	var logged lockedBuffer
+	var logged testdiag.Buffer
 	listener := newEchoListener()
 	listener.Log = slog.New(slog.NewTextHandler(&logged, nil))
 	listener.Begin = func(_ context.Context, _ string, body []byte) Response {
@@ -497,23 +498,6 @@ func TestFastPath_PanicClosesOneConnection(t *testing.T) {
 	}
 	io.WriteString(other, plainRequest("nowhere"))
 	wantResponse(t, bufio.NewReader(other), 200, "nowhere")
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(b)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 // temporaryError is a temporary error of Accept, as net/http recognizes it.

@@ -106,7 +106,7 @@ func TestCompare_LinksFromBefore(t *testing.T) {
 		s.Authorize(platform, isv, appid, "[3]")
 	}
 	s.Clock.Step(time.Minute)
-	proxy, _, out := record(t, s.URL, s.Clock.Now)
+	proxy, out := record(t, s.URL, s.Clock.Now)
 	c := &caller{t: t, base: proxy, s: s}
 	c.do("POST", "/cgi-bin/wxopen/wxamplinkget?access_token="+token, `{}`)
 	n := strings.Count(c.last, `"appid"`)
@@ -129,7 +129,7 @@ func TestCompare_BusyAndStable(t *testing.T) {
 	stable := `{"grant_type":"client_credential","appid":"` + shop + `","secret":"` + secrets[shop] + `"}`
 	s.Do("POST", "/cgi-bin/stable_token", stable, "Content-Type: application/json")
 	s.Clock.Step(10 * time.Minute)
-	proxy, _, out := record(t, s.URL, s.Clock.Now)
+	proxy, out := record(t, s.URL, s.Clock.Now)
 	c := &caller{t: t, base: proxy, s: s}
 	const rules = "/cgi-bin/wxopen/qrcodejump"
 	c.do("POST", "/cgi-bin/stable_token", stable)
@@ -176,7 +176,7 @@ func TestCompare_RefusedPreparation(t *testing.T) {
 func TestCompare_HostInCapitals(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: theTown, Undeclared: true})
-	proxy, _, out := record(t, s.URL, s.Clock.Now)
+	proxy, out := record(t, s.URL, s.Clock.Now)
 	run := func(base string) *caller {
 		c := &caller{t: t, base: base, s: s}
 		const rules = "/cgi-bin/wxopen/qrcodejump"
@@ -206,7 +206,7 @@ func TestCompare_HostInCapitals(t *testing.T) {
 func TestCompare_RewrittenCassette(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: theTown, Undeclared: true})
-	proxy, _, out := record(t, s.URL, s.Clock.Now)
+	proxy, out := record(t, s.URL, s.Clock.Now)
 	c := &caller{t: t, base: proxy, s: s}
 	token := c.token(brand)
 	for range 2 {
@@ -232,7 +232,7 @@ func TestCompare_TokenLength(t *testing.T) {
 	s := servertest.Start(t, servertest.Options{Seed: theTown, Undeclared: true})
 	base, done := newDifferingServer(t, s.URL, []injected{
 		{"/cgi-bin/token", 1, replaceBody(`"access_token":"`, `"access_token":"longer`), cassette.Value, "access_token"}})
-	proxy, _, out := record(t, base, s.Clock.Now)
+	proxy, out := record(t, base, s.Clock.Now)
 	c := &caller{t: t, base: proxy, s: s}
 	long := c.token(shop)
 	c.token(rival)

@@ -123,7 +123,7 @@ func TestCassetteCompare_PlantedDifferences(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: theTown, Undeclared: true})
 	base, done := newDifferingServer(t, s.URL, injectedDifferences)
-	proxy, _, out := record(t, base, s.Clock.Now)
+	proxy, out := record(t, base, s.Clock.Now)
 	(&caller{t: t, base: proxy, s: s}).callEverything()
 	done()
 	report := compare(t, out.String())
@@ -177,7 +177,7 @@ func TestCassetteCompare_PartialRecording(t *testing.T) {
 	tea, ours := s.Token(shop), s.Token(brand)
 	s.OK(shop, "add", `{"prefix":"https://tea.example/u/","path":"pages/u/u","is_edit":0,"permit_sub_rule":2,"open_version":1}`)
 	s.Clock.Step(time.Minute)
-	proxy, _, out := record(t, s.URL, s.Clock.Now)
+	proxy, out := record(t, s.URL, s.Clock.Now)
 	c := &caller{t: t, base: proxy, s: s}
 	const rules = "/cgi-bin/wxopen/qrcodejump"
 	c.do("POST", rules+"get?access_token="+tea, `{}`)
@@ -196,7 +196,7 @@ func TestCassetteCompare_TokenRefreshedDuringRecording(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: theTown})
 	before := s.Token(shop)
-	proxy, _, out := record(t, s.URL, s.Clock.Now)
+	proxy, out := record(t, s.URL, s.Clock.Now)
 	c := &caller{t: t, base: proxy, s: s}
 	const rules = "/cgi-bin/wxopen/qrcodejump"
 	c.do("POST", rules+"add?access_token="+before,
@@ -214,7 +214,7 @@ func TestCassetteCompare_TokenRefreshedDuringRecording(t *testing.T) {
 func TestCassetteCompare_EmulatorClockAndFaults(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: theTown, Undeclared: true})
-	proxy, _, out := record(t, s.URL, s.Clock.Now)
+	proxy, out := record(t, s.URL, s.Clock.Now)
 	c := &caller{t: t, base: proxy, s: s}
 	const rules = "/cgi-bin/wxopen/qrcodejump"
 	tea := c.token(shop)
@@ -289,7 +289,7 @@ func newPlayer(t *testing.T, text string, byContent bool) (base string, p *casse
 func TestCassetteReplay_Offline(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: theTown})
-	proxy, _, out := record(t, s.URL, s.Clock.Now)
+	proxy, out := record(t, s.URL, s.Clock.Now)
 	const rules = "/cgi-bin/wxopen/qrcodejump"
 	run := func(base string, reversed bool) (answers []string) {
 		c := &caller{t: t, base: base, s: s}
@@ -376,7 +376,7 @@ func TestCompare_RateLimit(t *testing.T) {
 	seed := strings.Replace(theTown, "rule_rate_limit: null", "rule_rate_limit: 5, default_rate_limit: 7", 1)
 	s := servertest.Start(t, servertest.Options{Seed: seed,
 		Undeclared: true})
-	proxy, _, out := record(t, s.URL, s.Clock.Now)
+	proxy, out := record(t, s.URL, s.Clock.Now)
 	c := &caller{t: t, base: proxy, s: s}
 	tea := c.token(shop)
 	const rules = "/cgi-bin/wxopen/qrcodejump"

@@ -33,7 +33,7 @@ const agency = "wx7777888899990000"
 func TestCassetteCompare_PlatformSetsOfSameServer(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: platformTown, Undeclared: true})
-	proxy, _, out := record(t, s.URL, s.Clock.Now)
+	proxy, out := record(t, s.URL, s.Clock.Now)
 	c := &caller{t: t, base: proxy, s: s}
 	c.token(brand)
 	c.token(rival)
@@ -91,7 +91,7 @@ func TestCassetteCompare_PlatformListMismatch(t *testing.T) {
 			"list[0].auth_time"},
 	}
 	base, done := newDifferingServer(t, s.URL, list)
-	proxy, _, out := record(t, base, s.Clock.Now)
+	proxy, out := record(t, base, s.Clock.Now)
 	token := s.ComponentToken(agency)
 	c := &caller{t: t, base: proxy, s: s}
 	for range 3 {
@@ -132,7 +132,7 @@ func TestCassetteCompare_CounterDelta(t *testing.T) {
 		tea := s.Token(shop)
 		s.OK(shop, "add", `{"prefix":"https://tea.example/b/","path":"p","is_edit":0,"permit_sub_rule":1,"open_version":3}`)
 		s.OK(shop, "publish", `{"prefix":"https://tea.example/b/"}`) // before the recording
-		proxy, _, out := record(t, base, s.Clock.Now)
+		proxy, out := record(t, base, s.Clock.Now)
 		c := &caller{t: t, base: proxy, s: s}
 		tea = c.token(shop)
 		get := func() { c.do("POST", rules+"get?access_token="+tea, `{"get_type":0}`) }
@@ -189,7 +189,7 @@ func TestCassetteRecord_StreamsResponse(t *testing.T) {
 		}
 	}))
 	t.Cleanup(upstream.Close)
-	proxy, _, out := record(t, upstream.URL, time.Now)
+	proxy, out := record(t, upstream.URL, time.Now)
 	resp, err := http.Get(proxy + "/cgi-bin/token")
 	require.NoError(t, err)
 	defer resp.Body.Close()
@@ -214,7 +214,7 @@ func TestCassette_SlashEscapingPreserved(t *testing.T) {
 		io.WriteString(w, response)
 	}))
 	t.Cleanup(upstream.Close)
-	proxy, _, out := record(t, upstream.URL, time.Now)
+	proxy, out := record(t, upstream.URL, time.Now)
 	c := &caller{t: t, base: proxy}
 	c.do("POST", "/cgi-bin/a", `{"prefix":"https:\/\/tea.example\/t\/","path":"pages/t/t"}`)
 	text := out.String()

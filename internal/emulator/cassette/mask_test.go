@@ -218,7 +218,7 @@ func TestCassetteMask_NoSecrets(t *testing.T) {
 			w.WriteHeader([]int{200, 302, 404, 500}[c.IntN(4)])
 			w.Write(body)
 		}))
-		proxy, _, out := record(t, upstream.URL, time.Now)
+		proxy, out := record(t, upstream.URL, time.Now)
 		for range 12 {
 			body := c.body(newSecret())
 			address := fmt.Sprintf("%s/cgi-bin/%s/token?access_token=%s&%s=%s&lang=", proxy, url.PathEscape(newSecret()),
@@ -271,7 +271,7 @@ func TestCassetteMask_StablePlaceholders(t *testing.T) {
 			token, id, id)
 	}))
 	t.Cleanup(upstream.Close)
-	proxy, _, out := record(t, upstream.URL, time.Now)
+	proxy, out := record(t, upstream.URL, time.Now)
 	for range 2 {
 		resp, err := http.Post(proxy+"/a/b?access_token="+token, "application/json", strings.NewReader(`{"application_id":"`+id+`"}`))
 		require.NoError(t, err)

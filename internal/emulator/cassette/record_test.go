@@ -21,6 +21,7 @@ import (
 	"github.com/qrjump/qrjump/internal/emulator/cassette"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
+	"github.com/qrjump/qrjump/internal/testkit/testdiag"
 )
 
 // startRawServer starts a server that reads a request and lets answer write to the connection. It returns its URL.
@@ -89,7 +90,7 @@ func TestCassetteRecord_UpstreamErrors(t *testing.T) {
 			t.Parallel()
 			upstream, err := url.Parse(startRawServer(t, test.answer))
 			require.NoError(t, err)
-			out := &file{}
+			out := &testdiag.Buffer{}
 			r := &cassette.Recorder{Upstream: upstream, Out: out, Log: slog.New(slog.DiscardHandler), Now: time.Now, Timeout: test.timeout}
 			proxy := httptest.NewServer(r)
 			defer proxy.Close()
@@ -135,7 +136,7 @@ func (t transport) RoundTrip(r *http.Request) (*http.Response, error) { return t
 func TestCassetteRecord_UpstreamStallsMidResponse(t *testing.T) {
 	t.Parallel()
 	at, _ := url.Parse("http://upstream.example")
-	out := &file{}
+	out := &testdiag.Buffer{}
 	r := &cassette.Recorder{Upstream: at, Out: out, Log: slog.New(slog.DiscardHandler), Now: time.Now, Timeout: 20 * time.Millisecond,
 		Transport: transport(func(in *http.Request) (*http.Response, error) {
 			return &http.Response{StatusCode: 200, ContentLength: 20, Header: http.Header{"Content-Length": {"20"}},
@@ -157,7 +158,7 @@ func TestCassetteRecord_UpstreamUnreachable(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	l.Close()
-	proxy, _, out := record(t, "http://"+l.Addr().String(), time.Now)
+	proxy, out := record(t, "http://"+l.Addr().String(), time.Now)
 	resp, err := http.Get(proxy + "/cgi-bin/token")
 	require.NoError(t, err)
 	resp.Body.Close()
@@ -187,7 +188,7 @@ func TestCassetteRecord_PassThrough(t *testing.T) {
 		io.WriteString(w, "{ \"a\" : 1.0e0 }\n")
 	}))
 	t.Cleanup(upstream.Close)
-	proxy, _, _ := record(t, upstream.URL, time.Now)
+	proxy, _ := record(t, upstream.URL, time.Now)
 	req, err := http.NewRequest("PUT", proxy+"/a%2Fb/%E8%8C%B6?x=1&x=%20&y", strings.NewReader(" {}\n"))
 	require.NoError(t, err)
 	req.Header.Set("User-Agent", "")
@@ -220,7 +221,7 @@ func TestCassetteRecord_CallerDisconnects(t *testing.T) {
 	}))
 	t.Cleanup(upstream.Close)
 	at, _ := url.Parse(upstream.URL)
-	out := &file{}
+	out := &testdiag.Buffer{}
 	done := make(chan struct{})
 	r := &cassette.Recorder{Upstream: at, Out: out, Log: slog.New(slog.DiscardHandler), Now: time.Now, Timeout: time.Minute}
 	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, in *http.Request) {

@@ -1,7 +1,6 @@
 package cassette_test
 
 import (
-	"bytes"
 	"io"
 	"log/slog"
 	"net/http"
@@ -12,7 +11,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -21,6 +19,7 @@ import (
 	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
+	"github.com/qrjump/qrjump/internal/testkit/testdiag"
 )
 
 const (
@@ -47,34 +46,16 @@ settings: {verification: trust, rule_rate_limit: null, behaviours: {link.own_tok
 var secrets = map[string]string{shop: "a1b2c3d4e5f60718293a4b5c6d7e8f90", rival: "b1b2c3d4e5f60718293a4b5c6d7e8f90",
 	brand: "c1b2c3d4e5f60718293a4b5c6d7e8f90", person: "d1b2c3d4e5f60718293a4b5c6d7e8f90", isv: "e1b2c3d4e5f60718293a4b5c6d7e8f90"}
 
-// file is an in-memory cassette.
-type file struct {
-	mu sync.Mutex
-	bytes.Buffer
-}
-
-func (f *file) Write(b []byte) (int, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.Buffer.Write(b)
-}
-
-func (f *file) String() string {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.Buffer.String()
-}
-
 // record starts a recorder in front of an upstream.
-func record(t *testing.T, upstream string, now func() time.Time) (proxy string, r *cassette.Recorder, out *file) {
+func record(t *testing.T, upstream string, now func() time.Time) (proxy string, out *testdiag.Buffer) {
 	t.Helper()
 	u, err := url.Parse(upstream)
 	require.NoError(t, err)
-	out = &file{}
-	r = &cassette.Recorder{Upstream: u, Out: out, Log: slog.New(slog.DiscardHandler), Now: now, Timeout: time.Minute}
+	out = &testdiag.Buffer{}
+	r := &cassette.Recorder{Upstream: u, Out: out, Log: slog.New(slog.DiscardHandler), Now: now, Timeout: time.Minute}
 	s := httptest.NewServer(r)
 	t.Cleanup(s.Close)
-	return s.URL, r, out
+	return s.URL, out
 }
 
 // lines parses the text of a cassette.
@@ -179,7 +160,7 @@ func (c *caller) callEverything() {
 func recordEverything(t *testing.T) string {
 	t.Helper()
 	s := servertest.Start(t, servertest.Options{Seed: theTown, Undeclared: true})
-	proxy, _, out := record(t, s.URL, s.Clock.Now)
+	proxy, out := record(t, s.URL, s.Clock.Now)
 	(&caller{t: t, base: proxy, s: s}).callEverything()
 	return out.String()
 }

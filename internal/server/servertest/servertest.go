@@ -3,7 +3,6 @@
 package servertest
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"database/sql"
@@ -74,7 +73,7 @@ type Server struct {
 	random      *randomSource
 	seedSecrets func() map[string]string // AppSecrets of the seed's accounts and platforms, by AppID
 	options     Options
-	logs        *logBuffer
+	logs        testdiag.Buffer
 	mu          sync.Mutex
 	secrets     []string
 	tokens      map[string]string
@@ -123,23 +122,6 @@ func (c *randomSource) Read(b []byte) (int, error) {
 	return c.rng.Read(b)
 }
 
-type logBuffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *logBuffer) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(b)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
-
 // Start starts a server that stops at the end of the test.
 func Start(t testing.TB, o Options) *Server {
 	t.Helper()
@@ -175,7 +157,7 @@ func TryStart(t testing.TB, o Options) (*Server, error) {
 	if o.Began.IsZero() {
 		o.Began = Began
 	}
-	s := &Server{Clock: &Clock{now: o.Began}, t: t, options: o, logs: &logBuffer{}, tokens: map[string]string{}}
+	s := &Server{Clock: &Clock{now: o.Began}, t: t, options: o, tokens: map[string]string{}}
 	s.seedSecrets = sync.OnceValue(func() map[string]string { return parseSeedSecrets(t, o.Seed) })
 	s.secrets = []string{AdminToken, "secret0001", "secret0002", "secret0003", "c0ffee00000000000000000000000001",
 		"c0ffee00000000000000000000000002", "c0ffee00000000000000000000000003", "0123456789abcdef",
@@ -189,7 +171,7 @@ func TryStart(t testing.TB, o Options) (*Server, error) {
 	}
 	s.random = &randomSource{rng: rand.NewChaCha8(seed)}
 	var err error
-	s.Server, err = server.Start(context.Background(), c, s.logs, server.TestHooks{
+	s.Server, err = server.Start(context.Background(), c, &s.logs, server.TestHooks{
 		RealNow: s.Clock.Now, Random: s.random, Outbound: o.Outbound, BodyTimeout: o.BodyTimeout, FastPathTimeout: o.FastPathTimeout,
 		NoFastPath: o.NoFastPath, Connections: o.Connections, RejectedKeyIdleTime: o.RejectedKeyIdleTime, PassphraseWork: 4,
 	})
