@@ -30,13 +30,10 @@ func (t accountQueries) PutComponentWithoutGrants(ctx context.Context, c account
 	if err != nil {
 		return err
 	}
-	if err := componentRows.put(ctx, t.Tx, c, "created_at"); err != nil {
-		return err
-	}
-	return t.note(ctx, ofComponent, c.AppID, did, map[string]any{"event_url": c.EventURL, "ip_allowlist": c.IPAllowlist,
-		"redirect_hosts": c.RedirectHosts,
-		"new_secret":     c.SecretHash != old.SecretHash, "new_message_token": c.MessageToken != old.MessageToken,
-		"new_encoding_aes_key": c.EncodingAESKey != old.EncodingAESKey})
+	err = componentRows.put(ctx, t.Tx, c, "created_at")
+	return t.noteAfter(ctx, err, ofComponent, c.AppID, did, map[string]any{"event_url": c.EventURL, "ip_allowlist": c.IPAllowlist,
+		"redirect_hosts": c.RedirectHosts, "new_secret": c.SecretHash != old.SecretHash,
+		"new_message_token": c.MessageToken != old.MessageToken, "new_encoding_aes_key": c.EncodingAESKey != old.EncodingAESKey})
 }
 
 func (t accountQueries) DeleteComponent(ctx context.Context, appid string) error {
@@ -52,18 +49,13 @@ func (t accountQueries) DeleteComponent(ctx context.Context, appid string) error
 			return err
 		}
 	}
-	for _, query := range []string{
-		`DELETE FROM access_tokens WHERE appid = $1 OR component = $1`,
-		`DELETE FROM component_tickets WHERE component = $1`,
-		`DELETE FROM component_codes WHERE component = $1`,
-		`DELETE FROM pushes WHERE component = $1`,
-		`DELETE FROM components WHERE appid = $1`,
-	} {
-		if _, err := t.exec(ctx, query, appid); err != nil {
-			return err
-		}
-	}
-	return t.note(ctx, ofComponent, appid, "delete", nil)
+	err = t.runAll(ctx,
+		write(`DELETE FROM access_tokens WHERE appid = $1 OR component = $1`, appid),
+		write(`DELETE FROM component_tickets WHERE component = $1`, appid),
+		write(`DELETE FROM component_codes WHERE component = $1`, appid),
+		write(`DELETE FROM pushes WHERE component = $1`, appid),
+		write(`DELETE FROM components WHERE appid = $1`, appid))
+	return t.noteAfter(ctx, err, ofComponent, appid, "delete", nil)
 }
 
 func (t accountQueries) ComponentsAt(ctx context.Context, appids []string) ([]string, error) {
@@ -104,10 +96,8 @@ func (t accountQueries) Holders(ctx context.Context, appid string) ([]accounts.G
 
 func (t accountQueries) PutGrant(ctx context.Context, component string, g accounts.Grant) error {
 	t.touched.Add(g.AppID)
-	if err := holderRows.put(ctx, t.Tx, accounts.GrantedComponent{Component: component, Grant: g}); err != nil {
-		return err
-	}
-	return t.note(ctx, ofGrant, linkKey(component, g.AppID), "put", map[string]any{"permission_sets": g.PermissionSets})
+	err := holderRows.put(ctx, t.Tx, accounts.GrantedComponent{Component: component, Grant: g})
+	return t.noteAfter(ctx, err, ofGrant, linkKey(component, g.AppID), "put", map[string]any{"permission_sets": g.PermissionSets})
 }
 
 func (t accountQueries) DeleteGrant(ctx context.Context, component, appid string) error {

@@ -243,18 +243,14 @@ func (t statisticsQueries) TurnReaders(ctx context.Context, left stats.State, to
 			write(`UPDATE webhooks SET first_scan_offset = `+turned(`first_scan_offset`), left.CountedOffset, position))
 	}
 	const reader, known = ` FROM webhook_readers WHERE name = $2)`, ` FROM scan_logs WHERE id = $2 AND webhook_offset >= 0), `
-	if _, err := t.exec(ctx,
-		`UPDATE scan_logs SET webhook_offset = (SELECT read_offset`+reader+`, checkpoint = (SELECT checkpoint`+reader+` WHERE id = $1`,
-		left.LogID, webhooks.ScanSource); err != nil {
-		return err
-	}
-	if _, err := t.exec(ctx, `UPDATE webhook_readers SET read_offset = COALESCE((SELECT webhook_offset`+known+`$1),
-		checkpoint = COALESCE((SELECT scan_logs.checkpoint`+known+`'`+webhooks.Unmarked+`') WHERE name = $3`,
-		position, to, webhooks.ScanSource); err != nil {
-		return err
-	}
-	// first_scan_offset is a position in the scan log that was counted before, so it does not apply to the new scan log.
-	return t.run(ctx, `UPDATE webhooks SET first_scan_offset = 0`)
+	return t.runAll(ctx,
+		write(`UPDATE scan_logs SET webhook_offset = (SELECT read_offset`+reader+`,
+			checkpoint = (SELECT checkpoint`+reader+` WHERE id = $1`, left.LogID, webhooks.ScanSource),
+		write(`UPDATE webhook_readers SET read_offset = COALESCE((SELECT webhook_offset`+known+`$1),
+			checkpoint = COALESCE((SELECT scan_logs.checkpoint`+known+`'`+webhooks.Unmarked+`') WHERE name = $3`,
+			position, to, webhooks.ScanSource),
+		// first_scan_offset is a position in the scan log that was counted before, so it does not apply to the new scan log.
+		write(`UPDATE webhooks SET first_scan_offset = 0`))
 }
 
 // LeaveStream prepares the change from a stream, whose scans were counted until now, to the given journal. The parameter last is the last
