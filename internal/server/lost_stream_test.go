@@ -24,6 +24,17 @@ func connectStream(t *testing.T, events string) (*nats.Conn, jetstream.JetStream
 	return conn, js
 }
 
+// waitForStream waits until the stream has n scans.
+func waitForStream(t *testing.T, events string, n uint64) {
+	t.Helper()
+	conn, js := connectStream(t, events)
+	defer conn.Close()
+	eventually(t, "the scans in the stream", func() bool {
+		stream, err := js.Stream(t.Context(), "QRJUMP_SCANS")
+		return err == nil && stream.CachedInfo().State.Msgs == n
+	})
+}
+
 // scanBatch makes n scans in one request.
 func (c *scanCounter) scanBatch(n int) {
 	c.t.Helper()
@@ -153,10 +164,7 @@ func TestScanStream_ExportLackingScansFails(t *testing.T) {
 	second.scan(2)
 	conn, js := connectStream(t, events)
 	defer conn.Close()
-	eventually(t, "the scans in the stream", func() bool {
-		stream, err := js.Stream(t.Context(), "QRJUMP_SCANS")
-		return err == nil && stream.CachedInfo().State.Msgs == 5
-	})
+	waitForStream(t, events, 5)
 	export := func() servertest.Answer {
 		return first.Send(first.Request("POST", "/admin/v1/export", `{"passphrase":"`+passphrase+`"}`,
 			"Authorization: Bearer "+servertest.AdminToken))

@@ -129,12 +129,7 @@ func TestScanStream_LeaveUncounted(t *testing.T) {
 		// The scans in the stream are not read from here on.
 		c = p.startCounter(t, nats.PublishOnlyURL(), c.key)
 		c.scan(5)
-		conn, js := connectStream(t, nats.URL())
-		defer conn.Close()
-		eventually(t, "the scans in the stream", func() bool {
-			stream, err := js.Stream(t.Context(), "QRJUMP_SCANS")
-			return err == nil && stream.CachedInfo().State.Msgs == 8
-		})
+		waitForStream(t, nats.URL(), 8)
 		c.Stop()
 		shipped := filepath.Join(p.data, "scans", "shipped")
 		checkpoint, err := os.ReadFile(shipped)
@@ -174,12 +169,7 @@ func TestScanStream_KilledBeforeMarkSaved(t *testing.T) {
 		require.NoError(t, err)
 		c = p.startCounter(t, nats.PublishOnlyURL(), c.key) // the scans in the stream are not read
 		c.scan(5)
-		conn, js := connectStream(t, nats.URL())
-		defer conn.Close()
-		eventually(t, "the scans in the stream", func() bool {
-			stream, err := js.Stream(t.Context(), "QRJUMP_SCANS")
-			return err == nil && stream.CachedInfo().State.Msgs == 8
-		})
+		waitForStream(t, nats.URL(), 8)
 		c.Stop()
 		after, err := os.ReadFile(shipped)
 		require.NoError(t, err)
@@ -205,12 +195,7 @@ func TestScanStream_ErasureWhileLeavingNodeDown(t *testing.T) {
 	for _, user := range []string{"bob", "eve"} {
 		c.scanUser(user)
 	}
-	conn, js := connectStream(t, nats.URL())
-	defer conn.Close()
-	eventually(t, "the scans in the stream", func() bool {
-		stream, err := js.Stream(t.Context(), "QRJUMP_SCANS")
-		return err == nil && stream.CachedInfo().State.Msgs == 2
-	})
+	waitForStream(t, nats.URL(), 2)
 	c.Stop()
 	other := p.addNode(t).startCounter(t, "", c.key)
 	other.Admin("DELETE", "/users/bob/scans", "")
