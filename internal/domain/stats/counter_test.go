@@ -43,10 +43,10 @@ type naive struct {
 	unowned  bool // the rules and applications have no owner
 }
 
-func newNaive(offset int64) *naive {
+func newNaive() *naive {
 	return &naive{seen: map[scanlog.ScanID]bool{}, codes: map[alarms.CodeName]int64{}, counts: map[string]stats.Count{},
 		users:   map[string]map[scanlog.UserHash]bool{},
-		perCode: map[alarms.CodeName]map[scanlog.UserHash]bool{}, offset: offset}
+		perCode: map[alarms.CodeName]map[scanlog.UserHash]bool{}, offset: 8}
 }
 
 func (n *naive) values(e scanlog.Event) map[stats.Dimension]string {
@@ -184,7 +184,7 @@ func TestCounter_EqualsNaiveCount(t *testing.T) {
 				return c
 			}
 			nodes := []*stats.Aggregator{newCounter(), newCounter()}
-			sum := newNaive(8)
+			sum := newNaive()
 			sum.unowned = true // a reset removes the rules
 			for range 8 {
 				list := events.Take(1 + r.IntN(400))
@@ -216,7 +216,7 @@ func checkRecount(t *testing.T, c *stats.Aggregator) {
 func TestCounter_DefersStoreUnderLoad(t *testing.T) {
 	scantest.WithStore(t, func(t *testing.T, s *store.Store) {
 		log, events := &scantest.Memory{}, &scantest.Traffic{Random: rand.New(rand.NewPCG(5, 6)), Now: began, Users: 50}
-		sum := newNaive(8)
+		sum := newNaive()
 		record := func(n int) {
 			t.Helper()
 			list := events.Take(n)
@@ -262,7 +262,7 @@ func TestCounter_ErasureAndRetentionKeepCounts(t *testing.T) {
 		log, events := &scantest.Memory{}, &scantest.Traffic{Random: r, Now: began, Users: 50}
 		c := scantest.NewAggregator(s, log)
 		c.Random = rand.NewChaCha8([32]byte{1})
-		sum := newNaive(8)
+		sum := newNaive()
 		more := func() {
 			t.Helper()
 			list := events.Take(1000)
@@ -301,7 +301,7 @@ func TestCounter_ImportedLedgerAdds(t *testing.T) {
 			require.NoError(t, log.Append(t.Context(), list))
 			c := scantest.NewAggregator(s, log)
 			require.NoError(t, c.CatchUp(t.Context()))
-			inLog := newNaive(8)
+			inLog := newNaive()
 			inLog.add(list...)
 			a, err := c.Execute(t.Context(), allTime(stats.Scans))
 			require.True(t, err == nil && len(a.Rows) == 1, "result = %+v, %v, want one row", a, err)
@@ -334,7 +334,7 @@ func TestCounter_OvertakenByOtherNode(t *testing.T) {
 		log, events := &scantest.Memory{}, &scantest.Traffic{Random: rand.New(rand.NewPCG(6, 7)), Now: began, Users: 50}
 		stale := &staleEndLog{Memory: log}
 		node, other := scantest.NewAggregator(s, stale), scantest.NewAggregator(s, log)
-		sum := newNaive(8)
+		sum := newNaive()
 		count := func(c *stats.Aggregator) {
 			t.Helper()
 			list := events.Take(300)
@@ -408,7 +408,7 @@ func TestCounter_KillAfterLeavingStream(t *testing.T) {
 		require.NoError(t, err)
 		defer journal.Close()
 		stream := &scantest.Memory{Name: "stream"}
-		c, sum := scantest.NewAggregator(s, stream), newNaive(8)
+		c, sum := scantest.NewAggregator(s, stream), newNaive()
 		for n := range 4 {
 			list := events.Take(200)
 			sum.add(list...)
@@ -487,7 +487,7 @@ func readerPositions(t *testing.T, s *store.Store) (p positions) {
 // version stores no checkpoint, so a stored checkpoint of another position must not be used to identify the scan log.
 func TestCounter_MixedVersionsDuringUpgrade(t *testing.T) {
 	scantest.ForEachStore(t, func(t *testing.T, s *store.Store) {
-		events, sum := &scantest.Traffic{Random: rand.New(rand.NewPCG(8, 9)), Now: began, Users: 50}, newNaive(8)
+		events, sum := &scantest.Traffic{Random: rand.New(rand.NewPCG(8, 9)), Now: began, Users: 50}, newNaive()
 		log := &scantest.Memory{}
 		c, earlier := scantest.NewAggregator(s, log), scantest.NewAggregator(s, log)
 		count := func(c *stats.Aggregator) {

@@ -53,7 +53,7 @@ type longTraffic struct {
 }
 
 func newLongTraffic(r *rand.Rand) *longTraffic {
-	return &longTraffic{scantest.Traffic{Random: r, Now: began, Users: 60}, newNaive(8), nil, nil}
+	return &longTraffic{scantest.Traffic{Random: r, Now: began, Users: 60}, newNaive(), nil, nil}
 }
 
 // record appends n scans to a log. The time between two scans is below the given number of hours.

@@ -23,7 +23,7 @@ func TestOwnerStats_DuringRollUpAndRetention(t *testing.T) {
 	scantest.ForEachStore(t, func(t *testing.T, s *store.Store) {
 		r := rand.New(rand.NewPCG(31, 1))
 		log, events := &scantest.Memory{}, &scantest.Traffic{Random: r, Now: began, Users: 100}
-		sum := newNaive(8)
+		sum := newNaive()
 		c := scantest.NewAggregator(s, log)
 		c.Now = func() time.Time { return events.Now }
 		for range 12 {

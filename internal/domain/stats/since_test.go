@@ -136,7 +136,7 @@ func TestSketchStore_WritesDelta(t *testing.T) {
 func TestRetention_KeepsCounterPosition(t *testing.T) {
 	scantest.ForEachStore(t, func(t *testing.T, s *store.Store) {
 		log, events := &scantest.Memory{}, &scantest.Traffic{Random: rand.New(rand.NewPCG(14, 6)), Now: began, Users: 50}
-		c, sum := scantest.NewAggregator(s, log), newNaive(8)
+		c, sum := scantest.NewAggregator(s, log), newNaive()
 		count := func(n int) {
 			t.Helper()
 			list := events.Take(n)

@@ -48,7 +48,7 @@ func TestStreamCounter_Dedup(t *testing.T) {
 	s := scantest.OpenStore(t, store.Target{Dir: storetest.Folder(t)})
 	c := scantest.NewAggregator(s, l)
 	c.Random = rand.NewChaCha8([32]byte{1})
-	events, sum := &scantest.Traffic{Random: rand.New(rand.NewPCG(6, 7)), Now: began, Users: 20}, newNaive(8)
+	events, sum := &scantest.Traffic{Random: rand.New(rand.NewPCG(6, 7)), Now: began, Users: 20}, newNaive()
 	count := func() {
 		t.Helper()
 		list := events.Take(200)

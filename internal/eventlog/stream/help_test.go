@@ -59,10 +59,9 @@ func (l *Log) Append(ctx context.Context, events []scanlog.Event) error {
 func newRandom(n uint64) io.Reader { return rand.NewChaCha8([32]byte{byte(n)}) }
 
 // openJournal opens the journal in a folder and closes it after the test.
-func openJournal(t testing.TB, dir string, o scanlog.JournalOptions) *scanlog.Journal {
+func openJournal(t testing.TB, dir string) *scanlog.Journal {
 	t.Helper()
-	o.Random = newRandom(1)
-	j, err := scanlog.OpenJournal(dir, o)
+	j, err := scanlog.OpenJournal(dir, scanlog.JournalOptions{Random: newRandom(1)})
 	require.NoError(t, err)
 	t.Cleanup(func() { j.Close() })
 	return j

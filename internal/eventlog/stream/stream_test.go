@@ -308,7 +308,7 @@ func TestStream_ShipAcrossServerRestarts(t *testing.T) {
 	o := newOptions(t, server.URL()) // without monitoring, because the monitoring port changes with each start
 	o.dialer, o.Marks = &dialer, marks
 	l := openLog(t, o)
-	j := openJournal(t, filepath.Join(marks, "scans"), scanlog.JournalOptions{})
+	j := openJournal(t, filepath.Join(marks, "scans"))
 	shipper := newShipper(l, j)
 	shipper.Batch = 100
 	require.NoError(t, j.Append(t.Context(), events(0, 450)))
@@ -355,7 +355,7 @@ func TestStream_RestoredOlderFilledByOtherNode(t *testing.T) {
 		o.Patience = time.Minute // a request that is lost with the server is sent again
 		l := openLog(t, o)
 		beginLog(t, l)
-		shipper := newShipper(l, openJournal(t, filepath.Join(o.Marks, "scans"), scanlog.JournalOptions{}))
+		shipper := newShipper(l, openJournal(t, filepath.Join(o.Marks, "scans")))
 		shipper.Node, shipper.Batch = name, 100
 		return l, shipper
 	}
@@ -407,7 +407,7 @@ func TestStream_ErasureDuringShipping(t *testing.T) {
 			return []scanlog.Erasure{{User: user, ErasedAt: math.MaxInt64}}, nil
 		}
 		l := openLog(t, o)
-		j := openJournal(t, filepath.Join(o.Marks, "scans"), scanlog.JournalOptions{})
+		j := openJournal(t, filepath.Join(o.Marks, "scans"))
 		list := events(0, 20)
 		for i := range list {
 			if i%4 == 0 {
@@ -516,7 +516,7 @@ func TestStream_LossDetectedOnce(t *testing.T) {
 	js, o := connectJetStream(t, server), newOptions(t, address)
 	l := openLog(t, o)
 	beginLog(t, l)
-	j := openJournal(t, filepath.Join(o.Marks, "scans"), scanlog.JournalOptions{})
+	j := openJournal(t, filepath.Join(o.Marks, "scans"))
 	var logs strings.Builder
 	ship := newShipper(l, j)
 	ship.Log = slog.New(slog.NewTextHandler(&logs, nil))
@@ -562,7 +562,7 @@ func TestStream_RestoredOlderJournal(t *testing.T) {
 			scans, backup := filepath.Join(o.Marks, "scans"), filepath.Join(t.TempDir(), "older")
 			run := func(lists ...[]scanlog.Event) {
 				t.Helper()
-				j := openJournal(t, scans, scanlog.JournalOptions{})
+				j := openJournal(t, scans)
 				node, err := j.NodeID(newRandom(5))
 				require.NoError(t, err)
 				ship := newShipper(l, j)
@@ -573,7 +573,7 @@ func TestStream_RestoredOlderJournal(t *testing.T) {
 				counted[node] = &scanlog.OffsetSet{ContiguousTo: ship.Reached()}
 				require.NoError(t, j.Close())
 			}
-			j := openJournal(t, scans, scanlog.JournalOptions{})
+			j := openJournal(t, scans)
 			require.NoError(t, errors.Join(j.Append(t.Context(), events(0, 200)),
 				l.Begin(func() (scanlog.Offset, error) { return j.Last(t.Context()) }), j.Close()))
 			run(events(200, 230))
@@ -603,7 +603,7 @@ func TestStream_HighWaterMarkBeforePublish(t *testing.T) {
 	o.Patience, o.dialer = time.Minute, dialer
 	l := openLog(t, o)
 	beginLog(t, l)
-	j := openJournal(t, filepath.Join(o.Marks, "scans"), scanlog.JournalOptions{})
+	j := openJournal(t, filepath.Join(o.Marks, "scans"))
 	require.NoError(t, j.Append(t.Context(), events(0, 5)))
 	killed := t.TempDir()
 	dialer.hook = func() {
