@@ -3,21 +3,15 @@
 package cowechat_test
 
 import (
-	"bufio"
 	"encoding/json"
-	"net/url"
 	"os"
-	"os/exec"
 	"strings"
 	"testing"
 
 	"github.com/qrjump/qrjump/compat/harness"
 )
 
-type driver struct {
-	requests *json.Encoder
-	results  *bufio.Reader
-}
+type driver struct{ *harness.Driver }
 
 type request struct {
 	Secret string `json:"secret"`
@@ -35,51 +29,12 @@ func start(t *testing.T) (*harness.Server, *driver) {
 		t.Skip("not run: co-wechat-api: not installed here, see compat/run.sh")
 	}
 	s := harness.Start(t)
-	server, err := url.Parse(s.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	settings, err := json.Marshal(map[string]string{"url": s.URL, "appid": harness.ServiceAcct})
-	if err != nil {
-		t.Fatal(err)
-	}
-	node := exec.Command("node", "driver.js")
-	node.Env = append(os.Environ(), "COMPAT_SETTINGS="+string(settings), "NO_PROXY="+server.Hostname(), "no_proxy="+server.Hostname())
-	node.Stderr = t.Output()
-	stdin, err := node.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	stdout, err := node.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := node.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		stdin.Close() // the driver exits at the end of its input, unless the library retries without limit
-		if t.Failed() {
-			node.Process.Kill()
-		}
-		if err := node.Wait(); err != nil && !t.Failed() {
-			t.Errorf("driver.js: %v", err)
-		}
-	})
-	return s, &driver{requests: json.NewEncoder(stdin), results: bufio.NewReader(stdout)}
+	return s, &driver{s.StartDriver(t, map[string]string{"url": s.URL, "appid": harness.ServiceAcct})}
 }
 
 // do makes one call. The error of the result is that of the library or of the communication with driver.js.
 func (d *driver) do(secret, call string) (res result) {
-	err := d.requests.Encode(request{secret, call})
-	var line []byte
-	if err == nil {
-		line, err = d.results.ReadBytes('\n')
-	}
-	if err == nil {
-		err = json.Unmarshal(line, &res)
-	}
-	if err != nil {
+	if err := d.Do(request{secret, call}, &res); err != nil {
 		res.Error = "driver.js: " + err.Error()
 	}
 	return res

@@ -3,20 +3,14 @@
 package node_test
 
 import (
-	"bufio"
 	"encoding/json"
-	"net/url"
 	"os"
-	"os/exec"
 	"testing"
 
 	"github.com/qrjump/qrjump/compat/harness"
 )
 
-type driver struct {
-	requests *json.Encoder
-	results  *bufio.Reader
-}
+type driver struct{ *harness.Driver }
 
 type request struct {
 	Account string          `json:"account"`
@@ -33,65 +27,25 @@ type result struct {
 // startDriver starts driver.js with s as the library's base URL.
 func startDriver(t *testing.T, s *harness.Server) *driver {
 	t.Helper()
-	server, err := url.Parse(s.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
 	type account struct {
 		AppID  string `json:"appid"`
 		Secret string `json:"secret"`
 	}
-	settings, err := json.Marshal(map[string]any{
+	return &driver{s.StartDriver(t, map[string]any{
 		"url":             s.URL,
 		"cache":           t.TempDir(),
 		"mini_program":    account{harness.MiniProgram, harness.MiniProgramSecret},
 		"service_account": account{harness.ServiceAcct, harness.ServiceAcctSecret},
 		"platform": map[string]string{"appid": harness.Platform, "secret": harness.PlatformSecret, "token": harness.PlatformToken,
 			"aes_key": harness.PlatformAESKey},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-
-	node := exec.Command("node", "driver.js")
-	// The HTTP library uses the proxy of the environment even for a local address.
-	node.Env = append(os.Environ(), "COMPAT_SETTINGS="+string(settings), "NO_PROXY="+server.Hostname(), "no_proxy="+server.Hostname())
-	node.Stderr = t.Output()
-	stdin, err := node.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	stdout, err := node.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := node.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		stdin.Close() // the driver exits at the end of its input, unless the library retries without limit
-		if t.Failed() {
-			node.Process.Kill()
-		}
-		if err := node.Wait(); err != nil && !t.Failed() {
-			t.Errorf("driver.js: %v", err)
-		}
-	})
-	return &driver{requests: json.NewEncoder(stdin), results: bufio.NewReader(stdout)}
+	})}
 }
 
 func (d *driver) do(t testing.TB, req request) result {
 	t.Helper()
-	if err := d.requests.Encode(req); err != nil {
-		t.Fatal(err)
-	}
-	line, err := d.results.ReadBytes('\n')
-	if err != nil {
-		t.Fatal(err)
-	}
 	var res result
-	if err := json.Unmarshal(line, &res); err != nil {
-		t.Fatalf("%v in %s", err, line)
+	if err := d.Do(req, &res); err != nil {
+		t.Fatal(err)
 	}
 	return res
 }
