@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/qrjump/qrjump/compat/harness"
 )
 
 func command(t *testing.T, name string, args ...string) *exec.Cmd {
@@ -45,20 +47,6 @@ func absolute(t *testing.T, path string) string {
 	return path
 }
 
-func program(t *testing.T) string {
-	t.Helper()
-	qrjump := os.Getenv("QRJUMP_BINARY")
-	if qrjump == "" {
-		qrjump = filepath.Join(t.TempDir(), "qrjump")
-		build := command(t, "go", "build", "-o", qrjump, "./cmd/qrjump")
-		build.Dir = "../.."
-		if err := build.Run(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return qrjump
-}
-
 // TestGS1Symbols_ExternalDecoders draws symbols of each kind for the valid recorded random texts, reads them with ZXing-C++ and
 // libdmtx, and compares their contents with biip.
 func TestGS1Symbols_ExternalDecoders(t *testing.T) {
@@ -71,7 +59,7 @@ func TestGS1Symbols_ExternalDecoders(t *testing.T) {
 	}
 	defer recorded.Close()
 	kinds := map[string][]string{"uri": {"gs1-digital-link"}, "brackets": {"gs1-qr", "gs1-datamatrix"}}
-	qrjump, folder := program(t), t.TempDir()
+	qrjump, folder := harness.Binary(t), t.TempDir()
 	var drawn bytes.Buffer
 	for lines, list := json.NewDecoder(recorded), json.NewEncoder(&drawn); ; {
 		var c struct {
@@ -110,7 +98,7 @@ func TestGS1Resolver_SchemaValid(t *testing.T) {
 	if linkset == "" && description == "" {
 		t.Skip("GS1_LINKSET_SCHEMA and GS1_DESCRIPTION_SCHEMA are not set")
 	}
-	qrjump := program(t)
+	qrjump := harness.Binary(t)
 	script := `exec node schemas.cjs "$QRJUMP_SERVER" id.example`
 	if linkset != "" {
 		for _, path := range []string{"/01/09506000134352?linkType=linkset", "/01/09506000134352/10/ABC/21/5?linkType=linkset"} {

@@ -5,7 +5,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/qrjump/qrjump/compat/harness"
@@ -53,17 +52,5 @@ func TestPytestFixture_StartsServer(t *testing.T) {
 		out, err := c.CombinedOutput()
 		return string(out), err
 	}
-	path := os.Getenv("PATH")
-	if out, err := run(harness.ProgramInPath(t) + string(os.PathListSeparator) + path); err != nil || !strings.Contains(out, "2 passed") {
-		t.Errorf("%v\n%s", err, out)
-	}
-	// If the server exits at once, the tests fail without waiting and report the failed command.
-	broken := t.TempDir()
-	if err := os.WriteFile(filepath.Join(broken, "qrjump"), []byte("#!/bin/sh\n[ \"$1\" = serve ] && exit 2\nexec "+
-		filepath.Join(harness.ProgramInPath(t), "qrjump")+" \"$@\"\n"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if out, err := run(broken + string(os.PathListSeparator) + path); err == nil || !strings.Contains(out, "health") {
-		t.Errorf("pytest with a server that exits: %v, want an error\n%s", err, out)
-	}
+	harness.RunSuite(t, run, "2 passed", "health")
 }

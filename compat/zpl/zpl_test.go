@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/qrjump/qrjump/compat/harness"
 )
 
 func command(t *testing.T, name string, args ...string) *exec.Cmd {
@@ -23,15 +25,7 @@ func command(t *testing.T, name string, args ...string) *exec.Cmd {
 }
 
 func TestZPL_RendererDrawsEveryLabel(t *testing.T) {
-	qrjump := os.Getenv("QRJUMP_BINARY")
-	if qrjump == "" {
-		qrjump = filepath.Join(t.TempDir(), "qrjump")
-		build := command(t, "go", "build", "-o", qrjump, "./cmd/qrjump")
-		build.Dir = "../.."
-		if err := build.Run(); err != nil {
-			t.Fatal(err)
-		}
-	}
+	qrjump := harness.Binary(t)
 	if _, err := exec.LookPath("zbarimg"); err != nil {
 		t.Skip(err)
 	}

@@ -15,6 +15,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/qrjump/qrjump/compat/harness"
 )
 
 const (
@@ -36,13 +38,7 @@ func TestGrade_UnusedErrorCorrection(t *testing.T) {
 	if err != nil {
 		t.Skip("not run: ZXing: not installed here, see compat/run.sh")
 	}
-	dir, qrjump := t.TempDir(), os.Getenv("QRJUMP_BINARY")
-	if qrjump == "" {
-		qrjump = filepath.Join(dir, "qrjump")
-		if _, err := output(t, "go", "build", "-C", "../..", "-o", qrjump, "./cmd/qrjump"); err != nil {
-			t.Fatal(err)
-		}
-	}
+	dir, qrjump := t.TempDir(), harness.Binary(t)
 	file := filepath.Join(dir, "symbol.png")
 	if _, err := output(t, qrjump, "symbol", "draw", text, "--level", "M", "--module", "0.85mm", "--out", file); err != nil {
 		t.Fatal(err)
