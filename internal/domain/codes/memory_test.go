@@ -304,9 +304,7 @@ func TestMemory_FindBatchOfCounter(t *testing.T) {
 // slower clock reads it.
 func TestMemory_ClockBehind(t *testing.T) {
 	t.Parallel()
-	p := newFixture(t)
-	b := p.apply("x", 10_000)
-	p.activate(b, 0, 9)
+	p, b := newBatch(t, 10)
 	require.NoError(t, assert.ErrorOf(p.Change(t.Context(), codes.Change{Batch: b.ID, Action: codes.Deactivate, Codes: single(9),
 		From: p.now().Add(time.Minute)})))
 	p.advance(-time.Hour)

@@ -35,8 +35,7 @@ func single(index int64) codes.Set { return codes.NewSet(codes.Range{From: index
 
 func TestCodeChange_Invalid(t *testing.T) {
 	t.Parallel()
-	p := newFixture(t)
-	b := p.apply("x", 10_000)
+	p, b := newBatch(t, 0)
 	later := p.now().Add(time.Hour)
 	for _, c := range []struct {
 		name, want string
@@ -71,8 +70,7 @@ func TestCodeChange_Invalid(t *testing.T) {
 // a fast clock has dated: it would take effect at once.
 func TestCodeChange_ScheduledBeforeLastChange(t *testing.T) {
 	t.Parallel()
-	p := newFixture(t)
-	b := p.apply("x", 10_000)
+	p, b := newBatch(t, 0)
 	p.advance(24 * time.Hour)
 	require.NoError(t, p.change(b, codes.Freeze, single(9)))
 	p.advance(-24 * time.Hour)
@@ -88,8 +86,7 @@ func TestCodeChange_ScheduledBeforeLastChange(t *testing.T) {
 // time.
 func TestRedeem_ConcurrentOnce(t *testing.T) {
 	t.Parallel()
-	p := newFixture(t)
-	b := p.apply("x", 10_000)
+	p, b := newBatch(t, 0)
 	errs := dbtest.Race(32, func(i int) error {
 		return assert.ErrorOf(p.Change(withActor(t, fmt.Sprint("till ", i)), codes.Change{Batch: b.ID, Action: codes.Redeem,
 			Codes: single(7), Note: "x"}))
@@ -120,8 +117,7 @@ func TestRedeem_ConcurrentOnce(t *testing.T) {
 
 func TestRedeem_FrozenOrVoid(t *testing.T) {
 	t.Parallel()
-	p := newFixture(t)
-	b := p.apply("x", 10_000)
+	p, b := newBatch(t, 0)
 	for _, err := range []error{p.change(b, codes.Freeze, codes.NewSet(codes.Range{From: 10, To: 19})), p.change(b, codes.Void, single(30)),
 		p.change(b, codes.Freeze, single(30))} {
 		require.NoError(t, err)
@@ -151,8 +147,7 @@ func TestRedeem_FrozenOrVoid(t *testing.T) {
 // are frozen that were frozen individually.
 func TestBatchFreeze_IndependentOfCodes(t *testing.T) {
 	t.Parallel()
-	p := newFixture(t)
-	b := p.apply("x", 10_000)
+	p, b := newBatch(t, 0)
 	all := codes.NewSet(codes.Range{From: 0, To: 9_999})
 	frozen := func(index int64) bool { return p.Memory.State(b.ID, index, p.now()).Frozen }
 	for _, step := range []struct {
@@ -180,9 +175,7 @@ func TestBatchFreeze_IndependentOfCodes(t *testing.T) {
 // redemption and history are found although the events of the sets are newer.
 func TestCodeHistory_Complete(t *testing.T) {
 	t.Parallel()
-	p := newFixture(t)
-	b := p.apply("x", 10_000)
-	p.activate(b, 0, 9_999)
+	p, b := newBatch(t, 10_000)
 	require.NoError(t, assert.ErrorOf(p.Change(withActor(t, "till"), codes.Change{Batch: b.ID, Action: codes.Redeem, Codes: single(5_000),
 		Note: "receipt 1"})))
 	redeemedAt := p.now()
@@ -242,9 +235,7 @@ func (t eventCounterTx) EventsAt(ctx context.Context, batch, index, before int64
 
 func TestRetarget_KeepsActivityAttribution(t *testing.T) {
 	t.Parallel()
-	p := newFixture(t)
-	b := p.apply("x", 10_000)
-	p.activate(b, 0, 99)
+	p, b := newBatch(t, 100)
 	p.binding.ActivityName = "second"
 	p.activate(b, 200, 299)
 	n, err := p.Retarget(t.Context(), b.ID, codes.Range{From: 50, To: 249}, "bare", "pages/new", codes.WxaTrial)
@@ -270,8 +261,7 @@ func TestRetarget_KeepsActivityAttribution(t *testing.T) {
 // the same range can be activated again.
 func TestActivate_RejectsOverlap(t *testing.T) {
 	t.Parallel()
-	p := newFixture(t)
-	b := p.apply("x", 10_000)
+	p, b := newBatch(t, 0)
 	activate := func(from, to int64) error {
 		return p.Activate(t.Context(), p.owner, codes.Activation{Batch: b.ID, Range: codes.Range{From: from, To: to}, Binding: p.binding})
 	}
@@ -326,8 +316,7 @@ func TestActivate_RejectsOverlap(t *testing.T) {
 // re-target leaves unchanged: it changes the binding of codes and keeps the ranges that they were activated with.
 func TestActivate_OverlapIgnoresRetarget(t *testing.T) {
 	t.Parallel()
-	p := newFixture(t)
-	b := p.apply("x", 10_000)
+	p, b := newBatch(t, 0)
 	const count = 24
 	var none codes.Range
 	var activated [count]codes.Range // none where a code is not active: every range of this test has To > 0

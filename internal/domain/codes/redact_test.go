@@ -15,8 +15,7 @@ import (
 // TestWithhold_CodeInLink verifies that Redact cuts off a link from the first issued code on, in every spelling of the code.
 func TestWithhold_CodeInLink(t *testing.T) {
 	t.Parallel()
-	p := newFixture(t)
-	b := p.apply("x", 10_000)
+	p, b := newBatch(t, 0)
 	text := p.Text(b, 7)
 	prefix, tail := text[:len(text)-codes.TailLength], text[len(text)-codes.TailLength:]
 	for before, afters := range map[string][]string{

@@ -46,9 +46,7 @@ func replaceChar(text string, i int) string {
 // Behaviour(scan.code.unknown) Behaviour(scan.code.serial).
 func TestCodeScan_TextKinds(t *testing.T) {
 	t.Parallel()
-	p := newFixture(t)
-	b := p.apply("x", 10_000)
-	p.activate(b, 0, 99)
+	p, b := newBatch(t, 100)
 	text := p.Text(b, 7)
 	dollar := text
 	for i := int64(0); !strings.Contains(dollar, "$"); i++ {
@@ -114,8 +112,7 @@ func TestCodeScan_PublicTexts(t *testing.T) {
 // Behaviour(scan.code.state) Behaviour(scan.code.version).
 func TestCodeScan_States(t *testing.T) {
 	t.Parallel()
-	p := newFixture(t)
-	b := p.apply("x", 10_000)
+	p, b := newBatch(t, 0)
 	for i := range int64(4) {
 		p.binding.WxaType = []int{codes.WxaRelease, codes.WxaDevelopment, codes.WxaTrial, codes.WxaRelease}[i]
 		p.binding.WxaAppID = []string{"shop", "shop", "shop", "bare"}[i]

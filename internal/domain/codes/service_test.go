@@ -139,6 +139,17 @@ func (p *fixture) activate(b codes.Batch, from, to int64) {
 		codes.Activation{Batch: b.ID, Range: codes.Range{From: from, To: to}, Binding: p.binding}))
 }
 
+// newBatch returns a fixture with an application for 10,000 codes, and activates the first n codes.
+func newBatch(t testing.TB, n int64) (*fixture, codes.Batch) {
+	t.Helper()
+	p := newFixture(t)
+	b := p.apply("x", 10_000)
+	if n > 0 {
+		p.activate(b, 0, n-1)
+	}
+	return p, b
+}
+
 // assertCode fails the test unless err has the error code want and a text that contains detail.
 func assertCode(t testing.TB, name string, err error, want *errcode.Code, detail string) {
 	t.Helper()
@@ -210,8 +221,7 @@ func TestApply_SpaceExhausted(t *testing.T) {
 // Contract: marketcode 7; design 8.
 func TestApply_AccountEligibility(t *testing.T) {
 	t.Parallel()
-	p := newFixture(t)
-	b := p.apply("x", 10_000)
+	p, b := newBatch(t, 0)
 	for name, change := range map[string]func(*accounts.Account){
 		"no feature":             func(a *accounts.Account) { a.Features = nil },
 		"another feature":        func(a *accounts.Account) { a.Features = []string{"scan"} },
@@ -241,8 +251,7 @@ func TestApply_AccountEligibility(t *testing.T) {
 // TestBatch_ForeignAccount verifies that a call for another account's batch discloses only that the batch belongs to another account.
 func TestBatch_ForeignAccount(t *testing.T) {
 	t.Parallel()
-	p := newFixture(t)
-	b := p.apply("x", 10_000)
+	p, b := newBatch(t, 0)
 	other := p.owner
 	other.AppID = "other"
 	for name, code := range map[string]codes.CodeName{
@@ -261,9 +270,7 @@ func TestBatch_ForeignAccount(t *testing.T) {
 // TestExchange_ChangeOnOtherNode verifies that the exchange of a ticket reads the changes that another node has acknowledged.
 func TestExchange_ChangeOnOtherNode(t *testing.T) {
 	t.Parallel()
-	p := newFixture(t)
-	b := p.apply("x", 10_000)
-	p.activate(b, 0, 99)
+	p, b := newBatch(t, 100)
 	second := &codes.Service{Store: p.store, Memory: p.reloadMemory(), Vault: p.Vault, OpenIDs: p.OpenIDs, Now: p.now, Keys: p.Keys,
 		Settings: p.Settings, Random: p.Random, Prefix: p.Prefix, Shared: true}
 	p.activate(b, 200, 299)
@@ -279,9 +286,7 @@ func TestExchange_ChangeOnOtherNode(t *testing.T) {
 // that CheckKeys rejects other or missing keys.
 func TestPress_DurableAfterReopen(t *testing.T) {
 	t.Parallel()
-	p := newFixture(t)
-	b := p.apply("x", 10_000)
-	p.activate(b, 0, 200)
+	p, b := newBatch(t, 201)
 	f := p.lookup(b, 7)
 	ticket := p.issueTicket(f, "u-1")
 	login, err := p.Login(t.Context(), "shop", "default", "u-1")
@@ -332,9 +337,7 @@ func TestJSCodeTrade_ConcurrentOnce(t *testing.T) {
 // exchange of it returns the same error as one of an invalid ticket.
 func TestTicketPurge_OneDayAfterExpiry(t *testing.T) {
 	t.Parallel()
-	p := newFixture(t)
-	b := p.apply("x", 10_000)
-	p.activate(b, 0, 9)
+	p, b := newBatch(t, 10)
 	f := p.lookup(b, 0)
 	openid := p.OpenIDs.OpenID("default", "svc", "u")
 	exists := func(text string) bool {
@@ -364,9 +367,7 @@ func TestTicketPurge_OneDayAfterExpiry(t *testing.T) {
 // is limited to ten seconds, and that later scans delete the rest.
 func TestTicketPurge_Incremental(t *testing.T) {
 	t.Parallel()
-	p := newFixture(t)
-	b := p.apply("x", 10_000)
-	p.activate(b, 0, 9)
+	p, b := newBatch(t, 10)
 	f := p.lookup(b, 0)
 	p.issueTicket(f, "u")
 	old := make([]codes.Ticket, 2_500)

@@ -46,9 +46,7 @@ func (p *fixture) lookup(b codes.Batch, index int64) codes.Found {
 
 func TestDesk_FirstScanKept(t *testing.T) {
 	t.Parallel()
-	p := newFixture(t)
-	b := p.apply("x", 10_000)
-	p.activate(b, 0, 9)
+	p, b := newBatch(t, 10)
 	_, ok, err := p.writer.FirstScan(t.Context(), b.ID, 3)
 	require.True(t, !ok && err == nil, "first scan of a new code: %v, %v, want none", ok, err)
 	start := p.now()
@@ -81,9 +79,7 @@ func TestDesk_FirstScanKept(t *testing.T) {
 // TestDesk_BatchesTransactions verifies that scans that are enqueued while a transaction runs are written together in the next one.
 func TestDesk_BatchesTransactions(t *testing.T) {
 	t.Parallel()
-	p := newFixture(t)
-	b := p.apply("x", 10_000)
-	p.activate(b, 0, 999)
+	p, b := newBatch(t, 1000)
 	s := p.blockStore()
 	enqueue := func(n int) *codes.Pending {
 		r, err := p.writer.Enqueue(t.Context(), codes.CodeScan{Found: p.lookup(b, int64(n%100)), Scan: fmt.Sprint(n), At: p.now(),
@@ -124,9 +120,7 @@ func TestDesk_BatchesTransactions(t *testing.T) {
 // TestDesk_FailedTransactionNoTicket verifies that a failed transaction returns its error and no ticket, and that the next one succeeds.
 func TestDesk_FailedTransactionNoTicket(t *testing.T) {
 	t.Parallel()
-	p := newFixture(t)
-	b := p.apply("x", 10_000)
-	p.activate(b, 0, 9)
+	p, b := newBatch(t, 10)
 	s := p.blockStore()
 	fault := errors.New("no database")
 	for _, result := range []error{fault, nil} {
@@ -148,9 +142,7 @@ func TestDesk_FailedTransactionNoTicket(t *testing.T) {
 // TestDesk_QueueFull verifies that Enqueue blocks while the queue is full until a place is free or the context is done.
 func TestDesk_QueueFull(t *testing.T) {
 	t.Parallel()
-	p := newFixture(t)
-	b := p.apply("x", 10_000)
-	p.activate(b, 0, 9)
+	p, b := newBatch(t, 10)
 	s := p.blockStore()
 	v := codes.CodeScan{Found: p.lookup(b, 0), Scan: "s", At: p.now()}
 	for range 4096 {
@@ -184,9 +176,7 @@ func TestDesk_QueueFull(t *testing.T) {
 // TestDesk_TicketCache verifies that Exchange reads a ticket from the store if it is not cached, and otherwise needs no store access.
 func TestDesk_TicketCache(t *testing.T) {
 	t.Parallel()
-	p := newFixture(t)
-	b := p.apply("x", 10_000)
-	p.activate(b, 0, 9)
+	p, b := newBatch(t, 10)
 	ticket := p.issueTicket(p.lookup(b, 0), "u")
 	openid := p.OpenIDs.OpenID("default", "svc", "u")
 	store := p.Store
