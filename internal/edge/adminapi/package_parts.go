@@ -66,7 +66,7 @@ func (a codeAPI) drawingOf(ctx context.Context, id int64, w client.PackageReques
 			return "", undrawable(err)
 		}
 		for _, f := range slices.DeleteFunc(slices.Clone(w.Formats), func(f string) bool { return !isDrawn(f) }) {
-			if err := writeDrawn(ctx, io.Discard, drawing, id, f, source); err != nil {
+			if err := writeDrawn(ctx, io.Discard, drawing, id, f, source, int(index-w.From)); err != nil {
 				return "", undrawable(err)
 			}
 		}
@@ -157,7 +157,7 @@ func partOf(p codes.PrintPackage, batch int64, format string, list codes.CodeSou
 	return func(ctx context.Context, w io.Writer) error {
 		switch {
 		case isDrawn(format):
-			return writeDrawn(ctx, w, labels.Printing(drawing), batch, format, list)
+			return writeDrawn(ctx, w, labels.Printing(drawing), batch, format, list, 0)
 		case format == "lines":
 			fileRange, is := list.(codes.PackageRange)
 			if !is {
@@ -173,8 +173,8 @@ func partOf(p codes.PrintPackage, batch int64, format string, list codes.CodeSou
 	}, nil
 }
 
-// writeDrawn writes drawn labels in the given format.
-func writeDrawn(ctx context.Context, w io.Writer, p labels.Printing, batch int64, format string, list codes.CodeSource) error {
+// writeDrawn writes drawn labels in the given format; before is the number of labels on the sheets before them.
+func writeDrawn(ctx context.Context, w io.Writer, p labels.Printing, batch int64, format string, list codes.CodeSource, before int) error {
 	design, err := p.Design()
 	if err != nil {
 		return err
@@ -187,7 +187,7 @@ func writeDrawn(ctx context.Context, w io.Writer, p labels.Printing, batch int64
 		if err != nil {
 			return err
 		}
-		return sheet.Write(w, batch, rows, 1, noProgress)
+		return sheet.Write(w, batch, rows, 1+(sheet.Lead()+before)/max(sheet.PerPage(), 1), noProgress)
 	case labels.Format(format).ForPrinters():
 		return design.Labels(batch, rows, labels.Format(format), func(_ labels.Row, label []byte) error {
 			_, err := w.Write(label)

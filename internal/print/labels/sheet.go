@@ -326,8 +326,8 @@ type Plan struct {
 	Label   symbol.Drawing
 }
 
-// PlanOf draws one label of a job at its position, so that a size that does not fit is found before anything is printed. sheet is
-// nil for single labels.
+// PlanOf draws one label of a job on the first and the last page, so that a size that does not fit is found before anything is printed.
+// sheet is nil for single labels.
 func PlanOf(batch, count int64, r Row, d Design, sheet *Sheet) (p Plan, err error) {
 	drawing, err := d.Draw(batch, r)
 	if err != nil {
@@ -335,11 +335,13 @@ func PlanOf(batch, count int64, r Row, d Design, sheet *Sheet) (p Plan, err erro
 	}
 	if sheet != nil {
 		fn := func(yield func(Row, error) bool) { yield(r, nil) }
-		if err := sheet.Write(io.Discard, batch, fn, 1, func(int) {}); err != nil {
-			return p, err
-		}
 		p.PerPage = sheet.PerPage()
-		p.Pages = (count + int64(sheet.Lead()) + int64(p.PerPage) - 1) / int64(p.PerPage)
+		p.Pages = (count + int64(sheet.Lead()+p.PerPage) - 1) / int64(max(p.PerPage, 1))
+		for _, page := range []int64{1, p.Pages} { // the footer of the last page has the longest number
+			if err := sheet.Write(io.Discard, batch, fn, int(page), func(int) {}); err != nil {
+				return p, err
+			}
+		}
 	}
 	p.Label, p.Module = drawing, drawing.ModuleLength().Millimetres()
 	p.Width = symbol.LengthOf(drawing.Width, drawing.DPI).Millimetres()
