@@ -79,6 +79,22 @@ func TestMessageEvents_DroppedAfterLastRetry(t *testing.T) {
 	s.RunOnce(t.Context())
 	assertEqual(t, "attempts after another", w.events()[0].Attempts, 1)
 
+	// A failed read of the account does not drop a message. The account is read again because its first read was slow.
+	open, reads, slow := s.Open, 0, time.Duration(0)
+	s.RealNow = func() time.Time { return time.Now().Add(slow) }
+	s.Open = func(ctx context.Context, account string) (func(*outbox.Row) (safehttp.Request, error), error) {
+		if reads++; reads == 2 {
+			return open(stopping, account)
+		}
+		slow += 2 * time.Second
+		return open(ctx, account)
+	}
+	w.setTime(w.Now().Add(time.Minute))
+	s.RunOnce(t.Context())
+	assert.True(t, reads == 2 && sends == 7 && len(w.events()) == 1, "after %d reads: %d sends and %d events, want 7 and 1", reads, sends,
+		len(w.events()))
+	s.Open = open
+
 	// Messages of an account without a message URL are dropped.
 	w.addServiceAccount("")
 	w.setTime(w.Now().Add(time.Hour))

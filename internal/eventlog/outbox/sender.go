@@ -228,7 +228,9 @@ func (s *Sender) batch(ctx context.Context, receiver string, seen *health) (n in
 		t := s.RealNow()
 		if seal != nil && t.Sub(opened) > openTime {
 			opened = t
-			seal, _ = s.Open(ctx, receiver) // nil with an error, which the next batch returns if it persists
+			if seal, err = s.Open(ctx, receiver); err != nil {
+				return nil // the next batch returns the error if it persists
+			}
 		}
 		if t.Sub(began) > sendTime {
 			return nil
