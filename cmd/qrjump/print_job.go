@@ -37,11 +37,11 @@ func beginJob(f *rangeFlags, settings map[string]any) (*printJob, error) {
 		return nil, err
 	}
 	j := &printJob{Settings: text, out: f.Out}
-	if !f.Resume {
-		return j, j.end() // the progress of an older job is wrong for the file that this job writes
-	}
 	if f.Out == "-" {
-		return nil, misused("print_job.resume_goes_on_with_a")
+		if f.Resume {
+			return nil, misused("print_job.resume_goes_on_with_a")
+		}
+		return j, nil
 	}
 	oldData, err := os.ReadFile(j.path())
 	switch {
@@ -51,8 +51,11 @@ func beginJob(f *rangeFlags, settings map[string]any) (*printJob, error) {
 		return nil, fault("print_job.reading_how_far_it_was", err)
 	}
 	broke := &printJob{out: f.Out}
-	if err := json.Unmarshal(oldData, broke); err != nil || broke.Labels < 0 || broke.Bytes < 0 || broke.Parts < 0 {
+	if err := json.Unmarshal(oldData, broke); err != nil || broke.Settings == nil || broke.Labels < 0 || broke.Bytes < 0 || broke.Parts < 0 {
 		return nil, fault("print_job.does_not_say_how_far", j.path())
+	}
+	if !f.Resume {
+		return j, j.end() // the progress of an older job is wrong for the file that this job writes
 	}
 	if string(broke.Settings) != string(text) {
 		return nil, misused("print_job.was_begun_as_and_not", f.Out, broke.Settings, text)
@@ -73,9 +76,6 @@ func (j *printJob) save() error {
 
 // end deletes FILE.job after all labels are written.
 func (j *printJob) end() error {
-	if j.out == "-" {
-		return nil
-	}
 	if err := os.Remove(j.path()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
