@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/qrjump/qrjump/internal/infra/atomicfile"
 )
 
 // signalError is the error of a command that a signal interrupted.
@@ -65,7 +67,7 @@ func outputFilesLeft(node *kong.Node) (left []string) {
 			continue
 		}
 		for _, text := range texts(v.Target) {
-			for _, file := range []string{text.String(), text.String() + ".part"} {
+			for _, file := range []string{text.String(), atomicfile.Target(text.String()) + ".part"} {
 				if info, err := os.Stat(file); err == nil && info.Mode().IsRegular() && info.ModTime().After(began) {
 					left = append(left, tr("stopped.file", plain(file), counted(int(info.Size()), "byte")))
 				}

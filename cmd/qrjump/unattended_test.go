@@ -169,6 +169,21 @@ func TestInterrupted_SaysWhatIsLeft(t *testing.T) {
 	}
 }
 
+// TestInterrupted_LinkedOutputFile verifies that the partial file of an output file that is a symbolic link is named.
+func TestInterrupted_LinkedOutputFile(t *testing.T) {
+	target := filepath.Join(t.TempDir(), "target.zpl")
+	link := target + ".link"
+	require.NoError(t, errors.Join(os.WriteFile(target, nil, 0o600), os.Chtimes(target, began, began), os.Symlink(target, link),
+		os.WriteFile(target+".part", []byte("label"), 0o600)))
+	command := struct {
+		Out string `file:"out"`
+	}{link}
+	parser, err := kong.New(&command)
+	require.NoError(t, err)
+	left := outputFilesLeft(parser.Model.Node)
+	assert.True(t, len(left) == 1 && strings.Contains(left[0], target+".part"), "output files left = %q, want the partial file", left)
+}
+
 // TestShellWord_ReadsBack verifies that bash reads the result of shellWord as the original word.
 func TestShellWord_ReadsBack(t *testing.T) {
 	requirePrograms(t, "bash")
