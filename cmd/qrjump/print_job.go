@@ -51,7 +51,8 @@ func beginJob(f *rangeFlags, settings map[string]any) (*printJob, error) {
 		return nil, fault("print_job.reading_how_far_it_was", err)
 	}
 	broke := &printJob{out: f.Out}
-	if err := json.Unmarshal(oldData, broke); err != nil || broke.Settings == nil || broke.Labels < 0 || broke.Bytes < 0 || broke.Parts < 0 {
+	err = json.Unmarshal(oldData, broke)
+	if err != nil || broke.Settings == nil || broke.Labels < 0 || broke.Bytes < 0 || broke.Parts < 0 {
 		return nil, fault("print_job.does_not_say_how_far", j.path())
 	}
 	if !f.Resume {
