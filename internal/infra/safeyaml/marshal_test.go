@@ -13,7 +13,7 @@ import (
 func TestMarshal_TextsStayTexts(t *testing.T) {
 	for _, text := range []string{"", "? a", "?", ".inf", "-.INF", "+.inf", ".nan", ".NaN", "~", "null", "yes", "1", "0x1f", "1_000",
 		"2026-01-31", "- a", "a: b", "a #b", "#", "*a", "&a", "!a", "<<", "=", "%a", "---", "...", "a\tb", "\t", "a\nb", "a\n\nb\n", " a",
-		"a ", "\"a\"", "'", "\\", "<&>", "\u2028", "中文"} {
+		"a\r\nb", "\n", "\ta\nb", "a\n \n", "a\n  b", "a ", "\"a\"", "'", "\\", "<&>", "\u2028", "中文"} {
 		value := map[string]any{"key": text, "list": []any{text, map[string]any{"key": text}}}
 		written, err := Marshal(value)
 		require.NoError(t, err)

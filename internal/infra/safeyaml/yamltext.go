@@ -114,8 +114,10 @@ func Marshal(value any) ([]byte, error) {
 	}
 	for _, found := range ast.Filter(ast.StringType, node) {
 		text, again := found.(*ast.StringNode), any(nil)
-		if strings.HasPrefix(text.Value, `"`) || strings.Contains(text.Value, "\n") {
-			continue // The text is already quoted, or in a block of lines.
+		lines := strings.TrimRight(text.Value, "\n")
+		isBlock := strings.Contains(text.Value, "\n") && !strings.Contains(lines, "\r") && strings.TrimSpace(lines) == lines && lines != ""
+		if strings.HasPrefix(text.Value, `"`) || isBlock {
+			continue // The text is already quoted, or in a block of lines, which loses a CR and white space at the beginning and end.
 		}
 		if yaml.Unmarshal([]byte(text.Value), &again) != nil || again != any(text.Value) {
 			text.Token.Type = token.DoubleQuoteType
