@@ -131,7 +131,8 @@ func TestGS1Resolver_HostileInput(t *testing.T) {
 // TestGS1Links_Scans verifies what a scan of a GS1 link opens, and what the scan log records of scans by the app and by a browser.
 func TestGS1Links_Scans(t *testing.T) {
 	t.Parallel()
-	s := servertest.Start(t, servertest.Options{Seed: gtins})
+	const rule = "\nrules:\n  - {owner: rival, prefix: \"http://id.example/01/\", path: p, published: true}"
+	s := servertest.Start(t, servertest.Options{Seed: strings.Replace(gtins, "\nrules:", rule, 1)})
 	for _, c := range []struct{ text, action, target string }{
 		{"https://id.example/01/09506000134352/21/5?98=secret", "open_mini_program", "pages/product/index?gtin=09506000134352&serial=5&q="},
 		{"http://id.example/01/09506000134352", "open_url", "https://brand.example/p/09506000134352"}, // no serial for its page
@@ -140,6 +141,7 @@ func TestGS1Links_Scans(t *testing.T) {
 		{"https://id.example/01/09506000134352?linkType=https://types.example/own", "open_url", "https://brand.example/own?linkType="},
 		{"https://id.example/01/09506000134352?linkType=gs1:defaultLinkMulti", "open_url", "https://brand.example/p/09506000134352?"},
 		{"https://id.example/01/09506000134352?linkType=gs1:epil", "open_url", "https://id.example/01/09506000134352?linkType=gs1:epil"},
+		{"http://id.example/01/09506000134352?linkType=linkset", "open_url", "http://id.example/01/09506000134352?linkType=linkset"},
 		{"https://id.example/01/09506000134376/21/7?a=1", "open_url", "https://other.example/base/01/09506000134376/21/7?a=1"},
 		{"https://id.example/01/09506000134383", "open_url", "https://id.example/01/09506000134383"},
 		{"https://elsewhere.example/01/09506000134352/21/5", "open_url", "https://elsewhere.example/01/09506000134352/21/5"},

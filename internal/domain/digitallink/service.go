@@ -631,8 +631,11 @@ func (s *Service) Scan(text string, t time.Time, opens func(appid string) bool) 
 		return found, true
 	}
 	c := newCriteria(query, nil, t)
-	if answers := c.choose(levels, id.Value); len(answers) == 1 {
+	switch answers := c.choose(levels, id.Value); {
+	case len(answers) == 1:
 		found.URL = appendQuery(answers[0].address, query)
+	case c.kind != "":
+		found.URL = text // the browser gets the linkset, or the error of a type without a link, as the key takes precedence over rules
 	}
 	return found, found.URL != ""
 }
