@@ -36,12 +36,19 @@ func Write(path string, mode fs.FileMode, write func(f *os.File) error) (size in
 	return info.Size(), Move(f.Name(), path)
 }
 
-// Target returns the file that a path with symbolic links names, or the path itself if this file does not exist.
+// Target returns the file that a path with symbolic links names, or the path itself if it is no link. The file need not exist.
 func Target(path string) string {
 	if target, err := filepath.EvalSymlinks(path); err == nil {
 		return target
 	}
-	return path
+	target, err := os.Readlink(path)
+	switch {
+	case err != nil:
+		return path
+	case filepath.IsAbs(target):
+		return target
+	}
+	return filepath.Join(filepath.Dir(path), target)
 }
 
 // Move renames a file durably.
