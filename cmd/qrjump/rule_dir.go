@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -166,7 +167,7 @@ func (r *ruleAccess) appids(s *session, dir string) ([]string, error) {
 			switch _, unknown := r.operator.Accounts.Get(s.ctx, appid); {
 			case unknown == nil:
 				owners = append(owners, appid)
-			case !isNotFound(unknown):
+			case !isNotFound(unknown) && !isProblem(unknown, http.StatusForbidden): // 403: an admin key for other accounts
 				return nil, failed("show", appid, unknown)
 			}
 		}
