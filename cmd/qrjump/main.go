@@ -11,6 +11,8 @@ import (
 	"io"
 	"os"
 	"reflect"
+	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -300,6 +302,9 @@ func program(testHooks server.TestHooks) {
 	os.Exit(run(session{ctx: ctx, in: standardInput{ctx, os.Stdin}, out: os.Stdout, err: os.Stderr, testHooks: testHooks}, os.Args[1:]))
 }
 
+// detailedExitCode matches the argument that enables the exit codes of plan.
+var detailedExitCode = regexp.MustCompile(`(?i)^--detailed-exitcode(=(true|1|yes))?$`)
+
 // run executes the command that the arguments name and returns the exit code.
 func run(s session, args []string) int {
 	s.reader = readerOf(args)
@@ -375,7 +380,7 @@ func run(s session, args []string) int {
 		printError(s, err, asJSON)
 	}
 	code := exitOf(err)
-	if code == exitMisused && !errors.Is(err, errReported) && strings.Contains(" "+strings.Join(args, " "), " --detailed-exitcode") {
+	if code == exitMisused && !errors.Is(err, errReported) && slices.ContainsFunc(args, detailedExitCode.MatchString) {
 		return exitFailed // not exit code 2: with --detailed-exitcode, 2 means that there are changes to apply
 	}
 	return code
