@@ -164,10 +164,12 @@ func missingFile(v *kong.Value, path string) (key, missing string) {
 	return "", ""
 }
 
-// isSpecial reports whether a path exists and is neither a file nor a folder: an output file would replace a pipe or a device.
+// isSpecial reports whether a path exists and is neither a file nor a folder: an output file would replace a pipe, a device, or the file to
+// which an open stream such as /dev/stdout writes.
 func isSpecial(path string) bool {
 	info, err := os.Stat(path)
-	return err == nil && !info.IsDir() && !info.Mode().IsRegular()
+	isStream := path == "/dev/stdout" || path == "/dev/stderr" || strings.HasPrefix(path, "/dev/fd/")
+	return err == nil && !info.IsDir() && (isStream || !info.Mode().IsRegular())
 }
 
 // spoolStdin copies standard input to a temporary file, which can be read repeatedly and at any offset. On Linux, the file is deleted while

@@ -70,8 +70,8 @@ func (c *labelCommand) Run(s *session) error {
 // firstLabels returns a job that prints only the first n labels, as proofs, into a separate file.
 func (c *labelPrint) firstLabels(n int64) *labelPrint {
 	first := *c
-	confirmFlag := filepath.Ext(first.Out)
-	first.Out, first.most, first.Format = strings.TrimSuffix(first.Out, confirmFlag)+"-proofs"+confirmFlag, n, c.format()
+	extension := filepath.Ext(first.Out)
+	first.Out, first.most, first.Format = strings.TrimSuffix(first.Out, extension)+"-proofs"+extension, n, c.format()
 	return &first
 }
 

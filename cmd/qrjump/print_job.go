@@ -256,6 +256,6 @@ func partName(out string, part int, isMany bool) string {
 	if !isMany {
 		return out
 	}
-	confirmFlag := filepath.Ext(out)
-	return fmt.Sprintf("%s-%04d%s", strings.TrimSuffix(out, confirmFlag), part, confirmFlag)
+	extension := filepath.Ext(out)
+	return fmt.Sprintf("%s-%04d%s", strings.TrimSuffix(out, extension), part, extension)
 }

@@ -42,10 +42,10 @@ func (f symbolFlags) format() (labels.Format, error) {
 	if f.Format != "" {
 		return labels.Format(f.Format), nil
 	}
-	confirmFlag := strings.TrimPrefix(filepath.Ext(f.Out), ".")
-	format := labels.Format(cmp.Or(strings.ToLower(confirmFlag), "svg"))
+	extension := strings.TrimPrefix(filepath.Ext(f.Out), ".")
+	format := labels.Format(cmp.Or(strings.ToLower(extension), "svg"))
 	if labels.Formats[format] == nil {
-		return "", misused("symbol.no_format_of_that_ending", f.Out, confirmFlag)
+		return "", misused("symbol.no_format_of_that_ending", f.Out, extension)
 	}
 	return format, nil
 }
