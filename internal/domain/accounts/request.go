@@ -1,6 +1,7 @@
 package accounts
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/url"
@@ -123,9 +124,7 @@ func (r Request) Return(code Issued) string {
 		added = to.RawQuery + "&" + added
 	}
 	to.RawQuery, to.ForceQuery = added, false
-	if to.Path == "" {
-		to.Path = "/"
-	}
+	to.Path = cmp.Or(to.Path, "/")
 	return to.String()
 }
 

@@ -1,6 +1,7 @@
 package accounts
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -191,9 +192,7 @@ func (d *Service) change(ctx context.Context, appid string, f func(Tx) error) er
 
 // Check returns the errors of Put that can be detected without the store.
 func (d *Service) Check(r Registration) error {
-	if r.Subject == "" {
-		r.Subject = Company
-	}
+	r.Subject = cmp.Or(r.Subject, Company)
 	if err := r.Account.Validate(); err != nil {
 		return err
 	}
@@ -214,9 +213,7 @@ func (d *Service) registration(r Registration) (Registration, error) {
 	if err := d.Check(r); err != nil {
 		return r, err
 	}
-	if r.Subject == "" {
-		r.Subject = Company
-	}
+	r.Subject = cmp.Or(r.Subject, Company)
 	var err error
 	r.Confirm, err = newConfirmFile(d.Random)
 	return r, err

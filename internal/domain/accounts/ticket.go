@@ -1,6 +1,7 @@
 package accounts
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"errors"
@@ -89,9 +90,7 @@ func (d *Service) newTicket(ctx context.Context, tx Tx, c Component, now time.Ti
 	for _, old := range lateRows {
 		previous := old.NextAt
 		old.NextAt = time.Time{}
-		if old.Error == "" {
-			old.Error = "a newer ticket was created before this one was sent"
-		}
+		old.Error = cmp.Or(old.Error, "a newer ticket was created before this one was sent")
 		if _, err := tx.SaveRow(ctx, outbox.Pushes, old, previous); err != nil {
 			return "", err
 		}

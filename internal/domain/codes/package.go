@@ -1,6 +1,7 @@
 package codes
 
 import (
+	"cmp"
 	"context"
 	"crypto/aes"
 	"crypto/cipher"
@@ -101,10 +102,7 @@ func WriteRows(ctx context.Context, w io.Writer, p PackageRange) error {
 		chunk = chunk[:copy(chunk, chunk[pieceSize:])]
 		return err
 	})
-	if err == nil {
-		err = ctx.Err()
-	}
-	if err == nil && len(chunk) > 0 {
+	if err = cmp.Or(err, ctx.Err()); err == nil && len(chunk) > 0 {
 		_, err = w.Write(chunk)
 	}
 	return err

@@ -60,13 +60,9 @@ func (s *Service) Scan(text, user string, account func(appid string) (accounts.A
 // MayBeCode reports whether a text may be a code or may contain an imported code. If MayBeCode returns false, Scan and Redact need
 // no store query for the text.
 func (s *Service) MayBeCode(text string) bool {
-	if len(text) <= 4*CodeLength && utf8.RuneCountInString(text) <= CodeLength {
-		return true
-	}
-	if s.matchesTemplate(text) || s.mayContainImported(text) || s.mayContainToken(text) {
-		return true
-	}
-	return containsPrefix(s.Memory.ImportedPrefixes(), text) ||
+	return len(text) <= 4*CodeLength && utf8.RuneCountInString(text) <= CodeLength ||
+		s.matchesTemplate(text) || s.mayContainImported(text) || s.mayContainToken(text) ||
+		containsPrefix(s.Memory.ImportedPrefixes(), text) ||
 		slices.ContainsFunc(s.prefixes(), func(prefix string) bool { return HasPrefix(text, prefix) })
 }
 

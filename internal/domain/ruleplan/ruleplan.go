@@ -434,9 +434,7 @@ func (w *Desired) changed(h Stored) []Step {
 			h.TestLinks = slices.DeleteFunc(slices.Clone(h.TestLinks), func(text string) bool { return !w.matches(text) })
 		}
 		lost := w.silent(h)
-		if w.TestLinks == nil {
-			w.TestLinks = &h.TestLinks // fields that the rules file omits keep their stored value
-		}
+		w.TestLinks = cmp.Or(w.TestLinks, &h.TestLinks) // fields that the rules file omits keep their stored value
 		steps := []Step{{Action: "delete", Prefix: h.Prefix, Reason: reason, Target: h.Target, Lost: lost, AddedAgain: true,
 			TakesOffline: h.Published}}
 		return append(steps, w.added("opens "+w.Path, publish)...)
@@ -520,9 +518,7 @@ func Changes(owner string, steps []Step) []client.PlannedRule {
 		case "delete":
 			change.Action = client.PlanDelete
 		case "publish":
-			if change.Action == "" {
-				change.Action = client.PlanPublish
-			}
+			change.Action = cmp.Or(change.Action, client.PlanPublish)
 			change.Published = new(true)
 		case "add", "edit":
 			previous := change.Action

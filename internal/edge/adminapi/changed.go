@@ -355,9 +355,7 @@ func (a *Admin) lastChanges(ctx context.Context, t adminroute.Object) (found []c
 		if name.Kind == "reset" {
 			continue
 		}
-		if name.Kind == "" {
-			name.Kind = t.Kind
-		}
+		name.Kind = cmp.Or(name.Kind, t.Kind)
 		const limit = 50
 		list, err := a.History.Entries(ctx, auditlog.Query{Newest: true, Kind: name.Kind, Key: name.Key, Limit: limit})
 		if err != nil {

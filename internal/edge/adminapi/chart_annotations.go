@@ -1,6 +1,7 @@
 package adminapi
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"slices"
@@ -71,9 +72,7 @@ func (a scanAPI) marks(ctx context.Context, q stats.Question, from, to time.Time
 		})
 		id, _ := strconv.ParseInt(batch, 10, 64) // an invalid batch number becomes 0; a query for such a batch matches 0 scans
 		raised, wrong := a.Alarms.Alarms(ctx, alarms.Query{Newest: true, Owners: q.Owners, Batch: id, Limit: maxMarked})
-		if err == nil {
-			err = wrong
-		}
+		err = cmp.Or(err, wrong)
 		for i, item := range raised {
 			limited(i, item.CreatedAt)
 			add(item.CreatedAt, client.MarkAlarm, client.Alarm{ApplicationID: item.Batch, CodeIndex: item.CodeIndex(),

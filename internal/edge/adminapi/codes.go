@@ -162,10 +162,8 @@ func (a codeAPI) listBatches(ctx context.Context, in *client.BatchQuery) (client
 // idle reports whether a batch has no active code although it was created at least the given number of days ago.
 func (a codeAPI) idle(b codes.Batch, days int) bool {
 	now := a.Codes.Now()
-	if b.IsProof || now.Sub(b.CreatedAt) < time.Duration(days)*24*time.Hour {
-		return false
-	}
-	return !a.Codes.Memory.HasActivation(b.ID, codes.Range{To: b.Count - 1}, now)
+	return !b.IsProof && now.Sub(b.CreatedAt) >= time.Duration(days)*24*time.Hour &&
+		!a.Codes.Memory.HasActivation(b.ID, codes.Range{To: b.Count - 1}, now)
 }
 
 func (a codeAPI) getBatch(ctx context.Context, in *BatchPath) (client.Batch, error) {

@@ -113,9 +113,7 @@ func (a serverAPI) updatePerson(ctx context.Context, in *struct {
 			}
 		}
 	}
-	if appids == nil {
-		appids = &[]string{}
-	}
+	appids = cmp.Or(appids, &[]string{})
 	if err := a.checkRole(ctx, role, *appids); err != nil {
 		return client.CreatedPerson{}, err
 	}

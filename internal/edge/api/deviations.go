@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"fmt"
 	"hash/maphash"
 	"net/http"
@@ -184,11 +185,7 @@ func (l *slidingCounter) add(key uint64, now time.Time, window time.Duration) in
 		}
 		l.current, l.windowStart = map[uint64]int{}, now
 	}
-	n := l.current[key]
-	if n == 0 {
-		n = l.previous[key]
-	}
-	n++
+	n := cmp.Or(l.current[key], l.previous[key]) + 1
 	l.current[key] = n
 	return n
 }

@@ -94,10 +94,9 @@ var errWouldBlock = errors.New("the scan cannot be recorded synchronously")
 // mayBlock reports whether a scan of a text may have to wait: for the database (Codes.Scan, Codes.Withhold, Accounts.ScannedCode), for
 // the ticket writer, or for a slow disk.
 func (a *API) mayBlock(text string) bool {
-	if _, ok := accounts.CodeOf(text); ok {
-		return true
-	}
-	return a.Codes != nil && a.Codes.MayBeCode(text) || a.RespondEarly != nil && a.IsDiskSlow != nil && a.RespondEarly() && a.IsDiskSlow()
+	_, ok := accounts.CodeOf(text)
+	return ok || a.Codes != nil && a.Codes.MayBeCode(text) ||
+		a.RespondEarly != nil && a.IsDiskSlow != nil && a.RespondEarly() && a.IsDiskSlow()
 }
 
 // isCode reports whether a scan matched an issued code. The nine characters of a code alone, and the texts of a batch that contain no more,
