@@ -94,7 +94,7 @@ func withWaitingLinks(s *session, qrjump *client.Client, all []client.Account) (
 
 func orDash(s string) string { return cmp.Or(s, "-") }
 
-func onOff(b bool) string { return cmp.Or(textIf(b, "on"), "off") }
+func onOff(b bool) string { return textOr(b, "on", "off") }
 
 type accountShow struct {
 	operator

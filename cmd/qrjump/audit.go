@@ -24,10 +24,7 @@ func (c *auditList) Run(s *session, qrjump *client.Client) error {
 	return listing[client.Change]{name: "changes", none: tr("audit.none"), newestFirst: true,
 		heads: []string{"SEQ", "TIME", "KIND", "ACTION", "OBJECT", "BY", "RID"},
 		row: func(e client.Change) []string {
-			actor := e.Actor
-			if e.Via != "" {
-				actor += " via " + e.Via
-			}
+			actor := e.Actor + textIf(e.Via != "", " via "+e.Via)
 			return []string{number(e.Seq), formatTime(e.OccurredAt), e.Kind, e.Action, plain(e.Key), actor, orDash(e.RID)}
 		}}.print(s, c.outputFlags, list, failed("list", "changes", err))
 }

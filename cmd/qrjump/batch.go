@@ -367,10 +367,8 @@ func (c *batchRetarget) Run(s *session, qrjump *client.Client) error {
 			printMsg(w, "batch.nothing_is_active_in_of", rangeText(r), c.ID)
 			return
 		}
-		opens := tr("batch.each_code_opens")
-		if done.Changed != done.Codes {
-			opens = tr("batch.of_open", done.Changed, countedCodes(done.Codes))
-		}
+		opens := textOr(done.Changed != done.Codes, tr("batch.of_open", done.Changed, countedCodes(done.Codes)),
+			tr("batch.each_code_opens"))
 		printMsg(w, "batch.renewed_of_of", counted(done.Activations, "activation"), c.ID, opens, plain(c.Path), plain(c.Target))
 	})
 }

@@ -34,14 +34,9 @@ func (c *batchAlarm) Run(s *session, qrjump *client.Client) error {
 		currentAlarm, err = qrjump.Batches.GetAlarmThreshold(s.ctx, c.ID)
 	}
 	return c.print(s, currentAlarm, aboutStored(s, qrjump, "alarm", c.ID, err), func(w io.Writer) {
-		from := tr("batch_alarm.server_threshold")
-		if currentAlarm.Overridden {
-			from = tr("batch_alarm.own_threshold")
-		}
-		kind := tr("batch_alarm.threshold", currentAlarm.ApplicationID, currentAlarm.Threshold)
-		if currentAlarm.Off {
-			kind = tr("batch_alarm.disabled", currentAlarm.ApplicationID)
-		}
+		from := textOr(currentAlarm.Overridden, tr("batch_alarm.own_threshold"), tr("batch_alarm.server_threshold"))
+		kind := textOr(currentAlarm.Off, tr("batch_alarm.disabled", currentAlarm.ApplicationID),
+			tr("batch_alarm.threshold", currentAlarm.ApplicationID, currentAlarm.Threshold))
 		fmt.Fprintf(w, "%s (%s)\n", kind, from)
 		if proposed := currentAlarm.ProposedThreshold; proposed > 0 {
 			printMsg(w, "batch_alarm.proposal", proposed, i18n.Grouped(int64(currentAlarm.ProposalCodes)), c.ID, proposed)

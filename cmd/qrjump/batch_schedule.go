@@ -128,10 +128,8 @@ func printScansOf(w io.Writer, code client.StoredCode, known client.CodeScans) {
 
 // scoreText returns the alarm score of a code with its meaning.
 func scoreText(known client.CodeScans) string {
-	text := tr("batch_schedule.suspected_copy", known.Score, known.Threshold)
-	if known.Threshold == 0 {
-		text = tr("batch_schedule.alarms_are_off_for_it", known.Score)
-	}
+	text := textOr(known.Threshold == 0, tr("batch_schedule.alarms_are_off_for_it", known.Score),
+		tr("batch_schedule.suspected_copy", known.Score, known.Threshold))
 	if known.DismissedAt != nil {
 		text += tr("batch_schedule.of_the_scans_since") + moment(known.DismissedAt) + tr("batch_schedule.when_its_alarm_was_dismissed")
 	}

@@ -172,10 +172,8 @@ func readCassette(file string) ([]cassette.Recorded, error) {
 
 func printComparison(w io.Writer, r cassette.Report) {
 	for _, d := range r.Differences {
-		decided := tr("cassette.no_behaviour")
-		if len(d.Behaviours) > 0 {
-			decided = tr("cassette.evidence_level", strings.Join(d.Behaviours, ", "), d.EvidenceLevel)
-		}
+		decided := textOr(len(d.Behaviours) > 0, tr("cassette.evidence_level", strings.Join(d.Behaviours, ", "), d.EvidenceLevel),
+			tr("cassette.no_behaviour"))
 		if d.Accepted {
 			decided += ", known"
 		}

@@ -73,17 +73,11 @@ func (c *codeShow) asAccount(s *session, name client.CodeName) error {
 }
 
 func printCode(w io.Writer, c client.StoredCode) {
-	var states []string
-	for _, s := range []struct {
-		is   bool
-		name string
-	}{{c.Void, "void"}, {c.Active, "active"}, {!c.Active, tr("code.not_active")}, {c.Frozen, "frozen"}, {c.Redeemed, "redeemed"}} {
-		if s.is {
-			states = append(states, localizeOr("state."+s.name, s.name))
-		}
-	}
+	state := func(is bool, name string) string { return textIf(is, localizeOr("state."+name, name)) }
+	states := joined(", ", state(c.Void, "void"), state(c.Active, "active"), state(!c.Active, tr("code.not_active")),
+		state(c.Frozen, "frozen"), state(c.Redeemed, "redeemed"))
 	fields := [][2]string{{"code", c.Code}, {"text", c.CodeURL}, {"application", number(c.ApplicationID)},
-		{"index", number(c.CodeIndex)}, {"serial", c.Serial}, {"state", strings.Join(states, ", ")}}
+		{"index", number(c.CodeIndex)}, {"serial", c.Serial}, {"state", states}}
 	for _, a := range c.Alarms {
 		fields = append(fields, [2]string{"alarm", standingAlarm(a)})
 	}
@@ -113,10 +107,7 @@ func effectiveTime(e client.CodeEvent) string {
 // standingAlarm describes an alarm that is not dismissed, in one line.
 func standingAlarm(a client.OpenAlarm) string {
 	kind := localizeOr("alarm.kind."+a.Kind, tr("code.suspected_copy")+number(a.Score))
-	seen := "open"
-	if a.AcknowledgedAt != nil {
-		seen = tr("code.acknowledged_by") + a.AcknowledgedBy
-	}
+	seen := textOr(a.AcknowledgedAt != nil, tr("code.acknowledged_by")+a.AcknowledgedBy, "open")
 	return tr("code.alarm", a.ID, formatTime(a.OccurredAt), seen, kind, a.ID)
 }
 

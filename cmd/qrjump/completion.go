@@ -105,10 +105,7 @@ func completions(s *session, model *kong.Application, words []string) []candidat
 		}
 		return list
 	case !t.plain && strings.HasPrefix(last, "-"):
-		var list []candidate
-		for _, f := range t.flags {
-			list = append(list, candidate{"--" + f.Name, f.Help})
-		}
+		list := mapped(t.flags, func(f *kong.Flag) candidate { return candidate{"--" + f.Name, f.Help} })
 		slices.SortFunc(list, func(a, b candidate) int { return cmp.Compare(a.word, b.word) })
 		return startingWith(last, list)
 	}
@@ -176,12 +173,10 @@ func (t *partialLine) allowed() (list []*kong.Flag) {
 	}
 	seen := map[string]bool{}
 	for _, node := range nodes {
-		for _, group := range node.AllFlags(true) {
-			for _, f := range group {
-				if !seen[f.Name] {
-					seen[f.Name] = true
-					list = append(list, f)
-				}
+		for _, f := range slices.Concat(node.AllFlags(true)...) {
+			if !seen[f.Name] {
+				seen[f.Name] = true
+				list = append(list, f)
 			}
 		}
 	}
@@ -199,10 +194,7 @@ func (t *partialLine) flag(name string) *kong.Flag {
 
 // positional returns the argument at the cursor: the next positional argument, or a last argument that is a list; nil if there is none.
 func (t *partialLine) positional() *kong.Value {
-	node := t.node
-	if node.DefaultCmd != nil {
-		node = node.DefaultCmd
-	}
+	node := cmp.Or(t.node.DefaultCmd, t.node)
 	if t.args < len(node.Positional) {
 		return node.Positional[t.args]
 	}

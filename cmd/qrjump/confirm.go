@@ -39,18 +39,13 @@ func readTerminalLine(s *session) (string, error) {
 	return text, nil
 }
 
-// confirm asks the user at the terminal for confirmation; nil = confirmed. Without a terminal, confirm does not ask, but returns an error
-// that names the flag for confirming in advance.
-func confirm(s *session, kind, fallback string) error {
-	return confirmed(s, kind, fallback, tr("ask.go_on_y_n", plain(kind)), "y", "Y", "yes", "Yes", "YES")
-}
-
 // confirmByName asks the user at the terminal to confirm by typing a name, such as the name of the context; nil = confirmed.
 func confirmByName(s *session, kind, name, fallback string) error {
 	return confirmed(s, kind, fallback, tr("ask.type_the_name", plain(kind), name), name)
 }
 
-// confirmed asks the question, and returns nil if the user types one of the texts in agree.
+// confirmed asks the question at the terminal, and returns nil if the user types one of the texts in agree. Without a terminal, confirmed
+// does not ask, but returns an error with fallback, which names the flag for confirming in advance.
 func confirmed(s *session, kind, fallback, question string, agree ...string) error {
 	if !atTerminal(s) {
 		return misused("ask.nothing_was_done", plain(kind), fallback)

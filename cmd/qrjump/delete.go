@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"net/http"
@@ -45,10 +46,7 @@ func (c *deletion) remove(s *session, remove func(ctx context.Context, appid str
 	if len(would.BlockedBy) > 0 {
 		return keptObjects(would)
 	}
-	goes := amounts(would.Deletes)
-	if goes == "" {
-		goes = tr("delete.alone")
-	}
+	goes := cmp.Or(amounts(would.Deletes), tr("delete.alone"))
 	if err := c.confirmed(s, tr("delete.takes", plain(c.AppID), goes)); err != nil {
 		return err
 	}

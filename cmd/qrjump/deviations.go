@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"fmt"
 	"io"
 	"slices"
@@ -94,7 +93,7 @@ func (c *deviationsCommand) coverage(s *session, qrjump *client.Client) error {
 			return
 		}
 		printRows(w, []string{"ERRCODE", "OCCURRED", "CALLS", "DESCRIPTION"}, found.Trials, func(t client.CoverageItem) []string {
-			met := cmp.Or(textIf(t.Occurred, number(int64(t.Count))), tr("deviations.not_covered"))
+			met := textOr(t.Occurred, number(int64(t.Count)), tr("deviations.not_covered"))
 			return []string{number(int64(t.ErrCode)), met, number(int64(t.Calls)), s.reader.inLanguage(t.English, t.Chinese)}
 		})
 		printMsg(w, "deviations.covered", found.Covered, found.Total)

@@ -61,11 +61,7 @@ func (r *diagnosticReport) collect(s *session, qrjump *client.Client) error {
 	if err != nil {
 		return err
 	}
-	for _, item := range settings {
-		if item.Changed() {
-			r.Settings = append(r.Settings, item)
-		}
-	}
+	r.Settings = append(r.Settings, slices.DeleteFunc(settings, func(item client.Setting) bool { return !item.Changed() })...)
 	// With an emulator, the latest calls are kept in memory and not in the call log.
 	page, err := qrjump.Calls.List(s.ctx, client.CallQuery{Failed: true, Limit: 1000})
 	if w, is := errors.AsType[*client.WrongServer](err); is && w.NoSuchCall {

@@ -176,10 +176,7 @@ func describeConflict(see string, err error) error {
 	if p == nil {
 		return err
 	}
-	text := tr("overtaken.another_changed")
-	if p.Current == nil {
-		text = tr("overtaken.another_deleted")
-	}
+	text := textOr(p.Current == nil, tr("overtaken.another_deleted"), tr("overtaken.another_changed"))
 	if len(p.Changes) > 0 {
 		last := p.Changes[0]
 		did := tr("overtaken.changed", strings.Join(last.Fields, ", "))

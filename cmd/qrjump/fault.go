@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -161,18 +162,10 @@ func (c *faultClear) Run(s *session, qrjump *client.Client) error {
 		if err := qrjump.Emulator.DeleteFault(s.ctx, c.ID); err != nil {
 			return withListCommand(tr("fault.clear_fault"), id, "qrjump fault list", err)
 		}
-		ended = nil
-		for _, f := range list {
-			if f.ID == c.ID {
-				ended = append(ended, f)
-			}
-		}
+		ended = slices.DeleteFunc(list, func(f client.ActiveFault) bool { return f.ID != c.ID })
 	} else if err := qrjump.Emulator.DeleteFaults(s.ctx); err != nil {
 		return emulated(tr("fault.clear_faults"), err)
 	}
-	says := counted(len(ended), "fault") + " ended"
-	if len(ended) == 0 {
-		says = tr("fault.there_was_no_fault")
-	}
+	says := textOr(len(ended) == 0, tr("fault.there_was_no_fault"), counted(len(ended), "fault")+" ended")
 	return c.outcome(s, map[string]any{"ended": append([]client.ActiveFault{}, ended...)}, nil, "plain", says)
 }

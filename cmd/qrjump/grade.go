@@ -45,10 +45,7 @@ func (c *gradeCommand) Run(s *session) error {
 	case errors.Is(err, symbol.ErrDataMatrix):
 		return fault("grade.data_matrix", plain(c.Photo))
 	case err != nil:
-		key := "grade.no_symbol"
-		if errors.Is(err, symbol.ErrSeveral) {
-			key = "grade.several"
-		}
+		key := textOr(errors.Is(err, symbol.ErrSeveral), "grade.several", "grade.no_symbol")
 		return hintError{error: fault(key, plain(c.Photo)), next: tr("grade.photograph_again")}
 	}
 	answer := gradeAnswer{c.Photo, g, mapped(undetermined, func(name string) string { return tr("grade.not_" + name) })}
@@ -63,10 +60,8 @@ func (c *gradeCommand) Run(s *session) error {
 
 // isExpected reports whether a symbol has the expected text, which may be GS1 data with its application identifiers in brackets.
 func isExpected(text, expected string) bool {
-	if d, err := gs1.ParseBracketed(expected); err == nil && strings.TrimPrefix(text, symbol.GS1QRIdentifier) == d.ElementString() {
-		return true
-	}
-	return text == expected
+	d, err := gs1.ParseBracketed(expected)
+	return text == expected || err == nil && strings.TrimPrefix(text, symbol.GS1QRIdentifier) == d.ElementString()
 }
 
 func printGrades(w io.Writer, a gradeAnswer) {

@@ -206,9 +206,6 @@ func (c *gs1Transfer) Run(s *session, qrjump *client.Client) error {
 		want.DryRun = false
 		done, err = qrjump.GS1.Transfer(s.ctx, want)
 	}
-	text := "gs1.transferred"
-	if c.DryRun {
-		text = "gs1.transfers"
-	}
+	text := textOr(c.DryRun, "gs1.transfers", "gs1.transferred")
 	return c.outcome(s, done, failed("transfer", c.Of, err), text, plain(c.Of), counted(done.Keys, "gs1_key"), plain(c.To))
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/csv"
 	"encoding/json"
 	"errors"
@@ -279,9 +280,7 @@ func (c *gs1Planned) plan(s *session, qrjump *client.Client) (made gs1Steps, err
 		roots[rootOf(e.Key)] = true
 		storedEntry, known := have[e.Key]
 		delete(have, e.Key)
-		if e.Owner == "" {
-			e.Owner = storedEntry.Owner
-		}
+		e.Owner = cmp.Or(e.Owner, storedEntry.Owner)
 		switch changed := differing(e, storedEntry); {
 		case !known:
 			made.Steps = append(made.Steps, gs1Step{Do: "add", Key: e.Key, entry: e})

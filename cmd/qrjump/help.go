@@ -71,12 +71,6 @@ func (m manual) printTopic(w io.Writer, name string) error {
 	return nil
 }
 
-// printFirst prints the first steps for a user who typed qrjump without arguments.
-func printFirst(w io.Writer) error {
-	_, err := printMsg(w, "start.first")
-	return err
-}
-
 // manual is the command tree with its help texts in one language. The help texts are loaded only when help is requested.
 type manual struct {
 	*kong.Application

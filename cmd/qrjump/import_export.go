@@ -74,10 +74,7 @@ func (c *linesImport) load(s *session, noun string, load importer) error {
 	done, err := load(s.ctx, in, c.DryRun)
 	finish()
 	return c.print(s, done, failed("import", c.File, withInvalidLines(err)), func(w io.Writer) {
-		did := tr("lines.imported")
-		if c.DryRun {
-			did = tr("lines.would_import")
-		}
+		did := textOr(c.DryRun, tr("lines.would_import"), tr("lines.imported"))
 		printMsg(w, "lines.new_changed_as_before", did, counted(done.Lines, noun), done.Added, done.Changed, done.Unchanged)
 	})
 }

@@ -120,10 +120,7 @@ func (c *listenCommand) Run(s *session, qrjump *client.Client) error {
 
 func (c *listenCommand) printReady(s *session, current string, want client.WebhookPut, secret string) error {
 	_, err := fmt.Fprintln(s.out, "qrjump ready "+current)
-	alarms := tr("listen.no_alarms")
-	if want.Alarms {
-		alarms = tr("listen.alarms")
-	}
+	alarms := textOr(want.Alarms, tr("listen.alarms"), tr("listen.no_alarms"))
 	printMsg(s.err, "listen.ready", counted(len(want.Codes), "batch"), counted(len(want.Rules), "told_rule"), alarms, plain(c.ForwardTo))
 	if c.Secret == "" {
 		printMsg(s.err, "listen.signed", plain(secret))
@@ -280,10 +277,7 @@ func (f *forwarder) print(m forwarded) {
 		}
 		return
 	}
-	signature := "listen.signature_valid"
-	if !m.Signature {
-		signature = "listen.signature_invalid"
-	}
+	signature := textOr(!m.Signature, "listen.signature_invalid", "listen.signature_valid")
 	printMsg(f.s.out, "listen.event", formatTime(m.OccurredAt), orDash(plain(m.Kind)), orDash(plain(m.ID)), tr(signature))
 	if _, err := fmt.Fprintln(f.s.out, "  "+plain(m.Message)); err != nil {
 		f.stop()

@@ -100,7 +100,7 @@ func (e confirmFlag) confirmed(s *session, kind string) error {
 	case s.inProduction():
 		return confirmByName(s, kind, s.named.name, tr("named.add_context_and_yes", s.named.name))
 	}
-	return confirm(s, kind, tr("named.add_yes"))
+	return confirmed(s, kind, tr("named.add_yes"), tr("ask.go_on_y_n", plain(kind)), "y", "Y", "yes", "Yes", "YES")
 }
 
 // emulated adds the action to an error of the emulator API; if the server has no emulator, the error says so.
@@ -127,10 +127,7 @@ func (c *searchCommand) Run(s *session, qrjump *client.Client) error {
 	if err != nil {
 		return failed("find", c.Text, err)
 	}
-	rest := ""
-	if len(found.Partial) > 0 {
-		rest = tr("find.there_may_be_more_of") + strings.Join(found.Partial, ", ") + tr("find.enter_more_text")
-	}
+	rest := textIf(len(found.Partial) > 0, tr("find.there_may_be_more_of")+strings.Join(found.Partial, ", ")+tr("find.enter_more_text"))
 	empty := tr("find.none")
 	if rest != "" {
 		empty += tr("find.incomplete") + strings.Join(found.Partial, ", ")

@@ -314,7 +314,8 @@ func run(s session, args []string) int {
 	outputLanguage = s.reader
 	if args = withoutLanguage(args); len(args) == 0 {
 		if isTerminal(s.out) {
-			return exitOf(printFirst(s.out))
+			_, err := printMsg(s.out, "start.first")
+			return exitOf(err)
 		}
 		args = []string{"help"}
 	}

@@ -196,11 +196,7 @@ func (m manual) configurationPage(serve *kong.Node) string {
 			continue // A configuration file cannot name another configuration file.
 		}
 		term := bold(f.Name) + ": "
-		if f.IsBool() {
-			term += `\fItrue|false\fR`
-		} else {
-			term += `\fI` + roff(f.FormatPlaceHolder()) + `\fR`
-		}
+		term += `\fI` + textOr(f.IsBool(), "true|false", roff(f.FormatPlaceHolder())) + `\fR`
 		p.item(term, f.Help)
 	}
 	p.section("examples")

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -155,14 +154,17 @@ func printFields(w io.Writer, pairs ...[2]string) {
 	_, _ = io.WriteString(w, columns(rows))
 }
 
-func yesNo(b bool) string { return cmp.Or(textIf(b, tr("word.yes")), tr("word.no")) }
+func yesNo(b bool) string { return textOr(b, tr("word.yes"), tr("word.no")) }
 
 // textIf returns text if is is true, and otherwise "".
-func textIf(is bool, text string) string {
+func textIf(is bool, text string) string { return textOr(is, text, "") }
+
+// textOr returns text if is is true, and otherwise fallback.
+func textOr(is bool, text, fallback string) string {
 	if is {
 		return text
 	}
-	return ""
+	return fallback
 }
 
 // assign sets a field to the value of a flag; a flag that is not set (nil) leaves the field unchanged.
@@ -211,10 +213,8 @@ func inParsing(err error) string {
 		switch {
 		case found == nil:
 		case len(found) == 3 && (entry.key == "parse.argument" || entry.key == "parse.flag"):
-			meant := ""
-			if found[2] != "" {
-				meant = tr("report.did_you_mean", strings.NewReplacer(`"`, "", "one of ", "").Replace(found[2]))
-			}
+			word := strings.NewReplacer(`"`, "", "one of ", "").Replace(found[2])
+			meant := textIf(found[2] != "", tr("report.did_you_mean", word))
 			return tr(entry.key, found[1], meant)
 		default:
 			return tr(entry.key, mapped(found[1:], func(part string) any { return part })...)

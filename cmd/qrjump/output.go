@@ -26,9 +26,7 @@ type errWriter struct {
 
 func (f *errWriter) Write(b []byte) (int, error) {
 	n, err := f.to.Write(b)
-	if f.err == nil {
-		f.err = err
-	}
+	f.err = cmp.Or(f.err, err)
 	return n, err
 }
 

@@ -244,20 +244,10 @@ func (c *packageCheck) eachCell(in io.Reader, f func(string) error) error {
 
 // summary returns the problems of a printing run in one line.
 func summary(r printpackage.Report) string {
-	var parts []string
-	for _, entry := range []struct {
-		n    int64
-		noun string
-	}{{r.MissingCodes, "missing"}, {r.Count[printpackage.Double], "double"}, {r.Count[printpackage.Foreign], "foreign"},
-		{r.Count[printpackage.Spoiled], "spoiled"}, {r.Count[printpackage.Proof], "proof"}} {
-		if entry.n > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", entry.n, entry.noun))
-		}
-	}
-	if r.OverRun > 0 {
-		parts = append(parts, tr("package_check.an_over_run_of", r.OverRun))
-	}
-	return strings.Join(parts, ", ")
+	part := func(n int64, noun string) string { return textIf(n > 0, fmt.Sprintf("%d %s", n, noun)) }
+	return joined(", ", part(r.MissingCodes, "missing"), part(r.Count[printpackage.Double], "double"),
+		part(r.Count[printpackage.Foreign], "foreign"), part(r.Count[printpackage.Spoiled], "spoiled"),
+		part(r.Count[printpackage.Proof], "proof"), textIf(r.OverRun > 0, tr("package_check.an_over_run_of", r.OverRun)))
 }
 
 func printRun(w io.Writer, r printpackage.Report) {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -241,10 +242,7 @@ func takeRows(ctx context.Context, next func() (labels.Row, error, bool), n int6
 			if !ok {
 				err = fault("print_job.the_rows_ended_early")
 			}
-			if err == nil {
-				err = ctx.Err()
-			}
-			if !yield(r, err) || err != nil {
+			if err = cmp.Or(err, ctx.Err()); !yield(r, err) || err != nil {
 				return
 			}
 		}

@@ -458,10 +458,7 @@ func (c *probeCommand) Run(s *session) (err error) {
 		return misused("probe.below")
 	}
 	calls, publishes := costs(list)
-	cost := "probe.cost"
-	if !slices.ContainsFunc(list, probe.changes) {
-		cost = "probe.cost_read_only"
-	}
+	cost := textOr(!slices.ContainsFunc(list, probe.changes), "probe.cost_read_only", "probe.cost")
 	printMsg(s.out, cost, counted(calls, "call"), counted(publishes, "publish"))
 	for _, p := range left {
 		printMsg(s.out, "probe.not_tested", p.row, tr("probe.wants."+string(c.missing(p))))

@@ -68,10 +68,7 @@ func (c *ruleList) Run(s *session) error {
 			return err
 		}
 	}
-	parent := ""
-	if hasMore {
-		parent = tr("rule.there_may_be_more_after", start)
-	}
+	parent := textIf(hasMore, tr("rule.there_may_be_more_after", start))
 	return listing[client.StoredRule]{name: "rules", none: tr("rule.none"),
 		heads: []string{"ID", "OWNER", "PREFIX", "STATE", "OPENS", "PAGE", "TEST LINKS"},
 		more:  parent,
@@ -103,7 +100,7 @@ func (c *ruleList) ofAccount(s *session) error {
 	})
 }
 
-func state(published bool) string { return cmp.Or(textIf(published, "published"), "unpublished") }
+func state(published bool) string { return textOr(published, "published", "unpublished") }
 
 // testRange returns the version that test links open; "-" for the rule of a service account, which has no test links.
 func testRange(v client.OpenVersion) string {
@@ -111,12 +108,7 @@ func testRange(v client.OpenVersion) string {
 		client.OpenRelease: "release"}[v])
 }
 
-func occupies(r client.Rule) string {
-	if r.OpenVersion == 0 {
-		return ""
-	}
-	return yesNo(r.Occupy)
-}
+func occupies(r client.Rule) string { return textIf(r.OpenVersion != 0, yesNo(r.Occupy)) }
 
 type ruleAdd struct {
 	member

@@ -275,13 +275,7 @@ func (p *planFlags) printPlans(s *session, plans []*rulesPlan) error {
 
 // checkQuotas returns the errors of checkQuota for all accounts.
 func checkQuotas(plans []*rulesPlan) error {
-	var faults []error
-	for _, account := range plans {
-		if err := account.checkQuota(account.file); err != nil {
-			faults = append(faults, err)
-		}
-	}
-	return errors.Join(faults...)
+	return errors.Join(mapped(plans, func(account *rulesPlan) error { return account.checkQuota(account.file) })...)
 }
 
 // stopped adds to the error of an account which accounts of a folder were changed and which were not.

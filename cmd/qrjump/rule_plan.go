@@ -169,14 +169,9 @@ func (p plan) show(w io.Writer, all bool) {
 	if left := len(p.Steps) - len(rows); left > 0 {
 		printMsg(w, "rule_plan.and_more_all", left)
 	}
-	var parts []string
-	for _, do := range []string{"add", "edit", "delete"} {
-		if counts[do] > 0 {
-			parts = append(parts, counted(counts[do], do))
-		}
-	}
-	parts = append(parts, tr("rule_plan.needs_left_this_month", counted(p.Publishes, "publish"), p.PublishesLeft))
-	fmt.Fprintln(w, strings.Join(parts, ", "))
+	part := func(do string) string { return textIf(counts[do] > 0, counted(counts[do], do)) }
+	fmt.Fprintln(w, joined(", ", part("add"), part("edit"), part("delete"),
+		tr("rule_plan.needs_left_this_month", counted(p.Publishes, "publish"), p.PublishesLeft)))
 }
 
 // checkQuota returns an error if the steps need more publishes than are left this month. Plans of a service account are not checked: its
@@ -195,10 +190,7 @@ func (p plan) down(every bool) (texts []string) {
 		if !step.TakesOffline && !(every && step.Action == "delete") {
 			continue
 		}
-		did := "delete "
-		if step.AddedAgain {
-			did = tr("rule_plan.delete_and_add_again")
-		}
+		did := textOr(step.AddedAgain, tr("rule_plan.delete_and_add_again"), "delete ")
 		texts = append(texts, did+step.Prefix)
 	}
 	return texts
@@ -261,10 +253,7 @@ func (c *ruleApply) Run(s *session) error {
 		down = append(down, account.down(s.inProduction())...)
 	}
 	if len(down) > 0 {
-		key := "rule_plan.removes_published"
-		if s.inProduction() {
-			key = "rule_plan.removes"
-		}
+		key := textOr(s.inProduction(), "rule_plan.removes", "rule_plan.removes_published")
 		if err := c.confirmed(s, tr(key)+strings.Join(down, ", ")); err != nil {
 			return err
 		}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -78,10 +79,7 @@ func (c *runCommand) Run(s *session, chosen *kong.Context) error {
 	if arrived := srv.Arrived(); !c.printArrived(s.err, arrived) {
 		minds = exitFailed
 	}
-	if status == 0 {
-		status = minds
-	}
-	if status != 0 {
+	if status = cmp.Or(status, minds); status != 0 {
 		return exitError{errReported, status}
 	}
 	return nil

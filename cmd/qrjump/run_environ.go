@@ -216,13 +216,7 @@ func variable(environ []string, name string) (value string) {
 
 // joined joins the non-empty texts with a separator.
 func joined(separator string, list ...string) string {
-	var names []string
-	for _, name := range list {
-		if name != "" {
-			names = append(names, name)
-		}
-	}
-	return strings.Join(names, separator)
+	return strings.Join(slices.DeleteFunc(list, func(text string) bool { return text == "" }), separator)
 }
 
 // directly returns an HTTP client without a proxy, because this program may itself run under another qrjump run.

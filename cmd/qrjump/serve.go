@@ -146,13 +146,11 @@ func written(scalar ast.ScalarNode) string {
 
 // isSet reports whether the command line or the environment set a flag.
 func isSet(chosen *kong.Context, flag *kong.Flag) bool {
-	if slices.ContainsFunc(chosen.Path, func(p *kong.Path) bool { return p.Flag == flag }) {
-		return true
-	}
-	return slices.ContainsFunc(flag.Envs, func(name string) bool {
-		_, ok := os.LookupEnv(name)
-		return ok
-	})
+	return slices.ContainsFunc(chosen.Path, func(p *kong.Path) bool { return p.Flag == flag }) ||
+		slices.ContainsFunc(flag.Envs, func(name string) bool {
+			_, ok := os.LookupEnv(name)
+			return ok
+		})
 }
 
 func set(flag *kong.Flag, values []string) error {

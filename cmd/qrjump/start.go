@@ -101,10 +101,7 @@ func prompt(s *session, flags ...promptedFlag) error {
 		}
 		question, line := tr("start.ask."+choice.key), ""
 		if atTerminal(s) {
-			offer := ": "
-			if choice.offered != "" {
-				offer = " [" + plain(choice.offered) + "]: "
-			}
+			offer := textOr(choice.offered != "", " ["+plain(choice.offered)+"]: ", ": ")
 			fmt.Fprint(s.err, question+offer)
 			var err error
 			if line, err = readTerminalLine(s); err != nil {

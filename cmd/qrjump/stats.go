@@ -144,14 +144,8 @@ func (c *statsShow) cells(r client.StatisticsRow) (cells []string) {
 	return cells
 }
 
-func (c *statsShow) header() (names []string) {
-	if c.By != "" {
-		names = append(names, c.By)
-	}
-	if c.Group != "" {
-		names = append(names, c.Group)
-	}
-	return append(names, c.Count)
+func (c *statsShow) header() []string {
+	return slices.DeleteFunc([]string{c.By, c.Group, c.Count}, func(name string) bool { return name == "" })
 }
 
 func (c *statsShow) number(r client.StatisticsRow) int64 {
@@ -175,10 +169,7 @@ func (c *statsShow) table(w io.Writer, found client.Statistics) {
 	if len(found.Rows) == 0 {
 		printMsg(w, "stats.no_scans")
 	} else {
-		var largest int64
-		for _, r := range found.Rows {
-			largest = max(largest, c.number(r))
-		}
+		largest := slices.Max(mapped(found.Rows, c.number))
 		rows := [][]string{}
 		for _, r := range found.Rows {
 			cells := c.cells(r)
@@ -187,10 +178,7 @@ func (c *statsShow) table(w io.Writer, found client.Statistics) {
 			}
 			rows = append(rows, append(cells, i18n.Grouped(c.number(r)), barOf(c.number(r), largest)))
 		}
-		header := c.header()
-		for i := range header {
-			header[i] = strings.ToUpper(header[i])
-		}
+		header := mapped(c.header(), strings.ToUpper)
 		printTable(w, header, rightAligned(rows, len(header)-1))
 	}
 	if found.More {

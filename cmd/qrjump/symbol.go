@@ -158,7 +158,7 @@ func (c *symbolCommand) notOneCode() error {
 	m := likeCodes.FindStringSubmatch(c.What)
 	switch {
 	case m == nil && (c.KeyFile != "" || c.Key != os.Getenv("QRJUMP_PACKAGE_KEY")):
-		return misused("symbol.opens_a_code_of_a", cmp.Or(textIf(c.KeyFile != "", "--key-file"), "--key"), c.What)
+		return misused("symbol.opens_a_code_of_a", textOr(c.KeyFile != "", "--key-file", "--key"), c.What)
 	case m == nil:
 		return nil
 	}
@@ -270,10 +270,7 @@ func (c *symbolRecommend) Run(s *session) error {
 		if a.MaxWidth != 0 {
 			printMsg(w, "symbol_advise.most", spot.Diameter, a.MaxWidth)
 		}
-		level := ""
-		if c.Kind == "qr" {
-			level = " --level " + c.Level
-		}
+		level := textIf(c.Kind == "qr", " --level "+c.Level)
 		printMsg(w, "symbol_advise.next", shellWord(c.Text), a.Module.Millimetres(), c.DPI, c.Kind, level)
 	})
 }

@@ -99,10 +99,7 @@ type verificationRun struct{ operator }
 // Run starts a check of all verification files.
 func (c *verificationRun) Run(s *session, qrjump *client.Client) error {
 	done, err := qrjump.Verifications.Run(s.ctx)
-	see := ""
-	if done.Failing > 0 {
-		see = tr("verification.see_list_failed")
-	}
+	see := textIf(done.Failing > 0, tr("verification.see_list_failed"))
 	return c.outcome(s, done, failed("look", tr("verification.at_the_verification_files"), err),
 		"verification.checked", counted(done.Files, "file"), done.Failing, see)
 }

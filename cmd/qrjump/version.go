@@ -30,10 +30,7 @@ func (c versionCommand) Run(s *session) error {
 		Platform string `json:"platform"`
 	}{version.Get(), runtime.Version(), runtime.GOOS + "/" + runtime.GOARCH}
 	return c.print(s, entry, nil, func(w io.Writer) {
-		commit := ""
-		if entry.Commit != "" {
-			commit = " (" + entry.Commit[:min(12, len(entry.Commit))] + " of " + entry.Date + ")"
-		}
+		commit := textIf(entry.Commit != "", " ("+entry.Commit[:min(12, len(entry.Commit))]+" of "+entry.Date+")")
 		printMsg(w, "version.qrjump", entry.Version, commit, entry.Go, entry.Platform)
 	})
 }

@@ -42,10 +42,7 @@ func (c *whyCommand) Run(s *session, qrjump *client.Client) error {
 	e, err := c.explain(s, qrjump, strings.TrimSpace(c.Subject))
 	return c.print(s, e, wrapped("why.why", plain(c.Subject), err), func(w io.Writer) {
 		e.print(s, w)
-		shown := e.Reason
-		if e.Call != nil {
-			shown = "" // it is among the facts
-		}
+		shown := textIf(e.Call == nil, e.Reason) // the facts of a call contain the reason
 		printFields(w, [2]string{"reason", shown}, [2]string{"fix", e.Fix})
 	})
 }
