@@ -287,7 +287,8 @@ func (c *Scans) add(e *scanlog.Event, day int64, hourOfDay int, loc Place, mobil
 	}
 	networks := len(c.networks)
 	if e.Network.IsValid() {
-		c.networks = addNumber(c.networks, networkNumber(e.Network), manyNetworks)
+		address := e.Network.Masked().Addr().As16()
+		c.networks = addNumber(c.networks, uint32(xxhash.Sum64(address[:])), manyNetworks)
 	}
 	if loc.Region != "" {
 		c.regions = addNumber(c.regions, uint32(xxhash.Sum64String(loc.Region)), manyRegions)
@@ -308,11 +309,6 @@ func (c *Scans) add(e *scanlog.Event, day int64, hourOfDay int, loc Place, mobil
 		c.lastPlace, c.lastPlaceAt, c.lastPlaceUser, c.lastPlaceMobile = loc, ms, user, mobile
 	}
 	c.count()
-}
-
-func networkNumber(p netip.Prefix) uint32 {
-	b := p.Masked().Addr().As16()
-	return uint32(xxhash.Sum64(b[:]))
 }
 
 func addNumber(list []uint32, n uint32, limit int) []uint32 {

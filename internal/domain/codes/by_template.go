@@ -274,11 +274,6 @@ func (b Batch) TextEnding(text string, symbols int) string {
 	return strings.ToUpper(bare[s.offset+s.length-symbols : s.offset+s.length])
 }
 
-// rowSize returns the length of a text in a row of a printer's package.
-func (t Template) rowSize() int {
-	return t.size + strings.Count(t.text, "\n") + strings.Count(t.text, " ")
-}
-
 // rowEscaper escapes a text as one column of a row, and rowUnescaper unescapes it. Texts made from templates never contain "\".
 // labels.Rows depends on the escapes in rowEscaper too.
 var (

@@ -57,15 +57,7 @@ type tail = [TailLength]byte
 
 // symbolIndex maps each of the 44 characters in platformSymbols to its index; other characters map to the marker "absent". The indexes are
 // stored, so they must never change. Contract: marketcode §5.2.
-var symbolIndex = func() (index [256]byte) {
-	for i := range index {
-		index[i] = absent
-	}
-	for i := range len(platformSymbols) {
-		index[platformSymbols[i]] = byte(i)
-	}
-	return index
-}()
+var symbolIndex = positionsIn(platformSymbols)
 
 // packCode converts one to nine symbols to a base-45 number, in which no symbol has the value 0.
 func packCode(text string) (n int64, ok bool) {

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 	"sync"
 )
 
@@ -62,7 +63,7 @@ func rowsSize(p PackageRange) int64 {
 	count := int64(p.To - p.From + 1)
 	text := len(p.Printed.Prefix) + TailLength
 	if t, err := ParseTemplate(p.Template); err == nil {
-		text = t.rowSize()
+		text = t.size + strings.Count(t.text, "\n") + strings.Count(t.text, " ") // rowEscaper adds a byte to each
 	}
 	size := count * int64(rowSize-TailLength+text+1)
 	// From each power of ten on, the indexes have one more digit.
@@ -121,7 +122,7 @@ func WritePackage(ctx context.Context, w io.Writer, p PackageRange, key [aes.Blo
 	var maker sync.WaitGroup
 	maker.Go(func() { rows.finish(WriteRows(ctx, rows, p)) })
 	defer maker.Wait()
-	defer rows.abandon()
+	defer close(rows.stopped) // further writes fail
 	return seal(ctx, w, rows, key)
 }
 
@@ -166,9 +167,6 @@ func (r *relay) finish(err error) {
 	r.err = err
 	close(r.full)
 }
-
-// abandon makes further writes fail.
-func (r *relay) abandon() { close(r.stopped) }
 
 func (r *relay) Read(b []byte) (int, error) {
 	if len(r.unread) == 0 {

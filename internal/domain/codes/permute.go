@@ -34,17 +34,20 @@ const (
 )
 
 // values maps a byte to the value of its symbol; other bytes map to the marker "absent".
-var values = func() (v [256]uint8) {
+var values = positionsIn(Alphabet)
+
+const absent = 0xff
+
+// positionsIn maps each byte to its position in symbols; other bytes map to the marker "absent".
+func positionsIn(symbols string) (v [256]byte) {
 	for i := range v {
 		v[i] = absent
 	}
-	for i := range len(Alphabet) {
-		v[Alphabet[i]] = uint8(i)
+	for i := range len(symbols) {
+		v[symbols[i]] = byte(i)
 	}
 	return v
-}()
-
-const absent = 0xff
+}
 
 // ff1 converts counters to numbers and back by FF1 (NIST SP 800-38G), with one key, radix, length and length of the tweak. It caches what
 // depends only on these: the cipher, and the encryption of the first block of the PRF. For the lengths in this package the PRF has only one
@@ -109,7 +112,9 @@ func (f *ff1) round(q *block, tweak byte, i int, half, mod uint64) uint64 {
 
 // permute returns the halves of the number of counter c. It panics if c is not below Space, because the result would be another counter's.
 func (f *ff1) permute(c uint64, tweak byte) (a, b uint64) {
-	mustFit(c)
+	if c >= Space {
+		panic(errCounter)
+	}
 	q := blocks.Get().(*block)
 	a, b = c/f.b, c%f.b
 	for i := 0; i < rounds; i += 2 {
@@ -212,12 +217,6 @@ func (k *TextKey) Counter(symbols [symbolsLength]byte, version byte) (c uint64, 
 }
 
 var errCounter = errors.New("codes: a counter is not below 36^9")
-
-func mustFit(c uint64) {
-	if c >= Space {
-		panic(errCounter)
-	}
-}
 
 // lanes is the number of counters that a burst processes at once. The processor needs about 50 cycles for an AES block but can start one
 // every few cycles. With 16 independent blocks at once (two per lane), a code and its text take a third of the time of two calls.

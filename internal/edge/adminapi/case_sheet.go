@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"html/template"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -120,10 +121,7 @@ func (w *sheetWriter) alarm(ctx context.Context, item alarms.Alarm) (part sheetA
 		return part, err
 	}
 	part.Lines = append(part.Lines, w.say("scans", c.Scans, c.Users.Count(), w.time(c.FirstAt), w.time(c.LastAt)))
-	var places []string
-	for _, p := range c.Locations {
-		places = append(places, w.say("place", p.Region, p.Scans))
-	}
+	places := mapped(c.Locations, func(p alarms.Location) string { return w.say("place", p.Region, p.Scans) })
 	if len(places) > 0 {
 		part.Lines = append(part.Lines, w.say("places", strings.Join(places, " · ")))
 	}
@@ -172,13 +170,8 @@ func (w *sheetWriter) line(s client.RecordedScan) string {
 	if err != nil {
 		action = s.Action // of a newer version
 	}
-	words := []string{w.time(s.OccurredAt)}
-	for _, word := range []string{s.Region, s.Network, s.Client, action} {
-		if word != "" {
-			words = append(words, word)
-		}
-	}
-	return strings.Join(words, " · ")
+	words := []string{w.time(s.OccurredAt), s.Region, s.Network, s.Client, action}
+	return strings.Join(slices.DeleteFunc(words, func(word string) bool { return word == "" }), " · ")
 }
 
 const sheetStyle = `body{font:16px/1.5 sans-serif;max-width:50em;margin:2em auto;padding:0 1em;overflow-wrap:anywhere}
