@@ -217,10 +217,7 @@ func (v *request) deletion(remove func(context.Context, string, bool) (client.De
 }
 
 func (v *request) amounts(list []client.DeletionCount) string {
-	var words []string
-	for _, amount := range list {
-		words = append(words, v.say("delete."+amount.Kind, amount.Count))
-	}
+	words := mapped(list, func(amount client.DeletionCount) string { return v.say("delete."+amount.Kind, amount.Count) })
 	return strings.Join(words, v.say("delete.and"))
 }
 

@@ -74,10 +74,9 @@ func (v *request) alarmsAsked() (d alarmsView, err error) {
 func (v *request) withReasons(list []client.Alarm) []alarmView {
 	shown := make([]alarmView, 0, len(list))
 	for _, alarm := range list {
-		a := alarmView{Alarm: alarm}
-		for _, reason := range alarm.Reasons {
-			a.Reasons = append(a.Reasons, view{request: v}.In(reason.English, reason.Chinese))
-		}
+		a := alarmView{Alarm: alarm, Reasons: mapped(alarm.Reasons, func(reason client.AlarmReason) string {
+			return view{request: v}.In(reason.English, reason.Chinese)
+		})}
 		var facts []string
 		for _, f := range factsOf(alarm.Details) {
 			if f.Name != "scans" && f.Name != "days" {

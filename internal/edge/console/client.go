@@ -90,11 +90,7 @@ func (a *bufferedResponse) SetReadDeadline(t time.Time) error {
 }
 
 func (a *bufferedResponse) Header() http.Header { return a.header }
-func (a *bufferedResponse) WriteHeader(s int) {
-	if a.status == 0 {
-		a.status = s
-	}
-}
+func (a *bufferedResponse) WriteHeader(s int)   { a.status = cmp.Or(a.status, s) }
 func (a *bufferedResponse) Write(b []byte) (int, error) {
 	a.WriteHeader(http.StatusOK)
 	return a.body.Write(b)

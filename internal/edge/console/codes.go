@@ -159,9 +159,7 @@ func (pages codePages) showBatch(v *request, id int64, data batchView) error {
 	for from := int64(0); from < data.Batch.Count && len(data.Segments) < maxSegments; from += int64(data.Batch.Segment) {
 		data.Segments = append(data.Segments, client.CodeRange{From: from, To: min(from+int64(data.Batch.Segment), data.Batch.Count) - 1})
 	}
-	if data.Alarm == nil {
-		data.Alarm = &batchAlarmView{}
-	}
+	data.Alarm = cmp.Or(data.Alarm, &batchAlarmView{})
 	err := storeResult(&data.Alarm.BatchAlarm)(v.api.Batches.GetAlarmThreshold(ctx, id))
 	return v.page("batch", data, err)
 }

@@ -156,11 +156,17 @@ func keyed(prefix string, values any, first ...string) (list []string) {
 }
 
 // texts returns options whose label equals their value.
-func texts(values []string) (list []choice) {
-	for _, value := range values {
-		list = append(list, choice{value, value})
+func texts(values []string) []choice {
+	return mapped(values, func(value string) choice { return choice{value, value} })
+}
+
+// mapped converts every entry of a list with the function show.
+func mapped[T, U any](list []T, show func(T) U) []U {
+	shown := make([]U, 0, len(list))
+	for _, item := range list {
+		shown = append(shown, show(item))
 	}
-	return list
+	return shown
 }
 
 // wordIf returns word if a template would treat the value of the parameter on as true, else "".

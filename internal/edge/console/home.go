@@ -75,10 +75,7 @@ func (v *request) homeAlarms(data *homeView) error {
 	}
 	open := number{Name: "home.alarms", Value: "0"}
 	if len(list) > 0 {
-		var names []string
-		for _, alarm := range list {
-			names = append(names, alarm.Account+" "+alarmView{Alarm: alarm}.Name())
-		}
+		names := mapped(list, func(alarm client.Alarm) string { return alarm.Account + " " + alarmView{Alarm: alarm}.Name() })
 		open.Kind, open.Value = "bad", view{request: v}.waiting("alarms")
 		data.Tasks = append(data.Tasks, task{"bad", v.say("home.alarms.wait", open.Value),
 			v.say("home.alarms.why", strings.Join(names, ", ")), Root + "/alarms"})
@@ -148,13 +145,9 @@ func (v *request) homeCalls(data *homeView) error {
 		return nil
 	}
 	list, err := v.api.Calls.ListErrors(v.ctx(), v.Account(), "", 0, 0)
-	var failing []string
-	for _, callError := range list.Errors {
-		if time.Since(callError.LastAt) < 24*time.Hour {
-			failing = append(failing, fmt.Sprint(callError.ErrCode, " ", callError.Endpoint))
-		}
-	}
-	data.due(v, "home.calls", failing, "/calls?view=errors")
+	data.due(v, "home.calls", mapped(list.Errors, func(e client.CallError) string {
+		return wordIf(time.Since(e.LastAt) < 24*time.Hour, fmt.Sprint(e.ErrCode, " ", e.Endpoint))
+	}), "/calls?view=errors")
 	return err
 }
 

@@ -3,6 +3,7 @@ package console
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -32,11 +33,9 @@ func (v *request) homePackages(data *homeView) error {
 		if err != nil {
 			return err
 		}
-		for _, p := range list {
-			if data.now.Sub(p.CreatedAt) > fetchedIn {
-				unfetched = append(unfetched, fmt.Sprintf("%d %s", p.ID, p.Printer))
-			}
-		}
+		unfetched = append(unfetched, mapped(list, func(p client.Package) string {
+			return wordIf(data.now.Sub(p.CreatedAt) > fetchedIn, fmt.Sprintf("%d %s", p.ID, p.Printer))
+		})...)
 	}
 	data.due(v, "home.packages.unfetched", unfetched, "/packages?pending=1")
 	return nil
@@ -45,23 +44,16 @@ func (v *request) homePackages(data *homeView) error {
 // homeOrders adds a task about orders that wait for a decision.
 func (v *request) homeOrders(data *homeView) error {
 	list, err := v.api.Orders.List(v.ctx(), v.Account(), 0, maxOrders)
-	var waiting []string
-	for _, o := range list.Orders {
-		if o.State == "pending_approval" {
-			waiting = append(waiting, o.Account+" "+o.ISV)
-		}
-	}
-	data.due(v, "home.orders.wait", waiting, "/orders")
+	data.due(v, "home.orders.wait", mapped(list.Orders, func(o client.Order) string {
+		return wordIf(o.State == "pending_approval", o.Account+" "+o.ISV)
+	}), "/orders")
 	return err
 }
 
 // homeIdle adds a task about applications, from the wire API or the console, that have had no activated code for too long.
 func (v *request) homeIdle(data *homeView) error {
 	list, err := v.api.Batches.List(v.ctx(), client.BatchQuery{Account: v.Account(), Idle: activeInDays, Limit: maxOrders})
-	var idle []string
-	for _, b := range list {
-		idle = append(idle, b.Account+" "+b.ISV)
-	}
+	idle := mapped(list, func(b client.Batch) string { return b.Account + " " + b.ISV })
 	to := "/codes"
 	if len(list) == 1 {
 		to += "/" + strconv.FormatInt(list[0].ID, 10)
@@ -70,9 +62,9 @@ func (v *request) homeIdle(data *homeView) error {
 	return err
 }
 
-// due adds a task that lists up to three names, if there are any.
+// due adds a task that lists up to three names, if there are any; empty names do not count.
 func (data *homeView) due(v *request, kind string, names []string, to string) {
-	if len(names) > 0 {
+	if names = slices.DeleteFunc(names, func(name string) bool { return name == "" }); len(names) > 0 {
 		data.Tasks = append(data.Tasks, task{"warn", v.say(kind, len(names)), strings.Join(names[:min(len(names), 3)], ", "), Root + to})
 	}
 }
@@ -80,13 +72,9 @@ func (data *homeView) due(v *request, kind string, names []string, to string) {
 // homeKeys adds a task about API keys that expire soon or expired recently, for readers who may see keys.
 func (v *request) homeKeys(data *homeView) error {
 	list, err := v.api.AdminKeys.List(v.ctx())
-	var names []string
-	for _, k := range list {
-		if k.ExpiresAt != nil && k.ExpiresAt.Sub(data.now).Abs() < endsSoon {
-			names = append(names, k.Name)
-		}
-	}
-	data.due(v, "home.keys", names, "/people")
+	data.due(v, "home.keys", mapped(list, func(k client.AdminKey) string {
+		return wordIf(k.ExpiresAt != nil && k.ExpiresAt.Sub(data.now).Abs() < endsSoon, k.Name)
+	}), "/people")
 	return err
 }
 

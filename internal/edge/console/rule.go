@@ -147,11 +147,10 @@ type ruleCode struct {
 }
 
 // Sizes returns the sizes of a code as options of a select field.
-func (v view) Sizes(codes []ruleCode) (list []choice) {
-	for _, code := range codes {
-		list = append(list, choice{code.Module, v.say("rule.code.side", code.Side, code.Module)})
-	}
-	return list
+func (v view) Sizes(codes []ruleCode) []choice {
+	return mapped(codes, func(code ruleCode) choice {
+		return choice{code.Module, v.say("rule.code.side", code.Side, code.Module)}
+	})
 }
 
 // moduleSizes lists the module sizes on offer: for a label, a poster and a wall. Phone cameras read the smallest size from about 10 cm.

@@ -288,9 +288,7 @@ func (pages rulePages) preview(v *request, f *ruleForm, look bool) error {
 		return nil
 	}
 	rule := f.ownRule()
-	if rule.Path == "" {
-		rule.Path = "-" // a field that is still empty is not reported as an error
-	}
+	rule.Path = cmp.Or(rule.Path, "-") // a field that is still empty is not reported as an error
 	check, err := v.api.Rules.Check(v.asking(), f.Owner, rule, look)
 	if err != nil {
 		return err

@@ -128,10 +128,7 @@ func (pages homePages) suggestAccounts(v *request) error {
 	if err != nil {
 		return err
 	}
-	choices := make([][2]string, 0, len(list.Accounts))
-	for _, account := range list.Accounts {
-		choices = append(choices, [2]string{account.Name, account.AppID})
-	}
+	choices := mapped(list.Accounts, func(account client.Account) [2]string { return [2]string{account.Name, account.AppID} })
 	v.w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(v.w).Encode(choices) // an error means that the browser has disconnected
 	return nil

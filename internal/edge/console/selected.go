@@ -67,11 +67,9 @@ func (pages rulePages) confirmSelected(v *request, did string, rows [][2]string,
 	asked := sureView{Text: v.say("selected."+did, len(rows)), Rows: rows, Token: "1", Back: back,
 		Harmless: did != "delete" && did != "jump-off"}
 	if did == "publish" || did == "delete" {
-		plan := make([]client.PlannedRule, len(rows))
-		for i, row := range rows {
-			plan[i] = client.PlannedRule{Action: did, Owner: row[0], Prefix: row[1]}
-		}
-		asked.Foreseen, err = v.foresee(plan...)
+		asked.Foreseen, err = v.foresee(mapped(rows, func(row [2]string) client.PlannedRule {
+			return client.PlannedRule{Action: did, Owner: row[0], Prefix: row[1]}
+		})...)
 	}
 	return afterwards(err, func() error { return v.confirm(http.StatusOK, asked) })
 }

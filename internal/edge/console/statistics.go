@@ -344,11 +344,7 @@ func (v *request) know(group string, values ...string) {
 
 // knowRows loads the display names of the values in rows.
 func (v *request) knowRows(group string, rows []client.StatisticsRow) {
-	values := make([]string, len(rows))
-	for i, r := range rows {
-		values[i] = r.Value
-	}
-	v.know(group, values...)
+	v.know(group, mapped(rows, func(r client.StatisticsRow) string { return r.Value })...)
 }
 
 func (v *request) valueName(value string) string {

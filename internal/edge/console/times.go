@@ -137,9 +137,5 @@ func (v *request) Say(key string, values ...any) (string, error) {
 	if strings.HasSuffix(key, ".of") && key != "orders.of" && key != "pages.of" || slices.Contains(named, key) {
 		return v.Localizer.Say(key, values...)
 	}
-	shown := make([]any, len(values))
-	for i, value := range values {
-		shown[i] = figureOf(value)
-	}
-	return v.Localizer.Say(key, shown...)
+	return v.Localizer.Say(key, mapped(values, figureOf)...)
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"regexp"
 	"slices"
@@ -101,11 +102,7 @@ func read(file string, from io.Reader) (list []Recorded, err error) {
 
 // price returns the number of characters to which the placeholders of a line expand.
 func (r *Recorded) price() (n int) {
-	masked := []string{r.Method, r.Path, r.Type}
-	for _, header := range r.Headers {
-		masked = append(masked, header)
-	}
-	for _, name := range masked {
+	for _, name := range slices.AppendSeq([]string{r.Method, r.Path, r.Type}, maps.Values(r.Headers)) {
 		n += priceOf(name)
 	}
 	return n + r.query.price() + r.request.price() + r.answer.price()
