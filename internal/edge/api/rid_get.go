@@ -23,9 +23,6 @@ func (a *API) getRID(ctx context.Context, c *call, f *fields) (any, error) {
 		return nil, f.err
 	}
 	found, err := a.Calls.Find(ctx, c.account(), rid)
-	if err != nil {
-		return nil, err
-	}
 	return ridReply{envelope: success, Request: ridRequest{At: found.OccurredAt.Unix(), Took: found.Duration.Milliseconds(),
-		Query: found.Query, Request: found.Request, Response: found.Response, IP: found.ClientIP}}, nil
+		Query: found.Query, Request: found.Request, Response: found.Response, IP: found.ClientIP}}, err
 }

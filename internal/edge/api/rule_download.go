@@ -11,8 +11,5 @@ type downloadRuleFileReply struct {
 // downloadRuleFile returns the caller's verification file. Contract: rules §1.6.
 func (a *API) downloadRuleFile(_ context.Context, c *call, _ *fields) (any, error) {
 	file, err := a.Rules.ConfirmFile(c.caller)
-	if err != nil {
-		return nil, err
-	}
-	return downloadRuleFileReply{envelope: success, FileName: file.Name, FileContent: file.Content}, nil
+	return downloadRuleFileReply{envelope: success, FileName: file.Name, FileContent: file.Content}, err
 }
